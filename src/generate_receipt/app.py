@@ -1,0 +1,109 @@
+"""GenerateReceipt: render the receipt of a paid renewal and store it, once.
+
+Event: {"execution": ARN, "renewal": {"subscription_id", "renewal_date", ...}}, as ProcessPayment replied.
+Reply: that renewal with outcome "receipted" and "receipt_key". ReceiptError means: try again.
+Key: receipts/{customer_id}/{subscription_id}/{transaction_id}.pdf
+"""
+
+from __future__ import annotations
+
+import base64
+from datetime import UTC, datetime
+from functools import cache
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import ClientError
+
+from generate_receipt.pdf import Receipt, RenderedReceipt, Seller, render
+from renewals import aws, currencies, telemetry
+from renewals.errors import BadEvent, ReceiptError, transient_aws_errors_as
+from renewals.ledger import Ledger, Lost
+from renewals.renewal import Renewal, Status
+from renewals.settings import setting
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+
+@telemetry.observed
+def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
+    """Store the receipt; see the module."""
+    asked = event["renewal"]
+    with transient_aws_errors_as(ReceiptError):
+        renewal = _ledger().get(asked["subscription_id"], asked["renewal_date"])
+        if renewal is None or renewal.paid_at is None:
+            raise BadEvent("GenerateReceipt: this period is not paid")
+        if renewal.status is Status.PAID:
+            renewal = issue(renewal, ledger=_ledger(), s3=aws.s3(), bucket=setting("S3_BUCKET"), now=datetime.now(UTC))
+    reply = {**asked, "outcome": "receipted", "receipt_key": renewal.receipt_key}
+    telemetry.renewal_event("receipt", reply)
+    return reply
+
+
+def issue(renewal: Renewal, *, ledger: Ledger, s3: S3Client, bucket: str, now: datetime) -> Renewal:
+    """Render, store, record. Whoever stored one first keeps it: what is stored is hashed and taken."""
+    rendered = render(receipt_of(renewal))
+    if rendered.missing:
+        telemetry.count("ReceiptGlyphsMissing", len(rendered.missing))
+    key = f"receipts/{renewal.customer_id}/{renewal.subscription_id}/{renewal.payment_id}.pdf"
+    stored = _store(s3, bucket, key, renewal, rendered)
+    recorded = ledger.record_receipt(renewal, key, sha256(stored).hexdigest(), now)
+    if not isinstance(recorded, Lost):
+        return recorded
+    if recorded.renewal is None or recorded.renewal.receipt_key is None:
+        raise ReceiptError("the ledger item changed while the receipt was made")
+    return recorded.renewal
+
+
+def receipt_of(renewal: Renewal) -> Receipt:
+    """What the receipt prints: all of it from the ledger, so that it can be printed again the same."""
+    if renewal.paid_at is None or renewal.payment_id is None:
+        raise BadEvent("a receipt needs a payment")
+    seller = renewal.seller
+    return Receipt(
+        number=renewal.receipt_number,
+        paid_at=renewal.paid_at,
+        seller=Seller(seller["name"], seller["address"], seller["tax_id"]),
+        customer_name=renewal.customer_name or renewal.customer_id,
+        customer_id=renewal.customer_id,
+        subscription_id=renewal.subscription_id,
+        plan=renewal.plan,
+        period_start=renewal.renewal_date,
+        period_end=renewal.period_end,
+        transaction_id=renewal.payment_id,
+        payment_method=renewal.card,
+        amount=currencies.written(renewal.amount, renewal.currency),
+        currency=renewal.currency,
+    )
+
+
+def _store(s3: S3Client, bucket: str, key: str, renewal: Renewal, rendered: RenderedReceipt) -> bytes:
+    """Put the receipt unless one is there; the bytes that stand under the key."""
+    try:
+        s3.put_object(
+            Bucket=bucket,
+            Key=key,
+            Body=rendered.pdf,
+            ContentType="application/pdf",
+            ServerSideEncryption="AES256",
+            ChecksumSHA256=base64.b64encode(sha256(rendered.pdf).digest()).decode(),
+            Metadata={
+                "subscription_id": renewal.subscription_id,
+                "customer_id": renewal.customer_id,
+                "transaction_id": str(renewal.payment_id),
+            },
+            IfNoneMatch="*",
+        )
+    except ClientError as error:
+        if error.response["Error"]["Code"] == "ConditionalRequestConflict":
+            raise ReceiptError("another is storing this receipt") from error
+        if error.response["Error"]["Code"] != "PreconditionFailed":
+            raise
+        return s3.get_object(Bucket=bucket, Key=key)["Body"].read()
+    return rendered.pdf
+
+
+@cache
+def _ledger() -> Ledger:
+    return Ledger(aws.dynamodb(), renewals=setting("RENEWALS_TABLE"))

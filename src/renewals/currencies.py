@@ -1,0 +1,74 @@
+"""Amounts as the payment gateway counts them, and as people read them.
+
+Source: Stripe, "Supported currencies" (docs.stripe.com/currencies): presentment currencies, zero-decimal and
+three-decimal currencies, special cases, minimum charge amounts. Stripe's list is not ISO 4217's: MGA has no
+decimals there, ISK and UGX are sent with two though only whole amounts exist, and three-decimal amounts must end
+in 0. What is not in the table, or would need rounding, is a bad row: money is never rounded here.
+"""
+
+from decimal import Decimal
+
+from renewals.errors import BadRow
+
+_ZERO_DECIMAL = frozenset("BIF CLP DJF GNF JPY KMF KRW MGA PYG RWF VND VUV XAF XOF XPF".split())
+_THREE_DECIMAL = frozenset("BHD JOD KWD OMR TND".split())
+_WHOLE_SENT_WITH_TWO = frozenset("ISK UGX".split())
+_TWO_DECIMAL = frozenset(
+    """AED AFN ALL AMD ANG AOA ARS AUD AWG AZN BAM BBD BDT BGN BMD BND BOB BRL BSD BWP BYN BZD CAD CDF CHF CNY COP
+    CRC CVE CZK DKK DOP DZD EGP ETB EUR FJD FKP GBP GEL GIP GMD GTQ GYD HKD HNL HTG HUF IDR ILS INR JMD KES KGS KHR
+    KYD KZT LAK LBP LKR LRD LSL MAD MDL MKD MMK MNT MOP MUR MVR MWK MXN MYR MZN NAD NGN NIO NOK NPR NZD PAB PEN PGK
+    PHP PKR PLN QAR RON RSD RUB SAR SBD SCR SEK SGD SHP SLE SOS SRD STD SZL THB TJS TOP TRY TTD TWD TZS UAH USD UYU
+    UZS WST XCD YER ZAR ZMW""".split()
+)
+
+# Smallest charge in major units. Where Stripe names none, the gateway has the last word.
+_MINIMUM = {
+    code: Decimal(least)
+    for code, least in (
+        pair.split("=")
+        for pair in """USD=0.50 AED=2.00 AUD=0.50 BGN=1.00 BRL=0.50 CAD=0.50 CHF=0.50 CZK=15.00 DKK=2.50 EUR=0.50
+        GBP=0.30 HKD=4.00 HUF=175.00 INR=0.50 JPY=50 MXN=10 MYR=2 NOK=3.00 NZD=0.50 PLN=2.00 RON=2.00 SEK=3.00
+        SGD=0.50 THB=10""".split()
+    )
+}
+
+LARGEST = Decimal(10) ** 12
+"""No single charge reaches this many major units; what does is a mistake in the row."""
+
+
+def decimals(currency: str) -> int:
+    """How many decimals people write in this currency: 0, 2 or 3. Raises BadRow for one that is not known."""
+    if currency in _TWO_DECIMAL:
+        return 2
+    if currency in _ZERO_DECIMAL or currency in _WHOLE_SENT_WITH_TWO:
+        return 0
+    if currency in _THREE_DECIMAL:
+        return 3
+    raise BadRow("currency", f"{currency[:12]!r} is not a currency that the payment gateway charges in")
+
+
+def minor_units(amount: Decimal, currency: str) -> int:
+    """The integer that the gateway is asked for: (29.99, "USD") -> 2999, (500, "JPY") -> 500, (5, "ISK") -> 500.
+
+    Raises BadRow where the amount is not positive, too large or small for the currency, or would need rounding.
+    """
+    places = decimals(currency)
+    if not amount.is_finite() or not 0 < amount < LARGEST:
+        raise BadRow("amount", "is not a positive amount of a sensible size")
+    step = Decimal(1).scaleb(-places) if places < 3 else Decimal("0.01")
+    if amount % step:
+        raise BadRow("amount", f"would need rounding: {currency} is charged in steps of {step}")
+    if amount < _MINIMUM.get(currency, 0):
+        raise BadRow("amount", f"is below the gateway's minimum of {_MINIMUM[currency]} {currency}")
+    sent_places = 2 if currency in _WHOLE_SENT_WITH_TWO else places
+    return int(amount.scaleb(sent_places))
+
+
+def major_units(minor: int, currency: str) -> Decimal:
+    """The inverse of minor_units: (2999, "USD") -> 29.99."""
+    return Decimal(minor).scaleb(-2 if currency in _WHOLE_SENT_WITH_TWO else -decimals(currency))
+
+
+def written(amount: Decimal, currency: str) -> str:
+    """The amount with its currency's decimals, without the code: (29.9, "USD") -> "29.90"."""
+    return f"{amount:.{decimals(currency)}f}"

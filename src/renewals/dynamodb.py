@@ -1,0 +1,127 @@
+"""Items, values and conditional writes as DynamoDB wants them. Knows nothing of renewals."""
+
+from __future__ import annotations
+
+import random
+import re
+import time
+from collections.abc import Mapping
+from datetime import date, datetime
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
+from botocore.exceptions import ClientError
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+_SERIALIZE = TypeSerializer().serialize
+_DESERIALIZE = TypeDeserializer().deserialize
+_CONFLICT_TRIES = 6
+
+
+class Collision(Exception):  # noqa: N818
+    """Other transactions kept holding the same items."""
+
+
+def storable(value: Any) -> Any:
+    """Dates and times as ISO 8601, a StrEnum as the plain string it is; anything else as it comes."""
+    if isinstance(value, StrEnum):
+        return value.value
+    if isinstance(value, datetime):
+        return value.isoformat(timespec="microseconds")
+    if isinstance(value, date):
+        return value.isoformat()
+    return value
+
+
+def attributes(plain: Mapping[str, Any]) -> dict[str, Any]:
+    """{"name": "x"} as {"name": {"S": "x"}}."""
+    return {name: _SERIALIZE(storable(value)) for name, value in plain.items()}
+
+
+def plain(item: Mapping[str, Any]) -> dict[str, Any]:
+    """{"name": {"S": "x"}} as {"name": "x"}; numbers are Decimal."""
+    return {name: _DESERIALIZE(value) for name, value in item.items()}
+
+
+def names(*expressions: str) -> dict[str, str]:
+    """ExpressionAttributeNames for every #name in the expressions."""
+    return {f"#{name}": name for name in re.findall(r"#(\w+)", " ".join(expressions))}
+
+
+def change(
+    table: str, key: Mapping[str, Any], changes: Mapping[str, Any], condition: str, values: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The arguments of a conditional update.
+
+    changes: attribute, or path with dots, to its new value; None removes it. condition: names with # before them,
+    values with a colon, which `values` gives.
+    """
+    paths = {name: "#" + name.replace(".", ".#") for name in changes}
+    marks = {name: ":new_" + name.replace(".", "_") for name in changes}
+    sets = [f"{paths[name]} = {marks[name]}" for name, value in changes.items() if value is not None]
+    removes = [paths[name] for name, value in changes.items() if value is None]
+    expression = " ".join(f"{verb} {', '.join(terms)}" for verb, terms in (("SET", sets), ("REMOVE", removes)) if terms)
+    new = {marks[name]: value for name, value in changes.items() if value is not None}
+    return {
+        "TableName": table,
+        "Key": attributes(key),
+        "UpdateExpression": expression,
+        "ConditionExpression": condition,
+        "ExpressionAttributeNames": names(expression, condition),
+        "ExpressionAttributeValues": attributes({**values, **new}),
+    }
+
+
+def update(client: DynamoDBClient, arguments: dict[str, Any]) -> tuple[bool, dict[str, Any] | None]:
+    """Run one conditional update. (done, the item as it stands now).
+
+    Each write leaves a mark of its own in the item (`write`): where the client repeated a call whose answer was lost,
+    the condition fails against our own change, and the mark tells that it was ours.
+    """
+    mark = {"S": uuid4().hex}
+    marked = arguments | {
+        "UpdateExpression": arguments["UpdateExpression"].replace("SET ", "SET #write = :write, ", 1),
+        "ExpressionAttributeNames": arguments["ExpressionAttributeNames"] | {"#write": "write"},
+        "ExpressionAttributeValues": arguments["ExpressionAttributeValues"] | {":write": mark},
+    }
+    try:
+        done = client.update_item(**marked, ReturnValues="ALL_NEW", ReturnValuesOnConditionCheckFailure="ALL_OLD")
+    except ClientError as error:
+        if error.response["Error"]["Code"] != "ConditionalCheckFailedException":
+            raise
+        stands: Any = error.response.get("Item")
+        ours = bool(stands) and stands.get("write") == mark
+        return ours, plain(stands) if stands else None
+    return True, plain(done["Attributes"])
+
+
+def transact(client: DynamoDBClient, actions: list[dict[str, Any]]) -> dict[int, dict[str, Any] | None] | None:
+    """Write all or nothing. None when written; else the positions whose condition failed, each with what stands there.
+
+    A conflict with another transaction is no answer and is tried again; Collision when that does not end. The SDK
+    sends a token with each transaction, so that a repeated call is no second write.
+    """
+    told = [
+        {verb: body | {"ReturnValuesOnConditionCheckFailure": "ALL_OLD"}} for a in actions for verb, body in a.items()
+    ]
+    for n in range(_CONFLICT_TRIES):
+        try:
+            client.transact_write_items(TransactItems=told)  # type: ignore[arg-type]
+        except ClientError as error:
+            if error.response["Error"]["Code"] != "TransactionCanceledException":
+                raise
+            reasons: Any = error.response.get("CancellationReasons", [])
+            codes = [reason.get("Code") for reason in reasons]
+            if "ConditionalCheckFailed" in codes:
+                failed = [i for i, code in enumerate(codes) if code == "ConditionalCheckFailed"]
+                return {i: plain(reasons[i]["Item"]) if reasons[i].get("Item") else None for i in failed}
+            if "TransactionConflict" not in codes:
+                raise
+            time.sleep(random.uniform(0, 0.05 * 2**n))  # noqa: S311  (spreads colliding calls)
+        else:
+            return None
+    raise Collision

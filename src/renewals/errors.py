@@ -1,0 +1,101 @@
+"""The errors that the functions speak in. The names are an interface: the workflow's Retry reads them.
+
+    RenewalError
+    ├── TryAgain                transient; the workflow runs the task again
+    │   ├── PaymentError        ProcessPayment: the gateway gave no clear answer, or AWS faltered
+    │   ├── ReceiptError        GenerateReceipt
+    │   └── MailError           SendEmail, SendDeclineEmail
+    ├── BadRow                  a subscription that cannot be charged as it stands; says which field and why
+    ├── BadEvent                an event that no version of the workflow sends; not tried again
+    └── MissingSetting          an environment variable that the deployment did not set
+
+A declined card is not among them: that is an outcome, which a Choice state reads.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+class RenewalError(Exception):
+    """Whatever this system raises on purpose. Messages carry ids, never names, addresses or secrets."""
+
+
+class TryAgain(RenewalError):  # noqa: N818  (a request to the workflow, not a fault)
+    """Nothing is known to be wrong but the moment."""
+
+
+class PaymentError(TryAgain):
+    """The payment has no clear result yet."""
+
+
+class ReceiptError(TryAgain):
+    """The receipt could not be stored just now."""
+
+
+class MailError(TryAgain):
+    """The mail was certainly not sent; it can be tried again."""
+
+
+class BadRow(RenewalError):  # noqa: N818  (the field's own term)
+    """A subscription row that cannot be renewed as it stands.
+
+    field: the attribute at fault. reason: what is wrong with it, in words.
+    """
+
+    def __init__(self, field: str, reason: str) -> None:
+        super().__init__(f"{field}: {reason}")
+        self.field = field
+        self.reason = reason
+
+
+class BadEvent(RenewalError):  # noqa: N818
+    """The event lacks something that the workflow always sends."""
+
+
+class MissingSetting(RenewalError):  # noqa: N818
+    """name: the environment variable that is not set."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"environment variable {name} is not set")
+        self.name = name
+
+
+# Error codes of AWS that mean "the moment, not the request", beyond HTTP 5xx and what botocore already retried.
+# https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Programming.Errors.html
+_TRANSIENT = frozenset(
+    {
+        "InternalServerError",
+        "LimitExceededException",
+        "ProvisionedThroughputExceededException",
+        "RequestLimitExceeded",
+        "RequestTimeout",
+        "ServiceUnavailable",
+        "SlowDown",
+        "Throttling",
+        "ThrottlingException",
+        "ThrottledException",
+        "TooManyRequestsException",
+        "TransactionInProgressException",
+    }
+)
+
+
+@contextmanager
+def transient_aws_errors_as(error: type[TryAgain]) -> Iterator[None]:
+    """Turn what is transient in AWS into `error`, so that the workflow retries it by that one name.
+
+    Anything else (access denied, a missing table, a bug) passes as it is and is not retried as if it were
+    the network.
+    """
+    from botocore.exceptions import ClientError, ConnectionError, HTTPClientError  # noqa: A004
+
+    try:
+        yield
+    except (ConnectionError, HTTPClientError) as cause:
+        raise error(type(cause).__name__) from cause
+    except ClientError as cause:
+        code = cause.response.get("Error", {}).get("Code", "")
+        status = cause.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        if code in _TRANSIENT or status >= 500:
+            raise error(f"{cause.operation_name}: {code}") from cause
+        raise

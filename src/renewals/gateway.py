@@ -1,0 +1,108 @@
+"""The port to the payment gateway: what the charge needs of it, and nothing of Stripe.
+
+One PaymentIntent carries one billing period. It is created unconfirmed, which moves no money; it is confirmed, which
+can succeed only once; and it is retrieved, which tells what became of it. Whatever a gateway answers is one of the
+`PaymentState`s or one of the three errors below.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date, datetime
+from enum import StrEnum
+from typing import Protocol
+
+from renewals.errors import RenewalError
+
+
+class PaymentState(StrEnum):
+    """What the gateway says of a payment."""
+
+    OPEN = "open"  # never confirmed: no money has moved, it can be confirmed
+    PAID = "paid"
+    DECLINED = "declined"  # the last attempt was refused; it can be confirmed again
+    ACTION_REQUIRED = "action_required"  # the customer must confirm with the bank
+    CANCELED = "canceled"  # can never be paid
+    UNKNOWN = "unknown"  # processing, or a status not named here: ask again later
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why an attempt was refused. id tells one attempt's failure from another's."""
+
+    id: str
+    code: str
+    decline_code: str | None
+    advice_code: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Payment:
+    """A payment as the gateway has it. amount: minor units as the gateway counts them. card: "Visa ending in 4242"."""
+
+    id: str
+    state: PaymentState
+    amount: int
+    currency: str
+    failure: Failure | None = None
+    card: str | None = None
+    paid_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PaymentRequest:
+    """Everything the gateway is asked for one billing period. amount: minor units."""
+
+    subscription_id: str
+    renewal_date: date
+    attempt: int
+    amount: int
+    currency: str
+    gateway_customer: str
+    payment_method: str
+    idempotency_key: str
+
+
+class GatewayUnavailable(RenewalError):  # noqa: N818
+    """No clear answer (429, 5xx, timeout, dropped connection). answered: the gateway answered with a 5xx, which it
+    repeats for as long as it remembers the idempotency key."""
+
+    def __init__(self, message: str, *, answered: bool = False) -> None:
+        super().__init__(message)
+        self.answered = answered
+
+
+class GatewayRefused(RenewalError):  # noqa: N818
+    """The request itself is wrong and stays wrong: no such customer, amount too small. code: the gateway's name."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(f"{code}: {message}")
+        self.code = code
+
+
+class GatewayUnauthorized(RenewalError):  # noqa: N818
+    """The gateway does not accept our key."""
+
+
+class Gateway(Protocol):
+    """A payment gateway. Every call answers within six seconds or raises GatewayUnavailable, and may raise
+    GatewayRefused or GatewayUnauthorized."""
+
+    def create(self, request: PaymentRequest) -> Payment:
+        """An unconfirmed payment. The same idempotency key gives the same payment."""
+        ...
+
+    def confirm(self, payment_id: str, payment_method: str) -> Payment:
+        """Charge the payment, off session. Whatever is not a clear answer is answered by retrieving it."""
+        ...
+
+    def retrieve(self, payment_id: str) -> Payment:
+        """What became of the payment."""
+        ...
+
+    def cancel(self, payment_id: str) -> Payment:
+        """Give the payment up, so that it can never be paid."""
+        ...
+
+    def list(self, gateway_customer: str, since: datetime) -> Iterator[tuple[dict[str, str], Payment]]:
+        """The customer's payments created since then, newest first, each with its metadata."""
+        ...

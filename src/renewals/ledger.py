@@ -1,0 +1,416 @@
+"""The ledger: one item for each subscription and billing period, in the renewals table.
+
+It is the claim, the audit trail and the work list in one. Every change is conditional, so that of two who try the
+same step one wins and the other is told.
+
+    claimed ──► paid ──► receipted ──► done
+      │ ▲                    ├───────► mail_failed    the address is at fault: parked until it changes
+      ▼ │ next attempt       └───────► mail_unknown   sent or not, nobody can tell: never sent again by itself
+    declined, action_required
+    skipped   a period that was passed over for a later one
+    failed    ten pick-ups without progress, or refused by the gateway for good: a person must look
+
+Keys: subscription_id, renewal_date (the first day of the period, YYYY-MM-DD). What is not finished carries
+`unfinished` (one of sixteen values, so that the index over it has no hot key) and stands in unfinished-index by
+`touched_at`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from renewals import dynamodb
+from renewals.errors import PaymentError
+from renewals.renewal import UNFINISHED, Mail, Renewal, Status, item_of, renewal_from, replaced, shard
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+    from renewals.gateway import Failure, Payment
+    from renewals.subscription import Subscription
+
+LEASE = timedelta(seconds=40)
+"""How long an execution owns a renewal after its last step: longer than a task and the wait before its retry."""
+
+MOST_PICK_UPS = 10
+"""So often an interrupted renewal is taken up without progress; then it is failed, for a person to look at."""
+
+RECENT = 10
+_MOST_SKIPPED = 98  # DynamoDB's limit of 100 actions in a transaction, less the claim and the check
+_LOOKS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """A condition that did not hold. renewal: the item as it stands instead, where there is one."""
+
+    renewal: Renewal | None
+
+
+class Ledger:
+    """The renewals table, and the subscriptions that it moves on. All reads are consistent.
+
+    renewals, subscriptions: names of tables; the second is needed where subscriptions are read or moved.
+    Raises PaymentError where it keeps colliding with others, and botocore's errors where AWS fails.
+    """
+
+    def __init__(self, client: DynamoDBClient, *, renewals: str, subscriptions: str = "") -> None:
+        self._client = client
+        self._renewals = renewals
+        self._subscriptions = subscriptions
+
+    # Reading
+
+    def recent(self, subscription_id: str) -> list[Renewal]:
+        """The latest periods of a subscription, newest first, without those passed over."""
+        items = self._query(self._renewals, subscription_id, limit=RECENT, newest_first=True)
+        return [renewal_from(item) for item in items if item["status"] != Status.SKIPPED]
+
+    def get(self, subscription_id: str, renewal_date: str) -> Renewal | None:
+        """One period; None where it is not claimed. renewal_date: YYYY-MM-DD."""
+        key = {"subscription_id": subscription_id, "renewal_date": renewal_date}
+        item = self._item(self._renewals, key)
+        return renewal_from(item) if item and item["status"] != Status.SKIPPED else None
+
+    def rows(self, subscription_id: str) -> list[dict[str, Any]]:
+        """The subscription's rows: none, one, or two, which is a bad row, since it has one customer."""
+        return self._query(self._subscriptions, subscription_id, limit=2)
+
+    def row(self, renewal: Renewal) -> dict[str, Any] | None:
+        """The renewal's subscription as it is now; None where it is gone."""
+        key = {"subscription_id": renewal.subscription_id, "customer_id": renewal.customer_id}
+        return self._item(self._subscriptions, key)
+
+    # The payment
+
+    def claim(self, renewal: Renewal, skipped: tuple[date, ...], subscription: Subscription) -> Renewal | None:
+        """Claim the period, unless somebody has or the subscription is no longer what was read: then None.
+
+        The item at the subscription's own renewal_date is always among those written, as the claim or as the first
+        period passed over. So no two claims of one subscription stand side by side, even when made on two days.
+        A failed claim that never got a payment's id has moved no money, and may be claimed anew.
+        """
+        unclaimed = "attribute_not_exists(subscription_id) OR (#status = :failed AND attribute_not_exists(payment_id))"
+        # Beyond DynamoDB's limit the oldest is kept, which guards the claim, and counts those without an item.
+        kept = skipped[:1] + skipped[1:][-(_MOST_SKIPPED - 1) :]
+        free = "attribute_not_exists(subscription_id)"
+        actions = [
+            self._put(item_of(renewal), unclaimed, {":failed": Status.FAILED}),
+            *(self._put(_skipped(renewal, day, len(skipped)), free, {}) for day in kept),
+            {"ConditionCheck": {"TableName": self._subscriptions} | _unchanged(subscription)},
+        ]
+        return renewal if self._transact(actions) is None else None
+
+    def take(self, renewal: Renewal, execution: str, now: datetime) -> Renewal | Lost:
+        """Own the renewal for the next 40 seconds, if it stands and is owned as read.
+
+        Taking it over from another counts as a pick-up; the owner's own retry does not.
+        """
+        picked_up = 0 if renewal.owner == execution else 1
+        return self._update(
+            renewal,
+            {"owner": execution, "lease_until": now + LEASE, "pickups": renewal.pickups + picked_up},
+            "#status = :was AND #owner = :owner AND lease_until = :until",
+            {":was": renewal.status, ":owner": renewal.owner, ":until": renewal.lease_until},
+            now,
+        )
+
+    def keep_payment_id(self, renewal: Renewal, payment_id: str, now: datetime) -> Renewal | Lost:
+        """Write the payment's id into the claim, if none is there. Who loses takes the winner's."""
+        return self._update(
+            renewal,
+            {"payment_id": payment_id},
+            "claim = :claim AND attribute_not_exists(payment_id) AND #status = :claimed",
+            {":claim": renewal.claim, ":claimed": Status.CLAIMED},
+            now,
+        )
+
+    def count_intent_try(self, renewal: Renewal, now: datetime) -> Renewal | Lost:
+        """The gateway answered the creation with a 5xx and will repeat that under its key: the next key is another."""
+        return self._update(
+            renewal,
+            {"intent_tries": renewal.intent_tries + 1},
+            "claim = :claim AND intent_tries = :tries AND attribute_not_exists(payment_id)",
+            {":claim": renewal.claim, ":tries": renewal.intent_tries},
+            now,
+        )
+
+    def next_attempt(self, renewal: Renewal, payment_method: str, execution: str, now: datetime) -> Renewal | Lost:
+        """Begin attempt n+1 with another card, if attempt n is still the last and stands refused."""
+        return self._update(
+            renewal,
+            {
+                "status": Status.CLAIMED,
+                "attempt": renewal.attempt + 1,
+                "payment_method": payment_method,
+                "owner": execution,
+                "lease_until": now + LEASE,
+                "pickups": 0,
+            },
+            "claim = :claim AND attempt = :attempt AND #status = :was",
+            {":claim": renewal.claim, ":attempt": renewal.attempt, ":was": renewal.status},
+            now,
+        )
+
+    def record_paid(self, renewal: Renewal, payment: Payment, amount: Decimal, now: datetime) -> Renewal | Lost:
+        """The payment succeeded: ledger and subscription move on in one transaction.
+
+        amount: what the gateway took, major units; flagged as amount_differs if it is not what was claimed.
+        """
+        changes = {
+            "status": Status.PAID,
+            "amount": amount,
+            "paid_at": payment.paid_at or now,
+            "card": payment.card,
+            "lease_until": now + LEASE,
+            "pickups": 0,
+        }
+        if amount != renewal.amount:
+            changes["flag"] = "amount_differs"
+
+        def moved_on(row: Mapping[str, Any]) -> dict[str, Any]:
+            changed = {
+                "renewal_date": renewal.period_end,
+                "payment_status": "paid",
+                "last_payment": changes["paid_at"],
+                "transaction_id": payment.id,
+            }
+            if renewal.anchor_day is not None and "anchor_day" not in row:
+                changed["anchor_day"] = renewal.anchor_day
+            if row.get("status") == "past_due":
+                changed["status"] = "active"
+            return changed
+
+        return self._settle(
+            renewal,
+            changes,
+            "claim = :claim AND payment_id = :payment AND #status IN (:c, :d, :a, :f)",
+            {
+                ":claim": renewal.claim,
+                ":payment": payment.id,
+                ":c": Status.CLAIMED,
+                ":d": Status.DECLINED,
+                ":a": Status.ACTION_REQUIRED,
+                ":f": Status.FAILED,
+            },
+            moved_on,
+            now,
+        )
+
+    def record_refused(self, renewal: Renewal, status: Status, failure: Failure, now: datetime) -> Renewal | Lost:
+        """The attempt came to nothing. status: DECLINED or ACTION_REQUIRED. The subscription becomes past due."""
+
+        def past_due(row: Mapping[str, Any]) -> dict[str, Any]:
+            return {"payment_status": status} | ({"status": "past_due"} if row.get("status") == "active" else {})
+
+        return self._settle(
+            renewal,
+            {
+                "status": status,
+                "failure_id": failure.id,
+                "decline_code": failure.decline_code or failure.code,
+                "advice_code": failure.advice_code,
+                "declined_at": now,
+                "lease_until": now + LEASE,
+                "pickups": 0,
+            },
+            "claim = :claim AND attempt = :attempt AND #status = :claimed",
+            {":claim": renewal.claim, ":attempt": renewal.attempt, ":claimed": Status.CLAIMED},
+            past_due,
+            now,
+        )
+
+    def record_failed(self, renewal: Renewal, reason: str, now: datetime) -> Renewal | Lost:
+        """Given up, for a person to look at. reason: a short name."""
+        return self._update(
+            renewal,
+            {"status": Status.FAILED, "reason": reason, "failed_from": renewal.status},
+            "claim = :claim AND #status = :was",
+            {":claim": renewal.claim, ":was": renewal.status},
+            now,
+        )
+
+    # The receipt and the mails
+
+    def record_receipt(self, renewal: Renewal, key: str, digest: str, now: datetime) -> Renewal | Lost:
+        """The receipt is stored under `key`. digest: SHA-256 of its bytes, hexadecimal."""
+        return self._update(
+            renewal,
+            {
+                "status": Status.RECEIPTED,
+                "receipt_key": key,
+                "receipt_sha256": digest,
+                "lease_until": now + LEASE,
+                "pickups": 0,
+            },
+            "claim = :claim AND #status = :paid",
+            {":claim": renewal.claim, ":paid": Status.PAID},
+            now,
+        )
+
+    def claim_mail(self, renewal: Renewal, name: str, mail: Mail, now: datetime) -> Renewal | Lost:
+        """Claim a mail before it is sent: nobody has, or it failed with another address."""
+        return self._write_mail(renewal, name, mail, renewal.status, now)
+
+    def park_mail(self, renewal: Renewal, name: str, mail: Mail, status: Status, now: datetime) -> Renewal | Lost:
+        """The mail cannot be sent to this address: so it stands, until the address changes."""
+        return self._write_mail(renewal, name, mail, status, now)
+
+    def record_mail(self, renewal: Renewal, name: str, mail: Mail, status: Status, now: datetime) -> Renewal | Lost:
+        """What became of the mail that mail.token claimed. One that is known as sent stays so."""
+        return self._update(
+            renewal,
+            {"status": status, "reason": mail.reason, f"mails.{name}": item_of(mail)},
+            f"mails.{name}.#token = :token AND mails.{name}.#state <> :sent",
+            {":token": mail.token, ":sent": "sent"},
+            now,
+        )
+
+    def release_mail(self, renewal: Renewal, name: str, token: str, now: datetime) -> Renewal | Lost:
+        """The mail was certainly not sent, and can be claimed again."""
+        return self._update(
+            renewal,
+            {f"mails.{name}": None},
+            f"mails.{name}.#token = :token AND mails.{name}.#state = :sending",
+            {":token": token, ":sending": "sending"},
+            now,
+        )
+
+    # How it is written
+
+    def _write_mail(self, renewal: Renewal, name: str, mail: Mail, status: Status, now: datetime) -> Renewal | Lost:
+        return self._update(
+            renewal,
+            {"status": status, "reason": mail.reason, "lease_until": now + LEASE, f"mails.{name}": item_of(mail)},
+            f"(attribute_not_exists(mails.{name}) OR mails.{name}.#state = :failed) AND #status = :was",
+            {":failed": "failed", ":was": renewal.status},
+            now,
+        )
+
+    def _query(
+        self, table: str, subscription_id: str, *, limit: int, newest_first: bool = False
+    ) -> list[dict[str, Any]]:
+        found = self._client.query(
+            TableName=table,
+            KeyConditionExpression="subscription_id = :id",
+            ExpressionAttributeValues=dynamodb.attributes({":id": subscription_id}),
+            ScanIndexForward=not newest_first,
+            Limit=limit,
+            ConsistentRead=True,
+        )
+        return [dynamodb.plain(item) for item in found["Items"]]
+
+    def _item(self, table: str, key: Mapping[str, str]) -> dict[str, Any] | None:
+        found = self._client.get_item(TableName=table, Key=dynamodb.attributes(key), ConsistentRead=True)
+        return dynamodb.plain(found["Item"]) if "Item" in found else None
+
+    def _put(self, item: Mapping[str, Any], condition: str, values: Mapping[str, Any]) -> dict[str, Any]:
+        put = {
+            "TableName": self._renewals,
+            "Item": dynamodb.attributes(item),
+            "ConditionExpression": condition,
+            "ExpressionAttributeNames": dynamodb.names(condition),
+            "ExpressionAttributeValues": dynamodb.attributes(values),
+        }
+        return {"Put": {name: value for name, value in put.items() if value}}
+
+    def _settle(
+        self,
+        renewal: Renewal,
+        changes: dict[str, Any],
+        condition: str,
+        values: Mapping[str, Any],
+        row_changes: Callable[[Mapping[str, Any]], dict[str, Any]],
+        now: datetime,
+    ) -> Renewal | Lost:
+        """Change the ledger and the subscription in one transaction.
+
+        Where the subscription was deleted or moved to another date meanwhile, the ledger is changed alone and
+        flagged as subscription_changed: what happened to the money is recorded in any case.
+        """
+        key = {"subscription_id": renewal.subscription_id, "customer_id": renewal.customer_id}
+        for _ in range(_LOOKS):
+            row = next((r for r in self.rows(renewal.subscription_id) if r["customer_id"] == renewal.customer_id), None)
+            if row is None or row.get("renewal_date") != renewal.row_date.isoformat() or "status" not in row:
+                return self._update(renewal, {"flag": "subscription_changed"} | changes, condition, values, now)
+            move = dynamodb.change(
+                self._subscriptions,
+                key,
+                row_changes(row),
+                "renewal_date = :as_claimed AND #status = :as_read",
+                {":as_claimed": renewal.row_date, ":as_read": row["status"]},
+            )
+            record = self._change(renewal, changes, condition, values, now)
+            lost = self._transact([{"Update": record}, {"Update": move}])
+            if lost is None:
+                return replaced(renewal, changes)
+            if 0 in lost:
+                return Lost(_standing(lost[0]))
+        raise PaymentError("the subscription keeps changing")
+
+    def _update(
+        self, renewal: Renewal, changes: Mapping[str, Any], condition: str, values: Mapping[str, Any], now: datetime
+    ) -> Renewal | Lost:
+        done, item = dynamodb.update(self._client, self._change(renewal, changes, condition, values, now))
+        return renewal_from(item) if done and item else Lost(_standing(item))
+
+    def _change(
+        self, renewal: Renewal, changes: Mapping[str, Any], condition: str, values: Mapping[str, Any], now: datetime
+    ) -> dict[str, Any]:
+        unfinished = changes.get("status", renewal.status) in UNFINISHED
+        always = {"touched_at": now, "unfinished": shard(renewal.subscription_id) if unfinished else None}
+        key = {"subscription_id": renewal.subscription_id, "renewal_date": renewal.renewal_date}
+        return dynamodb.change(self._renewals, key, {**changes, **always}, condition, values)
+
+    def _transact(self, actions: list[dict[str, Any]]) -> dict[int, dict[str, Any] | None] | None:
+        try:
+            return dynamodb.transact(self._client, actions)
+        except dynamodb.Collision:
+            raise PaymentError("the transaction keeps colliding with others") from None
+
+
+def _unchanged(subscription: Subscription) -> dict[str, Any]:
+    """The condition that what decides about a charge is what was read, as a transaction's check."""
+    watched = (
+        "status",
+        "renewal_date",
+        "cancel_at",
+        "amount",
+        "currency",
+        "interval",
+        "interval_count",
+        "anchor_day",
+        "gateway_customer",
+        "payment_method",
+    )
+    row = subscription.row
+    terms = [f"#{name} = :{name}" if name in row else f"attribute_not_exists(#{name})" for name in watched]
+    return {
+        "Key": dynamodb.attributes(
+            {"subscription_id": subscription.subscription_id, "customer_id": subscription.customer_id}
+        ),
+        "ConditionExpression": " AND ".join(terms),
+        "ExpressionAttributeNames": {f"#{name}": name for name in watched},
+        "ExpressionAttributeValues": dynamodb.attributes({f":{name}": row[name] for name in watched if name in row}),
+    }
+
+
+def _skipped(renewal: Renewal, day: date, count: int) -> dict[str, Any]:
+    return {
+        "subscription_id": renewal.subscription_id,
+        "renewal_date": day,
+        "customer_id": renewal.customer_id,
+        "status": Status.SKIPPED,
+        "reason": "passed_over",
+        "billed_instead": renewal.renewal_date,
+        "periods_passed_over": count,
+        "touched_at": renewal.claimed_at,
+    }
+
+
+def _standing(item: Mapping[str, Any] | None) -> Renewal | None:
+    return renewal_from(item) if item and item["status"] != Status.SKIPPED else None

@@ -1,0 +1,59 @@
+"""Billing periods: which date follows which, and what is due. Pure; `today` is always handed in."""
+
+import calendar
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import Literal
+
+Interval = Literal["day", "week", "month", "year"]
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """How often a subscription renews.
+
+    anchor_day: the day of the month that renewals fall on, 1..31; a shorter month renews on its last day, and the
+    next longer one on the anchor again (31 Jan, 28 Feb, 31 Mar). Days and weeks are counted and have no anchor.
+    """
+
+    interval: Interval
+    count: int
+    anchor_day: int
+
+    def after(self, day: date) -> date:
+        """The renewal date that follows `day`. Raises OverflowError past the year 9999."""
+        if self.interval == "day":
+            return day + timedelta(days=self.count)
+        if self.interval == "week":
+            return day + timedelta(weeks=self.count)
+        months = day.year * 12 + day.month - 1 + self.count * (12 if self.interval == "year" else 1)
+        year, month = months // 12, months % 12 + 1
+        if year > date.max.year:
+            raise OverflowError("the next renewal date is past the year 9999")
+        return date(year, month, min(self.anchor_day, calendar.monthrange(year, month)[1]))
+
+    def due(self, first: date, today: date) -> Iterator[date]:
+        """Every renewal date from `first` up to and including `today`, oldest first."""
+        day = first
+        while day <= today:
+            yield day
+            day = self.after(day)
+
+
+@dataclass(frozen=True, slots=True)
+class Billing:
+    """What one renewal bills: the period [start, end), and the due dates that are passed over for it."""
+
+    start: date
+    end: date
+    skipped: tuple[date, ...]
+
+
+def latest_due(schedule: Schedule, renewal_date: date, today: date) -> Billing:
+    """The latest period that is due. A renewal that is months late bills one period and moves past today.
+
+    Raises ValueError where nothing is due, OverflowError past the year 9999.
+    """
+    *skipped, start = schedule.due(renewal_date, today)
+    return Billing(start, schedule.after(start), tuple(skipped))

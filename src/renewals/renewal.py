@@ -1,0 +1,140 @@
+"""One renewal as the ledger holds it: its states, its values, and how they stand in an item."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from datetime import date, datetime
+from decimal import Decimal
+from enum import StrEnum
+from hashlib import sha256
+from typing import Any
+
+from renewals.dynamodb import storable
+
+_INDEX_SHARDS = 16
+
+
+class Status(StrEnum):
+    """Where a renewal stands; the picture is in renewals.ledger."""
+
+    CLAIMED = "claimed"
+    DECLINED = "declined"
+    ACTION_REQUIRED = "action_required"
+    PAID = "paid"
+    RECEIPTED = "receipted"
+    DONE = "done"
+    MAIL_FAILED = "mail_failed"
+    MAIL_UNKNOWN = "mail_unknown"
+    SKIPPED = "skipped"
+    FAILED = "failed"
+
+
+UNSETTLED = frozenset({Status.CLAIMED, Status.DECLINED, Status.ACTION_REQUIRED})
+"""Neither paid nor given up: such a period comes to its end before another is claimed."""
+
+UNFINISHED = UNSETTLED | {Status.PAID, Status.RECEIPTED}
+"""What an interruption leaves to be taken up again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mail:
+    """One mail of a renewal, claimed before it is sent.
+
+    state: sending, sent, unknown (sent or not, nobody can tell) or failed (the address is at fault). token, owner: who
+    claimed it, until when. to: the address. at: when it was sent, or found to be unknown or failed.
+    """
+
+    state: str
+    token: str
+    owner: str
+    claimed_until: datetime
+    to: str
+    at: datetime | None = None
+    message_id: str | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Renewal:
+    """A ledger item. What the gateway is asked and the receipt prints is fixed when the period is claimed.
+
+    The period is [renewal_date, period_end). row_date: the subscription's own renewal_date at that moment, which is
+    earlier where periods were passed over. amount: exact decimal, major units. claim: names this claim of the period.
+    """
+
+    subscription_id: str
+    renewal_date: date
+    customer_id: str
+    claim: str
+    owner: str
+    lease_until: datetime
+    claimed_at: datetime
+    row_date: date
+    period_end: date
+    amount: Decimal
+    currency: str
+    plan: str
+    customer_name: str
+    customer_email: str
+    locale: str
+    gateway_customer: str
+    payment_method: str
+    seller: Mapping[str, str]
+    receipt_number: str
+    anchor_day: int | None = None
+    status: Status = Status.CLAIMED
+    attempt: int = 1
+    pickups: int = 0
+    intent_tries: int = 0
+    mails: Mapping[str, Mail] = field(default_factory=dict)
+    payment_id: str | None = None
+    failure_id: str | None = None
+    decline_code: str | None = None
+    advice_code: str | None = None
+    declined_at: datetime | None = None
+    card: str | None = None
+    paid_at: datetime | None = None
+    receipt_key: str | None = None
+    receipt_sha256: str | None = None
+    reason: str | None = None
+    flag: str | None = None
+
+    def owned_by_another(self, execution: str, now: datetime) -> bool:
+        """Whether another execution is at work on it at this moment."""
+        return self.owner != execution and now < self.lease_until
+
+
+def item_of(of: Renewal | Mail) -> dict[str, Any]:
+    """The attributes of a new item: those that have a value."""
+    values = {f.name: getattr(of, f.name) for f in fields(of)}
+    item = {name: storable(value) for name, value in values.items() if value is not None}
+    if isinstance(of, Renewal):
+        item |= {"touched_at": storable(of.claimed_at), "unfinished": shard(of.subscription_id)}
+    return item
+
+
+_DATES = ("renewal_date", "row_date", "period_end")
+_TIMES = ("lease_until", "claimed_at", "declined_at", "paid_at")
+_WHOLE = ("anchor_day", "attempt", "pickups", "intent_tries")
+
+
+def renewal_from(item: Mapping[str, Any]) -> Renewal:
+    known = {f.name: item[f.name] for f in fields(Renewal) if f.name in item}
+    known |= {name: date.fromisoformat(known[name]) for name in _DATES}
+    known |= {name: datetime.fromisoformat(known[name]) for name in _TIMES if name in known}
+    known |= {name: int(known[name]) for name in _WHOLE if name in known}
+    mails = {name: _mail(mail) for name, mail in known["mails"].items()}
+    return Renewal(**(known | {"status": Status(known["status"]), "mails": mails}))
+
+
+def _mail(values: Mapping[str, Any]) -> Mail:
+    times = {name: datetime.fromisoformat(values[name]) for name in ("claimed_until", "at") if name in values}
+    return Mail(**{**values, **times})
+
+
+def replaced(renewal: Renewal, changes: Mapping[str, Any]) -> Renewal:
+    names = {f.name for f in fields(Renewal)}
+    return replace(renewal, **{name: value for name, value in changes.items() if name in names})
+
+
+def shard(subscription_id: str) -> str:
+    return str(sha256(subscription_id.encode()).digest()[0] % _INDEX_SHARDS)

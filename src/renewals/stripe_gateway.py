@@ -1,0 +1,200 @@
+"""Stripe behind the gateway port, through its official SDK. Imported by process_payment alone.
+
+https://docs.stripe.com/payments/paymentintents/lifecycle, https://docs.stripe.com/error-handling,
+https://docs.stripe.com/api/idempotent_requests
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+import stripe
+import urllib3
+
+from renewals.gateway import (
+    Failure,
+    GatewayRefused,
+    GatewayUnauthorized,
+    GatewayUnavailable,
+    Payment,
+    PaymentRequest,
+    PaymentState,
+)
+
+_CONNECT_SECONDS, _READ_SECONDS = 2, 4
+_MOST_LISTED = 1000
+_STATES = {
+    "requires_confirmation": PaymentState.OPEN,
+    "requires_payment_method": PaymentState.OPEN,
+    "requires_action": PaymentState.ACTION_REQUIRED,
+    "succeeded": PaymentState.PAID,
+    "canceled": PaymentState.CANCELED,
+}
+
+stripe.enable_telemetry = False  # it would write an id of its own into the home directory
+
+
+class _Http(stripe.HTTPClient):
+    """The SDK over the urllib3 that botocore brings, with timeouts: its own fallback client has none."""
+
+    name = "urllib3"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._pool = urllib3.PoolManager(
+            timeout=urllib3.Timeout(connect=_CONNECT_SECONDS, read=_READ_SECONDS),
+            retries=False,
+            ca_certs=stripe.ca_bundle_path,
+        )
+
+    def request(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str] | None,
+        post_data: Any = None,
+        *,
+        _usage: list[str] | None = None,
+    ) -> tuple[str, int, Mapping[str, str]]:
+        try:
+            response = self._pool.request(method.upper(), url, headers=dict(headers or {}), body=post_data)
+            return response.data.decode("utf-8"), response.status, dict(response.headers)
+        except (urllib3.exceptions.HTTPError, UnicodeDecodeError) as error:
+            raise stripe.APIConnectionError(type(error).__name__) from error  # type: ignore[no-untyped-call]
+
+    def close(self) -> None:
+        self._pool.clear()
+
+
+class StripeGateway:
+    """The gateway port on Stripe's PaymentIntents. endpoint: the base URL, https://api.stripe.com."""
+
+    def __init__(self, api_key: str, endpoint: str) -> None:
+        client = stripe.StripeClient(
+            api_key,
+            base_addresses={"api": endpoint.rstrip("/")},
+            max_network_retries=0,  # the workflow retries
+            http_client=_Http(),
+        )
+        self._intents = client.v1.payment_intents
+
+    def create(self, request: PaymentRequest) -> Payment:
+        with _named_errors():
+            return _payment(
+                self._intents.create(
+                    {
+                        "amount": request.amount,
+                        "currency": request.currency.lower(),
+                        "customer": request.gateway_customer,
+                        "payment_method": request.payment_method,
+                        "allowed_payment_method_types": ["card"],
+                        "metadata": {
+                            "subscription_id": request.subscription_id,
+                            "renewal_date": request.renewal_date.isoformat(),
+                            "attempt": str(request.attempt),
+                        },
+                        "expand": ["latest_charge"],
+                    },
+                    {"idempotency_key": request.idempotency_key},
+                )
+            )
+
+    def confirm(self, payment_id: str, payment_method: str) -> Payment:
+        try:
+            intent = self._intents.confirm(
+                payment_id,
+                {"payment_method": payment_method, "off_session": True, "expand": ["latest_charge"]},
+            )
+        except stripe.AuthenticationError as error:
+            raise GatewayUnauthorized(_code(error)) from error
+        except stripe.InvalidRequestError as error:
+            if error.code != "payment_intent_unexpected_state":
+                raise GatewayRefused(_code(error), "confirm") from error
+        except stripe.StripeError:
+            pass  # declined, 429, 409, 5xx, timeout, drop: the intent itself knows
+        else:
+            return _payment(intent)
+        return self.retrieve(payment_id)
+
+    def retrieve(self, payment_id: str) -> Payment:
+        with _named_errors():
+            return _payment(self._intents.retrieve(payment_id, {"expand": ["latest_charge"]}))
+
+    def cancel(self, payment_id: str) -> Payment:
+        with _named_errors():
+            return _payment(self._intents.cancel(payment_id, {"expand": ["latest_charge"]}))
+
+    def list(self, gateway_customer: str, since: datetime) -> Iterator[tuple[dict[str, str], Payment]]:
+        with _named_errors():
+            page = self._intents.list(
+                {
+                    "customer": gateway_customer,
+                    "created": {"gte": int(since.timestamp())},
+                    "limit": 100,
+                    "expand": ["data.latest_charge"],
+                }
+            )
+            for count, intent in enumerate(page.auto_paging_iter()):
+                if count == _MOST_LISTED:
+                    raise GatewayUnavailable(f"more than {_MOST_LISTED} payments of one customer since {since:%F}")
+                yield intent.metadata.to_dict() if intent.metadata else {}, _payment(intent)
+
+
+@contextmanager
+def _named_errors() -> Iterator[None]:
+    try:
+        yield
+    except stripe.AuthenticationError as error:
+        raise GatewayUnauthorized(_code(error)) from error
+    except (stripe.InvalidRequestError, stripe.IdempotencyError, stripe.PermissionError) as error:
+        if error.http_status == 409:  # the same key or object is in use this very moment
+            raise GatewayUnavailable(_code(error)) from error
+        raise GatewayRefused(_code(error), type(error).__name__) from error
+    except stripe.StripeError as error:
+        raise GatewayUnavailable(_code(error), answered=(error.http_status or 0) >= 500) from error
+
+
+def _code(error: stripe.StripeError) -> str:
+    """The error's name. Never its message, which may quote what we sent."""
+    details = error.error
+    return error.code or (details.code or details.type if details else None) or type(error).__name__
+
+
+def _payment(intent: stripe.PaymentIntent) -> Payment:
+    charge = intent.latest_charge if isinstance(intent.latest_charge, stripe.Charge) else None
+    state = _STATES.get(intent.status, PaymentState.UNKNOWN)
+    failure = _failure(intent)
+    if state is PaymentState.OPEN and failure is not None:
+        asked = failure.code == "authentication_required"
+        state = PaymentState.ACTION_REQUIRED if asked else PaymentState.DECLINED
+    return Payment(
+        id=intent.id,
+        state=state,
+        amount=intent.amount_received if state is PaymentState.PAID else intent.amount,
+        currency=intent.currency.upper(),
+        failure=failure,
+        card=_card(charge),
+        paid_at=datetime.fromtimestamp(charge.created, UTC) if charge and state is PaymentState.PAID else None,
+    )
+
+
+def _failure(intent: stripe.PaymentIntent) -> Failure | None:
+    error = intent.last_payment_error
+    if error is None:
+        return None
+    method = getattr(error, "payment_method", None)
+    return Failure(
+        id=getattr(error, "charge", None) or f"{error.code}/{method.id if method else None}",
+        code=error.code or "card_declined",
+        decline_code=getattr(error, "decline_code", None),
+        advice_code=getattr(error, "advice_code", None),
+    )
+
+
+def _card(charge: stripe.Charge | None) -> str | None:
+    details = charge.payment_method_details if charge else None
+    card = details.card if details else None
+    if card is None or not card.brand or not card.last4:
+        return None
+    return f"{card.brand.replace('_', ' ').title()} ending in {card.last4}"

@@ -1,0 +1,144 @@
+"""A row of the subscriptions table, checked. Users write these rows by hand, API and import: nothing is assumed."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
+from typing import Any, cast, get_args
+
+from renewals import currencies
+from renewals.errors import BadRow
+from renewals.periods import Interval, Schedule
+
+ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._:-]{0,127}", re.ASCII)
+"""An id as it may stand in a webhook, a key of S3 and its metadata: it cannot leave its place in a path."""
+
+LIVE = frozenset({"active", "past_due"})
+ENDED = frozenset({"paused", "canceled", "unpaid"})
+_DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
+_MOST_INTERVALS = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Subscription:
+    """One subscription as the table has it. amount: exact decimal, major units. row: the raw attributes."""
+
+    subscription_id: str
+    customer_id: str
+    status: str
+    renewal_date: date
+    cancel_at: date | None
+    amount: Decimal
+    currency: str
+    schedule: Schedule
+    catch_up: str
+    plan: str
+    customer_name: str
+    customer_email: str
+    locale: str
+    gateway_customer: str
+    payment_method: str
+    row: Mapping[str, Any]
+
+    def why_not_due(self, today: date) -> str | None:
+        """Why nothing is to be charged today, as a short name for outcomes; None where it is due."""
+        if self.status not in LIVE:
+            return self.status
+        if self.cancel_at is not None and self.cancel_at <= self.renewal_date:
+            return "cancels_at_period_end"
+        if self.renewal_date > today:
+            return "not_due"
+        return None
+
+
+def parse(row: Mapping[str, Any]) -> Subscription:
+    """A row (attribute values as boto3's deserializer gives them: str, Decimal, ...) as a Subscription.
+
+    Raises BadRow, naming the first attribute that is missing or wrong.
+    """
+    renewal_date = _date(row, "renewal_date")
+    amount, currency = _number(row, "amount"), _text(row, "currency").upper()
+    currencies.minor_units(amount, currency)
+    schedule = _schedule(row, renewal_date)
+    return Subscription(
+        subscription_id=_id(row, "subscription_id"),
+        customer_id=_id(row, "customer_id"),
+        status=_one_of(row, "status", LIVE | ENDED),
+        renewal_date=renewal_date,
+        cancel_at=_date(row, "cancel_at") if "cancel_at" in row else None,
+        amount=amount,
+        currency=currency,
+        schedule=schedule,
+        catch_up=_one_of(row, "catch_up", frozenset({"latest", "each"}), default="latest"),
+        plan=_text(row, "plan", default="Subscription"),
+        customer_name=_text(row, "customer_name", default=""),
+        customer_email=_text(row, "customer_email", default=""),
+        locale=_text(row, "locale", default="en"),
+        gateway_customer=_text(row, "gateway_customer"),
+        payment_method=_text(row, "payment_method"),
+        row=row,
+    )
+
+
+def _schedule(row: Mapping[str, Any], renewal_date: date) -> Schedule:
+    interval = _one_of(row, "interval", frozenset(get_args(Interval)), default="month")
+    count = _whole(row, "interval_count", 1, _MOST_INTERVALS, default=1)
+    anchor = _whole(row, "anchor_day", 1, 31, default=renewal_date.day)
+    schedule = Schedule(cast("Interval", interval), count, anchor)
+    try:
+        schedule.after(renewal_date)
+    except OverflowError as error:
+        raise BadRow("renewal_date", str(error)) from None
+    return schedule
+
+
+def _text(row: Mapping[str, Any], field: str, *, default: str | None = None) -> str:
+    value = row.get(field, default)
+    if value is None:
+        raise BadRow(field, "is missing")
+    if not isinstance(value, str):
+        raise BadRow(field, "is not a string")
+    if default is None and not value:
+        raise BadRow(field, "is empty")
+    return value
+
+
+def _id(row: Mapping[str, Any], field: str) -> str:
+    value = _text(row, field)
+    if not ID.fullmatch(value):
+        raise BadRow(field, "has characters that cannot stand in a receipt's key")
+    return value
+
+
+def _one_of(row: Mapping[str, Any], field: str, allowed: frozenset[str], *, default: str | None = None) -> str:
+    value = _text(row, field, default=default)
+    if value not in allowed:
+        raise BadRow(field, f"{value[:40]!r} is none of {', '.join(sorted(allowed))}")
+    return value
+
+
+def _date(row: Mapping[str, Any], field: str) -> date:
+    value = _text(row, field)
+    try:
+        if not _DAY.fullmatch(value):
+            raise ValueError
+        return date.fromisoformat(value)
+    except ValueError:
+        raise BadRow(field, f"{value[:40]!r} is not a date of the form YYYY-MM-DD") from None
+
+
+def _number(row: Mapping[str, Any], field: str) -> Decimal:
+    value = row.get(field)
+    if value is None:
+        raise BadRow(field, "is missing")
+    if not isinstance(value, Decimal):
+        raise BadRow(field, "is not a number")
+    return value
+
+
+def _whole(row: Mapping[str, Any], field: str, least: int, most: int, *, default: int) -> int:
+    value = _number({field: row.get(field, Decimal(default))}, field)
+    if value % 1 or not least <= value <= most:
+        raise BadRow(field, f"is not a whole number from {least} to {most}")
+    return int(value)

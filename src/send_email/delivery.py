@@ -1,0 +1,167 @@
+"""One truthful mail for each outcome: claimed, sent, recorded, under its period, kind and attempt.
+
+SES takes no idempotency key. So the claim is written before the mail is sent, and where a run ends between that and
+the record, nobody can tell whether the mail went out: it is recorded as unknown, counted, and not sent again by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime
+from hashlib import sha256
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+from botocore.exceptions import BotoCoreError, ClientError, ConnectTimeoutError, EndpointConnectionError
+
+from renewals import telemetry
+from renewals.errors import MailError, RenewalError
+from renewals.ledger import LEASE, Ledger, Lost
+from renewals.renewal import Mail, Renewal, Status
+from renewals.subscription import LIVE
+from send_email.message import Attachment, BadAddress, compose, deliverable
+
+if TYPE_CHECKING:
+    from mypy_boto3_ses import SESClient
+
+_LOOKS = 3
+_KINDS = {
+    Status.RECEIPTED: "receipt",
+    Status.MAIL_FAILED: "receipt",
+    Status.DECLINED: "payment_failed",
+    Status.ACTION_REQUIRED: "action_required",
+}
+# What SES says of an address, beyond what `deliverable` sees: https://docs.aws.amazon.com/ses/latest/APIReference
+_ADDRESS_REFUSED = frozenset({"InvalidParameterValue"})
+_NOT_NOW = frozenset({"Throttling", "ThrottlingException", "ServiceUnavailable", "TooManyRequestsException"})
+
+
+class ReceiptAltered(RenewalError):  # noqa: N818
+    """What is stored is not what the ledger's hash was made of: it is not mailed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One execution's mail of one renewal.
+
+    read_receipt: an S3 key to the bytes under it. sender: the verified address. configuration_set: SES's.
+    """
+
+    ledger: Ledger
+    ses: SESClient
+    read_receipt: Callable[[str], bytes]
+    sender: str
+    configuration_set: str
+    execution: str
+    now: datetime
+
+    def deliver(self, subscription_id: str, renewal_date: str, outcome: str, attempt: int) -> str:
+        """Send the mail that `outcome` (receipted, declined, action_required) calls for, if it is still true.
+
+        Returns what came of it: mailed, dropped, in_progress, mail_failed or mail_unknown. Raises MailError where it
+        was certainly not sent and can be tried again.
+        """
+        for _ in range(_LOOKS):
+            renewal = self.ledger.get(subscription_id, renewal_date)
+            done = self._deliver(renewal, outcome, attempt) if renewal else "dropped"
+            if done is not None:
+                return done
+        raise MailError("others keep working on this mail")
+
+    def _deliver(self, renewal: Renewal, outcome: str, attempt: int) -> str | None:
+        if renewal.status is Status.DONE and outcome == "receipted":
+            return "mailed"
+        kind = _KINDS.get(renewal.status)
+        if kind is None or kind != _KINDS[Status(outcome)] or renewal.attempt != attempt:
+            return "mail_unknown" if renewal.status is Status.MAIL_UNKNOWN else "dropped"
+        row = self.ledger.row(renewal)
+        if kind != "receipt" and (row is None or row.get("status") not in LIVE):
+            return "dropped"
+        to = str(row.get("customer_email", "")) if row else renewal.customer_email
+        name = f"{kind}_{attempt}"
+        earlier = renewal.mails.get(name)
+        if earlier is not None and not (earlier.state == "failed" and earlier.to != to):
+            return self._earlier(renewal, name, earlier)
+        mail = Mail("sending", uuid4().hex, self.execution, self.now + LEASE, to)
+        try:
+            message = compose(
+                kind, renewal, sender=self.sender, to=deliverable(to), attachment=self._attachment(renewal, kind)
+            )
+        except BadAddress as bad:
+            return self._park(renewal, name, replace(mail, reason=str(bad)))
+        claimed = self.ledger.claim_mail(renewal, name, mail, self.now)
+        return None if isinstance(claimed, Lost) else self._send(claimed, name, mail, message.as_bytes())
+
+    def _earlier(self, renewal: Renewal, name: str, mail: Mail) -> str | None:
+        """Somebody claimed it before. Only a claim that nobody is at work on is unknown."""
+        if mail.state != "sending":
+            return {"sent": "mailed", "unknown": "mail_unknown", "failed": "mail_failed"}[mail.state]
+        if mail.owner != self.execution and self.now < mail.claimed_until:
+            return "in_progress"
+        return self._unknown(renewal, name, mail, "interrupted while sending")
+
+    def _send(self, renewal: Renewal, name: str, mail: Mail, raw: bytes) -> str | None:
+        try:
+            sent = self.ses.send_raw_email(
+                Source=self.sender,
+                Destinations=[deliverable(mail.to)],
+                RawMessage={"Data": raw},
+                ConfigurationSetName=self.configuration_set,
+            )
+        except (ConnectTimeoutError, EndpointConnectionError) as error:
+            self.ledger.release_mail(renewal, name, mail.token, self.now)
+            raise MailError(type(error).__name__) from error
+        except ClientError as error:
+            return self._refused(renewal, name, mail, error)
+        except BotoCoreError as error:  # the connection broke: the mail may have gone out
+            return self._unknown(renewal, name, mail, type(error).__name__)
+        done = Status.DONE if renewal.status in (Status.RECEIPTED, Status.MAIL_FAILED) else renewal.status
+        self._record(renewal, name, replace(mail, state="sent", message_id=sent["MessageId"]), done)
+        return "mailed"
+
+    def _refused(self, renewal: Renewal, name: str, mail: Mail, error: ClientError) -> str | None:
+        code = error.response["Error"]["Code"]
+        if code not in _NOT_NOW and error.response["ResponseMetadata"]["HTTPStatusCode"] >= 500:
+            return self._unknown(renewal, name, mail, f"ses: {code}")
+        self.ledger.release_mail(renewal, name, mail.token, self.now)
+        if code in _ADDRESS_REFUSED:
+            return self._park(renewal, name, replace(mail, reason=f"ses: {code}"))
+        if code in _NOT_NOW:
+            raise MailError(code) from error
+        raise error
+
+    def _park(self, renewal: Renewal, name: str, mail: Mail) -> str | None:
+        telemetry.count("MailFailed")
+        receipt = renewal.status in (Status.RECEIPTED, Status.MAIL_FAILED)
+        parked = self.ledger.park_mail(
+            renewal,
+            name,
+            replace(mail, state="failed", at=self.now),
+            Status.MAIL_FAILED if receipt else renewal.status,
+            self.now,
+        )
+        return None if isinstance(parked, Lost) else "mail_failed"
+
+    def _unknown(self, renewal: Renewal, name: str, mail: Mail, reason: str) -> str | None:
+        telemetry.count("MailUnknown")
+        receipt = renewal.status is Status.RECEIPTED
+        lost = self._record(
+            renewal,
+            name,
+            replace(mail, state="unknown", reason=reason),
+            Status.MAIL_UNKNOWN if receipt else renewal.status,
+        )
+        return None if lost else "mail_unknown"
+
+    def _record(self, renewal: Renewal, name: str, mail: Mail, status: Status) -> bool:
+        recorded = self.ledger.record_mail(renewal, name, replace(mail, at=self.now), status, self.now)
+        return isinstance(recorded, Lost)
+
+    def _attachment(self, renewal: Renewal, kind: str) -> Attachment | None:
+        if kind != "receipt":
+            return None
+        pdf = self.read_receipt(str(renewal.receipt_key))
+        if sha256(pdf).hexdigest() != renewal.receipt_sha256:
+            raise ReceiptAltered(f"the receipt under {renewal.receipt_key} is not what the ledger has")
+        return Attachment(f"receipt-{renewal.receipt_number}.pdf", pdf)

@@ -1,0 +1,110 @@
+"""The webhook: a signed request to renew becomes an execution of the renewal workflow.
+
+An API Gateway proxy event in, a proxy reply out: 202 accepted, 400 with the field at fault, 401 without a valid
+signature, 413 too large, 503 when AWS falters (send it again). Replies hold nothing of ours but the ids that came.
+"""
+
+import base64
+import binascii
+import json
+import time
+from functools import cache
+from typing import Any
+
+from renewals import aws, telemetry
+from renewals.errors import TryAgain, transient_aws_errors_as
+from renewals.gateway_secret import GatewaySecret
+from renewals.settings import setting
+from webhook_handler.webhook import LARGEST_BODY, RENEWAL, BadRequest, Request, parse, signed
+
+_REREAD_AFTER_SECONDS = 60
+
+
+@telemetry.observed
+def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
+    """Check, then start the workflow; see the module."""
+    try:
+        with transient_aws_errors_as(TryAgain):
+            return _receive(event)
+    except TryAgain as error:
+        telemetry.logger().error("not accepted", extra={"error": str(error)})
+        return _reply(503, "try again later")
+    except Exception:  # noqa: BLE001  (whatever it is, a stranger is told nothing of it; the log is)
+        telemetry.logger().exception("not accepted")
+        return _reply(500, "something is wrong on our side")
+
+
+def _receive(event: dict[str, Any]) -> dict[str, Any]:
+    headers = {name.lower(): value for name, value in (event.get("headers") or {}).items()}
+    body = _body(event)
+    if body is None:
+        return _refuse(headers, 400, "the body is not base64, though it is said to be")
+    if len(body) > LARGEST_BODY:
+        return _refuse(headers, 413, f"the body is larger than {LARGEST_BODY} bytes")
+    if not _signed(body, headers):
+        return _refuse(headers, 401, "the signature is missing, wrong or too old")
+    try:
+        request = parse(body)
+    except BadRequest as error:
+        return _refuse(headers, 400, str(error))
+    if request is None:
+        return _reply(202, f"ignored: only {RENEWAL} is acted on")
+    _start(request)
+    telemetry.logger().info(
+        "accepted", extra={"webhook_id": _webhook_id(headers), "subscription_id": request.subscription_id}
+    )
+    return _reply(202, "accepted", subscription_id=request.subscription_id, customer_id=request.customer_id)
+
+
+def _body(event: dict[str, Any]) -> bytes | None:
+    """The bytes as they came; None where they are said to be base64 and are not."""
+    body = event.get("body") or ""
+    if not event.get("isBase64Encoded"):
+        return body.encode("utf-8", "surrogatepass")
+    try:
+        return base64.b64decode(body, validate=True)
+    except binascii.Error:
+        return None
+
+
+def _signed(body: bytes, headers: dict[str, str]) -> bool:
+    """A signature that fails against an old copy of the secret is checked against a new one: it may be rotated."""
+    secret, read_at = _secret()
+    if signed(body, headers, secret.signing_secrets):
+        return True
+    if time.monotonic() - read_at < _REREAD_AFTER_SECONDS:
+        return False
+    _secret.cache_clear()
+    return signed(body, headers, _secret()[0].signing_secrets)
+
+
+@cache
+def _secret() -> tuple[GatewaySecret, float]:
+    """The gateway secret, and when it was read."""
+    return GatewaySecret.read(aws.secrets_manager(), setting("SECRETS_MANAGER_ARN")), time.monotonic()
+
+
+def _start(request: Request) -> None:
+    """Start the workflow. A name would guard nothing, so it gets none: the ledger makes a second one harmless."""
+    work = {
+        "subscription_id": request.subscription_id,
+        "customer_id": request.customer_id,
+        "amount": f"{request.amount:f}",
+        "event_type": RENEWAL,
+    }
+    aws.step_functions().start_execution(stateMachineArn=setting("STATE_MACHINE_ARN"), input=json.dumps(work))
+
+
+def _refuse(headers: dict[str, str], status: int, message: str) -> dict[str, Any]:
+    telemetry.logger().info("refused", extra={"status": status, "webhook_id": _webhook_id(headers)})
+    return _reply(status, message)
+
+
+def _webhook_id(headers: dict[str, str]) -> str:
+    """For the log: a stranger's header, so only what an id may hold, and not more than enough to find it."""
+    return "".join(c for c in headers.get("webhook-id", "")[:64] if c.isascii() and (c.isalnum() or c in "._-"))
+
+
+def _reply(status: int, message: str, **ids: str) -> dict[str, Any]:
+    body = {"message": message} | ids
+    return {"statusCode": status, "headers": {"Content-Type": "application/json"}, "body": json.dumps(body)}

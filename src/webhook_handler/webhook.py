@@ -1,0 +1,113 @@
+"""The webhook's body and signature: what is accepted, and what is wrong with what is not. Pure.
+
+Signatures: https://www.standardwebhooks.com (HMAC-SHA256 over id.timestamp.body, five minutes' tolerance), checked by
+that specification's own library over the bytes as they came, before anything is parsed.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from standardwebhooks import Webhook, WebhookVerificationError
+
+from renewals.currencies import LARGEST
+from renewals.subscription import ID
+
+RENEWAL = "subscription.renewal"
+LARGEST_BODY = 64 * 1024
+"""Bytes. A request holds three short fields; the rest is room for what a sender adds of its own."""
+
+_DECIMAL = re.compile(r"\d{1,12}(\.\d{1,3})?", re.ASCII)
+_LONGEST_EVENT_TYPE = 128
+
+
+class BadRequest(Exception):  # noqa: N818
+    """The body is not what the contract says. The message names the field, and never quotes what was sent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A signed request to renew. amount: a positive decimal of at most three places, major units."""
+
+    subscription_id: str
+    customer_id: str
+    amount: Decimal
+
+
+def signed(body: bytes, headers: Mapping[str, str], secrets: Iterable[str]) -> bool:
+    """Whether one of the secrets signed these bytes within the last five minutes. Compares in constant time.
+
+    headers: names in lower case.
+    """
+    return any(_signed_by(secret, body, headers) for secret in secrets)
+
+
+def _signed_by(secret: str, body: bytes, headers: Mapping[str, str]) -> bool:
+    webhook = Webhook(secret)  # outside the try: a secret that cannot be one is our fault, not the sender's
+    try:
+        webhook.verify(body, dict(headers), json_parse=False)
+    except (WebhookVerificationError, ValueError):  # ValueError: a header or body that the library cannot read
+        return False
+    return True
+
+
+def parse(body: bytes) -> Request | None:
+    """What is asked for; None for an event type that is not ours to act on. Raises BadRequest."""
+    try:
+        fields = json.loads(
+            body, parse_float=Decimal, parse_int=Decimal, parse_constant=_no_constant, object_pairs_hook=_once
+        )
+    except (ValueError, RecursionError):
+        raise BadRequest("the body is not JSON") from None
+    if not isinstance(fields, dict):
+        raise BadRequest("the body is not a JSON object")
+    if _event_type(fields) != RENEWAL:
+        return None
+    return Request(_id(fields, "subscription_id"), _id(fields, "customer_id"), _amount(fields))
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
+        raise BadRequest("a field is given more than once")
+    return fields
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(name)  # NaN and Infinity are Python's, not JSON's
+
+
+def _event_type(fields: Mapping[str, Any]) -> str:
+    value = fields.get("event_type", RENEWAL)
+    if not isinstance(value, str) or len(value) > _LONGEST_EVENT_TYPE:
+        raise BadRequest(f"event_type must be a string of at most {_LONGEST_EVENT_TYPE} characters")
+    return value
+
+
+def _id(fields: Mapping[str, Any], name: str) -> str:
+    if name not in fields:
+        raise BadRequest(f"{name} is missing")
+    value = fields[name]
+    if not isinstance(value, str) or not ID.fullmatch(value):
+        raise BadRequest(
+            f"{name} must be 1 to 128 of: letters A-Z a-z, digits, . _ : -; the first a letter, digit or _"
+        )
+    return value
+
+
+def _amount(fields: Mapping[str, Any]) -> Decimal:
+    if "amount" not in fields:
+        raise BadRequest("amount is missing")
+    value = fields["amount"]
+    if isinstance(value, str) and _DECIMAL.fullmatch(value):
+        value = Decimal(value)
+    if not isinstance(value, Decimal):
+        raise BadRequest("amount must be a number or a decimal string such as 29.99")
+    if not value.is_finite() or not 0 < value < LARGEST:
+        raise BadRequest("amount must be positive and below 1000000000000")
+    if int(value.as_tuple().exponent) < -3:
+        raise BadRequest("amount must have at most three decimal places")
+    return value

@@ -1,0 +1,242 @@
+"""DynamoDB, S3 and SES in memory, as far as this project uses them, fast enough for thousands of renewals a minute.
+
+They take and give what boto3's clients do. `test_fake_aws.py` holds them to moto's answers.
+"""
+
+import io
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from copy import deepcopy
+from dataclasses import dataclass, field
+from email.message import EmailMessage
+from email.parser import BytesParser
+from email.policy import default
+from typing import Any
+
+from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
+from botocore.exceptions import ClientError
+
+type Item = dict[str, Any]
+type Around = Callable[[str], Any]
+
+_TOKEN = re.compile(r"\s*(attribute_not_exists|AND\b|OR\b|IN\b|<>|<=|=|[(),]|[#:\w.]+)")
+_serialize, _deserialize = TypeSerializer().serialize, TypeDeserializer().deserialize
+
+
+def plain(item: Item) -> Item:
+    return {name: _deserialize(value) for name, value in item.items()}
+
+
+def wire(item: Item) -> Item:
+    return {name: _serialize(value) for name, value in item.items()}
+
+
+def error(code: str, operation: str, status: int = 400, /, **more: Any) -> ClientError:
+    response: Any = {"Error": {"Code": code, "Message": code}, "ResponseMetadata": {"HTTPStatusCode": status}, **more}
+    return ClientError(response, operation)
+
+
+@contextmanager
+def _nothing_around(_name: str) -> Iterator[None]:
+    yield
+
+
+class Condition:
+    """A condition expression over one item: comparisons of paths and values, attribute_not_exists, AND, OR, IN."""
+
+    def __init__(self, expression: str, names: dict[str, str], values: Item) -> None:
+        self._tokens = _TOKEN.findall(expression)
+        assert "".join(self._tokens) == re.sub(r"\s", "", expression), f"cannot read: {expression}"
+        self._names, self._values = names, values
+
+    def holds(self, item: Item) -> bool:
+        self._at, self._item = 0, item
+        held = self._either()
+        assert self._at == len(self._tokens), f"cannot read past {self._tokens[self._at :]}"
+        return held
+
+    def _next(self) -> str:
+        self._at += 1
+        return str(self._tokens[self._at - 1])
+
+    def _peek(self) -> str:
+        return self._tokens[self._at] if self._at < len(self._tokens) else ""
+
+    def _either(self) -> bool:
+        held = self._both()
+        while self._peek() == "OR":
+            self._next()
+            held = self._both() or held
+        return held
+
+    def _both(self) -> bool:
+        held = self._one()
+        while self._peek() == "AND":
+            self._next()
+            held = self._one() and held
+        return held
+
+    def _one(self) -> bool:
+        token = self._next()
+        if token == "(":
+            held = self._either()
+            assert self._next() == ")"
+            return held
+        if token == "attribute_not_exists":
+            assert self._next() == "("
+            missing = self._value(self._next()) is None
+            assert self._next() == ")"
+            return missing
+        left, operator = self._value(token), self._next()
+        if operator == "IN":
+            assert self._next() == "("
+            among = [self._value(self._next())]
+            while self._next() == ",":
+                among.append(self._value(self._next()))
+            return left is not None and left in among
+        right = self._value(self._next())
+        return left != right if operator == "<>" else left is not None and left == right
+
+    def _value(self, token: str) -> Any:
+        return self._values[token] if token.startswith(":") else look_up(self._item, path(token, self._names))
+
+
+def path(text: str, names: dict[str, str]) -> list[str]:
+    return [names[part] if part.startswith("#") else part for part in text.split(".")]
+
+
+def look_up(item: Any, parts: list[str]) -> Any:
+    for part in parts:
+        item = item.get(part) if isinstance(item, dict) else None
+    return item
+
+
+@dataclass
+class FakeDynamoDB:
+    """Tables of items by their two keys. keys: table to the name of its range key."""
+
+    keys: dict[str, str]
+    around: Around = _nothing_around
+    tables: dict[str, dict[tuple[str, str], Item]] = field(default_factory=dict)
+
+    def items(self, table: str) -> dict[tuple[str, str], Item]:
+        return self.tables.setdefault(table, {})
+
+    def query(self, **q: Any) -> Item:
+        with self.around("dynamodb.Query"):
+            assert q["ConsistentRead"]
+            wanted = plain(q["ExpressionAttributeValues"])[":id"]
+            found = [item for key, item in sorted(self.items(q["TableName"]).items()) if key[0] == wanted]
+            ordered = found if q["ScanIndexForward"] else found[::-1]
+            return {"Items": [wire(item) for item in ordered[: q["Limit"]]]}
+
+    def get_item(self, **q: Any) -> Item:
+        with self.around("dynamodb.GetItem"):
+            assert q["ConsistentRead"]
+            item = self.items(q["TableName"]).get(self._key(q["TableName"], plain(q["Key"])))
+            return {"Item": wire(item)} if item else {}
+
+    def update_item(self, **q: Any) -> Item:
+        with self.around("dynamodb.UpdateItem"):
+            old = self._item(q)
+            if not self._holds(q, old):
+                raise error(
+                    "ConditionalCheckFailedException", "UpdateItem", 400, **({"Item": wire(old)} if old else {})
+                )
+            return {"Attributes": wire(self._apply(q, old))}
+
+    def transact_write_items(self, *, TransactItems: list[Item]) -> None:  # noqa: N803  (boto3's name)
+        with self.around("dynamodb.TransactWriteItems"):
+            assert len(TransactItems) <= 100
+            actions = [next(iter(action.items())) for action in TransactItems]
+            olds = [self._item(body) for _, body in actions]
+            held = [self._holds(body, old) for (_, body), old in zip(actions, olds, strict=True)]
+            if not all(held):
+                reasons = [
+                    {"Code": "None"}
+                    if ok
+                    else {"Code": "ConditionalCheckFailed"} | ({"Item": wire(old)} if old else {})
+                    for ok, old in zip(held, olds, strict=True)
+                ]
+                raise error("TransactionCanceledException", "TransactWriteItems", CancellationReasons=reasons)
+            for (verb, body), old in zip(actions, olds, strict=True):
+                if verb == "Put":
+                    self._put(body["TableName"], plain(body["Item"]))
+                elif verb == "Update":
+                    self._apply(body, old)
+                else:
+                    assert verb == "ConditionCheck"
+
+    def put(self, table: str, item: Item) -> None:
+        """A write past the client, as a user makes it."""
+        self._put(table, plain(wire(item)))
+
+    def _key(self, table: str, item: Item) -> tuple[str, str]:
+        return item["subscription_id"], item[self.keys[table]]
+
+    def _item(self, body: Item) -> Item:
+        return self.items(body["TableName"]).get(
+            self._key(body["TableName"], plain(body.get("Key") or body["Item"])), {}
+        )
+
+    def _holds(self, body: Item, old: Item) -> bool:
+        values = plain(body.get("ExpressionAttributeValues", {}))
+        return Condition(body["ConditionExpression"], body.get("ExpressionAttributeNames", {}), values).holds(old)
+
+    def _put(self, table: str, item: Item) -> None:
+        self.items(table)[self._key(table, item)] = item
+
+    def _apply(self, body: Item, old: Item) -> Item:
+        item = deepcopy(old) or plain(body["Key"])
+        names, values = body["ExpressionAttributeNames"], plain(body["ExpressionAttributeValues"])
+        sets, _, removes = body["UpdateExpression"].removeprefix("SET ").partition(" REMOVE ")
+        for term in sets.split(", "):
+            target, value = term.split(" = ")
+            *parents, last = path(target, names)
+            look_up(item, parents)[last] = values[value]
+        for target in filter(None, removes.split(", ")):
+            *parents, last = path(target, names)
+            look_up(item, parents).pop(last, None)
+        self._put(body["TableName"], item)
+        return item
+
+
+@dataclass
+class FakeS3:
+    """Objects by key, in one bucket."""
+
+    around: Around = _nothing_around
+    objects: dict[str, Item] = field(default_factory=dict)
+
+    def put_object(self, **q: Any) -> Item:
+        with self.around("s3.PutObject"):
+            if q.get("IfNoneMatch") == "*" and q["Key"] in self.objects:
+                raise error("PreconditionFailed", "PutObject", 412)
+            self.objects[q["Key"]] = q
+            return {}
+
+    def get_object(self, **q: Any) -> Item:
+        with self.around("s3.GetObject"):
+            if q["Key"] not in self.objects:
+                raise error("NoSuchKey", "GetObject", 404)
+            return {"Body": io.BytesIO(self.objects[q["Key"]]["Body"])}
+
+
+@dataclass
+class FakeSES:
+    """Sent mails, each as it was handed over. trouble: errors to raise at the next sends, first one first."""
+
+    around: Around = _nothing_around
+    sent: list[Item] = field(default_factory=list)
+    trouble: list[Exception] = field(default_factory=list)
+
+    def send_raw_email(self, **q: Any) -> Item:
+        with self.around("ses.SendRawEmail"):
+            if self.trouble:
+                raise self.trouble.pop(0)
+            self.sent.append(q)
+            return {"MessageId": f"message-{len(self.sent)}"}
+
+    def mails(self) -> list[EmailMessage]:
+        return [BytesParser(EmailMessage, policy=default).parsebytes(q["RawMessage"]["Data"]) for q in self.sent]

@@ -1,0 +1,266 @@
+"""What stands behind the seams in unit tests: AWS in memory, a payment gateway, and a run of the workflow.
+
+Everything that leaves the process goes through `Cuts`, which can end the process before or after any such call.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from email.message import EmailMessage
+from itertools import count
+from typing import Any, cast
+
+from generate_receipt.app import issue
+from process_payment.charge import Asked, Charge, Outcome
+from renewals.errors import TryAgain
+from renewals.gateway import Failure, GatewayRefused, GatewayUnavailable, Payment, PaymentRequest, PaymentState
+from renewals.ledger import Ledger
+from renewals.renewal import Renewal
+from send_email.delivery import Delivery
+from tests.fake_aws import FakeDynamoDB, FakeS3, FakeSES
+
+SENDER = "billing@shop.example"
+SELLER = {"name": "Example Shop", "address": "1 Main Street, Springfield", "tax_id": "US-123"}
+DUE = date(2026, 1, 31)
+NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
+
+
+class Cut(BaseException):
+    """The process ended here. Not an Exception: nothing in the product can catch it."""
+
+
+def _end(point: str) -> None:
+    raise Cut(point)
+
+
+@dataclass
+class Cuts:
+    """Numbers every call out of the process: 2n is the moment before call n, 2n+1 the moment after it.
+
+    happens: what happens at moment `at`, once: by default the process ends.
+    """
+
+    at: int | None = None
+    happens: Callable[[str], None] = _end
+    calls: list[str] = field(default_factory=list)
+
+    @contextmanager
+    def around(self, name: str) -> Iterator[None]:
+        number = len(self.calls)
+        self.calls.append(name)
+        self._moment(2 * number, f"before {name}")
+        yield
+        self._moment(2 * number + 1, f"after {name}")
+
+    def _moment(self, moment: int, point: str) -> None:
+        if self.at == moment:
+            self.at = None
+            self.happens(point)
+
+
+@dataclass
+class FakeGateway:
+    """The gateway port in memory. A card's id says how it behaves: pm_ok, pm_declined, pm_3ds."""
+
+    cuts: Cuts = field(default_factory=Cuts)
+    payments: dict[str, Payment] = field(default_factory=dict)
+    metadata: dict[str, dict[str, str]] = field(default_factory=dict)
+    customers: dict[str, str] = field(default_factory=dict)
+    by_key: dict[str, str] = field(default_factory=dict)
+    charges: list[tuple[str, int, str]] = field(default_factory=list)
+    attempts: list[tuple[str, str]] = field(default_factory=list)
+    trouble: list[tuple[str, str]] = field(default_factory=list)  # (operation, before | after | answered | processing)
+    numbers: Iterator[int] = field(default_factory=lambda: count(1))
+
+    def create(self, request: PaymentRequest) -> Payment:
+        with self._call("create"):
+            if request.gateway_customer == "cus_gone":
+                raise GatewayRefused("resource_missing", "customer")
+            known = self.by_key.get(request.idempotency_key)
+            if known is None:
+                known = f"pi_{next(self.numbers)}"
+                self.payments[known] = Payment(known, PaymentState.OPEN, request.amount, request.currency)
+                self.metadata[known] = {
+                    "subscription_id": request.subscription_id,
+                    "renewal_date": request.renewal_date.isoformat(),
+                }
+                self.customers[known] = request.gateway_customer
+                self.by_key[request.idempotency_key] = known
+            return replace(self.payments[known], state=PaymentState.OPEN)
+
+    def confirm(self, payment_id: str, payment_method: str) -> Payment:
+        with self._call("confirm"):
+            payment = self.payments[payment_id]
+            if payment.state not in (PaymentState.PAID, PaymentState.CANCELED, PaymentState.UNKNOWN):
+                self.attempts.append((payment_id, payment_method))
+                self.payments[payment_id] = self._attempt(payment, payment_method)
+            return self.payments[payment_id]
+
+    def retrieve(self, payment_id: str) -> Payment:
+        with self._call("retrieve"):
+            return self.payments[payment_id]
+
+    def cancel(self, payment_id: str) -> Payment:
+        with self._call("cancel"):
+            self.payments[payment_id] = replace(self.payments[payment_id], state=PaymentState.CANCELED)
+            return self.payments[payment_id]
+
+    def list(self, gateway_customer: str, since: datetime) -> Iterator[tuple[dict[str, str], Payment]]:
+        with self._call("list"):
+            yield from [
+                (self.metadata[i], p) for i, p in self.payments.items() if self.customers[i] == gateway_customer
+            ]
+
+    def succeed(self, payment_id: str) -> None:
+        """Money moves."""
+        payment = self.payments[payment_id]
+        self.charges.append((payment_id, payment.amount, payment.currency))
+        self.payments[payment_id] = replace(
+            payment, state=PaymentState.PAID, card="Visa ending in 4242", paid_at=NOON, failure=None
+        )
+
+    def _attempt(self, payment: Payment, card: str) -> Payment:
+        if ("confirm", "processing") in self.trouble:
+            self.trouble.remove(("confirm", "processing"))
+            return replace(payment, state=PaymentState.UNKNOWN)
+        if card == "pm_declined":
+            failure = Failure(f"ch_{next(self.numbers)}", "card_declined", "insufficient_funds", "try_again_later")
+            return replace(payment, state=PaymentState.DECLINED, failure=failure)
+        if card == "pm_3ds":
+            failure = Failure(f"ch_{next(self.numbers)}", "authentication_required", "authentication_required", None)
+            return replace(payment, state=PaymentState.ACTION_REQUIRED, failure=failure)
+        self.succeed(payment.id)
+        return self.payments[payment.id]
+
+    @contextmanager
+    def _call(self, operation: str) -> Iterator[None]:
+        with self.cuts.around(f"gateway.{operation}"):
+            for kind in ("before", "answered"):
+                if (operation, kind) in self.trouble:
+                    self.trouble.remove((operation, kind))
+                    raise GatewayUnavailable(kind, answered=kind == "answered")
+            yield
+            if (operation, "after") in self.trouble:
+                self.trouble.remove((operation, "after"))
+                raise GatewayUnavailable("after")
+
+
+class World:
+    """Tables, bucket, mailbox and gateway in memory, and the three tasks of the workflow over them."""
+
+    def __init__(self) -> None:
+        self.cuts = Cuts()
+        self.gateway = FakeGateway(self.cuts)
+        keys = {"subscriptions": "customer_id", "renewals": "renewal_date"}
+        self.dynamodb = FakeDynamoDB(keys, self.cuts.around)
+        self.s3 = FakeS3(self.cuts.around)
+        self.ses = FakeSES(self.cuts.around)
+        client: Any = self.dynamodb
+        self.ledger = Ledger(client, renewals="renewals", subscriptions="subscriptions")
+
+    # The workflow
+
+    def run(self, execution: str = "run-1", now: datetime = NOON, amount: str = "29.99", tries: int = 1) -> str:
+        """One execution as the workflow makes it. Returns where it ended: a state's name.
+
+        tries: how often a task that raised or was cut is started, by the same owner.
+        """
+        asked = Asked("sub_1", "cus_1", Decimal(amount))
+        try:
+            paid = self._task(lambda: self.charge(execution, now).renew(asked), tries)
+        except (TryAgain, Cut):
+            return "PaymentFailed"
+        if paid.name in ("nothing_to_do", "in_progress"):
+            return "Success"
+        if paid.name not in ("paid", "receipted", "declined", "action_required") or paid.renewal is None:
+            return "PaymentFailed"
+        renewal = paid.renewal
+        if paid.name == "paid":
+            try:
+                self._task(lambda: self.receipt(renewal, now), tries)
+            except (TryAgain, Cut):
+                return "ReceiptFailed"
+        kind = paid.name if paid.name in ("declined", "action_required") else "receipted"
+        return self._mail(renewal, kind, execution, now, tries)
+
+    def _mail(self, renewal: Renewal, kind: str, execution: str, now: datetime, tries: int) -> str:
+        key = renewal.subscription_id, renewal.renewal_date.isoformat()
+        try:
+            mailed = self._task(lambda: self.delivery(execution, now).deliver(*key, kind, renewal.attempt), tries)
+        except (TryAgain, Cut):
+            return "EmailFailed"
+        if mailed in ("mail_failed", "mail_unknown"):
+            return "EmailFailed"
+        return "Success" if kind == "receipted" else "PaymentDeclined"
+
+    def _task[T](self, task: Callable[[], T], tries: int) -> T:
+        for left in reversed(range(tries)):
+            try:
+                return task()
+            except (TryAgain, Cut):
+                if not left:
+                    raise
+        raise AssertionError("no tries")
+
+    def charge(self, execution: str, now: datetime) -> Charge:
+        return Charge(self.ledger, self.gateway, execution, "shop-test", SELLER, now.date(), now)
+
+    def renew(self, execution: str = "run-1", now: datetime = NOON, amount: str = "29.99") -> Outcome:
+        return self.charge(execution, now).renew(Asked("sub_1", "cus_1", Decimal(amount)))
+
+    def receipt(self, renewal: Renewal, now: datetime) -> Renewal:
+        stands = self.ledger.get(renewal.subscription_id, renewal.renewal_date.isoformat())
+        assert stands is not None
+        return issue(stands, ledger=self.ledger, s3=cast("Any", self.s3), bucket="receipts", now=now)
+
+    def delivery(self, execution: str, now: datetime) -> Delivery:
+        def read(key: str) -> bytes:
+            body: bytes = self.s3.get_object(Bucket="receipts", Key=key)["Body"].read()
+            return body
+
+        return Delivery(self.ledger, cast("Any", self.ses), read, SENDER, "receipts", execution, now)
+
+    # What is in it
+
+    def subscribe(self, **attributes: Any) -> None:
+        """One monthly subscription of 29.99 USD, due on 31 January 2026, but for `attributes`; None leaves one out."""
+        row = {
+            "subscription_id": "sub_1",
+            "customer_id": "cus_1",
+            "status": "active",
+            "renewal_date": DUE.isoformat(),
+            "amount": Decimal("29.99"),
+            "currency": "USD",
+            "plan": "Pro",
+            "customer_name": "Ann Lee",
+            "customer_email": "ann@customer.example",
+            "gateway_customer": "cus_gw",
+            "payment_method": "pm_ok",
+        } | attributes
+        self.dynamodb.put("subscriptions", {name: value for name, value in row.items() if value is not None})
+
+    def edit(self, **attributes: Any) -> None:
+        """What a user does to the row meanwhile."""
+        self.dynamodb.put("subscriptions", self.row() | attributes)
+
+    def delete_row(self) -> None:
+        del self.dynamodb.items("subscriptions")["sub_1", "cus_1"]
+
+    def row(self) -> dict[str, Any]:
+        return self.dynamodb.items("subscriptions")["sub_1", "cus_1"]
+
+    def items(self) -> dict[str, dict[str, Any]]:
+        """The ledger: renewal_date to item."""
+        return {key[1]: item for key, item in self.dynamodb.items("renewals").items()}
+
+    def receipts(self) -> dict[str, bytes]:
+        return {key: stored["Body"] for key, stored in self.s3.objects.items()}
+
+    def mails(self) -> list[EmailMessage]:
+        return self.ses.mails()
+
+
+LATER = timedelta(minutes=2)
+"""Longer than a lease."""

@@ -1,0 +1,24 @@
+"""Fixtures of the unit tests: no network, no emulator, no credentials of anyone's."""
+
+import pytest
+
+from tests.fakes import World
+
+
+@pytest.fixture(autouse=True)
+def _nobodys_account(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": "us-west-2",
+        "POWERTOOLS_SERVICE_NAME": "test",
+        "POWERTOOLS_METRICS_NAMESPACE": "test",
+        "POWERTOOLS_DEV": "false",
+    }.items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.fixture
+def shop() -> World:
+    """A world with nothing in it."""
+    return World()
