@@ -1,0 +1,25 @@
+"""python -m local.gateway --port 12111 --api-key sk_test_...: runs until it is terminated.
+
+Its first line on stdout is JSON, {"url": "http://127.0.0.1:12111"}: from then on it takes connections.
+"""
+
+import argparse
+import contextlib
+import json
+
+from local.gateway.server import DEFAULT_API_KEY, listen, server
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="local.gateway", description="A sandbox payment gateway.")
+    parser.add_argument("--port", type=int, default=0, help="0, the default, takes a free one")
+    parser.add_argument("--api-key", default=DEFAULT_API_KEY, help="the only key that is accepted")
+    arguments = parser.parse_args()
+    listening, url = listen(arguments.port)
+    print(json.dumps({"url": url}), flush=True)
+    with contextlib.suppress(KeyboardInterrupt):
+        server(arguments.api_key).run(sockets=[listening])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,172 @@
+"""One request to the v1 API, from the key to the answer.
+
+The order is Stripe's (docs.stripe.com/error-low-level): key, rate limits, parameters, idempotency, object lock, and
+only then the endpoint itself. What fails before the endpoint is not stored.
+"""
+
+import asyncio
+import base64
+import json
+import secrets
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from local.gateway import errors, intents, params
+from local.gateway.errors import GatewayError
+from local.gateway.hostile import Rule, Rules
+from local.gateway.idempotency import Answer, IdempotencyKeys
+from local.gateway.operations import Operation
+from local.gateway.world import Call, Settlement, World
+
+TRANSPORT = "local.gateway.transport"
+"""Where the server puts the connection's transport into the ASGI scope."""
+
+
+class Dropped(Response):
+    """No answer: the connection is closed with not one byte of a response."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - nothing is sent
+        scope[TRANSPORT].abort()
+        while (await receive())["type"] != "http.disconnect":
+            pass
+
+
+class Api:
+    def __init__(self, api_key: str) -> None:
+        self._api_key = api_key
+        self.world = World()
+        self.keys = IdempotencyKeys()
+        self.rules = Rules()
+
+    async def serve(self, operation: Operation, request: Request) -> Response:
+        request_id = f"req_{secrets.token_hex(7)}"
+        headers = {"Request-Id": request_id}
+        for echoed in ("Stripe-Version", "Idempotency-Key"):
+            if echoed in request.headers:
+                headers[echoed] = request.headers[echoed]
+        try:
+            answer, dropped = await self._answer(operation, request, request_id)
+        except GatewayError as error:
+            answer, dropped = Answer(error.status, _encoded(error.body), request_id), False
+        except Exception:  # noqa: BLE001 - a fault of ours is a 500, as at any gateway, and is shown on stderr
+            traceback.print_exc(file=sys.stderr)
+            answer, dropped = Answer(500, _encoded(errors.broken().body), request_id), False
+        if dropped:
+            return Dropped()
+        if "Idempotency-Key" in headers:
+            headers["Original-Request"] = answer.request_id
+            if answer.request_id != request_id:
+                headers["Idempotent-Replayed"] = "true"
+        return Response(answer.body, answer.status, headers, "application/json")
+
+    async def _answer(self, operation: Operation, request: Request, request_id: str) -> tuple[Answer, bool]:
+        """The answer, and whether the connection is dropped instead of sending it."""
+        self._authorize(request)
+        given = params.decode(await _encoded_params(request))
+        path_id = request.path_params.get("id", "")
+        rule = self._rule(operation, given, path_id)
+        mode = rule.mode if rule else ""
+        if mode == "429":
+            raise errors.rate_limited()
+        if mode == "503":
+            raise errors.broken(503)
+        if mode == "drop_before":
+            return Answer(0, b"", request_id), True
+        intents.settle_due(self.world)
+        checked = params.check(given, operation.takes, operation.needs)
+        key = request.headers.get("Idempotency-Key") if operation.method == "POST" else None
+        with ExitStack() as held:
+            if key:
+                fingerprint = json.dumps([request.url.path, given], sort_keys=True)
+                stored = self.keys.begin(key, fingerprint, self.world.now())
+                if stored:
+                    return stored, mode == "drop_after"
+                held.callback(self.keys.release, key)
+            if operation.locks:
+                held.enter_context(self._locked(path_id))
+            if rule and mode == "slow":
+                await asyncio.sleep(rule.seconds or 0)
+            call = Call(path_id, checked, self._settlement(rule))
+            answer = self._execute(operation, call, mode, request_id)
+            if key:
+                self.keys.keep(key, answer)
+        return answer, mode == "drop_after"
+
+    def _execute(self, operation: Operation, call: Call, mode: str, request_id: str) -> Answer:
+        """Raises only what is not to be stored."""
+        try:
+            if mode == "500":
+                raise errors.broken()
+            made = operation.handle(self.world, call)
+            expanded = self.world.expand(made, call.params.get("expand", ()))
+            status, body = 200, _encoded(expanded)
+        except GatewayError as error:
+            if not error.kept:
+                raise
+            status, body = error.status, _encoded(error.body)
+        if mode == "500_after":
+            status, body = 500, _encoded(errors.broken().body)
+        return Answer(status, body, request_id)
+
+    def _authorize(self, request: Request) -> None:
+        """Bearer, or Basic with the key as user name (docs.stripe.com/api/authentication)."""
+        scheme, _, credentials = request.headers.get("Authorization", "").partition(" ")
+        if scheme == "Basic":
+            try:
+                credentials = base64.b64decode(credentials).decode().partition(":")[0]
+            except ValueError:
+                credentials = ""
+        if scheme not in ("Bearer", "Basic") or not credentials:
+            message = (
+                "You did not provide an API key. You need to provide your API key in the Authorization header, using"
+                " Bearer auth (e.g. 'Authorization: Bearer YOUR_SECRET_KEY')."
+            )
+            raise errors.unauthorized(message)
+        if not secrets.compare_digest(credentials.encode(), self._api_key.encode()):
+            masked = "*" * max(len(credentials) - 4, 0) + credentials[-4:]
+            raise errors.unauthorized(f"Invalid API Key provided: {masked}")
+
+    def _rule(self, operation: Operation, given: dict[str, Any], path_id: str) -> Rule | None:
+        intent = self.world.kinds["payment_intent"].get(path_id)
+        customer = intent["customer"] if intent else given.get("customer")
+        confirms = operation.name == "payment_intents.confirm" or given.get("confirm") == "true"
+        return self.rules.take(operation.name, customer, confirms=confirms)
+
+    def _settlement(self, rule: Rule | None) -> Settlement | None:
+        if rule is None or rule.mode != "processing":
+            return None
+        due = None if rule.seconds is None else self.world.now() + rule.seconds
+        return Settlement(succeeds=rule.outcome == "succeeded", due=due)
+
+    @contextmanager
+    def _locked(self, identity: str) -> Iterator[None]:
+        if identity in self.world.busy:
+            raise errors.locked()
+        self.world.busy.add(identity)
+        try:
+            yield
+        finally:
+            self.world.busy.remove(identity)
+
+
+async def _encoded_params(request: Request) -> str:
+    body = (await request.body()).decode("utf-8", "replace")
+    kind = request.headers.get("Content-Type", "application/x-www-form-urlencoded")
+    if body and not kind.startswith("application/x-www-form-urlencoded"):
+        message = (
+            "Invalid request (check that your POST content type is application/x-www-form-urlencoded). If you have any"
+            " questions, we can help at https://support.stripe.com/."
+        )
+        raise GatewayError(400, "invalid_request_error", message, kept=False)
+    return "&".join(part for part in (request.url.query, body) if part)
+
+
+def _encoded(answer: dict[str, Any]) -> bytes:
+    return json.dumps(answer, indent=2).encode()

@@ -1,0 +1,184 @@
+"""Stripe's test cards and what each of them does.
+
+Source: Stripe, "Testing" (docs.stripe.com/testing): numbers, test ids, declines, 3-D Secure. Decline and advice
+codes: "Decline codes" (docs.stripe.com/declines/codes); an advice code stands where test mode is known to send one.
+`pm_card_NAME` is a payment method id, `tok_NAME` the same card as a token. Declined cards have one id with and one
+without the brand in it: both are in use, so both are known.
+"""
+
+import hashlib
+import re
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from local.gateway.errors import bad_parameter, card_error
+
+Failure = dict[str, Any]
+"""message, code, decline_code; advice_code and param where there is one."""
+
+
+def _failure(
+    message: str, code: str, decline_code: str, advice_code: str | None = None, param: str | None = None
+) -> Failure:
+    parts = {
+        "message": message, "code": code, "decline_code": decline_code, "advice_code": advice_code, "param": param,
+    }  # fmt: skip
+    return {name: part for name, part in parts.items() if part}
+
+
+_DECLINED = "Your card was declined."
+GENERIC_DECLINE = _failure(_DECLINED, "card_declined", "generic_decline", "try_again_later")
+_NO_FUNDS = _failure("Your card has insufficient funds.", "card_declined", "insufficient_funds", "try_again_later")
+_LOST = _failure(_DECLINED, "card_declined", "lost_card", "do_not_try_again")
+_STOLEN = _failure(_DECLINED, "card_declined", "stolen_card", "do_not_try_again")
+_EXPIRED = _failure("Your card has expired.", "expired_card", "expired_card", "confirm_card_data", "exp_month")
+_WRONG_CVC = _failure(
+    "Your card's security code is incorrect.", "incorrect_cvc", "incorrect_cvc", "confirm_card_data", "cvc"
+)
+_PROCESSING_ERROR = _failure(
+    "An error occurred while processing your card. Try again in a little bit.",
+    "processing_error",
+    "processing_error",
+    "try_again_later",
+)
+_TOO_OFTEN = _failure(_DECLINED, "card_declined", "card_velocity_exceeded")
+_FRAUDULENT = _failure(_DECLINED, "card_declined", "fraudulent")
+
+AUTHENTICATION_REQUIRED = _failure(
+    "Your card was declined. This transaction requires authentication.",
+    "authentication_required",
+    "authentication_required",
+)
+
+
+@dataclass(frozen=True)
+class Card:
+    """One test card. `decline` is what every charge meets (after authentication, where that is asked for);
+    `authentication` says when 3-D Secure is: always, unless the card was set up for off-session use before, or
+    on session only. A card that is not `attachable` is declined when it is attached to a customer."""
+
+    number: str
+    brand: str
+    names: tuple[str, ...]
+    decline: Failure | None = None
+    authentication: Literal["never", "always", "unless_set_up", "on_session"] = "never"
+    attachable: bool = True
+    funding: str = "credit"
+    country: str = "US"
+
+    @property
+    def fingerprint(self) -> str:
+        """Stable for a number, as Stripe's is for one account."""
+        return hashlib.sha256(self.number.encode()).hexdigest()[:16]
+
+
+def _declining(number: str, name: str, decline: Failure) -> Card:
+    names = (f"chargeDeclined{name}", f"visa_chargeDeclined{name}")
+    return Card(number, "visa", names, decline, attachable=False)
+
+
+_CARDS = (
+    Card("4242424242424242", "visa", ("visa",)),
+    Card("4000056655665556", "visa", ("visa_debit",), funding="debit"),
+    Card("5555555555554444", "mastercard", ("mastercard",)),
+    Card("2223003122003222", "mastercard", ()),
+    Card("5200828282828210", "mastercard", ("mastercard_debit",), funding="debit"),
+    Card("5105105105105100", "mastercard", ("mastercard_prepaid",), funding="prepaid"),
+    Card("378282246310005", "amex", ("amex", "amex_threeDSecureNotSupported")),
+    Card("371449635398431", "amex", ()),
+    Card("6011111111111117", "discover", ("discover",)),
+    Card("6011000990139424", "discover", ()),
+    Card("3056930009020004", "diners", ("diners",)),
+    Card("36227206271667", "diners", ()),
+    Card("3566002020360505", "jcb", ("jcb",), country="JP"),
+    Card("6200000000000005", "unionpay", ("unionpay",), country="CN"),
+    Card("4000002760000016", "visa", ("de",), country="DE"),
+    Card("4000002500000003", "visa", ("fr",), country="FR"),
+    Card("4000008260000000", "visa", ("gb",), country="GB"),
+    Card("4000003920000003", "visa", ("jp",), country="JP"),
+    _declining("4000000000000002", "", GENERIC_DECLINE),
+    _declining("4000000000009995", "InsufficientFunds", _NO_FUNDS),
+    _declining("4000000000009987", "LostCard", _LOST),
+    _declining("4000000000009979", "StolenCard", _STOLEN),
+    _declining("4000000000000069", "ExpiredCard", _EXPIRED),
+    _declining("4000000000000127", "IncorrectCvc", _WRONG_CVC),
+    _declining("4000000000000119", "ProcessingError", _PROCESSING_ERROR),
+    _declining("4000000000006975", "VelocityLimitExceeded", _TOO_OFTEN),
+    Card("4000000000000341", "visa", ("chargeCustomerFail",), GENERIC_DECLINE),
+    Card("4100000000000019", "visa", ("radarBlock", "chargeDeclinedFraudulent"), _FRAUDULENT),
+    Card("4000002500003155", "visa", ("authenticationRequiredOnSetup",), authentication="unless_set_up"),
+    Card("4000002760003184", "visa", ("authenticationRequired",), authentication="always"),
+    Card("4000003800000446", "visa", ("authenticationRequiredSetupForOffSession",), authentication="on_session"),
+    Card(
+        "4000008260003178",
+        "visa",
+        ("authenticationRequiredChargeDeclinedInsufficientFunds",),
+        _NO_FUNDS,
+        authentication="always",
+    ),
+    Card("4000000000003220", "visa", ("threeDSecure2Required",), authentication="always", country="IE"),
+    Card("4000000000003063", "visa", ("threeDSecureRequired",), authentication="always"),
+    Card(
+        "4000008400001629",
+        "visa",
+        ("threeDSecureRequiredChargeDeclined",),
+        GENERIC_DECLINE,
+        authentication="always",
+    ),
+    Card("4000008400001280", "visa", ("threeDSecureRequiredProcessingError",), GENERIC_DECLINE),
+    Card("4000000000003055", "visa", ("threeDSecureOptional",)),
+    Card("4000000000003097", "visa", ("threeDSecureOptionalProcessingError",)),
+)
+_BY_NUMBER = {card.number: card for card in _CARDS}
+_BY_ID = {prefix + name: card for card in _CARDS for name in card.names for prefix in ("pm_card_", "tok_")}
+
+
+def by_test_id(identity: str) -> Card | None:
+    """The card behind pm_card_... or tok_..., None for any other id."""
+    return _BY_ID.get(identity)
+
+
+def by_number(number: str) -> Card:
+    """The card with this number (spaces and dashes allowed). Raises 402 for what is no test card."""
+    digits = re.sub(r"[ -]", "", number)
+    if not _is_card_number(digits):
+        raise card_error({"message": "Your card number is incorrect.", "code": "incorrect_number", "param": "number"})
+    if digits not in _BY_NUMBER:
+        message = (
+            f"{_DECLINED} Your request was in test mode, but used a non test (live) card. For a list of valid"
+            " test cards, visit: https://stripe.com/docs/testing."
+        )
+        raise card_error(_failure(message, "card_declined", "test_mode_live_card"))
+    return _BY_NUMBER[digits]
+
+
+def check_details(month: int, year: int, cvc: str | None, *, today: tuple[int, int]) -> tuple[int, int]:
+    """(exp_month, exp_year with four digits). Raises 402 for a past or impossible date or security code;
+    `today` is (year, month)."""
+    full_year = year + 2000 if year < 100 else year
+    if not 1 <= month <= 12:
+        raise _invalid_detail("expiration month", "invalid_expiry_month", "exp_month")
+    if (full_year, month) < today or full_year > today[0] + 50:
+        raise _invalid_detail("expiration year", "invalid_expiry_year", "exp_year")
+    if cvc is not None and not re.fullmatch(r"[0-9]{3,4}", cvc):
+        raise _invalid_detail("security code", "invalid_cvc", "cvc")
+    return month, full_year
+
+
+def by_token(token: str) -> Card:
+    """The card behind tok_.... Raises 400 for another token."""
+    card = by_test_id(token) if token.startswith("tok_") else None
+    if card is None:
+        raise bad_parameter(f"No such token: '{token}'", "card[token]", "resource_missing")
+    return card
+
+
+def _invalid_detail(what: str, code: str, param: str) -> Exception:
+    return card_error({"message": f"Your card's {what} is invalid.", "code": code, "param": param})
+
+
+def _is_card_number(digits: str) -> bool:
+    if not re.fullmatch(r"[0-9]{12,19}", digits):
+        return False
+    doubled = (int(digit) * 2 for digit in digits[-2::-2])
+    return (sum(map(int, digits[-1::-2])) + sum(twice - 9 * (twice > 9) for twice in doubled)) % 10 == 0

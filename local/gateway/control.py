@@ -1,0 +1,112 @@
+"""The control endpoints under /_sandbox/ (described in the package's docstring): JSON in, JSON out, no key.
+
+A wrong call is answered with 400 or 404 and {"error": "..."}.
+"""
+
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from local.gateway import cards, intents
+from local.gateway.api import Api
+from local.gateway.errors import GatewayError
+
+_Given = Mapping[str, Any]
+_Handler = Callable[[Api, str, _Given], dict[str, Any]]
+_SHOWN = (
+    "id", "payment_intent", "customer", "payment_method", "amount", "amount_refunded", "currency", "status", "paid",
+    "captured", "failure_code", "created", "metadata",
+)  # fmt: skip
+
+
+def _add_rule(api: Api, _id: str, given: _Given) -> dict[str, Any]:
+    api.rules.add(given)
+    return {"rules": api.rules.shown()}
+
+
+def _show_rules(api: Api, _id: str, _given: _Given) -> dict[str, Any]:
+    return {"rules": api.rules.shown()}
+
+
+def _clear_rules(api: Api, _id: str, _given: _Given) -> dict[str, Any]:
+    api.rules.clear()
+    return {"rules": []}
+
+
+def _authenticate(api: Api, identity: str, given: _Given) -> dict[str, Any]:
+    return intents.authenticate(api.world, identity, succeeds=_succeeds(given))
+
+
+def _settle(api: Api, identity: str, given: _Given) -> dict[str, Any]:
+    return intents.settle(api.world, identity, succeeds=_succeeds(given))
+
+
+def _succeeds(given: _Given) -> bool:
+    outcome = given.get("outcome", "succeeded")
+    if outcome not in ("succeeded", "failed"):
+        raise ValueError("outcome must be succeeded or failed")
+    return bool(outcome == "succeeded")
+
+
+def _change_card(api: Api, identity: str, given: _Given) -> dict[str, Any]:
+    named = given["behaves_like"]
+    api.world.at_path("payment_method", identity)
+    api.world.cards[identity] = cards.by_test_id(named) or cards.by_number(named)
+    return {"payment_method": identity, "behaves_like": named}
+
+
+def _expire_keys(api: Api, _id: str, _given: _Given) -> dict[str, Any]:
+    return {"expired": api.keys.expire()}
+
+
+def _set_clock(api: Api, _id: str, given: _Given) -> dict[str, Any]:
+    api.world.set_clock(None if given["now"] is None else float(given["now"]))
+    return {"now": api.world.now()}
+
+
+def _show_clock(api: Api, _id: str, _given: _Given) -> dict[str, Any]:
+    return {"now": api.world.now()}
+
+
+def _show_charges(api: Api, _id: str, _given: _Given) -> dict[str, Any]:
+    intents.settle_due(api.world)
+    charges = api.world.kinds["charge"].values()
+    return {"charges": [{name: charge[name] for name in _SHOWN} for charge in charges]}
+
+
+_ENDPOINTS: tuple[tuple[str, str, _Handler], ...] = (
+    ("POST", "/hostile", _add_rule),
+    ("GET", "/hostile", _show_rules),
+    ("DELETE", "/hostile", _clear_rules),
+    ("POST", "/payment_intents/{id}/authenticate", _authenticate),
+    ("POST", "/payment_intents/{id}/settle", _settle),
+    ("POST", "/payment_methods/{id}/card", _change_card),
+    ("POST", "/idempotency_keys/expire", _expire_keys),
+    ("POST", "/clock", _set_clock),
+    ("GET", "/clock", _show_clock),
+    ("GET", "/charges", _show_charges),
+)
+
+
+def routes(api: Api) -> list[Route]:
+    return [Route(f"/_sandbox{path}", _endpoint(api, handle), methods=[method]) for method, path, handle in _ENDPOINTS]
+
+
+def _endpoint(api: Api, handle: _Handler) -> Callable[[Request], Awaitable[Response]]:
+    async def serve(request: Request) -> Response:
+        try:
+            body = await request.body()
+            answer = handle(api, request.path_params.get("id", ""), json.loads(body) if body else {})
+        except GatewayError as error:
+            return JSONResponse({"error": str(error)}, error.status)
+        except KeyError as error:
+            return JSONResponse({"error": f"{error.args[0]} is missing"}, 400)
+        except (TypeError, ValueError) as error:
+            return JSONResponse({"error": str(error)}, 400)
+        return JSONResponse(answer)
+
+    return serve

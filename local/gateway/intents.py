@@ -1,0 +1,370 @@
+"""PaymentIntents: the one object through which money moves, and the states it goes through.
+
+    requires_payment_method -> requires_confirmation -> (requires_action ->) (processing ->) succeeded
+    a declined attempt: back to requires_payment_method, with last_payment_error; canceled ends it
+
+Sources: Stripe, "How PaymentIntents work" (docs.stripe.com/payments/paymentintents/lifecycle), API reference
+"PaymentIntents", "Error codes" for payment_intent_unexpected_state and authentication_required. An intent succeeds
+once: each attempt makes a charge, and no attempt is made in any state but the first three.
+"""
+
+import secrets
+from typing import Any
+
+from local.gateway import charges, params, wallet
+from local.gateway.cards import AUTHENTICATION_REQUIRED, GENERIC_DECLINE, Failure
+from local.gateway.currencies import check_amount
+from local.gateway.errors import GatewayError, bad_parameter, card_error, refused
+from local.gateway.world import Call, Object, Settlement, World
+
+_OPEN = ("requires_payment_method", "requires_confirmation", "requires_action")
+
+# https://docs.stripe.com/changelog/endive/2026-09-30: the second name is gone there, and still taken here.
+_TYPES: params.Spec = {
+    "allowed_payment_method_types": params.list_of(params.one_of("card")),
+    "payment_method_types": params.list_of(params.one_of("card")),
+}
+
+
+def _types(given: Any) -> list[str] | None:
+    chosen: list[str] | None = given.get("allowed_payment_method_types") or given.get("payment_method_types")
+    return chosen
+
+
+_DESCRIBING: params.Spec = {
+    **params.EXPAND,
+    **_TYPES,
+    "description": params.text,
+    "metadata": params.metadata,
+    "payment_method": params.given,
+    "receipt_email": params.text,
+    "setup_future_usage": params.one_of("off_session", "on_session"),
+    "statement_descriptor": params.text,
+    "statement_descriptor_suffix": params.text,
+}
+
+
+def _off_session(value: Any, name: str) -> bool:
+    """true, false, or one of the two spellings that also say why the customer is away."""
+    return value in ("one_off", "recurring") or params.boolean(value, name)
+
+
+CREATE: params.Spec = {
+    **_DESCRIBING,
+    "amount": params.integer,
+    "currency": params.given,
+    "customer": params.given,
+    "automatic_payment_methods": params.fields(
+        {"enabled": params.boolean, "allow_redirects": params.one_of("always", "never")}, needed=("enabled",)
+    ),
+    "confirm": params.boolean,
+    "off_session": _off_session,
+    "return_url": params.given,
+}
+UPDATE: params.Spec = {
+    **_DESCRIBING,
+    "amount": params.integer,
+    "currency": params.given,
+    "customer": params.given,
+}
+CONFIRM: params.Spec = {
+    **params.EXPAND,
+    **_TYPES,
+    "off_session": _off_session,
+    "payment_method": params.given,
+    "receipt_email": params.text,
+    "return_url": params.given,
+    "setup_future_usage": params.one_of("off_session", "on_session"),
+}
+CANCEL: params.Spec = {
+    **params.EXPAND,
+    "cancellation_reason": params.one_of("duplicate", "fraudulent", "requested_by_customer", "abandoned"),
+}
+LIST: params.Spec = {**params.PAGE, "created": params.time_range, "customer": params.given}
+
+_STORED = (
+    "amount", "customer", "description", "receipt_email", "setup_future_usage", "statement_descriptor",
+    "statement_descriptor_suffix",
+)  # fmt: skip
+
+
+def create(world: World, call: Call) -> Object:
+    given = call.params
+    currency = given["currency"].lower()
+    check_amount(given["amount"], currency)
+    if given.get("off_session") and not given.get("confirm"):
+        raise bad_parameter("off_session can only be used when confirm is true.", "off_session")
+    customer = given.get("customer")
+    if customer is not None:
+        world.referred("customer", customer, "customer")
+    method = wallet.find_method(world, given["payment_method"]) if "payment_method" in given else None
+    if method:
+        wallet.check_usable(method, customer, world)
+    intent = world.add(
+        "payment_intent",
+        **{name: given.get(name) for name in _STORED},
+        currency=currency,
+        amount_capturable=0, amount_details={"tip": {}}, amount_received=0, application=None,
+        application_fee_amount=None, automatic_payment_methods=_automatic(given), canceled_at=None,
+        cancellation_reason=None, capture_method="automatic_async", confirmation_method="automatic",
+        last_payment_error=None, latest_charge=None,
+        metadata=params.merge_metadata({}, given.get("metadata", {})),
+        next_action=None, on_behalf_of=None, payment_method=method and method["id"],
+        payment_method_options={"card": {"request_three_d_secure": "automatic"}},
+        payment_method_types=_types(given) or ["card"], processing=None, review=None,
+        shipping=None, status="requires_confirmation" if method else "requires_payment_method",
+        transfer_data=None, transfer_group=None,
+    )  # fmt: skip
+    intent["client_secret"] = f"{intent['id']}_secret_{secrets.token_hex(12)}"
+    return _attempt(world, intent, call) if given.get("confirm") else intent
+
+
+def _automatic(given: Any) -> Object | None:
+    """Where no types are named, the account's own settings hold, redirects included."""
+    if _types(given):
+        return None
+    chosen = given.get("automatic_payment_methods", {"enabled": True})
+    return {"allow_redirects": "always", **chosen} if chosen["enabled"] else None
+
+
+def retrieve(world: World, call: Call) -> Object:
+    return world.at_path("payment_intent", call.path_id)
+
+
+def list_all(world: World, call: Call) -> Object:
+    customer = call.params.get("customer")
+    if customer is not None:
+        world.referred("customer", customer, "customer")
+    return world.page("payment_intent", "/v1/payment_intents", call.params, customer=customer)
+
+
+def update(world: World, call: Call) -> Object:
+    intent, given = world.at_path("payment_intent", call.path_id), call.params
+    fixed = [name for name in ("amount", "currency", "customer", "payment_method") if name in given]
+    if fixed and intent["status"] not in _OPEN:
+        message = (
+            f"This PaymentIntent's {fixed[0]} could not be updated because it has a status of {intent['status']}. You"
+            f" may only update the {fixed[0]} of a PaymentIntent with one of the following statuses:"
+            f" {', '.join(_OPEN)}."
+        )
+        raise _unexpected(message, intent, param=fixed[0])
+    currency = given.get("currency", intent["currency"]).lower()
+    check_amount(given.get("amount", intent["amount"]), currency)
+    customer = given.get("customer", intent["customer"])
+    if "customer" in given:
+        world.referred("customer", customer, "customer")
+    if "payment_method" in given:
+        method = wallet.find_method(world, given["payment_method"])
+        wallet.check_usable(method, customer, world, payment_intent=intent)
+        intent.update(payment_method=method["id"], status="requires_confirmation", next_action=None)
+    intent.update({name: given[name] for name in _STORED if name in given}, currency=currency)
+    intent["metadata"] = params.merge_metadata(intent["metadata"], given.get("metadata", {}))
+    return intent
+
+
+def confirm(world: World, call: Call) -> Object:
+    intent = world.at_path("payment_intent", call.path_id)
+    if intent["status"] == "succeeded":
+        message = (
+            "You cannot confirm this PaymentIntent because it has already succeeded after being previously confirmed."
+        )
+        raise _unexpected(message, intent)
+    if intent["status"] not in _OPEN:
+        message = (
+            f"You cannot confirm this PaymentIntent because it has a status of {intent['status']}. Only a"
+            f" PaymentIntent with one of the following statuses may be confirmed: {', '.join(_OPEN)}."
+        )
+        raise _unexpected(message, intent)
+    return _attempt(world, intent, call)
+
+
+def cancel(world: World, call: Call) -> Object:
+    """`processing` is refused too: Stripe cancels there "in rare cases" only."""
+    intent = world.at_path("payment_intent", call.path_id)
+    if intent["status"] not in _OPEN:
+        message = (
+            f"You cannot cancel this PaymentIntent because it has a status of {intent['status']}. Only a PaymentIntent"
+            f" with one of the following statuses may be canceled: {', '.join(_OPEN)}."
+        )
+        raise _unexpected(message, intent)
+    reason = call.params.get("cancellation_reason")
+    intent.update(status="canceled", canceled_at=world.now(), cancellation_reason=reason, next_action=None)
+    return intent
+
+
+def _attempt(world: World, intent: Object, call: Call) -> Object:
+    """Confirms an open intent. Raises 402 for a decline, 400 for what cannot be attempted."""
+    given = call.params
+    method = _method_to_charge(world, intent, given.get("payment_method"))
+    types = _types(given)
+    redirecting = not types and (intent["automatic_payment_methods"] or {}).get("allow_redirects") == "always"
+    if redirecting and "return_url" not in given:
+        message = (
+            "This PaymentIntent is configured to accept payment methods enabled in your Dashboard. Because some of"
+            " these payment methods might redirect your customer off of your page, you must provide a `return_url`."
+            " If you don't want to accept redirect-based payment methods, set"
+            " `automatic_payment_methods[enabled]` to `true` and `automatic_payment_methods[allow_redirects]` to"
+            " `never` when creating Setup Intents and Payment Intents."
+        )
+        raise refused(message, payment_intent=intent)
+    intent.update({name: given[name] for name in ("receipt_email", "setup_future_usage") if name in given})
+    if types:
+        intent.update(payment_method_types=types, automatic_payment_methods=None)
+    off_session = bool(given.get("off_session"))
+    if _asks_for_authentication(world, method, off_session=off_session):
+        if off_session:
+            raise _declined(world, intent, method, AUTHENTICATION_REQUIRED)
+        action = {"type": "use_stripe_sdk", "use_stripe_sdk": {"type": "three_d_secure_redirect"}}
+        if "return_url" in given:
+            urls = {"return_url": given["return_url"], "url": f"/_sandbox/payment_intents/{intent['id']}/authenticate"}
+            action = {"type": "redirect_to_url", "redirect_to_url": urls}
+        intent.update(status="requires_action", payment_method=method["id"], next_action=action)
+        return intent
+    return _charge(world, intent, method, call.processing)
+
+
+def _method_to_charge(world: World, intent: Object, named: str | None) -> Object:
+    identity = named or intent["payment_method"]
+    if identity is None:
+        message = "You cannot confirm this PaymentIntent because it's missing a payment method."
+        if intent["customer"]:
+            message += (
+                f" To confirm the PaymentIntent with {intent['customer']}, specify a payment method attached to this"
+                " customer along with the customer ID."
+            )
+        raise _unexpected(message, intent)
+    method = wallet.find_method(world, identity)
+    wallet.check_usable(method, intent["customer"], world, payment_intent=intent)
+    return method
+
+
+def _asks_for_authentication(world: World, method: Object, *, off_session: bool) -> bool:
+    asks = world.cards[method["id"]].authentication
+    if asks == "unless_set_up":
+        return not off_session or method["id"] not in world.set_up
+    return asks == "always" or (asks == "on_session" and not off_session)
+
+
+def _charge(
+    world: World,
+    intent: Object,
+    method: Object,
+    processing: Settlement | None = None,
+    *,
+    authenticated: bool = False,
+) -> Object:
+    """One attempt at the card: a charge that succeeded, failed (raises 402), or is pending."""
+    decline = world.cards[method["id"]].decline
+    if decline:
+        raise _declined(world, intent, method, decline, attempted=True)
+    charge = charges.add(world, intent, method, authenticated=authenticated)
+    intent.update(payment_method=method["id"], latest_charge=charge["id"], next_action=None)
+    _keep_or_use_up(world, intent, method)
+    if processing:
+        charge.update(status="pending", paid=False, captured=False, amount_captured=0)
+        intent["status"] = "processing"
+        world.settlements[intent["id"]] = processing
+    else:
+        _succeed(intent)
+    return intent
+
+
+def _succeed(intent: Object) -> None:
+    intent.update(status="succeeded", amount_received=intent["amount"], last_payment_error=None)
+
+
+def _keep_or_use_up(world: World, intent: Object, method: Object) -> None:
+    """An unattached card is charged once; `setup_future_usage` attaches it to the intent's customer instead."""
+    if intent["setup_future_usage"] == "off_session":
+        world.set_up.add(method["id"])
+    if method["customer"] is None:
+        if intent["setup_future_usage"] and intent["customer"]:
+            method["customer"] = intent["customer"]
+        else:
+            world.used_up.add(method["id"])
+
+
+def _declined(
+    world: World, intent: Object, method: Object, failure: Failure, *, attempted: bool = False
+) -> GatewayError:
+    """The state after a declined attempt, and the 402 that tells of it. A failed charge stands for each attempt that
+    reached the bank; off session, a card that needs authentication does not."""
+    charge_id = None
+    if attempted:
+        charge = charges.add(world, intent, method, authenticated=False)
+        charges.fail(charge, failure)
+        charge_id = intent["latest_charge"] = charge["id"]
+    _back_to_start(intent, {"type": "card_error", **failure, "charge": charge_id, "payment_method": dict(method)})
+    return card_error(failure, charge=charge_id, payment_intent=intent, payment_method=method)
+
+
+def _back_to_start(intent: Object, error: Object) -> None:
+    error = {name: value for name, value in error.items() if value is not None}
+    error["doc_url"] = f"https://stripe.com/docs/error-codes/{error['code'].replace('_', '-')}"
+    intent.update(status="requires_payment_method", payment_method=None, next_action=None, last_payment_error=error)
+
+
+def _unexpected(message: str, intent: Object, **details: Any) -> GatewayError:
+    return refused(message, code="payment_intent_unexpected_state", payment_intent=intent, **details)
+
+
+def authenticate(world: World, identity: str, *, succeeds: bool) -> Object:
+    """Plays the customer at their bank's 3-D Secure page: with an intent in requires_action, or with one whose
+    off-session attempt was refused as authentication_required (the customer then confirms it on session, with the
+    same card). Raises 400 in any other state."""
+    intent = world.at_path("payment_intent", identity)
+    refusal = intent["last_payment_error"] or {}
+    if intent["status"] == "requires_action":
+        method_id = intent["payment_method"]
+    elif intent["status"] == "requires_payment_method" and refusal.get("code") == "authentication_required":
+        method_id = refusal["payment_method"]["id"]
+    else:
+        raise _unexpected(f"Nothing to authenticate: the status is {intent['status']}.", intent)
+    method = world.referred("payment_method", method_id, "payment_method")
+    if not succeeds:
+        message = (
+            "The provided PaymentMethod has failed authentication. You can provide payment_method_data or a new"
+            " PaymentMethod to attempt to fulfill this PaymentIntent again."
+        )
+        code = "payment_intent_authentication_failure"
+        _back_to_start(
+            intent,
+            {"type": "invalid_request_error", "code": code, "message": message, "payment_method": dict(method)},
+        )
+        return intent
+    try:
+        return _charge(world, intent, method, authenticated=True)
+    except GatewayError:  # the bank may decline an authenticated payment too: the intent tells
+        return intent
+
+
+def settle(world: World, identity: str, *, succeeds: bool) -> Object:
+    """Ends `processing`. Raises 400 in any other state."""
+    intent = world.at_path("payment_intent", identity)
+    if intent["status"] != "processing":
+        raise _unexpected(f"Nothing to settle: the status is {intent['status']}.", intent)
+    del world.settlements[identity]
+    charge = world.kinds["charge"][intent["latest_charge"]]
+    if succeeds:
+        charge.update(status="succeeded", paid=True, captured=True, amount_captured=charge["amount"])
+        _succeed(intent)
+    else:
+        charges.fail(charge, GENERIC_DECLINE)
+        method = world.kinds["payment_method"][charge["payment_method"]]
+        _back_to_start(
+            intent,
+            {"type": "card_error", **GENERIC_DECLINE, "charge": charge["id"], "payment_method": dict(method)},
+        )
+    return intent
+
+
+def settle_due(world: World) -> None:
+    """Ends `processing` wherever its time has come on the sandbox's clock."""
+    now = world.now()
+    due = [
+        (identity, settlement.succeeds)
+        for identity, settlement in world.settlements.items()
+        if settlement.due is not None and settlement.due <= now
+    ]
+    for identity, succeeds in due:
+        settle(world, identity, succeeds=succeeds)

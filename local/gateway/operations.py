@@ -1,0 +1,55 @@
+"""The part of Stripe's v1 API that the gateway speaks: one line for each operation.
+
+An operation that is here takes the parameters declared for it and refuses all others; what is not here is an
+unrecognized URL.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from local.gateway import charges, intents, params, wallet
+from local.gateway.world import Call, Object, World
+
+
+@dataclass(frozen=True)
+class Operation:
+    """`path` may hold {id}. `needs` are the parameters that must be there; `locks` says whether the intent in the URL
+    is worked on by one such request at a time."""
+
+    name: str
+    method: str
+    path: str
+    handle: Callable[[World, Call], Object]
+    takes: params.Spec = field(default_factory=lambda: params.EXPAND)
+    needs: tuple[str, ...] = ()
+    locks: bool = False
+
+
+OPERATIONS = (
+    Operation("customers.create", "POST", "/v1/customers", wallet.create_customer, wallet.CUSTOMER_CREATE),
+    Operation("customers.retrieve", "GET", "/v1/customers/{id}", wallet.retrieve_customer),
+    Operation("customers.update", "POST", "/v1/customers/{id}", wallet.update_customer, wallet.CUSTOMER),
+    Operation("customers.payment_methods.list", "GET", "/v1/customers/{id}/payment_methods",
+              wallet.list_customers_methods, wallet.CUSTOMERS_METHODS),
+    Operation("payment_methods.create", "POST", "/v1/payment_methods", wallet.create_method, wallet.METHOD_CREATE,
+              ("type", "card")),
+    Operation("payment_methods.retrieve", "GET", "/v1/payment_methods/{id}", wallet.retrieve_method),
+    Operation("payment_methods.list", "GET", "/v1/payment_methods", wallet.list_methods, wallet.METHODS),
+    Operation("payment_methods.attach", "POST", "/v1/payment_methods/{id}/attach", wallet.attach, wallet.ATTACH,
+              ("customer",)),
+    Operation("payment_methods.detach", "POST", "/v1/payment_methods/{id}/detach", wallet.detach),
+    Operation("payment_intents.create", "POST", "/v1/payment_intents", intents.create, intents.CREATE,
+              ("amount", "currency")),
+    Operation("payment_intents.list", "GET", "/v1/payment_intents", intents.list_all, intents.LIST),
+    Operation("payment_intents.retrieve", "GET", "/v1/payment_intents/{id}", intents.retrieve),
+    Operation("payment_intents.update", "POST", "/v1/payment_intents/{id}", intents.update, intents.UPDATE, locks=True),
+    Operation("payment_intents.confirm", "POST", "/v1/payment_intents/{id}/confirm", intents.confirm, intents.CONFIRM,
+              locks=True),
+    Operation("payment_intents.cancel", "POST", "/v1/payment_intents/{id}/cancel", intents.cancel, intents.CANCEL,
+              locks=True),
+    Operation("charges.retrieve", "GET", "/v1/charges/{id}", charges.retrieve),
+    Operation("charges.list", "GET", "/v1/charges", charges.list_all, charges.LIST),
+    Operation("refunds.create", "POST", "/v1/refunds", charges.refund, charges.REFUND),
+    Operation("refunds.retrieve", "GET", "/v1/refunds/{id}", charges.retrieve_refund),
+    Operation("refunds.list", "GET", "/v1/refunds", charges.list_refunds, charges.REFUND_LIST),
+)  # fmt: skip

@@ -1,0 +1,149 @@
+"""Everything the gateway knows, in memory: objects as they go over the wire, and the clock.
+
+Objects refer to each other by id; `expand` puts objects in the place of ids in an answer
+(docs.stripe.com/api/expanding_objects), `page` makes Stripe's lists (docs.stripe.com/api/pagination).
+"""
+
+import copy
+import secrets
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from local.gateway.cards import Card
+from local.gateway.errors import bad_parameter, missing
+
+Object = dict[str, Any]
+
+_PREFIXES = {"customer": "cus", "payment_method": "pm", "payment_intent": "pi", "charge": "ch", "refund": "re"}
+_LABELS = {"payment_method": "PaymentMethod"}
+_PATH_PARAMS = {"payment_intent": "intent", "payment_method": "payment_method"}
+_REFERENCES = {
+    "customer": (),
+    "payment_method": ("customer",),
+    "payment_intent": ("customer", "latest_charge", "payment_method"),
+    "charge": ("customer", "payment_intent"),
+    "refund": ("charge", "payment_intent"),
+}
+_KIND_OF_REFERENCE = {"latest_charge": "charge"}
+
+
+@dataclass(frozen=True)
+class Settlement:
+    """How and when (seconds since 1970, None: when told to) a payment in `processing` ends."""
+
+    succeeds: bool
+    due: float | None
+
+
+@dataclass(frozen=True)
+class Call:
+    """What a handler gets: the id in the URL ("" where there is none), the checked parameters, and the settlement
+    to come if the payment it confirms is to stay in `processing`."""
+
+    path_id: str
+    params: Mapping[str, Any]
+    processing: Settlement | None = None
+
+
+@dataclass
+class World:
+    """All state of one gateway. Only the server's event loop touches it, so nothing in it is locked by threads;
+    `busy` holds the intents that a request which takes its time is working on."""
+
+    kinds: dict[str, dict[str, Object]] = field(default_factory=lambda: {kind: {} for kind in _PREFIXES})
+    cards: dict[str, Card] = field(default_factory=dict)
+    used_up: set[str] = field(default_factory=set)
+    set_up: set[str] = field(default_factory=set)
+    settlements: dict[str, Settlement] = field(default_factory=dict)
+    busy: set[str] = field(default_factory=set)
+    clock_offset: float = 0.0
+
+    def now(self) -> int:
+        """Seconds since 1970 on the sandbox's clock."""
+        return int(time.time() + self.clock_offset)
+
+    def set_clock(self, now: float | None) -> None:
+        """The clock goes on from `now`, or is the machine's again with None."""
+        self.clock_offset = 0.0 if now is None else now - time.time()
+
+    def add(self, kind: str, **attributes: Any) -> Object:
+        identity = f"{_PREFIXES[kind]}_{secrets.token_hex(12)}"
+        made = {"id": identity, "object": kind, "created": self.now(), "livemode": False, **attributes}
+        self.kinds[kind][identity] = made
+        return made
+
+    def at_path(self, kind: str, identity: str) -> Object:
+        """The object that the URL names. Raises 404."""
+        found = self.kinds[kind].get(identity)
+        if found is None:
+            raise missing(_LABELS.get(kind, kind), identity, _PATH_PARAMS.get(kind, "id"), in_path=True)
+        return found
+
+    def referred(self, kind: str, identity: str, param: str) -> Object:
+        """The object that a parameter names. Raises 400."""
+        found = self.kinds[kind].get(identity)
+        if found is None:
+            raise missing(_LABELS.get(kind, kind), identity, param, in_path=False)
+        return found
+
+    def page(self, kind: str, url: str, params: Mapping[str, Any], **equal: str | None) -> Object:
+        """Newest first; only objects whose attributes are `equal` to what is given and not None."""
+        wanted = {name: value for name, value in equal.items() if value is not None}
+        found = [
+            item
+            for item in reversed(self.kinds[kind].values())
+            if all(item[name] == value for name, value in wanted.items())
+            and _within(item["created"], params.get("created", {}))
+        ]
+        size = params.get("limit", 10)
+        if "ending_before" in params:
+            before = found[: self._position(kind, found, params["ending_before"], "ending_before")]
+            return _list(url, before[-size:], has_more=len(before) > size)
+        if "starting_after" in params:
+            found = found[self._position(kind, found, params["starting_after"], "starting_after") + 1 :]
+        return _list(url, found[:size], has_more=len(found) > size)
+
+    def _position(self, kind: str, found: list[Object], identity: str, param: str) -> int:
+        """Where the cursor stands; one that the filters leave out is at the end, so that paging ends."""
+        cursor = self.referred(kind, identity, param)
+        return found.index(cursor) if cursor in found else len(found)
+
+    def expand(self, answer: Object, paths: Iterable[str]) -> Object:
+        """A copy of `answer` with the objects that `paths` name. Raises 400 for what cannot be expanded."""
+        expanded = copy.deepcopy(answer)
+        for path in paths:
+            names = path.split(".")
+            items = [expanded]
+            if expanded["object"] == "list":
+                if names.pop(0) != "data" or not names:
+                    raise _not_expandable(path)
+                items = expanded["data"]
+            for item in items:
+                self._expand_one(item, names, path)
+        return expanded
+
+    def _expand_one(self, item: Object, names: list[str], path: str) -> None:
+        name = names[0]
+        if name not in _REFERENCES[item["object"]] or len(names) > 4:
+            raise _not_expandable(path)
+        if isinstance(item[name], str):
+            item[name] = copy.deepcopy(self.kinds[_KIND_OF_REFERENCE.get(name, name)][item[name]])
+        if len(names) > 1 and item[name] is not None:
+            self._expand_one(item[name], names[1:], path)
+
+
+def _within(created: int, bounds: Mapping[str, int]) -> bool:
+    return (
+        bounds.get("gte", created) <= created <= bounds.get("lte", created)
+        and bounds.get("gt", created - 1) < created < bounds.get("lt", created + 1)
+    )  # fmt: skip
+
+
+def _list(url: str, items: list[Object], *, has_more: bool) -> Object:
+    return {"object": "list", "url": url, "has_more": has_more, "data": items}
+
+
+def _not_expandable(path: str) -> Exception:
+    return bad_parameter(f"This property cannot be expanded ({path}).", "expand")
