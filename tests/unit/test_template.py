@@ -1,0 +1,843 @@
+"""The promises of template.yaml, asserted on what SAM makes of it: the local emulator drops many of these settings."""
+
+import json
+import re
+import tomllib
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from samtranslator.parser.parser import Parser
+from samtranslator.translator.translator import Translator
+from samtranslator.yaml_helper import yaml_parse
+
+ROOT = Path(__file__).parents[2]
+# Other values than the defaults, so that a name which forgets its parameter is found.
+GIVEN = {"ProjectName": "acme", "Environment": "qa", "SenderEmail": "bills@acme.test", "PaymentGatewayApiKey": "sk_x"}
+PSEUDO = {
+    "AWS::AccountId": "123456789012",
+    "AWS::Region": "eu-test-1",
+    "AWS::Partition": "aws",
+    "AWS::URLSuffix": "amazonaws.com",
+    "AWS::StackName": "stack",
+}
+RETAINED = {"DeletionPolicy": "RetainExceptOnCreate", "UpdateReplacePolicy": "Retain"}
+
+type Json = Any
+
+
+@cache
+def template() -> dict[str, Json]:
+    """template.yaml as written, its short-form functions spelled out."""
+    parsed: dict[str, Json] = yaml_parse((ROOT / "template.yaml").read_text())
+    return parsed
+
+
+@cache
+def resources() -> dict[str, Json]:
+    """The transformed resources, parameters filled in. A reference to a resource reads `<Name>` or `<Name.Arn>`."""
+    session = boto3.Session(region_name=PSEUDO["AWS::Region"])
+    translated = Translator({}, Parser(), boto_session=session).translate(_packaged(template()), dict(GIVEN))
+    resolved: dict[str, Json] = _resolve(translated["Resources"])
+    return resolved
+
+
+def properties(name: str) -> dict[str, Json]:
+    found: dict[str, Json] = resources()[name]["Properties"]
+    return found
+
+
+def of_type(kind: str) -> dict[str, Json]:
+    return {name: each["Properties"] for name, each in resources().items() if each["Type"] == kind}
+
+
+def _packaged(node: Json) -> Json:
+    """The template as `sam package` leaves it, with code in S3: the transform takes no other."""
+    if isinstance(node, dict):
+        code = ("CodeUri", "ContentUri", "DefinitionUri")
+        return {key: "s3://bucket/key" if key in code else _packaged(value) for key, value in node.items()}
+    return [_packaged(each) for each in node] if isinstance(node, list) else node
+
+
+def _resolve(node: Json) -> Json:
+    if isinstance(node, list):
+        return [_resolve(each) for each in node]
+    if not isinstance(node, dict):
+        return node
+    if set(node) == {"Ref"}:
+        return _value(node["Ref"])
+    if set(node) == {"Fn::GetAtt"}:
+        path = node["Fn::GetAtt"]
+        return f"<{path if isinstance(path, str) else '.'.join(path)}>"
+    if set(node) == {"Fn::Sub"}:
+        text, names = node["Fn::Sub"] if isinstance(node["Fn::Sub"], list) else (node["Fn::Sub"], {})
+        known = {name: _resolve(value) for name, value in names.items()}
+        return re.sub(r"\$\{([^}!]+)\}", lambda found: str(known.get(found[1]) or _value(found[1])), text)
+    return {key: _resolve(value) for key, value in node.items() if value != {"Ref": "AWS::NoValue"}}
+
+
+def _value(name: str) -> str:
+    declared = template()["Parameters"].get(name)
+    if declared is None:
+        return PSEUDO.get(name) or f"<{name}>"
+    return str(GIVEN.get(name, declared["Default"]))
+
+
+def _tags(name: str) -> dict[str, str]:
+    return {each["Key"]: each["Value"] for each in properties(name).get("Tags", []) if ":" not in each["Key"]}
+
+
+# --- the original system, resource by resource ------------------------------------------------------------------
+
+ACCESS_LOG = {
+    "requestId": "$context.requestId",
+    "ip": "$context.identity.sourceIp",
+    "caller": "$context.identity.caller",
+    "user": "$context.identity.user",
+    "requestTime": "$context.requestTime",
+    "httpMethod": "$context.httpMethod",
+    "resourcePath": "$context.resourcePath",
+    "status": "$context.status",
+    "protocol": "$context.protocol",
+    "responseLength": "$context.responseLength",
+}
+
+
+def _alarm(name: str, description: str, metric: str, threshold: int, dimensions: dict[str, str]) -> dict[str, Json]:
+    namespace, _, metric_name = metric.rpartition("/")
+    return {
+        "Type": "AWS::CloudWatch::Alarm",
+        "AlarmName": f"acme-{name}-qa",
+        "AlarmDescription": description,
+        "Namespace": namespace,
+        "MetricName": metric_name,
+        "Dimensions": [{"Name": key, "Value": value} for key, value in dimensions.items()],
+        "Statistic": "Sum",
+        "Period": 300,
+        "EvaluationPeriods": 1,
+        "Threshold": threshold,
+        "ComparisonOperator": "GreaterThanThreshold",
+        "TreatMissingData": "notBreaching",
+    }
+
+
+def _function(name: str, memory: int) -> dict[str, Json]:
+    return {
+        "Type": "AWS::Lambda::Function",
+        "FunctionName": f"acme-{name}-qa",
+        "Handler": "index.handler",
+        "Runtime": "nodejs20.x",
+        "Timeout": 30,
+        "MemorySize": memory,
+    }
+
+
+def _log_group(name: str) -> dict[str, Json]:
+    return {"Type": "AWS::Logs::LogGroup", "LogGroupName": name, "RetentionInDays": 14}
+
+
+ORIGINAL: dict[str, dict[str, Json]] = {
+    "Subscriptions": {
+        "Type": "AWS::DynamoDB::Table",
+        "TableName": "acme-subscriptions-qa",
+        "BillingMode": "PAY_PER_REQUEST",
+        "AttributeDefinitions": [
+            {"AttributeName": "subscription_id", "AttributeType": "S"},
+            {"AttributeName": "customer_id", "AttributeType": "S"},
+            {"AttributeName": "renewal_date", "AttributeType": "S"},
+        ],
+        "KeySchema": [
+            {"AttributeName": "subscription_id", "KeyType": "HASH"},
+            {"AttributeName": "customer_id", "KeyType": "RANGE"},
+        ],
+        "GlobalSecondaryIndexes": [
+            {
+                "IndexName": "renewal-date-index",
+                "KeySchema": [{"AttributeName": "renewal_date", "KeyType": "HASH"}],
+                "Projection": {"ProjectionType": "ALL"},
+            }
+        ],
+        "PointInTimeRecoverySpecification": {"PointInTimeRecoveryEnabled": True},
+        "SSESpecification": {"SSEEnabled": True},
+    },
+    "Receipts": {
+        "Type": "AWS::S3::Bucket",
+        "BucketName": "acme-receipts-qa-123456789012",
+        "VersioningConfiguration": {"Status": "Enabled"},
+        "BucketEncryption": {
+            "ServerSideEncryptionConfiguration": [{"ServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}}]
+        },
+        "PublicAccessBlockConfiguration": {
+            "BlockPublicAcls": True,
+            "BlockPublicPolicy": True,
+            "IgnorePublicAcls": True,
+            "RestrictPublicBuckets": True,
+        },
+        "LifecycleConfiguration": {
+            "Rules": [
+                {
+                    "Id": "archive-old-receipts",
+                    "Status": "Enabled",
+                    "Transitions": [{"TransitionInDays": 90, "StorageClass": "GLACIER"}],
+                    "ExpirationInDays": 2555,
+                }
+            ]
+        },
+    },
+    "PaymentGatewaySecret": {
+        "Type": "AWS::SecretsManager::Secret",
+        "Name": "acme-payment-gateway-qa",
+        "Description": "Payment gateway API credentials",
+        "SecretString": {
+            "api_key": "sk_x",
+            "api_secret": "placeholder-api-secret",
+            "endpoint": "https://api.paymentgateway.com",
+        },
+    },
+    "Sender": {"Type": "AWS::SES::EmailIdentity", "EmailIdentity": "bills@acme.test"},
+    "ReceiptsConfigurationSet": {"Type": "AWS::SES::ConfigurationSet", "Name": "acme-receipts-qa"},
+    "ReceiptsEventDestination": {
+        "Type": "AWS::SES::ConfigurationSetEventDestination",
+        "ConfigurationSetName": "<ReceiptsConfigurationSet>",
+        "EventDestination": {
+            "Name": "cloudwatch-destination",
+            "Enabled": True,
+            "MatchingEventTypes": ["send", "reject", "bounce", "complaint", "delivery"],
+            "CloudWatchDestination": {
+                "DimensionConfigurations": [
+                    {
+                        "DefaultDimensionValue": "default",
+                        "DimensionName": "ses:configuration-set",
+                        "DimensionValueSource": "messageTag",
+                    }
+                ]
+            },
+        },
+    },
+    "StepFunctionsRole": {"Type": "AWS::IAM::Role", "RoleName": "acme-stepfunctions-execution-qa"},
+    "ApiGatewayCloudWatchRole": {
+        "Type": "AWS::IAM::Role",
+        "RoleName": "acme-apigateway-cloudwatch-qa",
+        "ManagedPolicyArns": ["arn:aws:iam::aws:policy/service-role/AmazonAPIGatewayPushToCloudWatchLogs"],
+    },
+    "ProcessPayment": _function("process-payment", 512),
+    "GenerateReceipt": _function("generate-receipt", 512),
+    "SendEmail": _function("send-email", 256),
+    "WebhookHandler": _function("webhook-handler", 256),
+    "WebhookHandlerWebhookPermissionprod": {
+        "Type": "AWS::Lambda::Permission",
+        "Action": "lambda:InvokeFunction",
+        "FunctionName": "<WebhookHandler>",
+        "Principal": "apigateway.amazonaws.com",
+        "SourceArn": "arn:aws:execute-api:eu-test-1:123456789012:<SubscriptionApi>/*/*",
+    },
+    "RenewalWorkflow": {
+        "Type": "AWS::StepFunctions::StateMachine",
+        "StateMachineName": "acme-renewal-workflow-qa",
+        "StateMachineType": "EXPRESS",
+        "RoleArn": "<StepFunctionsRole.Arn>",
+        "LoggingConfiguration": {
+            "Level": "ALL",
+            "IncludeExecutionData": True,
+            "Destinations": [{"CloudWatchLogsLogGroup": {"LogGroupArn": "<StepFunctionsLogs.Arn>"}}],
+        },
+    },
+    "SubscriptionApi": {
+        "Type": "AWS::ApiGateway::RestApi",
+        "Name": "acme-api-qa",
+        "Description": "API for subscription payment webhooks",
+        "EndpointConfiguration": {"Types": ["REGIONAL"]},
+    },
+    "SubscriptionApiprodStage": {
+        "Type": "AWS::ApiGateway::Stage",
+        "StageName": "prod",
+        "RestApiId": "<SubscriptionApi>",
+        "AccessLogSetting": {"DestinationArn": "<ApiGatewayLogs.Arn>", "Format": ACCESS_LOG},
+        "MethodSettings": [{"ResourcePath": "/*", "HttpMethod": "*", "MetricsEnabled": True, "LoggingLevel": "INFO"}],
+    },
+    "ApiGatewayAccount": {"Type": "AWS::ApiGateway::Account", "CloudWatchRoleArn": "<ApiGatewayCloudWatchRole.Arn>"},
+    "ApiGatewayLogs": _log_group("/aws/apigateway/acme-qa"),
+    "StepFunctionsLogs": _log_group("/aws/vendedlogs/states/acme-qa"),
+    "ProcessPaymentLogs": _log_group("/aws/lambda/acme-process-payment-qa"),
+    "GenerateReceiptLogs": _log_group("/aws/lambda/acme-generate-receipt-qa"),
+    "SendEmailLogs": _log_group("/aws/lambda/acme-send-email-qa"),
+    "WebhookHandlerLogs": _log_group("/aws/lambda/acme-webhook-handler-qa"),
+    "LambdaErrorsAlarm": _alarm(
+        "lambda-errors",
+        "Alert when Lambda functions have more than 5 errors in 5 minutes",
+        "AWS/Lambda/Errors",
+        5,
+        {"FunctionName": "<ProcessPayment>"},
+    ),
+    "StepFunctionsFailedAlarm": _alarm(
+        "stepfunctions-failed",
+        "Alert when Step Functions executions fail",
+        "AWS/States/ExecutionsFailed",
+        10,
+        {"StateMachineArn": "<RenewalWorkflow>"},
+    ),
+    "ApiGateway5xxAlarm": _alarm(
+        "api-5xx-errors",
+        "Alert when API Gateway returns more than 10 5xx errors in 5 minutes",
+        "AWS/ApiGateway/5XXError",
+        10,
+        {"ApiName": "acme-api-qa", "Stage": "prod"},
+    ),
+}
+
+DIFFERENCES: dict[tuple[str, str], tuple[Json, str]] = {
+    ("Subscriptions", "GlobalSecondaryIndexes"): (
+        [
+            {
+                "IndexName": "renewal-date-index",
+                "KeySchema": [
+                    {"AttributeName": "renewal_date", "KeyType": "HASH"},
+                    {"AttributeName": "subscription_id", "KeyType": "RANGE"},
+                ],
+                "Projection": {"ProjectionType": "ALL"},
+            }
+        ],
+        "a range key lets DynamoDB split a busy date, whose writes would all meet one partition's limit",
+    ),
+    ("Receipts", "LifecycleConfiguration"): (
+        {
+            "Rules": [
+                {
+                    "Id": "archive-old-receipts",
+                    "Status": "Enabled",
+                    "Transitions": [{"TransitionInDays": 90, "StorageClass": "GLACIER_IR"}],
+                    "ExpirationInDays": 2555,
+                    "NoncurrentVersionExpiration": {"NoncurrentDays": 30},
+                    "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 7},
+                },
+                {"Id": "remove-expired-delete-markers", "Status": "Enabled", "ExpiredObjectDeleteMarker": True},
+            ]
+        },
+        "an old receipt opens at once; versioning would keep what expired for ever",
+    ),
+    ("PaymentGatewaySecret", "SecretString"): (
+        {
+            "api_key": "sk_x",
+            "api_secret": "whsec_{{resolve:secretsmanager:<WebhookSigningSecret.Id>:SecretString}}",
+            "endpoint": "https://api.stripe.com",
+        },
+        "a real gateway, and a signing secret that nobody has to think up",
+    ),
+    ("WebhookHandlerWebhookPermissionprod", "SourceArn"): (
+        "arn:aws:execute-api:eu-test-1:123456789012:<SubscriptionApi>/*/POST/webhook",
+        "the one method that exists",
+    ),
+    **{
+        (name, "Runtime"): ("python3.13", "the functions are in Python")
+        for name in ("ProcessPayment", "GenerateReceipt", "SendEmail", "WebhookHandler")
+    },
+    **{
+        (name, "Handler"): (f"{folder}.app.handler", "one folder under src/ for each function, beside what they share")
+        for name, folder in {
+            "ProcessPayment": "process_payment",
+            "GenerateReceipt": "generate_receipt",
+            "SendEmail": "send_email",
+            "WebhookHandler": "webhook_handler",
+        }.items()
+    },
+}
+
+
+@pytest.mark.parametrize("name", ORIGINAL)
+def test_every_setting_of_the_original_is_there(name: str) -> None:
+    """Each resource of the original system has the original's value for each property, or the one that replaced it."""
+    ours = {"Type": resources()[name]["Type"], **properties(name)}
+    for setting, original in ORIGINAL[name].items():
+        value = ours[setting]
+        if (name, setting) == ("PaymentGatewaySecret", "SecretString"):
+            value = json.loads(value)
+        if (name, setting) == ("SubscriptionApiprodStage", "AccessLogSetting"):
+            value = {**value, "Format": json.loads(value["Format"])}
+        expected, why = DIFFERENCES.get((name, setting), (original, "as in the original"))
+        assert value == expected, f"{name}.{setting}: {why}"
+
+
+@pytest.mark.parametrize(("name", "setting"), DIFFERENCES)
+def test_every_difference_from_the_original_is_one(name: str, setting: str) -> None:
+    """A difference that is stated but no longer made would excuse anything: each differs, and of a known setting."""
+    assert DIFFERENCES[name, setting][0] != ORIGINAL[name][setting]
+
+
+@pytest.mark.parametrize(
+    ("name", "default", "hidden"),
+    [
+        ("ProjectName", "subscription-mgmt", False),
+        ("Environment", "prod", False),
+        ("SenderEmail", "noreply@example.com", False),
+        ("PaymentGatewayApiKey", "placeholder-api-key", True),
+        ("PaymentGatewayEndpoint", "https://api.stripe.com", False),
+    ],
+)
+def test_parameters_and_their_defaults(name: str, default: str, hidden: bool) -> None:
+    """The parameters have the original's names and defaults, which their patterns admit, and the key is hidden."""
+    declared = template()["Parameters"][name]
+    assert (declared["Default"], declared.get("NoEcho", False)) == (default, hidden)
+    assert re.fullmatch(declared["AllowedPattern"], default)
+
+
+@pytest.mark.parametrize(
+    ("name", "good", "bad"),
+    [
+        ("ProjectName", ["a", "shop-2"], ["Shop", "-shop", "shop-", "a--b", "a_b", ""]),
+        ("Environment", ["dev", "qa-2"], ["Dev", "qa-", "q.a", ""]),
+        ("SenderEmail", ["a+b@x.test"], ["a", "A <a@b.test>", 'a"@b.test', "a b@c.test", ""]),
+        ("PaymentGatewayApiKey", ["sk_live_51Ab"], ['a"b', "a\\b", "a b", "a\nb", "{{resolve:x}}", ""]),
+        (
+            "PaymentGatewayEndpoint",
+            ["https://gw.test:8443", "http://127.0.0.1:4571", "http://localhost:80"],
+            ["http://gw.test:80", "https://gw.test/v1", 'https://a"b', "http://127.0.0.1:1@gw.test", "ftp://gw.test"],
+        ),
+    ],
+)
+def test_parameters_refuse_what_would_break_a_name_or_the_secret(name: str, good: list[str], bad: list[str]) -> None:
+    """No value can end the secret's JSON string, send the key unencrypted to another machine, or spoil a name."""
+    pattern = template()["Parameters"][name]["AllowedPattern"]
+    assert [value for value in good if not re.search(pattern, value)] == []
+    assert [value for value in bad if re.fullmatch(pattern, value)] == []
+
+
+def test_the_longest_names_are_allowed_by_aws() -> None:
+    """With the longest project and environment that the parameters admit, names are within AWS's limits."""
+    longest = {name: template()["Parameters"][name]["MaxLength"] for name in ("ProjectName", "Environment")}
+    spare = sum(longest.values()) - len("acme") - len("qa")
+    for kind, setting, limit in (
+        ("AWS::IAM::Role", "RoleName", 64),
+        ("AWS::Lambda::Function", "FunctionName", 64),
+        ("AWS::S3::Bucket", "BucketName", 63),
+    ):
+        assert max(len(each[setting]) for each in of_type(kind).values()) + spare <= limit
+
+
+# --- what the original lacked -----------------------------------------------------------------------------------
+
+
+def test_the_ledger() -> None:
+    """The renewals table has one item for each subscription and period, and a sparse index of what is unfinished."""
+    table = properties("Renewals")
+    assert table["TableName"] == "acme-renewals-qa"
+    assert table["KeySchema"] == [
+        {"AttributeName": "subscription_id", "KeyType": "HASH"},
+        {"AttributeName": "renewal_date", "KeyType": "RANGE"},
+    ]
+    assert table["GlobalSecondaryIndexes"] == [
+        {
+            "IndexName": "unfinished-index",
+            "KeySchema": [
+                {"AttributeName": "unfinished", "KeyType": "HASH"},
+                {"AttributeName": "touched_at", "KeyType": "RANGE"},
+            ],
+            "Projection": {"ProjectionType": "ALL"},
+        }
+    ]
+
+
+@pytest.mark.parametrize("name", of_type("AWS::DynamoDB::Table"))
+def test_tables_are_safe(name: str) -> None:
+    """Every table is billed by request, encrypted, and can be restored to any second of the last 35 days."""
+    table = properties(name)
+    assert table["BillingMode"] == "PAY_PER_REQUEST"
+    assert table["SSESpecification"] == {"SSEEnabled": True}
+    assert table["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *of_type("AWS::DynamoDB::Table"),
+        *of_type("AWS::S3::Bucket"),
+        *of_type("AWS::S3::BucketPolicy"),
+        "ApiGatewayAccount",
+        "ApiGatewayCloudWatchRole",
+    ],
+)
+def test_what_outlives_the_stack(name: str) -> None:
+    """Data, and the logging role that other stacks may use, outlive the stack; a failed creation cleans up."""
+    assert {key: resources()[name].get(key) for key in RETAINED} == RETAINED
+
+
+def test_receipts_travel_by_tls_only() -> None:
+    """The bucket refuses every action of everyone, on itself and what is in it, over plain HTTP."""
+    (statement,) = properties("ReceiptsPolicy")["PolicyDocument"]["Statement"]
+    assert properties("ReceiptsPolicy")["Bucket"] == "<Receipts>"
+    assert statement == {
+        "Sid": "TlsOnly",
+        "Effect": "Deny",
+        "Principal": "*",
+        "Action": "s3:*",
+        "Resource": ["<Receipts.Arn>", "<Receipts.Arn>/*"],
+        "Condition": {"Bool": {"aws:SecureTransport": "false"}},
+    }
+
+
+def test_the_signing_secret_is_valid_base64() -> None:
+    """What is left of printable ASCII for the generated secret is letters and digits, 44 of them: whole base64."""
+    generated = properties("WebhookSigningSecret")["GenerateSecretString"]
+    left = {chr(code) for code in range(33, 127)} - set(generated["ExcludeCharacters"])
+    assert all(each.isalnum() for each in left)
+    assert len(left) == 62
+    assert generated == {"PasswordLength": 44, "ExcludePunctuation": True} | {
+        "ExcludeCharacters": generated["ExcludeCharacters"]
+    }
+
+
+def test_functions_get_their_settings() -> None:
+    """Each function gets exactly the variables that it reads."""
+    everyone = {
+        "ENVIRONMENT": "qa",
+        "POWERTOOLS_SERVICE_NAME": "acme-qa",
+        "POWERTOOLS_METRICS_NAMESPACE": "acme",
+        "POWERTOOLS_LOG_LEVEL": "INFO",
+    }
+    own = {
+        "ProcessPayment": {
+            "DYNAMODB_TABLE": "<Subscriptions>",
+            "RENEWALS_TABLE": "<Renewals>",
+            "SECRETS_MANAGER_ARN": "<PaymentGatewaySecret.Id>",
+            "PROJECT_NAME": "acme",
+            "SELLER_NAME": "Example Ltd",
+            "SELLER_ADDRESS": "1 Example Street, 12345 Example City",
+            "SELLER_TAX_ID": "",
+        },
+        "GenerateReceipt": {"RENEWALS_TABLE": "<Renewals>", "S3_BUCKET": "<Receipts>"},
+        "SendEmail": {
+            "DYNAMODB_TABLE": "<Subscriptions>",
+            "RENEWALS_TABLE": "<Renewals>",
+            "S3_BUCKET": "<Receipts>",
+            "SENDER_EMAIL": "bills@acme.test",
+            "SES_CONFIGURATION_SET": "<ReceiptsConfigurationSet>",
+        },
+        "WebhookHandler": {
+            "STATE_MACHINE_ARN": "<RenewalWorkflow>",
+            "SECRETS_MANAGER_ARN": "<PaymentGatewaySecret.Id>",
+        },
+    }
+    given = {name: each["Environment"]["Variables"] for name, each in of_type("AWS::Lambda::Function").items()}
+    assert given == {name: everyone | variables for name, variables in own.items()}
+
+
+@pytest.mark.parametrize("name", of_type("AWS::Lambda::Function"))
+def test_functions_can_be_traced_and_found(name: str) -> None:
+    """Each function exists in src/, has a role of its own, is traced, and writes to its own 14-day log group."""
+    function = properties(name)
+    assert (ROOT / "src" / Path(*function["Handler"].split(".")[:-1]).with_suffix(".py")).is_file()
+    assert function["Role"] == f"<{name}Role.Arn>"
+    assert function["TracingConfig"] == {"Mode": "Active"}
+    assert function["LoggingConfig"] == {"LogGroup": f"<{name}Logs>"}
+    assert properties(f"{name}Logs")["LogGroupName"] == f"/aws/lambda/{function['FunctionName']}"
+
+
+def test_the_workflow_is_traced_and_calls_the_three_tasks() -> None:
+    """The state machine is traced, and its definition's placeholders are the payment, receipt and mail functions."""
+    workflow = properties("RenewalWorkflow")
+    assert workflow["TracingConfiguration"] == {"Enabled": True}
+    assert workflow["DefinitionSubstitutions"] == {
+        f"{name}Arn": f"<{name}.Arn>" for name in ("ProcessPayment", "GenerateReceipt", "SendEmail")
+    }
+    assert template()["Resources"]["RenewalWorkflow"]["Properties"]["DefinitionUri"] == "statemachine/renewal.asl.json"
+
+
+def test_the_api_is_one_method_of_one_stage() -> None:
+    """POST /webhook goes to the handler as it is, on one traced stage, made after the account's logging role is set."""
+    (path,) = (paths := properties("SubscriptionApi")["Body"]["paths"])
+    (method,) = paths[path]
+    integration = paths[path][method]["x-amazon-apigateway-integration"]
+    assert (path, method, integration["type"], integration["httpMethod"]) == ("/webhook", "post", "aws_proxy", "POST")
+    assert integration["uri"].endswith(":lambda:path/2015-03-31/functions/<WebhookHandler.Arn>/invocations")
+    assert "x-amazon-apigateway-binary-media-types" not in properties("SubscriptionApi")["Body"]
+    assert list(of_type("AWS::ApiGateway::Stage")) == ["SubscriptionApiprodStage"]
+    assert [each for each in of_type("AWS::ApiGateway::Deployment").values() if "StageName" in each] == []
+    assert properties("SubscriptionApiprodStage")["TracingEnabled"] is True
+    assert resources()["SubscriptionApi"]["DependsOn"] == "ApiGatewayAccount"
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        (
+            "StepFunctionsTimedOutAlarm",
+            _alarm(
+                "stepfunctions-timed-out",
+                "Alert when a Step Functions execution is cut off at 300 seconds, which is not counted as failed",
+                "AWS/States/ExecutionsTimedOut",
+                0,
+                {"StateMachineArn": "<RenewalWorkflow>"},
+            ),
+        ),
+        (
+            "RenewalsFailedAlarm",
+            _alarm(
+                "renewals-failed",
+                "Alert when a renewal ends as failed and needs a person",
+                "acme/RenewalFailed",
+                0,
+                {"service": "acme-qa"},
+            ),
+        ),
+    ],
+)
+def test_alarms_of_our_own(name: str, expected: dict[str, Json]) -> None:
+    """One execution cut off, or one renewal given up, raises an alarm, on the metric that is really written."""
+    found = {"Type": resources()[name]["Type"], **properties(name)}
+    assert {key: found[key] for key in expected} == expected
+
+
+@pytest.mark.parametrize("name", of_type("AWS::CloudWatch::Alarm"))
+def test_alarms_tell_someone(name: str) -> None:
+    """Every alarm goes to the stack's topic."""
+    assert properties(name)["AlarmActions"] == ["<Alarms>"]
+
+
+# --- tags -------------------------------------------------------------------------------------------------------
+
+UNTAGGED = {
+    "AWS::ApiGateway::Account",
+    "AWS::ApiGateway::Deployment",
+    "AWS::ApiGateway::RestApi",  # SAM gives an API's tags to its stage, which is what costs are counted by
+    "AWS::Lambda::LayerVersion",
+    "AWS::Lambda::Permission",
+    "AWS::S3::BucketPolicy",
+    "AWS::SES::ConfigurationSetEventDestination",
+}
+NAME_TAGS = {
+    "Subscriptions": "subscriptions",
+    "Receipts": "receipts",
+    "PaymentGatewaySecret": "payment-gateway",
+    "StepFunctionsRole": "stepfunctions-execution",
+    "ApiGatewayCloudWatchRole": "apigateway-cloudwatch",
+    "ProcessPayment": "process-payment",
+    "GenerateReceipt": "generate-receipt",
+    "SendEmail": "send-email",
+    "WebhookHandler": "webhook-handler",
+    "RenewalWorkflow": "renewal-workflow",
+    "SubscriptionApiprodStage": "api",
+    "ApiGatewayLogs": "api-gateway-logs",
+    "StepFunctionsLogs": "stepfunctions-logs",
+    "ProcessPaymentLogs": "process-payment-logs",
+    "GenerateReceiptLogs": "generate-receipt-logs",
+    "SendEmailLogs": "send-email-logs",
+    "WebhookHandlerLogs": "webhook-handler-logs",
+    "LambdaErrorsAlarm": "lambda-errors-alarm",
+    "StepFunctionsFailedAlarm": "stepfunctions-failed-alarm",
+    "ApiGateway5xxAlarm": "api-5xx-alarm",
+}
+
+
+@pytest.mark.parametrize("name", [name for name, each in resources().items() if each["Type"] not in UNTAGGED])
+def test_everything_that_takes_tags_has_them(name: str) -> None:
+    """Each resource has its Environment and a Name that begins with the project: the original's, if there was one."""
+    tags = _tags(name)
+    assert set(tags) == {"Name", "Environment"}
+    assert tags["Environment"] == "qa"
+    assert tags["Name"] == f"acme-{NAME_TAGS[name]}" if name in NAME_TAGS else tags["Name"].startswith("acme-")
+
+
+# --- permissions ------------------------------------------------------------------------------------------------
+
+TRACES = {"xray:PutTraceSegments": {"*"}, "xray:PutTelemetryRecords": {"*"}}
+MAIL = "arn:aws:ses:eu-test-1:123456789012"
+LOG_DELIVERY = {
+    "logs:CreateLogDelivery",
+    "logs:GetLogDelivery",
+    "logs:UpdateLogDelivery",
+    "logs:DeleteLogDelivery",
+    "logs:ListLogDeliveries",
+    "logs:PutResourcePolicy",
+    "logs:DescribeResourcePolicies",
+    "logs:DescribeLogGroups",
+}
+
+
+def _own_log(name: str) -> dict[str, set[str]]:
+    return {action: {f"<{name}Logs.Arn>"} for action in ("logs:CreateLogStream", "logs:PutLogEvents")}
+
+
+GRANTS: dict[str, dict[str, set[str]]] = {
+    "ProcessPaymentRole": {
+        "dynamodb:Query": {"<Subscriptions.Arn>", "<Renewals.Arn>"},
+        "dynamodb:UpdateItem": {"<Subscriptions.Arn>", "<Renewals.Arn>"},
+        "dynamodb:ConditionCheckItem": {"<Subscriptions.Arn>"},
+        "dynamodb:PutItem": {"<Renewals.Arn>"},
+        "secretsmanager:GetSecretValue": {"<PaymentGatewaySecret.Id>"},
+        **_own_log("ProcessPayment"),
+        **TRACES,
+    },
+    "GenerateReceiptRole": {
+        "dynamodb:GetItem": {"<Renewals.Arn>"},
+        "dynamodb:UpdateItem": {"<Renewals.Arn>"},
+        "s3:PutObject": {"<Receipts.Arn>/receipts/*"},
+        "s3:GetObject": {"<Receipts.Arn>/receipts/*"},
+        **_own_log("GenerateReceipt"),
+        **TRACES,
+    },
+    "SendEmailRole": {
+        "dynamodb:GetItem": {"<Renewals.Arn>", "<Subscriptions.Arn>"},
+        "dynamodb:UpdateItem": {"<Renewals.Arn>"},
+        "s3:GetObject": {"<Receipts.Arn>/receipts/*"},
+        "ses:SendRawEmail": {
+            f"{MAIL}:identity/bills@acme.test",
+            f"{MAIL}:configuration-set/<ReceiptsConfigurationSet>",
+        },
+        **_own_log("SendEmail"),
+        **TRACES,
+    },
+    "WebhookHandlerRole": {
+        "states:StartExecution": {"<RenewalWorkflow>"},
+        "secretsmanager:GetSecretValue": {"<PaymentGatewaySecret.Id>"},
+        **_own_log("WebhookHandler"),
+        **TRACES,
+    },
+    "StepFunctionsRole": {
+        "lambda:InvokeFunction": {"<ProcessPayment.Arn>", "<GenerateReceipt.Arn>", "<SendEmail.Arn>"},
+        **{action: {"*"} for action in LOG_DELIVERY},
+        **TRACES,
+        "xray:GetSamplingRules": {"*"},
+        "xray:GetSamplingTargets": {"*"},
+    },
+    "ApiGatewayCloudWatchRole": {},
+}
+SERVICES = {"StepFunctionsRole": "states.amazonaws.com", "ApiGatewayCloudWatchRole": "apigateway.amazonaws.com"}
+
+
+def _grants(role: str) -> Iterator[tuple[str, str]]:
+    for policy in properties(role).get("Policies", []):
+        for statement in policy["PolicyDocument"]["Statement"]:
+            assert set(statement) == {"Effect", "Action", "Resource"}
+            assert statement["Effect"] == "Allow"
+            for action in _as_list(statement["Action"]):
+                for resource in _as_list(statement["Resource"]):
+                    yield action, resource
+
+
+def _as_list(value: str | list[str]) -> list[str]:
+    return [value] if isinstance(value, str) else value
+
+
+@pytest.mark.parametrize("role", GRANTS)
+def test_a_role_allows_what_its_service_does_and_no_more(role: str) -> None:
+    """Each role holds exactly the actions that its owner calls, on exactly their resources, for its one service."""
+    allowed: dict[str, set[str]] = {}
+    for action, resource in _grants(role):
+        allowed.setdefault(action, set()).add(resource)
+    assert allowed == GRANTS[role]
+    (trust,) = properties(role)["AssumeRolePolicyDocument"]["Statement"]
+    service = SERVICES.get(role, "lambda.amazonaws.com")
+    assert trust == {"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"Service": service}}
+
+
+def test_there_are_no_other_permissions() -> None:
+    """No role or policy exists beside those above, and only actions that know no ARN are allowed on `*`."""
+    assert set(of_type("AWS::IAM::Role")) == set(GRANTS)
+    assert of_type("AWS::IAM::Policy") == of_type("AWS::IAM::ManagedPolicy") == {}
+    attached = {name for name, role in of_type("AWS::IAM::Role").items() if "ManagedPolicyArns" in role}
+    assert attached == {"ApiGatewayCloudWatchRole"}
+    everywhere = {action for role in GRANTS for action, resource in _grants(role) if resource == "*"}
+    assert {action for action in everywhere if not action.startswith("xray:")} == LOG_DELIVERY
+
+
+# --- outputs, layers, commands ----------------------------------------------------------------------------------
+
+
+def test_outputs() -> None:
+    """The stack names what people and programs need to use it, each with a description."""
+    outputs = template()["Outputs"]
+    assert {name: _resolve(each["Value"]) for name, each in outputs.items()} == {
+        "WebhookUrl": "https://<SubscriptionApi>.execute-api.eu-test-1.amazonaws.com/prod/webhook",
+        "SubscriptionsTableName": "<Subscriptions>",
+        "RenewalsTableName": "<Renewals>",
+        "ReceiptsBucketName": "<Receipts>",
+        "RenewalWorkflowArn": "<RenewalWorkflow>",
+        "PaymentGatewaySecretArn": "<PaymentGatewaySecret.Id>",
+        "SesConfigurationSetName": "<ReceiptsConfigurationSet>",
+        "AlarmTopicArn": "<Alarms>",
+    }
+    assert all(each["Description"] for each in outputs.values())
+
+
+LAYERS = {"AwsLayer": "aws", "WebhookLayer": "webhook", "PaymentLayer": "payment", "ReceiptLayer": "receipt"}
+
+
+def test_functions_have_the_layers_they_need_and_no_more() -> None:
+    """The payment function alone has Stripe, the receipt function the PDF library, the webhook the signatures."""
+    declared = {
+        name: [layer["Ref"] for layer in each["Properties"]["Layers"]]
+        for name, each in template()["Resources"].items()
+        if each["Type"] == "AWS::Serverless::Function"
+    }
+    assert declared == {
+        "ProcessPayment": ["AwsLayer", "PaymentLayer"],
+        "GenerateReceipt": ["AwsLayer", "ReceiptLayer"],
+        "SendEmail": ["AwsLayer"],
+        "WebhookHandler": ["AwsLayer", "WebhookLayer"],
+    }
+
+
+@pytest.mark.parametrize(("name", "folder"), LAYERS.items())
+def test_layers_hold_what_was_tested(name: str, folder: str) -> None:
+    """Each layer pins, by hash and without an index, the versions that the tests run with, for the same Python."""
+    layer = template()["Resources"][name]
+    assert layer["Metadata"]["BuildMethod"] == "makefile"
+    assert layer["Properties"]["ContentUri"] == f"layers/{folder}/"
+    assert layer["Properties"]["CompatibleRuntimes"] == [template()["Globals"]["Function"]["Runtime"]]
+    assert re.search(rf"(?m)^build-{name}:$", (ROOT / "layers" / folder / "Makefile").read_text())
+    lock = (ROOT / "layers" / folder / "requirements.txt").read_text()
+    pinned = _pins(lock)
+    assert pinned
+    assert pinned.items() <= _pins((ROOT / "requirements-dev.txt").read_text()).items()
+    assert all("--hash=sha256:" in each for each in re.split(r"(?m)^(?=\S)", lock) if each)
+    assert "://" not in lock
+
+
+def test_the_service_descriptions_in_the_layer_are_those_used() -> None:
+    """Every boto3 client that the functions build is for a service whose description the AWS layer keeps."""
+    built = {
+        service
+        for source in (ROOT / "src").rglob("*.py")
+        for service in re.findall(r"""\.client\(\s*["']([a-z0-9-]+)["']""", source.read_text())
+    }
+    kept = re.search(r"(?m)^SERVICES := (.+)$", (ROOT / "layers/aws/Makefile").read_text())
+    assert kept
+    assert built
+    assert built <= set(kept[1].split())
+
+
+def _pins(requirements: str) -> dict[str, str]:
+    return dict(re.findall(r"(?m)^([a-z0-9-]+)==(\S+)", requirements))
+
+
+@pytest.mark.parametrize(
+    ("environment", "stack"),
+    [
+        ("default", "subscription-mgmt"),
+        ("prod", "subscription-mgmt"),
+        ("dev", "subscription-mgmt-dev"),
+        ("local", "subscription-mgmt"),
+    ],
+)
+def test_sam_commands_need_no_flags(environment: str, stack: str) -> None:
+    """In each environment samconfig says which stack is deployed, with the named roles allowed and a bucket found."""
+    text = (ROOT / "samconfig.toml").read_text()
+    config = tomllib.loads(text)[environment]
+    deploy = config["deploy"]["parameters"]
+    assert config["global"]["parameters"]["stack_name"] == stack
+    assert "CAPABILITY_NAMED_IAM" in deploy["capabilities"].split()
+    assert deploy["resolve_s3"] is True
+    assert deploy.get("parameter_overrides", "Environment=prod") == f"Environment={'dev' if 'dev' in stack else 'prod'}"
+    assert config["build"]["parameters"] == {"cached": True, "parallel": True}
+
+
+def test_sync_never_touches_production() -> None:
+    """`sam sync` changes functions without a change set, so outside this machine it always means the dev stack."""
+    config = tomllib.loads((ROOT / "samconfig.toml").read_text())
+    synced = {name: each["sync"]["parameters"] for name, each in config.items() if name != "version" and "sync" in each}
+    assert set(synced) == {"default", "dev", "local"}
+    assert synced["default"]["stack_name"] == config["dev"]["global"]["parameters"]["stack_name"]
+    assert {synced[name]["parameter_overrides"] for name in ("default", "dev")} == {"Environment=dev"}
+    assert synced["local"]["profile"] == "local"
