@@ -16,6 +16,7 @@ from typing import Any
 
 from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 from botocore.exceptions import ClientError
+from moto.dynamodb.parsing.reserved_keywords import ReservedKeywords
 
 type Item = dict[str, Any]
 type Around = Callable[[str], Any]
@@ -102,7 +103,11 @@ class Condition:
         return self._values[token] if token.startswith(":") else look_up(self._item, path(token, self._names))
 
 
+_RESERVED = frozenset(ReservedKeywords.get_reserved_keywords())
+
+
 def path(text: str, names: dict[str, str]) -> list[str]:
+    assert not {part.upper() for part in text.split(".")} & _RESERVED, f"a reserved word: {text}"
     return [names[part] if part.startswith("#") else part for part in text.split(".")]
 
 

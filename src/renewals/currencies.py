@@ -10,10 +10,10 @@ from decimal import Decimal
 
 from renewals.errors import BadRow
 
-_ZERO_DECIMAL = frozenset("BIF CLP DJF GNF JPY KMF KRW MGA PYG RWF VND VUV XAF XOF XPF".split())
+ZERO_DECIMAL = frozenset("BIF CLP DJF GNF JPY KMF KRW MGA PYG RWF VND VUV XAF XOF XPF".split())
 _THREE_DECIMAL = frozenset("BHD JOD KWD OMR TND".split())
 _WHOLE_SENT_WITH_TWO = frozenset("ISK UGX".split())
-_TWO_DECIMAL = frozenset(
+TWO_DECIMAL = frozenset(
     """AED AFN ALL AMD ANG AOA ARS AUD AWG AZN BAM BBD BDT BGN BMD BND BOB BRL BSD BWP BYN BZD CAD CDF CHF CNY COP
     CRC CVE CZK DKK DOP DZD EGP ETB EUR FJD FKP GBP GEL GIP GMD GTQ GYD HKD HNL HTG HUF IDR ILS INR JMD KES KGS KHR
     KYD KZT LAK LBP LKR LRD LSL MAD MDL MKD MMK MNT MOP MUR MVR MWK MXN MYR MZN NAD NGN NIO NOK NPR NZD PAB PEN PGK
@@ -38,9 +38,9 @@ LARGEST = Decimal(10) ** 12
 
 def decimals(currency: str) -> int:
     """How many decimals people write in this currency: 0, 2 or 3. Raises BadRow for one that is not known."""
-    if currency in _TWO_DECIMAL:
+    if currency in TWO_DECIMAL:
         return 2
-    if currency in _ZERO_DECIMAL or currency in _WHOLE_SENT_WITH_TWO:
+    if currency in ZERO_DECIMAL or currency in _WHOLE_SENT_WITH_TWO:
         return 0
     if currency in _THREE_DECIMAL:
         return 3

@@ -1,0 +1,1 @@
+"""The function that makes the receipt of a payment and stores it."""

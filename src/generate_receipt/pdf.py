@@ -1,0 +1,218 @@
+"""The receipt as a PDF: one A4 page, the same bytes for the same payment."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+
+from generate_receipt.typesetting import Sheet, Style
+
+MONTHS = (
+    "January", "February", "March", "April", "May", "June",
+    "July", "August", "September", "October", "November", "December",
+)  # fmt: skip
+
+INK = (24, 29, 39)
+GREY = (107, 114, 128)
+HAIRLINE = (221, 224, 229)
+TINT = (244, 246, 248)
+GREEN = (12, 122, 85)
+PALE_GREEN = (222, 244, 234)
+
+TITLE = Style(27, INK, bold=True)
+LABEL = Style(8, GREY)
+VALUE = Style(10, INK)
+NAME = Style(11, INK, bold=True)
+PLAN = Style(10, INK, bold=True)
+DETAIL = Style(9, INK)
+SMALL = Style(9, GREY)
+TOTAL = Style(15, INK, bold=True)
+PAID = Style(9, GREEN, bold=True)
+FOOTNOTE = Style(7.5, GREY)
+
+# Millimetres
+PAGE_WIDTH = 210
+LEFT = 22
+WIDTH = PAGE_WIDTH - 2 * LEFT
+THIRD = WIDTH / 3
+HALF = WIDTH / 2
+GUTTER = 8
+PERIOD_X = LEFT + 78
+AMOUNT_X = LEFT + 128
+AMOUNT_WIDTH = LEFT + WIDTH - AMOUNT_X
+FOOTER_Y = 276
+
+
+@dataclass(frozen=True, slots=True)
+class Seller:
+    """Who was paid. `address` may hold newlines or commas; `tax_id` may be empty."""
+
+    name: str
+    address: str
+    tax_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What a receipt says. `paid_at` is aware; `period_end` is the first day after the period paid for; `amount`
+    is written with the decimals of its currency."""
+
+    number: str
+    paid_at: datetime
+    seller: Seller
+    customer_name: str
+    customer_id: str
+    subscription_id: str
+    plan: str
+    period_start: date
+    period_end: date
+    transaction_id: str
+    payment_method: str | None
+    amount: str
+    currency: str
+
+
+@dataclass(frozen=True, slots=True)
+class RenderedReceipt:
+    """The file, and the characters that no font has, sorted, each once: they are drawn as U+FFFD."""
+
+    pdf: bytes
+    missing: str
+
+
+def render(receipt: Receipt) -> RenderedReceipt:
+    """Draw `receipt`. Any text is accepted: what is too long for its place ends in an ellipsis."""
+    sheet = Sheet(_texts(receipt), currency=receipt.currency, made_at=receipt.paid_at)
+    y = _draw_head(sheet, receipt)
+    y = _draw_parties(sheet, receipt, y + 9)
+    y = _draw_line_item(sheet, receipt, y + 12)
+    _draw_payment(sheet, receipt, y + 14)
+    _draw_footer(sheet, receipt)
+    sheet.pdf.set_title(sheet.drawable(f"Receipt {receipt.number}"))
+    sheet.pdf.set_author(sheet.drawable(receipt.seller.name))
+    sheet.pdf.set_subject(sheet.drawable(f"{receipt.plan}, {_period(receipt)}"))
+    sheet.pdf.set_lang("en")
+    return RenderedReceipt(pdf=bytes(sheet.pdf.output()), missing=sheet.missing)
+
+
+def _texts(receipt: Receipt) -> Iterator[str]:
+    yield from (receipt.number, receipt.seller.name, *_address_lines(receipt.seller.address), _tax_id(receipt))
+    yield from (receipt.customer_name, _customer(receipt), receipt.plan, _subscription(receipt))
+    yield from (receipt.transaction_id, receipt.payment_method or "", _money(receipt))
+
+
+def _draw_head(sheet: Sheet, receipt: Receipt) -> float:
+    sheet.box(0, 0, PAGE_WIDTH, 2.5, GREEN)
+    sheet.write("Receipt", LEFT, 20, WIDTH, TITLE)
+    sheet.box(LEFT + WIDTH - 20, 22.5, 20, 8, PALE_GREEN, radius=2)
+    sheet.write("PAID", LEFT + WIDTH - 20, 24.4, 20, PAID, align="C")
+    y = sheet.write("Receipt number", LEFT, 40, THIRD, LABEL)
+    sheet.write("Date paid", LEFT + THIRD, 40, THIRD, LABEL)
+    sheet.write("Amount paid", LEFT + 2 * THIRD, 40, THIRD, LABEL)
+    y += 1
+    bottom = sheet.write(receipt.number, LEFT, y, THIRD - GUTTER, VALUE, lines=2)
+    sheet.write(_day(receipt.paid_at.astimezone(UTC).date()), LEFT + THIRD, y, THIRD - GUTTER, VALUE)
+    sheet.write_whole(_money(receipt), LEFT + 2 * THIRD, y, THIRD, VALUE)
+    return max(bottom, y + VALUE.line_height)
+
+
+def _draw_parties(sheet: Sheet, receipt: Receipt, y: float) -> float:
+    sheet.rule(LEFT, y, WIDTH, HAIRLINE)
+    y += 8
+    column = HALF - GUTTER
+    sheet.write("From", LEFT, y, column, LABEL)
+    top = sheet.write("Billed to", LEFT + HALF, y, column, LABEL) + 1
+
+    seller = sheet.write(receipt.seller.name, LEFT, top, column, NAME, lines=3) + 0.5
+    address = _address_lines(receipt.seller.address)
+    for line in address:
+        seller = sheet.write(line, LEFT, seller, column, SMALL, lines=2 if len(address) > 1 else 6)
+    if receipt.seller.tax_id:
+        seller = sheet.write(_tax_id(receipt), LEFT, seller, column, SMALL, lines=2)
+
+    customer = sheet.write(receipt.customer_name, LEFT + HALF, top, column, NAME, lines=4) + 0.5
+    customer = sheet.write(_customer(receipt), LEFT + HALF, customer, column, SMALL, lines=3)
+    return max(seller, customer)
+
+
+def _draw_line_item(sheet: Sheet, receipt: Receipt, y: float) -> float:
+    sheet.box(LEFT, y, WIDTH, 8, TINT, radius=1.5)
+    for label, x in (("Description", LEFT + 4), ("Period", PERIOD_X)):
+        sheet.write(label, x, y + 2, HALF, LABEL)
+    sheet.write("Amount", AMOUNT_X, y + 2, AMOUNT_WIDTH - 4, LABEL, align="R")
+    y += 12
+    plan_width = PERIOD_X - LEFT - 4 - GUTTER
+    bottom = sheet.write(receipt.plan or "Subscription", LEFT + 4, y, plan_width, PLAN, lines=4) + 0.5
+    bottom = sheet.write(_subscription(receipt), LEFT + 4, bottom, plan_width, SMALL, lines=3)
+    sheet.write(_period(receipt), PERIOD_X, y, AMOUNT_X - PERIOD_X, VALUE)
+    sheet.write_whole(_money(receipt), AMOUNT_X, y, AMOUNT_WIDTH - 4, VALUE, align="R")
+    y = bottom + 5
+    sheet.rule(LEFT, y, WIDTH, HAIRLINE)
+    y += 5
+    sheet.write("Total paid", LEFT + 4, y + 0.8, HALF, PLAN)
+    sheet.write_whole(_money(receipt), LEFT + HALF - GUTTER, y, HALF + GUTTER - 4, TOTAL, align="R")
+    return y + TOTAL.line_height
+
+
+def _draw_payment(sheet: Sheet, receipt: Receipt, y: float) -> None:
+    y = sheet.write("Payment details", LEFT, y, WIDTH, PLAN) + 2
+    sheet.rule(LEFT, y, WIDTH, HAIRLINE)
+    y += 3.5
+    rows = [("Transaction ID", receipt.transaction_id)]
+    if receipt.payment_method:
+        rows.append(("Payment method", receipt.payment_method))
+    rows.append(
+        ("Paid at", f"{_day(receipt.paid_at.astimezone(UTC).date())}, {receipt.paid_at.astimezone(UTC):%H:%M} UTC")
+    )
+    for label, value in rows:
+        sheet.write(label, LEFT, y + 0.2, THIRD, SMALL)
+        y = sheet.write(value, LEFT + THIRD, y, WIDTH - THIRD, DETAIL, lines=3) + 1.8
+
+
+def _draw_footer(sheet: Sheet, receipt: Receipt) -> None:
+    sheet.rule(LEFT, FOOTER_Y, WIDTH, HAIRLINE)
+    sheet.write(receipt.seller.name, LEFT, FOOTER_Y + 3, HALF, FOOTNOTE)
+    sheet.write(
+        "Paid in full. Please keep this receipt for your records.",
+        LEFT + HALF,
+        FOOTER_Y + 3,
+        HALF,
+        FOOTNOTE,
+        align="R",
+    )
+
+
+def _address_lines(address: str) -> list[str]:
+    """The lines as given, or else one for each part between commas (but not after a number: 12, High Street);
+    all in one where they would be too many."""
+    lines = address.splitlines()
+    if len(lines) < 2:
+        lines = re.split(r"(?<!\d),", address)
+    lines = [line.strip() for line in lines if line.strip()]
+    return lines if len(lines) <= 5 else [", ".join(lines)]
+
+
+def _tax_id(receipt: Receipt) -> str:
+    return f"Tax ID: {receipt.seller.tax_id}"
+
+
+def _customer(receipt: Receipt) -> str:
+    return f"Customer {receipt.customer_id}"
+
+
+def _subscription(receipt: Receipt) -> str:
+    return f"Subscription {receipt.subscription_id}"
+
+
+def _money(receipt: Receipt) -> str:
+    return f"{receipt.amount} {receipt.currency}"
+
+
+def _day(day: date) -> str:
+    return f"{day.day} {MONTHS[day.month - 1]} {day.year}"
+
+
+def _period(receipt: Receipt) -> str:
+    last = receipt.period_end - timedelta(days=1)
+    days = dict.fromkeys((receipt.period_start, last))  # one, where the period is a day
+    return " – ".join(f"{day.day} {MONTHS[day.month - 1][:3]} {day.year}" for day in days)

@@ -1,0 +1,227 @@
+"""Text of any script, set on one A4 sheet.
+
+A sheet knows all of its texts beforehand, so that it loads the fewest fonts that can draw them: none for what
+the core font writes (cp1252), else those of `receipt_fonts`. A text keeps to its column and its number of
+lines; what does not fit ends in an ellipsis. A character that no font has is drawn as U+FFFD and named in
+`Sheet.missing`, because fpdf2 would leave it out without a word.
+"""
+
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+import receipt_fonts
+from fpdf import FPDF
+
+CORE_FONT = "helvetica"
+MM_PER_POINT = 25.4 / 72
+LINE_SPACING = 1.38
+SMALLEST = 6.0  # points
+LONGEST = 2000  # characters of one text that are looked at: many times what a column can show
+ELLIPSIS = "…"
+REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+
+# Where fonts can draw a text equally well, the earlier is taken.
+ALPHABETS = ("latin.ttf", "hebrew.ttf", "arabic.ttf", "korean.otf")
+HAN = ("simplified.otf", "traditional.otf", "japanese.otf", "rare_han.otf")
+# Han characters alone (山田太郎) do not tell their language; the money that they pay with may.
+HAN_OF_CURRENCY = {
+    "JPY": "japanese.otf",
+    "KRW": "traditional.otf",
+    "TWD": "traditional.otf",
+    "HKD": "traditional.otf",
+    "MOP": "traditional.otf",
+}
+
+_CONTROL = re.compile("[\x00-\x1f\x7f]")
+_ARABIC = r"[\u0600-\u06ff\u0750-\u077f\u08a0-\u08ff]"
+# Default_Ignorable_Code_Point (Unicode, DerivedCoreProperties): nothing to see, and direction overrides could
+# make a name read as another. The joiners stay between Arabic letters, whose forms they decide.
+_INVISIBLE = re.compile(
+    "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f"
+    "\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8\U0001bca0-\U0001bca3\U0001d173-\U0001d17a"
+    rf"\U000e0000-\U000e0fff]|(?<!{_ARABIC})[\u200c\u200d]|[\u200c\u200d](?!{_ARABIC})"
+)
+# NFC turns these into other characters than the ones that people write their names with.
+_COMPATIBILITY_HAN = re.compile("([\uf900-\ufaff\U0002f800-\U0002fa1f]+)")
+# A line may break before a space, and before and after what is written without spaces.
+_WRITTEN_WITHOUT_SPACES = "\u2e80-\u312f\u31a0-\u9fff\uf900-\ufaff\uff01-\uffef\U00020000-\U0003ffff"
+_BREAKABLE = re.compile(f" ?[{_WRITTEN_WITHOUT_SPACES}]| ?[^ {_WRITTEN_WITHOUT_SPACES}]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Style:
+    """`size` in points, `colour` as red, green, blue. Only the core font has a bold."""
+
+    size: float
+    colour: tuple[int, int, int]
+    bold: bool = False
+
+    @property
+    def line_height(self) -> float:
+        """Millimetres from one line to the next."""
+        return self.size * LINE_SPACING * MM_PER_POINT
+
+
+def tidy(text: str) -> str:
+    """One line in composed form (NFC), single spaces between words, nothing invisible in it."""
+    parts = _COMPATIBILITY_HAN.split(text[:LONGEST])
+    parts[::2] = [unicodedata.normalize("NFC", part) for part in parts[::2]]
+    line = " ".join(_INVISIBLE.sub("", "".join(parts)).split())
+    return line + ELLIPSIS if len(text) > LONGEST else line
+
+
+def _core_font_has(text: str) -> bool:
+    try:
+        text.encode("cp1252")
+    except UnicodeEncodeError:
+        return False
+    return _CONTROL.search(text) is None
+
+
+def _fewest_fonts(text: str, fonts: Sequence[str]) -> list[str]:
+    """The fonts to draw `text` with, the one for most of its characters first. Together `fonts` have them all."""
+    covered = receipt_fonts.coverage()
+    left = Counter(text)
+    chosen = []
+    while left:
+        best = max(fonts, key=lambda font: sum(n for character, n in left.items() if character in covered[font]))
+        if left.keys().isdisjoint(covered[best]):
+            raise ValueError(f"{''.join(left)!a} was not among the texts of the sheet")
+        chosen.append(best)
+        left = Counter({character: n for character, n in left.items() if character not in covered[best]})
+    return chosen
+
+
+def _base_direction(text: str) -> str | None:
+    """ "rtl" or "ltr" by the first letter that has a direction; None where nothing runs from right to left."""
+    strong = [kind for kind in map(unicodedata.bidirectional, text) if kind in {"L", "R", "AL"}]
+    if "R" not in strong and "AL" not in strong:
+        return None
+    return "ltr" if strong[0] == "L" else "rtl"
+
+
+class Sheet:
+    """One A4 page; lengths are millimetres from its upper left corner. `texts`: all that will be written on it."""
+
+    def __init__(self, texts: Iterable[str], *, currency: str, made_at: datetime) -> None:
+        beyond_core = "".join(text for text in map(tidy, texts) if not _core_font_has(text))
+        undrawable: set[str] = set()
+        self._fonts: list[str] = []
+        if beyond_core:
+            undrawable = set(beyond_core).difference(*receipt_fonts.coverage().values())
+            self._fonts = [*ALPHABETS, *sorted(HAN, key=lambda font: font != HAN_OF_CURRENCY.get(currency))]
+            drawn = "".join(REPLACEMENT if character in undrawable else character for character in beyond_core)
+            self._fonts = _fewest_fonts(drawn + ELLIPSIS, self._fonts)
+        self._replacements = str.maketrans(dict.fromkeys(undrawable, REPLACEMENT))
+        # A lone surrogate goes by its replacement, so that `missing` can be written as UTF-8.
+        self.missing = "".join(sorted({REPLACEMENT if "\ud800" <= c <= "\udfff" else c for c in undrawable}))
+
+        self.pdf = FPDF(format="A4")
+        self.pdf.set_creation_date(made_at)
+        self.pdf.set_auto_page_break(auto=False)
+        self.pdf.core_fonts_encoding = "cp1252"
+        self.pdf.alias_nb_pages("")  # else "{nb}" in a name would become the number of pages
+        self.pdf.c_margin = 0
+        self.pdf.add_page()
+
+    def drawable(self, text: str) -> str:
+        """`text` as it will be seen."""
+        return tidy(text).translate(self._replacements)
+
+    def write(
+        self, text: str, x: float, y: float, width: float, style: Style, *, lines: int = 1, align: str = "L"
+    ) -> float:
+        """Write at most `lines` lines, from (x, y) down; return the y below them (the same y for no text)."""
+        text = self.drawable(text)
+        if not text:
+            return y
+        self._choose_fonts(text, style)
+        broken = self._broken(text, width)
+        if len(broken) > lines:
+            text += ELLIPSIS
+            self._choose_fonts(text, style)
+            broken = [*broken[: lines - 1], self._shortened(broken[lines - 1], width)]
+        for line in broken:
+            self._choose_fonts(text, style)  # again for every line: fpdf2 leaves the last one's fallback behind
+            self.pdf.set_xy(x, y)
+            self.pdf.cell(width, style.line_height, line, align=align)
+            y += style.line_height
+        return y
+
+    def write_whole(self, text: str, x: float, y: float, width: float, style: Style, *, align: str = "L") -> float:
+        """Write one line, smaller if that is what it takes to show it whole: for amounts."""
+        self._choose_fonts(self.drawable(text), style)
+        needed = self.pdf.get_string_width(self.drawable(text))
+        if needed > width:
+            style = replace(style, size=max(SMALLEST, style.size * width / needed * 0.99))
+        return self.write(text, x, y, width, style, align=align)
+
+    def rule(self, x: float, y: float, width: float, colour: tuple[int, int, int]) -> None:
+        """A thin horizontal line."""
+        self.pdf.set_draw_color(*colour)
+        self.pdf.set_line_width(0.2)
+        self.pdf.line(x, y, x + width, y)
+
+    def box(
+        self, x: float, y: float, width: float, height: float, colour: tuple[int, int, int], radius: float = 0
+    ) -> None:
+        """A filled rectangle; a radius rounds its corners."""
+        self.pdf.set_fill_color(*colour)
+        self.pdf.rect(x, y, width, height, style="F", round_corners=radius > 0, corner_radius=radius)
+
+    def _choose_fonts(self, text: str, style: Style) -> None:
+        self.pdf.set_text_color(*style.colour)
+        # fpdf2 trusts this where it should not: it restores the graphics state after the font was set in it.
+        self.pdf.current_font_is_set_on_page = False
+        if _core_font_has(text):
+            self.pdf.set_text_shaping(use_shaping_engine=False)
+            self.pdf.set_fallback_fonts([])
+            self.pdf.set_font(CORE_FONT, "B" if style.bold else "", style.size)
+            return
+        fonts = _fewest_fonts(text, self._fonts)
+        for font in fonts:
+            if font not in self.pdf.fonts:
+                self.pdf.add_font(font, "", receipt_fonts.FOLDER / font)
+        self.pdf.set_font(fonts[0], "", style.size)
+        self.pdf.set_fallback_fonts(fonts[1:], exact_match=False)
+        direction = _base_direction(text)
+        self.pdf.set_text_shaping(use_shaping_engine=direction is not None, direction=direction)
+
+    def _shortened(self, line: str, width: float) -> str:
+        while line and self.pdf.get_string_width(line + ELLIPSIS) > width:
+            line = line[:-1]
+        return line.rstrip() + ELLIPSIS
+
+    def _broken(self, text: str, width: float) -> list[str]:
+        if self.pdf.get_string_width(text) <= width:
+            return [text]
+        lines = []
+        line = ""
+        for piece in _BREAKABLE.findall(text):
+            if self.pdf.get_string_width(line + piece) <= width:
+                line += piece
+                continue
+            if line:
+                lines.append(line)
+            line = piece.lstrip()
+            while (fitting := self._fitting(line, width)) < len(line):
+                lines.append(line[:fitting])
+                line = line[fitting:]
+        return [*lines, line]
+
+    def _fitting(self, word: str, width: float) -> int:
+        """How many characters of `word` fit: at least one, and no letter is parted from its marks."""
+        if self.pdf.get_string_width(word) <= width:
+            return len(word)
+        low, high = 1, len(word)
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (middle, high) if self.pdf.get_string_width(word[:middle]) <= width else (low, middle)
+        whole = low
+        while whole > 1 and unicodedata.combining(word[whole]):
+            whole -= 1
+        return whole if whole > 1 or not unicodedata.combining(word[whole]) else low

@@ -1,0 +1,429 @@
+"""The receipt's PDF: right in every script that has a font, honest about the rest, the same bytes each time."""
+
+import io
+import logging
+import os
+import re
+import shutil
+import subprocess
+import sys
+import unicodedata
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+import pikepdf
+import pypdfium2
+import pytest
+import receipt_fonts
+from fontTools.ttLib import TTFont
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from generate_receipt.pdf import FOOTER_Y, Receipt, Seller, render
+from generate_receipt.typesetting import tidy
+
+RECEIPT = Receipt(
+    number="R-2026-01-31-8F3K2Q",
+    paid_at=datetime(2026, 1, 31, 9, 30, tzinfo=UTC),
+    seller=Seller("Northwind Software Ltd", "12 Harbour Street, Bristol, United Kingdom", "GB 123 4567 89"),
+    customer_name="Ada Lovelace",
+    customer_id="cus_1042",
+    subscription_id="sub_77310",
+    plan="Team plan, monthly",
+    period_start=date(2026, 1, 31),
+    period_end=date(2026, 2, 28),
+    transaction_id="pi_3QxJ2kLkdIwHu7ix0a1B2c3D",
+    payment_method="Visa ending in 4242",
+    amount="29.99",
+    currency="EUR",
+)
+NAMES = {
+    "latin_1": "Zoë Ångström",
+    "cp1252": "Šárka “Žofie” Œuvrard – 5 €",
+    "latin": "Łukasz Đặng Şükrü Ġorġ",
+    "greek": "Γιώργος Παπαδόπουλος",
+    "cyrillic": "Дмитрий Щербаков",
+    "japanese": "山田太郎",
+    "japanese_kana": "たなか ハルキ",
+    "japanese_beyond_jis": "髙橋 﨑山",
+    "simplified": "王小明",
+    "traditional": "陳大文",
+    "rare_han": "王喆 赵珺",
+    "korean": "김민준",
+    "arabic": "محمد عبد الله الأحمد",
+    "persian": "پژمان گل‌محمدی",
+    "hebrew": "דוד בן־גוריון",
+    "mixed": "Łukasz Иванов 山田 김",
+}
+QPDF = shutil.which("qpdf")
+PDFTOTEXT = shutil.which("pdftotext")
+MARGIN = 20 * 72 / 25.4
+
+
+def named(name: str) -> Receipt:
+    return replace(RECEIPT, customer_name=name)
+
+
+def text_of(pdf: bytes) -> str:
+    """What pdfium reads from the page, without the directional marks that it adds."""
+    with pypdfium2.PdfDocument(pdf) as document:
+        assert len(document) == 1
+        return str(document[0].get_textpage().get_text_range()).replace("\r\n", "\n")
+
+
+def boxes_of(pdf: bytes) -> list[tuple[str, float, float, float, float]]:
+    """Each visible character with its left, bottom, right, top in points."""
+    with pypdfium2.PdfDocument(pdf) as document:
+        page = document[0].get_textpage()
+        return [
+            (character, *page.get_charbox(index))
+            for index in range(page.count_chars())
+            if (character := page.get_text_range(index, 1)).strip()
+        ]
+
+
+def embedded(pdf: bytes) -> dict[str, str]:
+    """The characters drawn with each embedded font, by the font's name, as its ToUnicode map tells them."""
+    with pikepdf.open(io.BytesIO(pdf)) as document:
+        fonts: Any = document.pages[0].Resources.Font
+        maps = {str(font.BaseFont): font.ToUnicode.read_bytes() for font in fonts.values() if "/ToUnicode" in font}
+    return {
+        name: "".join(
+            bytes.fromhex(code.decode()).decode("utf-16-be")
+            for code in re.findall(rb"^<[0-9A-F]{4}> <([0-9A-F]+)>$", cmap, re.MULTILINE)
+        )
+        for name, cmap in maps.items()
+    }
+
+
+@contextmanager
+def nothing_dropped() -> Iterator[None]:
+    """Fails if fpdf2 logs that it left a glyph out."""
+    written = io.StringIO()
+    handler = logging.StreamHandler(written)
+    handler.setLevel(logging.WARNING)
+    logger = logging.getLogger("fpdf")
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+    assert written.getvalue() == ""
+
+
+def assert_valid(pdf: bytes) -> None:
+    with pikepdf.open(io.BytesIO(pdf)) as document:
+        assert document.check_pdf_syntax() == []
+        assert len(document.pages) == 1
+
+
+@pytest.mark.parametrize("name", NAMES.values(), ids=NAMES.keys())
+def test_a_name_comes_back_from_the_page(name: str) -> None:
+    """A name in any script that has a font is read from the PDF in logical order, and nothing is missing."""
+    with nothing_dropped():
+        rendered = render(named(name))
+    assert name.replace("\u200c", "") in text_of(rendered.pdf).replace("\u200c", "")
+    assert rendered.missing == ""
+    assert_valid(rendered.pdf)
+
+
+def test_it_says_everything_about_the_payment() -> None:
+    """The page tells seller, customer, plan, the days covered, number, transaction, method, amount and time."""
+    text = text_of(render(RECEIPT).pdf)
+    for expected in (
+        "Receipt number", "R-2026-01-31-8F3K2Q", "PAID", "31 January 2026, 09:30 UTC", "29.99 EUR",
+        "Northwind Software Ltd", "12 Harbour Street\n", "Bristol\n", "United Kingdom\n", "Tax ID: GB 123 4567 89",
+        "Ada Lovelace", "cus_1042", "sub_77310", "Team plan, monthly", "31 Jan 2026 – 27 Feb 2026",
+        "pi_3QxJ2kLkdIwHu7ix0a1B2c3D", "Visa ending in 4242",
+    ):  # fmt: skip
+        assert expected in text
+
+
+def test_what_is_unknown_is_left_out() -> None:
+    """Without a payment method, tax id, name or plan there is no label that stands alone."""
+    seller = Seller("Northwind", "", "")
+    text = text_of(render(replace(RECEIPT, payment_method=None, seller=seller, customer_name="", plan="")).pdf)
+    assert "Payment method" not in text
+    assert "Tax ID" not in text
+    assert "Subscription\n" in text
+
+
+def test_a_period_of_one_day_is_one_date() -> None:
+    """A daily subscription's period is printed as that day, not as a range."""
+    text = text_of(render(replace(RECEIPT, period_end=date(2026, 2, 1))).pdf)
+    assert "31 Jan 2026" in text
+    assert "–" not in text
+
+
+@pytest.mark.parametrize(
+    ("address", "lines"),
+    [
+        ("1 Main St\nSpringfield, IL\n\nUSA", ["1 Main St", "Springfield, IL", "USA"]),
+        ("12, Rue de Rivoli, Paris, France", ["12, Rue de Rivoli", "Paris", "France"]),
+        ("a, b, c, d, e, f", ["a, b, c, d, e, f"]),
+    ],
+)
+def test_an_address_is_set_in_lines(address: str, lines: list[str]) -> None:
+    """Lines are kept, else commas make them, except after a number or where there would be too many."""
+    rendered = render(replace(RECEIPT, seller=Seller("Northwind", address, "")))
+    assert "\n".join(lines) in re.sub(" *\n", "\n", text_of(rendered.pdf)).replace("Customer cus_1042\n", "")
+
+
+@pytest.mark.parametrize("name", [*NAMES.values(), "😀 unknown"])
+def test_the_same_receipt_has_the_same_bytes(name: str) -> None:
+    """Rendering twice gives the same file."""
+    assert render(named(name)) == render(named(name))
+
+
+def test_another_process_gives_the_same_bytes(tmp_path: Path) -> None:
+    """Neither the process nor its hash seed shows in the file."""
+    mixed = named(NAMES["mixed"] + " 😀 " + NAMES["arabic"])
+    script = tmp_path / "again.py"
+    script.write_text(
+        "import sys, datetime\n"
+        "from generate_receipt.pdf import Receipt, Seller, render\n"
+        f"sys.stdout.buffer.write(render({mixed!r}).pdf)\n",
+        encoding="utf-8",
+    )
+    for seed in ("1", "2"):
+        environment = os.environ | {"PYTHONHASHSEED": seed, "PYTHONPATH": os.pathsep.join(sys.path), "TZ": "Asia/Tokyo"}
+        done = subprocess.run([sys.executable, script], capture_output=True, env=environment, timeout=60, check=True)
+        assert done.stdout == render(mixed).pdf
+
+
+def test_a_character_without_a_font_is_seen_and_named() -> None:
+    """An emoji becomes U+FFFD on the page and is reported, once for all its places; the rest of the text stays."""
+    rendered = render(replace(RECEIPT, customer_name="Ada 😀🎉 Lovelace", plan="Plan 😀"))
+    assert rendered.missing == "🎉😀"
+    assert "Ada �� Lovelace" in text_of(rendered.pdf)
+    assert "Plan �" in text_of(rendered.pdf)
+    replaced = [box for box in boxes_of(rendered.pdf) if box[0] == "�"]
+    assert len(replaced) == 3
+    assert all(right > left and top > bottom for _, left, bottom, right, top in replaced)
+
+
+@pytest.mark.parametrize(
+    ("name", "seen", "missing"),
+    [
+        ("Ada\nKing\tLovelace\u3000II", "Ada King Lovelace II", ""),
+        ("Ada\x00\x1b[31m", "Ada��[31m", "\x00\x1b"),
+        ("Ada \ud83d", "Ada �", "\ufffd"),
+        ("Ada \u202egnp.exe\u2066", "Ada gnp.exe", ""),
+        ("A\u200bd\u200da\ufeff", "Ada", ""),
+        ("Zoe\u0308 A\u030angstro\u0308m", "Zoë Ångström", ""),
+        ("김민준", "김민준", ""),
+        ("Ada {nb}", "Ada {nb}", ""),
+        ("Иван {nb}", "Иван {nb}", ""),
+        ("Ada **bold** (x) \\", "Ada **bold** (x) \\", ""),
+        ("�", "�", ""),
+    ],
+)
+def test_odd_characters(name: str, seen: str, missing: str) -> None:
+    """Breaks become spaces, what is invisible goes, letters are composed, what cannot be drawn is replaced."""
+    rendered = render(named(name))
+    assert seen in text_of(rendered.pdf)
+    assert rendered.missing == missing
+
+
+def test_the_name_of_a_person_keeps_its_own_characters() -> None:
+    """A compatibility Han character, which normalisation would change to another, is not changed."""
+    assert tidy("\ufa19") == "\ufa19"
+    assert tidy("か\u3099") == "が"
+
+
+def test_a_latin_1_receipt_embeds_no_font() -> None:
+    """What the core font can write needs no other."""
+    assert embedded(render(named(NAMES["cp1252"])).pdf) == {}
+
+
+def test_one_font_serves_the_whole_receipt_where_it_can() -> None:
+    """Kana in the plan make the Han name Japanese: one font is embedded, not a Chinese one beside it."""
+    rendered = render(replace(RECEIPT, customer_name="山田太郎", plan="プラン Pro"))
+    assert set(embedded(rendered.pdf)) == {"/MPDFAA+NotoSansCJKJP"}
+
+
+@pytest.mark.parametrize(("currency", "language"), [("JPY", "JP"), ("TWD", "TC"), ("CNY", "SC"), ("USD", "SC")])
+def test_han_alone_follows_the_currency(currency: str, language: str) -> None:
+    """Where the characters do not tell the language, the currency picks the shapes."""
+    rendered = render(replace(named("王小明"), currency=currency))
+    assert set(embedded(rendered.pdf)) == {f"/MPDFAA+NotoSansCJK{language}"}
+
+
+@pytest.mark.parametrize("font", sorted(receipt_fonts.coverage()))
+def test_no_character_of_a_font_is_lost(font: str) -> None:
+    """Characters from all over a font's repertoire, twenty at a time, are each drawn by some embedded font."""
+    covered = sorted(receipt_fonts.coverage()[font])
+    sample = covered[:: max(1, len(covered) // 100)]
+    for start in range(0, len(sample), 20):
+        name = " ".join(sample[start : start + 20])
+        with nothing_dropped():
+            rendered = render(named("Ж " + name))
+        drawn = set("".join(embedded(rendered.pdf).values()))
+        assert set(tidy(name)) - drawn - {"\u200c", "\u200d"} == set()
+        assert rendered.missing == ""
+
+
+def test_arabic_letters_join() -> None:
+    """Three times the same letter in one word are three different shapes."""
+    drawn = "".join(embedded(render(named("ببب")).pdf).values())
+    assert drawn.count("ب") == 3
+
+
+@pytest.mark.parametrize("name", ["محمد", "דניאל"])
+def test_right_to_left_is_drawn_right_to_left(name: str) -> None:
+    """The first letter of a word stands to the right of its last."""
+    lefts = {character: left for character, left, *_ in boxes_of(render(named(name)).pdf)}
+    assert lefts[name[0]] != lefts[name[-1]]
+    first_letter = max(left for character, left, *_ in boxes_of(render(named(name)).pdf) if character == name[0])
+    assert first_letter > lefts[name[-1]]
+
+
+LONG = {
+    "words": "Wolfeschlegelstein hausenbergerdorff ",
+    "one_word": "W",
+    "cyrillic": "Великолепный ",
+    "japanese": "東京都千代田区",
+    "arabic": "الاحترافية ",
+    "marks": "e\u0301\u0323\u0304",
+}
+
+
+@pytest.mark.parametrize("unit", LONG.values(), ids=LONG.keys())
+def test_long_texts_stay_in_their_places(unit: str) -> None:
+    """Names of 200 and addresses of 1000 characters stay on the page, above the footer, and end in an ellipsis."""
+    name, address = (unit * 200)[:200], (unit * 1000)[:1000]
+    rendered = render(
+        replace(
+            RECEIPT, number=name, seller=Seller(name, address, name), customer_name=name, customer_id=name,
+            subscription_id=name, plan=name, transaction_id=name, payment_method=name,
+        )
+    )  # fmt: skip
+    assert_valid(rendered.pdf)
+    assert "…" in text_of(rendered.pdf)
+    boxes = boxes_of(rendered.pdf)
+    assert min(left for _, left, *_ in boxes) > MARGIN
+    assert max(right for *_, right, _ in boxes) < 595.3 - MARGIN
+    footer = 841.9 - FOOTER_Y * 72 / 25.4
+    bottoms = [bottom for _, _, bottom, _, top in boxes if top > footer]
+    assert min(bottoms) > footer
+
+
+def test_a_text_of_any_length_is_cut() -> None:
+    """A text of a million characters is as quick and as harmless as a long one."""
+    rendered = render(replace(RECEIPT, customer_id="\u0635e\u0301" * 500_000, plan="\u0301" * 1_000_000))
+    assert_valid(rendered.pdf)
+    assert "…" in text_of(rendered.pdf)
+
+
+def test_a_wrapped_text_is_whole() -> None:
+    """A plan that needs two lines loses nothing between them."""
+    plan = "プレミアムプラン（月額）とすべての追加機能を含む特別な年間契約"
+    assert plan in text_of(render(replace(RECEIPT, plan=plan)).pdf).replace("\n", "")
+
+
+def test_a_big_amount_is_never_cut() -> None:
+    """An amount too wide for its column is set smaller, not shortened."""
+    text = text_of(render(replace(RECEIPT, amount="123456789012345678.99")).pdf)
+    assert text.count("123456789012345678.99 EUR") == 3
+
+
+def test_metadata() -> None:
+    """Title, author, subject, language and the date of the payment are in the file."""
+    with pikepdf.open(io.BytesIO(render(named("山田太郎")).pdf)) as document:
+        assert str(document.docinfo["/Title"]) == "Receipt R-2026-01-31-8F3K2Q"
+        assert str(document.docinfo["/Author"]) == "Northwind Software Ltd"
+        assert str(document.docinfo["/Subject"]) == "Team plan, monthly, 31 Jan 2026 – 27 Feb 2026"
+        assert str(document.docinfo["/CreationDate"]).startswith("D:20260131093000")
+        assert str(document.Root.Lang) == "en"
+
+
+anything = st.text(
+    st.characters() | st.sampled_from("\u202e\u200d\ud800\x00{}()\\*_�ab \n山しمبעЖé\u0301김😀\u064b(١2)"), max_size=60
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(texts=st.tuples(*[anything] * 8), method=st.none() | anything, amount=anything, currency=anything)
+def test_any_text_gives_one_valid_page(texts: tuple[str, ...], method: str | None, amount: str, currency: str) -> None:
+    """Whatever the texts are, there is one valid page, no glyph is left out, and what is missing can be logged."""
+    number, name, address, tax_id, customer, customer_id, subscription, plan = texts
+    with nothing_dropped():
+        rendered = render(
+            replace(
+                RECEIPT, number=number, seller=Seller(name, address, tax_id), customer_name=customer,
+                customer_id=customer_id, subscription_id=subscription, plan=plan, payment_method=method,
+                amount=amount, currency=currency,
+            )
+        )  # fmt: skip
+    assert_valid(rendered.pdf)
+    assert rendered.missing == "".join(sorted(set(rendered.missing)))
+    rendered.missing.encode()
+
+
+def test_the_coverage_is_that_of_the_fonts() -> None:
+    """coverage.json, by which fonts are chosen, says exactly what each font's own cmap says."""
+    assert set(receipt_fonts.coverage()) == {path.name for path in receipt_fonts.FOLDER.glob("*.[ot]tf")}
+    for name, characters in receipt_fonts.coverage().items():
+        with TTFont(receipt_fonts.FOLDER / name) as font:
+            assert characters == set(map(chr, font.getBestCmap()))
+
+
+def test_the_fonts_cover_what_they_promise() -> None:
+    """European letters with all of cp1252, JIS X 0208, GB 2312, all Hangul, all of the first Han block, are there."""
+    coverage = receipt_fonts.coverage()
+    cp1252 = {bytes([byte]).decode("cp1252", "ignore") for byte in range(0x20, 0x100)} - {"", "\x7f", "\xa0", "\xad"}
+    assert cp1252 <= coverage["latin.ttf"]
+    assert "�" in coverage["latin.ttf"]
+    assert set("αωΆώабвяёїґąčęłőřşůžạằễộữ") <= coverage["latin.ttf"]
+    assert set(map(chr, range(0xAC00, 0xD7A4))) <= coverage["korean.otf"]
+    kanji = {
+        bytes([first, second]).decode("euc_jp", "ignore") for first in range(0xB0, 0xF5) for second in range(0xA1, 0xFF)
+    }
+    assert {character for character in kanji if unicodedata.category(character or " ") == "Lo"} <= coverage[
+        "japanese.otf"
+    ]
+    hanzi = {
+        bytes([first, second]).decode("gb2312", "ignore") for first in range(0xB0, 0xF8) for second in range(0xA1, 0xFF)
+    }
+    assert hanzi - {""} <= coverage["simplified.otf"]
+    assert set(map(chr, range(0x4E00, 0x9FA6))) <= frozenset().union(*coverage.values())
+
+
+@pytest.mark.parametrize("font", sorted(receipt_fonts.coverage()))
+def test_the_fonts_are_free(font: str) -> None:
+    """Each font says that it is under the SIL Open Font License, whose text stands beside it."""
+    with TTFont(receipt_fonts.FOLDER / font) as opened:
+        assert "SIL Open Font License, Version 1.1" in opened["name"].getDebugName(13)
+        holder = opened["name"].getDebugName(0)
+    assert holder in (receipt_fonts.FOLDER / "OFL.txt").read_text(encoding="utf-8")
+
+
+@pytest.mark.skipif(QPDF is None, reason="qpdf is not installed")
+@pytest.mark.parametrize("name", NAMES.values(), ids=NAMES.keys())
+def test_qpdf_accepts_it(name: str, tmp_path: Path) -> None:
+    """`qpdf --check` finds nothing wrong."""
+    path = tmp_path / "receipt.pdf"
+    path.write_bytes(render(named(name)).pdf)
+    done = subprocess.run([str(QPDF), "--check", path], capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.skipif(PDFTOTEXT is None, reason="pdftotext is not installed")
+@pytest.mark.parametrize("name", NAMES.values(), ids=NAMES.keys())
+def test_pdftotext_gives_the_name_back(name: str, tmp_path: Path) -> None:
+    """`pdftotext` reads the name in logical order (it adds marks of direction around right-to-left text)."""
+    path = tmp_path / "receipt.pdf"
+    path.write_bytes(render(named(name)).pdf)
+    done = subprocess.run(
+        [str(PDFTOTEXT), "-enc", "UTF-8", path, "-"],
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        timeout=30,
+        check=True,
+    )
+    assert name.replace("\u200c", "") in re.sub("[\u200c\u202a-\u202e]", "", done.stdout)
