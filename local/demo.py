@@ -1,0 +1,298 @@
+"""`make demo`: from nothing to receipts and mails. Starts a stack on PORT, renews under every kind of weather, checks
+that gateway, ledger, receipts and mails agree, leaves the PDFs and mails in demo-output/<PORT>/, and stops the stack.
+
+Exit status 1 where a promise was broken.
+"""
+
+import shutil
+import sys
+import time
+import uuid
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from email.message import EmailMessage
+from email.parser import BytesParser
+from email.policy import default
+from functools import cache
+from hashlib import sha256
+from json import dumps
+from pathlib import Path
+from typing import Any
+
+import stripe
+from boto3.dynamodb.conditions import Key
+from rich.box import SIMPLE_HEAD
+from rich.live import Live
+from rich.table import Table
+
+from local.gateway import Sandbox
+from local.progress import console
+from local.stack import ROOT, Stack, StackError, port_from_environment
+from local.webhook import Reply, send, signed_headers, signing_secret
+
+_WAIT_SECONDS = 60
+_SETTLED = frozenset({"done", "declined", "action_required", "failed", "mail_failed", "mail_unknown"})
+
+
+@dataclass(frozen=True)
+class Story:
+    """One renewal of the demo. card: a test card of Stripe's; ends: what the ledger shall say, None for no renewal."""
+
+    title: str
+    customer: str
+    price: str
+    currency: str
+    plan: str = "Pro, monthly"
+    card: str = "pm_card_visa"
+    deliveries: int = 1
+    forged: bool = False
+    hostile: str | None = None
+    ends: str | None = "done"
+
+    @property
+    def id(self) -> str:
+        return "demo-" + "-".join(self.title.lower().replace(",", "").split())
+
+    @property
+    def email(self) -> str:
+        return f"{self.id}@customers.example"
+
+
+STORIES = [
+    Story("a plain renewal", "Ann Lee", "29.99", "USD"),
+    Story("in euro", "Zoë Ångström", "49.90", "EUR", plan="Größe L, jährlich"),
+    Story("in yen", "山田太郎", "1980", "JPY", plan="スタンダードプラン"),
+    Story(
+        "a declined card", "Ben Low", "29.99", "USD",
+        card="pm_card_visa_chargeDeclinedInsufficientFunds", ends="declined",
+    ),
+    Story(
+        "3-D Secure asked", "Eva Bank", "29.99", "EUR",
+        card="pm_card_authenticationRequired", ends="action_required",
+    ),
+    Story("delivered 5 times", "Max Repeat", "99.00", "USD", deliveries=5),
+    Story("a forged webhook", "Mallory Forge", "0.01", "USD", forged=True, ends=None),
+    Story("charged, hung up", "Ida Drop", "19.00", "GBP", hostile="drop_after"),
+]  # fmt: skip
+
+
+class Shop:
+    """The deployed system as the demo uses it: as a user with a table, a gateway and a webhook."""
+
+    def __init__(self, stack: Stack) -> None:
+        self.stack = stack
+        self.sandbox = Sandbox(stack.gateway_url)
+        self.bucket = stack.outputs["ReceiptsBucketName"]
+        self._gateway = stripe.StripeClient(stack.gateway_key, base_addresses={"api": stack.gateway_url})
+        self._dynamodb = stack.session.resource("dynamodb", endpoint_url=stack.endpoint_url)
+        self._secret = signing_secret(stack)
+        self.customers: dict[str, str] = {}
+
+    @cache  # noqa: B019  (one shop a run)
+    def _s3(self) -> Any:
+        return self.stack.client("s3")
+
+    def subscribe(self, story: Story) -> None:
+        """A customer with a card at the gateway, and a row in the table that is due today."""
+        customer = self._gateway.v1.customers.create({"name": story.customer, "email": story.email}).id
+        card = story.card
+        if card == "pm_card_visa":
+            card = self._gateway.v1.payment_methods.attach(card, {"customer": customer}).id
+        self.customers[story.id] = customer
+        self._table("SubscriptionsTableName").put_item(
+            Item={
+                "subscription_id": story.id,
+                "customer_id": f"cus-{story.id}",
+                "renewal_date": datetime.now(UTC).date().isoformat(),
+                "status": "active",
+                "amount": Decimal(story.price),
+                "currency": story.currency,
+                "interval": "month",
+                "plan": story.plan,
+                "customer_name": story.customer,
+                "customer_email": story.email,
+                "gateway_customer": customer,
+                "payment_method": card,
+            }
+        )
+        if story.hostile:
+            self.sandbox.hostile(story.hostile, "payment_intents.confirm", customer=customer)
+
+    def deliver(self, story: Story) -> Reply:
+        """One signed webhook; a forged one is signed with a key of the forger's own."""
+        asked = {"subscription_id": story.id, "customer_id": f"cus-{story.id}", "amount": story.price}
+        body = dumps(asked).encode()
+        secret = "whsec_" + "Zm9yZ2VkIGtleSBvZiBzb21lYm9keSBlbHNl" if story.forged else self._secret
+        headers = signed_headers(secret, body, message_id=f"msg_{uuid.uuid4().hex}", at=datetime.now(UTC))
+        return send(self.stack.outputs["LocalWebhookUrl"], body, headers)
+
+    def row(self, story: Story) -> dict[str, Any]:
+        key = {"subscription_id": story.id, "customer_id": f"cus-{story.id}"}
+        return dict(self._table("SubscriptionsTableName").get_item(Key=key, ConsistentRead=True)["Item"])
+
+    def renewal(self, story: Story) -> dict[str, Any]:
+        """The ledger's latest item; empty where there is none."""
+        found = self._table("RenewalsTableName").query(
+            KeyConditionExpression=Key("subscription_id").eq(story.id),
+            ConsistentRead=True,
+            ScanIndexForward=False,
+        )["Items"]
+        return dict(found[0]) if found else {}
+
+    def charges(self, story: Story) -> list[dict[str, Any]]:
+        return self.sandbox.charges(customer=self.customers[story.id], status="succeeded")
+
+    def receipts(self, story: Story) -> dict[str, bytes]:
+        prefix = f"receipts/cus-{story.id}/{story.id}/"
+        found = self._s3().list_objects_v2(Bucket=self.bucket, Prefix=prefix).get("Contents", [])
+        return {o["Key"]: self._s3().get_object(Bucket=self.bucket, Key=o["Key"])["Body"].read() for o in found}
+
+    def mails(self, story: Story) -> list[tuple[Path, EmailMessage]]:
+        parse = BytesParser(EmailMessage, policy=default).parsebytes
+        all_mails = [(file, parse(file.read_bytes())) for file in sorted(self.stack.mail_folder.glob("*.eml"))]
+        return [(file, mail) for file, mail in all_mails if story.email in str(mail["To"])]
+
+    def _table(self, output: str) -> Any:
+        return self._dynamodb.Table(self.stack.outputs[output])
+
+
+def disagreements(shop: Shop, story: Story) -> list[str]:
+    """Where gateway, ledger, receipts and mails do not tell the same story."""
+    renewal, charges, receipts, mails = (
+        shop.renewal(story),
+        shop.charges(story),
+        shop.receipts(story),
+        shop.mails(story),
+    )
+    if story.ends is None:
+        return ["something happened"] if renewal or charges or receipts or mails else []
+    paid = story.ends == "done"
+    expectations = {
+        f"the ledger says {renewal.get('status')}": renewal.get("status") == story.ends,
+        f"{len(charges)} charges": len(charges) == int(paid),
+        f"{len(receipts)} receipts": len(receipts) == int(paid),
+        f"{len(mails)} mails": len(mails) == 1,
+    }
+    if paid and charges and receipts:
+        [(key, pdf)] = list(receipts.items())[:1]
+        places = 0 if story.currency == "JPY" else 2
+        attached = [part.get_content() for _, mail in mails for part in mail.iter_attachments()]
+        expectations |= {
+            "another amount was charged": charges[0]["amount"] == int(Decimal(story.price).scaleb(places)),
+            "another payment is recorded": charges[0]["payment_intent"] == renewal.get("payment_id"),
+            "the receipt is not the ledger's": (renewal.get("receipt_key"), renewal.get("receipt_sha256"))
+            == (key, sha256(pdf).hexdigest()),
+            "the mail carries another receipt": attached == [pdf],
+            "the subscription did not move on": shop.row(story)["renewal_date"] == renewal.get("period_end"),
+        }
+    return [f"{fault}" for fault, holds in expectations.items() if not holds]
+
+
+def _play(shop: Shop, draw: Callable[[dict[str, list[int]]], Table]) -> dict[str, list[int]]:
+    """Deliver every webhook and wait until the ledger has come to rest. The replies' statuses, by story."""
+    replies: dict[str, list[int]] = {story.id: [] for story in STORIES}
+    with Live(draw(replies), console=console, refresh_per_second=4, transient=not console.is_terminal) as live:
+        with ThreadPoolExecutor(5) as senders:
+            for story in STORIES:
+                for reply in senders.map(shop.deliver, [story] * story.deliveries):
+                    replies[story.id].append(reply.status)
+                live.update(draw(replies))
+        deadline = time.monotonic() + _WAIT_SECONDS
+        while time.monotonic() < deadline and not all(_at_rest(shop, story) for story in STORIES):
+            live.update(draw(replies))
+            time.sleep(0.3)
+        live.update(draw(replies))
+    return replies
+
+
+def _at_rest(shop: Shop, story: Story) -> bool:
+    if story.ends is None:
+        return True
+    renewal = shop.renewal(story)
+    told = all(mail["state"] != "sending" for mail in renewal.get("mails", {}).values()) and renewal.get("mails")
+    return renewal.get("status") in _SETTLED and bool(told) and bool(shop.mails(story))
+
+
+_MAILS = {"receipt": "receipt", "payment": "payment failed", "action": "please confirm"}
+
+
+def _table(shop: Shop, replies: dict[str, list[int]]) -> Table:
+    table = Table(title="Renewals as they happen", title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for heading in ("", "customer", "webhook", "charged", "receipt", "mail", "next date"):
+        table.add_column(heading, no_wrap=True)
+    for story in STORIES:
+        receipts, codes = shop.receipts(story), replies[story.id]
+        charged = [f"{_major(charge)} {story.currency}" for charge in shop.charges(story)]
+        mailed = [_MAILS[name.partition("_")[0]] for name in shop.renewal(story).get("mails", {})]
+        table.add_row(
+            story.title,
+            story.customer,
+            f"{len(codes)} × {codes[0]}" if len(codes) > 1 else "".join(map(str, codes)),
+            ", ".join(charged) or "–",
+            f"{sum(map(len, receipts.values())) / 1000:.1f} kB" if receipts else "–",
+            ", ".join(mailed) if shop.mails(story) else "–",
+            shop.row(story)["renewal_date"],
+        )
+    return table
+
+
+def _major(charge: dict[str, Any]) -> str:
+    return str(charge["amount"]) if charge["currency"] == "jpy" else f"{Decimal(charge['amount']).scaleb(-2):f}"
+
+
+def _keep(shop: Shop, folder: Path) -> None:
+    """Copy what people want to open: receipts and mails, named by their story."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    for story in STORIES:
+        for pdf in shop.receipts(story).values():
+            (folder / f"{story.id}.pdf").write_bytes(pdf)
+        for file, _ in shop.mails(story):
+            shutil.copy(file, folder / f"{story.id}.eml")
+
+
+def run(stack: Stack) -> int:
+    """Play all stories on a fresh stack. The number of broken promises."""
+    shop = Shop(stack)
+    for story in STORIES:
+        shop.subscribe(story)
+    replies = _play(shop, lambda seen: _table(shop, seen))
+    if not console.is_terminal:
+        console.print(_table(shop, replies))
+    faults = [f"{story.title}: {fault}" for story in STORIES for fault in disagreements(shop, story)]
+    faults += [f"{story.title}: answered {replies[story.id]}" for story in STORIES
+               if set(replies[story.id]) != {401 if story.forged else 202}]  # fmt: skip
+    folder = ROOT / "demo-output" / str(stack.port)
+    _keep(shop, folder)
+    for fault in faults:
+        console.print(f"[red]✗ {fault}[/red]")
+    if not faults:
+        console.print(
+            f"[green]✓[/green] gateway, ledger, receipts and mails agree: {sum(len(shop.charges(s)) for s in STORIES)} "
+            "charges, each with its one receipt and its one mail"
+        )
+    console.print(f"Receipts and mails to open: {folder.relative_to(ROOT)}/")
+    return len(faults)
+
+
+def main() -> None:
+    try:
+        stack = Stack(port_from_environment())
+        if stack.runs:
+            raise StackError(
+                f"a stack runs on port {stack.port}: `make down PORT={stack.port}`, or choose another PORT"
+            )
+        with stack:
+            faults = run(stack)
+    except StackError as problem:
+        sys.exit(f"{problem}")
+    except KeyboardInterrupt:
+        sys.exit(130)
+    sys.exit(min(faults, 1))
+
+
+if __name__ == "__main__":
+    main()
