@@ -60,7 +60,7 @@ def parse(body: bytes) -> Request | None:
         fields = json.loads(
             body, parse_float=Decimal, parse_int=Decimal, parse_constant=_no_constant, object_pairs_hook=_once
         )
-    except (ValueError, RecursionError):
+    except (ValueError, RecursionError, ArithmeticError):  # the last: a number beyond any decimal
         raise BadRequest("the body is not JSON") from None
     if not isinstance(fields, dict):
         raise BadRequest("the body is not a JSON object")
@@ -107,7 +107,7 @@ def _amount(fields: Mapping[str, Any]) -> Decimal:
     if not isinstance(value, Decimal):
         raise BadRequest("amount must be a number or a decimal string such as 29.99")
     if not value.is_finite() or not 0 < value < LARGEST:
-        raise BadRequest("amount must be positive and below 1000000000000")
+        raise BadRequest("amount must be positive, with at most 12 digits before the point")
     if int(value.as_tuple().exponent) < -3:
         raise BadRequest("amount must have at most three decimal places")
     return value

@@ -1,0 +1,98 @@
+# `make help` lists the targets. `make demo` and `make test` need nothing before them but make and Python 3.13.
+#
+# Four environments, each locked with hashes and rebuilt when its lock changes:
+#   .venv            what the project is developed and tested with
+#   .envs/sam        the SAM CLI, which pins boto3 narrowly
+#   .envs/emulator   the AWS emulator, which pins botocore
+#   .envs/lambda     a bare Python: the functions run in it, so a dependency missing in a layer is noticed
+# and .envs/bootstrap, where pip installs uv, and uv makes the others.
+
+PORT ?= 4566
+export PORT
+export UV_PYTHON_DOWNLOADS = never
+
+PYTHON := .venv/bin/python
+BOOTSTRAP := .envs/bootstrap/bin
+UV := $(BOOTSTRAP)/uv
+ENVIRONMENTS := .venv .envs/sam .envs/emulator .envs/lambda
+LOCKS := requirements-dev.in $(wildcard local/*.in layers/*/requirements.in)
+
+.PHONY: help environments demo test unit integration check up down lock clean
+
+help: ## list these targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: environments ## show renewals as they happen, from nothing to receipts and mails; then stop everything
+	@$(PYTHON) -m local.demo
+
+test: environments ## every test: unit, then integration on the deployed stack
+	@$(PYTHON) -m pytest tests/unit tests/integration
+
+unit: .venv/.made ## the fast tests: no network, no emulator
+	@$(PYTHON) -m pytest tests/unit
+
+integration: environments ## the tests on the built and deployed stack
+	@$(PYTHON) -m pytest tests/integration
+
+check: .venv/.made .envs/sam/.made ## linters, types, template and workflow
+	@scripts/check.sh
+
+up: environments ## start the local stack on PORT (4566), deploy to it, and leave it running
+	@$(PYTHON) -m local.stack up
+
+down: .venv/.made ## stop the local stack on PORT
+	@$(PYTHON) -m local.stack down
+
+# The gateway's SDK is taken without its HTTP client: it runs over the urllib3 of the AWS layer.
+lock: $(UV) ## compile every requirements lock again
+	@for source in $(LOCKS); do \
+		echo "$$source"; \
+		case "$$source" in layers/payment/*) alone=--no-deps;; *) alone=;; esac; \
+		$(UV) pip compile --quiet --universal --python $(BOOTSTRAP)/python3.13 --generate-hashes --no-header \
+			--no-annotate --no-emit-index-url $$alone --output-file "$${source%.in}.txt" "$$source" || exit 1; \
+	done
+
+clean: ## stop every local stack of this checkout and delete all that was made
+	@for stack in .local/[0-9]*; do \
+		[ ! -f "$$stack/running.json" ] || PORT="$${stack#.local/}" $(PYTHON) -m local.stack down || exit 1; \
+	done
+	@rm -rf .local .aws-sam .venv .envs node_modules demo-output .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# A few at a time: an environment is mostly waiting for the index and the disk.
+environments: $(UV)
+	@$(MAKE) --silent --jobs 4 $(ENVIRONMENTS:%=%/.made)
+
+$(UV): local/requirements-uv.txt
+	@python=$$(scripts/find_python.sh) && echo "making the environments with $$python" \
+		&& rm -rf .envs/bootstrap && "$$python" -m venv .envs/bootstrap \
+		&& $(BOOTSTRAP)/python -m pip install --quiet --disable-pip-version-check --require-hashes \
+			--requirement local/requirements-uv.txt
+	@touch $@
+
+# $(call make_environment,folder,lock)
+define make_environment
+	@echo "making $(1)"
+	@$(UV) venv --quiet --clear --python $(BOOTSTRAP)/python3.13 $(1)
+	@$(UV) pip sync --quiet --require-hashes --python $(1)/bin/python $(2) || { \
+		echo "$(2) could not be installed. Behind a mirror, name it in UV_DEFAULT_INDEX: uv does not read pip's settings." >&2; \
+		exit 1; }
+	@touch $(1)/.made
+endef
+
+.venv/.made: requirements-dev.txt $(UV)
+	$(call make_environment,.venv,$<)
+
+.envs/sam/.made: local/requirements-sam.txt $(UV)
+	$(call make_environment,.envs/sam,$<)
+
+.envs/emulator/.made: local/requirements-emulator.txt $(UV)
+	$(call make_environment,.envs/emulator,$<)
+
+.envs/lambda/.made: $(UV)
+	@$(UV) venv --quiet --clear --python $(BOOTSTRAP)/python3.13 $(@D)
+	@touch $@
+
+node_modules/.made: package-lock.json
+	@npm ci --silent --no-audit --no-fund
+	@touch $@

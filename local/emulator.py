@@ -1,0 +1,357 @@
+"""The AWS of the local stack: MiniStack, with the gaps closed that our functions and our workflow would fall into.
+
+Runs in an environment of its own (`.envs/emulator`), in the foreground, until it is terminated. IAM is enforced
+for the roles of functions; the key `test` with the secret `test` is the account's root.
+
+MiniStack is changed in memory, by replacing pieces of its source. Its version is pinned, and a piece that is not
+found exactly once stops the start, so that an upgrade cannot quietly undo a change.
+
+1. Functions run on the interpreter that is given, which has none of the emulator's packages.
+2. An exception reaches the workflow by its class name, as on AWS, and does not end the function's process.
+3. A function has at most WORKERS processes; further calls wait. Unbounded, 200 calls at once took 21 GB.
+4. A layer is unpacked once, not once for each process.
+5. A function's log is complete when its call ends, without a fixed wait.
+6. A workflow starts at once, may call only the functions that its role allows, and publishes the metrics of
+   AWS/States, and of AWS/Lambda for the functions it calls.
+7. Metrics in a function's log (EMF) are published; an alarm heeds its dimensions, and looks at every new value.
+8. Sending mail is authorized on the sender's identity and the configuration set, as SES does.
+9. A request counts as sent over TLS unless its header x-forwarded-proto says http. On AWS all of ours are, and a
+   bucket for TLS only would refuse every call on this machine.
+"""
+
+import argparse
+import base64
+import contextvars
+import hashlib
+import importlib.metadata
+import inspect
+import io
+import json
+import os
+import queue
+import socket
+import sys
+import tempfile
+import textwrap
+import threading
+import time
+import zipfile
+from collections import defaultdict
+from collections.abc import Iterator
+from email.parser import BytesHeaderParser
+from email.utils import parseaddr
+from typing import Any
+
+MINISTACK = "1.5.33"
+# The functions of one renewal run one after the other, and a laptop has cores for few of them at once.
+WORKERS = 4
+
+_END_OF_LOG = "\x1e"
+_EXCEPTION = "__exception__"
+_ANSWER = (
+    "            result = handler_fn(event, context)\n"
+    '            _real_stdout.write(json.dumps({"status": "ok", "result": result}) + "\\n")\n'
+    "        except Exception as e:\n"
+    '            _real_stdout.write(json.dumps({"status": "error", "error": str(e), '
+    '"trace": traceback.format_exc()}) + "\\n")\n'
+)
+_ANSWER_WITH_CLASS_NAME = f"""\
+            _result = json.dumps(handler_fn(event, context))
+        except Exception as e:
+            traceback.print_exc()
+            _result = json.dumps({{"{_EXCEPTION}": {{
+                "errorMessage": str(e), "errorType": type(e).__name__, "requestId": _ms_ctx.get("request_id", ""),
+                "stackTrace": traceback.format_tb(e.__traceback__)[1:]}}}})
+        sys.stderr.write({_END_OF_LOG!r} + "\\n")
+        sys.stderr.flush()
+        _real_stdout.write('{{"status": "ok", "result": ' + _result + "}}\\n")
+"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="The AWS emulator of the local stack.")
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--region", required=True)
+    parser.add_argument("--smtp", required=True, help="host:port of the mailbox that mail is relayed to")
+    parser.add_argument("--python", required=True, help="the interpreter that functions run on")
+    arguments = parser.parse_args()
+
+    traces = _trace_sink()
+    # MiniStack reads its settings when it is imported, and hands its environment on to the functions.
+    os.environ.update(
+        GATEWAY_PORT=str(arguments.port),
+        BIND_HOST="127.0.0.1",
+        MINISTACK_REGION=arguments.region,
+        SMTP_HOST=arguments.smtp,
+        AUTH="true",
+        LAMBDA_ACCOUNT_CONCURRENCY="0",  # it would refuse calls that AWS accepts
+        IOT_MTLS_ENABLED="0",
+        SFTP_ENABLED="0",
+        DOCKER_HOST="unix:///nonexistent",  # the same with and without Docker on the machine
+        AWS_XRAY_DAEMON_ADDRESS=f"127.0.0.1:{traces.getsockname()[1]}",
+    )
+    installed = importlib.metadata.version("ministack")
+    if installed != MINISTACK:
+        raise SystemExit(f"ministack {installed} is installed, and the changes here are made for {MINISTACK}")
+    _change_functions(arguments.python)
+    _change_workflows()
+    _change_metrics()
+    _change_mail()
+    _change_transport()
+
+    from ministack import app
+
+    sys.argv = sys.argv[:1]
+    app.main()
+
+
+def _trace_sink() -> socket.socket:
+    """Where X-Ray segments end. Without it they would go to a daemon of this machine, and from there to AWS."""
+    sink = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sink.bind(("127.0.0.1", 0))
+    return sink
+
+
+def _replace(owner: Any, name: str, changes: dict[str, str], **given: Any) -> None:
+    """Compiles `owner.name` anew, each key of `changes` replaced by its value, with `given` in its scope."""
+    function = getattr(owner, name)
+    source = _changed(textwrap.dedent(inspect.getsource(function)), changes)
+    scope = vars(sys.modules[function.__module__])
+    scope.update(given)
+    made: dict[str, Any] = {}
+    exec(compile(source, f"<{name}, changed>", "exec"), scope, made)  # noqa: S102  (MiniStack's own source)
+    setattr(owner, name, made[name])
+
+
+def _changed(source: str, changes: dict[str, str]) -> str:
+    for old, new in changes.items():
+        if source.count(old) != 1:
+            raise SystemExit(f"MiniStack has changed: found {source.count(old)} times, not once:\n{old}")
+        source = source.replace(old, new)
+    return source
+
+
+def _change_functions(python: str) -> None:
+    from ministack.core import lambda_runtime
+    from ministack.services import lambda_svc
+
+    _replace(lambda_runtime, "_detect_runtime_binary", {"return sys.executable,": f"return {python!r},"})
+    _replace(
+        lambda_runtime.Worker,
+        "_spawn",
+        {
+            "            if layer_data:\n": """\
+            if layer_data:
+                layers_dirs.append(unpacked_layer(layer_data))
+                continue
+"""
+        },
+        unpacked_layer=_LayerFolders().unpacked,
+    )
+    lambda_runtime._PYTHON_WORKER_SCRIPT = _changed(
+        lambda_runtime._PYTHON_WORKER_SCRIPT, {_ANSWER: _ANSWER_WITH_CLASS_NAME}
+    )
+    lambda_runtime.Worker._drain_stderr_bounded = _log_of_call
+
+    run = lambda_svc._execute_function_warm
+    gates: defaultdict[str, threading.Semaphore] = defaultdict(lambda: threading.Semaphore(WORKERS))
+
+    def run_bounded(function: dict[str, Any], event: Any, request_id: str) -> dict[str, Any]:
+        with gates[(function.get("config") or function)["FunctionArn"]]:
+            result: dict[str, Any] = run(function, event, request_id)
+        body = result.get("body")
+        if isinstance(body, dict) and _EXCEPTION in body:
+            return {**result, "body": body[_EXCEPTION], "error": True}
+        return result
+
+    lambda_svc._execute_function_warm = run_bounded
+
+
+class _LayerFolders:
+    """Each layer unpacked once into a folder that every process of its functions reads."""
+
+    def __init__(self) -> None:
+        self._folders: dict[str, str] = {}
+        self._lock = threading.Lock()
+
+    def unpacked(self, archive: bytes) -> str:
+        digest = hashlib.sha256(archive).hexdigest()
+        with self._lock:
+            if digest not in self._folders:
+                folder = tempfile.mkdtemp(prefix="ministack-layer-")
+                with zipfile.ZipFile(io.BytesIO(archive)) as files:
+                    files.extractall(folder)
+                self._folders[digest] = folder
+            return self._folders[digest]
+
+
+def _log_of_call(worker: Any) -> str:
+    """What the function wrote during one call: all up to the mark, or what there is if its process has died."""
+    lines = []
+    try:
+        while True:
+            line = worker._stderr_queue.get(timeout=0.25)
+            lines.append(line.removesuffix(_END_OF_LOG))
+            if line.endswith(_END_OF_LOG):
+                break
+    except queue.Empty:
+        pass
+    return "\n".join(lines).rstrip("\n")
+
+
+def _change_workflows() -> None:
+    from ministack.core import iam_evaluator
+    from ministack.services import cloudwatch, lambda_svc, stepfunctions
+
+    _replace(stepfunctions, "_run_execution", {"    time.sleep(0.15)\n": ""})
+    run, call = stepfunctions._run_execution, stepfunctions._call_lambda
+    current_role: contextvars.ContextVar[str] = contextvars.ContextVar("role of the running workflow")
+    counted_as = {"SUCCEEDED": "ExecutionsSucceeded", "FAILED": "ExecutionsFailed", "ABORTED": "ExecutionsAborted"}
+
+    def run_as_role(execution_arn: str) -> None:
+        execution = stepfunctions._executions[execution_arn]
+        machine = stepfunctions._state_machines[execution["stateMachineArn"]]
+        current_role.set(machine["roleArn"])
+        dimensions, started = {"StateMachineArn": machine["stateMachineArn"]}, time.monotonic()
+        cloudwatch.record_metric("AWS/States", "ExecutionsStarted", 1, "Count", dimensions)
+        run(execution_arn)
+        milliseconds = 1000 * (time.monotonic() - started)
+        cloudwatch.record_metric("AWS/States", counted_as[execution["status"]], 1, "Count", dimensions)
+        cloudwatch.record_metric("AWS/States", "ExecutionTime", milliseconds, "Milliseconds", dimensions)
+
+    def call_if_allowed(function: str, event: Any) -> Any:
+        role_arn = current_role.get()
+        account, role = role_arn.split(":")[4], role_arn.rsplit("/", 1)[-1]
+        _, config, name = lambda_svc._get_func_record_for_ref(function)
+        request = iam_evaluator.EvalContext(
+            principal_arn=f"arn:aws:sts::{account}:assumed-role/{role}/workflow",
+            principal_type="AssumedRole",
+            principal_account=account,
+            action="lambda:InvokeFunction",
+            resource_arn=(config or {}).get("FunctionArn", name),
+            region=stepfunctions.get_region(),
+        )
+        decision = iam_evaluator.evaluate(request, iam_evaluator._gather_role_policies(role, account))
+        if decision.decision != "Allow":
+            raise stepfunctions._ExecutionError(
+                "Lambda.AWSLambdaException",
+                f"User: {request.principal_arn} is not authorized to perform: {request.action} on resource: "
+                f"{request.resource_arn} because no identity-based policy allows the {request.action} action",
+            )
+        started, error = time.monotonic(), True
+        try:
+            answer = call(function, event)
+            error = False
+        finally:
+            milliseconds = 1000 * (time.monotonic() - started)
+            lambda_svc._emit_lambda_metrics(name, duration_ms=milliseconds, error=error, throttle=False)
+        return answer
+
+    stepfunctions._run_execution = run_as_role
+    stepfunctions._call_lambda = call_if_allowed
+
+
+def _change_metrics() -> None:
+    from ministack.services import cloudwatch, lambda_svc
+
+    _replace(
+        cloudwatch,
+        "_evaluate_alarm",
+        {
+            "for (k_ns, k_mn, _), pts in": "for (k_ns, k_mn, k_dimensions), pts in",
+            "if k_ns == ns and k_mn == mn:": "if k_ns == ns and k_mn == mn "
+            "and k_dimensions == _dims_key(_dims_from_list(alarm.get('Dimensions') or [])):",
+        },
+    )
+    record, log = cloudwatch.record_metric, lambda_svc._emit_lambda_logs
+
+    def record_and_look(namespace: str, name: str, *value: Any, **named: Any) -> None:
+        record(namespace, name, *value, **named)
+        for alarm in list(cloudwatch._alarms.values()):
+            if (alarm.get("Namespace"), alarm.get("MetricName")) == (namespace, name):
+                cloudwatch._evaluate_alarm(alarm)
+
+    def log_and_publish(function: Any, request_id: str, text: str, *more: Any, **named: Any) -> None:
+        log(function, request_id, text, *more, **named)
+        for metric in _embedded_metrics(text):
+            record_and_look(*metric)
+
+    cloudwatch.record_metric = record_and_look
+    lambda_svc._emit_lambda_logs = log_and_publish
+
+
+def _embedded_metrics(log: str) -> Iterator[tuple[str, str, float, str, dict[str, str]]]:
+    """Namespace, name, value, unit and dimensions of each metric in a log, by CloudWatch's embedded metric format.
+
+    https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html
+    """
+    for line in log.splitlines():
+        try:
+            document = json.loads(line) if '"_aws"' in line else {}
+        except ValueError:
+            continue
+        for directive in document.get("_aws", {}).get("CloudWatchMetrics", []):
+            for names in directive.get("Dimensions") or [[]]:
+                dimensions = {name: str(document[name]) for name in names}
+                for metric in directive["Metrics"]:
+                    values = document[metric["Name"]]
+                    for value in values if isinstance(values, list) else [values]:
+                        yield directive["Namespace"], metric["Name"], value, metric.get("Unit", "None"), dimensions
+
+
+def _change_mail() -> None:
+    from ministack import app
+    from ministack.core import iam_actions
+    from ministack.services import ses
+
+    resource_arn = iam_actions.extract_resource_arn
+
+    def resource_or_sender_arn(
+        service: str, method: str, path: str, headers: Any, body: Any, query: Any, region: str, account: str
+    ) -> str:
+        sender = service == "ses" and _sender(
+            iam_actions._query_param(query, "Source"), iam_actions._query_param(query, "RawMessage.Data")
+        )
+        if sender:
+            identity, _ = ses._notification_identity(sender) or (parseaddr(sender)[1], None)
+            return f"arn:aws:ses:{region}:{account}:identity/{identity}"
+        found: str = resource_arn(service, method, path, headers, body, query, region, account)
+        return found
+
+    def configuration_set_arns(query: Any, region: str, account: str) -> list[str]:
+        name = iam_actions._query_param(query, "ConfigurationSetName")
+        return [f"arn:aws:ses:{region}:{account}:configuration-set/{name}"] if name else []
+
+    iam_actions.extract_resource_arn = resource_or_sender_arn
+    _replace(
+        app,
+        "_dispatch_service_request",
+        {
+            '            if service == "iot" and not denied:\n': """\
+            if service == "ses" and not denied:
+                for extra_arn in configuration_set_arns(routing_params, region, get_account_id()):
+                    denied = enforce(access_key, iam_action, service, region, resource_arn=extra_arn)
+                    resource_arn = extra_arn
+            if service == "iot" and not denied:
+"""
+        },
+        configuration_set_arns=configuration_set_arns,
+    )
+
+
+def _sender(source: str | None, message: str | None) -> str:
+    """The address a mail is sent from: the parameter Source or else the message's own From; nothing for other calls."""
+    if source or not message:
+        return source or ""
+    return str(BytesHeaderParser().parsebytes(base64.b64decode(message))["From"])
+
+
+def _change_transport() -> None:
+    from ministack import app
+
+    told = 'headers.get("x-forwarded-proto", "").split(",")[0].strip().lower() == "https")'
+    _replace(app, "app", {told: told.replace('"")', '"https")')})
+
+
+if __name__ == "__main__":
+    main()

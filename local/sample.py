@@ -1,0 +1,42 @@
+"""The one subscription of a fresh local stack: what `events/*.json` and `python -m local.webhook` speak of."""
+
+import stripe
+
+from local.stack import Stack
+
+SUBSCRIPTION_ID = "sub_sample"
+CUSTOMER_ID = "cus_sample"
+AMOUNT = "120.00"
+
+
+def add_sample(stack: Stack) -> None:
+    """Adds the sample customer to the sandbox gateway and the subscription to the table, unless it is there.
+
+    It renews every ten years, so that the period in the events, 2026-01-31, stays the one that is due.
+    """
+    dynamodb, table = stack.client("dynamodb"), stack.outputs["SubscriptionsTableName"]
+    key = {"subscription_id": {"S": SUBSCRIPTION_ID}, "customer_id": {"S": CUSTOMER_ID}}
+    if "Item" in dynamodb.get_item(TableName=table, Key=key):
+        return
+    gateway = stripe.StripeClient(stack.gateway_key, base_addresses={"api": stack.gateway_url})
+    customer = gateway.v1.customers.create({"name": "Sam Sample", "email": "sam@example.com"})
+    card = gateway.v1.payment_methods.attach("pm_card_visa", {"customer": customer.id})
+    row = {
+        "renewal_date": "2026-01-31",
+        "status": "active",
+        "currency": "USD",
+        "interval": "year",
+        "plan": "Domain example.com, ten years",
+        "customer_name": "Sam Sample",
+        "customer_email": "sam@example.com",
+        "locale": "en",
+        "gateway_customer": customer.id,
+        "payment_method": card.id,
+    }
+    numbers = {"amount": AMOUNT, "interval_count": "10"}
+    dynamodb.put_item(
+        TableName=table,
+        Item=key
+        | {name: {"S": value} for name, value in row.items()}
+        | {name: {"N": value} for name, value in numbers.items()},
+    )

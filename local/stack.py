@@ -1,0 +1,369 @@
+"""The local stack: the AWS emulator, the customers' mailbox and the sandbox gateway, with the project deployed.
+
+`python -m local.stack up` starts it on PORT (4566 if not set) and deploys, or deploys again to one that runs;
+`python -m local.stack down` ends it. Several run side by side on different ports. What one leaves for people and
+tools lies in `.local/<PORT>/`:
+
+    outputs.json    the outputs of the deployed stack, and LocalWebhookUrl, GatewayUrl, Region
+    mail/*.eml      every mail that was sent
+    logs/*.log      emulator, mailbox, gateway, sam-build, sam-deploy
+    aws-config      an AWS configuration file whose profile `local` reaches the emulator
+    running.json    what runs, and the gateway's key
+"""
+
+import fcntl
+import json
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+import boto3
+import botocore.session
+
+from local.processes import Process, ProcessError, alive, announcement, launch, stop, tail, wait_for
+from local.progress import console, step
+
+ROOT = Path(__file__).resolve().parent.parent
+DEFAULT_PORT = 4566
+REGION = "us-west-2"
+STACK_NAME = "subscription-mgmt"
+
+_SAM = ROOT / ".envs/sam/bin/sam"
+_EMULATOR_PYTHON = ROOT / ".envs/emulator/bin/python"
+_LAMBDA_PYTHON = ROOT / ".envs/lambda/bin/python3.13"
+_BUILD_FOLDER = ROOT / ".local/build"
+_BUILD_SECONDS, _DEPLOY_SECONDS, _EMULATOR_SECONDS = 600, 300, 30
+
+
+class StackError(Exception):
+    """The local stack cannot do what was asked. The message says why, with the end of the log that tells more."""
+
+
+class Stack:
+    """The local stack on one port. As a context manager it is started and deployed on entry, and ended on exit.
+
+    Making one starts nothing, so `Stack(4566)` also reaches what `make up` left running.
+    """
+
+    def __init__(self, port: int = DEFAULT_PORT) -> None:
+        self.port = port
+        self.endpoint_url = f"http://127.0.0.1:{port}"
+        self.folder = ROOT / ".local" / str(port)
+        self.mail_folder = self.folder / "mail"
+        self.outputs_file = self.folder / "outputs.json"
+        self.aws_config_file = self.folder / "aws-config"
+        self._logs_folder = self.folder / "logs"
+        self._temporary_folder = self.folder / "tmp"
+        self._artifacts_folder = self.folder / "artifacts"
+        self._running_file = self.folder / "running.json"
+
+    def __enter__(self) -> Self:
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+        try:
+            self.start()
+            self.deploy()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    @property
+    def runs(self) -> bool:
+        """Whether the emulator, the mailbox and the gateway all run."""
+        processes = self._processes()
+        return {process.name for process in processes} == {"emulator", "mailbox", "gateway"} and all(
+            alive(process) for process in processes
+        )
+
+    @property
+    def outputs(self) -> dict[str, str]:
+        """The deployed stack's outputs, and LocalWebhookUrl, GatewayUrl, Region. Raises StackError if there is none."""
+        if not self.outputs_file.exists():
+            raise StackError(f"nothing is deployed on port {self.port}; `make up PORT={self.port}` does it")
+        outputs: dict[str, str] = json.loads(self.outputs_file.read_text())
+        return outputs
+
+    @property
+    def gateway_url(self) -> str:
+        """The base address of the sandbox gateway."""
+        return str(self._running()["gateway_url"])
+
+    @property
+    def gateway_key(self) -> str:
+        """The secret key that the sandbox gateway takes, made for this stack."""
+        return str(self._running()["gateway_key"])
+
+    @cached_property
+    def session(self) -> boto3.Session:
+        """A session of the account's root on the emulator, whatever the environment says of AWS."""
+        session = botocore.session.Session()
+        session.set_config_variable("config_file", str(self.aws_config_file))
+        session.set_config_variable("credentials_file", os.devnull)
+        session.set_config_variable("profile", "local")
+        return boto3.Session(botocore_session=session)
+
+    def client(self, service: str) -> Any:
+        """A boto3 client of the emulator."""
+        return self.session.client(service, endpoint_url=self.endpoint_url)  # type: ignore[call-overload]
+
+    def start(self) -> None:
+        """Starts what is not running yet, with no data in it. Raises StackError."""
+        if self.runs:
+            return
+        self.stop()
+        self._refuse_taken_port()
+        with step(f"starting the emulator, the mailbox and the gateway on port {self.port}"):
+            try:
+                self._start()
+            except ProcessError as problem:
+                raise StackError(str(problem)) from problem
+
+    def deploy(self) -> None:
+        """Builds and deploys the project, or what changed since it was deployed last. Raises StackError."""
+        with step("sam build"):
+            self._build()
+        with step("sam deploy"):
+            self._sam(
+                "deploy",
+                *("--template-file", str(self._artifacts_folder / "template.yaml")),
+                *("--config-file", str(ROOT / "samconfig.toml"), "--config-env", "local"),
+                "--no-fail-on-empty-changeset",
+                "--parameter-overrides",
+                f"PaymentGatewayApiKey={self.gateway_key}",
+                f"PaymentGatewayEndpoint={self.gateway_url}",
+                seconds=_DEPLOY_SECONDS,
+            )
+        described = self.client("cloudformation").describe_stacks(StackName=STACK_NAME)["Stacks"][0]
+        outputs = {output["OutputKey"]: output["OutputValue"] for output in described["Outputs"]}
+        webhook = urlsplit(outputs["WebhookUrl"])
+        api_id = webhook.netloc.partition(".")[0]
+        outputs["LocalWebhookUrl"] = f"{self.endpoint_url}/_aws/execute-api/{api_id}{webhook.path}"
+        outputs["GatewayUrl"] = self.gateway_url
+        outputs["Region"] = REGION
+        _write(self.outputs_file, json.dumps(outputs, indent=2))
+
+    def stop(self) -> None:
+        """Ends what was started on this port, and deletes all of it but mails and logs."""
+        processes = self._processes()
+        # The emulator first, because its functions call the others.
+        stop([process for process in processes if process.name == "emulator"])
+        stop(processes)
+        for folder in (self._temporary_folder, self._artifacts_folder):
+            shutil.rmtree(folder, ignore_errors=True)
+        for file in (self._running_file, self.outputs_file, self.aws_config_file):
+            file.unlink(missing_ok=True)
+
+    def _start(self) -> None:
+        for folder in (self.mail_folder, self._logs_folder):
+            shutil.rmtree(folder, ignore_errors=True)
+        for folder in (self.mail_folder, self._logs_folder, self._temporary_folder):
+            folder.mkdir(parents=True)
+        _write(self.aws_config_file, _aws_config(self.endpoint_url))
+
+        key = f"sk_test_{secrets.token_hex(16)}"
+        mailbox = self._launch("mailbox", sys.executable, "-m", "local.mailbox", "--folder", str(self.mail_folder))
+        gateway = self._launch("gateway", sys.executable, "-m", "local.gateway", "--port", "0", "--api-key", key)
+        emulator = self._launch(
+            "emulator",
+            *(str(_EMULATOR_PYTHON), "-m", "local.emulator", "--port", str(self.port), "--region", REGION),
+            *("--smtp", urlsplit(announcement(mailbox)["url"]).netloc, "--python", str(_LAMBDA_PYTHON)),
+        )
+        self._record(gateway_key=key, gateway_url=announcement(gateway)["url"])
+        wait_for(emulator, self._healthy, _EMULATOR_SECONDS)
+
+    def _launch(self, name: str, *command: str) -> Process:
+        environment = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(self._temporary_folder),
+            "TMPDIR": str(self._temporary_folder),
+            "PYTHONUNBUFFERED": "1",
+            # Functions inherit this. No setting or key of the person at the machine may reach them.
+            "AWS_CONFIG_FILE": os.devnull,
+            "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+            "AWS_EC2_METADATA_DISABLED": "true",
+        }
+        log = self._logs_folder / f"{name}.log"
+        process = launch(name, command, folder=ROOT, environment=environment, log=log)
+        self._record(processes=[*self._running().get("processes", []), asdict(process)])
+        return process
+
+    def _healthy(self) -> bool | None:
+        with suppress(urllib.error.URLError, ConnectionError, TimeoutError):
+            urllib.request.urlopen(f"{self.endpoint_url}/_ministack/health", timeout=2).close()  # noqa: S310  (http, ours)
+            return True
+        return None
+
+    def _refuse_taken_port(self) -> None:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", self.port))
+            except OSError as problem:
+                raise StackError(
+                    f"port {self.port} cannot be used: {problem.strerror}. Choose another, as in `make up PORT=4600`"
+                ) from problem
+
+    def _build(self) -> None:
+        # One build at a time for all ports, so that they share SAM's cache, which lies beside the build.
+        with _locked(_BUILD_FOLDER / "lock"):
+            build, cache = _BUILD_FOLDER / "artifacts", _BUILD_FOLDER / "cache"
+            options = ("--cached", "--parallel", "--build-dir", str(build), "--cache-dir", str(cache))
+            self._sam("build", "--config-env", "local", *options, seconds=_BUILD_SECONDS)
+            shutil.rmtree(self._artifacts_folder, ignore_errors=True)
+            shutil.copytree(build, self._artifacts_folder, copy_function=os.link)
+
+    def _sam(self, command: str, *options: str, seconds: float) -> None:
+        home = self._temporary_folder / "sam"
+        home.mkdir(parents=True, exist_ok=True)
+        # SAM asks the package index for a newer SAM once a week, unless it has just done so.
+        _write(home / "metadata.json", json.dumps({"lastVersionCheck": datetime.now(UTC).timestamp()}))
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")} | {
+            # The bootstrap environment is the one whose python3.13 has pip. One made by uv has none.
+            "PATH": f"{ROOT / '.envs/bootstrap/bin'}:{os.environ['PATH']}",
+            "TMPDIR": str(self._temporary_folder),  # sam build leaves empty folders there
+            "AWS_CONFIG_FILE": str(self.aws_config_file),
+            "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+            "AWS_PROFILE": "local",
+            "NO_PROXY": "127.0.0.1",
+            "SAM_CLI_TELEMETRY": "0",
+            "SAM_CLI_POLL_DELAY": "0.2",
+            "__SAM_CLI_APP_DIR": str(home),
+        }
+        log = self._logs_folder / f"sam-{command}.log"
+        with log.open("wb") as output:
+            try:
+                subprocess.run(
+                    [_SAM, command, *options],
+                    cwd=ROOT,
+                    env=environment,
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                    timeout=seconds,
+                    check=True,
+                )
+            except subprocess.CalledProcessError as problem:
+                raise StackError(f"sam {command} failed. {tail(log)}") from problem
+            except subprocess.TimeoutExpired as problem:
+                raise StackError(f"sam {command} was not done after {seconds:.0f} s. {tail(log)}") from problem
+
+    def _processes(self) -> list[Process]:
+        return [Process(**recorded) for recorded in self._running().get("processes", [])]
+
+    def _running(self) -> dict[str, Any]:
+        running: dict[str, Any] = json.loads(self._running_file.read_text()) if self._running_file.exists() else {}
+        return running
+
+    def _record(self, **news: Any) -> None:
+        _write(self._running_file, json.dumps(self._running() | news, indent=2))
+
+
+def port_from_environment() -> int:
+    """PORT, or 4566 if it is not set. Raises StackError when it is no port."""
+    text = os.environ.get("PORT") or str(DEFAULT_PORT)
+    if not text.isdecimal() or not 1024 <= int(text) <= 65535:
+        raise StackError(f"PORT must be a number from 1024 to 65535, not {text!r}")
+    return int(text)
+
+
+def free_port() -> int:
+    """A loopback port that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _aws_config(endpoint_url: str) -> str:
+    return f"""\
+[profile local]
+region = {REGION}
+endpoint_url = {endpoint_url}
+aws_access_key_id = test
+aws_secret_access_key = test
+"""
+
+
+def _write(file: Path, text: str) -> None:
+    unfinished = file.with_name(f".{file.name}.{os.getpid()}")
+    unfinished.touch(mode=0o600)
+    unfinished.write_text(text)
+    unfinished.replace(file)
+
+
+@contextmanager
+def _locked(file: Path) -> Iterator[None]:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _up(stack: Stack) -> None:
+    from local.sample import add_sample
+
+    ran_before = stack.runs
+    try:
+        stack.start()
+        stack.deploy()
+        add_sample(stack)
+    except BaseException:
+        if not ran_before:
+            stack.stop()
+        raise
+    folder, bucket = stack.folder.relative_to(ROOT), stack.outputs["ReceiptsBucketName"]
+    console.print(
+        f"""
+The stack runs on port {stack.port}. `make down PORT={stack.port}` ends it.
+
+  webhook        {stack.outputs["LocalWebhookUrl"]}
+  send one       PORT={stack.port} .venv/bin/python -m local.webhook
+  mails          {folder}/mail/
+  receipts       in each mail, and in the bucket {bucket}
+  outputs, logs  {folder}/outputs.json  {folder}/logs/
+
+SAM and the AWS CLI reach it with the profile `local`:
+
+  export AWS_CONFIG_FILE={folder}/aws-config AWS_PROFILE=local
+  .envs/sam/bin/sam remote invoke ProcessPayment --stack-name {STACK_NAME} --event-file events/process_payment.json
+  aws s3 ls --recursive s3://{bucket}""",
+        soft_wrap=True,
+    )
+
+
+def main() -> None:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    try:
+        stack = Stack(port_from_environment())
+        match sys.argv[1:]:
+            case ["up"]:
+                _up(stack)
+            case ["down"]:
+                stack.stop()
+            case _:
+                raise StackError("usage: python -m local.stack up|down, with PORT in the environment")
+    except StackError as problem:
+        sys.exit(f"{problem}")
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGINT)
+
+
+if __name__ == "__main__":
+    main()

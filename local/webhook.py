@@ -1,0 +1,69 @@
+"""Sends a signed webhook to the local stack on PORT, as any sender with the Standard Webhooks library would.
+
+`python -m local.webhook [--subscription-id ID] [--customer-id ID] [--amount AMOUNT]` prints the answer.
+"""
+
+import argparse
+import json
+import sys
+import uuid
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import urllib3
+from standardwebhooks.webhooks import Webhook
+
+from local.sample import AMOUNT, CUSTOMER_ID, SUBSCRIPTION_ID
+from local.stack import Stack, StackError, port_from_environment
+
+
+@dataclass(frozen=True)
+class Reply:
+    """The answer to a webhook: the HTTP status, and the body as JSON."""
+
+    status: int
+    body: Any
+
+
+def signing_secret(stack: Stack) -> str:
+    """The webhook's signing secret, read where users of AWS read it."""
+    secret = stack.client("secretsmanager").get_secret_value(SecretId=stack.outputs["PaymentGatewaySecretArn"])
+    return str(json.loads(secret["SecretString"])["api_secret"])
+
+
+def signed_headers(secret: str, body: bytes, *, message_id: str, at: datetime) -> dict[str, str]:
+    """The headers that sign `body`, by https://www.standardwebhooks.com."""
+    return {
+        "content-type": "application/json",
+        "webhook-id": message_id,
+        "webhook-timestamp": str(int(at.timestamp())),
+        "webhook-signature": Webhook(secret).sign(message_id, at, body.decode()),
+    }
+
+
+def send(url: str, body: bytes, headers: dict[str, str]) -> Reply:
+    """Posts a webhook once and waits for the answer, 30 seconds at most."""
+    answer = urllib3.request("POST", url, body=body, headers=headers, timeout=30, retries=False)
+    return Reply(answer.status, answer.json())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Sends a signed webhook to the local stack on PORT.")
+    parser.add_argument("--subscription-id", default=SUBSCRIPTION_ID)
+    parser.add_argument("--customer-id", default=CUSTOMER_ID)
+    parser.add_argument("--amount", default=AMOUNT)
+    body = json.dumps(vars(parser.parse_args())).encode()
+    try:
+        stack = Stack(port_from_environment())
+        headers = signed_headers(
+            signing_secret(stack), body, message_id=f"msg_{uuid.uuid4().hex}", at=datetime.now(UTC)
+        )
+        reply = send(stack.outputs["LocalWebhookUrl"], body, headers)
+    except (StackError, urllib3.exceptions.HTTPError) as problem:
+        sys.exit(str(problem))
+    print(reply.status, json.dumps(reply.body, ensure_ascii=False))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,23 @@
+#!/bin/sh
+# Every check, the fast ones first. All of them run; one that fails makes the whole fail.
+set -u
+failed=0
+python="src layers local scripts tests"
+
+check() {
+    echo "== $1"
+    shift
+    "$@" || failed=1
+}
+
+check "ruff check" .venv/bin/ruff check $python
+check "ruff format" .venv/bin/ruff format --check $python
+check "cfn-lint" .venv/bin/cfn-lint template.yaml
+if command -v npm >/dev/null; then
+    check "asl-validator" scripts/check_workflow.sh
+else
+    echo "== asl-validator: not run. It needs Node.js, and there is no npm on PATH"
+fi
+check "sam validate" env SAM_CLI_TELEMETRY=0 AWS_DEFAULT_REGION=us-west-2 .envs/sam/bin/sam validate --lint
+check "mypy" .venv/bin/mypy
+exit "$failed"

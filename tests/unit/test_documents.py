@@ -1,0 +1,44 @@
+"""The documents tell the truth about the project."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def _ways() -> set[tuple[str, str]]:
+    """Every way from one state of the workflow to another."""
+    ways = set()
+    for name, state in json.loads((ROOT / "statemachine/renewal.asl.json").read_text())["States"].items():
+        followers = [state.get("Next"), state.get("Default")]
+        followers += [choice.get("Next") for choice in state.get("Choices", []) + state.get("Catch", [])]
+        ways |= {(name, follower) for follower in followers if follower}
+    return ways
+
+
+def test_the_picture_of_the_workflow_is_the_workflow() -> None:
+    """README draws every way between two states, and no other."""
+    drawn = re.findall(r"^ +(\w+) --> (\w+)", (ROOT / "README.md").read_text(), re.MULTILINE)
+    assert set(drawn) == _ways()
+
+
+@pytest.mark.parametrize("document", ["README.md", "DECISIONS.md", "CHANGELOG.md"])
+def test_every_link_into_the_project_leads_somewhere(document: str) -> None:
+    """Files and folders that a document names by link exist."""
+    links = re.findall(r"\]\(([^)#:]+)\)|src=\"([^\"]+)\"", (ROOT / document).read_text())
+    assert all((ROOT / (link or source)).exists() for link, source in links)
+
+
+def test_every_parameter_of_the_template_is_in_the_readme() -> None:
+    """The configuration table is complete."""
+    parameters = re.findall(
+        r"^  (\w+):$",
+        (ROOT / "template.yaml").read_text().split("\nGlobals:")[0].split("\nParameters:")[1],
+        re.MULTILINE,
+    )
+    readme = (ROOT / "README.md").read_text()
+    assert len(parameters) > 5
+    assert [name for name in parameters if f"`{name}`" not in readme] == []
