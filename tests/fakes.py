@@ -90,13 +90,20 @@ class FakeGateway:
                 self.by_key[request.idempotency_key] = known
             return replace(self.payments[known], state=PaymentState.OPEN)
 
-    def confirm(self, payment_id: str, payment_method: str) -> Payment:
-        with self._call("confirm"):
-            payment = self.payments[payment_id]
-            if payment.state not in (PaymentState.PAID, PaymentState.CANCELED, PaymentState.UNKNOWN):
+    def confirm(self, payment_id: str, payment_method: str) -> Payment | None:
+        try:
+            with self._call("confirm"):
+                payment = self.payments[payment_id]
+                if payment.state in (PaymentState.PAID, PaymentState.CANCELED, PaymentState.UNKNOWN):
+                    return None
+                if payment_method == "pm_gone":
+                    failure = Failure("resource_missing/pm_gone", "resource_missing", None, None)
+                    return replace(payment, state=PaymentState.DECLINED, failure=failure)
                 self.attempts.append((payment_id, payment_method))
                 self.payments[payment_id] = self._attempt(payment, payment_method)
-            return self.payments[payment_id]
+                return self.payments[payment_id]
+        except GatewayUnavailable:
+            return None
 
     def retrieve(self, payment_id: str) -> Payment:
         with self._call("retrieve"):

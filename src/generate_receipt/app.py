@@ -51,9 +51,10 @@ def issue(renewal: Renewal, *, ledger: Ledger, s3: S3Client, bucket: str, now: d
     recorded = ledger.record_receipt(renewal, key, sha256(stored).hexdigest(), now)
     if not isinstance(recorded, Lost):
         return recorded
-    if recorded.renewal is None or recorded.renewal.receipt_key is None:
+    stands = ledger.get(renewal.subscription_id, renewal.renewal_date.isoformat())
+    if stands is None or stands.receipt_key is None:
         raise ReceiptError("the ledger item changed while the receipt was made")
-    return recorded.renewal
+    return stands
 
 
 def receipt_of(renewal: Renewal) -> Receipt:

@@ -36,9 +36,9 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
                 now=now,
             )
             outcome = charge.renew(asked)
-    except GatewayUnauthorized:
+    except GatewayUnauthorized as error:
         _gateway.cache_clear()  # the key may have been rotated: the next try reads it again
-        raise
+        raise PaymentError("the gateway does not accept our key") from error
     reply = _reply(asked, outcome)
     telemetry.renewal_event("payment", reply)
     if outcome.name == "failed":

@@ -10,7 +10,7 @@ payment whose id the ledger already holds.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from hashlib import sha256
@@ -20,7 +20,7 @@ from renewals import currencies, subscription
 from renewals.errors import BadRow, PaymentError
 from renewals.gateway import Failure, Gateway, GatewayRefused, GatewayUnavailable, Payment, PaymentRequest, PaymentState
 from renewals.ledger import LEASE, MOST_PICK_UPS, Ledger, Lost
-from renewals.periods import latest_due
+from renewals.periods import Billing, latest_due
 from renewals.renewal import UNSETTLED, Renewal, Status
 from renewals.subscription import Subscription
 
@@ -71,7 +71,7 @@ class Charge:
             for _ in range(_RACES):
                 history = [r for r in self.ledger.recent(asked.subscription_id) if r.customer_id == asked.customer_id]
                 unsettled = next((r for r in history if r.status in UNSETTLED), None)
-                outcome = self._resolve(unsettled) if unsettled else self._begin(asked, history)
+                outcome = self._resolve(unsettled, asked) if unsettled else self._begin(asked, history)
                 if outcome is not None:
                     return outcome
         except GatewayUnavailable as error:
@@ -81,27 +81,58 @@ class Charge:
     # Before the money: each step gives None where another execution was faster, and all is looked at again.
 
     def _begin(self, asked: Asked, history: list[Renewal]) -> Outcome | None:
+        """Nothing is unsettled: claim the due period, or say why there is none to claim."""
+        owed = self._owed(asked, history)
         try:
             row = self._row(asked)
         except BadRow as bad:
-            return self._continue(history, asked) or Outcome("rejected", str(bad))
+            return self._take_on(owed) if owed else Outcome("rejected", str(bad))
         reason = row.why_not_due(self.today)
         if reason is not None:
-            return self._continue(history, asked) or Outcome("nothing_to_do", _why_nothing(reason, row, history))
-        stuck = next((r for r in history if r.status is Status.FAILED and r.row_date == row.renewal_date), None)
-        if stuck is not None and stuck.payment_id is not None:
-            return Outcome("failed", stuck.reason or "", stuck)
+            return self._take_on(owed) if owed else Outcome("nothing_to_do", _why_nothing(reason, row, history))
+        claimed = next((r for r in history if r.row_date <= row.renewal_date <= r.renewal_date), None)
+        if claimed is not None and claimed.paid_at is not None:
+            self.ledger.move_on(claimed, row.row)  # somebody put the row back; the period is paid
+            return None
+        if claimed is not None and claimed.payment_id is not None:
+            return self._take_on(claimed)
+        refusal = self._refusal(asked, row, history)
+        if refusal is not None:
+            return self._take_on(owed) if owed else Outcome("rejected", refusal)
+        return self._claim(row, claimed)
+
+    def _refusal(self, asked: Asked, row: Subscription, history: list[Renewal]) -> str | None:
+        """What is wrong with the request, or with a row that is due."""
+        if any(r.paid_at and r.renewal_date < row.renewal_date < r.period_end for r in history):
+            return "renewal_date: falls into a period that is paid"
         if asked.amount != row.amount:
-            return Outcome("rejected", "amount: is not what the subscription costs")
-        billing = latest_due(row.schedule, row.renewal_date, self.today)
-        if row.catch_up == "each" and billing.skipped:
-            return Outcome("rejected", "catch_up: each missed period is billed by the sweep, not on request")
-        tries = stuck.intent_tries + 1 if stuck else 0
-        new = self._new_claim(row, billing.start, billing.end, tries)
-        claimed = self.ledger.claim(new, billing.skipped, row)
-        return self._collect(claimed) if claimed else None
+            return "amount: is not what the subscription costs"
+        if row.catch_up == "each" and self._billing(row).skipped:
+            return "catch_up: each missed period is billed by the sweep, not on request"
+        return None
+
+    def _billing(self, row: Subscription) -> Billing:
+        """The latest period that is due; none that begins when the subscription has ended."""
+        last = self.today if row.cancel_at is None else min(self.today, row.cancel_at - timedelta(days=1))
+        return latest_due(row.schedule, row.renewal_date, last)
+
+    def _claim(self, row: Subscription, failed: Renewal | None) -> Outcome | None:
+        """Step 2. failed: the claim of this period that the gateway refused before it had a payment."""
+        if failed is not None:
+            end = row.schedule.after(failed.renewal_date)
+            new = replace(self._new_claim(row, failed.renewal_date, end), intent_tries=failed.intent_tries + 1)
+            claimed = self.ledger.claim(replace(new, row_date=failed.row_date), (), row, instead_of=failed)
+        else:
+            billing = self._billing(row)
+            new = self._new_claim(row, billing.start, billing.end)
+            claimed = self.ledger.claim(new, billing.skipped, row)
+        if isinstance(claimed, Lost):
+            known = "renewal_date: a period from here on is in the ledger already"
+            return Outcome("rejected", known) if claimed.overlaps else None
+        return self._collect(claimed)
 
     def _row(self, asked: Asked) -> Subscription:
+        """The subscription, checked. Raises BadRow."""
         rows = self.ledger.rows(asked.subscription_id)
         if not any(row["customer_id"] == asked.customer_id for row in rows):
             raise BadRow("subscription_id", "no such subscription of this customer")
@@ -109,7 +140,7 @@ class Charge:
             raise BadRow("customer_id", "the subscription has more than one customer")
         return subscription.parse(rows[0])
 
-    def _new_claim(self, row: Subscription, start: date, end: date, intent_tries: int) -> Renewal:
+    def _new_claim(self, row: Subscription, start: date, end: date) -> Renewal:
         return Renewal(
             subscription_id=row.subscription_id,
             renewal_date=start,
@@ -131,72 +162,88 @@ class Charge:
             payment_method=row.payment_method,
             seller=self.seller,
             receipt_number=_receipt_number(row.subscription_id, start),
-            intent_tries=intent_tries,
         )
 
-    def _continue(self, history: list[Renewal], asked: Asked) -> Outcome | None:
-        """With nothing to charge: the oldest period that lacks its receipt or its mail."""
-        for renewal in reversed(history):
-            if renewal.status in (Status.PAID, Status.RECEIPTED):
-                return self._take_on(renewal, renewal.status.value)
-            if renewal.status is Status.MAIL_FAILED and self._new_address(renewal, asked):
-                return self._take_on(renewal, "receipted")
-        return None
+    def _owed(self, asked: Asked, history: list[Renewal]) -> Renewal | None:
+        """The oldest period that is paid and lacks its receipt or its mail."""
+        return next((r for r in reversed(history) if r.paid_at and self._is_owed(r, asked)), None)
 
-    def _new_address(self, renewal: Renewal, asked: Asked) -> bool:
+    def _is_owed(self, renewal: Renewal, asked: Asked) -> bool:
+        if renewal.status is not Status.MAIL_FAILED:
+            return renewal.status in (Status.PAID, Status.RECEIPTED, Status.FAILED)
         rows = self.ledger.rows(asked.subscription_id)
-        now_at = next((row.get("customer_email") for row in rows if row["customer_id"] == asked.customer_id), None)
-        return now_at is not None and all(
-            mail.to != now_at for mail in renewal.mails.values() if mail.state == "failed"
-        )
+        to = next((subscription.mail_address(row) for row in rows if row["customer_id"] == asked.customer_id), None)
+        return to is not None and all(mail.to != to for mail in renewal.mails.values() if mail.state == "failed")
 
-    def _take_on(self, renewal: Renewal, outcome: str) -> Outcome | None:
+    def _take_on(self, renewal: Renewal) -> Outcome | None:
+        """Own an interrupted, parked or failed renewal and go on where it stood."""
         if renewal.owned_by_another(self.execution, self.now):
             return Outcome("in_progress", "", renewal)
-        if renewal.owner != self.execution and renewal.pickups >= MOST_PICK_UPS:
+        stands = _stands(renewal)
+        interrupted = stands is renewal.status
+        if interrupted and renewal.owner != self.execution and renewal.pickups >= MOST_PICK_UPS:
             return self._give_up(renewal, "picked_up_too_often")
-        taken = self.ledger.take(renewal, self.execution, self.now)
-        return None if isinstance(taken, Lost) else Outcome(outcome, "", taken)
-
-    def _resolve(self, renewal: Renewal) -> Outcome | None:
-        """A claim without a result, or a refusal, which stands until the card changes or the customer has acted."""
-        if renewal.status is Status.DECLINED:
-            return self._try_new_card(renewal) or Outcome("declined", "", renewal)
-        if renewal.status is Status.ACTION_REQUIRED:
-            return self._completed(renewal) or self._try_new_card(renewal) or Outcome("action_required", "", renewal)
-        taken = self._take_on(renewal, "")
-        if taken is None or taken.name:
-            return taken
-        return self._collect(taken.renewal or renewal)
-
-    def _try_new_card(self, renewal: Renewal) -> Outcome | None:
-        rows = [row for row in self.ledger.rows(renewal.subscription_id) if row["customer_id"] == renewal.customer_id]
-        card = rows[0].get("payment_method") if rows and rows[0].get("status") in subscription.LIVE else None
-        if not isinstance(card, str) or not card or card == renewal.payment_method:
+        taken = self.ledger.take(renewal, stands, self.execution, self.now)
+        if isinstance(taken, Lost):
             return None
-        begun = self.ledger.next_attempt(renewal, card, self.execution, self.now)
-        return None if isinstance(begun, Lost) else self._collect(begun)
+        return self._collect(taken) if taken.status is Status.CLAIMED else Outcome(taken.status.value, "", taken)
+
+    def _resolve(self, renewal: Renewal, asked: Asked) -> Outcome | None:
+        """A claim without a result, or a refusal, which stands until the card changes or the customer has acted."""
+        if renewal.status is Status.CLAIMED:
+            return self._take_on(renewal)
+        try:
+            row: Subscription | None = self._row(asked)
+        except BadRow:
+            row = None
+        due = row if row is not None and row.why_not_due(self.today) is None else None
+        if due is not None and due.renewal_date != renewal.row_date:
+            return self._give_up_period(renewal)
+        new_card = due is not None and due.payment_method != renewal.payment_method
+        if renewal.status is Status.DECLINED and not new_card:
+            return Outcome("declined", "", renewal)
+        payment = self._retrieve(renewal)
+        if payment.state is PaymentState.PAID:
+            return self._paid(renewal, payment)
+        if due is None or not new_card:
+            return Outcome(renewal.status.value, "", renewal)
+        begun = self.ledger.next_attempt(renewal, due, _failure_id(payment), self.execution, self.now)
+        return None if isinstance(begun, Lost) else self._settle(begun, payment)
+
+    def _give_up_period(self, renewal: Renewal) -> Outcome | None:
+        """The subscription was moved to another date after the refusal: this period is over, its payment cancelled."""
+        payment = self._retrieve(renewal)
+        if payment.state is not PaymentState.CANCELED:
+            try:
+                payment = self.gateway.cancel(payment.id)
+            except GatewayRefused:
+                payment = self._retrieve(renewal)
+        if payment.state is PaymentState.PAID:
+            return self._paid(renewal, payment)
+        if payment.state is not PaymentState.CANCELED:
+            raise PaymentError("the payment of a period that was given up cannot be cancelled yet")
+        self.ledger.record_failed(renewal, "given_up: the subscription was moved to another date", self.now)
+        return None
 
     # The money
 
     def _collect(self, renewal: Renewal) -> Outcome | None:
         """Steps 3 to 5 for a period that this execution owns."""
+        if renewal.payment_id is not None:
+            return self._settle(renewal, self._retrieve(renewal))
         try:
-            if renewal.payment_id is None:
-                payment = self._payment(renewal)
-                kept = self.ledger.keep_payment_id(renewal, payment.id, self.now)
-                return None if isinstance(kept, Lost) else self._settle(kept, payment)
-            return self._settle(renewal, self.gateway.retrieve(renewal.payment_id))
+            payment = self._payment(renewal)
         except GatewayRefused as refused:
             return self._give_up(renewal, f"gateway: {refused.code}")
+        kept = self.ledger.keep_payment_id(renewal, payment.id, self.now)
+        return None if isinstance(kept, Lost) else self._settle(kept, payment)
 
-    def _completed(self, renewal: Renewal) -> Outcome | None:
-        """Whether the customer has confirmed with the bank meanwhile: that is the payment."""
+    def _retrieve(self, renewal: Renewal) -> Payment:
+        """The payment that the ledger holds. Where the gateway does not know it (another account's key?), no answer."""
         try:
-            payment = self.gateway.retrieve(str(renewal.payment_id))
+            return self.gateway.retrieve(str(renewal.payment_id))
         except GatewayRefused as refused:
-            return self._give_up(renewal, f"gateway: {refused.code}")
-        return self._paid(renewal, payment) if payment.state is PaymentState.PAID else None
+            raise PaymentError(f"the gateway does not know the payment: {refused.code}") from refused
 
     def _give_up(self, renewal: Renewal, reason: str) -> Outcome | None:
         failed = self.ledger.record_failed(renewal, reason, self.now)
@@ -205,7 +252,7 @@ class Charge:
     def _payment(self, renewal: Renewal) -> Payment:
         """The period's payment: found at the gateway where history may be gone, else created, unconfirmed."""
         amount = currencies.minor_units(renewal.amount, renewal.currency)
-        if self.today - renewal.row_date > _LOOKED_UP_WHEN_LATE_BY:
+        if self.today - renewal.row_date >= _LOOKED_UP_WHEN_LATE_BY or renewal.intent_tries:
             found = self._find_payment(renewal, amount)
             if found is not None:
                 return found
@@ -220,14 +267,11 @@ class Charge:
             idempotency_key=idempotency_key(self.deployment, renewal),
         )
         try:
-            created = self.gateway.create(request)
+            return self.gateway.create(request)
         except GatewayUnavailable as error:
             if error.answered:
                 self.ledger.count_intent_try(renewal, self.now)
             raise
-        if (created.amount, created.currency) != (amount, renewal.currency):
-            raise GatewayRefused("amount_differs", "the payment is not of the amount that was claimed")
-        return created
 
     def _find_payment(self, renewal: Renewal, amount: int) -> Payment | None:
         """A payment of this very period: a paid one before any other, and else one that can still be paid."""
@@ -244,23 +288,30 @@ class Charge:
         return next(iter(paid + alive), None)
 
     def _settle(self, renewal: Renewal, payment: Payment) -> Outcome | None:
+        """Step 4, and what came of it. payment: as the gateway has it before."""
         if self._can_be_confirmed(renewal, payment):
-            payment = self.gateway.confirm(payment.id, renewal.payment_method)
-            if self._can_be_confirmed(renewal, payment):
+            asked = currencies.minor_units(renewal.amount, renewal.currency), renewal.currency
+            if (payment.amount, payment.currency) != asked:
+                return self._give_up(renewal, "amount_differs: the payment is not of the amount that was claimed")
+            try:
+                answer = self.gateway.confirm(payment.id, renewal.payment_method)
+            except GatewayRefused as refused:
+                return self._give_up(renewal, f"gateway: {refused.code}")
+            payment = answer or self._retrieve(renewal)
+            if answer is None and self._can_be_confirmed(renewal, payment):
                 raise PaymentError("the gateway did not take the confirmation")
         if payment.state is PaymentState.PAID:
             return self._paid(renewal, payment)
         if payment.state in _REFUSED:
             return self._refused(renewal, _REFUSED[payment.state], payment)
         if payment.state is PaymentState.CANCELED:
-            raise GatewayRefused("canceled", "the payment was canceled at the gateway")
+            return self._give_up(renewal, "gateway: canceled")
         raise PaymentError("the payment is still being processed")
 
     def _can_be_confirmed(self, renewal: Renewal, payment: Payment) -> bool:
-        """Never tried, or tried no further than the attempts that the ledger knows."""
-        if payment.state is PaymentState.OPEN:
-            return True
-        return payment.state in _REFUSED and payment.failure is not None and payment.failure.id == renewal.failure_id
+        """Never tried, or tried no further than before this attempt began."""
+        refused_before = payment.state in _REFUSED and _failure_id(payment) == renewal.failure_id
+        return payment.state is PaymentState.OPEN or refused_before
 
     def _paid(self, renewal: Renewal, payment: Payment) -> Outcome | None:
         amount = currencies.major_units(payment.amount, payment.currency)
@@ -268,9 +319,21 @@ class Charge:
         return None if isinstance(recorded, Lost) else Outcome("paid", "", recorded)
 
     def _refused(self, renewal: Renewal, status: Status, payment: Payment) -> Outcome | None:
-        failure = payment.failure or Failure(f"{payment.id}/{renewal.attempt}", status.value, None, None)
+        failure = payment.failure or Failure(_failure_id(payment), status.value, None, None)
         recorded = self.ledger.record_refused(renewal, status, failure, self.now)
         return None if isinstance(recorded, Lost) else Outcome(status.value, "", recorded)
+
+
+def _stands(renewal: Renewal) -> Status:
+    """Where the work on a renewal is taken up, however it ended."""
+    if renewal.paid_at is None:
+        return Status.CLAIMED
+    return Status.PAID if renewal.receipt_key is None else Status.RECEIPTED
+
+
+def _failure_id(payment: Payment) -> str:
+    """The last failure that the payment shows."""
+    return payment.failure.id if payment.failure else "none"
 
 
 def idempotency_key(deployment: str, renewal: Renewal) -> str:

@@ -44,7 +44,7 @@ def decimals(currency: str) -> int:
         return 0
     if currency in _THREE_DECIMAL:
         return 3
-    raise BadRow("currency", f"{currency[:12]!r} is not a currency that the payment gateway charges in")
+    raise BadRow("currency", "is not a currency that the payment gateway charges in")
 
 
 def minor_units(amount: Decimal, currency: str) -> int:

@@ -14,16 +14,17 @@ from uuid import uuid4
 from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 from botocore.exceptions import ClientError
 
+from renewals.errors import Collision
+
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
 _SERIALIZE = TypeSerializer().serialize
 _DESERIALIZE = TypeDeserializer().deserialize
-_CONFLICT_TRIES = 6
-
-
-class Collision(Exception):  # noqa: N818
-    """Other transactions kept holding the same items."""
+_TRIES = 6
+# Reasons for a cancelled transaction that are no answer: https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/
+# API_TransactWriteItems.html
+_PASSING = frozenset({"TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"})
 
 
 def storable(value: Any) -> Any:
@@ -80,7 +81,7 @@ def update(client: DynamoDBClient, arguments: dict[str, Any]) -> tuple[bool, dic
     """Run one conditional update. (done, the item as it stands now).
 
     Each write leaves a mark of its own in the item (`write`): where the client repeated a call whose answer was lost,
-    the condition fails against our own change, and the mark tells that it was ours.
+    the condition fails against our own change, and the mark tells that it was ours. Collision as in `transact`.
     """
     mark = {"S": uuid4().hex}
     marked = arguments | {
@@ -88,27 +89,33 @@ def update(client: DynamoDBClient, arguments: dict[str, Any]) -> tuple[bool, dic
         "ExpressionAttributeNames": arguments["ExpressionAttributeNames"] | {"#write": "write"},
         "ExpressionAttributeValues": arguments["ExpressionAttributeValues"] | {":write": mark},
     }
-    try:
-        done = client.update_item(**marked, ReturnValues="ALL_NEW", ReturnValuesOnConditionCheckFailure="ALL_OLD")
-    except ClientError as error:
-        if error.response["Error"]["Code"] != "ConditionalCheckFailedException":
-            raise
-        stands: Any = error.response.get("Item")
-        ours = bool(stands) and stands.get("write") == mark
-        return ours, plain(stands) if stands else None
-    return True, plain(done["Attributes"])
+    for n in range(_TRIES):
+        try:
+            done = client.update_item(**marked, ReturnValues="ALL_NEW", ReturnValuesOnConditionCheckFailure="ALL_OLD")
+        except ClientError as error:
+            code = error.response["Error"]["Code"]
+            if code == "ConditionalCheckFailedException":
+                stands: Any = error.response.get("Item")
+                ours = bool(stands) and stands.get("write") == mark
+                return ours, plain(stands) if stands else None
+            if code != "TransactionConflictException":
+                raise
+            _wait(n)
+        else:
+            return True, plain(done["Attributes"])
+    raise Collision("an item")
 
 
 def transact(client: DynamoDBClient, actions: list[dict[str, Any]]) -> dict[int, dict[str, Any] | None] | None:
     """Write all or nothing. None when written; else the positions whose condition failed, each with what stands there.
 
-    A conflict with another transaction is no answer and is tried again; Collision when that does not end. The SDK
+    A conflict with another writer is no answer and is tried again; Collision when that does not end. The SDK
     sends a token with each transaction, so that a repeated call is no second write.
     """
     told = [
         {verb: body | {"ReturnValuesOnConditionCheckFailure": "ALL_OLD"}} for a in actions for verb, body in a.items()
     ]
-    for n in range(_CONFLICT_TRIES):
+    for n in range(_TRIES):
         try:
             client.transact_write_items(TransactItems=told)  # type: ignore[arg-type]
         except ClientError as error:
@@ -119,9 +126,14 @@ def transact(client: DynamoDBClient, actions: list[dict[str, Any]]) -> dict[int,
             if "ConditionalCheckFailed" in codes:
                 failed = [i for i, code in enumerate(codes) if code == "ConditionalCheckFailed"]
                 return {i: plain(reasons[i]["Item"]) if reasons[i].get("Item") else None for i in failed}
-            if "TransactionConflict" not in codes:
+            if not _PASSING.intersection(codes):
                 raise
-            time.sleep(random.uniform(0, 0.05 * 2**n))  # noqa: S311  (spreads colliding calls)
+            _wait(n)
         else:
             return None
-    raise Collision
+    raise Collision("a transaction")
+
+
+def _wait(n: int) -> None:
+    """Longer each time, and by chance, so that colliding writers part."""
+    time.sleep(random.uniform(0, 0.05 * 2**n))  # noqa: S311

@@ -7,6 +7,7 @@
     │   └── MailError           SendEmail, SendDeclineEmail
     ├── BadRow                  a subscription that cannot be charged as it stands; says which field and why
     ├── BadEvent                an event that no version of the workflow sends; not tried again
+    ├── Collision               other writers kept holding the same item; becomes the task's TryAgain
     └── MissingSetting          an environment variable that the deployment did not set
 
 A declined card is not among them: that is an outcome, which a Choice state reads.
@@ -52,6 +53,10 @@ class BadEvent(RenewalError):  # noqa: N818
     """The event lacks something that the workflow always sends."""
 
 
+class Collision(RenewalError):  # noqa: N818
+    """Other writers kept holding the same items."""
+
+
 class MissingSetting(RenewalError):  # noqa: N818
     """name: the environment variable that is not set."""
 
@@ -75,6 +80,7 @@ _TRANSIENT = frozenset(
         "ThrottlingException",
         "ThrottledException",
         "TooManyRequestsException",
+        "TransactionConflictException",
         "TransactionInProgressException",
     }
 )
@@ -87,11 +93,11 @@ def transient_aws_errors_as(error: type[TryAgain]) -> Iterator[None]:
     Anything else (access denied, a missing table, a bug) passes as it is and is not retried as if it were
     the network.
     """
-    from botocore.exceptions import ClientError, ConnectionError, HTTPClientError  # noqa: A004
+    from botocore.exceptions import ClientError, ConnectionError, HTTPClientError, IncompleteReadError  # noqa: A004
 
     try:
         yield
-    except (ConnectionError, HTTPClientError) as cause:
+    except (ConnectionError, HTTPClientError, IncompleteReadError, Collision) as cause:
         raise error(type(cause).__name__) from cause
     except ClientError as cause:
         code = cause.response.get("Error", {}).get("Code", "")

@@ -91,8 +91,8 @@ class Gateway(Protocol):
         """An unconfirmed payment. The same idempotency key gives the same payment."""
         ...
 
-    def confirm(self, payment_id: str, payment_method: str) -> Payment:
-        """Charge the payment, off session. Whatever is not a clear answer is answered by retrieving it."""
+    def confirm(self, payment_id: str, payment_method: str) -> Payment | None:
+        """Charge the payment, off session. None where there is no clear answer: retrieving it tells what came of it."""
         ...
 
     def retrieve(self, payment_id: str) -> Payment:

@@ -29,8 +29,9 @@ class GatewaySecret:
         """The secret as it is now. Raises BadSecret where it is not complete, botocore's errors where AWS fails."""
         try:
             values = json.loads(client.get_secret_value(SecretId=arn)["SecretString"])
-            current = [values["api_secret"], values.get("api_secret_previous")]
-            return cls(values["api_key"], tuple(s for s in current if s), values["endpoint"])
+            previous = values.get("api_secret_previous")
+            signing = (values["api_secret"], *([previous] if previous else []))
+            return cls(values["api_key"], signing, values["endpoint"])
         except (KeyError, TypeError) as error:
             raise BadSecret(f"the gateway secret lacks {error}") from None
         except ValueError:

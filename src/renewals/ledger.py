@@ -8,7 +8,8 @@ same step one wins and the other is told.
       ▼ │ next attempt       └───────► mail_unknown   sent or not, nobody can tell: never sent again by itself
     declined, action_required
     skipped   a period that was passed over for a later one
-    failed    ten pick-ups without progress, or refused by the gateway for good: a person must look
+    failed    ten pick-ups without progress, or refused by the gateway for good: a person must look, and asking for
+              the renewal again takes it up where it stood
 
 Keys: subscription_id, renewal_date (the first day of the period, YYYY-MM-DD). What is not finished carries
 `unfinished` (one of sixteen values, so that the index over it has no hot key) and stands in unfinished-index by
@@ -24,8 +25,8 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from renewals import dynamodb
-from renewals.errors import PaymentError
-from renewals.renewal import UNFINISHED, Mail, Renewal, Status, item_of, renewal_from, replaced, shard
+from renewals.errors import Collision
+from renewals.renewal import UNFINISHED, UNSETTLED, Mail, Renewal, Status, item_of, renewal_from, replaced, shard
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -40,22 +41,27 @@ MOST_PICK_UPS = 10
 """So often an interrupted renewal is taken up without progress; then it is failed, for a person to look at."""
 
 RECENT = 10
+_PAGE = 40
+_MOST_PAGES = 10
 _MOST_SKIPPED = 98  # DynamoDB's limit of 100 actions in a transaction, less the claim and the check
 _LOOKS = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """A condition that did not hold. renewal: the item as it stands instead, where there is one."""
+    """A condition that did not hold: another was faster, and all is to be looked at again.
 
-    renewal: Renewal | None
+    overlaps: it was not a race, but periods that stand in the ledger already.
+    """
+
+    overlaps: bool = False
 
 
 class Ledger:
     """The renewals table, and the subscriptions that it moves on. All reads are consistent.
 
     renewals, subscriptions: names of tables; the second is needed where subscriptions are read or moved.
-    Raises PaymentError where it keeps colliding with others, and botocore's errors where AWS fails.
+    Raises Collision where others keep writing the same items, and botocore's errors where AWS fails.
     """
 
     def __init__(self, client: DynamoDBClient, *, renewals: str, subscriptions: str = "") -> None:
@@ -66,9 +72,17 @@ class Ledger:
     # Reading
 
     def recent(self, subscription_id: str) -> list[Renewal]:
-        """The latest periods of a subscription, newest first, without those passed over."""
-        items = self._query(self._renewals, subscription_id, limit=RECENT, newest_first=True)
-        return [renewal_from(item) for item in items if item["status"] != Status.SKIPPED]
+        """The latest ten periods of a subscription, newest first, without those passed over."""
+        renewals: list[Renewal] = []
+        start: dict[str, Any] = {}
+        for _ in range(_MOST_PAGES):
+            page = self._page(self._renewals, subscription_id, limit=_PAGE, newest_first=True, **start)
+            items = [dynamodb.plain(item) for item in page["Items"]]
+            renewals += [renewal_from(item) for item in items if item["status"] != Status.SKIPPED]
+            if len(renewals) >= RECENT or "LastEvaluatedKey" not in page:
+                break
+            start = {"ExclusiveStartKey": page["LastEvaluatedKey"]}
+        return renewals[:RECENT]
 
     def get(self, subscription_id: str, renewal_date: str) -> Renewal | None:
         """One period; None where it is not claimed. renewal_date: YYYY-MM-DD."""
@@ -78,7 +92,8 @@ class Ledger:
 
     def rows(self, subscription_id: str) -> list[dict[str, Any]]:
         """The subscription's rows: none, one, or two, which is a bad row, since it has one customer."""
-        return self._query(self._subscriptions, subscription_id, limit=2)
+        page = self._page(self._subscriptions, subscription_id, limit=2)
+        return [dynamodb.plain(item) for item in page["Items"]]
 
     def row(self, renewal: Renewal) -> dict[str, Any] | None:
         """The renewal's subscription as it is now; None where it is gone."""
@@ -87,33 +102,49 @@ class Ledger:
 
     # The payment
 
-    def claim(self, renewal: Renewal, skipped: tuple[date, ...], subscription: Subscription) -> Renewal | None:
-        """Claim the period, unless somebody has or the subscription is no longer what was read: then None.
+    def claim(
+        self, renewal: Renewal, skipped: tuple[date, ...], subscription: Subscription, instead_of: Renewal | None = None
+    ) -> Renewal | Lost:
+        """Claim the period, unless somebody has or the subscription is no longer what was read.
 
         The item at the subscription's own renewal_date is always among those written, as the claim or as the first
         period passed over. So no two claims of one subscription stand side by side, even when made on two days.
-        A failed claim that never got a payment's id has moved no money, and may be claimed anew.
+
+        instead_of: the failed claim of the same period that is claimed anew. It never got a payment's id, so that it
+        has moved no money; what it passed over stays passed over.
         """
-        unclaimed = "attribute_not_exists(subscription_id) OR (#status = :failed AND attribute_not_exists(payment_id))"
+        free = "attribute_not_exists(subscription_id)"
         # Beyond DynamoDB's limit the oldest is kept, which guards the claim, and counts those without an item.
         kept = skipped[:1] + skipped[1:][-(_MOST_SKIPPED - 1) :]
-        free = "attribute_not_exists(subscription_id)"
-        actions = [
-            self._put(item_of(renewal), unclaimed, {":failed": Status.FAILED}),
-            *(self._put(_skipped(renewal, day, len(skipped)), free, {}) for day in kept),
-            {"ConditionCheck": {"TableName": self._subscriptions} | _unchanged(subscription)},
-        ]
-        return renewal if self._transact(actions) is None else None
+        puts = [self._put(_skipped(renewal, day, len(skipped)), free, {}) for day in kept]
+        if instead_of is None:
+            puts.append(self._put(item_of(renewal), free, {}))
+        else:
+            as_failed = "#status = :failed AND attribute_not_exists(payment_id) AND claim = :claim"
+            values = {":failed": Status.FAILED, ":claim": instead_of.claim}
+            puts.append(self._put(item_of(renewal), as_failed, values))
+        lost = self._transact([*puts, self._unchanged(subscription)])
+        if lost is None:
+            return renewal
+        standing = [item["status"] for item in lost.values() if item and "status" in item]
+        raced = len(puts) in lost or any(status in UNSETTLED for status in standing)
+        return Lost(overlaps=not raced and instead_of is None)
 
-    def take(self, renewal: Renewal, execution: str, now: datetime) -> Renewal | Lost:
+    def take(self, renewal: Renewal, status: Status, execution: str, now: datetime) -> Renewal | Lost:
         """Own the renewal for the next 40 seconds, if it stands and is owned as read.
 
-        Taking it over from another counts as a pick-up; the owner's own retry does not.
+        status: where its work is taken up, the same for one that was merely interrupted. Taking it over from another
+        counts as a pick-up; the owner's own retry does not, and progress begins the count anew.
         """
-        picked_up = 0 if renewal.owner == execution else 1
+        picked_up = renewal.pickups if renewal.owner == execution else renewal.pickups + 1
         return self._update(
             renewal,
-            {"owner": execution, "lease_until": now + LEASE, "pickups": renewal.pickups + picked_up},
+            {
+                "status": status,
+                "owner": execution,
+                "lease_until": now + LEASE,
+                "pickups": picked_up if status is renewal.status else 0,
+            },
             "#status = :was AND #owner = :owner AND lease_until = :until",
             {":was": renewal.status, ":owner": renewal.owner, ":until": renewal.lease_until},
             now,
@@ -139,37 +170,51 @@ class Ledger:
             now,
         )
 
-    def next_attempt(self, renewal: Renewal, payment_method: str, execution: str, now: datetime) -> Renewal | Lost:
-        """Begin attempt n+1 with another card, if attempt n is still the last and stands refused."""
-        return self._update(
-            renewal,
-            {
-                "status": Status.CLAIMED,
-                "attempt": renewal.attempt + 1,
-                "payment_method": payment_method,
-                "owner": execution,
-                "lease_until": now + LEASE,
-                "pickups": 0,
-            },
-            "claim = :claim AND attempt = :attempt AND #status = :was",
-            {":claim": renewal.claim, ":attempt": renewal.attempt, ":was": renewal.status},
-            now,
+    def next_attempt(
+        self, renewal: Renewal, subscription: Subscription, failure_id: str, execution: str, now: datetime
+    ) -> Renewal | Lost:
+        """Begin attempt n+1 with the subscription's card, if attempt n is still the last and stands refused, and the
+        subscription is still what was read. failure_id: the last failure that the payment shows before this attempt.
+        """
+        changes = {
+            "status": Status.CLAIMED,
+            "attempt": renewal.attempt + 1,
+            "payment_method": subscription.payment_method,
+            "failure_id": failure_id,
+            "owner": execution,
+            "lease_until": now + LEASE,
+            "pickups": 0,
+        }
+        values = {":claim": renewal.claim, ":attempt": renewal.attempt, ":was": renewal.status}
+        begin = self._change(renewal, changes, "claim = :claim AND attempt = :attempt AND #status = :was", values, now)
+        lost = self._transact([{"Update": begin}, self._unchanged(subscription)])
+        return replaced(renewal, changes) if lost is None else Lost()
+
+    def move_on(self, renewal: Renewal, row: Mapping[str, Any]) -> None:
+        """Put the row of a period that is paid, and was put back since, past that period. Nothing, if it moved."""
+        key = {"subscription_id": renewal.subscription_id, "customer_id": renewal.customer_id}
+        values = {":was": row["renewal_date"]}
+        change = dynamodb.change(
+            self._subscriptions, key, {"renewal_date": renewal.period_end}, "renewal_date = :was", values
         )
+        self._transact([{"Update": change}])
 
     def record_paid(self, renewal: Renewal, payment: Payment, amount: Decimal, now: datetime) -> Renewal | Lost:
         """The payment succeeded: ledger and subscription move on in one transaction.
 
-        amount: what the gateway took, major units; flagged as amount_differs if it is not what was claimed.
+        amount: what the gateway took, major units; flagged as amount_differs if it, or its currency, is not what was
+        claimed.
         """
         changes = {
             "status": Status.PAID,
             "amount": amount,
+            "currency": payment.currency,
             "paid_at": payment.paid_at or now,
             "card": payment.card,
             "lease_until": now + LEASE,
             "pickups": 0,
         }
-        if amount != renewal.amount:
+        if (amount, payment.currency) != (renewal.amount, renewal.currency):
             changes["flag"] = "amount_differs"
 
         def moved_on(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -254,21 +299,30 @@ class Ledger:
 
     def claim_mail(self, renewal: Renewal, name: str, mail: Mail, now: datetime) -> Renewal | Lost:
         """Claim a mail before it is sent: nobody has, or it failed with another address."""
-        return self._write_mail(renewal, name, mail, renewal.status, now)
+        return self._write_mail(renewal, name, mail, {}, now)
 
-    def park_mail(self, renewal: Renewal, name: str, mail: Mail, status: Status, now: datetime) -> Renewal | Lost:
-        """The mail cannot be sent to this address: so it stands, until the address changes."""
-        return self._write_mail(renewal, name, mail, status, now)
+    def park_mail(self, renewal: Renewal, name: str, mail: Mail, now: datetime) -> Renewal | Lost:
+        """The mail cannot be sent to this address. A receipt's renewal is parked until the address changes."""
+        parked: dict[str, Any] = {"lease_until": now}  # nobody is at work on it: a corrected address is taken at once
+        if renewal.status is Status.RECEIPTED:
+            parked |= {"status": Status.MAIL_FAILED, "reason": mail.reason}
+        return self._write_mail(renewal, name, mail, parked, now)
 
-    def record_mail(self, renewal: Renewal, name: str, mail: Mail, status: Status, now: datetime) -> Renewal | Lost:
-        """What became of the mail that mail.token claimed. One that is known as sent stays so."""
-        return self._update(
-            renewal,
-            {"status": status, "reason": mail.reason, f"mails.{name}": item_of(mail)},
-            f"mails.{name}.#token = :token AND mails.{name}.#state <> :sent",
-            {":token": mail.token, ":sent": "sent"},
-            now,
-        )
+    def record_mail(self, renewal: Renewal, name: str, mail: Mail, now: datetime) -> Renewal | Lost:
+        """What became of the mail that mail.token claimed. One that is known as sent stays so.
+
+        A receipt's mail ends the renewal, as done or mail_unknown. A decline's leaves its status alone: the payment
+        may have gone on meanwhile.
+        """
+        condition = f"mails.{name}.#token = :token AND mails.{name}.#state <> :sent"
+        values: dict[str, Any] = {":token": mail.token, ":sent": "sent"}
+        changes: dict[str, Any] = {f"mails.{name}": item_of(mail)}
+        if renewal.status is Status.RECEIPTED:
+            ended = Status.DONE if mail.state == "sent" else Status.MAIL_UNKNOWN
+            changes |= {"status": ended, "reason": mail.reason}
+            condition += " AND #status IN (:receipted, :unknown)"
+            values |= {":receipted": Status.RECEIPTED, ":unknown": Status.MAIL_UNKNOWN}
+        return self._update(renewal, changes, condition, values, now)
 
     def release_mail(self, renewal: Renewal, name: str, token: str, now: datetime) -> Renewal | Lost:
         """The mail was certainly not sent, and can be claimed again."""
@@ -282,27 +336,30 @@ class Ledger:
 
     # How it is written
 
-    def _write_mail(self, renewal: Renewal, name: str, mail: Mail, status: Status, now: datetime) -> Renewal | Lost:
+    def _write_mail(
+        self, renewal: Renewal, name: str, mail: Mail, changes: dict[str, Any], now: datetime
+    ) -> Renewal | Lost:
         return self._update(
             renewal,
-            {"status": status, "reason": mail.reason, "lease_until": now + LEASE, f"mails.{name}": item_of(mail)},
+            {"lease_until": now + LEASE, f"mails.{name}": item_of(mail), **changes},
             f"(attribute_not_exists(mails.{name}) OR mails.{name}.#state = :failed) AND #status = :was",
             {":failed": "failed", ":was": renewal.status},
             now,
         )
 
-    def _query(
-        self, table: str, subscription_id: str, *, limit: int, newest_first: bool = False
-    ) -> list[dict[str, Any]]:
-        found = self._client.query(
+    def _page(
+        self, table: str, subscription_id: str, *, limit: int, newest_first: bool = False, **start: Any
+    ) -> dict[str, Any]:
+        page: Any = self._client.query(
             TableName=table,
             KeyConditionExpression="subscription_id = :id",
             ExpressionAttributeValues=dynamodb.attributes({":id": subscription_id}),
             ScanIndexForward=not newest_first,
             Limit=limit,
             ConsistentRead=True,
+            **start,
         )
-        return [dynamodb.plain(item) for item in found["Items"]]
+        return dict(page)
 
     def _item(self, table: str, key: Mapping[str, str]) -> dict[str, Any] | None:
         found = self._client.get_item(TableName=table, Key=dynamodb.attributes(key), ConsistentRead=True)
@@ -334,7 +391,7 @@ class Ledger:
         """
         key = {"subscription_id": renewal.subscription_id, "customer_id": renewal.customer_id}
         for _ in range(_LOOKS):
-            row = next((r for r in self.rows(renewal.subscription_id) if r["customer_id"] == renewal.customer_id), None)
+            row = self.row(renewal)
             if row is None or row.get("renewal_date") != renewal.row_date.isoformat() or "status" not in row:
                 return self._update(renewal, {"flag": "subscription_changed"} | changes, condition, values, now)
             move = dynamodb.change(
@@ -349,28 +406,29 @@ class Ledger:
             if lost is None:
                 return replaced(renewal, changes)
             if 0 in lost:
-                return Lost(_standing(lost[0]))
-        raise PaymentError("the subscription keeps changing")
+                return Lost()
+        raise Collision("the subscription keeps changing")
 
     def _update(
         self, renewal: Renewal, changes: Mapping[str, Any], condition: str, values: Mapping[str, Any], now: datetime
     ) -> Renewal | Lost:
         done, item = dynamodb.update(self._client, self._change(renewal, changes, condition, values, now))
-        return renewal_from(item) if done and item else Lost(_standing(item))
+        return renewal_from(item) if done and item else Lost()
 
     def _change(
         self, renewal: Renewal, changes: Mapping[str, Any], condition: str, values: Mapping[str, Any], now: datetime
     ) -> dict[str, Any]:
-        unfinished = changes.get("status", renewal.status) in UNFINISHED
-        always = {"touched_at": now, "unfinished": shard(renewal.subscription_id) if unfinished else None}
+        every = {**changes, "touched_at": now}
+        if "status" in changes:
+            every["unfinished"] = shard(renewal.subscription_id) if changes["status"] in UNFINISHED else None
         key = {"subscription_id": renewal.subscription_id, "renewal_date": renewal.renewal_date}
-        return dynamodb.change(self._renewals, key, {**changes, **always}, condition, values)
+        return dynamodb.change(self._renewals, key, every, condition, values)
 
     def _transact(self, actions: list[dict[str, Any]]) -> dict[int, dict[str, Any] | None] | None:
-        try:
-            return dynamodb.transact(self._client, actions)
-        except dynamodb.Collision:
-            raise PaymentError("the transaction keeps colliding with others") from None
+        return dynamodb.transact(self._client, actions)
+
+    def _unchanged(self, subscription: Subscription) -> dict[str, Any]:
+        return {"ConditionCheck": {"TableName": self._subscriptions} | _unchanged(subscription)}
 
 
 def _unchanged(subscription: Subscription) -> dict[str, Any]:
@@ -410,7 +468,3 @@ def _skipped(renewal: Renewal, day: date, count: int) -> dict[str, Any]:
         "periods_passed_over": count,
         "touched_at": renewal.claimed_at,
     }
-
-
-def _standing(item: Mapping[str, Any] | None) -> Renewal | None:
-    return renewal_from(item) if item and item["status"] != Status.SKIPPED else None

@@ -50,10 +50,10 @@ class Billing:
     skipped: tuple[date, ...]
 
 
-def latest_due(schedule: Schedule, renewal_date: date, today: date) -> Billing:
-    """The latest period that is due. A renewal that is months late bills one period and moves past today.
+def latest_due(schedule: Schedule, renewal_date: date, last: date) -> Billing:
+    """The latest period that begins on or before `last`. A renewal that is months late bills one period.
 
     Raises ValueError where nothing is due, OverflowError past the year 9999.
     """
-    *skipped, start = schedule.due(renewal_date, today)
+    *skipped, start = schedule.due(renewal_date, last)
     return Billing(start, schedule.after(start), tuple(skipped))

@@ -6,6 +6,7 @@ https://docs.stripe.com/api/idempotent_requests
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -100,22 +101,28 @@ class StripeGateway:
                 )
             )
 
-    def confirm(self, payment_id: str, payment_method: str) -> Payment:
+    def confirm(self, payment_id: str, payment_method: str) -> Payment | None:
+        asked: Any = {"payment_method": payment_method, "off_session": True, "expand": ["latest_charge"]}
         try:
-            intent = self._intents.confirm(
-                payment_id,
-                {"payment_method": payment_method, "off_session": True, "expand": ["latest_charge"]},
-            )
+            return _payment(self._intents.confirm(payment_id, asked))
+        except stripe.CardError:
+            return self.retrieve(payment_id)
         except stripe.AuthenticationError as error:
             raise GatewayUnauthorized(_code(error)) from error
         except stripe.InvalidRequestError as error:
-            if error.code != "payment_intent_unexpected_state":
-                raise GatewayRefused(_code(error), "confirm") from error
+            return self._not_confirmed(payment_id, payment_method, error)
         except stripe.StripeError:
-            pass  # declined, 429, 409, 5xx, timeout, drop: the intent itself knows
-        else:
-            return _payment(intent)
-        return self.retrieve(payment_id)
+            return None  # 429, 409, 5xx, timeout, drop
+
+    def _not_confirmed(self, payment_id: str, payment_method: str, error: stripe.InvalidRequestError) -> Payment | None:
+        """A card that is gone or not the customer's refuses the attempt; anything else is wrong with the request."""
+        code = _code(error)
+        if code == "payment_intent_unexpected_state" or error.http_status == 409:
+            return None
+        if error.param != "payment_method" and not code.startswith("payment_method"):
+            raise GatewayRefused(code, "confirm") from error
+        failure = Failure(f"{code}/{payment_method}", code, None, None)
+        return replace(self.retrieve(payment_id), state=PaymentState.DECLINED, failure=failure)
 
     def retrieve(self, payment_id: str) -> Payment:
         with _named_errors():

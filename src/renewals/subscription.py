@@ -18,6 +18,8 @@ LIVE = frozenset({"active", "past_due"})
 ENDED = frozenset({"paused", "canceled", "unpaid"})
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 _MOST_INTERVALS = 1000
+_FIRST_YEAR = 2000
+_LONGEST_TEXT = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +83,11 @@ def parse(row: Mapping[str, Any]) -> Subscription:
     )
 
 
+def mail_address(row: Mapping[str, Any]) -> str:
+    """The customer's address as the row has it now, whatever else is wrong with the row."""
+    return str(row.get("customer_email", ""))
+
+
 def _schedule(row: Mapping[str, Any], renewal_date: date) -> Schedule:
     interval = _one_of(row, "interval", frozenset(get_args(Interval)), default="month")
     count = _whole(row, "interval_count", 1, _MOST_INTERVALS, default=1)
@@ -99,6 +106,8 @@ def _text(row: Mapping[str, Any], field: str, *, default: str | None = None) -> 
         raise BadRow(field, "is missing")
     if not isinstance(value, str):
         raise BadRow(field, "is not a string")
+    if len(value) > _LONGEST_TEXT:
+        raise BadRow(field, f"is longer than {_LONGEST_TEXT} characters")
     if default is None and not value:
         raise BadRow(field, "is empty")
     return value
@@ -114,18 +123,19 @@ def _id(row: Mapping[str, Any], field: str) -> str:
 def _one_of(row: Mapping[str, Any], field: str, allowed: frozenset[str], *, default: str | None = None) -> str:
     value = _text(row, field, default=default)
     if value not in allowed:
-        raise BadRow(field, f"{value[:40]!r} is none of {', '.join(sorted(allowed))}")
+        raise BadRow(field, f"is none of {', '.join(sorted(allowed))}")
     return value
 
 
 def _date(row: Mapping[str, Any], field: str) -> date:
     value = _text(row, field)
     try:
-        if not _DAY.fullmatch(value):
-            raise ValueError
-        return date.fromisoformat(value)
+        day = date.fromisoformat(value) if _DAY.fullmatch(value) else None
     except ValueError:
-        raise BadRow(field, f"{value[:40]!r} is not a date of the form YYYY-MM-DD") from None
+        day = None
+    if day is None or day.year < _FIRST_YEAR:
+        raise BadRow(field, f"is not a date of the form YYYY-MM-DD from {_FIRST_YEAR} on")
+    return day
 
 
 def _number(row: Mapping[str, Any], field: str) -> Decimal:

@@ -19,7 +19,7 @@ from renewals import telemetry
 from renewals.errors import MailError, RenewalError
 from renewals.ledger import LEASE, Ledger, Lost
 from renewals.renewal import Mail, Renewal, Status
-from renewals.subscription import LIVE
+from renewals.subscription import LIVE, mail_address
 from send_email.message import Attachment, BadAddress, compose, deliverable
 
 if TYPE_CHECKING:
@@ -28,13 +28,16 @@ if TYPE_CHECKING:
 _LOOKS = 3
 _KINDS = {
     Status.RECEIPTED: "receipt",
-    Status.MAIL_FAILED: "receipt",
     Status.DECLINED: "payment_failed",
     Status.ACTION_REQUIRED: "action_required",
 }
 # What SES says of an address, beyond what `deliverable` sees: https://docs.aws.amazon.com/ses/latest/APIReference
 _ADDRESS_REFUSED = frozenset({"InvalidParameterValue"})
 _NOT_NOW = frozenset({"Throttling", "ThrottlingException", "ServiceUnavailable", "TooManyRequestsException"})
+
+
+class MailRefused(RenewalError):  # noqa: N818
+    """SES refuses the mail for a fault of the deployment: an unverified sender, a missing permission. SES's code."""
 
 
 class ReceiptAltered(RenewalError):  # noqa: N818
@@ -74,11 +77,12 @@ class Delivery:
             return "mailed"
         kind = _KINDS.get(renewal.status)
         if kind is None or kind != _KINDS[Status(outcome)] or renewal.attempt != attempt:
-            return "mail_unknown" if renewal.status is Status.MAIL_UNKNOWN else "dropped"
+            parked = renewal.status in (Status.MAIL_FAILED, Status.MAIL_UNKNOWN)
+            return renewal.status.value if parked else "dropped"
         row = self.ledger.row(renewal)
         if kind != "receipt" and (row is None or row.get("status") not in LIVE):
             return "dropped"
-        to = str(row.get("customer_email", "")) if row else renewal.customer_email
+        to = mail_address(row) if row else renewal.customer_email
         name = f"{kind}_{attempt}"
         earlier = renewal.mails.get(name)
         if earlier is not None and not (earlier.state == "failed" and earlier.to != to):
@@ -116,8 +120,7 @@ class Delivery:
             return self._refused(renewal, name, mail, error)
         except BotoCoreError as error:  # the connection broke: the mail may have gone out
             return self._unknown(renewal, name, mail, type(error).__name__)
-        done = Status.DONE if renewal.status in (Status.RECEIPTED, Status.MAIL_FAILED) else renewal.status
-        self._record(renewal, name, replace(mail, state="sent", message_id=sent["MessageId"]), done)
+        self._record(renewal, name, replace(mail, state="sent", message_id=sent["MessageId"]))
         return "mailed"
 
     def _refused(self, renewal: Renewal, name: str, mail: Mail, error: ClientError) -> str | None:
@@ -129,34 +132,20 @@ class Delivery:
             return self._park(renewal, name, replace(mail, reason=f"ses: {code}"))
         if code in _NOT_NOW:
             raise MailError(code) from error
-        raise error
+        raise MailRefused(code) from None  # SES's own message names the addresses
 
     def _park(self, renewal: Renewal, name: str, mail: Mail) -> str | None:
         telemetry.count("MailFailed")
-        receipt = renewal.status in (Status.RECEIPTED, Status.MAIL_FAILED)
-        parked = self.ledger.park_mail(
-            renewal,
-            name,
-            replace(mail, state="failed", at=self.now),
-            Status.MAIL_FAILED if receipt else renewal.status,
-            self.now,
-        )
+        parked = self.ledger.park_mail(renewal, name, replace(mail, state="failed", at=self.now), self.now)
         return None if isinstance(parked, Lost) else "mail_failed"
 
     def _unknown(self, renewal: Renewal, name: str, mail: Mail, reason: str) -> str | None:
         telemetry.count("MailUnknown")
-        receipt = renewal.status is Status.RECEIPTED
-        lost = self._record(
-            renewal,
-            name,
-            replace(mail, state="unknown", reason=reason),
-            Status.MAIL_UNKNOWN if receipt else renewal.status,
-        )
-        return None if lost else "mail_unknown"
+        recorded = self._record(renewal, name, replace(mail, state="unknown", reason=reason))
+        return "mail_unknown" if recorded else None
 
-    def _record(self, renewal: Renewal, name: str, mail: Mail, status: Status) -> bool:
-        recorded = self.ledger.record_mail(renewal, name, replace(mail, at=self.now), status, self.now)
-        return isinstance(recorded, Lost)
+    def _record(self, renewal: Renewal, name: str, mail: Mail) -> bool:
+        return not isinstance(self.ledger.record_mail(renewal, name, replace(mail, at=self.now), self.now), Lost)
 
     def _attachment(self, renewal: Renewal, kind: str) -> Attachment | None:
         if kind != "receipt":

@@ -23,6 +23,9 @@ _DOMAIN = re.compile(
     r"([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)+[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?", re.ASCII
 )
 
+# IDNA 2008 reads them as they stand, IDNA 2003 (Python's) as other letters: two domains, perhaps of two owners.
+_READ_OTHERWISE = frozenset("ßς\u200c\u200d")
+
 # What a customer is told of a decline. Of a lost or stolen card, of fraud, or of a reason not named here, only that
 # it was declined: https://docs.stripe.com/declines/codes
 _DECLINES = {
@@ -54,6 +57,8 @@ def deliverable(address: str) -> str:
     if not address:
         raise BadAddress("the subscription has no customer_email")
     local, at, domain = address.rpartition("@")
+    if _READ_OTHERWISE.intersection(domain):
+        raise BadAddress("customer_email has a domain that is read in two ways")
     if not at or len(local) > 64 or not _LOCAL.fullmatch(local):
         raise BadAddress("customer_email is not a mail address")
     try:
@@ -72,8 +77,8 @@ def compose(kind: str, renewal: Renewal, *, sender: str, to: str, attachment: At
     seller = _line(renewal.seller["name"])
     message = EmailMessage(policy=_POLICY)
     message["Subject"] = subject
-    message["From"] = Address(seller, addr_spec=sender)
-    message["To"] = Address(_line(renewal.customer_name), addr_spec=to)
+    message["From"] = Address(_display_name(seller), addr_spec=sender)
+    message["To"] = Address(_display_name(renewal.customer_name), addr_spec=to)
     message.set_content(_text(renewal, paragraphs, facts, seller))
     message.add_alternative(_html(renewal, subject, paragraphs, facts, seller), subtype="html")
     if attachment:
@@ -172,6 +177,17 @@ def _day(day: date) -> str:
 
 
 _MONTHS = "January February March April May June July August September October November December".split()
+
+
+def _display_name(text: str) -> str:
+    """A name as it may stand before an address: without the characters that mean something there, on one line.
+
+    Python's header folding drops the quotes of a long name, and with them a comma would begin another address.
+    """
+    return " ".join(_line(text).translate(_SPECIALS).split())[:60]
+
+
+_SPECIALS = str.maketrans(dict.fromkeys('()<>[]:;@\\,."', " "))
 
 
 def _line(text: str) -> str:

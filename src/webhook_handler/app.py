@@ -69,17 +69,23 @@ def _body(event: dict[str, Any]) -> bytes | None:
 
 def _signed(body: bytes, headers: dict[str, str]) -> bool:
     """A signature that fails against an old copy of the secret is checked against a new one: it may be rotated."""
-    secret, read_at = _secret()
+    held = _secret()
+    secret, read_at = held[0]
     if signed(body, headers, secret.signing_secrets):
         return True
     if time.monotonic() - read_at < _REREAD_AFTER_SECONDS:
         return False
-    _secret.cache_clear()
-    return signed(body, headers, _secret()[0].signing_secrets)
+    held[0] = _read_secret()  # where reading fails, the old copy stays for those whom it serves
+    return signed(body, headers, held[0][0].signing_secrets)
 
 
 @cache
-def _secret() -> tuple[GatewaySecret, float]:
+def _secret() -> list[tuple[GatewaySecret, float]]:
+    """The one copy that this process holds."""
+    return [_read_secret()]
+
+
+def _read_secret() -> tuple[GatewaySecret, float]:
     """The gateway secret, and when it was read."""
     return GatewaySecret.read(aws.secrets_manager(), setting("SECRETS_MANAGER_ARN")), time.monotonic()
 

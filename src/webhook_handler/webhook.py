@@ -60,8 +60,10 @@ def parse(body: bytes) -> Request | None:
         fields = json.loads(
             body, parse_float=Decimal, parse_int=Decimal, parse_constant=_no_constant, object_pairs_hook=_once
         )
-    except (ValueError, RecursionError, ArithmeticError):  # the last: a number beyond any decimal
+    except (ValueError, RecursionError):
         raise BadRequest("the body is not JSON") from None
+    except ArithmeticError:
+        raise BadRequest("amount, or another number, has an exponent beyond all bounds") from None
     if not isinstance(fields, dict):
         raise BadRequest("the body is not a JSON object")
     if _event_type(fields) != RENEWAL:

@@ -47,6 +47,11 @@ def _charges(sandbox: Gateway, payment: Payment) -> int:
     return len(sandbox.sandbox.charges(payment_intent=payment.id, status="succeeded"))
 
 
+def _confirm(gateway: StripeGateway, payment_id: str, card: str) -> Payment:
+    """As the charge does: what the answer does not tell, the payment does."""
+    return gateway.confirm(payment_id, card) or gateway.retrieve(payment_id)
+
+
 def test_a_created_payment_moves_no_money(
     gateway: StripeGateway, sandbox: Gateway, request_of_29_99: PaymentRequest
 ) -> None:
@@ -65,10 +70,10 @@ def test_a_confirmed_payment_is_paid_once(
 ) -> None:
     """Confirming again is answered by the payment itself, not by a second charge."""
     payment = gateway.create(request_of_29_99)
-    paid = gateway.confirm(payment.id, request_of_29_99.payment_method)
+    paid = _confirm(gateway, payment.id, request_of_29_99.payment_method)
     assert (paid.state, paid.amount, paid.card) == (PaymentState.PAID, 2999, "Visa ending in 4242")
     assert paid.paid_at is not None
-    assert gateway.confirm(payment.id, request_of_29_99.payment_method) == paid == gateway.retrieve(payment.id)
+    assert _confirm(gateway, payment.id, request_of_29_99.payment_method) == paid == gateway.retrieve(payment.id)
     assert _charges(sandbox, payment) == 1
 
 
@@ -85,14 +90,14 @@ def test_a_decline_is_a_state_with_its_codes(
 ) -> None:
     """Not an exception; each attempt's failure has an id of its own, and another card can still pay."""
     payment = gateway.create(request_of_29_99)
-    first, second = gateway.confirm(payment.id, card), gateway.confirm(payment.id, card)
+    first, second = _confirm(gateway, payment.id, card), _confirm(gateway, payment.id, card)
     assert first.state is PaymentState.DECLINED
     assert first.failure is not None
     assert second.failure is not None
     assert (first.failure.decline_code, first.failure.advice_code) == (decline, advice)
     assert first.failure.id != second.failure.id
     assert gateway.retrieve(payment.id) == second
-    assert gateway.confirm(payment.id, request_of_29_99.payment_method).state is PaymentState.PAID
+    assert _confirm(gateway, payment.id, request_of_29_99.payment_method).state is PaymentState.PAID
 
 
 def test_a_card_that_needs_the_customer_is_a_state_of_its_own(
@@ -100,7 +105,7 @@ def test_a_card_that_needs_the_customer_is_a_state_of_its_own(
 ) -> None:
     """3-D Secure asked off session; once the customer has completed it, retrieving shows it paid."""
     payment = gateway.create(request_of_29_99)
-    asked = gateway.confirm(payment.id, "pm_card_authenticationRequired")
+    asked = _confirm(gateway, payment.id, "pm_card_authenticationRequired")
     assert asked.state is PaymentState.ACTION_REQUIRED
     sandbox.sandbox.authenticate(payment.id)
     assert gateway.retrieve(payment.id).state is PaymentState.PAID
@@ -113,7 +118,7 @@ def test_a_charge_whose_answer_was_lost_is_found(
     """Whatever is not a clear answer is answered by retrieving the payment."""
     payment = gateway.create(request_of_29_99)
     sandbox.sandbox.hostile(mode, "payment_intents.confirm")
-    assert gateway.confirm(payment.id, request_of_29_99.payment_method).state is PaymentState.PAID
+    assert _confirm(gateway, payment.id, request_of_29_99.payment_method).state is PaymentState.PAID
     assert _charges(sandbox, payment) == 1
 
 
@@ -124,15 +129,36 @@ def test_a_confirmation_that_never_arrived_leaves_the_payment_open(
     """Nothing was charged, and the payment says so: it can be confirmed again."""
     payment = gateway.create(request_of_29_99)
     sandbox.sandbox.hostile(mode, "payment_intents.confirm")
-    assert gateway.confirm(payment.id, request_of_29_99.payment_method).state is PaymentState.OPEN
-    assert gateway.confirm(payment.id, request_of_29_99.payment_method).state is PaymentState.PAID
+    assert _confirm(gateway, payment.id, request_of_29_99.payment_method).state is PaymentState.OPEN
+    assert _confirm(gateway, payment.id, request_of_29_99.payment_method).state is PaymentState.PAID
+
+
+def test_a_card_that_is_gone_refuses_the_attempt(gateway: StripeGateway, request_of_29_99: PaymentRequest) -> None:
+    """A mistyped or detached card is the attempt's failure: the payment is alive, and another card can pay it."""
+    payment = gateway.create(request_of_29_99)
+    refused = gateway.confirm(payment.id, "pm_typo")
+    assert refused is not None
+    assert refused.state is PaymentState.DECLINED
+    assert refused.failure is not None
+    assert refused.failure.code == "resource_missing"
+    assert _confirm(gateway, payment.id, request_of_29_99.payment_method).state is PaymentState.PAID
+
+
+@pytest.mark.parametrize("mode", ["drop_before", "drop_after", "500", "429"])
+def test_no_clear_answer_to_a_confirmation_is_none(
+    gateway: StripeGateway, sandbox: Gateway, request_of_29_99: PaymentRequest, mode: str
+) -> None:
+    """The charge must know whether it was answered: only an answer ends an attempt."""
+    payment = gateway.create(request_of_29_99)
+    sandbox.sandbox.hostile(mode, "payment_intents.confirm")
+    assert gateway.confirm(payment.id, request_of_29_99.payment_method) is None
 
 
 def test_processing_is_unknown(gateway: StripeGateway, sandbox: Gateway, request_of_29_99: PaymentRequest) -> None:
     """Neither paid nor declined, until it is settled."""
     payment = gateway.create(request_of_29_99)
     sandbox.sandbox.hostile("processing", "payment_intents.confirm")
-    assert gateway.confirm(payment.id, request_of_29_99.payment_method).state is PaymentState.UNKNOWN
+    assert _confirm(gateway, payment.id, request_of_29_99.payment_method).state is PaymentState.UNKNOWN
     sandbox.sandbox.settle(payment.id, "succeeded")
     assert gateway.retrieve(payment.id).state is PaymentState.PAID
 
@@ -144,11 +170,11 @@ def test_a_slow_gateway_is_not_waited_for(
     payment = gateway.create(request_of_29_99)
     sandbox.sandbox.hostile("slow", "payment_intents.confirm", seconds=5)
     began = datetime.now(UTC)
-    first = gateway.confirm(payment.id, request_of_29_99.payment_method)
+    first = _confirm(gateway, payment.id, request_of_29_99.payment_method)
     assert datetime.now(UTC) - began < timedelta(seconds=6)
     if first.state is not PaymentState.PAID:
         assert first.state is PaymentState.OPEN
-        again = [gateway.confirm(payment.id, request_of_29_99.payment_method) for _ in range(2)]
+        again = [_confirm(gateway, payment.id, request_of_29_99.payment_method) for _ in range(2)]
         assert again[-1].state in (PaymentState.OPEN, PaymentState.PAID)
     assert _charges(sandbox, payment) <= 1
 
@@ -189,7 +215,7 @@ def test_a_canceled_payment_can_never_be_paid(gateway: StripeGateway, request_of
     """Giving up is for good."""
     payment = gateway.create(request_of_29_99)
     assert gateway.cancel(payment.id).state is PaymentState.CANCELED
-    assert gateway.confirm(payment.id, request_of_29_99.payment_method).state is PaymentState.CANCELED
+    assert _confirm(gateway, payment.id, request_of_29_99.payment_method).state is PaymentState.CANCELED
 
 
 def test_nobody_listens(request_of_29_99: PaymentRequest) -> None:

@@ -662,6 +662,7 @@ def _own_log(name: str) -> dict[str, set[str]]:
 GRANTS: dict[str, dict[str, set[str]]] = {
     "ProcessPaymentRole": {
         "dynamodb:Query": {"<Subscriptions.Arn>", "<Renewals.Arn>"},
+        "dynamodb:GetItem": {"<Subscriptions.Arn>"},
         "dynamodb:UpdateItem": {"<Subscriptions.Arn>", "<Renewals.Arn>"},
         "dynamodb:ConditionCheckItem": {"<Subscriptions.Arn>"},
         "dynamodb:PutItem": {"<Renewals.Arn>"},

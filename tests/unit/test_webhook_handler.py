@@ -157,8 +157,7 @@ TRANSIENT = [
 ]
 FOR_GOOD = [
     error("AccessDeniedException", "GetSecretValue"),
-    KeyError
-    RuntimeError("internal"),
+    RuntimeError("arn:aws:secretsmanager"),
 ]
 
 

@@ -1,0 +1,228 @@
+"""A renewal whose function is killed at any of its calls to AWS, on the built and deployed functions, ends once.
+
+The points are listed by an undisturbed renewal: before and after every call to AWS of each function. Those to the
+payment gateway lie between two of them: a process killed around a payment is one killed after the call to AWS that
+precedes it, or before the one that follows.
+"""
+
+import json
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from decimal import Decimal
+from hashlib import sha256
+
+import pytest
+
+from local.cuts import Cuts, Moment
+from tests.integration.shop import RUNNING, SUCCEEDED, Shop, Subscriber, a_month_later, today, wait_until
+
+PROCESS_PAYMENT, GENERATE_RECEIPT, SEND_EMAIL = FUNCTIONS = (
+    "subscription-mgmt-process-payment-prod",
+    "subscription-mgmt-generate-receipt-prod",
+    "subscription-mgmt-send-email-prod",
+)
+MOMENTS: tuple[Moment, ...] = ("before", "after")
+AT_A_TIME = 4
+LATER_RUNS = 3
+LONG_AGO = "2026-01-01T00:00:00.000000+00:00"
+
+CHANGES: dict[str, Callable[[Shop, Subscriber], object]] = {
+    "canceled": lambda shop, subscriber: shop.edit(subscriber, status="canceled"),
+    "repriced": lambda shop, subscriber: shop.edit(subscriber, amount=Decimal("49.99")),
+    "another-card": lambda shop, subscriber: shop.give_card(subscriber, "pm_card_mastercard"),
+    "deleted": lambda shop, subscriber: shop.subscriptions.delete_item(
+        Key={"subscription_id": subscriber.subscription_id, "customer_id": subscriber.customer_id}
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Point:
+    """A moment in a renewal. number: of the function's call to AWS, from 1. action: what that call is, to IAM."""
+
+    function: str
+    number: int
+    action: str
+    moment: Moment
+
+    def __str__(self) -> str:
+        return f"{self.function} {self.moment} {self.number} {self.action}"
+
+
+@dataclass
+class Points:
+    """All of them, in the order in which a renewal passes them."""
+
+    all: list[Point]
+
+    def at(self, function: str, action: str, moment: Moment) -> list[Point]:
+        """The points at the calls of that kind."""
+        return [
+            point for point in self.all if (point.function, point.action, point.moment) == (function, action, moment)
+        ]
+
+    @property
+    def decisive(self) -> dict[str, Point]:
+        """Where it matters most what becomes of the subscription between the cut and the later run."""
+        return {
+            "claimed": self.at(PROCESS_PAYMENT, "dynamodb:TransactWriteItems", "after")[0],
+            "confirmed": self.at(PROCESS_PAYMENT, "dynamodb:Query", "before")[-1],
+            "receipt-stored": self.at(GENERATE_RECEIPT, "s3:PutObject", "after")[0],
+        }
+
+    @property
+    def mail_in_doubt(self) -> list[Point]:
+        """From the mail's claim to its record: whether it was sent, nobody can tell."""
+        claimed = self.at(SEND_EMAIL, "dynamodb:UpdateItem", "after")[0]
+        unrecorded = self.at(SEND_EMAIL, "dynamodb:UpdateItem", "before")[-1]
+        return self.all[self.all.index(claimed) : self.all.index(unrecorded) + 1]
+
+
+@dataclass
+class Case:
+    """A subscription whose renewal is killed at `point`, and then changed. charged: how often it was, at the cut."""
+
+    point: Point
+    change: str | None
+    subscriber: Subscriber
+    charged: int = 0
+
+
+def run(shop: Shop, subscriber: Subscriber) -> str:
+    """How an execution as the webhook starts it has ended."""
+    asked = subscriber.request(event_type="subscription.renewal").decode()
+    execution = shop.workflows.start_execution(stateMachineArn=shop.workflow, input=asked)["executionArn"]
+
+    def ended() -> str | None:
+        status = str(shop.workflows.describe_execution(executionArn=execution)["status"])
+        return status if status != RUNNING else None
+
+    return str(wait_until(ended, seconds=60))
+
+
+def end_leases(shop: Shop, subscriber: Subscriber) -> None:
+    """As if the 40 seconds had passed for which an execution owns the renewal, and its mail."""
+    for item in shop.ledger(subscriber):
+        mails = {name: mail | {"claimed_until": LONG_AGO} for name, mail in item["mails"].items()}
+        shop.renewals.put_item(Item=item | {"lease_until": LONG_AGO, "mails": mails})
+
+
+@pytest.fixture(scope="module")
+def cuts(shop: Shop) -> Cuts:
+    return Cuts(shop.stack.endpoint_url)
+
+
+@pytest.fixture(scope="module")
+def points(shop: Shop, cuts: Cuts) -> Points:
+    """What an undisturbed renewal passes, each function in a fresh process."""
+    subscriber = shop.subscribe()
+    for function in FUNCTIONS:
+        cuts.watch(function, subscriber.subscription_id)
+    assert run(shop, subscriber) == SUCCEEDED
+    calls = {function: cuts.seen(function, subscriber.subscription_id).calls for function in FUNCTIONS}
+    return Points(
+        [
+            Point(function, number, action, moment)
+            for function in FUNCTIONS
+            for number, action in enumerate(calls[function], start=1)
+            for moment in MOMENTS
+        ]
+    )
+
+
+@pytest.fixture(scope="module")
+def cases(shop: Shop, cuts: Cuts, points: Points) -> list[Case]:
+    """Every point once, and the decisive ones with every change: killed, changed, and run again three times."""
+    wanted: list[tuple[Point, str | None]] = [(point, None) for point in points.all]
+    wanted += [(point, change) for point in points.decisive.values() for change in CHANGES]
+    made = [Case(point, change, shop.subscribe()) for point, change in wanted]
+    subscribers = [case.subscriber for case in made]
+    for case in made:
+        cuts.cut(case.point.function, case.subscriber.subscription_id, case.point.number, case.point.moment)
+    with ThreadPoolExecutor(AT_A_TIME) as pool:
+        list(pool.map(lambda subscriber: run(shop, subscriber), subscribers))
+        for case in made:
+            case.charged = len(shop.charges(case.subscriber))
+            if case.change:
+                CHANGES[case.change](shop, case.subscriber)
+        for _ in range(LATER_RUNS):
+            for subscriber in subscribers:
+                end_leases(shop, subscriber)
+            list(pool.map(lambda subscriber: run(shop, subscriber), subscribers))
+    return made
+
+
+def assert_one_of_everything(shop: Shop, case: Case, points: Points) -> None:
+    """One charge of the claimed amount to the claimed card, its receipt, its mail."""
+    subscriber = case.subscriber
+    [charge] = shop.charges(subscriber)
+    assert (charge["status"], charge["amount"], charge["amount_refunded"]) == ("succeeded", 2999, 0)
+    assert charge["payment_method"] == subscriber.payment_method
+    [item] = shop.ledger(subscriber)
+    assert (item["renewal_date"], item["payment_id"]) == (today().isoformat(), charge["payment_intent"])
+    key = f"receipts/{subscriber.customer_id}/{subscriber.subscription_id}/{charge['payment_intent']}.pdf"
+    [(stored_as, pdf)] = shop.receipts(subscriber).items()
+    assert stored_as == item["receipt_key"] == key
+    assert sha256(pdf).hexdigest() == item["receipt_sha256"]
+    mails = shop.mails(subscriber)
+    if item["status"] == "mail_unknown":
+        assert case.point in points.mail_in_doubt
+        assert len(mails) <= 1
+    else:
+        assert item["status"] == "done"
+        [mail] = mails
+        assert [part.get_content() for part in mail.iter_attachments()] == [pdf]
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_a_killed_function_fails_as_on_aws_and_starts_anew(
+    shop: Shop, cuts: Cuts, points: Points, moment: Moment
+) -> None:
+    """Its caller is told Runtime.ExitError; the call it was killed before is not carried out, the one it was killed
+    after is; and the next call of the function is answered."""
+    subscriber = shop.subscribe()
+    event = json.dumps({"execution": "killed", "request": json.loads(subscriber.request())})
+    claiming = points.at(PROCESS_PAYMENT, "dynamodb:TransactWriteItems", moment)[0]
+    cuts.cut(PROCESS_PAYMENT, subscriber.subscription_id, claiming.number, moment)
+
+    killed = shop.functions.invoke(FunctionName=PROCESS_PAYMENT, Payload=event)
+    assert killed["FunctionError"] == "Unhandled"
+    assert json.loads(killed["Payload"].read())["errorType"] == "Runtime.ExitError"
+    assert [item["status"] for item in shop.ledger(subscriber)] == {"before": [], "after": ["claimed"]}[moment]
+    assert shop.charges(subscriber) == []
+
+    again = shop.functions.invoke(FunctionName=PROCESS_PAYMENT, Payload=event)
+    assert json.loads(again["Payload"].read())["outcome"] == "paid"
+
+
+def test_a_renewal_killed_anywhere_ends_with_one_of_everything(
+    shop: Shop, cuts: Cuts, points: Points, cases: list[Case], subtests: pytest.Subtests
+) -> None:
+    """Wherever the process died, later runs leave one charge, one receipt, one mail, one step of renewal_date."""
+    for case in cases:
+        if case.change is None:
+            with subtests.test(str(case.point)):
+                assert cuts.seen(case.point.function, case.subscriber.subscription_id).cut
+                assert_one_of_everything(shop, case, points)
+                assert shop.row(case.subscriber)["renewal_date"] == a_month_later(today().isoformat())
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize(("place", "charged"), [("claimed", 0), ("confirmed", 1), ("receipt-stored", 1)])
+def test_what_was_claimed_stands_whatever_becomes_of_the_subscription(
+    shop: Shop, points: Points, cases: list[Case], place: str, charged: int, change: str
+) -> None:
+    """Canceled, repriced, given another card or deleted after the cut: charged as claimed, receipted and mailed; what
+    the user made of the subscription stays."""
+    [case] = [case for case in cases if (case.point, case.change) == (points.decisive[place], change)]
+    assert case.charged == charged
+    assert_one_of_everything(shop, case, points)
+    if change == "deleted":
+        with pytest.raises(KeyError):
+            shop.row(case.subscriber)
+    else:
+        row = shop.row(case.subscriber)
+        assert row["renewal_date"] == a_month_later(today().isoformat())
+        assert row["status"] == ("canceled" if change == "canceled" else "active")
+        assert row["amount"] == Decimal("49.99" if change == "repriced" else "29.99")

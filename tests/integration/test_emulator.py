@@ -1,0 +1,273 @@
+"""What the emulator is changed to do as AWS does, each on functions and workflows made for the purpose."""
+
+import io
+import json
+import time
+import uuid
+import zipfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from local.emulator import WORKERS
+from local.stack import Stack
+
+FUNCTION = """
+import importlib.util, json, os, sys, time
+
+class Flaky(Exception):
+    pass
+
+calls = 0
+
+def handler(event, context):
+    global calls
+    calls += 1
+    match event:
+        case {"fail": times} if calls <= times:
+            raise Flaky(f"call {calls}")
+        case {"sleep": seconds}:
+            time.sleep(seconds)
+        case {"lines": count}:
+            for number in range(count):
+                print("line", number)
+        case {"metric": metric}:
+            print(json.dumps(metric))
+        case {"mail": request}:
+            import boto3
+            boto3.client("ses").send_raw_email(**request)
+        case {"list": bucket, "protocol": protocol}:
+            import boto3
+            client = boto3.client("s3")
+            def tell(request, **_):
+                request.headers["x-forwarded-proto"] = protocol
+            client.meta.events.register("before-sign.s3", tell)
+            client.list_objects_v2(Bucket=bucket)
+        case {"list": bucket}:
+            import boto3
+            boto3.client("s3").list_objects_v2(Bucket=bucket)
+    return {"pid": os.getpid(), "calls": calls, "boto3": importlib.util.find_spec("boto3") is not None}
+"""
+TRUST = {"Effect": "Allow", "Principal": {"Service": ["lambda.amazonaws.com", "states.amazonaws.com"]}}
+type Statement = dict[str, Any]
+
+
+class Cloud:
+    """Makes functions, roles and workflows with names of their own, and removes them."""
+
+    def __init__(self, stack: Stack) -> None:
+        self.stack = stack
+        self.functions = stack.client("lambda")
+        self.workflows = stack.client("stepfunctions")
+        self._made: list[Callable[[], Any]] = []
+
+    def role(self, *statements: Statement) -> str:
+        """A role that may do what the statements say; its ARN."""
+        iam, name = self.stack.client("iam"), f"test-{uuid.uuid4().hex[:12]}"
+        trust = json.dumps({"Version": "2012-10-17", "Statement": [TRUST | {"Action": "sts:AssumeRole"}]})
+        arn: str = iam.create_role(RoleName=name, AssumeRolePolicyDocument=trust)["Role"]["Arn"]
+        if statements:
+            policy = json.dumps({"Version": "2012-10-17", "Statement": statements})
+            iam.put_role_policy(RoleName=name, PolicyName="all", PolicyDocument=policy)
+        return arn
+
+    def function(self, *statements: Statement, layers: list[str] | None = None) -> str:
+        """FUNCTION, with a role that may do what the statements say; its ARN."""
+        archive = io.BytesIO()
+        with zipfile.ZipFile(archive, "w") as files:
+            files.writestr("app.py", FUNCTION)
+        made = self.functions.create_function(
+            FunctionName=f"test-{uuid.uuid4().hex[:12]}",
+            Runtime="python3.13",
+            Handler="app.handler",
+            Role=self.role(*statements),
+            Code={"ZipFile": archive.getvalue()},
+            Layers=layers or [],
+            Timeout=20,
+        )
+        arn: str = made["FunctionArn"]
+        self._made.append(lambda: self.functions.delete_function(FunctionName=arn))
+        return arn
+
+    def aws_layer(self) -> str:
+        """The deployed layer with boto3; its ARN."""
+        layers = self.functions.list_layers()["Layers"]
+        [arn] = [layer["LatestMatchingVersion"]["LayerVersionArn"] for layer in layers if "-aws-" in layer["LayerName"]]
+        return str(arn)
+
+    def call(self, function: str, event: dict[str, Any]) -> dict[str, Any]:
+        """The function's answer, or its error's as AWS reports it."""
+        answer = self.functions.invoke(FunctionName=function, Payload=json.dumps(event))
+        parsed: dict[str, Any] = json.loads(answer["Payload"].read())
+        return parsed
+
+    def run(self, function: str, event: dict[str, Any], *statements: Statement, retry: str) -> dict[str, Any]:
+        """The end of an execution that calls the function once, or again after an error named `retry`."""
+        retries = [{"ErrorEquals": [retry], "IntervalSeconds": 1, "MaxAttempts": 2}]
+        task = {"Type": "Task", "Resource": function, "Retry": retries, "End": True}
+        machine = self.workflows.create_state_machine(
+            name=f"test-{uuid.uuid4().hex[:12]}",
+            definition=json.dumps({"StartAt": "Call", "States": {"Call": task}}),
+            roleArn=self.role(*statements),
+        )["stateMachineArn"]
+        self._made.append(lambda: self.workflows.delete_state_machine(stateMachineArn=machine))
+        execution = self.workflows.start_execution(stateMachineArn=machine, input=json.dumps(event))["executionArn"]
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline:
+            end: dict[str, Any] = self.workflows.describe_execution(executionArn=execution)
+            if end["status"] != "RUNNING":
+                return end
+            time.sleep(0.05)
+        raise AssertionError(f"the execution still runs: {end}")
+
+    def total(self, namespace: str, metric: str, dimension: str, value: str) -> float:
+        """The sum of a metric over the last minutes."""
+        now = datetime.now(UTC)
+        points = self.stack.client("cloudwatch").get_metric_statistics(
+            Namespace=namespace,
+            MetricName=metric,
+            Dimensions=[{"Name": dimension, "Value": value}],
+            StartTime=now - timedelta(minutes=5),
+            EndTime=now + timedelta(minutes=1),
+            Period=60,
+            Statistics=["Sum"],
+        )["Datapoints"]
+        return float(sum(point["Sum"] for point in points))
+
+    def remove(self) -> None:
+        for removal in self._made:
+            removal()
+
+
+@pytest.fixture
+def cloud(stack: Stack) -> Iterator[Cloud]:
+    made = Cloud(stack)
+    yield made
+    made.remove()
+
+
+def may_invoke(function: str) -> Statement:
+    return {"Effect": "Allow", "Action": "lambda:InvokeFunction", "Resource": function}
+
+
+def test_a_function_finds_only_the_packages_of_its_layers(cloud: Cloud) -> None:
+    """A dependency that no layer brings is missing here too, as it would be on AWS."""
+    assert cloud.call(cloud.function(), {})["boto3"] is False
+    assert cloud.call(cloud.function(layers=[cloud.aws_layer()]), {})["boto3"] is True
+
+
+def test_an_exception_keeps_its_name_and_its_process(cloud: Cloud) -> None:
+    """An error's type is the exception's class, and the next call finds the same warm process."""
+    function = cloud.function()
+    failed = cloud.call(function, {"fail": 1})
+    assert (failed["errorType"], failed["errorMessage"]) == ("Flaky", "call 1")
+    assert cloud.call(function, {})["calls"] == 2
+
+
+@pytest.mark.parametrize(("retry", "status"), [("Flaky", "SUCCEEDED"), ("Other", "FAILED")])
+def test_a_workflow_retries_by_the_name_of_the_exception(cloud: Cloud, retry: str, status: str) -> None:
+    """Retry on the class name tries again; on another name it does not."""
+    function = cloud.function()
+    assert cloud.run(function, {"fail": 1}, may_invoke(function), retry=retry)["status"] == status
+
+
+def test_a_workflow_calls_only_what_its_role_allows(cloud: Cloud) -> None:
+    """Without lambda:InvokeFunction on the function, its workflow fails and says so."""
+    function = cloud.function()
+    end = cloud.run(function, {}, may_invoke(f"{function}-other"), retry="Flaky")
+    assert end["status"] == "FAILED"
+    assert "is not authorized to perform: lambda:InvokeFunction" in end["cause"]
+
+
+def test_calls_beyond_the_bound_wait(cloud: Cloud) -> None:
+    """Three times as many calls as processes are all answered, by no more processes than the bound."""
+    function = cloud.function()
+    with ThreadPoolExecutor(3 * WORKERS) as pool:
+        answers = list(pool.map(lambda _: cloud.call(function, {"sleep": 0.2}), range(3 * WORKERS)))
+    assert sum(answer["calls"] == 1 for answer in answers) == len({answer["pid"] for answer in answers}) <= WORKERS
+
+
+def test_a_log_is_complete_when_the_call_ends(cloud: Cloud) -> None:
+    """All that a function prints is in its log group, in order, with the call that printed it."""
+    function = cloud.function()
+    cloud.call(function, {"lines": 3000})
+    logs, group = cloud.stack.client("logs"), f"/aws/lambda/{function.rpartition(':')[2]}"
+    [stream] = logs.describe_log_streams(logGroupName=group)["logStreams"]
+    events = logs.get_log_events(
+        logGroupName=group, logStreamName=stream["logStreamName"], limit=10000, startFromHead=True
+    )["events"]
+    printed = [event["message"] for event in events if event["message"].startswith("line ")]
+    assert printed == [f"line {number}" for number in range(3000)]
+
+
+def test_an_alarm_heeds_its_dimensions(cloud: Cloud) -> None:
+    """A metric printed by a function sets off the alarm on its dimensions, and not the one on others."""
+    watch, namespace = cloud.stack.client("cloudwatch"), f"test-{uuid.uuid4().hex[:12]}"
+    for service in ("ours", "theirs"):
+        watch.put_metric_alarm(
+            AlarmName=f"{namespace}-{service}",
+            Namespace=namespace,
+            MetricName="Lost",
+            Dimensions=[{"Name": "service", "Value": service}],
+            Statistic="Sum",
+            Period=300,
+            EvaluationPeriods=1,
+            Threshold=2,
+            ComparisonOperator="GreaterThanThreshold",
+        )
+    directive = {
+        "Namespace": namespace,
+        "Dimensions": [["service"]],
+        "Metrics": [{"Name": "Lost", "Unit": "Count"}],
+    }
+    header = {"Timestamp": int(time.time() * 1000), "CloudWatchMetrics": [directive]}
+    cloud.call(cloud.function(), {"metric": {"_aws": header, "service": "ours", "Lost": [1, 2]}})
+    alarms = watch.describe_alarms(AlarmNamePrefix=namespace)["MetricAlarms"]
+    states = {alarm["AlarmName"].removeprefix(f"{namespace}-"): alarm["StateValue"] for alarm in alarms}
+    assert states["ours"] == "ALARM"
+    assert states["theirs"] != "ALARM"
+
+
+def test_a_failure_is_counted(cloud: Cloud) -> None:
+    """A workflow that fails at a function's exception counts as one failed execution and one error of the function."""
+    function = cloud.function()
+    end = cloud.run(function, {"fail": 9}, may_invoke(function), retry="Other")
+    assert cloud.total("AWS/States", "ExecutionsFailed", "StateMachineArn", end["stateMachineArn"]) == 1
+    assert cloud.total("AWS/Lambda", "Errors", "FunctionName", function.rpartition(":")[2]) == 1
+
+
+@pytest.mark.parametrize(
+    ("granted", "sent"),
+    [
+        (("identity/noreply@example.com", "configuration-set/test"), True),
+        (("identity/noreply@example.com",), False),
+        (("identity/other@example.com", "configuration-set/test"), False),
+    ],
+)
+@pytest.mark.parametrize("source", [{"Source": "noreply@example.com"}, {}])
+def test_mail_needs_the_identity_and_the_configuration_set(
+    cloud: Cloud, granted: tuple[str, ...], sent: bool, source: dict[str, str]
+) -> None:
+    """SES asks for a permission on the sender's identity, and on the configuration set that the mail names."""
+    resources = [f"arn:aws:ses:us-west-2:000000000000:{name}" for name in granted]
+    statement = {"Effect": "Allow", "Action": "ses:SendRawEmail", "Resource": resources}
+    function = cloud.function(statement, layers=[cloud.aws_layer()])
+    message = {"Data": "From: noreply@example.com\r\nTo: a@example.com\r\nSubject: test\r\n\r\ntest\r\n"}
+    request = {"Destinations": ["a@example.com"], "RawMessage": message, "ConfigurationSetName": "test"}
+    answer = cloud.call(function, {"mail": request | source})
+    assert ("pid" in answer) is sent
+    assert sent or "is not authorized to perform: ses:SendRawEmail" in answer["errorMessage"]
+
+
+@pytest.mark.parametrize(("over", "let_in"), [({}, True), ({"protocol": "http"}, False)])
+def test_the_bucket_is_for_tls_only(cloud: Cloud, over: dict[str, str], let_in: bool) -> None:
+    """A role that may list the receipts bucket can, but is denied when its call did not come over TLS."""
+    bucket = cloud.stack.outputs["ReceiptsBucketName"]
+    statement = {"Effect": "Allow", "Action": "s3:ListBucket", "Resource": f"arn:aws:s3:::{bucket}"}
+    function = cloud.function(statement, layers=[cloud.aws_layer()])
+    answer = cloud.call(function, {"list": bucket} | over)
+    assert ("pid" in answer) is let_in
+    assert let_in or "with an explicit deny in a resource-based policy" in answer["errorMessage"]

@@ -1,0 +1,71 @@
+"""The sample events run against the deployed functions as the README says, by SAM's own command."""
+
+import json
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from local.sample import AMOUNT, CUSTOMER_ID, SUBSCRIPTION_ID, add_sample
+from local.stack import ROOT
+from tests.integration.shop import Shop
+
+SAM = ROOT / ".envs/sam/bin/sam"
+
+
+@pytest.fixture
+def remote_invoke(shop: Shop, tmp_path: Path) -> Any:
+    """`sam remote invoke FUNCTION --event-file events/NAME.json`: what it prints, which is the function's reply."""
+    # SAM asks the package index for a newer SAM once a week, unless it has just done so.
+    (tmp_path / "metadata.json").write_text(json.dumps({"lastVersionCheck": time.time()}))
+    environment = {
+        "PATH": "/usr/bin:/bin",
+        "HOME": str(tmp_path),
+        "AWS_CONFIG_FILE": str(shop.stack.aws_config_file),
+        "AWS_PROFILE": "local",
+        "SAM_CLI_TELEMETRY": "0",
+        "__SAM_CLI_APP_DIR": str(tmp_path),
+    }
+
+    def invoke(function: str, event: str) -> dict[str, Any]:
+        command = [
+            str(SAM),
+            "remote",
+            "invoke",
+            function,
+            "--config-env",
+            "local",
+            "--event-file",
+            f"events/{event}.json",
+        ]
+        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, timeout=60, check=False)
+        assert done.returncode == 0, done.stderr.decode()
+        reply: dict[str, Any] = json.loads(done.stdout)
+        return reply
+
+    return invoke
+
+
+def test_the_sample_events_make_one_renewal(shop: Shop, remote_invoke: Any) -> None:
+    """In order: the webhook's old signature is refused, the payment made, the receipt stored, the mail sent."""
+    add_sample(shop.stack)
+    webhook = remote_invoke("WebhookHandler", "webhook_handler")
+    assert webhook["statusCode"] == 401
+
+    paid = remote_invoke("ProcessPayment", "process_payment")
+    assert (paid["outcome"], paid["amount"], paid["currency"]) == ("paid", AMOUNT, "USD")
+    key = {"subscription_id": SUBSCRIPTION_ID, "customer_id": CUSTOMER_ID}
+    row = shop.subscriptions.get_item(Key=key, ConsistentRead=True)["Item"]
+    assert (row["transaction_id"], row["renewal_date"]) == (paid["transaction_id"], "2036-01-31")
+
+    receipted = remote_invoke("GenerateReceipt", "generate_receipt")
+    assert receipted["outcome"] == "receipted"
+    assert receipted["receipt_key"] == f"receipts/{CUSTOMER_ID}/{SUBSCRIPTION_ID}/{paid['transaction_id']}.pdf"
+    assert shop.s3.get_object(Bucket=shop.bucket, Key=receipted["receipt_key"])["Body"].read().startswith(b"%PDF-")
+
+    mailed = remote_invoke("SendEmail", "send_email")
+    assert mailed["outcome"] == "mailed"
+    [mail] = shop.mails_to(str(row["customer_email"]))
+    assert len(list(mail.iter_attachments())) == 1

@@ -1,0 +1,337 @@
+"""Each permission that is deployed is needed, and none beside them: taken away one by one, each is missed.
+
+A probe is the smallest work that needs one permission. Its owner does it twice, on subscriptions of its own: without
+the permission, and with it back. What the emulator has no use for stands in one table, with the reason; that those
+are the right ones is asserted on the template, in tests/unit/test_template.py.
+"""
+
+import base64
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, NamedTuple
+
+import pytest
+
+from local.stack import STACK_NAME
+from tests.integration.shop import RUNNING, SUCCEEDED, Shop, Subscriber, today, wait_until
+
+EXECUTION = "an execution of these tests"
+type Json = dict[str, Any]
+
+
+class Grant(NamedTuple):
+    """One action that a role may do on one resource, as `table/<Renewals>`: the end of its ARN, with the template's
+    name for it. Where AWS's own policy is attached, the action is that policy's ARN.
+    """
+
+    role: str
+    action: str
+    on: str
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came of one try. told: the reply and the end of the log, or the errors of a workflow's tasks."""
+
+    reply: Json
+    told: str
+
+    def gives(self, promised: Json) -> bool:
+        return promised.items() <= self.reply.items()
+
+
+class Deployed:
+    """The deployed functions and roles, by their names in the template."""
+
+    def __init__(self, shop: Shop) -> None:
+        self.shop = shop
+        self._iam = shop.stack.client("iam")
+        pages = shop.stack.client("cloudformation").get_paginator("list_stack_resources")
+        found = [
+            resource for page in pages.paginate(StackName=STACK_NAME) for resource in page["StackResourceSummaries"]
+        ]
+        self._names = {resource["LogicalResourceId"]: resource["PhysicalResourceId"] for resource in found}
+        # The ARN, as on AWS: the emulator lists the name, and the ARN's end is made up anew by each deployment.
+        self._names["PaymentGatewaySecret"] = shop.stack.outputs["PaymentGatewaySecretArn"]
+        self._roles = [each["LogicalResourceId"] for each in found if each["ResourceType"] == "AWS::IAM::Role"]
+
+    def grants(self) -> set[Grant]:
+        """All that the roles allow."""
+        inline = {
+            self._grant(role, action, resource)
+            for role in self._roles
+            for document in self._inline(role).values()
+            for action, resource in pairs(document)
+        }
+        return inline | {Grant(role, policy, "*") for role in self._roles for policy in self._attached(role)}
+
+    @contextmanager
+    def without(self, *taken: Grant) -> Iterator[None]:
+        """For a while the roles have all that they had but these."""
+        roles = {grant.role for grant in taken}
+        inline = {role: self._inline(role) for role in roles}
+        attached = [(role, policy) for role in roles for policy in self._attached(role)]
+        try:
+            for role, documents in inline.items():
+                for name, document in documents.items():
+                    left = [pair for pair in pairs(document) if self._grant(role, *pair) not in taken]
+                    statements = [{"Effect": "Allow", "Action": action, "Resource": on} for action, on in left]
+                    self._put(role, name, {"Version": "2012-10-17", "Statement": statements})
+            for role, policy in attached:
+                if Grant(role, policy, "*") in taken:
+                    self._iam.detach_role_policy(RoleName=self._names[role], PolicyArn=policy)
+            yield
+        finally:
+            for role, documents in inline.items():
+                for name, document in documents.items():
+                    self._put(role, name, document)
+            for role, policy in attached:
+                self._iam.attach_role_policy(RoleName=self._names[role], PolicyArn=policy)
+
+    def call(self, function: str, event: Json) -> Answer:
+        """One call of a function, made by the account's root."""
+        name = self._names[function]
+        answer = self.shop.functions.invoke(FunctionName=name, Payload=json.dumps(event), LogType="Tail")
+        reply = answer["Payload"].read().decode()
+        return Answer(json.loads(reply), f"{reply}\n{base64.b64decode(answer['LogResult']).decode(errors='replace')}")
+
+    def restart(self, function: str) -> None:
+        """The next call finds a new process, which has read no secret yet: a setting is set, to what it is."""
+        name = self._names[function]
+        timeout = self.shop.functions.get_function_configuration(FunctionName=name)["Timeout"]
+        self.shop.functions.update_function_configuration(FunctionName=name, Timeout=timeout)
+
+    def pay(self, subscriber: Subscriber) -> Answer:
+        return self.call("ProcessPayment", {"execution": EXECUTION, "request": json.loads(subscriber.request())})
+
+    def issue_receipt(self, paid: Json) -> Answer:
+        return self.call("GenerateReceipt", {"execution": EXECUTION, "renewal": paid})
+
+    def _grant(self, role: str, action: str, arn: str) -> Grant:
+        named = [(physical, logical) for logical, physical in self._names.items() if physical in arn]
+        if named:
+            physical, logical = max(named, key=lambda pair: len(pair[0]))
+            arn = arn.replace(physical, f"<{logical}>")
+        return Grant(role, action, arn.split(":", 5)[-1])
+
+    def _inline(self, role: str) -> dict[str, Json]:
+        name = self._names[role]
+        policies = self._iam.list_role_policies(RoleName=name)["PolicyNames"]
+        return {
+            policy: self._iam.get_role_policy(RoleName=name, PolicyName=policy)["PolicyDocument"] for policy in policies
+        }
+
+    def _attached(self, role: str) -> list[str]:
+        attached = self._iam.list_attached_role_policies(RoleName=self._names[role])["AttachedPolicies"]
+        return [policy["PolicyArn"] for policy in attached]
+
+    def _put(self, role: str, policy: str, document: Json) -> None:
+        self._iam.put_role_policy(RoleName=self._names[role], PolicyName=policy, PolicyDocument=json.dumps(document))
+
+
+def pairs(document: Json) -> Iterator[tuple[str, str]]:
+    """The actions of a policy, each with each of its resources."""
+    for statement in document["Statement"]:
+        assert set(statement) == {"Effect", "Action", "Resource"}
+        assert statement["Effect"] == "Allow"
+        for action in as_list(statement["Action"]):
+            for resource in as_list(statement["Resource"]):
+                yield action, resource
+
+
+def as_list(value: str | list[str]) -> list[str]:
+    return [value] if isinstance(value, str) else value
+
+
+@pytest.fixture(scope="module")
+def deployed(shop: Shop) -> Deployed:
+    return Deployed(shop)
+
+
+# --- the probes: the first answer is taken without the permission, the second with it ----------------------------
+
+type Probe = Callable[[Deployed], Iterator[Answer]]
+
+
+def payment(deployed: Deployed) -> Iterator[Answer]:
+    """Claims, charges and records; what was begun without the permission is finished with it."""
+    subscriber = deployed.shop.subscribe()
+    for _ in range(2):
+        yield deployed.pay(subscriber)
+
+
+def payment_by_a_new_process(deployed: Deployed) -> Iterator[Answer]:
+    """A process reads the gateway's key once."""
+    deployed.restart("ProcessPayment")
+    return payment(deployed)
+
+
+def receipt(deployed: Deployed) -> Iterator[Answer]:
+    paid = deployed.pay(deployed.shop.subscribe()).reply
+    for _ in range(2):
+        yield deployed.issue_receipt(paid)
+
+
+def receipt_that_is_stored(deployed: Deployed) -> Iterator[Answer]:
+    """Only a receipt that somebody stored before is read."""
+    paid = deployed.pay(deployed.shop.subscribe()).reply
+    key = f"receipts/{paid['customer_id']}/{paid['subscription_id']}/{paid['transaction_id']}.pdf"
+    deployed.shop.s3.put_object(Bucket=deployed.shop.bucket, Key=key, Body=b"a receipt")
+    for _ in range(2):
+        yield deployed.issue_receipt(paid)
+
+
+def mail(deployed: Deployed) -> Iterator[Answer]:
+    receipted = deployed.issue_receipt(deployed.pay(deployed.shop.subscribe()).reply).reply
+    for _ in range(2):
+        yield deployed.call("SendEmail", {"execution": EXECUTION, "renewal": receipted})
+
+
+def webhook(deployed: Deployed) -> Iterator[Answer]:
+    """Not due, so that what it starts charges nobody."""
+    body = deployed.shop.subscribe(renewal_date=(today() + timedelta(days=1)).isoformat()).request()
+    event = {"headers": deployed.shop.signed(body), "body": body.decode(), "isBase64Encoded": False}
+    for _ in range(2):
+        yield deployed.call("WebhookHandler", event)
+
+
+def webhook_to_a_new_process(deployed: Deployed) -> Iterator[Answer]:
+    """A process reads the signing secret once."""
+    deployed.restart("WebhookHandler")
+    return webhook(deployed)
+
+
+def workflow(deployed: Deployed) -> Iterator[Answer]:
+    """A whole renewal. It repeats a task that it could not call, and then may call it."""
+    workflows, asked = deployed.shop.workflows, deployed.shop.subscribe().request().decode()
+    execution = workflows.start_execution(stateMachineArn=deployed.shop.workflow, input=asked)["executionArn"]
+
+    def failures() -> list[str]:
+        events = deployed.shop.history(execution)
+        return [event["taskFailedEventDetails"]["cause"] for event in events if "taskFailedEventDetails" in event]
+
+    def stands() -> Json:
+        described: Json = workflows.describe_execution(executionArn=execution)
+        return described
+
+    wait_until(lambda: failures() or stands()["status"] != RUNNING)
+    yield Answer(stands(), str(failures()))
+    wait_until(lambda: stands()["status"] != RUNNING)
+    yield Answer(stands(), str(failures()))
+
+
+PROBES: dict[Grant, Probe] = {
+    Grant("ProcessPaymentRole", "dynamodb:GetItem", "table/<Subscriptions>"): payment,
+    Grant("ProcessPaymentRole", "dynamodb:Query", "table/<Subscriptions>"): payment,
+    Grant("ProcessPaymentRole", "dynamodb:UpdateItem", "table/<Subscriptions>"): payment,
+    Grant("ProcessPaymentRole", "dynamodb:ConditionCheckItem", "table/<Subscriptions>"): payment,
+    Grant("ProcessPaymentRole", "dynamodb:Query", "table/<Renewals>"): payment,
+    Grant("ProcessPaymentRole", "dynamodb:PutItem", "table/<Renewals>"): payment,
+    Grant("ProcessPaymentRole", "dynamodb:UpdateItem", "table/<Renewals>"): payment,
+    Grant("ProcessPaymentRole", "secretsmanager:GetSecretValue", "<PaymentGatewaySecret>"): payment_by_a_new_process,
+    Grant("GenerateReceiptRole", "dynamodb:GetItem", "table/<Renewals>"): receipt,
+    Grant("GenerateReceiptRole", "dynamodb:UpdateItem", "table/<Renewals>"): receipt,
+    Grant("GenerateReceiptRole", "s3:PutObject", "<Receipts>/receipts/*"): receipt,
+    Grant("GenerateReceiptRole", "s3:GetObject", "<Receipts>/receipts/*"): receipt_that_is_stored,
+    Grant("SendEmailRole", "dynamodb:GetItem", "table/<Renewals>"): mail,
+    Grant("SendEmailRole", "dynamodb:UpdateItem", "table/<Renewals>"): mail,
+    Grant("SendEmailRole", "dynamodb:GetItem", "table/<Subscriptions>"): mail,
+    Grant("SendEmailRole", "s3:GetObject", "<Receipts>/receipts/*"): mail,
+    Grant("SendEmailRole", "ses:SendRawEmail", "identity/<Sender>"): mail,
+    Grant("SendEmailRole", "ses:SendRawEmail", "configuration-set/<ReceiptsConfigurationSet>"): mail,
+    Grant("WebhookHandlerRole", "states:StartExecution", "<RenewalWorkflow>"): webhook,
+    Grant("WebhookHandlerRole", "secretsmanager:GetSecretValue", "<PaymentGatewaySecret>"): webhook_to_a_new_process,
+    Grant("StepFunctionsRole", "lambda:InvokeFunction", "function:<ProcessPayment>"): workflow,
+    Grant("StepFunctionsRole", "lambda:InvokeFunction", "function:<GenerateReceipt>"): workflow,
+    Grant("StepFunctionsRole", "lambda:InvokeFunction", "function:<SendEmail>"): workflow,
+}
+PROMISED: dict[str, Json] = {
+    "ProcessPaymentRole": {"outcome": "paid"},
+    "GenerateReceiptRole": {"outcome": "receipted"},
+    "SendEmailRole": {"outcome": "mailed"},
+    "WebhookHandlerRole": {"statusCode": 202},
+    "StepFunctionsRole": {"status": SUCCEEDED},
+}
+
+# --- what cannot be missed here ----------------------------------------------------------------------------------
+
+FUNCTIONS = ("ProcessPayment", "GenerateReceipt", "SendEmail", "WebhookHandler")
+NOT_ASKED_FOR: dict[str, tuple[str, list[Grant]]] = {
+    "functions' logs": (
+        "the emulator writes the log of a function itself, not in its role's name",
+        [
+            Grant(f"{function}Role", action, f"log-group:<{function}Logs>:*")
+            for function in FUNCTIONS
+            for action in ("logs:CreateLogStream", "logs:PutLogEvents")
+        ],
+    ),
+    "functions' traces": (
+        "the SDK hands segments to the daemon of Lambda by UDP, and there is no daemon that would call X-Ray",
+        [
+            Grant(f"{function}Role", action, "*")
+            for function in FUNCTIONS
+            for action in ("xray:PutTraceSegments", "xray:PutTelemetryRecords")
+        ],
+    ),
+    "the workflow's traces": (
+        "the emulator traces no workflow",
+        [
+            Grant("StepFunctionsRole", f"xray:{action}", "*")
+            for action in ("PutTraceSegments", "PutTelemetryRecords", "GetSamplingRules", "GetSamplingTargets")
+        ],
+    ),
+    "the workflow's logs": (
+        "the emulator keeps a workflow's logging configuration, and delivers no logs",
+        [
+            Grant("StepFunctionsRole", f"logs:{action}", "*")
+            for action in """CreateLogDelivery GetLogDelivery UpdateLogDelivery DeleteLogDelivery ListLogDeliveries
+                             PutResourcePolicy DescribeResourcePolicies DescribeLogGroups""".split()
+        ],
+    ),
+    "API Gateway's logs": (
+        "the emulator keeps the account's logging role, and writes no access log",
+        [
+            Grant(
+                "ApiGatewayCloudWatchRole",
+                "arn:aws:iam::aws:policy/service-role/AmazonAPIGatewayPushToCloudWatchLogs",
+                "*",
+            )
+        ],
+    ),
+}
+UNMISSED = [grant for _, grants in NOT_ASKED_FOR.values() for grant in grants]
+
+
+# --- the tests ---------------------------------------------------------------------------------------------------
+
+
+def test_every_permission_is_probed_or_known_not_to_be_asked_for(deployed: Deployed) -> None:
+    """What the deployed roles allow is just what is probed here or stands in the table: no more, no less."""
+    known = {*PROBES, *UNMISSED}
+    granted = deployed.grants()
+    assert granted - known == set(), "granted, and no probe needs it"
+    assert known - granted == set(), "in the tables, and no role has it"
+
+
+@pytest.mark.parametrize("grant", PROBES, ids=" ".join)
+def test_a_permission_is_missed(deployed: Deployed, grant: Grant) -> None:
+    """Without this one permission the work is not done and the error names it; with it back, the work is done."""
+    promised = PROMISED[grant.role]
+    answers = PROBES[grant](deployed)
+    with deployed.without(grant):
+        without = next(answers)
+    assert not without.gives(promised), without.told
+    assert f"is not authorized to perform: {grant.action}" in without.told
+    restored = next(answers)
+    assert restored.gives(promised), restored.told
+
+
+def test_what_is_not_asked_for_is_not_missed(deployed: Deployed) -> None:
+    """Without all that stands in the table a renewal still runs to its end: else a probe could be written for it."""
+    deployed.restart("ProcessPayment")
+    with deployed.without(*UNMISSED):
+        end = deployed.shop.renew(deployed.shop.subscribe())
+    assert (end.status, end.state) == (SUCCEEDED, "Success")
