@@ -132,7 +132,7 @@ class Delivery:
             return self._park(renewal, name, replace(mail, reason=f"ses: {code}"))
         if code in _NOT_NOW:
             raise MailError(code) from error
-        raise MailRefused(code) from None  # SES's own message names the addresses
+        raise MailRefused(f"ses:SendRawEmail: {code}") from None  # SES's own message names the addresses
 
     def _park(self, renewal: Renewal, name: str, mail: Mail) -> str | None:
         telemetry.count("MailFailed")

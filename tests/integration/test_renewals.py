@@ -112,7 +112,6 @@ def test_a_bad_address_keeps_the_receipt(shop: Shop, address: str | None) -> Non
     assert shop.mails(subscriber) == []
 
     shop.edit(subscriber, customer_email=subscriber.email)
-    shop.end_lease(subscriber)
     for _ in range(2):
         end = shop.renew(subscriber)
         assert (end.status, end.state) == (SUCCEEDED, "Success")
@@ -140,10 +139,10 @@ def test_a_decline_is_told_once_the_address_is_right(shop: Shop) -> None:
         ({}, {"amount": "29.98"}, "amount: is not what the subscription costs"),
         ({}, {"amount": "0.01"}, "amount: is not what the subscription costs"),
         ({}, {"customer_id": "cus_somebody_else"}, "subscription_id: no such subscription of this customer"),
-        ({"currency": "XXX"}, {}, "currency: 'XXX' is not a currency that the payment gateway charges in"),
+        ({"currency": "XXX"}, {}, "currency: is not a currency that the payment gateway charges in"),
         ({"amount": "29.99"}, {}, "amount: is not a number"),
-        ({"renewal_date": "31.01.2026"}, {}, "renewal_date: '31.01.2026' is not a date of the form YYYY-MM-DD"),
-        ({"status": "whatever"}, {}, "status: 'whatever' is none of active, canceled, past_due, paused, unpaid"),
+        ({"renewal_date": "31.01.2026"}, {}, "renewal_date: is not a date of the form YYYY-MM-DD from 2000 on"),
+        ({"status": "whatever"}, {}, "status: is none of active, canceled, past_due, paused, unpaid"),
         ({"payment_method": None}, {}, "payment_method: is missing"),
     ],
 )
