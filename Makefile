@@ -10,6 +10,8 @@
 PORT ?= 4566
 export PORT
 export UV_PYTHON_DOWNLOADS = never
+# The certificates that this machine trusts, as pip does where they are configured: a proxy may have one of its own.
+export UV_SYSTEM_CERTS = true
 
 PYTHON := .venv/bin/python
 BOOTSTRAP := .envs/bootstrap/bin
