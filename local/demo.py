@@ -22,13 +22,12 @@ from json import dumps
 from pathlib import Path
 from typing import Any
 
-import stripe
 from boto3.dynamodb.conditions import Key
 from rich.box import SIMPLE_HEAD
 from rich.live import Live
 from rich.table import Table
 
-from local.gateway import Sandbox
+from local.gateway import Sandbox, official_client
 from local.progress import console
 from local.stack import ROOT, Stack, StackError, port_from_environment
 from local.webhook import Reply, send, signed_headers, signing_secret
@@ -86,7 +85,7 @@ class Shop:
         self.stack = stack
         self.sandbox = Sandbox(stack.gateway_url)
         self.bucket = stack.outputs["ReceiptsBucketName"]
-        self._gateway = stripe.StripeClient(stack.gateway_key, base_addresses={"api": stack.gateway_url})
+        self._gateway = official_client(stack.gateway_url, stack.gateway_key)
         self._dynamodb = stack.session.resource("dynamodb", endpoint_url=stack.endpoint_url)
         self._secret = signing_secret(stack)
         self.customers: dict[str, str] = {}

@@ -1,7 +1,6 @@
 """The one subscription of a fresh local stack: what `events/*.json` and `python -m local.webhook` speak of."""
 
-import stripe
-
+from local.gateway import official_client
 from local.stack import Stack
 
 SUBSCRIPTION_ID = "sub_sample"
@@ -18,7 +17,7 @@ def add_sample(stack: Stack) -> None:
     key = {"subscription_id": {"S": SUBSCRIPTION_ID}, "customer_id": {"S": CUSTOMER_ID}}
     if "Item" in dynamodb.get_item(TableName=table, Key=key):
         return
-    gateway = stripe.StripeClient(stack.gateway_key, base_addresses={"api": stack.gateway_url})
+    gateway = official_client(stack.gateway_url, stack.gateway_key)
     customer = gateway.v1.customers.create({"name": "Sam Sample", "email": "sam@example.com"})
     card = gateway.v1.payment_methods.attach("pm_card_visa", {"customer": customer.id})
     row = {

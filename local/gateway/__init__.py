@@ -2,7 +2,7 @@
 
     python -m local.gateway --port 0 --api-key sk_test_...      its first line on stdout: {"url": "http://127.0.0.1:..."}
     with serving() as gateway:                                  in a thread of this process, on a free port
-        stripe.StripeClient(gateway.api_key, base_addresses={"api": gateway.url})
+        official_client(gateway.url, gateway.api_key).v1.customers.create({"name": "Ann"})
         gateway.sandbox.hostile("drop_after", "payment_intents.confirm")
 
 It keeps Stripe's rules (each module names the document it follows): test cards, declines, 3-D Secure, idempotency keys,
@@ -32,7 +32,7 @@ Control endpoints (JSON, no key; `Sandbox` is their client), which Stripe does n
                                         (succeeded, pending, failed), paid, captured, failure_code, created, metadata
 """
 
-from local.gateway.client import Sandbox, SandboxError
+from local.gateway.client import Sandbox, SandboxError, official_client
 from local.gateway.server import DEFAULT_API_KEY, Gateway, serving
 
-__all__ = ["DEFAULT_API_KEY", "Gateway", "Sandbox", "SandboxError", "serving"]
+__all__ = ["DEFAULT_API_KEY", "Gateway", "Sandbox", "SandboxError", "official_client", "serving"]

@@ -5,7 +5,15 @@ from http.client import HTTPConnection
 from typing import Any
 from urllib.parse import urlsplit
 
+import stripe
+
 _TIMEOUT = 10.0
+
+
+def official_client(url: str, api_key: str, **options: Any) -> stripe.StripeClient:
+    """The official SDK's client of the gateway at `url`. Its telemetry is off: it writes an id into the home folder."""
+    stripe.enable_telemetry = False
+    return stripe.StripeClient(api_key, base_addresses={"api": url}, **options)
 
 
 class SandboxError(Exception):

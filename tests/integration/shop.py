@@ -21,11 +21,10 @@ from typing import Any
 
 import pikepdf
 import pypdfium2
-import stripe
 import urllib3
 from boto3.dynamodb.conditions import Key
 
-from local.gateway import Sandbox
+from local.gateway import Sandbox, official_client
 from local.stack import Stack
 from local.webhook import Reply, send, signed_headers, signing_secret
 from renewals.periods import Schedule
@@ -92,7 +91,7 @@ class Shop:
         tables = stack.session.resource("dynamodb", endpoint_url=stack.endpoint_url)
         self.subscriptions = tables.Table(stack.outputs["SubscriptionsTableName"])
         self.renewals = tables.Table(stack.outputs["RenewalsTableName"])
-        self._gateway = stripe.StripeClient(stack.gateway_key, base_addresses={"api": stack.gateway_url}).v1
+        self._gateway = official_client(stack.gateway_url, stack.gateway_key).v1
         self._subscription_of: dict[str, str] = {}
         self._mails: dict[Path, EmailMessage] = {}
 

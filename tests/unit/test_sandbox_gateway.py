@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 import stripe
 
-from local.gateway import Gateway, serving
+from local.gateway import Gateway, official_client, serving
 
 Params = dict[str, Any]
 
@@ -26,9 +26,7 @@ def gateway() -> Iterator[Gateway]:
 def v1(gateway: Gateway) -> Iterator[Any]:
     """The official SDK's v1 API; untyped here, because the tests also send what its types forbid."""
     http: Any = stripe.RequestsClient(timeout=10)
-    client = stripe.StripeClient(
-        gateway.api_key, base_addresses={"api": gateway.url}, http_client=http, max_network_retries=0
-    )
+    client = official_client(gateway.url, gateway.api_key, http_client=http, max_network_retries=0)
     yield client.v1
     http.close()
 
@@ -523,7 +521,7 @@ def ask(gateway: Gateway, method: str, path: str, body: str = "", **headers: str
 
 def test_only_the_right_key_is_let_in(gateway: Gateway) -> None:
     """401 with Stripe's body for a wrong key (masked in the message) or none; Bearer and Basic both carry a key."""
-    wrong = stripe.StripeClient("sk_test_wrong", base_addresses={"api": gateway.url}, max_network_retries=0)
+    wrong = official_client(gateway.url, "sk_test_wrong", max_network_retries=0)
     error = refusal(lambda: wrong.v1.customers.create())
     assert isinstance(error, stripe.AuthenticationError)
     assert "Invalid API Key provided: *********rong" in str(error)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import stripe
 
-from local.gateway import Gateway, SandboxError, serving
+from local.gateway import Gateway, SandboxError, official_client, serving
 
 DAY = 24 * 60 * 60
 CONFIRM = "payment_intents.confirm"
@@ -34,9 +34,7 @@ def peace(gateway: Gateway) -> Iterator[None]:
 
 def connected(gateway: Gateway, timeout: float = 10) -> tuple[Any, Any]:
     http = stripe.RequestsClient(timeout=timeout)
-    client = stripe.StripeClient(
-        gateway.api_key, base_addresses={"api": gateway.url}, http_client=http, max_network_retries=0
-    )
+    client = official_client(gateway.url, gateway.api_key, http_client=http, max_network_retries=0)
     return client.v1, http
 
 
@@ -384,7 +382,7 @@ def test_the_command_serves_until_it_is_terminated() -> None:
             assert process.stdout is not None
             url = json.loads(process.stdout.readline())["url"]
             http: Any = stripe.RequestsClient(timeout=5)
-            client = stripe.StripeClient("sk_test_given", base_addresses={"api": url}, http_client=http)
+            client = official_client(url, "sk_test_given", http_client=http)
             assert client.v1.customers.create({"name": "Zoë"}).name == "Zoë"
             http.close()
         finally:
