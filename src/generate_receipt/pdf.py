@@ -7,11 +7,6 @@ from datetime import UTC, date, datetime, timedelta
 
 from generate_receipt.typesetting import Sheet, Style
 
-MONTHS = (
-    "January", "February", "March", "April", "May", "June",
-    "July", "August", "September", "October", "November", "December",
-)  # fmt: skip
-
 INK = (24, 29, 39)
 GREY = (107, 114, 128)
 HAIRLINE = (221, 224, 229)
@@ -209,10 +204,10 @@ def _money(receipt: Receipt) -> str:
 
 
 def _day(day: date) -> str:
-    return f"{day.day} {MONTHS[day.month - 1]} {day.year}"
+    return f"{day.day} {day:%B} {day.year}"
 
 
 def _period(receipt: Receipt) -> str:
     last = receipt.period_end - timedelta(days=1)
     days = dict.fromkeys((receipt.period_start, last))  # one, where the period is a day
-    return " – ".join(f"{day.day} {MONTHS[day.month - 1][:3]} {day.year}" for day in days)
+    return " – ".join(f"{day.day} {day:%b} {day.year}" for day in days)

@@ -173,10 +173,7 @@ def _days(renewal: Renewal) -> str:
 
 
 def _day(day: date) -> str:
-    return f"{day.day} {_MONTHS[day.month - 1]} {day.year}"
-
-
-_MONTHS = "January February March April May June July August September October November December".split()
+    return f"{day.day} {day:%B} {day.year}"
 
 
 def _display_name(text: str) -> str:

@@ -139,7 +139,7 @@ def test_a_decline_is_told_once_the_address_is_right(shop: Shop) -> None:
         ({}, {"amount": "29.98"}, "amount: is not what the subscription costs"),
         ({}, {"amount": "0.01"}, "amount: is not what the subscription costs"),
         ({}, {"customer_id": "cus_somebody_else"}, "subscription_id: no such subscription of this customer"),
-        ({"currency": "XXX"}, {}, "currency: is not a currency that the payment gateway charges in"),
+        ({"currency": "QQQ"}, {}, "currency: is not a currency that the payment gateway charges in"),
         ({"amount": "29.99"}, {}, "amount: is not a number"),
         ({"renewal_date": "31.01.2026"}, {}, "renewal_date: is not a date of the form YYYY-MM-DD from 2000 on"),
         ({"status": "whatever"}, {}, "status: is none of active, canceled, past_due, paused, unpaid"),

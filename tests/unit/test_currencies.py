@@ -47,7 +47,7 @@ def test_amounts_as_stripe_counts_them(amount: str, currency: str, minor: int, t
         ("NaN", "USD", "not a positive amount"),
         ("Infinity", "USD", "not a positive amount"),
         ("1E+30", "USD", "not a positive amount"),
-        ("10", "XXX", "not a currency"),
+        ("10", "QQQ", "not a currency"),
         ("10", "usd", "not a currency"),
     ],
 )
