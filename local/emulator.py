@@ -17,6 +17,8 @@ found exactly once stops the start, so that an upgrade cannot quietly undo a cha
 8. Sending mail is authorized on the sender's identity and the configuration set, as SES does.
 9. A request counts as sent over TLS unless its header x-forwarded-proto says http. On AWS all of ours are, and a
    bucket for TLS only would refuse every call on this machine.
+10. A function whose process dies ends as Runtime.ExitError, as on AWS, and its next call finds a new process.
+11. A function can be killed at any of its calls to AWS, and its calls be listed: see `local.cuts`.
 """
 
 import argparse
@@ -29,15 +31,18 @@ import io
 import json
 import os
 import queue
+import secrets
 import socket
 import sys
 import tempfile
 import textwrap
 import threading
 import time
+import weakref
 import zipfile
 from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
 from email.parser import BytesHeaderParser
 from email.utils import parseaddr
 from typing import Any
@@ -98,6 +103,7 @@ def main() -> None:
     _change_metrics()
     _change_mail()
     _change_transport()
+    _add_cuts()
 
     from ministack import app
 
@@ -144,15 +150,18 @@ def _change_functions(python: str) -> None:
             if layer_data:
                 layers_dirs.append(unpacked_layer(layer_data))
                 continue
-"""
+""",
+            "spawn_env.update(execution_credentials(self.config))": "spawn_env.update(own_credentials(self))",
         },
         unpacked_layer=_LayerFolders().unpacked,
+        own_credentials=_own_credentials,
     )
     lambda_runtime._PYTHON_WORKER_SCRIPT = _changed(
         lambda_runtime._PYTHON_WORKER_SCRIPT, {_ANSWER: _ANSWER_WITH_CLASS_NAME}
     )
     lambda_runtime.Worker._drain_stderr_bounded = _log_of_call
 
+    _replace(lambda_svc, "_execute_function_warm", {'"Runtime.HandlerError"': '"Runtime.ExitError"'})
     run = lambda_svc._execute_function_warm
     gates: defaultdict[str, threading.Semaphore] = defaultdict(lambda: threading.Semaphore(WORKERS))
 
@@ -165,6 +174,21 @@ def _change_functions(python: str) -> None:
         return result
 
     lambda_svc._execute_function_warm = run_bounded
+
+
+_process_of_key: weakref.WeakValueDictionary[str, Any] = weakref.WeakValueDictionary()
+
+
+def _own_credentials(worker: Any) -> dict[str, str]:
+    """The credentials of the function's role, under a key that no other process has: it tells whose a call is."""
+    from ministack.core import lambda_runtime
+    from ministack.services import sts
+
+    shared: dict[str, str] = lambda_runtime.execution_credentials(worker.config)
+    key = f"ASIA{secrets.token_hex(8).upper()}"
+    sts.register_session(key, dict(sts._sessions[shared["AWS_ACCESS_KEY_ID"]]))
+    _process_of_key[key] = worker
+    return shared | {"AWS_ACCESS_KEY_ID": key}
 
 
 class _LayerFolders:
@@ -351,6 +375,85 @@ def _change_transport() -> None:
 
     told = 'headers.get("x-forwarded-proto", "").split(",")[0].strip().lower() == "https")'
     _replace(app, "app", {told: told.replace('"")', '"https")')})
+
+
+@dataclass
+class _Watch:
+    """On one call of a function: that with `text` in its event. Shown and made by the control, see `local.cuts`."""
+
+    function: str
+    text: str
+    cut_at: int | None = None
+    moment: str = "before"
+    met: bool = False
+    calls: list[str] = field(default_factory=list)
+
+    def next(self, action: str) -> str | None:
+        """Notes a call to AWS. When it is to be cut, if it is."""
+        self.calls.append(action)
+        return self.moment if len(self.calls) == self.cut_at else None
+
+
+def _end(worker: Any) -> None:
+    """Kills the function's process. No answer can reach it when this returns."""
+    process = worker._proc
+    process.kill()
+    process.wait()
+
+
+def _add_cuts() -> None:
+    from ministack import app
+    from ministack.core import iam_actions, lambda_runtime
+
+    watches: list[_Watch] = []
+    invoke, dispatch, shortcut = (
+        lambda_runtime.Worker.invoke,
+        app._dispatch_service_request,
+        app._handle_post_body_shortcuts,
+    )
+
+    def invoke_watched(worker: Any, event: Any, *more: Any, **named: Any) -> dict[str, Any]:
+        function, text = worker.func_name, json.dumps(event)
+        worker.watch = next((w for w in watches if not w.met and w.function == function and w.text in text), None)
+        if worker.watch:
+            worker.watch.met = True
+            worker.kill()  # so that the number of a call does not depend on what the process has done before
+        answer: dict[str, Any] = invoke(worker, event, *more, **named)
+        return answer
+
+    async def dispatch_watched(
+        method: str, path: str, headers: Any, body: bytes, query: Any, request_id: str
+    ) -> tuple[int, dict[str, str], Any]:
+        worker = _process_of_key.get(app.extract_access_key_id(headers, query))
+        watch: _Watch | None = worker.watch if worker else None
+        moment = watch.next(action_of(method, path, headers, body, query)) if watch else None
+        if moment == "before":
+            _end(worker)
+            return 503, {}, b""  # to nobody
+        answer: tuple[int, dict[str, str], Any] = await dispatch(method, path, headers, body, query, request_id)
+        if moment == "after":
+            _end(worker)
+        return answer
+
+    def action_of(method: str, path: str, headers: Any, body: bytes, query: Any) -> str:
+        parameters = app._routing_params(method, path, headers, body, query)
+        service = app.detect_service(method, path, headers, parameters)
+        return str(iam_actions.extract_iam_action(service, method, path, headers, body, parameters))
+
+    async def shortcut_or_control(
+        method: str, path: str, headers: Any, body: bytes, query: Any, request_id: str
+    ) -> tuple[int, dict[str, str], bytes] | None:
+        if path != "/_local/watches":
+            answer: tuple[int, dict[str, str], bytes] | None
+            answer = await shortcut(method, path, headers, body, query, request_id)
+            return answer
+        if method == "POST":
+            watches.append(_Watch(**json.loads(body)))
+        return 200, {"Content-Type": "application/json"}, json.dumps([asdict(watch) for watch in watches]).encode()
+
+    lambda_runtime.Worker.invoke = invoke_watched
+    app._dispatch_service_request = dispatch_watched
+    app._handle_post_body_shortcuts = shortcut_or_control
 
 
 if __name__ == "__main__":
