@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, field
 from email.message import EmailMessage
-from email.parser import BytesParser
+from email.parser import BytesHeaderParser, BytesParser
 from email.policy import default
 from typing import Any
 
@@ -119,11 +119,17 @@ def look_up(item: Any, parts: list[str]) -> Any:
 
 @dataclass
 class FakeDynamoDB:
-    """Tables of items by their two keys. keys: table to the name of its range key."""
+    """Tables of items by their two keys. keys: table to the name of its range key.
+
+    trouble: errors to raise at the next writes, first one first. answers_lost: the client repeats each update, as it
+    does where the first answer did not arrive.
+    """
 
     keys: dict[str, str]
     around: Around = _nothing_around
     tables: dict[str, dict[tuple[str, str], Item]] = field(default_factory=dict)
+    trouble: list[Exception] = field(default_factory=list)
+    answers_lost: bool = False
 
     def items(self, table: str) -> dict[tuple[str, str], Item]:
         return self.tables.setdefault(table, {})
@@ -134,7 +140,14 @@ class FakeDynamoDB:
             wanted = plain(q["ExpressionAttributeValues"])[":id"]
             found = [item for key, item in sorted(self.items(q["TableName"]).items()) if key[0] == wanted]
             ordered = found if q["ScanIndexForward"] else found[::-1]
-            return {"Items": [wire(item) for item in ordered[: q["Limit"]]]}
+            if "ExclusiveStartKey" in q:
+                keys = [self._key(q["TableName"], item) for item in ordered]
+                ordered = ordered[keys.index(self._key(q["TableName"], plain(q["ExclusiveStartKey"]))) + 1 :]
+            page = ordered[: q["Limit"]]
+            if len(page) < q["Limit"]:
+                return {"Items": [wire(item) for item in page]}
+            last = {name: page[-1][name] for name in ("subscription_id", self.keys[q["TableName"]])}
+            return {"Items": [wire(item) for item in page], "LastEvaluatedKey": wire(last)}
 
     def get_item(self, **q: Any) -> Item:
         with self.around("dynamodb.GetItem"):
@@ -144,16 +157,25 @@ class FakeDynamoDB:
 
     def update_item(self, **q: Any) -> Item:
         with self.around("dynamodb.UpdateItem"):
-            old = self._item(q)
-            if not self._holds(q, old):
-                raise error(
-                    "ConditionalCheckFailedException", "UpdateItem", 400, **({"Item": wire(old)} if old else {})
-                )
-            return {"Attributes": wire(self._apply(q, old))}
+            self._meet_trouble()
+            if self.answers_lost:
+                self._update(q)
+            return self._update(q)
+
+    def _update(self, q: Item) -> Item:
+        old = self._item(q)
+        if not self._holds(q, old):
+            raise error("ConditionalCheckFailedException", "UpdateItem", 400, **({"Item": wire(old)} if old else {}))
+        return {"Attributes": wire(self._apply(q, old))}
+
+    def _meet_trouble(self) -> None:
+        if self.trouble:
+            raise self.trouble.pop(0)
 
     def transact_write_items(self, *, TransactItems: list[Item]) -> None:  # noqa: N803  (boto3's name)
         with self.around("dynamodb.TransactWriteItems"):
             assert len(TransactItems) <= 100
+            self._meet_trouble()
             actions = [next(iter(action.items())) for action in TransactItems]
             olds = [self._item(body) for _, body in actions]
             held = [self._holds(body, old) for (_, body), old in zip(actions, olds, strict=True)]
@@ -209,13 +231,16 @@ class FakeDynamoDB:
 
 @dataclass
 class FakeS3:
-    """Objects by key, in one bucket."""
+    """Objects by key, in one bucket. trouble: errors to raise at the next puts, first one first."""
 
     around: Around = _nothing_around
     objects: dict[str, Item] = field(default_factory=dict)
+    trouble: list[Exception] = field(default_factory=list)
 
     def put_object(self, **q: Any) -> Item:
         with self.around("s3.PutObject"):
+            if self.trouble:
+                raise self.trouble.pop(0)
             if q.get("IfNoneMatch") == "*" and q["Key"] in self.objects:
                 raise error("PreconditionFailed", "PutObject", 412)
             self.objects[q["Key"]] = q
@@ -245,3 +270,7 @@ class FakeSES:
 
     def mails(self) -> list[EmailMessage]:
         return [BytesParser(EmailMessage, policy=default).parsebytes(q["RawMessage"]["Data"]) for q in self.sent]
+
+    def subjects(self) -> list[str]:
+        parser = BytesHeaderParser(policy=default)
+        return [str(parser.parsebytes(q["RawMessage"]["Data"])["Subject"]) for q in self.sent]

@@ -62,12 +62,16 @@ class Cuts:
 
 @dataclass
 class FakeGateway:
-    """The gateway port in memory. A card's id says how it behaves: pm_ok, pm_declined, pm_3ds."""
+    """The gateway port in memory. A card's id says how it behaves: pm_declined..., pm_3ds, pm_gone; others pay.
+
+    now: its clock. by_key: the payment that each idempotency key made, as long as the gateway remembers.
+    """
 
     cuts: Cuts = field(default_factory=Cuts)
+    now: datetime = NOON
     payments: dict[str, Payment] = field(default_factory=dict)
-    metadata: dict[str, dict[str, str]] = field(default_factory=dict)
-    customers: dict[str, str] = field(default_factory=dict)
+    requests: dict[str, PaymentRequest] = field(default_factory=dict)
+    created: dict[str, datetime] = field(default_factory=dict)
     by_key: dict[str, str] = field(default_factory=dict)
     charges: list[tuple[str, int, str]] = field(default_factory=list)
     attempts: list[tuple[str, str]] = field(default_factory=list)
@@ -82,13 +86,12 @@ class FakeGateway:
             if known is None:
                 known = f"pi_{next(self.numbers)}"
                 self.payments[known] = Payment(known, PaymentState.OPEN, request.amount, request.currency)
-                self.metadata[known] = {
-                    "subscription_id": request.subscription_id,
-                    "renewal_date": request.renewal_date.isoformat(),
-                }
-                self.customers[known] = request.gateway_customer
+                self.requests[known] = request
+                self.created[known] = self.now
                 self.by_key[request.idempotency_key] = known
-            return replace(self.payments[known], state=PaymentState.OPEN)
+            if self.requests[known] != request:
+                raise GatewayRefused("idempotency_error", "the same key with other parameters")
+            return Payment(known, PaymentState.OPEN, request.amount, request.currency)  # the first answer, again
 
     def confirm(self, payment_id: str, payment_method: str) -> Payment | None:
         try:
@@ -107,18 +110,23 @@ class FakeGateway:
 
     def retrieve(self, payment_id: str) -> Payment:
         with self._call("retrieve"):
+            if payment_id not in self.payments:
+                raise GatewayRefused("resource_missing", "intent")
             return self.payments[payment_id]
 
     def cancel(self, payment_id: str) -> Payment:
         with self._call("cancel"):
+            if self.payments[payment_id].state in (PaymentState.PAID, PaymentState.CANCELED, PaymentState.UNKNOWN):
+                raise GatewayRefused("payment_intent_unexpected_state", "cancel")
             self.payments[payment_id] = replace(self.payments[payment_id], state=PaymentState.CANCELED)
             return self.payments[payment_id]
 
     def list(self, gateway_customer: str, since: datetime) -> Iterator[tuple[dict[str, str], Payment]]:
         with self._call("list"):
-            yield from [
-                (self.metadata[i], p) for i, p in self.payments.items() if self.customers[i] == gateway_customer
-            ]
+            for known, request in reversed(self.requests.items()):
+                if request.gateway_customer == gateway_customer and self.created[known] >= since:
+                    period = {"renewal_date": request.renewal_date.isoformat(), "attempt": str(request.attempt)}
+                    yield {"subscription_id": request.subscription_id} | period, self.payments[known]
 
     def succeed(self, payment_id: str) -> None:
         """Money moves."""
@@ -128,15 +136,24 @@ class FakeGateway:
             payment, state=PaymentState.PAID, card="Visa ending in 4242", paid_at=NOON, failure=None
         )
 
+    def fail_authentication(self, payment_id: str) -> None:
+        """The customer fails at 3-D Secure."""
+        failure = Failure(
+            "payment_intent_authentication_failure/pm_3ds", "payment_intent_authentication_failure", None, None
+        )
+        self.payments[payment_id] = replace(self.payments[payment_id], state=PaymentState.DECLINED, failure=failure)
+
     def _attempt(self, payment: Payment, card: str) -> Payment:
         if ("confirm", "processing") in self.trouble:
             self.trouble.remove(("confirm", "processing"))
             return replace(payment, state=PaymentState.UNKNOWN)
-        if card == "pm_declined":
+        if card.startswith("pm_declined"):
             failure = Failure(f"ch_{next(self.numbers)}", "card_declined", "insufficient_funds", "try_again_later")
             return replace(payment, state=PaymentState.DECLINED, failure=failure)
         if card == "pm_3ds":
-            failure = Failure(f"ch_{next(self.numbers)}", "authentication_required", "authentication_required", None)
+            failure = Failure(
+                "authentication_required/pm_3ds", "authentication_required", "authentication_required", None
+            )
             return replace(payment, state=PaymentState.ACTION_REQUIRED, failure=failure)
         self.succeed(payment.id)
         return self.payments[payment.id]
@@ -212,6 +229,7 @@ class World:
         raise AssertionError("no tries")
 
     def charge(self, execution: str, now: datetime) -> Charge:
+        self.gateway.now = now
         return Charge(self.ledger, self.gateway, execution, "shop-test", SELLER, now.date(), now)
 
     def renew(self, execution: str = "run-1", now: datetime = NOON, amount: str = "29.99") -> Outcome:

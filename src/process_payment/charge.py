@@ -86,10 +86,10 @@ class Charge:
         try:
             row = self._row(asked)
         except BadRow as bad:
-            return self._take_on(owed) if owed else Outcome("rejected", str(bad))
+            return self._finish(owed, history) or Outcome("rejected", str(bad))
         reason = row.why_not_due(self.today)
         if reason is not None:
-            return self._take_on(owed) if owed else Outcome("nothing_to_do", _why_nothing(reason, row, history))
+            return self._finish(owed, history) or Outcome("nothing_to_do", _why_nothing(reason, row, history))
         claimed = next((r for r in history if r.row_date <= row.renewal_date <= r.renewal_date), None)
         if claimed is not None and claimed.paid_at is not None:
             self.ledger.move_on(claimed, row.row)  # somebody put the row back; the period is paid
@@ -98,7 +98,7 @@ class Charge:
             return self._take_on(claimed)
         refusal = self._refusal(asked, row, history)
         if refusal is not None:
-            return self._take_on(owed) if owed else Outcome("rejected", refusal)
+            return self._finish(owed, history) or Outcome("rejected", refusal)
         return self._claim(row, claimed)
 
     def _refusal(self, asked: Asked, row: Subscription, history: list[Renewal]) -> str | None:
@@ -121,7 +121,7 @@ class Charge:
         if failed is not None:
             end = row.schedule.after(failed.renewal_date)
             new = replace(self._new_claim(row, failed.renewal_date, end), intent_tries=failed.intent_tries + 1)
-            claimed = self.ledger.claim(replace(new, row_date=failed.row_date), (), row, instead_of=failed)
+            claimed = self.ledger.claim(new, (), row, instead_of=failed)
         else:
             billing = self._billing(row)
             new = self._new_claim(row, billing.start, billing.end)
@@ -163,6 +163,16 @@ class Charge:
             seller=self.seller,
             receipt_number=_receipt_number(row.subscription_id, start),
         )
+
+    def _finish(self, owed: Renewal | None, history: list[Renewal]) -> Outcome | None:
+        """With nothing to claim: what is owed to the customer, and a failed payment that went through after all."""
+        if owed is not None:
+            return self._take_on(owed)
+        for failed in (r for r in history if r.status is Status.FAILED and r.payment_id and not r.paid_at):
+            payment = self._retrieve(failed)
+            if payment.state is PaymentState.PAID:
+                return self._paid(failed, payment)
+        return None
 
     def _owed(self, asked: Asked, history: list[Renewal]) -> Renewal | None:
         """The oldest period that is paid and lacks its receipt or its mail."""

@@ -394,13 +394,12 @@ class Ledger:
             row = self.row(renewal)
             if row is None or row.get("renewal_date") != renewal.row_date.isoformat() or "status" not in row:
                 return self._update(renewal, {"flag": "subscription_changed"} | changes, condition, values, now)
-            move = dynamodb.change(
-                self._subscriptions,
-                key,
-                row_changes(row),
-                "renewal_date = :as_claimed AND #status = :as_read",
-                {":as_claimed": renewal.row_date, ":as_read": row["status"]},
-            )
+            moved = row_changes(row)
+            as_read = "renewal_date = :as_claimed AND #status = :as_read"
+            if "anchor_day" in moved:  # never over one that somebody sets at this moment
+                as_read += " AND attribute_not_exists(anchor_day)"
+            read = {":as_claimed": renewal.row_date, ":as_read": row["status"]}
+            move = dynamodb.change(self._subscriptions, key, moved, as_read, read)
             record = self._change(renewal, changes, condition, values, now)
             lost = self._transact([{"Update": record}, {"Update": move}])
             if lost is None:

@@ -1,12 +1,13 @@
 """What a charge does with what it finds: the subscription, the ledger, the gateway's answers."""
 
+from dataclasses import replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 import pytest
 
-from process_payment.charge import idempotency_key
+from process_payment.charge import Asked, idempotency_key
 from renewals.errors import PaymentError
 from renewals.gateway import PaymentState
 from renewals.ledger import MOST_PICK_UPS
@@ -67,7 +68,7 @@ def test_what_is_not_to_be_charged_is_not_and_says_why(shop: World, row: dict[st
         ({"amount": Decimal("29.999")}, "amount"),
         ({"amount": Decimal(-5)}, "amount"),
         ({"amount": Decimal("0.49")}, "amount"),
-        ({"currency": "XXX"}, "currency"),
+        ({"currency": "QQQ"}, "currency"),
         ({"currency": None}, "currency"),
         ({"interval": "fortnight"}, "interval"),
         ({"interval_count": Decimal(0)}, "interval_count"),
@@ -79,14 +80,21 @@ def test_what_is_not_to_be_charged_is_not_and_says_why(shop: World, row: dict[st
         ({"gateway_customer": None}, "gateway_customer"),
         ({"payment_method": ""}, "payment_method"),
         ({"catch_up": "some"}, "catch_up"),
+        ({"renewal_date": "1999-12-31"}, "renewal_date"),
+        ({"cancel_at": "0001-01-01"}, "cancel_at"),
+        ({"plan": "x" * 1001}, "plan"),
+        ({"customer_name": "x" * 1001}, "customer_name"),
+        ({"customer_email": Decimal(5)}, "customer_email"),
+        ({"locale": ["en"]}, "locale"),
     ],
 )
 def test_a_bad_row_is_rejected_with_its_reason_and_leaves_nothing(shop: World, row: dict[str, Any], field: str) -> None:
-    """Whatever is wrong with a row, it is named, and neither the ledger nor the gateway hears of it."""
+    """Whatever is wrong with a row, it is named and not quoted, and neither the ledger nor the gateway hears of it."""
     shop.subscribe(**row)
     outcome = shop.renew()
     assert outcome.name == "rejected"
     assert outcome.reason.startswith(f"{field}: ")
+    assert not any(len(str(value)) > 1 and str(value) in outcome.reason for value in row.values() if value is not None)
     assert not shop.gateway.payments
     assert not shop.items()
 
@@ -364,3 +372,373 @@ def test_the_gateway_is_asked_for_exactly_what_the_ledger_holds(shop: World) -> 
     assert shop.run(amount="500") == "Success"
     [payment] = shop.gateway.payments.values()
     assert (payment.amount, payment.currency, payment.state) == (500, "JPY", PaymentState.PAID)
+
+
+# What a person or an import does to a subscription between two requests
+
+
+def test_a_customer_unknown_to_the_gateway_mended_weeks_later_is_charged_once(shop: World) -> None:
+    """Refused before there was a payment: the period is claimed anew, with the customer and the card of the day."""
+    shop.subscribe(gateway_customer="cus_gone")
+    assert shop.renew().name == "failed"
+    shop.edit(gateway_customer="cus_gw")
+    assert shop.run("again", _noon(date(2026, 2, 20))) == "Success"
+    assert shop.run("third", _noon(date(2026, 2, 21))) == "Success"
+    assert len(shop.gateway.charges) == 1
+    assert shop.row()["renewal_date"] == "2026-02-28"
+
+
+def test_a_customer_unknown_to_the_gateway_and_late_from_the_start_is_charged_once(shop: World) -> None:
+    """What the first claim passed over stays passed over."""
+    shop.subscribe(gateway_customer="cus_gone")
+    assert shop.renew(now=_noon(date(2026, 4, 29))).name == "failed"
+    shop.edit(gateway_customer="cus_gw")
+    for n in range(3):
+        assert shop.run(f"again-{n}", _noon(date(2026, 4, 29)) + n * LATER) == "Success"
+    assert [day for day, item in shop.items().items() if item["status"] == "done"] == ["2026-03-31"]
+    assert len(shop.gateway.charges) == 1
+    assert shop.row()["renewal_date"] == "2026-04-30"
+
+
+@pytest.mark.parametrize(("cancel_at", "billed"), [("2026-03-15", "2026-02-28"), ("2026-03-31", "2026-02-28"),
+                                                   ("2026-04-01", "2026-03-31")])  # fmt: skip
+def test_nothing_that_begins_when_the_subscription_has_ended_is_billed(
+    shop: World, cancel_at: str, billed: str
+) -> None:
+    """Late in April, ended in between: the last period before the end is billed, and it was the last."""
+    shop.subscribe(cancel_at=cancel_at)
+    shop.run(now=_noon(date(2026, 4, 29)))
+    assert [day for day, item in shop.items().items() if item["status"] == "done"] == [billed]
+    assert shop.run("again", _noon(date(2026, 5, 29))) == "Success"
+    assert len(shop.gateway.charges) == 1
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [{"status": "canceled"}, {"status": "paused"}, {"cancel_at": "2026-01-31"}, {"renewal_date": "2026-07-15"}],
+    ids=lambda edit: next(iter(edit)),
+)
+def test_a_new_card_is_tried_only_for_what_is_still_due(shop: World, edit: dict[str, str]) -> None:
+    """Cancelled, paused, ended or moved since the refusal: the new card is not charged for it."""
+    shop.subscribe(payment_method="pm_declined")
+    shop.run()
+    shop.edit(payment_method="pm_ok", **edit)
+    shop.run("again", _noon(date(2026, 6, 15)))
+    assert shop.gateway.attempts == [("pi_1", "pm_declined")]
+
+
+@pytest.mark.parametrize("card", ["pm_declined", "pm_3ds"])
+def test_a_refused_period_is_given_up_when_the_subscription_was_moved_on(shop: World, card: str) -> None:
+    """Its payment is cancelled, so that nobody can pay it any more, and the new date is billed when it is due."""
+    shop.subscribe(payment_method=card)
+    shop.run()
+    shop.edit(renewal_date="2026-07-15", payment_method="pm_ok")
+    shop.run("early", _noon(date(2026, 7, 14)))
+    assert not shop.gateway.charges
+    assert shop.run("july", _noon(date(2026, 7, 15))) == "Success"
+    assert shop.gateway.payments["pi_1"].state is PaymentState.CANCELED
+    assert shop.items()["2026-01-31"]["reason"].startswith("given_up: ")
+    assert (shop.items()["2026-01-31"]["status"], shop.items()["2026-07-15"]["status"]) == ("failed", "done")
+    assert len(shop.gateway.charges) == 1
+
+
+def test_a_refused_period_that_the_customer_paid_is_not_given_up(shop: World) -> None:
+    """Moved on, and paid with the bank's confirmation just before it is cancelled: recorded, receipted, and the new
+    date is billed as well."""
+    shop.subscribe(payment_method="pm_3ds")
+    shop.run()
+    shop.edit(renewal_date="2026-07-15", payment_method="pm_ok")
+    earlier = len(shop.cuts.calls)
+    shop.cuts.at = 2 * (earlier + 3)  # the two queries, the retrieval, and before the cancellation
+    shop.cuts.happens = lambda _: shop.gateway.succeed("pi_1")
+    assert shop.run("july", _noon(date(2026, 7, 15))) == "Success"
+    assert shop.cuts.calls[earlier + 3] == "gateway.cancel"
+    assert shop.items()["2026-01-31"]["status"] == "done"
+    assert shop.row()["renewal_date"] == "2026-07-15"
+    assert shop.run("again", _noon(date(2026, 7, 15)) + LATER) == "Success"
+    assert [payment for payment, _, _ in shop.gateway.charges] == ["pi_1", shop.items()["2026-07-15"]["payment_id"]]
+
+
+def test_a_new_card_is_tried_though_the_customer_failed_at_the_bank_meanwhile(shop: World) -> None:
+    """The payment shows another failure than the one recorded; it is not taken for the new card's."""
+    shop.subscribe(payment_method="pm_3ds")
+    shop.run()
+    shop.gateway.fail_authentication("pi_1")
+    shop.edit(payment_method="pm_ok")
+    assert shop.run("again", NOON + DAY) == "Success"
+    assert shop.gateway.attempts == [("pi_1", "pm_3ds"), ("pi_1", "pm_ok")]
+    assert len(shop.gateway.charges) == 1
+
+
+def test_a_confirmation_that_was_not_taken_is_no_decline_of_the_new_card(shop: World) -> None:
+    """The gateway answers nothing and its payment still shows the old card's failure: tried again, nobody is told."""
+    shop.subscribe(payment_method="pm_declined")
+    shop.run()
+    shop.edit(payment_method="pm_ok")
+    shop.gateway.trouble.append(("confirm", "before"))
+    assert shop.run("again", NOON + DAY) == "PaymentFailed"
+    assert (shop.items()["2026-01-31"]["status"], len(shop.mails())) == ("claimed", 1)
+    assert shop.run("third", NOON + DAY + LATER) == "Success"
+    assert len(shop.gateway.charges) == 1
+
+
+def test_a_mistyped_new_card_is_a_declined_attempt(shop: World) -> None:
+    """Not a failed renewal: the next card pays the same payment, and each refusal was told once."""
+    shop.subscribe(payment_method="pm_declined")
+    shop.run()
+    shop.edit(payment_method="pm_gone")
+    assert shop.run("typo", NOON + DAY) == "PaymentDeclined"
+    assert shop.items()["2026-01-31"]["decline_code"] == "resource_missing"
+    shop.edit(payment_method="pm_ok")
+    assert shop.run("right", NOON + 2 * DAY) == "Success"
+    assert shop.gateway.attempts == [("pi_1", "pm_declined"), ("pi_1", "pm_ok")]
+    assert len(shop.mails()) == 3
+
+
+@pytest.mark.parametrize("day", ["2026-01-31", "2026-02-28", "2026-03-31"])
+def test_a_row_put_back_after_its_payment_moves_on_again(shop: World, day: str) -> None:
+    """An import run again, onto the paid period or onto one that it passed over: nothing is charged, the receipt that
+    was still owed is sent, and the next period is billed when it is due."""
+    april = _noon(date(2026, 4, 29))
+    shop.subscribe()
+    shop.renew(now=april)
+    shop.edit(renewal_date=day)
+    assert shop.run("again", april + LATER) == "Success"
+    assert (shop.row()["renewal_date"], len(shop.gateway.charges)) == ("2026-04-30", 1)
+    assert (len(shop.receipts()), len(shop.mails())) == (1, 1)
+    assert shop.run("next", _noon(date(2026, 4, 30))) == "Success"
+    assert len(shop.gateway.charges) == 2
+
+
+def test_a_row_moved_into_a_period_that_is_paid_is_rejected(shop: World) -> None:
+    """Nobody pays for the same days twice."""
+    shop.subscribe()
+    shop.run()
+    shop.edit(renewal_date="2026-02-10")
+    outcome = shop.renew("again", _noon(date(2026, 2, 10)))
+    assert (outcome.name, outcome.reason) == ("rejected", "renewal_date: falls into a period that is paid")
+    assert len(shop.gateway.charges) == 1
+
+
+def test_a_row_put_back_before_all_that_is_remembered_is_rejected(shop: World) -> None:
+    """A claim always takes the date of the row as well: where that date is in the ledger, nothing is charged."""
+    shop.subscribe(interval="day", renewal_date="2026-01-01")
+    for day in range(1, 13):
+        shop.renew(f"run-{day}", _noon(date(2026, 1, day)))
+    shop.edit(renewal_date="2026-01-01")
+    assert shop.renew("again", _noon(date(2026, 1, 20))).reason.startswith("renewal_date: a period from here on")
+    assert len(shop.gateway.charges) == 12
+
+
+def test_a_period_of_another_customer_is_none_of_this_ones_business(shop: World) -> None:
+    """The subscription's id was given to somebody else after a decline: the new customer's own period is charged."""
+    shop.subscribe(customer_id="cus_0", payment_method="pm_declined")
+    shop.charge("earlier", NOON).renew(Asked("sub_1", "cus_0", Decimal("29.99")))
+    del shop.dynamodb.items("subscriptions")["sub_1", "cus_0"]
+    shop.subscribe(renewal_date="2026-02-15")
+    assert shop.renew(now=_noon(date(2026, 2, 15))).name == "paid"
+
+
+def test_a_row_without_a_status_at_the_end_is_flagged_and_the_payment_recorded(shop: World) -> None:
+    """Whatever became of the row, the money is in the ledger."""
+    shop.subscribe()
+    shop.cuts.at = 2 * 5  # before the confirmation
+    shop.cuts.happens = lambda _: shop.row().pop("status")
+    assert shop.renew().name == "paid"
+    assert shop.items()["2026-01-31"]["flag"] == "subscription_changed"
+
+
+# What is owed
+
+
+def test_owed_receipts_are_found_behind_many_that_were_passed_over_oldest_first(shop: World) -> None:
+    """A daily subscription, paid twice and interrupted each time, with eighteen and ninety days passed over: each
+    request brings the oldest one to its end."""
+    shop.subscribe(interval="day", renewal_date="2026-01-01")
+    for day in (date(2026, 1, 1), date(2026, 1, 20), date(2026, 4, 20)):
+        assert shop.renew("cut", _noon(day)).name == "paid"
+    days = ["2026-01-01", "2026-01-20", "2026-04-20"]
+    for n in range(3):
+        assert shop.run(f"again-{n}", _noon(date(2026, 4, 20)) + (n + 1) * LATER) == "Success"
+        done = [day for day in days if shop.items()[day]["status"] == "done"]
+        assert done == days[: n + 1]
+
+
+@pytest.mark.parametrize("change", [{"amount": Decimal(49)}, {"status": "aktive"}, {"catch_up": "each"}])
+def test_an_owed_receipt_comes_before_a_rejection(shop: World, change: dict[str, Any]) -> None:
+    """Whatever is wrong with the row by now, who paid gets the receipt."""
+    shop.subscribe()
+    shop.renew()
+    shop.edit(**change)
+    assert shop.run("again", _noon(date(2026, 4, 1))) == "Success"
+    assert (len(shop.receipts()), len(shop.mails())) == (1, 1)
+    assert shop.renew("third", _noon(date(2026, 4, 2))).name == "rejected"
+
+
+# Pick-ups
+
+
+def test_a_renewal_failed_in_processing_is_finished_once_the_money_has_moved(shop: World) -> None:
+    """Ten pick-ups, failed; then the gateway succeeds: the next delivery receipts and mails it, once."""
+    shop.subscribe()
+    shop.gateway.trouble.append(("confirm", "processing"))
+    for n in range(MOST_PICK_UPS + 2):
+        assert shop.run(f"run-{n}", NOON + n * LATER) == "PaymentFailed"
+    assert shop.items()["2026-01-31"]["status"] == "failed"
+    shop.gateway.succeed("pi_1")
+    assert shop.run("at last", NOON + DAY) == "Success"
+    assert shop.items()["2026-01-31"]["status"] == "done"
+    assert (len(shop.gateway.charges), len(shop.receipts()), len(shop.mails())) == (1, 1, 1)
+
+
+@pytest.mark.parametrize("change", [{"status": "canceled"}, {"renewal_date": "2026-06-15"}, {"amount": Decimal(-1)}])
+def test_money_that_moved_after_a_failure_is_found_whatever_became_of_the_row(
+    shop: World, change: dict[str, Any]
+) -> None:
+    """Cancelled, moved or spoiled meanwhile: what was taken is recorded, receipted and mailed."""
+    shop.subscribe()
+    shop.gateway.trouble.append(("confirm", "processing"))
+    for n in range(MOST_PICK_UPS + 2):
+        shop.run(f"run-{n}", NOON + n * LATER)
+    shop.edit(**change)
+    shop.gateway.succeed("pi_1")
+    assert shop.run("at last", NOON + DAY) == "Success"
+    assert (len(shop.receipts()), len(shop.mails())) == (1, 1)
+
+
+def test_a_receipt_that_could_not_be_stored_ten_times_is_not_lost(shop: World) -> None:
+    """Paid, then failed over and over: visible as failed, and finished by the next request."""
+    shop.subscribe()
+    shop.renew()
+    for n in range(MOST_PICK_UPS):
+        assert shop.renew(f"run-{n}", NOON + (n + 1) * LATER).name == "paid"
+    assert shop.renew("one more", NOON + 20 * LATER).reason == "picked_up_too_often"
+    assert shop.run("at last", NOON + DAY) == "Success"
+    assert shop.items()["2026-01-31"]["status"] == "done"
+    assert len(shop.mails()) == 1
+
+
+def test_the_owners_own_retry_is_no_pick_up(shop: World) -> None:
+    """The workflow's retries of the tenth owner are not stopped by the nine before it, nor counted."""
+    shop.subscribe()
+    for n in range(MOST_PICK_UPS + 1):
+        for _ in range(3):
+            shop.gateway.trouble.append(("create", "before"))
+            with pytest.raises(PaymentError):
+                shop.renew(f"run-{n}", NOON + n * LATER)
+    assert shop.items()["2026-01-31"]["pickups"] == MOST_PICK_UPS
+    assert shop.renew(f"run-{MOST_PICK_UPS}", NOON + DAY).name == "paid"
+
+
+# What the gateway knows and the ledger does not
+
+
+def _restore(shop: World, **row: Any) -> None:
+    """The ledger is gone, and the row is as it was before the renewal, but for what was edited since."""
+    shop.dynamodb.items("renewals").clear()
+    shop.edit(renewal_date=DUE.isoformat(), **row)
+
+
+def test_a_restored_subscription_is_not_charged_again_a_day_later(shop: World) -> None:
+    """Paid right after midnight, by a gateway whose clock stood before it, and restored late on the next day, when the
+    gateway has just forgotten the key: the payment is found by looking."""
+    shop.subscribe()
+    shop.run(now=NOON.replace(hour=0))
+    shop.gateway.created["pi_1"] = NOON.replace(day=30, hour=23, minute=59)
+    _restore(shop)
+    shop.gateway.by_key.clear()
+    assert shop.run("restored", NOON.replace(month=2, day=1, hour=0, minute=30)) == "Success"
+    assert len(shop.gateway.charges) == 1
+    assert shop.items()["2026-01-31"]["payment_id"] == "pi_1"
+
+
+@pytest.mark.parametrize("change", [{}, {"payment_method": "pm_other"}], ids=["as-it-was", "another-card"])
+def test_a_subscription_restored_at_once_is_not_charged_again(shop: World, change: dict[str, str]) -> None:
+    """The same key gives the same payment; with another card the gateway refuses the key, and the next request looks
+    for what the key was used for."""
+    shop.subscribe()
+    shop.run()
+    _restore(shop, **change)
+    shop.run("restored", NOON + LATER)
+    assert shop.run("again", NOON + 2 * LATER) == "Success"
+    assert len(shop.gateway.charges) == 1
+    assert shop.items()["2026-01-31"]["status"] == "done"
+
+
+def test_of_several_payments_of_a_period_the_paid_one_is_found(shop: World) -> None:
+    """Not a newer one that could still be paid."""
+    shop.subscribe()
+    shop.run()
+    newer = replace(shop.gateway.requests["pi_1"], idempotency_key="another")
+    shop.gateway.create(newer)
+    _restore(shop)
+    shop.gateway.by_key.clear()
+    assert shop.run("restored", NOON + 2 * DAY) == "Success"
+    assert shop.items()["2026-01-31"]["payment_id"] == "pi_1"
+    assert len(shop.gateway.charges) == 1
+
+
+@pytest.mark.parametrize("left", ["canceled", "another price", "another period"])
+def test_a_payment_that_cannot_be_this_ones_is_left_alone(shop: World, left: str) -> None:
+    """Cancelled, of another amount and never paid, or of another period: the claim gets a payment of its own."""
+    shop.subscribe(payment_method="pm_3ds", renewal_date="2026-01-30" if left == "another period" else "2026-01-31")
+    shop.run()
+    if left == "canceled":
+        shop.gateway.cancel("pi_1")
+    price = Decimal("49.99") if left == "another price" else Decimal("29.99")
+    _restore(shop, payment_method="pm_ok", amount=price)
+    shop.gateway.by_key.clear()
+    assert shop.run("restored", NOON + 2 * DAY, amount=str(price)) == "Success"
+    assert [payment for payment, _, _ in shop.gateway.charges] == ["pi_2"]
+
+
+def test_a_creation_whose_answer_was_lost_is_asked_for_with_the_same_key(shop: World) -> None:
+    """Nothing was answered, so nothing is remembered against the key: the payment that was made is found by it."""
+    shop.subscribe()
+    shop.gateway.trouble.append(("create", "after"))
+    assert shop.run(tries=2) == "Success"
+    assert list(shop.gateway.payments) == ["pi_1"]
+
+
+def test_a_payment_taken_in_another_currency_is_recorded_and_receipted_in_that(shop: World) -> None:
+    """Thirty dollars were taken, the row says yen by now: the receipt says dollars, and the ledger is flagged."""
+    shop.subscribe()
+    shop.run()
+    _restore(shop, currency="JPY", amount=Decimal(3000))
+    shop.gateway.by_key.clear()
+    assert shop.run("restored", NOON + 3 * DAY, amount="3000") == "Success"
+    item = shop.items()["2026-01-31"]
+    assert (item["amount"], item["currency"], item["flag"]) == (Decimal("29.99"), "USD", "amount_differs")
+    assert "29.99 USD" in shop.mails()[-1]["Subject"]
+
+
+@pytest.mark.parametrize("change", [{"amount": 299900}, {"currency": "EUR"}])
+def test_a_payment_of_another_amount_than_claimed_is_never_confirmed(shop: World, change: dict[str, Any]) -> None:
+    """Altered at the gateway between creation and confirmation: failed for a person to look at, no money moves."""
+    shop.subscribe()
+    shop.cuts.at = 2 * 5  # before the confirmation
+    shop.run()
+    shop.gateway.payments["pi_1"] = replace(shop.gateway.payments["pi_1"], **change)
+    outcome = shop.renew("again", NOON + LATER)
+    assert (outcome.name, outcome.reason.partition(":")[0]) == ("failed", "amount_differs")
+    assert not shop.gateway.charges
+
+
+@pytest.mark.parametrize("stage", ["claimed", "action_required", "given up"])
+def test_a_payment_that_the_gateway_does_not_know_is_asked_for_again(shop: World, stage: str) -> None:
+    """The key of another account was deployed: nothing is failed, and with the right key everything goes on."""
+    shop.subscribe(payment_method="pm_3ds")
+    if stage == "claimed":
+        shop.cuts.at = 2 * 5
+    shop.run()
+    if stage == "given up":
+        shop.edit(renewal_date="2026-02-01")
+    stands = shop.items()["2026-01-31"]["status"]
+    known, shop.gateway.payments = shop.gateway.payments, {}
+    with pytest.raises(PaymentError):
+        shop.renew("wrong account", NOON + DAY)
+    assert shop.items()["2026-01-31"]["status"] == stands
+    shop.gateway.payments = known
+    shop.gateway.succeed("pi_1")
+    assert shop.run("right account", NOON + 2 * DAY) == "Success"
+    assert shop.items()["2026-01-31"]["status"] == "done"

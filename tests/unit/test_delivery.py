@@ -1,16 +1,22 @@
 """One truthful mail for each outcome, and never two."""
 
+from dataclasses import replace
 from datetime import timedelta
+from decimal import Decimal
 from email.message import EmailMessage
+from email.parser import BytesParser
+from email.policy import default
 from hashlib import sha256
 
 import pytest
 from botocore.exceptions import ConnectionClosedError, EndpointConnectionError, ReadTimeoutError
+from hypothesis import given
+from hypothesis import strategies as st
 
-from send_email.delivery import ReceiptAltered
-from send_email.message import BadAddress, deliverable
+from send_email.delivery import MailRefused, ReceiptAltered
+from send_email.message import BadAddress, compose, deliverable
 from tests.fake_aws import error
-from tests.fakes import DUE, LATER, NOON, SENDER, World
+from tests.fakes import DUE, LATER, NOON, SENDER, Cut, World
 
 DAY = timedelta(days=1)
 
@@ -74,7 +80,50 @@ def test_a_name_cannot_forge_a_header_or_break_a_mail(shop: World, name: str) ->
     assert shop.run() == "Success"
     [mail] = shop.mails()
     assert mail["Bcc"] is None
-    assert [str(address.addr_spec) for address in mail["To"].addresses] == ["ann@customer.example"]
+    assert _addresses(mail) == (["ann@customer.example"], [SENDER])
+
+
+def _addresses(mail: EmailMessage) -> tuple[list[str], list[str]]:
+    to, sender = ([str(address.addr_spec) for address in mail[header].addresses] for header in ("To", "From"))
+    return to, sender
+
+
+_SHOP = World()
+_SHOP.subscribe()
+_SHOP.run()
+_RENEWAL = _SHOP.ledger.get("sub_1", DUE.isoformat())
+NAMES = st.text(st.sampled_from('"\\<>()[]:;@,.=?_ ab\té山🙂\u202e\u0301\r\n'), max_size=160) | st.text(max_size=160)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "Smith, Jones and Partners International Consulting Group of Companies, Limited Liability",
+        "Acme Inc. of Springfield and the surrounding counties (international trading), Ltd.",
+        "Universitätsklinikum Hamburg-Eppendorf, Abteilung für Allgemeine Innere Medizin, Station 4",
+        "victim@bank.example, " + "a" * 80,
+        '"' + "a" * 90,
+        "山" * 90,
+    ],
+)
+def test_a_long_name_adds_no_address(name: str) -> None:
+    """Commas, quotes and at-signs in names longer than a header's line: one address each in To and From."""
+    _expect_own_addresses(name)
+
+
+@given(NAMES)
+def test_no_name_adds_or_breaks_an_address(name: str) -> None:
+    """Whatever customer, plan and seller are called."""
+    _expect_own_addresses(name)
+
+
+def _expect_own_addresses(name: str) -> None:
+    assert _RENEWAL is not None
+    renewal = replace(_RENEWAL, customer_name=name, plan=name, seller={"name": name, "address": "", "tax_id": ""})
+    mail = compose("receipt", renewal, sender=SENDER, to="ann@customer.example", attachment=None)
+    read = BytesParser(EmailMessage, policy=default).parsebytes(mail.as_bytes())
+    assert _addresses(read) == (["ann@customer.example"], [SENDER])
+    assert set(read.keys()) == {"Subject", "From", "To", "MIME-Version", "Content-Type"}
 
 
 @pytest.mark.parametrize(
@@ -105,6 +154,15 @@ def test_a_domain_in_another_script_is_sent_to_in_ascii() -> None:
     assert deliverable("info@bücher.example") == "info@xn--bcher-kva.example"
     with pytest.raises(BadAddress):
         deliverable("info@" + "ü" * 80 + ".example")
+
+
+@pytest.mark.parametrize(
+    "domain", ["straße.example", "οδος.example", "οδός.example", "क\u094d\u200dष.example", "a\u200cb.example"]
+)
+def test_a_domain_that_is_read_in_two_ways_is_refused(domain: str) -> None:
+    """Eszett, final sigma and the joiners: the two editions of IDNA make two domains of them, of two owners maybe."""
+    with pytest.raises(BadAddress, match="read in two ways"):
+        deliverable(f"info@{domain}")
 
 
 def test_the_address_of_the_day_is_used(shop: World) -> None:
@@ -170,9 +228,14 @@ def test_an_address_that_ses_refuses_is_parked(shop: World) -> None:
 def test_a_fault_of_the_deployment_is_not_the_customers(shop: World, code: str) -> None:
     """An unverified sender or a missing permission parks nobody: the mail is owed, and sent once that is mended."""
     shop.subscribe()
-    shop.ses.trouble.append(error(code, "SendRawEmail"))
-    with pytest.raises(Exception, match=code):
+    refusal = error(code, "SendRawEmail")
+    refusal.response["Error"]["Message"] = "Email address is not verified: ann@customer.example"
+    shop.ses.trouble.append(refusal)
+    with pytest.raises(MailRefused) as raised:
         shop.run()
+    assert code in str(raised.value)
+    assert "customer.example" not in str(raised.value)
+    assert raised.value.__suppress_context__
     assert _status(shop) == "receipted"
     assert shop.run("again", NOON + LATER) == "Success"
     assert len(shop.mails()) == 1
@@ -201,3 +264,92 @@ def test_an_altered_receipt_is_not_mailed(shop: World) -> None:
     with pytest.raises(ReceiptAltered):
         shop.delivery("run-1", NOON).deliver("sub_1", "2026-01-31", "receipted", 1)
     assert not shop.mails()
+
+
+@pytest.mark.parametrize("card", ["pm_declined", "pm_3ds"])
+def test_an_address_that_refused_a_mail_gets_it_not_again(shop: World, card: str) -> None:
+    """The refusal stands while the address does; another address gets the mail, once."""
+    shop.subscribe(payment_method=card)
+    shop.ses.trouble.append(error("InvalidParameterValue", "SendRawEmail"))
+    assert shop.run() == "EmailFailed"
+    assert shop.run("again", NOON + LATER) == "EmailFailed"
+    assert shop.cuts.calls.count("ses.SendRawEmail") == 1
+    shop.edit(customer_email="right@customer.example")
+    assert shop.run("third", NOON + DAY) == "PaymentDeclined"
+    assert [mail["To"] for mail in shop.mails()] == ["Ann Lee <right@customer.example>"]
+
+
+def test_a_mail_of_an_earlier_attempt_is_dropped(shop: World) -> None:
+    """Late by one attempt: what it would say has been said, and the new attempt has a mail of its own."""
+    shop.subscribe(payment_method="pm_declined")
+    shop.renew()
+    shop.edit(payment_method="pm_declined_too")
+    shop.renew("again", NOON + LATER)
+    assert shop.delivery("late", NOON + LATER).deliver("sub_1", DUE.isoformat(), "declined", 1) == "dropped"
+    assert shop.delivery("again", NOON + LATER).deliver("sub_1", DUE.isoformat(), "declined", 2) == "mailed"
+    assert len(shop.mails()) == 1
+
+
+def test_a_mended_address_and_a_cut_after_sending_is_recorded_as_unknown(shop: World) -> None:
+    """Parked, mended, sent and cut before its record: one mail went out, and no run ever sends another."""
+    shop.subscribe(customer_email="nobody")
+    shop.run()
+    shop.edit(customer_email="right@customer.example")
+    _cut_after_sending(shop)
+    assert shop.run("cut", NOON + DAY) == "EmailFailed"
+    assert len(shop.mails()) == 1
+    for n in range(3):
+        shop.run(f"later-{n}", NOON + DAY + (n + 1) * LATER)
+    assert _status(shop) == "mail_unknown"
+    assert shop.items()[DUE.isoformat()]["mails"]["receipt_1"]["state"] == "unknown"
+    assert len(shop.mails()) == 1
+
+
+def _cut_after_sending(shop: World) -> None:
+    """From now on: the process ends right after the next mail is handed over."""
+    send = shop.ses.send_raw_email
+
+    def then_end(**mail: object) -> None:
+        send(**mail)
+        raise Cut("after sending")
+
+    shop.ses.send_raw_email = then_end  # type: ignore[method-assign, assignment]
+
+
+def test_an_address_that_is_no_text_is_parked_once(shop: World) -> None:
+    """A number in customer_email after the payment: mail_failed, and no request after that takes it up again."""
+    shop.subscribe()
+    shop.renew()
+    shop.edit(customer_email=Decimal(5))
+    assert shop.run("again", NOON + LATER) == "EmailFailed"
+    for n in range(12):
+        assert shop.renew(f"later-{n}", NOON + DAY + n * LATER).name == "rejected"
+    assert (_status(shop), shop.items()[DUE.isoformat()]["pickups"]) == ("mail_failed", 0)
+    shop.edit(customer_email="right@customer.example")
+    assert shop.run("mended", NOON + 2 * DAY) == "Success"
+    assert len(shop.mails()) == 1
+
+
+@pytest.mark.parametrize("card", ["pm_declined", "pm_3ds"])
+@pytest.mark.parametrize("answer", ["sent", "throttled", "lost"])
+def test_what_a_refusals_mail_comes_to_takes_no_later_payment_back(shop: World, card: str, answer: str) -> None:
+    """While SES works on the mail, the customer pays and gets a receipt: the renewal stays done, whatever SES says."""
+    shop.subscribe(payment_method=card)
+    send = shop.ses.send_raw_email
+
+    def slowly(**mail: object) -> dict[str, object]:
+        shop.ses.send_raw_email = send  # type: ignore[method-assign]
+        shop.edit(payment_method="pm_ok")
+        assert shop.run("second", NOON + timedelta(seconds=3)) == "Success"
+        if answer != "sent":
+            raise error("Throttling", "SendRawEmail") if answer == "throttled" else ReadTimeoutError(endpoint_url="x")
+        return send(**mail)
+
+    shop.ses.send_raw_email = slowly  # type: ignore[method-assign]
+    shop.run("first")
+    item = shop.items()[DUE.isoformat()]
+    assert (item["status"], item["attempt"]) == ("done", 2)
+    assert "unfinished" not in item
+    assert shop.run("later", NOON + DAY) == "Success"
+    assert len(shop.gateway.charges) == 1
+    assert [subject.startswith("Receipt for") for subject in shop.ses.subjects()].count(True) == 1

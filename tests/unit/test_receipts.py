@@ -1,12 +1,18 @@
 """Receipts are stored once, and what is stored is what the ledger and the mail have."""
 
+from collections.abc import Iterator
 from hashlib import sha256
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from generate_receipt import app
 from generate_receipt.app import receipt_of
 from generate_receipt.pdf import render
-from renewals.errors import BadEvent
+from renewals import aws
+from renewals.errors import BadEvent, ReceiptError
+from tests.fake_aws import error
 from tests.fakes import DUE, LATER, NOON, World
 
 
@@ -68,3 +74,56 @@ def test_what_is_not_paid_gets_no_receipt(shop: World) -> None:
 
 def _ignore(_renewal: object) -> None:
     return None
+
+
+def test_two_puts_at_the_same_moment_are_tried_again(shop: World) -> None:
+    """S3 cannot say which of the two it keeps: nothing is recorded, and the workflow's retry finds what is stored."""
+    shop.subscribe()
+    renewal = shop.renew().renewal
+    assert renewal is not None
+    shop.s3.trouble.append(error("ConditionalRequestConflict", "PutObject", 409))
+    with pytest.raises(ReceiptError):
+        shop.receipt(renewal, NOON)
+    assert shop.items()[DUE.isoformat()]["status"] == "paid"
+    assert shop.receipt(renewal, NOON).receipt_key == next(iter(shop.receipts()))
+
+
+@pytest.fixture
+def deployed(shop: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    """The function's handler over the shop's tables and bucket."""
+    monkeypatch.setenv("RENEWALS_TABLE", "renewals")
+    monkeypatch.setenv("S3_BUCKET", "receipts")
+    monkeypatch.setattr(aws, "dynamodb", lambda: shop.dynamodb)
+    monkeypatch.setattr(aws, "s3", lambda: shop.s3)
+    app._ledger.cache_clear()
+    yield shop
+    app._ledger.cache_clear()
+
+
+def _ask(**renewal: Any) -> dict[str, Any]:
+    context = SimpleNamespace(aws_request_id="request-1")
+    asked = {"subscription_id": "sub_1", "renewal_date": DUE.isoformat(), "outcome": "paid"} | renewal
+    return app.handler({"execution": "run-1", "renewal": asked}, context)
+
+
+def test_a_second_call_for_the_same_receipt_writes_nothing(deployed: World) -> None:
+    """What the workflow gets is the same; bucket and ledger are left as they are."""
+    deployed.subscribe()
+    deployed.renew()
+    first = _ask()
+    earlier = len(deployed.cuts.calls)
+    assert _ask() == first == {
+        "subscription_id": "sub_1", "renewal_date": DUE.isoformat(), "outcome": "receipted",
+        "receipt_key": next(iter(deployed.receipts())),
+    }  # fmt: skip
+    assert deployed.cuts.calls[earlier:] == ["dynamodb.GetItem"]
+
+
+@pytest.mark.parametrize("renewal_date", ["2026-01-31", "2026-02-28"])
+def test_no_receipt_is_made_for_what_nobody_paid(deployed: World, renewal_date: str) -> None:
+    """Declined, or not even claimed."""
+    deployed.subscribe(payment_method="pm_declined")
+    deployed.renew()
+    with pytest.raises(BadEvent):
+        _ask(renewal_date=renewal_date)
+    assert not deployed.receipts()

@@ -1,13 +1,20 @@
 """The gateway port over Stripe's official SDK, against the sandbox: every answer becomes a state or a named error."""
 
-from collections.abc import Iterator
+import json
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import stripe
 
 from local.gateway import Gateway, serving
+from process_payment import app
+from renewals import aws, stripe_gateway
+from renewals.errors import PaymentError
 from renewals.gateway import (
     GatewayRefused,
     GatewayUnauthorized,
@@ -17,6 +24,7 @@ from renewals.gateway import (
     PaymentState,
 )
 from renewals.stripe_gateway import StripeGateway
+from tests.fakes import World
 
 
 @pytest.fixture(scope="module")
@@ -35,9 +43,13 @@ def gateway(sandbox: Gateway) -> StripeGateway:
     return StripeGateway(sandbox.api_key, sandbox.url)
 
 
+def _client(sandbox: Gateway) -> stripe.StripeClient:
+    return stripe.StripeClient(sandbox.api_key, base_addresses={"api": sandbox.url})
+
+
 @pytest.fixture
 def request_of_29_99(sandbox: Gateway) -> PaymentRequest:
-    client = stripe.StripeClient(sandbox.api_key, base_addresses={"api": sandbox.url})
+    client = _client(sandbox)
     customer = client.v1.customers.create({"name": "Ann"}).id
     card = client.v1.payment_methods.attach("pm_card_visa", {"customer": customer}).id
     return PaymentRequest("sub_1", date(2026, 1, 31), 1, 2999, "USD", customer, card, f"key-{customer}")
@@ -107,6 +119,10 @@ def test_a_card_that_needs_the_customer_is_a_state_of_its_own(
     payment = gateway.create(request_of_29_99)
     asked = _confirm(gateway, payment.id, "pm_card_authenticationRequired")
     assert asked.state is PaymentState.ACTION_REQUIRED
+    intent = _client(sandbox).v1.payment_intents.retrieve(payment.id)
+    assert intent.status == "requires_payment_method", "requires_action is for a customer who is present"
+    assert asked.failure is not None
+    assert asked.failure.code == "authentication_required"
     sandbox.sandbox.authenticate(payment.id)
     assert gateway.retrieve(payment.id).state is PaymentState.PAID
 
@@ -222,3 +238,110 @@ def test_nobody_listens(request_of_29_99: PaymentRequest) -> None:
     """A gateway that cannot be reached is unavailable."""
     with pytest.raises(GatewayUnavailable):
         StripeGateway("sk_test", "http://127.0.0.1:9").create(request_of_29_99)
+
+
+def _both[T](call: Callable[[], T]) -> list[Any]:
+    """What two threads get for the same call at the same time: answers or errors."""
+    with ThreadPoolExecutor() as threads:
+        calls = [threads.submit(call) for _ in range(2)]
+    return [call.exception() or call.result() for call in calls]
+
+
+def test_a_key_in_use_this_very_moment_is_unavailable(sandbox: Gateway, request_of_29_99: PaymentRequest) -> None:
+    """409: another is creating this payment. It is not a refusal, and no 5xx that the key would remember."""
+    sandbox.sandbox.hostile("slow", "payment_intents.create", seconds=0.5)
+    answers = _both(lambda: StripeGateway(sandbox.api_key, sandbox.url).create(request_of_29_99))
+    [refused] = [answer for answer in answers if not isinstance(answer, Payment)]
+    assert isinstance(refused, GatewayUnavailable)
+    assert not refused.answered
+
+
+def test_a_payment_in_use_this_very_moment_has_no_clear_answer(
+    gateway: StripeGateway, sandbox: Gateway, request_of_29_99: PaymentRequest
+) -> None:
+    """Another is confirming it: whoever comes second learns nothing, and the card is charged once."""
+    payment, card = gateway.create(request_of_29_99), request_of_29_99.payment_method
+    sandbox.sandbox.hostile("slow", "payment_intents.confirm", seconds=0.5)
+    answers = _both(lambda: StripeGateway(sandbox.api_key, sandbox.url).confirm(payment.id, card))
+    assert answers.count(None) == 1
+    assert _charges(sandbox, payment) == 1
+
+
+def test_of_a_payment_what_was_received_is_told(
+    gateway: StripeGateway, sandbox: Gateway, request_of_29_99: PaymentRequest
+) -> None:
+    """What was asked for is what an open payment tells; what the customer paid is what a paid one does."""
+    intents = _client(sandbox).v1.payment_intents
+    payment = gateway.create(request_of_29_99)
+    gateway.confirm(payment.id, request_of_29_99.payment_method)
+    told = intents.retrieve(payment.id)
+    told["amount_received"] = 2000
+    assert stripe_gateway._payment(told).amount == 2000
+    assert gateway.create(replace(request_of_29_99, idempotency_key="open")).amount == 2999
+
+
+def test_a_customer_with_too_many_payments_is_not_searched(
+    gateway: StripeGateway, request_of_29_99: PaymentRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Past the bound nobody can say that the period's payment is not there: no answer, so nothing is charged."""
+    monkeypatch.setattr(stripe_gateway, "_MOST_LISTED", 3)
+    yesterday = datetime.now(UTC) - timedelta(days=1)
+    for n in range(3):
+        gateway.create(replace(request_of_29_99, idempotency_key=f"{request_of_29_99.idempotency_key}/{n}"))
+    assert len(list(gateway.list(request_of_29_99.gateway_customer, yesterday))) == 3
+    gateway.create(request_of_29_99)
+    with pytest.raises(GatewayUnavailable):
+        list(gateway.list(request_of_29_99.gateway_customer, yesterday))
+
+
+@pytest.mark.parametrize("operation", ["retrieve", "cancel"])
+def test_a_payment_of_another_account_is_refused_by_name(gateway: StripeGateway, operation: str) -> None:
+    """Not unknown and not unavailable: the gateway has no such payment."""
+    with pytest.raises(GatewayRefused) as raised:
+        getattr(gateway, operation)("pi_of_another_account")
+    assert raised.value.code == "resource_missing"
+
+
+def test_a_payment_that_is_paid_cannot_be_given_up(gateway: StripeGateway, request_of_29_99: PaymentRequest) -> None:
+    """The cancellation is refused, and the payment stays paid."""
+    payment = gateway.create(request_of_29_99)
+    gateway.confirm(payment.id, request_of_29_99.payment_method)
+    with pytest.raises(GatewayRefused):
+        gateway.cancel(payment.id)
+    assert gateway.retrieve(payment.id).state is PaymentState.PAID
+
+
+@pytest.fixture
+def deployed(shop: World, sandbox: Gateway, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, str]]:
+    """The handler of ProcessPayment over the shop's tables and the sandbox. Yields the gateway secret to be edited."""
+    secret = {"api_key": sandbox.api_key, "api_secret": "whsec_AAAA", "endpoint": sandbox.url}
+    settings = "DYNAMODB_TABLE=subscriptions RENEWALS_TABLE=renewals SECRETS_MANAGER_ARN=arn PROJECT_NAME=shop"
+    for setting in f"{settings} ENVIRONMENT=test SELLER_NAME=Shop SELLER_ADDRESS=Street SELLER_TAX_ID=1".split():
+        monkeypatch.setenv(*setting.split("="))
+    secrets = SimpleNamespace(get_secret_value=lambda **_: {"SecretString": json.dumps(secret)})
+    monkeypatch.setattr(aws, "dynamodb", lambda: shop.dynamodb)
+    monkeypatch.setattr(aws, "secrets_manager", lambda: secrets)
+    for kept in (app._ledger, app._gateway):
+        kept.cache_clear()
+    yield secret
+    for kept in (app._ledger, app._gateway):
+        kept.cache_clear()
+
+
+def _handle() -> dict[str, Any]:
+    request = {"subscription_id": "sub_1", "customer_id": "cus_1", "amount": "29.99"}
+    return app.handler({"execution": "run-1", "request": request}, SimpleNamespace(aws_request_id="request-1"))
+
+
+def test_a_rotated_key_is_read_again_by_the_next_try(
+    deployed: dict[str, str], shop: World, sandbox: Gateway, request_of_29_99: PaymentRequest
+) -> None:
+    """The gateway no longer takes the key that a warm process holds: the workflow's retry finds the new one."""
+    today = datetime.now(UTC).date().isoformat()
+    asked = request_of_29_99
+    shop.subscribe(renewal_date=today, gateway_customer=asked.gateway_customer, payment_method=asked.payment_method)
+    deployed["api_key"] = "sk_test_expired"
+    with pytest.raises(PaymentError):
+        _handle()
+    deployed["api_key"] = sandbox.api_key
+    assert _handle()["outcome"] == "paid"

@@ -200,3 +200,33 @@ def test_a_signing_secret_that_cannot_be_one_takes_nothing(deployed: Deployed, s
     empty = {"webhook-id": "msg_1", "webhook-timestamp": at, "webhook-signature": signature}
     assert deployed.receive(headers=empty)[0] in (401, 500)
     assert deployed.workflows.started == []
+
+
+def test_a_secret_that_cannot_be_read_again_leaves_the_old_one(deployed: Deployed) -> None:
+    """Secrets Manager falters while a stranger knocks: he is told to come again, and those who sign rightly are
+    served from the copy."""
+    assert deployed.receive() == ACCEPTED
+    deployed.secrets.trouble = THROTTLED
+    deployed.seconds += 60
+    assert deployed.receive(secret=OTHER) == (503, "try again later")
+    assert deployed.receive() == ACCEPTED
+    deployed.secrets.trouble = None
+    assert deployed.receive(secret=OTHER) == UNSIGNED
+    assert deployed.receive() == ACCEPTED
+
+
+@pytest.mark.parametrize("number", ["1e99999999999999999999", "-1e99999999999999999999", "1" + "0" * 5000])
+def test_a_number_beyond_all_bounds_is_the_senders_fault(deployed: Deployed, number: str) -> None:
+    """400 and not 500, and no workflow starts."""
+    body = BODY.replace("29.99", number)
+    assert deployed.receive(body=body, headers=_signed_headers(body))[0] == 400
+    assert deployed.workflows.started == []
+
+
+def _signed_headers(body: str) -> dict[str, str]:
+    now = datetime.now(UTC)
+    return {
+        "webhook-id": "msg_1",
+        "webhook-timestamp": str(int(now.timestamp())),
+        "webhook-signature": Webhook(OLD).sign("msg_1", now, body),
+    }

@@ -1,0 +1,302 @@
+"""Each step of the ledger is taken once: who comes with what he read before somebody else's step is told so."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from decimal import Decimal
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from renewals import dynamodb, subscription
+from renewals.errors import PaymentError, transient_aws_errors_as
+from renewals.gateway import Failure
+from renewals.ledger import LEASE, Lost
+from renewals.renewal import Mail, Renewal, Status
+from tests.fake_aws import error
+from tests.fakes import DUE, LATER, NOON, World
+
+FAILURE = Failure("ch_9", "card_declined", None, None)
+MAIL = Mail("sending", "token-1", "run-1", NOON + LEASE, "ann@customer.example")
+
+
+def _read(shop: World) -> Renewal:
+    renewal = shop.ledger.get("sub_1", DUE.isoformat())
+    assert renewal is not None
+    return renewal
+
+
+def _cut(shop: World, call: str, nth: int = 0, **row: Any) -> Renewal:
+    """A run that ended right after its nth call of that name, and the renewal as it stands then."""
+    whole = World()
+    whole.subscribe(**row)
+    whole.run()
+    at = [n for n, made in enumerate(whole.cuts.calls) if made == call][nth]
+    shop.subscribe(**row)
+    shop.cuts.at = 2 * at + 1
+    shop.run()
+    return _read(shop)
+
+
+def _claimed(shop: World) -> Renewal:
+    return _cut(shop, "dynamodb.TransactWriteItems")
+
+
+def _refused(shop: World) -> Renewal:
+    shop.subscribe(payment_method="pm_3ds")
+    shop.run()
+    return _read(shop)
+
+
+def _receipted(shop: World) -> Renewal:
+    shop.subscribe()
+    renewal = shop.renew().renewal
+    assert renewal is not None
+    return shop.receipt(renewal, NOON)
+
+
+def _mailing(shop: World) -> Renewal:
+    sending = shop.ledger.claim_mail(_receipted(shop), "receipt_1", MAIL, NOON)
+    assert isinstance(sending, Renewal)
+    return sending
+
+
+def _next_attempt(shop: World, renewal: Renewal) -> Renewal | Lost:
+    row = subscription.parse(shop.row())
+    return shop.ledger.next_attempt(renewal, row, "none", "run-2", NOON)
+
+
+def _pay(shop: World, renewal: Renewal) -> Renewal | Lost:
+    """The customer pays, and it is recorded."""
+    shop.gateway.succeed("pi_1")
+    return shop.ledger.record_paid(renewal, shop.gateway.payments["pi_1"], Decimal("29.99"), NOON)
+
+
+def _pay_with_another(shop: World, renewal: Renewal) -> Renewal | Lost:
+    shop.gateway.payments["pi_2"] = replace(shop.gateway.payments["pi_1"], id="pi_2")
+    return shop.ledger.record_paid(renewal, shop.gateway.payments["pi_2"], Decimal("29.99"), NOON)
+
+
+def _sent(state: str) -> Callable[[World, Renewal], Renewal | Lost]:
+    return lambda shop, r: shop.ledger.record_mail(r, "receipt_1", replace(MAIL, state=state, at=NOON), NOON)
+
+
+def _nothing(_shop: World, _renewal: Renewal) -> None:
+    return None
+
+
+TOO_LATE: dict[str, tuple[Callable[[World], Renewal], Callable[[World, Renewal], Any], Callable[[World, Renewal], Any]]]
+TOO_LATE = {
+    "a twin took it a moment before": (
+        _claimed,
+        lambda shop, r: shop.ledger.take(r, r.status, r.owner, NOON + timedelta(seconds=1)),
+        lambda shop, r: shop.ledger.take(r, r.status, r.owner, NOON + timedelta(seconds=2)),
+    ),
+    "another payment is in the claim already": (
+        _claimed,
+        lambda shop, r: shop.ledger.keep_payment_id(r, "pi_1", NOON),
+        lambda shop, r: shop.ledger.keep_payment_id(r, "pi_2", NOON),
+    ),
+    "a failed creation is counted after another made the payment": (
+        _claimed,
+        lambda shop, r: shop.ledger.keep_payment_id(r, "pi_1", NOON),
+        lambda shop, r: shop.ledger.count_intent_try(r, NOON),
+    ),
+    "a failed creation is counted twice": (
+        _claimed,
+        lambda shop, r: shop.ledger.count_intent_try(r, NOON),
+        lambda shop, r: shop.ledger.count_intent_try(r, NOON),
+    ),
+    "the claim was given up meanwhile": (
+        _claimed,
+        lambda shop, r: shop.ledger.record_failed(r, "gateway: resource_missing", NOON),
+        lambda shop, r: shop.ledger.keep_payment_id(r, "pi_1", NOON),
+    ),
+    "a new card after the customer has paid": (_refused, _pay, _next_attempt),
+    "two new cards at once": (_refused, _next_attempt, _next_attempt),
+    "a refusal of an attempt that is over": (
+        _refused,
+        _next_attempt,
+        lambda shop, r: shop.ledger.record_refused(r, Status.DECLINED, FAILURE, NOON),
+    ),
+    "a payment that is not the claim's": (_refused, _nothing, _pay_with_another),
+    "paid is recorded twice": (_refused, _pay, _pay),
+    "given up after the customer has paid": (
+        _refused,
+        _pay,
+        lambda shop, r: shop.ledger.record_failed(r, "given_up", NOON),
+    ),
+    "a mail that somebody is sending": (
+        _mailing,
+        _nothing,
+        lambda shop, r: shop.ledger.claim_mail(r, "receipt_1", replace(MAIL, token="token-2"), NOON),
+    ),
+    "a mail of a refusal that is over": (
+        _refused,
+        _next_attempt,
+        lambda shop, r: shop.ledger.claim_mail(r, "payment_failed_1", MAIL, NOON),
+    ),
+    "a mail that is known as sent is called unknown": (_mailing, _sent("sent"), _sent("unknown")),
+    "a mail that is known as sent is given back": (
+        _mailing,
+        _sent("sent"),
+        lambda shop, r: shop.ledger.release_mail(r, "receipt_1", MAIL.token, NOON),
+    ),
+    "a mail that nobody knows of is given back": (
+        _mailing,
+        _sent("unknown"),
+        lambda shop, r: shop.ledger.release_mail(r, "receipt_1", MAIL.token, NOON),
+    ),
+    "another's mail is recorded": (
+        _mailing,
+        _nothing,
+        lambda shop, r: shop.ledger.record_mail(r, "receipt_1", replace(MAIL, token="token-2", state="sent"), NOON),
+    ),
+    "a receipt of what is receipted": (
+        _receipted,
+        _nothing,
+        lambda shop, r: shop.ledger.record_receipt(r, "receipts/another", "0" * 64, NOON),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", TOO_LATE)
+def test_who_comes_too_late_is_told_and_changes_nothing(shop: World, case: str) -> None:
+    """Neither the ledger nor the subscription is touched by a step taken from what was read before another's."""
+    begin, first, late = TOO_LATE[case]
+    renewal = begin(shop)
+    first(shop, renewal)
+    before = shop.items(), dict(shop.row())
+    assert isinstance(late(shop, renewal), Lost)
+    assert (shop.items(), shop.row()) == before
+
+
+@pytest.mark.parametrize("meanwhile", [{"payment_id": "pi_1"}, {"claim": "another"}, {"status": "claimed"}])
+def test_a_failed_claim_is_claimed_anew_only_as_it_was_read(shop: World, meanwhile: dict[str, str]) -> None:
+    """A payment's id, another claim or somebody at work on it: money may move there, so there is no second claim."""
+    shop.subscribe(gateway_customer="cus_gone")
+    shop.renew()
+    failed = _read(shop)
+    assert failed.status is Status.FAILED
+    item = shop.items()[DUE.isoformat()] | meanwhile
+    shop.dynamodb.put("renewals", item)
+    again = replace(failed, claim="new", status=Status.CLAIMED)
+    assert isinstance(shop.ledger.claim(again, (), subscription.parse(shop.row()), instead_of=failed), Lost)
+    assert shop.items()[DUE.isoformat()] == item
+
+
+def test_taking_over_is_counted_and_an_own_retry_is_not(shop: World) -> None:
+    """A pick-up is another's; ten of them without progress are too many."""
+    renewal = _claimed(shop)
+    own = shop.ledger.take(renewal, renewal.status, renewal.owner, NOON + LATER)
+    assert isinstance(own, Renewal)
+    others = shop.ledger.take(own, own.status, "run-2", NOON + 2 * LATER)
+    assert isinstance(others, Renewal)
+    assert (own.pickups, others.pickups) == (0, 1)
+
+
+@pytest.mark.parametrize(
+    "progress",
+    [
+        _next_attempt,
+        _pay,
+        lambda shop, r: shop.ledger.take(shop.ledger.record_failed(r, "given up", NOON), Status.CLAIMED, "run-2", NOON),
+    ],
+    ids=["a new attempt", "a payment", "a request after the failure"],
+)
+def test_progress_begins_the_count_of_pick_ups_anew(shop: World, progress: Callable[[World, Renewal], Any]) -> None:
+    """Nine interruptions before the payment do not count against the receipt."""
+    _refused(shop)
+    shop.dynamodb.put("renewals", shop.items()[DUE.isoformat()] | {"pickups": 9})
+    progress(shop, _read(shop))
+    assert shop.items()[DUE.isoformat()]["pickups"] == 0
+
+
+def test_a_refusal_and_a_receipt_are_progress_too(shop: World) -> None:
+    """Each of the steps that the customer sees."""
+    renewal = _cut(shop, "gateway.confirm", payment_method="pm_declined")
+    shop.dynamodb.put("renewals", shop.items()[DUE.isoformat()] | {"pickups": 9})
+    shop.renew("again", NOON + LATER)
+    assert shop.items()[DUE.isoformat()]["pickups"] == 0
+    other = World()
+    other.subscribe()
+    paid = other.renew().renewal
+    assert paid is not None
+    other.dynamodb.put("renewals", other.items()[DUE.isoformat()] | {"pickups": 9})
+    assert other.receipt(paid, NOON).pickups == 0
+    assert renewal.status is Status.CLAIMED
+
+
+def test_what_was_failed_is_found_among_the_unfinished_once_it_is_taken_up(shop: World) -> None:
+    """The work list holds what an interruption leaves, and nothing that has ended."""
+    renewal = _claimed(shop)
+    shop.ledger.record_failed(renewal, "picked_up_too_often", NOON)
+    assert "unfinished" not in shop.items()[DUE.isoformat()]
+    shop.ledger.take(_read(shop), Status.CLAIMED, "run-2", NOON)
+    assert shop.items()[DUE.isoformat()]["unfinished"]
+
+
+def _write(shop: World, renewal: Renewal, operation: str) -> Renewal | Lost:
+    """One write of either kind."""
+    if operation == "UpdateItem":
+        return shop.ledger.record_failed(renewal, "given_up", NOON)
+    return _next_attempt(shop, renewal)
+
+
+def _canceled(*codes: str) -> ClientError:
+    reasons = [{"Code": code} for code in codes]
+    return error("TransactionCanceledException", "TransactWriteItems", CancellationReasons=reasons)
+
+
+PASSING = [
+    _canceled("None", "ThrottlingError"),
+    _canceled("None", "ProvisionedThroughputExceeded"),
+    _canceled("TransactionConflict", "None"),
+    error("TransactionConflictException", "UpdateItem"),
+]
+
+
+@pytest.fixture
+def _unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Colliding writers wait; here nobody has to."""
+    monkeypatch.setattr(dynamodb, "time", SimpleNamespace(sleep=lambda _seconds: None))
+
+
+@pytest.mark.usefixtures("_unhurried")
+@pytest.mark.parametrize("passing", PASSING, ids=str)
+def test_a_conflict_is_no_answer_and_is_tried_again(shop: World, passing: ClientError) -> None:
+    """Throttled, or in conflict with another writer: the write is made again, and the renewal does not notice."""
+    renewal = _refused(shop)
+    shop.dynamodb.trouble = [passing] * 5
+    assert isinstance(_write(shop, renewal, passing.operation_name), Renewal)
+    assert not shop.dynamodb.trouble
+
+
+@pytest.mark.usefixtures("_unhurried")
+@pytest.mark.parametrize("passing", PASSING, ids=str)
+def test_a_conflict_without_end_is_the_tasks_to_try_again(shop: World, passing: ClientError) -> None:
+    """Bounded: then the workflow waits, and takes it for what it is."""
+    renewal = _refused(shop)
+    shop.dynamodb.trouble = [passing] * 100
+    with pytest.raises(PaymentError, match="Collision"), transient_aws_errors_as(PaymentError):
+        _write(shop, renewal, passing.operation_name)
+
+
+def test_a_condition_that_failed_beside_a_conflict_is_an_answer(shop: World) -> None:
+    """One of a transaction's items is held by another writer, another is no longer what was read: it was lost."""
+    renewal = _refused(shop)
+    shop.dynamodb.trouble = [_canceled("ConditionalCheckFailed", "TransactionConflict")]
+    assert isinstance(_next_attempt(shop, renewal), Lost)
+
+
+@pytest.mark.parametrize("broken", [_canceled("ValidationError", "None"), error("AccessDeniedException", "UpdateItem")],
+                         ids=str)  # fmt: skip
+def test_what_is_wrong_with_the_request_is_not_tried_again(shop: World, broken: ClientError) -> None:
+    """A denied or malformed write is a fault: no answer, and no conflict either."""
+    renewal = _refused(shop)
+    shop.dynamodb.trouble = [broken, broken]
+    with pytest.raises(ClientError):
+        _write(shop, renewal, broken.operation_name)
+    assert len(shop.dynamodb.trouble) == 1
