@@ -19,6 +19,10 @@ found exactly once stops the start, so that an upgrade cannot quietly undo a cha
    bucket for TLS only would refuse every call on this machine.
 10. A function whose process dies ends as Runtime.ExitError, as on AWS, and its next call finds a new process.
 11. A function can be killed at any of its calls to AWS, and its calls be listed: see `local.cuts`.
+12. A batch of messages is authorized as the single ones are, as SQS does.
+13. A dead letter publishes how many of them now lie in its queue, as SQS does each minute.
+14. The bound on an event source's concurrency may come from a parameter, which is text.
+15. The host of a synchronous workflow has no prefix: `sync-127.0.0.1` is no address.
 """
 
 import argparse
@@ -92,6 +96,7 @@ def main() -> None:
         LAMBDA_ACCOUNT_CONCURRENCY="0",  # it would refuse calls that AWS accepts
         IOT_MTLS_ENABLED="0",
         SFTP_ENABLED="0",
+        AWS_DISABLE_HOST_PREFIX_INJECTION="true",
         DOCKER_HOST="unix:///nonexistent",  # the same with and without Docker on the machine
         AWS_XRAY_DAEMON_ADDRESS=f"127.0.0.1:{traces.getsockname()[1]}",
     )
@@ -102,6 +107,7 @@ def main() -> None:
     _change_workflows()
     _change_metrics()
     _change_mail()
+    _change_queues()
     _change_transport()
     _add_cuts()
 
@@ -368,6 +374,36 @@ def _sender(source: str | None, message: str | None) -> str:
     if source or not message:
         return source or ""
     return str(BytesHeaderParser().parsebytes(base64.b64decode(message))["From"])
+
+
+def _change_queues() -> None:
+    from ministack.core import iam_actions
+    from ministack.services import cloudwatch, lambda_svc, sqs
+
+    bound = '(esm.get("ScalingConfig") or {}).get("MaximumConcurrency") or _ESM_SQS_DEFAULT_CONCURRENCY'
+    _replace(lambda_svc, "_sqs_esm_concurrency", {bound: f"int({bound})"})
+    action, sweep = iam_actions.extract_iam_action, sqs._dlq_sweep
+
+    def single_action(service: str, *request: Any) -> str | None:
+        found: str | None = action(service, *request)
+        return found.removesuffix("Batch") if found and service == "sqs" else found
+
+    def sweep_and_publish(queue: dict[str, Any]) -> None:
+        target = json.loads(queue["attributes"].get("RedrivePolicy") or "{}").get("deadLetterTargetArn", "")
+        dead_letters = sqs._queue_by_arn(target) if target else None
+        before = len(dead_letters["messages"]) if dead_letters else 0
+        sweep(queue)
+        if dead_letters and len(dead_letters["messages"]) > before:
+            cloudwatch.record_metric(
+                "AWS/SQS",
+                "ApproximateNumberOfMessagesVisible",
+                len(dead_letters["messages"]),
+                "Count",
+                {"QueueName": target.rpartition(":")[2]},
+            )
+
+    iam_actions.extract_iam_action = single_action
+    sqs._dlq_sweep = sweep_and_publish
 
 
 def _change_transport() -> None:

@@ -1,10 +1,11 @@
-"""DynamoDB, S3 and SES in memory, as far as this project uses them, fast enough for thousands of renewals a minute.
+"""DynamoDB, S3, SES and SQS in memory, as far as this project uses them, fast enough for thousands of renewals.
 
 They take and give what boto3's clients do. `test_fake_aws.py` holds them to moto's answers.
 """
 
 import io
 import re
+from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import deepcopy
@@ -12,7 +13,9 @@ from dataclasses import dataclass, field
 from email.message import EmailMessage
 from email.parser import BytesHeaderParser, BytesParser
 from email.policy import default
+from itertools import islice
 from typing import Any
+from zlib import crc32
 
 from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 from botocore.exceptions import ClientError
@@ -21,7 +24,7 @@ from moto.dynamodb.parsing.reserved_keywords import ReservedKeywords
 type Item = dict[str, Any]
 type Around = Callable[[str], Any]
 
-_TOKEN = re.compile(r"\s*(attribute_not_exists|AND\b|OR\b|IN\b|<>|<=|=|[(),]|[#:\w.]+)")
+_TOKEN = re.compile(r"\s*(attribute_not_exists|AND\b|OR\b|IN\b|<>|<|=|[(),]|[#:\w.]+)")
 _serialize, _deserialize = TypeSerializer().serialize, TypeDeserializer().deserialize
 
 
@@ -97,7 +100,9 @@ class Condition:
                 among.append(self._value(self._next()))
             return left is not None and left in among
         right = self._value(self._next())
-        return left != right if operator == "<>" else left is not None and left == right
+        if operator == "<>":
+            return bool(left != right)
+        return left is not None and bool(left < right if operator == "<" else left == right)
 
     def _value(self, token: str) -> Any:
         return self._values[token] if token.startswith(":") else look_up(self._item, path(token, self._names))
@@ -123,19 +128,24 @@ class FakeDynamoDB:
 
     trouble: errors to raise at the next writes, first one first. answers_lost: the client repeats each update, as it
     does where the first answer did not arrive.
+    indexes: name to the hash and the range key. An item without both is not in it.
     """
 
     keys: dict[str, str]
     around: Around = _nothing_around
+    indexes: dict[str, tuple[str, str]] = field(default_factory=dict)
     tables: dict[str, dict[tuple[str, str], Item]] = field(default_factory=dict)
     trouble: list[Exception] = field(default_factory=list)
     answers_lost: bool = False
+    _indexed: dict[tuple[str, str], dict[str, list[Item]]] = field(default_factory=dict)
 
     def items(self, table: str) -> dict[tuple[str, str], Item]:
         return self.tables.setdefault(table, {})
 
     def query(self, **q: Any) -> Item:
         with self.around("dynamodb.Query"):
+            if "IndexName" in q:
+                return self._index_page(q)
             assert q["ConsistentRead"]
             wanted = plain(q["ExpressionAttributeValues"])[":id"]
             found = [item for key, item in sorted(self.items(q["TableName"]).items()) if key[0] == wanted]
@@ -148,6 +158,60 @@ class FakeDynamoDB:
                 return {"Items": [wire(item) for item in page]}
             last = {name: page[-1][name] for name in ("subscription_id", self.keys[q["TableName"]])}
             return {"Items": [wire(item) for item in page], "LastEvaluatedKey": wire(last)}
+
+    def scan(self, **q: Any) -> Item:
+        with self.around("dynamodb.Scan"):
+            table, segments = q["TableName"], q["TotalSegments"]
+            keys = sorted(key for key in self.items(table) if crc32(key[0].encode()) % segments == q["Segment"])
+            start = q.get("ExclusiveStartKey")
+            keys = keys[bisect_right(keys, self._key(table, plain(start))) :] if start else keys
+            page = keys[: q["Limit"]]
+            answer: Item = {"Items": [wire(self.items(table)[key]) for key in page], "ScannedCount": len(page)}
+            return answer | self._last(self.items(table)[page[-1]] if page else {}, table, more=len(page) == q["Limit"])
+
+    def _index_page(self, q: Item) -> Item:
+        table, (hash_key, range_key) = q["TableName"], self.indexes[q["IndexName"]]
+        names, values = q.get("ExpressionAttributeNames", {}), plain(q["ExpressionAttributeValues"])
+        [hashed] = [values[token] for token in re.findall(rf"{hash_key} = (:\w+)", q["KeyConditionExpression"])]
+        condition = Condition(q["KeyConditionExpression"], names, values)
+        found = self._in_index(table, q["IndexName"]).get(hashed, [])
+
+        def order(item: Item) -> tuple[str, ...]:
+            return (item[range_key], *self._key(table, item))
+
+        start = q.get("ExclusiveStartKey")
+        begin = bisect_right(found, order(plain(start)), key=order) if start else 0
+        page: list[Item] = []
+        for item in islice(found, begin, None):
+            if len(page) == q["Limit"] or not condition.holds(item):
+                break
+            page.append(item)
+        matched = page
+        if "FilterExpression" in q:
+            narrowed = Condition(q["FilterExpression"], names, values)
+            matched = [item for item in page if narrowed.holds(item)]
+        answer: Item = {"Count": len(matched), "ScannedCount": len(page)}
+        if q.get("Select") != "COUNT":
+            answer["Items"] = [wire(item) for item in matched]
+        return answer | self._last(page[-1] if page else {}, table, hash_key, range_key, more=len(page) == q["Limit"])
+
+    def _last(self, item: Item, table: str, *index: str, more: bool) -> Item:
+        """Where a page ended because it was full, as DynamoDB says it: even where nothing follows."""
+        names = {"subscription_id", self.keys[table], *index}
+        return {"LastEvaluatedKey": wire({name: item[name] for name in names})} if more else {}
+
+    def _in_index(self, table: str, index: str) -> dict[str, list[Item]]:
+        """The index as it is now: hash key to items in order. A write makes it anew."""
+        if (table, index) not in self._indexed:
+            hash_key, range_key = self.indexes[index]
+            made: dict[str, list[Item]] = {}
+            for item in self.items(table).values():
+                if hash_key in item and range_key in item:
+                    made.setdefault(item[hash_key], []).append(item)
+            for items in made.values():
+                items.sort(key=lambda item: (item[range_key], *self._key(table, item)))
+            self._indexed[table, index] = made
+        return self._indexed[table, index]
 
     def get_item(self, **q: Any) -> Item:
         with self.around("dynamodb.GetItem"):
@@ -213,6 +277,7 @@ class FakeDynamoDB:
 
     def _put(self, table: str, item: Item) -> None:
         self.items(table)[self._key(table, item)] = item
+        self._indexed.clear()
 
     def _apply(self, body: Item, old: Item) -> Item:
         item = deepcopy(old) or plain(body["Key"])
@@ -274,3 +339,27 @@ class FakeSES:
     def subjects(self) -> list[str]:
         parser = BytesHeaderParser(policy=default)
         return [str(parser.parsebytes(q["RawMessage"]["Data"])["Subject"]) for q in self.sent]
+
+@dataclass
+class FakeSQS:
+    """One queue: the bodies of its messages, oldest first. trouble: how many of the next batches' entries are refused,
+    for each batch in turn. at_work: messages that are counted and not seen."""
+
+    around: Around = _nothing_around
+    bodies: list[str] = field(default_factory=list)
+    trouble: list[int] = field(default_factory=list)
+    at_work: int = 0
+
+    def send_message_batch(self, **q: Any) -> Item:
+        with self.around("sqs.SendMessageBatch"):
+            entries = q["Entries"]
+            assert 1 <= len({entry["Id"] for entry in entries}) == len(entries) <= 10
+            refused = entries[: self.trouble.pop(0)] if self.trouble else []
+            self.bodies += [entry["MessageBody"] for entry in entries if entry not in refused]
+            return {"Failed": [{"Id": entry["Id"], "Code": "InternalError"} for entry in refused]} if refused else {}
+
+    def get_queue_attributes(self, **q: Any) -> Item:
+        with self.around("sqs.GetQueueAttributes"):
+            counts = {"": len(self.bodies), "NotVisible": self.at_work, "Delayed": 0}
+            every = {f"ApproximateNumberOfMessages{kind}": str(count) for kind, count in counts.items()}
+            return {"Attributes": {name: every[name] for name in q["AttributeNames"]}}

@@ -25,6 +25,10 @@ SENDER = "billing@shop.example"
 SELLER = {"name": "Example Shop", "address": "1 Main Street, Springfield", "tax_id": "US-123"}
 DUE = date(2026, 1, 31)
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
+INDEXES = {
+    "renewal-date-index": ("renewal_date", "subscription_id"),
+    "unfinished-index": ("unfinished", "touched_at"),
+}
 
 
 class Cut(BaseException):
@@ -178,7 +182,7 @@ class World:
         self.cuts = Cuts()
         self.gateway = FakeGateway(self.cuts)
         keys = {"subscriptions": "customer_id", "renewals": "renewal_date"}
-        self.dynamodb = FakeDynamoDB(keys, self.cuts.around)
+        self.dynamodb = FakeDynamoDB(keys, self.cuts.around, INDEXES)
         self.s3 = FakeS3(self.cuts.around)
         self.ses = FakeSES(self.cuts.around)
         client: Any = self.dynamodb

@@ -1,11 +1,12 @@
 """ProcessPayment: charge one subscription's due period, exactly once.
 
-Event: {"execution": ARN, "request": {"subscription_id", "customer_id", "amount"}}, amount a decimal string.
+Event: {"execution": ARN, "request": {"subscription_id", "customer_id", "amount"}}, amount a decimal string, and
+optionally "renewal_date", YYYY-MM-DD: the one period that is meant.
 Reply: {"outcome", "reason", "subscription_id", "customer_id"} and, where there is a renewal, {"renewal_date",
 "attempt", "amount", "currency", "transaction_id"}. PaymentError means: try again.
 """
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal, InvalidOperation
 from functools import cache
 from typing import Any
@@ -50,8 +51,9 @@ def _asked(event: dict[str, Any]) -> tuple[Asked, str]:
     try:
         request = event["request"]
         amount = Decimal(request["amount"])
-        return Asked(request["subscription_id"], request["customer_id"], amount), event["execution"]
-    except (KeyError, TypeError, InvalidOperation) as error:
+        period = date.fromisoformat(request["renewal_date"]) if "renewal_date" in request else None
+        return Asked(request["subscription_id"], request["customer_id"], amount, period), event["execution"]
+    except (KeyError, TypeError, ValueError, InvalidOperation) as error:
         raise BadEvent(f"ProcessPayment: {type(error).__name__} {error}") from None
 
 

@@ -32,11 +32,15 @@ _REFUSED = {PaymentState.DECLINED: Status.DECLINED, PaymentState.ACTION_REQUIRED
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What an execution was asked to renew. amount: major units; a claim to check, never an instruction."""
+    """What an execution was asked to renew. amount: major units; a claim to check, never an instruction.
+
+    renewal_date: the one period that is meant, as the subscription's own renewal_date names it; None: whatever is due.
+    """
 
     subscription_id: str
     customer_id: str
     amount: Decimal
+    renewal_date: date | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +94,8 @@ class Charge:
         reason = row.why_not_due(self.today)
         if reason is not None:
             return self._finish(owed, history) or Outcome("nothing_to_do", _why_nothing(reason, row, history))
+        if asked.renewal_date not in (None, row.renewal_date):
+            return self._finish(owed, history) or Outcome("nothing_to_do", "another_period")
         claimed = next((r for r in history if r.row_date <= row.renewal_date <= r.renewal_date), None)
         if claimed is not None and claimed.paid_at is not None:
             self.ledger.move_on(claimed, row.row)  # somebody put the row back; the period is paid

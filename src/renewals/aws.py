@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from botocore.config import Config
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 # A task has 20 seconds in all, so that no single call may hang for botocore's default of 60.
 _CONNECT_SECONDS, _READ_SECONDS = 2, 4
+# The workflow's worst case is 219 seconds.
+_WORKFLOW_SECONDS = 225
 
 
 @cache
@@ -50,6 +52,30 @@ def step_functions() -> SFNClient:
 
 
 @cache
+def synchronous_workflows() -> SFNClient:
+    """The client that waits for a renewal's end. It never repeats a call, which would be a second execution."""
+    import boto3
+
+    return boto3.client("stepfunctions", config=_config(tries=1, read_seconds=_WORKFLOW_SECONDS))
+
+
+@cache
+def sqs() -> Any:
+    """The client of the queue of renewals."""
+    import boto3
+
+    return boto3.client("sqs", config=_config(tries=3))
+
+
+@cache
+def functions() -> Any:
+    """The client by which a function hands work on to itself."""
+    import boto3
+
+    return boto3.client("lambda", config=_config(tries=3))
+
+
+@cache
 def ses() -> SESClient:
     """The mail client. It never repeats a call: SES takes no idempotency key, so a repeat may be a second mail."""
     import boto3
@@ -57,11 +83,11 @@ def ses() -> SESClient:
     return boto3.client("ses", config=_config(tries=1))
 
 
-def _config(*, tries: int) -> Config:
+def _config(*, tries: int, read_seconds: int = _READ_SECONDS) -> Config:
     from botocore.config import Config
 
     return Config(
         connect_timeout=_CONNECT_SECONDS,
-        read_timeout=_READ_SECONDS,
+        read_timeout=read_seconds,
         retries={"total_max_attempts": tries, "mode": "standard"},
     )

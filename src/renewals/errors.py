@@ -8,6 +8,7 @@
     ├── BadRow                  a subscription that cannot be charged as it stands; says which field and why
     ├── BadEvent                an event that no version of the workflow sends; not tried again
     ├── Collision               other writers kept holding the same item; becomes the task's TryAgain
+    ├── NotHandedOver           the queue kept refusing messages; the sweep's run is started again
     └── MissingSetting          an environment variable that the deployment did not set
 
 A declined card is not among them: that is an outcome, which a Choice state reads.
@@ -55,6 +56,10 @@ class BadEvent(RenewalError):  # noqa: N818
 
 class Collision(RenewalError):  # noqa: N818
     """Other writers kept holding the same items."""
+
+
+class NotHandedOver(RenewalError):  # noqa: N818
+    """The queue did not take all that it was sent."""
 
 
 class MissingSetting(RenewalError):  # noqa: N818

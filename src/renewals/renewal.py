@@ -10,7 +10,8 @@ from typing import Any
 
 from renewals.dynamodb import storable
 
-_INDEX_SHARDS = 16
+INDEX_SHARDS = 16
+"""Over so many hash keys, "0" to "15", what is unfinished is spread in its index."""
 
 
 class Status(StrEnum):
@@ -137,4 +138,4 @@ def replaced(renewal: Renewal, changes: Mapping[str, Any]) -> Renewal:
 
 
 def shard(subscription_id: str) -> str:
-    return str(sha256(subscription_id.encode()).digest()[0] % _INDEX_SHARDS)
+    return str(sha256(subscription_id.encode()).digest()[0] % INDEX_SHARDS)

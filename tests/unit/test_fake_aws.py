@@ -1,5 +1,6 @@
 """The in-memory DynamoDB of these tests answers as moto's does, whose whole business that is."""
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -97,3 +98,86 @@ def test_a_condition_that_cannot_be_read_is_an_error(clients: tuple[Any, Any]) -
     """The fake refuses what it does not know instead of guessing."""
     with pytest.raises((AssertionError, ClientError)):
         dynamodb.update(clients[0], _change("begins_with(#status, :claimed)"))
+
+
+def _many(client: Any) -> None:
+    """Twelve subscriptions on two dates, one of them in no index."""
+    client.create_table(
+        TableName="subscriptions",
+        BillingMode="PAY_PER_REQUEST",
+        AttributeDefinitions=[
+            {"AttributeName": name, "AttributeType": "S"} for name in ("subscription_id", "customer_id", "renewal_date")
+        ],
+        KeySchema=[
+            {"AttributeName": "subscription_id", "KeyType": "HASH"},
+            {"AttributeName": "customer_id", "KeyType": "RANGE"},
+        ],
+        GlobalSecondaryIndexes=[
+            {
+                "IndexName": "renewal-date-index",
+                "KeySchema": [
+                    {"AttributeName": "renewal_date", "KeyType": "HASH"},
+                    {"AttributeName": "subscription_id", "KeyType": "RANGE"},
+                ],
+                "Projection": {"ProjectionType": "ALL"},
+            }
+        ],
+    )
+
+
+def _rows() -> Iterator[dict[str, Any]]:
+    for n in range(12):
+        row = {"subscription_id": f"s{n:02}", "customer_id": "c", "status": "active" if n % 3 else "paused"}
+        yield row | ({"renewal_date": f"2026-01-{30 + n % 2}"} if n else {})
+
+
+def _pages(ask: Any, **q: Any) -> list[tuple[Any, ...]]:
+    """Page after page: what is in each, how many were read, and where it ended."""
+    pages: list[tuple[Any, ...]] = []
+    while not pages or q.get("ExclusiveStartKey"):
+        answer = ask(TableName="subscriptions", Limit=2, **q)
+        found = [dynamodb.plain(item) for item in answer.get("Items", [])]
+        pages.append((found, answer["ScannedCount"], answer.get("LastEvaluatedKey")))
+        q["ExclusiveStartKey"] = answer.get("LastEvaluatedKey")
+        if q["ExclusiveStartKey"] is None:
+            del q["ExclusiveStartKey"]
+    return pages
+
+
+def test_an_index_is_read_page_by_page_alike(clients: tuple[Any, Any]) -> None:
+    """A date's rows in order of their ids, bounded by a range, filtered after counting, and counted alone."""
+    fake, moto = clients
+    fake.keys["subscriptions"], fake.indexes["renewal-date-index"] = "customer_id", ("renewal_date", "subscription_id")
+    _many(moto)
+    for row in _rows():
+        fake.put("subscriptions", row)
+        moto.put_item(TableName="subscriptions", Item=wire(row))
+    questions: list[dict[str, Any]] = [
+        {"KeyConditionExpression": "renewal_date = :date"},
+        {"KeyConditionExpression": "renewal_date = :date", "Select": "COUNT"},
+        {
+            "KeyConditionExpression": "renewal_date = :date AND subscription_id < :id",
+            "FilterExpression": "#status IN (:active)",
+            "ExpressionAttributeNames": {"#status": "status"},
+        },
+    ]
+    for question in questions:
+        used = {":date": "2026-01-30", ":id": "s08", ":active": "active"}
+        text = json.dumps(question)
+        values = wire({name: value for name, value in used.items() if name in text})
+        asked = question | {"IndexName": "renewal-date-index", "ExpressionAttributeValues": values}
+        assert _pages(fake.query, **asked) == _pages(moto.query, **asked)
+
+
+def test_the_segments_of_a_scan_are_the_table(clients: tuple[Any, Any]) -> None:
+    """Which row is in which segment is DynamoDB's business; together they have each row once."""
+    fake, moto = clients
+    fake.keys["subscriptions"] = "customer_id"
+    _many(moto)
+    for row in _rows():
+        fake.put("subscriptions", row)
+        moto.put_item(TableName="subscriptions", Item=wire(row))
+    for client in clients:
+        pages = [page for n in range(3) for page in _pages(client.scan, Segment=n, TotalSegments=3)]
+        rows = sorted((row for page, _, _ in pages for row in page), key=lambda row: row["subscription_id"])
+        assert rows == list(_rows())

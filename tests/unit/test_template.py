@@ -518,6 +518,12 @@ def test_functions_get_their_settings() -> None:
             "STATE_MACHINE_ARN": "<RenewalWorkflow>",
             "SECRETS_MANAGER_ARN": "<PaymentGatewaySecret.Id>",
         },
+        "RenewalSweep": {
+            "DYNAMODB_TABLE": "<Subscriptions>",
+            "RENEWALS_TABLE": "<Renewals>",
+            "RENEWAL_QUEUE_URL": "<RenewalQueue>",
+        },
+        "RenewalWorker": {"STATE_MACHINE_ARN": "<RenewalWorkflow>", "RENEWAL_QUEUE_URL": "<RenewalQueue>"},
     }
     given = {name: each["Environment"]["Variables"] for name, each in of_type("AWS::Lambda::Function").items()}
     assert given == {name: everyone | variables for name, variables in own.items()}
@@ -581,12 +587,101 @@ def test_the_api_is_one_method_of_one_stage() -> None:
                 {"service": "acme-qa"},
             ),
         ),
+        (
+            "DeadLettersAlarm",
+            _alarm(
+                "dead-letters",
+                "Alert when a request to renew has failed five times and lies in the dead-letter queue",
+                "AWS/SQS/ApproximateNumberOfMessagesVisible",
+                0,
+                {"QueueName": "<RenewalDeadLetterQueue.QueueName>"},
+            )
+            | {"Statistic": "Maximum"},
+        ),
+        (
+            "SweepErrorsAlarm",
+            _alarm(
+                "sweep-errors",
+                "Alert when the sweep fails as often in an hour as Lambda tries one run",
+                "AWS/Lambda/Errors",
+                2,
+                {"FunctionName": "<RenewalSweep>"},
+            )
+            | {"Period": 3600},
+        ),
+        (
+            "BadRowsAlarm",
+            _alarm(
+                "bad-rows",
+                "Alert when the sweep names subscriptions that cannot be charged as they stand",
+                "acme/BadRows",
+                0,
+                {"service": "acme-qa"},
+            ),
+        ),
     ],
 )
 def test_alarms_of_our_own(name: str, expected: dict[str, Json]) -> None:
-    """One execution cut off, or one renewal given up, raises an alarm, on the metric that is really written."""
+    """What nobody may overlook raises an alarm, the first time, on the metric that is really written."""
     found = {"Type": resources()[name]["Type"], **properties(name)}
     assert {key: found[key] for key in expected} == expected
+
+
+QUEUES = ["RenewalQueue", "RenewalDeadLetterQueue"]
+
+
+@pytest.mark.parametrize("name", QUEUES)
+def test_queues_are_safe(name: str) -> None:
+    """Every queue is encrypted, keeps a message for the 14 days that SQS can, and refuses plain HTTP."""
+    assert list(of_type("AWS::SQS::Queue")) == QUEUES
+    assert properties(name)["SqsManagedSseEnabled"] is True
+    assert properties(name)["MessageRetentionPeriod"] == 14 * 24 * 3600
+    assert properties(f"{name}Policy")["Queues"] == [f"<{name}>"]
+    (statement,) = properties(f"{name}Policy")["PolicyDocument"]["Statement"]
+    assert statement == {
+        "Sid": "TlsOnly",
+        "Effect": "Deny",
+        "Principal": "*",
+        "Action": "sqs:*",
+        "Resource": f"<{name}.Arn>",
+        "Condition": {"Bool": {"aws:SecureTransport": "false"}},
+    }
+
+
+def test_a_message_has_the_time_that_its_workflow_needs() -> None:
+    """A batch of workflows at their slowest ends within the worker's time, and a message stays hidden for six times
+    that, as Lambda asks for; what fails five times goes to the dead letters."""
+    (source,) = of_type("AWS::Lambda::EventSourceMapping").values()
+    slowest = 219  # asserted in test_workflow_definition.py
+    timeout = properties("RenewalWorker")["Timeout"]
+    assert source["BatchSize"] * slowest < timeout
+    assert properties("RenewalQueue")["VisibilityTimeout"] >= 6 * timeout
+    redrive = {"deadLetterTargetArn": "<RenewalDeadLetterQueue.Arn>", "maxReceiveCount": 5}
+    assert properties("RenewalQueue")["RedrivePolicy"] == redrive
+
+
+def test_the_worker_is_bounded_and_answers_for_each_message() -> None:
+    """How many renewals run at once is the parameter's to say, and one that fails takes no other with it."""
+    (source,) = of_type("AWS::Lambda::EventSourceMapping").values()
+    declared = template()["Parameters"]["RenewalConcurrency"]
+    assert source["EventSourceArn"] == "<RenewalQueue.Arn>"
+    assert source["FunctionName"] == "<RenewalWorker>"
+    assert source["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
+    assert source["ScalingConfig"] == {"MaximumConcurrency": str(declared["Default"])}
+    assert (declared["Default"], declared["MinValue"], declared["MaxValue"]) == (20, 2, 1000)
+
+
+def test_the_sweeps_are_scheduled() -> None:
+    """Hourly if nothing else is said, and nightly, each with the event that the function knows."""
+    schedules = {each["Name"]: each for each in of_type("AWS::Scheduler::Schedule").values()}
+    expressions = {name: each["ScheduleExpression"] for name, each in schedules.items()}
+    assert expressions == {"acme-sweep-due-qa": "rate(1 hour)", "acme-sweep-all-qa": "cron(30 3 * * ? *)"}
+    inputs = {name: json.loads(each["Target"]["Input"]) for name, each in schedules.items()}
+    assert inputs == {"acme-sweep-due-qa": {"sweep": "due"}, "acme-sweep-all-qa": {"sweep": "all"}}
+    for each in schedules.values():
+        assert (each.get("State", "ENABLED"), each["Target"]["Arn"]) == ("ENABLED", "<RenewalSweep.Arn>")
+        assert each["Target"]["RoleArn"] == "<SweepSchedulesRole.Arn>"
+    assert json.loads((ROOT / "events/renewal_sweep.json").read_text()) in inputs.values()
 
 
 @pytest.mark.parametrize("name", of_type("AWS::CloudWatch::Alarm"))
@@ -603,8 +698,11 @@ UNTAGGED = {
     "AWS::ApiGateway::RestApi",  # SAM gives an API's tags to its stage, which is what costs are counted by
     "AWS::Lambda::LayerVersion",
     "AWS::Lambda::Permission",
+    "AWS::Lambda::EventSourceMapping",
     "AWS::S3::BucketPolicy",
     "AWS::SES::ConfigurationSetEventDestination",
+    "AWS::SQS::QueuePolicy",
+    "AWS::Scheduler::Schedule",  # AWS tags their groups
 }
 NAME_TAGS = {
     "Subscriptions": "subscriptions",
@@ -695,6 +793,28 @@ GRANTS: dict[str, dict[str, set[str]]] = {
         **_own_log("WebhookHandler"),
         **TRACES,
     },
+    "RenewalSweepRole": {
+        "dynamodb:Scan": {"<Subscriptions.Arn>"},
+        "dynamodb:Query": {
+            "<Subscriptions.Arn>/index/renewal-date-index",
+            "<Renewals.Arn>/index/unfinished-index",
+        },
+        "sqs:SendMessage": {"<RenewalQueue.Arn>"},
+        "sqs:GetQueueAttributes": {"<RenewalQueue.Arn>"},
+        "lambda:InvokeFunction": {"arn:aws:lambda:eu-test-1:123456789012:function:acme-renewal-sweep-qa"},
+        **_own_log("RenewalSweep"),
+        **TRACES,
+    },
+    "RenewalWorkerRole": {
+        "states:StartSyncExecution": {"<RenewalWorkflow>"},
+        **{
+            f"sqs:{action}": {"<RenewalQueue.Arn>"}
+            for action in ("ReceiveMessage", "DeleteMessage", "GetQueueAttributes", "ChangeMessageVisibility")
+        },
+        **_own_log("RenewalWorker"),
+        **TRACES,
+    },
+    "SweepSchedulesRole": {"lambda:InvokeFunction": {"<RenewalSweep.Arn>"}},
     "StepFunctionsRole": {
         "lambda:InvokeFunction": {"<ProcessPayment.Arn>", "<GenerateReceipt.Arn>", "<SendEmail.Arn>"},
         **{action: {"*"} for action in LOG_DELIVERY},
@@ -704,7 +824,11 @@ GRANTS: dict[str, dict[str, set[str]]] = {
     },
     "ApiGatewayCloudWatchRole": {},
 }
-SERVICES = {"StepFunctionsRole": "states.amazonaws.com", "ApiGatewayCloudWatchRole": "apigateway.amazonaws.com"}
+SERVICES = {
+    "StepFunctionsRole": "states.amazonaws.com",
+    "ApiGatewayCloudWatchRole": "apigateway.amazonaws.com",
+    "SweepSchedulesRole": "scheduler.amazonaws.com",
+}
 
 
 def _grants(role: str) -> Iterator[tuple[str, str]]:
@@ -755,6 +879,9 @@ def test_outputs() -> None:
         "RenewalsTableName": "<Renewals>",
         "ReceiptsBucketName": "<Receipts>",
         "RenewalWorkflowArn": "<RenewalWorkflow>",
+        "RenewalQueueUrl": "<RenewalQueue>",
+        "RenewalDeadLetterQueueUrl": "<RenewalDeadLetterQueue>",
+        "SweepFunctionName": "<RenewalSweep>",
         "PaymentGatewaySecretArn": "<PaymentGatewaySecret.Id>",
         "SesConfigurationSetName": "<ReceiptsConfigurationSet>",
         "AlarmTopicArn": "<Alarms>",
@@ -777,6 +904,8 @@ def test_functions_have_the_layers_they_need_and_no_more() -> None:
         "GenerateReceipt": ["AwsLayer", "ReceiptLayer"],
         "SendEmail": ["AwsLayer"],
         "WebhookHandler": ["AwsLayer", "WebhookLayer"],
+        "RenewalSweep": ["AwsLayer"],
+        "RenewalWorker": ["AwsLayer"],
     }
 
 

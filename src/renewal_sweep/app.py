@@ -1,0 +1,67 @@
+"""RenewalSweep: finds what is due or was cut off, and hands it to the queue of renewals.
+
+Event: {"sweep": "due"} or {"sweep": "all"} by the schedules, which plan; {"part": {...}} by the function itself, which
+reads and sends. Reply: counts, as in Swept. A run that raises is started twice more by Lambda, and what it did not
+come to is found by the next sweep.
+"""
+
+import json
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any
+
+from renewal_sweep.queue import RenewalQueue
+from renewal_sweep.sweep import Part, Row, Sweep, Swept
+from renewals import aws, telemetry
+from renewals.errors import BadEvent, BadRow
+from renewals.settings import setting
+
+
+@telemetry.observed
+def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
+    """Plan a sweep, or read one part of it; see the module."""
+    now = datetime.now(UTC)
+    sweep = Sweep(
+        client=aws.dynamodb(),
+        subscriptions=setting("DYNAMODB_TABLE"),
+        renewals=setting("RENEWALS_TABLE"),
+        queue=RenewalQueue(aws.sqs(), setting("RENEWAL_QUEUE_URL")),
+        hand_on=_hand_on,
+        name=_name,
+        seconds_left=lambda: context.get_remaining_time_in_millis() / 1000,
+        today=now.date(),
+        now=now,
+    )
+    done = asdict(_swept(sweep, event))
+    if done["backlog"]:
+        telemetry.logger().warning("the queue has not drained: nothing is enqueued", extra=done)
+        telemetry.count("SweepPostponed")
+    telemetry.logger().info("swept", extra={"event": event} | done)
+    for metric, counted in (("RenewalsEnqueued", "sent"), ("BadRows", "bad")):
+        if done[counted]:
+            telemetry.count(metric, done[counted])
+    return done
+
+
+def _swept(sweep: Sweep, event: dict[str, Any]) -> Swept:
+    match event:
+        case {"part": part}:
+            return sweep.read(Part(**part))
+        case {"sweep": "due", "from": part}:
+            return sweep.due(Part(**part))
+        case {"sweep": "due"}:
+            return sweep.due()
+        case {"sweep": "all"}:
+            return sweep.all()
+    raise BadEvent("RenewalSweep: neither a sweep nor a part of one")
+
+
+def _hand_on(event: dict[str, Any]) -> None:
+    """Another run of this function, which does not wait for it."""
+    function = setting("AWS_LAMBDA_FUNCTION_NAME")
+    aws.functions().invoke(FunctionName=function, InvocationType="Event", Payload=json.dumps(event))
+
+
+def _name(row: Row, bad: BadRow) -> None:
+    ids = {name: str(row.get(name))[:128] for name in ("subscription_id", "customer_id")}
+    telemetry.logger().warning("bad row", extra=ids | {"reason": str(bad)})

@@ -1,0 +1,64 @@
+"""RenewalWorker: takes requests to renew from the queue and runs the workflow for each, in order, to its end.
+
+Event: a batch of SQS. Reply: {"batchItemFailures": [...]}, the messages whose workflow did not succeed. They are tried
+again after 1, 2, 4 and 8 minutes; the fifth failure takes a message to the dead-letter queue. It waits for the end of a
+workflow, so that the bound on its own concurrency is one on the renewals at work, and on the calls to the gateway.
+"""
+
+import json
+from typing import Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from renewals import aws, telemetry
+from renewals.settings import setting
+
+_FIRST_WAIT_SECONDS = 60
+"""Longer than the lease of 40 seconds that a failed run may leave: a try within it would end as in_progress."""
+
+_LONGEST_WAIT_SECONDS = 900
+
+
+@telemetry.observed
+def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
+    """Renew what the messages ask for; see the module."""
+    failed = [record for record in event["Records"] if not _succeeds(record)]
+    for record in failed:
+        _try_later(record)
+    return {"batchItemFailures": [{"itemIdentifier": record["messageId"]} for record in failed]}
+
+
+def _succeeds(record: dict[str, Any]) -> bool:
+    """Run the workflow. An execution that fails is answered with HTTP 200 too: its status says so."""
+    told: dict[str, Any] = {"message_id": record["messageId"]} | _ids(record["body"])
+    try:
+        ended = aws.synchronous_workflows().start_sync_execution(
+            stateMachineArn=setting("STATE_MACHINE_ARN"), input=record["body"]
+        )
+    except (BotoCoreError, ClientError) as error:
+        telemetry.logger().error("not run", extra=told | {"error": str(error)})
+        return False
+    told |= {"status": ended["status"], "error": ended.get("error"), "execution": ended["executionArn"]}
+    telemetry.logger().info("run", extra=told)
+    return ended["status"] == "SUCCEEDED"
+
+
+def _try_later(record: dict[str, Any]) -> None:
+    """Where this cannot be said, the message comes back after the queue's own visibility timeout."""
+    tries = int(record["attributes"]["ApproximateReceiveCount"])
+    wait = min(_FIRST_WAIT_SECONDS * 2 ** (tries - 1), _LONGEST_WAIT_SECONDS)
+    try:
+        aws.sqs().change_message_visibility(
+            QueueUrl=setting("RENEWAL_QUEUE_URL"), ReceiptHandle=record["receiptHandle"], VisibilityTimeout=wait
+        )
+    except (BotoCoreError, ClientError) as error:
+        telemetry.logger().warning("no earlier try", extra={"message_id": record["messageId"], "error": str(error)})
+
+
+def _ids(body: str) -> dict[str, Any]:
+    """For the log: what the message is about, as far as it can be read."""
+    try:
+        asked = json.loads(body)
+        return {name: asked[name] for name in ("subscription_id", "customer_id", "renewal_date")}
+    except (ValueError, KeyError, TypeError):
+        return {}

@@ -1,0 +1,393 @@
+"""The sweep, over tables and a queue in memory: what it hands over, what it names, and what an interruption costs."""
+
+import json
+import tracemalloc
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from typing import Any, cast
+
+import pytest
+
+from process_payment.charge import Asked
+from renewal_sweep import sweep
+from renewal_sweep.queue import RenewalQueue
+from renewal_sweep.sweep import Part, Row, Sweep, Swept
+from renewals.errors import BadRow, NotHandedOver
+from tests.fake_aws import FakeDynamoDB, FakeSQS
+from tests.fakes import DUE, INDEXES, LATER, NOON, Cut, World
+
+TODAY = DUE
+PLENTY = 900.0
+
+
+@dataclass
+class Sweeper:
+    """Runs sweeps as Lambda does: each event handed on is another run, started again twice where it raises.
+
+    seconds: what a run has left each time that it asks; after these, plenty.
+    """
+
+    world: World = field(default_factory=World)
+    sqs: FakeSQS = field(default_factory=FakeSQS)
+    named: list[tuple[str, str]] = field(default_factory=list)
+    events: list[dict[str, Any]] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+    runs: int = 0
+
+    def add(self, number: int | str, **attributes: Any) -> str:
+        """One more subscription that is due today, but for `attributes`."""
+        subscription_id = f"sub_{number}"
+        self.world.subscribe(subscription_id=subscription_id, **attributes)
+        return subscription_id
+
+    def sweep(self, kind: str = "due", *, now: Any = NOON) -> None:
+        """A whole sweep, with all that it hands on."""
+        self.events.append({"sweep": kind})
+        while self.events:
+            self.run(self.events.pop(0), now)
+
+    def run(self, event: dict[str, Any], now: Any = NOON) -> Swept:
+        self.runs += 1
+        client: Any = self.world.dynamodb
+        one = Sweep(
+            client=client,
+            subscriptions="subscriptions",
+            renewals="renewals",
+            queue=RenewalQueue(self.sqs, "queue", wait=lambda _seconds: None),
+            hand_on=lambda event: self.events.append(json.loads(json.dumps(event))),
+            name=self._name,
+            seconds_left=lambda: self.seconds.pop(0) if self.seconds else PLENTY,
+            today=now.date(),
+            now=now,
+        )
+        if "part" in event:
+            return one.read(Part(**event["part"]))
+        if event["sweep"] == "all":
+            return one.all()
+        return one.due(Part(**event["from"]) if "from" in event else None)
+
+    def sent(self) -> list[dict[str, str]]:
+        """The queue's messages, which it then no longer has."""
+        bodies, self.sqs.bodies = self.sqs.bodies, []
+        return [json.loads(body) for body in bodies]
+
+    def sent_ids(self) -> list[str]:
+        return sorted(body["subscription_id"] for body in self.sent())
+
+    def _name(self, row: Row, bad: BadRow) -> None:
+        self.named.append((row["subscription_id"], str(bad)))
+
+
+@pytest.fixture
+def sweeper() -> Sweeper:
+    return Sweeper()
+
+
+def _ago(days: int) -> str:
+    return (TODAY - timedelta(days=days)).isoformat()
+
+
+# --- what is handed over -----------------------------------------------------------------------------------------
+
+
+def test_a_message_names_the_subscription_its_period_and_its_amount(sweeper: Sweeper) -> None:
+    """The workflow needs nothing else, and what it is told is exact."""
+    sweeper.add(1, amount=Decimal("29.90"))
+    sweeper.sweep()
+    assert sweeper.sent() == [
+        {"subscription_id": "sub_1", "customer_id": "cus_1", "renewal_date": "2026-01-31", "amount": "29.90"}
+    ]
+
+
+def test_the_hourly_sweep_finds_what_is_due_in_its_forty_days(sweeper: Sweeper) -> None:
+    """From today back to the 40th day, and nothing of tomorrow: what a day of downtime left is found by itself."""
+    for days in (-1, 0, 1, 39, 40, 400):
+        sweeper.add(days, renewal_date=_ago(days))
+    sweeper.sweep()
+    assert sweeper.sent_ids() == ["sub_0", "sub_1", "sub_39"]
+
+
+def test_the_nightly_sweep_finds_just_what_is_older(sweeper: Sweeper) -> None:
+    """Together the two miss no due row and send none twice."""
+    for days in (-1, 0, 39, 40, 400, 4000):
+        sweeper.add(days, renewal_date=_ago(days))
+    sweeper.sweep("all")
+    assert sweeper.sent_ids() == ["sub_40", "sub_400", "sub_4000"]
+
+
+@pytest.mark.parametrize(
+    ("attributes", "due"),
+    [
+        ({"status": "active"}, True),
+        ({"status": "past_due"}, True),
+        ({"status": "paused"}, False),
+        ({"status": "canceled"}, False),
+        ({"status": "unpaid", "amount": None}, False),
+        ({"cancel_at": "2026-01-31"}, False),
+        ({"cancel_at": "2026-02-28"}, True),
+    ],
+)
+def test_only_what_is_live_is_handed_over(sweeper: Sweeper, attributes: dict[str, Any], due: bool) -> None:
+    """Active or past due, and not cancelled at its end. What has ended is no bad row either, whatever it lacks."""
+    sweeper.add(1, **attributes)
+    sweeper.sweep()
+    assert sweeper.sent_ids() == (["sub_1"] if due else [])
+    assert sweeper.named == []
+
+
+def test_a_busy_date_is_read_in_pages_by_as_many_runs(sweeper: Sweeper, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No run reads or sends more than a page; together they send each row once."""
+    monkeypatch.setattr(sweep, "PAGE", 10)
+    ids = sorted(sweeper.add(n) for n in range(95))
+    sweeper.events.append({"sweep": "due"})
+    planned = sweeper.run(sweeper.events.pop())
+    pages = [event["part"] for event in sweeper.events if event["part"]["kind"] == "date"]
+    assert (len(pages), planned.rows, sweeper.sqs.bodies) == (10, 0, [])
+    while sweeper.events:
+        assert sweeper.run(sweeper.events.pop()).sent <= 10
+    assert sweeper.sent_ids() == ids
+
+
+# --- bad rows ----------------------------------------------------------------------------------------------------
+
+BAD: dict[str, tuple[dict[str, Any], str]] = {
+    "no-amount": ({"amount": None}, "amount: is missing"),
+    "amount-as-text": ({"amount": "29.99"}, "amount: is not a number"),
+    "currency": ({"currency": "XXX"}, "currency: "),
+    "interval": ({"interval": "fortnight"}, "interval: is none of day, month, week, year"),
+    "customer": ({"gateway_customer": None}, "gateway_customer: is missing"),
+    "status": ({"status": "actve"}, "status: is none of "),
+}
+UNREACHABLE: dict[str, tuple[dict[str, Any], str]] = {
+    "short-date": ({"renewal_date": "2025-3-1"}, "renewal_date: is not a date"),
+    "timestamp": ({"renewal_date": "2026-01-31T00:00:00Z"}, "renewal_date: is not a date"),
+    "no-date": ({"renewal_date": None}, "renewal_date: is missing"),
+}
+
+
+@pytest.mark.parametrize("kind", ["due", "all"])
+def test_bad_rows_are_named_one_by_one_and_stop_nobody(sweeper: Sweeper, kind: str) -> None:
+    """Each is named once, with the field and what is wrong with it; the good row among them is handed over."""
+    expected = BAD if kind == "due" else BAD | UNREACHABLE
+    for name, (attributes, _) in (BAD | UNREACHABLE).items():
+        sweeper.add(name, **attributes)
+    good = sweeper.add("good", renewal_date=_ago(0 if kind == "due" else 50))
+    sweeper.sweep(kind)
+    assert sweeper.sent_ids() == [good]
+    named = dict(sweeper.named)
+    assert len(named) == len(sweeper.named)
+    assert set(named) == {f"sub_{name}" for name in expected}
+    for name, (_, reason) in expected.items():
+        assert named[f"sub_{name}"].startswith(reason)
+
+
+# --- unfinished work ---------------------------------------------------------------------------------------------
+
+
+def _cut_after(world: World, call: str) -> None:
+    """The one renewal is cut off right after its first `call`."""
+    try_out = World()
+    try_out.subscribe()
+    try_out.run()
+    world.cuts.at = 2 * try_out.cuts.calls.index(call) + 1
+    world.subscribe()
+    world.run()
+
+
+@pytest.mark.parametrize(
+    ("call", "status"),
+    [("dynamodb.TransactWriteItems", "claimed"), ("gateway.confirm", "claimed"), ("s3.PutObject", "paid")],
+)
+def test_what_was_cut_off_is_handed_over_once_it_is_quiet(sweeper: Sweeper, call: str, status: str) -> None:
+    """Not while it may be at work; 15 minutes later, even where the subscription is gone from the index."""
+    _cut_after(sweeper.world, call)
+    sweeper.world.delete_row()
+    [item] = sweeper.world.items().values()
+    assert item["status"] == status
+    sweeper.sweep(now=NOON + LATER)
+    assert sweeper.sent() == []
+    sweeper.sweep(now=NOON + timedelta(minutes=20))
+    [message] = sweeper.sent()
+    assert (message["subscription_id"], message["renewal_date"]) == ("sub_1", "2026-01-31")
+
+
+@pytest.mark.parametrize("card", ["pm_declined", "pm_3ds", "pm_ok"])
+def test_what_waits_for_the_customer_or_is_done_is_not_unfinished(sweeper: Sweeper, card: str) -> None:
+    """A declined card and a confirmation that is asked for wait for their own dates; done is done."""
+    sweeper.world.subscribe(payment_method=card)
+    sweeper.world.run()
+    sweeper.world.delete_row()
+    sweeper.sweep(now=NOON + timedelta(days=1))
+    assert sweeper.sent() == []
+
+
+# --- the period that a message names -----------------------------------------------------------------------------
+
+
+def _ask(world: World, period: date, now: datetime = NOON) -> tuple[str, str]:
+    outcome = world.charge("worker", now).renew(Asked("sub_1", "cus_1", Decimal("29.99"), period))
+    return outcome.name, outcome.reason
+
+
+def test_a_message_of_another_period_charges_nothing(sweeper: Sweeper) -> None:
+    """The row was moved while the message waited: its new period is due too, and not this message's business."""
+    sweeper.add(1, renewal_date=_ago(3))
+    assert _ask(sweeper.world, DUE) == ("nothing_to_do", "another_period")
+    assert sweeper.world.gateway.charges == []
+    assert _ask(sweeper.world, DUE - timedelta(days=3))[0] == "paid"
+
+
+def test_a_late_message_does_not_renew_the_next_period(sweeper: Sweeper) -> None:
+    """Delivered again a month later, when the next period is due: that one has a message of its own."""
+    sweeper.add(1)
+    sweeper.world.run()
+    assert _ask(sweeper.world, DUE, NOON + timedelta(days=28)) == ("nothing_to_do", "another_period")
+    assert len(sweeper.world.gateway.charges) == 1
+
+
+def test_work_that_was_cut_off_is_finished_whatever_period_is_due(sweeper: Sweeper) -> None:
+    """The charge of January lacks its receipt, and February is due: a message of January's finishes January's."""
+    _cut_after(sweeper.world, "gateway.confirm")
+    sweeper.world.edit(renewal_date="2026-02-28")
+    march = NOON + timedelta(days=29)
+    assert _ask(sweeper.world, DUE, march)[0] == "paid"
+    assert _ask(sweeper.world, DUE, march)[0] == "paid"  # the receipt is still owed
+    assert len(sweeper.world.gateway.charges) == 1
+
+
+# --- twice, at once, half-way ------------------------------------------------------------------------------------
+
+
+def _drain(sweeper: Sweeper, now: Any = NOON) -> None:
+    """The workflow for every message, each of the one subscription."""
+    for message in sweeper.sent():
+        assert sweeper.world.run("worker", now, message["amount"]) == "Success"
+
+
+def test_two_sweeps_at_once_charge_once(sweeper: Sweeper) -> None:
+    """Both find the queue empty and send the same message: one charge, one mail."""
+    sweeper.add(1)
+    plans = [{"sweep": "due"}, {"sweep": "due"}]
+    for event in plans:
+        sweeper.run(event)
+    while sweeper.events:
+        sweeper.run(sweeper.events.pop(0))
+    assert len(sweeper.sqs.bodies) == 2
+    _drain(sweeper)
+    assert len(sweeper.world.gateway.charges) == len(sweeper.world.mails()) == 1
+    sweeper.sweep()
+    assert sweeper.sent() == []
+
+
+def test_a_sweep_that_is_killed_twice_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ended at any call, run and ended there again, and then run whole: each due row has been handed over."""
+    monkeypatch.setattr(sweep, "PAGE", 5)
+    moment = 0
+    while True:
+        sweeper = Sweeper()
+        world = sweeper.world
+        sweeper.sqs.around = world.cuts.around
+        ids = sorted(sweeper.add(f"{n:02}", renewal_date=_ago(n % 3)) for n in range(23))
+        handed: set[str] = set()
+        cuts = 0
+        for _ in range(2):
+            world.cuts.calls.clear()
+            world.cuts.at = moment
+            try:
+                sweeper.sweep()
+            except Cut:
+                cuts += 1
+            sweeper.events.clear()
+            handed |= set(sweeper.sent_ids())
+        world.cuts.at = None
+        sweeper.sweep()
+        assert sorted(handed | set(sweeper.sent_ids())) == ids
+        if not cuts:
+            break
+        moment += 1
+    assert moment > 100
+
+
+def test_out_of_time_a_run_hands_on_what_is_left(sweeper: Sweeper, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With no time left after each step, plans and parts go on in other runs: each row is still sent just once."""
+    monkeypatch.setattr(sweep, "PAGE", 2)
+    ids = [sweeper.add(f"{n:02}", renewal_date=_ago(n % 3)) for n in range(23)]
+    old = [sweeper.add(f"old_{n:02}", renewal_date=_ago(50)) for n in range(99)]
+    for kind, expected in (("due", ids), ("all", old)):
+        sweeper.seconds, sweeper.runs = [sweep.ENOUGH_SECONDS - 1.0] * 200, 0
+        sweeper.sweep(kind)
+        assert len(sweeper.seconds) < 200
+        assert sweeper.runs > (40 if kind == "due" else sweep.SEGMENTS)
+        assert sweeper.sent_ids() == sorted(expected)
+
+
+# --- the queue ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("waiting", "at_work"), [(1, 0), (0, 1)])
+def test_nothing_is_enqueued_on_top_of_a_backlog(sweeper: Sweeper, waiting: int, at_work: int) -> None:
+    """Neither sweep sends while messages wait or are at work, and both say so; bad rows are named all the same."""
+    sweeper.add("due")
+    sweeper.add("old", renewal_date=_ago(50))
+    sweeper.add("bad", amount=None)
+    sweeper.sqs.bodies, sweeper.sqs.at_work = ["{}"] * waiting, at_work
+    assert sweeper.run({"sweep": "due"}).backlog == 1
+    assert sweeper.events == []
+    assert sweeper.run({"sweep": "all"}).backlog == 1
+    while sweeper.events:
+        sweeper.run(sweeper.events.pop())
+    assert len(sweeper.sqs.bodies) == waiting
+    assert [name for name, _ in sweeper.named] == ["sub_bad"]
+
+
+def test_refused_messages_are_sent_again_and_no_others(sweeper: Sweeper) -> None:
+    """Of a batch that is taken in part, only the rest is repeated: every message is in the queue once."""
+    ids = sorted(sweeper.add(f"{n:02}") for n in range(25))
+    sweeper.sqs.trouble = [3, 3, 1, 0, 10, 0]
+    sweeper.sweep()
+    assert sweeper.sent_ids() == ids
+
+
+def test_a_queue_that_keeps_refusing_fails_the_run(sweeper: Sweeper) -> None:
+    """Then Lambda starts it again; nothing is taken for sent that is not."""
+    sweeper.add(1)
+    sweeper.sqs.trouble = [1] * 5
+    with pytest.raises(NotHandedOver, match="1 messages: InternalError"):
+        sweeper.sweep()
+    assert sweeper.sent() == []
+
+
+# --- growth ------------------------------------------------------------------------------------------------------
+
+
+class Sink(FakeSQS):
+    """Counts messages and forgets them."""
+
+    count = 0
+
+    def send_message_batch(self, **q: Any) -> dict[str, Any]:
+        self.count += len(q["Entries"])
+        return {}
+
+
+def measured(rows: int) -> tuple[int, int]:
+    """A sweep of so many rows due on one day: messages sent, and the most bytes it held at any time."""
+    tables = FakeDynamoDB({"subscriptions": "customer_id", "renewals": "renewal_date"}, indexes=INDEXES)
+    sweeper, sink = Sweeper(), Sink()
+    sweeper.world.dynamodb, sweeper.sqs = tables, cast("FakeSQS", sink)
+    for n in range(rows):
+        sweeper.add(f"{n:07}")
+    tables._in_index("subscriptions", "renewal-date-index")
+    tracemalloc.start()
+    sweeper.sweep()
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    return sink.count, peak
+
+
+def test_memory_stays_flat() -> None:
+    """Five times as many rows on one date need hardly more memory: no run ever holds more than a page."""
+    (few, little), (many, much) = measured(2_000), measured(10_000)
+    assert (few, many) == (2_000, 10_000)
+    assert much < 1.2 * little

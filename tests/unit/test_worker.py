@@ -1,0 +1,115 @@
+"""The worker: one workflow for each message, run to its end, and what does not succeed goes back to the queue."""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from botocore.exceptions import ReadTimeoutError
+
+from process_payment.app import _asked
+from renewal_worker.app import handler
+from renewals import aws
+from renewals.errors import BadEvent
+from tests.fake_aws import error
+
+EVENTS = Path(__file__).parents[2] / "events"
+
+
+@dataclass
+class Workflows:
+    """Ends each execution as `ends` says, by its input, or raises it; by default it succeeds."""
+
+    ends: dict[str, Any] = field(default_factory=dict)
+    ran: list[str] = field(default_factory=list)
+
+    def start_sync_execution(self, **q: Any) -> dict[str, Any]:
+        assert set(q) == {"stateMachineArn", "input"}
+        self.ran.append(q["input"])
+        end = self.ends.get(q["input"], "SUCCEEDED")
+        if isinstance(end, Exception):
+            raise end
+        return {"executionArn": "arn", "status": end, "ResponseMetadata": {"HTTPStatusCode": 200}}
+
+
+@dataclass
+class Visibility:
+    waits: dict[str, int] = field(default_factory=dict)
+    trouble: Exception | None = None
+
+    def change_message_visibility(self, **q: Any) -> None:
+        if self.trouble:
+            raise self.trouble
+        self.waits[q["ReceiptHandle"]] = q["VisibilityTimeout"]
+
+
+@pytest.fixture
+def workflows(monkeypatch: pytest.MonkeyPatch) -> Workflows:
+    made = Workflows()
+    monkeypatch.setattr(aws, "synchronous_workflows", lambda: made)
+    monkeypatch.setenv("STATE_MACHINE_ARN", "workflow")
+    return made
+
+
+@pytest.fixture
+def queue(monkeypatch: pytest.MonkeyPatch) -> Visibility:
+    made = Visibility()
+    monkeypatch.setattr(aws, "sqs", lambda: made)
+    monkeypatch.setenv("RENEWAL_QUEUE_URL", "queue")
+    return made
+
+
+def _record(body: str, tries: int = 1) -> dict[str, Any]:
+    attributes = {"ApproximateReceiveCount": str(tries)}
+    return {"messageId": f"id-{body}", "receiptHandle": f"handle-{body}", "body": body, "attributes": attributes}
+
+
+def _failed(*records: dict[str, Any]) -> list[str]:
+    return [each["itemIdentifier"] for each in handler({"Records": list(records)}, None)["batchItemFailures"]]
+
+
+def test_a_workflow_runs_for_each_message_in_order(workflows: Workflows, queue: Visibility) -> None:
+    """The body is the workflow's input as it is; what succeeded is not seen again."""
+    assert _failed(_record("a"), _record("b")) == []
+    assert (workflows.ran, queue.waits) == (["a", "b"], {})
+
+
+@pytest.mark.parametrize(
+    "end", ["FAILED", "TIMED_OUT", error("AccessDenied", "StartSyncExecution"), ReadTimeoutError(endpoint_url="x")]
+)
+def test_what_does_not_succeed_goes_back_alone(workflows: Workflows, queue: Visibility, end: Any) -> None:
+    """A failed execution is answered like a good one, but for its status. The others of its batch are done."""
+    workflows.ends["b"] = end
+    assert _failed(_record("a"), _record("b"), _record("c")) == ["id-b"]
+    assert workflows.ran == ["a", "b", "c"]
+    assert list(queue.waits) == ["handle-b"]
+
+
+@pytest.mark.parametrize(("tries", "seconds"), [(1, 60), (2, 120), (3, 240), (4, 480), (5, 900)])
+def test_each_further_try_waits_longer(workflows: Workflows, queue: Visibility, tries: int, seconds: int) -> None:
+    """From a minute, which is longer than a lease: within it a try would end as in progress, and count as done."""
+    workflows.ends["a"] = "FAILED"
+    assert _failed(_record("a", tries)) == ["id-a"]
+    assert queue.waits == {"handle-a": seconds}
+
+
+def test_a_message_fails_even_if_its_wait_cannot_be_set(workflows: Workflows, queue: Visibility) -> None:
+    """It then comes back after the queue's own timeout."""
+    workflows.ends["a"], queue.trouble = "FAILED", error("AccessDenied", "ChangeMessageVisibility")
+    assert _failed(_record("a")) == ["id-a"]
+
+
+def test_the_sample_message_is_what_the_payment_function_takes(workflows: Workflows, queue: Visibility) -> None:
+    """The body of events/renewal_worker.json asks for one period of one subscription."""
+    event = json.loads((EVENTS / "renewal_worker.json").read_text())
+    assert handler(event, None) == {"batchItemFailures": []}
+    asked, _ = _asked({"request": json.loads(workflows.ran[0]), "execution": "arn"})
+    assert (asked.subscription_id, str(asked.amount), str(asked.renewal_date)) == ("sub_sample", "120.00", "2026-01-31")
+
+
+def test_a_period_that_is_no_date_is_refused() -> None:
+    """It is not taken for a request without a period."""
+    request = {"subscription_id": "s", "customer_id": "c", "amount": "1", "renewal_date": "31.1.2026"}
+    with pytest.raises(BadEvent):
+        _asked({"request": request, "execution": "arn"})
