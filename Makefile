@@ -19,7 +19,7 @@ UV := $(BOOTSTRAP)/uv
 ENVIRONMENTS := .venv .envs/sam .envs/emulator .envs/lambda
 LOCKS := requirements-dev.in $(wildcard local/*.in layers/*/requirements.in)
 
-.PHONY: help environments demo test unit integration check up down lock clean
+.PHONY: help environments demo test unit integration check up down redrive lock clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,6 +44,10 @@ up: environments ## start the local stack on PORT (4566), deploy to it, and leav
 
 down: .venv/.made ## stop the local stack on PORT
 	@$(PYTHON) -m local.stack down
+
+STACK ?= subscription-mgmt
+redrive: .venv/.made ## bring dead letters back to the queue of renewals, by your AWS profile; STACK names another stack
+	@$(PYTHON) scripts/redrive.py --stack-name $(STACK)
 
 # The gateway's SDK is taken without its HTTP client: it runs over the urllib3 of the AWS layer.
 lock: $(UV) ## compile every requirements lock again

@@ -56,6 +56,8 @@ class Deployed:
         self._names = {resource["LogicalResourceId"]: resource["PhysicalResourceId"] for resource in found}
         # The ARN, as on AWS: the emulator lists the name, and the ARN's end is made up anew by each deployment.
         self._names["PaymentGatewaySecret"] = shop.stack.outputs["PaymentGatewaySecretArn"]
+        # A queue is listed by its address, which ends in its name.
+        self._names["RenewalQueue"] = self._names["RenewalQueue"].rpartition("/")[2]
         self._roles = [each["LogicalResourceId"] for each in found if each["ResourceType"] == "AWS::IAM::Role"]
 
     def grants(self) -> set[Grant]:
@@ -103,6 +105,12 @@ class Deployed:
         name = self._names[function]
         timeout = self.shop.functions.get_function_configuration(FunctionName=name)["Timeout"]
         self.shop.functions.update_function_configuration(FunctionName=name, Timeout=timeout)
+
+    def queue_is_empty(self) -> bool:
+        url = self.shop.stack.outputs["RenewalQueueUrl"]
+        names = [f"ApproximateNumberOfMessages{kind}" for kind in ("", "NotVisible", "Delayed")]
+        counts = self.shop.stack.client("sqs").get_queue_attributes(QueueUrl=url, AttributeNames=names)["Attributes"]
+        return not any(int(count) for count in counts.values())
 
     def pay(self, subscriber: Subscriber) -> Answer:
         return self.call("ProcessPayment", {"execution": EXECUTION, "request": json.loads(subscriber.request())})
@@ -204,6 +212,57 @@ def webhook_to_a_new_process(deployed: Deployed) -> Iterator[Answer]:
     return webhook(deployed)
 
 
+def sweep_read(part: Json) -> Probe:
+    """One part of a sweep, of which nothing is sent."""
+
+    def probe(deployed: Deployed) -> Iterator[Answer]:
+        for _ in range(2):
+            yield deployed.call("RenewalSweep", {"part": part | {"sends": False}})
+
+    return probe
+
+
+def sweep_send(deployed: Deployed) -> Iterator[Answer]:
+    """A date of its own, on which one subscription was due."""
+    deployed.shop.subscribe(renewal_date="2020-01-31", interval="year")
+    for _ in range(2):
+        yield deployed.call("RenewalSweep", {"part": {"kind": "date", "of": "2020-01-31"}})
+
+
+def sweep_hand_on(deployed: Deployed) -> Iterator[Answer]:
+    """Begun at tomorrow, when nothing is due yet."""
+    start = {"kind": "date", "of": (today() + timedelta(days=1)).isoformat()}
+    for _ in range(2):
+        yield deployed.call("RenewalSweep", {"sweep": "due", "from": start})
+
+
+def sweep_ask(deployed: Deployed) -> Iterator[Answer]:
+    """The nightly one, which finds the queue drained of what the other probes sent."""
+    wait_until(deployed.queue_is_empty)
+    for _ in range(2):
+        yield deployed.call("RenewalSweep", {"sweep": "all"})
+
+
+def worker(deployed: Deployed) -> Iterator[Answer]:
+    """Not due, so that the workflow charges nobody."""
+    body = deployed.shop.subscribe(renewal_date=(today() + timedelta(days=1)).isoformat()).request().decode()
+    for _ in range(2):
+        yield deployed.call("RenewalWorker", {"Records": [record(body)]})
+
+
+def worker_that_puts_off(deployed: Deployed) -> Iterator[Answer]:
+    """The workflow fails, and the worker says when the message is to come back. There is no such message, which SQS
+    says only to those who may ask."""
+    for _ in range(2):
+        answer = deployed.call("RenewalWorker", {"Records": [record("{}")]})
+        yield Answer({"answered": "ReceiptHandleIsInvalid" in answer.told}, answer.told)
+
+
+def record(body: str) -> Json:
+    attributes = {"ApproximateReceiveCount": "1"}
+    return {"messageId": "m", "receiptHandle": "h", "body": body, "attributes": attributes}
+
+
 def workflow(deployed: Deployed) -> Iterator[Answer]:
     """A whole renewal. It repeats a task that it could not call, and then may call it."""
     workflows, asked = deployed.shop.workflows, deployed.shop.subscribe().request().decode()
@@ -244,6 +303,18 @@ PROBES: dict[Grant, Probe] = {
     Grant("SendEmailRole", "ses:SendRawEmail", "configuration-set/<ReceiptsConfigurationSet>"): mail,
     Grant("WebhookHandlerRole", "states:StartExecution", "<RenewalWorkflow>"): webhook,
     Grant("WebhookHandlerRole", "secretsmanager:GetSecretValue", "<PaymentGatewaySecret>"): webhook_to_a_new_process,
+    Grant("RenewalSweepRole", "dynamodb:Scan", "table/<Subscriptions>"): sweep_read({"kind": "segment", "of": "0"}),
+    Grant("RenewalSweepRole", "dynamodb:Query", "table/<Subscriptions>/index/renewal-date-index"): sweep_read(
+        {"kind": "date", "of": "2020-01-31"}
+    ),
+    Grant("RenewalSweepRole", "dynamodb:Query", "table/<Renewals>/index/unfinished-index"): sweep_read(
+        {"kind": "shard", "of": "0"}
+    ),
+    Grant("RenewalSweepRole", "sqs:SendMessage", "<RenewalQueue>"): sweep_send,
+    Grant("RenewalSweepRole", "lambda:InvokeFunction", "function:<RenewalSweep>"): sweep_hand_on,
+    Grant("RenewalSweepRole", "sqs:GetQueueAttributes", "<RenewalQueue>"): sweep_ask,
+    Grant("RenewalWorkerRole", "states:StartSyncExecution", "<RenewalWorkflow>"): worker,
+    Grant("RenewalWorkerRole", "sqs:ChangeMessageVisibility", "<RenewalQueue>"): worker_that_puts_off,
     Grant("StepFunctionsRole", "lambda:InvokeFunction", "function:<ProcessPayment>"): workflow,
     Grant("StepFunctionsRole", "lambda:InvokeFunction", "function:<GenerateReceipt>"): workflow,
     Grant("StepFunctionsRole", "lambda:InvokeFunction", "function:<SendEmail>"): workflow,
@@ -253,12 +324,15 @@ PROMISED: dict[str, Json] = {
     "GenerateReceiptRole": {"outcome": "receipted"},
     "SendEmailRole": {"outcome": "mailed"},
     "WebhookHandlerRole": {"statusCode": 202},
+    "RenewalSweepRole": {"backlog": 0},
+    "RenewalWorkerRole": {"batchItemFailures": []},
     "StepFunctionsRole": {"status": SUCCEEDED},
+    "sqs:ChangeMessageVisibility": {"answered": True},
 }
 
 # --- what cannot be missed here ----------------------------------------------------------------------------------
 
-FUNCTIONS = ("ProcessPayment", "GenerateReceipt", "SendEmail", "WebhookHandler")
+FUNCTIONS = ("ProcessPayment", "GenerateReceipt", "SendEmail", "WebhookHandler", "RenewalSweep", "RenewalWorker")
 NOT_ASKED_FOR: dict[str, tuple[str, list[Grant]]] = {
     "functions' logs": (
         "the emulator writes the log of a function itself, not in its role's name",
@@ -291,6 +365,17 @@ NOT_ASKED_FOR: dict[str, tuple[str, list[Grant]]] = {
                              PutResourcePolicy DescribeResourcePolicies DescribeLogGroups""".split()
         ],
     ),
+    "the worker's messages": (
+        "the emulator takes messages from a queue and deletes them itself, not in the name of the function's role",
+        [
+            Grant("RenewalWorkerRole", f"sqs:{action}", "<RenewalQueue>")
+            for action in ("ReceiveMessage", "DeleteMessage", "GetQueueAttributes")
+        ],
+    ),
+    "the schedules' calls": (
+        "the emulator calls a schedule's target itself, in nobody's name",
+        [Grant("SweepSchedulesRole", "lambda:InvokeFunction", "function:<RenewalSweep>")],
+    ),
     "API Gateway's logs": (
         "the emulator keeps the account's logging role, and writes no access log",
         [
@@ -319,7 +404,7 @@ def test_every_permission_is_probed_or_known_not_to_be_asked_for(deployed: Deplo
 @pytest.mark.parametrize("grant", PROBES, ids=" ".join)
 def test_a_permission_is_missed(deployed: Deployed, grant: Grant) -> None:
     """Without this one permission the work is not done and the error names it; with it back, the work is done."""
-    promised = PROMISED[grant.role]
+    promised = PROMISED.get(grant.action) or PROMISED[grant.role]
     answers = PROBES[grant](deployed)
     with deployed.without(grant):
         without = next(answers)

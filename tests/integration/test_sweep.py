@@ -1,0 +1,134 @@
+"""The sweep on a deployed stack of its own, where nothing else is due: from a row in the table to a mail, by itself."""
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from local.stack import ROOT, Stack, free_port
+from tests.integration.shop import SUCCEEDED, Shop, Subscriber, assert_renewed_once, today, wait_until
+
+
+@pytest.fixture(scope="module")
+def stack(request: pytest.FixtureRequest) -> Iterator[Stack]:
+    """Another one than the other tests', which leave subscriptions that are due."""
+    running, failed_before = Stack(free_port()), request.session.testsfailed
+    with running:
+        yield running
+    if request.session.testsfailed == failed_before:
+        shutil.rmtree(running.folder)
+
+
+@pytest.fixture(scope="module")
+def shop(stack: Stack) -> Shop:
+    return Shop(stack)
+
+
+def sweep(shop: Shop, kind: str = "due") -> dict[str, Any]:
+    """One call of the function, as its schedules make it. What it planned goes on after it."""
+    function = shop.stack.outputs["SweepFunctionName"]
+    answer = shop.functions.invoke(FunctionName=function, Payload=json.dumps({"sweep": kind}))
+    done: dict[str, Any] = json.loads(answer["Payload"].read())
+    return done
+
+
+def messages(shop: Shop, queue: str = "RenewalQueueUrl") -> int:
+    names = [f"ApproximateNumberOfMessages{kind}" for kind in ("", "NotVisible", "Delayed")]
+    url = shop.stack.outputs[queue]
+    counts = shop.stack.client("sqs").get_queue_attributes(QueueUrl=url, AttributeNames=names)["Attributes"]
+    return sum(int(count) for count in counts.values())
+
+
+def moved_on(shop: Shop, subscriber: Subscriber) -> bool:
+    return str(shop.row(subscriber)["renewal_date"]) > today().isoformat()
+
+
+def logged_by_the_sweep(shop: Shop) -> list[dict[str, Any]]:
+    group = "/aws/lambda/" + shop.stack.outputs["SweepFunctionName"]
+    pages = shop.stack.client("logs").get_paginator("filter_log_events").paginate(logGroupName=group)
+    lines = [event["message"] for page in pages for event in page["events"]]
+    return [json.loads(line) for line in lines if line.startswith("{")]
+
+
+def alarm(shop: Shop, name: str) -> str:
+    [found] = shop.stack.client("cloudwatch").describe_alarms(AlarmNames=[f"subscription-mgmt-{name}-prod"])[
+        "MetricAlarms"
+    ]
+    return str(found["StateValue"])
+
+
+def _ago(days: int) -> str:
+    return (today() - timedelta(days=days)).isoformat()
+
+
+def test_one_sweep_renews_what_is_due(shop: Shop) -> None:
+    """Due today, and left over from days of downtime: each charged, receipted and mailed once, with no webhook. What
+    is not due, not live or not chargeable is not; the bad row is named and raises its alarm."""
+    due = [shop.subscribe(), shop.subscribe(renewal_date=_ago(1)), shop.subscribe(renewal_date=_ago(5))]
+    resting = [shop.subscribe(renewal_date=_ago(-1)), shop.subscribe(status="paused")]
+    bad = shop.subscribe(currency="XXX")
+    assert sweep(shop)["backlog"] == 0
+    wait_until(lambda: all(moved_on(shop, subscriber) for subscriber in due) and not messages(shop), seconds=60)
+    for subscriber in due:
+        assert_renewed_once(shop, subscriber)
+        assert len(shop.executions(subscriber.subscription_id)) == 1
+    for subscriber in [*resting, bad]:
+        assert shop.executions(subscriber.subscription_id) == []
+    [named] = [line for line in logged_by_the_sweep(shop) if line.get("message") == "bad row"]
+    assert (named["subscription_id"], named["reason"][:10]) == (bad.subscription_id, "currency: ")
+    assert alarm(shop, "bad-rows") == "ALARM"
+
+
+def test_the_nightly_sweep_finds_what_no_index_leads_to(shop: Shop) -> None:
+    """Due since longer than the hourly sweep looks back: renewed. A date that is none: named, with its reason."""
+    old = shop.subscribe(renewal_date=_ago(400), interval="year")
+    broken = shop.subscribe(renewal_date="2025-3-1")
+    dateless = shop.subscribe(renewal_date=None)
+    assert sweep(shop, "all")["backlog"] == 0
+    wait_until(lambda: moved_on(shop, old) and not messages(shop), seconds=60)
+    assert len(shop.charges(old, status="succeeded")) == 1
+    named = {line["subscription_id"]: line["reason"] for line in logged_by_the_sweep(shop) if "reason" in line}
+    assert named[broken.subscription_id].startswith("renewal_date: is not a date")
+    assert named[dateless.subscription_id] == "renewal_date: is missing"
+
+
+@pytest.mark.timeout(240)
+def test_what_always_fails_ends_as_a_dead_letter_and_comes_back(shop: Shop) -> None:
+    """A customer for whom the gateway is broken: the message comes to the dead letters and raises their alarm. Until
+    then no sweep enqueues on top of it. The gateway mended, the redrive command brings it back and it is renewed."""
+    # The fifth failure would take a quarter of an hour to come: here the first one counts as the last.
+    client, outputs = shop.stack.client("sqs"), shop.stack.outputs
+    redrive = {"deadLetterTargetArn": queue_arn(shop, "RenewalDeadLetterQueueUrl"), "maxReceiveCount": "1"}
+    client.set_queue_attributes(QueueUrl=outputs["RenewalQueueUrl"], Attributes={"RedrivePolicy": json.dumps(redrive)})
+    subscriber = shop.subscribe()
+    shop.sandbox.hostile("500", "*", customer=subscriber.gateway_customer, calls=1000)
+    assert alarm(shop, "dead-letters") != "ALARM"
+    sweep(shop)
+    wait_until(lambda: messages(shop) == 1)
+    assert sweep(shop)["backlog"] == 1
+
+    wait_until(lambda: messages(shop, "RenewalDeadLetterQueueUrl") == 1, seconds=150)
+    assert messages(shop) == 0
+    assert alarm(shop, "dead-letters") == "ALARM"
+    assert shop.charges(subscriber) == []
+
+    shop.sandbox.peaceful()
+    environment = {"AWS_CONFIG_FILE": str(shop.stack.aws_config_file), "AWS_PROFILE": "local", "NO_PROXY": "*"}
+    command = [sys.executable, "scripts/redrive.py"]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=30, check=False)
+    assert done.stdout == "1 brought back\n", done.stderr
+    wait_until(lambda: moved_on(shop, subscriber) and not messages(shop), seconds=30)
+    assert_renewed_once(shop, subscriber)
+    assert messages(shop, "RenewalDeadLetterQueueUrl") == 0
+    assert [end.status for end in shop.ends(subscriber, 2)][-1] == SUCCEEDED
+
+
+def queue_arn(shop: Shop, output: str) -> str:
+    url = shop.stack.outputs[output]
+    answer = shop.stack.client("sqs").get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])
+    return str(answer["Attributes"]["QueueArn"])
