@@ -17,6 +17,10 @@ def stack(request: pytest.FixtureRequest) -> Iterator[Stack]:
     """A running stack with IAM enforced. Its folder stays if a test failed, for its logs and mails."""
     running = Stack(free_port())
     with running:
+        # These tests say themselves what is renewed, at whatever time of the day they run.
+        scheduler = running.client("scheduler")
+        for schedule in scheduler.list_schedules()["Schedules"]:
+            scheduler.delete_schedule(Name=schedule["Name"])
         yield running
     if request.session.testsfailed == 0:
         shutil.rmtree(running.folder)

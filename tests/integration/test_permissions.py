@@ -137,6 +137,9 @@ class Deployed:
         return [policy["PolicyArn"] for policy in attached]
 
     def _put(self, role: str, policy: str, document: Json) -> None:
+        if not document["Statement"]:  # IAM takes no policy that says nothing
+            self._iam.delete_role_policy(RoleName=self._names[role], PolicyName=policy)
+            return
         self._iam.put_role_policy(RoleName=self._names[role], PolicyName=policy, PolicyDocument=json.dumps(document))
 
 
@@ -251,10 +254,11 @@ def worker(deployed: Deployed) -> Iterator[Answer]:
 
 
 def worker_that_puts_off(deployed: Deployed) -> Iterator[Answer]:
-    """The workflow fails, and the worker says when the message is to come back. There is no such message, which SQS
-    says only to those who may ask."""
+    """The workflow rejects an unknown subscription, and the worker says when the message is to come back. There is no
+    such message, which SQS says only to those who may ask."""
+    nobody = json.dumps({"subscription_id": "sub_nobody", "customer_id": "cus_nobody", "amount": "1.00"})
     for _ in range(2):
-        answer = deployed.call("RenewalWorker", {"Records": [record("{}")]})
+        answer = deployed.call("RenewalWorker", {"Records": [record(nobody)]})
         yield Answer({"answered": "ReceiptHandleIsInvalid" in answer.told}, answer.told)
 
 

@@ -97,6 +97,19 @@ def test_the_nightly_sweep_finds_what_no_index_leads_to(shop: Shop) -> None:
     assert named[dateless.subscription_id] == "renewal_date: is missing"
 
 
+def test_the_schedule_sweeps_by_itself(shop: Shop) -> None:
+    """With nobody asking, a subscription that is due is renewed; the schedule's hour is made a minute for it."""
+    scheduler, name = shop.stack.client("scheduler"), "subscription-mgmt-sweep-due-prod"
+    deployed = scheduler.get_schedule(Name=name)
+    kept = {key: deployed[key] for key in ("FlexibleTimeWindow", "Target")}
+    subscriber = shop.subscribe()
+    scheduler.update_schedule(Name=name, ScheduleExpression="rate(1 minute)", **kept)
+    wait_until(lambda: moved_on(shop, subscriber), seconds=100)
+    scheduler.update_schedule(Name=name, ScheduleExpression=deployed["ScheduleExpression"], **kept)
+    wait_until(lambda: not messages(shop))
+    assert_renewed_once(shop, subscriber)
+
+
 @pytest.mark.timeout(240)
 def test_what_always_fails_ends_as_a_dead_letter_and_comes_back(shop: Shop) -> None:
     """A customer for whom the gateway is broken: the message comes to the dead letters and raises their alarm. Until

@@ -412,6 +412,8 @@ def test_the_longest_names_are_allowed_by_aws() -> None:
         ("AWS::IAM::Role", "RoleName", 64),
         ("AWS::Lambda::Function", "FunctionName", 64),
         ("AWS::S3::Bucket", "BucketName", 63),
+        ("AWS::SQS::Queue", "QueueName", 80),
+        ("AWS::Scheduler::Schedule", "Name", 64),
     ):
         assert max(len(each[setting]) for each in of_type(kind).values()) + spare <= limit
 
