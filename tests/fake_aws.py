@@ -340,6 +340,7 @@ class FakeSES:
         parser = BytesHeaderParser(policy=default)
         return [str(parser.parsebytes(q["RawMessage"]["Data"])["Subject"]) for q in self.sent]
 
+
 @dataclass
 class FakeSQS:
     """One queue: the bodies of its messages, oldest first. trouble: how many of the next batches' entries are refused,
