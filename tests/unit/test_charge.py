@@ -531,12 +531,15 @@ def test_a_row_put_back_before_all_that_is_remembered_is_rejected(shop: World) -
 
 
 def test_a_period_of_another_customer_is_none_of_this_ones_business(shop: World) -> None:
-    """The subscription's id was given to somebody else after a decline: the new customer's own period is charged."""
+    """The subscription's id was given to somebody else after a decline: the new customer's own period is charged, and
+    the other's payment and record are left as they are."""
     shop.subscribe(customer_id="cus_0", payment_method="pm_declined")
     shop.charge("earlier", NOON).renew(Asked("sub_1", "cus_0", Decimal("29.99")))
     del shop.dynamodb.items("subscriptions")["sub_1", "cus_0"]
     shop.subscribe(renewal_date="2026-02-15")
     assert shop.renew(now=_noon(date(2026, 2, 15))).name == "paid"
+    assert shop.items()["2026-01-31"]["status"] == "declined"
+    assert shop.gateway.payments["pi_1"].state is PaymentState.DECLINED
 
 
 def test_a_row_without_a_status_at_the_end_is_flagged_and_the_payment_recorded(shop: World) -> None:
@@ -692,12 +695,14 @@ def test_a_payment_that_cannot_be_this_ones_is_left_alone(shop: World, left: str
     assert [payment for payment, _, _ in shop.gateway.charges] == ["pi_2"]
 
 
-def test_a_creation_whose_answer_was_lost_is_asked_for_with_the_same_key(shop: World) -> None:
-    """Nothing was answered, so nothing is remembered against the key: the payment that was made is found by it."""
+@pytest.mark.parametrize("lost", ["before", "after"])
+def test_a_creation_whose_answer_was_lost_is_asked_for_with_the_same_key(shop: World, lost: str) -> None:
+    """Nothing was answered, so nothing is remembered against the key: what was made, if it was, is found by it."""
     shop.subscribe()
-    shop.gateway.trouble.append(("create", "after"))
+    shop.gateway.trouble.append(("create", lost))
     assert shop.run(tries=2) == "Success"
-    assert list(shop.gateway.payments) == ["pi_1"]
+    assert shop.gateway.by_key == {"shop-test/cus_1/sub_1/2026-01-31": "pi_1"}
+    assert "gateway.list" not in shop.cuts.calls
 
 
 def test_a_payment_taken_in_another_currency_is_recorded_and_receipted_in_that(shop: World) -> None:

@@ -139,6 +139,13 @@ TOO_LATE = {
         lambda shop, r: shop.ledger.claim_mail(r, "payment_failed_1", MAIL, NOON),
     ),
     "a mail that is known as sent is called unknown": (_mailing, _sent("sent"), _sent("unknown")),
+    "a refusal's mail that is known as sent is called unknown": (
+        _refused,
+        _nothing,
+        lambda shop, r: shop.ledger.record_mail(
+            r, "action_required_1", replace(r.mails["action_required_1"], state="unknown"), NOON
+        ),
+    ),
     "a mail that is known as sent is given back": (
         _mailing,
         _sent("sent"),
