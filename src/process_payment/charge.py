@@ -10,6 +10,7 @@ payment whose id the ledger already holds.
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
@@ -19,7 +20,7 @@ from uuid import uuid4
 from renewals import currencies, subscription
 from renewals.errors import BadRow, PaymentError
 from renewals.gateway import Failure, Gateway, GatewayRefused, GatewayUnavailable, Payment, PaymentRequest, PaymentState
-from renewals.ledger import LEASE, MOST_PICK_UPS, Ledger, Lost
+from renewals.ledger import GIVEN_UP, LEASE, MOST_PICK_UPS, Ledger, Lost
 from renewals.periods import Billing, latest_due
 from renewals.renewal import UNSETTLED, Renewal, Status
 from renewals.subscription import Subscription
@@ -27,6 +28,7 @@ from renewals.subscription import Subscription
 _RACES = 4
 _LONGEST_KEY = 255  # https://docs.stripe.com/api/idempotent_requests
 _LOOKED_UP_WHEN_LATE_BY = timedelta(days=1)
+_CANCELED = "gateway: canceled"
 _REFUSED = {PaymentState.DECLINED: Status.DECLINED, PaymentState.ACTION_REQUIRED: Status.ACTION_REQUIRED}
 
 
@@ -90,21 +92,23 @@ class Charge:
         try:
             row = self._row(asked)
         except BadRow as bad:
-            return self._finish(owed, history) or Outcome("rejected", str(bad))
+            return self._finish(owed, history, Outcome("rejected", str(bad)))
         reason = row.why_not_due(self.today)
         if reason is not None:
-            return self._finish(owed, history) or Outcome("nothing_to_do", _why_nothing(reason, row, history))
+            return self._finish(owed, history, Outcome("nothing_to_do", _why_nothing(reason, row, history)))
         if asked.renewal_date not in (None, row.renewal_date):
-            return self._finish(owed, history) or Outcome("nothing_to_do", "another_period")
+            return self._finish(owed, history, Outcome("nothing_to_do", "another_period"))
         claimed = next((r for r in history if r.row_date <= row.renewal_date <= r.renewal_date), None)
         if claimed is not None and claimed.paid_at is not None:
             self.ledger.move_on(claimed, row.row)  # somebody put the row back; the period is paid
             return None
-        if claimed is not None and claimed.payment_id is not None:
+        if claimed is not None and _begins_after_the_end(claimed, row):
+            return self._finish(owed, history, Outcome("nothing_to_do", "cancels_at_period_end"))
+        if claimed is not None and claimed.payment_id is not None and claimed.reason != GIVEN_UP:
             return self._take_on(claimed)
         refusal = self._refusal(asked, row, history)
         if refusal is not None:
-            return self._finish(owed, history) or Outcome("rejected", refusal)
+            return self._finish(owed, history, Outcome("rejected", refusal))
         return self._claim(row, claimed)
 
     def _refusal(self, asked: Asked, row: Subscription, history: list[Renewal]) -> str | None:
@@ -123,15 +127,14 @@ class Charge:
         return latest_due(row.schedule, row.renewal_date, last)
 
     def _claim(self, row: Subscription, failed: Renewal | None) -> Outcome | None:
-        """Step 2. failed: the claim of this period that the gateway refused before it had a payment."""
-        if failed is not None:
-            end = row.schedule.after(failed.renewal_date)
-            new = replace(self._new_claim(row, failed.renewal_date, end), intent_tries=failed.intent_tries + 1)
-            claimed = self.ledger.claim(new, (), row, instead_of=failed)
-        else:
-            billing = self._billing(row)
-            new = self._new_claim(row, billing.start, billing.end)
-            claimed = self.ledger.claim(new, billing.skipped, row)
+        """Step 2. failed: an earlier claim from this date on that has moved no money and never will."""
+        billing = self._billing(row)
+        new = self._new_claim(row, billing.start, billing.end)
+        skipped = billing.skipped
+        if failed is not None:  # what it passed over is passed over already
+            skipped = tuple(day for day in skipped if day > failed.renewal_date)
+            new = replace(new, intent_tries=failed.intent_tries + 1)
+        claimed = self.ledger.claim(new, skipped, row, instead_of=failed)
         if isinstance(claimed, Lost):
             known = "renewal_date: a period from here on is in the ledger already"
             return Outcome("rejected", known) if claimed.overlaps else None
@@ -170,15 +173,20 @@ class Charge:
             receipt_number=_receipt_number(row.subscription_id, start),
         )
 
-    def _finish(self, owed: Renewal | None, history: list[Renewal]) -> Outcome | None:
-        """With nothing to claim: what is owed to the customer, and a failed payment that went through after all."""
+    def _finish(self, owed: Renewal | None, history: list[Renewal], otherwise: Outcome) -> Outcome | None:
+        """With nothing to claim: what is owed to the customer, or a failed payment that went through after all."""
         if owed is not None:
             return self._take_on(owed)
         for failed in (r for r in history if r.status is Status.FAILED and r.payment_id and not r.paid_at):
-            payment = self._retrieve(failed)
+            if failed.reason in (GIVEN_UP, _CANCELED):
+                continue
+            try:
+                payment = self.gateway.retrieve(str(failed.payment_id))
+            except GatewayRefused:
+                continue  # another account's key? Nothing here depends on it
             if payment.state is PaymentState.PAID:
                 return self._paid(failed, payment)
-        return None
+        return otherwise
 
     def _owed(self, asked: Asked, history: list[Renewal]) -> Renewal | None:
         """The oldest period that is paid and lacks its receipt or its mail."""
@@ -212,7 +220,8 @@ class Charge:
             row: Subscription | None = self._row(asked)
         except BadRow:
             row = None
-        due = row if row is not None and row.why_not_due(self.today) is None else None
+        live = row is not None and row.why_not_due(self.today) is None and not _begins_after_the_end(renewal, row)
+        due = row if live else None
         if due is not None and due.renewal_date != renewal.row_date:
             return self._give_up_period(renewal)
         new_card = due is not None and due.payment_method != renewal.payment_method
@@ -228,17 +237,10 @@ class Charge:
 
     def _give_up_period(self, renewal: Renewal) -> Outcome | None:
         """The subscription was moved to another date after the refusal: this period is over, its payment cancelled."""
-        payment = self._retrieve(renewal)
-        if payment.state is not PaymentState.CANCELED:
-            try:
-                payment = self.gateway.cancel(payment.id)
-            except GatewayRefused:
-                payment = self._retrieve(renewal)
+        payment = self._cancel(self._retrieve(renewal))
         if payment.state is PaymentState.PAID:
             return self._paid(renewal, payment)
-        if payment.state is not PaymentState.CANCELED:
-            raise PaymentError("the payment of a period that was given up cannot be cancelled yet")
-        self.ledger.record_failed(renewal, "given_up: the subscription was moved to another date", self.now)
+        self.ledger.record_failed(renewal, GIVEN_UP, self.now)
         return None
 
     # The money
@@ -296,12 +298,26 @@ class Charge:
         listed = self.gateway.list(renewal.gateway_customer, since)
         ours = [payment for metadata, payment in listed if period.items() <= metadata.items()]
         paid = [payment for payment in ours if payment.state is PaymentState.PAID]
-        alive = [
-            p
-            for p in ours
-            if p.state is not PaymentState.CANCELED and (p.amount, p.currency) == (amount, renewal.currency)
-        ]
-        return next(iter(paid + alive), None)
+        if paid:
+            return paid[0]
+        alive = [payment for payment in ours if payment.state is not PaymentState.CANCELED]
+        fitting = [p for p in alive if (p.amount, p.currency) == (amount, renewal.currency)][:1]
+        for payment in alive:
+            if payment not in fitting:  # the customer could still complete it, beside ours
+                ended = self._cancel(payment)
+                if ended.state is PaymentState.PAID:
+                    return ended
+        return next(iter(fitting), None)
+
+    def _cancel(self, payment: Payment) -> Payment:
+        """The payment, cancelled, or paid meanwhile. Raises PaymentError where it is neither yet."""
+        if payment.state is not PaymentState.CANCELED:
+            with suppress(GatewayRefused):
+                self.gateway.cancel(payment.id)
+            payment = self.gateway.retrieve(payment.id)
+        if payment.state not in (PaymentState.CANCELED, PaymentState.PAID):
+            raise PaymentError("an earlier payment of this period cannot be cancelled yet")
+        return payment
 
     def _settle(self, renewal: Renewal, payment: Payment) -> Outcome | None:
         """Step 4, and what came of it. payment: as the gateway has it before."""
@@ -321,7 +337,7 @@ class Charge:
         if payment.state in _REFUSED:
             return self._refused(renewal, _REFUSED[payment.state], payment)
         if payment.state is PaymentState.CANCELED:
-            return self._give_up(renewal, "gateway: canceled")
+            return self._give_up(renewal, _CANCELED)
         raise PaymentError("the payment is still being processed")
 
     def _can_be_confirmed(self, renewal: Renewal, payment: Payment) -> bool:
@@ -331,13 +347,18 @@ class Charge:
 
     def _paid(self, renewal: Renewal, payment: Payment) -> Outcome | None:
         amount = currencies.major_units(payment.amount, payment.currency)
-        recorded = self.ledger.record_paid(renewal, payment, amount, self.now)
+        recorded = self.ledger.record_paid(renewal, payment, amount, self.execution, self.now)
         return None if isinstance(recorded, Lost) else Outcome("paid", "", recorded)
 
     def _refused(self, renewal: Renewal, status: Status, payment: Payment) -> Outcome | None:
         failure = payment.failure or Failure(_failure_id(payment), status.value, None, None)
         recorded = self.ledger.record_refused(renewal, status, failure, self.now)
         return None if isinstance(recorded, Lost) else Outcome(status.value, "", recorded)
+
+
+def _begins_after_the_end(renewal: Renewal, row: Subscription) -> bool:
+    """Whether the subscription ends before this period begins: the period is not to be charged, claimed or not."""
+    return row.cancel_at is not None and row.cancel_at <= renewal.renewal_date
 
 
 def _stands(renewal: Renewal) -> Status:

@@ -40,10 +40,13 @@ LEASE = timedelta(seconds=40)
 MOST_PICK_UPS = 10
 """So often an interrupted renewal is taken up without progress; then it is failed, for a person to look at."""
 
+GIVEN_UP = "given_up: the subscription was moved to another date"
+"""The reason of a failed claim whose payment is cancelled: the period may be claimed anew."""
+
 RECENT = 10
 _PAGE = 40
 _MOST_PAGES = 10
-_MOST_SKIPPED = 98  # DynamoDB's limit of 100 actions in a transaction, less the claim and the check
+_MOST_SKIPPED = 97  # DynamoDB's limit of 100 actions in a transaction, less the claim, a failed one and the check
 _LOOKS = 3
 
 
@@ -110,8 +113,8 @@ class Ledger:
         The item at the subscription's own renewal_date is always among those written, as the claim or as the first
         period passed over. So no two claims of one subscription stand side by side, even when made on two days.
 
-        instead_of: the failed claim of the same period that is claimed anew. It never got a payment's id, so that it
-        has moved no money; what it passed over stays passed over.
+        instead_of: a failed claim from the same date on that has moved no money and never will: it has no payment, or
+        a cancelled one. It is claimed anew, or passed over where a later period is due by now.
         """
         free = "attribute_not_exists(subscription_id)"
         # Beyond DynamoDB's limit the oldest is kept, which guards the claim, and counts those without an item.
@@ -120,14 +123,18 @@ class Ledger:
         if instead_of is None:
             puts.append(self._put(item_of(renewal), free, {}))
         else:
-            as_failed = "#status = :failed AND attribute_not_exists(payment_id) AND claim = :claim"
-            values = {":failed": Status.FAILED, ":claim": instead_of.claim}
-            puts.append(self._put(item_of(renewal), as_failed, values))
+            unpaid = "(attribute_not_exists(payment_id) OR #reason = :given_up)"
+            values = {":failed": Status.FAILED, ":claim": instead_of.claim, ":given_up": GIVEN_UP}
+            as_failed = f"#status = :failed AND claim = :claim AND {unpaid}"
+            same = instead_of.renewal_date == renewal.renewal_date
+            item = item_of(renewal) if same else _skipped(renewal, instead_of.renewal_date, len(skipped) + 1)
+            puts.append(self._put(item, as_failed, values))
+            puts += [] if same else [self._put(item_of(renewal), free, {})]
         lost = self._transact([*puts, self._unchanged(subscription)])
         if lost is None:
             return renewal
         standing = [item["status"] for item in lost.values() if item and "status" in item]
-        raced = len(puts) in lost or any(status in UNSETTLED for status in standing)
+        raced = len(puts) in lost or any(status in UNSETTLED | {Status.FAILED} for status in standing)
         return Lost(overlaps=not raced and instead_of is None)
 
     def take(self, renewal: Renewal, status: Status, execution: str, now: datetime) -> Renewal | Lost:
@@ -199,7 +206,9 @@ class Ledger:
         )
         self._transact([{"Update": change}])
 
-    def record_paid(self, renewal: Renewal, payment: Payment, amount: Decimal, now: datetime) -> Renewal | Lost:
+    def record_paid(
+        self, renewal: Renewal, payment: Payment, amount: Decimal, execution: str, now: datetime
+    ) -> Renewal | Lost:
         """The payment succeeded: ledger and subscription move on in one transaction.
 
         amount: what the gateway took, major units; flagged as amount_differs if it, or its currency, is not what was
@@ -211,6 +220,7 @@ class Ledger:
             "currency": payment.currency,
             "paid_at": payment.paid_at or now,
             "card": payment.card,
+            "owner": execution,
             "lease_until": now + LEASE,
             "pickups": 0,
         }

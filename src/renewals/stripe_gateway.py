@@ -117,7 +117,7 @@ class StripeGateway:
     def _not_confirmed(self, payment_id: str, payment_method: str, error: stripe.InvalidRequestError) -> Payment | None:
         """A card that is gone or not the customer's refuses the attempt; anything else is wrong with the request."""
         code = _code(error)
-        if code == "payment_intent_unexpected_state" or error.http_status == 409:
+        if code == "payment_intent_unexpected_state":
             return None
         if error.param != "payment_method" and not code.startswith("payment_method"):
             raise GatewayRefused(code, "confirm") from error
@@ -155,8 +155,6 @@ def _named_errors() -> Iterator[None]:
     except stripe.AuthenticationError as error:
         raise GatewayUnauthorized(_code(error)) from error
     except (stripe.InvalidRequestError, stripe.IdempotencyError, stripe.PermissionError) as error:
-        if error.http_status == 409:  # the same key or object is in use this very moment
-            raise GatewayUnavailable(_code(error)) from error
         raise GatewayRefused(_code(error), type(error).__name__) from error
     except stripe.StripeError as error:
         raise GatewayUnavailable(_code(error), answered=(error.http_status or 0) >= 500) from error

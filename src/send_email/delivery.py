@@ -99,8 +99,10 @@ class Delivery:
 
     def _earlier(self, renewal: Renewal, name: str, mail: Mail) -> str | None:
         """Somebody claimed it before. Only a claim that nobody is at work on is unknown."""
+        if mail.state == "failed":
+            return self._park(renewal, name, mail)  # the address is what it was
         if mail.state != "sending":
-            return {"sent": "mailed", "unknown": "mail_unknown", "failed": "mail_failed"}[mail.state]
+            return {"sent": "mailed", "unknown": "mail_unknown"}[mail.state]
         if mail.owner != self.execution and self.now < mail.claimed_until:
             return "in_progress"
         return self._unknown(renewal, name, mail, "interrupted while sending")

@@ -75,7 +75,8 @@ def _signed(body: bytes, headers: dict[str, str]) -> bool:
         return True
     if time.monotonic() - read_at < _REREAD_AFTER_SECONDS:
         return False
-    held[0] = _read_secret()  # where reading fails, the old copy stays for those whom it serves
+    held[0] = secret, time.monotonic()  # where reading fails, the old copy stays for those whom it serves
+    held[0] = _read_secret()
     return signed(body, headers, held[0][0].signing_secrets)
 
 

@@ -71,12 +71,12 @@ def _next_attempt(shop: World, renewal: Renewal) -> Renewal | Lost:
 def _pay(shop: World, renewal: Renewal) -> Renewal | Lost:
     """The customer pays, and it is recorded."""
     shop.gateway.succeed("pi_1")
-    return shop.ledger.record_paid(renewal, shop.gateway.payments["pi_1"], Decimal("29.99"), NOON)
+    return shop.ledger.record_paid(renewal, shop.gateway.payments["pi_1"], Decimal("29.99"), "run-1", NOON)
 
 
 def _pay_with_another(shop: World, renewal: Renewal) -> Renewal | Lost:
     shop.gateway.payments["pi_2"] = replace(shop.gateway.payments["pi_1"], id="pi_2")
-    return shop.ledger.record_paid(renewal, shop.gateway.payments["pi_2"], Decimal("29.99"), NOON)
+    return shop.ledger.record_paid(renewal, shop.gateway.payments["pi_2"], Decimal("29.99"), "run-1", NOON)
 
 
 def _sent(state: str) -> Callable[[World, Renewal], Renewal | Lost]:
