@@ -71,7 +71,7 @@ def test_one_sweep_renews_what_is_due(shop: Shop) -> None:
     is not due, not live or not chargeable is not; the bad row is named and raises its alarm."""
     due = [shop.subscribe(), shop.subscribe(renewal_date=_ago(1)), shop.subscribe(renewal_date=_ago(5))]
     resting = [shop.subscribe(renewal_date=_ago(-1)), shop.subscribe(status="paused")]
-    bad = shop.subscribe(currency="XXX")
+    bad = shop.subscribe(currency="QQQ")
     assert sweep(shop)["backlog"] == 0
     wait_until(lambda: all(moved_on(shop, subscriber) for subscriber in due) and not messages(shop), seconds=60)
     for subscriber in due:

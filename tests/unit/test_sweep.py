@@ -154,7 +154,7 @@ def test_a_busy_date_is_read_in_pages_by_as_many_runs(sweeper: Sweeper, monkeypa
 BAD: dict[str, tuple[dict[str, Any], str]] = {
     "no-amount": ({"amount": None}, "amount: is missing"),
     "amount-as-text": ({"amount": "29.99"}, "amount: is not a number"),
-    "currency": ({"currency": "XXX"}, "currency: "),
+    "currency": ({"currency": "QQQ"}, "currency: "),
     "interval": ({"interval": "fortnight"}, "interval: is none of day, month, week, year"),
     "customer": ({"gateway_customer": None}, "gateway_customer: is missing"),
     "status": ({"status": "actve"}, "status: is none of "),
