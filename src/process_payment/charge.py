@@ -118,7 +118,7 @@ class Charge:
         if asked.amount != row.amount:
             return "amount: is not what the subscription costs"
         if row.catch_up == "each" and self._billing(row).skipped:
-            return "catch_up: each missed period is billed by the sweep, not on request"
+            return "catch_up: each, of several missed periods, cannot be billed yet"
         return None
 
     def _billing(self, row: Subscription) -> Billing:

@@ -64,7 +64,8 @@ def observed(handler: Handler) -> Handler:
             with _subsegment(handler):
                 return handler(event, context)
         finally:
-            if _metrics().metric_set:
+            # Most invocations count nothing, and need not load what counts.
+            if _metrics.cache_info().currsize and _metrics().metric_set:
                 _metrics().flush_metrics()
 
     return call
