@@ -64,8 +64,7 @@ def observed(handler: Handler) -> Handler:
             with _subsegment(handler):
                 return handler(event, context)
         finally:
-            # Most invocations count nothing, and need not load what counts.
-            if _metrics.cache_info().currsize and _metrics().metric_set:
+            if _metrics().metric_set:
                 _metrics().flush_metrics()
 
     return call

@@ -1,5 +1,8 @@
 """Renewals on the deployed stack: a webhook in; a charge, a receipt, a mail and the next date out."""
 
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
 import pytest
 
 from tests.integration.shop import FAILED, SUCCEEDED, Shop, assert_renewed_once, assert_untouched, text_of
@@ -198,3 +201,30 @@ def test_what_is_not_to_be_charged_is_left_alone(shop: Shop, attributes: dict[st
     assert (end.status, end.state) == (SUCCEEDED, "Success")
     assert (end.payment["outcome"], end.payment["reason"]) == ("nothing_to_do", reason)
     assert_untouched(shop, subscriber)
+
+
+def test_a_renewal_that_failed_for_good_raises_its_alarm(shop: Shop) -> None:
+    """Refused by the gateway for good: the ledger says why, the metric counts it, and the alarm goes to ALARM."""
+    cloudwatch = shop.stack.client("cloudwatch")
+    subscriber = shop.subscribe(gateway_customer="cus_nobody")
+    before = _failed(cloudwatch)
+    end = shop.renew(subscriber)
+    assert (end.status, end.error) == (FAILED, "PaymentProcessingFailed")
+    assert shop.ledger(subscriber)[0]["reason"] == "gateway: resource_missing"
+    assert _failed(cloudwatch) == before + 1
+    [alarm] = cloudwatch.describe_alarms(AlarmNames=["subscription-mgmt-renewals-failed-prod"])["MetricAlarms"]
+    assert alarm["StateValue"] == "ALARM"
+
+
+def _failed(cloudwatch: Any) -> float:
+    now = datetime.now(UTC)
+    points = cloudwatch.get_metric_statistics(
+        Namespace="subscription-mgmt",
+        MetricName="RenewalFailed",
+        Dimensions=[{"Name": "service", "Value": "subscription-mgmt-prod"}],
+        StartTime=now - timedelta(hours=1),
+        EndTime=now + timedelta(minutes=5),
+        Period=300,
+        Statistics=["Sum"],
+    )["Datapoints"]
+    return float(sum(point["Sum"] for point in points))
