@@ -1,7 +1,6 @@
 """The mails: what they say, in HTML and plain text. Pure."""
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, timedelta
 from email.headerregistry import Address
@@ -11,7 +10,7 @@ from html import escape
 
 from renewals import currencies
 from renewals.errors import RenewalError
-from renewals.renewal import Renewal
+from renewals.renewal import Renewal, Status
 
 # Eight-bit mail is not relayed everywhere; this way the PDF arrives to the byte.
 _POLICY = SMTP.clone(cte_type="7bit")
@@ -27,17 +26,32 @@ _DOMAIN = re.compile(
 _READ_OTHERWISE = frozenset("ßς\u200c\u200d")
 
 # What a customer is told of a decline. Of a lost or stolen card, of fraud, or of a reason not named here, only that
-# it was declined: https://docs.stripe.com/declines/codes
+# it was declined: https://docs.stripe.com/declines/codes, https://docs.stripe.com/error-codes
 _DECLINES = {
+    "card_not_supported": "the card cannot be used for this kind of payment",
     "card_velocity_exceeded": "the card's limit is used up",
+    "currency_not_supported": "the card cannot be charged in this currency",
     "expired_card": "the card has expired",
     "incorrect_cvc": "the card's security code was not right",
     "incorrect_number": "the card's number was not right",
     "insufficient_funds": "the card has insufficient funds",
     "invalid_account": "the card, or the account behind it, is not valid",
+    "payment_intent_authentication_failure": "the confirmation with your bank did not succeed",
     "processing_error": "an error happened while the card was processed",
+    "resource_missing": "the card is no longer on file",
     "withdrawal_count_limit_exceeded": "the card's limit is used up",
 }
+
+
+_SUBJECTS = {
+    "receipt": "Receipt for {plan}: {amount}",
+    "payment_failed": "Your payment for {plan} did not go through",
+    "action_required": "Your payment for {plan} waits for your confirmation",
+    "final_notice": "Final notice: your payment for {plan}",
+    "canceled": "Your subscription to {plan} is cancelled",
+    "unpaid": "Your subscription to {plan} is suspended as unpaid",
+}
+_ENDS = {"canceled": "cancelled", "unpaid": "suspended as unpaid"}
 
 
 class BadAddress(RenewalError):  # noqa: N818
@@ -50,6 +64,22 @@ class Attachment:
 
     name: str
     pdf: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Prospects:
+    """What a refusal leads to, as far as the texts need it.
+
+    retry_on: the day on which the same card is tried again; None: it is not, for the decline is hard or the customer
+    must confirm. ends_on: the day on which the payment is given up, early in the morning, so that the customer has to
+    act before it. ends_as: what the subscription becomes then, canceled or unpaid. page: the URL of the customer
+    page; empty: there is none.
+    """
+
+    retry_on: date | None
+    ends_on: date
+    ends_as: str
+    page: str = ""
 
 
 def deliverable(address: str) -> str:
@@ -70,53 +100,83 @@ def deliverable(address: str) -> str:
     return f"{local}@{domain}"
 
 
-def compose(kind: str, renewal: Renewal, *, sender: str, to: str, attachment: Attachment | None) -> EmailMessage:
-    """The mail of a kind: receipt, payment_failed or action_required. sender, to: deliverable addresses."""
-    subject, paragraphs = _TEXTS[kind](renewal)
+def compose(
+    kind: str,
+    renewal: Renewal,
+    *,
+    sender: str,
+    to: str,
+    prospects: Prospects | None = None,
+    attachment: Attachment | None = None,
+) -> EmailMessage:
+    """The mail of a kind: receipt, payment_failed, action_required, final_notice, canceled or unpaid.
+
+    sender, to: deliverable addresses. prospects: None where nothing more is to come, as for a receipt.
+    """
+    subject = _SUBJECTS[kind].format(plan=_line(renewal.plan), amount=_amount(renewal))
+    if kind == "receipt":
+        paragraphs = [
+            f"Thank you: we have charged {_what(renewal)}.",
+            "Your receipt is attached to this mail as a PDF.",
+        ]
+    elif kind in _ENDS:
+        paragraphs = [
+            f"The payment of {_what(renewal)}, did not go through. Your subscription is {_ENDS[kind]}.",
+            "You have not been charged for this period. The payment is called off: it can no longer be charged.",
+        ]
+    else:
+        paragraphs = _past_due(renewal, prospects)
+    link = _link(renewal, prospects)
+    paragraphs = [_greeting(renewal), *paragraphs]
     facts = _facts(renewal)
     seller = _line(renewal.seller["name"])
     message = EmailMessage(policy=_POLICY)
     message["Subject"] = subject
     message["From"] = Address(_display_name(seller), addr_spec=sender)
     message["To"] = Address(_display_name(renewal.customer_name), addr_spec=to)
-    message.set_content(_text(renewal, paragraphs, facts, seller))
-    message.add_alternative(_html(renewal, subject, paragraphs, facts, seller), subtype="html")
+    message.set_content(_text(paragraphs, link, facts, seller))
+    message.add_alternative(_html(subject, paragraphs, link, facts, seller), subtype="html")
     if attachment:
         message.add_attachment(attachment.pdf, maintype="application", subtype="pdf", filename=attachment.name)
     return message
 
 
-def _receipt(renewal: Renewal) -> tuple[str, list[str]]:
-    return f"Receipt for {_line(renewal.plan)}: {_amount(renewal)}", [
-        f"Thank you: we have charged {_amount(renewal)} for {_line(renewal.plan)}, {_period(renewal)}.",
-        "Your receipt is attached to this mail as a PDF.",
-    ]
-
-
-def _payment_failed(renewal: Renewal) -> tuple[str, list[str]]:
+def _past_due(renewal: Renewal, prospects: Prospects | None) -> list[str]:
+    """What was tried, why it came to nothing, and what happens next."""
     why = _DECLINES.get(renewal.decline_code or "", "the card was declined")
-    return f"Your payment for {_line(renewal.plan)} did not go through", [
-        f"We tried to charge {_amount(renewal)} for {_line(renewal.plan)}, {_period(renewal)}, but {why}. "
-        "You have not been charged.",
-        "Your subscription is past due. What happens next: once you give us another card, we try the payment again "
-        "with it. Until then this card is not charged.",
+    if renewal.status is Status.ACTION_REQUIRED:
+        why = "your bank asks you to confirm the payment yourself (3-D Secure)"
+    return [
+        f"We tried to charge {_what(renewal)}, but {why}. You have not been charged.",
+        f"Your subscription is past due. What happens next: {_next(renewal, prospects)}",
     ]
 
 
-def _action_required(renewal: Renewal) -> tuple[str, list[str]]:
-    return f"Your payment for {_line(renewal.plan)} waits for your confirmation", [
-        f"We tried to charge {_amount(renewal)} for {_line(renewal.plan)}, {_period(renewal)}, but your bank asks you "
-        "to confirm the payment yourself (3-D Secure). You have not been charged.",
-        "Your subscription is past due. What happens next: the payment goes through when you confirm it, or when you "
-        "give us a card that needs no confirmation.",
-    ]
+def _next(renewal: Renewal, prospects: Prospects | None) -> str:
+    if renewal.status is Status.ACTION_REQUIRED:
+        then = "the payment goes through when you confirm it, or when you give us a card that needs no confirmation."
+        return f"{then} Please do so before {_end(prospects)}" if prospects else then
+    another = "Once you give us another card, we try the payment with that one."
+    if prospects is None or prospects.retry_on is None:
+        then = f"this card is not tried again. {another}"
+        return f"{then} Please do so before {_end(prospects)}" if prospects else then
+    if prospects.retry_on < prospects.ends_on:
+        return f"we try the same card again on {_day(prospects.retry_on)}. {another}"
+    ends = f"If that fails too, your subscription is {_ENDS[prospects.ends_as]}."
+    return f"we try the same card for the last time on {_day(prospects.retry_on)}. {ends} {another}"
 
 
-_TEXTS: dict[str, Callable[[Renewal], tuple[str, list[str]]]] = {
-    "receipt": _receipt,
-    "payment_failed": _payment_failed,
-    "action_required": _action_required,
-}
+def _end(prospects: Prospects) -> str:
+    return f"{_day(prospects.ends_on)}: on that day your subscription is otherwise {_ENDS[prospects.ends_as]}."
+
+
+def _link(renewal: Renewal, prospects: Prospects | None) -> tuple[str, str] | None:
+    """What the customer can do on the customer page while the payment stands refused, and the page's URL."""
+    if prospects is None or not prospects.page:
+        return None
+    if renewal.status is Status.ACTION_REQUIRED:
+        return "Confirm the payment", prospects.page
+    return ("Give us another card", prospects.page) if renewal.status is Status.DECLINED else None
 
 
 def _facts(renewal: Renewal) -> list[tuple[str, str]]:
@@ -132,13 +192,18 @@ def _facts(renewal: Renewal) -> list[tuple[str, str]]:
     return facts
 
 
-def _text(renewal: Renewal, paragraphs: list[str], facts: list[tuple[str, str]], seller: str) -> str:
+def _text(paragraphs: list[str], link: tuple[str, str] | None, facts: list[tuple[str, str]], seller: str) -> str:
+    linked = [f"{link[0]}: {link[1]}"] if link else []
     listed = "\n".join(f"  {name}: {value}" for name, value in facts)
-    return "\n\n".join([_greeting(renewal), *paragraphs, listed, seller]) + "\n"
+    return "\n\n".join([*paragraphs, *linked, listed, seller]) + "\n"
 
 
-def _html(renewal: Renewal, subject: str, paragraphs: list[str], facts: list[tuple[str, str]], seller: str) -> str:
-    said = "".join(f'<p style="margin:0 0 16px">{escape(text)}</p>' for text in [_greeting(renewal), *paragraphs])
+def _html(
+    subject: str, paragraphs: list[str], link: tuple[str, str] | None, facts: list[tuple[str, str]], seller: str
+) -> str:
+    said = "".join(f'<p style="margin:0 0 16px">{escape(text)}</p>' for text in paragraphs)
+    if link:
+        said += f'<p style="margin:0 0 16px"><a href="{escape(link[1])}">{escape(link[0])}</a></p>'
     rows = "".join(
         f'<tr><td style="padding:6px 16px 6px 0;color:#6b7280">{escape(name)}</td>'
         f'<td style="padding:6px 0">{escape(value)}</td></tr>'
@@ -163,8 +228,8 @@ def _amount(renewal: Renewal) -> str:
     return f"{currencies.written(renewal.amount, renewal.currency)} {renewal.currency}"
 
 
-def _period(renewal: Renewal) -> str:
-    return f"for the period {_days(renewal)}"
+def _what(renewal: Renewal) -> str:
+    return f"{_amount(renewal)} for {_line(renewal.plan)}, for the period {_days(renewal)}"
 
 
 def _days(renewal: Renewal) -> str:

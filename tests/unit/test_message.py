@@ -1,0 +1,197 @@
+"""What the mails say: only what is so, in plain text and HTML, and to one address."""
+
+from dataclasses import replace
+from datetime import date
+from email.message import EmailMessage
+from email.parser import BytesParser
+from email.policy import default
+from html import unescape
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from renewals.renewal import Status
+from send_email.message import BadAddress, Prospects, compose, deliverable
+from tests.fakes import DUE, SENDER, World
+
+PAGE = "https://shop.example/me?tab=cards&lang=en"
+SOFT = Prospects(date(2026, 2, 3), date(2026, 2, 7), "canceled", PAGE)
+LAST = Prospects(date(2026, 2, 7), date(2026, 2, 7), "unpaid", PAGE)
+HARD = Prospects(None, date(2026, 2, 7), "canceled", PAGE)
+REFUSED = {"status": Status.DECLINED, "paid_at": None, "card": None, "decline_code": "insufficient_funds"}
+WAITS = REFUSED | {"status": Status.ACTION_REQUIRED, "decline_code": "authentication_required"}
+PERIOD = "29.99 USD for Pro, for the period 31 January 2026 to 27 February 2026"
+
+_SHOP = World()
+_SHOP.subscribe()
+_SHOP.run()
+_RENEWAL = _SHOP.ledger.get("sub_1", DUE.isoformat())
+
+
+def _compose(kind: str, prospects: Prospects | None = None, **changed: Any) -> EmailMessage:
+    """The mail as it is read at the other end, of a renewal of January that was paid, but for what is changed."""
+    assert _RENEWAL is not None
+    renewal = replace(_RENEWAL, **changed)
+    mail = compose(kind, renewal, sender=SENDER, to="ann@customer.example", prospects=prospects)
+    return BytesParser(EmailMessage, policy=default).parsebytes(mail.as_bytes())
+
+
+def _text(mail: EmailMessage, kind: str = "plain") -> str:
+    part = mail.get_body((kind,))
+    assert part is not None
+    return str(part.get_content())
+
+
+REFUSALS = [
+    ("payment_failed", SOFT, REFUSED, "Your payment for Pro did not go through",
+     "we try the same card again on 3 February 2026. Once you give us another card, we try the payment with that one."),
+    ("payment_failed", HARD, REFUSED, "Your payment for Pro did not go through",
+     "this card is not tried again. Once you give us another card, we try the payment with that one. Please do so "
+     "before 7 February 2026: on that day your subscription is otherwise cancelled."),
+    ("action_required", HARD, WAITS, "Your payment for Pro waits for your confirmation",
+     "the payment goes through when you confirm it, or when you give us a card that needs no confirmation. Please do "
+     "so before 7 February 2026: on that day your subscription is otherwise cancelled."),
+    ("final_notice", LAST, REFUSED, "Final notice: your payment for Pro",
+     "we try the same card for the last time on 7 February 2026. If that fails too, your subscription is suspended as "
+     "unpaid. Once you give us another card, we try the payment with that one."),
+    ("final_notice", replace(HARD, ends_as="unpaid"), REFUSED, "Final notice: your payment for Pro",
+     "this card is not tried again. Once you give us another card, we try the payment with that one. Please do so "
+     "before 7 February 2026: on that day your subscription is otherwise suspended as unpaid."),
+    ("final_notice", HARD, WAITS, "Final notice: your payment for Pro",
+     "the payment goes through when you confirm it, or when you give us a card that needs no confirmation. Please do "
+     "so before 7 February 2026: on that day your subscription is otherwise cancelled."),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "prospects", "stands", "subject", "then"), REFUSALS)
+def test_a_refusal_says_what_was_tried_why_and_what_happens_next(
+    kind: str, prospects: Prospects, stands: dict[str, Any], subject: str, then: str
+) -> None:
+    """Soft, hard or 3-D Secure, first or last: the whole text, the same in both forms, with a date for what comes."""
+    mail = _compose(kind, prospects, **stands)
+    asked = "your bank asks you to confirm the payment yourself (3-D Secure)"
+    why = asked if stands is WAITS else "the card has insufficient funds"
+    assert mail["Subject"] == subject
+    for said in (_text(mail), unescape(_text(mail, "html"))):
+        assert f"We tried to charge {PERIOD}, but {why}. You have not been charged." in said
+        assert f"Your subscription is past due. What happens next: {then}" in said
+
+
+@pytest.mark.parametrize(
+    ("code", "why"),
+    [
+        ("expired_card", "the card has expired"),
+        ("resource_missing", "the card is no longer on file"),
+        ("payment_intent_authentication_failure", "the confirmation with your bank did not succeed"),
+        *((code, "the card was declined") for code in ("lost_card", "stolen_card", "fraudulent", "new_in_2030", None)),
+    ],
+)
+def test_the_reason_is_told_as_far_as_it_may_be(code: str | None, why: str) -> None:
+    """A lost or stolen card, fraud and what we do not know are a decline, and the code itself is not named."""
+    text = _text(_compose("payment_failed", HARD, **REFUSED | {"decline_code": code}))
+    assert f"but {why}. You have not been charged." in text
+    assert code is None or code not in text
+
+
+@pytest.mark.parametrize(("kind", "ended"), [("canceled", "cancelled"), ("unpaid", "suspended as unpaid")])
+def test_the_end_says_what_was_not_paid_and_promises_no_further_try(kind: str, ended: str) -> None:
+    """What the subscription is now, that nothing was taken and nothing will be; nothing to click, no next date."""
+    mail = _compose(kind, LAST, **REFUSED | {"status": Status.FAILED})
+    assert mail["Subject"] == f"Your subscription to Pro is {ended}"
+    for said in (_text(mail), _text(mail, "html")):
+        assert f"The payment of {PERIOD}, did not go through. Your subscription is {ended}." in said
+        assert "You have not been charged for this period. The payment is called off" in said
+        assert not any(word in said for word in ("February 2026:", "try", "https://", "Receipt number"))
+
+
+@pytest.mark.parametrize(
+    ("kind", "stands", "label"),
+    [
+        ("payment_failed", REFUSED, "Give us another card"),
+        ("final_notice", REFUSED, "Give us another card"),
+        ("action_required", WAITS, "Confirm the payment"),
+        ("final_notice", WAITS, "Confirm the payment"),
+    ],
+)
+def test_the_customer_page_is_linked_where_there_is_one(kind: str, stands: dict[str, Any], label: str) -> None:
+    """The URL as it is in the text, escaped in the HTML; without a page no link and no empty place for one."""
+    mail = _compose(kind, HARD, **stands)
+    assert f"{label}: {PAGE}" in _text(mail).splitlines()
+    assert f'<a href="https://shop.example/me?tab=cards&amp;lang=en">{label}</a>' in _text(mail, "html")
+    without = _compose(kind, replace(HARD, page=""), **stands)
+    assert label not in _text(without)
+    assert "<a " not in _text(without, "html")
+
+
+def test_a_link_cannot_leave_its_attribute() -> None:
+    """Whatever is configured as the customer page."""
+    mail = _compose("payment_failed", replace(HARD, page='https://x.example/"><script>alert(1)</script>'), **REFUSED)
+    assert "<script>" not in _text(mail, "html")
+
+
+def test_a_receipt_asks_for_nothing() -> None:
+    """Paid is paid: no link, whatever dunning went before."""
+    assert PAGE not in _text(_compose("receipt", SOFT))
+
+
+def _addresses(mail: EmailMessage) -> tuple[list[str], list[str]]:
+    to, sender = ([str(address.addr_spec) for address in mail[header].addresses] for header in ("To", "From"))
+    return to, sender
+
+
+@pytest.mark.parametrize("name", ["Ann\r\nBcc: all@victim.example", "a\x00b\u2028c", "", "🙂" * 300])
+def test_a_name_cannot_forge_a_header_or_break_a_mail(name: str) -> None:
+    """What a customer is called stays in its line."""
+    mail = _compose("receipt", customer_name=name, plan=name)
+    assert mail["Bcc"] is None
+    assert _addresses(mail) == (["ann@customer.example"], [SENDER])
+
+
+NAMES = st.text(st.sampled_from('"\\<>()[]:;@,.=?_ ab\té山🙂\u202e\u0301\r\n'), max_size=160) | st.text(max_size=160)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "Smith, Jones and Partners International Consulting Group of Companies, Limited Liability",
+        "Acme Inc. of Springfield and the surrounding counties (international trading), Ltd.",
+        "Universitätsklinikum Hamburg-Eppendorf, Abteilung für Allgemeine Innere Medizin, Station 4",
+        "victim@bank.example, " + "a" * 80,
+        '"' + "a" * 90,
+        "山" * 90,
+    ],
+)
+def test_a_long_name_adds_no_address(name: str) -> None:
+    """Commas, quotes and at-signs in names longer than a header's line: one address each in To and From."""
+    _expect_own_addresses(name)
+
+
+@given(NAMES)
+def test_no_name_adds_or_breaks_an_address(name: str) -> None:
+    """Whatever customer, plan and seller are called."""
+    _expect_own_addresses(name)
+
+
+def _expect_own_addresses(name: str) -> None:
+    mail = _compose("receipt", customer_name=name, plan=name, seller={"name": name, "address": "", "tax_id": ""})
+    read = BytesParser(EmailMessage, policy=default).parsebytes(mail.as_bytes())
+    assert _addresses(read) == (["ann@customer.example"], [SENDER])
+    assert set(read.keys()) == {"Subject", "From", "To", "MIME-Version", "Content-Type"}
+
+
+def test_a_domain_in_another_script_is_sent_to_in_ascii() -> None:
+    """Internationalised domain names travel as punycode."""
+    assert deliverable("info@bücher.example") == "info@xn--bcher-kva.example"
+    with pytest.raises(BadAddress):
+        deliverable("info@" + "ü" * 80 + ".example")
+
+
+@pytest.mark.parametrize(
+    "domain", ["straße.example", "οδος.example", "οδός.example", "क\u094d\u200dष.example", "a\u200cb.example"]
+)
+def test_a_domain_that_is_read_in_two_ways_is_refused(domain: str) -> None:
+    """Eszett, final sigma and the joiners: the two editions of IDNA make two domains of them, of two owners maybe."""
+    with pytest.raises(BadAddress, match="read in two ways"):
+        deliverable(f"info@{domain}")
