@@ -24,7 +24,7 @@ from moto.dynamodb.parsing.reserved_keywords import ReservedKeywords
 type Item = dict[str, Any]
 type Around = Callable[[str], Any]
 
-_TOKEN = re.compile(r"\s*(attribute_not_exists|AND\b|OR\b|IN\b|<>|<|=|[(),]|[#:\w.]+)")
+_TOKEN = re.compile(r"\s*(attribute_not_exists|attribute_exists|AND\b|OR\b|IN\b|<>|<|=|[(),]|[#:\w.]+)")
 _serialize, _deserialize = TypeSerializer().serialize, TypeDeserializer().deserialize
 
 
@@ -47,7 +47,7 @@ def _nothing_around(_name: str) -> Iterator[None]:
 
 
 class Condition:
-    """A condition expression over one item: comparisons of paths and values, attribute_not_exists, AND, OR, IN."""
+    """A condition expression over one item: comparisons of paths and values, attribute_(not_)exists, AND, OR, IN."""
 
     def __init__(self, expression: str, names: dict[str, str], values: Item) -> None:
         self._tokens = _TOKEN.findall(expression)
@@ -87,11 +87,11 @@ class Condition:
             held = self._either()
             assert self._next() == ")"
             return held
-        if token == "attribute_not_exists":
+        if token in ("attribute_not_exists", "attribute_exists"):
             assert self._next() == "("
             missing = self._value(self._next()) is None
             assert self._next() == ")"
-            return missing
+            return missing is (token == "attribute_not_exists")
         left, operator = self._value(token), self._next()
         if operator == "IN":
             assert self._next() == "("

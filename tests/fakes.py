@@ -14,6 +14,7 @@ from typing import Any, cast
 
 from generate_receipt.app import issue
 from process_payment.charge import Asked, Charge, Outcome
+from renewals.dunning import Dunning
 from renewals.errors import TryAgain
 from renewals.gateway import Failure, GatewayRefused, GatewayUnavailable, Payment, PaymentRequest, PaymentState
 from renewals.ledger import Ledger
@@ -23,6 +24,9 @@ from tests.fake_aws import FakeDynamoDB, FakeS3, FakeSES
 
 SENDER = "billing@shop.example"
 SELLER = {"name": "Example Shop", "address": "1 Main Street, Springfield", "tax_id": "US-123"}
+PAGE = "https://shop.example/account"
+DUNNING = Dunning((1, 3, 5, 7), "canceled")
+REFUSED = ("declined", "action_required", "given_up")
 DUE = date(2026, 1, 31)
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
 INDEXES = {
@@ -64,6 +68,9 @@ class Cuts:
             self.happens(point)
 
 
+_NO_FUNDS = Failure("", "card_declined", "insufficient_funds", "try_again_later")
+
+
 @dataclass
 class FakeGateway:
     """The gateway port in memory. A card's id says how it behaves: pm_declined..., pm_3ds, pm_gone; others pay.
@@ -79,6 +86,7 @@ class FakeGateway:
     by_key: dict[str, str] = field(default_factory=dict)
     charges: list[tuple[str, int, str]] = field(default_factory=list)
     attempts: list[tuple[str, str]] = field(default_factory=list)
+    declines: dict[str, Failure] = field(default_factory=dict)  # why a card declines, but for want of funds
     trouble: list[tuple[str, str]] = field(default_factory=list)  # (operation, before | after | answered | processing)
     numbers: Iterator[int] = field(default_factory=lambda: count(1))
 
@@ -152,7 +160,7 @@ class FakeGateway:
             self.trouble.remove(("confirm", "processing"))
             return replace(payment, state=PaymentState.UNKNOWN)
         if card.startswith("pm_declined"):
-            failure = Failure(f"ch_{next(self.numbers)}", "card_declined", "insufficient_funds", "try_again_later")
+            failure = replace(self.declines.get(card, _NO_FUNDS), id=f"ch_{next(self.numbers)}")
             return replace(payment, state=PaymentState.DECLINED, failure=failure)
         if card == "pm_3ds":
             failure = Failure(
@@ -180,6 +188,7 @@ class World:
 
     def __init__(self) -> None:
         self.cuts = Cuts()
+        self.dunning = DUNNING
         self.gateway = FakeGateway(self.cuts)
         keys = {"subscriptions": "customer_id", "renewals": "renewal_date"}
         self.dynamodb = FakeDynamoDB(keys, self.cuts.around, INDEXES)
@@ -190,19 +199,27 @@ class World:
 
     # The workflow
 
-    def run(self, execution: str = "run-1", now: datetime = NOON, amount: str = "29.99", tries: int = 1) -> str:
+    def run(
+        self,
+        execution: str = "run-1",
+        now: datetime = NOON,
+        amount: str = "29.99",
+        tries: int = 1,
+        period: str | None = None,
+    ) -> str:
         """One execution as the workflow makes it. Returns where it ended: a state's name.
 
-        tries: how often a task that raised or was cut is started, by the same owner.
+        tries: how often a task that raised or was cut is started, by the same owner. period: the renewal date that is
+        meant, as the sweep names it.
         """
-        asked = Asked("sub_1", "cus_1", Decimal(amount))
+        asked = Asked("sub_1", "cus_1", Decimal(amount), date.fromisoformat(period) if period else None)
         try:
             paid = self._task(lambda: self.charge(execution, now).renew(asked), tries)
         except (TryAgain, Cut):
             return "PaymentFailed"
         if paid.name in ("nothing_to_do", "in_progress"):
             return "Success"
-        if paid.name not in ("paid", "receipted", "declined", "action_required") or paid.renewal is None:
+        if paid.name not in ("paid", "receipted", *REFUSED) or paid.renewal is None:
             return "PaymentFailed"
         renewal = paid.renewal
         if paid.name == "paid":
@@ -210,7 +227,7 @@ class World:
                 self._task(lambda: self.receipt(renewal, now), tries)
             except (TryAgain, Cut):
                 return "ReceiptFailed"
-        kind = paid.name if paid.name in ("declined", "action_required") else "receipted"
+        kind = paid.name if paid.name in REFUSED else "receipted"
         return self._mail(renewal, kind, execution, now, tries)
 
     def _mail(self, renewal: Renewal, kind: str, execution: str, now: datetime, tries: int) -> str:
@@ -234,7 +251,7 @@ class World:
 
     def charge(self, execution: str, now: datetime) -> Charge:
         self.gateway.now = now
-        return Charge(self.ledger, self.gateway, execution, "shop-test", SELLER, now.date(), now)
+        return Charge(self.ledger, self.gateway, execution, "shop-test", SELLER, now.date(), now, self.dunning)
 
     def renew(self, execution: str = "run-1", now: datetime = NOON, amount: str = "29.99") -> Outcome:
         return self.charge(execution, now).renew(Asked("sub_1", "cus_1", Decimal(amount)))
@@ -249,7 +266,9 @@ class World:
             body: bytes = self.s3.get_object(Bucket="receipts", Key=key)["Body"].read()
             return body
 
-        return Delivery(self.ledger, cast("Any", self.ses), read, SENDER, "receipts", execution, now)
+        return Delivery(
+            self.ledger, cast("Any", self.ses), read, SENDER, "receipts", execution, now, self.dunning, PAGE
+        )
 
     # What is in it
 
@@ -286,6 +305,12 @@ class World:
 
     def receipts(self) -> dict[str, bytes]:
         return {key: stored["Body"] for key, stored in self.s3.objects.items()}
+
+    def mail_kinds(self) -> list[str]:
+        """Of all mails that the ledger knows as sent, in the order in which they were."""
+        mails = [(mail["at"], name) for item in self.items().values() for name, mail in item["mails"].items()
+                 if mail["state"] == "sent"]  # fmt: skip
+        return [name.rpartition("_")[0] for _, name in sorted(mails)]
 
     def mails(self) -> list[EmailMessage]:
         return self.ses.mails()

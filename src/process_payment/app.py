@@ -13,6 +13,7 @@ from typing import Any
 
 from process_payment.charge import Asked, Charge, Outcome
 from renewals import aws, currencies, telemetry
+from renewals.dunning import Dunning
 from renewals.errors import BadEvent, PaymentError, transient_aws_errors_as
 from renewals.gateway import Gateway, GatewayUnauthorized
 from renewals.gateway_secret import GatewaySecret
@@ -35,6 +36,7 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
                 seller={name: setting(f"SELLER_{name.upper()}") for name in ("name", "address", "tax_id")},
                 today=now.date(),
                 now=now,
+                dunning=Dunning.of(setting("DUNNING_DAYS"), setting("DUNNING_ENDS_AS")),
             )
             outcome = charge.renew(asked)
     except GatewayUnauthorized as error:

@@ -7,6 +7,8 @@ payment whose id the ledger already holds.
 3. Create the payment, unconfirmed, and write its id into the claim. No money has moved.
 4. Confirm it. A payment succeeds only once, however often and by however many this is run.
 5. Record the result; the subscription moves on in the same transaction.
+
+A refused period is dunned: asked about on each dunning date and with each new card, until it is paid or given up.
 """
 
 from collections.abc import Mapping
@@ -18,17 +20,20 @@ from hashlib import sha256
 from uuid import uuid4
 
 from renewals import currencies, subscription
+from renewals.dunning import Dunning, is_hard
 from renewals.errors import BadRow, PaymentError
 from renewals.gateway import Failure, Gateway, GatewayRefused, GatewayUnavailable, Payment, PaymentRequest, PaymentState
-from renewals.ledger import GIVEN_UP, LEASE, MOST_PICK_UPS, Ledger, Lost
-from renewals.periods import Billing, latest_due
+from renewals.ledger import LEASE, MOST_PICK_UPS, Ledger, Lost
+from renewals.periods import Billing, latest_due, oldest_due
 from renewals.renewal import UNSETTLED, Renewal, Status
-from renewals.subscription import Subscription
+from renewals.subscription import LIVE, Subscription
 
 _RACES = 4
 _LONGEST_KEY = 255  # https://docs.stripe.com/api/idempotent_requests
 _LOOKED_UP_WHEN_LATE_BY = timedelta(days=1)
 _CANCELED = "gateway: canceled"
+_DUNNING_OVER = "dunning_over"
+_OWING = frozenset({Status.PAID, Status.RECEIPTED, Status.FAILED, Status.MAIL_FAILED})
 _REFUSED = {PaymentState.DECLINED: Status.DECLINED, PaymentState.ACTION_REQUIRED: Status.ACTION_REQUIRED}
 
 
@@ -47,8 +52,8 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a Choice state reads. name: paid, receipted, declined, action_required, nothing_to_do, in_progress,
-    rejected or failed. reason: why, as a short name, where the name alone does not say."""
+    """What a Choice state reads. name: paid, receipted, declined, action_required, given_up, nothing_to_do,
+    in_progress, rejected or failed. reason: why, as a short name, where the name alone does not say."""
 
     name: str
     reason: str = ""
@@ -61,6 +66,7 @@ class Charge:
 
     execution: who owns what is claimed here. deployment: project and environment, the first part of idempotency keys.
     seller: name, address, tax_id as the receipt prints them. today: the business's day. now: the moment, UTC.
+    dunning: when what is refused is tried again.
     """
 
     ledger: Ledger
@@ -70,6 +76,7 @@ class Charge:
     seller: Mapping[str, str]
     today: date
     now: datetime
+    dunning: Dunning
 
     def renew(self, asked: Asked) -> Outcome:
         """Bring the subscription's due period to a result. Raises PaymentError where it must be tried again."""
@@ -94,22 +101,28 @@ class Charge:
         except BadRow as bad:
             return self._finish(owed, history, Outcome("rejected", str(bad)))
         reason = row.why_not_due(self.today)
+        claimed = next((r for r in history if r.row_date <= row.renewal_date <= r.renewal_date), None)
+        if reason == "paused" and asked.renewal_date == row.renewal_date <= self.today and owed is None:
+            return self._pass_over(row, claimed)
         if reason is not None:
             return self._finish(owed, history, Outcome("nothing_to_do", _why_nothing(reason, row, history)))
         if asked.renewal_date not in (None, row.renewal_date):
             return self._finish(owed, history, Outcome("nothing_to_do", "another_period"))
-        claimed = next((r for r in history if r.row_date <= row.renewal_date <= r.renewal_date), None)
         if claimed is not None and claimed.paid_at is not None:
             self.ledger.move_on(claimed, row.row)  # somebody put the row back; the period is paid
             return None
         if claimed is not None and _begins_after_the_end(claimed, row):
             return self._finish(owed, history, Outcome("nothing_to_do", "cancels_at_period_end"))
-        if claimed is not None and claimed.payment_id is not None and claimed.reason != GIVEN_UP:
+        if claimed is not None and claimed.status is Status.FAILED and claimed.payment_id is not None:
             return self._take_on(claimed)
         refusal = self._refusal(asked, row, history)
         if refusal is not None:
             return self._finish(owed, history, Outcome("rejected", refusal))
-        return self._claim(row, claimed)
+        billing = self._billing(row, claimed)
+        if row.catch_up == "each" and asked.renewal_date is None and row.schedule.after(row.renewal_date) <= self.today:
+            # A webhook that comes again would bill the next period; the sweep's message names the one it means.
+            return self._finish(owed, history, Outcome("nothing_to_do", "caught_up_by_the_sweep"))
+        return self._claim(row, billing, claimed)
 
     def _refusal(self, asked: Asked, row: Subscription, history: list[Renewal]) -> str | None:
         """What is wrong with the request, or with a row that is due."""
@@ -117,18 +130,32 @@ class Charge:
             return "renewal_date: falls into a period that is paid"
         if asked.amount != row.amount:
             return "amount: is not what the subscription costs"
-        if row.catch_up == "each" and self._billing(row).skipped:
-            return "catch_up: each, of several missed periods, cannot be billed yet"
         return None
 
-    def _billing(self, row: Subscription) -> Billing:
-        """The latest period that is due; none that begins when the subscription has ended."""
+    def _billing(self, row: Subscription, failed: Renewal | None) -> Billing:
+        """The period that is due, by the subscription's way to catch up; none that begins when it has ended.
+
+        failed: an earlier claim, which has passed over what lies before it.
+        """
         last = self.today if row.cancel_at is None else min(self.today, row.cancel_at - timedelta(days=1))
+        if row.catch_up == "each":
+            return oldest_due(row.schedule, failed.renewal_date if failed else row.renewal_date, last)
         return latest_due(row.schedule, row.renewal_date, last)
 
-    def _claim(self, row: Subscription, failed: Renewal | None) -> Outcome | None:
+    def _pass_over(self, row: Subscription, claimed: Renewal | None) -> Outcome | None:
+        """Paused time is never billed: the subscription moves past today, and its periods are left as skipped."""
+        if claimed is not None and claimed.paid_at is not None:
+            self.ledger.move_on(claimed, row.row)
+            return None
+        if claimed is not None and claimed.status is not Status.GIVEN_UP:
+            return Outcome("nothing_to_do", "paused")
+        due = tuple(row.schedule.due(row.renewal_date, self.today))
+        skipped = tuple(day for day in due if claimed is None or day > claimed.renewal_date)
+        lost = self.ledger.pass_over(row, skipped, row.schedule.after(due[-1]), self.now)
+        return Outcome("nothing_to_do", "paused") if lost is None else None
+
+    def _claim(self, row: Subscription, billing: Billing, failed: Renewal | None) -> Outcome | None:
         """Step 2. failed: an earlier claim from this date on that has moved no money and never will."""
-        billing = self._billing(row)
         new = self._new_claim(row, billing.start, billing.end)
         skipped = billing.skipped
         if failed is not None:  # what it passed over is passed over already
@@ -159,6 +186,7 @@ class Charge:
             lease_until=self.now + LEASE,
             claimed_at=self.now,
             row_date=row.renewal_date,
+            first_tried_on=self.today,
             period_end=end,
             anchor_day=row.schedule.anchor_day if row.schedule.interval in ("month", "year") else None,
             amount=row.amount,
@@ -175,10 +203,12 @@ class Charge:
 
     def _finish(self, owed: Renewal | None, history: list[Renewal], otherwise: Outcome) -> Outcome | None:
         """With nothing to claim: what is owed to the customer, or a failed payment that went through after all."""
+        if owed is not None and owed.status is Status.GIVEN_UP:
+            return Outcome("given_up", "", owed)
         if owed is not None:
             return self._take_on(owed)
         for failed in (r for r in history if r.status is Status.FAILED and r.payment_id and not r.paid_at):
-            if failed.reason in (GIVEN_UP, _CANCELED):
+            if failed.reason == _CANCELED:
                 continue
             try:
                 payment = self.gateway.retrieve(str(failed.payment_id))
@@ -189,12 +219,18 @@ class Charge:
         return otherwise
 
     def _owed(self, asked: Asked, history: list[Renewal]) -> Renewal | None:
-        """The oldest period that is paid and lacks its receipt or its mail."""
-        return next((r for r in reversed(history) if r.paid_at and self._is_owed(r, asked)), None)
+        """The oldest period that is paid and lacks its receipt or its mail, or was given up without a word."""
+        return next((r for r in reversed(history) if self._is_owed(r, asked)), None)
 
     def _is_owed(self, renewal: Renewal, asked: Asked) -> bool:
-        if renewal.status is not Status.MAIL_FAILED:
-            return renewal.status in (Status.PAID, Status.RECEIPTED, Status.FAILED)
+        if renewal.status is Status.GIVEN_UP:
+            told = renewal.mails.get(renewal.notice or "")
+            owed, parked = renewal.notice is not None, told is not None and told.state == "failed"
+        else:
+            parked = renewal.status is Status.MAIL_FAILED
+            owed = renewal.paid_at is not None and renewal.status in _OWING
+        if not (owed and parked):
+            return owed
         rows = self.ledger.rows(asked.subscription_id)
         to = next((subscription.mail_address(row) for row in rows if row["customer_id"] == asked.customer_id), None)
         return to is not None and all(mail.to != to for mail in renewal.mails.values() if mail.state == "failed")
@@ -213,35 +249,65 @@ class Charge:
         return self._collect(taken) if taken.status is Status.CLAIMED else Outcome(taken.status.value, "", taken)
 
     def _resolve(self, renewal: Renewal, asked: Asked) -> Outcome | None:
-        """A claim without a result, or a refusal, which stands until the card changes or the customer has acted."""
+        """A claim without a result; or a refusal, which stands until the next dunning date or another card."""
         if renewal.status is Status.CLAIMED:
             return self._take_on(renewal)
         try:
-            row: Subscription | None = self._row(asked)
-        except BadRow:
-            row = None
-        live = row is not None and row.why_not_due(self.today) is None and not _begins_after_the_end(renewal, row)
-        due = row if live else None
-        if due is not None and due.renewal_date != renewal.row_date:
-            return self._give_up_period(renewal)
-        new_card = due is not None and due.payment_method != renewal.payment_method
-        if renewal.status is Status.DECLINED and not new_card:
+            row = self._row(asked)
+        except BadRow as bad:
+            gone = self.ledger.row(renewal) is None
+            return self._give_up_period(renewal, None, "deleted") if gone else Outcome("rejected", str(bad), renewal)
+        if row.status not in LIVE or _begins_after_the_end(renewal, row):
+            return self._give_up_period(renewal, row, row.why_not_due(self.today) or "cancels_at_period_end")
+        if row.renewal_date != renewal.row_date:
+            return self._give_up_period(renewal, row, "moved")
+        new_card = row.payment_method != renewal.payment_method
+        dunning_date = renewal.next_attempt is None or renewal.next_attempt <= self.today
+        tried_again = new_card or dunning_date
+        if renewal.status is Status.DECLINED and not tried_again:
             return Outcome("declined", "", renewal)
         payment = self._retrieve(renewal)
         if payment.state is PaymentState.PAID:
             return self._paid(renewal, payment)
-        if due is None or not new_card:
+        if not tried_again:
             return Outcome(renewal.status.value, "", renewal)
-        begun = self.ledger.next_attempt(renewal, due, _failure_id(payment), self.execution, self.now)
+        over = renewal.dunned >= len(self.dunning.days)
+        if over and not new_card:
+            return self._give_up_period(renewal, row, _DUNNING_OVER, ends_as=self.dunning.ends_as)
+        behind = renewal.dunned + (1 if dunning_date and not over else 0)
+        if not new_card and _is_pointless(renewal, payment):
+            return self._dunning_date(renewal, behind)
+        begun = self.ledger.next_attempt(
+            renewal, row, _failure_id(payment), dunned=behind, execution=self.execution, now=self.now
+        )
         return None if isinstance(begun, Lost) else self._settle(begun, payment)
 
-    def _give_up_period(self, renewal: Renewal) -> Outcome | None:
-        """The subscription was moved to another date after the refusal: this period is over, its payment cancelled."""
+    def _dunning_date(self, renewal: Renewal, behind: int) -> Outcome | None:
+        """Nothing can be tried with this card; the customer is told before it is too late."""
+        next_date = self.dunning.next_date(renewal.first_tried_on, behind, self.today)
+        notice = "final_notice" if self.dunning.is_last(behind) else None
+        recorded = self.ledger.record_dunning_date(
+            renewal, next_attempt=next_date or self.today, notice=notice, now=self.now
+        )
+        if isinstance(recorded, Lost) or next_date is None:
+            return None  # looked at again: it is over
+        return Outcome(recorded.status.value, "", recorded)
+
+    def _give_up_period(
+        self, renewal: Renewal, row: Subscription | None, reason: str, *, ends_as: str | None = None
+    ) -> Outcome | None:
+        """The period is over: its payment is cancelled first, so that nobody can complete it later.
+
+        ends_as: what the subscription becomes with it, where dunning ends it.
+        """
         payment = self._cancel(self._retrieve(renewal))
         if payment.state is PaymentState.PAID:
             return self._paid(renewal, payment)
-        self.ledger.record_failed(renewal, GIVEN_UP, self.now)
-        return None
+        row_as_read = row.row if row else None
+        given_up = self.ledger.give_up(renewal, reason, row_as_read, ends_as=ends_as, now=self.now)
+        if isinstance(given_up, Lost) or ends_as is None:
+            return None
+        return Outcome("given_up", reason, given_up)
 
     # The money
 
@@ -352,8 +418,31 @@ class Charge:
 
     def _refused(self, renewal: Renewal, status: Status, payment: Payment) -> Outcome | None:
         failure = payment.failure or Failure(_failure_id(payment), status.value, None, None)
-        recorded = self.ledger.record_refused(renewal, status, failure, self.now)
-        return None if isinstance(recorded, Lost) else Outcome(status.value, "", recorded)
+        next_date = self.dunning.next_date(renewal.first_tried_on, renewal.dunned, self.today)
+        recorded = self.ledger.record_refused(
+            renewal,
+            status,
+            failure,
+            next_attempt=next_date or self.today,
+            notice=self._notice_of(renewal, status) if next_date else None,
+            now=self.now,
+        )
+        if isinstance(recorded, Lost) or next_date is None:
+            return None  # looked at again: it is over
+        return Outcome(status.value, "", recorded)
+
+    def _notice_of(self, renewal: Renewal, status: Status) -> str:
+        """The kind of mail that tells of a refusal."""
+        if status is Status.ACTION_REQUIRED:
+            return "action_required"
+        return "final_notice" if self.dunning.is_last(renewal.dunned) else "payment_failed"
+
+
+def _is_pointless(renewal: Renewal, payment: Payment) -> bool:
+    """Whether confirming the payment with the same card cannot help: only the customer can."""
+    if renewal.status is Status.DECLINED:
+        return is_hard(renewal.decline_code, renewal.advice_code)
+    return payment.state is PaymentState.ACTION_REQUIRED
 
 
 def _begins_after_the_end(renewal: Renewal, row: Subscription) -> bool:

@@ -5,21 +5,28 @@ from the tables, so that one that ends half-way has lost nothing, and two at onc
     all   every night: a scan of all subscriptions, in segments. It finds what is due since longer, and names each row
           that cannot be charged as it stands, those that no index leads to (2025-3-1, no date at all) among them
 
+A subscription whose period stands refused is due on its next dunning date, at once when it has another card, and when
+it has ended or was moved, so that the period is closed. One that is paused is due to be moved past today.
+
 Both only plan: they cut their work into parts, and each part is read by a run of its own. A busy date is cut by
 counting, so that no single run reads or sends more than a page of it. A part that outlasts its run is handed on.
+
+Outside production a subscription may live on a day of its own, on which no index leads to it: those with a test_clock
+are looked for by a scan, every hour too.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from renewal_sweep.queue import RenewalQueue
 from renewals import dynamodb, subscription
 from renewals.errors import BadRow
-from renewals.renewal import INDEX_SHARDS, Status
+from renewals.renewal import INDEX_SHARDS, UNFINISHED
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -35,7 +42,8 @@ QUIET = timedelta(minutes=15)
 ENOUGH_SECONDS = 60
 """With less time left than this, a run hands on what remains of its work."""
 
-_CUT_OFF = {":claimed": Status.CLAIMED, ":paid": Status.PAID, ":receipted": Status.RECEIPTED}
+_FOREVER = datetime.max.replace(tzinfo=UTC)
+_CUT_OFF = {f":{status}": status for status in sorted(UNFINISHED)}
 
 type Key = dict[str, Any]
 type Row = Mapping[str, Any]
@@ -45,7 +53,8 @@ type Row = Mapping[str, Any]
 class Part:
     """What one run reads.
 
-    kind, of: "date" and its day, "shard" of the unfinished and its number, or "segment" of the table and its number.
+    kind, of: "date" and its day, "shard" of the unfinished and its number, "segment" of the table and its number, or
+    "clocks", all subscriptions with a test clock.
     start: the key after which to begin. rows: how many rows; None: all that follow. sends: whether what is due is
     handed over; bad rows are named in any case.
     """
@@ -74,7 +83,8 @@ class Sweep:
     """One run.
 
     hand_on: starts another run with the event given to it. name: is told of each bad row and its fault.
-    seconds_left: until this run is ended. today: the business's day. now: the moment, UTC.
+    seconds_left: until this run is ended. today: the business's day. now: the moment, UTC. test_clock: the day that
+    a row lives on, if it is not this one; raises BadRow. None in production, where there is no such thing.
     """
 
     client: DynamoDBClient
@@ -86,6 +96,7 @@ class Sweep:
     seconds_left: Callable[[], float]
     today: date
     now: datetime
+    test_clock: Callable[[Row], date | None] | None = None
 
     def due(self, resumed: Part | None = None) -> Swept:
         """Plan the hourly sweep, unless the queue still holds an earlier one's. resumed: where a plan goes on."""
@@ -99,12 +110,10 @@ class Sweep:
             counted = self._page(left, Select="COUNT")  # no row leaves the table for it
             if counted["ScannedCount"]:
                 self._hand_on(replace(left, rows=counted["ScannedCount"]), done)
-            left = _after(left, counted) or self._day_after(left)
+            left = _after(left, counted) or self._planned_after(left)
             if left is not None and self.seconds_left() < ENOUGH_SECONDS:
                 self.hand_on({"sweep": "due", "from": asdict(left)})
                 return done
-        for shard in range(INDEX_SHARDS):
-            self._hand_on(Part("shard", str(shard)), done)
         return done
 
     def all(self) -> Swept:
@@ -136,9 +145,14 @@ class Sweep:
         self.hand_on({"part": asdict(part)})
         done.parts += 1
 
-    def _day_after(self, part: Part) -> Part | None:
-        day = date.fromisoformat(part.of) + timedelta(days=1)
-        return Part("date", day.isoformat()) if day <= self.today else None
+    def _planned_after(self, part: Part) -> Part | None:
+        """Day by day to today, then the shards, then the test clocks where there are any."""
+        if part.kind == "date":
+            day = date.fromisoformat(part.of) + timedelta(days=1)
+            return Part("date", day.isoformat()) if day <= self.today else Part("shard", "0")
+        if part.kind == "shard" and int(part.of) + 1 < INDEX_SHARDS:
+            return Part("shard", str(int(part.of) + 1))
+        return Part("clocks", "all") if part.kind == "shard" and self.test_clock else None
 
     def _page(self, part: Part, **more: Any) -> dict[str, Any]:
         more["Limit"] = PAGE if part.rows is None else min(PAGE, part.rows)
@@ -149,6 +163,10 @@ class Sweep:
             answer = self.client.scan(
                 TableName=self.subscriptions, Segment=int(part.of), TotalSegments=SEGMENTS, **more
             )
+        elif part.kind == "clocks":
+            answer = self.client.scan(
+                TableName=self.subscriptions, FilterExpression="attribute_exists(test_clock)", **more
+            )
         elif part.kind == "date":
             answer = self.client.query(
                 TableName=self.subscriptions,
@@ -158,12 +176,15 @@ class Sweep:
                 **more,
             )
         else:
-            values = {":shard": part.of, ":before": self.now - QUIET, ":now": self.now, **_CUT_OFF}
+            cut_off = f"#status IN ({', '.join(_CUT_OFF)})"
+            # Of a renewal that lives on another day only the charge can tell whether somebody is at work on it.
+            before, now = (_FOREVER, _FOREVER) if self.test_clock else (self.now - QUIET, self.now)
+            values = {":shard": part.of, ":before": before, ":now": now, **_CUT_OFF}
             answer = self.client.query(
                 TableName=self.renewals,
                 IndexName="unfinished-index",
                 KeyConditionExpression="unfinished = :shard AND touched_at < :before",
-                FilterExpression=f"#status IN ({', '.join(_CUT_OFF)}) AND lease_until < :now",
+                FilterExpression=f"({cut_off} OR attribute_exists(notice)) AND lease_until < :now",
                 ExpressionAttributeNames={"#status": "status"},
                 ExpressionAttributeValues=dynamodb.attributes(values),
                 **more,
@@ -177,7 +198,7 @@ class Sweep:
                 yield _request(row)
                 continue
             try:
-                due = self._is_due(part, row)
+                due = self._wants(part, row)
             except BadRow as bad:
                 self.name(row, bad)
                 done.bad += 1
@@ -185,14 +206,29 @@ class Sweep:
             if due:
                 yield _request(row)
 
-    def _is_due(self, part: Part, row: Row) -> bool:
+    def _wants(self, part: Part, row: Row) -> bool:
         """Whether this part sends the row. Raises BadRow for one that is to be charged some day, and cannot be."""
-        if row.get("status") in subscription.ENDED:
+        clock = self.test_clock(row) if self.test_clock else None
+        if (part.kind == "clocks") is (clock is None):
             return False
-        checked = subscription.parse(row)
-        if checked.why_not_due(self.today) is not None:
+        refused = "next_attempt" in row
+        if row.get("status") in subscription.ENDED - {"paused"}:
+            return refused
+        checked, today = subscription.parse(row), clock or self.today
+        reason = checked.why_not_due(today)
+        if refused and reason is not None:
+            return True
+        if reason is not None and not (reason == "paused" and checked.renewal_date <= today):
             return False
-        return part.kind == "date" or checked.renewal_date <= self.today - timedelta(days=DAYS)
+        if refused and not _is_asked_again(row, today):
+            return False
+        return part.kind != "segment" or checked.renewal_date <= today - timedelta(days=DAYS)
+
+
+def _is_asked_again(row: Row, today: date) -> bool:
+    """Whether a refused period is tried again: its dunning date has come, or another card."""
+    another_card = row.get("payment_method") != row.get("refused_payment_method")
+    return another_card or str(row["next_attempt"]) <= today.isoformat()
 
 
 def _after(part: Part, answer: Mapping[str, Any]) -> Part | None:
@@ -204,6 +240,11 @@ def _after(part: Part, answer: Mapping[str, Any]) -> Part | None:
 
 
 def _request(row: Row) -> dict[str, str]:
-    """A request to renew, of a subscription's row or of a renewal's item: it names the period that is meant."""
-    told = {name: row[name] for name in ("subscription_id", "customer_id", "renewal_date")}
-    return told | {"amount": f"{row['amount']:f}"}
+    """A request to renew, of a subscription's row or of a renewal's item: it names the period that is meant.
+
+    A subscription that has ended may lack its date and amount: its refused period is closed without them.
+    """
+    names = ("subscription_id", "customer_id", "renewal_date")
+    told = {name: row[name] for name in names if isinstance(row.get(name), str)}
+    amount = row.get("amount")
+    return told | {"amount": f"{amount:f}" if isinstance(amount, Decimal) else "0"}

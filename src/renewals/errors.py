@@ -9,7 +9,8 @@
     ├── BadEvent                an event that no version of the workflow sends; not tried again
     ├── Collision               other writers kept holding the same item; becomes the task's TryAgain
     ├── NotHandedOver           the queue kept refusing messages; the sweep's run is started again
-    └── MissingSetting          an environment variable that the deployment did not set
+    ├── MissingSetting          an environment variable that the deployment did not set
+    └── BadSetting              one that cannot be what it is set to
 
 A declined card is not among them: that is an outcome, which a Choice state reads.
 """
@@ -67,6 +68,14 @@ class MissingSetting(RenewalError):  # noqa: N818
 
     def __init__(self, name: str) -> None:
         super().__init__(f"environment variable {name} is not set")
+        self.name = name
+
+
+class BadSetting(RenewalError):  # noqa: N818
+    """name: the environment variable. reason: what is wrong with its value, in words."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(f"environment variable {name} {reason}")
         self.name = name
 
 

@@ -6,14 +6,15 @@ same step one wins and the other is told.
     claimed ──► paid ──► receipted ──► done
       │ ▲                    ├───────► mail_failed    the address is at fault: parked until it changes
       ▼ │ next attempt       └───────► mail_unknown   sent or not, nobody can tell: never sent again by itself
-    declined, action_required
-    skipped   a period that was passed over for a later one
+    declined, action_required ──► given_up    dunning is over, or the subscription has ended or was moved: the payment
+                                              is cancelled, and the period can be claimed anew
+    skipped   a period that was passed over for a later one, or in which the subscription was paused
     failed    ten pick-ups without progress, or refused by the gateway for good: a person must look, and asking for
               the renewal again takes it up where it stood
 
 Keys: subscription_id, renewal_date (the first day of the period, YYYY-MM-DD). What is not finished carries
 `unfinished` (one of sixteen values, so that the index over it has no hot key) and stands in unfinished-index by
-`touched_at`.
+`touched_at`; so does what is refused or given up, until the customer has been told.
 """
 
 from __future__ import annotations
@@ -40,9 +41,7 @@ LEASE = timedelta(seconds=40)
 MOST_PICK_UPS = 10
 """So often an interrupted renewal is taken up without progress; then it is failed, for a person to look at."""
 
-GIVEN_UP = "given_up: the subscription was moved to another date"
-"""The reason of a failed claim whose payment is cancelled: the period may be claimed anew."""
-
+_HELD = UNSETTLED | {Status.FAILED, Status.GIVEN_UP}
 RECENT = 10
 _PAGE = 40
 _MOST_PAGES = 10
@@ -113,8 +112,8 @@ class Ledger:
         The item at the subscription's own renewal_date is always among those written, as the claim or as the first
         period passed over. So no two claims of one subscription stand side by side, even when made on two days.
 
-        instead_of: a failed claim from the same date on that has moved no money and never will: it has no payment, or
-        a cancelled one. It is claimed anew, or passed over where a later period is due by now.
+        instead_of: a claim from the same date on that has moved no money and never will: one that failed without a
+        payment, or was given up. It is claimed anew, or passed over where a later period is due by now.
         """
         free = "attribute_not_exists(subscription_id)"
         # Beyond DynamoDB's limit the oldest is kept, which guards the claim, and counts those without an item.
@@ -123,9 +122,9 @@ class Ledger:
         if instead_of is None:
             puts.append(self._put(item_of(renewal), free, {}))
         else:
-            unpaid = "(attribute_not_exists(payment_id) OR #reason = :given_up)"
-            values = {":failed": Status.FAILED, ":claim": instead_of.claim, ":given_up": GIVEN_UP}
-            as_failed = f"#status = :failed AND claim = :claim AND {unpaid}"
+            unpaid = "((#status = :failed AND attribute_not_exists(payment_id)) OR #status = :given_up)"
+            values = {":failed": Status.FAILED, ":claim": instead_of.claim, ":given_up": Status.GIVEN_UP}
+            as_failed = f"claim = :claim AND {unpaid}"
             same = instead_of.renewal_date == renewal.renewal_date
             item = item_of(renewal) if same else _skipped(renewal, instead_of.renewal_date, len(skipped) + 1)
             puts.append(self._put(item, as_failed, values))
@@ -134,7 +133,7 @@ class Ledger:
         if lost is None:
             return renewal
         standing = [item["status"] for item in lost.values() if item and "status" in item]
-        raced = len(puts) in lost or any(status in UNSETTLED | {Status.FAILED} for status in standing)
+        raced = len(puts) in lost or any(status in _HELD for status in standing)
         return Lost(overlaps=not raced and instead_of is None)
 
     def take(self, renewal: Renewal, status: Status, execution: str, now: datetime) -> Renewal | Lost:
@@ -178,16 +177,26 @@ class Ledger:
         )
 
     def next_attempt(
-        self, renewal: Renewal, subscription: Subscription, failure_id: str, execution: str, now: datetime
+        self,
+        renewal: Renewal,
+        subscription: Subscription,
+        failure_id: str,
+        *,
+        dunned: int,
+        execution: str,
+        now: datetime,
     ) -> Renewal | Lost:
         """Begin attempt n+1 with the subscription's card, if attempt n is still the last and stands refused, and the
         subscription is still what was read. failure_id: the last failure that the payment shows before this attempt.
+        dunned: one more where this is a dunning date's attempt, as many as before where another card asks for it.
         """
         changes = {
             "status": Status.CLAIMED,
             "attempt": renewal.attempt + 1,
             "payment_method": subscription.payment_method,
             "failure_id": failure_id,
+            "dunned": dunned,
+            "notice": None,  # what was not told of the attempt before is no news any more
             "owner": execution,
             "lease_until": now + LEASE,
             "pickups": 0,
@@ -220,6 +229,8 @@ class Ledger:
             "currency": payment.currency,
             "paid_at": payment.paid_at or now,
             "card": payment.card,
+            "next_attempt": None,
+            "notice": None,
             "owner": execution,
             "lease_until": now + LEASE,
             "pickups": 0,
@@ -233,6 +244,7 @@ class Ledger:
                 "payment_status": "paid",
                 "last_payment": changes["paid_at"],
                 "transaction_id": payment.id,
+                **_NOT_REFUSED,
             }
             if renewal.anchor_day is not None and "anchor_day" not in row:
                 changed["anchor_day"] = renewal.anchor_day
@@ -256,28 +268,134 @@ class Ledger:
             now,
         )
 
-    def record_refused(self, renewal: Renewal, status: Status, failure: Failure, now: datetime) -> Renewal | Lost:
-        """The attempt came to nothing. status: DECLINED or ACTION_REQUIRED. The subscription becomes past due."""
+    def record_refused(
+        self,
+        renewal: Renewal,
+        status: Status,
+        failure: Failure,
+        *,
+        next_attempt: date,
+        notice: str | None,
+        now: datetime,
+    ) -> Renewal | Lost:
+        """The attempt came to nothing. status: DECLINED or ACTION_REQUIRED. The subscription becomes past due.
 
-        def past_due(row: Mapping[str, Any]) -> dict[str, Any]:
-            return {"payment_status": status} | ({"status": "past_due"} if row.get("status") == "active" else {})
-
+        next_attempt: the next dunning date, or today where there is none left and it is to be given up. notice: the
+        kind of mail that the customer is owed about it.
+        """
+        refusal = {
+            "at": now.isoformat(timespec="microseconds"),
+            "payment_method": renewal.payment_method,
+            "decline_code": failure.decline_code or failure.code,
+            "advice_code": failure.advice_code,
+        }
         return self._settle(
             renewal,
             {
                 "status": status,
                 "failure_id": failure.id,
-                "decline_code": failure.decline_code or failure.code,
+                "decline_code": refusal["decline_code"],
                 "advice_code": failure.advice_code,
                 "declined_at": now,
+                "next_attempt": next_attempt,
+                "notice": _notice(renewal, notice),
+                f"refusals.attempt_{renewal.attempt}": {k: v for k, v in refusal.items() if v is not None},
                 "lease_until": now + LEASE,
                 "pickups": 0,
             },
             "claim = :claim AND attempt = :attempt AND #status = :claimed",
             {":claim": renewal.claim, ":attempt": renewal.attempt, ":claimed": Status.CLAIMED},
-            past_due,
+            lambda row: (
+                {
+                    "payment_status": status,
+                    "next_attempt": next_attempt,
+                    "refused_payment_method": renewal.payment_method,
+                }
+                | ({"status": "past_due"} if row.get("status") == "active" else {})
+            ),
             now,
         )
+
+    def record_dunning_date(
+        self, renewal: Renewal, *, next_attempt: date, notice: str | None, now: datetime
+    ) -> Renewal | Lost:
+        """A dunning date on which there was nothing to try. Arguments as for record_refused, but that without a notice
+        of its own the one before stays owed."""
+        return self._settle(
+            renewal,
+            {"dunned": renewal.dunned + 1, "next_attempt": next_attempt}
+            | ({"status": renewal.status, "notice": _notice(renewal, notice)} if notice else {}),
+            "claim = :claim AND attempt = :attempt AND #status = :was AND dunned = :dunned",
+            {
+                ":claim": renewal.claim,
+                ":attempt": renewal.attempt,
+                ":was": renewal.status,
+                ":dunned": renewal.dunned,
+            },
+            lambda _row: {"next_attempt": next_attempt},
+            now,
+        )
+
+    def give_up(
+        self,
+        renewal: Renewal,
+        reason: str,
+        row: Mapping[str, Any] | None,
+        *,
+        ends_as: str | None,
+        now: datetime,
+    ) -> Renewal | Lost:
+        """The refused period is over, unpaid, and its payment is cancelled; it may be claimed anew.
+
+        reason: a short name. row: the subscription as it was just read, whatever its date; None where it is gone.
+        ends_as: what the subscription becomes with it, canceled or unpaid, of which the customer is then told.
+        """
+        changes = {
+            "status": Status.GIVEN_UP,
+            "reason": reason,
+            "next_attempt": None,
+            "notice": _notice(renewal, ends_as),
+            "lease_until": now,
+        }
+        condition = "claim = :claim AND attempt = :attempt AND #status = :was"
+        values = {":claim": renewal.claim, ":attempt": renewal.attempt, ":was": renewal.status}
+        if row is None or "status" not in row or "renewal_date" not in row:
+            return self._update(renewal, changes, condition, values, now)
+        ended = {"payment_status": Status.GIVEN_UP, **_NOT_REFUSED} | ({"status": ends_as} if ends_as else {})
+        key = {"subscription_id": renewal.subscription_id, "customer_id": renewal.customer_id}
+        read = {":status": row["status"], ":renewal_date": row["renewal_date"]}
+        as_read = "#status = :status AND #renewal_date = :renewal_date"
+        if ends_as and "payment_method" in row:  # a card that comes at this moment is tried first
+            read[":payment_method"] = row["payment_method"]
+            as_read += " AND #payment_method = :payment_method"
+        end = dynamodb.change(self._subscriptions, key, ended, as_read, read)
+        record = self._change(renewal, changes, condition, values, now)
+        lost = self._transact([{"Update": record}, {"Update": end}])
+        return replaced(renewal, changes) if lost is None else Lost()
+
+    def pass_over(self, subscription: Subscription, days: tuple[date, ...], until: date, now: datetime) -> Lost | None:
+        """Move a paused subscription past today; each of `days` is left as a skipped period. until: its new date."""
+        kept = days[:1] + days[1:][-(_MOST_SKIPPED - 1) :]
+        item = {
+            "subscription_id": subscription.subscription_id,
+            "customer_id": subscription.customer_id,
+            "status": Status.SKIPPED,
+            "reason": "paused",
+            "periods_passed_over": len(days),
+            "touched_at": now,
+        }
+        free = "attribute_not_exists(subscription_id)"
+        puts = [self._put(item | {"renewal_date": day}, free, {}) for day in kept]
+        moved: dict[str, Any] = {"renewal_date": until}
+        if "anchor_day" not in subscription.row and subscription.schedule.interval in ("month", "year"):
+            moved["anchor_day"] = subscription.schedule.anchor_day
+        unchanged = _unchanged(subscription)
+        key = {"subscription_id": subscription.subscription_id, "customer_id": subscription.customer_id}
+        move = dynamodb.change(self._subscriptions, key, moved, "", {})
+        move["ConditionExpression"] = unchanged["ConditionExpression"]
+        for part in ("ExpressionAttributeNames", "ExpressionAttributeValues"):
+            move[part] |= unchanged[part]
+        return None if self._transact([*puts, {"Update": move}]) is None else Lost()
 
     def record_failed(self, renewal: Renewal, reason: str, now: datetime) -> Renewal | Lost:
         """Given up, for a person to look at. reason: a short name."""
@@ -312,16 +430,19 @@ class Ledger:
         return self._write_mail(renewal, name, mail, {}, now)
 
     def park_mail(self, renewal: Renewal, name: str, mail: Mail, now: datetime) -> Renewal | Lost:
-        """The mail cannot be sent to this address. A receipt's renewal is parked until the address changes."""
+        """The mail cannot be sent to this address. It is parked until the address changes, a receipt's renewal with
+        it; what is owed about a refusal stays owed, but is not looked for any more."""
         parked: dict[str, Any] = {"lease_until": now}  # nobody is at work on it: a corrected address is taken at once
         if renewal.status is Status.RECEIPTED:
             parked |= {"status": Status.MAIL_FAILED, "reason": mail.reason}
+        else:
+            parked |= {"unfinished": None}
         return self._write_mail(renewal, name, mail, parked, now)
 
     def record_mail(self, renewal: Renewal, name: str, mail: Mail, now: datetime) -> Renewal | Lost:
         """What became of the mail that mail.token claimed. One that is known as sent stays so.
 
-        A receipt's mail ends the renewal, as done or mail_unknown. A decline's leaves its status alone: the payment
+        A receipt's mail ends the renewal, as done or mail_unknown. A notice's leaves its status alone: the payment
         may have gone on meanwhile.
         """
         condition = f"mails.{name}.#token = :token AND mails.{name}.#state <> :sent"
@@ -332,7 +453,13 @@ class Ledger:
             changes |= {"status": ended, "reason": mail.reason}
             condition += " AND #status IN (:receipted, :unknown)"
             values |= {":receipted": Status.RECEIPTED, ":unknown": Status.MAIL_UNKNOWN}
-        return self._update(renewal, changes, condition, values, now)
+            return self._update(renewal, changes, condition, values, now)
+        told = self._update(renewal, changes | _TOLD, f"{condition} AND {_OWED}", values | _owed(renewal, name), now)
+        return told if isinstance(told, Renewal) else self._update(renewal, changes, condition, values, now)
+
+    def drop_notice(self, renewal: Renewal, name: str, now: datetime) -> None:
+        """What is owed is not true any more: it is owed no more."""
+        self._update(renewal, _TOLD, _OWED, _owed(renewal, name), now)
 
     def release_mail(self, renewal: Renewal, name: str, token: str, now: datetime) -> Renewal | Lost:
         """The mail was certainly not sent, and can be claimed again."""
@@ -429,7 +556,8 @@ class Ledger:
     ) -> dict[str, Any]:
         every = {**changes, "touched_at": now}
         if "status" in changes:
-            every["unfinished"] = shard(renewal.subscription_id) if changes["status"] in UNFINISHED else None
+            open_still = changes["status"] in UNFINISHED or changes.get("notice") is not None
+            every["unfinished"] = shard(renewal.subscription_id) if open_still else None
         key = {"subscription_id": renewal.subscription_id, "renewal_date": renewal.renewal_date}
         return dynamodb.change(self._renewals, key, every, condition, values)
 
@@ -438,6 +566,21 @@ class Ledger:
 
     def _unchanged(self, subscription: Subscription) -> dict[str, Any]:
         return {"ConditionCheck": {"TableName": self._subscriptions} | _unchanged(subscription)}
+
+
+# The attributes of a subscription whose period stands refused: taken away when it does no more.
+_NOT_REFUSED: dict[str, Any] = {"next_attempt": None, "refused_payment_method": None}
+
+_OWED = "#notice = :notice AND #status = :refused"
+_TOLD: dict[str, Any] = {"notice": None, "unfinished": None}
+
+
+def _owed(renewal: Renewal, name: str) -> dict[str, Any]:
+    return {":notice": name, ":refused": renewal.status}
+
+
+def _notice(renewal: Renewal, kind: str | None) -> str | None:
+    return f"{kind}_{renewal.attempt}" if kind else None
 
 
 def _unchanged(subscription: Subscription) -> dict[str, Any]:

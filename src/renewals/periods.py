@@ -57,3 +57,16 @@ def latest_due(schedule: Schedule, renewal_date: date, last: date) -> Billing:
     """
     *skipped, start = schedule.due(renewal_date, last)
     return Billing(start, schedule.after(start), tuple(skipped))
+
+
+MOST_CAUGHT_UP = 12
+"""So many missed periods are billed, where each is to be. What is older is passed over."""
+
+
+def oldest_due(schedule: Schedule, renewal_date: date, last: date) -> Billing:
+    """The oldest period that begins on or before `last`, of the latest twelve. Raises as latest_due."""
+    due = list(schedule.due(renewal_date, last))
+    if not due:
+        raise ValueError("nothing is due")
+    skipped, start = due[:-MOST_CAUGHT_UP], due[-MOST_CAUGHT_UP:][0]
+    return Billing(start, schedule.after(start), tuple(skipped))

@@ -26,14 +26,15 @@ class Status(StrEnum):
     MAIL_FAILED = "mail_failed"
     MAIL_UNKNOWN = "mail_unknown"
     SKIPPED = "skipped"
+    GIVEN_UP = "given_up"
     FAILED = "failed"
 
 
 UNSETTLED = frozenset({Status.CLAIMED, Status.DECLINED, Status.ACTION_REQUIRED})
 """Neither paid nor given up: such a period comes to its end before another is claimed."""
 
-UNFINISHED = UNSETTLED | {Status.PAID, Status.RECEIPTED}
-"""What an interruption leaves to be taken up again."""
+UNFINISHED = frozenset({Status.CLAIMED, Status.PAID, Status.RECEIPTED})
+"""On its way: what an interruption leaves to be taken up again, as it leaves a mail that is owed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,10 @@ class Renewal:
 
     The period is [renewal_date, period_end). row_date: the subscription's own renewal_date at that moment, which is
     earlier where periods were passed over. amount: exact decimal, major units. claim: names this claim of the period.
+
+    Dunning: first_tried_on is day zero, dunned the number of dunning dates behind it, next_attempt the next one.
+    refusals: each refused attempt, as {"attempt_1": {"at", "payment_method", "decline_code", "advice_code"}}.
+    notice: the name of the mail that the customer is owed about it, kind and attempt, as payment_failed_1.
     """
 
     subscription_id: str
@@ -70,6 +75,7 @@ class Renewal:
     lease_until: datetime
     claimed_at: datetime
     row_date: date
+    first_tried_on: date
     period_end: date
     amount: Decimal
     currency: str
@@ -86,6 +92,10 @@ class Renewal:
     attempt: int = 1
     pickups: int = 0
     intent_tries: int = 0
+    dunned: int = 0
+    next_attempt: date | None = None
+    refusals: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    notice: str | None = None
     mails: Mapping[str, Mail] = field(default_factory=dict)
     payment_id: str | None = None
     failure_id: str | None = None
@@ -113,14 +123,14 @@ def item_of(of: Renewal | Mail) -> dict[str, Any]:
     return item
 
 
-_DATES = ("renewal_date", "row_date", "period_end")
+_DATES = ("renewal_date", "row_date", "first_tried_on", "period_end", "next_attempt")
 _TIMES = ("lease_until", "claimed_at", "declined_at", "paid_at")
-_WHOLE = ("anchor_day", "attempt", "pickups", "intent_tries")
+_WHOLE = ("anchor_day", "attempt", "pickups", "intent_tries", "dunned")
 
 
 def renewal_from(item: Mapping[str, Any]) -> Renewal:
     known = {f.name: item[f.name] for f in fields(Renewal) if f.name in item}
-    known |= {name: date.fromisoformat(known[name]) for name in _DATES}
+    known |= {name: date.fromisoformat(known[name]) for name in _DATES if name in known}
     known |= {name: datetime.fromisoformat(known[name]) for name in _TIMES if name in known}
     known |= {name: int(known[name]) for name in _WHOLE if name in known}
     mails = {name: _mail(mail) for name, mail in known["mails"].items()}

@@ -1,8 +1,8 @@
 """SendEmail and SendDeclineEmail: tell the customer what happened, once.
 
 Event: {"execution": ARN, "renewal": {"outcome", "subscription_id", "renewal_date", "attempt", ...}}; outcome says what
-happened: receipted, declined or action_required. Reply: that renewal with outcome replaced by mailed, dropped (no
-longer true), in_progress, mail_failed (the address is at fault) or mail_unknown. MailError means: try again.
+happened: receipted, declined, action_required or given_up. Reply: that renewal with outcome replaced by mailed, dropped
+(no longer true), in_progress, mail_failed (the address is at fault) or mail_unknown. MailError means: try again.
 """
 
 from datetime import UTC, datetime
@@ -10,12 +10,13 @@ from functools import cache
 from typing import Any
 
 from renewals import aws, telemetry
+from renewals.dunning import Dunning
 from renewals.errors import BadEvent, MailError, transient_aws_errors_as
 from renewals.ledger import Ledger
 from renewals.settings import setting
 from send_email.delivery import Delivery
 
-_OUTCOMES = ("receipted", "declined", "action_required")
+_OUTCOMES = ("receipted", "declined", "action_required", "given_up")
 
 
 @telemetry.observed
@@ -32,6 +33,8 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
         configuration_set=setting("SES_CONFIGURATION_SET"),
         execution=event["execution"],
         now=datetime.now(UTC),
+        dunning=Dunning.of(setting("DUNNING_DAYS"), setting("DUNNING_ENDS_AS")),
+        customer_page=setting("CUSTOMER_PAGE_URL"),
     )
     with transient_aws_errors_as(MailError):
         outcome = delivery.deliver(

@@ -6,31 +6,27 @@ the record, nobody can tell whether the mail went out: it is recorded as unknown
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from hashlib import sha256
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from botocore.exceptions import BotoCoreError, ClientError, ConnectTimeoutError, EndpointConnectionError
 
 from renewals import telemetry
+from renewals.dunning import Dunning, is_hard
 from renewals.errors import MailError, RenewalError
 from renewals.ledger import LEASE, Ledger, Lost
 from renewals.renewal import Mail, Renewal, Status
 from renewals.subscription import LIVE, mail_address
-from send_email.message import Attachment, BadAddress, compose, deliverable
+from send_email.message import Attachment, BadAddress, Prospects, compose, deliverable
 
 if TYPE_CHECKING:
     from mypy_boto3_ses import SESClient
 
 _LOOKS = 3
-_KINDS = {
-    Status.RECEIPTED: "receipt",
-    Status.DECLINED: "payment_failed",
-    Status.ACTION_REQUIRED: "action_required",
-}
 # What SES says of an address, beyond what `deliverable` sees: https://docs.aws.amazon.com/ses/latest/APIReference
 _ADDRESS_REFUSED = frozenset({"InvalidParameterValue"})
 _NOT_NOW = frozenset({"Throttling", "ThrottlingException", "ServiceUnavailable", "TooManyRequestsException"})
@@ -44,11 +40,28 @@ class ReceiptAltered(RenewalError):  # noqa: N818
     """What is stored is not what the ledger's hash was made of: it is not mailed."""
 
 
+_ENDED = {
+    Status.DONE: "mailed",
+    Status.MAIL_FAILED: "mail_failed",
+    Status.MAIL_UNKNOWN: "mail_unknown",
+}
+
+
+def _is_true(renewal: Renewal, row: Mapping[str, Any] | None) -> bool:
+    """Whether the notice of a refusal or of the end of dunning still says how things stand."""
+    status = row.get("status") if row else None
+    if renewal.status is Status.GIVEN_UP:
+        return status == str(renewal.notice).rpartition("_")[0]  # canceled, unpaid
+    refused = renewal.status in (Status.DECLINED, Status.ACTION_REQUIRED)
+    return refused and status in LIVE and row is not None and row.get("renewal_date") == renewal.row_date.isoformat()
+
+
 @dataclass(frozen=True, slots=True)
 class Delivery:
     """One execution's mail of one renewal.
 
-    read_receipt: an S3 key to the bytes under it. sender: the verified address. configuration_set: SES's.
+    read_receipt: an S3 key to the bytes under it. sender: the verified address. configuration_set: SES's. dunning:
+    what is still to come after a refusal. customer_page: where customers give another card; empty where there is none.
     """
 
     ledger: Ledger
@@ -58,9 +71,12 @@ class Delivery:
     configuration_set: str
     execution: str
     now: datetime
+    dunning: Dunning
+    customer_page: str = ""
 
     def deliver(self, subscription_id: str, renewal_date: str, outcome: str, attempt: int) -> str:
-        """Send the mail that `outcome` (receipted, declined, action_required) calls for, if it is still true.
+        """Send the receipt of a receipted renewal, or for any other outcome the notice that the customer is owed about
+        this attempt; if it is still true.
 
         Returns what came of it: mailed, dropped, in_progress, mail_failed or mail_unknown. Raises MailError where it
         was certainly not sent and can be tried again.
@@ -73,24 +89,36 @@ class Delivery:
         raise MailError("others keep working on this mail")
 
     def _deliver(self, renewal: Renewal, outcome: str, attempt: int) -> str | None:
-        if renewal.status is Status.DONE and outcome == "receipted":
-            return "mailed"
-        kind = _KINDS.get(renewal.status)
-        if kind is None or kind != _KINDS[Status(outcome)] or renewal.attempt != attempt:
-            parked = renewal.status in (Status.MAIL_FAILED, Status.MAIL_UNKNOWN)
-            return renewal.status.value if parked else "dropped"
-        row = self.ledger.row(renewal)
-        if kind != "receipt" and (row is None or row.get("status") not in LIVE):
+        if renewal.attempt != attempt:
             return "dropped"
-        to = mail_address(row) if row else renewal.customer_email
-        name = f"{kind}_{attempt}"
+        row = self.ledger.row(renewal)
+        if outcome == "receipted":
+            if renewal.status is not Status.RECEIPTED:
+                return _ENDED.get(renewal.status, "dropped")
+            name = f"receipt_{attempt}"
+        else:
+            if renewal.notice is None:
+                return "dropped"
+            name = renewal.notice
+            if not _is_true(renewal, row):
+                self.ledger.drop_notice(renewal, name, self.now)
+                return "dropped"
+        return self._mail(renewal, name, mail_address(row) if row else renewal.customer_email)
+
+    def _mail(self, renewal: Renewal, name: str, to: str) -> str | None:
+        kind = name.rpartition("_")[0]
         earlier = renewal.mails.get(name)
         if earlier is not None and not (earlier.state == "failed" and earlier.to != to):
             return self._earlier(renewal, name, earlier)
         mail = Mail("sending", uuid4().hex, self.execution, self.now + LEASE, to)
         try:
             message = compose(
-                kind, renewal, sender=self.sender, to=deliverable(to), attachment=self._attachment(renewal, kind)
+                kind,
+                renewal,
+                sender=self.sender,
+                to=deliverable(to),
+                prospects=self._prospects(renewal),
+                attachment=self._attachment(renewal, kind),
             )
         except BadAddress as bad:
             return self._park(renewal, name, replace(mail, reason=str(bad)))
@@ -148,6 +176,17 @@ class Delivery:
 
     def _record(self, renewal: Renewal, name: str, mail: Mail) -> bool:
         return not isinstance(self.ledger.record_mail(renewal, name, replace(mail, at=self.now), self.now), Lost)
+
+    def _prospects(self, renewal: Renewal) -> Prospects | None:
+        if renewal.next_attempt is None:
+            return None
+        tried_again = renewal.status is Status.DECLINED and not is_hard(renewal.decline_code, renewal.advice_code)
+        return Prospects(
+            retry_on=renewal.next_attempt if tried_again else None,
+            ends_on=self.dunning.ends_on(renewal.first_tried_on, renewal.dunned, renewal.next_attempt),
+            ends_as=self.dunning.ends_as,
+            page=self.customer_page,
+        )
 
     def _attachment(self, renewal: Renewal, kind: str) -> Attachment | None:
         if kind != "receipt":

@@ -7,7 +7,7 @@ never as two.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import cache
 from typing import Any
@@ -20,6 +20,7 @@ from renewals.renewal import UNFINISHED
 from tests.fakes import DUE, LATER, NOON, World
 
 THEN = NOON + timedelta(hours=1)
+HOURS = timedelta(hours=6)
 DAY = timedelta(days=1)
 
 
@@ -36,12 +37,14 @@ class Story:
     """What came before a run, and what the run comes to when nothing is in its way.
 
     status: the ledger's. cards: what the gateway was asked to charge, in order. mails: their names in the ledger.
+    then: when it runs.
     """
 
     before: Callable[[World], None]
     status: str
     cards: list[str]
     mails: list[str]
+    then: datetime = THEN
 
     @property
     def paid(self) -> bool:
@@ -56,7 +59,7 @@ class Story:
         """The calls that the run makes."""
         shop = self.begin()
         earlier = len(shop.cuts.calls)
-        shop.run("first", THEN)
+        shop.run("first", self.then)
         _expect_the_end(self, shop, uncertain=False)
         return shop.cuts.calls[earlier:]
 
@@ -70,6 +73,15 @@ def _refused(card: str, then: Callable[[World], None]) -> Callable[[World], None
         shop.subscribe(payment_method=card)
         shop.run("earlier")
         then(shop)
+
+    return before
+
+
+def _dunned(card: str, *days: int) -> Callable[[World], None]:
+    def before(shop: World) -> None:
+        shop.subscribe(payment_method=card)
+        for day in (0, *days):
+            shop.run(f"day-{day}", NOON + day * DAY)
 
     return before
 
@@ -101,11 +113,28 @@ STORIES = {
         _refused("pm_3ds", lambda shop: shop.gateway.succeed("pi_1")),
         "done", ["pm_3ds"], ["action_required_1", "receipt_1"],
     ),
+    "dunned": Story(
+        _dunned("pm_declined"), "declined", ["pm_declined"] * 2, ["payment_failed_1", "payment_failed_2"], THEN + DAY
+    ),
+    "dunned-to-the-end": Story(
+        _dunned("pm_declined", 1, 3, 5), "given_up", ["pm_declined"] * 5,
+        ["canceled_5", "final_notice_4", "payment_failed_1", "payment_failed_2", "payment_failed_3"], THEN + 7 * DAY,
+    ),
+    "3ds-last-notice": Story(
+        _dunned("pm_3ds", 1, 3), "action_required", ["pm_3ds"], ["action_required_1", "final_notice_1"], THEN + 5 * DAY
+    ),
+    "3ds-to-the-end": Story(
+        _dunned("pm_3ds", 1, 3, 5), "given_up", ["pm_3ds"], ["action_required_1", "canceled_1", "final_notice_1"],
+        THEN + 7 * DAY,
+    ),
 }  # fmt: skip
 
 
 def _kind(subject: str) -> str:
-    told = {"Receipt for": "receipt", "go through": "payment_failed", "your confirmation": "action_required"}
+    told = {
+        "Receipt for": "receipt", "go through": "payment_failed", "your confirmation": "action_required",
+        "Final notice": "final_notice", "is cancelled": "canceled",
+    }  # fmt: skip
     return next(kind for words, kind in told.items() if words in subject)
 
 
@@ -117,10 +146,10 @@ def _expect_truth(shop: World) -> None:
     assert paid == [(payment, Decimal(amount) / 100, currency) for payment, amount, currency in shop.gateway.charges]
     assert list(shop.receipts()) == [f"receipts/cus_1/sub_1/{payment}.pdf" for payment, _, _ in paid]
     for item in periods:
-        assert ("unfinished" in item) == (item["status"] in UNFINISHED)
+        assert ("unfinished" in item) == (item["status"] in UNFINISHED or "notice" in item)
     claimed = [(name.rpartition("_")[0], mail["state"]) for item in periods for name, mail in item["mails"].items()]
     mailed = [_kind(subject) for subject in shop.ses.subjects()]
-    for kind in ("receipt", "payment_failed", "action_required"):
+    for kind in ("receipt", "payment_failed", "action_required", "final_notice", "canceled"):
         surely, perhaps = claimed.count((kind, "sent")), claimed.count((kind, "unknown"))
         assert surely <= mailed.count(kind) <= surely + perhaps
 
@@ -138,8 +167,9 @@ def _expect_the_end(story: Story, shop: World, *, uncertain: bool) -> None:
     else:
         assert item["status"] == story.status
     row = shop.row()
-    moved = ("2026-02-28", "active") if story.paid else ("2026-01-31", "past_due")
-    assert (row["renewal_date"], row["status"]) == moved
+    ends = {"done": ("2026-02-28", "active"), "given_up": ("2026-01-31", "canceled")}
+    assert (row["renewal_date"], row["status"]) == ends.get(story.status, ("2026-01-31", "past_due"))
+    assert ("next_attempt" in row) == (row["status"] == "past_due")
 
 
 def _sending(name: str, moment: int) -> bool:
@@ -177,19 +207,19 @@ def test_a_task_that_ends_anywhere_is_run_again_at_once_by_its_own_workflow(name
     """The workflow's own retry finishes what was cut: no card is asked twice, no mail sent twice."""
     shop = STORIES[name].begin()
     _at(shop, moment)
-    shop.run("first", THEN, tries=2)
+    shop.run("first", STORIES[name].then, tries=2)
     _expect_the_end(STORIES[name], shop, uncertain=_sending(name, moment))
 
 
-@pytest.mark.parametrize("wait", [LATER, DAY], ids=["minutes", "a-day"])
+@pytest.mark.parametrize("wait", [LATER, HOURS], ids=["minutes", "hours"])
 @pytest.mark.parametrize(("name", "moment"), _moments(*STORIES))
 def test_a_run_that_ends_anywhere_is_taken_up_by_a_later_one(name: str, moment: int, wait: timedelta) -> None:
-    """Minutes later or the next day, another execution finishes what was cut."""
+    """Minutes or hours later, another execution finishes what was cut."""
     shop = STORIES[name].begin()
     _at(shop, moment)
-    shop.run("first", THEN)
+    shop.run("first", STORIES[name].then)
     for n in range(3):  # a mail whose lease has run out is looked at again
-        shop.run(f"later-{n}", THEN + wait + n * LATER)
+        shop.run(f"later-{n}", STORIES[name].then + wait + n * LATER)
     _expect_the_end(STORIES[name], shop, uncertain=_sending(name, moment))
 
 
@@ -197,9 +227,10 @@ def test_a_run_that_ends_anywhere_is_taken_up_by_a_later_one(name: str, moment: 
 def test_a_second_execution_in_the_very_middle_of_the_first_changes_nothing(name: str, moment: int) -> None:
     """Two executions at once, the second run whole between any two calls of the first."""
     shop = STORIES[name].begin()
-    _at(shop, moment, lambda shop: shop.run("second", THEN))
-    shop.run("first", THEN)
-    shop.run("third", THEN + LATER)
+    then = STORIES[name].then
+    _at(shop, moment, lambda shop: shop.run("second", then))
+    shop.run("first", then)
+    shop.run("third", then + LATER)
     _expect_the_end(STORIES[name], shop, uncertain=False)
 
 
@@ -208,9 +239,9 @@ def test_the_same_execution_run_twice_at_the_same_time_charges_once(name: str, m
     """Express workflows run at least once: the twin shares its name and its lease. It may ask a declining card once
     more; money moves once, and each mail is sent once."""
     story, shop = STORIES[name], STORIES[name].begin()
-    _at(shop, moment, lambda shop: shop.run("first", THEN))
-    shop.run("first", THEN)
-    shop.run("later", THEN + LATER)
+    _at(shop, moment, lambda shop: shop.run("first", story.then))
+    shop.run("first", story.then)
+    shop.run("later", story.then + LATER)
     assert {card for _, card in shop.gateway.attempts} == set(story.cards)
     shop.gateway.attempts = [("pi_1", card) for card in story.cards]
     _expect_the_end(story, shop, uncertain=_sending(name, moment))
@@ -244,7 +275,7 @@ def _change(shop: World, change: str) -> None:
 @pytest.mark.parametrize("change", ["canceled", "paused", "ends", "moved", "deleted", "price", "card"])
 @pytest.mark.parametrize(("name", "moment"), _moments("pays", "declined-new-card"))
 def test_a_subscription_changed_while_nobody_worked(name: str, moment: int, change: str) -> None:
-    """Cut, changed, taken up the next day: what was claimed is charged as it was claimed, receipted and mailed; what
+    """Cut, changed, taken up hours later: what was claimed is charged as it was claimed, receipted and mailed; what
     was not is charged only if the subscription still says so."""
     story, shop = STORIES[name], STORIES[name].begin()
     _at(shop, moment)
@@ -253,7 +284,7 @@ def test_a_subscription_changed_while_nobody_worked(name: str, moment: int, chan
     begun = item is not None and item["status"] != "declined"
     _change(shop, change)
     for n in range(3):
-        shop.run(f"later-{n}", THEN + DAY + n * LATER)
+        shop.run(f"later-{n}", THEN + HOURS + n * LATER)
     _expect_truth(shop)
     if begun:
         assert [card for _, card in shop.gateway.attempts] == story.cards
@@ -333,7 +364,7 @@ def test_a_new_card_in_the_very_middle_of_the_old_ones_refusal(name: str, moment
     _at(shop, moment, second)
     shop.run("first", THEN)
     for n in range(4):
-        shop.run(f"later-{n}", THEN + DAY + n * LATER)
+        shop.run(f"later-{n}", THEN + HOURS + n * LATER)
     _expect_truth(shop)
     assert len(shop.gateway.charges) == 1
     assert shop.items()[DUE.isoformat()]["status"] == "done"
@@ -346,7 +377,7 @@ def test_every_write_repeated_by_the_client_is_one_write(name: str) -> None:
     which is known as ours."""
     shop = STORIES[name].begin()
     shop.dynamodb.answers_lost = True
-    shop.run("first", THEN)
+    shop.run("first", STORIES[name].then)
     _expect_the_end(STORIES[name], shop, uncertain=False)
 
 

@@ -65,7 +65,7 @@ def _mailing(shop: World) -> Renewal:
 
 def _next_attempt(shop: World, renewal: Renewal) -> Renewal | Lost:
     row = subscription.parse(shop.row())
-    return shop.ledger.next_attempt(renewal, row, "none", "run-2", NOON)
+    return shop.ledger.next_attempt(renewal, row, "none", dunned=0, execution="run-2", now=NOON)
 
 
 def _pay(shop: World, renewal: Renewal) -> Renewal | Lost:
@@ -119,14 +119,28 @@ TOO_LATE = {
     "a refusal of an attempt that is over": (
         _refused,
         _next_attempt,
-        lambda shop, r: shop.ledger.record_refused(r, Status.DECLINED, FAILURE, NOON),
+        lambda shop, r: shop.ledger.record_refused(
+            r, Status.DECLINED, FAILURE, next_attempt=DUE, notice=None, now=NOON
+        ),
     ),
     "a payment that is not the claim's": (_refused, _nothing, _pay_with_another),
     "paid is recorded twice": (_refused, _pay, _pay),
     "given up after the customer has paid": (
         _refused,
         _pay,
-        lambda shop, r: shop.ledger.record_failed(r, "given_up", NOON),
+        lambda shop, r: shop.ledger.give_up(r, "dunning_over", shop.row(), ends_as="canceled", now=NOON),
+    ),
+    "given up when another card comes": (
+        _refused,
+        lambda shop, _: shop.edit(payment_method="pm_ok"),
+        lambda shop, r: shop.ledger.give_up(
+            r, "dunning_over", shop.row() | {"payment_method": "pm_3ds"}, ends_as="canceled", now=NOON
+        ),
+    ),
+    "a dunning date that is over": (
+        _refused,
+        lambda shop, r: shop.ledger.record_dunning_date(r, next_attempt=DUE, notice=None, now=NOON),
+        lambda shop, r: shop.ledger.record_dunning_date(r, next_attempt=DUE, notice="final_notice", now=NOON),
     ),
     "a mail that somebody is sending": (
         _mailing,

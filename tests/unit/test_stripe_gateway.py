@@ -316,6 +316,7 @@ def deployed(shop: World, sandbox: Gateway, monkeypatch: pytest.MonkeyPatch) -> 
     """The handler of ProcessPayment over the shop's tables and the sandbox. Yields the gateway secret to be edited."""
     secret = {"api_key": sandbox.api_key, "api_secret": "whsec_AAAA", "endpoint": sandbox.url}
     settings = "DYNAMODB_TABLE=subscriptions RENEWALS_TABLE=renewals SECRETS_MANAGER_ARN=arn PROJECT_NAME=shop"
+    settings += " DUNNING_DAYS=1,3,5,7 DUNNING_ENDS_AS=canceled"
     for setting in f"{settings} ENVIRONMENT=test SELLER_NAME=Shop SELLER_ADDRESS=Street SELLER_TAX_ID=1".split():
         monkeypatch.setenv(*setting.split("="))
     secrets = SimpleNamespace(get_secret_value=lambda **_: {"SecretString": json.dumps(secret)})

@@ -374,10 +374,12 @@ def test_every_difference_from_the_original_is_one(name: str, setting: str) -> N
         ("SenderEmail", "noreply@example.com", False),
         ("PaymentGatewayApiKey", "placeholder-api-key", True),
         ("PaymentGatewayEndpoint", "https://api.stripe.com", False),
+        ("DunningDays", "1,3,5,7", False),
+        ("CustomerPageUrl", "", False),
     ],
 )
 def test_parameters_and_their_defaults(name: str, default: str, hidden: bool) -> None:
-    """The parameters have the original's names and defaults, which their patterns admit, and the key is hidden."""
+    """The parameters have the names and defaults that people know, which their patterns admit, and the key is hidden."""
     declared = template()["Parameters"][name]
     assert (declared["Default"], declared.get("NoEcho", False)) == (default, hidden)
     assert re.fullmatch(declared["AllowedPattern"], default)
@@ -395,6 +397,8 @@ def test_parameters_and_their_defaults(name: str, default: str, hidden: bool) ->
             ["https://gw.test:8443", "http://127.0.0.1:4571", "http://localhost:80"],
             ["http://gw.test:80", "https://gw.test/v1", 'https://a"b', "http://127.0.0.1:1@gw.test", "ftp://gw.test"],
         ),
+        ("DunningDays", ["1", "2,30"], ["", "0", "31", "1,", "1;2", "-1"]),
+        ("CustomerPageUrl", ["https://shop.test/account?x=1"], ["http://shop.test", 'https://a"b', "javascript:x"]),
     ],
 )
 def test_parameters_refuse_what_would_break_a_name_or_the_secret(name: str, good: list[str], bad: list[str]) -> None:
@@ -507,6 +511,8 @@ def test_functions_get_their_settings() -> None:
             "SELLER_NAME": "Example Ltd",
             "SELLER_ADDRESS": "1 Example Street, 12345 Example City",
             "SELLER_TAX_ID": "",
+            "DUNNING_DAYS": "1,3,5,7",
+            "DUNNING_ENDS_AS": "canceled",
         },
         "GenerateReceipt": {"RENEWALS_TABLE": "<Renewals>", "S3_BUCKET": "<Receipts>"},
         "SendEmail": {
@@ -515,6 +521,9 @@ def test_functions_get_their_settings() -> None:
             "S3_BUCKET": "<Receipts>",
             "SENDER_EMAIL": "bills@acme.test",
             "SES_CONFIGURATION_SET": "<ReceiptsConfigurationSet>",
+            "DUNNING_DAYS": "1,3,5,7",
+            "DUNNING_ENDS_AS": "canceled",
+            "CUSTOMER_PAGE_URL": "",
         },
         "WebhookHandler": {
             "STATE_MACHINE_ARN": "<RenewalWorkflow>",

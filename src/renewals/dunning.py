@@ -1,0 +1,95 @@
+"""Dunning: when a refused renewal is tried again, and when it is given up. Pure; `today` is always handed in.
+
+Day zero is the day of the period's first attempt. On each dunning date the same payment is asked about, and confirmed
+again unless that is pointless: after a hard decline only another card helps, and 3-D Secure waits for the customer.
+"""
+
+from dataclasses import dataclass
+from datetime import date, timedelta
+
+from renewals.errors import BadSetting
+
+_MOST_DAYS = 30  # the hourly sweep looks back 40
+
+# https://docs.stripe.com/declines/card#retrying-issuer-declines
+_HARD_ADVICE = frozenset({"do_not_try_again", "confirm_card_data"})
+_SOFT_ADVICE = frozenset({"try_again_later"})
+
+# Where the card's bank gave no advice: the card, or its account, is gone, wrong, or forbidden to be charged like this.
+# https://docs.stripe.com/declines/codes and https://docs.stripe.com/billing/revenue-recovery/smart-retries (what Stripe
+# itself does not try again). Everything else is soft, do_not_honor among it: a bank's word for "not now".
+_HARD_CODES = frozenset(
+    {
+        "card_not_supported",
+        "currency_not_supported",
+        "expired_card",
+        "fraudulent",
+        "highest_risk_level",
+        "incorrect_number",
+        "invalid_account",
+        "invalid_expiry_month",
+        "invalid_expiry_year",
+        "invalid_number",
+        "lost_card",
+        "merchant_blacklist",
+        "new_account_information_available",
+        "pickup_card",
+        "resource_missing",  # the payment method is not there any more
+        "restricted_card",
+        "revocation_of_all_authorizations",
+        "revocation_of_authorization",
+        "stolen_card",
+        "stop_payment_order",
+        "transaction_not_allowed",
+    }
+)
+
+
+def is_hard(decline_code: str | None, advice_code: str | None) -> bool:
+    """Whether this card will not be charged for this, ever: only another card helps."""
+    if advice_code in _HARD_ADVICE:
+        return True
+    if advice_code in _SOFT_ADVICE:
+        return False
+    code = decline_code or ""
+    return code in _HARD_CODES or code.startswith("payment_method")
+
+
+@dataclass(frozen=True, slots=True)
+class Dunning:
+    """The schedule. days: of the dunning dates, counted from day zero. ends_as: the subscription's status after them,
+    canceled or unpaid."""
+
+    days: tuple[int, ...]
+    ends_as: str
+
+    @classmethod
+    def of(cls, days: str, ends_as: str) -> "Dunning":
+        """From settings, such as "1,3,5,7" and "canceled". Raises BadSetting."""
+        try:
+            counted = tuple(int(day) for day in days.split(","))
+        except ValueError:
+            raise BadSetting("DUNNING_DAYS", "is not a list of whole numbers, as 1,3,5,7") from None
+        if list(counted) != sorted(set(counted)) or not 1 <= counted[0] <= counted[-1] <= _MOST_DAYS:
+            raise BadSetting("DUNNING_DAYS", f"does not rise from 1 or more to {_MOST_DAYS} or less")
+        if ends_as not in ("canceled", "unpaid"):
+            raise BadSetting("DUNNING_ENDS_AS", "is neither canceled nor unpaid")
+        return cls(counted, ends_as)
+
+    def next_date(self, day_zero: date, behind: int, today: date) -> date | None:
+        """The dunning date after `behind` of them; None when that was the last.
+
+        Never before tomorrow: where the dates were missed, they follow day by day, and none is left out.
+        """
+        if behind >= len(self.days):
+            return None
+        return max(day_zero + timedelta(days=self.days[behind]), today + timedelta(days=1))
+
+    def is_last(self, behind: int) -> bool:
+        """Whether the next dunning date is the last."""
+        return behind == len(self.days) - 1
+
+    def ends_on(self, day_zero: date, behind: int, next_date: date) -> date:
+        """When it is given up, if nothing changes. next_date: the dunning date after `behind` of them."""
+        left = max(len(self.days) - behind - 1, 0)
+        return max(day_zero + timedelta(days=self.days[-1]), next_date + timedelta(days=left))

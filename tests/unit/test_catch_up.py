@@ -1,0 +1,145 @@
+"""Periods that were missed, and time that was paused: what is billed of them, and what is left in the ledger."""
+
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from renewals.periods import MOST_CAUGHT_UP
+from tests.fakes import LATER, NOON, World
+
+
+def _noon(month: int, day: int) -> datetime:
+    return NOON.replace(month=month, day=day)
+
+
+def _sweep(shop: World, now: datetime, runs: int = 1) -> None:
+    """As the sweep does it: each message names the period that the row is at."""
+    for n in range(runs):
+        shop.run(f"sweep-{now:%m-%d}-{n}", now + n * LATER, period=shop.row()["renewal_date"])
+
+
+def _statuses(shop: World) -> dict[str, str]:
+    return {day: item["status"] for day, item in shop.items().items()}
+
+
+# --- catch_up = each ------------------------------------------------------------------------------------------------
+
+
+def test_each_missed_period_is_billed_oldest_first(shop: World) -> None:
+    """January to April, each with a charge, a receipt and a mail of its own, and then nothing more."""
+    shop.subscribe(catch_up="each")
+    _sweep(shop, _noon(4, 30), runs=6)
+    assert _statuses(shop) == dict.fromkeys(["2026-01-31", "2026-02-28", "2026-03-31", "2026-04-30"], "done")
+    assert len(shop.gateway.charges) == len(shop.receipts()) == len(shop.mails()) == 4
+    assert shop.row()["renewal_date"] == "2026-05-31"
+
+
+def test_a_message_that_comes_again_bills_no_further_period(shop: World) -> None:
+    """It names the period that it means."""
+    shop.subscribe(catch_up="each")
+    for n in range(5):
+        shop.run(f"again-{n}", _noon(4, 30) + n * LATER, period="2026-01-31")
+    assert len(shop.gateway.charges) == 1
+
+
+def test_a_webhook_does_not_catch_up(shop: World) -> None:
+    """It names no period, so that a second delivery would be a second charge; the sweep does it."""
+    shop.subscribe(catch_up="each")
+    assert shop.renew(now=_noon(4, 30)).reason == "caught_up_by_the_sweep"
+    assert not shop.items()
+
+
+def test_a_refused_period_is_settled_before_the_next_is_billed(shop: World) -> None:
+    """January is declined: February waits until January is paid."""
+    shop.subscribe(catch_up="each", payment_method="pm_declined")
+    _sweep(shop, _noon(4, 30), runs=3)
+    assert _statuses(shop) == {"2026-01-31": "declined"}
+    shop.edit(payment_method="pm_ok")
+    _sweep(shop, _noon(4, 30), runs=2)
+    assert _statuses(shop) == {"2026-01-31": "done", "2026-02-28": "done"}
+
+
+def test_each_is_capped(shop: World) -> None:
+    """Nobody is charged a hundred times in a night: what is older than twelve periods is passed over, visibly."""
+    shop.subscribe(catch_up="each", interval="day")
+    _sweep(shop, _noon(3, 31), runs=MOST_CAUGHT_UP + 3)
+    assert len(shop.gateway.charges) == MOST_CAUGHT_UP
+    skipped = [item for item in shop.items().values() if item["status"] == "skipped"]
+    assert {(item["reason"], item["billed_instead"]) for item in skipped} == {("passed_over", "2026-03-20")}
+    assert len(skipped) == 60 - MOST_CAUGHT_UP
+
+
+def test_a_period_claimed_as_the_latest_stays_so(shop: World) -> None:
+    """March was claimed for three, and refused for good; each, declared afterwards, does not bring back the others."""
+    shop.subscribe(gateway_customer="cus_gone")
+    _sweep(shop, _noon(4, 1))
+    shop.edit(gateway_customer="cus_gw", catch_up="each")
+    _sweep(shop, _noon(5, 1), runs=4)
+    assert _statuses(shop) == {
+        "2026-01-31": "skipped",
+        "2026-02-28": "skipped",
+        "2026-03-31": "done",
+        "2026-04-30": "done",
+    }
+
+
+# --- paused ---------------------------------------------------------------------------------------------------------
+
+
+def test_paused_time_is_passed_over_and_never_billed(shop: World) -> None:
+    """Paused over January and February: both are left as skipped, and after the resumption March is billed."""
+    shop.subscribe(status="paused")
+    _sweep(shop, _noon(3, 1))
+    assert {day: (item["status"], item["reason"]) for day, item in shop.items().items()} == {
+        "2026-01-31": ("skipped", "paused"),
+        "2026-02-28": ("skipped", "paused"),
+    }
+    assert (shop.row()["renewal_date"], shop.row()["anchor_day"]) == ("2026-03-31", 31)
+    shop.edit(status="active")
+    _sweep(shop, _noon(3, 2))
+    assert not shop.gateway.payments
+    _sweep(shop, _noon(3, 31))
+    assert _statuses(shop)["2026-03-31"] == "done"
+    assert len(shop.gateway.charges) == 1
+
+
+def test_what_is_paused_by_a_webhooks_time_is_left_alone(shop: World) -> None:
+    """Only the sweep moves a paused subscription."""
+    shop.subscribe(status="paused")
+    assert shop.renew().reason == "paused"
+    assert not shop.items()
+
+
+def test_a_pause_ends_what_stands_refused(shop: World) -> None:
+    """Declined, then paused: the payment is called off, and the time moves on."""
+    shop.subscribe(payment_method="pm_declined")
+    _sweep(shop, NOON)
+    shop.edit(status="paused")
+    _sweep(shop, _noon(3, 1), runs=2)
+    assert _statuses(shop) == {"2026-01-31": "given_up", "2026-02-28": "skipped"}
+    assert shop.row()["renewal_date"] == "2026-03-31"
+    assert not shop.gateway.charges
+
+
+@pytest.mark.parametrize("edit", [{"status": "active"}, {"renewal_date": "2026-06-30"}, {"interval": "day"}])
+def test_a_row_edited_at_the_very_moment_is_not_moved(shop: World, edit: dict[str, Any]) -> None:
+    """Resumed or moved between the sweep's look and its write: the editor's word stands."""
+    shop.subscribe(status="paused")
+    shop.cuts.at = 2 * 2  # before the transaction: the two queries come first
+    shop.cuts.happens = lambda _point: shop.edit(**edit)
+    shop.run("sweep", _noon(2, 1), period="2026-01-31")
+    assert edit.items() <= shop.row().items()
+    assert len(shop.gateway.charges) == (edit.get("status") == "active")
+
+
+def test_a_year_of_paused_days_fits_into_one_transaction(shop: World) -> None:
+    """The oldest and the latest are kept, and the number of all."""
+    shop.subscribe(status="paused", interval="day", amount=Decimal(1))
+    _sweep(shop, NOON.replace(year=2027))
+    skipped = shop.items()
+    assert len(skipped) == 97
+    assert skipped["2026-01-31"]["periods_passed_over"] == 366
+    assert max(skipped) == "2027-01-31"
+    assert shop.row()["renewal_date"] == date(2027, 2, 1).isoformat()
