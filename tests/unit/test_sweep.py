@@ -221,6 +221,79 @@ def test_what_waits_for_the_customer_or_is_done_is_not_unfinished(sweeper: Sweep
     assert sweeper.sent() == []
 
 
+# --- dunning and pauses ------------------------------------------------------------------------------------------
+
+REFUSED = {
+    "status": "past_due",
+    "payment_status": "declined",
+    "payment_method": "pm_1",
+    "refused_payment_method": "pm_1",
+    "next_attempt": "2026-02-01",
+}
+
+
+@pytest.mark.parametrize(
+    ("change", "sent"),
+    [
+        ({}, False),
+        ({"next_attempt": "2026-01-31"}, True),
+        ({"next_attempt": "2026-01-30"}, True),
+        ({"payment_method": "pm_2"}, True),
+        ({"status": "canceled"}, True),
+        ({"status": "unpaid", "amount": None, "renewal_date": DUE.isoformat()}, True),
+        ({"status": "paused"}, True),
+        ({"cancel_at": DUE.isoformat()}, True),
+    ],
+)
+def test_a_refused_period_is_handed_over_when_there_is_something_to_do(
+    sweeper: Sweeper, change: dict[str, Any], sent: bool
+) -> None:
+    """On its dunning date, with another card, and when the subscription has ended, so that the payment is called off;
+    not every hour in between."""
+    sweeper.add(1, **(REFUSED | change))
+    sweeper.sweep()
+    assert sweeper.sent_ids() == (["sub_1"] if sent else [])
+
+
+def test_a_refused_period_whose_row_was_moved_ahead_is_found_at_night(sweeper: Sweeper) -> None:
+    """No date's query meets it, and its payment can still be completed."""
+    sweeper.add(1, **(REFUSED | {"renewal_date": "2026-05-15"}))
+    sweeper.sweep()
+    assert sweeper.sent_ids() == []
+    sweeper.sweep("all")
+    assert sweeper.sent_ids() == ["sub_1"]
+
+
+@pytest.mark.parametrize(("renewal_date", "sent"), [(DUE.isoformat(), True), ("2026-02-01", False)])
+def test_a_paused_subscription_is_handed_over_when_its_date_has_come(
+    sweeper: Sweeper, renewal_date: str, sent: bool
+) -> None:
+    """To be moved past today; then it is left alone until its next date."""
+    sweeper.add(1, status="paused", renewal_date=renewal_date)
+    sweeper.sweep()
+    [*messages] = sweeper.sent()
+    assert len(messages) == sent
+    for message in messages:
+        sweeper.world.run("worker", period=message["renewal_date"])
+        sweeper.sweep()
+        assert sweeper.sent() == []
+
+
+@pytest.mark.parametrize("card", ["pm_declined", "pm_3ds"])
+def test_a_refusal_that_nobody_was_told_of_is_taken_up(sweeper: Sweeper, card: str) -> None:
+    """Cut between the refusal's record and its mail: later the mail is sent, and the card not asked again."""
+    world = sweeper.world
+    world.subscribe(payment_method=card)
+    assert world.renew().renewal is not None
+    assert not world.mails()
+    sweeper.sweep(now=NOON + timedelta(minutes=20))
+    [message] = sweeper.sent()
+    world.run("worker", NOON + timedelta(minutes=20), period=message["renewal_date"])
+    assert (len(world.mails()), len(world.gateway.attempts)) == (1, 1)
+    sweeper.sweep(now=NOON + timedelta(minutes=40))
+    assert sweeper.sent() == []
+
+
 # --- the period that a message names -----------------------------------------------------------------------------
 
 

@@ -379,7 +379,7 @@ def test_every_difference_from_the_original_is_one(name: str, setting: str) -> N
     ],
 )
 def test_parameters_and_their_defaults(name: str, default: str, hidden: bool) -> None:
-    """The parameters have the names and defaults that people know, which their patterns admit, and the key is hidden."""
+    """The parameters have these names and defaults, which their patterns admit, and the key is hidden."""
     declared = template()["Parameters"][name]
     assert (declared["Default"], declared.get("NoEcho", False)) == (default, hidden)
     assert re.fullmatch(declared["AllowedPattern"], default)
