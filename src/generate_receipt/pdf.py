@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 
 from generate_receipt.typesetting import Sheet, Style
 
@@ -49,8 +49,8 @@ class Seller:
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """What a receipt says. `paid_at` is aware; `period_end` is the first day after the period paid for; `amount`
-    is written with the decimals of its currency."""
+    """What a receipt says. `paid_at` is aware, and printed in its own offset; `period_end` is the first day after the
+    period paid for; `amount` is written with the decimals of its currency."""
 
     number: str
     paid_at: datetime
@@ -106,7 +106,7 @@ def _draw_head(sheet: Sheet, receipt: Receipt) -> float:
     sheet.write("Amount paid", LEFT + 2 * THIRD, 40, THIRD, LABEL)
     y += 1
     bottom = sheet.write(receipt.number, LEFT, y, THIRD - GUTTER, VALUE, lines=2)
-    sheet.write(_day(receipt.paid_at.astimezone(UTC).date()), LEFT + THIRD, y, THIRD - GUTTER, VALUE)
+    sheet.write(_day(receipt.paid_at), LEFT + THIRD, y, THIRD - GUTTER, VALUE)
     sheet.write_whole(_money(receipt), LEFT + 2 * THIRD, y, THIRD, VALUE)
     return max(bottom, y + VALUE.line_height)
 
@@ -156,9 +156,7 @@ def _draw_payment(sheet: Sheet, receipt: Receipt, y: float) -> None:
     rows = [("Transaction ID", receipt.transaction_id)]
     if receipt.payment_method:
         rows.append(("Payment method", receipt.payment_method))
-    rows.append(
-        ("Paid at", f"{_day(receipt.paid_at.astimezone(UTC).date())}, {receipt.paid_at.astimezone(UTC):%H:%M} UTC")
-    )
+    rows.append(("Paid at", _time(receipt.paid_at)))
     for label, value in rows:
         sheet.write(label, LEFT, y + 0.2, THIRD, SMALL)
         y = sheet.write(value, LEFT + THIRD, y, WIDTH - THIRD, DETAIL, lines=3) + 1.8
@@ -205,6 +203,11 @@ def _money(receipt: Receipt) -> str:
 
 def _day(day: date) -> str:
     return f"{day.day} {day:%B} {day.year}"
+
+
+def _time(at: datetime) -> str:
+    """31 March 2026, 00:30 UTC+02:00"""
+    return f"{_day(at)}, {at:%H:%M} UTC{at:%:z}".removesuffix("+00:00")
 
 
 def _period(receipt: Receipt) -> str:

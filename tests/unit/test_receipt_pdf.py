@@ -331,6 +331,28 @@ def test_a_big_amount_is_never_cut() -> None:
     assert text.count("123456789012345678.99 EUR") == 3
 
 
+@pytest.mark.parametrize(
+    ("paid_at", "printed", "metadata"),
+    [
+        ("2026-03-31T00:30:00+02:00", "31 March 2026, 00:30 UTC+02:00", "D:20260331003000+02'00'"),
+        ("2026-03-30T22:30:00-04:00", "30 March 2026, 22:30 UTC-04:00", "D:20260330223000-04'00'"),
+        ("2026-03-31T04:00:00+05:30", "31 March 2026, 04:00 UTC+05:30", "D:20260331040000+05'30'"),
+        ("2026-03-30T22:30:00+00:00", "30 March 2026, 22:30 UTC", "D:20260330223000Z"),
+    ],
+)
+def test_the_time_of_payment_is_printed_in_the_offset_it_was_recorded_in(
+    paid_at: str, printed: str, metadata: str
+) -> None:
+    """One moment, four businesses: each receipt has its own day, twice, and the same bytes when it is made again."""
+    receipt = replace(RECEIPT, paid_at=datetime.fromisoformat(paid_at))
+    pdf = render(receipt).pdf
+    assert any(line.endswith(printed) for line in text_of(pdf).splitlines())
+    assert text_of(pdf).count(printed.partition(",")[0]) == 2
+    with pikepdf.open(io.BytesIO(pdf)) as document:
+        assert str(document.docinfo["/CreationDate"]) == metadata
+    assert render(receipt).pdf == pdf
+
+
 def test_metadata() -> None:
     """Title, author, subject, language and the date of the payment are in the file."""
     with pikepdf.open(io.BytesIO(render(named("山田太郎")).pdf)) as document:
