@@ -161,13 +161,12 @@ class FakeDynamoDB:
 
     def scan(self, **q: Any) -> Item:
         with self.around("dynamodb.Scan"):
-            table, segments = q["TableName"], q["TotalSegments"]
-            keys = sorted(key for key in self.items(table) if crc32(key[0].encode()) % segments == q["Segment"])
+            table, segment, segments = q["TableName"], q.get("Segment", 0), q.get("TotalSegments", 1)
+            keys = sorted(key for key in self.items(table) if crc32(key[0].encode()) % segments == segment)
             start = q.get("ExclusiveStartKey")
             keys = keys[bisect_right(keys, self._key(table, plain(start))) :] if start else keys
-            page = keys[: q["Limit"]]
-            answer: Item = {"Items": [wire(self.items(table)[key]) for key in page], "ScannedCount": len(page)}
-            return answer | self._last(self.items(table)[page[-1]] if page else {}, table, more=len(page) == q["Limit"])
+            page = [self.items(table)[key] for key in keys[: q["Limit"]]]
+            return self._answer(q, page) | self._last(page[-1] if page else {}, table, more=len(page) == q["Limit"])
 
     def _index_page(self, q: Item) -> Item:
         table, (hash_key, range_key) = q["TableName"], self.indexes[q["IndexName"]]
@@ -186,14 +185,21 @@ class FakeDynamoDB:
             if len(page) == q["Limit"] or not condition.holds(item):
                 break
             page.append(item)
-        matched = page
+        last = self._last(page[-1] if page else {}, table, hash_key, range_key, more=len(page) == q["Limit"])
+        return self._answer(q, page) | last
+
+    def _answer(self, q: Item, page: list[Item]) -> Item:
+        """What a query of an index or a scan says of the items that it read."""
         if "FilterExpression" in q:
-            narrowed = Condition(q["FilterExpression"], names, values)
+            values = plain(q.get("ExpressionAttributeValues", {}))
+            narrowed = Condition(q["FilterExpression"], q.get("ExpressionAttributeNames", {}), values)
             matched = [item for item in page if narrowed.holds(item)]
+        else:
+            matched = page
         answer: Item = {"Count": len(matched), "ScannedCount": len(page)}
         if q.get("Select") != "COUNT":
             answer["Items"] = [wire(item) for item in matched]
-        return answer | self._last(page[-1] if page else {}, table, hash_key, range_key, more=len(page) == q["Limit"])
+        return answer
 
     def _last(self, item: Item, table: str, *index: str, more: bool) -> Item:
         """Where a page ended because it was full, as DynamoDB says it: even where nothing follows."""

@@ -6,7 +6,7 @@ Everything that leaves the process goes through `Cuts`, which can end the proces
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta, tzinfo
 from decimal import Decimal
 from email.message import EmailMessage
 from itertools import count
@@ -14,6 +14,8 @@ from typing import Any, cast
 
 from generate_receipt.app import issue
 from process_payment.charge import Asked, Charge, Outcome
+from renewals import clock
+from renewals.clock import Moment
 from renewals.dunning import Dunning
 from renewals.errors import TryAgain
 from renewals.gateway import Failure, GatewayRefused, GatewayUnavailable, Payment, PaymentRequest, PaymentState
@@ -184,7 +186,12 @@ class FakeGateway:
 
 
 class World:
-    """Tables, bucket, mailbox and gateway in memory, and the three tasks of the workflow over them."""
+    """Tables, bucket, mailbox and gateway in memory, and the three tasks of the workflow over them.
+
+    zone: the business's.
+    """
+
+    zone: tzinfo = UTC
 
     def __init__(self) -> None:
         self.cuts = Cuts()
@@ -251,7 +258,12 @@ class World:
 
     def charge(self, execution: str, now: datetime) -> Charge:
         self.gateway.now = now
-        return Charge(self.ledger, self.gateway, execution, "shop-test", SELLER, now.date(), now, self.dunning)
+        return Charge(self.ledger, self.gateway, execution, "shop-test", SELLER, self.moment(now), self.dunning)
+
+    def moment(self, now: datetime) -> Moment:
+        """When the subscription is looked at, its own clock heeded. now: the real moment."""
+        row = self.dynamodb.items("subscriptions").get(("sub_1", "cus_1"), {})
+        return clock.moment(now, "test", self.zone, row.get("test_clock"))
 
     def renew(self, execution: str = "run-1", now: datetime = NOON, amount: str = "29.99") -> Outcome:
         return self.charge(execution, now).renew(Asked("sub_1", "cus_1", Decimal(amount)))

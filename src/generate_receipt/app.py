@@ -8,7 +8,7 @@ Key: receipts/{customer_id}/{subscription_id}/{transaction_id}.pdf
 from __future__ import annotations
 
 import base64
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import cache
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import ClientError
 
 from generate_receipt.pdf import Receipt, RenderedReceipt, Seller, render
-from renewals import aws, currencies, telemetry
+from renewals import aws, clock, currencies, telemetry
 from renewals.errors import BadEvent, ReceiptError, transient_aws_errors_as
 from renewals.ledger import Ledger, Lost
 from renewals.renewal import Renewal, Status
@@ -35,7 +35,8 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
         if renewal is None or renewal.paid_at is None:
             raise BadEvent("GenerateReceipt: this period is not paid")
         if renewal.status is Status.PAID:
-            renewal = issue(renewal, ledger=_ledger(), s3=aws.s3(), bucket=setting("S3_BUCKET"), now=datetime.now(UTC))
+            now = clock.current(asked.get("test_clock")).now
+            renewal = issue(renewal, ledger=_ledger(), s3=aws.s3(), bucket=setting("S3_BUCKET"), now=now)
     reply = {**asked, "outcome": "receipted", "receipt_key": renewal.receipt_key}
     telemetry.renewal_event("receipt", reply)
     return reply

@@ -3,18 +3,20 @@
 Event: {"execution": ARN, "request": {"subscription_id", "customer_id", "amount"}}, amount a decimal string, and
 optionally "renewal_date", YYYY-MM-DD: the one period that is meant.
 Reply: {"outcome", "reason", "subscription_id", "customer_id"} and, where there is a renewal, {"renewal_date",
-"attempt", "amount", "currency", "transaction_id"}. PaymentError means: try again.
+"attempt", "amount", "currency", "transaction_id"}; "test_clock", YYYY-MM-DD, where the subscription lives on that day.
+PaymentError means: try again.
 """
 
-from datetime import UTC, date, datetime
+from datetime import date
 from decimal import Decimal, InvalidOperation
 from functools import cache
 from typing import Any
 
 from process_payment.charge import Asked, Charge, Outcome
-from renewals import aws, currencies, telemetry
+from renewals import aws, clock, currencies, telemetry
+from renewals.clock import Moment
 from renewals.dunning import Dunning
-from renewals.errors import BadEvent, PaymentError, transient_aws_errors_as
+from renewals.errors import BadEvent, BadRow, PaymentError, transient_aws_errors_as
 from renewals.gateway import Gateway, GatewayUnauthorized
 from renewals.gateway_secret import GatewaySecret
 from renewals.ledger import Ledger
@@ -25,28 +27,43 @@ from renewals.settings import setting
 def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
     """Charge what the event asks for; see the module."""
     asked, execution = _asked(event)
-    now = datetime.now(UTC)
     try:
         with transient_aws_errors_as(PaymentError):
-            charge = Charge(
-                ledger=_ledger(),
-                gateway=_gateway(),
-                execution=execution,
-                deployment=f"{setting('PROJECT_NAME')}-{setting('ENVIRONMENT')}",
-                seller={name: setting(f"SELLER_{name.upper()}") for name in ("name", "address", "tax_id")},
-                today=now.date(),
-                now=now,
-                dunning=Dunning.of(setting("DUNNING_DAYS"), setting("DUNNING_ENDS_AS")),
-            )
-            outcome = charge.renew(asked)
+            reply = _renewed(asked, execution)
     except GatewayUnauthorized as error:
         _gateway.cache_clear()  # the key may have been rotated: the next try reads it again
         raise PaymentError("the gateway does not accept our key") from error
-    reply = _reply(asked, outcome)
     telemetry.renewal_event("payment", reply)
-    if outcome.name == "failed":
+    if reply["outcome"] == "failed":
         telemetry.count("RenewalFailed")
     return reply
+
+
+def _renewed(asked: Asked, execution: str) -> dict[str, Any]:
+    try:
+        moment = _moment(asked)
+    except BadRow as bad:
+        return _reply(asked, Outcome("rejected", str(bad)))
+    charge = Charge(
+        ledger=_ledger(),
+        gateway=_gateway(),
+        execution=execution,
+        deployment=f"{setting('PROJECT_NAME')}-{setting('ENVIRONMENT')}",
+        seller={name: setting(f"SELLER_{name.upper()}") for name in ("name", "address", "tax_id")},
+        moment=moment,
+        dunning=Dunning.of(setting("DUNNING_DAYS"), setting("DUNNING_ENDS_AS")),
+    )
+    reply = _reply(asked, charge.renew(asked))
+    return reply | {"test_clock": moment.today.isoformat()} if moment.tested else reply
+
+
+def _moment(asked: Asked) -> Moment:
+    """When the subscription is looked at: outside production its row may say. Raises BadRow."""
+    if not clock.heeds_test_clocks(setting("ENVIRONMENT")):
+        return clock.current()
+    rows = _ledger().rows(asked.subscription_id)
+    row = next((row for row in rows if row["customer_id"] == asked.customer_id), {})
+    return clock.current(row.get("test_clock"))
 
 
 def _asked(event: dict[str, Any]) -> tuple[Asked, str]:

@@ -20,6 +20,7 @@ from hashlib import sha256
 from uuid import uuid4
 
 from renewals import currencies, subscription
+from renewals.clock import Moment
 from renewals.dunning import Dunning, is_hard
 from renewals.errors import BadRow, PaymentError
 from renewals.gateway import Failure, Gateway, GatewayRefused, GatewayUnavailable, Payment, PaymentRequest, PaymentState
@@ -65,7 +66,7 @@ class Charge:
     """One execution's run at one subscription.
 
     execution: who owns what is claimed here. deployment: project and environment, the first part of idempotency keys.
-    seller: name, address, tax_id as the receipt prints them. today: the business's day. now: the moment, UTC.
+    seller: name, address, tax_id as the receipt prints them. moment: when the subscription is looked at.
     dunning: when what is refused is tried again.
     """
 
@@ -74,9 +75,18 @@ class Charge:
     execution: str
     deployment: str
     seller: Mapping[str, str]
-    today: date
-    now: datetime
+    moment: Moment
     dunning: Dunning
+
+    @property
+    def today(self) -> date:
+        """The business's day."""
+        return self.moment.today
+
+    @property
+    def now(self) -> datetime:
+        """The moment, UTC."""
+        return self.moment.now
 
     def renew(self, asked: Asked) -> Outcome:
         """Bring the subscription's due period to a result. Raises PaymentError where it must be tried again."""
@@ -359,7 +369,8 @@ class Charge:
 
     def _find_payment(self, renewal: Renewal, amount: int) -> Payment | None:
         """A payment of this very period: a paid one before any other, and else one that can still be paid."""
-        since = datetime.combine(renewal.row_date, time(), UTC) - timedelta(days=1)
+        day = min(renewal.row_date, self.moment.wall.date())  # the gateway knows no test clock
+        since = datetime.combine(day, time(), UTC) - timedelta(days=1)
         period = {"subscription_id": renewal.subscription_id, "renewal_date": renewal.renewal_date.isoformat()}
         listed = self.gateway.list(renewal.gateway_customer, since)
         ours = [payment for metadata, payment in listed if period.items() <= metadata.items()]
@@ -413,6 +424,7 @@ class Charge:
 
     def _paid(self, renewal: Renewal, payment: Payment) -> Outcome | None:
         amount = currencies.major_units(payment.amount, payment.currency)
+        payment = replace(payment, paid_at=self.moment.paid_at(payment.paid_at))
         recorded = self.ledger.record_paid(renewal, payment, amount, self.execution, self.now)
         return None if isinstance(recorded, Lost) else Outcome("paid", "", recorded)
 

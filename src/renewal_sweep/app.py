@@ -7,12 +7,12 @@ come to is found by the next sweep.
 
 import json
 from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import date
 from typing import Any
 
 from renewal_sweep.queue import RenewalQueue
 from renewal_sweep.sweep import Part, Row, Sweep, Swept
-from renewals import aws, telemetry
+from renewals import aws, clock, telemetry
 from renewals.errors import BadEvent, BadRow
 from renewals.settings import setting
 
@@ -20,7 +20,7 @@ from renewals.settings import setting
 @telemetry.observed
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     """Plan a sweep, or read one part of it; see the module."""
-    now = datetime.now(UTC)
+    moment = clock.current()
     sweep = Sweep(
         client=aws.dynamodb(),
         subscriptions=setting("DYNAMODB_TABLE"),
@@ -29,8 +29,9 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
         hand_on=_hand_on,
         name=_name,
         seconds_left=lambda: context.get_remaining_time_in_millis() / 1000,
-        today=now.date(),
-        now=now,
+        today=moment.today,
+        now=moment.now,
+        test_clock=_test_clock if clock.heeds_test_clocks(setting("ENVIRONMENT")) else None,
     )
     done = asdict(_swept(sweep, event))
     if done["backlog"]:
@@ -60,6 +61,11 @@ def _hand_on(event: dict[str, Any]) -> None:
     """Another run of this function, which does not wait for it."""
     function = setting("AWS_LAMBDA_FUNCTION_NAME")
     aws.functions().invoke(FunctionName=function, InvocationType="Event", Payload=json.dumps(event))
+
+
+def _test_clock(row: Row) -> date | None:
+    moment = clock.current(row.get("test_clock"))
+    return moment.today if moment.tested else None
 
 
 def _name(row: Row, bad: BadRow) -> None:

@@ -59,7 +59,7 @@ def parse(row: Mapping[str, Any]) -> Subscription:
 
     Raises BadRow, naming the first attribute that is missing or wrong.
     """
-    renewal_date = _date(row, "renewal_date")
+    renewal_date = day(row, "renewal_date")
     amount, currency = _number(row, "amount"), _text(row, "currency").upper()
     currencies.minor_units(amount, currency)
     schedule = _schedule(row, renewal_date)
@@ -68,7 +68,7 @@ def parse(row: Mapping[str, Any]) -> Subscription:
         customer_id=_id(row, "customer_id"),
         status=_one_of(row, "status", LIVE | ENDED),
         renewal_date=renewal_date,
-        cancel_at=_date(row, "cancel_at") if "cancel_at" in row else None,
+        cancel_at=day(row, "cancel_at") if "cancel_at" in row else None,
         amount=amount,
         currency=currency,
         schedule=schedule,
@@ -127,15 +127,16 @@ def _one_of(row: Mapping[str, Any], field: str, allowed: frozenset[str], *, defa
     return value
 
 
-def _date(row: Mapping[str, Any], field: str) -> date:
+def day(row: Mapping[str, Any], field: str) -> date:
+    """The date in an attribute. Raises BadRow."""
     value = _text(row, field)
     try:
-        day = date.fromisoformat(value) if _DAY.fullmatch(value) else None
+        found = date.fromisoformat(value) if _DAY.fullmatch(value) else None
     except ValueError:
-        day = None
-    if day is None or day.year < _FIRST_YEAR:
+        found = None
+    if found is None or found.year < _FIRST_YEAR:
         raise BadRow(field, f"is not a date of the form YYYY-MM-DD from {_FIRST_YEAR} on")
-    return day
+    return found
 
 
 def _number(row: Mapping[str, Any], field: str) -> Decimal:

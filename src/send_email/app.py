@@ -5,11 +5,10 @@ happened: receipted, declined, action_required or given_up. Reply: that renewal 
 (no longer true), in_progress, mail_failed (the address is at fault) or mail_unknown. MailError means: try again.
 """
 
-from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 
-from renewals import aws, telemetry
+from renewals import aws, clock, telemetry
 from renewals.dunning import Dunning
 from renewals.errors import BadEvent, MailError, transient_aws_errors_as
 from renewals.ledger import Ledger
@@ -32,7 +31,7 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
         sender=setting("SENDER_EMAIL"),
         configuration_set=setting("SES_CONFIGURATION_SET"),
         execution=event["execution"],
-        now=datetime.now(UTC),
+        now=clock.current(renewal.get("test_clock")).now,
         dunning=Dunning.of(setting("DUNNING_DAYS"), setting("DUNNING_ENDS_AS")),
         customer_page=setting("CUSTOMER_PAGE_URL"),
     )

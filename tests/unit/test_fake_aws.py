@@ -181,3 +181,18 @@ def test_the_segments_of_a_scan_are_the_table(clients: tuple[Any, Any]) -> None:
         pages = [page for n in range(3) for page in _pages(client.scan, Segment=n, TotalSegments=3)]
         rows = sorted((row for page, _, _ in pages for row in page), key=lambda row: row["subscription_id"])
         assert rows == list(_rows())
+
+
+def test_a_filtered_scan_counts_what_it_read(clients: tuple[Any, Any]) -> None:
+    """The whole table in one segment: what the filter drops is read and counted all the same, with rows or without."""
+    fake, moto = clients
+    fake.keys["subscriptions"] = "customer_id"
+    _many(moto)
+    for row in _rows():
+        fake.put("subscriptions", row)
+        moto.put_item(TableName="subscriptions", Item=wire(row))
+    for client in clients:
+        asked = {"TableName": "subscriptions", "Limit": 100, "FilterExpression": "attribute_exists(renewal_date)"}
+        found, counted = client.scan(**asked), client.scan(**asked, Select="COUNT")
+        assert (found["Count"], found["ScannedCount"], len(found["Items"])) == (11, 12, 11)
+        assert (counted["Count"], counted["ScannedCount"], "Items" in counted) == (11, 12, False)

@@ -93,6 +93,8 @@ def deployed(shop: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     """The function's handler over the shop's tables and bucket."""
     monkeypatch.setenv("RENEWALS_TABLE", "renewals")
     monkeypatch.setenv("S3_BUCKET", "receipts")
+    monkeypatch.setenv("ENVIRONMENT", "test")
+    monkeypatch.setenv("TIME_ZONE", "UTC")
     monkeypatch.setattr(aws, "dynamodb", lambda: shop.dynamodb)
     monkeypatch.setattr(aws, "s3", lambda: shop.s3)
     app._ledger.cache_clear()

@@ -16,7 +16,13 @@ from samtranslator.yaml_helper import yaml_parse
 
 ROOT = Path(__file__).parents[2]
 # Other values than the defaults, so that a name which forgets its parameter is found.
-GIVEN = {"ProjectName": "acme", "Environment": "qa", "SenderEmail": "bills@acme.test", "PaymentGatewayApiKey": "sk_x"}
+GIVEN = {
+    "ProjectName": "acme",
+    "Environment": "qa",
+    "SenderEmail": "bills@acme.test",
+    "PaymentGatewayApiKey": "sk_x",
+    "BusinessTimeZone": "Asia/Kolkata",
+}
 PSEUDO = {
     "AWS::AccountId": "123456789012",
     "AWS::Region": "eu-test-1",
@@ -399,6 +405,11 @@ def test_parameters_and_their_defaults(name: str, default: str, hidden: bool) ->
         ),
         ("DunningDays", ["1", "2,30"], ["", "0", "31", "1,", "1;2", "-1"]),
         ("CustomerPageUrl", ["https://shop.test/account?x=1"], ["http://shop.test", 'https://a"b', "javascript:x"]),
+        (
+            "BusinessTimeZone",
+            ["UTC", "America/Argentina/Buenos_Aires", "America/Port-au-Prince", "Etc/GMT+5"],
+            ["", "/etc/localtime", "../UTC", "Europe/", "Europe Berlin"],
+        ),
     ],
 )
 def test_parameters_refuse_what_would_break_a_name_or_the_secret(name: str, good: list[str], bad: list[str]) -> None:
@@ -508,13 +519,18 @@ def test_functions_get_their_settings() -> None:
             "RENEWALS_TABLE": "<Renewals>",
             "SECRETS_MANAGER_ARN": "<PaymentGatewaySecret.Id>",
             "PROJECT_NAME": "acme",
+            "TIME_ZONE": "Asia/Kolkata",
             "SELLER_NAME": "Example Ltd",
             "SELLER_ADDRESS": "1 Example Street, 12345 Example City",
             "SELLER_TAX_ID": "",
             "DUNNING_DAYS": "1,3,5,7",
             "DUNNING_ENDS_AS": "canceled",
         },
-        "GenerateReceipt": {"RENEWALS_TABLE": "<Renewals>", "S3_BUCKET": "<Receipts>"},
+        "GenerateReceipt": {
+            "RENEWALS_TABLE": "<Renewals>",
+            "S3_BUCKET": "<Receipts>",
+            "TIME_ZONE": "Asia/Kolkata",
+        },
         "SendEmail": {
             "DYNAMODB_TABLE": "<Subscriptions>",
             "RENEWALS_TABLE": "<Renewals>",
@@ -524,6 +540,7 @@ def test_functions_get_their_settings() -> None:
             "DUNNING_DAYS": "1,3,5,7",
             "DUNNING_ENDS_AS": "canceled",
             "CUSTOMER_PAGE_URL": "",
+            "TIME_ZONE": "Asia/Kolkata",
         },
         "WebhookHandler": {
             "STATE_MACHINE_ARN": "<RenewalWorkflow>",
@@ -533,6 +550,7 @@ def test_functions_get_their_settings() -> None:
             "DYNAMODB_TABLE": "<Subscriptions>",
             "RENEWALS_TABLE": "<Renewals>",
             "RENEWAL_QUEUE_URL": "<RenewalQueue>",
+            "TIME_ZONE": "Asia/Kolkata",
         },
         "RenewalWorker": {"STATE_MACHINE_ARN": "<RenewalWorkflow>", "RENEWAL_QUEUE_URL": "<RenewalQueue>"},
     }
@@ -683,14 +701,17 @@ def test_the_worker_is_bounded_and_answers_for_each_message() -> None:
 
 
 def test_the_sweeps_are_scheduled() -> None:
-    """Hourly if nothing else is said, and nightly, each with the event that the function knows."""
+    """Hourly if nothing else is said, and nightly, by the business's clocks, each with the event that the function
+    knows. The business's clocks are UTC's if nothing else is said."""
     schedules = {each["Name"]: each for each in of_type("AWS::Scheduler::Schedule").values()}
     expressions = {name: each["ScheduleExpression"] for name, each in schedules.items()}
-    assert expressions == {"acme-sweep-due-qa": "rate(1 hour)", "acme-sweep-all-qa": "cron(30 3 * * ? *)"}
+    assert expressions == {"acme-sweep-due-qa": "rate(1 hour)", "acme-sweep-all-qa": "cron(30 4 * * ? *)"}
     inputs = {name: json.loads(each["Target"]["Input"]) for name, each in schedules.items()}
     assert inputs == {"acme-sweep-due-qa": {"sweep": "due"}, "acme-sweep-all-qa": {"sweep": "all"}}
+    assert template()["Parameters"]["BusinessTimeZone"]["Default"] == "UTC"
     for each in schedules.values():
         assert (each.get("State", "ENABLED"), each["Target"]["Arn"]) == ("ENABLED", "<RenewalSweep.Arn>")
+        assert each["ScheduleExpressionTimezone"] == "Asia/Kolkata"
         assert each["Target"]["RoleArn"] == "<SweepSchedulesRole.Arn>"
     assert json.loads((ROOT / "events/renewal_sweep.json").read_text()) in inputs.values()
 

@@ -1,0 +1,344 @@
+"""Which day it is: in the business's time zone, and for a subscription that is tested."""
+
+import json
+from collections.abc import Callable, Iterator
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from types import SimpleNamespace
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import generate_receipt.app
+import process_payment.app
+import renewal_sweep.app
+import send_email.app
+from renewals import aws, clock
+from renewals.clock import Moment, moment, zone_named
+from renewals.errors import BadRow, BadSetting
+from tests.fake_aws import FakeSQS
+from tests.fakes import SENDER, World
+
+BERLIN = ZoneInfo("Europe/Berlin")
+NEW_YORK = ZoneInfo("America/New_York")
+HAVANA = ZoneInfo("America/Havana")
+ZONES = [UTC, BERLIN, NEW_YORK, HAVANA, *map(ZoneInfo, ("Asia/Kolkata", "Pacific/Kiritimati", "Australia/Lord_Howe"))]
+MICROSECOND = timedelta(microseconds=1)
+
+
+def _utc(text: str) -> datetime:
+    return datetime.fromisoformat(text).replace(tzinfo=UTC)
+
+
+# The day
+
+
+@pytest.mark.parametrize(
+    ("zone", "day", "begins", "hours"),
+    [
+        ("UTC", "2026-03-29", "2026-03-29T00:00", 24),
+        ("Europe/Berlin", "2026-03-28", "2026-03-27T23:00", 24),
+        ("Europe/Berlin", "2026-03-29", "2026-03-28T23:00", 23),
+        ("Europe/Berlin", "2026-10-25", "2026-10-24T22:00", 25),
+        ("America/New_York", "2026-03-08", "2026-03-08T05:00", 23),
+        ("America/New_York", "2026-11-01", "2026-11-01T04:00", 25),
+        ("America/Havana", "2026-03-08", "2026-03-08T05:00", 23),  # its first hour is the one that is missing
+        ("Pacific/Kiritimati", "2026-01-31", "2026-01-30T10:00", 24),
+        ("Asia/Kolkata", "2026-01-31", "2026-01-30T18:30", 24),
+        ("Europe/Berlin", "2028-02-29", "2028-02-28T23:00", 24),
+        ("America/New_York", "2028-02-29", "2028-02-29T05:00", 24),
+    ],
+)
+def test_a_day_is_the_business_s_from_its_first_moment_to_its_last(
+    zone: str, day: str, begins: str, hours: int
+) -> None:
+    """Ahead of UTC and behind it, on the days when clocks change, and on 29 February."""
+    first, today = _utc(begins), date.fromisoformat(day)
+    end = first + timedelta(hours=hours)
+    for wall, expected in (
+        (first - MICROSECOND, today - timedelta(days=1)),
+        (first, today),
+        (end - MICROSECOND, today),
+        (end, today + timedelta(days=1)),
+    ):
+        assert moment(wall, "prod", zone_named(zone)) == Moment(expected, wall, wall, zone=zone_named(zone))
+
+
+def test_the_moment_of_a_run_is_the_real_one_in_the_zone_that_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    """UTC-12 and UTC+14 never have the same date."""
+    monkeypatch.setenv("ENVIRONMENT", "prod")
+    days = []
+    for zone in ("Etc/GMT+12", "Pacific/Kiritimati"):
+        monkeypatch.setenv("TIME_ZONE", zone)
+        before, found = datetime.now(UTC), clock.current()
+        assert before <= found.now == found.wall <= datetime.now(UTC)
+        days.append(found.today)
+    assert days[0] < days[1]
+
+
+@pytest.mark.parametrize("name", ["Europe/Berln", "Europe", "", "../UTC", "/etc/localtime", "Europe/Berlin\0"])
+def test_an_unknown_zone_is_named_by_its_setting(name: str) -> None:
+    """Whatever is wrong with the name, the error says which setting to mend."""
+    with pytest.raises(BadSetting, match=r"^environment variable TIME_ZONE is not the name of a time zone"):
+        zone_named(name)
+
+
+# A test clock
+
+
+def test_a_test_clock_moves_the_day_and_not_the_time_of_day() -> None:
+    """In Berlin it is half past midnight already: so it is on the day of the test."""
+    wall = _utc("2026-01-30T23:30")
+    found = moment(wall, "dev", BERLIN, "2031-07-01")
+    assert found == Moment(date(2031, 7, 1), _utc("2031-06-30T22:30"), wall, tested=True, zone=BERLIN)
+
+
+@pytest.mark.parametrize(
+    ("zone", "wall", "test_clock", "now"),
+    [
+        (BERLIN, "2026-01-30T01:30", "2026-03-29", "2026-03-29T01:30"),  # 02:30, when it is 03:30 already
+        (NEW_YORK, "2026-01-30T07:30", "2026-03-08", "2026-03-08T07:30"),
+        (BERLIN, "2026-10-25T01:30", "2026-10-25", "2026-10-25T00:30"),  # 02:30 for the second time: the first is taken
+        (HAVANA, "2026-11-01T05:30", "2026-03-08", "2026-03-08T05:30"),  # 00:30 for the second time, and none that day
+        (NEW_YORK, "2026-01-30T07:30", "2028-02-29", "2028-02-29T07:30"),
+    ],
+)
+def test_a_time_that_the_day_of_the_test_lacks_or_has_twice(
+    zone: ZoneInfo, wall: str, test_clock: str, now: str
+) -> None:
+    """Clocks go forward: an hour later on the same day. Clocks go back: the first of the two."""
+    found = moment(_utc(wall), "dev", zone, test_clock)
+    assert found.now == _utc(now)
+    assert found.now.astimezone(zone).date() == found.today == date.fromisoformat(test_clock)
+
+
+@given(
+    st.datetimes(datetime(2020, 1, 1), datetime(2037, 1, 1), timezones=st.just(UTC)),  # noqa: DTZ001
+    st.sampled_from(ZONES),
+    st.dates(date(2020, 1, 1), date(2100, 1, 1)),
+)
+def test_now_is_always_on_the_day_of_the_test(wall: datetime, zone: ZoneInfo, day: date) -> None:
+    """Whatever the clocks do on either day, date and time never disagree."""
+    found = moment(wall, "dev", zone, day.isoformat())
+    assert (found.today, found.now.astimezone(zone).date(), found.wall) == (day, day, wall)
+
+
+WRONG = ["", "tomorrow", "2026-1-1", "20260101", "2026-02-30", "1999-12-31", "2026-01-01T00:00", Decimal(20260101)]
+
+
+@pytest.mark.parametrize("test_clock", WRONG)
+def test_a_test_clock_that_is_no_date_is_a_bad_row(test_clock: object) -> None:
+    """It is named, so that nobody believes in a test that is none."""
+    with pytest.raises(BadRow) as raised:
+        moment(_utc("2026-01-31T12:00"), "dev", UTC, test_clock)
+    assert raised.value.field == "test_clock"
+
+
+def test_the_end_of_time_is_a_bad_row_too() -> None:
+    """The last evening of the year 9999 in New York is in no calendar's UTC."""
+    with pytest.raises(BadRow, match="test_clock"):
+        moment(_utc("2026-02-01T04:00"), "dev", NEW_YORK, "9999-12-31")
+
+
+@pytest.mark.parametrize("test_clock", ["2031-07-01", *WRONG])
+def test_production_has_no_test_clock(test_clock: object) -> None:
+    """Whatever stands in the row."""
+    wall = _utc("2026-01-31T12:00")
+    assert moment(wall, "prod", BERLIN, test_clock) == moment(wall, "prod", BERLIN)
+
+
+# The renewal
+
+
+def test_a_leap_day_in_a_zone_ahead_of_utc(shop: World) -> None:
+    """Yearly since 29 February 2028, each year in the first hour of the business's day, which is the evening before in
+    UTC: 28 February in ordinary years, and the 29th again in 2032."""
+    shop.zone = BERLIN
+    shop.subscribe(interval="year", renewal_date="2028-02-29")
+    assert shop.renew(now=_utc("2028-02-28T22:59")).reason == "not_due"
+    days = []
+    for year, day in ((2028, 28), (2029, 27), (2030, 27), (2031, 27), (2032, 28)):
+        assert shop.run(f"in {year}", datetime(year, 2, day, 23, 30, tzinfo=UTC)) == "Success"
+        days.append(shop.row()["renewal_date"])
+    assert days == ["2029-02-28", "2030-02-28", "2031-02-28", "2032-02-29", "2033-02-28"]
+    assert len(shop.gateway.charges) == len(shop.mails()) == 5
+
+
+def test_the_ledger_keeps_the_offset_of_the_day_that_was_paid_on(shop: World) -> None:
+    """The gateway's noon in UTC is one o'clock in Berlin, in the ledger and in the row."""
+    shop.zone = BERLIN
+    shop.subscribe()
+    shop.run()
+    assert shop.items()["2026-01-31"]["paid_at"] == "2026-01-31T13:00:00.000000+01:00"
+    assert shop.row()["last_payment"] == "2026-01-31T13:00:00.000000+01:00"
+
+
+def test_a_payment_of_a_day_to_come_is_found_at_the_gateway(shop: World) -> None:
+    """The ledger of a subscription under test is lost, and the key forgotten: the gateway is asked for what it took on
+    the real day, and takes nothing again."""
+    shop.subscribe(renewal_date="2031-01-31", test_clock="2031-02-02")
+    shop.run()
+    shop.dynamodb.items("renewals").clear()
+    shop.edit(renewal_date="2031-01-31")
+    shop.gateway.by_key.clear()
+    assert shop.run("restored") == "Success"
+    assert len(shop.gateway.charges) == 1
+
+
+# The functions
+
+
+type Function = Callable[[dict[str, Any], Any], dict[str, Any]]
+
+
+@pytest.fixture
+def deployed(shop: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
+    """The functions over the shop, in Berlin and not in production. Yields what changes their settings."""
+    for name in ("PROJECT_NAME", "SELLER_NAME", "SELLER_ADDRESS", "SELLER_TAX_ID", "SES_CONFIGURATION_SET"):
+        monkeypatch.setenv(name, "acme")
+    for name, value in {
+        "ENVIRONMENT": "dev",
+        "TIME_ZONE": "Europe/Berlin",
+        "DYNAMODB_TABLE": "subscriptions",
+        "RENEWALS_TABLE": "renewals",
+        "S3_BUCKET": "receipts",
+        "SENDER_EMAIL": SENDER,
+        "RENEWAL_QUEUE_URL": "queue",
+        "DUNNING_DAYS": "1,3",
+        "DUNNING_ENDS_AS": "canceled",
+        "CUSTOMER_PAGE_URL": "",
+    }.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(aws, "dynamodb", lambda: shop.dynamodb)
+    monkeypatch.setattr(aws, "s3", lambda: shop.s3)
+    monkeypatch.setattr(aws, "ses", lambda: shop.ses)
+    monkeypatch.setattr(process_payment.app, "_gateway", lambda: shop.gateway)
+    ledgers = (process_payment.app._ledger, generate_receipt.app._ledger, send_email.app._ledger)
+    for kept in ledgers:
+        kept.cache_clear()
+    yield monkeypatch
+    for kept in ledgers:
+        kept.cache_clear()
+
+
+def _call(function: Function, **event: Any) -> dict[str, Any]:
+    context = SimpleNamespace(aws_request_id="request-1", get_remaining_time_in_millis=lambda: 900_000)
+    return function(event, context)
+
+
+def _pay() -> dict[str, Any]:
+    request = {"subscription_id": "sub_1", "customer_id": "cus_1", "amount": "29.99"}
+    return _call(process_payment.app.handler, execution="run-1", request=request)
+
+
+def test_a_whole_renewal_lives_on_the_day_of_its_test(deployed: pytest.MonkeyPatch, shop: World) -> None:
+    """Charge, receipt and mail, each by the clock that the one before handed on; the gateway alone has real time."""
+    shop.subscribe(renewal_date="2031-03-31", test_clock="2031-04-02")
+    touched = []
+    paid = _pay()
+    touched.append(shop.items()["2031-03-31"]["touched_at"])
+    receipted = _call(generate_receipt.app.handler, execution="run-1", renewal=paid)
+    touched.append(shop.items()["2031-03-31"]["touched_at"])
+    mailed = _call(send_email.app.handler, execution="run-1", renewal=receipted)
+    assert [each["outcome"] for each in (paid, receipted, mailed)] == ["paid", "receipted", "mailed"]
+    assert {each["test_clock"] for each in (paid, receipted, mailed)} == {"2031-04-02"}
+    [item] = shop.items().values()
+    [mail] = item["mails"].values()
+    assert item["paid_at"].startswith("2031-04-02T")
+    assert item["paid_at"].endswith("+02:00")
+    for written in (item["claimed_at"], *touched, mail["at"]):
+        assert datetime.fromisoformat(written).astimezone(BERLIN).date() == date(2031, 4, 2)
+    assert shop.row()["renewal_date"] == "2031-04-30"
+    assert len(shop.receipts()) == 1
+
+
+def test_a_test_clock_is_moved_on_by_the_row_alone(deployed: pytest.MonkeyPatch, shop: World) -> None:
+    """Not due, until the clock says so: nobody waits for a month."""
+    shop.subscribe(renewal_date="2031-03-31", test_clock="2031-03-30")
+    assert (_pay()["outcome"], _pay()["reason"]) == ("nothing_to_do", "not_due")
+    shop.edit(test_clock="2031-03-31")
+    assert _pay()["outcome"] == "paid"
+
+
+def test_a_refused_card_is_tried_again_by_the_test_clock(deployed: pytest.MonkeyPatch, shop: World) -> None:
+    """The first dunning date is the day after the day of the test, whatever day it really is."""
+    shop.subscribe(renewal_date="2031-03-31", test_clock="2031-03-31", payment_method="pm_declined")
+    for test_clock, attempts in (("2031-03-31", 1), ("2031-03-31", 1), ("2031-04-01", 2)):
+        shop.edit(test_clock=test_clock)
+        reply = _pay()
+        assert (reply["outcome"], reply["test_clock"]) == ("declined", test_clock)
+        assert len(shop.gateway.attempts) == attempts
+    assert shop.row()["next_attempt"] == "2031-04-03"
+
+
+def test_in_production_a_renewal_has_no_test_clock(deployed: pytest.MonkeyPatch, shop: World) -> None:
+    """A row of a year to come is not due, whatever it says, and the reply hands no clock on."""
+    deployed.setenv("ENVIRONMENT", "prod")
+    shop.subscribe(renewal_date="2131-03-31", test_clock="2131-04-02")
+    reply = _pay()
+    assert (reply["outcome"], reply["reason"]) == ("nothing_to_do", "not_due")
+    assert "test_clock" not in reply
+    shop.edit(renewal_date=datetime.now(BERLIN).date().isoformat(), test_clock="not a date")
+    assert _pay()["outcome"] == "paid"
+
+
+def test_a_wrong_test_clock_is_rejected_with_its_reason(deployed: pytest.MonkeyPatch, shop: World) -> None:
+    """And nothing is charged on the real day instead."""
+    shop.subscribe(test_clock="2026-13-01")
+    reply = _pay()
+    assert (reply["outcome"], reply["reason"].partition(":")[0]) == ("rejected", "test_clock")
+    assert not shop.gateway.payments
+
+
+def test_a_row_without_a_test_clock_lives_in_the_business_s_zone(deployed: pytest.MonkeyPatch, shop: World) -> None:
+    """What is due today where the day is furthest on is not due where it is furthest behind."""
+    shop.subscribe(renewal_date=datetime.now(ZoneInfo("Pacific/Kiritimati")).date().isoformat())
+    deployed.setenv("TIME_ZONE", "Etc/GMT+12")
+    assert _pay()["reason"] == "not_due"
+    deployed.setenv("TIME_ZONE", "Pacific/Kiritimati")
+    reply = _pay()
+    assert reply["outcome"] == "paid"
+    assert "test_clock" not in reply
+
+
+def test_the_sweep_s_day_is_the_business_s(deployed: pytest.MonkeyPatch, shop: World) -> None:
+    """The same for the sweep: due in Kiritimati, and not yet on the other side of the date line."""
+    queue = FakeSQS()
+    deployed.setattr(aws, "sqs", lambda: queue)
+    day = datetime.now(ZoneInfo("Pacific/Kiritimati")).date().isoformat()
+    shop.subscribe(renewal_date=day)
+    sent = []
+    for zone in ("Etc/GMT+12", "Pacific/Kiritimati"):
+        deployed.setenv("TIME_ZONE", zone)
+        sent.append(_call(renewal_sweep.app.handler, part={"kind": "date", "of": day})["sent"])
+    assert sent == [0, 1]
+    assert [json.loads(body)["renewal_date"] for body in queue.bodies] == [day]
+
+
+def test_the_sweep_finds_what_is_due_by_its_test_clock(deployed: pytest.MonkeyPatch, shop: World) -> None:
+    """Years ahead of every index: outside production a part of the sweep looks for test clocks, sends what is due by
+    its own, and names what is no clock. In production there is no such part."""
+    queue = FakeSQS()
+    planned: list[dict[str, Any]] = []
+    deployed.setattr(aws, "sqs", lambda: queue)
+    deployed.setattr(aws, "functions", lambda: SimpleNamespace(invoke=lambda **q: planned.append(q)))
+    deployed.setenv("AWS_LAMBDA_FUNCTION_NAME", "sweep")
+    shop.subscribe(subscription_id="due", renewal_date="2031-03-31", test_clock="2031-04-02")
+    shop.subscribe(subscription_id="not_due", renewal_date="2031-03-31", test_clock="2031-03-30")
+    shop.subscribe(subscription_id="no_clock", test_clock="soon")
+    clocks = []
+    for environment in ("dev", "prod"):
+        deployed.setenv("ENVIRONMENT", environment)
+        planned.clear()
+        _call(renewal_sweep.app.handler, sweep="due")
+        parts = [json.loads(event["Payload"])["part"] for event in planned]
+        clocks.append([part for part in parts if part["kind"] == "clocks"])
+    [[part], in_production] = clocks
+    assert in_production == []
+    deployed.setenv("ENVIRONMENT", "dev")
+    swept = _call(renewal_sweep.app.handler, part=part)
+    assert [json.loads(body)["subscription_id"] for body in queue.bodies] == ["due"]
+    assert (swept["sent"], swept["bad"]) == (1, 1)
