@@ -68,9 +68,11 @@ def _ago(days: int) -> str:
 
 def test_one_sweep_renews_what_is_due(shop: Shop) -> None:
     """Due today, and left over from days of downtime: each charged, receipted and mailed once, with no webhook. What
-    is not due, not live or not chargeable is not; the bad row is named and raises its alarm."""
+    is not due, not live or not chargeable is not; what is paused moves on unbilled; the bad row is named and raises its
+    alarm."""
     due = [shop.subscribe(), shop.subscribe(renewal_date=_ago(1)), shop.subscribe(renewal_date=_ago(5))]
-    resting = [shop.subscribe(renewal_date=_ago(-1)), shop.subscribe(status="paused")]
+    resting = [shop.subscribe(renewal_date=_ago(-1)), shop.subscribe(status="canceled")]
+    paused = shop.subscribe(status="paused")
     bad = shop.subscribe(currency="QQQ")
     assert sweep(shop)["backlog"] == 0
     wait_until(lambda: all(moved_on(shop, subscriber) for subscriber in due) and not messages(shop), seconds=60)
@@ -79,6 +81,9 @@ def test_one_sweep_renews_what_is_due(shop: Shop) -> None:
         assert len(shop.executions(subscriber.subscription_id)) == 1
     for subscriber in [*resting, bad]:
         assert shop.executions(subscriber.subscription_id) == []
+    assert shop.charges(paused) == []
+    assert [item["reason"] for item in shop.ledger(paused)] == ["paused"]
+    assert moved_on(shop, paused)
     [named] = [line for line in logged_by_the_sweep(shop) if line.get("message") == "bad row"]
     assert (named["subscription_id"], named["reason"][:10]) == (bad.subscription_id, "currency: ")
     assert alarm(shop, "bad-rows") == "ALARM"
