@@ -5,7 +5,7 @@ They take and give what boto3's clients do. `test_fake_aws.py` holds them to mot
 
 import io
 import re
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import deepcopy
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from email.message import EmailMessage
 from email.parser import BytesHeaderParser, BytesParser
 from email.policy import default
-from itertools import islice
+from itertools import dropwhile, islice
 from typing import Any
 from zlib import crc32
 
@@ -127,7 +127,7 @@ class FakeDynamoDB:
     """Tables of items by their two keys. keys: table to the name of its range key.
 
     trouble: errors to raise at the next writes, first one first. answers_lost: the client repeats each update, as it
-    does where the first answer did not arrive.
+    does where the first answer did not arrive. unanswered: how many keys the next batches leave out, for each in turn.
     indexes: name to the hash and the range key. An item without both is not in it.
     """
 
@@ -137,6 +137,7 @@ class FakeDynamoDB:
     tables: dict[str, dict[tuple[str, str], Item]] = field(default_factory=dict)
     trouble: list[Exception] = field(default_factory=list)
     answers_lost: bool = False
+    unanswered: list[int] = field(default_factory=list)
     _indexed: dict[tuple[str, str], dict[str, list[Item]]] = field(default_factory=dict)
 
     def items(self, table: str) -> dict[tuple[str, str], Item]:
@@ -180,8 +181,12 @@ class FakeDynamoDB:
 
         start = q.get("ExclusiveStartKey")
         begin = bisect_right(found, order(plain(start)), key=order) if start else 0
+        onwards: Iterator[Item] = islice(found, begin, None)
+        if not q.get("ScanIndexForward", True):
+            end = bisect_left(found, order(plain(start)), key=order) if start else len(found)
+            onwards = dropwhile(lambda item: not condition.holds(item), islice(reversed(found), len(found) - end, None))
         page: list[Item] = []
-        for item in islice(found, begin, None):
+        for item in onwards:
             if len(page) == q["Limit"] or not condition.holds(item):
                 break
             page.append(item)
@@ -224,6 +229,19 @@ class FakeDynamoDB:
             assert q["ConsistentRead"]
             item = self.items(q["TableName"]).get(self._key(q["TableName"], plain(q["Key"])))
             return {"Item": wire(item)} if item else {}
+
+    def batch_get_item(self, *, RequestItems: Item) -> Item:  # noqa: N803  (boto3's name)
+        with self.around("dynamodb.BatchGetItem"):
+            [(table, asked)] = RequestItems.items()
+            assert asked["ConsistentRead"]
+            keys = [self._key(table, plain(key)) for key in asked["Keys"]]
+            assert 1 <= len(set(keys)) == len(keys) <= 100
+            answered = keys[: len(keys) - self.unanswered.pop(0)] if self.unanswered else keys
+            there = [self.items(table)[key] for key in answered if key in self.items(table)]
+            answer: Item = {"Responses": {table: [wire(item) for item in there]}, "UnprocessedKeys": {}}
+            if len(answered) < len(keys):
+                answer["UnprocessedKeys"] = {table: asked | {"Keys": asked["Keys"][len(answered) :]}}
+            return answer
 
     def update_item(self, **q: Any) -> Item:
         with self.around("dynamodb.UpdateItem"):
@@ -316,6 +334,13 @@ class FakeS3:
                 raise error("PreconditionFailed", "PutObject", 412)
             self.objects[q["Key"]] = q
             return {}
+
+    def head_object(self, **q: Any) -> Item:
+        assert q["ChecksumMode"] == "ENABLED"
+        if q["Key"] not in self.objects:
+            raise error("404", "HeadObject", 404)
+        checksum = self.objects[q["Key"]].get("ChecksumSHA256")
+        return {"ChecksumSHA256": checksum} if checksum else {}
 
     def get_object(self, **q: Any) -> Item:
         with self.around("s3.GetObject"):

@@ -18,7 +18,7 @@ from renewals import clock
 from renewals.clock import Moment
 from renewals.dunning import Dunning
 from renewals.errors import TryAgain
-from renewals.gateway import Failure, GatewayRefused, GatewayUnavailable, Payment, PaymentRequest, PaymentState
+from renewals.gateway import Charged, Failure, GatewayRefused, GatewayUnavailable, Payment, PaymentRequest, PaymentState
 from renewals.ledger import Ledger
 from renewals.renewal import Renewal
 from send_email.delivery import Delivery
@@ -34,6 +34,7 @@ NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
 INDEXES = {
     "renewal-date-index": ("renewal_date", "subscription_id"),
     "unfinished-index": ("unfinished", "touched_at"),
+    "charged-on-index": ("charged_on", "charged_at"),
 }
 
 
@@ -77,7 +78,8 @@ _NO_FUNDS = Failure("", "card_declined", "insufficient_funds", "try_again_later"
 class FakeGateway:
     """The gateway port in memory. A card's id says how it behaves: pm_declined..., pm_3ds, pm_gone; others pay.
 
-    now: its clock. by_key: the payment that each idempotency key made, as long as the gateway remembers.
+    now: its clock. charged: every attempt to charge. by_key: the payment that each idempotency key made, as long as the
+    gateway remembers.
     """
 
     cuts: Cuts = field(default_factory=Cuts)
@@ -89,6 +91,7 @@ class FakeGateway:
     charges: list[tuple[str, int, str]] = field(default_factory=list)
     attempts: list[tuple[str, str]] = field(default_factory=list)
     declines: dict[str, Failure] = field(default_factory=dict)  # why a card declines, but for want of funds
+    charged: list[Charged] = field(default_factory=list)
     trouble: list[tuple[str, str]] = field(default_factory=list)  # (operation, before | after | answered | processing)
     numbers: Iterator[int] = field(default_factory=lambda: count(1))
 
@@ -139,16 +142,29 @@ class FakeGateway:
         with self._call("list"):
             for known, request in reversed(self.requests.items()):
                 if request.gateway_customer == gateway_customer and self.created[known] >= since:
-                    period = {"renewal_date": request.renewal_date.isoformat(), "attempt": str(request.attempt)}
-                    yield {"subscription_id": request.subscription_id} | period, self.payments[known]
+                    yield self._metadata(known), self.payments[known]
+
+    def charged_between(self, since: datetime, until: datetime) -> Iterator[Charged]:
+        with self._call("charged_between"):
+            yield from sorted((c for c in self.charged if since <= c.at < until), key=lambda c: c.at, reverse=True)
 
     def succeed(self, payment_id: str) -> None:
         """Money moves."""
         payment = self.payments[payment_id]
         self.charges.append((payment_id, payment.amount, payment.currency))
+        self._charged(payment, succeeded=True)
         self.payments[payment_id] = replace(
-            payment, state=PaymentState.PAID, card="Visa ending in 4242", paid_at=NOON, failure=None
+            payment, state=PaymentState.PAID, card="Visa ending in 4242", paid_at=self.now, failure=None
         )
+
+    def _charged(self, payment: Payment, *, succeeded: bool) -> None:
+        metadata = self._metadata(payment.id)
+        self.charged.append(Charged(payment.id, succeeded, payment.amount, payment.currency, self.now, metadata))
+
+    def _metadata(self, payment_id: str) -> dict[str, str]:
+        request = self.requests[payment_id]
+        period = {"renewal_date": request.renewal_date.isoformat(), "attempt": str(request.attempt)}
+        return {"subscription_id": request.subscription_id} | period
 
     def fail_authentication(self, payment_id: str) -> None:
         """The customer fails at 3-D Secure."""
@@ -162,6 +178,7 @@ class FakeGateway:
             self.trouble.remove(("confirm", "processing"))
             return replace(payment, state=PaymentState.UNKNOWN)
         if card.startswith("pm_declined"):
+            self._charged(payment, succeeded=False)
             failure = replace(self.declines.get(card, _NO_FUNDS), id=f"ch_{next(self.numbers)}")
             return replace(payment, state=PaymentState.DECLINED, failure=failure)
         if card == "pm_3ds":

@@ -5,16 +5,17 @@ from __future__ import annotations
 import random
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import date, datetime
 from enum import StrEnum
+from itertools import batched
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 from botocore.exceptions import ClientError
 
-from renewals.errors import Collision
+from renewals.errors import Collision, Throttled
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 _SERIALIZE = TypeSerializer().serialize
 _DESERIALIZE = TypeDeserializer().deserialize
 _TRIES = 6
+_MOST_ITEMS = 100  # https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchGetItem.html
 # Reasons for a cancelled transaction that are no answer: https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/
 # API_TransactWriteItems.html
 _PASSING = frozenset({"TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"})
@@ -51,6 +53,21 @@ def plain(item: Mapping[str, Any]) -> dict[str, Any]:
 def names(*expressions: str) -> dict[str, str]:
     """ExpressionAttributeNames for every #name in the expressions."""
     return {f"#{name}": name for name in re.findall(r"#(\w+)", " ".join(expressions))}
+
+
+def get_all(client: DynamoDBClient, table: str, keys: Iterable[Mapping[str, str]]) -> Iterator[dict[str, Any]]:
+    """The items of these keys, each named once, as far as they are there; consistent, in no order. Raises Throttled."""
+    for batch in batched(keys, _MOST_ITEMS, strict=False):
+        asked: Any = {table: {"Keys": [attributes(key) for key in batch], "ConsistentRead": True}}
+        for n in range(_TRIES):
+            answer: Any = client.batch_get_item(RequestItems=asked)
+            yield from (plain(item) for item in answer["Responses"].get(table, []))
+            asked = answer.get("UnprocessedKeys")
+            if not asked:
+                break
+            _wait(n)
+        else:
+            raise Throttled(table)
 
 
 def change(

@@ -9,6 +9,7 @@
     ├── BadEvent                an event that no version of the workflow sends; not tried again
     ├── Collision               other writers kept holding the same item; becomes the task's TryAgain
     ├── NotHandedOver           the queue kept refusing messages; the sweep's run is started again
+    ├── Throttled               DynamoDB kept leaving items out of its answers; the audit's run is started again
     ├── MissingSetting          an environment variable that the deployment did not set
     └── BadSetting              one that cannot be what it is set to
 
@@ -61,6 +62,10 @@ class Collision(RenewalError):  # noqa: N818
 
 class NotHandedOver(RenewalError):  # noqa: N818
     """The queue did not take all that it was sent."""
+
+
+class Throttled(RenewalError):  # noqa: N818
+    """DynamoDB did not answer for all items that it was asked for."""
 
 
 class MissingSetting(RenewalError):  # noqa: N818

@@ -5,7 +5,7 @@ can succeed only once; and it is retrieved, which tells what became of it. Whate
 `PaymentState`s or one of the three errors below.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from enum import StrEnum
@@ -62,6 +62,19 @@ class PaymentRequest:
     idempotency_key: str
 
 
+@dataclass(frozen=True, slots=True)
+class Charged:
+    """One attempt to charge a payment. at: when it was made, on the gateway's clock, in whole seconds. amount: minor
+    units, whatever was refunded since. metadata: the payment's, as it was then."""
+
+    payment_id: str
+    succeeded: bool
+    amount: int
+    currency: str
+    at: datetime
+    metadata: Mapping[str, str]
+
+
 class GatewayUnavailable(RenewalError):  # noqa: N818
     """No clear answer (429, 5xx, timeout, dropped connection). answered: the gateway answered with a 5xx, which it
     repeats for as long as it remembers the idempotency key."""
@@ -105,4 +118,8 @@ class Gateway(Protocol):
 
     def list(self, gateway_customer: str, since: datetime) -> Iterator[tuple[dict[str, str], Payment]]:
         """The customer's payments created since then, newest first, each with its metadata."""
+        ...
+
+    def charged_between(self, since: datetime, until: datetime) -> Iterator[Charged]:
+        """Every attempt of the whole account to charge from `since` until before `until`, newest first."""
         ...

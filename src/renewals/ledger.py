@@ -15,13 +15,15 @@ same step one wins and the other is told.
 Keys: subscription_id, renewal_date (the first day of the period, YYYY-MM-DD). What is not finished carries
 `unfinished` (one of sixteen values, so that the index over it has no hot key) and stands in unfinished-index by
 `touched_at`; so does what is refused or given up, until the customer has been told.
+What is paid stands in charged-on-index, by the gateway's own day (`charged_on`, UTC) and moment (`charged_at`) of the
+charge: the audit reads both sides in this order.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -45,7 +47,7 @@ _HELD = UNSETTLED | {Status.FAILED, Status.GIVEN_UP}
 RECENT = 10
 _PAGE = 40
 _MOST_PAGES = 10
-_MOST_SKIPPED = 97  # DynamoDB's limit of 100 actions in a transaction, less the claim, a failed one and the check
+MOST_SKIPPED = 97  # DynamoDB's limit of 100 actions in a transaction, less the claim, a failed one and the check
 _LOOKS = 3
 
 
@@ -117,7 +119,7 @@ class Ledger:
         """
         free = "attribute_not_exists(subscription_id)"
         # Beyond DynamoDB's limit the oldest is kept, which guards the claim, and counts those without an item.
-        kept = skipped[:1] + skipped[1:][-(_MOST_SKIPPED - 1) :]
+        kept = skipped[:1] + skipped[1:][-(MOST_SKIPPED - 1) :]
         puts = [self._put(_skipped(renewal, day, len(skipped)), free, {}) for day in kept]
         if instead_of is None:
             puts.append(self._put(item_of(renewal), free, {}))
@@ -228,6 +230,7 @@ class Ledger:
             "amount": amount,
             "currency": payment.currency,
             "paid_at": payment.paid_at or now,
+            **_charged(payment.paid_at or now),
             "card": payment.card,
             "next_attempt": None,
             "notice": None,
@@ -607,6 +610,11 @@ def _unchanged(subscription: Subscription) -> dict[str, Any]:
         "ExpressionAttributeNames": {f"#{name}": name for name in watched},
         "ExpressionAttributeValues": dynamodb.attributes({f":{name}": row[name] for name in watched if name in row}),
     }
+
+
+def _charged(at: datetime) -> dict[str, Any]:
+    """The keys of charged-on-index. at: the gateway's moment of the charge."""
+    return {"charged_on": at.astimezone(UTC).date(), "charged_at": at.astimezone(UTC)}
 
 
 def _skipped(renewal: Renewal, day: date, count: int) -> dict[str, Any]:

@@ -1,10 +1,11 @@
-"""Stripe behind the gateway port, through its official SDK. Imported by process_payment alone.
+"""Stripe behind the gateway port, through its official SDK. Imported only by the functions that ask the gateway.
 
 https://docs.stripe.com/payments/paymentintents/lifecycle, https://docs.stripe.com/error-handling,
 https://docs.stripe.com/api/idempotent_requests
 """
 
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -14,6 +15,7 @@ import stripe
 import urllib3
 
 from renewals.gateway import (
+    Charged,
     Failure,
     GatewayRefused,
     GatewayUnauthorized,
@@ -25,6 +27,7 @@ from renewals.gateway import (
 
 _CONNECT_SECONDS, _READ_SECONDS = 2, 4
 _MOST_LISTED = 1000
+_LISTING_WAITS = (1, 2, 4, 8)  # seconds: a list of many pages outlasts a moment's 429 or 5xx
 _STATES = {
     "requires_confirmation": PaymentState.OPEN,
     "requires_payment_method": PaymentState.OPEN,
@@ -69,9 +72,10 @@ class _Http(stripe.HTTPClient):
 
 
 class StripeGateway:
-    """The gateway port on Stripe's PaymentIntents. endpoint: the base URL, https://api.stripe.com."""
+    """The gateway port on Stripe's PaymentIntents. endpoint: the base URL, https://api.stripe.com. wait: sleeps so many
+    seconds before a page of a long list is asked for again."""
 
-    def __init__(self, api_key: str, endpoint: str) -> None:
+    def __init__(self, api_key: str, endpoint: str, wait: Callable[[float], None] = time.sleep) -> None:
         client = stripe.StripeClient(
             api_key,
             base_addresses={"api": endpoint.rstrip("/")},
@@ -79,6 +83,8 @@ class StripeGateway:
             http_client=_Http(),
         )
         self._intents = client.v1.payment_intents
+        self._charges = client.v1.charges
+        self._wait = wait
 
     def create(self, request: PaymentRequest) -> Payment:
         with _named_errors():
@@ -147,6 +153,27 @@ class StripeGateway:
                     raise GatewayUnavailable(f"more than {_MOST_LISTED} payments of one customer since {since:%F}")
                 yield intent.metadata.to_dict() if intent.metadata else {}, _payment(intent)
 
+    def charged_between(self, since: datetime, until: datetime) -> Iterator[Charged]:
+        """Stripe's charges, which carry a copy of their payment's metadata (docs.stripe.com/metadata)."""
+        asked: Any = {"created": {"gte": int(since.timestamp()), "lt": int(until.timestamp())}, "limit": 100}
+        while True:
+            page = self._page_of_charges(asked)
+            yield from (_charged(charge) for charge in page.data)
+            if not page.has_more:
+                return
+            asked["starting_after"] = page.data[-1].id
+
+    def _page_of_charges(self, asked: Any) -> stripe.ListObject[stripe.Charge]:
+        """By hand, since the SDK's own paging gives up a whole list for one 429."""
+        for seconds in _LISTING_WAITS:
+            try:
+                with _named_errors():
+                    return self._charges.list(asked)
+            except GatewayUnavailable:
+                self._wait(seconds)
+        with _named_errors():
+            return self._charges.list(asked)
+
 
 @contextmanager
 def _named_errors() -> Iterator[None]:
@@ -181,6 +208,17 @@ def _payment(intent: stripe.PaymentIntent) -> Payment:
         failure=failure,
         card=_card(charge),
         paid_at=datetime.fromtimestamp(charge.created, UTC) if charge and state is PaymentState.PAID else None,
+    )
+
+
+def _charged(charge: stripe.Charge) -> Charged:
+    return Charged(
+        payment_id=str(charge.payment_intent or charge.id),
+        succeeded=charge.status == "succeeded",
+        amount=charge.amount,
+        currency=charge.currency.upper(),
+        at=datetime.fromtimestamp(charge.created, UTC),
+        metadata=charge.metadata.to_dict() if charge.metadata else {},
     )
 
 

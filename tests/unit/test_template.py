@@ -437,7 +437,8 @@ def test_the_longest_names_are_allowed_by_aws() -> None:
 
 
 def test_the_ledger() -> None:
-    """The renewals table has one item for each subscription and period, and a sparse index of what is unfinished."""
+    """The renewals table has one item for each subscription and period, and sparse indexes of what is unfinished and
+    of what was charged."""
     table = properties("Renewals")
     assert table["TableName"] == "acme-renewals-qa"
     assert table["KeySchema"] == [
@@ -452,7 +453,15 @@ def test_the_ledger() -> None:
                 {"AttributeName": "touched_at", "KeyType": "RANGE"},
             ],
             "Projection": {"ProjectionType": "ALL"},
-        }
+        },
+        {
+            "IndexName": "charged-on-index",
+            "KeySchema": [
+                {"AttributeName": "charged_on", "KeyType": "HASH"},
+                {"AttributeName": "charged_at", "KeyType": "RANGE"},
+            ],
+            "Projection": {"ProjectionType": "KEYS_ONLY"},
+        },
     ]
 
 
@@ -553,6 +562,12 @@ def test_functions_get_their_settings() -> None:
             "TIME_ZONE": "Asia/Kolkata",
         },
         "RenewalWorker": {"STATE_MACHINE_ARN": "<RenewalWorkflow>", "RENEWAL_QUEUE_URL": "<RenewalQueue>"},
+        "RenewalAudit": {
+            "DYNAMODB_TABLE": "<Subscriptions>",
+            "RENEWALS_TABLE": "<Renewals>",
+            "S3_BUCKET": "<Receipts>",
+            "SECRETS_MANAGER_ARN": "<PaymentGatewaySecret.Id>",
+        },
     }
     given = {name: each["Environment"]["Variables"] for name, each in of_type("AWS::Lambda::Function").items()}
     assert given == {name: everyone | variables for name, variables in own.items()}
@@ -639,6 +654,27 @@ def test_the_api_is_one_method_of_one_stage() -> None:
             | {"Period": 3600},
         ),
         (
+            "AuditDifferenceAlarm",
+            _alarm(
+                "audit-difference",
+                "Alert when the audit finds what was due, ledger, charges, receipts and mails to differ",
+                "acme/AuditDifferences",
+                0,
+                {"service": "acme-qa"},
+            ),
+        ),
+        (
+            "AuditErrorsAlarm",
+            _alarm(
+                "audit-errors",
+                "Alert when the audit fails as often in an hour as Lambda tries one run",
+                "AWS/Lambda/Errors",
+                2,
+                {"FunctionName": "<RenewalAudit>"},
+            )
+            | {"Period": 3600},
+        ),
+        (
             "BadRowsAlarm",
             _alarm(
                 "bad-rows",
@@ -700,10 +736,22 @@ def test_the_worker_is_bounded_and_answers_for_each_message() -> None:
     assert (declared["Default"], declared["MinValue"], declared["MaxValue"]) == (20, 2, 1000)
 
 
+def test_the_audit_is_scheduled() -> None:
+    """Nightly if nothing else is said, after the nightly sweep, with no days named; and a long chain of runs, each of
+    which hands on less than it was given, is not taken for a loop that never ends."""
+    (schedule,) = (each for each in of_type("AWS::Scheduler::Schedule").values() if each["Name"] == "acme-audit-qa")
+    assert schedule["ScheduleExpression"] == "cron(30 4 * * ? *)"
+    assert schedule["Target"]["Arn"] == "<RenewalAudit.Arn>"
+    assert schedule["Target"]["RoleArn"] == "<AuditScheduleRole.Arn>"
+    assert json.loads(schedule["Target"]["Input"]) == {}
+    assert properties("RenewalAudit")["RecursiveLoop"] == "Allow"
+
+
 def test_the_sweeps_are_scheduled() -> None:
     """Hourly if nothing else is said, and nightly, by the business's clocks, each with the event that the function
     knows. The business's clocks are UTC's if nothing else is said."""
-    schedules = {each["Name"]: each for each in of_type("AWS::Scheduler::Schedule").values()}
+    every = {each["Name"]: each for each in of_type("AWS::Scheduler::Schedule").values()}
+    schedules = {name: each for name, each in every.items() if "sweep" in name}
     expressions = {name: each["ScheduleExpression"] for name, each in schedules.items()}
     assert expressions == {"acme-sweep-due-qa": "rate(1 hour)", "acme-sweep-all-qa": "cron(30 4 * * ? *)"}
     inputs = {name: json.loads(each["Target"]["Input"]) for name, each in schedules.items()}
@@ -846,7 +894,20 @@ GRANTS: dict[str, dict[str, set[str]]] = {
         **_own_log("RenewalWorker"),
         **TRACES,
     },
+    "RenewalAuditRole": {
+        "dynamodb:Scan": {"<Subscriptions.Arn>"},
+        "dynamodb:BatchGetItem": {"<Renewals.Arn>"},
+        "dynamodb:Query": {"<Renewals.Arn>/index/charged-on-index"},
+        "s3:GetObject": {"<Receipts.Arn>/receipts/*", "<Receipts.Arn>/audits/*"},
+        "s3:PutObject": {"<Receipts.Arn>/audits/*"},
+        "s3:ListBucket": {"<Receipts.Arn>"},
+        "secretsmanager:GetSecretValue": {"<PaymentGatewaySecret.Id>"},
+        "lambda:InvokeFunction": {"arn:aws:lambda:eu-test-1:123456789012:function:acme-renewal-audit-qa"},
+        **_own_log("RenewalAudit"),
+        **TRACES,
+    },
     "SweepSchedulesRole": {"lambda:InvokeFunction": {"<RenewalSweep.Arn>"}},
+    "AuditScheduleRole": {"lambda:InvokeFunction": {"<RenewalAudit.Arn>"}},
     "StepFunctionsRole": {
         "lambda:InvokeFunction": {"<ProcessPayment.Arn>", "<GenerateReceipt.Arn>", "<SendEmail.Arn>"},
         **{action: {"*"} for action in LOG_DELIVERY},
@@ -860,6 +921,7 @@ SERVICES = {
     "StepFunctionsRole": "states.amazonaws.com",
     "ApiGatewayCloudWatchRole": "apigateway.amazonaws.com",
     "SweepSchedulesRole": "scheduler.amazonaws.com",
+    "AuditScheduleRole": "scheduler.amazonaws.com",
 }
 
 
@@ -914,6 +976,7 @@ def test_outputs() -> None:
         "RenewalQueueUrl": "<RenewalQueue>",
         "RenewalDeadLetterQueueUrl": "<RenewalDeadLetterQueue>",
         "SweepFunctionName": "<RenewalSweep>",
+        "AuditFunctionName": "<RenewalAudit>",
         "PaymentGatewaySecretArn": "<PaymentGatewaySecret.Id>",
         "SesConfigurationSetName": "<ReceiptsConfigurationSet>",
         "AlarmTopicArn": "<Alarms>",
@@ -925,7 +988,7 @@ LAYERS = {"AwsLayer": "aws", "WebhookLayer": "webhook", "PaymentLayer": "payment
 
 
 def test_functions_have_the_layers_they_need_and_no_more() -> None:
-    """The payment function alone has Stripe, the receipt function the PDF library, the webhook the signatures."""
+    """Those that ask the gateway have Stripe, the receipt function the PDF library, the webhook the signatures."""
     declared = {
         name: [layer["Ref"] for layer in each["Properties"]["Layers"]]
         for name, each in template()["Resources"].items()
@@ -938,6 +1001,7 @@ def test_functions_have_the_layers_they_need_and_no_more() -> None:
         "WebhookHandler": ["AwsLayer", "WebhookLayer"],
         "RenewalSweep": ["AwsLayer"],
         "RenewalWorker": ["AwsLayer"],
+        "RenewalAudit": ["AwsLayer", "PaymentLayer"],
     }
 
 

@@ -1,0 +1,80 @@
+"""RenewalAudit: compares what was due with the ledger, the gateway's charges, the receipts and the mails.
+
+Event: {} by the schedule, for the last three complete days; {"from": "YYYY-MM-DD", "to": "YYYY-MM-DD"} by hand, for
+these days, both included, UTC; {"part": {...}} by the function itself, for the rest. Reply: {"report": its key in the
+bucket, "finished", "differences": {kind: number}, "counts": {name: number}}; the last two once it is finished. A run
+that raises is started twice more by Lambda, and does the same again.
+"""
+
+import json
+from dataclasses import asdict
+from datetime import UTC, date, datetime
+from typing import Any
+
+from renewal_audit.audit import Audit, latest, whole
+from renewal_audit.report import Part, Reports
+from renewals import aws, telemetry
+from renewals.errors import BadEvent
+from renewals.gateway_secret import GatewaySecret
+from renewals.settings import setting
+
+
+@telemetry.observed
+def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
+    """Audit what the event names; see the module."""
+    from renewals.stripe_gateway import StripeGateway
+
+    now = datetime.now(UTC)
+    part = _part(event, now.date())
+    # Read anew by each run: the key may have been rotated since the last night.
+    secret = GatewaySecret.read(aws.secrets_manager(), setting("SECRETS_MANAGER_ARN"))
+    audit = Audit(
+        client=aws.dynamodb(),
+        subscriptions=setting("DYNAMODB_TABLE"),
+        renewals=setting("RENEWALS_TABLE"),
+        gateway=StripeGateway(secret.api_key, secret.endpoint),
+        s3=aws.s3(),
+        bucket=setting("S3_BUCKET"),
+        hand_on=_hand_on,
+        seconds_left=lambda: context.get_remaining_time_in_millis() / 1000,
+        now=now,
+        clock=lambda _row: (now.date(), now),
+    )
+    report = audit.run(part)
+    reply: dict[str, Any] = {"report": Reports(audit.s3, audit.bucket).key(part), "finished": report is not None}
+    if report is not None:
+        reply |= {"differences": report["differences"], "counts": report["counts"]}
+        _tell(report)
+    telemetry.logger().info("audited", extra=reply)
+    return reply
+
+
+def _part(event: dict[str, Any], today: date) -> Part:
+    match event:
+        case {"part": part}:
+            return Part(**part)
+        case {"from": first, "to": last}:
+            try:
+                if date.fromisoformat(first) <= date.fromisoformat(last):
+                    return whole(first, last)
+            except (TypeError, ValueError):
+                pass
+            raise BadEvent("RenewalAudit: from and to are no days, YYYY-MM-DD, or in no order")
+        case {"from": _} | {"to": _}:
+            raise BadEvent("RenewalAudit: from and to come together")
+    return latest(today)
+
+
+def _tell(report: dict[str, Any]) -> None:
+    """A line for each difference, and a metric for each kind: zero too, so that a night without data shows."""
+    for difference in report["listed"]:
+        telemetry.logger().warning("difference", extra=difference)
+    for kind, number in report["differences"].items():
+        telemetry.count("Audit" + kind.title().replace("_", ""), number)
+    telemetry.count("AuditDifferences", sum(report["differences"].values()))
+
+
+def _hand_on(part: Part) -> None:
+    """Another run of this function, which does not wait for it."""
+    function = setting("AWS_LAMBDA_FUNCTION_NAME")
+    aws.functions().invoke(FunctionName=function, InvocationType="Event", Payload=json.dumps({"part": asdict(part)}))

@@ -1,0 +1,228 @@
+"""The audit: what was due, the ledger, the gateway's charges, the receipts and the mails, side by side.
+
+It goes by one clock, the gateway's: a charge belongs to the day on which the money moved, and the ledger keeps that
+moment with what it records as paid. So each charge is in one window and no other, however late its period was paid
+and whatever day a subscription under test lives on. Both sides are read in this order, newest first as the gateway
+lists them, and merged: memory is a page's, and an audit can be ended and go on at any second. The ledger's item is
+then read by the key that the charge names, a hundred at a time, and nothing rests on the index being up to date.
+
+What is due and was not renewed has no charge. It is found in the subscriptions themselves, all of which are looked at:
+that something is overdue is a fact of this moment, whatever days are audited.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, time, timedelta
+from functools import cache
+from heapq import merge
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+from renewal_audit import compare, receipts
+from renewal_audit.compare import Compared, Found, Key
+from renewal_audit.report import Part, Reports
+from renewals import dynamodb, subscription
+from renewals.errors import BadRow
+from renewals.gateway import Charged, Gateway, GatewayRefused, PaymentState
+from renewals.subscription import ENDED, Subscription
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_s3 import S3Client
+
+DAYS = 3
+"""So many days the nightly audit goes back, all of them complete. What a customer pays at the bank's page is recorded
+at the next dunning date, two days later at most unless DunningDays says otherwise; and a difference is named again on
+three nights."""
+
+ENOUGH_SECONDS = 120
+"""With less time left than this, a run writes its part and hands on the rest."""
+
+FULL = 1000
+"""With so many differences a part is full."""
+
+_TOGETHER = 400
+_PAGE = 1000
+
+type Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """A period that the ledger says was charged at this moment of the gateway's, in whole seconds."""
+
+    key: Key
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """One run.
+
+    hand_on: starts another run with the part given to it. seconds_left: until this run is ended. now: the moment, UTC.
+    clock: a subscription's own day and moment, by its row. Raises BadRow.
+    """
+
+    client: DynamoDBClient
+    subscriptions: str
+    renewals: str
+    gateway: Gateway
+    s3: S3Client
+    bucket: str
+    hand_on: Callable[[Part], None]
+    seconds_left: Callable[[], float]
+    now: datetime
+    clock: Callable[[Row], tuple[date, datetime]]
+
+    def run(self, part: Part) -> dict[str, Any] | None:
+        """Compare what the part begins with, as far as the time goes. The report, or None where others go on.
+
+        Raises Throttled, what the gateway raises, and botocore's errors.
+        """
+        found, left = Found(), part
+        for step in self._steps(part, found):
+            if step is None:
+                self._reports.write(part, found, None)
+                return self._reports.join(whole(part.first, part.last))
+            left = step
+            if self.seconds_left() < ENOUGH_SECONDS or len(found.differences) >= FULL:
+                break
+        self._reports.write(part, found, left)
+        self.hand_on(left)
+        return None
+
+    @property
+    def _reports(self) -> Reports:
+        return Reports(self.s3, self.bucket)
+
+    def _steps(self, part: Part, found: Found) -> Iterator[Part | None]:
+        """Do the work, and say after each step what is left of it; None at the end."""
+        if part.charges_before is not None:
+            yield from self._over_charges(part, datetime.fromisoformat(part.charges_before), found)
+            part = replace(part, charges_before=None)
+        yield from self._over_rows(part, found)
+
+    # The charges
+
+    def _over_charges(self, part: Part, before: datetime, found: Found) -> Iterator[Part]:
+        since = _midnight(part.first)
+        charges: Iterator[Charged | _Entry] = self.gateway.charged_between(since, before)
+        both = merge(charges, self._entries(since, before), key=_moment, reverse=True)
+        gathered: list[Charged | _Entry] = []
+        for at, together in groupby(both, key=_moment):
+            gathered += together
+            if len(gathered) >= _TOGETHER:  # only whole seconds, so that a charge is beside its entry
+                self._compare(gathered, found)
+                gathered = []
+                yield replace(part, charges_before=at.isoformat())
+        self._compare(gathered, found)
+        yield replace(part, charges_before=None)
+
+    def _entries(self, since: datetime, before: datetime) -> Iterator[_Entry]:
+        """What the ledger says was charged, newest first."""
+        day = (before - timedelta(seconds=1)).date()
+        while day >= since.date():
+            asked: dict[str, Any] = {}
+            while True:
+                page: Any = self.client.query(
+                    TableName=self.renewals,
+                    IndexName="charged-on-index",
+                    KeyConditionExpression="charged_on = :day AND charged_at < :before",
+                    ExpressionAttributeValues=dynamodb.attributes({":day": day, ":before": before}),
+                    ScanIndexForward=False,
+                    Limit=_PAGE,
+                    **asked,
+                )
+                for item in map(dynamodb.plain, page["Items"]):
+                    at = datetime.fromisoformat(item["charged_at"]).replace(microsecond=0)
+                    yield _Entry((item["subscription_id"], item["renewal_date"]), at)
+                if "LastEvaluatedKey" not in page:
+                    break
+                asked = {"ExclusiveStartKey": page["LastEvaluatedKey"]}
+            day -= timedelta(days=1)
+
+    def _compare(self, gathered: list[Charged | _Entry], found: Found) -> None:
+        ours = [each for each in gathered if isinstance(each, Charged) and compare.is_ours(each)]
+        entries = [each.key for each in gathered if isinstance(each, _Entry)]
+        items = self._items({*entries, *map(compare.key_of, ours)})
+        held = [items[key] for each in ours if compare.is_of(items.get(key := compare.key_of(each), {}), each)]
+        items |= self._items({(each["subscription_id"], day) for each in held for day in compare.passed_over(each)})
+        keys = {each["receipt_key"] for each in held if "receipt_key" in each}
+        stored = receipts.stored(self.s3, self.bucket, sorted(keys))
+        compared = Compared(items, stored, cache(self._is_paid), self.now, found)
+        for charge in ours:
+            compared.charge(charge)
+        charges = {each.payment_id: compare.key_of(each) for each in ours if each.succeeded}
+        for key in entries:
+            compared.entry(key, charges)
+
+    def _items(self, keys: set[Key]) -> dict[Key, dict[str, Any]]:
+        """Those items of the ledger that are there."""
+        named = [dict(zip(("subscription_id", "renewal_date"), key, strict=True)) for key in sorted(keys)]
+        items = dynamodb.get_all(self.client, self.renewals, named)
+        return {(item["subscription_id"], item["renewal_date"]): item for item in items}
+
+    def _is_paid(self, payment_id: str) -> bool:
+        try:
+            return self.gateway.retrieve(payment_id).state is PaymentState.PAID
+        except GatewayRefused:
+            return False
+
+    # The subscriptions
+
+    def _over_rows(self, part: Part, found: Found) -> Iterator[Part | None]:
+        left: Part | None = part
+        while left is not None:
+            asked: dict[str, Any] = {"ExclusiveStartKey": left.after_row} if left.after_row else {}
+            page: Any = self.client.scan(TableName=self.subscriptions, Limit=_PAGE, **asked)
+            self._look_at([dynamodb.plain(item) for item in page["Items"]], found)
+            after = page.get("LastEvaluatedKey")
+            left = replace(part, after_row=after) if after else None
+            yield left
+
+    def _look_at(self, rows: list[dict[str, Any]], found: Found) -> None:
+        due = list(self._due(rows, found))
+        items = self._items({_key(row) for row, _, _ in due})
+        instead = {key: (key[0], item["billed_instead"]) for key, item in items.items() if "billed_instead" in item}
+        items |= self._items(set(instead.values()) - set(items))
+        for row, today, now in due:
+            key = _key(row)
+            compare.due(row, items.get(instead.get(key, key)), today, now, found)
+
+    def _due(self, rows: list[dict[str, Any]], found: Found) -> Iterator[tuple[Subscription, date, datetime]]:
+        """What has been due since yesterday or longer: what is due today has the day to be renewed."""
+        for row in rows:
+            if row.get("status") in ENDED:
+                continue
+            try:
+                checked = subscription.parse(row)
+                today, now = self.clock(row)
+            except BadRow:
+                found.counts["bad_rows"] += 1
+                continue
+            if checked.why_not_due(today - timedelta(days=1)) is None:
+                yield checked, today, now
+
+
+def whole(first: str, last: str) -> Part:
+    """The part that is all of an audit of these days, YYYY-MM-DD, both included."""
+    return Part(first, last, (_midnight(last) + timedelta(days=1)).isoformat())
+
+
+def latest(today: date) -> Part:
+    """The last days that are complete, before `today`, which is UTC's as the gateway's clock is."""
+    return whole((today - timedelta(days=DAYS)).isoformat(), (today - timedelta(days=1)).isoformat())
+
+
+def _moment(each: Charged | _Entry) -> datetime:
+    return each.at
+
+
+def _key(row: Subscription) -> Key:
+    return row.subscription_id, row.renewal_date.isoformat()
+
+
+def _midnight(day: str) -> datetime:
+    return datetime.combine(date.fromisoformat(day), time(), UTC)

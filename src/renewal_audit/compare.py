@@ -1,0 +1,246 @@
+"""What must agree, and the name of each difference. Pure: whatever it compares was read by others.
+
+    missed                  due, and neither renewed nor standing visibly with its reason; or a period that a renewal
+                            passed over without a trace
+    doubled                 a period that two payments have paid: named with the one that the ledger does not hold
+    wrong_amount            the gateway took another amount or currency than the ledger has, or than was claimed
+    charge_without_ledger   money was taken, and the ledger does not hold that payment as paid
+    ledger_without_charge   the ledger says paid, and the gateway has no such charge of this period
+    receipt_missing, receipt_altered    what the bucket has under the ledger's key
+    mail_missing            finished, and no receipt's mail is recorded as sent
+
+No difference, but counted, is what stands visibly and is somebody's to see to: `under_way` (charged within the last
+hour, claimed within the last day, or paid at the bank's page and to be found so at the next dunning date), `dunning`
+(refused, its next date to come), `failed`, `mail_failed` and `mail_unknown`, and `bad_rows`, which the sweep names.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+from typing import Any
+
+from renewals import currencies
+from renewals.errors import BadRow
+from renewals.gateway import Charged
+from renewals.ledger import MOST_SKIPPED
+from renewals.periods import Schedule
+from renewals.renewal import Status
+from renewals.subscription import Subscription
+
+KINDS = (
+    "missed",
+    "doubled",
+    "wrong_amount",
+    "charge_without_ledger",
+    "ledger_without_charge",
+    "receipt_missing",
+    "receipt_altered",
+    "mail_missing",
+)
+COUNTED = (
+    "due",  # periods: charged, passed over, or standing due in the subscriptions
+    "charged",
+    "receipted",
+    "mailed",
+    "declined",  # attempts
+    "skipped",
+    "under_way",
+    "dunning",
+    "failed",
+    "mail_failed",
+    "mail_unknown",
+    "bad_rows",
+)
+
+JUST_CHARGED = timedelta(hours=1)
+"""So long after a charge its receipt and its mail may be to come: the sweep takes up what was cut off."""
+
+CLAIMED_LATELY = timedelta(days=1)
+
+type Key = tuple[str, str]
+"""subscription_id and renewal_date, YYYY-MM-DD."""
+type Item = Mapping[str, Any]
+
+
+@dataclass(slots=True)
+class Found:
+    """counts: by the names in COUNTED. differences: kind, subscription_id, renewal_date, payment_id, detail."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    differences: list[dict[str, str]] = field(default_factory=list)
+
+    def differs(self, kind: str, key: Key, payment_id: str, detail: str) -> None:
+        told = {"kind": kind, "subscription_id": key[0], "renewal_date": key[1], "payment_id": payment_id}
+        self.differences.append({name: text for name, text in told.items() if text} | {"detail": detail})
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """Charges beside what the ledger and the bucket have of them.
+
+    items: the ledger's, by key, those passed over included. stored: the SHA-256 of what lies under a receipt's key,
+    hexadecimal, "" where S3 has none; without the key where nothing lies there. is_paid: asks the gateway, of a payment
+    that none of these charges is of. now: the moment, UTC.
+    """
+
+    items: Mapping[Key, Item]
+    stored: Mapping[str, str]
+    is_paid: Callable[[str], bool]
+    now: datetime
+    found: Found
+
+    def charge(self, charge: Charged) -> None:
+        """One attempt of ours to charge."""
+        if not charge.succeeded:
+            self.found.counts["declined"] += 1
+            return
+        self.found.counts["charged"] += 1
+        key = key_of(charge)
+        item = self.items.get(key, {})
+        if is_of(item, charge):
+            self._renewal(key, item, charge)
+            return
+        status = item.get("status", "nothing of this period")
+        if item.get("payment_id") == charge.payment_id:
+            if self._to_be_recorded(item, charge):
+                self.found.counts["under_way"] += 1
+            else:
+                self.found.differs("charge_without_ledger", key, charge.payment_id, f"the ledger has {status}")
+        elif "paid_at" in item and self.is_paid(item["payment_id"]):
+            self.found.differs("doubled", key, charge.payment_id, f"paid by {item['payment_id']} too")
+        else:
+            held = item.get("payment_id", "no payment")
+            self.found.differs("charge_without_ledger", key, charge.payment_id, f"the ledger has {status}, {held}")
+
+    def entry(self, key: Key, charges: Mapping[str, Key]) -> None:
+        """One period that the ledger says was charged. charges: those that succeeded, payment to its period."""
+        item = self.items.get(key, {})
+        if "paid_at" not in item:
+            return
+        payment_id = str(item.get("payment_id", ""))
+        if payment_id in charges:
+            if charges[payment_id] != key:
+                detail = f"the payment is of {' '.join(charges[payment_id])}"
+                self.found.differs("ledger_without_charge", key, payment_id, detail)
+        elif not self.is_paid(payment_id):
+            detail = "the gateway has no payment of this id that was paid"
+            self.found.differs("ledger_without_charge", key, payment_id, detail)
+
+    def _renewal(self, key: Key, item: Item, charge: Charged) -> None:
+        """A charge that the ledger has: its amount, what it passed over, its receipt, its mail."""
+        counts = self.found.counts
+        counts["due"] += 1
+        taken = f"{charge.amount} {charge.currency}, minor units, were taken"
+        if item.get("flag") == "amount_differs":
+            self.found.differs("wrong_amount", key, charge.payment_id, f"{taken}: not what was claimed")
+        elif (charge.amount, charge.currency) != _amount(item):
+            self.found.differs("wrong_amount", key, charge.payment_id, f"{taken}: not what the ledger has")
+        for day in passed_over(item):
+            counts["due"] += 1
+            status = self.items.get((key[0], day), {}).get("status")
+            counts["skipped"] += status == Status.SKIPPED
+            if status in (None, Status.CLAIMED):
+                self.found.differs("missed", (key[0], day), "", f"passed over for {key[1]}, without a trace")
+        if "receipt_key" in item:
+            self._receipted(key, item, charge)
+        elif item["status"] == Status.FAILED:
+            counts["failed"] += 1
+        elif self._just_charged(charge):
+            counts["under_way"] += 1
+        else:
+            for kind in ("receipt_missing", "mail_missing"):
+                self.found.differs(kind, key, charge.payment_id, f"the ledger has {item['status']}")
+
+    def _receipted(self, key: Key, item: Item, charge: Charged) -> None:
+        counts = self.found.counts
+        stored = self.stored.get(item["receipt_key"])
+        if stored is None:
+            self.found.differs("receipt_missing", key, charge.payment_id, f"nothing under {item['receipt_key']}")
+        elif stored != item.get("receipt_sha256"):
+            self.found.differs("receipt_altered", key, charge.payment_id, f"SHA-256 {stored or 'not known to S3'}")
+        else:
+            counts["receipted"] += 1
+        mails = item.get("mails", {})
+        if any(name.startswith("receipt") and mail["state"] == "sent" for name, mail in mails.items()):
+            counts["mailed"] += 1
+        elif item["status"] in (Status.MAIL_FAILED, Status.MAIL_UNKNOWN, Status.FAILED):
+            counts[item["status"]] += 1
+        elif item["status"] == Status.RECEIPTED and self._just_charged(charge):
+            counts["under_way"] += 1
+        else:
+            self.found.differs("mail_missing", key, charge.payment_id, f"the ledger has {item['status']}")
+
+    def _to_be_recorded(self, item: Item, charge: Charged) -> bool:
+        """Whether the ledger will learn by itself that this payment is paid."""
+        if item["status"] in (Status.DECLINED, Status.ACTION_REQUIRED) and "next_attempt" in item:
+            return True  # on that date the payment is asked about; a date that went by is found among what is due
+        return item["status"] in (Status.CLAIMED, Status.ACTION_REQUIRED) and self._just_charged(charge)
+
+    def _just_charged(self, charge: Charged) -> bool:
+        return timedelta() <= self.now - charge.at < JUST_CHARGED
+
+
+def key_of(charge: Charged) -> Key:
+    """The period that a charge of ours is of."""
+    return charge.metadata["subscription_id"], charge.metadata["renewal_date"]
+
+
+def is_ours(charge: Charged) -> bool:
+    return bool(charge.metadata.get("subscription_id") and charge.metadata.get("renewal_date"))
+
+
+def is_of(item: Item, charge: Charged) -> bool:
+    """Whether the ledger holds this very payment as paid."""
+    return charge.succeeded and "paid_at" in item and item.get("payment_id") == charge.payment_id
+
+
+def passed_over(item: Item) -> list[str]:
+    """The dates of which a claim of ours left an item, because it passed them over: by the schedule it was made with,
+    which its own period shows."""
+    first, start, end = (date.fromisoformat(item[name]) for name in ("row_date", "renewal_date", "period_end"))
+    if not first < start < end:
+        return []
+    if "anchor_day" in item:
+        months = (end.year - start.year) * 12 + end.month - start.month
+        schedule = Schedule("month", months, int(item["anchor_day"]))
+    else:
+        schedule = Schedule("day", (end - start).days, 1)
+    dates = [day.isoformat() for day in schedule.due(first, start - timedelta(days=1))]
+    return dates[:1] + dates[1:][-(MOST_SKIPPED - 1) :]
+
+
+def due(row: Subscription, item: Item | None, today: date, now: datetime, found: Found) -> None:
+    """A subscription that has been due since yesterday or longer, and what the ledger has of that period.
+
+    today, now: the subscription's own, where it has a clock of its own.
+    """
+    found.counts["due"] += 1
+    key = row.subscription_id, row.renewal_date.isoformat()
+    standing = _standing(item or {}, today, now)
+    if standing is not None:
+        found.counts[standing] += 1
+    elif item is None:
+        found.differs("missed", key, "", "nothing in the ledger")
+    else:
+        detail = f"still due, and the ledger has {item['status']} since {item['touched_at']}"
+        found.differs("missed", key, str(item.get("payment_id", "")), detail)
+
+
+def _standing(item: Item, today: date, now: datetime) -> str | None:
+    """The count that a period belongs to which is due and visibly seen to; None: nobody sees to it."""
+    match item.get("status"):
+        case Status.CLAIMED if now - datetime.fromisoformat(item["touched_at"]) < CLAIMED_LATELY:
+            return "under_way"
+        case Status.DECLINED | Status.ACTION_REQUIRED if item.get("next_attempt", "9999") >= today.isoformat():
+            return "dunning"
+        case Status.FAILED:
+            return "failed"
+    return None
+
+
+def _amount(item: Item) -> tuple[int, str] | None:
+    try:
+        return currencies.minor_units(item["amount"], item["currency"]), item["currency"]
+    except (BadRow, KeyError):
+        return None

@@ -1,0 +1,117 @@
+"""The report in S3. Each run writes what it found as a part, which says where the next one begins; who ends the audit
+follows them from the first and joins them.
+
+    audits/2026-11-20_2026-11-22/report.json         counts, differences by kind, and the first thousand one by one
+    audits/2026-11-20_2026-11-22/parts/<hash>.json   a part, named by where it begins: all its differences
+
+A part that is written again, because its run was ended and started again, replaces itself, and what it then names as
+the next is what counts. So parts neither overlap nor leave a gap, however often runs were ended. An audit of the same
+days replaces the report; the bucket keeps the earlier version for a while.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import ClientError
+
+from renewal_audit.compare import COUNTED, KINDS, Found
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+LISTED = 1000
+"""So many differences the report names itself, so that it can be read; the parts name all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What a run begins with.
+
+    first, last: the days of the audit, YYYY-MM-DD, UTC, both included. charges_before: the moment before which charges
+    are still to be compared, ISO 8601; None: all of them are. after_row: the key of the last subscription looked at.
+    """
+
+    first: str
+    last: str
+    charges_before: str | None
+    after_row: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reports:
+    """s3, bucket: where reports lie."""
+
+    s3: S3Client
+    bucket: str
+
+    def write(self, part: Part, found: Found, following: Part | None) -> None:
+        """Keep what a run found. following: where the next one begins; None after the last."""
+        told = {
+            "from": part.first,
+            "to": part.last,
+            "begins": asdict(part),
+            "next": asdict(following) if following else None,
+            "counts": dict(found.counts),
+            "differences": found.differences,
+        }
+        self._put(_key(part), told)
+
+    def join(self, first: Part) -> dict[str, Any] | None:
+        """The report over all parts, which is also stored. None where one is missing: the run that is to write it
+        was started twice, and the other one is still at it."""
+        report: dict[str, Any] = {
+            "from": first.first,
+            "to": first.last,
+            "counts": Counter(dict.fromkeys(COUNTED, 0)),
+            "differences": Counter(dict.fromkeys(KINDS, 0)),
+            "listed": [],
+            "parts": [],
+        }
+        for part in self._parts(first):
+            if part is None:
+                return None
+            report["counts"].update(part["counts"])
+            report["differences"].update(each["kind"] for each in part["differences"])
+            report["listed"] += part["differences"][: LISTED - len(report["listed"])]
+            report["parts"].append(_key(Part(**part["begins"])))
+        self._put(self.key(first), report)
+        return report
+
+    def key(self, part: Part) -> str:
+        """Where the report of the part's audit lies."""
+        return f"{_folder(part)}/report.json"
+
+    def _parts(self, first: Part) -> Iterator[dict[str, Any] | None]:
+        following: dict[str, Any] | None = asdict(first)
+        while following is not None:
+            part = self._get(_key(Part(**following)))
+            yield part
+            following = part["next"] if part else None
+
+    def _put(self, key: str, told: dict[str, Any]) -> None:
+        body = json.dumps(told, indent=1, ensure_ascii=False).encode()
+        self.s3.put_object(Bucket=self.bucket, Key=key, Body=body, ContentType="application/json")
+
+    def _get(self, key: str) -> dict[str, Any] | None:
+        try:
+            part: dict[str, Any] = json.loads(self.s3.get_object(Bucket=self.bucket, Key=key)["Body"].read())
+        except ClientError as error:
+            if error.response["Error"]["Code"] != "NoSuchKey":
+                raise
+            return None
+        return part
+
+
+def _folder(part: Part) -> str:
+    return f"audits/{part.first}_{part.last}"
+
+
+def _key(part: Part) -> str:
+    begins = json.dumps(asdict(part), sort_keys=True)
+    return f"{_folder(part)}/parts/{sha256(begins.encode()).hexdigest()[:16]}.json"
