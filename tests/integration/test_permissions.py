@@ -106,6 +106,17 @@ class Deployed:
         timeout = self.shop.functions.get_function_configuration(FunctionName=name)["Timeout"]
         self.shop.functions.update_function_configuration(FunctionName=name, Timeout=timeout)
 
+    @contextmanager
+    def timeout(self, function: str, seconds: int) -> Iterator[None]:
+        """For a while a run of the function has so much time."""
+        name = self._names[function]
+        kept = self.shop.functions.get_function_configuration(FunctionName=name)["Timeout"]
+        self.shop.functions.update_function_configuration(FunctionName=name, Timeout=seconds)
+        try:
+            yield
+        finally:
+            self.shop.functions.update_function_configuration(FunctionName=name, Timeout=kept)
+
     def queue_is_empty(self) -> bool:
         url = self.shop.stack.outputs["RenewalQueueUrl"]
         names = [f"ApproximateNumberOfMessages{kind}" for kind in ("", "NotVisible", "Delayed")]
@@ -262,6 +273,26 @@ def worker_that_puts_off(deployed: Deployed) -> Iterator[Answer]:
         yield Answer({"answered": "ReceiptHandleIsInvalid" in answer.told}, answer.told)
 
 
+def audit(deployed: Deployed) -> Iterator[Answer]:
+    """Of today, with a renewal that is done."""
+    day = today().isoformat()
+    for _ in range(2):
+        yield deployed.call("RenewalAudit", {"from": day, "to": day})
+
+
+def audit_of_a_renewal(deployed: Deployed) -> Iterator[Answer]:
+    """Today's charges are read from the ledger, and their receipts looked at."""
+    deployed.shop.renew(deployed.shop.subscribe())
+    return audit(deployed)
+
+
+def audit_hand_on(deployed: Deployed) -> Iterator[Answer]:
+    """No run has as much time as it wants to have left: it writes its part and hands on the rest."""
+    with deployed.timeout("RenewalAudit", 100):
+        for answer in audit(deployed):
+            yield Answer({"finished": answer.reply.get("finished") is False}, answer.told)
+
+
 def record(body: str) -> Json:
     attributes = {"ApproximateReceiveCount": "1"}
     return {"messageId": "m", "receiptHandle": "h", "body": body, "attributes": attributes}
@@ -319,6 +350,14 @@ PROBES: dict[Grant, Probe] = {
     Grant("RenewalSweepRole", "sqs:GetQueueAttributes", "<RenewalQueue>"): sweep_ask,
     Grant("RenewalWorkerRole", "states:StartSyncExecution", "<RenewalWorkflow>"): worker,
     Grant("RenewalWorkerRole", "sqs:ChangeMessageVisibility", "<RenewalQueue>"): worker_that_puts_off,
+    Grant("RenewalAuditRole", "dynamodb:Scan", "table/<Subscriptions>"): audit,
+    Grant("RenewalAuditRole", "dynamodb:Query", "table/<Renewals>/index/charged-on-index"): audit,
+    Grant("RenewalAuditRole", "dynamodb:BatchGetItem", "table/<Renewals>"): audit_of_a_renewal,
+    Grant("RenewalAuditRole", "s3:GetObject", "<Receipts>/receipts/*"): audit_of_a_renewal,
+    Grant("RenewalAuditRole", "s3:GetObject", "<Receipts>/audits/*"): audit,
+    Grant("RenewalAuditRole", "s3:PutObject", "<Receipts>/audits/*"): audit,
+    Grant("RenewalAuditRole", "secretsmanager:GetSecretValue", "<PaymentGatewaySecret>"): audit,
+    Grant("RenewalAuditRole", "lambda:InvokeFunction", "function:<RenewalAudit>"): audit_hand_on,
     Grant("StepFunctionsRole", "lambda:InvokeFunction", "function:<ProcessPayment>"): workflow,
     Grant("StepFunctionsRole", "lambda:InvokeFunction", "function:<GenerateReceipt>"): workflow,
     Grant("StepFunctionsRole", "lambda:InvokeFunction", "function:<SendEmail>"): workflow,
@@ -330,13 +369,15 @@ PROMISED: dict[str, Json] = {
     "WebhookHandlerRole": {"statusCode": 202},
     "RenewalSweepRole": {"backlog": 0},
     "RenewalWorkerRole": {"batchItemFailures": []},
+    "RenewalAuditRole": {"finished": True},
     "StepFunctionsRole": {"status": SUCCEEDED},
     "sqs:ChangeMessageVisibility": {"answered": True},
 }
 
 # --- what cannot be missed here ----------------------------------------------------------------------------------
 
-FUNCTIONS = ("ProcessPayment", "GenerateReceipt", "SendEmail", "WebhookHandler", "RenewalSweep", "RenewalWorker")
+FUNCTIONS = """ProcessPayment GenerateReceipt SendEmail WebhookHandler RenewalSweep RenewalWorker
+               RenewalAudit""".split()
 NOT_ASKED_FOR: dict[str, tuple[str, list[Grant]]] = {
     "functions' logs": (
         "the emulator writes the log of a function itself, not in its role's name",
@@ -378,7 +419,14 @@ NOT_ASKED_FOR: dict[str, tuple[str, list[Grant]]] = {
     ),
     "the schedules' calls": (
         "the emulator calls a schedule's target itself, in nobody's name",
-        [Grant("SweepSchedulesRole", "lambda:InvokeFunction", "function:<RenewalSweep>")],
+        [
+            Grant("SweepSchedulesRole", "lambda:InvokeFunction", "function:<RenewalSweep>"),
+            Grant("AuditScheduleRole", "lambda:InvokeFunction", "function:<RenewalAudit>"),
+        ],
+    ),
+    "the bucket's list": (
+        "the emulator says that an object is missing to whoever may read it; S3 says so to those who may list",
+        [Grant("RenewalAuditRole", "s3:ListBucket", "<Receipts>")],
     ),
     "API Gateway's logs": (
         "the emulator keeps the account's logging role, and writes no access log",

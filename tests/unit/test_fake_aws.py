@@ -145,7 +145,7 @@ def _pages(ask: Any, **q: Any) -> list[tuple[Any, ...]]:
 
 
 def test_an_index_is_read_page_by_page_alike(clients: tuple[Any, Any]) -> None:
-    """A date's rows in order of their ids, bounded by a range, filtered after counting, and counted alone."""
+    """A date's rows in order of their ids, bounded by a range, backwards, filtered after counting, and counted alone."""
     fake, moto = clients
     fake.keys["subscriptions"], fake.indexes["renewal-date-index"] = "customer_id", ("renewal_date", "subscription_id")
     _many(moto)
@@ -155,6 +155,10 @@ def test_an_index_is_read_page_by_page_alike(clients: tuple[Any, Any]) -> None:
     questions: list[dict[str, Any]] = [
         {"KeyConditionExpression": "renewal_date = :date"},
         {"KeyConditionExpression": "renewal_date = :date", "Select": "COUNT"},
+        {
+            "KeyConditionExpression": "renewal_date = :date AND subscription_id < :id",
+            "ScanIndexForward": False,
+        },
         {
             "KeyConditionExpression": "renewal_date = :date AND subscription_id < :id",
             "FilterExpression": "#status IN (:active)",
@@ -196,3 +200,13 @@ def test_a_filtered_scan_counts_what_it_read(clients: tuple[Any, Any]) -> None:
         found, counted = client.scan(**asked), client.scan(**asked, Select="COUNT")
         assert (found["Count"], found["ScannedCount"], len(found["Items"])) == (11, 12, 11)
         assert (counted["Count"], counted["ScannedCount"], "Items" in counted) == (11, 12, False)
+
+
+def test_many_items_are_read_at_once_alike(clients: tuple[Any, Any]) -> None:
+    """Those that are there; a key twice is refused by both."""
+    absent = KEY | {"renewal_date": "2026-02-28"}
+    read = [list(dynamodb.get_all(client, "renewals", [KEY, absent])) for client in clients]
+    assert read[0] == read[1] == [ITEM]
+    for client in clients:
+        with pytest.raises((AssertionError, ClientError)):
+            list(dynamodb.get_all(client, "renewals", [KEY, KEY]))

@@ -94,7 +94,7 @@ def test_a_confirmed_payment_is_paid_once(
     [
         ("pm_card_visa_chargeDeclinedInsufficientFunds", "insufficient_funds", "try_again_later"),
         ("pm_card_visa_chargeDeclinedLostCard", "lost_card", "do_not_try_again"),
-        ("pm_card_visa_chargeDeclined", "generic_decline", "try_again_later"),
+        ("pm_card_chargeCustomerFail", "generic_decline", "try_again_later"),
     ],
 )
 def test_a_decline_is_a_state_with_its_codes(
@@ -292,6 +292,56 @@ def test_a_customer_with_too_many_payments_is_not_searched(
     gateway.create(request_of_29_99)
     with pytest.raises(GatewayUnavailable):
         list(gateway.list(request_of_29_99.gateway_customer, yesterday))
+
+
+def test_what_the_account_charged_is_listed(
+    gateway: StripeGateway, sandbox: Gateway, request_of_29_99: PaymentRequest
+) -> None:
+    """Refused and paid, each attempt once, newest first, with its moment, its amount and its period; what was only
+    created is none. The bounds are a moment included and a moment not."""
+    start = datetime.fromtimestamp(sandbox.sandbox.clock() + 5 * 86400, UTC)
+    sandbox.sandbox.set_clock(start.timestamp())
+    payment = gateway.create(request_of_29_99)
+    declining = _client(sandbox).v1.payment_methods.attach(
+        "pm_card_visa_chargeDeclined", {"customer": request_of_29_99.gateway_customer}
+    )
+    gateway.confirm(payment.id, declining.id)
+    later = start + timedelta(hours=1)
+    sandbox.sandbox.set_clock(later.timestamp())
+    gateway.confirm(payment.id, request_of_29_99.payment_method)
+    sandbox.sandbox.set_clock(None)
+    paid, refused = gateway.charged_between(start, later + timedelta(minutes=1))
+    assert (paid.payment_id, paid.succeeded, paid.amount, paid.currency) == (payment.id, True, 2999, "USD")
+    assert paid.metadata == {"subscription_id": "sub_1", "renewal_date": "2026-01-31", "attempt": "1"}
+    assert (refused.payment_id, refused.succeeded) == (payment.id, False)
+    assert paid.at == gateway.retrieve(payment.id).paid_at
+    assert list(gateway.charged_between(refused.at, paid.at)) == [refused]
+    assert list(gateway.charged_between(paid.at, paid.at + timedelta(seconds=1))) == [paid]
+
+
+def test_a_list_of_many_pages_outlasts_a_bad_moment(sandbox: Gateway, request_of_29_99: PaymentRequest) -> None:
+    """More charges than a page holds, while the gateway answers 429 and 500: each of them once, after a wait; and where
+    that does not end, no list that is short of some."""
+    waited: list[float] = []
+    gateway = StripeGateway(sandbox.api_key, sandbox.url, wait=waited.append)
+    start = datetime.fromtimestamp(sandbox.sandbox.clock() + 20 * 86400, UTC)
+    sandbox.sandbox.set_clock(start.timestamp())
+    made = set()
+    for n in range(205):
+        payment = gateway.create(replace(request_of_29_99, idempotency_key=f"{request_of_29_99.idempotency_key}/{n}"))
+        gateway.confirm(payment.id, request_of_29_99.payment_method)
+        made.add(payment.id)
+    sandbox.sandbox.set_clock(None)
+    until = start + timedelta(hours=1)
+    for mode in ("429", "500"):
+        sandbox.sandbox.hostile(mode, "charges.list", calls=1)
+        listed = [charge.payment_id for charge in gateway.charged_between(start, until)]
+        assert (len(listed), set(listed)) == (205, made)
+    assert waited == [1, 1]
+    sandbox.sandbox.hostile("429", "charges.list", calls=99)
+    with pytest.raises(GatewayUnavailable):
+        list(gateway.charged_between(start, until))
+    assert waited == [1, 1, 1, 2, 4, 8]
 
 
 @pytest.mark.parametrize("operation", ["retrieve", "cancel"])

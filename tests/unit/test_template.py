@@ -743,7 +743,8 @@ def test_the_audit_is_scheduled() -> None:
     assert schedule["ScheduleExpression"] == "cron(30 4 * * ? *)"
     assert schedule["Target"]["Arn"] == "<RenewalAudit.Arn>"
     assert schedule["Target"]["RoleArn"] == "<AuditScheduleRole.Arn>"
-    assert json.loads(schedule["Target"]["Input"]) == {}
+    sample = json.loads((ROOT / "events/renewal_audit.json").read_text())
+    assert json.loads(schedule["Target"]["Input"]) == sample == {}
     assert properties("RenewalAudit")["RecursiveLoop"] == "Allow"
 
 

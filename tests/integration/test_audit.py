@@ -1,0 +1,185 @@
+"""The audit on a deployed stack of its own: each kind of difference is planted, found, counted and told of."""
+
+import json
+import shutil
+from collections import Counter
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from local.gateway import official_client
+from local.stack import Stack, free_port
+from renewal_audit.compare import KINDS
+from tests.integration.shop import SUCCEEDED, Shop, Subscriber, today, wait_until
+
+
+@pytest.fixture(scope="module")
+def stack(request: pytest.FixtureRequest) -> Iterator[Stack]:
+    """Another one than the other tests', which break what they renew."""
+    running, failed_before = Stack(free_port()), request.session.testsfailed
+    with running:
+        scheduler = running.client("scheduler")
+        for schedule in scheduler.list_schedules()["Schedules"]:
+            scheduler.delete_schedule(Name=schedule["Name"])
+        yield running
+    if request.session.testsfailed == failed_before:
+        shutil.rmtree(running.folder)
+
+
+@pytest.fixture(scope="module")
+def shop(stack: Stack) -> Shop:
+    return Shop(stack)
+
+
+def call(shop: Shop, event: dict[str, str]) -> dict[str, Any]:
+    """One call of the function; its reply."""
+    name = shop.stack.outputs["AuditFunctionName"]
+    answer = shop.functions.invoke(FunctionName=name, Payload=json.dumps(event))
+    reply: dict[str, Any] = json.loads(answer["Payload"].read())
+    return reply
+
+
+def audit(shop: Shop, days: int = 1) -> dict[str, Any]:
+    """Of today, and so many days before it."""
+    return call(shop, {"from": (today() - timedelta(days=days)).isoformat(), "to": today().isoformat()})
+
+
+def report(shop: Shop, reply: dict[str, Any]) -> dict[str, Any]:
+    body = shop.s3.get_object(Bucket=shop.bucket, Key=reply["report"])["Body"].read()
+    found: dict[str, Any] = json.loads(body)
+    return found
+
+
+def alarm(shop: Shop, name: str) -> str:
+    names = [f"subscription-mgmt-{name}-prod"]
+    [found] = shop.stack.client("cloudwatch").describe_alarms(AlarmNames=names)["MetricAlarms"]
+    return str(found["StateValue"])
+
+
+def renewed(shop: Shop) -> Subscriber:
+    subscriber = shop.subscribe()
+    assert shop.renew(subscriber).status == SUCCEEDED
+    return subscriber
+
+
+def edit_ledger(shop: Shop, subscriber: Subscriber, **attributes: Any) -> None:
+    [item] = shop.ledger(subscriber)
+    shop.renewals.put_item(Item=item | attributes)
+
+
+def charge_past_the_ledger(shop: Shop, subscriber: Subscriber, period: str) -> str:
+    """As a second system would that had lost its memory. The payment's id."""
+    intents = official_client(shop.stack.gateway_url, shop.stack.gateway_key).v1.payment_intents
+    asked: Any = {
+        "amount": 2999,
+        "currency": "usd",
+        "customer": subscriber.gateway_customer,
+        "payment_method": subscriber.payment_method,
+        "confirm": True,
+        "off_session": True,
+        "metadata": {"subscription_id": subscriber.subscription_id, "renewal_date": period},
+    }
+    return str(intents.create(asked).id)
+
+
+def test_a_healthy_shop_has_no_difference(shop: Shop) -> None:
+    """Paid, declined and waiting for the bank: nothing is named, every kind's metric is written with its zero, and the
+    alarm is quiet."""
+    renewed(shop)
+    shop.renew(shop.subscribe(card="pm_card_chargeCustomerFail"))
+    shop.renew(shop.subscribe(card="pm_card_authenticationRequired"))
+    reply = audit(shop)
+    assert (reply["finished"], sum(reply["differences"].values())) == (True, 0), report(shop, reply)
+    counts = reply["counts"]
+    assert (counts["charged"], counts["receipted"], counts["mailed"], counts["declined"]) == (1, 1, 1, 1)
+    metrics = {f"Audit{kind.title().replace('_', '')}" for kind in KINDS} | {"AuditDifferences"}
+
+    def written() -> set[str]:
+        pages = shop.stack.client("cloudwatch").get_paginator("list_metrics").paginate(Namespace="subscription-mgmt")
+        return {metric["MetricName"] for page in pages for metric in page["Metrics"]}
+
+    wait_until(lambda: metrics <= written(), seconds=10)
+    assert alarm(shop, "audit-difference") != "ALARM"
+
+
+def test_each_kind_is_found_and_told(shop: Shop) -> None:
+    """One of each, planted where the deployed parts keep what they know: just these are named, each with its
+    subscription, in the reply, the report, the log and the alarm."""
+    day = today().isoformat()
+    planted: dict[str, Subscriber] = {}
+
+    planted["missed"] = shop.subscribe(renewal_date=(today() - timedelta(days=2)).isoformat())
+
+    planted["doubled"] = renewed(shop)
+    second = charge_past_the_ledger(shop, planted["doubled"], day)
+
+    planted["wrong_amount"] = renewed(shop)
+    edit_ledger(shop, planted["wrong_amount"], amount=19)
+
+    planted["charge_without_ledger"] = shop.subscribe(status="paused")
+    charge_past_the_ledger(shop, planted["charge_without_ledger"], day)
+
+    original, planted["ledger_without_charge"] = renewed(shop), shop.subscribe(status="paused")
+    [item] = shop.ledger(original)
+    copied = {"subscription_id": planted["ledger_without_charge"].subscription_id, "payment_id": "pi_of_nobody"}
+    shop.renewals.put_item(Item=item | copied)
+
+    planted["receipt_missing"] = renewed(shop)
+    [key] = shop.receipts(planted["receipt_missing"])
+    shop.s3.delete_object(Bucket=shop.bucket, Key=key)
+
+    planted["receipt_altered"] = renewed(shop)
+    [key] = shop.receipts(planted["receipt_altered"])
+    shop.s3.put_object(Bucket=shop.bucket, Key=key, Body=b"%PDF-another", ChecksumAlgorithm="SHA256")
+
+    planted["mail_missing"] = renewed(shop)
+    edit_ledger(shop, planted["mail_missing"], mails={})
+
+    reply = audit(shop)
+    listed = report(shop, reply)["listed"]
+    found = {(each["kind"], each["subscription_id"]) for each in listed}
+    assert found == {(kind, subscriber.subscription_id) for kind, subscriber in planted.items()}
+    assert len(listed) == len(found)
+    assert reply["differences"] == dict.fromkeys(KINDS, 1)
+    assert [each["payment_id"] for each in listed if each["kind"] == "doubled"] == [second]
+    wait_until(lambda: alarm(shop, "audit-difference") == "ALARM", seconds=10)
+    told = Counter(
+        line["kind"] for line in logged(shop) if line.get("message") == "difference" and line["level"] == "WARNING"
+    )
+    assert told == dict.fromkeys(KINDS, 1)
+
+
+def test_a_run_without_time_hands_on_and_the_last_one_reports(shop: Shop) -> None:
+    """Run after run, each with its part, to the same report as one run makes."""
+    at_once = report(shop, audit(shop))
+    name = shop.stack.outputs["AuditFunctionName"]
+    shop.functions.update_function_configuration(FunctionName=name, Timeout=100)  # less than it wants to have left
+    reply = audit(shop, days=2)
+    assert reply["finished"] is False
+
+    def handed_on() -> dict[str, Any]:
+        key = {"Bucket": shop.bucket, "Prefix": reply["report"]}
+        return report(shop, reply) if shop.s3.list_objects_v2(**key).get("Contents") else {}
+
+    in_parts = wait_until(handed_on, seconds=60)
+    shop.functions.update_function_configuration(FunctionName=name, Timeout=900)
+    assert len(in_parts["parts"]) > len(at_once["parts"])
+    assert in_parts["listed"] == at_once["listed"]
+    assert in_parts["counts"] == at_once["counts"]
+
+
+def test_the_nightly_audit_is_of_complete_days(shop: Shop) -> None:
+    """The schedule's event: the last three days, without today, which is not over."""
+    reply = call(shop, {})
+    first, last = (today() - timedelta(days=days) for days in (3, 1))
+    assert reply["report"] == f"audits/{first}_{last}/report.json"
+    assert reply["counts"]["charged"] == 0
+
+
+def logged(shop: Shop) -> list[dict[str, Any]]:
+    group = "/aws/lambda/" + shop.stack.outputs["AuditFunctionName"]
+    pages = shop.stack.client("logs").get_paginator("filter_log_events").paginate(logGroupName=group)
+    lines = [event["message"] for page in pages for event in page["events"]]
+    return [json.loads(line) for line in lines if line.startswith("{")]

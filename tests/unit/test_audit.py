@@ -1,0 +1,562 @@
+"""The audit, over tables, a bucket and a gateway in memory: each kind of difference is found, and nothing else."""
+
+import base64
+import json
+import tracemalloc
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from hashlib import sha256
+from typing import Any, cast
+
+import pytest
+
+from process_payment.charge import Asked
+from renewal_audit import app, audit
+from renewal_audit.audit import Audit, latest, whole
+from renewal_audit.compare import KINDS
+from renewal_audit.report import Part
+from renewals.dynamodb import storable
+from renewals.errors import BadEvent, Throttled
+from renewals.gateway import Charged, Payment, PaymentState
+from tests.fakes import NOON, Cut, World
+
+NIGHT = datetime(2026, 2, 1, 4, 30, tzinfo=UTC)
+PLENTY = 900.0
+type Found = list[tuple[str, str, str]]
+
+
+@dataclass
+class Auditor:
+    """Runs audits as Lambda does: what is handed on is another run. seconds: what a run has left each time that it
+    asks; after these, plenty."""
+
+    world: World = field(default_factory=World)
+    now: datetime = NIGHT
+    seconds: list[float] = field(default_factory=list)
+    events: list[dict[str, Any]] = field(default_factory=list)
+    runs: int = 0
+
+    def renew(self, name: str, now: datetime = NOON, **attributes: Any) -> str:
+        """One more subscription, due on 31 January but for `attributes`, brought to its end. Its id."""
+        subscription_id = f"sub_{name}"
+        self.world.subscribe(subscription_id=subscription_id, **attributes)
+        self.renew_again(subscription_id, now)
+        return subscription_id
+
+    def renew_again(self, subscription_id: str, now: datetime) -> None:
+        outcome = self.world.charge("run", now).renew(Asked(subscription_id, "cus_1", Decimal("29.99")))
+        renewal = outcome.renewal
+        if outcome.name == "paid" and renewal is not None:
+            self.world.receipt(renewal, now)
+            key = renewal.subscription_id, renewal.renewal_date.isoformat()
+            self.world.delivery("run", now).deliver(*key, "receipted", renewal.attempt)
+
+    def audit(self, part: Part | None = None) -> dict[str, Any]:
+        """A whole audit, with all that it hands on: its report."""
+        first = part or latest(self.now.date())
+        self.events.append(asdict(first))
+        report = None
+        while self.events:
+            report = self.run(Part(**self.events.pop(0)))
+        assert report is not None
+        assert report == json.loads(self.world.s3.objects[f"audits/{first.first}_{first.last}/report.json"]["Body"])
+        return report
+
+    def run(self, part: Part) -> dict[str, Any] | None:
+        self.runs += 1
+        one = Audit(
+            client=cast("Any", self.world.dynamodb),
+            subscriptions="subscriptions",
+            renewals="renewals",
+            gateway=self.world.gateway,
+            s3=cast("Any", self.world.s3),
+            bucket="receipts",
+            hand_on=self._hand_on,
+            seconds_left=lambda: self.seconds.pop(0) if self.seconds else PLENTY,
+            now=self.now,
+            clock=self._clock,
+        )
+        return one.run(part)
+
+    def _hand_on(self, part: Part) -> None:
+        with self.world.cuts.around("lambda.Invoke"):
+            self.events.append(json.loads(json.dumps(asdict(part))))
+
+    def _clock(self, row: Any) -> tuple[date, datetime]:
+        own = row.get("test_clock")
+        now = datetime.combine(date.fromisoformat(own), self.now.timetz()) if own else self.now
+        return now.date(), now
+
+    def item(self, subscription_id: str, renewal_date: str = "2026-01-31") -> dict[str, Any]:
+        return self.world.dynamodb.items("renewals")[subscription_id, renewal_date]
+
+    def change(self, subscription_id: str, **attributes: Any) -> None:
+        """What nobody should do to the ledger; None removes an attribute."""
+        item = self.item(subscription_id) | attributes
+        self.world.dynamodb.put("renewals", {name: value for name, value in item.items() if value is not None})
+
+    def charge(self, subscription_id: str, payment_id: str, at: datetime = NOON, amount: int = 2999) -> None:
+        """Money that the gateway took past the ledger."""
+        metadata = {"subscription_id": subscription_id, "renewal_date": "2026-01-31"}
+        self.world.gateway.charged.append(Charged(payment_id, True, amount, "USD", at, metadata))
+        self.world.gateway.payments[payment_id] = Payment(payment_id, PaymentState.PAID, amount, "USD", paid_at=at)
+
+
+@pytest.fixture
+def auditor() -> Auditor:
+    return Auditor()
+
+
+def named(report: dict[str, Any]) -> Found:
+    listed = [(each["kind"], each["subscription_id"], each["renewal_date"]) for each in report["listed"]]
+    assert Counter(kind for kind, _, _ in listed) == Counter(report["differences"])
+    return listed
+
+
+# --- each kind ---------------------------------------------------------------------------------------------------
+
+
+def _overdue(auditor: Auditor) -> None:
+    auditor.world.subscribe(subscription_id="sub_planted", renewal_date="2026-01-30")
+
+
+def _claimed_and_left(auditor: Auditor) -> None:
+    auditor.renew("planted", payment_method="pm_declined")
+    auditor.world.dynamodb.put(
+        "subscriptions", auditor.world.dynamodb.items("subscriptions")["sub_planted", "cus_1"] | {"status": "active"}
+    )
+    auditor.change("sub_planted", status="claimed", touched_at=storable(NOON - timedelta(days=2)))
+
+
+def _dunning_forgotten(auditor: Auditor) -> None:
+    auditor.renew("planted", payment_method="pm_declined")
+    auditor.change("sub_planted", next_attempt="2026-01-31")
+
+
+def _put_back(auditor: Auditor) -> None:
+    auditor.renew("planted")
+    auditor.world.subscribe(subscription_id="sub_planted")
+
+
+def _passed_over_without_a_trace(auditor: Auditor) -> None:
+    auditor.renew("planted", renewal_date="2025-11-30", anchor_day=31)
+    del auditor.world.dynamodb.items("renewals")["sub_planted", "2025-12-31"]
+
+
+def _doubled(auditor: Auditor) -> None:
+    auditor.renew("planted")
+    auditor.charge("sub_planted", "pi_second", NOON + timedelta(minutes=5))
+
+
+def _doubled_the_ledger_took_the_second(auditor: Auditor) -> None:
+    auditor.renew("planted")
+    auditor.charge("sub_planted", "pi_second")
+    auditor.change("sub_planted", payment_id="pi_second")
+
+
+def _another_amount_in_the_ledger(auditor: Auditor) -> None:
+    auditor.renew("planted")
+    auditor.change("sub_planted", amount=Decimal("19.99"))
+
+
+def _another_currency(auditor: Auditor) -> None:
+    auditor.renew("planted")
+    auditor.change("sub_planted", currency="EUR")
+
+
+def _another_amount_than_claimed(auditor: Auditor) -> None:
+    auditor.renew("planted")
+    auditor.change("sub_planted", flag="amount_differs")
+
+
+def _charge_of_nothing(auditor: Auditor) -> None:
+    auditor.charge("sub_planted", "pi_stray")
+
+
+def _charge_of_a_deleted_item(auditor: Auditor) -> None:
+    auditor.renew("planted")
+    del auditor.world.dynamodb.items("renewals")["sub_planted", "2026-01-31"]
+
+
+def _charge_that_was_never_recorded(auditor: Auditor) -> None:
+    auditor.renew("planted", payment_method="pm_declined")
+    auditor.world.gateway.succeed(auditor.item("sub_planted")["payment_id"])
+
+
+def _paid_by_nobody(auditor: Auditor) -> None:
+    auditor.renew("planted", payment_method="pm_declined")
+    auditor.world.dynamodb.put(
+        "subscriptions",
+        auditor.world.dynamodb.items("subscriptions")["sub_planted", "cus_1"] | {"renewal_date": "2026-02-28"},
+    )
+    paid = {"status": "done", "paid_at": storable(NOON), "charged_on": "2026-01-31", "charged_at": storable(NOON)}
+    auditor.change("sub_planted", **paid)
+
+
+def _copied(auditor: Auditor) -> None:
+    auditor.renew("original")
+    auditor.world.dynamodb.put("renewals", auditor.item("sub_original") | {"subscription_id": "sub_planted"})
+
+
+def _receipt_gone(auditor: Auditor) -> None:
+    auditor.renew("planted")
+    del auditor.world.s3.objects[auditor.item("sub_planted")["receipt_key"]]
+
+
+def _receipt_replaced(auditor: Auditor) -> None:
+    auditor.renew("planted")
+    checksum = base64.b64encode(sha256(b"another").digest()).decode()
+    auditor.world.s3.objects[auditor.item("sub_planted")["receipt_key"]] |= {"ChecksumSHA256": checksum}
+
+
+def _receipt_stored_by_somebody(auditor: Auditor) -> None:
+    auditor.renew("planted")
+    del auditor.world.s3.objects[auditor.item("sub_planted")["receipt_key"]]["ChecksumSHA256"]
+
+
+def _hash_changed(auditor: Auditor) -> None:
+    auditor.renew("planted")
+    auditor.change("sub_planted", receipt_sha256="0" * 64)
+
+
+def _never_receipted(auditor: Auditor) -> None:
+    auditor.renew("planted")
+    auditor.change("sub_planted", status="paid", receipt_key=None, mails={})
+
+
+def _mail_not_recorded(auditor: Auditor) -> None:
+    auditor.renew("planted")
+    auditor.change("sub_planted", mails={})
+
+
+def _mail_still_sending(auditor: Auditor) -> None:
+    auditor.renew("planted")
+    auditor.change("sub_planted", status="receipted", mails={"receipt_1": {"state": "sending"}})
+
+
+PLANTED: dict[Callable[[Auditor], None], list[tuple[str, str]]] = {
+    _overdue: [("missed", "2026-01-30")],
+    _claimed_and_left: [("missed", "2026-01-31")],
+    _dunning_forgotten: [("missed", "2026-01-31")],
+    _put_back: [("missed", "2026-01-31")],
+    _passed_over_without_a_trace: [("missed", "2025-12-31")],
+    _doubled: [("doubled", "2026-01-31")],
+    _doubled_the_ledger_took_the_second: [("doubled", "2026-01-31")],
+    _another_amount_in_the_ledger: [("wrong_amount", "2026-01-31")],
+    _another_currency: [("wrong_amount", "2026-01-31")],
+    _another_amount_than_claimed: [("wrong_amount", "2026-01-31")],
+    _charge_of_nothing: [("charge_without_ledger", "2026-01-31")],
+    _charge_of_a_deleted_item: [("charge_without_ledger", "2026-01-31")],
+    _charge_that_was_never_recorded: [("charge_without_ledger", "2026-01-31")],
+    _paid_by_nobody: [("ledger_without_charge", "2026-01-31")],
+    _copied: [("ledger_without_charge", "2026-01-31")],
+    _receipt_gone: [("receipt_missing", "2026-01-31")],
+    _receipt_replaced: [("receipt_altered", "2026-01-31")],
+    _receipt_stored_by_somebody: [("receipt_altered", "2026-01-31")],
+    _hash_changed: [("receipt_altered", "2026-01-31")],
+    _never_receipted: [("receipt_missing", "2026-01-31"), ("mail_missing", "2026-01-31")],
+    _mail_not_recorded: [("mail_missing", "2026-01-31")],
+    _mail_still_sending: [("mail_missing", "2026-01-31")],
+}
+
+
+@pytest.mark.parametrize("plant", PLANTED, ids=lambda plant: plant.__name__.strip("_"))
+def test_a_planted_difference_is_found_and_nothing_else(auditor: Auditor, plant: Callable[[Auditor], None]) -> None:
+    """Among healthy renewals each is named once, with its kind, its subscription and its period."""
+    for n in range(3):
+        auditor.renew(f"healthy_{n}")
+    plant(auditor)
+    assert named(auditor.audit()) == [(kind, "sub_planted", period) for kind, period in PLANTED[plant]]
+
+
+def test_every_kind_is_planted() -> None:
+    """No kind of difference is without a test that finds it."""
+    assert {kind for found in PLANTED.values() for kind, _ in found} == set(KINDS)
+
+
+def test_a_payment_that_is_not_the_ledgers_is_named_on_both_sides(auditor: Auditor) -> None:
+    """The ledger holds another id, which the gateway never charged: a stray charge, and a period paid by nothing; not
+    doubled, since it was paid once."""
+    name = auditor.renew("1")
+    auditor.change(name, payment_id="pi_nobodys")
+    period = (name, "2026-01-31")
+    assert named(auditor.audit()) == [("charge_without_ledger", *period), ("ledger_without_charge", *period)]
+
+
+# --- what is no difference ---------------------------------------------------------------------------------------
+
+
+def test_a_healthy_world_has_no_difference(auditor: Auditor) -> None:
+    """Paid, late, refused, waiting for the bank, failed, undeliverable, unknown, at rest, bad: each is counted where
+    it belongs, and none is named."""
+    auditor.renew("paid")
+    auditor.renew("late", renewal_date="2025-11-30", anchor_day=31)
+    auditor.renew("weekly", renewal_date="2026-01-12", interval="week", catch_up="latest")
+    auditor.renew("declined", payment_method="pm_declined")
+    auditor.renew("confirming", payment_method="pm_3ds")
+    auditor.change("sub_confirming", next_attempt="2026-02-03")
+    auditor.renew("refused", gateway_customer="cus_gone")
+    auditor.renew("undeliverable", customer_email="nobody")
+    auditor.renew("deleted")
+    auditor.renew("unknown")
+    auditor.change("sub_unknown", status="mail_unknown", mails={"receipt_1": {"state": "unknown"}})
+    del auditor.world.dynamodb.items("subscriptions")["sub_deleted", "cus_1"]
+    others: dict[str, dict[str, Any]] = {
+        "today": {"renewal_date": "2026-02-01"},
+        "paused": {"status": "paused"},
+        "canceled": {"status": "canceled"},
+        "ending": {"cancel_at": "2026-01-31"},
+        "bad": {"amount": None},
+        "tested": {"renewal_date": "2026-01-20", "test_clock": "2026-01-20"},
+    }
+    for name, attributes in others.items():
+        auditor.world.subscribe(subscription_id=f"sub_{name}", **attributes)
+    report = auditor.audit()
+    assert named(report) == []
+    counts = {name: number for name, number in report["counts"].items() if number}
+    assert counts == {
+        "due": 6 + 2 + 2 + 3,
+        "charged": 6,
+        "skipped": 4,
+        "receipted": 6,
+        "mailed": 4,
+        "declined": 1,
+        "dunning": 2,
+        "failed": 1,
+        "mail_failed": 1,
+        "mail_unknown": 1,
+        "bad_rows": 1,
+    }
+
+
+@pytest.mark.parametrize(("minutes", "stands"), [(59, "under_way"), (61, "difference")])
+@pytest.mark.parametrize("call", ["gateway.confirm", "s3.PutObject", "ses.SendRawEmail"])
+def test_what_was_just_charged_has_an_hour_to_be_finished(
+    auditor: Auditor, call: str, minutes: int, stands: str
+) -> None:
+    """Cut off after the charge, the receipt or the mail: under way for as long as the sweep may need, and no longer."""
+    try_out = Auditor()
+    try_out.renew("1")
+    world = auditor.world
+    world.cuts.at = 2 * try_out.world.cuts.calls.index(call) + 1
+    with pytest.raises(Cut):
+        auditor.renew("1")
+    auditor.now = NOON + timedelta(minutes=minutes)
+    report = auditor.audit(whole("2026-01-31", "2026-01-31"))
+    assert (report["counts"]["under_way"], bool(named(report))) == (stands == "under_way", stands == "difference")
+
+
+def test_paid_at_the_bank_is_under_way_until_its_dunning_date_has_gone_by(auditor: Auditor) -> None:
+    """The customer confirms hours later. On the next dunning date the payment is found paid: until then it is no
+    difference, and if that date goes by, it is missed."""
+    name = auditor.renew("1", payment_method="pm_3ds")
+    auditor.change(name, next_attempt="2026-02-03")
+    auditor.world.gateway.succeed(auditor.item(name)["payment_id"])
+    report = auditor.audit()
+    assert (named(report), report["counts"]["under_way"]) == ([], 1)
+    auditor.now = NIGHT + timedelta(days=3)
+    assert named(auditor.audit()) == [("missed", name, "2026-01-31")]
+
+
+def test_payments_of_others_are_not_ours_to_audit(auditor: Auditor) -> None:
+    """What the account took without our metadata, or with another system's, is passed over; a whole page of it too."""
+    auditor.renew("1")
+    stray = Charged("pi_x", True, 500, "EUR", NOON, {})
+    auditor.world.gateway.charged += [replace(stray, payment_id=f"pi_x{n}") for n in range(1000)]
+    auditor.world.gateway.charged.append(replace(stray, metadata={"subscription_id": "another's"}))
+    report = auditor.audit()
+    assert (named(report), report["counts"]["charged"]) == ([], 1)
+
+
+def test_a_test_clock_moves_what_is_due_and_nothing_else(auditor: Auditor) -> None:
+    """The gateway charges in its own time whatever day a subscription lives on; what is overdue goes by its day."""
+    name = auditor.renew("2031", renewal_date="2026-01-20")
+    assert auditor.item(name, "2026-01-20")["charged_on"] == "2026-01-31"
+    auditor.world.subscribe(subscription_id="sub_future", renewal_date="2031-05-05", test_clock="2031-05-07")
+    assert named(auditor.audit()) == [("missed", "sub_future", "2031-05-05")]
+
+
+# --- windows -----------------------------------------------------------------------------------------------------
+
+
+def test_each_charge_is_in_one_window(auditor: Auditor) -> None:
+    """In the last second of a day and in the first of the next; paid a week after it was due: each day's audit has its
+    own, and together they have all of them once."""
+    midnight = datetime(2026, 2, 1, tzinfo=UTC)
+    for n, at in enumerate([midnight - timedelta(seconds=1), midnight, midnight + timedelta(days=6, hours=3)]):
+        auditor.renew(str(n), at)
+    auditor.now = midnight + timedelta(days=20)
+    days = [f"2026-02-{n:02}" for n in range(1, 9)]
+    counted = {day: auditor.audit(whole(day, day))["counts"]["charged"] for day in ["2026-01-31", *days]}
+    assert {day: number for day, number in counted.items() if number} == {
+        "2026-01-31": 1,
+        "2026-02-01": 1,
+        "2026-02-07": 1,
+    }
+
+
+def test_the_nightly_audit_is_of_the_last_three_complete_days() -> None:
+    """Today is not over; the days are UTC's, as the gateway's clock is."""
+    assert latest(date(2026, 3, 1)) == Part("2026-02-26", "2026-02-28", "2026-03-01T00:00:00+00:00")
+
+
+def test_a_year_with_one_charge_is_read_in_few_calls(auditor: Auditor) -> None:
+    """An empty day costs one query, so that years can be audited by hand."""
+    auditor.renew("1")
+    auditor.world.cuts.calls.clear()
+    auditor.now = NOON + timedelta(days=300)
+    report = auditor.audit(whole("2025-06-01", "2026-05-31"))
+    assert report["counts"]["charged"] == 1
+    calls = Counter(auditor.world.cuts.calls)
+    assert calls["dynamodb.Query"] == 365
+    assert calls.total() < 380
+
+
+# --- ended and gone on -------------------------------------------------------------------------------------------
+
+
+def _busy(count: int = 23) -> Auditor:
+    """Renewals over three days, some of them with differences."""
+    auditor = Auditor()
+    for n in range(count):
+        auditor.renew(f"{n:02}", NOON - timedelta(hours=n * 2), renewal_date="2026-01-20")
+    for n in range(0, count, 5):
+        item = auditor.item(f"sub_{n:02}", "2026-01-20")
+        auditor.world.dynamodb.put("renewals", item | {"mails": {}})
+        auditor.world.subscribe(subscription_id=f"sub_overdue_{n:02}", renewal_date="2026-01-25")
+    return auditor
+
+
+def test_out_of_time_a_run_hands_on_what_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With no time left after each step the report is the same as of one run: no charge or row twice, none left out."""
+    expected = _busy().audit()
+    assert expected["differences"]["mail_missing"] == expected["differences"]["missed"] == 5
+    monkeypatch.setattr(audit, "_TOGETHER", 6)
+    monkeypatch.setattr(audit, "_PAGE", 4)
+    auditor = _busy()
+    auditor.seconds = [audit.ENOUGH_SECONDS - 1.0] * 200
+    report = auditor.audit()
+    assert auditor.runs > 12
+    assert len(report["parts"]) == auditor.runs
+    assert report | {"parts": []} == expected | {"parts": []}
+
+
+def test_a_run_that_is_killed_anywhere_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ended at any call and started again by Lambda, even with other ends of parts than before: the same report."""
+    expected = _busy().audit()
+    monkeypatch.setattr(audit, "_TOGETHER", 12)
+    cuts = moment = calls = 0
+    auditor = _busy()
+    world = auditor.world
+    while moment <= 2 * calls:
+        for key in [key for key in world.s3.objects if key.startswith("audits/")]:
+            del world.s3.objects[key]
+        world.cuts.calls.clear()
+        world.cuts.at = moment
+        events: list[dict[str, Any]] = [asdict(latest(NIGHT.date()))]
+        auditor.seconds = [PLENTY, 1.0] * 20
+        report = None
+        while events:
+            try:
+                report = auditor.run(Part(**events[0])) or report
+                events.pop(0)
+            except Cut:
+                cuts += 1
+                auditor.seconds = [1.0] * 50  # it ends sooner than before
+            events += auditor.events  # what was handed on goes on beside a run that is started again
+            auditor.events.clear()
+        assert report is not None
+        assert report | {"parts": []} == expected | {"parts": []}
+        calls = len(world.cuts.calls)
+        moment += 1
+    assert cuts > 30
+
+
+def test_a_part_that_is_full_is_handed_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However much is wrong, no run holds more than it can; the report counts all and lists the first."""
+    monkeypatch.setattr(audit, "FULL", 2)
+    monkeypatch.setattr(audit, "_TOGETHER", 2)
+    monkeypatch.setattr("renewal_audit.report.LISTED", 7)
+    auditor = _busy()
+    auditor.events.append(asdict(latest(NIGHT.date())))
+    report = None
+    while auditor.events:
+        report = auditor.run(Part(**auditor.events.pop(0)))
+    assert report is not None
+    assert (sum(report["differences"].values()), len(report["listed"])) == (10, 7)
+    parts = [json.loads(auditor.world.s3.objects[key]["Body"]) for key in report["parts"]]
+    assert sum(len(part["differences"]) for part in parts) == 10
+    assert len(parts) > 2
+
+
+def test_what_dynamodb_leaves_out_is_asked_for_again(auditor: Auditor) -> None:
+    """A throttled batch answers in part: the rest is asked for, and if that does not end, the run fails."""
+    for n in range(5):
+        auditor.renew(str(n))
+    auditor.world.dynamodb.unanswered = [3, 1]
+    assert named(auditor.audit()) == []
+    auditor.world.dynamodb.unanswered = [1] * 99
+    with pytest.raises(Throttled, match="renewals"):
+        auditor.audit()
+
+
+# --- the event ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        {"from": "2026-02-01", "to": "2026-01-31"},
+        {"from": "2026-2-1", "to": "2026-02-02"},
+        {"from": 1, "to": 2},
+        {"from": "2026-02-01"},
+        {"to": "2026-02-01"},
+    ],
+)
+def test_days_that_are_none_are_refused(event: dict[str, Any]) -> None:
+    """Nothing is audited that nobody meant."""
+    with pytest.raises(BadEvent):
+        app._part(event, date(2026, 2, 1))
+
+
+# --- growth ------------------------------------------------------------------------------------------------------
+
+
+def measured(renewals: int) -> tuple[int, int, int]:
+    """An audit of so many renewals of one day: receipts looked at, calls beside them, most bytes held at any time."""
+    auditor = Auditor()
+    auditor.renew("0")
+    world, item = auditor.world, auditor.item("sub_0")
+    row, [charge] = world.dynamodb.items("subscriptions")["sub_0", "cus_1"], world.gateway.charged
+    [stored] = world.s3.objects.values()
+    world.gateway.charged.clear()
+    for n in range(renewals):
+        name, at = f"sub_{n}", NOON + timedelta(seconds=n // 10)
+        own = {"subscription_id": name, "payment_id": f"pi_{n}", "receipt_key": name, "charged_at": storable(at)}
+        world.dynamodb.put("renewals", item | own)
+        world.dynamodb.put("subscriptions", row | {"subscription_id": name})
+        metadata = {"subscription_id": name, "renewal_date": "2026-01-31"}
+        world.gateway.charged.append(replace(charge, payment_id=f"pi_{n}", at=at, metadata=metadata))
+        world.s3.objects[name] = stored
+    world.gateway.charged.reverse()
+    world.gateway.charged_between = lambda since, until: iter(world.gateway.charged)  # type: ignore[method-assign]
+    world.dynamodb._in_index("renewals", "charged-on-index")
+    world.cuts.calls.clear()
+    tracemalloc.start()
+    report = auditor.audit()
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert named(report) == []
+    return report["counts"]["receipted"], len(world.cuts.calls), peak
+
+
+def test_memory_stays_flat_and_calls_are_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Five times as many renewals need hardly more memory, and at most three calls for 25 beside those to S3."""
+    monkeypatch.setattr(audit, "_PAGE", 100)
+    (few, _, little), (many, calls, much) = measured(300), measured(1_500)
+    assert (few, many) == (300, 1_500)
+    assert calls / many < 3 / 25
+    assert much < 1.2 * little
