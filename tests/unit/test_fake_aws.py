@@ -145,7 +145,7 @@ def _pages(ask: Any, **q: Any) -> list[tuple[Any, ...]]:
 
 
 def test_an_index_is_read_page_by_page_alike(clients: tuple[Any, Any]) -> None:
-    """A date's rows in order of their ids, bounded by a range, backwards, filtered after counting, and counted alone."""
+    """A date's rows in order of their ids, within a range, backwards, filtered after counting, and counted alone."""
     fake, moto = clients
     fake.keys["subscriptions"], fake.indexes["renewal-date-index"] = "customer_id", ("renewal_date", "subscription_id")
     _many(moto)

@@ -94,7 +94,7 @@ def test_a_confirmed_payment_is_paid_once(
     [
         ("pm_card_visa_chargeDeclinedInsufficientFunds", "insufficient_funds", "try_again_later"),
         ("pm_card_visa_chargeDeclinedLostCard", "lost_card", "do_not_try_again"),
-        ("pm_card_chargeCustomerFail", "generic_decline", "try_again_later"),
+        ("pm_card_visa_chargeDeclined", "generic_decline", "try_again_later"),
     ],
 )
 def test_a_decline_is_a_state_with_its_codes(
@@ -302,10 +302,7 @@ def test_what_the_account_charged_is_listed(
     start = datetime.fromtimestamp(sandbox.sandbox.clock() + 5 * 86400, UTC)
     sandbox.sandbox.set_clock(start.timestamp())
     payment = gateway.create(request_of_29_99)
-    declining = _client(sandbox).v1.payment_methods.attach(
-        "pm_card_visa_chargeDeclined", {"customer": request_of_29_99.gateway_customer}
-    )
-    gateway.confirm(payment.id, declining.id)
+    gateway.confirm(payment.id, "pm_card_visa_chargeDeclined")
     later = start + timedelta(hours=1)
     sandbox.sandbox.set_clock(later.timestamp())
     gateway.confirm(payment.id, request_of_29_99.payment_method)
