@@ -424,8 +424,11 @@ class Charge:
 
     def _paid(self, renewal: Renewal, payment: Payment) -> Outcome | None:
         amount = currencies.major_units(payment.amount, payment.currency)
+        charged_at = payment.paid_at or self.moment.wall
         payment = replace(payment, paid_at=self.moment.paid_at(payment.paid_at))
-        recorded = self.ledger.record_paid(renewal, payment, amount, self.execution, self.now)
+        recorded = self.ledger.record_paid(
+            renewal, payment, amount, charged_at=charged_at, execution=self.execution, now=self.now
+        )
         return None if isinstance(recorded, Lost) else Outcome("paid", "", recorded)
 
     def _refused(self, renewal: Renewal, status: Status, payment: Payment) -> Outcome | None:

@@ -8,12 +8,12 @@ that raises is started twice more by Lambda, and does the same again.
 
 import json
 from dataclasses import asdict
-from datetime import UTC, date, datetime
+from datetime import date
 from typing import Any
 
 from renewal_audit.audit import Audit, latest, whole
 from renewal_audit.report import Part, Reports
-from renewals import aws, telemetry
+from renewals import aws, clock, telemetry
 from renewals.errors import BadEvent
 from renewals.gateway_secret import GatewaySecret
 from renewals.settings import setting
@@ -24,7 +24,7 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     """Audit what the event names; see the module."""
     from renewals.stripe_gateway import StripeGateway
 
-    now = datetime.now(UTC)
+    now = clock.current().wall
     part = _part(event, now.date())
     # Read anew by each run: the key may have been rotated since the last night.
     secret = GatewaySecret.read(aws.secrets_manager(), setting("SECRETS_MANAGER_ARN"))
@@ -38,7 +38,7 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
         hand_on=_hand_on,
         seconds_left=lambda: context.get_remaining_time_in_millis() / 1000,
         now=now,
-        clock=lambda _row: (now.date(), now),
+        moment_of=lambda row: clock.current(row.get("test_clock")),
     )
     report = audit.run(part)
     reply: dict[str, Any] = {"report": Reports(audit.s3, audit.bucket).key(part), "finished": report is not None}

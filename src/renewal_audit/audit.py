@@ -24,6 +24,7 @@ from renewal_audit import compare, receipts
 from renewal_audit.compare import Compared, Found, Key
 from renewal_audit.report import Part, Reports
 from renewals import dynamodb, subscription
+from renewals.clock import Moment
 from renewals.errors import BadRow
 from renewals.gateway import Charged, Gateway, GatewayRefused, PaymentState
 from renewals.subscription import ENDED, Subscription
@@ -62,7 +63,7 @@ class Audit:
     """One run.
 
     hand_on: starts another run with the part given to it. seconds_left: until this run is ended. now: the moment, UTC.
-    clock: a subscription's own day and moment, by its row. Raises BadRow.
+    moment_of: when a subscription is looked at, by its row, its own clock heeded. Raises BadRow.
     """
 
     client: DynamoDBClient
@@ -74,7 +75,7 @@ class Audit:
     hand_on: Callable[[Part], None]
     seconds_left: Callable[[], float]
     now: datetime
-    clock: Callable[[Row], tuple[date, datetime]]
+    moment_of: Callable[[Row], Moment]
 
     def run(self, part: Part) -> dict[str, Any] | None:
         """Compare what the part begins with, as far as the time goes. The report, or None where others go on.
@@ -184,26 +185,25 @@ class Audit:
 
     def _look_at(self, rows: list[dict[str, Any]], found: Found) -> None:
         due = list(self._due(rows, found))
-        items = self._items({_key(row) for row, _, _ in due})
+        items = self._items({_key(row) for row, _ in due})
         instead = {key: (key[0], item["billed_instead"]) for key, item in items.items() if "billed_instead" in item}
         items |= self._items(set(instead.values()) - set(items))
-        for row, today, now in due:
+        for row, moment in due:
             key = _key(row)
-            compare.due(row, items.get(instead.get(key, key)), today, now, found)
+            compare.due(row, items.get(instead.get(key, key)), moment, found)
 
-    def _due(self, rows: list[dict[str, Any]], found: Found) -> Iterator[tuple[Subscription, date, datetime]]:
+    def _due(self, rows: list[dict[str, Any]], found: Found) -> Iterator[tuple[Subscription, Moment]]:
         """What has been due since yesterday or longer: what is due today has the day to be renewed."""
         for row in rows:
             if row.get("status") in ENDED:
                 continue
             try:
-                checked = subscription.parse(row)
-                today, now = self.clock(row)
+                checked, moment = subscription.parse(row), self.moment_of(row)
             except BadRow:
                 found.counts["bad_rows"] += 1
                 continue
-            if checked.why_not_due(today - timedelta(days=1)) is None:
-                yield checked, today, now
+            if checked.why_not_due(moment.today - timedelta(days=1)) is None:
+                yield checked, moment
 
 
 def whole(first: str, last: str) -> Part:

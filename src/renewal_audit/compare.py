@@ -21,6 +21,7 @@ from datetime import date, datetime, timedelta
 from typing import Any
 
 from renewals import currencies
+from renewals.clock import Moment
 from renewals.errors import BadRow
 from renewals.gateway import Charged
 from renewals.ledger import MOST_SKIPPED
@@ -210,14 +211,11 @@ def passed_over(item: Item) -> list[str]:
     return dates[:1] + dates[1:][-(MOST_SKIPPED - 1) :]
 
 
-def due(row: Subscription, item: Item | None, today: date, now: datetime, found: Found) -> None:
-    """A subscription that has been due since yesterday or longer, and what the ledger has of that period.
-
-    today, now: the subscription's own, where it has a clock of its own.
-    """
+def due(row: Subscription, item: Item | None, moment: Moment, found: Found) -> None:
+    """A subscription that has been due since yesterday or longer, and what the ledger has of that period."""
     found.counts["due"] += 1
     key = row.subscription_id, row.renewal_date.isoformat()
-    standing = _standing(item or {}, today, now)
+    standing = _standing(item or {}, moment)
     if standing is not None:
         found.counts[standing] += 1
     elif item is None:
@@ -227,12 +225,12 @@ def due(row: Subscription, item: Item | None, today: date, now: datetime, found:
         found.differs("missed", key, str(item.get("payment_id", "")), detail)
 
 
-def _standing(item: Item, today: date, now: datetime) -> str | None:
+def _standing(item: Item, moment: Moment) -> str | None:
     """The count that a period belongs to which is due and visibly seen to; None: nobody sees to it."""
     match item.get("status"):
-        case Status.CLAIMED if now - datetime.fromisoformat(item["touched_at"]) < CLAIMED_LATELY:
+        case Status.CLAIMED if moment.now - datetime.fromisoformat(item["touched_at"]) < CLAIMED_LATELY:
             return "under_way"
-        case Status.DECLINED | Status.ACTION_REQUIRED if item.get("next_attempt", "9999") >= today.isoformat():
+        case Status.DECLINED | Status.ACTION_REQUIRED if item.get("next_attempt", "9999") >= moment.today.isoformat():
             return "dunning"
         case Status.FAILED:
             return "failed"

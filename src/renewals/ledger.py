@@ -218,19 +218,27 @@ class Ledger:
         self._transact([{"Update": change}])
 
     def record_paid(
-        self, renewal: Renewal, payment: Payment, amount: Decimal, execution: str, now: datetime
+        self,
+        renewal: Renewal,
+        payment: Payment,
+        amount: Decimal,
+        *,
+        charged_at: datetime,
+        execution: str,
+        now: datetime,
     ) -> Renewal | Lost:
         """The payment succeeded: ledger and subscription move on in one transaction.
 
         amount: what the gateway took, major units; flagged as amount_differs if it, or its currency, is not what was
-        claimed.
+        claimed. charged_at: the gateway's own moment of it, whatever day the subscription lives on.
         """
         changes = {
             "status": Status.PAID,
             "amount": amount,
             "currency": payment.currency,
             "paid_at": payment.paid_at or now,
-            **_charged(payment.paid_at or now),
+            "charged_on": charged_at.astimezone(UTC).date(),
+            "charged_at": charged_at.astimezone(UTC),
             "card": payment.card,
             "next_attempt": None,
             "notice": None,
@@ -378,7 +386,7 @@ class Ledger:
 
     def pass_over(self, subscription: Subscription, days: tuple[date, ...], until: date, now: datetime) -> Lost | None:
         """Move a paused subscription past today; each of `days` is left as a skipped period. until: its new date."""
-        kept = days[:1] + days[1:][-(_MOST_SKIPPED - 1) :]
+        kept = days[:1] + days[1:][-(MOST_SKIPPED - 1) :]
         item = {
             "subscription_id": subscription.subscription_id,
             "customer_id": subscription.customer_id,
@@ -610,11 +618,6 @@ def _unchanged(subscription: Subscription) -> dict[str, Any]:
         "ExpressionAttributeNames": {f"#{name}": name for name in watched},
         "ExpressionAttributeValues": dynamodb.attributes({f":{name}": row[name] for name in watched if name in row}),
     }
-
-
-def _charged(at: datetime) -> dict[str, Any]:
-    """The keys of charged-on-index. at: the gateway's moment of the charge."""
-    return {"charged_on": at.astimezone(UTC).date(), "charged_at": at.astimezone(UTC)}
 
 
 def _skipped(renewal: Renewal, day: date, count: int) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from renewal_audit import app, audit
 from renewal_audit.audit import Audit, latest, whole
 from renewal_audit.compare import KINDS
 from renewal_audit.report import Part
+from renewals import clock
 from renewals.dynamodb import storable
 from renewals.errors import BadEvent, Throttled
 from renewals.gateway import Charged, Payment, PaymentState
@@ -77,18 +78,13 @@ class Auditor:
             hand_on=self._hand_on,
             seconds_left=lambda: self.seconds.pop(0) if self.seconds else PLENTY,
             now=self.now,
-            clock=self._clock,
+            moment_of=lambda row: clock.moment(self.now, "test", UTC, row.get("test_clock")),
         )
         return one.run(part)
 
     def _hand_on(self, part: Part) -> None:
         with self.world.cuts.around("lambda.Invoke"):
             self.events.append(json.loads(json.dumps(asdict(part))))
-
-    def _clock(self, row: Any) -> tuple[date, datetime]:
-        own = row.get("test_clock")
-        now = datetime.combine(date.fromisoformat(own), self.now.timetz()) if own else self.now
-        return now.date(), now
 
     def item(self, subscription_id: str, renewal_date: str = "2026-01-31") -> dict[str, Any]:
         return self.world.dynamodb.items("renewals")[subscription_id, renewal_date]
@@ -181,8 +177,10 @@ def _charge_of_a_deleted_item(auditor: Auditor) -> None:
     del auditor.world.dynamodb.items("renewals")["sub_planted", "2026-01-31"]
 
 
-def _charge_that_was_never_recorded(auditor: Auditor) -> None:
+def _charge_of_what_was_given_up(auditor: Auditor) -> None:
     auditor.renew("planted", payment_method="pm_declined")
+    auditor.world.subscribe(subscription_id="sub_planted", status="canceled")
+    auditor.change("sub_planted", status="given_up", next_attempt=None)
     auditor.world.gateway.succeed(auditor.item("sub_planted")["payment_id"])
 
 
@@ -250,7 +248,7 @@ PLANTED: dict[Callable[[Auditor], None], list[tuple[str, str]]] = {
     _another_amount_than_claimed: [("wrong_amount", "2026-01-31")],
     _charge_of_nothing: [("charge_without_ledger", "2026-01-31")],
     _charge_of_a_deleted_item: [("charge_without_ledger", "2026-01-31")],
-    _charge_that_was_never_recorded: [("charge_without_ledger", "2026-01-31")],
+    _charge_of_what_was_given_up: [("charge_without_ledger", "2026-01-31")],
     _paid_by_nobody: [("ledger_without_charge", "2026-01-31")],
     _copied: [("ledger_without_charge", "2026-01-31")],
     _receipt_gone: [("receipt_missing", "2026-01-31")],

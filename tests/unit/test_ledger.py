@@ -12,7 +12,7 @@ from botocore.exceptions import ClientError
 
 from renewals import dynamodb, subscription
 from renewals.errors import PaymentError, transient_aws_errors_as
-from renewals.gateway import Failure
+from renewals.gateway import Failure, Payment
 from renewals.ledger import LEASE, Lost
 from renewals.renewal import Mail, Renewal, Status
 from tests.fake_aws import error
@@ -68,15 +68,19 @@ def _next_attempt(shop: World, renewal: Renewal) -> Renewal | Lost:
     return shop.ledger.next_attempt(renewal, row, "none", dunned=0, execution="run-2", now=NOON)
 
 
+def _record_paid(shop: World, renewal: Renewal, payment: Payment) -> Renewal | Lost:
+    return shop.ledger.record_paid(renewal, payment, Decimal("29.99"), charged_at=NOON, execution="run-1", now=NOON)
+
+
 def _pay(shop: World, renewal: Renewal) -> Renewal | Lost:
     """The customer pays, and it is recorded."""
     shop.gateway.succeed("pi_1")
-    return shop.ledger.record_paid(renewal, shop.gateway.payments["pi_1"], Decimal("29.99"), "run-1", NOON)
+    return _record_paid(shop, renewal, shop.gateway.payments["pi_1"])
 
 
 def _pay_with_another(shop: World, renewal: Renewal) -> Renewal | Lost:
     shop.gateway.payments["pi_2"] = replace(shop.gateway.payments["pi_1"], id="pi_2")
-    return shop.ledger.record_paid(renewal, shop.gateway.payments["pi_2"], Decimal("29.99"), "run-1", NOON)
+    return _record_paid(shop, renewal, shop.gateway.payments["pi_2"])
 
 
 def _sent(state: str) -> Callable[[World, Renewal], Renewal | Lost]:

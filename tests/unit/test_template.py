@@ -567,6 +567,7 @@ def test_functions_get_their_settings() -> None:
             "RENEWALS_TABLE": "<Renewals>",
             "S3_BUCKET": "<Receipts>",
             "SECRETS_MANAGER_ARN": "<PaymentGatewaySecret.Id>",
+            "TIME_ZONE": "Asia/Kolkata",
         },
     }
     given = {name: each["Environment"]["Variables"] for name, each in of_type("AWS::Lambda::Function").items()}
@@ -740,7 +741,8 @@ def test_the_audit_is_scheduled() -> None:
     """Nightly if nothing else is said, after the nightly sweep, with no days named; and a long chain of runs, each of
     which hands on less than it was given, is not taken for a loop that never ends."""
     (schedule,) = (each for each in of_type("AWS::Scheduler::Schedule").values() if each["Name"] == "acme-audit-qa")
-    assert schedule["ScheduleExpression"] == "cron(30 4 * * ? *)"
+    assert schedule["ScheduleExpression"] == "cron(30 5 * * ? *)"
+    assert schedule["ScheduleExpressionTimezone"] == "Asia/Kolkata"
     assert schedule["Target"]["Arn"] == "<RenewalAudit.Arn>"
     assert schedule["Target"]["RoleArn"] == "<AuditScheduleRole.Arn>"
     sample = json.loads((ROOT / "events/renewal_audit.json").read_text())
