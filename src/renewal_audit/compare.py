@@ -7,7 +7,8 @@
     charge_without_ledger   money was taken, and the ledger does not hold that payment as paid
     ledger_without_charge   the ledger says paid, and the gateway has no such charge of this period
     receipt_missing, receipt_altered    what the bucket has under the ledger's key
-    mail_missing            finished, and no receipt's mail is recorded as sent
+    mail_missing            finished, and no receipt's mail is recorded as sent; or refused for a day, and the
+                            customer not told
 
 No difference, but counted, is what stands visibly and is somebody's to see to: `under_way` (charged within the last
 hour, claimed within the last day, or paid at the bank's page and to be found so at the next dunning date), `dunning`
@@ -57,7 +58,8 @@ COUNTED = (
 JUST_CHARGED = timedelta(hours=1)
 """So long after a charge its receipt and its mail may be to come: the sweep takes up what was cut off."""
 
-CLAIMED_LATELY = timedelta(days=1)
+LATELY = timedelta(days=1)
+"""So long a claim may be without a result, and a customer without the notice of a refusal."""
 
 type Key = tuple[str, str]
 """subscription_id and renewal_date, YYYY-MM-DD."""
@@ -216,25 +218,38 @@ def due(row: Subscription, item: Item | None, moment: Moment, found: Found) -> N
     found.counts["due"] += 1
     key = row.subscription_id, row.renewal_date.isoformat()
     standing = _standing(item or {}, moment)
-    if standing is not None:
-        found.counts[standing] += 1
-    elif item is None:
-        found.differs("missed", key, "", "nothing in the ledger")
-    else:
+    payment_id = str(item.get("payment_id", "")) if item else ""
+    if item is None:
+        found.differs("missed", key, payment_id, "nothing in the ledger")
+    elif standing is None:
         detail = f"still due, and the ledger has {item['status']} since {item['touched_at']}"
-        found.differs("missed", key, str(item.get("payment_id", "")), detail)
+        found.differs("missed", key, payment_id, detail)
+    else:
+        found.counts[standing] += 1
+        if standing == "dunning" and _is_untold(item, moment):
+            found.differs("mail_missing", key, payment_id, f"{item['notice']} is owed since {item['touched_at']}")
 
 
 def _standing(item: Item, moment: Moment) -> str | None:
     """The count that a period belongs to which is due and visibly seen to; None: nobody sees to it."""
     match item.get("status"):
-        case Status.CLAIMED if moment.now - datetime.fromisoformat(item["touched_at"]) < CLAIMED_LATELY:
+        case Status.CLAIMED if not _is_quiet(item, moment):
             return "under_way"
         case Status.DECLINED | Status.ACTION_REQUIRED if item.get("next_attempt", "9999") >= moment.today.isoformat():
             return "dunning"
         case Status.FAILED:
             return "failed"
     return None
+
+
+def _is_untold(item: Item, moment: Moment) -> bool:
+    """Whether a refusal's notice is owed, and nobody sees to it; one with a wrong address waits for another."""
+    name = item.get("notice")
+    return name is not None and name not in item.get("mails", {}) and _is_quiet(item, moment)
+
+
+def _is_quiet(item: Item, moment: Moment) -> bool:
+    return moment.now - datetime.fromisoformat(item["touched_at"]) >= LATELY
 
 
 def _amount(item: Item) -> tuple[int, str] | None:

@@ -235,6 +235,11 @@ def _mail_still_sending(auditor: Auditor) -> None:
     auditor.change("sub_planted", status="receipted", mails={"receipt_1": {"state": "sending"}})
 
 
+def _refusal_not_told(auditor: Auditor) -> None:
+    auditor.renew("planted", payment_method="pm_declined")
+    auditor.change("sub_planted", touched_at=storable(NIGHT - timedelta(days=1)))
+
+
 PLANTED: dict[Callable[[Auditor], None], list[tuple[str, str]]] = {
     _overdue: [("missed", "2026-01-30")],
     _claimed_and_left: [("missed", "2026-01-31")],
@@ -258,6 +263,7 @@ PLANTED: dict[Callable[[Auditor], None], list[tuple[str, str]]] = {
     _never_receipted: [("receipt_missing", "2026-01-31"), ("mail_missing", "2026-01-31")],
     _mail_not_recorded: [("mail_missing", "2026-01-31")],
     _mail_still_sending: [("mail_missing", "2026-01-31")],
+    _refusal_not_told: [("mail_missing", "2026-01-31")],
 }
 
 
@@ -296,6 +302,10 @@ def test_a_healthy_world_has_no_difference(auditor: Auditor) -> None:
     auditor.renew("declined", payment_method="pm_declined")
     auditor.renew("confirming", payment_method="pm_3ds")
     auditor.change("sub_confirming", next_attempt="2026-02-03")
+    auditor.renew("given_up", NOON - timedelta(days=11), payment_method="pm_declined", renewal_date="2026-01-20")
+    for day in (21, 23, 25, 27, 28):
+        auditor.renew_again("sub_given_up", datetime(2026, 1, day, 12, tzinfo=UTC))
+    assert auditor.item("sub_given_up", "2026-01-20")["status"] == "given_up"
     auditor.renew("refused", gateway_customer="cus_gone")
     auditor.renew("undeliverable", customer_email="nobody")
     auditor.renew("deleted")
