@@ -77,6 +77,7 @@ def charge_past_the_ledger(shop: Shop, subscriber: Subscriber, period: str) -> s
         "currency": "usd",
         "customer": subscriber.gateway_customer,
         "payment_method": subscriber.payment_method,
+        "allowed_payment_method_types": ["card"],
         "confirm": True,
         "off_session": True,
         "metadata": {"subscription_id": subscriber.subscription_id, "renewal_date": period},
