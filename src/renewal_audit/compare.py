@@ -147,13 +147,13 @@ class Compared:
                 self.found.differs("missed", (key[0], day), "", f"passed over for {key[1]}, without a trace")
         if "receipt_key" in item:
             self._receipted(key, item, charge)
-        elif item["status"] == Status.FAILED:
+        elif item.get("status") == Status.FAILED:
             counts["failed"] += 1
         elif self._just_charged(charge):
             counts["under_way"] += 1
         else:
             for kind in ("receipt_missing", "mail_missing"):
-                self.found.differs(kind, key, charge.payment_id, f"the ledger has {item['status']}")
+                self.found.differs(kind, key, charge.payment_id, f"the ledger has {item.get('status')}")
 
     def _receipted(self, key: Key, item: Item, charge: Charged) -> None:
         counts = self.found.counts
@@ -164,21 +164,22 @@ class Compared:
             self.found.differs("receipt_altered", key, charge.payment_id, f"SHA-256 {stored or 'not known to S3'}")
         else:
             counts["receipted"] += 1
-        mails = item.get("mails", {})
-        if any(name.startswith("receipt") and mail["state"] == "sent" for name, mail in mails.items()):
+        mails, status = item.get("mails", {}), item.get("status")
+        if any(name.startswith("receipt") and mail.get("state") == "sent" for name, mail in mails.items()):
             counts["mailed"] += 1
-        elif item["status"] in (Status.MAIL_FAILED, Status.MAIL_UNKNOWN, Status.FAILED):
-            counts[item["status"]] += 1
-        elif item["status"] == Status.RECEIPTED and self._just_charged(charge):
+        elif status in (Status.MAIL_FAILED, Status.MAIL_UNKNOWN, Status.FAILED):
+            counts[status] += 1
+        elif status == Status.RECEIPTED and self._just_charged(charge):
             counts["under_way"] += 1
         else:
-            self.found.differs("mail_missing", key, charge.payment_id, f"the ledger has {item['status']}")
+            self.found.differs("mail_missing", key, charge.payment_id, f"the ledger has {status}")
 
     def _to_be_recorded(self, item: Item, charge: Charged) -> bool:
         """Whether the ledger will learn by itself that this payment is paid."""
-        if item["status"] in (Status.DECLINED, Status.ACTION_REQUIRED) and "next_attempt" in item:
+        status = item.get("status")
+        if status in (Status.DECLINED, Status.ACTION_REQUIRED) and "next_attempt" in item:
             return True  # on that date the payment is asked about; a date that went by is found among what is due
-        return item["status"] in (Status.CLAIMED, Status.ACTION_REQUIRED) and self._just_charged(charge)
+        return status == Status.CLAIMED and self._just_charged(charge)
 
     def _just_charged(self, charge: Charged) -> bool:
         return timedelta() <= self.now - charge.at < JUST_CHARGED
@@ -200,8 +201,11 @@ def is_of(item: Item, charge: Charged) -> bool:
 
 def passed_over(item: Item) -> list[str]:
     """The dates of which a claim of ours left an item, because it passed them over: by the schedule it was made with,
-    which its own period shows."""
-    first, start, end = (date.fromisoformat(item[name]) for name in ("row_date", "renewal_date", "period_end"))
+    which its own period shows. None of an item that is no claim of ours."""
+    try:
+        first, start, end = (date.fromisoformat(item[name]) for name in ("row_date", "renewal_date", "period_end"))
+    except (KeyError, ValueError):
+        return []
     if not first < start < end:
         return []
     if "anchor_day" in item:
@@ -222,12 +226,12 @@ def due(row: Subscription, item: Item | None, moment: Moment, found: Found) -> N
     if item is None:
         found.differs("missed", key, payment_id, "nothing in the ledger")
     elif standing is None:
-        detail = f"still due, and the ledger has {item['status']} since {item['touched_at']}"
+        detail = f"still due, and the ledger has {item.get('status')} since {item.get('touched_at')}"
         found.differs("missed", key, payment_id, detail)
     else:
         found.counts[standing] += 1
         if standing == "dunning" and _is_untold(item, moment):
-            found.differs("mail_missing", key, payment_id, f"{item['notice']} is owed since {item['touched_at']}")
+            found.differs("mail_missing", key, payment_id, f"{item['notice']} is owed since {item.get('touched_at')}")
 
 
 def _standing(item: Item, moment: Moment) -> str | None:
@@ -249,7 +253,8 @@ def _is_untold(item: Item, moment: Moment) -> bool:
 
 
 def _is_quiet(item: Item, moment: Moment) -> bool:
-    return moment.now - datetime.fromisoformat(item["touched_at"]) >= LATELY
+    touched_at = item.get("touched_at")
+    return touched_at is None or moment.now - datetime.fromisoformat(touched_at) >= LATELY
 
 
 def _amount(item: Item) -> tuple[int, str] | None:

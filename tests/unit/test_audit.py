@@ -290,6 +290,24 @@ def test_a_payment_that_is_not_the_ledgers_is_named_on_both_sides(auditor: Audit
     assert named(auditor.audit()) == [("charge_without_ledger", *period), ("ledger_without_charge", *period)]
 
 
+def test_an_item_that_is_none_of_ours_is_named_and_stops_nothing(auditor: Auditor) -> None:
+    """Written by hand, with hardly an attribute: charged or due, what it lacks is a difference, and the rest is
+    audited."""
+    name = auditor.renew("healthy")
+    auditor.charge("sub_bare", "pi_bare")
+    bare = {"renewal_date": "2026-01-31", "payment_id": "pi_bare", "paid_at": "x", "amount": Decimal("29.99")}
+    auditor.world.dynamodb.put("renewals", {"subscription_id": "sub_bare", "currency": "USD"} | bare)
+    auditor.world.subscribe(subscription_id="sub_due")
+    auditor.world.dynamodb.put("renewals", {"subscription_id": "sub_due", "renewal_date": "2026-01-31"})
+    report = auditor.audit()
+    assert named(report) == [
+        ("receipt_missing", "sub_bare", "2026-01-31"),
+        ("mail_missing", "sub_bare", "2026-01-31"),
+        ("missed", "sub_due", "2026-01-31"),
+    ]
+    assert (report["counts"]["mailed"], name) == (1, "sub_healthy")
+
+
 # --- what is no difference ---------------------------------------------------------------------------------------
 
 
