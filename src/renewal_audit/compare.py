@@ -110,7 +110,7 @@ class Compared:
                 self.found.counts["under_way"] += 1
             else:
                 self.found.differs("charge_without_ledger", key, charge.payment_id, f"the ledger has {status}")
-        elif "paid_at" in item and self.is_paid(item["payment_id"]):
+        elif "paid_at" in item and "payment_id" in item and self.is_paid(item["payment_id"]):
             self.found.differs("doubled", key, charge.payment_id, f"paid by {item['payment_id']} too")
         else:
             held = item.get("payment_id", "no payment")
@@ -121,12 +121,12 @@ class Compared:
         item = self.items.get(key, {})
         if "paid_at" not in item:
             return
-        payment_id = str(item.get("payment_id", ""))
+        payment_id = item.get("payment_id", "")
         if payment_id in charges:
             if charges[payment_id] != key:
                 detail = f"the payment is of {' '.join(charges[payment_id])}"
                 self.found.differs("ledger_without_charge", key, payment_id, detail)
-        elif not self.is_paid(payment_id):
+        elif not payment_id or not self.is_paid(payment_id):
             detail = "the gateway has no payment of this id that was paid"
             self.found.differs("ledger_without_charge", key, payment_id, detail)
 

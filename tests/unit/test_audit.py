@@ -297,12 +297,17 @@ def test_an_item_that_is_none_of_ours_is_named_and_stops_nothing(auditor: Audito
     auditor.charge("sub_bare", "pi_bare")
     bare = {"renewal_date": "2026-01-31", "payment_id": "pi_bare", "paid_at": "x", "amount": Decimal("29.99")}
     auditor.world.dynamodb.put("renewals", {"subscription_id": "sub_bare", "currency": "USD"} | bare)
+    auditor.charge("sub_barer", "pi_barer", NOON - timedelta(hours=1))
+    told = {"paid_at": "x", "charged_on": "2026-01-31", "charged_at": storable(NOON)}
+    auditor.world.dynamodb.put("renewals", {"subscription_id": "sub_barer", "renewal_date": "2026-01-31"} | told)
     auditor.world.subscribe(subscription_id="sub_due")
     auditor.world.dynamodb.put("renewals", {"subscription_id": "sub_due", "renewal_date": "2026-01-31"})
     report = auditor.audit()
     assert named(report) == [
         ("receipt_missing", "sub_bare", "2026-01-31"),
         ("mail_missing", "sub_bare", "2026-01-31"),
+        ("charge_without_ledger", "sub_barer", "2026-01-31"),
+        ("ledger_without_charge", "sub_barer", "2026-01-31"),
         ("missed", "sub_due", "2026-01-31"),
     ]
     assert (report["counts"]["mailed"], name) == (1, "sub_healthy")
