@@ -306,8 +306,8 @@ class FakeDynamoDB:
     def _apply(self, body: Item, old: Item) -> Item:
         item = deepcopy(old) or plain(body["Key"])
         names, values = body["ExpressionAttributeNames"], plain(body["ExpressionAttributeValues"])
-        sets, _, removes = body["UpdateExpression"].removeprefix("SET ").partition(" REMOVE ")
-        for term in sets.split(", "):
+        sets, _, removes = f" {body['UpdateExpression']}".partition(" REMOVE ")
+        for term in filter(None, sets.removeprefix(" SET ").split(", ")):
             target, value = term.split(" = ")
             *parents, last = path(target, names)
             look_up(item, parents)[last] = values[value]

@@ -14,14 +14,27 @@ from typing import Any, cast
 
 from generate_receipt.app import issue
 from process_payment.charge import Asked, Charge, Outcome
+from process_payment.remind import Remind
 from renewals import clock
 from renewals.clock import Moment
 from renewals.dunning import Dunning
 from renewals.errors import TryAgain
-from renewals.gateway import Charged, Failure, GatewayRefused, GatewayUnavailable, Payment, PaymentRequest, PaymentState
+from renewals.gateway import (
+    Card,
+    Charged,
+    Failure,
+    GatewayRefused,
+    GatewayUnavailable,
+    Payment,
+    PaymentRequest,
+    PaymentState,
+)
 from renewals.ledger import Ledger
+from renewals.reminders import Records
 from renewals.renewal import Renewal
 from send_email.delivery import Delivery
+from send_email.post import Post
+from send_email.reminding import Reminding
 from tests.fake_aws import FakeDynamoDB, FakeS3, FakeSES
 
 SENDER = "billing@shop.example"
@@ -30,6 +43,7 @@ PAGE = "https://shop.example/account"
 DUNNING = Dunning((1, 3, 5, 7), "canceled")
 REFUSED = ("declined", "action_required", "given_up")
 DUE = date(2026, 1, 31)
+REMINDER_DAYS = 7
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
 INDEXES = {
     "renewal-date-index": ("renewal_date", "subscription_id"),
@@ -92,6 +106,7 @@ class FakeGateway:
     attempts: list[tuple[str, str]] = field(default_factory=list)
     declines: dict[str, Failure] = field(default_factory=dict)  # why a card declines, but for want of funds
     charged: list[Charged] = field(default_factory=list)
+    expires: dict[str, str] = field(default_factory=dict)  # payment method to its last month
     trouble: list[tuple[str, str]] = field(default_factory=list)  # (operation, before | after | answered | processing)
     numbers: Iterator[int] = field(default_factory=lambda: count(1))
 
@@ -148,14 +163,21 @@ class FakeGateway:
         with self._call("charged_between"):
             yield from sorted((c for c in self.charged if since <= c.at < until), key=lambda c: c.at, reverse=True)
 
+    def card(self, payment_method: str) -> Card | None:
+        with self._call("card"):
+            return None if payment_method == "pm_gone" else self._card(payment_method)
+
+    def _card(self, payment_method: str) -> Card:
+        return Card(payment_method, "Visa ending in 4242", self.expires.get(payment_method, "2030-12"))
+
     def succeed(self, payment_id: str) -> None:
         """Money moves."""
         payment = self.payments[payment_id]
         self.charges.append((payment_id, payment.amount, payment.currency))
         self._charged(payment, succeeded=True)
-        self.payments[payment_id] = replace(
-            payment, state=PaymentState.PAID, card="Visa ending in 4242", paid_at=self.now, failure=None
-        )
+        asked = self.requests[payment_id].payment_method
+        card = self._card(next((card for tried, card in reversed(self.attempts) if tried == payment_id), asked))
+        self.payments[payment_id] = replace(payment, state=PaymentState.PAID, card=card, paid_at=self.now, failure=None)
 
     def _charged(self, payment: Payment, *, succeeded: bool) -> None:
         metadata = self._metadata(payment.id)
@@ -264,6 +286,26 @@ class World:
             return "EmailFailed"
         return "Success" if kind == "receipted" else "PaymentDeclined"
 
+    def remind(self, execution: str = "run-1", now: datetime = NOON, period: str = "", tries: int = 1) -> str:
+        """One execution that the sweep asked to remind of the renewal on `period`: by default, the row's own date."""
+        asked = Asked("sub_1", "cus_1", Decimal("29.99"), date.fromisoformat(period or self.row()["renewal_date"]))
+        records, moment = Records(cast("Any", self.dynamodb), "subscriptions"), self.moment(now)
+        look = Remind(self.ledger, records, self.gateway, moment.today, REMINDER_DAYS)
+        post = self.post(execution, moment.now)
+        send = Reminding(records, post, SELLER["name"], PAGE, moment.today, REMINDER_DAYS)
+        try:
+            kinds = self._task(lambda: look.still_owed(asked), tries)
+        except (TryAgain, Cut):
+            return "PaymentFailed"
+        if not kinds:
+            return "Success"
+        key = asked.subscription_id, asked.customer_id, str(asked.renewal_date)
+        try:
+            came = self._task(lambda: send.deliver(*key, kinds), tries)
+        except (TryAgain, Cut):
+            return "EmailFailed"
+        return "EmailFailed" if came in ("mail_failed", "mail_unknown") else "Success"
+
     def _task[T](self, task: Callable[[], T], tries: int) -> T:
         for left in reversed(range(tries)):
             try:
@@ -295,9 +337,10 @@ class World:
             body: bytes = self.s3.get_object(Bucket="receipts", Key=key)["Body"].read()
             return body
 
-        return Delivery(
-            self.ledger, cast("Any", self.ses), read, SENDER, "receipts", execution, now, self.dunning, PAGE
-        )
+        return Delivery(self.ledger, self.post(execution, now), read, self.dunning, PAGE)
+
+    def post(self, execution: str, now: datetime) -> Post:
+        return Post(cast("Any", self.ses), SENDER, "receipts", execution, now)
 
     # What is in it
 

@@ -1,9 +1,11 @@
 """ProcessPayment: charge one subscription's due period, exactly once.
 
 Event: {"execution": ARN, "request": {"subscription_id", "customer_id", "amount"}}, amount a decimal string, and
-optionally "renewal_date", YYYY-MM-DD: the one period that is meant.
+optionally "renewal_date", YYYY-MM-DD: the one period that is meant. With "event_type": "subscription.reminder" nothing
+is charged: it is asked what the customer is to be reminded of before that period.
 Reply: {"outcome", "reason", "subscription_id", "customer_id"} and, where there is a renewal, {"renewal_date",
 "attempt", "amount", "currency", "transaction_id"}; "test_clock", YYYY-MM-DD, where the subscription lives on that day.
+With outcome remind, {"renewal_date", "reminders"}: of what.
 PaymentError means: try again.
 """
 
@@ -13,7 +15,8 @@ from functools import cache
 from typing import Any
 
 from process_payment.charge import Asked, Charge, Outcome
-from renewals import aws, clock, currencies, telemetry
+from process_payment.remind import Remind
+from renewals import aws, clock, currencies, reminders, telemetry
 from renewals.clock import Moment
 from renewals.dunning import Dunning
 from renewals.errors import BadEvent, BadRow, PaymentError, transient_aws_errors_as
@@ -29,7 +32,7 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
     asked, execution = _asked(event)
     try:
         with transient_aws_errors_as(PaymentError):
-            reply = _renewed(asked, execution)
+            reply = _answered(asked, execution, reminds=event["request"].get("event_type") == reminders.EVENT)
     except GatewayUnauthorized as error:
         _gateway.cache_clear()  # the key may have been rotated: the next try reads it again
         raise PaymentError("the gateway does not accept our key") from error
@@ -39,11 +42,16 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
     return reply
 
 
-def _renewed(asked: Asked, execution: str) -> dict[str, Any]:
+def _answered(asked: Asked, execution: str, *, reminds: bool) -> dict[str, Any]:
     try:
         moment = _moment(asked)
     except BadRow as bad:
         return _reply(asked, Outcome("rejected", str(bad)))
+    reply = _to_remind_of(asked, moment.today) if reminds else _renewed(asked, execution, moment)
+    return reply | {"test_clock": moment.today.isoformat()} if moment.tested else reply
+
+
+def _renewed(asked: Asked, execution: str, moment: Moment) -> dict[str, Any]:
     charge = Charge(
         ledger=_ledger(),
         gateway=_gateway(),
@@ -53,8 +61,7 @@ def _renewed(asked: Asked, execution: str) -> dict[str, Any]:
         moment=moment,
         dunning=Dunning.of(setting("DUNNING_DAYS"), setting("DUNNING_ENDS_AS")),
     )
-    reply = _reply(asked, charge.renew(asked))
-    return reply | {"test_clock": moment.today.isoformat()} if moment.tested else reply
+    return _reply(asked, charge.renew(asked))
 
 
 def _moment(asked: Asked) -> Moment:
@@ -64,6 +71,19 @@ def _moment(asked: Asked) -> Moment:
     rows = _ledger().rows(asked.subscription_id)
     row = next((row for row in rows if row["customer_id"] == asked.customer_id), {})
     return clock.current(row.get("test_clock"))
+
+
+def _to_remind_of(asked: Asked, today: date) -> dict[str, Any]:
+    remind = Remind(
+        ledger=_ledger(),
+        records=reminders.Records(aws.dynamodb(), setting("DYNAMODB_TABLE")),
+        gateway=_gateway(),
+        today=today,
+        days=int(setting("REMINDER_DAYS")),
+    )
+    kinds = remind.still_owed(asked)
+    outcome = Outcome("remind") if kinds else Outcome("nothing_to_do", "nothing_to_remind_of")
+    return _reply(asked, outcome) | {"renewal_date": str(asked.renewal_date), "reminders": kinds}
 
 
 def _asked(event: dict[str, Any]) -> tuple[Asked, str]:

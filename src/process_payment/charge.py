@@ -54,7 +54,8 @@ class Asked:
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What a Choice state reads. name: paid, receipted, declined, action_required, given_up, nothing_to_do,
-    in_progress, rejected or failed. reason: why, as a short name, where the name alone does not say."""
+    in_progress, rejected or failed; remind, where nothing was to be charged. reason: why, as a short name, where the
+    name alone does not say."""
 
     name: str
     reason: str = ""

@@ -31,6 +31,7 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
         seconds_left=lambda: context.get_remaining_time_in_millis() / 1000,
         today=moment.today,
         now=moment.now,
+        reminder_days=int(setting("REMINDER_DAYS")),
         test_clock=_test_clock if clock.heeds_test_clocks(setting("ENVIRONMENT")) else None,
     )
     done = asdict(_swept(sweep, event))

@@ -2,8 +2,9 @@
 from the tables, so that one that ends half-way has lost nothing, and two at once only send the same message twice.
 
     due   every hour: the dates of the last 40 days through renewal-date-index, and what is unfinished in the ledger
-    all   every night: a scan of all subscriptions, in segments. It finds what is due since longer, and names each row
-          that cannot be charged as it stands, those that no index leads to (2025-3-1, no date at all) among them
+    all   every night: a scan of all subscriptions, in segments. It finds what is due since longer and whom a reminder
+          may be owed, and names each row that cannot be charged as it stands, those that no index leads to (2025-3-1,
+          no date at all) among them
 
 A subscription whose period stands refused is due on its next dunning date, at once when it has another card, and when
 it has ended or was moved, so that the period is closed. One that is paused is due to be moved past today.
@@ -24,9 +25,10 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from renewal_sweep.queue import RenewalQueue
-from renewals import dynamodb, subscription
+from renewals import dynamodb, reminders, subscription
 from renewals.errors import BadRow
 from renewals.renewal import INDEX_SHARDS, UNFINISHED
+from renewals.subscription import Subscription
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -83,8 +85,9 @@ class Sweep:
     """One run.
 
     hand_on: starts another run with the event given to it. name: is told of each bad row and its fault.
-    seconds_left: until this run is ended. today: the business's day. now: the moment, UTC. test_clock: the day that
-    a row lives on, if it is not this one; raises BadRow. None in production, where there is no such thing.
+    seconds_left: until this run is ended. today: the business's day. now: the moment, UTC. reminder_days: so long
+    before a renewal its customer may be reminded. test_clock: the day that a row lives on, if it is not this one;
+    raises BadRow. None in production, where there is no such thing.
     """
 
     client: DynamoDBClient
@@ -96,6 +99,7 @@ class Sweep:
     seconds_left: Callable[[], float]
     today: date
     now: datetime
+    reminder_days: int
     test_clock: Callable[[Row], date | None] | None = None
 
     def due(self, resumed: Part | None = None) -> Swept:
@@ -198,31 +202,39 @@ class Sweep:
                 yield _request(row)
                 continue
             try:
-                due = self._wants(part, row)
+                request = self._asks_for(part, row)
             except BadRow as bad:
                 self.name(row, bad)
                 done.bad += 1
                 continue
-            if due:
-                yield _request(row)
+            if request is not None:
+                yield request
 
-    def _wants(self, part: Part, row: Row) -> bool:
-        """Whether this part sends the row. Raises BadRow for one that is to be charged some day, and cannot be."""
+    def _asks_for(self, part: Part, row: Row) -> dict[str, str] | None:
+        """What this part sends of the row. Raises BadRow for one that is to be charged some day, and cannot be."""
         clock = self.test_clock(row) if self.test_clock else None
         if (part.kind == "clocks") is (clock is None):
-            return False
-        refused = "next_attempt" in row
+            return None
         if row.get("status") in subscription.ENDED - {"paused"}:
-            return refused
+            return _request(row) if "next_attempt" in row else None
         checked, today = subscription.parse(row), clock or self.today
-        reason = checked.why_not_due(today)
-        if refused and reason is not None:
-            return True
-        if reason is not None and not (reason == "paused" and checked.renewal_date <= today):
-            return False
-        if refused and not _is_asked_again(row, today):
-            return False
-        return part.kind != "segment" or checked.renewal_date <= today - timedelta(days=DAYS)
+        if _wants(part, checked, today):
+            return _request(row)
+        reminded = part.kind != "date" and reminders.may_be_owed(checked, today, self.reminder_days)
+        return _request(row) | {"event_type": reminders.EVENT} if reminded else None
+
+
+def _wants(part: Part, checked: Subscription, today: date) -> bool:
+    """Whether the row is to be renewed, and this part is the one to send it."""
+    refused = "next_attempt" in checked.row
+    reason = checked.why_not_due(today)
+    if refused and reason is not None:
+        return True
+    if reason is not None and not (reason == "paused" and checked.renewal_date <= today):
+        return False
+    if refused and not _is_asked_again(checked.row, today):
+        return False
+    return part.kind != "segment" or checked.renewal_date <= today - timedelta(days=DAYS)
 
 
 def _is_asked_again(row: Row, today: date) -> bool:

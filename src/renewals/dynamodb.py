@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import re
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import date, datetime
 from enum import StrEnum
 from itertools import batched
@@ -68,6 +68,12 @@ def get_all(client: DynamoDBClient, table: str, keys: Iterable[Mapping[str, str]
             _wait(n)
         else:
             raise Throttled(table)
+
+
+def as_read(item: Mapping[str, Any], watched: Collection[str]) -> tuple[str, dict[str, Any]]:
+    """The condition that these attributes are what was read, absent ones absent still, and the values it names."""
+    terms = [f"#{name} = :{name}" if name in item else f"attribute_not_exists(#{name})" for name in watched]
+    return " AND ".join(terms), {f":{name}": item[name] for name in watched if name in item}
 
 
 def change(

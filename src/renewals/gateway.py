@@ -36,15 +36,24 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
+class Card:
+    """A card. payment_method: the gateway's id of it. name: "Visa ending in 4242". expires: its last month, YYYY-MM."""
+
+    payment_method: str
+    name: str
+    expires: str
+
+
+@dataclass(frozen=True, slots=True)
 class Payment:
-    """A payment as the gateway has it. amount: minor units as the gateway counts them. card: "Visa ending in 4242"."""
+    """A payment as the gateway has it. amount: minor units as the gateway counts them. card: what was charged."""
 
     id: str
     state: PaymentState
     amount: int
     currency: str
     failure: Failure | None = None
-    card: str | None = None
+    card: Card | None = None
     paid_at: datetime | None = None
 
 
@@ -122,4 +131,8 @@ class Gateway(Protocol):
 
     def charged_between(self, since: datetime, until: datetime) -> Iterator[Charged]:
         """Every attempt of the whole account to charge from `since` until before `until`, newest first."""
+        ...
+
+    def card(self, payment_method: str) -> Card | None:
+        """The card as it is now: banks replace expiring cards by themselves. None where it is gone, or no card."""
         ...

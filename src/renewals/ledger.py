@@ -22,7 +22,7 @@ charge: the audit reads both sides in this order.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -239,7 +239,7 @@ class Ledger:
             "paid_at": payment.paid_at or now,
             "charged_on": charged_at.astimezone(UTC).date(),
             "charged_at": charged_at.astimezone(UTC),
-            "card": payment.card,
+            "card": payment.card.name if payment.card else None,
             "next_attempt": None,
             "notice": None,
             "owner": execution,
@@ -261,6 +261,8 @@ class Ledger:
                 changed["anchor_day"] = renewal.anchor_day
             if row.get("status") == "past_due":
                 changed["status"] = "active"
+            if payment.card is not None:
+                changed["known_card"] = asdict(payment.card)
             return changed
 
         return self._settle(
@@ -608,15 +610,14 @@ def _unchanged(subscription: Subscription) -> dict[str, Any]:
         "gateway_customer",
         "payment_method",
     )
-    row = subscription.row
-    terms = [f"#{name} = :{name}" if name in row else f"attribute_not_exists(#{name})" for name in watched]
+    condition, values = dynamodb.as_read(subscription.row, watched)
     return {
         "Key": dynamodb.attributes(
             {"subscription_id": subscription.subscription_id, "customer_id": subscription.customer_id}
         ),
-        "ConditionExpression": " AND ".join(terms),
-        "ExpressionAttributeNames": {f"#{name}": name for name in watched},
-        "ExpressionAttributeValues": dynamodb.attributes({f":{name}": row[name] for name in watched if name in row}),
+        "ConditionExpression": condition,
+        "ExpressionAttributeNames": dynamodb.names(condition),
+        "ExpressionAttributeValues": dynamodb.attributes(values),
     }
 
 

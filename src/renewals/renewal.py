@@ -133,11 +133,11 @@ def renewal_from(item: Mapping[str, Any]) -> Renewal:
     known |= {name: date.fromisoformat(known[name]) for name in _DATES if name in known}
     known |= {name: datetime.fromisoformat(known[name]) for name in _TIMES if name in known}
     known |= {name: int(known[name]) for name in _WHOLE if name in known}
-    mails = {name: _mail(mail) for name, mail in known["mails"].items()}
+    mails = {name: mail_from(mail) for name, mail in known["mails"].items()}
     return Renewal(**(known | {"status": Status(known["status"]), "mails": mails}))
 
 
-def _mail(values: Mapping[str, Any]) -> Mail:
+def mail_from(values: Mapping[str, Any]) -> Mail:
     times = {name: datetime.fromisoformat(values[name]) for name in ("claimed_until", "at") if name in values}
     return Mail(**{**values, **times})
 

@@ -15,6 +15,7 @@ import stripe
 import urllib3
 
 from renewals.gateway import (
+    Card,
     Charged,
     Failure,
     GatewayRefused,
@@ -85,6 +86,7 @@ class StripeGateway:
         self._intents = client.v1.payment_intents
         self._charges = client.v1.charges
         self._wait = wait
+        self._methods = client.v1.payment_methods
 
     def create(self, request: PaymentRequest) -> Payment:
         with _named_errors():
@@ -174,6 +176,15 @@ class StripeGateway:
         with _named_errors():
             return self._charges.list(asked)
 
+    def card(self, payment_method: str) -> Card | None:
+        try:
+            with _named_errors():
+                return _card(payment_method, getattr(self._methods.retrieve(payment_method), "card", None))
+        except GatewayRefused as refused:
+            if refused.code != "resource_missing":
+                raise
+            return None
+
 
 @contextmanager
 def _named_errors() -> Iterator[None]:
@@ -206,7 +217,7 @@ def _payment(intent: stripe.PaymentIntent) -> Payment:
         amount=intent.amount_received if state is PaymentState.PAID else intent.amount,
         currency=intent.currency.upper(),
         failure=failure,
-        card=_card(charge),
+        card=_charged_card(charge),
         paid_at=datetime.fromtimestamp(charge.created, UTC) if charge and state is PaymentState.PAID else None,
     )
 
@@ -235,9 +246,14 @@ def _failure(intent: stripe.PaymentIntent) -> Failure | None:
     )
 
 
-def _card(charge: stripe.Charge | None) -> str | None:
+def _charged_card(charge: stripe.Charge | None) -> Card | None:
     details = charge.payment_method_details if charge else None
-    card = details.card if details else None
+    return _card(charge.payment_method or "", details.card) if charge and details else None
+
+
+def _card(payment_method: str, card: Any) -> Card | None:
+    """Of a payment method or of a charge: both have these."""
     if card is None or not card.brand or not card.last4:
         return None
-    return f"{card.brand.replace('_', ' ').title()} ending in {card.last4}"
+    name = f"{card.brand.replace('_', ' ').title()} ending in {card.last4}"
+    return Card(payment_method, name, f"{card.exp_year}-{card.exp_month:02}")

@@ -1,21 +1,25 @@
-"""SendEmail and SendDeclineEmail: tell the customer what happened, once.
+"""SendEmail and SendDeclineEmail: tell the customer what happened, or is to happen, once.
 
 Event: {"execution": ARN, "renewal": {"outcome", "subscription_id", "renewal_date", "attempt", ...}}; outcome says what
-happened: receipted, declined, action_required or given_up. Reply: that renewal with outcome replaced by mailed, dropped
-(no longer true), in_progress, mail_failed (the address is at fault) or mail_unknown. MailError means: try again.
+happened: receipted, declined, action_required or given_up; or it is remind, and {"customer_id", "reminders":
+["upcoming", "card_expires"]} say whom and of what. Reply: that renewal with outcome replaced by mailed, dropped (no
+longer true), in_progress, mail_failed (the address is at fault) or mail_unknown. MailError means: try again.
 """
 
+from datetime import date
 from functools import cache
 from typing import Any
 
-from renewals import aws, clock, telemetry
+from renewals import aws, clock, reminders, telemetry
 from renewals.dunning import Dunning
 from renewals.errors import BadEvent, MailError, transient_aws_errors_as
 from renewals.ledger import Ledger
 from renewals.settings import setting
 from send_email.delivery import Delivery
+from send_email.post import Post
+from send_email.reminding import Reminding
 
-_OUTCOMES = ("receipted", "declined", "action_required", "given_up")
+_OUTCOMES = ("receipted", "declined", "action_required", "given_up", "remind")
 
 
 @telemetry.observed
@@ -24,24 +28,47 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
     renewal = event["renewal"]
     if renewal.get("outcome") not in _OUTCOMES:
         raise BadEvent(f"SendEmail: outcome is none of {', '.join(_OUTCOMES)}")
-    delivery = Delivery(
-        ledger=_ledger(),
+    moment = clock.current(renewal.get("test_clock"))
+    post = Post(
         ses=aws.ses(),
-        read_receipt=_read_receipt,
         sender=setting("SENDER_EMAIL"),
         configuration_set=setting("SES_CONFIGURATION_SET"),
         execution=event["execution"],
-        now=clock.current(renewal.get("test_clock")).now,
-        dunning=Dunning.of(setting("DUNNING_DAYS"), setting("DUNNING_ENDS_AS")),
-        customer_page=setting("CUSTOMER_PAGE_URL"),
+        now=moment.now,
     )
     with transient_aws_errors_as(MailError):
-        outcome = delivery.deliver(
-            renewal["subscription_id"], renewal["renewal_date"], renewal["outcome"], int(renewal["attempt"])
-        )
+        reminds = renewal["outcome"] == "remind"
+        outcome = _reminded(renewal, post, moment.today) if reminds else _delivered(renewal, post)
     reply = {**renewal, "outcome": outcome}
     telemetry.renewal_event("mail", reply)
     return reply
+
+
+def _delivered(renewal: dict[str, Any], post: Post) -> str:
+    delivery = Delivery(
+        ledger=_ledger(),
+        post=post,
+        read_receipt=_read_receipt,
+        dunning=Dunning.of(setting("DUNNING_DAYS"), setting("DUNNING_ENDS_AS")),
+        customer_page=setting("CUSTOMER_PAGE_URL"),
+    )
+    return delivery.deliver(
+        renewal["subscription_id"], renewal["renewal_date"], renewal["outcome"], int(renewal["attempt"])
+    )
+
+
+def _reminded(renewal: dict[str, Any], post: Post, today: date) -> str:
+    reminding = Reminding(
+        records=reminders.Records(aws.dynamodb(), setting("DYNAMODB_TABLE")),
+        post=post,
+        seller=setting("SELLER_NAME"),
+        page=setting("CUSTOMER_PAGE_URL"),
+        today=today,
+        days=int(setting("REMINDER_DAYS")),
+    )
+    return reminding.deliver(
+        renewal["subscription_id"], renewal["customer_id"], renewal["renewal_date"], renewal["reminders"]
+    )
 
 
 def _read_receipt(key: str) -> bytes:

@@ -10,7 +10,9 @@ from html import escape
 
 from renewals import currencies
 from renewals.errors import RenewalError
+from renewals.gateway import Card
 from renewals.renewal import Renewal, Status
+from renewals.subscription import Subscription
 
 # Eight-bit mail is not relayed everywhere; this way the PDF arrives to the byte.
 _POLICY = SMTP.clone(cte_type="7bit")
@@ -127,17 +129,55 @@ def compose(
     else:
         paragraphs = _past_due(renewal, prospects)
     link = _link(renewal, prospects)
-    paragraphs = [_greeting(renewal), *paragraphs]
-    facts = _facts(renewal)
-    seller = _line(renewal.seller["name"])
-    message = EmailMessage(policy=_POLICY)
-    message["Subject"] = subject
-    message["From"] = Address(_display_name(seller), addr_spec=sender)
-    message["To"] = Address(_display_name(renewal.customer_name), addr_spec=to)
-    message.set_content(_text(paragraphs, link, facts, seller))
-    message.add_alternative(_html(subject, paragraphs, link, facts, seller), subtype="html")
+    letter = _Letter(subject, renewal.customer_name, paragraphs, link, _facts(renewal), _line(renewal.seller["name"]))
+    message = _message(letter, sender, to)
     if attachment:
         message.add_attachment(attachment.pdf, maintype="application", subtype="pdf", filename=attachment.name)
+    return message
+
+
+def remind(row: Subscription, expiring: Card | None, *, seller: str, page: str, sender: str, to: str) -> EmailMessage:
+    """A reminder of the next renewal, or of the card that expires before it. page: the customer page's URL or empty."""
+    plan, day = _line(row.plan), _day(row.renewal_date)
+    facts = [("Plan", plan), ("Renewal", day), ("Amount", _amount(row)), ("Subscription", row.subscription_id)]
+    subject = f"Your subscription to {plan} renews on {day}"
+    paragraphs = [
+        f"Your subscription to {plan} renews on {day}: we then charge {_amount(row)} for the period "
+        f"{_days(row.renewal_date, row.schedule.after(row.renewal_date))}.",
+    ]
+    link = "Your customer page"
+    if expiring is not None:
+        year, month = expiring.expires.split("-")
+        subject = f"Your card for {plan} expires before the next charge"
+        paragraphs = [
+            f"The card that your subscription to {plan} is charged to, {_line(expiring.name)}, is valid until the end "
+            f"of {month}/{year}. The next charge is after that: {_amount(row)} on {day}.",
+            "Please give us a new card before that day.",
+        ]
+        link = "Give us a new card"
+    linked = (link, page) if page else None
+    return _message(_Letter(subject, row.customer_name, paragraphs, linked, facts, _line(seller)), sender, to)
+
+
+@dataclass(frozen=True, slots=True)
+class _Letter:
+    """What a mail says. name: the customer's. link: what it is called, and its URL. facts: names and values."""
+
+    subject: str
+    name: str
+    paragraphs: list[str]
+    link: tuple[str, str] | None
+    facts: list[tuple[str, str]]
+    seller: str
+
+
+def _message(letter: _Letter, sender: str, to: str) -> EmailMessage:
+    message = EmailMessage(policy=_POLICY)
+    message["Subject"] = letter.subject
+    message["From"] = Address(_display_name(letter.seller), addr_spec=sender)
+    message["To"] = Address(_display_name(letter.name), addr_spec=to)
+    message.set_content(_text(letter))
+    message.add_alternative(_html(letter), subtype="html")
     return message
 
 
@@ -182,7 +222,7 @@ def _link(renewal: Renewal, prospects: Prospects | None) -> tuple[str, str] | No
 def _facts(renewal: Renewal) -> list[tuple[str, str]]:
     facts = [
         ("Plan", _line(renewal.plan)),
-        ("Period", _days(renewal)),
+        ("Period", _days(renewal.renewal_date, renewal.period_end)),
         ("Amount", _amount(renewal)),
         ("Subscription", renewal.subscription_id),
     ]
@@ -192,49 +232,50 @@ def _facts(renewal: Renewal) -> list[tuple[str, str]]:
     return facts
 
 
-def _text(paragraphs: list[str], link: tuple[str, str] | None, facts: list[tuple[str, str]], seller: str) -> str:
-    linked = [f"{link[0]}: {link[1]}"] if link else []
-    listed = "\n".join(f"  {name}: {value}" for name, value in facts)
-    return "\n\n".join([*paragraphs, *linked, listed, seller]) + "\n"
+def _text(letter: _Letter) -> str:
+    linked = [f"{letter.link[0]}: {letter.link[1]}"] if letter.link else []
+    listed = "\n".join(f"  {name}: {value}" for name, value in letter.facts)
+    return "\n\n".join([_greeting(letter.name), *letter.paragraphs, *linked, listed, letter.seller]) + "\n"
 
 
-def _html(
-    subject: str, paragraphs: list[str], link: tuple[str, str] | None, facts: list[tuple[str, str]], seller: str
-) -> str:
+def _html(letter: _Letter) -> str:
+    title, paragraphs = escape(letter.subject), [_greeting(letter.name), *letter.paragraphs]
     said = "".join(f'<p style="margin:0 0 16px">{escape(text)}</p>' for text in paragraphs)
-    if link:
-        said += f'<p style="margin:0 0 16px"><a href="{escape(link[1])}">{escape(link[0])}</a></p>'
+    if letter.link:
+        name, url = letter.link
+        said += f'<p style="margin:0 0 16px"><a href="{escape(url)}">{escape(name)}</a></p>'
     rows = "".join(
         f'<tr><td style="padding:6px 16px 6px 0;color:#6b7280">{escape(name)}</td>'
         f'<td style="padding:6px 0">{escape(value)}</td></tr>'
-        for name, value in facts
+        for name, value in letter.facts
     )
     return (
-        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(subject)}</title></head>'
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title></head>'
         '<body style="margin:0;padding:24px;background:#f4f6f8;font:16px/1.5 Helvetica,Arial,sans-serif;color:#181d27">'
         '<div style="max-width:560px;margin:0 auto;padding:32px;background:#fff;border:1px solid #dde0e5">'
-        f'<h1 style="margin:0 0 24px;font-size:20px">{escape(subject)}</h1>{said}'
+        f'<h1 style="margin:0 0 24px;font-size:20px">{title}</h1>{said}'
         f'<table style="border-collapse:collapse;font-size:14px">{rows}</table>'
-        f'<p style="margin:24px 0 0;color:#6b7280">{escape(seller)}</p></div></body></html>'
+        f'<p style="margin:24px 0 0;color:#6b7280">{escape(letter.seller)}</p></div></body></html>'
     )
 
 
-def _greeting(renewal: Renewal) -> str:
-    name = _line(renewal.customer_name)
+def _greeting(customer: str) -> str:
+    name = _line(customer)
     return f"Hello {name}," if name else "Hello,"
 
 
-def _amount(renewal: Renewal) -> str:
-    return f"{currencies.written(renewal.amount, renewal.currency)} {renewal.currency}"
+def _amount(of: Renewal | Subscription) -> str:
+    return f"{currencies.written(of.amount, of.currency)} {of.currency}"
 
 
 def _what(renewal: Renewal) -> str:
-    return f"{_amount(renewal)} for {_line(renewal.plan)}, for the period {_days(renewal)}"
+    period = _days(renewal.renewal_date, renewal.period_end)
+    return f"{_amount(renewal)} for {_line(renewal.plan)}, for the period {period}"
 
 
-def _days(renewal: Renewal) -> str:
+def _days(first: date, end: date) -> str:
     """The period with its last day, as people count it."""
-    return f"{_day(renewal.renewal_date)} to {_day(renewal.period_end - timedelta(days=1))}"
+    return f"{_day(first)} to {_day(end - timedelta(days=1))}"
 
 
 def _day(day: date) -> str:

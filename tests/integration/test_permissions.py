@@ -212,6 +212,16 @@ def mail(deployed: Deployed) -> Iterator[Answer]:
         yield deployed.call("SendEmail", {"execution": EXECUTION, "renewal": receipted})
 
 
+def reminder(deployed: Deployed) -> Iterator[Answer]:
+    """Only a reminder is recorded on the subscription's row."""
+    day = (today() + timedelta(days=5)).isoformat()
+    subscriber = deployed.shop.subscribe(renewal_date=day, interval="year")
+    told = {"subscription_id": subscriber.subscription_id, "customer_id": subscriber.customer_id, "renewal_date": day}
+    for _ in range(2):
+        renewal = told | {"outcome": "remind", "reminders": ["upcoming"]}
+        yield deployed.call("SendEmail", {"execution": EXECUTION, "renewal": renewal})
+
+
 def webhook(deployed: Deployed) -> Iterator[Answer]:
     """Not due, so that what it starts charges nobody."""
     body = deployed.shop.subscribe(renewal_date=(today() + timedelta(days=1)).isoformat()).request()
@@ -333,6 +343,7 @@ PROBES: dict[Grant, Probe] = {
     Grant("SendEmailRole", "dynamodb:GetItem", "table/<Renewals>"): mail,
     Grant("SendEmailRole", "dynamodb:UpdateItem", "table/<Renewals>"): mail,
     Grant("SendEmailRole", "dynamodb:GetItem", "table/<Subscriptions>"): mail,
+    Grant("SendEmailRole", "dynamodb:UpdateItem", "table/<Subscriptions>"): reminder,
     Grant("SendEmailRole", "s3:GetObject", "<Receipts>/receipts/*"): mail,
     Grant("SendEmailRole", "ses:SendRawEmail", "identity/<Sender>"): mail,
     Grant("SendEmailRole", "ses:SendRawEmail", "configuration-set/<ReceiptsConfigurationSet>"): mail,

@@ -102,6 +102,21 @@ def test_the_nightly_sweep_finds_what_no_index_leads_to(shop: Shop) -> None:
     assert named[dateless.subscription_id] == "renewal_date: is missing"
 
 
+def test_the_nightly_sweep_reminds_once(shop: Shop) -> None:
+    """A yearly renewal in five days: announced by one mail, nothing charged, and the next sweep asks for nothing."""
+    near = shop.subscribe(renewal_date=_ago(-5), interval="year")
+    for _ in range(2):
+        sweep(shop, "all")
+        wait_until(lambda: "reminder_upcoming" in shop.row(near) and not messages(shop), seconds=60)
+    [mail] = shop.mails(near)
+    assert "renews on" in mail["Subject"]
+    row = shop.row(near)
+    assert (row["reminder_upcoming"]["state"], row["reminder_upcoming"]["period"]) == ("sent", _ago(-5))
+    assert row["known_card"]["name"] == "Visa ending in 4242"
+    assert shop.charges(near) == []
+    assert [end.status for end in shop.ends(near, 1)] == [SUCCEEDED]
+
+
 def test_the_schedule_sweeps_by_itself(shop: Shop) -> None:
     """With nobody asking, a subscription that is due is renewed; the schedule's hour is made a minute for it."""
     scheduler, name = shop.stack.client("scheduler"), "subscription-mgmt-sweep-due-prod"

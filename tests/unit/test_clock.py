@@ -210,6 +210,7 @@ def deployed(shop: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.Mo
         "DUNNING_DAYS": "1,3",
         "DUNNING_ENDS_AS": "canceled",
         "CUSTOMER_PAGE_URL": "",
+        "REMINDER_DAYS": "0",
     }.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(aws, "dynamodb", lambda: shop.dynamodb)
@@ -342,3 +343,21 @@ def test_the_sweep_finds_what_is_due_by_its_test_clock(deployed: pytest.MonkeyPa
     swept = _call(renewal_sweep.app.handler, part=part)
     assert [json.loads(body)["subscription_id"] for body in queue.bodies] == ["due"]
     assert (swept["sent"], swept["bad"]) == (1, 1)
+
+
+def test_a_reminder_lives_on_the_day_of_its_test(deployed: pytest.MonkeyPatch, shop: World) -> None:
+    """From the sweep by the queue's message to the mail: near by the row's own clock, and nothing is charged."""
+    queue = FakeSQS()
+    deployed.setattr(aws, "sqs", lambda: queue)
+    deployed.setenv("REMINDER_DAYS", "7")
+    shop.gateway.expires["pm_ok"] = "2031-03"
+    shop.subscribe(renewal_date="2031-03-31", test_clock="2031-03-26", interval="year")
+    _call(renewal_sweep.app.handler, part={"kind": "clocks", "of": "all"})
+    [message] = queue.bodies
+    owed = _call(process_payment.app.handler, execution="run-1", request=json.loads(message))
+    assert (owed["outcome"], owed["reminders"], owed["test_clock"]) == ("remind", ["upcoming"], "2031-03-26")
+    assert _call(send_email.app.handler, execution="run-1", renewal=owed)["outcome"] == "mailed"
+    assert shop.ses.subjects() == ["Your subscription to Pro renews on 31 March 2031"]
+    again = _call(process_payment.app.handler, execution="run-2", request=json.loads(message))
+    assert (again["outcome"], again["reason"]) == ("nothing_to_do", "nothing_to_remind_of")
+    assert shop.gateway.charges == []

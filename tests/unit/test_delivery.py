@@ -8,7 +8,8 @@ from hashlib import sha256
 import pytest
 from botocore.exceptions import ConnectionClosedError, EndpointConnectionError, ReadTimeoutError
 
-from send_email.delivery import MailRefused, ReceiptAltered
+from send_email.delivery import ReceiptAltered
+from send_email.post import MailRefused
 from tests.fake_aws import error
 from tests.fakes import DUE, LATER, NOON, SENDER, Cut, World
 

@@ -26,6 +26,7 @@ CONDITIONS = [
     "#status IN (:paid, :claimed)",
     "absent IN (:paid, :claimed)",
     "mails.receipt_1.#state = :failed",
+    "(attribute_not_exists(mails) OR mails.receipt_1.#state <> :paid) AND attribute_not_exists(#absent)",
     "(attribute_not_exists(mails.receipt_1) OR mails.receipt_1.#state = :paid) AND #status = :claimed",
 ]
 VALUES = {":claimed": "claimed", ":paid": "paid", ":failed": "failed"}
@@ -68,6 +69,17 @@ def test_a_conditional_update_does_and_returns_the_same(clients: tuple[Any, Any]
         done, item = dynamodb.update(client, _change(condition))
         outcomes.append((done, {name: value for name, value in (item or {}).items() if name != "write"}))
     assert outcomes[0] == outcomes[1]
+
+
+def test_an_update_may_remove_alone(clients: tuple[Any, Any]) -> None:
+    """Without a value to set, in a transaction: the attribute is gone, and nothing else."""
+    left = []
+    for client in clients:
+        removal = dynamodb.change("renewals", KEY, {"amount": None}, "amount = :three", {":three": 3})
+        assert dynamodb.transact(client, [{"Update": removal}]) is None
+        left.append(dynamodb.plain(client.get_item(TableName="renewals", Key=wire(KEY), ConsistentRead=True)["Item"]))
+    assert left[0] == left[1]
+    assert "amount" not in left[0]
 
 
 @pytest.mark.parametrize("condition", CONDITIONS)

@@ -33,6 +33,7 @@ class Sweeper:
     named: list[tuple[str, str]] = field(default_factory=list)
     events: list[dict[str, Any]] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
+    reminder_days: int = 0
     runs: int = 0
 
     def add(self, number: int | str, **attributes: Any) -> str:
@@ -60,6 +61,7 @@ class Sweeper:
             seconds_left=lambda: self.seconds.pop(0) if self.seconds else PLENTY,
             today=now.date(),
             now=now,
+            reminder_days=self.reminder_days,
         )
         if "part" in event:
             return one.read(Part(**event["part"]))
@@ -148,6 +150,55 @@ def test_a_busy_date_is_read_in_pages_by_as_many_runs(sweeper: Sweeper, monkeypa
     assert sweeper.sent_ids() == ids
 
 
+# --- reminders ---------------------------------------------------------------------------------------------------
+
+GOOD_CARD = {"payment_method": "pm_ok", "name": "Visa ending in 4242", "expires": "2030-12"}
+SENT = {"period": "2026-02-03", "state": "sent", "token": "t", "owner": "o", "to": "ann@customer.example",
+        "claimed_until": "2026-01-27T12:00:40+00:00"}  # fmt: skip
+
+
+def test_the_nightly_sweep_asks_to_remind(sweeper: Sweeper) -> None:
+    """The message says that nothing is to be charged, and of which period; the hourly sweep sends none."""
+    sweeper.reminder_days = 7
+    sweeper.add(1, renewal_date=_ago(-3), interval="year")
+    sweeper.sweep("due")
+    assert sweeper.sent() == []
+    sweeper.sweep("all")
+    [message] = sweeper.sent()
+    assert message == {
+        "subscription_id": "sub_1", "customer_id": "cus_1", "renewal_date": "2026-02-03", "amount": "29.99",
+        "event_type": "subscription.reminder",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("attributes", "asked"),
+    [
+        ({"known_card": GOOD_CARD}, False),
+        ({"known_card": GOOD_CARD, "interval": "year"}, True),
+        ({"known_card": GOOD_CARD, "interval": "year", "reminder_upcoming": SENT}, False),
+        ({"known_card": GOOD_CARD, "interval": "year", "reminder_upcoming": SENT | {"state": "sending"}}, True),
+        ({"known_card": GOOD_CARD, "interval": "year", "reminder_upcoming": SENT | {"period": "2025-02-03"}}, True),
+        ({"known_card": GOOD_CARD, "interval": "year", "status": "canceled"}, False),
+        ({"known_card": GOOD_CARD, "interval": "year", "status": "past_due"}, False),
+        ({"known_card": GOOD_CARD, "interval": "year", "renewal_date": _ago(-8)}, False),
+        ({"known_card": GOOD_CARD | {"expires": "2026-01"}}, True),
+        ({"known_card": GOOD_CARD | {"expires": "2026-01"}, "reminder_card_expires": SENT}, False),
+        ({"known_card": GOOD_CARD | {"payment_method": "pm_old"}}, True),
+        ({}, True),
+    ],
+)
+def test_only_whom_a_reminder_may_be_owed_is_asked_about(
+    sweeper: Sweeper, attributes: dict[str, Any], asked: bool
+) -> None:
+    """Near, charged, not reminded yet, and a long plan, or a card that expires or that nobody has looked at."""
+    sweeper.reminder_days = 7
+    sweeper.add(1, **{"renewal_date": _ago(-3)} | attributes)
+    sweeper.sweep("all")
+    assert sweeper.sent_ids() == (["sub_1"] if asked else [])
+    assert sweeper.named == []
+
+
 # --- bad rows ----------------------------------------------------------------------------------------------------
 
 BAD: dict[str, tuple[dict[str, Any], str]] = {
@@ -162,12 +213,17 @@ UNREACHABLE: dict[str, tuple[dict[str, Any], str]] = {
     "short-date": ({"renewal_date": "2025-3-1"}, "renewal_date: is not a date"),
     "timestamp": ({"renewal_date": "2026-01-31T00:00:00Z"}, "renewal_date: is not a date"),
     "no-date": ({"renewal_date": None}, "renewal_date: is missing"),
+    "reminder": (
+        {"renewal_date": (TODAY + timedelta(days=3)).isoformat(), "interval": "year", "reminder_upcoming": "yes"},
+        "reminder_upcoming: is not the record of a reminder",
+    ),
 }
 
 
 @pytest.mark.parametrize("kind", ["due", "all"])
 def test_bad_rows_are_named_one_by_one_and_stop_nobody(sweeper: Sweeper, kind: str) -> None:
     """Each is named once, with the field and what is wrong with it; the good row among them is handed over."""
+    sweeper.reminder_days = 7
     expected = BAD if kind == "due" else BAD | UNREACHABLE
     for name, (attributes, _) in (BAD | UNREACHABLE).items():
         sweeper.add(name, **attributes)

@@ -529,6 +529,7 @@ def test_functions_get_their_settings() -> None:
             "SECRETS_MANAGER_ARN": "<PaymentGatewaySecret.Id>",
             "PROJECT_NAME": "acme",
             "TIME_ZONE": "Asia/Kolkata",
+            "REMINDER_DAYS": "7",
             "SELLER_NAME": "Example Ltd",
             "SELLER_ADDRESS": "1 Example Street, 12345 Example City",
             "SELLER_TAX_ID": "",
@@ -545,6 +546,8 @@ def test_functions_get_their_settings() -> None:
             "RENEWALS_TABLE": "<Renewals>",
             "S3_BUCKET": "<Receipts>",
             "SENDER_EMAIL": "bills@acme.test",
+            "SELLER_NAME": "Example Ltd",
+            "REMINDER_DAYS": "7",
             "SES_CONFIGURATION_SET": "<ReceiptsConfigurationSet>",
             "DUNNING_DAYS": "1,3,5,7",
             "DUNNING_ENDS_AS": "canceled",
@@ -560,6 +563,7 @@ def test_functions_get_their_settings() -> None:
             "RENEWALS_TABLE": "<Renewals>",
             "RENEWAL_QUEUE_URL": "<RenewalQueue>",
             "TIME_ZONE": "Asia/Kolkata",
+            "REMINDER_DAYS": "7",
         },
         "RenewalWorker": {"STATE_MACHINE_ARN": "<RenewalWorkflow>", "RENEWAL_QUEUE_URL": "<RenewalQueue>"},
         "RenewalAudit": {
@@ -861,7 +865,7 @@ GRANTS: dict[str, dict[str, set[str]]] = {
     },
     "SendEmailRole": {
         "dynamodb:GetItem": {"<Renewals.Arn>", "<Subscriptions.Arn>"},
-        "dynamodb:UpdateItem": {"<Renewals.Arn>"},
+        "dynamodb:UpdateItem": {"<Renewals.Arn>", "<Subscriptions.Arn>"},
         "s3:GetObject": {"<Receipts.Arn>/receipts/*"},
         "ses:SendRawEmail": {
             f"{MAIL}:identity/bills@acme.test",

@@ -89,6 +89,7 @@ def test_failures_have_the_names_of_the_original(name: str, error: str, cause: s
     [
         ("ProcessPayment", "paid", "GenerateReceipt"),
         ("ProcessPayment", "receipted", "SendEmail"),
+        ("ProcessPayment", "remind", "SendEmail"),
         ("ProcessPayment", "declined", "SendDeclineEmail"),
         ("ProcessPayment", "action_required", "SendDeclineEmail"),
         ("ProcessPayment", "nothing_to_do", "Success"),

@@ -1,0 +1,41 @@
+"""What a customer is to be reminded of before a renewal, with the card as the gateway has it at this moment."""
+
+from dataclasses import asdict, dataclass, replace
+from datetime import date
+
+from process_payment.charge import Asked
+from renewals import reminders
+from renewals.errors import PaymentError
+from renewals.gateway import Card, Gateway, GatewayUnavailable
+from renewals.ledger import Ledger
+
+
+@dataclass(frozen=True, slots=True)
+class Remind:
+    """One execution's look at one subscription. days: so long before a renewal it is near."""
+
+    ledger: Ledger
+    records: reminders.Records
+    gateway: Gateway
+    today: date
+    days: int
+
+    def still_owed(self, asked: Asked) -> list[str]:
+        """The reminders that are true before the period asked for, and were not sent.
+
+        The gateway is asked where nobody has looked at the card, and before a customer is told that it expires: their
+        bank may have replaced it. What it says is kept on the row, and the mail says what is kept. Raises PaymentError
+        where the gateway gives no answer.
+        """
+        row = reminders.at_period(self.ledger.rows(asked.subscription_id), asked.customer_id, asked.renewal_date)
+        if row is None:
+            return []
+        owed = reminders.owed(row, self.today, self.days)
+        if reminders.CARD_EXPIRES in owed or reminders.asks_for_card(row, self.today, self.days):
+            try:
+                card = self.gateway.card(row.payment_method) or Card(row.payment_method, "", "")
+            except GatewayUnavailable as error:
+                raise PaymentError(str(error)) from error
+            self.records.keep_card(row, card)
+            owed = reminders.owed(replace(row, row={**row.row, "known_card": asdict(card)}), self.today, self.days)
+        return owed

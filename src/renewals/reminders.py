@@ -1,0 +1,165 @@
+"""Reminders: of a renewal that is near, and of a card that expires before it. What is owed, and its record.
+
+A reminder is owed at most once for each subscription, period and kind. Its record is a map on the subscription's row,
+reminder_upcoming or reminder_card_expires: `period`, the renewal date that it was about, beside the attributes of a
+renewals.renewal.Mail. The card that the row was last seen to be charged to is `known_card` there: a
+renewals.gateway.Card, kept so that the gateway need not be asked about every card before every renewal.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from datetime import date, timedelta
+from typing import TYPE_CHECKING, Any
+
+from renewals import dynamodb, subscription
+from renewals.errors import BadRow
+from renewals.gateway import Card
+from renewals.renewal import Mail, item_of, mail_from
+from renewals.subscription import Subscription
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+UPCOMING = "upcoming"
+CARD_EXPIRES = "card_expires"
+EVENT = "subscription.reminder"
+"""The event_type of a request to remind, in the queue and the workflow. No webhook can ask for it."""
+
+_SAID = ("status", "renewal_date", "cancel_at", "amount", "currency", "payment_method")
+_MONTH = re.compile(r"(\d{4}-\d{2})?", re.ASCII)
+_YEAR = {"day": 365, "week": 52, "month": 12, "year": 1}
+
+
+def at_period(rows: Sequence[Mapping[str, Any]], customer_id: str, renewal_date: date | None) -> Subscription | None:
+    """The customer's subscription, of all rows under its id, if nothing is wrong with it and it is at this period."""
+    if len(rows) != 1 or rows[0]["customer_id"] != customer_id:
+        return None
+    try:
+        row = subscription.parse(rows[0])
+        for kind in (UPCOMING, CARD_EXPIRES):
+            record(row, kind)
+    except BadRow:
+        return None
+    return row if row.renewal_date == renewal_date else None
+
+
+def owed(row: Subscription, today: date, days: int) -> list[str]:
+    """The reminders that are true of this row today, and are not settled: never sent, or nobody knows yet.
+
+    days: so long before a renewal it is near. Of a renewal itself only plans of a year or more are reminded: whoever
+    pays each month knows.
+    """
+    if not _near(row, today, days):
+        return []
+    card = known_card(row)
+    true = {
+        UPCOMING: row.schedule.count >= _YEAR[row.schedule.interval],
+        CARD_EXPIRES: card is not None and expires_before(card, row.renewal_date),
+    }
+    return [kind for kind, holds in true.items() if holds and not _settled(row, kind)]
+
+
+def may_be_owed(row: Subscription, today: date, days: int) -> bool:
+    """Whether to ask more closely: a reminder is owed, or hangs on a card that nobody has looked at."""
+    return bool(owed(row, today, days)) or asks_for_card(row, today, days)
+
+
+def asks_for_card(row: Subscription, today: date, days: int) -> bool:
+    """Whether a reminder hangs on the card and nobody has looked at this one."""
+    return _near(row, today, days) and known_card(row) is None and not _settled(row, CARD_EXPIRES)
+
+
+def expires_before(card: Card, day: date) -> bool:
+    """A card is good to the end of its last month. One of which nothing is known expires never."""
+    return bool(card.expires) and card.expires < f"{day:%Y-%m}"
+
+
+def known_card(row: Subscription) -> Card | None:
+    """What is known of the row's card; None where that was another one's, or somebody wrote what is no card."""
+    try:
+        card = Card(**row.row.get("known_card", {}))
+    except TypeError:
+        return None
+    told = all(isinstance(value, str) for value in asdict(card).values()) and _MONTH.fullmatch(card.expires)
+    return card if told and card.payment_method == row.payment_method else None
+
+
+def _near(row: Subscription, today: date, days: int) -> bool:
+    return (
+        row.status == "active" and row.why_not_due(today) == "not_due" and row.renewal_date <= today + timedelta(days)
+    )
+
+
+def _settled(row: Subscription, kind: str) -> bool:
+    mail = record(row, kind)
+    if mail is None or mail.state == "sending":
+        return False
+    return mail.state != "failed" or mail.to == row.customer_email
+
+
+def record(row: Subscription, kind: str) -> Mail | None:
+    """What was done about this period's reminder; None: nothing. Raises BadRow for what is no such record."""
+    name = f"reminder_{kind}"
+    kept = row.row.get(name)
+    if kept is None:
+        return None
+    try:
+        period, mail = kept["period"], mail_from({name: kept[name] for name in kept if name != "period"})
+    except (TypeError, KeyError, ValueError):
+        raise BadRow(name, "is not the record of a reminder") from None
+    return mail if period == row.renewal_date.isoformat() else None
+
+
+class Records:
+    """Where reminders are recorded: on the rows of the subscriptions table, each under its kind.
+
+    What writes gives whether it did: False where another was faster, or the row is no longer what was read.
+    """
+
+    def __init__(self, client: DynamoDBClient, subscriptions: str) -> None:
+        self._client = client
+        self._subscriptions = subscriptions
+
+    def row(self, subscription_id: str, customer_id: str) -> dict[str, Any] | None:
+        """The row as it is now; None where it is gone."""
+        key = dynamodb.attributes({"subscription_id": subscription_id, "customer_id": customer_id})
+        found = self._client.get_item(TableName=self._subscriptions, Key=key, ConsistentRead=True)
+        return dynamodb.plain(found["Item"]) if "Item" in found else None
+
+    def keep_card(self, row: Subscription, card: Card) -> bool:
+        """What the gateway says of the row's card, while it is the row's."""
+        same = "payment_method = :method"
+        return self._write(row, {"known_card": asdict(card)}, same, {":method": row.payment_method})
+
+    def claim(self, row: Subscription, kind: str, mail: Mail) -> bool:
+        """Write a mail that is about to be sent, or cannot be: nobody has, or it failed with another address, and all
+        that it says of the row still holds."""
+        name = f"reminder_{kind}"
+        as_read, values = dynamodb.as_read(row.row, _SAID)
+        free = f"(attribute_not_exists({name}) OR {name}.#period <> :period OR {name}.#state = :failed)"
+        values |= {":period": row.renewal_date, ":failed": "failed"}
+        return self._write(row, {name: _item(row, mail)}, f"{free} AND {as_read}", values)
+
+    def record(self, row: Subscription, kind: str, mail: Mail) -> bool:
+        """What became of the mail that mail.token claimed. One that is known as sent stays so."""
+        name = f"reminder_{kind}"
+        claimed = f"{name}.#token = :token AND {name}.#state <> :sent"
+        return self._write(row, {name: _item(row, mail)}, claimed, {":token": mail.token, ":sent": "sent"})
+
+    def release(self, row: Subscription, kind: str, token: str) -> bool:
+        """The mail was certainly not sent, and can be claimed again."""
+        name = f"reminder_{kind}"
+        claimed = f"{name}.#token = :token AND {name}.#state = :sending"
+        return self._write(row, {name: None}, claimed, {":token": token, ":sending": "sending"})
+
+    def _write(self, row: Subscription, changes: dict[str, Any], condition: str, values: dict[str, Any]) -> bool:
+        key = {"subscription_id": row.subscription_id, "customer_id": row.customer_id}
+        change = dynamodb.change(self._subscriptions, key, changes, condition, values)
+        return dynamodb.transact(self._client, [{"Update": change}]) is None
+
+
+def _item(row: Subscription, mail: Mail) -> dict[str, Any]:
+    return {"period": row.renewal_date.isoformat()} | item_of(mail)

@@ -1,0 +1,131 @@
+"""How every mail goes out: claimed, sent, recorded.
+
+SES takes no idempotency key. So the claim is written before the mail is sent, and where a run ends between that and
+the record, nobody can tell whether the mail went out: it is recorded as unknown, counted, and not sent again by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import TYPE_CHECKING, Protocol
+from uuid import uuid4
+
+from botocore.exceptions import BotoCoreError, ClientError, ConnectTimeoutError, EndpointConnectionError
+
+from renewals import telemetry
+from renewals.errors import MailError, RenewalError
+from renewals.ledger import LEASE
+from renewals.renewal import Mail
+from send_email.message import BadAddress, deliverable
+
+if TYPE_CHECKING:
+    from email.message import EmailMessage
+
+    from mypy_boto3_ses import SESClient
+
+# What SES says of an address, beyond what `deliverable` sees: https://docs.aws.amazon.com/ses/latest/APIReference
+_ADDRESS_REFUSED = frozenset({"InvalidParameterValue"})
+_NOT_NOW = frozenset({"Throttling", "ThrottlingException", "ServiceUnavailable", "TooManyRequestsException"})
+
+
+class MailRefused(RenewalError):  # noqa: N818
+    """SES refuses the mail for a fault of the deployment: an unverified sender, a missing permission. SES's code."""
+
+
+class Place(Protocol):
+    """Where one mail is claimed and recorded. Each gives whether it was written: False where another was faster."""
+
+    def claim(self, mail: Mail) -> bool:
+        """Nobody has claimed it, or it failed with another address."""
+        ...
+
+    def park(self, mail: Mail) -> bool:
+        """It cannot be sent to this address; otherwise as `claim`."""
+        ...
+
+    def record(self, mail: Mail) -> bool:
+        """What became of the mail that mail.token claimed. One that is known as sent stays so."""
+        ...
+
+    def release(self, token: str) -> bool:
+        """The mail was certainly not sent, and can be claimed again."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Post:
+    """One execution's way to the post. sender: the verified address. configuration_set: SES's."""
+
+    ses: SESClient
+    sender: str
+    configuration_set: str
+    execution: str
+    now: datetime
+
+    def send(self, place: Place, earlier: Mail | None, to: str, compose: Callable[[str], EmailMessage]) -> str | None:
+        """Send a mail once.
+
+        earlier: its record as it stands. to: the address of the day. compose: makes the mail for that address as it
+        can be sent to. Returns mailed, in_progress, mail_failed or mail_unknown; None where another was faster, and
+        all is to be looked at again. Raises MailError where it was certainly not sent and can be tried again.
+        """
+        if earlier is not None and not (earlier.state == "failed" and earlier.to != to):
+            return self._earlier(place, earlier)
+        mail = Mail("sending", uuid4().hex, self.execution, self.now + LEASE, to)
+        try:
+            message = compose(deliverable(to))
+        except BadAddress as bad:
+            return self._park(place, replace(mail, reason=str(bad)))
+        return self._send(place, mail, message.as_bytes()) if place.claim(mail) else None
+
+    def _earlier(self, place: Place, mail: Mail) -> str | None:
+        """Somebody claimed it before. Only a claim that nobody is at work on is unknown."""
+        if mail.state == "failed":
+            return self._park(place, mail)  # the address is what it was
+        if mail.state != "sending":
+            return {"sent": "mailed", "unknown": "mail_unknown"}[mail.state]
+        if mail.owner != self.execution and self.now < mail.claimed_until:
+            return "in_progress"
+        return self._unknown(place, mail, "interrupted while sending")
+
+    def _send(self, place: Place, mail: Mail, raw: bytes) -> str | None:
+        try:
+            sent = self.ses.send_raw_email(
+                Source=self.sender,
+                Destinations=[deliverable(mail.to)],
+                RawMessage={"Data": raw},
+                ConfigurationSetName=self.configuration_set,
+            )
+        except (ConnectTimeoutError, EndpointConnectionError) as error:
+            place.release(mail.token)
+            raise MailError(type(error).__name__) from error
+        except ClientError as error:
+            return self._refused(place, mail, error)
+        except BotoCoreError as error:  # the connection broke: the mail may have gone out
+            return self._unknown(place, mail, type(error).__name__)
+        self._record(place, replace(mail, state="sent", message_id=sent["MessageId"]))
+        return "mailed"
+
+    def _refused(self, place: Place, mail: Mail, error: ClientError) -> str | None:
+        code = error.response["Error"]["Code"]
+        if code not in _NOT_NOW and error.response["ResponseMetadata"]["HTTPStatusCode"] >= 500:
+            return self._unknown(place, mail, f"ses: {code}")
+        place.release(mail.token)
+        if code in _ADDRESS_REFUSED:
+            return self._park(place, replace(mail, reason=f"ses: {code}"))
+        if code in _NOT_NOW:
+            raise MailError(code) from error
+        raise MailRefused(f"ses:SendRawEmail: {code}") from None  # SES's own message names the addresses
+
+    def _park(self, place: Place, mail: Mail) -> str | None:
+        telemetry.count("MailFailed")
+        return "mail_failed" if place.park(replace(mail, state="failed", at=self.now)) else None
+
+    def _unknown(self, place: Place, mail: Mail, reason: str) -> str | None:
+        telemetry.count("MailUnknown")
+        return "mail_unknown" if self._record(place, replace(mail, state="unknown", reason=reason)) else None
+
+    def _record(self, place: Place, mail: Mail) -> bool:
+        return place.record(replace(mail, at=self.now))

@@ -1,0 +1,85 @@
+"""Reminders, each sent once for its subscription, period and kind, and recorded on the subscription's row."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from email.message import EmailMessage
+
+from renewals import reminders
+from renewals.errors import MailError
+from renewals.renewal import Mail
+from renewals.subscription import Subscription
+from send_email.message import remind
+from send_email.post import Post
+
+_LOOKS = 3
+_WORST_FIRST = ("mail_unknown", "mail_failed", "in_progress", "mailed", "dropped")
+
+
+@dataclass(frozen=True, slots=True)
+class Reminding:
+    """One execution's reminders of one subscription.
+
+    seller: the name that mails end with. page: the URL of the customer page; empty: there is none. days: so long
+    before a renewal it is near.
+    """
+
+    records: reminders.Records
+    post: Post
+    seller: str
+    page: str
+    today: date
+    days: int
+
+    def deliver(self, subscription_id: str, customer_id: str, renewal_date: str, kinds: Sequence[str]) -> str:
+        """Send those of the reminders that are still true and were not sent yet.
+
+        Returns the worst that came of one: mail_unknown, mail_failed, in_progress, mailed, or dropped. Raises MailError
+        where one was certainly not sent and can be tried again.
+        """
+        asked = subscription_id, customer_id, date.fromisoformat(renewal_date)
+        came = {self._one(asked, kind) for kind in kinds}
+        return next(outcome for outcome in _WORST_FIRST if outcome in came)
+
+    def _one(self, asked: tuple[str, str, date], kind: str) -> str:
+        subscription_id, customer_id, period = asked
+        for _ in range(_LOOKS):
+            found = self.records.row(subscription_id, customer_id)
+            row = reminders.at_period([found], customer_id, period) if found else None
+            done = self._deliver(row, kind) if row else "dropped"
+            if done is not None:
+                return done
+        raise MailError("others keep working on this reminder")
+
+    def _deliver(self, row: Subscription, kind: str) -> str | None:
+        earlier = reminders.record(row, kind)
+        begun = earlier is not None and earlier.state != "failed"
+        if not begun and kind not in reminders.owed(row, self.today, self.days):
+            return "dropped"
+
+        def composed(deliverable: str) -> EmailMessage:
+            card = reminders.known_card(row) if kind == reminders.CARD_EXPIRES else None
+            return remind(row, card, seller=self.seller, page=self.page, sender=self.post.sender, to=deliverable)
+
+        return self.post.send(_OnRow(self.records, row, kind), earlier, row.customer_email, composed)
+
+
+@dataclass(frozen=True, slots=True)
+class _OnRow:
+    """The place of a reminder."""
+
+    records: reminders.Records
+    row: Subscription
+    kind: str
+
+    def claim(self, mail: Mail) -> bool:
+        return self.records.claim(self.row, self.kind, mail)
+
+    def park(self, mail: Mail) -> bool:
+        return self.records.claim(self.row, self.kind, mail)
+
+    def record(self, mail: Mail) -> bool:
+        return self.records.record(self.row, self.kind, mail)
+
+    def release(self, token: str) -> bool:
+        return self.records.release(self.row, self.kind, token)

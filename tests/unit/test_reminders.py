@@ -1,0 +1,373 @@
+"""Reminders: to whom, of what, with the card as it is at that moment; each once, and never what is no longer true."""
+
+from collections.abc import Callable
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from email.message import EmailMessage
+from typing import Any
+
+import pytest
+from botocore.exceptions import ReadTimeoutError
+
+from renewals import reminders
+from renewals.errors import BadRow
+from renewals.subscription import Subscription, parse
+from tests.fake_aws import error
+from tests.fakes import DUE, LATER, NOON, PAGE, REMINDER_DAYS, SENDER, World
+
+WEEK = timedelta(days=7)
+DAY = timedelta(days=1)
+EARLIER = NOON - timedelta(days=5)
+"""The renewal on 31 January is near."""
+
+YEARLY: dict[str, Any] = {"interval": "year"}
+
+
+def _row(**attributes: Any) -> Subscription:
+    shop = World()
+    shop.subscribe(**attributes)
+    return parse(shop.row())
+
+
+def _owed(*, day: date | None = None, **attributes: Any) -> list[str]:
+    return reminders.owed(_row(**attributes), day or EARLIER.date(), REMINDER_DAYS)
+
+
+def _card(expires: Any, method: str = "pm_ok") -> dict[str, Any]:
+    return {"payment_method": method, "name": "Visa ending in 4242", "expires": expires}
+
+
+def _text(mail: EmailMessage, kind: str = "plain") -> str:
+    part = mail.get_body((kind,))
+    assert part is not None
+    return str(part.get_content())
+
+
+# --- what is owed ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("plan", "reminded"),
+    [
+        ({"interval": "year"}, True),
+        ({"interval": "year", "interval_count": Decimal(2)}, True),
+        ({"interval": "month", "interval_count": Decimal(12)}, True),
+        ({"interval": "week", "interval_count": Decimal(52)}, True),
+        ({"interval": "day", "interval_count": Decimal(365)}, True),
+        ({"interval": "month", "interval_count": Decimal(11)}, False),
+        ({"interval": "week", "interval_count": Decimal(51)}, False),
+        ({"interval": "day", "interval_count": Decimal(364)}, False),
+        ({}, False),
+    ],
+)
+def test_of_a_renewal_are_reminded_who_pay_for_a_year_or_more(plan: dict[str, Any], reminded: bool) -> None:
+    """Whoever pays more often knows."""
+    assert _owed(**plan) == (["upcoming"] if reminded else [])
+
+
+@pytest.mark.parametrize(("ahead", "reminded"), [(8, False), (7, True), (1, True), (0, False), (-1, False)])
+def test_a_renewal_is_near_from_seven_days_before_to_the_day_before(ahead: int, reminded: bool) -> None:
+    """A missed night heals by the next one; on the day itself there is nothing to remind of."""
+    assert bool(_owed(day=DUE - timedelta(days=ahead), **YEARLY)) is reminded
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"status": "canceled"}, {"status": "paused"}, {"status": "unpaid"}, {"status": "past_due"},
+        {"cancel_at": "2026-01-31"}, {"cancel_at": "2026-01-28"},
+    ],
+)  # fmt: skip
+def test_who_is_not_charged_is_not_reminded(change: dict[str, Any]) -> None:
+    """Cancelled, paused, unpaid, past due, or ending with the period: neither of the renewal nor of the card."""
+    row = _row(known_card=_card("2025-12"), **YEARLY, **change)
+    assert reminders.owed(row, EARLIER.date(), REMINDER_DAYS) == []
+    assert not reminders.may_be_owed(_row(**YEARLY, **change), EARLIER.date(), REMINDER_DAYS)
+
+
+@pytest.mark.parametrize(
+    ("expires", "before"), [("2025-12", True), ("2026-01", False), ("2026-02", False), ("", False)]
+)
+def test_a_card_is_good_to_the_end_of_its_month(expires: str, before: bool) -> None:
+    """For a charge on 31 January a card of January is still good; of one that is gone nothing is known."""
+    assert _owed(known_card=_card(expires)) == (["card_expires"] if before else [])
+
+
+OTHERWISE = [None, _card("2025-12", "pm_old"), {"expires": "2025-12"}, "2025-12", _card("2025"), _card(5)]
+
+
+@pytest.mark.parametrize("known", OTHERWISE)
+def test_what_is_known_of_another_card_is_not_known_of_this_one(known: Any) -> None:
+    """A new card, or a note that is none: the gateway is to be asked, and nothing is owed on a guess."""
+    row = _row(known_card=known)
+    assert reminders.asks_for_card(row, EARLIER.date(), REMINDER_DAYS)
+    assert reminders.owed(row, EARLIER.date(), REMINDER_DAYS) == []
+
+
+@pytest.mark.parametrize("record", ["sent", {"period": "2026-01-31"}, {"period": "2026-01-31", "state": "sent"}])
+def test_a_record_that_is_none_is_a_bad_row(record: Any) -> None:
+    """Whoever edits a row by hand is told which attribute is at fault; the sweep goes on with the others."""
+    with pytest.raises(BadRow, match="reminder_upcoming: is not the record of a reminder"):
+        _owed(reminder_upcoming=record, **YEARLY)
+
+
+# --- what is sent ------------------------------------------------------------------------------------------------
+
+
+def test_an_upcoming_renewal_is_announced_once(shop: World) -> None:
+    """When, how much and for what, in both forms; the second run, the next day and a copy send nothing."""
+    shop.subscribe(plan="Pro <b>", **YEARLY)
+    for n in range(3):
+        assert shop.remind(f"run-{n}", EARLIER + n * DAY) == "Success"
+    [mail] = shop.mails()
+    assert mail["Subject"] == "Your subscription to Pro <b> renews on 31 January 2026"
+    assert (mail["To"], mail["From"]) == ("Ann Lee <ann@customer.example>", f"Example Shop <{SENDER}>")
+    says = "renews on 31 January 2026: we then charge 29.99 USD for the period 31 January 2026 to 30 January 2027."
+    assert f"Your subscription to Pro <b> {says}" in _text(mail)
+    assert f"Your subscription to Pro &lt;b&gt; {says}" in _text(mail, "html")
+    assert f"Your customer page: {PAGE}" in _text(mail).splitlines()
+    record = shop.row()["reminder_upcoming"]
+    assert (record["period"], record["state"], record["to"]) == ("2026-01-31", "sent", "ann@customer.example")
+
+
+def test_the_next_period_is_announced_again(shop: World) -> None:
+    """Once for each period: what was recorded of the last one does not count for this one."""
+    shop.subscribe(**YEARLY)
+    shop.remind("first", EARLIER)
+    assert shop.run() == "Success"
+    assert shop.row()["renewal_date"] == "2027-01-31"
+    shop.remind("second", EARLIER + timedelta(days=365))
+    subjects = shop.ses.subjects()
+    assert [subject for subject in subjects if "renews on" in subject] == [
+        "Your subscription to Pro renews on 31 January 2026", "Your subscription to Pro renews on 31 January 2027",
+    ]  # fmt: skip
+
+
+def test_a_card_that_expires_before_the_charge_is_told_with_its_month(shop: World) -> None:
+    """Asked at the gateway, kept on the row, and mailed once; a link to give a new one."""
+    shop.subscribe()
+    shop.gateway.expires["pm_ok"] = "2025-12"
+    for n in range(3):
+        assert shop.remind(f"run-{n}", EARLIER + n * DAY) == "Success"
+    [mail] = shop.mails()
+    assert mail["Subject"] == "Your card for Pro expires before the next charge"
+    for said in (_text(mail), _text(mail, "html")):
+        assert "Visa ending in 4242, is valid until the end of 12/2025." in said
+        assert "The next charge is after that: 29.99 USD on 31 January 2026." in said
+    assert f"Give us a new card: {PAGE}" in _text(mail).splitlines()
+    assert shop.row()["known_card"] == _card("2025-12")
+    assert shop.cuts.calls.count("gateway.card") == 1
+
+
+def test_both_reminders_are_two_mails() -> None:
+    """A yearly plan whose card expires: each kind has its own record."""
+    shop = _expiring()
+    shop.remind("run-1", EARLIER)
+    shop.remind("run-2", EARLIER + DAY)
+    assert [subject.split()[1] for subject in shop.ses.subjects()] == ["subscription", "card"]
+
+
+@pytest.mark.parametrize("card", ["pm_ok", "pm_gone"])
+def test_a_card_that_was_looked_at_is_not_asked_about_again(shop: World, card: str) -> None:
+    """Good for the charge, or gone: no mail, and the row says that nobody needs to ask again."""
+    shop.subscribe(payment_method=card)
+    for n in range(3):
+        assert shop.remind(f"run-{n}", EARLIER + n * DAY) == "Success"
+    assert shop.cuts.calls.count("gateway.card") == 1
+    assert not reminders.may_be_owed(parse(shop.row()), EARLIER.date(), REMINDER_DAYS)
+    assert not shop.mails()
+
+
+def test_a_charge_tells_what_its_card_is(shop: World) -> None:
+    """After a payment the gateway need not be asked: the charge named the card and its month."""
+    shop.subscribe()
+    assert shop.run() == "Success"
+    row = parse(shop.row())
+    assert reminders.known_card(row) is not None
+    assert not reminders.may_be_owed(row, row.renewal_date - DAY, REMINDER_DAYS)
+
+
+def test_a_card_that_the_bank_replaced_is_not_complained_of(shop: World) -> None:
+    """Known to expire since the last charge, renewed at the gateway meanwhile: nothing is sent, and that is kept."""
+    shop.subscribe(known_card=_card("2025-12"))
+    assert shop.remind("run-1", EARLIER) == "Success"
+    assert not shop.mails()
+    assert shop.row()["known_card"] == _card("2030-12")
+
+
+def test_a_gateway_that_gives_no_answer_is_asked_again(shop: World) -> None:
+    """No answer is no card: the task is tried again, and nothing is kept or mailed on a guess."""
+    shop.subscribe()
+    shop.gateway.expires["pm_ok"] = "2025-12"
+    shop.gateway.trouble.append(("card", "before"))
+    assert shop.remind("run-1", EARLIER) == "PaymentFailed"
+    assert "known_card" not in shop.row()
+    assert shop.remind("run-2", EARLIER) == "Success"
+    assert len(shop.mails()) == 1
+
+
+def test_a_test_clock_is_the_day_that_counts(shop: World) -> None:
+    """Months before by the calendar, five days before by the subscription's own clock: reminded, on that day."""
+    shop.subscribe(renewal_date="2026-06-30", test_clock="2026-06-25", **YEARLY)
+    assert shop.remind("run-1") == "Success"
+    assert shop.ses.subjects() == ["Your subscription to Pro renews on 30 June 2026"]
+    assert shop.row()["reminder_upcoming"]["at"].startswith("2026-06-25")
+
+
+# --- what is no longer true ----------------------------------------------------------------------------------------
+
+MEANWHILE: list[dict[str, Any]] = [
+    {"status": "canceled"}, {"status": "paused"}, {"status": "past_due"}, {"cancel_at": "2026-01-31"},
+    {"renewal_date": "2026-02-28"}, {"amount": Decimal("39.99")}, {"payment_method": "pm_new"}, {"currency": "no"},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("change", MEANWHILE)
+def test_what_changes_before_the_mail_is_not_told_as_it_was(change: dict[str, Any]) -> None:
+    """At every moment before a reminder is claimed: it is dropped, or says what is so by then."""
+    for at in range(40):
+        shop, claimed = _expiring(), set[str]()
+        shop.cuts.at = at
+        shop.cuts.happens = _edits(shop, change, claimed)
+        shop.remind("run-1", EARLIER, period="2026-01-31")
+        if shop.cuts.at is not None:
+            assert at > 10
+            return
+        for mail in shop.mails():
+            kind = "card_expires" if "card" in mail["Subject"] else "upcoming"
+            if kind not in claimed:
+                assert not change.keys() & {"status", "cancel_at", "renewal_date", "currency"}
+                assert "29.99" not in _text(mail) or "amount" not in change
+                assert kind == "upcoming" or "payment_method" not in change
+    pytest.fail("the run has more calls than were met")
+
+
+def _expiring() -> World:
+    """A yearly subscription whose card expires: two reminders are owed."""
+    shop = World()
+    shop.subscribe(**YEARLY)
+    shop.gateway.expires["pm_ok"] = "2025-12"
+    return shop
+
+
+def _edits(shop: World, change: dict[str, Any], claimed: set[str]) -> Callable[[str], None]:
+    def edit(_point: str) -> None:
+        claimed.update(kind for kind in ("upcoming", "card_expires") if f"reminder_{kind}" in shop.row())
+        shop.edit(**change)
+
+    return edit
+
+
+def test_a_deleted_subscription_is_not_reminded(shop: World) -> None:
+    """Deleted between the sweep and its message: nothing is sent, nothing fails."""
+    shop.subscribe(**YEARLY)
+    shop.delete_row()
+    assert shop.remind("run-1", EARLIER, period="2026-01-31") == "Success"
+    assert not shop.mails()
+
+
+def test_a_row_that_is_deleted_stays_deleted() -> None:
+    """At every moment of the run: neither the card nor a record writes it anew."""
+    for at in range(60):
+        shop = _expiring()
+        shop.cuts.at = at
+        shop.cuts.happens = lambda _point, shop=shop: shop.delete_row()  # type: ignore[misc]
+        shop.remind("run-1", EARLIER)
+        if shop.cuts.at is not None:
+            assert at > 20
+            return
+        assert shop.dynamodb.items("subscriptions") == {}
+    pytest.fail("the run has more calls than were met")
+
+
+def test_a_row_that_is_broken_by_hand_is_not_reminded(shop: World) -> None:
+    """Broken between the sweep and its message: nothing is sent, nothing fails, and the next sweep names the row."""
+    shop.subscribe(reminder_card_expires="yes", known_card=_card("2030-12"), **YEARLY)
+    assert shop.remind("run-1", EARLIER) == "Success"
+    assert not shop.mails()
+
+
+def test_a_subscription_of_two_customers_is_not_reminded(shop: World) -> None:
+    """It cannot be charged as it stands, so nobody is told that it will be."""
+    shop.subscribe(**YEARLY)
+    shop.subscribe(customer_id="cus_2", **YEARLY)
+    assert shop.remind("run-1", EARLIER) == "Success"
+    assert not shop.mails()
+
+
+# --- never twice ---------------------------------------------------------------------------------------------------
+
+
+def test_a_run_cut_anywhere_sends_each_reminder_at_most_once() -> None:
+    """Cut at each moment, run again by its owner, minutes later and a day later: each is sent once, or recorded as
+    unknown, which only the one that was cut can be."""
+    for at in range(60):
+        shop = _expiring()
+        shop.cuts.at = at
+        shop.remind("run-1", EARLIER, tries=1 + at % 2)
+        whole = shop.cuts.at is not None
+        for n, now in enumerate((EARLIER + LATER, EARLIER + 2 * LATER, EARLIER + DAY)):
+            shop.remind(f"later-{n}", now)
+        states = [shop.row()[f"reminder_{kind}"]["state"] for kind in ("upcoming", "card_expires")]
+        subjects = shop.ses.subjects()
+        assert len(set(subjects)) == len(subjects)
+        assert len(subjects) + states.count("unknown") >= 2
+        assert sorted(states) in (["sent", "sent"], ["sent", "unknown"])
+        if whole:
+            assert at > 20
+            assert states == ["sent", "sent"]
+            return
+    pytest.fail("the run has more calls than were cut")
+
+
+def test_a_reminder_cut_after_its_claim_is_unknown_and_stays_so(shop: World) -> None:
+    """Nobody can tell whether it went out: visible, and not sent by any later run."""
+    shop.subscribe(known_card=_card("2030-12"), **YEARLY)
+    shop.ses.trouble.append(ReadTimeoutError(endpoint_url="x"))
+    assert shop.remind("run-1", EARLIER) == "EmailFailed"
+    assert shop.row()["reminder_upcoming"]["state"] == "unknown"
+    assert shop.remind("run-2", EARLIER + DAY) == "Success"
+    assert shop.cuts.calls.count("ses.SendRawEmail") == 1
+
+
+def test_of_two_runs_at_once_one_sends() -> None:
+    """At every moment of the first another runs whole: one mail of each kind."""
+    for at in range(60):
+        shop = _expiring()
+        shop.cuts.at = at
+        shop.cuts.happens = _second(shop)
+        shop.remind("first", EARLIER)
+        assert len(shop.mails()) == 2
+        assert {shop.row()[f"reminder_{kind}"]["state"] for kind in ("upcoming", "card_expires")} == {"sent"}
+        if shop.cuts.at is not None:
+            return
+    pytest.fail("the run has more calls than were met")
+
+
+def _second(shop: World) -> Callable[[str], None]:
+    return lambda _point: _expect(shop.remind("second", EARLIER), "Success")
+
+
+def _expect(state: str, expected: str) -> None:
+    assert state == expected
+
+
+@pytest.mark.parametrize("now", [EARLIER, EARLIER + DAY])
+def test_a_reminder_that_was_certainly_not_sent_is_sent_again(shop: World, now: datetime) -> None:
+    """Throttled: the claim is given back, and the retry or the next night sends it."""
+    shop.subscribe(known_card=_card("2030-12"), **YEARLY)
+    shop.ses.trouble.append(error("Throttling", "SendRawEmail", 503))
+    assert shop.remind("run-1", EARLIER) == "EmailFailed"
+    assert shop.remind("run-2", now) == "Success"
+    assert len(shop.mails()) == 1
+
+
+def test_a_bad_address_is_told_once_and_a_corrected_one_gets_the_mail(shop: World) -> None:
+    """Parked on the row; nobody asks again while the address is what it was."""
+    shop.subscribe(known_card=_card("2030-12"), customer_email="nobody", **YEARLY)
+    assert shop.remind("run-1", EARLIER) == "EmailFailed"
+    assert not reminders.may_be_owed(parse(shop.row()), EARLIER.date(), REMINDER_DAYS)
+    assert shop.remind("run-2", EARLIER + DAY) == "Success"
+    shop.edit(customer_email="right@customer.example")
+    assert shop.remind("run-3", EARLIER + DAY) == "Success"
+    assert [mail["To"] for mail in shop.mails()] == ["Ann Lee <right@customer.example>"]
