@@ -172,6 +172,9 @@ class Charge:
         if failed is not None:  # what it passed over is passed over already
             skipped = tuple(day for day in skipped if day > failed.renewal_date)
             new = replace(new, intent_tries=failed.intent_tries + 1)
+            if failed.renewal_date == new.renewal_date:  # what was tried and told of this period stays on record
+                attempt = failed.attempt + (failed.status is Status.GIVEN_UP)
+                new = replace(new, attempt=attempt, refusals=failed.refusals, mails=failed.mails)
         claimed = self.ledger.claim(new, skipped, row, instead_of=failed)
         if isinstance(claimed, Lost):
             known = "renewal_date: a period from here on is in the ledger already"

@@ -127,10 +127,14 @@ class Ledger:
             unpaid = "((#status = :failed AND attribute_not_exists(payment_id)) OR #status = :given_up)"
             values = {":failed": Status.FAILED, ":claim": instead_of.claim, ":given_up": Status.GIVEN_UP}
             as_failed = f"claim = :claim AND {unpaid}"
-            same = instead_of.renewal_date == renewal.renewal_date
-            item = item_of(renewal) if same else _skipped(renewal, instead_of.renewal_date, len(skipped) + 1)
-            puts.append(self._put(item, as_failed, values))
-            puts += [] if same else [self._put(item_of(renewal), free, {})]
+            if instead_of.renewal_date == renewal.renewal_date:
+                puts.append(self._put(item_of(renewal), as_failed, values))
+            else:  # its own story stays
+                passed_over: dict[str, Any] = {"billed_instead": renewal.renewal_date}
+                if instead_of.status is Status.FAILED:
+                    passed_over |= {"status": Status.SKIPPED, "reason": "passed_over"}
+                over = self._change(instead_of, passed_over, as_failed, values, renewal.claimed_at)
+                puts += [{"Update": over}, self._put(item_of(renewal), free, {})]
         lost = self._transact([*puts, self._unchanged(subscription)])
         if lost is None:
             return renewal

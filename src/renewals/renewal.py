@@ -119,6 +119,7 @@ def item_of(of: Renewal | Mail) -> dict[str, Any]:
     values = {f.name: getattr(of, f.name) for f in fields(of)}
     item = {name: storable(value) for name, value in values.items() if value is not None}
     if isinstance(of, Renewal):
+        item["mails"] = {name: item_of(mail) for name, mail in of.mails.items()}
         item |= {"touched_at": storable(of.claimed_at), "unfinished": shard(of.subscription_id)}
     return item
 

@@ -171,6 +171,29 @@ def test_who_is_made_active_again_is_billed_anew(shop: World) -> None:
     assert (shop.items()[DUE.isoformat()]["status"], shop.row()["status"]) == ("done", "active")
 
 
+def test_a_period_billed_anew_keeps_its_story(shop: World) -> None:
+    """What was tried and told before stays on record, and no mail of the new attempts has the name of an old one."""
+    shop.subscribe(payment_method="pm_declined")
+    _live(shop, range(8))
+    shop.edit(status="active", payment_method="pm_declined_too")
+    _live(shop, range(9, 10))
+    item = shop.items()[DUE.isoformat()]
+    assert (item["attempt"], sorted(item["refusals"])) == (6, [f"attempt_{n}" for n in range(1, 7)])
+    assert shop.mail_kinds() == ["payment_failed"] * 3 + ["final_notice", "canceled", "payment_failed"]
+    assert len(shop.mails()) == 6
+
+
+def test_a_period_given_up_and_passed_over_says_what_was_billed_instead(shop: World) -> None:
+    """Made active again when a later period is due: that one is billed, and the story of the first stays."""
+    shop.subscribe(payment_method="pm_declined")
+    _live(shop, range(8))
+    shop.edit(status="active", payment_method="pm_ok")
+    _live(shop, range(30, 31))
+    items = shop.items()
+    assert {day: item["status"] for day, item in items.items()} == {DUE.isoformat(): "given_up", "2026-02-28": "done"}
+    assert items[DUE.isoformat()]["billed_instead"] == "2026-02-28"
+
+
 # --- 3-D Secure -----------------------------------------------------------------------------------------------------
 
 
