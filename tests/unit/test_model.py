@@ -69,6 +69,9 @@ class Life(RuleBasedStateMachine):
         self.schedule = Schedule(interval, 1, 31)
         self.first, self.now = NOON.date(), NOON
         self.executions = 0
+        self.status_changed = False
+        self.card_changed_on = self.first
+        self.asked_on: set[tuple[str, str, date]] = set()
         self.prices = {Decimal("29.99")}
         self.messages: list[dict[str, str]] = []
 
@@ -102,10 +105,12 @@ class Life(RuleBasedStateMachine):
 
     @rule(card=st.sampled_from(CARDS))
     def another_card(self, card: str) -> None:
+        self.card_changed_on = self._today()
         self.world.edit(payment_method=card)
 
     @rule(status=st.sampled_from(["active", *ENDED]))
     def another_status(self, status: str) -> None:
+        self.status_changed = True
         self.world.edit(status=status)
 
     @rule(price=st.sampled_from(PRICES))
@@ -168,7 +173,8 @@ class Life(RuleBasedStateMachine):
                 self._sweep(kind)
                 for message in list(self.messages):
                     self._work(message)
-            self._webhook()
+            if any(item["status"] == "failed" for item in self._items()):
+                self._webhook()  # a person has looked
         self.no_period_is_charged_twice()
         self.only_what_is_due_is_charged_and_at_its_price()
         self.no_mail_says_what_did_not_happen_and_none_comes_twice()
@@ -195,6 +201,9 @@ class Life(RuleBasedStateMachine):
             assert reached > self._today()
         if row["status"] in ENDED:
             assert not refused
+        for item in self._items():
+            if item["status"] in ("declined", "action_required") and not self.status_changed:
+                assert any(name.endswith(f"_{item['attempt']}") for name in item["mails"]), "the customer was not told"
         for payment in self.world.gateway.payments.values():
             open_still = payment.state in (PaymentState.DECLINED, PaymentState.ACTION_REQUIRED)
             assert not open_still or row["status"] in LIVE, "a payment that nobody watches can still be paid"
@@ -237,10 +246,14 @@ class Life(RuleBasedStateMachine):
         """One execution. While the subscription is not live, it claims nothing and tells nobody of a refusal."""
         live = self.world.row()["status"] in LIVE
         claims = {item["claim"] for item in self._items()}
-        mailed = self._mailed()
+        mailed, asked = self._mailed(), len(self.world.gateway.attempts)
         self.executions += 1
         self.now += timedelta(seconds=50)
-        self.world.run(f"run-{self.executions}", self.now, amount, tries=2, period=period)
+        self.world.run(f"run-{self.executions}", self.now, amount, period=period)
+        for payment, card in self.world.gateway.attempts[asked:]:
+            attempt = payment, card, self._today()
+            assert attempt not in self.asked_on or self.card_changed_on == self._today(), "a card is asked once a day"
+            self.asked_on.add(attempt)
         if not live:
             assert {item["claim"] for item in self._items()} <= claims
             for kind in ("payment_failed", "action_required", "final_notice"):
