@@ -5,8 +5,9 @@ in a fresh process. Every request of that process to AWS is listed by its IAM ac
 one is given, the process is killed with SIGKILL: "before" the request is carried out, or "after", when its answer is
 lost. The function's caller sees Runtime.ExitError.
 
-    POST /_local/watches    {"function", "text", "cut_at"?: from 1, "moment"?: "before" | "after"}
-    GET  /_local/watches    all of them: [{..., "met": the call has come, "calls": ["dynamodb:Query", ...]}]
+    POST   /_local/watches  {"function", "text", "cut_at"?: from 1, "moment"?: "before" | "after"}
+    GET    /_local/watches  all of them: [{..., "met": the call has come, "calls": ["dynamodb:Query", ...]}]
+    DELETE /_local/watches  ends those whose call has not come
 """
 
 import json
@@ -30,6 +31,10 @@ class Cuts:
     def cut(self, function: str, text: str, cut_at: int, moment: Moment) -> None:
         """Kills the function then, at its call number `cut_at` (from 1)."""
         self._call("POST", function=function, text=text, cut_at=cut_at, moment=moment)
+
+    def forget(self) -> None:
+        """Ends every watch whose call has not come."""
+        self._call("DELETE")
 
     def calls(self, function: str, text: str) -> list[str]:
         """What it called then, in order, the call that was cut last. Raises LookupError if it has not been called."""

@@ -23,9 +23,11 @@ found exactly once stops the start, so that an upgrade cannot quietly undo a cha
 13. A dead letter publishes how many of them now lie in its queue, as SQS does each minute.
 14. The bound on an event source's concurrency may come from a parameter, which is text.
 15. The host of a synchronous workflow has no prefix: `sync-127.0.0.1` is no address.
+16. It tells what is at work, and lets the waits of queues end at once, for a simulation: see `local.time_passes`.
 """
 
 import argparse
+import asyncio
 import base64
 import contextvars
 import hashlib
@@ -45,7 +47,7 @@ import time
 import weakref
 import zipfile
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from email.parser import BytesHeaderParser
 from email.utils import parseaddr
@@ -54,6 +56,9 @@ from typing import Any
 MINISTACK = "1.5.33"
 # The functions of one renewal run one after the other, and a laptop has cores for few of them at once.
 WORKERS = 4
+
+_LONGEST_LOOK = 5.0
+"""So many seconds an answer about what is at work waits for there being nothing."""
 
 _END_OF_LOG = "\x1e"
 _EXCEPTION = "__exception__"
@@ -110,6 +115,7 @@ def main() -> None:
     _change_queues()
     _change_transport()
     _add_cuts()
+    _add_passing_of_time()
 
     from ministack import app
 
@@ -430,6 +436,13 @@ class _Watch:
         return self.moment if len(self.calls) == self.cut_at else None
 
 
+def _change_watches(watches: list[_Watch], method: str, body: bytes) -> None:
+    if method == "POST":
+        watches.append(_Watch(**json.loads(body)))
+    if method == "DELETE":
+        watches[:] = [watch for watch in watches if watch.met]
+
+
 def _end(worker: Any) -> None:
     """Kills the function's process. No answer can reach it when this returns."""
     process = worker._proc
@@ -483,12 +496,74 @@ def _add_cuts() -> None:
             answer: tuple[int, dict[str, str], bytes] | None
             answer = await shortcut(method, path, headers, body, query, request_id)
             return answer
-        if method == "POST":
-            watches.append(_Watch(**json.loads(body)))
+        _change_watches(watches, method, body)
         return 200, {"Content-Type": "application/json"}, json.dumps([asdict(watch) for watch in watches]).encode()
 
     lambda_runtime.Worker.invoke = invoke_watched
     app._dispatch_service_request = dispatch_watched
+    app._handle_post_body_shortcuts = shortcut_or_control
+
+
+_asynchronous_calls: set[object] = set()
+
+
+def _noted(run: Callable[[], None]) -> Callable[[], None]:
+    """An asynchronous call of a function with its retries, which counts as work until it is over."""
+    call = object()
+    _asynchronous_calls.add(call)
+
+    def run_and_strike_out() -> None:
+        try:
+            run()
+        finally:
+            _asynchronous_calls.discard(call)
+
+    return run_and_strike_out
+
+
+def _at_work() -> int:
+    from ministack.services import lambda_svc, sqs, stepfunctions
+
+    sources = [esm["EventSourceArn"] for _, _, esm in lambda_svc._iter_all_esms()]
+    queues = [queue for queue in map(sqs._queue_by_arn, sources) if queue]
+    now = time.time()
+    waiting = sum(message.get("visible_at", now) <= now for queue in queues for message in queue["messages"])
+    with_a_function = sum(lambda_svc._esm_inflight.copy().values())
+    running = sum(execution["status"] == "RUNNING" for execution in list(stepfunctions._executions.values()))
+    return int(waiting + with_a_function + running + len(_asynchronous_calls))
+
+
+def _show_all_messages() -> None:
+    from ministack.services import lambda_svc, sqs
+
+    with sqs._queues_lock:
+        for queue_ in sqs._queues.values():
+            for message in queue_["messages"]:
+                message["visible_at"] = time.time()
+    lambda_svc._esm_wake.set()
+
+
+def _add_passing_of_time() -> None:
+    from ministack import app
+    from ministack.services import lambda_svc
+
+    _replace(lambda_svc, "invoke_async_with_retry", {"args=(_run,)": "args=(noted(_run),)"}, noted=_noted)
+    shortcut = app._handle_post_body_shortcuts
+
+    async def shortcut_or_control(
+        method: str, path: str, headers: Any, body: bytes, query: Any, request_id: str
+    ) -> tuple[int, dict[str, str], bytes] | None:
+        if path != "/_local/time":
+            answer: tuple[int, dict[str, str], bytes] | None
+            answer = await shortcut(method, path, headers, body, query, request_id)
+            return answer
+        until = time.monotonic() + _LONGEST_LOOK
+        if method == "POST":
+            _show_all_messages()
+        while (left := _at_work()) and method == "GET" and time.monotonic() < until:
+            await asyncio.sleep(0.01)
+        return 200, {"Content-Type": "application/json"}, json.dumps({"at_work": left}).encode()
+
     app._handle_post_body_shortcuts = shortcut_or_control
 
 

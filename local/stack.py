@@ -56,11 +56,13 @@ class StackError(Exception):
 class Stack:
     """The local stack on one port. As a context manager it is started and deployed on entry, and ended on exit.
 
-    Making one starts nothing, so `Stack(4566)` also reaches what `make up` left running.
+    Making one starts nothing, so `Stack(4566)` also reaches what `make up` left running. parameters: of the template,
+    where they are not to have their defaults.
     """
 
-    def __init__(self, port: int = DEFAULT_PORT) -> None:
+    def __init__(self, port: int = DEFAULT_PORT, **parameters: str) -> None:
         self.port = port
+        self._parameters = parameters
         self.endpoint_url = f"http://127.0.0.1:{port}"
         self.folder = ROOT / ".local" / str(port)
         self.mail_folder = self.folder / "mail"
@@ -68,7 +70,7 @@ class Stack:
         self.aws_config_file = self.folder / "aws-config"
         self._logs_folder = self.folder / "logs"
         self._temporary_folder = self.folder / "tmp"
-        self._artifacts_folder = self.folder / "artifacts"
+        self.artifacts_folder = self.folder / "artifacts"
         self._running_file = self.folder / "running.json"
 
     def __enter__(self) -> Self:
@@ -142,12 +144,13 @@ class Stack:
         with step("sam deploy"):
             self._sam(
                 "deploy",
-                *("--template-file", str(self._artifacts_folder / "template.yaml")),
+                *("--template-file", str(self.artifacts_folder / "template.yaml")),
                 *("--config-file", str(ROOT / "samconfig.toml"), "--config-env", "local"),
                 "--no-fail-on-empty-changeset",
                 "--parameter-overrides",
                 f"PaymentGatewayApiKey={self.gateway_key}",
                 f"PaymentGatewayEndpoint={self.gateway_url}",
+                *(f"{name}={value}" for name, value in self._parameters.items()),
                 seconds=_DEPLOY_SECONDS,
             )
         described = self.client("cloudformation").describe_stacks(StackName=STACK_NAME)["Stacks"][0]
@@ -165,7 +168,7 @@ class Stack:
         # The emulator first, because its functions call the others.
         stop([process for process in processes if process.name == "emulator"])
         stop(processes)
-        for folder in (self._temporary_folder, self._artifacts_folder):
+        for folder in (self._temporary_folder, self.artifacts_folder):
             shutil.rmtree(folder, ignore_errors=True)
         for file in (self._running_file, self.outputs_file, self.aws_config_file):
             file.unlink(missing_ok=True)
@@ -226,8 +229,8 @@ class Stack:
             build, cache = _BUILD_FOLDER / "artifacts", _BUILD_FOLDER / "cache"
             options = ("--cached", "--parallel", "--build-dir", str(build), "--cache-dir", str(cache))
             self._sam("build", "--config-env", "local", *options, seconds=_BUILD_SECONDS)
-            shutil.rmtree(self._artifacts_folder, ignore_errors=True)
-            shutil.copytree(build, self._artifacts_folder, copy_function=os.link)
+            shutil.rmtree(self.artifacts_folder, ignore_errors=True)
+            shutil.copytree(build, self.artifacts_folder, copy_function=os.link)
 
     def _sam(self, command: str, *options: str, seconds: float) -> None:
         home = self._temporary_folder / "sam"
