@@ -19,13 +19,16 @@ UV := $(BOOTSTRAP)/uv
 ENVIRONMENTS := .venv .envs/sam .envs/emulator .envs/lambda
 LOCKS := requirements-dev.in $(wildcard local/*.in layers/*/requirements.in)
 
-.PHONY: help environments demo test unit integration check up down redrive lock clean
+.PHONY: help environments demo simulate test unit integration check up down redrive lock clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: environments ## show renewals as they happen, from nothing to receipts and mails; then stop everything
 	@$(PYTHON) -m local.demo
+
+simulate: environments ## a hostile year in minutes, judged at its end; DAYS, SUBSCRIPTIONS, SEED=1 say how much, and which
+	@DAYS=$(DAYS) SUBSCRIPTIONS=$(SUBSCRIPTIONS) SEED=$(SEED) $(PYTHON) -m local.simulate
 
 test: environments ## every test: unit, then integration on the deployed stack
 	@$(PYTHON) -m pytest tests/unit tests/integration
@@ -62,7 +65,7 @@ clean: ## stop every local stack of this checkout and delete all that was made
 	@for stack in .local/[0-9]*; do \
 		[ ! -f "$$stack/running.json" ] || PORT="$${stack#.local/}" $(PYTHON) -m local.stack down || exit 1; \
 	done
-	@rm -rf .local .aws-sam .venv .envs node_modules demo-output .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	@rm -rf .local .aws-sam .venv .envs node_modules demo-output simulation-output .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A few at a time: an environment is mostly waiting for the index and the disk.

@@ -1,0 +1,81 @@
+"""`make simulate`: see the package. DAYS, SUBSCRIPTIONS and SEED in the environment say how much, and which story.
+
+Exit status 1 where a promise was broken; the last lines name each, and the command that tells the same story again.
+"""
+
+import os
+import sys
+from datetime import date
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from local.progress import console, step
+from local.simulate.evidence import Verdict, verdict
+from local.simulate.life import live
+from local.simulate.report import plot, table
+from local.simulate.shop import ENVIRONMENT, Shop
+from local.simulate.story import FIRST_DAY, Story
+from local.stack import ROOT, Stack, StackError, free_port
+
+_DEFAULTS = {"DAYS": 365, "SUBSCRIPTIONS": 30, "SEED": 1}
+_LEAST = {"DAYS": 30, "SUBSCRIPTIONS": 1, "SEED": 0}
+_MOST_FAULTS_SHOWN = 40
+
+
+def simulated(story: Story, shop: Shop) -> Verdict:
+    """Live the story with a progress bar, and judge what it left."""
+    columns = (
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn()
+    )  # fmt: skip
+    with Progress(*columns, console=console, transient=True) as progress:
+        bar = progress.add_task(_shown(FIRST_DAY), total=story.days)
+
+        def day_is_over(day: date) -> None:
+            progress.update(bar, description=_shown(day), advance=1)
+
+        live(story, shop, day_is_over)
+    with step("compare gateway, ledger, receipts and mails with what was expected"):
+        return verdict(story, shop)
+
+
+def _shown(day: date) -> str:
+    return f"{day:%a %d %b %Y}"
+
+
+def _story() -> Story:
+    """What the environment asks for. Raises StackError for what is no such number."""
+    asked: dict[str, int] = {}
+    for name, default in _DEFAULTS.items():
+        text = os.environ.get(name) or str(default)
+        if not text.isdecimal() or int(text) < _LEAST[name]:
+            raise StackError(f"{name} must be a whole number from {_LEAST[name]} on, not {text!r}")
+        asked[name.lower()] = int(text)
+    return Story(seed=asked["seed"], days=asked["days"], subscriptions=asked["subscriptions"])
+
+
+def main() -> None:
+    try:
+        story = _story()
+        with Stack(free_port(), Environment=ENVIRONMENT) as stack:
+            found = simulated(story, Shop(stack))
+    except StackError as problem:
+        sys.exit(f"{problem}")
+    except KeyboardInterrupt:
+        sys.exit(130)
+    name = f"{story.days}-days-{story.subscriptions}-subscriptions-seed-{story.seed}.png"
+    picture = ROOT / "simulation-output" / name
+    plot(story, found, picture)
+    console.print(table(found))
+    console.print(f"Renewals, declines and recoveries over time: {picture.relative_to(ROOT)}")
+    for fault in found.faults[:_MOST_FAULTS_SHOWN]:
+        console.print(f"[red]✗ {fault}[/red]")
+    if len(found.faults) > _MOST_FAULTS_SHOWN:
+        console.print(f"[red]✗ and {len(found.faults) - _MOST_FAULTS_SHOWN} more[/red]")
+    if found.faults:
+        settings = f"DAYS={story.days} SUBSCRIPTIONS={story.subscriptions} SEED={story.seed}"
+        sys.exit(f"The same again: make simulate {settings}\nLogs and mails: {stack.folder.relative_to(ROOT)}/")
+    console.print("[green]✓[/green] gateway, ledger, receipts and mails are what the story makes due")
+
+
+if __name__ == "__main__":
+    main()

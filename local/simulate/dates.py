@@ -1,0 +1,29 @@
+"""Which days renewals fall on: the simulation's own arithmetic, so that it does not believe the product's.
+
+A subscription's dates are counted from its first one, never from the last: the n-th is n intervals after the first.
+"""
+
+from collections.abc import Iterator
+from datetime import date, timedelta
+
+_DAYS = {"day": 1, "week": 7}
+_MONTHS = {"month": 1, "year": 12}
+
+
+def renewal_dates(first: date, interval: str, count: int, anchor: int, last: date) -> Iterator[date]:
+    """Every renewal date up to and including `last`. anchor: the day of the month that months and years aim at."""
+    day, n = first, 0
+    while day <= last:
+        yield day
+        n += count
+        day = _later(first, interval, n, anchor)
+
+
+def _later(first: date, interval: str, intervals: int, anchor: int) -> date:
+    if interval in _DAYS:
+        return first + timedelta(days=_DAYS[interval] * intervals)
+    first_of_month = first.replace(day=1)
+    for _ in range(_MONTHS[interval] * intervals):
+        first_of_month = (first_of_month + timedelta(days=31)).replace(day=1)
+    after_it = (first_of_month + timedelta(days=31)).replace(day=1)
+    return min(first_of_month + timedelta(days=anchor - 1), after_it - timedelta(days=1))

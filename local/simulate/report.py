@@ -1,0 +1,95 @@
+"""What people see at the end of a simulation: a table, and a picture of the year."""
+
+from collections import Counter
+from datetime import date, timedelta
+from pathlib import Path
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+from local.simulate.evidence import Verdict
+from local.simulate.story import Story
+
+BROKEN = {
+    "doubled": "doubled", "missed": "missed", "wrong": "wrong", "no_receipt": "no receipt", "no_mail": "no mail",
+    "doubled_mail": "doubled mails", "audit": "by the audit",
+}  # fmt: skip
+"""The kinds of faults, as the table calls them. All of them must be zero."""
+
+
+def table(verdict: Verdict) -> Table:
+    """One row: what was due and what came of it; then what must be zero."""
+    results = verdict.results.values()
+    happened = {
+        "due": sum(len(result.due) for result in results),
+        "charged": sum(len(charges) for result in results for charges in result.charged.values()),
+        "receipted": verdict.receipted,
+        "mailed": verdict.mailed,
+        "declined": sum(len(result.refused) for result in results),
+        "recovered": sum(len(result.recovered) for result in results),
+        "given up": sum(len(result.given_up) for result in results),
+        "skipped": sum(len(result.skipped) for result in results),
+        "mail unknown": verdict.unknown,
+    }
+    faults = Counter(fault.kind for fault in verdict.faults)
+    shown = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for heading in (*happened, *BROKEN.values()):
+        shown.add_column(heading, justify="right")
+    broken = [f"[{'red' if faults[kind] else 'green'}]{faults[kind]}[/]" for kind in BROKEN]
+    shown.add_row(*(str(count) for count in happened.values()), *broken)
+    return shown
+
+
+def plot(story: Story, verdict: Verdict, file: Path) -> None:
+    """Renewals, declines and recoveries over time, and the days on which no sweep ran, as a PNG."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
+    step = 7 if story.days > 100 else 1
+    starts = [story.calendar[n] for n in range(0, story.days, step)]
+    results = verdict.results.values()
+    recovered = [day for result in results for day in result.recovered.values()]
+    declined = [day for result in results for day in result.refused.values()]
+    renewed = [
+        charge.day
+        for result in results
+        for period, charges in result.charged.items()
+        for charge in charges
+        if period not in result.recovered
+    ]
+
+    def counted(days: list[date]) -> list[int]:
+        per = Counter((day - story.calendar[0]).days // step for day in days)
+        return [per[n] for n in range(len(starts))]
+
+    figure = Figure(figsize=(12, 6), layout="constrained")
+    FigureCanvasAgg(figure)
+    up, down = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
+    middles = [start + timedelta(days=step / 2) for start in starts]
+    first, second = counted(renewed), counted(recovered)
+    up.bar(middles, first, width=step * 0.86, color="#2f6f9f", label="renewed at once")
+    up.bar(middles, second, width=step * 0.86, bottom=first, color="#5bb58a", label="recovered after a decline")
+    down.bar(middles, counted(declined), width=step * 0.86, color="#d9694f", label="declined")
+    down.invert_yaxis()
+    for axes in (up, down):
+        for number, day in enumerate(sorted(story.down)):
+            span = {"label": "no sweep ran"} if number == 0 and axes is up else {}
+            axes.axvspan(day, day + timedelta(days=1), color="#c8ccd2", alpha=0.6, linewidth=0, **span)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(axis="y", color="#e6e8eb")
+        axes.set_axisbelow(True)
+        axes.yaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        axes.margins(x=0.01, y=0.08)
+    ending = f"{len(verdict.faults)} PROMISES BROKEN" if verdict.faults else "no promise broken"
+    told = f"{story.subscriptions} subscriptions over {story.days} days, seed {story.seed}"
+    up.set_title(f"{told}: {len(renewed) + len(recovered)} renewals, {ending}", loc="left")
+    up.set_ylabel("renewals a week" if step == 7 else "renewals a day")
+    down.set_ylabel("declines")
+    up.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=3, frameon=False, borderaxespad=0.2)
+    locator = AutoDateLocator()  # type: ignore[no-untyped-call]
+    down.xaxis.set_major_locator(locator)
+    down.xaxis.set_major_formatter(ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]
+    file.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(file, dpi=130)

@@ -1,0 +1,230 @@
+"""The deployed system as the simulation uses it: rows, customers, webhooks, clocks, the sweep, and what goes wrong."""
+
+import json
+import uuid
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, date, datetime, time
+from decimal import Decimal
+from itertools import batched
+from typing import Any
+
+import urllib3
+
+from local.cuts import Cuts, Moment
+from local.gateway import Sandbox, official_client
+from local.simulate.story import (
+    Action,
+    Cancel,
+    CardBehaves,
+    Confirm,
+    GatewayTrouble,
+    Killed,
+    NewCard,
+    Pause,
+    Price,
+    Reprice,
+    Resume,
+    Subscriber,
+    Webhooks,
+    gateway_rule,
+)
+from local.stack import Stack
+from local.time_passes import TimePasses
+from local.webhook import signed_headers, signing_secret
+
+ENVIRONMENT = "sim"
+"""Any but prod: there a subscription may live on a day of its own."""
+
+_WORK_SECONDS = 300
+_TRANSACTION = 100  # https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TransactWriteItems.html
+_CARDS = {
+    "good": "pm_card_visa",
+    "no_money": "pm_card_visa_chargeDeclinedInsufficientFunds",
+    "declined": "pm_card_visa_chargeDeclined",
+    "lost": "pm_card_visa_chargeDeclinedLostCard",
+    "expired": "pm_card_visa_chargeDeclinedExpiredCard",
+    "asks": "pm_card_authenticationRequired",
+}
+_STATUS = {Pause: "paused", Resume: "active", Cancel: "canceled"}
+
+
+class Shop:
+    """See the module. customers: the gateway's id of a customer to the id of the subscription."""
+
+    def __init__(self, stack: Stack) -> None:
+        self.stack = stack
+        self.customers: dict[str, str] = {}
+        self.sandbox = Sandbox(stack.gateway_url)
+        self._gateway = official_client(stack.gateway_url, stack.gateway_key).v1
+        self._cuts = Cuts(stack.endpoint_url)
+        self._time = TimePasses(stack.endpoint_url)
+        self._functions = stack.client("lambda")
+        self._dynamodb = stack.client("dynamodb")
+        self._table = stack.outputs["SubscriptionsTableName"]
+        self._rows = stack.session.resource("dynamodb", endpoint_url=stack.endpoint_url).Table(self._table)
+        self._sweep_function = stack.outputs["SweepFunctionName"]
+        self._http = urllib3.PoolManager(timeout=30, retries=False, maxsize=4)
+        self._secret = signing_secret(stack)
+        self._cards: dict[str, str] = {}
+        self._prices: dict[str, Price] = {}
+        self._gateway_ids: dict[str, str] = {}
+        # The simulation is the schedule: nothing runs on the real time of day beside it.
+        scheduler = stack.client("scheduler")
+        for schedule in scheduler.list_schedules()["Schedules"]:
+            scheduler.delete_schedule(Name=schedule["Name"])
+        self._time.scale_waits_of_workflows(0.01)
+
+    # Time
+
+    def begin(self, day: date) -> None:
+        """It is that day, at the gateway and for every subscription; what waited for a later try is tried."""
+        self.sandbox.set_clock(datetime.combine(day, time(12), UTC).timestamp())
+        updates = [self._lives_on(identity, day) for identity in self._gateway_ids]
+        for some in batched(updates, _TRANSACTION, strict=False):
+            self._dynamodb.transact_write_items(TransactItems=list(some))
+        self._time.hidden_messages_appear()
+        self.until_all_is_done()
+
+    def function(self, name: str) -> str:
+        """The deployed name of a function, as process-payment."""
+        return self._sweep_function.replace("renewal-sweep", name)
+
+    def until_all_is_done(self) -> None:
+        self._time.until_all_is_done(_WORK_SECONDS)
+
+    def end_of_trouble(self) -> None:
+        self.sandbox.peaceful()
+        self._cuts.forget()
+
+    def leave(self) -> None:
+        """Every subscription of this run ends, so that another run on this stack meets none of them."""
+        for identity in self._gateway_ids:
+            key = {"subscription_id": identity, "customer_id": f"cus-{identity}"}
+            self._rows.delete_item(Key=key)
+
+    def _lives_on(self, identity: str, day: date) -> dict[str, Any]:
+        return {
+            "Update": {
+                "TableName": self._table,
+                "Key": {"subscription_id": {"S": identity}, "customer_id": {"S": f"cus-{identity}"}},
+                "UpdateExpression": "SET test_clock = :day",
+                "ExpressionAttributeValues": {":day": {"S": day.isoformat()}},
+            }
+        }
+
+    # The schedule
+
+    def start_sweep(self) -> None:
+        """As the hourly schedule does, without waiting for it. The nightly sweep has nothing to find on test clocks."""
+        event = json.dumps({"sweep": "due"})
+        self._functions.invoke(FunctionName=self._sweep_function, InvocationType="Event", Payload=event)
+
+    def kill_sweep(self, call: int, moment: Moment) -> None:
+        """The next part of a sweep is killed at its call number `call`."""
+        self._cuts.cut(self._sweep_function, '"part"', call, moment)
+
+    def audited(self, first: date, last: date) -> list[dict[str, str]]:
+        """The product's own audit of these days: each difference that its report names."""
+        event = json.dumps({"from": first.isoformat(), "to": last.isoformat()})
+        function = self.stack.outputs["AuditFunctionName"]
+        answer = json.loads(self._functions.invoke(FunctionName=function, Payload=event)["Payload"].read())
+        if not answer.get("finished"):
+            raise RuntimeError(f"the audit did not come to its end: {answer}")
+        bucket = self.stack.outputs["ReceiptsBucketName"]
+        report = self.stack.client("s3").get_object(Bucket=bucket, Key=answer["report"])["Body"].read()
+        differences: list[dict[str, str]] = json.loads(report)["listed"]
+        return differences
+
+    # The customers
+
+    def subscribe(self, subscriber: Subscriber, day: date) -> None:
+        """A customer with a saved card at the gateway, and a row."""
+        customer = self._gateway.customers.create({"name": subscriber.name, "email": subscriber.email}).id
+        self.customers[customer] = subscriber.id
+        self._gateway_ids[subscriber.id] = customer
+        self._prices[subscriber.id] = subscriber.price
+        self._cards[subscriber.id] = self._save_card(subscriber)
+        anchor = {"anchor_day": subscriber.anchor} if subscriber.names_anchor else {}
+        self._rows.put_item(
+            Item={
+                "subscription_id": subscriber.id,
+                "customer_id": subscriber.customer_id,
+                "renewal_date": subscriber.first.isoformat(),
+                "status": "active",
+                "amount": Decimal(subscriber.price.amount),
+                "currency": subscriber.price.currency,
+                "interval": subscriber.interval,
+                "interval_count": subscriber.count,
+                "catch_up": subscriber.catch_up,
+                "plan": subscriber.plan,
+                "customer_name": subscriber.name,
+                "customer_email": subscriber.email,
+                "gateway_customer": customer,
+                "payment_method": self._cards[subscriber.id],
+                "test_clock": day.isoformat(),
+                **anchor,
+            }
+        )
+
+    def act(self, subscriber: Subscriber, action: Action) -> None:
+        """Does what an action of the story says, webhooks excepted."""
+        match action:
+            case CardBehaves(behaviour):
+                self.sandbox.change_card(self._cards[subscriber.id], _CARDS[behaviour])
+            case NewCard():
+                self._cards[subscriber.id] = self._save_card(subscriber)
+                self._change(subscriber, payment_method=self._cards[subscriber.id])
+            case Confirm():
+                self._confirm(subscriber)
+            case Pause() | Resume() | Cancel(None):
+                self._change(subscriber, status=_STATUS[type(action)])
+            case Cancel(at):
+                self._change(subscriber, cancel_at=str(at))
+            case Reprice(price):
+                self._prices[subscriber.id] = price
+                self._change(subscriber, amount=Decimal(price.amount), currency=price.currency)
+            case GatewayTrouble(mode, operation):
+                customer = self._gateway_ids[subscriber.id]
+                self.sandbox.hostile(mode, operation, customer=customer, **gateway_rule(action))
+            case Killed(function, call, moment):
+                self._cuts.cut(self.function(function), subscriber.id, call, moment)
+
+    def send(self, asked: Iterable[tuple[Subscriber, Webhooks]]) -> None:
+        """Sends the webhooks, several at a time, each signed anew; every one must be accepted."""
+        bodies = [
+            self._body(subscriber, webhooks.price) for subscriber, webhooks in asked for _ in range(webhooks.copies)
+        ]
+        with ThreadPoolExecutor(4) as senders:
+            for status in senders.map(self._post, bodies):
+                if status != 202:
+                    raise RuntimeError(f"a webhook was answered with {status}")
+
+    def _body(self, subscriber: Subscriber, price: Price | None) -> bytes:
+        amount = (price or self._prices[subscriber.id]).amount
+        ids = {"subscription_id": subscriber.id, "customer_id": subscriber.customer_id}
+        return json.dumps(ids | {"amount": amount}).encode()
+
+    def _post(self, body: bytes) -> int:
+        headers = signed_headers(self._secret, body, message_id=f"msg_{uuid.uuid4().hex}", at=datetime.now(UTC))
+        return self._http.request("POST", self.stack.outputs["LocalWebhookUrl"], body=body, headers=headers).status
+
+    def _save_card(self, subscriber: Subscriber) -> str:
+        customer = self._gateway_ids[subscriber.id]
+        return str(self._gateway.payment_methods.attach("pm_card_visa", {"customer": customer}).id)
+
+    def _confirm(self, subscriber: Subscriber) -> None:
+        """The customer follows the link of the mail, if a payment waits for it."""
+        payments = self._gateway.payment_intents.list({"customer": self._gateway_ids[subscriber.id], "limit": 1}).data
+        error = payments[0].last_payment_error if payments else None
+        if error is not None and error.code == "authentication_required" and payments[0].status != "canceled":
+            self.sandbox.authenticate(payments[0].id)
+
+    def _change(self, subscriber: Subscriber, **attributes: Any) -> None:
+        names = {f"#{name}": name for name in attributes}
+        self._rows.update_item(
+            Key={"subscription_id": subscriber.id, "customer_id": subscriber.customer_id},
+            UpdateExpression="SET " + ", ".join(f"#{name} = :{name}" for name in attributes),
+            ExpressionAttributeNames=names,
+            ExpressionAttributeValues={f":{name}": value for name, value in attributes.items()},
+        )

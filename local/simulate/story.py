@@ -1,0 +1,387 @@
+"""What is going to happen in the simulated year: who subscribes to what, what the customers do, and what goes wrong.
+
+All of it is drawn beforehand from the seed, each subscriber from a source of its own, so that the same seed tells the
+same story however fast the machine is. Nothing here knows the product.
+"""
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, timedelta
+from functools import cached_property
+from random import Random
+from typing import Any
+
+from local.cuts import Moment
+from local.simulate.dates import renewal_dates
+
+FIRST_DAY = date(2024, 2, 20)
+"""A 29 February is nine days away, days of changed clocks (10 and 31 March) soon after."""
+
+DUNNING_DAYS = (1, 3, 5, 7)
+"""The parameter that the simulated stack is deployed with: days after the first attempt."""
+
+_SHORT = 100
+"""In a story of fewer days each renewal is twice as eventful."""
+
+_WINDOW = DUNNING_DAYS[-1] + 2
+"""So many days after a refusal it has come to an end, and the calm at the end of the story lasts so long."""
+
+
+@dataclass(frozen=True)
+class Price:
+    """amount: major units, as a row has it; minor: the whole number that the gateway is to be asked for."""
+
+    amount: str
+    currency: str
+    minor: int
+
+
+@dataclass(frozen=True)
+class CardBehaves:
+    """From now on the saved card is good, has no_money, is declined, was lost, has expired, or asks for 3-D Secure."""
+
+    behaviour: str
+
+
+@dataclass(frozen=True)
+class NewCard:
+    """The customer saves another card, which is good, and the row names it."""
+
+
+@dataclass(frozen=True)
+class Confirm:
+    """The customer completes 3-D Secure for what waits for it."""
+
+
+@dataclass(frozen=True)
+class Pause:
+    """The row is paused."""
+
+
+@dataclass(frozen=True)
+class Resume:
+    """The row is active again."""
+
+
+@dataclass(frozen=True)
+class Cancel:
+    """At once, or at the end of a period: at the renewal date given."""
+
+    at: date | None = None
+
+
+@dataclass(frozen=True)
+class Reprice:
+    """The subscription costs something else from now on."""
+
+    price: Price
+
+
+@dataclass(frozen=True)
+class Webhooks:
+    """So many signed webhooks at once, with the price of the day or with another one, of long ago."""
+
+    copies: int
+    price: Price | None = None
+
+
+@dataclass(frozen=True)
+class GatewayTrouble:
+    """Calls for this customer meet a hostile mode until the day is over: `calls` of them."""
+
+    mode: str
+    operation: str
+    calls: int
+    seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class Killed:
+    """A function is killed at its call number `call` to AWS when it works for this subscription."""
+
+    function: str
+    call: int
+    moment: Moment
+
+
+type Action = CardBehaves | NewCard | Confirm | Pause | Resume | Cancel | Reprice | Webhooks | GatewayTrouble | Killed
+
+
+@dataclass(frozen=True)
+class Subscriber:
+    """One subscription with all that will happen to it. first: the first date it renews on. created: when its row is
+    written. refused_within: the days of refusals, for which the sweep must come round twice."""
+
+    id: str
+    name: str
+    email: str
+    plan: str
+    interval: str
+    count: int
+    anchor: int
+    names_anchor: bool
+    first: date
+    created: date
+    catch_up: str
+    price: Price
+    actions: Mapping[date, tuple[Action, ...]]
+    refused_within: frozenset[date]
+
+    @property
+    def customer_id(self) -> str:
+        return f"cus-{self.id}"
+
+    def dates(self, last: date) -> tuple[date, ...]:
+        """Its renewal dates up to `last`, whatever happens to it."""
+        return tuple(renewal_dates(self.first, self.interval, self.count, self.anchor, last))
+
+
+@dataclass(frozen=True)
+class Story:
+    """A run of the simulation. run: the first part of every id, so that several runs share one stack."""
+
+    seed: int
+    days: int
+    subscriptions: int
+    run: str = "sim"
+
+    @cached_property
+    def calendar(self) -> tuple[date, ...]:
+        return tuple(FIRST_DAY + timedelta(days=n) for n in range(self.days))
+
+    @cached_property
+    def down(self) -> frozenset[date]:
+        """The days on which no sweep runs: a few in a row, every month or two, none at the end."""
+        random, down, day = _drawn_from(self.seed, "downtime"), set[date](), FIRST_DAY + timedelta(days=8)
+        while day < self.calm_from - timedelta(days=8):
+            length = random.randint(1, 6)
+            down |= {day + timedelta(days=n) for n in range(length)}
+            day += timedelta(days=length + random.randint(20, 70))
+        return frozenset(down)
+
+    @cached_property
+    def killed_sweeps(self) -> Mapping[date, tuple[int, Moment]]:
+        """The days on which a part of the sweep is killed: at which call, and whether before or after it."""
+        random = _drawn_from(self.seed, "sweeps")
+        drawn = {day: (random.randint(1, 4), random.choice(_MOMENTS)) for day in self.calendar}
+        return {day: cut for day, cut in drawn.items() if random.random() < 0.05 and day < self.calm_from}
+
+    @cached_property
+    def subscribers(self) -> tuple[Subscriber, ...]:
+        return tuple(_Draft(self, number).subscriber() for number in range(self.subscriptions))
+
+    def sweeps(self, day: date) -> int:
+        """How often the sweep comes round: not at all, or so often that what piled up can be worked off, which takes
+        one round for each period of a subscription."""
+        if day in self.down:
+            return 0
+        before = day
+        while before - timedelta(days=1) in self.down:
+            before -= timedelta(days=1)
+        piled_up = (day - before).days
+        refused = any(day in s.refused_within and s.interval in ("day", "week") for s in self.subscribers)
+        return 1 + piled_up + refused
+
+    @property
+    def calm_from(self) -> date:
+        """From here on nothing new befalls anybody, so that all comes to an end."""
+        return FIRST_DAY + timedelta(days=self.days - _WINDOW)
+
+
+_NAMES = (
+    "Ann Lee", "José Núñez", "Zoë Ångström", "Иван Петров", "Ελένη Παπαδοπούλου", "محمد الأحمد", "שרה כהן", "山田太郎",
+    "王小明", "陳大文", "김민준", "Nguyễn Thị Hương", "Łukasz Żółć", "O'Brien & Sons <Ltd>", "𠮷田花子", "Çağla Şahin",
+)  # fmt: skip
+_PLANS = ("Pro", "Größe L", "スタンダードプラン", "Базовый", "الخطة", "Team, 5 seats")
+_PRICES = (
+    Price("29.99", "USD", 2999), Price("49.9", "EUR", 4990), Price("0.5", "USD", 50), Price("1980", "JPY", 1980),
+    Price("9900", "KRW", 9900), Price("5.25", "KWD", 5250), Price("12.34", "BHD", 12340), Price("19", "GBP", 1900),
+    Price("2500", "ISK", 250000), Price("123456.78", "EUR", 12345678), Price("99", "CHF", 9900),
+)  # fmt: skip
+_INTERVALS = (
+    ("month", 1), ("month", 3), ("month", 6), ("year", 1), ("week", 1), ("week", 2), ("day", 1), ("day", 10),
+)  # fmt: skip
+_WEIGHTS = (60, 8, 4, 10, 5, 5, 1, 7)
+_TROUBLES = (
+    GatewayTrouble("429", "*", 2), GatewayTrouble("503", "*", 1000), GatewayTrouble("500", "payment_intents.create", 1),
+    GatewayTrouble("500", "payment_intents.confirm", 2), GatewayTrouble("500_after", "payment_intents.create", 1),
+    GatewayTrouble("500_after", "payment_intents.confirm", 1), GatewayTrouble("drop_before", "*", 2),
+    GatewayTrouble("drop_after", "payment_intents.create", 1),
+    GatewayTrouble("drop_after", "payment_intents.confirm", 1),
+    GatewayTrouble("drop_after", "payment_intents.confirm", 1000),
+    GatewayTrouble("slow", "payment_intents.confirm", 1, seconds=1), GatewayTrouble("429", "*", 1000),
+    GatewayTrouble("slow", "payment_intents.confirm", 1, seconds=5),
+    GatewayTrouble("processing", "payment_intents.confirm", 1, seconds=20 * 3600),
+    GatewayTrouble("processing", "payment_intents.confirm", 1, seconds=20 * 3600),
+)  # fmt: skip
+# The call that records a payment, the most delicate moment of all, is met as often as the other calls together.
+_CALLS = {
+    "process-payment": (1, 3, 5, 6, 7, 7, 7, 7),
+    "generate-receipt": (1, 2, 3),
+    "send-email": (1, 2, 3, 4, 5),
+    "renewal-worker": (1,),
+}
+_MOMENTS: tuple[Moment, ...] = ("before", "after")
+_SOFT, _HARD = ("no_money", "no_money", "declined"), ("lost", "expired")
+
+
+class _Draft:
+    """Draws one subscriber, going from one renewal date to the next."""
+
+    def __init__(self, story: Story, number: int) -> None:
+        self._random = _drawn_from(story.seed, str(number))
+        self._story = story
+        self._number = number
+        self._last = story.calendar[-1]
+        self._calm_from = story.calm_from
+        self._actions: defaultdict[date, list[Action]] = defaultdict(list)
+        self._refused: set[date] = set()
+        self._quiet_until = FIRST_DAY
+        self._price = self._random.choice(_PRICES)
+
+    def subscriber(self) -> Subscriber:
+        draw = self._random
+        interval, count = draw.choices(_INTERVALS, _WEIGHTS)[0]
+        created = FIRST_DAY + timedelta(days=draw.choice((0, 0, draw.randrange(max(1, self._story.days // 2)))))
+        span = {"day": 1, "week": 7, "month": 28, "year": 300}[interval] * count
+        room = max(1, (self._calm_from - created).days - 2)
+        first = created + timedelta(days=draw.randrange(min(span, room)))
+        anchor, names_anchor = first.day, draw.random() < 0.3
+        if interval in ("month", "year") and draw.random() < 0.4:
+            first, anchor = _month_end(first, draw.choice((29, 30, 31)), created, self._calm_from)
+            names_anchor = first.day != anchor or names_anchor
+        price = self._price
+        for due in tuple(renewal_dates(first, interval, count, anchor, self._last)):
+            if created < due and self._quiet_until < due < self._calm_from and not self._befall(due, interval):
+                break
+        identity = f"{self._story.run}-{self._number:04}"
+        return Subscriber(
+            id=identity,
+            name=draw.choice(_NAMES),
+            email=f"{identity}@customers.example",
+            plan=draw.choice(_PLANS),
+            interval=interval,
+            count=count,
+            anchor=anchor,
+            names_anchor=names_anchor,
+            first=first,
+            created=created,
+            catch_up=draw.choice(("latest", "latest", "each")),
+            price=price,
+            actions={day: tuple(actions) for day, actions in self._actions.items()},
+            refused_within=frozenset(self._refused),
+        )
+
+    def _befall(self, due: date, interval: str) -> bool:
+        """What happens around one renewal date; False where it is the end of the subscription."""
+        often = {"day": 0.15, "week": 0.5}.get(interval, 1.0) * (2 if self._story.days < _SHORT else 1)
+        lot = self._random.random() / often
+        if lot < 0.11:
+            return self._refusal(due, interval)
+        if lot < 0.25:
+            self._trouble(due)
+        elif lot < 0.35:
+            self._webhooks(due)
+        elif lot < 0.38:
+            return self._pause(due)
+        elif lot < 0.405:
+            self._at(self._before(due), Cancel())
+            self._late_webhook(due + timedelta(days=1), None)
+            return False
+        elif lot < 0.42:
+            self._at(self._before(due), Cancel(at=due))
+            self._late_webhook(due, None)
+            return False
+        elif lot < 0.46:
+            self._reprice(due)
+        return True
+
+    def _refusal(self, due: date, interval: str) -> bool:
+        draw = self._random
+        asks = interval in ("month", "year") and draw.random() < 0.3
+        behaviour = "asks" if asks else draw.choice(_SOFT + _HARD)
+        self._at(due, CardBehaves(behaviour))
+        self._refused |= {due + timedelta(days=n) for n in range(_WINDOW + 8)}
+        self._quiet_until = due + timedelta(days=_WINDOW)
+        lot, repaired_on = draw.random(), due + timedelta(days=draw.randint(1, 6))
+        if lot < 0.25:
+            if lot < 0.07:
+                self._at(due + timedelta(days=2), Cancel())
+            return False
+        if asks and lot < 0.7:
+            self._at(repaired_on, Confirm())
+            self._at(repaired_on + timedelta(days=1), CardBehaves("good"))
+        elif behaviour in _SOFT and lot < 0.7:
+            self._at(repaired_on, CardBehaves("good"))
+        else:
+            self._at(repaired_on, NewCard())
+        return True
+
+    def _trouble(self, due: date) -> None:
+        draw = self._random
+        if draw.random() < 0.6:
+            self._at(due, draw.choice(_TROUBLES))
+        else:
+            function = draw.choice(tuple(_CALLS))
+            self._at(due, Killed(function, draw.choice(_CALLS[function]), draw.choice(_MOMENTS)))
+        if draw.random() < 0.3:
+            self._at(due, Webhooks(draw.randint(1, 3)))
+        self._quiet_until = due + timedelta(days=2)
+
+    def _webhooks(self, due: date) -> None:
+        self._at(due, Webhooks(self._random.choice((1, 1, 2, 3))))
+        self._late_webhook(due + timedelta(days=self._random.randint(1, 5)), None)
+
+    def _late_webhook(self, day: date, price: Price | None) -> None:
+        """A webhook that nobody needs; not on a day without a sweep, where it would be the one that is needed."""
+        if day in self._story.calendar and day not in self._story.down:
+            self._at(day, Webhooks(1, price))
+            self._quiet_until = max(self._quiet_until, day)
+
+    def _pause(self, due: date) -> bool:
+        paused_on = self._before(due)
+        resumed_on = due + timedelta(days=self._random.randint(2, 40))
+        while resumed_on in self._story.down or resumed_on - timedelta(days=1) in self._story.down:
+            resumed_on += timedelta(days=1)
+        self._at(paused_on, Pause())
+        if resumed_on >= self._calm_from:
+            return False
+        self._at(resumed_on, Resume())
+        self._quiet_until = resumed_on
+        return True
+
+    def _reprice(self, due: date) -> None:
+        before, price = self._price, self._random.choice(_PRICES)
+        self._at(self._before(due), Reprice(price))
+        self._price = price
+        self._late_webhook(due, before if before != price else None)
+        self._quiet_until = max(self._quiet_until, due)
+
+    def _before(self, due: date) -> date:
+        """Up to three days before, and after everything that went on."""
+        earliest = max(self._quiet_until + timedelta(days=1), due - timedelta(days=3))
+        return due - timedelta(days=self._random.randint(0, (due - earliest).days))
+
+    def _at(self, day: date, action: Action) -> None:
+        self._actions[day].append(action)
+
+
+def _drawn_from(seed: int, what: str) -> Random:
+    return Random(f"{seed}/{what}")  # noqa: S311 - it is to be repeatable, not secret
+
+
+def _month_end(first: date, anchor: int, earliest: date, before: date) -> tuple[date, int]:
+    """The day of that month, or the next, on which a subscription anchored at `anchor` renews; else as it was."""
+    for month in (first.replace(day=1), (first.replace(day=1) + timedelta(days=31)).replace(day=1)):
+        last = (month + timedelta(days=31)).replace(day=1) - timedelta(days=1)
+        day = min(month + timedelta(days=anchor - 1), last)
+        if earliest <= day < before:
+            return day, anchor
+    return first, first.day
+
+
+def gateway_rule(trouble: GatewayTrouble) -> dict[str, Any]:
+    """As the sandbox gateway's control takes it."""
+    rule: dict[str, Any] = {"calls": trouble.calls}
+    return rule if trouble.seconds is None else rule | {"seconds": trouble.seconds}

@@ -1,0 +1,209 @@
+"""The simulation's own reckoning, without a stack: its dates, its stories, and that its judgement finds a fault."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from datetime import date, timedelta
+from itertools import takewhile
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from local.simulate.dates import renewal_dates
+from local.simulate.expected import Charged, Expected, expected
+from local.simulate.story import (
+    FIRST_DAY,
+    Action,
+    Cancel,
+    CardBehaves,
+    GatewayTrouble,
+    NewCard,
+    Pause,
+    Price,
+    Resume,
+    Story,
+    Subscriber,
+)
+from renewals.periods import Interval, Schedule
+
+STORY = Story(seed=1, days=60, subscriptions=0)
+LAST = STORY.calendar[-1]
+
+
+@given(
+    interval=st.sampled_from(["day", "week", "month", "year"]),
+    count=st.integers(1, 14),
+    first=st.dates(date(2020, 1, 1), date(2030, 1, 1)),
+    anchor=st.sampled_from([29, 30, 31, None]),
+)
+def test_two_ways_to_count_dates_agree(interval: Interval, count: int, first: date, anchor: int | None) -> None:
+    """Counting from the first date, as here, and from the last one, as the product does, comes to the same dates."""
+    schedule = Schedule(interval, count, anchor if anchor and first.day >= 28 else first.day)
+    until = first + timedelta(days=900)
+
+    def by_the_product() -> Iterator[date]:
+        day = first
+        while True:
+            yield day
+            day = schedule.after(day)
+
+    ours = list(renewal_dates(first, interval, count, schedule.anchor_day, until))
+    assert ours == list(takewhile(lambda day: day <= until, by_the_product()))
+
+
+def test_a_seed_tells_one_story() -> None:
+    """The same seed gives the same subscribers, fates and days of downtime; another one gives others."""
+
+    def told(seed: int) -> object:
+        story = Story(seed, days=120, subscriptions=30)
+        return story.subscribers, story.down, story.killed_sweeps
+
+    assert told(5) == told(5) != told(6)
+
+
+def test_a_year_has_everything_in_it() -> None:
+    """300 subscribers over a year meet every kind of action, interval, currency and way to catch up, and the calendar
+    has a 29 February and the days on which clocks change."""
+    story = Story(seed=1, days=365, subscriptions=300)
+    actions = {type(action) for s in story.subscribers for each in s.actions.values() for action in each}
+    assert actions == set(Action.__value__.__args__)
+    assert {s.interval for s in story.subscribers} == {"day", "week", "month", "year"}
+    assert {s.anchor for s in story.subscribers} >= {29, 30, 31}
+    assert {s.catch_up for s in story.subscribers} == {"latest", "each"}
+    assert {s.price.currency for s in story.subscribers} >= {"USD", "JPY", "KWD", "ISK"}
+    assert {date(2024, 2, 29), date(2024, 3, 31), date(2024, 10, 27)} <= set(story.calendar)
+
+
+def subscriber(actions: Mapping[date, tuple[Action, ...]] | None = None) -> Subscriber:
+    """One that renews every ten days from the third day on, at 29.99 USD, and catches up by the latest."""
+    return Subscriber(
+        id="sim-0001", name="Ann", email="ann@example.org", plan="Pro", interval="day", count=10, anchor=1,
+        names_anchor=False, first=day(2), created=FIRST_DAY, catch_up="latest", price=Price("29.99", "USD", 2999),
+        actions=actions or {}, refused_within=frozenset(),
+    )  # fmt: skip
+
+
+def day(number: int) -> date:
+    return FIRST_DAY + timedelta(days=number)
+
+
+def up(number: int) -> date:
+    """The day with that number, or the first after it on which the sweep runs."""
+    found = day(number)
+    while found in STORY.down:
+        found += timedelta(days=1)
+    return found
+
+
+def charge(period: int, on: int | None = None, amount: int = 2999) -> Charged:
+    """A charge for the period that begins on a day with that number, as the sweep makes it, or on another day."""
+    return Charged(up(period) if on is None else day(on), day(period), amount, "USD", f"pi_{period}_{on}")
+
+
+ON_TIME = [charge(period) for period in (2, 12, 22, 32, 42, 52)]
+
+
+def judged(charges: list[Charged], who: Subscriber | None = None) -> Expected:
+    return expected(who or subscriber(), STORY, sorted(charges, key=lambda charge: charge.day))
+
+
+def faults(result: Expected) -> list[tuple[str, date | None]]:
+    return [(fault.kind, fault.period) for fault in result.faults]
+
+
+def test_what_is_right_is_found_right() -> None:
+    """Each period charged on its day, or when the sweep ran again, at the price of the day: no fault."""
+    result = judged(ON_TIME)
+    assert faults(result) == []
+    assert (len(result.due), len(result.charged), result.status) == (6, 6, "active")
+
+
+def test_a_second_charge_of_a_period_is_doubled() -> None:
+    """Whenever it was made."""
+    assert faults(judged([*ON_TIME, charge(22, on=47)])) == [("doubled", day(22))]
+
+
+def test_a_period_without_a_charge_is_missed() -> None:
+    """The others are none the worse for it."""
+    assert faults(judged([c for c in ON_TIME if c.period != day(32)])) == [("missed", day(32))]
+
+
+def test_a_late_charge_is_missed_on_its_day() -> None:
+    """A day later is too late, where the sweep ran and nothing was in its way."""
+    late = charge(42, on=43)
+    assert faults(judged([c for c in ON_TIME if c.period != day(42)] + [late])) == [("missed", day(42))]
+
+
+@pytest.mark.parametrize("amount", [2998, 299900])
+def test_another_amount_is_wrong(amount: int) -> None:
+    """Money is right to the cent."""
+    assert faults(judged([charge(2, amount=amount), *ON_TIME[1:]])) == [("wrong", day(2))]
+
+
+def test_what_is_not_due_is_wrong() -> None:
+    """A period charged a day before it begins."""
+    assert ("wrong", day(52)) in faults(judged([*ON_TIME[:-1], charge(52, on=51)]))
+
+
+def test_a_day_of_trouble_excuses_that_day_alone() -> None:
+    """With the gateway down for a customer the charge may come on the next day, and no later."""
+    trouble = subscriber({day(42): (GatewayTrouble("503", "*", 1000),)})
+    rest = [c for c in ON_TIME if c.period != day(42)]
+    assert faults(judged([*rest, charge(42, on=43)], trouble)) == []
+    assert faults(judged([*rest, charge(42, on=44)], trouble)) == [("missed", day(42))]
+
+
+def test_nothing_is_charged_of_paused_time() -> None:
+    """A pause from day 20 to day 40 leaves out two periods; a charge for one of them is wrong."""
+    paused = subscriber({day(20): (Pause(),), day(40): (Resume(),)})
+    rest = [c for c in ON_TIME if c.period not in (day(22), day(32))]
+    assert faults(judged(rest, paused)) == []
+    assert faults(judged([*rest, charge(22)], paused)) == [("wrong", day(22))]
+
+
+def test_nothing_is_charged_after_a_cancellation() -> None:
+    """At once, or from the date on at which it ends."""
+    for action in (Cancel(), Cancel(at=day(42))):
+        canceled = subscriber({day(41): (action,)})
+        assert faults(judged(ON_TIME[:-2], canceled)) == []
+        assert ("wrong", day(42)) in faults(judged(ON_TIME[:-1], canceled))
+
+
+def test_a_soft_decline_is_tried_again_on_dunning_days_only() -> None:
+    """Money again on day 44: the attempt of day 45, the third after the first, brings it; one on day 44 is wrong."""
+    poor = subscriber({day(42): (CardBehaves("no_money"),), day(44): (CardBehaves("good"),)})
+    rest = [c for c in ON_TIME if c.period != day(42)]
+    result = judged([*rest, charge(42, on=45)], poor)
+    assert faults(result) == []
+    assert (result.refused, result.recovered) == ({day(42): day(42)}, {day(42): day(45)})
+    assert faults(judged(rest, poor))[0] == ("missed", day(42))
+
+
+def test_a_lost_card_is_not_tried_again_but_another_one_is_at_once() -> None:
+    """A hard decline ends with a new card on the same day, or with the subscription after the last dunning day."""
+    lost = {day(42): (CardBehaves("lost"),)}
+    rest = [c for c in ON_TIME if c.period != day(42)]
+    assert faults(judged([*rest, charge(42, on=46)], subscriber(lost | {day(46): (NewCard(),)}))) == []
+    ended = judged(ON_TIME[:-2], subscriber(lost))
+    assert (faults(ended), ended.given_up, ended.status) == ([], [day(42)], "canceled")
+    assert ("wrong", day(52)) in faults(judged([*ON_TIME[:-2], ON_TIME[-1]], subscriber(lost)))
+
+
+def test_of_several_missed_periods_the_latest_or_each_is_charged() -> None:
+    """After downtime: what the subscription says."""
+    down = sorted(STORY.down)
+    assert down, "the story has days without a sweep"
+    first, back = down[0], up((down[0] - FIRST_DAY).days)
+    daily = replace(subscriber(), count=1, first=first)
+    missed = [first + timedelta(days=n) for n in range((back - first).days + 1)]
+    after = [day for day in STORY.calendar if day > back and day not in STORY.down]
+    again = [Charged(day, day, 2999, "USD", f"pi_{day}") for day in after if day - timedelta(days=1) not in STORY.down]
+    latest = judged([Charged(back, back, 2999, "USD", "pi_latest"), *again], daily)
+    assert not [fault for fault in latest.faults if fault.period and fault.period <= back]
+    assert set(missed[:-1]) <= set(latest.skipped)
+    each = [Charged(back, period, 2999, "USD", f"pi_{period}") for period in missed]
+    assert not [
+        fault
+        for fault in judged([*each, *again], replace(daily, catch_up="each")).faults
+        if fault.period and fault.period <= back
+    ]
