@@ -1,0 +1,153 @@
+"""A short simulation on a deployed stack of its own; and the same with the protocol broken, which it must report."""
+
+import shutil
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from local.simulate.evidence import Verdict, verdict
+from local.simulate.life import live
+from local.simulate.shop import ENVIRONMENT, Shop
+from local.simulate.story import Story
+from local.stack import Stack, free_port
+from tests.integration.breakage import Breakage, Change, broken
+
+STORY = Story(seed=1445, days=40, subscriptions=20)
+"""A seed whose story has all of it: several webhooks at once, a payment whose record is cut off, downtime, refusals."""
+
+_ANOTHER_KEY = Change(
+    "process_payment/charge.py",
+    "idempotency_key=idempotency_key(self.deployment, renewal),",
+    "idempotency_key=uuid4().hex,",
+)
+NEW_INTENT_FOR_EVERY_RUN = Breakage(
+    "ProcessPayment",
+    "process-payment",
+    (
+        _ANOTHER_KEY,
+        Change(
+            "process_payment/charge.py",
+            "        if renewal.payment_id is not None:\n            return self._settle(",
+            "        if False:\n            return self._settle(",
+        ),
+        Change(
+            "renewals/ledger.py",
+            '"claim = :claim AND attribute_not_exists(payment_id) AND #status = :claimed"',
+            '"claim = :claim AND #status = :claimed"',
+        ),
+    ),
+)
+CLAIM_WITHOUT_CONDITION = Breakage(
+    "ProcessPayment",
+    "process-payment",
+    (
+        _ANOTHER_KEY,
+        Change(
+            "renewals/ledger.py",
+            'free = "attribute_not_exists(subscription_id)"\n        # Beyond',
+            'free = "attribute_not_exists(claim) OR attribute_exists(claim)"\n        # Beyond',
+        ),
+        Change(
+            "renewals/ledger.py",
+            '"claim = :claim AND attribute_not_exists(payment_id) AND #status = :claimed"',
+            '"claim <> :claim OR #status = :claimed"',
+        ),
+    ),
+)
+RECEIPTS_DROPPED = Breakage(
+    "GenerateReceipt",
+    "generate-receipt",
+    (Change("generate_receipt/app.py", "        s3.put_object(\n", "        dict(\n"),),
+)
+MAILS_DROPPED = Breakage(
+    "SendEmail",
+    "send-email",
+    (
+        Change(
+            "send_email/post.py",
+            "sent = self.ses.send_raw_email(",
+            'sent = (lambda **mail: {"MessageId": "none"})(',
+        ),
+    ),
+)
+FORGETFUL_SWEEP = Breakage(
+    "RenewalSweep",
+    "renewal-sweep",
+    (
+        Change(
+            "renewal_sweep/sweep.py",
+            "        clock = self.test_clock(row) if self.test_clock else None\n",
+            '        clock = self.test_clock(row) if row["subscription_id"][-1] not in "357" else None\n',
+        ),
+    ),
+)
+
+
+@pytest.fixture(scope="module")
+def stack(request: pytest.FixtureRequest) -> Iterator[Stack]:
+    """Another one than the other tests': no production, so that subscriptions may live on a day of their own."""
+    running, failed_before = Stack(free_port(), Environment=ENVIRONMENT), request.session.testsfailed
+    with running:
+        yield running
+    if request.session.testsfailed == failed_before:
+        shutil.rmtree(running.folder)
+
+
+def lived(stack: Stack, story: Story, *breakages: Breakage) -> Verdict:
+    """What a story comes to, told to the product as it is or as it is broken."""
+    shop = Shop(stack)
+    with broken(shop, *breakages):
+        live(story, shop, lambda _: None)
+        found = verdict(story, shop)
+    shop.leave()
+    return found
+
+
+def named_by_the_audit(found: Verdict) -> str:
+    return " ".join(fault.what for fault in found.faults if fault.kind == "audit")
+
+
+def counted(found: Verdict) -> Counter[str]:
+    return Counter(fault.kind for fault in found.faults)
+
+
+@pytest.mark.timeout(240)
+def test_forty_hostile_days(stack: Stack) -> None:
+    """Downtime, declines, kills and a gateway that hangs up: everything due is charged, receipted and mailed once, or
+    refused and given up visibly; nothing else is."""
+    found = lived(stack, replace(STORY, run="good"))
+    assert [str(fault) for fault in found.faults] == []
+    results = found.results.values()
+    charged = sum(len(result.charged) for result in results)
+    assert charged == found.receipted == found.mailed + found.unknown > 20
+    assert sum(len(result.refused) for result in results) > 2
+
+
+@pytest.mark.timeout(240)
+def test_new_intents_lost_mails_and_a_forgetful_sweep_are_seen(stack: Stack) -> None:
+    """With a new payment for every run some are charged twice; with mails dropped none arrives; what the sweep forgets
+    is missed: each is reported."""
+    story = replace(STORY, run="bad")
+    found = lived(stack, story, NEW_INTENT_FOR_EVERY_RUN, MAILS_DROPPED, FORGETFUL_SWEEP)
+    count = counted(found)
+    assert count["doubled"] >= 1
+    assert "the audit says doubled" in named_by_the_audit(found)
+    assert (found.mailed, count["no_mail"] >= found.receipted > 5) == (0, True)
+    missed = {fault.subscription_id[-1] for fault in found.faults if fault.kind == "missed"}
+    assert missed
+    assert missed <= set("357")
+
+
+@pytest.mark.timeout(240)
+def test_claims_without_a_condition_and_lost_receipts_are_seen(stack: Stack) -> None:
+    """With the claim's condition off, webhooks that come together charge twice; receipts that are not stored are
+    reported, one by one."""
+    story = replace(STORY, run="worse")
+    found = lived(stack, story, CLAIM_WITHOUT_CONDITION, RECEIPTS_DROPPED)
+    count = counted(found)
+    charges = sum(len(charges) for result in found.results.values() for charges in result.charged.values())
+    assert count["doubled"] >= 1
+    assert (found.receipted, count["no_receipt"]) == (0, charges)
+    assert "the audit says receipt_missing" in named_by_the_audit(found)
