@@ -4,6 +4,7 @@ Exit status 1 where a promise was broken; the last lines name each, and the comm
 """
 
 import os
+import shutil
 import sys
 from datetime import date
 
@@ -74,6 +75,7 @@ def main() -> None:
     if found.faults:
         settings = f"DAYS={story.days} SUBSCRIPTIONS={story.subscriptions} SEED={story.seed}"
         sys.exit(f"The same again: make simulate {settings}\nLogs and mails: {stack.folder.relative_to(ROOT)}/")
+    shutil.rmtree(stack.folder)
     console.print("[green]✓[/green] gateway, ledger, receipts and mails are what the story makes due")
 
 

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from datetime import date, timedelta
+from itertools import zip_longest
 from pathlib import Path
 
 from rich.box import SIMPLE_HEAD
@@ -18,7 +19,7 @@ BROKEN = {
 
 
 def table(verdict: Verdict) -> Table:
-    """One row: what was due and what came of it; then what must be zero."""
+    """What was due and what came of it; beside it what must be zero."""
     results = verdict.results.values()
     happened = {
         "due": sum(len(result.due) for result in results),
@@ -32,11 +33,12 @@ def table(verdict: Verdict) -> Table:
         "mail unknown": verdict.unknown,
     }
     faults = Counter(fault.kind for fault in verdict.faults)
-    shown = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for heading in (*happened, *BROKEN.values()):
-        shown.add_column(heading, justify="right")
-    broken = [f"[{'red' if faults[kind] else 'green'}]{faults[kind]}[/]" for kind in BROKEN]
-    shown.add_row(*(str(count) for count in happened.values()), *broken)
+    shown = Table(box=SIMPLE_HEAD)
+    for heading in ("happened", "times", "must not happen", "times"):
+        shown.add_column(heading, justify="right" if heading == "times" else "left")
+    broken = [(name, f"[{'red' if faults[kind] else 'green'}]{faults[kind]}[/]") for kind, name in BROKEN.items()]
+    for (name, count), row in zip_longest(happened.items(), broken, fillvalue=("", "")):
+        shown.add_row(str(name), str(count), *row)
     return shown
 
 
