@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from hashlib import sha256
+from typing import Any
 from uuid import uuid4
 
 from renewals import currencies, subscription
@@ -24,16 +25,16 @@ from renewals.clock import Moment
 from renewals.dunning import Dunning, is_hard
 from renewals.errors import BadRow, PaymentError
 from renewals.gateway import Failure, Gateway, GatewayRefused, GatewayUnavailable, Payment, PaymentRequest, PaymentState
-from renewals.ledger import LEASE, MOST_PICK_UPS, Ledger, Lost
+from renewals.ledger import CANCELED_AT_THE_GATEWAY, LEASE, MOST_PICK_UPS, Ledger, Lost
 from renewals.periods import Billing, latest_due, oldest_due
 from renewals.renewal import UNSETTLED, Renewal, Status
-from renewals.subscription import LIVE, Subscription
+from renewals.subscription import ENDED, LIVE, Subscription
 
 _RACES = 4
 _LONGEST_KEY = 255  # https://docs.stripe.com/api/idempotent_requests
 _LOOKED_UP_WHEN_LATE_BY = timedelta(days=1)
-_CANCELED = "gateway: canceled"
 _DUNNING_OVER = "dunning_over"
+_ENDED_BY = frozenset({_DUNNING_OVER, "canceled", "unpaid"})
 _OWING = frozenset({Status.PAID, Status.RECEIPTED, Status.FAILED, Status.MAIL_FAILED})
 _REFUSED = {PaymentState.DECLINED: Status.DECLINED, PaymentState.ACTION_REQUIRED: Status.ACTION_REQUIRED}
 
@@ -111,66 +112,88 @@ class Charge:
             row = self._row(asked)
         except BadRow as bad:
             return self._finish(owed, history, Outcome("rejected", str(bad)))
-        reason = row.why_not_due(self.today)
         claimed = next((r for r in history if r.row_date <= row.renewal_date <= r.renewal_date), None)
+        reason = row.why_not_due(self.today)
         if reason == "paused" and asked.renewal_date == row.renewal_date <= self.today and owed is None:
-            return self._pass_over(row, claimed)
+            return self._pass_over(row, claimed, history)
+        if reason is None and asked.renewal_date not in (None, row.renewal_date):
+            reason = "another_period"
+        elif reason is not None and row.status in ENDED and not any(_is_undecided(r) for r in history):
+            self.ledger.forget_refusal(row.row)  # of a period that was settled otherwise
         if reason is not None:
             return self._finish(owed, history, Outcome("nothing_to_do", _why_nothing(reason, row, history)))
-        if asked.renewal_date not in (None, row.renewal_date):
-            return self._finish(owed, history, Outcome("nothing_to_do", "another_period"))
         if claimed is not None and claimed.paid_at is not None:
             self.ledger.move_on(claimed, row.row)  # somebody put the row back; the period is paid
             return None
-        if claimed is not None and _begins_after_the_end(claimed, row):
-            return self._finish(owed, history, Outcome("nothing_to_do", "cancels_at_period_end"))
-        if claimed is not None and claimed.status is Status.FAILED and claimed.payment_id is not None:
+        if claimed is not None and _is_undecided(claimed) and not _begins_after_the_end(claimed, row):
             return self._take_on(claimed)
-        refusal = self._refusal(asked, row, history)
+        refusal = self._refusal(asked, row, claimed, history)
         if refusal is not None:
-            return self._finish(owed, history, Outcome("rejected", refusal))
-        billing = self._billing(row, claimed)
-        if row.catch_up == "each" and asked.renewal_date is None and row.schedule.after(row.renewal_date) <= self.today:
-            # A webhook that comes again would bill the next period; the sweep's message names the one it means.
-            return self._finish(owed, history, Outcome("nothing_to_do", "caught_up_by_the_sweep"))
-        return self._claim(row, billing, claimed)
+            return self._finish(owed, history, refusal)
+        undecided = next((r for r in history if _is_undecided(r) and self._is_known(r)), None)
+        if undecided is not None:
+            return self._give_up_period(undecided, row.row, "moved")
+        return self._claim(row, claimed, history)
 
-    def _refusal(self, asked: Asked, row: Subscription, history: list[Renewal]) -> str | None:
-        """What is wrong with the request, or with a row that is due."""
+    def _refusal(
+        self, asked: Asked, row: Subscription, claimed: Renewal | None, history: list[Renewal]
+    ) -> Outcome | None:
+        """Why a row that is due is not billed: what is wrong with it or with the request, or whose it is to bill it.
+
+        asked.renewal_date is named by the sweep alone.
+        """
+        by_sweep = asked.renewal_date is not None
+        if claimed is not None and _begins_after_the_end(claimed, row):
+            if not _is_undecided(claimed):
+                self.ledger.move_on(claimed, row.row)
+            return Outcome("nothing_to_do", "cancels_at_period_end")
+        if claimed is not None and _was_stopped(claimed) and claimed.payment_method == row.payment_method:
+            return Outcome("nothing_to_do" if by_sweep else "failed", CANCELED_AT_THE_GATEWAY, claimed)
         if any(r.paid_at and r.renewal_date < row.renewal_date < r.period_end for r in history):
-            return "renewal_date: falls into a period that is paid"
+            return Outcome("rejected", "renewal_date: falls into a period that is paid")
+        if asked.amount != row.amount and by_sweep:  # changed while the message waited; the next has the new one
+            return Outcome("nothing_to_do", "amount_changed")
         if asked.amount != row.amount:
-            return "amount: is not what the subscription costs"
+            return Outcome("rejected", "amount: is not what the subscription costs")
+        if row.catch_up == "each" and not by_sweep and row.schedule.after(row.renewal_date) <= self.today:
+            # A webhook that comes again would bill the next period; the sweep's message names the one it means.
+            return Outcome("nothing_to_do", "caught_up_by_the_sweep")
         return None
 
     def _billing(self, row: Subscription, failed: Renewal | None) -> Billing:
         """The period that is due, by the subscription's way to catch up; none that begins when it has ended.
 
-        failed: an earlier claim, which has passed over what lies before it.
+        failed: an earlier claim, which has passed over what lies before it. Where the subscription ended with it, the
+        time since then is nobody's, and `each` bills none of it but the latest period.
         """
         last = self.today if row.cancel_at is None else min(self.today, row.cancel_at - timedelta(days=1))
-        if row.catch_up == "each":
-            return oldest_due(row.schedule, failed.renewal_date if failed else row.renewal_date, last)
+        if row.catch_up == "each" and not (failed and failed.reason in _ENDED_BY):
+            first = failed.renewal_date if failed and failed.renewal_date <= last else row.renewal_date
+            return oldest_due(row.schedule, first, last)
         return latest_due(row.schedule, row.renewal_date, last)
 
-    def _pass_over(self, row: Subscription, claimed: Renewal | None) -> Outcome | None:
+    def _pass_over(self, row: Subscription, claimed: Renewal | None, history: list[Renewal]) -> Outcome | None:
         """Paused time is never billed: the subscription moves past today, and its periods are left as skipped."""
         if claimed is not None and claimed.paid_at is not None:
             self.ledger.move_on(claimed, row.row)
             return None
-        if claimed is not None and claimed.status is not Status.GIVEN_UP:
-            return Outcome("nothing_to_do", "paused")
+        if claimed is not None and _is_undecided(claimed):
+            return self._give_up_period(claimed, row.row, "paused")
         due = tuple(row.schedule.due(row.renewal_date, self.today))
-        skipped = tuple(day for day in due if claimed is None or day > claimed.renewal_date)
+        held = {r.renewal_date for r in history}
+        skipped = tuple(d for d in due if d not in held and (claimed is None or d > claimed.renewal_date))
         lost = self.ledger.pass_over(row, skipped, row.schedule.after(due[-1]), self.now)
         return Outcome("nothing_to_do", "paused") if lost is None else None
 
-    def _claim(self, row: Subscription, billing: Billing, failed: Renewal | None) -> Outcome | None:
+    def _claim(self, row: Subscription, failed: Renewal | None, history: list[Renewal]) -> Outcome | None:
         """Step 2. failed: an earlier claim from this date on that has moved no money and never will."""
+        billing = self._billing(row, failed)
         new = self._new_claim(row, billing.start, billing.end)
-        skipped = billing.skipped
+        given_up = {r.renewal_date: r for r in history if r.status is Status.GIVEN_UP}
+        failed = failed or given_up.get(billing.start)
+        skipped = tuple(day for day in billing.skipped if day not in given_up)
         if failed is not None:  # what it passed over is passed over already
-            skipped = tuple(day for day in skipped if day > failed.renewal_date)
+            skipped = tuple(day for day in skipped if day > failed.renewal_date or day < failed.row_date)
             new = replace(new, intent_tries=failed.intent_tries + 1)
             if failed.renewal_date == new.renewal_date:  # what was tried and told of this period stays on record
                 attempt = failed.attempt + (failed.status is Status.GIVEN_UP)
@@ -221,9 +244,7 @@ class Charge:
             return Outcome("given_up", "", owed)
         if owed is not None:
             return self._take_on(owed)
-        for failed in (r for r in history if r.status is Status.FAILED and r.payment_id and not r.paid_at):
-            if failed.reason == _CANCELED:
-                continue
+        for failed in filter(_is_undecided, history):
             try:
                 payment = self.gateway.retrieve(str(failed.payment_id))
             except GatewayRefused:
@@ -231,6 +252,14 @@ class Charge:
             if payment.state is PaymentState.PAID:
                 return self._paid(failed, payment)
         return otherwise
+
+    def _is_known(self, renewal: Renewal) -> bool:
+        """Whether the gateway knows the payment: one of another account's key stands in nobody's way."""
+        try:
+            self.gateway.retrieve(str(renewal.payment_id))
+        except GatewayRefused:
+            return False
+        return True
 
     def _owed(self, asked: Asked, history: list[Renewal]) -> Renewal | None:
         """The oldest period that is paid and lacks its receipt or its mail, or was given up without a word."""
@@ -269,12 +298,17 @@ class Charge:
         try:
             row = self._row(asked)
         except BadRow as bad:
-            gone = self.ledger.row(renewal) is None
-            return self._give_up_period(renewal, None, "deleted") if gone else Outcome("rejected", str(bad), renewal)
-        if row.status not in LIVE or _begins_after_the_end(renewal, row):
-            return self._give_up_period(renewal, row, row.why_not_due(self.today) or "cancels_at_period_end")
-        if row.renewal_date != renewal.row_date:
-            return self._give_up_period(renewal, row, "moved")
+            raw = self.ledger.row(renewal)
+            if raw is None:
+                return self._give_up_period(renewal, None, "deleted")
+            if subscription.has_ended(raw):  # whatever else it lacks
+                return self._give_up_period(renewal, raw, raw["status"])
+            return Outcome("rejected", str(bad), renewal)
+        over = _why_over(renewal, row)
+        return self._give_up_period(renewal, row.row, over) if over else self._dun(renewal, row)
+
+    def _dun(self, renewal: Renewal, row: Subscription) -> Outcome | None:
+        """Ask about a refused payment, try it again, or give it up: as the day and the card say."""
         new_card = row.payment_method != renewal.payment_method
         dunning_date = renewal.next_attempt is None or renewal.next_attempt <= self.today
         tried_again = new_card or dunning_date
@@ -287,7 +321,9 @@ class Charge:
             return Outcome(renewal.status.value, "", renewal)
         over = renewal.dunned >= len(self.dunning.days)
         if over and not new_card:
-            return self._give_up_period(renewal, row, _DUNNING_OVER, ends_as=self.dunning.ends_as)
+            return self._give_up_period(renewal, row.row, _DUNNING_OVER, ends_as=self.dunning.ends_as)
+        if payment.state is PaymentState.CANCELED:
+            return self._give_up_period(renewal, row.row, CANCELED_AT_THE_GATEWAY)
         behind = renewal.dunned + (1 if dunning_date and not over else 0)
         if not new_card and _is_pointless(renewal, payment):
             return self._dunning_date(renewal, behind)
@@ -308,17 +344,23 @@ class Charge:
         return Outcome(recorded.status.value, "", recorded)
 
     def _give_up_period(
-        self, renewal: Renewal, row: Subscription | None, reason: str, *, ends_as: str | None = None
+        self, renewal: Renewal, row: Mapping[str, Any] | None, reason: str, *, ends_as: str | None = None
     ) -> Outcome | None:
         """The period is over: its payment is cancelled first, so that nobody can complete it later.
 
-        ends_as: what the subscription becomes with it, where dunning ends it.
+        ends_as: what the subscription becomes with it, where dunning ends it. A payment that the gateway does not know
+        (another account's key?) is given up only where nothing is billed instead.
         """
-        payment = self._cancel(self._retrieve(renewal))
-        if payment.state is PaymentState.PAID:
-            return self._paid(renewal, payment)
-        row_as_read = row.row if row else None
-        given_up = self.ledger.give_up(renewal, reason, row_as_read, ends_as=ends_as, now=self.now)
+        try:
+            payment = self._cancel(self.gateway.retrieve(str(renewal.payment_id)))
+        except GatewayRefused as refused:
+            if row is not None and not subscription.has_ended(row):
+                raise PaymentError(f"the gateway does not know the payment: {refused.code}") from refused
+            reason = f"{reason}, {refused.code} at the gateway"
+        else:
+            if payment.state is PaymentState.PAID:
+                return self._paid(renewal, payment)
+        given_up = self.ledger.give_up(renewal, reason, row, ends_as=ends_as, now=self.now)
         if isinstance(given_up, Lost) or ends_as is None:
             return None
         return Outcome("given_up", reason, given_up)
@@ -418,7 +460,7 @@ class Charge:
         if payment.state in _REFUSED:
             return self._refused(renewal, _REFUSED[payment.state], payment)
         if payment.state is PaymentState.CANCELED:
-            return self._give_up(renewal, _CANCELED)
+            return self._give_up(renewal, CANCELED_AT_THE_GATEWAY)
         raise PaymentError("the payment is still being processed")
 
     def _can_be_confirmed(self, renewal: Renewal, payment: Payment) -> bool:
@@ -462,6 +504,28 @@ def _is_pointless(renewal: Renewal, payment: Payment) -> bool:
     if renewal.status is Status.DECLINED:
         return is_hard(renewal.decline_code, renewal.advice_code)
     return payment.state is PaymentState.ACTION_REQUIRED
+
+
+def _why_over(renewal: Renewal, row: Subscription) -> str | None:
+    """Why a refused period is not asked about any more, as a short name; None where dunning goes on."""
+    if row.status not in LIVE:
+        return row.status
+    if _begins_after_the_end(renewal, row):
+        return "cancels_at_period_end"
+    if row.renewal_date != renewal.row_date:
+        return "moved"
+    return "another_customer" if row.gateway_customer != renewal.gateway_customer else None
+
+
+def _was_stopped(renewal: Renewal) -> bool:
+    """Failed, because somebody cancelled its payment at the gateway."""
+    return renewal.status is Status.FAILED and renewal.reason == CANCELED_AT_THE_GATEWAY
+
+
+def _is_undecided(renewal: Renewal) -> bool:
+    """Failed, with a payment that the gateway may still have taken."""
+    failed = renewal.status is Status.FAILED and renewal.paid_at is None
+    return failed and renewal.payment_id is not None and not _was_stopped(renewal)
 
 
 def _begins_after_the_end(renewal: Renewal, row: Subscription) -> bool:

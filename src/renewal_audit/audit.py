@@ -27,7 +27,7 @@ from renewals import dynamodb, subscription
 from renewals.clock import Moment
 from renewals.errors import BadRow
 from renewals.gateway import Charged, Gateway, GatewayRefused, PaymentState
-from renewals.subscription import ENDED, Subscription
+from renewals.subscription import Subscription
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -195,7 +195,7 @@ class Audit:
     def _due(self, rows: list[dict[str, Any]], found: Found) -> Iterator[tuple[Subscription, Moment]]:
         """What has been due since yesterday or longer: what is due today has the day to be renewed."""
         for row in rows:
-            if row.get("status") in ENDED:
+            if subscription.has_ended(row):
                 continue
             try:
                 checked, moment = subscription.parse(row), self.moment_of(row)

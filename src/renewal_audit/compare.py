@@ -178,7 +178,8 @@ class Compared:
         """Whether the ledger will learn by itself that this payment is paid."""
         status = item.get("status")
         if status in (Status.DECLINED, Status.ACTION_REQUIRED) and "next_attempt" in item:
-            return True  # on that date the payment is asked about; a date that went by is found among what is due
+            # On that date the payment is asked about.
+            return str(item["next_attempt"]) >= (self.now - LATELY).date().isoformat()
         return status == Status.CLAIMED and self._just_charged(charge)
 
     def _just_charged(self, charge: Charged) -> bool:

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 from renewal_sweep.queue import RenewalQueue
 from renewals import dynamodb, reminders, subscription
 from renewals.errors import BadRow
-from renewals.renewal import INDEX_SHARDS, UNFINISHED
+from renewals.renewal import CUT_OFF, INDEX_SHARDS
 from renewals.subscription import Subscription
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ ENOUGH_SECONDS = 60
 """With less time left than this, a run hands on what remains of its work."""
 
 _FOREVER = datetime.max.replace(tzinfo=UTC)
-_CUT_OFF = {f":{status}": status for status in sorted(UNFINISHED)}
+_CUT_OFF = {f":{status}": status for status in sorted(CUT_OFF)}
 
 type Key = dict[str, Any]
 type Row = Mapping[str, Any]
@@ -180,15 +180,17 @@ class Sweep:
                 **more,
             )
         else:
-            cut_off = f"#status IN ({', '.join(_CUT_OFF)})"
+            wanted = f"#status IN ({', '.join(_CUT_OFF)}) OR attribute_exists(notice) OR next_attempt < :today"
             # Of a renewal that lives on another day only the charge can tell whether somebody is at work on it.
             before, now = (_FOREVER, _FOREVER) if self.test_clock else (self.now - QUIET, self.now)
-            values = {":shard": part.of, ":before": before, ":now": now, **_CUT_OFF}
+            overdue = "" if self.test_clock else self.today
+            # A dunning date that nobody saw to: the row that says it is gone, or was moved or overwritten.
+            values = {":shard": part.of, ":before": before, ":now": now, ":today": overdue, **_CUT_OFF}
             answer = self.client.query(
                 TableName=self.renewals,
                 IndexName="unfinished-index",
                 KeyConditionExpression="unfinished = :shard AND touched_at < :before",
-                FilterExpression=f"({cut_off} OR attribute_exists(notice)) AND lease_until < :now",
+                FilterExpression=f"({wanted}) AND lease_until < :now",
                 ExpressionAttributeNames={"#status": "status"},
                 ExpressionAttributeValues=dynamodb.attributes(values),
                 **more,
@@ -215,7 +217,7 @@ class Sweep:
         clock = self.test_clock(row) if self.test_clock else None
         if (part.kind == "clocks") is (clock is None):
             return None
-        if row.get("status") in subscription.ENDED - {"paused"}:
+        if subscription.has_ended(row) and row["status"] != "paused":
             return _request(row) if "next_attempt" in row else None
         checked, today = subscription.parse(row), clock or self.today
         if _wants(part, checked, today):
@@ -240,7 +242,10 @@ def _wants(part: Part, checked: Subscription, today: date) -> bool:
 def _is_asked_again(row: Row, today: date) -> bool:
     """Whether a refused period is tried again: its dunning date has come, or another card."""
     another_card = row.get("payment_method") != row.get("refused_payment_method")
-    return another_card or str(row["next_attempt"]) <= today.isoformat()
+    try:
+        return another_card or subscription.day(row, "next_attempt") <= today
+    except BadRow:
+        return True
 
 
 def _after(part: Part, answer: Mapping[str, Any]) -> Part | None:

@@ -14,7 +14,7 @@ same step one wins and the other is told.
 
 Keys: subscription_id, renewal_date (the first day of the period, YYYY-MM-DD). What is not finished carries
 `unfinished` (one of sixteen values, so that the index over it has no hot key) and stands in unfinished-index by
-`touched_at`; so does what is refused or given up, until the customer has been told.
+`touched_at`; so does what was given up, until the customer has been told.
 What is paid stands in charged-on-index, by the gateway's own day (`charged_on`, UTC) and moment (`charged_at`) of the
 charge: the audit reads both sides in this order.
 """
@@ -40,10 +40,13 @@ if TYPE_CHECKING:
 LEASE = timedelta(seconds=40)
 """How long an execution owns a renewal after its last step: longer than a task and the wait before its retry."""
 
+CANCELED_AT_THE_GATEWAY = "gateway: canceled"
+"""The reason of a failed claim whose payment somebody cancelled at the gateway."""
+
 MOST_PICK_UPS = 10
 """So often an interrupted renewal is taken up without progress; then it is failed, for a person to look at."""
 
-_HELD = UNSETTLED | {Status.FAILED, Status.GIVEN_UP}
+_HELD = UNSETTLED | {Status.FAILED}
 RECENT = 10
 _PAGE = 40
 _MOST_PAGES = 10
@@ -115,7 +118,8 @@ class Ledger:
         period passed over. So no two claims of one subscription stand side by side, even when made on two days.
 
         instead_of: a claim from the same date on that has moved no money and never will: one that failed without a
-        payment, or was given up. It is claimed anew, or passed over where a later period is due by now.
+        payment or with a cancelled one, or was given up. It is claimed anew, or passed over where a later period is due
+        by now.
         """
         free = "attribute_not_exists(subscription_id)"
         # Beyond DynamoDB's limit the oldest is kept, which guards the claim, and counts those without an item.
@@ -124,8 +128,14 @@ class Ledger:
         if instead_of is None:
             puts.append(self._put(item_of(renewal), free, {}))
         else:
-            unpaid = "((#status = :failed AND attribute_not_exists(payment_id)) OR #status = :given_up)"
-            values = {":failed": Status.FAILED, ":claim": instead_of.claim, ":given_up": Status.GIVEN_UP}
+            no_payment = "(attribute_not_exists(payment_id) OR #reason = :canceled)"
+            unpaid = f"((#status = :failed AND {no_payment}) OR #status = :given_up)"
+            values = {
+                ":failed": Status.FAILED,
+                ":claim": instead_of.claim,
+                ":given_up": Status.GIVEN_UP,
+                ":canceled": CANCELED_AT_THE_GATEWAY,
+            }
             as_failed = f"claim = :claim AND {unpaid}"
             if instead_of.renewal_date == renewal.renewal_date:
                 puts.append(self._put(item_of(renewal), as_failed, values))
@@ -213,12 +223,19 @@ class Ledger:
         return replaced(renewal, changes) if lost is None else Lost()
 
     def move_on(self, renewal: Renewal, row: Mapping[str, Any]) -> None:
-        """Put the row of a period that is paid, and was put back since, past that period. Nothing, if it moved."""
-        key = {"subscription_id": renewal.subscription_id, "customer_id": renewal.customer_id}
-        values = {":was": row["renewal_date"]}
-        change = dynamodb.change(
-            self._subscriptions, key, {"renewal_date": renewal.period_end}, "renewal_date = :was", values
-        )
+        """Put the row of a period that has ended, and was put back since, past that period. Nothing, if it moved."""
+        self._change_row(row, {"renewal_date": renewal.period_end})
+
+    def forget_refusal(self, row: Mapping[str, Any]) -> None:
+        """Nothing of the subscription stands refused any more. row: as it was read; nothing, if it changed since."""
+        if not _NOT_REFUSED.keys().isdisjoint(row):
+            self._change_row(row, {})
+
+    def _change_row(self, row: Mapping[str, Any], changes: Mapping[str, Any]) -> None:
+        key = {name: row[name] for name in ("subscription_id", "customer_id")}
+        condition, values = dynamodb.as_read(row, ("renewal_date", "status"))
+        active = {"status": "active"} if row.get("status") == "past_due" else {}
+        change = dynamodb.change(self._subscriptions, key, {**_NOT_REFUSED, **active, **changes}, condition, values)
         self._transact([{"Update": change}])
 
     def record_paid(
@@ -378,7 +395,9 @@ class Ledger:
         values = {":claim": renewal.claim, ":attempt": renewal.attempt, ":was": renewal.status}
         if row is None or "status" not in row or "renewal_date" not in row:
             return self._update(renewal, changes, condition, values, now)
-        ended = {"payment_status": Status.GIVEN_UP, **_NOT_REFUSED} | ({"status": ends_as} if ends_as else {})
+        ended = {"payment_status": Status.GIVEN_UP, **_NOT_REFUSED}
+        if ends_as or row["status"] == "past_due":
+            ended["status"] = ends_as or "active"
         key = {"subscription_id": renewal.subscription_id, "customer_id": renewal.customer_id}
         read = {":status": row["status"], ":renewal_date": row["renewal_date"]}
         as_read = "#status = :status AND #renewal_date = :renewal_date"
@@ -401,8 +420,8 @@ class Ledger:
             "periods_passed_over": len(days),
             "touched_at": now,
         }
-        free = "attribute_not_exists(subscription_id)"
-        puts = [self._put(item | {"renewal_date": day}, free, {}) for day in kept]
+        free, skipped = "attribute_not_exists(subscription_id) OR #status = :skipped", {":skipped": Status.SKIPPED}
+        puts = [self._put(item | {"renewal_date": day}, free, skipped) for day in kept]
         moved: dict[str, Any] = {"renewal_date": until}
         if "anchor_day" not in subscription.row and subscription.schedule.interval in ("month", "year"):
             moved["anchor_day"] = subscription.schedule.anchor_day
@@ -471,12 +490,14 @@ class Ledger:
             condition += " AND #status IN (:receipted, :unknown)"
             values |= {":receipted": Status.RECEIPTED, ":unknown": Status.MAIL_UNKNOWN}
             return self._update(renewal, changes, condition, values, now)
-        told = self._update(renewal, changes | _TOLD, f"{condition} AND {_OWED}", values | _owed(renewal, name), now)
+        told = self._update(
+            renewal, changes | _told(renewal), f"{condition} AND {_OWED}", values | _owed(renewal, name), now
+        )
         return told if isinstance(told, Renewal) else self._update(renewal, changes, condition, values, now)
 
     def drop_notice(self, renewal: Renewal, name: str, now: datetime) -> None:
         """What is owed is not true any more: it is owed no more."""
-        self._update(renewal, _TOLD, _OWED, _owed(renewal, name), now)
+        self._update(renewal, _told(renewal), _OWED, _owed(renewal, name), now)
 
     def release_mail(self, renewal: Renewal, name: str, token: str, now: datetime) -> Renewal | Lost:
         """The mail was certainly not sent, and can be claimed again."""
@@ -496,8 +517,9 @@ class Ledger:
         return self._update(
             renewal,
             {"lease_until": now + LEASE, f"mails.{name}": item_of(mail), **changes},
-            f"(attribute_not_exists(mails.{name}) OR mails.{name}.#state = :failed) AND #status = :was",
-            {":failed": "failed", ":was": renewal.status},
+            f"(attribute_not_exists(mails.{name}) OR mails.{name}.#state = :failed) AND #status = :was"
+            + (" AND #notice = :notice" if renewal.notice else ""),
+            {":failed": "failed", ":was": renewal.status} | ({":notice": renewal.notice} if renewal.notice else {}),
             now,
         )
 
@@ -547,7 +569,10 @@ class Ledger:
         for _ in range(_LOOKS):
             row = self.row(renewal)
             if row is None or row.get("renewal_date") != renewal.row_date.isoformat() or "status" not in row:
-                return self._update(renewal, {"flag": "subscription_changed"} | changes, condition, values, now)
+                alone = self._update(renewal, {"flag": "subscription_changed"} | changes, condition, values, now)
+                if row is not None and changes["status"] is Status.PAID:
+                    self.forget_refusal(row)
+                return alone
             moved = row_changes(row)
             as_read = "renewal_date = :as_claimed AND #status = :as_read"
             if "anchor_day" in moved:  # never over one that somebody sets at this moment
@@ -589,7 +614,11 @@ class Ledger:
 _NOT_REFUSED: dict[str, Any] = {"next_attempt": None, "refused_payment_method": None}
 
 _OWED = "#notice = :notice AND #status = :refused"
-_TOLD: dict[str, Any] = {"notice": None, "unfinished": None}
+
+
+def _told(renewal: Renewal) -> dict[str, Any]:
+    """The notice is no longer owed; of a period that was given up, it was the last thing to do."""
+    return {"notice": None} | ({"unfinished": None} if renewal.status is Status.GIVEN_UP else {})
 
 
 def _owed(renewal: Renewal, name: str) -> dict[str, Any]:

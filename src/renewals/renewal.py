@@ -33,8 +33,11 @@ class Status(StrEnum):
 UNSETTLED = frozenset({Status.CLAIMED, Status.DECLINED, Status.ACTION_REQUIRED})
 """Neither paid nor given up: such a period comes to its end before another is claimed."""
 
-UNFINISHED = frozenset({Status.CLAIMED, Status.PAID, Status.RECEIPTED})
-"""On its way: what an interruption leaves to be taken up again, as it leaves a mail that is owed."""
+CUT_OFF = frozenset({Status.CLAIMED, Status.PAID, Status.RECEIPTED})
+"""On its way: where it is quiet, it was interrupted, and is to be taken up again."""
+
+UNFINISHED = UNSETTLED | CUT_OFF
+"""What stands in the index of unfinished work."""
 
 
 @dataclass(frozen=True, slots=True)

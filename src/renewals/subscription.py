@@ -83,6 +83,11 @@ def parse(row: Mapping[str, Any]) -> Subscription:
     )
 
 
+def has_ended(row: Mapping[str, Any]) -> bool:
+    """Whether the row, whatever else is wrong with it, is of a subscription that is paused, canceled or unpaid."""
+    return any(row.get("status") == status for status in ENDED)
+
+
 def mail_address(row: Mapping[str, Any]) -> str:
     """The customer's address as the row has it now, whatever else is wrong with the row."""
     return str(row.get("customer_email", ""))

@@ -35,7 +35,14 @@ def _is_true(renewal: Renewal, row: Mapping[str, Any] | None) -> bool:
     if renewal.status is Status.GIVEN_UP:
         return status == str(renewal.notice).rpartition("_")[0]  # canceled, unpaid
     refused = renewal.status in (Status.DECLINED, Status.ACTION_REQUIRED)
-    return refused and status in LIVE and row is not None and row.get("renewal_date") == renewal.row_date.isoformat()
+    if not refused or row is None or status not in LIVE:
+        return False
+    ends = row.get("cancel_at")
+    return (
+        row.get("renewal_date") == renewal.row_date.isoformat()
+        and row.get("payment_method") == renewal.payment_method
+        and not (isinstance(ends, str) and ends <= renewal.renewal_date.isoformat())
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +85,8 @@ class Delivery:
             if renewal.notice is None:
                 return "dropped"
             name = renewal.notice
-            if not _is_true(renewal, row):
+            told = renewal.mails.get(name)
+            if (told is not None and told.state in ("sent", "unknown")) or not _is_true(renewal, row):
                 self.ledger.drop_notice(renewal, name, self.post.now)
                 return "dropped"
         return self._mail(renewal, name, mail_address(row) if row else renewal.customer_email)

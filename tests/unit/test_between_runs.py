@@ -140,15 +140,17 @@ def test_a_lost_race_for_what_is_owed_is_looked_at_again(shop: World) -> None:
 
 
 def test_a_payment_that_the_gateway_no_longer_knows_blocks_nothing(shop: World) -> None:
-    """A period given up at an account that is no longer used: a redelivery is nothing to do."""
+    """A period failed at an account that is no longer used: the next one is billed."""
     shop.subscribe()
     shop.gateway.trouble.append(("confirm", "processing"))
     for n in range(MOST_PICK_UPS + 2):
         shop.run(f"run-{n}", NOON + n * LATER)
     shop.edit(renewal_date="2026-02-01")
-    assert shop.run("february", _noon(2, 1)) == "Success"
-    del shop.gateway.payments["pi_1"]
-    assert shop.renew("again", _noon(2, 2)).name == "nothing_to_do"
+    assert shop.run("february", _noon(2, 1)) == "PaymentFailed"  # it may still be paid
+    del shop.gateway.payments["pi_1"], shop.gateway.requests["pi_1"]
+    assert shop.run("again", _noon(2, 2)) == "Success"
+    assert shop.renew("third", _noon(2, 2)).name == "nothing_to_do"
+    assert len(shop.gateway.charges) == 1
 
 
 def _ignore(_outcome: object) -> None:
