@@ -52,13 +52,15 @@ STACK ?= subscription-mgmt
 redrive: .venv/.made ## bring dead letters back to the queue of renewals, by your AWS profile; STACK names another stack
 	@$(PYTHON) scripts/redrive.py --stack-name $(STACK)
 
-# The gateway's SDK is taken without its HTTP client: it runs over the urllib3 of the AWS layer.
+# The gateway's SDK is taken without its HTTP client: it runs over the urllib3 of the AWS layer. fpdf2 is taken without
+# its reader of images.
 lock: $(UV) ## compile every requirements lock again
 	@for source in $(LOCKS); do \
 		echo "$$source"; \
-		case "$$source" in layers/payment/*) alone=--no-deps;; *) alone=;; esac; \
+		case "$$source" in \
+			layers/payment/*) less=--no-deps;; layers/receipt/*) less="--no-emit-package pillow";; *) less=;; esac; \
 		$(UV) pip compile --quiet --universal --python $(BOOTSTRAP)/python3.13 --generate-hashes --no-header \
-			--no-annotate --no-emit-index-url $$alone --output-file "$${source%.in}.txt" "$$source" || exit 1; \
+			--no-annotate --no-emit-index-url $$less --output-file "$${source%.in}.txt" "$$source" || exit 1; \
 	done
 
 clean: ## stop every local stack of this checkout and delete all that was made

@@ -10,6 +10,7 @@ fonts in give the same bytes out (with the fontTools of requirements-dev.txt).
 """
 
 import json
+import re
 import sys
 from dataclasses import dataclass
 from itertools import chain
@@ -24,16 +25,18 @@ PRINTABLE_ASCII = set(range(0x20, 0x7F))
 LATIN_1 = PRINTABLE_ASCII | set(range(0xA1, 0x100)) - {0xAD}
 PUNCTUATION = set(range(0x2010, 0x2028)) | set(range(0x2030, 0x205F)) | {0x20AC, 0x2122}
 JOINERS = {0x200C, 0x200D}  # they decide how Arabic letters join
-EUROPEAN = (
+LATIN = (
     LATIN_1
     | PUNCTUATION
-    | set(range(0x0100, 0x0530))  # Latin, marks, Greek, Cyrillic
-    | set(range(0x1E00, 0x2000))  # Vietnamese and other Latin, polytonic Greek
+    | set(range(0x0100, 0x0370))  # Latin, marks
+    | set(range(0x1E00, 0x1F00))  # Vietnamese and other Latin
     | set(range(0x2070, 0x20C1))  # superscripts, currencies
     | set(range(0x2100, 0x2190))  # letterlike, fractions, Roman numerals
     | set(range(0xFB00, 0xFB07))
     | {0xFFFD}  # stands for what no font has
 )
+GREEK = PRINTABLE_ASCII | PUNCTUATION | {0xAB, 0xBB} | set(range(0x0370, 0x0400)) | set(range(0x1F00, 0x2000))
+CYRILLIC = PRINTABLE_ASCII | PUNCTUATION | {0xAB, 0xBB} | set(range(0x0400, 0x0530)) | {0x0300, 0x0301}
 ARABIC = (
     {0x20, *JOINERS}
     | set(range(0x0600, 0x0700))
@@ -69,18 +72,22 @@ BIG5_LEVEL_1 = of_codec("big5", range(0xA4, 0xC7)) & HAN
 @dataclass(frozen=True)
 class Subset:
     """What becomes of one source font. Kana are in Japanese alone and Hangul in Korean alone: that is how a
-    text's own characters pick its font."""
+    text's own characters pick its font. A receipt takes the longer, the more glyphs its fonts have, drawn or not: so
+    Greek and Cyrillic are apart."""
 
     name: str
     source: str
     characters: set[int]
     index: int = -1  # of the font in a collection
+    part: str = ""  # which part of its source it is: two fonts of one PDF must not share their name
     shaped: bool = False
 
 
 CJK = "NotoSansCJK-Regular.ttc"
 SUBSETS = (
-    Subset("latin.ttf", "NotoSans-Regular.ttf", EUROPEAN),
+    Subset("latin.ttf", "NotoSans-Regular.ttf", LATIN),
+    Subset("greek.ttf", "NotoSans-Regular.ttf", GREEK, part="Greek"),
+    Subset("cyrillic.ttf", "NotoSans-Regular.ttf", CYRILLIC, part="Cyrillic"),
     Subset("arabic.ttf", "NotoNaskhArabic-Regular.ttf", ARABIC, shaped=True),
     Subset("hebrew.ttf", "NotoSansHebrew-Regular.ttf", HEBREW, shaped=True),
     Subset("japanese.otf", CJK, COMMON_CJK | JAPANESE, index=0),
@@ -120,6 +127,9 @@ def make(subset: Subset, folder: Path) -> str:
         subsetter = Subsetter(options(shaped=subset.shaped))
         subsetter.populate(unicodes=subset.characters)
         subsetter.subset(font)
+        for record in font["name"].names if subset.part else ():
+            if record.nameID in (1, 4, 6):  # family, full and PostScript name
+                record.string = re.sub(r"(Noto( ?)Sans)", rf"\1\2{subset.part}", str(record))
         font.save(RESULTS / subset.name)
         return "".join(map(chr, sorted(font.getBestCmap())))
 

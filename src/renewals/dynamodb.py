@@ -12,16 +12,14 @@ from itertools import batched
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 from botocore.exceptions import ClientError
 
+from renewals import attribute_values
 from renewals.errors import Collision, Throttled
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
-_SERIALIZE = TypeSerializer().serialize
-_DESERIALIZE = TypeDeserializer().deserialize
 _TRIES = 6
 _MOST_ITEMS = 100  # https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchGetItem.html
 # Reasons for a cancelled transaction that are no answer: https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/
@@ -42,12 +40,12 @@ def storable(value: Any) -> Any:
 
 def attributes(plain: Mapping[str, Any]) -> dict[str, Any]:
     """{"name": "x"} as {"name": {"S": "x"}}."""
-    return {name: _SERIALIZE(storable(value)) for name, value in plain.items()}
+    return {name: attribute_values.wire(storable(value)) for name, value in plain.items()}
 
 
 def plain(item: Mapping[str, Any]) -> dict[str, Any]:
     """{"name": {"S": "x"}} as {"name": "x"}; numbers are Decimal."""
-    return {name: _DESERIALIZE(value) for name, value in item.items()}
+    return {name: attribute_values.plain(value) for name, value in item.items()}
 
 
 def names(*expressions: str) -> dict[str, str]:

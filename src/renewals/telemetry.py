@@ -5,6 +5,7 @@ Powertools for AWS Lambda does the work; it reads its POWERTOOLS_* settings when
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -66,6 +67,9 @@ def observed(handler: Handler) -> Handler:
         finally:
             if _metrics().metric_set:
                 _metrics().flush_metrics()
+            if not gc.isenabled():
+                gc.freeze()  # what the start made is not looked at again
+                gc.enable()
 
     return call
 

@@ -400,7 +400,9 @@ def test_the_fonts_cover_what_they_promise() -> None:
     cp1252 = {bytes([byte]).decode("cp1252", "ignore") for byte in range(0x20, 0x100)} - {"", "\x7f", "\xa0", "\xad"}
     assert cp1252 <= coverage["latin.ttf"]
     assert "�" in coverage["latin.ttf"]
-    assert set("αωΆώабвяёїґąčęłőřşůžạằễộữ") <= coverage["latin.ttf"]
+    assert set("ąčęłőřşůžạằễộữ") <= coverage["latin.ttf"]
+    assert set("αωΆώἀῷ") <= coverage["greek.ttf"]
+    assert set("абвяёїґқө") <= coverage["cyrillic.ttf"]
     assert set(map(chr, range(0xAC00, 0xD7A4))) <= coverage["korean.otf"]
     kanji = {
         bytes([first, second]).decode("euc_jp", "ignore") for first in range(0xB0, 0xF5) for second in range(0xA1, 0xFF)

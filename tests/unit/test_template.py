@@ -9,10 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+import botocore.session
 import pytest
+from botocore import xform_name
 from samtranslator.parser.parser import Parser
 from samtranslator.translator.translator import Translator
 from samtranslator.yaml_helper import yaml_parse
+
+from layers.aws.prune_botocore import CALLS
 
 ROOT = Path(__file__).parents[2]
 # Other values than the defaults, so that a name which forgets its parameter is found.
@@ -1028,17 +1032,25 @@ def test_layers_hold_what_was_tested(name: str, folder: str) -> None:
     assert "://" not in lock
 
 
-def test_the_service_descriptions_in_the_layer_are_those_used() -> None:
-    """Every boto3 client that the functions build is for a service whose description the AWS layer keeps."""
-    built = {
-        service
-        for source in (ROOT / "src").rglob("*.py")
-        for service in re.findall(r"""\.client\(\s*["']([a-z0-9-]+)["']""", source.read_text())
-    }
-    kept = re.search(r"(?m)^SERVICES := (.+)$", (ROOT / "layers/aws/Makefile").read_text())
-    assert kept
-    assert built
-    assert built <= set(kept[1].split())
+def test_the_layer_knows_every_call_that_is_made() -> None:
+    """Each client that the sources build, and each method of it that they call, is in the pruned descriptions."""
+    sources = "".join(source.read_text() for source in (ROOT / "src").rglob("*.py"))
+    built = set(re.findall(r"""_client\(\s*["']([a-z0-9-]+)["']""", sources))
+    assert built == CALLS.keys() - {"sts"}
+    for service in built:
+        operations = {
+            xform_name(name): name for name in botocore.session.Session().get_service_model(service).operation_names
+        }
+        called = {operations[method] for method in re.findall(r"\.([a-z_0-9]+)\(", sources) if method in operations}
+        assert called == CALLS[service], service
+
+
+def test_functions_are_compiled() -> None:
+    """Every function is built by the recipe that compiles it: Lambda cannot write bytecode to /var/task."""
+    functions = [each for each in template()["Resources"].values() if each["Type"] == "AWS::Serverless::Function"]
+    assert functions
+    assert [each["Metadata"] for each in functions] == [{"BuildMethod": "makefile"}] * len(functions)
+    assert {each["Properties"].get("CodeUri", "src/") for each in functions} == {"src/"}
 
 
 def _pins(requirements: str) -> dict[str, str]:
