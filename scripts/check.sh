@@ -2,7 +2,7 @@
 # Every check, the fast ones first. All of them run; one that fails makes the whole fail.
 set -u
 failed=0
-python="src layers local scripts tests"
+python="src layers local scripts tests benchmarks"
 
 check() {
     echo "== $1"

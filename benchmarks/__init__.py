@@ -1,0 +1,1 @@
+"""What the system costs, measured: `make bench`. Never deployed."""

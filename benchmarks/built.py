@@ -1,0 +1,107 @@
+"""The artifacts of `sam build`: what a function is made of, as Lambda lays it out, and how large it is."""
+
+import os
+import shutil
+import subprocess
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from samtranslator.yaml_helper import yaml_parse
+
+ROOT = Path(__file__).resolve().parent.parent
+_BUILD_SECONDS = 600
+
+
+@dataclass(frozen=True)
+class Function:
+    """A built function. environment: the variables that the template gives it, parameters at their defaults, and the
+    name of a resource where it gives one."""
+
+    name: str
+    handler: str
+    code: Path
+    layers: tuple[Path, ...]
+    environment: dict[str, str]
+
+    @property
+    def event(self) -> Path:
+        """Its sample event."""
+        return ROOT / "events" / f"{self.handler.partition('.')[0]}.json"
+
+    def lay_out(self, folder: Path) -> list[Path]:
+        """Its folders as on Lambda, to be searched in this order: its code, and its layers in one. Links, no copies."""
+        opt = folder / self.name
+        for layer in self.layers:
+            shutil.copytree(layer / "python", opt, copy_function=os.link, dirs_exist_ok=True)
+        return [self.code, opt]
+
+
+def build(folder: Path) -> Path:
+    """Run `sam build`; its results lie in the folder that is returned."""
+    artifacts = folder / "artifacts"
+    subprocess.run(
+        [
+            *(ROOT / ".envs/sam/bin/sam", "build", "--config-env", "local", "--cached", "--parallel"),
+            *("--build-dir", artifacts, "--cache-dir", folder / "cache"),
+        ],
+        cwd=ROOT,
+        env=os.environ
+        | {
+            # The bootstrap environment is the one whose python3.13 has pip.
+            "PATH": f"{ROOT / '.envs/bootstrap/bin'}:{os.environ['PATH']}",
+            "AWS_DEFAULT_REGION": "us-west-2",
+            "SAM_CLI_TELEMETRY": "0",
+        },
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=_BUILD_SECONDS,
+        check=True,
+    )
+    return artifacts
+
+
+def functions(artifacts: Path) -> dict[str, Function]:
+    """Every function of the built template, by the name of its package: webhook_handler, ..."""
+    template = yaml_parse((artifacts / "template.yaml").read_text())
+    defaults: dict[str, str] = {name: str(each.get("Default", "")) for name, each in template["Parameters"].items()}
+    shared = template["Globals"]["Function"]["Environment"]["Variables"]
+    found = {}
+    for name, resource in template["Resources"].items():
+        if resource["Type"] != "AWS::Serverless::Function":
+            continue
+        properties = resource["Properties"]
+        variables = shared | properties.get("Environment", {}).get("Variables", {})
+        found[properties["Handler"].partition(".")[0]] = Function(
+            name=name,
+            handler=properties["Handler"],
+            code=artifacts / name,
+            layers=tuple(artifacts / layer["Ref"] for layer in properties["Layers"]),
+            environment={
+                variable: _value(value, defaults)
+                for variable, value in variables.items()
+                if value != {"Ref": "AWS::NoValue"}
+            },
+        )
+    return found
+
+
+def _value(given: Any, defaults: dict[str, str]) -> str:
+    if not isinstance(given, dict):
+        return str(given)
+    ((kind, named),) = given.items()
+    return defaults.get(named, named) if kind == "Ref" else str(named)
+
+
+def unzipped(folder: Path) -> int:
+    """Bytes of all files under a folder."""
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+
+
+def zipped(folder: Path, archive: Path) -> int:
+    """Bytes of the folder as an archive, as it is uploaded."""
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as opened:
+        for file in sorted(folder.rglob("*")):
+            opened.write(file, file.relative_to(folder))
+    return archive.stat().st_size
