@@ -19,7 +19,7 @@ UV := $(BOOTSTRAP)/uv
 ENVIRONMENTS := .venv .envs/sam .envs/emulator .envs/lambda
 LOCKS := requirements-dev.in $(wildcard local/*.in layers/*/requirements.in)
 
-.PHONY: help environments demo simulate test unit integration check up down redrive lock clean
+.PHONY: help environments demo simulate test unit integration check bench up down redrive lock clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,6 +41,9 @@ integration: environments ## the tests on the built and deployed stack
 
 check: .venv/.made .envs/sam/.made ## linters, types, template and workflow
 	@scripts/check.sh
+
+bench: environments ## measure what things cost, and write docs/performance.md
+	@$(PYTHON) -m benchmarks
 
 up: environments ## start the local stack on PORT (4566), deploy to it, and leave it running
 	@$(PYTHON) -m local.stack up

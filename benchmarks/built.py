@@ -91,7 +91,7 @@ def _value(given: Any, defaults: dict[str, str]) -> str:
     if not isinstance(given, dict):
         return str(given)
     ((kind, named),) = given.items()
-    return defaults.get(named, named) if kind == "Ref" else str(named)
+    return str(defaults.get(named, named) if kind == "Ref" else named)
 
 
 def unzipped(folder: Path) -> int:
