@@ -130,13 +130,11 @@ def _draw(starts: dict[str, Any], file: Path) -> None:
     counted = {name: start["instructions"] / 1e6 for name, start in starts.items() if start["instructions"]}
     ceilings = {name: must for (part, name, _), (must, _) in TARGETS.items() if part == "start_up"}
     figure, axes = plt.subplots(figsize=(8, 0.45 * len(counted) + 1))
-    bars = axes.barh(list(counted), list(counted.values()), color="#0c7a55")
-    axes.bar_label(bars, fmt="{:,.0f}", padding=4)
+    axes.barh([f"{name}   {count:,.0f}" for name, count in counted.items()], list(counted.values()), color="#0c7a55")
     for place, name in enumerate(counted):
         if name in ceilings:
             axes.plot([ceilings[name]] * 2, [place - 0.4, place + 0.4], color="#b91c1c")
     axes.invert_yaxis()
-    axes.margins(x=0.1)
     axes.set_xlabel("million instructions to the first call of AWS; red: the ceiling")
     axes.spines[["top", "right"]].set_visible(False)
     figure.tight_layout()
