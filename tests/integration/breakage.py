@@ -2,6 +2,7 @@
 what was built is changed and put into the deployed function, and the original is put back.
 """
 
+import importlib.util
 import io
 import zipfile
 from collections.abc import Iterator
@@ -62,6 +63,12 @@ def _archive(folder: Path, changes: tuple[Change, ...]) -> bytes:
     with zipfile.ZipFile(packed, "w") as archive:
         for path in sorted(folder.rglob("*")):
             name = path.relative_to(folder).as_posix()
-            if path.is_file():
+            stale = path.suffix == ".pyc" and _source_of(path).relative_to(folder).as_posix() in changed
+            if path.is_file() and not stale:
                 archive.writestr(name, changed[name] if name in changed else path.read_bytes())
     return packed.getvalue()
+
+
+def _source_of(bytecode: Path) -> Path:
+    """Bytecode is built to be taken without a look at its source."""
+    return Path(importlib.util.source_from_cache(bytecode))
