@@ -34,6 +34,7 @@ import hashlib
 import importlib.metadata
 import inspect
 import io
+import itertools
 import json
 import os
 import queue
@@ -521,6 +522,9 @@ def _noted(run: Callable[[], None]) -> Callable[[], None]:
     return run_and_strike_out
 
 
+_LATEST = 500  # executions: more than can run at once, and a year has tens of thousands
+
+
 def _at_work() -> int:
     from ministack.services import lambda_svc, sqs, stepfunctions
 
@@ -529,7 +533,8 @@ def _at_work() -> int:
     now = time.time()
     waiting = sum(message.get("visible_at", now) <= now for queue in queues for message in queue["messages"])
     with_a_function = sum(lambda_svc._esm_inflight.copy().values())
-    running = sum(execution["status"] == "RUNNING" for execution in list(stepfunctions._executions.values()))
+    latest = itertools.islice(reversed(list(stepfunctions._executions._data.values())), _LATEST)
+    running = sum(execution["status"] == "RUNNING" for execution in latest)
     return int(waiting + with_a_function + running + len(_asynchronous_calls))
 
 
@@ -561,7 +566,7 @@ def _add_passing_of_time() -> None:
         if method == "POST":
             _show_all_messages()
         while (left := _at_work()) and method == "GET" and time.monotonic() < until:
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(0.02)
         return 200, {"Content-Type": "application/json"}, json.dumps({"at_work": left}).encode()
 
     app._handle_post_body_shortcuts = shortcut_or_control

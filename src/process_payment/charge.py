@@ -361,9 +361,9 @@ class Charge:
             if payment.state is PaymentState.PAID:
                 return self._paid(renewal, payment)
         given_up = self.ledger.give_up(renewal, reason, row, ends_as=ends_as, now=self.now)
-        if isinstance(given_up, Lost) or ends_as is None:
+        if isinstance(given_up, Lost) or (ends_as is None and row is not None):
             return None
-        return Outcome("given_up", reason, given_up)
+        return Outcome("given_up" if ends_as else "nothing_to_do", reason, given_up)
 
     # The money
 
