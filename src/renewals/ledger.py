@@ -389,6 +389,7 @@ class Ledger:
             "reason": reason,
             "next_attempt": None,
             "notice": _notice(renewal, ends_as),
+            "ended_at": now,
             "lease_until": now,
         }
         condition = "claim = :claim AND attempt = :attempt AND #status = :was"
@@ -437,7 +438,7 @@ class Ledger:
         """Given up, for a person to look at. reason: a short name."""
         return self._update(
             renewal,
-            {"status": Status.FAILED, "reason": reason, "failed_from": renewal.status},
+            {"status": Status.FAILED, "reason": reason, "failed_from": renewal.status, "ended_at": now},
             "claim = :claim AND #status = :was",
             {":claim": renewal.claim, ":was": renewal.status},
             now,

@@ -1,49 +1,19 @@
 """The mails: what they say, in HTML and plain text. Pure."""
 
-import re
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date
 from email.headerregistry import Address
 from email.message import EmailMessage
 from email.policy import SMTP
 from html import escape
 
-from renewals import currencies
-from renewals.errors import RenewalError
+from renewals import wording
 from renewals.gateway import Card
 from renewals.renewal import Renewal, Status
 from renewals.subscription import Subscription
 
 # Eight-bit mail is not relayed everywhere; this way the PDF arrives to the byte.
 _POLICY = SMTP.clone(cte_type="7bit")
-
-# https://html.spec.whatwg.org/multipage/input.html#valid-e-mail-address, of a domain with at least one dot, and with
-# RFC 5321's lengths. SES takes no address with a local part outside ASCII.
-_LOCAL = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*", re.ASCII)
-_DOMAIN = re.compile(
-    r"([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)+[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?", re.ASCII
-)
-
-# IDNA 2008 reads them as they stand, IDNA 2003 (Python's) as other letters: two domains, perhaps of two owners.
-_READ_OTHERWISE = frozenset("ßς\u200c\u200d")
-
-# What a customer is told of a decline. Of a lost or stolen card, of fraud, or of a reason not named here, only that
-# it was declined: https://docs.stripe.com/declines/codes, https://docs.stripe.com/error-codes
-_DECLINES = {
-    "card_not_supported": "the card cannot be used for this kind of payment",
-    "card_velocity_exceeded": "the card's limit is used up",
-    "currency_not_supported": "the card cannot be charged in this currency",
-    "expired_card": "the card has expired",
-    "incorrect_cvc": "the card's security code was not right",
-    "incorrect_number": "the card's number was not right",
-    "insufficient_funds": "the card has insufficient funds",
-    "invalid_account": "the card, or the account behind it, is not valid",
-    "payment_intent_authentication_failure": "the confirmation with your bank did not succeed",
-    "processing_error": "an error happened while the card was processed",
-    "resource_missing": "the card is no longer on file",
-    "withdrawal_count_limit_exceeded": "the card's limit is used up",
-}
-
 
 _SUBJECTS = {
     "receipt": "Receipt for {plan}: {amount}",
@@ -54,10 +24,6 @@ _SUBJECTS = {
     "unpaid": "Your subscription to {plan} is suspended as unpaid",
 }
 _ENDS = {"canceled": "cancelled", "unpaid": "suspended as unpaid"}
-
-
-class BadAddress(RenewalError):  # noqa: N818
-    """Nothing can be sent to this address. The message says why and does not quote it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,24 +48,6 @@ class Prospects:
     ends_on: date
     ends_as: str
     page: str = ""
-
-
-def deliverable(address: str) -> str:
-    """The address as it can be sent to, its domain in ASCII. Raises BadAddress."""
-    if not address:
-        raise BadAddress("the subscription has no customer_email")
-    local, at, domain = address.rpartition("@")
-    if _READ_OTHERWISE.intersection(domain):
-        raise BadAddress("customer_email has a domain that is read in two ways")
-    if not at or len(local) > 64 or not _LOCAL.fullmatch(local):
-        raise BadAddress("customer_email is not a mail address")
-    try:
-        domain = domain.encode("idna").decode("ascii")
-    except UnicodeError:
-        raise BadAddress("customer_email has a domain that cannot be") from None
-    if len(domain) > 253 or not _DOMAIN.fullmatch(domain):
-        raise BadAddress("customer_email has a domain that cannot be")
-    return f"{local}@{domain}"
 
 
 def compose(
@@ -138,12 +86,12 @@ def compose(
 
 def remind(row: Subscription, expiring: Card | None, *, seller: str, page: str, sender: str, to: str) -> EmailMessage:
     """A reminder of the next renewal, or of the card that expires before it. page: the customer page's URL or empty."""
-    plan, day = _line(row.plan), _day(row.renewal_date)
+    plan, day = _line(row.plan), wording.day(row.renewal_date)
     facts = [("Plan", plan), ("Renewal", day), ("Amount", _amount(row)), ("Subscription", row.subscription_id)]
     subject = f"Your subscription to {plan} renews on {day}"
     paragraphs = [
         f"Your subscription to {plan} renews on {day}: we then charge {_amount(row)} for the period "
-        f"{_days(row.renewal_date, row.schedule.after(row.renewal_date))}.",
+        f"{wording.days(row.renewal_date, row.schedule.after(row.renewal_date))}.",
     ]
     link = "Your customer page"
     if expiring is not None:
@@ -183,7 +131,7 @@ def _message(letter: _Letter, sender: str, to: str) -> EmailMessage:
 
 def _past_due(renewal: Renewal, prospects: Prospects | None) -> list[str]:
     """What was tried, why it came to nothing, and what happens next."""
-    why = _DECLINES.get(renewal.decline_code or "", "the card was declined")
+    why = wording.decline(renewal.decline_code)
     if renewal.status is Status.ACTION_REQUIRED:
         why = "your bank asks you to confirm the payment yourself (3-D Secure)"
     return [
@@ -201,13 +149,13 @@ def _next(renewal: Renewal, prospects: Prospects | None) -> str:
         then = f"this card is not tried again. {another}"
         return f"{then} Please do so before {_end(prospects)}" if prospects else then
     if prospects.retry_on < prospects.ends_on:
-        return f"we try the same card again on {_day(prospects.retry_on)}. {another}"
+        return f"we try the same card again on {wording.day(prospects.retry_on)}. {another}"
     ends = f"If that fails too, your subscription is {_ENDS[prospects.ends_as]}."
-    return f"we try the same card for the last time on {_day(prospects.retry_on)}. {ends} {another}"
+    return f"we try the same card for the last time on {wording.day(prospects.retry_on)}. {ends} {another}"
 
 
 def _end(prospects: Prospects) -> str:
-    return f"{_day(prospects.ends_on)}: on that day your subscription is otherwise {_ENDS[prospects.ends_as]}."
+    return f"{wording.day(prospects.ends_on)}: on that day your subscription is otherwise {_ENDS[prospects.ends_as]}."
 
 
 def _link(renewal: Renewal, prospects: Prospects | None) -> tuple[str, str] | None:
@@ -222,7 +170,7 @@ def _link(renewal: Renewal, prospects: Prospects | None) -> tuple[str, str] | No
 def _facts(renewal: Renewal) -> list[tuple[str, str]]:
     facts = [
         ("Plan", _line(renewal.plan)),
-        ("Period", _days(renewal.renewal_date, renewal.period_end)),
+        ("Period", wording.days(renewal.renewal_date, renewal.period_end)),
         ("Amount", _amount(renewal)),
         ("Subscription", renewal.subscription_id),
     ]
@@ -265,21 +213,12 @@ def _greeting(customer: str) -> str:
 
 
 def _amount(of: Renewal | Subscription) -> str:
-    return f"{currencies.written(of.amount, of.currency)} {of.currency}"
+    return wording.money(of.amount, of.currency)
 
 
 def _what(renewal: Renewal) -> str:
-    period = _days(renewal.renewal_date, renewal.period_end)
+    period = wording.days(renewal.renewal_date, renewal.period_end)
     return f"{_amount(renewal)} for {_line(renewal.plan)}, for the period {period}"
-
-
-def _days(first: date, end: date) -> str:
-    """The period with its last day, as people count it."""
-    return f"{_day(first)} to {_day(end - timedelta(days=1))}"
-
-
-def _day(day: date) -> str:
-    return f"{day.day} {day:%B} {day.year}"
 
 
 def _display_name(text: str) -> str:

@@ -15,10 +15,10 @@ from uuid import uuid4
 from botocore.exceptions import BotoCoreError, ClientError, ConnectTimeoutError, EndpointConnectionError
 
 from renewals import telemetry
+from renewals.addresses import BadAddress, deliverable
 from renewals.errors import MailError, RenewalError
 from renewals.ledger import LEASE
 from renewals.renewal import Mail
-from send_email.message import BadAddress, deliverable
 
 if TYPE_CHECKING:
     from email.message import EmailMessage

@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from renewals.addresses import BadAddress, deliverable
 from renewals.renewal import Status
-from send_email.message import BadAddress, Prospects, compose, deliverable
+from send_email.message import Prospects, compose
 from tests.fakes import DUE, SENDER, World
 
 PAGE = "https://shop.example/me?tab=cards&lang=en"

@@ -1,0 +1,126 @@
+"""The next charges of a subscription: when, how much, and why on that day. Pure; `today` is always handed in."""
+
+import calendar
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import date
+from decimal import Decimal
+
+from renewals import wording
+from renewals.periods import Billing, Schedule, latest_due, oldest_due
+from renewals.renewal import Renewal
+from renewals.subscription import LIVE, Subscription
+
+
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """One charge to come. on: the day of the charge; the period is [start, end). amount: major units. why: the reason
+    for the day, and what stands against the charge, in words."""
+
+    on: date
+    start: date
+    end: date
+    amount: Decimal
+    currency: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """charges: oldest first. then: why there are no more of them, in words; empty where more would follow."""
+
+    charges: tuple[Charge, ...]
+    then: str
+
+
+_NEVER = {
+    "paused": "It is paused: nothing is charged until it is resumed, and nothing for the time until then.",
+    "canceled": "It is canceled: nothing is charged any more.",
+    "unpaid": "It is suspended as unpaid: nothing is charged until it is resumed.",
+}
+
+
+def preview(
+    subscription: Subscription,
+    *,
+    today: date,
+    count: int,
+    refused: Renewal | None = None,
+    card_expires: date | None = None,
+) -> Preview:
+    """The next `count` charges, as far as they can be told today.
+
+    refused: the period that stands refused, if there is one; it is charged first. card_expires: the last day on which
+    the card is good, where it is known.
+    """
+    if subscription.status not in LIVE:
+        return Preview((), _NEVER[subscription.status])
+    charges: list[Charge] = []
+    then = ""
+    try:
+        for charge in _charges(subscription, today, refused):
+            if subscription.cancel_at is not None and subscription.cancel_at <= charge.start:
+                then = f"It ends on {wording.day(subscription.cancel_at)}."
+                break
+            if len(charges) == count:
+                break
+            charges.append(_against_card(charge, card_expires))
+    except OverflowError:
+        then = "The calendar ends."
+    return Preview(tuple(charges), then)
+
+
+def _charges(row: Subscription, today: date, refused: Renewal | None) -> Iterator[Charge]:
+    """One after the other, without end."""
+    schedule, start = row.schedule, row.renewal_date
+    if refused is not None:
+        on = max(refused.next_attempt or today, today)
+        why = f"{_first(schedule, refused.renewal_date)}; it was refused, and is tried again"
+        yield Charge(on, refused.renewal_date, refused.period_end, refused.amount, refused.currency, why)
+        start = refused.period_end
+    while start <= today:
+        billing = _due(row, start, today)
+        late = f"due since {wording.day(billing.start)}" if billing.start < today else "due today"
+        why = f"{_reason(schedule, billing.start)}; {late}{_passed_over(billing)}"
+        yield Charge(today, billing.start, billing.end, row.amount, row.currency, why)
+        start = billing.end
+    why = _first(schedule, start)
+    while True:
+        end = schedule.after(start)
+        yield Charge(start, start, end, row.amount, row.currency, why)
+        start, why = end, _reason(schedule, end)
+
+
+def _due(row: Subscription, start: date, today: date) -> Billing:
+    last = today if row.cancel_at is None else max(start, min(today, date.fromordinal(row.cancel_at.toordinal() - 1)))
+    return (oldest_due if row.catch_up == "each" else latest_due)(row.schedule, start, last)
+
+
+def _passed_over(billing: Billing) -> str:
+    count = len(billing.skipped)
+    return f"; {count} earlier {'period is' if count == 1 else 'periods are'} passed over" if count else ""
+
+
+def _first(schedule: Schedule, start: date) -> str:
+    """The reason for a date that the subscription has, whatever it was derived from."""
+    return _reason(schedule, start) or "the date that the subscription has"
+
+
+def _reason(schedule: Schedule, start: date) -> str:
+    """Why a period begins on this day, as far as the schedule says it."""
+    count, unit = schedule.count, schedule.interval
+    every = f"every {unit}" if count == 1 else f"every {count} {unit}s"
+    if unit in ("day", "week"):
+        return f"{every}, counted from the date before"
+    anchor, length = schedule.anchor_day, calendar.monthrange(start.year, start.month)[1]
+    if start.day == anchor:
+        return f"{every}, on day {anchor}"
+    if start.day == length < anchor:
+        return f"{every}, on day {anchor}; {start:%B} {start.year} ends with day {length}"
+    return ""
+
+
+def _against_card(charge: Charge, card_expires: date | None) -> Charge:
+    if card_expires is None or charge.on <= card_expires:
+        return charge
+    return replace(charge, why=f"{charge.why}; the card expires before, on {wording.day(card_expires)}")

@@ -1,0 +1,177 @@
+"""Everything that happened to a subscription, in order and in plain words: the answer to "why was I charged, or not?".
+
+Pure. It is told from the ledger's items and from the changes that were made on request, and guesses nothing. Mail
+addresses are masked; decline codes stand beside their words, for who has to look them up.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, tzinfo
+from decimal import Decimal
+from typing import Any
+
+from renewals import wording
+from renewals.addresses import masked
+from renewals.renewal import UNSETTLED, Mail, Renewal, Status, renewal_from
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """at: when, aware. kind: a short name for programs. text: what happened, for people. renewal_date: the period that
+    it belongs to. by: who asked for it, where somebody did."""
+
+    at: datetime
+    kind: str
+    text: str
+    renewal_date: date | None = None
+    by: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One change that somebody asked for. what: created, edited, canceled, ending, paused, resumed, card or refunded.
+    details: each attribute that changed, with its value before and after; None where there was or is none."""
+
+    at: datetime
+    by: str
+    what: str
+    details: Mapping[str, tuple[Any, Any]]
+
+
+_CHANGED = {
+    "created": "created the subscription",
+    "edited": "changed the subscription",
+    "canceled": "canceled the subscription",
+    "ending": "canceled the subscription at the end of its period",
+    "paused": "paused the subscription",
+    "resumed": "resumed the subscription",
+    "card": "gave another card",
+}
+_MAILED = {
+    "receipt": "the receipt",
+    "payment_failed": "that the payment did not go through",
+    "action_required": "that the payment waits for a confirmation",
+    "final_notice": "the final notice",
+    "canceled": "that the subscription is canceled",
+    "unpaid": "that the subscription is suspended as unpaid",
+}
+_GIVEN_UP = {
+    "dunning_over": "all attempts have failed",
+    "moved": "the subscription was moved to another date",
+    "canceled": "the subscription was canceled",
+    "cancels_at_period_end": "the subscription ends before this period",
+    "paused": "the subscription was paused",
+    "unpaid": "the subscription was suspended as unpaid",
+    "deleted": "the subscription was deleted",
+}
+_FLAGS = {
+    "subscription_changed": "The subscription was changed while it was charged, so its date was left alone.",
+    "amount_differs": "The gateway took another amount than was claimed.",
+}
+
+
+def timeline(items: Iterable[Mapping[str, Any]], changes: Iterable[Change], zone: tzinfo = UTC) -> list[Entry]:
+    """All entries, oldest first.
+
+    items: the subscription's ledger items, as they stand in the table. zone: whose midnight a date begins at. What is
+    planned, a refused payment's next attempt, stands at its day.
+    """
+    entries = [_changed(change) for change in changes]
+    for item in items:
+        if item["status"] == Status.SKIPPED:
+            entries.append(_skipped(item))
+        else:
+            entries += _period(renewal_from(item), item, zone)
+    return sorted(entries, key=lambda entry: entry.at)
+
+
+def _changed(change: Change) -> Entry:
+    said = "; ".join(f"{name} {_from_to(old, new)}" for name, (old, new) in sorted(change.details.items()))
+    did = f"{change.by} {_CHANGED.get(change.what, change.what)}"
+    return Entry(change.at, change.what, f"{did}: {said}." if said else f"{did}.", by=change.by)
+
+
+def _from_to(old: Any, new: Any) -> str:
+    if old is None:
+        return f"set to {_shown(new)}"
+    return "removed" if new is None else f"from {_shown(old)} to {_shown(new)}"
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, Decimal):
+        return f"{value:f}"
+    return masked(value) if isinstance(value, str) and "@" in value else str(value)
+
+
+def _skipped(item: Mapping[str, Any]) -> Entry:
+    start = date.fromisoformat(item["renewal_date"])
+    if item.get("reason") == "paused":
+        text = f"The period from {wording.day(start)} on is not billed: the subscription was paused."
+    else:
+        instead = date.fromisoformat(item["billed_instead"])
+        text = f"The period from {wording.day(start)} on is passed over: that from {wording.day(instead)} is billed."
+    return Entry(datetime.fromisoformat(item["touched_at"]), "skipped", text, start)
+
+
+def _period(renewal: Renewal, item: Mapping[str, Any], zone: tzinfo) -> Iterator[Entry]:
+    start = renewal.renewal_date
+
+    def entry(at: datetime, kind: str, text: str) -> Entry:
+        return Entry(at, kind, text, start)
+
+    what = f"{wording.money(renewal.amount, renewal.currency)} for {renewal.plan}"
+    period = f"the period {wording.days(start, renewal.period_end)}"
+    yield entry(_midnight(start, zone), "due", f"{what} was due, for {period}.")
+    yield entry(renewal.claimed_at, "claimed", f"The charge of {what} was begun, for {period}.")
+    for name, refusal in renewal.refusals.items():
+        yield entry(datetime.fromisoformat(refusal["at"]), "declined", _refused(name, refusal))
+    if renewal.status in UNSETTLED and renewal.next_attempt is not None:
+        told = "The payment is tried again, or asked about, on this day, or earlier with another card."
+        yield entry(_midnight(renewal.next_attempt, zone), "next_attempt", told)
+    if renewal.paid_at is not None:
+        card = f" to {renewal.card}" if renewal.card else ""
+        number = f"transaction {renewal.payment_id}, receipt {renewal.receipt_number}"
+        # The gateway's clock has whole seconds: by it, the charge may have come before its claim.
+        yield entry(max(renewal.paid_at, renewal.claimed_at), "charged", f"{what} was charged{card} ({number}).")
+    yield from (entry(*ended) for ended in _ended(renewal, item))
+    for name, mail in renewal.mails.items():
+        yield entry(*_mailed(name.rpartition("_")[0], mail))
+    if renewal.flag is not None:
+        yield entry(_touched(item), "flag", _FLAGS.get(renewal.flag, renewal.flag))
+
+
+def _refused(attempt: str, refusal: Mapping[str, Any]) -> str:
+    code = refusal.get("decline_code")
+    number, card = attempt.rpartition("_")[2], refusal["payment_method"]
+    if code == "authentication_required":
+        return f"Attempt {number} with {card}: the bank asks the customer to confirm the payment (3-D Secure)."
+    return f"Attempt {number} with {card} was declined: {wording.decline(code)} ({code})."
+
+
+def _mailed(kind: str, mail: Mail) -> tuple[datetime, str, str]:
+    what, to = _MAILED.get(kind, kind), masked(mail.to)
+    if mail.state == "sent":
+        return mail.at or mail.claimed_until, "mailed", f"Mailed {what} to {to}."
+    if mail.state == "failed":
+        return mail.at or mail.claimed_until, "mail_failed", f"Could not mail {what} to {to}: {mail.reason}."
+    if mail.state == "unknown":
+        told = f"Whether the mail about {what} to {to} went out, nobody can tell: {mail.reason}."
+        return mail.at or mail.claimed_until, "mail_unknown", told
+    return mail.claimed_until, "mailing", f"Mailing {what} to {to}."
+
+
+def _ended(renewal: Renewal, item: Mapping[str, Any]) -> Iterator[tuple[datetime, str, str]]:
+    at = datetime.fromisoformat(item["ended_at"]) if "ended_at" in item else _touched(item)
+    if renewal.status is Status.GIVEN_UP:
+        why = _GIVEN_UP.get(renewal.reason or "", renewal.reason)
+        yield at, "given_up", f"The payment was given up and canceled, nothing was charged: {why}."
+    elif renewal.status is Status.FAILED:
+        yield at, "failed", f"It stopped, and waits for a person to look at it: {renewal.reason}."
+
+
+def _touched(item: Mapping[str, Any]) -> datetime:
+    return datetime.fromisoformat(item["touched_at"])
+
+
+def _midnight(day: date, zone: tzinfo) -> datetime:
+    return datetime.combine(day, time(), zone)

@@ -1,0 +1,43 @@
+"""Plain words for what happened, which mails, the timeline and the preview share. Pure."""
+
+from datetime import date, timedelta
+from decimal import Decimal
+
+from renewals import currencies
+
+# What a customer is told of a decline. Of a lost or stolen card, of fraud, or of a reason not named here, only that
+# it was declined: https://docs.stripe.com/declines/codes, https://docs.stripe.com/error-codes
+_DECLINES = {
+    "card_not_supported": "the card cannot be used for this kind of payment",
+    "card_velocity_exceeded": "the card's limit is used up",
+    "currency_not_supported": "the card cannot be charged in this currency",
+    "expired_card": "the card has expired",
+    "incorrect_cvc": "the card's security code was not right",
+    "incorrect_number": "the card's number was not right",
+    "insufficient_funds": "the card has insufficient funds",
+    "invalid_account": "the card, or the account behind it, is not valid",
+    "payment_intent_authentication_failure": "the confirmation with your bank did not succeed",
+    "processing_error": "an error happened while the card was processed",
+    "resource_missing": "the card is no longer on file",
+    "withdrawal_count_limit_exceeded": "the card's limit is used up",
+}
+
+
+def decline(code: str | None) -> str:
+    """A decline code in words that a customer may read."""
+    return _DECLINES.get(code or "", "the card was declined")
+
+
+def day(on: date) -> str:
+    """31 January 2026"""
+    return f"{on.day} {on:%B} {on.year}"
+
+
+def days(start: date, end: date) -> str:
+    """A period with its last day, as people count it. end: the first day after it."""
+    return f"{day(start)} to {day(end - timedelta(days=1))}"
+
+
+def money(amount: Decimal, currency: str) -> str:
+    """29.99 USD"""
+    return f"{currencies.written(amount, currency)} {currency}"
