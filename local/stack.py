@@ -4,7 +4,7 @@
 `python -m local.stack down` ends it. Several run side by side on different ports. What one leaves for people and
 tools lies in `.local/<PORT>/`:
 
-    outputs.json    the outputs of the deployed stack, and LocalWebhookUrl, GatewayUrl, Region
+    outputs.json    the outputs of the deployed stack, and LocalWebhookUrl, LocalApiUrl, GatewayUrl, Region
     mail/*.eml      every mail that was sent
     logs/*.log      emulator, mailbox, gateway, sam-build, sam-deploy
     aws-config      an AWS configuration file whose profile `local` reaches the emulator
@@ -96,7 +96,7 @@ class Stack:
 
     @property
     def outputs(self) -> dict[str, str]:
-        """The deployed stack's outputs, and LocalWebhookUrl, GatewayUrl, Region. Raises StackError if there is none."""
+        """The deployed stack's outputs, and those of this machine. Raises StackError if there is none."""
         if not self.outputs_file.exists():
             raise StackError(f"nothing is deployed on port {self.port}; `make up PORT={self.port}` does it")
         outputs: dict[str, str] = json.loads(self.outputs_file.read_text())
@@ -158,6 +158,7 @@ class Stack:
         webhook = urlsplit(outputs["WebhookUrl"])
         api_id = webhook.netloc.partition(".")[0]
         outputs["LocalWebhookUrl"] = f"{self.endpoint_url}/_aws/execute-api/{api_id}{webhook.path}"
+        outputs["LocalApiUrl"] = outputs["LocalWebhookUrl"].removesuffix("/webhook")
         outputs["GatewayUrl"] = self.gateway_url
         outputs["Region"] = REGION
         _write(self.outputs_file, json.dumps(outputs, indent=2))

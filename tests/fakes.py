@@ -49,6 +49,7 @@ INDEXES = {
     "renewal-date-index": ("renewal_date", "subscription_id"),
     "unfinished-index": ("unfinished", "touched_at"),
     "charged-on-index": ("charged_on", "charged_at"),
+    "customer-index": ("customer_id", "subscription_id"),
 }
 
 
@@ -236,7 +237,7 @@ class World:
         self.cuts = Cuts()
         self.dunning = DUNNING
         self.gateway = FakeGateway(self.cuts)
-        keys = {"subscriptions": "customer_id", "renewals": "renewal_date"}
+        keys = {"subscriptions": "customer_id", "renewals": "renewal_date", "changes": "change"}
         self.dynamodb = FakeDynamoDB(keys, self.cuts.around, INDEXES)
         self.s3 = FakeS3(self.cuts.around)
         self.ses = FakeSES(self.cuts.around)

@@ -21,7 +21,7 @@ charge: the audit reads both sides in this order.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING, Any
 from renewals import dynamodb
 from renewals.errors import Collision
 from renewals.renewal import UNFINISHED, UNSETTLED, Mail, Renewal, Status, item_of, renewal_from, replaced, shard
+from renewals.subscription import anchor
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -45,6 +46,21 @@ CANCELED_AT_THE_GATEWAY = "gateway: canceled"
 
 MOST_PICK_UPS = 10
 """So often an interrupted renewal is taken up without progress; then it is failed, for a person to look at."""
+
+WATCHED = (
+    "status",
+    "renewal_date",
+    "cancel_at",
+    "amount",
+    "currency",
+    "interval",
+    "interval_count",
+    "anchor_day",
+    "gateway_customer",
+    "payment_method",
+    "version",
+)
+"""The attributes of a subscription that decide about a charge, and the number of its last change on request."""
 
 _HELD = UNSETTLED | {Status.FAILED}
 RECENT = 10
@@ -90,6 +106,19 @@ class Ledger:
                 break
             start = {"ExclusiveStartKey": page["LastEvaluatedKey"]}
         return renewals[:RECENT]
+
+    def page(
+        self, subscription_id: str, *, limit: int, before: str | None = None
+    ) -> tuple[list[dict[str, Any]], str | None]:
+        """Items of all kinds as they stand in the table, newest first, and the date before which there are more.
+
+        before: a renewal date, YYYY-MM-DD.
+        """
+        key = {"subscription_id": subscription_id, "renewal_date": before}
+        start = {"ExclusiveStartKey": dynamodb.attributes(key)} if before else {}
+        page = self._page(self._renewals, subscription_id, limit=limit, newest_first=True, **start)
+        last = dynamodb.plain(page.get("LastEvaluatedKey", {}))
+        return [dynamodb.plain(item) for item in page["Items"]], last.get("renewal_date")
 
     def get(self, subscription_id: str, renewal_date: str) -> Renewal | None:
         """One period; None where it is not claimed. renewal_date: YYYY-MM-DD."""
@@ -410,8 +439,21 @@ class Ledger:
         lost = self._transact([{"Update": record}, {"Update": end}])
         return replaced(renewal, changes) if lost is None else Lost()
 
-    def pass_over(self, subscription: Subscription, days: tuple[date, ...], until: date, now: datetime) -> Lost | None:
-        """Move a paused subscription past today; each of `days` is left as a skipped period. until: its new date."""
+    def pass_over(
+        self,
+        subscription: Subscription,
+        days: tuple[date, ...],
+        until: date,
+        now: datetime,
+        *,
+        resumed: Mapping[str, Any] | None = None,
+        recorded: Sequence[dict[str, Any]] = (),
+    ) -> Lost | None:
+        """Move a paused subscription past today; each of `days` is left as a skipped period. until: its new date.
+
+        resumed: what else changes in its row, where it is resumed with it. recorded: further actions of that
+        transaction, two at most.
+        """
         kept = days[:1] + days[1:][-(MOST_SKIPPED - 1) :]
         item = {
             "subscription_id": subscription.subscription_id,
@@ -423,16 +465,10 @@ class Ledger:
         }
         free, skipped = "attribute_not_exists(subscription_id) OR #status = :skipped", {":skipped": Status.SKIPPED}
         puts = [self._put(item | {"renewal_date": day}, free, skipped) for day in kept]
-        moved: dict[str, Any] = {"renewal_date": until}
-        if "anchor_day" not in subscription.row and subscription.schedule.interval in ("month", "year"):
-            moved["anchor_day"] = subscription.schedule.anchor_day
-        unchanged = _unchanged(subscription)
+        moved = {"renewal_date": until, **anchor(subscription), **(resumed or {})}
         key = {"subscription_id": subscription.subscription_id, "customer_id": subscription.customer_id}
-        move = dynamodb.change(self._subscriptions, key, moved, "", {})
-        move["ConditionExpression"] = unchanged["ConditionExpression"]
-        for part in ("ExpressionAttributeNames", "ExpressionAttributeValues"):
-            move[part] |= unchanged[part]
-        return None if self._transact([*puts, {"Update": move}]) is None else Lost()
+        move = dynamodb.change(self._subscriptions, key, moved, *dynamodb.as_read(subscription.row, WATCHED))
+        return None if self._transact([*puts, {"Update": move}, *recorded]) is None else Lost()
 
     def record_failed(self, renewal: Renewal, reason: str, now: datetime) -> Renewal | Lost:
         """Given up, for a person to look at. reason: a short name."""
@@ -608,7 +644,18 @@ class Ledger:
         return dynamodb.transact(self._client, actions)
 
     def _unchanged(self, subscription: Subscription) -> dict[str, Any]:
-        return {"ConditionCheck": {"TableName": self._subscriptions} | _unchanged(subscription)}
+        """The check that what decides about a charge is what was read."""
+        condition, values = dynamodb.as_read(subscription.row, WATCHED)
+        key = {"subscription_id": subscription.subscription_id, "customer_id": subscription.customer_id}
+        return {
+            "ConditionCheck": {
+                "TableName": self._subscriptions,
+                "Key": dynamodb.attributes(key),
+                "ConditionExpression": condition,
+                "ExpressionAttributeNames": dynamodb.names(condition),
+                "ExpressionAttributeValues": dynamodb.attributes(values),
+            }
+        }
 
 
 # The attributes of a subscription whose period stands refused: taken away when it does no more.
@@ -628,31 +675,6 @@ def _owed(renewal: Renewal, name: str) -> dict[str, Any]:
 
 def _notice(renewal: Renewal, kind: str | None) -> str | None:
     return f"{kind}_{renewal.attempt}" if kind else None
-
-
-def _unchanged(subscription: Subscription) -> dict[str, Any]:
-    """The condition that what decides about a charge is what was read, as a transaction's check."""
-    watched = (
-        "status",
-        "renewal_date",
-        "cancel_at",
-        "amount",
-        "currency",
-        "interval",
-        "interval_count",
-        "anchor_day",
-        "gateway_customer",
-        "payment_method",
-    )
-    condition, values = dynamodb.as_read(subscription.row, watched)
-    return {
-        "Key": dynamodb.attributes(
-            {"subscription_id": subscription.subscription_id, "customer_id": subscription.customer_id}
-        ),
-        "ConditionExpression": condition,
-        "ExpressionAttributeNames": dynamodb.names(condition),
-        "ExpressionAttributeValues": dynamodb.attributes(values),
-    }
 
 
 def _skipped(renewal: Renewal, day: date, count: int) -> dict[str, Any]:

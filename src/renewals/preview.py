@@ -7,7 +7,9 @@ from datetime import date
 from decimal import Decimal
 
 from renewals import wording
+from renewals.gateway import Card
 from renewals.periods import Billing, Schedule, latest_due, oldest_due
+from renewals.reminders import expires_before
 from renewals.renewal import Renewal
 from renewals.subscription import LIVE, Subscription
 
@@ -46,12 +48,11 @@ def preview(
     today: date,
     count: int,
     refused: Renewal | None = None,
-    card_expires: date | None = None,
+    card: Card | None = None,
 ) -> Preview:
     """The next `count` charges, as far as they can be told today.
 
-    refused: the period that stands refused, if there is one; it is charged first. card_expires: the last day on which
-    the card is good, where it is known.
+    refused: the period that stands refused, if there is one; it is charged first. card: what is known of the card.
     """
     if subscription.status not in LIVE:
         return Preview((), _NEVER[subscription.status])
@@ -64,7 +65,7 @@ def preview(
                 break
             if len(charges) == count:
                 break
-            charges.append(_against_card(charge, card_expires))
+            charges.append(_against_card(charge, card))
     except OverflowError:
         then = "The calendar ends."
     return Preview(tuple(charges), then)
@@ -120,7 +121,7 @@ def _reason(schedule: Schedule, start: date) -> str:
     return ""
 
 
-def _against_card(charge: Charge, card_expires: date | None) -> Charge:
-    if card_expires is None or charge.on <= card_expires:
+def _against_card(charge: Charge, card: Card | None) -> Charge:
+    if card is None or not expires_before(card, charge.on):
         return charge
-    return replace(charge, why=f"{charge.why}; the card expires before, on {wording.day(card_expires)}")
+    return replace(charge, why=f"{charge.why}; the card expires before, after {card.expires}")

@@ -54,6 +54,12 @@ class Subscription:
         return None
 
 
+def anchor(subscription: Subscription) -> dict[str, int]:
+    """The attribute that is written when the date first moves; nothing where the row has it, or needs none."""
+    needed = "anchor_day" not in subscription.row and subscription.schedule.interval in ("month", "year")
+    return {"anchor_day": subscription.schedule.anchor_day} if needed else {}
+
+
 def parse(row: Mapping[str, Any]) -> Subscription:
     """A row (attribute values as boto3's deserializer gives them: str, Decimal, ...) as a Subscription.
 

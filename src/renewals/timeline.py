@@ -12,7 +12,8 @@ from typing import Any
 
 from renewals import wording
 from renewals.addresses import masked
-from renewals.renewal import UNSETTLED, Mail, Renewal, Status, renewal_from
+from renewals.reminders import CARD_EXPIRES, UPCOMING
+from renewals.renewal import UNSETTLED, Mail, Renewal, Status, mail_from, renewal_from
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,8 @@ _MAILED = {
     "final_notice": "the final notice",
     "canceled": "that the subscription is canceled",
     "unpaid": "that the subscription is suspended as unpaid",
+    UPCOMING: "the reminder of the next renewal",
+    CARD_EXPIRES: "that the card expires before the next charge",
 }
 _GIVEN_UP = {
     "dunning_over": "all attempts have failed",
@@ -70,13 +73,16 @@ _FLAGS = {
 }
 
 
-def timeline(items: Iterable[Mapping[str, Any]], changes: Iterable[Change], zone: tzinfo = UTC) -> list[Entry]:
+def timeline(
+    row: Mapping[str, Any], items: Iterable[Mapping[str, Any]], changes: Iterable[Change], zone: tzinfo = UTC
+) -> list[Entry]:
     """All entries, oldest first.
 
-    items: the subscription's ledger items, as they stand in the table. zone: whose midnight a date begins at. What is
-    planned, a refused payment's next attempt, stands at its day.
+    row, items: the subscription and its ledger items, as they stand in the tables. zone: whose midnight a date begins
+    at. What is planned, a refused payment's next attempt, stands at its day.
     """
     entries = [_changed(change) for change in changes]
+    entries += _reminders(row)
     for item in items:
         if item["status"] == Status.SKIPPED:
             entries.append(_skipped(item))
@@ -101,6 +107,20 @@ def _shown(value: Any) -> str:
     if isinstance(value, Decimal):
         return f"{value:f}"
     return masked(value) if isinstance(value, str) and "@" in value else str(value)
+
+
+def _reminders(row: Mapping[str, Any]) -> Iterator[Entry]:
+    """The latest reminder of each kind. The row keeps no others, and may have been written by hand."""
+    for kind in (UPCOMING, CARD_EXPIRES):
+        kept = row.get(f"reminder_{kind}")
+        try:
+            mail = mail_from({name: kept[name] for name in kept if name != "period"}) if kept else None
+            period = date.fromisoformat(kept["period"]) if kept else None
+        except (TypeError, KeyError, ValueError):
+            continue
+        if mail is not None:
+            at, named, text = _mailed(kind, mail)
+            yield Entry(at, named, text, period)
 
 
 def _skipped(item: Mapping[str, Any]) -> Entry:

@@ -236,6 +236,70 @@ def webhook_to_a_new_process(deployed: Deployed) -> Iterator[Answer]:
     return webhook(deployed)
 
 
+def api_request(method: str, path: str, body: Json | None = None, key: str | None = None) -> Json:
+    """What API Gateway hands the function for a request of the account's root."""
+    return {
+        "httpMethod": method,
+        "path": path,
+        "headers": {"Idempotency-Key": key} if key else {},
+        "requestContext": {"identity": {"userArn": "arn:aws:iam::000000000000:root"}, "stage": "prod", "path": path},
+        "body": json.dumps(body) if body else None,
+    }
+
+
+def api(deployed: Deployed, event: Json) -> Answer:
+    answer = deployed.call("SubscriptionsApi", event)
+    return Answer({"done": answer.reply["statusCode"] < 300}, answer.told)
+
+
+def api_read(path: str) -> Probe:
+    """A list, or what the path says of a subscription."""
+
+    def probe(deployed: Deployed) -> Iterator[Answer]:
+        subscription_id = deployed.shop.subscribe().subscription_id
+        event = api_request("GET", path.replace("ID", subscription_id))
+        query = event["path"].partition("?")[2]
+        event |= {"path": event["path"].partition("?")[0]}
+        if query:
+            event["queryStringParameters"] = dict([query.split("=")])
+        for _ in range(2):
+            yield api(deployed, event)
+
+    return probe
+
+
+def api_create(deployed: Deployed) -> Iterator[Answer]:
+    """Nothing is there when the first try was refused, so that the same request is made again."""
+    subscriber = deployed.shop.subscribe(renewal_date=(today() + timedelta(days=1)).isoformat())
+    body = {
+        "subscription_id": f"{subscriber.subscription_id}_new",
+        "customer_id": subscriber.customer_id,
+        "amount": {"amount": subscriber.amount, "currency": "USD"},
+        "gateway_customer": subscriber.gateway_customer,
+        "payment_method": subscriber.payment_method,
+        "renewal_date": (today() + timedelta(days=1)).isoformat(),
+    }
+    for _ in range(2):
+        yield api(deployed, api_request("POST", "/subscriptions", body, key=subscriber.subscription_id))
+
+
+def api_resume(deployed: Deployed) -> Iterator[Answer]:
+    """A date fell into the pause: it is left as skipped."""
+    subscriber = deployed.shop.subscribe(status="paused")
+    for _ in range(2):
+        yield api(deployed, api_request("POST", f"/subscriptions/{subscriber.subscription_id}/resume"))
+
+
+def api_start(deployed: Deployed) -> Iterator[Answer]:
+    """A card for a subscription that is due: it is kept, and the workflow is started if it may be."""
+    subscriber = deployed.shop.subscribe()
+    path = f"/subscriptions/{subscriber.subscription_id}/payment-method"
+    for _ in range(2):
+        before = deployed.shop.all_executions()
+        answer = api(deployed, api_request("PUT", path, {"payment_method": subscriber.payment_method}))
+        yield Answer({"done": deployed.shop.all_executions() > before}, answer.told)
+
+
 def sweep_read(part: Json) -> Probe:
     """One part of a sweep, of which nothing is sent."""
 
@@ -349,6 +413,19 @@ PROBES: dict[Grant, Probe] = {
     Grant("SendEmailRole", "ses:SendRawEmail", "configuration-set/<ReceiptsConfigurationSet>"): mail,
     Grant("WebhookHandlerRole", "states:StartExecution", "<RenewalWorkflow>"): webhook,
     Grant("WebhookHandlerRole", "secretsmanager:GetSecretValue", "<PaymentGatewaySecret>"): webhook_to_a_new_process,
+    Grant("SubscriptionsApiRole", "dynamodb:Query", "table/<Subscriptions>"): api_read("/subscriptions/ID"),
+    Grant("SubscriptionsApiRole", "dynamodb:Query", "table/<Subscriptions>/index/customer-index"): api_read(
+        "/subscriptions?customer_id=cus_1"
+    ),
+    Grant("SubscriptionsApiRole", "dynamodb:Scan", "table/<Subscriptions>"): api_read("/subscriptions"),
+    Grant("SubscriptionsApiRole", "dynamodb:Query", "table/<Renewals>"): api_read("/subscriptions/ID/renewals"),
+    Grant("SubscriptionsApiRole", "dynamodb:Query", "table/<Changes>"): api_read("/subscriptions/ID/timeline"),
+    Grant("SubscriptionsApiRole", "dynamodb:GetItem", "table/<Changes>"): api_create,
+    Grant("SubscriptionsApiRole", "dynamodb:PutItem", "table/<Subscriptions>"): api_create,
+    Grant("SubscriptionsApiRole", "dynamodb:PutItem", "table/<Changes>"): api_create,
+    Grant("SubscriptionsApiRole", "dynamodb:UpdateItem", "table/<Subscriptions>"): api_resume,
+    Grant("SubscriptionsApiRole", "dynamodb:PutItem", "table/<Renewals>"): api_resume,
+    Grant("SubscriptionsApiRole", "states:StartExecution", "<RenewalWorkflow>"): api_start,
     Grant("RenewalSweepRole", "dynamodb:Scan", "table/<Subscriptions>"): sweep_read({"kind": "segment", "of": "0"}),
     Grant("RenewalSweepRole", "dynamodb:Query", "table/<Subscriptions>/index/renewal-date-index"): sweep_read(
         {"kind": "date", "of": "2020-01-31"}
@@ -378,6 +455,7 @@ PROMISED: dict[str, Json] = {
     "GenerateReceiptRole": {"outcome": "receipted"},
     "SendEmailRole": {"outcome": "mailed"},
     "WebhookHandlerRole": {"statusCode": 202},
+    "SubscriptionsApiRole": {"done": True},
     "RenewalSweepRole": {"backlog": 0},
     "RenewalWorkerRole": {"batchItemFailures": []},
     "RenewalAuditRole": {"finished": True},
@@ -387,7 +465,7 @@ PROMISED: dict[str, Json] = {
 
 # --- what cannot be missed here ----------------------------------------------------------------------------------
 
-FUNCTIONS = """ProcessPayment GenerateReceipt SendEmail WebhookHandler RenewalSweep RenewalWorker
+FUNCTIONS = """ProcessPayment GenerateReceipt SendEmail WebhookHandler SubscriptionsApi RenewalSweep RenewalWorker
                RenewalAudit""".split()
 NOT_ASKED_FOR: dict[str, tuple[str, list[Grant]]] = {
     "functions' logs": (

@@ -17,6 +17,7 @@ from samtranslator.translator.translator import Translator
 from samtranslator.yaml_helper import yaml_parse
 
 from layers.aws.prune_botocore import CALLS
+from scripts.openapi import document as api_document
 
 ROOT = Path(__file__).parents[2]
 # Other values than the defaults, so that a name which forgets its parameter is found.
@@ -308,9 +309,31 @@ DIFFERENCES: dict[tuple[str, str], tuple[Json, str]] = {
                     {"AttributeName": "subscription_id", "KeyType": "RANGE"},
                 ],
                 "Projection": {"ProjectionType": "ALL"},
+            },
+            {
+                "IndexName": "customer-index",
+                "KeySchema": [
+                    {"AttributeName": "customer_id", "KeyType": "HASH"},
+                    {"AttributeName": "subscription_id", "KeyType": "RANGE"},
+                ],
+                "Projection": {"ProjectionType": "ALL"},
+            },
+        ],
+        "a range key lets DynamoDB split a busy date, whose writes would all meet one partition's limit; the API lists "
+        "the subscriptions of a customer",
+    ),
+    ("SubscriptionApiprodStage", "MethodSettings"): (
+        [
+            {
+                "ResourcePath": "/*",
+                "HttpMethod": "*",
+                "MetricsEnabled": True,
+                "LoggingLevel": "INFO",
+                "ThrottlingRateLimit": 200,
+                "ThrottlingBurstLimit": 400,
             }
         ],
-        "a range key lets DynamoDB split a busy date, whose writes would all meet one partition's limit",
+        "one caller cannot take all that the account's other APIs may",
     ),
     ("Receipts", "LifecycleConfiguration"): (
         {
@@ -469,6 +492,17 @@ def test_the_ledger() -> None:
     ]
 
 
+def test_the_changes() -> None:
+    """The changes table has one item for each change and each answer; what has an end is deleted after it."""
+    table = properties("Changes")
+    assert table["TableName"] == "acme-changes-qa"
+    assert table["KeySchema"] == [
+        {"AttributeName": "subscription_id", "KeyType": "HASH"},
+        {"AttributeName": "change", "KeyType": "RANGE"},
+    ]
+    assert table["TimeToLiveSpecification"] == {"AttributeName": "expires_at", "Enabled": True}
+
+
 @pytest.mark.parametrize("name", of_type("AWS::DynamoDB::Table"))
 def test_tables_are_safe(name: str) -> None:
     """Every table is billed by request, encrypted, and can be restored to any second of the last 35 days."""
@@ -562,6 +596,13 @@ def test_functions_get_their_settings() -> None:
             "STATE_MACHINE_ARN": "<RenewalWorkflow>",
             "SECRETS_MANAGER_ARN": "<PaymentGatewaySecret.Id>",
         },
+        "SubscriptionsApi": {
+            "DYNAMODB_TABLE": "<Subscriptions>",
+            "RENEWALS_TABLE": "<Renewals>",
+            "CHANGES_TABLE": "<Changes>",
+            "STATE_MACHINE_ARN": "<RenewalWorkflow>",
+            "TIME_ZONE": "Asia/Kolkata",
+        },
         "RenewalSweep": {
             "DYNAMODB_TABLE": "<Subscriptions>",
             "RENEWALS_TABLE": "<Renewals>",
@@ -603,18 +644,55 @@ def test_the_workflow_is_traced_and_calls_the_three_tasks() -> None:
     assert template()["Resources"]["RenewalWorkflow"]["Properties"]["DefinitionUri"] == "statemachine/renewal.asl.json"
 
 
-def test_the_api_is_one_method_of_one_stage() -> None:
-    """POST /webhook goes to the handler as it is, on one traced stage, made after the account's logging role is set."""
-    (path,) = (paths := properties("SubscriptionApi")["Body"]["paths"])
-    (method,) = paths[path]
-    integration = paths[path][method]["x-amazon-apigateway-integration"]
-    assert (path, method, integration["type"], integration["httpMethod"]) == ("/webhook", "post", "aws_proxy", "POST")
-    assert integration["uri"].endswith(":lambda:path/2015-03-31/functions/<WebhookHandler.Arn>/invocations")
+ROUTES = {("/webhook", "post"): ("WebhookHandler", "NONE")} | {
+    (str(path), str(method)): ("SubscriptionsApi", "AWS_IAM")
+    for path, methods in api_document()["paths"].items()
+    for method in methods
+}
+
+
+def test_the_api_is_these_methods_of_one_stage() -> None:
+    """The webhook, and just what the API's code has routes for, each to its function as it is; one traced stage, made
+    after the account's logging role is set."""
+    paths = properties("SubscriptionApi")["Body"]["paths"]
+    assert {(path, method) for path in paths for method in paths[path]} == set(ROUTES)
+    for (path, method), (function, _) in ROUTES.items():
+        integration = paths[path][method]["x-amazon-apigateway-integration"]
+        assert (integration["type"], integration["httpMethod"]) == ("aws_proxy", "POST")
+        assert integration["uri"].endswith(f":lambda:path/2015-03-31/functions/<{function}.Arn>/invocations")
+        assert "credentials" not in integration  # the caller's own would need permission to invoke the function
     assert "x-amazon-apigateway-binary-media-types" not in properties("SubscriptionApi")["Body"]
     assert list(of_type("AWS::ApiGateway::Stage")) == ["SubscriptionApiprodStage"]
     assert [each for each in of_type("AWS::ApiGateway::Deployment").values() if "StageName" in each] == []
     assert properties("SubscriptionApiprodStage")["TracingEnabled"] is True
     assert resources()["SubscriptionApi"]["DependsOn"] == "ApiGatewayAccount"
+
+
+@pytest.mark.parametrize(("path", "method"), ROUTES)
+def test_who_may_call_what(path: str, method: str) -> None:
+    """Every path but those that check their callers themselves is for signed requests of callers whom IAM allows it."""
+    body = properties("SubscriptionApi")["Body"]
+    schemes = {name for required in body["paths"][path][method].get("security", []) for name in required}
+    signed = {
+        name
+        for name, scheme in body["components"]["securitySchemes"].items()
+        if scheme.get("x-amazon-apigateway-authtype") == "awsSigv4"
+    }
+    assert (bool(schemes & signed), ROUTES[path, method][1]) in {(True, "AWS_IAM"), (False, "NONE")}
+
+
+def test_what_api_gateway_refuses_itself_is_a_problem_too() -> None:
+    """Refusals before our code is reached are RFC 9457 documents, and say nothing of what is inside."""
+    answers = properties("SubscriptionApi")["Body"]["x-amazon-apigateway-gateway-responses"]
+    statuses = {}
+    for name, answer in answers.items():
+        problem = json.loads(answer["responseTemplates"]["application/json"])
+        assert answer["responseParameters"]["gatewayresponse.header.Content-Type"] == "'application/problem+json'"
+        assert set(problem) == {"type", "title", "status", "detail"}
+        assert str(problem["status"]) == answer["statusCode"]
+        statuses[name] = problem["status"]
+    refused = ("ACCESS_DENIED", "MISSING_AUTHENTICATION_TOKEN", "INVALID_SIGNATURE", "EXPIRED_TOKEN")
+    assert statuses == dict.fromkeys(refused, 403) | {"THROTTLED": 429}
 
 
 @pytest.mark.parametrize(
@@ -884,6 +962,21 @@ GRANTS: dict[str, dict[str, set[str]]] = {
         **_own_log("WebhookHandler"),
         **TRACES,
     },
+    "SubscriptionsApiRole": {
+        "dynamodb:Query": {
+            "<Subscriptions.Arn>",
+            "<Subscriptions.Arn>/index/customer-index",
+            "<Renewals.Arn>",
+            "<Changes.Arn>",
+        },
+        "dynamodb:Scan": {"<Subscriptions.Arn>"},
+        "dynamodb:UpdateItem": {"<Subscriptions.Arn>"},
+        "dynamodb:PutItem": {"<Subscriptions.Arn>", "<Renewals.Arn>", "<Changes.Arn>"},
+        "dynamodb:GetItem": {"<Changes.Arn>"},
+        "states:StartExecution": {"<RenewalWorkflow>"},
+        **_own_log("SubscriptionsApi"),
+        **TRACES,
+    },
     "RenewalSweepRole": {
         "dynamodb:Scan": {"<Subscriptions.Arn>"},
         "dynamodb:Query": {
@@ -980,8 +1073,10 @@ def test_outputs() -> None:
     outputs = template()["Outputs"]
     assert {name: _resolve(each["Value"]) for name, each in outputs.items()} == {
         "WebhookUrl": "https://<SubscriptionApi>.execute-api.eu-test-1.amazonaws.com/prod/webhook",
+        "SubscriptionsApiUrl": "https://<SubscriptionApi>.execute-api.eu-test-1.amazonaws.com/prod",
         "SubscriptionsTableName": "<Subscriptions>",
         "RenewalsTableName": "<Renewals>",
+        "ChangesTableName": "<Changes>",
         "ReceiptsBucketName": "<Receipts>",
         "RenewalWorkflowArn": "<RenewalWorkflow>",
         "RenewalQueueUrl": "<RenewalQueue>",
@@ -995,11 +1090,18 @@ def test_outputs() -> None:
     assert all(each["Description"] for each in outputs.values())
 
 
-LAYERS = {"AwsLayer": "aws", "WebhookLayer": "webhook", "PaymentLayer": "payment", "ReceiptLayer": "receipt"}
+LAYERS = {
+    "AwsLayer": "aws",
+    "WebhookLayer": "webhook",
+    "PaymentLayer": "payment",
+    "ReceiptLayer": "receipt",
+    "ApiLayer": "api",
+}
 
 
 def test_functions_have_the_layers_they_need_and_no_more() -> None:
-    """Those that ask the gateway have Stripe, the receipt function the PDF library, the webhook the signatures."""
+    """Those that ask the gateway have Stripe, the receipt function the PDF library, the webhook the signatures, the API
+    pydantic."""
     declared = {
         name: [layer["Ref"] for layer in each["Properties"]["Layers"]]
         for name, each in template()["Resources"].items()
@@ -1010,6 +1112,7 @@ def test_functions_have_the_layers_they_need_and_no_more() -> None:
         "GenerateReceipt": ["AwsLayer", "ReceiptLayer"],
         "SendEmail": ["AwsLayer"],
         "WebhookHandler": ["AwsLayer", "WebhookLayer"],
+        "SubscriptionsApi": ["AwsLayer", "ApiLayer"],
         "RenewalSweep": ["AwsLayer"],
         "RenewalWorker": ["AwsLayer"],
         "RenewalAudit": ["AwsLayer", "PaymentLayer"],

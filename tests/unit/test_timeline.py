@@ -14,7 +14,7 @@ DAY = timedelta(days=1)
 
 
 def _told(shop: World, *changes: Change) -> list[Entry]:
-    return timeline(shop.items().values(), changes)
+    return timeline(shop.row(), shop.items().values(), changes)
 
 
 def _kinds(entries: list[Entry]) -> list[str]:
@@ -127,8 +127,18 @@ def test_a_date_begins_at_the_businesss_midnight(shop: World) -> None:
     """In New York a period is due five hours after UTC's midnight."""
     shop.subscribe()
     shop.run()
-    due = timeline(shop.items().values(), [], ZoneInfo("America/New_York"))[0]
+    due = timeline(shop.row(), shop.items().values(), [], ZoneInfo("America/New_York"))[0]
     assert due.at.astimezone(UTC) == datetime(2026, 1, 31, 5, tzinfo=UTC)
+
+
+def test_reminders_are_told(shop: World) -> None:
+    """The reminder that the row records stands in the timeline; what is no such record does not."""
+    sent = {"state": "sent", "token": "t", "owner": "run-1", "to": "ann@customer.example", "period": "2026-01-31"}
+    times = {"claimed_until": NOON.isoformat(), "at": NOON.isoformat()}
+    shop.subscribe(reminder_upcoming=sent | times, reminder_card_expires={"period": "x"})
+    (entry,) = _told(shop)
+    assert entry.text == "Mailed the reminder of the next renewal to a***@c***.example."
+    assert (entry.at, entry.renewal_date) == (NOON, date(2026, 1, 31))
 
 
 @pytest.mark.parametrize(

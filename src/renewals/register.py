@@ -1,0 +1,340 @@
+"""Subscriptions as people and programs read and change them: each change once, with who made it, over no other's.
+
+A change is one transaction: the row, as it was read and no longer; the record of who changed what; and, where the
+request may come again, the answer that it was given. So none of the three can be there without the others.
+
+`version` counts the changes of a row that were made here. An entity tag covers it and all that only people change.
+What a renewal moves (its date, its payment, active and past due) is not covered: a renewal in between makes no
+editor start over, and is not overwritten, since each change is conditional on the row as it was read.
+
+The changes table holds, under subscription_id and change: each change, by its time; the creation, as "created"; and the
+answers to requests that may come again, under the hash of their key, for seven days.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+from renewals import dynamodb, subscription, transitions
+from renewals.addresses import masked
+from renewals.errors import BadRow, RenewalError
+from renewals.ledger import WATCHED, Ledger, Lost
+from renewals.renewal import UNSETTLED, Status
+from renewals.subscription import LIVE
+from renewals.timeline import Change
+from renewals.transitions import Action, NotAllowed
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+_REMEMBERED = timedelta(days=7)
+_COVERED = (
+    "customer_id",
+    "plan",
+    "amount",
+    "currency",
+    "interval",
+    "interval_count",
+    "catch_up",
+    "cancel_at",
+    "customer_name",
+    "customer_email",
+    "locale",
+    "gateway_customer",
+    "payment_method",
+)
+_ACTIONS = {
+    Action.CANCEL_NOW: "canceled",
+    Action.CANCEL_AT_PERIOD_END: "ending",
+    Action.PAUSE: "paused",
+    Action.RESUME: "resumed",
+    Action.GIVE_CARD: "card",
+}
+_PAGE = 200
+_MOST_PAGES = 10
+_MOST_TOLD = 250
+
+type Row = Mapping[str, Any]
+
+
+class KeyUsed(RenewalError):  # noqa: N818
+    """This idempotency key came before, with another request."""
+
+
+class Taken(RenewalError):  # noqa: N818
+    """There is, or was, a subscription of this id."""
+
+
+@dataclass(frozen=True, slots=True)
+class Repeatable:
+    """A request that may come again, and is answered then as it was the first time.
+
+    key: as it was sent. fingerprint: of everything that was asked. answer: of the row as it is when it is done.
+    """
+
+    key: str
+    fingerprint: str
+    answer: Callable[[Row], Mapping[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Who asks, when (as the subscription counts time), and whether the request may come again."""
+
+    by: str
+    now: datetime
+    again: Repeatable | None = None
+
+
+def etag(row: Row) -> str:
+    """The entity tag of a row, in quotes."""
+    covered = {name: _plain(row[name]) for name in _COVERED if name in row}
+    status = row.get("status")
+    covered["status"] = "live" if status in LIVE else _plain(status)
+    digest = sha256(json.dumps(covered, sort_keys=True).encode()).hexdigest()[:16]
+    return f'"{_version(row)}-{digest}"'
+
+
+class Register:
+    """The subscriptions table, the ledger beside it, and the changes. All reads of one subscription are consistent.
+
+    Raises Collision where others keep writing the same items, and botocore's errors where AWS fails.
+    """
+
+    def __init__(self, client: DynamoDBClient, *, subscriptions: str, renewals: str, changes: str) -> None:
+        self._client = client
+        self._subscriptions = subscriptions
+        self._changes = changes
+        self.ledger = Ledger(client, renewals=renewals, subscriptions=subscriptions)
+
+    # Reading
+
+    def row(self, subscription_id: str) -> dict[str, Any] | None:
+        """The subscription's row; None where there is none. Raises BadRow where it has more than one customer."""
+        rows = self.ledger.rows(subscription_id)
+        if len(rows) > 1:
+            raise BadRow("customer_id", "the subscription has more than one customer")
+        return rows[0] if rows else None
+
+    def find(
+        self, *, customer_id: str | None, status: str | None, limit: int, after: tuple[str, str] | None
+    ) -> tuple[list[dict[str, Any]], tuple[str, str] | None]:
+        """Rows of a customer, of a status, of both or of neither, and after which there may be more.
+
+        after: subscription and customer id of the last one before. A status alone is looked for in the whole table,
+        2,000 rows at a time, so that a page may hold few of its rows, or none, and still not be the last.
+        """
+        found: list[dict[str, Any]] = []
+        for _ in range(_MOST_PAGES):
+            answer = self._found(customer_id, status, after)
+            found += [dynamodb.plain(item) for item in answer["Items"]]
+            if len(found) > limit:
+                found = found[:limit]
+                return found, (found[-1]["subscription_id"], found[-1]["customer_id"])
+            if "LastEvaluatedKey" not in answer:
+                return found, None
+            last = dynamodb.plain(answer["LastEvaluatedKey"])
+            after = last["subscription_id"], last["customer_id"]
+        return found, after
+
+    def changes(self, subscription_id: str) -> tuple[list[Change], bool]:
+        """The latest changes, at most 250, and whether these are all. The creation is always among them."""
+        page: Any = self._client.query(
+            TableName=self._changes,
+            KeyConditionExpression="subscription_id = :id",
+            ExpressionAttributeValues=dynamodb.attributes({":id": subscription_id}),
+            ScanIndexForward=False,
+            Limit=_MOST_TOLD,
+            ConsistentRead=True,
+        )
+        return [_change(dynamodb.plain(item)) for item in page["Items"]], "LastEvaluatedKey" not in page
+
+    def answered(self, again: Repeatable) -> dict[str, Any] | None:
+        """What this request was answered the first time; None where this is the first time. Raises KeyUsed."""
+        key = dynamodb.attributes(_key_of(again))
+        found = self._client.get_item(TableName=self._changes, Key=key, ConsistentRead=True)
+        if "Item" not in found:
+            return None
+        item = dynamodb.plain(found["Item"])
+        if item["fingerprint"] != again.fingerprint:
+            raise KeyUsed(again.key)
+        answer: dict[str, Any] = json.loads(item["answer"])
+        return answer
+
+    # Changing
+
+    def create(self, row: Row, asked: Asked) -> dict[str, Any] | None:
+        """Put a new subscription in; the row, or None where the request was answered meanwhile. Raises Taken.
+
+        The record of its creation stands under a key of its own, so that two of one id cannot be created side by
+        side, whatever their customers, nor one anew whose history is in the ledger.
+        """
+        if self.ledger.rows(row["subscription_id"]):
+            raise Taken(row["subscription_id"])
+        new = {**row, "version": Decimal(1)}
+        created = _record(row["subscription_id"], "created", asked, {})
+        actions = [
+            self._put(self._subscriptions, new),
+            self._put(self._changes, created | {"change": "created"}),
+            *self._remembered(asked, new),
+        ]
+        lost = dynamodb.transact(self._client, actions)
+        if lost is None:
+            return new
+        if lost.keys() == {2}:
+            return None
+        raise Taken(row["subscription_id"])
+
+    def edit(self, row: Row, changes: Mapping[str, Any], what: str, asked: Asked) -> dict[str, Any] | Lost:
+        """Change a row, if it is what was read. changes: attribute to its new value, None for one that goes.
+
+        what: as in Change. An edit that changes nothing is not written.
+        """
+        details = _details(row, changes)
+        if what == "edited" and not details:
+            return dict(row)
+        new = _applied(row, changes)
+        watched = sorted({*WATCHED, *_COVERED} - {"customer_id"})
+        change = dynamodb.change(
+            self._subscriptions, _key(row), {**changes, "version": new["version"]}, *dynamodb.as_read(row, watched)
+        )
+        lost = dynamodb.transact(self._client, [{"Update": change}, *self._recorded(row, new, what, details, asked)])
+        return new if lost is None else Lost()
+
+    def act(
+        self, row: Row, action: Action, today: date, asked: Asked, given: Mapping[str, Any] | None = None
+    ) -> dict[str, Any] | Lost:
+        """A status change. given: attributes that change with it. Raises NotAllowed, and BadRow where it needs a row
+        that can be read."""
+        changes = transitions.changes(row, action, today) | dict(given or {})
+        if action is Action.RESUME and row.get("status") == "paused":
+            return self._resume(row, changes, today, asked)
+        return self.edit(row, changes, _ACTIONS[action], asked)
+
+    def _resume(self, row: Row, changes: dict[str, Any], today: date, asked: Asked) -> dict[str, Any] | Lost:
+        """Paused time is never billed: what fell due in it is left as skipped, and the date moves past today."""
+        checked = subscription.parse(row)
+        history = [r for r in self.ledger.recent(checked.subscription_id) if r.customer_id == checked.customer_id]
+        if any(r.status in UNSETTLED for r in history):
+            raise NotAllowed("The subscription cannot be resumed: a payment from before its pause is not settled yet.")
+        known = next((r for r in history if r.row_date <= checked.renewal_date <= r.renewal_date), None)
+        if known is not None and known.paid_at is None and known.status is Status.FAILED:
+            raise NotAllowed(
+                "The subscription cannot be resumed: a renewal failed, and waits for a person to look at it."
+            )
+        first = known.period_end if known is not None and known.paid_at is not None else checked.renewal_date
+        days = list(checked.schedule.due(first, today))
+        until = checked.schedule.after(days[-1]) if days else first
+        standing = {item["renewal_date"] for item in self.ledger.page(checked.subscription_id, limit=_PAGE)[0]}
+        skipped = tuple(day for day in days if day.isoformat() not in standing)
+        moved = {**changes, "renewal_date": until.isoformat()}
+        fixed = {name: Decimal(value) for name, value in subscription.anchor(checked).items()}
+        details, new = _details(row, moved), _applied(row, moved | fixed)
+        lost = self.ledger.pass_over(
+            checked,
+            skipped,
+            until,
+            asked.now,
+            resumed={**changes, "version": new["version"]},
+            recorded=self._recorded(row, new, "resumed", details, asked),
+        )
+        return new if lost is None else lost
+
+    # How it is written
+
+    def _found(self, customer_id: str | None, status: str | None, after: tuple[str, str] | None) -> dict[str, Any]:
+        values: dict[str, Any] = {}
+        query: dict[str, Any] = {"TableName": self._subscriptions, "Limit": _PAGE}
+        if status is not None:
+            values[":status"] = status
+            query |= {"FilterExpression": "#status = :status", "ExpressionAttributeNames": {"#status": "status"}}
+        if after is not None:
+            start = {"subscription_id": after[0], "customer_id": after[1]}
+            query["ExclusiveStartKey"] = dynamodb.attributes(start)
+        if customer_id is not None:
+            values[":customer"] = customer_id
+            query |= {"IndexName": "customer-index", "KeyConditionExpression": "customer_id = :customer"}
+        if values:
+            query["ExpressionAttributeValues"] = dynamodb.attributes(values)
+        answer: Any = self._client.scan(**query) if customer_id is None else self._client.query(**query)
+        return dict(answer)
+
+    def _recorded(
+        self, row: Row, new: Row, what: str, details: Mapping[str, tuple[Any, Any]], asked: Asked
+    ) -> list[dict[str, Any]]:
+        record = _record(row["subscription_id"], what, asked, details)
+        return [self._put(self._changes, record), *self._remembered(asked, new)]
+
+    def _remembered(self, asked: Asked, new: Row) -> list[dict[str, Any]]:
+        if asked.again is None:
+            return []
+        item = _key_of(asked.again) | {
+            "fingerprint": asked.again.fingerprint,
+            "answer": json.dumps(asked.again.answer(new)),
+            "expires_at": int((datetime.now(asked.now.tzinfo) + _REMEMBERED).timestamp()),
+        }
+        return [self._put(self._changes, item)]
+
+    def _put(self, table: str, item: Mapping[str, Any]) -> dict[str, Any]:
+        free = "attribute_not_exists(subscription_id)"
+        return {"Put": {"TableName": table, "Item": dynamodb.attributes(item), "ConditionExpression": free}}
+
+
+def _applied(row: Row, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """The row as it is after the changes."""
+    new = {**row, **changes, "version": Decimal(_version(row) + 1)}
+    return {name: value for name, value in new.items() if value is not None}
+
+
+def _details(row: Row, changes: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """What differs, before and after."""
+    return {name: (row.get(name), new) for name, new in changes.items() if row.get(name) != new}
+
+
+def _version(row: Row) -> int:
+    """How often the row was changed here; a row that was written by hand may lack it, or have anything in its place."""
+    version = row.get("version")
+    return int(version) if isinstance(version, Decimal) and version.is_finite() else 0
+
+
+def _key(row: Row) -> dict[str, Any]:
+    return {"subscription_id": row["subscription_id"], "customer_id": row["customer_id"]}
+
+
+def _key_of(again: Repeatable) -> dict[str, Any]:
+    """A slash stands in no subscription's id."""
+    return {"subscription_id": f"request/{sha256(again.key.encode()).hexdigest()}", "change": "answer"}
+
+
+def _record(subscription_id: str, what: str, asked: Asked, details: Mapping[str, tuple[Any, Any]]) -> dict[str, Any]:
+    return {
+        "subscription_id": subscription_id,
+        "change": f"{asked.now.isoformat(timespec='microseconds')}/{uuid4().hex[:8]}",
+        "at": asked.now,
+        "by": asked.by,
+        "what": what,
+        "details": {name: [_kept(old), _kept(new)] for name, (old, new) in details.items()},
+    }
+
+
+def _change(item: Mapping[str, Any]) -> Change:
+    details = {name: (old, new) for name, (old, new) in item["details"].items()}
+    return Change(datetime.fromisoformat(item["at"]), item["by"], item["what"], details)
+
+
+def _kept(value: Any) -> Any:
+    """A value as the history keeps it: of an address, no more than is shown."""
+    stored = dynamodb.storable(value)
+    return masked(stored) if isinstance(stored, str) and "@" in stored else stored
+
+
+def _plain(value: Any) -> Any:
+    """A value of any type as JSON takes it, equal amounts alike."""
+    return f"{value.normalize():f}" if isinstance(value, Decimal) else repr(value)

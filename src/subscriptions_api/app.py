@@ -1,0 +1,487 @@
+"""SubscriptionsApi: subscriptions, their renewals and their history, for operators and the team's own backend.
+
+An API Gateway proxy event in, a proxy reply out. API Gateway checks the caller's signature and permissions (AWS IAM);
+who it was is recorded with each change. docs/openapi.json is generated from this module by scripts/openapi.py.
+
+A change is done when its transaction is; the workflow that it calls for is started after it. Where that start is
+lost, the next sweep finds the work.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from datetime import date
+from functools import cache
+from hashlib import sha256
+from typing import Annotated, Any
+from uuid import uuid4
+
+from aws_lambda_powertools.event_handler import APIGatewayRestResolver, Response
+from aws_lambda_powertools.event_handler.exceptions import NotFoundError
+from aws_lambda_powertools.event_handler.openapi.exceptions import RequestValidationError
+from aws_lambda_powertools.event_handler.openapi.params import Header, Path, Query
+from botocore.exceptions import BotoCoreError, ClientError
+
+from renewals import aws, clock, reminders, subscription, telemetry
+from renewals.clock import Moment
+from renewals.errors import BadRow, Collision, TryAgain, transient_aws_errors_as
+from renewals.ledger import Lost
+from renewals.preview import preview
+from renewals.register import Asked, KeyUsed, Register, Repeatable, Row, Taken, etag
+from renewals.renewal import UNSETTLED
+from renewals.settings import setting
+from renewals.subscription import LIVE
+from renewals.timeline import timeline
+from renewals.transitions import Action, NotAllowed
+from subscriptions_api import cursors, models, problems
+from subscriptions_api.models import (
+    Cancel,
+    Card,
+    Edit,
+    NewSubscription,
+    PreviewOut,
+    RenewalPage,
+    StatusName,
+    SubscriptionOut,
+    SubscriptionPage,
+    Timeline,
+)
+from subscriptions_api.problems import BadRequest, Missing, Nobody, Stale, documented
+
+_LOOKS = 4
+_MOST_PERIODS = 250
+_LARGEST_BODY = 64 * 1024
+
+
+def _read_json(text: str) -> dict[str, Any]:
+    """A request's body. Raises RequestValidationError for what is not an object, or names a field twice."""
+    try:
+        fields = json.loads(text, object_pairs_hook=_once, parse_constant=_no_constant)
+    except (ValueError, RecursionError):
+        fields = None
+    if not isinstance(fields, dict):
+        fault = {"type": "json", "loc": ("body",), "msg": "is not a JSON object, or names a field twice", "input": {}}
+        raise RequestValidationError([fault])
+    return fields
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
+        raise ValueError("a field is given more than once")
+    return fields
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(name)  # NaN and Infinity are Python's, not JSON's
+
+
+app = APIGatewayRestResolver(enable_validation=True, json_body_deserializer=_read_json)
+
+SubscriptionId = Annotated[str, Path(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._:-]{0,127}$", description="The subscription.")]
+Cursor = Annotated[str | None, Query(max_length=2048, description="`next_cursor` of the page before.")]
+Limit = Annotated[int, Query(ge=1, le=100, description="At most so many items.")]
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        pattern=r"^[\x21-\x7e]{1,255}$",
+        description="The same key with the same request is answered as it was the first time, for seven days.",
+    ),
+]
+IfMatch = Annotated[
+    str,
+    Header(
+        alias="If-Match",
+        pattern=r"^(\*|\"[^\"\x00-\x20]{1,100}\"(, ?\"[^\"\x00-\x20]{1,100}\"){0,9})$",
+        description="The `ETag` of the subscription as the caller has read it.",
+    ),
+]
+
+
+@telemetry.observed
+def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
+    """Answer one request; see the module."""
+    try:
+        with transient_aws_errors_as(TryAgain):
+            reply = _without_body_of_another_kind(event) or app.resolve(event, context)
+        told = {"resource": event.get("resource"), "method": event["httpMethod"], "status": reply["statusCode"]}
+        telemetry.logger().info("answered", extra=told | _subscription(event))
+        return reply
+    except TryAgain as error:
+        telemetry.logger().error("not answered", extra={"error": str(error)})
+        return problems.reply(503)
+    except ClientError as error:  # a permission, a table: its name says more than where we asked for it
+        telemetry.logger().error("not answered", extra={"error": str(error)})
+        return problems.reply(500)
+    except Exception:  # noqa: BLE001  (whatever it is, the caller is told nothing of it; the log is)
+        telemetry.logger().exception("not answered")
+        return problems.reply(500)
+
+
+def _subscription(event: Mapping[str, Any]) -> dict[str, str]:
+    """Whose request it is, for the log."""
+    named = (event.get("pathParameters") or {}).get("subscription_id")
+    return {"subscription_id": str(named)[:128]} if named else {}
+
+
+def _without_body_of_another_kind(event: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The reply to a body that is not JSON, which the resolver would read in its own way, or is too large to be one."""
+    body = event.get("body") or ""
+    if not body or event["httpMethod"] in ("GET", "HEAD"):
+        return None
+    if len(body) > _LARGEST_BODY:
+        return problems.reply(413)
+    headers = {name.lower(): value for name, value in (event.get("headers") or {}).items()}
+    kind = str(headers.get("content-type", "application/json")).partition(";")[0].strip().lower()
+    return None if kind == "application/json" and not event.get("isBase64Encoded") else problems.reply(415)
+
+
+# --- reading ------------------------------------------------------------------------------------------------------
+
+
+@app.get(
+    "/subscriptions",
+    summary="List subscriptions",
+    description="Of a customer, of a status, of both, or all.",
+    tags=["Subscriptions"],
+    operation_id="listSubscriptions",
+    responses={200: {"description": "One page."}} | documented(),
+)
+def list_subscriptions(
+    customer_id: Annotated[str | None, Query(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._:-]{0,127}$")] = None,
+    status: Annotated[StatusName | None, Query()] = None,
+    cursor: Cursor = None,
+    limit: Limit = 50,
+) -> SubscriptionPage:
+    of = f"subscriptions/{customer_id or ''}/{status or ''}"
+    place = cursors.read(cursor, of, 2)
+    if place is not None and customer_id is not None and place[1] != customer_id:
+        raise BadRequest([{"field": "query.cursor", "reason": "is none that this list has given"}])
+    after = (place[0], place[1]) if place else None
+    rows, last = _register().find(customer_id=customer_id, status=status, limit=limit, after=after)
+    items = [SubscriptionOut.model_validate(models.shown(row)) for row in rows]
+    return SubscriptionPage(items=items, next_cursor=cursors.write(of, *last) if last else None)
+
+
+@app.get(
+    "/subscriptions/<subscription_id>",
+    summary="Read a subscription",
+    tags=["Subscriptions"],
+    operation_id="getSubscription",
+    responses={200: {"description": "The subscription. `ETag` is what If-Match takes."}} | documented(404, 409),
+)
+def get_subscription(subscription_id: SubscriptionId) -> Response[SubscriptionOut]:
+    return _answer(200, _row(subscription_id))
+
+
+@app.get(
+    "/subscriptions/<subscription_id>/renewals",
+    summary="The ledger of a subscription",
+    tags=["History"],
+    operation_id="listRenewals",
+    responses={200: {"description": "One page, newest period first."}} | documented(404, 409),
+)
+def list_renewals(subscription_id: SubscriptionId, cursor: Cursor = None, limit: Limit = 50) -> RenewalPage:
+    _row(subscription_id)
+    of = f"renewals/{subscription_id}"
+    place = cursors.read(cursor, of, 1)
+    items, last = _register().ledger.page(subscription_id, limit=limit, before=place[0] if place else None)
+    periods = [models.RenewalOut.model_validate(models.shown_period(item)) for item in items]
+    return RenewalPage(items=periods, next_cursor=cursors.write(of, last) if last else None)
+
+
+@app.get(
+    "/subscriptions/<subscription_id>/timeline",
+    summary="Everything that happened, in plain words",
+    description="Due, claimed, charged, declined and why, mailed what to whom (masked), changed by whom. Oldest first.",
+    tags=["History"],
+    operation_id="getTimeline",
+    responses={200: {"description": "All of it, or of a long history the latest 250 periods."}} | documented(404, 409),
+)
+def get_timeline(subscription_id: SubscriptionId) -> Timeline:
+    row = _row(subscription_id)
+    moment = _moment(row)
+    items, older = _register().ledger.page(subscription_id, limit=_MOST_PERIODS)
+    changes, all_changes = _register().changes(subscription_id)
+    told = timeline(row, items, changes, moment.zone)
+    entries = [models.TimelineEntry.model_validate(models.shown_entry(entry)) for entry in told]
+    return Timeline(items=entries, complete=all_changes and older is None)
+
+
+@app.get(
+    "/subscriptions/<subscription_id>/preview",
+    summary="The next charges",
+    description="Each with its amount and the reason for its date.",
+    tags=["History"],
+    operation_id="previewCharges",
+    responses={200: {"description": "As they can be told today."}} | documented(404, 409),
+)
+def preview_charges(
+    subscription_id: SubscriptionId, count: Annotated[int, Query(ge=1, le=100, description="How many.")] = 24
+) -> PreviewOut:
+    row = _row(subscription_id)
+    checked = subscription.parse(row)
+    history = _register().ledger.recent(subscription_id)
+    refused = next((r for r in history if r.status in UNSETTLED and r.customer_id == checked.customer_id), None)
+    card = reminders.known_card(checked)
+    shown = preview(checked, today=_moment(row).today, count=count, refused=refused, card=card)
+    charges = [models.PlannedCharge.model_validate(models.shown_charge(charge)) for charge in shown.charges]
+    return PreviewOut(items=charges, then=shown.then)
+
+
+# --- changing -----------------------------------------------------------------------------------------------------
+
+
+@app.post(
+    "/subscriptions",
+    summary="Create a subscription",
+    description="Without `renewal_date` the first charge is made now.",
+    tags=["Subscriptions"],
+    operation_id="createSubscription",
+    status_code=201,
+    responses={201: {"description": "Created."}} | documented(409, 413, 415, 422),
+)
+def create_subscription(new: NewSubscription, idempotency_key: IdempotencyKey = None) -> Response[SubscriptionOut]:
+    again = _repeatable(idempotency_key, 201)
+    asked = _asked({}, again)
+    for _ in range(_LOOKS):
+        answered = _register().answered(again) if again else None
+        if answered is not None:
+            return _repeated(answered)
+        today = _moment({}).today
+        row = new.row(new.subscription_id or f"sub_{uuid4().hex}", today)
+        _refuse_faults(row, None, today)
+        created = _register().create(row, asked)
+        if created is not None:
+            _renew_if_due(created)
+            return _answer(201, created)
+    raise Collision("the idempotency key")
+
+
+@app.patch(
+    "/subscriptions/<subscription_id>",
+    summary="Change a subscription",
+    description="From the next period on. With If-Match, so that two editors do not overwrite each other.",
+    tags=["Subscriptions"],
+    operation_id="editSubscription",
+    responses={200: {"description": "Changed. `ETag` is the new one."}} | documented(404, 409, 412, 413, 415),
+)
+def edit_subscription(subscription_id: SubscriptionId, edit: Edit, if_match: IfMatch) -> Response[SubscriptionOut]:
+    for _ in range(_LOOKS):
+        row = _row(subscription_id)
+        if if_match != "*" and etag(row) not in if_match.replace(" ", "").split(","):
+            raise Stale(subscription_id)
+        changes = edit.changes()
+        _refuse_faults({**row, **changes}, changes, _moment(row).today)
+        edited = _register().edit(row, changes, "edited", _asked(row))
+        if not isinstance(edited, Lost):
+            return _answer(200, edited)
+    raise Collision(subscription_id)
+
+
+_ACTED = {200: {"description": "Done. `ETag` is the new one."}}
+
+
+@app.post(
+    "/subscriptions/<subscription_id>/cancel",
+    summary="Cancel a subscription",
+    description="Now, or when the period that is paid ends. A payment that is tried again is called off.",
+    tags=["Status"],
+    operation_id="cancelSubscription",
+    responses=_ACTED | documented(404, 409, 413, 415, 422),
+)
+def cancel_subscription(
+    subscription_id: SubscriptionId, cancel: Cancel, idempotency_key: IdempotencyKey = None
+) -> Response[SubscriptionOut]:
+    action = Action.CANCEL_NOW if cancel.when == "now" else Action.CANCEL_AT_PERIOD_END
+    return _act(subscription_id, action, idempotency_key)
+
+
+@app.post(
+    "/subscriptions/<subscription_id>/pause",
+    summary="Pause a subscription",
+    description="Paused time is never billed.",
+    tags=["Status"],
+    operation_id="pauseSubscription",
+    responses=_ACTED | documented(404, 409, 413, 415, 422),
+)
+def pause_subscription(
+    subscription_id: SubscriptionId, idempotency_key: IdempotencyKey = None
+) -> Response[SubscriptionOut]:
+    return _act(subscription_id, Action.PAUSE, idempotency_key)
+
+
+@app.post(
+    "/subscriptions/<subscription_id>/resume",
+    summary="Resume a subscription",
+    description="One that is paused, moved past the dates in its pause; one that is suspended as unpaid, which is then "
+    "billed anew; or one that was to be canceled at the end of its period.",
+    tags=["Status"],
+    operation_id="resumeSubscription",
+    responses=_ACTED | documented(404, 409, 413, 415, 422),
+)
+def resume_subscription(
+    subscription_id: SubscriptionId, idempotency_key: IdempotencyKey = None
+) -> Response[SubscriptionOut]:
+    return _act(subscription_id, Action.RESUME, idempotency_key)
+
+
+@app.put(
+    "/subscriptions/<subscription_id>/payment-method",
+    summary="Give another card",
+    description="Where a payment is past due, it is tried with the new card at once.",
+    tags=["Status"],
+    operation_id="setPaymentMethod",
+    responses=_ACTED | documented(404, 409, 413, 415),
+)
+def set_payment_method(subscription_id: SubscriptionId, card: Card) -> Response[SubscriptionOut]:
+    return _act(subscription_id, Action.GIVE_CARD, None, card.model_dump())
+
+
+def _act(
+    subscription_id: str, action: Action, idempotency_key: str | None, given: Mapping[str, Any] | None = None
+) -> Response[SubscriptionOut]:
+    again = _repeatable(idempotency_key, 200)
+    for _ in range(_LOOKS):
+        answered = _register().answered(again) if again else None
+        if answered is not None:
+            return _repeated(answered)
+        row = _row(subscription_id)
+        done = _register().act(row, action, _moment(row).today, _asked(row, again), given or {})
+        if not isinstance(done, Lost):
+            _renew_if_due(done)
+            return _answer(200, done)
+    raise Collision(subscription_id)
+
+
+# --- what the routes share ------------------------------------------------------------------------------------------
+
+
+def _row(subscription_id: str) -> dict[str, Any]:
+    row = _register().row(subscription_id)
+    if row is None:
+        raise Missing(subscription_id)
+    return row
+
+
+def _moment(row: Row) -> Moment:
+    """When the subscription is looked at: outside production its row may say."""
+    try:
+        return clock.current(row.get("test_clock"))
+    except BadRow:  # the row's fault says so; it is charged on no day
+        return clock.current()
+
+
+def _asked(row: Row, again: Repeatable | None = None) -> Asked:
+    return Asked(_caller(), _moment(row).now, again)
+
+
+def _caller() -> str:
+    """Who signed the request: what follows the kind in its ARN, as ann, or Operators/ann for a role's session."""
+    arn = str(app.current_event["requestContext"].get("identity", {}).get("userArn") or "")
+    if not arn.startswith("arn:"):
+        raise Nobody
+    return arn.rpartition(":")[2].partition("/")[2] or arn.rpartition(":")[2]
+
+
+def _repeatable(key: str | None, status: int) -> Repeatable | None:
+    if key is None:
+        return None
+    event = app.current_event
+    asked = [event.http_method, event.path, event.json_body]
+    fingerprint = sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
+    return Repeatable(
+        key, fingerprint, lambda row: {"status": status, "etag": etag(row), "subscription": models.shown(row)}
+    )
+
+
+def _repeated(answered: Mapping[str, Any]) -> Response[SubscriptionOut]:
+    given = SubscriptionOut.model_validate(answered["subscription"])
+    return Response(answered["status"], "application/json", given, headers={"ETag": answered["etag"]})
+
+
+def _answer(status: int, row: Row) -> Response[SubscriptionOut]:
+    return Response(
+        status, "application/json", SubscriptionOut.model_validate(models.shown(row)), headers={"ETag": etag(row)}
+    )
+
+
+def _refuse_faults(row: Row, changed: Mapping[str, Any] | None, today: date) -> None:
+    """Refuse a row that could not be charged for what the caller gave. changed: all of it where None."""
+    try:
+        checked = subscription.parse(row)
+    except BadRow as bad:
+        if changed is None or bad.field in changed:
+            raise BadRequest([{"field": f"body.{bad.field}", "reason": bad.reason}]) from None
+        return
+    if changed is None and checked.renewal_date < today:
+        raise BadRequest([{"field": "body.renewal_date", "reason": "is before today"}])
+
+
+def _renew_if_due(row: Row) -> None:
+    """Start the workflow where there is work for it: a payment that is due, or one that is refused and to be closed."""
+    due = row.get("status") in LIVE and str(row.get("renewal_date")) <= _moment(row).today.isoformat()
+    if not due and "next_attempt" not in row:
+        return
+    amount = row.get("amount", 0)
+    work = {
+        "subscription_id": row["subscription_id"],
+        "customer_id": row["customer_id"],
+        "amount": f"{amount:f}",
+        "renewal_date": row["renewal_date"],
+    }
+    try:
+        aws.step_functions().start_execution(stateMachineArn=setting("STATE_MACHINE_ARN"), input=json.dumps(work))
+    except (BotoCoreError, ClientError) as error:  # the change is made; the next sweep finds the work
+        told = {"subscription_id": row["subscription_id"], "error": str(error)}
+        telemetry.logger().warning("the workflow was not started", extra=told)
+
+
+@cache
+def _register() -> Register:
+    return Register(
+        aws.dynamodb(),
+        subscriptions=setting("DYNAMODB_TABLE"),
+        renewals=setting("RENEWALS_TABLE"),
+        changes=setting("CHANGES_TABLE"),
+    )
+
+
+# --- problems -------------------------------------------------------------------------------------------------------
+
+
+def _refuse_fields(error: RequestValidationError) -> Response[str]:
+    faults = [
+        {"field": ".".join(str(part) for part in each["loc"]), "reason": str(each["msg"])} for each in error.errors()
+    ]
+    return problems.response(400, errors=faults)
+
+
+def _ask_again(_error: Collision) -> Response[str]:
+    return problems.response(429, "Others keep changing this subscription: wait a second.", Retry_After="1")
+
+
+def _nothing_there(_error: NotFoundError) -> Response[str]:
+    """No such path, or a method that it does not have."""
+    path = app.current_event.path
+    methods = sorted({route.method for route in (*app._static_routes, *app._dynamic_routes) if route.rule.match(path)})
+    if methods:
+        return problems.response(405, f"It takes {', '.join(methods)}.", Allow=", ".join(methods))
+    return problems.response(404, "There is nothing at this path.")
+
+
+_PROBLEMS: dict[type[Exception], Callable[[Any], Response[str]]] = {
+    RequestValidationError: _refuse_fields,
+    BadRequest: lambda error: problems.response(400, errors=error.errors),
+    Nobody: lambda _: problems.response(403),
+    NotFoundError: _nothing_there,
+    Missing: lambda _: problems.response(404),
+    NotAllowed: lambda error: problems.response(409, str(error)),
+    Taken: lambda _: problems.response(409, "There is, or was, a subscription of this id."),
+    BadRow: lambda bad: problems.response(409, f"The subscription cannot be charged as it stands: {bad}."),
+    Stale: lambda _: problems.response(412),
+    KeyUsed: lambda _: problems.response(422),
+    Collision: _ask_again,
+}
+for _error, _answered in _PROBLEMS.items():
+    app.exception_handler(_error)(_answered)

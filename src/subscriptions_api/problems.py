@@ -1,0 +1,88 @@
+"""Errors as RFC 9457 problem details: what is wrong with the request, and never what is wrong inside."""
+
+import json
+from collections.abc import Iterable, Mapping
+from http import HTTPStatus
+from typing import Any
+
+from aws_lambda_powertools.event_handler import Response
+
+from renewals.errors import RenewalError
+from subscriptions_api.models import Problem
+
+CONTENT_TYPE = "application/problem+json"
+
+
+class BadRequest(RenewalError):  # noqa: N818
+    """Fields that are at fault. errors: each as {"field", "reason"}."""
+
+    def __init__(self, errors: list[dict[str, str]]) -> None:
+        super().__init__("a field is at fault")
+        self.errors = errors
+
+
+class Missing(RenewalError):  # noqa: N818
+    """There is no such subscription."""
+
+
+class Stale(RenewalError):  # noqa: N818
+    """The subscription is no longer what the caller has read."""
+
+
+class Nobody(RenewalError):  # noqa: N818
+    """The request carries no identity."""
+
+
+_DESCRIPTIONS = {
+    400: "Something is wrong with the request; `errors` names every field at fault.",
+    403: "The request is not signed, or its signer may not make it.",
+    404: "There is no such subscription.",
+    409: "The subscription's status does not allow it.",
+    405: "The path does not take this method.",
+    412: "The subscription has changed since it was read: read it again.",
+    413: "The body is larger than 64 KiB.",
+    415: "The body is not JSON.",
+    422: "The Idempotency-Key came before, with another request.",
+    429: "Too many requests: wait a second.",
+    500: "Something is wrong on our side.",
+    503: "Try again later.",
+}
+_EVERYWHERE = (400, 403, 429, 500, 503)
+
+
+def documented(*statuses: int) -> Any:
+    """The problems of an operation for the OpenAPI document, those that any request may meet among them."""
+    return {
+        status: {"description": _DESCRIPTIONS[status], "content": {CONTENT_TYPE: {"model": Problem}}}
+        for status in sorted({*statuses, *_EVERYWHERE})
+    }
+
+
+def body(status: int, detail: str | None = None, errors: Iterable[Mapping[str, str]] = ()) -> dict[str, Any]:
+    """A problem's body. detail: for people; the status's own description where there is nothing to add."""
+    faults = [dict(error) for error in errors]
+    told = {
+        "type": "about:blank",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "detail": detail or _DESCRIPTIONS[status],
+    }
+    return told | ({"errors": faults} if faults else {})
+
+
+def response(
+    status: int, detail: str | None = None, errors: Iterable[Mapping[str, str]] = (), **headers: str
+) -> Response[str]:
+    """A problem as a route's response."""
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return Response(status, CONTENT_TYPE, json.dumps(body(status, detail, errors)), headers=named)
+
+
+def reply(status: int) -> dict[str, Any]:
+    """A problem as API Gateway takes it from a function."""
+    return {
+        "statusCode": status,
+        "multiValueHeaders": {"Content-Type": [CONTENT_TYPE]},
+        "body": json.dumps(body(status)),
+        "isBase64Encoded": False,
+    }

@@ -1,0 +1,136 @@
+"""The API on the deployed stack: who may call it, and what its calls do to renewals."""
+
+import json
+import uuid
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from botocore.credentials import Credentials
+
+from local.signed import Answer, call
+from tests.integration.shop import Shop, Subscriber, assert_untouched, today, wait_until
+
+ROOT = Credentials("test", "test")
+type Json = Any
+
+
+class Api:
+    """The deployed API, as one caller."""
+
+    def __init__(self, shop: Shop, credentials: Credentials | None) -> None:
+        self._base = shop.stack.outputs["LocalApiUrl"]
+        self._credentials = credentials
+
+    def __call__(self, method: str, path: str, body: Json = None, **headers: str) -> Answer:
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        return call(f"{self._base}{path}", method, self._credentials, body, named)
+
+
+@pytest.fixture(scope="module")
+def api(shop: Shop) -> Api:
+    """Called by the account's root."""
+    return Api(shop, ROOT)
+
+
+@pytest.fixture
+def user(shop: Shop) -> Iterator[tuple[str, Credentials]]:
+    """An IAM user with a key and no permission."""
+    iam, name = shop.stack.client("iam"), f"user-{uuid.uuid4().hex[:8]}"
+    iam.create_user(UserName=name)
+    key = iam.create_access_key(UserName=name)["AccessKey"]
+    yield name, Credentials(key["AccessKeyId"], key["SecretAccessKey"])
+    for policy in iam.list_user_policies(UserName=name)["PolicyNames"]:
+        iam.delete_user_policy(UserName=name, PolicyName=policy)
+    iam.delete_access_key(UserName=name, AccessKeyId=key["AccessKeyId"])
+    iam.delete_user(UserName=name)
+
+
+def new(subscriber: Subscriber, **changes: Json) -> Json:
+    """A request to create a subscription for the subscriber's customer and card."""
+    identity = uuid.uuid4().hex[:12]
+    return {
+        "subscription_id": f"sub_{identity}",
+        "customer_id": f"cus_{identity}",
+        "amount": {"amount": subscriber.amount, "currency": "USD"},
+        "gateway_customer": subscriber.gateway_customer,
+        "payment_method": subscriber.payment_method,
+        "customer_name": subscriber.name,
+        "customer_email": subscriber.email,
+    } | changes
+
+
+def test_only_signed_calls_of_whom_iam_allows_come_in(shop: Shop, user: tuple[str, Credentials]) -> None:
+    """Unsigned, wrongly signed and not permitted are refused; what a policy permits is answered, and no more.
+
+    That the refusals are problem details is asserted on the template: the emulator has its own words for them.
+    """
+    subscriber = shop.subscribe()
+    path = f"/subscriptions/{subscriber.subscription_id}"
+    name, key = user
+    wrong = Credentials(key.access_key, "x" * 40)
+    for credentials in (None, wrong, key):
+        assert Api(shop, credentials)("GET", path).status == 403
+    statement = {"Effect": "Allow", "Action": "execute-api:Invoke", "Resource": "arn:aws:execute-api:*:*:*/prod/GET/*"}
+    document = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+    shop.stack.client("iam").put_user_policy(UserName=name, PolicyName="read", PolicyDocument=document)
+    assert Api(shop, key)("GET", path).status == 200
+    assert Api(shop, key)("POST", f"{path}/pause").status == 403
+    assert shop.row(subscriber)["status"] == "active"
+
+
+def test_changes_carry_the_callers_name(shop: Shop, user: tuple[str, Credentials]) -> None:
+    """What an IAM user changes stands under its name in the timeline."""
+    subscriber = shop.subscribe(renewal_date=(today() + timedelta(days=9)).isoformat())
+    name, key = user
+    statement = {"Effect": "Allow", "Action": "execute-api:Invoke", "Resource": "*"}
+    document = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+    shop.stack.client("iam").put_user_policy(UserName=name, PolicyName="all", PolicyDocument=document)
+    path = f"/subscriptions/{subscriber.subscription_id}"
+    assert Api(shop, key)("POST", f"{path}/pause").status == 200
+    (entry,) = Api(shop, key)("GET", f"{path}/timeline").body["items"]
+    assert (entry["kind"], entry["by"]) == ("paused", name)
+    assert_untouched(shop, subscriber)
+
+
+def test_created_and_charged_at_once(shop: Shop, api: Api) -> None:
+    """A new subscription without a date is charged, receipted and mailed, and its timeline says so in order."""
+    subscriber = shop.subscribe(renewal_date=(today() + timedelta(days=9)).isoformat())
+    request = new(subscriber)
+    created = api("POST", "/subscriptions", request, Idempotency_Key=uuid.uuid4().hex)
+    assert created.status == 201
+    path = f"/subscriptions/{request['subscription_id']}"
+    kinds = ["created", "claimed", "charged", "mailed"]
+
+    def told() -> list[str]:
+        items = api("GET", f"{path}/timeline").body["items"]
+        return [entry["kind"] for entry in items if entry["kind"] != "due"]
+
+    wait_until(lambda: told() == kinds)
+    (renewal,) = api("GET", f"{path}/renewals").body["items"]
+    assert (renewal["status"], renewal["amount"]) == ("done", {"amount": subscriber.amount, "currency": "USD"})
+    assert len(shop.charges(subscriber, status="succeeded")) == 1
+
+
+def test_another_card_pays_what_is_past_due(shop: Shop, api: Api) -> None:
+    """After a decline the new card is charged at once, and the subscription is active again."""
+    subscriber = shop.subscribe(card="pm_card_chargeCustomerFail")
+    shop.renew(subscriber)
+    path = f"/subscriptions/{subscriber.subscription_id}"
+    assert api("GET", path).body["status"] == "past_due"
+    row = shop.row(subscriber)
+    saved = shop.give_card(subscriber, "pm_card_visa")
+    shop.edit(subscriber, payment_method=row["payment_method"])
+    assert api("PUT", f"{path}/payment-method", {"payment_method": saved}).status == 200
+    wait_until(lambda: api("GET", path).body["status"] == "active")
+    assert len(shop.charges(subscriber, status="succeeded")) == 1
+
+
+def test_every_list_is_found_by_its_index(shop: Shop, api: Api) -> None:
+    """A customer's subscriptions are listed, and the one that is paused among all."""
+    subscriber = shop.subscribe(status="paused")
+    listed = api("GET", f"/subscriptions?customer_id={subscriber.customer_id}").body["items"]
+    assert [item["subscription_id"] for item in listed] == [subscriber.subscription_id]
+    paused = api("GET", "/subscriptions?status=paused&limit=100").body["items"]
+    assert subscriber.subscription_id in [item["subscription_id"] for item in paused]

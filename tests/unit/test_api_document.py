@@ -1,0 +1,43 @@
+"""The OpenAPI document: what is kept in docs/ is what the code says, and it says everything that a caller may meet."""
+
+import json
+from typing import Any
+
+from scripts.openapi import JSON, PAGE, document, page
+
+
+def test_the_documents_are_current() -> None:
+    """docs/openapi.json and docs/api.md are just what `python -m scripts.openapi` makes of the code."""
+    made = document()
+    assert json.loads(JSON.read_text()) == made
+    assert PAGE.read_text() == page(made)
+
+
+def test_every_error_is_a_problem() -> None:
+    """Whatever is refused is documented as a problem and nothing else, and no answer is documented that we do not
+    give."""
+    made = document()
+    for methods in made["paths"].values():
+        for operation in methods.values():
+            for status, response in operation["responses"].items():
+                kind = "application/json" if status < "300" else "application/problem+json"
+                assert list(response["content"]) == [kind]
+    assert not {"HTTPValidationError", "ValidationError"} & set(made["components"]["schemas"])
+
+
+def test_no_amount_is_a_number() -> None:
+    """Wherever the document has money, it is decimal strings."""
+
+    def amounts(node: Any) -> Any:
+        if isinstance(node, dict):
+            if "amount" in node.get("properties", {}):
+                yield node["properties"]["amount"]
+            for value in node.values():
+                yield from amounts(value)
+        elif isinstance(node, list):
+            for value in node:
+                yield from amounts(value)
+
+    found = list(amounts(document()))
+    assert found
+    assert not any('"number"' in json.dumps(each) or '"integer"' in json.dumps(each) for each in found)

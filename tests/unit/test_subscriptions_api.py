@@ -1,0 +1,699 @@
+"""The API as a caller meets it: requests in, replies out, over AWS in memory."""
+
+import json
+from collections.abc import Iterator
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from botocore.exceptions import EndpointConnectionError
+
+from renewals import aws
+from renewals.register import etag
+from subscriptions_api import app
+from tests.fake_aws import FakeDynamoDB, error
+from tests.fakes import NOON, World
+
+ANN = "arn:aws:iam::123456789012:user/ann"
+ZOE = "arn:aws:sts::123456789012:assumed-role/Operators/zoe"
+DAY = timedelta(days=1)
+NEW = {
+    "subscription_id": "sub_new",
+    "customer_id": "cus_new",
+    "amount": {"amount": "12.50", "currency": "EUR"},
+    "gateway_customer": "cus_gw",
+    "payment_method": "pm_ok",
+}
+type Json = Any
+
+
+class Reply:
+    """status, headers (names in lower case), body; a problem's content type is checked on the way."""
+
+    def __init__(self, reply: dict[str, Any]) -> None:
+        self.status: int = reply["statusCode"]
+        self.headers = {name.lower(): values[0] for name, values in reply["multiValueHeaders"].items()}
+        self.body: Json = json.loads(reply["body"])
+        kind = "application/problem+json" if self.status >= 400 else "application/json"
+        assert self.headers["content-type"] == kind
+        if self.status >= 400:
+            assert self.body["status"] == self.status
+
+    @property
+    def faults(self) -> list[str]:
+        return [fault["field"] for fault in self.body["errors"]]
+
+
+class Api:
+    """The function over a shop. started: the workflow's inputs."""
+
+    def __init__(self, shop: World) -> None:
+        self.shop = shop
+        self.started: list[Json] = []
+        self.trouble: Exception | None = None
+
+    def start_execution(self, **q: Any) -> None:
+        if self.trouble is not None:
+            raise self.trouble
+        self.started.append(json.loads(q["input"]))
+
+    def __call__(
+        self,
+        method: str,
+        path: str,
+        body: Json = None,
+        *,
+        who: str | None = ANN,
+        query: dict[str, str] | None = None,
+        **headers: Any,
+    ) -> Reply:
+        text = body if isinstance(body, str) or body is None else json.dumps(body)
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        event = {
+            "httpMethod": method,
+            "path": path,
+            "headers": {"Content-Type": "application/json"} | named,
+            "multiValueHeaders": {name: [value] for name, value in named.items()},
+            "queryStringParameters": query,
+            "multiValueQueryStringParameters": {name: [value] for name, value in (query or {}).items()},
+            "requestContext": {"identity": {"userArn": who}, "stage": "prod", "path": f"/prod{path}"},
+            "body": text,
+            "isBase64Encoded": False,
+        }
+        return Reply(app.handler(event, None))
+
+    def changes(self) -> list[Json]:
+        items = self.shop.dynamodb.items("changes").values()
+        return sorted((item for item in items if item["change"] != "answer"), key=lambda item: item["at"])
+
+
+@pytest.fixture
+def api(shop: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[Api]:
+    """The function in a deployment that heeds test clocks."""
+    made = Api(shop)
+    for name, value in {
+        "DYNAMODB_TABLE": "subscriptions",
+        "RENEWALS_TABLE": "renewals",
+        "CHANGES_TABLE": "changes",
+        "STATE_MACHINE_ARN": "arn:aws:states:us-west-2:123456789012:stateMachine:renewal",
+        "ENVIRONMENT": "dev",
+        "TIME_ZONE": "UTC",
+    }.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(aws, "dynamodb", lambda: shop.dynamodb)
+    monkeypatch.setattr(aws, "step_functions", lambda: made)
+    app._register.cache_clear()
+    yield made
+    app._register.cache_clear()
+
+
+# --- creating -------------------------------------------------------------------------------------------------------
+
+
+def test_create_with_the_first_charge_now(api: Api) -> None:
+    """A subscription without a date is due today: its row can be charged as it stands, and the workflow is started."""
+    reply = api("POST", "/subscriptions", NEW)
+    assert (reply.status, reply.body["fault"]) == (201, None)
+    today = reply.body["renewal_date"]
+    assert api.started == [
+        {"subscription_id": "sub_new", "customer_id": "cus_new", "amount": "12.50", "renewal_date": today}
+    ]
+    assert api("GET", "/subscriptions/sub_new").body == reply.body
+    assert reply.headers["etag"] == etag(api.shop.dynamodb.items("subscriptions")["sub_new", "cus_new"])
+
+
+def test_create_with_a_date(api: Api) -> None:
+    """With a renewal_date nothing is charged before it, and every field given stands in the row."""
+    given = NEW | {
+        "renewal_date": "2126-01-31",
+        "interval": "year",
+        "interval_count": 2,
+        "anchor_day": 30,
+        "catch_up": "each",
+        "plan": "Team",
+        "customer_name": "José",
+        "customer_email": "jose@example.org",
+        "locale": "pt-BR",
+    }
+    reply = api("POST", "/subscriptions", given)
+    assert reply.status == 201
+    assert api.started == []
+    row = api.shop.dynamodb.items("subscriptions")["sub_new", "cus_new"]
+    as_given = {name: value for name, value in given.items() if name not in ("amount", "interval_count", "anchor_day")}
+    assert as_given.items() <= row.items()
+    assert (row["amount"], row["currency"], row["interval_count"]) == (Decimal("12.50"), "EUR", 2)
+    assert (row["anchor_day"], row["version"], row["status"]) == (30, 1, "active")
+
+
+def test_without_an_id_it_gets_one(api: Api) -> None:
+    """An id that is not given is made up, another for each."""
+    assert (
+        api("POST", "/subscriptions", NEW | {"subscription_id": None}).status == 400
+    )  # null is not the same as absent
+    given = {name: value for name, value in NEW.items() if name != "subscription_id"}
+    made = {api("POST", "/subscriptions", given).body["subscription_id"] for _ in range(2)}
+    assert len(made) == 2
+
+
+def test_an_id_is_taken_once(api: Api) -> None:
+    """A second subscription of one id is refused, of another customer too, and after the row was deleted."""
+    assert api("POST", "/subscriptions", NEW).status == 201
+    assert api("POST", "/subscriptions", NEW | {"customer_id": "cus_other"}).status == 409
+    api.shop.dynamodb.items("subscriptions").clear()
+    assert api("POST", "/subscriptions", NEW).status == 409
+
+
+def test_every_wrong_field_is_named_at_once(api: Api) -> None:
+    """A bad request lists each field at fault, and the same words never quote what was sent."""
+    reply = api(
+        "POST",
+        "/subscriptions",
+        {
+            "customer_id": "../x",
+            "amount": {"amount": 29.99, "currency": "usd"},
+            "gateway_customer": "",
+            "interval": "fortnight",
+            "interval_count": True,
+            "renewal_date": "2026-02-30",
+            "customer_email": "secret address",
+            "colour": "green",
+        },
+        Idempotency_Key="a key",
+    )
+    assert reply.status == 400
+    assert sorted(reply.faults) == [
+        "body.amount.amount",
+        "body.amount.currency",
+        "body.colour",
+        "body.customer_email",
+        "body.customer_id",
+        "body.gateway_customer",
+        "body.interval",
+        "body.interval_count",
+        "body.payment_method",
+        "body.renewal_date",
+        "header.idempotency-key",
+    ]
+    assert "secret" not in json.dumps(reply.body)
+
+
+@pytest.mark.parametrize(
+    "amount",
+    [
+        {"amount": 29.99, "currency": "USD"},
+        {"amount": 30, "currency": "USD"},
+        {"amount": "29.999", "currency": "USD"},
+        {"amount": "29.5", "currency": "JPY"},
+        {"amount": "-1.00", "currency": "USD"},
+        {"amount": "0.10", "currency": "USD"},
+        {"amount": "1e2", "currency": "USD"},
+        {"amount": "NaN", "currency": "USD"},
+        {"amount": "٣٠", "currency": "USD"},
+        {"amount": "1.00", "currency": "XXX"},
+        {"amount": "1.00"},
+        "29.99",
+    ],
+)
+def test_money_is_exact_or_refused(api: Api, amount: Json) -> None:
+    """A float, a whole JSON number, what would need rounding, what the gateway does not charge: not put in."""
+    reply = api("POST", "/subscriptions", NEW | {"amount": amount})
+    assert reply.status == 400
+    assert all(fault.startswith("body.amount") for fault in reply.faults)
+    assert api.shop.dynamodb.items("subscriptions") == {}
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "status"),
+    [
+        ("{", {}, 400),
+        ("", {}, 400),
+        ("null", {}, 400),
+        (f"[{json.dumps(NEW)}]", {}, 400),
+        ('{"customer_id": "a", "customer_id": "b"}', {}, 400),
+        ('{"customer_id": NaN}', {}, 400),
+        ("[" * 100_000, {}, 413),
+        ("[" * 60_000, {}, 400),
+        ('{"plan": "\\ud800"}', {}, 400),
+        ("customer_id=cus_1", {"Content_Type": "application/x-www-form-urlencoded"}, 415),
+        ("--x", {"content_type": "multipart/form-data"}, 415),
+    ],
+)
+def test_bodies_that_are_none(api: Api, body: str, headers: dict[str, Any], status: int) -> None:
+    """What is not one JSON object is refused as the caller's fault, whatever it is."""
+    assert api("POST", "/subscriptions", body, **headers).status == status
+
+
+def test_a_date_before_today_is_refused(api: Api) -> None:
+    """A first charge lies in the future or is today's: nobody is billed for the past by a slip."""
+    reply = api("POST", "/subscriptions", NEW | {"renewal_date": "2020-01-31"})
+    assert (reply.status, reply.faults) == (400, ["body.renewal_date"])
+
+
+# --- requests that come again ---------------------------------------------------------------------------------------
+
+
+def test_the_same_request_is_answered_the_same(api: Api) -> None:
+    """With its key a request that comes again has the first one's answer, though things moved on, and no effect."""
+    first = api("POST", "/subscriptions", NEW, Idempotency_Key="k-1")
+    row = api.shop.dynamodb.items("subscriptions")["sub_new", "cus_new"]
+    api.shop.dynamodb.put("subscriptions", row | {"plan": "Other"})
+    again = api("POST", "/subscriptions", NEW, Idempotency_Key="k-1")
+    assert (again.status, again.body, again.headers["etag"]) == (201, first.body, first.headers["etag"])
+    assert [change["what"] for change in api.changes()] == ["created"]
+
+
+def test_another_request_under_the_same_key_is_refused(api: Api) -> None:
+    """A key says one thing: with another body, or at another path, it is refused and does nothing."""
+    assert api("POST", "/subscriptions", NEW, Idempotency_Key="k-1").status == 201
+    other = NEW | {"subscription_id": "sub_other"}
+    assert api("POST", "/subscriptions", other, Idempotency_Key="k-1").status == 422
+    assert api("POST", "/subscriptions/sub_new/pause", Idempotency_Key="k-1").status == 422
+    assert list(api.shop.dynamodb.items("subscriptions")) == [("sub_new", "cus_new")]
+    assert api("GET", "/subscriptions/sub_new").body["status"] == "active"
+
+
+def test_a_status_change_that_comes_again_is_not_refused(api: Api) -> None:
+    """Pausing twice is not allowed; the same request twice is one pause."""
+    api.shop.subscribe()
+    first = api("POST", "/subscriptions/sub_1/pause", Idempotency_Key="k-2")
+    again = api("POST", "/subscriptions/sub_1/pause", Idempotency_Key="k-2")
+    assert (first.status, again.status, first.body) == (200, 200, again.body)
+    assert api("POST", "/subscriptions/sub_1/pause").status == 409
+
+
+def test_one_request_that_comes_twice_at_once_creates_one(api: Api) -> None:
+    """The second runs whole between the first's look and its write: it creates, and the first gives its answer."""
+    given = {name: value for name, value in NEW.items() if name != "subscription_id"}
+    meanwhile: list[Reply] = []
+    api.shop.cuts.happens = lambda _: meanwhile.append(api("POST", "/subscriptions", given, Idempotency_Key="k-3"))
+    api.shop.cuts.at = 4  # before the first one's transaction, its third call
+    first = api("POST", "/subscriptions", given, Idempotency_Key="k-3")
+    assert (first.status, first.body) == (201, meanwhile[0].body)
+    assert len(api.shop.dynamodb.items("subscriptions")) == 1
+
+
+# --- editing --------------------------------------------------------------------------------------------------------
+
+
+def _etag(api: Api) -> str:
+    return str(api("GET", "/subscriptions/sub_1").headers["etag"])
+
+
+def test_edit(api: Api) -> None:
+    """An edit changes what it names and nothing else, gives the new tag, and is recorded with who made it."""
+    api.shop.subscribe()
+    before = dict(api.shop.row())
+    edit = {
+        "amount": {"amount": "39.00", "currency": "USD"},
+        "interval_count": 3,
+        "customer_email": "zoe@example.org",
+        "plan": "Team",
+    }
+    reply = api("PATCH", "/subscriptions/sub_1", edit, who=ZOE, If_Match=_etag(api))
+    assert reply.status == 200
+    assert reply.headers["etag"] == _etag(api)
+    changed = {"amount": Decimal("39.00"), "interval_count": 3, "customer_email": "zoe@example.org", "plan": "Team"}
+    assert api.shop.row() == before | changed | {"version": 1}
+    (change,) = api.changes()
+    assert (change["by"], change["what"]) == ("Operators/zoe", "edited")
+    assert change["details"]["customer_email"] == ["a***@c***.example", "z***@e***.org"]
+
+
+def test_a_stale_editor_is_told(api: Api) -> None:
+    """Who has read an earlier state changes nothing, whether the API changed it since or somebody by hand."""
+    api.shop.subscribe()
+    read = _etag(api)
+    assert api("PATCH", "/subscriptions/sub_1", {"plan": "A"}, If_Match=read).status == 200
+    assert api("PATCH", "/subscriptions/sub_1", {"plan": "B"}, If_Match=read).status == 412
+    read = _etag(api)
+    api.shop.edit(locale="de")
+    assert api("PATCH", "/subscriptions/sub_1", {"plan": "B"}, If_Match=read).status == 412
+    assert api.shop.row()["plan"] == "A"
+
+
+def test_a_change_and_its_undoing_are_seen(api: Api) -> None:
+    """A value that went away and came back is another state: the tag counts changes too."""
+    api.shop.subscribe()
+    read = _etag(api)
+    for plan in ("Other", "Pro"):
+        assert api("PATCH", "/subscriptions/sub_1", {"plan": plan}, If_Match=_etag(api)).status == 200
+    assert api("PATCH", "/subscriptions/sub_1", {"plan": "B"}, If_Match=read).status == 412
+
+
+def test_a_renewal_in_between_makes_no_editor_start_over(api: Api) -> None:
+    """What a renewal moves is no part of the tag, and is not overwritten by the edit."""
+    api.shop.subscribe()
+    read = _etag(api)
+    api.shop.run()
+    assert api("PATCH", "/subscriptions/sub_1", {"plan": "Team"}, If_Match=read).status == 200
+    assert (api.shop.row()["renewal_date"], api.shop.row()["payment_status"]) == ("2026-02-28", "paid")
+
+
+def _run(api: Api) -> None:
+    api.shop.run()
+
+
+@pytest.mark.parametrize("call", range(2, 8))
+def test_a_renewal_within_an_edit_is_not_overwritten(api: Api, call: int) -> None:
+    """A whole renewal runs between any two calls of the edit: both are in the row."""
+    api.shop.subscribe()
+    read = _etag(api)
+    api.shop.cuts.calls.clear()
+    api.shop.cuts.happens = lambda _: _run(api)
+    api.shop.cuts.at = call
+    assert api("PATCH", "/subscriptions/sub_1", {"plan": "Team"}, If_Match=read).status == 200
+    row = api.shop.row()
+    renewed = row["renewal_date"] == "2026-02-28"
+    assert renewed is (api.shop.cuts.at is None)
+    assert (row["plan"], row["version"]) == ("Team", 1)
+
+
+@pytest.mark.parametrize(
+    ("edit", "fault"),
+    [
+        ({}, "body"),
+        ({"status": "canceled"}, "body.status"),
+        ({"renewal_date": "2026-01-31"}, "body.renewal_date"),
+        ({"plan": None}, "body.plan"),
+        ({"interval": "year", "interval_count": 0}, "body.interval_count"),
+        ({"amount": {"amount": "0.01", "currency": "USD"}}, "body.amount"),
+        ({"locale": "English"}, "body.locale"),
+    ],
+)
+def test_edits_that_cannot_be(api: Api, edit: Json, fault: str) -> None:
+    """What is not an edit's to change, or could not be charged, is refused by name, and nothing is written."""
+    api.shop.subscribe()
+    reply = api("PATCH", "/subscriptions/sub_1", edit, If_Match="*")
+    assert (reply.status, reply.faults) == (400, [fault])
+    assert "version" not in api.shop.row()
+
+
+@pytest.mark.parametrize(("tag", "status"), [(None, 400), ("abc", 400), ('W/"1-a"', 400), ('"1-a"', 412), ("*", 200)])
+def test_edits_say_what_they_have_read(api: Api, tag: str | None, status: int) -> None:
+    """An edit without a strong entity tag is no request, one with another's is stale, and the star means: whatever it
+    is."""
+    api.shop.subscribe()
+    headers: dict[str, Any] = {"If_Match": tag} if tag else {}
+    assert api("PATCH", "/subscriptions/sub_1", {"plan": "Team"}, **headers).status == status
+
+
+def test_a_list_of_tags_may_hold_the_right_one(api: Api) -> None:
+    """If-Match takes several entity tags."""
+    api.shop.subscribe()
+    assert api("PATCH", "/subscriptions/sub_1", {"plan": "T"}, If_Match=f'"1-a", {_etag(api)}').status == 200
+
+
+def test_an_edit_that_changes_nothing_is_no_change(api: Api) -> None:
+    """The same value again is neither written nor recorded, and leaves the tag as it is."""
+    api.shop.subscribe()
+    read = _etag(api)
+    assert api("PATCH", "/subscriptions/sub_1", {"plan": "Pro"}, If_Match=read).headers["etag"] == read
+    assert api.changes() == []
+
+
+# --- status changes -------------------------------------------------------------------------------------------------
+
+
+def test_cancel_at_the_end_of_the_period_and_take_it_back(api: Api) -> None:
+    """The end is set to the day that is paid up to; resuming takes it away again. Both stand in the timeline."""
+    api.shop.subscribe(test_clock="2026-01-10")
+    ended = api("POST", "/subscriptions/sub_1/cancel", {"when": "at_period_end"})
+    assert (ended.status, ended.body["cancel_at"], ended.body["status"]) == (200, "2026-01-31", "active")
+    resumed = api("POST", "/subscriptions/sub_1/resume", who=ZOE)
+    assert (resumed.status, resumed.body["cancel_at"]) == (200, None)
+    texts = [entry["text"] for entry in api("GET", "/subscriptions/sub_1/timeline").body["items"]]
+    assert texts == [
+        "ann canceled the subscription at the end of its period: cancel_at set to 2026-01-31.",
+        "Operators/zoe resumed the subscription: cancel_at removed.",
+    ]
+
+
+def test_cancel_now(api: Api) -> None:
+    """It is charged no more, and what may not follow is refused with the reason."""
+    api.shop.subscribe(test_clock="2026-01-31")
+    assert api("POST", "/subscriptions/sub_1/cancel", {"when": "now"}).body["status"] == "canceled"
+    assert api.shop.run() == "Success"
+    assert api.shop.gateway.charges == []
+    refused = api("POST", "/subscriptions/sub_1/resume")
+    assert (refused.status, refused.body["detail"]) == (409, "The subscription cannot be resumed: it is canceled.")
+
+
+def test_canceling_what_is_past_due_has_its_payment_closed(api: Api) -> None:
+    """The refused payment must not be completed later: the workflow that calls it off is started at once."""
+    api.shop.subscribe(payment_method="pm_declined", test_clock="2026-01-31")
+    api.shop.run()
+    assert api("POST", "/subscriptions/sub_1/cancel", {"when": "now"}).status == 200
+    assert [work["subscription_id"] for work in api.started] == ["sub_1"]
+    api.shop.run("run-2", NOON + DAY)
+    assert [item["status"] for item in api.shop.items().values()] == ["given_up"]
+
+
+def test_resuming_moves_past_the_pause(api: Api) -> None:
+    """Each date in the pause is left as skipped, and the next charge is the first one after today."""
+    api.shop.subscribe(test_clock="2026-01-10")
+    assert api("POST", "/subscriptions/sub_1/pause").status == 200
+    api.shop.edit(test_clock="2026-03-31")
+    resumed = api("POST", "/subscriptions/sub_1/resume")
+    assert (resumed.body["status"], resumed.body["renewal_date"]) == ("active", "2026-04-30")
+    skipped = {day: (item["status"], item["reason"]) for day, item in api.shop.items().items()}
+    assert skipped == dict.fromkeys(("2026-01-31", "2026-02-28", "2026-03-31"), ("skipped", "paused"))
+    assert api.shop.row()["anchor_day"] == 31
+    assert api.started == []
+    assert [change["what"] for change in api.changes()] == ["paused", "resumed"]
+
+
+def test_resuming_within_the_period_that_is_paid_moves_nothing(api: Api) -> None:
+    """A pause without a date in it costs and gives nothing."""
+    api.shop.subscribe(test_clock="2026-01-10", status="paused")
+    assert api("POST", "/subscriptions/sub_1/resume").body["renewal_date"] == "2026-01-31"
+    assert api.shop.items() == {}
+
+
+def test_resuming_waits_for_what_is_not_settled(api: Api) -> None:
+    """A payment that was refused before the pause is closed first, so that it cannot be completed beside the next."""
+    api.shop.subscribe(payment_method="pm_declined", test_clock="2026-01-31")
+    api.shop.run()
+    api.shop.edit(status="paused")
+    assert api("POST", "/subscriptions/sub_1/resume").status == 409
+    api.shop.run("run-2", NOON + DAY)
+    assert api("POST", "/subscriptions/sub_1/resume").status == 200
+    assert api.shop.items()["2026-01-31"]["status"] == "given_up"
+
+
+def test_resuming_after_a_row_was_put_back(api: Api) -> None:
+    """A period that is paid is not skipped, and not billed again."""
+    api.shop.subscribe(test_clock="2026-02-10")
+    api.shop.run()
+    api.shop.edit(status="paused", renewal_date="2026-01-31")
+    assert api("POST", "/subscriptions/sub_1/resume").body["renewal_date"] == "2026-02-28"
+    assert api.shop.items()["2026-01-31"]["status"] == "done"
+
+
+def test_resuming_what_is_unpaid_bills_it_anew(api: Api) -> None:
+    """Suspended as unpaid, it owes: resumed, it is due and the workflow is started."""
+    api.shop.subscribe(status="unpaid", test_clock="2026-02-10")
+    assert api("POST", "/subscriptions/sub_1/resume").body["status"] == "active"
+    assert [work["renewal_date"] for work in api.started] == ["2026-01-31"]
+
+
+def test_another_card_is_tried_at_once_where_a_payment_is_past_due(api: Api) -> None:
+    """The new card stands in the row, and the workflow is started; without anything due it is not."""
+    api.shop.subscribe(payment_method="pm_declined", test_clock="2026-01-31")
+    api.shop.run()
+    reply = api("PUT", "/subscriptions/sub_1/payment-method", {"payment_method": "pm_new"})
+    assert (reply.status, reply.body["payment_method"], len(api.started)) == (200, "pm_new", 1)
+    assert api.shop.run("run-2", NOON + timedelta(minutes=2)) == "Success"
+    api("PUT", "/subscriptions/sub_1/payment-method", {"payment_method": "pm_third"})
+    assert len(api.started) == 1
+
+
+def test_a_start_that_fails_takes_nothing_back(api: Api) -> None:
+    """The change is made, and is said to be: the next sweep finds the work."""
+    api.trouble = EndpointConnectionError(endpoint_url="https://states")
+    assert api("POST", "/subscriptions", NEW).status == 201
+
+
+# --- reading --------------------------------------------------------------------------------------------------------
+
+
+def test_what_is_not_there(api: Api) -> None:
+    """No subscription, no path, no method: 404, 404, 405 with what there is."""
+    assert api("GET", "/subscriptions/sub_1").status == 404
+    assert api("GET", "/subscriptions/sub_1/timeline").status == 404
+    assert api("POST", "/subscriptions/sub_1/pause").status == 404
+    assert api("GET", "/nothing").status == 404
+    refused = api("DELETE", "/subscriptions/sub_1")
+    assert (refused.status, refused.headers["allow"]) == (405, "GET, PATCH")
+
+
+def test_a_row_that_was_written_wrong_can_be_read(api: Api) -> None:
+    """What cannot be read is null, and the fault is named; what needs a readable row says so."""
+    api.shop.subscribe(amount="29.99", interval_count=Decimal("1.5"), status="Active", version="x")
+    reply = api("GET", "/subscriptions/sub_1")
+    assert (reply.status, reply.body["amount"], reply.body["interval_count"]) == (200, None, None)
+    assert reply.body["fault"] == {"field": "amount", "reason": "is not a number"}
+    assert api("GET", "/subscriptions/sub_1/preview").status == 409
+    assert api("POST", "/subscriptions/sub_1/pause").status == 409
+    edit = {"amount": {"amount": "5.00", "currency": "USD"}}
+    assert api("PATCH", "/subscriptions/sub_1", edit, If_Match=reply.headers["etag"]).status == 200
+
+
+def test_two_customers_are_a_fault(api: Api) -> None:
+    """A subscription has one customer; of one that has two nothing can be said."""
+    api.shop.subscribe()
+    api.shop.subscribe(customer_id="cus_2")
+    assert api("GET", "/subscriptions/sub_1").status == 409
+
+
+def _many(shop: World, count: int) -> None:
+    for n in range(count):
+        status = "paused" if n % 5 == 0 else "active"
+        shop.subscribe(subscription_id=f"sub_{n:04}", customer_id=f"cus_{n % 3}", status=status)
+
+
+def _pages(api: Api, path: str, **query: str) -> list[Json]:
+    """All items, page after page."""
+    items: list[Json] = []
+    for _ in range(100):
+        page = api("GET", path, query=query)
+        assert page.status == 200
+        items += page.body["items"]
+        if page.body["next_cursor"] is None:
+            return items
+        query["cursor"] = page.body["next_cursor"]
+    raise AssertionError("no end")
+
+
+@pytest.mark.parametrize("limit", ["1", "7", "100"])
+def test_lists_are_whole_page_by_page(api: Api, limit: str) -> None:
+    """Of a customer, of a status, of both and of all: each subscription once, whatever the size of a page."""
+    _many(api.shop, 31)
+    rows = list(api.shop.dynamodb.items("subscriptions").values())
+    for query in ({}, {"customer_id": "cus_1"}, {"status": "paused"}, {"customer_id": "cus_0", "status": "paused"}):
+        wanted = sorted(row["subscription_id"] for row in rows if query.items() <= row.items())
+        found = [item["subscription_id"] for item in _pages(api, "/subscriptions", limit=limit, **query)]
+        assert sorted(found) == wanted
+
+
+def test_a_rare_status_is_found_beyond_the_first_rows(api: Api) -> None:
+    """The last of 2,500 rows is found, though the first page looked at 2,000 and holds none."""
+    for n in range(2500):
+        status = "unpaid" if n == 2499 else "active"
+        api.shop.subscribe(subscription_id=f"sub_{n:04}", status=status)
+    first = api("GET", "/subscriptions", query={"status": "unpaid"}).body
+    assert (first["items"], first["next_cursor"] is None) == ([], False)
+    (found,) = _pages(api, "/subscriptions", status="unpaid")
+    assert found["subscription_id"] == "sub_2499"
+
+
+def test_cursors_are_good_for_their_own_list(api: Api) -> None:
+    """A cursor that was made up, or given by another list, is refused as the caller's fault."""
+    _many(api.shop, 9)
+    cursor = api("GET", "/subscriptions", query={"customer_id": "cus_1", "limit": "1"}).body["next_cursor"]
+    for query in (
+        {"cursor": cursor},
+        {"cursor": cursor, "customer_id": "cus_2"},
+        {"cursor": cursor, "customer_id": "cus_1", "status": "active"},
+        {"cursor": "", "customer_id": "cus_1"},
+        {"cursor": "é", "customer_id": "cus_1"},
+        {"cursor": "WyJzdWJzY3JpcHRpb25zLy8iXQ=="},
+        {"cursor": "bnVsbA=="},
+        {"cursor": "A"},
+    ):
+        refused = api("GET", "/subscriptions", query=query)
+        assert (refused.status, refused.faults) == (400, ["query.cursor"])
+    assert api("GET", "/subscriptions/sub_0001/renewals", query={"cursor": cursor}).status == 400
+
+
+def test_the_ledger_in_pages(api: Api) -> None:
+    """Every period once, newest first: paid, declined and passed over, each with what there is to say."""
+    api.shop.subscribe(payment_method="pm_ok")
+    api.shop.run("run-1", NOON + 60 * DAY)
+    api.shop.edit(payment_method="pm_declined")
+    api.shop.run("run-2", NOON + 95 * DAY)
+    items = _pages(api, "/subscriptions/sub_1/renewals", limit="1")
+    assert [(item["renewal_date"], item["status"]) for item in items] == [
+        ("2026-04-30", "declined"),
+        ("2026-03-31", "done"),
+        ("2026-02-28", "skipped"),
+        ("2026-01-31", "skipped"),
+    ]
+    assert items[0]["decline_reason"] == "the card has insufficient funds"
+    assert items[1]["amount"] == {"amount": "29.99", "currency": "USD"}
+    assert items[1]["receipt_number"].startswith("20260331-")
+    assert items[2]["reason"] == "passed_over"
+
+
+def test_preview(api: Api) -> None:
+    """The next charges as JSON, as many as asked for, and what is refused first."""
+    api.shop.subscribe(test_clock="2026-01-10")
+    shown = api("GET", "/subscriptions/sub_1/preview", query={"count": "2"}).body
+    assert [charge["date"] for charge in shown["items"]] == ["2026-01-31", "2026-02-28"]
+    assert shown["items"][0]["amount"] == {"amount": "29.99", "currency": "USD"}
+    assert len(api("GET", "/subscriptions/sub_1/preview").body["items"]) == 24
+    assert api("GET", "/subscriptions/sub_1/preview", query={"count": "1000"}).faults == ["query.count"]
+
+
+# --- who, and what is never said ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arn", "name"),
+    [
+        (ANN, "ann"),
+        (ZOE, "Operators/zoe"),
+        ("arn:aws:iam::123456789012:user/team/eve", "team/eve"),
+        ("arn:aws:iam::123456789012:root", "root"),
+    ],
+)
+def test_changes_are_recorded_by_name(api: Api, arn: str, name: str) -> None:
+    """The history names who signed the request."""
+    api.shop.subscribe()
+    api("POST", "/subscriptions/sub_1/pause", who=arn)
+    assert [change["by"] for change in api.changes()] == [name]
+
+
+def test_nobody_changes_nothing(api: Api) -> None:
+    """A request without an identity, should one come through, is refused before it has an effect."""
+    api.shop.subscribe()
+    assert api("POST", "/subscriptions/sub_1/pause", who=None).status == 403
+    assert api.shop.row()["status"] == "active"
+
+
+@pytest.mark.parametrize(
+    ("trouble", "status"),
+    [
+        (error("InternalServerError", "Query", 500), 503),
+        (error("ProvisionedThroughputExceededException", "Query", 400), 503),
+        (error("AccessDeniedException", "Query", 400), 500),
+        (RuntimeError("table prod-secret at 10.0.0.1"), 500),
+    ],
+)
+def test_what_is_wrong_inside_is_not_told(
+    api: Api, monkeypatch: pytest.MonkeyPatch, trouble: Exception, status: int
+) -> None:
+    """When AWS falters the caller may try again, when we are at fault it hears no more than that."""
+
+    def raises(*_: Any, **__: Any) -> None:
+        raise trouble
+
+    monkeypatch.setattr(FakeDynamoDB, "query", raises)
+    reply = api("GET", "/subscriptions/sub_1")
+    assert (reply.status, set(reply.body)) == (status, {"type", "title", "status", "detail"})
+    assert "secret" not in json.dumps(reply.body)
+
+
+def test_writers_that_never_end_are_answered_with_wait(api: Api) -> None:
+    """Where somebody changes the row between each look and write, the caller is told to wait, and nothing is lost."""
+    api.shop.subscribe()
+    count = iter(range(100))
+
+    def others(_: str) -> None:
+        api.shop.edit(locale=f"x{next(count)}")
+        api.shop.cuts.at = 2 * len(api.shop.cuts.calls) + 2  # before the next transaction: a query lies between
+
+    api.shop.cuts.happens, api.shop.cuts.at = others, 2
+    reply = api("POST", "/subscriptions/sub_1/pause")
+    assert (reply.status, reply.headers["retry-after"]) == (429, "1")
+    assert api.shop.row()["status"] == "active"
