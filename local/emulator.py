@@ -24,6 +24,7 @@ found exactly once stops the start, so that an upgrade cannot quietly undo a cha
 14. The bound on an event source's concurrency may come from a parameter, which is text.
 15. The host of a synchronous workflow has no prefix: `sync-127.0.0.1` is no address.
 16. It tells what is at work, and lets the waits of queues end at once, for a simulation: see `local.time_passes`.
+17. Links to receipts have an address that is known before the API is deployed: /_local/receipts leads to its own.
 """
 
 import argparse
@@ -53,6 +54,7 @@ from dataclasses import asdict, dataclass, field
 from email.parser import BytesHeaderParser
 from email.utils import parseaddr
 from typing import Any
+from urllib.parse import quote
 
 MINISTACK = "1.5.33"
 # The functions of one renewal run one after the other, and a laptop has cores for few of them at once.
@@ -62,6 +64,7 @@ _LONGEST_LOOK = 5.0
 """So many seconds an answer about what is at work waits for there being nothing."""
 
 _END_OF_LOG = "\x1e"
+_RECEIPTS = "/_local/receipts/"
 _EXCEPTION = "__exception__"
 _ANSWER = (
     "            result = handler_fn(event, context)\n"
@@ -117,6 +120,7 @@ def main() -> None:
     _change_transport()
     _add_cuts()
     _add_passing_of_time()
+    _add_receipt_links()
 
     from ministack import app
 
@@ -570,6 +574,23 @@ def _add_passing_of_time() -> None:
         return 200, {"Content-Type": "application/json"}, json.dumps({"at_work": left}).encode()
 
     app._handle_post_body_shortcuts = shortcut_or_control
+
+
+def _add_receipt_links() -> None:
+    from ministack import app
+    from ministack.services import apigateway_v1
+
+    shortcut = app._handle_post_body_shortcuts
+
+    async def shortcut_or_link(method: str, path: str, *request: Any) -> tuple[int, dict[str, str], bytes] | None:
+        if not path.startswith(_RECEIPTS):
+            answer: tuple[int, dict[str, str], bytes] | None = await shortcut(method, path, *request)
+            return answer
+        (api_id,) = {api_id for (_, _, api_id), _ in apigateway_v1._rest_apis.all_items()}
+        token = quote(path.removeprefix(_RECEIPTS))
+        return 307, {"Location": f"/_aws/execute-api/{api_id}/prod/receipts/{token}"}, b""
+
+    app._handle_post_body_shortcuts = shortcut_or_link
 
 
 if __name__ == "__main__":

@@ -150,6 +150,7 @@ class Stack:
                 "--parameter-overrides",
                 f"PaymentGatewayApiKey={self.gateway_key}",
                 f"PaymentGatewayEndpoint={self.gateway_url}",
+                f"ReceiptLinksUrl={self.endpoint_url}/_local/receipts",
                 *(f"{name}={value}" for name, value in self._parameters.items()),
                 seconds=_DEPLOY_SECONDS,
             )

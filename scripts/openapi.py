@@ -43,6 +43,8 @@ def document() -> dict[str, Any]:
     for methods in made["paths"].values():
         for operation in methods.values():
             refusal = operation["responses"].get("422", {})
+            for status in operation["responses"].keys() & {"302"}:
+                del operation["responses"][status]["content"]
             if "application/json" in refusal.get("content", {}):
                 del operation["responses"]["422"]
     for unused in ("HTTPValidationError", "ValidationError"):

@@ -342,6 +342,11 @@ class FakeS3:
         checksum = self.objects[q["Key"]].get("ChecksumSHA256")
         return {"ChecksumSHA256": checksum} if checksum else {}
 
+    def generate_presigned_url(self, operation: str, Params: Item, ExpiresIn: int) -> str:  # noqa: N803  (boto3's names)
+        """A readable one: what it opens, and for how long."""
+        assert operation == "get_object"
+        return f"https://s3.example/{Params['Bucket']}/{Params['Key']}?expires={ExpiresIn}"
+
     def get_object(self, **q: Any) -> Item:
         with self.around("s3.GetObject"):
             if q["Key"] not in self.objects:

@@ -15,7 +15,7 @@ from typing import Any, cast
 from generate_receipt.app import issue
 from process_payment.charge import Asked, Charge, Outcome
 from process_payment.remind import Remind
-from renewals import clock
+from renewals import clock, receipt_links
 from renewals.clock import Moment
 from renewals.dunning import Dunning
 from renewals.errors import TryAgain
@@ -40,6 +40,7 @@ from tests.fake_aws import FakeDynamoDB, FakeS3, FakeSES
 SENDER = "billing@shop.example"
 SELLER = {"name": "Example Shop", "address": "1 Main Street, Springfield", "tax_id": "US-123"}
 PAGE = "https://shop.example/account"
+LINKS = "https://api.shop.example/receipts"
 DUNNING = Dunning((1, 3, 5, 7), "canceled")
 REFUSED = ("declined", "action_required", "given_up")
 DUE = date(2026, 1, 31)
@@ -338,7 +339,10 @@ class World:
             body: bytes = self.s3.get_object(Bucket="receipts", Key=key)["Body"].read()
             return body
 
-        return Delivery(self.ledger, self.post(execution, now), read, self.dunning, PAGE)
+        def link(renewal: Renewal) -> str:
+            return f"{LINKS}/{receipt_links.token('key', renewal.subscription_id, renewal.renewal_date.isoformat())}"
+
+        return Delivery(self.ledger, self.post(execution, now), read, link, self.dunning, PAGE)
 
     def post(self, execution: str, now: datetime) -> Post:
         return Post(cast("Any", self.ses), SENDER, "receipts", execution, now)

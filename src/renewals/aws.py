@@ -33,7 +33,7 @@ def dynamodb() -> DynamoDBClient:
 @cache
 def s3() -> S3Client:
     """The receipts' client."""
-    client: S3Client = _client("s3", tries=3)
+    client: S3Client = _client("s3", tries=3, signature_version="s3v4")  # that of presigned addresses too
     return client
 
 
@@ -77,13 +77,16 @@ def ses() -> SESClient:
     return client
 
 
-def _client(service: str, *, tries: int, read_seconds: int = _READ_SECONDS) -> Any:
+def _client(
+    service: str, *, tries: int, read_seconds: int = _READ_SECONDS, signature_version: str | None = None
+) -> Any:
     from botocore.config import Config
 
     config = Config(
         connect_timeout=_CONNECT_SECONDS,
         read_timeout=read_seconds,
         retries={"total_max_attempts": tries, "mode": "standard"},
+        signature_version=signature_version,
     )
     return _session().create_client(service, config=config)
 

@@ -10,10 +10,11 @@ from datetime import date
 from functools import cache
 from typing import Any
 
-from renewals import aws, clock, reminders, telemetry
+from renewals import aws, clock, receipt_links, reminders, telemetry
 from renewals.dunning import Dunning
 from renewals.errors import BadEvent, MailError, transient_aws_errors_as
 from renewals.ledger import Ledger
+from renewals.renewal import Renewal
 from renewals.settings import setting
 from send_email.delivery import Delivery
 from send_email.post import Post
@@ -49,6 +50,7 @@ def _delivered(renewal: dict[str, Any], post: Post) -> str:
         ledger=_ledger(),
         post=post,
         read_receipt=_read_receipt,
+        receipt_link=_receipt_link,
         dunning=Dunning.of(setting("DUNNING_DAYS"), setting("DUNNING_ENDS_AS")),
         customer_page=setting("CUSTOMER_PAGE_URL"),
     )
@@ -73,6 +75,16 @@ def _reminded(renewal: dict[str, Any], post: Post, today: date) -> str:
 
 def _read_receipt(key: str) -> bytes:
     return aws.s3().get_object(Bucket=setting("S3_BUCKET"), Key=key)["Body"].read()
+
+
+def _receipt_link(renewal: Renewal) -> str:
+    token = receipt_links.token(_link_key().value(), renewal.subscription_id, renewal.renewal_date.isoformat())
+    return f"{setting('RECEIPT_LINKS_URL')}/{token}"
+
+
+@cache
+def _link_key() -> receipt_links.LinkKey:
+    return receipt_links.LinkKey(aws.secrets_manager(), setting("RECEIPT_LINK_KEY_ARN"))
 
 
 @cache

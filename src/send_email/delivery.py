@@ -49,13 +49,14 @@ def _is_true(renewal: Renewal, row: Mapping[str, Any] | None) -> bool:
 class Delivery:
     """One execution's mail of one renewal.
 
-    read_receipt: an S3 key to the bytes under it. dunning: what is still to come after a refusal. customer_page: where
-    customers give another card; empty where there is none.
+    read_receipt: an S3 key to the bytes under it. receipt_link: where a renewal's receipt can be opened. dunning: what
+    is still to come after a refusal. customer_page: where customers give another card; empty where there is none.
     """
 
     ledger: Ledger
     post: Post
     read_receipt: Callable[[str], bytes]
+    receipt_link: Callable[[Renewal], str]
     dunning: Dunning
     customer_page: str = ""
 
@@ -124,7 +125,7 @@ class Delivery:
         pdf = self.read_receipt(str(renewal.receipt_key))
         if sha256(pdf).hexdigest() != renewal.receipt_sha256:
             raise ReceiptAltered(f"the receipt under {renewal.receipt_key} is not what the ledger has")
-        return Attachment(f"receipt-{renewal.receipt_number}.pdf", pdf)
+        return Attachment(f"receipt-{renewal.receipt_number}.pdf", pdf, self.receipt_link(renewal))
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,10 +28,11 @@ _ENDS = {"canceled": "cancelled", "unpaid": "suspended as unpaid"}
 
 @dataclass(frozen=True, slots=True)
 class Attachment:
-    """A PDF to go with a mail."""
+    """A PDF to go with a mail. link: where it can be opened, too."""
 
     name: str
     pdf: bytes
+    link: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +68,7 @@ def compose(
     if kind == "receipt":
         paragraphs = [
             f"Thank you: we have charged {_what(renewal)}.",
-            "Your receipt is attached to this mail as a PDF.",
+            "Your receipt is attached to this mail as a PDF, and can be opened here at any time.",
         ]
     elif kind in _ENDS:
         paragraphs = [
@@ -76,7 +77,7 @@ def compose(
         ]
     else:
         paragraphs = _past_due(renewal, prospects)
-    link = _link(renewal, prospects)
+    link = ("Open the receipt", attachment.link) if attachment else _link(renewal, prospects)
     letter = _Letter(subject, renewal.customer_name, paragraphs, link, _facts(renewal), _line(renewal.seller["name"]))
     message = _message(letter, sender, to)
     if attachment:

@@ -21,7 +21,7 @@ from aws_lambda_powertools.event_handler.openapi.exceptions import RequestValida
 from aws_lambda_powertools.event_handler.openapi.params import Header, Path, Query
 from botocore.exceptions import BotoCoreError, ClientError
 
-from renewals import aws, clock, reminders, subscription, telemetry
+from renewals import aws, clock, receipt_links, reminders, subscription, telemetry
 from renewals.clock import Moment
 from renewals.errors import BadRow, Collision, TryAgain, transient_aws_errors_as
 from renewals.ledger import Lost
@@ -39,17 +39,19 @@ from subscriptions_api.models import (
     Edit,
     NewSubscription,
     PreviewOut,
+    ReceiptPage,
     RenewalPage,
     StatusName,
     SubscriptionOut,
     SubscriptionPage,
     Timeline,
 )
-from subscriptions_api.problems import BadRequest, Missing, Nobody, Stale, documented
+from subscriptions_api.problems import BadRequest, Missing, Nobody, NoReceipt, Stale, documented
 
 _LOOKS = 4
 _MOST_PERIODS = 250
 _LARGEST_BODY = 64 * 1024
+_OPEN_SECONDS = 300
 
 
 def _read_json(text: str) -> dict[str, Any]:
@@ -106,7 +108,7 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
             reply = _without_body_of_another_kind(event) or app.resolve(event, context)
         told = {"resource": event.get("resource"), "method": event["httpMethod"], "status": reply["statusCode"]}
         telemetry.logger().info("answered", extra=told | _subscription(event))
-        return reply
+        return reply | {"body": reply["body"] or ""}  # a redirection has none, which not every proxy takes
     except TryAgain as error:
         telemetry.logger().error("not answered", extra={"error": str(error)})
         return problems.reply(503)
@@ -227,6 +229,56 @@ def preview_charges(
     shown = preview(checked, today=_moment(row).today, count=count, refused=refused, card=card)
     charges = [models.PlannedCharge.model_validate(models.shown_charge(charge)) for charge in shown.charges]
     return PreviewOut(items=charges, then=shown.then)
+
+
+@app.get(
+    "/subscriptions/<subscription_id>/receipts",
+    summary="The receipts of a subscription",
+    description="Each with the link that was mailed.",
+    tags=["History"],
+    operation_id="listReceipts",
+    responses={200: {"description": "One page, newest first."}} | documented(404, 409),
+)
+def list_receipts(subscription_id: SubscriptionId, cursor: Cursor = None, limit: Limit = 50) -> ReceiptPage:
+    _row(subscription_id)
+    of = f"receipts/{subscription_id}"
+    place = cursors.read(cursor, of, 1)
+    items, last = _register().ledger.page(subscription_id, limit=limit, before=place[0] if place else None)
+    receipts = [
+        models.ReceiptOut.model_validate(models.shown_receipt(item, _receipt_link(item)))
+        for item in items
+        if "receipt_key" in item
+    ]
+    return ReceiptPage(items=receipts, next_cursor=cursors.write(of, last) if last else None)
+
+
+@app.get(
+    "/receipts/<token>",
+    summary="Open a receipt",
+    description="The link in a mail. It needs no signature; the token is proof enough.",
+    tags=["Receipts"],
+    operation_id="openReceipt",
+    status_code=302,
+    openapi_extensions={"security": []},
+    responses={302: {"description": "To the PDF, for five minutes."}} | documented(404),
+)
+def open_receipt(token: Annotated[str, Path(description="As it was mailed.")]) -> Response[None]:
+    named = receipt_links.period(_link_key().value(), token)
+    renewal = _register().ledger.get(*named) if named else None
+    if renewal is None or renewal.receipt_key is None:
+        raise NoReceipt
+    opened = aws.s3().generate_presigned_url(
+        "get_object",
+        Params={
+            "Bucket": setting("S3_BUCKET"),
+            "Key": renewal.receipt_key,
+            "ResponseContentType": "application/pdf",
+            "ResponseContentDisposition": f'inline; filename="receipt-{renewal.receipt_number}.pdf"',
+        },
+        ExpiresIn=_OPEN_SECONDS,
+    )
+    headers = {"Location": opened, "Cache-Control": "no-store", "Referrer-Policy": "no-referrer"}
+    return Response(302, headers=headers)
 
 
 # --- changing -----------------------------------------------------------------------------------------------------
@@ -418,6 +470,12 @@ def _refuse_faults(row: Row, changed: Mapping[str, Any] | None, today: date) -> 
         raise BadRequest([{"field": "body.renewal_date", "reason": "is before today"}])
 
 
+def _receipt_link(item: Mapping[str, Any]) -> str:
+    context = app.current_event.request_context
+    base = setting("RECEIPT_LINKS_URL") or f"https://{context.domain_name}/{context.stage}/receipts"
+    return f"{base}/{receipt_links.token(_link_key().value(), item['subscription_id'], item['renewal_date'])}"
+
+
 def _renew_if_due(row: Row) -> None:
     """Start the workflow where there is work for it: a payment that is due, or one that is refused and to be closed."""
     due = row.get("status") in LIVE and str(row.get("renewal_date")) <= _moment(row).today.isoformat()
@@ -435,6 +493,11 @@ def _renew_if_due(row: Row) -> None:
     except (BotoCoreError, ClientError) as error:  # the change is made; the next sweep finds the work
         told = {"subscription_id": row["subscription_id"], "error": str(error)}
         telemetry.logger().warning("the workflow was not started", extra=told)
+
+
+@cache
+def _link_key() -> receipt_links.LinkKey:
+    return receipt_links.LinkKey(aws.secrets_manager(), setting("RECEIPT_LINK_KEY_ARN"))
 
 
 @cache
@@ -476,6 +539,7 @@ _PROBLEMS: dict[type[Exception], Callable[[Any], Response[str]]] = {
     Nobody: lambda _: problems.response(403),
     NotFoundError: _nothing_there,
     Missing: lambda _: problems.response(404),
+    NoReceipt: lambda _: problems.response(404, "This link opens no receipt. Please ask for the receipt."),
     NotAllowed: lambda error: problems.response(409, str(error)),
     Taken: lambda _: problems.response(409, "There is, or was, a subscription of this id."),
     BadRow: lambda bad: problems.response(409, f"The subscription cannot be charged as it stands: {bad}."),

@@ -225,6 +225,25 @@ class RenewalPage(BaseModel):
     next_cursor: str | None
 
 
+class ReceiptOut(BaseModel):
+    """One receipt. link: opens the PDF, without a login."""
+
+    receipt_number: str
+    renewal_date: str
+    period_end: str
+    amount: dict[Literal["amount", "currency"], str]
+    paid_at: str
+    transaction_id: str
+    link: str
+
+
+class ReceiptPage(BaseModel):
+    """One page, newest first. A page may hold few items, or none, and not be the last."""
+
+    items: list[ReceiptOut]
+    next_cursor: str | None
+
+
 class TimelineEntry(BaseModel):
     """One thing that happened. text: in plain words; kind: for programs. by: who asked for it."""
 
@@ -291,6 +310,12 @@ def shown_period(item: Mapping[str, Any]) -> dict[str, Any]:
         "receipt_number": _receipt_number(renewal),
         "flag": renewal.flag,
     }
+
+
+def shown_receipt(item: Mapping[str, Any], link: str) -> dict[str, Any]:
+    """A ledger item that has a receipt as ReceiptOut."""
+    period = shown_period(item)
+    return {name: period[name] for name in ReceiptOut.model_fields if name != "link"} | {"link": link}
 
 
 def shown_entry(entry: Entry) -> dict[str, Any]:

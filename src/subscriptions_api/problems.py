@@ -25,6 +25,10 @@ class Missing(RenewalError):  # noqa: N818
     """There is no such subscription."""
 
 
+class NoReceipt(RenewalError):  # noqa: N818
+    """The link opens no receipt."""
+
+
 class Stale(RenewalError):  # noqa: N818
     """The subscription is no longer what the caller has read."""
 
@@ -36,7 +40,7 @@ class Nobody(RenewalError):  # noqa: N818
 _DESCRIPTIONS = {
     400: "Something is wrong with the request; `errors` names every field at fault.",
     403: "The request is not signed, or its signer may not make it.",
-    404: "There is no such subscription.",
+    404: "There is nothing of this name.",
     409: "The subscription's status does not allow it.",
     405: "The path does not take this method.",
     412: "The subscription has changed since it was read: read it again.",

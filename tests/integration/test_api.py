@@ -1,12 +1,16 @@
 """The API on the deployed stack: who may call it, and what its calls do to renewals."""
 
 import json
+import re
 import uuid
+from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
 import pytest
+import urllib3
 from botocore.credentials import Credentials
 
 from local.signed import Answer, call
@@ -125,6 +129,42 @@ def test_another_card_pays_what_is_past_due(shop: Shop, api: Api) -> None:
     assert api("PUT", f"{path}/payment-method", {"payment_method": saved}).status == 200
     wait_until(lambda: api("GET", path).body["status"] == "active")
     assert len(shop.charges(subscriber, status="succeeded")) == 1
+
+
+def test_the_link_in_the_mail_opens_the_receipt(shop: Shop, api: Api) -> None:
+    """As a browser follows it, without a signature: the PDF that was mailed; with one bit changed, nothing."""
+    subscriber = shop.subscribe()
+    shop.renew(subscriber)
+    (mail,) = shop.mails(subscriber)
+    (attached,) = [part.get_content() for part in mail.iter_attachments()]
+    page = mail.get_body(("html",))
+    assert page is not None
+    link = re.findall(r'href="([^"]+/receipts/[^"]+)"', page.get_content())[0]
+    opened = urllib3.request("GET", link, timeout=10)
+    assert (opened.status, opened.headers["Content-Type"]) == (200, "application/pdf")
+    assert opened.data == attached
+    altered = link[:-1] + chr(ord(link[-1]) ^ 1)
+    assert urllib3.request("GET", altered, timeout=10).status == 404
+    (listed,) = api("GET", f"/subscriptions/{subscriber.subscription_id}/receipts").body["items"]
+    assert listed["link"] == link
+
+
+def test_a_thousand_editors_lose_no_update(shop: Shop, api: Api) -> None:
+    """1,000 PATCH calls with If-Match, eight at once, each of a fresh reading: as many as were accepted are counted in
+    the row, and every other one was told that it is late, or to wait."""
+    subscriber = shop.subscribe(plan="0", renewal_date=(today() + timedelta(days=9)).isoformat())
+    path = f"/subscriptions/{subscriber.subscription_id}"
+
+    def edit(_: int) -> int:
+        read = api("GET", path)
+        counted = {"plan": str(int(read.body["plan"]) + 1)}
+        return api("PATCH", path, counted, If_Match=read.headers["etag"]).status
+
+    with ThreadPoolExecutor(8) as editors:
+        statuses = Counter(editors.map(edit, range(1000)))
+    assert set(statuses) <= {200, 412, 429}
+    assert statuses[200] >= 1
+    assert (shop.row(subscriber)["plan"], shop.row(subscriber)["version"]) == (str(statuses[200]), statuses[200])
 
 
 def test_every_list_is_found_by_its_index(shop: Shop, api: Api) -> None:

@@ -14,8 +14,10 @@ from datetime import timedelta
 from typing import Any, NamedTuple
 
 import pytest
+import urllib3
 
 from local.stack import STACK_NAME
+from renewals import receipt_links
 from tests.integration.shop import RUNNING, SUCCEEDED, Shop, Subscriber, today, wait_until
 
 EXECUTION = "an execution of these tests"
@@ -53,11 +55,12 @@ class Deployed:
         found = [
             resource for page in pages.paginate(StackName=STACK_NAME) for resource in page["StackResourceSummaries"]
         ]
-        self._names = {resource["LogicalResourceId"]: resource["PhysicalResourceId"] for resource in found}
+        self.names = {resource["LogicalResourceId"]: resource["PhysicalResourceId"] for resource in found}
         # The ARN, as on AWS: the emulator lists the name, and the ARN's end is made up anew by each deployment.
-        self._names["PaymentGatewaySecret"] = shop.stack.outputs["PaymentGatewaySecretArn"]
+        self.names["PaymentGatewaySecret"] = shop.stack.outputs["PaymentGatewaySecretArn"]
+        self.names["ReceiptLinkKey"] = shop.stack.outputs["ReceiptLinkKeyArn"]
         # A queue is listed by its address, which ends in its name.
-        self._names["RenewalQueue"] = self._names["RenewalQueue"].rpartition("/")[2]
+        self.names["RenewalQueue"] = self.names["RenewalQueue"].rpartition("/")[2]
         self._roles = [each["LogicalResourceId"] for each in found if each["ResourceType"] == "AWS::IAM::Role"]
 
     def grants(self) -> set[Grant]:
@@ -84,32 +87,32 @@ class Deployed:
                     self._put(role, name, {"Version": "2012-10-17", "Statement": statements})
             for role, policy in attached:
                 if Grant(role, policy, "*") in taken:
-                    self._iam.detach_role_policy(RoleName=self._names[role], PolicyArn=policy)
+                    self._iam.detach_role_policy(RoleName=self.names[role], PolicyArn=policy)
             yield
         finally:
             for role, documents in inline.items():
                 for name, document in documents.items():
                     self._put(role, name, document)
             for role, policy in attached:
-                self._iam.attach_role_policy(RoleName=self._names[role], PolicyArn=policy)
+                self._iam.attach_role_policy(RoleName=self.names[role], PolicyArn=policy)
 
     def call(self, function: str, event: Json) -> Answer:
         """One call of a function, made by the account's root."""
-        name = self._names[function]
+        name = self.names[function]
         answer = self.shop.functions.invoke(FunctionName=name, Payload=json.dumps(event), LogType="Tail")
         reply = answer["Payload"].read().decode()
         return Answer(json.loads(reply), f"{reply}\n{base64.b64decode(answer['LogResult']).decode(errors='replace')}")
 
     def restart(self, function: str) -> None:
         """The next call finds a new process, which has read no secret yet: a setting is set, to what it is."""
-        name = self._names[function]
+        name = self.names[function]
         timeout = self.shop.functions.get_function_configuration(FunctionName=name)["Timeout"]
         self.shop.functions.update_function_configuration(FunctionName=name, Timeout=timeout)
 
     @contextmanager
     def timeout(self, function: str, seconds: int) -> Iterator[None]:
         """For a while a run of the function has so much time."""
-        name = self._names[function]
+        name = self.names[function]
         kept = self.shop.functions.get_function_configuration(FunctionName=name)["Timeout"]
         self.shop.functions.update_function_configuration(FunctionName=name, Timeout=seconds)
         try:
@@ -130,28 +133,28 @@ class Deployed:
         return self.call("GenerateReceipt", {"execution": EXECUTION, "renewal": paid})
 
     def _grant(self, role: str, action: str, arn: str) -> Grant:
-        named = [(physical, logical) for logical, physical in self._names.items() if physical in arn]
+        named = [(physical, logical) for logical, physical in self.names.items() if physical in arn]
         if named:
             physical, logical = max(named, key=lambda pair: len(pair[0]))
             arn = arn.replace(physical, f"<{logical}>")
         return Grant(role, action, arn.split(":", 5)[-1])
 
     def _inline(self, role: str) -> dict[str, Json]:
-        name = self._names[role]
+        name = self.names[role]
         policies = self._iam.list_role_policies(RoleName=name)["PolicyNames"]
         return {
             policy: self._iam.get_role_policy(RoleName=name, PolicyName=policy)["PolicyDocument"] for policy in policies
         }
 
     def _attached(self, role: str) -> list[str]:
-        attached = self._iam.list_attached_role_policies(RoleName=self._names[role])["AttachedPolicies"]
+        attached = self._iam.list_attached_role_policies(RoleName=self.names[role])["AttachedPolicies"]
         return [policy["PolicyArn"] for policy in attached]
 
     def _put(self, role: str, policy: str, document: Json) -> None:
         if not document["Statement"]:  # IAM takes no policy that says nothing
-            self._iam.delete_role_policy(RoleName=self._names[role], PolicyName=policy)
+            self._iam.delete_role_policy(RoleName=self.names[role], PolicyName=policy)
             return
-        self._iam.put_role_policy(RoleName=self._names[role], PolicyName=policy, PolicyDocument=json.dumps(document))
+        self._iam.put_role_policy(RoleName=self.names[role], PolicyName=policy, PolicyDocument=json.dumps(document))
 
 
 def pairs(document: Json) -> Iterator[tuple[str, str]]:
@@ -222,6 +225,12 @@ def reminder(deployed: Deployed) -> Iterator[Answer]:
         yield deployed.call("SendEmail", {"execution": EXECUTION, "renewal": renewal})
 
 
+def mail_by_a_new_process(deployed: Deployed) -> Iterator[Answer]:
+    """A process reads the key of the links once a minute."""
+    deployed.restart("SendEmail")
+    return mail(deployed)
+
+
 def webhook(deployed: Deployed) -> Iterator[Answer]:
     """Not due, so that what it starts charges nobody."""
     body = deployed.shop.subscribe(renewal_date=(today() + timedelta(days=1)).isoformat()).request()
@@ -281,6 +290,25 @@ def api_create(deployed: Deployed) -> Iterator[Answer]:
     }
     for _ in range(2):
         yield api(deployed, api_request("POST", "/subscriptions", body, key=subscriber.subscription_id))
+
+
+def api_receipt(deployed: Deployed) -> Iterator[Answer]:
+    """A link is followed to the end: the bucket is asked in the name of the function's role."""
+    receipted = deployed.issue_receipt(deployed.pay(deployed.shop.subscribe()).reply).reply
+    secret = deployed.shop.stack.client("secretsmanager").get_secret_value(SecretId=deployed.names["ReceiptLinkKey"])
+    token = receipt_links.token(secret["SecretString"], receipted["subscription_id"], receipted["renewal_date"])
+    for _ in range(2):
+        answer = deployed.call("SubscriptionsApi", api_request("GET", f"/receipts/{token}"))
+        if answer.reply["statusCode"] != 302:
+            yield Answer({"done": False}, answer.told)
+            continue
+        opened = urllib3.request("GET", answer.reply["multiValueHeaders"]["Location"][0], retries=False, timeout=10)
+        yield Answer({"done": opened.data.startswith(b"%PDF-")}, opened.data.decode(errors="replace"))
+
+
+def api_receipt_by_a_new_process(deployed: Deployed) -> Iterator[Answer]:
+    deployed.restart("SubscriptionsApi")
+    return api_receipt(deployed)
 
 
 def api_resume(deployed: Deployed) -> Iterator[Answer]:
@@ -409,6 +437,7 @@ PROBES: dict[Grant, Probe] = {
     Grant("SendEmailRole", "dynamodb:GetItem", "table/<Subscriptions>"): mail,
     Grant("SendEmailRole", "dynamodb:UpdateItem", "table/<Subscriptions>"): reminder,
     Grant("SendEmailRole", "s3:GetObject", "<Receipts>/receipts/*"): mail,
+    Grant("SendEmailRole", "secretsmanager:GetSecretValue", "<ReceiptLinkKey>"): mail_by_a_new_process,
     Grant("SendEmailRole", "ses:SendRawEmail", "identity/<Sender>"): mail,
     Grant("SendEmailRole", "ses:SendRawEmail", "configuration-set/<ReceiptsConfigurationSet>"): mail,
     Grant("WebhookHandlerRole", "states:StartExecution", "<RenewalWorkflow>"): webhook,
@@ -421,6 +450,9 @@ PROBES: dict[Grant, Probe] = {
     Grant("SubscriptionsApiRole", "dynamodb:Query", "table/<Renewals>"): api_read("/subscriptions/ID/renewals"),
     Grant("SubscriptionsApiRole", "dynamodb:Query", "table/<Changes>"): api_read("/subscriptions/ID/timeline"),
     Grant("SubscriptionsApiRole", "dynamodb:GetItem", "table/<Changes>"): api_create,
+    Grant("SubscriptionsApiRole", "dynamodb:GetItem", "table/<Renewals>"): api_receipt,
+    Grant("SubscriptionsApiRole", "secretsmanager:GetSecretValue", "<ReceiptLinkKey>"): api_receipt_by_a_new_process,
+    Grant("SubscriptionsApiRole", "s3:GetObject", "<Receipts>/receipts/*"): api_receipt,
     Grant("SubscriptionsApiRole", "dynamodb:PutItem", "table/<Subscriptions>"): api_create,
     Grant("SubscriptionsApiRole", "dynamodb:PutItem", "table/<Changes>"): api_create,
     Grant("SubscriptionsApiRole", "dynamodb:UpdateItem", "table/<Subscriptions>"): api_resume,

@@ -20,8 +20,8 @@ def test_every_error_is_a_problem() -> None:
     for methods in made["paths"].values():
         for operation in methods.values():
             for status, response in operation["responses"].items():
-                kind = "application/json" if status < "300" else "application/problem+json"
-                assert list(response["content"]) == [kind]
+                kinds = {"2": ["application/json"], "3": []}.get(status[0], ["application/problem+json"])
+                assert list(response.get("content", {})) == kinds
     assert not {"HTTPValidationError", "ValidationError"} & set(made["components"]["schemas"])
 
 

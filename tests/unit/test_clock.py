@@ -20,7 +20,7 @@ from renewals import aws, clock
 from renewals.clock import Moment, moment, zone_named
 from renewals.errors import BadRow, BadSetting
 from tests.fake_aws import FakeSQS
-from tests.fakes import SENDER, World
+from tests.fakes import LINKS, SENDER, World
 
 BERLIN = ZoneInfo("Europe/Berlin")
 NEW_YORK = ZoneInfo("America/New_York")
@@ -210,6 +210,8 @@ def deployed(shop: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.Mo
         "DUNNING_DAYS": "1,3",
         "DUNNING_ENDS_AS": "canceled",
         "CUSTOMER_PAGE_URL": "",
+        "RECEIPT_LINK_KEY_ARN": "arn",
+        "RECEIPT_LINKS_URL": LINKS,
         "REMINDER_DAYS": "0",
     }.items():
         monkeypatch.setenv(name, value)
@@ -217,11 +219,18 @@ def deployed(shop: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.Mo
     monkeypatch.setattr(aws, "s3", lambda: shop.s3)
     monkeypatch.setattr(aws, "ses", lambda: shop.ses)
     monkeypatch.setattr(process_payment.app, "_gateway", lambda: shop.gateway)
-    ledgers = (process_payment.app._ledger, generate_receipt.app._ledger, send_email.app._ledger)
-    for kept in ledgers:
+    secrets = SimpleNamespace(get_secret_value=lambda **_: {"SecretString": "key"})
+    monkeypatch.setattr(aws, "secrets_manager", lambda: secrets)
+    caches = (
+        process_payment.app._ledger,
+        generate_receipt.app._ledger,
+        send_email.app._ledger,
+        send_email.app._link_key,
+    )
+    for kept in caches:
         kept.cache_clear()
     yield monkeypatch
-    for kept in ledgers:
+    for kept in caches:
         kept.cache_clear()
 
 

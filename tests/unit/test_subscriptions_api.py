@@ -4,16 +4,18 @@ import json
 from collections.abc import Iterator
 from datetime import timedelta
 from decimal import Decimal
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from botocore.exceptions import EndpointConnectionError
 
 from renewals import aws
+from renewals.receipt_links import period
 from renewals.register import etag
 from subscriptions_api import app
 from tests.fake_aws import FakeDynamoDB, error
-from tests.fakes import NOON, World
+from tests.fakes import LINKS, NOON, World
 
 ANN = "arn:aws:iam::123456789012:user/ann"
 ZOE = "arn:aws:sts::123456789012:assumed-role/Operators/zoe"
@@ -77,7 +79,8 @@ class Api:
             "multiValueHeaders": {name: [value] for name, value in named.items()},
             "queryStringParameters": query,
             "multiValueQueryStringParameters": {name: [value] for name, value in (query or {}).items()},
-            "requestContext": {"identity": {"userArn": who}, "stage": "prod", "path": f"/prod{path}"},
+            "requestContext": {"identity": {"userArn": who}, "stage": "prod", "path": f"/prod{path}"}
+            | {"domainName": "api.example.org"},
             "body": text,
             "isBase64Encoded": False,
         }
@@ -623,6 +626,24 @@ def test_the_ledger_in_pages(api: Api) -> None:
     assert items[1]["amount"] == {"amount": "29.99", "currency": "USD"}
     assert items[1]["receipt_number"].startswith("20260331-")
     assert items[2]["reason"] == "passed_over"
+
+
+def test_receipts(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each paid period with its receipt's number and the link that was mailed; what has no receipt is not listed."""
+    keys = SimpleNamespace(get_secret_value=lambda **_: {"SecretString": "key"})
+    monkeypatch.setattr(aws, "secrets_manager", lambda: keys)
+    monkeypatch.setenv("RECEIPT_LINK_KEY_ARN", "arn")
+    app._link_key.cache_clear()
+    api.shop.subscribe()
+    api.shop.run("run-1", NOON + 30 * DAY)
+    for base, begins in (("", "https://api.example.org/prod/receipts/"), (LINKS, f"{LINKS}/")):
+        monkeypatch.setenv("RECEIPT_LINKS_URL", base)
+        (receipt,) = _pages(api, "/subscriptions/sub_1/receipts", limit="1")
+        assert receipt["renewal_date"] == "2026-02-28"
+        assert receipt["amount"] == {"amount": "29.99", "currency": "USD"}
+        assert receipt["link"].startswith(begins)
+    assert period("key", receipt["link"].removeprefix(f"{LINKS}/")) == ("sub_1", "2026-02-28")
+    app._link_key.cache_clear()
 
 
 def test_preview(api: Api) -> None:

@@ -35,6 +35,8 @@ PSEUDO = {
     "AWS::URLSuffix": "amazonaws.com",
     "AWS::StackName": "stack",
 }
+# By name, since the workflow's mails lead to the API, which is made after the functions behind it.
+WORKFLOW = "arn:aws:states:eu-test-1:123456789012:stateMachine:acme-renewal-workflow-qa"
 RETAINED = {"DeletionPolicy": "RetainExceptOnCreate", "UpdateReplacePolicy": "Retain"}
 
 type Json = Any
@@ -83,11 +85,21 @@ def _resolve(node: Json) -> Json:
     if set(node) == {"Fn::GetAtt"}:
         path = node["Fn::GetAtt"]
         return f"<{path if isinstance(path, str) else '.'.join(path)}>"
+    if set(node) == {"Fn::If"}:
+        condition, then, otherwise = node["Fn::If"]
+        return _resolve(then if _holds(template()["Conditions"][condition]) else otherwise)
     if set(node) == {"Fn::Sub"}:
         text, names = node["Fn::Sub"] if isinstance(node["Fn::Sub"], list) else (node["Fn::Sub"], {})
         known = {name: _resolve(value) for name, value in names.items()}
         return re.sub(r"\$\{([^}!]+)\}", lambda found: str(known.get(found[1]) or _value(found[1])), text)
     return {key: _resolve(value) for key, value in node.items() if value != {"Ref": "AWS::NoValue"}}
+
+
+def _holds(condition: Json) -> bool:
+    if "Fn::Not" in condition:
+        return not _holds(condition["Fn::Not"][0])
+    one, other = (_resolve(each) for each in condition["Fn::Equals"])
+    return bool(one == other)
 
 
 def _value(name: str) -> str:
@@ -331,9 +343,17 @@ DIFFERENCES: dict[tuple[str, str], tuple[Json, str]] = {
                 "LoggingLevel": "INFO",
                 "ThrottlingRateLimit": 200,
                 "ThrottlingBurstLimit": 400,
-            }
+            },
+            {
+                "ResourcePath": "/~1receipts~1{token+}",
+                "HttpMethod": "GET",
+                "MetricsEnabled": True,
+                "LoggingLevel": "ERROR",
+                "ThrottlingRateLimit": 20,
+                "ThrottlingBurstLimit": 40,
+            },
         ],
-        "one caller cannot take all that the account's other APIs may",
+        "one caller cannot take all that the account's other APIs may, and nobody guesses at receipts",
     ),
     ("Receipts", "LifecycleConfiguration"): (
         {
@@ -431,6 +451,11 @@ def test_parameters_and_their_defaults(name: str, default: str, hidden: bool) ->
             ["http://gw.test:80", "https://gw.test/v1", 'https://a"b', "http://127.0.0.1:1@gw.test", "ftp://gw.test"],
         ),
         ("DunningDays", ["1", "2,30"], ["", "0", "31", "1,", "1;2", "-1"]),
+        (
+            "ReceiptLinksUrl",
+            ["https://shop.test/receipts", "http://127.0.0.1:4566/_local/receipts"],
+            ["https://shop.test/", "http://shop.test/receipts", 'https://a"b', "https://a b/c", "javascript:x"],
+        ),
         ("CustomerPageUrl", ["https://shop.test/account?x=1"], ["http://shop.test", 'https://a"b', "javascript:x"]),
         (
             "BusinessTimeZone",
@@ -590,17 +615,22 @@ def test_functions_get_their_settings() -> None:
             "DUNNING_DAYS": "1,3,5,7",
             "DUNNING_ENDS_AS": "canceled",
             "CUSTOMER_PAGE_URL": "",
+            "RECEIPT_LINK_KEY_ARN": "<ReceiptLinkKey.Id>",
+            "RECEIPT_LINKS_URL": "https://<SubscriptionApi>.execute-api.eu-test-1.amazonaws.com/prod/receipts",
             "TIME_ZONE": "Asia/Kolkata",
         },
         "WebhookHandler": {
-            "STATE_MACHINE_ARN": "<RenewalWorkflow>",
+            "STATE_MACHINE_ARN": WORKFLOW,
             "SECRETS_MANAGER_ARN": "<PaymentGatewaySecret.Id>",
         },
         "SubscriptionsApi": {
             "DYNAMODB_TABLE": "<Subscriptions>",
             "RENEWALS_TABLE": "<Renewals>",
             "CHANGES_TABLE": "<Changes>",
-            "STATE_MACHINE_ARN": "<RenewalWorkflow>",
+            "STATE_MACHINE_ARN": WORKFLOW,
+            "S3_BUCKET": "<Receipts>",
+            "RECEIPT_LINK_KEY_ARN": "<ReceiptLinkKey.Id>",
+            "RECEIPT_LINKS_URL": "",
             "TIME_ZONE": "Asia/Kolkata",
         },
         "RenewalSweep": {
@@ -645,9 +675,12 @@ def test_the_workflow_is_traced_and_calls_the_three_tasks() -> None:
 
 
 ROUTES = {("/webhook", "post"): ("WebhookHandler", "NONE")} | {
-    (str(path), str(method)): ("SubscriptionsApi", "AWS_IAM")
+    (str(path).replace("{token}", "{token+}"), str(method)): (
+        "SubscriptionsApi",
+        "NONE" if operation.get("security") == [] else "AWS_IAM",
+    )
     for path, methods in api_document()["paths"].items()
-    for method in methods
+    for method, operation in methods.items()
 }
 
 
@@ -679,6 +712,11 @@ def test_who_may_call_what(path: str, method: str) -> None:
         if scheme.get("x-amazon-apigateway-authtype") == "awsSigv4"
     }
     assert (bool(schemes & signed), ROUTES[path, method][1]) in {(True, "AWS_IAM"), (False, "NONE")}
+
+
+def test_only_webhooks_and_receipts_are_open() -> None:
+    """What needs no signature of AWS's is these two, whatever the code says."""
+    assert {path for (path, _), (_, who) in ROUTES.items() if who == "NONE"} == {"/webhook", "/receipts/{token+}"}
 
 
 def test_what_api_gateway_refuses_itself_is_a_problem_too() -> None:
@@ -949,6 +987,7 @@ GRANTS: dict[str, dict[str, set[str]]] = {
         "dynamodb:GetItem": {"<Renewals.Arn>", "<Subscriptions.Arn>"},
         "dynamodb:UpdateItem": {"<Renewals.Arn>", "<Subscriptions.Arn>"},
         "s3:GetObject": {"<Receipts.Arn>/receipts/*"},
+        "secretsmanager:GetSecretValue": {"<ReceiptLinkKey.Id>"},
         "ses:SendRawEmail": {
             f"{MAIL}:identity/bills@acme.test",
             f"{MAIL}:configuration-set/<ReceiptsConfigurationSet>",
@@ -957,7 +996,7 @@ GRANTS: dict[str, dict[str, set[str]]] = {
         **TRACES,
     },
     "WebhookHandlerRole": {
-        "states:StartExecution": {"<RenewalWorkflow>"},
+        "states:StartExecution": {WORKFLOW},
         "secretsmanager:GetSecretValue": {"<PaymentGatewaySecret.Id>"},
         **_own_log("WebhookHandler"),
         **TRACES,
@@ -972,8 +1011,10 @@ GRANTS: dict[str, dict[str, set[str]]] = {
         "dynamodb:Scan": {"<Subscriptions.Arn>"},
         "dynamodb:UpdateItem": {"<Subscriptions.Arn>"},
         "dynamodb:PutItem": {"<Subscriptions.Arn>", "<Renewals.Arn>", "<Changes.Arn>"},
-        "dynamodb:GetItem": {"<Changes.Arn>"},
-        "states:StartExecution": {"<RenewalWorkflow>"},
+        "dynamodb:GetItem": {"<Renewals.Arn>", "<Changes.Arn>"},
+        "secretsmanager:GetSecretValue": {"<ReceiptLinkKey.Id>"},
+        "s3:GetObject": {"<Receipts.Arn>/receipts/*"},
+        "states:StartExecution": {WORKFLOW},
         **_own_log("SubscriptionsApi"),
         **TRACES,
     },
@@ -1084,6 +1125,7 @@ def test_outputs() -> None:
         "SweepFunctionName": "<RenewalSweep>",
         "AuditFunctionName": "<RenewalAudit>",
         "PaymentGatewaySecretArn": "<PaymentGatewaySecret.Id>",
+        "ReceiptLinkKeyArn": "<ReceiptLinkKey.Id>",
         "SesConfigurationSetName": "<ReceiptsConfigurationSet>",
         "AlarmTopicArn": "<Alarms>",
     }

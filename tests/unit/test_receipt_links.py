@@ -1,0 +1,140 @@
+"""Links to receipts: whom they open what for, how long, and to whom they open nothing."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from renewals import aws
+from renewals.receipt_links import LinkKey, period, token
+from subscriptions_api import app
+from tests.fakes import LINKS, World
+
+KEY = "a key of sixty-four characters"
+TOKEN = token(KEY, "sub_1", "2026-01-31")
+
+
+def test_a_token_names_its_period() -> None:
+    """What was put in comes out, with the same key only."""
+    assert period(KEY, TOKEN) == ("sub_1", "2026-01-31")
+    assert period("another key", TOKEN) is None
+
+
+def test_no_bit_of_a_token_can_be_another() -> None:
+    """Each single bit changed, in any of its bytes, makes a token that opens nothing."""
+    raw = TOKEN.encode()
+    for at in range(len(raw)):
+        for bit in range(8):
+            altered = bytearray(raw)
+            altered[at] ^= 1 << bit
+            assert period(KEY, altered.decode("latin-1")) is None
+
+
+@pytest.mark.parametrize(
+    "given", ["", ".", "a", TOKEN[:-1], f"{TOKEN}=", f"{TOKEN}A", f" {TOKEN}", TOKEN.split(".")[0]]
+)
+def test_what_is_no_token(given: str) -> None:
+    """Cut short, padded, or none at all."""
+    assert period(KEY, given) is None
+
+
+@given(st.text())
+def test_nothing_that_is_made_up_opens(given: str) -> None:
+    """Any text at all is answered, and with nothing."""
+    assert period(KEY, given) is None
+
+
+class FakeSecrets:
+    """Secrets Manager with the key; reads counts."""
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+        self.reads = 0
+
+    def get_secret_value(self, **_: str) -> dict[str, str]:
+        self.reads += 1
+        return {"SecretString": self.key}
+
+
+def test_a_changed_key_is_noticed_within_a_minute() -> None:
+    """The key is held for a minute, so that revoking works and not every click reads the secret."""
+    seconds = [0.0]
+    secrets: Any = FakeSecrets("old")
+    key = LinkKey(secrets, "arn", monotonic=lambda: seconds[0])
+    assert [key.value(), key.value()] == ["old", "old"]
+    secrets.key, seconds[0] = "new", 59.0
+    assert key.value() == "old"
+    seconds[0] = 60.0
+    assert (key.value(), secrets.reads) == ("new", 2)
+
+
+@pytest.fixture
+def secrets(shop: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeSecrets]:
+    """The function that opens links, over the shop, whose mails are signed with the same key."""
+    made = FakeSecrets("key")
+    for name in ("DYNAMODB_TABLE", "RENEWALS_TABLE", "CHANGES_TABLE", "RECEIPT_LINK_KEY_ARN"):
+        monkeypatch.setenv(name, name.partition("_")[0].lower())
+    monkeypatch.setenv("RENEWALS_TABLE", "renewals")
+    monkeypatch.setenv("S3_BUCKET", "receipts")
+    monkeypatch.setattr(aws, "dynamodb", lambda: shop.dynamodb)
+    monkeypatch.setattr(aws, "s3", lambda: shop.s3)
+    monkeypatch.setattr(aws, "secrets_manager", lambda: made)
+    caches = (app._register, app._link_key)
+    for kept in caches:
+        kept.cache_clear()
+    yield made
+    for kept in caches:
+        kept.cache_clear()
+
+
+def _open(path: str) -> dict[str, Any]:
+    """What a browser is answered that follows a link: nobody signs it."""
+    context = {"identity": {"userArn": None}, "stage": "prod", "path": f"/prod{path}"}
+    event = {"httpMethod": "GET", "path": path, "headers": {}, "requestContext": context, "body": None}
+    reply: dict[str, Any] = app.handler(event, None)
+    return reply
+
+
+def _mailed(shop: World) -> str:
+    """The path of the link in the receipt's mail."""
+    [mail] = shop.mails()
+    plain = mail.get_body(("plain",))
+    page = mail.get_body(("html",))
+    assert plain is not None
+    assert page is not None
+    (line,) = [line for line in plain.get_content().splitlines() if LINKS in line]
+    link = str(line.partition(": ")[2])
+    assert f'href="{link}"' in page.get_content()
+    return link.removeprefix("https://api.shop.example")
+
+
+def test_the_link_in_the_mail_leads_to_the_receipt(shop: World, secrets: FakeSecrets) -> None:
+    """Without a login: to an address of the stored PDF that is good for five minutes, and kept by nobody."""
+    shop.subscribe()
+    shop.run()
+    reply = _open(_mailed(shop))
+    headers = {name: values[0] for name, values in reply["multiValueHeaders"].items()}
+    (key,) = shop.receipts()
+    assert (reply["statusCode"], headers["Location"]) == (302, f"https://s3.example/receipts/{key}?expires=300")
+    assert (headers["Cache-Control"], headers["Referrer-Policy"]) == ("no-store", "no-referrer")
+    assert reply["body"] == ""
+
+
+def test_another_key_closes_every_link(shop: World, secrets: FakeSecrets) -> None:
+    """Once the key is another, what was mailed opens nothing."""
+    shop.subscribe()
+    shop.run()
+    secrets.key = "another key"
+    assert _open(_mailed(shop))["statusCode"] == 404
+
+
+def test_a_period_without_a_receipt_opens_nothing(shop: World, secrets: FakeSecrets) -> None:
+    """A right token of a period that is not paid, or that nobody knows, is answered like a wrong one."""
+    shop.subscribe(payment_method="pm_declined")
+    shop.run()
+    replies = [_open(f"/receipts/{token('key', 'sub_1', day)}") for day in ("2026-01-31", "2026-02-28")]
+    replies.append(_open("/receipts/nonsense"))
+    assert [reply["statusCode"] for reply in replies] == [404, 404, 404]
+    assert len({reply["body"] for reply in replies}) == 1
