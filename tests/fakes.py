@@ -12,10 +12,10 @@ from email.message import EmailMessage
 from itertools import count
 from typing import Any, cast
 
-from generate_receipt.app import issue
+from generate_receipt.app import issue, issue_refund
 from process_payment.charge import Asked, Charge, Outcome
 from process_payment.remind import Remind
-from renewals import clock, receipt_links
+from renewals import clock, receipt_links, refunds
 from renewals.clock import Moment
 from renewals.dunning import Dunning
 from renewals.errors import TryAgain
@@ -28,6 +28,7 @@ from renewals.gateway import (
     Payment,
     PaymentRequest,
     PaymentState,
+    Refunded,
 )
 from renewals.ledger import Ledger
 from renewals.reminders import Records
@@ -110,6 +111,8 @@ class FakeGateway:
     charged: list[Charged] = field(default_factory=list)
     expires: dict[str, str] = field(default_factory=dict)  # payment method to its last month
     trouble: list[tuple[str, str]] = field(default_factory=list)  # (operation, before | after | answered | processing)
+    refunds: dict[str, tuple[str, int]] = field(default_factory=dict)  # by idempotency key: the payment and the part
+    refunds_fail: bool = False
     numbers: Iterator[int] = field(default_factory=lambda: count(1))
 
     def create(self, request: PaymentRequest) -> Payment:
@@ -164,6 +167,15 @@ class FakeGateway:
     def charged_between(self, since: datetime, until: datetime) -> Iterator[Charged]:
         with self._call("charged_between"):
             yield from sorted((c for c in self.charged if since <= c.at < until), key=lambda c: c.at, reverse=True)
+
+    def refund(self, payment_id: str, amount: int, idempotency_key: str) -> Refunded:
+        with self._call("refund"):
+            if idempotency_key not in self.refunds:
+                given = sum(part for payment, part in self.refunds.values() if payment == payment_id)
+                if given + amount > self.payments[payment_id].amount:
+                    raise GatewayRefused("amount_too_large", "refund")
+                self.refunds[idempotency_key] = payment_id, amount
+            return Refunded(f"re_{list(self.refunds).index(idempotency_key) + 1}", done=not self.refunds_fail)
 
     def card(self, payment_method: str) -> Card | None:
         with self._call("card"):
@@ -267,15 +279,15 @@ class World:
             return "PaymentFailed"
         if paid.name in ("nothing_to_do", "in_progress"):
             return "Success"
-        if paid.name not in ("paid", "receipted", *REFUSED) or paid.renewal is None:
+        if paid.name not in ("paid", "receipted", "refunded", *REFUSED) or paid.renewal is None:
             return "PaymentFailed"
         renewal = paid.renewal
-        if paid.name == "paid":
+        if paid.name in ("paid", "refunded"):
             try:
                 self._task(lambda: self.receipt(renewal, now), tries)
             except (TryAgain, Cut):
                 return "ReceiptFailed"
-        kind = paid.name if paid.name in REFUSED else "receipted"
+        kind = paid.name if paid.name in (*REFUSED, "refunded") else "receipted"
         return self._mail(renewal, kind, execution, now, tries)
 
     def _mail(self, renewal: Renewal, kind: str, execution: str, now: datetime, tries: int) -> str:
@@ -286,7 +298,7 @@ class World:
             return "EmailFailed"
         if mailed in ("mail_failed", "mail_unknown"):
             return "EmailFailed"
-        return "Success" if kind == "receipted" else "PaymentDeclined"
+        return "PaymentDeclined" if kind in REFUSED else "Success"
 
     def remind(self, execution: str = "run-1", now: datetime = NOON, period: str = "", tries: int = 1) -> str:
         """One execution that the sweep asked to remind of the renewal on `period`: by default, the row's own date."""
@@ -332,6 +344,9 @@ class World:
     def receipt(self, renewal: Renewal, now: datetime) -> Renewal:
         stands = self.ledger.get(renewal.subscription_id, renewal.renewal_date.isoformat())
         assert stands is not None
+        if refunds.owed(stands) is not None:
+            issue_refund(stands, ledger=self.ledger, s3=cast("Any", self.s3), bucket="receipts", now=now)
+            return stands
         return issue(stands, ledger=self.ledger, s3=cast("Any", self.s3), bucket="receipts", now=now)
 
     def delivery(self, execution: str, now: datetime) -> Delivery:

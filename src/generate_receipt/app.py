@@ -1,13 +1,15 @@
-"""GenerateReceipt: render the receipt of a paid renewal and store it, once.
+"""GenerateReceipt: render the receipt of a paid renewal, or of a refund of it, and store it, once.
 
 Event: {"execution": ARN, "renewal": {"subscription_id", "renewal_date", ...}}, as ProcessPayment replied.
-Reply: that renewal with outcome "receipted" and "receipt_key". ReceiptError means: try again.
-Key: receipts/{customer_id}/{subscription_id}/{transaction_id}.pdf
+Reply: that renewal with outcome "receipted" and "receipt_key", or as it came where its outcome is "refunded".
+ReceiptError means: try again.
+Key: receipts/{customer_id}/{subscription_id}/{transaction_id}.pdf, in which a refund's id is the transaction's.
 """
 
 from __future__ import annotations
 
 import base64
+from dataclasses import replace
 from datetime import datetime
 from functools import cache
 from hashlib import sha256
@@ -16,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import ClientError
 
 from generate_receipt.pdf import Receipt, RenderedReceipt, Seller, render
-from renewals import aws, clock, currencies, telemetry
+from renewals import aws, clock, currencies, refunds, telemetry
 from renewals.errors import BadEvent, ReceiptError, transient_aws_errors_as
 from renewals.ledger import Ledger, Lost
 from renewals.renewal import Renewal, Status
@@ -34,6 +36,8 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
         renewal = _ledger().get(asked["subscription_id"], asked["renewal_date"])
         if renewal is None or renewal.paid_at is None:
             raise BadEvent("GenerateReceipt: this period is not paid")
+        if asked["outcome"] == "refunded":
+            return _refunded(asked, renewal)
         if renewal.status is Status.PAID:
             now = clock.current(asked.get("test_clock")).now
             renewal = issue(renewal, ledger=_ledger(), s3=aws.s3(), bucket=setting("S3_BUCKET"), now=now)
@@ -42,11 +46,42 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
     return reply
 
 
+def _refunded(asked: dict[str, Any], renewal: Renewal) -> dict[str, Any]:
+    """The refund that the customer is to be told of has its receipt; where there is none, the mail will find so too."""
+    now = clock.current(asked.get("test_clock")).now
+    issue_refund(renewal, ledger=_ledger(), s3=aws.s3(), bucket=setting("S3_BUCKET"), now=now)
+    telemetry.renewal_event("refund receipt", asked)
+    return asked
+
+
+def issue_refund(renewal: Renewal, *, ledger: Ledger, s3: S3Client, bucket: str, now: datetime) -> None:
+    """As issue, for the refund that is owed a mail."""
+    owed = refunds.owed(renewal)
+    if owed is None or "receipt_key" in owed[1]:
+        return
+    name, refund = owed
+    rendered = _rendered(refund_receipt_of(renewal, name))
+    key = f"receipts/{renewal.customer_id}/{renewal.subscription_id}/{refund['refund_id']}.pdf"
+    stored = _store(s3, bucket, key, renewal, rendered)
+    ledger.record_refund_receipt(renewal, name, key, sha256(stored).hexdigest(), now)
+
+
+def refund_receipt_of(renewal: Renewal, name: str) -> Receipt:
+    """What the receipt of a refund prints: all of it from the ledger."""
+    refund = renewal.refunds[name]
+    return replace(
+        receipt_of(renewal),
+        number=refunds.number(renewal, name),
+        paid_at=datetime.fromisoformat(refund["at"]),
+        transaction_id=refund["refund_id"],
+        amount=currencies.written(refund["amount"], renewal.currency),
+        of="refund",
+    )
+
+
 def issue(renewal: Renewal, *, ledger: Ledger, s3: S3Client, bucket: str, now: datetime) -> Renewal:
     """Render, store, record. Whoever stored one first keeps it: what is stored is hashed and taken."""
-    rendered = render(receipt_of(renewal))
-    if rendered.missing:
-        telemetry.count("ReceiptGlyphsMissing", len(rendered.missing))
+    rendered = _rendered(receipt_of(renewal))
     key = f"receipts/{renewal.customer_id}/{renewal.subscription_id}/{renewal.payment_id}.pdf"
     stored = _store(s3, bucket, key, renewal, rendered)
     recorded = ledger.record_receipt(renewal, key, sha256(stored).hexdigest(), now)
@@ -56,6 +91,13 @@ def issue(renewal: Renewal, *, ledger: Ledger, s3: S3Client, bucket: str, now: d
     if stands is None or stands.receipt_key is None:
         raise ReceiptError("the ledger item changed while the receipt was made")
     return stands
+
+
+def _rendered(receipt: Receipt) -> RenderedReceipt:
+    rendered = render(receipt)
+    if rendered.missing:
+        telemetry.count("ReceiptGlyphsMissing", len(rendered.missing))
+    return rendered
 
 
 def receipt_of(renewal: Renewal) -> Receipt:

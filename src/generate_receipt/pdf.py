@@ -47,10 +47,34 @@ class Seller:
     tax_id: str
 
 
+# What tells the receipt of a payment from that of a refund.
+_LABELS = {
+    "payment": {
+        "title": "Receipt",
+        "badge": "PAID",
+        "day": "Date paid",
+        "amount": "Amount paid",
+        "total": "Total paid",
+        "at": "Paid at",
+        "footer": "Paid in full. Please keep this receipt for your records.",
+    },
+    "refund": {
+        "title": "Refund",
+        "badge": "REFUNDED",
+        "day": "Date refunded",
+        "amount": "Amount refunded",
+        "total": "Total refunded",
+        "at": "Refunded at",
+        "footer": "Given back to the payment method above. Please keep this receipt for your records.",
+    },
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Receipt:
     """What a receipt says. `paid_at` is aware, and printed in its own offset; `period_end` is the first day after the
-    period paid for; `amount` is written with the decimals of its currency."""
+    period paid for; `amount` is written with the decimals of its currency; `of` is
+    payment or refund."""
 
     number: str
     paid_at: datetime
@@ -65,6 +89,7 @@ class Receipt:
     payment_method: str | None
     amount: str
     currency: str
+    of: str = "payment"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +108,7 @@ def render(receipt: Receipt) -> RenderedReceipt:
     y = _draw_line_item(sheet, receipt, y + 12)
     _draw_payment(sheet, receipt, y + 14)
     _draw_footer(sheet, receipt)
-    sheet.pdf.set_title(sheet.drawable(f"Receipt {receipt.number}"))
+    sheet.pdf.set_title(sheet.drawable(f"{_label(receipt, 'title')} {receipt.number}"))
     sheet.pdf.set_author(sheet.drawable(receipt.seller.name))
     sheet.pdf.set_subject(sheet.drawable(f"{receipt.plan}, {_period(receipt)}"))
     sheet.pdf.set_lang("en")
@@ -98,12 +123,13 @@ def _texts(receipt: Receipt) -> Iterator[str]:
 
 def _draw_head(sheet: Sheet, receipt: Receipt) -> float:
     sheet.box(0, 0, PAGE_WIDTH, 2.5, GREEN)
-    sheet.write("Receipt", LEFT, 20, WIDTH, TITLE)
-    sheet.box(LEFT + WIDTH - 20, 22.5, 20, 8, PALE_GREEN, radius=2)
-    sheet.write("PAID", LEFT + WIDTH - 20, 24.4, 20, PAID, align="C")
+    badge = 20 if len(_label(receipt, "badge")) < 6 else 28
+    sheet.write(_label(receipt, "title"), LEFT, 20, WIDTH, TITLE)
+    sheet.box(LEFT + WIDTH - badge, 22.5, badge, 8, PALE_GREEN, radius=2)
+    sheet.write(_label(receipt, "badge"), LEFT + WIDTH - badge, 24.4, badge, PAID, align="C")
     y = sheet.write("Receipt number", LEFT, 40, THIRD, LABEL)
-    sheet.write("Date paid", LEFT + THIRD, 40, THIRD, LABEL)
-    sheet.write("Amount paid", LEFT + 2 * THIRD, 40, THIRD, LABEL)
+    sheet.write(_label(receipt, "day"), LEFT + THIRD, 40, THIRD, LABEL)
+    sheet.write(_label(receipt, "amount"), LEFT + 2 * THIRD, 40, THIRD, LABEL)
     y += 1
     bottom = sheet.write(receipt.number, LEFT, y, THIRD - GUTTER, VALUE, lines=2)
     sheet.write(_day(receipt.paid_at), LEFT + THIRD, y, THIRD - GUTTER, VALUE)
@@ -144,7 +170,7 @@ def _draw_line_item(sheet: Sheet, receipt: Receipt, y: float) -> float:
     y = bottom + 5
     sheet.rule(LEFT, y, WIDTH, HAIRLINE)
     y += 5
-    sheet.write("Total paid", LEFT + 4, y + 0.8, HALF, PLAN)
+    sheet.write(_label(receipt, "total"), LEFT + 4, y + 0.8, HALF, PLAN)
     sheet.write_whole(_money(receipt), LEFT + HALF - GUTTER, y, HALF + GUTTER - 4, TOTAL, align="R")
     return y + TOTAL.line_height
 
@@ -156,7 +182,7 @@ def _draw_payment(sheet: Sheet, receipt: Receipt, y: float) -> None:
     rows = [("Transaction ID", receipt.transaction_id)]
     if receipt.payment_method:
         rows.append(("Payment method", receipt.payment_method))
-    rows.append(("Paid at", _time(receipt.paid_at)))
+    rows.append((_label(receipt, "at"), _time(receipt.paid_at)))
     for label, value in rows:
         sheet.write(label, LEFT, y + 0.2, THIRD, SMALL)
         y = sheet.write(value, LEFT + THIRD, y, WIDTH - THIRD, DETAIL, lines=3) + 1.8
@@ -166,7 +192,7 @@ def _draw_footer(sheet: Sheet, receipt: Receipt) -> None:
     sheet.rule(LEFT, FOOTER_Y, WIDTH, HAIRLINE)
     sheet.write(receipt.seller.name, LEFT, FOOTER_Y + 3, HALF, FOOTNOTE)
     sheet.write(
-        "Paid in full. Please keep this receipt for your records.",
+        _label(receipt, "footer"),
         LEFT + HALF,
         FOOTER_Y + 3,
         HALF,
@@ -195,6 +221,10 @@ def _customer(receipt: Receipt) -> str:
 
 def _subscription(receipt: Receipt) -> str:
     return f"Subscription {receipt.subscription_id}"
+
+
+def _label(receipt: Receipt, name: str) -> str:
+    return _LABELS[receipt.of][name]
 
 
 def _money(receipt: Receipt) -> str:

@@ -55,8 +55,8 @@ class Asked:
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What a Choice state reads. name: paid, receipted, declined, action_required, given_up, nothing_to_do,
-    in_progress, rejected or failed; remind, where nothing was to be charged. reason: why, as a short name, where the
-    name alone does not say."""
+    in_progress, rejected or failed; refunded or remind, where nothing was to be charged. reason: why, as a short name,
+    where the name alone does not say."""
 
     name: str
     reason: str = ""
@@ -242,6 +242,8 @@ class Charge:
         """With nothing to claim: what is owed to the customer, or a failed payment that went through after all."""
         if owed is not None and owed.status is Status.GIVEN_UP:
             return Outcome("given_up", "", owed)
+        if owed is not None and _refund_is_owed(owed):
+            return Outcome("refunded", "", owed)
         if owed is not None:
             return self._take_on(owed)
         for failed in filter(_is_undecided, history):
@@ -262,11 +264,11 @@ class Charge:
         return True
 
     def _owed(self, asked: Asked, history: list[Renewal]) -> Renewal | None:
-        """The oldest period that is paid and lacks its receipt or its mail, or was given up without a word."""
+        """The oldest period that is paid and lacks its receipt or a mail, or was given up or back without a word."""
         return next((r for r in reversed(history) if self._is_owed(r, asked)), None)
 
     def _is_owed(self, renewal: Renewal, asked: Asked) -> bool:
-        if renewal.status is Status.GIVEN_UP:
+        if renewal.status is Status.GIVEN_UP or _refund_is_owed(renewal):
             told = renewal.mails.get(renewal.notice or "")
             owed, parked = renewal.notice is not None, told is not None and told.state == "failed"
         else:
@@ -526,6 +528,11 @@ def _is_undecided(renewal: Renewal) -> bool:
     """Failed, with a payment that the gateway may still have taken."""
     failed = renewal.status is Status.FAILED and renewal.paid_at is None
     return failed and renewal.payment_id is not None and not _was_stopped(renewal)
+
+
+def _refund_is_owed(renewal: Renewal) -> bool:
+    """Whether money of it was given back, and the customer was not told: a paid period has no other notice."""
+    return renewal.paid_at is not None and renewal.notice is not None
 
 
 def _begins_after_the_end(renewal: Renewal, row: Subscription) -> bool:

@@ -52,14 +52,20 @@ def minor_units(amount: Decimal, currency: str) -> int:
 
     Raises BadRow where the amount is not positive, too large or small for the currency, or would need rounding.
     """
+    sent = exact_minor_units(amount, currency)
+    if amount < _MINIMUM.get(currency, 0):
+        raise BadRow("amount", f"is below the gateway's minimum of {_MINIMUM[currency]} {currency}")
+    return sent
+
+
+def exact_minor_units(amount: Decimal, currency: str) -> int:
+    """As minor_units, of any size: a part of a charge, which is given back, has no minimum."""
     places = decimals(currency)
     if not amount.is_finite() or not 0 < amount < LARGEST:
         raise BadRow("amount", "is not a positive amount of a sensible size")
     step = Decimal(1).scaleb(-places) if places < 3 else Decimal("0.01")
     if amount % step:
         raise BadRow("amount", f"would need rounding: {currency} is charged in steps of {step}")
-    if amount < _MINIMUM.get(currency, 0):
-        raise BadRow("amount", f"is below the gateway's minimum of {_MINIMUM[currency]} {currency}")
     sent_places = 2 if currency in _WHOLE_SENT_WITH_TWO else places
     return int(amount.scaleb(sent_places))
 

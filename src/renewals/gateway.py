@@ -84,6 +84,14 @@ class Charged:
     metadata: Mapping[str, str]
 
 
+@dataclass(frozen=True, slots=True)
+class Refunded:
+    """What became of a refund. done: the gateway gave the money back, or is about to; False: it could not."""
+
+    id: str
+    done: bool
+
+
 class GatewayUnavailable(RenewalError):  # noqa: N818
     """No clear answer (429, 5xx, timeout, dropped connection). answered: the gateway answered with a 5xx, which it
     repeats for as long as it remembers the idempotency key."""
@@ -131,6 +139,11 @@ class Gateway(Protocol):
 
     def charged_between(self, since: datetime, until: datetime) -> Iterator[Charged]:
         """Every attempt of the whole account to charge from `since` until before `until`, newest first."""
+        ...
+
+    def refund(self, payment_id: str, amount: int, idempotency_key: str) -> Refunded:
+        """Give `amount`, in minor units, of a payment back. The same idempotency key gives the same refund, for
+        ever."""
         ...
 
     def card(self, payment_method: str) -> Card | None:

@@ -480,6 +480,43 @@ class Ledger:
             now,
         )
 
+    # Money given back
+
+    def claim_refund(
+        self, renewal: Renewal, name: str, claim: Mapping[str, Any], recorded: Sequence[dict[str, Any]], now: datetime
+    ) -> Renewal | Lost:
+        """Claim a refund before the gateway is asked, if the period stands as read and has no such one. claim: as in
+        renewals.refunds. recorded: further actions of that transaction."""
+        free = f"attribute_not_exists(refunds.{name}) AND #status = :was AND attribute_not_exists(notice)"
+        begin = self._change(renewal, {f"refunds.{name}": dict(claim)}, free, {":was": renewal.status}, now)
+        lost = self._transact([{"Update": begin}, *recorded])
+        return replaced(renewal, {"refunds": {**renewal.refunds, name: claim}}) if lost is None else Lost()
+
+    def record_refund(
+        self, renewal: Renewal, name: str, changes: Mapping[str, Any], *, notice: str | None, now: datetime
+    ) -> Renewal | Lost:
+        """What the gateway said of a claimed refund. changes: to its attributes. notice: the mail owed of it."""
+        told = {"status": renewal.status, "notice": notice, "lease_until": now} if notice else {}
+        return self._update(
+            renewal,
+            {f"refunds.{name}.{attribute}": value for attribute, value in changes.items()} | told,
+            f"refunds.{name}.#state = :claimed AND #status = :was",
+            {":claimed": "claimed", ":was": renewal.status},
+            now,
+        )
+
+    def record_refund_receipt(
+        self, renewal: Renewal, name: str, key: str, digest: str, now: datetime
+    ) -> Renewal | Lost:
+        """The receipt of a refund is stored under `key`. digest: SHA-256 of its bytes, hexadecimal."""
+        return self._update(
+            renewal,
+            {f"refunds.{name}.receipt_key": key, f"refunds.{name}.receipt_sha256": digest},
+            f"attribute_not_exists(refunds.{name}.receipt_key)",
+            {},
+            now,
+        )
+
     # The receipt and the mails
 
     def record_receipt(self, renewal: Renewal, key: str, digest: str, now: datetime) -> Renewal | Lost:
@@ -665,8 +702,8 @@ _OWED = "#notice = :notice AND #status = :refused"
 
 
 def _told(renewal: Renewal) -> dict[str, Any]:
-    """The notice is no longer owed; of a period that was given up, it was the last thing to do."""
-    return {"notice": None} | ({"unfinished": None} if renewal.status is Status.GIVEN_UP else {})
+    """The notice is no longer owed; of a period that is settled, it was the last thing to do."""
+    return {"notice": None} | ({} if renewal.status in UNSETTLED else {"unfinished": None})
 
 
 def _owed(renewal: Renewal, name: str) -> dict[str, Any]:

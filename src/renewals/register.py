@@ -26,7 +26,7 @@ from renewals import dynamodb, subscription, transitions
 from renewals.addresses import masked
 from renewals.errors import BadRow, RenewalError
 from renewals.ledger import WATCHED, Ledger, Lost
-from renewals.renewal import UNSETTLED, Status
+from renewals.renewal import UNSETTLED, Renewal, Status
 from renewals.subscription import LIVE
 from renewals.timeline import Change
 from renewals.transitions import Action, NotAllowed
@@ -76,12 +76,13 @@ class Taken(RenewalError):  # noqa: N818
 class Repeatable:
     """A request that may come again, and is answered then as it was the first time.
 
-    key: as it was sent. fingerprint: of everything that was asked. answer: of the row as it is when it is done.
+    key: as it was sent. fingerprint: of everything that was asked. answer: of the row as it is when it is done;
+    None where the answer is kept elsewhere.
     """
 
     key: str
     fingerprint: str
-    answer: Callable[[Row], Mapping[str, Any]]
+    answer: Callable[[Row], Mapping[str, Any] | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +158,8 @@ class Register:
         return [_change(dynamodb.plain(item)) for item in page["Items"]], "LastEvaluatedKey" not in page
 
     def answered(self, again: Repeatable) -> dict[str, Any] | None:
-        """What this request was answered the first time; None where this is the first time. Raises KeyUsed."""
+        """What this request was answered the first time; None where this is the first time, or where the answer is
+        still to come. Raises KeyUsed."""
         key = dynamodb.attributes(_key_of(again))
         found = self._client.get_item(TableName=self._changes, Key=key, ConsistentRead=True)
         if "Item" not in found:
@@ -165,7 +167,7 @@ class Register:
         item = dynamodb.plain(found["Item"])
         if item["fingerprint"] != again.fingerprint:
             raise KeyUsed(again.key)
-        answer: dict[str, Any] = json.loads(item["answer"])
+        answer: dict[str, Any] | None = json.loads(item["answer"])
         return answer
 
     # Changing
@@ -246,6 +248,13 @@ class Register:
             recorded=self._recorded(row, new, "resumed", details, asked),
         )
         return new if lost is None else lost
+
+    def claim_refund(self, renewal: Renewal, name: str, claim: Row, asked: Asked) -> Renewal | Lost:
+        """Claim a refund of a period, and record who asked for it. name, claim: as in renewals.refunds."""
+        details = {"amount": (None, claim["amount"]), "period": (None, renewal.renewal_date)}
+        record = _record(renewal.subscription_id, "refunded", asked, details)
+        recorded = [self._put(self._changes, record), *self._remembered(asked, {})]
+        return self.ledger.claim_refund(renewal, name, claim, recorded, asked.now)
 
     # How it is written
 

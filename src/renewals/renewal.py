@@ -67,6 +67,7 @@ class Renewal:
 
     Dunning: first_tried_on is day zero, dunned the number of dunning dates behind it, next_attempt the next one.
     refusals: each refused attempt, as {"attempt_1": {"at", "payment_method", "decline_code", "advice_code"}}.
+    refunds: what was given back, as {"refund_1": {"amount", "state", "at", ...}}, see renewals.refunds.
     notice: the name of the mail that the customer is owed about it, kind and attempt, as payment_failed_1.
     """
 
@@ -98,6 +99,7 @@ class Renewal:
     dunned: int = 0
     next_attempt: date | None = None
     refusals: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    refunds: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     notice: str | None = None
     mails: Mapping[str, Mail] = field(default_factory=dict)
     payment_id: str | None = None

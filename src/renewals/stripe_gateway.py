@@ -24,6 +24,7 @@ from renewals.gateway import (
     Payment,
     PaymentRequest,
     PaymentState,
+    Refunded,
 )
 
 _CONNECT_SECONDS, _READ_SECONDS = 2, 4
@@ -84,6 +85,7 @@ class StripeGateway:
             http_client=_Http(),
         )
         self._intents = client.v1.payment_intents
+        self._refunds = client.v1.refunds
         self._charges = client.v1.charges
         self._wait = wait
         self._methods = client.v1.payment_methods
@@ -139,6 +141,16 @@ class StripeGateway:
     def cancel(self, payment_id: str) -> Payment:
         with _named_errors():
             return _payment(self._intents.cancel(payment_id, {"expand": ["latest_charge"]}))
+
+    def refund(self, payment_id: str, amount: int, idempotency_key: str) -> Refunded:
+        asked: Any = {"payment_intent": payment_id, "amount": amount, "metadata": {"request": idempotency_key}}
+        with _named_errors():
+            # Stripe forgets an idempotency key after a day, and then would give the money back once more.
+            listed = self._refunds.list({"payment_intent": payment_id, "limit": 100}).auto_paging_iter()
+            known = (r for r in listed if r.metadata and r.metadata.to_dict().get("request") == idempotency_key)
+            made = next(known, None) or self._refunds.create(asked, {"idempotency_key": idempotency_key})
+        # https://docs.stripe.com/refunds: pending is on its way; failed and canceled brought nothing back.
+        return Refunded(made.id, done=made.status in ("succeeded", "pending", "requires_action"))
 
     def list(self, gateway_customer: str, since: datetime) -> Iterator[tuple[dict[str, str], Payment]]:
         with _named_errors():

@@ -47,6 +47,7 @@ _CHANGED = {
     "paused": "paused the subscription",
     "resumed": "resumed the subscription",
     "card": "gave another card",
+    "refunded": "asked for a refund",
 }
 _MAILED = {
     "receipt": "the receipt",
@@ -55,6 +56,7 @@ _MAILED = {
     "final_notice": "the final notice",
     "canceled": "that the subscription is canceled",
     "unpaid": "that the subscription is suspended as unpaid",
+    "refunded": "the receipt of the refund",
     UPCOMING: "the reminder of the next renewal",
     CARD_EXPIRES: "that the card expires before the next charge",
 }
@@ -154,6 +156,14 @@ def _period(renewal: Renewal, item: Mapping[str, Any], zone: tzinfo) -> Iterator
         # The gateway's clock has whole seconds: by it, the charge may have come before its claim.
         yield entry(max(renewal.paid_at, renewal.claimed_at), "charged", f"{what} was charged{card} ({number}).")
     yield from (entry(*ended) for ended in _ended(renewal, item))
+    for refund in renewal.refunds.values():
+        given = wording.money(refund["amount"], renewal.currency)
+        told = {
+            "claimed": f"{given} are to be given back; the gateway has not said yet.",
+            "refunded": f"{given} were given back (transaction {refund.get('refund_id')}).",
+            "failed": f"{given} could not be given back: {refund.get('reason')}.",
+        }[refund["state"]]
+        yield entry(datetime.fromisoformat(refund["at"]), "refund", told)
     for name, mail in renewal.mails.items():
         yield entry(*_mailed(name.rpartition("_")[0], mail))
     if renewal.flag is not None:

@@ -20,7 +20,7 @@ from send_email.delivery import Delivery
 from send_email.post import Post
 from send_email.reminding import Reminding
 
-_OUTCOMES = ("receipted", "declined", "action_required", "given_up", "remind")
+_OUTCOMES = ("receipted", "declined", "action_required", "given_up", "remind", "refunded")
 
 
 @telemetry.observed

@@ -7,6 +7,7 @@ from email.message import EmailMessage
 from hashlib import sha256
 from typing import Any
 
+from renewals import refunds
 from renewals.dunning import Dunning, is_hard
 from renewals.errors import MailError, RenewalError
 from renewals.ledger import Ledger, Lost
@@ -31,6 +32,8 @@ _ENDED = {
 
 def _is_true(renewal: Renewal, row: Mapping[str, Any] | None) -> bool:
     """Whether the notice of a refusal or of the end of dunning still says how things stand."""
+    if refunds.owed(renewal) is not None:
+        return True
     status = row.get("status") if row else None
     if renewal.status is Status.GIVEN_UP:
         return status == str(renewal.notice).rpartition("_")[0]  # canceled, unpaid
@@ -120,12 +123,21 @@ class Delivery:
         )
 
     def _attachment(self, renewal: Renewal, kind: str) -> Attachment | None:
+        owed = refunds.owed(renewal)
+        if kind == refunds.NOTICE and owed is not None:
+            name, refund = owed
+            pdf = self._stored(refund.get("receipt_key"), refund.get("receipt_sha256"))
+            return Attachment(f"refund-{refunds.number(renewal, name)}.pdf", pdf)
         if kind != "receipt":
             return None
-        pdf = self.read_receipt(str(renewal.receipt_key))
-        if sha256(pdf).hexdigest() != renewal.receipt_sha256:
-            raise ReceiptAltered(f"the receipt under {renewal.receipt_key} is not what the ledger has")
+        pdf = self._stored(renewal.receipt_key, renewal.receipt_sha256)
         return Attachment(f"receipt-{renewal.receipt_number}.pdf", pdf, self.receipt_link(renewal))
+
+    def _stored(self, key: str | None, digest: str | None) -> bytes:
+        pdf = self.read_receipt(str(key))
+        if sha256(pdf).hexdigest() != digest:
+            raise ReceiptAltered(f"the receipt under {key} is not what the ledger has")
+        return pdf
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from email.message import EmailMessage
 from email.policy import SMTP
 from html import escape
 
-from renewals import wording
+from renewals import refunds, wording
 from renewals.gateway import Card
 from renewals.renewal import Renewal, Status
 from renewals.subscription import Subscription
@@ -22,17 +22,18 @@ _SUBJECTS = {
     "final_notice": "Final notice: your payment for {plan}",
     "canceled": "Your subscription to {plan} is cancelled",
     "unpaid": "Your subscription to {plan} is suspended as unpaid",
+    "refunded": "Refund for {plan}: {amount}",
 }
 _ENDS = {"canceled": "cancelled", "unpaid": "suspended as unpaid"}
 
 
 @dataclass(frozen=True, slots=True)
 class Attachment:
-    """A PDF to go with a mail. link: where it can be opened, too."""
+    """A PDF to go with a mail. link: where it can be opened, too; empty where it cannot."""
 
     name: str
     pdf: bytes
-    link: str
+    link: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,16 +61,20 @@ def compose(
     prospects: Prospects | None = None,
     attachment: Attachment | None = None,
 ) -> EmailMessage:
-    """The mail of a kind: receipt, payment_failed, action_required, final_notice, canceled or unpaid.
+    """The mail of a kind: receipt, payment_failed, action_required, final_notice, canceled, unpaid or refunded.
 
     sender, to: deliverable addresses. prospects: None where nothing more is to come, as for a receipt.
     """
-    subject = _SUBJECTS[kind].format(plan=_line(renewal.plan), amount=_amount(renewal))
+    owed = refunds.owed(renewal)
+    amount = wording.money(owed[1]["amount"], renewal.currency) if owed else _amount(renewal)
+    subject = _SUBJECTS[kind].format(plan=_line(renewal.plan), amount=amount)
     if kind == "receipt":
         paragraphs = [
             f"Thank you: we have charged {_what(renewal)}.",
             "Your receipt is attached to this mail as a PDF, and can be opened here at any time.",
         ]
+    elif kind == refunds.NOTICE:
+        paragraphs = _given_back(renewal)
     elif kind in _ENDS:
         paragraphs = [
             f"The payment of {_what(renewal)}, did not go through. Your subscription is {_ENDS[kind]}.",
@@ -77,7 +82,7 @@ def compose(
         ]
     else:
         paragraphs = _past_due(renewal, prospects)
-    link = ("Open the receipt", attachment.link) if attachment else _link(renewal, prospects)
+    link = ("Open the receipt", attachment.link) if attachment and attachment.link else _link(renewal, prospects)
     letter = _Letter(subject, renewal.customer_name, paragraphs, link, _facts(renewal), _line(renewal.seller["name"]))
     message = _message(letter, sender, to)
     if attachment:
@@ -128,6 +133,22 @@ def _message(letter: _Letter, sender: str, to: str) -> EmailMessage:
     message.set_content(_text(letter))
     message.add_alternative(_html(letter), subtype="html")
     return message
+
+
+def _given_back(renewal: Renewal) -> list[str]:
+    """What was given back of what, and where the rest stands."""
+    (_, refund) = refunds.owed(renewal) or ("", {"amount": renewal.amount})
+    given, rest = refund["amount"], refunds.left(renewal)
+    period = wording.days(renewal.renewal_date, renewal.period_end)
+    of = f" of the {_amount(renewal)} that you paid" if given != renewal.amount else ""
+    told = [
+        f"We have given back {wording.money(given, renewal.currency)}{of} for {_line(renewal.plan)}, for the period "
+        f"{period}. It goes to the payment method that was charged, and may take some days to show there.",
+        "Your receipt of the refund is attached to this mail as a PDF.",
+    ]
+    if rest and given != renewal.amount:
+        told.insert(1, f"{wording.money(rest, renewal.currency)} of it stay paid.")
+    return told
 
 
 def _past_due(renewal: Renewal, prospects: Prospects | None) -> list[str]:

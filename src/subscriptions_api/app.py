@@ -9,7 +9,9 @@ lost, the next sweep finds the work.
 
 import json
 from collections.abc import Callable, Mapping
-from datetime import date
+from dataclasses import replace
+from datetime import date, datetime
+from decimal import Decimal
 from functools import cache
 from hashlib import sha256
 from typing import Annotated, Any
@@ -21,13 +23,16 @@ from aws_lambda_powertools.event_handler.openapi.exceptions import RequestValida
 from aws_lambda_powertools.event_handler.openapi.params import Header, Path, Query
 from botocore.exceptions import BotoCoreError, ClientError
 
-from renewals import aws, clock, receipt_links, reminders, subscription, telemetry
+from renewals import aws, clock, currencies, receipt_links, refunds, reminders, subscription, telemetry
 from renewals.clock import Moment
 from renewals.errors import BadRow, Collision, TryAgain, transient_aws_errors_as
+from renewals.gateway import Gateway, GatewayRefused, GatewayUnauthorized, GatewayUnavailable
+from renewals.gateway_secret import GatewaySecret
 from renewals.ledger import Lost
 from renewals.preview import preview
+from renewals.refunds import NotRefundable
 from renewals.register import Asked, KeyUsed, Register, Repeatable, Row, Taken, etag
-from renewals.renewal import UNSETTLED
+from renewals.renewal import UNSETTLED, Renewal
 from renewals.settings import setting
 from renewals.subscription import LIVE
 from renewals.timeline import timeline
@@ -40,6 +45,8 @@ from subscriptions_api.models import (
     NewSubscription,
     PreviewOut,
     ReceiptPage,
+    Refund,
+    RefundOut,
     RenewalPage,
     StatusName,
     SubscriptionOut,
@@ -294,7 +301,7 @@ def open_receipt(token: Annotated[str, Path(description="As it was mailed.")]) -
     responses={201: {"description": "Created."}} | documented(409, 413, 415, 422),
 )
 def create_subscription(new: NewSubscription, idempotency_key: IdempotencyKey = None) -> Response[SubscriptionOut]:
-    again = _repeatable(idempotency_key, 201)
+    again = _if_repeatable(idempotency_key, 201)
     asked = _asked({}, again)
     for _ in range(_LOOKS):
         answered = _register().answered(again) if again else None
@@ -390,10 +397,91 @@ def set_payment_method(subscription_id: SubscriptionId, card: Card) -> Response[
     return _act(subscription_id, Action.GIVE_CARD, None, card.model_dump())
 
 
+@app.post(
+    "/subscriptions/<subscription_id>/refund",
+    summary="Give money back",
+    description="Of a period that was paid: all, or a part of what is left. The customer gets a receipt of it by mail.",
+    tags=["Refunds"],
+    operation_id="refund",
+    status_code=201,
+    responses={201: {"description": "Given back."}} | documented(404, 409, 413, 415, 422),
+)
+def refund(
+    subscription_id: SubscriptionId,
+    wanted: Refund,
+    idempotency_key: Annotated[
+        str, Header(alias="Idempotency-Key", pattern=r"^[\x21-\x7e]{1,255}$", description="One for each refund.")
+    ],
+) -> Response[RefundOut]:
+    again = replace(_repeatable(idempotency_key, 201), answer=lambda _: None)  # the ledger has it
+    amount = Decimal(wanted.amount.amount) if wanted.amount else None
+    for _ in range(_LOOKS):
+        row = _row(subscription_id)
+        _register().answered(again)
+        renewal = _register().ledger.get(subscription_id, wanted.renewal_date)
+        if renewal is None:
+            raise Missing(wanted.renewal_date)
+        name = refunds.of_request(renewal, idempotency_key)
+        if name is None:
+            asked = _asked(row, again)
+            name, claim = refunds.new(
+                renewal,
+                amount,
+                wanted.amount.currency if wanted.amount else renewal.currency,
+                by=asked.by,
+                key=idempotency_key,
+                at=asked.now.astimezone(_moment(row).zone),
+            )
+            claimed = _register().claim_refund(renewal, name, claim, asked)
+            if isinstance(claimed, Lost):
+                continue
+            renewal = claimed
+        return _refunded(row, renewal, name)
+    raise Collision(subscription_id)
+
+
+def _refunded(row: Row, renewal: Renewal, name: str) -> Response[RefundOut]:
+    """A claimed refund, brought to its result, or the result that it has."""
+    if renewal.refunds[name]["state"] == "claimed":
+        renewal = _given_back(renewal, name, _moment(row).now)
+        _start(row, renewal)
+    stands = renewal.refunds[name]
+    if stands["state"] == "failed":
+        raise NotRefundable(f"The gateway could not give it back: {stands['reason']}.")
+    if stands["state"] == "claimed":
+        raise Collision(renewal.subscription_id)
+    body = RefundOut.model_validate(models.shown_refund(renewal, name))
+    return Response(201, "application/json", body)
+
+
+def _given_back(renewal: Renewal, name: str, now: datetime) -> Renewal:
+    """The period after the gateway was asked. Raises TryAgain without a clear answer: the same request goes on."""
+    amount = currencies.exact_minor_units(renewal.refunds[name]["amount"], renewal.currency)
+    key = refunds.gateway_key(f"{setting('PROJECT_NAME')}-{setting('ENVIRONMENT')}", renewal, name)
+    try:
+        given = _gateway().refund(str(renewal.payment_id), amount, key)
+        changes = {"refund_id": given.id} | ({} if given.done else {"reason": "the gateway says that it failed"})
+        done = given.done
+    except GatewayUnavailable as error:
+        raise TryAgain(str(error)) from error
+    except GatewayUnauthorized as error:
+        _gateway.cache_clear()  # the key may have been rotated: the next request reads it again
+        raise TryAgain("the gateway does not accept our key") from error
+    except GatewayRefused as error:
+        changes, done = {"reason": error.code}, False
+    notice = f"{refunds.NOTICE}_{name.rpartition('_')[2]}" if done else None
+    changes["state"] = "refunded" if done else "failed"
+    recorded = _register().ledger.record_refund(renewal, name, changes, notice=notice, now=now)
+    if not isinstance(recorded, Lost):
+        return recorded
+    stands = _register().ledger.get(renewal.subscription_id, renewal.renewal_date.isoformat())
+    return stands or renewal
+
+
 def _act(
     subscription_id: str, action: Action, idempotency_key: str | None, given: Mapping[str, Any] | None = None
 ) -> Response[SubscriptionOut]:
-    again = _repeatable(idempotency_key, 200)
+    again = _if_repeatable(idempotency_key, 200)
     for _ in range(_LOOKS):
         answered = _register().answered(again) if again else None
         if answered is not None:
@@ -436,9 +524,11 @@ def _caller() -> str:
     return arn.rpartition(":")[2].partition("/")[2] or arn.rpartition(":")[2]
 
 
-def _repeatable(key: str | None, status: int) -> Repeatable | None:
-    if key is None:
-        return None
+def _if_repeatable(key: str | None, status: int) -> Repeatable | None:
+    return None if key is None else _repeatable(key, status)
+
+
+def _repeatable(key: str, status: int) -> Repeatable:
     event = app.current_event
     asked = [event.http_method, event.path, event.json_body]
     fingerprint = sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
@@ -479,20 +569,32 @@ def _receipt_link(item: Mapping[str, Any]) -> str:
 def _renew_if_due(row: Row) -> None:
     """Start the workflow where there is work for it: a payment that is due, or one that is refused and to be closed."""
     due = row.get("status") in LIVE and str(row.get("renewal_date")) <= _moment(row).today.isoformat()
-    if not due and "next_attempt" not in row:
-        return
-    amount = row.get("amount", 0)
+    if due or "next_attempt" in row:
+        _start(row)
+
+
+def _start(row: Row, renewal: Renewal | None = None) -> None:
+    """Start the workflow for what the row is due, or for what is owed of a period of it."""
+    amount = row.get("amount")
     work = {
         "subscription_id": row["subscription_id"],
         "customer_id": row["customer_id"],
-        "amount": f"{amount:f}",
-        "renewal_date": row["renewal_date"],
+        "amount": f"{amount:f}" if isinstance(amount, Decimal) else "0",
+        "renewal_date": renewal.renewal_date.isoformat() if renewal else row["renewal_date"],
     }
     try:
         aws.step_functions().start_execution(stateMachineArn=setting("STATE_MACHINE_ARN"), input=json.dumps(work))
     except (BotoCoreError, ClientError) as error:  # the change is made; the next sweep finds the work
         told = {"subscription_id": row["subscription_id"], "error": str(error)}
         telemetry.logger().warning("the workflow was not started", extra=told)
+
+
+@cache
+def _gateway() -> Gateway:
+    from renewals.stripe_gateway import StripeGateway
+
+    secret = GatewaySecret.read(aws.secrets_manager(), setting("SECRETS_MANAGER_ARN"))
+    return StripeGateway(secret.api_key, secret.endpoint)
 
 
 @cache
@@ -540,6 +642,7 @@ _PROBLEMS: dict[type[Exception], Callable[[Any], Response[str]]] = {
     NotFoundError: _nothing_there,
     Missing: lambda _: problems.response(404),
     NoReceipt: lambda _: problems.response(404, "This link opens no receipt. Please ask for the receipt."),
+    NotRefundable: lambda error: problems.response(409, str(error)),
     NotAllowed: lambda error: problems.response(409, str(error)),
     Taken: lambda _: problems.response(409, "There is, or was, a subscription of this id."),
     BadRow: lambda bad: problems.response(409, f"The subscription cannot be charged as it stands: {bad}."),

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from renewals import currencies, subscription, wording
+from renewals import currencies, refunds, subscription, wording
 from renewals.addresses import BadAddress, deliverable
 from renewals.errors import BadRow
 from renewals.preview import Charge
@@ -147,6 +147,28 @@ class Card(_Given):
     payment_method: GatewayId
 
 
+class Part(_Given):
+    """An exact part of what was paid, in major units, and its ISO 4217 code."""
+
+    amount: Annotated[str, Field(pattern=r"^(0|[1-9][0-9]{0,11})(\.[0-9]{1,3})?$", examples=["5.00"])]
+    currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$", examples=["USD"])]
+
+    @model_validator(mode="after")
+    def _is_exact(self) -> Self:
+        try:
+            currencies.exact_minor_units(Decimal(self.amount), self.currency)
+        except BadRow as bad:
+            raise PydanticCustomError("money", "{field} {reason}", {"field": bad.field, "reason": bad.reason}) from None
+        return self
+
+
+class Refund(_Given):
+    """What to give back, of the period that begins on renewal_date. Without amount: all that is left of it."""
+
+    renewal_date: Day
+    amount: Part = _NOT_GIVEN
+
+
 class FieldFault(BaseModel):
     """What is wrong with one field. field: its path, as body.amount.currency."""
 
@@ -215,7 +237,18 @@ class RenewalOut(BaseModel):
     card: str | None = None
     transaction_id: str | None = None
     receipt_number: str | None = None
+    refunded: dict[Literal["amount", "currency"], str] | None = None
     flag: str | None = None
+
+
+class RefundOut(BaseModel):
+    """A refund. transaction_id: the gateway's id of it. left: what of the payment has not been given back."""
+
+    refund_number: str
+    renewal_date: str
+    amount: dict[Literal["amount", "currency"], str]
+    transaction_id: str
+    left: dict[Literal["amount", "currency"], str]
 
 
 class RenewalPage(BaseModel):
@@ -308,7 +341,20 @@ def shown_period(item: Mapping[str, Any]) -> dict[str, Any]:
         "card": renewal.card,
         "transaction_id": renewal.payment_id,
         "receipt_number": _receipt_number(renewal),
+        "refunded": money(renewal.amount - refunds.left(renewal), renewal.currency) if renewal.refunds else None,
         "flag": renewal.flag,
+    }
+
+
+def shown_refund(renewal: Renewal, name: str) -> dict[str, Any]:
+    """A refund that was made as RefundOut."""
+    refund = renewal.refunds[name]
+    return {
+        "refund_number": refunds.number(renewal, name),
+        "renewal_date": renewal.renewal_date.isoformat(),
+        "amount": money(refund["amount"], renewal.currency),
+        "transaction_id": refund["refund_id"],
+        "left": money(refunds.left(renewal), renewal.currency),
     }
 
 

@@ -14,7 +14,7 @@ import urllib3
 from botocore.credentials import Credentials
 
 from local.signed import Answer, call
-from tests.integration.shop import Shop, Subscriber, assert_untouched, today, wait_until
+from tests.integration.shop import Shop, Subscriber, assert_untouched, text_of, today, wait_until
 
 ROOT = Credentials("test", "test")
 type Json = Any
@@ -129,6 +129,27 @@ def test_another_card_pays_what_is_past_due(shop: Shop, api: Api) -> None:
     assert api("PUT", f"{path}/payment-method", {"payment_method": saved}).status == 200
     wait_until(lambda: api("GET", path).body["status"] == "active")
     assert len(shop.charges(subscriber, status="succeeded")) == 1
+
+
+def test_money_given_back(shop: Shop, api: Api) -> None:
+    """A part of a renewal is given back by the gateway, and the customer gets a receipt of it; the same request is
+    one refund."""
+    subscriber = shop.subscribe()
+    shop.renew(subscriber)
+    (item,) = shop.ledger(subscriber)
+    path = f"/subscriptions/{subscriber.subscription_id}/refund"
+    body = {"renewal_date": item["renewal_date"], "amount": {"amount": "10.00", "currency": "USD"}}
+    for _ in range(2):
+        given = api("POST", path, body, Idempotency_Key=subscriber.subscription_id)
+        assert (given.status, given.body["left"]["amount"]) == (201, "19.99")
+    (charge,) = shop.charges(subscriber, status="succeeded")
+    assert charge["amount_refunded"] == 1000
+    mail = wait_until(lambda: shop.mails(subscriber)[1:])[0]
+    (pdf,) = [part.get_content() for part in mail.iter_attachments()]
+    words = text_of(pdf)
+    assert "REFUNDED" in words
+    assert "10.00 USD" in words
+    assert len(shop.mails(subscriber)) == 2
 
 
 def test_the_link_in_the_mail_opens_the_receipt(shop: Shop, api: Api) -> None:

@@ -318,6 +318,21 @@ def api_resume(deployed: Deployed) -> Iterator[Answer]:
         yield api(deployed, api_request("POST", f"/subscriptions/{subscriber.subscription_id}/resume"))
 
 
+def api_refund(deployed: Deployed) -> Iterator[Answer]:
+    """Of a renewal that was receipted and mailed; the same request goes on where it was cut off."""
+    subscriber = deployed.shop.subscribe()
+    deployed.shop.renew(subscriber)
+    (item,) = deployed.shop.ledger(subscriber)
+    path, body = f"/subscriptions/{subscriber.subscription_id}/refund", {"renewal_date": item["renewal_date"]}
+    for _ in range(2):
+        yield api(deployed, api_request("POST", path, body, key=subscriber.subscription_id))
+
+
+def api_refund_by_a_new_process(deployed: Deployed) -> Iterator[Answer]:
+    deployed.restart("SubscriptionsApi")
+    return api_refund(deployed)
+
+
 def api_start(deployed: Deployed) -> Iterator[Answer]:
     """A card for a subscription that is due: it is kept, and the workflow is started if it may be."""
     subscriber = deployed.shop.subscribe()
@@ -457,6 +472,10 @@ PROBES: dict[Grant, Probe] = {
     Grant("SubscriptionsApiRole", "dynamodb:PutItem", "table/<Changes>"): api_create,
     Grant("SubscriptionsApiRole", "dynamodb:UpdateItem", "table/<Subscriptions>"): api_resume,
     Grant("SubscriptionsApiRole", "dynamodb:PutItem", "table/<Renewals>"): api_resume,
+    Grant("SubscriptionsApiRole", "dynamodb:UpdateItem", "table/<Renewals>"): api_refund,
+    Grant(
+        "SubscriptionsApiRole", "secretsmanager:GetSecretValue", "<PaymentGatewaySecret>"
+    ): api_refund_by_a_new_process,
     Grant("SubscriptionsApiRole", "states:StartExecution", "<RenewalWorkflow>"): api_start,
     Grant("RenewalSweepRole", "dynamodb:Scan", "table/<Subscriptions>"): sweep_read({"kind": "segment", "of": "0"}),
     Grant("RenewalSweepRole", "dynamodb:Query", "table/<Subscriptions>/index/renewal-date-index"): sweep_read(

@@ -246,6 +246,29 @@ def test_a_canceled_payment_can_never_be_paid(gateway: StripeGateway, request_of
     assert _confirm(gateway, payment.id, request_of_29_99.payment_method).state is PaymentState.CANCELED
 
 
+def test_a_refund_is_one_for_its_key(
+    gateway: StripeGateway, sandbox: Gateway, request_of_29_99: PaymentRequest
+) -> None:
+    """The same key gives the same refund, after the gateway has forgotten it too; another key gives another part."""
+    payment = gateway.create(request_of_29_99)
+    _confirm(gateway, payment.id, request_of_29_99.payment_method)
+    first = gateway.refund(payment.id, 1000, "k-1")
+    assert first.done
+    sandbox.sandbox.expire_idempotency_keys()
+    assert gateway.refund(payment.id, 1000, "k-1") == first
+    assert gateway.refund(payment.id, 500, "k-2").id != first.id
+    (charge,) = sandbox.sandbox.charges(payment_intent=payment.id)
+    assert charge["amount_refunded"] == 1500
+
+
+def test_more_than_was_paid_is_not_given_back(gateway: StripeGateway, request_of_29_99: PaymentRequest) -> None:
+    """The gateway has the last word: it refuses, and that is what it is told as."""
+    payment = gateway.create(request_of_29_99)
+    _confirm(gateway, payment.id, request_of_29_99.payment_method)
+    with pytest.raises(GatewayRefused):
+        gateway.refund(payment.id, 3000, "k-1")
+
+
 def test_nobody_listens(request_of_29_99: PaymentRequest) -> None:
     """A gateway that cannot be reached is unavailable."""
     with pytest.raises(GatewayUnavailable):
