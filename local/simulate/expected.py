@@ -223,7 +223,7 @@ class _Walk:
             self.fault("wrong", period, f"charged {cost} instead of {allowed[period]} on {day}")
         elif self._behaviour != "good" and not by_customer:
             self.fault("wrong", period, f"charged on {day} although the card is {self._behaviour}")
-        elif not (asked or by_customer):
+        elif not (asked or by_customer or period in self._maybe):  # a message that failed is tried again by the queue
             self.fault("wrong", period, f"charged on {day}, when nobody asked")
         if self._refused is not None and period == self._refused.period:
             self._result.recovered[period] = day

@@ -4,6 +4,7 @@ import json
 import uuid
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from itertools import batched
@@ -178,7 +179,7 @@ class Shop:
             case Confirm():
                 self._confirm(subscriber)
             case Pause() | Resume() | Cancel(None):
-                self._change(subscriber, status=_STATUS[type(action)])
+                self._change(subscriber, unless_canceled=True, status=_STATUS[type(action)])
             case Cancel(at):
                 self._change(subscriber, cancel_at=str(at))
             case Reprice(price):
@@ -220,11 +221,17 @@ class Shop:
         if error is not None and error.code == "authentication_required" and payments[0].status != "canceled":
             self.sandbox.authenticate(payments[0].id)
 
-    def _change(self, subscriber: Subscriber, **attributes: Any) -> None:
-        names = {f"#{name}": name for name in attributes}
-        self._rows.update_item(
-            Key={"subscription_id": subscriber.id, "customer_id": subscriber.customer_id},
-            UpdateExpression="SET " + ", ".join(f"#{name} = :{name}" for name in attributes),
-            ExpressionAttributeNames=names,
-            ExpressionAttributeValues={f":{name}": value for name, value in attributes.items()},
-        )
+    def _change(self, subscriber: Subscriber, *, unless_canceled: bool = False, **attributes: Any) -> None:
+        """unless_canceled: nobody pauses or resumes what dunning has ended meanwhile."""
+        values = {f":{name}": value for name, value in attributes.items()}
+        condition = "attribute_exists(subscription_id)"
+        if unless_canceled:
+            condition, values[":canceled"] = "#status <> :canceled", "canceled"
+        with suppress(self._rows.meta.client.exceptions.ConditionalCheckFailedException):
+            self._rows.update_item(
+                Key={"subscription_id": subscriber.id, "customer_id": subscriber.customer_id},
+                UpdateExpression="SET " + ", ".join(f"#{name} = :{name}" for name in attributes),
+                ExpressionAttributeNames={f"#{name}": name for name in attributes},
+                ExpressionAttributeValues=values,
+                ConditionExpression=condition,
+            )

@@ -153,6 +153,19 @@ def test_a_day_of_trouble_excuses_that_day_alone() -> None:
     assert faults(judged([*rest, charge(42, on=44)], trouble)) == [("missed", day(42))]
 
 
+def test_what_failed_is_tried_again_by_the_queue_while_the_sweep_stands_still() -> None:
+    """Trouble on the day before the sweep's downtime: the queue's next try may charge on a day without a sweep. Without
+    that trouble the period was missed on its day."""
+    down = min(STORY.down)
+    before = (down - FIRST_DAY).days - 1
+    who = replace(subscriber(), count=100, first=day(before))
+    late = [Charged(down, day(before), 2999, "USD", "pi_late")]
+    trouble = replace(who, actions={day(before): (GatewayTrouble("503", "*", 1000),)})
+    assert faults(judged(late, trouble)) == []
+    assert faults(judged(late, who)) == [("missed", day(before))]
+    assert ("wrong", day(before + 100)) in faults(judged([Charged(down, day(before + 100), 2999, "USD", "pi_x")], who))
+
+
 def test_nothing_is_charged_of_paused_time() -> None:
     """A pause from day 20 to day 40 leaves out two periods; a charge for one of them is wrong."""
     paused = subscriber({day(20): (Pause(),), day(40): (Resume(),)})
