@@ -145,7 +145,9 @@ class _Walk:
         if trouble:
             self._remember(day)
         elif sweeps:
-            self._require(day, sweeps - done)
+            # What failed for another subscription hides in the queue, and no sweep puts anything on top of it.
+            certain = 1 if day in self._story.troubled else sweeps
+            self._require(day, certain - done)
         elif webhooks and self._behaviour != "good":
             self._require(day, 1)
 

@@ -171,6 +171,16 @@ class Story:
     def subscribers(self) -> tuple[Subscriber, ...]:
         return tuple(_Draft(self, number).subscriber() for number in range(self.subscriptions))
 
+    @cached_property
+    def troubled(self) -> frozenset[date]:
+        """The days on which something fails for somebody."""
+        return frozenset(
+            day
+            for subscriber in self.subscribers
+            for day, actions in subscriber.actions.items()
+            if any(isinstance(action, GatewayTrouble | Killed) for action in actions)
+        ) | frozenset(self.killed_sweeps)
+
     def sweeps(self, day: date) -> int:
         """How often the sweep comes round: not at all, or so often that what piled up can be worked off, which takes
         one round for each period of a subscription."""
