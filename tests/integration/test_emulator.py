@@ -37,19 +37,19 @@ def handler(event, context):
         case {"metric": metric}:
             print(json.dumps(metric))
         case {"mail": request}:
-            import boto3
-            boto3.client("ses").send_raw_email(**request)
-        case {"list": bucket, "protocol": protocol}:
-            import boto3
-            client = boto3.client("s3")
+            from botocore.session import Session
+            Session().create_client("ses").send_raw_email(**request)
+        case {"put": request, "protocol": protocol}:
+            from botocore.session import Session
+            client = Session().create_client("s3")
             def tell(request, **_):
                 request.headers["x-forwarded-proto"] = protocol
             client.meta.events.register("before-sign.s3", tell)
-            client.list_objects_v2(Bucket=bucket)
-        case {"list": bucket}:
-            import boto3
-            boto3.client("s3").list_objects_v2(Bucket=bucket)
-    return {"pid": os.getpid(), "calls": calls, "boto3": importlib.util.find_spec("boto3") is not None}
+            client.put_object(**request)
+        case {"put": request}:
+            from botocore.session import Session
+            Session().create_client("s3").put_object(**request)
+    return {"pid": os.getpid(), "calls": calls, "botocore": importlib.util.find_spec("botocore") is not None}
 """
 TRUST = {"Effect": "Allow", "Principal": {"Service": ["lambda.amazonaws.com", "states.amazonaws.com"]}}
 type Statement = dict[str, Any]
@@ -93,7 +93,7 @@ class Cloud:
         return arn
 
     def aws_layer(self) -> str:
-        """The deployed layer with boto3; its ARN."""
+        """The deployed layer with botocore; its ARN."""
         layers = self.functions.list_layers()["Layers"]
         [arn] = [layer["LatestMatchingVersion"]["LayerVersionArn"] for layer in layers if "-aws-" in layer["LayerName"]]
         return str(arn)
@@ -155,8 +155,8 @@ def may_invoke(function: str) -> Statement:
 
 def test_a_function_finds_only_the_packages_of_its_layers(cloud: Cloud) -> None:
     """A dependency that no layer brings is missing here too, as it would be on AWS."""
-    assert cloud.call(cloud.function(), {})["boto3"] is False
-    assert cloud.call(cloud.function(layers=[cloud.aws_layer()]), {})["boto3"] is True
+    assert cloud.call(cloud.function(), {})["botocore"] is False
+    assert cloud.call(cloud.function(layers=[cloud.aws_layer()]), {})["botocore"] is True
 
 
 def test_an_exception_keeps_its_name_and_its_process(cloud: Cloud) -> None:
@@ -264,10 +264,10 @@ def test_mail_needs_the_identity_and_the_configuration_set(
 
 @pytest.mark.parametrize(("over", "let_in"), [({}, True), ({"protocol": "http"}, False)])
 def test_the_bucket_is_for_tls_only(cloud: Cloud, over: dict[str, str], let_in: bool) -> None:
-    """A role that may list the receipts bucket can, but is denied when its call did not come over TLS."""
+    """A role that may write into the receipts bucket can, but is denied when its call did not come over TLS."""
     bucket = cloud.stack.outputs["ReceiptsBucketName"]
-    statement = {"Effect": "Allow", "Action": "s3:ListBucket", "Resource": f"arn:aws:s3:::{bucket}"}
+    statement = {"Effect": "Allow", "Action": "s3:PutObject", "Resource": f"arn:aws:s3:::{bucket}/test"}
     function = cloud.function(statement, layers=[cloud.aws_layer()])
-    answer = cloud.call(function, {"list": bucket} | over)
+    answer = cloud.call(function, {"put": {"Bucket": bucket, "Key": "test", "Body": "test"}} | over)
     assert ("pid" in answer) is let_in
     assert let_in or "with an explicit deny in a resource-based policy" in answer["errorMessage"]
