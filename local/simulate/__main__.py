@@ -18,7 +18,7 @@ from local.simulate.shop import ENVIRONMENT, Shop
 from local.simulate.story import FIRST_DAY, Story
 from local.stack import ROOT, Stack, StackError, free_port
 
-_DEFAULTS = {"DAYS": 365, "SUBSCRIPTIONS": 30, "SEED": 1}
+_DEFAULTS = {"DAYS": 365, "SUBSCRIPTIONS": 20, "SEED": 1}
 _LEAST = {"DAYS": 30, "SUBSCRIPTIONS": 1, "SEED": 0}
 _MOST_FAULTS_SHOWN = 40
 
