@@ -213,7 +213,7 @@ def test_every_wrong_field_is_named_at_once(api: Api) -> None:
         {"amount": "1e2", "currency": "USD"},
         {"amount": "NaN", "currency": "USD"},
         {"amount": "٣٠", "currency": "USD"},
-        {"amount": "1.00", "currency": "XXX"},
+        {"amount": "1.00", "currency": "QQQ"},
         {"amount": "1.00"},
         "29.99",
     ],
