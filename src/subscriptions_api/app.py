@@ -34,6 +34,7 @@ from renewals.refunds import NotRefundable
 from renewals.register import Asked, KeyUsed, Register, Repeatable, Row, Taken, etag
 from renewals.renewal import UNSETTLED, Renewal
 from renewals.settings import setting
+from renewals.strict_json import NotAnObject, read_object
 from renewals.subscription import LIVE
 from renewals.timeline import timeline
 from renewals.transitions import Action, NotAllowed
@@ -62,26 +63,12 @@ _OPEN_SECONDS = 300
 
 
 def _read_json(text: str) -> dict[str, Any]:
-    """A request's body. Raises RequestValidationError for what is not an object, or names a field twice."""
+    """A request's body. Raises RequestValidationError for what is no JSON object, or names a field twice."""
     try:
-        fields = json.loads(text, object_pairs_hook=_once, parse_constant=_no_constant)
-    except (ValueError, RecursionError):
-        fields = None
-    if not isinstance(fields, dict):
-        fault = {"type": "json", "loc": ("body",), "msg": "is not a JSON object, or names a field twice", "input": {}}
-        raise RequestValidationError([fault])
-    return fields
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    fields = dict(pairs)
-    if len(fields) < len(pairs):
-        raise ValueError("a field is given more than once")
-    return fields
-
-
-def _no_constant(name: str) -> None:
-    raise ValueError(name)  # NaN and Infinity are Python's, not JSON's
+        return read_object(text)
+    except NotAnObject as problem:
+        fault = {"type": "json", "loc": ("body",), "msg": f"{problem}", "input": {}}
+        raise RequestValidationError([fault]) from None
 
 
 app = APIGatewayRestResolver(enable_validation=True, json_body_deserializer=_read_json)

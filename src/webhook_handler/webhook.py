@@ -4,7 +4,6 @@ Signatures: https://www.standardwebhooks.com (HMAC-SHA256 over id.timestamp.body
 that specification's own library over the bytes as they came, before anything is parsed.
 """
 
-import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from typing import Any
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from renewals.currencies import LARGEST
+from renewals.strict_json import NotAnObject, read_object
 from renewals.subscription import ID
 
 RENEWAL = "subscription.renewal"
@@ -57,29 +57,12 @@ def _signed_by(secret: str, body: bytes, headers: Mapping[str, str]) -> bool:
 def parse(body: bytes) -> Request | None:
     """What is asked for; None for an event type that is not ours to act on. Raises BadRequest."""
     try:
-        fields = json.loads(
-            body, parse_float=Decimal, parse_int=Decimal, parse_constant=_no_constant, object_pairs_hook=_once
-        )
-    except (ValueError, RecursionError):
-        raise BadRequest("the body is not JSON") from None
-    except ArithmeticError:
-        raise BadRequest("amount, or another number, has an exponent beyond all bounds") from None
-    if not isinstance(fields, dict):
-        raise BadRequest("the body is not a JSON object")
+        fields = read_object(body, exact=True)
+    except NotAnObject as fault:
+        raise BadRequest(f"the body {fault}") from None
     if _event_type(fields) != RENEWAL:
         return None
     return Request(_id(fields, "subscription_id"), _id(fields, "customer_id"), _amount(fields))
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    fields = dict(pairs)
-    if len(fields) < len(pairs):
-        raise BadRequest("a field is given more than once")
-    return fields
-
-
-def _no_constant(name: str) -> None:
-    raise ValueError(name)  # NaN and Infinity are Python's, not JSON's
 
 
 def _event_type(fields: Mapping[str, Any]) -> str:

@@ -1,0 +1,36 @@
+"""JSON as others write it, read without a guess: one object, each field once, and nothing that is Python's own."""
+
+import json
+from decimal import Decimal
+from typing import Any
+
+
+class NotAnObject(ValueError):  # noqa: N818
+    """What was sent is no such object. The message says why, and never quotes what was sent."""
+
+
+def read_object(text: str | bytes, *, exact: bool = False) -> dict[str, Any]:
+    """The object that a text holds. exact: every number as a Decimal, as it is written. Raises NotAnObject."""
+    numbers: dict[str, Any] = {"parse_float": Decimal, "parse_int": Decimal} if exact else {}
+    try:
+        value = json.loads(text, parse_constant=_no_constant, object_pairs_hook=_once, **numbers)
+    except NotAnObject:
+        raise
+    except (ValueError, RecursionError):
+        raise NotAnObject("is not JSON") from None
+    except ArithmeticError:
+        raise NotAnObject("has a number with an exponent beyond all bounds") from None
+    if not isinstance(value, dict):
+        raise NotAnObject("is not a JSON object")
+    return value
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
+        raise NotAnObject("gives a field more than once")
+    return fields
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(name)  # NaN and Infinity are Python's, not JSON's
