@@ -569,6 +569,16 @@ class Ledger:
         )
         return told if isinstance(told, Renewal) else self._update(renewal, changes, condition, values, now)
 
+    def reopen_mail(self, renewal: Renewal, recorded: Sequence[dict[str, Any]], now: datetime) -> Renewal | Lost:
+        """The mail of a receipt is to go out again, though it may have gone out: somebody has decided so. The renewal
+        stands as before its claim. recorded: further actions of that transaction."""
+        name = f"mails.receipt_{renewal.attempt}"
+        changes = {"status": Status.RECEIPTED, "reason": None, name: None, "lease_until": now, "pickups": 0}
+        stands = f"#status = :was AND {name}.#state = :was_mail AND attribute_not_exists(notice)"
+        values = {":was": Status.MAIL_UNKNOWN, ":was_mail": "unknown"}
+        lost = self._transact([{"Update": self._change(renewal, changes, stands, values, now)}, *recorded])
+        return Lost() if lost is not None else replaced(renewal, {"status": Status.RECEIPTED, "reason": None})
+
     def drop_notice(self, renewal: Renewal, name: str, now: datetime) -> None:
         """What is owed is not true any more: it is owed no more."""
         self._update(renewal, _told(renewal), _OWED, _owed(renewal, name), now)

@@ -16,19 +16,20 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import date, datetime, timedelta, tzinfo
 from decimal import Decimal
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from renewals import dynamodb, subscription, transitions
+from renewals import dynamodb, reminders, subscription, transitions
 from renewals.addresses import masked
 from renewals.errors import BadRow, RenewalError
 from renewals.ledger import WATCHED, Ledger, Lost
+from renewals.preview import Preview, preview
 from renewals.renewal import UNSETTLED, Renewal, Status
 from renewals.subscription import LIVE
-from renewals.timeline import Change
+from renewals.timeline import Change, Entry, timeline
 from renewals.transitions import Action, NotAllowed
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ _ACTIONS = {
 _PAGE = 200
 _MOST_PAGES = 10
 _MOST_TOLD = 250
+_MOST_PERIODS = 250
 
 type Row = Mapping[str, Any]
 
@@ -92,6 +94,11 @@ class Asked:
     by: str
     now: datetime
     again: Repeatable | None = None
+
+
+def name_of(arn: str) -> str:
+    """Who an ARN says it is: what follows the kind in it, as ann, or Operators/ann for a role's session."""
+    return arn.rpartition(":")[2].partition("/")[2] or arn.rpartition(":")[2]
 
 
 def etag(row: Row) -> str:
@@ -156,6 +163,20 @@ class Register:
             ConsistentRead=True,
         )
         return [_change(dynamodb.plain(item)) for item in page["Items"]], "LastEvaluatedKey" not in page
+
+    def history(self, row: Row, zone: tzinfo) -> tuple[list[Entry], bool]:
+        """What happened to the subscription, oldest first, and whether this is all: of a long history it is the latest
+        250 periods and changes. zone: the business's."""
+        items, older = self.ledger.page(row["subscription_id"], limit=_MOST_PERIODS)
+        changes, all_changes = self.changes(row["subscription_id"])
+        return timeline(row, items, changes, zone), all_changes and older is None
+
+    def next_charges(self, row: Row, today: date, count: int) -> Preview:
+        """The next `count` charges, as they can be told today. Raises BadRow."""
+        checked = subscription.parse(row)
+        history = self.ledger.recent(checked.subscription_id)
+        refused = next((r for r in history if r.status in UNSETTLED and r.customer_id == checked.customer_id), None)
+        return preview(checked, today=today, count=count, refused=refused, card=reminders.known_card(checked))
 
     def answered(self, again: Repeatable) -> dict[str, Any] | None:
         """What this request was answered the first time; None where this is the first time, or where the answer is
@@ -255,6 +276,17 @@ class Register:
         record = _record(renewal.subscription_id, "refunded", asked, details)
         recorded = [self._put(self._changes, record), *self._remembered(asked, {})]
         return self.ledger.claim_refund(renewal, name, claim, recorded, asked.now)
+
+    def resend_mail(self, renewal: Renewal, asked: Asked) -> Renewal | Lost:
+        """Let the mail of a receipt go out again, though it may have gone out. The next execution sends it."""
+        details = {"period": (None, renewal.renewal_date), "mail": ("unknown", "to be sent")}
+        record = _record(renewal.subscription_id, "resent", asked, details)
+        return self.ledger.reopen_mail(renewal, [self._put(self._changes, record)], asked.now)
+
+    def note(self, subscription_id: str, what: str, asked: Asked) -> None:
+        """Record that somebody asked for what changes no attribute. what: as in Change."""
+        record = _record(subscription_id, what, asked, {})
+        dynamodb.transact(self._client, [self._put(self._changes, record)])
 
     # How it is written
 

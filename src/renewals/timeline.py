@@ -30,7 +30,8 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One change that somebody asked for. what: created, edited, canceled, ending, paused, resumed, card or refunded.
+    """One change that somebody asked for. what: created, edited, canceled, ending, paused, resumed, card, refunded,
+    renewing, redriven or resent.
     details: each attribute that changed, with its value before and after; None where there was or is none."""
 
     at: datetime
@@ -48,6 +49,9 @@ _CHANGED = {
     "resumed": "resumed the subscription",
     "card": "gave another card",
     "refunded": "asked for a refund",
+    "renewing": "asked for a renewal at once",
+    "redriven": "brought a renewal back that had failed five times",
+    "resent": "asked for the mail of the receipt to be sent again",
 }
 _MAILED = {
     "receipt": "the receipt",

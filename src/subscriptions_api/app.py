@@ -23,20 +23,18 @@ from aws_lambda_powertools.event_handler.openapi.exceptions import RequestValida
 from aws_lambda_powertools.event_handler.openapi.params import Header, Path, Query
 from botocore.exceptions import BotoCoreError, ClientError
 
-from renewals import aws, clock, currencies, receipt_links, refunds, reminders, subscription, telemetry
+from renewals import aws, clock, currencies, receipt_links, refunds, subscription, telemetry
 from renewals.clock import Moment
 from renewals.errors import BadRow, Collision, TryAgain, transient_aws_errors_as
 from renewals.gateway import Gateway, GatewayRefused, GatewayUnauthorized, GatewayUnavailable
 from renewals.gateway_secret import GatewaySecret
 from renewals.ledger import Lost
-from renewals.preview import preview
 from renewals.refunds import NotRefundable
-from renewals.register import Asked, KeyUsed, Register, Repeatable, Row, Taken, etag
-from renewals.renewal import UNSETTLED, Renewal
+from renewals.register import Asked, KeyUsed, Register, Repeatable, Row, Taken, etag, name_of
+from renewals.renewal import Renewal
 from renewals.settings import setting
 from renewals.strict_json import NotAnObject, read_object
 from renewals.subscription import LIVE
-from renewals.timeline import timeline
 from renewals.transitions import Action, NotAllowed
 from subscriptions_api import cursors, models, problems
 from subscriptions_api.models import (
@@ -57,7 +55,6 @@ from subscriptions_api.models import (
 from subscriptions_api.problems import BadRequest, Missing, Nobody, NoReceipt, Stale, documented
 
 _LOOKS = 4
-_MOST_PERIODS = 250
 _LARGEST_BODY = 64 * 1024
 _OPEN_SECONDS = 300
 
@@ -196,12 +193,9 @@ def list_renewals(subscription_id: SubscriptionId, cursor: Cursor = None, limit:
 )
 def get_timeline(subscription_id: SubscriptionId) -> Timeline:
     row = _row(subscription_id)
-    moment = _moment(row)
-    items, older = _register().ledger.page(subscription_id, limit=_MOST_PERIODS)
-    changes, all_changes = _register().changes(subscription_id)
-    told = timeline(row, items, changes, moment.zone)
+    told, complete = _register().history(row, _moment(row).zone)
     entries = [models.TimelineEntry.model_validate(models.shown_entry(entry)) for entry in told]
-    return Timeline(items=entries, complete=all_changes and older is None)
+    return Timeline(items=entries, complete=complete)
 
 
 @app.get(
@@ -216,11 +210,7 @@ def preview_charges(
     subscription_id: SubscriptionId, count: Annotated[int, Query(ge=1, le=100, description="How many.")] = 24
 ) -> PreviewOut:
     row = _row(subscription_id)
-    checked = subscription.parse(row)
-    history = _register().ledger.recent(subscription_id)
-    refused = next((r for r in history if r.status in UNSETTLED and r.customer_id == checked.customer_id), None)
-    card = reminders.known_card(checked)
-    shown = preview(checked, today=_moment(row).today, count=count, refused=refused, card=card)
+    shown = _register().next_charges(row, _moment(row).today, count)
     charges = [models.PlannedCharge.model_validate(models.shown_charge(charge)) for charge in shown.charges]
     return PreviewOut(items=charges, then=shown.then)
 
@@ -504,11 +494,11 @@ def _asked(row: Row, again: Repeatable | None = None) -> Asked:
 
 
 def _caller() -> str:
-    """Who signed the request: what follows the kind in its ARN, as ann, or Operators/ann for a role's session."""
+    """Who signed the request."""
     arn = str(app.current_event["requestContext"].get("identity", {}).get("userArn") or "")
     if not arn.startswith("arn:"):
         raise Nobody
-    return arn.rpartition(":")[2].partition("/")[2] or arn.rpartition(":")[2]
+    return name_of(arn)
 
 
 def _if_repeatable(key: str | None, status: int) -> Repeatable | None:

@@ -8,6 +8,8 @@ from hashlib import sha256
 import pytest
 from botocore.exceptions import ConnectionClosedError, EndpointConnectionError, ReadTimeoutError
 
+from renewals.ledger import Lost
+from renewals.renewal import Renewal
 from send_email.delivery import ReceiptAltered
 from send_email.post import MailRefused
 from tests.fake_aws import error
@@ -279,3 +281,32 @@ def test_what_a_refusals_mail_comes_to_takes_no_later_payment_back(shop: World, 
     assert shop.run("later", NOON + DAY) == "Success"
     assert len(shop.gateway.charges) == 1
     assert [subject.startswith("Receipt for") for subject in shop.ses.subjects()].count(True) == 1
+
+
+def _unknown(shop: World) -> Renewal:
+    """A renewal whose mail may have been sent, or not."""
+    shop.subscribe()
+    shop.ses.trouble = [ReadTimeoutError(endpoint_url="https://ses")]
+    assert shop.run() == "EmailFailed"
+    renewal = shop.ledger.get("sub_1", DUE.isoformat())
+    assert renewal is not None
+    return renewal
+
+
+def test_an_unknown_mail_goes_out_again_once_somebody_decides_so(shop: World) -> None:
+    """Two who decide at once send one more mail, not two; and of a mail that is known to be sent nobody can."""
+    renewal = _unknown(shop)
+    first, second = (shop.ledger.reopen_mail(renewal, [], NOON + LATER) for _ in range(2))
+    assert isinstance(first, Renewal)
+    assert isinstance(second, Lost)
+    shop.run("run-2", NOON + 2 * LATER)
+    assert (shop.mail_kinds(), _status(shop)) == (["receipt"], "done")
+    assert isinstance(shop.ledger.reopen_mail(renewal, [], NOON + 3 * LATER), Lost)
+
+
+def test_an_unknown_mail_waits_for_a_refunds(shop: World) -> None:
+    """While a refund's receipt or mail is on its way, the period's own mail is not sent again."""
+    renewal = _unknown(shop)
+    shop.dynamodb.put("renewals", shop.items()[DUE.isoformat()] | {"notice": "refunded_1"})
+    assert isinstance(shop.ledger.reopen_mail(renewal, [], NOON + LATER), Lost)
+    assert _status(shop) == "mail_unknown"
