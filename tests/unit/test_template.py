@@ -8,16 +8,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import boto3
 import botocore.session
 import pytest
 from botocore import xform_name
-from samtranslator.parser.parser import Parser
-from samtranslator.translator.translator import Translator
-from samtranslator.yaml_helper import yaml_parse
 
 from layers.aws.prune_botocore import CALLS
 from scripts.openapi import document as api_document
+from scripts.transformed import transformed, written
 
 ROOT = Path(__file__).parents[2]
 # Other values than the defaults, so that a name which forgets its parameter is found.
@@ -45,16 +42,13 @@ type Json = Any
 @cache
 def template() -> dict[str, Json]:
     """template.yaml as written, its short-form functions spelled out."""
-    parsed: dict[str, Json] = yaml_parse((ROOT / "template.yaml").read_text())
-    return parsed
+    return written()
 
 
 @cache
 def resources() -> dict[str, Json]:
     """The transformed resources, parameters filled in. A reference to a resource reads `<Name>` or `<Name.Arn>`."""
-    session = boto3.Session(region_name=PSEUDO["AWS::Region"])
-    translated = Translator({}, Parser(), boto_session=session).translate(_packaged(template()), dict(GIVEN))
-    resolved: dict[str, Json] = _resolve(translated["Resources"])
+    resolved: dict[str, Json] = _resolve(transformed(PSEUDO["AWS::Region"], dict(GIVEN))["Resources"])
     return resolved
 
 
@@ -65,14 +59,6 @@ def properties(name: str) -> dict[str, Json]:
 
 def of_type(kind: str) -> dict[str, Json]:
     return {name: each["Properties"] for name, each in resources().items() if each["Type"] == kind}
-
-
-def _packaged(node: Json) -> Json:
-    """The template as `sam package` leaves it, with code in S3: the transform takes no other."""
-    if isinstance(node, dict):
-        code = ("CodeUri", "ContentUri", "DefinitionUri")
-        return {key: "s3://bucket/key" if key in code else _packaged(value) for key, value in node.items()}
-    return [_packaged(each) for each in node] if isinstance(node, list) else node
 
 
 def _resolve(node: Json) -> Json:
@@ -528,15 +514,6 @@ def test_the_changes() -> None:
     assert table["TimeToLiveSpecification"] == {"AttributeName": "expires_at", "Enabled": True}
 
 
-@pytest.mark.parametrize("name", of_type("AWS::DynamoDB::Table"))
-def test_tables_are_safe(name: str) -> None:
-    """Every table is billed by request, encrypted, and can be restored to any second of the last 35 days."""
-    table = properties(name)
-    assert table["BillingMode"] == "PAY_PER_REQUEST"
-    assert table["SSESpecification"] == {"SSEEnabled": True}
-    assert table["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}
-
-
 @pytest.mark.parametrize(
     "name",
     [
@@ -550,20 +527,6 @@ def test_tables_are_safe(name: str) -> None:
 def test_what_outlives_the_stack(name: str) -> None:
     """Data, and the logging role that other stacks may use, outlive the stack; a failed creation cleans up."""
     assert {key: resources()[name].get(key) for key in RETAINED} == RETAINED
-
-
-def test_receipts_travel_by_tls_only() -> None:
-    """The bucket refuses every action of everyone, on itself and what is in it, over plain HTTP."""
-    (statement,) = properties("ReceiptsPolicy")["PolicyDocument"]["Statement"]
-    assert properties("ReceiptsPolicy")["Bucket"] == "<Receipts>"
-    assert statement == {
-        "Sid": "TlsOnly",
-        "Effect": "Deny",
-        "Principal": "*",
-        "Action": "s3:*",
-        "Resource": ["<Receipts.Arn>", "<Receipts.Arn>/*"],
-        "Condition": {"Bool": {"aws:SecureTransport": "false"}},
-    }
 
 
 def test_the_signing_secret_is_valid_base64() -> None:
@@ -819,27 +782,6 @@ def test_alarms_of_our_own(name: str, expected: dict[str, Json]) -> None:
     assert {key: found[key] for key in expected} == expected
 
 
-QUEUES = ["RenewalQueue", "RenewalDeadLetterQueue"]
-
-
-@pytest.mark.parametrize("name", QUEUES)
-def test_queues_are_safe(name: str) -> None:
-    """Every queue is encrypted, keeps a message for the 14 days that SQS can, and refuses plain HTTP."""
-    assert list(of_type("AWS::SQS::Queue")) == QUEUES
-    assert properties(name)["SqsManagedSseEnabled"] is True
-    assert properties(name)["MessageRetentionPeriod"] == 14 * 24 * 3600
-    assert properties(f"{name}Policy")["Queues"] == [f"<{name}>"]
-    (statement,) = properties(f"{name}Policy")["PolicyDocument"]["Statement"]
-    assert statement == {
-        "Sid": "TlsOnly",
-        "Effect": "Deny",
-        "Principal": "*",
-        "Action": "sqs:*",
-        "Resource": f"<{name}.Arn>",
-        "Condition": {"Bool": {"aws:SecureTransport": "false"}},
-    }
-
-
 def test_a_message_has_the_time_that_its_workflow_needs() -> None:
     """A batch of workflows at their slowest ends within the worker's time, and a message stays hidden for six times
     that, as Lambda asks for; what fails five times goes to the dead letters."""
@@ -910,6 +852,7 @@ UNTAGGED = {
     "AWS::Lambda::EventSourceMapping",
     "AWS::S3::BucketPolicy",
     "AWS::SES::ConfigurationSetEventDestination",
+    "AWS::SNS::TopicPolicy",
     "AWS::SQS::QueuePolicy",
     "AWS::Scheduler::Schedule",  # AWS tags their groups
 }

@@ -1,0 +1,44 @@
+"""The template as CloudFormation gets it: what SAM makes of template.yaml. `python -m scripts.transformed` prints it.
+
+The parameters stay references, unless values are given.
+"""
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import boto3
+from samtranslator.parser.parser import Parser
+from samtranslator.translator.translator import Translator
+from samtranslator.yaml_helper import yaml_parse
+
+TEMPLATE = Path(__file__).parents[1] / "template.yaml"
+
+type Json = Any
+
+
+def written() -> dict[str, Json]:
+    """template.yaml, its short-form functions spelled out."""
+    parsed: dict[str, Json] = yaml_parse(TEMPLATE.read_text())
+    return parsed
+
+
+def transformed(region: str, parameters: dict[str, str]) -> dict[str, Json]:
+    """The whole transformed template. Nothing is called: SAM asks the session for its region alone."""
+    session = boto3.Session(region_name=region)
+    result: dict[str, Json] = Translator({}, Parser(), boto_session=session).translate(_packaged(written()), parameters)
+    return result
+
+
+def _packaged(node: Json) -> Json:
+    """The template as `sam package` leaves it, with code in S3: the transform takes no other."""
+    if isinstance(node, dict):
+        code = ("CodeUri", "ContentUri", "DefinitionUri")
+        return {key: "s3://bucket/key" if key in code else _packaged(value) for key, value in node.items()}
+    return [_packaged(each) for each in node] if isinstance(node, list) else node
+
+
+if __name__ == "__main__":
+    logging.getLogger("samtranslator").setLevel(logging.ERROR)  # it warns of features that it could not ask AWS about
+    print(json.dumps(transformed("us-west-2", {}), indent=1))

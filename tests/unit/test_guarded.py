@@ -1,0 +1,156 @@
+"""What guards the deployed stack, held for every resource of a kind, whoever adds it.
+
+Most of it the local emulator takes and drops, so that it can only be asserted here, on the transformed template.
+"""
+
+import json
+import re
+from typing import Any
+
+import pytest
+
+from scripts.transformed import written
+from tests.unit.test_template import of_type, properties, resources
+
+type Json = Any
+
+# What takes a policy of its own: the property of the policy that names it, and what is refused. SNS takes no `sns:*`.
+SHARED = {
+    "AWS::S3::Bucket": ("AWS::S3::BucketPolicy", "Bucket", "s3:*", ("<{}.Arn>", "<{}.Arn>/*")),
+    "AWS::SQS::Queue": ("AWS::SQS::QueuePolicy", "Queues", "sqs:*", ("<{}.Arn>",)),
+    "AWS::SNS::Topic": ("AWS::SNS::TopicPolicy", "Topics", "sns:Publish", ("<{}>",)),
+}
+
+
+def _listed(value: Json) -> list[Json]:
+    return value if isinstance(value, list) else [value]
+
+
+def _statements(name: str) -> list[dict[str, Json]]:
+    """Of the one policy of a bucket, queue or topic."""
+    kind, member, _, _ = SHARED[resources()[name]["Type"]]
+    [policy] = [each for each in of_type(kind).values() if f"<{name}>" in _listed(each[member])]
+    statements: list[dict[str, Json]] = policy["PolicyDocument"]["Statement"]
+    return statements
+
+
+SHARED_NAMES = [name for kind in SHARED for name in of_type(kind)]
+
+
+@pytest.mark.parametrize("name", SHARED_NAMES)
+def test_everything_shared_is_for_tls_only(name: str) -> None:
+    """Each bucket, queue and topic refuses everything of everyone that comes over plain HTTP."""
+    _, _, action, forms = SHARED[resources()[name]["Type"]]
+    refusals = [each for each in _statements(name) if each["Effect"] == "Deny"]
+    refused = {
+        "Principal": "*",
+        "Action": action,
+        "Resource": {form.format(name) for form in forms},
+        "Condition": {"Bool": {"aws:SecureTransport": "false"}},
+    }
+    assert [
+        each for each in refusals if {**each, "Resource": set(_listed(each["Resource"]))}.items() >= refused.items()
+    ]
+
+
+@pytest.mark.parametrize("name", SHARED_NAMES)
+def test_nothing_shared_is_open_to_other_accounts(name: str) -> None:
+    """Who is let in by a bucket's, queue's or topic's own policy is a service of AWS, acting for this account or for
+    one resource of the stack."""
+    for each in _statements(name):
+        if each["Effect"] == "Allow":
+            acting_for = {key: value for test in each["Condition"].values() for key, value in test.items()}
+            assert set(each["Principal"]) == {"Service"}
+            assert acting_for.get("aws:SourceAccount") == "123456789012" or acting_for["aws:SourceArn"].startswith("<")
+
+
+@pytest.mark.parametrize("name", of_type("AWS::DynamoDB::Table"))
+def test_tables_are_safe(name: str) -> None:
+    """Every table is billed by request, encrypted, and can be restored to any second of the last 35 days."""
+    table = properties(name)
+    assert table["BillingMode"] == "PAY_PER_REQUEST"
+    assert table["SSESpecification"] == {"SSEEnabled": True}
+    assert table["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}
+
+
+@pytest.mark.parametrize("name", of_type("AWS::S3::Bucket"))
+def test_buckets_are_safe(name: str) -> None:
+    """Every bucket is encrypted, keeps versions, and can be opened to nobody."""
+    bucket = properties(name)
+    [rule] = bucket["BucketEncryption"]["ServerSideEncryptionConfiguration"]
+    assert rule["ServerSideEncryptionByDefault"]["SSEAlgorithm"] in {"AES256", "aws:kms"}
+    assert bucket["VersioningConfiguration"] == {"Status": "Enabled"}
+    assert list(bucket["PublicAccessBlockConfiguration"].values()) == [True] * 4
+
+
+@pytest.mark.parametrize("name", of_type("AWS::SQS::Queue"))
+def test_queues_are_safe(name: str) -> None:
+    """Every queue is encrypted, and keeps a message for the 14 days that SQS can."""
+    assert properties(name)["SqsManagedSseEnabled"] is True
+    assert properties(name)["MessageRetentionPeriod"] == 14 * 24 * 3600
+
+
+@pytest.mark.parametrize("name", of_type("AWS::SNS::Topic"))
+def test_topics_can_be_published_to(name: str) -> None:
+    """No topic is under the key of AWS's that CloudWatch and SES may not use: what they say would be lost."""
+    assert properties(name).get("KmsMasterKeyId") != "alias/aws/sns"
+
+
+@pytest.mark.parametrize("name", of_type("AWS::Logs::LogGroup"))
+def test_logs_end(name: str) -> None:
+    """Every log group forgets after 14 days."""
+    assert properties(name)["RetentionInDays"] == 14
+
+
+def test_nothing_logs_where_logs_never_end() -> None:
+    """Whatever writes logs writes to a group of the template: else the service makes one that is kept for ever."""
+    groups = {f"<{name}>" for name in of_type("AWS::Logs::LogGroup")}
+    functions = {name: each["LoggingConfig"]["LogGroup"] for name, each in of_type("AWS::Lambda::Function").items()}
+    assert [name for name, group in functions.items() if group not in groups] == []
+    assert len(set(functions.values())) == len(functions)
+    arns = {f"{group[:-1]}.Arn>" for group in groups}
+    for machine in of_type("AWS::StepFunctions::StateMachine").values():
+        for destination in machine["LoggingConfiguration"]["Destinations"]:
+            assert destination["CloudWatchLogsLogGroup"]["LogGroupArn"] in arns
+    names = {each["LogGroupName"] for each in of_type("AWS::Logs::LogGroup").values()}
+    for stage in of_type("AWS::ApiGateway::Stage").values():
+        assert stage["AccessLogSetting"]["DestinationArn"] in arns
+        assert f"API-Gateway-Execution-Logs_{stage['RestApiId']}/{stage['StageName']}" in names
+        # The stage names the group, so that it is made first.
+        assert stage["Variables"]["ExecutionLogs"] in groups
+
+
+def test_no_request_or_token_is_logged_by_the_api() -> None:
+    """API Gateway logs that a request came, never its body or headers; and of a link to a receipt not even the path."""
+    for stage in of_type("AWS::ApiGateway::Stage").values():
+        assert [each for each in stage["MethodSettings"] if each.get("DataTraceEnabled")] == []
+        of_receipts = [each for each in stage["MethodSettings"] if "receipts" in each["ResourcePath"]]
+        assert [each["LoggingLevel"] for each in of_receipts] == ["ERROR"]
+        assert "$context.path" not in json.dumps(stage["AccessLogSetting"])
+
+
+def test_every_way_in_is_throttled() -> None:
+    """Every method of every stage has a bound on requests a second, and the open way to receipts a lower one."""
+    for stage in of_type("AWS::ApiGateway::Stage").values():
+        bounds = {each["ResourcePath"]: each for each in stage["MethodSettings"]}
+        assert all(0 < each["ThrottlingRateLimit"] <= each["ThrottlingBurstLimit"] <= 400 for each in bounds.values())
+        assert bounds["/*"]["HttpMethod"] == "*"
+        assert bounds["/~1receipts~1{token+}"]["ThrottlingRateLimit"] < bounds["/*"]["ThrottlingRateLimit"]
+
+
+def test_no_secret_is_in_the_open() -> None:
+    """A secret's value is in the secret alone: no variable, no output and no tag of a resource has it."""
+    hidden = {name for name, each in written()["Parameters"].items() if each.get("NoEcho")}
+    assert hidden
+    naming = re.compile(r"\b(" + "|".join(hidden) + r")\b|resolve:secretsmanager")
+    others = {name: each for name, each in written()["Resources"].items() if name != "PaymentGatewaySecret"}
+    assert not naming.search(json.dumps([others, written()["Globals"], written()["Outputs"]]))
+
+
+def test_functions_answer_to_this_stack_alone() -> None:
+    """Who may call a function without a role is a service of AWS on behalf of one resource that is named; no function
+    has an address of its own."""
+    assert of_type("AWS::Lambda::Url") == {}
+    for permission in of_type("AWS::Lambda::Permission").values():
+        assert permission["Principal"].endswith(".amazonaws.com")
+        assert "SourceArn" in permission
