@@ -14,6 +14,7 @@ from email.message import EmailMessage
 from email.parser import BytesHeaderParser, BytesParser
 from email.policy import default
 from itertools import dropwhile, islice
+from operator import eq, ge, lt
 from typing import Any
 from zlib import crc32
 
@@ -24,7 +25,8 @@ from moto.dynamodb.parsing.reserved_keywords import ReservedKeywords
 type Item = dict[str, Any]
 type Around = Callable[[str], Any]
 
-_TOKEN = re.compile(r"\s*(attribute_not_exists|attribute_exists|AND\b|OR\b|IN\b|<>|<|=|[(),]|[#:\w.]+)")
+_TOKEN = re.compile(r"\s*(attribute_not_exists|attribute_exists|AND\b|OR\b|IN\b|<>|>=|<|=|[(),]|[#:\w.]+)")
+_COMPARED: dict[str, Callable[[Any, Any], bool]] = {"<": lt, ">=": ge, "=": eq}
 _serialize, _deserialize = TypeSerializer().serialize, TypeDeserializer().deserialize
 
 
@@ -102,7 +104,7 @@ class Condition:
         right = self._value(self._next())
         if operator == "<>":
             return bool(left != right)
-        return left is not None and bool(left < right if operator == "<" else left == right)
+        return left is not None and bool(_COMPARED[operator](left, right))
 
     def _value(self, token: str) -> Any:
         return self._values[token] if token.startswith(":") else look_up(self._item, path(token, self._names))

@@ -176,9 +176,14 @@ def test_an_index_is_read_page_by_page_alike(clients: tuple[Any, Any]) -> None:
             "FilterExpression": "#status IN (:active)",
             "ExpressionAttributeNames": {"#status": "status"},
         },
+        {
+            "KeyConditionExpression": "renewal_date = :date",
+            "FilterExpression": "#status >= :paused",
+            "ExpressionAttributeNames": {"#status": "status"},
+        },
     ]
     for question in questions:
-        used = {":date": "2026-01-30", ":id": "s08", ":active": "active"}
+        used = {":date": "2026-01-30", ":id": "s08", ":active": "active", ":paused": "paused"}
         text = json.dumps(question)
         values = wire({name: value for name, value in used.items() if name in text})
         asked = question | {"IndexName": "renewal-date-index", "ExpressionAttributeValues": values}
