@@ -4,9 +4,9 @@
 `python -m local.stack down` ends it. Several run side by side on different ports. What one leaves for people and
 tools lies in `.local/<PORT>/`:
 
-    outputs.json    the outputs of the deployed stack, and LocalWebhookUrl, LocalApiUrl, GatewayUrl, Region
+    outputs.json    the outputs of the deployed stack, and LocalWebhookUrl, LocalApiUrl, GatewayUrl, ConsoleUrl, Region
     mail/*.eml      every mail that was sent
-    logs/*.log      emulator, mailbox, gateway, sam-build, sam-deploy
+    logs/*.log      emulator, mailbox, gateway, console, sam-build, sam-deploy
     aws-config      an AWS configuration file whose profile `local` reaches the emulator
     running.json    what runs, and the gateway's key
 """
@@ -46,6 +46,7 @@ _SAM = ROOT / ".envs/sam/bin/sam"
 _EMULATOR_PYTHON = ROOT / ".envs/emulator/bin/python"
 _LAMBDA_PYTHON = ROOT / ".envs/lambda/bin/python3.13"
 _BUILD_FOLDER = ROOT / ".local/build"
+_NEEDED = frozenset({"emulator", "mailbox", "gateway"})
 _BUILD_SECONDS, _DEPLOY_SECONDS, _EMULATOR_SECONDS = 600, 300, 30
 
 
@@ -89,10 +90,7 @@ class Stack:
     @property
     def runs(self) -> bool:
         """Whether the emulator, the mailbox and the gateway all run."""
-        processes = self._processes()
-        return {process.name for process in processes} == {"emulator", "mailbox", "gateway"} and all(
-            alive(process) for process in processes
-        )
+        return {process.name for process in self._processes() if alive(process)} >= _NEEDED
 
     @property
     def outputs(self) -> dict[str, str]:
@@ -164,6 +162,24 @@ class Stack:
         outputs["Region"] = REGION
         _write(self.outputs_file, json.dumps(outputs, indent=2))
 
+    def serve_console(self) -> None:
+        """Serves the console, unless it is served, and notes its address in the outputs. Raises StackError.
+
+        A stack runs without it: one that nobody looks at, as in tests, saves its memory and its start.
+        """
+        processes = self._processes()
+        if not any(process.name == "console" and alive(process) for process in processes):
+            self._record(processes=[asdict(process) for process in processes if process.name != "console"])
+            command = ("-m", "local.console", "--port", str(self.port))
+            served = self._launch("console", sys.executable, *command, PYTHONPATH=str(ROOT / "src"))
+            try:
+                self._record(console_url=announcement(served)["url"])
+            except ProcessError as problem:
+                stop([served])
+                raise StackError(str(problem)) from problem
+        outputs = self.outputs | {"ConsoleUrl": self._running()["console_url"]}
+        _write(self.outputs_file, json.dumps(outputs, indent=2))
+
     def stop(self) -> None:
         """Ends what was started on this port, and deletes all of it but mails and logs."""
         processes = self._processes()
@@ -193,7 +209,7 @@ class Stack:
         self._record(gateway_key=key, gateway_url=announcement(gateway)["url"])
         wait_for(emulator, self._healthy, _EMULATOR_SECONDS)
 
-    def _launch(self, name: str, *command: str) -> Process:
+    def _launch(self, name: str, *command: str, **more: str) -> Process:
         environment = {
             "PATH": os.environ["PATH"],
             "HOME": str(self._temporary_folder),
@@ -203,7 +219,7 @@ class Stack:
             "AWS_CONFIG_FILE": os.devnull,
             "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
             "AWS_EC2_METADATA_DISABLED": "true",
-        }
+        } | more
         log = self._logs_folder / f"{name}.log"
         process = launch(name, command, folder=ROOT, environment=environment, log=log)
         self._record(processes=[*self._running().get("processes", []), asdict(process)])
@@ -331,6 +347,7 @@ def _up(stack: Stack) -> None:
         stack.start()
         stack.deploy()
         add_sample(stack)
+        stack.serve_console()
     except BaseException:
         if not ran_before:
             stack.stop()
@@ -340,6 +357,7 @@ def _up(stack: Stack) -> None:
         f"""
 The stack runs on port {stack.port}. `make down PORT={stack.port}` ends it.
 
+  console        {stack.outputs["ConsoleUrl"]}
   webhook        {stack.outputs["LocalWebhookUrl"]}
   send one       PORT={stack.port} .venv/bin/python -m local.webhook
   mails          {folder}/mail/

@@ -1,0 +1,382 @@
+"""What the console's pages show, read from the stack with the product's own code. Nothing here writes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, time
+from decimal import Decimal
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+from botocore.config import Config
+
+from local.console import mails
+from local.stack import STACK_NAME, Stack
+from renewals import clock, currencies, dynamodb, refunds, reminders, subscription, wording
+from renewals.clock import Moment
+from renewals.errors import BadRow
+from renewals.preview import Preview, preview
+from renewals.register import Register
+from renewals.renewal import UNSETTLED, Renewal, Status, renewal_from
+from renewals.timeline import Entry, timeline
+
+if TYPE_CHECKING:
+    from datetime import tzinfo
+
+    from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_s3 import S3Client
+
+STATUSES = ("active", "past_due", "paused", "unpaid", "canceled")
+BAD = "bad"
+"""In the place of a status: rows that cannot be charged as they stand."""
+
+PAGE = 50
+MOST_ROWS = 2000
+MOST_PERIODS = 250
+_LEDGER_PAGE, _MOST_PAGES = 1000, 10
+_CHARGES = 12
+
+_SAID = {
+    Status.CLAIMED: "is being charged",
+    Status.PAID: "charged; its receipt is on its way",
+    Status.RECEIPTED: "charged and receipted; its mail is on its way",
+    Status.DONE: "charged, receipted and mailed",
+    Status.ACTION_REQUIRED: "the bank asks the customer to confirm the payment",
+    Status.GIVEN_UP: "given up, nothing was charged",
+    Status.MAIL_FAILED: "charged and receipted; the mail could not be sent",
+    Status.MAIL_UNKNOWN: "charged and receipted; whether the mail went out, nobody can tell",
+    Status.FAILED: "waits for a person to look at it",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A subscription in a list. amount: with its currency. fault: why it cannot be charged as it stands."""
+
+    subscription_id: str
+    customer_id: str
+    name: str
+    status: str
+    renewal_date: str
+    amount: str
+    fault: str
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """How many subscriptions there are of each status, rows that cannot be charged under BAD too.
+
+    complete: whether these are all; else they are those of the first 2,000 rows.
+    """
+
+    of: Mapping[str, int]
+    total: int
+    complete: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Where one renewal stands that moved today. at: when it came there."""
+
+    at: datetime
+    subscription_id: str
+    name: str
+    period: str
+    amount: str
+    status: str
+    said: str
+
+
+@dataclass(frozen=True, slots=True)
+class Today:
+    """latest: newest first, 50 at most. of: how many stand at each status. complete: whether the whole ledger was
+    looked through."""
+
+    latest: list[Step]
+    of: Mapping[str, int]
+    total: int
+    complete: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """A receipt of a payment, or of a refund, which has a name as in renewals.refunds."""
+
+    number: str
+    renewal_date: str
+    amount: str
+    refund: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """All about one subscription. rows: none where it was deleted, more than one where it is faulty.
+
+    entries: the timeline, oldest first. complete: whether that is all. preview: None where it cannot be told.
+    """
+
+    rows: list[dict[str, Any]]
+    fault: str
+    entries: list[Entry]
+    complete: bool
+    preview: Preview | None
+    receipts: list[Receipt]
+    mails: list[mails.Mail]
+
+
+class Look:
+    """A look at what is deployed. All methods raise botocore's errors where the stack does not answer.
+
+    renewals, bucket: names. environment, zone: as the deployment has them.
+    """
+
+    def __init__(
+        self,
+        register: Register,
+        client: DynamoDBClient,
+        s3: S3Client,
+        *,
+        renewals: str,
+        bucket: str,
+        environment: str,
+        zone: tzinfo,
+        mail_folder: Path,
+    ) -> None:
+        self._register, self._client, self._s3 = register, client, s3
+        self._renewals, self._bucket = renewals, bucket
+        self._environment, self.zone = environment, zone
+        self.mail_folder = mail_folder
+
+    def counted(self) -> Counted:
+        """How many subscriptions there are of each status."""
+        rows, more = self._register.find(customer_id=None, status=None, limit=MOST_ROWS, after=None)
+        of = Counter(dict.fromkeys((*STATUSES, BAD), 0))
+        for row in rows:
+            listed = listed_from(row)
+            of.update({listed.status} & set(STATUSES))
+            of.update({BAD} if listed.fault else ())
+        return Counted(of, len(rows), more is None)
+
+    def subscriptions(
+        self, status: str | None, after: tuple[str, str] | None
+    ) -> tuple[list[Listed], tuple[str, str] | None]:
+        """A page of subscriptions, and after which there may be more. status: None for all, BAD for bad rows."""
+        if status != BAD:
+            rows, more = self._register.find(customer_id=None, status=status, limit=PAGE, after=after)
+            return [listed_from(row) for row in rows], more
+        rows, more = self._register.find(customer_id=None, status=None, limit=MOST_ROWS, after=after)
+        bad = [listed for listed in map(listed_from, rows) if listed.fault]
+        if len(bad) > PAGE:
+            return bad[:PAGE], (bad[PAGE - 1].subscription_id, bad[PAGE - 1].customer_id)
+        return bad, more
+
+    def today(self, now: datetime) -> Today:
+        """The renewals that moved since the business's midnight. now: the moment, aware."""
+        midnight = datetime.combine(self._moment(now).today, time(), self.zone).astimezone(UTC)
+        items, complete = self._touched_since(midnight.isoformat(timespec="microseconds"))
+        steps = sorted(map(step_from, items), key=lambda step: step.at, reverse=True)
+        return Today(steps[:PAGE], Counter(step.status for step in steps), len(steps), complete)
+
+    def subscription(self, subscription_id: str, now: datetime) -> Shown | None:
+        """All about a subscription; None where nothing is known of it."""
+        if not subscription_id:  # no key is empty
+            return None
+        rows = self._register.ledger.rows(subscription_id)
+        items, older = self._register.ledger.page(subscription_id, limit=MOST_PERIODS)
+        if not rows and not items:
+            return None
+        changes, all_changes = self._register.changes(subscription_id)
+        row: Mapping[str, Any] = rows[0] if rows else {}
+        fault, charges = "", None
+        if len(rows) > 1:
+            fault = "customer_id: the subscription has more than one customer"
+        elif rows:
+            try:
+                charges = self._preview(row, items, now)
+            except BadRow as bad:
+                fault = str(bad)
+        return Shown(
+            rows=rows,
+            fault=fault,
+            entries=timeline(row, items, changes, self.zone),
+            complete=all_changes and older is None,
+            preview=charges,
+            receipts=[receipt for item in items for receipt in _receipts(item)],
+            mails=[mail for address in sorted(_addresses(rows, items)) for mail in self._mails_to(address)],
+        )
+
+    def receipt(self, subscription_id: str, renewal_date: str, refund: str) -> tuple[str, bytes] | None:
+        """Number and PDF of a receipt; None where there is none. refund: its name, empty for that of the payment."""
+        renewal = self._register.ledger.get(subscription_id, renewal_date) if subscription_id and renewal_date else None
+        if renewal is None:
+            return None
+        given: Mapping[str, Any] = renewal.refunds.get(refund, {})
+        key = given.get("receipt_key") if refund else renewal.receipt_key
+        if key is None:
+            return None
+        stored = self._s3.get_object(Bucket=self._bucket, Key=key)
+        return _number(renewal, refund), stored["Body"].read()
+
+    def all_mails(self, before: str | None) -> tuple[list[mails.Mail], str | None]:
+        """A page of all mails, newest first, and before which there are more."""
+        found = mails.names(self.mail_folder, before=before)
+        return [self._mail(name) for name in found[:PAGE]], found[PAGE - 1] if len(found) > PAGE else None
+
+    def mail(self, name: str) -> mails.Mail | None:
+        """The mail of a file name; None where there is none."""
+        file = mails.file_named(self.mail_folder, name)
+        return mails.read(name, file.read_bytes()) if file else None
+
+    def _mails_to(self, address: str) -> list[mails.Mail]:
+        return [self._mail(name) for name in mails.names_to(self.mail_folder, address)]
+
+    def _mail(self, name: str) -> mails.Mail:
+        return mails.read(name, (self.mail_folder / name).read_bytes())
+
+    def _preview(self, row: Mapping[str, Any], items: list[dict[str, Any]], now: datetime) -> Preview:
+        checked = subscription.parse(row)
+        periods = (renewal_from(item) for item in items if item["status"] in UNSETTLED)
+        refused = next((period for period in periods if period.customer_id == checked.customer_id), None)
+        today = self._moment(now, row.get("test_clock")).today
+        return preview(checked, today=today, count=_CHARGES, refused=refused, card=reminders.known_card(checked))
+
+    def _moment(self, now: datetime, test_clock: object = None) -> Moment:
+        return clock.moment(now, self._environment, self.zone, test_clock)
+
+    def _touched_since(self, moment: str) -> tuple[list[dict[str, Any]], bool]:
+        """What failed stands in no index by time, so that the whole ledger is looked through, up to 10,000 items."""
+        items: list[dict[str, Any]] = []
+        start: dict[str, Any] = {}
+        for _ in range(_MOST_PAGES):
+            page: Any = self._client.scan(
+                TableName=self._renewals,
+                FilterExpression="touched_at >= :moment AND #status <> :skipped",
+                ExpressionAttributeNames={"#status": "status"},
+                ExpressionAttributeValues=dynamodb.attributes({":moment": moment, ":skipped": Status.SKIPPED}),
+                Limit=_LEDGER_PAGE,
+                **start,
+            )
+            items += [dynamodb.plain(item) for item in page["Items"]]
+            if "LastEvaluatedKey" not in page:
+                return items, True
+            start = {"ExclusiveStartKey": page["LastEvaluatedKey"]}
+        return items, False
+
+
+class Looks:
+    """Looks at the stack on a port, as it is deployed at the moment."""
+
+    def __init__(self, stack: Stack) -> None:
+        self.stack = stack
+        self._lock = Lock()
+        self._held: tuple[float, Look] | None = None
+
+    def now(self) -> Look:
+        """A look at what is deployed now. Raises StackError where nothing is, and botocore's errors."""
+        outputs = self.stack.outputs
+        deployed = self.stack.outputs_file.stat().st_mtime
+        with self._lock:
+            if self._held is None or self._held[0] != deployed:
+                self._held = deployed, self._look(outputs)
+            return self._held[1]
+
+    def _look(self, outputs: Mapping[str, str]) -> Look:
+        client = self._client("dynamodb")
+        stacks = self._client("cloudformation").describe_stacks(StackName=STACK_NAME)["Stacks"]
+        parameters = {each["ParameterKey"]: each["ParameterValue"] for each in stacks[0]["Parameters"]}
+        register = Register(
+            client,
+            subscriptions=outputs["SubscriptionsTableName"],
+            renewals=outputs["RenewalsTableName"],
+            changes=outputs["ChangesTableName"],
+        )
+        return Look(
+            register,
+            client,
+            self._client("s3"),
+            renewals=outputs["RenewalsTableName"],
+            bucket=outputs["ReceiptsBucketName"],
+            environment=parameters["Environment"],
+            zone=clock.zone_named(parameters["BusinessTimeZone"]),
+            mail_folder=self.stack.mail_folder,
+        )
+
+    def _client(self, service: str) -> Any:
+        # A stack that is gone is told of at once.
+        config = Config(connect_timeout=1, read_timeout=10, retries={"total_max_attempts": 1})
+        return self.stack.session.client(service, endpoint_url=self.stack.endpoint_url, config=config)  # type: ignore[call-overload]
+
+
+def listed_from(row: Mapping[str, Any]) -> Listed:
+    """A row of the subscriptions table, whatever stands in it."""
+    try:
+        subscription.parse(row)
+        fault = ""
+    except BadRow as bad:
+        fault = str(bad)
+    return Listed(
+        subscription_id=row["subscription_id"],
+        customer_id=row["customer_id"],
+        name=_text(row.get("customer_name")),
+        status=_text(row.get("status")),
+        renewal_date=_text(row.get("renewal_date")),
+        amount=_money(row.get("amount"), row.get("currency")),
+        fault=fault,
+    )
+
+
+def step_from(item: Mapping[str, Any]) -> Step:
+    """A ledger item, but for one that was passed over."""
+    status = Status(item["status"])
+    said = wording.decline(item.get("decline_code")) if status is Status.DECLINED else _SAID[status]
+    if status in (Status.FAILED, Status.GIVEN_UP, Status.MAIL_FAILED) and "reason" in item:
+        said += f": {item['reason']}".replace("_", " ")
+    if "next_attempt" in item:
+        said += f"; next attempt {item['next_attempt']}"
+    return Step(
+        at=datetime.fromisoformat(item["touched_at"]),
+        subscription_id=item["subscription_id"],
+        name=_text(item.get("customer_name")),
+        period=item["renewal_date"],
+        amount=_money(item.get("amount"), item.get("currency")),
+        status=status.value,
+        said=said,
+    )
+
+
+def _receipts(item: Mapping[str, Any]) -> Iterator[Receipt]:
+    if item["status"] == Status.SKIPPED:
+        return
+    renewal, day = renewal_from(item), item["renewal_date"]
+    for name, refund in renewal.refunds.items():
+        if "receipt_key" in refund:
+            yield Receipt(_number(renewal, name), day, f"−{_money(refund['amount'], renewal.currency)}", name)
+    if renewal.receipt_key is not None:
+        yield Receipt(renewal.receipt_number, day, _money(renewal.amount, renewal.currency))
+
+
+def _number(renewal: Renewal, refund: str) -> str:
+    return refunds.number(renewal, refund) if refund else renewal.receipt_number
+
+
+def _addresses(rows: list[dict[str, Any]], items: list[dict[str, Any]]) -> set[str]:
+    """Where mails about the subscription went, or would go."""
+    current = {address for row in rows if isinstance(address := row.get("customer_email"), str)}
+    return (current | {mail["to"] for item in items for mail in item.get("mails", {}).values()}) - {""}
+
+
+def _money(amount: object, currency: object) -> str:
+    if not isinstance(amount, Decimal) or not isinstance(currency, str):
+        return " ".join(filter(None, (_text(amount), _text(currency))))
+    try:
+        return f"{currencies.written(amount, currency.upper())} {currency.upper()}"
+    except BadRow:
+        return f"{amount} {currency}"
+
+
+def _text(value: object) -> str:
+    """A value that may be of any type, or missing."""
+    return "" if value is None else str(value)

@@ -1,0 +1,207 @@
+"""The console's pages, over HTTP. An id or a file name stands in the query, where it may be anything; ".." too."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, tzinfo
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from botocore.exceptions import BotoCoreError, ClientError
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from starlette.applications import Starlette
+from starlette.datastructures import MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.requests import Request
+from starlette.responses import FileResponse, HTMLResponse, Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+from starlette.templating import Jinja2Templates
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from local.console.look import BAD, STATUSES, Look
+from local.console.mails import Mail
+from local.stack import StackError
+
+_FOLDER = Path(__file__).parent
+_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; "
+    "img-src 'self'; frame-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+# Of a mail's HTML: no script, no request, not the console's origin; a link that is clicked opens in a tab of its own.
+_OF_A_MAIL = {
+    "Content-Security-Policy": "sandbox allow-popups allow-popups-to-escape-sandbox; default-src 'none'; "
+    "style-src 'unsafe-inline'; img-src data:; form-action 'none'; frame-ancestors 'self'"
+}
+
+
+def application(look: Callable[[], Look], port: int) -> Starlette:
+    """The console as an ASGI application. look: at the stack as it is now; raises StackError or botocore's errors
+    where there is none. port: the stack's."""
+    templates = FileSystemLoader(_FOLDER / "templates")
+    environment = Environment(loader=templates, autoescape=True, undefined=StrictUndefined)
+    environment.filters |= {"day": _day, "clock": _clock, "words": _words, "plain": _plain}
+    environment.globals |= {"port": port, "statuses": STATUSES, "bad": BAD}
+    pages = _Pages(look, Jinja2Templates(env=environment))
+    return Starlette(
+        routes=[
+            Route("/", pages.start),
+            Route("/live", pages.live),
+            Route("/subscriptions", pages.subscriptions),
+            Route("/subscription", pages.subscription),
+            Route("/receipt", pages.receipt),
+            Route("/mails", pages.mails),
+            Route("/mail", pages.mail),
+            Route("/mail/html", pages.mail_html),
+            Route("/mail/attachment", pages.attachment),
+            Route("/favicon.ico", pages.icon),  # a browser asks for it beside a PDF, which cannot name one
+            Mount("/static", StaticFiles(directory=_FOLDER / "static")),
+        ],
+        middleware=[Middleware(_Headers), Middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost"])],
+        exception_handlers={
+            HTTPException: pages.refused,
+            StackError: pages.gone,
+            BotoCoreError: pages.gone,
+            ClientError: pages.gone,
+            Exception: pages.broken,
+        },
+    )
+
+
+class _Pages:
+    def __init__(self, look: Callable[[], Look], templates: Jinja2Templates) -> None:
+        self._look = look
+        self._templates = templates
+
+    def start(self, request: Request) -> Response:
+        return self._shown(request, "start.html", **self._now())
+
+    def live(self, request: Request) -> Response:
+        """The part of the start page that changes."""
+        return self._shown(request, "live.html", **self._now())
+
+    def subscriptions(self, request: Request) -> Response:
+        status, after = request.query_params.get("status") or None, request.query_params.get("after")
+        if status is not None and status not in (*STATUSES, BAD):
+            raise HTTPException(404)
+        place = (after, request.query_params.get("customer", "")) if after else None
+        listed, more = self._look().subscriptions(status, place)
+        return self._shown(request, "subscriptions.html", status=status, listed=listed, more=more)
+
+    def subscription(self, request: Request) -> Response:
+        subscription_id, look = request.query_params.get("id", ""), self._look()
+        shown = look.subscription(subscription_id, datetime.now(UTC))
+        if shown is None:
+            raise HTTPException(404)
+        return self._shown(
+            request, "subscription.html", subscription_id=subscription_id, shown=shown, zone=look.zone,
+            now=datetime.now(UTC),
+        )  # fmt: skip
+
+    def receipt(self, request: Request) -> Response:
+        subscription_id, day, refund = (request.query_params.get(name, "") for name in ("id", "period", "refund"))
+        found = self._look().receipt(subscription_id, day, refund)
+        if found is None:
+            raise HTTPException(404)
+        number, pdf = found
+        return _file(pdf, "application/pdf", f"receipt-{number}.pdf")
+
+    def mails(self, request: Request) -> Response:
+        listed, more = self._look().all_mails(request.query_params.get("before"))
+        return self._shown(request, "mails.html", mails=listed, more=more)
+
+    def mail(self, request: Request) -> Response:
+        return self._shown(request, "mail.html", mail=self._mail(request))
+
+    def mail_html(self, request: Request) -> Response:
+        return HTMLResponse(f'<!doctype html><base target="_blank">{self._mail(request).html}', headers=_OF_A_MAIL)
+
+    def attachment(self, request: Request) -> Response:
+        attachments, number = self._mail(request).attachments, request.query_params.get("number", "")
+        if number not in map(str, range(len(attachments))):
+            raise HTTPException(404)
+        attached = attachments[int(number)]
+        return _file(attached.content, attached.kind, attached.name)
+
+    def icon(self, _request: Request) -> Response:
+        return FileResponse(_FOLDER / "static/icon.svg")
+
+    def refused(self, request: Request, error: Exception) -> Response:
+        status = error.status_code if isinstance(error, HTTPException) else 500
+        told = "There is no such page." if status == 404 else "The console cannot do this: it only shows."
+        return self._problem(request, status, told)
+
+    def gone(self, request: Request, error: Exception) -> Response:
+        why = error.response["Error"]["Code"] if isinstance(error, ClientError) else str(error)
+        return self._problem(request, 503, "The local stack does not answer, or is being deployed.", why)
+
+    def broken(self, request: Request, _error: Exception) -> Response:
+        return self._problem(
+            request, 500, "The console has a fault of its own.", "Its log says which: logs/console.log"
+        )
+
+    def _now(self) -> dict[str, Any]:
+        look, now = self._look(), datetime.now(UTC)
+        return {"counted": look.counted(), "today": look.today(now), "zone": look.zone}
+
+    def _mail(self, request: Request) -> Mail:
+        mail = self._look().mail(request.query_params.get("name", ""))
+        if mail is None:
+            raise HTTPException(404)
+        return mail
+
+    def _shown(self, request: Request, template: str, **values: Any) -> Response:
+        return self._templates.TemplateResponse(request, template, values)
+
+    def _problem(self, request: Request, status: int, told: str, why: str = "") -> Response:
+        values = {"told": told, "why": why, "status": status}
+        return self._templates.TemplateResponse(request, "problem.html", values, status_code=status)
+
+
+class _Headers:
+    """Adds what every answer says to the browser, where the answer does not say it itself."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in _HEADERS.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        await self._app(scope, receive, with_headers)
+
+
+def _file(content: bytes, kind: str, name: str) -> Response:
+    place = "inline" if kind == "application/pdf" else "attachment"
+    return Response(content, 200, {"Content-Disposition": f"{place}; filename*=utf-8''{quote(name, safe='')}"}, kind)
+
+
+def _day(at: datetime, zone: tzinfo) -> str:
+    at = at.astimezone(zone)
+    return f"{at:%a} {at.day} {at:%b %Y}"
+
+
+def _clock(at: datetime, zone: tzinfo) -> str:
+    return f"{at.astimezone(zone):%H:%M:%S}"
+
+
+def _words(name: str) -> str:
+    """past_due as past due."""
+    return name.replace("_", " ")
+
+
+def _plain(value: Any) -> str:
+    """An attribute's value for people: maps and lists as they are written."""
+    if isinstance(value, dict):
+        return ", ".join(f"{name}: {_plain(each)}" for name, each in value.items())
+    return str(value)
