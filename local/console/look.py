@@ -15,13 +15,13 @@ from botocore.config import Config
 
 from local.console import mails
 from local.stack import STACK_NAME, Stack
-from renewals import clock, currencies, dynamodb, refunds, reminders, subscription, wording
+from renewals import clock, currencies, dynamodb, refunds, subscription, wording
 from renewals.clock import Moment
 from renewals.errors import BadRow
-from renewals.preview import Preview, preview
+from renewals.preview import Preview
 from renewals.register import Register
-from renewals.renewal import UNSETTLED, Renewal, Status, renewal_from
-from renewals.timeline import Entry, timeline
+from renewals.renewal import Renewal, Status, renewal_from
+from renewals.timeline import Entry
 
 if TYPE_CHECKING:
     from datetime import tzinfo
@@ -37,7 +37,7 @@ PAGE = 50
 MOST_ROWS = 2000
 MOST_PERIODS = 250
 _LEDGER_PAGE, _MOST_PAGES = 1000, 10
-_CHARGES = 12
+_CHARGES = 6
 
 _SAID = {
     Status.CLAIMED: "is being charged",
@@ -185,24 +185,24 @@ class Look:
         if not subscription_id:  # no key is empty
             return None
         rows = self._register.ledger.rows(subscription_id)
-        items, older = self._register.ledger.page(subscription_id, limit=MOST_PERIODS)
+        items, _ = self._register.ledger.page(subscription_id, limit=MOST_PERIODS)
         if not rows and not items:
             return None
-        changes, all_changes = self._register.changes(subscription_id)
-        row: Mapping[str, Any] = rows[0] if rows else {}
+        row: Mapping[str, Any] = rows[0] if rows else {"subscription_id": subscription_id}
+        entries, complete = self._register.history(row, self.zone)
         fault, charges = "", None
         if len(rows) > 1:
             fault = "customer_id: the subscription has more than one customer"
         elif rows:
             try:
-                charges = self._preview(row, items, now)
+                charges = self._register.next_charges(row, self._moment(now, row.get("test_clock")).today, _CHARGES)
             except BadRow as bad:
                 fault = str(bad)
         return Shown(
             rows=rows,
             fault=fault,
-            entries=timeline(row, items, changes, self.zone),
-            complete=all_changes and older is None,
+            entries=entries,
+            complete=complete,
             preview=charges,
             receipts=[receipt for item in items for receipt in _receipts(item)],
             mails=[mail for address in sorted(_addresses(rows, items)) for mail in self._mails_to(address)],
@@ -235,13 +235,6 @@ class Look:
 
     def _mail(self, name: str) -> mails.Mail:
         return mails.read(name, (self.mail_folder / name).read_bytes())
-
-    def _preview(self, row: Mapping[str, Any], items: list[dict[str, Any]], now: datetime) -> Preview:
-        checked = subscription.parse(row)
-        periods = (renewal_from(item) for item in items if item["status"] in UNSETTLED)
-        refused = next((period for period in periods if period.customer_id == checked.customer_id), None)
-        today = self._moment(now, row.get("test_clock")).today
-        return preview(checked, today=today, count=_CHARGES, refused=refused, card=reminders.known_card(checked))
 
     def _moment(self, now: datetime, test_clock: object = None) -> Moment:
         return clock.moment(now, self._environment, self.zone, test_clock)
