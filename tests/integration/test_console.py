@@ -20,6 +20,7 @@ from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 
+from local.processes import Process, alive
 from local.stack import Stack
 from tests.integration.shop import Shop, Subscriber, wait_until
 
@@ -211,15 +212,13 @@ def test_a_link_to_a_receipt_opens_it_and_no_other_token_does(shop: Shop, browse
     assert browser.shows_pdf() == item["receipt_sha256"]
     base, _, token = link.rpartition("/")
     dot, last = token.index("."), len(token) - 1
-    opened, expected = {}, {}
+    opened = {}
     for place in (0, dot // 2, dot - 1, dot, dot + 1, (dot + last) // 2, last - 1, last):
         for bit in range(8):
             altered = bytearray(token.encode())
             altered[place] ^= 1 << bit
             opened[place, bit] = browser.open(f"{base}/{quote_from_bytes(bytes(altered), safe='')}")
-            # A slash within makes it the address of no call at all, which the API refuses before it asks a function.
-            expected[place, bit] = 403 if b"/" in altered[1:-1] else 404
-    assert opened == expected
+    assert opened == dict.fromkeys(opened, 404)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -256,6 +255,7 @@ def test_a_console_that_died_is_served_again(stack: Stack, console: str) -> None
     running = json.loads((stack.folder / "running.json").read_text())
     (process,) = [process for process in running["processes"] if process["name"] == "console"]
     os.kill(process["pid"], signal.SIGKILL)
+    wait_until(lambda: not alive(Process(**process)))
     assert stack.runs
     stack.serve_console()
     assert urllib3.request("GET", stack.outputs["ConsoleUrl"], timeout=10, retries=False).status == 200
