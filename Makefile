@@ -1,9 +1,10 @@
 # `make help` lists the targets. `make demo` and `make test` need nothing before them but make and Python 3.13.
 #
-# Four environments, each locked with hashes and rebuilt when its lock changes:
+# Five environments, each locked with hashes and rebuilt when its lock changes:
 #   .venv            what the project is developed and tested with
 #   .envs/sam        the SAM CLI, which pins boto3 narrowly
 #   .envs/emulator   the AWS emulator, which pins botocore
+#   .envs/checks     checkov, which pins much, and what else only `make check` needs
 #   .envs/lambda     a bare Python: the functions run in it, so a dependency missing in a layer is noticed
 # and .envs/bootstrap, where pip installs uv, and uv makes the others.
 
@@ -39,7 +40,8 @@ unit: .venv/.made ## the fast tests: no network, no emulator
 integration: environments ## the tests on the built and deployed stack
 	@$(PYTHON) -m pytest tests/integration
 
-check: .venv/.made .envs/sam/.made ## linters, types, template and workflow
+check: $(UV) ## linters, types, template, workflow, and what guards them
+	@$(MAKE) --silent --jobs 3 .venv/.made .envs/sam/.made .envs/checks/.made
 	@scripts/check.sh
 
 bench: environments ## measure what things cost, and write docs/performance.md
@@ -102,6 +104,9 @@ endef
 
 .envs/emulator/.made: local/requirements-emulator.txt $(UV)
 	$(call make_environment,.envs/emulator,$<)
+
+.envs/checks/.made: local/requirements-checks.txt $(UV)
+	$(call make_environment,.envs/checks,$<)
 
 .envs/lambda/.made: $(UV)
 	@$(UV) venv --quiet --clear --python $(BOOTSTRAP)/python3.13 $(@D)

@@ -10,6 +10,12 @@ check() {
     "$@" || failed=1
 }
 
+# Half of the time, so they run beside the others and say at the end what they found.
+guards=$(mktemp)
+trap 'rm -f "$guards"' EXIT
+scripts/check_guards.sh >"$guards" 2>&1 &
+guarding=$!
+
 check "ruff check" .venv/bin/ruff check $python
 check "ruff format" .venv/bin/ruff format --check $python
 check "cfn-lint" .venv/bin/cfn-lint template.yaml
@@ -20,4 +26,6 @@ else
 fi
 check "sam validate" env SAM_CLI_TELEMETRY=0 AWS_DEFAULT_REGION=us-west-2 .envs/sam/bin/sam validate --lint
 check "mypy" .venv/bin/mypy
+wait "$guarding" || failed=1
+cat "$guards"
 exit "$failed"
