@@ -40,10 +40,10 @@ class NoAnswerError(Exception):
 
 def ask(lock: str) -> Answer:
     """One lock's packages at the vulnerability service. Raises NoAnswerError."""
-    command = [ROOT / ".envs/checks/bin/pip-audit", "--disable-pip", "--require-hashes", "--progress-spinner", "off"]
+    command = [str(ROOT / ".envs/checks/bin/pip-audit"), "--disable-pip", "--require-hashes", "--progress-spinner=off"]
     try:
         run = subprocess.run(
-            [*command, "--format", "json", "--requirement", ROOT / lock],
+            [*command, "--format", "json", "--requirement", str(ROOT / lock)],
             capture_output=True,
             text=True,
             timeout=_SECONDS,

@@ -1,7 +1,7 @@
 """The question whether a locked package has a known vulnerability, and what happens where nobody can answer."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -14,7 +14,7 @@ BAD = {"name": "bad", "version": "2.0", "vulns": [{"id": "PYSEC-1", "fix_version
 UNKNOWN = {"name": "ours", "skip_reason": "not found"}
 
 
-def about(*packages: dict[str, object]) -> Callable[[str], Answer]:
+def about(*packages: Mapping[str, object]) -> Callable[[str], Answer]:
     """Every lock has these packages."""
     return lambda _: read(json.dumps({"dependencies": packages}), "")
 
