@@ -25,7 +25,7 @@ def test_the_picture_of_the_workflow_is_the_workflow() -> None:
     assert set(drawn) == _ways()
 
 
-@pytest.mark.parametrize("document", ["README.md", "DECISIONS.md", "CHANGELOG.md"])
+@pytest.mark.parametrize("document", ["README.md", "DECISIONS.md", "CHANGELOG.md", "SECURITY.md"])
 def test_every_link_into_the_project_leads_somewhere(document: str) -> None:
     """Files and folders that a document names by link exist."""
     links = re.findall(r"\]\(([^)#:]+)\)|src=\"([^\"]+)\"", (ROOT / document).read_text())
@@ -42,3 +42,11 @@ def test_every_parameter_of_the_template_is_in_the_readme() -> None:
     readme = (ROOT / "README.md").read_text()
     assert len(parameters) > 5
     assert [name for name in parameters if f"`{name}`" not in readme] == []
+
+
+def test_what_the_threat_model_names_is_tested() -> None:
+    """Each test that SECURITY.md names is there, under its file and name; a promise without its test is none."""
+    named = re.findall(r"`(\w+\.py)::(\w+)`", (ROOT / "SECURITY.md").read_text())
+    assert len(named) > 20
+    sources = {path.name: path.read_text() for path in (ROOT / "tests").rglob("test_*.py")}
+    assert [each for each in named if f"def {each[1]}(" not in sources.get(each[0], "")] == []

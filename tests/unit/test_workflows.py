@@ -23,7 +23,9 @@ def test_only_a_deployment_to_an_environment_may_prove_who_it_is() -> None:
     assert [workflow["permissions"] for workflow in WORKFLOWS.values()] == [{}] * len(WORKFLOWS)
     asking = {name: job["environment"] for name, job in JOBS.items() if "id-token" in job["permissions"]}
     assert asking == {"deploy.staging": "staging", "deploy.prod": "prod"}
-    assert [job for name, job in JOBS.items() if name not in asking and job["permissions"] != {"contents": "read"}] == []
+    assert [
+        job for name, job in JOBS.items() if name not in asking and job["permissions"] != {"contents": "read"}
+    ] == []
 
 
 def test_production_comes_after_staging_and_staging_after_the_tests() -> None:
@@ -37,7 +39,7 @@ def test_production_comes_after_staging_and_staging_after_the_tests() -> None:
 
 
 def test_there_is_no_secret_to_steal() -> None:
-    """No workflow names a secret; who deploys is a role that is assumed for an hour, and the checkout leaves no token."""
+    """No workflow names a secret: who deploys is a role that is assumed for an hour; and no checkout leaves a token."""
     text = "".join(path.read_text() for path in (ROOT / ".github").rglob("*.yml"))
     assert not re.search(r"secrets[.\[:]|access-key|pull_request_target|workflow_run", text)
     given = [step["with"] for step in STEPS if step.get("uses", "").startswith("aws-actions/")]
