@@ -55,7 +55,7 @@ down: .venv/.made ## stop the local stack on PORT
 
 STACK ?= subscription-mgmt
 redrive: .venv/.made ## bring dead letters back to the queue of renewals, by your AWS profile; STACK names another stack
-	@$(PYTHON) scripts/redrive.py --stack-name $(STACK)
+	@$(PYTHON) -m scripts.subscriptions --stack-name $(STACK) redrive
 
 # The gateway's SDK is taken without its HTTP client: it runs over the urllib3 of the AWS layer. fpdf2 is taken without
 # its reader of images.

@@ -14,7 +14,7 @@ answers to requests that may come again, under the hash of their key, for seven 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta, tzinfo
 from decimal import Decimal
@@ -177,6 +177,18 @@ class Register:
         history = self.ledger.recent(checked.subscription_id)
         refused = next((r for r in history if r.status in UNSETTLED and r.customer_id == checked.customer_id), None)
         return preview(checked, today=today, count=count, refused=refused, card=reminders.known_card(checked))
+
+    def rows(self, keys: Iterable[tuple[str, str]]) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Those of these subscriptions that are there, each with its id, in no order. keys: subscription and customer
+        id, each once."""
+        wanted = ({"subscription_id": each, "customer_id": customer} for each, customer in keys)
+        for row in dynamodb.get_all(self._client, self._subscriptions, wanted):
+            yield row["subscription_id"], row
+
+    def created(self, subscription_ids: Iterable[str]) -> set[str]:
+        """Those that were created here, whether they are still there or were deleted by hand. Each id once."""
+        keys = ({"subscription_id": each, "change": "created"} for each in subscription_ids)
+        return {item["subscription_id"] for item in dynamodb.get_all(self._client, self._changes, keys)}
 
     def answered(self, again: Repeatable) -> dict[str, Any] | None:
         """What this request was answered the first time; None where this is the first time, or where the answer is

@@ -1,0 +1,245 @@
+"""The command itself; see the package, and --help."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import date, datetime
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.progress import Progress
+
+from renewals.errors import BadRow
+from renewals.subscription import ENDED, ID, LIVE
+from scripts.subscriptions import shown
+from scripts.subscriptions.deployment import STACK_NAME, WORKERS, Deployment, Trouble, plainly
+from scripts.subscriptions.importing import LEFT_OUT, Import, Tally
+from scripts.subscriptions.renewing import Ended, redrive, renew_now, resend_mail
+from scripts.subscriptions.rows import BadFile, Line, from_csv, from_json_lines
+
+_KINDS = {".csv": from_csv, ".jsonl": from_json_lines, ".ndjson": from_json_lines}
+_PAGE = 200
+_MOST_PAGES = 100
+_INTERRUPTED = 130
+
+
+class _Commands(click.Group):
+    """Whatever goes wrong is said in a sentence."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            with plainly():
+                return super().invoke(ctx)
+        except (Trouble, BadFile) as trouble:
+            raise click.ClickException(str(trouble)) from trouble
+
+
+class _Id(click.ParamType[str]):
+    """A subscription's or a customer's id."""
+
+    name = "id"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if not ID.fullmatch(value):
+            self.fail(f"{value!r} is no id: 1 to 128 of letters, digits, . _ : -", param, ctx)
+        return str(value)
+
+
+class _Day(click.ParamType[date]):
+    """A date."""
+
+    name = "YYYY-MM-DD"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> date:
+        try:
+            return datetime.strptime(value, "%Y-%m-%d").date()  # noqa: DTZ007  (a date has no zone)
+        except ValueError:
+            self.fail(f"{value!r} is no date of the form YYYY-MM-DD", param, ctx)
+
+
+_subscription = click.argument("subscription_id", metavar="SUBSCRIPTION", type=_Id())
+_deployment = click.make_pass_decorator(Deployment)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--stack-name", default=STACK_NAME, show_default=True, help="The deployed stack.")
+@click.pass_context
+def main(ctx: click.Context, stack_name: str) -> None:
+    """Subscriptions of a deployed stack, reached by the AWS profile of the environment."""
+    ctx.obj = Deployment(stack_name)
+
+
+@main.command("import")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, readable=True, path_type=Path))
+@click.option("--apply", is_flag=True, help="Write. Without it the file is only looked through.")
+@click.option("--charge-due", is_flag=True, help="Take in what is due already, to be charged at once.")
+@_deployment
+@click.pass_context
+def import_(ctx: click.Context, deployment: Deployment, file: Path, *, apply: bool, charge_due: bool) -> None:
+    """Create the subscriptions in FILE, .csv or .jsonl.
+
+    Every line that cannot be taken is named with all that is wrong with it, and the others are. What is there already
+    is left as it is, so that an import which was cut off is simply run again. The exit status is 1 where a line was
+    left out.
+    """
+    tally = Tally()
+    try:
+        _import(deployment, file, tally, apply=apply, charge_due=charge_due)
+    except KeyboardInterrupt:
+        shown.tally(tally, applied=apply)
+        shown.say("Interrupted. What was written stands; run the same command again for the rest.", "bold")
+        ctx.exit(_INTERRUPTED)
+    shown.tally(tally, applied=apply)
+    if not apply:
+        shown.say("Nothing was written. --apply writes it.", "bold")
+    ctx.exit(1 if any(tally.lines[verdict] for verdict in LEFT_OUT) else 0)
+
+
+def _import(deployment: Deployment, file: Path, tally: Tally, *, apply: bool, charge_due: bool) -> None:
+    kind = _KINDS.get(file.suffix.lower())
+    if kind is None:
+        raise Trouble(f"{file.name} is neither .csv nor .jsonl.")
+    with _opened(file) as counted:
+        total = sum(1 for _ in counted)
+    with _opened(file) as text, ThreadPoolExecutor(WORKERS) as workers, _progress() as progress:
+        bar = progress.add_task(file.name, total=total)
+        lines: Iterator[Line] = kind(text)
+        first = next(lines, None)  # what is no such file is said before anybody is asked
+        if first is None:
+            raise BadFile("There are no subscriptions in the file.")
+        run = Import(
+            register=deployment.register,
+            today=lambda row: deployment.moment(row).today,
+            asked=deployment.asked({}) if apply else None,
+            charge_due=charge_due,
+            workers=workers,
+        )
+        for judged in run.run(chain([first], lines)):
+            tally.add(judged)
+            shown.left_out(judged)
+            progress.update(bar, completed=judged.line.number)
+
+
+def _opened(file: Path) -> Any:
+    """The file's text. What is not UTF-8 in it is kept, to be named with its line."""
+    return file.open(encoding="utf-8-sig", errors="surrogateescape", newline="")
+
+
+def _progress() -> Progress:
+    console = Console(stderr=True)
+    return Progress(console=console, transient=True, disable=not console.is_terminal)
+
+
+@main.command("list")
+@click.option("--status", type=click.Choice(sorted(LIVE | ENDED)), help="Of this status.")
+@click.option("--customer", type=_Id(), help="Of this customer.")
+@click.option("--due-before", type=_Day(), help="Whose next charge is before this day.")
+@click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True, help="At most so many.")
+@click.option("--after", metavar="SUBSCRIPTION/CUSTOMER", help="Where the page before ended.")
+@_deployment
+def list_(
+    deployment: Deployment,
+    status: str | None,
+    customer: str | None,
+    due_before: date | None,
+    limit: int,
+    after: str | None,
+) -> None:
+    """List subscriptions, a page at a time."""
+    place: tuple[str, str] | None = None
+    if after is not None:
+        subscription_id, slash, customer_id = after.partition("/")
+        if not slash:
+            raise click.BadParameter("is not SUBSCRIPTION/CUSTOMER", param_hint="--after")
+        place = subscription_id, customer_id
+    found: list[dict[str, Any]] = []
+    for _ in range(_MOST_PAGES):
+        page, place = deployment.register.find(customer_id=customer, status=status, limit=_PAGE, after=place)
+        found += [row for row in page if due_before is None or str(row.get("renewal_date")) < due_before.isoformat()]
+        if len(found) > limit:
+            found = found[:limit]
+            place = found[-1]["subscription_id"], found[-1]["customer_id"]
+        if place is None or len(found) == limit:
+            break
+    shown.rows(found)
+    if place is not None:
+        shown.say(f"There may be more: --after {'/'.join(place)}")
+
+
+@main.command()
+@_subscription
+@_deployment
+def show(deployment: Deployment, subscription_id: str) -> None:
+    """Show a subscription, what is wrong with it, and its next charge."""
+    row = deployment.row(subscription_id)
+    try:
+        coming = deployment.register.next_charges(row, deployment.moment(row).today, 1)
+    except BadRow as bad:
+        shown.row(row, bad)
+    else:
+        shown.row(row, coming)
+
+
+@main.command()
+@_subscription
+@_deployment
+def why(deployment: Deployment, subscription_id: str) -> None:
+    """Tell everything that happened to a subscription, in order: why it was charged, or not."""
+    row = deployment.row(subscription_id)
+    told, complete = deployment.register.history(row, deployment.moment(row).zone)
+    shown.entries(told)
+    if not told:
+        shown.say("Nothing has happened to it yet.")
+    if not complete:
+        shown.say("What is older is left out.")
+
+
+@main.command()
+@_subscription
+@click.option("--count", type=click.IntRange(1, 100), default=12, show_default=True, help="How many.")
+@_deployment
+def preview(deployment: Deployment, subscription_id: str, count: int) -> None:
+    """Show the next charges, each with the reason for its day."""
+    row = deployment.row(subscription_id)
+    shown.charges(deployment.register.next_charges(row, deployment.moment(row).today, count))
+
+
+@main.command("renew-now")
+@_subscription
+@_deployment
+@click.pass_context
+def renew_now_(ctx: click.Context, deployment: Deployment, subscription_id: str) -> None:
+    """Renew a subscription now, if it is due, and say what came of it."""
+    _end(ctx, renew_now(deployment, subscription_id))
+
+
+@main.command("resend-mail")
+@_subscription
+@click.argument("renewal_date", metavar="DATE", type=_Day())
+@_deployment
+@click.pass_context
+def resend_mail_(ctx: click.Context, deployment: Deployment, subscription_id: str, renewal_date: date) -> None:
+    """Send the receipt of the period from DATE on again, where it stands as mail_unknown.
+
+    Nobody can tell whether that mail went out: the customer may get it a second time.
+    """
+    _end(ctx, resend_mail(deployment, subscription_id, renewal_date.isoformat()))
+
+
+def _end(ctx: click.Context, ended: Ended) -> None:
+    shown.entries(ended.new)
+    shown.say(ended.told)
+    ctx.exit(0 if ended.well else 1)
+
+
+@main.command("redrive")
+@_deployment
+def redrive_(deployment: Deployment) -> None:
+    """Bring the dead letters back to the queue of renewals."""
+    shown.say(f"{redrive(deployment)} brought back")
+
+
+if __name__ == "__main__":
+    main(prog_name="python -m scripts.subscriptions")

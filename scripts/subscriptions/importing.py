@@ -1,0 +1,173 @@
+"""Lines of a file against the table: what is new, what is there already, and what is there otherwise and stays so.
+
+Each subscription is created as the API creates one, in a transaction of its own, and never written over another. So an
+import that was cut off at any point is run again: what it has done is there already.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+from datetime import date
+from decimal import Decimal
+from enum import StrEnum
+from itertools import batched
+from typing import Any
+
+from renewals import subscription
+from renewals.errors import BadRow
+from renewals.periods import MOST_CAUGHT_UP
+from renewals.preview import Charge, preview
+from renewals.register import Asked, Register, Taken
+from renewals.subscription import LIVE, Subscription
+from scripts.subscriptions.rows import Line
+
+_BATCH = 100
+
+
+class Verdict(StrEnum):
+    """What becomes of a line."""
+
+    NEW = "new"
+    CREATED = "created"
+    THERE = "there"
+    RENEWED = "renewed"
+    HELD_BACK = "held back"
+    DIFFERENT = "different"
+    BAD = "bad"
+
+
+LEFT_OUT = frozenset({Verdict.HELD_BACK, Verdict.DIFFERENT, Verdict.BAD})
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A line and what becomes of it. why: of one that is left out, in words. at_once: the charges that would be made as
+    soon as it is in the table."""
+
+    line: Line
+    verdict: Verdict
+    why: tuple[str, ...] = ()
+    at_once: tuple[Charge, ...] = ()
+
+
+@dataclass(slots=True)
+class Tally:
+    """What became of all lines. due: how many are due at once; late: those of them that have missed a whole period."""
+
+    lines: Counter[Verdict] = field(default_factory=Counter)
+    due: int = 0
+    late: int = 0
+    oldest: date | None = None
+    charges: int = 0
+    money: dict[str, Decimal] = field(default_factory=dict)
+
+    def add(self, judged: Judged) -> None:
+        """Count one line."""
+        self.lines[judged.verdict] += 1
+        row = judged.line.row
+        if row is None or not judged.at_once:
+            return
+        self.due += 1
+        self.charges += len(judged.at_once)
+        for charge in judged.at_once:
+            self.money[charge.currency] = self.money.get(charge.currency, Decimal(0)) + charge.amount
+        if row.schedule.after(row.renewal_date) <= judged.at_once[0].on:
+            self.late += 1
+            self.oldest = min(row.renewal_date, self.oldest or row.renewal_date)
+
+
+@dataclass(frozen=True, slots=True)
+class Import:
+    """One run over a file.
+
+    today: the business's day, of a row with a test clock where those are heeded, that row's. asked: who imports, and
+    when; None where nothing is to be written. charge_due: whether rows that are due already are taken in.
+    """
+
+    register: Register
+    today: Callable[[Mapping[str, Any]], date]
+    asked: Asked | None
+    charge_due: bool
+    workers: Executor
+
+    def run(self, lines: Iterable[Line]) -> Iterator[Judged]:
+        """Every line with what became of it, in their order, a hundred at a time."""
+        for batch in batched(lines, _BATCH, strict=False):
+            yield from self.workers.map(self._write, self._judge(batch))
+
+    def _judge(self, batch: Iterable[Line]) -> list[Judged]:
+        """What is to become of these lines. Writes nothing."""
+        lines = list(batch)
+        good = {line.row.subscription_id: line.row for line in lines if line.row is not None}
+        keys = ((each, row.customer_id) for each, row in good.items())
+        standing = {each: [row] for each, row in self.register.rows(keys)}
+        if self.asked is None:  # nothing will be created, which would meet a row of another customer
+            absent = [each for each in good if each not in standing]
+            standing |= dict(zip(absent, self.workers.map(self.register.ledger.rows, absent), strict=True))
+        gone = self.register.created(each for each in good if not standing.get(each))
+        return [self._verdict(line, standing, gone) for line in lines]
+
+    def _verdict(self, line: Line, standing: Mapping[str, list[dict[str, Any]]], gone: set[str]) -> Judged:
+        if line.row is None:
+            return Judged(line, Verdict.BAD, line.faults)
+        rows = standing.get(line.row.subscription_id)
+        if rows:
+            return _compared(line, line.row, rows)
+        if line.row.subscription_id in gone:
+            return Judged(line, Verdict.DIFFERENT, ("there was a subscription of this id, which has been deleted",))
+        today = self.today(line.row.row)
+        coming = preview(line.row, today=today, count=MOST_CAUGHT_UP + 1).charges
+        at_once = tuple(charge for charge in coming if charge.on <= today)
+        held_back = at_once and not self.charge_due
+        return Judged(line, Verdict.HELD_BACK if held_back else Verdict.NEW, (), at_once)
+
+    def _write(self, judged: Judged) -> Judged:
+        line = judged.line
+        if self.asked is None or judged.verdict is not Verdict.NEW or line.row is None:
+            return judged
+        try:
+            self.register.create(line.row.row, self.asked)
+        except Taken:  # by somebody else, since we looked, or for another customer
+            taken = line.row.subscription_id
+            return self._verdict(line, {taken: self.register.ledger.rows(taken)}, {taken})
+        return Judged(line, Verdict.CREATED, (), judged.at_once)
+
+
+def _compared(line: Line, row: Subscription, rows: list[dict[str, Any]]) -> Judged:
+    """The line against what is there. Renewals move a row's date onwards: that is no difference."""
+    try:
+        [there] = [subscription.parse(each) for each in rows]
+    except BadRow as bad:
+        return Judged(line, Verdict.DIFFERENT, (f"what is there cannot be read: {bad}",))
+    except ValueError:
+        return Judged(line, Verdict.DIFFERENT, ("there are two customers of this subscription",))
+    ours, theirs = _facts(row), _facts(there)
+    renewed = there.renewal_date > row.renewal_date
+    differ = [name for name in ours if ours[name] != theirs[name] and not (name == "renewal_date" and renewed)]
+    if differ:
+        return Judged(line, Verdict.DIFFERENT, (f"what is there has another {', '.join(differ)}",))
+    return Judged(line, Verdict.RENEWED if renewed else Verdict.THERE)
+
+
+def _facts(row: Subscription) -> dict[str, Any]:
+    """What a line says of a subscription, by the names of its columns."""
+    return {
+        "customer_id": row.customer_id,
+        "status": "live" if row.status in LIVE else row.status,
+        "renewal_date": row.renewal_date,
+        "cancel_at": row.cancel_at,
+        "amount": row.amount,
+        "currency": row.currency,
+        "interval": row.schedule.interval,
+        "interval_count": row.schedule.count,
+        "anchor_day": row.schedule.anchor_day if row.schedule.interval in ("month", "year") else None,
+        "catch_up": row.catch_up,
+        "plan": row.plan,
+        "customer_name": row.customer_name,
+        "customer_email": row.customer_email,
+        "locale": row.locale,
+        "gateway_customer": row.gateway_customer,
+        "payment_method": row.payment_method,
+        "test_clock": row.row.get("test_clock"),
+    }

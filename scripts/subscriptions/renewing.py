@@ -1,0 +1,138 @@
+"""Renewals that somebody asks for: one at once, one that had failed for good, one whose mail may not have gone out."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from renewals import subscription
+from renewals.addresses import masked
+from renewals.errors import BadRow
+from renewals.ledger import Lost
+from renewals.renewal import Status
+from renewals.timeline import Entry
+from scripts.subscriptions.deployment import Deployment, Trouble
+
+_NOTHING = {
+    "not_due": "It is not due: nothing was charged.",
+    "renewed_already": "It is renewed already: nothing was charged.",
+    "paused": "It is paused: nothing was charged.",
+    "canceled": "It is canceled: nothing was charged.",
+    "unpaid": "It is suspended as unpaid: nothing was charged. Resume it, and it is billed.",
+    "cancels_at_period_end": "It ends with the period that is paid: nothing was charged.",
+    "caught_up_by_the_sweep": "Several periods are owed, each to be billed: the sweep does, one at a time.",
+    "amount_changed": "Its amount was changed at this moment: nothing was charged. Ask again.",
+    "another_period": "Nothing was charged: that period is not the one that is due.",
+}
+_FAILED = {
+    "PaymentProcessingFailed": "It was not renewed, and the log of the workflow says why",
+    "ReceiptGenerationFailed": "The receipt could not be made; the sweep tries again",
+    "EmailSendingFailed": "The mail did not go out, or nobody can tell",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a run of the workflow ended. told: in words. new: what happened in it. well: whether nobody has to look."""
+
+    told: str
+    new: tuple[Entry, ...]
+    well: bool
+
+
+def renew_now(deployment: Deployment, subscription_id: str) -> Ended:
+    """Ask for what is due, as a webhook does, and wait for the end. What is not due is not charged."""
+    row = deployment.row(subscription_id)
+    deployment.register.note(subscription_id, "renewing", deployment.asked(row))
+    return _run(deployment, row, {})
+
+
+def resend_mail(deployment: Deployment, subscription_id: str, renewal_date: str) -> Ended:
+    """Send the mail of a receipt that may have been sent already. Raises Trouble for any other."""
+    register = deployment.register
+    renewal = register.ledger.get(subscription_id, renewal_date)
+    if renewal is None:
+        raise Trouble(f"Nothing of {subscription_id} was claimed for {renewal_date}.")
+    if renewal.status is not Status.MAIL_UNKNOWN:
+        raise Trouble(f"The renewal is {renewal.status.value}, not mail_unknown: its mail is not sent again.")
+    row = register.ledger.row(renewal) or {"subscription_id": subscription_id, "customer_id": renewal.customer_id}
+    if isinstance(register.resend_mail(renewal, deployment.asked(row)), Lost):
+        raise Trouble("Somebody else has seen to it, or a refund's mail is on its way: look again in a minute.")
+    return _run(deployment, row, {"renewal_date": renewal_date})  # this period, so that nothing else is charged
+
+
+def redrive(deployment: Deployment) -> int:
+    """Bring back to the queue what lies in the dead-letter queue now, and not what comes meanwhile; how many.
+
+    Each message is sent before it is deleted: cut off between the two it is there twice, which does no harm, since a
+    renewal is made once.
+    """
+    sqs = deployment.client("sqs")
+    dead_letters, queue = deployment.output("RenewalDeadLetterQueueUrl"), deployment.output("RenewalQueueUrl")
+    counted = sqs.get_queue_attributes(QueueUrl=dead_letters, AttributeNames=["ApproximateNumberOfMessages"])
+    lie = int(counted["Attributes"]["ApproximateNumberOfMessages"])
+    moved = 0
+    while moved < lie:
+        most = min(10, lie - moved)
+        received = sqs.receive_message(QueueUrl=dead_letters, MaxNumberOfMessages=most, WaitTimeSeconds=1)
+        if not received.get("Messages"):
+            break
+        for message in received["Messages"]:
+            sqs.send_message(QueueUrl=queue, MessageBody=message["Body"])
+            _note_redriven(deployment, message["Body"])
+            sqs.delete_message(QueueUrl=dead_letters, ReceiptHandle=message["ReceiptHandle"])
+            moved += 1
+    return moved
+
+
+def _note_redriven(deployment: Deployment, body: str) -> None:
+    """Record it with the subscription that the message is about, as far as it is about one."""
+    try:
+        named = json.loads(body)["subscription_id"]
+    except (ValueError, KeyError, TypeError):
+        return
+    if isinstance(named, str) and subscription.ID.fullmatch(named):
+        deployment.register.note(named, "redriven", deployment.asked({}))
+
+
+def _run(deployment: Deployment, row: Mapping[str, Any], more: Mapping[str, str]) -> Ended:
+    """One execution of the workflow, to its end, 225 seconds at most."""
+    zone = deployment.moment(row).zone
+    before = set(deployment.register.history(row, zone)[0])
+    amount = row.get("amount")
+    work = {
+        "subscription_id": row["subscription_id"],
+        "customer_id": row["customer_id"],
+        "amount": f"{amount:f}" if isinstance(amount, Decimal) else "0",
+        **more,
+    }
+    arn = deployment.output("RenewalWorkflowArn")
+    ended = deployment.workflows.start_sync_execution(stateMachineArn=arn, input=json.dumps(work))
+    after = deployment.register.row(row["subscription_id"]) or row
+    new = tuple(entry for entry in deployment.register.history(after, zone)[0] if entry not in before)
+    told, well = _told(ended, after)
+    return Ended(told, new, well)
+
+
+def _told(ended: Mapping[str, Any], row: Mapping[str, Any]) -> tuple[str, bool]:
+    if ended["status"] != "SUCCEEDED":
+        told = _FAILED.get(ended.get("error", ""), f"The workflow ended as {ended['status']}; the sweep tries again")
+        return f"{told}{_why_not(row)}.", False
+    outcome = json.loads(ended["output"])
+    match outcome["outcome"]:
+        case "nothing_to_do":
+            return _NOTHING.get(outcome["reason"], f"There is nothing to do: {outcome['reason']}."), True
+        case "in_progress":
+            return "Somebody is at work on it at this moment.", True
+        case "dropped":
+            return "The customer was told of it already, or there is nothing to tell any more.", True
+    return f"The customer was mailed, at {masked(subscription.mail_address(row))}.", True
+
+
+def _why_not(row: Mapping[str, Any]) -> str:
+    try:
+        subscription.parse(row)
+    except BadRow as bad:
+        return f": {bad}"
+    return ""

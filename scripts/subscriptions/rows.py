@@ -1,0 +1,236 @@
+"""A file of subscriptions, line by line: the row that each line would become, or all that is wrong with it. Pure.
+
+CSV with a header, or JSON Lines, in UTF-8. The names are those of a row's attributes; an empty cell is an attribute
+that is not given. A line is judged as the API judges a request and as a charge judges a row, by their own code, so that
+what is imported can be charged. Nothing is guessed at: 29,99 and 2025-3-1 are refused.
+"""
+
+import csv
+import json
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from renewals import subscription
+from renewals.errors import BadRow, RenewalError
+from renewals.subscription import Subscription
+from subscriptions_api.models import Day, Id, NewSubscription, StatusName
+
+_NOT_GIVEN: Any = None
+_LONGEST_LINE = 64 * 1024
+_WHOLE = re.compile(r"\d{1,4}", re.ASCII)
+_NOT_A_DAY = "is not a date of the form YYYY-MM-DD from 2000 on"
+_NOT_AN_ID = "is not 1 to 128 of: letters A-Z a-z, digits, . _ : -; the first a letter, digit or _"
+_NOT_A_GATEWAYS_ID = "is not an id of the gateway's: letters, digits and _"
+_FORMS = {
+    "subscription_id": _NOT_AN_ID,
+    "customer_id": _NOT_AN_ID,
+    "renewal_date": _NOT_A_DAY,
+    "cancel_at": _NOT_A_DAY,
+    "test_clock": _NOT_A_DAY,
+    "amount": "is not a number such as 29.99, with a point and at most three decimals",
+    "currency": "is not an ISO 4217 code in capital letters",
+    "gateway_customer": _NOT_A_GATEWAYS_ID,
+    "payment_method": _NOT_A_GATEWAYS_ID,
+    "interval_count": "is not a whole number from 1 to 1000",
+    "anchor_day": "is not a whole number from 1 to 31",
+    "locale": "is not a language such as en or pt-BR",
+}
+_UNREADABLE = {
+    "Cc": "has a control character",
+    "Cs": "has half a character",
+}
+
+
+class BadFile(RenewalError):  # noqa: N818
+    """Nothing in the file can be read. The message says why, in words."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of the file. number: from 1. row: what it would put into the table; None where it is bad.
+
+    faults: all that is wrong with it, each in words.
+    """
+
+    number: int
+    row: Subscription | None
+    faults: tuple[str, ...] = ()
+
+
+class _Imported(NewSubscription):
+    """What the API takes of a new subscription, and what only a row can say of one that exists already."""
+
+    subscription_id: Id
+    renewal_date: Day
+    status: StatusName = "active"
+    cancel_at: Day = _NOT_GIVEN
+    test_clock: Day = _NOT_GIVEN
+
+
+COLUMNS = (*_Imported.model_fields, "currency")
+_NEEDED = ("currency", *(name for name, field in _Imported.model_fields.items() if field.is_required()))
+
+
+class _Bad(RenewalError):  # noqa: N818
+    """The line cannot be taken apart."""
+
+
+def from_csv(lines: Iterable[str]) -> Iterator[Line]:
+    """The lines after the header. Raises BadFile where that is none. Line breaks within quotes are not taken."""
+    numbered = _numbered(lines)
+    first = next(numbered, None)
+    header = _header(first[1]) if first else []
+
+    def fields(text: str) -> dict[str, Any]:
+        cells = _cells(text)
+        if len(cells) != len(header):
+            raise _Bad(f"has {len(cells)} cells, and the header has {len(header)}")
+        given = {name: cell for name, cell in zip(header, cells, strict=True) if cell}
+        numbers = {name: int(given[name]) for name in ("interval_count", "anchor_day") if _is_whole(given.get(name))}
+        return given | numbers
+
+    yield from _judged(numbered, fields)
+
+
+def from_json_lines(lines: Iterable[str]) -> Iterator[Line]:
+    """One object a line. A number is taken digit by digit, never as a float."""
+    yield from _judged(_numbered(lines), _object)
+
+
+def judge(fields: Mapping[str, Any]) -> Subscription | tuple[str, ...]:
+    """The row that these fields become, or everything that is wrong with them. amount: a decimal string."""
+    unreadable = {name: f"{name} {why}" for name, value in fields.items() for why in _unreadable(value)}
+    money = {name: fields[name] for name in ("amount", "currency") if name in fields}
+    rest = {name: value for name, value in fields.items() if name not in money}
+    try:
+        given = _Imported.model_validate({**rest, "amount": money})
+        row = given.row(given.subscription_id, subscription.day(fields, "renewal_date")) | {"status": given.status}
+        checked = subscription.parse(row)
+    except ValidationError as bad:
+        errors = [each for each in bad.errors(include_url=False) if each["loc"][-1] not in unreadable]
+        return (*unreadable.values(), *map(_said, errors))
+    except BadRow as bad:
+        return (*unreadable.values(), f"{bad.field} {bad.reason}")
+    return tuple(unreadable.values()) or checked
+
+
+def _judged(numbered: Iterator[tuple[int, str]], fields_of: Any) -> Iterator[Line]:
+    seen: dict[Any, int] = {}
+    for number, text in numbered:
+        try:
+            if len(text) > _LONGEST_LINE:
+                raise _Bad(f"is longer than {_LONGEST_LINE} characters")
+            if any("\udc80" <= c <= "\udcff" for c in text):
+                raise _Bad("is not UTF-8 text")
+            fields = fields_of(text)
+        except _Bad as bad:
+            yield Line(number, None, (str(bad),))
+            continue
+        named = fields.get("subscription_id")
+        first = seen.setdefault(named, number) if isinstance(named, str) else number
+        judged = judge(fields)
+        faults = judged if isinstance(judged, tuple) else ()
+        if first != number:
+            faults = (*faults, f"subscription_id is that of line {first} already")
+        yield Line(number, None if isinstance(judged, tuple) or faults else judged, faults)
+
+
+def _numbered(lines: Iterable[str]) -> Iterator[tuple[int, str]]:
+    """Each line with its number, but for those with nothing on them."""
+    for number, text in enumerate(lines, 1):
+        if text.strip(" \t\r\n,"):
+            yield number, text.rstrip("\r\n")
+
+
+def _header(text: str) -> list[str]:
+    try:
+        names = _cells(text)
+    except _Bad as bad:
+        raise BadFile(f"The header {bad}.") from None
+    if "\x00" in text or any("\udc80" <= c <= "\udcff" for c in text):
+        raise BadFile("The file is not UTF-8 text: save it as CSV UTF-8.")
+    if ";" in text and len(names) == 1:
+        raise BadFile("The columns are separated by semicolons: separate them by commas.")
+    unknown = [name for name in names if name not in COLUMNS]
+    missing = [name for name in _NEEDED if name not in names]
+    said = [f"these are no attributes of a subscription: {', '.join(map(repr, unknown))}"] if unknown else []
+    said += [f"these are missing: {', '.join(missing)}"] if missing else []
+    said += ["a column is there twice"] if len(set(names)) < len(names) else []
+    if said:
+        raise BadFile(f"The first line is not a header that can be read: {'; '.join(said)}.")
+    return names
+
+
+def _cells(text: str) -> list[str]:
+    try:
+        [cells] = csv.reader([text], strict=True)
+    except (csv.Error, ValueError) as error:
+        raise _Bad(f"cannot be taken apart: {error}") from None
+    return cells
+
+
+def _object(text: str) -> dict[str, Any]:
+    try:
+        fields = json.loads(text, parse_float=Decimal, parse_constant=_no_constant, object_pairs_hook=_once)
+    except (ValueError, ArithmeticError, RecursionError):
+        raise _Bad("is not JSON, or has a number beyond all sense") from None
+    if not isinstance(fields, dict):
+        raise _Bad("is not a JSON object")
+    amount = fields.get("amount")
+    if isinstance(amount, int | Decimal) and not isinstance(amount, bool):
+        fields["amount"] = _digits(amount)
+    return fields
+
+
+def _digits(number: int | Decimal) -> str:
+    """A number as people write it, unless it is beyond all sense."""
+    exact = Decimal(number)
+    return f"{exact:f}" if int(exact.as_tuple().exponent) > -20 and exact.adjusted() < 20 else str(exact)
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
+        raise _Bad("names a field twice")
+    return fields
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(name)  # NaN and Infinity are Python's, not JSON's
+
+
+def _is_whole(cell: str | None) -> bool:
+    return cell is not None and _WHOLE.fullmatch(cell) is not None
+
+
+def _unreadable(value: Any) -> list[str]:
+    kinds = {unicodedata.category(c) for c in value} if isinstance(value, str) else set()
+    return [why for kind, why in _UNREADABLE.items() if kind in kinds]
+
+
+def _said(error: ErrorDetails) -> str:
+    """What is wrong with one field, in words."""
+    field, kind, context = str(error["loc"][-1]), error["type"], error.get("ctx", {})
+    match kind:
+        case "missing":
+            return f"{field} is missing"
+        case "extra_forbidden":
+            return f"{field!r} is no attribute of a subscription"
+        case "money" | "address":
+            return error["msg"]
+        case "literal_error":
+            return f"{field} is none of {context['expected']}"
+        case "string_too_long":
+            return f"{field} is longer than {context['max_length']} characters"
+        case "string_too_short":
+            return f"{field} is empty"
+        case "string_type" if not _FORMS.get(field):
+            return f"{field} is not text"
+    return f"{field} {_FORMS.get(field, error['msg'])}"

@@ -1,0 +1,128 @@
+"""What people see: tables, and a line for everything else."""
+
+import sys
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from renewals import wording
+from renewals.errors import BadRow
+from renewals.preview import Preview
+from renewals.timeline import Entry
+from scripts.subscriptions.importing import Judged, Tally, Verdict
+from subscriptions_api import models
+
+_WIDTH = 160  # where nobody's terminal says how wide it is
+console = Console(highlight=False, soft_wrap=False, width=None if sys.stdout.isatty() else _WIDTH)
+
+
+def say(text: str, style: str = "") -> None:
+    """One line, as long as it is; nothing in it is taken for markup."""
+    console.print(escape(text), style=style, soft_wrap=True)
+
+
+def rows(found: Iterable[Mapping[str, Any]]) -> None:
+    """Subscriptions, one a line."""
+    table = _table("subscription", "customer", "status", "next charge", "amount", "plan", "wrong with it")
+    for row in found:
+        shown = models.shown(row)
+        fault = shown["fault"]
+        table.add_row(
+            *_texts(shown, "subscription_id", "customer_id", "status", "renewal_date"),
+            _money(shown["amount"]),
+            *_texts(shown, "plan"),
+            f"[red]{escape(fault['field'])} {escape(fault['reason'])}[/red]" if fault else "",
+        )
+    console.print(table)
+
+
+def row(row: Mapping[str, Any], coming: Preview | BadRow) -> None:
+    """One subscription: everything that the row says, what is wrong with it, and its next charge."""
+    shown = models.shown(row)
+    table = _table("attribute", "value")
+    for name, value in shown.items():
+        if value is not None and name != "fault":
+            table.add_row(name, escape(_money(value) if name == "amount" else str(value)))
+    console.print(table)
+    if isinstance(coming, BadRow):
+        say(f"It cannot be charged as it stands: {coming}.", "red")
+    elif coming.charges:
+        charge = coming.charges[0]
+        say(f"Next charge: {wording.money(charge.amount, charge.currency)} on {wording.day(charge.on)}: {charge.why}.")
+    else:
+        say(coming.then)
+
+
+def charges(coming: Preview) -> None:
+    """The next charges."""
+    table = _table("date", "period", "amount", "why on that day")
+    for charge in coming.charges:
+        period = wording.days(charge.start, charge.end)
+        table.add_row(str(charge.on), period, wording.money(charge.amount, charge.currency), escape(charge.why))
+    if coming.charges:
+        console.print(table)
+    if coming.then:
+        say(coming.then)
+
+
+def entries(told: Iterable[Entry]) -> None:
+    """What happened, oldest first."""
+    table = _table("when", "what happened")
+    for entry in told:
+        table.add_row(f"{entry.at:%Y-%m-%d %H:%M:%S%z}", escape(entry.text))
+    if table.rows:
+        console.print(table)
+
+
+def left_out(judged: Judged) -> None:
+    """A line that is not imported, with everything that stands against it."""
+    if judged.why:
+        say(f"line {judged.line.number}: {'; '.join(judged.why)}", "red" if judged.verdict is Verdict.BAD else "yellow")
+
+
+def tally(counted: Tally, *, applied: bool) -> None:
+    """What became of a file's lines, and what will be charged for it at once."""
+    table = _table("lines", "")
+    table.columns[0].justify = "right"
+    said = {
+        Verdict.NEW: "would be created",
+        Verdict.CREATED: "created",
+        Verdict.THERE: "there already",
+        Verdict.RENEWED: "there already, and renewed since",
+        Verdict.HELD_BACK: "held back: they are due, and would be charged at once",
+        Verdict.DIFFERENT: "left alone: what is there differs",
+        Verdict.BAD: "bad",
+    }
+    for verdict, text in said.items():
+        always = verdict is (Verdict.CREATED if applied else Verdict.NEW)
+        if counted.lines[verdict] or always:
+            table.add_row(f"{counted.lines[verdict]:,}", text)
+    console.print(table)
+    if counted.due:
+        money = ", ".join(wording.money(amount, currency) for currency, amount in sorted(counted.money.items()))
+        due = f"{_many(counted.due, 'subscription')}, {_many(counted.charges, 'charge')}, {money}"
+        say(f"Due at once: {due}.", "bold yellow")
+    if counted.late:
+        say(f"More than one period missed: {counted.late:,} of these; the oldest is due since {counted.oldest}.")
+
+
+def _many(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
+
+
+def _texts(shown: Mapping[str, Any], *names: str) -> list[str]:
+    return [escape(str(shown[name])) if shown[name] is not None else "" for name in names]
+
+
+def _money(amount: Mapping[str, str] | None) -> str:
+    return f"{amount['amount']} {amount['currency']}" if amount else ""

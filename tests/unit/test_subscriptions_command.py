@@ -1,0 +1,323 @@
+"""The command as a person types it, over AWS in memory."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import date
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from botocore.exceptions import EndpointConnectionError, NoCredentialsError, ProfileNotFound, ReadTimeoutError
+from click.testing import CliRunner, Result
+
+from process_payment.charge import Asked
+from scripts.subscriptions.__main__ import main
+from tests.fake_aws import error
+from tests.fakes import DUE, LATER, NOON, World
+
+DEAD, QUEUE = "https://sqs/dead-letters", "https://sqs/renewals"
+OUTPUTS = {
+    "SubscriptionsTableName": "subscriptions",
+    "RenewalsTableName": "renewals",
+    "ChangesTableName": "changes",
+    "RenewalWorkflowArn": "arn:aws:states:us-west-2:123456789012:stateMachine:renewal",
+    "RenewalQueueUrl": QUEUE,
+    "RenewalDeadLetterQueueUrl": DEAD,
+}
+PARAMETERS = {"Environment": "dev", "BusinessTimeZone": "UTC"}
+
+
+@dataclass
+class Account:
+    """An AWS account with one stack, as boto3's session reaches it. trouble: what every call raises.
+
+    asked: what the workflow was started with. queues: the bodies that lie in each.
+    """
+
+    shop: World
+    region_name: str = "us-west-2"
+    trouble: Exception | None = None
+    asked: list[dict[str, Any]] = field(default_factory=list)
+    queues: dict[str, list[str]] = field(default_factory=lambda: {DEAD: [], QUEUE: []})
+
+    def client(self, service: str, **_: Any) -> Any:
+        if self.trouble is not None:
+            raise self.trouble
+        return self.shop.dynamodb if service == "dynamodb" else self
+
+    def describe_stacks(self, *, StackName: str) -> Any:  # noqa: N803  (boto3's name)
+        if StackName != "subscription-mgmt":
+            raise error("ValidationError", "DescribeStacks")
+        outputs = [{"OutputKey": name, "OutputValue": value} for name, value in OUTPUTS.items()]
+        parameters = [{"ParameterKey": name, "ParameterValue": value} for name, value in PARAMETERS.items()]
+        return {"Stacks": [{"Outputs": outputs, "Parameters": parameters}]}
+
+    def get_caller_identity(self) -> Any:
+        return {"Arn": "arn:aws:sts::123456789012:assumed-role/Operators/zoe"}
+
+    def start_sync_execution(self, *, stateMachineArn: str, input: str) -> Any:  # noqa: A002, N803  (boto3's names)
+        assert stateMachineArn == OUTPUTS["RenewalWorkflowArn"]
+        self.asked.append(json.loads(input))
+        work, execution = self.asked[-1], f"run-{len(self.asked) + 1}"
+        now = NOON + len(self.asked) * LATER
+        period = work.get("renewal_date")
+        asked = Asked(
+            work["subscription_id"],
+            work["customer_id"],
+            Decimal(work["amount"]),
+            date.fromisoformat(period) if period else None,
+        )
+        outcome = self.shop.charge(execution, now).renew(asked)
+        if outcome.name in ("nothing_to_do", "in_progress"):
+            return {
+                "status": "SUCCEEDED",
+                "output": json.dumps({"outcome": outcome.name, "reason": outcome.reason}),
+            }
+        state = self.shop.run(execution, now, work["amount"], period=period)
+        if state.endswith("Failed"):
+            names = {"PaymentFailed": "PaymentProcessingFailed", "EmailFailed": "EmailSendingFailed"}
+            return {"status": "FAILED", "error": names[state]}
+        return {"status": "SUCCEEDED", "output": json.dumps({"outcome": "mailed"})}
+
+    def get_queue_attributes(self, *, QueueUrl: str, **_: Any) -> Any:  # noqa: N803  (boto3's name)
+        return {"Attributes": {"ApproximateNumberOfMessages": str(len(self.queues[QueueUrl]))}}
+
+    def receive_message(self, *, QueueUrl: str, MaxNumberOfMessages: int, **_: Any) -> Any:  # noqa: N803
+        bodies = self.queues[QueueUrl][:MaxNumberOfMessages]
+        return {"Messages": [{"Body": body, "ReceiptHandle": body} for body in bodies]}
+
+    def send_message(self, *, QueueUrl: str, MessageBody: str) -> None:  # noqa: N803
+        self.queues[QueueUrl].append(MessageBody)
+
+    def delete_message(self, *, QueueUrl: str, ReceiptHandle: str) -> None:  # noqa: N803
+        self.queues[QueueUrl].remove(ReceiptHandle)
+
+
+@pytest.fixture
+def account(shop: World, monkeypatch: pytest.MonkeyPatch) -> Account:
+    """The account that the environment's profile reaches."""
+    made = Account(shop)
+    monkeypatch.setattr(boto3, "Session", lambda: made)
+    return made
+
+
+@pytest.fixture
+def command(account: Account) -> Callable[..., Result]:
+    """Types a command; what it says, and its exit status."""
+    return lambda *words: CliRunner().invoke(main, [str(word) for word in words])
+
+
+def squeezed(result: Result) -> str:
+    """What it says, without the spaces and lines that a table makes."""
+    return " ".join(result.output.split())
+
+
+def on(shop: World, **attributes: Any) -> None:
+    """The one subscription, living on the day that it is due."""
+    shop.subscribe(test_clock=DUE.isoformat(), **attributes)
+
+
+def test_renew_now_charges_what_is_due_and_tells_it(shop: World, account: Account, command: Any) -> None:
+    """What a webhook would ask for is asked for, the outcome told, who asked recorded; a second time nothing is due."""
+    on(shop)
+    first, second = command("renew-now", "sub_1"), command("renew-now", "sub_1")
+    assert account.asked[0] == {"subscription_id": "sub_1", "customer_id": "cus_1", "amount": "29.99"}
+    assert (first.exit_code, second.exit_code) == (0, 0)
+    assert "29.99 USD for Pro was charged to Visa ending in 4242" in squeezed(first)
+    assert "Mailed the receipt to a***@c***.example." in squeezed(first)
+    assert second.output == "It is renewed already: nothing was charged.\n"
+    assert len(shop.gateway.charges) == len(shop.mails()) == 1
+    told = squeezed(command("why", "sub_1"))
+    assert told.count("Operators/zoe asked for a renewal at once.") == 2
+
+
+@pytest.mark.parametrize(
+    ("attributes", "said", "status"),
+    [
+        ({"renewal_date": "2026-02-01"}, "It is not due: nothing was charged.", 0),
+        ({"status": "paused"}, "It is paused: nothing was charged.", 0),
+        ({"status": "canceled"}, "It is canceled: nothing was charged.", 0),
+        ({"cancel_at": "2026-01-31"}, "It ends with the period that is paid: nothing was charged.", 0),
+        ({"renewal_date": "2025-11-30", "catch_up": "each"}, "the sweep does, one at a time.", 0),
+        ({"currency": "XYZ"}, "currency: is not a currency that the payment gateway charges in.", 1),
+        ({"amount": "29.99"}, "amount: is not a number.", 1),
+    ],
+)
+def test_what_is_not_due_is_said_and_not_charged(
+    shop: World, command: Any, attributes: dict[str, Any], said: str, status: int
+) -> None:
+    """Neither what is not due, nor what is not live, nor what cannot be charged as it stands."""
+    on(shop, **attributes)
+    ended = command("renew-now", "sub_1")
+    assert (said in squeezed(ended), ended.exit_code) == (True, status), ended.output
+    assert shop.gateway.charges == []
+    assert shop.row()["renewal_date"] == attributes.get("renewal_date", DUE.isoformat())
+
+
+def test_a_refusal_is_told_with_its_reason(shop: World, command: Any) -> None:
+    """A declined card is an outcome in words, and no failure of the command."""
+    on(shop, payment_method="pm_declined")
+    ended = command("renew-now", "sub_1")
+    assert ended.exit_code == 0
+    assert "was declined: the card has insufficient funds" in squeezed(ended)
+    assert "Mailed that the payment did not go through" in squeezed(ended)
+
+
+def test_a_mail_of_unknown_fate_is_sent_again_once(shop: World, account: Account, command: Any) -> None:
+    """The receipt goes out, who decided it is on record, and nothing else is charged, though something is due."""
+    on(shop)
+    shop.ses.trouble = [ReadTimeoutError(endpoint_url="https://ses")]
+    assert shop.run() == "EmailFailed"
+    shop.edit(test_clock="2026-02-28")
+    sent, again = (command("resend-mail", "sub_1", DUE) for _ in range(2))
+    assert "Mailed the receipt to a***@c***.example." in squeezed(sent)
+    assert (sent.exit_code, again.exit_code) == (0, 1)
+    assert "The renewal is done, not mail_unknown" in again.output
+    assert len(shop.mails()) == len(shop.gateway.charges) == 1
+    told = "Operators/zoe asked for the mail of the receipt to be sent again: mail from unknown to to be sent"
+    assert told in squeezed(command("why", "sub_1"))
+
+
+def test_no_other_mail_is_sent_again(shop: World, account: Account, command: Any) -> None:
+    """Of a period that nobody claimed, and of one whose mail was sent, the command says so and starts nothing."""
+    on(shop)
+    assert "Nothing of sub_1 was claimed for 2026-01-31." in command("resend-mail", "sub_1", DUE).output
+    shop.run()
+    assert command("resend-mail", "sub_1", DUE).exit_code == 1
+    assert account.asked == []
+
+
+def test_dead_letters_come_back_with_who_brought_them(shop: World, account: Account, command: Any) -> None:
+    """Every message that lies there is moved as it is; of those about a subscription its timeline says so."""
+    on(shop)
+    bodies = [json.dumps({"subscription_id": "sub_1", "n": n}) for n in range(11)] + ["nonsense", "[]", '{"a": 1}']
+    account.queues[DEAD] = list(bodies)
+    assert command("redrive").output == "14 brought back\n"
+    assert account.queues == {DEAD: [], QUEUE: bodies}
+    told = squeezed(command("why", "sub_1"))
+    assert told.count("Operators/zoe brought a renewal back that had failed five times.") == 11
+
+
+def test_showing_a_subscription(shop: World, command: Any) -> None:
+    """Its row, its next charge with the reason; and of one that cannot be charged, why."""
+    on(shop, customer_name="[bold]Ann[/bold]")
+    told = squeezed(command("show", "sub_1"))
+    assert "amount 29.99 USD" in told
+    assert "customer_name [bold]Ann[/bold]" in told
+    assert "Next charge: 29.99 USD on 31 January 2026: every month, on day 31; due today." in told
+    on(shop, currency="XYZ")
+    assert "It cannot be charged as it stands: currency: is not a currency" in squeezed(command("show", "sub_1"))
+    on(shop, status="paused")
+    assert "It is paused: nothing is charged until it is resumed" in squeezed(command("show", "sub_1"))
+
+
+def test_the_next_charges(shop: World, command: Any) -> None:
+    """As many as asked for, each with the reason for its day; of what cannot be charged, a sentence."""
+    on(shop)
+    told = command("preview", "sub_1", "--count", 3)
+    assert [line.split()[0] for line in told.output.splitlines()[1:]] == ["2026-01-31", "2026-02-28", "2026-03-31"]
+    assert "February 2026 ends with day 28" in told.output
+    on(shop, amount="29.99")
+    refused = command("preview", "sub_1")
+    assert (refused.exit_code, refused.output) == (
+        1,
+        "Error: The subscription cannot be charged as it stands: amount: is not a number.\n",
+    )
+
+
+def test_lists_are_narrowed_and_come_in_pages(shop: World, command: Any) -> None:
+    """By status, customer and the day of the next charge; a page says where the next begins, and none is lost."""
+    for n in range(7):
+        changes: dict[str, Any] = {"customer_id": f"cus_{n % 2}", "status": "paused" if n == 6 else "active"}
+        on(shop, subscription_id=f"sub_{n}", renewal_date=f"2026-03-0{n + 1}", **changes)
+
+    def listed(*words: str) -> list[str]:
+        return [word for word in command("list", *words).output.split() if word.startswith("sub_")]
+
+    assert listed() == [f"sub_{n}" for n in range(7)]
+    assert listed("--status", "paused") == ["sub_6"]
+    assert listed("--customer", "cus_1") == ["sub_1", "sub_3", "sub_5"]
+    assert listed("--due-before", "2026-03-03") == ["sub_0", "sub_1"]
+    first = command("list", "--limit", "3")
+    assert "There may be more: --after sub_2/cus_0" in first.output
+    assert listed("--limit", "4", "--after", "sub_2/cus_0") == ["sub_3", "sub_4", "sub_5", "sub_6"]
+    assert command("list", "--after", "sub_2").exit_code == 2
+
+
+def test_an_import_says_what_it_does_and_its_exit_status_too(shop: World, command: Any, tmp_path: Path) -> None:
+    """Looked through first, written with --apply, nothing to do the third time; 1 where a line was left out."""
+    file = tmp_path / "new.csv"
+    header = "subscription_id,customer_id,renewal_date,amount,currency,gateway_customer,payment_method\n"
+    good = "sub_2,cus_2,2126-03-01,29.99,USD,cus_gw,pm_ok\n"
+    file.write_text(header + good)
+    looked, applied, again = command("import", file), command("import", "--apply", file), command("import", file)
+    assert [each.exit_code for each in (looked, applied, again)] == [0, 0, 0]
+    assert "1 would be created Nothing was written." in squeezed(looked)
+    assert "1 created" in squeezed(applied)
+    assert "0 would be created 1 there already" in squeezed(again)
+    file.write_text(header + good.replace("29.99", "9.99") + good.replace("sub_2", "sub_3").replace("USD", "") +
+                    good.replace("sub_2", "sub_4").replace("2126", "2026"))  # fmt: skip
+    bad = command("import", "--apply", file)
+    assert bad.exit_code == 1
+    assert "line 2: what is there has another amount" in bad.output
+    assert "line 3: currency is missing" in bad.output
+    assert "1 held back: they are due, and would be charged at once" in squeezed(bad)
+    assert "Due at once: 1 subscription, 1 charge, 29.99 USD." in bad.output
+    assert "More than one period missed: 1 of these; the oldest is due since 2026-03-01." in bad.output
+    assert len(shop.dynamodb.items("subscriptions")) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("a.xlsx", "PK", "a.xlsx is neither .csv nor .jsonl."),
+        ("a.csv", "", "There are no subscriptions in the file."),
+        ("a.jsonl", "\n\n", "There are no subscriptions in the file."),
+        ("a.csv", "sub_1,cus_1\n", "The first line is not a header that can be read"),
+    ],
+)
+def test_files_that_are_none(command: Any, tmp_path: Path, name: str, content: str, said: str) -> None:
+    """A file that nothing can be taken from is refused in a sentence."""
+    (tmp_path / name).write_text(content)
+    refused = command("import", tmp_path / name)
+    assert (refused.exit_code, said in refused.output) == (1, True), refused.output
+
+
+@pytest.mark.parametrize(
+    ("trouble", "said"),
+    [
+        (NoCredentialsError(), "There are no AWS credentials"),
+        (ProfileNotFound(profile="ops"), "AWS cannot be asked: The config profile (ops) could not be found"),
+        (EndpointConnectionError(endpoint_url="http://127.0.0.1:4566"), "Nothing answers at http://127.0.0.1:4566"),
+        (error("ExpiredTokenException", "Query"), "The AWS credentials have expired: sign in again."),
+        (error("UnrecognizedClientException", "Query"), "AWS does not know these credentials"),
+        (error("AccessDeniedException", "Query"), "AWS does not allow it"),
+        (error("ProvisionedThroughputExceededException", "Query"), "AWS refuses Query"),
+    ],
+)
+def test_trouble_with_aws_is_a_sentence(account: Account, command: Any, trouble: Exception, said: str) -> None:
+    """No traceback for what people meet: it is said what is wrong, and the exit status is 1."""
+    account.trouble = trouble
+    refused = command("show", "sub_1")
+    assert (refused.exit_code, refused.output.startswith(f"Error: {said}")) == (1, True), refused.output
+
+
+@pytest.mark.parametrize(
+    ("words", "said", "status"),
+    [
+        (("show", "sub_9"), "Error: There is no subscription sub_9.\n", 1),
+        (("why", "sub_9"), "Error: There is no subscription sub_9.\n", 1),
+        (("renew-now", "sub_9"), "Error: There is no subscription sub_9.\n", 1),
+        (("--stack-name", "other", "list"), "Error: There is no stack other in us-west-2; --stack-name", 1),
+        (("show", "a b"), "is no id", 2),
+        (("import", "no-such-file.csv"), "does not exist", 2),
+        (("resend-mail", "sub_1", "31.1.2026"), "is no date", 2),
+    ],
+)  # fmt: skip
+def test_what_is_not_there_is_said(command: Any, words: tuple[str, ...], said: str, status: int) -> None:
+    """No such subscription, stack, file or date: a sentence each."""
+    refused = command(*words)
+    assert (said in refused.output, refused.exit_code) == (True, status), refused.output
