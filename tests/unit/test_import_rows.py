@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from renewals import subscription
 from renewals.errors import BadRow
 from renewals.subscription import Subscription
+from scripts import ROOT
 from scripts.subscriptions.rows import COLUMNS, BadFile, Line, from_csv, from_json_lines, judge
 
 GOOD = {
@@ -236,3 +237,11 @@ def test_a_line_is_refused_where_a_charge_would_be(changes: dict[str, str]) -> N
     except BadRow:
         chargeable = False
     assert isinstance(judge(fields), Subscription) is chargeable
+
+
+def test_the_example_can_be_imported() -> None:
+    """The file that the README points to has no fault."""
+    with (ROOT / "docs/subscriptions.csv").open(encoding="utf-8", newline="") as file:
+        example = list(from_csv(file))
+    assert len(example) == 3
+    assert all(line.row for line in example)
