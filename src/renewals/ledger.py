@@ -574,8 +574,7 @@ class Ledger:
         stands as before its claim. recorded: further actions of that transaction."""
         name = f"mails.receipt_{renewal.attempt}"
         changes = {"status": Status.RECEIPTED, "reason": None, name: None, "lease_until": now, "pickups": 0}
-        stands = f"#status = :was AND {name}.#state = :was_mail AND attribute_not_exists(notice)"
-        values = {":was": Status.MAIL_UNKNOWN, ":was_mail": "unknown"}
+        stands, values = "#status = :was AND attribute_not_exists(notice)", {":was": Status.MAIL_UNKNOWN}
         lost = self._transact([{"Update": self._change(renewal, changes, stands, values, now)}, *recorded])
         return Lost() if lost is not None else replaced(renewal, {"status": Status.RECEIPTED, "reason": None})
 

@@ -104,8 +104,9 @@ def test_what_is_there_otherwise_is_named_and_left_alone(
     assert file[0].row is not None
     shop.dynamodb.put("subscriptions", dict(file[0].row.row) | changes)
     before = dict(shop.dynamodb.items("subscriptions"))
-    judged = run(file)[2]
-    assert (judged.verdict, judged.why) == (Verdict.DIFFERENT, (said,))
+    for apply in (False, True):
+        judged = run(file, apply=apply)[2]
+        assert (judged.verdict, judged.why) == (Verdict.DIFFERENT, (said,))
     assert shop.dynamodb.items("subscriptions") == before
 
 
