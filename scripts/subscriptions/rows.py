@@ -6,7 +6,6 @@ what is imported can be charged. Nothing is guessed at: 29,99 and 2025-3-1 are r
 """
 
 import csv
-import json
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
@@ -19,6 +18,7 @@ from pydantic_core import ErrorDetails
 
 from renewals import subscription
 from renewals.errors import BadRow, RenewalError
+from renewals.strict_json import NotAnObject, read_object
 from renewals.subscription import Subscription
 from subscriptions_api.models import Day, Id, NewSubscription, StatusName
 
@@ -178,32 +178,20 @@ def _cells(text: str) -> list[str]:
 
 def _object(text: str) -> dict[str, Any]:
     try:
-        fields = json.loads(text, parse_float=Decimal, parse_constant=_no_constant, object_pairs_hook=_once)
-    except (ValueError, ArithmeticError, RecursionError):
-        raise _Bad("is not JSON, or has a number beyond all sense") from None
-    if not isinstance(fields, dict):
-        raise _Bad("is not a JSON object")
-    amount = fields.get("amount")
-    if isinstance(amount, int | Decimal) and not isinstance(amount, bool):
-        fields["amount"] = _digits(amount)
-    return fields
+        fields = read_object(text, exact=True)
+    except NotAnObject as bad:
+        raise _Bad(str(bad)) from None
+    numbers = {name: value for name, value in fields.items() if isinstance(value, Decimal)}
+    return fields | {name: _digits(value) if name == "amount" else _whole(value) for name, value in numbers.items()}
 
 
-def _digits(number: int | Decimal) -> str:
+def _digits(number: Decimal) -> str:
     """A number as people write it, unless it is beyond all sense."""
-    exact = Decimal(number)
-    return f"{exact:f}" if int(exact.as_tuple().exponent) > -20 and exact.adjusted() < 20 else str(exact)
+    return f"{number:f}" if int(number.as_tuple().exponent) > -20 and number.adjusted() < 20 else str(number)
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    fields = dict(pairs)
-    if len(fields) < len(pairs):
-        raise _Bad("names a field twice")
-    return fields
-
-
-def _no_constant(name: str) -> None:
-    raise ValueError(name)  # NaN and Infinity are Python's, not JSON's
+def _whole(number: Decimal) -> int | Decimal:
+    return int(number) if number.adjusted() < 20 and number % 1 == 0 else number
 
 
 def _is_whole(cell: str | None) -> bool:

@@ -186,11 +186,11 @@ def test_amounts_in_json(amount: Any, kept: str | None) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ('{"amount": "1", "amount": "2"}', "names a field twice"),
+        ('{"amount": "1", "amount": "2"}', "gives a field more than once"),
         ("[1]", "is not a JSON object"),
         ("{", "is not JSON"),
         ('{"amount": NaN}', "is not JSON"),
-        ('{"amount": 1e999999999999999999999}', "is not JSON"),
+        ('{"amount": 1e999999999999999999999}', "beyond all bounds"),
         ('{"amount": 1e99999999}', "amount is not a number"),
         ('{"amount": 1, "interval_count": 1.5}', "interval_count is not a whole number"),
         ('{"customer_name": "\\ud800"}', "customer_name has half a character"),
