@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
 from rich.progress import Progress
 
 from renewals.errors import BadRow
@@ -128,8 +127,7 @@ def _opened(file: Path) -> Any:
 
 
 def _progress() -> Progress:
-    console = Console(stderr=True)
-    return Progress(console=console, transient=True, disable=not console.is_terminal)
+    return Progress(console=shown.console, transient=True, disable=not shown.console.is_terminal)
 
 
 @main.command("list")
