@@ -21,7 +21,8 @@ COMMAND = ["env", "--default-signal=INT", sys.executable, "-m", "scripts.subscri
 
 def environment(shop: Shop, **changes: str) -> dict[str, str]:
     reaches = {"AWS_CONFIG_FILE": str(shop.stack.aws_config_file), "AWS_PROFILE": "local", "NO_PROXY": "*"}
-    return {"PATH": os.environ["PATH"], "AWS_EC2_METADATA_DISABLED": "true"} | reaches | changes
+    nobodys = {"AWS_SHARED_CREDENTIALS_FILE": os.devnull, "AWS_EC2_METADATA_DISABLED": "true"}
+    return {"PATH": os.environ["PATH"]} | nobodys | reaches | changes
 
 
 def run(shop: Shop, *words: str, **changes: str) -> tuple[int, str]:
@@ -148,15 +149,16 @@ def test_lists_on_the_deployed_stack(shop: Shop) -> None:
     assert (status, subscriber.subscription_id in said) == (0, False)
 
 
-@pytest.mark.parametrize(
-    ("changes", "said"),
-    [
-        ({"AWS_PROFILE": "nobody"}, "Error: AWS cannot be asked: The config profile (nobody) could not be found"),
-        ({"AWS_CONFIG_FILE": os.devnull, "AWS_PROFILE": "default", "AWS_DEFAULT_REGION": "us-west-2"}, "Error: "),
-        ({"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}, "Error: Nothing answers at http://127.0.0.1:9"),
-    ],
-)
-def test_an_environment_that_reaches_nothing(shop: Shop, changes: dict[str, str], said: str) -> None:
-    """Without the right profile, credentials or network the real command ends with one sentence."""
-    status, told = run(shop, "show", "sub_1", **changes)
-    assert (status, told.startswith(said), "Traceback" in told) == (1, True, False), told
+def test_an_environment_that_reaches_nothing(shop: Shop, tmp_path: Path) -> None:
+    """Without a profile, credentials, a stack or a network the real command ends with one sentence."""
+    config = tmp_path / "config"
+    config.write_text("[profile empty]\nregion = us-west-2\n")
+    show = ("show", "sub_1")
+    for words, changes, sentence in (
+        (show, {"AWS_PROFILE": "nobody"}, "AWS cannot be asked: The config profile (nobody) could not be found"),
+        (show, {"AWS_CONFIG_FILE": str(config), "AWS_PROFILE": "empty"}, "There are no AWS credentials: set"),
+        (show, {"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}, "Nothing answers at http://127.0.0.1:9"),
+        (("--stack-name", "other", *show), {}, "There is no stack other in us-west-2"),
+    ):
+        status, told = run(shop, *words, **changes)
+        assert (status, told.startswith(f"Error: {sentence}"), "Traceback" in told) == (1, True, False), told
