@@ -14,7 +14,7 @@ from decimal import Decimal, InvalidOperation
 from functools import cache
 from typing import Any
 
-from process_payment.charge import Asked, Charge, Outcome
+from process_payment.charge import NOT_TOLD, Asked, Charge, Outcome
 from process_payment.remind import Remind
 from renewals import aws, clock, currencies, reminders, telemetry
 from renewals.clock import Moment
@@ -39,6 +39,8 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
     telemetry.renewal_event("payment", reply)
     if reply["outcome"] == "failed":
         telemetry.count("RenewalFailed")
+    if reply["reason"] == NOT_TOLD:
+        telemetry.count("DunningHeld")
     return reply
 
 

@@ -20,20 +20,23 @@ from hashlib import sha256
 from typing import Any
 from uuid import uuid4
 
-from renewals import currencies, subscription
+from renewals import currencies, mail_faults, subscription
 from renewals.clock import Moment
 from renewals.dunning import Dunning, is_hard
 from renewals.errors import BadRow, PaymentError
 from renewals.gateway import Failure, Gateway, GatewayRefused, GatewayUnavailable, Payment, PaymentRequest, PaymentState
 from renewals.ledger import CANCELED_AT_THE_GATEWAY, LEASE, MOST_PICK_UPS, Ledger, Lost
 from renewals.periods import Billing, latest_due, oldest_due
-from renewals.renewal import UNSETTLED, Renewal, Status
+from renewals.renewal import UNSETTLED, Mail, Renewal, Status
 from renewals.subscription import ENDED, LIVE, Subscription
 
 _RACES = 4
 _LONGEST_KEY = 255  # https://docs.stripe.com/api/idempotent_requests
 _LOOKED_UP_WHEN_LATE_BY = timedelta(days=1)
 _DUNNING_OVER = "dunning_over"
+NOT_TOLD = "customer_not_told"
+"""Why dunning does not end: the customer's address is at fault."""
+_WARNINGS = ("final_notice_", "action_required_")
 _ENDED_BY = frozenset({_DUNNING_OVER, "canceled", "unpaid"})
 _OWING = frozenset({Status.PAID, Status.RECEIPTED, Status.FAILED, Status.MAIL_FAILED})
 _REFUSED = {PaymentState.DECLINED: Status.DECLINED, PaymentState.ACTION_REQUIRED: Status.ACTION_REQUIRED}
@@ -312,15 +315,19 @@ class Charge:
     def _dun(self, renewal: Renewal, row: Subscription) -> Outcome | None:
         """Ask about a refused payment, try it again, or give it up: as the day and the card say."""
         new_card = row.payment_method != renewal.payment_method
-        dunning_date = renewal.next_attempt is None or renewal.next_attempt <= self.today
+        waits = self.dunning.is_ending(renewal.dunned) and not _was_warned(renewal)
+        held = waits and renewal.held_at is not None
+        dunning_date = held or renewal.next_attempt is None or renewal.next_attempt <= self.today
         tried_again = new_card or dunning_date
         if renewal.status is Status.DECLINED and not tried_again:
-            return Outcome("declined", "", renewal)
+            return _stays_refused(renewal, row)
         payment = self._retrieve(renewal)
         if payment.state is PaymentState.PAID:
             return self._paid(renewal, payment)
         if not tried_again:
-            return Outcome(renewal.status.value, "", renewal)
+            return _stays_refused(renewal, row)
+        if waits and not new_card:
+            return self._hold(renewal, row)
         over = renewal.dunned >= len(self.dunning.days)
         if over and not new_card:
             return self._give_up_period(renewal, row.row, _DUNNING_OVER, ends_as=self.dunning.ends_as)
@@ -339,11 +346,29 @@ class Charge:
         next_date = self.dunning.next_date(renewal.first_tried_on, behind, self.today)
         notice = "final_notice" if self.dunning.is_last(behind) else None
         recorded = self.ledger.record_dunning_date(
-            renewal, next_attempt=next_date or self.today, notice=notice, now=self.now
+            renewal, dunned=behind, next_attempt=next_date or self.today, notice=notice, now=self.now
         )
         if isinstance(recorded, Lost) or next_date is None:
             return None  # looked at again: it is over
         return Outcome(recorded.status.value, "", recorded)
+
+    def _hold(self, renewal: Renewal, row: Subscription) -> Outcome | None:
+        """The last step waits until the customer was told of it. Where their address can be mailed to, they are told
+        now, and have as long as anybody; where it cannot, it is looked at again tomorrow."""
+        to = row.customer_email
+        refused = any(mail.to == to and mail.state == "failed" for mail in _warnings(renewal))
+        in_vain = refused or mail_faults.kind(row.row) == mail_faults.BOUNCED
+        recorded = self.ledger.record_dunning_date(
+            renewal,
+            dunned=len(self.dunning.days) - 1,
+            next_attempt=self.today + (timedelta(days=1) if in_vain else self.dunning.last_step),
+            notice=None if in_vain else "final_notice",
+            now=self.now,
+            held=True,
+        )
+        if isinstance(recorded, Lost):
+            return None
+        return Outcome("nothing_to_do", NOT_TOLD, recorded) if in_vain else Outcome(renewal.status.value, "", recorded)
 
     def _give_up_period(
         self, renewal: Renewal, row: Mapping[str, Any] | None, reason: str, *, ends_as: str | None = None
@@ -506,6 +531,25 @@ def _is_pointless(renewal: Renewal, payment: Payment) -> bool:
     if renewal.status is Status.DECLINED:
         return is_hard(renewal.decline_code, renewal.advice_code)
     return payment.state is PaymentState.ACTION_REQUIRED
+
+
+def _stays_refused(renewal: Renewal, row: Subscription) -> Outcome:
+    """Nothing is to be tried now. What the customer is owed of it is mailed, unless their address has refused it."""
+    owed = renewal.mails.get(renewal.notice or "")
+    if owed is not None and owed.state == "failed" and owed.to == row.customer_email:
+        return Outcome("nothing_to_do", "address_at_fault", renewal)
+    return Outcome(renewal.status.value, "", renewal)
+
+
+def _warnings(renewal: Renewal) -> list[Mail]:
+    """The mails of this claim that say when the payment is given up, oldest first."""
+    said = [mail for name, mail in renewal.mails.items() if name.startswith(_WARNINGS)]
+    return sorted((m for m in said if m.claimed_until > renewal.claimed_at), key=lambda m: m.claimed_until)
+
+
+def _was_warned(renewal: Renewal) -> bool:
+    """Whether the last mail that says when the payment is given up went out and, as far as is known, arrived."""
+    return [mail.state in ("sent", "unknown") for mail in _warnings(renewal)][-1:] == [True]
 
 
 def _why_over(renewal: Renewal, row: Subscription) -> str | None:

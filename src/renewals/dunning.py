@@ -89,6 +89,15 @@ class Dunning:
         """Whether the next dunning date is the last."""
         return behind == len(self.days) - 1
 
+    def is_ending(self, behind: int) -> bool:
+        """Whether at most the last dunning date is left."""
+        return behind >= len(self.days) - 1
+
+    @property
+    def last_step(self) -> timedelta:
+        """From the dunning date before the last one to the last: so long the final notice is ahead of the end."""
+        return timedelta(days=self.days[-1] - (self.days[-2] if len(self.days) > 1 else 0))
+
     def ends_on(self, day_zero: date, behind: int, next_date: date) -> date:
         """When it is given up, if nothing changes. next_date: the dunning date after `behind` of them."""
         left = max(len(self.days) - behind - 1, 0)

@@ -380,13 +380,21 @@ class Ledger:
         )
 
     def record_dunning_date(
-        self, renewal: Renewal, *, next_attempt: date, notice: str | None, now: datetime
+        self,
+        renewal: Renewal,
+        *,
+        dunned: int,
+        next_attempt: date,
+        notice: str | None,
+        now: datetime,
+        held: bool = False,
     ) -> Renewal | Lost:
         """A dunning date on which there was nothing to try. Arguments as for record_refused, but that without a notice
-        of its own the one before stays owed."""
+        of its own the one before stays owed. dunned: so many dates are behind it then. held: its last step waits."""
         return self._settle(
             renewal,
-            {"dunned": renewal.dunned + 1, "next_attempt": next_attempt}
+            {"dunned": dunned, "next_attempt": next_attempt}
+            | ({"held_at": renewal.held_at or now} if held else {})
             | ({"status": renewal.status, "notice": _notice(renewal, notice)} if notice else {}),
             "claim = :claim AND attempt = :attempt AND #status = :was AND dunned = :dunned",
             {
@@ -550,13 +558,14 @@ class Ledger:
         return self._write_mail(renewal, name, mail, parked, now)
 
     def record_mail(self, renewal: Renewal, name: str, mail: Mail, now: datetime) -> Renewal | Lost:
-        """What became of the mail that mail.token claimed. One that is known as sent stays so.
+        """What became of the mail that mail.token claimed. One that is known as sent stays so, and one that came back
+        before this was written stays failed.
 
         A receipt's mail ends the renewal, as done or mail_unknown. A notice's leaves its status alone: the payment
         may have gone on meanwhile.
         """
-        condition = f"mails.{name}.#token = :token AND mails.{name}.#state <> :sent"
-        values: dict[str, Any] = {":token": mail.token, ":sent": "sent"}
+        condition = f"mails.{name}.#token = :token AND mails.{name}.#state <> :sent AND mails.{name}.#state <> :failed"
+        values: dict[str, Any] = {":token": mail.token, ":sent": "sent", ":failed": "failed"}
         changes: dict[str, Any] = {f"mails.{name}": item_of(mail)}
         if renewal.status is Status.RECEIPTED:
             ended = Status.DONE if mail.state == "sent" else Status.MAIL_UNKNOWN
@@ -577,6 +586,36 @@ class Ledger:
         stands, values = "#status = :was AND attribute_not_exists(notice)", {":was": Status.MAIL_UNKNOWN}
         lost = self._transact([{"Update": self._change(renewal, changes, stands, values, now)}, *recorded])
         return Lost() if lost is not None else replaced(renewal, {"status": Status.RECEIPTED, "reason": None})
+
+    def record_returned(
+        self, renewal: Renewal, name: str, mail: Mail, told: Mapping[str, Any], *, owed: bool, now: datetime
+    ) -> Renewal | Lost:
+        """A mail that went out under mail.token came back: it stands as one whose address is at fault, and a receipt's
+        renewal with it. told: as for note_returned. owed: what the mail said is still news, and owed again."""
+        changes: dict[str, Any] = {f"mails.{name}": item_of(mail), f"returned_{name}": dict(told)}
+        if renewal.status in _MAILED and name == f"receipt_{renewal.attempt}":
+            changes |= {"status": Status.MAIL_FAILED, "reason": mail.reason, "notice": renewal.notice}
+        elif owed or renewal.notice == name:
+            changes |= {"notice": name, "unfinished": None}  # parked, until the address changes
+        stands = {"status": renewal.status} | ({"notice": renewal.notice} if renewal.notice else {})
+        as_read, values = dynamodb.as_read(stands, ("status", "notice"))
+        sent = f"mails.{name}.#token = :token AND mails.{name}.#state <> :failed"
+        values |= {":token": mail.token, ":failed": "failed"}
+        return self._update(renewal, changes, f"{sent} AND {as_read}", values, now)
+
+    def note_returned(
+        self, renewal: Renewal, name: str, token: str, told: Mapping[str, Any], now: datetime
+    ) -> Renewal | Lost:
+        """Keep what SES said of a mail, for the timeline: {"kind", "at", "to", "reason", "sent_at"}. Lost where it is
+        kept already."""
+        new = f"(attribute_not_exists(returned_{name}) OR returned_{name}.#at <> :at)"
+        return self._update(
+            renewal,
+            {f"returned_{name}": dict(told)},
+            f"mails.{name}.#token = :token AND {new}",
+            {":token": token, ":at": told["at"]},
+            now,
+        )
 
     def drop_notice(self, renewal: Renewal, name: str, now: datetime) -> None:
         """What is owed is not true any more: it is owed no more."""
@@ -703,6 +742,8 @@ class Ledger:
             }
         }
 
+
+_MAILED = frozenset({Status.RECEIPTED, Status.DONE, Status.MAIL_UNKNOWN})
 
 # The attributes of a subscription whose period stands refused: taken away when it does no more.
 _NOT_REFUSED: dict[str, Any] = {"next_attempt": None, "refused_payment_method": None}

@@ -14,7 +14,7 @@ from dataclasses import asdict
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
-from renewals import dynamodb, subscription
+from renewals import dynamodb, mail_faults, subscription
 from renewals.errors import BadRow
 from renewals.gateway import Card
 from renewals.renewal import Mail, item_of, mail_from
@@ -132,7 +132,7 @@ class Records:
     def keep_card(self, row: Subscription, card: Card) -> bool:
         """What the gateway says of the row's card, while it is the row's."""
         same = "payment_method = :method"
-        return self._write(row, {"known_card": asdict(card)}, same, {":method": row.payment_method})
+        return self._write(row.row, {"known_card": asdict(card)}, same, {":method": row.payment_method})
 
     def claim(self, row: Subscription, kind: str, mail: Mail) -> bool:
         """Write a mail that is about to be sent, or cannot be: nobody has, or it failed with another address, and all
@@ -141,22 +141,40 @@ class Records:
         as_read, values = dynamodb.as_read(row.row, _SAID)
         free = f"(attribute_not_exists({name}) OR {name}.#period <> :period OR {name}.#state = :failed)"
         values |= {":period": row.renewal_date, ":failed": "failed"}
-        return self._write(row, {name: _item(row, mail)}, f"{free} AND {as_read}", values)
+        return self._write(row.row, {name: _item(row, mail)}, f"{free} AND {as_read}", values)
 
     def record(self, row: Subscription, kind: str, mail: Mail) -> bool:
-        """What became of the mail that mail.token claimed. One that is known as sent stays so."""
+        """What became of the mail that mail.token claimed. One that is known as sent stays so, and one that came back
+        before this was written stays failed."""
         name = f"reminder_{kind}"
-        claimed = f"{name}.#token = :token AND {name}.#state <> :sent"
-        return self._write(row, {name: _item(row, mail)}, claimed, {":token": mail.token, ":sent": "sent"})
+        claimed = f"{name}.#token = :token AND {name}.#state <> :sent AND {name}.#state <> :failed"
+        values = {":token": mail.token, ":sent": "sent", ":failed": "failed"}
+        return self._write(row.row, {name: _item(row, mail)}, claimed, values)
+
+    def record_returned(self, row: Mapping[str, Any], kind: str, mail: Mail, mark: Mapping[str, Any] | None) -> bool:
+        """The reminder that went out under mail.token came back. row: as it was read. mark: of its address, where that
+        is the row's."""
+        name = f"reminder_{kind}"
+        as_read, values = dynamodb.as_read(row, ("customer_email",))
+        sent = f"{name}.#token = :token AND {name}.#state <> :failed"
+        changes: dict[str, Any] = {name: {"period": row[name]["period"]} | item_of(mail)}
+        changes |= {mail_faults.FIELD: dict(mark)} if mark else {}
+        return self._write(row, changes, f"{sent} AND {as_read}", values | {":token": mail.token, ":failed": "failed"})
+
+    def mark_address(self, row: Mapping[str, Any], mark: Mapping[str, Any]) -> bool:
+        """Mark the row's address, while it is that. A complaint takes the place of no bounce. row: whose it is."""
+        free = f"(attribute_not_exists({mail_faults.FIELD}) OR {mail_faults.FIELD}.#address <> :to)"
+        condition = "customer_email = :to" + (f" AND {free}" if mark["kind"] == mail_faults.COMPLAINED else "")
+        return self._write(row, {mail_faults.FIELD: dict(mark)}, condition, {":to": mark["address"]})
 
     def release(self, row: Subscription, kind: str, token: str) -> bool:
         """The mail was certainly not sent, and can be claimed again."""
         name = f"reminder_{kind}"
         claimed = f"{name}.#token = :token AND {name}.#state = :sending"
-        return self._write(row, {name: None}, claimed, {":token": token, ":sending": "sending"})
+        return self._write(row.row, {name: None}, claimed, {":token": token, ":sending": "sending"})
 
-    def _write(self, row: Subscription, changes: dict[str, Any], condition: str, values: dict[str, Any]) -> bool:
-        key = {"subscription_id": row.subscription_id, "customer_id": row.customer_id}
+    def _write(self, row: Mapping[str, Any], changes: dict[str, Any], condition: str, values: dict[str, Any]) -> bool:
+        key = {name: row[name] for name in ("subscription_id", "customer_id")}
         change = dynamodb.change(self._subscriptions, key, changes, condition, values)
         return dynamodb.transact(self._client, [{"Update": change}]) is None
 

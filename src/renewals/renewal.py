@@ -65,7 +65,8 @@ class Renewal:
     The period is [renewal_date, period_end). row_date: the subscription's own renewal_date at that moment, which is
     earlier where periods were passed over. amount: exact decimal, major units. claim: names this claim of the period.
 
-    Dunning: first_tried_on is day zero, dunned the number of dunning dates behind it, next_attempt the next one.
+    Dunning: first_tried_on is day zero, dunned the number of dunning dates behind it, next_attempt the next one; held_at,
+    since when its last step waits for the customer to be told of it.
     refusals: each refused attempt, as {"attempt_1": {"at", "payment_method", "decline_code", "advice_code"}}.
     refunds: what was given back, as {"refund_1": {"amount", "state", "at", ...}}, see renewals.refunds.
     notice: the name of the mail that the customer is owed about it, kind and attempt, as payment_failed_1.
@@ -107,6 +108,7 @@ class Renewal:
     decline_code: str | None = None
     advice_code: str | None = None
     declined_at: datetime | None = None
+    held_at: datetime | None = None
     card: str | None = None
     paid_at: datetime | None = None
     receipt_key: str | None = None
@@ -130,7 +132,7 @@ def item_of(of: Renewal | Mail) -> dict[str, Any]:
 
 
 _DATES = ("renewal_date", "row_date", "first_tried_on", "period_end", "next_attempt")
-_TIMES = ("lease_until", "claimed_at", "declined_at", "paid_at")
+_TIMES = ("lease_until", "claimed_at", "declined_at", "held_at", "paid_at")
 _WHOLE = ("anchor_day", "attempt", "pickups", "intent_tries", "dunned")
 
 

@@ -10,8 +10,9 @@ from datetime import UTC, date, datetime, time, tzinfo
 from decimal import Decimal
 from typing import Any
 
-from renewals import wording
+from renewals import mail_faults, wording
 from renewals.addresses import masked
+from renewals.dynamodb import storable
 from renewals.reminders import CARD_EXPIRES, UPCOMING
 from renewals.renewal import UNSETTLED, Mail, Renewal, Status, mail_from, renewal_from
 
@@ -73,6 +74,15 @@ _GIVEN_UP = {
     "unpaid": "the subscription was suspended as unpaid",
     "deleted": "the subscription was deleted",
 }
+_MARKED = {
+    mail_faults.BOUNCED: ("came back", "nothing more is mailed there"),
+    mail_faults.COMPLAINED: ("was reported as spam", "no reminders are mailed there"),
+}
+_RETURNED = {
+    mail_faults.BOUNCED: "came back",
+    mail_faults.COMPLAINED: "was reported as spam",
+    "undelivered": "may not have arrived",
+}
 _FLAGS = {
     "subscription_changed": "The subscription was changed while it was charged, so its date was left alone.",
     "amount_differs": "The gateway took another amount than was claimed.",
@@ -89,6 +99,7 @@ def timeline(
     """
     entries = [_changed(change) for change in changes]
     entries += _reminders(row)
+    entries += _marked(row)
     for item in items:
         if item["status"] == Status.SKIPPED:
             entries.append(_skipped(item))
@@ -127,6 +138,21 @@ def _reminders(row: Mapping[str, Any]) -> Iterator[Entry]:
         if mail is not None:
             at, named, text = _mailed(kind, mail)
             yield Entry(at, named, text, period)
+
+
+def _marked(row: Mapping[str, Any]) -> Iterator[Entry]:
+    """What stands against the address that the row has."""
+    kind = mail_faults.kind(row)
+    if kind is None:
+        return
+    mark = row[mail_faults.FIELD]
+    try:
+        at, address = datetime.fromisoformat(mark["at"]), masked(mark["address"])
+    except (TypeError, KeyError, ValueError):
+        return
+    why, then = _MARKED.get(kind, (kind, "what follows"))
+    until = "until customer_email is changed"
+    yield Entry(at, "address_marked", f"The address {address} is marked, since mail to it {why}: {then} {until}.")
 
 
 def _skipped(item: Mapping[str, Any]) -> Entry:
@@ -169,7 +195,14 @@ def _period(renewal: Renewal, item: Mapping[str, Any], zone: tzinfo) -> Iterator
         }[refund["state"]]
         yield entry(datetime.fromisoformat(refund["at"]), "refund", told)
     for name, mail in renewal.mails.items():
-        yield entry(*_mailed(name.rpartition("_")[0], mail))
+        if item.get(f"returned_{name}", {}).get("at") != storable(mail.at):  # which says more of it
+            yield entry(*_mailed(name.rpartition("_")[0], mail))
+    for name in item:
+        if name.startswith("returned_"):
+            yield from (entry(*said) for said in _returned(name.removeprefix("returned_"), item[name], renewal))
+    if renewal.held_at is not None:
+        told = "The last attempt and the end wait: the customer could not be told of them. Correct customer_email, or "
+        yield entry(renewal.held_at, "held", f"{told}cancel the subscription.")
     if renewal.flag is not None:
         yield entry(_touched(item), "flag", _FLAGS.get(renewal.flag, renewal.flag))
 
@@ -192,6 +225,16 @@ def _mailed(kind: str, mail: Mail) -> tuple[datetime, str, str]:
         told = f"Whether the mail about {what} to {to} went out, nobody can tell: {mail.reason}."
         return mail.at or mail.claimed_until, "mail_unknown", told
     return mail.claimed_until, "mailing", f"Mailing {what} to {to}."
+
+
+def _returned(name: str, said: Mapping[str, Any], renewal: Renewal) -> Iterator[tuple[datetime, str, str]]:
+    """What SES said of a mail after it was sent; with the sending, where the mail's own record tells of it no more."""
+    what, to = _MAILED.get(name.rpartition("_")[0], name), masked(said["to"])
+    if "sent_at" in said and (name not in renewal.mails or storable(renewal.mails[name].at) != said["sent_at"]):
+        yield datetime.fromisoformat(said["sent_at"]), "mailed", f"Mailed {what} to {to}."
+    reason = f" ({said['reason']})" if said["reason"] else ""
+    told = f"The mail to {to} about {what} {_RETURNED.get(said['kind'], said['kind'])}{reason}."
+    yield datetime.fromisoformat(said["at"]), said["kind"], told
 
 
 def _ended(renewal: Renewal, item: Mapping[str, Any]) -> Iterator[tuple[datetime, str, str]]:

@@ -7,10 +7,11 @@ from email.message import EmailMessage
 from hashlib import sha256
 from typing import Any
 
-from renewals import refunds
+from renewals import mail_faults, refunds
 from renewals.dunning import Dunning, is_hard
 from renewals.errors import MailError, RenewalError
 from renewals.ledger import Ledger, Lost
+from renewals.mail_tags import Tagged
 from renewals.renewal import Mail, Renewal, Status
 from renewals.subscription import LIVE, mail_address
 from send_email.message import Attachment, Prospects, compose
@@ -93,12 +94,14 @@ class Delivery:
             if (told is not None and told.state in ("sent", "unknown")) or not _is_true(renewal, row):
                 self.ledger.drop_notice(renewal, name, self.post.now)
                 return "dropped"
-        return self._mail(renewal, name, mail_address(row) if row else renewal.customer_email)
+        return self._mail(renewal, name, row)
 
-    def _mail(self, renewal: Renewal, name: str, to: str) -> str | None:
+    def _mail(self, renewal: Renewal, name: str, row: Mapping[str, Any] | None) -> str | None:
         kind = name.rpartition("_")[0]
+        to = mail_address(row) if row else renewal.customer_email
 
         def composed(deliverable: str) -> EmailMessage:
+            mail_faults.refuse(row, required=True)
             return compose(
                 kind,
                 renewal,
@@ -148,6 +151,11 @@ class _InLedger:
     renewal: Renewal
     name: str
     now: datetime
+
+    def tagged(self, token: str) -> Tagged:
+        renewal = self.renewal
+        period = renewal.renewal_date.isoformat()
+        return Tagged(renewal.subscription_id, renewal.customer_id, period, self.name, token)
 
     def claim(self, mail: Mail) -> bool:
         return not isinstance(self.ledger.claim_mail(self.renewal, self.name, mail, self.now), Lost)

@@ -14,10 +14,11 @@ from uuid import uuid4
 
 from botocore.exceptions import BotoCoreError, ClientError, ConnectTimeoutError, EndpointConnectionError
 
-from renewals import telemetry
+from renewals import mail_tags, telemetry
 from renewals.addresses import BadAddress, deliverable
 from renewals.errors import MailError, RenewalError
 from renewals.ledger import LEASE
+from renewals.mail_tags import Tagged
 from renewals.renewal import Mail
 
 if TYPE_CHECKING:
@@ -36,6 +37,10 @@ class MailRefused(RenewalError):  # noqa: N818
 
 class Place(Protocol):
     """Where one mail is claimed and recorded. Each gives whether it was written: False where another was faster."""
+
+    def tagged(self, token: str) -> Tagged:
+        """Which mail it is. token: of its claim."""
+        ...
 
     def claim(self, mail: Mail) -> bool:
         """Nobody has claimed it, or it failed with another address."""
@@ -97,6 +102,7 @@ class Post:
                 Destinations=[deliverable(mail.to)],
                 RawMessage={"Data": raw},
                 ConfigurationSetName=self.configuration_set,
+                Tags=mail_tags.tags(place.tagged(mail.token)),
             )
         except (ConnectTimeoutError, EndpointConnectionError) as error:
             place.release(mail.token)

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from datetime import date
 from email.message import EmailMessage
 
-from renewals import reminders
+from renewals import mail_faults, reminders
 from renewals.errors import MailError
+from renewals.mail_tags import Tagged
 from renewals.renewal import Mail
 from renewals.subscription import Subscription
 from send_email.message import remind
@@ -58,6 +59,7 @@ class Reminding:
             return "dropped"
 
         def composed(deliverable: str) -> EmailMessage:
+            mail_faults.refuse(row.row, required=False)
             card = reminders.known_card(row) if kind == reminders.CARD_EXPIRES else None
             return remind(row, card, seller=self.seller, page=self.page, sender=self.post.sender, to=deliverable)
 
@@ -71,6 +73,10 @@ class _OnRow:
     records: reminders.Records
     row: Subscription
     kind: str
+
+    def tagged(self, token: str) -> Tagged:
+        row = self.row
+        return Tagged(row.subscription_id, row.customer_id, row.renewal_date.isoformat(), self.kind, token)
 
     def claim(self, mail: Mail) -> bool:
         return self.records.claim(self.row, self.kind, mail)

@@ -143,8 +143,8 @@ TOO_LATE = {
     ),
     "a dunning date that is over": (
         _refused,
-        lambda shop, r: shop.ledger.record_dunning_date(r, next_attempt=DUE, notice=None, now=NOON),
-        lambda shop, r: shop.ledger.record_dunning_date(r, next_attempt=DUE, notice="final_notice", now=NOON),
+        lambda shop, r: shop.ledger.record_dunning_date(r, dunned=1, next_attempt=DUE, notice=None, now=NOON),
+        lambda shop, r: shop.ledger.record_dunning_date(r, dunned=1, next_attempt=DUE, notice="final_notice", now=NOON),
     ),
     "a mail that somebody is sending": (
         _mailing,

@@ -613,6 +613,11 @@ def test_functions_get_their_settings() -> None:
             "SECRETS_MANAGER_ARN": "<PaymentGatewaySecret.Id>",
             "TIME_ZONE": "Asia/Kolkata",
         },
+        "MailFeedback": {
+            "DYNAMODB_TABLE": "<Subscriptions>",
+            "RENEWALS_TABLE": "<Renewals>",
+            "TIME_ZONE": "Asia/Kolkata",
+        },
     }
     given = {name: each["Environment"]["Variables"] for name, each in of_type("AWS::Lambda::Function").items()}
     assert given == {name: everyone | variables for name, variables in own.items()}
@@ -765,6 +770,39 @@ def test_what_api_gateway_refuses_itself_is_a_problem_too() -> None:
             | {"Period": 3600},
         ),
         (
+            "MailBouncesAlarm",
+            _alarm(
+                "mail-bounces",
+                "Mail to customers came back for good, or was reported as spam. docs/runbook.md#mail-bounces",
+                "acme/MailBounces",
+                0,
+                {"service": "acme-qa"},
+            ),
+        ),
+        (
+            "DunningHeldAlarm",
+            _alarm(
+                "dunning-held",
+                "A subscription stays past due, since its customer could not be told that it ends. "
+                "docs/runbook.md#dunning-held",
+                "acme/DunningHeld",
+                0,
+                {"service": "acme-qa"},
+            ),
+        ),
+        (
+            "MailFeedbackDeadLettersAlarm",
+            _alarm(
+                "mail-feedback-dead-letters",
+                "What SES said of a mail could not be recorded, and lies in a dead-letter queue. "
+                "docs/runbook.md#mail-feedback-dead-letters",
+                "AWS/SQS/ApproximateNumberOfMessagesVisible",
+                0,
+                {"QueueName": "<MailFeedbackDeadLetterQueue.QueueName>"},
+            )
+            | {"Statistic": "Maximum"},
+        ),
+        (
             "BadRowsAlarm",
             _alarm(
                 "bad-rows",
@@ -780,6 +818,30 @@ def test_alarms_of_our_own(name: str, expected: dict[str, Json]) -> None:
     """What nobody may overlook raises an alarm, the first time, on the metric that is really written."""
     found = {"Type": resources()[name]["Type"], **properties(name)}
     assert {key: found[key] for key in expected} == expected
+
+
+def test_ses_says_what_became_of_a_mail() -> None:
+    """Bounces, complaints and refusals of this configuration set go to the topic, to which nobody is let in but SES for
+    it, and from there to the function; what that cannot take ends in a queue of its own."""
+    destination = properties("MailFeedbackDestination")
+    assert destination["ConfigurationSetName"] == "<ReceiptsConfigurationSet>"
+    assert destination["EventDestination"]["MatchingEventTypes"] == ["bounce", "complaint", "reject"]
+    assert destination["EventDestination"]["SnsDestination"] == {"TopicARN": "<MailEvents>"}
+    assert resources()["MailFeedbackDestination"]["DependsOn"] == "MailEventsPolicy"
+    assert properties("MailEventsPolicy")["Topics"] == ["<MailEvents>"]
+    allowed, refused = properties("MailEventsPolicy")["PolicyDocument"]["Statement"]
+    assert (allowed["Principal"], allowed["Action"]) == ({"Service": "ses.amazonaws.com"}, "sns:Publish")
+    assert allowed["Condition"]["StringEquals"] == {
+        "aws:SourceAccount": "123456789012",
+        "aws:SourceArn": f"{MAIL}:configuration-set/<ReceiptsConfigurationSet>",
+    }
+    assert (refused["Effect"], refused["Condition"]) == ("Deny", {"Bool": {"aws:SecureTransport": "false"}})
+    (subscription,) = of_type("AWS::SNS::Subscription").values()
+    assert (subscription["TopicArn"], subscription["Endpoint"]) == ("<MailEvents>", "<MailFeedback.Arn>")
+    permissions = [each for each in of_type("AWS::Lambda::Permission").values() if "sns" in each["Principal"]]
+    assert [each["SourceArn"] for each in permissions] == ["<MailEvents>"]
+    dead_letters = {"TargetArn": "<MailFeedbackDeadLetterQueue.Arn>"}
+    assert properties("MailFeedback")["DeadLetterConfig"] == dead_letters
 
 
 def test_a_message_has_the_time_that_its_workflow_needs() -> None:
@@ -852,6 +914,7 @@ UNTAGGED = {
     "AWS::Lambda::EventSourceMapping",
     "AWS::S3::BucketPolicy",
     "AWS::SES::ConfigurationSetEventDestination",
+    "AWS::SNS::Subscription",
     "AWS::SNS::TopicPolicy",
     "AWS::SQS::QueuePolicy",
     "AWS::Scheduler::Schedule",  # AWS tags their groups
@@ -996,6 +1059,13 @@ GRANTS: dict[str, dict[str, set[str]]] = {
         **_own_log("RenewalAudit"),
         **TRACES,
     },
+    "MailFeedbackRole": {
+        "dynamodb:GetItem": {"<Renewals.Arn>", "<Subscriptions.Arn>"},
+        "dynamodb:UpdateItem": {"<Renewals.Arn>", "<Subscriptions.Arn>"},
+        "sqs:SendMessage": {"<MailFeedbackDeadLetterQueue.Arn>"},
+        **_own_log("MailFeedback"),
+        **TRACES,
+    },
     "SweepSchedulesRole": {"lambda:InvokeFunction": {"<RenewalSweep.Arn>"}},
     "AuditScheduleRole": {"lambda:InvokeFunction": {"<RenewalAudit.Arn>"}},
     "StepFunctionsRole": {
@@ -1069,6 +1139,7 @@ def test_outputs() -> None:
         "RenewalDeadLetterQueueUrl": "<RenewalDeadLetterQueue>",
         "SweepFunctionName": "<RenewalSweep>",
         "AuditFunctionName": "<RenewalAudit>",
+        "MailEventsTopicArn": "<MailEvents>",
         "PaymentGatewaySecretArn": "<PaymentGatewaySecret.Id>",
         "ReceiptLinkKeyArn": "<ReceiptLinkKey.Id>",
         "SesConfigurationSetName": "<ReceiptsConfigurationSet>",
@@ -1103,6 +1174,7 @@ def test_functions_have_the_layers_they_need_and_no_more() -> None:
         "RenewalSweep": ["AwsLayer"],
         "RenewalWorker": ["AwsLayer"],
         "RenewalAudit": ["AwsLayer", "PaymentLayer"],
+        "MailFeedback": ["AwsLayer"],
     }
 
 

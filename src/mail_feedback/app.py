@@ -1,0 +1,50 @@
+"""MailFeedback: a mail that came back, or was reported as spam, marks its address, and is told of.
+
+Event: a notification of SNS, whose message is an event that SES publishes. Reply: {"outcomes": [...]}, each as
+Feedback.take gives it, or ignored. A run that raises is started twice more by Lambda; then its event lies in the
+function's dead-letter queue.
+"""
+
+import json
+from functools import cache
+from typing import Any
+
+from mail_feedback.event import UNDELIVERED, parse
+from mail_feedback.feedback import Feedback
+from renewals import aws, clock, reminders, telemetry
+from renewals.errors import BadEvent
+from renewals.ledger import Ledger
+from renewals.settings import setting
+
+
+@telemetry.observed
+def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
+    """Take each word of SES's; see the module."""
+    return {"outcomes": [_take(record["Sns"]["Message"]) for record in event["Records"]]}
+
+
+def _take(message: str) -> str:
+    try:
+        said = json.loads(message)
+    except ValueError:
+        raise BadEvent("MailFeedback: the message is not JSON") from None
+    word = parse(said)
+    if word is None:
+        return "ignored"
+    outcome = Feedback(_ledger(), reminders.Records(aws.dynamodb(), setting("DYNAMODB_TABLE")), _now()).take(word)
+    told = {"outcome": outcome, "kind": word.kind, "reason": word.reason}
+    if word.tagged is not None:
+        told |= {name: getattr(word.tagged, name) for name in ("subscription_id", "renewal_date", "mail")}
+    telemetry.renewal_event("mail came back", told)
+    if outcome != "known":
+        telemetry.count("MailsUndelivered" if word.kind == UNDELIVERED else "MailBounces")
+    return outcome
+
+
+def _now() -> Any:
+    return clock.current().now
+
+
+@cache
+def _ledger() -> Ledger:
+    return Ledger(aws.dynamodb(), renewals=setting("RENEWALS_TABLE"))

@@ -1,0 +1,68 @@
+"""What SES says of a mail after it took it, as event publishing words it. Pure.
+
+https://docs.aws.amazon.com/ses/latest/dg/event-publishing-retrieving-sns-contents.html
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from renewals import mail_tags
+from renewals.errors import BadEvent
+from renewals.mail_faults import BOUNCED, COMPLAINED
+from renewals.mail_tags import Tagged
+
+UNDELIVERED = "undelivered"
+
+_NAME = re.compile(r"[A-Za-z-]{1,50}", re.ASCII)
+_ON_SUPPRESSION_LIST = "OnAccountSuppressionList"
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """What is said of one mail.
+
+    kind: bounced (the address takes no mail, for good), undelivered (it did not arrive, and nobody knows whether the
+    next will) or complained (it arrived, and was reported as spam). at: when, aware. reason: SES's own names for it,
+    never what a mail server wrote, which holds addresses. tagged: whose mail it is; None: it went out without our tags.
+    """
+
+    kind: str
+    at: datetime
+    reason: str
+    tagged: Tagged | None
+
+
+def parse(event: Mapping[str, Any]) -> Word | None:
+    """None for an event that asks nothing of us. Raises BadEvent for what SES does not send."""
+    try:
+        found = _kind(event)
+        if found is None:
+            return None
+        kind, names, at = found
+        reason = ", ".join(name for name in names if isinstance(name, str) and _NAME.fullmatch(name))
+        return Word(kind, datetime.fromisoformat(at), reason, mail_tags.read(event["mail"].get("tags") or {}))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise BadEvent(f"MailFeedback: {type(error).__name__}") from None
+
+
+def _kind(event: Mapping[str, Any]) -> tuple[str, tuple[Any, ...], str] | None:
+    match event["eventType"]:
+        case "Bounce":
+            told = event["bounce"]
+            # Transient: SES has tried for hours and gives up, or somebody is out of office. Undetermined: who knows.
+            kind = BOUNCED if told["bounceType"] == "Permanent" else UNDELIVERED
+            return kind, (told["bounceType"], told.get("bounceSubType")), told["timestamp"]
+        case "Complaint":
+            told = event["complaint"]
+            if told.get("complaintFeedbackType") == "not-spam":
+                return None
+            # Complained of once before: SES took the mail, and did not send it.
+            unsent = told.get("complaintSubType") == _ON_SUPPRESSION_LIST
+            names = (told.get("complaintSubType"), told.get("complaintFeedbackType"))
+            return BOUNCED if unsent else COMPLAINED, names, told["timestamp"]
+        case "Reject":
+            return UNDELIVERED, ("Rejected",), event["mail"]["timestamp"]
+    return None
