@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
     """Store the receipt; see the module."""
     asked = event["renewal"]
+    telemetry.correlate(asked, execution=event["execution"])
     with transient_aws_errors_as(ReceiptError):
         renewal = _ledger().get(asked["subscription_id"], asked["renewal_date"])
         if renewal is None or renewal.paid_at is None:

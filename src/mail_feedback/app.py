@@ -16,6 +16,8 @@ from renewals.errors import BadEvent
 from renewals.ledger import Ledger
 from renewals.settings import setting
 
+_IDS = ("subscription_id", "customer_id", "renewal_date")
+
 
 @telemetry.observed
 def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
@@ -31,11 +33,11 @@ def _take(message: str) -> str:
     word = parse(said)
     if word is None:
         return "ignored"
+    ids = {name: telemetry.shown_id(getattr(word.tagged, name)) for name in _IDS} if word.tagged else {}
+    telemetry.correlate(ids)
     outcome = Feedback(_ledger(), reminders.Records(aws.dynamodb(), setting("DYNAMODB_TABLE")), _now()).take(word)
-    told = {"outcome": outcome, "kind": word.kind, "reason": word.reason}
-    if word.tagged is not None:
-        told |= {name: getattr(word.tagged, name) for name in ("subscription_id", "renewal_date", "mail")}
-    telemetry.renewal_event("mail came back", told)
+    told = {"outcome": outcome, "reason": word.reason} | ids
+    telemetry.renewal_event("mail came back", told, kind=word.kind, mail=word.tagged.mail if word.tagged else None)
     if outcome != "known":
         telemetry.count("MailsUndelivered" if word.kind == UNDELIVERED else "MailBounces")
     return outcome

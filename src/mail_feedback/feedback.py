@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from mail_feedback.event import UNDELIVERED, Word
-from renewals import dynamodb, mail_faults, refunds, reminders
+from renewals import dynamodb, refunds, reminders
 from renewals.errors import Collision
 from renewals.ledger import Ledger, Lost
 from renewals.mail_faults import BOUNCED

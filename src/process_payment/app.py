@@ -2,7 +2,7 @@
 
 Event: {"execution": ARN, "request": {"subscription_id", "customer_id", "amount"}}, amount a decimal string, and
 optionally "renewal_date", YYYY-MM-DD: the one period that is meant. With "event_type": "subscription.reminder" nothing
-is charged: it is asked what the customer is to be reminded of before that period.
+is charged: it is asked what the customer is to be reminded of before that period. "webhook_id" is handed on, if given.
 Reply: {"outcome", "reason", "subscription_id", "customer_id"} and, where there is a renewal, {"renewal_date",
 "attempt", "amount", "currency", "transaction_id"}; "test_clock", YYYY-MM-DD, where the subscription lives on that day.
 With outcome remind, {"renewal_date", "reminders"}: of what.
@@ -30,12 +30,16 @@ from renewals.settings import setting
 def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
     """Charge what the event asks for; see the module."""
     asked, execution = _asked(event)
+    telemetry.correlate(event["request"], execution=execution)
     try:
         with transient_aws_errors_as(PaymentError):
             reply = _answered(asked, execution, reminds=event["request"].get("event_type") == reminders.EVENT)
     except GatewayUnauthorized as error:
         _gateway.cache_clear()  # the key may have been rotated: the next try reads it again
         raise PaymentError("the gateway does not accept our key") from error
+    webhook_id = event["request"].get("webhook_id")
+    if isinstance(webhook_id, str):
+        reply["webhook_id"] = webhook_id
     telemetry.renewal_event("payment", reply)
     if reply["outcome"] == "failed":
         telemetry.count("RenewalFailed")
@@ -94,8 +98,10 @@ def _asked(event: dict[str, Any]) -> tuple[Asked, str]:
         amount = Decimal(request["amount"])
         period = date.fromisoformat(request["renewal_date"]) if "renewal_date" in request else None
         return Asked(request["subscription_id"], request["customer_id"], amount, period), event["execution"]
-    except (KeyError, TypeError, ValueError, InvalidOperation) as error:
-        raise BadEvent(f"ProcessPayment: {type(error).__name__} {error}") from None
+    except KeyError as error:
+        raise BadEvent(f"ProcessPayment: {error} is missing") from None
+    except (TypeError, ValueError, InvalidOperation) as error:  # whose text quotes what was sent
+        raise BadEvent(f"ProcessPayment: {type(error).__name__}") from None
 
 
 def _reply(asked: Asked, outcome: Outcome) -> dict[str, Any]:

@@ -38,7 +38,7 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     if done["backlog"]:
         telemetry.logger().warning("the queue has not drained: nothing is enqueued", extra=done)
         telemetry.count("SweepPostponed")
-    telemetry.logger().info("swept", extra={"event": event} | done)
+    telemetry.logger().info("swept", extra=_shown(event) | done)
     for metric, counted in (("RenewalsEnqueued", "sent"), ("BadRows", "bad")):
         if done[counted]:
             telemetry.count(metric, done[counted])
@@ -58,6 +58,12 @@ def _swept(sweep: Sweep, event: dict[str, Any]) -> Swept:
     raise BadEvent("RenewalSweep: neither a sweep nor a part of one")
 
 
+def _shown(event: dict[str, Any]) -> dict[str, Any]:
+    """What was asked, without the keys of the row that a part begins after."""
+    part = event.get("part") or event.get("from") or {}
+    return {"sweep": event.get("sweep"), "part": {name: part[name] for name in ("kind", "of") if name in part}}
+
+
 def _hand_on(event: dict[str, Any]) -> None:
     """Another run of this function, which does not wait for it."""
     function = setting("AWS_LAMBDA_FUNCTION_NAME")
@@ -70,5 +76,5 @@ def _test_clock(row: Row) -> date | None:
 
 
 def _name(row: Row, bad: BadRow) -> None:
-    ids = {name: str(row.get(name))[:128] for name in ("subscription_id", "customer_id")}
+    ids = {name: telemetry.shown_id(row.get(name)) for name in ("subscription_id", "customer_id")}
     telemetry.logger().warning("bad row", extra=ids | {"reason": str(bad)})

@@ -30,7 +30,9 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
 
 def _succeeds(record: dict[str, Any]) -> bool:
     """Run the workflow. An execution that fails is answered with HTTP 200 too: its status says so."""
-    told: dict[str, Any] = {"message_id": record["messageId"]} | _ids(record["body"])
+    ids = _ids(record["body"])
+    telemetry.correlate(ids, message_id=record["messageId"])
+    told: dict[str, Any] = {"outcome": "not run"} | ids
     try:
         ended = aws.synchronous_workflows().start_sync_execution(
             stateMachineArn=setting("STATE_MACHINE_ARN"), input=record["body"]
@@ -38,8 +40,8 @@ def _succeeds(record: dict[str, Any]) -> bool:
     except (BotoCoreError, ClientError) as error:
         telemetry.logger().error("not run", extra=told | {"error": str(error)})
         return False
-    told |= {"status": ended["status"], "error": ended.get("error"), "execution": ended["executionArn"]}
-    telemetry.logger().info("run", extra=told)
+    telemetry.correlate({}, execution=ended["executionArn"])
+    telemetry.renewal_event("run", ids | {"outcome": ended["status"].lower()}, error=ended.get("error"))
     return ended["status"] == "SUCCEEDED"
 
 
@@ -59,6 +61,6 @@ def _ids(body: str) -> dict[str, Any]:
     """For the log: what the message is about, as far as it can be read."""
     try:
         asked = json.loads(body)
-        return {name: asked[name] for name in ("subscription_id", "customer_id", "renewal_date")}
+        return {name: telemetry.shown_id(asked[name]) for name in ("subscription_id", "customer_id", "renewal_date")}
     except (ValueError, KeyError, TypeError):
         return {}

@@ -4,11 +4,16 @@ They hold ids and the token of the mail's claim, nothing personal. The token is 
 the record and SES, and another claim of the same mail, to another address, has another one.
 """
 
+from __future__ import annotations
+
 import base64
 import binascii
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mypy_boto3_ses.type_defs import MessageTagTypeDef
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +27,7 @@ class Tagged:
     token: str
 
 
-def tags(tagged: Tagged) -> list[dict[str, str]]:
+def tags(tagged: Tagged) -> list[MessageTagTypeDef]:
     """For SendRawEmail. An id of 128 characters, some of which no tag may have, becomes 171 of the 256 that one may.
 
     https://docs.aws.amazon.com/ses/latest/APIReference/API_MessageTag.html

@@ -65,8 +65,8 @@ class Renewal:
     The period is [renewal_date, period_end). row_date: the subscription's own renewal_date at that moment, which is
     earlier where periods were passed over. amount: exact decimal, major units. claim: names this claim of the period.
 
-    Dunning: first_tried_on is day zero, dunned the number of dunning dates behind it, next_attempt the next one; held_at,
-    since when its last step waits for the customer to be told of it.
+    Dunning: first_tried_on is day zero, dunned the number of dunning dates behind it, next_attempt the next one;
+    held_at: since when the last one waits for the customer to be told.
     refusals: each refused attempt, as {"attempt_1": {"at", "payment_method", "decline_code", "advice_code"}}.
     refunds: what was given back, as {"refund_1": {"amount", "state", "at", ...}}, see renewals.refunds.
     notice: the name of the mail that the customer is owed about it, kind and attempt, as payment_failed_1.

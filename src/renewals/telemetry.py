@@ -1,5 +1,8 @@
 """What a function tells of itself: JSON logs, metrics in CloudWatch's embedded format, traces. Ids and outcomes only.
 
+From the webhook to the mail a renewal is followed by what stands in every line of every call: webhook_id, as its sender
+named it, subscription_id, renewal_date, and the execution's ARN.
+
 Powertools for AWS Lambda does the work; it reads its POWERTOOLS_* settings when first used, not at import.
 """
 
@@ -7,6 +10,7 @@ from __future__ import annotations
 
 import gc
 import os
+import re
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from functools import cache, wraps
@@ -18,6 +22,10 @@ if TYPE_CHECKING:
 type Handler = Callable[[dict[str, Any], Any], dict[str, Any]]
 
 _TOLD = ("outcome", "reason", "subscription_id", "customer_id", "renewal_date", "attempt", "transaction_id")
+_CORRELATED = ("webhook_id", "subscription_id", "renewal_date")
+_KEYS = (*_CORRELATED, "execution", "message_id")
+# Ids, dates and ARNs. An address or a name with a space in it is none of them.
+_ID = re.compile(r"[A-Za-z0-9._:/-]{1,300}", re.ASCII)
 
 
 @cache
@@ -42,17 +50,35 @@ def count(metric: str, by: int = 1) -> None:
     _metrics().add_metric(name=metric, unit=MetricUnit.Count, value=by)
 
 
-def renewal_event(step: str, reply: Mapping[str, Any]) -> None:
-    """One log line for a step's outcome, and its annotations on the trace."""
+def shown_id(value: object) -> str:
+    """An id as it may be logged: whoever writes rows and requests may have put anything in its place."""
+    return value if isinstance(value, str) and _ID.fullmatch(value) else "not an id"
+
+
+def correlate(work: Mapping[str, Any], **more: Any) -> None:
+    """From here on these ids stand in every line of this call: those that `work` has, and `more`."""
+    known = {name: work.get(name) for name in _CORRELATED} | more
+    logger().append_keys(
+        **{name: value for name, value in known.items() if isinstance(value, str) and _ID.fullmatch(value)}
+    )
+
+
+def renewal_event(step: str, reply: Mapping[str, Any], **more: Any) -> None:
+    """One log line for a step's outcome, and its annotations on the trace: subscription and outcome."""
     told = {name: reply[name] for name in _TOLD if reply.get(name) not in (None, "")}
-    logger().info(step, extra=told)
+    logger().info(step, extra=told | more)
+    annotate(subscription_id=reply.get("subscription_id"), outcome=reply["outcome"])
+
+
+def annotate(**ids: Any) -> None:
+    """Write these on the trace, where there is one, so that traces can be searched for them."""
     if _traced():
         from aws_xray_sdk.core import xray_recorder
 
         subsegment = xray_recorder.current_subsegment()
-        if subsegment is not None:
-            subsegment.put_annotation("subscription_id", str(reply["subscription_id"]))
-            subsegment.put_annotation("outcome", str(reply["outcome"]))
+        for name, value in ids.items():
+            if subsegment is not None and value is not None:
+                subsegment.put_annotation(name, str(value))
 
 
 def observed(handler: Handler) -> Handler:
@@ -65,6 +91,7 @@ def observed(handler: Handler) -> Handler:
             with _subsegment(handler):
                 return handler(event, context)
         finally:
+            logger().remove_keys(_KEYS)
             if _metrics().metric_set:
                 _metrics().flush_metrics()
             if not gc.isenabled():

@@ -194,15 +194,7 @@ def _period(renewal: Renewal, item: Mapping[str, Any], zone: tzinfo) -> Iterator
             "failed": f"{given} could not be given back: {refund.get('reason')}.",
         }[refund["state"]]
         yield entry(datetime.fromisoformat(refund["at"]), "refund", told)
-    for name, mail in renewal.mails.items():
-        if item.get(f"returned_{name}", {}).get("at") != storable(mail.at):  # which says more of it
-            yield entry(*_mailed(name.rpartition("_")[0], mail))
-    for name in item:
-        if name.startswith("returned_"):
-            yield from (entry(*said) for said in _returned(name.removeprefix("returned_"), item[name], renewal))
-    if renewal.held_at is not None:
-        told = "The last attempt and the end wait: the customer could not be told of them. Correct customer_email, or "
-        yield entry(renewal.held_at, "held", f"{told}cancel the subscription.")
+    yield from (entry(*said) for said in _mails(renewal, item))
     if renewal.flag is not None:
         yield entry(_touched(item), "flag", _FLAGS.get(renewal.flag, renewal.flag))
 
@@ -225,6 +217,19 @@ def _mailed(kind: str, mail: Mail) -> tuple[datetime, str, str]:
         told = f"Whether the mail about {what} to {to} went out, nobody can tell: {mail.reason}."
         return mail.at or mail.claimed_until, "mail_unknown", told
     return mail.claimed_until, "mailing", f"Mailing {what} to {to}."
+
+
+def _mails(renewal: Renewal, item: Mapping[str, Any]) -> Iterator[tuple[datetime, str, str]]:
+    """Each mail, what SES said of it later, and whether the end waits for one."""
+    for name, mail in renewal.mails.items():
+        if item.get(f"returned_{name}", {}).get("at") != storable(mail.at):  # which says more of it
+            yield _mailed(name.rpartition("_")[0], mail)
+    for name in item:
+        if name.startswith("returned_"):
+            yield from _returned(name.removeprefix("returned_"), item[name], renewal)
+    if renewal.held_at is not None:
+        told = "The last attempt and the end wait: the customer could not be told of them. Correct customer_email, or "
+        yield renewal.held_at, "held", f"{told}cancel the subscription."
 
 
 def _returned(name: str, said: Mapping[str, Any], renewal: Renewal) -> Iterator[tuple[datetime, str, str]]:

@@ -27,6 +27,7 @@ _OUTCOMES = ("receipted", "declined", "action_required", "given_up", "remind", "
 def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
     """Send what the event calls for; see the module."""
     renewal = event["renewal"]
+    telemetry.correlate(renewal, execution=event["execution"])
     if renewal.get("outcome") not in _OUTCOMES:
         raise BadEvent(f"SendEmail: outcome is none of {', '.join(_OUTCOMES)}")
     moment = clock.current(renewal.get("test_clock"))

@@ -94,11 +94,13 @@ IfMatch = Annotated[
 @telemetry.observed
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     """Answer one request; see the module."""
+    telemetry.correlate(_subscription(event))
     try:
         with transient_aws_errors_as(TryAgain):
             reply = _without_body_of_another_kind(event) or app.resolve(event, context)
         told = {"resource": event.get("resource"), "method": event["httpMethod"], "status": reply["statusCode"]}
-        telemetry.logger().info("answered", extra=told | _subscription(event))
+        telemetry.logger().info("answered", extra=told)
+        telemetry.annotate(**_subscription(event), outcome=reply["statusCode"])
         return reply | {"body": reply["body"] or ""}  # a redirection has none, which not every proxy takes
     except TryAgain as error:
         telemetry.logger().error("not answered", extra={"error": str(error)})
@@ -114,7 +116,7 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
 def _subscription(event: Mapping[str, Any]) -> dict[str, str]:
     """Whose request it is, for the log."""
     named = (event.get("pathParameters") or {}).get("subscription_id")
-    return {"subscription_id": str(named)[:128]} if named else {}
+    return {"subscription_id": telemetry.shown_id(named)} if named else {}
 
 
 def _without_body_of_another_kind(event: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -560,7 +562,9 @@ def _start(row: Row, renewal: Renewal | None = None) -> None:
         "renewal_date": renewal.renewal_date.isoformat() if renewal else row["renewal_date"],
     }
     try:
-        aws.step_functions().start_execution(stateMachineArn=setting("STATE_MACHINE_ARN"), input=json.dumps(work))
+        workflow = setting("STATE_MACHINE_ARN")
+        started = aws.step_functions().start_execution(stateMachineArn=workflow, input=json.dumps(work))
+        telemetry.correlate(work, execution=started["executionArn"])
     except (BotoCoreError, ClientError) as error:  # the change is made; the next sweep finds the work
         told = {"subscription_id": row["subscription_id"], "error": str(error)}
         telemetry.logger().warning("the workflow was not started", extra=told)

@@ -36,23 +36,24 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
 
 def _receive(event: dict[str, Any]) -> dict[str, Any]:
     headers = {name.lower(): value for name, value in (event.get("headers") or {}).items()}
+    telemetry.correlate({"webhook_id": _webhook_id(headers)})
     body = _body(event)
     if body is None:
-        return _refuse(headers, 400, "the body is not base64, though it is said to be")
+        return _refuse(400, "the body is not base64, though it is said to be")
     if len(body) > LARGEST_BODY:
-        return _refuse(headers, 413, f"the body is larger than {LARGEST_BODY} bytes")
+        return _refuse(413, f"the body is larger than {LARGEST_BODY} bytes")
     if not _signed(body, headers):
-        return _refuse(headers, 401, "the signature is missing, wrong or too old")
+        return _refuse(401, "the signature is missing, wrong or too old")
     try:
         request = parse(body)
     except BadRequest as error:
-        return _refuse(headers, 400, str(error))
+        return _refuse(400, str(error))
     if request is None:
         return _reply(202, f"ignored: only {RENEWAL} is acted on")
-    _start(request)
-    telemetry.logger().info(
-        "accepted", extra={"webhook_id": _webhook_id(headers), "subscription_id": request.subscription_id}
-    )
+    telemetry.correlate({"subscription_id": request.subscription_id})
+    telemetry.correlate({}, execution=_start(request, _webhook_id(headers)))
+    told = {"outcome": "accepted", "subscription_id": request.subscription_id, "customer_id": request.customer_id}
+    telemetry.renewal_event("accepted", told)
     return _reply(202, "accepted", subscription_id=request.subscription_id, customer_id=request.customer_id)
 
 
@@ -91,19 +92,23 @@ def _read_secret() -> tuple[GatewaySecret, float]:
     return GatewaySecret.read(aws.secrets_manager(), setting("SECRETS_MANAGER_ARN")), time.monotonic()
 
 
-def _start(request: Request) -> None:
-    """Start the workflow. A name would guard nothing, so it gets none: the ledger makes a second one harmless."""
+def _start(request: Request, webhook_id: str) -> str:
+    """Start the workflow; the execution's ARN. A name would guard nothing, so it gets none: the ledger makes a second
+    one harmless."""
     work = {
         "subscription_id": request.subscription_id,
         "customer_id": request.customer_id,
         "amount": f"{request.amount:f}",
         "event_type": RENEWAL,
+        "webhook_id": webhook_id,
     }
-    aws.step_functions().start_execution(stateMachineArn=setting("STATE_MACHINE_ARN"), input=json.dumps(work))
+    workflow = setting("STATE_MACHINE_ARN")
+    return aws.step_functions().start_execution(stateMachineArn=workflow, input=json.dumps(work))["executionArn"]
 
 
-def _refuse(headers: dict[str, str], status: int, message: str) -> dict[str, Any]:
-    telemetry.logger().info("refused", extra={"status": status, "webhook_id": _webhook_id(headers)})
+def _refuse(status: int, message: str) -> dict[str, Any]:
+    telemetry.logger().info("refused", extra={"status": status})
+    telemetry.annotate(outcome="refused")
     return _reply(status, message)
 
 

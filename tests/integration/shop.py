@@ -25,10 +25,13 @@ import urllib3
 from boto3.dynamodb.conditions import Key
 
 from local.gateway import Sandbox, official_client
-from local.stack import Stack
+from local.stack import ROOT, Stack
 from local.webhook import Reply, send, signed_headers, signing_secret
+from renewals import mail_tags
+from renewals.mail_tags import Tagged
 from renewals.periods import Schedule
 
+_FEEDBACK = ROOT / "events" / "mail_feedback.json"
 RUNNING = "RUNNING"
 SUCCEEDED = "SUCCEEDED"
 FAILED = "FAILED"
@@ -243,6 +246,31 @@ class Shop:
         count = sum(address in "".join(mail["To"]) for mail in taken)
         wait_until(lambda: len(self._arrived(address)) >= count, seconds=10)
         return self._arrived(address)
+
+    def bounce_of(self, subscriber: Subscriber, mail: str, **said: Any) -> dict[str, Any]:
+        """The event that SES publishes where the latest mail of this name came back for good, but for what is `said` of
+        the bounce. The emulator's SES publishes none; the tags are those that the mail went out with.
+
+        https://docs.aws.amazon.com/ses/latest/dg/event-publishing-retrieving-sns-examples.html
+        """
+        if mail in ("upcoming", "card_expires"):
+            row = self.row(subscriber)
+            period, sent = row[f"reminder_{mail}"]["period"], row[f"reminder_{mail}"]
+        else:
+            item = next(item for item in reversed(self.ledger(subscriber)) if mail in item["mails"])
+            period, sent = item["renewal_date"], item["mails"][mail]
+        tagged = Tagged(subscriber.subscription_id, subscriber.customer_id, period, mail, sent["token"])
+        event: dict[str, Any] = json.loads(json.loads(_FEEDBACK.read_text())["Records"][0]["Sns"]["Message"])
+        diagnostic = f"smtp; 550 5.1.1 {subscriber.name} <{sent['to']}> unknown"
+        event["bounce"] |= {"bouncedRecipients": [{"emailAddress": sent["to"], "diagnosticCode": diagnostic}]} | said
+        tags = {tag["Name"]: [tag["Value"]] for tag in mail_tags.tags(tagged)}
+        event["mail"] |= {"destination": [sent["to"]], "tags": tags, "headers": [{"name": "To", "value": sent["to"]}]}
+        return event
+
+    def publish(self, event: dict[str, Any]) -> None:
+        """As SES does it."""
+        topic = self.stack.outputs["MailEventsTopicArn"]
+        self.stack.client("sns").publish(TopicArn=topic, Message=json.dumps(event))
 
     def _arrived(self, address: str) -> list[EmailMessage]:
         for file in sorted(self.stack.mail_folder.glob("[!.]*.eml")):

@@ -69,3 +69,6 @@ def test_the_sample_events_make_one_renewal(shop: Shop, remote_invoke: Any) -> N
     assert mailed["outcome"] == "mailed"
     [mail] = shop.mails_to(str(row["customer_email"]))
     assert len(list(mail.iter_attachments())) == 1
+
+    # Its token is nobody's: what it says of the mail above is not believed.
+    assert remote_invoke("MailFeedback", "mail_feedback") == {"outcomes": ["unknown"]}

@@ -60,7 +60,8 @@ class Deployed:
         self.names["PaymentGatewaySecret"] = shop.stack.outputs["PaymentGatewaySecretArn"]
         self.names["ReceiptLinkKey"] = shop.stack.outputs["ReceiptLinkKeyArn"]
         # A queue is listed by its address, which ends in its name.
-        self.names["RenewalQueue"] = self.names["RenewalQueue"].rpartition("/")[2]
+        for queue in ("RenewalQueue", "MailFeedbackDeadLetterQueue"):
+            self.names[queue] = self.names[queue].rpartition("/")[2]
         self._roles = [each["LogicalResourceId"] for each in found if each["ResourceType"] == "AWS::IAM::Role"]
 
     def grants(self) -> set[Grant]:
@@ -410,6 +411,32 @@ def audit_hand_on(deployed: Deployed) -> Iterator[Answer]:
             yield Answer({"finished": answer.reply.get("finished") is False}, answer.told)
 
 
+def feedback(deployed: Deployed) -> Iterator[Answer]:
+    """The mail of a receipt came back: what was begun without the permission is finished with it."""
+    subscriber = deployed.shop.subscribe()
+    receipted = deployed.issue_receipt(deployed.pay(subscriber).reply).reply
+    deployed.call("SendEmail", {"execution": EXECUTION, "renewal": receipted})
+    event = deployed.shop.bounce_of(subscriber, "receipt_1")
+    for _ in range(2):
+        yield deployed.call("MailFeedback", sns_event(event))
+
+
+def feedback_on_a_reminder(deployed: Deployed) -> Iterator[Answer]:
+    """Only a reminder is looked for on the subscription's row."""
+    day = (today() + timedelta(days=5)).isoformat()
+    subscriber = deployed.shop.subscribe(renewal_date=day, interval="year")
+    told = {"subscription_id": subscriber.subscription_id, "customer_id": subscriber.customer_id, "renewal_date": day}
+    renewal = told | {"outcome": "remind", "reminders": ["upcoming"]}
+    deployed.call("SendEmail", {"execution": EXECUTION, "renewal": renewal})
+    event = deployed.shop.bounce_of(subscriber, "upcoming")
+    for _ in range(2):
+        yield deployed.call("MailFeedback", sns_event(event))
+
+
+def sns_event(message: Json) -> Json:
+    return {"Records": [{"EventSource": "aws:sns", "Sns": {"Message": json.dumps(message)}}]}
+
+
 def record(body: str) -> Json:
     attributes = {"ApproximateReceiveCount": "1"}
     return {"messageId": "m", "receiptHandle": "h", "body": body, "attributes": attributes}
@@ -497,6 +524,10 @@ PROBES: dict[Grant, Probe] = {
     Grant("RenewalAuditRole", "s3:PutObject", "<Receipts>/audits/*"): audit,
     Grant("RenewalAuditRole", "secretsmanager:GetSecretValue", "<PaymentGatewaySecret>"): audit,
     Grant("RenewalAuditRole", "lambda:InvokeFunction", "function:<RenewalAudit>"): audit_hand_on,
+    Grant("MailFeedbackRole", "dynamodb:GetItem", "table/<Renewals>"): feedback,
+    Grant("MailFeedbackRole", "dynamodb:UpdateItem", "table/<Renewals>"): feedback,
+    Grant("MailFeedbackRole", "dynamodb:GetItem", "table/<Subscriptions>"): feedback_on_a_reminder,
+    Grant("MailFeedbackRole", "dynamodb:UpdateItem", "table/<Subscriptions>"): feedback,
     Grant("StepFunctionsRole", "lambda:InvokeFunction", "function:<ProcessPayment>"): workflow,
     Grant("StepFunctionsRole", "lambda:InvokeFunction", "function:<GenerateReceipt>"): workflow,
     Grant("StepFunctionsRole", "lambda:InvokeFunction", "function:<SendEmail>"): workflow,
@@ -510,6 +541,7 @@ PROMISED: dict[str, Json] = {
     "RenewalSweepRole": {"backlog": 0},
     "RenewalWorkerRole": {"batchItemFailures": []},
     "RenewalAuditRole": {"finished": True},
+    "MailFeedbackRole": {"outcomes": ["marked"]},
     "StepFunctionsRole": {"status": SUCCEEDED},
     "sqs:ChangeMessageVisibility": {"answered": True},
 }
@@ -517,7 +549,7 @@ PROMISED: dict[str, Json] = {
 # --- what cannot be missed here ----------------------------------------------------------------------------------
 
 FUNCTIONS = """ProcessPayment GenerateReceipt SendEmail WebhookHandler SubscriptionsApi RenewalSweep RenewalWorker
-               RenewalAudit""".split()
+               RenewalAudit MailFeedback""".split()
 NOT_ASKED_FOR: dict[str, tuple[str, list[Grant]]] = {
     "functions' logs": (
         "the emulator writes the log of a function itself, not in its role's name",
@@ -556,6 +588,10 @@ NOT_ASKED_FOR: dict[str, tuple[str, list[Grant]]] = {
             Grant("RenewalWorkerRole", f"sqs:{action}", "<RenewalQueue>")
             for action in ("ReceiveMessage", "DeleteMessage", "GetQueueAttributes")
         ],
+    ),
+    "the dead letters of mail": (
+        "the emulator puts what a function could not take into its dead-letter queue itself, in nobody's name",
+        [Grant("MailFeedbackRole", "sqs:SendMessage", "<MailFeedbackDeadLetterQueue>")],
     ),
     "the schedules' calls": (
         "the emulator calls a schedule's target itself, in nobody's name",

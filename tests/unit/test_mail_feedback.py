@@ -220,7 +220,7 @@ def test_a_word_that_is_cut_anywhere_is_taken_by_the_next_try(kind: str) -> None
 
 
 def test_dunning_does_not_end_while_its_mails_come_back(shop: World) -> None:
-    """All of them: the card is tried as promised, the last attempt and the end wait, visibly, for as long as it takes."""
+    """All of them: the last attempt and the end wait, visibly, for as long as it takes."""
     shop.subscribe(payment_method="pm_declined")
     _live(shop, range(40), bounces=True)
     row, item = shop.row(), _item(shop)

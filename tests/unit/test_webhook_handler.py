@@ -42,10 +42,11 @@ class FakeWorkflows:
         self.started: list[dict[str, Any]] = []
         self.trouble: Exception | None = None
 
-    def start_execution(self, **request: Any) -> None:
+    def start_execution(self, **request: Any) -> dict[str, str]:
         if self.trouble:
             raise self.trouble
         self.started.append(request)
+        return {"executionArn": f"arn:aws:states:us-west-2:123456789012:express:renewal:{len(self.started)}"}
 
 
 class Deployed:
@@ -94,6 +95,7 @@ def test_an_accepted_request_starts_the_workflow(deployed: Deployed) -> None:
         "customer_id": "cus_1",
         "amount": "29.99",
         "event_type": "subscription.renewal",
+        "webhook_id": "msg_1",
     }
 
 
