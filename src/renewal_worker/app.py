@@ -38,7 +38,9 @@ def _succeeds(record: dict[str, Any]) -> bool:
             stateMachineArn=setting("STATE_MACHINE_ARN"), input=record["body"]
         )
     except (BotoCoreError, ClientError) as error:
-        telemetry.logger().error("not run", extra=told | {"error": str(error)})
+        # Of input that is not JSON, Step Functions quotes what it stumbled over.
+        said = "InvalidExecutionInput" if "InvalidExecutionInput" in str(error) else str(error)
+        telemetry.logger().error("not run", extra=told | {"error": said})
         return False
     telemetry.correlate({}, execution=ended["executionArn"])
     telemetry.renewal_event("run", ids | {"outcome": ended["status"].lower()}, error=ended.get("error"))

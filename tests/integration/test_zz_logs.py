@@ -1,12 +1,31 @@
 """What the stack logged during all of the tests before this one, and during these: ids and outcomes, nothing else."""
 
 import json
+import uuid
 from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+from urllib.parse import quote
 
-from tests.integration.shop import FAILED, SUCCEEDED, Shop
+from botocore.credentials import Credentials
+
+from local.signed import call as signed_call
+from tests.integration.shop import FAILED, SUCCEEDED, Shop, Subscriber, today, wait_until
 
 CARDS = ("4242424242424242", "4000000000000341", "4000002760003184", "5555555555554444")
 NAMED_NOWHERE_ELSE = "Wilhelmina Übergrößenträger"
+PLANTED = ("planted.in.place.of@an-id.example", "Friedhelm Fehlplatziert")
+WRONG_PLACES: list[dict[str, Any]] = [
+    {"subscription_id": PLANTED[0]},
+    {"customer_id": PLANTED[0]},
+    {"status": PLANTED[0]},
+    {"amount": PLANTED[1]},
+    {"currency": PLANTED[1]},
+    {"interval": PLANTED[1]},
+]
+STEPS = ["accepted", "payment", "receipt", "mail"]
+FUNCTIONS = """process-payment generate-receipt send-email webhook-handler subscriptions-api renewal-sweep
+               renewal-worker renewal-audit mail-feedback""".split()
 
 
 def logged(shop: Shop) -> Iterator[str]:
@@ -28,14 +47,23 @@ def payloads(shop: Shop) -> Iterator[str]:
 
 
 def test_nothing_private_is_logged(shop: Shop) -> None:
-    """No name, address, card number, key or signing secret in any log or payload, whatever became of the renewal."""
+    """No name, address, card number, key or signing secret in any log or payload, whatever became of the renewal and
+    whatever was put where it does not belong."""
     good = shop.subscribe(name=NAMED_NOWHERE_ELSE)
     declined = shop.subscribe(name=NAMED_NOWHERE_ELSE, card="pm_card_chargeCustomerFail")
     unmailable = shop.subscribe(name=NAMED_NOWHERE_ELSE, customer_email=f"{NAMED_NOWHERE_ELSE}@")
     assert shop.renew(good).status == shop.renew(declined).status == SUCCEEDED
     assert shop.renew(unmailable).status == FAILED
-    body = good.request(note=NAMED_NOWHERE_ELSE, amount="nothing")
-    assert shop.post(body, shop.signed(body)).status == 400
+    refuse_webhooks(shop, good)
+    misuse_the_api(shop, good)
+    refund_and_remind(shop, good)
+    misplace(shop)
+    fail_in_every_function(shop)
+    shop.publish(shop.bounce_of(good, "receipt_1"))
+    wait_until(lambda: shop.ledger(good)[0]["status"] == "mail_failed")
+    for function, event in (("SweepFunctionName", {"sweep": "all"}), ("AuditFunctionName", {})):
+        call(shop, shop.stack.outputs[function], event)
+    wait_until(lambda: sum(line.count('"bad row"') for line in logged(shop)) >= len(WRONG_PLACES), seconds=60)
 
     logs, executions = "\n".join(logged(shop)), "\n".join(payloads(shop))
     for subscriber in (good, declined, unmailable):
@@ -43,6 +71,7 @@ def test_nothing_private_is_logged(shop: Shop) -> None:
         assert subscriber.subscription_id in executions
     private = {
         *shop.planted,
+        *PLANTED,
         shop.stack.gateway_key,
         shop.secret.removeprefix("whsec_"),
         *CARDS,
@@ -51,3 +80,91 @@ def test_nothing_private_is_logged(shop: Shop) -> None:
         for written in {text, json.dumps(text)[1:-1]}:
             assert written not in logs, f"{text!r} is in a log"
             assert written not in executions, f"{text!r} is in a payload"
+
+
+def test_a_renewal_is_followed_from_the_webhook_to_the_mail(shop: Shop) -> None:
+    """One id of the sender's finds every function's line, with subscription, period and execution in it."""
+    subscriber, webhook_id = shop.subscribe(), f"msg_{uuid.uuid4().hex}"
+    body = subscriber.request()
+    assert shop.post(body, shop.signed(body, message_id=webhook_id)).status == 202
+    shop.ends(subscriber, 1)
+    lines = [json.loads(line) for line in logged(shop) if line.startswith("{") and webhook_id in line]
+    steps = {line["message"]: line for line in lines}
+    assert sorted(steps) == sorted(STEPS)
+    assert {line["execution"] for line in lines} == {shop.executions(subscriber.subscription_id)[0]["executionArn"]}
+    assert {line["subscription_id"] for line in lines} == {subscriber.subscription_id}
+    assert {steps[step]["renewal_date"] for step in STEPS[1:]} == {today().isoformat()}
+
+
+def call(shop: Shop, function: str, event: Any) -> None:
+    shop.functions.invoke(FunctionName=function, Payload=json.dumps(event))["Payload"].read()
+
+
+def refuse_webhooks(shop: Shop, subscriber: Subscriber) -> None:
+    """Unsigned, of another form, with what is private in each field."""
+    for changes in ({"amount": NAMED_NOWHERE_ELSE}, {"subscription_id": PLANTED[0]}, {"customer_id": PLANTED[0]}):
+        body = subscriber.request(note=NAMED_NOWHERE_ELSE, **changes)
+        assert shop.post(body, shop.signed(body)).status == 400
+    headers = shop.signed(b"{}") | {"webhook-id": PLANTED[0]}
+    assert shop.post(f"{NAMED_NOWHERE_ELSE}".encode(), headers).status == 401
+
+
+def misuse_the_api(shop: Shop, subscriber: Subscriber) -> None:
+    """What is private in the path, in the query, in fields that exist and fields that do not."""
+    path = f"/subscriptions/{subscriber.subscription_id}"
+    private = {"plan": [PLANTED[0]], "amount": PLANTED[0], "customer_email": PLANTED[1], PLANTED[0]: PLANTED[0]}
+    assert api(shop, "POST", "/subscriptions", private | {"card": CARDS[0]}) == 400
+    assert api(shop, "PATCH", path, private) == 400
+    assert api(shop, "GET", f"/subscriptions/{quote(PLANTED[0])}") == 400
+    assert api(shop, "GET", f"/subscriptions?customer_id={quote(PLANTED[0])}") == 400
+    assert api(shop, "GET", f"/receipts/{quote(PLANTED[0])}") == 404
+    for each in ("", "/timeline", "/renewals", "/receipts", "/preview"):
+        assert api(shop, "GET", f"{path}{each}") == 200
+    assert api(shop, "POST", f"{path}/refund", {"renewal_date": PLANTED[0]}, key="a-key-of-these-tests") == 400
+
+
+def api(shop: Shop, method: str, path: str, body: Any = None, key: str = "") -> int:
+    headers = {"Idempotency-Key": key} if key else {}
+    base, credentials = shop.stack.outputs["LocalApiUrl"], Credentials("test", "test")
+    return signed_call(f"{base}{path}", method, credentials, body, headers).status
+
+
+def refund_and_remind(shop: Shop, subscriber: Subscriber) -> None:
+    """Money given back, its receipt and mail; a reminder of a year's renewal."""
+    before = len(shop.executions(subscriber.subscription_id))
+    asked, key = {"renewal_date": today().isoformat()}, uuid.uuid4().hex
+    assert api(shop, "POST", f"/subscriptions/{subscriber.subscription_id}/refund", asked, key=key) == 200
+    shop.ends(subscriber, before + 1)
+    day = (today() + timedelta(days=5)).isoformat()
+    yearly = shop.subscribe(name=NAMED_NOWHERE_ELSE, renewal_date=day, interval="year")
+    reminded = {"subscription_id": yearly.subscription_id, "customer_id": yearly.customer_id, "renewal_date": day}
+    renewal = reminded | {"outcome": "remind", "reminders": ["upcoming"]}
+    call(shop, "subscription-mgmt-send-email-prod", {"execution": "an execution of these tests", "renewal": renewal})
+    assert shop.row(yearly)["reminder_upcoming"]["state"] == "sent"
+
+
+def misplace(shop: Shop) -> None:
+    """Rows with what is private in a wrong place: a key, a date, a status, an amount."""
+    for wrong in WRONG_PLACES:
+        subscriber = shop.subscribe(name=NAMED_NOWHERE_ELSE)
+        shop.subscriptions.put_item(Item=shop.row(subscriber) | wrong)
+
+
+def fail_in_every_function(shop: Shop) -> None:
+    """Events that no version of the workflow sends, with what is private in them: each fails, and says so."""
+    for name in FUNCTIONS:
+        work = {"subscription_id": PLANTED[0], "customer_id": PLANTED[1], "renewal_date": PLANTED[1], "amount": "1.00"}
+        event: dict[str, Any] = {
+            "execution": PLANTED[0],
+            "request": work,
+            "renewal": work | {"outcome": PLANTED[0], "attempt": 1},
+        }
+        event |= {"sweep": PLANTED[0], "from": PLANTED[0], "to": PLANTED[0], "httpMethod": "GET", "path": PLANTED[0]}
+        record: dict[str, Any] = {
+            "messageId": "m",
+            "receiptHandle": "h",
+            "body": PLANTED[0],
+            "Sns": {"Message": PLANTED[0]},
+        }
+        event["Records"] = [record | {"attributes": {"ApproximateReceiveCount": "1"}}]
+        call(shop, f"subscription-mgmt-{name}-prod", event)

