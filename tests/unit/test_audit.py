@@ -55,6 +55,10 @@ class Auditor:
             key = renewal.subscription_id, renewal.renewal_date.isoformat()
             self.world.delivery("run", now).deliver(*key, "receipted", renewal.attempt)
 
+    def tell_of_refusal(self, subscription_id: str, renewal_date: str, now: datetime) -> None:
+        attempt = int(self.item(subscription_id, renewal_date)["attempt"])
+        self.world.delivery("run", now).deliver(subscription_id, renewal_date, "declined", attempt)
+
     def audit(self, part: Part | None = None) -> dict[str, Any]:
         """A whole audit, with all that it hands on: its report."""
         first = part or latest(self.now.date())
@@ -329,6 +333,8 @@ def test_a_healthy_world_has_no_difference(auditor: Auditor) -> None:
     auditor.renew("given_up", NOON - timedelta(days=11), payment_method="pm_declined", renewal_date="2026-01-20")
     for day in (21, 23, 25, 27, 28):
         auditor.renew_again("sub_given_up", datetime(2026, 1, day, 12, tzinfo=UTC))
+        if day == 25:
+            auditor.tell_of_refusal("sub_given_up", "2026-01-20", datetime(2026, 1, day, 12, tzinfo=UTC))
     assert auditor.item("sub_given_up", "2026-01-20")["status"] == "given_up"
     auditor.renew("refused", gateway_customer="cus_gone")
     auditor.renew("undeliverable", customer_email="nobody")
