@@ -76,7 +76,11 @@ def test_mail_to_a_marked_address_is_not_sent(shop: Shop) -> None:
 
 
 def test_what_cannot_be_taken_is_kept(shop: Shop) -> None:
-    """An event of a form that SES does not have lies in the function's dead-letter queue, after its tries."""
-    shop.publish({"eventType": "Bounce", "of": "a form of next year"})
+    """An event of a form that SES does not have lies in the function's dead-letter queue, after its tries. It is called
+    as SNS calls it on AWS; the emulator's SNS tries once."""
+    message = json.dumps({"eventType": "Bounce", "of": "a form of next year"})
+    event = {"Records": [{"EventSource": "aws:sns", "Sns": {"Message": message}}]}
+    function = "subscription-mgmt-mail-feedback-prod"
+    shop.functions.invoke(FunctionName=function, InvocationType="Event", Payload=json.dumps(event))
     found = wait_until(lambda: [body for body in _dead_letters(shop) if "a form of next year" in body], seconds=60)
     assert json.loads(found[0])
