@@ -592,7 +592,7 @@ class Ledger:
     ) -> Renewal | Lost:
         """A mail that went out under mail.token came back: it stands as one whose address is at fault, and a receipt's
         renewal with it. told: as for note_returned. owed: what the mail said is still news, and owed again."""
-        changes: dict[str, Any] = {f"mails.{name}": item_of(mail), f"returned_{name}": dict(told)}
+        changes: dict[str, Any] = {f"mails.{name}": item_of(mail), f"returned_{name}": dict(told), "lease_until": now}
         if renewal.status in _MAILED and name == f"receipt_{renewal.attempt}":
             changes |= {"status": Status.MAIL_FAILED, "reason": mail.reason, "notice": renewal.notice}
         elif owed or renewal.notice == name:

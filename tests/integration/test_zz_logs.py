@@ -133,7 +133,7 @@ def refund_and_remind(shop: Shop, subscriber: Subscriber) -> None:
     """Money given back, its receipt and mail; a reminder of a year's renewal."""
     before = len(shop.executions(subscriber.subscription_id))
     asked, key = {"renewal_date": today().isoformat()}, uuid.uuid4().hex
-    assert api(shop, "POST", f"/subscriptions/{subscriber.subscription_id}/refund", asked, key=key) == 200
+    assert api(shop, "POST", f"/subscriptions/{subscriber.subscription_id}/refund", asked, key=key) == 201
     shop.ends(subscriber, before + 1)
     day = (today() + timedelta(days=5)).isoformat()
     yearly = shop.subscribe(name=NAMED_NOWHERE_ELSE, renewal_date=day, interval="year")

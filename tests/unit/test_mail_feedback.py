@@ -89,6 +89,16 @@ def test_a_receipt_that_came_back_is_parked_and_goes_to_the_corrected_address(sh
     assert len(shop.gateway.charges) == 1
 
 
+def test_a_corrected_address_is_mailed_at_once(shop: World) -> None:
+    """Bounced, corrected and asked for within the seconds for which the renewal had an owner."""
+    shop.subscribe()
+    shop.run()
+    _bounce(shop, now=NOON + timedelta(seconds=1))
+    shop.edit(customer_email=NEW)
+    shop.run("corrected", NOON + timedelta(seconds=2))
+    assert [mail["Destinations"] for mail in shop.ses.sent] == [[OLD], [NEW]]
+
+
 def test_later_mails_to_a_marked_address_are_parked_unsent(shop: World) -> None:
     """The next month is charged and receipted; its mail is not sent in vain, and waits for another address."""
     shop.subscribe()
