@@ -15,7 +15,7 @@ INSTRUCTIONS = {
     "process_payment": 1350,
     "generate_receipt": 1600,
     "send_email": 950,
-    "mail_feedback": 900,
+    "mail_feedback": 920,
 }
 
 
