@@ -20,7 +20,7 @@ UV := $(BOOTSTRAP)/uv
 ENVIRONMENTS := .venv .envs/sam .envs/emulator .envs/lambda
 LOCKS := requirements-dev.in $(wildcard local/*.in layers/*/requirements.in)
 
-.PHONY: help environments demo simulate test unit integration check bench up down redrive lock clean
+.PHONY: help environments demo simulate test unit integration check bench up down redrive charging lock clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -56,6 +56,9 @@ down: .venv/.made ## stop the local stack on PORT
 STACK ?= subscription-mgmt
 redrive: .venv/.made ## bring dead letters back to the queue of renewals, by your AWS profile; STACK names another stack
 	@$(PYTHON) -m scripts.subscriptions --stack-name $(STACK) redrive
+
+charging: .venv/.made ## turn charging off at once, or on again: TURN=off WHY="…", TURN=on, TURN=status; STACK as above
+	@$(PYTHON) scripts/charging.py $(TURN) --why "$(WHY)" --stack-name $(STACK)
 
 # The gateway's SDK is taken without its HTTP client: it runs over the urllib3 of the AWS layer. fpdf2 is taken without
 # its reader of images.

@@ -15,7 +15,8 @@ from typing import Any, cast
 from generate_receipt.app import issue, issue_refund
 from process_payment.charge import Asked, Charge, Outcome
 from process_payment.remind import Remind
-from renewals import clock, receipt_links, refunds
+from renewals import charging, clock, receipt_links, refunds
+from renewals.charging import Switch
 from renewals.clock import Moment
 from renewals.dunning import Dunning
 from renewals.errors import TryAgain
@@ -331,7 +332,15 @@ class World:
 
     def charge(self, execution: str, now: datetime) -> Charge:
         self.gateway.now = now
-        return Charge(self.ledger, self.gateway, execution, "shop-test", SELLER, self.moment(now), self.dunning)
+        moment = self.moment(now)
+        is_off = Switch(cast("Any", self.dynamodb), "changes").is_off
+        return Charge(self.ledger, self.gateway, is_off, execution, "shop-test", SELLER, moment, self.dunning)
+
+    def turn_charging_off(self) -> None:
+        self.dynamodb.put("changes", charging.KEY)
+
+    def turn_charging_on(self) -> None:
+        self.dynamodb.items("changes").clear()
 
     def moment(self, now: datetime) -> Moment:
         """When the subscription is looked at, its own clock heeded. now: the real moment."""

@@ -14,9 +14,10 @@ from decimal import Decimal, InvalidOperation
 from functools import cache
 from typing import Any
 
-from process_payment.charge import NOT_TOLD, Asked, Charge, Outcome
+from process_payment.charge import CHARGING_IS_OFF, NOT_TOLD, Asked, Charge, Outcome
 from process_payment.remind import Remind
 from renewals import aws, clock, currencies, reminders, telemetry
+from renewals.charging import Switch
 from renewals.clock import Moment
 from renewals.dunning import Dunning
 from renewals.errors import BadEvent, BadRow, PaymentError, transient_aws_errors_as
@@ -45,6 +46,8 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
         telemetry.count("RenewalFailed")
     if reply["reason"] == NOT_TOLD:
         telemetry.count("DunningHeld")
+    if reply["reason"] == CHARGING_IS_OFF:
+        telemetry.count("ChargingIsOff")
     return reply
 
 
@@ -61,6 +64,7 @@ def _renewed(asked: Asked, execution: str, moment: Moment) -> dict[str, Any]:
     charge = Charge(
         ledger=_ledger(),
         gateway=_gateway(),
+        charging_is_off=Switch(aws.dynamodb(), setting("CHANGES_TABLE")).is_off,
         execution=execution,
         deployment=f"{setting('PROJECT_NAME')}-{setting('ENVIRONMENT')}",
         seller={name: setting(f"SELLER_{name.upper()}") for name in ("name", "address", "tax_id")},

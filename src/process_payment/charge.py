@@ -9,9 +9,12 @@ payment whose id the ledger already holds.
 5. Record the result; the subscription moves on in the same transaction.
 
 A refused period is dunned: asked about on each dunning date and with each new card, until it is paid or given up.
+
+While charging is turned off nothing is claimed, dunned or confirmed: whatever it stands at, it is left there, and what
+was confirmed before is still asked about and recorded. The switch is asked again just before each confirmation.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
@@ -37,6 +40,7 @@ _DUNNING_OVER = "dunning_over"
 NOT_TOLD = "customer_not_told"
 """Why dunning does not end: the customer's address is at fault."""
 _WARNINGS = ("final_notice_", "action_required_")
+CHARGING_IS_OFF = "charging_is_off"
 _ENDED_BY = frozenset({_DUNNING_OVER, "canceled", "unpaid"})
 _OWING = frozenset({Status.PAID, Status.RECEIPTED, Status.FAILED, Status.MAIL_FAILED})
 _REFUSED = {PaymentState.DECLINED: Status.DECLINED, PaymentState.ACTION_REQUIRED: Status.ACTION_REQUIRED}
@@ -72,11 +76,12 @@ class Charge:
 
     execution: who owns what is claimed here. deployment: project and environment, the first part of idempotency keys.
     seller: name, address, tax_id as the receipt prints them. moment: when the subscription is looked at.
-    dunning: when what is refused is tried again.
+    dunning: when what is refused is tried again. charging_is_off: asks the switch.
     """
 
     ledger: Ledger
     gateway: Gateway
+    charging_is_off: Callable[[], bool]
     execution: str
     deployment: str
     seller: Mapping[str, str]
@@ -161,7 +166,7 @@ class Charge:
         if row.catch_up == "each" and not by_sweep and row.schedule.after(row.renewal_date) <= self.today:
             # A webhook that comes again would bill the next period; the sweep's message names the one it means.
             return Outcome("nothing_to_do", "caught_up_by_the_sweep")
-        return None
+        return _HELD if self.charging_is_off() else None
 
     def _billing(self, row: Subscription, failed: Renewal | None) -> Billing:
         """The period that is due, by the subscription's way to catch up; none that begins when it has ended.
@@ -288,6 +293,8 @@ class Charge:
         if renewal.owned_by_another(self.execution, self.now):
             return Outcome("in_progress", "", renewal)
         stands = _stands(renewal)
+        if stands is Status.CLAIMED and self.charging_is_off():
+            return self._only_ask(renewal)
         interrupted = stands is renewal.status
         if interrupted and renewal.owner != self.execution and renewal.pickups >= MOST_PICK_UPS:
             return self._give_up(renewal, "picked_up_too_often")
@@ -295,6 +302,14 @@ class Charge:
         if isinstance(taken, Lost):
             return None
         return self._collect(taken) if taken.status is Status.CLAIMED else Outcome(taken.status.value, "", taken)
+
+    def _only_ask(self, renewal: Renewal) -> Outcome | None:
+        """While charging is off: record a payment that went through before, and leave any other as it stands."""
+        if renewal.payment_id is not None:
+            payment = self._retrieve(renewal)
+            if payment.state is PaymentState.PAID:
+                return self._paid(renewal, payment)
+        return _HELD
 
     def _resolve(self, renewal: Renewal, asked: Asked) -> Outcome | None:
         """A claim without a result; or a refusal, which stands until the next dunning date or another card."""
@@ -326,6 +341,8 @@ class Charge:
             return self._paid(renewal, payment)
         if not tried_again:
             return _stays_refused(renewal, row)
+        if self.charging_is_off():  # no date of its dunning passes meanwhile
+            return Outcome(renewal.status.value, CHARGING_IS_OFF, renewal)
         if waits and not new_card:
             return self._hold(renewal, row)
         over = renewal.dunned >= len(self.dunning.days)
@@ -475,6 +492,8 @@ class Charge:
             asked = currencies.minor_units(renewal.amount, renewal.currency), renewal.currency
             if (payment.amount, payment.currency) != asked:
                 return self._give_up(renewal, "amount_differs: the payment is not of the amount that was claimed")
+            if self.charging_is_off():
+                return _HELD
             try:
                 answer = self.gateway.confirm(payment.id, renewal.payment_method)
             except GatewayRefused as refused:
@@ -524,6 +543,9 @@ class Charge:
         if status is Status.ACTION_REQUIRED:
             return "action_required"
         return "final_notice" if self.dunning.is_last(renewal.dunned) else "payment_failed"
+
+
+_HELD = Outcome("nothing_to_do", CHARGING_IS_OFF)
 
 
 def _is_pointless(renewal: Renewal, payment: Payment) -> bool:

@@ -469,6 +469,7 @@ PROBES: dict[Grant, Probe] = {
     Grant("ProcessPaymentRole", "dynamodb:Query", "table/<Renewals>"): payment,
     Grant("ProcessPaymentRole", "dynamodb:PutItem", "table/<Renewals>"): payment,
     Grant("ProcessPaymentRole", "dynamodb:UpdateItem", "table/<Renewals>"): payment,
+    Grant("ProcessPaymentRole", "dynamodb:GetItem", "table/<Changes>"): payment,
     Grant("ProcessPaymentRole", "secretsmanager:GetSecretValue", "<PaymentGatewaySecret>"): payment_by_a_new_process,
     Grant("GenerateReceiptRole", "dynamodb:GetItem", "table/<Renewals>"): receipt,
     Grant("GenerateReceiptRole", "dynamodb:UpdateItem", "table/<Renewals>"): receipt,

@@ -204,6 +204,7 @@ def deployed(shop: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.Mo
         "TIME_ZONE": "Europe/Berlin",
         "DYNAMODB_TABLE": "subscriptions",
         "RENEWALS_TABLE": "renewals",
+        "CHANGES_TABLE": "changes",
         "S3_BUCKET": "receipts",
         "SENDER_EMAIL": SENDER,
         "RENEWAL_QUEUE_URL": "queue",

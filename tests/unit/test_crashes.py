@@ -16,6 +16,7 @@ import pytest
 
 from generate_receipt import app
 from generate_receipt.pdf import render
+from renewals.ledger import MOST_PICK_UPS
 from renewals.renewal import UNFINISHED
 from tests.fakes import DUE, LATER, NOON, World
 
@@ -390,3 +391,36 @@ def test_a_gateway_that_answers_nothing_clear_is_asked_again(operation: str, kin
     shop.gateway.trouble.append((operation, kind))
     assert shop.run(tries=3) == "Success"
     assert len(shop.gateway.charges) == len(shop.mails()) == 1
+
+
+def _may_still_confirm(name: str, moment: int) -> bool:
+    """Whether the moment is between the last look at the switch and the confirmation that follows it at once."""
+    calls = CALLS[name]
+    confirms = [n for n, call in enumerate(calls) if call == "gateway.confirm"]
+    assert all(calls[n - 1] == "dynamodb.GetItem" for n in confirms)
+    return any(2 * n - 1 <= moment <= 2 * n for n in confirms)
+
+
+@pytest.mark.parametrize(("name", "moment"), _moments(*STORIES))
+def test_charging_turned_off_in_the_very_middle_and_on_again(name: str, moment: int) -> None:
+    """From that moment on no card is asked, unless the confirmation is the very next call; nobody is cancelled for it
+    and no pick-up counts, however often it is looked at; turned on again, the story ends as it would have."""
+    story, shop = STORIES[name], STORIES[name].begin()
+    asked_before: list[tuple[str, str]] = []
+
+    def turn_off(shop: World) -> None:
+        shop.turn_charging_off()
+        asked_before.extend(shop.gateway.attempts)
+
+    _at(shop, moment, turn_off)
+    shop.run("first", story.then)
+    asked = list(shop.gateway.attempts)
+    assert asked == asked_before or (_may_still_confirm(name, moment) and len(asked) == len(asked_before) + 1)
+    stands = shop.row()["status"]
+    for n in range(MOST_PICK_UPS + 2):
+        assert shop.run(f"off-{n}", story.then + HOURS + n * LATER) in ("Success", "PaymentDeclined")
+    assert (shop.gateway.attempts, shop.row()["status"]) == (asked, stands)
+    _expect_truth(shop)
+    shop.turn_charging_on()
+    shop.run("on", story.then + 1.5 * HOURS)
+    _expect_the_end(story, shop, uncertain=False)

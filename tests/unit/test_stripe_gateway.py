@@ -397,8 +397,8 @@ def test_a_payment_that_is_paid_cannot_be_given_up(gateway: StripeGateway, reque
 def deployed(shop: World, sandbox: Gateway, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, str]]:
     """The handler of ProcessPayment over the shop's tables and the sandbox. Yields the gateway secret to be edited."""
     secret = {"api_key": sandbox.api_key, "api_secret": "whsec_AAAA", "endpoint": sandbox.url}
-    settings = "DYNAMODB_TABLE=subscriptions RENEWALS_TABLE=renewals SECRETS_MANAGER_ARN=arn TIME_ZONE=UTC"
-    settings += " PROJECT_NAME=shop DUNNING_DAYS=1,3,5,7 DUNNING_ENDS_AS=canceled"
+    settings = "DYNAMODB_TABLE=subscriptions RENEWALS_TABLE=renewals CHANGES_TABLE=changes SECRETS_MANAGER_ARN=arn"
+    settings += " TIME_ZONE=UTC PROJECT_NAME=shop DUNNING_DAYS=1,3,5,7 DUNNING_ENDS_AS=canceled"
     for setting in f"{settings} ENVIRONMENT=test SELLER_NAME=Shop SELLER_ADDRESS=Street SELLER_TAX_ID=1".split():
         monkeypatch.setenv(*setting.split("="))
     secrets = SimpleNamespace(get_secret_value=lambda **_: {"SecretString": json.dumps(secret)})

@@ -552,6 +552,7 @@ def test_functions_get_their_settings() -> None:
         "ProcessPayment": {
             "DYNAMODB_TABLE": "<Subscriptions>",
             "RENEWALS_TABLE": "<Renewals>",
+            "CHANGES_TABLE": "<Changes>",
             "SECRETS_MANAGER_ARN": "<PaymentGatewaySecret.Id>",
             "PROJECT_NAME": "acme",
             "TIME_ZONE": "Asia/Kolkata",
@@ -803,6 +804,17 @@ def test_what_api_gateway_refuses_itself_is_a_problem_too() -> None:
             | {"Statistic": "Maximum"},
         ),
         (
+            "ChargingOffAlarm",
+            _alarm(
+                "charging-off",
+                "Alert while charging is turned off and renewals wait for it",
+                "acme/ChargingIsOff",
+                0,
+                {"service": "acme-qa"},
+            )
+            | {"Period": 3600},
+        ),
+        (
             "BadRowsAlarm",
             _alarm(
                 "bad-rows",
@@ -975,7 +987,7 @@ def _own_log(name: str) -> dict[str, set[str]]:
 GRANTS: dict[str, dict[str, set[str]]] = {
     "ProcessPaymentRole": {
         "dynamodb:Query": {"<Subscriptions.Arn>", "<Renewals.Arn>"},
-        "dynamodb:GetItem": {"<Subscriptions.Arn>"},
+        "dynamodb:GetItem": {"<Subscriptions.Arn>", "<Changes.Arn>"},
         "dynamodb:UpdateItem": {"<Subscriptions.Arn>", "<Renewals.Arn>"},
         "dynamodb:ConditionCheckItem": {"<Subscriptions.Arn>"},
         "dynamodb:PutItem": {"<Renewals.Arn>"},
