@@ -2,7 +2,8 @@
 
 The product is not asked. What is expected follows from the story alone: the renewal dates by `dates`, the price of the
 day, who was live, whose card was good, and on which days the sweep came round with nothing in its way. On such a day
-what is due is charged, or refused where the card is bad; on the others it may be.
+what is due is charged, or refused where the card is bad; on the others it may be. While charging is turned off nothing
+is, but for what was at work at that moment.
 """
 
 from collections.abc import Iterable
@@ -139,6 +140,9 @@ class _Walk:
         trouble = any(isinstance(action, GatewayTrouble | Killed) for action in actions)
         webhooks = sum(action.copies for action in actions if isinstance(action, Webhooks))
         sweeps = self._story.sweeps(day)
+        if day in self._story.off:
+            self._live_without_charging(day, charged)
+            return
         done = 0
         for charge in charged:
             done += self._accept(charge, day, asked=sweeps + webhooks > 0)
@@ -150,6 +154,15 @@ class _Walk:
             self._require(day, certain - done)
         elif webhooks and self._behaviour != "good":
             self._require(day, 1)
+
+    def _live_without_charging(self, day: date, charged: list[Charged]) -> None:
+        """What was at work when charging was turned off may be charged, or only claimed, or neither."""
+        thrown = self._story.is_turned_off_on(day)
+        caught = thrown and self._subscriber in self._story.caught(day)
+        for charge in charged:
+            self._accept(charge, day, asked=caught, by_the_queue=thrown)
+        if caught:
+            self._remember(day)
 
     def fault(self, kind: str, period: date | None, what: str) -> None:
         self._result.faults.append(Fault(kind, self._subscriber.id, period, what))
@@ -208,8 +221,11 @@ class _Walk:
             return None
         return due[0] if self._subscriber.catch_up == "each" else due[-1], (self._price.minor, self._price.currency)
 
-    def _accept(self, charge: Charged, day: date, *, asked: bool) -> bool:
-        """Takes note of a charge, with its faults; whether a request of the product's made it."""
+    def _accept(self, charge: Charged, day: date, *, asked: bool, by_the_queue: bool = True) -> bool:
+        """Takes note of a charge, with its faults; whether a request of the product's made it.
+
+        by_the_queue: a message that failed on a day of trouble is tried again by the queue, and may have made it.
+        """
         period, cost = charge.period, (charge.amount, charge.currency)
         charges = self._result.charged.setdefault(period, [])
         charges.append(charge)
@@ -225,7 +241,7 @@ class _Walk:
             self.fault("wrong", period, f"charged {cost} instead of {allowed[period]} on {day}")
         elif self._behaviour != "good" and not by_customer:
             self.fault("wrong", period, f"charged on {day} although the card is {self._behaviour}")
-        elif not (asked or by_customer or period in self._maybe):  # a message that failed is tried again by the queue
+        elif not (asked or by_customer or (by_the_queue and period in self._maybe)):
             self.fault("wrong", period, f"charged on {day}, when nobody asked")
         if self._refused is not None and period == self._refused.period:
             self._result.recovered[period] = day

@@ -25,6 +25,12 @@ def _live(story: Story, shop: Shop, day: date) -> None:
                 webhooks.append((subscriber, action))
             else:
                 shop.act(subscriber, action)
+    if story.is_turned_off_on(day):
+        shop.send((subscriber, Webhooks(1)) for subscriber in story.caught(day))
+        shop.turn_charging_off(story.seconds_in(day))
+    if story.is_turned_on_on(day):
+        shop.start_sweep()
+        shop.turn_charging_on(story.seconds_in(day))
     sweeps = story.sweeps(day)
     if sweeps:
         if day in story.killed_sweeps:

@@ -43,7 +43,7 @@ def table(verdict: Verdict) -> Table:
 
 
 def plot(story: Story, verdict: Verdict, file: Path) -> None:
-    """Renewals, declines and recoveries over time, and the days on which no sweep ran, as a PNG."""
+    """Renewals, declines and recoveries over time, and the days on which no sweep ran or charging was off, as a PNG."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
     from matplotlib.figure import Figure
@@ -76,9 +76,13 @@ def plot(story: Story, verdict: Verdict, file: Path) -> None:
     down.bar(middles, counted(declined), width=step * 0.86, color="#d9694f", label="declined")
     down.invert_yaxis()
     for axes in (up, down):
-        for number, day in enumerate(sorted(story.down)):
-            span = {"label": "no sweep ran"} if number == 0 and axes is up else {}
-            axes.axvspan(day, day + timedelta(days=1), color="#c8ccd2", alpha=0.6, linewidth=0, **span)
+        for days, label, color in (
+            (story.down, "no sweep ran", "#c8ccd2"),
+            (story.off, "charging was off", "#f2dca6"),
+        ):
+            for number, day in enumerate(sorted(days)):
+                span = {"label": label} if number == 0 and axes is up else {}
+                axes.axvspan(day, day + timedelta(days=1), color=color, alpha=0.6, linewidth=0, **span)
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(axis="y", color="#e6e8eb")
         axes.set_axisbelow(True)
@@ -89,7 +93,7 @@ def plot(story: Story, verdict: Verdict, file: Path) -> None:
     up.set_title(f"{told}: {len(renewed) + len(recovered)} renewals, {ending}", loc="left")
     up.set_ylabel("renewals a week" if step == 7 else "renewals a day")
     down.set_ylabel("declines")
-    up.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=3, frameon=False, borderaxespad=0.2)
+    up.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=4, frameon=False, borderaxespad=0.2)
     locator = AutoDateLocator()  # type: ignore[no-untyped-call]
     down.xaxis.set_major_locator(locator)
     down.xaxis.set_major_formatter(ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]

@@ -1,6 +1,7 @@
 """The deployed system as the simulation uses it: rows, customers, webhooks, clocks, the sweep, and what goes wrong."""
 
 import json
+import time as clock
 import uuid
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -33,6 +34,7 @@ from local.simulate.story import (
 from local.stack import Stack
 from local.time_passes import TimePasses
 from local.webhook import signed_headers, signing_secret
+from scripts import charging
 
 ENVIRONMENT = "sim"
 """Any but prod: there a subscription may live on a day of its own."""
@@ -136,6 +138,19 @@ class Shop:
         report = self.stack.client("s3").get_object(Bucket=bucket, Key=answer["report"])["Body"].read()
         differences: list[dict[str, str]] = json.loads(report)["listed"]
         return differences
+
+    def turn_charging_off(self, after: float) -> None:
+        """As the operator's command does, so many seconds from now; back when what was at work is done."""
+        clock.sleep(after)
+        changes = self.stack.outputs["ChangesTableName"]
+        charging.turn_off(self._dynamodb, changes, by="the simulation", why="it is in the story")
+        self.until_all_is_done()
+
+    def turn_charging_on(self, after: float) -> None:
+        """As above. The sweep is the story's to start."""
+        clock.sleep(after)
+        charging.turn_on(self._dynamodb, self.stack.outputs["ChangesTableName"])
+        self.until_all_is_done()
 
     # The customers
 

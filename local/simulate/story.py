@@ -161,6 +161,45 @@ class Story:
         return frozenset(down)
 
     @cached_property
+    def off(self) -> frozenset[date]:
+        """The days on which charging is turned off: a few in a row every two or three months, none beside downtime. It
+        is thrown in the middle of renewals on the first, and released in the middle of a sweep on the day after.
+
+        They begin on the day of a fortnight on which the most renewals can be caught."""
+        random, off, day = _drawn_from(self.seed, "switch"), set[date](), FIRST_DAY + timedelta(days=9)
+        while True:
+            length, pause = random.randint(2, 5), random.randint(50, 80)
+            begins = [
+                first
+                for first in (day + timedelta(days=n) for n in range(14))
+                if first < self.calm_from - timedelta(days=8)
+                and self.down.isdisjoint(first + timedelta(days=n) for n in range(length + 1))
+            ]
+            if not begins:
+                return frozenset(off)
+            first = max(begins, key=lambda begin: len(self.caught(begin)))
+            off |= {first + timedelta(days=n) for n in range(length)}
+            day = first + timedelta(days=length + pause)
+
+    def is_turned_off_on(self, day: date) -> bool:
+        return day in self.off and day - timedelta(days=1) not in self.off
+
+    def is_turned_on_on(self, day: date) -> bool:
+        return day not in self.off and day - timedelta(days=1) in self.off
+
+    def caught(self, day: date) -> tuple["Subscriber", ...]:
+        """Whose renewals are at work when charging is turned off: those due then, to whom nothing else happens."""
+        return tuple(
+            s
+            for s in self.subscribers
+            if s.created < day and day in s.dates(day) and day not in s.actions and day not in s.refused_within
+        )
+
+    def seconds_in(self, day: date) -> float:
+        """So long after renewals have begun on that day the switch is thrown, or released."""
+        return _drawn_from(self.seed, f"switch on {day}").uniform(0, 0.6)
+
+    @cached_property
     def killed_sweeps(self) -> Mapping[date, tuple[int, Moment]]:
         """The days on which a part of the sweep is killed: at which call, and whether before or after it."""
         random = _drawn_from(self.seed, "sweeps")
@@ -182,12 +221,14 @@ class Story:
         ) | frozenset(self.killed_sweeps)
 
     def sweeps(self, day: date) -> int:
-        """How often the sweep comes round: not at all, or so often that what piled up can be worked off, which takes
-        one round for each period of a subscription."""
+        """How often the sweep comes round: not at all; once, while charging is off; or so often that what piled up can
+        be worked off, which takes one round for each period of a subscription."""
         if day in self.down:
             return 0
+        if day in self.off:
+            return 1
         before = day
-        while before - timedelta(days=1) in self.down:
+        while before - timedelta(days=1) in self.down | self.off:
             before -= timedelta(days=1)
         piled_up = (day - before).days
         refused = any(day in s.refused_within and s.interval in ("day", "week") for s in self.subscribers)

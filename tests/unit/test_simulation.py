@@ -52,11 +52,12 @@ def test_two_ways_to_count_dates_agree(interval: Interval, count: int, first: da
 
 
 def test_a_seed_tells_one_story() -> None:
-    """The same seed gives the same subscribers, fates and days of downtime; another one gives others."""
+    """The same seed gives the same subscribers, fates, days of downtime and days without charging; another one gives
+    others."""
 
     def told(seed: int) -> object:
         story = Story(seed, days=120, subscriptions=30)
-        return story.subscribers, story.down, story.killed_sweeps
+        return story.subscribers, story.down, story.off, story.killed_sweeps
 
     assert told(5) == told(5) != told(6)
 
@@ -88,9 +89,9 @@ def day(number: int) -> date:
 
 
 def up(number: int) -> date:
-    """The day with that number, or the first after it on which the sweep runs."""
+    """The day with that number, or the first after it on which the sweep runs and charging is on."""
     found = day(number)
-    while found in STORY.down:
+    while found in STORY.down | STORY.off:
         found += timedelta(days=1)
     return found
 
@@ -164,6 +165,53 @@ def test_what_failed_is_tried_again_by_the_queue_while_the_sweep_stands_still() 
     assert faults(judged(late, trouble)) == []
     assert faults(judged(late, who)) == [("missed", day(before))]
     assert ("wrong", day(before + 100)) in faults(judged([Charged(down, day(before + 100), 2999, "USD", "pi_x")], who))
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_charging_is_turned_off_and_on_within_the_story(seed: int) -> None:
+    """However short the story, beside its downtime, not in it; with many subscribers somebody's renewal is caught."""
+    story = Story(seed, days=40, subscriptions=60)
+    [thrown] = [day for day in story.calendar if story.is_turned_off_on(day)]
+    [released] = [day for day in story.calendar if story.is_turned_on_on(day)]
+    assert thrown < released < story.calm_from
+    assert story.down.isdisjoint({*story.off, released})
+    assert story.caught(thrown)
+    assert story.sweeps(released) > len(story.off)
+
+
+def test_a_charge_while_charging_is_off_is_wrong() -> None:
+    """The period of day 12 comes due then: charged on that day, or on a later one of them, is wrong. When it is on
+    again, it is charged at once."""
+    assert {day(12), day(14)} < STORY.off
+    rest = [c for c in ON_TIME if c.period != day(12)]
+    for on in (12, 14):
+        assert faults(judged([*rest, charge(12, on=on)])) == [("wrong", day(12))]
+    back = (up(12) - FIRST_DAY).days
+    assert faults(judged([*rest, charge(12, on=back)])) == []
+    assert faults(judged([*rest, charge(12, on=back + 1)])) == [("missed", day(12))]
+
+
+class _Caught(Story):
+    """One in which our subscriber's renewal is at work when charging is turned off."""
+
+    def caught(self, day: date) -> tuple[Subscriber, ...]:
+        return (subscriber(),)
+
+
+def test_what_is_at_work_when_charging_is_turned_off_may_be_charged() -> None:
+    """On that day, or when it is on again, at the price of either; not in between, and not never."""
+    story = _Caught(STORY.seed, STORY.days, STORY.subscriptions)
+    thrown = next(day for day in story.calendar if story.is_turned_off_on(day))
+    assert thrown == day(12)
+
+    def found(*charges: Charged) -> list[tuple[str, date | None]]:
+        rest = [c for c in ON_TIME if c.period != day(12)]
+        return faults(expected(subscriber(), story, sorted([*rest, *charges], key=lambda charge: charge.day)))
+
+    assert found(charge(12, on=12)) == found(charge(12)) == []
+    assert found(charge(12, on=13)) == [("wrong", day(12))]
+    assert found() == [("missed", day(12))]
+    assert found(charge(12, on=12), charge(12)) == [("doubled", day(12))]
 
 
 def test_nothing_is_charged_of_paused_time() -> None:
