@@ -1236,6 +1236,7 @@ def _pins(requirements: str) -> dict[str, str]:
     [
         ("default", "subscription-mgmt"),
         ("prod", "subscription-mgmt"),
+        ("staging", "subscription-mgmt-staging"),
         ("dev", "subscription-mgmt-dev"),
         ("local", "subscription-mgmt"),
     ],
@@ -1248,7 +1249,8 @@ def test_sam_commands_need_no_flags(environment: str, stack: str) -> None:
     assert config["global"]["parameters"]["stack_name"] == stack
     assert "CAPABILITY_NAMED_IAM" in deploy["capabilities"].split()
     assert deploy["resolve_s3"] is True
-    assert deploy.get("parameter_overrides", "Environment=prod") == f"Environment={'dev' if 'dev' in stack else 'prod'}"
+    named = stack.removeprefix("subscription-mgmt").removeprefix("-") or "prod"
+    assert deploy.get("parameter_overrides", "Environment=prod") == f"Environment={named}"
     assert config["build"]["parameters"] == {"cached": True, "parallel": True}
 
 
