@@ -25,6 +25,7 @@ found exactly once stops the start, so that an upgrade cannot quietly undo a cha
 15. The host of a synchronous workflow has no prefix: `sync-127.0.0.1` is no address.
 16. It tells what is at work, and lets the waits of queues end at once, for a simulation: see `local.time_passes`.
 17. Links to receipts have an address that is known before the API is deployed: /_local/receipts leads to its own.
+18. A deployment ends a function's process after the call that it is at work on, as on AWS, and not in its middle.
 """
 
 import argparse
@@ -62,6 +63,9 @@ WORKERS = 4
 
 _LONGEST_LOOK = 5.0
 """So many seconds an answer about what is at work waits for there being nothing."""
+
+_LONGEST_CALL = 300.0
+"""Seconds; more than any function's timeout that a test waits for."""
 
 _END_OF_LOG = "\x1e"
 _RECEIPTS = "/_local/receipts/"
@@ -178,6 +182,8 @@ def _change_functions(python: str) -> None:
     )
     lambda_runtime.Worker._drain_stderr_bounded = _log_of_call
 
+    for update in ("_update_code", "_update_config"):
+        _replace(lambda_svc, update, {"    invalidate_worker(name, ": "    retire(name, "}, retire=_retire)
     _replace(lambda_svc, "_execute_function_warm", {'"Runtime.HandlerError"': '"Runtime.ExitError"'})
     run = lambda_svc._execute_function_warm
     gates: defaultdict[str, threading.Semaphore] = defaultdict(lambda: threading.Semaphore(WORKERS))
@@ -191,6 +197,24 @@ def _change_functions(python: str) -> None:
         return result
 
     lambda_svc._execute_function_warm = run_bounded
+
+
+def _retire(function: str, **_of_whom: str) -> None:
+    """No new call goes to the processes that run now; each ends when its own call has."""
+    from ministack.core import lambda_runtime
+
+    with lambda_runtime._lock:
+        keys = [key for key in lambda_runtime._workers if key.split(":")[-2:] == [function, "$LATEST"]]
+        retired = [worker for key in keys for worker in lambda_runtime._workers.pop(key)]
+
+    def end() -> None:
+        deadline = time.monotonic() + _LONGEST_CALL
+        while any(worker.in_use for worker in retired) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        lambda_runtime.kill_workers(retired)
+
+    if retired:
+        threading.Thread(target=end, daemon=True).start()
 
 
 _process_of_key: weakref.WeakValueDictionary[str, Any] = weakref.WeakValueDictionary()
