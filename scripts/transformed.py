@@ -24,10 +24,13 @@ def written() -> dict[str, Json]:
     return parsed
 
 
-def transformed(region: str, parameters: dict[str, str]) -> dict[str, Json]:
-    """The whole transformed template. Nothing is called: SAM asks the session for its region alone."""
-    session = boto3.Session(region_name=region)
-    result: dict[str, Json] = Translator({}, Parser(), boto_session=session).translate(_packaged(written()), parameters)
+def transformed(region: str, parameters: dict[str, str], template: dict[str, Json] | None = None) -> dict[str, Json]:
+    """The whole transformed template. Nothing is called: SAM asks the session for its region alone.
+
+    template: template.yaml where None is given.
+    """
+    source, session = _packaged(template or written()), boto3.Session(region_name=region)
+    result: dict[str, Json] = Translator({}, Parser(), boto_session=session).translate(source, parameters)
     return result
 
 

@@ -1,26 +1,21 @@
 """A canary deployment's template, asserted on what SAM makes of it: the local emulator has no CodeDeploy."""
 
-import copy
 import re
 from functools import cache
 from typing import Any
 
-import boto3
 import pytest
-from samtranslator.parser.parser import Parser
-from samtranslator.translator.translator import Translator
 
 from scripts.canary import ALARMS, SHIFTED, TASKS, canary
-from tests.unit.test_template import GIVEN, PSEUDO, _packaged, _resolve, of_type, resources, template
+from scripts.transformed import transformed, written
+from tests.unit.test_template import GIVEN, PSEUDO, _resolve, of_type, resources
 
 
 @cache
 def shifted() -> dict[str, Any]:
     """The transformed resources of a canary deployment."""
-    session = boto3.Session(region_name=PSEUDO["AWS::Region"])
-    changed = canary(_packaged(copy.deepcopy(template())), "Canary10Percent5Minutes")
-    translated: dict[str, Any] = Translator({}, Parser(), boto_session=session).translate(changed, dict(GIVEN))
-    return dict(translated["Resources"])
+    changed = canary(written(), "Canary10Percent5Minutes")
+    return dict(transformed(PSEUDO["AWS::Region"], dict(GIVEN), changed)["Resources"])
 
 
 def _named(name: str) -> dict[str, Any]:
