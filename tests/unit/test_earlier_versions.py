@@ -271,6 +271,5 @@ def test_the_latest_version_on_record_is_this_one() -> None:
 
 
 if __name__ == "__main__":
-    Path(__file__).with_name("earlier").joinpath(f"{sys.argv[1]}.json").write_text(
-        json.dumps(recorded(), indent=1, default=str) + "\n"
-    )
+    lines = ",\n".join(json.dumps(case, default=str) for case in recorded())
+    Path(__file__).with_name("earlier").joinpath(f"{sys.argv[1]}.json").write_text(f"[\n{lines}\n]\n")
