@@ -5,14 +5,15 @@ again after 1, 2, 4 and 8 minutes; the fifth failure takes a message to the dead
 workflow, so that the bound on its own concurrency is one on the renewals at work, and on the calls to the gateway.
 """
 
-import json
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from renewals import aws, telemetry
 from renewals.settings import setting
+from renewals.strict_json import NotAnObject, read_object
 
+_IDS = ("subscription_id", "customer_id", "renewal_date")
 _FIRST_WAIT_SECONDS = 60
 """Longer than the lease of 40 seconds that a failed run may leave: a try within it would end as in_progress."""
 
@@ -30,17 +31,21 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
 
 def _succeeds(record: dict[str, Any]) -> bool:
     """Run the workflow. An execution that fails is answered with HTTP 200 too: its status says so."""
-    ids = _ids(record["body"])
-    telemetry.correlate(ids, message_id=record["messageId"])
-    told: dict[str, Any] = {"outcome": "not run"} | ids
+    telemetry.forget()
+    telemetry.correlate({}, message_id=record["messageId"])
+    try:
+        asked = read_object(record["body"])
+    except NotAnObject as fault:
+        telemetry.logger().error("not run", extra={"error": f"the message {fault}"})
+        return False
+    ids = {name: telemetry.shown_id(asked[name]) for name in _IDS if name in asked}
+    telemetry.correlate(ids)
     try:
         ended = aws.synchronous_workflows().start_sync_execution(
             stateMachineArn=setting("STATE_MACHINE_ARN"), input=record["body"]
         )
     except (BotoCoreError, ClientError) as error:
-        # Of input that is not JSON, Step Functions quotes what it stumbled over.
-        said = "InvalidExecutionInput" if "InvalidExecutionInput" in str(error) else str(error)
-        telemetry.logger().error("not run", extra=told | {"error": said})
+        telemetry.logger().error("not run", extra={"outcome": "not run", "error": str(error)} | ids)
         return False
     telemetry.correlate({}, execution=ended["executionArn"])
     telemetry.renewal_event("run", ids | {"outcome": ended["status"].lower()}, error=ended.get("error"))
@@ -57,12 +62,3 @@ def _try_later(record: dict[str, Any]) -> None:
         )
     except (BotoCoreError, ClientError) as error:
         telemetry.logger().warning("no earlier try", extra={"message_id": record["messageId"], "error": str(error)})
-
-
-def _ids(body: str) -> dict[str, Any]:
-    """For the log: what the message is about, as far as it can be read."""
-    try:
-        asked = json.loads(body)
-        return {name: telemetry.shown_id(asked[name]) for name in ("subscription_id", "customer_id", "renewal_date")}
-    except (ValueError, KeyError, TypeError):
-        return {}

@@ -63,6 +63,11 @@ def correlate(work: Mapping[str, Any], **more: Any) -> None:
     )
 
 
+def forget() -> None:
+    """What comes is about something else: no id stands in the lines any more."""
+    logger().remove_keys(_KEYS)
+
+
 def renewal_event(step: str, reply: Mapping[str, Any], **more: Any) -> None:
     """One log line for a step's outcome, and its annotations on the trace: subscription and outcome."""
     told = {name: reply[name] for name in _TOLD if reply.get(name) not in (None, "")}
@@ -91,7 +96,7 @@ def observed(handler: Handler) -> Handler:
             with _subsegment(handler):
                 return handler(event, context)
         finally:
-            logger().remove_keys(_KEYS)
+            forget()
             if _metrics().metric_set:
                 _metrics().flush_metrics()
             if not gc.isenabled():

@@ -1,6 +1,8 @@
 """The worker: one workflow for each message, run to its end, and what does not succeed goes back to the queue."""
 
+import io
 import json
+import logging
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,7 @@ from botocore.exceptions import ReadTimeoutError
 
 from process_payment.app import _asked
 from renewal_worker.app import handler
-from renewals import aws
+from renewals import aws, telemetry
 from renewals.errors import BadEvent
 from tests.fake_aws import error
 
@@ -60,9 +62,14 @@ def queue(monkeypatch: pytest.MonkeyPatch) -> Visibility:
     return made
 
 
-def _record(body: str, tries: int = 1) -> dict[str, Any]:
+def _body(name: str) -> str:
+    return json.dumps({"subscription_id": name})
+
+
+def _record(name: str, tries: int = 1, body: str | None = None) -> dict[str, Any]:
     attributes = {"ApproximateReceiveCount": str(tries)}
-    return {"messageId": f"id-{body}", "receiptHandle": f"handle-{body}", "body": body, "attributes": attributes}
+    body = _body(name) if body is None else body
+    return {"messageId": f"id-{name}", "receiptHandle": f"handle-{name}", "body": body, "attributes": attributes}
 
 
 def _failed(*records: dict[str, Any]) -> list[str]:
@@ -72,7 +79,7 @@ def _failed(*records: dict[str, Any]) -> list[str]:
 def test_a_workflow_runs_for_each_message_in_order(workflows: Workflows, queue: Visibility) -> None:
     """The body is the workflow's input as it is; what succeeded is not seen again."""
     assert _failed(_record("a"), _record("b")) == []
-    assert (workflows.ran, queue.waits) == (["a", "b"], {})
+    assert (workflows.ran, queue.waits) == ([_body("a"), _body("b")], {})
 
 
 @pytest.mark.parametrize(
@@ -80,23 +87,40 @@ def test_a_workflow_runs_for_each_message_in_order(workflows: Workflows, queue: 
 )
 def test_what_does_not_succeed_goes_back_alone(workflows: Workflows, queue: Visibility, end: Any) -> None:
     """A failed execution is answered like a good one, but for its status. The others of its batch are done."""
-    workflows.ends["b"] = end
+    workflows.ends[_body("b")] = end
     assert _failed(_record("a"), _record("b"), _record("c")) == ["id-b"]
-    assert workflows.ran == ["a", "b", "c"]
+    assert workflows.ran == [_body("a"), _body("b"), _body("c")]
     assert list(queue.waits) == ["handle-b"]
+
+
+@pytest.mark.parametrize("body", ["poison", "[]", '{"amount": 1, "amount": 2}', '{"amount": NaN}'])
+def test_what_is_no_request_never_starts_a_workflow(workflows: Workflows, queue: Visibility, body: str) -> None:
+    """It goes back, in the end to the dead letters; the log says why, quotes nothing, and names no other's ids."""
+    written, handler = io.StringIO(), telemetry.logger().registered_handler
+    assert isinstance(handler, logging.StreamHandler)
+    kept = handler.setStream(written)
+    try:
+        assert _failed(_record("a"), _record("b", body=body)) == ["id-b"]
+    finally:
+        handler.setStream(kept)
+    assert workflows.ran == [_body("a")]
+    [told] = [json.loads(line) for line in written.getvalue().splitlines() if '"not run"' in line]
+    assert told["error"].startswith("the message ")
+    assert (told["message_id"], "subscription_id" in told, "execution" in told) == ("id-b", False, False)
+    assert body not in str(told)
 
 
 @pytest.mark.parametrize(("tries", "seconds"), [(1, 60), (2, 120), (3, 240), (4, 480), (5, 900)])
 def test_each_further_try_waits_longer(workflows: Workflows, queue: Visibility, tries: int, seconds: int) -> None:
     """From a minute, which is longer than a lease: within it a try would end as in progress, and count as done."""
-    workflows.ends["a"] = "FAILED"
+    workflows.ends[_body("a")] = "FAILED"
     assert _failed(_record("a", tries)) == ["id-a"]
     assert queue.waits == {"handle-a": seconds}
 
 
 def test_a_message_fails_even_if_its_wait_cannot_be_set(workflows: Workflows, queue: Visibility) -> None:
     """It then comes back after the queue's own timeout."""
-    workflows.ends["a"], queue.trouble = "FAILED", error("AccessDenied", "ChangeMessageVisibility")
+    workflows.ends[_body("a")], queue.trouble = "FAILED", error("AccessDenied", "ChangeMessageVisibility")
     assert _failed(_record("a")) == ["id-a"]
 
 
