@@ -12,15 +12,18 @@ found exactly once stops the start, so that an upgrade cannot quietly undo a cha
 4. A layer is unpacked once, not once for each process.
 5. A function's log is complete when its call ends, without a fixed wait.
 6. A workflow starts at once, may call only the functions that its role allows, and publishes the metrics of
-   AWS/States, and of AWS/Lambda for the functions it calls.
-7. Metrics in a function's log (EMF) are published; an alarm heeds its dimensions, and looks at every new value.
+   AWS/States.
+7. Metrics in a function's log (EMF) are published, those of AWS/Lambda for every call, and those of AWS/ApiGateway. An
+   alarm is in the state that its own definition asks for, math, dimensions and missing data included: see
+   `local.alarms`. It is looked at with every new value, and every LOOK seconds, as time makes alarms too. The time that
+   metrics and alarms go by can be moved on: see `local.time_passes`.
 8. Sending mail is authorized on the sender's identity and the configuration set, as SES does.
 9. A request counts as sent over TLS unless its header x-forwarded-proto says http. On AWS all of ours are, and a
    bucket for TLS only would refuse every call on this machine.
 10. A function whose process dies ends as Runtime.ExitError, as on AWS, and its next call finds a new process.
 11. A function can be killed at any of its calls to AWS, and its calls be listed: see `local.cuts`.
 12. A batch of messages is authorized as the single ones are, as SQS does.
-13. A dead letter publishes how many of them now lie in its queue, as SQS does each minute.
+13. How many messages wait in a queue is published every LOOK seconds, and with each dead letter.
 14. The bound on an event source's concurrency may come from a parameter, which is text.
 15. The host of a synchronous workflow has no prefix: `sync-127.0.0.1` is no address.
 16. It tells what is at work, and lets the waits of queues end at once, for a simulation: see `local.time_passes`.
@@ -51,15 +54,20 @@ import weakref
 import zipfile
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from email.parser import BytesHeaderParser
 from email.utils import parseaddr
 from typing import Any
 from urllib.parse import quote
 
+from local import alarms
+
 MINISTACK = "1.5.33"
 # The functions of one renewal run one after the other, and a laptop has cores for few of them at once.
 WORKERS = 4
+LOOK = 10
+"""So many seconds lie between two looks at all alarms; CloudWatch's is every minute."""
 
 _LONGEST_LOOK = 5.0
 """So many seconds an answer about what is at work waits for there being nothing."""
@@ -125,6 +133,8 @@ def main() -> None:
     _add_cuts()
     _add_passing_of_time()
     _add_receipt_links()
+
+    threading.Thread(target=_look_now_and_then, daemon=True).start()
 
     from ministack import app
 
@@ -303,14 +313,7 @@ def _change_workflows() -> None:
                 f"User: {request.principal_arn} is not authorized to perform: {request.action} on resource: "
                 f"{request.resource_arn} because no identity-based policy allows the {request.action} action",
             )
-        started, error = time.monotonic(), True
-        try:
-            answer = call(function, event)
-            error = False
-        finally:
-            milliseconds = 1000 * (time.monotonic() - started)
-            lambda_svc._emit_lambda_metrics(name, duration_ms=milliseconds, error=error, throttle=False)
-        return answer
+        return call(function, event)
 
     stepfunctions._run_execution = run_as_role
     stepfunctions._call_lambda = call_if_allowed
@@ -318,14 +321,26 @@ def _change_workflows() -> None:
 
 def _change_metrics() -> None:
     from ministack.services import cloudwatch, lambda_svc
+    from ministack.services.cloudformation import provisioners
 
+    refused = """    if props.get("Metrics"):
+        raise ValueError(
+            "AWS::CloudWatch::Alarm Properties.Metrics (metric math) is not supported; "
+            "use MetricName and Namespace."
+        )
+"""
+    required = "    if not metric_name or not namespace:\n"
     _replace(
-        cloudwatch,
-        "_evaluate_alarm",
+        provisioners,
+        "_cw_metric_alarm_record",
         {
-            "for (k_ns, k_mn, _), pts in": "for (k_ns, k_mn, k_dimensions), pts in",
-            "if k_ns == ns and k_mn == mn:": "if k_ns == ns and k_mn == mn "
-            "and k_dimensions == _dims_key(_dims_from_list(alarm.get('Dimensions') or [])):",
+            refused: "",
+            required: '    if not (metric_name and namespace) and not props.get("Metrics"):\n',
+            "    if dta is not None:\n": """\
+    if props.get("Metrics"):
+        alarm["Metrics"] = props["Metrics"]
+    if dta is not None:
+""",
         },
     )
     record, log = cloudwatch.record_metric, lambda_svc._emit_lambda_logs
@@ -333,16 +348,119 @@ def _change_metrics() -> None:
     def record_and_look(namespace: str, name: str, *value: Any, **named: Any) -> None:
         record(namespace, name, *value, **named)
         for alarm in list(cloudwatch._alarms.values()):
-            if (alarm.get("Namespace"), alarm.get("MetricName")) == (namespace, name):
-                cloudwatch._evaluate_alarm(alarm)
+            if (namespace, name) in alarms.metrics_of(alarm):
+                _look_at(alarm)
 
     def log_and_publish(function: Any, request_id: str, text: str, *more: Any, **named: Any) -> None:
         log(function, request_id, text, *more, **named)
         for metric in _embedded_metrics(text):
             record_and_look(*metric)
 
+    cloudwatch.time = _clock_of_metrics
+    cloudwatch._evaluate_alarm = _look_at
     cloudwatch.record_metric = record_and_look
     lambda_svc._emit_lambda_logs = log_and_publish
+    _publish_calls()
+
+
+class _ClockOfMetrics:
+    """What metrics and alarms take for the time: it can be moved on."""
+
+    def __init__(self) -> None:
+        self.ahead = 0.0
+
+    def time(self) -> float:
+        return time.time() + self.ahead
+
+
+_clock_of_metrics = _ClockOfMetrics()
+_one_look_at_a_time = threading.RLock()
+
+
+def _look_at(alarm: dict[str, Any]) -> None:
+    """Puts the alarm into the state that it is in by its definition, and tells those who are to be told."""
+    from ministack.services import cloudwatch
+
+    def points(namespace: str, name: str, dimensions: Any) -> Iterator[tuple[float, float]]:
+        kept = cloudwatch._metrics.get((namespace, name, cloudwatch._dims_key(dict(dimensions)))) or []
+        return ((point["Timestamp"], point["Value"]) for point in reversed(kept))
+
+    with _one_look_at_a_time:
+        before = alarm["StateValue"]
+        state, reason = alarms.state_of(alarm, points, _clock_of_metrics.time())
+        if state != before:
+            alarm.update(StateValue=state, StateReason=reason, StateUpdatedTimestamp=int(_clock_of_metrics.time()))
+            cloudwatch._record_history(alarm["AlarmName"], before, state, reason)
+            cloudwatch._dispatch_alarm_actions(alarm, before, state, reason)
+
+
+def _look_at_all() -> None:
+    """What CloudWatch and SQS do each minute by themselves."""
+    from ministack.services import cloudwatch, sqs
+
+    with sqs._queues_lock:
+        now = time.time()
+        waiting = {
+            queue_["attributes"]["QueueArn"].rpartition(":")[2]: [
+                message["sent_at"] for message in queue_["messages"] if message.get("visible_at", now) <= now
+            ]
+            for queue_ in sqs._queues.values()
+        }
+    for name, sent in waiting.items():
+        dimensions, age = {"QueueName": name}, now - min(sent, default=now)
+        cloudwatch.record_metric("AWS/SQS", "ApproximateNumberOfMessagesVisible", len(sent), "Count", dimensions)
+        cloudwatch.record_metric("AWS/SQS", "ApproximateAgeOfOldestMessage", age, "Seconds", dimensions)
+    for alarm in list(cloudwatch._alarms.values()):
+        _look_at(alarm)
+
+
+def _look_now_and_then() -> None:
+    while True:
+        time.sleep(LOOK)
+        with suppress(RuntimeError):  # something came or went meanwhile: the next look sees it
+            _look_at_all()
+
+
+def _publish_calls() -> None:
+    """AWS/Lambda for each call, however it came about, and AWS/ApiGateway for each request."""
+    from ministack.services import apigateway_v1, cloudwatch, lambda_svc
+
+    dispatch, execute = lambda_svc._execute_function_dispatch, apigateway_v1.handle_execute
+
+    def dispatched(function: Any, config: dict[str, Any], *more: Any) -> dict[str, Any]:
+        started, dimensions = time.monotonic(), {"FunctionName": config["FunctionName"]}
+        result: dict[str, Any] = dispatch(function, config, *more)
+        milliseconds = 1000 * (time.monotonic() - started)
+        cloudwatch.record_metric("AWS/Lambda", "Invocations", 1, "Count", dimensions)
+        cloudwatch.record_metric("AWS/Lambda", "Errors", int(bool(result.get("error"))), "Count", dimensions)
+        cloudwatch.record_metric("AWS/Lambda", "Duration", milliseconds, "Milliseconds", dimensions)
+        return result
+
+    def throttled(function: str) -> None:
+        cloudwatch.record_metric("AWS/Lambda", "Throttles", 1, "Count", {"FunctionName": function})
+
+    async def executed(api_id: str, stage: str, *request: Any) -> tuple[int, dict[str, str], bytes]:
+        started = time.monotonic()
+        answer: tuple[int, dict[str, str], bytes] = await execute(api_id, stage, *request)
+        name = next((api["name"] for (*_, of), api in apigateway_v1._rest_apis.all_items() if of == api_id), api_id)
+        dimensions, milliseconds = {"ApiName": name, "Stage": stage}, 1000 * (time.monotonic() - started)
+        cloudwatch.record_metric("AWS/ApiGateway", "Count", 1, "Count", dimensions)
+        cloudwatch.record_metric("AWS/ApiGateway", "4XXError", int(400 <= answer[0] < 500), "Count", dimensions)
+        cloudwatch.record_metric("AWS/ApiGateway", "5XXError", int(answer[0] >= 500), "Count", dimensions)
+        cloudwatch.record_metric("AWS/ApiGateway", "Latency", milliseconds, "Milliseconds", dimensions)
+        return answer
+
+    _replace(
+        lambda_svc,
+        "_execute_function",
+        {
+            "_emit_lambda_metrics(fn_name, duration_ms=0.0, error=False, throttle=True)": "throttled(fn_name)",
+        },
+        throttled=throttled,
+    )
+    lambda_svc._emit_lambda_metrics = lambda *_, **__: None  # of some calls only
+    lambda_svc._execute_function_dispatch = dispatched
+    apigateway_v1.handle_execute = executed
 
 
 def _embedded_metrics(log: str) -> Iterator[tuple[str, str, float, str, dict[str, str]]]:
@@ -586,6 +704,10 @@ def _add_passing_of_time() -> None:
     async def shortcut_or_control(
         method: str, path: str, headers: Any, body: bytes, query: Any, request_id: str
     ) -> tuple[int, dict[str, str], bytes] | None:
+        if path == "/_local/alarms" and method == "POST":
+            _clock_of_metrics.ahead += json.loads(body)["seconds"]
+            await asyncio.to_thread(_look_at_all)
+            return 200, {"Content-Type": "application/json"}, b"{}"
         if path != "/_local/time":
             answer: tuple[int, dict[str, str], bytes] | None
             answer = await shortcut(method, path, headers, body, query, request_id)

@@ -4,6 +4,8 @@
                          asynchronous calls of functions are not over, those between two tries included}: as soon as
                          it is nothing, or after five seconds
     POST /_local/time    the visibility timeout of every message of every queue ends now; the same answer, at once
+    POST /_local/alarms  {"seconds"}: metrics and alarms go by a clock that is so much further on; every alarm is looked
+                         at before it answers
 
 A Wait of a workflow, which the pauses between its retries are too, can be made shorter by a control of MiniStack's own.
 Everything else takes the time it takes.
@@ -39,6 +41,13 @@ class TimePasses:
         asked = {"stepfunctions._SFN_WAIT_SCALE": scale}
         answer = self._pool.request("POST", f"{self._endpoint_url}/_ministack/config", json=asked)
         if answer.json() != {"applied": asked}:
+            raise ValueError(f"the emulator answers {answer.status}: {answer.data!r}")
+
+    def for_alarms(self, seconds: float) -> None:
+        """So much time has passed for metrics and alarms, and for nothing else. 0: they are looked at now."""
+        asked = {"seconds": seconds}
+        answer = self._pool.request("POST", f"{self._endpoint_url}/_local/alarms", json=asked)
+        if answer.status != 200:
             raise ValueError(f"the emulator answers {answer.status}: {answer.data!r}")
 
     def _call(self, method: str, path: str) -> int:

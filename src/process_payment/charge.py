@@ -23,7 +23,7 @@ from hashlib import sha256
 from typing import Any
 from uuid import uuid4
 
-from renewals import currencies, mail_faults, subscription
+from renewals import currencies, mail_faults, subscription, telemetry
 from renewals.clock import Moment
 from renewals.dunning import Dunning, is_hard
 from renewals.errors import BadRow, PaymentError
@@ -521,7 +521,12 @@ class Charge:
         recorded = self.ledger.record_paid(
             renewal, payment, amount, charged_at=charged_at, execution=self.execution, now=self.now
         )
-        return None if isinstance(recorded, Lost) else Outcome("paid", "", recorded)
+        if isinstance(recorded, Lost):
+            return None
+        _tell_attempt(renewal)
+        telemetry.count("RenewalsCharged")
+        telemetry.amount("AmountCharged", float(amount), payment.currency)
+        return Outcome("paid", "", recorded)
 
     def _refused(self, renewal: Renewal, status: Status, payment: Payment) -> Outcome | None:
         failure = payment.failure or Failure(_failure_id(payment), status.value, None, None)
@@ -534,9 +539,10 @@ class Charge:
             notice=self._notice_of(renewal, status) if next_date else None,
             now=self.now,
         )
-        if isinstance(recorded, Lost) or next_date is None:
-            return None  # looked at again: it is over
-        return Outcome(status.value, "", recorded)
+        if isinstance(recorded, Lost):
+            return None
+        _tell_attempt(renewal, refused=_kind(status, failure))
+        return Outcome(status.value, "", recorded) if next_date else None  # looked at again: it is over
 
     def _notice_of(self, renewal: Renewal, status: Status) -> str:
         """The kind of mail that tells of a refusal."""
@@ -546,6 +552,28 @@ class Charge:
 
 
 _HELD = Outcome("nothing_to_do", CHARGING_IS_OFF)
+
+
+def _tell_attempt(renewal: Renewal, *, refused: str | None = None) -> None:
+    """Count an attempt whose result was just recorded, by `renewal` as it stood before. refused: the kind of refusal.
+
+    The first attempts are counted by themselves too: of dunning's, most are refused on the best of days.
+    """
+    first = not renewal.refusals
+    if first:
+        telemetry.count("FirstAttempts")
+    if refused is not None:
+        telemetry.count(refused)
+        if first:
+            telemetry.count("FirstAttemptsRefused")
+
+
+def _kind(status: Status, failure: Failure) -> str:
+    """The counter of a refusal: a soft one may pass by itself, a hard one needs another card."""
+    if status is Status.ACTION_REQUIRED:
+        return "RenewalsActionRequired"
+    hard = is_hard(failure.decline_code or failure.code, failure.advice_code)
+    return "RenewalsDeclinedHard" if hard else "RenewalsDeclinedSoft"
 
 
 def _is_pointless(renewal: Renewal, payment: Payment) -> bool:

@@ -39,7 +39,11 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
         telemetry.logger().warning("the queue has not drained: nothing is enqueued", extra=done)
         telemetry.count("SweepPostponed")
     telemetry.logger().info("swept", extra=_shown(event) | done)
-    for metric, counted in (("RenewalsEnqueued", "sent"), ("BadRows", "bad")):
+    if event == {"sweep": "due"}:
+        telemetry.count("Sweeps")
+    if done["oldest"] is not None:
+        telemetry.measure("OldestUnfinished", done["oldest"], "Seconds")
+    for metric, counted in (("RenewalsDue", "due"), ("RenewalsEnqueued", "sent"), ("BadRows", "bad")):
         if done[counted]:
             telemetry.count(metric, done[counted])
     return done

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -44,7 +44,6 @@ QUIET = timedelta(minutes=15)
 ENOUGH_SECONDS = 60
 """With less time left than this, a run hands on what remains of its work."""
 
-_FOREVER = datetime.max.replace(tzinfo=UTC)
 _CUT_OFF = {f":{status}": status for status in sorted(CUT_OFF)}
 
 type Key = dict[str, Any]
@@ -70,14 +69,22 @@ class Part:
 
 @dataclass(slots=True)
 class Swept:
-    """What a run did. rows: read. sent: handed to the queue. bad: named. parts: handed on to other runs.
-    backlog: what the queue still held, where nothing was sent because of it."""
+    """What a run did. rows: read. due: periods found due. sent: handed to the queue. bad: named. parts: handed on to
+    other runs. backlog: what the queue still held, where nothing was sent because of it.
+
+    oldest: for how many seconds the oldest unfinished renewal that was met has been so; None where nobody looked. A
+    renewal is unfinished from the moment its work begins (the claim, a further attempt, a refusal that the customer is
+    to be told of) until it is receipted and mailed, refused or parked, and has told the customer so. What waits for its
+    next dunning date, or for a person, is not. Where rows live on other days (test clocks), it is off by as much.
+    """
 
     rows: int = 0
+    due: int = 0
     sent: int = 0
     bad: int = 0
     parts: int = 0
     backlog: int = 0
+    oldest: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,17 +110,22 @@ class Sweep:
     test_clock: Callable[[Row], date | None] | None = None
 
     def due(self, resumed: Part | None = None) -> Swept:
-        """Plan the hourly sweep, unless the queue still holds an earlier one's. resumed: where a plan goes on."""
+        """Plan the hourly sweep. While the queue still holds an earlier one's, it only looks at what is unfinished, and
+        sends nothing. resumed: where a plan goes on."""
         done = Swept()
+        left: Part | None = resumed
         if resumed is None:
             done.backlog = self.queue.backlog()
-            if done.backlog:
-                return done
-        left: Part | None = resumed or Part("date", (self.today - timedelta(days=DAYS - 1)).isoformat())
+            first = Part("date", (self.today - timedelta(days=DAYS - 1)).isoformat())
+            left = Part("shard", "0", sends=False) if done.backlog else first
+        unfinished = False
         while left is not None:
             counted = self._page(left, Select="COUNT")  # no row leaves the table for it
             if counted["ScannedCount"]:
+                unfinished = unfinished or left.kind == "shard"
                 self._hand_on(replace(left, rows=counted["ScannedCount"]), done)
+            if _is_last_shard(left) and not unfinished:
+                done.oldest = 0.0  # no part will say so
             left = _after(left, counted) or self._planned_after(left)
             if left is not None and self.seconds_left() < ENOUGH_SECONDS:
                 self.hand_on({"sweep": "due", "from": asdict(left)})
@@ -154,9 +166,9 @@ class Sweep:
         if part.kind == "date":
             day = date.fromisoformat(part.of) + timedelta(days=1)
             return Part("date", day.isoformat()) if day <= self.today else Part("shard", "0")
-        if part.kind == "shard" and int(part.of) + 1 < INDEX_SHARDS:
-            return Part("shard", str(int(part.of) + 1))
-        return Part("clocks", "all") if part.kind == "shard" and self.test_clock else None
+        if part.kind == "shard" and not _is_last_shard(part):
+            return Part("shard", str(int(part.of) + 1), sends=part.sends)
+        return Part("clocks", "all") if part.kind == "shard" and part.sends and self.test_clock else None
 
     def _page(self, part: Part, **more: Any) -> dict[str, Any]:
         more["Limit"] = PAGE if part.rows is None else min(PAGE, part.rows)
@@ -181,16 +193,14 @@ class Sweep:
             )
         else:
             wanted = f"#status IN ({', '.join(_CUT_OFF)}) OR attribute_exists(notice) OR next_attempt < :today"
-            # Of a renewal that lives on another day only the charge can tell whether somebody is at work on it.
-            before, now = (_FOREVER, _FOREVER) if self.test_clock else (self.now - QUIET, self.now)
             overdue = "" if self.test_clock else self.today
             # A dunning date that nobody saw to: the row that says it is gone, or was moved or overwritten.
-            values = {":shard": part.of, ":before": before, ":now": now, ":today": overdue, **_CUT_OFF}
+            values = {":shard": part.of, ":today": overdue, **_CUT_OFF}
             answer = self.client.query(
                 TableName=self.renewals,
                 IndexName="unfinished-index",
-                KeyConditionExpression="unfinished = :shard AND touched_at < :before",
-                FilterExpression=f"({wanted}) AND lease_until < :now",
+                KeyConditionExpression="unfinished = :shard",
+                FilterExpression=wanted,
                 ExpressionAttributeNames={"#status": "status"},
                 ExpressionAttributeValues=dynamodb.attributes(values),
                 **more,
@@ -199,10 +209,11 @@ class Sweep:
         return found
 
     def _requests(self, part: Part, rows: list[dict[str, Any]], done: Swept) -> Iterator[dict[str, str]]:
+        if part.kind == "shard":
+            done.oldest = max([done.oldest or 0.0, *map(self._unfinished_seconds, rows)])
+            yield from (_request(row) for row in rows if self._is_quiet(row))
+            return
         for row in rows:
-            if part.kind == "shard":
-                yield _request(row)
-                continue
             try:
                 request = self._asks_for(part, row)
             except BadRow as bad:
@@ -210,7 +221,20 @@ class Sweep:
                 done.bad += 1
                 continue
             if request is not None:
+                done.due += "event_type" not in request
                 yield request
+
+    def _is_quiet(self, row: Row) -> bool:
+        """Whether nobody is at work on a renewal. Of one that lives on another day only the charge can tell."""
+        touched, leased = (dynamodb.storable(moment) for moment in (self.now - QUIET, self.now))
+        return self.test_clock is not None or (row["touched_at"] < touched and row["lease_until"] < leased)
+
+    def _unfinished_seconds(self, row: Row) -> float:
+        """For how long it has been unfinished; nothing for a dunning date that passed."""
+        if row["status"] not in CUT_OFF and "notice" not in row:
+            return 0.0
+        begun = row.get("begun_at", row["touched_at"])  # earlier versions wrote none
+        return (self.now - datetime.fromisoformat(begun)).total_seconds()
 
     def _asks_for(self, part: Part, row: Row) -> dict[str, str] | None:
         """What this part sends of the row. Raises BadRow for one that is to be charged some day, and cannot be."""
@@ -246,6 +270,10 @@ def _is_asked_again(row: Row, today: date) -> bool:
         return another_card or subscription.day(row, "next_attempt") <= today
     except BadRow:
         return True
+
+
+def _is_last_shard(part: Part) -> bool:
+    return part.kind == "shard" and int(part.of) == INDEX_SHARDS - 1
 
 
 def _after(part: Part, answer: Mapping[str, Any]) -> Part | None:

@@ -14,7 +14,8 @@ same step one wins and the other is told.
 
 Keys: subscription_id, renewal_date (the first day of the period, YYYY-MM-DD). What is not finished carries
 `unfinished` (one of sixteen values, so that the index over it has no hot key) and stands in unfinished-index by
-`touched_at`; so does what was given up, until the customer has been told.
+`touched_at`; so does what was given up, until the customer has been told. `begun_at` is when the work began that it
+waits for: the claim, a further attempt, or the refusal that the customer is to be told of.
 What is paid stands in charged-on-index, by the gateway's own day (`charged_on`, UTC) and moment (`charged_at`) of the
 charge: the audit reads both sides in this order.
 """
@@ -188,13 +189,15 @@ class Ledger:
         counts as a pick-up; the owner's own retry does not, and progress begins the count anew.
         """
         picked_up = renewal.pickups if renewal.owner == execution else renewal.pickups + 1
+        interrupted = status is renewal.status
         return self._update(
             renewal,
             {
                 "status": status,
                 "owner": execution,
                 "lease_until": now + LEASE,
-                "pickups": picked_up if status is renewal.status else 0,
+                "pickups": picked_up if interrupted else 0,
+                **({} if interrupted else {"begun_at": now}),
             },
             "#status = :was AND #owner = :owner AND lease_until = :until",
             {":was": renewal.status, ":owner": renewal.owner, ":until": renewal.lease_until},
@@ -241,6 +244,7 @@ class Ledger:
             "payment_method": subscription.payment_method,
             "failure_id": failure_id,
             "dunned": dunned,
+            "begun_at": now,
             "notice": None,  # what was not told of the attempt before is no news any more
             "owner": execution,
             "lease_until": now + LEASE,
@@ -722,6 +726,8 @@ class Ledger:
         if "status" in changes:
             open_still = changes["status"] in UNFINISHED or changes.get("notice") is not None
             every["unfinished"] = shard(renewal.subscription_id) if open_still else None
+        if changes.get("notice") is not None:
+            every["begun_at"] = now
         key = {"subscription_id": renewal.subscription_id, "renewal_date": renewal.renewal_date}
         return dynamodb.change(self._renewals, key, every, condition, values)
 

@@ -127,7 +127,8 @@ def item_of(of: Renewal | Mail) -> dict[str, Any]:
     item = {name: storable(value) for name, value in values.items() if value is not None}
     if isinstance(of, Renewal):
         item["mails"] = {name: item_of(mail) for name, mail in of.mails.items()}
-        item |= {"touched_at": storable(of.claimed_at), "unfinished": shard(of.subscription_id)}
+        claimed_at = storable(of.claimed_at)
+        item |= {"touched_at": claimed_at, "begun_at": claimed_at, "unfinished": shard(of.subscription_id)}
     return item
 
 

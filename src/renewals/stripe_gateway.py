@@ -14,6 +14,7 @@ from typing import Any
 import stripe
 import urllib3
 
+from renewals import telemetry
 from renewals.gateway import (
     Card,
     Charged,
@@ -29,6 +30,7 @@ from renewals.gateway import (
 
 _CONNECT_SECONDS, _READ_SECONDS = 2, 4
 _MOST_LISTED = 1000
+_TOO_MANY_REQUESTS = 429
 _LISTING_WAITS = (1, 2, 4, 8)  # seconds: a list of many pages outlasts a moment's 429 or 5xx
 _STATES = {
     "requires_confirmation": PaymentState.OPEN,
@@ -63,11 +65,17 @@ class _Http(stripe.HTTPClient):
         *,
         _usage: list[str] | None = None,
     ) -> tuple[str, int, Mapping[str, str]]:
+        started, status = time.monotonic(), None
         try:
             response = self._pool.request(method.upper(), url, headers=dict(headers or {}), body=post_data)
-            return response.data.decode("utf-8"), response.status, dict(response.headers)
+            text, status = response.data.decode("utf-8"), response.status
         except (urllib3.exceptions.HTTPError, UnicodeDecodeError) as error:
             raise stripe.APIConnectionError(type(error).__name__) from error  # type: ignore[no-untyped-call]
+        finally:
+            telemetry.measure("GatewayLatency", 1000 * (time.monotonic() - started), "Milliseconds")
+            if status is None or status >= 500 or status == _TOO_MANY_REQUESTS:
+                telemetry.count("GatewayUnavailable")
+        return text, status, dict(response.headers)
 
     def close(self) -> None:
         self._pool.clear()

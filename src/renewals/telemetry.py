@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from functools import cache, wraps
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from aws_lambda_powertools import Logger, Metrics
@@ -48,6 +48,24 @@ def count(metric: str, by: int = 1) -> None:
     from aws_lambda_powertools.metrics import MetricUnit
 
     _metrics().add_metric(name=metric, unit=MetricUnit.Count, value=by)
+
+
+def measure(metric: str, value: float, unit: Literal["Milliseconds", "Seconds"]) -> None:
+    """One value of something that is no counter."""
+    _metrics().add_metric(name=metric, unit=unit, value=value)
+
+
+def amount(metric: str, value: float, currency: str) -> None:
+    """Add to a sum of money, one for each currency (ISO 4217), in major units.
+
+    Written by itself: in the embedded metric format dimensions hold for a whole document, and an alarm on another
+    metric of it would have to name a currency too.
+    """
+    from aws_lambda_powertools import single_metric
+    from aws_lambda_powertools.metrics import MetricUnit
+
+    with single_metric(name=metric, unit=MetricUnit.Count, value=value, default_dimensions={"currency": currency}):
+        pass
 
 
 def shown_id(value: object) -> str:

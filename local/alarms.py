@@ -1,0 +1,122 @@
+"""What state an alarm is in, by its own definition and the metrics that there are: what CloudWatch does on AWS.
+
+As https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/alarm-evaluation.html says, of the latest
+EvaluationPeriods periods up to now. Two things are simpler than there: periods end at this very moment, not at a full
+minute; and where a period has no data, none from before the latest periods is taken instead. So an alarm that means
+silence is to fill it by itself, `FILL(runs, 0)`, which is exact there too.
+
+Of metric math (https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/using-metric-math.html) it knows numbers,
+ids, + - * /, comparisons, FILL(id, number), IF(condition, then, else) and SUM(METRICS()).
+"""
+
+import ast
+import operator
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import takewhile
+from typing import Any
+
+type Points = Callable[[str, str, Mapping[str, str]], Iterable[tuple[float, float]]]
+"""Namespace, name and dimensions of a metric to its values: (time in seconds, value), latest first."""
+
+type Value = float | None
+"""Of one period; None where there is no data."""
+
+_STATISTICS: dict[str, Callable[[list[float]], float]] = {
+    "Sum": sum,
+    "Maximum": max,
+    "Minimum": min,
+    "Average": lambda values: sum(values) / len(values),
+    "SampleCount": len,
+}
+_COMPARISONS: dict[str, Callable[[float, float], bool]] = {
+    "GreaterThanThreshold": operator.gt,
+    "GreaterThanOrEqualToThreshold": operator.ge,
+    "LessThanThreshold": operator.lt,
+    "LessThanOrEqualToThreshold": operator.le,
+}
+_OPERATORS: dict[type[ast.AST], Callable[[float, float], Value]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: lambda one, other: one / other if other else None,
+    ast.Gt: operator.gt,
+    ast.GtE: operator.ge,
+    ast.Lt: operator.lt,
+    ast.LtE: operator.le,
+    ast.Eq: operator.eq,
+}
+
+
+def metrics_of(alarm: Mapping[str, Any]) -> set[tuple[str, str]]:
+    """Namespace and name of each metric that the alarm looks at."""
+    return {(metric["Namespace"], metric["MetricName"]) for metric, _, _ in _looked_at(alarm).values()}
+
+
+def state_of(alarm: Mapping[str, Any], points: Points, now: float) -> tuple[str, str]:
+    """The alarm's state at `now`, in seconds, and why; the state that it has where it is to ignore missing data.
+
+    alarm: as PutMetricAlarm takes it, with StateValue. Raises ValueError for math that is not known here.
+    """
+    values = _values(alarm, points, now)
+    treatment = alarm.get("TreatMissingData", "missing")
+    known = [value for value in values if value is not None]
+    if not known and treatment in ("missing", "ignore"):
+        return ("INSUFFICIENT_DATA" if treatment == "missing" else alarm["StateValue"]), "there is no data"
+    breaches, threshold = _COMPARISONS[alarm["ComparisonOperator"]], float(alarm["Threshold"])
+    breaching = sum(breaches(value, threshold) for value in known)
+    if treatment == "breaching":
+        breaching += len(values) - len(known)
+    needed = int(alarm.get("DatapointsToAlarm") or alarm["EvaluationPeriods"])
+    told = ", ".join("no data" if value is None else f"{value:g}" for value in values)
+    reason = f"latest first: {told}; {alarm['ComparisonOperator']} {threshold:g} in {breaching} of {needed} needed"
+    return ("ALARM" if breaching >= needed else "OK"), reason
+
+
+def _looked_at(alarm: Mapping[str, Any]) -> dict[str, tuple[Mapping[str, Any], int, str]]:
+    """Metric, period in seconds and statistic, by their ids; of an alarm without math by an id of ours."""
+    if not alarm.get("Metrics"):
+        return {"only": (alarm, int(alarm["Period"]), alarm["Statistic"])}
+    stats = {query["Id"]: query["MetricStat"] for query in alarm["Metrics"] if "MetricStat" in query}
+    return {name: (stat["Metric"], int(stat["Period"]), stat["Stat"]) for name, stat in stats.items()}
+
+
+def _values(alarm: Mapping[str, Any], points: Points, now: float) -> list[Value]:
+    """Of each of the latest periods, the latest first."""
+    looked_at, periods = _looked_at(alarm), range(int(alarm["EvaluationPeriods"]))
+    series: dict[str, list[Value]] = {}
+    for name, (metric, period, statistic) in looked_at.items():
+        dimensions = {each["Name"]: str(each["Value"]) for each in metric.get("Dimensions") or []}
+        since, kept = now - len(periods) * period, points(metric["Namespace"], metric["MetricName"], dimensions)
+        recent = list(takewhile(lambda point, since=since: point[0] > since, kept))
+        series[name] = [_of_period(recent, now - (n + 1) * period, now - n * period, statistic) for n in periods]
+    if not alarm.get("Metrics"):
+        return series["only"]
+    (expression,) = (query["Expression"] for query in alarm["Metrics"] if "Expression" in query)
+    parsed = ast.parse(expression, mode="eval").body
+    return [_computed(parsed, {name: values[n] for name, values in series.items()}) for n in periods]
+
+
+def _of_period(points: Sequence[tuple[float, float]], since: float, until: float, statistic: str) -> Value:
+    values = [value for at, value in points if since < at <= until]
+    return float(_STATISTICS[statistic](values)) if values else None
+
+
+def _computed(node: ast.expr, values: Mapping[str, Value]) -> Value:
+    match node:
+        case ast.Constant(value=int() | float() as number):
+            return float(number)
+        case ast.Name(id=name):
+            return values[name]
+        case ast.Call(func=ast.Name(id="SUM"), args=[ast.Call(func=ast.Name(id="METRICS"))]):
+            known = [value for value in values.values() if value is not None]
+            return sum(known) if known else None
+        case ast.Call(func=ast.Name(id="FILL"), args=[series, filling]):
+            filled = _computed(series, values)
+            return _computed(filling, values) if filled is None else filled
+        case ast.Call(func=ast.Name(id="IF"), args=[condition, then, otherwise]):
+            holds = _computed(condition, values)
+            return None if holds is None else _computed(then if holds else otherwise, values)
+        case ast.BinOp(left, by, right) | ast.Compare(left, [by], [right]) if type(by) in _OPERATORS:
+            one, other = _computed(left, values), _computed(right, values)
+            return None if one is None or other is None else _OPERATORS[type(by)](one, other)
+    raise ValueError(f"not known here: {ast.unparse(node)}")

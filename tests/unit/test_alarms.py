@@ -1,0 +1,106 @@
+"""The alarms of the local stack come on and go off as CloudWatch's do."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import pytest
+
+from local.alarms import metrics_of, state_of
+
+NOW = 100_000.0
+ALARM = {
+    "Namespace": "shop",
+    "MetricName": "Lost",
+    "Dimensions": [{"Name": "service", "Value": "ours"}],
+    "Statistic": "Sum",
+    "Period": 60,
+    "EvaluationPeriods": 1,
+    "Threshold": 2,
+    "ComparisonOperator": "GreaterThanThreshold",
+    "TreatMissingData": "notBreaching",
+    "StateValue": "INSUFFICIENT_DATA",
+}
+
+
+def state(alarm: Mapping[str, Any], **values: list[tuple[float, float]]) -> str:
+    """values: by the metric's name, (seconds ago, value), latest first."""
+
+    def points(namespace: str, name: str, dimensions: Mapping[str, str]) -> Iterable[tuple[float, float]]:
+        assert (namespace, dimensions) == ("shop", {"service": "ours"})
+        return ((NOW - ago, value) for ago, value in values.get(name, []))
+
+    return state_of(alarm, points, NOW)[0]
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, "ALARM"),
+        ({"Threshold": 3}, "OK"),
+        ({"Threshold": 3, "ComparisonOperator": "GreaterThanOrEqualToThreshold"}, "ALARM"),
+        ({"Statistic": "Maximum", "Threshold": 1}, "ALARM"),
+        ({"Statistic": "Maximum"}, "OK"),
+        ({"Statistic": "SampleCount", "Threshold": 2, "ComparisonOperator": "LessThanThreshold"}, "OK"),
+        ({"Period": 120, "Threshold": 10}, "ALARM"),
+        ({"EvaluationPeriods": 2}, "ALARM"),
+        ({"EvaluationPeriods": 3}, "OK"),
+        ({"EvaluationPeriods": 3, "DatapointsToAlarm": 2}, "ALARM"),
+    ],
+)
+def test_the_latest_periods_are_held_against_the_threshold(changes: dict[str, Any], expected: str) -> None:
+    """The statistic of each of so many periods, of which so many must breach; older values count for nothing."""
+    assert state(ALARM | changes, Lost=[(5, 2), (50, 1), (70, 9), (1000, 99)]) == expected
+
+
+@pytest.mark.parametrize(
+    ("treatment", "expected"),
+    [("notBreaching", "OK"), ("breaching", "ALARM"), ("missing", "INSUFFICIENT_DATA"), ("ignore", "as it was")],
+)
+def test_silence_is_what_the_alarm_says_it_is(treatment: str, expected: str) -> None:
+    """Without data an alarm is off, on, undecided or as before: by its own treatment of missing data."""
+    assert state(ALARM | {"TreatMissingData": treatment, "StateValue": "as it was"}, Lost=[(61, 9)]) == expected
+
+
+def _math(expression: str, *names: str) -> dict[str, Any]:
+    stats: list[dict[str, Any]] = [
+        {
+            "Id": name.lower(),
+            "MetricStat": {
+                "Metric": {"Namespace": "shop", "MetricName": name, "Dimensions": ALARM["Dimensions"]},
+                "Period": 60,
+                "Stat": "Sum",
+            },
+        }
+        for name in names
+    ]
+    unneeded = ("Namespace", "MetricName", "Dimensions", "Statistic", "Period")
+    rest = {name: value for name, value in ALARM.items() if name not in unneeded}
+    return rest | {"Metrics": [{"Id": "told", "Expression": expression}, *stats]}
+
+
+@pytest.mark.parametrize(
+    ("expression", "values", "expected"),
+    [
+        ("IF(tried >= 20, 100 * lost / tried, 0)", {"Tried": [(1, 20)], "Lost": [(1, 1)]}, "ALARM"),
+        ("IF(tried >= 20, 100 * lost / tried, 0)", {"Tried": [(1, 19)], "Lost": [(1, 19)]}, "OK"),
+        ("IF(tried >= 20, 100 * lost / tried, 0)", {"Lost": [(1, 19)]}, "OK"),
+        ("lost / tried", {"Tried": [(1, 0)], "Lost": [(1, 19)]}, "OK"),
+        ("FILL(tried, 9) + 0", {}, "ALARM"),
+        ("FILL(tried, 9) - 8 < 0", {"Tried": [(1, 0)]}, "OK"),
+        ("SUM(METRICS())", {"Tried": [(1, 2)], "Lost": [(1, 1)]}, "ALARM"),
+        ("SUM(METRICS())", {"Lost": [(1, 3)]}, "ALARM"),
+        ("SUM(METRICS())", {"Lost": [(1, 2)]}, "OK"),
+        ("SUM(METRICS())", {}, "OK"),
+    ],
+)
+def test_math(expression: str, values: dict[str, list[tuple[float, float]]], expected: str) -> None:
+    """An alarm on an expression: what lacks data has no result, unless it is filled."""
+    alarm = _math(expression, "Tried", "Lost")
+    assert state(alarm, **values) == expected
+    assert metrics_of(alarm) == {("shop", "Tried"), ("shop", "Lost")}
+
+
+def test_math_that_is_not_known_is_refused() -> None:
+    """An expression that would be understood wrongly is an error, not an alarm that never fires."""
+    with pytest.raises(ValueError, match="RATE"):
+        state(_math("RATE(lost)", "Lost"), Lost=[(1, 1)])
