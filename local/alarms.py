@@ -11,7 +11,8 @@ ids, + - * /, comparisons, FILL(id, number), IF(condition, then, else) and SUM(M
 
 import ast
 import operator
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import statistics
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import takewhile
 from typing import Any
 
@@ -25,7 +26,7 @@ _STATISTICS: dict[str, Callable[[list[float]], float]] = {
     "Sum": sum,
     "Maximum": max,
     "Minimum": min,
-    "Average": lambda values: sum(values) / len(values),
+    "Average": statistics.fmean,
     "SampleCount": len,
 }
 _COMPARISONS: dict[str, Callable[[float, float], bool]] = {
@@ -34,11 +35,17 @@ _COMPARISONS: dict[str, Callable[[float, float], bool]] = {
     "LessThanThreshold": operator.lt,
     "LessThanOrEqualToThreshold": operator.le,
 }
+
+
+def _quotient(one: float, other: float) -> Value:
+    return one / other if other else None
+
+
 _OPERATORS: dict[type[ast.AST], Callable[[float, float], Value]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
     ast.Mult: operator.mul,
-    ast.Div: lambda one, other: one / other if other else None,
+    ast.Div: _quotient,
     ast.Gt: operator.gt,
     ast.GtE: operator.ge,
     ast.Lt: operator.lt,
@@ -87,13 +94,17 @@ def _values(alarm: Mapping[str, Any], points: Points, now: float) -> list[Value]
     for name, (metric, period, statistic) in looked_at.items():
         dimensions = {each["Name"]: str(each["Value"]) for each in metric.get("Dimensions") or []}
         since, kept = now - len(periods) * period, points(metric["Namespace"], metric["MetricName"], dimensions)
-        recent = list(takewhile(lambda point, since=since: point[0] > since, kept))
+        recent = list(_after(since, kept))
         series[name] = [_of_period(recent, now - (n + 1) * period, now - n * period, statistic) for n in periods]
     if not alarm.get("Metrics"):
         return series["only"]
     (expression,) = (query["Expression"] for query in alarm["Metrics"] if "Expression" in query)
     parsed = ast.parse(expression, mode="eval").body
     return [_computed(parsed, {name: values[n] for name, values in series.items()}) for n in periods]
+
+
+def _after(since: float, points: Iterable[tuple[float, float]]) -> Iterator[tuple[float, float]]:
+    return takewhile(lambda point: point[0] > since, points)
 
 
 def _of_period(points: Sequence[tuple[float, float]], since: float, until: float, statistic: str) -> Value:

@@ -1,0 +1,354 @@
+"""Each alarm, on a deployed stack: what it is for is made to happen and it comes on, is mended and it goes off.
+
+The alarms are those of the template, looked at as local.alarms says. Only the clock that they go by is moved on.
+"""
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from local.cuts import Cuts
+from local.stack import Stack, free_port
+from local.time_passes import TimePasses
+from tests.integration.shop import FAILED, SUCCEEDED, Shop, Subscriber, wait_until
+from tests.integration.test_cuts import SEND_EMAIL, end_leases, run_once
+
+MINUTES, HOURS = 60, 3600
+NEVER_HERE = {"stepfunctions-timed-out", "api-throttled"}
+"""The emulator ends no execution after 300 seconds, and throttles no API: asserted on the template alone."""
+
+
+@pytest.fixture(scope="module")
+def stack(request: pytest.FixtureRequest) -> Iterator[Stack]:
+    """Another one than the other tests', which nobody sweeps and in which nothing else goes wrong."""
+    running, failed_before = Stack(free_port()), request.session.testsfailed
+    with running:
+        scheduler = running.client("scheduler")
+        for schedule in scheduler.list_schedules()["Schedules"]:
+            scheduler.delete_schedule(Name=schedule["Name"])
+        yield running
+    if request.session.testsfailed == failed_before:
+        shutil.rmtree(running.folder)
+
+
+@pytest.fixture(scope="module")
+def shop(stack: Stack) -> Shop:
+    return Shop(stack)
+
+
+@pytest.fixture(scope="module")
+def watch(shop: Shop) -> "Watch":
+    return Watch(shop)
+
+
+class Watch:
+    """Whoever is on call: sees what is on, mends, lets time pass."""
+
+    def __init__(self, shop: Shop) -> None:
+        self.shop = shop
+        self.time = TimePasses(shop.stack.endpoint_url)
+        self.time.scale_waits_of_workflows(0.05)
+        self._cloudwatch = shop.stack.client("cloudwatch")
+
+    def on(self) -> set[str]:
+        """The names of the alarms that are on, without project and environment."""
+        return {_short(alarm["AlarmName"]) for alarm in self._alarms() if alarm["StateValue"] == "ALARM"}
+
+    def names(self) -> set[str]:
+        return {_short(alarm["AlarmName"]) for alarm in self._alarms()}
+
+    def comes_on(self, *names: str) -> None:
+        wait_until(lambda: set(names) <= self.on(), seconds=20)
+
+    def goes_off(self, *names: str, after: float = 5 * MINUTES) -> None:
+        """Once so much time has passed, in which nothing more happened."""
+        self.time.for_alarms(after)
+        assert self.on().isdisjoint(names)
+
+    def changes(self, name: str) -> list[str]:
+        """What became of the alarm so far, oldest first."""
+        history = self._cloudwatch.get_paginator("describe_alarm_history").paginate(
+            AlarmName=f"subscription-mgmt-{name}-prod", HistoryItemType="StateUpdate", ScanBy="TimestampAscending"
+        )
+        items = [json.loads(item["HistoryData"]) for page in history for item in page["AlarmHistoryItems"]]
+        return [item["newState"]["stateValue"] for item in items if "newState" in item]
+
+    def sweep(self) -> dict[str, Any]:
+        """One hourly sweep, with all that it hands on; not what the queue holds then."""
+        return self._call("SweepFunctionName", {"sweep": "due"})
+
+    def audit(self) -> dict[str, Any]:
+        day = datetime.now(UTC).date()
+        return self._call("AuditFunctionName", {"from": str(day - timedelta(days=1)), "to": str(day)})
+
+    def _call(self, function: str, event: dict[str, Any]) -> dict[str, Any]:
+        name = self.shop.stack.outputs[function]
+        answer = self.shop.functions.invoke(FunctionName=name, Payload=json.dumps(event))
+        reply: dict[str, Any] = json.loads(answer["Payload"].read())
+        return reply
+
+    def _alarms(self) -> list[dict[str, Any]]:
+        pages = self._cloudwatch.get_paginator("describe_alarms").paginate()
+        return [alarm for page in pages for alarm in page["MetricAlarms"]]
+
+
+def _short(alarm: str) -> str:
+    return alarm.removeprefix("subscription-mgmt-").removesuffix("-prod")
+
+
+@contextmanager
+def misled(shop: Shop, function: str, **environment: str) -> Iterator[None]:
+    """The function's settings are wrong until the block ends."""
+    deployed = shop.functions.get_function_configuration(FunctionName=function)["Environment"]["Variables"]
+    shop.functions.update_function_configuration(
+        FunctionName=function, Environment={"Variables": deployed | environment}
+    )
+    try:
+        yield
+    finally:
+        shop.functions.update_function_configuration(FunctionName=function, Environment={"Variables": deployed})
+
+
+def all_at_once[T](many: int, what: Callable[[int], T]) -> list[T]:
+    with ThreadPoolExecutor(6) as pool:
+        return list(pool.map(what, range(many)))
+
+
+def edit_ledger(shop: Shop, subscriber: Subscriber, **attributes: Any) -> None:
+    [item] = shop.ledger(subscriber)
+    shop.renewals.put_item(Item=item | attributes)
+
+
+def is_done(shop: Shop, subscriber: Subscriber) -> bool:
+    return [item["status"] for item in shop.ledger(subscriber)] == ["done"]
+
+
+def test_no_sweep_and_no_audit(watch: Watch) -> None:
+    """On until there was one, again hours after the last one, and off with the next."""
+    watch.time.for_alarms(0)
+    assert watch.on() == {"sweep-not-run", "audit-not-run"}
+    watch.sweep()
+    assert watch.audit()["finished"]
+    assert watch.on() == set()
+    watch.time.for_alarms(2 * HOURS)
+    assert watch.on() == set()
+    watch.time.for_alarms(1 * HOURS)
+    assert watch.on() == {"sweep-not-run"}
+    watch.time.for_alarms(27 * HOURS)
+    assert watch.on() == {"sweep-not-run", "audit-not-run"}
+    watch.sweep()
+    watch.audit()
+    assert watch.on() == set()
+
+
+def test_the_topic_is_told_when_an_alarm_comes_on_and_when_it_goes_off(shop: Shop, watch: Watch) -> None:
+    """Whoever is subscribed gets both, with the name of the alarm and where the runbook speaks of it."""
+    sqs = shop.stack.client("sqs")
+    queue = sqs.create_queue(QueueName="told")["QueueUrl"]
+    arn = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    topic = shop.stack.outputs["AlarmTopicArn"]
+    publish = {"Effect": "Allow", "Principal": {"Service": "sns.amazonaws.com"}, "Action": "sqs:SendMessage"}
+    policy = {"Version": "2012-10-17", "Statement": [publish | {"Resource": arn}]}
+    sqs.set_queue_attributes(QueueUrl=queue, Attributes={"Policy": json.dumps(policy)})
+    shop.stack.client("sns").subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arn)
+    watch.time.for_alarms(3 * HOURS)
+    watch.sweep()
+    received = sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10)["Messages"]
+    sqs.delete_queue(QueueUrl=queue)
+    told = [json.loads(json.loads(message["Body"])["Message"]) for message in received]
+    assert [(each["AlarmName"], each["NewStateValue"]) for each in told] == [
+        ("subscription-mgmt-sweep-not-run-prod", "ALARM"),
+        ("subscription-mgmt-sweep-not-run-prod", "OK"),
+    ]
+    assert told[0]["AlarmDescription"].endswith("docs/runbook.md#sweep-not-run")
+
+
+def test_the_gateway_is_down(shop: Shop, watch: Watch) -> None:
+    """Everybody's renewal fails. Mended an hour later, the sweep finishes each of them."""
+    subscribers = all_at_once(11, lambda _: shop.subscribe())
+    shop.sandbox.hostile("500", "*", calls=10_000)
+    ends = all_at_once(11, lambda n: shop.renew(subscribers[n]))
+    assert {end.status for end in ends} == {FAILED}
+    watch.comes_on("gateway-unavailable", "lambda-errors", "stepfunctions-failed")
+    hour_ago = (datetime.now(UTC) - timedelta(minutes=61)).isoformat(timespec="microseconds")
+    edit_ledger(shop, subscribers[0], begun_at=hour_ago, touched_at=hour_ago, lease_until=hour_ago)
+    watch.sweep()
+    watch.comes_on("oldest-unfinished")
+    shop.sandbox.peaceful()
+    watch.time.hidden_messages_appear()
+    for subscriber in subscribers:
+        shop.end_lease(subscriber)
+    wait_until(lambda: watch.time.hidden_messages_appear() or all(is_done(shop, each) for each in subscribers))
+    watch.time.until_all_is_done(20)
+    watch.time.for_alarms(15 * MINUTES)
+    assert watch.on() == {"oldest-unfinished"}  # until it is measured again
+    watch.sweep()
+    assert watch.on() == set()
+
+
+def test_a_message_that_nobody_can_read(shop: Shop, watch: Watch) -> None:
+    """It fails five times, and lies among the dead letters until somebody takes it away."""
+    sqs, outputs = shop.stack.client("sqs"), shop.stack.outputs
+    sqs.send_message(QueueUrl=outputs["RenewalQueueUrl"], MessageBody="neither JSON nor a request")
+    wait_until(lambda: watch.time.hidden_messages_appear() or "dead-letters" in watch.on())
+    watch.time.for_alarms(10 * MINUTES)
+    assert watch.on() == {"dead-letters"}
+    [poison] = sqs.receive_message(QueueUrl=outputs["RenewalDeadLetterQueueUrl"])["Messages"]
+    sqs.delete_message(QueueUrl=outputs["RenewalDeadLetterQueueUrl"], ReceiptHandle=poison["ReceiptHandle"])
+    watch.goes_off("dead-letters")
+
+
+def test_the_worker_stands_still(shop: Shop, watch: Watch) -> None:
+    """What the sweep found waits, and nobody takes it."""
+    [source] = shop.functions.list_event_source_mappings()["EventSourceMappings"]
+    shop.functions.update_event_source_mapping(UUID=source["UUID"], Enabled=False)
+    subscriber = shop.subscribe()
+    watch.time.for_alarms(20 * MINUTES)  # so that nothing was seen of the worker lately
+    watch.sweep()
+    wait_until(lambda: watch.sweep()["backlog"])
+    for _ in range(3):
+        assert "worker-stopped" not in watch.on()
+        watch.time.for_alarms(5 * MINUTES)
+    watch.comes_on("worker-stopped")
+    shop.functions.update_event_source_mapping(UUID=source["UUID"], Enabled=True)
+    wait_until(lambda: is_done(shop, subscriber))
+    watch.goes_off("worker-stopped", after=0)
+
+
+def test_many_cards_are_declined(shop: Shop, watch: Watch) -> None:
+    """Seven of twenty first attempts; six of them would be an ordinary day, and so is dunning."""
+    cards = ["pm_card_visa"] * 13 + ["pm_card_visa_chargeDeclined"] * 6
+    watch.time.for_alarms(1 * HOURS)
+    subscribers = all_at_once(19, lambda n: shop.subscribe(card=cards[n]))
+    all_at_once(19, lambda n: shop.renew(subscribers[n]))
+    for subscriber in subscribers[-3:]:
+        shop.give_card(subscriber, "pm_card_visa_chargeDeclined")
+        shop.renew(subscriber)
+    shop.renew(shop.subscribe())
+    assert "declines" not in watch.on()
+    shop.renew(shop.subscribe(card="pm_card_visa_chargeDeclinedLostCard"))
+    shop.renew(shop.subscribe(card="pm_card_authenticationRequired"))
+    watch.comes_on("declines")
+    watch.goes_off("declines", after=1 * HOURS)
+
+
+def test_a_renewal_that_the_gateway_refuses_for_good(shop: Shop, watch: Watch) -> None:
+    """It ends as failed, and is told of once."""
+    subscriber = shop.subscribe(gateway_customer="cus_gone")
+    shop.renew(subscriber)
+    assert [item["status"] for item in shop.ledger(subscriber)] == ["failed"]
+    watch.comes_on("renewals-failed")
+    watch.goes_off("renewals-failed")
+
+
+def test_a_row_that_cannot_be_charged(shop: Shop, watch: Watch) -> None:
+    """The sweep names it, and after it is corrected does not."""
+    subscriber = shop.subscribe(currency="QQQ")
+    watch.sweep()
+    watch.comes_on("bad-rows")
+    shop.edit(subscriber, currency="USD")
+    watch.goes_off("bad-rows")
+    watch.sweep()
+    wait_until(lambda: is_done(shop, subscriber))
+    assert "bad-rows" not in watch.on()
+
+
+def test_a_mail_without_an_address(shop: Shop, watch: Watch) -> None:
+    """Parked, until the address is corrected and another webhook comes."""
+    subscriber = shop.subscribe(customer_email="nobody")
+    shop.renew(subscriber)
+    watch.comes_on("mail-failed")
+    shop.edit(subscriber, customer_email=subscriber.email)
+    shop.renew(subscriber)
+    watch.goes_off("mail-failed")
+    assert is_done(shop, subscriber)
+
+
+def test_a_mail_of_which_nobody_can_tell(shop: Shop, watch: Watch) -> None:
+    """The function is killed right after it was sent; who takes it up finds that it may have been."""
+    cuts, first, second = Cuts(shop.stack.endpoint_url), shop.subscribe(), shop.subscribe()
+    cuts.watch(SEND_EMAIL, first.subscription_id)
+    assert shop.renew(first).status == SUCCEEDED
+    number = 1 + cuts.calls(SEND_EMAIL, first.subscription_id).index("ses:SendRawEmail")
+    cuts.cut(SEND_EMAIL, second.subscription_id, number, "after")
+    assert run_once(shop, second) == "Runtime.ExitError"
+    end_leases(shop, second)
+    shop.renew(second)
+    watch.comes_on("mail-unknown")
+    watch.goes_off("mail-unknown")
+
+
+def test_a_receipt_is_deleted(shop: Shop, watch: Watch) -> None:
+    """The audit misses it, on every night until the same receipt lies there again."""
+    subscriber = shop.subscribe()
+    shop.renew(subscriber)
+    watch.audit()
+    assert "audit-difference" not in watch.on()
+    [(key, receipt)] = shop.receipts(subscriber).items()
+    shop.s3.delete_object(Bucket=shop.bucket, Key=key)
+    assert watch.audit()["differences"]["receipt_missing"] == 1
+    watch.comes_on("audit-difference")
+    watch.time.for_alarms(12 * HOURS)
+    assert "audit-difference" in watch.on()
+    shop.s3.put_object(Bucket=shop.bucket, Key=key, Body=receipt, ChecksumAlgorithm="SHA256")
+    assert watch.audit()["differences"]["receipt_missing"] == 0
+    assert "audit-difference" not in watch.on()
+
+
+@pytest.mark.parametrize(
+    ("name", "output", "setting", "run"),
+    [
+        ("sweep-errors", "SweepFunctionName", "RENEWAL_QUEUE_URL", Watch.sweep),
+        ("audit-errors", "AuditFunctionName", "SECRETS_MANAGER_ARN", Watch.audit),
+    ],
+)
+def test_a_nightly_function_fails(
+    shop: Shop, watch: Watch, name: str, output: str, setting: str, run: Callable[[Watch], dict[str, Any]]
+) -> None:
+    """Once could be bad luck, three times an hour is what Lambda tries."""
+    with misled(shop, shop.stack.outputs[output], **{setting: "https://127.0.0.1:1/gone"}):
+        for _ in range(2):
+            assert "errorType" in run(watch)
+        assert name not in watch.on()
+        assert "errorType" in run(watch)
+        watch.comes_on(name)
+    assert "errorType" not in run(watch)
+    watch.goes_off(name, after=1 * HOURS)
+
+
+def test_lambda_refuses_calls(shop: Shop, watch: Watch) -> None:
+    """No concurrency is left for the webhook's function: its senders are refused, and told to come again."""
+    function = "subscription-mgmt-webhook-handler-prod"
+    shop.functions.put_function_concurrency(FunctionName=function, ReservedConcurrentExecutions=0)
+    subscriber = shop.subscribe()
+    replies = [shop.deliver(subscriber).status for _ in range(6)]
+    assert 202 not in replies
+    watch.comes_on("throttles")
+    shop.functions.delete_function_concurrency(FunctionName=function)
+    assert shop.renew(subscriber).status == SUCCEEDED
+    watch.goes_off("throttles")
+
+
+def test_the_api_is_broken(shop: Shop, watch: Watch) -> None:
+    """The workflow cannot be started: every sender is asked to try again."""
+    subscriber = shop.subscribe()
+    with misled(shop, "subscription-mgmt-webhook-handler-prod", STATE_MACHINE_ARN="arn:aws:states:us-west-2:1:x:y"):
+        assert [shop.deliver(subscriber).status for _ in range(11)] == [503] * 11
+        watch.comes_on("api-5xx-errors")
+    assert shop.renew(subscriber).status == SUCCEEDED
+    watch.goes_off("api-5xx-errors")
+
+
+def test_every_alarm_was_seen_to_come_on_and_go_off(watch: Watch) -> None:
+    """By CloudWatch's own history of this module: no alarm was forgotten, but for those that cannot be had here."""
+    assert watch.names() >= NEVER_HERE
+    for name in sorted(watch.names() - NEVER_HERE):
+        changes = watch.changes(name)
+        assert "ALARM" in changes, name
+        assert "OK" in changes[changes.index("ALARM") :], name
