@@ -5,6 +5,8 @@ The alarms are those of the template, looked at as local.alarms says. Only the c
 
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -14,7 +16,7 @@ from typing import Any
 import pytest
 
 from local.cuts import Cuts
-from local.stack import Stack, free_port
+from local.stack import ROOT, Stack, free_port
 from local.time_passes import TimePasses
 from tests.integration.shop import FAILED, SUCCEEDED, Shop, Subscriber, wait_until
 from tests.integration.test_cuts import SEND_EMAIL, end_leases, run_once
@@ -71,6 +73,16 @@ class Watch:
         self.time.for_alarms(after)
         assert self.on().isdisjoint(names)
 
+    def retries_until(self, come: Callable[[], bool]) -> None:
+        """The queue's waits between two tries end at once."""
+
+        def has_come() -> bool:
+            self.time.until_all_is_done(20)
+            self.time.hidden_messages_appear()
+            return come()
+
+        wait_until(has_come)
+
     def changes(self, name: str) -> list[str]:
         """What became of the alarm so far, oldest first."""
         history = self._cloudwatch.get_paginator("describe_alarm_history").paginate(
@@ -113,6 +125,15 @@ def misled(shop: Shop, function: str, **environment: str) -> Iterator[None]:
         yield
     finally:
         shop.functions.update_function_configuration(FunctionName=function, Environment={"Variables": deployed})
+
+
+def oncall(shop: Shop, *arguments: str) -> str:
+    """What the command of the runbook prints."""
+    environment = {"AWS_CONFIG_FILE": str(shop.stack.aws_config_file), "AWS_PROFILE": "local", "NO_PROXY": "*"}
+    command = [sys.executable, "-m", "scripts.oncall", *arguments]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 def all_at_once[T](many: int, what: Callable[[int], T]) -> list[T]:
@@ -184,7 +205,7 @@ def test_the_gateway_is_down(shop: Shop, watch: Watch) -> None:
     watch.time.hidden_messages_appear()
     for subscriber in subscribers:
         shop.end_lease(subscriber)
-    wait_until(lambda: watch.time.hidden_messages_appear() or all(is_done(shop, each) for each in subscribers))
+    watch.retries_until(lambda: all(is_done(shop, each) for each in subscribers))
     watch.time.until_all_is_done(20)
     watch.time.for_alarms(15 * MINUTES)
     assert watch.on() == {"oldest-unfinished"}  # until it is measured again
@@ -195,19 +216,24 @@ def test_the_gateway_is_down(shop: Shop, watch: Watch) -> None:
 def test_a_message_that_nobody_can_read(shop: Shop, watch: Watch) -> None:
     """It fails five times, and lies among the dead letters until somebody takes it away."""
     sqs, outputs = shop.stack.client("sqs"), shop.stack.outputs
-    sqs.send_message(QueueUrl=outputs["RenewalQueueUrl"], MessageBody="neither JSON nor a request")
-    wait_until(lambda: watch.time.hidden_messages_appear() or "dead-letters" in watch.on())
+    sqs.send_message(QueueUrl=outputs["RenewalQueueUrl"], MessageBody='{"subscription_id": "of_nobody"}')
+    watch.retries_until(lambda: "dead-letters" in watch.on())
     watch.time.for_alarms(10 * MINUTES)
     assert watch.on() == {"dead-letters"}
-    [poison] = sqs.receive_message(QueueUrl=outputs["RenewalDeadLetterQueueUrl"])["Messages"]
-    sqs.delete_message(QueueUrl=outputs["RenewalDeadLetterQueueUrl"], ReceiptHandle=poison["ReceiptHandle"])
+    assert oncall(shop, "alarms").startswith("subscription-mgmt-dead-letters-prod, since ")
+    message_id, body = oncall(shop, "dead-letters").split(maxsplit=1)
+    assert body == '{"subscription_id": "of_nobody"}\n'
+    assert oncall(shop, "delete-dead-letter", message_id) == f"deleted: {body}"
     watch.goes_off("dead-letters")
+    assert oncall(shop, "dead-letters") == "there are no dead letters\n"
+    assert oncall(shop, "alarms") == "no alarm is on\n"
 
 
 def test_the_worker_stands_still(shop: Shop, watch: Watch) -> None:
     """What the sweep found waits, and nobody takes it."""
     [source] = shop.functions.list_event_source_mappings()["EventSourceMappings"]
     shop.functions.update_event_source_mapping(UUID=source["UUID"], Enabled=False)
+    wait_until(lambda: shop.functions.get_event_source_mapping(UUID=source["UUID"])["State"] == "Disabled")
     subscriber = shop.subscribe()
     watch.time.for_alarms(20 * MINUTES)  # so that nothing was seen of the worker lately
     watch.sweep()
@@ -223,16 +249,16 @@ def test_the_worker_stands_still(shop: Shop, watch: Watch) -> None:
 
 def test_many_cards_are_declined(shop: Shop, watch: Watch) -> None:
     """Seven of twenty first attempts; six of them would be an ordinary day, and so is dunning."""
-    cards = ["pm_card_visa"] * 13 + ["pm_card_visa_chargeDeclined"] * 6
+    cards = ["pm_card_visa"] * 13 + ["pm_card_chargeCustomerFail"] * 6
     watch.time.for_alarms(1 * HOURS)
     subscribers = all_at_once(19, lambda n: shop.subscribe(card=cards[n]))
     all_at_once(19, lambda n: shop.renew(subscribers[n]))
     for subscriber in subscribers[-3:]:
-        shop.give_card(subscriber, "pm_card_visa_chargeDeclined")
+        shop.give_card(subscriber, "pm_card_chargeCustomerFail")
         shop.renew(subscriber)
     shop.renew(shop.subscribe())
     assert "declines" not in watch.on()
-    shop.renew(shop.subscribe(card="pm_card_visa_chargeDeclinedLostCard"))
+    shop.renew(shop.subscribe(card="pm_card_chargeCustomerFail"))
     shop.renew(shop.subscribe(card="pm_card_authenticationRequired"))
     watch.comes_on("declines")
     watch.goes_off("declines", after=1 * HOURS)
@@ -292,11 +318,15 @@ def test_a_receipt_is_deleted(shop: Shop, watch: Watch) -> None:
     assert "audit-difference" not in watch.on()
     [(key, receipt)] = shop.receipts(subscriber).items()
     shop.s3.delete_object(Bucket=shop.bucket, Key=key)
-    assert watch.audit()["differences"]["receipt_missing"] == 1
+    day = datetime.now(UTC).date().isoformat()
+    assert f'"kind": "receipt_missing", "subscription_id": "{subscriber.subscription_id}"' in oncall(
+        shop, "audit", day, day
+    )
     watch.comes_on("audit-difference")
     watch.time.for_alarms(12 * HOURS)
     assert "audit-difference" in watch.on()
-    shop.s3.put_object(Bucket=shop.bucket, Key=key, Body=receipt, ChecksumAlgorithm="SHA256")
+    assert oncall(shop, "restore-receipt", key).startswith("restored as it was on ")
+    assert shop.receipts(subscriber) == {key: receipt}
     assert watch.audit()["differences"]["receipt_missing"] == 0
     assert "audit-difference" not in watch.on()
 
@@ -339,7 +369,7 @@ def test_the_api_is_broken(shop: Shop, watch: Watch) -> None:
     """The workflow cannot be started: every sender is asked to try again."""
     subscriber = shop.subscribe()
     with misled(shop, "subscription-mgmt-webhook-handler-prod", STATE_MACHINE_ARN="arn:aws:states:us-west-2:1:x:y"):
-        assert [shop.deliver(subscriber).status for _ in range(11)] == [503] * 11
+        assert [shop.deliver(subscriber).status for _ in range(11)] == [500] * 11
         watch.comes_on("api-5xx-errors")
     assert shop.renew(subscriber).status == SUCCEEDED
     watch.goes_off("api-5xx-errors")

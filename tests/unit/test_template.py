@@ -13,6 +13,7 @@ import pytest
 from botocore import xform_name
 
 from layers.aws.prune_botocore import CALLS
+from renewal_audit.compare import KINDS
 from scripts.openapi import document as api_document
 from scripts.transformed import transformed, written
 
@@ -297,7 +298,15 @@ ORIGINAL: dict[str, dict[str, Json]] = {
     ),
 }
 
+RUNBOOK = "What to do is in docs/runbook.md#"
 DIFFERENCES: dict[tuple[str, str], tuple[Json, str]] = {
+    **{
+        (name, "AlarmDescription"): (
+            f"{ORIGINAL[name]['AlarmDescription']}. {RUNBOOK}{ORIGINAL[name]['AlarmName'][5:-3]}",
+            "who is woken by it is told where to read on",
+        )
+        for name in ("LambdaErrorsAlarm", "StepFunctionsFailedAlarm", "ApiGateway5xxAlarm")
+    },
     ("Subscriptions", "GlobalSecondaryIndexes"): (
         [
             {
@@ -757,7 +766,8 @@ def test_what_api_gateway_refuses_itself_is_a_problem_too() -> None:
                 "acme/AuditDifferences",
                 0,
                 {"service": "acme-qa"},
-            ),
+            )
+            | {"TreatMissingData": "ignore"},
         ),
         (
             "AuditErrorsAlarm",
@@ -824,11 +834,64 @@ def test_what_api_gateway_refuses_itself_is_a_problem_too() -> None:
                 {"service": "acme-qa"},
             ),
         ),
+        (
+            "GatewayUnavailableAlarm",
+            _alarm(
+                "gateway-unavailable",
+                "Alert when the payment gateway leaves calls without a clear answer",
+                "acme/GatewayUnavailable",
+                3,
+                {"service": "acme-qa"},
+            ),
+        ),
+        (
+            "OldestUnfinishedAlarm",
+            _alarm(
+                "oldest-unfinished",
+                "Alert when a renewal was begun an hour ago or longer and is not finished",
+                "acme/OldestUnfinished",
+                3600,
+                {"service": "acme-qa"},
+            )
+            | {"Statistic": "Maximum", "Period": 900, "TreatMissingData": "ignore"},
+        ),
+        (
+            "MailFailedAlarm",
+            _alarm(
+                "mail-failed",
+                "Alert when a mail cannot be sent to the address that the customer has",
+                "acme/MailFailed",
+                0,
+                {"service": "acme-qa"},
+            ),
+        ),
+        (
+            "MailUnknownAlarm",
+            _alarm(
+                "mail-unknown",
+                "Alert when nobody can tell whether a mail went out",
+                "acme/MailUnknown",
+                0,
+                {"service": "acme-qa"},
+            ),
+        ),
+        (
+            "ApiThrottledAlarm",
+            _alarm(
+                "api-throttled",
+                "Alert when API Gateway refuses more than 10 requests in 5 minutes as too many",
+                "acme/qa/ApiThrottled",
+                10,
+                {},
+            ),
+        ),
     ],
 )
 def test_alarms_of_our_own(name: str, expected: dict[str, Json]) -> None:
     """What nobody may overlook raises an alarm, the first time, on the metric that is really written."""
-    found = {"Type": resources()[name]["Type"], **properties(name)}
+    found = {"Type": resources()[name]["Type"], "Dimensions": [], **properties(name)}
+    short = expected["AlarmName"].removeprefix("acme-").removesuffix("-qa")
+    expected = expected | {"AlarmDescription": f"{expected['AlarmDescription']}. {RUNBOOK}{short}"}
     assert {key: found[key] for key in expected} == expected
 
 
@@ -848,12 +911,107 @@ def test_ses_says_what_became_of_a_mail() -> None:
         "aws:SourceArn": f"{MAIL}:configuration-set/<ReceiptsConfigurationSet>",
     }
     assert (refused["Effect"], refused["Condition"]) == ("Deny", {"Bool": {"aws:SecureTransport": "false"}})
-    (subscription,) = of_type("AWS::SNS::Subscription").values()
-    assert (subscription["TopicArn"], subscription["Endpoint"]) == ("<MailEvents>", "<MailFeedback.Arn>")
+    subscriptions = of_type("AWS::SNS::Subscription").values()
+    (subscription,) = (each for each in subscriptions if each["TopicArn"] == "<MailEvents>")
+    assert subscription["Endpoint"] == "<MailFeedback.Arn>"
     permissions = [each for each in of_type("AWS::Lambda::Permission").values() if "sns" in each["Principal"]]
     assert [each["SourceArn"] for each in permissions] == ["<MailEvents>"]
     dead_letters = {"TargetArn": "<MailFeedbackDeadLetterQueue.Arn>"}
     assert properties("MailFeedback")["DeadLetterConfig"] == dead_letters
+
+
+SERVICE = {"service": "acme-qa"}
+MATH: dict[str, tuple[str, dict[str, tuple[str, dict[str, str], str]], tuple[int, int], tuple[str, int], str]] = {
+    "DeclinesAlarm": (
+        "IF(attempts >= 20, 100 * FILL(refused, 0) / attempts, 0)",
+        {
+            "attempts": ("acme/FirstAttempts", SERVICE, "Sum"),
+            "refused": ("acme/FirstAttemptsRefused", SERVICE, "Sum"),
+        },
+        (1, 3600),
+        ("GreaterThanThreshold", 30),
+        "notBreaching",
+    ),
+    "WorkerStoppedAlarm": (
+        "IF(FILL(waiting, 0) > 0, IF(FILL(runs, 0) > 0, 0, 1), 0)",
+        {
+            "waiting": (
+                "AWS/SQS/ApproximateNumberOfMessagesVisible",
+                {"QueueName": "<RenewalQueue.QueueName>"},
+                "Minimum",
+            ),
+            "runs": ("AWS/Lambda/Invocations", {"FunctionName": "<RenewalWorker>"}, "Sum"),
+        },
+        (3, 300),
+        ("GreaterThanThreshold", 0),
+        "notBreaching",
+    ),
+    "SweepNotRunAlarm": (
+        "FILL(sweeps, 0)",
+        {"sweeps": ("acme/Sweeps", SERVICE, "Sum")},
+        (3, 3600),
+        ("LessThanThreshold", 1),
+        "breaching",
+    ),
+    "AuditNotRunAlarm": (
+        "FILL(audits, 0)",
+        {"audits": ("acme/AuditDifferences", SERVICE, "SampleCount")},
+        (30, 3600),
+        ("LessThanThreshold", 1),
+        "breaching",
+    ),
+    "ThrottlesAlarm": (
+        "SUM(METRICS())",
+        {
+            name[0].lower() + name[1:]: ("AWS/Lambda/Throttles", {"FunctionName": f"<{name}>"}, "Sum")
+            for name in of_type("AWS::Lambda::Function")
+        },
+        (1, 300),
+        ("GreaterThanThreshold", 5),
+        "notBreaching",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MATH)
+def test_alarms_on_more_than_one_metric(name: str) -> None:
+    """A share with a floor, a queue that nobody empties, a silence, and throttles of every function that there is."""
+    expression, metrics, (periods, seconds), (comparison, threshold), missing = MATH[name]
+    alarm = properties(name)
+    told, *stats = alarm["Metrics"]
+    assert told == {"Id": "told", "Expression": expression}
+    assert {
+        each["Id"]: (
+            f"{each['MetricStat']['Metric']['Namespace']}/{each['MetricStat']['Metric']['MetricName']}",
+            {pair["Name"]: pair["Value"] for pair in each["MetricStat"]["Metric"]["Dimensions"]},
+            each["MetricStat"]["Stat"],
+        )
+        for each in stats
+    } == metrics
+    assert {(each["MetricStat"]["Period"], each["ReturnData"]) for each in stats} == {(seconds, False)}
+    assert (alarm["EvaluationPeriods"], alarm["ComparisonOperator"], alarm["Threshold"]) == (
+        periods,
+        comparison,
+        threshold,
+    )
+    assert alarm["TreatMissingData"] == missing
+
+
+def test_alarms_on_more_than_one_metric_are_known() -> None:
+    """Each is asserted above, within what CloudWatch allows: ten metrics, and a day of periods under an hour."""
+    alarms = {name: each for name, each in of_type("AWS::CloudWatch::Alarm").items() if "Metrics" in each}
+    assert set(alarms) == set(MATH)
+    assert all(len(each["Metrics"]) <= 1 + 10 for each in alarms.values())
+    assert all(seconds >= 3600 or seconds * periods <= 86400 for _, _, (periods, seconds), _, _ in MATH.values())
+
+
+def test_what_the_api_throttles_is_counted() -> None:
+    """By the access log, whose status is text; API Gateway has no metric of its own for it."""
+    counted = properties("ApiThrottledFilter")
+    assert (counted["LogGroupName"], counted["FilterPattern"]) == ("<ApiGatewayLogs>", '{ $.status = "429" }')
+    transformation = {"MetricNamespace": "acme/qa", "MetricName": "ApiThrottled", "MetricValue": "1", "Unit": "Count"}
+    assert counted["MetricTransformations"] == [transformation]
+    assert ACCESS_LOG["status"] == "$context.status"
 
 
 def test_a_message_has_the_time_that_its_workflow_needs() -> None:
@@ -909,10 +1067,139 @@ def test_the_sweeps_are_scheduled() -> None:
     assert json.loads((ROOT / "events/renewal_sweep.json").read_text()) in inputs.values()
 
 
+ENDED_BY_SILENCE = {
+    "StepFunctionsTimedOutAlarm",
+    "RenewalsFailedAlarm",
+    "SweepErrorsAlarm",
+    "AuditErrorsAlarm",
+    "BadRowsAlarm",
+    "MailFailedAlarm",
+    "MailUnknownAlarm",
+    "MailBouncesAlarm",
+    "DunningHeldAlarm",
+    "MailFeedbackDeadLettersAlarm",
+}
+
+
 @pytest.mark.parametrize("name", of_type("AWS::CloudWatch::Alarm"))
 def test_alarms_tell_someone(name: str) -> None:
-    """Every alarm goes to the stack's topic."""
+    """Every alarm goes to the stack's topic, and so does its end, unless it ends by mere silence."""
     assert properties(name)["AlarmActions"] == ["<Alarms>"]
+    assert properties(name).get("OKActions") == (None if name in ENDED_BY_SILENCE else ["<Alarms>"])
+
+
+def test_an_address_can_be_told() -> None:
+    """With an address it is subscribed to the topic of the alarms, by default nobody is."""
+    subscription = resources()["AlarmSubscription"]
+    assert subscription["Condition"] == "HasAlarmEmail"
+    assert not _holds(template()["Conditions"]["HasAlarmEmail"])
+    assert subscription["Properties"] == {"TopicArn": "<Alarms>", "Protocol": "email", "Endpoint": ""}
+    pattern = template()["Parameters"]["AlarmEmail"]["AllowedPattern"]
+    assert [bool(re.fullmatch(pattern, text)) for text in ("", "a@b.example", "A <a@b.example>", "nobody")] == [
+        True,
+        True,
+        False,
+        False,
+    ]
+
+
+PARTS = ["What it means to customers", "How to look", "How to mend", "How to know that it is over"]
+
+
+def test_each_alarm_has_its_section_in_the_runbook() -> None:
+    """And each section its alarm: what it means, how to look, how to mend, when it is over."""
+    runbook = (ROOT / "docs/runbook.md").read_text()
+    alarms, _, _ = runbook.partition("\n# Operations")
+    _, *sections = re.split(r"^## ", alarms, flags=re.MULTILINE)
+    titles = [section.partition("\n")[0] for section in sections]
+    names = [each["AlarmName"].removeprefix("acme-").removesuffix("-qa") for each in of_type(ALARM).values()]
+    assert sorted(titles) == sorted(names)
+    for name in of_type(ALARM):
+        short = properties(name)["AlarmName"].removeprefix("acme-").removesuffix("-qa")
+        assert properties(name)["AlarmDescription"].endswith(f"docs/runbook.md#{short}")
+    for section in sections:
+        assert re.findall(r"^\*\*(.+?)\.\*\*", section, re.MULTILINE) == PARTS, section
+
+
+# --- the dashboard ----------------------------------------------------------------------------------------------
+
+ALARM = "AWS::CloudWatch::Alarm"
+# https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/CloudWatch-Dashboard-Body-Structure.html
+WIDGETS = {
+    "alarm": {"title", "alarms"},
+    "text": {"markdown"},
+    "metric": {"title", "region", "view", "stat", "period", "annotations", "metrics"},
+}
+OPTIONS = {"label", "stat", "yAxis", "expression", "id"}
+
+
+@cache
+def _widgets() -> list[dict[str, Json]]:
+    body: dict[str, Json] = json.loads(properties("Dashboard")["DashboardBody"])
+    assert set(body) == {"widgets"}
+    widgets: list[dict[str, Json]] = body["widgets"]
+    return widgets
+
+
+def _drawn() -> Iterator[tuple[str, str, dict[str, str]]]:
+    """Namespace, name and dimensions of each metric that the dashboard draws by name."""
+    for widget in _widgets():
+        for metric in widget["properties"].get("metrics", []):
+            if not isinstance(metric[0], dict):
+                yield metric[0], metric[1], dict(zip(metric[2:-1:2], metric[3:-1:2], strict=True))
+
+
+def test_the_dashboard_is_one_that_cloudwatch_takes() -> None:
+    """Known widgets with known properties, on a grid of 24 columns, none on top of another."""
+    taken: set[tuple[int, int]] = set()
+    for widget in _widgets():
+        assert set(widget) == {"type", "x", "y", "width", "height", "properties"}
+        assert set(widget["properties"]) <= WIDGETS[widget["type"]]
+        assert widget["x"] + widget["width"] <= 24
+        cells = {(widget["x"] + x, widget["y"] + y) for x in range(widget["width"]) for y in range(widget["height"])}
+        assert taken.isdisjoint(cells)
+        taken |= cells
+        for metric in widget["properties"].get("metrics", []):
+            assert set(metric[-1]) <= OPTIONS
+            assert isinstance(metric[0], dict) or len(metric) % 2 == 1
+    assert {widget["properties"].get("view", "timeSeries") for widget in _widgets()} == {"timeSeries"}
+
+
+def test_the_dashboard_shows_every_alarm() -> None:
+    """By its ARN, at the top."""
+    first, *others = _widgets()
+    prefix = "arn:aws:cloudwatch:eu-test-1:123456789012:alarm:"
+    assert sorted(first["properties"]["alarms"]) == sorted(
+        prefix + each["AlarmName"] for each in of_type(ALARM).values()
+    )
+    assert "alarm" not in {widget["type"] for widget in others}
+
+
+def test_every_metric_that_is_looked_at_is_written() -> None:
+    """An alarm or a graph of a metric that nobody writes would be at peace for ever."""
+    source = "".join(path.read_text() for path in (ROOT / "src").rglob("*.py"))
+    written = {f"Audit{kind.title().replace('_', '')}" for kind in KINDS} | set(re.findall(r'"([A-Z]\w+)"', source))
+    ours = {name for namespace, name, _ in _drawn() if namespace == "acme"}
+    for alarm in of_type(ALARM).values():
+        metrics = [each["MetricStat"]["Metric"] for each in alarm.get("Metrics", [{}])[1:]] or [alarm]
+        ours |= {each["MetricName"] for each in metrics if each["Namespace"] == "acme"}
+    assert len(ours) > 20
+    assert ours - written == set()
+    assert {tuple(dimensions.items()) for namespace, _, dimensions in _drawn() if namespace == "acme"} == {
+        (("service", "acme-qa"),)
+    }
+
+
+def test_the_dashboard_names_resources_that_there_are() -> None:
+    """AWS's own metrics, by the names of our functions, queues, workflow and API."""
+    names = {each["FunctionName"] for each in of_type("AWS::Lambda::Function").values()}
+    names |= {each["QueueName"] for each in of_type("AWS::SQS::Queue").values()}
+    names |= {"<RenewalWorkflow>", properties("SubscriptionApi")["Name"], "prod"}
+    drawn = {value for namespace, _, dimensions in _drawn() if namespace != "acme" for value in dimensions.values()}
+    assert len(drawn) > 5
+    assert drawn - names == set()
+    [search] = [m[0]["expression"] for w in _widgets() for m in w["properties"].get("metrics", []) if len(m) == 1]
+    assert search == ("SEARCH('{acme,service,currency} MetricName=\"AmountCharged\" service=\"acme-qa\"', 'Sum', 3600)")
 
 
 # --- tags -------------------------------------------------------------------------------------------------------
@@ -920,6 +1207,9 @@ def test_alarms_tell_someone(name: str) -> None:
 UNTAGGED = {
     "AWS::ApiGateway::Account",
     "AWS::ApiGateway::Deployment",
+    "AWS::CloudWatch::Dashboard",
+    "AWS::Logs::MetricFilter",
+    "AWS::SNS::Subscription",
     "AWS::ApiGateway::RestApi",  # SAM gives an API's tags to its stage, which is what costs are counted by
     "AWS::Lambda::LayerVersion",
     "AWS::Lambda::Permission",

@@ -1,0 +1,274 @@
+"""What is counted, for alarms and dashboard: what happened, each time that it did, with no personal data."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+import urllib3
+
+from local.gateway import serving
+from renewal_sweep import app as sweep_app
+from renewal_sweep.sweep import Swept
+from renewals import telemetry
+from renewals.errors import RenewalError
+from renewals.gateway import Failure
+from renewals.ledger import MOST_PICK_UPS
+from renewals.stripe_gateway import StripeGateway
+from tests.fakes import LATER, NOON, World
+from tests.unit.test_sweep import Sweeper
+
+HOUR = timedelta(hours=1)
+
+
+@dataclass
+class Metrics:
+    """Told: metric to its values, in order, by its dimensions beside the service."""
+
+    told: dict[str, list[float]] = field(default_factory=dict)
+    dimensions: set[tuple[str, ...]] = field(default_factory=set)
+    text: str = ""
+
+    def totals(self) -> dict[str, float]:
+        return {name: sum(values) for name, values in self.told.items()}
+
+
+@pytest.fixture
+def measured(capsys: pytest.CaptureFixture[str]) -> Callable[[Callable[[], object]], Metrics]:
+    """Calls it as a handler is called; what it wrote in the embedded metric format."""
+
+    def call(what: Callable[[], object]) -> Metrics:
+        telemetry.observed(lambda _event, _context: {})({}, None)  # what other tests have left
+        capsys.readouterr()
+        telemetry.observed(lambda _event, _context: {"done": what()})({}, None)
+        metrics = Metrics(text=capsys.readouterr().out)
+        for line in metrics.text.splitlines():
+            document = json.loads(line) if '"_aws"' in line else {"_aws": {"CloudWatchMetrics": []}}
+            for directive in document["_aws"]["CloudWatchMetrics"]:
+                assert (directive["Namespace"], document["service"]) == ("test", "test")
+                [names] = directive["Dimensions"]
+                metrics.dimensions.add(tuple(names))
+                for metric in directive["Metrics"]:
+                    others = [document[name] for name in names if name != "service"]
+                    metrics.told.setdefault(" ".join([metric["Name"], *others]), []).extend(document[metric["Name"]])
+        return metrics
+
+    return call
+
+
+type Measured = Callable[[Callable[[], object]], Metrics]
+
+
+def test_a_charge(shop: World, measured: Measured) -> None:
+    """One attempt, one charge, and its amount in its currency. What comes later for the same period counts nothing."""
+    shop.subscribe(amount=Decimal("29.99"))
+    metrics = measured(shop.run)
+    assert metrics.totals() == {"FirstAttempts": 1, "RenewalsCharged": 1, "AmountCharged USD": 29.99}
+    assert metrics.dimensions == {("service",), ("currency", "service")}
+    assert measured(lambda: shop.run("again", NOON + LATER)).told == {}
+
+
+def test_currencies_are_added_up_apart(measured: Measured) -> None:
+    """Yen and euro make no sum."""
+
+    def charge() -> None:
+        for currency, amount in (("EUR", "10"), ("EUR", "5.50"), ("JPY", "980")):
+            world = World()
+            world.subscribe(currency=currency, amount=Decimal(amount))
+            world.renew(amount=amount)
+
+    totals = measured(charge).totals()
+    assert (totals["AmountCharged EUR"], totals["AmountCharged JPY"]) == (15.5, 980)
+
+
+@pytest.mark.parametrize(
+    ("card", "code", "counted"),
+    [
+        ("pm_declined", "insufficient_funds", "RenewalsDeclinedSoft"),
+        ("pm_declined", "stolen_card", "RenewalsDeclinedHard"),
+        ("pm_3ds", None, "RenewalsActionRequired"),
+    ],
+)
+def test_a_refusal_by_its_kind(shop: World, measured: Measured, card: str, code: str | None, counted: str) -> None:
+    """Soft, hard, or the bank asks the customer. Asked again before its next attempt it is no news."""
+    shop.gateway.declines["pm_declined"] = Failure("", "card_declined", code, None)
+    shop.subscribe(payment_method=card)
+    assert measured(shop.run).totals() == {"FirstAttempts": 1, "FirstAttemptsRefused": 1, counted: 1}
+    assert measured(lambda: shop.run("again", NOON + LATER)).told == {}
+
+
+def test_dunning_is_no_first_attempt(shop: World, measured: Measured) -> None:
+    """Its attempts are counted by their kind, and not in the share that the alarm looks at; nor is a new card's."""
+    shop.subscribe(payment_method="pm_declined")
+    shop.run()
+    declined = measured(lambda: shop.run("next", NOON + timedelta(days=1)))
+    assert declined.totals() == {"RenewalsDeclinedSoft": 1}
+    shop.edit(payment_method="pm_ok")
+    paid = measured(lambda: shop.run("card", NOON + timedelta(days=1) + LATER))
+    assert paid.totals() == {"RenewalsCharged": 1, "AmountCharged USD": 29.99}
+
+
+def test_the_last_attempt_is_counted_too(shop: World, measured: Measured) -> None:
+    """The subscription ends with it, and the bank has refused all the same."""
+    shop.subscribe(payment_method="pm_declined")
+    days = (0, 1, 3, 5, 7)
+    metrics = measured(lambda: [shop.run(f"day-{day}", NOON + timedelta(days=day)) for day in days])
+    assert shop.row()["status"] == "canceled"
+    assert metrics.totals()["RenewalsDeclinedSoft"] == len(days)
+
+
+def test_no_customer_is_in_a_metric(shop: World, measured: Measured) -> None:
+    """Neither who it is nor which subscription."""
+    shop.subscribe(customer_name="Ann Lee", customer_email="ann@customer.example")
+    text = measured(shop.run).text
+    assert text
+    assert [told for told in ("Ann", "ann@", "sub_1", "cus_1", "pm_ok") if told in text] == []
+
+
+@pytest.mark.parametrize(("mode", "unavailable"), [(None, 0), ("500", 1), ("429", 1), ("drop_before", 1)])
+def test_the_gateways_answers(measured: Measured, mode: str | None, unavailable: int) -> None:
+    """Each call's time, in milliseconds, however it ended; those without a clear answer are counted."""
+    with serving() as sandbox:
+        gateway = StripeGateway(sandbox.api_key, sandbox.url)
+        gateway.card("pm_none")
+        if mode:
+            sandbox.sandbox.hostile(mode)
+
+        def ask() -> None:
+            try:
+                gateway.card("pm_none")
+            except RenewalError:
+                assert mode
+
+        metrics = measured(ask)
+    [milliseconds] = metrics.told["GatewayLatency"]
+    assert 0 < milliseconds < 4000
+    assert metrics.totals().get("GatewayUnavailable", 0) == unavailable
+
+
+def test_a_gateway_that_cannot_be_reached(measured: Measured) -> None:
+    """No connection is no answer either."""
+    with serving() as sandbox:
+        gone = StripeGateway(sandbox.api_key, sandbox.url)
+    with pytest.raises(urllib3.exceptions.HTTPError):
+        urllib3.request("GET", sandbox.url, retries=False, timeout=1)
+
+    def ask() -> None:
+        with pytest.raises(RenewalError):
+            gone.card("pm_none")
+
+    assert measured(ask).totals()["GatewayUnavailable"] == 1
+
+
+# --- the sweep --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def sweeper() -> Sweeper:
+    return Sweeper()
+
+
+def _oldest(sweeper: Sweeper, now: Any) -> float:
+    """As a whole sweep measures it: the greatest of what its runs have met."""
+    met: list[float | None] = []
+    sweeper.events.append({"sweep": "due"})
+    while sweeper.events:
+        met.append(sweeper.run(sweeper.events.pop(0), now).oldest)
+    return max(seconds for seconds in met if seconds is not None)
+
+
+def _claimed(sweeper: Sweeper) -> None:
+    """A renewal that was claimed at noon and cut off."""
+    world = sweeper.world
+    world.subscribe()
+    world.gateway.trouble = [("create", "before")] * 100
+    assert world.run() == "PaymentFailed"
+
+
+def test_nothing_is_unfinished(sweeper: Sweeper) -> None:
+    """It is said so, in one place; and what is done, declined and told, or not begun, is not unfinished."""
+    assert _oldest(sweeper, NOON) == 0
+    sweeper.world.subscribe(payment_method="pm_declined")
+    sweeper.world.run()
+    sweeper.add(2)
+    assert _oldest(sweeper, NOON + 12 * HOUR) == 0
+
+
+def test_the_oldest_unfinished_renewal(sweeper: Sweeper) -> None:
+    """From the claim on, however often it was taken up since; and while somebody is at work on it too."""
+    _claimed(sweeper)
+    assert _oldest(sweeper, NOON + timedelta(seconds=10)) == 10
+    for hours in range(1, MOST_PICK_UPS // 2):
+        assert sweeper.world.run(f"hour-{hours}", NOON + hours * HOUR) == "PaymentFailed"
+        assert _oldest(sweeper, NOON + hours * HOUR) == 3600 * hours
+    sweeper.world.gateway.trouble = []
+    sweeper.world.run("mended", NOON + 6 * HOUR)
+    assert _oldest(sweeper, NOON + 6 * HOUR) == 0
+
+
+def test_a_further_attempt_begins_anew(sweeper: Sweeper) -> None:
+    """What waited a day for its dunning date has not been unfinished for a day."""
+    world = sweeper.world
+    world.subscribe(payment_method="pm_declined")
+    world.run()
+    world.edit(payment_method="pm_other")
+    tomorrow = NOON + 24 * HOUR
+    world.gateway.trouble = [("confirm", "before")] * 9
+    assert world.run("tomorrow", tomorrow) == "PaymentFailed"
+    assert [item["status"] for item in world.items().values()] == ["claimed"]
+    assert _oldest(sweeper, tomorrow + HOUR) == 3600
+
+
+def test_a_refusal_that_was_not_told_is_unfinished(sweeper: Sweeper) -> None:
+    """Since the refusal; not, once the mail is out."""
+    world = sweeper.world
+    world.subscribe(payment_method="pm_declined")
+    try_out = World()
+    try_out.subscribe(payment_method="pm_declined")
+    try_out.run()
+    world.cuts.at = 2 * try_out.cuts.calls.index("ses.SendRawEmail")
+    world.run()
+    assert "notice" in next(iter(world.items().values()))
+    assert _oldest(sweeper, NOON + 2 * HOUR) == 7200
+
+
+def test_an_item_of_an_earlier_version_counts_from_its_last_touch(sweeper: Sweeper) -> None:
+    """It has no other time."""
+    _claimed(sweeper)
+    [item] = sweeper.world.items().values()
+    del item["begun_at"]
+    assert _oldest(sweeper, NOON + 2 * HOUR) == 7200
+
+
+def test_what_is_unfinished_is_measured_on_top_of_a_backlog_too(sweeper: Sweeper) -> None:
+    """When nothing moves is when somebody has to know; sent is nothing."""
+    _claimed(sweeper)
+    sweeper.sqs.at_work = 1
+    sweeper.add(2)
+    assert _oldest(sweeper, NOON + 2 * HOUR) == 7200
+    assert sweeper.sent() == []
+
+
+def test_the_sweeps_own_metrics(measured: Measured, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sweep counts once, with the run that plans it; what is due, sent and bad where it was found."""
+    for name, value in {
+        "DYNAMODB_TABLE": "s", "RENEWALS_TABLE": "r", "RENEWAL_QUEUE_URL": "q", "REMINDER_DAYS": "7",
+        "ENVIRONMENT": "prod", "TIME_ZONE": "UTC",
+    }.items():  # fmt: skip
+        monkeypatch.setenv(name, value)
+
+    def told(event: dict[str, Any], swept: Swept) -> dict[str, float]:
+        monkeypatch.setattr(sweep_app, "_swept", lambda _sweep, _event: swept)
+        return measured(lambda: sweep_app.handler(event, None)).totals()
+
+    assert told({"sweep": "due"}, Swept(oldest=0.0)) == {"Sweeps": 1, "OldestUnfinished": 0}
+    assert told({"sweep": "due"}, Swept(backlog=3)) == {"Sweeps": 1, "SweepPostponed": 1}
+    assert told({"sweep": "due", "from": {}}, Swept(parts=1)) == {}
+    assert told({"part": {}}, Swept(rows=9, due=4, sent=5, bad=2)) == {
+        "RenewalsDue": 4,
+        "RenewalsEnqueued": 5,
+        "BadRows": 2,
+    }
