@@ -191,7 +191,7 @@ def draw(measured: _Measured, file: Path, told: str) -> None:
                 right.tick_params(labelsize=7)
             axis = right if on_right and right is not None else axes
             axis.plot(
-                [date2num(time) for time in times],
+                times,
                 values,
                 label=label,
                 color=f"C{number}",

@@ -339,6 +339,12 @@ def _locked(file: Path) -> Iterator[None]:
         yield
 
 
+def _run_once(stack: Stack) -> None:
+    """The first sweep and the first audit, of nothing: the alarms that they are missing go off."""
+    for function, event in (("SweepFunctionName", {"sweep": "due"}), ("AuditFunctionName", {})):
+        stack.client("lambda").invoke(FunctionName=stack.outputs[function], Payload=json.dumps(event))
+
+
 def _up(stack: Stack) -> None:
     from local.sample import add_sample
 
@@ -346,6 +352,8 @@ def _up(stack: Stack) -> None:
     try:
         stack.start()
         stack.deploy()
+        if not ran_before:
+            _run_once(stack)
         add_sample(stack)
         stack.serve_console()
     except BaseException:
@@ -364,9 +372,10 @@ The stack runs on port {stack.port}. `make down PORT={stack.port}` ends it.
   receipts       in each mail, and in the bucket {bucket}
   outputs, logs  {folder}/outputs.json  {folder}/logs/
 
-SAM and the AWS CLI reach it with the profile `local`:
+SAM, the AWS CLI and the commands of docs/runbook.md reach it with the profile `local`:
 
   export AWS_CONFIG_FILE={folder}/aws-config AWS_PROFILE=local
+  .venv/bin/python -m scripts.oncall alarms        # what is wrong; docs/runbook.md says what to do
   .envs/sam/bin/sam remote invoke ProcessPayment --stack-name {STACK_NAME} --event-file events/process_payment.json
   aws s3 ls --recursive s3://{bucket}""",
         soft_wrap=True,

@@ -18,6 +18,16 @@ import boto3
 from botocore.config import Config
 
 STACK_NAME = "subscription-mgmt"
+COMMANDS: Mapping[str, tuple[str, ...]] = {
+    "alarms": (),
+    "sweep": (),
+    "audit": ("FROM", "TO"),
+    "dead-letters": (),
+    "delete-dead-letter": ("ID",),
+    "restore-receipt": ("KEY",),
+}
+"""Each with what it takes."""
+
 _MOST_LETTERS = 1000
 _HIDDEN_SECONDS = 5
 
@@ -126,15 +136,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="For whoever is on call; docs/runbook.md says when to use what.")
     parser.add_argument("--stack-name", default=STACK_NAME)
     commands = parser.add_subparsers(dest="command", required=True)
-    takes = {
-        "alarms": (),
-        "sweep": (),
-        "audit": ("FROM", "TO"),
-        "dead-letters": (),
-        "delete-dead-letter": ("ID",),
-        "restore-receipt": ("KEY",),
-    }
-    for command, arguments in takes.items():
+    for command, arguments in COMMANDS.items():
         taker = commands.add_parser(command)
         for argument in arguments:
             taker.add_argument(argument)
@@ -142,7 +144,7 @@ def main() -> None:
     try:
         on_call = OnCall(boto3.Session(), asked.stack_name)
         does: Callable[..., Iterator[str]] = getattr(on_call, asked.command.replace("-", "_"))
-        for line in does(*(getattr(asked, argument) for argument in takes[asked.command])):
+        for line in does(*(getattr(asked, argument) for argument in COMMANDS[asked.command])):
             print(line)
     except Trouble as trouble:
         parser.exit(1, f"{trouble}\n")

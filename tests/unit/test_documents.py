@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from scripts.oncall import COMMANDS
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -50,3 +52,31 @@ def test_what_the_threat_model_names_is_tested() -> None:
     assert len(named) > 20
     sources = {path.name: path.read_text() for path in (ROOT / "tests").rglob("test_*.py")}
     assert [each for each in named if f"def {each[1]}(" not in sources.get(each[0], "")] == []
+
+
+def _runbook() -> str:
+    return (ROOT / "docs/runbook.md").read_text()
+
+
+def test_every_link_of_the_runbook_leads_somewhere() -> None:
+    """To a file, to one of its own sections, or to a section of another document."""
+    for file, section in re.findall(r"\]\((?!https)([^)#]*)#?([^)]*)\)", _runbook()):
+        document = ROOT / "docs" / file if file else ROOT / "docs/runbook.md"
+        assert document.exists(), file
+        titles = re.findall(r"^#+ (.+)$", document.read_text(), re.MULTILINE) if section else []
+        assert not section or section in [title.lower().replace(" ", "-") for title in titles], section
+
+
+def test_the_runbook_names_commands_that_there_are() -> None:
+    """Whoever is woken at night can type them as they stand."""
+    named = set(re.findall(r"\boncall ([a-z-]+)", _runbook()))
+    assert named == set(COMMANDS)
+
+
+def test_the_runbooks_queries_look_for_what_is_logged() -> None:
+    """A query for a line that no function writes would find that nothing is wrong."""
+    source = "".join(path.read_text() for path in (ROOT / "src").rglob("*.py"))
+    compared = re.findall(r"\b(message|outcome) (?:=|in) (\"[^\"]+\"|\[[^\]]+\])", _runbook())
+    texts = {text for _, texts in compared for text in re.findall(r'"([^"]+)"', texts)}
+    assert len(texts) > 8
+    assert [text for text in texts if f'"{text}"' not in source] == []

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import urllib3
+from botocore.exceptions import ConnectTimeoutError
 
 from local.gateway import serving
 from renewal_sweep import app as sweep_app
@@ -233,6 +234,31 @@ def test_a_refusal_that_was_not_told_is_unfinished(sweeper: Sweeper) -> None:
     world.run()
     assert "notice" in next(iter(world.items().values()))
     assert _oldest(sweeper, NOON + 2 * HOUR) == 7200
+
+
+def test_an_end_that_was_not_told_is_unfinished_since_the_end(sweeper: Sweeper) -> None:
+    """Not since the attempt days before it."""
+    world, last = sweeper.world, NOON + timedelta(days=7)
+    world.subscribe(payment_method="pm_declined")
+    for days in (0, 1, 3, 5):
+        world.run(f"day-{days}", NOON + timedelta(days=days))
+    world.ses.trouble = [ConnectTimeoutError(endpoint_url="ses")]
+    assert world.run("last", last) == "EmailFailed"
+    assert [item["status"] for item in world.items().values()] == ["given_up"]
+    assert _oldest(sweeper, last + HOUR) == 3600
+
+
+def test_what_was_parked_begins_anew_when_it_is_taken_up(sweeper: Sweeper) -> None:
+    """While it waited for a person it was not unfinished."""
+    world, next_day = sweeper.world, NOON + timedelta(days=1)
+    world.subscribe(customer_email="nobody")
+    assert world.run() == "EmailFailed"
+    assert _oldest(sweeper, NOON + 2 * HOUR) == 0
+    world.edit(customer_email="ann@customer.example")
+    world.ses.trouble = [ConnectTimeoutError(endpoint_url="ses")]
+    assert world.run("next day", next_day) == "EmailFailed"
+    assert [item["status"] for item in world.items().values()] == ["receipted"]
+    assert _oldest(sweeper, next_day + HOUR) == 3600
 
 
 def test_an_item_of_an_earlier_version_counts_from_its_last_touch(sweeper: Sweeper) -> None:
