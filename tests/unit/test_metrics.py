@@ -239,6 +239,7 @@ def test_a_refusal_that_was_not_told_is_unfinished(sweeper: Sweeper) -> None:
 def test_an_end_that_was_not_told_is_unfinished_since_the_end(sweeper: Sweeper) -> None:
     """Not since the attempt days before it."""
     world, last = sweeper.world, NOON + timedelta(days=7)
+    world.gateway.declines["pm_declined"] = Failure("", "card_declined", "stolen_card", None)  # asked once
     world.subscribe(payment_method="pm_declined")
     for days in (0, 1, 3, 5):
         world.run(f"day-{days}", NOON + timedelta(days=days))
