@@ -1,8 +1,13 @@
 """Fixtures of the unit tests: no network, no emulator, no credentials of anyone's."""
 
+import os
+
 import pytest
 
 from tests.fakes import World
+
+# Some modules run renewals when they are imported, before any fixture.
+os.environ["POWERTOOLS_METRICS_NAMESPACE"] = os.environ["POWERTOOLS_SERVICE_NAME"] = "test"
 
 
 @pytest.fixture(autouse=True)
