@@ -211,7 +211,7 @@ def draw(measured: _Measured, file: Path, told: str) -> None:
             more_handles, more_labels = right.get_legend_handles_labels()
             handles, labels = handles + more_handles, labels + more_labels
         axes.legend(
-            handles, labels, fontsize=6.5, loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=4, frameon=False
+            handles, labels, fontsize=6.5, loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=3, frameon=False
         )
     figure.savefig(file)
 
