@@ -53,20 +53,19 @@ class _Day:
         self._functions, self._sqs = stack.client("lambda"), stack.client("sqs")
 
     def live(self, hour: int) -> None:
-        if hour == _DOWN[0]:
-            self._sandbox.hostile("500", "*", calls=100_000)
-        if hour == _DOWN[-1] + 1:
-            self._sandbox.peaceful()
         if hour == _POISONED:
             queue = self._stack.outputs["RenewalQueueUrl"]
             self._sqs.send_message(QueueUrl=queue, MessageBody="{}")
         for number in range(self._random.randint(2, 9)):
             self._subscribe(f"{hour}-{number}")
+        if hour in _DOWN:
+            self._sandbox.hostile("500", "*", calls=100_000)
         self._call("SweepFunctionName", {"sweep": "due"})
         for _ in range(5):  # a message is tried five times within the hour
             self._time.until_all_is_done(_WORK_SECONDS)
             self._time.hidden_messages_appear()
         self._time.until_all_is_done(_WORK_SECONDS)
+        self._sandbox.peaceful()
         self._time.for_alarms(3600)
 
     def audit(self) -> None:

@@ -270,6 +270,7 @@ def test_a_renewal_that_the_gateway_refuses_for_good(shop: Shop, watch: Watch) -
     shop.renew(subscriber)
     assert [item["status"] for item in shop.ledger(subscriber)] == ["failed"]
     watch.comes_on("renewals-failed")
+    shop.edit(subscriber, status="canceled")
     watch.goes_off("renewals-failed")
 
 
