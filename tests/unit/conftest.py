@@ -4,10 +4,12 @@ import os
 
 import pytest
 
+from renewals import telemetry
 from tests.fakes import World
 
 # Some modules run renewals when they are imported, before any fixture.
 os.environ["POWERTOOLS_METRICS_NAMESPACE"] = os.environ["POWERTOOLS_SERVICE_NAME"] = "test"
+telemetry.logger()  # writes to what is stdout now: in a test, that may be closed when the test is over
 
 
 @pytest.fixture(autouse=True)
