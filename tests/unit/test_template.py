@@ -1074,6 +1074,7 @@ ENDED_BY_SILENCE = {
     "SweepErrorsAlarm",
     "AuditErrorsAlarm",
     "BadRowsAlarm",
+    "ChargingOffAlarm",
     "MailFailedAlarm",
     "MailUnknownAlarm",
     "MailBouncesAlarm",
