@@ -234,15 +234,17 @@ class FakeDynamoDB:
 
     def batch_get_item(self, *, RequestItems: Item) -> Item:  # noqa: N803  (boto3's name)
         with self.around("dynamodb.BatchGetItem"):
-            [(table, asked)] = RequestItems.items()
-            assert asked["ConsistentRead"]
-            keys = [self._key(table, plain(key)) for key in asked["Keys"]]
+            asked = [(table, plain(key)) for table, each in RequestItems.items() for key in each["Keys"]]
+            assert all(each["ConsistentRead"] for each in RequestItems.values())
+            keys = [(table, self._key(table, key)) for table, key in asked]
             assert 1 <= len(set(keys)) == len(keys) <= 100
-            answered = keys[: len(keys) - self.unanswered.pop(0)] if self.unanswered else keys
-            there = [self.items(table)[key] for key in answered if key in self.items(table)]
-            answer: Item = {"Responses": {table: [wire(item) for item in there]}, "UnprocessedKeys": {}}
-            if len(answered) < len(keys):
-                answer["UnprocessedKeys"] = {table: asked | {"Keys": asked["Keys"][len(answered) :]}}
+            answered = len(keys) - self.unanswered.pop(0) if self.unanswered else len(keys)
+            answer: Item = {"Responses": {table: [] for table in RequestItems}, "UnprocessedKeys": {}}
+            for table, key in keys[:answered]:
+                answer["Responses"][table] += [wire(self.items(table)[key])] if key in self.items(table) else []
+            for table, unread in asked[answered:]:
+                left = answer["UnprocessedKeys"].setdefault(table, RequestItems[table] | {"Keys": []})
+                left["Keys"].append(wire(unread))
             return answer
 
     def update_item(self, **q: Any) -> Item:
@@ -256,7 +258,8 @@ class FakeDynamoDB:
         old = self._item(q)
         if not self._holds(q, old):
             raise error("ConditionalCheckFailedException", "UpdateItem", 400, **({"Item": wire(old)} if old else {}))
-        return {"Attributes": wire(self._apply(q, old))}
+        self._apply(q, old)
+        return {}
 
     def _meet_trouble(self) -> None:
         if self.trouble:

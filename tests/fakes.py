@@ -292,7 +292,7 @@ class World:
         return self._mail(renewal, kind, execution, now, tries)
 
     def _mail(self, renewal: Renewal, kind: str, execution: str, now: datetime, tries: int) -> str:
-        key = renewal.subscription_id, renewal.renewal_date.isoformat()
+        key = renewal.subscription_id, renewal.customer_id, renewal.renewal_date.isoformat()
         try:
             mailed = self._task(lambda: self.delivery(execution, now).deliver(*key, kind, renewal.attempt), tries)
         except (TryAgain, Cut):

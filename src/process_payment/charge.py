@@ -210,7 +210,7 @@ class Charge:
         if isinstance(claimed, Lost):
             known = "renewal_date: a period from here on is in the ledger already"
             return Outcome("rejected", known) if claimed.overlaps else None
-        return self._collect(claimed)
+        return self._collect(claimed, row.row)
 
     def _row(self, asked: Asked) -> Subscription:
         """The subscription, checked. Raises BadRow."""
@@ -411,8 +411,8 @@ class Charge:
 
     # The money
 
-    def _collect(self, renewal: Renewal) -> Outcome | None:
-        """Steps 3 to 5 for a period that this execution owns."""
+    def _collect(self, renewal: Renewal, row: Mapping[str, Any] | None = None) -> Outcome | None:
+        """Steps 3 to 5 for a period that this execution owns. row: the subscription, where it was just read."""
         if renewal.payment_id is not None:
             return self._settle(renewal, self._retrieve(renewal))
         try:
@@ -420,7 +420,7 @@ class Charge:
         except GatewayRefused as refused:
             return self._give_up(renewal, f"gateway: {refused.code}")
         kept = self.ledger.keep_payment_id(renewal, payment.id, self.now)
-        return None if isinstance(kept, Lost) else self._settle(kept, payment)
+        return None if isinstance(kept, Lost) else self._settle(kept, payment, row)
 
     def _retrieve(self, renewal: Renewal) -> Payment:
         """The payment that the ledger holds. Where the gateway does not know it (another account's key?), no answer."""
@@ -486,7 +486,7 @@ class Charge:
             raise PaymentError("an earlier payment of this period cannot be cancelled yet")
         return payment
 
-    def _settle(self, renewal: Renewal, payment: Payment) -> Outcome | None:
+    def _settle(self, renewal: Renewal, payment: Payment, row: Mapping[str, Any] | None = None) -> Outcome | None:
         """Step 4, and what came of it. payment: as the gateway has it before."""
         if self._can_be_confirmed(renewal, payment):
             asked = currencies.minor_units(renewal.amount, renewal.currency), renewal.currency
@@ -502,7 +502,7 @@ class Charge:
             if answer is None and self._can_be_confirmed(renewal, payment):
                 raise PaymentError("the gateway did not take the confirmation")
         if payment.state is PaymentState.PAID:
-            return self._paid(renewal, payment)
+            return self._paid(renewal, payment, row)
         if payment.state in _REFUSED:
             return self._refused(renewal, _REFUSED[payment.state], payment)
         if payment.state is PaymentState.CANCELED:
@@ -514,12 +514,12 @@ class Charge:
         refused_before = payment.state in _REFUSED and _failure_id(payment) == renewal.failure_id
         return payment.state is PaymentState.OPEN or refused_before
 
-    def _paid(self, renewal: Renewal, payment: Payment) -> Outcome | None:
+    def _paid(self, renewal: Renewal, payment: Payment, row: Mapping[str, Any] | None = None) -> Outcome | None:
         amount = currencies.major_units(payment.amount, payment.currency)
         charged_at = payment.paid_at or self.moment.wall
         payment = replace(payment, paid_at=self.moment.paid_at(payment.paid_at))
         recorded = self.ledger.record_paid(
-            renewal, payment, amount, charged_at=charged_at, execution=self.execution, now=self.now
+            renewal, payment, amount, charged_at=charged_at, execution=self.execution, now=self.now, row=row
         )
         if isinstance(recorded, Lost):
             return None

@@ -56,16 +56,30 @@ def names(*expressions: str) -> dict[str, str]:
 def get_all(client: DynamoDBClient, table: str, keys: Iterable[Mapping[str, str]]) -> Iterator[dict[str, Any]]:
     """The items of these keys, each named once, as far as they are there; consistent, in no order. Raises Throttled."""
     for batch in batched(keys, _MOST_ITEMS, strict=False):
-        asked: Any = {table: {"Keys": [attributes(key) for key in batch], "ConsistentRead": True}}
-        for n in range(_TRIES):
-            answer: Any = client.batch_get_item(RequestItems=asked)
-            yield from (plain(item) for item in answer["Responses"].get(table, []))
-            asked = answer.get("UnprocessedKeys")
-            if not asked:
-                break
-            _wait(n)
-        else:
-            raise Throttled(table)
+        yield from (item for _, item in _get(client, {table: batch}))
+
+
+def get_each(client: DynamoDBClient, keys: Mapping[str, Mapping[str, str]]) -> dict[str, dict[str, Any]]:
+    """One item of each table by its key, as far as they are there, in one call. keys, and what is returned: by table.
+    Consistent, each for itself. Raises Throttled."""
+    return dict(_get(client, {table: [key] for table, key in keys.items()}))
+
+
+def _get(
+    client: DynamoDBClient, keys: Mapping[str, Iterable[Mapping[str, str]]]
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    asked: Any = {
+        table: {"Keys": [attributes(key) for key in some], "ConsistentRead": True} for table, some in keys.items()
+    }
+    for n in range(_TRIES):
+        answer: Any = client.batch_get_item(RequestItems=asked)
+        for table, items in answer["Responses"].items():
+            yield from ((table, plain(item)) for item in items)
+        asked = answer.get("UnprocessedKeys")
+        if not asked:
+            return
+        _wait(n)
+    raise Throttled(", ".join(keys))
 
 
 def as_read(item: Mapping[str, Any], watched: Collection[str]) -> tuple[str, dict[str, Any]]:
@@ -98,8 +112,8 @@ def change(
     }
 
 
-def update(client: DynamoDBClient, arguments: dict[str, Any]) -> tuple[bool, dict[str, Any] | None]:
-    """Run one conditional update. (done, the item as it stands now).
+def update(client: DynamoDBClient, arguments: dict[str, Any]) -> bool:
+    """Run one conditional update. Whether its condition held.
 
     Each write leaves a mark of its own in the item (`write`): where the client repeated a call whose answer was lost,
     the condition fails against our own change, and the mark tells that it was ours. Collision as in `transact`.
@@ -112,18 +126,17 @@ def update(client: DynamoDBClient, arguments: dict[str, Any]) -> tuple[bool, dic
     }
     for n in range(_TRIES):
         try:
-            done = client.update_item(**marked, ReturnValues="ALL_NEW", ReturnValuesOnConditionCheckFailure="ALL_OLD")
+            client.update_item(**marked, ReturnValuesOnConditionCheckFailure="ALL_OLD")
         except ClientError as error:
             code = error.response["Error"]["Code"]
             if code == "ConditionalCheckFailedException":
                 stands: Any = error.response.get("Item")
-                ours = bool(stands) and stands.get("write") == mark
-                return ours, plain(stands) if stands else None
+                return bool(stands) and stands.get("write") == mark
             if code != "TransactionConflictException":
                 raise
             _wait(n)
         else:
-            return True, plain(done["Attributes"])
+            return True
     raise Collision("an item")
 
 

@@ -9,7 +9,8 @@
     ├── BadEvent                an event that no version of the workflow sends; not tried again
     ├── Collision               other writers kept holding the same item; becomes the task's TryAgain
     ├── NotHandedOver           the queue kept refusing messages; the sweep's run is started again
-    ├── Throttled               DynamoDB kept leaving items out of its answers; the audit's run is started again
+    ├── Throttled               DynamoDB kept leaving items out of its answers; becomes the task's TryAgain, and the
+    │                           audit's run is started again
     ├── MissingSetting          an environment variable that the deployment did not set
     └── BadSetting              one that cannot be what it is set to
 
@@ -116,7 +117,7 @@ def transient_aws_errors_as(error: type[TryAgain]) -> Iterator[None]:
 
     try:
         yield
-    except (ConnectionError, HTTPClientError, IncompleteReadError, Collision) as cause:
+    except (ConnectionError, HTTPClientError, IncompleteReadError, Collision, Throttled) as cause:
         raise error(type(cause).__name__) from cause
     except ClientError as cause:
         code = cause.response.get("Error", {}).get("Code", "")

@@ -23,7 +23,7 @@ charge: the audit reads both sides in this order.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -99,8 +99,10 @@ class Ledger:
         """The latest ten periods of a subscription, newest first, without those passed over."""
         renewals: list[Renewal] = []
         start: dict[str, Any] = {}
-        for _ in range(_MOST_PAGES):
-            page = self._page(self._renewals, subscription_id, limit=_PAGE, newest_first=True, **start)
+        for n in range(_MOST_PAGES):
+            # Nearly always the first ten are what is wanted; skipped ones may come by the dozen.
+            limit = _PAGE if n else RECENT
+            page = self._page(self._renewals, subscription_id, limit=limit, newest_first=True, **start)
             items = [dynamodb.plain(item) for item in page["Items"]]
             renewals += [renewal_from(item) for item in items if item["status"] != Status.SKIPPED]
             if len(renewals) >= RECENT or "LastEvaluatedKey" not in page:
@@ -124,8 +126,16 @@ class Ledger:
     def get(self, subscription_id: str, renewal_date: str) -> Renewal | None:
         """One period; None where it is not claimed. renewal_date: YYYY-MM-DD."""
         key = {"subscription_id": subscription_id, "renewal_date": renewal_date}
-        item = self._item(self._renewals, key)
-        return renewal_from(item) if item and item["status"] != Status.SKIPPED else None
+        return _claimed(self._item(self._renewals, key))
+
+    def with_row(
+        self, subscription_id: str, renewal_date: str, customer_id: str
+    ) -> tuple[Renewal | None, dict[str, Any] | None]:
+        """`get` and `row` in one call."""
+        key = {"subscription_id": subscription_id, "renewal_date": renewal_date}
+        row_key = {"subscription_id": subscription_id, "customer_id": customer_id}
+        found = dynamodb.get_each(self._client, {self._renewals: key, self._subscriptions: row_key})
+        return _claimed(found.get(self._renewals)), found.get(self._subscriptions)
 
     def rows(self, subscription_id: str) -> list[dict[str, Any]]:
         """The subscription's rows: none, one, or two, which is a bad row, since it has one customer."""
@@ -280,11 +290,13 @@ class Ledger:
         charged_at: datetime,
         execution: str,
         now: datetime,
+        row: Mapping[str, Any] | None = None,
     ) -> Renewal | Lost:
         """The payment succeeded: ledger and subscription move on in one transaction.
 
         amount: what the gateway took, major units; flagged as amount_differs if it, or its currency, is not what was
-        claimed. charged_at: the gateway's own moment of it, whatever day the subscription lives on.
+        claimed. charged_at: the gateway's own moment of it, whatever day the subscription lives on. row: the
+        subscription, where this run has read it already.
         """
         changes = {
             "status": Status.PAID,
@@ -333,6 +345,7 @@ class Ledger:
             },
             moved_on,
             now,
+            row,
         )
 
     def record_refused(
@@ -509,13 +522,15 @@ class Ledger:
     ) -> Renewal | Lost:
         """What the gateway said of a claimed refund. changes: to its attributes. notice: the mail owed of it."""
         told = {"status": renewal.status, "notice": notice, "lease_until": now} if notice else {}
-        return self._update(
+        recorded = self._update(
             renewal,
             {f"refunds.{name}.{attribute}": value for attribute, value in changes.items()} | told,
             f"refunds.{name}.#state = :claimed AND #status = :was",
             {":claimed": "claimed", ":was": renewal.status},
             now,
         )
+        refund = {**renewal.refunds[name], **changes}
+        return recorded if isinstance(recorded, Lost) else replace(recorded, refunds={**renewal.refunds, name: refund})
 
     def record_refund_receipt(
         self, renewal: Renewal, name: str, key: str, digest: str, now: datetime
@@ -685,26 +700,28 @@ class Ledger:
         values: Mapping[str, Any],
         row_changes: Callable[[Mapping[str, Any]], dict[str, Any]],
         now: datetime,
+        as_read: Mapping[str, Any] | None = None,
     ) -> Renewal | Lost:
-        """Change the ledger and the subscription in one transaction.
+        """Change the ledger and the subscription in one transaction. as_read: the row as it was read before in this
+        run; where it has changed since, it is read again.
 
         Where the subscription was deleted or moved to another date meanwhile, the ledger is changed alone and
         flagged as subscription_changed: what happened to the money is recorded in any case.
         """
         key = {"subscription_id": renewal.subscription_id, "customer_id": renewal.customer_id}
-        for _ in range(_LOOKS):
-            row = self.row(renewal)
+        for n in range(_LOOKS):
+            row = self.row(renewal) if n or as_read is None else as_read
             if row is None or row.get("renewal_date") != renewal.row_date.isoformat() or "status" not in row:
                 alone = self._update(renewal, {"flag": "subscription_changed"} | changes, condition, values, now)
                 if row is not None and changes["status"] is Status.PAID:
                     self.forget_refusal(row)
                 return alone
             moved = row_changes(row)
-            as_read = "renewal_date = :as_claimed AND #status = :as_read"
+            unchanged = "renewal_date = :as_claimed AND #status = :as_read"
             if "anchor_day" in moved:  # never over one that somebody sets at this moment
-                as_read += " AND attribute_not_exists(anchor_day)"
+                unchanged += " AND attribute_not_exists(anchor_day)"
             read = {":as_claimed": renewal.row_date, ":as_read": row["status"]}
-            move = dynamodb.change(self._subscriptions, key, moved, as_read, read)
+            move = dynamodb.change(self._subscriptions, key, moved, unchanged, read)
             record = self._change(renewal, changes, condition, values, now)
             lost = self._transact([{"Update": record}, {"Update": move}])
             if lost is None:
@@ -716,8 +733,8 @@ class Ledger:
     def _update(
         self, renewal: Renewal, changes: Mapping[str, Any], condition: str, values: Mapping[str, Any], now: datetime
     ) -> Renewal | Lost:
-        done, item = dynamodb.update(self._client, self._change(renewal, changes, condition, values, now))
-        return renewal_from(item) if done and item else Lost()
+        done = dynamodb.update(self._client, self._change(renewal, changes, condition, values, now))
+        return replaced(renewal, changes) if done else Lost()
 
     def _change(
         self, renewal: Renewal, changes: Mapping[str, Any], condition: str, values: Mapping[str, Any], now: datetime
@@ -747,6 +764,10 @@ class Ledger:
                 "ExpressionAttributeValues": dynamodb.attributes(values),
             }
         }
+
+
+def _claimed(item: Mapping[str, Any] | None) -> Renewal | None:
+    return renewal_from(item) if item and item["status"] != Status.SKIPPED else None
 
 
 _MAILED = frozenset({Status.RECEIPTED, Status.DONE, Status.MAIL_UNKNOWN})

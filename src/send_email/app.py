@@ -56,7 +56,11 @@ def _delivered(renewal: dict[str, Any], post: Post) -> str:
         customer_page=setting("CUSTOMER_PAGE_URL"),
     )
     return delivery.deliver(
-        renewal["subscription_id"], renewal["renewal_date"], renewal["outcome"], int(renewal["attempt"])
+        renewal["subscription_id"],
+        renewal["customer_id"],
+        renewal["renewal_date"],
+        renewal["outcome"],
+        int(renewal["attempt"]),
     )
 
 

@@ -64,7 +64,7 @@ class Delivery:
     dunning: Dunning
     customer_page: str = ""
 
-    def deliver(self, subscription_id: str, renewal_date: str, outcome: str, attempt: int) -> str:
+    def deliver(self, subscription_id: str, customer_id: str, renewal_date: str, outcome: str, attempt: int) -> str:
         """Send the receipt of a receipted renewal, or for any other outcome the notice that the customer is owed about
         this attempt; if it is still true.
 
@@ -72,16 +72,15 @@ class Delivery:
         was certainly not sent and can be tried again.
         """
         for _ in range(_LOOKS):
-            renewal = self.ledger.get(subscription_id, renewal_date)
-            done = self._deliver(renewal, outcome, attempt) if renewal else "dropped"
+            renewal, row = self.ledger.with_row(subscription_id, renewal_date, customer_id)
+            done = self._deliver(renewal, row, outcome, attempt) if renewal else "dropped"
             if done is not None:
                 return done
         raise MailError("others keep working on this mail")
 
-    def _deliver(self, renewal: Renewal, outcome: str, attempt: int) -> str | None:
+    def _deliver(self, renewal: Renewal, row: Mapping[str, Any] | None, outcome: str, attempt: int) -> str | None:
         if renewal.attempt != attempt:
             return "dropped"
-        row = self.ledger.row(renewal)
         if outcome == "receipted":
             if renewal.status is not Status.RECEIPTED:
                 return _ENDED.get(renewal.status, "dropped")

@@ -195,6 +195,15 @@ def payment_by_a_new_process(deployed: Deployed) -> Iterator[Answer]:
     return payment(deployed)
 
 
+def payment_that_was_begun(deployed: Deployed) -> Iterator[Answer]:
+    """Only a run that did not claim the period itself reads the row again when it records the payment."""
+    subscriber = deployed.shop.subscribe()
+    deployed.shop.sandbox.hostile("503", "payment_intents.create", calls=1, customer=subscriber.gateway_customer)
+    deployed.pay(subscriber)
+    for _ in range(2):
+        yield deployed.pay(subscriber)
+
+
 def receipt(deployed: Deployed) -> Iterator[Answer]:
     paid = deployed.pay(deployed.shop.subscribe()).reply
     for _ in range(2):
@@ -462,7 +471,7 @@ def workflow(deployed: Deployed) -> Iterator[Answer]:
 
 
 PROBES: dict[Grant, Probe] = {
-    Grant("ProcessPaymentRole", "dynamodb:GetItem", "table/<Subscriptions>"): payment,
+    Grant("ProcessPaymentRole", "dynamodb:GetItem", "table/<Subscriptions>"): payment_that_was_begun,
     Grant("ProcessPaymentRole", "dynamodb:Query", "table/<Subscriptions>"): payment,
     Grant("ProcessPaymentRole", "dynamodb:UpdateItem", "table/<Subscriptions>"): payment,
     Grant("ProcessPaymentRole", "dynamodb:ConditionCheckItem", "table/<Subscriptions>"): payment,
@@ -475,9 +484,10 @@ PROBES: dict[Grant, Probe] = {
     Grant("GenerateReceiptRole", "dynamodb:UpdateItem", "table/<Renewals>"): receipt,
     Grant("GenerateReceiptRole", "s3:PutObject", "<Receipts>/receipts/*"): receipt,
     Grant("GenerateReceiptRole", "s3:GetObject", "<Receipts>/receipts/*"): receipt_that_is_stored,
-    Grant("SendEmailRole", "dynamodb:GetItem", "table/<Renewals>"): mail,
+    Grant("SendEmailRole", "dynamodb:BatchGetItem", "table/<Renewals>"): mail,
     Grant("SendEmailRole", "dynamodb:UpdateItem", "table/<Renewals>"): mail,
-    Grant("SendEmailRole", "dynamodb:GetItem", "table/<Subscriptions>"): mail,
+    Grant("SendEmailRole", "dynamodb:BatchGetItem", "table/<Subscriptions>"): mail,
+    Grant("SendEmailRole", "dynamodb:GetItem", "table/<Subscriptions>"): reminder,
     Grant("SendEmailRole", "dynamodb:UpdateItem", "table/<Subscriptions>"): reminder,
     Grant("SendEmailRole", "s3:GetObject", "<Receipts>/receipts/*"): mail,
     Grant("SendEmailRole", "secretsmanager:GetSecretValue", "<ReceiptLinkKey>"): mail_by_a_new_process,

@@ -52,7 +52,7 @@ class Auditor:
         renewal = outcome.renewal
         if outcome.name == "paid" and renewal is not None:
             self.world.receipt(renewal, now)
-            key = renewal.subscription_id, renewal.renewal_date.isoformat()
+            key = renewal.subscription_id, renewal.customer_id, renewal.renewal_date.isoformat()
             self.world.delivery("run", now).deliver(*key, "receipted", renewal.attempt)
 
     def tell_of_refusal(self, subscription_id: str, renewal_date: str, now: datetime) -> None:
@@ -569,8 +569,8 @@ def test_days_that_are_none_are_refused(event: dict[str, Any]) -> None:
 # --- growth ------------------------------------------------------------------------------------------------------
 
 
-def measured(renewals: int) -> tuple[int, int, int]:
-    """An audit of so many renewals of one day: receipts looked at, calls beside them, most bytes held at any time."""
+def audited_day(renewals: int) -> Auditor:
+    """So many renewals of one day, each of them in order."""
     auditor = Auditor()
     auditor.renew("0")
     world, item = auditor.world, auditor.item("sub_0")
@@ -588,6 +588,13 @@ def measured(renewals: int) -> tuple[int, int, int]:
     world.gateway.charged.reverse()
     world.gateway.charged_between = lambda since, until: iter(world.gateway.charged)  # type: ignore[method-assign]
     world.dynamodb._in_index("renewals", "charged-on-index")
+    return auditor
+
+
+def measured(renewals: int) -> tuple[int, int, int]:
+    """An audit of so many renewals of one day: receipts looked at, calls beside them, most bytes held at any time."""
+    auditor = audited_day(renewals)
+    world = auditor.world
     world.cuts.calls.clear()
     tracemalloc.start()
     report = auditor.audit()

@@ -108,10 +108,10 @@ def test_what_is_no_longer_true_is_dropped(shop: World) -> None:
     shop.renew()
     shop.edit(status="canceled")
     delivery = shop.delivery("run-1", NOON)
-    assert delivery.deliver("sub_1", "2026-01-31", "declined", 1) == "dropped"
+    assert delivery.deliver("sub_1", "cus_1", "2026-01-31", "declined", 1) == "dropped"
     shop.edit(status="past_due", payment_method="pm_ok")
     shop.renew("again", NOON + LATER)
-    assert delivery.deliver("sub_1", "2026-01-31", "declined", 1) == "dropped"
+    assert delivery.deliver("sub_1", "cus_1", "2026-01-31", "declined", 1) == "dropped"
     assert not shop.mails()
 
 
@@ -174,7 +174,7 @@ def test_a_mail_claimed_by_another_is_in_progress(shop: World) -> None:
     shop.subscribe()
 
     def second(_point: str) -> None:
-        assert shop.delivery("second", NOON).deliver("sub_1", "2026-01-31", "receipted", 1) == "in_progress"
+        assert shop.delivery("second", NOON).deliver("sub_1", "cus_1", "2026-01-31", "receipted", 1) == "in_progress"
 
     shop.cuts.happens = second
     shop.cuts.at = 2 * 17  # before the mail is handed over
@@ -190,7 +190,7 @@ def test_an_altered_receipt_is_not_mailed(shop: World) -> None:
     stored = shop.receipt(renewal, NOON)
     shop.s3.objects[str(stored.receipt_key)]["Body"] += b" "
     with pytest.raises(ReceiptAltered):
-        shop.delivery("run-1", NOON).deliver("sub_1", "2026-01-31", "receipted", 1)
+        shop.delivery("run-1", NOON).deliver("sub_1", "cus_1", "2026-01-31", "receipted", 1)
     assert not shop.mails()
 
 
@@ -213,8 +213,8 @@ def test_a_mail_of_an_earlier_attempt_is_dropped(shop: World) -> None:
     shop.renew()
     shop.edit(payment_method="pm_declined_too")
     shop.renew("again", NOON + LATER)
-    assert shop.delivery("late", NOON + LATER).deliver("sub_1", DUE.isoformat(), "declined", 1) == "dropped"
-    assert shop.delivery("again", NOON + LATER).deliver("sub_1", DUE.isoformat(), "declined", 2) == "mailed"
+    assert shop.delivery("late", NOON + LATER).deliver("sub_1", "cus_1", DUE.isoformat(), "declined", 1) == "dropped"
+    assert shop.delivery("again", NOON + LATER).deliver("sub_1", "cus_1", DUE.isoformat(), "declined", 2) == "mailed"
     assert len(shop.mails()) == 1
 
 

@@ -385,7 +385,7 @@ def _refuse(shop: World) -> None:
 
 
 def _tell(shop: World) -> str:
-    return shop.delivery("run-1", NOON).deliver("sub_1", JANUARY, "declined", 1)
+    return shop.delivery("run-1", NOON).deliver("sub_1", "cus_1", JANUARY, "declined", 1)
 
 
 @pytest.mark.parametrize("edit", [{"cancel_at": JANUARY}, {"payment_method": "pm_ok"}])

@@ -499,14 +499,20 @@ class Sink(FakeSQS):
         return {}
 
 
-def measured(rows: int) -> tuple[int, int]:
-    """A sweep of so many rows due on one day: messages sent, and the most bytes it held at any time."""
+def due_today(rows: int) -> tuple[Sweeper, Sink]:
+    """So many rows due on one day, and where their messages go."""
     tables = FakeDynamoDB({"subscriptions": "customer_id", "renewals": "renewal_date"}, indexes=INDEXES)
     sweeper, sink = Sweeper(), Sink()
     sweeper.world.dynamodb, sweeper.sqs = tables, cast("FakeSQS", sink)
     for n in range(rows):
         sweeper.add(f"{n:07}")
     tables._in_index("subscriptions", "renewal-date-index")
+    return sweeper, sink
+
+
+def measured(rows: int) -> tuple[int, int]:
+    """A sweep of so many rows due on one day: messages sent, and the most bytes it held at any time."""
+    sweeper, sink = due_today(rows)
     tracemalloc.start()
     sweeper.sweep()
     _, peak = tracemalloc.get_traced_memory()

@@ -1295,7 +1295,8 @@ GRANTS: dict[str, dict[str, set[str]]] = {
         **TRACES,
     },
     "SendEmailRole": {
-        "dynamodb:GetItem": {"<Renewals.Arn>", "<Subscriptions.Arn>"},
+        "dynamodb:BatchGetItem": {"<Renewals.Arn>", "<Subscriptions.Arn>"},
+        "dynamodb:GetItem": {"<Subscriptions.Arn>"},
         "dynamodb:UpdateItem": {"<Renewals.Arn>", "<Subscriptions.Arn>"},
         "s3:GetObject": {"<Receipts.Arn>/receipts/*"},
         "secretsmanager:GetSecretValue": {"<ReceiptLinkKey.Id>"},
