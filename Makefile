@@ -44,7 +44,7 @@ check: $(UV) ## linters, types, template, workflow, and what guards them
 	@$(MAKE) --silent --jobs 3 .venv/.made .envs/sam/.made .envs/checks/.made
 	@scripts/check.sh
 
-bench: environments ## measure what things cost, and write docs/performance.md
+bench: environments ## measure speed, size, growth and cost; write docs/performance.md and docs/cost.md
 	@$(PYTHON) -m benchmarks
 
 up: environments ## start the local stack on PORT (4566), deploy to it, and leave it running

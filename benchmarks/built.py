@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import subprocess
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,19 +10,19 @@ from typing import Any
 from samtranslator.yaml_helper import yaml_parse
 
 ROOT = Path(__file__).resolve().parent.parent
-_BUILD_SECONDS = 600
 
 
 @dataclass(frozen=True)
 class Function:
-    """A built function. environment: the variables that the template gives it, parameters at their defaults, and the
-    name of a resource where it gives one."""
+    """A built function. memory: MB. environment: the variables that the template gives it, parameters at their
+    defaults, and the name of a resource where it gives one."""
 
     name: str
     handler: str
     code: Path
     layers: tuple[Path, ...]
     environment: dict[str, str]
+    memory: int
 
     @property
     def event(self) -> Path:
@@ -31,35 +30,17 @@ class Function:
         return ROOT / "events" / f"{self.handler.partition('.')[0]}.json"
 
     def lay_out(self, folder: Path) -> list[Path]:
-        """Its folders as on Lambda, to be searched in this order: its code, and its layers in one. Links, no copies."""
+        """Its folders as on Lambda, to be searched in this order: its code, and its layers in one, of which a later one
+        hides what an earlier one has. Links, no copies."""
         opt = folder / self.name
         for layer in self.layers:
-            shutil.copytree(layer / "python", opt, copy_function=os.link, dirs_exist_ok=True)
+            shutil.copytree(layer / "python", opt, copy_function=_link, dirs_exist_ok=True)
         return [self.code, opt]
 
 
-def build(folder: Path) -> Path:
-    """Run `sam build`; its results lie in the folder that is returned."""
-    artifacts = folder / "artifacts"
-    subprocess.run(
-        [
-            *(ROOT / ".envs/sam/bin/sam", "build", "--config-env", "local", "--cached", "--parallel"),
-            *("--build-dir", artifacts, "--cache-dir", folder / "cache"),
-        ],
-        cwd=ROOT,
-        env=os.environ
-        | {
-            # The bootstrap environment is the one whose python3.13 has pip.
-            "PATH": f"{ROOT / '.envs/bootstrap/bin'}:{os.environ['PATH']}",
-            "AWS_DEFAULT_REGION": "us-west-2",
-            "SAM_CLI_TELEMETRY": "0",
-        },
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        timeout=_BUILD_SECONDS,
-        check=True,
-    )
-    return artifacts
+def _link(file: str, place: str) -> None:
+    Path(place).unlink(missing_ok=True)
+    os.link(file, place)
 
 
 def functions(artifacts: Path) -> dict[str, Function]:
@@ -83,6 +64,7 @@ def functions(artifacts: Path) -> dict[str, Function]:
                 for variable, value in variables.items()
                 if value != {"Ref": "AWS::NoValue"}
             },
+            memory=properties["MemorySize"],
         )
     return found
 

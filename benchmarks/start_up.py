@@ -34,13 +34,13 @@ class Start:
     files: int | None
 
 
-def of_function(function: Function) -> Start:
-    """Measure a built function."""
+def of_function(function: Function, instructions: int | None) -> Start:
+    """Measure a built function, of which the instructions are counted already."""
     with tempfile.TemporaryDirectory(dir=function.code.parent.parent) as folder:
         command, environment = _start_of(function, Path(folder))
         return Start(
             cpu_ms=min(_cpu_ms(command, environment) for _ in range(_RUNS)),
-            instructions=_instructions(command, environment),
+            instructions=instructions,
             files=int(_run(command, environment | {"COUNT_FILES": "1"})),
         )
 

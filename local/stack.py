@@ -110,6 +110,11 @@ class Stack:
         """The secret key that the sandbox gateway takes, made for this stack."""
         return str(self._running()["gateway_key"])
 
+    @property
+    def emulator_pid(self) -> int:
+        """The emulator's process. The functions' are its children."""
+        return next(process.pid for process in self._processes() if process.name == "emulator")
+
     @cached_property
     def session(self) -> boto3.Session:
         """A session of the account's root on the emulator, whatever the environment says of AWS."""

@@ -1,0 +1,344 @@
+"""docs/cost.md: what 1,000,000 renewals cost on AWS, from what was measured and published prices."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import ceil
+from pathlib import Path
+from typing import Any
+
+MILLION = 1_000_000
+_VCPU_MB = 1769  # https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html
+_GB = 1e9
+
+
+@dataclass(frozen=True)
+class Price:
+    """dollars for so many units. read: where the number itself was read in November 2026; None: from memory."""
+
+    dollars: float
+    units: float
+    what: str
+    source: str
+    read: str | None
+
+    @property
+    def each(self) -> float:
+        return self.dollars / self.units
+
+
+_WHITEPAPER = "https://docs.aws.amazon.com/whitepapers/latest/best-practices-api-gateway-private-apis-integration"
+PRICES = {
+    "lambda request": Price(0.20, MILLION, "requests", "https://aws.amazon.com/lambda/pricing/", "its copies of 2026"),
+    "lambda GB-s": Price(
+        0.0000166667, 1, "GB-second, x86", "https://aws.amazon.com/lambda/pricing/", "its copies of 2026"
+    ),
+    "lambda GB-s arm64": Price(
+        0.0000133334, 1, "GB-second, arm64", "https://aws.amazon.com/lambda/pricing/", "its copies of 2026"
+    ),
+    "express request": Price(
+        1.00, MILLION, "executions, Express", "https://aws.amazon.com/step-functions/pricing/", "copies of 2026"
+    ),
+    "express GB-s": Price(
+        0.00001667, 1, "GB-second, Express", "https://aws.amazon.com/step-functions/pricing/", "copies of 2026"
+    ),
+    "transition": Price(
+        25.00, MILLION, "state transitions, Standard", "https://aws.amazon.com/step-functions/pricing/", "there"
+    ),
+    "rest request": Price(3.50, MILLION, "requests, REST API", f"{_WHITEPAPER}/cost-optimization.html", "there"),
+    "http request": Price(1.00, MILLION, "requests, HTTP API", f"{_WHITEPAPER}/cost-optimization.html", "there"),
+    "read": Price(
+        0.125, MILLION, "read request units", "https://aws.amazon.com/dynamodb/pricing/on-demand/", "copies of 2025"
+    ),
+    "write": Price(
+        0.625, MILLION, "write request units", "https://aws.amazon.com/dynamodb/pricing/on-demand/", "copies of 2025"
+    ),
+    "table GB": Price(0.25, 1, "GB-month in a table", "https://aws.amazon.com/dynamodb/pricing/on-demand/", None),
+    "put": Price(0.005, 1000, "PUT requests", "https://aws.amazon.com/s3/pricing/", "copies of 2025"),
+    "get": Price(0.0004, 1000, "GET requests", "https://aws.amazon.com/s3/pricing/", "copies of 2025"),
+    "bucket GB": Price(0.023, 1, "GB-month in S3 Standard", "https://aws.amazon.com/s3/pricing/", "copies of 2025"),
+    "mail": Price(0.10, 1000, "mails", "https://aws.amazon.com/ses/pricing/", None),
+    "attachment GB": Price(0.12, 1, "GB of attachments", "https://aws.amazon.com/ses/pricing/", None),
+    "log GB": Price(0.50, 1, "GB of logs taken in", "https://aws.amazon.com/cloudwatch/pricing/", "copies of 2026"),
+    "trace": Price(5.00, MILLION, "traces recorded", "https://aws.amazon.com/xray/pricing/", None),
+    "message": Price(0.40, MILLION, "SQS requests", "https://aws.amazon.com/sqs/pricing/", None),
+}
+
+# What a call is waited for, in ms. On the local stack nothing is far away, so these are taken, not measured.
+WAITS = {"dynamodb": 6.0, "s3": 30.0, "ses": 60.0, "states": 25.0, "secretsmanager": 20.0, "gateway": 500.0}
+_COLD_SHARE = 0.01
+_PER_SECOND = MILLION / 86_400  # spread over a day
+_TRACED_SHARE = (1 + 0.05 * (_PER_SECOND - 1)) / _PER_SECOND  # X-Ray's default: one a second, and 5 % of the rest
+
+
+@dataclass(frozen=True)
+class Function:
+    """cpu_ms: for one renewal. waits_ms: for what it calls. start_ms: processor time of a cold start."""
+
+    memory: int
+    cpu_ms: float
+    waits_ms: float
+    start_ms: float
+
+    @property
+    def seconds(self) -> float:
+        """As billed: the processor's share grows with the memory."""
+        share = min(1.0, self.memory / _VCPU_MB)
+        return (self.cpu_ms + _COLD_SHARE * self.start_ms) / share / 1000 + self.waits_ms / 1000
+
+
+@dataclass(frozen=True)
+class Design:
+    """What one renewal takes. transitions: states of the workflow that it enters, and its start."""
+
+    functions: Mapping[str, Function]
+    reads: float
+    writes: float
+    item_bytes: float
+    receipt_bytes: float
+    attachment_bytes: float
+    gets: int
+    function_log_bytes: float
+    workflow_log_bytes: float
+    transitions: int
+    compute: str = "lambda GB-s"
+    api: str = "rest request"
+    standard: bool = False
+
+    @property
+    def workflow_seconds(self) -> float:
+        return sum(f.seconds for name, f in self.functions.items() if name != "webhook_handler")
+
+
+def bill(design: Design) -> dict[str, float]:
+    """Dollars for a million renewals, item by item; storage is a month's."""
+    seconds = sum(f.memory / 1024 * f.seconds for f in design.functions.values())
+    workflow = (
+        design.transitions * PRICES["transition"].each
+        if design.standard
+        else PRICES["express request"].each
+        + 64 / 1024 * ceil(design.workflow_seconds * 10) / 10 * PRICES["express GB-s"].each
+    )
+    logs = design.function_log_bytes + design.workflow_log_bytes
+    one = {
+        "API Gateway": PRICES[design.api].each,
+        "Lambda, requests": len(design.functions) * PRICES["lambda request"].each,
+        "Lambda, duration": seconds * PRICES[design.compute].each,
+        "Step Functions": workflow,
+        "DynamoDB, reads": design.reads * PRICES["read"].each,
+        "DynamoDB, writes": design.writes * PRICES["write"].each,
+        "S3, requests": PRICES["put"].each + design.gets * PRICES["get"].each,
+        "storage, a month": (
+            design.item_bytes / _GB * PRICES["table GB"].each + design.receipt_bytes / _GB * PRICES["bucket GB"].each
+        ),
+        "SES": PRICES["mail"].each + design.attachment_bytes / _GB * PRICES["attachment GB"].each,
+        "CloudWatch Logs": logs / _GB * PRICES["log GB"].each,
+        "X-Ray": _TRACED_SHARE * PRICES["trace"].each,
+    }
+    return {name: MILLION * dollars for name, dollars in one.items()}
+
+
+def ours(measured: Mapping[str, Any]) -> Design:
+    """Our design, from results.json."""
+    renewal = measured["renewals"]
+    figures = renewal["in_flight"]["1"]
+    functions = {
+        name: Function(
+            memory=measured["memory"][name],
+            cpu_ms=figures[f"{name}_cpu_ms"],
+            waits_ms=_waits(calls),
+            start_ms=measured["start_up"][name]["cpu_ms"],
+        )
+        for name, calls in renewal["calls"].items()
+    }
+    return Design(
+        functions=functions,
+        reads=renewal["units"]["reads"],
+        writes=renewal["units"]["writes"],
+        item_bytes=1024 * renewal["units"]["item_kb"],
+        receipt_bytes=renewal["receipt_bytes"],
+        attachment_bytes=renewal["receipt_bytes"],
+        gets=sum(calls.get("s3:GetObject", 0) for calls in renewal["calls"].values()),
+        function_log_bytes=renewal["function_log_bytes"],
+        workflow_log_bytes=renewal["workflow_log_bytes"],
+        transitions=renewal["transitions"],
+    )
+
+
+def the_seeds(seed: Mapping[str, Any], measured: Mapping[str, Any]) -> Design:
+    """The design before this one. Its processor time is known as a whole, and shared out by the calls."""
+    cpu_ms = seed["in_flight"]["1"]["handlers_cpu_ms"]
+    calls = seed["calls"]
+    each = cpu_ms / sum(sum(of.values()) for of in calls.values())
+    functions = {
+        name: Function(
+            memory=seed["memory"][name],
+            cpu_ms=each * sum(of.values()),
+            waits_ms=_waits(of),
+            start_ms=seed["start_up_cpu_ms"][name],
+        )
+        for name, of in calls.items()
+    }
+    return Design(
+        functions=functions,
+        reads=seed["units"]["reads"],
+        writes=seed["units"]["writes"],
+        item_bytes=0,
+        receipt_bytes=seed["receipt_bytes"],
+        attachment_bytes=0,
+        gets=0,
+        function_log_bytes=measured["renewals"]["function_log_bytes"],
+        workflow_log_bytes=measured["renewals"]["workflow_log_bytes"],
+        transitions=seed["transitions"],
+    )
+
+
+def _waits(calls: Mapping[str, int]) -> float:
+    return sum(count * WAITS[call.partition(":")[0]] for call, count in calls.items())
+
+
+def _with_memory(design: Design, memory: int) -> Design:
+    functions = {name: replace(function, memory=memory) for name, function in design.functions.items()}
+    return replace(design, functions=functions)
+
+
+CHOICES: dict[str, Callable[[Design], Design]] = {
+    "every function with 128 MB": lambda design: _with_memory(design, 128),
+    "every function with 256 MB": lambda design: _with_memory(design, 256),
+    "every function with 512 MB": lambda design: _with_memory(design, 512),
+    "every function with 1,024 MB": lambda design: _with_memory(design, 1024),
+    "every function with 1,769 MB, a whole processor": lambda design: _with_memory(design, _VCPU_MB),
+    "arm64 instead of x86": lambda design: replace(design, compute="lambda GB-s arm64"),
+    "a Standard workflow instead of Express": lambda design: replace(design, standard=True),
+    "an HTTP API instead of REST": lambda design: replace(design, api="http request"),
+    "the workflow logs errors only": lambda design: replace(design, workflow_log_bytes=0),
+}
+
+TEXT = """\
+# Cost
+
+Written by `make bench`, from what it measured on {date} ([performance.md](performance.md)) and the prices below, of
+us-west-2 and us-east-1 alike, without free tiers and discounts.
+
+Dollars for 1,000,000 renewals that arrive as webhooks, spread over a day. Stripe's own fee, some 2.9 % and 30 cents of
+each charge, is beside all of this nothing that a design here would change.
+
+{bill}
+
+The seed's design charges nobody, makes no PDF, checks no signature, and keeps no record but the last payment's; it
+is priced as it stands. What ours does beyond it is in DynamoDB (the claim, the payment's id before the money moves, the
+record, the receipt, the mail before and after), and in the time that ProcessPayment waits for two calls to Stripe:
+{gateway} of the dollars for Lambda's duration.
+
+## What a choice would change
+
+Each alone, against what the template has ({memory}; x86, Express, REST).
+
+{choices}
+
+Processor time is taken as this machine's, on either architecture; a function with less than 1,769 MB has a share of a
+processor. Memory sizes are chosen by this table and by how long a renewal takes: {latency}.
+
+- **arm64** is less by a fifth of what Lambda's duration costs, and a layer with compiled parts would have to be built
+  for it (`--platform manylinux2014_aarch64`). x86 is what the local stack and most laptops run.
+- **Standard** would be exactly-once and keep its history for 90 days. Neither is needed: the ledger makes every run
+  harmless.
+- **HTTP API** has no request signing by IAM for single routes beside open ones in one document of SAM's, no access log
+  in X-Ray, and the saving is this line.
+- **Logs** at level ALL are the story of each execution. They are the first thing to turn off at a size where it shows.
+
+## Through the queue instead
+
+What the sweep finds costs no API Gateway and no webhook, but three requests to SQS and a worker that waits for
+the workflow: {swept} dollars for 1,000,000, of which the worker's waiting is {worker}.
+
+## What it costs when nothing happens
+
+Secrets (three at $0.40 a month), the alarms of the template (at $0.10 a month each) and custom metrics (at $0.30 a
+month for each that had data) are all: from memory, not looked up.
+
+## How it is reckoned
+
+- Duration of a function: its processor time for one renewal, one in flight, divided by its share of a processor; and
+  what it waits for each call: {waits} ms. These waits are taken, not measured: on the local stack nothing is far away.
+- {cold:.0%} of calls are cold, and billed for their start.
+- {traced:.0%} of renewals are traced: X-Ray's default is one a second and 5 % of the rest.
+- DynamoDB's units are counted by its rules over a renewal in memory: {reads:.0f} read and {writes:.0f} write units,
+  indexes included.
+- Calls for one renewal, warm, seen by the emulator: {calls}.
+- Logs: {log_bytes:,.0f} bytes of the functions, {workflow_log_bytes:,.0f} of the workflow.
+- The seed's processor time is known as a whole and shared out by its calls; its logs are taken to be as large as ours.
+- Artifacts cost nothing to keep: {artifacts:.0f} MB of the 75 GB that Lambda keeps free of charge. What they cost is
+  time, when a cold start fetches them.
+
+## Prices
+
+| $ | for | source | number read |
+| --: | --- | --- | --- |
+{prices}
+"""
+
+
+def write(measured: Mapping[str, Any], seed: Mapping[str, Any], folder: Path) -> None:
+    """Write cost.md."""
+    (folder / "cost.md").write_text(text(measured, seed))
+
+
+def text(measured: Mapping[str, Any], seed: Mapping[str, Any]) -> str:
+    """The document."""
+    design, before = ours(measured), the_seeds(seed, measured)
+    bills = bill(design), bill(before)
+    totals = tuple(sum(each.values()) for each in bills)
+    rows = [(name, f"{bills[0][name]:.2f}", f"{bills[1][name]:.2f}") for name in bills[0]]
+    rows.append(("**together**", f"**{totals[0]:.2f}**", f"**{totals[1]:.2f}**"))
+    payment = design.functions["process_payment"]
+    waits_for_stripe = 2 * WAITS["gateway"] / 1000 * payment.memory / 1024 * PRICES["lambda GB-s"].each * MILLION
+    memory = ", ".join(f"{name} {function.memory} MB" for name, function in design.functions.items())
+    worker = (
+        design.workflow_seconds * measured["memory"]["renewal_worker"] / 1024 * PRICES["lambda GB-s"].each * MILLION
+    )
+    webhook = design.functions["webhook_handler"]
+    saved = PRICES["rest request"].each + webhook.memory / 1024 * webhook.seconds * PRICES["lambda GB-s"].each
+    return TEXT.format(
+        date=measured["measured"]["date"],
+        bill=_table("| ours, $ | the seed's, $", rows),
+        gateway=f"{waits_for_stripe:.2f}",
+        memory=memory,
+        choices=_table("| $ | against ours | a renewal lasts, ms", _choices(design, totals[0])),
+        latency=f"{1000 * design.workflow_seconds:.0f} ms of which {2 * WAITS['gateway']:.0f} are Stripe's",
+        swept=f"{totals[0] + worker + MILLION * (3 * PRICES['message'].each - saved):.2f}",
+        worker=f"{worker:.2f}",
+        waits=", ".join(f"{name} {wait:.0f}" for name, wait in WAITS.items()),
+        cold=_COLD_SHARE,
+        traced=_TRACED_SHARE,
+        reads=design.reads,
+        writes=design.writes,
+        calls=", ".join(f"{call} {count}" for call, count in sorted(_all_calls(measured).items())),
+        log_bytes=design.function_log_bytes,
+        workflow_log_bytes=design.workflow_log_bytes,
+        artifacts=sum(size["zip"] for name, size in measured["sizes"].items() if " " not in name) / 1e6,
+        prices="\n".join(
+            f"| {price.dollars:g} | {price.units:,.0f} {price.what} | {price.source} | {price.read or 'from memory'} |"
+            for price in PRICES.values()
+        ),
+    )
+
+
+def _choices(design: Design, total: float) -> Iterable[Sequence[str]]:
+    for name, choose in CHOICES.items():
+        chosen = choose(design)
+        dollars = sum(bill(chosen).values())
+        yield name, f"{dollars:.2f}", f"{dollars - total:+.2f}", f"{1000 * chosen.workflow_seconds:,.0f}"
+
+
+def _all_calls(measured: Mapping[str, Any]) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for calls in measured["renewals"]["calls"].values():
+        for call, count in calls.items():
+            found[call] = found.get(call, 0) + count
+    return found
+
+
+def _table(head: str, rows: Iterable[Sequence[str]]) -> str:
+    columns = head.split("|")
+    lines = [columns, ["---"] + ["--:"] * (len(columns) - 1), *rows]
+    return "\n".join(f"| {' | '.join(cell.strip() for cell in line)} |" for line in lines)

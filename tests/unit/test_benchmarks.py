@@ -1,0 +1,141 @@
+"""What `make bench` writes is what its figures say, and a bill is the sum of what was counted."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks import cost, report, seed
+from benchmarks.units import MeteredDynamoDB
+from renewals import dynamodb
+
+ROOT = Path(__file__).parents[2]
+FUNCTION = cost.Function(memory=1769, cpu_ms=100, waits_ms=900, start_ms=0)
+DESIGN = cost.Design(
+    functions={"webhook_handler": replace(FUNCTION, cpu_ms=10, waits_ms=0), "process_payment": FUNCTION},
+    reads=4,
+    writes=8,
+    item_bytes=2_000,
+    receipt_bytes=3_000,
+    attachment_bytes=3_000,
+    gets=1,
+    function_log_bytes=1_000,
+    workflow_log_bytes=5_000,
+    transitions=7,
+)
+
+
+@pytest.fixture(scope="module")
+def results() -> Any:
+    return json.loads((ROOT / "benchmarks/results.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def before(results: Any) -> dict[str, Any]:
+    return seed.measured(results["measured"]["machine"])
+
+
+def test_the_documents_say_what_was_measured(results: Any, before: dict[str, Any]) -> None:
+    """Both are made from results.json and the seed's figures as they are committed, and nothing in them is by hand."""
+    assert (ROOT / "docs/performance.md").read_text() == report.text(results, before)
+    assert (ROOT / "docs/cost.md").read_text() == cost.text(results, before)
+
+
+def test_every_must_is_met(results: Any, before: dict[str, Any]) -> None:
+    """No figure of the last `make bench` is beyond what it must not exceed."""
+    assert "**missed**" not in report.text(results, before)
+
+
+def test_a_later_measurement_of_the_seed_takes_the_place_of_the_recorded_one(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, before: dict[str, Any]
+) -> None:
+    """Its figures and its versions; what the design is made of stays."""
+    figures = {
+        "webhook_p50_ms": 1, "webhook_p95_ms": 2, "workflow_p50_ms": 3, "workflow_p95_ms": 4, "renewals_per_s": 5,
+        "handlers_cpu_ms_per_renewal": 6,
+    }  # fmt: skip
+    file = tmp_path / "result.json"
+    file.write_text(
+        json.dumps({"node": "v1", "ministack": "2", "medians": {"closed_c1": figures, "closed_c8": figures}})
+    )
+    monkeypatch.setenv("SEED_RESULT", str(file))
+    later = seed.measured("a machine")
+    assert later["in_flight"]["8"]["handlers_cpu_ms"] == 6
+    assert (later["measured"]["node"], later["measured"]["machine"]) == ("v1", "a machine")
+    assert later["calls"] == before["calls"]
+
+
+def test_a_bill_is_what_a_calculator_says() -> None:
+    """A million renewals of a made-up design, each item worked out by hand."""
+    assert {name: round(dollars, 4) for name, dollars in cost.bill(DESIGN).items() if name != "X-Ray"} == {
+        "API Gateway": 3.5,
+        "Lambda, requests": 0.4,
+        "Lambda, duration": round(1.01 * 1769 / 1024 * 16.6667, 4),
+        "Step Functions": round(1 + 0.0625 * 1.0 * 16.67, 4),
+        "DynamoDB, reads": 0.5,
+        "DynamoDB, writes": 5.0,
+        "S3, requests": 5.4,
+        "storage, a month": 0.5 + 0.069,
+        "SES": 100.36,
+        "CloudWatch Logs": 3.0,
+    }
+
+
+def test_each_choice_changes_its_own_item() -> None:
+    """Arm a fifth of the duration, Standard by its transitions, an HTTP API its requests; half the memory doubles the
+    processor's time and not the waiting."""
+    bills = {name: cost.bill(choose(DESIGN)) for name, choose in cost.CHOICES.items()}
+    plain = cost.bill(DESIGN)
+    assert bills["arm64 instead of x86"]["Lambda, duration"] == pytest.approx(0.8 * plain["Lambda, duration"], rel=1e-4)
+    assert bills["a Standard workflow instead of Express"]["Step Functions"] == pytest.approx(175)
+    assert bills["an HTTP API instead of REST"]["API Gateway"] == 1
+    assert bills["the workflow logs errors only"]["CloudWatch Logs"] == pytest.approx(0.5)
+    assert replace(FUNCTION, memory=1769 // 2).seconds == pytest.approx(0.9 + 0.2, rel=0.01)
+    assert replace(FUNCTION, memory=2 * 1769).seconds == FUNCTION.seconds
+
+
+KEY = {"subscription_id": "s", "renewal_date": "2026-01-31"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "writes"),
+    [
+        ({"note": "x"}, 2 + 2),  # two kilobytes, in the table and under its index
+        ({"touched_at": "2026-02-02"}, 2 + 2 + 2),  # the entry moves: one goes, one comes
+        ({"unfinished": None}, 2 + 2),  # it goes
+    ],
+)
+def test_writes_are_counted_by_dynamodbs_rules(changes: dict[str, Any], writes: int) -> None:
+    """An update once; twice in a transaction, of which the index is none the dearer; a check as much as a write."""
+    alone, together = (MeteredDynamoDB({"renewals": "renewal_date"}) for _ in range(2))
+    for tables in (alone, together):
+        tables.put("renewals", KEY | {"filling": "x" * 1500, "unfinished": "1", "touched_at": "2026-02-01"})
+    update = dynamodb.change("renewals", KEY, {**changes, "word": "new"}, "attribute_exists(unfinished)", {})
+    client: Any = alone
+    assert dynamodb.update(client, update)
+    assert alone.writes == writes
+    client = together
+    assert dynamodb.transact(client, [{"Update": update}]) is None
+    assert together.writes == writes + 2
+
+
+def test_reads_are_counted_by_dynamodbs_rules() -> None:
+    """Consistent ones, each four kilobytes begun; what is not there costs one too; a page is rounded up as a whole."""
+    tables = MeteredDynamoDB({"renewals": "renewal_date"})
+    for day in ("2026-01-30", "2026-01-31"):
+        tables.put("renewals", {"subscription_id": "s", "renewal_date": day, "filling": "x" * 3000})
+    client: Any = tables
+    found = dynamodb.get_all(client, "renewals", [KEY, {"subscription_id": "s", "renewal_date": "2027-01-01"}])
+    assert len(list(found)) == 1
+    assert tables.reads == 2
+    client.query(
+        TableName="renewals",
+        KeyConditionExpression="subscription_id = :id",
+        ExpressionAttributeValues={":id": {"S": "s"}},
+        ScanIndexForward=True,
+        Limit=5,
+        ConsistentRead=True,
+    )
+    assert tables.reads == 2 + 2
