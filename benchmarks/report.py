@@ -72,8 +72,8 @@ On the local stack, warm: webhook, charge, receipt, mail. Beside it the design t
 whose Node.js handlers charge nobody, make no PDF, check no signature and call AWS six times: its figures are recorded
 in [seed_design.json](../benchmarks/seed_design.json), measured on {seed_date} on {seed_machine}, with Node.js
 {seed_node} and MiniStack {seed_ministack} as it is: without IAM, and waiting 6 ms for each function's log lines.
-Ours runs with IAM enforced and without that wait. The clients are the same: each waits for its renewal's end, asking
-every 10 ms, before it sends the next. `SEED_RESULT` names the figures of a later measurement.
+Ours runs with IAM enforced and without that wait. The clients wait for their renewal's end before they send the next:
+the seed's ask every 10 ms, ours so that all together do. `SEED_RESULT` names the figures of a later measurement.
 
 {renewals}
 
