@@ -57,7 +57,7 @@ class Auditor:
 
     def tell_of_refusal(self, subscription_id: str, renewal_date: str, now: datetime) -> None:
         attempt = int(self.item(subscription_id, renewal_date)["attempt"])
-        self.world.delivery("run", now).deliver(subscription_id, renewal_date, "declined", attempt)
+        self.world.delivery("run", now).deliver(subscription_id, "cus_1", renewal_date, "declined", attempt)
 
     def audit(self, part: Part | None = None) -> dict[str, Any]:
         """A whole audit, with all that it hands on: its report."""

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from benchmarks import cost, report, seed
 from benchmarks.units import MeteredDynamoDB
 from renewals import dynamodb
+from tests.fakes import DUE, World
 
 ROOT = Path(__file__).parents[2]
 FUNCTION = cost.Function(memory=1769, cpu_ms=100, waits_ms=900, start_ms=0)
@@ -94,6 +96,38 @@ def test_each_choice_changes_its_own_item() -> None:
     assert bills["the workflow logs errors only"]["CloudWatch Logs"] == pytest.approx(0.5)
     assert replace(FUNCTION, memory=1769 // 2).seconds == pytest.approx(0.9 + 0.2, rel=0.01)
     assert replace(FUNCTION, memory=2 * 1769).seconds == FUNCTION.seconds
+
+
+def test_a_renewal_makes_no_call_too_many() -> None:
+    """The calls of an ordinary one, in order: each is a promise's, and what was read in a run is not read again."""
+    shop = World()
+    shop.subscribe()
+    shop.run()
+    assert [call.removeprefix("dynamodb.") for call in shop.cuts.calls] == [
+        *("Query", "Query", "TransactWriteItems"),  # ledger and row; the claim
+        *("gateway.create", "UpdateItem", "gateway.confirm", "TransactWriteItems"),
+        *("GetItem", "s3.PutObject", "UpdateItem"),
+        *("BatchGetItem", "s3.GetObject", "UpdateItem", "ses.SendRawEmail", "UpdateItem"),
+    ]
+
+
+def test_a_long_history_is_not_read() -> None:
+    """A renewal reads the latest ten periods of a hundred; past skipped ones it reads on, in larger pages."""
+    reads = []
+    for status in ("done", "skipped"):
+        shop = World()
+        shop.subscribe()
+        shop.run()
+        done = shop.items()["2026-01-31"]
+        shop.edit(renewal_date="2026-01-31")
+        shop.dynamodb.items("renewals").clear()
+        for n in range(1, 101):
+            day = (DUE - timedelta(days=31 * n)).isoformat()
+            shop.dynamodb.put("renewals", done | {"renewal_date": day, "status": status})
+        earlier = len(shop.cuts.calls)
+        assert len(shop.ledger.recent("sub_1")) == (10 if status == "done" else 0)
+        reads.append(len(shop.cuts.calls) - earlier)
+    assert reads == [1, 4]
 
 
 KEY = {"subscription_id": "s", "renewal_date": "2026-01-31"}

@@ -10,7 +10,7 @@ from botocore.exceptions import (
     ReadTimeoutError,
 )
 
-from renewals.errors import BadRow, Collision, ReceiptError, transient_aws_errors_as
+from renewals.errors import BadRow, Collision, ReceiptError, Throttled, transient_aws_errors_as
 from tests.fake_aws import error
 
 TRANSIENT = [
@@ -19,6 +19,7 @@ TRANSIENT = [
     ReadTimeoutError(endpoint_url="x"),
     IncompleteReadError(actual_bytes=1, expected_bytes=2),
     Collision("an item"),
+    Throttled("a table"),
     error("ThrottlingException", "PutItem"),
     error("ProvisionedThroughputExceededException", "PutItem"),
     error("TransactionConflictException", "UpdateItem"),
