@@ -28,12 +28,10 @@ class Price:
 
 _WHITEPAPER = "https://docs.aws.amazon.com/whitepapers/latest/best-practices-api-gateway-private-apis-integration"
 PRICES = {
-    "lambda request": Price(0.20, MILLION, "requests", "https://aws.amazon.com/lambda/pricing/", "its copies of 2026"),
-    "lambda GB-s": Price(
-        0.0000166667, 1, "GB-second, x86", "https://aws.amazon.com/lambda/pricing/", "its copies of 2026"
-    ),
+    "lambda request": Price(0.20, MILLION, "requests", "https://aws.amazon.com/lambda/pricing/", "copies of 2026"),
+    "lambda GB-s": Price(0.0000166667, 1, "GB-second, x86", "https://aws.amazon.com/lambda/pricing/", "copies of 2026"),
     "lambda GB-s arm64": Price(
-        0.0000133334, 1, "GB-second, arm64", "https://aws.amazon.com/lambda/pricing/", "its copies of 2026"
+        0.0000133334, 1, "GB-second, arm64", "https://aws.amazon.com/lambda/pricing/", "copies of 2026"
     ),
     "express request": Price(
         1.00, MILLION, "executions, Express", "https://aws.amazon.com/step-functions/pricing/", "copies of 2026"
@@ -103,6 +101,7 @@ class Design:
     compute: str = "lambda GB-s"
     api: str = "rest request"
     standard: bool = False
+    traced: float = _TRACED_SHARE
 
     @property
     def workflow_seconds(self) -> float:
@@ -132,7 +131,7 @@ def bill(design: Design) -> dict[str, float]:
         ),
         "SES": PRICES["mail"].each + design.attachment_bytes / _GB * PRICES["attachment GB"].each,
         "CloudWatch Logs": logs / _GB * PRICES["log GB"].each,
-        "X-Ray": _TRACED_SHARE * PRICES["trace"].each,
+        "X-Ray": design.traced * PRICES["trace"].each,
     }
     return {name: MILLION * dollars for name, dollars in one.items()}
 
@@ -189,6 +188,7 @@ def the_seeds(seed: Mapping[str, Any], measured: Mapping[str, Any]) -> Design:
         function_log_bytes=measured["renewals"]["function_log_bytes"],
         workflow_log_bytes=measured["renewals"]["workflow_log_bytes"],
         transitions=seed["transitions"],
+        traced=0,
     )
 
 
@@ -202,7 +202,6 @@ def _with_memory(design: Design, memory: int) -> Design:
 
 
 CHOICES: dict[str, Callable[[Design], Design]] = {
-    "every function with 128 MB": lambda design: _with_memory(design, 128),
     "every function with 256 MB": lambda design: _with_memory(design, 256),
     "every function with 512 MB": lambda design: _with_memory(design, 512),
     "every function with 1,024 MB": lambda design: _with_memory(design, 1024),
@@ -231,7 +230,8 @@ record, the receipt, the mail before and after), and in the time that ProcessPay
 
 ## What a choice would change
 
-Each alone, against what the template has ({memory}; x86, Express, REST).
+Each alone, against what the template has: {memory};
+x86, Express, REST.
 
 {choices}
 
@@ -242,8 +242,8 @@ processor. Memory sizes are chosen by this table and by how long a renewal takes
   for it (`--platform manylinux2014_aarch64`). x86 is what the local stack and most laptops run.
 - **Standard** would be exactly-once and keep its history for 90 days. Neither is needed: the ledger makes every run
   harmless.
-- **HTTP API** has no request signing by IAM for single routes beside open ones in one document of SAM's, no access log
-  in X-Ray, and the saving is this line.
+- **HTTP API** knows no X-Ray, no AWS WAF and no resource policies
+  (https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-vs-rest.html); what it saves is this line.
 - **Logs** at level ALL are the story of each execution. They are the first thing to turn off at a size where it shows.
 
 ## Through the queue instead
@@ -259,9 +259,10 @@ month for each that had data) are all: from memory, not looked up.
 ## How it is reckoned
 
 - Duration of a function: its processor time for one renewal, one in flight, divided by its share of a processor; and
-  what it waits for each call: {waits} ms. These waits are taken, not measured: on the local stack nothing is far away.
+  what it waits for each call, in ms: {waits}.
+  These waits are taken, not measured: on the local stack nothing is far away.
 - {cold:.0%} of calls are cold, and billed for their start.
-- {traced:.0%} of renewals are traced: X-Ray's default is one a second and 5 % of the rest.
+- {traced:.0%} of renewals are traced: X-Ray's default is one a second and 5 % of the rest. The seed traces none.
 - DynamoDB's units are counted by its rules over a renewal in memory: {reads:.0f} read and {writes:.0f} write units,
   indexes included.
 - Calls for one renewal, warm, seen by the emulator: {calls}.
@@ -271,6 +272,9 @@ month for each that had data) are all: from memory, not looked up.
   time, when a cold start fetches them.
 
 ## Prices
+
+Put together in November 2026. AWS's own pages fill prices in by script: where "copies" stands, the number was read in
+quotations of the page, of that year.
 
 | $ | for | source | number read |
 | --: | --- | --- | --- |

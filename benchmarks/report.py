@@ -73,7 +73,8 @@ whose Node.js handlers charge nobody, make no PDF, check no signature and call A
 in [seed_design.json](../benchmarks/seed_design.json), measured on {seed_date} on {seed_machine}, with Node.js
 {seed_node} and MiniStack {seed_ministack} as it is: without IAM, and waiting 6 ms for each function's log lines.
 Ours runs with IAM enforced and without that wait. The clients wait for their renewal's end before they send the next:
-the seed's ask the emulator every 10 ms, ours look for the mail. `SEED_RESULT` names the figures of a later measurement.
+the seed's ask the emulator every 10 ms, ours look for the mail. The seed's renewals a second hold the 150 ms that an
+unchanged MiniStack waits before each workflow. `SEED_RESULT` names the figures of a later measurement.
 
 {renewals}
 
