@@ -134,7 +134,7 @@ def _growth() -> dict[str, Any]:
 
 
 def _with_the_tests_fakes(*module_and_arguments: str) -> str:
-    """The last line of what a module says that runs where the tests do; before it stand the metrics of the functions."""
+    """The last line of what a module says that runs where the tests do; before it stand the functions' metrics."""
     environment = os.environ | {
         "PYTHONPATH": os.pathsep.join(("src", "layers/receipt", ".")),
         "POWERTOOLS_METRICS_NAMESPACE": "bench",
