@@ -59,9 +59,9 @@ What stands in the way of the aims that are missed:
   stand-ins for modules of a library.
 - **Archive.** Of the webhook's, botocore is 0.95 MB, time zones are 0.31, the function with its sources 0.46.
 - **A renewal beside the seed's.** Its workflow calls AWS {aws_calls} times and the gateway twice, where the seed's
-  calls AWS 5 times: the claim, the payment's id before the money moves, the record, the receipt, the mail before and after are what
-  the promises rest on. Each call is a millisecond or more in botocore, a tenth of it X-Ray's record, which the seed
-  does without, and as much again in the emulator. Less would be another client of AWS, or a promise less.
+  calls AWS 5 times: the claim, the payment's id before the money moves, the record, the receipt, the mail before and
+  after are what the promises rest on. Each call is a millisecond or more in botocore, a tenth of it X-Ray's record,
+  which the seed does without, and as much again in the emulator. Less would be another client, or a promise less.
 - **Receipts.** 34 texts and five shapes, at 50 µs each, are fpdf2's. A script of its own adds the reading of its font,
   and cutting that to what is drawn. That goes with the glyphs in the font: so Greek and Cyrillic have fonts of their
   own.
