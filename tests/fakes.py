@@ -333,8 +333,11 @@ class World:
     def charge(self, execution: str, now: datetime) -> Charge:
         self.gateway.now = now
         moment = self.moment(now)
-        is_off = Switch(cast("Any", self.dynamodb), "changes").is_off
-        return Charge(self.ledger, self.gateway, is_off, execution, "shop-test", SELLER, moment, self.dunning)
+        return Charge(self.ledger, self.gateway, self.switch, execution, "shop-test", SELLER, moment, self.dunning)
+
+    @property
+    def switch(self) -> Switch:
+        return Switch(cast("Any", self.dynamodb), "changes")
 
     def turn_charging_off(self) -> None:
         self.dynamodb.put("changes", charging.KEY)

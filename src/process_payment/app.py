@@ -64,7 +64,7 @@ def _renewed(asked: Asked, execution: str, moment: Moment) -> dict[str, Any]:
     charge = Charge(
         ledger=_ledger(),
         gateway=_gateway(),
-        charging_is_off=Switch(aws.dynamodb(), setting("CHANGES_TABLE")).is_off,
+        switch=Switch(aws.dynamodb(), setting("CHANGES_TABLE")),
         execution=execution,
         deployment=f"{setting('PROJECT_NAME')}-{setting('ENVIRONMENT')}",
         seller={name: setting(f"SELLER_{name.upper()}") for name in ("name", "address", "tax_id")},

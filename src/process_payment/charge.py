@@ -14,7 +14,7 @@ While charging is turned off nothing is claimed, dunned or confirmed: whatever i
 was confirmed before is still asked about and recorded. The switch is asked again just before each confirmation.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
@@ -24,6 +24,7 @@ from typing import Any
 from uuid import uuid4
 
 from renewals import currencies, mail_faults, subscription, telemetry
+from renewals.charging import Switch
 from renewals.clock import Moment
 from renewals.dunning import Dunning, is_hard
 from renewals.errors import BadRow, PaymentError
@@ -76,12 +77,12 @@ class Charge:
 
     execution: who owns what is claimed here. deployment: project and environment, the first part of idempotency keys.
     seller: name, address, tax_id as the receipt prints them. moment: when the subscription is looked at.
-    dunning: when what is refused is tried again. charging_is_off: asks the switch.
+    dunning: when what is refused is tried again. switch: whether charging is on.
     """
 
     ledger: Ledger
     gateway: Gateway
-    charging_is_off: Callable[[], bool]
+    switch: Switch
     execution: str
     deployment: str
     seller: Mapping[str, str]
@@ -140,7 +141,7 @@ class Charge:
             return self._finish(owed, history, refusal)
         undecided = next((r for r in history if _is_undecided(r) and self._is_known(r)), None)
         if undecided is not None:
-            return self._give_up_period(undecided, row.row, "moved")
+            return _HELD if self.switch.is_off() else self._give_up_period(undecided, row.row, "moved")
         return self._claim(row, claimed, history)
 
     def _refusal(
@@ -166,7 +167,7 @@ class Charge:
         if row.catch_up == "each" and not by_sweep and row.schedule.after(row.renewal_date) <= self.today:
             # A webhook that comes again would bill the next period; the sweep's message names the one it means.
             return Outcome("nothing_to_do", "caught_up_by_the_sweep")
-        return _HELD if self.charging_is_off() else None
+        return None
 
     def _billing(self, row: Subscription, failed: Renewal | None) -> Billing:
         """The period that is due, by the subscription's way to catch up; none that begins when it has ended.
@@ -206,8 +207,10 @@ class Charge:
             if failed.renewal_date == new.renewal_date:  # what was tried and told of this period stays on record
                 attempt = failed.attempt + (failed.status is Status.GIVEN_UP)
                 new = replace(new, attempt=attempt, refusals=failed.refusals, mails=failed.mails)
-        claimed = self.ledger.claim(new, skipped, row, instead_of=failed)
+        claimed = self.ledger.claim(new, skipped, row, instead_of=failed, guard=self.switch.is_on)
         if isinstance(claimed, Lost):
+            if claimed.guarded:
+                return _HELD
             known = "renewal_date: a period from here on is in the ledger already"
             return Outcome("rejected", known) if claimed.overlaps else None
         return self._collect(claimed, row.row)
@@ -293,7 +296,7 @@ class Charge:
         if renewal.owned_by_another(self.execution, self.now):
             return Outcome("in_progress", "", renewal)
         stands = _stands(renewal)
-        if stands is Status.CLAIMED and self.charging_is_off():
+        if stands is Status.CLAIMED and self.switch.is_off():
             return self._only_ask(renewal)
         interrupted = stands is renewal.status
         if interrupted and renewal.owner != self.execution and renewal.pickups >= MOST_PICK_UPS:
@@ -341,7 +344,7 @@ class Charge:
             return self._paid(renewal, payment)
         if not tried_again:
             return _stays_refused(renewal, row)
-        if self.charging_is_off():  # no date of its dunning passes meanwhile
+        if self.switch.is_off():  # no date of its dunning passes meanwhile
             return Outcome(renewal.status.value, CHARGING_IS_OFF, renewal)
         if waits and not new_card:
             return self._hold(renewal, row)
@@ -419,8 +422,10 @@ class Charge:
             payment = self._payment(renewal)
         except GatewayRefused as refused:
             return self._give_up(renewal, f"gateway: {refused.code}")
-        kept = self.ledger.keep_payment_id(renewal, payment.id, self.now)
-        return None if isinstance(kept, Lost) else self._settle(kept, payment, row)
+        kept = self.ledger.keep_payment_id(renewal, payment.id, self.now, guard=self.switch.is_on)
+        if isinstance(kept, Lost):
+            return _HELD if kept.guarded else None
+        return self._settle(kept, payment, row, is_on=True)
 
     def _retrieve(self, renewal: Renewal) -> Payment:
         """The payment that the ledger holds. Where the gateway does not know it (another account's key?), no answer."""
@@ -486,13 +491,15 @@ class Charge:
             raise PaymentError("an earlier payment of this period cannot be cancelled yet")
         return payment
 
-    def _settle(self, renewal: Renewal, payment: Payment, row: Mapping[str, Any] | None = None) -> Outcome | None:
-        """Step 4, and what came of it. payment: as the gateway has it before."""
+    def _settle(
+        self, renewal: Renewal, payment: Payment, row: Mapping[str, Any] | None = None, *, is_on: bool = False
+    ) -> Outcome | None:
+        """Step 4, and what came of it. payment: as the gateway has it before. is_on: charging, by the last call."""
         if self._can_be_confirmed(renewal, payment):
             asked = currencies.minor_units(renewal.amount, renewal.currency), renewal.currency
             if (payment.amount, payment.currency) != asked:
                 return self._give_up(renewal, "amount_differs: the payment is not of the amount that was claimed")
-            if self.charging_is_off():
+            if not is_on and self.switch.is_off():
                 return _HELD
             try:
                 answer = self.gateway.confirm(payment.id, renewal.payment_method)

@@ -75,10 +75,11 @@ _LOOKS = 3
 class Lost:
     """A condition that did not hold: another was faster, and all is to be looked at again.
 
-    overlaps: it was not a race, but periods that stand in the ledger already.
+    overlaps: it was not a race, but periods that stand in the ledger already. guarded: it was the guard's condition.
     """
 
     overlaps: bool = False
+    guarded: bool = False
 
 
 class Ledger:
@@ -150,9 +151,16 @@ class Ledger:
     # The payment
 
     def claim(
-        self, renewal: Renewal, skipped: tuple[date, ...], subscription: Subscription, instead_of: Renewal | None = None
+        self,
+        renewal: Renewal,
+        skipped: tuple[date, ...],
+        subscription: Subscription,
+        instead_of: Renewal | None = None,
+        *,
+        guard: dict[str, Any],
     ) -> Renewal | Lost:
-        """Claim the period, unless somebody has or the subscription is no longer what was read.
+        """Claim the period, unless somebody has or the subscription is no longer what was read. guard: one more check
+        of that transaction.
 
         The item at the subscription's own renewal_date is always among those written, as the claim or as the first
         period passed over. So no two claims of one subscription stand side by side, even when made on two days.
@@ -185,9 +193,11 @@ class Ledger:
                     passed_over |= {"status": Status.SKIPPED, "reason": "passed_over"}
                 over = self._change(instead_of, passed_over, as_failed, values, renewal.claimed_at)
                 puts += [{"Update": over}, self._put(item_of(renewal), free, {})]
-        lost = self._transact([*puts, self._unchanged(subscription)])
+        lost = self._transact([*puts, self._unchanged(subscription), guard])
         if lost is None:
             return renewal
+        if len(puts) + 1 in lost:
+            return Lost(guarded=True)
         standing = [item["status"] for item in lost.values() if item and "status" in item]
         raced = len(puts) in lost or any(status in _HELD for status in standing)
         return Lost(overlaps=not raced and instead_of is None)
@@ -214,15 +224,15 @@ class Ledger:
             now,
         )
 
-    def keep_payment_id(self, renewal: Renewal, payment_id: str, now: datetime) -> Renewal | Lost:
-        """Write the payment's id into the claim, if none is there. Who loses takes the winner's."""
-        return self._update(
-            renewal,
-            {"payment_id": payment_id},
-            "claim = :claim AND attribute_not_exists(payment_id) AND #status = :claimed",
-            {":claim": renewal.claim, ":claimed": Status.CLAIMED},
-            now,
-        )
+    def keep_payment_id(
+        self, renewal: Renewal, payment_id: str, now: datetime, *, guard: dict[str, Any]
+    ) -> Renewal | Lost:
+        """Write the payment's id into the claim, if none is there. Who loses takes the winner's. guard: as in claim."""
+        kept = {"payment_id": payment_id}
+        free = "claim = :claim AND attribute_not_exists(payment_id) AND #status = :claimed"
+        values = {":claim": renewal.claim, ":claimed": Status.CLAIMED}
+        lost = self._transact([{"Update": self._change(renewal, kept, free, values, now)}, guard])
+        return replaced(renewal, kept) if lost is None else Lost(guarded=1 in lost)
 
     def count_intent_try(self, renewal: Renewal, now: datetime) -> Renewal | Lost:
         """The gateway answered the creation with a 5xx and will repeat that under its key: the next key is another."""

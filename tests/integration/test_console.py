@@ -14,6 +14,7 @@ from urllib.parse import quote_from_bytes
 
 import pytest
 import urllib3
+from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver import Chrome
 from selenium.webdriver.chrome.options import Options
 from selenium.webdriver.chrome.service import Service
@@ -57,6 +58,18 @@ class Browser:
 
     def link(self, text: str) -> WebElement:
         return wait_until(lambda: self.driver.find_elements(By.PARTIAL_LINK_TEXT, text))[0]
+
+    def follow(self, text: str) -> None:
+        """Clicks a link, again where the page has drawn it anew meanwhile."""
+
+        def clicked() -> bool:
+            try:
+                self.link(text).click()
+            except StaleElementReferenceException:
+                return False
+            return True
+
+        wait_until(clicked)
 
     def heading(self) -> str:
         (heading,) = self.driver.find_elements(By.TAG_NAME, "h1")
@@ -155,7 +168,7 @@ def test_a_click_leads_to_the_timeline_the_receipt_and_the_mail(shop: Shop, cons
     shop.renew(subscriber)
     (item,) = shop.ledger(subscriber)
     browser.open(console)
-    browser.link(subscriber.subscription_id).click()
+    browser.follow(subscriber.subscription_id)
     assert subscriber.subscription_id in browser.heading()
     assert "29.99 USD for Pro was charged to Visa ending in 4242" in browser.text()
     browser.link(item["receipt_number"]).click()

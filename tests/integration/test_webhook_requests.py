@@ -64,7 +64,7 @@ BAD_BODIES: dict[str, tuple[Callable[[Subscriber], bytes], int, str]] = {
     "cut off": (lambda victim: victim.request()[:-1], 400, "the body is not JSON"),
     "deep": (lambda _: b"[" * 30_000, 400, "the body is not JSON"),
     "array": (lambda victim: b"[" + victim.request() + b"]", 400, "the body is not a JSON object"),
-    "twice": (with_text("{", '{"amount": 0.01, '), 400, "a field is given more than once"),
+    "twice": (with_text("{", '{"amount": 0.01, '), 400, "the body gives a field more than once"),
     "huge": (with_fields(note="x" * LARGEST), 413, "the body is larger than 65536 bytes"),
     "no subscription": (with_fields(subscription_id=None), 400, "subscription_id is missing"),
     "no customer": (with_fields(customer_id=None), 400, "customer_id is missing"),

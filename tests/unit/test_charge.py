@@ -152,7 +152,7 @@ def test_a_renewal_three_months_late_bills_one_period_and_moves_past_today(shop:
 def test_a_late_claim_stands_on_later_days(shop: World) -> None:
     """Claimed for March at the end of April, cut off, and run again in May: March is what is charged, once."""
     shop.subscribe()
-    shop.cuts.at = 2 * 4  # before the payment is created (two queries, the switch and the claim come first)
+    shop.cuts.at = 2 * 3  # before the payment is created (two queries and the claim come first)
     shop.run(now=_noon(date(2026, 4, 29)))
     assert shop.items()["2026-03-31"]["status"] == "claimed"
     shop.run("later", _noon(date(2026, 5, 2)))
@@ -222,7 +222,7 @@ def test_a_new_card_of_a_cancelled_subscription_is_not_tried(shop: World) -> Non
 def test_a_decline_whose_record_was_lost_is_not_tried_again(shop: World) -> None:
     """Cut between the gateway's refusal and its record: the card is tried once, the refusal is recorded and told."""
     shop.subscribe(payment_method="pm_declined")
-    shop.cuts.at = 2 * 7 + 1  # after the confirmation
+    shop.cuts.at = 2 * 5 + 1  # after the confirmation
     shop.run()
     assert shop.cuts.calls[-1] == "gateway.confirm"
     assert shop.run("again", NOON + LATER) == "PaymentDeclined"
@@ -276,7 +276,7 @@ def test_a_request_that_the_gateway_refuses_for_good_is_failed_and_can_be_mended
 def test_a_canceled_payment_is_failed_for_a_person_to_look_at(shop: World) -> None:
     """Cancelled at the gateway by hand: never paid, never replaced by another payment by itself."""
     shop.subscribe()
-    shop.cuts.at = 2 * 7  # before the confirmation
+    shop.cuts.at = 2 * 5  # before the confirmation
     shop.run()
     shop.gateway.cancel("pi_1")
     assert shop.run("again", NOON + LATER) == "PaymentFailed"
@@ -288,7 +288,7 @@ def test_a_canceled_payment_is_failed_for_a_person_to_look_at(shop: World) -> No
 def test_another_execution_within_the_lease_is_in_progress(shop: World) -> None:
     """Forty seconds belong to the owner; the owner's own retry passes."""
     shop.subscribe()
-    shop.cuts.at = 2 * 4
+    shop.cuts.at = 2 * 3
     shop.run("owner")
     assert shop.renew("other", NOON + timedelta(seconds=39)).name == "in_progress"
     assert shop.renew("owner", NOON + timedelta(seconds=39)).name == "paid"
@@ -334,7 +334,7 @@ def test_what_the_gateway_took_is_what_is_recorded(shop: World) -> None:
 def test_an_edited_subscription_is_flagged_and_the_payment_recorded(shop: World) -> None:
     """Somebody moved the date between claim and record: the money is in the ledger, the row is left to its editor."""
     shop.subscribe()
-    shop.cuts.at, shop.cuts.happens = 2 * 7, lambda _: shop.edit(renewal_date="2026-06-15")
+    shop.cuts.at, shop.cuts.happens = 2 * 5, lambda _: shop.edit(renewal_date="2026-06-15")
     assert shop.run() == "Success"
     assert shop.items()["2026-01-31"]["flag"] == "subscription_changed"
     assert shop.row()["renewal_date"] == "2026-06-15"
@@ -343,7 +343,7 @@ def test_an_edited_subscription_is_flagged_and_the_payment_recorded(shop: World)
 def test_a_cancellation_after_the_claim_stays_a_cancellation(shop: World) -> None:
     """What was claimed before is charged and receipted, and the subscription stays cancelled."""
     shop.subscribe()
-    shop.cuts.at, shop.cuts.happens = 2 * 7, lambda _: shop.edit(status="canceled")
+    shop.cuts.at, shop.cuts.happens = 2 * 5, lambda _: shop.edit(status="canceled")
     assert shop.run() == "Success"
     assert shop.row()["status"] == "canceled"
 
@@ -546,7 +546,7 @@ def test_a_period_of_another_customer_is_none_of_this_ones_business(shop: World)
 def test_a_row_without_a_status_at_the_end_is_flagged_and_the_payment_recorded(shop: World) -> None:
     """Whatever became of the row, the money is in the ledger."""
     shop.subscribe()
-    shop.cuts.at = 2 * 7  # before the confirmation
+    shop.cuts.at = 2 * 5  # before the confirmation
     shop.cuts.happens = lambda _: shop.row().pop("status")
     assert shop.renew().name == "paid"
     assert shop.items()["2026-01-31"]["flag"] == "subscription_changed"
@@ -722,7 +722,7 @@ def test_a_payment_taken_in_another_currency_is_recorded_and_receipted_in_that(s
 def test_a_payment_of_another_amount_than_claimed_is_never_confirmed(shop: World, change: dict[str, Any]) -> None:
     """Altered at the gateway between creation and confirmation: failed for a person to look at, no money moves."""
     shop.subscribe()
-    shop.cuts.at = 2 * 7  # before the confirmation
+    shop.cuts.at = 2 * 5  # before the confirmation
     shop.run()
     shop.gateway.payments["pi_1"] = replace(shop.gateway.payments["pi_1"], **change)
     outcome = shop.renew("again", NOON + LATER)
@@ -735,7 +735,7 @@ def test_a_payment_that_the_gateway_does_not_know_is_asked_for_again(shop: World
     """The key of another account was deployed: nothing is failed, and with the right key everything goes on."""
     shop.subscribe(payment_method="pm_3ds")
     if stage == "claimed":
-        shop.cuts.at = 2 * 7
+        shop.cuts.at = 2 * 5
     shop.run()
     if stage == "given up":
         shop.edit(renewal_date="2026-02-01")

@@ -177,7 +177,7 @@ def test_a_mail_claimed_by_another_is_in_progress(shop: World) -> None:
         assert shop.delivery("second", NOON).deliver("sub_1", "cus_1", "2026-01-31", "receipted", 1) == "in_progress"
 
     shop.cuts.happens = second
-    shop.cuts.at = 2 * 17  # before the mail is handed over
+    shop.cuts.at = 2 * 15  # before the mail is handed over
     assert shop.run("first") == "Success"
     assert len(shop.mails()) == 1
 

@@ -280,7 +280,7 @@ def test_a_refused_period_ends_with_a_row_that_has_lost_its_card(shop: World) ->
 
 
 def _renew_at_the_sandbox(shop: World, gateway: StripeGateway, execution: str, now: datetime) -> Outcome:
-    charge = Charge(shop.ledger, gateway, lambda: False, execution, "shop-test", SELLER, shop.moment(now), DUNNING)
+    charge = Charge(shop.ledger, gateway, shop.switch, execution, "shop-test", SELLER, shop.moment(now), DUNNING)
     return charge.renew(Asked("sub_1", "cus_1", Decimal("29.99")))
 
 

@@ -1280,7 +1280,7 @@ GRANTS: dict[str, dict[str, set[str]]] = {
         "dynamodb:Query": {"<Subscriptions.Arn>", "<Renewals.Arn>"},
         "dynamodb:GetItem": {"<Subscriptions.Arn>", "<Changes.Arn>"},
         "dynamodb:UpdateItem": {"<Subscriptions.Arn>", "<Renewals.Arn>"},
-        "dynamodb:ConditionCheckItem": {"<Subscriptions.Arn>"},
+        "dynamodb:ConditionCheckItem": {"<Subscriptions.Arn>", "<Changes.Arn>"},
         "dynamodb:PutItem": {"<Renewals.Arn>"},
         "secretsmanager:GetSecretValue": {"<PaymentGatewaySecret.Id>"},
         **_own_log("ProcessPayment"),
