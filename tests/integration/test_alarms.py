@@ -18,7 +18,15 @@ import pytest
 from local.cuts import Cuts
 from local.stack import ROOT, Stack, free_port
 from local.time_passes import TimePasses
-from tests.integration.shop import FAILED, SUCCEEDED, Shop, Subscriber, wait_until
+from tests.integration.shop import (
+    FAILED,
+    SUCCEEDED,
+    Shop,
+    Subscriber,
+    assert_renewed_once,
+    assert_untouched,
+    wait_until,
+)
 from tests.integration.test_cuts import SEND_EMAIL, end_leases, run_once
 
 MINUTES, HOURS = 60, 3600
@@ -131,8 +139,12 @@ def misled(shop: Shop, function: str, **environment: str) -> Iterator[None]:
 
 def oncall(shop: Shop, *arguments: str) -> str:
     """What the command of the runbook prints."""
+    return printed(shop, "-m", "scripts.oncall", *arguments)
+
+
+def printed(shop: Shop, *arguments: str) -> str:
     environment = {"AWS_CONFIG_FILE": str(shop.stack.aws_config_file), "AWS_PROFILE": "local", "NO_PROXY": "*"}
-    command = [sys.executable, "-m", "scripts.oncall", *arguments]
+    command = [sys.executable, *arguments]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -353,6 +365,23 @@ def test_a_nightly_function_fails(
         watch.comes_on(name)
     assert "errorType" not in run(watch)
     watch.goes_off(name, after=1 * HOURS)
+
+
+def test_charging_is_turned_off(shop: Shop, watch: Watch) -> None:
+    """A webhook is accepted, nothing is charged or written. On again: the sweep that the command starts renews what
+    waited, once."""
+    waits = shop.subscribe()
+    assert "wrong prices" in printed(shop, "scripts/charging.py", "off", "--why", "wrong prices")
+    try:
+        end = shop.renew(waits)
+        assert (end.state, end.payment["reason"]) == ("Success", "charging_is_off")
+        assert_untouched(shop, waits)
+        watch.comes_on("charging-off")
+    finally:
+        assert "charging is on" in printed(shop, "scripts/charging.py", "on")
+    wait_until(lambda: [item["status"] for item in shop.ledger(waits)] == ["done"], seconds=60)
+    assert_renewed_once(shop, waits)
+    watch.goes_off("charging-off", after=1 * HOURS)
 
 
 def test_lambda_refuses_calls(shop: Shop, watch: Watch) -> None:
