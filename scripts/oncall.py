@@ -59,7 +59,10 @@ class OnCall:
             yield "no alarm is on"
 
     def sweep(self) -> Iterator[str]:
-        yield json.dumps(self._invoked("SweepFunctionName", {"sweep": "due"}), indent=2)
+        told = self._invoked("SweepFunctionName", {"sweep": "due"})
+        yield json.dumps(told, indent=2)
+        if told["backlog"]:
+            yield f"Put off: the queue still holds {told['backlog']}. What is due is looked for when it has drained."
 
     def audit(self, first: str, last: str) -> Iterator[str]:
         told = self._invoked("AuditFunctionName", {"from": first, "to": last})
@@ -72,24 +75,25 @@ class OnCall:
             yield json.dumps(difference)
 
     def dead_letters(self) -> Iterator[str]:
-        letters, queue = list(self._letters()), self._outputs["RenewalDeadLetterQueueUrl"]
-        for letter in letters:  # shown, and there for the next command
-            self._client("sqs").change_message_visibility(
-                QueueUrl=queue, ReceiptHandle=letter["ReceiptHandle"], VisibilityTimeout=0
-            )
+        letters = list(self._letters())
+        for letter in letters:
+            self._let_go(letter)
             yield f"{letter['MessageId']}  {letter['Body']}"
         if not letters:
             yield "there are no dead letters"
 
     def delete_dead_letter(self, message_id: str) -> Iterator[str]:
-        for letter in self._letters():
+        found = None
+        for letter in list(self._letters()):
             if letter["MessageId"] == message_id:
-                self._client("sqs").delete_message(
-                    QueueUrl=self._outputs["RenewalDeadLetterQueueUrl"], ReceiptHandle=letter["ReceiptHandle"]
-                )
-                yield f"deleted: {letter['Body']}"
-                return
-        raise Trouble("there is no such dead letter")
+                found = letter
+            else:
+                self._let_go(letter)
+        if found is None:
+            raise Trouble("there is no such dead letter")
+        queue = self._outputs["RenewalDeadLetterQueueUrl"]
+        self._client("sqs").delete_message(QueueUrl=queue, ReceiptHandle=found["ReceiptHandle"])
+        yield f"deleted: {found['Body']}"
 
     def restore_receipt(self, key: str) -> Iterator[str]:
         s3, bucket = self._client("s3"), self._outputs["ReceiptsBucketName"]
@@ -125,6 +129,14 @@ class OnCall:
                 return
             seen.update(letter["MessageId"] for letter in letters)
             yield from letters
+
+    def _let_go(self, letter: Mapping[str, Any]) -> None:
+        """It was looked at, and is there for the next command."""
+        self._client("sqs").change_message_visibility(
+            QueueUrl=self._outputs["RenewalDeadLetterQueueUrl"],
+            ReceiptHandle=letter["ReceiptHandle"],
+            VisibilityTimeout=0,
+        )
 
     def _client(self, service: str) -> Any:
         # An audit may take all of its 15 minutes, and must not be started again meanwhile.

@@ -1,7 +1,8 @@
 """RenewalWorker: takes requests to renew from the queue and runs the workflow for each, in order, to its end.
 
 Event: a batch of SQS. Reply: {"batchItemFailures": [...]}, the messages whose workflow did not succeed. They are tried
-again after 1, 2, 4 and 8 minutes; the fifth failure takes a message to the dead-letter queue. It waits for the end of a
+again after 1, 2, 4 and 8 minutes; the fifth failure takes a message to the dead-letter queue, and what is no request at
+all goes there without a wait: until the queue has drained, no sweep puts anything on top. It waits for the end of a
 workflow, so that the bound on its own concurrency is one on the renewals at work, and on the calls to the gateway.
 """
 
@@ -17,7 +18,8 @@ _IDS = ("subscription_id", "customer_id", "renewal_date")
 _FIRST_WAIT_SECONDS = 60
 """Longer than the lease of 40 seconds that a failed run may leave: a try within it would end as in_progress."""
 
-_LONGEST_WAIT_SECONDS = 900
+MOST_TRIES = 5
+"""The queue's maxReceiveCount."""
 
 
 @telemetry.observed
@@ -33,10 +35,9 @@ def _succeeds(record: dict[str, Any]) -> bool:
     """Run the workflow. An execution that fails is answered with HTTP 200 too: its status says so."""
     telemetry.forget()
     telemetry.correlate({}, message_id=record["messageId"])
-    try:
-        asked = read_object(record["body"])
-    except NotAnObject as fault:
-        telemetry.logger().error("not run", extra={"error": f"the message {fault}"})
+    asked = _asked(record)
+    if asked is None:
+        telemetry.logger().error("not run", extra={"error": "the message is not a JSON object"})
         return False
     ids = {name: telemetry.shown_id(asked[name]) for name in _IDS if name in asked}
     telemetry.correlate(ids)
@@ -52,10 +53,19 @@ def _succeeds(record: dict[str, Any]) -> bool:
     return ended["status"] == "SUCCEEDED"
 
 
+def _asked(record: dict[str, Any]) -> dict[str, Any] | None:
+    """What the message asks for; None where it is no JSON object."""
+    try:
+        return read_object(record["body"])
+    except NotAnObject:
+        return None
+
+
 def _try_later(record: dict[str, Any]) -> None:
     """Where this cannot be said, the message comes back after the queue's own visibility timeout."""
     tries = int(record["attributes"]["ApproximateReceiveCount"])
-    wait = min(_FIRST_WAIT_SECONDS * 2 ** (tries - 1), _LONGEST_WAIT_SECONDS)
+    hopeless = tries >= MOST_TRIES or _asked(record) is None
+    wait = 0 if hopeless else _FIRST_WAIT_SECONDS * 2 ** (tries - 1)
     try:
         aws.sqs().change_message_visibility(
             QueueUrl=setting("RENEWAL_QUEUE_URL"), ReceiptHandle=record["receiptHandle"], VisibilityTimeout=wait

@@ -10,7 +10,7 @@ from renewals import wording
 from renewals.gateway import Card
 from renewals.periods import Billing, Schedule, latest_due, oldest_due
 from renewals.reminders import expires_before
-from renewals.renewal import Renewal
+from renewals.renewal import Renewal, Status
 from renewals.subscription import LIVE, Subscription
 
 
@@ -76,7 +76,10 @@ def _charges(row: Subscription, today: date, refused: Renewal | None) -> Iterato
     schedule, start = row.schedule, row.renewal_date
     if refused is not None:
         on = max(refused.next_attempt or today, today)
-        why = f"{_first(schedule, refused.renewal_date)}; it was refused, and is tried again"
+        stands = (
+            "its charge has no answer yet" if refused.status is Status.CLAIMED else "it was refused, and is tried again"
+        )
+        why = f"{_first(schedule, refused.renewal_date)}; {stands}"
         yield Charge(on, refused.renewal_date, refused.period_end, refused.amount, refused.currency, why)
         start = refused.period_end
     while start <= today:
