@@ -67,7 +67,7 @@ _HELD = UNSETTLED | {Status.FAILED}
 RECENT = 10
 _PAGE = 40
 _MOST_PAGES = 10
-MOST_SKIPPED = 97  # DynamoDB's limit of 100 actions in a transaction, less the claim, a failed one and the check
+MOST_SKIPPED = 96  # DynamoDB's limit of 100 actions in a transaction, less the claim, a failed one and two checks
 _LOOKS = 3
 
 
