@@ -71,6 +71,11 @@ class Browser:
 
         wait_until(clicked)
 
+    def rows(self) -> list[str]:
+        """The text of each row of a table, at one moment: the page may draw them anew at any other."""
+        texts: list[str] = self.run("return Array.from(document.querySelectorAll('tbody tr'), row => row.innerText)")
+        return texts
+
     def heading(self) -> str:
         (heading,) = self.driver.find_elements(By.TAG_NAME, "h1")
         return heading.text
@@ -154,10 +159,9 @@ def test_a_renewal_appears_while_the_page_is_open(shop: Shop, console: str, brow
     browser.run("window.stayed = true")
     shop.renew(subscriber)
     row = wait_until(
-        lambda: [each for each in browser.driver.find_elements(By.CSS_SELECTOR, "tbody tr")
-                 if subscriber.subscription_id in each.text and "done" in each.text],
-    )[0]  # fmt: skip
-    assert "29.99 USD" in row.text
+        lambda: [each for each in browser.rows() if subscriber.subscription_id in each and "done" in each],
+    )[0]
+    assert "29.99 USD" in row
     assert browser.run("return window.stayed") is True
     assert browser.complaints() == []
 
