@@ -29,7 +29,7 @@ COMMANDS: Mapping[str, tuple[str, ...]] = {
 """Each with what it takes."""
 
 _MOST_LETTERS = 1000
-_HIDDEN_SECONDS = 5
+_HIDDEN_SECONDS = 60
 
 
 class Trouble(Exception):  # noqa: N818

@@ -29,7 +29,7 @@ from renewals.clock import Moment
 from renewals.dunning import Dunning, is_hard
 from renewals.errors import BadRow, PaymentError
 from renewals.gateway import Failure, Gateway, GatewayRefused, GatewayUnavailable, Payment, PaymentRequest, PaymentState
-from renewals.ledger import CANCELED_AT_THE_GATEWAY, LEASE, MOST_PICK_UPS, Ledger, Lost
+from renewals.ledger import CANCELED_AT_THE_GATEWAY, LEASE, MOST_PICK_UPS, RECENT, Ledger, Lost
 from renewals.periods import Billing, latest_due, oldest_due
 from renewals.renewal import UNSETTLED, Mail, Renewal, Status
 from renewals.subscription import ENDED, LIVE, Subscription
@@ -103,7 +103,7 @@ class Charge:
         """Bring the subscription's due period to a result. Raises PaymentError where it must be tried again."""
         try:
             for _ in range(_RACES):
-                history = [r for r in self.ledger.recent(asked.subscription_id) if r.customer_id == asked.customer_id]
+                history = self._history(asked)
                 unsettled = next((r for r in history if r.status in UNSETTLED), None)
                 outcome = self._resolve(unsettled, asked) if unsettled else self._begin(asked, history)
                 if outcome is not None:
@@ -111,6 +111,13 @@ class Charge:
         except GatewayUnavailable as error:
             raise PaymentError(str(error)) from error
         raise PaymentError("others keep working on this subscription")
+
+    def _history(self, asked: Asked) -> list[Renewal]:
+        """The latest periods, and the one that is asked for, however old it is."""
+        recent = self.ledger.recent(asked.subscription_id)
+        if asked.renewal_date and len(recent) == RECENT and asked.renewal_date < recent[-1].renewal_date:
+            recent += self.ledger.named(asked.subscription_id, asked.renewal_date)
+        return [r for r in recent if r.customer_id == asked.customer_id]
 
     # Before the money: each step gives None where another execution was faster, and all is looked at again.
 
@@ -538,6 +545,8 @@ class Charge:
     def _refused(self, renewal: Renewal, status: Status, payment: Payment) -> Outcome | None:
         failure = payment.failure or Failure(_failure_id(payment), status.value, None, None)
         next_date = self.dunning.next_date(renewal.first_tried_on, renewal.dunned, self.today)
+        if next_date and renewal.held_at and renewal.next_attempt:  # not before the day that was told
+            next_date = max(next_date, renewal.next_attempt)
         recorded = self.ledger.record_refused(
             renewal,
             status,

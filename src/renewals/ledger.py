@@ -111,6 +111,12 @@ class Ledger:
             start = {"ExclusiveStartKey": page["LastEvaluatedKey"]}
         return renewals[:RECENT]
 
+    def named(self, subscription_id: str, renewal_date: date) -> list[Renewal]:
+        """The period of this date, if it is claimed; by a query, as `recent`."""
+        items, _ = self.page(subscription_id, limit=1, before=(renewal_date + timedelta(days=1)).isoformat())
+        found = (_claimed(item) for item in items if item["renewal_date"] == renewal_date.isoformat())
+        return [renewal for renewal in found if renewal is not None]
+
     def page(
         self, subscription_id: str, *, limit: int, before: str | None = None
     ) -> tuple[list[dict[str, Any]], str | None]:
@@ -621,7 +627,9 @@ class Ledger:
     ) -> Renewal | Lost:
         """A mail that went out under mail.token came back: it stands as one whose address is at fault, and a receipt's
         renewal with it. told: as for note_returned. owed: what the mail said is still news, and owed again."""
-        changes: dict[str, Any] = {f"mails.{name}": item_of(mail), f"returned_{name}": dict(told), "lease_until": now}
+        changes: dict[str, Any] = {f"mails.{name}": item_of(mail), f"returned_{name}": dict(told)}
+        if renewal.status not in (Status.CLAIMED, Status.PAID):  # somebody is at work on it
+            changes |= {"lease_until": now}
         if renewal.status in _MAILED and name == f"receipt_{renewal.attempt}":
             changes |= {"status": Status.MAIL_FAILED, "reason": mail.reason, "notice": renewal.notice}
         elif owed or renewal.notice == name:

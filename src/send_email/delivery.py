@@ -90,7 +90,9 @@ class Delivery:
                 return "dropped"
             name = renewal.notice
             told = renewal.mails.get(name)
-            if (told is not None and told.state in ("sent", "unknown")) or not _is_true(renewal, row):
+            settled = told is not None and told.state in ("sent", "unknown")
+            # The two were read at once, and the row may be the older: it is read again before anything is dropped.
+            if settled or not (_is_true(renewal, row) or _is_true(renewal, self.ledger.row(renewal))):
                 self.ledger.drop_notice(renewal, name, self.post.now)
                 return "dropped"
         return self._mail(renewal, name, row)

@@ -481,3 +481,36 @@ def test_the_handler_takes_what_sns_brings(shop: World, monkeypatch: pytest.Monk
     assert shop.row()["mail_fault"]["address"] == OLD
     app._ledger.cache_clear()
     assert datetime.fromisoformat(shop.row()["mail_fault"]["at"]).tzinfo == UTC
+
+
+def test_a_bounce_during_an_attempt_leaves_the_attempt_its_owner(shop: World) -> None:
+    """Nobody else takes it up meanwhile, so that the card is asked once."""
+    shop.subscribe(payment_method="pm_declined")
+    shop.run()
+    again = NOON + DAY
+    like = World()
+    like.subscribe(payment_method="pm_declined")
+    like.run()
+    first = len(like.cuts.calls)
+    like.run("again", again)
+
+    def meanwhile(_point: str) -> None:
+        _bounce(shop, 0, again)
+        shop.run("another", again + timedelta(seconds=1))
+
+    shop.cuts.at, shop.cuts.happens = 2 * like.cuts.calls.index("gateway.confirm", first), meanwhile
+    shop.run("again", again)
+    assert len(shop.gateway.attempts) == 2
+
+
+def test_a_refused_new_card_ends_nothing_before_the_day_that_was_told(shop: World) -> None:
+    """The final notice said the 21st; the customer's next card is refused on the 19th, and has until then too."""
+    shop.subscribe(payment_method="pm_declined")
+    _live(shop, range(20), bounces=True)
+    shop.edit(customer_email=NEW)
+    shop.run("told", NOON + 19 * DAY + 2 * LATER)
+    assert shop.row()["next_attempt"] == "2026-02-21"
+    shop.edit(payment_method="pm_declined_2")
+    shop.renew("refused", NOON + 19 * DAY + 3 * LATER)
+    shop.run("next day", NOON + 20 * DAY)
+    assert (shop.row()["status"], shop.row()["next_attempt"]) == ("past_due", "2026-02-21")

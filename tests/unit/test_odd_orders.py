@@ -12,6 +12,7 @@ import pytest
 
 from local.gateway import official_client, serving
 from process_payment.charge import Asked, Charge, Outcome
+from renewals import dynamodb
 from renewals.dunning import Dunning
 from renewals.gateway import Failure, PaymentState
 from renewals.ledger import CANCELED_AT_THE_GATEWAY, MOST_PICK_UPS
@@ -459,3 +460,36 @@ def test_a_canceled_subscription_whose_payment_was_cancelled_before_is_soon_left
     _ask(shop, NOON + DAY)
     shop.edit(status="canceled")
     assert _swept(shop, _hours(1, 99, NOON + DAY)) == ["Success"]
+
+
+def test_an_end_between_two_reads_of_a_mail_is_told_all_the_same(shop: World) -> None:
+    """A late mail's run read the row before dunning ended it, and the ledger after: the mail of the end stays owed."""
+    shop.subscribe(payment_method="pm_3ds")
+    for day in range(7):
+        shop.run(f"day-{day}", NOON + timedelta(days=day))
+    before, read, ended = dict(shop.row()), shop.dynamodb.batch_get_item, []
+
+    def reads_the_row_first(**asked: Any) -> Any:
+        shop.dynamodb.batch_get_item = read  # type: ignore[method-assign]
+        ended.append(shop.renew("end", NOON + timedelta(days=7)))
+        answer = read(**asked)
+        answer["Responses"]["subscriptions"] = [dynamodb.attributes(before)]
+        return answer
+
+    shop.dynamodb.batch_get_item = reads_the_row_first  # type: ignore[method-assign]
+    late = shop.delivery("late", NOON + timedelta(days=7))
+    late.deliver("sub_1", "cus_1", DUE.isoformat(), "action_required", 1)
+    shop.delivery("end", NOON + timedelta(days=7)).deliver("sub_1", "cus_1", DUE.isoformat(), "given_up", 1)
+    assert ended[0].name == "given_up"
+    assert shop.mail_kinds()[-1] == "canceled"
+
+
+def test_a_period_older_than_the_latest_ten_is_mailed_when_it_is_asked_for(shop: World) -> None:
+    """Put back to be mailed again, or refunded: the request names the period, and it is found."""
+    shop.subscribe(interval="day", renewal_date="2026-01-31")
+    for day in range(13):
+        shop.run(f"day-{day}", NOON + timedelta(days=day))
+    item, mailed = shop.items()["2026-01-31"], len(shop.mails())
+    shop.dynamodb.put("renewals", item | {"status": "receipted", "mails": {}})
+    assert shop.run("resend", NOON + timedelta(days=13), period="2026-01-31") == "Success"
+    assert (len(shop.mails()), shop.items()["2026-01-31"]["status"]) == (mailed + 1, "done")
