@@ -292,6 +292,11 @@ class FakeDynamoDB:
         """A write past the client, as a user makes it."""
         self._put(table, plain(wire(item)))
 
+    def delete(self, table: str, key: tuple[str, str]) -> None:
+        """A deletion past the client."""
+        del self.items(table)[key]
+        self._indexed.clear()
+
     def _key(self, table: str, item: Item) -> tuple[str, str]:
         return item["subscription_id"], item[self.keys[table]]
 
@@ -365,7 +370,7 @@ class FakeSES:
 
     around: Around = _nothing_around
     sent: list[Item] = field(default_factory=list)
-    trouble: list[Exception] = field(default_factory=list)
+    trouble: list[BaseException] = field(default_factory=list)
 
     def send_raw_email(self, **q: Any) -> Item:
         with self.around("ses.SendRawEmail"):

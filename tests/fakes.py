@@ -398,7 +398,7 @@ class World:
         self.dynamodb.put("subscriptions", self.row() | attributes)
 
     def delete_row(self) -> None:
-        del self.dynamodb.items("subscriptions")["sub_1", "cus_1"]
+        self.dynamodb.delete("subscriptions", ("sub_1", "cus_1"))
 
     def row(self) -> dict[str, Any]:
         return self.dynamodb.items("subscriptions")["sub_1", "cus_1"]

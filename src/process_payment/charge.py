@@ -287,8 +287,7 @@ class Charge:
 
     def _is_owed(self, renewal: Renewal, asked: Asked) -> bool:
         if renewal.status is Status.GIVEN_UP or _refund_is_owed(renewal):
-            told = renewal.mails.get(renewal.notice or "")
-            owed, parked = renewal.notice is not None, told is not None and told.state == "failed"
+            owed, parked = renewal.notice is not None, renewal.notice_is_parked
         else:
             parked = renewal.status is Status.MAIL_FAILED
             owed = renewal.paid_at is not None and renewal.status in _OWING
@@ -601,8 +600,7 @@ def _is_pointless(renewal: Renewal, payment: Payment) -> bool:
 
 def _stays_refused(renewal: Renewal, row: Subscription) -> Outcome:
     """Nothing is to be tried now. What the customer is owed of it is mailed, unless their address has refused it."""
-    owed = renewal.mails.get(renewal.notice or "")
-    if owed is not None and owed.state == "failed" and owed.to == row.customer_email:
+    if renewal.notice_is_parked and renewal.mails[str(renewal.notice)].to == row.customer_email:
         return Outcome("nothing_to_do", "address_at_fault", renewal)
     return Outcome(renewal.status.value, "", renewal)
 

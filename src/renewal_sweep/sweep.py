@@ -192,7 +192,8 @@ class Sweep:
                 **more,
             )
         else:
-            wanted = f"#status IN ({', '.join(_CUT_OFF)}) OR attribute_exists(notice) OR next_attempt < :today"
+            untold = "(attribute_exists(notice) AND attribute_not_exists(parked))"
+            wanted = f"#status IN ({', '.join(_CUT_OFF)}) OR {untold} OR next_attempt < :today"
             overdue = "" if self.test_clock else self.today
             # A dunning date that nobody saw to: the row that says it is gone, or was moved or overwritten.
             values = {":shard": part.of, ":today": overdue, **_CUT_OFF}
@@ -231,7 +232,7 @@ class Sweep:
 
     def _unfinished_seconds(self, row: Row) -> float:
         """For how long it has been unfinished; nothing for a dunning date that passed."""
-        if row["status"] not in CUT_OFF and "notice" not in row:
+        if row["status"] not in CUT_OFF and ("notice" not in row or "parked" in row):
             return 0.0
         begun = row.get("begun_at", row["touched_at"])  # earlier versions wrote none
         return (self.now - datetime.fromisoformat(begun)).total_seconds()

@@ -15,7 +15,8 @@ same step one wins and the other is told.
 Keys: subscription_id, renewal_date (the first day of the period, YYYY-MM-DD). What is not finished carries
 `unfinished` (one of sixteen values, so that the index over it has no hot key) and stands in unfinished-index by
 `touched_at`; so does what was given up, until the customer has been told. `begun_at` is when the work began that it
-waits for: the claim, a further attempt, or the refusal that the customer is to be told of.
+waits for: the claim, a further attempt, or the refusal that the customer is to be told of. `parked`: that telling waits
+for another address.
 What is paid stands in charged-on-index, by the gateway's own day (`charged_on`, UTC) and moment (`charged_at`) of the
 charge: the audit reads both sides in this order.
 """
@@ -28,7 +29,7 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from renewals import dynamodb
+from renewals import dynamodb, refunds
 from renewals.errors import Collision
 from renewals.renewal import UNFINISHED, UNSETTLED, Mail, Renewal, Status, item_of, renewal_from, replaced, shard
 from renewals.subscription import anchor
@@ -528,8 +529,9 @@ class Ledger:
     ) -> Renewal | Lost:
         """Claim a refund before the gateway is asked, if the period stands as read and has no such one. claim: as in
         renewals.refunds. recorded: further actions of that transaction."""
-        free = f"attribute_not_exists(refunds.{name}) AND #status = :was AND attribute_not_exists(notice)"
-        begin = self._change(renewal, {f"refunds.{name}": dict(claim)}, free, {":was": renewal.status}, now)
+        as_read, values = _as_read(renewal)
+        free = f"attribute_not_exists(refunds.{name}) AND {as_read}"
+        begin = self._change(renewal, {f"refunds.{name}": dict(claim)}, free, values, now)
         lost = self._transact([{"Update": begin}, *recorded])
         return replaced(renewal, {"refunds": {**renewal.refunds, name: claim}}) if lost is None else Lost()
 
@@ -580,7 +582,8 @@ class Ledger:
 
     def claim_mail(self, renewal: Renewal, name: str, mail: Mail, now: datetime) -> Renewal | Lost:
         """Claim a mail before it is sent: nobody has, or it failed with another address."""
-        return self._write_mail(renewal, name, mail, {}, now)
+        begun = {"parked": None, "unfinished": shard(renewal.subscription_id)} if renewal.notice else {}
+        return self._write_mail(renewal, name, mail, begun, now)
 
     def park_mail(self, renewal: Renewal, name: str, mail: Mail, now: datetime) -> Renewal | Lost:
         """The mail cannot be sent to this address. It is parked until the address changes, a receipt's renewal with
@@ -589,7 +592,7 @@ class Ledger:
         if renewal.status is Status.RECEIPTED:
             parked |= {"status": Status.MAIL_FAILED, "reason": mail.reason}
         else:
-            parked |= {"unfinished": None}
+            parked |= _parked(renewal)
         return self._write_mail(renewal, name, mail, parked, now)
 
     def record_mail(self, renewal: Renewal, name: str, mail: Mail, now: datetime) -> Renewal | Lost:
@@ -609,7 +612,7 @@ class Ledger:
             values |= {":receipted": Status.RECEIPTED, ":unknown": Status.MAIL_UNKNOWN}
             return self._update(renewal, changes, condition, values, now)
         told = self._update(
-            renewal, changes | _told(renewal), f"{condition} AND {_OWED}", values | _owed(renewal, name), now
+            renewal, changes | _told(renewal, mail.to), f"{condition} AND {_OWED}", values | _owed(renewal, name), now
         )
         return told if isinstance(told, Renewal) else self._update(renewal, changes, condition, values, now)
 
@@ -633,9 +636,8 @@ class Ledger:
         if renewal.status in _MAILED and name == f"receipt_{renewal.attempt}":
             changes |= {"status": Status.MAIL_FAILED, "reason": mail.reason, "notice": renewal.notice}
         elif owed or renewal.notice == name:
-            changes |= {"notice": name, "unfinished": None}  # parked, until the address changes
-        stands = {"status": renewal.status} | ({"notice": renewal.notice} if renewal.notice else {})
-        as_read, values = dynamodb.as_read(stands, ("status", "notice"))
+            changes |= {"notice": name, **_parked(renewal)}
+        as_read, values = _as_read(renewal)
         sent = f"mails.{name}.#token = :token AND mails.{name}.#state <> :failed"
         values |= {":token": mail.token, ":failed": "failed"}
         return self._update(renewal, changes, f"{sent} AND {as_read}", values, now)
@@ -656,7 +658,8 @@ class Ledger:
 
     def drop_notice(self, renewal: Renewal, name: str, now: datetime) -> None:
         """What is owed is not true any more: it is owed no more."""
-        self._update(renewal, _told(renewal), _OWED, _owed(renewal, name), now)
+        mail = renewal.mails.get(name)
+        self._update(renewal, _told(renewal, mail.to if mail else None), _OWED, _owed(renewal, name), now)
 
     def release_mail(self, renewal: Renewal, name: str, token: str, now: datetime) -> Renewal | Lost:
         """The mail was certainly not sent, and can be claimed again."""
@@ -761,6 +764,8 @@ class Ledger:
         if "status" in changes:
             open_still = changes["status"] in UNFINISHED or changes.get("notice") is not None
             every["unfinished"] = shard(renewal.subscription_id) if open_still else None
+        if "notice" in changes:
+            every = {"parked": None, **every}
         if changes.get("notice") is not None:
             every["begun_at"] = now
         key = {"subscription_id": renewal.subscription_id, "renewal_date": renewal.renewal_date}
@@ -796,9 +801,25 @@ _NOT_REFUSED: dict[str, Any] = {"next_attempt": None, "refused_payment_method": 
 _OWED = "#notice = :notice AND #status = :refused"
 
 
-def _told(renewal: Renewal) -> dict[str, Any]:
-    """The notice is no longer owed; of a period that is settled, it was the last thing to do."""
-    return {"notice": None} | ({} if renewal.status in UNSETTLED else {"unfinished": None})
+def _told(renewal: Renewal, to: str | None) -> dict[str, Any]:
+    """The notice is no longer owed; of a period that is settled, it was the last thing to do, but for an earlier refund
+    that could not be told: its turn comes, if this one's address is another. to: this one's."""
+    earlier = refunds.untold(renewal)
+    if earlier is None:
+        return {"notice": None} | ({} if renewal.status in UNSETTLED else {"unfinished": None})
+    mail = renewal.mails[earlier]
+    return {"notice": earlier} | (_parked(renewal) if mail.state == "failed" and mail.to == to else {})
+
+
+def _parked(renewal: Renewal) -> dict[str, Any]:
+    """What is owed waits until the address changes. A refused period stays in the index for its dunning dates."""
+    return {"parked": True} if renewal.status in UNSETTLED else {"unfinished": None}
+
+
+def _as_read(renewal: Renewal) -> tuple[str, dict[str, Any]]:
+    """The condition that the period stands as it was read, and owes the same notice."""
+    stands = {"status": renewal.status} | ({"notice": renewal.notice} if renewal.notice else {})
+    return dynamodb.as_read(stands, ("status", "notice"))
 
 
 def _owed(renewal: Renewal, name: str) -> dict[str, Any]:

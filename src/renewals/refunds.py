@@ -50,7 +50,7 @@ def new(
     offset. Raises NotRefundable, and BadRow for an amount that would need rounding."""
     if renewal.paid_at is None or renewal.payment_id is None:
         raise NotRefundable("The period is not paid.")
-    if renewal.status not in _SETTLED or renewal.notice is not None:
+    if renewal.status not in _SETTLED or (renewal.notice is not None and not renewal.notice_is_parked):
         raise NotRefundable("A receipt of this period is still on its way: try again in a minute.")
     if any(refund["state"] == "claimed" for refund in renewal.refunds.values()):
         raise NotRefundable("A refund of this period has no result yet: send its request again, with its key.")
@@ -87,6 +87,12 @@ def owed(renewal: Renewal) -> tuple[str, Mapping[str, Any]] | None:
     kind, _, count = (renewal.notice or "").rpartition("_")
     name = f"refund_{count}"
     return (name, renewal.refunds[name]) if kind == NOTICE and name in renewal.refunds else None
+
+
+def untold(renewal: Renewal) -> str | None:
+    """The notice of the first refund, but the one that is owed now, whose mail is not known as sent."""
+    of_refunds = (name for name in sorted(renewal.mails) if name.startswith(f"{NOTICE}_") and name != renewal.notice)
+    return next((name for name in of_refunds if renewal.mails[name].state in ("sending", "failed")), None)
 
 
 def hashed(key: str) -> str:

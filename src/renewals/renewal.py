@@ -120,6 +120,12 @@ class Renewal:
         """Whether another execution is at work on it at this moment."""
         return self.owner != execution and now < self.lease_until
 
+    @property
+    def notice_is_parked(self) -> bool:
+        """Whether the mail that is owed waits for another address."""
+        mail = self.mails.get(self.notice or "")
+        return mail is not None and mail.state == "failed"
+
 
 def item_of(of: Renewal | Mail) -> dict[str, Any]:
     """The attributes of a new item: those that have a value."""

@@ -143,7 +143,7 @@ def _put_back(auditor: Auditor) -> None:
 
 def _passed_over_without_a_trace(auditor: Auditor) -> None:
     auditor.renew("planted", renewal_date="2025-11-30", anchor_day=31)
-    del auditor.world.dynamodb.items("renewals")["sub_planted", "2025-12-31"]
+    auditor.world.dynamodb.delete("renewals", ("sub_planted", "2025-12-31"))
 
 
 def _doubled(auditor: Auditor) -> None:
@@ -178,7 +178,7 @@ def _charge_of_nothing(auditor: Auditor) -> None:
 
 def _charge_of_a_deleted_item(auditor: Auditor) -> None:
     auditor.renew("planted")
-    del auditor.world.dynamodb.items("renewals")["sub_planted", "2026-01-31"]
+    auditor.world.dynamodb.delete("renewals", ("sub_planted", "2026-01-31"))
 
 
 def _charge_of_what_was_given_up(auditor: Auditor) -> None:
@@ -341,7 +341,7 @@ def test_a_healthy_world_has_no_difference(auditor: Auditor) -> None:
     auditor.renew("deleted")
     auditor.renew("unknown")
     auditor.change("sub_unknown", status="mail_unknown", mails={"receipt_1": {"state": "unknown"}})
-    del auditor.world.dynamodb.items("subscriptions")["sub_deleted", "cus_1"]
+    auditor.world.dynamodb.delete("subscriptions", ("sub_deleted", "cus_1"))
     others: dict[str, dict[str, Any]] = {
         "today": {"renewal_date": "2026-02-01"},
         "paused": {"status": "paused"},

@@ -545,7 +545,7 @@ def test_a_period_of_another_customer_is_none_of_this_ones_business(shop: World)
     the other's payment and record are left as they are."""
     shop.subscribe(customer_id="cus_0", payment_method="pm_declined")
     shop.charge("earlier", NOON).renew(Asked("sub_1", "cus_0", Decimal("29.99")))
-    del shop.dynamodb.items("subscriptions")["sub_1", "cus_0"]
+    shop.dynamodb.delete("subscriptions", ("sub_1", "cus_0"))
     shop.subscribe(renewal_date="2026-02-15")
     assert shop.renew(now=_noon(date(2026, 2, 15))).name == "paid"
     assert shop.items()["2026-01-31"]["status"] == "declined"

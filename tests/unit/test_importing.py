@@ -123,7 +123,7 @@ def test_what_was_deleted_is_not_created_again(shop: World, run: Any) -> None:
     """An id whose history is known is not given to another subscription, and the dry run says so too."""
     file = lines("2026-03-01")
     run(file)
-    del shop.dynamodb.items("subscriptions")["sub_2", "cus_2"]
+    shop.dynamodb.delete("subscriptions", ("sub_2", "cus_2"))
     for apply in (False, True):
         judged = run(file, apply=apply)[2]
         assert judged.why == ("there was a subscription of this id, which has been deleted",)

@@ -45,7 +45,7 @@ def _take(shop: World, event: Json, now: datetime = NOON + LATER) -> str:
     return _feedback(shop, now).take(word)
 
 
-def _bounce(shop: World, n: int = -1, now: datetime = NOON + LATER) -> str:
+def bounce(shop: World, n: int = -1, now: datetime = NOON + LATER) -> str:
     """A mail comes back for good: the latest, if nothing else is said."""
     return _take(shop, _event("Bounce", BOUNCE, shop.ses.sent[n], now), now)
 
@@ -57,7 +57,7 @@ def _live(shop: World, days: range, *, bounces: bool = False) -> None:
             before = len(shop.ses.sent)
             shop.run(f"day-{day}-{n}", NOON + day * DAY + n * LATER)
             for mail in range(before, len(shop.ses.sent)) if bounces else ():
-                _bounce(shop, mail, NOON + day * DAY + n * LATER)
+                bounce(shop, mail, NOON + day * DAY + n * LATER)
 
 
 def _item(shop: World) -> Json:
@@ -76,7 +76,7 @@ def test_a_receipt_that_came_back_is_parked_and_goes_to_the_corrected_address(sh
     """The row names the address at fault and the renewal waits as mail_failed; another address gets the mail, once."""
     shop.subscribe()
     shop.run()
-    assert _bounce(shop) == "marked"
+    assert bounce(shop) == "marked"
     mark = {"address": OLD, "kind": "bounced", "at": "2026-01-31T12:02:00.000000+00:00", "reason": "Permanent, General"}
     assert shop.row()["mail_fault"] == mark
     assert (_item(shop)["status"], _item(shop)["reason"]) == ("mail_failed", "it came back (Permanent, General)")
@@ -93,7 +93,7 @@ def test_a_corrected_address_is_mailed_at_once(shop: World) -> None:
     """Bounced, corrected and asked for within the seconds for which the renewal had an owner."""
     shop.subscribe()
     shop.run()
-    _bounce(shop, now=NOON + timedelta(seconds=1))
+    bounce(shop, now=NOON + timedelta(seconds=1))
     shop.edit(customer_email=NEW)
     shop.run("corrected", NOON + timedelta(seconds=2))
     assert [mail["Destinations"] for mail in shop.ses.sent] == [[OLD], [NEW]]
@@ -103,7 +103,7 @@ def test_later_mails_to_a_marked_address_are_parked_unsent(shop: World) -> None:
     """The next month is charged and receipted; its mail is not sent in vain, and waits for another address."""
     shop.subscribe()
     shop.run()
-    _bounce(shop)
+    bounce(shop)
     assert shop.run("february", NOON + 28 * DAY) == "EmailFailed"
     assert shop.items()["2026-02-28"]["status"] == "mail_failed"
     assert (len(shop.mails()), len(shop.gateway.charges), len(shop.receipts())) == (1, 2, 2)
@@ -117,7 +117,7 @@ def test_the_timeline_says_what_came_back_and_what_follows(shop: World) -> None:
     """Mailed, came back, marked: each in words, the address masked, no word of the mail server's."""
     shop.subscribe()
     shop.run()
-    _bounce(shop)
+    bounce(shop)
     told = _told(shop)
     assert told["mailed"] == "Mailed the receipt to a***@c***.example."
     assert told["bounced"] == "The mail to a***@c***.example about the receipt came back (Permanent, General)."
@@ -134,7 +134,7 @@ def test_a_corrected_address_is_not_marked_by_what_comes_late_of_the_old_one(sho
     shop.subscribe()
     shop.run()
     shop.edit(customer_email=NEW)
-    assert _bounce(shop) == "noted"
+    assert bounce(shop) == "noted"
     assert "mail_fault" not in shop.row()
     shop.run("again", NOON + 2 * LATER)
     assert [mail["Destinations"] for mail in shop.ses.sent] == [[OLD], [NEW]]
@@ -144,12 +144,12 @@ def test_what_is_said_twice_or_late_changes_nothing(shop: World) -> None:
     """The same event after the mail went to another address, and was received there: it is known, and marks nothing."""
     shop.subscribe()
     shop.run()
-    assert _bounce(shop, 0) == "marked"
-    assert _bounce(shop, 0) == "known"
+    assert bounce(shop, 0) == "marked"
+    assert bounce(shop, 0) == "known"
     shop.edit(customer_email=NEW)
     shop.run("corrected", NOON + 2 * LATER)
     before = json.dumps([shop.items(), shop.row()], default=str, sort_keys=True)
-    assert _bounce(shop, 0) == "unknown"  # that claim of the mail is gone
+    assert bounce(shop, 0) == "unknown"  # that claim of the mail is gone
     assert json.dumps([shop.items(), shop.row()], default=str, sort_keys=True) == before
 
 
@@ -182,7 +182,7 @@ def test_a_mail_that_comes_back_before_it_is_recorded_as_sent_stays_returned(kin
     undisturbed, shop = World(), World()
     sent(undisturbed)
     shop.cuts.at = 2 * undisturbed.cuts.calls.index("ses.SendRawEmail") + 1
-    shop.cuts.happens = lambda _point: assert_marked(_bounce(shop))
+    shop.cuts.happens = lambda _point: assert_marked(bounce(shop))
     sent(shop)
     assert len(shop.mails()) == 1
     mail = shop.row()["reminder_upcoming"] if kind == "upcoming" else _item(shop)["mails"][kind]
@@ -209,15 +209,15 @@ def test_a_word_that_is_cut_anywhere_is_taken_by_the_next_try(kind: str) -> None
 
     undisturbed = begun()
     earlier = len(undisturbed.cuts.calls)
-    assert _bounce(undisturbed) == "marked"
+    assert bounce(undisturbed) == "marked"
     made = len(undisturbed.cuts.calls) - earlier
     assert made >= 2
     for moment in range(2 * earlier, 2 * (earlier + made)):
         shop = begun()
         shop.cuts.at = moment
         with pytest.raises(Cut):
-            _bounce(shop)
-        _bounce(shop)
+            bounce(shop)
+        bounce(shop)
         assert shop.row()["mail_fault"] == undisturbed.row()["mail_fault"]
         states = {name: mail["state"] for item in shop.items().values() for name, mail in item["mails"].items()}
         assert set(states.values()) <= {"failed"}
@@ -335,7 +335,7 @@ def test_the_news_of_the_end_goes_to_the_corrected_address(shop: World) -> None:
     """The subscription is over when its mail comes back: it is told to the next address."""
     shop.subscribe(payment_method="pm_declined")
     _live(shop, range(8))
-    assert (_item(shop)["status"], _bounce(shop)) == ("given_up", "marked")
+    assert (_item(shop)["status"], bounce(shop)) == ("given_up", "marked")
     assert _item(shop)["notice"] == "canceled_5"
     shop.edit(customer_email=NEW)
     shop.run("corrected", NOON + 8 * DAY)
@@ -348,7 +348,7 @@ def test_old_news_that_comes_back_is_not_owed_again(shop: World) -> None:
     shop.run()
     shop.edit(payment_method="pm_ok")
     shop.run("card", NOON + LATER)
-    _bounce(shop, 0)
+    bounce(shop, 0)
     assert (_item(shop)["status"], "notice" in _item(shop)) == ("done", False)
     shop.edit(customer_email=NEW)
     shop.run("corrected", NOON + 2 * LATER)
@@ -392,7 +392,7 @@ def test_a_complaint_does_not_replace_a_bounce(shop: World) -> None:
     """The address that takes no mail stays marked as that."""
     shop.subscribe(payment_method="pm_declined")
     _live(shop, range(2))
-    assert _bounce(shop, 0) == "marked"
+    assert bounce(shop, 0) == "marked"
     assert _take(shop, _event("Complaint", {}, shop.ses.sent[1])) == "noted"
     assert shop.row()["mail_fault"]["kind"] == "bounced"
 
@@ -401,7 +401,7 @@ def test_a_reminder_that_came_back_marks_the_address(shop: World) -> None:
     """Recorded on the row: reminded again at another address, while it is near."""
     shop.subscribe(interval="year", renewal_date="2026-02-03")
     shop.remind()
-    assert (_bounce(shop), _bounce(shop)) == ("marked", "known")
+    assert (bounce(shop), bounce(shop)) == ("marked", "known")
     assert (shop.row()["reminder_upcoming"]["state"], shop.row()["mail_fault"]["address"]) == ("failed", OLD)
     shop.remind("again", NOON + LATER)
     assert len(shop.mails()) == 1
@@ -495,7 +495,7 @@ def test_a_bounce_during_an_attempt_leaves_the_attempt_its_owner(shop: World) ->
     like.run("again", again)
 
     def meanwhile(_point: str) -> None:
-        _bounce(shop, 0, again)
+        bounce(shop, 0, again)
         shop.run("another", again + timedelta(seconds=1))
 
     shop.cuts.at, shop.cuts.happens = 2 * like.cuts.calls.index("gateway.confirm", first), meanwhile

@@ -11,6 +11,7 @@ from renewals.errors import BadRow
 from subscriptions_api import app
 from tests.fake_aws import error
 from tests.fakes import LATER, NOON, Cut, World
+from tests.unit.test_mail_feedback import bounce
 from tests.unit.test_receipt_pdf import text_of
 from tests.unit.test_subscriptions_api import Api, Reply, api
 
@@ -189,6 +190,42 @@ def test_a_mail_of_a_refund_that_cannot_be_sent_is_parked(paid: Api) -> None:
     paid.shop.edit(customer_email="new@customer.example")
     assert paid.shop.run("run-3", NOON + LATER) == "Success"
     assert paid.shop.mails()[-1]["To"] == "Ann Lee <new@customer.example>"
+
+
+@pytest.mark.parametrize("corrected", [False, True])
+def test_a_mail_that_came_back_does_not_hold_up_another_refund(paid: Api, corrected: bool) -> None:
+    """The second refund is made; with the right address both are told, each once, and then nothing is owed."""
+    shop = paid.shop
+    assert _refund(paid, "10.00", "k-1").status == 201
+    shop.run("run-2", NOON + LATER)
+    bounce(shop)
+    if corrected:
+        shop.edit(customer_email="new@customer.example")
+    assert _refund(paid, "5.00", "k-2").status == 201
+    shop.run("run-3", NOON + 2 * LATER)
+    assert ("unfinished" in shop.items()[PERIOD]) is corrected
+    shop.edit(customer_email="new@customer.example")
+    for n in range(3):
+        shop.run(f"run-{4 + n}", NOON + (3 + n) * LATER)
+    assert [(mail["Subject"], mail["To"]) for mail in shop.mails()[2:]] == [
+        ("Refund for Pro: 5.00 USD", "Ann Lee <new@customer.example>"),
+        ("Refund for Pro: 10.00 USD", "Ann Lee <new@customer.example>"),
+    ]
+    assert _given(paid) == [1000, 500]
+    assert {"notice", "unfinished", "parked"}.isdisjoint(shop.items()[PERIOD])
+
+
+def test_two_refunds_that_came_back_wait_for_another_address(paid: Api) -> None:
+    """The second is told to an address to which the first came back: the first waits, and nobody looks for it."""
+    shop = paid.shop
+    assert _refund(paid, "10.00", "k-1").status == 201
+    shop.run("run-2", NOON + LATER)
+    bounce(shop)
+    del shop.row()["mail_fault"]
+    assert _refund(paid, "5.00", "k-2").status == 201
+    shop.run("run-3", NOON + 2 * LATER)
+    assert len(shop.mails()) == 3
+    assert (shop.items()[PERIOD]["notice"], "unfinished" in shop.items()[PERIOD]) == ("refunded_1", False)
 
 
 def test_a_refund_of_a_bad_amount_is_named() -> None:

@@ -14,8 +14,10 @@ from renewal_sweep import sweep
 from renewal_sweep.queue import RenewalQueue
 from renewal_sweep.sweep import Part, Row, Sweep, Swept
 from renewals.errors import BadRow, NotHandedOver
+from renewals.gateway import PaymentState
 from tests.fake_aws import FakeDynamoDB, FakeSQS
 from tests.fakes import DUE, INDEXES, LATER, NOON, Cut, World
+from tests.unit.test_mail_feedback import bounce
 
 TODAY = DUE
 PLENTY = 900.0
@@ -275,6 +277,38 @@ def test_what_waits_for_the_customer_or_is_done_is_not_unfinished(sweeper: Sweep
     sweeper.world.delete_row()
     sweeper.sweep(now=NOON + timedelta(days=1))
     assert sweeper.sent() == []
+
+
+def test_a_refusal_that_waits_for_another_address_is_closed_all_the_same(sweeper: Sweeper) -> None:
+    """Its mail came back and the subscription is deleted: looked for no sooner than its dunning date, and then its
+    payment, which the customer could still confirm, is cancelled."""
+    world = sweeper.world
+    world.subscribe(payment_method="pm_3ds")
+    world.run()
+    bounce(world)
+    sweeper.sweep(now=NOON + timedelta(minutes=20))
+    assert sweeper.sent() == []
+    world.delete_row()
+    later = NOON + timedelta(days=2)
+    sweeper.sweep(now=later)
+    [message] = sweeper.sent()
+    assert _ask(world, date.fromisoformat(message["renewal_date"]), later)[0] == "nothing_to_do"
+    [payment] = world.gateway.payments.values()
+    assert payment.state is PaymentState.CANCELED
+
+
+def test_a_mail_to_the_corrected_address_that_was_cut_off_is_taken_up(sweeper: Sweeper) -> None:
+    """What is owed is looked for again from the moment its mail is claimed anew."""
+    world = sweeper.world
+    world.subscribe(payment_method="pm_3ds")
+    world.run()
+    bounce(world)
+    world.edit(customer_email="ann@new.example")
+    world.ses.trouble = [Cut("in the middle of its sending")]
+    assert world.run("corrected", NOON + LATER) == "EmailFailed"
+    sweeper.sweep(now=NOON + timedelta(minutes=30))
+    [message] = sweeper.sent()
+    assert message["renewal_date"] == "2026-01-31"
 
 
 # --- dunning and pauses ------------------------------------------------------------------------------------------
