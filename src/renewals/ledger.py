@@ -620,7 +620,8 @@ class Ledger:
         """The mail of a receipt is to go out again, though it may have gone out: somebody has decided so. The renewal
         stands as before its claim. recorded: further actions of that transaction."""
         name = f"mails.receipt_{renewal.attempt}"
-        changes = {"status": Status.RECEIPTED, "reason": None, name: None, "lease_until": now, "pickups": 0}
+        free = min(renewal.lease_until, now)  # whoever decides it may have a clock that is ahead
+        changes = {"status": Status.RECEIPTED, "reason": None, name: None, "lease_until": free, "pickups": 0}
         stands, values = "#status = :was AND attribute_not_exists(notice)", {":was": Status.MAIL_UNKNOWN}
         lost = self._transact([{"Update": self._change(renewal, changes, stands, values, now)}, *recorded])
         return Lost() if lost is not None else replaced(renewal, {"status": Status.RECEIPTED, "reason": None})
