@@ -58,7 +58,7 @@ redrive: .venv/.made ## bring dead letters back to the queue of renewals, by you
 	@$(PYTHON) -m scripts.subscriptions --stack-name $(STACK) redrive
 
 charging: .venv/.made ## turn charging off at once, or on again: TURN=off WHY="…", TURN=on, TURN=status; STACK as above
-	@$(PYTHON) scripts/charging.py $(TURN) --why "$(WHY)" --stack-name $(STACK)
+	@$(PYTHON) -m scripts.oncall --stack-name $(STACK) charging $(TURN) --why "$(WHY)"
 
 # The gateway's SDK is taken without its HTTP client: it runs over the urllib3 of the AWS layer. fpdf2 is taken without
 # its reader of images.

@@ -1,18 +1,15 @@
-"""Bring items back from a restored copy of a table: `python scripts/restore.py COPY TABLE [--write] [--delete]`.
+"""Items brought back from a restored copy of a table, as `python -m scripts.oncall restore` does it.
 
 DynamoDB restores into a table of another name, and the functions know the one they were deployed with. This compares
 the two, item by item, and says what differs; with --write the table gets the copy's items where they differ or are
 missing, and with --delete it loses those that the copy does not have. Cut off, it is started again. The switch that
-turns charging off stays as it is. By the AWS profile of the environment; docs/runbook.md says what to do before.
+turns charging off stays as it is. docs/runbook.md says what to do before.
 """
 
-import argparse
 from collections import Counter
 from collections.abc import Iterator
 from itertools import batched
 from typing import Any
-
-import boto3
 
 _MOST_ITEMS = 100  # https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchGetItem.html
 _EVERYBODY = {"S": "*"}
@@ -64,18 +61,3 @@ def _get(dynamodb: Any, table: str, items: tuple[Item, ...], keys: list[str]) ->
 
 def _id(item: Item, keys: list[str]) -> tuple[str, ...]:
     return tuple(item[name]["S"] for name in keys)
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Brings items back from a restored copy of a table.")
-    parser.add_argument("copy")
-    parser.add_argument("table")
-    parser.add_argument("--write", action="store_true")
-    parser.add_argument("--delete", action="store_true")
-    asked = parser.parse_args()
-    counts = restore(boto3.client("dynamodb"), asked.copy, asked.table, write=asked.write, delete=asked.delete)
-    print(", ".join(f"{count} {name}" for name, count in counts.items()) or "both are empty")
-
-
-if __name__ == "__main__":
-    main()

@@ -12,8 +12,9 @@ from rich.progress import Progress
 
 from renewals.errors import BadRow
 from renewals.subscription import ENDED, ID, LIVE
+from scripts.deployment import WORKERS, Deployment, given, stack_name
+from scripts.plainly import Commands, Trouble
 from scripts.subscriptions import shown
-from scripts.subscriptions.deployment import STACK_NAME, WORKERS, Deployment, Trouble, plainly
 from scripts.subscriptions.importing import LEFT_OUT, Import, Tally
 from scripts.subscriptions.renewing import Ended, redrive, renew_now, resend_mail
 from scripts.subscriptions.rows import BadFile, Line, from_csv, from_json_lines
@@ -22,17 +23,6 @@ _KINDS = {".csv": from_csv, ".jsonl": from_json_lines, ".ndjson": from_json_line
 _PAGE = 200
 _MOST_PAGES = 100
 _INTERRUPTED = 130
-
-
-class _Commands(click.Group):
-    """Whatever goes wrong is said in a sentence."""
-
-    def invoke(self, ctx: click.Context) -> Any:
-        try:
-            with plainly():
-                return super().invoke(ctx)
-        except (Trouble, BadFile) as trouble:
-            raise click.ClickException(str(trouble)) from trouble
 
 
 class _Id(click.ParamType[str]):
@@ -59,11 +49,10 @@ class _Day(click.ParamType[date]):
 
 
 _subscription = click.argument("subscription_id", metavar="SUBSCRIPTION", type=_Id())
-_deployment = click.make_pass_decorator(Deployment)
 
 
-@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--stack-name", default=STACK_NAME, show_default=True, help="The deployed stack.")
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@stack_name
 @click.pass_context
 def main(ctx: click.Context, stack_name: str) -> None:
     """Subscriptions of a deployed stack, reached by the AWS profile of the environment."""
@@ -74,7 +63,7 @@ def main(ctx: click.Context, stack_name: str) -> None:
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, readable=True, path_type=Path))
 @click.option("--apply", is_flag=True, help="Write. Without it the file is only looked through.")
 @click.option("--charge-due", is_flag=True, help="Take in what is due already, to be charged at once.")
-@_deployment
+@given
 @click.pass_context
 def import_(ctx: click.Context, deployment: Deployment, file: Path, *, apply: bool, charge_due: bool) -> None:
     """Create the subscriptions in FILE, .csv or .jsonl.
@@ -136,7 +125,7 @@ def _progress() -> Progress:
 @click.option("--due-before", type=_Day(), help="Whose next charge is before this day.")
 @click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True, help="At most so many.")
 @click.option("--after", metavar="SUBSCRIPTION/CUSTOMER", help="Where the page before ended.")
-@_deployment
+@given
 def list_(
     deployment: Deployment,
     status: str | None,
@@ -168,7 +157,7 @@ def list_(
 
 @main.command()
 @_subscription
-@_deployment
+@given
 def show(deployment: Deployment, subscription_id: str) -> None:
     """Show a subscription, what is wrong with it, and its next charge."""
     row = deployment.row(subscription_id)
@@ -182,7 +171,7 @@ def show(deployment: Deployment, subscription_id: str) -> None:
 
 @main.command()
 @_subscription
-@_deployment
+@given
 def why(deployment: Deployment, subscription_id: str) -> None:
     """Tell everything that happened to a subscription, in order: why it was charged, or not."""
     row = deployment.row(subscription_id)
@@ -197,7 +186,7 @@ def why(deployment: Deployment, subscription_id: str) -> None:
 @main.command()
 @_subscription
 @click.option("--count", type=click.IntRange(1, 100), default=12, show_default=True, help="How many.")
-@_deployment
+@given
 def preview(deployment: Deployment, subscription_id: str, count: int) -> None:
     """Show the next charges, each with the reason for its day."""
     row = deployment.row(subscription_id)
@@ -206,7 +195,7 @@ def preview(deployment: Deployment, subscription_id: str, count: int) -> None:
 
 @main.command("renew-now")
 @_subscription
-@_deployment
+@given
 @click.pass_context
 def renew_now_(ctx: click.Context, deployment: Deployment, subscription_id: str) -> None:
     """Renew a subscription now, if it is due, and say what came of it."""
@@ -216,7 +205,7 @@ def renew_now_(ctx: click.Context, deployment: Deployment, subscription_id: str)
 @main.command("resend-mail")
 @_subscription
 @click.argument("renewal_date", metavar="DATE", type=_Day())
-@_deployment
+@given
 @click.pass_context
 def resend_mail_(ctx: click.Context, deployment: Deployment, subscription_id: str, renewal_date: date) -> None:
     """Send the receipt of the period from DATE on again, where it stands as mail_unknown.
@@ -233,7 +222,7 @@ def _end(ctx: click.Context, ended: Ended) -> None:
 
 
 @main.command("redrive")
-@_deployment
+@given
 def redrive_(deployment: Deployment) -> None:
     """Bring the dead letters back to the queue of renewals."""
     shown.say(f"{redrive(deployment)} brought back")

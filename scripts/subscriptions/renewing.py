@@ -12,7 +12,8 @@ from renewals.errors import BadRow
 from renewals.ledger import Lost
 from renewals.renewal import Status
 from renewals.timeline import Entry
-from scripts.subscriptions.deployment import Deployment, Trouble
+from scripts.deployment import Deployment
+from scripts.plainly import Trouble
 
 _NOTHING = {
     "not_due": "It is not due: nothing was charged.",

@@ -20,6 +20,7 @@ from renewals import subscription
 from renewals.errors import BadRow, RenewalError
 from renewals.strict_json import NotAnObject, read_object
 from renewals.subscription import Subscription
+from scripts.plainly import Trouble
 from subscriptions_api.models import Day, Id, NewSubscription, StatusName
 
 _NOT_GIVEN: Any = None
@@ -48,8 +49,8 @@ _UNREADABLE = {
 }
 
 
-class BadFile(RenewalError):  # noqa: N818
-    """Nothing in the file can be read. The message says why, in words."""
+class BadFile(Trouble):
+    """Nothing in the file can be read."""
 
 
 @dataclass(frozen=True, slots=True)

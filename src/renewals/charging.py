@@ -3,7 +3,7 @@ read of its own, or within a transaction of the ledger's that is written only wh
 
 It is an item of the changes table, since it is a change to all subscriptions at once: off where it is there. `*` is the
 id of no subscription. Where it cannot be read nothing is charged, since the error of the reading ends the attempt.
-scripts/charging.py throws it.
+`python -m scripts.oncall charging` throws it.
 """
 
 from __future__ import annotations

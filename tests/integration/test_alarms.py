@@ -139,12 +139,8 @@ def misled(shop: Shop, function: str, **environment: str) -> Iterator[None]:
 
 def oncall(shop: Shop, *arguments: str) -> str:
     """What the command of the runbook prints."""
-    return printed(shop, "-m", "scripts.oncall", *arguments)
-
-
-def printed(shop: Shop, *arguments: str) -> str:
     environment = {"AWS_CONFIG_FILE": str(shop.stack.aws_config_file), "AWS_PROFILE": "local", "NO_PROXY": "*"}
-    command = [sys.executable, *arguments]
+    command = [sys.executable, "-m", "scripts.oncall", *arguments]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -371,14 +367,14 @@ def test_charging_is_turned_off(shop: Shop, watch: Watch) -> None:
     """A webhook is accepted, nothing is charged or written. On again: the sweep that the command starts renews what
     waited, once."""
     waits = shop.subscribe()
-    assert "wrong prices" in printed(shop, "scripts/charging.py", "off", "--why", "wrong prices")
+    assert "wrong prices" in oncall(shop, "charging", "off", "--why", "wrong prices")
     try:
         end = shop.renew(waits)
         assert (end.state, end.payment["reason"]) == ("Success", "charging_is_off")
         assert_untouched(shop, waits)
         watch.comes_on("charging-off")
     finally:
-        assert "charging is on" in printed(shop, "scripts/charging.py", "on")
+        assert "charging is on" in oncall(shop, "charging", "on")
     wait_until(lambda: [item["status"] for item in shop.ledger(waits)] == ["done"], seconds=60)
     assert_renewed_once(shop, waits)
     watch.goes_off("charging-off", after=1 * HOURS)

@@ -1,91 +1,28 @@
 """The deployed stack as the environment's AWS profile reaches it: tables, workflow, queues, the day, and who asks."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import json
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
 
 import boto3
+import click
 from botocore.config import Config
-from botocore.exceptions import (
-    BotoCoreError,
-    ClientError,
-    CredentialRetrievalError,
-    EndpointConnectionError,
-    NoCredentialsError,
-    NoRegionError,
-    PartialCredentialsError,
-    SSOTokenLoadError,
-    TokenRetrievalError,
-    UnauthorizedSSOTokenError,
-)
+from botocore.exceptions import ClientError
 
 from renewals import clock
 from renewals.clock import Moment
-from renewals.errors import BadRow, Collision, RenewalError, Throttled
+from renewals.errors import BadRow
 from renewals.register import Asked, Register, name_of
+from scripts.plainly import Trouble
 
-STACK_NAME = "subscription-mgmt"
 WORKERS = 16
 _CONNECT_SECONDS, _READ_SECONDS, _TRIES = 5, 20, 5
 _WORKFLOW_SECONDS = 225
-_EXPIRED = frozenset({"ExpiredToken", "ExpiredTokenException", "RequestExpired"})
-_UNKNOWN = frozenset(
-    {
-        "InvalidClientTokenId",
-        "InvalidSignatureException",
-        "SignatureDoesNotMatch",
-        "UnrecognizedClientException",
-        "IncompleteSignature",
-    }
-)
-_DENIED = frozenset({"AccessDenied", "AccessDeniedException", "AuthorizationError"})
-_SIGN_IN = "The AWS credentials have expired: sign in again."
+_FUNCTION_SECONDS = 910  # an audit may take all of its 15 minutes, and must not be started again meanwhile
 
-
-class Trouble(RenewalError):  # noqa: N818
-    """What was asked for cannot be done. The message is for people."""
-
-
-@contextmanager
-def plainly() -> Iterator[None]:
-    """Whatever AWS or a row has against it as Trouble, in a sentence."""
-    try:
-        yield
-    except ClientError as error:
-        raise Trouble(_refused(error)) from error
-    except BotoCoreError as error:
-        raise Trouble(_unreached(error)) from error
-    except BadRow as bad:
-        raise Trouble(f"The subscription cannot be charged as it stands: {bad}.") from bad
-    except (Collision, Throttled) as error:
-        raise Trouble("Others keep writing at this moment, or AWS is short of capacity: try again.") from error
-
-
-def _refused(error: ClientError) -> str:
-    told = error.response.get("Error", {})
-    code, message = told.get("Code", ""), told.get("Message", "")
-    if code in _EXPIRED:
-        return _SIGN_IN
-    if code in _UNKNOWN:
-        return "AWS does not know these credentials: does AWS_PROFILE name the right profile?"
-    if code in _DENIED:
-        return f"AWS does not allow it: {message}"
-    return f"AWS refuses {error.operation_name}: {code}: {message}"
-
-
-def _unreached(error: BotoCoreError) -> str:
-    match error:
-        case SSOTokenLoadError() | TokenRetrievalError() | UnauthorizedSSOTokenError():
-            return _SIGN_IN
-        case NoCredentialsError() | PartialCredentialsError() | CredentialRetrievalError():
-            return "There are no AWS credentials: set AWS_PROFILE, and AWS_CONFIG_FILE for the local stack."
-        case NoRegionError():
-            return "No AWS region is named: set AWS_DEFAULT_REGION, or a region in the profile."
-        case EndpointConnectionError():
-            return f"Nothing answers at {error.kwargs['endpoint_url']}: does the stack run, is there a network?"
-    return f"AWS cannot be asked: {error}"
+stack_name = click.option("--stack-name", default="subscription-mgmt", show_default=True, help="The deployed stack.")
 
 
 class Deployment:
@@ -123,6 +60,16 @@ class Deployment:
     def who(self) -> str:
         """Whose credentials these are, as the API would name them."""
         return name_of(self.client("sts").get_caller_identity()["Arn"])
+
+    def run(self, function: str, event: Mapping[str, str]) -> dict[str, Any]:
+        """A run of one of the stack's functions, to its end. function: the output that names it. Returns its reply;
+        raises Trouble where it failed."""
+        functions = self.client("lambda", tries=1, read_seconds=_FUNCTION_SECONDS)
+        answer = functions.invoke(FunctionName=self.output(function), Payload=json.dumps(event))
+        told: dict[str, Any] = json.loads(answer["Payload"].read())
+        if "FunctionError" in answer:
+            raise Trouble(f"The function failed: {told.get('errorType')}: {told.get('errorMessage')}")
+        return told
 
     def output(self, name: str) -> str:
         """One of the stack's outputs."""
@@ -171,3 +118,7 @@ class Deployment:
     @cached_property
     def _session(self) -> boto3.Session:
         return boto3.Session()
+
+
+given = click.make_pass_decorator(Deployment)
+"""Gives a command the deployment that its group was asked about."""

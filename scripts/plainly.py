@@ -1,0 +1,89 @@
+"""What goes wrong with a command, in a sentence."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import click
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    CredentialRetrievalError,
+    EndpointConnectionError,
+    NoCredentialsError,
+    NoRegionError,
+    PartialCredentialsError,
+    SSOTokenLoadError,
+    TokenRetrievalError,
+    UnauthorizedSSOTokenError,
+)
+
+from renewals.errors import BadRow, Collision, RenewalError, Throttled
+
+_EXPIRED = frozenset({"ExpiredToken", "ExpiredTokenException", "RequestExpired"})
+_UNKNOWN = frozenset(
+    {
+        "InvalidClientTokenId",
+        "InvalidSignatureException",
+        "SignatureDoesNotMatch",
+        "UnrecognizedClientException",
+        "IncompleteSignature",
+    }
+)
+_DENIED = frozenset({"AccessDenied", "AccessDeniedException", "AuthorizationError"})
+_SIGN_IN = "The AWS credentials have expired: sign in again."
+
+
+class Trouble(RenewalError):  # noqa: N818
+    """What was asked for cannot be done. The message is for people."""
+
+
+@contextmanager
+def _plainly() -> Iterator[None]:
+    """Whatever AWS or a row has against it as Trouble, in a sentence."""
+    try:
+        yield
+    except ClientError as error:
+        raise Trouble(_refused(error)) from error
+    except BotoCoreError as error:
+        raise Trouble(_unreached(error)) from error
+    except BadRow as bad:
+        raise Trouble(f"The subscription cannot be charged as it stands: {bad}.") from bad
+    except (Collision, Throttled) as error:
+        raise Trouble("Others keep writing at this moment, or AWS is short of capacity: try again.") from error
+
+
+def _refused(error: ClientError) -> str:
+    told = error.response.get("Error", {})
+    code, message = told.get("Code", ""), told.get("Message", "")
+    if code in _EXPIRED:
+        return _SIGN_IN
+    if code in _UNKNOWN:
+        return "AWS does not know these credentials: does AWS_PROFILE name the right profile?"
+    if code in _DENIED:
+        return f"AWS does not allow it: {message}"
+    return f"AWS refuses {error.operation_name}: {code}: {message}"
+
+
+def _unreached(error: BotoCoreError) -> str:
+    match error:
+        case SSOTokenLoadError() | TokenRetrievalError() | UnauthorizedSSOTokenError():
+            return _SIGN_IN
+        case NoCredentialsError() | PartialCredentialsError() | CredentialRetrievalError():
+            return "There are no AWS credentials: set AWS_PROFILE, and AWS_CONFIG_FILE for the local stack."
+        case NoRegionError():
+            return "No AWS region is named: set AWS_DEFAULT_REGION, or a region in the profile."
+        case EndpointConnectionError():
+            return f"Nothing answers at {error.kwargs['endpoint_url']}: does the stack run, is there a network?"
+    return f"AWS cannot be asked: {error}"
+
+
+class Commands(click.Group):
+    """Commands of which each ends with a sentence where it cannot be done, and exit status 1."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            with _plainly():
+                return super().invoke(ctx)
+        except Trouble as trouble:
+            raise click.ClickException(str(trouble)) from trouble
