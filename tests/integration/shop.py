@@ -5,6 +5,8 @@ Each subscription has ids, a customer and an address of its own, so that many te
 
 import io
 import json
+import subprocess
+import sys
 import time
 import uuid
 from collections.abc import Callable
@@ -299,6 +301,15 @@ def end_of(described: dict[str, Any], events: list[dict[str, Any]]) -> End:
     left = [event["stateExitedEventDetails"] for event in events if "stateExitedEventDetails" in event]
     replies = [json.loads(state["output"]) for state in left if state["name"] == "ProcessPayment"]
     return End(described["status"], described.get("error"), entered[-1], replies[-1] if replies else {})
+
+
+def oncall(shop: Shop, *arguments: str) -> str:
+    """What the command of the runbook prints."""
+    environment = {"AWS_CONFIG_FILE": str(shop.stack.aws_config_file), "AWS_PROFILE": "local", "NO_PROXY": "*"}
+    command = [sys.executable, "-m", "scripts.oncall", *arguments]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 def today() -> date:

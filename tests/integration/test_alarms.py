@@ -5,8 +5,6 @@ The alarms are those of the template, looked at as local.alarms says. Only the c
 
 import json
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -16,7 +14,7 @@ from typing import Any
 import pytest
 
 from local.cuts import Cuts
-from local.stack import ROOT, Stack, free_port
+from local.stack import Stack, free_port
 from local.time_passes import TimePasses
 from tests.integration.shop import (
     FAILED,
@@ -25,6 +23,7 @@ from tests.integration.shop import (
     Subscriber,
     assert_renewed_once,
     assert_untouched,
+    oncall,
     wait_until,
 )
 from tests.integration.test_cuts import SEND_EMAIL, end_leases, run_once
@@ -135,15 +134,6 @@ def misled(shop: Shop, function: str, **environment: str) -> Iterator[None]:
         yield
     finally:
         shop.functions.update_function_configuration(FunctionName=function, Environment={"Variables": deployed})
-
-
-def oncall(shop: Shop, *arguments: str) -> str:
-    """What the command of the runbook prints."""
-    environment = {"AWS_CONFIG_FILE": str(shop.stack.aws_config_file), "AWS_PROFILE": "local", "NO_PROXY": "*"}
-    command = [sys.executable, "-m", "scripts.oncall", *arguments]
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 def all_at_once[T](many: int, what: Callable[[int], T]) -> list[T]:
