@@ -61,7 +61,7 @@ class Deployment:
         """Whose credentials these are, as the API would name them."""
         return name_of(self.client("sts").get_caller_identity()["Arn"])
 
-    def run(self, function: str, event: Mapping[str, str]) -> dict[str, Any]:
+    def run(self, function: str, event: Mapping[str, Any]) -> dict[str, Any]:
         """A run of one of the stack's functions, to its end. function: the output that names it. Returns its reply;
         raises Trouble where it failed."""
         functions = self.client("lambda", tries=1, read_seconds=_FUNCTION_SECONDS)
@@ -91,9 +91,18 @@ class Deployment:
         except BadRow:  # it is charged on no day
             return clock.moment(wall, environment, zone)
 
+    @property
+    def heeds_test_clocks(self) -> bool:
+        """Whether a subscription may live on a day of its own."""
+        return clock.heeds_test_clocks(self._parameter("Environment"))
+
     def asked(self, row: Mapping[str, Any]) -> Asked:
         """Who asks for a change of the row, and when."""
         return Asked(self.who, self.moment(row).now)
+
+    def function(self, name: str) -> str:
+        """The deployed name of a function, as process-payment."""
+        return f"{self._parameter('ProjectName')}-{name}-{self._parameter('Environment')}"
 
     def _parameter(self, name: str) -> str:
         return self._named("Parameters", "Parameter", name)

@@ -27,7 +27,7 @@ _NOTHING = {
     "another_period": "Nothing was charged: that period is not the one that is due.",
 }
 _FAILED = {
-    "PaymentProcessingFailed": "It was not renewed, and the log of the workflow says why",
+    "PaymentProcessingFailed": "It was not renewed; `oncall log process-payment` says why",
     "ReceiptGenerationFailed": "The receipt could not be made; the sweep tries again",
     "EmailSendingFailed": "The mail did not go out, or nobody can tell",
 }

@@ -211,7 +211,7 @@ class Sweep:
 
     def _requests(self, part: Part, rows: list[dict[str, Any]], done: Swept) -> Iterator[dict[str, str]]:
         if part.kind == "shard":
-            done.oldest = max([done.oldest or 0.0, *map(self._unfinished_seconds, rows)])
+            done.oldest = max([done.oldest or 0.0, *(unfinished_seconds(row, self.now) for row in rows)])
             yield from (_request(row) for row in rows if self._is_quiet(row))
             return
         for row in rows:
@@ -230,13 +230,6 @@ class Sweep:
         touched, leased = (dynamodb.storable(moment) for moment in (self.now - QUIET, self.now))
         return self.test_clock is not None or (row["touched_at"] < touched and row["lease_until"] < leased)
 
-    def _unfinished_seconds(self, row: Row) -> float:
-        """For how long it has been unfinished; nothing for a dunning date that passed."""
-        if row["status"] not in CUT_OFF and ("notice" not in row or "parked" in row):
-            return 0.0
-        begun = row.get("begun_at", row["touched_at"])  # earlier versions wrote none
-        return (self.now - datetime.fromisoformat(begun)).total_seconds()
-
     def _asks_for(self, part: Part, row: Row) -> dict[str, str] | None:
         """What this part sends of the row. Raises BadRow for one that is to be charged some day, and cannot be."""
         clock = self.test_clock(row) if self.test_clock else None
@@ -249,6 +242,15 @@ class Sweep:
             return _request(row)
         reminded = part.kind != "date" and reminders.may_be_owed(checked, today, self.reminder_days)
         return _request(row) | {"event_type": reminders.EVENT} if reminded else None
+
+
+def unfinished_seconds(row: Row, now: datetime) -> float:
+    """For how long a renewal of unfinished-index has been unfinished; nothing where it waits for its next dunning date,
+    or for another address."""
+    if row["status"] not in CUT_OFF and ("notice" not in row or "parked" in row):
+        return 0.0
+    begun = row.get("begun_at", row["touched_at"])  # earlier versions wrote none
+    return (now - datetime.fromisoformat(begun)).total_seconds()
 
 
 def _wants(part: Part, checked: Subscription, today: date) -> bool:

@@ -16,6 +16,8 @@ from contextlib import AbstractContextManager, nullcontext
 from functools import cache, wraps
 from typing import TYPE_CHECKING, Any, Literal
 
+from renewals.errors import RenewalError
+
 if TYPE_CHECKING:
     from aws_lambda_powertools import Logger, Metrics
 
@@ -105,7 +107,8 @@ def annotate(**ids: Any) -> None:
 
 
 def observed(handler: Handler) -> Handler:
-    """Around a Lambda handler: the request id in every log line, metrics flushed, AWS calls traced."""
+    """Around a Lambda handler: the request id in every log line, and what it raises in one of them, under the ids of
+    the renewal; metrics flushed, AWS calls traced."""
 
     @wraps(handler)
     def call(event: dict[str, Any], context: Any) -> dict[str, Any]:
@@ -113,6 +116,9 @@ def observed(handler: Handler) -> Handler:
         try:
             with _subsegment(handler):
                 return handler(event, context)
+        except Exception as error:
+            logger().error("raised", extra={"error": _named(error)})
+            raise
         finally:
             forget()
             if _metrics().metric_set:
@@ -122,6 +128,15 @@ def observed(handler: Handler) -> Handler:
                 gc.enable()
 
     return call
+
+
+def _named(error: Exception) -> str:
+    """Its name, and what it says where the words are ours: those of others may hold addresses. AWS's have a code."""
+    name = type(error).__name__
+    if isinstance(error, RenewalError):
+        return f"{name}: {error}"
+    code = getattr(error, "response", {}).get("Error", {}).get("Code")
+    return f"{name}: {code}" if code else name
 
 
 def _traced() -> bool:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.oncall import main
+from scripts.oncall.__main__ import main
 
 ROOT = Path(__file__).resolve().parents[2]
 

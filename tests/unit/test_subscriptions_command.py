@@ -27,7 +27,7 @@ OUTPUTS = {
     "RenewalQueueUrl": QUEUE,
     "RenewalDeadLetterQueueUrl": DEAD,
 }
-PARAMETERS = {"Environment": "dev", "BusinessTimeZone": "UTC"}
+PARAMETERS = {"ProjectName": "shop", "Environment": "dev", "BusinessTimeZone": "UTC"}
 
 
 @dataclass
@@ -82,12 +82,17 @@ class Account:
             return {"status": "FAILED", "error": names[state]}
         return {"status": "SUCCEEDED", "output": json.dumps({"outcome": "mailed"})}
 
-    def get_queue_attributes(self, *, QueueUrl: str, **_: Any) -> Any:  # noqa: N803  (boto3's name)
-        return {"Attributes": {"ApproximateNumberOfMessages": str(len(self.queues[QueueUrl]))}}
+    def get_queue_attributes(self, *, QueueUrl: str, AttributeNames: list[str]) -> Any:  # noqa: N803  (boto3's names)
+        waiting = {"ApproximateNumberOfMessages": str(len(self.queues[QueueUrl]))}
+        return {"Attributes": dict.fromkeys(AttributeNames, "0") | waiting}
 
     def receive_message(self, *, QueueUrl: str, MaxNumberOfMessages: int, **_: Any) -> Any:  # noqa: N803
         bodies = self.queues[QueueUrl][:MaxNumberOfMessages]
-        return {"Messages": [{"Body": body, "ReceiptHandle": body} for body in bodies]}
+        told = {"Attributes": {"SentTimestamp": "1769860800000", "SenderId": "AROA1:zoe"}}
+        return {"Messages": [{"Body": body, "ReceiptHandle": body, "MessageId": body[-6:]} | told for body in bodies]}
+
+    def change_message_visibility(self, **_: Any) -> None:
+        """What was looked at is there for the next; nothing is hidden here."""
 
     def send_message(self, *, QueueUrl: str, MessageBody: str) -> None:  # noqa: N803
         self.queues[QueueUrl].append(MessageBody)

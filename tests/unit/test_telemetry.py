@@ -11,8 +11,10 @@ import pytest
 from aws_xray_sdk.core import xray_recorder
 from aws_xray_sdk.core.emitters.udp_emitter import UDPEmitter
 from aws_xray_sdk.core.lambda_launcher import LambdaContext
+from botocore.exceptions import ClientError
 
 from renewals import telemetry
+from renewals.errors import PaymentError
 
 EXECUTION = "arn:aws:states:us-west-2:123456789012:express:renewal:1:2"
 IDS = {"webhook_id": "msg_1", "subscription_id": "sub_1", "renewal_date": "2026-01-31", "execution": EXECUTION}
@@ -54,7 +56,7 @@ def _told(event: dict[str, Any], _context: object) -> dict[str, Any]:
     telemetry.correlate(event.get("work", {}), execution=event.get("execution"))
     telemetry.logger().info("begun")
     if event.get("fails"):
-        raise RuntimeError
+        raise event["fails"]
     telemetry.renewal_event("step", {"outcome": "done", "subscription_id": "sub_1", "customer_name": "Ann Lee"})
     return {}
 
@@ -71,8 +73,8 @@ def lines() -> Iterator[Any]:
         handler.setStream(written)
         try:
             _told(event, None)
-        except RuntimeError:
-            assert event["fails"]
+        except (RuntimeError, ValueError, PaymentError, ClientError) as error:
+            assert error is event["fails"]
         return [json.loads(line) for line in written.getvalue().splitlines()]
 
     yield call
@@ -88,8 +90,26 @@ def test_every_line_of_a_call_says_what_it_belongs_to(lines: Any) -> None:
     assert "Ann" not in json.dumps([begun, step])
 
 
-@pytest.mark.parametrize("fails", [False, True])
-def test_nothing_of_one_call_stands_in_the_next(lines: Any, fails: bool) -> None:
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (PaymentError("api_error"), "PaymentError: api_error"),
+        (
+            ClientError({"Error": {"Code": "Throttling", "Message": "ann@customer.example"}}, "Send"),
+            "ClientError: Throttling",
+        ),
+        (ValueError("ann@customer.example"), "ValueError"),
+    ],
+)
+def test_what_is_raised_stands_in_a_line_under_its_renewal(lines: Any, error: Exception, said: str) -> None:
+    """By its name, and in our own words only; so that the log says for whom it failed."""
+    _, raised = lines(work=IDS, execution=EXECUTION, fails=error)
+    assert (raised["level"], raised["message"], raised["error"]) == ("ERROR", "raised", said)
+    assert {name: raised[name] for name in IDS} == IDS
+
+
+@pytest.mark.parametrize("fails", [None, RuntimeError()])
+def test_nothing_of_one_call_stands_in_the_next(lines: Any, fails: Exception | None) -> None:
     """A warm process forgets what it worked on, also where it failed."""
     lines(work=IDS, execution=EXECUTION, fails=fails)
     begun, _ = lines()
@@ -140,7 +160,7 @@ def test_a_trace_can_be_searched_for_subscription_and_outcome(traces: list[dict[
 def test_a_call_that_fails_is_a_fault_of_its_trace(traces: list[dict[str, Any]]) -> None:
     """X-Ray shows it red, by the error's class."""
     with pytest.raises(RuntimeError):
-        _told({"fails": True}, None)
+        _told({"fails": RuntimeError()}, None)
     [segment] = traces
     assert segment["fault"] is True
     assert [error["type"] for error in segment["cause"]["exceptions"]] == ["RuntimeError"]

@@ -1,7 +1,6 @@
-"""For whoever is on call: `python -m scripts.oncall COMMAND`, as docs/runbook.md says."""
+"""The command itself; see the package, and --help."""
 
 import json
-from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -9,11 +8,11 @@ import click
 
 from scripts import charging
 from scripts.deployment import Deployment, given, stack_name
-from scripts.plainly import Commands, Trouble
+from scripts.oncall import letters, log, receipts, waiting
+from scripts.plainly import Commands
 from scripts.restore import restore
 
-_MOST_LETTERS = 1000
-_HIDDEN_SECONDS = 60
+_MOST_SHOWN = 20
 
 _day = click.DateTime(["%Y-%m-%d"])
 
@@ -43,14 +42,58 @@ def alarms(deployment: Deployment) -> None:
         click.echo("no alarm is on")
 
 
-@main.command()
+@main.command("waiting")
 @given
-def sweep(deployment: Deployment) -> None:
+@click.pass_context
+def waiting_(ctx: click.Context, deployment: Deployment) -> None:
+    """Show who waits, and for what: over is what ends here.
+
+    Reads only. What is due for longer than 40 days is the nightly sweep's to find, and the audit's. The exit status is
+    1 where somebody waits.
+    """
+    found = waiting.look(deployment)
+    _list("due, and not renewed", [f"{name}, period {period}" for name, period in found.due])
+    _list("due, and cannot be charged", [f"{name}: {fault}" for name, fault in found.bad])
+    begun = [f"{name}, period {period}, {status} for {age:.0f} s" for age, name, period, status in found.unfinished]
+    _list("begun, and not finished", begun)
+    click.echo(f"{found.dead_letters} dead letters")
+    click.echo(f"{found.in_queue} messages in the queue" + (", of whoever is renewed by now" if found.nobody else ""))
+    state = charging.state(deployment.client("dynamodb"), deployment.output("ChangesTableName"))
+    click.echo(state)
+    click.echo("Over: nobody waits." if found.nobody else "Not over.")
+    ctx.exit(0 if found.nobody else 1)
+
+
+def _list(what: str, lines: list[str]) -> None:
+    click.echo(f"{len(lines)} {what}")
+    for line in lines[:_MOST_SHOWN]:
+        click.echo(f"    {line}")
+    if len(lines) > _MOST_SHOWN:
+        click.echo(f"    and {len(lines) - _MOST_SHOWN} more")
+
+
+@main.command()
+@click.option("--day", type=_day, help="What is due on this day alone, though the queue has not drained.")
+@click.option("--all", "everything", is_flag=True, help="As at night: a scan of all subscriptions.")
+@given
+def sweep(deployment: Deployment, day: datetime | None, *, everything: bool) -> None:
     """Look for what is due now, not within the hour."""
-    told = deployment.run("SweepFunctionName", {"sweep": "due"})
+    if day is not None and everything:
+        raise click.UsageError("--day and --all exclude each other")
+    event: dict[str, Any] = {"sweep": "all" if everything else "due"}
+    if day is not None:
+        event = {"part": {"kind": "date", "of": day.date().isoformat()}}
+    told = deployment.run("SweepFunctionName", event)
     click.echo(json.dumps(told, indent=2))
     if told["backlog"]:
-        click.echo(f"Put off: the queue still holds {told['backlog']}. What is due is looked for when it has drained.")
+        click.echo(
+            f"Put off: the queue still holds {told['backlog']}, each until its next try, in 8 minutes at most. What is "
+            "due is looked for when it has drained; --day does not wait for that."
+        )
+    elif day is not None:
+        click.echo(f"{told['sent']} asked for.")
+    else:
+        click.echo(f"{told['parts']} parts of it are read by runs of their own; `waiting` says what is left.")
 
 
 @main.command()
@@ -58,7 +101,12 @@ def sweep(deployment: Deployment) -> None:
 @click.argument("last", metavar="TO", type=_day)
 @given
 def audit(deployment: Deployment, first: datetime, last: datetime) -> None:
-    """Compare everything of these days, both included."""
+    """Compare everything of these days, both included.
+
+    Days are UTC's, YYYY-MM-DD. What is due today and not renewed is `missed` from tomorrow on; `waiting` names it.
+    """
+    if first > last:
+        raise click.UsageError("FROM is after TO")
     days = {"from": first.date().isoformat(), "to": last.date().isoformat()}
     told = deployment.run("AuditFunctionName", days)
     click.echo(json.dumps(told, indent=2))
@@ -66,20 +114,32 @@ def audit(deployment: Deployment, first: datetime, last: datetime) -> None:
         click.echo("Other runs go on with it; the report is at its key once the last one has written it.")
         return
     report = deployment.client("s3").get_object(Bucket=deployment.output("ReceiptsBucketName"), Key=told["report"])
-    for difference in json.loads(report["Body"].read())["listed"]:
+    listed = json.loads(report["Body"].read())["listed"]
+    for difference in listed:
         click.echo(json.dumps(difference))
+    click.echo(f"{sum(told['differences'].values()) or 'No'} differences.")
+
+
+@main.command("log")
+@click.argument("function")
+@click.argument("text", default="")
+@click.option("--hours", type=click.FloatRange(0, 24 * 14), default=1.0, show_default=True, help="So far back.")
+@given
+def log_(deployment: Deployment, function: str, text: str, hours: float) -> None:
+    """Show a function's log, one line a record.
+
+    FUNCTION is its short name, as process-payment; TEXT what a line must have in it, as sub_1 or Error.
+    """
+    for line in log.lines(deployment, function, text, hours):
+        click.echo(line)
 
 
 @main.command("dead-letters")
 @given
 def dead_letters(deployment: Deployment) -> None:
     """Show the messages that failed five times."""
-    letters = list(_letters(deployment))
-    for letter in letters:
-        _let_go(deployment, letter)
-        click.echo(f"{letter['MessageId']}  {letter['Body']}")
-    if not letters:
-        click.echo("there are no dead letters")
+    for line in letters.show(deployment):
+        click.echo(line)
 
 
 @main.command("delete-dead-letter")
@@ -87,37 +147,18 @@ def dead_letters(deployment: Deployment) -> None:
 @given
 def delete_dead_letter(deployment: Deployment, message_id: str) -> None:
     """Take one away for good."""
-    found = None
-    for letter in list(_letters(deployment)):
-        if letter["MessageId"] == message_id:
-            found = letter
-        else:
-            _let_go(deployment, letter)
-    if found is None:
-        raise Trouble("There is no such dead letter.")
-    queue = deployment.output("RenewalDeadLetterQueueUrl")
-    deployment.client("sqs").delete_message(QueueUrl=queue, ReceiptHandle=found["ReceiptHandle"])
-    click.echo(f"deleted: {found['Body']}")
+    click.echo(f"deleted: {letters.delete(deployment, message_id)}")
 
 
 @main.command("restore-receipt")
 @click.argument("key")
 @given
 def restore_receipt(deployment: Deployment, key: str) -> None:
-    """Bring back the first version of a receipt.
+    """Bring back a receipt that was deleted or replaced.
 
     KEY is where it lies in the bucket, as the audit names it.
     """
-    s3, bucket = deployment.client("s3"), deployment.output("ReceiptsBucketName")
-    pages = s3.get_paginator("list_object_versions").paginate(Bucket=bucket, Prefix=key)
-    versions = [each for page in pages for each in page.get("Versions", []) if each["Key"] == key]
-    if not versions:
-        raise Trouble("The bucket has no version of it any more.")
-    first = min(versions, key=lambda version: version["LastModified"])
-    receipt = s3.get_object(Bucket=bucket, Key=key, VersionId=first["VersionId"])["Body"].read()
-    s3.put_object(Bucket=bucket, Key=key, Body=receipt, ContentType="application/pdf", ChecksumAlgorithm="SHA256")
-    at = f"{first['LastModified']:%Y-%m-%d %H:%M} UTC"
-    click.echo(f"restored as it was on {at}; the audit says whether it is the one")
+    click.echo(receipts.restore(deployment, key))
 
 
 @main.command("charging")
@@ -154,32 +195,6 @@ def restore_(deployment: Deployment, copy: str, table: str, *, write: bool, dele
     """
     counts = restore(deployment.client("dynamodb"), copy, table, write=write, delete=delete)
     click.echo(", ".join(f"{count} {name}" for name, count in counts.items()) or "both are empty")
-
-
-def _letters(deployment: Deployment) -> Iterator[Mapping[str, Any]]:
-    """All dead letters, each hidden for some seconds; those that are met again meanwhile end it."""
-    seen: set[str] = set()
-    while len(seen) < _MOST_LETTERS:
-        got = deployment.client("sqs").receive_message(
-            QueueUrl=deployment.output("RenewalDeadLetterQueueUrl"),
-            MaxNumberOfMessages=10,
-            VisibilityTimeout=_HIDDEN_SECONDS,
-            WaitTimeSeconds=1,
-        )
-        letters = [letter for letter in got.get("Messages", []) if letter["MessageId"] not in seen]
-        if not letters:
-            return
-        seen.update(letter["MessageId"] for letter in letters)
-        yield from letters
-
-
-def _let_go(deployment: Deployment, letter: Mapping[str, Any]) -> None:
-    """It was looked at, and is there for the next command."""
-    deployment.client("sqs").change_message_visibility(
-        QueueUrl=deployment.output("RenewalDeadLetterQueueUrl"),
-        ReceiptHandle=letter["ReceiptHandle"],
-        VisibilityTimeout=0,
-    )
 
 
 if __name__ == "__main__":

@@ -1,0 +1,55 @@
+"""A function's log, one line a record."""
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from scripts.deployment import Deployment
+from scripts.plainly import Trouble
+
+_MOST_PAGES = 200
+_NOISE = frozenset(
+    "timestamp level message location service cold_start function_name function_memory_size function_arn "
+    "function_request_id xray_trace_id request_id execution".split()
+)
+
+
+def lines(deployment: Deployment, function: str, text: str, hours: float) -> Iterator[str]:
+    """Those of the last hours that have `text` in them, oldest first: the time, what happened, and name=value.
+
+    function: as process-payment. Metrics and the platform's own lines are left out, unless a function was cut off.
+    """
+    group = f"/aws/lambda/{deployment.function(function)}"
+    since = datetime.now(UTC) - timedelta(hours=hours)
+    logs = deployment.client("logs")
+    asked = {"logGroupName": group, "startTime": int(since.timestamp() * 1000)}
+    if text:
+        asked["filterPattern"] = json.dumps(text)
+    try:
+        pages = iter(logs.get_paginator("filter_log_events").paginate(**asked))
+        for _ in range(_MOST_PAGES):
+            page = next(pages, None)
+            if page is None:
+                return
+            for event in page["events"]:
+                shown = _shown(event["message"])
+                if shown and text in event["message"]:  # the local stack filters nothing
+                    yield f"{datetime.fromtimestamp(event['timestamp'] / 1000, UTC):%Y-%m-%d %H:%M:%S} {shown}"
+    except logs.exceptions.ResourceNotFoundException as missing:
+        raise Trouble(
+            f"There is no log of {function}: it is no function of the stack, or has not run yet."
+        ) from missing
+    yield "There is more: name fewer hours."
+
+
+def _shown(message: str) -> str | None:
+    """One record of ours; None for what is none."""
+    try:
+        record: Any = json.loads(message)
+    except ValueError:
+        return message.strip() if "Task timed out" in message else None
+    if not isinstance(record, dict) or "message" not in record:
+        return None
+    told = " ".join(f"{name}={value}" for name, value in record.items() if name not in _NOISE)
+    return f"{record.get('level', '')} {record['message']}: {told}".replace("\n", " ")

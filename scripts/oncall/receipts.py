@@ -1,0 +1,49 @@
+"""A receipt brought back from the versions that the bucket keeps of it."""
+
+from collections.abc import Iterator
+from hashlib import sha256
+from typing import Any
+
+from renewals.ledger import Ledger
+from scripts.deployment import Deployment
+from scripts.plainly import Trouble
+
+_PAGE, _MOST_PAGES = 100, 100
+
+
+def restore(deployment: Deployment, key: str) -> str:
+    """Bring back the version that the ledger has the hash of; what was done, in words. key: as the audit names it,
+    receipts/<customer>/<subscription>/<payment>.pdf. Raises Trouble where that is not possible."""
+    digest = _hash_in_ledger(deployment.register.ledger, key)
+    s3, bucket = deployment.client("s3"), deployment.output("ReceiptsBucketName")
+    pages = s3.get_paginator("list_object_versions").paginate(Bucket=bucket, Prefix=key)
+    versions = [each for page in pages for each in page.get("Versions", []) if each["Key"] == key]
+    for version in sorted(versions, key=lambda each: each["LastModified"], reverse=True):
+        receipt = s3.get_object(Bucket=bucket, Key=key, VersionId=version["VersionId"])["Body"].read()
+        if sha256(receipt).hexdigest() != digest:
+            continue
+        if version["IsLatest"]:
+            return "nothing to do: what is there is what the ledger has"
+        s3.put_object(Bucket=bucket, Key=key, Body=receipt, ContentType="application/pdf", ChecksumAlgorithm="SHA256")
+        return f"restored as it was on {version['LastModified']:%Y-%m-%d %H:%M} UTC, which is what the ledger has"
+    raise Trouble(f"None of the {len(versions)} versions that the bucket has of it is what the ledger has.")
+
+
+def _hash_in_ledger(ledger: Ledger, key: str) -> str:
+    match key.split("/"):
+        case ["receipts", _, subscription_id, _]:
+            for item in _items(ledger, subscription_id):
+                for holder in (item, *item.get("refunds", {}).values()):
+                    if holder.get("receipt_key") == key:
+                        return str(holder["receipt_sha256"])
+            raise Trouble("The ledger has no receipt under this key.")
+    raise Trouble("That is no key of a receipt: receipts/<customer>/<subscription>/<payment>.pdf")
+
+
+def _items(ledger: Ledger, subscription_id: str) -> Iterator[dict[str, Any]]:
+    before = None
+    for _ in range(_MOST_PAGES):
+        items, before = ledger.page(subscription_id, limit=_PAGE, before=before)
+        yield from items
+        if before is None:
+            return

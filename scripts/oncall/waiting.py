@@ -1,0 +1,106 @@
+"""Who waits, and for what: by the sweep's own rules, read from the tables at this moment."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+from renewal_sweep.queue import RenewalQueue
+from renewal_sweep.sweep import DAYS, PAGE, Part, Row, Sweep, unfinished_seconds
+from renewals import dynamodb
+from renewals.renewal import INDEX_SHARDS
+from scripts.deployment import Deployment
+
+_NO_END = 1e9
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """due: the requests that a sweep would send of rows, as (subscription, period). bad: rows that cannot be charged,
+    each with what is wrong. unfinished: what was begun, as (seconds, subscription, period, status), the oldest first.
+    in_queue: messages that wait, are at work or are to be tried again. dead_letters: those that were given up."""
+
+    due: list[tuple[str, str]]
+    bad: list[tuple[str, str]]
+    unfinished: list[tuple[float, str, str, str]]
+    in_queue: int
+    dead_letters: int
+
+    @property
+    def nobody(self) -> bool:
+        return not (self.due or self.bad or self.unfinished or self.dead_letters)
+
+
+class _Kept(RenewalQueue):
+    """Keeps what it is asked to send."""
+
+    def __init__(self) -> None:
+        super().__init__(None, "")
+        self.asked: list[tuple[str, str]] = []
+
+    def send(self, requests: Iterable[Mapping[str, str]]) -> None:
+        self.asked += [(each["subscription_id"], each.get("renewal_date", "no date")) for each in requests]
+
+
+def look(deployment: Deployment) -> Waiting:
+    """Reads what is due since 40 days or less and is not renewed, refused or passed over, and what is unfinished."""
+    now, today = datetime.now(UTC), deployment.moment({}).today
+    kept, bad = _Kept(), list[tuple[str, str]]()
+    sweep = Sweep(
+        client=deployment.client("dynamodb"),
+        subscriptions=deployment.output("SubscriptionsTableName"),
+        renewals=deployment.output("RenewalsTableName"),
+        queue=kept,
+        hand_on=lambda _event: None,
+        name=lambda row, fault: bad.append((row["subscription_id"], str(fault))),
+        seconds_left=lambda: _NO_END,
+        today=today,
+        now=now,
+        reminder_days=0,
+        test_clock=_test_clock(deployment) if deployment.heeds_test_clocks else None,
+    )
+    for part in _parts(today, clocks=deployment.heeds_test_clocks):
+        sweep.read(part)
+    sqs = deployment.client("sqs")
+    in_queue, dead_letters = (
+        RenewalQueue(sqs, deployment.output(name)).backlog()
+        for name in ("RenewalQueueUrl", "RenewalDeadLetterQueueUrl")
+    )
+    unfinished = sorted(_unfinished(deployment, now), reverse=True)
+    return Waiting(kept.asked, bad, unfinished, in_queue, dead_letters)
+
+
+def _parts(today: date, *, clocks: bool) -> Iterator[Part]:
+    for days in reversed(range(DAYS)):
+        yield Part("date", (today - timedelta(days=days)).isoformat())
+    if clocks:
+        yield Part("clocks", "all")
+
+
+def _test_clock(deployment: Deployment) -> Any:
+    def of(row: Row) -> date | None:
+        moment = deployment.moment(row)
+        return moment.today if moment.tested else None
+
+    return of
+
+
+def _unfinished(deployment: Deployment, now: datetime) -> Iterator[tuple[float, str, str, str]]:
+    client = deployment.client("dynamodb")
+    for shard in range(INDEX_SHARDS):
+        start: dict[str, Any] | None = {}
+        while start is not None:
+            page = client.query(
+                TableName=deployment.output("RenewalsTableName"),
+                IndexName="unfinished-index",
+                KeyConditionExpression="unfinished = :shard",
+                ExpressionAttributeValues={":shard": {"S": str(shard)}},
+                Limit=PAGE,
+                **start,
+            )
+            for row in map(dynamodb.plain, page["Items"]):
+                seconds = unfinished_seconds(row, now)
+                if seconds > 0:
+                    yield seconds, row["subscription_id"], row["renewal_date"], row["status"]
+            more = page.get("LastEvaluatedKey")
+            start = {"ExclusiveStartKey": more} if more else None

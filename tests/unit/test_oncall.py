@@ -1,0 +1,186 @@
+"""What whoever is on call reads, on a stack in memory: who waits, what lies among the dead letters, what a log says."""
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from decimal import Decimal
+from types import SimpleNamespace
+from typing import Any, ClassVar
+
+import boto3
+import pytest
+from click.testing import CliRunner, Result
+
+from scripts.oncall.__main__ import main
+from tests.fakes import Cut, World
+from tests.unit.test_subscriptions_command import DEAD, QUEUE, Account, on
+
+
+class _NoSuchLogError(Exception):
+    pass
+
+
+@dataclass
+class _Account(Account):
+    """And its logs: the events of each group."""
+
+    exceptions: ClassVar[Any] = SimpleNamespace(ResourceNotFoundException=_NoSuchLogError)
+    logs: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+
+    def get_paginator(self, operation: str) -> Any:
+        assert operation == "filter_log_events"
+        return self
+
+    def paginate(self, *, logGroupName: str, **_: Any) -> Iterator[Any]:  # noqa: N803  (boto3's name)
+        """As the local stack does it: whatever is asked for, all of it."""
+        if logGroupName not in self.logs:
+            raise _NoSuchLogError
+        for event in self.logs[logGroupName]:
+            yield {"events": [event]}
+
+
+@pytest.fixture
+def account(shop: World, monkeypatch: pytest.MonkeyPatch) -> _Account:
+    """The account that the environment's profile reaches."""
+    made = _Account(shop)
+    monkeypatch.setattr(boto3, "Session", lambda: made)
+    return made
+
+
+@pytest.fixture
+def oncall(account: _Account) -> Callable[..., Result]:
+    """Types a command; what it says, and its exit status."""
+    return lambda *words: CliRunner().invoke(main, list(words))
+
+
+# --- who waits -------------------------------------------------------------------------------------------------------
+
+
+def test_nobody_waits(shop: World, account: _Account, oncall: Any) -> None:
+    """A renewed one, and one that is not due yet: over, though a message of theirs is in the queue still."""
+    on(shop)
+    shop.run()
+    on(shop, subscription_id="sub_2", customer_id="cus_2", renewal_date="2026-02-28")
+    account.queues[QUEUE] = ["{}"]
+    ended = oncall("waiting")
+    assert ended.output.splitlines()[-1] == "Over: nobody waits."
+    assert "1 messages in the queue, of whoever is renewed by now" in ended.output
+    assert ended.exit_code == 0
+
+
+def test_a_refused_period_waits_for_its_date_and_not_for_the_operator(shop: World, oncall: Any) -> None:
+    """The customer was told, and the next attempt is tomorrow's."""
+    on(shop, payment_method="pm_declined")
+    shop.run()
+    assert oncall("waiting").exit_code == 0
+
+
+def test_who_is_due_is_named(shop: World, oncall: Any) -> None:
+    """Due and not charged: with the period, and the exit status says so."""
+    on(shop)
+    ended = oncall("waiting")
+    assert "1 due, and not renewed\n    sub_1, period 2026-01-31\n" in ended.output
+    assert (ended.output.splitlines()[-1], ended.exit_code) == ("Not over.", 1)
+
+
+def test_who_cannot_be_charged_is_named_with_the_fault(shop: World, oncall: Any) -> None:
+    """It would never be renewed by itself."""
+    on(shop, amount=Decimal("29.999"))
+    ended = oncall("waiting")
+    assert "1 due, and cannot be charged\n    sub_1: amount" in ended.output
+    assert ended.exit_code == 1
+
+
+def test_what_was_begun_and_not_finished_is_named(shop: World, oncall: Any) -> None:
+    """Charged, and cut off in its mail: with its status, and for how long."""
+    on(shop)
+    shop.ses.trouble = [Cut("in the middle of its sending")]
+    shop.run()
+    ended = oncall("waiting")
+    assert "1 begun, and not finished\n    sub_1, period 2026-01-31, receipted for " in ended.output
+    assert ended.exit_code == 1
+
+
+def test_a_dead_letter_is_not_over(account: _Account, oncall: Any) -> None:
+    """Somebody may wait for it."""
+    account.queues[DEAD] = ["{}"]
+    ended = oncall("waiting")
+    assert ("1 dead letters" in ended.output, ended.exit_code) == (True, 1)
+
+
+def test_many_are_counted_and_the_first_ones_named(shop: World, oncall: Any) -> None:
+    """A bad night does not scroll its own number away."""
+    for number in range(30):
+        on(shop, subscription_id=f"sub_{number:02}")
+    said = oncall("waiting").output
+    assert said.startswith("30 due, and not renewed\n    sub_")
+    assert "    and 10 more\n" in said
+
+
+# --- dead letters ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("body", "what"),
+    [
+        ('{"subscription_id": "sub_1", "renewal_date": "2026-01-31"}', "a request to renew sub_1, period 2026-01-31"),
+        ('{"subscription_id": "sub_1", "customer', "no request, no try can succeed: it is not a JSON object"),
+        ('{"subscription_id": "sub_9"}', "no request, no try can succeed: it names no subscription of ours"),
+        ('{"subscription_id": 4}', "no request, no try can succeed: it names no subscription of ours"),
+    ],
+)
+def test_a_dead_letter_is_shown_whole_with_what_it_is(
+    shop: World, account: _Account, oncall: Any, body: str, what: str
+) -> None:
+    """Who sent it and when, whether it can ever succeed, and its text in quotes, so that its end is seen."""
+    on(shop)
+    account.queues[DEAD] = [body]
+    assert oncall("dead-letters").output.splitlines() == [
+        f"{body[-6:]}  sent 2026-01-31 12:00 UTC by AROA1:zoe",
+        f"    {what}",
+        f"    {json.dumps(body)}",
+    ]
+
+
+def test_the_one_dead_letter_that_is_named_is_deleted(account: _Account, oncall: Any) -> None:
+    """And no other."""
+    account.queues[DEAD] = ["first one", "second one"]
+    assert oncall("delete-dead-letter", "nd one").output == "deleted: second one\n"
+    assert account.queues[DEAD] == ["first one"]
+    assert oncall("delete-dead-letter", "nd one").exit_code == 1
+
+
+# --- logs ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_log_is_one_line_a_record(account: _Account, oncall: Any) -> None:
+    """Ours, with what stands in them; no metrics, and of the platform only that a function was cut off."""
+    ours = {"level": "INFO", "message": "payment", "location": "app:1", "subscription_id": "sub_1", "outcome": "paid"}
+    texts = ["START RequestId: 1", json.dumps({"_aws": {}}), json.dumps(ours), "1 Task timed out after 3.00 seconds\n"]
+    account.logs["/aws/lambda/shop-process-payment-dev"] = [{"message": t, "timestamp": 1769860800000} for t in texts]
+    assert oncall("log", "process-payment").output.splitlines() == [
+        "2026-01-31 12:00:00 INFO payment: subscription_id=sub_1 outcome=paid",
+        "2026-01-31 12:00:00 1 Task timed out after 3.00 seconds",
+    ]
+    assert oncall("log", "process-payment", "sub_2").output == ""
+    assert "There is no log of nonsense" in oncall("log", "nonsense").output
+
+
+# --- what is asked wrongly -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("audit", "2026-02-01", "2026-01-31"),
+        ("audit", "2026-02-30", "2026-03-01"),
+        ("sweep", "--day", "2026-02-01", "--all"),
+        ("restore-receipt", "cus_1/sub_1/pi_1.pdf"),
+        ("restore-receipt", "receipts/cus_1/sub_1/pi_1.pdf"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_before_anything_is_called(oncall: Any, words: tuple[str, ...]) -> None:
+    """A function that failed for it would raise an alarm of its own."""
+    ended = oncall(*words)
+    assert ended.exit_code in (1, 2)
+    assert "Error: " in ended.output
