@@ -1,29 +1,22 @@
-"""One local stack for all integration tests, built and deployed as users do, on a port of its own."""
+"""One local stack for all integration tests but those that have their own."""
 
-import shutil
 from collections.abc import Iterator
 
 import pytest
 
-from local.stack import Stack, free_port
+from local.stack import Stack
 
 pytest.register_assert_rewrite("tests.integration.shop")
 
 from tests.integration.shop import Shop  # noqa: E402  (its assertions tell what differs only if told so before)
+from tests.integration.stacks import deployed  # noqa: E402
 
 
 @pytest.fixture(scope="session")
 def stack(request: pytest.FixtureRequest) -> Iterator[Stack]:
-    """A running stack with IAM enforced. Its folder stays if a test failed, for its logs and mails."""
-    running = Stack(free_port())
-    with running:
-        # These tests say themselves what is renewed, at whatever time of the day they run.
-        scheduler = running.client("scheduler")
-        for schedule in scheduler.list_schedules()["Schedules"]:
-            scheduler.delete_schedule(Name=schedule["Name"])
+    """The one that all of them share."""
+    with deployed(request.session) as running:
         yield running
-    if request.session.testsfailed == 0:
-        shutil.rmtree(running.folder)
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,6 @@ The alarms are those of the template, looked at as local.alarms says. Only the c
 """
 
 import json
-import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -14,7 +13,7 @@ from typing import Any
 import pytest
 
 from local.cuts import Cuts
-from local.stack import Stack, free_port
+from local.stack import Stack
 from local.time_passes import TimePasses
 from tests.integration.shop import (
     FAILED,
@@ -26,6 +25,7 @@ from tests.integration.shop import (
     oncall,
     wait_until,
 )
+from tests.integration.stacks import deployed
 from tests.integration.test_cuts import SEND_EMAIL, end_leases, run_once
 
 MINUTES, HOURS = 60, 3600
@@ -38,14 +38,8 @@ ELSEWHERE = {"mail-bounces", "dunning-held", "mail-feedback-dead-letters"}
 @pytest.fixture(scope="module")
 def stack(request: pytest.FixtureRequest) -> Iterator[Stack]:
     """Another one than the other tests', which nobody sweeps and in which nothing else goes wrong."""
-    running, failed_before = Stack(free_port()), request.session.testsfailed
-    with running:
-        scheduler = running.client("scheduler")
-        for schedule in scheduler.list_schedules()["Schedules"]:
-            scheduler.delete_schedule(Name=schedule["Name"])
+    with deployed(request.session) as running:
         yield running
-    if request.session.testsfailed == failed_before:
-        shutil.rmtree(running.folder)
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,6 @@
 """The audit on a deployed stack of its own: each kind of difference is planted, found, counted and told of."""
 
 import json
-import shutil
 from collections import Counter
 from collections.abc import Iterator
 from datetime import timedelta
@@ -10,22 +9,17 @@ from typing import Any
 import pytest
 
 from local.gateway import official_client
-from local.stack import Stack, free_port
+from local.stack import Stack
 from renewal_audit.compare import KINDS
 from tests.integration.shop import SUCCEEDED, Shop, Subscriber, today, wait_until
+from tests.integration.stacks import deployed
 
 
 @pytest.fixture(scope="module")
 def stack(request: pytest.FixtureRequest) -> Iterator[Stack]:
     """Another one than the other tests', which break what they renew."""
-    running, failed_before = Stack(free_port()), request.session.testsfailed
-    with running:
-        scheduler = running.client("scheduler")
-        for schedule in scheduler.list_schedules()["Schedules"]:
-            scheduler.delete_schedule(Name=schedule["Name"])
+    with deployed(request.session) as running:
         yield running
-    if request.session.testsfailed == failed_before:
-        shutil.rmtree(running.folder)
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,6 @@
 """A second deployment while webhooks come in and the sweep is at work: every function gets other code and settings."""
 
 import json
-import shutil
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -9,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from local.stack import STACK_NAME, Stack, free_port
+from local.stack import STACK_NAME, Stack
 from tests.integration.shop import Shop, Subscriber, assert_renewed_once, wait_until
+from tests.integration.stacks import deployed
 
 SUBSCRIBERS, DUE_BY_THE_SWEEP = 24, 8
 _BETWEEN_WEBHOOKS = 0.2
@@ -30,14 +30,8 @@ class _NextRelease(Stack):
 @pytest.fixture(scope="module")
 def stack(request: pytest.FixtureRequest) -> Iterator[Stack]:
     """One of its own, whose parameters may change."""
-    running, failed_before = Stack(free_port(), SellerName="Before Ltd"), request.session.testsfailed
-    with running:
-        scheduler = running.client("scheduler")
-        for schedule in scheduler.list_schedules()["Schedules"]:
-            scheduler.delete_schedule(Name=schedule["Name"])
+    with deployed(request.session, SellerName="Before Ltd") as running:
         yield running
-    if request.session.testsfailed == failed_before:
-        shutil.rmtree(running.folder)
 
 
 class _Load(threading.Thread):

@@ -1,7 +1,6 @@
 """The sweep on a deployed stack of its own, where nothing else is due: from a row in the table to a mail, by itself."""
 
 import json
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,18 +9,16 @@ from typing import Any
 
 import pytest
 
-from local.stack import ROOT, Stack, free_port
+from local.stack import ROOT, Stack
 from tests.integration.shop import SUCCEEDED, Shop, Subscriber, assert_renewed_once, today, wait_until
+from tests.integration.stacks import deployed
 
 
 @pytest.fixture(scope="module")
 def stack(request: pytest.FixtureRequest) -> Iterator[Stack]:
     """Another one than the other tests', which leave subscriptions that are due."""
-    running, failed_before = Stack(free_port()), request.session.testsfailed
-    with running:
+    with deployed(request.session, scheduled=True) as running:
         yield running
-    if request.session.testsfailed == failed_before:
-        shutil.rmtree(running.folder)
 
 
 @pytest.fixture(scope="module")
