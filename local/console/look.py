@@ -168,10 +168,8 @@ class Look:
             rows, more = self._register.find(customer_id=None, status=status, limit=PAGE, after=after)
             return [listed_from(row) for row in rows], more
         rows, more = self._register.find(customer_id=None, status=None, limit=MOST_ROWS, after=after)
-        bad = [listed for listed in map(listed_from, rows) if listed.fault]
-        if len(bad) > PAGE:
-            return bad[:PAGE], (bad[PAGE - 1].subscription_id, bad[PAGE - 1].customer_id)
-        return bad, more
+        bad, last = _page([listed for listed in map(listed_from, rows) if listed.fault])
+        return bad, (last.subscription_id, last.customer_id) if last else more
 
     def today(self, now: datetime) -> Today:
         """The renewals that moved since the business's midnight. now: the moment, aware."""
@@ -222,8 +220,8 @@ class Look:
 
     def all_mails(self, before: str | None) -> tuple[list[mails.Mail], str | None]:
         """A page of all mails, newest first, and before which there are more."""
-        found = mails.names(self.mail_folder, before=before)
-        return [self._mail(name) for name in found[:PAGE]], found[PAGE - 1] if len(found) > PAGE else None
+        names, last = _page(mails.names(self.mail_folder, before=before))
+        return [self._mail(name) for name in names], last
 
     def mail(self, name: str) -> mails.Mail | None:
         """The mail of a file name; None where there is none."""
@@ -301,6 +299,11 @@ class Looks:
         # A stack that is gone is told of at once.
         config = Config(connect_timeout=1, read_timeout=10, retries={"total_max_attempts": 1})
         return self.stack.session.client(service, endpoint_url=self.stack.endpoint_url, config=config)  # type: ignore[call-overload]
+
+
+def _page[T](found: list[T]) -> tuple[list[T], T | None]:
+    """The first page of what was found, and its last where there are more."""
+    return found[:PAGE], found[PAGE - 1] if len(found) > PAGE else None
 
 
 def listed_from(row: Mapping[str, Any]) -> Listed:
