@@ -175,16 +175,31 @@ def test_hundreds_are_counted_and_listed_in_pages(shop: World, browser: Browser)
         status = ("active", "paused", "past_due")[number % 3]
         shop.subscribe(subscription_id=f"sub_{number:03}", status=status)
     assert browser("/").text.count("<b>80</b>") == 3
+    seen = _linked_by_all_pages(browser, "/subscriptions?status=paused", "/subscription?")
+    assert len(seen) == len(set(seen)) == 80
+
+
+def test_bad_rows_and_mails_are_listed_in_pages(shop: World, browser: Browser, tmp_path: Path) -> None:
+    """Of 120 rows that cannot be charged and 120 mails the pages show each one once."""
+    for number in range(120):
+        shop.subscribe(subscription_id=f"sub_{number:03}", amount=None)
+        (tmp_path / MAIL.replace("000001", f"{number:06}")).write_bytes(b"Subject: x\n\n")
+    for first, kind in (("/subscriptions?status=bad", "/subscription?"), ("/mails", "/mail?")):
+        seen = _linked_by_all_pages(browser, first, kind)
+        assert len(seen) == len(set(seen)) == 120
+
+
+def _linked_by_all_pages(browser: Browser, target: str, kind: str) -> list[str]:
+    """The links of a kind on a list's first page and those that follow."""
     seen: list[str] = []
-    target = "/subscriptions?status=paused"
-    for _ in range(240):
+    for _ in range(10):
         links = Elements(browser(target).text).links()
-        seen += [link for link in links if link.startswith("/subscription?")]
-        following = [link for link in links if "after=" in link]
+        seen += [link for link in links if link.startswith(kind)]
+        following = [link for link in links if "after=" in link or "before=" in link]
         if not following:
             break
         (target,) = following
-    assert len(seen) == len(set(seen)) == 80
+    return seen
 
 
 def test_bad_rows_are_shown_with_what_is_wrong(shop: World, browser: Browser) -> None:
