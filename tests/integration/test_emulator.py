@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from local.emulator import WORKERS
+from local.emulator.functions import WORKERS
 from local.stack import Stack
 
 FUNCTION = """

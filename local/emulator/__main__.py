@@ -1,0 +1,64 @@
+"""Starts the emulator; see the package."""
+
+import argparse
+import os
+import socket
+import sys
+
+from local.emulator import (
+    cuts,
+    functions,
+    mail,
+    metrics,
+    passing_of_time,
+    patching,
+    queues,
+    receipt_links,
+    transport,
+    workflows,
+)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="The AWS emulator of the local stack.")
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--region", required=True)
+    parser.add_argument("--smtp", required=True, help="host:port of the mailbox that mail is relayed to")
+    parser.add_argument("--python", required=True, help="the interpreter that functions run on")
+    arguments = parser.parse_args()
+
+    traces = _trace_sink()
+    # MiniStack reads its settings when it is imported, and hands its environment on to the functions.
+    os.environ.update(
+        GATEWAY_PORT=str(arguments.port),
+        BIND_HOST="127.0.0.1",
+        MINISTACK_REGION=arguments.region,
+        SMTP_HOST=arguments.smtp,
+        AUTH="true",
+        LAMBDA_ACCOUNT_CONCURRENCY="0",  # it would refuse calls that AWS accepts
+        IOT_MTLS_ENABLED="0",
+        SFTP_ENABLED="0",
+        AWS_DISABLE_HOST_PREFIX_INJECTION="true",  # of a synchronous workflow: `sync-127.0.0.1` is no address
+        DOCKER_HOST="unix:///nonexistent",  # the same with and without Docker on the machine
+        AWS_XRAY_DAEMON_ADDRESS=f"127.0.0.1:{traces.getsockname()[1]}",
+    )
+    patching.check_version()
+    functions.apply(arguments.python)
+    for each in (workflows, metrics, mail, queues, transport, cuts, passing_of_time, receipt_links):
+        each.apply()
+
+    from ministack import app
+
+    sys.argv = sys.argv[:1]
+    app.main()
+
+
+def _trace_sink() -> socket.socket:
+    """Where X-Ray segments end. Without it they would go to a daemon of this machine, and from there to AWS."""
+    sink = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sink.bind(("127.0.0.1", 0))
+    return sink
+
+
+if __name__ == "__main__":
+    main()

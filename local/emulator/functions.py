@@ -1,0 +1,157 @@
+"""How functions run.
+
+- On the interpreter that is given, which has none of the emulator's packages.
+- An exception reaches the workflow by its class name, as on AWS, and does not end the function's process.
+- A function has at most WORKERS processes; further calls wait. Unbounded, 200 calls at once took 21 GB.
+- A layer is unpacked once, not once for each process.
+- A function's log is complete when its call ends, without a fixed wait.
+- A function whose process dies ends as Runtime.ExitError, as on AWS, and its next call finds a new process.
+- A deployment ends a function's process after the call that it is at work on, as on AWS, and not in its middle.
+"""
+
+import hashlib
+import io
+import queue
+import secrets
+import tempfile
+import threading
+import time
+import weakref
+import zipfile
+from collections import defaultdict
+from typing import Any
+
+from local.emulator.patching import changed, replace
+
+# The functions of one renewal run one after the other, and a laptop has cores for few of them at once.
+WORKERS = 4
+
+_LONGEST_CALL = 300.0
+"""Seconds; more than any function's timeout that a test waits for."""
+
+_END_OF_LOG = "\x1e"
+_EXCEPTION = "__exception__"
+_ANSWER = (
+    "            result = handler_fn(event, context)\n"
+    '            _real_stdout.write(json.dumps({"status": "ok", "result": result}) + "\\n")\n'
+    "        except Exception as e:\n"
+    '            _real_stdout.write(json.dumps({"status": "error", "error": str(e), '
+    '"trace": traceback.format_exc()}) + "\\n")\n'
+)
+_ANSWER_WITH_CLASS_NAME = f"""\
+            _result = json.dumps(handler_fn(event, context))
+        except Exception as e:
+            traceback.print_exc()
+            _result = json.dumps({{"{_EXCEPTION}": {{
+                "errorMessage": str(e), "errorType": type(e).__name__, "requestId": _ms_ctx.get("request_id", ""),
+                "stackTrace": traceback.format_tb(e.__traceback__)[1:]}}}})
+        sys.stderr.write({_END_OF_LOG!r} + "\\n")
+        sys.stderr.flush()
+        _real_stdout.write('{{"status": "ok", "result": ' + _result + "}}\\n")
+"""
+
+process_of_key: weakref.WeakValueDictionary[str, Any] = weakref.WeakValueDictionary()
+"""Which process of a function has the access key."""
+
+
+def apply(python: str) -> None:
+    from ministack.core import lambda_runtime
+    from ministack.services import lambda_svc
+
+    replace(lambda_runtime, "_detect_runtime_binary", {"return sys.executable,": f"return {python!r},"})
+    replace(
+        lambda_runtime.Worker,
+        "_spawn",
+        {
+            "            if layer_data:\n": """\
+            if layer_data:
+                layers_dirs.append(unpacked_layer(layer_data))
+                continue
+""",
+            "spawn_env.update(execution_credentials(self.config))": "spawn_env.update(own_credentials(self))",
+        },
+        unpacked_layer=_LayerFolders().unpacked,
+        own_credentials=_own_credentials,
+    )
+    lambda_runtime._PYTHON_WORKER_SCRIPT = changed(
+        lambda_runtime._PYTHON_WORKER_SCRIPT, {_ANSWER: _ANSWER_WITH_CLASS_NAME}
+    )
+    lambda_runtime.Worker._drain_stderr_bounded = _log_of_call
+
+    for update in ("_update_code", "_update_config"):
+        replace(lambda_svc, update, {"    invalidate_worker(name, ": "    retire(name, "}, retire=_retire)
+    replace(lambda_svc, "_execute_function_warm", {'"Runtime.HandlerError"': '"Runtime.ExitError"'})
+    run = lambda_svc._execute_function_warm
+    gates: defaultdict[str, threading.Semaphore] = defaultdict(lambda: threading.Semaphore(WORKERS))
+
+    def run_bounded(function: dict[str, Any], event: Any, request_id: str) -> dict[str, Any]:
+        with gates[(function.get("config") or function)["FunctionArn"]]:
+            result: dict[str, Any] = run(function, event, request_id)
+        body = result.get("body")
+        if isinstance(body, dict) and _EXCEPTION in body:
+            return {**result, "body": body[_EXCEPTION], "error": True}
+        return result
+
+    lambda_svc._execute_function_warm = run_bounded
+
+
+def _retire(function: str, **_of_whom: str) -> None:
+    """No new call goes to the processes that run now; each ends when its own call has."""
+    from ministack.core import lambda_runtime
+
+    with lambda_runtime._lock:
+        keys = [key for key in lambda_runtime._workers if key.split(":")[-2:] == [function, "$LATEST"]]
+        retired = [worker for key in keys for worker in lambda_runtime._workers.pop(key)]
+
+    def end() -> None:
+        deadline = time.monotonic() + _LONGEST_CALL
+        while any(worker.in_use for worker in retired) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        lambda_runtime.kill_workers(retired)
+
+    if retired:
+        threading.Thread(target=end, daemon=True).start()
+
+
+def _own_credentials(worker: Any) -> dict[str, str]:
+    """The credentials of the function's role, under a key that no other process has: it tells whose a call is."""
+    from ministack.core import lambda_runtime
+    from ministack.services import sts
+
+    shared: dict[str, str] = lambda_runtime.execution_credentials(worker.config)
+    key = f"ASIA{secrets.token_hex(8).upper()}"
+    sts.register_session(key, dict(sts._sessions[shared["AWS_ACCESS_KEY_ID"]]))
+    process_of_key[key] = worker
+    return shared | {"AWS_ACCESS_KEY_ID": key}
+
+
+class _LayerFolders:
+    """Each layer unpacked once into a folder that every process of its functions reads."""
+
+    def __init__(self) -> None:
+        self._folders: dict[str, str] = {}
+        self._lock = threading.Lock()
+
+    def unpacked(self, archive: bytes) -> str:
+        digest = hashlib.sha256(archive).hexdigest()
+        with self._lock:
+            if digest not in self._folders:
+                folder = tempfile.mkdtemp(prefix="ministack-layer-")
+                with zipfile.ZipFile(io.BytesIO(archive)) as files:
+                    files.extractall(folder)
+                self._folders[digest] = folder
+            return self._folders[digest]
+
+
+def _log_of_call(worker: Any) -> str:
+    """What the function wrote during one call: all up to the mark, or what there is if its process has died."""
+    lines = []
+    try:
+        while True:
+            line = worker._stderr_queue.get(timeout=0.25)
+            lines.append(line.removesuffix(_END_OF_LOG))
+            if line.endswith(_END_OF_LOG):
+                break
+    except queue.Empty:
+        pass
+    return "\n".join(lines).rstrip("\n")

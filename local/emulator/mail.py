@@ -1,0 +1,55 @@
+"""Sending mail is authorized on the sender's identity and the configuration set, as SES does."""
+
+import base64
+from email.parser import BytesHeaderParser
+from email.utils import parseaddr
+from typing import Any
+
+from local.emulator.patching import replace
+
+
+def apply() -> None:
+    from ministack import app
+    from ministack.core import iam_actions
+    from ministack.services import ses
+
+    resource_arn = iam_actions.extract_resource_arn
+
+    def resource_or_sender_arn(
+        service: str, method: str, path: str, headers: Any, body: Any, query: Any, region: str, account: str
+    ) -> str:
+        sender = service == "ses" and _sender(
+            iam_actions._query_param(query, "Source"), iam_actions._query_param(query, "RawMessage.Data")
+        )
+        if sender:
+            identity, _ = ses._notification_identity(sender) or (parseaddr(sender)[1], None)
+            return f"arn:aws:ses:{region}:{account}:identity/{identity}"
+        found: str = resource_arn(service, method, path, headers, body, query, region, account)
+        return found
+
+    def configuration_set_arns(query: Any, region: str, account: str) -> list[str]:
+        name = iam_actions._query_param(query, "ConfigurationSetName")
+        return [f"arn:aws:ses:{region}:{account}:configuration-set/{name}"] if name else []
+
+    iam_actions.extract_resource_arn = resource_or_sender_arn
+    replace(
+        app,
+        "_dispatch_service_request",
+        {
+            '            if service == "iot" and not denied:\n': """\
+            if service == "ses" and not denied:
+                for extra_arn in configuration_set_arns(routing_params, region, get_account_id()):
+                    denied = enforce(access_key, iam_action, service, region, resource_arn=extra_arn)
+                    resource_arn = extra_arn
+            if service == "iot" and not denied:
+"""
+        },
+        configuration_set_arns=configuration_set_arns,
+    )
+
+
+def _sender(source: str | None, message: str | None) -> str:
+    """The address a mail is sent from: the parameter Source or else the message's own From; nothing for other calls."""
+    if source or not message:
+        return source or ""
+    return str(BytesHeaderParser().parsebytes(base64.b64decode(message))["From"])

@@ -1,0 +1,186 @@
+"""Metrics and alarms.
+
+Metrics in a function's log (EMF) are published, those of AWS/Lambda for every call, and those of AWS/ApiGateway. How
+many messages wait in a queue is published every LOOK seconds.
+
+An alarm is in the state that its own definition asks for, math, dimensions and missing data included: see
+`local.alarms`. It is looked at with every new value, and every LOOK seconds, as time makes alarms too. The time that
+metrics and alarms go by can be moved on: see `local.time_passes`.
+"""
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any
+
+from local import alarms
+from local.emulator.patching import replace
+
+LOOK = 10
+"""So many seconds lie between two looks at all alarms; CloudWatch's is every minute."""
+
+
+def apply() -> None:
+    from ministack.services import cloudwatch, lambda_svc
+    from ministack.services.cloudformation import provisioners
+
+    refused = """    if props.get("Metrics"):
+        raise ValueError(
+            "AWS::CloudWatch::Alarm Properties.Metrics (metric math) is not supported; "
+            "use MetricName and Namespace."
+        )
+"""
+    required = "    if not metric_name or not namespace:\n"
+    replace(
+        provisioners,
+        "_cw_metric_alarm_record",
+        {
+            refused: "",
+            required: '    if not (metric_name and namespace) and not props.get("Metrics"):\n',
+            "    if dta is not None:\n": """\
+    if props.get("Metrics"):
+        alarm["Metrics"] = props["Metrics"]
+    if dta is not None:
+""",
+        },
+    )
+    record, log = cloudwatch.record_metric, lambda_svc._emit_lambda_logs
+
+    def record_and_look(namespace: str, name: str, *value: Any, **named: Any) -> None:
+        record(namespace, name, *value, **named)
+        for alarm in list(cloudwatch._alarms.values()):
+            if (namespace, name) in alarms.metrics_of(alarm):
+                _look_at(alarm)
+
+    def log_and_publish(function: Any, request_id: str, text: str, *more: Any, **named: Any) -> None:
+        log(function, request_id, text, *more, **named)
+        for metric in _embedded_metrics(text):
+            record_and_look(*metric)
+
+    cloudwatch.time = clock
+    cloudwatch._evaluate_alarm = _look_at
+    cloudwatch.record_metric = record_and_look
+    lambda_svc._emit_lambda_logs = log_and_publish
+    _publish_calls()
+    threading.Thread(target=_look_now_and_then, daemon=True).start()
+
+
+class _ClockOfMetrics:
+    """What metrics and alarms take for the time: it can be moved on."""
+
+    def __init__(self) -> None:
+        self.ahead = 0.0
+
+    def time(self) -> float:
+        return time.time() + self.ahead
+
+
+clock = _ClockOfMetrics()
+_one_look_at_a_time = threading.RLock()
+
+
+def _look_at(alarm: dict[str, Any]) -> None:
+    """Puts the alarm into the state that it is in by its definition, and tells those who are to be told."""
+    from ministack.services import cloudwatch
+
+    def points(namespace: str, name: str, dimensions: Any) -> Iterator[tuple[float, float]]:
+        kept = cloudwatch._metrics.get((namespace, name, cloudwatch._dims_key(dict(dimensions)))) or []
+        return ((point["Timestamp"], point["Value"]) for point in reversed(kept))
+
+    with _one_look_at_a_time:
+        before = alarm["StateValue"]
+        state, reason = alarms.state_of(alarm, points, clock.time())
+        if state != before:
+            alarm.update(StateValue=state, StateReason=reason, StateUpdatedTimestamp=int(clock.time()))
+            cloudwatch._record_history(alarm["AlarmName"], before, state, reason)
+            cloudwatch._dispatch_alarm_actions(alarm, before, state, reason)
+
+
+def look_at_all() -> None:
+    """What CloudWatch and SQS do each minute by themselves."""
+    from ministack.services import cloudwatch, sqs
+
+    with sqs._queues_lock:
+        now = time.time()
+        waiting = {
+            queue_["attributes"]["QueueArn"].rpartition(":")[2]: [
+                message["sent_at"] for message in queue_["messages"] if message.get("visible_at", now) <= now
+            ]
+            for queue_ in sqs._queues.values()
+        }
+    for name, sent in waiting.items():
+        dimensions, age = {"QueueName": name}, now - min(sent, default=now)
+        cloudwatch.record_metric("AWS/SQS", "ApproximateNumberOfMessagesVisible", len(sent), "Count", dimensions)
+        cloudwatch.record_metric("AWS/SQS", "ApproximateAgeOfOldestMessage", age, "Seconds", dimensions)
+    for alarm in list(cloudwatch._alarms.values()):
+        _look_at(alarm)
+
+
+def _look_now_and_then() -> None:
+    while True:
+        time.sleep(LOOK)
+        with suppress(RuntimeError):  # something came or went meanwhile: the next look sees it
+            look_at_all()
+
+
+def _publish_calls() -> None:
+    """AWS/Lambda for each call, however it came about, and AWS/ApiGateway for each request."""
+    from ministack.services import apigateway_v1, cloudwatch, lambda_svc
+
+    dispatch, execute = lambda_svc._execute_function_dispatch, apigateway_v1.handle_execute
+
+    def dispatched(function: Any, config: dict[str, Any], *more: Any) -> dict[str, Any]:
+        started, dimensions = time.monotonic(), {"FunctionName": config["FunctionName"]}
+        result: dict[str, Any] = dispatch(function, config, *more)
+        milliseconds = 1000 * (time.monotonic() - started)
+        cloudwatch.record_metric("AWS/Lambda", "Invocations", 1, "Count", dimensions)
+        cloudwatch.record_metric("AWS/Lambda", "Errors", int(bool(result.get("error"))), "Count", dimensions)
+        cloudwatch.record_metric("AWS/Lambda", "Duration", milliseconds, "Milliseconds", dimensions)
+        return result
+
+    def throttled(function: str) -> None:
+        cloudwatch.record_metric("AWS/Lambda", "Throttles", 1, "Count", {"FunctionName": function})
+
+    async def executed(api_id: str, stage: str, *request: Any) -> tuple[int, dict[str, str], bytes]:
+        started = time.monotonic()
+        answer: tuple[int, dict[str, str], bytes] = await execute(api_id, stage, *request)
+        name = next((api["name"] for (*_, of), api in apigateway_v1._rest_apis.all_items() if of == api_id), api_id)
+        dimensions, milliseconds = {"ApiName": name, "Stage": stage}, 1000 * (time.monotonic() - started)
+        cloudwatch.record_metric("AWS/ApiGateway", "Count", 1, "Count", dimensions)
+        cloudwatch.record_metric("AWS/ApiGateway", "4XXError", int(400 <= answer[0] < 500), "Count", dimensions)
+        cloudwatch.record_metric("AWS/ApiGateway", "5XXError", int(answer[0] >= 500), "Count", dimensions)
+        cloudwatch.record_metric("AWS/ApiGateway", "Latency", milliseconds, "Milliseconds", dimensions)
+        return answer
+
+    replace(
+        lambda_svc,
+        "_execute_function",
+        {
+            "_emit_lambda_metrics(fn_name, duration_ms=0.0, error=False, throttle=True)": "throttled(fn_name)",
+        },
+        throttled=throttled,
+    )
+    lambda_svc._emit_lambda_metrics = lambda *_, **__: None  # of some calls only
+    lambda_svc._execute_function_dispatch = dispatched
+    apigateway_v1.handle_execute = executed
+
+
+def _embedded_metrics(log: str) -> Iterator[tuple[str, str, float, str, dict[str, str]]]:
+    """Namespace, name, value, unit and dimensions of each metric in a log, by CloudWatch's embedded metric format.
+
+    https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html
+    """
+    for line in log.splitlines():
+        try:
+            document = json.loads(line) if '"_aws"' in line else {}
+        except ValueError:
+            continue
+        for directive in document.get("_aws", {}).get("CloudWatchMetrics", []):
+            for names in directive.get("Dimensions") or [[]]:
+                dimensions = {name: str(document[name]) for name in names}
+                for metric in directive["Metrics"]:
+                    values = document[metric["Name"]]
+                    for value in values if isinstance(values, list) else [values]:
+                        yield directive["Namespace"], metric["Name"], value, metric.get("Unit", "None"), dimensions

@@ -1,0 +1,79 @@
+"""It tells what is at work, and lets the waits of queues end at once, for a simulation: see `local.time_passes`."""
+
+import asyncio
+import itertools
+import json
+import time
+from collections.abc import Callable
+
+from local.emulator import metrics
+from local.emulator.patching import replace
+from local.emulator.paths import Answer, answer_at, answer_in_json
+
+_LONGEST_LOOK = 5.0
+"""So many seconds an answer about what is at work waits for there being nothing."""
+
+_asynchronous_calls: set[object] = set()
+
+
+def _noted(run: Callable[[], None]) -> Callable[[], None]:
+    """An asynchronous call of a function with its retries, which counts as work until it is over."""
+    call = object()
+    _asynchronous_calls.add(call)
+
+    def run_and_strike_out() -> None:
+        try:
+            run()
+        finally:
+            _asynchronous_calls.discard(call)
+
+    return run_and_strike_out
+
+
+_LATEST = 500  # executions: more than can run at once, and a year has tens of thousands
+
+
+def _at_work() -> int:
+    from ministack.services import lambda_svc, sqs, stepfunctions
+
+    sources = [esm["EventSourceArn"] for _, _, esm in lambda_svc._iter_all_esms()]
+    queues = [queue for queue in map(sqs._queue_by_arn, sources) if queue]
+    now = time.time()
+    waiting = sum(message.get("visible_at", now) <= now for queue in queues for message in queue["messages"])
+    with_a_function = sum(lambda_svc._esm_inflight.copy().values())
+    latest = itertools.islice(reversed(list(stepfunctions._executions._data.values())), _LATEST)
+    running = sum(execution["status"] == "RUNNING" for execution in latest)
+    return int(waiting + with_a_function + running + len(_asynchronous_calls))
+
+
+def _show_all_messages() -> None:
+    from ministack.services import lambda_svc, sqs
+
+    with sqs._queues_lock:
+        for queue_ in sqs._queues.values():
+            for message in queue_["messages"]:
+                message["visible_at"] = time.time()
+    lambda_svc._esm_wake.set()
+
+
+def apply() -> None:
+    from ministack.services import lambda_svc
+
+    replace(lambda_svc, "invoke_async_with_retry", {"args=(_run,)": "args=(noted(_run),)"}, noted=_noted)
+    answer_at("/_local/alarms", _move_alarms_on)
+    answer_at("/_local/time", _tell_what_is_at_work)
+
+
+async def _move_alarms_on(_method: str, _path: str, body: bytes) -> Answer:
+    metrics.clock.ahead += json.loads(body)["seconds"]
+    await asyncio.to_thread(metrics.look_at_all)
+    return answer_in_json({})
+
+
+async def _tell_what_is_at_work(method: str, _path: str, _body: bytes) -> Answer:
+    until = time.monotonic() + _LONGEST_LOOK
+    if method == "POST":
+        _show_all_messages()
+    while (left := _at_work()) and method == "GET" and time.monotonic() < until:
+        await asyncio.sleep(0.02)
+    return answer_in_json({"at_work": left})

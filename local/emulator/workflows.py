@@ -1,0 +1,52 @@
+"""A workflow starts at once, may call only the functions that its role allows, and publishes AWS/States' metrics."""
+
+import contextvars
+import time
+from typing import Any
+
+from local.emulator.patching import replace
+
+
+def apply() -> None:
+    from ministack.core import iam_evaluator
+    from ministack.services import cloudwatch, lambda_svc, stepfunctions
+
+    replace(stepfunctions, "_run_execution", {"    time.sleep(0.15)\n": ""})
+    run, call = stepfunctions._run_execution, stepfunctions._call_lambda
+    current_role: contextvars.ContextVar[str] = contextvars.ContextVar("role of the running workflow")
+    counted_as = {"SUCCEEDED": "ExecutionsSucceeded", "FAILED": "ExecutionsFailed", "ABORTED": "ExecutionsAborted"}
+
+    def run_as_role(execution_arn: str) -> None:
+        execution = stepfunctions._executions[execution_arn]
+        machine = stepfunctions._state_machines[execution["stateMachineArn"]]
+        current_role.set(machine["roleArn"])
+        dimensions, started = {"StateMachineArn": machine["stateMachineArn"]}, time.monotonic()
+        cloudwatch.record_metric("AWS/States", "ExecutionsStarted", 1, "Count", dimensions)
+        run(execution_arn)
+        milliseconds = 1000 * (time.monotonic() - started)
+        cloudwatch.record_metric("AWS/States", counted_as[execution["status"]], 1, "Count", dimensions)
+        cloudwatch.record_metric("AWS/States", "ExecutionTime", milliseconds, "Milliseconds", dimensions)
+
+    def call_if_allowed(function: str, event: Any) -> Any:
+        role_arn = current_role.get()
+        account, role = role_arn.split(":")[4], role_arn.rsplit("/", 1)[-1]
+        _, config, name = lambda_svc._get_func_record_for_ref(function)
+        request = iam_evaluator.EvalContext(
+            principal_arn=f"arn:aws:sts::{account}:assumed-role/{role}/workflow",
+            principal_type="AssumedRole",
+            principal_account=account,
+            action="lambda:InvokeFunction",
+            resource_arn=(config or {}).get("FunctionArn", name),
+            region=stepfunctions.get_region(),
+        )
+        decision = iam_evaluator.evaluate(request, iam_evaluator._gather_role_policies(role, account))
+        if decision.decision != "Allow":
+            raise stepfunctions._ExecutionError(
+                "Lambda.AWSLambdaException",
+                f"User: {request.principal_arn} is not authorized to perform: {request.action} on resource: "
+                f"{request.resource_arn} because no identity-based policy allows the {request.action} action",
+            )
+        return call(function, event)
+
+    stepfunctions._run_execution = run_as_role
+    stepfunctions._call_lambda = call_if_allowed
