@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from renewals import aws
 from renewals.receipt_links import LinkKey, period, token
-from subscriptions_api import app
+from subscriptions_api import app, receipts, shared
 from tests.fakes import LINKS, World
 
 KEY = "a key of sixty-four characters"
@@ -81,7 +81,7 @@ def secrets(shop: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeSecret
     monkeypatch.setattr(aws, "dynamodb", lambda: shop.dynamodb)
     monkeypatch.setattr(aws, "s3", lambda: shop.s3)
     monkeypatch.setattr(aws, "secrets_manager", lambda: made)
-    caches = (app._register, app._link_key)
+    caches = (shared.register, receipts._link_key)
     for kept in caches:
         kept.cache_clear()
     yield made

@@ -8,7 +8,7 @@ import pytest
 
 from renewals.currencies import exact_minor_units
 from renewals.errors import BadRow
-from subscriptions_api import app
+from subscriptions_api import refunding
 from tests.fake_aws import error
 from tests.fakes import LATER, NOON, Cut, World
 from tests.unit.test_mail_feedback import bounce
@@ -24,7 +24,7 @@ PERIOD = "2026-01-31"
 def paid(api: Api, monkeypatch: pytest.MonkeyPatch) -> Api:
     """29.99 USD were paid, and the receipt was mailed."""
     monkeypatch.setenv("PROJECT_NAME", "shop")
-    monkeypatch.setattr(app, "_gateway", lambda: api.shop.gateway)
+    monkeypatch.setattr(refunding, "_gateway", lambda: api.shop.gateway)
     api.shop.subscribe(test_clock="2026-02-10")
     api.shop.run()
     return api

@@ -13,7 +13,7 @@ from botocore.exceptions import EndpointConnectionError
 from renewals import aws
 from renewals.receipt_links import period
 from renewals.register import etag
-from subscriptions_api import app
+from subscriptions_api import app, receipts, shared
 from tests.fake_aws import FakeDynamoDB, error
 from tests.fakes import LINKS, NOON, World
 
@@ -107,9 +107,9 @@ def api(shop: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[Api]:
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(aws, "dynamodb", lambda: shop.dynamodb)
     monkeypatch.setattr(aws, "step_functions", lambda: made)
-    app._register.cache_clear()
+    shared.register.cache_clear()
     yield made
-    app._register.cache_clear()
+    shared.register.cache_clear()
 
 
 # --- creating -------------------------------------------------------------------------------------------------------
@@ -634,7 +634,7 @@ def test_receipts(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     keys = SimpleNamespace(get_secret_value=lambda **_: {"SecretString": "key"})
     monkeypatch.setattr(aws, "secrets_manager", lambda: keys)
     monkeypatch.setenv("RECEIPT_LINK_KEY_ARN", "arn")
-    app._link_key.cache_clear()
+    receipts._link_key.cache_clear()
     api.shop.subscribe()
     api.shop.run("run-1", NOON + 30 * DAY)
     for base, begins in (("", "https://api.example.org/prod/receipts/"), (LINKS, f"{LINKS}/")):
@@ -644,7 +644,7 @@ def test_receipts(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
         assert receipt["amount"] == {"amount": "29.99", "currency": "USD"}
         assert receipt["link"].startswith(begins)
     assert period("key", receipt["link"].removeprefix(f"{LINKS}/")) == ("sub_1", "2026-02-28")
-    app._link_key.cache_clear()
+    receipts._link_key.cache_clear()
 
 
 def test_preview(api: Api) -> None:

@@ -1,0 +1,172 @@
+"""Changing: a subscription is created, edited, and brought from one status to another.
+
+A change is done when its transaction is; the workflow that it calls for is started after it. Where that start is
+lost, the next sweep finds the work.
+"""
+
+from collections.abc import Mapping
+from datetime import date
+from typing import Any
+from uuid import uuid4
+
+from aws_lambda_powertools.event_handler import Response
+from aws_lambda_powertools.event_handler.router import APIGatewayRouter
+
+from renewals import subscription
+from renewals.errors import BadRow, Collision
+from renewals.ledger import Lost
+from renewals.register import Repeatable, Row, etag
+from renewals.subscription import LIVE
+from renewals.transitions import Action
+from subscriptions_api import shared
+from subscriptions_api.models import Cancel, Card, Edit, NewSubscription, SubscriptionOut
+from subscriptions_api.problems import BadRequest, Stale, documented
+from subscriptions_api.shared import IdempotencyKey, IfMatch, SubscriptionId
+
+router = APIGatewayRouter()
+
+
+@router.post(
+    "/subscriptions",
+    summary="Create a subscription",
+    description="Without `renewal_date` the first charge is made now.",
+    tags=["Subscriptions"],
+    operation_id="createSubscription",
+    status_code=201,
+    responses={201: {"description": "Created."}} | documented(409, 413, 415, 422),
+)
+def create_subscription(new: NewSubscription, idempotency_key: IdempotencyKey = None) -> Response[SubscriptionOut]:
+    again = _if_repeatable(idempotency_key, 201)
+    asked = shared.asked(router.current_event, {}, again)
+    for _ in range(shared.LOOKS):
+        answered = shared.register().answered(again) if again else None
+        if answered is not None:
+            return shared.repeated(answered)
+        today = shared.moment({}).today
+        row = new.row(new.subscription_id or f"sub_{uuid4().hex}", today)
+        _refuse_faults(row, None, today)
+        created = shared.register().create(row, asked)
+        if created is not None:
+            _renew_if_due(created)
+            return shared.answer(201, created)
+    raise Collision("the idempotency key")
+
+
+@router.patch(
+    "/subscriptions/<subscription_id>",
+    summary="Change a subscription",
+    description="From the next period on. With If-Match, so that two editors do not overwrite each other.",
+    tags=["Subscriptions"],
+    operation_id="editSubscription",
+    responses={200: {"description": "Changed. `ETag` is the new one."}} | documented(404, 409, 412, 413, 415),
+)
+def edit_subscription(subscription_id: SubscriptionId, edit: Edit, if_match: IfMatch) -> Response[SubscriptionOut]:
+    for _ in range(shared.LOOKS):
+        row = shared.row(subscription_id)
+        if if_match != "*" and etag(row) not in if_match.replace(" ", "").split(","):
+            raise Stale(subscription_id)
+        changes = edit.changes()
+        _refuse_faults({**row, **changes}, changes, shared.moment(row).today)
+        edited = shared.register().edit(row, changes, "edited", shared.asked(router.current_event, row))
+        if not isinstance(edited, Lost):
+            return shared.answer(200, edited)
+    raise Collision(subscription_id)
+
+
+_ACTED = {200: {"description": "Done. `ETag` is the new one."}}
+
+
+@router.post(
+    "/subscriptions/<subscription_id>/cancel",
+    summary="Cancel a subscription",
+    description="Now, or when the period that is paid ends. A payment that is tried again is called off.",
+    tags=["Status"],
+    operation_id="cancelSubscription",
+    responses=_ACTED | documented(404, 409, 413, 415, 422),
+)
+def cancel_subscription(
+    subscription_id: SubscriptionId, cancel: Cancel, idempotency_key: IdempotencyKey = None
+) -> Response[SubscriptionOut]:
+    action = Action.CANCEL_NOW if cancel.when == "now" else Action.CANCEL_AT_PERIOD_END
+    return _act(subscription_id, action, idempotency_key)
+
+
+@router.post(
+    "/subscriptions/<subscription_id>/pause",
+    summary="Pause a subscription",
+    description="Paused time is never billed.",
+    tags=["Status"],
+    operation_id="pauseSubscription",
+    responses=_ACTED | documented(404, 409, 413, 415, 422),
+)
+def pause_subscription(
+    subscription_id: SubscriptionId, idempotency_key: IdempotencyKey = None
+) -> Response[SubscriptionOut]:
+    return _act(subscription_id, Action.PAUSE, idempotency_key)
+
+
+@router.post(
+    "/subscriptions/<subscription_id>/resume",
+    summary="Resume a subscription",
+    description="One that is paused, moved past the dates in its pause; one that is suspended as unpaid, which is then "
+    "billed anew; or one that was to be canceled at the end of its period.",
+    tags=["Status"],
+    operation_id="resumeSubscription",
+    responses=_ACTED | documented(404, 409, 413, 415, 422),
+)
+def resume_subscription(
+    subscription_id: SubscriptionId, idempotency_key: IdempotencyKey = None
+) -> Response[SubscriptionOut]:
+    return _act(subscription_id, Action.RESUME, idempotency_key)
+
+
+@router.put(
+    "/subscriptions/<subscription_id>/payment-method",
+    summary="Give another card",
+    description="Where a payment is past due, it is tried with the new card at once.",
+    tags=["Status"],
+    operation_id="setPaymentMethod",
+    responses=_ACTED | documented(404, 409, 413, 415),
+)
+def set_payment_method(subscription_id: SubscriptionId, card: Card) -> Response[SubscriptionOut]:
+    return _act(subscription_id, Action.GIVE_CARD, None, card.model_dump())
+
+
+def _act(
+    subscription_id: str, action: Action, idempotency_key: str | None, given: Mapping[str, Any] | None = None
+) -> Response[SubscriptionOut]:
+    again = _if_repeatable(idempotency_key, 200)
+    for _ in range(shared.LOOKS):
+        answered = shared.register().answered(again) if again else None
+        if answered is not None:
+            return shared.repeated(answered)
+        row = shared.row(subscription_id)
+        asked = shared.asked(router.current_event, row, again)
+        done = shared.register().act(row, action, shared.moment(row).today, asked, given or {})
+        if not isinstance(done, Lost):
+            _renew_if_due(done)
+            return shared.answer(200, done)
+    raise Collision(subscription_id)
+
+
+def _if_repeatable(key: str | None, status: int) -> Repeatable | None:
+    return None if key is None else shared.repeatable(router.current_event, key, status)
+
+
+def _refuse_faults(row: Row, changed: Mapping[str, Any] | None, today: date) -> None:
+    """Refuse a row that could not be charged for what the caller gave. changed: all of it where None."""
+    try:
+        checked = subscription.parse(row)
+    except BadRow as bad:
+        if changed is None or bad.field in changed:
+            raise BadRequest([{"field": f"body.{bad.field}", "reason": bad.reason}]) from None
+        return
+    if changed is None and checked.renewal_date < today:
+        raise BadRequest([{"field": "body.renewal_date", "reason": "is before today"}])
+
+
+def _renew_if_due(row: Row) -> None:
+    """Start the workflow where there is work for it: a payment that is due, or one that is refused and to be closed."""
+    due = row.get("status") in LIVE and str(row.get("renewal_date")) <= shared.moment(row).today.isoformat()
+    if due or "next_attempt" in row:
+        shared.start(row)

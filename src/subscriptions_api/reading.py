@@ -1,0 +1,97 @@
+"""Reading: subscriptions, their ledger, their history, and what is next."""
+
+from typing import Annotated
+
+from aws_lambda_powertools.event_handler import Response
+from aws_lambda_powertools.event_handler.openapi.params import Query
+from aws_lambda_powertools.event_handler.router import APIGatewayRouter
+
+from subscriptions_api import cursors, models, shared
+from subscriptions_api.models import PreviewOut, RenewalPage, StatusName, SubscriptionOut, SubscriptionPage, Timeline
+from subscriptions_api.problems import BadRequest, documented
+from subscriptions_api.shared import Cursor, Limit, SubscriptionId
+
+router = APIGatewayRouter()
+
+
+@router.get(
+    "/subscriptions",
+    summary="List subscriptions",
+    description="Of a customer, of a status, of both, or all.",
+    tags=["Subscriptions"],
+    operation_id="listSubscriptions",
+    responses={200: {"description": "One page."}} | documented(),
+)
+def list_subscriptions(
+    customer_id: Annotated[str | None, Query(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._:-]{0,127}$")] = None,
+    status: Annotated[StatusName | None, Query()] = None,
+    cursor: Cursor = None,
+    limit: Limit = 50,
+) -> SubscriptionPage:
+    of = f"subscriptions/{customer_id or ''}/{status or ''}"
+    place = cursors.read(cursor, of, 2)
+    if place is not None and customer_id is not None and place[1] != customer_id:
+        raise BadRequest([{"field": "query.cursor", "reason": "is none that this list has given"}])
+    after = (place[0], place[1]) if place else None
+    rows, last = shared.register().find(customer_id=customer_id, status=status, limit=limit, after=after)
+    items = [SubscriptionOut.model_validate(models.shown(row)) for row in rows]
+    return SubscriptionPage(items=items, next_cursor=cursors.write(of, *last) if last else None)
+
+
+@router.get(
+    "/subscriptions/<subscription_id>",
+    summary="Read a subscription",
+    tags=["Subscriptions"],
+    operation_id="getSubscription",
+    responses={200: {"description": "The subscription. `ETag` is what If-Match takes."}} | documented(404, 409),
+)
+def get_subscription(subscription_id: SubscriptionId) -> Response[SubscriptionOut]:
+    return shared.answer(200, shared.row(subscription_id))
+
+
+@router.get(
+    "/subscriptions/<subscription_id>/renewals",
+    summary="The ledger of a subscription",
+    tags=["History"],
+    operation_id="listRenewals",
+    responses={200: {"description": "One page, newest period first."}} | documented(404, 409),
+)
+def list_renewals(subscription_id: SubscriptionId, cursor: Cursor = None, limit: Limit = 50) -> RenewalPage:
+    shared.row(subscription_id)
+    of = f"renewals/{subscription_id}"
+    place = cursors.read(cursor, of, 1)
+    items, last = shared.register().ledger.page(subscription_id, limit=limit, before=place[0] if place else None)
+    periods = [models.RenewalOut.model_validate(models.shown_period(item)) for item in items]
+    return RenewalPage(items=periods, next_cursor=cursors.write(of, last) if last else None)
+
+
+@router.get(
+    "/subscriptions/<subscription_id>/timeline",
+    summary="Everything that happened, in plain words",
+    description="Due, claimed, charged, declined and why, mailed what to whom (masked), changed by whom. Oldest first.",
+    tags=["History"],
+    operation_id="getTimeline",
+    responses={200: {"description": "All of it, or of a long history the latest 250 periods."}} | documented(404, 409),
+)
+def get_timeline(subscription_id: SubscriptionId) -> Timeline:
+    row = shared.row(subscription_id)
+    told, complete = shared.register().history(row, shared.moment(row).zone)
+    entries = [models.TimelineEntry.model_validate(models.shown_entry(entry)) for entry in told]
+    return Timeline(items=entries, complete=complete)
+
+
+@router.get(
+    "/subscriptions/<subscription_id>/preview",
+    summary="The next charges",
+    description="Each with its amount and the reason for its date.",
+    tags=["History"],
+    operation_id="previewCharges",
+    responses={200: {"description": "As they can be told today."}} | documented(404, 409),
+)
+def preview_charges(
+    subscription_id: SubscriptionId, count: Annotated[int, Query(ge=1, le=100, description="How many.")] = 24
+) -> PreviewOut:
+    row = shared.row(subscription_id)
+    shown = shared.register().next_charges(row, shared.moment(row).today, count)
+    charges = [models.PlannedCharge.model_validate(models.shown_charge(charge)) for charge in shown.charges]
+    return PreviewOut(items=charges, then=shown.then)

@@ -1,0 +1,81 @@
+"""Receipts: their list, and the links to them that were mailed."""
+
+from collections.abc import Mapping
+from functools import cache
+from typing import Annotated, Any
+
+from aws_lambda_powertools.event_handler import Response
+from aws_lambda_powertools.event_handler.openapi.params import Path
+from aws_lambda_powertools.event_handler.router import APIGatewayRouter
+
+from renewals import aws, receipt_links
+from renewals.settings import setting
+from subscriptions_api import cursors, models, shared
+from subscriptions_api.models import ReceiptPage
+from subscriptions_api.problems import NoReceipt, documented
+from subscriptions_api.shared import Cursor, Limit, SubscriptionId
+
+_OPEN_SECONDS = 300
+
+router = APIGatewayRouter()
+
+
+@router.get(
+    "/subscriptions/<subscription_id>/receipts",
+    summary="The receipts of a subscription",
+    description="Each with the link that was mailed.",
+    tags=["History"],
+    operation_id="listReceipts",
+    responses={200: {"description": "One page, newest first."}} | documented(404, 409),
+)
+def list_receipts(subscription_id: SubscriptionId, cursor: Cursor = None, limit: Limit = 50) -> ReceiptPage:
+    shared.row(subscription_id)
+    of = f"receipts/{subscription_id}"
+    place = cursors.read(cursor, of, 1)
+    items, last = shared.register().ledger.page(subscription_id, limit=limit, before=place[0] if place else None)
+    receipts = [
+        models.ReceiptOut.model_validate(models.shown_receipt(item, _receipt_link(item)))
+        for item in items
+        if "receipt_key" in item
+    ]
+    return ReceiptPage(items=receipts, next_cursor=cursors.write(of, last) if last else None)
+
+
+@router.get(
+    "/receipts/<token>",
+    summary="Open a receipt",
+    description="The link in a mail. It needs no signature; the token is proof enough.",
+    tags=["Receipts"],
+    operation_id="openReceipt",
+    status_code=302,
+    openapi_extensions={"security": []},
+    responses={302: {"description": "To the PDF, for five minutes."}} | documented(404),
+)
+def open_receipt(token: Annotated[str, Path(description="As it was mailed.")]) -> Response[None]:
+    named = receipt_links.period(_link_key().value(), token)
+    renewal = shared.register().ledger.get(*named) if named else None
+    if renewal is None or renewal.receipt_key is None:
+        raise NoReceipt
+    opened = aws.s3().generate_presigned_url(
+        "get_object",
+        Params={
+            "Bucket": setting("S3_BUCKET"),
+            "Key": renewal.receipt_key,
+            "ResponseContentType": "application/pdf",
+            "ResponseContentDisposition": f'inline; filename="receipt-{renewal.receipt_number}.pdf"',
+        },
+        ExpiresIn=_OPEN_SECONDS,
+    )
+    headers = {"Location": opened, "Cache-Control": "no-store", "Referrer-Policy": "no-referrer"}
+    return Response(302, headers=headers)
+
+
+def _receipt_link(item: Mapping[str, Any]) -> str:
+    context = router.current_event.request_context
+    base = setting("RECEIPT_LINKS_URL") or f"https://{context.domain_name}/{context.stage}/receipts"
+    return f"{base}/{receipt_links.token(_link_key().value(), item['subscription_id'], item['renewal_date'])}"
+
+
+@cache
+def _link_key() -> receipt_links.LinkKey:
+    return receipt_links.LinkKey(aws.secrets_manager(), setting("RECEIPT_LINK_KEY_ARN"))

@@ -1,0 +1,126 @@
+"""What the routes share: their parameters, the subscription that they are about, and who asks."""
+
+import json
+from collections.abc import Mapping
+from decimal import Decimal
+from functools import cache
+from hashlib import sha256
+from typing import Annotated, Any
+
+from aws_lambda_powertools.event_handler import Response
+from aws_lambda_powertools.event_handler.openapi.params import Header, Path, Query
+from aws_lambda_powertools.utilities.data_classes import APIGatewayProxyEvent
+from botocore.exceptions import BotoCoreError, ClientError
+
+from renewals import aws, clock, telemetry
+from renewals.clock import Moment
+from renewals.errors import BadRow
+from renewals.register import Asked, Register, Repeatable, Row, etag, name_of
+from renewals.renewal import Renewal
+from renewals.settings import setting
+from subscriptions_api import models
+from subscriptions_api.models import SubscriptionOut
+from subscriptions_api.problems import Missing, Nobody
+
+LOOKS = 4
+"""So often a change is tried that others get ahead of."""
+
+SubscriptionId = Annotated[str, Path(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._:-]{0,127}$", description="The subscription.")]
+Cursor = Annotated[str | None, Query(max_length=2048, description="`next_cursor` of the page before.")]
+Limit = Annotated[int, Query(ge=1, le=100, description="At most so many items.")]
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        pattern=r"^[\x21-\x7e]{1,255}$",
+        description="The same key with the same request is answered as it was the first time, for seven days.",
+    ),
+]
+IfMatch = Annotated[
+    str,
+    Header(
+        alias="If-Match",
+        pattern=r"^(\*|\"[^\"\x00-\x20]{1,100}\"(, ?\"[^\"\x00-\x20]{1,100}\"){0,9})$",
+        description="The `ETag` of the subscription as the caller has read it.",
+    ),
+]
+
+
+def row(subscription_id: str) -> dict[str, Any]:
+    """The subscription's row. Raises Missing."""
+    found = register().row(subscription_id)
+    if found is None:
+        raise Missing(subscription_id)
+    return found
+
+
+def moment(row: Row) -> Moment:
+    """When the subscription is looked at: outside production its row may say."""
+    try:
+        return clock.current(row.get("test_clock"))
+    except BadRow:  # the row's fault says so; it is charged on no day
+        return clock.current()
+
+
+def asked(event: APIGatewayProxyEvent, row: Row, again: Repeatable | None = None) -> Asked:
+    """Who asks, and when. Raises Nobody where the request was not signed."""
+    return Asked(_caller(event), moment(row).now, again)
+
+
+def _caller(event: APIGatewayProxyEvent) -> str:
+    """Who signed the request."""
+    arn = str(event["requestContext"].get("identity", {}).get("userArn") or "")
+    if not arn.startswith("arn:"):
+        raise Nobody
+    return name_of(arn)
+
+
+def repeatable(event: APIGatewayProxyEvent, key: str, status: int) -> Repeatable:
+    """The request, if it came with an idempotency key. status: of its answer."""
+    asked = [event.http_method, event.path, event.json_body]
+    fingerprint = sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
+    return Repeatable(
+        key, fingerprint, lambda row: {"status": status, "etag": etag(row), "subscription": models.shown(row)}
+    )
+
+
+def repeated(answered: Mapping[str, Any]) -> Response[SubscriptionOut]:
+    """The answer that the request was given when it first came."""
+    given = SubscriptionOut.model_validate(answered["subscription"])
+    return Response(answered["status"], "application/json", given, headers={"ETag": answered["etag"]})
+
+
+def answer(status: int, row: Row) -> Response[SubscriptionOut]:
+    """A subscription as it stands."""
+    return Response(
+        status, "application/json", SubscriptionOut.model_validate(models.shown(row)), headers={"ETag": etag(row)}
+    )
+
+
+def start(row: Row, renewal: Renewal | None = None) -> None:
+    """Start the workflow for what the row is due, or for what is owed of a period of it."""
+    amount = row.get("amount")
+    work = {
+        "subscription_id": row["subscription_id"],
+        "customer_id": row["customer_id"],
+        "amount": f"{amount:f}" if isinstance(amount, Decimal) else "0",
+        "renewal_date": renewal.renewal_date.isoformat() if renewal else row["renewal_date"],
+    }
+    try:
+        workflow = setting("STATE_MACHINE_ARN")
+        started = aws.step_functions().start_execution(stateMachineArn=workflow, input=json.dumps(work))
+        telemetry.correlate(work, execution=started["executionArn"])
+    except (BotoCoreError, ClientError) as error:  # the change is made; the next sweep finds the work
+        told = {"subscription_id": row["subscription_id"], "error": str(error)}
+        telemetry.logger().warning("the workflow was not started", extra=told)
+
+
+@cache
+def register() -> Register:
+    """The tables."""
+    return Register(
+        aws.dynamodb(),
+        subscriptions=setting("DYNAMODB_TABLE"),
+        renewals=setting("RENEWALS_TABLE"),
+        changes=setting("CHANGES_TABLE"),
+    )
