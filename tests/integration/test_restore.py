@@ -9,16 +9,22 @@ import pytest
 
 from local.stack import Stack
 from tests.integration.shop import Shop, Subscriber, oncall, today, wait_until
+from tests.integration.stacks import deployed
 
 TABLES = ("RenewalsTableName", "SubscriptionsTableName", "ChangesTableName")
 """In the runbook's order."""
 
 
-@pytest.fixture
-def charging(shop: Shop) -> Iterator[None]:
-    """Is turned on again, whatever happens."""
-    yield
-    oncall(shop, "charging", "on")
+@pytest.fixture(scope="module")
+def stack(request: pytest.FixtureRequest) -> Iterator[Stack]:
+    """Another one than the other tests', whose rows would be brought back too, and swept."""
+    with deployed(request.session) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def shop(stack: Stack) -> Shop:
+    return Shop(stack)
 
 
 def _differences(shop: Shop, subscribers: list[Subscriber]) -> list[tuple[str, str]]:
@@ -29,7 +35,6 @@ def _differences(shop: Shop, subscribers: list[Subscriber]) -> list[tuple[str, s
     return sorted((each["subscription_id"], each["kind"]) for each in told if each["subscription_id"] in ids)
 
 
-@pytest.mark.usefixtures("charging")
 def test_nobody_is_charged_again_after_a_restore(shop: Shop, stack: Stack) -> None:
     """The audit names the charges that the restored ledger does not know. Turned on again, they are found at the
     gateway, today's by its idempotency key and the late one by a look: recorded, receipted under the same number,
