@@ -9,7 +9,7 @@ import json
 import sys
 from collections import Counter
 from math import ceil
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 from renewals.attribute_values import wire
@@ -87,6 +87,10 @@ class MeteredDynamoDB(FakeDynamoDB):
         return sum(map(_units, entries))
 
 
+class _MeteredWorld(World):
+    database = MeteredDynamoDB
+
+
 def _units(item: Item) -> int:
     return ceil(_bytes({name: wire(storable(value)) for name, value in item.items()}) / 1024)
 
@@ -112,9 +116,8 @@ def _value_bytes(value: dict[str, Any]) -> int:
 
 
 def main() -> None:
-    world = World()
-    metered = MeteredDynamoDB(world.dynamodb.keys, world.cuts.around, INDEXES)
-    world.dynamodb = world.ledger._client = metered  # type: ignore[assignment]
+    world = _MeteredWorld()
+    metered = cast("MeteredDynamoDB", world.dynamodb)
     world.subscribe()
     if world.run(_EXECUTION) != "Success":
         raise AssertionError(world.items())

@@ -19,6 +19,7 @@ from renewals import charging, clock, receipt_links, refunds
 from renewals.charging import Switch
 from renewals.clock import Moment
 from renewals.dunning import Dunning
+from renewals.dunning_ledger import DunningLedger
 from renewals.errors import TryAgain
 from renewals.gateway import (
     Card,
@@ -31,7 +32,9 @@ from renewals.gateway import (
     PaymentState,
     Refunded,
 )
-from renewals.ledger import Ledger
+from renewals.mail_ledger import MailLedger
+from renewals.receipt_ledger import ReceiptLedger
+from renewals.refund_ledger import RefundLedger
 from renewals.reminders import Records
 from renewals.renewal import Renewal
 from send_email.delivery import Delivery
@@ -242,21 +245,25 @@ class FakeGateway:
 class World:
     """Tables, bucket, mailbox and gateway in memory, and the three tasks of the workflow over them.
 
-    zone: the business's.
+    zone: the business's. database: what the tables are.
     """
 
     zone: tzinfo = UTC
+    database: type[FakeDynamoDB] = FakeDynamoDB
 
     def __init__(self) -> None:
         self.cuts = Cuts()
         self.dunning = DUNNING
         self.gateway = FakeGateway(self.cuts)
         keys = {"subscriptions": "customer_id", "renewals": "renewal_date", "changes": "change"}
-        self.dynamodb = FakeDynamoDB(keys, self.cuts.around, INDEXES)
+        self.dynamodb = self.database(keys, self.cuts.around, INDEXES)
         self.s3 = FakeS3(self.cuts.around)
         self.ses = FakeSES(self.cuts.around)
         client: Any = self.dynamodb
-        self.ledger = Ledger(client, renewals="renewals", subscriptions="subscriptions")
+        self.ledger = DunningLedger(client, renewals="renewals", subscriptions="subscriptions")
+        self.mail_ledger = MailLedger(client, renewals="renewals", subscriptions="subscriptions")
+        self.receipt_ledger = ReceiptLedger(client, renewals="renewals")
+        self.refund_ledger = RefundLedger(client, renewals="renewals")
 
     # The workflow
 
@@ -357,9 +364,9 @@ class World:
         stands = self.ledger.get(renewal.subscription_id, renewal.renewal_date.isoformat())
         assert stands is not None
         if refunds.owed(stands) is not None:
-            issue_refund(stands, ledger=self.ledger, s3=cast("Any", self.s3), bucket="receipts", now=now)
+            issue_refund(stands, ledger=self.receipt_ledger, s3=cast("Any", self.s3), bucket="receipts", now=now)
             return stands
-        return issue(stands, ledger=self.ledger, s3=cast("Any", self.s3), bucket="receipts", now=now)
+        return issue(stands, ledger=self.receipt_ledger, s3=cast("Any", self.s3), bucket="receipts", now=now)
 
     def delivery(self, execution: str, now: datetime) -> Delivery:
         def read(key: str) -> bytes:
@@ -369,7 +376,7 @@ class World:
         def link(renewal: Renewal) -> str:
             return f"{LINKS}/{receipt_links.token('key', renewal.subscription_id, renewal.renewal_date.isoformat())}"
 
-        return Delivery(self.ledger, self.post(execution, now), read, link, self.dunning, PAGE)
+        return Delivery(self.mail_ledger, self.post(execution, now), read, link, self.dunning, PAGE)
 
     def post(self, execution: str, now: datetime) -> Post:
         return Post(cast("Any", self.ses), SENDER, "receipts", execution, now)

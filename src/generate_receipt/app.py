@@ -20,7 +20,8 @@ from botocore.exceptions import ClientError
 from generate_receipt.pdf import Receipt, RenderedReceipt, Seller, render
 from renewals import aws, clock, currencies, refunds, telemetry
 from renewals.errors import BadEvent, ReceiptError, transient_aws_errors_as
-from renewals.ledger import Ledger, Lost
+from renewals.ledger import Lost
+from renewals.receipt_ledger import ReceiptLedger
 from renewals.renewal import Renewal, Status
 from renewals.settings import setting
 
@@ -55,7 +56,7 @@ def _refunded(asked: dict[str, Any], renewal: Renewal) -> dict[str, Any]:
     return asked
 
 
-def issue_refund(renewal: Renewal, *, ledger: Ledger, s3: S3Client, bucket: str, now: datetime) -> None:
+def issue_refund(renewal: Renewal, *, ledger: ReceiptLedger, s3: S3Client, bucket: str, now: datetime) -> None:
     """As issue, for the refund that is owed a mail."""
     owed = refunds.owed(renewal)
     if owed is None or "receipt_key" in owed[1]:
@@ -80,7 +81,7 @@ def refund_receipt_of(renewal: Renewal, name: str) -> Receipt:
     )
 
 
-def issue(renewal: Renewal, *, ledger: Ledger, s3: S3Client, bucket: str, now: datetime) -> Renewal:
+def issue(renewal: Renewal, *, ledger: ReceiptLedger, s3: S3Client, bucket: str, now: datetime) -> Renewal:
     """Render, store, record. Whoever stored one first keeps it: what is stored is hashed and taken."""
     rendered = _rendered(receipt_of(renewal))
     key = f"receipts/{renewal.customer_id}/{renewal.subscription_id}/{renewal.payment_id}.pdf"
@@ -150,5 +151,5 @@ def _store(s3: S3Client, bucket: str, key: str, renewal: Renewal, rendered: Rend
 
 
 @cache
-def _ledger() -> Ledger:
-    return Ledger(aws.dynamodb(), renewals=setting("RENEWALS_TABLE"))
+def _ledger() -> ReceiptLedger:
+    return ReceiptLedger(aws.dynamodb(), renewals=setting("RENEWALS_TABLE"))

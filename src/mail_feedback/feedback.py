@@ -8,8 +8,9 @@ from typing import Any
 from mail_feedback.event import UNDELIVERED, Word
 from renewals import dynamodb, refunds, reminders
 from renewals.errors import Collision
-from renewals.ledger import Ledger, Lost
+from renewals.ledger import Lost
 from renewals.mail_faults import BOUNCED
+from renewals.mail_ledger import MailLedger
 from renewals.mail_tags import Tagged
 from renewals.renewal import Mail, Renewal, Status, mail_from
 from renewals.subscription import mail_address
@@ -22,7 +23,7 @@ _ENDS = ("canceled", "unpaid")
 class Feedback:
     """One word of SES's. now: the moment."""
 
-    ledger: Ledger
+    ledger: MailLedger
     records: reminders.Records
     now: datetime
 

@@ -20,10 +20,10 @@ from renewals import aws, clock, currencies, reminders, telemetry
 from renewals.charging import Switch
 from renewals.clock import Moment
 from renewals.dunning import Dunning
+from renewals.dunning_ledger import DunningLedger
 from renewals.errors import BadEvent, BadRow, PaymentError, transient_aws_errors_as
 from renewals.gateway import Gateway, GatewayUnauthorized
 from renewals.gateway_secret import GatewaySecret
-from renewals.ledger import Ledger
 from renewals.settings import setting
 
 
@@ -128,8 +128,8 @@ def _reply(asked: Asked, outcome: Outcome) -> dict[str, Any]:
 
 
 @cache
-def _ledger() -> Ledger:
-    return Ledger(aws.dynamodb(), renewals=setting("RENEWALS_TABLE"), subscriptions=setting("DYNAMODB_TABLE"))
+def _ledger() -> DunningLedger:
+    return DunningLedger(aws.dynamodb(), renewals=setting("RENEWALS_TABLE"), subscriptions=setting("DYNAMODB_TABLE"))
 
 
 @cache

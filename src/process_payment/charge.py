@@ -27,9 +27,11 @@ from renewals import currencies, mail_faults, subscription, telemetry
 from renewals.charging import Switch
 from renewals.clock import Moment
 from renewals.dunning import Dunning, is_hard
+from renewals.dunning_ledger import DunningLedger
 from renewals.errors import BadRow, PaymentError
 from renewals.gateway import Failure, Gateway, GatewayRefused, GatewayUnavailable, Payment, PaymentRequest, PaymentState
-from renewals.ledger import CANCELED_AT_THE_GATEWAY, LEASE, MOST_PICK_UPS, RECENT, Ledger, Lost
+from renewals.ledger import LEASE, RECENT, Lost
+from renewals.payment_ledger import CANCELED_AT_THE_GATEWAY, MOST_PICK_UPS
 from renewals.periods import Billing, latest_due, oldest_due
 from renewals.renewal import UNSETTLED, Mail, Renewal, Status
 from renewals.subscription import ENDED, LIVE, Subscription
@@ -80,7 +82,7 @@ class Charge:
     dunning: when what is refused is tried again. switch: whether charging is on.
     """
 
-    ledger: Ledger
+    ledger: DunningLedger
     gateway: Gateway
     switch: Switch
     execution: str

@@ -25,7 +25,7 @@ from renewals import currencies
 from renewals.clock import Moment
 from renewals.errors import BadRow
 from renewals.gateway import Charged
-from renewals.ledger import MOST_SKIPPED
+from renewals.payment_ledger import MOST_SKIPPED
 from renewals.periods import Schedule
 from renewals.renewal import Status
 from renewals.subscription import Subscription

@@ -25,8 +25,11 @@ from uuid import uuid4
 from renewals import dynamodb, reminders, subscription, transitions
 from renewals.addresses import masked
 from renewals.errors import BadRow, RenewalError
-from renewals.ledger import WATCHED, Ledger, Lost
+from renewals.ledger import Ledger, Lost
+from renewals.mail_ledger import MailLedger
+from renewals.payment_ledger import WATCHED, PaymentLedger
 from renewals.preview import Preview, preview
+from renewals.refund_ledger import RefundLedger
 from renewals.renewal import UNSETTLED, Renewal, Status
 from renewals.subscription import LIVE
 from renewals.timeline import Change, Entry, timeline
@@ -121,6 +124,9 @@ class Register:
         self._subscriptions = subscriptions
         self._changes = changes
         self.ledger = Ledger(client, renewals=renewals, subscriptions=subscriptions)
+        self.refunds = RefundLedger(client, renewals=renewals)
+        self._payments = PaymentLedger(client, renewals=renewals, subscriptions=subscriptions)
+        self._mails = MailLedger(client, renewals=renewals)
 
     # Reading
 
@@ -272,7 +278,7 @@ class Register:
         moved = {**changes, "renewal_date": until.isoformat()}
         fixed = {name: Decimal(value) for name, value in subscription.anchor(checked).items()}
         details, new = _details(row, moved), _applied(row, moved | fixed)
-        lost = self.ledger.pass_over(
+        lost = self._payments.pass_over(
             checked,
             skipped,
             until,
@@ -287,13 +293,13 @@ class Register:
         details = {"amount": (None, claim["amount"]), "period": (None, renewal.renewal_date)}
         record = _record(renewal.subscription_id, "refunded", asked, details)
         recorded = [self._put(self._changes, record), *self._remembered(asked, {})]
-        return self.ledger.claim_refund(renewal, name, claim, recorded, asked.now)
+        return self.refunds.claim_refund(renewal, name, claim, recorded, asked.now)
 
     def resend_mail(self, renewal: Renewal, asked: Asked) -> Renewal | Lost:
         """Let the mail of a receipt go out again, though it may have gone out. The next execution sends it."""
         details = {"period": (None, renewal.renewal_date), "mail": ("unknown", "to be sent")}
         record = _record(renewal.subscription_id, "resent", asked, details)
-        return self.ledger.reopen_mail(renewal, [self._put(self._changes, record)], asked.now)
+        return self._mails.reopen_mail(renewal, [self._put(self._changes, record)], asked.now)
 
     def note(self, subscription_id: str, what: str, asked: Asked) -> None:
         """Record that somebody asked for what changes no attribute. what: as in Change."""

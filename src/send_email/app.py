@@ -13,7 +13,7 @@ from typing import Any
 from renewals import aws, clock, receipt_links, reminders, telemetry
 from renewals.dunning import Dunning
 from renewals.errors import BadEvent, MailError, transient_aws_errors_as
-from renewals.ledger import Ledger
+from renewals.mail_ledger import MailLedger
 from renewals.renewal import Renewal
 from renewals.settings import setting
 from send_email.delivery import Delivery
@@ -93,5 +93,5 @@ def _link_key() -> receipt_links.LinkKey:
 
 
 @cache
-def _ledger() -> Ledger:
-    return Ledger(aws.dynamodb(), renewals=setting("RENEWALS_TABLE"), subscriptions=setting("DYNAMODB_TABLE"))
+def _ledger() -> MailLedger:
+    return MailLedger(aws.dynamodb(), renewals=setting("RENEWALS_TABLE"), subscriptions=setting("DYNAMODB_TABLE"))

@@ -10,7 +10,8 @@ from typing import Any
 from renewals import mail_faults, refunds
 from renewals.dunning import Dunning, is_hard
 from renewals.errors import MailError, RenewalError
-from renewals.ledger import Ledger, Lost
+from renewals.ledger import Lost
+from renewals.mail_ledger import MailLedger
 from renewals.mail_tags import Tagged
 from renewals.renewal import Mail, Renewal, Status
 from renewals.subscription import LIVE, mail_address
@@ -57,7 +58,7 @@ class Delivery:
     is still to come after a refusal. customer_page: where customers give another card; empty where there is none.
     """
 
-    ledger: Ledger
+    ledger: MailLedger
     post: Post
     read_receipt: Callable[[str], bytes]
     receipt_link: Callable[[Renewal], str]
@@ -148,7 +149,7 @@ class Delivery:
 class _InLedger:
     """The place of a renewal's mail."""
 
-    ledger: Ledger
+    ledger: MailLedger
     renewal: Renewal
     name: str
     now: datetime

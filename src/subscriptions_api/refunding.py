@@ -102,7 +102,7 @@ def _given_back(renewal: Renewal, name: str, now: datetime) -> Renewal:
         changes, done = {"reason": error.code}, False
     notice = f"{refunds.NOTICE}_{name.rpartition('_')[2]}" if done else None
     changes["state"] = "refunded" if done else "failed"
-    recorded = shared.register().ledger.record_refund(renewal, name, changes, notice=notice, now=now)
+    recorded = shared.register().refunds.record_refund(renewal, name, changes, notice=notice, now=now)
     if not isinstance(recorded, Lost):
         return recorded
     stands = shared.register().ledger.get(renewal.subscription_id, renewal.renewal_date.isoformat())

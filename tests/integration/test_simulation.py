@@ -33,7 +33,7 @@ NEW_INTENT_FOR_EVERY_RUN = Breakage(
             "        if False:\n            return self._settle(",
         ),
         Change(
-            "renewals/ledger.py",
+            "renewals/payment_ledger.py",
             '"claim = :claim AND attribute_not_exists(payment_id) AND #status = :claimed"',
             '"claim = :claim AND #status = :claimed"',
         ),
@@ -45,12 +45,12 @@ CLAIM_WITHOUT_CONDITION = Breakage(
     (
         _ANOTHER_KEY,
         Change(
-            "renewals/ledger.py",
+            "renewals/payment_ledger.py",
             'free = "attribute_not_exists(subscription_id)"\n        # Beyond',
             'free = "attribute_not_exists(claim) OR attribute_exists(claim)"\n        # Beyond',
         ),
         Change(
-            "renewals/ledger.py",
+            "renewals/payment_ledger.py",
             '"claim = :claim AND attribute_not_exists(payment_id) AND #status = :claimed"',
             '"claim <> :claim OR #status = :claimed"',
         ),

@@ -10,7 +10,7 @@ import pytest
 from process_payment.charge import Asked, idempotency_key
 from renewals.errors import PaymentError
 from renewals.gateway import PaymentState
-from renewals.ledger import MOST_PICK_UPS
+from renewals.payment_ledger import MOST_PICK_UPS
 from renewals.renewal import Renewal
 from tests.fakes import DUE, LATER, NOON, World
 

@@ -16,7 +16,7 @@ import pytest
 
 from generate_receipt import app
 from generate_receipt.pdf import render
-from renewals.ledger import MOST_PICK_UPS
+from renewals.payment_ledger import MOST_PICK_UPS
 from renewals.renewal import UNFINISHED
 from tests.fakes import DUE, LATER, NOON, World
 

@@ -58,7 +58,7 @@ def _receipted(shop: World) -> Renewal:
 
 
 def _mailing(shop: World) -> Renewal:
-    sending = shop.ledger.claim_mail(_receipted(shop), "receipt_1", MAIL, NOON)
+    sending = shop.mail_ledger.claim_mail(_receipted(shop), "receipt_1", MAIL, NOON)
     assert isinstance(sending, Renewal)
     return sending
 
@@ -84,7 +84,7 @@ def _pay_with_another(shop: World, renewal: Renewal) -> Renewal | Lost:
 
 
 def _sent(state: str) -> Callable[[World, Renewal], Renewal | Lost]:
-    return lambda shop, r: shop.ledger.record_mail(r, "receipt_1", replace(MAIL, state=state, at=NOON), NOON)
+    return lambda shop, r: shop.mail_ledger.record_mail(r, "receipt_1", replace(MAIL, state=state, at=NOON), NOON)
 
 
 def _nothing(_shop: World, _renewal: Renewal) -> None:
@@ -149,40 +149,42 @@ TOO_LATE = {
     "a mail that somebody is sending": (
         _mailing,
         _nothing,
-        lambda shop, r: shop.ledger.claim_mail(r, "receipt_1", replace(MAIL, token="token-2"), NOON),
+        lambda shop, r: shop.mail_ledger.claim_mail(r, "receipt_1", replace(MAIL, token="token-2"), NOON),
     ),
     "a mail of a refusal that is over": (
         _refused,
         _next_attempt,
-        lambda shop, r: shop.ledger.claim_mail(r, "payment_failed_1", MAIL, NOON),
+        lambda shop, r: shop.mail_ledger.claim_mail(r, "payment_failed_1", MAIL, NOON),
     ),
     "a mail that is known as sent is called unknown": (_mailing, _sent("sent"), _sent("unknown")),
     "a refusal's mail that is known as sent is called unknown": (
         _refused,
         _nothing,
-        lambda shop, r: shop.ledger.record_mail(
+        lambda shop, r: shop.mail_ledger.record_mail(
             r, "action_required_1", replace(r.mails["action_required_1"], state="unknown"), NOON
         ),
     ),
     "a mail that is known as sent is given back": (
         _mailing,
         _sent("sent"),
-        lambda shop, r: shop.ledger.release_mail(r, "receipt_1", MAIL.token, NOON),
+        lambda shop, r: shop.mail_ledger.release_mail(r, "receipt_1", MAIL.token, NOON),
     ),
     "a mail that nobody knows of is given back": (
         _mailing,
         _sent("unknown"),
-        lambda shop, r: shop.ledger.release_mail(r, "receipt_1", MAIL.token, NOON),
+        lambda shop, r: shop.mail_ledger.release_mail(r, "receipt_1", MAIL.token, NOON),
     ),
     "another's mail is recorded": (
         _mailing,
         _nothing,
-        lambda shop, r: shop.ledger.record_mail(r, "receipt_1", replace(MAIL, token="token-2", state="sent"), NOON),
+        lambda shop, r: shop.mail_ledger.record_mail(
+            r, "receipt_1", replace(MAIL, token="token-2", state="sent"), NOON
+        ),
     ),
     "a receipt of what is receipted": (
         _receipted,
         _nothing,
-        lambda shop, r: shop.ledger.record_receipt(r, "receipts/another", "0" * 64, NOON),
+        lambda shop, r: shop.receipt_ledger.record_receipt(r, "receipts/another", "0" * 64, NOON),
     ),
 }
 

@@ -15,7 +15,7 @@ from process_payment.charge import Asked, Charge, Outcome
 from renewals import dynamodb
 from renewals.dunning import Dunning
 from renewals.gateway import Failure, PaymentState
-from renewals.ledger import CANCELED_AT_THE_GATEWAY, MOST_PICK_UPS
+from renewals.payment_ledger import CANCELED_AT_THE_GATEWAY, MOST_PICK_UPS
 from renewals.stripe_gateway import StripeGateway
 from tests.fakes import DUE, DUNNING, LATER, NOON, SELLER, World
 from tests.unit.test_audit import Auditor

@@ -1,0 +1,139 @@
+"""The mails in the ledger: claimed before they are sent, and what became of them."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from renewals import refunds
+from renewals.ledger import LEASE, Ledger, Lost, stands_as_read
+from renewals.renewal import UNSETTLED, Mail, Renewal, Status, item_of, replaced, shard
+
+_MAILED = frozenset({Status.RECEIPTED, Status.DONE, Status.MAIL_UNKNOWN})
+_OWED = "#notice = :notice AND #status = :refused"
+
+
+class MailLedger(Ledger):
+    """What the customer is told, and is owed to be told."""
+
+    def claim_mail(self, renewal: Renewal, name: str, mail: Mail, now: datetime) -> Renewal | Lost:
+        """Claim a mail before it is sent: nobody has, or it failed with another address."""
+        begun = {"parked": None, "unfinished": shard(renewal.subscription_id)} if renewal.notice else {}
+        return self._write_mail(renewal, name, mail, begun, now)
+
+    def park_mail(self, renewal: Renewal, name: str, mail: Mail, now: datetime) -> Renewal | Lost:
+        """The mail cannot be sent to this address. It is parked until the address changes, a receipt's renewal with
+        it; what is owed about a refusal stays owed, but is not looked for any more."""
+        parked: dict[str, Any] = {"lease_until": now}  # nobody is at work on it: a corrected address is taken at once
+        if renewal.status is Status.RECEIPTED:
+            parked |= {"status": Status.MAIL_FAILED, "reason": mail.reason}
+        else:
+            parked |= _parked(renewal)
+        return self._write_mail(renewal, name, mail, parked, now)
+
+    def record_mail(self, renewal: Renewal, name: str, mail: Mail, now: datetime) -> Renewal | Lost:
+        """What became of the mail that mail.token claimed. One that is known as sent stays so, and one that came back
+        before this was written stays failed.
+
+        A receipt's mail ends the renewal, as done or mail_unknown. A notice's leaves its status alone: the payment
+        may have gone on meanwhile.
+        """
+        condition = f"mails.{name}.#token = :token AND mails.{name}.#state <> :sent AND mails.{name}.#state <> :failed"
+        values: dict[str, Any] = {":token": mail.token, ":sent": "sent", ":failed": "failed"}
+        changes: dict[str, Any] = {f"mails.{name}": item_of(mail)}
+        if renewal.status is Status.RECEIPTED:
+            ended = Status.DONE if mail.state == "sent" else Status.MAIL_UNKNOWN
+            changes |= {"status": ended, "reason": mail.reason}
+            condition += " AND #status IN (:receipted, :unknown)"
+            values |= {":receipted": Status.RECEIPTED, ":unknown": Status.MAIL_UNKNOWN}
+            return self._update(renewal, changes, condition, values, now)
+        told = self._update(
+            renewal, changes | _told(renewal, mail.to), f"{condition} AND {_OWED}", values | _owed(renewal, name), now
+        )
+        return told if isinstance(told, Renewal) else self._update(renewal, changes, condition, values, now)
+
+    def reopen_mail(self, renewal: Renewal, recorded: Sequence[dict[str, Any]], now: datetime) -> Renewal | Lost:
+        """The mail of a receipt is to go out again, though it may have gone out: somebody has decided so. The renewal
+        stands as before its claim. recorded: further actions of that transaction."""
+        name = f"mails.receipt_{renewal.attempt}"
+        free = min(renewal.lease_until, now)  # whoever decides it may have a clock that is ahead
+        changes = {"status": Status.RECEIPTED, "reason": None, name: None, "lease_until": free, "pickups": 0}
+        stands, values = "#status = :was AND attribute_not_exists(notice)", {":was": Status.MAIL_UNKNOWN}
+        lost = self._transact([{"Update": self._change(renewal, changes, stands, values, now)}, *recorded])
+        return Lost() if lost is not None else replaced(renewal, {"status": Status.RECEIPTED, "reason": None})
+
+    def record_returned(
+        self, renewal: Renewal, name: str, mail: Mail, told: Mapping[str, Any], *, owed: bool, now: datetime
+    ) -> Renewal | Lost:
+        """A mail that went out under mail.token came back: it stands as one whose address is at fault, and a receipt's
+        renewal with it. told: as for note_returned. owed: what the mail said is still news, and owed again."""
+        changes: dict[str, Any] = {f"mails.{name}": item_of(mail), f"returned_{name}": dict(told)}
+        if renewal.status not in (Status.CLAIMED, Status.PAID):  # somebody is at work on it
+            changes |= {"lease_until": now}
+        if renewal.status in _MAILED and name == f"receipt_{renewal.attempt}":
+            changes |= {"status": Status.MAIL_FAILED, "reason": mail.reason, "notice": renewal.notice}
+        elif owed or renewal.notice == name:
+            changes |= {"notice": name, **_parked(renewal)}
+        as_read, values = stands_as_read(renewal)
+        sent = f"mails.{name}.#token = :token AND mails.{name}.#state <> :failed"
+        values |= {":token": mail.token, ":failed": "failed"}
+        return self._update(renewal, changes, f"{sent} AND {as_read}", values, now)
+
+    def note_returned(
+        self, renewal: Renewal, name: str, token: str, told: Mapping[str, Any], now: datetime
+    ) -> Renewal | Lost:
+        """Keep what SES said of a mail, for the timeline: {"kind", "at", "to", "reason", "sent_at"}. Lost where it is
+        kept already."""
+        new = f"(attribute_not_exists(returned_{name}) OR returned_{name}.#at <> :at)"
+        return self._update(
+            renewal,
+            {f"returned_{name}": dict(told)},
+            f"mails.{name}.#token = :token AND {new}",
+            {":token": token, ":at": told["at"]},
+            now,
+        )
+
+    def drop_notice(self, renewal: Renewal, name: str, now: datetime) -> None:
+        """What is owed is not true any more: it is owed no more."""
+        mail = renewal.mails.get(name)
+        self._update(renewal, _told(renewal, mail.to if mail else None), _OWED, _owed(renewal, name), now)
+
+    def release_mail(self, renewal: Renewal, name: str, token: str, now: datetime) -> Renewal | Lost:
+        """The mail was certainly not sent, and can be claimed again."""
+        return self._update(
+            renewal,
+            {f"mails.{name}": None},
+            f"mails.{name}.#token = :token AND mails.{name}.#state = :sending",
+            {":token": token, ":sending": "sending"},
+            now,
+        )
+
+    def _write_mail(
+        self, renewal: Renewal, name: str, mail: Mail, changes: dict[str, Any], now: datetime
+    ) -> Renewal | Lost:
+        return self._update(
+            renewal,
+            {"lease_until": now + LEASE, f"mails.{name}": item_of(mail), **changes},
+            f"(attribute_not_exists(mails.{name}) OR mails.{name}.#state = :failed) AND #status = :was"
+            + (" AND #notice = :notice" if renewal.notice else ""),
+            {":failed": "failed", ":was": renewal.status} | ({":notice": renewal.notice} if renewal.notice else {}),
+            now,
+        )
+
+
+def _told(renewal: Renewal, to: str | None) -> dict[str, Any]:
+    """The notice is no longer owed; of a period that is settled, it was the last thing to do, but for an earlier refund
+    that could not be told: its turn comes, if this one's address is another. to: this one's."""
+    earlier = refunds.untold(renewal)
+    if earlier is None:
+        return {"notice": None} | ({} if renewal.status in UNSETTLED else {"unfinished": None})
+    mail = renewal.mails[earlier]
+    return {"notice": earlier} | (_parked(renewal) if mail.state == "failed" and mail.to == to else {})
+
+
+def _parked(renewal: Renewal) -> dict[str, Any]:
+    """What is owed waits until the address changes. A refused period stays in the index for its dunning dates."""
+    return {"parked": True} if renewal.status in UNSETTLED else {"unfinished": None}
+
+
+def _owed(renewal: Renewal, name: str) -> dict[str, Any]:
+    return {":notice": name, ":refused": renewal.status}

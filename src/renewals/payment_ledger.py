@@ -1,0 +1,349 @@
+"""The money in the ledger: claims, payments, and periods that are passed over.
+
+What moves the subscription too is one transaction with its row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from renewals import dynamodb
+from renewals.errors import Collision
+from renewals.ledger import LEASE, Ledger, Lost
+from renewals.renewal import UNSETTLED, Renewal, Status, item_of, replaced
+from renewals.subscription import anchor
+
+if TYPE_CHECKING:
+    from renewals.gateway import Payment
+    from renewals.subscription import Subscription
+
+CANCELED_AT_THE_GATEWAY = "gateway: canceled"
+"""The reason of a failed claim whose payment somebody cancelled at the gateway."""
+
+MOST_PICK_UPS = 10
+"""So often an interrupted renewal is taken up without progress; then it is failed, for a person to look at."""
+
+WATCHED = (
+    "status",
+    "renewal_date",
+    "cancel_at",
+    "amount",
+    "currency",
+    "interval",
+    "interval_count",
+    "anchor_day",
+    "gateway_customer",
+    "payment_method",
+    "version",
+)
+"""The attributes of a subscription that decide about a charge, and the number of its last change on request."""
+
+_HELD = UNSETTLED | {Status.FAILED}
+MOST_SKIPPED = 96  # DynamoDB's limit of 100 actions in a transaction, less the claim, a failed one and two checks
+_LOOKS = 3
+
+NOT_REFUSED: dict[str, Any] = {"next_attempt": None, "refused_payment_method": None}
+"""The attributes of a subscription whose period stands refused: taken away when it does no more."""
+
+
+class PaymentLedger(Ledger):
+    """What is claimed, tried and paid, and the subscriptions that move with it."""
+
+    def claim(
+        self,
+        renewal: Renewal,
+        skipped: tuple[date, ...],
+        subscription: Subscription,
+        instead_of: Renewal | None = None,
+        *,
+        guard: dict[str, Any],
+    ) -> Renewal | Lost:
+        """Claim the period, unless somebody has or the subscription is no longer what was read. guard: one more check
+        of that transaction.
+
+        The item at the subscription's own renewal_date is always among those written, as the claim or as the first
+        period passed over. So no two claims of one subscription stand side by side, even when made on two days.
+
+        instead_of: a claim from the same date on that has moved no money and never will: one that failed without a
+        payment or with a cancelled one, or was given up. It is claimed anew, or passed over where a later period is due
+        by now.
+        """
+        free = "attribute_not_exists(subscription_id)"
+        # Beyond DynamoDB's limit the oldest is kept, which guards the claim, and counts those without an item.
+        kept = skipped[:1] + skipped[1:][-(MOST_SKIPPED - 1) :]
+        puts = [self._put(_skipped(renewal, day, len(skipped)), free, {}) for day in kept]
+        if instead_of is None:
+            puts.append(self._put(item_of(renewal), free, {}))
+        else:
+            no_payment = "(attribute_not_exists(payment_id) OR #reason = :canceled)"
+            unpaid = f"((#status = :failed AND {no_payment}) OR #status = :given_up)"
+            values = {
+                ":failed": Status.FAILED,
+                ":claim": instead_of.claim,
+                ":given_up": Status.GIVEN_UP,
+                ":canceled": CANCELED_AT_THE_GATEWAY,
+            }
+            as_failed = f"claim = :claim AND {unpaid}"
+            if instead_of.renewal_date == renewal.renewal_date:
+                puts.append(self._put(item_of(renewal), as_failed, values))
+            else:  # its own story stays
+                passed_over: dict[str, Any] = {"billed_instead": renewal.renewal_date}
+                if instead_of.status is Status.FAILED:
+                    passed_over |= {"status": Status.SKIPPED, "reason": "passed_over"}
+                over = self._change(instead_of, passed_over, as_failed, values, renewal.claimed_at)
+                puts += [{"Update": over}, self._put(item_of(renewal), free, {})]
+        lost = self._transact([*puts, self._unchanged(subscription), guard])
+        if lost is None:
+            return renewal
+        if len(puts) + 1 in lost:
+            return Lost(guarded=True)
+        standing = [item["status"] for item in lost.values() if item and "status" in item]
+        raced = len(puts) in lost or any(status in _HELD for status in standing)
+        return Lost(overlaps=not raced and instead_of is None)
+
+    def take(self, renewal: Renewal, status: Status, execution: str, now: datetime) -> Renewal | Lost:
+        """Own the renewal for the next 40 seconds, if it stands and is owned as read.
+
+        status: where its work is taken up, the same for one that was merely interrupted. Taking it over from another
+        counts as a pick-up; the owner's own retry does not, and progress begins the count anew.
+        """
+        picked_up = renewal.pickups if renewal.owner == execution else renewal.pickups + 1
+        interrupted = status is renewal.status
+        return self._update(
+            renewal,
+            {
+                "status": status,
+                "owner": execution,
+                "lease_until": now + LEASE,
+                "pickups": picked_up if interrupted else 0,
+                **({} if interrupted else {"begun_at": now}),
+            },
+            "#status = :was AND #owner = :owner AND lease_until = :until",
+            {":was": renewal.status, ":owner": renewal.owner, ":until": renewal.lease_until},
+            now,
+        )
+
+    def keep_payment_id(
+        self, renewal: Renewal, payment_id: str, now: datetime, *, guard: dict[str, Any]
+    ) -> Renewal | Lost:
+        """Write the payment's id into the claim, if none is there. Who loses takes the winner's. guard: as in claim."""
+        kept = {"payment_id": payment_id}
+        free = "claim = :claim AND attribute_not_exists(payment_id) AND #status = :claimed"
+        values = {":claim": renewal.claim, ":claimed": Status.CLAIMED}
+        lost = self._transact([{"Update": self._change(renewal, kept, free, values, now)}, guard])
+        return replaced(renewal, kept) if lost is None else Lost(guarded=1 in lost)
+
+    def count_intent_try(self, renewal: Renewal, now: datetime) -> Renewal | Lost:
+        """The gateway answered the creation with a 5xx and will repeat that under its key: the next key is another."""
+        return self._update(
+            renewal,
+            {"intent_tries": renewal.intent_tries + 1},
+            "claim = :claim AND intent_tries = :tries AND attribute_not_exists(payment_id)",
+            {":claim": renewal.claim, ":tries": renewal.intent_tries},
+            now,
+        )
+
+    def move_on(self, renewal: Renewal, row: Mapping[str, Any]) -> None:
+        """Put the row of a period that has ended, and was put back since, past that period. Nothing, if it moved."""
+        self._change_row(row, {"renewal_date": renewal.period_end})
+
+    def forget_refusal(self, row: Mapping[str, Any]) -> None:
+        """Nothing of the subscription stands refused any more. row: as it was read; nothing, if it changed since."""
+        if not NOT_REFUSED.keys().isdisjoint(row):
+            self._change_row(row, {})
+
+    def _change_row(self, row: Mapping[str, Any], changes: Mapping[str, Any]) -> None:
+        key = {name: row[name] for name in ("subscription_id", "customer_id")}
+        condition, values = dynamodb.as_read(row, ("renewal_date", "status"))
+        active = {"status": "active"} if row.get("status") == "past_due" else {}
+        change = dynamodb.change(self._subscriptions, key, {**NOT_REFUSED, **active, **changes}, condition, values)
+        self._transact([{"Update": change}])
+
+    def record_paid(
+        self,
+        renewal: Renewal,
+        payment: Payment,
+        amount: Decimal,
+        *,
+        charged_at: datetime,
+        execution: str,
+        now: datetime,
+        row: Mapping[str, Any] | None = None,
+    ) -> Renewal | Lost:
+        """The payment succeeded: ledger and subscription move on in one transaction.
+
+        amount: what the gateway took, major units; flagged as amount_differs if it, or its currency, is not what was
+        claimed. charged_at: the gateway's own moment of it, whatever day the subscription lives on. row: the
+        subscription, where this run has read it already.
+        """
+        changes = {
+            "status": Status.PAID,
+            "amount": amount,
+            "currency": payment.currency,
+            "paid_at": payment.paid_at or now,
+            "charged_on": charged_at.astimezone(UTC).date(),
+            "charged_at": charged_at.astimezone(UTC),
+            "card": payment.card.name if payment.card else None,
+            "next_attempt": None,
+            "notice": None,
+            "owner": execution,
+            "lease_until": now + LEASE,
+            "pickups": 0,
+        }
+        if (amount, payment.currency) != (renewal.amount, renewal.currency):
+            changes["flag"] = "amount_differs"
+
+        def moved_on(row: Mapping[str, Any]) -> dict[str, Any]:
+            changed = {
+                "renewal_date": renewal.period_end,
+                "payment_status": "paid",
+                "last_payment": changes["paid_at"],
+                "transaction_id": payment.id,
+                **NOT_REFUSED,
+            }
+            if renewal.anchor_day is not None and "anchor_day" not in row:
+                changed["anchor_day"] = renewal.anchor_day
+            if row.get("status") == "past_due":
+                changed["status"] = "active"
+            if payment.card is not None:
+                changed["known_card"] = asdict(payment.card)
+            return changed
+
+        return self._settle(
+            renewal,
+            changes,
+            "claim = :claim AND payment_id = :payment AND #status IN (:c, :d, :a, :f)",
+            {
+                ":claim": renewal.claim,
+                ":payment": payment.id,
+                ":c": Status.CLAIMED,
+                ":d": Status.DECLINED,
+                ":a": Status.ACTION_REQUIRED,
+                ":f": Status.FAILED,
+            },
+            moved_on,
+            now,
+            row,
+        )
+
+    def pass_over(
+        self,
+        subscription: Subscription,
+        days: tuple[date, ...],
+        until: date,
+        now: datetime,
+        *,
+        resumed: Mapping[str, Any] | None = None,
+        recorded: Sequence[dict[str, Any]] = (),
+    ) -> Lost | None:
+        """Move a paused subscription past today; each of `days` is left as a skipped period. until: its new date.
+
+        resumed: what else changes in its row, where it is resumed with it. recorded: further actions of that
+        transaction, two at most.
+        """
+        kept = days[:1] + days[1:][-(MOST_SKIPPED - 1) :]
+        item = {
+            "subscription_id": subscription.subscription_id,
+            "customer_id": subscription.customer_id,
+            "status": Status.SKIPPED,
+            "reason": "paused",
+            "periods_passed_over": len(days),
+            "touched_at": now,
+        }
+        free, skipped = "attribute_not_exists(subscription_id) OR #status = :skipped", {":skipped": Status.SKIPPED}
+        puts = [self._put(item | {"renewal_date": day}, free, skipped) for day in kept]
+        moved = {"renewal_date": until, **anchor(subscription), **(resumed or {})}
+        key = {"subscription_id": subscription.subscription_id, "customer_id": subscription.customer_id}
+        move = dynamodb.change(self._subscriptions, key, moved, *dynamodb.as_read(subscription.row, WATCHED))
+        return None if self._transact([*puts, {"Update": move}, *recorded]) is None else Lost()
+
+    def record_failed(self, renewal: Renewal, reason: str, now: datetime) -> Renewal | Lost:
+        """Given up, for a person to look at. reason: a short name."""
+        return self._update(
+            renewal,
+            {"status": Status.FAILED, "reason": reason, "failed_from": renewal.status, "ended_at": now},
+            "claim = :claim AND #status = :was",
+            {":claim": renewal.claim, ":was": renewal.status},
+            now,
+        )
+
+    # How it is written
+
+    def _put(self, item: Mapping[str, Any], condition: str, values: Mapping[str, Any]) -> dict[str, Any]:
+        put = {
+            "TableName": self._renewals,
+            "Item": dynamodb.attributes(item),
+            "ConditionExpression": condition,
+            "ExpressionAttributeNames": dynamodb.names(condition),
+            "ExpressionAttributeValues": dynamodb.attributes(values),
+        }
+        return {"Put": {name: value for name, value in put.items() if value}}
+
+    def _settle(
+        self,
+        renewal: Renewal,
+        changes: dict[str, Any],
+        condition: str,
+        values: Mapping[str, Any],
+        row_changes: Callable[[Mapping[str, Any]], dict[str, Any]],
+        now: datetime,
+        as_read: Mapping[str, Any] | None = None,
+    ) -> Renewal | Lost:
+        """Change the ledger and the subscription in one transaction. as_read: the row as it was read before in this
+        run; where it has changed since, it is read again.
+
+        Where the subscription was deleted or moved to another date meanwhile, the ledger is changed alone and
+        flagged as subscription_changed: what happened to the money is recorded in any case.
+        """
+        key = {"subscription_id": renewal.subscription_id, "customer_id": renewal.customer_id}
+        for n in range(_LOOKS):
+            row = self.row(renewal) if n or as_read is None else as_read
+            if row is None or row.get("renewal_date") != renewal.row_date.isoformat() or "status" not in row:
+                alone = self._update(renewal, {"flag": "subscription_changed"} | changes, condition, values, now)
+                if row is not None and changes["status"] is Status.PAID:
+                    self.forget_refusal(row)
+                return alone
+            moved = row_changes(row)
+            unchanged = "renewal_date = :as_claimed AND #status = :as_read"
+            if "anchor_day" in moved:  # never over one that somebody sets at this moment
+                unchanged += " AND attribute_not_exists(anchor_day)"
+            read = {":as_claimed": renewal.row_date, ":as_read": row["status"]}
+            move = dynamodb.change(self._subscriptions, key, moved, unchanged, read)
+            record = self._change(renewal, changes, condition, values, now)
+            lost = self._transact([{"Update": record}, {"Update": move}])
+            if lost is None:
+                return replaced(renewal, changes)
+            if 0 in lost:
+                return Lost()
+        raise Collision("the subscription keeps changing")
+
+    def _unchanged(self, subscription: Subscription) -> dict[str, Any]:
+        """The check that what decides about a charge is what was read."""
+        condition, values = dynamodb.as_read(subscription.row, WATCHED)
+        key = {"subscription_id": subscription.subscription_id, "customer_id": subscription.customer_id}
+        return {
+            "ConditionCheck": {
+                "TableName": self._subscriptions,
+                "Key": dynamodb.attributes(key),
+                "ConditionExpression": condition,
+                "ExpressionAttributeNames": dynamodb.names(condition),
+                "ExpressionAttributeValues": dynamodb.attributes(values),
+            }
+        }
+
+
+def _skipped(renewal: Renewal, day: date, count: int) -> dict[str, Any]:
+    return {
+        "subscription_id": renewal.subscription_id,
+        "renewal_date": day,
+        "customer_id": renewal.customer_id,
+        "status": Status.SKIPPED,
+        "reason": "passed_over",
+        "billed_instead": renewal.renewal_date,
+        "periods_passed_over": count,
+        "touched_at": renewal.claimed_at,
+    }
