@@ -14,6 +14,7 @@ from typing import Any, cast
 
 from generate_receipt.app import issue, issue_refund
 from process_payment.charge import Asked, Charge, Outcome
+from process_payment.payments import Payments
 from process_payment.remind import Remind
 from renewals import charging, clock, receipt_links, refunds
 from renewals.charging import Switch
@@ -340,7 +341,8 @@ class World:
     def charge(self, execution: str, now: datetime) -> Charge:
         self.gateway.now = now
         moment = self.moment(now)
-        return Charge(self.ledger, self.gateway, self.switch, execution, "shop-test", SELLER, moment, self.dunning)
+        payments = Payments(self.gateway, "shop-test")
+        return Charge(self.ledger, payments, self.switch, execution, SELLER, moment, self.dunning)
 
     @property
     def switch(self) -> Switch:

@@ -15,6 +15,7 @@ from functools import cache
 from typing import Any
 
 from process_payment.charge import CHARGING_IS_OFF, NOT_TOLD, Asked, Charge, Outcome
+from process_payment.payments import Payments
 from process_payment.remind import Remind
 from renewals import aws, clock, currencies, reminders, telemetry
 from renewals.charging import Switch
@@ -63,10 +64,9 @@ def _answered(asked: Asked, execution: str, *, reminds: bool) -> dict[str, Any]:
 def _renewed(asked: Asked, execution: str, moment: Moment) -> dict[str, Any]:
     charge = Charge(
         ledger=_ledger(),
-        gateway=_gateway(),
+        payments=Payments(_gateway(), f"{setting('PROJECT_NAME')}-{setting('ENVIRONMENT')}"),
         switch=Switch(aws.dynamodb(), setting("CHANGES_TABLE")),
         execution=execution,
-        deployment=f"{setting('PROJECT_NAME')}-{setting('ENVIRONMENT')}",
         seller={name: setting(f"SELLER_{name.upper()}") for name in ("name", "address", "tax_id")},
         moment=moment,
         dunning=Dunning.of(setting("DUNNING_DAYS"), setting("DUNNING_ENDS_AS")),

@@ -15,38 +15,41 @@ was confirmed before is still asked about and recorded. The switch is asked agai
 """
 
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
-from hashlib import sha256
 from typing import Any
-from uuid import uuid4
 
-from renewals import currencies, mail_faults, subscription, telemetry
+from process_payment import dunning_decisions
+from process_payment.attempt_metrics import count_paid, count_refused
+from process_payment.claims import (
+    DUNNING_OVER,
+    begins_after_the_end,
+    due_claim,
+    is_undecided,
+    refund_is_owed,
+    stands_at,
+    was_stopped,
+)
+from process_payment.payments import REFUSED, Payments, can_be_confirmed, failure_id
+from renewals import currencies, subscription
 from renewals.charging import Switch
 from renewals.clock import Moment
-from renewals.dunning import Dunning, is_hard
+from renewals.dunning import Dunning
 from renewals.dunning_ledger import DunningLedger
 from renewals.errors import BadRow, PaymentError
-from renewals.gateway import Failure, Gateway, GatewayRefused, GatewayUnavailable, Payment, PaymentRequest, PaymentState
-from renewals.ledger import LEASE, RECENT, Lost
+from renewals.gateway import Failure, GatewayRefused, GatewayUnavailable, Payment, PaymentState
+from renewals.ledger import RECENT, Lost
 from renewals.payment_ledger import CANCELED_AT_THE_GATEWAY, MOST_PICK_UPS
-from renewals.periods import Billing, latest_due, oldest_due
-from renewals.renewal import UNSETTLED, Mail, Renewal, Status
-from renewals.subscription import ENDED, LIVE, Subscription
+from renewals.renewal import UNSETTLED, Renewal, Status
+from renewals.subscription import ENDED, Subscription
 
 _RACES = 4
-_LONGEST_KEY = 255  # https://docs.stripe.com/api/idempotent_requests
 _LOOKED_UP_WHEN_LATE_BY = timedelta(days=1)
-_DUNNING_OVER = "dunning_over"
 NOT_TOLD = "customer_not_told"
 """Why dunning does not end: the customer's address is at fault."""
-_WARNINGS = ("final_notice_", "action_required_")
 CHARGING_IS_OFF = "charging_is_off"
-_ENDED_BY = frozenset({_DUNNING_OVER, "canceled", "unpaid"})
 _OWING = frozenset({Status.PAID, Status.RECEIPTED, Status.FAILED, Status.MAIL_FAILED})
-_REFUSED = {PaymentState.DECLINED: Status.DECLINED, PaymentState.ACTION_REQUIRED: Status.ACTION_REQUIRED}
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,16 +80,14 @@ class Outcome:
 class Charge:
     """One execution's run at one subscription.
 
-    execution: who owns what is claimed here. deployment: project and environment, the first part of idempotency keys.
-    seller: name, address, tax_id as the receipt prints them. moment: when the subscription is looked at.
-    dunning: when what is refused is tried again. switch: whether charging is on.
+    execution: who owns what is claimed here. seller: name, address, tax_id as the receipt prints them. moment: when the
+    subscription is looked at. dunning: when what is refused is tried again. switch: whether charging is on.
     """
 
     ledger: DunningLedger
-    gateway: Gateway
+    payments: Payments
     switch: Switch
     execution: str
-    deployment: str
     seller: Mapping[str, str]
     moment: Moment
     dunning: Dunning
@@ -136,19 +137,19 @@ class Charge:
             return self._pass_over(row, claimed, history)
         if reason is None and asked.renewal_date not in (None, row.renewal_date):
             reason = "another_period"
-        elif reason is not None and row.status in ENDED and not any(_is_undecided(r) for r in history):
+        elif reason is not None and row.status in ENDED and not any(is_undecided(r) for r in history):
             self.ledger.forget_refusal(row.row)  # of a period that was settled otherwise
         if reason is not None:
             return self._finish(owed, history, Outcome("nothing_to_do", _why_nothing(reason, row, history)))
         if claimed is not None and claimed.paid_at is not None:
             self.ledger.move_on(claimed, row.row)  # somebody put the row back; the period is paid
             return None
-        if claimed is not None and _is_undecided(claimed) and not _begins_after_the_end(claimed, row):
+        if claimed is not None and is_undecided(claimed) and not begins_after_the_end(claimed, row):
             return self._take_on(claimed)
         refusal = self._refusal(asked, row, claimed, history)
         if refusal is not None:
             return self._finish(owed, history, refusal)
-        undecided = next((r for r in history if _is_undecided(r) and self._is_known(r)), None)
+        undecided = next((r for r in history if is_undecided(r) and self.payments.is_known(r)), None)
         if undecided is not None:
             return _HELD if self.switch.is_off() else self._give_up_period(undecided, row.row, "moved")
         return self._claim(row, claimed, history)
@@ -161,11 +162,11 @@ class Charge:
         asked.renewal_date is named by the sweep alone.
         """
         by_sweep = asked.renewal_date is not None
-        if claimed is not None and _begins_after_the_end(claimed, row):
-            if not _is_undecided(claimed):
+        if claimed is not None and begins_after_the_end(claimed, row):
+            if not is_undecided(claimed):
                 self.ledger.move_on(claimed, row.row)
             return Outcome("nothing_to_do", "cancels_at_period_end")
-        if claimed is not None and _was_stopped(claimed) and claimed.payment_method == row.payment_method:
+        if claimed is not None and was_stopped(claimed) and claimed.payment_method == row.payment_method:
             return Outcome("nothing_to_do" if by_sweep else "failed", CANCELED_AT_THE_GATEWAY, claimed)
         if any(r.paid_at and r.renewal_date < row.renewal_date < r.period_end for r in history):
             return Outcome("rejected", "renewal_date: falls into a period that is paid")
@@ -178,24 +179,12 @@ class Charge:
             return Outcome("nothing_to_do", "caught_up_by_the_sweep")
         return None
 
-    def _billing(self, row: Subscription, failed: Renewal | None) -> Billing:
-        """The period that is due, by the subscription's way to catch up; none that begins when it has ended.
-
-        failed: an earlier claim, which has passed over what lies before it. Where the subscription ended with it, the
-        time since then is nobody's, and `each` bills none of it but the latest period.
-        """
-        last = self.today if row.cancel_at is None else min(self.today, row.cancel_at - timedelta(days=1))
-        if row.catch_up == "each" and not (failed and failed.reason in _ENDED_BY):
-            first = failed.renewal_date if failed and failed.renewal_date <= last else row.renewal_date
-            return oldest_due(row.schedule, first, last)
-        return latest_due(row.schedule, row.renewal_date, last)
-
     def _pass_over(self, row: Subscription, claimed: Renewal | None, history: list[Renewal]) -> Outcome | None:
         """Paused time is never billed: the subscription moves past today, and its periods are left as skipped."""
         if claimed is not None and claimed.paid_at is not None:
             self.ledger.move_on(claimed, row.row)
             return None
-        if claimed is not None and _is_undecided(claimed):
+        if claimed is not None and is_undecided(claimed):
             return self._give_up_period(claimed, row.row, "paused")
         due = tuple(row.schedule.due(row.renewal_date, self.today))
         held = {r.renewal_date for r in history}
@@ -205,18 +194,8 @@ class Charge:
 
     def _claim(self, row: Subscription, failed: Renewal | None, history: list[Renewal]) -> Outcome | None:
         """Step 2. failed: an earlier claim from this date on that has moved no money and never will."""
-        billing = self._billing(row, failed)
-        new = self._new_claim(row, billing.start, billing.end)
-        given_up = {r.renewal_date: r for r in history if r.status is Status.GIVEN_UP}
-        failed = failed or given_up.get(billing.start)
-        skipped = tuple(day for day in billing.skipped if day not in given_up)
-        if failed is not None:  # what it passed over is passed over already
-            skipped = tuple(day for day in skipped if day > failed.renewal_date or day < failed.row_date)
-            new = replace(new, intent_tries=failed.intent_tries + 1)
-            if failed.renewal_date == new.renewal_date:  # what was tried and told of this period stays on record
-                attempt = failed.attempt + (failed.status is Status.GIVEN_UP)
-                new = replace(new, attempt=attempt, refusals=failed.refusals, mails=failed.mails)
-        claimed = self.ledger.claim(new, skipped, row, instead_of=failed, guard=self.switch.is_on)
+        new = due_claim(row, failed, history, execution=self.execution, seller=self.seller, moment=self.moment)
+        claimed = self.ledger.claim(new.renewal, new.skipped, row, instead_of=new.instead_of, guard=self.switch.is_on)
         if isinstance(claimed, Lost):
             if claimed.guarded:
                 return _HELD
@@ -233,62 +212,29 @@ class Charge:
             raise BadRow("customer_id", "the subscription has more than one customer")
         return subscription.parse(rows[0])
 
-    def _new_claim(self, row: Subscription, start: date, end: date) -> Renewal:
-        return Renewal(
-            subscription_id=row.subscription_id,
-            renewal_date=start,
-            customer_id=row.customer_id,
-            claim=uuid4().hex,
-            owner=self.execution,
-            lease_until=self.now + LEASE,
-            claimed_at=self.now,
-            row_date=row.renewal_date,
-            first_tried_on=self.today,
-            period_end=end,
-            anchor_day=row.schedule.anchor_day if row.schedule.interval in ("month", "year") else None,
-            amount=row.amount,
-            currency=row.currency,
-            plan=row.plan,
-            customer_name=row.customer_name,
-            customer_email=row.customer_email,
-            locale=row.locale,
-            gateway_customer=row.gateway_customer,
-            payment_method=row.payment_method,
-            seller=self.seller,
-            receipt_number=_receipt_number(row.subscription_id, start),
-        )
-
     def _finish(self, owed: Renewal | None, history: list[Renewal], otherwise: Outcome) -> Outcome | None:
         """With nothing to claim: what is owed to the customer, or a failed payment that went through after all."""
         if owed is not None and owed.status is Status.GIVEN_UP:
             return Outcome("given_up", "", owed)
-        if owed is not None and _refund_is_owed(owed):
+        if owed is not None and refund_is_owed(owed):
             return Outcome("refunded", "", owed)
         if owed is not None:
             return self._take_on(owed)
-        for failed in filter(_is_undecided, history):
+        for failed in filter(is_undecided, history):
             try:
-                payment = self.gateway.retrieve(str(failed.payment_id))
+                payment = self.payments.retrieve(failed)
             except GatewayRefused:
                 continue  # another account's key? Nothing here depends on it
             if payment.state is PaymentState.PAID:
                 return self._paid(failed, payment)
         return otherwise
 
-    def _is_known(self, renewal: Renewal) -> bool:
-        """Whether the gateway knows the payment: one of another account's key stands in nobody's way."""
-        try:
-            self.gateway.retrieve(str(renewal.payment_id))
-        except GatewayRefused:
-            return False
-        return True
-
     def _owed(self, asked: Asked, history: list[Renewal]) -> Renewal | None:
         """The oldest period that is paid and lacks its receipt or a mail, or was given up or back without a word."""
         return next((r for r in reversed(history) if self._is_owed(r, asked)), None)
 
     def _is_owed(self, renewal: Renewal, asked: Asked) -> bool:
-        if renewal.status is Status.GIVEN_UP or _refund_is_owed(renewal):
+        if renewal.status is Status.GIVEN_UP or refund_is_owed(renewal):
             owed, parked = renewal.notice is not None, renewal.notice_is_parked
         else:
             parked = renewal.status is Status.MAIL_FAILED
@@ -303,7 +249,7 @@ class Charge:
         """Own an interrupted, parked or failed renewal and go on where it stood."""
         if renewal.owned_by_another(self.execution, self.now):
             return Outcome("in_progress", "", renewal)
-        stands = _stands(renewal)
+        stands = stands_at(renewal)
         if stands is Status.CLAIMED and self.switch.is_off():
             return self._only_ask(renewal)
         interrupted = stands is renewal.status
@@ -317,7 +263,7 @@ class Charge:
     def _only_ask(self, renewal: Renewal) -> Outcome | None:
         """While charging is off: record a payment that went through before, and leave any other as it stands."""
         if renewal.payment_id is not None:
-            payment = self._retrieve(renewal)
+            payment = self.payments.retrieve_known(renewal)
             if payment.state is PaymentState.PAID:
                 return self._paid(renewal, payment)
         return _HELD
@@ -335,19 +281,18 @@ class Charge:
             if subscription.has_ended(raw):  # whatever else it lacks
                 return self._give_up_period(renewal, raw, raw["status"])
             return Outcome("rejected", str(bad), renewal)
-        over = _why_over(renewal, row)
+        over = dunning_decisions.why_over(renewal, row)
         return self._give_up_period(renewal, row.row, over) if over else self._dun(renewal, row)
 
     def _dun(self, renewal: Renewal, row: Subscription) -> Outcome | None:
         """Ask about a refused payment, try it again, or give it up: as the day and the card say."""
         new_card = row.payment_method != renewal.payment_method
-        waits = self.dunning.is_ending(renewal.dunned) and not _was_warned(renewal)
-        held = waits and renewal.held_at is not None
-        dunning_date = held or renewal.next_attempt is None or renewal.next_attempt <= self.today
+        waits = dunning_decisions.waits(renewal, self.dunning)
+        dunning_date = dunning_decisions.is_dunning_date(renewal, self.dunning, self.today)
         tried_again = new_card or dunning_date
         if renewal.status is Status.DECLINED and not tried_again:
             return _stays_refused(renewal, row)
-        payment = self._retrieve(renewal)
+        payment = self.payments.retrieve_known(renewal)
         if payment.state is PaymentState.PAID:
             return self._paid(renewal, payment)
         if not tried_again:
@@ -358,14 +303,14 @@ class Charge:
             return self._hold(renewal, row)
         over = renewal.dunned >= len(self.dunning.days)
         if over and not new_card:
-            return self._give_up_period(renewal, row.row, _DUNNING_OVER, ends_as=self.dunning.ends_as)
+            return self._give_up_period(renewal, row.row, DUNNING_OVER, ends_as=self.dunning.ends_as)
         if payment.state is PaymentState.CANCELED:
             return self._give_up_period(renewal, row.row, CANCELED_AT_THE_GATEWAY)
         behind = renewal.dunned + (1 if dunning_date and not over else 0)
-        if not new_card and _is_pointless(renewal, payment):
+        if not new_card and dunning_decisions.is_pointless(renewal, payment):
             return self._dunning_date(renewal, behind)
         begun = self.ledger.next_attempt(
-            renewal, row, _failure_id(payment), dunned=behind, execution=self.execution, now=self.now
+            renewal, row, failure_id(payment), dunned=behind, execution=self.execution, now=self.now
         )
         return None if isinstance(begun, Lost) else self._settle(begun, payment)
 
@@ -383,9 +328,7 @@ class Charge:
     def _hold(self, renewal: Renewal, row: Subscription) -> Outcome | None:
         """The last step waits until the customer was told of it. Where their address can be mailed to, they are told
         now, and have as long as anybody; where it cannot, it is looked at again tomorrow."""
-        to = row.customer_email
-        refused = any(mail.to == to and mail.state == "failed" for mail in _warnings(renewal))
-        in_vain = refused or mail_faults.kind(row.row) == mail_faults.BOUNCED
+        in_vain = dunning_decisions.is_told_in_vain(renewal, row)
         recorded = self.ledger.record_dunning_date(
             renewal,
             dunned=len(self.dunning.days) - 1,
@@ -407,7 +350,7 @@ class Charge:
         (another account's key?) is given up only where nothing is billed instead.
         """
         try:
-            payment = self._cancel(self.gateway.retrieve(str(renewal.payment_id)))
+            payment = self.payments.cancel(self.payments.retrieve(renewal))
         except GatewayRefused as refused:
             if row is not None and not subscription.has_ended(row):
                 raise PaymentError(f"the gateway does not know the payment: {refused.code}") from refused
@@ -425,7 +368,7 @@ class Charge:
     def _collect(self, renewal: Renewal, row: Mapping[str, Any] | None = None) -> Outcome | None:
         """Steps 3 to 5 for a period that this execution owns. row: the subscription, where it was just read."""
         if renewal.payment_id is not None:
-            return self._settle(renewal, self._retrieve(renewal))
+            return self._settle(renewal, self.payments.retrieve_known(renewal))
         try:
             payment = self._payment(renewal)
         except GatewayRefused as refused:
@@ -435,99 +378,44 @@ class Charge:
             return _HELD if kept.guarded else None
         return self._settle(kept, payment, row, is_on=True)
 
-    def _retrieve(self, renewal: Renewal) -> Payment:
-        """The payment that the ledger holds. Where the gateway does not know it (another account's key?), no answer."""
-        try:
-            return self.gateway.retrieve(str(renewal.payment_id))
-        except GatewayRefused as refused:
-            raise PaymentError(f"the gateway does not know the payment: {refused.code}") from refused
-
     def _give_up(self, renewal: Renewal, reason: str) -> Outcome | None:
         failed = self.ledger.record_failed(renewal, reason, self.now)
         return None if isinstance(failed, Lost) else Outcome("failed", reason, failed)
 
     def _payment(self, renewal: Renewal) -> Payment:
         """The period's payment: found at the gateway where history may be gone, else created, unconfirmed."""
-        amount = currencies.minor_units(renewal.amount, renewal.currency)
         if self.today - renewal.row_date >= _LOOKED_UP_WHEN_LATE_BY or renewal.intent_tries:
-            found = self._find_payment(renewal, amount)
+            found = self.payments.find(renewal, self.moment.wall.date())
             if found is not None:
                 return found
-        request = PaymentRequest(
-            subscription_id=renewal.subscription_id,
-            renewal_date=renewal.renewal_date,
-            attempt=renewal.attempt,
-            amount=amount,
-            currency=renewal.currency,
-            gateway_customer=renewal.gateway_customer,
-            payment_method=renewal.payment_method,
-            idempotency_key=idempotency_key(self.deployment, renewal),
-        )
         try:
-            return self.gateway.create(request)
+            return self.payments.create(renewal)
         except GatewayUnavailable as error:
             if error.answered:
                 self.ledger.count_intent_try(renewal, self.now)
             raise
 
-    def _find_payment(self, renewal: Renewal, amount: int) -> Payment | None:
-        """A payment of this very period: a paid one before any other, and else one that can still be paid."""
-        day = min(renewal.row_date, self.moment.wall.date())  # the gateway knows no test clock
-        since = datetime.combine(day, time(), UTC) - timedelta(days=1)
-        period = {"subscription_id": renewal.subscription_id, "renewal_date": renewal.renewal_date.isoformat()}
-        listed = self.gateway.list(renewal.gateway_customer, since)
-        ours = [payment for metadata, payment in listed if period.items() <= metadata.items()]
-        paid = [payment for payment in ours if payment.state is PaymentState.PAID]
-        if paid:
-            return paid[0]
-        alive = [payment for payment in ours if payment.state is not PaymentState.CANCELED]
-        fitting = [p for p in alive if (p.amount, p.currency) == (amount, renewal.currency)][:1]
-        for payment in alive:
-            if payment not in fitting:  # the customer could still complete it, beside ours
-                ended = self._cancel(payment)
-                if ended.state is PaymentState.PAID:
-                    return ended
-        return next(iter(fitting), None)
-
-    def _cancel(self, payment: Payment) -> Payment:
-        """The payment, cancelled, or paid meanwhile. Raises PaymentError where it is neither yet."""
-        if payment.state is not PaymentState.CANCELED:
-            with suppress(GatewayRefused):
-                self.gateway.cancel(payment.id)
-            payment = self.gateway.retrieve(payment.id)
-        if payment.state not in (PaymentState.CANCELED, PaymentState.PAID):
-            raise PaymentError("an earlier payment of this period cannot be cancelled yet")
-        return payment
-
     def _settle(
         self, renewal: Renewal, payment: Payment, row: Mapping[str, Any] | None = None, *, is_on: bool = False
     ) -> Outcome | None:
         """Step 4, and what came of it. payment: as the gateway has it before. is_on: charging, by the last call."""
-        if self._can_be_confirmed(renewal, payment):
+        if can_be_confirmed(renewal, payment):
             asked = currencies.minor_units(renewal.amount, renewal.currency), renewal.currency
             if (payment.amount, payment.currency) != asked:
                 return self._give_up(renewal, "amount_differs: the payment is not of the amount that was claimed")
             if not is_on and self.switch.is_off():
                 return _HELD
             try:
-                answer = self.gateway.confirm(payment.id, renewal.payment_method)
+                payment = self.payments.confirm(renewal, payment)
             except GatewayRefused as refused:
                 return self._give_up(renewal, f"gateway: {refused.code}")
-            payment = answer or self._retrieve(renewal)
-            if answer is None and self._can_be_confirmed(renewal, payment):
-                raise PaymentError("the gateway did not take the confirmation")
         if payment.state is PaymentState.PAID:
             return self._paid(renewal, payment, row)
-        if payment.state in _REFUSED:
-            return self._refused(renewal, _REFUSED[payment.state], payment)
+        if payment.state in REFUSED:
+            return self._refused(renewal, REFUSED[payment.state], payment)
         if payment.state is PaymentState.CANCELED:
             return self._give_up(renewal, CANCELED_AT_THE_GATEWAY)
         raise PaymentError("the payment is still being processed")
-
-    def _can_be_confirmed(self, renewal: Renewal, payment: Payment) -> bool:
-        """Never tried, or tried no further than before this attempt began."""
-        refused_before = payment.state in _REFUSED and _failure_id(payment) == renewal.failure_id
-        return payment.state is PaymentState.OPEN or refused_before
 
     def _paid(self, renewal: Renewal, payment: Payment, row: Mapping[str, Any] | None = None) -> Outcome | None:
         amount = currencies.major_units(payment.amount, payment.currency)
@@ -538,66 +426,27 @@ class Charge:
         )
         if isinstance(recorded, Lost):
             return None
-        _tell_attempt(renewal)
-        telemetry.count("RenewalsCharged")
-        telemetry.amount("AmountCharged", float(amount), payment.currency)
+        count_paid(renewal, amount, payment.currency)
         return Outcome("paid", "", recorded)
 
     def _refused(self, renewal: Renewal, status: Status, payment: Payment) -> Outcome | None:
-        failure = payment.failure or Failure(_failure_id(payment), status.value, None, None)
-        next_date = self.dunning.next_date(renewal.first_tried_on, renewal.dunned, self.today)
-        if next_date and renewal.held_at and renewal.next_attempt:  # not before the day that was told
-            next_date = max(next_date, renewal.next_attempt)
+        failure = payment.failure or Failure(failure_id(payment), status.value, None, None)
+        next_date = dunning_decisions.next_attempt(renewal, self.dunning, self.today)
         recorded = self.ledger.record_refused(
             renewal,
             status,
             failure,
             next_attempt=next_date or self.today,
-            notice=self._notice_of(renewal, status) if next_date else None,
+            notice=dunning_decisions.notice_of(renewal, status, self.dunning) if next_date else None,
             now=self.now,
         )
         if isinstance(recorded, Lost):
             return None
-        _tell_attempt(renewal, refused=_kind(status, failure))
+        count_refused(renewal, status, failure)
         return Outcome(status.value, "", recorded) if next_date else None  # looked at again: it is over
-
-    def _notice_of(self, renewal: Renewal, status: Status) -> str:
-        """The kind of mail that tells of a refusal."""
-        if status is Status.ACTION_REQUIRED:
-            return "action_required"
-        return "final_notice" if self.dunning.is_last(renewal.dunned) else "payment_failed"
 
 
 _HELD = Outcome("nothing_to_do", CHARGING_IS_OFF)
-
-
-def _tell_attempt(renewal: Renewal, *, refused: str | None = None) -> None:
-    """Count an attempt whose result was just recorded, by `renewal` as it stood before. refused: the kind of refusal.
-
-    The first attempts are counted by themselves too: of dunning's, most are refused on the best of days.
-    """
-    first = not renewal.refusals
-    if first:
-        telemetry.count("FirstAttempts")
-    if refused is not None:
-        telemetry.count(refused)
-        if first:
-            telemetry.count("FirstAttemptsRefused")
-
-
-def _kind(status: Status, failure: Failure) -> str:
-    """The counter of a refusal: a soft one may pass by itself, a hard one needs another card."""
-    if status is Status.ACTION_REQUIRED:
-        return "RenewalsActionRequired"
-    hard = is_hard(failure.decline_code or failure.code, failure.advice_code)
-    return "RenewalsDeclinedHard" if hard else "RenewalsDeclinedSoft"
-
-
-def _is_pointless(renewal: Renewal, payment: Payment) -> bool:
-    """Whether confirming the payment with the same card cannot help: only the customer can."""
-    if renewal.status is Status.DECLINED:
-        return is_hard(renewal.decline_code, renewal.advice_code)
-    return payment.state is PaymentState.ACTION_REQUIRED
 
 
 def _stays_refused(renewal: Renewal, row: Subscription) -> Outcome:
@@ -605,76 +454,6 @@ def _stays_refused(renewal: Renewal, row: Subscription) -> Outcome:
     if renewal.notice_is_parked and renewal.mails[str(renewal.notice)].to == row.customer_email:
         return Outcome("nothing_to_do", "address_at_fault", renewal)
     return Outcome(renewal.status.value, "", renewal)
-
-
-def _warnings(renewal: Renewal) -> list[Mail]:
-    """The mails of this claim that say when the payment is given up, oldest first."""
-    said = [mail for name, mail in renewal.mails.items() if name.startswith(_WARNINGS)]
-    return sorted((m for m in said if m.claimed_until > renewal.claimed_at), key=lambda m: m.claimed_until)
-
-
-def _was_warned(renewal: Renewal) -> bool:
-    """Whether the last mail that says when the payment is given up went out and, as far as is known, arrived."""
-    return [mail.state in ("sent", "unknown") for mail in _warnings(renewal)][-1:] == [True]
-
-
-def _why_over(renewal: Renewal, row: Subscription) -> str | None:
-    """Why a refused period is not asked about any more, as a short name; None where dunning goes on."""
-    if row.status not in LIVE:
-        return row.status
-    if _begins_after_the_end(renewal, row):
-        return "cancels_at_period_end"
-    if row.renewal_date != renewal.row_date:
-        return "moved"
-    return "another_customer" if row.gateway_customer != renewal.gateway_customer else None
-
-
-def _was_stopped(renewal: Renewal) -> bool:
-    """Failed, because somebody cancelled its payment at the gateway."""
-    return renewal.status is Status.FAILED and renewal.reason == CANCELED_AT_THE_GATEWAY
-
-
-def _is_undecided(renewal: Renewal) -> bool:
-    """Failed, with a payment that the gateway may still have taken."""
-    failed = renewal.status is Status.FAILED and renewal.paid_at is None
-    return failed and renewal.payment_id is not None and not _was_stopped(renewal)
-
-
-def _refund_is_owed(renewal: Renewal) -> bool:
-    """Whether money of it was given back, and the customer was not told: a paid period has no other notice."""
-    return renewal.paid_at is not None and renewal.notice is not None
-
-
-def _begins_after_the_end(renewal: Renewal, row: Subscription) -> bool:
-    """Whether the subscription ends before this period begins: the period is not to be charged, claimed or not."""
-    return row.cancel_at is not None and row.cancel_at <= renewal.renewal_date
-
-
-def _stands(renewal: Renewal) -> Status:
-    """Where the work on a renewal is taken up, however it ended."""
-    if renewal.paid_at is None:
-        return Status.CLAIMED
-    return Status.PAID if renewal.receipt_key is None else Status.RECEIPTED
-
-
-def _failure_id(payment: Payment) -> str:
-    """The last failure that the payment shows."""
-    return payment.failure.id if payment.failure else "none"
-
-
-def idempotency_key(deployment: str, renewal: Renewal) -> str:
-    """deployment/customer/subscription/date, and the number of the try where the gateway remembers a failed one.
-
-    Hashed where it is longer than the gateway takes, or not ASCII.
-    """
-    parts = [deployment, renewal.customer_id, renewal.subscription_id, renewal.renewal_date.isoformat()]
-    key = "/".join(parts + ([str(renewal.intent_tries)] if renewal.intent_tries else []))
-    return key if key.isascii() and len(key) <= _LONGEST_KEY else sha256(key.encode()).hexdigest()
-
-
-def _receipt_number(subscription_id: str, renewal_date: date) -> str:
-    """The same for the same period, always; short enough to read out."""
-    return f"{renewal_date:%Y%m%d}-{sha256(f'{subscription_id}/{renewal_date}'.encode()).hexdigest()[:8].upper()}"
 
 
 def _why_nothing(reason: str, row: Subscription, history: list[Renewal]) -> str:

@@ -18,9 +18,9 @@ STORY = Story(seed=1445, days=40, subscriptions=20)
 """A seed whose story has all of it: several webhooks at once, a payment whose record is cut off, downtime, refusals."""
 
 _ANOTHER_KEY = Change(
-    "process_payment/charge.py",
+    "process_payment/payments.py",
     "idempotency_key=idempotency_key(self.deployment, renewal),",
-    "idempotency_key=uuid4().hex,",
+    "idempotency_key=datetime.now(UTC).isoformat(),",
 )
 NEW_INTENT_FOR_EVERY_RUN = Breakage(
     "ProcessPayment",

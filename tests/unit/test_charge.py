@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from process_payment.charge import Asked, idempotency_key
+from process_payment.charge import Asked
+from process_payment.payments import idempotency_key
 from renewals.errors import PaymentError
 from renewals.gateway import PaymentState
 from renewals.payment_ledger import MOST_PICK_UPS

@@ -12,6 +12,7 @@ import pytest
 
 from local.gateway import official_client, serving
 from process_payment.charge import Asked, Charge, Outcome
+from process_payment.payments import Payments
 from renewals import dynamodb
 from renewals.dunning import Dunning
 from renewals.gateway import Failure, PaymentState
@@ -281,7 +282,8 @@ def test_a_refused_period_ends_with_a_row_that_has_lost_its_card(shop: World) ->
 
 
 def _renew_at_the_sandbox(shop: World, gateway: StripeGateway, execution: str, now: datetime) -> Outcome:
-    charge = Charge(shop.ledger, gateway, shop.switch, execution, "shop-test", SELLER, shop.moment(now), DUNNING)
+    payments = Payments(gateway, "shop-test")
+    charge = Charge(shop.ledger, payments, shop.switch, execution, SELLER, shop.moment(now), DUNNING)
     return charge.renew(Asked("sub_1", "cus_1", Decimal("29.99")))
 
 

@@ -1,0 +1,127 @@
+"""The claim of the period that is due: which one it is, and what is fixed in it; and what an earlier claim stands at.
+
+Pure, but for the name that each claim gets.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import date, timedelta
+from hashlib import sha256
+from uuid import uuid4
+
+from renewals.clock import Moment
+from renewals.ledger import LEASE
+from renewals.payment_ledger import CANCELED_AT_THE_GATEWAY
+from renewals.periods import Billing, latest_due, oldest_due
+from renewals.renewal import Renewal, Status
+from renewals.subscription import Subscription
+
+DUNNING_OVER = "dunning_over"
+_ENDED_BY = frozenset({DUNNING_OVER, "canceled", "unpaid"})
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A period to be claimed. skipped: the due dates that are passed over for it. instead_of: an earlier claim from the
+    same date on, which has moved no money and never will."""
+
+    renewal: Renewal
+    skipped: tuple[date, ...]
+    instead_of: Renewal | None
+
+
+def due_claim(
+    row: Subscription,
+    failed: Renewal | None,
+    history: list[Renewal],
+    *,
+    execution: str,
+    seller: Mapping[str, str],
+    moment: Moment,
+) -> Claim:
+    """The claim of what is due. failed: an earlier claim from this date on that has moved no money and never will.
+    execution, seller, moment: as for the charge."""
+    billing = _billing(row, failed, moment.today)
+    new = _new(row, billing, execution, seller, moment)
+    given_up = {r.renewal_date: r for r in history if r.status is Status.GIVEN_UP}
+    failed = failed or given_up.get(billing.start)
+    skipped = tuple(day for day in billing.skipped if day not in given_up)
+    if failed is not None:  # what it passed over is passed over already
+        skipped = tuple(day for day in skipped if day > failed.renewal_date or day < failed.row_date)
+        new = replace(new, intent_tries=failed.intent_tries + 1)
+        if failed.renewal_date == new.renewal_date:  # what was tried and told of this period stays on record
+            attempt = failed.attempt + (failed.status is Status.GIVEN_UP)
+            new = replace(new, attempt=attempt, refusals=failed.refusals, mails=failed.mails)
+    return Claim(new, skipped, failed)
+
+
+def was_stopped(renewal: Renewal) -> bool:
+    """Failed, because somebody cancelled its payment at the gateway."""
+    return renewal.status is Status.FAILED and renewal.reason == CANCELED_AT_THE_GATEWAY
+
+
+def is_undecided(renewal: Renewal) -> bool:
+    """Failed, with a payment that the gateway may still have taken."""
+    failed = renewal.status is Status.FAILED and renewal.paid_at is None
+    return failed and renewal.payment_id is not None and not was_stopped(renewal)
+
+
+def refund_is_owed(renewal: Renewal) -> bool:
+    """Whether money of it was given back, and the customer was not told: a paid period has no other notice."""
+    return renewal.paid_at is not None and renewal.notice is not None
+
+
+def stands_at(renewal: Renewal) -> Status:
+    """Where the work on a renewal is taken up, however it ended."""
+    if renewal.paid_at is None:
+        return Status.CLAIMED
+    return Status.PAID if renewal.receipt_key is None else Status.RECEIPTED
+
+
+def begins_after_the_end(renewal: Renewal, row: Subscription) -> bool:
+    """Whether the subscription ends before this period begins: the period is not to be charged, claimed or not."""
+    return row.cancel_at is not None and row.cancel_at <= renewal.renewal_date
+
+
+def _billing(row: Subscription, failed: Renewal | None, today: date) -> Billing:
+    """The period that is due, by the subscription's way to catch up; none that begins when it has ended.
+
+    failed: an earlier claim, which has passed over what lies before it. Where the subscription ended with it, the
+    time since then is nobody's, and `each` bills none of it but the latest period.
+    """
+    last = today if row.cancel_at is None else min(today, row.cancel_at - timedelta(days=1))
+    if row.catch_up == "each" and not (failed and failed.reason in _ENDED_BY):
+        first = failed.renewal_date if failed and failed.renewal_date <= last else row.renewal_date
+        return oldest_due(row.schedule, first, last)
+    return latest_due(row.schedule, row.renewal_date, last)
+
+
+def _new(row: Subscription, billing: Billing, execution: str, seller: Mapping[str, str], moment: Moment) -> Renewal:
+    return Renewal(
+        subscription_id=row.subscription_id,
+        renewal_date=billing.start,
+        customer_id=row.customer_id,
+        claim=uuid4().hex,
+        owner=execution,
+        lease_until=moment.now + LEASE,
+        claimed_at=moment.now,
+        row_date=row.renewal_date,
+        first_tried_on=moment.today,
+        period_end=billing.end,
+        anchor_day=row.schedule.anchor_day if row.schedule.interval in ("month", "year") else None,
+        amount=row.amount,
+        currency=row.currency,
+        plan=row.plan,
+        customer_name=row.customer_name,
+        customer_email=row.customer_email,
+        locale=row.locale,
+        gateway_customer=row.gateway_customer,
+        payment_method=row.payment_method,
+        seller=seller,
+        receipt_number=_receipt_number(row.subscription_id, billing.start),
+    )
+
+
+def _receipt_number(subscription_id: str, renewal_date: date) -> str:
+    """The same for the same period, always; short enough to read out."""
+    return f"{renewal_date:%Y%m%d}-{sha256(f'{subscription_id}/{renewal_date}'.encode()).hexdigest()[:8].upper()}"

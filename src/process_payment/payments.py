@@ -1,0 +1,120 @@
+"""The payments of billing periods at the gateway, each by the id that the ledger holds, or by its period."""
+
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from hashlib import sha256
+
+from renewals import currencies
+from renewals.errors import PaymentError
+from renewals.gateway import Gateway, GatewayRefused, Payment, PaymentRequest, PaymentState
+from renewals.renewal import Renewal, Status
+
+_LONGEST_KEY = 255  # https://docs.stripe.com/api/idempotent_requests
+REFUSED = {PaymentState.DECLINED: Status.DECLINED, PaymentState.ACTION_REQUIRED: Status.ACTION_REQUIRED}
+
+
+@dataclass(frozen=True, slots=True)
+class Payments:
+    """deployment: project and environment, the first part of idempotency keys.
+
+    Each call may raise what the gateway's own may: GatewayUnavailable, GatewayUnauthorized, GatewayRefused.
+    """
+
+    gateway: Gateway
+    deployment: str
+
+    def create(self, renewal: Renewal) -> Payment:
+        """The period's payment, unconfirmed."""
+        request = PaymentRequest(
+            subscription_id=renewal.subscription_id,
+            renewal_date=renewal.renewal_date,
+            attempt=renewal.attempt,
+            amount=currencies.minor_units(renewal.amount, renewal.currency),
+            currency=renewal.currency,
+            gateway_customer=renewal.gateway_customer,
+            payment_method=renewal.payment_method,
+            idempotency_key=idempotency_key(self.deployment, renewal),
+        )
+        return self.gateway.create(request)
+
+    def find(self, renewal: Renewal, today: date) -> Payment | None:
+        """A payment of this very period: a paid one before any other, and else one that can still be paid.
+
+        today: the wall's, since the gateway knows no test clock.
+        """
+        amount = currencies.minor_units(renewal.amount, renewal.currency)
+        day = min(renewal.row_date, today)
+        since = datetime.combine(day, time(), UTC) - timedelta(days=1)
+        period = {"subscription_id": renewal.subscription_id, "renewal_date": renewal.renewal_date.isoformat()}
+        listed = self.gateway.list(renewal.gateway_customer, since)
+        ours = [payment for metadata, payment in listed if period.items() <= metadata.items()]
+        paid = [payment for payment in ours if payment.state is PaymentState.PAID]
+        if paid:
+            return paid[0]
+        alive = [payment for payment in ours if payment.state is not PaymentState.CANCELED]
+        fitting = [p for p in alive if (p.amount, p.currency) == (amount, renewal.currency)][:1]
+        for payment in alive:
+            if payment not in fitting:  # the customer could still complete it, beside ours
+                ended = self.cancel(payment)
+                if ended.state is PaymentState.PAID:
+                    return ended
+        return next(iter(fitting), None)
+
+    def retrieve(self, renewal: Renewal) -> Payment:
+        """The payment that the ledger holds."""
+        return self.gateway.retrieve(str(renewal.payment_id))
+
+    def retrieve_known(self, renewal: Renewal) -> Payment:
+        """As retrieve. Where the gateway does not know it (another account's key?), no answer: PaymentError."""
+        try:
+            return self.retrieve(renewal)
+        except GatewayRefused as refused:
+            raise PaymentError(f"the gateway does not know the payment: {refused.code}") from refused
+
+    def is_known(self, renewal: Renewal) -> bool:
+        """Whether the gateway knows the payment: one of another account's key stands in nobody's way."""
+        try:
+            self.retrieve(renewal)
+        except GatewayRefused:
+            return False
+        return True
+
+    def confirm(self, renewal: Renewal, payment: Payment) -> Payment:
+        """Charge the attempt's card; what came of it. Raises PaymentError where the gateway did not take it."""
+        answer = self.gateway.confirm(payment.id, renewal.payment_method)
+        payment = answer or self.retrieve_known(renewal)
+        if answer is None and can_be_confirmed(renewal, payment):
+            raise PaymentError("the gateway did not take the confirmation")
+        return payment
+
+    def cancel(self, payment: Payment) -> Payment:
+        """The payment, cancelled, or paid meanwhile. Raises PaymentError where it is neither yet."""
+        if payment.state is not PaymentState.CANCELED:
+            with suppress(GatewayRefused):
+                self.gateway.cancel(payment.id)
+            payment = self.gateway.retrieve(payment.id)
+        if payment.state not in (PaymentState.CANCELED, PaymentState.PAID):
+            raise PaymentError("an earlier payment of this period cannot be cancelled yet")
+        return payment
+
+
+def can_be_confirmed(renewal: Renewal, payment: Payment) -> bool:
+    """Never tried, or tried no further than before this attempt began."""
+    refused_before = payment.state in REFUSED and failure_id(payment) == renewal.failure_id
+    return payment.state is PaymentState.OPEN or refused_before
+
+
+def failure_id(payment: Payment) -> str:
+    """The last failure that the payment shows."""
+    return payment.failure.id if payment.failure else "none"
+
+
+def idempotency_key(deployment: str, renewal: Renewal) -> str:
+    """deployment/customer/subscription/date, and the number of the try where the gateway remembers a failed one.
+
+    Hashed where it is longer than the gateway takes, or not ASCII.
+    """
+    parts = [deployment, renewal.customer_id, renewal.subscription_id, renewal.renewal_date.isoformat()]
+    key = "/".join(parts + ([str(renewal.intent_tries)] if renewal.intent_tries else []))
+    return key if key.isascii() and len(key) <= _LONGEST_KEY else sha256(key.encode()).hexdigest()
