@@ -143,3 +143,17 @@ def test_a_year_of_paused_days_fits_into_one_transaction(shop: World) -> None:
     assert skipped["2026-01-31"]["periods_passed_over"] == 366
     assert max(skipped) == "2027-01-31"
     assert shop.row()["renewal_date"] == date(2027, 2, 1).isoformat()
+
+
+def test_a_period_that_was_given_up_is_passed_over_as_it_stands(shop: World) -> None:
+    """It lies among those that are missed, once the row was put back to before it: its story stays, and the latest is
+    billed."""
+    shop.subscribe(payment_method="pm_declined")
+    shop.run("declined")
+    shop.edit(status="canceled")
+    shop.run("given up", NOON + LATER)
+    assert _statuses(shop) == {"2026-01-31": "given_up"}
+    shop.edit(status="active", renewal_date="2025-12-31", payment_method="pm_ok")
+    assert shop.run("active again", _noon(2, 28)) == "Success"
+    assert _statuses(shop) == {"2025-12-31": "skipped", "2026-01-31": "given_up", "2026-02-28": "done"}
+    assert len(shop.gateway.charges) == 1
