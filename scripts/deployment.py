@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from functools import cached_property
 from typing import Any
 
@@ -84,12 +84,19 @@ class Deployment:
 
     def moment(self, row: Mapping[str, Any]) -> Moment:
         """When the subscription is looked at: by the deployment's day, and outside production by its row's."""
-        environment, zone = self._parameter("Environment"), clock.zone_named(self._parameter("BusinessTimeZone"))
-        wall = datetime.now(UTC)
         try:
-            return clock.moment(wall, environment, zone, row.get("test_clock"))
+            return self._moment(row.get("test_clock"))
         except BadRow:  # it is charged on no day
-            return clock.moment(wall, environment, zone)
+            return self._moment(None)
+
+    def test_clock(self, row: Mapping[str, Any]) -> date | None:
+        """The day that the subscription lives on, if it is not the deployment's. Raises BadRow."""
+        moment = self._moment(row.get("test_clock"))
+        return moment.today if moment.tested else None
+
+    def _moment(self, test_clock: object) -> Moment:
+        zone = clock.zone_named(self._parameter("BusinessTimeZone"))
+        return clock.moment(datetime.now(UTC), self._parameter("Environment"), zone, test_clock)
 
     @property
     def heeds_test_clocks(self) -> bool:

@@ -48,18 +48,17 @@ def alarms(deployment: Deployment) -> None:
 def waiting_(ctx: click.Context, deployment: Deployment) -> None:
     """Show who waits, and for what: over is what ends here.
 
-    Reads only. What is due for longer than 40 days is the nightly sweep's to find, and the audit's. The exit status is
-    1 where somebody waits.
+    Reads only. Not looked for: what ended as `failed` (alarm renewals-failed), and what is due for longer than 40 days,
+    which the nightly sweep finds. The exit status is 1 where somebody waits.
     """
     found = waiting.look(deployment)
-    _list("due, and not renewed", [f"{name}, period {period}" for name, period in found.due])
-    _list("due, and cannot be charged", [f"{name}: {fault}" for name, fault in found.bad])
+    _list("due and not renewed", [f"{name}, period {period}" for name, period in found.due])
+    _list("due and cannot be charged", [f"{name}: {fault}" for name, fault in found.bad])
     begun = [f"{name}, period {period}, {status} for {age:.0f} s" for age, name, period, status in found.unfinished]
-    _list("begun, and not finished", begun)
-    click.echo(f"{found.dead_letters} dead letters")
-    click.echo(f"{found.in_queue} messages in the queue" + (", of whoever is renewed by now" if found.nobody else ""))
-    state = charging.state(deployment.client("dynamodb"), deployment.output("ChangesTableName"))
-    click.echo(state)
+    _list("begun and not finished", begun)
+    click.echo(f"{found.in_queue} in the queue, at work or to be tried again")
+    click.echo(f"{found.dead_letters} in the dead-letter queue")
+    click.echo(charging.state(deployment.client("dynamodb"), deployment.output("ChangesTableName")))
     click.echo("Over: nobody waits." if found.nobody else "Not over.")
     ctx.exit(0 if found.nobody else 1)
 

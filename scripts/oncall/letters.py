@@ -2,10 +2,14 @@
 
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
+from botocore.exceptions import ClientError
+
 from renewals.strict_json import NotAnObject, read_object
+from renewals.subscription import ID
 from scripts.deployment import Deployment
 from scripts.plainly import Trouble
 
@@ -31,16 +35,16 @@ def show(deployment: Deployment) -> Iterator[str]:
 
 def delete(deployment: Deployment, message_id: str) -> str:
     """Take one away for good; its text. Raises Trouble where there is none of this id."""
-    found = None
-    for letter in list(_letters(deployment)):
-        if letter["MessageId"] == message_id:
-            found = letter
-        else:
+    letters = list(_letters(deployment))
+    found = next((letter for letter in letters if letter["MessageId"] == message_id), None)
+    if found is not None:
+        queue = deployment.output("RenewalDeadLetterQueueUrl")
+        deployment.client("sqs").delete_message(QueueUrl=queue, ReceiptHandle=found["ReceiptHandle"])
+    for letter in letters:
+        if letter is not found:
             _let_go(deployment, letter)
     if found is None:
         raise Trouble("There is no such dead letter.")
-    queue = deployment.output("RenewalDeadLetterQueueUrl")
-    deployment.client("sqs").delete_message(QueueUrl=queue, ReceiptHandle=found["ReceiptHandle"])
     return str(found["Body"])
 
 
@@ -50,7 +54,11 @@ def _what(deployment: Deployment, body: str) -> str:
     except NotAnObject:
         return "no request, no try can succeed: it is not a JSON object"
     subscription_id = asked.get("subscription_id")
-    if not isinstance(subscription_id, str) or deployment.register.row(subscription_id) is None:
+    if (
+        not isinstance(subscription_id, str)
+        or not ID.fullmatch(subscription_id)
+        or deployment.register.row(subscription_id) is None
+    ):
         return "no request, no try can succeed: it names no subscription of ours"
     return f"a request to renew {subscription_id}, period {asked.get('renewal_date', 'that is due')}"
 
@@ -75,8 +83,9 @@ def _letters(deployment: Deployment) -> Iterator[Letter]:
 
 def _let_go(deployment: Deployment, letter: Letter) -> None:
     """It was looked at, and is there for the next command."""
-    deployment.client("sqs").change_message_visibility(
-        QueueUrl=deployment.output("RenewalDeadLetterQueueUrl"),
-        ReceiptHandle=letter["ReceiptHandle"],
-        VisibilityTimeout=0,
-    )
+    with suppress(ClientError):  # with many, the first ones are there again by themselves
+        deployment.client("sqs").change_message_visibility(
+            QueueUrl=deployment.output("RenewalDeadLetterQueueUrl"),
+            ReceiptHandle=letter["ReceiptHandle"],
+            VisibilityTimeout=0,
+        )

@@ -9,6 +9,8 @@ from scripts.deployment import Deployment
 from scripts.plainly import Trouble
 
 _MOST_PAGES = 200
+_CUT_OFF = ("Task timed out", "Runtime exited", "[ERROR] Runtime.")
+"""What the platform says of a function that was ended, or did not even start."""
 _NOISE = frozenset(
     "timestamp level message location service cold_start function_name function_memory_size function_arn "
     "function_request_id xray_trace_id request_id execution".split()
@@ -25,7 +27,7 @@ def lines(deployment: Deployment, function: str, text: str, hours: float) -> Ite
     logs = deployment.client("logs")
     asked = {"logGroupName": group, "startTime": int(since.timestamp() * 1000)}
     if text:
-        asked["filterPattern"] = json.dumps(text)
+        asked["filterPattern"] = json.dumps(text, ensure_ascii=False)
     try:
         pages = iter(logs.get_paginator("filter_log_events").paginate(**asked))
         for _ in range(_MOST_PAGES):
@@ -48,7 +50,7 @@ def _shown(message: str) -> str | None:
     try:
         record: Any = json.loads(message)
     except ValueError:
-        return message.strip() if "Task timed out" in message else None
+        return message.strip().replace("\n", " ") if any(sign in message for sign in _CUT_OFF) else None
     if not isinstance(record, dict) or "message" not in record:
         return None
     told = " ".join(f"{name}={value}" for name, value in record.items() if name not in _NOISE)

@@ -24,7 +24,8 @@ def restore(deployment: Deployment, key: str) -> str:
             continue
         if version["IsLatest"]:
             return "nothing to do: what is there is what the ledger has"
-        s3.put_object(Bucket=bucket, Key=key, Body=receipt, ContentType="application/pdf", ChecksumAlgorithm="SHA256")
+        source = {"Bucket": bucket, "Key": key, "VersionId": version["VersionId"]}
+        s3.copy_object(Bucket=bucket, Key=key, CopySource=source, ChecksumAlgorithm="SHA256")
         return f"restored as it was on {version['LastModified']:%Y-%m-%d %H:%M} UTC, which is what the ledger has"
     raise Trouble(f"None of the {len(versions)} versions that the bucket has of it is what the ledger has.")
 

@@ -1,12 +1,16 @@
-"""Who waits, and for what: by the sweep's own rules, read from the tables at this moment."""
+"""Who waits, and for what: by the sweep's own rules, read from the tables at this moment.
+
+What ended as `failed` waits for a person and is in no index, and what is due since longer than the sweep's 40 days is
+the nightly one's: an alarm and the audit name those.
+"""
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from renewal_sweep.queue import RenewalQueue
-from renewal_sweep.sweep import DAYS, PAGE, Part, Row, Sweep, unfinished_seconds
+from renewal_sweep.sweep import DAYS, PAGE, Part, Sweep, is_unfinished, unfinished_seconds
 from renewals import dynamodb
 from renewals.renewal import INDEX_SHARDS
 from scripts.deployment import Deployment
@@ -57,16 +61,21 @@ def look(deployment: Deployment) -> Waiting:
         today=today,
         now=now,
         reminder_days=0,
-        test_clock=_test_clock(deployment) if deployment.heeds_test_clocks else None,
+        test_clock=deployment.test_clock if deployment.heeds_test_clocks else None,
     )
     for part in _parts(today, clocks=deployment.heeds_test_clocks):
         sweep.read(part)
+    unfinished = sorted(_unfinished(deployment, now), reverse=True)
+    asked_again = replace(sweep, queue=(overdue := _Kept()))
+    for shard in range(INDEX_SHARDS):
+        asked_again.read(Part("shard", str(shard)))
+    known = {*kept.asked, *((name, period) for _, name, period, _ in unfinished)}
+    kept.asked += [each for each in overdue.asked if each not in known]  # dunning dates that nobody saw to
     sqs = deployment.client("sqs")
     in_queue, dead_letters = (
         RenewalQueue(sqs, deployment.output(name)).backlog()
         for name in ("RenewalQueueUrl", "RenewalDeadLetterQueueUrl")
     )
-    unfinished = sorted(_unfinished(deployment, now), reverse=True)
     return Waiting(kept.asked, bad, unfinished, in_queue, dead_letters)
 
 
@@ -75,14 +84,6 @@ def _parts(today: date, *, clocks: bool) -> Iterator[Part]:
         yield Part("date", (today - timedelta(days=days)).isoformat())
     if clocks:
         yield Part("clocks", "all")
-
-
-def _test_clock(deployment: Deployment) -> Any:
-    def of(row: Row) -> date | None:
-        moment = deployment.moment(row)
-        return moment.today if moment.tested else None
-
-    return of
 
 
 def _unfinished(deployment: Deployment, now: datetime) -> Iterator[tuple[float, str, str, str]]:
@@ -99,8 +100,7 @@ def _unfinished(deployment: Deployment, now: datetime) -> Iterator[tuple[float, 
                 **start,
             )
             for row in map(dynamodb.plain, page["Items"]):
-                seconds = unfinished_seconds(row, now)
-                if seconds > 0:
-                    yield seconds, row["subscription_id"], row["renewal_date"], row["status"]
+                if is_unfinished(row):  # though it lives on another day, or this machine's clock is behind
+                    yield unfinished_seconds(row, now), row["subscription_id"], row["renewal_date"], row["status"]
             more = page.get("LastEvaluatedKey")
             start = {"ExclusiveStartKey": more} if more else None

@@ -25,6 +25,9 @@ _NOTHING = {
     "caught_up_by_the_sweep": "Several periods are owed, each to be billed: the sweep does, one at a time.",
     "amount_changed": "Its amount was changed at this moment: nothing was charged. Ask again.",
     "another_period": "Nothing was charged: that period is not the one that is due.",
+    "address_at_fault": "Nothing was tried: the address is at fault, and the mail that is owed waits for another.",
+    "customer_not_told": "Dunning waits for an address: the customer was not told yet that it ends.",
+    "charging_is_off": "Charging is turned off: nothing was charged.",
 }
 _FAILED = {
     "PaymentProcessingFailed": "It was not renewed; `oncall log process-payment` says why",
@@ -59,7 +62,7 @@ def resend_mail(deployment: Deployment, subscription_id: str, renewal_date: str)
         raise Trouble(f"The renewal is {renewal.status.value}, not mail_unknown: its mail is not sent again.")
     row = register.ledger.row(renewal) or {"subscription_id": subscription_id, "customer_id": renewal.customer_id}
     if isinstance(register.resend_mail(renewal, deployment.asked(row)), Lost):
-        raise Trouble("Somebody else has seen to it, or a refund's mail is on its way: look again in a minute.")
+        raise Trouble("Somebody else has seen to it, or the mail of a refund is owed first: look again in a minute.")
     return _run(deployment, row, {"renewal_date": renewal_date})  # this period, so that nothing else is charged
 
 

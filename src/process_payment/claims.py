@@ -13,7 +13,7 @@ from renewals.clock import Moment
 from renewals.ledger import LEASE
 from renewals.payment_ledger import CANCELED_AT_THE_GATEWAY
 from renewals.periods import Billing, latest_due, oldest_due
-from renewals.renewal import Renewal, Status
+from renewals.renewal import CUT_OFF, Renewal, Status
 from renewals.subscription import Subscription
 
 DUNNING_OVER = "dunning_over"
@@ -68,7 +68,8 @@ def is_undecided(renewal: Renewal) -> bool:
 
 def refund_is_owed(renewal: Renewal) -> bool:
     """Whether money of it was given back, and the customer was not told: a paid period has no other notice."""
-    return renewal.paid_at is not None and renewal.notice is not None
+    settled = renewal.paid_at is not None and renewal.status not in CUT_OFF  # else its own receipt goes first
+    return settled and renewal.notice is not None
 
 
 def stands_at(renewal: Renewal) -> Status:

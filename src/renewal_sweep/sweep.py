@@ -244,10 +244,15 @@ class Sweep:
         return _request(row) | {"event_type": reminders.EVENT} if reminded else None
 
 
+def is_unfinished(row: Row) -> bool:
+    """Whether it is work that is to go on now."""
+    return row["status"] in CUT_OFF or ("notice" in row and "parked" not in row)
+
+
 def unfinished_seconds(row: Row, now: datetime) -> float:
     """For how long a renewal of unfinished-index has been unfinished; nothing where it waits for its next dunning date,
     or for another address."""
-    if row["status"] not in CUT_OFF and ("notice" not in row or "parked" in row):
+    if not is_unfinished(row):
         return 0.0
     begun = row.get("begun_at", row["touched_at"])  # earlier versions wrote none
     return (now - datetime.fromisoformat(begun)).total_seconds()

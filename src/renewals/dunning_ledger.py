@@ -112,9 +112,9 @@ class DunningLedger(PaymentLedger):
         of its own the one before stays owed. dunned: so many dates are behind it then. held: its last step waits."""
         return self._settle(
             renewal,
-            {"dunned": dunned, "next_attempt": next_attempt}
+            {"status": renewal.status, "dunned": dunned, "next_attempt": next_attempt}
             | ({"held_at": renewal.held_at or now} if held else {})
-            | ({"status": renewal.status, "notice": _notice(renewal, notice)} if notice else {}),
+            | ({"notice": _notice(renewal, notice)} if notice else {}),
             "claim = :claim AND attempt = :attempt AND #status = :was AND dunned = :dunned",
             {
                 ":claim": renewal.claim,

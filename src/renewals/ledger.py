@@ -15,8 +15,8 @@ same step one wins and the other is told.
 Keys: subscription_id, renewal_date (the first day of the period, YYYY-MM-DD). What is not finished carries
 `unfinished` (one of sixteen values, so that the index over it has no hot key) and stands in unfinished-index by
 `touched_at`; so does what was given up, until the customer has been told. `begun_at` is when the work began that it
-waits for: the claim, a further attempt, or the refusal that the customer is to be told of. `parked`: that telling waits
-for another address.
+waits for: the claim, a further attempt, or the refusal that the customer is to be told of. Where that telling waits for
+another address, what is settled leaves the index; a refused period stays, `parked`, for its dunning dates.
 What is paid stands in charged-on-index, by the gateway's own day (`charged_on`, UTC) and moment (`charged_at`) of the
 charge: the audit reads both sides in this order.
 
@@ -165,7 +165,7 @@ class Ledger:
         every = {**changes, "touched_at": now}
         if "status" in changes:
             open_still = changes["status"] in UNFINISHED or changes.get("notice") is not None
-            every["unfinished"] = shard(renewal.subscription_id) if open_still else None
+            every = {"unfinished": shard(renewal.subscription_id) if open_still else None, **every}
         if "notice" in changes:
             every = {"parked": None, **every}
         if changes.get("notice") is not None:

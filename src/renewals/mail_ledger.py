@@ -4,9 +4,8 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from renewals import refunds
 from renewals.ledger import LEASE, Ledger, Lost, stands_as_read
-from renewals.renewal import UNSETTLED, Mail, Renewal, Status, item_of, replaced, shard
+from renewals.renewal import UNFINISHED, UNSETTLED, Mail, Renewal, Status, item_of, replaced, shard
 
 _MAILED = frozenset({Status.RECEIPTED, Status.DONE, Status.MAIL_UNKNOWN})
 _OWED = "#notice = :notice AND #status = :refused"
@@ -16,13 +15,16 @@ class MailLedger(Ledger):
     """What the customer is told, and is owed to be told."""
 
     def claim_mail(self, renewal: Renewal, name: str, mail: Mail, now: datetime) -> Renewal | Lost:
-        """Claim a mail before it is sent: nobody has, or it failed with another address."""
-        begun = {"parked": None, "unfinished": shard(renewal.subscription_id)} if renewal.notice else {}
+        """Claim a mail before it is sent: nobody has, or it failed with another address. From here on it is looked for
+        again, where it was parked."""
+        begun: dict[str, Any] = {}
+        if renewal.notice_is_parked:
+            begun = {"parked": None, "unfinished": shard(renewal.subscription_id), "begun_at": now}
         return self._write_mail(renewal, name, mail, begun, now)
 
     def park_mail(self, renewal: Renewal, name: str, mail: Mail, now: datetime) -> Renewal | Lost:
         """The mail cannot be sent to this address. It is parked until the address changes, a receipt's renewal with
-        it; what is owed about a refusal stays owed, but is not looked for any more."""
+        it; any other stays owed, but is not looked for any more."""
         parked: dict[str, Any] = {"lease_until": now}  # nobody is at work on it: a corrected address is taken at once
         if renewal.status is Status.RECEIPTED:
             parked |= {"status": Status.MAIL_FAILED, "reason": mail.reason}
@@ -41,13 +43,18 @@ class MailLedger(Ledger):
         values: dict[str, Any] = {":token": mail.token, ":sent": "sent", ":failed": "failed"}
         changes: dict[str, Any] = {f"mails.{name}": item_of(mail)}
         if renewal.status is Status.RECEIPTED:
-            ended = Status.DONE if mail.state == "sent" else Status.MAIL_UNKNOWN
-            changes |= {"status": ended, "reason": mail.reason}
+            status = Status.DONE if mail.state == "sent" else Status.MAIL_UNKNOWN
+            changes |= {"status": status, "reason": mail.reason}
             condition += " AND #status IN (:receipted, :unknown)"
             values |= {":receipted": Status.RECEIPTED, ":unknown": Status.MAIL_UNKNOWN}
-            return self._update(renewal, changes, condition, values, now)
+            ended = self._update(renewal, changes, f"{condition} AND attribute_not_exists(notice)", values, now)
+            if isinstance(ended, Renewal):
+                return ended
+            # A refund was made meanwhile, and its mail is owed: it is looked for still.
+            open_still = {} if renewal.notice_is_parked else {"unfinished": shard(renewal.subscription_id)}
+            return self._update(renewal, changes | open_still, condition, values, now)
         told = self._update(
-            renewal, changes | _told(renewal, mail.to), f"{condition} AND {_OWED}", values | _owed(renewal, name), now
+            renewal, changes | _told(renewal), f"{condition} AND {_OWED}", values | _owed(renewal, name), now
         )
         return told if isinstance(told, Renewal) else self._update(renewal, changes, condition, values, now)
 
@@ -71,6 +78,7 @@ class MailLedger(Ledger):
             changes |= {"lease_until": now}
         if renewal.status in _MAILED and name == f"receipt_{renewal.attempt}":
             changes |= {"status": Status.MAIL_FAILED, "reason": mail.reason, "notice": renewal.notice}
+            changes |= _parked(renewal) if renewal.notice_is_parked else {}
         elif owed or renewal.notice == name:
             changes |= {"notice": name, **_parked(renewal)}
         as_read, values = stands_as_read(renewal)
@@ -94,8 +102,7 @@ class MailLedger(Ledger):
 
     def drop_notice(self, renewal: Renewal, name: str, now: datetime) -> None:
         """What is owed is not true any more: it is owed no more."""
-        mail = renewal.mails.get(name)
-        self._update(renewal, _told(renewal, mail.to if mail else None), _OWED, _owed(renewal, name), now)
+        self._update(renewal, _told(renewal), _OWED, _owed(renewal, name), now)
 
     def release_mail(self, renewal: Renewal, name: str, token: str, now: datetime) -> Renewal | Lost:
         """The mail was certainly not sent, and can be claimed again."""
@@ -120,19 +127,17 @@ class MailLedger(Ledger):
         )
 
 
-def _told(renewal: Renewal, to: str | None) -> dict[str, Any]:
-    """The notice is no longer owed; of a period that is settled, it was the last thing to do, but for an earlier refund
-    that could not be told: its turn comes, if this one's address is another. to: this one's."""
-    earlier = refunds.untold(renewal)
-    if earlier is None:
-        return {"notice": None} | ({} if renewal.status in UNSETTLED else {"unfinished": None})
-    mail = renewal.mails[earlier]
-    return {"notice": earlier} | (_parked(renewal) if mail.state == "failed" and mail.to == to else {})
+def _told(renewal: Renewal) -> dict[str, Any]:
+    """The notice is no longer owed; of a period that is settled, it was the last thing to do."""
+    return {"notice": None} | ({} if renewal.status in UNFINISHED else {"unfinished": None})
 
 
 def _parked(renewal: Renewal) -> dict[str, Any]:
-    """What is owed waits until the address changes. A refused period stays in the index for its dunning dates."""
-    return {"parked": True} if renewal.status in UNSETTLED else {"unfinished": None}
+    """What is owed waits until the address changes. A refused period stays in the index for its dunning dates, and one
+    whose own receipt is on its way for that."""
+    if renewal.status in UNSETTLED:
+        return {"parked": True}
+    return {} if renewal.status in UNFINISHED else {"unfinished": None}
 
 
 def _owed(renewal: Renewal, name: str) -> dict[str, Any]:

@@ -16,12 +16,19 @@ class RefundLedger(Ledger):
         self, renewal: Renewal, name: str, claim: Mapping[str, Any], recorded: Sequence[dict[str, Any]], now: datetime
     ) -> Renewal | Lost:
         """Claim a refund before the gateway is asked, if the period stands as read and has no such one. claim: as in
-        renewals.refunds. recorded: further actions of that transaction."""
+        renewals.refunds. recorded: further actions of that transaction.
+
+        One mail is owed at a time: that of an earlier refund which waits for another address is owed no more."""
         as_read, values = stands_as_read(renewal)
         free = f"attribute_not_exists(refunds.{name}) AND {as_read}"
-        begin = self._change(renewal, {f"refunds.{name}": dict(claim)}, free, values, now)
+        told = {}
+        if renewal.notice_is_parked:
+            told = {"notice": None}
+            free += f" AND mails.{renewal.notice}.#state = :failed"
+            values |= {":failed": "failed"}
+        begin = self._change(renewal, {f"refunds.{name}": dict(claim), **told}, free, values, now)
         lost = self._transact([{"Update": begin}, *recorded])
-        return replaced(renewal, {"refunds": {**renewal.refunds, name: claim}}) if lost is None else Lost()
+        return replaced(renewal, {"refunds": {**renewal.refunds, name: claim}, **told}) if lost is None else Lost()
 
     def record_refund(
         self, renewal: Renewal, name: str, changes: Mapping[str, Any], *, notice: str | None, now: datetime

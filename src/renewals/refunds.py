@@ -89,11 +89,5 @@ def owed(renewal: Renewal) -> tuple[str, Mapping[str, Any]] | None:
     return (name, renewal.refunds[name]) if kind == NOTICE and name in renewal.refunds else None
 
 
-def untold(renewal: Renewal) -> str | None:
-    """The notice of the first refund, but the one that is owed now, whose mail is not known as sent."""
-    of_refunds = (name for name in sorted(renewal.mails) if name.startswith(f"{NOTICE}_") and name != renewal.notice)
-    return next((name for name in of_refunds if renewal.mails[name].state in ("sending", "failed")), None)
-
-
 def hashed(key: str) -> str:
     return sha256(key.encode()).hexdigest()

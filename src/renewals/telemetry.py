@@ -135,7 +135,8 @@ def _named(error: Exception) -> str:
     name = type(error).__name__
     if isinstance(error, RenewalError):
         return f"{name}: {error}"
-    code = getattr(error, "response", {}).get("Error", {}).get("Code")
+    response = getattr(error, "response", None)  # botocore's errors of the connection have one too, and it is None
+    code = response.get("Error", {}).get("Code") if isinstance(response, Mapping) else None
     return f"{name}: {code}" if code else name
 
 

@@ -1,7 +1,7 @@
 """SendEmail and SendDeclineEmail: tell the customer what happened, or is to happen, once.
 
 Event: {"execution": ARN, "renewal": {"outcome", "subscription_id", "renewal_date", "attempt", ...}}; outcome says what
-happened: receipted, declined, action_required or given_up; or it is remind, and {"customer_id", "reminders":
+happened: receipted, declined, action_required, given_up or refunded; or it is remind, and {"customer_id", "reminders":
 ["upcoming", "card_expires"]} say whom and of what. Reply: that renewal with outcome replaced by mailed, dropped (no
 longer true), in_progress, mail_failed (the address is at fault) or mail_unknown. MailError means: try again.
 """

@@ -90,6 +90,9 @@ class Delivery:
             if renewal.notice is None:
                 return "dropped"
             name = renewal.notice
+            refund = refunds.owed(renewal)
+            if refund is not None and "receipt_key" not in refund[1]:
+                return "in_progress"  # it was made since; the execution that makes its receipt tells of it
             told = renewal.mails.get(name)
             settled = told is not None and told.state in ("sent", "unknown")
             # The two were read at once, and the row may be the older: it is read again before anything is dropped.

@@ -64,7 +64,7 @@ def test_nobody_waits(shop: World, account: _Account, oncall: Any) -> None:
     account.queues[QUEUE] = ["{}"]
     ended = oncall("waiting")
     assert ended.output.splitlines()[-1] == "Over: nobody waits."
-    assert "1 messages in the queue, of whoever is renewed by now" in ended.output
+    assert "1 in the queue, at work or to be tried again" in ended.output
     assert ended.exit_code == 0
 
 
@@ -79,7 +79,7 @@ def test_who_is_due_is_named(shop: World, oncall: Any) -> None:
     """Due and not charged: with the period, and the exit status says so."""
     on(shop)
     ended = oncall("waiting")
-    assert "1 due, and not renewed\n    sub_1, period 2026-01-31\n" in ended.output
+    assert "1 due and not renewed\n    sub_1, period 2026-01-31\n" in ended.output
     assert (ended.output.splitlines()[-1], ended.exit_code) == ("Not over.", 1)
 
 
@@ -87,7 +87,7 @@ def test_who_cannot_be_charged_is_named_with_the_fault(shop: World, oncall: Any)
     """It would never be renewed by itself."""
     on(shop, amount=Decimal("29.999"))
     ended = oncall("waiting")
-    assert "1 due, and cannot be charged\n    sub_1: amount" in ended.output
+    assert "1 due and cannot be charged\n    sub_1: amount" in ended.output
     assert ended.exit_code == 1
 
 
@@ -97,15 +97,41 @@ def test_what_was_begun_and_not_finished_is_named(shop: World, oncall: Any) -> N
     shop.ses.trouble = [Cut("in the middle of its sending")]
     shop.run()
     ended = oncall("waiting")
-    assert "1 begun, and not finished\n    sub_1, period 2026-01-31, receipted for " in ended.output
+    assert "1 begun and not finished\n    sub_1, period 2026-01-31, receipted for " in ended.output
     assert ended.exit_code == 1
+
+
+@pytest.mark.parametrize("clock", ["2026-01-31", "2099-01-31"])
+def test_what_was_begun_is_named_whatever_the_day(shop: World, oncall: Any, clock: str) -> None:
+    """On a test clock that is ahead of this machine's, too."""
+    shop.subscribe(test_clock=clock, renewal_date=clock)
+    shop.gateway.trouble = [("create", "before")]
+    shop.run()
+    assert "1 begun and not finished" in oncall("waiting").output
+
+
+def test_a_bad_test_clock_is_named(shop: World, oncall: Any) -> None:
+    """Nobody would be charged on it."""
+    on(shop)
+    shop.edit(test_clock="tomorrow")
+    assert "sub_1: test_clock" in oncall("waiting").output
+
+
+def test_a_refused_payment_of_a_deleted_subscription_is_named(shop: World, account: _Account, oncall: Any) -> None:
+    """Its dunning date has passed, and no row says so: the sweep would close it."""
+    account.parameters["Environment"] = "prod"
+    shop.subscribe(payment_method="pm_3ds")
+    shop.run()
+    shop.delete_row()
+    ended = oncall("waiting")
+    assert ("1 due and not renewed\n    sub_1, period 2026-01-31" in ended.output, ended.exit_code) == (True, 1)
 
 
 def test_a_dead_letter_is_not_over(account: _Account, oncall: Any) -> None:
     """Somebody may wait for it."""
     account.queues[DEAD] = ["{}"]
     ended = oncall("waiting")
-    assert ("1 dead letters" in ended.output, ended.exit_code) == (True, 1)
+    assert ("1 in the dead-letter queue" in ended.output, ended.exit_code) == (True, 1)
 
 
 def test_many_are_counted_and_the_first_ones_named(shop: World, oncall: Any) -> None:
@@ -113,7 +139,7 @@ def test_many_are_counted_and_the_first_ones_named(shop: World, oncall: Any) -> 
     for number in range(30):
         on(shop, subscription_id=f"sub_{number:02}")
     said = oncall("waiting").output
-    assert said.startswith("30 due, and not renewed\n    sub_")
+    assert said.startswith("30 due and not renewed\n    sub_")
     assert "    and 10 more\n" in said
 
 
@@ -127,6 +153,7 @@ def test_many_are_counted_and_the_first_ones_named(shop: World, oncall: Any) -> 
         ('{"subscription_id": "sub_1", "customer', "no request, no try can succeed: it is not a JSON object"),
         ('{"subscription_id": "sub_9"}', "no request, no try can succeed: it names no subscription of ours"),
         ('{"subscription_id": 4}', "no request, no try can succeed: it names no subscription of ours"),
+        ('{"subscription_id": ""}', "no request, no try can succeed: it names no subscription of ours"),
     ],
 )
 def test_a_dead_letter_is_shown_whole_with_what_it_is(
@@ -146,6 +173,7 @@ def test_the_one_dead_letter_that_is_named_is_deleted(account: _Account, oncall:
     """And no other."""
     account.queues[DEAD] = ["first one", "second one"]
     assert oncall("delete-dead-letter", "nd one").output == "deleted: second one\n"
+    assert account.let_go == ["first one"]
     assert account.queues[DEAD] == ["first one"]
     assert oncall("delete-dead-letter", "nd one").exit_code == 1
 

@@ -34,7 +34,8 @@ PARAMETERS = {"ProjectName": "shop", "Environment": "dev", "BusinessTimeZone": "
 class Account:
     """An AWS account with one stack, as boto3's session reaches it. trouble: what every call raises.
 
-    asked: what the workflow was started with. queues: the bodies that lie in each.
+    asked: what the workflow was started with. queues: the bodies that lie in each. let_go: the messages that were made
+    visible again.
     """
 
     shop: World
@@ -42,6 +43,8 @@ class Account:
     trouble: Exception | None = None
     asked: list[dict[str, Any]] = field(default_factory=list)
     queues: dict[str, list[str]] = field(default_factory=lambda: {DEAD: [], QUEUE: []})
+    let_go: list[str] = field(default_factory=list)
+    parameters: dict[str, str] = field(default_factory=lambda: dict(PARAMETERS))
 
     def client(self, service: str, **_: Any) -> Any:
         if self.trouble is not None:
@@ -52,7 +55,7 @@ class Account:
         if StackName != "subscription-mgmt":
             raise error("ValidationError", "DescribeStacks")
         outputs = [{"OutputKey": name, "OutputValue": value} for name, value in OUTPUTS.items()]
-        parameters = [{"ParameterKey": name, "ParameterValue": value} for name, value in PARAMETERS.items()]
+        parameters = [{"ParameterKey": name, "ParameterValue": value} for name, value in self.parameters.items()]
         return {"Stacks": [{"Outputs": outputs, "Parameters": parameters}]}
 
     def get_caller_identity(self) -> Any:
@@ -91,8 +94,9 @@ class Account:
         told = {"Attributes": {"SentTimestamp": "1769860800000", "SenderId": "AROA1:zoe"}}
         return {"Messages": [{"Body": body, "ReceiptHandle": body, "MessageId": body[-6:]} | told for body in bodies]}
 
-    def change_message_visibility(self, **_: Any) -> None:
-        """What was looked at is there for the next; nothing is hidden here."""
+    def change_message_visibility(self, *, ReceiptHandle: str, VisibilityTimeout: int, **_: Any) -> None:  # noqa: N803
+        assert VisibilityTimeout == 0
+        self.let_go.append(ReceiptHandle)
 
     def send_message(self, *, QueueUrl: str, MessageBody: str) -> None:  # noqa: N803
         self.queues[QueueUrl].append(MessageBody)

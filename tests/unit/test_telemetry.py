@@ -11,7 +11,7 @@ import pytest
 from aws_xray_sdk.core import xray_recorder
 from aws_xray_sdk.core.emitters.udp_emitter import UDPEmitter
 from aws_xray_sdk.core.lambda_launcher import LambdaContext
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, ReadTimeoutError
 
 from renewals import telemetry
 from renewals.errors import PaymentError
@@ -73,7 +73,7 @@ def lines() -> Iterator[Any]:
         handler.setStream(written)
         try:
             _told(event, None)
-        except (RuntimeError, ValueError, PaymentError, ClientError) as error:
+        except (RuntimeError, ValueError, PaymentError, ClientError, ReadTimeoutError) as error:
             assert error is event["fails"]
         return [json.loads(line) for line in written.getvalue().splitlines()]
 
@@ -99,6 +99,7 @@ def test_every_line_of_a_call_says_what_it_belongs_to(lines: Any) -> None:
             "ClientError: Throttling",
         ),
         (ValueError("ann@customer.example"), "ValueError"),
+        (ReadTimeoutError(endpoint_url="https://ses"), "ReadTimeoutError"),
     ],
 )
 def test_what_is_raised_stands_in_a_line_under_its_renewal(lines: Any, error: Exception, said: str) -> None:
