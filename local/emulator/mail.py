@@ -1,11 +1,19 @@
-"""Sending mail is authorized on the sender's identity and the configuration set, as SES does."""
+"""Sending mail is authorized on the sender's identity and the configuration set, as SES does.
+
+    GET  /_local/mails   [{"id", "to", "tags"}], every mail that was taken: its message id, its addresses, and the tags
+                         that it was sent with, as SES's events name them
+"""
 
 import base64
+import itertools
 from email.parser import BytesHeaderParser
 from email.utils import parseaddr
 from typing import Any
 
 from local.emulator.patching import replace
+from local.emulator.paths import Answer, answer_at, answer_in_json
+
+_taken: list[dict[str, Any]] = []
 
 
 def apply() -> None:
@@ -46,6 +54,23 @@ def apply() -> None:
         },
         configuration_set_arns=configuration_set_arns,
     )
+    sent = '    logger.info("SES SendRawEmail: %s", msg_id)\n'
+    replace(ses, "_send_raw_email", {sent: f"{sent}    note_mail(msg_id, params)\n"}, note_mail=_note)
+    answer_at("/_local/mails", _tell_mails)
+
+
+def _note(message_id: str, params: Any) -> None:
+    from ministack.services.ses import _collect_list as listed
+    from ministack.services.ses import _p as parameter
+
+    members = map("Tags.member.{}".format, itertools.count(1))
+    said = ((parameter(params, f"{member}.Name"), parameter(params, f"{member}.Value")) for member in members)
+    tags = {name: [value] for name, value in itertools.takewhile(any, said)}
+    _taken.append({"id": message_id, "to": listed(params, "Destinations.member"), "tags": tags})
+
+
+async def _tell_mails(_method: str, _path: str, _body: bytes) -> Answer:
+    return answer_in_json(_taken)
 
 
 def _sender(source: str | None, message: str | None) -> str:

@@ -5,6 +5,7 @@ import itertools
 import json
 import time
 from collections.abc import Callable
+from typing import Any
 
 from local.emulator import metrics
 from local.emulator.patching import replace
@@ -16,14 +17,14 @@ _LONGEST_LOOK = 5.0
 _asynchronous_calls: set[object] = set()
 
 
-def _noted(run: Callable[[], None]) -> Callable[[], None]:
+def _noted(run: Callable[..., None]) -> Callable[..., None]:
     """An asynchronous call of a function with its retries, which counts as work until it is over."""
     call = object()
     _asynchronous_calls.add(call)
 
-    def run_and_strike_out() -> None:
+    def run_and_strike_out(*given: Any) -> None:
         try:
-            run()
+            run(*given)
         finally:
             _asynchronous_calls.discard(call)
 
@@ -57,9 +58,10 @@ def _show_all_messages() -> None:
 
 
 def apply() -> None:
-    from ministack.services import lambda_svc
+    from ministack.services import lambda_svc, sns
 
     replace(lambda_svc, "invoke_async_with_retry", {"args=(_run,)": "args=(noted(_run),)"}, noted=_noted)
+    replace(sns, "_fanout", {"args=(_deliver_to_lambda,": "args=(noted(_deliver_to_lambda),"}, noted=_noted)
     answer_at("/_local/alarms", _move_alarms_on)
     answer_at("/_local/time", _tell_what_is_at_work)
 
