@@ -14,28 +14,35 @@ from boto3.dynamodb.types import TypeDeserializer
 
 from local.simulate.expected import Charged, Expected, Fault, expected
 from local.simulate.shop import Shop
-from local.simulate.story import Killed, Story, Subscriber
+from local.simulate.story import Killed, Story, Subscriber, Vanished
 
 
 @dataclass(frozen=True)
 class _Mail:
-    """digest: of what it says. pdf: the attached receipt."""
+    """to: the address. pdf: the attached receipt. returned: the day on which it came back; None: it arrived."""
 
+    to: str
     subject: str
     text: str
     pdf: bytes | None
+    returned: date | None
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """results: by subscription. receipted, mailed: how many charges have their receipt, and their mail. unknown: how
-    many mails were cut off so that nobody can say whether they went out."""
+    """results: by subscription. receipted, mailed: how many charges have their receipt, and a mail with it that
+    arrived. unknown: how many mails were cut off so that nobody can say whether they went out. returned: how many came
+    back. corrected: how many of those mailed found no mailbox at first, and went out again, or at all, to a corrected
+    address. unmailed: how many receipts stand as mail_failed, since the address never was corrected."""
 
     results: dict[str, Expected]
     faults: list[Fault]
     receipted: int
     mailed: int
     unknown: int
+    returned: int
+    corrected: int
+    unmailed: int
 
 
 def verdict(story: Story, shop: Shop) -> Verdict:
@@ -48,9 +55,12 @@ def verdict(story: Story, shop: Shop) -> Verdict:
     for subscriber in story.subscribers:
         result, items = results[subscriber.id], ledger[subscriber.id]
         faults += _row_faults(subscriber, result, rows[subscriber.id])
-        faults += _ledger_faults(subscriber, result, items)
-        got = mails[subscriber.email]
+        faults += _ledger_faults(subscriber, story, result, items)
+        taken = [mail for address in story.addresses(subscriber) for mail in mails[address]]
+        got = [mail for mail in taken if mail.returned is None]
+        counts["returned"] += len(taken) - len(got)
         faults += _doubled_mails(subscriber, got)
+        faults += _vain_mails(subscriber, taken)
         faults += _missing_notices(subscriber, result, got)
         for period, charged in result.charged.items():
             for charge in charged:
@@ -59,10 +69,10 @@ def verdict(story: Story, shop: Shop) -> Verdict:
                     faults.append(Fault("no_receipt", subscriber.id, period, f"no receipt of {charge.payment}"))
                     continue
                 counts["receipted"] += 1
-                item = items.get(period, {})
-                faults += _receipt_faults(subscriber, charge, item, receipts[key], got, counts)
+                faults += _receipt_faults(subscriber, story, charge, items.get(period, {}), receipts[key], got, counts)
     faults += _audit_faults(story, shop)
-    return Verdict(results, faults, counts["receipted"], counts["mailed"], counts["unknown"])
+    named = ("receipted", "mailed", "unknown", "returned", "corrected", "unmailed")
+    return Verdict(results, faults, **{name: counts[name] for name in named})
 
 
 def _audit_faults(story: Story, shop: Shop) -> Iterator[Fault]:
@@ -75,17 +85,36 @@ def _audit_faults(story: Story, shop: Shop) -> Iterator[Fault]:
 
 
 def _receipt_faults(
-    subscriber: Subscriber, charge: Charged, item: dict[str, Any], etag: str, got: list[_Mail], counts: Counter[str]
+    subscriber: Subscriber,
+    story: Story,
+    charge: Charged,
+    item: dict[str, Any],
+    etag: str,
+    got: list[_Mail],
+    counts: Counter[str],
 ) -> Iterator[Fault]:
+    """got: the mails of this subscriber that arrived."""
+    gone = _missing_mailbox(story, subscriber, charge)
     sent = [mail for mail in got if mail.pdf and f'"{md5(mail.pdf, usedforsecurity=False).hexdigest()}"' == etag]
     if sent:
         counts["mailed"] += 1
+        counts["corrected"] += gone is not None
+        if len(sent) > 1:
+            what = f"{len(sent)} mails with the receipt of {charge.payment} have arrived"
+            yield Fault("doubled_mail", subscriber.id, charge.period, what)
         if sha256(sent[0].pdf or b"").hexdigest() != item.get("receipt_sha256"):
             yield Fault("wrong", subscriber.id, charge.period, "the ledger's hash is not the receipt's")
     elif _may_be_unknown(subscriber, item):
         counts["unknown"] += 1
+    elif gone and gone.corrected is None and item.get("status") == "mail_failed":
+        counts["unmailed"] += 1
     else:
         yield Fault("no_mail", subscriber.id, charge.period, f"no mail with the receipt of {charge.payment}")
+
+
+def _missing_mailbox(story: Story, subscriber: Subscriber, charge: Charged) -> Vanished | None:
+    """The mailbox that the row named when it was charged, and that was gone."""
+    return next((gone for gone in story.vanished[subscriber.id] if gone.is_missed_on(charge.day)), None)
 
 
 def _may_be_unknown(subscriber: Subscriber, item: dict[str, Any]) -> bool:
@@ -94,12 +123,16 @@ def _may_be_unknown(subscriber: Subscriber, item: dict[str, Any]) -> bool:
     return item.get("status") == "mail_unknown" and any(cut.function == "send-email" for cut in killed)
 
 
-def _ledger_faults(subscriber: Subscriber, result: Expected, items: dict[date, dict[str, Any]]) -> Iterator[Fault]:
+def _ledger_faults(
+    subscriber: Subscriber, story: Story, result: Expected, items: dict[date, dict[str, Any]]
+) -> Iterator[Fault]:
     for period, charges in result.charged.items():
         item = items.get(period, {})
+        gone = _missing_mailbox(story, subscriber, charges[0])
+        ends = "mail_failed" if gone and gone.corrected is None else "done"
         if item.get("payment_id") not in [charge.payment for charge in charges]:
             yield Fault("wrong", subscriber.id, period, f"charged, and the ledger says {item.get('status')}")
-        elif item["status"] != "done" and not _may_be_unknown(subscriber, item):
+        elif item["status"] != ends and not _may_be_unknown(subscriber, item):
             yield Fault("wrong", subscriber.id, period, f"charged, and left as {item['status']}")
     for period, item in items.items():
         if "paid_at" in item and period not in result.charged:
@@ -115,6 +148,15 @@ def _doubled_mails(subscriber: Subscriber, got: list[_Mail]) -> Iterator[Fault]:
     for (subject, _), count in Counter((mail.subject, mail.text) for mail in got).items():
         if count > 1:
             yield Fault("doubled_mail", subscriber.id, None, f"{count} times: {subject}")
+
+
+def _vain_mails(subscriber: Subscriber, taken: list[_Mail]) -> Iterator[Fault]:
+    """Once a mail has come back, no further one goes to that address."""
+    for mail in taken:
+        known = min((other.returned for other in taken if other.to == mail.to and other.returned), default=None)
+        if mail.returned and known and mail.returned > known:
+            what = f"mailed on {mail.returned}, when mail to it had come back on {known}: {mail.subject}"
+            yield Fault("vain_mail", subscriber.id, None, what)
 
 
 def _missing_notices(subscriber: Subscriber, result: Expected, got: list[_Mail]) -> Iterator[Fault]:
@@ -173,7 +215,7 @@ def _mails(shop: Shop) -> defaultdict[str, list[_Mail]]:
         mail = parse(file.read_bytes())
         pdf = next((part.get_content() for part in mail.iter_attachments()), None)
         body = mail.get_body(("plain",))
-        found[mail["To"].addresses[0].addr_spec].append(
-            _Mail(str(mail["Subject"]), body.get_content() if body else "", pdf)
-        )
+        to, sent_as = mail["To"].addresses[0].addr_spec, str(mail["Message-ID"]).strip("<>")
+        text = body.get_content() if body else ""
+        found[to].append(_Mail(to, str(mail["Subject"]), text, pdf, shop.returned.get(sent_as)))
     return found

@@ -43,8 +43,8 @@ class Charged:
 
 @dataclass(frozen=True)
 class Fault:
-    """A promise that was broken. kind: doubled, missed, wrong, no_receipt, no_mail, doubled_mail, or audit:
-    what the product's own audit names."""
+    """A promise that was broken. kind: doubled, missed, wrong, no_receipt, no_mail, doubled_mail, vain_mail (to an
+    address whose mail had come back), or audit: what the product's own audit names."""
 
     kind: str
     subscription_id: str
@@ -149,8 +149,11 @@ class _Walk:
         if trouble:
             self._remember(day)
         elif sweeps:
-            # What failed for another subscription hides in the queue, and no sweep puts anything on top of it.
-            certain = 1 if day in self._story.troubled else sweeps
+            # What failed for another subscription hides in the queue, and no sweep puts anything on top of it: that in
+            # whose middle charging was turned on may have left it there.
+            certain = sweeps
+            if day in self._story.troubled:
+                certain = 0 if self._story.is_turned_on_on(day) else 1
             self._require(day, certain - done)
         elif webhooks and self._behaviour != "good":
             self._require(day, 1)

@@ -1,10 +1,10 @@
 """Lives through a story on a deployed stack, a day at a time."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import date
 
 from local.simulate.shop import Shop
-from local.simulate.story import Story, Webhooks
+from local.simulate.story import Story, Subscriber, Webhooks
 
 
 def live(story: Story, shop: Shop, day_is_over: Callable[[date], None]) -> None:
@@ -16,21 +16,15 @@ def live(story: Story, shop: Shop, day_is_over: Callable[[date], None]) -> None:
 
 def _live(story: Story, shop: Shop, day: date) -> None:
     shop.begin(day)
-    webhooks = []
-    for subscriber in story.subscribers:
-        if subscriber.created == day:
-            shop.subscribe(subscriber, day)
-        for action in subscriber.actions.get(day, ()):
-            if isinstance(action, Webhooks):
-                webhooks.append((subscriber, action))
-            else:
-                shop.act(subscriber, action)
+    webhooks = list(_act(story, shop, day))
     if story.is_turned_off_on(day):
         shop.send((subscriber, Webhooks(1)) for subscriber in story.caught(day))
         shop.turn_charging_off(story.seconds_in(day))
     if story.is_turned_on_on(day):
         shop.start_sweep()
         shop.turn_charging_on(story.seconds_in(day))
+        if day not in story.troubled:
+            shop.later_tries()
     sweeps = story.sweeps(day)
     if sweeps:
         if day in story.killed_sweeps:
@@ -39,6 +33,26 @@ def _live(story: Story, shop: Shop, day: date) -> None:
     shop.send(webhooks)  # while the sweep is at work
     shop.until_all_is_done()
     for _ in range(sweeps - 1):
+        if day not in story.troubled:
+            shop.later_tries()
         shop.start_sweep()
         shop.until_all_is_done()
     shop.end_of_trouble()
+    for subscriber, periods in story.asked_for_mails(day):
+        shop.ask_for_mails(subscriber, periods)
+    shop.return_mails(day, story.vanished_by(day))
+
+
+def _act(story: Story, shop: Shop, day: date) -> Iterator[tuple[Subscriber, Webhooks]]:
+    """What the customers do that day, and the webhooks that are to be sent beside."""
+    for subscriber in story.subscribers:
+        if subscriber.created == day:
+            shop.subscribe(subscriber, day)
+        for gone in story.vanished[subscriber.id]:
+            if gone.corrected == day:
+                shop.correct_address(subscriber, gone.then)
+        for action in subscriber.actions.get(day, ()):
+            if isinstance(action, Webhooks):
+                yield subscriber, action
+            else:
+                shop.act(subscriber, action)

@@ -13,7 +13,7 @@ from local.simulate.story import Story
 
 BROKEN = {
     "doubled": "doubled", "missed": "missed", "wrong": "wrong", "no_receipt": "no receipt", "no_mail": "no mail",
-    "doubled_mail": "doubled mails", "audit": "by the audit",
+    "doubled_mail": "doubled mails", "vain_mail": "mailed in vain", "audit": "by the audit",
 }  # fmt: skip
 """The kinds of faults, as the table calls them. All of them must be zero."""
 
@@ -31,6 +31,9 @@ def table(verdict: Verdict) -> Table:
         "given up": sum(len(result.given_up) for result in results),
         "skipped": sum(len(result.skipped) for result in results),
         "mail unknown": verdict.unknown,
+        "came back": verdict.returned,
+        "corrected": verdict.corrected,
+        "mail failed": verdict.unmailed,
     }
     faults = Counter(fault.kind for fault in verdict.faults)
     shown = Table(box=SIMPLE_HEAD)

@@ -3,7 +3,7 @@
 import json
 import time as clock
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, date, datetime, time
@@ -31,7 +31,7 @@ from local.simulate.story import (
     Webhooks,
     gateway_rule,
 )
-from local.stack import Stack
+from local.stack import ROOT, Stack
 from local.time_passes import TimePasses
 from local.webhook import signed_headers, signing_secret
 from scripts import charging
@@ -49,21 +49,25 @@ _CARDS = {
     "expired": "pm_card_visa_chargeDeclinedExpiredCard",
     "asks": "pm_card_authenticationRequired",
 }
+_FEEDBACK = ROOT / "events" / "mail_feedback.json"
 _STATUS = {Pause: "paused", Resume: "active", Cancel: "canceled"}
 
 
 class Shop:
-    """See the module. customers: the gateway's id of a customer to the id of the subscription."""
+    """See the module. customers: the gateway's id of a customer to the id of the subscription. returned: by the id that
+    SES gave it, the day on which a mail came back."""
 
     def __init__(self, stack: Stack) -> None:
         self.stack = stack
         self.customers: dict[str, str] = {}
+        self.returned: dict[str, date] = {}
         self.sandbox = Sandbox(stack.gateway_url)
         self._gateway = official_client(stack.gateway_url, stack.gateway_key).v1
         self._cuts = Cuts(stack.endpoint_url)
         self._time = TimePasses(stack.endpoint_url)
         self._functions = stack.client("lambda")
         self._dynamodb = stack.client("dynamodb")
+        self._sns = stack.client("sns")
         self._table = stack.outputs["SubscriptionsTableName"]
         self._rows = stack.session.resource("dynamodb", endpoint_url=stack.endpoint_url).Table(self._table)
         self._sweep_function = stack.outputs["SweepFunctionName"]
@@ -86,6 +90,10 @@ class Shop:
         updates = [self._lives_on(identity, day) for identity in self._gateway_ids]
         for some in batched(updates, _TRANSACTION, strict=False):
             self._dynamodb.transact_write_items(TransactItems=list(some))
+        self.later_tries()
+
+    def later_tries(self) -> None:
+        """What failed and waits for a later try is tried; until then no sweep would put anything on top of it."""
         self._time.hidden_messages_appear()
         self.until_all_is_done()
 
@@ -216,6 +224,33 @@ class Shop:
                 if status != 202:
                     raise RuntimeError(f"a webhook was answered with {status}")
 
+    # The post
+
+    def correct_address(self, subscriber: Subscriber, address: str) -> None:
+        """Somebody writes another one into the row."""
+        self._change(subscriber, customer_email=address)
+
+    def ask_for_mails(self, subscriber: Subscriber, periods: int) -> None:
+        """A webhook for each period whose mail may wait, one after the other, as the runbook says."""
+        for _ in range(periods):
+            self.send([(subscriber, Webhooks(1))])
+            self.until_all_is_done()
+
+    def return_mails(self, day: date, addresses: Set[str]) -> None:
+        """What SES took for these addresses, and has not returned yet, comes back: it says so to the topic, twice of
+        every third mail, and all of it was heard."""
+        if not addresses:
+            return
+        answer = self._http.request("GET", f"{self.stack.endpoint_url}/_ministack/ses/messages")
+        taken = [mail for mails in answer.json()["messages"].values() for mail in mails]
+        for mail in taken:
+            if mail["MessageId"] not in self.returned and not addresses.isdisjoint(mail["Destinations"]):
+                self.returned[mail["MessageId"]] = day
+                message = json.dumps(_bounce(mail))
+                for _ in range(2 if len(self.returned) % 3 == 0 else 1):
+                    self._sns.publish(TopicArn=self.stack.outputs["MailEventsTopicArn"], Message=message)
+        self.until_all_is_done()
+
     def _body(self, subscriber: Subscriber, price: Price | None) -> bytes:
         amount = (price or self._prices[subscriber.id]).amount
         ids = {"subscription_id": subscriber.id, "customer_id": subscriber.customer_id}
@@ -250,3 +285,14 @@ class Shop:
                 ExpressionAttributeValues=values,
                 ConditionExpression=condition,
             )
+
+
+def _bounce(mail: dict[str, Any]) -> dict[str, Any]:
+    """What SES publishes where a mail comes back for good. mail: as the emulator took it.
+
+    https://docs.aws.amazon.com/ses/latest/dg/event-publishing-retrieving-sns-examples.html
+    """
+    event: dict[str, Any] = json.loads(json.loads(_FEEDBACK.read_text())["Records"][0]["Sns"]["Message"])
+    event["bounce"]["bouncedRecipients"] = [{"emailAddress": address} for address in mail["Destinations"]]
+    event["mail"] |= {"messageId": mail["MessageId"], "destination": mail["Destinations"], "tags": mail["Tags"]}
+    return event

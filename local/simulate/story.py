@@ -5,7 +5,7 @@ same story however fast the machine is. Nothing here knows the product.
 """
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import cached_property
@@ -20,6 +20,12 @@ FIRST_DAY = date(2024, 2, 20)
 
 DUNNING_DAYS = (1, 3, 5, 7)
 """The parameter that the simulated stack is deployed with: days after the first attempt."""
+
+_MOST_UNMAILED = 8
+"""So many periods at most are charged while there is no good address: the product looks back on ten."""
+
+_LATE = 60
+"""So many days before the calm an address goes bad that is never corrected."""
 
 _SHORT = 100
 """In a story of fewer days each renewal is twice as eventful."""
@@ -105,7 +111,23 @@ class Killed:
     moment: Moment
 
 
+_HARMLESS = (Webhooks, Pause, Resume, Cancel, Reprice)
 type Action = CardBehaves | NewCard | Confirm | Pause | Resume | Cancel | Reprice | Webhooks | GatewayTrouble | Killed
+
+
+@dataclass(frozen=True)
+class Vanished:
+    """A mailbox that is gone, from the day `since` on: every mail to `address` comes back. corrected: the day on which
+    the row gets another address, `then`, and somebody asks for what was not delivered; None: that never happens."""
+
+    address: str
+    since: date
+    corrected: date | None
+    then: str
+
+    def is_missed_on(self, day: date) -> bool:
+        """Whether the row names it although it is gone."""
+        return self.since <= day and (self.corrected is None or day < self.corrected)
 
 
 @dataclass(frozen=True)
@@ -135,6 +157,16 @@ class Subscriber:
     def dates(self, last: date) -> tuple[date, ...]:
         """Its renewal dates up to `last`, whatever happens to it."""
         return tuple(renewal_dates(self.first, self.interval, self.count, self.anchor, last))
+
+    def is_untroubled(self, first: date, last: date) -> bool:
+        """Whether nothing else goes wrong for it from one day to the other."""
+        refused = any(first <= day <= last for day in self.refused_within)
+        wrong = any(
+            first - timedelta(days=3) <= day <= last and not isinstance(action, _HARMLESS)
+            for day, actions in self.actions.items()
+            for action in actions
+        )
+        return not (refused or wrong)
 
 
 @dataclass(frozen=True)
@@ -209,6 +241,57 @@ class Story:
     @cached_property
     def subscribers(self) -> tuple[Subscriber, ...]:
         return tuple(_Draft(self, number).subscriber() for number in range(self.subscriptions))
+
+    @cached_property
+    def vanished(self) -> Mapping[str, tuple[Vanished, ...]]:
+        """The mailboxes of each subscription that vanish, one after the other, around renewals with nothing else wrong.
+
+        Drawn when all else is, from a source of their own: without them the story is the same."""
+        return {
+            subscriber.id: tuple(self._vanished(subscriber, _drawn_from(self.seed, f"{number}/mail")))
+            for number, subscriber in enumerate(self.subscribers)
+        }
+
+    def _vanished(self, subscriber: Subscriber, random: Random) -> Iterator[Vanished]:
+        often = _often(subscriber.interval, self.days)
+        address, free_from = subscriber.email, subscriber.created + timedelta(days=1)
+        for due in subscriber.dates(self.calm_from):
+            lot, earlier, patience = random.random() / often, random.randint(0, 9), random.choice((2, 5, 12, 40))
+            since = self._ordinary_from(max(free_from, due - timedelta(days=earlier)))
+            if lot > 0.2 or since > due:
+                continue
+            late = due > self.calm_from - timedelta(days=_LATE)
+            if lot < 0.06 and late and subscriber.is_untroubled(since, self.calendar[-1]):
+                yield Vanished(address, since, None, address)
+                return
+            corrected = self._ordinary_from(due + timedelta(days=random.randint(1, patience)))
+            periods = sum(since <= day for day in subscriber.dates(corrected))
+            if corrected in self.calendar and periods <= _MOST_UNMAILED and subscriber.is_untroubled(since, corrected):
+                then = f"{subscriber.id}-{corrected:%m%d}@customers.example"
+                yield Vanished(address, since, corrected, then)
+                address, free_from = then, corrected + timedelta(days=1)
+
+    def _ordinary_from(self, day: date) -> date:
+        """The first day from there on that begins with nothing piled up, and has a sweep that charges."""
+        stopped = self.down | self.off
+        while {day, day - timedelta(days=1)} & stopped:
+            day += timedelta(days=1)
+        return day
+
+    def vanished_by(self, day: date) -> frozenset[str]:
+        """The addresses that take no mail on that day."""
+        return frozenset(gone.address for each in self.vanished.values() for gone in each if gone.since <= day)
+
+    def asked_for_mails(self, day: date) -> Iterator[tuple["Subscriber", int]]:
+        """Whose address was corrected that day, and how many periods may have been charged without a mail."""
+        for subscriber in self.subscribers:
+            for gone in self.vanished[subscriber.id]:
+                if gone.corrected == day:
+                    yield subscriber, sum(gone.since <= due <= day for due in subscriber.dates(day))
+
+    def addresses(self, subscriber: Subscriber) -> tuple[str, ...]:
+        """All that its row ever has, one after the other."""
+        return (subscriber.email, *(gone.then for gone in self.vanished[subscriber.id] if gone.corrected))
 
     @cached_property
     def troubled(self) -> frozenset[date]:
@@ -326,8 +409,7 @@ class _Draft:
 
     def _befall(self, due: date, interval: str) -> bool:
         """What happens around one renewal date; False where it is the end of the subscription."""
-        often = {"day": 0.15, "week": 0.5}.get(interval, 1.0) * (2 if self._story.days < _SHORT else 1)
-        lot = self._random.random() / often
+        lot = self._random.random() / _often(interval, self._story.days)
         if lot < 0.11:
             return self._refusal(due, interval)
         if lot < 0.25:
@@ -416,6 +498,11 @@ class _Draft:
 
     def _at(self, day: date, action: Action) -> None:
         self._actions[day].append(action)
+
+
+def _often(interval: str, days: int) -> float:
+    """How eventful each renewal is in a story of so many days."""
+    return {"day": 0.15, "week": 0.5}.get(interval, 1.0) * (2 if days < _SHORT else 1)
 
 
 def _drawn_from(seed: int, what: str) -> Random:
