@@ -1,7 +1,7 @@
 """Sending mail is authorized on the sender's identity and the configuration set, as SES does.
 
-    GET  /_local/mails   [{"id", "to", "tags"}], every mail that was taken: its message id, its addresses, and the tags
-                         that it was sent with, as SES's events name them
+GET  /_local/mails   [{"id", "to", "tags"}], every mail that was taken: its message id, its addresses, and the tags
+                     that it was sent with, as SES's events name them
 """
 
 import base64

@@ -241,11 +241,9 @@ class Shop:
         every third mail, and all of it was heard."""
         if not addresses:
             return
-        answer = self._http.request("GET", f"{self.stack.endpoint_url}/_ministack/ses/messages")
-        taken = [mail for mails in answer.json()["messages"].values() for mail in mails]
-        for mail in taken:
-            if mail["MessageId"] not in self.returned and not addresses.isdisjoint(mail["Destinations"]):
-                self.returned[mail["MessageId"]] = day
+        for mail in self._http.request("GET", f"{self.stack.endpoint_url}/_local/mails").json():
+            if mail["id"] not in self.returned and not addresses.isdisjoint(mail["to"]):
+                self.returned[mail["id"]] = day
                 message = json.dumps(_bounce(mail))
                 for _ in range(2 if len(self.returned) % 3 == 0 else 1):
                     self._sns.publish(TopicArn=self.stack.outputs["MailEventsTopicArn"], Message=message)
@@ -293,6 +291,6 @@ def _bounce(mail: dict[str, Any]) -> dict[str, Any]:
     https://docs.aws.amazon.com/ses/latest/dg/event-publishing-retrieving-sns-examples.html
     """
     event: dict[str, Any] = json.loads(json.loads(_FEEDBACK.read_text())["Records"][0]["Sns"]["Message"])
-    event["bounce"]["bouncedRecipients"] = [{"emailAddress": address} for address in mail["Destinations"]]
-    event["mail"] |= {"messageId": mail["MessageId"], "destination": mail["Destinations"], "tags": mail["Tags"]}
+    event["bounce"]["bouncedRecipients"] = [{"emailAddress": address} for address in mail["to"]]
+    event["mail"] |= {"messageId": mail["id"], "destination": mail["to"], "tags": mail["tags"]}
     return event
