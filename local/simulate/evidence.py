@@ -61,7 +61,8 @@ def verdict(story: Story, shop: Shop) -> Verdict:
         counts["returned"] += len(taken) - len(got)
         faults += _doubled_mails(subscriber, got)
         faults += _vain_mails(subscriber, taken)
-        faults += _missing_notices(subscriber, result, got)
+        faults += _missing_notices(subscriber, story, result, got)
+        faults += _unwarned(subscriber, result, got)
         for period, charged in result.charged.items():
             for charge in charged:
                 key = f"receipts/{subscriber.customer_id}/{subscriber.id}/{charge.payment}.pdf"
@@ -159,14 +160,26 @@ def _vain_mails(subscriber: Subscriber, taken: list[_Mail]) -> Iterator[Fault]:
             yield Fault("vain_mail", subscriber.id, None, what)
 
 
-def _missing_notices(subscriber: Subscriber, result: Expected, got: list[_Mail]) -> Iterator[Fault]:
-    """A refusal is told: in a mail that says so and names the first day of the period."""
+def _missing_notices(subscriber: Subscriber, story: Story, result: Expected, got: list[_Mail]) -> Iterator[Fault]:
+    """A refusal is told: in a mail that says so and names the first day of the period. Where that did not arrive, what
+    must is the final notice."""
     for period, day in result.refused.items():
-        written = f"{period.day} {period:%B} {period.year}"
-        told = any("You have not been charged" in mail.text and written in mail.text for mail in got)
+        told = any("You have not been charged" in mail.text and _written(period) in mail.text for mail in got)
         ended_at_once = result.recovered.get(period) == day
-        if not told and not ended_at_once:
+        if not told and not ended_at_once and story.has_mailbox(subscriber, day):
             yield Fault("no_mail", subscriber.id, period, f"refused on {day}, and no mail says so")
+
+
+def _unwarned(subscriber: Subscriber, result: Expected, got: list[_Mail]) -> Iterator[Fault]:
+    """Before a period is given up a final notice arrives that names the day."""
+    for period in result.given_up:
+        day = result.warned.get(period)
+        if day and not any("Final notice" in mail.subject and _written(day) in mail.text for mail in got):
+            yield Fault("no_mail", subscriber.id, period, f"given up, and no final notice of {day} has arrived")
+
+
+def _written(day: date) -> str:
+    return f"{day.day} {day:%B} {day.year}"
 
 
 def _charges(shop: Shop) -> defaultdict[str, list[Charged]]:

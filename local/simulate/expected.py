@@ -58,7 +58,8 @@ class Fault:
 @dataclass
 class _Refused:
     """A period that was refused. first: the day of the first attempt. next: the next dunning date. behind: how many
-    dunning dates have been. card: which one was refused."""
+    dunning dates have been. card: which one was refused. warned: whether a final notice has arrived. held: whether the
+    last date came before that, and waited."""
 
     period: date
     cost: tuple[int, str]
@@ -67,31 +68,49 @@ class _Refused:
     behaviour: str
     next: date
     behind: int = 0
+    warned: bool = False
+    held: bool = False
+
+    def waits(self) -> bool:
+        """Whether the last date is next, and the customer was not told of it. A request to confirm tells of it too."""
+        return self.behind == len(DUNNING_DAYS) - 1 and not self.warned and self.behaviour != "asks"
 
     def is_tried_on(self, day: date, card: int) -> bool:
         """Whether an attempt is owed by then: another card, or a dunning date where trying again may help."""
-        return card != self.card or (self.behaviour not in _POINTLESS and self.next <= day)
+        return card != self.card or (self.behaviour not in _POINTLESS and self.next <= day and not self.waits())
 
-    def is_over_after(self, day: date) -> bool:
-        """A day has come to nothing; whether that was the end. Dunning dates that were missed follow day by day."""
-        if self.next <= day:
+    def is_over_after(self, day: date, *, mailbox: bool) -> bool:
+        """A day has come to nothing; whether that was the end. Dunning dates that were missed follow day by day.
+
+        mailbox: whether mail arrives. Where the final notice did not, the last date is put off until it does, and then
+        is as many days ahead as ever."""
+        if self.waits():
+            if self.next <= day:
+                self.held = True
+                self.next = day + timedelta(days=DUNNING_DAYS[-1] - DUNNING_DAYS[-2] if mailbox else 1)
+            self.warned = mailbox
+        elif self.next <= day:
             self.behind += 1
             if self.behind == len(DUNNING_DAYS):
                 return True
             self.next = max(self.first + timedelta(days=DUNNING_DAYS[self.behind]), day + timedelta(days=1))
+            self.warned = self.waits() and mailbox
         return False
 
 
 @dataclass
 class Expected:
     """What came of one subscriber. due: the periods that came due while it was live. charged: period to charges.
-    refused, recovered: period to the day on which it was refused first, and paid after all. status: the row's at the
-    end."""
+    refused, recovered: period to the day on which it was refused first, and paid after all. warned: period to the day
+    that a final notice named as the last. held: the periods whose last day waited for that notice. status: the row's at
+    the end."""
 
     due: list[date] = field(default_factory=list)
     charged: dict[date, list[Charged]] = field(default_factory=dict)
     refused: dict[date, date] = field(default_factory=dict)
     recovered: dict[date, date] = field(default_factory=dict)
+    warned: dict[date, date] = field(default_factory=dict)
+    held: list[date] = field(default_factory=list)
     given_up: list[date] = field(default_factory=list)
     skipped: list[date] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
@@ -284,6 +303,16 @@ class _Walk:
                 self._refused = _Refused(period, cost, day, self._card, self._behaviour, next_date)
                 self._result.refused[period] = day
                 self._maybe.clear()
-            elif self._refused.is_over_after(day):
+            elif self._pass_day(self._refused, day):
                 self._result.given_up.append(period)
                 self._refused, self._canceled = None, True
+
+    def _pass_day(self, refused: _Refused, day: date) -> bool:
+        """Whether dunning is over."""
+        warned, held = refused.warned, refused.held
+        over = refused.is_over_after(day, mailbox=self._story.has_mailbox(self._subscriber, day))
+        if refused.warned and not warned:
+            self._result.warned[refused.period] = refused.next
+        if refused.held and not held:
+            self._result.held.append(refused.period)
+        return over

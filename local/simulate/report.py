@@ -28,6 +28,7 @@ def table(verdict: Verdict) -> Table:
         "mailed": verdict.mailed,
         "declined": sum(len(result.refused) for result in results),
         "recovered": sum(len(result.recovered) for result in results),
+        "end put off": sum(len(result.held) for result in results),
         "given up": sum(len(result.given_up) for result in results),
         "skipped": sum(len(result.skipped) for result in results),
         "mail unknown": verdict.unknown,

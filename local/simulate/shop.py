@@ -76,6 +76,7 @@ class Shop:
         self._cards: dict[str, str] = {}
         self._prices: dict[str, Price] = {}
         self._gateway_ids: dict[str, str] = {}
+        self._taken = 0  # so many mails SES had taken by the end of the last day
         # The simulation is the schedule: nothing runs on the real time of day beside it.
         scheduler = stack.client("scheduler")
         for schedule in scheduler.list_schedules()["Schedules"]:
@@ -237,12 +238,12 @@ class Shop:
             self.until_all_is_done()
 
     def return_mails(self, day: date, addresses: Set[str]) -> None:
-        """What SES took for these addresses, and has not returned yet, comes back: it says so to the topic, twice of
-        every third mail, and all of it was heard."""
-        if not addresses:
-            return
-        for mail in self._http.request("GET", f"{self.stack.endpoint_url}/_local/mails").json():
-            if mail["id"] not in self.returned and not addresses.isdisjoint(mail["to"]):
+        """What SES has taken that day for these addresses comes back: it says so to the topic, twice of every third
+        mail, and all of it was heard."""
+        taken = self._http.request("GET", f"{self.stack.endpoint_url}/_local/mails").json()
+        today, self._taken = taken[self._taken :], len(taken)
+        for mail in today:
+            if not addresses.isdisjoint(mail["to"]):
                 self.returned[mail["id"]] = day
                 message = json.dumps(_bounce(mail))
                 for _ in range(2 if len(self.returned) % 3 == 0 else 1):

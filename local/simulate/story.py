@@ -158,11 +158,17 @@ class Subscriber:
         """Its renewal dates up to `last`, whatever happens to it."""
         return tuple(renewal_dates(self.first, self.interval, self.count, self.anchor, last))
 
-    def is_untroubled(self, first: date, last: date) -> bool:
-        """Whether nothing else goes wrong for it from one day to the other."""
-        refused = any(first <= day <= last for day in self.refused_within)
+    def is_declined_on(self, due: date) -> bool:
+        """Whether the card is refused then, and nothing else comes due before all that follows from it is over."""
+        behaviours = {action.behaviour for action in self.actions.get(due, ()) if isinstance(action, CardBehaves)}
+        return self.interval in ("month", "year") and not behaviours.isdisjoint(_SOFT + _HARD)
+
+    def is_untroubled(self, first: date, last: date, *, but: date | None = None) -> bool:
+        """Whether nothing goes wrong for it from one day to the other but, where given, the refusal of that day."""
+        its = frozenset(but + timedelta(days=n) for n in range(_WINDOW + 8)) if but else frozenset()
+        refused = any(first <= day <= last for day in self.refused_within - its)
         wrong = any(
-            first - timedelta(days=3) <= day <= last and not isinstance(action, _HARMLESS)
+            first - timedelta(days=3) <= day <= last and day not in its and not isinstance(action, _HARMLESS)
             for day, actions in self.actions.items()
             for action in actions
         )
@@ -244,7 +250,8 @@ class Story:
 
     @cached_property
     def vanished(self) -> Mapping[str, tuple[Vanished, ...]]:
-        """The mailboxes of each subscription that vanish, one after the other, around renewals with nothing else wrong.
+        """The mailboxes of each subscription that vanish, one after the other, around renewals with nothing else wrong
+        but a declined card.
 
         Drawn when all else is, from a source of their own: without them the story is the same."""
         return {
@@ -257,16 +264,21 @@ class Story:
         address, free_from = subscriber.email, subscriber.created + timedelta(days=1)
         for due in subscriber.dates(self.calm_from):
             lot, earlier, patience = random.random() / often, random.randint(0, 9), random.choice((2, 5, 12, 40))
-            since = self._ordinary_from(max(free_from, due - timedelta(days=earlier)))
-            if lot > 0.2 or since > due:
+            declined = subscriber.is_declined_on(due)
+            latest = due + timedelta(days=DUNNING_DAYS[-2] + 1 if declined else 0)  # a day after the final notice
+            since = self._ordinary_from(max(free_from, latest - timedelta(days=earlier)))
+            if lot > (0.5 if declined else 0.2) or since > latest:
                 continue
-            late = due > self.calm_from - timedelta(days=_LATE)
-            if lot < 0.06 and late and subscriber.is_untroubled(since, self.calendar[-1]):
+            late, but = due > self.calm_from - timedelta(days=_LATE), due if declined else None
+            if lot < 0.06 and late and subscriber.is_untroubled(since, self.calendar[-1], but=but):
                 yield Vanished(address, since, None, address)
                 return
-            corrected = self._ordinary_from(due + timedelta(days=random.randint(1, patience)))
-            periods = sum(since <= day for day in subscriber.dates(corrected))
-            if corrected in self.calendar and periods <= _MOST_UNMAILED and subscriber.is_untroubled(since, corrected):
+            patience = 12 if declined else patience
+            corrected = self._ordinary_from(max(since, due) + timedelta(days=random.randint(1, patience)))
+            over = corrected + timedelta(days=_WINDOW if declined else 0)
+            periods = sum(since <= day for day in subscriber.dates(over))
+            fits = over in self.calendar and periods <= (1 if declined else _MOST_UNMAILED)
+            if fits and subscriber.is_untroubled(since, over, but=but):
                 then = f"{subscriber.id}-{corrected:%m%d}@customers.example"
                 yield Vanished(address, since, corrected, then)
                 address, free_from = then, corrected + timedelta(days=1)
@@ -283,11 +295,15 @@ class Story:
         return frozenset(gone.address for each in self.vanished.values() for gone in each if gone.since <= day)
 
     def asked_for_mails(self, day: date) -> Iterator[tuple["Subscriber", int]]:
-        """Whose address was corrected that day, and how many periods may have been charged without a mail."""
+        """Whose address was corrected that day, and of how many periods there may be something to mail."""
         for subscriber in self.subscribers:
             for gone in self.vanished[subscriber.id]:
                 if gone.corrected == day:
-                    yield subscriber, sum(gone.since <= due <= day for due in subscriber.dates(day))
+                    yield subscriber, max(1, sum(gone.since <= due for due in subscriber.dates(day)))
+
+    def has_mailbox(self, subscriber: Subscriber, day: date) -> bool:
+        """Whether mail to the address in its row arrives on that day."""
+        return not any(gone.is_missed_on(day) for gone in self.vanished.get(subscriber.id, ()))
 
     def addresses(self, subscriber: Subscriber) -> tuple[str, ...]:
         """All that its row ever has, one after the other."""
