@@ -17,6 +17,9 @@ from tests.integration.stacks import deployed
 STORY = Story(seed=1445, days=40, subscriptions=20)
 """A seed whose story has all of it: several webhooks at once, a payment whose record is cut off, downtime, refusals."""
 
+POST = Story(seed=329, days=40, subscriptions=10)
+"""One in which mail comes back: of several charges before the address is corrected, and of a refusal up to its end."""
+
 _ANOTHER_KEY = Change(
     "process_payment/payments.py",
     "idempotency_key=idempotency_key(self.deployment, renewal),",
@@ -69,6 +72,29 @@ MAILS_DROPPED = Breakage(
             "send_email/post.py",
             "sent = self.ses.send_raw_email(",
             'sent = (lambda **mail: {"MessageId": "none"})(',
+        ),
+    ),
+)
+PARKED_MAILS_FORGOTTEN = Breakage(
+    "ProcessPayment",
+    "process-payment",
+    (
+        Change(
+            "process_payment/charge.py",
+            'return to is not None and all(mail.to != to for mail in renewal.mails.values() if mail.state == "failed")',
+            "return False",
+        ),
+        Change("process_payment/charge.py", "if waits and not new_card:", "if False:"),
+    ),
+)
+MAILED_ON = Breakage(
+    "SendEmail",
+    "send-email",
+    (
+        Change(
+            "send_email/delivery.py",
+            "mail_faults.refuse(row, required=True)",
+            "mail_faults.refuse(None, required=True)",
         ),
     ),
 )
@@ -148,3 +174,25 @@ def test_claims_without_a_condition_and_lost_receipts_are_seen(stack: Stack) -> 
     assert count["doubled"] >= 1
     assert (found.receipted, count["no_receipt"]) == (0, charges)
     assert "the audit says receipt_missing" in named_by_the_audit(found)
+
+
+@pytest.mark.timeout(240)
+def test_mail_that_comes_back(stack: Stack) -> None:
+    """What came back, or had no address to go to, reaches the corrected one once; nothing goes where mail had come
+    back; and nobody's dunning ends before a final notice has arrived."""
+    found = lived(stack, replace(POST, run="post"))
+    assert [str(fault) for fault in found.faults] == []
+    assert found.corrected > 2
+    assert found.returned > 2
+    assert [period for result in found.results.values() for period in result.held if period in result.given_up]
+
+
+@pytest.mark.timeout(240)
+def test_forgotten_and_vain_mails_are_seen(stack: Stack) -> None:
+    """Where parked mails are forgotten each corrected address lacks its receipts; mail to an address after it came back
+    is reported; and so is an end of dunning of which nobody was told."""
+    found = lived(stack, replace(POST, run="lost"), PARKED_MAILS_FORGOTTEN, MAILED_ON)
+    told = " ".join(fault.what for fault in found.faults if fault.kind == "no_mail")
+    assert (found.corrected, counted(found)["vain_mail"] >= 1) == (0, True)
+    assert "no mail with the receipt" in told
+    assert "no final notice" in told

@@ -23,6 +23,7 @@ from local.simulate.story import (
     Resume,
     Story,
     Subscriber,
+    Vanished,
 )
 from renewals.periods import Interval, Schedule
 
@@ -52,12 +53,12 @@ def test_two_ways_to_count_dates_agree(interval: Interval, count: int, first: da
 
 
 def test_a_seed_tells_one_story() -> None:
-    """The same seed gives the same subscribers, fates, days of downtime and days without charging; another one gives
-    others."""
+    """The same seed gives the same subscribers, fates, mailboxes, days of downtime and days without charging; another
+    one gives others."""
 
     def told(seed: int) -> object:
         story = Story(seed, days=120, subscriptions=30)
-        return story.subscribers, story.down, story.off, story.killed_sweeps
+        return story.subscribers, story.vanished, story.down, story.off, story.killed_sweeps
 
     assert told(5) == told(5) != told(6)
 
@@ -73,6 +74,22 @@ def test_a_year_has_everything_in_it() -> None:
     assert {s.catch_up for s in story.subscribers} == {"latest", "each"}
     assert {s.price.currency for s in story.subscribers} >= {"USD", "JPY", "KWD", "ISK"}
     assert {date(2024, 2, 29), date(2024, 3, 31), date(2024, 10, 27)} <= set(story.calendar)
+
+
+def test_mailboxes_vanish_in_every_way() -> None:
+    """In a year of 300 subscribers: for good and until the address is corrected, one after the other, for several
+    charges, and around declined cards. Each is corrected on a day that begins with nothing piled up."""
+    story = Story(seed=1, days=365, subscriptions=300)
+    gone = [(who, mailbox) for who in story.subscribers for mailbox in story.vanished[who.id]]
+    corrected = [mailbox.corrected for _, mailbox in gone if mailbox.corrected]
+    assert 0 < len(corrected) < len(gone)
+    assert max(len(mailboxes) for mailboxes in story.vanished.values()) > 2
+    assert max(sum(map(mailbox.is_missed_on, who.dates(LAST))) for who, mailbox in gone) > 2
+    declined = [(who, due) for who, _ in gone for due in who.dates(story.calm_from) if who.is_declined_on(due)]
+    final_notice = timedelta(days=5)
+    assert any(not story.has_mailbox(who, due + final_notice) for who, due in declined)
+    stopped = story.down | story.off
+    assert not any({day, day - timedelta(days=1)} & stopped for day in corrected)
 
 
 def subscriber(actions: Mapping[date, tuple[Action, ...]] | None = None) -> Subscriber:
@@ -248,6 +265,43 @@ def test_a_lost_card_is_not_tried_again_but_another_one_is_at_once() -> None:
     ended = judged(ON_TIME[:-2], subscriber(lost))
     assert (faults(ended), ended.given_up, ended.status) == ([], [day(42)], "canceled")
     assert ("wrong", day(52)) in faults(judged([*ON_TIME[:-2], ON_TIME[-1]], subscriber(lost)))
+
+
+class _Gone(Story):
+    """One in which our subscriber has no mailbox from the day before the final notice on until day 50, or for good."""
+
+    is_corrected = True
+
+    @property
+    def vanished(self) -> Mapping[str, tuple[Vanished, ...]]:
+        return {"sim-0001": (Vanished("ann@example.org", day(46), day(50) if self.is_corrected else None, "b@x.org"),)}
+
+
+class _GoneForGood(_Gone):
+    is_corrected = False
+
+
+def test_the_end_waits_until_the_final_notice_has_arrived() -> None:
+    """A refusal of day 42 would end on day 49, had the notice of day 47 not come back. The address is corrected on day
+    50: the end is as long after that as after any notice, and a card that is good by then is charged on that day. With
+    no address there is no end."""
+
+    def found(story: type[Story], actions: Mapping[date, tuple[Action, ...]], *charges: Charged) -> Expected:
+        who = replace(subscriber(actions), count=100, first=day(42))
+        return expected(who, story(STORY.seed, STORY.days, STORY.subscriptions), charges)
+
+    lost = {day(42): (CardBehaves("lost"),)}
+    assert found(Story, lost).warned == {day(42): day(49)}
+    late = found(_Gone, lost)
+    assert (late.held, late.warned, late.given_up) == ([day(42)], {day(42): day(52)}, [day(42)])
+    assert (late.faults, late.status) == ([], "canceled")
+    never = found(_GoneForGood, lost)
+    assert (never.held, never.warned, never.given_up, never.status) == ([day(42)], {}, [], "past_due")
+
+    money = {day(42): (CardBehaves("no_money"),), day(48): (CardBehaves("good"),)}
+    assert faults(found(_Gone, money, charge(42, on=52))) == []
+    assert faults(found(_Gone, money, charge(42, on=53))) == [("missed", day(42))]
+    assert faults(found(Story, money, charge(42, on=52))) == [("missed", day(42))]
 
 
 def test_of_several_missed_periods_the_latest_or_each_is_charged() -> None:
