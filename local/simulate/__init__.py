@@ -1,7 +1,7 @@
 """`make simulate`: a year on a deployed stack, offline and hostile, that proves that nothing is doubled or lost.
 
     story       what will happen, all of it drawn from the seed
-    shop        how it is done to the deployed system: rows, cards, webhooks, clocks, the sweep, what goes wrong
+    shop        how it is done to the deployed system: rows, cards, webhooks, clocks, sweep, post, what goes wrong
     life        the days, one after the other
     expected    what must have been charged, worked out beside the product
     evidence    charges, ledger, receipts, mails and rows, held against that

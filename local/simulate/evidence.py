@@ -95,7 +95,7 @@ def _receipt_faults(
     counts: Counter[str],
 ) -> Iterator[Fault]:
     """got: the mails of this subscriber that arrived."""
-    gone = _missing_mailbox(story, subscriber, charge)
+    gone = _missing_mailbox(story, subscriber, charge.day)
     sent = [mail for mail in got if mail.pdf and f'"{md5(mail.pdf, usedforsecurity=False).hexdigest()}"' == etag]
     if sent:
         counts["mailed"] += 1
@@ -113,9 +113,9 @@ def _receipt_faults(
         yield Fault("no_mail", subscriber.id, charge.period, f"no mail with the receipt of {charge.payment}")
 
 
-def _missing_mailbox(story: Story, subscriber: Subscriber, charge: Charged) -> Vanished | None:
-    """The mailbox that the row named when it was charged, and that was gone."""
-    return next((gone for gone in story.vanished[subscriber.id] if gone.is_missed_on(charge.day)), None)
+def _missing_mailbox(story: Story, subscriber: Subscriber, day: date) -> Vanished | None:
+    """The mailbox that the row named on that day, and that was gone."""
+    return next((gone for gone in story.vanished[subscriber.id] if gone.is_missed_on(day)), None)
 
 
 def _may_be_unknown(subscriber: Subscriber, item: dict[str, Any]) -> bool:
@@ -129,7 +129,7 @@ def _ledger_faults(
 ) -> Iterator[Fault]:
     for period, charges in result.charged.items():
         item = items.get(period, {})
-        gone = _missing_mailbox(story, subscriber, charges[0])
+        gone = _missing_mailbox(story, subscriber, charges[0].day)
         ends = "mail_failed" if gone and gone.corrected is None else "done"
         if item.get("payment_id") not in [charge.payment for charge in charges]:
             yield Fault("wrong", subscriber.id, period, f"charged, and the ledger says {item.get('status')}")
@@ -161,12 +161,15 @@ def _vain_mails(subscriber: Subscriber, taken: list[_Mail]) -> Iterator[Fault]:
 
 
 def _missing_notices(subscriber: Subscriber, story: Story, result: Expected, got: list[_Mail]) -> Iterator[Fault]:
-    """A refusal is told: in a mail that says so and names the first day of the period. Where that did not arrive, what
-    must is the final notice."""
+    """A refusal is told: in a mail that says so and names the first day of the period. Where the mailbox was gone that
+    day, when the address is corrected, if the refusal still stands then."""
     for period, day in result.refused.items():
         told = any("You have not been charged" in mail.text and _written(period) in mail.text for mail in got)
-        ended_at_once = result.recovered.get(period) == day
-        if not told and not ended_at_once and story.has_mailbox(subscriber, day):
+        gone = _missing_mailbox(story, subscriber, day)
+        news_on = gone.corrected if gone else day
+        recovered = result.recovered.get(period)
+        stands = period in result.given_up if recovered is None else news_on and recovered > news_on
+        if not told and (stands or (gone is None and recovered != day)):
             yield Fault("no_mail", subscriber.id, period, f"refused on {day}, and no mail says so")
 
 

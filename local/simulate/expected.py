@@ -168,8 +168,8 @@ class _Walk:
         if trouble:
             self._remember(day)
         elif sweeps:
-            # What failed for another subscription hides in the queue, and no sweep puts anything on top of it: that in
-            # whose middle charging was turned on may have left it there.
+            # What failed for another subscription hides in the queue, and no sweep puts anything on top of it. Where
+            # charging is turned on in the middle of a sweep, that one may have left it there.
             certain = sweeps
             if day in self._story.troubled:
                 certain = 0 if self._story.is_turned_on_on(day) else 1

@@ -76,6 +76,7 @@ class Shop:
         self._cards: dict[str, str] = {}
         self._prices: dict[str, Price] = {}
         self._gateway_ids: dict[str, str] = {}
+        self._slow = 0.0
         self._taken = 0  # so many mails SES had taken by the end of the last day
         # The simulation is the schedule: nothing runs on the real time of day beside it.
         scheduler = stack.client("scheduler")
@@ -106,6 +107,9 @@ class Shop:
         self._time.until_all_is_done(_WORK_SECONDS)
 
     def end_of_trouble(self) -> None:
+        """A call that the gateway is slow at comes to its end too: the next day begins sooner than that."""
+        clock.sleep(self._slow)
+        self._slow = 0.0
         self.sandbox.peaceful()
         self._cuts.forget()
 
@@ -212,6 +216,8 @@ class Shop:
             case GatewayTrouble(mode, operation):
                 customer = self._gateway_ids[subscriber.id]
                 self.sandbox.hostile(mode, operation, customer=customer, **gateway_rule(action))
+                if mode == "slow":
+                    self._slow = max(self._slow, action.seconds or 0.0)
             case Killed(function, call, moment):
                 self._cuts.cut(self.function(function), subscriber.id, call, moment)
 
