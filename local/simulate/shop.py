@@ -34,7 +34,7 @@ from local.simulate.story import (
 from local.stack import ROOT, Stack
 from local.time_passes import TimePasses
 from local.webhook import signed_headers, signing_secret
-from scripts import charging
+from scripts.oncall import charging
 
 ENVIRONMENT = "sim"
 """Any but prod: there a subscription may live on a day of its own."""

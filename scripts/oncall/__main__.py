@@ -6,11 +6,9 @@ from typing import Any
 
 import click
 
-from scripts import charging
 from scripts.deployment import Deployment, given, stack_name
-from scripts.oncall import letters, log, receipts, waiting
+from scripts.oncall import charging, letters, log, receipts, tables, waiting
 from scripts.plainly import Commands
-from scripts.restore import restore
 
 _MOST_SHOWN = 20
 
@@ -192,7 +190,7 @@ def restore_(deployment: Deployment, copy: str, table: str, *, write: bool, dele
 
     COPY is the table that TABLE was restored into.
     """
-    counts = restore(deployment.client("dynamodb"), copy, table, write=write, delete=delete)
+    counts = tables.restore(deployment.client("dynamodb"), copy, table, write=write, delete=delete)
     click.echo(", ".join(f"{count} {name}" for name, count in counts.items()) or "both are empty")
 
 

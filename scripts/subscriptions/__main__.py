@@ -208,9 +208,10 @@ def renew_now_(ctx: click.Context, deployment: Deployment, subscription_id: str)
 @given
 @click.pass_context
 def resend_mail_(ctx: click.Context, deployment: Deployment, subscription_id: str, renewal_date: date) -> None:
-    """Send the receipt of the period from DATE on again, where it stands as mail_unknown.
+    """Send the receipt of the period from DATE on again, where it stands as mail_unknown or mail_failed.
 
-    Nobody can tell whether that mail went out: the customer may get it a second time.
+    Of mail_unknown nobody can tell whether it went out: the customer may get it a second time. Of mail_failed the
+    address was at fault: correct it first.
     """
     _end(ctx, resend_mail(deployment, subscription_id, renewal_date.isoformat()))
 

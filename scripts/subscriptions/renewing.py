@@ -53,15 +53,20 @@ def renew_now(deployment: Deployment, subscription_id: str) -> Ended:
 
 
 def resend_mail(deployment: Deployment, subscription_id: str, renewal_date: str) -> Ended:
-    """Send the mail of a receipt that may have been sent already. Raises Trouble for any other."""
+    """Send the mail of a receipt that may have been sent already, or that an address was at fault for. Raises Trouble
+    for any other."""
     register = deployment.register
     renewal = register.ledger.get(subscription_id, renewal_date)
     if renewal is None:
         raise Trouble(f"Nothing of {subscription_id} was claimed for {renewal_date}.")
-    if renewal.status is not Status.MAIL_UNKNOWN:
-        raise Trouble(f"The renewal is {renewal.status.value}, not mail_unknown: its mail is not sent again.")
+    if renewal.status not in (Status.MAIL_UNKNOWN, Status.MAIL_FAILED):
+        raise Trouble(f"The renewal is {renewal.status.value}, not mail_unknown or mail_failed: no mail is sent again.")
     row = register.ledger.row(renewal) or {"subscription_id": subscription_id, "customer_id": renewal.customer_id}
-    if isinstance(register.resend_mail(renewal, deployment.asked(row)), Lost):
+    if renewal.status is Status.MAIL_FAILED:  # it is taken up once it is named, and the address is another
+        to = subscription.mail_address(row)
+        if any(mail.state == "failed" and mail.to == to for mail in renewal.mails.values()):
+            raise Trouble("The address is still the one that was at fault: correct customer_email first.")
+    elif isinstance(register.resend_mail(renewal, deployment.asked(row)), Lost):
         raise Trouble("Somebody else has seen to it, or the mail of a refund is owed first: look again in a minute.")
     return _run(deployment, row, {"renewal_date": renewal_date})  # this period, so that nothing else is charged
 

@@ -75,7 +75,8 @@ class MailLedger(Ledger):
         renewal with it. told: as for note_returned. owed: what the mail said is still news, and owed again."""
         changes: dict[str, Any] = {f"mails.{name}": item_of(mail), f"returned_{name}": dict(told)}
         if renewal.status not in (Status.CLAIMED, Status.PAID):  # somebody is at work on it
-            changes |= {"lease_until": now}
+            # SES speaks in real time, the renewal may live on another day.
+            changes |= {"lease_until": min(renewal.lease_until, now)}
         if renewal.status in _MAILED and name == f"receipt_{renewal.attempt}":
             changes |= {"status": Status.MAIL_FAILED, "reason": mail.reason, "notice": renewal.notice}
             changes |= _parked(renewal) if renewal.notice_is_parked else {}

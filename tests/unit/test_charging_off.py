@@ -12,7 +12,7 @@ from moto import mock_aws
 
 from renewals import charging
 from renewals.charging import Switch
-from scripts.charging import state, turn_off, turn_on
+from scripts.oncall.charging import state, turn_off, turn_on
 from tests.fakes import DUE, LATER, NOON, World
 
 DAY = timedelta(days=1)

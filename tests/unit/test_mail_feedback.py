@@ -99,6 +99,16 @@ def test_a_corrected_address_is_mailed_at_once(shop: World) -> None:
     assert [mail["Destinations"] for mail in shop.ses.sent] == [[OLD], [NEW]]
 
 
+def test_a_bounce_owns_nothing_on_another_day(shop: World) -> None:
+    """SES speaks in real time, months ahead of a subscription's test clock: a corrected address is mailed at once."""
+    shop.subscribe()
+    shop.run()
+    bounce(shop, now=NOON + 300 * DAY)
+    shop.edit(customer_email=NEW)
+    shop.run("corrected", NOON + LATER)
+    assert [mail["Destinations"] for mail in shop.ses.sent] == [[OLD], [NEW]]
+
+
 def test_later_mails_to_a_marked_address_are_parked_unsent(shop: World) -> None:
     """The next month is charged and receipted; its mail is not sent in vain, and waits for another address."""
     shop.subscribe()

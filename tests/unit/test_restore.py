@@ -9,7 +9,7 @@ import pytest
 from moto import mock_aws
 
 from renewals import charging
-from scripts.restore import restore
+from scripts.oncall.tables import restore
 from tests.fakes import DUE, NOON, World
 
 COPY, TABLE = "renewals-copy", "renewals"

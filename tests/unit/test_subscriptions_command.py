@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -184,10 +184,26 @@ def test_a_mail_of_unknown_fate_is_sent_again_once(shop: World, account: Account
     sent, again = (command("resend-mail", "sub_1", DUE) for _ in range(2))
     assert "Mailed the receipt to a***@c***.example." in squeezed(sent)
     assert (sent.exit_code, again.exit_code) == (0, 1)
-    assert "The renewal is done, not mail_unknown" in again.output
+    assert "The renewal is done, not mail_unknown or mail_failed" in again.output
     assert len(shop.mails()) == len(shop.gateway.charges) == 1
     told = "Operators/zoe asked for the mail of the receipt to be sent again: mail from unknown to to be sent"
     assert told in squeezed(command("why", "sub_1"))
+
+
+def test_a_mail_that_waited_for_another_address_is_sent_however_old(shop: World, command: Any) -> None:
+    """Behind more periods than a webhook looks back to; and not while the address is the one at fault."""
+    on(shop, customer_email="nobody", interval="day")
+    shop.run()
+    shop.edit(customer_email="ann@customer.example")
+    for day in range(1, 13):
+        shop.edit(test_clock=(DUE + timedelta(days=day)).isoformat())
+        shop.run(f"day-{day}", NOON + timedelta(days=day), period=(DUE + timedelta(days=day)).isoformat())
+    mailed = len(shop.mails())
+    shop.edit(customer_email="nobody")
+    assert "The address is still the one that was at fault" in command("resend-mail", "sub_1", DUE).output
+    shop.edit(customer_email="ann@customer.example")
+    assert command("resend-mail", "sub_1", DUE).exit_code == 0
+    assert (len(shop.mails()), shop.items()[DUE.isoformat()]["status"]) == (mailed + 1, "done")
 
 
 def test_no_other_mail_is_sent_again(shop: World, account: Account, command: Any) -> None:
