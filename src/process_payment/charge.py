@@ -230,8 +230,10 @@ class Charge:
         return otherwise
 
     def _owed(self, asked: Asked, history: list[Renewal]) -> Renewal | None:
-        """The oldest period that is paid and lacks its receipt or a mail, or was given up or back without a word."""
-        return next((r for r in reversed(history) if self._is_owed(r, asked)), None)
+        """What is paid and lacks its receipt or a mail, or was given up or back without a word: the period that is
+        asked for, or else the oldest."""
+        oldest_first = sorted(history, key=lambda r: (r.renewal_date != asked.renewal_date, r.renewal_date))
+        return next((r for r in oldest_first if self._is_owed(r, asked)), None)
 
     def _is_owed(self, renewal: Renewal, asked: Asked) -> bool:
         if renewal.status is Status.GIVEN_UP or refund_is_owed(renewal):

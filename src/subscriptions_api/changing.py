@@ -16,6 +16,7 @@ from renewals import subscription
 from renewals.errors import BadRow, Collision
 from renewals.ledger import Lost
 from renewals.register import Repeatable, Row, etag
+from renewals.renewal import Status
 from renewals.subscription import LIVE
 from renewals.transitions import Action
 from subscriptions_api import shared
@@ -55,7 +56,8 @@ def create_subscription(new: NewSubscription, idempotency_key: IdempotencyKey = 
 @router.patch(
     "/subscriptions/<subscription_id>",
     summary="Change a subscription",
-    description="From the next period on. With If-Match, so that two editors do not overwrite each other.",
+    description="From the next period on. With If-Match, so that two editors do not overwrite each other. "
+    "Another `customer_email` is mailed what could not be mailed to the one before.",
     tags=["Subscriptions"],
     operation_id="editSubscription",
     responses={200: {"description": "Changed. `ETag` is the new one."}} | documented(404, 409, 412, 413, 415),
@@ -69,6 +71,8 @@ def edit_subscription(subscription_id: SubscriptionId, edit: Edit, if_match: IfM
         _refuse_faults({**row, **changes}, changes, shared.moment(row).today)
         edited = shared.register().edit(row, changes, "edited", shared.asked(router.current_event, row))
         if not isinstance(edited, Lost):
+            if "customer_email" in changes:
+                _mail_what_waited(edited)
             return shared.answer(200, edited)
     raise Collision(subscription_id)
 
@@ -170,3 +174,10 @@ def _renew_if_due(row: Row) -> None:
     due = row.get("status") in LIVE and str(row.get("renewal_date")) <= shared.moment(row).today.isoformat()
     if due or "next_attempt" in row:
         shared.start(row)
+
+
+def _mail_what_waited(row: Row) -> None:
+    """An execution for each of the latest periods whose mail waits for another address."""
+    for renewal in shared.register().ledger.recent(row["subscription_id"]):
+        if renewal.status is Status.MAIL_FAILED or renewal.notice_is_parked:
+            shared.start(row, renewal)

@@ -15,7 +15,7 @@ from renewals.receipt_links import period
 from renewals.register import etag
 from subscriptions_api import app, receipts, shared
 from tests.fake_aws import FakeDynamoDB, error
-from tests.fakes import LINKS, NOON, World
+from tests.fakes import LATER, LINKS, NOON, World
 
 ANN = "arn:aws:iam::123456789012:user/ann"
 ZOE = "arn:aws:sts::123456789012:assumed-role/Operators/zoe"
@@ -322,6 +322,21 @@ def test_edit(api: Api) -> None:
     (change,) = api.changes()
     assert (change["by"], change["what"]) == ("Operators/zoe", "edited")
     assert change["details"]["customer_email"] == ["a***@c***.example", "z***@e***.org"]
+
+
+@pytest.mark.parametrize("card", ["pm_ok", "pm_declined"])
+def test_another_address_is_mailed_what_waited(api: Api, card: str) -> None:
+    """A receipt, or that a card was declined, once the address is corrected; another change mails nothing."""
+    api.shop.subscribe(customer_email="nobody", payment_method=card)
+    assert api.shop.run() == "EmailFailed"
+    assert api("PATCH", "/subscriptions/sub_1", {"plan": "Team"}, If_Match="*").status == 200
+    assert api.started == []
+    assert api("PATCH", "/subscriptions/sub_1", {"customer_email": "ann@new.example"}, If_Match="*").status == 200
+    [work] = api.started
+    assert (work["subscription_id"], work["renewal_date"]) == ("sub_1", "2026-01-31")
+    api.shop.run("corrected", NOON + LATER, period=work["renewal_date"])
+    assert [mail["To"] for mail in api.shop.mails()] == ["Ann Lee <ann@new.example>"]
+    assert len(api.shop.gateway.attempts) == 1
 
 
 def test_a_stale_editor_is_told(api: Api) -> None:

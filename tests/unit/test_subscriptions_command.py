@@ -206,6 +206,21 @@ def test_a_mail_that_waited_for_another_address_is_sent_however_old(shop: World,
     assert (len(shop.mails()), shop.items()[DUE.isoformat()]["status"]) == (mailed + 1, "done")
 
 
+def test_the_mail_of_the_period_that_is_named_is_sent(shop: World, command: Any) -> None:
+    """And no older one that waits too."""
+    on(shop, customer_email="nobody", interval="day")
+    for day in range(2):
+        date = (DUE + timedelta(days=day)).isoformat()
+        shop.edit(test_clock=date, customer_email=f"nobody {day}")
+        shop.run(f"day-{day}", NOON + timedelta(days=day), period=date)
+    shop.edit(customer_email="ann@customer.example")
+    command("resend-mail", "sub_1", DUE + timedelta(days=1))
+    assert {day: item["status"] for day, item in shop.items().items()} == {
+        "2026-01-31": "mail_failed",
+        "2026-02-01": "done",
+    }
+
+
 def test_no_other_mail_is_sent_again(shop: World, account: Account, command: Any) -> None:
     """Of a period that nobody claimed, and of one whose mail was sent, the command says so and starts nothing."""
     on(shop)
