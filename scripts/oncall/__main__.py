@@ -7,7 +7,8 @@ from typing import Any
 import click
 
 from scripts.deployment import Deployment, given, stack_name
-from scripts.oncall import charging, letters, log, receipts, tables, waiting
+from scripts.oncall import charging, log, receipts, tables, waiting
+from scripts.oncall.letters import DeadLetters
 from scripts.plainly import Commands
 
 _MOST_SHOWN = 20
@@ -135,7 +136,7 @@ def log_(deployment: Deployment, function: str, text: str, hours: float) -> None
 @given
 def dead_letters(deployment: Deployment) -> None:
     """Show the messages that failed five times."""
-    for line in letters.show(deployment):
+    for line in DeadLetters(deployment).show():
         click.echo(line)
 
 
@@ -144,7 +145,7 @@ def dead_letters(deployment: Deployment) -> None:
 @given
 def delete_dead_letter(deployment: Deployment, message_id: str) -> None:
     """Take one away for good."""
-    click.echo(f"deleted: {letters.delete(deployment, message_id)}")
+    click.echo(f"deleted: {DeadLetters(deployment).delete(message_id)}")
 
 
 @main.command("restore-receipt")

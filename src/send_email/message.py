@@ -76,7 +76,7 @@ def compose(
 
     sender, to: deliverable addresses. prospects: None where nothing more is to come, as for a receipt.
     """
-    owed = refunds.owed(renewal)
+    owed = refunds.owed(renewal) if kind == refunds.NOTICE else None  # a receipt may go out beside it
     amount = wording.money(owed[1]["amount"], renewal.currency) if owed else _amount(renewal)
     subject = _SUBJECTS[kind].format(plan=_line(renewal.plan), amount=amount)
     if kind == "receipt":

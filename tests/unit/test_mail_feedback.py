@@ -109,6 +109,17 @@ def test_a_bounce_owns_nothing_on_another_day(shop: World) -> None:
     assert [mail["Destinations"] for mail in shop.ses.sent] == [[OLD], [NEW]]
 
 
+def test_what_an_earlier_version_parked_is_looked_for_again_on_its_dunning_dates(shop: World) -> None:
+    """It took a refusal whose mail came back out of the index: each day that is recorded brings it back."""
+    shop.subscribe(payment_method="pm_3ds")
+    _live(shop, range(16), bounces=True)
+    assert "held_at" in _item(shop)
+    for name in ("unfinished", "parked"):
+        _item(shop).pop(name)
+    _live(shop, range(16, 18), bounces=True)
+    assert "unfinished" in _item(shop)
+
+
 def test_later_mails_to_a_marked_address_are_parked_unsent(shop: World) -> None:
     """The next month is charged and receipted; its mail is not sent in vain, and waits for another address."""
     shop.subscribe()

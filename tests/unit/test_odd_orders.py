@@ -15,7 +15,7 @@ from process_payment.charge import Asked, Charge, Outcome
 from process_payment.payments import Payments
 from renewals import dynamodb
 from renewals.dunning import Dunning
-from renewals.gateway import Failure, PaymentState
+from renewals.gateway import Failure, Payment, PaymentState
 from renewals.payment_ledger import CANCELED_AT_THE_GATEWAY, MOST_PICK_UPS
 from renewals.stripe_gateway import StripeGateway
 from tests.fakes import DUE, DUNNING, LATER, NOON, SELLER, World
@@ -495,3 +495,23 @@ def test_a_period_older_than_the_latest_ten_is_mailed_when_it_is_asked_for(shop:
     shop.dynamodb.put("renewals", item | {"status": "receipted", "mails": {}})
     assert shop.run("resend", NOON + timedelta(days=13), period="2026-01-31") == "Success"
     assert (len(shop.mails()), shop.items()["2026-01-31"]["status"]) == (mailed + 1, "done")
+
+
+@pytest.mark.parametrize("moved", [True, False])
+def test_a_dunning_date_of_a_row_that_changes_at_this_moment_is_recorded(shop: World, moved: bool) -> None:
+    """Moved to another date, or without its status: the ledger alone has it, and the execution comes to its end."""
+    shop.subscribe(payment_method="pm_3ds")
+    shop.run()
+    retrieve = shop.gateway.retrieve
+
+    def changed_meanwhile(payment_id: str) -> Payment:
+        if moved:
+            shop.edit(renewal_date="2026-03-01")
+        else:
+            shop.row().pop("status", None)
+        return retrieve(payment_id)
+
+    shop.gateway.retrieve = changed_meanwhile  # type: ignore[method-assign]
+    shop.run("run-2", NOON + timedelta(days=1))
+    item = shop.items()[DUE.isoformat()]
+    assert (item["dunned"], item["flag"]) == (1, "subscription_changed")

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from renewal_sweep.sweep import unfinished_seconds
 from renewals.currencies import exact_minor_units
 from renewals.errors import BadRow
 from subscriptions_api import refunding
@@ -263,3 +264,54 @@ def test_a_refund_of_a_bad_amount_is_named() -> None:
     """What would need rounding is refused whatever asks for it."""
     with pytest.raises(BadRow):
         exact_minor_units(Decimal("0.001"), "USD")
+
+
+def test_a_mail_that_waited_for_an_address_is_no_old_work(paid: Api) -> None:
+    """Ten days later it is corrected, and SES throttles: the alarm on the oldest unfinished counts from then."""
+    shop, later = paid.shop, NOON + 10 * DAY
+    assert _refund(paid, "10.00").status == 201
+    shop.run("run-2", NOON + LATER)
+    bounce(shop)
+    shop.edit(customer_email="new@customer.example")
+    shop.ses.trouble = [error("Throttling", "SendRawEmail", 400)]
+    assert shop.run("run-3", later) == "EmailFailed"
+    assert unfinished_seconds(shop.items()[PERIOD], later) == 0
+
+
+def test_a_receipt_that_is_sent_again_goes_out_though_a_refunds_mail_comes_back(paid: Api) -> None:
+    """Its own mail comes first; the refund's waits for another address."""
+    shop = paid.shop
+    shop.items()[PERIOD] |= {"status": "mail_unknown"}
+    shop.items()[PERIOD]["mails"]["receipt_1"]["state"] = "unknown"
+    assert _refund(paid, "10.00").status == 201
+    shop.run("run-2", NOON + LATER)
+    renewal = shop.ledger.get("sub_1", PERIOD)
+    assert renewal is not None
+    shop.mail_ledger.reopen_mail(renewal, [], NOON + LATER)
+    bounce(shop, 1)
+    assert "unfinished" in shop.items()[PERIOD]
+    del shop.row()["mail_fault"]
+    shop.run("run-3", NOON + DAY, period=PERIOD)
+    assert (shop.items()[PERIOD]["status"], "unfinished" in shop.items()[PERIOD]) == ("done", False)
+    first, refund, again = (mail["Subject"] for mail in shop.mails())
+    assert (again == first, refund) == (True, "Refund for Pro: 10.00 USD")
+
+
+def test_a_refund_that_is_recorded_while_the_receipt_is_mailed_is_told_of(paid: Api) -> None:
+    """The receipt's mail ends the renewal, and the refund is looked for still: its own execution may be lost."""
+    shop = paid.shop
+    bounce(shop)
+    shop.edit(customer_email="new@customer.example")
+    shop.gateway.trouble.append(("refund", "after"))
+    assert _refund(paid, "10.00").status == 503
+    send = shop.ses.send_raw_email
+
+    def refunded_meanwhile(**mail: Any) -> Any:
+        shop.ses.send_raw_email = send  # type: ignore[method-assign]
+        assert _refund(paid, "10.00").status == 201
+        return send(**mail)
+
+    shop.ses.send_raw_email = refunded_meanwhile  # type: ignore[method-assign]
+    shop.run("run-2", NOON + 2 * LATER)
+    item = shop.items()[PERIOD]
+    assert (item["status"], item["notice"], "unfinished" in item) == ("done", "refunded_1", True)
