@@ -20,7 +20,7 @@ UV := $(BOOTSTRAP)/uv
 ENVIRONMENTS := .venv .envs/sam .envs/emulator .envs/lambda
 LOCKS := requirements-dev.in $(wildcard local/*.in layers/*/requirements.in)
 
-.PHONY: help environments demo simulate test unit integration check bench up down redrive charging lock clean
+.PHONY: help environments demo simulate test unit integration proof check bench up down redrive charging lock clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,6 +39,9 @@ unit: .venv/.made ## the fast tests: no network, no emulator
 
 integration: environments ## the tests on the built and deployed stack
 	@$(PYTHON) -m pytest tests/integration
+
+proof: .venv/.made ## the large numbers behind the promises, in minutes: tests marked `proof`, which `make test` leaves out
+	@$(PYTHON) -m pytest tests/unit -m proof --timeout 3600
 
 check: $(UV) ## linters, types, template, workflow, and what guards them
 	@$(MAKE) --silent --jobs 3 .venv/.made .envs/sam/.made .envs/checks/.made
