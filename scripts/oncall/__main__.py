@@ -161,19 +161,22 @@ def restore_receipt(deployment: Deployment, key: str) -> None:
 
 @main.command("charging")
 @click.argument("turn", type=click.Choice(["off", "on", "status"]))
-@click.option("--why", default="", help="Kept with the switch, for the others.")
+@click.option("--why", default="", help="The reason to turn it off, kept with the switch for the others.")
 @given
 def charging_(deployment: Deployment, turn: str, why: str) -> None:
     """Turn charging off for everybody, or on again.
 
-    On: a sweep is made, which renews what waits.
+    A sweep is started either way: it tells the alarm, and renews what waited.
     """
+    if turn == "off" and not why.strip():
+        raise click.UsageError('off needs --why "…": whoever finds charging turned off has to know the reason')
     dynamodb, changes = deployment.client("dynamodb"), deployment.output("ChangesTableName")
     if turn == "off":
         caller = deployment.client("sts").get_caller_identity()["Arn"]
         charging.turn_off(dynamodb, changes, by=caller, why=why)
     if turn == "on":
         charging.turn_on(dynamodb, changes)
+    if turn != "status":
         deployment.client("lambda").invoke(
             FunctionName=deployment.output("SweepFunctionName"), InvocationType="Event", Payload='{"sweep": "due"}'
         )

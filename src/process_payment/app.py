@@ -14,7 +14,7 @@ from decimal import Decimal, InvalidOperation
 from functools import cache
 from typing import Any
 
-from process_payment.charge import CHARGING_IS_OFF, NOT_TOLD, Asked, Charge, Outcome
+from process_payment.charge import NOT_TOLD, Asked, Charge, Outcome
 from process_payment.payments import Payments
 from process_payment.remind import Remind
 from renewals import aws, clock, currencies, reminders, telemetry
@@ -47,8 +47,6 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
         telemetry.count("RenewalFailed")
     if reply["reason"] == NOT_TOLD:
         telemetry.count("DunningHeld")
-    if reply["reason"] == CHARGING_IS_OFF:
-        telemetry.count("ChargingIsOff")
     return reply
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from renewal_sweep.queue import RenewalQueue
 from renewal_sweep.sweep import Part, Row, Sweep, Swept
 from renewals import aws, clock, telemetry
+from renewals.charging import Switch
 from renewals.errors import BadEvent, BadRow
 from renewals.settings import setting
 
@@ -41,6 +42,8 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     telemetry.logger().info("swept", extra=_shown(event) | done)
     if event == {"sweep": "due"}:
         telemetry.count("Sweeps")
+    if event in ({"sweep": "due"}, {"sweep": "all"}):
+        telemetry.count("ChargingIsOff", int(Switch(aws.dynamodb(), setting("CHANGES_TABLE")).is_off()))
     if done["oldest"] is not None:
         telemetry.measure("OldestUnfinished", done["oldest"], "Seconds")
     for metric, counted in (("RenewalsDue", "due"), ("RenewalsEnqueued", "sent"), ("BadRows", "bad")):

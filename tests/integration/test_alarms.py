@@ -352,7 +352,8 @@ def test_a_nightly_function_fails(
 
 def test_charging_is_turned_off(shop: Shop, watch: Watch) -> None:
     """A webhook is accepted, nothing is charged or written. On again: the sweep that the command starts renews what
-    waited, once."""
+    waited, once, and the alarm goes off within a minute. Turned off without a reason: refused."""
+    assert "off needs --why" in oncall(shop, "charging", "off", fails=True)
     waits = shop.subscribe()
     assert "wrong prices" in oncall(shop, "charging", "off", "--why", "wrong prices")
     try:
@@ -364,7 +365,7 @@ def test_charging_is_turned_off(shop: Shop, watch: Watch) -> None:
         assert "charging is on" in oncall(shop, "charging", "on")
     wait_until(lambda: [item["status"] for item in shop.ledger(waits)] == ["done"], seconds=60)
     assert_renewed_once(shop, waits)
-    watch.goes_off("charging-off", after=1 * HOURS)
+    watch.goes_off("charging-off", after=1 * MINUTES)
 
 
 def test_lambda_refuses_calls(shop: Shop, watch: Watch) -> None:

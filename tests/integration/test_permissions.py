@@ -523,6 +523,7 @@ PROBES: dict[Grant, Probe] = {
     Grant("RenewalSweepRole", "dynamodb:Query", "table/<Renewals>/index/unfinished-index"): sweep_read(
         {"kind": "shard", "of": "0"}
     ),
+    Grant("RenewalSweepRole", "dynamodb:GetItem", "table/<Changes>"): sweep_ask,
     Grant("RenewalSweepRole", "sqs:SendMessage", "<RenewalQueue>"): sweep_send,
     Grant("RenewalSweepRole", "lambda:InvokeFunction", "function:<RenewalSweep>"): sweep_hand_on,
     Grant("RenewalSweepRole", "sqs:GetQueueAttributes", "<RenewalQueue>"): sweep_ask,

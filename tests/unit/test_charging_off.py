@@ -8,12 +8,15 @@ from typing import Any
 import boto3
 import pytest
 from botocore.exceptions import ClientError
+from click.testing import CliRunner, Result
 from moto import mock_aws
 
 from renewals import charging
 from renewals.charging import Switch
+from scripts.oncall.__main__ import main
 from scripts.oncall.charging import state, turn_off, turn_on
 from tests.fakes import DUE, LATER, NOON, World
+from tests.unit.test_subscriptions_command import Account
 
 DAY = timedelta(days=1)
 
@@ -171,3 +174,34 @@ def test_the_command_throws_the_switch_that_the_functions_ask(changes: Any) -> N
     assert state(changes, "changes").endswith("by ann: wrong prices")
     turn_on(changes, "changes")
     assert (switch.is_off(), state(changes, "changes")) == (False, "charging is on")
+
+
+@pytest.fixture
+def account(shop: World, changes: Any, monkeypatch: pytest.MonkeyPatch) -> Account:
+    """The account that the environment's profile reaches."""
+    shop.dynamodb = changes
+    made = Account(shop)
+    monkeypatch.setattr(boto3, "Session", lambda: made)
+    return made
+
+
+def _charging(*words: str) -> Result:
+    return CliRunner().invoke(main, ["charging", *words])
+
+
+def test_charging_is_turned_off_with_a_reason_or_not_at_all(account: Account) -> None:
+    """Without one, or with blanks, nothing changes, and the command says what it lacks."""
+    for words in ([], ["--why", " "]):
+        refused = _charging("off", *words)
+        assert refused.exit_code == 2
+        assert 'off needs --why "…"' in refused.output
+    assert (_charging("status").output, account.invoked) == ("charging is on\n", [])
+    assert _charging("off", "--why", "wrong prices").output.endswith("zoe: wrong prices\n")
+
+
+def test_each_turn_of_the_switch_starts_a_sweep(account: Account) -> None:
+    """Which tells the alarm how the switch stands, and renews what waited; a mere look starts nothing."""
+    _charging("off", "--why", "wrong prices")
+    _charging("status")
+    _charging("on")
+    assert account.invoked == [("sweep", '{"sweep": "due"}')] * 2

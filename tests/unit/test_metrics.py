@@ -14,7 +14,7 @@ from botocore.exceptions import ConnectTimeoutError
 from local.gateway import serving
 from renewal_sweep import app as sweep_app
 from renewal_sweep.sweep import Swept
-from renewals import telemetry
+from renewals import aws, telemetry
 from renewals.errors import RenewalError
 from renewals.gateway import Failure
 from renewals.payment_ledger import MOST_PICK_UPS
@@ -279,21 +279,25 @@ def test_what_is_unfinished_is_measured_on_top_of_a_backlog_too(sweeper: Sweeper
     assert sweeper.sent() == []
 
 
-def test_the_sweeps_own_metrics(measured: Measured, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A sweep counts once, with the run that plans it; what is due, sent and bad where it was found."""
+def test_the_sweeps_own_metrics(shop: World, measured: Measured, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sweep counts once, with the run that plans it, and says whether charging is on; what is due, sent and bad is
+    counted where it was found."""
     for name, value in {
-        "DYNAMODB_TABLE": "s", "RENEWALS_TABLE": "r", "RENEWAL_QUEUE_URL": "q", "REMINDER_DAYS": "7",
-        "ENVIRONMENT": "prod", "TIME_ZONE": "UTC",
+        "DYNAMODB_TABLE": "s", "RENEWALS_TABLE": "r", "CHANGES_TABLE": "changes", "RENEWAL_QUEUE_URL": "q",
+        "REMINDER_DAYS": "7", "ENVIRONMENT": "prod", "TIME_ZONE": "UTC",
     }.items():  # fmt: skip
         monkeypatch.setenv(name, value)
+    monkeypatch.setattr(aws, "dynamodb", lambda: shop.dynamodb)
 
     def told(event: dict[str, Any], swept: Swept) -> dict[str, float]:
         monkeypatch.setattr(sweep_app, "_swept", lambda _sweep, _event: swept)
         return measured(lambda: sweep_app.handler(event, None)).totals()
 
-    assert told({"sweep": "due"}, Swept(oldest=0.0)) == {"Sweeps": 1, "OldestUnfinished": 0}
-    assert told({"sweep": "due"}, Swept(backlog=3)) == {"Sweeps": 1, "SweepPostponed": 1}
+    assert told({"sweep": "due"}, Swept(oldest=0.0)) == {"Sweeps": 1, "ChargingIsOff": 0, "OldestUnfinished": 0}
+    shop.turn_charging_off()
+    assert told({"sweep": "due"}, Swept(backlog=3)) == {"Sweeps": 1, "ChargingIsOff": 1, "SweepPostponed": 1}
     assert told({"sweep": "due", "from": {}}, Swept(parts=1)) == {}
+    assert told({"sweep": "all"}, Swept(parts=1)) == {"ChargingIsOff": 1}
     assert told({"part": {}}, Swept(rows=9, due=4, sent=5, bad=2)) == {
         "RenewalsDue": 4,
         "RenewalsEnqueued": 5,

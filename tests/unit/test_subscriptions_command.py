@@ -26,6 +26,7 @@ OUTPUTS = {
     "RenewalWorkflowArn": "arn:aws:states:us-west-2:123456789012:stateMachine:renewal",
     "RenewalQueueUrl": QUEUE,
     "RenewalDeadLetterQueueUrl": DEAD,
+    "SweepFunctionName": "sweep",
 }
 PARAMETERS = {"ProjectName": "shop", "Environment": "dev", "BusinessTimeZone": "UTC"}
 
@@ -35,7 +36,7 @@ class Account:
     """An AWS account with one stack, as boto3's session reaches it. trouble: what every call raises.
 
     asked: what the workflow was started with. queues: the bodies that lie in each. let_go: the messages that were made
-    visible again.
+    visible again. invoked: functions that nobody waited for, each with its event.
     """
 
     shop: World
@@ -44,6 +45,7 @@ class Account:
     asked: list[dict[str, Any]] = field(default_factory=list)
     queues: dict[str, list[str]] = field(default_factory=lambda: {DEAD: [], QUEUE: []})
     let_go: list[str] = field(default_factory=list)
+    invoked: list[tuple[str, str]] = field(default_factory=list)
     parameters: dict[str, str] = field(default_factory=lambda: dict(PARAMETERS))
 
     def client(self, service: str, **_: Any) -> Any:
@@ -57,6 +59,10 @@ class Account:
         outputs = [{"OutputKey": name, "OutputValue": value} for name, value in OUTPUTS.items()]
         parameters = [{"ParameterKey": name, "ParameterValue": value} for name, value in self.parameters.items()]
         return {"Stacks": [{"Outputs": outputs, "Parameters": parameters}]}
+
+    def invoke(self, *, FunctionName: str, InvocationType: str, Payload: str) -> Any:  # noqa: N803  (boto3's names)
+        assert InvocationType == "Event"
+        self.invoked.append((FunctionName, Payload))
 
     def get_caller_identity(self) -> Any:
         return {"Arn": "arn:aws:sts::123456789012:assumed-role/Operators/zoe"}

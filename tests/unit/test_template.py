@@ -611,6 +611,7 @@ def test_functions_get_their_settings() -> None:
         "RenewalSweep": {
             "DYNAMODB_TABLE": "<Subscriptions>",
             "RENEWALS_TABLE": "<Renewals>",
+            "CHANGES_TABLE": "<Changes>",
             "RENEWAL_QUEUE_URL": "<RenewalQueue>",
             "TIME_ZONE": "Asia/Kolkata",
             "REMINDER_DAYS": "7",
@@ -817,12 +818,12 @@ def test_what_api_gateway_refuses_itself_is_a_problem_too() -> None:
             "ChargingOffAlarm",
             _alarm(
                 "charging-off",
-                "Alert while charging is turned off and renewals wait for it",
+                "Alert while charging is turned off",
                 "acme/ChargingIsOff",
                 0,
                 {"service": "acme-qa"},
             )
-            | {"Period": 3600},
+            | {"Statistic": "Minimum", "Period": 60, "TreatMissingData": "ignore"},
         ),
         (
             "BadRowsAlarm",
@@ -1074,7 +1075,6 @@ ENDED_BY_SILENCE = {
     "SweepErrorsAlarm",
     "AuditErrorsAlarm",
     "BadRowsAlarm",
-    "ChargingOffAlarm",
     "MailFailedAlarm",
     "MailUnknownAlarm",
     "MailBouncesAlarm",
@@ -1336,6 +1336,7 @@ GRANTS: dict[str, dict[str, set[str]]] = {
             "<Subscriptions.Arn>/index/renewal-date-index",
             "<Renewals.Arn>/index/unfinished-index",
         },
+        "dynamodb:GetItem": {"<Changes.Arn>"},
         "sqs:SendMessage": {"<RenewalQueue.Arn>"},
         "sqs:GetQueueAttributes": {"<RenewalQueue.Arn>"},
         "lambda:InvokeFunction": {"arn:aws:lambda:eu-test-1:123456789012:function:acme-renewal-sweep-qa"},
