@@ -32,6 +32,7 @@ from renewals.gateway import (
     PaymentRequest,
     PaymentState,
     Refunded,
+    Saved,
 )
 from renewals.mail_ledger import MailLedger
 from renewals.receipt_ledger import ReceiptLedger
@@ -118,6 +119,7 @@ class FakeGateway:
     trouble: list[tuple[str, str]] = field(default_factory=list)  # (operation, before | after | answered | processing)
     refunds: dict[str, tuple[str, int]] = field(default_factory=dict)  # by idempotency key: the payment and the part
     refunds_fail: bool = False
+    owners: dict[str, str] = field(default_factory=dict)  # payment method to the customer that it is saved for
     numbers: Iterator[int] = field(default_factory=lambda: count(1))
 
     def create(self, request: PaymentRequest) -> Payment:
@@ -185,6 +187,18 @@ class FakeGateway:
     def card(self, payment_method: str) -> Card | None:
         with self._call("card"):
             return None if payment_method == "pm_gone" else self._card(payment_method)
+
+    def has_customer(self, gateway_customer: str) -> bool:
+        with self._call("has_customer"):
+            return gateway_customer not in ("cus_gone", "cus_deleted")
+
+    def saved(self, payment_method: str) -> Saved | None:
+        """pm_gone is unknown, pm_detached nobody's, pm_sepa no card; others are of the customer in `owners`, cus_gw."""
+        with self._call("saved"):
+            if payment_method == "pm_gone":
+                return None
+            owner = None if payment_method == "pm_detached" else self.owners.get(payment_method, "cus_gw")
+            return Saved("sepa_debit" if payment_method == "pm_sepa" else "card", owner)
 
     def _card(self, payment_method: str) -> Card:
         return Card(payment_method, "Visa ending in 4242", self.expires.get(payment_method, "2030-12"))

@@ -29,6 +29,7 @@ OPERATIONS = (
     Operation("customers.create", "POST", "/v1/customers", wallet.create_customer, wallet.CUSTOMER_CREATE),
     Operation("customers.retrieve", "GET", "/v1/customers/{id}", wallet.retrieve_customer),
     Operation("customers.update", "POST", "/v1/customers/{id}", wallet.update_customer, wallet.CUSTOMER),
+    Operation("customers.delete", "DELETE", "/v1/customers/{id}", wallet.delete_customer),
     Operation("customers.payment_methods.list", "GET", "/v1/customers/{id}/payment_methods",
               wallet.list_customers_methods, wallet.CUSTOMERS_METHODS),
     Operation("payment_methods.create", "POST", "/v1/payment_methods", wallet.create_method, wallet.METHOD_CREATE,

@@ -68,7 +68,16 @@ def update_customer(world: World, call: Call) -> Object:
 
 
 def retrieve_customer(world: World, call: Call) -> Object:
-    return world.at_path("customer", call.path_id)
+    """Of a deleted customer Stripe still says that it was one (docs.stripe.com/api/customers/retrieve)."""
+    return world.deleted.get(call.path_id) or world.at_path("customer", call.path_id)
+
+
+def delete_customer(world: World, call: Call) -> Object:
+    """Afterwards the customer cannot be named in any other call."""
+    customer = world.at_path("customer", call.path_id)
+    del world.kinds["customer"][customer["id"]]
+    world.deleted[customer["id"]] = {"id": customer["id"], "object": "customer", "deleted": True}
+    return world.deleted[customer["id"]]
 
 
 def _change_customer(world: World, customer: Object, change: Any) -> Object:

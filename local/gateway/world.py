@@ -56,6 +56,7 @@ class World:
     cards: dict[str, Card] = field(default_factory=dict)
     used_up: set[str] = field(default_factory=set)
     set_up: set[str] = field(default_factory=set)
+    deleted: dict[str, Object] = field(default_factory=dict)
     settlements: dict[str, Settlement] = field(default_factory=dict)
     busy: set[str] = field(default_factory=set)
     clock_offset: float = 0.0

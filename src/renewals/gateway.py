@@ -45,6 +45,15 @@ class Card:
 
 
 @dataclass(frozen=True, slots=True)
+class Saved:
+    """A payment method as the gateway has it. kind: what it is, as card. gateway_customer: whose it is; None: nobody's,
+    since it was detached or never attached."""
+
+    kind: str
+    gateway_customer: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Payment:
     """A payment as the gateway has it. amount: minor units as the gateway counts them. card: what was charged."""
 
@@ -148,4 +157,12 @@ class Gateway(Protocol):
 
     def card(self, payment_method: str) -> Card | None:
         """The card as it is now: banks replace expiring cards by themselves. None where it is gone, or no card."""
+        ...
+
+    def has_customer(self, gateway_customer: str) -> bool:
+        """Whether the gateway has this customer, and has not deleted it."""
+        ...
+
+    def saved(self, payment_method: str) -> Saved | None:
+        """The payment method, whoever's it is. None where the gateway has none of this id."""
         ...

@@ -26,6 +26,7 @@ from renewals.gateway import (
     PaymentRequest,
     PaymentState,
     Refunded,
+    Saved,
 )
 
 _CONNECT_SECONDS, _READ_SECONDS = 2, 4
@@ -97,6 +98,7 @@ class StripeGateway:
         self._charges = client.v1.charges
         self._wait = wait
         self._methods = client.v1.payment_methods
+        self._customers = client.v1.customers
 
     def create(self, request: PaymentRequest) -> Payment:
         with _named_errors():
@@ -197,9 +199,28 @@ class StripeGateway:
             return self._charges.list(asked)
 
     def card(self, payment_method: str) -> Card | None:
+        found = self._found(lambda: self._methods.retrieve(payment_method))
+        return _card(payment_method, getattr(found, "card", None))
+
+    def has_customer(self, gateway_customer: str) -> bool:
+        """Stripe answers for a deleted customer as well, with `deleted` and nothing else
+        (docs.stripe.com/api/customers/retrieve)."""
+        found = self._found(lambda: self._customers.retrieve(gateway_customer))
+        return found is not None and not getattr(found, "deleted", False)
+
+    def saved(self, payment_method: str) -> Saved | None:
+        found = self._found(lambda: self._methods.retrieve(payment_method))
+        if found is None:
+            return None
+        owner = getattr(found, "customer", None)
+        return Saved(getattr(found, "type", "card"), getattr(owner, "id", owner))
+
+    @staticmethod
+    def _found[T](retrieve: Callable[[], T]) -> T | None:
+        """What the gateway has under the id that was asked for; None where it has nothing."""
         try:
             with _named_errors():
-                return _card(payment_method, getattr(self._methods.retrieve(payment_method), "card", None))
+                return retrieve()
         except GatewayRefused as refused:
             if refused.code != "resource_missing":
                 raise

@@ -23,6 +23,7 @@ from renewals.gateway import (
     Payment,
     PaymentRequest,
     PaymentState,
+    Saved,
 )
 from renewals.stripe_gateway import StripeGateway
 from tests.fakes import World
@@ -428,3 +429,21 @@ def test_a_rotated_key_is_read_again_by_the_next_try(
         _handle()
     deployed["api_key"] = sandbox.api_key
     assert _handle()["outcome"] == "paid"
+
+
+def test_whose_card_it_is(gateway: StripeGateway, sandbox: Gateway, request_of_29_99: PaymentRequest) -> None:
+    """A saved card names its customer; a detached one nobody; an id that the gateway does not have is None."""
+    card = request_of_29_99.payment_method
+    assert gateway.saved(card) == Saved("card", request_of_29_99.gateway_customer)
+    _client(sandbox).v1.payment_methods.detach(card)
+    assert gateway.saved(card) == Saved("card", None)
+    assert gateway.saved("pm_unknown") is None
+
+
+def test_customers_that_are_known(gateway: StripeGateway, sandbox: Gateway, request_of_29_99: PaymentRequest) -> None:
+    """A deleted customer is none, though Stripe answers for it; neither is one of an unknown id."""
+    customer = request_of_29_99.gateway_customer
+    assert gateway.has_customer(customer)
+    _client(sandbox).v1.customers.delete(customer)
+    assert not gateway.has_customer(customer)
+    assert not gateway.has_customer("cus_unknown")
