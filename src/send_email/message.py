@@ -8,7 +8,7 @@ from email.policy import SMTP
 from functools import cache
 from html import escape
 
-from renewals import refunds, wording
+from renewals import printable, refunds, wording
 from renewals.gateway import Card
 from renewals.renewal import Renewal, Status
 from renewals.subscription import Subscription
@@ -138,7 +138,7 @@ class _Letter:
 
 def _message(letter: _Letter, sender: str, to: str) -> EmailMessage:
     message = EmailMessage(policy=_POLICY)
-    message["Subject"] = letter.subject
+    message["Subject"] = _subject(letter.subject)
     message["From"] = Address(_display_name(letter.seller), addr_spec=sender)
     message["To"] = Address(_display_name(letter.name), addr_spec=to)
     message.set_content(_text(letter))
@@ -257,15 +257,21 @@ def _what(renewal: Renewal) -> str:
 def _display_name(text: str) -> str:
     """A name as it may stand before an address: without the characters that mean something there, on one line.
 
-    Python's header folding drops the quotes of a long name, and with them a comma would begin another address.
+    Python's header folding drops the quotes of a long name, and with them a comma would begin another address. A name
+    that is written as an encoded word (=?utf-8?q?Lee=2C_eve=40evil=2Eexample?=) would be decoded on arrival, by some
+    programs before they look for commas: so the two characters that every encoded word begins and ends with go, too.
     """
-    return " ".join(_line(text).translate(_SPECIALS).split())[:60]
+    return printable.line(text.translate(_SPECIALS), 60)
 
 
-_SPECIALS = str.maketrans(dict.fromkeys('()<>[]:;@\\,."', " "))
+_SPECIALS = str.maketrans(dict.fromkeys('()<>[]:;@\\,."=?', " "))
+
+
+def _subject(text: str) -> str:
+    """A subject as it may stand in its header: what looks like an encoded word is not decoded on arrival."""
+    return text.replace("=?", "= ?")
 
 
 def _line(text: str) -> str:
-    """One line of what a user wrote: no control characters, so that no header or line can be forged with it."""
-    cleaned = "".join(c if c.isprintable() else " " for c in text)
-    return " ".join(cleaned.split())[:200]
+    """One line of what a user wrote, so that no header or line can be forged with it."""
+    return printable.line(text, 200)

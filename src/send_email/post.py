@@ -81,6 +81,7 @@ class Post:
         mail = Mail("sending", uuid4().hex, self.execution, self.now + LEASE, to)
         try:
             message = compose(deliverable(to))
+            message["Date"] = self.now  # SES replaces it: docs.aws.amazon.com/ses/latest/dg/header-fields.html
         except BadAddress as bad:
             return self._park(place, replace(mail, reason=str(bad)))
         return self._send(place, mail, message.as_bytes()) if place.claim(mail) else None

@@ -37,6 +37,7 @@ def test_the_receipt_mail_says_what_was_paid_and_carries_the_pdf(shop: World) ->
     assert handed_over["Destinations"] == ["ann@customer.example"]
     assert (handed_over["Source"], handed_over["ConfigurationSetName"]) == (SENDER, "receipts")
     assert mail["From"] == f"Example Shop <{SENDER}>"
+    assert mail["Date"].datetime == NOON
     for kind in ("plain", "html"):
         for fact in ("29.99 USD", "Zoë Ångström", "31 January 2026 to 27 February 2026", "Visa ending in 4242"):
             assert fact in _text(mail, kind)

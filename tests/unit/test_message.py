@@ -1,10 +1,14 @@
 """What the mails say: only what is so, in plain text and HTML, and to one address."""
 
+from base64 import b64encode
 from dataclasses import replace
 from datetime import date
+from email import message_from_bytes
+from email.header import decode_header, make_header
 from email.message import EmailMessage
 from email.parser import BytesParser
 from email.policy import default
+from email.utils import getaddresses
 from html import unescape
 from typing import Any
 
@@ -13,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from renewals.addresses import BadAddress, deliverable
+from renewals.printable import line
 from renewals.renewal import Status
 from send_email.message import Prospects, compose
 from tests.fakes import DUE, SENDER, World
@@ -150,7 +155,24 @@ def test_a_name_cannot_forge_a_header_or_break_a_mail(name: str) -> None:
     assert _addresses(mail) == (["ann@customer.example"], [SENDER])
 
 
-NAMES = st.text(st.sampled_from('"\\<>()[]:;@,.=?_ ab\té山🙂\u202e\u0301\r\n'), max_size=160) | st.text(max_size=160)
+# As an encoded word, each of these would be read as something else on arrival.
+_HIDDEN = st.sampled_from(
+    ["Lee, eve@evil.example", "a\r\nBcc: eve@evil.example", '"Lee" <eve@evil.example>,', "\u202e"]
+)
+_WORDS = st.builds(
+    lambda text, charset, base64: (
+        f"=?{charset}?b?{b64encode(text.encode()).decode()}?="
+        if base64
+        else f"=?{charset}?q?{''.join(f'={byte:02X}' for byte in text.encode())}?="
+    ),
+    _HIDDEN,
+    st.sampled_from(["utf-8", "UTF-8*en", "us-ascii"]),
+    st.booleans(),
+)
+_PIECES = st.text(st.sampled_from('"\\<>()[]:;@,.=?_ ab\té山🙂\u202e\u0301\r\n\u200d\u0915'), max_size=40)
+NAMES = (
+    st.lists(_WORDS | _PIECES, max_size=6).map("".join) | st.text(max_size=160) | st.text(min_size=400, max_size=500)
+)
 
 
 @pytest.mark.parametrize(
@@ -175,11 +197,88 @@ def test_no_name_adds_or_breaks_an_address(name: str) -> None:
     _expect_own_addresses(name)
 
 
+def _to(name: str) -> str:
+    return f"{name} <ann@customer.example>" if name else "ann@customer.example"
+
+
+def _decoded(mail: EmailMessage, header: str) -> str:
+    """The header with its encoded words decoded (RFC 2047). Python's newer parser leaves spaces between them."""
+    return str(make_header(decode_header(str(message_from_bytes(mail.as_bytes())[header]))))
+
+
 def _expect_own_addresses(name: str) -> None:
+    """By Python's parser; and by a program that decodes a header's encoded words before it looks for addresses."""
     mail = _compose("receipt", customer_name=name, plan=name, seller={"name": name, "address": "", "tax_id": ""})
-    read = BytesParser(EmailMessage, policy=default).parsebytes(mail.as_bytes())
-    assert _addresses(read) == (["ann@customer.example"], [SENDER])
-    assert set(read.keys()) == {"Subject", "From", "To", "MIME-Version", "Content-Type"}
+    assert _addresses(mail) == (["ann@customer.example"], [SENDER])
+    assert set(mail.keys()) == {"Subject", "From", "To", "MIME-Version", "Content-Type"}
+    for header, own in (("To", "ann@customer.example"), ("From", SENDER)):
+        decoded = _decoded(mail, header)
+        assert [address for _, address in getaddresses([decoded])] == [own]
+        assert "\r" not in decoded
+        assert "=?" not in decoded
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["=?utf-8?q?Lee=2C_eve=40evil=2Eexample?=", "=?utf-8?q?a=0D=0ABcc:_eve@evil.example?=", "=?utf-8?b?TGVlLCBldmVA?="],
+)
+def test_an_encoded_word_in_a_name_is_never_decoded(name: str) -> None:
+    """Python's header classes decode what they are given, which would make a second addressee, or a header, of it."""
+    _expect_own_addresses(name)
+    for mail in (_compose("receipt", plan=name), _compose("canceled", plan=name, status=Status.FAILED)):
+        assert str(mail["Subject"]).replace("= ?", "=?").partition(name)[1] == name
+
+
+def test_nobody_but_the_address_on_file_is_handed_to_ses(shop: World) -> None:
+    """SES sends to the destinations that it is given and to no header: the customer alone, whatever names are like."""
+    shop.subscribe(
+        customer_name="=?utf-8?q?Lee=2C_eve=40evil=2Eexample?=", plan="x, eve@evil.example\r\nBcc: a@b.example"
+    )
+    shop.run()
+    [handed_over] = shop.ses.sent
+    assert handed_over["Destinations"] == ["ann@customer.example"]
+    assert b"eve@evil.example" not in handed_over["RawMessage"]["Data"].partition(b"\r\n\r\n")[0].partition(b"\nTo:")[2]
+
+
+@pytest.mark.parametrize(
+    ("name", "seen"),
+    [
+        ("ශ්\u200dරී රාමචන්ද්\u200dරන්", "ශ්\u200dරී රාමචන්ද්\u200dරන්"),
+        ("രാജന്\u200d നായര്\u200d", "രാജന്\u200d നായര്\u200d"),
+        ("র\u200d্যাপ", "র\u200d্যাপ"),
+        ("پژمان گل\u200cمحمدی", "پژمان گل\u200cمحمدی"),
+        ("Ann 👩\u200d💻 ❤\ufe0f\u200d🔥", "Ann 👩\u200d💻 ❤\ufe0f\u200d🔥"),
+        ("An\u200dn\u200b L\u00adee\ufeff\u2060", "Ann Lee"),
+        ("Ann\u202e eel\u2069", "Ann eel"),
+        ("محمد\u200f علي\u200e", "محمد علي"),
+        ("Ann\x85Lee\u2028\tII", "Ann Lee II"),
+        ("\u3164", ""),
+        ("ක" * 20 + "\u0dca\u200dෂ", "ක" * 20 + "\u0dca\u200dෂ"),
+        ("ක්\u200d\u200d\u200dෂ", "ක්\u200dෂ"),
+    ],
+)
+def test_a_name_stays_in_one_piece(name: str, seen: str) -> None:
+    """Joiners stay where they shape a letter, what else is invisible leaves no gap: in To and greeting."""
+    mail = _compose("receipt", customer_name=name)
+    assert _decoded(mail, "To") == _to(seen)
+    assert _text(mail).splitlines()[0] == (f"Hello {seen}," if seen else "Hello,")
+
+
+@given(st.text(st.sampled_from("aé ක\u0dca\u200dෂनि\u093f山🙂"), max_size=120))
+def test_a_name_is_read_back_as_it_was_written(name: str) -> None:
+    """However long, of whatever scripts: the header's encoding neither loses nor adds a space or a letter."""
+    mail = _compose("receipt", customer_name=name, plan=name or "Pro")
+    assert _decoded(mail, "To") == _to(line(name, 60))
+    assert _decoded(mail, "Subject") == f"Receipt for {line(name, 200) or ('Pro' if not name else '')}: 29.99 USD"
+
+
+@pytest.mark.parametrize(("text", "most", "seen"), [
+    ("abcdef", 6, "abcdef"), ("abcdefg", 6, "abcde…"), ("abcd efg", 6, "abcd…"), ("abcde\u0301\u0323f", 6, "abcd…"),
+    ("abcන්\u200dද", 6, "abc…"), ("abcdเกz", 6, "abcd…"), ("\u0301" * 9, 6, "\u0301" * 5 + "…"),
+])  # fmt: skip
+def test_a_long_name_is_cut_between_letters(text: str, most: int, seen: str) -> None:
+    """With an ellipsis, and no letter is parted from its marks or from what it is joined to."""
+    assert line(text, most) == seen
 
 
 def test_a_domain_in_another_script_is_sent_to_in_ascii() -> None:
