@@ -65,7 +65,7 @@ def main() -> None:
 
 def _renewals(artifacts: Path) -> dict[str, Any]:
     """Renewals on a local stack of their own, whose built artifacts are left in the folder."""
-    with Stack(free_port()) as stack:
+    with Stack(free_port(), Environment="prod") as stack:
         shutil.copytree(stack.artifacts_folder, artifacts, copy_function=os.link)
         shop = end_to_end.Shop(stack)
         with step("a renewal's calls"):

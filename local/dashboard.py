@@ -231,7 +231,7 @@ def _draw_alarms(axes: Any, arns: list[str], states: dict[str, str]) -> None:
 
 
 def main() -> None:
-    stack = Stack(free_port())
+    stack = Stack(free_port(), Environment="prod")
     with stack:
         for schedule in stack.client("scheduler").list_schedules()["Schedules"]:
             stack.client("scheduler").delete_schedule(Name=schedule["Name"])

@@ -1,7 +1,7 @@
 """The one subscription of a fresh local stack: what `events/*.json` and `python -m local.webhook` speak of."""
 
-from local.gateway import official_client
 from local.stack import Stack
+from local.subscribe import customer_with_card
 
 SUBSCRIPTION_ID = "sub_sample"
 CUSTOMER_ID = "cus_sample"
@@ -17,9 +17,7 @@ def add_sample(stack: Stack) -> None:
     key = {"subscription_id": {"S": SUBSCRIPTION_ID}, "customer_id": {"S": CUSTOMER_ID}}
     if "Item" in dynamodb.get_item(TableName=table, Key=key):
         return
-    gateway = official_client(stack.gateway_url, stack.gateway_key)
-    customer = gateway.v1.customers.create({"name": "Sam Sample", "email": "sam@example.com"})
-    card = gateway.v1.payment_methods.attach("pm_card_visa", {"customer": customer.id})
+    customer, card = customer_with_card(stack, "Sam Sample", "sam@example.com", "pm_card_visa")
     row = {
         "renewal_date": "2026-01-31",
         "status": "active",
@@ -29,8 +27,8 @@ def add_sample(stack: Stack) -> None:
         "customer_name": "Sam Sample",
         "customer_email": "sam@example.com",
         "locale": "en",
-        "gateway_customer": customer.id,
-        "payment_method": card.id,
+        "gateway_customer": customer,
+        "payment_method": card,
     }
     numbers = {"amount": AMOUNT, "interval_count": "10"}
     dynamodb.put_item(

@@ -41,6 +41,8 @@ ROOT = Path(__file__).resolve().parent.parent
 DEFAULT_PORT = 4566
 REGION = "us-west-2"
 STACK_NAME = "subscription-mgmt"
+ENVIRONMENT = "local"
+"""The environment that the local stack is deployed as. Outside production a subscription may have a test clock."""
 
 _SAM = ROOT / ".envs/sam/bin/sam"
 _EMULATOR_PYTHON = ROOT / ".envs/emulator/bin/python"
@@ -58,12 +60,12 @@ class Stack:
     """The local stack on one port. As a context manager it is started and deployed on entry, and ended on exit.
 
     Making one starts nothing, so `Stack(4566)` also reaches what `make up` left running. parameters: of the template,
-    where they are not to have their defaults.
+    where they are not to have their defaults; `Environment` is `local` unless it is among them.
     """
 
     def __init__(self, port: int = DEFAULT_PORT, **parameters: str) -> None:
         self.port = port
-        self._parameters = parameters
+        self._parameters = {"Environment": ENVIRONMENT} | parameters
         self.endpoint_url = f"http://127.0.0.1:{port}"
         self.folder = ROOT / ".local" / str(port)
         self.mail_folder = self.folder / "mail"
@@ -117,7 +119,10 @@ class Stack:
 
     @cached_property
     def session(self) -> boto3.Session:
-        """A session of the account's root on the emulator, whatever the environment says of AWS."""
+        """A session of the account's root on the emulator, whatever the environment says of AWS. Raises StackError if
+        no stack runs."""
+        if not self.aws_config_file.exists():
+            self.require_running()
         session = botocore.session.Session()
         session.set_config_variable("config_file", str(self.aws_config_file))
         session.set_config_variable("credentials_file", os.devnull)
@@ -127,6 +132,13 @@ class Stack:
     def client(self, service: str) -> Any:
         """A boto3 client of the emulator."""
         return self.session.client(service, endpoint_url=self.endpoint_url)  # type: ignore[call-overload]
+
+    def require_running(self) -> Self:
+        """The stack itself, for a command that needs one to run. Raises StackError where none does."""
+        if not self.runs:
+            more = "" if self.port == DEFAULT_PORT else f" PORT={self.port}"
+            raise StackError(f"no stack runs on port {self.port}: `make up{more}` starts one")
+        return self
 
     def start(self) -> None:
         """Starts what is not running yet, with no data in it. Raises StackError."""
@@ -372,7 +384,7 @@ The stack runs on port {stack.port}. `make down PORT={stack.port}` ends it.
 
   console        {stack.outputs["ConsoleUrl"]}
   webhook        {stack.outputs["LocalWebhookUrl"]}
-  send one       PORT={stack.port} .venv/bin/python -m local.webhook
+  your own       PORT={stack.port} .venv/bin/python -m local.subscribe
   mails          {folder}/mail/
   receipts       in each mail, and in the bucket {bucket}
   outputs, logs  {folder}/outputs.json  {folder}/logs/

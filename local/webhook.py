@@ -55,7 +55,7 @@ def main() -> None:
     parser.add_argument("--amount", default=AMOUNT)
     body = json.dumps(vars(parser.parse_args())).encode()
     try:
-        stack = Stack(port_from_environment())
+        stack = Stack(port_from_environment()).require_running()
         headers = signed_headers(
             signing_secret(stack), body, message_id=f"msg_{uuid.uuid4().hex}", at=datetime.now(UTC)
         )

@@ -13,6 +13,7 @@ from botocore.exceptions import (
     NoCredentialsError,
     NoRegionError,
     PartialCredentialsError,
+    ProfileNotFound,
     SSOTokenLoadError,
     TokenRetrievalError,
     UnauthorizedSSOTokenError,
@@ -71,6 +72,11 @@ def _unreached(error: BotoCoreError) -> str:
             return _SIGN_IN
         case NoCredentialsError() | PartialCredentialsError() | CredentialRetrievalError():
             return "There are no AWS credentials: set AWS_PROFILE, and AWS_CONFIG_FILE for the local stack."
+        case ProfileNotFound():
+            return (
+                f"There is no AWS profile {error.kwargs['profile']}: set AWS_PROFILE. The profile of the local stack "
+                "is in the file that `make up` names: set AWS_CONFIG_FILE to it while the stack runs."
+            )
         case NoRegionError():
             return "No AWS region is named: set AWS_DEFAULT_REGION, or a region in the profile."
         case EndpointConnectionError():

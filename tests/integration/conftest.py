@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from local.simulate.shop import ENVIRONMENT
 from local.stack import Stack
 
 pytest.register_assert_rewrite("tests.integration.shop")
@@ -16,6 +17,13 @@ from tests.integration.stacks import deployed  # noqa: E402
 def stack(request: pytest.FixtureRequest) -> Iterator[Stack]:
     """The one that all of them share."""
     with deployed(request.session) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def stack_with_test_clocks(request: pytest.FixtureRequest) -> Iterator[Stack]:
+    """One outside production, whose subscriptions may live on a day of their own; it sweeps by itself."""
+    with deployed(request.session, scheduled=True, Environment=ENVIRONMENT) as running:
         yield running
 
 

@@ -14,9 +14,10 @@ def deployed(session: pytest.Session, *, scheduled: bool = False, **parameters: 
     """A running stack with IAM enforced. Its folder stays if a test failed meanwhile, for its logs and mails.
 
     scheduled: whether it sweeps by itself. Else tests say themselves what is renewed, at whatever time of the day they
-    run. parameters: of the template, as Stack takes them.
+    run. parameters: of the template, as Stack takes them. The environment is production's, which has real customers,
+    unless they name another.
     """
-    stack, failed_before = Stack(free_port(), **parameters), session.testsfailed
+    stack, failed_before = Stack(free_port(), **{"Environment": "prod"} | parameters), session.testsfailed
     with stack:
         if not scheduled:
             scheduler = stack.client("scheduler")

@@ -1,18 +1,16 @@
 """A short simulation on a deployed stack of its own; and the same with the protocol broken, which it must report."""
 
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
 
 from local.simulate.evidence import Verdict, verdict
 from local.simulate.life import live
-from local.simulate.shop import ENVIRONMENT, Shop
+from local.simulate.shop import Shop
 from local.simulate.story import Story
 from local.stack import Stack
 from tests.integration.breakage import Breakage, Change, broken
-from tests.integration.stacks import deployed
 
 STORY = Story(seed=1445, days=40, subscriptions=20)
 """A seed whose story has all of it: several webhooks at once, a payment whose record is cut off, downtime, refusals."""
@@ -112,10 +110,9 @@ FORGETFUL_SWEEP = Breakage(
 
 
 @pytest.fixture(scope="module")
-def stack(request: pytest.FixtureRequest) -> Iterator[Stack]:
-    """Another one than the other tests': no production, so that subscriptions may live on a day of their own."""
-    with deployed(request.session, scheduled=True, Environment=ENVIRONMENT) as running:
-        yield running
+def stack(stack_with_test_clocks: Stack) -> Stack:
+    """Another one than the other tests', so that subscriptions may live on a day of their own."""
+    return stack_with_test_clocks
 
 
 def lived(stack: Stack, story: Story, *breakages: Breakage) -> Verdict:

@@ -1525,16 +1525,16 @@ def _pins(requirements: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(
-    ("environment", "stack"),
+    ("environment", "stack", "named"),
     [
-        ("default", "subscription-mgmt"),
-        ("prod", "subscription-mgmt"),
-        ("staging", "subscription-mgmt-staging"),
-        ("dev", "subscription-mgmt-dev"),
-        ("local", "subscription-mgmt"),
+        ("default", "subscription-mgmt", "prod"),
+        ("prod", "subscription-mgmt", "prod"),
+        ("staging", "subscription-mgmt-staging", "staging"),
+        ("dev", "subscription-mgmt-dev", "dev"),
+        ("local", "subscription-mgmt", "local"),
     ],
 )
-def test_sam_commands_need_no_flags(environment: str, stack: str) -> None:
+def test_sam_commands_need_no_flags(environment: str, stack: str, named: str) -> None:
     """In each environment samconfig says which stack is deployed, with the named roles allowed and a bucket found."""
     text = (ROOT / "samconfig.toml").read_text()
     config = tomllib.loads(text)[environment]
@@ -1542,8 +1542,7 @@ def test_sam_commands_need_no_flags(environment: str, stack: str) -> None:
     assert config["global"]["parameters"]["stack_name"] == stack
     assert "CAPABILITY_NAMED_IAM" in deploy["capabilities"].split()
     assert deploy["resolve_s3"] is True
-    named = stack.removeprefix("subscription-mgmt").removeprefix("-") or "prod"
-    assert deploy.get("parameter_overrides", "Environment=prod") == f"Environment={named}"
+    assert deploy["parameter_overrides"] == f"Environment={named}"
     assert config["build"]["parameters"] == {"cached": True, "parallel": True}
 
 

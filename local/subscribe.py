@@ -1,0 +1,165 @@
+"""Makes a subscription of your own on the local stack on PORT, and shows its first renewal.
+
+    python -m local.subscribe --name "Ann Lee" --amount 9.99 --currency EUR
+
+It makes a customer and a card at the sandbox gateway, creates the subscription through the API as an app would, waits
+until the first renewal has come to its end, and prints what happened and what to try next. `--help` lists the rest.
+"""
+
+import argparse
+import sys
+import time
+import uuid
+from datetime import UTC, datetime
+from typing import Any
+
+import stripe
+import urllib3
+from rich.markup import escape
+
+from local.gateway import official_client
+from local.progress import console, step
+from local.signed import call
+from local.stack import ROOT, Stack, StackError, port_from_environment
+
+CARDS = {
+    "visa": "pm_card_visa",
+    "declined": "pm_card_chargeCustomerFail",
+    "3ds": "pm_card_authenticationRequired",
+}
+"""The cards to choose from, as Stripe's test cards (https://docs.stripe.com/testing): the first is charged, the second
+is declined at each renewal, the third asks the customer to confirm with the bank."""
+
+_SETTLED = frozenset({"done", "declined", "action_required", "failed", "mail_failed", "mail_unknown"})
+_WAIT_SECONDS, _LOOK_SECONDS = 60, 0.3
+
+
+def customer_with_card(stack: Stack, name: str, email: str, card: str) -> tuple[str, str]:
+    """A new customer of the sandbox gateway and their saved card. card: a test card's id, such as pm_card_visa. Returns
+    both ids, cus_... and pm_...; raises StackError for a card that the gateway does not take."""
+    gateway = official_client(stack.gateway_url, stack.gateway_key)
+    try:
+        customer = gateway.v1.customers.create({"name": name, "email": email}).id
+        return customer, gateway.v1.payment_methods.attach(card, {"customer": customer}).id
+    except stripe.StripeError as error:
+        raise StackError(f"the sandbox gateway does not take the card {card}: {error.user_message}") from error
+
+
+class _Api:
+    """The subscriptions API of the local stack, called as an app with AWS credentials calls it."""
+
+    def __init__(self, stack: Stack) -> None:
+        self._url = stack.outputs["LocalApiUrl"]
+        self._credentials = stack.session.get_credentials()
+
+    def __call__(self, method: str, path: str, body: Any = None) -> Any:
+        """The answer's body. Raises StackError with what the API says against the request."""
+        answer = call(f"{self._url}{path}", method, self._credentials, body)
+        if answer.status >= 400:
+            wrong = [f"{error['field']}: {error['reason']}" for error in answer.body.get("errors", [])]
+            raise StackError("\n".join(wrong) or str(answer.body.get("detail") or answer.body))
+        return answer.body
+
+
+def _settled(api: _Api, subscription_id: str) -> bool:
+    """Whether the first renewal has come to its end. Waits for it a minute at most."""
+    deadline = time.monotonic() + _WAIT_SECONDS
+    while time.monotonic() < deadline:
+        if any(period["status"] in _SETTLED for period in _periods(api, subscription_id)):
+            return True
+        time.sleep(_LOOK_SECONDS)
+    return False
+
+
+def _subscribe(stack: Stack, given: argparse.Namespace) -> None:
+    api, subscription_id = _Api(stack), given.subscription_id or f"sub_{uuid.uuid4().hex[:8]}"
+    with step("a customer and a card at the sandbox gateway"):
+        card = CARDS.get(given.card, given.card)
+        customer, payment_method = customer_with_card(stack, given.name, given.email, card)
+    wanted = {
+        "subscription_id": subscription_id,
+        "customer_id": f"cus-{subscription_id}",
+        "amount": {"amount": given.amount, "currency": given.currency},
+        "interval": given.interval,
+        "plan": given.plan,
+        "customer_name": given.name,
+        "customer_email": given.email,
+        "gateway_customer": customer,
+        "payment_method": payment_method,
+    } | ({"renewal_date": given.renewal_date} if given.renewal_date else {})
+    with step("POST /subscriptions"):
+        created = api("POST", "/subscriptions", wanted)
+    if created["renewal_date"] <= datetime.now(UTC).date().isoformat():
+        with step("the first renewal"):
+            if not _settled(api, subscription_id):
+                console.print(f"No result after {_WAIT_SECONDS} seconds: the logs are in .local/{stack.port}/logs/")
+    console.print(f"\nWhat happened to [bold]{subscription_id}[/bold]:")
+    for entry in api("GET", f"/subscriptions/{subscription_id}/timeline")["items"]:
+        console.print(f"  {entry['at'][:19].replace('T', ' ')}  {escape(entry['text'])}", soft_wrap=True)
+    row, periods = api("GET", f"/subscriptions/{subscription_id}"), _periods(api, subscription_id)
+    tried_again = periods[0].get("next_attempt") if periods else None
+    _say_what_next(stack, subscription_id, tried_again or row["renewal_date"])
+
+
+def _periods(api: _Api, subscription_id: str) -> list[dict[str, Any]]:
+    """The periods in the ledger, newest first."""
+    found: list[dict[str, Any]] = api("GET", f"/subscriptions/{subscription_id}/renewals")["items"]
+    return found
+
+
+def _say_what_next(stack: Stack, subscription_id: str, day: str) -> None:
+    """day: when something is charged or tried next, YYYY-MM-DD."""
+    port = "" if stack.port == 4566 else f"PORT={stack.port} "
+    folder, python = stack.folder.relative_to(ROOT), ".venv/bin/python"
+    served_at = escape(stack.outputs.get("ConsoleUrl", "`make up` serves it"))
+    console.print(
+        f"""
+Mails and their receipts lie in {folder}/mail/. The console: {served_at}
+
+The next charge is due on {day}. To let the subscription live on that day now:
+  {port}{python} -m local.test_clock {subscription_id} {day}
+
+To look at it and to change it, as an operator does:
+  export AWS_CONFIG_FILE={folder}/aws-config AWS_PROFILE=local
+  {python} -m scripts.subscriptions show {subscription_id}
+  {python} -m scripts.subscriptions why {subscription_id}
+  {python} -m scripts.subscriptions preview {subscription_id}
+
+To see a card declined, or a payment that the customer must confirm:
+  {port}{python} -m local.subscribe --card declined
+  {port}{python} -m local.subscribe --card 3ds""",
+        soft_wrap=True,
+    )
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m local.subscribe",
+        description="Makes a subscription of your own on the local stack on PORT, and shows its first renewal.",
+    )
+    parser.add_argument("--name", default="Ann Lee", help="the customer's name (%(default)s)")
+    parser.add_argument("--email", default="ann.lee@example.com", help="where mails go (%(default)s)")
+    parser.add_argument("--plan", default="Pro", help="what the receipt calls it (%(default)s)")
+    parser.add_argument("--amount", default="29.99", help="the price of a period, in major units (%(default)s)")
+    parser.add_argument("--currency", default="USD", help="its ISO 4217 code (%(default)s)")
+    parser.add_argument("--interval", default="month", choices=("day", "week", "month", "year"), help="(%(default)s)")
+    parser.add_argument("--renewal-date", metavar="YYYY-MM-DD", help="the day of the first charge (today)")
+    parser.add_argument(
+        "--card", default="visa", help=f"{', '.join(CARDS)}, or the id of a test card of Stripe's (%(default)s)"
+    )
+    parser.add_argument("--subscription-id", help="(a new one)")
+    return parser.parse_args()
+
+
+def main() -> None:
+    given = _arguments()
+    try:
+        _subscribe(Stack(port_from_environment()).require_running(), given)
+    except (StackError, urllib3.exceptions.HTTPError) as problem:
+        sys.exit(f"{problem}")
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

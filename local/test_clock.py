@@ -1,0 +1,97 @@
+"""Lets one subscription of the local stack on PORT live on another day, and renews what is due on that day.
+
+    python -m local.test_clock sub_1 2027-01-31
+
+It sets the attribute `test_clock` of the row, sends a signed webhook, waits for the renewal and prints what the ledger
+holds. The README says what a test clock is ("Test without waiting").
+"""
+
+import argparse
+import sys
+import time
+import uuid
+from datetime import UTC, date, datetime
+from json import dumps
+from typing import Any
+
+import urllib3
+from boto3.dynamodb.conditions import Key
+
+from local.progress import console, step
+from local.stack import Stack, StackError, port_from_environment
+from local.webhook import send, signed_headers, signing_secret
+
+_WAIT_SECONDS, _LOOK_SECONDS = 30, 0.3
+_UNDER_WAY = frozenset({"claimed", "paid", "receipted"})
+
+
+def _live_on(stack: Stack, subscription_id: str, day: date) -> None:
+    tables = stack.session.resource("dynamodb", endpoint_url=stack.endpoint_url)
+    subscriptions, renewals = (
+        tables.Table(stack.outputs[f"{name}TableName"]) for name in ("Subscriptions", "Renewals")
+    )
+    rows = subscriptions.query(KeyConditionExpression=Key("subscription_id").eq(subscription_id))["Items"]
+    if not rows:
+        raise StackError(f"there is no subscription {subscription_id}: `python -m local.subscribe` makes one")
+    key = {name: rows[0][name] for name in ("subscription_id", "customer_id")}
+    subscriptions.update_item(
+        Key=key,
+        UpdateExpression="SET test_clock = :day",
+        ExpressionAttributeValues={":day": day.isoformat()},
+    )
+    with step(f"a webhook for {subscription_id}, which lives on {day}"):
+        body = dumps(key | {"amount": str(rows[0]["amount"])}).encode()
+        headers = signed_headers(
+            signing_secret(stack), body, message_id=f"msg_{uuid.uuid4().hex}", at=datetime.now(UTC)
+        )
+        reply = send(stack.outputs["LocalWebhookUrl"], body, headers)
+        if reply.status != 202:
+            raise StackError(f"the webhook was answered {reply.status}: {reply.body}")
+        periods = _at_rest(renewals, subscription_id, str(rows[0]["renewal_date"]) if _is_due(rows[0], day) else None)
+    for period in reversed(periods):
+        until = f" to {period['period_end']}" if "period_end" in period else ""
+        console.print(f"  {period['renewal_date']}{until}  {period['status']}")
+
+
+def _is_due(row: dict[str, Any], day: date) -> bool:
+    return str(row["renewal_date"]) <= day.isoformat() and row["status"] in ("active", "past_due")
+
+
+def _at_rest(renewals: Any, subscription_id: str, expected: str | None) -> list[dict[str, Any]]:
+    """The latest periods, once nothing of them is under way. expected: the period that must be there, if any."""
+    deadline = time.monotonic() + _WAIT_SECONDS
+    while True:
+        found: list[dict[str, Any]] = renewals.query(
+            KeyConditionExpression=Key("subscription_id").eq(subscription_id), ScanIndexForward=False, Limit=12
+        )["Items"]
+        there = expected is None or any(str(period["renewal_date"]) >= expected for period in found)
+        if (there and not any(p["status"] in _UNDER_WAY for p in found)) or time.monotonic() > deadline:
+            return found
+        time.sleep(_LOOK_SECONDS)
+
+
+def _day(text: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a date, such as 2027-01-31") from None
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m local.test_clock",
+        description="Lets a subscription of the local stack on PORT live on another day, and renews what is due then.",
+    )
+    parser.add_argument("subscription_id")
+    parser.add_argument("day", type=_day, metavar="YYYY-MM-DD")
+    given = parser.parse_args()
+    try:
+        _live_on(Stack(port_from_environment()).require_running(), given.subscription_id, given.day)
+    except (StackError, urllib3.exceptions.HTTPError) as problem:
+        sys.exit(f"{problem}")
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

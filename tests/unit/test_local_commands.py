@@ -1,0 +1,41 @@
+"""The commands of the local stack say what is wrong in a sentence."""
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["local.webhook"],
+        ["local.subscribe"],
+        ["local.test_clock", "sub_1", "2027-01-31"],
+        ["scripts.subscriptions", "list"],
+        ["scripts.oncall", "alarms"],
+    ],
+    ids=lambda command: command[0],
+)
+def test_without_a_stack_a_command_says_so_in_a_sentence(command: list[str]) -> None:
+    """Where no stack runs on the port, or its AWS profile is gone with it, nobody has to read a traceback."""
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        port = str(unused.getsockname()[1])
+        environment = os.environ | {
+            "PORT": port,
+            "AWS_PROFILE": "local",
+            "AWS_CONFIG_FILE": str(ROOT / ".local" / port / "aws-config"),
+        }
+        done = subprocess.run(
+            [sys.executable, "-m", *command], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60
+        )
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert "make up" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
