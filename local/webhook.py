@@ -28,8 +28,8 @@ class Reply:
 
 def signing_secret(stack: Stack) -> str:
     """The webhook's signing secret, read where users of AWS read it."""
-    secret = stack.client("secretsmanager").get_secret_value(SecretId=stack.outputs["PaymentGatewaySecretArn"])
-    return str(json.loads(secret["SecretString"])["api_secret"])
+    secret = stack.client("secretsmanager").get_secret_value(SecretId=stack.outputs["WebhookSecretArn"])
+    return str(json.loads(secret["SecretString"])["signing"])
 
 
 def signed_headers(secret: str, body: bytes, *, message_id: str, at: datetime) -> dict[str, str]:

@@ -11,6 +11,7 @@
     ├── NotHandedOver           the queue kept refusing messages; the sweep's run is started again
     ├── Throttled               DynamoDB kept leaving items out of its answers; becomes the task's TryAgain, and the
     │                           audit's run is started again
+    ├── BadSecret               a secret that is not the JSON which its reader expects
     ├── MissingSetting          an environment variable that the deployment did not set
     └── BadSetting              one that cannot be what it is set to
 
@@ -51,6 +52,10 @@ class BadRow(RenewalError):  # noqa: N818  (the field's own term)
         super().__init__(f"{field}: {reason}")
         self.field = field
         self.reason = reason
+
+
+class BadSecret(RenewalError):  # noqa: N818
+    """A secret is not what its reader's docstring says. Names the key at fault, never a value."""
 
 
 class BadEvent(RenewalError):  # noqa: N818

@@ -1,4 +1,4 @@
-"""The gateway secret: {"api_key", "api_secret", "endpoint"[, "api_secret_previous"]} in Secrets Manager."""
+"""The gateway secret in Secrets Manager: {"api_key", "endpoint"} and what is the webhook's, which nobody reads here."""
 
 from __future__ import annotations
 
@@ -6,22 +6,17 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from renewals.errors import RenewalError
+from renewals.errors import BadSecret
 
 if TYPE_CHECKING:
     from mypy_boto3_secretsmanager import SecretsManagerClient
 
 
-class BadSecret(RenewalError):  # noqa: N818
-    """The secret is not what its docstring says. Names the key at fault, never a value."""
-
-
 @dataclass(frozen=True, slots=True, repr=False)
 class GatewaySecret:
-    """api_key: the gateway's key. signing_secrets: the webhook's, newest first. endpoint: the gateway's base URL."""
+    """api_key: the gateway's key. endpoint: the gateway's base URL."""
 
     api_key: str
-    signing_secrets: tuple[str, ...]
     endpoint: str
 
     @classmethod
@@ -29,9 +24,7 @@ class GatewaySecret:
         """The secret as it is now. Raises BadSecret where it is not complete, botocore's errors where AWS fails."""
         try:
             values = json.loads(client.get_secret_value(SecretId=arn)["SecretString"])
-            previous = values.get("api_secret_previous")
-            signing = (values["api_secret"], *([previous] if previous else []))
-            return cls(values["api_key"], signing, values["endpoint"])
+            return cls(values["api_key"], values["endpoint"])
         except (KeyError, TypeError) as error:
             raise BadSecret(f"the gateway secret lacks {error}") from None
         except ValueError:

@@ -13,8 +13,8 @@ from typing import Any
 
 from renewals import aws, telemetry
 from renewals.errors import TryAgain, transient_aws_errors_as
-from renewals.gateway_secret import GatewaySecret
 from renewals.settings import setting
+from webhook_handler import signing_secrets
 from webhook_handler.webhook import LARGEST_BODY, RENEWAL, BadRequest, Request, parse, signed
 
 _REREAD_AFTER_SECONDS = 60
@@ -71,25 +71,25 @@ def _body(event: dict[str, Any]) -> bytes | None:
 def _signed(body: bytes, headers: dict[str, str]) -> bool:
     """A signature that fails against an old copy of the secret is checked against a new one: it may be rotated."""
     held = _secret()
-    secret, read_at = held[0]
-    if signed(body, headers, secret.signing_secrets):
+    secrets, read_at = held[0]
+    if signed(body, headers, secrets):
         return True
     if time.monotonic() - read_at < _REREAD_AFTER_SECONDS:
         return False
-    held[0] = secret, time.monotonic()  # where reading fails, the old copy stays for those whom it serves
+    held[0] = secrets, time.monotonic()  # where reading fails, the old copy stays for those whom it serves
     held[0] = _read_secret()
-    return signed(body, headers, held[0][0].signing_secrets)
+    return signed(body, headers, held[0][0])
 
 
 @cache
-def _secret() -> list[tuple[GatewaySecret, float]]:
+def _secret() -> list[tuple[tuple[str, ...], float]]:
     """The one copy that this process holds."""
     return [_read_secret()]
 
 
-def _read_secret() -> tuple[GatewaySecret, float]:
-    """The gateway secret, and when it was read."""
-    return GatewaySecret.read(aws.secrets_manager(), setting("SECRETS_MANAGER_ARN")), time.monotonic()
+def _read_secret() -> tuple[tuple[str, ...], float]:
+    """The signing secrets, newest first, and when they were read."""
+    return signing_secrets.read(aws.secrets_manager(), setting("WEBHOOK_SECRET_ARN")), time.monotonic()
 
 
 def _start(request: Request, webhook_id: str) -> str:

@@ -58,6 +58,7 @@ class Deployed:
         self.names = {resource["LogicalResourceId"]: resource["PhysicalResourceId"] for resource in found}
         # The ARN, as on AWS: the emulator lists the name, and the ARN's end is made up anew by each deployment.
         self.names["PaymentGatewaySecret"] = shop.stack.outputs["PaymentGatewaySecretArn"]
+        self.names["WebhookSecret"] = shop.stack.outputs["WebhookSecretArn"]
         self.names["ReceiptLinkKey"] = shop.stack.outputs["ReceiptLinkKeyArn"]
         # A queue is listed by its address, which ends in its name.
         for queue in ("RenewalQueue", "MailFeedbackDeadLetterQueue"):
@@ -495,7 +496,7 @@ PROBES: dict[Grant, Probe] = {
     Grant("SendEmailRole", "ses:SendRawEmail", "identity/<Sender>"): mail,
     Grant("SendEmailRole", "ses:SendRawEmail", "configuration-set/<ReceiptsConfigurationSet>"): mail,
     Grant("WebhookHandlerRole", "states:StartExecution", "<RenewalWorkflow>"): webhook,
-    Grant("WebhookHandlerRole", "secretsmanager:GetSecretValue", "<PaymentGatewaySecret>"): webhook_to_a_new_process,
+    Grant("WebhookHandlerRole", "secretsmanager:GetSecretValue", "<WebhookSecret>"): webhook_to_a_new_process,
     Grant("SubscriptionsApiRole", "dynamodb:Query", "table/<Subscriptions>"): api_read("/subscriptions/ID"),
     Grant("SubscriptionsApiRole", "dynamodb:Query", "table/<Subscriptions>/index/customer-index"): api_read(
         "/subscriptions?customer_id=cus_1"

@@ -14,19 +14,30 @@ from tests.integration.shop import Shop, Subscriber, assert_renewed_once
 
 @pytest.fixture
 def rotate(shop: Shop) -> Iterator[dict[str, str]]:
-    """The secret with a new api_secret and the old one kept as api_secret_previous; put back in the end."""
-    arn = shop.stack.outputs["PaymentGatewaySecretArn"]
+    """The webhook's secret with a new `signing` and the old one kept as `previous`; put back in the end."""
+    arn = shop.stack.outputs["WebhookSecretArn"]
     before = shop.secrets.get_secret_value(SecretId=arn)["SecretString"]
-    old = json.loads(before)
-    new = old | {
-        "api_secret": "whsec_" + base64.b64encode(secrets.token_bytes(33)).decode(),
-        "api_secret_previous": old["api_secret"],
+    new = {
+        "signing": "whsec_" + base64.b64encode(secrets.token_bytes(33)).decode(),
+        "previous": json.loads(before)["signing"],
     }
     shop.secrets.put_secret_value(SecretId=arn, SecretString=json.dumps(new))
-    shop.planted.add(new["api_secret"].removeprefix("whsec_"))
+    shop.planted.add(new["signing"].removeprefix("whsec_"))
     yield new
     shop.secrets.put_secret_value(SecretId=arn, SecretString=before)
     start_afresh(shop)
+
+
+def test_the_webhooks_secret_holds_the_signing_secret_alone(shop: Shop) -> None:
+    """As deployed, the webhook's secret has one key, whose value the gateway secret has too, beside its own two."""
+    [webhook, gateway] = (
+        json.loads(shop.secrets.get_secret_value(SecretId=shop.stack.outputs[output])["SecretString"])
+        for output in ("WebhookSecretArn", "PaymentGatewaySecretArn")
+    )
+    assert webhook == {"signing": gateway["api_secret"]}
+    assert set(gateway) == {"api_key", "api_secret", "endpoint"}
+    assert webhook["signing"].startswith("whsec_")
+    assert len(base64.b64decode(webhook["signing"].removeprefix("whsec_"), validate=True)) == 33
 
 
 def start_afresh(shop: Shop) -> None:
@@ -45,8 +56,8 @@ def test_old_and_new_signatures_are_good_while_a_secret_is_rotated(shop: Shop, r
     subscriber = shop.subscribe()
     start_afresh(shop)
     third = "whsec_" + base64.b64encode(secrets.token_bytes(33)).decode()
-    assert deliver(shop, subscriber, rotate["api_secret"]) == 202
-    assert deliver(shop, subscriber, rotate["api_secret_previous"]) == 202
+    assert deliver(shop, subscriber, rotate["signing"]) == 202
+    assert deliver(shop, subscriber, rotate["previous"]) == 202
     assert deliver(shop, subscriber, third) == 401
     shop.ends(subscriber, 2)
     assert_renewed_once(shop, subscriber)

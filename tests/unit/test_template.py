@@ -529,12 +529,13 @@ def test_the_changes() -> None:
         *of_type("AWS::DynamoDB::Table"),
         *of_type("AWS::S3::Bucket"),
         *of_type("AWS::S3::BucketPolicy"),
+        *of_type("AWS::SecretsManager::Secret"),
         "ApiGatewayAccount",
         "ApiGatewayCloudWatchRole",
     ],
 )
 def test_what_outlives_the_stack(name: str) -> None:
-    """Data, and the logging role that other stacks may use, outlive the stack; a failed creation cleans up."""
+    """Data, secrets, and the logging role that other stacks may use, outlive the stack; a failed creation cleans up."""
     assert {key: resources()[name].get(key) for key in RETAINED} == RETAINED
 
 
@@ -547,6 +548,13 @@ def test_the_signing_secret_is_valid_base64() -> None:
     assert generated == {"PasswordLength": 44, "ExcludePunctuation": True} | {
         "ExcludeCharacters": generated["ExcludeCharacters"]
     }
+
+
+def test_the_webhook_has_a_secret_of_its_own() -> None:
+    """The webhook handler's secret has the signing secret and nothing else, taken from the gateway secret as it stands
+    when this one is made: a stack that is older keeps the signing secret that its senders use."""
+    composed = json.loads(properties("WebhookSecret")["SecretString"])
+    assert composed == {"signing": "{{resolve:secretsmanager:<PaymentGatewaySecret.Id>:SecretString:api_secret}}"}
 
 
 def test_functions_get_their_settings() -> None:
@@ -594,7 +602,7 @@ def test_functions_get_their_settings() -> None:
         },
         "WebhookHandler": {
             "STATE_MACHINE_ARN": WORKFLOW,
-            "SECRETS_MANAGER_ARN": "<PaymentGatewaySecret.Id>",
+            "WEBHOOK_SECRET_ARN": "<WebhookSecret.Id>",
         },
         "SubscriptionsApi": {
             "DYNAMODB_TABLE": "<Subscriptions>",
@@ -1309,7 +1317,7 @@ GRANTS: dict[str, dict[str, set[str]]] = {
     },
     "WebhookHandlerRole": {
         "states:StartExecution": {WORKFLOW},
-        "secretsmanager:GetSecretValue": {"<PaymentGatewaySecret.Id>"},
+        "secretsmanager:GetSecretValue": {"<WebhookSecret.Id>"},
         **_own_log("WebhookHandler"),
         **TRACES,
     },
@@ -1446,6 +1454,7 @@ def test_outputs() -> None:
         "AuditFunctionName": "<RenewalAudit>",
         "MailEventsTopicArn": "<MailEvents>",
         "PaymentGatewaySecretArn": "<PaymentGatewaySecret.Id>",
+        "WebhookSecretArn": "<WebhookSecret.Id>",
         "ReceiptLinkKeyArn": "<ReceiptLinkKey.Id>",
         "SesConfigurationSetName": "<ReceiptsConfigurationSet>",
         "AlarmTopicArn": "<Alarms>",

@@ -38,7 +38,7 @@ def test_a_signature_holds_for_the_very_bytes(body: bytes) -> None:
 
 
 def test_either_secret_is_good_while_a_key_is_rotated() -> None:
-    """api_secret_previous is accepted beside api_secret; several signatures may stand in the header."""
+    """The previous secret is accepted beside the present one; several signatures may stand in the header."""
     assert signed(BODY, headers(BODY, secret=OTHER), [SECRET, OTHER])
     both = headers(BODY)
     both["webhook-signature"] = "v1,AAAA v2,zz " + both["webhook-signature"]

@@ -24,7 +24,7 @@ class FakeSecrets:
     """Secrets Manager with one secret; `trouble` is raised instead of an answer."""
 
     def __init__(self) -> None:
-        self.value: dict[str, str] = {"api_key": "sk_test_1", "api_secret": OLD, "endpoint": "https://gateway.example"}
+        self.value: dict[str, str] = {"signing": OLD}
         self.reads = 0
         self.trouble: Exception | None = None
 
@@ -72,7 +72,7 @@ class Deployed:
 def deployed(monkeypatch: pytest.MonkeyPatch) -> Iterator[Deployed]:
     process = Deployed()
     monkeypatch.setenv("STATE_MACHINE_ARN", "arn:aws:states:us-west-2:123456789012:stateMachine:renewal")
-    monkeypatch.setenv("SECRETS_MANAGER_ARN", "arn:aws:secretsmanager:us-west-2:123456789012:secret:gateway")
+    monkeypatch.setenv("WEBHOOK_SECRET_ARN", "arn:aws:secretsmanager:us-west-2:123456789012:secret:webhook")
     monkeypatch.setattr(aws, "secrets_manager", lambda: process.secrets)
     monkeypatch.setattr(aws, "step_functions", lambda: process.workflows)
     monkeypatch.setattr(app, "time", SimpleNamespace(monotonic=lambda: process.seconds))
@@ -123,7 +123,7 @@ def test_the_secret_is_read_once(deployed: Deployed) -> None:
 def test_a_new_secret_is_found_once_the_old_copy_has_aged(deployed: Deployed) -> None:
     """Within a minute of its last reading a copy is trusted; after it, a signature that fails makes it read again."""
     assert deployed.receive() == ACCEPTED
-    deployed.secrets.value |= {"api_secret": NEW, "api_secret_previous": OLD}
+    deployed.secrets.value |= {"signing": NEW, "previous": OLD}
     deployed.seconds += 59
     assert deployed.receive(secret=NEW) == UNSIGNED
     deployed.seconds += 1
@@ -134,9 +134,9 @@ def test_a_new_secret_is_found_once_the_old_copy_has_aged(deployed: Deployed) ->
 
 def test_a_secret_taken_back_ends_with_the_next_reading(deployed: Deployed) -> None:
     """Once the senders have changed over and the previous one is removed, it is good no longer."""
-    deployed.secrets.value |= {"api_secret": NEW, "api_secret_previous": OLD}
+    deployed.secrets.value |= {"signing": NEW, "previous": OLD}
     assert deployed.receive(secret=OLD) == ACCEPTED
-    del deployed.secrets.value["api_secret_previous"]
+    del deployed.secrets.value["previous"]
     deployed.seconds += 60
     assert deployed.receive(secret=OTHER) == UNSIGNED
     assert deployed.receive(secret=OLD) == UNSIGNED
@@ -187,14 +187,14 @@ def test_our_own_fault_is_told_to_nobody(
 
 def test_a_secret_that_is_not_whole_is_our_own_fault(deployed: Deployed) -> None:
     """Without its signing secret nothing is taken, and nothing of it is said."""
-    del deployed.secrets.value["api_secret"]
+    del deployed.secrets.value["signing"]
     assert deployed.receive() == (500, "something is wrong on our side")
 
 
 @pytest.mark.parametrize("secret", ["", "whsec_", "whsec_?", "not base64"])
 def test_a_signing_secret_that_cannot_be_one_takes_nothing(deployed: Deployed, secret: str) -> None:
     """Mistyped by hand, it lets nobody in: neither the sender with the right one nor a stranger with an empty key."""
-    deployed.secrets.value["api_secret"] = secret
+    deployed.secrets.value["signing"] = secret
     assert deployed.receive()[0] in (401, 500)
     at = str(int(datetime.now(UTC).timestamp()))
     digest = hmac.digest(b"", f"msg_1.{at}.{BODY}".encode(), "sha256")
