@@ -330,11 +330,13 @@ class FakeDynamoDB:
 
 @dataclass
 class FakeS3:
-    """Objects by key, in one bucket. trouble: errors to raise at the next puts, first one first."""
+    """Objects by key, in one bucket. trouble: errors to raise at the next puts, first one first. presigned: what the
+    last presigned address asks for."""
 
     around: Around = _nothing_around
     objects: dict[str, Item] = field(default_factory=dict)
     trouble: list[Exception] = field(default_factory=list)
+    presigned: Item = field(default_factory=dict)
 
     def put_object(self, **q: Any) -> Item:
         with self.around("s3.PutObject"):
@@ -355,6 +357,7 @@ class FakeS3:
     def generate_presigned_url(self, operation: str, Params: Item, ExpiresIn: int) -> str:  # noqa: N803  (boto3's names)
         """A readable one: what it opens, and for how long."""
         assert operation == "get_object"
+        self.presigned = Params
         return f"https://s3.example/{Params['Bucket']}/{Params['Key']}?expires={ExpiresIn}"
 
     def get_object(self, **q: Any) -> Item:

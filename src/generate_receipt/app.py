@@ -64,7 +64,7 @@ def issue_refund(renewal: Renewal, *, ledger: ReceiptLedger, s3: S3Client, bucke
     name, refund = owed
     rendered = _rendered(refund_receipt_of(renewal, name))
     key = f"receipts/{renewal.customer_id}/{renewal.subscription_id}/{refund['refund_id']}.pdf"
-    stored = _store(s3, bucket, key, renewal, rendered)
+    stored = _store(s3, bucket, key, rendered)
     ledger.record_refund_receipt(renewal, name, key, sha256(stored).hexdigest(), now)
 
 
@@ -85,7 +85,7 @@ def issue(renewal: Renewal, *, ledger: ReceiptLedger, s3: S3Client, bucket: str,
     """Render, store, record. Whoever stored one first keeps it: what is stored is hashed and taken."""
     rendered = _rendered(receipt_of(renewal))
     key = f"receipts/{renewal.customer_id}/{renewal.subscription_id}/{renewal.payment_id}.pdf"
-    stored = _store(s3, bucket, key, renewal, rendered)
+    stored = _store(s3, bucket, key, rendered)
     recorded = ledger.record_receipt(renewal, key, sha256(stored).hexdigest(), now)
     if not isinstance(recorded, Lost):
         return recorded
@@ -124,7 +124,7 @@ def receipt_of(renewal: Renewal) -> Receipt:
     )
 
 
-def _store(s3: S3Client, bucket: str, key: str, renewal: Renewal, rendered: RenderedReceipt) -> bytes:
+def _store(s3: S3Client, bucket: str, key: str, rendered: RenderedReceipt) -> bytes:
     """Put the receipt unless one is there; the bytes that stand under the key."""
     try:
         s3.put_object(
@@ -132,13 +132,9 @@ def _store(s3: S3Client, bucket: str, key: str, renewal: Renewal, rendered: Rend
             Key=key,
             Body=rendered.pdf,
             ContentType="application/pdf",
+            CacheControl="no-store",
             ServerSideEncryption="AES256",
             ChecksumSHA256=base64.b64encode(sha256(rendered.pdf).digest()).decode(),
-            Metadata={
-                "subscription_id": renewal.subscription_id,
-                "customer_id": renewal.customer_id,
-                "transaction_id": str(renewal.payment_id),
-            },
             IfNoneMatch="*",
         )
     except ClientError as error:

@@ -5,6 +5,7 @@ who it was is recorded with each change. docs/openapi.json is generated from the
 """
 
 from collections.abc import Callable, Mapping
+from http import HTTPStatus
 from typing import Any
 
 from aws_lambda_powertools.event_handler import APIGatewayRestResolver, Response
@@ -12,7 +13,7 @@ from aws_lambda_powertools.event_handler.exceptions import NotFoundError
 from aws_lambda_powertools.event_handler.openapi.exceptions import RequestValidationError
 from botocore.exceptions import ClientError
 
-from renewals import telemetry
+from renewals import request_path, telemetry
 from renewals.errors import BadRow, Collision, TryAgain, transient_aws_errors_as
 from renewals.refunds import NotRefundable
 from renewals.register import KeyUsed, Taken
@@ -22,6 +23,7 @@ from subscriptions_api import changing, problems, reading, receipts, refunding
 from subscriptions_api.problems import BadRequest, Missing, Nobody, NoReceipt, Stale
 
 _LARGEST_BODY = 64 * 1024
+_JSON = "application/json"
 
 
 def _read_json(text: str) -> dict[str, Any]:
@@ -41,10 +43,25 @@ for _routes in (reading, receipts, changing, refunding):
 @telemetry.observed
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     """Answer one request; see the module."""
+    reply = _answer(event, context)
+    if reply["statusCode"] >= HTTPStatus.BAD_REQUEST and _in_a_browser(event):
+        reply |= problems.page(reply["statusCode"])
+    # Names, addresses and amounts are nobody's to keep on the way, and a body is what its type says.
+    kept_by_nobody = {"Cache-Control": ["no-store"], "X-Content-Type-Options": ["nosniff"]}
+    return reply | {"multiValueHeaders": reply["multiValueHeaders"] | kept_by_nobody}
+
+
+def _in_a_browser(event: Mapping[str, Any]) -> bool:
+    """Whether a person has followed a link to a receipt, and will see the answer."""
+    route = event.get("resource") or event["path"]
+    return route.startswith("/receipts/") and "text/html" in _header(event, "accept").lower()
+
+
+def _answer(event: dict[str, Any], context: Any) -> dict[str, Any]:
     telemetry.correlate(_subscription(event))
     try:
         with transient_aws_errors_as(TryAgain):
-            reply = _without_body_of_another_kind(event) or app.resolve(event, context)
+            reply = _refused_unread(event) or app.resolve(_plainly_put(event), context)
         told = {"resource": event.get("resource"), "method": event["httpMethod"], "status": reply["statusCode"]}
         telemetry.logger().info("answered", extra=told)
         telemetry.annotate(**_subscription(event), outcome=reply["statusCode"])
@@ -66,16 +83,29 @@ def _subscription(event: Mapping[str, Any]) -> dict[str, str]:
     return {"subscription_id": telemetry.shown_id(named)} if named else {}
 
 
-def _without_body_of_another_kind(event: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The reply to a body that is not JSON, which the resolver would read in its own way, or is too large to be one."""
+def _refused_unread(event: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The reply to a request that the resolver would take all the same, or read in its own way."""
+    if request_path.plain(event) is None:
+        return problems.reply(404, "There is nothing at this path: no slash at its end, nothing percent-encoded.")
     body = event.get("body") or ""
     if not body or event["httpMethod"] in ("GET", "HEAD"):
         return None
     if len(body) > _LARGEST_BODY:
         return problems.reply(413)
-    headers = {name.lower(): value for name, value in (event.get("headers") or {}).items()}
-    kind = str(headers.get("content-type", "application/json")).partition(";")[0].strip().lower()
-    return None if kind == "application/json" and not event.get("isBase64Encoded") else problems.reply(415)
+    kind = _header(event, "content-type").partition(";")[0].strip().lower() or _JSON
+    return None if kind == _JSON and not event.get("isBase64Encoded") else problems.reply(415)
+
+
+def _plainly_put(event: Mapping[str, Any]) -> dict[str, Any]:
+    """The request as the resolver knows it: it compares a Content-Type letter by letter, and no path of its routes
+    begins with a custom domain's base path."""
+    headers = {name: value for name, value in (event.get("headers") or {}).items() if name.lower() != "content-type"}
+    return {**event, "path": request_path.plain(event), "headers": headers | {"Content-Type": _JSON}}
+
+
+def _header(event: Mapping[str, Any], name: str) -> str:
+    """A header of the request, by its name in lower case; empty where there is none."""
+    return str({each.lower(): value for each, value in (event.get("headers") or {}).items()}.get(name, ""))
 
 
 def _refuse_fields(error: RequestValidationError) -> Response[str]:

@@ -54,6 +54,21 @@ _DESCRIPTIONS = {
 _EVERYWHERE = (400, 403, 429, 500, 503)
 
 
+_CLOSED = "This link opens no receipt. Please ask the company that sent it to you for the receipt."
+_NOT_NOW = "The receipt cannot be opened at the moment. Please try again in a few minutes."
+_PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>Receipt</title>
+<style>body {{ font: 1.1rem/1.5 system-ui, sans-serif; max-width: 32rem; margin: 15vh auto; padding: 0 1.5rem }}</style>
+</head>
+<body><h1>Receipt</h1><p>{told}</p></body>
+</html>
+"""
+
+
 def documented(*statuses: int) -> Any:
     """The problems of an operation for the OpenAPI document, those that any request may meet among them."""
     return {
@@ -82,11 +97,22 @@ def response(
     return Response(status, CONTENT_TYPE, json.dumps(body(status, detail, errors)), headers=named)
 
 
-def reply(status: int) -> dict[str, Any]:
+def reply(status: int, detail: str | None = None) -> dict[str, Any]:
     """A problem as API Gateway takes it from a function."""
     return {
         "statusCode": status,
         "multiValueHeaders": {"Content-Type": [CONTENT_TYPE]},
-        "body": json.dumps(body(status)),
+        "body": json.dumps(body(status, detail)),
         "isBase64Encoded": False,
     }
+
+
+def page(status: int) -> dict[str, Any]:
+    """What a person reads who followed a link to a receipt that does not open: headers and body of the reply."""
+    told = _CLOSED if status < HTTPStatus.INTERNAL_SERVER_ERROR else _NOT_NOW
+    headers = {
+        "Content-Type": ["text/html; charset=utf-8"],
+        "Content-Security-Policy": ["default-src 'none'; style-src 'unsafe-inline'"],
+        "Referrer-Policy": ["no-referrer"],
+    }
+    return {"multiValueHeaders": headers, "body": _PAGE.format(told=told)}

@@ -8,7 +8,7 @@ from aws_lambda_powertools.event_handler import Response
 from aws_lambda_powertools.event_handler.openapi.params import Path
 from aws_lambda_powertools.event_handler.router import APIGatewayRouter
 
-from renewals import aws, receipt_links
+from renewals import aws, receipt_links, request_path
 from renewals.settings import setting
 from subscriptions_api import cursors, models, shared
 from subscriptions_api.models import ReceiptPage
@@ -62,18 +62,19 @@ def open_receipt(token: Annotated[str, Path(description="As it was mailed.")]) -
             "Bucket": setting("S3_BUCKET"),
             "Key": renewal.receipt_key,
             "ResponseContentType": "application/pdf",
+            "ResponseCacheControl": "no-store",
             "ResponseContentDisposition": f'inline; filename="receipt-{renewal.receipt_number}.pdf"',
         },
         ExpiresIn=_OPEN_SECONDS,
     )
-    headers = {"Location": opened, "Cache-Control": "no-store", "Referrer-Policy": "no-referrer"}
-    return Response(302, headers=headers)
+    return Response(302, headers={"Location": opened, "Referrer-Policy": "no-referrer"})
 
 
 def _receipt_link(item: Mapping[str, Any]) -> str:
-    context = router.current_event.request_context
-    base = setting("RECEIPT_LINKS_URL") or f"https://{context.domain_name}/{context.stage}/receipts"
-    return f"{base}/{receipt_links.token(_link_key().value(), item['subscription_id'], item['renewal_date'])}"
+    event = router.current_event
+    here = request_path.base(event.raw_event, event.path)
+    begins = setting("RECEIPT_LINKS_URL") or f"https://{event.request_context.domain_name}{here}/receipts"
+    return f"{begins}/{receipt_links.token(_link_key().value(), item['subscription_id'], item['renewal_date'])}"
 
 
 @cache

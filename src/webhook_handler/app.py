@@ -11,7 +11,7 @@ import time
 from functools import cache
 from typing import Any
 
-from renewals import aws, telemetry
+from renewals import aws, request_path, telemetry
 from renewals.errors import TryAgain, transient_aws_errors_as
 from renewals.settings import setting
 from webhook_handler import signing_secrets
@@ -37,6 +37,8 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
 def _receive(event: dict[str, Any]) -> dict[str, Any]:
     headers = {name.lower(): value for name, value in (event.get("headers") or {}).items()}
     telemetry.correlate({"webhook_id": _webhook_id(headers)})
+    if "path" in event and request_path.plain(event) is None:  # what was made by hand, to try the function, may lack it
+        return _refuse(404, "there is nothing at this path")
     body = _body(event)
     if body is None:
         return _refuse(400, "the body is not base64, though it is said to be")
@@ -119,4 +121,5 @@ def _webhook_id(headers: dict[str, str]) -> str:
 
 def _reply(status: int, message: str, **ids: str) -> dict[str, Any]:
     body = {"message": message} | ids
-    return {"statusCode": status, "headers": {"Content-Type": "application/json"}, "body": json.dumps(body)}
+    headers = {"Content-Type": "application/json", "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+    return {"statusCode": status, "headers": headers, "body": json.dumps(body)}

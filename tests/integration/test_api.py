@@ -84,6 +84,26 @@ def test_only_signed_calls_of_whom_iam_allows_come_in(shop: Shop, user: tuple[st
     assert shop.row(subscriber)["status"] == "active"
 
 
+@pytest.mark.parametrize("spelled", ["refund/", "refund%2F", "refund//", "%72efund", "/refund", "./refund", "REFUND"])
+def test_a_denied_path_has_no_other_spelling(shop: Shop, user: tuple[str, Credentials], spelled: str) -> None:
+    """Who may do everything but refund refunds nothing, however the path is written."""
+    subscriber = shop.subscribe()
+    shop.renew(subscriber)
+    name, key = user
+    statements = [
+        {"Effect": "Allow", "Action": "execute-api:Invoke", "Resource": "arn:aws:execute-api:*:*:*/*"},
+        {"Effect": "Deny", "Action": "execute-api:Invoke", "Resource": "arn:aws:execute-api:*:*:*/*/POST/*/refund"},
+    ]
+    document = json.dumps({"Version": "2012-10-17", "Statement": statements})
+    shop.stack.client("iam").put_user_policy(UserName=name, PolicyName="all-but-refunds", PolicyDocument=document)
+    (paid,) = shop.ledger(subscriber)
+    path, body = f"/subscriptions/{subscriber.subscription_id}", {"renewal_date": paid["renewal_date"]}
+    answer = Api(shop, key)("POST", f"{path}/{spelled}", body, Idempotency_Key=uuid.uuid4().hex)
+    assert answer.status in (403, 404)
+    assert "refunds" not in shop.ledger(subscriber)[0]
+    assert Api(shop, key)("GET", f"{path}/renewals").status == 200
+
+
 def test_changes_carry_the_callers_name(shop: Shop, user: tuple[str, Credentials]) -> None:
     """What an IAM user changes stands under its name in the timeline."""
     subscriber = shop.subscribe(renewal_date=(today() + timedelta(days=9)).isoformat())

@@ -1,5 +1,6 @@
 """Links to receipts: whom they open what for, how long, and to whom they open nothing."""
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from renewals import aws
 from renewals.receipt_links import LinkKey, period, token
 from subscriptions_api import app, receipts, shared
+from tests.fake_aws import error
 from tests.fakes import LINKS, World
 
 KEY = "a key of sixty-four characters"
@@ -89,10 +91,10 @@ def secrets(shop: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeSecret
         kept.cache_clear()
 
 
-def _open(path: str) -> dict[str, Any]:
-    """What a browser is answered that follows a link: nobody signs it."""
+def _open(path: str, accept: str = "*/*") -> dict[str, Any]:
+    """What is answered to who follows a link: nobody signs it. accept: as a browser says what it can show."""
     context = {"identity": {"userArn": None}, "stage": "prod", "path": f"/prod{path}"}
-    event = {"httpMethod": "GET", "path": path, "headers": {}, "requestContext": context, "body": None}
+    event = {"httpMethod": "GET", "path": path, "headers": {"accept": accept}, "requestContext": context, "body": None}
     reply: dict[str, Any] = app.handler(event, None)
     return reply
 
@@ -119,6 +121,7 @@ def test_the_link_in_the_mail_leads_to_the_receipt(shop: World, secrets: FakeSec
     (key,) = shop.receipts()
     assert (reply["statusCode"], headers["Location"]) == (302, f"https://s3.example/receipts/{key}?expires=300")
     assert (headers["Cache-Control"], headers["Referrer-Policy"]) == ("no-store", "no-referrer")
+    assert shop.s3.presigned["ResponseCacheControl"] == "no-store"
     assert reply["body"] == ""
 
 
@@ -138,3 +141,44 @@ def test_a_period_without_a_receipt_opens_nothing(shop: World, secrets: FakeSecr
     replies.append(_open("/receipts/nonsense"))
     assert [reply["statusCode"] for reply in replies] == [404, 404, 404]
     assert len({reply["body"] for reply in replies}) == 1
+
+
+BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
+
+
+@pytest.mark.parametrize("path", ["/receipts/nonsense", "/receipts/a%20b", "/receipts/nonsense/", "/receipts/a/b"])
+def test_a_link_that_opens_nothing_is_a_page_in_a_browser(shop: World, secrets: FakeSecrets, path: str) -> None:
+    """A person reads a sentence on a page without scripts; a program reads a problem document. Nobody keeps either."""
+    page, problem = _open(path, BROWSER), _open(path)
+    assert page["statusCode"] == problem["statusCode"] == 404
+    assert page["multiValueHeaders"]["Content-Type"] == ["text/html; charset=utf-8"]
+    assert problem["multiValueHeaders"]["Content-Type"] == ["application/problem+json"]
+    assert "This link opens no receipt. Please ask the company" in page["body"]
+    assert page["multiValueHeaders"]["Content-Security-Policy"] == ["default-src 'none'; style-src 'unsafe-inline'"]
+    for each in (page, problem):
+        assert each["multiValueHeaders"]["Cache-Control"] == ["no-store"]
+        assert each["multiValueHeaders"]["X-Content-Type-Options"] == ["nosniff"]
+
+
+def test_a_link_that_does_not_open_just_now_says_so(
+    shop: World, secrets: FakeSecrets, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where AWS falters, or something is wrong on our side, the page asks to come back, and the status says so too."""
+    shop.subscribe()
+    shop.run()
+    link = _mailed(shop)
+    for trouble, status in ((error("ThrottlingException", "GetSecretValue"), 503), (RuntimeError("ours"), 500)):
+        monkeypatch.setattr(receipts, "_link_key", lambda trouble=trouble: _fails(trouble))
+        reply = _open(link, BROWSER)
+        assert (reply["statusCode"], "try again in a few minutes" in reply["body"]) == (status, True)
+
+
+def _fails(trouble: Exception) -> None:
+    raise trouble
+
+
+def test_only_links_are_answered_by_a_page(shop: World, secrets: FakeSecrets) -> None:
+    """Every other path speaks to programs, whatever they say that they accept."""
+    reply = _open("/subscriptions/sub_1/receipts/x", BROWSER)
+    assert reply["statusCode"] == 404
+    assert json.loads(reply["body"])["status"] == 404

@@ -31,7 +31,8 @@ type Json = Any
 
 
 class Reply:
-    """status, headers (names in lower case), body; a problem's content type is checked on the way."""
+    """status, headers (names in lower case), body; a problem's content type is checked on the way, and that nothing on
+    the way may keep the reply."""
 
     def __init__(self, reply: dict[str, Any]) -> None:
         self.status: int = reply["statusCode"]
@@ -39,6 +40,7 @@ class Reply:
         self.body: Json = json.loads(reply["body"])
         kind = "application/problem+json" if self.status >= 400 else "application/json"
         assert self.headers["content-type"] == kind
+        assert (self.headers["cache-control"], self.headers["x-content-type-options"]) == ("no-store", "nosniff")
         if self.status >= 400:
             assert self.body["status"] == self.status
 
@@ -69,6 +71,7 @@ class Api:
         *,
         who: str | None = ANN,
         query: dict[str, str] | None = None,
+        sent: dict[str, Any] | None = None,
         **headers: Any,
     ) -> Reply:
         text = body if isinstance(body, str) or body is None else json.dumps(body)
@@ -84,7 +87,7 @@ class Api:
             | {"domainName": "api.example.org"},
             "body": text,
             "isBase64Encoded": False,
-        }
+        } | (sent or {})
         return Reply(app.handler(event, None))
 
     def changes(self) -> list[Json]:
@@ -241,11 +244,29 @@ def test_money_is_exact_or_refused(api: Api, amount: Json) -> None:
         ('{"plan": "\\ud800"}', {}, 400),
         ("customer_id=cus_1", {"Content_Type": "application/x-www-form-urlencoded"}, 415),
         ("--x", {"content_type": "multipart/form-data"}, 415),
+        ("{}", {"content_type": "text/plain"}, 415),
+        ("{}", {"content_type": "application/jsonx"}, 415),
     ],
 )
 def test_bodies_that_are_none(api: Api, body: str, headers: dict[str, Any], status: int) -> None:
     """What is not one JSON object is refused as the caller's fault, whatever it is."""
     assert api("POST", "/subscriptions", body, **headers).status == status
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["APPLICATION/JSON", "Application/Json; charset=utf-8", "application/json;charset=UTF-8", " application/json ", ""],
+)
+def test_json_is_json_in_any_spelling(api: Api, kind: str) -> None:
+    """A media type has no case, and may have parameters (RFC 9110, 8.3.1); without one a body is taken for JSON."""
+    assert api("POST", "/subscriptions", NEW, content_type=kind).status == 201
+
+
+def test_a_request_without_a_body_may_have_any_type(api: Api) -> None:
+    """A client that labels what it does not send is answered by the route, and by no other text than ours."""
+    api.shop.subscribe()
+    assert api("POST", "/subscriptions/sub_1/pause", content_type="text/plain").status == 200
+    assert api("POST", "/subscriptions", "", content_type="text/plain").status == 400
 
 
 def test_a_date_before_today_is_refused(api: Api) -> None:
@@ -644,12 +665,19 @@ def test_the_ledger_in_pages(api: Api) -> None:
     assert items[2]["reason"] == "passed_over"
 
 
-def test_receipts(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each paid period with its receipt's number and the link that was mailed; what has no receipt is not listed."""
+@pytest.fixture
+def links(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A key to sign links to receipts with."""
     keys = SimpleNamespace(get_secret_value=lambda **_: {"SecretString": "key"})
     monkeypatch.setattr(aws, "secrets_manager", lambda: keys)
     monkeypatch.setenv("RECEIPT_LINK_KEY_ARN", "arn")
     receipts._link_key.cache_clear()
+    yield
+    receipts._link_key.cache_clear()
+
+
+def test_receipts(api: Api, links: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each paid period with its receipt's number and the link that was mailed; what has no receipt is not listed."""
     api.shop.subscribe()
     api.shop.run("run-1", NOON + 30 * DAY)
     for base, begins in (("", "https://api.example.org/prod/receipts/"), (LINKS, f"{LINKS}/")):
@@ -659,7 +687,58 @@ def test_receipts(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
         assert receipt["amount"] == {"amount": "29.99", "currency": "USD"}
         assert receipt["link"].startswith(begins)
     assert period("key", receipt["link"].removeprefix(f"{LINKS}/")) == ("sub_1", "2026-02-28")
-    receipts._link_key.cache_clear()
+
+
+PAUSE = "/subscriptions/{subscription_id}/pause"
+PAUSE_SUB_1 = {"resource": PAUSE, "pathParameters": {"subscription_id": "sub_1"}}
+
+
+@pytest.mark.parametrize(
+    "spelled",
+    [
+        "/subscriptions/sub_1/pause/",
+        "/subscriptions/sub_1/pause//",
+        "/subscriptions/sub_1/pause%2F",
+        "/subscriptions/sub_1//pause",
+        "//subscriptions/sub_1/pause",
+        "/subscriptions//sub_1/pause",
+        "/subscriptions/sub_1/%70ause",
+        "/subscriptions/sub%5F1/pause",
+        "/subscriptions/sub_1/%2e/pause",
+        "/subscriptions/sub_1/./pause",
+        "/subscriptions/x/../sub_1/pause",
+        "/subscriptions/sub_1/PAUSE",
+        "/Subscriptions/sub_1/pause",
+        "/subscriptions/sub_1/pause;x=1",
+    ],
+)
+def test_a_path_that_is_not_exactly_a_route_is_nothing(api: Api, spelled: str) -> None:
+    """API Gateway hands on what it takes for the route, with the spelling that the caller chose (REST APIs keep it
+    encoded in `path`): a policy that denies the route by its path has not heard of that spelling."""
+    api.shop.subscribe()
+    paths = {"path": spelled, "requestContext": {"identity": {"userArn": ANN}, "path": f"/prod{spelled}"}}
+    for sent in (paths, paths | PAUSE_SUB_1, paths | PAUSE_SUB_1 | {"path": "/subscriptions/sub_1/pause"}):
+        assert api("POST", spelled, sent=sent).status == 404
+    assert api.shop.row()["status"] == "active"
+    assert api("POST", "/subscriptions/sub_1/pause", sent=PAUSE_SUB_1).status == 200
+
+
+def test_a_domain_of_ones_own_with_a_base_path(api: Api, links: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """API Gateway puts the base path before `path`: the routes are found all the same, and links in answers have it."""
+    monkeypatch.setenv("RECEIPT_LINKS_URL", "")
+    api.shop.subscribe()
+    api.shop.run("run-1", NOON + 30 * DAY)
+    for base in ("", "/billing", "/v1/billing"):
+        path = f"{base}/subscriptions/sub_1/receipts"
+        sent = {
+            "resource": "/subscriptions/{subscription_id}/receipts",
+            "pathParameters": {"subscription_id": "sub_1"},
+            "requestContext": {"domainName": "shop.example", "stage": "prod", "path": path},
+        }
+        reply = api("GET", path, sent=sent)
+        assert reply.status == 200
+        assert reply.body["items"][0]["link"].startswith(f"https://shop.example{base}/receipts/")
+        assert api("GET", f"{path}/", sent=sent).status == 404
 
 
 def test_preview(api: Api) -> None:
