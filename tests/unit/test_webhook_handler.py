@@ -115,7 +115,7 @@ def test_an_empty_request_is_unsigned(deployed: Deployed, event: dict[str, Any])
 @pytest.mark.parametrize("path", ["/webhook/", "//webhook", "/webhoo%6B", "/webhook%2F"])
 def test_another_spelling_of_the_path_is_no_webhook(deployed: Deployed, path: str) -> None:
     """API Gateway hands these over too, past a resource policy that admits the senders' addresses to /webhook alone."""
-    sent = {"resource": "/webhook", "requestContext": {"path": f"/prod{path}"}}
+    sent: dict[str, Any] = {"resource": "/webhook", "requestContext": {"path": f"/prod{path}"}}
     assert deployed.receive(path=path, **sent) == (404, "there is nothing at this path")
     assert deployed.receive(path="/webhook", **sent | {"requestContext": {"path": "/prod/webhook"}}) == ACCEPTED
     assert len(deployed.workflows.started) == 1
