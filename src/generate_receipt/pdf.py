@@ -131,7 +131,7 @@ def _draw_head(sheet: Sheet, receipt: Receipt) -> float:
     sheet.write(_label(receipt, "day"), LEFT + THIRD, 40, THIRD, LABEL)
     sheet.write(_label(receipt, "amount"), LEFT + 2 * THIRD, 40, THIRD, LABEL)
     y += 1
-    bottom = sheet.write(receipt.number, LEFT, y, THIRD - GUTTER, VALUE, lines=2)
+    bottom = sheet.write_whole(receipt.number, LEFT, y, THIRD - GUTTER, VALUE)
     sheet.write(_day(receipt.paid_at), LEFT + THIRD, y, THIRD - GUTTER, VALUE)
     sheet.write_whole(_money(receipt), LEFT + 2 * THIRD, y, THIRD, VALUE)
     return max(bottom, y + VALUE.line_height)

@@ -402,7 +402,7 @@ class Charge:
     ) -> Outcome | None:
         """Step 4, and what came of it. payment: as the gateway has it before. is_on: charging, by the last call."""
         if can_be_confirmed(renewal, payment):
-            asked = currencies.minor_units(renewal.amount, renewal.currency), renewal.currency
+            asked = currencies.exact_minor_units(renewal.amount, renewal.currency), renewal.currency
             if (payment.amount, payment.currency) != asked:
                 return self._give_up(renewal, "amount_differs: the payment is not of the amount that was claimed")
             if not is_on and self.switch.is_off():

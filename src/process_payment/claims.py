@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from hashlib import sha256
+from itertools import batched
 from uuid import uuid4
 
 from renewals.clock import Moment
@@ -17,6 +18,8 @@ from renewals.renewal import CUT_OFF, Renewal, Status
 from renewals.subscription import Subscription
 
 DUNNING_OVER = "dunning_over"
+_CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+_NUMBER_BITS = 60
 _ENDED_BY = frozenset({DUNNING_OVER, "canceled", "unpaid"})
 
 
@@ -119,10 +122,17 @@ def _new(row: Subscription, billing: Billing, execution: str, seller: Mapping[st
         gateway_customer=row.gateway_customer,
         payment_method=row.payment_method,
         seller=seller,
-        receipt_number=_receipt_number(row.subscription_id, billing.start),
+        receipt_number=receipt_number(row.subscription_id, billing.start),
     )
 
 
-def _receipt_number(subscription_id: str, renewal_date: date) -> str:
-    """The same for the same period, always; short enough to read out."""
-    return f"{renewal_date:%Y%m%d}-{sha256(f'{subscription_id}/{renewal_date}'.encode()).hexdigest()[:8].upper()}"
+def receipt_number(subscription_id: str, renewal_date: date) -> str:
+    """The same for the same period, always; short enough to read out: 20261128-7KQ2-M0XT-9ZVB.
+
+    The letters are Crockford's, none of which is read as another or as a digit. Two periods of one day share their 60
+    bits with a chance of n * n / 2**61: of a million renewals a day, once in some six thousand years.
+    """
+    bits = int.from_bytes(sha256(f"{subscription_id}/{renewal_date}".encode()).digest()) >> (256 - _NUMBER_BITS)
+    letters = [_CROCKFORD[bits >> shift & 31] for shift in reversed(range(0, _NUMBER_BITS, 5))]
+    groups = ("".join(group) for group in batched(letters, 4, strict=True))
+    return f"{renewal_date:%Y%m%d}-{'-'.join(groups)}"

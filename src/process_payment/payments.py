@@ -30,7 +30,7 @@ class Payments:
             subscription_id=renewal.subscription_id,
             renewal_date=renewal.renewal_date,
             attempt=renewal.attempt,
-            amount=currencies.minor_units(renewal.amount, renewal.currency),
+            amount=currencies.exact_minor_units(renewal.amount, renewal.currency),
             currency=renewal.currency,
             gateway_customer=renewal.gateway_customer,
             payment_method=renewal.payment_method,
@@ -43,7 +43,7 @@ class Payments:
 
         today: the wall's, since the gateway knows no test clock.
         """
-        amount = currencies.minor_units(renewal.amount, renewal.currency)
+        amount = currencies.exact_minor_units(renewal.amount, renewal.currency)
         day = min(renewal.row_date, today)
         since = datetime.combine(day, time(), UTC) - timedelta(days=1)
         period = {"subscription_id": renewal.subscription_id, "renewal_date": renewal.renewal_date.isoformat()}

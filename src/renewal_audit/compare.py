@@ -260,6 +260,6 @@ def _is_quiet(item: Item, moment: Moment) -> bool:
 
 def _amount(item: Item) -> tuple[int, str] | None:
     try:
-        return currencies.minor_units(item["amount"], item["currency"]), item["currency"]
+        return currencies.exact_minor_units(item["amount"], item["currency"]), item["currency"]
     except (BadRow, KeyError):
         return None

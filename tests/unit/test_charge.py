@@ -758,3 +758,17 @@ def test_a_payment_that_the_gateway_does_not_know_is_asked_for_again(shop: World
     shop.gateway.succeed("pi_1")
     assert shop.run("right account", NOON + 2 * DAY) == "Success"
     assert shop.items()["2026-01-31"]["status"] == "done"
+
+
+@pytest.mark.parametrize(("attribute", "value"), [("currency", "BGN"), ("amount", Decimal(2000000))])
+def test_what_was_claimed_before_a_currency_or_an_amount_was_refused_is_finished(
+    shop: World, attribute: str, value: object
+) -> None:
+    """A claim of an earlier version, in a currency or of a size that no row may have any more, goes on with the
+    gateway, and raises nothing."""
+    shop.subscribe()
+    shop.gateway.trouble = [("create", "before")]
+    assert shop.run() == "PaymentFailed"
+    shop.dynamodb.put("renewals", shop.items()["2026-01-31"] | {attribute: value})
+    assert shop.run("run-2", NOON + LATER) == "Success"
+    assert shop.items()["2026-01-31"]["status"] == "done"

@@ -6,7 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from renewals.currencies import TWO_DECIMAL, ZERO_DECIMAL, decimals, major_units, minor_units, written
+from renewals.currencies import (
+    TWO_DECIMAL,
+    ZERO_DECIMAL,
+    decimals,
+    exact_minor_units,
+    major_units,
+    minor_units,
+    written,
+)
 from renewals.errors import BadRow
 
 
@@ -47,12 +55,33 @@ def test_amounts_as_stripe_counts_them(amount: str, currency: str, minor: int, t
         ("NaN", "USD", "not a positive amount"),
         ("Infinity", "USD", "not a positive amount"),
         ("1E+30", "USD", "not a positive amount"),
+        ("999999.99", "USD", None),
+        ("1000000", "USD", "above the gateway's maximum of 999999.99 USD"),
+        ("9999999999.99", "IDR", None),
+        ("10000000000", "IDR", "above the gateway's maximum of 9999999999.99 IDR"),
+        ("1000000000", "LBP", "above the gateway's maximum of 999999999.99 LBP"),
+        ("99999999.99", "HUF", None),
+        ("100000000", "COP", "above the gateway's maximum of 99999999.99 COP"),
+        ("9999999999", "JPY", None),
+        ("10000000000", "JPY", "above the gateway's maximum of 9999999999 JPY"),
+        ("10000000", "INR", "above the gateway's maximum of 9999999.99 INR"),
+        ("100000000", "KRW", "above the gateway's maximum of 99999999 KRW"),
+        ("100000", "KWD", "above the gateway's maximum of 99999.990 KWD"),
+        ("1000000", "ISK", "above the gateway's maximum of 999999 ISK"),
+        ("49", "KRW", "minimum of 50 KRW"),
+        ("10", "XCG", None),
+        ("10", "ANG", "is no longer charged in: XCG has taken the place of ANG"),
+        ("10", "BGN", "is no longer charged in: EUR has taken the place of BGN"),
+        ("10", "GHS", "not a currency"),
         ("10", "QQQ", "not a currency"),
         ("10", "usd", "not a currency"),
     ],
 )
-def test_what_cannot_be_charged_exactly_is_a_bad_row(amount: str, currency: str, why: str) -> None:
-    """Rounding, too small, not positive, not finite, unknown: each says what is wrong."""
+def test_what_cannot_be_charged_exactly_is_a_bad_row(amount: str, currency: str, why: str | None) -> None:
+    """Rounding, too small, too large, not positive, not finite, dropped, unknown: each says what is wrong."""
+    if why is None:
+        assert minor_units(Decimal(amount), currency)
+        return
     with pytest.raises(BadRow, match=why):
         minor_units(Decimal(amount), currency)
 
@@ -69,6 +98,13 @@ def test_money_is_exact_there_and_back(amount: Decimal, currency: str) -> None:
         return
     assert major_units(minor, currency) == amount
     assert Decimal(written(amount, currency)) == amount
+
+
+@pytest.mark.parametrize("currency", ["ANG", "BGN"])
+def test_what_was_paid_in_a_dropped_currency_can_still_be_read(currency: str) -> None:
+    """A receipt prints it, a refund is asked for in it, and the audit compares it, as before."""
+    assert exact_minor_units(Decimal("19.9"), currency) == 1990
+    assert written(major_units(1990, currency), currency) == "19.90"
 
 
 def test_the_lists_do_not_overlap() -> None:
