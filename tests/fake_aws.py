@@ -6,6 +6,7 @@ They take and give what boto3's clients do. `test_fake_aws.py` holds them to mot
 import io
 import re
 from bisect import bisect_left, bisect_right
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import deepcopy
@@ -13,7 +14,8 @@ from dataclasses import dataclass, field
 from email.message import EmailMessage
 from email.parser import BytesHeaderParser, BytesParser
 from email.policy import default
-from itertools import dropwhile, islice
+from heapq import heappop, heappush
+from itertools import count, dropwhile, islice
 from operator import eq, ge, lt
 from typing import Any
 from zlib import crc32
@@ -391,25 +393,123 @@ class FakeSES:
 
 
 @dataclass
-class FakeSQS:
-    """One queue: the bodies of its messages, oldest first. trouble: how many of the next batches' entries are refused,
-    for each batch in turn. at_work: messages that are counted and not seen."""
+class Message:
+    """One message of a queue. receipt: the handle of its latest receive."""
 
-    around: Around = _nothing_around
-    bodies: list[str] = field(default_factory=list)
-    trouble: list[int] = field(default_factory=list)
-    at_work: int = 0
+    body: str
+    id: str
+    receives: int = 0
+    receipt: str = ""
+
+
+class FakeSQS:
+    """One standard queue and its dead letters, as the template makes them, over a clock that stands until it is moved.
+
+    now: its clock, in seconds. trouble: how many of the next batches' entries are refused, for each batch in turn.
+    dead: the bodies of its dead letters. counted_late: so many seconds old are the counts that it gives, which are
+    approximate: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_GetQueueAttributes.html
+    """
+
+    VISIBILITY_TIMEOUT = 1440
+    MAX_RECEIVE_COUNT = 5
+    MOST_IN_FLIGHT = 120_000
+    """https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html"""
+    LONGEST_HIDDEN = 12 * 3600
+
+    def __init__(self, around: Around = _nothing_around, counted_late: float = 0) -> None:
+        self.around = around
+        self.counted_late = counted_late
+        self.trouble: list[int] = []
+        self.now = 0.0
+        self.dead: list[str] = []
+        self._waiting: deque[Message] = deque()
+        self._hidden: dict[str, tuple[float, Message]] = {}  # by receipt
+        self._ends: list[tuple[float, str]] = []  # a heap: when each receipt is over, unless it was changed since
+        self._numbers = count()
+        self._counts: deque[tuple[float, int, int]] = deque([(float("-inf"), 0, 0)])
+
+    @property
+    def waiting(self) -> int:
+        """How many messages wait for somebody to receive them."""
+        return len(self._waiting)
+
+    @property
+    def bodies(self) -> list[str]:
+        """Of the messages that wait for somebody to receive them, oldest first."""
+        return [message.body for message in self._waiting]
+
+    @bodies.setter
+    def bodies(self, bodies: list[str]) -> None:
+        self._waiting = deque(Message(body, f"m-{next(self._numbers)}") for body in bodies)
+
+    def move_clock(self, to: float) -> None:
+        """What is hidden until then is seen again."""
+        self._counts.append((self.now, len(self._waiting), len(self._hidden)))
+        while len(self._counts) > 1 and self._counts[1][0] <= self.now - self.counted_late:
+            self._counts.popleft()
+        self.now = to
+        while self._ends and self._ends[0][0] <= to:
+            ends, receipt = heappop(self._ends)
+            if receipt in self._hidden and self._hidden[receipt][0] == ends:
+                self._waiting.append(self._hidden.pop(receipt)[1])
 
     def send_message_batch(self, **q: Any) -> Item:
         with self.around("sqs.SendMessageBatch"):
             entries = q["Entries"]
             assert 1 <= len({entry["Id"] for entry in entries}) == len(entries) <= 10
             refused = entries[: self.trouble.pop(0)] if self.trouble else []
-            self.bodies += [entry["MessageBody"] for entry in entries if entry not in refused]
+            for entry in entries:
+                if entry not in refused:
+                    self._waiting.append(Message(entry["MessageBody"], f"m-{next(self._numbers)}"))
             return {"Failed": [{"Id": entry["Id"], "Code": "InternalError"} for entry in refused]} if refused else {}
+
+    def receive_message(self, **q: Any) -> Item:
+        """The oldest that wait, hidden from now on; one that was received too often is a dead letter."""
+        received: list[Item] = []
+        while self._waiting and len(received) < q.get("MaxNumberOfMessages", 1):
+            if len(self._hidden) >= self.MOST_IN_FLIGHT:
+                break
+            message = self._waiting.popleft()
+            if message.receives >= self.MAX_RECEIVE_COUNT:
+                self.dead.append(message.body)
+                continue
+            message.receives += 1
+            message.receipt = f"{message.id}/{message.receives}"
+            self._hide(message, self.VISIBILITY_TIMEOUT)
+            attributes = {"ApproximateReceiveCount": str(message.receives)}
+            received.append(
+                {"MessageId": message.id, "ReceiptHandle": message.receipt, "Body": message.body}
+                | {"Attributes": attributes}
+            )
+        return {"Messages": received} if received else {}
+
+    def change_message_visibility(self, **q: Any) -> None:
+        receipt, seconds = q["ReceiptHandle"], q["VisibilityTimeout"]
+        if not 0 <= seconds <= self.LONGEST_HIDDEN:
+            raise error("InvalidParameterValue", "ChangeMessageVisibility")
+        if receipt not in self._hidden:
+            raise error("MessageNotInflight", "ChangeMessageVisibility")
+        self._hide(self._hidden[receipt][1], seconds)
+
+    def delete_message(self, **q: Any) -> None:
+        self._hidden.pop(q["ReceiptHandle"], None)
 
     def get_queue_attributes(self, **q: Any) -> Item:
         with self.around("sqs.GetQueueAttributes"):
-            counts = {"": len(self.bodies), "NotVisible": self.at_work, "Delayed": 0}
-            every = {f"ApproximateNumberOfMessages{kind}": str(count) for kind, count in counts.items()}
+            visible, hidden = len(self._waiting), len(self._hidden)
+            if self.counted_late:
+                _, visible, hidden = next(each for each in reversed(self._counts) if self._is_old(each[0]))
+            counts = {"": visible, "NotVisible": hidden, "Delayed": 0}
+            every = {f"ApproximateNumberOfMessages{kind}": str(number) for kind, number in counts.items()}
             return {"Attributes": {name: every[name] for name in q["AttributeNames"]}}
+
+    def _is_old(self, at: float) -> bool:
+        return at <= self.now - self.counted_late
+
+    def _hide(self, message: Message, seconds: float) -> None:
+        if seconds:
+            self._hidden[message.receipt] = self.now + seconds, message
+            heappush(self._ends, (self.now + seconds, message.receipt))
+        else:
+            self._hidden.pop(message.receipt, None)
+            self._waiting.append(message)

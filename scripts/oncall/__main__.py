@@ -71,7 +71,7 @@ def _list(what: str, lines: list[str]) -> None:
 
 
 @main.command()
-@click.option("--day", type=_day, help="What is due on this day alone, though the queue has not drained.")
+@click.option("--day", type=_day, help="What is due on this day alone, however many messages wait.")
 @click.option("--all", "everything", is_flag=True, help="As at night: a scan of all subscriptions.")
 @given
 def sweep(deployment: Deployment, day: datetime | None, *, everything: bool) -> None:
@@ -85,8 +85,8 @@ def sweep(deployment: Deployment, day: datetime | None, *, everything: bool) -> 
     click.echo(json.dumps(told, indent=2))
     if told["backlog"]:
         click.echo(
-            f"Put off: the queue still holds {told['backlog']}, each until its next try, in 8 minutes at most. What is "
-            "due is looked for when it has drained; --day does not wait for that."
+            f"Put off: {told['backlog']} messages wait for a worker, and a sweep would only send them again. What is "
+            "due is looked for when fewer wait; --day does not wait for that."
         )
     elif day is not None:
         click.echo(f"{told['sent']} asked for.")

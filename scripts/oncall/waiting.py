@@ -61,6 +61,7 @@ def look(deployment: Deployment) -> Waiting:
         today=today,
         now=now,
         reminder_days=0,
+        concurrency=0,
         test_clock=deployment.test_clock if deployment.heeds_test_clocks else None,
     )
     for part in _parts(today, clocks=deployment.heeds_test_clocks):
@@ -73,8 +74,7 @@ def look(deployment: Deployment) -> Waiting:
     kept.asked += [each for each in overdue.asked if each not in known]  # dunning dates that nobody saw to
     sqs = deployment.client("sqs")
     in_queue, dead_letters = (
-        RenewalQueue(sqs, deployment.output(name)).backlog()
-        for name in ("RenewalQueueUrl", "RenewalDeadLetterQueueUrl")
+        RenewalQueue(sqs, deployment.output(name)).held() for name in ("RenewalQueueUrl", "RenewalDeadLetterQueueUrl")
     )
     return Waiting(kept.asked, bad, unfinished, in_queue, dead_letters)
 

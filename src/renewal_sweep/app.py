@@ -33,16 +33,17 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
         today=moment.today,
         now=moment.now,
         reminder_days=int(setting("REMINDER_DAYS")),
+        concurrency=int(setting("RENEWAL_CONCURRENCY")),
         test_clock=_test_clock if clock.heeds_test_clocks(setting("ENVIRONMENT")) else None,
     )
     done = asdict(_swept(sweep, event))
     if done["backlog"]:
-        telemetry.logger().warning("the queue has not drained: nothing is enqueued", extra=done)
-        telemetry.count("SweepPostponed")
+        telemetry.logger().warning("put off: too many messages wait for a worker", extra=done)
     telemetry.logger().info("swept", extra=_shown(event) | done)
     if event == {"sweep": "due"}:
         telemetry.count("Sweeps")
     if event in ({"sweep": "due"}, {"sweep": "all"}):
+        telemetry.count("SweepPostponed", int(done["backlog"] > 0))
         telemetry.count("ChargingIsOff", int(Switch(aws.dynamodb(), setting("CHANGES_TABLE")).is_off()))
     if done["oldest"] is not None:
         telemetry.measure("OldestUnfinished", done["oldest"], "Seconds")

@@ -11,7 +11,7 @@ from renewals.errors import NotHandedOver
 
 _BATCH = 10  # https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessageBatch.html
 _TRIES = 5
-_COUNTS = ("", "NotVisible", "Delayed")
+_VISIBLE = "ApproximateNumberOfMessages"
 
 
 class RenewalQueue:
@@ -22,24 +22,35 @@ class RenewalQueue:
         self._url = url
         self._wait = wait
 
-    def backlog(self) -> int:
+    def waiting(self) -> int:
+        """How many messages wait for a worker, as good as SQS knows. One that failed and is hidden until its next try
+        does not, nor does one at work."""
+        return self._count(_VISIBLE)
+
+    def held(self) -> int:
         """How many messages wait, are at work, or are to be tried again: as good as SQS knows."""
-        names = [f"ApproximateNumberOfMessages{kind}" for kind in _COUNTS]
-        counts = self._client.get_queue_attributes(QueueUrl=self._url, AttributeNames=names)["Attributes"]
-        return sum(int(counts[name]) for name in names)
+        return self._count(*(f"{_VISIBLE}{kind}" for kind in ("", "NotVisible", "Delayed")))
 
     def send(self, requests: Iterable[Mapping[str, str]]) -> None:
         """Hand over requests to renew. Raises NotHandedOver where the queue keeps refusing some; the rest is sent."""
+        refused: list[str] = []
         for batch in batched(requests, _BATCH, strict=False):
-            self._send([{"Id": str(n), "MessageBody": json.dumps(request)} for n, request in enumerate(batch)])
+            refused += self._send([{"Id": str(n), "MessageBody": json.dumps(each)} for n, each in enumerate(batch)])
+        if refused:
+            raise NotHandedOver(f"{len(refused)} messages: {', '.join(sorted(set(refused)))}")
 
-    def _send(self, entries: list[dict[str, str]]) -> None:
+    def _count(self, *names: str) -> int:
+        counts = self._client.get_queue_attributes(QueueUrl=self._url, AttributeNames=list(names))["Attributes"]
+        return sum(int(counts[name]) for name in names)
+
+    def _send(self, entries: list[dict[str, str]]) -> list[str]:
+        """The error's code of each message that the queue refuses in the end."""
         refused: dict[str, str] = {}
         for n in range(_TRIES):
             answer = self._client.send_message_batch(QueueUrl=self._url, Entries=entries)
             refused = {entry["Id"]: entry["Code"] for entry in answer.get("Failed", [])}
             entries = [entry for entry in entries if entry["Id"] in refused]
             if not entries:
-                return
+                break
             self._wait(random.uniform(0, 0.1 * 2**n))  # noqa: S311
-        raise NotHandedOver(f"{len(entries)} messages: {', '.join(sorted(set(refused.values())))}")
+        return list(refused.values())

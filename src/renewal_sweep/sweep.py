@@ -9,6 +9,10 @@ from the tables, so that one that ends half-way has lost nothing, and two at onc
 A subscription whose period stands refused is due on its next dunning date, at once when it has another card, and when
 it has ended or was moved, so that the period is closed. One that is paused is due to be moved past today.
 
+A sweep is put off where more messages wait for a worker than the workers take until the next sweep of its kind, the
+hourly one also where as many wait as it would send: it would only send them again. What is at work, or failed and is
+hidden until its next try, puts off nobody.
+
 Both only plan: they cut their work into parts, and each part is read by a run of its own. A busy date is cut by
 counting, so that no single run reads or sends more than a page of it. A part that outlasts its run is handed on.
 
@@ -41,6 +45,11 @@ PAGE = 1000
 QUIET = timedelta(minutes=15)
 """So long nobody has touched what is taken for cut off."""
 
+SECONDS_A_RENEWAL = 2
+"""So long one execution takes, roughly: docs/scale.md."""
+
+_HOUR, _DAY = timedelta(hours=1), timedelta(days=1)
+
 ENOUGH_SECONDS = 60
 """With less time left than this, a run hands on what remains of its work."""
 
@@ -70,7 +79,7 @@ class Part:
 @dataclass(slots=True)
 class Swept:
     """What a run did. rows: read. due: periods found due. sent: handed to the queue. bad: named. parts: handed on to
-    other runs. backlog: what the queue still held, where nothing was sent because of it.
+    other runs. backlog: how many messages waited, where the sweep was put off because of them, else 0.
 
     oldest: for how many seconds the oldest unfinished renewal that was met has been so; None where nobody looked. A
     renewal is unfinished from the moment its work begins (the claim, a further attempt, a refusal that the customer is
@@ -93,8 +102,9 @@ class Sweep:
 
     hand_on: starts another run with the event given to it. name: is told of each bad row and its fault.
     seconds_left: until this run is ended. today: the business's day. now: the moment, UTC. reminder_days: so long
-    before a renewal its customer may be reminded. test_clock: the day that a row lives on, if it is not this one;
-    raises BadRow. None in production, where there is no such thing.
+    before a renewal its customer may be reminded. concurrency: how many renewals the workers are at, at once.
+    test_clock: the day that a row lives on, if it is not this one; raises BadRow. None in production, where there is no
+    such thing.
     """
 
     client: DynamoDBClient
@@ -107,17 +117,19 @@ class Sweep:
     today: date
     now: datetime
     reminder_days: int
+    concurrency: int
     test_clock: Callable[[Row], date | None] | None = None
 
     def due(self, resumed: Part | None = None) -> Swept:
-        """Plan the hourly sweep. While the queue still holds an earlier one's, it only looks at what is unfinished, and
-        sends nothing. resumed: where a plan goes on."""
+        """Plan the hourly sweep. Where it is put off, it only looks at what is unfinished, and sends nothing. resumed:
+        where a plan goes on."""
         done = Swept()
         left: Part | None = resumed
         if resumed is None:
-            done.backlog = self.queue.backlog()
-            first = Part("date", (self.today - timedelta(days=DAYS - 1)).isoformat())
-            left = Part("shard", "0", sends=False) if done.backlog else first
+            waiting = self.queue.waiting()
+            if self._is_too_much(waiting, _HOUR) or (waiting and not self._is_more_due_than(waiting)):
+                done.backlog = waiting
+            left = Part("shard", "0", sends=False) if done.backlog else self._first()
         unfinished = False
         while left is not None:
             counted = self._page(left, Select="COUNT")  # no row leaves the table for it
@@ -133,8 +145,9 @@ class Sweep:
         return done
 
     def all(self) -> Swept:
-        """Plan the nightly sweep. While the queue still holds an earlier one's, it names bad rows and sends nothing."""
-        done = Swept(backlog=self.queue.backlog())
+        """Plan the nightly sweep. Where it is put off, it names bad rows and sends nothing."""
+        waiting = self.queue.waiting()
+        done = Swept(backlog=waiting if self._is_too_much(waiting, _DAY) else 0)
         for segment in range(SEGMENTS):
             self._hand_on(Part("segment", str(segment), sends=not done.backlog), done)
         return done
@@ -157,9 +170,25 @@ class Sweep:
                 return done
         return done
 
+    def _is_too_much(self, waiting: int, until_next: timedelta) -> bool:
+        """Whether the workers do not take so many messages until the next sweep of this kind."""
+        return waiting * SECONDS_A_RENEWAL > self.concurrency * until_next.total_seconds()
+
+    def _is_more_due_than(self, waiting: int) -> bool:
+        """Whether the hourly sweep looks at more rows than so many. It counts no further than that."""
+        left: Part | None = self._first()
+        while left is not None and waiting >= 0:
+            counted = self._page(left, Select="COUNT")
+            waiting -= counted["Count"]
+            left = _after(left, counted) or self._planned_after(left)
+        return waiting < 0
+
     def _hand_on(self, part: Part, done: Swept) -> None:
         self.hand_on({"part": asdict(part)})
         done.parts += 1
+
+    def _first(self) -> Part:
+        return Part("date", (self.today - timedelta(days=DAYS - 1)).isoformat())
 
     def _planned_after(self, part: Part) -> Part | None:
         """Day by day to today, then the shards, then the test clocks where there are any."""

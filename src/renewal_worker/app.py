@@ -2,8 +2,8 @@
 
 Event: a batch of SQS. Reply: {"batchItemFailures": [...]}, the messages whose workflow did not succeed. They are tried
 again after 1, 2, 4 and 8 minutes; the fifth failure takes a message to the dead-letter queue, and what is no request at
-all goes there without a wait: until the queue has drained, no sweep puts anything on top. It waits for the end of a
-workflow, so that the bound on its own concurrency is one on the renewals at work, and on the calls to the gateway.
+all goes there without a wait. It waits for the end of a workflow, so that the bound on its own concurrency is one on
+the renewals at work, and on the calls to the gateway.
 """
 
 from typing import Any

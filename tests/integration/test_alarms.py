@@ -224,7 +224,7 @@ def test_a_message_that_nobody_can_read(shop: Shop, watch: Watch) -> None:
 
 
 def test_the_worker_stands_still(shop: Shop, watch: Watch) -> None:
-    """What the sweep found waits, and nobody takes it."""
+    """What the sweep found waits, and nobody takes it: the next sweep is put off, until the worker has come to it."""
     [source] = shop.functions.list_event_source_mappings()["EventSourceMappings"]
     shop.functions.update_event_source_mapping(UUID=source["UUID"], Enabled=False)
     wait_until(lambda: shop.functions.get_event_source_mapping(UUID=source["UUID"])["State"] == "Disabled")
@@ -235,10 +235,14 @@ def test_the_worker_stands_still(shop: Shop, watch: Watch) -> None:
     for _ in range(3):
         assert "worker-stopped" not in watch.on()
         watch.time.for_alarms(5 * MINUTES)
-    watch.comes_on("worker-stopped")
+    watch.comes_on("worker-stopped", "sweep-postponed")
     shop.functions.update_event_source_mapping(UUID=source["UUID"], Enabled=True)
     wait_until(lambda: is_done(shop, subscriber))
     watch.goes_off("worker-stopped", after=0)
+    watch.time.until_all_is_done(20)
+    watch.time.for_alarms(1 * MINUTES)
+    watch.sweep()
+    assert "sweep-postponed" not in watch.on()
 
 
 def test_many_cards_are_declined(shop: Shop, watch: Watch) -> None:

@@ -65,6 +65,7 @@ _SETTINGS = {
     "RECEIPT_LINK_KEY_ARN": "arn",
     "RECEIPT_LINKS_URL": LINKS,
     "REMINDER_DAYS": "7",
+    "RENEWAL_CONCURRENCY": "20",
 } | dict.fromkeys(("PROJECT_NAME", "SELLER_NAME", "SELLER_ADDRESS", "SELLER_TAX_ID", "SES_CONFIGURATION_SET"), "acme")
 
 type Case = dict[str, Any]
@@ -134,7 +135,7 @@ def recorded() -> list[Case]:
 
 def _run(name: str, deployed: _Deployed) -> Iterator[Case]:
     """From the sweep's message through the workflow to its end, as far as it goes."""
-    deployed.queue.bodies.clear()
+    deployed.queue.bodies = []
     part = {"kind": "clocks", "of": "all"}
     yield _case(name, deployed, "RenewalSweep", {"part": part | {"start": None, "rows": None, "sends": True}})
     if not deployed.queue.bodies:

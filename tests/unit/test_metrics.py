@@ -270,13 +270,13 @@ def test_an_item_of_an_earlier_version_counts_from_its_last_touch(sweeper: Sweep
     assert _oldest(sweeper, NOON + 2 * HOUR) == 7200
 
 
-def test_what_is_unfinished_is_measured_on_top_of_a_backlog_too(sweeper: Sweeper) -> None:
+def test_what_is_unfinished_is_measured_by_a_sweep_that_is_put_off_too(sweeper: Sweeper) -> None:
     """When nothing moves is when somebody has to know; sent is nothing."""
     _claimed(sweeper)
-    sweeper.sqs.at_work = 1
+    sweeper.concurrency, sweeper.sqs.bodies = 0, ["{}"]
     sweeper.add(2)
     assert _oldest(sweeper, NOON + 2 * HOUR) == 7200
-    assert sweeper.sent() == []
+    assert sweeper.sent() == [{}]
 
 
 def test_the_sweeps_own_metrics(shop: World, measured: Measured, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -284,7 +284,7 @@ def test_the_sweeps_own_metrics(shop: World, measured: Measured, monkeypatch: py
     counted where it was found."""
     for name, value in {
         "DYNAMODB_TABLE": "s", "RENEWALS_TABLE": "r", "CHANGES_TABLE": "changes", "RENEWAL_QUEUE_URL": "q",
-        "REMINDER_DAYS": "7", "ENVIRONMENT": "prod", "TIME_ZONE": "UTC",
+        "REMINDER_DAYS": "7", "RENEWAL_CONCURRENCY": "20", "ENVIRONMENT": "prod", "TIME_ZONE": "UTC",
     }.items():  # fmt: skip
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(aws, "dynamodb", lambda: shop.dynamodb)
@@ -293,11 +293,16 @@ def test_the_sweeps_own_metrics(shop: World, measured: Measured, monkeypatch: py
         monkeypatch.setattr(sweep_app, "_swept", lambda _sweep, _event: swept)
         return measured(lambda: sweep_app.handler(event, None)).totals()
 
-    assert told({"sweep": "due"}, Swept(oldest=0.0)) == {"Sweeps": 1, "ChargingIsOff": 0, "OldestUnfinished": 0}
+    assert told({"sweep": "due"}, Swept(oldest=0.0)) == {
+        "Sweeps": 1,
+        "SweepPostponed": 0,
+        "ChargingIsOff": 0,
+        "OldestUnfinished": 0,
+    }
     shop.turn_charging_off()
-    assert told({"sweep": "due"}, Swept(backlog=3)) == {"Sweeps": 1, "ChargingIsOff": 1, "SweepPostponed": 1}
+    assert told({"sweep": "due"}, Swept(backlog=3)) == {"Sweeps": 1, "SweepPostponed": 1, "ChargingIsOff": 1}
     assert told({"sweep": "due", "from": {}}, Swept(parts=1)) == {}
-    assert told({"sweep": "all"}, Swept(parts=1)) == {"ChargingIsOff": 1}
+    assert told({"sweep": "all"}, Swept(parts=1)) == {"SweepPostponed": 0, "ChargingIsOff": 1}
     assert told({"part": {}}, Swept(rows=9, due=4, sent=5, bad=2)) == {
         "RenewalsDue": 4,
         "RenewalsEnqueued": 5,

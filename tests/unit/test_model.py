@@ -224,6 +224,7 @@ class Life(RuleBasedStateMachine):
             today=self._today(),
             now=self.now,
             reminder_days=0,
+            concurrency=20,
         )
         try:
             while events:

@@ -36,6 +36,7 @@ class Sweeper:
     events: list[dict[str, Any]] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
     reminder_days: int = 0
+    concurrency: int = 20
     runs: int = 0
 
     def add(self, number: int | str, **attributes: Any) -> str:
@@ -64,6 +65,7 @@ class Sweeper:
             today=now.date(),
             now=now,
             reminder_days=self.reminder_days,
+            concurrency=self.concurrency,
         )
         if "part" in event:
             return one.read(Part(**event["part"]))
@@ -487,20 +489,57 @@ def test_out_of_time_a_run_hands_on_what_is_left(sweeper: Sweeper, monkeypatch: 
 # --- the queue ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("waiting", "at_work"), [(1, 0), (0, 1)])
-def test_nothing_is_enqueued_on_top_of_a_backlog(sweeper: Sweeper, waiting: int, at_work: int) -> None:
-    """Neither sweep sends while messages wait or are at work, and both say so; bad rows are named all the same."""
+def test_a_sweep_is_put_off_while_more_waits_than_is_taken_until_the_next(sweeper: Sweeper) -> None:
+    """A million messages that wait are not sent again by either sweep, and both say so; bad rows are named all the
+    same."""
     sweeper.add("due")
     sweeper.add("old", renewal_date=_ago(50))
     sweeper.add("bad", amount=None)
-    sweeper.sqs.bodies, sweeper.sqs.at_work = ["{}"] * waiting, at_work
-    assert sweeper.run({"sweep": "due"}).backlog == 1
+    sweeper.sqs.bodies = ["{}"] * 1_000_000
+    assert sweeper.run({"sweep": "due"}).backlog == 1_000_000
     assert sweeper.events == []
-    assert sweeper.run({"sweep": "all"}).backlog == 1
+    assert sweeper.run({"sweep": "all"}).backlog == 1_000_000
     while sweeper.events:
         sweeper.run(sweeper.events.pop())
-    assert len(sweeper.sqs.bodies) == waiting
+    assert sweeper.sqs.waiting == 1_000_000
     assert [name for name, _ in sweeper.named] == ["sub_bad"]
+
+
+@pytest.mark.parametrize(("kind", "hours"), [("due", 1), ("all", 24)])
+def test_a_sweep_goes_on_top_of_what_is_taken_until_the_next(sweeper: Sweeper, kind: str, hours: int) -> None:
+    """A worker takes a renewal in two seconds: as many as are taken until the next sweep of the kind put off nobody,
+    one more does."""
+    sweeper.concurrency = 1
+    for n in range(1802):
+        sweeper.add(n)
+    sweeper.add("old", renewal_date=_ago(50))
+    taken = hours * 1800
+    for waiting, sent in ((taken, 1802 if kind == "due" else 1), (taken + 1, 0)):
+        sweeper.sqs.bodies = ["{}"] * waiting
+        sweeper.sweep(kind)
+        assert len(sweeper.sqs.bodies) == waiting + sent
+
+
+@pytest.mark.parametrize(("waiting", "sent"), [(1, 2), (2, 0)])
+def test_as_many_messages_as_are_due_are_not_sent_again(sweeper: Sweeper, waiting: int, sent: int) -> None:
+    """One renewal's message that waits puts off no other's; where each may wait, nothing is lost by waiting."""
+    sweeper.add("one")
+    sweeper.add("two")
+    sweeper.sqs.bodies = ["{}"] * waiting
+    sweeper.sweep()
+    assert len(sweeper.sqs.bodies) == waiting + sent
+
+
+@pytest.mark.parametrize("kind", ["due", "all"])
+def test_what_is_at_work_or_to_be_tried_again_puts_off_nobody(sweeper: Sweeper, kind: str) -> None:
+    """However many messages are hidden, nobody waits for their next try."""
+    sweeper.add("due")
+    sweeper.add("old", renewal_date=_ago(50))
+    sweeper.concurrency, sweeper.sqs.bodies = 0, ["{}"] * 100
+    while sweeper.sqs.receive_message(QueueUrl="queue", MaxNumberOfMessages=10):
+        pass
+    sweeper.sweep(kind)
+    assert sweeper.sent_ids() == ["sub_due" if kind == "due" else "sub_old"]
 
 
 def test_refused_messages_are_sent_again_and_no_others(sweeper: Sweeper) -> None:
@@ -509,6 +548,15 @@ def test_refused_messages_are_sent_again_and_no_others(sweeper: Sweeper) -> None
     sweeper.sqs.trouble = [3, 3, 1, 0, 10, 0]
     sweeper.sweep()
     assert sweeper.sent_ids() == ids
+
+
+def test_a_message_that_the_queue_keeps_refusing_holds_up_no_other(sweeper: Sweeper) -> None:
+    """The run fails, and what comes after it in the page has been handed over all the same."""
+    ids = sorted(sweeper.add(f"{n:02}") for n in range(25))
+    sweeper.sqs.trouble = [1] * 5
+    with pytest.raises(NotHandedOver, match="1 messages: InternalError"):
+        sweeper.sweep()
+    assert sweeper.sent_ids() == ids[1:]
 
 
 def test_a_queue_that_keeps_refusing_fails_the_run(sweeper: Sweeper) -> None:

@@ -623,6 +623,7 @@ def test_functions_get_their_settings() -> None:
             "RENEWAL_QUEUE_URL": "<RenewalQueue>",
             "TIME_ZONE": "Asia/Kolkata",
             "REMINDER_DAYS": "7",
+            "RENEWAL_CONCURRENCY": "20",
         },
         "RenewalWorker": {"STATE_MACHINE_ARN": "<RenewalWorkflow>", "RENEWAL_QUEUE_URL": "<RenewalQueue>"},
         "RenewalAudit": {
@@ -832,6 +833,17 @@ def test_what_api_gateway_refuses_itself_is_a_problem_too() -> None:
                 {"service": "acme-qa"},
             )
             | {"Statistic": "Minimum", "Period": 60, "TreatMissingData": "ignore"},
+        ),
+        (
+            "SweepPostponedAlarm",
+            _alarm(
+                "sweep-postponed",
+                "Alert when a sweep was put off because too many requests to renew wait for a worker",
+                "acme/SweepPostponed",
+                0,
+                {"service": "acme-qa"},
+            )
+            | {"Statistic": "Maximum", "Period": 60, "TreatMissingData": "ignore"},
         ),
         (
             "BadRowsAlarm",

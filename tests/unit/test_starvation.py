@@ -1,0 +1,214 @@
+"""The sweep beside messages that fail for hours, over a clock that is moved.
+
+What is due, and whoever is to be reminded, is found and asked for whatever single messages do; and a backlog is not
+sent again and again.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from renewal_sweep.sweep import SECONDS_A_RENEWAL
+from renewal_worker.app import handler as worker
+from renewals import aws, telemetry
+from tests.fake_aws import FakeSQS
+from tests.unit.test_sweep import GOOD_CARD, SENT, Sweeper
+
+MIDNIGHT = datetime(2026, 1, 31, tzinfo=UTC)
+TODAY, IN_THREE_DAYS, LONG_AGO = "2026-01-31", "2026-02-03", "2025-11-30"
+NIGHTLY = timedelta(hours=4, minutes=30)
+STEP = timedelta(seconds=15)
+
+
+@dataclass
+class Night:
+    """A deployment whose hourly schedule runs at `minute` past each hour, from `since` on, with workers that take what
+    waits, as Lambda's poller of a queue does.
+
+    failing: whose workflow fails, each time, after `failing_takes` seconds. at_work: when each message that is at work
+    ends. asked: by subscription, when its workflow first came to its end.
+    """
+
+    minute: int
+    since: timedelta = timedelta(hours=2)
+    concurrency: int = 20
+    counted_late: float = 0
+    failing_takes: float = 30
+    working: bool = True
+    sweeper: Sweeper = field(default_factory=Sweeper)
+    failing: set[str] = field(default_factory=set)
+    at_work: list[tuple[datetime, dict[str, Any]]] = field(default_factory=list)
+    asked: dict[str, datetime] = field(default_factory=dict)
+    most_waiting: int = 0
+
+    def __post_init__(self) -> None:
+        self.now = MIDNIGHT + self.since
+        self.sqs = self.sweeper.sqs = FakeSQS(counted_late=self.counted_late)
+        self.sweeper.concurrency, self.sweeper.reminder_days = self.concurrency, 7
+        self._taken: list[str] = []
+        telemetry.logger().setLevel("CRITICAL")
+
+    def add_failing(self, count: int) -> None:
+        """So many that are due since yesterday, and fail whenever they are tried."""
+        for n in range(count):
+            self.failing.add(self.sweeper.add(f"failing_{n}", renewal_date="2026-01-30"))
+
+    def until(self, moment: timedelta) -> None:
+        """A sweep that is due at a moment runs before any worker takes what is seen again at that moment."""
+        while self.now < MIDNIGHT + moment:
+            self.sqs.move_clock(self.now.timestamp())
+            if self.now.minute == self.minute and not self.now.second:
+                self.sweeper.sweep("due", now=self.now)
+            if self.now - MIDNIGHT == NIGHTLY:
+                self.sweeper.sweep("all", now=self.now)
+            self.most_waiting = max(self.most_waiting, self.sqs.waiting)
+            if self.working:
+                self._work()
+            self.now += STEP
+
+    def _work(self) -> None:
+        """Each worker is at one message at a time; those that are quick come to many in a step."""
+        done = [record for ends, record in self.at_work if ends <= self.now]
+        self.at_work = [(ends, record) for ends, record in self.at_work if ends > self.now]
+        for record in done:
+            self._end(record)
+        for _ in range(self.concurrency - len(self.at_work)):
+            left = STEP.total_seconds()
+            while left > 0:
+                received = self.sqs.receive_message(QueueUrl="queue").get("Messages")
+                if not received:
+                    return
+                takes = self._takes(received[0])
+                left -= takes
+                if left >= 0:
+                    self._end(received[0])
+                else:
+                    self.at_work.append((self.now + timedelta(seconds=takes), received[0]))
+
+    def _takes(self, message: dict[str, Any]) -> float:
+        asked = json.loads(message["Body"])["subscription_id"]
+        if asked in self.failing:
+            return self.failing_takes
+        return 0.2 if asked in self.asked else SECONDS_A_RENEWAL  # a copy finds nothing to do
+
+    def _end(self, message: dict[str, Any]) -> None:
+        record = {
+            "messageId": message["MessageId"],
+            "receiptHandle": message["ReceiptHandle"],
+            "body": message["Body"],
+            "attributes": message["Attributes"],
+        }
+        if not worker({"Records": [record]}, None)["batchItemFailures"]:
+            self.sqs.delete_message(QueueUrl="queue", ReceiptHandle=message["ReceiptHandle"])
+
+    def start_sync_execution(self, **q: Any) -> dict[str, Any]:
+        """The workflow, as far as the sweep sees of it: the row moves on, or the reminder is recorded."""
+        asked = json.loads(q["input"])
+        ended = {"executionArn": "arn", "error": "PaymentFailed"}
+        if asked["subscription_id"] in self.failing:
+            return ended | {"status": "FAILED"}
+        self.asked.setdefault(asked["subscription_id"], self.now)
+        tables = self.sweeper.world.dynamodb
+        row = dict(tables.items("subscriptions")[asked["subscription_id"], asked["customer_id"]])
+        if "event_type" in asked:
+            row["reminder_upcoming"] = SENT | {"period": row["renewal_date"]}
+        elif row["renewal_date"] == asked["renewal_date"]:
+            row["renewal_date"] = "2026-12-31"
+        tables.put("subscriptions", row)
+        return ended | {"status": "SUCCEEDED"}
+
+
+@pytest.fixture
+def night(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """Makes a night, with the worker's clients in it."""
+    monkeypatch.setenv("RENEWAL_QUEUE_URL", "queue")
+    monkeypatch.setenv("STATE_MACHINE_ARN", "workflow")
+    level = telemetry.logger().log_level
+
+    def made(**settings: Any) -> Night:
+        one = Night(**settings)
+        monkeypatch.setattr(aws, "sqs", lambda: one.sqs)
+        monkeypatch.setattr(aws, "synchronous_workflows", lambda: one)
+        return one
+
+    yield made
+    telemetry.logger().setLevel(level)
+
+
+def _assert_nobody_waits(one: Night) -> None:
+    """Somebody becomes due between two sweeps; at night, one is due for longer than forty days, and one to remind."""
+    one.sweeper.add("old", renewal_date=LONG_AGO)
+    one.sweeper.add("yearly", renewal_date=IN_THREE_DAYS, interval="year", known_card=GOOD_CARD)
+    one.until(timedelta(hours=3, minutes=10))
+    one.sweeper.add("due", renewal_date=TODAY)
+    one.until(timedelta(hours=5, minutes=30))
+    late = {name: one.asked[f"sub_{name}"] - MIDNIGHT for name in ("due", "old", "yearly")}
+    in_a_while = timedelta(minutes=15)  # behind what else is at work
+    assert late["due"] <= timedelta(hours=4, minutes=10) + in_a_while
+    assert late["old"] <= NIGHTLY + in_a_while
+    assert late["yearly"] <= NIGHTLY + in_a_while
+    assert one.failing.isdisjoint(one.asked)
+
+
+@pytest.mark.parametrize("minute", range(60))
+def test_one_message_that_keeps_failing_puts_off_nobody(night: Any, minute: int) -> None:
+    """At whatever minute the stack was deployed: what is due is asked for within the hour, and the nightly scan finds
+    what is older and whom to remind, though one renewal fails at every try and is in retry at that moment."""
+    one = night(minute=minute)
+    one.add_failing(1)
+    _assert_nobody_waits(one)
+    assert one.sqs.dead
+
+
+@pytest.mark.parametrize("minute", range(4, 60, 8))
+@pytest.mark.parametrize("counted_late", [0, 60])
+def test_many_messages_that_keep_failing_put_off_nobody(night: Any, minute: int, counted_late: float) -> None:
+    """Nor do eighty that come out of their waits together, for four workers, with counts that are a minute old."""
+    one = night(minute=minute, concurrency=4, counted_late=counted_late)
+    one.add_failing(80)
+    _assert_nobody_waits(one)
+
+
+# --- a backlog is not multiplied ---------------------------------------------------------------------------------
+
+
+def _due(one: Night, count: int) -> None:
+    for n in range(count):
+        one.sweeper.add(f"{n:05}", renewal_date=TODAY, interval="year")
+
+
+def test_a_backlog_of_hours_grows_by_less_than_an_hours_work(night: Any) -> None:
+    """Hours of work on one date: while the hourly sweeps and the nightly one come round, never more waits than all of
+    it and an hour's work of copies; each is renewed, and in the end nothing waits."""
+    one = night(minute=0, concurrency=2)
+    one.add_failing(20)
+    _due(one, 9_000)
+    one.until(timedelta(hours=8))
+    assert one.most_waiting <= 9_020 + 3_600
+    assert len(one.asked) == 9_000
+    assert one.sqs.waiting == 0
+
+
+@pytest.mark.parametrize("count", [1, 300, 5_000])
+def test_while_nobody_works_what_waits_is_not_sent_again(night: Any, count: int) -> None:
+    """The worker stands still for hours: however often the sweep comes round, what is due waits in the queue once."""
+    one = night(minute=0, concurrency=2, working=False)
+    _due(one, count)
+    one.until(timedelta(hours=8))
+    assert one.most_waiting == count
+
+
+def test_a_small_backlog_is_doubled_at_most(night: Any) -> None:
+    """Less than an hour's work, beside rows that are not due, and a worker that stands still after a few: copies are
+    sent until as many wait as the sweep looks at, and no more."""
+    one = night(minute=0, concurrency=2)
+    _due(one, 1_000)
+    one.until(timedelta(hours=2, minutes=5))
+    one.working = False
+    one.until(timedelta(hours=12))
+    assert 0 < len(one.asked) < 1_000
+    assert one.most_waiting < 2_000
