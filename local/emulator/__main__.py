@@ -8,6 +8,7 @@ import sys
 from local.emulator import (
     cuts,
     functions,
+    limits,
     mail,
     metrics,
     passing_of_time,
@@ -44,7 +45,7 @@ def main() -> None:
     )
     patching.check_version()
     functions.apply(arguments.python)
-    for each in (workflows, metrics, mail, queues, transport, cuts, passing_of_time, receipt_links):
+    for each in (workflows, metrics, mail, queues, limits, transport, cuts, passing_of_time, receipt_links):
         each.apply()
 
     from ministack import app

@@ -11,6 +11,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+import urllib3
+from botocore.exceptions import ClientError
 
 from local.emulator.functions import WORKERS
 from local.stack import Stack
@@ -46,6 +48,8 @@ def handler(event, context):
                 request.headers["x-forwarded-proto"] = protocol
             client.meta.events.register("before-sign.s3", tell)
             client.put_object(**request)
+        case {"requestContext": {"identity": identity}, "body": body}:
+            return json.loads(body or "null") or {"statusCode": 200, "body": identity["sourceIp"]}
         case {"put": request}:
             from botocore.session import Session
             Session().create_client("s3").put_object(**request)
@@ -122,6 +126,35 @@ class Cloud:
                 return end
             time.sleep(0.05)
         raise AssertionError(f"the execution still runs: {end}")
+
+    def api(self, function: str, *settings: dict[str, str]) -> str:
+        """The address of an API whose path /one/two leads to the function. settings: patches of its stage."""
+        gateway = self.stack.client("apigateway")
+        api = gateway.create_rest_api(name=f"test-{uuid.uuid4().hex[:12]}")["id"]
+        self._made.append(lambda: gateway.delete_rest_api(restApiId=api))
+        parent = gateway.get_resources(restApiId=api)["items"][0]["id"]
+        for part in ("one", "two"):
+            parent = gateway.create_resource(restApiId=api, parentId=parent, pathPart=part)["id"]
+        gateway.put_method(restApiId=api, resourceId=parent, httpMethod="POST", authorizationType="NONE")
+        gateway.put_integration(
+            restApiId=api,
+            resourceId=parent,
+            httpMethod="POST",
+            type="AWS_PROXY",
+            integrationHttpMethod="POST",
+            uri=f"arn:aws:apigateway:us-west-2:lambda:path/2015-03-31/functions/{function}/invocations",
+        )
+        gateway.create_deployment(restApiId=api, stageName="test")
+        if settings:
+            gateway.update_stage(restApiId=api, stageName="test", patchOperations=settings)
+        return f"{self.stack.endpoint_url}/_aws/execute-api/{api}/test/one/two"
+
+    def queue(self) -> str:
+        """The address of a queue."""
+        queues = self.stack.client("sqs")
+        url: str = queues.create_queue(QueueName=f"test-{uuid.uuid4().hex[:12]}")["QueueUrl"]
+        self._made.append(lambda: queues.delete_queue(QueueUrl=url))
+        return url
 
     def total(self, namespace: str, metric: str, dimension: str, value: str) -> float:
         """The sum of a metric over the last minutes."""
@@ -271,3 +304,88 @@ def test_the_bucket_is_for_tls_only(cloud: Cloud, over: dict[str, str], let_in: 
     answer = cloud.call(function, {"put": {"Bucket": bucket, "Key": "test", "Body": "test"}} | over)
     assert ("pid" in answer) is let_in
     assert let_in or "with an explicit deny in a resource-based policy" in answer["errorMessage"]
+
+
+def test_a_function_is_told_where_a_request_comes_from(cloud: Cloud) -> None:
+    """The source address is the caller's own, whatever X-Forwarded-For claims."""
+    answer = urllib3.request("POST", cloud.api(cloud.function()), headers={"X-Forwarded-For": "203.0.113.7"})
+    assert (answer.status, answer.data) == (200, b"127.0.0.1")
+
+
+def test_a_header_is_text_and_none_is_lost(cloud: Cloud) -> None:
+    """A list as the value of a header is a malformed answer; of cookies under `headers` and under the lists none is lost."""
+    url = cloud.api(cloud.function())
+    listed = {"statusCode": 200, "headers": {"X-Test": ["a", "b"]}, "body": ""}
+    assert urllib3.request("POST", url, json=listed).status == 502
+    cookies = {"headers": {"Set-Cookie": "a=1"}, "multiValueHeaders": {"set-cookie": ["b=2", "c=3"]}}
+    answer = urllib3.request("POST", url, json={"statusCode": 200, "body": ""} | cookies)
+    assert answer.headers.getlist("set-cookie") == ["a=1", "b=2", "c=3"]
+
+
+def test_a_path_is_throttled(cloud: Cloud) -> None:
+    """A method's own limit holds, under the spelling that templates have for its path."""
+    limits = {"rateLimit": "1", "burstLimit": "2"}
+    settings = [
+        {"op": "replace", "path": f"/~1one~1two/POST/throttling/{name}", "value": value}
+        for name, value in limits.items()
+    ]
+    url = cloud.api(cloud.function(), *settings)
+    answers = [urllib3.request("POST", url).status for _ in range(6)]
+    assert set(answers) == {200, 429}
+
+
+def test_a_queue_has_the_limits_of_sqs(cloud: Cloud) -> None:
+    """Nothing is delayed for more than 15 minutes nor hidden for more than 12 hours."""
+    queues, url = cloud.stack.client("sqs"), cloud.queue()
+    with pytest.raises(ClientError, match="InvalidParameterValue"):
+        queues.send_message(QueueUrl=url, MessageBody="late", DelaySeconds=901)
+    batch = queues.send_message_batch(
+        QueueUrl=url,
+        Entries=[{"Id": "1", "MessageBody": "late", "DelaySeconds": 901}, {"Id": "2", "MessageBody": "now"}],
+    )
+    assert [entry["Id"] for entry in batch["Failed"]] == ["1"]
+    with pytest.raises(ClientError, match="InvalidParameterValue"):
+        queues.receive_message(QueueUrl=url, VisibilityTimeout=43_201)
+    [message] = queues.receive_message(QueueUrl=url)["Messages"]
+    handle = message["ReceiptHandle"]
+    with pytest.raises(ClientError, match="InvalidParameterValue"):
+        queues.change_message_visibility(QueueUrl=url, ReceiptHandle=handle, VisibilityTimeout=43_201)
+    hidden = [{"Id": "1", "ReceiptHandle": handle, "VisibilityTimeout": 43_201}]
+    changed = queues.change_message_visibility_batch(QueueUrl=url, Entries=hidden)
+    assert [entry["Id"] for entry in changed["Failed"]] == ["1"]
+
+
+def test_one_index_is_made_in_an_update(cloud: Cloud) -> None:
+    """An update of a stack that gives a table two new indexes is rolled back; one new index is made."""
+    stacks, name = cloud.stack.client("cloudformation"), f"test-{uuid.uuid4().hex[:12]}"
+
+    def template(*indexes: str) -> str:
+        names = ["id", *indexes]
+        table = {
+            "BillingMode": "PAY_PER_REQUEST",
+            "AttributeDefinitions": [{"AttributeName": each, "AttributeType": "S"} for each in names],
+            "KeySchema": [{"AttributeName": "id", "KeyType": "HASH"}],
+            "GlobalSecondaryIndexes": [
+                {
+                    "IndexName": each,
+                    "KeySchema": [{"AttributeName": each, "KeyType": "HASH"}],
+                    "Projection": {"ProjectionType": "KEYS_ONLY"},
+                }
+                for each in indexes
+            ],
+        }
+        return json.dumps({"Resources": {"Table": {"Type": "AWS::DynamoDB::Table", "Properties": table}}})
+
+    def updated(*indexes: str) -> str:
+        stacks.update_stack(StackName=name, TemplateBody=template(*indexes))
+        deadline = time.monotonic() + 20
+        while (status := stacks.describe_stacks(StackName=name)["Stacks"][0]["StackStatus"]).endswith("IN_PROGRESS"):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        return str(status)
+
+    stacks.create_stack(StackName=name, TemplateBody=template("a"))
+    stacks.get_waiter("stack_create_complete").wait(StackName=name, WaiterConfig={"Delay": 1, "MaxAttempts": 20})
+    assert updated("a", "b", "c") == "UPDATE_ROLLBACK_COMPLETE"
+    assert updated("a", "b") == "UPDATE_COMPLETE"
+    stacks.delete_stack(StackName=name)

@@ -1,0 +1,135 @@
+"""Limits and rules that AWS holds and MiniStack does not.
+
+- SQS: a message is hidden for 12 hours and delayed for 15 minutes at most, and a queue has 120,000 hidden messages
+  (https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html).
+- CloudFormation makes or removes one index of a table in one update
+  (https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/aws-resource-dynamodb-table.html).
+- API Gateway tells a function the address that a request came from, never what X-Forwarded-For claims; it throttles a
+  path that the template writes with ~1; it answers 502 where a header's value is a list, and keeps a header that
+  stands under `headers` beside others of its name under `multiValueHeaders`
+  (https://docs.aws.amazon.com/apigateway/latest/developerguide/set-up-lambda-proxy-integrations.html).
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from local.emulator.patching import replace
+
+_MOST_SECONDS_HIDDEN = 43_200
+_MOST_SECONDS_DELAYED = 900
+MOST_HIDDEN_MESSAGES = 120_000
+
+type _Action = Callable[[dict[str, Any], str], Any]
+
+
+def apply() -> None:
+    _limit_queues()
+    _limit_indexes()
+    _limit_requests()
+
+
+def _limit_queues() -> None:
+    from ministack.services import sqs
+
+    def refuse(name: str, value: Any, most: int) -> None:
+        if value is not None and not 0 <= int(value) <= most:
+            reason = (
+                f"Value {value} for parameter {name} is invalid. Reason: Must be between 0 and {most}, if provided."
+            )
+            raise sqs._Err("InvalidParameterValue", reason)
+
+    def within(name: str, most: int, action: _Action) -> _Action:
+        def checked(data: dict[str, Any], url: str) -> Any:
+            refuse(name, data.get(name), most)
+            return action(data, url)
+
+        return checked
+
+    def received(data: dict[str, Any], url: str) -> Any:
+        refuse("VisibilityTimeout", data.get("VisibilityTimeout"), _MOST_SECONDS_HIDDEN)
+        now, queue = time.time(), sqs._get_q(data.get("QueueUrl", url), "sqs:ReceiveMessage")
+        hidden = sum(message["receive_count"] > 0 and message["visible_at"] > now for message in queue["messages"])
+        if hidden >= MOST_HIDDEN_MESSAGES and not queue["is_fifo"]:
+            raise sqs._Err("OverLimit", "Too many messages in flight")
+        return receive(data, url)
+
+    def changed_by_batch(data: dict[str, Any], url: str) -> Any:
+        entries = data.get("Entries", [])
+        good = [e for e in entries if 0 <= int(e.get("VisibilityTimeout", 30)) <= _MOST_SECONDS_HIDDEN]
+        answer = (
+            change_batch(data | {"Entries": good}, url) if good or not entries else {"Successful": [], "Failed": []}
+        )
+        why = {"Code": "InvalidParameterValue", "Message": "VisibilityTimeout is over 43200", "SenderFault": True}
+        refused = [{"Id": entry.get("Id", ""), **why} for entry in entries if entry not in good]
+        return answer | {"Failed": answer["Failed"] + refused}
+
+    handlers = sqs._HANDLERS
+    receive, change_batch = handlers["ReceiveMessage"], handlers["ChangeMessageVisibilityBatch"]
+    handlers["ReceiveMessage"] = received
+    handlers["ChangeMessageVisibilityBatch"] = changed_by_batch
+    change = within("VisibilityTimeout", _MOST_SECONDS_HIDDEN, handlers["ChangeMessageVisibility"])
+    handlers["ChangeMessageVisibility"] = change
+    # A batch is sent by the single action, which looks its name up in the module.
+    sqs._act_send_message = within("DelaySeconds", _MOST_SECONDS_DELAYED, sqs._act_send_message)
+    handlers["SendMessage"] = sqs._act_send_message
+
+
+def _limit_indexes() -> None:
+    from ministack.services.cloudformation import provisioners
+
+    table = provisioners._RESOURCE_HANDLERS["AWS::DynamoDB::Table"]
+    update = table["update"]
+
+    def update_one_index(
+        physical_id: str, old: Mapping[str, Any], new: Mapping[str, Any], *more: Any, **named: Any
+    ) -> Any:
+        had, has = ({index["IndexName"] for index in of.get("GlobalSecondaryIndexes", [])} for of in (old, new))
+        if len(had ^ has) > 1:
+            raise ValueError("Cannot perform more than one GSI creation or deletion in a single update")
+        return update(physical_id, old, new, *more, **named)
+
+    table["update"] = update_one_index
+
+
+def _limit_requests() -> None:
+    from ministack.services import apigateway_v1
+
+    replace(
+        apigateway_v1,
+        "_build_lambda_event_v1",
+        {
+            'headers.get("x-forwarded-for", "127.0.0.1").split(",")[0].strip()\n'
+            '                if isinstance(headers.get("x-forwarded-for", ""), str)\n'
+            '                else "127.0.0.1"': '"127.0.0.1"'
+        },
+    )
+    replace(
+        apigateway_v1,
+        "_method_throttle_settings",
+        {
+            '    for key in (f"/{stripped}/{http_method}", ': """\
+    escaped = stripped.replace("/", "~1")
+    for key in (f"/~1{escaped}/{http_method}", f"/{stripped}/{http_method}", \
+"""
+        },
+    )
+    replace(
+        apigateway_v1,
+        "_invoke_lambda_proxy_v1",
+        {
+            '    status = lambda_response.get("statusCode", 200)\n': """\
+    if any(isinstance(v, (list, dict)) for v in (lambda_response.get("headers") or {}).values()):
+        return 502, {"Content-Type": "application/json"}, b'{"message": "Internal server error"}'
+    status = lambda_response.get("statusCode", 200)
+""",
+            "        resp_headers[k] = list(v)\n": "        resp_headers[k] = beside(lambda_response, k, v)\n",
+        },
+        beside=_beside,
+    )
+
+
+def _beside(response: Mapping[str, Any], name: str, values: list[str]) -> list[str]:
+    """The values of a header under `multiValueHeaders`, and before them the one under `headers` that differs."""
+    single = [value for key, value in (response.get("headers") or {}).items() if key.lower() == name.lower()]
+    return [value for value in single if value not in values] + list(values)
