@@ -8,12 +8,16 @@ https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/read-write-oper
 import json
 import sys
 from collections import Counter
+from datetime import datetime, timedelta
 from math import ceil
 from typing import Any, cast
 from uuid import UUID
 
+from process_payment.charge import Charge
 from renewals.attribute_values import wire
 from renewals.dynamodb import storable
+from renewals.renewal import Renewal
+from send_email.delivery import Delivery
 from tests.fake_aws import FakeDynamoDB, Item
 from tests.fakes import INDEXES, World
 
@@ -63,7 +67,7 @@ class MeteredDynamoDB(FakeDynamoDB):
         super().transact_write_items(**q)
         self._count(before, 2)
         checked = [action["ConditionCheck"] for action in q["TransactItems"] if "ConditionCheck" in action]
-        self.writes += sum(2 * _units(self._item(body)) for body in checked)
+        self.writes += sum(2 * max(1, _units(self._item(body))) for body in checked)  # an absent item is one unit too
 
     def _all(self) -> dict[tuple[str, Any], Item]:
         return {(table, key): item for table, items in self.tables.items() for key, item in items.items()}
@@ -88,7 +92,23 @@ class MeteredDynamoDB(FakeDynamoDB):
 
 
 class _MeteredWorld(World):
+    """Each function runs a second later than the one before: what an index is ranged by moves with each write."""
+
     database = MeteredDynamoDB
+    seconds = 0
+
+    def charge(self, execution: str, now: datetime) -> Charge:
+        return super().charge(execution, self._later(now))
+
+    def receipt(self, renewal: Renewal, now: datetime) -> Renewal:
+        return super().receipt(renewal, self._later(now))
+
+    def delivery(self, execution: str, now: datetime) -> Delivery:
+        return super().delivery(execution, self._later(now))
+
+    def _later(self, now: datetime) -> datetime:
+        self.seconds += 1
+        return now + timedelta(seconds=self.seconds)
 
 
 def _units(item: Item) -> int:
