@@ -1,4 +1,4 @@
-"""What goes wrong with a command, in a sentence."""
+"""What a command says: lines that cannot command the terminal, and what goes wrong, in a sentence."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +20,7 @@ from botocore.exceptions import (
 )
 
 from renewals.errors import BadRow, Collision, RenewalError, Throttled
+from renewals.texts import printable
 
 _EXPIRED = frozenset({"ExpiredToken", "ExpiredTokenException", "RequestExpired"})
 _UNKNOWN = frozenset(
@@ -33,6 +34,11 @@ _UNKNOWN = frozenset(
 )
 _DENIED = frozenset({"AccessDenied", "AccessDeniedException", "AuthorizationError"})
 _SIGN_IN = "The AWS credentials have expired: sign in again."
+
+
+def tell(line: str) -> None:
+    """One line. A value in it, out of a table, a queue or a log, moves no cursor and sets no clipboard."""
+    click.echo(printable(line))
 
 
 class Trouble(RenewalError):  # noqa: N818
@@ -92,4 +98,4 @@ class Commands(click.Group):
             with _plainly():
                 return super().invoke(ctx)
         except Trouble as trouble:
-            raise click.ClickException(str(trouble)) from trouble
+            raise click.ClickException(printable(str(trouble))) from trouble

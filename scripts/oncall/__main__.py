@@ -6,12 +6,14 @@ from typing import Any
 
 import click
 
+from renewals import texts
 from scripts.deployment import Deployment, given, stack_name
 from scripts.oncall import charging, log, receipts, tables, waiting
 from scripts.oncall.letters import DeadLetters
-from scripts.plainly import Commands
+from scripts.plainly import Commands, tell
 
 _MOST_SHOWN = 20
+_LONGEST_REASON = 1000
 
 _day = click.DateTime(["%Y-%m-%d"])
 
@@ -35,8 +37,8 @@ def alarms(deployment: Deployment) -> None:
     topic = deployment.output("AlarmTopicArn")
     ours = [alarm for page in pages for alarm in page["MetricAlarms"] if topic in alarm["AlarmActions"]]
     for alarm in sorted(ours, key=lambda alarm: alarm["StateUpdatedTimestamp"]):
-        click.echo(f"{alarm['AlarmName']}, since {alarm['StateUpdatedTimestamp']:%Y-%m-%d %H:%M} UTC")
-        click.echo(f"    {alarm['AlarmDescription']}")
+        tell(f"{alarm['AlarmName']}, since {alarm['StateUpdatedTimestamp']:%Y-%m-%d %H:%M} UTC")
+        tell(f"    {alarm['AlarmDescription']}")
     if not ours:
         click.echo("no alarm is on")
 
@@ -57,7 +59,7 @@ def waiting_(ctx: click.Context, deployment: Deployment) -> None:
     _list("begun and not finished", begun)
     click.echo(f"{found.in_queue} in the queue, at work or to be tried again")
     click.echo(f"{found.dead_letters} in the dead-letter queue")
-    click.echo(charging.state(deployment.client("dynamodb"), deployment.output("ChangesTableName")))
+    tell(charging.state(deployment.client("dynamodb"), deployment.output("ChangesTableName")))
     click.echo("Over: nobody waits." if found.nobody else "Not over.")
     ctx.exit(0 if found.nobody else 1)
 
@@ -65,7 +67,7 @@ def waiting_(ctx: click.Context, deployment: Deployment) -> None:
 def _list(what: str, lines: list[str]) -> None:
     click.echo(f"{len(lines)} {what}")
     for line in lines[:_MOST_SHOWN]:
-        click.echo(f"    {line}")
+        tell(f"    {line}")
     if len(lines) > _MOST_SHOWN:
         click.echo(f"    and {len(lines) - _MOST_SHOWN} more")
 
@@ -129,7 +131,7 @@ def log_(deployment: Deployment, function: str, text: str, hours: float) -> None
     FUNCTION is its short name, as process-payment; TEXT what a line must have in it, as sub_1 or Error.
     """
     for line in log.lines(deployment, function, text, hours):
-        click.echo(line)
+        tell(line)
 
 
 @main.command("dead-letters")
@@ -137,7 +139,7 @@ def log_(deployment: Deployment, function: str, text: str, hours: float) -> None
 def dead_letters(deployment: Deployment) -> None:
     """Show the messages that failed five times."""
     for line in DeadLetters(deployment).show():
-        click.echo(line)
+        tell(line)
 
 
 @main.command("delete-dead-letter")
@@ -145,7 +147,7 @@ def dead_letters(deployment: Deployment) -> None:
 @given
 def delete_dead_letter(deployment: Deployment, message_id: str) -> None:
     """Take one away for good."""
-    click.echo(f"deleted: {DeadLetters(deployment).delete(message_id)}")
+    tell(f"deleted: {DeadLetters(deployment).delete(message_id)}")
 
 
 @main.command("restore-receipt")
@@ -156,7 +158,7 @@ def restore_receipt(deployment: Deployment, key: str) -> None:
 
     KEY is where it lies in the bucket, as the audit names it.
     """
-    click.echo(receipts.restore(deployment, key))
+    tell(receipts.restore(deployment, key))
 
 
 @main.command("charging")
@@ -170,6 +172,8 @@ def charging_(deployment: Deployment, turn: str, why: str) -> None:
     """
     if turn == "off" and not why.strip():
         raise click.UsageError('off needs --why "…": whoever finds charging turned off has to know the reason')
+    if why and (fault := texts.fault(why, _LONGEST_REASON)):
+        raise click.BadParameter(fault, param_hint="--why")
     dynamodb, changes = deployment.client("dynamodb"), deployment.output("ChangesTableName")
     if turn == "off":
         caller = deployment.client("sts").get_caller_identity()["Arn"]
@@ -180,7 +184,7 @@ def charging_(deployment: Deployment, turn: str, why: str) -> None:
         deployment.client("lambda").invoke(
             FunctionName=deployment.output("SweepFunctionName"), InvocationType="Event", Payload='{"sweep": "due"}'
         )
-    click.echo(charging.state(dynamodb, changes))
+    tell(charging.state(dynamodb, changes))
 
 
 @main.command("restore")

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from itertools import batched
 from typing import Any
 
+from scripts.plainly import tell
+
 _MOST_ITEMS = 100  # https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchGetItem.html
 _EVERYBODY = {"S": "*"}
 """Stands for all subscriptions, in the switch's key."""
@@ -39,7 +41,7 @@ def restore(dynamodb: Any, copy: str, table: str, *, write: bool, delete: bool) 
             if _id(item, keys) in kept:
                 continue
             counts["in the table alone"] += 1
-            print("in the table alone:", *_id(item, keys))
+            tell(f"in the table alone: {' '.join(_id(item, keys))}")
             if write and delete:
                 dynamodb.delete_item(TableName=table, Key={name: item[name] for name in keys})
                 counts["deleted"] += 1

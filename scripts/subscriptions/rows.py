@@ -7,7 +7,6 @@ what is imported can be charged. Nothing is guessed at: 29,99 and 2025-3-1 are r
 
 import csv
 import re
-import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
@@ -16,7 +15,7 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from renewals import subscription
+from renewals import subscription, texts
 from renewals.errors import BadRow, RenewalError
 from renewals.strict_json import NotAnObject, read_object
 from renewals.subscription import Subscription
@@ -42,10 +41,6 @@ _FORMS = {
     "interval_count": "is not a whole number from 1 to 1000",
     "anchor_day": "is not a whole number from 1 to 31",
     "locale": "is not a language such as en or pt-BR",
-}
-_UNREADABLE = {
-    "Cc": "has a control character",
-    "Cs": "has half a character",
 }
 
 
@@ -107,7 +102,7 @@ def from_json_lines(lines: Iterable[str]) -> Iterator[Line]:
 
 def judge(fields: Mapping[str, Any]) -> Subscription | tuple[str, ...]:
     """The row that these fields become, or everything that is wrong with them. amount: a decimal string."""
-    unreadable = {name: f"{name} {why}" for name, value in fields.items() for why in _unreadable(value)}
+    unreadable = {name: f"{name} {why}" for name, why in map(_unreadable, fields.items()) if why}
     money = {name: fields[name] for name in ("amount", "currency") if name in fields}
     rest = {name: value for name, value in fields.items() if name not in money}
     try:
@@ -199,9 +194,10 @@ def _is_whole(cell: str | None) -> bool:
     return cell is not None and _WHOLE.fullmatch(cell) is not None
 
 
-def _unreadable(value: Any) -> list[str]:
-    kinds = {unicodedata.category(c) for c in value} if isinstance(value, str) else set()
-    return [why for kind, why in _UNREADABLE.items() if kind in kinds]
+def _unreadable(field: tuple[str, Any]) -> tuple[str, str | None]:
+    """A field's name, and what no text may have in it, by the one rule for all of them."""
+    name, value = field
+    return name, texts.fault(value) if isinstance(value, str) else None
 
 
 def _said(error: ErrorDetails) -> str:
@@ -214,6 +210,8 @@ def _said(error: ErrorDetails) -> str:
             return f"{field!r} is no attribute of a subscription"
         case "money" | "address":
             return error["msg"]
+        case "text":
+            return f"{field} {error['msg']}"
         case "literal_error":
             return f"{field} is none of {context['expected']}"
         case "string_too_long":

@@ -4,11 +4,11 @@ import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from rich import markup
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
-from renewals import wording
+from renewals import texts, wording
 from renewals.errors import BadRow
 from renewals.preview import Preview
 from renewals.timeline import Entry
@@ -17,6 +17,11 @@ from subscriptions_api import models
 
 _WIDTH = 160  # where nobody's terminal says how wide it is
 console = Console(highlight=False, soft_wrap=False, width=None if sys.stdout.isatty() else _WIDTH)
+
+
+def escape(text: str) -> str:
+    """A text out of a table or a file as it may stand in the terminal: no markup, and nothing that commands it."""
+    return markup.escape(texts.printable(text))
 
 
 def say(text: str, style: str = "") -> None:

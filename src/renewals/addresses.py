@@ -24,7 +24,7 @@ def deliverable(address: str) -> str:
     if not address:
         raise BadAddress("the subscription has no customer_email")
     local, at, domain = address.rpartition("@")
-    if _READ_OTHERWISE.intersection(domain):
+    if _READ_OTHERWISE.intersection(domain) or not domain.isprintable():  # IDNA leaves out what cannot be seen
         raise BadAddress("customer_email has a domain that is read in two ways")
     if not at or len(local) > 64 or not _LOCAL.fullmatch(local):
         raise BadAddress("customer_email is not a mail address")

@@ -7,12 +7,15 @@ from datetime import date
 from decimal import Decimal
 from typing import Any, cast, get_args
 
-from renewals import currencies
+from renewals import currencies, texts
 from renewals.errors import BadRow
 from renewals.periods import Interval, Schedule
 
 ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._:-]{0,127}", re.ASCII)
 """An id as it may stand in a webhook, a key of S3 and its metadata: it cannot leave its place in a path."""
+
+GATEWAY_ID = re.compile(r"[A-Za-z0-9_]{1,255}", re.ASCII)
+"""The gateway's id of a customer or of a card."""
 
 LIVE = frozenset({"active", "past_due"})
 ENDED = frozenset({"paused", "canceled", "unpaid"})
@@ -79,12 +82,12 @@ def parse(row: Mapping[str, Any]) -> Subscription:
         currency=currency,
         schedule=schedule,
         catch_up=_one_of(row, "catch_up", frozenset({"latest", "each"}), default="latest"),
-        plan=_text(row, "plan", default="Subscription"),
-        customer_name=_text(row, "customer_name", default=""),
+        plan=texts.presentable(_text(row, "plan", default="Subscription"), texts.LONGEST_PLAN),
+        customer_name=texts.presentable_name(_text(row, "customer_name", default="")),
         customer_email=_text(row, "customer_email", default=""),
         locale=_text(row, "locale", default="en"),
-        gateway_customer=_text(row, "gateway_customer"),
-        payment_method=_text(row, "payment_method"),
+        gateway_customer=_gateway_id(row, "gateway_customer"),
+        payment_method=_gateway_id(row, "payment_method"),
         row=row,
     )
 
@@ -128,6 +131,13 @@ def _id(row: Mapping[str, Any], field: str) -> str:
     value = _text(row, field)
     if not ID.fullmatch(value):
         raise BadRow(field, "has characters that cannot stand in a receipt's key")
+    return value
+
+
+def _gateway_id(row: Mapping[str, Any], field: str) -> str:
+    value = _text(row, field)
+    if not GATEWAY_ID.fullmatch(value):
+        raise BadRow(field, "is not an id of the gateway's: letters, digits and _")
     return value
 
 

@@ -4,7 +4,7 @@ Money is {"amount": "29.99", "currency": "USD"}, a decimal string in major units
 rounded before anybody could refuse to round it. Dates are YYYY-MM-DD, times ISO 8601 with their offset.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import date
 from decimal import Decimal
 from typing import Annotated, Any, Literal, Self
@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from renewals import currencies, refunds, subscription, wording
+from renewals import currencies, refunds, subscription, texts, wording
 from renewals.addresses import BadAddress, deliverable
 from renewals.errors import BadRow
 from renewals.preview import Charge
@@ -36,6 +36,18 @@ def _day(text: str) -> str:
     return text
 
 
+def _told(fault: Callable[[str], str | None]) -> AfterValidator:
+    """Refuses a text that has a fault, in its words."""
+
+    def check(text: str) -> str:
+        reason = fault(text)
+        if reason is not None:
+            raise PydanticCustomError("text", "{reason}", {"reason": reason})
+        return text
+
+    return AfterValidator(check)
+
+
 Id = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._:-]{0,127}$", examples=["sub_1"])]
 GatewayId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]{1,255}$", examples=["pm_1", "cus_1"])]
 Day = Annotated[
@@ -43,8 +55,8 @@ Day = Annotated[
     Field(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$", json_schema_extra={"format": "date"}, examples=["2026-01-31"]),
     AfterValidator(_day),
 ]
-Plan = Annotated[str, Field(min_length=1, max_length=1000, examples=["Pro"])]
-Name = Annotated[str, Field(max_length=1000, examples=["Ann Lee"])]
+Plan = Annotated[str, Field(min_length=1, max_length=texts.LONGEST_PLAN, examples=["Pro"]), _told(texts.plan_fault)]
+Name = Annotated[str, Field(max_length=texts.LONGEST_NAME, examples=["Ann Lee"]), _told(texts.name_fault)]
 Email = Annotated[str, Field(max_length=320, json_schema_extra={"format": "email"}), AfterValidator(_deliverable)]
 Locale = Annotated[str, Field(pattern=r"^[A-Za-z]{2,3}([_-][A-Za-z0-9]{2,8}){0,3}$", examples=["en", "pt-BR"])]
 Interval = Literal["day", "week", "month", "year"]

@@ -336,7 +336,7 @@ def test_files_that_are_none(command: Any, tmp_path: Path, name: str, content: s
     ("trouble", "said"),
     [
         (NoCredentialsError(), "There are no AWS credentials"),
-        (ProfileNotFound(profile="ops"), "AWS cannot be asked: The config profile (ops) could not be found"),
+        (ProfileNotFound(profile="ops"), "There is no AWS profile ops: set AWS_PROFILE."),
         (EndpointConnectionError(endpoint_url="http://127.0.0.1:4566"), "Nothing answers at http://127.0.0.1:4566"),
         (error("ExpiredTokenException", "Query"), "The AWS credentials have expired: sign in again."),
         (error("UnrecognizedClientException", "Query"), "AWS does not know these credentials"),

@@ -1,0 +1,177 @@
+"""Texts: what may stand in one at every way in, and how one that may not is shown at every way out."""
+
+import unicodedata
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
+
+from renewals import subscription, texts
+from renewals.addresses import BadAddress, deliverable
+from scripts.oncall.__main__ import main as oncall
+from scripts.subscriptions.__main__ import main as subscriptions
+from scripts.subscriptions.rows import judge
+from subscriptions_api.models import Edit, NewSubscription
+from tests.fakes import NOON, World
+from tests.unit.test_import_rows import GOOD
+from tests.unit.test_subscriptions_api import NEW, Api, api
+from tests.unit.test_subscriptions_command import Account, account
+
+__all__ = ["account", "api"]
+
+HOSTILE = {
+    "clipboard": "\x1b]52;c;cm0gLXJmIH4=\x07",
+    "escape": "\x1b[2J",
+    "nul": "a\x00b",
+    "newline": "a\r\nBcc: eve@evil.example",
+    "delete": "a\x7fb",
+    "c1": "a\x9b31mb",
+    "next line": "a\x85b",
+    "override": "a\u202egnp.exe",
+    "isolate": "a\u2066b\u2069",
+    "mark": "a\u200fb",
+    "line separator": "a\u2028b",
+    "paragraph separator": "a\u2029b",
+    "soft hyphen": "a\u00adb",
+    "zero width space": "a\u200bb",
+    "byte order mark": "a\ufeffb",
+    "tag": "a\U000e0041b",
+    "private use": "a\ue000b",
+    "no character": "a\ufffeb",
+    "lone joiner": "\u200da",
+    "joiner after a blank": "a \u200db",
+}
+SOUND = [
+    "Ann Lee",
+    'O\'Brien-Ñandú, Jr. (2.) & Söhne "GmbH"',
+    "山田\u3000太郎",
+    "神田 福",
+    "محمد عبد الله",
+    "گل\u200cمحمدی",
+    "ක්\u200dෂ",
+    "\U0001f469\u200d\U0001f4bb",
+    "❤️",
+    "Jose\u0301",
+    "12\u00a0000 km",
+    "Booking.com B.V.",
+    "\ufa19",
+]
+
+
+@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
+def test_what_commands_a_terminal_or_cannot_be_seen_is_refused_at_every_entry(api: Api, text: str) -> None:
+    """POST, PATCH, import and the address: each refuses it in words that name the field and do not quote the text."""
+    name, plan = api("POST", "/subscriptions", NEW | {"customer_name": text}), NEW | {"plan": text}
+    assert (name.status, name.faults) == (400, ["body.customer_name"])
+    assert api("POST", "/subscriptions", plan).faults == ["body.plan"]
+    api.shop.subscribe()
+    assert api("PATCH", "/subscriptions/sub_1", {"plan": text}, If_Match="*").faults == ["body.plan"]
+    assert "version" not in api.shop.row()
+    judged = judge(GOOD | {"customer_name": text, "plan": text})
+    assert isinstance(judged, tuple)
+    assert {fault.split(" ")[0] for fault in judged} == {"customer_name", "plan"}
+    assert all(each.isprintable() for each in (*judged, str(name.body)))
+    with pytest.raises(BadAddress):
+        deliverable(f"ann@{text}.example")
+
+
+@pytest.mark.parametrize("text", SOUND)
+def test_people_s_names_are_taken_as_they_are_given(text: str) -> None:
+    """Any script, joiners inside a name, letters with marks of their own: taken, kept code point for code point, and
+    shown so."""
+    new = NewSubscription.model_validate(NEW | {"customer_name": text, "plan": text})
+    assert (new.customer_name, new.plan) == (text, text)
+    assert texts.printable(text) == texts.presentable_name(text) == text
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("x" * 101, "is longer than 100 characters"),
+        ("Ann, claim your prize at https://evil.example", "has a link in it"),
+        ("WWW.evil.example", "has a link in it"),
+        ("   ", "is blank"),
+    ],
+)
+def test_a_name_is_no_place_for_a_letter(name: str, reason: str) -> None:
+    """Long names and links are refused, since the seller signs the mails that begin with them."""
+    assert texts.name_fault(name) == reason
+    judged = judge(GOOD | {"customer_name": name})
+    assert judged == (f"customer_name {reason}",)
+    with pytest.raises(ValueError, match="customer_name"):
+        Edit.model_validate({"customer_name": name})
+
+
+def test_a_plan_may_name_an_address() -> None:
+    """Plans are the seller's words: `Hosting of www.example.org` is one."""
+    assert texts.plan_fault("Hosting of www.example.org") is None
+    assert texts.plan_fault("x" * 101) == "is longer than 100 characters"
+
+
+@pytest.mark.parametrize(
+    ("name", "greeted"),
+    [
+        ("Ann\x1b]52;c;x\x07 Lee\u202e", "Ann]52;c;x Lee"),
+        ("Ann\nLee", "Ann Lee"),
+        ("Win at https://evil.example " * 30, None),
+        ("Ann " * 200, "Ann " * 24 + "Ann…"),
+    ],
+)
+def test_a_row_that_was_written_past_the_rule_is_renewed_and_shown_safely(
+    shop: World, name: str, greeted: str | None
+) -> None:
+    """By hand, or before there was a rule: nobody loses a renewal for it, and no mail carries what it must not."""
+    shop.subscribe(customer_name=name)
+    assert shop.run() == "Success"
+    [mail] = shop.mails()
+    plain = mail.get_body(("plain",))
+    assert plain is not None
+    assert "evil.example" not in str(mail)
+    assert " ".join(plain.get_content().split()).startswith(f"Hello {greeted}," if greeted else "Hello,")
+    assert shop.items()["2026-01-31"]["customer_name"] == (greeted or "")
+
+
+@pytest.mark.parametrize("words", [("list",), ("show", "sub_1"), ("why", "sub_1"), ("preview", "sub_1")])
+@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
+def test_no_row_commands_the_operator_s_terminal(
+    shop: World, account: Account, text: str, words: tuple[str, ...]
+) -> None:
+    """Whatever somebody wrote into any attribute, the command shows it escaped."""
+    attributes = dict.fromkeys(("plan", "customer_name", "customer_email", "locale", "cancel_at"), text)
+    shop.subscribe(**attributes)
+    shop.dynamodb.put("changes", {"subscription_id": "sub_1", "change": "2026-01-01/x", "at": NOON.isoformat()}
+                      | {"by": text, "what": text, "details": {text: [None, text]}})  # fmt: skip
+    shown = CliRunner().invoke(subscriptions, list(words))
+    assert shown.output
+    assert all(c.isprintable() or c == "\n" for c in shown.output), shown.output
+
+
+@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
+def test_the_switch_s_reason_is_a_text_too(shop: World, account: Account, text: str) -> None:
+    """`charging off --why` refuses what may not stand in a text, and shows one that was written past it escaped."""
+    refused = CliRunner().invoke(oncall, ["charging", "off", "--why", text])
+    assert refused.exit_code == 2, refused.output
+    assert shop.dynamodb.items("changes") == {}
+
+
+@given(st.text())
+def test_every_text_has_a_fault_or_is_shown_as_it_is(text: str) -> None:
+    """The rule for entry and the escape at the exit are the same rule; what is shown has no control in it."""
+    shown, presented = texts.printable(text), texts.presentable(text, 100)
+    bad = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
+    left = {c for c in shown + presented if unicodedata.category(c) in bad}
+    assert left <= {"\u200c", "\u200d"}
+    assert len(presented) <= 100
+    if texts.fault(text, 100) is None:
+        assert shown == presented == text
+
+
+@given(st.text(max_size=300), st.sampled_from(["plan", "customer_name"]))
+def test_no_text_in_a_row_keeps_it_from_being_charged(text: str, field: str) -> None:
+    """What only people read is never a reason not to renew."""
+    row: dict[str, Any] = dict(GOOD) | {"amount": Decimal("29.99"), "status": "active", field: text}
+    assert subscription.parse(row).why_not_due(NOON.date() + timedelta(days=60)) is None
