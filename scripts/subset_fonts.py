@@ -1,25 +1,30 @@
-"""Make the fonts of the receipt: `python scripts/subset_fonts.py FOLDER`.
+"""Make the fonts of the receipt: `python -m scripts.subset_fonts FOLDER`.
 
 FOLDER is searched for the whole fonts, which Debian packages as fonts-noto-core and fonts-noto-cjk:
 
     apt-get download fonts-noto-core fonts-noto-cjk
     for package in *.deb; do dpkg -x "$package" fonts; done
 
-The results go to layers/receipt/receipt_fonts/, with coverage.json, which says what each can draw. The same
-fonts in give the same bytes out (with the fontTools of requirements-dev.txt).
+The results go to layers/receipt/receipt_fonts/, with coverage.json, which says what each can draw; and to
+src/renewals/printable_ranges.py, by which functions that have no fonts know what all of them together can draw. The
+same fonts in give the same bytes out (with the fontTools of requirements-dev.txt).
 """
 
 import json
 import re
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
+from textwrap import fill
 
 from fontTools.subset import Options, Subsetter
 from fontTools.ttLib import TTFont
 
-RESULTS = Path(__file__).parents[1] / "layers" / "receipt" / "receipt_fonts"
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "layers" / "receipt" / "receipt_fonts"
+RANGES = ROOT / "src" / "renewals" / "printable_ranges.py"
 
 PRINTABLE_ASCII = set(range(0x20, 0x7F))
 LATIN_1 = PRINTABLE_ASCII | set(range(0xA1, 0x100)) - {0xAD}
@@ -46,6 +51,22 @@ ARABIC = (
     | set(range(0xFE70, 0xFEFD))
 )
 HEBREW = {0x20, *JOINERS} | set(range(0x0590, 0x0600)) | set(range(0xFB1D, 0xFB50))
+DANDAS = {0x0964, 0x0965}  # full stops, which most scripts of India share
+
+
+def indic(first: int, size: int = 0x80) -> set[int]:
+    """A script of India or Sri Lanka, with what its letters need around them."""
+    return {0x20, *JOINERS, *DANDAS} | set(range(first, first + size))
+
+
+def blocks(*ranges: tuple[int, int]) -> set[int]:
+    """A script with the space between its words; each range with its end."""
+    return {0x20}.union(*(range(first, last + 1) for first, last in ranges))
+
+
+BURMESE = ((0x1000, 0x109F), (0xA9E0, 0xA9FF), (0xAA60, 0xAA7F))
+GEORGIAN = ((0x10A0, 0x10FF), (0x1C90, 0x1CBF), (0x2D00, 0x2D2F))
+ETHIOPIC = ((0x1200, 0x139F), (0x2D80, 0x2DDF), (0xAB00, 0xAB2F))
 HAN = set(range(0x4E00, 0x9FA6))
 COMMON_CJK = LATIN_1 | PUNCTUATION | set(range(0x3000, 0x3040)) | set(range(0xFF01, 0xFF61))
 HANGUL = set(range(0xAC00, 0xD7A4)) | set(range(0x3131, 0x318F))
@@ -90,6 +111,27 @@ SUBSETS = (
     Subset("cyrillic.ttf", "NotoSans-Regular.ttf", CYRILLIC, part="Cyrillic"),
     Subset("arabic.ttf", "NotoNaskhArabic-Regular.ttf", ARABIC, shaped=True),
     Subset("hebrew.ttf", "NotoSansHebrew-Regular.ttf", HEBREW, shaped=True),
+    Subset("thaana.ttf", "NotoSansThaana-Regular.ttf", blocks((0x0780, 0x07BF)) | JOINERS, shaped=True),
+    Subset("devanagari.ttf", "NotoSansDevanagari-Regular.ttf", indic(0x0900) | blocks((0xA8E0, 0xA8FF)), shaped=True),
+    Subset("bengali.ttf", "NotoSansBengali-Regular.ttf", indic(0x0980), shaped=True),
+    Subset("gurmukhi.ttf", "NotoSansGurmukhi-Regular.ttf", indic(0x0A00), shaped=True),
+    Subset("gujarati.ttf", "NotoSansGujarati-Regular.ttf", indic(0x0A80), shaped=True),
+    Subset("oriya.ttf", "NotoSansOriya-Regular.ttf", indic(0x0B00), shaped=True),
+    Subset("tamil.ttf", "NotoSansTamil-Regular.ttf", indic(0x0B80), shaped=True),
+    Subset("telugu.ttf", "NotoSansTelugu-Regular.ttf", indic(0x0C00), shaped=True),
+    Subset("kannada.ttf", "NotoSansKannada-Regular.ttf", indic(0x0C80), shaped=True),
+    Subset("malayalam.ttf", "NotoSansMalayalam-Regular.ttf", indic(0x0D00), shaped=True),
+    Subset("sinhala.ttf", "NotoSansSinhala-Regular.ttf", indic(0x0D80), shaped=True),
+    Subset("thai.ttf", "NotoSansThai-Regular.ttf", blocks((0x0E00, 0x0E7F)), shaped=True),
+    Subset("lao.ttf", "NotoSansLao-Regular.ttf", blocks((0x0E80, 0x0EFF)), shaped=True),
+    Subset("burmese.ttf", "NotoSansMyanmar-Regular.ttf", blocks(*BURMESE) | JOINERS, shaped=True),
+    Subset("khmer.ttf", "NotoSansKhmer-Regular.ttf", blocks((0x1780, 0x17FF), (0x19E0, 0x19FF)) | JOINERS, shaped=True),
+    Subset("armenian.ttf", "NotoSansArmenian-Regular.ttf", blocks((0x0530, 0x058F), (0xFB13, 0xFB17))),
+    Subset("georgian.ttf", "NotoSansGeorgian-Regular.ttf", blocks(*GEORGIAN)),
+    Subset("ethiopic.ttf", "NotoSansEthiopic-Regular.ttf", blocks(*ETHIOPIC)),
+    Subset("cherokee.ttf", "NotoSansCherokee-Regular.ttf", blocks((0x13A0, 0x13FF), (0xAB70, 0xABBF))),
+    Subset("syllabics.ttf", "NotoSansCanadianAboriginal-Regular.ttf", blocks((0x1400, 0x167F), (0x18B0, 0x18FF))),
+    Subset("tifinagh.ttf", "NotoSansTifinagh-Regular.ttf", blocks((0x2D30, 0x2D7F))),
     Subset("japanese.otf", CJK, COMMON_CJK | JAPANESE, index=0),
     Subset("korean.otf", CJK, COMMON_CJK | HANGUL, index=1),
     Subset("simplified.otf", CJK, COMMON_CJK | GB_2312, index=2),
@@ -134,6 +176,19 @@ def make(subset: Subset, folder: Path) -> str:
         return "".join(map(chr, sorted(font.getBestCmap())))
 
 
+def ranges_module(characters: Iterable[str]) -> str:
+    """The source of a module with all characters, as first and last of each run of them."""
+    runs: list[list[int]] = []
+    for code in sorted(map(ord, characters)):
+        if runs and code == runs[-1][1] + 1:
+            runs[-1][1] = code
+        else:
+            runs.append([code, code])
+    written = fill(" ".join(f"{a:x}" if a == b else f"{a:x}-{b:x}" for a, b in runs), 120, break_on_hyphens=False)
+    told = '"""What the fonts of the receipt can draw together, by ranges; made by scripts/subset_fonts.py."""'
+    return f'{told}\n\nRANGES = """\n{written}\n"""\n'
+
+
 def main() -> None:
     if len(sys.argv) != 2:
         sys.exit(__doc__)
@@ -144,8 +199,9 @@ def main() -> None:
         print(f"{subset.name:16} {len(coverage[subset.name]):6} characters {size:9,} bytes")
     text = json.dumps(coverage, ensure_ascii=False, indent=0)
     (RESULTS / "coverage.json").write_text(text + "\n", encoding="utf-8")
-    together = len(set(chain.from_iterable(coverage.values())))
-    print(f"{'all':16} {together:6} characters")
+    together = set(chain.from_iterable(coverage.values()))
+    RANGES.write_text(ranges_module(together), encoding="utf-8")
+    print(f"{'all':16} {len(together):6} characters")
 
 
 if __name__ == "__main__":

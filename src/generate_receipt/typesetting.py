@@ -10,14 +10,19 @@ import re
 import unicodedata
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from itertools import groupby
+from operator import itemgetter
 
 import receipt_fonts
 
+from renewals import printable
+
 warnings.filterwarnings("ignore", "Pillow could not be imported")  # for images, so the layer leaves it out
 from fpdf import FPDF  # noqa: E402  (it warns when imported)
+from fpdf.line_break import Fragment  # noqa: E402
 
 CORE_FONT = "helvetica"
 MM_PER_POINT = 25.4 / 72
@@ -28,7 +33,18 @@ ELLIPSIS = "…"
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
 # Where fonts can draw a text equally well, the earlier is taken.
-ALPHABETS = ("latin.ttf", "cyrillic.ttf", "greek.ttf", "hebrew.ttf", "arabic.ttf", "korean.otf")
+ALPHABETS = (
+    *("latin.ttf", "cyrillic.ttf", "greek.ttf", "hebrew.ttf", "arabic.ttf", "korean.otf"),
+    *("devanagari.ttf", "bengali.ttf", "gurmukhi.ttf", "gujarati.ttf", "oriya.ttf", "tamil.ttf", "telugu.ttf"),
+    *("kannada.ttf", "malayalam.ttf", "sinhala.ttf", "thai.ttf", "lao.ttf", "burmese.ttf", "khmer.ttf"),
+    *("armenian.ttf", "georgian.ttf", "ethiopic.ttf", "cherokee.ttf", "syllabics.ttf", "tifinagh.ttf"),
+    "thaana.ttf",
+)
+# Their letters take other forms or places beside each other: what they draw is shaped by HarfBuzz.
+SHAPED = frozenset(
+    """arabic.ttf hebrew.ttf thaana.ttf devanagari.ttf bengali.ttf gurmukhi.ttf gujarati.ttf oriya.ttf tamil.ttf
+    telugu.ttf kannada.ttf malayalam.ttf sinhala.ttf thai.ttf lao.ttf burmese.ttf khmer.ttf""".split()
+)
 HAN = ("simplified.otf", "traditional.otf", "japanese.otf", "rare_han.otf")
 # Han characters alone (山田太郎) do not tell their language; the money that they pay with may.
 HAN_OF_CURRENCY = {
@@ -38,20 +54,12 @@ HAN_OF_CURRENCY = {
     "HKD": "traditional.otf",
     "MOP": "traditional.otf",
 }
+# Letters stand under letters: the lines need more room.
+TALL = frozenset({"burmese.ttf"})
+TALL_LINE = 1.25
 
 _CONTROL = re.compile("[\x00-\x1f\x7f]")
 SOFT_HYPHEN = "\u00ad"  # all that is invisible of what the core font writes
-# The following take long to compile, and most receipts need none of them: they are compiled when used.
-_ARABIC = r"[\u0600-\u06ff\u0750-\u077f\u08a0-\u08ff]"
-# Default_Ignorable_Code_Point (Unicode, DerivedCoreProperties): nothing to see, and direction overrides could
-# make a name read as another. The joiners stay between Arabic letters, whose forms they decide.
-_INVISIBLE = (
-    "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f"
-    "\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8\U0001bca0-\U0001bca3\U0001d173-\U0001d17a"
-    rf"\U000e0000-\U000e0fff]|(?<!{_ARABIC})[\u200c\u200d]|[\u200c\u200d](?!{_ARABIC})"
-)
-# NFC turns these into other characters than the ones that people write their names with.
-_COMPATIBILITY_HAN = "([\uf900-\ufaff\U0002f800-\U0002fa1f]+)"
 # A line may break before a space, and before and after what is written without spaces.
 _WRITTEN_WITHOUT_SPACES = "\u2e80-\u312f\u31a0-\u9fff\uf900-\ufaff\uff01-\uffef\U00020000-\U0003ffff"
 _BREAKABLE = f" ?[{_WRITTEN_WITHOUT_SPACES}]| ?[^ {_WRITTEN_WITHOUT_SPACES}]+"
@@ -73,13 +81,9 @@ class Style:
 
 def tidy(text: str) -> str:
     """One line in composed form (NFC), single spaces between words, nothing invisible in it."""
-    if _core_font_has(text):  # composed as it is
-        visible = text[:LONGEST].replace(SOFT_HYPHEN, "")
-    else:
-        parts = re.split(_COMPATIBILITY_HAN, text[:LONGEST])
-        parts[::2] = [unicodedata.normalize("NFC", part) for part in parts[::2]]
-        visible = re.sub(_INVISIBLE, "", "".join(parts))
-    line = " ".join(visible.split())
+    start = text[:LONGEST]
+    seen = start.replace(SOFT_HYPHEN, "") if _core_font_has(start) else printable.composed(start)
+    line = " ".join(seen.split())
     return line + ELLIPSIS if len(text) > LONGEST else line
 
 
@@ -105,12 +109,65 @@ def _fewest_fonts(text: str, fonts: Sequence[str]) -> list[str]:
     return chosen
 
 
-def _base_direction(text: str) -> str | None:
-    """ "rtl" or "ltr" by the first letter that has a direction; None where nothing runs from right to left."""
-    strong = [kind for kind in map(unicodedata.bidirectional, text) if kind in {"L", "R", "AL"}]
-    if "R" not in strong and "AL" not in strong:
-        return None
-    return "ltr" if strong[0] == "L" else "rtl"
+def _direction(text: str) -> str:
+    """ "rtl" or "ltr" by the first letter that has a direction."""
+    strong = (kind for kind in map(unicodedata.bidirectional, text) if kind in {"L", "R", "AL"})
+    return "ltr" if next(strong, "L") == "L" else "rtl"
+
+
+# For the order of letters a joiner belongs to the letter before it, as a mark does: these two stand for the two joiners
+# while fpdf2 finds the runs of one direction, since a joiner would be a run of its own. No tidy text has them.
+_AS_MARKS = str.maketrans("\u200c\u200d", "\ufe00\ufe01")
+_AS_JOINERS = str.maketrans("\ufe00\ufe01", "\u200c\u200d")
+
+
+_READ_AS_DRAWN = frozenset({"arabic.ttf", "hebrew.ttf"})
+
+
+class _Shaped(Fragment):
+    """A run of one font whose glyphs stand in the order in which they are drawn: the text that they mean goes with them
+    (ISO 32000, 14.9.4), and is what a reader copies from the page or finds on it."""
+
+    def render_with_text_shaping(self, *where: float) -> str:
+        meant = self.string.encode("utf-16-be").hex()
+        return f"/Span <</ActualText <FEFF{meant}>>> BDC {super().render_with_text_shaping(*where)} EMC "
+
+
+class _Pages(FPDF):
+    """fpdf2, but for where it cuts a text to draw it: only where the direction or the font changes.
+
+    fpdf2 cuts where the script changes, too, and takes a joiner or a mark for another script: letters are torn apart.
+    """
+
+    drawn_with: Sequence[str] = ()
+    """The fonts for the text at hand, the one for most of it first; none for the core font."""
+
+    def _preload_bidirectional_text(self, text: str, markdown: bool) -> Sequence[Fragment]:  # noqa: FBT001
+        return super()._preload_bidirectional_text(text.translate(_AS_MARKS), markdown)
+
+    def _parse_chars(
+        self,
+        text: str,
+        markdown: bool,  # noqa: ARG002, FBT001
+        *,
+        _initial_emphasis: tuple[bool, bool, bool, bool] | None = None,
+    ) -> Iterator[Fragment]:
+        text = text.translate(_AS_JOINERS)
+        for font, run in groupby(zip(self._fonts_of(text), text, strict=True), itemgetter(0)):
+            state = self._get_current_graphics_state()
+            if font:
+                state.font_family, state.current_font = font, self.fonts[font]
+            kind = _Shaped if font in SHAPED - _READ_AS_DRAWN else Fragment
+            yield kind([character for _, character in run], state, self.k)
+
+    def _fonts_of(self, text: str) -> Iterator[str]:
+        """The font of each character: that of the one before, where it can draw this one, too."""
+        covered = receipt_fonts.coverage() if self.drawn_with else {}
+        font = self.drawn_with[0] if self.drawn_with else ""
+        for character in text:
+            if self.drawn_with and character not in covered[font]:
+                font = next((name for name in self.drawn_with if character in covered[name]), font)
+            yield font
 
 
 class Sheet:
@@ -129,7 +186,7 @@ class Sheet:
         # A lone surrogate goes by its replacement, so that `missing` can be written as UTF-8.
         self.missing = "".join(sorted({REPLACEMENT if "\ud800" <= c <= "\udfff" else c for c in undrawable}))
 
-        self.pdf = FPDF(format="A4")
+        self.pdf = _Pages(format="A4")
         self.pdf.set_creation_date(made_at)
         self.pdf.set_auto_page_break(auto=False)
         self.pdf.core_fonts_encoding = "cp1252"
@@ -155,15 +212,16 @@ class Sheet:
             self._choose_fonts(text, style)
             broken = [*broken[: lines - 1], self._shortened(broken[lines - 1], width)]
         core = _core_font_has(text)
+        height = style.line_height * (TALL_LINE if TALL.intersection(self.pdf.drawn_with) else 1)
         for n, line in enumerate(broken):
             if n:
-                self._choose_fonts(text, style)  # again: fpdf2 leaves the last line's fallback behind
+                self._choose_fonts(text, style)  # again: fpdf2 leaves the font behind that the last line ended with
             if core and align == "L":  # the same as by `cell`, in a fifth of the time
-                self.pdf.text(x, y + 0.5 * style.line_height + 0.3 * style.size * MM_PER_POINT, line)
+                self.pdf.text(x, y + 0.5 * height + 0.3 * style.size * MM_PER_POINT, line)
             else:
                 self.pdf.set_xy(x, y)
-                self.pdf.cell(width, style.line_height, line, align=align)
-            y += style.line_height
+                self.pdf.cell(width, height, line, align=align)
+            y += height
         return y
 
     def write_whole(self, text: str, x: float, y: float, width: float, style: Style, *, align: str = "L") -> float:
@@ -192,22 +250,21 @@ class Sheet:
         # fpdf2 trusts this where it should not: it restores the graphics state after the font was set in it.
         self.pdf.current_font_is_set_on_page = False
         if _core_font_has(text):
+            self.pdf.drawn_with = ()
             self.pdf.set_text_shaping(use_shaping_engine=False)
-            self.pdf.set_fallback_fonts([])
             self.pdf.set_font(CORE_FONT, "B" if style.bold else "", style.size)
             return
         fonts = _fewest_fonts(text, self._fonts)
         for font in fonts:
             if font not in self.pdf.fonts:
                 self.pdf.add_font(font, "", receipt_fonts.FOLDER / font)
+        self.pdf.drawn_with = fonts
         self.pdf.set_font(fonts[0], "", style.size)
-        self.pdf.set_fallback_fonts(fonts[1:], exact_match=False)
-        direction = _base_direction(text)
-        self.pdf.set_text_shaping(use_shaping_engine=direction is not None, direction=direction)
+        self.pdf.set_text_shaping(use_shaping_engine=not SHAPED.isdisjoint(fonts), direction=_direction(text))
 
     def _shortened(self, line: str, width: float) -> str:
         while line and self.pdf.get_string_width(line + ELLIPSIS) > width:
-            line = line[:-1]
+            line = line[: printable.whole(line, len(line) - 1)]
         return line.rstrip() + ELLIPSIS
 
     def _broken(self, text: str, width: float) -> list[str]:
@@ -235,7 +292,4 @@ class Sheet:
         while high - low > 1:
             middle = (low + high) // 2
             low, high = (middle, high) if self.pdf.get_string_width(word[:middle]) <= width else (low, middle)
-        whole = low
-        while whole > 1 and unicodedata.combining(word[whole]):
-            whole -= 1
-        return whole if whole > 1 or not unicodedata.combining(word[whole]) else low
+        return printable.whole(word, low)
