@@ -13,7 +13,7 @@ from html import unescape
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from renewals.addresses import BadAddress, deliverable
@@ -191,6 +191,7 @@ def test_a_long_name_adds_no_address(name: str) -> None:
     _expect_own_addresses(name)
 
 
+@settings(deadline=None)
 @given(NAMES)
 def test_no_name_adds_or_breaks_an_address(name: str) -> None:
     """Whatever customer, plan and seller are called."""
@@ -264,6 +265,7 @@ def test_a_name_stays_in_one_piece(name: str, seen: str) -> None:
     assert _text(mail).splitlines()[0] == (f"Hello {seen}," if seen else "Hello,")
 
 
+@settings(deadline=None)
 @given(st.text(st.sampled_from("aé ක\u0dca\u200dෂनि\u093f山🙂"), max_size=120))
 def test_a_name_is_read_back_as_it_was_written(name: str) -> None:
     """However long, of whatever scripts: the header's encoding neither loses nor adds a space or a letter."""
