@@ -6,7 +6,7 @@ can succeed only once; and it is retrieved, which tells what became of it. Whate
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from enum import StrEnum
 from typing import Protocol
@@ -22,17 +22,20 @@ class PaymentState(StrEnum):
     DECLINED = "declined"  # the last attempt was refused; it can be confirmed again
     ACTION_REQUIRED = "action_required"  # the customer must confirm with the bank
     CANCELED = "canceled"  # can never be paid
-    UNKNOWN = "unknown"  # processing, or a status not named here: ask again later
+    PROCESSING = "processing"  # confirmed, and the bank takes its time: ask again later
+    UNKNOWN = "unknown"  # a status not named here: ask again later
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why an attempt was refused. id tells one attempt's failure from another's."""
+    """Why an attempt was refused. id tells one attempt's failure from another's. request_id: the gateway's name of the
+    call that was refused, which its support asks for."""
 
     id: str
     code: str
     decline_code: str | None
     advice_code: str | None
+    request_id: str | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +58,11 @@ class Saved:
 
 @dataclass(frozen=True, slots=True)
 class Payment:
-    """A payment as the gateway has it. amount: minor units as the gateway counts them. card: what was charged."""
+    """A payment as the gateway has it. amount: minor units as the gateway counts them. card: what was charged.
+
+    settles_at: of one in processing, by when the gateway expects its result, where it says so. lapsed: of a canceled
+    one, that the gateway canceled it by itself, and nobody stopped the payment: another may take its place.
+    """
 
     id: str
     state: PaymentState
@@ -64,11 +71,17 @@ class Payment:
     failure: Failure | None = None
     card: Card | None = None
     paid_at: datetime | None = None
+    settles_at: datetime | None = None
+    lapsed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class PaymentRequest:
-    """Everything the gateway is asked for one billing period. amount: minor units."""
+    """Everything the gateway is asked for one billing period. amount: minor units.
+
+    The card is not in it: a gateway that is given a card here refuses the whole payment where the card is gone. The
+    confirmation names the card, and its refusal is a declined attempt.
+    """
 
     subscription_id: str
     renewal_date: date
@@ -76,7 +89,6 @@ class PaymentRequest:
     amount: int
     currency: str
     gateway_customer: str
-    payment_method: str
     idempotency_key: str
 
 
@@ -101,25 +113,36 @@ class Refunded:
     done: bool
 
 
-class GatewayUnavailable(RenewalError):  # noqa: N818
-    """No clear answer (429, 5xx, timeout, dropped connection). answered: the gateway answered with a 5xx, which it
+class GatewayError(RenewalError):
+    """The gateway did not do what it was asked. request_id: the gateway's own name of the call, where it answered."""
+
+    def __init__(self, message: str, request_id: str | None = None) -> None:
+        super().__init__(message)
+        self.request_id = request_id
+
+
+class GatewayUnavailable(GatewayError):  # noqa: N818
+    """No clear answer (429, 5xx, timeout, dropped connection). answered: the gateway answered with an error that it
     repeats for as long as it remembers the idempotency key."""
 
-    def __init__(self, message: str, *, answered: bool = False) -> None:
-        super().__init__(message)
+    def __init__(self, message: str, request_id: str | None = None, *, answered: bool = False) -> None:
+        super().__init__(message, request_id)
         self.answered = answered
 
 
-class GatewayRefused(RenewalError):  # noqa: N818
-    """The request itself is wrong and stays wrong: no such customer, amount too small. code: the gateway's name."""
+class GatewayRefused(GatewayError):  # noqa: N818
+    """The request itself is wrong and stays wrong: no such customer, amount too small. code: the gateway's name of the
+    fault. param: the part of the request that is at fault, in the gateway's words; empty where it names none."""
 
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(f"{code}: {message}")
+    def __init__(self, code: str, message: str, request_id: str | None = None, *, param: str = "") -> None:
+        super().__init__(f"{code}: {message}", request_id)
         self.code = code
+        self.param = param
 
 
-class GatewayUnauthorized(RenewalError):  # noqa: N818
-    """The gateway does not accept our key."""
+class GatewayUnauthorized(GatewayError):  # noqa: N818
+    """The gateway turns our account away, whatever is asked: it does not accept our key, or the key lacks a permission
+    or belongs to the other mode (test, live). No subscription is at fault."""
 
 
 class Gateway(Protocol):
@@ -131,7 +154,8 @@ class Gateway(Protocol):
         ...
 
     def confirm(self, payment_id: str, payment_method: str) -> Payment | None:
-        """Charge the payment, off session. None where there is no clear answer: retrieving it tells what came of it."""
+        """Charge this card, off session. A card that is gone or another customer's is DECLINED. None where there is no
+        clear answer: retrieving the payment tells what came of it."""
         ...
 
     def retrieve(self, payment_id: str) -> Payment:
@@ -143,7 +167,8 @@ class Gateway(Protocol):
         ...
 
     def list(self, gateway_customer: str, since: datetime) -> Iterator[tuple[dict[str, str], Payment]]:
-        """The customer's payments created since then, newest first, each with its metadata."""
+        """The customer's payments of billing periods created since then, newest first, each with its metadata. Those
+        of other systems are left out."""
         ...
 
     def charged_between(self, since: datetime, until: datetime) -> Iterator[Charged]:

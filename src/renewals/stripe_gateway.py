@@ -1,45 +1,46 @@
 """Stripe behind the gateway port, through its official SDK. Imported only by the functions that ask the gateway.
 
-https://docs.stripe.com/payments/paymentintents/lifecycle, https://docs.stripe.com/error-handling,
-https://docs.stripe.com/api/idempotent_requests
+https://docs.stripe.com/payments/paymentintents/lifecycle, https://docs.stripe.com/api/idempotent_requests
+stripe_answers reads what Stripe answers, stripe_errors names what it raises.
 """
 
+from __future__ import annotations
+
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import replace
-from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import stripe
 import urllib3
 
+from renewals import stripe_answers as answers
+from renewals import stripe_errors as errors
 from renewals import telemetry
 from renewals.gateway import (
-    Card,
-    Charged,
     Failure,
     GatewayRefused,
     GatewayUnauthorized,
     GatewayUnavailable,
-    Payment,
-    PaymentRequest,
     PaymentState,
     Refunded,
     Saved,
 )
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from datetime import datetime
+
+    from renewals.gateway import Card, Charged, Payment, PaymentRequest, Saved
+
 _CONNECT_SECONDS, _READ_SECONDS = 2, 4
-_MOST_LISTED = 1000
 _TOO_MANY_REQUESTS = 429
 _LISTING_WAITS = (1, 2, 4, 8)  # seconds: a list of many pages outlasts a moment's 429 or 5xx
-_STATES = {
-    "requires_confirmation": PaymentState.OPEN,
-    "requires_payment_method": PaymentState.OPEN,
-    "requires_action": PaymentState.ACTION_REQUIRED,
-    "succeeded": PaymentState.PAID,
-    "canceled": PaymentState.CANCELED,
-}
+_OURS = {"subscription_id", "renewal_date"}
+_RECURRING = {"card": {"stored_credential_usage": "recurring"}}
+"""The card networks ask that a charge of a saved card says what it is of
+(https://docs.stripe.com/payments/cards/charging-saved-cards)."""
+CARD_UNUSABLE = "payment_method_unusable"
+"""The failure's code where Stripe refuses a card without a code of its own: it was detached, or is another's."""
 
 stripe.enable_telemetry = False  # it would write an id of its own into the home directory
 
@@ -76,7 +77,8 @@ class _Http(stripe.HTTPClient):
             telemetry.measure("GatewayLatency", 1000 * (time.monotonic() - started), "Milliseconds")
             if status is None or status >= 500 or status == _TOO_MANY_REQUESTS:
                 telemetry.count("GatewayUnavailable")
-        return text, status, dict(response.headers)
+        # The SDK looks for Request-Id and the others by their small letters.
+        return text, status, {name.lower(): value for name, value in response.headers.items()}
 
     def close(self) -> None:
         self._pool.clear()
@@ -101,69 +103,98 @@ class StripeGateway:
         self._customers = client.v1.customers
 
     def create(self, request: PaymentRequest) -> Payment:
-        with _named_errors():
-            return _payment(
-                self._intents.create(
-                    {
-                        "amount": request.amount,
-                        "currency": request.currency.lower(),
-                        "customer": request.gateway_customer,
-                        "payment_method": request.payment_method,
-                        "allowed_payment_method_types": ["card"],
-                        "metadata": {
-                            "subscription_id": request.subscription_id,
-                            "renewal_date": request.renewal_date.isoformat(),
-                            "attempt": str(request.attempt),
-                        },
-                        "expand": ["latest_charge"],
-                    },
-                    {"idempotency_key": request.idempotency_key},
-                )
-            )
+        asked: Any = {
+            "amount": request.amount,
+            "currency": request.currency.lower(),
+            "customer": request.gateway_customer,
+            "allowed_payment_method_types": ["card"],
+            "metadata": {
+                "subscription_id": request.subscription_id,
+                "renewal_date": request.renewal_date.isoformat(),
+                "attempt": str(request.attempt),
+            },
+            "expand": ["latest_charge"],
+        }
+        try:
+            return answers.payment(self._intents.create(asked, {"idempotency_key": request.idempotency_key}))
+        except stripe.IdempotencyError as error:  # the key is spent on another request: only another key helps
+            errors.noted(error, "create")
+            raise GatewayUnavailable(errors.code(error), error.request_id, answered=True) from error
+        except stripe.StripeError as error:
+            raise errors.port_error(error, "create") from error
 
     def confirm(self, payment_id: str, payment_method: str) -> Payment | None:
-        asked: Any = {"payment_method": payment_method, "off_session": True, "expand": ["latest_charge"]}
+        asked: Any = {
+            "payment_method": payment_method,
+            "off_session": True,
+            "payment_method_options": _RECURRING,
+            "expand": ["latest_charge"],
+        }
         try:
-            return _payment(self._intents.confirm(payment_id, asked))
-        except stripe.CardError:
-            return self.retrieve(payment_id)
-        except stripe.AuthenticationError as error:
-            raise GatewayUnauthorized(_code(error)) from error
-        except stripe.InvalidRequestError as error:
-            return self._not_confirmed(payment_id, payment_method, error)
-        except stripe.StripeError:
+            return answers.payment(self._intents.confirm(payment_id, asked))
+        except stripe.StripeError as error:
+            fault = errors.port_error(error, "confirm")
+            if isinstance(fault, GatewayUnauthorized):
+                raise fault from error
+            if isinstance(error, stripe.CardError):
+                return self._declined(payment_id, error)
+            if isinstance(error, stripe.InvalidRequestError):
+                return self._not_confirmed(payment_id, payment_method, error)
             return None  # 429, 409, 5xx, timeout, drop
+
+    def _declined(self, payment_id: str, error: stripe.CardError) -> Payment:
+        """As the payment shows it; and as the error says it, where the payment shows nothing of it."""
+        payment, why = self.retrieve(payment_id), answers.failure(error.error, error.request_id)
+        why = why or Failure(errors.code(error), errors.code(error), None, None, error.request_id)
+        if payment.state is PaymentState.OPEN:
+            return replace(payment, state=answers.refused_state(why), failure=why)
+        shown = payment.failure and replace(payment.failure, request_id=error.request_id)
+        return replace(payment, failure=shown)
 
     def _not_confirmed(self, payment_id: str, payment_method: str, error: stripe.InvalidRequestError) -> Payment | None:
         """A card that is gone or not the customer's refuses the attempt; anything else is wrong with the request."""
-        code = _code(error)
+        code = errors.code(error)
         if code == "payment_intent_unexpected_state":
             return None
-        if error.param != "payment_method" and not code.startswith("payment_method"):
-            raise GatewayRefused(code, "confirm") from error
-        failure = Failure(f"{code}/{payment_method}", code, None, None)
+        of_the_card = error.param == "payment_method" or code.startswith("payment_method")
+        if not of_the_card and (error.code or error.param or self._is_usable(payment_id, payment_method)):
+            raise GatewayRefused(code, "confirm", error.request_id, param=error.param or "") from error
+        told = code == "resource_missing" or code.startswith("payment_method")
+        why = code if told else CARD_UNUSABLE
+        failure = Failure(f"{why}/{payment_method}", why, None, None, error.request_id)
         return replace(self.retrieve(payment_id), state=PaymentState.DECLINED, failure=failure)
 
+    def _is_usable(self, payment_id: str, payment_method: str) -> bool:
+        """Whether the card is the paying customer's. Of one that was detached Stripe's refusal names neither code nor
+        parameter, as it does of other faults: only the card itself tells."""
+        saved = self.saved(payment_method)
+        if saved is None or saved.gateway_customer is None:
+            return False
+        with errors.named("confirm"):
+            return saved.gateway_customer == answers.owner(self._intents.retrieve(payment_id))
+
     def retrieve(self, payment_id: str) -> Payment:
-        with _named_errors():
-            return _payment(self._intents.retrieve(payment_id, {"expand": ["latest_charge"]}))
+        with errors.named("retrieve"):
+            return answers.payment(self._intents.retrieve(payment_id, {"expand": ["latest_charge"]}))
 
     def cancel(self, payment_id: str) -> Payment:
-        with _named_errors():
-            return _payment(self._intents.cancel(payment_id, {"expand": ["latest_charge"]}))
+        # The reason tells our own cancellation from the gateway's, which lets another payment follow.
+        asked: Any = {"cancellation_reason": "abandoned", "expand": ["latest_charge"]}
+        with errors.named("cancel"):
+            return answers.payment(self._intents.cancel(payment_id, asked))
 
     def refund(self, payment_id: str, amount: int, idempotency_key: str) -> Refunded:
         asked: Any = {"payment_intent": payment_id, "amount": amount, "metadata": {"request": idempotency_key}}
-        with _named_errors():
+        with errors.named("refund"):
             # Stripe forgets an idempotency key after a day, and then would give the money back once more.
             listed = self._refunds.list({"payment_intent": payment_id, "limit": 100}).auto_paging_iter()
-            known = (r for r in listed if r.metadata and r.metadata.to_dict().get("request") == idempotency_key)
+            known = (r for r in listed if answers.metadata(r).get("request") == idempotency_key)
             made = next(known, None) or self._refunds.create(asked, {"idempotency_key": idempotency_key})
         # https://docs.stripe.com/refunds: pending is on its way; failed and canceled brought nothing back.
-        return Refunded(made.id, done=made.status in ("succeeded", "pending", "requires_action"))
+        return Refunded(made.id, done=answers.refund_status(made) not in ("failed", "canceled"))
 
     def list(self, gateway_customer: str, since: datetime) -> Iterator[tuple[dict[str, str], Payment]]:
-        with _named_errors():
+        with errors.named("list"):
             page = self._intents.list(
                 {
                     "customer": gateway_customer,
@@ -172,17 +203,17 @@ class StripeGateway:
                     "expand": ["data.latest_charge"],
                 }
             )
-            for count, intent in enumerate(page.auto_paging_iter()):
-                if count == _MOST_LISTED:
-                    raise GatewayUnavailable(f"more than {_MOST_LISTED} payments of one customer since {since:%F}")
-                yield intent.metadata.to_dict() if intent.metadata else {}, _payment(intent)
+            for intent in page.auto_paging_iter():
+                metadata = answers.metadata(intent)
+                if metadata.keys() >= _OURS:
+                    yield metadata, answers.payment(intent)
 
     def charged_between(self, since: datetime, until: datetime) -> Iterator[Charged]:
         """Stripe's charges, which carry a copy of their payment's metadata (docs.stripe.com/metadata)."""
         asked: Any = {"created": {"gte": int(since.timestamp()), "lt": int(until.timestamp())}, "limit": 100}
         while True:
             page = self._page_of_charges(asked)
-            yield from (_charged(charge) for charge in page.data)
+            yield from map(answers.charged, page.data)
             if not page.has_more:
                 return
             asked["starting_after"] = page.data[-1].id
@@ -191,110 +222,32 @@ class StripeGateway:
         """By hand, since the SDK's own paging gives up a whole list for one 429."""
         for seconds in _LISTING_WAITS:
             try:
-                with _named_errors():
+                with errors.named("charges"):
                     return self._charges.list(asked)
             except GatewayUnavailable:
                 self._wait(seconds)
-        with _named_errors():
+        with errors.named("charges"):
             return self._charges.list(asked)
 
     def card(self, payment_method: str) -> Card | None:
-        found = self._found(lambda: self._methods.retrieve(payment_method))
-        return _card(payment_method, getattr(found, "card", None))
+        found = self._found("card", lambda: self._methods.retrieve(payment_method))
+        return found and answers.card_of(found)
 
     def has_customer(self, gateway_customer: str) -> bool:
-        """Stripe answers for a deleted customer as well, with `deleted` and nothing else
-        (docs.stripe.com/api/customers/retrieve)."""
-        found = self._found(lambda: self._customers.retrieve(gateway_customer))
-        return found is not None and not getattr(found, "deleted", False)
+        found = self._found("has_customer", lambda: self._customers.retrieve(gateway_customer))
+        return found is not None and not answers.is_deleted(found)
 
     def saved(self, payment_method: str) -> Saved | None:
-        found = self._found(lambda: self._methods.retrieve(payment_method))
-        if found is None:
-            return None
-        owner = getattr(found, "customer", None)
-        return Saved(getattr(found, "type", "card"), getattr(owner, "id", owner))
+        found = self._found("saved", lambda: self._methods.retrieve(payment_method))
+        return found and answers.saved(found)
 
     @staticmethod
-    def _found[T](retrieve: Callable[[], T]) -> T | None:
+    def _found[T](operation: str, retrieve: Callable[[], T]) -> T | None:
         """What the gateway has under the id that was asked for; None where it has nothing."""
         try:
-            with _named_errors():
+            with errors.named(operation):
                 return retrieve()
         except GatewayRefused as refused:
             if refused.code != "resource_missing":
                 raise
             return None
-
-
-@contextmanager
-def _named_errors() -> Iterator[None]:
-    try:
-        yield
-    except stripe.AuthenticationError as error:
-        raise GatewayUnauthorized(_code(error)) from error
-    except (stripe.InvalidRequestError, stripe.IdempotencyError, stripe.PermissionError) as error:
-        raise GatewayRefused(_code(error), type(error).__name__) from error
-    except stripe.StripeError as error:
-        raise GatewayUnavailable(_code(error), answered=(error.http_status or 0) >= 500) from error
-
-
-def _code(error: stripe.StripeError) -> str:
-    """The error's name. Never its message, which may quote what we sent."""
-    details = error.error
-    return error.code or (details.code or details.type if details else None) or type(error).__name__
-
-
-def _payment(intent: stripe.PaymentIntent) -> Payment:
-    charge = intent.latest_charge if isinstance(intent.latest_charge, stripe.Charge) else None
-    state = _STATES.get(intent.status, PaymentState.UNKNOWN)
-    failure = _failure(intent)
-    if state is PaymentState.OPEN and failure is not None:
-        asked = failure.code == "authentication_required"
-        state = PaymentState.ACTION_REQUIRED if asked else PaymentState.DECLINED
-    return Payment(
-        id=intent.id,
-        state=state,
-        amount=intent.amount_received if state is PaymentState.PAID else intent.amount,
-        currency=intent.currency.upper(),
-        failure=failure,
-        card=_charged_card(charge),
-        paid_at=datetime.fromtimestamp(charge.created, UTC) if charge and state is PaymentState.PAID else None,
-    )
-
-
-def _charged(charge: stripe.Charge) -> Charged:
-    return Charged(
-        payment_id=str(charge.payment_intent or charge.id),
-        succeeded=charge.status == "succeeded",
-        amount=charge.amount,
-        currency=charge.currency.upper(),
-        at=datetime.fromtimestamp(charge.created, UTC),
-        metadata=charge.metadata.to_dict() if charge.metadata else {},
-    )
-
-
-def _failure(intent: stripe.PaymentIntent) -> Failure | None:
-    error = intent.last_payment_error
-    if error is None:
-        return None
-    method = getattr(error, "payment_method", None)
-    return Failure(
-        id=getattr(error, "charge", None) or f"{error.code}/{method.id if method else None}",
-        code=error.code or "card_declined",
-        decline_code=getattr(error, "decline_code", None),
-        advice_code=getattr(error, "advice_code", None),
-    )
-
-
-def _charged_card(charge: stripe.Charge | None) -> Card | None:
-    details = charge.payment_method_details if charge else None
-    return _card(charge.payment_method or "", details.card) if charge and details else None
-
-
-def _card(payment_method: str, card: Any) -> Card | None:
-    """Of a payment method or of a charge: both have these."""
-    if card is None or not card.brand or not card.last4:
-        return None
-    name = f"{card.brand.replace('_', ' ').title()} ending in {card.last4}"
-    return Card(payment_method, name, f"{card.exp_year}-{card.exp_month:02}")

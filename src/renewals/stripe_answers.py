@@ -1,0 +1,149 @@
+"""Stripe's objects as values of the gateway port.
+
+What Stripe's types call optional may be null or not there at all, and the SDK raises AttributeError for what is not
+there. So everything optional is read through `_of`.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from renewals.gateway import Card, Charged, Failure, Payment, PaymentState, Saved
+
+if TYPE_CHECKING:
+    import stripe
+
+_STATES = {
+    "requires_confirmation": PaymentState.OPEN,
+    "requires_payment_method": PaymentState.OPEN,
+    "requires_action": PaymentState.ACTION_REQUIRED,
+    "processing": PaymentState.PROCESSING,
+    "succeeded": PaymentState.PAID,
+    "canceled": PaymentState.CANCELED,
+}
+
+_ASKS_FOR_THE_CUSTOMER = "authentication_required"
+_BY_STRIPE_ITSELF = (None, "automatic", "expired")
+"""The `cancellation_reason` of a payment that nobody stopped: it was confirmed too often, for one
+(https://docs.stripe.com/payments/paymentintents/lifecycle). Our own cancellation names another."""
+
+_NOTIFIED_FOR = timedelta(hours=26)
+"""So long an India-issued card stays in processing where Stripe names no moment
+(https://docs.stripe.com/india-recurring-payments)."""
+
+
+def payment(intent: stripe.PaymentIntent) -> Payment:
+    charge = _of(intent, "latest_charge")
+    charge = None if isinstance(charge, str) else charge
+    state, why = _STATES.get(intent.status, PaymentState.UNKNOWN), failure(_of(intent, "last_payment_error"))
+    if state is PaymentState.OPEN and why is not None:
+        state = refused_state(why)
+    paid = state is PaymentState.PAID
+    return Payment(
+        id=intent.id,
+        state=state,
+        amount=(_of(intent, "amount_received") or intent.amount) if paid else intent.amount,
+        currency=intent.currency.upper(),
+        failure=why,
+        card=card(_id(_of(charge, "payment_method")), _of(charge, "payment_method_details", "card")),
+        paid_at=_moment(_of(charge, "created")) if paid else None,
+        settles_at=_settles_at(intent, charge) if state is PaymentState.PROCESSING else None,
+        lapsed=state is PaymentState.CANCELED and _of(intent, "cancellation_reason") in _BY_STRIPE_ITSELF,
+    )
+
+
+def refused_state(why: Failure) -> PaymentState:
+    """Stripe asks for the customer by the error's code, or by the decline code of an error `card_declined`
+    (https://docs.stripe.com/declines/codes)."""
+    asked = _ASKS_FOR_THE_CUSTOMER in (why.code, why.decline_code)
+    return PaymentState.ACTION_REQUIRED if asked else PaymentState.DECLINED
+
+
+def failure(error: Any, request_id: str | None = None) -> Failure | None:
+    """Of a payment's last error, or of the error that refused a confirmation: both look alike."""
+    if error is None:
+        return None
+    code = _of(error, "code") or _of(error, "type") or "card_declined"
+    return Failure(
+        id=_id(_of(error, "charge")) or f"{code}/{_id(_of(error, 'payment_method')) or None}",
+        code=code,
+        decline_code=_of(error, "decline_code"),
+        advice_code=_of(error, "advice_code"),
+        request_id=request_id,
+    )
+
+
+def charged(charge: stripe.Charge) -> Charged:
+    return Charged(
+        payment_id=_id(_of(charge, "payment_intent")) or charge.id,
+        succeeded=charge.status == "succeeded",
+        amount=charge.amount,
+        currency=charge.currency.upper(),
+        at=datetime.fromtimestamp(charge.created, UTC),
+        metadata=metadata(charge),
+    )
+
+
+def metadata(made: Any) -> dict[str, str]:
+    """What we, or whoever made it, wrote on an object."""
+    written = _of(made, "metadata")
+    return written.to_dict() if written else {}
+
+
+def owner(made: stripe.PaymentMethod | stripe.PaymentIntent) -> str | None:
+    """The customer whose it is; None where it is nobody's."""
+    return _id(_of(made, "customer")) or None
+
+
+def saved(method: stripe.PaymentMethod) -> Saved:
+    return Saved(_of(method, "type") or "unknown", owner(method))
+
+
+def is_deleted(customer: stripe.Customer) -> bool:
+    """Stripe answers for a deleted customer as well, with `deleted` and nothing else
+    (https://docs.stripe.com/api/customers/retrieve)."""
+    return bool(_of(customer, "deleted"))
+
+
+def refund_status(refund: stripe.Refund) -> str | None:
+    status: str | None = _of(refund, "status")
+    return status
+
+
+def card_of(method: stripe.PaymentMethod) -> Card | None:
+    """The card that a payment method is, if it is one."""
+    return card(method.id, _of(method, "card"))
+
+
+def card(payment_method: str, details: Any) -> Card | None:
+    """Of a payment method or of a charge: both have these. None for what is paid otherwise, by Link for one."""
+    brand, last4 = _of(details, "brand"), _of(details, "last4")
+    if not brand or not last4:
+        return None
+    year, month = _of(details, "exp_year"), _of(details, "exp_month")
+    expires = f"{year}-{month:02}" if year and month else ""
+    return Card(payment_method, f"{brand.replace('_', ' ').title()} ending in {last4}", expires)
+
+
+def _settles_at(intent: stripe.PaymentIntent, charge: Any) -> datetime | None:
+    notification = _of(intent, "processing", "card", "customer_notification")
+    completes_at = _moment(_of(notification, "completes_at"))
+    begun = _moment(_of(charge, "created"))
+    return completes_at or (begun + _NOTIFIED_FOR if begun and notification is not None else None)
+
+
+def _of(made: Any, *names: str) -> Any:
+    """A field of a field of an object; None where one of them is null or not there."""
+    for name in names:
+        made = getattr(made, name, None)
+    return made
+
+
+def _id(reference: Any) -> str:
+    """The id of what is referred to, whether it is there whole or only by its id; empty where it is not."""
+    return str(reference if isinstance(reference, str) else _of(reference, "id") or "")
+
+
+def _moment(seconds: int | None) -> datetime | None:
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
