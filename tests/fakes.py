@@ -27,6 +27,7 @@ from renewals.gateway import (
     Charged,
     Failure,
     GatewayRefused,
+    GatewayUnauthorized,
     GatewayUnavailable,
     Payment,
     PaymentRequest,
@@ -94,12 +95,17 @@ class Cuts:
             self.happens(point)
 
 
+MOST_ATTEMPTS = 10
+"""So many refused confirmations the gateway takes of one payment, and cancels it (Stripe's own number varies)."""
+
+_WITH_THE_BANK = (PaymentState.PROCESSING, PaymentState.UNKNOWN)
 _NO_FUNDS = Failure("", "card_declined", "insufficient_funds", "try_again_later")
 
 
 @dataclass
 class FakeGateway:
-    """The gateway port in memory. A card's id says how it behaves: pm_declined..., pm_3ds, pm_gone; others pay.
+    """The gateway port in memory. A card's id says how it behaves: pm_declined..., pm_3ds, pm_gone, pm_detached; others
+    pay, unless `owners` says that they are another customer's.
 
     now: its clock. charged: every attempt to charge. by_key: the payment that each idempotency key made, as long as the
     gateway remembers.
@@ -116,16 +122,18 @@ class FakeGateway:
     declines: dict[str, Failure] = field(default_factory=dict)  # why a card declines, but for want of funds
     charged: list[Charged] = field(default_factory=list)
     expires: dict[str, str] = field(default_factory=dict)  # payment method to its last month
-    trouble: list[tuple[str, str]] = field(default_factory=list)  # (operation, before | after | answered | processing)
+    trouble: list[tuple[str, str]] = field(default_factory=list)  # (operation, what happens to its next call)
     refunds: dict[str, tuple[str, int]] = field(default_factory=dict)  # by idempotency key: the payment and the part
     refunds_fail: bool = False
+    turned_away: set[str] = field(default_factory=set)  # operations that our account is refused
+    settles_at: datetime | None = None  # what the gateway says of a payment in processing
     owners: dict[str, str] = field(default_factory=dict)  # payment method to the customer that it is saved for
     numbers: Iterator[int] = field(default_factory=lambda: count(1))
 
     def create(self, request: PaymentRequest) -> Payment:
         with self._call("create"):
-            if request.gateway_customer == "cus_gone":
-                raise GatewayRefused("resource_missing", "customer")
+            if request.gateway_customer in ("cus_gone", "cus_deleted"):
+                raise GatewayRefused("resource_missing", "customer", self._request_id(), param="customer")
             known = self.by_key.get(request.idempotency_key)
             if known is None:
                 known = f"pi_{next(self.numbers)}"
@@ -134,17 +142,18 @@ class FakeGateway:
                 self.created[known] = self.now
                 self.by_key[request.idempotency_key] = known
             if self.requests[known] != request:
-                raise GatewayRefused("idempotency_error", "the same key with other parameters")
+                raise GatewayUnavailable("idempotency_error", self._request_id(), answered=True)
             return Payment(known, PaymentState.OPEN, request.amount, request.currency)  # the first answer, again
 
     def confirm(self, payment_id: str, payment_method: str) -> Payment | None:
         try:
             with self._call("confirm"):
                 payment = self.payments[payment_id]
-                if payment.state in (PaymentState.PAID, PaymentState.CANCELED, PaymentState.UNKNOWN):
+                if payment.state in (PaymentState.PAID, PaymentState.CANCELED, *_WITH_THE_BANK):
                     return None
-                if payment_method == "pm_gone":
-                    failure = Failure("resource_missing/pm_gone", "resource_missing", None, None)
+                unusable = self._unusable(payment_id, payment_method)
+                if unusable is not None:
+                    failure = Failure(f"{unusable}/{payment_method}", unusable, None, None, self._request_id())
                     return replace(payment, state=PaymentState.DECLINED, failure=failure)
                 self.attempts.append((payment_id, payment_method))
                 self.payments[payment_id] = self._attempt(payment, payment_method)
@@ -160,7 +169,7 @@ class FakeGateway:
 
     def cancel(self, payment_id: str) -> Payment:
         with self._call("cancel"):
-            if self.payments[payment_id].state in (PaymentState.PAID, PaymentState.CANCELED, PaymentState.UNKNOWN):
+            if self.payments[payment_id].state in (PaymentState.PAID, PaymentState.CANCELED, *_WITH_THE_BANK):
                 raise GatewayRefused("payment_intent_unexpected_state", "cancel")
             self.payments[payment_id] = replace(self.payments[payment_id], state=PaymentState.CANCELED)
             return self.payments[payment_id]
@@ -208,9 +217,9 @@ class FakeGateway:
         payment = self.payments[payment_id]
         self.charges.append((payment_id, payment.amount, payment.currency))
         self._charged(payment, succeeded=True)
-        asked = self.requests[payment_id].payment_method
-        card = self._card(next((card for tried, card in reversed(self.attempts) if tried == payment_id), asked))
-        self.payments[payment_id] = replace(payment, state=PaymentState.PAID, card=card, paid_at=self.now, failure=None)
+        card = self._card(next((card for tried, card in reversed(self.attempts) if tried == payment_id), "pm_ok"))
+        paid = replace(payment, state=PaymentState.PAID, card=card, paid_at=self.now, failure=None, settles_at=None)
+        self.payments[payment_id] = paid
 
     def _charged(self, payment: Payment, *, succeeded: bool) -> None:
         metadata = self._metadata(payment.id)
@@ -229,13 +238,24 @@ class FakeGateway:
         self.payments[payment_id] = replace(self.payments[payment_id], state=PaymentState.DECLINED, failure=failure)
 
     def _attempt(self, payment: Payment, card: str) -> Payment:
+        if ("confirm", "unknown") in self.trouble:
+            self.trouble.remove(("confirm", "unknown"))
+            return replace(payment, state=PaymentState.UNKNOWN)
         if ("confirm", "processing") in self.trouble:
             self.trouble.remove(("confirm", "processing"))
-            return replace(payment, state=PaymentState.UNKNOWN)
+            return replace(payment, state=PaymentState.PROCESSING, settles_at=self.settles_at)
         if card.startswith("pm_declined"):
             self._charged(payment, succeeded=False)
-            failure = replace(self.declines.get(card, _NO_FUNDS), id=f"ch_{next(self.numbers)}")
-            return replace(payment, state=PaymentState.DECLINED, failure=failure)
+            failure = replace(
+                self.declines.get(card, _NO_FUNDS), id=f"ch_{next(self.numbers)}", request_id=self._request_id()
+            )
+            declined = [tried for tried, _ in self.attempts].count(payment.id)
+            if declined >= MOST_ATTEMPTS:
+                return replace(payment, state=PaymentState.CANCELED, failure=failure, lapsed=True)
+            asks = "authentication_required" in (failure.code, failure.decline_code)
+            return replace(
+                payment, state=PaymentState.ACTION_REQUIRED if asks else PaymentState.DECLINED, failure=failure
+            )
         if card == "pm_3ds":
             failure = Failure(
                 "authentication_required/pm_3ds", "authentication_required", "authentication_required", None
@@ -244,9 +264,22 @@ class FakeGateway:
         self.succeed(payment.id)
         return self.payments[payment.id]
 
+    def _unusable(self, payment_id: str, card: str) -> str | None:
+        """Why the gateway does not even try this card for this payment's customer."""
+        if card == "pm_gone":
+            return "resource_missing"
+        customer = self.requests[payment_id].gateway_customer
+        theirs = card != "pm_detached" and self.owners.get(card, customer) == customer
+        return None if theirs else "payment_method_unusable"
+
+    def _request_id(self) -> str:
+        return f"req_{len(self.cuts.calls)}"
+
     @contextmanager
     def _call(self, operation: str) -> Iterator[None]:
         with self.cuts.around(f"gateway.{operation}"):
+            if operation in self.turned_away:
+                raise GatewayUnauthorized("more_permissions_required", self._request_id())
             for kind in ("before", "answered"):
                 if (operation, kind) in self.trouble:
                     self.trouble.remove((operation, kind))

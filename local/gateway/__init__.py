@@ -9,9 +9,10 @@ It keeps Stripe's rules (each module names the document it follows): test cards,
 strict parameters, error bodies. `operations.py` lists what it speaks; all else is an unrecognized URL or parameter.
 
 Where it differs from Stripe, on purpose: card numbers are taken as they are (an ordinary account must ask for that);
-parameters that it does not act on are unknown to it, captures by hand among them; payment_method_types is
-taken in every API version; a card can be made to behave like
-another one; no webhooks are sent, and no rate limit holds but the one asked for.
+parameters that it does not act on are unknown to it, captures by hand among them; payment_method_types is refused in
+every API version; a card can be made to behave like another one; an India-issued card (pm_card_in) is taken without a
+mandate, and off session it is in processing for 26 hours; no webhooks are sent, and no rate limit holds but the one
+asked for.
 
 Control endpoints (JSON, no key; `Sandbox` is their client), which Stripe does not have:
 
@@ -22,6 +23,9 @@ Control endpoints (JSON, no key; `Sandbox` is their client), which Stripe does n
     POST   /_sandbox/payment_intents/{id}/authenticate   {"outcome"?: "succeeded" | "failed"}: plays the customer at
                                         3-D Secure -> the intent
     POST   /_sandbox/payment_intents/{id}/settle         {"outcome"?}: ends `processing` -> the intent
+    POST   /_sandbox/refunds/{id}/settle                 {"outcome"?}: what becomes of a refund later -> the refund
+    POST   /_sandbox/customers/{id}/pay_elsewhere        {"amount", "currency", "type"?}: the customer pays another
+                                        system, by Link or another type that is no card -> the intent
     POST   /_sandbox/payment_methods/{id}/card           {"behaves_like": number or test id}: the saved card was lost,
                                         has money again, ...
     POST   /_sandbox/idempotency_keys/expire             as if 24 hours had passed -> {"expired": how many}

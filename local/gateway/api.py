@@ -18,12 +18,17 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from local.gateway import errors, intents, params
+from local.gateway import charges, errors, intents, params
 from local.gateway.errors import GatewayError
 from local.gateway.hostile import Rule, Rules
 from local.gateway.idempotency import Answer, IdempotencyKeys
 from local.gateway.operations import Operation
 from local.gateway.world import Call, Settlement, World
+
+_RATE_LIMITS = {"rate_limit": "global-rate", "lock_timeout": "resource-specific"}
+"""docs.stripe.com/rate-limits: why a request was refused with 429, by its code."""
+
+_WORTH_ANOTHER_TRY = (409, 429, 500, 503)
 
 TRANSPORT = "local.gateway.transport"
 """Where the server puts the connection's transport into the ASGI scope."""
@@ -48,6 +53,7 @@ class Api:
     async def serve(self, operation: Operation, request: Request) -> Response:
         request_id = f"req_{secrets.token_hex(7)}"
         headers = {"Request-Id": request_id}
+        limited = ""
         for echoed in ("Stripe-Version", "Idempotency-Key"):
             if echoed in request.headers:
                 headers[echoed] = request.headers[echoed]
@@ -55,11 +61,16 @@ class Api:
             answer, dropped = await self._answer(operation, request, request_id)
         except GatewayError as error:
             answer, dropped = Answer(error.status, _encoded(error.body), request_id), False
+            limited = _RATE_LIMITS.get(str(error.error.get("code")), "")
         except Exception:  # noqa: BLE001 - a fault of ours is a 500, as at any gateway, and is shown on stderr
             traceback.print_exc(file=sys.stderr)
             answer, dropped = Answer(500, _encoded(errors.broken().body), request_id), False
         if dropped:
             return Dropped()
+        if operation.method == "POST":  # docs.stripe.com/error-low-level
+            headers["Stripe-Should-Retry"] = "true" if answer.status in _WORTH_ANOTHER_TRY else "false"
+        if limited:
+            headers["Stripe-Rate-Limited-Reason"] = limited
         if "Idempotency-Key" in headers:
             headers["Original-Request"] = answer.request_id
             if answer.request_id != request_id:
@@ -73,13 +84,11 @@ class Api:
         path_id = request.path_params.get("id", "")
         rule = self._rule(operation, given, path_id)
         mode = rule.mode if rule else ""
-        if mode == "429":
-            raise errors.rate_limited()
-        if mode == "503":
-            raise errors.broken(503)
+        _refuse_by(mode, operation, given, path_id)
         if mode == "drop_before":
             return Answer(0, b"", request_id), True
         intents.settle_due(self.world)
+        charges.settle_refunds_due(self.world)
         checked = params.check(given, operation.takes, operation.needs)
         key = request.headers.get("Idempotency-Key") if operation.method == "POST" else None
         with ExitStack() as held:
@@ -93,7 +102,7 @@ class Api:
                 held.enter_context(self._locked(path_id))
             if rule and mode == "slow":
                 await asyncio.sleep(rule.seconds or 0)
-            call = Call(path_id, checked, self._settlement(rule))
+            call = Call(path_id, checked, self._settlement(rule), bare=mode == "bare")
             answer = self._execute(operation, call, mode, request_id)
             if key:
                 self.keys.keep(key, answer)
@@ -154,6 +163,21 @@ class Api:
             yield
         finally:
             self.world.busy.remove(identity)
+
+
+def _refuse_by(mode: str, operation: Operation, given: dict[str, Any], path_id: str) -> None:
+    """What a hostile mode refuses before anything is looked at."""
+    if mode == "403":
+        raise errors.forbidden()
+    if mode == "429":
+        raise errors.rate_limited()
+    if mode == "503":
+        raise errors.broken(503)
+    if mode == "other_mode":
+        label = operation.name.partition(".")[0].removesuffix("s")
+        named = path_id or str(given.get("customer", "cus_live"))
+        param = "id" if path_id else "customer"
+        raise errors.other_mode(label if path_id else "customer", named, param, in_path=bool(path_id))
 
 
 async def _encoded_params(request: Request) -> str:

@@ -55,7 +55,9 @@ AUTHENTICATION_REQUIRED = _failure(
 class Card:
     """One test card. `decline` is what every charge meets (after authentication, where that is asked for);
     `authentication` says when 3-D Secure is: always, unless the card was set up for off-session use before, or
-    on session only. A card that is not `attachable` is declined when it is attached to a customer."""
+    on session only. A card that is not `attachable` is declined when it is attached to a customer. `risk` is what Radar
+    says of it, `refund` how money given back to it fares, `disputed` the reason of a dispute that follows at once,
+    `failed_check` the check of the card's details that does not pass."""
 
     number: str
     brand: str
@@ -65,6 +67,10 @@ class Card:
     attachable: bool = True
     funding: str = "credit"
     country: str = "US"
+    risk: str = "normal"
+    refund: Literal["succeeded", "pending", "fails_later"] = "succeeded"
+    disputed: str = ""
+    failed_check: str = ""
 
     @property
     def fingerprint(self) -> str:
@@ -96,6 +102,29 @@ _CARDS = (
     Card("4000002500000003", "visa", ("fr",), country="FR"),
     Card("4000008260000000", "visa", ("gb",), country="GB"),
     Card("4000003920000003", "visa", ("jp",), country="JP"),
+    Card("4000003560000008", "visa", ("in",), country="IN"),
+    Card("4000000760000002", "visa", ("br",), country="BR"),
+    Card("4000001240000000", "visa", ("ca",), country="CA"),
+    Card("4000004840008001", "visa", ("mx",), country="MX"),
+    Card("4000000360000006", "visa", ("au",), country="AU"),
+    Card("4000007560000009", "visa", ("ch",), country="CH"),
+    Card("4000007240000007", "visa", ("es",), country="ES"),
+    Card("4000003800000008", "visa", ("it",), country="IT"),
+    Card("4000005280000002", "visa", ("nl",), country="NL"),
+    Card("4000007520000008", "visa", ("se",), country="SE"),
+    Card("4000000000000077", "visa", ("bypassPending",)),
+    Card("4000003720000278", "visa", ("bypassPendingInternational",)),
+    Card("4000000000005126", "visa", ("refundFail",), refund="fails_later"),
+    Card("4000000000007726", "visa", ("pendingRefund",), refund="pending"),
+    Card("4000000000000259", "visa", ("createDispute",), disputed="fraudulent"),
+    Card("4000000000002685", "visa", ("createDisputeProductNotReceived",), disputed="product_not_received"),
+    Card("4000000000001976", "visa", ("createDisputeInquiry",), disputed="inquiry"),
+    Card("4000000000009235", "visa", ("riskLevelElevated",), risk="elevated"),
+    Card("4000000000004954", "visa", ("riskLevelHighest",), risk="highest"),
+    Card("4000000000000010", "visa", ("avsFail",), failed_check="address_postal_code_check"),
+    Card("4000000000000028", "visa", ("avsLine1Fail",), failed_check="address_line1_check"),
+    Card("4000000000000036", "visa", ("avsZipFail",), failed_check="address_postal_code_check"),
+    Card("4000000000000101", "visa", ("cvcCheckFail",), failed_check="cvc_check"),
     _declining("4000000000000002", "", GENERIC_DECLINE),
     _declining("4000000000009995", "InsufficientFunds", _NO_FUNDS),
     _declining("4000000000009987", "LostCard", _LOST),

@@ -1,7 +1,8 @@
 """Charges and refunds: the money that moved, or did not.
 
 Sources: Stripe API reference, "Charges" and "Refunds"; "Refund and cancel payments" (docs.stripe.com/refunds).
-Card refunds succeed at once. A charge is succeeded, failed, or pending while its payment is processing.
+Card refunds succeed at once, but for two test cards: one's are pending, the other's fail later. A charge is succeeded,
+failed, or pending while its payment is processing.
 """
 
 from collections.abc import Mapping
@@ -10,7 +11,9 @@ from typing import Any
 from local.gateway import params
 from local.gateway.cards import Failure
 from local.gateway.errors import bad_parameter, refused
-from local.gateway.world import Call, Object, World
+from local.gateway.world import Call, Object, Settlement, World
+
+_REFUND_SETTLES_AFTER = 3600  # seconds on the sandbox's clock
 
 LIST: params.Spec = {
     **params.PAGE,
@@ -55,7 +58,8 @@ def add(world: World, intent: Object, method: Object, *, authenticated: bool) ->
         failure_code=None,
         failure_message=None,
         metadata=dict(intent["metadata"]),
-        outcome=_outcome("approved_by_network", "authorized", "Payment complete."),
+        outcome=_outcome("approved_by_network", "authorized", "Payment complete.")
+        | {"risk_level": world.cards[method["id"]].risk},
         paid=True,
         payment_intent=intent["id"],
         payment_method=method["id"],
@@ -110,15 +114,54 @@ def refund(world: World, call: Call) -> Object:
         currency = charge["currency"].upper()
         message = f"Refund amount ({amount} {currency}) is greater than unrefunded amount on charge ({left} {currency})"
         raise refused(message, param="amount")
-    charge["amount_refunded"] += amount
-    charge["refunded"] = charge["amount_refunded"] == charge["amount"]
-    return world.add(
+    fares = world.cards[charge["payment_method"]].refund if charge["payment_method"] in world.cards else "succeeded"
+    _give_back(charge, amount)
+    made = world.add(
         "refund", amount=amount, balance_transaction=None, charge=charge["id"], currency=charge["currency"],
         destination_details={"card": {"type": "refund"}, "type": "card"},
         metadata=params.merge_metadata({}, call.params.get("metadata", {})),
         payment_intent=charge["payment_intent"], reason=call.params.get("reason"), receipt_number=None,
-        status="succeeded",
+        status="pending" if fares == "pending" else "succeeded",
     )  # fmt: skip
+    if fares != "succeeded":
+        later = world.now() + _REFUND_SETTLES_AFTER
+        world.refund_settlements[made["id"]] = Settlement(succeeds=fares == "pending", due=later)
+    return made
+
+
+def _give_back(charge: Object, amount: int) -> None:
+    charge["amount_refunded"] += amount
+    charge["refunded"] = charge["amount_refunded"] == charge["amount"]
+
+
+def settle_refund(world: World, identity: str, *, succeeds: bool) -> Object:
+    """What becomes of a refund later: it stays, or fails, and the money is back in the merchant's balance
+    (docs.stripe.com/refunds#failed-refunds). Raises 400 for one that has failed already."""
+    made = world.at_path("refund", identity)
+    world.refund_settlements.pop(identity, None)
+    if made["status"] not in ("pending", "succeeded"):
+        raise refused(f"Nothing to settle: the status is {made['status']}.")
+    made["status"] = "succeeded" if succeeds else "failed"
+    if not succeeds:
+        made["failure_reason"] = "expired_or_canceled_card"
+        _give_back(world.kinds["charge"][made["charge"]], -made["amount"])
+    return made
+
+
+def settle_refunds_due(world: World) -> None:
+    """Ends what was given back to the test cards whose refunds take their time, on the sandbox's clock."""
+    now = world.now()
+    due = [(each, end.succeeds) for each, end in world.refund_settlements.items() if end.due and end.due <= now]
+    for identity, succeeds in due:
+        settle_refund(world, identity, succeeds=succeeds)
+
+
+def retrieve_dispute(world: World, call: Call) -> Object:
+    return world.at_path("dispute", call.path_id)
+
+
+def list_disputes(world: World, call: Call) -> Object:
+    return world.page("dispute", "/v1/disputes", call.params, **_filters(world, call.params))
 
 
 def _charge_to_refund(world: World, given: Mapping[str, Any]) -> Object:

@@ -49,6 +49,15 @@ class Sandbox:
         """Ends `processing`; the intent as it is then."""
         return self._call("POST", f"/payment_intents/{payment_intent}/settle", {"outcome": outcome})
 
+    def settle_refund(self, refund: str, outcome: str = "succeeded") -> dict[str, Any]:
+        """What becomes of a refund later, `succeeded` or `failed`; the refund as it is then."""
+        return self._call("POST", f"/refunds/{refund}/settle", {"outcome": outcome})
+
+    def pay_elsewhere(self, customer: str, amount: int, currency: str = "usd", kind: str = "link") -> dict[str, Any]:
+        """The customer pays another system, otherwise than by card; the intent."""
+        asked = {"amount": amount, "currency": currency, "type": kind}
+        return self._call("POST", f"/customers/{customer}/pay_elsewhere", asked)
+
     def change_card(self, payment_method: str, behaves_like: str) -> None:
         """Makes a saved card behave like another test card, named by number or test id."""
         self._call("POST", f"/payment_methods/{payment_method}/card", {"behaves_like": behaves_like})

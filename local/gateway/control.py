@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from local.gateway import cards, intents
+from local.gateway import cards, charges, intents
 from local.gateway.api import Api
 from local.gateway.errors import GatewayError
 
@@ -43,6 +43,16 @@ def _authenticate(api: Api, identity: str, given: _Given) -> dict[str, Any]:
 
 def _settle(api: Api, identity: str, given: _Given) -> dict[str, Any]:
     return intents.settle(api.world, identity, succeeds=_succeeds(given))
+
+
+def _settle_refund(api: Api, identity: str, given: _Given) -> dict[str, Any]:
+    return charges.settle_refund(api.world, identity, succeeds=_succeeds(given))
+
+
+def _pay_elsewhere(api: Api, identity: str, given: _Given) -> dict[str, Any]:
+    return intents.paid_elsewhere(
+        api.world, identity, int(given["amount"]), given["currency"], given.get("type", "link")
+    )
 
 
 def _succeeds(given: _Given) -> bool:
@@ -84,6 +94,8 @@ _ENDPOINTS: tuple[tuple[str, str, _Handler], ...] = (
     ("DELETE", "/hostile", _clear_rules),
     ("POST", "/payment_intents/{id}/authenticate", _authenticate),
     ("POST", "/payment_intents/{id}/settle", _settle),
+    ("POST", "/refunds/{id}/settle", _settle_refund),
+    ("POST", "/customers/{id}/pay_elsewhere", _pay_elsewhere),
     ("POST", "/payment_methods/{id}/card", _change_card),
     ("POST", "/idempotency_keys/expire", _expire_keys),
     ("POST", "/clock", _set_clock),

@@ -51,6 +51,25 @@ def unauthorized(message: str) -> GatewayError:
     return GatewayError(401, "invalid_request_error", message, kept=False)
 
 
+def forbidden() -> GatewayError:
+    """403: a restricted key that lacks a permission (docs.stripe.com/keys/restricted-api-keys). It has no code."""
+    message = (
+        "The provided key 'rk_test_****' does not have the required permissions for this endpoint on account"
+        " 'acct_sandbox'. Having the 'rak_payment_intent_write' permission would allow this request to continue."
+    )
+    return GatewayError(403, "invalid_request_error", message, kept=False)
+
+
+def other_mode(label: str, identity: str, param: str, *, in_path: bool) -> GatewayError:
+    """An id of live mode, asked for with a test key (github.com/stripe/stripe-node/issues/149)."""
+    message = (
+        f"No such {label}: '{identity}'; a similar object exists in live mode, but a test mode key was used to make"
+        " this request."
+    )
+    status = 404 if in_path else 400
+    return GatewayError(status, "invalid_request_error", message, kept=False, code="resource_missing", param=param)
+
+
 def rate_limited() -> GatewayError:
     message = "Request rate limit exceeded. Learn more about rate limits here https://stripe.com/docs/rate-limits."
     return GatewayError(429, "invalid_request_error", message, kept=False, code="rate_limit")

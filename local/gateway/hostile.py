@@ -2,11 +2,14 @@
 
     429           too many requests: before everything else, nothing is done, nothing is stored
     503           unavailable: the same
+    403           our key lacks a permission: the same
+    other_mode    our key is of test mode, and what is asked for is of live mode: the same
     500           nothing is done; the answer is stored under the idempotency key
     500_after     done (charged), and then the answer is 500, which is stored
     slow          `seconds` pass before it is done; meanwhile the idempotency key is in use and the intent locked
     drop_before   the connection is closed without an answer, nothing is done
     drop_after    done (charged), the answer is stored, and the connection is closed without it
+    bare          done; where the card is declined, the payment tells of it by nothing but the error's type
     processing    the payment stays in `processing`, until it is settled by a control call, or `seconds` have passed
                   on the sandbox's clock (`outcome` says how it ends)
 
@@ -20,7 +23,19 @@ from fnmatch import fnmatchcase
 from random import Random
 from typing import Any
 
-MODES = ("429", "500", "500_after", "503", "slow", "drop_before", "drop_after", "processing")
+MODES = (
+    "403",
+    "429",
+    "other_mode",
+    "bare",
+    "500",
+    "500_after",
+    "503",
+    "slow",
+    "drop_before",
+    "drop_after",
+    "processing",
+)
 
 
 @dataclass
@@ -51,7 +66,7 @@ class Rule:
 
     def takes(self, operation: str, customer: str | None, *, confirms: bool) -> bool:
         """Whether this call meets the rule's fate; counts it if so. Only a confirmation can stay in processing."""
-        if not fnmatchcase(operation, self.operation) or (self.mode == "processing" and not confirms):
+        if not fnmatchcase(operation, self.operation) or (self.mode in ("processing", "bare") and not confirms):
             return False
         if self.customer not in (None, customer):
             return False

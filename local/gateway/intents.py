@@ -19,21 +19,55 @@ from local.gateway.world import Call, Object, Settlement, World
 
 _OPEN = ("requires_payment_method", "requires_confirmation", "requires_action")
 
-# https://docs.stripe.com/changelog/endive/2026-09-30: the second name is gone there, and still taken here.
+_MOST_DECLINES = 10
+"""After a number of confirmations that varies Stripe cancels the intent; ten declines were measured."""
+
+_NOTIFIED_FOR = 26 * 3600
+"""Seconds that an India-issued card stays in processing, off session (docs.stripe.com/india-recurring-payments)."""
+
+
+def _no_longer(_value: Any, name: str) -> None:
+    """docs.stripe.com/changelog/endive/2026-09-30"""
+    message = f"{name} is no longer supported. Use allowed_payment_method_types instead."
+    raise bad_parameter(message, name, "payment_method_types_no_longer_supported")
+
+
 _TYPES: params.Spec = {
     "allowed_payment_method_types": params.list_of(params.one_of("card")),
-    "payment_method_types": params.list_of(params.one_of("card")),
+    "payment_method_types": _no_longer,
+}
+_OPTIONS: params.Spec = {
+    "payment_method_options": params.fields(
+        {
+            "card": params.fields(
+                {
+                    "request_three_d_secure": params.one_of("automatic", "any", "challenge"),
+                    "stored_credential_usage": params.one_of("installment", "recurring", "unscheduled"),
+                }
+            )
+        }
+    )
 }
 
 
 def _types(given: Any) -> list[str] | None:
-    chosen: list[str] | None = given.get("allowed_payment_method_types") or given.get("payment_method_types")
+    chosen: list[str] | None = given.get("allowed_payment_method_types")
     return chosen
+
+
+def _keep_options(intent: Object, given: Any) -> None:
+    """docs.stripe.com/payments/cards/charging-saved-cards: the usage is of a card that is saved already."""
+    card = given.get("payment_method_options", {}).get("card", {})
+    if "stored_credential_usage" in card and given.get("setup_future_usage", intent["setup_future_usage"]):
+        param = "payment_method_options[card][stored_credential_usage]"
+        raise refused("stored_credential_usage cannot be used with setup_future_usage.", param=param)
+    intent["payment_method_options"]["card"].update(card)
 
 
 _DESCRIBING: params.Spec = {
     **params.EXPAND,
     **_TYPES,
+    **_OPTIONS,
     "description": params.text,
     "metadata": params.metadata,
     "payment_method": params.given,
@@ -70,6 +104,7 @@ UPDATE: params.Spec = {
 CONFIRM: params.Spec = {
     **params.EXPAND,
     **_TYPES,
+    **_OPTIONS,
     "off_session": _off_session,
     "payment_method": params.given,
     "receipt_email": params.text,
@@ -115,6 +150,7 @@ def create(world: World, call: Call) -> Object:
         shipping=None, status="requires_confirmation" if method else "requires_payment_method",
         transfer_data=None, transfer_group=None,
     )  # fmt: skip
+    _keep_options(intent, given)
     intent["client_secret"] = f"{intent['id']}_secret_{secrets.token_hex(12)}"
     return _attempt(world, intent, call) if given.get("confirm") else intent
 
@@ -157,6 +193,7 @@ def update(world: World, call: Call) -> Object:
         method = wallet.find_method(world, given["payment_method"])
         wallet.check_usable(method, customer, world, payment_intent=intent)
         intent.update(payment_method=method["id"], status="requires_confirmation", next_action=None)
+    _keep_options(intent, given)
     intent.update({name: given[name] for name in _STORED if name in given}, currency=currency)
     intent["metadata"] = params.merge_metadata(intent["metadata"], given.get("metadata", {}))
     return intent
@@ -207,20 +244,24 @@ def _attempt(world: World, intent: Object, call: Call) -> Object:
             " `never` when creating Setup Intents and Payment Intents."
         )
         raise refused(message, payment_intent=intent)
+    _keep_options(intent, given)
     intent.update({name: given[name] for name in ("receipt_email", "setup_future_usage") if name in given})
     if types:
         intent.update(payment_method_types=types, automatic_payment_methods=None)
     off_session = bool(given.get("off_session"))
     if _asks_for_authentication(world, method, off_session=off_session):
         if off_session:
-            raise _declined(world, intent, method, AUTHENTICATION_REQUIRED)
+            raise _declined(world, intent, method, AUTHENTICATION_REQUIRED, bare=call.bare)
         action = {"type": "use_stripe_sdk", "use_stripe_sdk": {"type": "three_d_secure_redirect"}}
         if "return_url" in given:
             urls = {"return_url": given["return_url"], "url": f"/_sandbox/payment_intents/{intent['id']}/authenticate"}
             action = {"type": "redirect_to_url", "redirect_to_url": urls}
         intent.update(status="requires_action", payment_method=method["id"], next_action=action)
         return intent
-    return _charge(world, intent, method, call.processing)
+    processing = call.processing
+    if off_session and world.cards[method["id"]].country == "IN" and processing is None:
+        processing = Settlement(succeeds=True, due=world.now() + _NOTIFIED_FOR)
+    return _charge(world, intent, method, processing, bare=call.bare)
 
 
 def _method_to_charge(world: World, intent: Object, named: str | None) -> Object:
@@ -252,17 +293,22 @@ def _charge(
     processing: Settlement | None = None,
     *,
     authenticated: bool = False,
+    bare: bool = False,
 ) -> Object:
     """One attempt at the card: a charge that succeeded, failed (raises 402), or is pending."""
     decline = world.cards[method["id"]].decline
     if decline:
-        raise _declined(world, intent, method, decline, attempted=True)
+        raise _declined(world, intent, method, decline, attempted=True, bare=bare)
     charge = charges.add(world, intent, method, authenticated=authenticated)
+    _dispute(world, charge)
     intent.update(payment_method=method["id"], latest_charge=charge["id"], next_action=None)
     _keep_or_use_up(world, intent, method)
     if processing:
         charge.update(status="pending", paid=False, captured=False, amount_captured=0)
         intent["status"] = "processing"
+        if world.cards[method["id"]].country == "IN":
+            notified = {"approval_requested": False, "completes_at": processing.due and int(processing.due)}
+            intent["processing"] = {"type": "card", "card": {"customer_notification": notified}}
         world.settlements[intent["id"]] = processing
     else:
         _succeed(intent)
@@ -270,7 +316,9 @@ def _charge(
 
 
 def _succeed(intent: Object) -> None:
-    intent.update(status="succeeded", amount_received=intent["amount"], last_payment_error=None)
+    intent.update(
+        status="succeeded", amount_received=intent["amount"], last_payment_error=None, processing=None
+    )  # fmt: skip
 
 
 def _keep_or_use_up(world: World, intent: Object, method: Object) -> None:
@@ -284,8 +332,23 @@ def _keep_or_use_up(world: World, intent: Object, method: Object) -> None:
             world.used_up.add(method["id"])
 
 
+def _dispute(world: World, charge: Object) -> None:
+    """Some test cards are disputed as soon as they are charged (docs.stripe.com/testing#disputes)."""
+    disputed = world.cards[charge["payment_method"]].disputed
+    if disputed:
+        charge["disputed"] = True
+        moves_money = disputed != "inquiry"
+        world.add(
+            "dispute", amount=charge["amount"], balance_transactions=[], charge=charge["id"],
+            currency=charge["currency"], evidence_details={"due_by": world.now() + 7 * 86400, "has_evidence": False},
+            is_charge_refundable=not moves_money, metadata={}, payment_intent=charge["payment_intent"],
+            reason="fraudulent" if disputed == "inquiry" else disputed,
+            status="needs_response" if moves_money else "warning_needs_response",
+        )  # fmt: skip
+
+
 def _declined(
-    world: World, intent: Object, method: Object, failure: Failure, *, attempted: bool = False
+    world: World, intent: Object, method: Object, failure: Failure, *, attempted: bool = False, bare: bool = False
 ) -> GatewayError:
     """The state after a declined attempt, and the 402 that tells of it. A failed charge stands for each attempt that
     reached the bank; off session, a card that needs authentication does not."""
@@ -295,13 +358,22 @@ def _declined(
         charges.fail(charge, failure)
         charge_id = intent["latest_charge"] = charge["id"]
     _back_to_start(intent, {"type": "card_error", **failure, "charge": charge_id, "payment_method": dict(method)})
+    if bare:
+        intent["last_payment_error"] = {"type": "card_error", "message": failure["message"]}
+        failure = {"message": failure["message"]}
+    world.declines[intent["id"]] += 1
+    if world.declines[intent["id"]] >= _MOST_DECLINES:
+        intent.update(status="canceled", canceled_at=world.now(), cancellation_reason="automatic")
     return card_error(failure, charge=charge_id, payment_intent=intent, payment_method=method)
 
 
 def _back_to_start(intent: Object, error: Object) -> None:
     error = {name: value for name, value in error.items() if value is not None}
     error["doc_url"] = f"https://stripe.com/docs/error-codes/{error['code'].replace('_', '-')}"
-    intent.update(status="requires_payment_method", payment_method=None, next_action=None, last_payment_error=error)
+    intent.update(
+        status="requires_payment_method", payment_method=None, next_action=None, last_payment_error=error,
+        processing=None,
+    )  # fmt: skip
 
 
 def _unexpected(message: str, intent: Object, **details: Any) -> GatewayError:
@@ -336,6 +408,25 @@ def authenticate(world: World, identity: str, *, succeeds: bool) -> Object:
         return _charge(world, intent, method, authenticated=True)
     except GatewayError:  # the bank may decline an authenticated payment too: the intent tells
         return intent
+
+
+def paid_elsewhere(world: World, customer: str, amount: int, currency: str, kind: str) -> Object:
+    """Another system's payment of this customer, by Link or another `kind` that is no card: what Stripe's types call
+    optional is not there."""
+    world.referred("customer", customer, "customer")
+    intent = world.add(
+        "payment_intent", amount=amount, amount_received=amount, currency=currency, customer=customer, metadata={},
+        capture_method="automatic", confirmation_method="automatic", payment_method_types=[kind],
+        status="succeeded",
+    )  # fmt: skip
+    charge = world.add(
+        "charge", amount=amount, amount_captured=amount, amount_refunded=0, currency=currency, customer=customer,
+        billing_details={}, captured=True, disputed=False, metadata={}, paid=True, payment_intent=intent["id"],
+        payment_method=None, payment_method_details={"type": kind}, refunded=False, status="succeeded",
+        failure_code=None,
+    )  # fmt: skip
+    intent["latest_charge"] = charge["id"]
+    return intent
 
 
 def settle(world: World, identity: str, *, succeeds: bool) -> Object:

@@ -50,6 +50,8 @@ OPERATIONS = (
               locks=True),
     Operation("charges.retrieve", "GET", "/v1/charges/{id}", charges.retrieve),
     Operation("charges.list", "GET", "/v1/charges", charges.list_all, charges.LIST),
+    Operation("disputes.retrieve", "GET", "/v1/disputes/{id}", charges.retrieve_dispute),
+    Operation("disputes.list", "GET", "/v1/disputes", charges.list_disputes, charges.REFUND_LIST),
     Operation("refunds.create", "POST", "/v1/refunds", charges.refund, charges.REFUND),
     Operation("refunds.retrieve", "GET", "/v1/refunds/{id}", charges.retrieve_refund),
     Operation("refunds.list", "GET", "/v1/refunds", charges.list_refunds, charges.REFUND_LIST),

@@ -1,6 +1,7 @@
 """The HTTP server: loopback only, in memory, one event loop."""
 
 import asyncio
+import secrets
 import socket
 import threading
 import time
@@ -68,7 +69,8 @@ async def _unrecognized(request: Request, _error: Exception) -> Response:
         f"Unrecognized request URL ({request.method}: {request.url.path}). Please see https://stripe.com/docs or we can"
         " help at https://support.stripe.com/."
     )
-    return JSONResponse(GatewayError(404, "invalid_request_error", message, kept=False).body, 404)
+    headers = {"Request-Id": f"req_{secrets.token_hex(7)}"}
+    return JSONResponse(GatewayError(404, "invalid_request_error", message, kept=False).body, 404, headers)
 
 
 def listen(port: int) -> tuple[socket.socket, str]:

@@ -130,6 +130,8 @@ def _add_method(world: World, card: Card, expiry: tuple[int, int] | None = None)
             "three_d_secure_usage": {"supported": True},
         },
     )  # fmt: skip
+    if card.failed_check:
+        method["card"]["checks"][card.failed_check] = "fail"
     world.cards[method["id"]] = card
     return method
 

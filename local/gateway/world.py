@@ -7,6 +7,7 @@ Objects refer to each other by id; `expand` puts objects in the place of ids in 
 import copy
 import secrets
 import time
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,7 +17,8 @@ from local.gateway.errors import bad_parameter, missing
 
 Object = dict[str, Any]
 
-_PREFIXES = {"customer": "cus", "payment_method": "pm", "payment_intent": "pi", "charge": "ch", "refund": "re"}
+_PREFIXES = {"customer": "cus", "payment_method": "pm", "payment_intent": "pi", "charge": "ch", "refund": "re",
+             "dispute": "du"}  # fmt: skip
 _LABELS = {"payment_method": "PaymentMethod"}
 _PATH_PARAMS = {"payment_intent": "intent", "payment_method": "payment_method"}
 _REFERENCES = {
@@ -25,6 +27,7 @@ _REFERENCES = {
     "payment_intent": ("customer", "latest_charge", "payment_method"),
     "charge": ("customer", "payment_intent"),
     "refund": ("charge", "payment_intent"),
+    "dispute": ("charge", "payment_intent"),
 }
 _KIND_OF_REFERENCE = {"latest_charge": "charge"}
 
@@ -40,11 +43,12 @@ class Settlement:
 @dataclass(frozen=True)
 class Call:
     """What a handler gets: the id in the URL ("" where there is none), the checked parameters, and the settlement
-    to come if the payment it confirms is to stay in `processing`."""
+    to come if the payment it confirms is to stay in `processing`. bare: a decline tells nothing but its type."""
 
     path_id: str
     params: Mapping[str, Any]
     processing: Settlement | None = None
+    bare: bool = False
 
 
 @dataclass
@@ -58,6 +62,8 @@ class World:
     set_up: set[str] = field(default_factory=set)
     deleted: dict[str, Object] = field(default_factory=dict)
     settlements: dict[str, Settlement] = field(default_factory=dict)
+    refund_settlements: dict[str, Settlement] = field(default_factory=dict)
+    declines: Counter[str] = field(default_factory=Counter)
     busy: set[str] = field(default_factory=set)
     clock_offset: float = 0.0
 

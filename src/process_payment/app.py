@@ -23,9 +23,13 @@ from renewals.clock import Moment
 from renewals.dunning import Dunning
 from renewals.dunning_ledger import DunningLedger
 from renewals.errors import BadEvent, BadRow, PaymentError, transient_aws_errors_as
-from renewals.gateway import Gateway, GatewayUnauthorized
-from renewals.gateway_secret import GatewaySecret
+from renewals.gateway import GatewayUnauthorized
+from renewals.gateway_access import gateway as _gateway
+from renewals.gateway_access import with_current_key
 from renewals.settings import setting
+
+GATEWAY_ACCOUNT = "gateway_account"
+"""The gateway turns our account away: its key is wrong, lacks a permission or is of the other mode."""
 
 
 @telemetry.observed
@@ -35,10 +39,10 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
     telemetry.correlate(event["request"], execution=execution)
     try:
         with transient_aws_errors_as(PaymentError):
-            reply = _answered(asked, execution, reminds=event["request"].get("event_type") == reminders.EVENT)
-    except GatewayUnauthorized as error:
-        _gateway.cache_clear()  # the key may have been rotated: the next try reads it again
-        raise PaymentError("the gateway does not accept our key") from error
+            reminds = event["request"].get("event_type") == reminders.EVENT
+            reply = with_current_key(lambda: _answered(asked, execution, reminds=reminds))
+    except GatewayUnauthorized:  # nobody's renewal is at fault: the next sweep asks again
+        reply = _reply(asked, Outcome("nothing_to_do", GATEWAY_ACCOUNT))
     webhook_id = event["request"].get("webhook_id")
     if isinstance(webhook_id, str):
         reply["webhook_id"] = webhook_id
@@ -128,11 +132,3 @@ def _reply(asked: Asked, outcome: Outcome) -> dict[str, Any]:
 @cache
 def _ledger() -> DunningLedger:
     return DunningLedger(aws.dynamodb(), renewals=setting("RENEWALS_TABLE"), subscriptions=setting("DYNAMODB_TABLE"))
-
-
-@cache
-def _gateway() -> Gateway:
-    from renewals.stripe_gateway import StripeGateway
-
-    secret = GatewaySecret.read(aws.secrets_manager(), setting("SECRETS_MANAGER_ARN"))
-    return StripeGateway(secret.api_key, secret.endpoint)

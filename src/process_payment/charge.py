@@ -31,14 +31,22 @@ from process_payment.claims import (
     stands_at,
     was_stopped,
 )
-from process_payment.payments import REFUSED, Payments, can_be_confirmed, failure_id
+from process_payment.payments import (
+    REFUSED,
+    Payments,
+    StillProcessing,
+    another_account,
+    can_be_confirmed,
+    failure_id,
+    reason_of,
+)
 from renewals import currencies, subscription
 from renewals.charging import Switch
 from renewals.clock import Moment
 from renewals.dunning import Dunning
 from renewals.dunning_ledger import DunningLedger
 from renewals.errors import BadRow, PaymentError
-from renewals.gateway import Failure, GatewayRefused, GatewayUnavailable, Payment, PaymentState
+from renewals.gateway import Failure, GatewayRefused, GatewayUnauthorized, GatewayUnavailable, Payment, PaymentState
 from renewals.ledger import RECENT, Lost
 from renewals.payment_ledger import CANCELED_AT_THE_GATEWAY, MOST_PICK_UPS
 from renewals.renewal import UNSETTLED, Renewal, Status
@@ -46,9 +54,12 @@ from renewals.subscription import ENDED, Subscription
 
 _RACES = 4
 _LOOKED_UP_WHEN_LATE_BY = timedelta(days=1)
+_ASKED_AGAIN_WITHIN = timedelta(hours=2)  # by the next hourly sweep, or the one after it
 NOT_TOLD = "customer_not_told"
 """Why dunning does not end: the customer's address is at fault."""
 CHARGING_IS_OFF = "charging_is_off"
+PROCESSING = "processing"
+"""The bank has not decided about a confirmed payment: it is asked about again by the next sweep."""
 _OWING = frozenset({Status.PAID, Status.RECEIPTED, Status.FAILED, Status.MAIL_FAILED})
 
 
@@ -113,6 +124,8 @@ class Charge:
                     return outcome
         except GatewayUnavailable as error:
             raise PaymentError(str(error)) from error
+        except StillProcessing:
+            return Outcome("in_progress", PROCESSING)
         raise PaymentError("others keep working on this subscription")
 
     def _history(self, asked: Asked) -> list[Renewal]:
@@ -297,6 +310,8 @@ class Charge:
         payment = self.payments.retrieve_known(renewal)
         if payment.state is PaymentState.PAID:
             return self._paid(renewal, payment)
+        if payment.state is PaymentState.PROCESSING:  # the customer was at the bank
+            raise StillProcessing
         if not tried_again:
             return _stays_refused(renewal, row)
         if self.switch.is_off():  # no date of its dunning passes meanwhile
@@ -306,7 +321,7 @@ class Charge:
         over = renewal.dunned >= len(self.dunning.days)
         if over and not new_card:
             return self._give_up_period(renewal, row.row, DUNNING_OVER, ends_as=self.dunning.ends_as)
-        if payment.state is PaymentState.CANCELED:
+        if payment.state is PaymentState.CANCELED and not payment.lapsed:
             return self._give_up_period(renewal, row.row, CANCELED_AT_THE_GATEWAY)
         behind = renewal.dunned + (1 if dunning_date and not over else 0)
         if not new_card and dunning_decisions.is_pointless(renewal, payment):
@@ -355,7 +370,7 @@ class Charge:
             payment = self.payments.cancel(self.payments.retrieve(renewal))
         except GatewayRefused as refused:
             if row is not None and not subscription.has_ended(row):
-                raise PaymentError(f"the gateway does not know the payment: {refused.code}") from refused
+                raise another_account(refused) from refused
             reason = f"{reason}, {refused.code} at the gateway"
         else:
             if payment.state is PaymentState.PAID:
@@ -369,19 +384,26 @@ class Charge:
 
     def _collect(self, renewal: Renewal, row: Mapping[str, Any] | None = None) -> Outcome | None:
         """Steps 3 to 5 for a period that this execution owns. row: the subscription, where it was just read."""
+        try:
+            return self._collected(renewal, row)
+        except (GatewayUnauthorized, StillProcessing):  # nothing that this renewal could do better
+            self.ledger.wait(renewal, self.now, until=self.now + _ASKED_AGAIN_WITHIN)
+            raise
+
+    def _collected(self, renewal: Renewal, row: Mapping[str, Any] | None) -> Outcome | None:
         if renewal.payment_id is not None:
             return self._settle(renewal, self.payments.retrieve_known(renewal))
         try:
             payment = self._payment(renewal)
         except GatewayRefused as refused:
-            return self._give_up(renewal, f"gateway: {refused.code}")
+            return self._give_up(renewal, reason_of(refused), refused.request_id)
         kept = self.ledger.keep_payment_id(renewal, payment.id, self.now, guard=self.switch.is_on)
         if isinstance(kept, Lost):
             return _HELD if kept.guarded else None
         return self._settle(kept, payment, row, is_on=True)
 
-    def _give_up(self, renewal: Renewal, reason: str) -> Outcome | None:
-        failed = self.ledger.record_failed(renewal, reason, self.now)
+    def _give_up(self, renewal: Renewal, reason: str, request_id: str | None = None) -> Outcome | None:
+        failed = self.ledger.record_failed(renewal, reason, self.now, gateway_request_id=request_id)
         return None if isinstance(failed, Lost) else Outcome("failed", reason, failed)
 
     def _payment(self, renewal: Renewal) -> Payment:
@@ -410,14 +432,28 @@ class Charge:
             try:
                 payment = self.payments.confirm(renewal, payment)
             except GatewayRefused as refused:
-                return self._give_up(renewal, f"gateway: {refused.code}")
-        if payment.state is PaymentState.PAID:
-            return self._paid(renewal, payment, row)
-        if payment.state in REFUSED:
-            return self._refused(renewal, REFUSED[payment.state], payment)
-        if payment.state is PaymentState.CANCELED:
+                return self._give_up(renewal, reason_of(refused), refused.request_id)
+        match payment.state:
+            case PaymentState.PAID:
+                return self._paid(renewal, payment, row)
+            case PaymentState.DECLINED | PaymentState.ACTION_REQUIRED:
+                return self._refused(renewal, REFUSED[payment.state], payment)
+            case PaymentState.CANCELED:
+                return self._canceled(renewal, payment)
+            case PaymentState.PROCESSING:
+                waits = self.ledger.wait(renewal, self.now, until=payment.settles_at)
+                return None if isinstance(waits, Lost) else Outcome("in_progress", PROCESSING, waits)
+        raise PaymentError("the payment has a state that is not known here")
+
+    def _canceled(self, renewal: Renewal, payment: Payment) -> Outcome | None:
+        """Somebody stopped the payment, which is theirs to say; or the gateway did by itself, after too many attempts:
+        then the last of them is this one's refusal, and another payment follows on the next dunning date."""
+        if not payment.lapsed:
             return self._give_up(renewal, CANCELED_AT_THE_GATEWAY)
-        raise PaymentError("the payment is still being processed")
+        if payment.failure is not None and payment.failure.id != renewal.failure_id:
+            return self._refused(renewal, Status.DECLINED, payment)
+        renewed = self.ledger.forget_payment(renewal, self.now)
+        return None if isinstance(renewed, Lost) else self._collect(renewed)
 
     def _paid(self, renewal: Renewal, payment: Payment, row: Mapping[str, Any] | None = None) -> Outcome | None:
         amount = currencies.major_units(payment.amount, payment.currency)

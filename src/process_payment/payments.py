@@ -7,11 +7,20 @@ from hashlib import sha256
 
 from renewals import currencies
 from renewals.errors import PaymentError
-from renewals.gateway import Gateway, GatewayRefused, Payment, PaymentRequest, PaymentState
+from renewals.gateway import Gateway, GatewayRefused, GatewayUnauthorized, Payment, PaymentRequest, PaymentState
 from renewals.renewal import Renewal, Status
 
 _LONGEST_KEY = 255  # https://docs.stripe.com/api/idempotent_requests
+_REQUEST = "v2"
+"""What the gateway is asked at a payment's creation: another name with each change of it, since the gateway refuses
+another request under a key that it knows, and the version before may have used the key today."""
 REFUSED = {PaymentState.DECLINED: Status.DECLINED, PaymentState.ACTION_REQUIRED: Status.ACTION_REQUIRED}
+
+_FIELDS = {"customer": "gateway_customer", "amount": "amount", "currency": "currency"}
+
+
+class StillProcessing(PaymentError):  # noqa: N818
+    """The payment was confirmed, and its bank takes its time: there is nothing to do but to ask again later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +42,6 @@ class Payments:
             amount=currencies.exact_minor_units(renewal.amount, renewal.currency),
             currency=renewal.currency,
             gateway_customer=renewal.gateway_customer,
-            payment_method=renewal.payment_method,
             idempotency_key=idempotency_key(self.deployment, renewal),
         )
         return self.gateway.create(request)
@@ -48,11 +56,12 @@ class Payments:
         since = datetime.combine(day, time(), UTC) - timedelta(days=1)
         period = {"subscription_id": renewal.subscription_id, "renewal_date": renewal.renewal_date.isoformat()}
         listed = self.gateway.list(renewal.gateway_customer, since)
-        ours = [payment for metadata, payment in listed if period.items() <= metadata.items()]
-        paid = [payment for payment in ours if payment.state is PaymentState.PAID]
-        if paid:
-            return paid[0]
-        alive = [payment for payment in ours if payment.state is not PaymentState.CANCELED]
+        alive = []
+        for metadata, payment in listed:
+            if period.items() <= metadata.items():
+                if payment.state is PaymentState.PAID:
+                    return payment
+                alive += [payment] if payment.state is not PaymentState.CANCELED else []
         fitting = [p for p in alive if (p.amount, p.currency) == (amount, renewal.currency)][:1]
         for payment in alive:
             if payment not in fitting:  # the customer could still complete it, beside ours
@@ -66,11 +75,11 @@ class Payments:
         return self.gateway.retrieve(str(renewal.payment_id))
 
     def retrieve_known(self, renewal: Renewal) -> Payment:
-        """As retrieve. Where the gateway does not know it (another account's key?), no answer: PaymentError."""
+        """As retrieve. The gateway made this payment: where it does not know it, our key is of another account."""
         try:
             return self.retrieve(renewal)
         except GatewayRefused as refused:
-            raise PaymentError(f"the gateway does not know the payment: {refused.code}") from refused
+            raise another_account(refused) from refused
 
     def is_known(self, renewal: Renewal) -> bool:
         """Whether the gateway knows the payment: one of another account's key stands in nobody's way."""
@@ -89,11 +98,14 @@ class Payments:
         return payment
 
     def cancel(self, payment: Payment) -> Payment:
-        """The payment, cancelled, or paid meanwhile. Raises PaymentError where it is neither yet."""
+        """The payment, cancelled, or paid meanwhile. Raises PaymentError where it is neither yet, StillProcessing where
+        its bank has not decided."""
         if payment.state is not PaymentState.CANCELED:
             with suppress(GatewayRefused):
                 self.gateway.cancel(payment.id)
             payment = self.gateway.retrieve(payment.id)
+        if payment.state is PaymentState.PROCESSING:
+            raise StillProcessing("the payment is still being processed")
         if payment.state not in (PaymentState.CANCELED, PaymentState.PAID):
             raise PaymentError("an earlier payment of this period cannot be cancelled yet")
         return payment
@@ -105,16 +117,26 @@ def can_be_confirmed(renewal: Renewal, payment: Payment) -> bool:
     return payment.state is PaymentState.OPEN or refused_before
 
 
+def another_account(refused: GatewayRefused) -> GatewayUnauthorized:
+    """The gateway does not know a payment that it made itself."""
+    return GatewayUnauthorized(f"the gateway does not know the payment: {refused.code}", refused.request_id)
+
+
+def reason_of(refused: GatewayRefused) -> str:
+    """Why a request was refused, as a short name, and the subscription's attribute that is at fault for it."""
+    return ": ".join(["gateway", refused.code] + ([_FIELDS[refused.param]] if refused.param in _FIELDS else []))
+
+
 def failure_id(payment: Payment) -> str:
     """The last failure that the payment shows."""
     return payment.failure.id if payment.failure else "none"
 
 
 def idempotency_key(deployment: str, renewal: Renewal) -> str:
-    """deployment/customer/subscription/date, and the number of the try where the gateway remembers a failed one.
+    """deployment/customer/subscription/date/request, and the number of the try where the key is spent on a failed one.
 
     Hashed where it is longer than the gateway takes, or not ASCII.
     """
-    parts = [deployment, renewal.customer_id, renewal.subscription_id, renewal.renewal_date.isoformat()]
+    parts = [deployment, renewal.customer_id, renewal.subscription_id, renewal.renewal_date.isoformat(), _REQUEST]
     key = "/".join(parts + ([str(renewal.intent_tries)] if renewal.intent_tries else []))
     return key if key.isascii() and len(key) <= _LONGEST_KEY else sha256(key.encode()).hexdigest()

@@ -13,8 +13,9 @@ from typing import Any
 
 from renewal_audit.audit import Audit, latest, whole
 from renewal_audit.report import Part, Reports
-from renewals import aws, clock, telemetry
+from renewals import aws, clock, gateway_access, telemetry
 from renewals.errors import BadEvent
+from renewals.gateway import GatewayUnauthorized
 from renewals.gateway_secret import GatewaySecret
 from renewals.settings import setting
 
@@ -40,7 +41,11 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
         now=now,
         moment_of=lambda row: clock.current(row.get("test_clock")),
     )
-    report = audit.run(part)
+    try:
+        report = audit.run(part)
+    except GatewayUnauthorized as fault:  # no run would do better: audit-not-run says so if it lasts
+        gateway_access.tell(fault)
+        return {"report": Reports(audit.s3, audit.bucket).key(part), "finished": False}
     reply: dict[str, Any] = {"report": Reports(audit.s3, audit.bucket).key(part), "finished": report is not None}
     if report is not None:
         reply |= {"differences": report["differences"], "counts": report["counts"]}

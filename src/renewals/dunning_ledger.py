@@ -39,6 +39,7 @@ class DunningLedger(PaymentLedger):
             "payment_method": renewal.payment_method,
             "decline_code": failure.decline_code or failure.code,
             "advice_code": failure.advice_code,
+            "gateway_request_id": failure.request_id,
         }
         return self._settle(
             renewal,

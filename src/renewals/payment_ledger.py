@@ -147,6 +147,30 @@ class PaymentLedger(Ledger):
             now,
         )
 
+    def forget_payment(self, renewal: Renewal, now: datetime) -> Renewal | Lost:
+        """The gateway canceled the claim's payment by itself: another is created, under another key."""
+        return self._update(
+            renewal,
+            {"payment_id": None, "failure_id": None, "intent_tries": renewal.intent_tries + 1},
+            "claim = :claim AND #status = :claimed AND payment_id = :payment",
+            {":claim": renewal.claim, ":claimed": Status.CLAIMED, ":payment": renewal.payment_id},
+            now,
+        )
+
+    def wait(self, renewal: Renewal, now: datetime, *, until: datetime | None = None) -> Renewal | Lost:
+        """Leave a claim as it stands, for whoever asks next. What it waits for is no failure of its own: this look is
+        no pick-up. until: it is not overdue before."""
+        changes: dict[str, Any] = {"lease_until": now, "pickups": 0}
+        if until is not None and until > now:
+            changes["begun_at"] = until
+        return self._update(
+            renewal,
+            changes,
+            "claim = :claim AND #status = :claimed AND #owner = :owner",
+            {":claim": renewal.claim, ":claimed": Status.CLAIMED, ":owner": renewal.owner},
+            now,
+        )
+
     def move_on(self, renewal: Renewal, row: Mapping[str, Any]) -> None:
         """Put the row of a period that has ended, and was put back since, past that period. Nothing, if it moved."""
         self._change_row(row, {"renewal_date": renewal.period_end})
@@ -261,11 +285,20 @@ class PaymentLedger(Ledger):
         move = dynamodb.change(self._subscriptions, key, moved, *dynamodb.as_read(subscription.row, WATCHED))
         return None if self._transact([*puts, {"Update": move}, *recorded]) is None else Lost()
 
-    def record_failed(self, renewal: Renewal, reason: str, now: datetime) -> Renewal | Lost:
-        """Given up, for a person to look at. reason: a short name."""
+    def record_failed(
+        self, renewal: Renewal, reason: str, now: datetime, *, gateway_request_id: str | None = None
+    ) -> Renewal | Lost:
+        """Given up, for a person to look at. reason: a short name. gateway_request_id: the gateway's name of the call
+        that it refused, where one is the reason."""
         return self._update(
             renewal,
-            {"status": Status.FAILED, "reason": reason, "failed_from": renewal.status, "ended_at": now},
+            {
+                "status": Status.FAILED,
+                "reason": reason,
+                "failed_from": renewal.status,
+                "ended_at": now,
+                "gateway_request_id": gateway_request_id,
+            },
             "claim = :claim AND #status = :was",
             {":claim": renewal.claim, ":was": renewal.status},
             now,

@@ -67,7 +67,9 @@ class Renewal:
 
     Dunning: first_tried_on is day zero, dunned the number of dunning dates behind it, next_attempt the next one;
     held_at: since when the last one waits for the customer to be told.
-    refusals: each refused attempt, as {"attempt_1": {"at", "payment_method", "decline_code", "advice_code"}}.
+    refusals: each refused attempt, as {"attempt_1": {"at", "payment_method", "decline_code", "advice_code",
+    "gateway_request_id"}}.
+    gateway_request_id: the gateway's own name of the call for whose refusal the period failed.
     refunds: what was given back, as {"refund_1": {"amount", "state", "at", ...}}, see renewals.refunds.
     notice: the name of the mail that the customer is owed about it, kind and attempt, as payment_failed_1.
     """
@@ -114,6 +116,7 @@ class Renewal:
     receipt_key: str | None = None
     receipt_sha256: str | None = None
     reason: str | None = None
+    gateway_request_id: str | None = None
     flag: str | None = None
 
     def owned_by_another(self, execution: str, now: datetime) -> bool:

@@ -23,7 +23,6 @@ from renewals.gateway import (
     GatewayUnavailable,
     PaymentState,
     Refunded,
-    Saved,
 )
 
 if TYPE_CHECKING:
@@ -231,7 +230,7 @@ class StripeGateway:
 
     def card(self, payment_method: str) -> Card | None:
         found = self._found("card", lambda: self._methods.retrieve(payment_method))
-        return found and answers.card_of(found)
+        return answers.card_of(found) if found else None
 
     def has_customer(self, gateway_customer: str) -> bool:
         found = self._found("has_customer", lambda: self._customers.retrieve(gateway_customer))
@@ -239,7 +238,7 @@ class StripeGateway:
 
     def saved(self, payment_method: str) -> Saved | None:
         found = self._found("saved", lambda: self._methods.retrieve(payment_method))
-        return found and answers.saved(found)
+        return answers.saved(found) if found else None
 
     @staticmethod
     def _found[T](operation: str, retrieve: Callable[[], T]) -> T | None:

@@ -3,17 +3,17 @@
 from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
-from functools import cache
 from typing import Annotated
 
 from aws_lambda_powertools.event_handler import Response
 from aws_lambda_powertools.event_handler.openapi.params import Header
 from aws_lambda_powertools.event_handler.router import APIGatewayRouter
 
-from renewals import aws, currencies, refunds
+from renewals import currencies, refunds
 from renewals.errors import Collision, TryAgain
-from renewals.gateway import Gateway, GatewayRefused, GatewayUnauthorized, GatewayUnavailable
-from renewals.gateway_secret import GatewaySecret
+from renewals.gateway import GatewayRefused, GatewayUnauthorized, GatewayUnavailable
+from renewals.gateway_access import gateway as _gateway
+from renewals.gateway_access import with_current_key
 from renewals.ledger import Lost
 from renewals.refunds import NotRefundable
 from renewals.register import Row
@@ -90,14 +90,13 @@ def _given_back(renewal: Renewal, name: str, now: datetime) -> Renewal:
     amount = currencies.exact_minor_units(renewal.refunds[name]["amount"], renewal.currency)
     key = refunds.gateway_key(f"{setting('PROJECT_NAME')}-{setting('ENVIRONMENT')}", renewal, name)
     try:
-        given = _gateway().refund(str(renewal.payment_id), amount, key)
+        given = with_current_key(lambda: _gateway().refund(str(renewal.payment_id), amount, key))
         changes = {"refund_id": given.id} | ({} if given.done else {"reason": "the gateway says that it failed"})
         done = given.done
     except GatewayUnavailable as error:
         raise TryAgain(str(error)) from error
     except GatewayUnauthorized as error:
-        _gateway.cache_clear()  # the key may have been rotated: the next request reads it again
-        raise TryAgain("the gateway does not accept our key") from error
+        raise TryAgain("the gateway turns our account away") from error
     except GatewayRefused as error:
         changes, done = {"reason": error.code}, False
     notice = f"{refunds.NOTICE}_{name.rpartition('_')[2]}" if done else None
@@ -107,11 +106,3 @@ def _given_back(renewal: Renewal, name: str, now: datetime) -> Renewal:
         return recorded
     stands = shared.register().ledger.get(renewal.subscription_id, renewal.renewal_date.isoformat())
     return stands or renewal
-
-
-@cache
-def _gateway() -> Gateway:
-    from renewals.stripe_gateway import StripeGateway
-
-    secret = GatewaySecret.read(aws.secrets_manager(), setting("SECRETS_MANAGER_ARN"))
-    return StripeGateway(secret.api_key, secret.endpoint)

@@ -41,9 +41,9 @@ def test_a_late_period_is_not_charged_once_the_subscription_ends_before_it(shop:
 
 @pytest.mark.parametrize("change", CHANGES)
 def test_money_that_was_taken_after_all_is_recorded_and_receipted(shop: World, change: str) -> None:
-    """Failed while the gateway was still processing, then paid: whatever the subscription says by then."""
+    """Failed while the gateway answered in words unknown to us, then paid: whatever the subscription says by then."""
     shop.subscribe()
-    shop.gateway.trouble.append(("confirm", "processing"))
+    shop.gateway.trouble.append(("confirm", "unknown"))
     for n in range(MOST_PICK_UPS + 2):
         shop.run(f"run-{n}", NOON + n * LATER)
     assert shop.items()["2026-01-31"]["status"] == "failed"
@@ -142,7 +142,7 @@ def test_a_lost_race_for_what_is_owed_is_looked_at_again(shop: World) -> None:
 def test_a_payment_that_the_gateway_no_longer_knows_blocks_nothing(shop: World) -> None:
     """A period failed at an account that is no longer used: the next one is billed."""
     shop.subscribe()
-    shop.gateway.trouble.append(("confirm", "processing"))
+    shop.gateway.trouble.append(("confirm", "unknown"))
     for n in range(MOST_PICK_UPS + 2):
         shop.run(f"run-{n}", NOON + n * LATER)
     shop.edit(renewal_date="2026-02-01")

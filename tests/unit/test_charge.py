@@ -10,7 +10,7 @@ import pytest
 from process_payment.charge import Asked
 from process_payment.payments import idempotency_key
 from renewals.errors import PaymentError
-from renewals.gateway import PaymentState
+from renewals.gateway import GatewayUnauthorized, PaymentState
 from renewals.payment_ledger import MOST_PICK_UPS
 from renewals.renewal import Renewal
 from tests.fakes import DUE, LATER, NOON, World
@@ -254,10 +254,10 @@ def test_a_payment_that_needs_the_customer_is_paid_when_the_customer_has_acted(s
 
 
 def test_a_payment_still_in_process_is_neither_paid_nor_declined(shop: World) -> None:
-    """processing: no receipt, no mail, no new attempt; it is asked again later."""
+    """processing: no receipt, no mail, no new attempt, no failed workflow; it is asked again later."""
     shop.subscribe()
     shop.gateway.trouble.append(("confirm", "processing"))
-    assert shop.run(tries=3) == "PaymentFailed"
+    assert shop.run() == "Success"
     assert not shop.receipts()
     assert not shop.mails()
     shop.gateway.succeed("pi_1")
@@ -270,14 +270,16 @@ def test_a_creation_answered_with_a_5xx_gets_another_key(shop: World) -> None:
     shop.subscribe()
     shop.gateway.trouble.append(("create", "answered"))
     assert shop.run(tries=2) == "Success"
-    assert list(shop.gateway.by_key) == ["shop-test/cus_1/sub_1/2026-01-31/1"]
+    assert list(shop.gateway.by_key) == ["shop-test/cus_1/sub_1/2026-01-31/v2/1"]
 
 
 def test_a_request_that_the_gateway_refuses_for_good_is_failed_and_can_be_mended(shop: World) -> None:
-    """No such customer: failed with the gateway's code; the row mended, the next run charges with another key."""
+    """No such customer: failed with the gateway's code, the row's attribute at fault and the gateway's name of the
+    call; the row mended, the next run charges with another key."""
     shop.subscribe(gateway_customer="cus_gone")
     outcome = shop.renew()
-    assert (outcome.name, outcome.reason) == ("failed", "gateway: resource_missing")
+    assert (outcome.name, outcome.reason) == ("failed", "gateway: resource_missing: gateway_customer")
+    assert shop.items()["2026-01-31"]["gateway_request_id"].startswith("req_")
     shop.edit(gateway_customer="cus_gw", amount=Decimal(35))
     assert shop.run("again", NOON + DAY, amount="35") == "Success"
     assert [amount for _, amount, _ in shop.gateway.charges] == [3500]
@@ -371,7 +373,7 @@ def test_a_key_too_long_or_not_ascii_is_hashed(shop: World) -> None:
     shop.subscribe()
     renewal = shop.renew().renewal
     assert isinstance(renewal, Renewal)
-    assert idempotency_key("shop-test", renewal) == "shop-test/cus_1/sub_1/2026-01-31"
+    assert idempotency_key("shop-test", renewal) == "shop-test/cus_1/sub_1/2026-01-31/v2"
     for deployment in ("x" * 255, "bücher"):
         assert len(idempotency_key(deployment, renewal)) == 64
         assert idempotency_key(deployment, renewal) == idempotency_key(deployment, renewal)
@@ -592,10 +594,10 @@ def test_an_owed_receipt_comes_before_a_rejection(shop: World, change: dict[str,
 # Pick-ups
 
 
-def test_a_renewal_failed_in_processing_is_finished_once_the_money_has_moved(shop: World) -> None:
+def test_a_renewal_failed_in_an_unknown_state_is_finished_once_the_money_has_moved(shop: World) -> None:
     """Ten pick-ups, failed; then the gateway succeeds: the next delivery receipts and mails it, once."""
     shop.subscribe()
-    shop.gateway.trouble.append(("confirm", "processing"))
+    shop.gateway.trouble.append(("confirm", "unknown"))
     for n in range(MOST_PICK_UPS + 2):
         assert shop.run(f"run-{n}", NOON + n * LATER) == "PaymentFailed"
     assert shop.items()["2026-01-31"]["status"] == "failed"
@@ -611,7 +613,7 @@ def test_money_that_moved_after_a_failure_is_found_whatever_became_of_the_row(
 ) -> None:
     """Cancelled, moved or spoiled meanwhile: what was taken is recorded, receipted and mailed."""
     shop.subscribe()
-    shop.gateway.trouble.append(("confirm", "processing"))
+    shop.gateway.trouble.append(("confirm", "unknown"))
     for n in range(MOST_PICK_UPS + 2):
         shop.run(f"run-{n}", NOON + n * LATER)
     shop.edit(**change)
@@ -712,7 +714,7 @@ def test_a_creation_whose_answer_was_lost_is_asked_for_with_the_same_key(shop: W
     shop.subscribe()
     shop.gateway.trouble.append(("create", lost))
     assert shop.run(tries=2) == "Success"
-    assert shop.gateway.by_key == {"shop-test/cus_1/sub_1/2026-01-31": "pi_1"}
+    assert shop.gateway.by_key == {"shop-test/cus_1/sub_1/2026-01-31/v2": "pi_1"}
     assert "gateway.list" not in shop.cuts.calls
 
 
@@ -742,7 +744,8 @@ def test_a_payment_of_another_amount_than_claimed_is_never_confirmed(shop: World
 
 @pytest.mark.parametrize("stage", ["claimed", "action_required", "given up"])
 def test_a_payment_that_the_gateway_does_not_know_is_asked_for_again(shop: World, stage: str) -> None:
-    """The key of another account was deployed: nothing is failed, and with the right key everything goes on."""
+    """The key of another account was deployed: the account is at fault, nothing is failed, and with the right key
+    everything goes on."""
     shop.subscribe(payment_method="pm_3ds")
     if stage == "claimed":
         shop.cuts.at = 2 * 5
@@ -751,7 +754,7 @@ def test_a_payment_that_the_gateway_does_not_know_is_asked_for_again(shop: World
         shop.edit(renewal_date="2026-02-01")
     stands = shop.items()["2026-01-31"]["status"]
     known, shop.gateway.payments = shop.gateway.payments, {}
-    with pytest.raises(PaymentError):
+    with pytest.raises(GatewayUnauthorized):
         shop.renew("wrong account", NOON + DAY)
     assert shop.items()["2026-01-31"]["status"] == stands
     shop.gateway.payments = known

@@ -243,6 +243,7 @@ def _restored(before: dict[str, Any]) -> World:
     for payment in before["payments"]:
         state, request = PaymentState(payment["state"]), payment["request"]
         shop.gateway.payments[payment["id"]] = Payment(payment["id"], state, payment["amount"], payment["currency"])
+        request.pop("payment_method")  # earlier versions named the card at the creation
         asked = PaymentRequest(**request | {"renewal_date": date.fromisoformat(request["renewal_date"])})
         shop.gateway.requests[payment["id"]] = asked
     return shop

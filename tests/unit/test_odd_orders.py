@@ -207,9 +207,9 @@ def test_a_status_that_is_no_word_stops_no_audit() -> None:
 
 
 def test_a_moved_row_is_not_billed_over_a_period_that_may_still_be_paid(shop: World) -> None:
-    """Processed for so long that it failed; then the row is moved by a day, and the money is taken after all: once."""
+    """Unclear for so long that it failed; then the row is moved by a day, and the money is taken after all: once."""
     shop.subscribe()
-    shop.gateway.trouble.append(("confirm", "processing"))
+    shop.gateway.trouble.append(("confirm", "unknown"))
     _ask_often(shop, NOON, times=MOST_PICK_UPS + 2)
     assert shop.items()[JANUARY]["status"] == "failed"
     shop.edit(renewal_date="2026-02-01")

@@ -41,7 +41,7 @@ def saved(v1: Any, customer: str, card: str = "pm_card_visa") -> str:
 
 
 def opened(v1: Any, customer: str | None = None, amount: int = 2999, **more: Any) -> Any:
-    given = {"amount": amount, "currency": "usd", "payment_method_types": ["card"], **more}
+    given = {"amount": amount, "currency": "usd", "allowed_payment_method_types": ["card"], **more}
     return v1.payment_intents.create({**given, "customer": customer} if customer else given)
 
 
@@ -282,7 +282,7 @@ def test_an_unattached_card_is_charged_once_or_saved_with_the_payment(v1: Any, c
 
 
 def test_redirecting_payment_methods_need_a_return_url(v1: Any, customer: str) -> None:
-    """Without payment_method_types the account's settings hold, and those may redirect."""
+    """Without allowed types the account's settings hold, and those may redirect."""
     card = saved(v1, customer)
     given = {"amount": 1000, "currency": "usd", "customer": customer}
     intent = v1.payment_intents.create(given)
@@ -402,7 +402,7 @@ INTENT = {"amount": 1000, "currency": "usd"}
         ({**INTENT, "automatic_payment_methods": {}, "customer": ""}, "parameter_invalid_empty", "customer"),
         ({**INTENT, "confirm": "yes"}, None, "confirm"),
         ({**INTENT, "off_session": True}, None, "off_session"),
-        ({**INTENT, "payment_method_types": ["cash"]}, None, "payment_method_types[0]"),
+        ({**INTENT, "allowed_payment_method_types": ["cash"]}, None, "allowed_payment_method_types[0]"),
         ({**INTENT, "metadata": {"k" * 41: "v"}}, None, f"metadata[{'k' * 41}]"),
         ({**INTENT, "metadata": {str(n): "v" for n in range(51)}}, None, "metadata"),
         ({**INTENT, "description": "x" * 5001}, None, "description"),

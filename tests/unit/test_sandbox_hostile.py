@@ -64,7 +64,7 @@ def intent(v1: Any, customer: str, card: str) -> str:
 def opened(v1: Any, customer: str, card: str, key: str | None = None, amount: int = 2999) -> Any:
     given = {
         "amount": amount, "currency": "usd", "customer": customer, "payment_method": card,
-        "payment_method_types": ["card"],
+        "allowed_payment_method_types": ["card"],
     }  # fmt: skip
     return v1.payment_intents.create(given, {"idempotency_key": key or f"{customer}-{amount}-{time.monotonic_ns()}"})
 
@@ -359,7 +359,7 @@ def test_the_ledger_view_shows_every_attempt(v1: Any, gateway: Gateway, customer
             "amount": 500,
             "currency": "jpy",
             "customer": customer,
-            "payment_method_types": ["card"],
+            "allowed_payment_method_types": ["card"],
             "metadata": {"p": "1"},
         }
     )
