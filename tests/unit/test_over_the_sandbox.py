@@ -1,0 +1,275 @@
+"""Whole renewals over the adapter, the official SDK and the sandbox gateway, which is as strict as Stripe: what the
+gateway answers on bad days, and what becomes of the renewal."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from typing import Any, cast
+
+import pytest
+from stripe import StripeClient
+
+from local.gateway import Gateway, official_client, serving
+from renewals.gateway import GatewayUnauthorized
+from renewals.stripe_gateway import StripeGateway
+from tests.fakes import World
+
+DAY = timedelta(days=1)
+MINUTES = timedelta(minutes=20)
+
+
+@dataclass
+class Shop:
+    """A world whose gateway is the adapter over a sandbox, whose clock follows. client: what the merchant's dashboard
+    and other systems do."""
+
+    world: World
+    sandbox: Gateway
+    client: StripeClient
+    now: datetime
+
+    def run(self, execution: str, after: timedelta = timedelta()) -> str:
+        self.now += after
+        self.sandbox.sandbox.set_clock(self.now.timestamp())
+        return self.world.run(execution, self.now)
+
+    def item(self) -> dict[str, Any]:
+        return next(iter(self.world.items().values()))
+
+    def customer(self) -> str:
+        return self.client.v1.customers.create({"name": "Ann"}).id
+
+    def card(self, number: str, customer: str | None = None) -> str:
+        owner = customer or self.world.row()["gateway_customer"]
+        return self.client.v1.payment_methods.attach(f"pm_card_{number}", {"customer": owner}).id
+
+    def charges(self) -> list[dict[str, Any]]:
+        return self.sandbox.sandbox.charges(status="succeeded")
+
+
+@pytest.fixture
+def shop() -> Iterator[Shop]:
+    with serving() as sandbox:
+        world = World()
+        world.gateway = cast("Any", StripeGateway(sandbox.api_key, sandbox.url))
+        now = datetime.combine(datetime.now(UTC).date(), datetime.min.time(), UTC) + timedelta(hours=12)
+        shop = Shop(world, sandbox, official_client(sandbox.url, sandbox.api_key), now)
+        customer = shop.customer()
+        world.subscribe(gateway_customer=customer, renewal_date=now.date().isoformat())
+        world.edit(payment_method=shop.card("visa"))
+        yield shop
+
+
+def _detach(shop: Shop) -> None:
+    shop.client.v1.payment_methods.detach(shop.world.row()["payment_method"])
+
+
+def _mistype(shop: Shop) -> None:
+    shop.world.edit(payment_method="pm_typo")
+
+
+def _take_anothers(shop: Shop) -> None:
+    shop.world.edit(payment_method=shop.card("visa", shop.customer()))
+
+
+def _expire(shop: Shop) -> None:
+    shop.sandbox.sandbox.change_card(shop.world.row()["payment_method"], "pm_card_chargeDeclinedExpiredCard")
+
+
+GONE = {"detached": _detach, "mistyped": _mistype, "another customer's": _take_anothers, "expired": _expire}
+
+
+@pytest.mark.parametrize("gone", GONE)
+def test_a_card_that_is_gone_at_the_first_attempt_is_a_hard_decline(shop: Shop, gone: str) -> None:
+    """Past due, mailed, asked about on its dunning dates without another attempt; a new card pays the same period."""
+    GONE[gone](shop)
+    assert shop.run("first") == "PaymentDeclined"
+    assert (shop.world.row()["status"], shop.item()["status"]) == ("past_due", "declined")
+    assert shop.world.mail_kinds() == ["payment_failed"]
+    tried = len(shop.sandbox.sandbox.charges())
+    for n in range(3):
+        shop.run(f"dunned-{n}", 2 * DAY)
+    assert len(shop.sandbox.sandbox.charges()) == tried
+    shop.world.edit(payment_method=shop.card("mastercard"))
+    assert shop.run("new card", MINUTES) == "Success"
+    assert shop.world.row()["status"] == "active"
+    assert len(shop.charges()) == 1
+
+
+@pytest.mark.parametrize("gone", ["detached", "mistyped", "another customer's"])
+def test_a_card_that_is_gone_in_dunning_is_a_hard_decline(shop: Shop, gone: str) -> None:
+    """Declined for want of funds, then removed: the next date tells the customer, and a new card pays."""
+    shop.sandbox.sandbox.change_card(shop.world.row()["payment_method"], "pm_card_chargeDeclinedInsufficientFunds")
+    shop.run("first")
+    GONE[gone](shop)
+    assert shop.run("dunned", DAY) == "PaymentDeclined"
+    assert shop.item()["status"] == "declined"
+    assert shop.item()["refusals"]["attempt_2"]["gateway_request_id"].startswith("req_")
+    shop.world.edit(payment_method=shop.card("visa"))
+    assert shop.run("new card", MINUTES) == "Success"
+    assert len(shop.charges()) == 1
+
+
+def test_a_card_that_is_gone_ends_the_subscription_with_its_notice(shop: Shop) -> None:
+    """Nobody gives another card: the dunning dates pass, the customer is warned, and it is canceled."""
+    _detach(shop)
+    for n in range(9):
+        shop.run(f"run-{n}", DAY if n else timedelta())
+    assert shop.world.row()["status"] == "canceled"
+    assert shop.world.mail_kinds() == ["payment_failed", "final_notice", "canceled"]
+
+
+def test_a_customer_that_is_gone_is_the_rows_fault_in_words(shop: Shop) -> None:
+    """No decline and no mail: the reason names the row's attribute, and the ledger the gateway's name of the call."""
+    shop.world.edit(gateway_customer="cus_typo")
+    assert shop.run("first") == "PaymentFailed"
+    item = shop.item()
+    assert (item["status"], item["reason"]) == ("failed", "gateway: resource_missing: gateway_customer")
+    assert item["gateway_request_id"].startswith("req_")
+    assert shop.world.mails() == []
+
+
+def test_what_the_customer_pays_elsewhere_disturbs_no_late_renewal(shop: Shop) -> None:
+    """By Link, at another system of the same account, without a card in the charge: the renewal a day late is paid."""
+    shop.sandbox.sandbox.set_clock(shop.now.timestamp())
+    shop.sandbox.sandbox.pay_elsewhere(shop.world.row()["gateway_customer"], 500)
+    assert shop.run("late", 2 * DAY) == "Success"
+    assert len(shop.charges()) == 2
+
+
+def test_a_decline_that_tells_nothing_is_a_decline(shop: Shop) -> None:
+    """The payment's last error has a type alone: neither a crash nor a renewal that is asked about for ever."""
+    shop.sandbox.sandbox.change_card(shop.world.row()["payment_method"], "pm_card_chargeDeclined")
+    shop.sandbox.sandbox.hostile("bare", "payment_intents.confirm")
+    assert shop.run("first") == "PaymentDeclined"
+    assert shop.item()["decline_code"] == "card_error"
+    assert shop.world.mail_kinds() == ["payment_failed"]
+
+
+def test_a_payment_confirmed_too_often_is_followed_by_another(shop: Shop) -> None:
+    """The gateway cancels the first payment by itself after ten declines, dunning goes on with another, and pays."""
+    shop.world.dunning = type(shop.world.dunning)(tuple(range(1, 15)), "canceled")
+    card = shop.world.row()["payment_method"]
+    shop.sandbox.sandbox.change_card(card, "pm_card_chargeDeclinedInsufficientFunds")
+    for n in range(12):
+        assert shop.run(f"run-{n}", DAY if n else timedelta()) == "PaymentDeclined"
+    first, second = {charge["payment_intent"] for charge in shop.sandbox.sandbox.charges()}
+    reasons = {shop.client.v1.payment_intents.retrieve(each).cancellation_reason for each in (first, second)}
+    assert reasons == {"automatic", None}
+    assert len(shop.sandbox.sandbox.charges()) == 12
+    shop.sandbox.sandbox.change_card(card, "pm_card_visa")
+    assert shop.run("paid", DAY) == "Success"
+    assert (shop.world.row()["status"], len(shop.charges())) == ("active", 1)
+
+
+def test_a_payment_confirmed_too_often_ends_with_its_notice(shop: Shop) -> None:
+    """Dunning goes on over the payment that the gateway canceled, to its last date, and tells the customer."""
+    shop.world.dunning = type(shop.world.dunning)(tuple(range(1, 15)), "canceled")
+    shop.sandbox.sandbox.change_card(shop.world.row()["payment_method"], "pm_card_chargeDeclinedInsufficientFunds")
+    for n in range(16):
+        shop.run(f"run-{n}", DAY if n else timedelta())
+    assert shop.world.row()["status"] == "canceled"
+    assert shop.world.mail_kinds()[-2:] == ["final_notice", "canceled"]
+
+
+def test_a_payment_that_somebody_stopped_stays_stopped(shop: Shop) -> None:
+    """Canceled in the dashboard before its confirmation: no other payment takes its place."""
+    shop.sandbox.sandbox.hostile("503", "payment_intents.confirm")
+    shop.run("first")
+    shop.client.v1.payment_intents.cancel(shop.item()["payment_id"], {"cancellation_reason": "requested_by_customer"})
+    assert shop.run("second", MINUTES) == "PaymentFailed"
+    assert (shop.item()["status"], shop.item()["reason"]) == ("failed", "gateway: canceled")
+    assert shop.sandbox.sandbox.charges() == []
+
+
+def test_a_card_in_processing_for_a_day_is_waited_for(shop: Shop) -> None:
+    """India: 26 hours. Asked each hour, nothing fails, nothing is counted, nothing is overdue; then paid and mailed."""
+    shop.world.edit(payment_method=shop.card("in"))
+    assert shop.run("first") == "Success"
+    for n in range(25):
+        assert shop.run(f"hour-{n}", timedelta(hours=1)) == "Success"
+    item = shop.item()
+    assert (item["status"], item["pickups"], shop.world.mails()) == ("claimed", 0, [])
+    assert datetime.fromisoformat(item["begun_at"]) >= shop.now
+    assert shop.run("settled", timedelta(hours=2)) == "Success"
+    assert (shop.item()["status"], len(shop.charges()), len(shop.world.receipts())) == ("done", 1, 1)
+
+
+@pytest.mark.parametrize("change", [{"status": "canceled"}, {"status": "paused"}, {"renewal_date": "2031-01-31"}])
+def test_a_row_that_ends_while_its_payment_is_processing_waits_for_it(shop: Shop, change: dict[str, Any]) -> None:
+    """No failed workflow, whatever becomes of the row: what was confirmed is the bank's to decide, and is recorded."""
+    shop.world.edit(payment_method=shop.card("in"))
+    shop.run("first")
+    shop.world.edit(**change)
+    for n in range(12):
+        assert shop.run(f"hour-{n}", timedelta(hours=1)) == "Success"
+    shop.run("settled", DAY)
+    assert (len(shop.charges()), len(shop.world.receipts())) == (1, 1)
+
+
+@pytest.mark.parametrize("mode", ["403", "other_mode"])
+@pytest.mark.parametrize("operation", ["payment_intents.create", "payment_intents.confirm", "payment_intents.retrieve"])
+def test_the_accounts_fault_marks_no_renewal(shop: Shop, mode: str, operation: str) -> None:
+    """A key without a permission, or of the other mode: named as the account's, nothing is failed, dunned or counted,
+    nothing is overdue; and once it is mended the renewal is paid."""
+    if operation == "payment_intents.retrieve":
+        shop.sandbox.sandbox.hostile("503", "payment_intents.confirm")
+        shop.run("before")
+    row = dict(shop.world.row())
+    shop.sandbox.sandbox.hostile(mode, operation, calls=1000)
+    for n in range(12):
+        shop.now += timedelta(hours=1)
+        with pytest.raises(GatewayUnauthorized):
+            shop.world.charge(f"run-{n}", shop.now).renew(_asked())
+    assert shop.world.row() == row
+    item = shop.item()
+    assert (item["status"], item["pickups"], item.get("reason")) == ("claimed", 0, None)
+    assert datetime.fromisoformat(item["begun_at"]) > shop.now
+    shop.sandbox.sandbox.peaceful()
+    assert shop.run("mended", timedelta(hours=1)) == "Success"
+    assert len(shop.charges()) == 1
+
+
+def test_a_payment_of_the_version_before_is_no_collision(shop: Shop) -> None:
+    """That version named the card at the creation, under the same period's key: its key is not asked again."""
+    row, today = shop.world.row(), date.today().isoformat()  # noqa: DTZ011 - the row's own day
+    shop.client.v1.payment_intents.create(
+        {
+            "amount": 2999,
+            "currency": "usd",
+            "customer": row["gateway_customer"],
+            "payment_method": row["payment_method"],
+            "allowed_payment_method_types": ["card"],
+        },
+        {"idempotency_key": f"shop-test/cus_1/sub_1/{row['renewal_date'] or today}"},
+    )
+    assert shop.run("first") == "Success"
+    assert len(shop.charges()) == 1
+
+
+def test_a_key_that_is_spent_on_another_request_fails_no_renewal(shop: Shop) -> None:
+    """Whoever used it: the next try takes another key."""
+    row = shop.world.row()
+    key = f"shop-test/cus_1/sub_1/{row['renewal_date']}/v2"
+    other: Any = {"amount": 100, "currency": "usd", "customer": row["gateway_customer"]}
+    shop.client.v1.payment_intents.create(other, {"idempotency_key": key})
+    assert shop.run("first") == "PaymentFailed"
+    assert shop.item()["status"] == "claimed"
+    assert shop.run("again", MINUTES) == "Success"
+    assert len(shop.charges()) == 1
+
+
+def test_a_charge_of_a_saved_card_says_that_it_recurs(shop: Shop) -> None:
+    """What the card networks ask for is sent with each confirmation."""
+    shop.run("first")
+    intent = shop.client.v1.payment_intents.retrieve(shop.item()["payment_id"])
+    assert intent.payment_method_options is not None
+    assert intent.payment_method_options.card is not None
+    assert intent.payment_method_options.card.stored_credential_usage == "recurring"
+
+
+def _asked() -> Any:
+    from process_payment.charge import Asked
+
+    return Asked("sub_1", "cus_1", Decimal("29.99"))
