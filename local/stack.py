@@ -166,6 +166,7 @@ class Stack:
                 f"PaymentGatewayApiKey={self.gateway_key}",
                 f"PaymentGatewayEndpoint={self.gateway_url}",
                 f"ReceiptLinksUrl={self.endpoint_url}/_local/receipts",
+                "RenewalConcurrency=20",  # the default is for a new account, and this machine is none
                 *(f"{name}={value}" for name, value in self._parameters.items()),
                 seconds=_DEPLOY_SECONDS,
             )

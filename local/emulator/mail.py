@@ -1,4 +1,5 @@
-"""Sending mail is authorized on the sender's identity and the configuration set, as SES does.
+"""Sending mail is authorized as SES does in its sandbox: on the identities of the sender and of whoever is written to,
+and on the configuration set, each with the sender's address as `ses:FromAddress`.
 
 GET  /_local/mails   [{"id", "to", "tags"}], every mail that was taken: its message id, its addresses, and the tags
                      that it was sent with, as SES's events name them
@@ -35,24 +36,40 @@ def apply() -> None:
         found: str = resource_arn(service, method, path, headers, body, query, region, account)
         return found
 
-    def configuration_set_arns(query: Any, region: str, account: str) -> list[str]:
+    def other_arns(query: Any, region: str, account: str) -> list[str]:
         name = iam_actions._query_param(query, "ConfigurationSetName")
-        return [f"arn:aws:ses:{region}:{account}:configuration-set/{name}"] if name else []
+        named = [f"configuration-set/{name}"] if name else []
+        addresses = ses._collect_list(query, "Destinations.member")
+        named += [f"identity/{parseaddr(address)[1]}" for address in addresses]
+        return [f"arn:aws:ses:{region}:{account}:{each}" for each in named]
+
+    def from_address(query: Any) -> dict[str, str]:
+        sender = _sender(iam_actions._query_param(query, "Source"), iam_actions._query_param(query, "RawMessage.Data"))
+        return {"ses:fromaddress": parseaddr(sender)[1]} if sender else {}
 
     iam_actions.extract_resource_arn = resource_or_sender_arn
     replace(
         app,
         "_dispatch_service_request",
         {
+            '                if service == "s3"\n                else None\n': """\
+                if service == "s3"
+                else from_address(routing_params) if service == "ses"
+                else None
+""",
             '            if service == "iot" and not denied:\n': """\
             if service == "ses" and not denied:
-                for extra_arn in configuration_set_arns(routing_params, region, get_account_id()):
-                    denied = enforce(access_key, iam_action, service, region, resource_arn=extra_arn)
+                for extra_arn in other_arns(routing_params, region, get_account_id()):
+                    denied = denied or enforce(
+                        access_key, iam_action, service, region,
+                        resource_arn=extra_arn, service_context=service_context,
+                    )
                     resource_arn = extra_arn
             if service == "iot" and not denied:
-"""
+""",
         },
-        configuration_set_arns=configuration_set_arns,
+        other_arns=other_arns,
+        from_address=from_address,
     )
     sent = '    logger.info("SES SendRawEmail: %s", msg_id)\n'
     replace(ses, "_send_raw_email", {sent: f"{sent}    note_mail(msg_id, params)\n"}, note_mail=_note)

@@ -2,11 +2,13 @@
 
 from collections.abc import Mapping
 from functools import cache
+from http import HTTPStatus
 from typing import Annotated, Any
 
 from aws_lambda_powertools.event_handler import Response
 from aws_lambda_powertools.event_handler.openapi.params import Path
 from aws_lambda_powertools.event_handler.router import APIGatewayRouter
+from botocore.exceptions import ClientError
 
 from renewals import aws, receipt_links, request_path
 from renewals.settings import setting
@@ -56,11 +58,12 @@ def open_receipt(token: Annotated[str, Path(description="As it was mailed.")]) -
     renewal = shared.register().ledger.get(*named) if named else None
     if renewal is None or renewal.receipt_key is None:
         raise NoReceipt
+    where = {"Bucket": setting("S3_BUCKET"), "Key": renewal.receipt_key}
+    _look_for(where)
     opened = aws.s3().generate_presigned_url(
         "get_object",
         Params={
-            "Bucket": setting("S3_BUCKET"),
-            "Key": renewal.receipt_key,
+            **where,
             "ResponseContentType": "application/pdf",
             "ResponseCacheControl": "no-store",
             "ResponseContentDisposition": f'inline; filename="receipt-{renewal.receipt_number}.pdf"',
@@ -68,6 +71,16 @@ def open_receipt(token: Annotated[str, Path(description="As it was mailed.")]) -
         ExpiresIn=_OPEN_SECONDS,
     )
     return Response(302, headers={"Location": opened, "Referrer-Policy": "no-referrer"})
+
+
+def _look_for(where: dict[str, str]) -> None:
+    """Raises NoReceipt for one that is gone: seven years old, or deleted. S3's own answer is not for customers."""
+    try:
+        aws.s3().head_object(**where)
+    except ClientError as error:
+        if error.response["ResponseMetadata"]["HTTPStatusCode"] != HTTPStatus.NOT_FOUND:
+            raise
+        raise NoReceipt from None
 
 
 def _receipt_link(item: Mapping[str, Any]) -> str:

@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+import urllib3
 
 from local.cuts import Cuts
 from local.stack import Stack
@@ -393,6 +394,16 @@ def test_the_api_is_broken(shop: Shop, watch: Watch) -> None:
         watch.comes_on("api-5xx-errors")
     assert shop.renew(subscriber).status == SUCCEEDED
     watch.goes_off("api-5xx-errors")
+
+
+def test_very_many_refusals_raise_an_alarm(watch: Watch) -> None:
+    """More than a thousand requests that nobody signed, within five minutes; it is over when they stop."""
+    url = f"{watch.shop.stack.outputs['LocalApiUrl']}/subscriptions"
+    with ThreadPoolExecutor(8) as pool:
+        statuses = set(pool.map(lambda _: urllib3.request("GET", url, timeout=30, retries=False).status, range(1010)))
+    assert statuses == {403}
+    watch.comes_on("api-4xx-errors")
+    watch.goes_off("api-4xx-errors")
 
 
 def test_every_alarm_was_seen_to_come_on_and_go_off(watch: Watch) -> None:

@@ -162,7 +162,7 @@ class Deployed:
 def pairs(document: Json) -> Iterator[tuple[str, str]]:
     """The actions of a policy, each with each of its resources."""
     for statement in document["Statement"]:
-        assert set(statement) == {"Effect", "Action", "Resource"}
+        assert set(statement) - {"Condition"} == {"Effect", "Action", "Resource"}
         assert statement["Effect"] == "Allow"
         for action in as_list(statement["Action"]):
             for resource in as_list(statement["Resource"]):
@@ -493,7 +493,7 @@ PROBES: dict[Grant, Probe] = {
     Grant("SendEmailRole", "dynamodb:UpdateItem", "table/<Subscriptions>"): reminder,
     Grant("SendEmailRole", "s3:GetObject", "<Receipts>/receipts/*"): mail,
     Grant("SendEmailRole", "secretsmanager:GetSecretValue", "<ReceiptLinkKey>"): mail_by_a_new_process,
-    Grant("SendEmailRole", "ses:SendRawEmail", "identity/<Sender>"): mail,
+    Grant("SendEmailRole", "ses:SendRawEmail", "identity/*"): mail,
     Grant("SendEmailRole", "ses:SendRawEmail", "configuration-set/<ReceiptsConfigurationSet>"): mail,
     Grant("WebhookHandlerRole", "states:StartExecution", "<RenewalWorkflow>"): webhook,
     Grant("WebhookHandlerRole", "secretsmanager:GetSecretValue", "<WebhookSecret>"): webhook_to_a_new_process,
@@ -616,7 +616,10 @@ NOT_ASKED_FOR: dict[str, tuple[str, list[Grant]]] = {
     ),
     "the bucket's list": (
         "the emulator says that an object is missing to whoever may read it; S3 says so to those who may list",
-        [Grant("RenewalAuditRole", "s3:ListBucket", "<Receipts>")],
+        [
+            Grant(f"{function}Role", "s3:ListBucket", "<Receipts>")
+            for function in ("RenewalAudit", "GenerateReceipt", "SendEmail", "SubscriptionsApi")
+        ],
     ),
     "API Gateway's logs": (
         "the emulator keeps the account's logging role, and writes no access log",

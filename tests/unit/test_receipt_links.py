@@ -143,6 +143,16 @@ def test_a_period_without_a_receipt_opens_nothing(shop: World, secrets: FakeSecr
     assert len({reply["body"] for reply in replies}) == 1
 
 
+def test_a_receipt_that_is_gone_is_not_opened(shop: World, secrets: FakeSecrets) -> None:
+    """Deleted, or past its seven years: our own words, and not S3's document about an object."""
+    shop.subscribe()
+    shop.run()
+    link = _mailed(shop)
+    shop.s3.objects.clear()
+    assert _open(link)["statusCode"] == 404
+    assert "This link opens no receipt" in _open(link, BROWSER)["body"]
+
+
 BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
 
 

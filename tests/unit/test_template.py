@@ -675,8 +675,7 @@ ROUTES = {("/webhook", "post"): ("WebhookHandler", "NONE")} | {
 
 
 def test_the_api_is_these_methods_of_one_stage() -> None:
-    """The webhook, and just what the API's code has routes for, each to its function as it is; one traced stage, made
-    after the account's logging role is set."""
+    """The webhook, and just what the API's code has routes for, each to its function as it is; one traced stage."""
     paths = properties("SubscriptionApi")["Body"]["paths"]
     assert {(path, method) for path in paths for method in paths[path]} == set(ROUTES)
     for (path, method), (function, _) in ROUTES.items():
@@ -688,7 +687,41 @@ def test_the_api_is_these_methods_of_one_stage() -> None:
     assert list(of_type("AWS::ApiGateway::Stage")) == ["SubscriptionApiprodStage"]
     assert [each for each in of_type("AWS::ApiGateway::Deployment").values() if "StageName" in each] == []
     assert properties("SubscriptionApiprodStage")["TracingEnabled"] is True
-    assert resources()["SubscriptionApi"]["DependsOn"] == "ApiGatewayAccount"
+
+
+def test_the_account_can_log_before_the_stage_does() -> None:
+    """The account's role is set once there is an API, which an account without any may ask for, and before the stage,
+    which names a log group that waits for it. No API waits for the account."""
+    assert resources()["ApiGatewayAccount"]["DependsOn"] == "SubscriptionApi"
+    assert resources()["ApiExecutionLogs"]["DependsOn"] == "ApiGatewayAccount"
+    assert properties("SubscriptionApiprodStage")["Variables"] == {"ExecutionLogs": "<ApiExecutionLogs>"}
+    assert "DependsOn" not in resources()["SubscriptionApi"]
+
+
+def test_old_tls_is_refused() -> None:
+    """The API's own address takes TLS 1.2 and 1.3 with forward secrecy, for the host that is named in both."""
+    api = properties("SubscriptionApi")
+    assert api["SecurityPolicy"] == "SecurityPolicy_TLS13_1_2_PFS_PQ_2025_09"
+    assert api["EndpointAccessMode"] == "STRICT"
+
+
+@pytest.mark.parametrize(
+    ("parameter", "condition", "names"),
+    [
+        ("SenderIdentity", "CreatesSenderIdentity", {"Sender"}),
+        ("ApiGatewayAccountRole", "OwnsApiGatewayAccount", {"ApiGatewayAccount", "ApiGatewayCloudWatchRole"}),
+    ],
+)
+def test_what_an_account_has_once_is_made_once(parameter: str, condition: str, names: set[str]) -> None:
+    """A second stack of an account and region leaves what is there alone: `existing`. Nothing else refers to it, so
+    that nothing is missing then."""
+    declared = template()["Parameters"][parameter]
+    assert (declared["Default"], declared["AllowedValues"]) == ("create", ["create", "existing"])
+    assert template()["Conditions"][condition] == {"Fn::Equals": [{"Ref": parameter}, "create"]}
+    written = template()["Resources"]
+    assert {name for name, each in written.items() if each.get("Condition") == condition} == names
+    others = json.dumps({name: {**each, "DependsOn": ""} for name, each in written.items() if name not in names})
+    assert not re.search("|".join(rf'"{name}["."]|\${{{name}[}}.]' for name in names), others)
 
 
 @pytest.mark.parametrize(("path", "method"), ROUTES)
@@ -897,6 +930,16 @@ def test_what_api_gateway_refuses_itself_is_a_problem_too() -> None:
             ),
         ),
         (
+            "ApiRefusedAlarm",
+            _alarm(
+                "api-4xx-errors",
+                "Alert when the API refuses more than 1000 requests in 5 minutes, for whatever reason",
+                "AWS/ApiGateway/4XXError",
+                1000,
+                {"ApiName": "acme-api-qa", "Stage": "prod"},
+            ),
+        ),
+        (
             "ApiThrottledAlarm",
             _alarm(
                 "api-throttled",
@@ -1056,7 +1099,14 @@ def test_the_worker_is_bounded_and_answers_for_each_message() -> None:
     assert source["FunctionName"] == "<RenewalWorker>"
     assert source["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
     assert source["ScalingConfig"] == {"MaximumConcurrency": str(declared["Default"])}
-    assert (declared["Default"], declared["MinValue"], declared["MaxValue"]) == (20, 2, 1000)
+    assert (declared["Default"], declared["MinValue"], declared["MaxValue"]) == (3, 2, 1000)
+
+
+def test_the_default_fits_into_a_new_account() -> None:
+    """Each renewal of the queue holds two executions of Lambda at once, and a new account may have ten in all
+    (docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html): four are left for webhooks, the API and
+    the sweep."""
+    assert 2 * template()["Parameters"]["RenewalConcurrency"]["Default"] <= 10 - 4
 
 
 def test_the_audit_is_scheduled() -> None:
@@ -1069,7 +1119,7 @@ def test_the_audit_is_scheduled() -> None:
     assert schedule["Target"]["RoleArn"] == "<AuditScheduleRole.Arn>"
     sample = json.loads((ROOT / "events/renewal_audit.json").read_text())
     assert json.loads(schedule["Target"]["Input"]) == sample == {}
-    assert properties("RenewalAudit")["RecursiveLoop"] == "Allow"
+    assert properties("RenewalAudit")["RecursiveLoop"] == properties("RenewalSweep")["RecursiveLoop"] == "Allow"
 
 
 def test_the_sweeps_are_scheduled() -> None:
@@ -1310,6 +1360,7 @@ GRANTS: dict[str, dict[str, set[str]]] = {
         "dynamodb:GetItem": {"<Renewals.Arn>"},
         "dynamodb:UpdateItem": {"<Renewals.Arn>"},
         "s3:PutObject": {"<Receipts.Arn>/receipts/*"},
+        "s3:ListBucket": {"<Receipts.Arn>"},
         "s3:GetObject": {"<Receipts.Arn>/receipts/*"},
         **_own_log("GenerateReceipt"),
         **TRACES,
@@ -1318,12 +1369,10 @@ GRANTS: dict[str, dict[str, set[str]]] = {
         "dynamodb:BatchGetItem": {"<Renewals.Arn>", "<Subscriptions.Arn>"},
         "dynamodb:GetItem": {"<Subscriptions.Arn>"},
         "dynamodb:UpdateItem": {"<Renewals.Arn>", "<Subscriptions.Arn>"},
+        "s3:ListBucket": {"<Receipts.Arn>"},
         "s3:GetObject": {"<Receipts.Arn>/receipts/*"},
         "secretsmanager:GetSecretValue": {"<ReceiptLinkKey.Id>"},
-        "ses:SendRawEmail": {
-            f"{MAIL}:identity/bills@acme.test",
-            f"{MAIL}:configuration-set/<ReceiptsConfigurationSet>",
-        },
+        "ses:SendRawEmail": {f"{MAIL}:identity/*", f"{MAIL}:configuration-set/<ReceiptsConfigurationSet>"},
         **_own_log("SendEmail"),
         **TRACES,
     },
@@ -1345,6 +1394,7 @@ GRANTS: dict[str, dict[str, set[str]]] = {
         "dynamodb:PutItem": {"<Subscriptions.Arn>", "<Renewals.Arn>", "<Changes.Arn>"},
         "dynamodb:GetItem": {"<Renewals.Arn>", "<Changes.Arn>"},
         "secretsmanager:GetSecretValue": {"<ReceiptLinkKey.Id>", "<PaymentGatewaySecret.Id>"},
+        "s3:ListBucket": {"<Receipts.Arn>"},
         "s3:GetObject": {"<Receipts.Arn>/receipts/*"},
         "states:StartExecution": {WORKFLOW},
         **_own_log("SubscriptionsApi"),
@@ -1410,11 +1460,17 @@ SERVICES = {
 }
 
 
+CONDITIONS = {"ses:SendRawEmail": {"StringEquals": {"ses:FromAddress": "bills@acme.test"}}}
+"""By action; all other permissions have none."""
+FOR_THIS_ACCOUNT = {"StringEquals": {"aws:SourceAccount": "123456789012"}}
+
+
 def _grants(role: str) -> Iterator[tuple[str, str]]:
     for policy in properties(role).get("Policies", []):
         for statement in policy["PolicyDocument"]["Statement"]:
-            assert set(statement) == {"Effect", "Action", "Resource"}
+            assert set(statement) - {"Condition"} == {"Effect", "Action", "Resource"}
             assert statement["Effect"] == "Allow"
+            assert statement.get("Condition") == CONDITIONS.get(str(statement["Action"]))
             for action in _as_list(statement["Action"]):
                 for resource in _as_list(statement["Resource"]):
                     yield action, resource
@@ -1426,14 +1482,17 @@ def _as_list(value: str | list[str]) -> list[str]:
 
 @pytest.mark.parametrize("role", GRANTS)
 def test_a_role_allows_what_its_service_does_and_no_more(role: str) -> None:
-    """Each role holds exactly the actions that its owner calls, on exactly their resources, for its one service."""
+    """Each role holds exactly the actions that its owner calls, on exactly their resources, for its one service when it
+    acts for this account. (API Gateway does not say whom it acts for.)"""
     allowed: dict[str, set[str]] = {}
     for action, resource in _grants(role):
         allowed.setdefault(action, set()).add(resource)
     assert allowed == GRANTS[role]
     (trust,) = properties(role)["AssumeRolePolicyDocument"]["Statement"]
     service = SERVICES.get(role, "lambda.amazonaws.com")
-    assert trust == {"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"Service": service}}
+    assert trust == {"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"Service": service}} | (
+        {} if service == "apigateway.amazonaws.com" else {"Condition": FOR_THIS_ACCOUNT}
+    )
 
 
 def test_there_are_no_other_permissions() -> None:
