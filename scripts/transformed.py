@@ -1,10 +1,12 @@
-"""The template as CloudFormation gets it: what SAM makes of template.yaml. `python -m scripts.transformed` prints it.
+"""The template as CloudFormation gets it: what SAM makes of template.yaml.
 
-The parameters stay references, unless values are given.
+`python -m scripts.transformed [TEMPLATE]` prints it, of another template where one is named. The parameters stay
+references, unless values are given.
 """
 
 import json
 import logging
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +20,9 @@ TEMPLATE = Path(__file__).parents[1] / "template.yaml"
 type Json = Any
 
 
-def written() -> dict[str, Json]:
-    """template.yaml, its short-form functions spelled out."""
-    parsed: dict[str, Json] = yaml_parse(TEMPLATE.read_text())
+def written(path: Path = TEMPLATE) -> dict[str, Json]:
+    """template.yaml, or another template, its short-form functions spelled out."""
+    parsed: dict[str, Json] = yaml_parse(path.read_text())
     return parsed
 
 
@@ -44,4 +46,5 @@ def _packaged(node: Json) -> Json:
 
 if __name__ == "__main__":
     logging.getLogger("samtranslator").setLevel(logging.ERROR)  # it warns of features that it could not ask AWS about
-    print(json.dumps(transformed("us-west-2", {}), indent=1))
+    named = [Path(argument) for argument in sys.argv[1:]]
+    print(json.dumps(transformed("us-west-2", {}, written(*named)), indent=1))

@@ -33,7 +33,14 @@ def dynamodb() -> DynamoDBClient:
 @cache
 def s3() -> S3Client:
     """The receipts' client."""
-    client: S3Client = _client("s3", tries=3, signature_version="s3v4")  # that of presigned addresses too
+    client: S3Client = _client(
+        "s3",
+        tries=3,
+        signature_version="s3v4",  # that of presigned addresses too
+        # By the region's own host. botocore presigns for S3's global one, which knows no bucket of a younger region
+        # (docs.aws.amazon.com/AmazonS3/latest/userguide/VirtualHosting.html). An address in digits stays path style.
+        s3={"addressing_style": "virtual"},
+    )
     return client
 
 
@@ -78,7 +85,12 @@ def ses() -> SESClient:
 
 
 def _client(
-    service: str, *, tries: int, read_seconds: int = _READ_SECONDS, signature_version: str | None = None
+    service: str,
+    *,
+    tries: int,
+    read_seconds: int = _READ_SECONDS,
+    signature_version: str | None = None,
+    s3: dict[str, str] | None = None,
 ) -> Any:
     from botocore import __version__
     from botocore.config import Config
@@ -88,6 +100,7 @@ def _client(
         read_timeout=read_seconds,
         retries={"total_max_attempts": tries, "mode": "standard"},
         signature_version=signature_version,
+        s3=s3,
         # botocore's own is put together anew for every call, and is a fifteenth of what a call takes.
         user_agent=f"botocore/{__version__}",
     )

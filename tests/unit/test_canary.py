@@ -1,6 +1,8 @@
 """A canary deployment's template, asserted on what SAM makes of it: the local emulator has no CodeDeploy."""
 
+import json
 import re
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any
 
@@ -10,12 +12,21 @@ from scripts.canary import ALARMS, SHIFTED, TASKS, canary
 from scripts.transformed import transformed, written
 from tests.unit.test_template import GIVEN, PSEUDO, _resolve, of_type, resources
 
+NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
+
 
 @cache
-def shifted() -> dict[str, Any]:
-    """The transformed resources of a canary deployment."""
-    changed = canary(written(), "Canary10Percent5Minutes")
+def shifted(made_at: datetime = NOON, layer: str = "", *, alarmed: bool = True) -> dict[str, Any]:
+    """The transformed resources of a canary deployment. layer: of another content of the layer of all functions."""
+    changed = canary(written(), "Canary10Percent5Minutes", made_at, alarmed=alarmed)
+    if layer:
+        changed["Resources"]["AwsLayer"]["Properties"]["Description"] = layer
     return dict(transformed(PSEUDO["AWS::Region"], dict(GIVEN), changed)["Resources"])
+
+
+def _versions(resources: dict[str, Any]) -> set[str]:
+    """The logical ids of the functions' versions: CloudFormation publishes one where the id is new."""
+    return {name for name, each in resources.items() if each["Type"] == "AWS::Lambda::Version"}
 
 
 def _named(name: str) -> dict[str, Any]:
@@ -38,6 +49,21 @@ def test_an_alias_is_shifted_and_alarms_shift_it_back(name: str) -> None:
     }  # fmt: skip
 
 
+def test_every_deployment_publishes_new_versions() -> None:
+    """Another layer is another version, and so is another parameter's value, which SAM does not see: the time of the
+    deployment stands in each. Else an alias would lead to what was deployed long ago."""
+    assert len(_versions(shifted())) == len(SHIFTED)
+    assert not _versions(shifted()) & _versions(shifted(layer="another content"))
+    assert not _versions(shifted()) & _versions(shifted(NOON + timedelta(seconds=1)))
+
+
+def test_what_mends_the_cause_of_an_alarm_can_go_out() -> None:
+    """Without alarms nothing but a failure, or a wish, shifts back: CodeDeploy refuses what goes out under an alarm."""
+    group = shifted(alarmed=False)[f"{SHIFTED[0]}DeploymentGroup"]["Properties"]
+    assert "AlarmConfiguration" not in group
+    assert "DEPLOYMENT_FAILURE" in group["AutoRollbackConfiguration"]["Events"]
+
+
 def test_the_workflow_and_the_api_call_the_aliases() -> None:
     """Definition, role, API and its permissions name the alias: what calls a function itself would get the new code.
     The role may still do so, for executions that began before there was an alias."""
@@ -56,11 +82,14 @@ def test_the_workflow_and_the_api_call_the_aliases() -> None:
 
 def test_all_else_is_as_it_is_deployed_at_once() -> None:
     """Every resource is there, and those that know nothing of an alias are the same; no alias without the canary."""
-    assert set(resources()) - set(shifted()) <= {name for name in resources() if "Deployment" in name}
-    aware = {"RenewalWorkflow", "StepFunctionsRole", "SubscriptionApi", "SubscriptionApiprodStage"}
+    named_by_content = ("AWS::ApiGateway::Deployment", "AWS::Lambda::LayerVersion")
+    assert {resources()[name]["Type"] for name in set(resources()) - set(shifted())} <= set(named_by_content)
+    aware = {"RenewalWorkflow", "StepFunctionsRole", "SubscriptionApi", "SubscriptionApiprodStage", *SHIFTED}
     for name, each in resources().items():
         if name in shifted() and name not in aware and each["Type"] != "AWS::Lambda::Permission":
-            assert _resolve(shifted()[name]["Properties"]) == each["Properties"], name
+            ours = json.dumps([_resolve(shifted()[name]["Properties"]), each["Properties"]], sort_keys=True)
+            one, other = json.loads(re.sub(r"(Layer)[0-9a-f]{10}", r"\1", ours))
+            assert one == other, name
     assert of_type("AWS::Lambda::Alias") == {}
 
 

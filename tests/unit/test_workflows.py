@@ -29,9 +29,15 @@ def test_only_a_deployment_to_an_environment_may_prove_who_it_is() -> None:
 
 
 def test_production_comes_after_staging_and_staging_after_the_tests() -> None:
-    """Nothing is deployed but what was merged, passed the checks and every test, and stands on staging."""
-    assert set(WORKFLOWS["deploy"][True]) == {"push"}
+    """Nothing is deployed but what was merged, passed the checks and every test, and stands on staging: also by hand,
+    where all that can be asked for is that no alarm takes the deployment back."""
+    assert set(WORKFLOWS["deploy"][True]) == {"push", "workflow_dispatch"}
     assert WORKFLOWS["deploy"][True]["push"] == {"branches": ["main"]}
+    assert set(WORKFLOWS["deploy"][True]["workflow_dispatch"]["inputs"]) == {"no_alarms"}
+    assert JOBS["deploy.ci"]["if"] == "github.ref == 'refs/heads/main'"
+    canaries = [step for step in STEPS if "scripts/canary.py" in step.get("run", "")]
+    assert [step["run"] for step in canaries] == [".envs/sam/bin/python scripts/canary.py $ALARMS"] * 2
+    assert [step["env"] for step in canaries] == [{"ALARMS": "${{ inputs.no_alarms && '--no-alarms' || '' }}"}] * 2
     assert (JOBS["deploy.staging"]["needs"], JOBS["deploy.prod"]["needs"]) == ("ci", "staging")
     assert JOBS["deploy.ci"]["uses"] == "./.github/workflows/ci.yml"
     assert set(WORKFLOWS["ci"][True]) == {"pull_request", "workflow_call"}

@@ -1,0 +1,39 @@
+"""`make check` finds what it is for: faults are planted, and are named."""
+
+import json
+import subprocess
+from pathlib import Path
+
+from scripts.transformed import written
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_a_resource_of_sams_with_a_wrong_value_is_found(tmp_path: Path) -> None:
+    """cfn-lint looks at what SAM makes of the template: on the template itself it passes over SAM's own resources."""
+    template = written()
+    names = ("RenewalWorker", "RenewalQueue", "RenewalDeadLetterQueue")  # as few as a fault needs: it takes seconds
+    template["Resources"] = {name: template["Resources"][name] for name in names}
+    template["Outputs"] = {}
+    worker = template["Resources"]["RenewalWorker"]["Properties"]
+    worker["Timeout"] = 3000
+    worker["Events"]["Requests"]["Properties"]["ScalingConfig"] = {"MaximumConcurrency": 1}
+    (tmp_path / "template.json").write_text(json.dumps(template))
+    command = ["scripts/check_transformed.sh", str(tmp_path / "template.json")]
+    found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=110)
+    assert found.returncode != 0
+    assert "3000 is greater than the maximum of 900" in found.stdout
+    assert "1 is less than the minimum of 2" in found.stdout
+
+
+def test_the_transformed_template_is_what_is_linted() -> None:
+    """Both `make check` and the hook before a commit run the check that the test above has seen to work."""
+    assert 'check "cfn-lint" scripts/check_transformed.sh' in (ROOT / "scripts/check.sh").read_text()
+    assert "entry: scripts/check_transformed.sh" in (ROOT / ".pre-commit-config.yaml").read_text()
+
+
+def test_profiles_of_aws_login_work() -> None:
+    """The profiles that `aws login` makes need botocore's crt extra: without it our commands end with
+    MissingDependencyException, though `sam deploy` works."""
+    assert "boto3[crt]" in (ROOT / "requirements-dev.in").read_text()
+    assert "\nawscrt==" in (ROOT / "requirements-dev.txt").read_text()
