@@ -90,7 +90,7 @@ def _client(
     tries: int,
     read_seconds: int = _READ_SECONDS,
     signature_version: str | None = None,
-    s3: dict[str, str] | None = None,
+    s3: Any = None,
 ) -> Any:
     from botocore import __version__
     from botocore.config import Config

@@ -58,12 +58,13 @@ def open_receipt(token: Annotated[str, Path(description="As it was mailed.")]) -
     renewal = shared.register().ledger.get(*named) if named else None
     if renewal is None or renewal.receipt_key is None:
         raise NoReceipt
-    where = {"Bucket": setting("S3_BUCKET"), "Key": renewal.receipt_key}
-    _look_for(where)
+    bucket = setting("S3_BUCKET")
+    _look_for(bucket, renewal.receipt_key)
     opened = aws.s3().generate_presigned_url(
         "get_object",
         Params={
-            **where,
+            "Bucket": bucket,
+            "Key": renewal.receipt_key,
             "ResponseContentType": "application/pdf",
             "ResponseCacheControl": "no-store",
             "ResponseContentDisposition": f'inline; filename="receipt-{renewal.receipt_number}.pdf"',
@@ -73,10 +74,10 @@ def open_receipt(token: Annotated[str, Path(description="As it was mailed.")]) -
     return Response(302, headers={"Location": opened, "Referrer-Policy": "no-referrer"})
 
 
-def _look_for(where: dict[str, str]) -> None:
+def _look_for(bucket: str, key: str) -> None:
     """Raises NoReceipt for one that is gone: seven years old, or deleted. S3's own answer is not for customers."""
     try:
-        aws.s3().head_object(**where)
+        aws.s3().head_object(Bucket=bucket, Key=key)
     except ClientError as error:
         if error.response["ResponseMetadata"]["HTTPStatusCode"] != HTTPStatus.NOT_FOUND:
             raise
