@@ -623,7 +623,7 @@ def test_functions_get_their_settings() -> None:
             "RENEWAL_QUEUE_URL": "<RenewalQueue>",
             "TIME_ZONE": "Asia/Kolkata",
             "REMINDER_DAYS": "7",
-            "RENEWAL_CONCURRENCY": "20",
+            "RENEWAL_CONCURRENCY": "3",
         },
         "RenewalWorker": {"STATE_MACHINE_ARN": "<RenewalWorkflow>", "RENEWAL_QUEUE_URL": "<RenewalQueue>"},
         "RenewalAudit": {
