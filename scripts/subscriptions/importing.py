@@ -161,7 +161,7 @@ def _facts(row: Subscription) -> dict[str, Any]:
         "currency": row.currency,
         "interval": row.schedule.interval,
         "interval_count": row.schedule.count,
-        "anchor_day": row.schedule.anchor_day if row.schedule.interval in ("month", "year") else None,
+        "anchor_day": row.schedule.anchor_day if row.schedule.is_anchored else None,
         "catch_up": row.catch_up,
         "plan": row.plan,
         "customer_name": row.customer_name,

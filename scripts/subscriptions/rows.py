@@ -109,6 +109,7 @@ def judge(fields: Mapping[str, Any]) -> Subscription | tuple[str, ...]:
         given = _Imported.model_validate({**rest, "amount": money})
         row = given.row(given.subscription_id, subscription.day(fields, "renewal_date")) | {"status": given.status}
         checked = subscription.parse(row)
+        subscription.check_anchor(checked)
     except ValidationError as bad:
         errors = [each for each in bad.errors(include_url=False) if each["loc"][-1] not in unreadable]
         return (*unreadable.values(), *map(_said, errors))

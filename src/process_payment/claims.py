@@ -112,7 +112,7 @@ def _new(row: Subscription, billing: Billing, execution: str, seller: Mapping[st
         row_date=row.renewal_date,
         first_tried_on=moment.today,
         period_end=billing.end,
-        anchor_day=row.schedule.anchor_day if row.schedule.interval in ("month", "year") else None,
+        anchor_day=row.schedule.anchor_day if row.schedule.is_anchored else None,
         amount=row.amount,
         currency=row.currency,
         plan=row.plan,

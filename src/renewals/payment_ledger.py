@@ -15,7 +15,7 @@ from renewals import dynamodb
 from renewals.errors import Collision
 from renewals.ledger import LEASE, Ledger, Lost
 from renewals.renewal import UNSETTLED, Renewal, Status, item_of, replaced
-from renewals.subscription import anchor
+from renewals.subscription import anchor_change
 
 if TYPE_CHECKING:
     from renewals.gateway import Payment
@@ -41,6 +41,9 @@ WATCHED = (
     "version",
 )
 """The attributes of a subscription that decide about a charge, and the number of its last change on request."""
+
+_ANCHORED = ("interval", "anchor_day")
+"""What the anchor of the next date is derived from, beside the date."""
 
 _HELD = UNSETTLED | {Status.FAILED}
 MOST_SKIPPED = 96  # DynamoDB's limit of 100 actions in a transaction, less the claim, a failed one and two checks
@@ -173,7 +176,8 @@ class PaymentLedger(Ledger):
 
     def move_on(self, renewal: Renewal, row: Mapping[str, Any]) -> None:
         """Put the row of a period that has ended, and was put back since, past that period. Nothing, if it moved."""
-        self._change_row(row, {"renewal_date": renewal.period_end})
+        anchor = anchor_change(row, renewal.period_end, renewal.anchor_day)
+        self._change_row(row, {"renewal_date": renewal.period_end, **anchor})
 
     def forget_refusal(self, row: Mapping[str, Any]) -> None:
         """Nothing of the subscription stands refused any more. row: as it was read; nothing, if it changed since."""
@@ -182,7 +186,7 @@ class PaymentLedger(Ledger):
 
     def _change_row(self, row: Mapping[str, Any], changes: Mapping[str, Any]) -> None:
         key = {name: row[name] for name in ("subscription_id", "customer_id")}
-        condition, values = dynamodb.as_read(row, ("renewal_date", "status"))
+        condition, values = dynamodb.as_read(row, ("renewal_date", "status", *_ANCHORED))
         active = {"status": "active"} if row.get("status") == "past_due" else {}
         change = dynamodb.change(self._subscriptions, key, {**NOT_REFUSED, **active, **changes}, condition, values)
         self._transact([{"Update": change}])
@@ -228,9 +232,8 @@ class PaymentLedger(Ledger):
                 "last_payment": changes["paid_at"],
                 "transaction_id": payment.id,
                 **NOT_REFUSED,
+                **anchor_change(row, renewal.period_end, renewal.anchor_day),
             }
-            if renewal.anchor_day is not None and "anchor_day" not in row:
-                changed["anchor_day"] = renewal.anchor_day
             if row.get("status") == "past_due":
                 changed["status"] = "active"
             if payment.card is not None:
@@ -280,7 +283,7 @@ class PaymentLedger(Ledger):
         }
         free, skipped = "attribute_not_exists(subscription_id) OR #status = :skipped", {":skipped": Status.SKIPPED}
         puts = [self._put(item | {"renewal_date": day}, free, skipped) for day in kept]
-        moved = {"renewal_date": until, **anchor(subscription), **(resumed or {})}
+        moved = {"renewal_date": until, **anchor_change(subscription.row, until), **(resumed or {})}
         key = {"subscription_id": subscription.subscription_id, "customer_id": subscription.customer_id}
         move = dynamodb.change(self._subscriptions, key, moved, *dynamodb.as_read(subscription.row, WATCHED))
         return None if self._transact([*puts, {"Update": move}, *recorded]) is None else Lost()
@@ -341,10 +344,8 @@ class PaymentLedger(Ledger):
                     self.forget_refusal(row)
                 return alone
             moved = row_changes(row)
-            unchanged = "renewal_date = :as_claimed AND #status = :as_read"
-            if "anchor_day" in moved:  # never over one that somebody sets at this moment
-                unchanged += " AND attribute_not_exists(anchor_day)"
-            read = {":as_claimed": renewal.row_date, ":as_read": row["status"]}
+            # The anchor is derived from what was read: never over one that somebody sets at this moment.
+            unchanged, read = dynamodb.as_read(row, ("renewal_date", "status", *_ANCHORED))
             move = dynamodb.change(self._subscriptions, key, moved, unchanged, read)
             record = self._change(renewal, changes, condition, values, now)
             lost = self._transact([{"Update": record}, {"Update": move}])

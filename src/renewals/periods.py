@@ -9,6 +9,20 @@ from typing import Literal
 Interval = Literal["day", "week", "month", "year"]
 
 
+def falls_on(anchor_day: int, day: date) -> bool:
+    """Whether a renewal anchored at `anchor_day` can fall on `day`: on the anchor itself, or on the last day of a month
+    that is too short for it."""
+    return day.day == min(anchor_day, calendar.monthrange(day.year, day.month)[1])
+
+
+def next_on(anchor_day: int, day: date) -> date:
+    """The first day from `day` on that a renewal anchored at `anchor_day` falls on. Raises OverflowError past the year
+    9999."""
+    while not falls_on(anchor_day, day):
+        day += timedelta(days=1)
+    return day
+
+
 @dataclass(frozen=True, slots=True)
 class Schedule:
     """How often a subscription renews.
@@ -20,6 +34,11 @@ class Schedule:
     interval: Interval
     count: int
     anchor_day: int
+
+    @property
+    def is_anchored(self) -> bool:
+        """Whether renewals fall on a day of the month."""
+        return self.interval in ("month", "year")
 
     def after(self, day: date) -> date:
         """The renewal date that follows `day`. Raises OverflowError past the year 9999."""

@@ -9,7 +9,7 @@ from typing import Any, cast, get_args
 
 from renewals import currencies, texts
 from renewals.errors import BadRow
-from renewals.periods import Interval, Schedule
+from renewals.periods import Interval, Schedule, falls_on
 
 ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._:-]{0,127}", re.ASCII)
 """An id as it may stand in a webhook, a key of S3 and its metadata: it cannot leave its place in a path."""
@@ -23,6 +23,8 @@ _DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 _MOST_INTERVALS = 1000
 _FIRST_YEAR = 2000
 _LONGEST_TEXT = 1000
+_COUNTED = ("day", "week")
+"""Intervals that are counted from date to date, and have no anchor."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +59,59 @@ class Subscription:
         return None
 
 
-def anchor(subscription: Subscription) -> dict[str, int]:
-    """The attribute that is written when the date first moves; nothing where the row has it, or needs none."""
-    needed = "anchor_day" not in subscription.row and subscription.schedule.interval in ("month", "year")
-    return {"anchor_day": subscription.schedule.anchor_day} if needed else {}
+def anchor_change(row: Mapping[str, Any], until: date, claimed: int | None = None) -> dict[str, Any]:
+    """How the attribute `anchor_day` changes when the row's renewal date moves to `until`; empty where it stays.
+
+    An anchor is only worth as much as the date that it was derived from. The row's own anchor is kept while both the
+    date before and the date after fall on it. Else the anchor of the period that was claimed counts, then the day of
+    the date before, then the day of the new date. Days and weeks are counted: their rows keep no anchor.
+
+    Args:
+        row: the raw attributes, as they are before the move.
+        until: the new renewal date.
+        claimed: the anchor that the period before `until` was claimed with, where one was claimed.
+    """
+    new: int | None = None
+    if row.get("interval", "month") not in _COUNTED:
+        known = (_own_anchor(row), claimed, _day_of(row))
+        new = next((each for each in known if each is not None and falls_on(each, until)), until.day)
+    return {} if row.get("anchor_day") == new else {"anchor_day": new}
+
+
+def anchor_of_interval(row: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """How `anchor_day` changes with an edit of the row: an interval that is counted, before or after, takes it away.
+    Empty where it stays."""
+    before = row.get("interval", "month")
+    counted = before in _COUNTED or changes.get("interval", before) in _COUNTED
+    return {"anchor_day": None} if "interval" in changes and counted and "anchor_day" in row else {}
+
+
+def _own_anchor(row: Mapping[str, Any]) -> int | None:
+    """The row's anchor, if it is one and the row's date falls on it."""
+    try:
+        named, current = _whole(row, "anchor_day", 1, 31, default=0), day(row, "renewal_date")
+    except BadRow:
+        return None
+    return named if named and falls_on(named, current) else None
+
+
+def _day_of(row: Mapping[str, Any]) -> int | None:
+    try:
+        return day(row, "renewal_date").day
+    except BadRow:
+        return None
+
+
+def check_anchor(subscription: Subscription) -> None:
+    """Refuse a given anchor that the given date does not fall on: the first period would be no whole one.
+
+    Raises:
+        BadRow: naming `anchor_day`.
+    """
+    if not subscription.schedule.is_anchored or "anchor_day" not in subscription.row:
+        return
+    if subscription.row["anchor_day"] != subscription.schedule.anchor_day:
+        raise BadRow("anchor_day", f"does not fit renewal_date, which falls on day {subscription.renewal_date.day}")
 
 
 def parse(row: Mapping[str, Any]) -> Subscription:
@@ -106,6 +157,8 @@ def _schedule(row: Mapping[str, Any], renewal_date: date) -> Schedule:
     interval = _one_of(row, "interval", frozenset(get_args(Interval)), default="month")
     count = _whole(row, "interval_count", 1, _MOST_INTERVALS, default=1)
     anchor = _whole(row, "anchor_day", 1, 31, default=renewal_date.day)
+    if not falls_on(anchor, renewal_date):  # the date was moved since the anchor was written: the date counts
+        anchor = renewal_date.day
     schedule = Schedule(cast("Interval", interval), count, anchor)
     try:
         schedule.after(renewal_date)

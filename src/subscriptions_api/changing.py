@@ -15,10 +15,11 @@ from aws_lambda_powertools.event_handler.router import APIGatewayRouter
 from renewals import subscription
 from renewals.errors import BadRow, Collision
 from renewals.ledger import Lost
+from renewals.periods import next_on
 from renewals.register import Repeatable, Row, etag
 from renewals.renewal import Status
 from renewals.subscription import LIVE
-from renewals.transitions import Action
+from renewals.transitions import Action, NotAllowed
 from subscriptions_api import shared
 from subscriptions_api.models import Cancel, Card, Edit, NewSubscription, SubscriptionOut
 from subscriptions_api.problems import BadRequest, Stale, documented
@@ -57,7 +58,9 @@ def create_subscription(new: NewSubscription, idempotency_key: IdempotencyKey = 
     "/subscriptions/<subscription_id>",
     summary="Change a subscription",
     description="From the next period on. With If-Match, so that two editors do not overwrite each other. "
-    "Another `customer_email` is mailed what could not be mailed to the one before.",
+    "Another `customer_email` is mailed what could not be mailed to the one before. Another `interval` renews on the "
+    "day of `renewal_date`. Another `anchor_day` moves `renewal_date` on to the next such day; the days until then are "
+    "not charged.",
     tags=["Subscriptions"],
     operation_id="editSubscription",
     responses={200: {"description": "Changed. `ETag` is the new one."}} | documented(404, 409, 412, 413, 415),
@@ -67,8 +70,9 @@ def edit_subscription(subscription_id: SubscriptionId, edit: Edit, if_match: IfM
         row = shared.row(subscription_id)
         if if_match != "*" and etag(row) not in if_match.replace(" ", "").split(","):
             raise Stale(subscription_id)
-        changes = edit.changes()
-        _refuse_faults({**row, **changes}, changes, shared.moment(row).today)
+        today = shared.moment(row).today
+        changes = _anchored(row, edit.changes(), today)
+        _refuse_faults({**row, **changes}, changes, today)
         edited = shared.register().edit(row, changes, "edited", shared.asked(router.current_event, row))
         if not isinstance(edited, Lost):
             if "customer_email" in changes:
@@ -165,8 +169,39 @@ def _refuse_faults(row: Row, changed: Mapping[str, Any] | None, today: date) -> 
         if changed is None or bad.field in changed:
             raise BadRequest([{"field": f"body.{bad.field}", "reason": bad.reason}]) from None
         return
-    if changed is None and checked.renewal_date < today:
+    if changed is not None:
+        return
+    try:
+        subscription.check_anchor(checked)
+    except BadRow as bad:
+        raise BadRequest([{"field": f"body.{bad.field}", "reason": bad.reason}]) from None
+    if checked.renewal_date < today:
         raise BadRequest([{"field": "body.renewal_date", "reason": "is before today"}])
+
+
+def _anchored(row: Row, changes: Mapping[str, Any], today: date) -> dict[str, Any]:
+    """The changes, with what follows from them for the renewal day.
+
+    Another interval derives the anchor anew from the date. Another anchor moves the date on to the next such day,
+    unless the date falls on it already. Raises BadRequest, and NotAllowed while a charge is due.
+    """
+    if "anchor_day" not in changes:
+        return {**changes, **subscription.anchor_of_interval(row, changes)}
+    try:
+        checked = subscription.parse({**row, **changes})
+    except BadRow:
+        return dict(changes)  # what is wrong is told, or stands as it stood
+    if not checked.schedule.is_anchored:
+        raise BadRequest([{"field": "body.anchor_day", "reason": "is of months and years only"}])
+    try:
+        moved = next_on(int(changes["anchor_day"]), checked.renewal_date)
+    except OverflowError:
+        raise BadRequest([{"field": "body.anchor_day", "reason": "is past the end of the calendar"}]) from None
+    if moved == checked.renewal_date:
+        return dict(changes)
+    if checked.status != "active" or checked.renewal_date <= today:
+        raise NotAllowed("The renewal day cannot be changed while a charge is due or the subscription is not active.")
+    return {**changes, "renewal_date": moved.isoformat()}
 
 
 def _renew_if_due(row: Row) -> None:

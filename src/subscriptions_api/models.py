@@ -61,6 +61,7 @@ Email = Annotated[str, Field(max_length=320, json_schema_extra={"format": "email
 Locale = Annotated[str, Field(pattern=r"^[A-Za-z]{2,3}([_-][A-Za-z0-9]{2,8}){0,3}$", examples=["en", "pt-BR"])]
 Interval = Literal["day", "week", "month", "year"]
 IntervalCount = Annotated[int, Field(strict=True, ge=1, le=1000)]
+AnchorDay = Annotated[int, Field(strict=True, ge=1, le=31)]
 StatusName = Literal["active", "past_due", "paused", "canceled", "unpaid"]
 
 _NOT_GIVEN: Any = Field(default_factory=lambda: None)
@@ -94,8 +95,9 @@ class Money(_Given):
 class NewSubscription(_Given):
     """A subscription to create. Without renewal_date the first charge is made now, and renewals fall on today's day.
 
-    anchor_day: the day of the month that renewals fall on, where it is not that of renewal_date. catch_up: of several
-    missed periods `latest` bills the latest, `each` all of them.
+    anchor_day: the day of the month that renewals fall on, of months and years: the day of renewal_date, or a later one
+    where that month is too short for it. catch_up: of several missed periods `latest` bills the latest, `each` all of
+    them.
     """
 
     subscription_id: Id = _NOT_GIVEN
@@ -106,7 +108,7 @@ class NewSubscription(_Given):
     renewal_date: Day = _NOT_GIVEN
     interval: Interval = "month"
     interval_count: IntervalCount = 1
-    anchor_day: Annotated[int, Field(strict=True, ge=1, le=31)] = _NOT_GIVEN
+    anchor_day: AnchorDay = _NOT_GIVEN
     catch_up: Literal["latest", "each"] = "latest"
     plan: Plan = "Subscription"
     customer_name: Name = ""
@@ -122,7 +124,10 @@ class NewSubscription(_Given):
 
 
 class Edit(_Given):
-    """What is to change, from the next period on; what is not named stays. At least one field."""
+    """What is to change, from the next period on; what is not named stays. At least one field.
+
+    anchor_day: another day of the month for renewals. renewal_date moves on to the next such day.
+    """
 
     model_config = ConfigDict(json_schema_extra={"minProperties": 1})
 
@@ -130,6 +135,7 @@ class Edit(_Given):
     amount: Money = _NOT_GIVEN
     interval: Interval = _NOT_GIVEN
     interval_count: IntervalCount = _NOT_GIVEN
+    anchor_day: AnchorDay = _NOT_GIVEN
     customer_name: Name = _NOT_GIVEN
     customer_email: Email = _NOT_GIVEN
     locale: Locale = _NOT_GIVEN
@@ -200,7 +206,8 @@ class Problem(BaseModel):
 
 class SubscriptionOut(BaseModel):
     """A subscription as it stands. Rows may be written by hand: what cannot be read is null, and `fault` says why the
-    subscription cannot be charged as it stands. next_attempt: when a refused payment is tried again."""
+    subscription cannot be charged as it stands. anchor_day: the day of the month that it renews on, of months and
+    years. next_attempt: when a refused payment is tried again."""
 
     subscription_id: str
     customer_id: str
@@ -326,7 +333,7 @@ class PreviewOut(BaseModel):
 def shown(row: Mapping[str, Any]) -> dict[str, Any]:
     """A row as SubscriptionOut."""
     texts = {name: _text(row.get(name)) for name in SubscriptionOut.model_fields if name not in _OTHER}
-    numbers = {name: _whole(row.get(name)) for name in ("interval_count", "anchor_day")}
+    numbers = {"interval_count": _whole(row.get("interval_count")), "anchor_day": _anchor(row)}
     return texts | numbers | {"amount": _row_money(row), "fault": _fault(row)}
 
 
@@ -416,6 +423,15 @@ def _row_money(row: Mapping[str, Any]) -> dict[str, str] | None:
         return money(amount, currency.upper())
     except BadRow:
         return None
+
+
+def _anchor(row: Mapping[str, Any]) -> int | None:
+    """The day of the month that the subscription renews on; None where it counts days or weeks."""
+    try:
+        schedule = subscription.parse(row).schedule
+    except BadRow:
+        return _whole(row.get("anchor_day"))
+    return schedule.anchor_day if schedule.is_anchored else None
 
 
 def _fault(row: Mapping[str, Any]) -> dict[str, str] | None:

@@ -260,7 +260,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "currency": {"currency": "EUR"},
     "interval": {"interval": "year"},
     "count": {"interval_count": Decimal(3)},
-    "anchor": {"anchor_day": Decimal(15)},
+    "anchor": {"anchor_day": Decimal(31)},
 }
 NO_LONGER_DUE = ("canceled", "paused", "ends", "moved", "deleted")
 

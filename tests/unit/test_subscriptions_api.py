@@ -136,7 +136,7 @@ def test_create_with_a_date(api: Api) -> None:
         "renewal_date": "2126-01-31",
         "interval": "year",
         "interval_count": 2,
-        "anchor_day": 30,
+        "anchor_day": 31,
         "catch_up": "each",
         "plan": "Team",
         "customer_name": "José",
@@ -150,7 +150,7 @@ def test_create_with_a_date(api: Api) -> None:
     as_given = {name: value for name, value in given.items() if name not in ("amount", "interval_count", "anchor_day")}
     assert as_given.items() <= row.items()
     assert (row["amount"], row["currency"], row["interval_count"]) == (Decimal("12.50"), "EUR", 2)
-    assert (row["anchor_day"], row["version"], row["status"]) == (30, 1, "active")
+    assert (row["anchor_day"], row["version"], row["status"]) == (31, 1, "active")
 
 
 def test_without_an_id_it_gets_one(api: Api) -> None:
