@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, time
+from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from pathlib import Path
 from threading import Lock
@@ -113,12 +113,14 @@ class Receipt:
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """All about one subscription. rows: none where it was deleted, more than one where it is faulty.
+    """All about one subscription. rows: none where it was deleted, more than one where it is faulty. status: as
+    everybody is told it.
 
     entries: the timeline, oldest first. complete: whether that is all. preview: None where it cannot be told.
     """
 
     rows: list[dict[str, Any]]
+    status: str
     fault: str
     entries: list[Entry]
     complete: bool
@@ -152,10 +154,9 @@ class Look:
 
     def counted(self) -> Counted:
         """How many subscriptions there are of each status."""
-        rows, more = self._register.find(customer_id=None, status=None, limit=MOST_ROWS, after=None)
+        rows, more = self._found(None, MOST_ROWS, None)
         of = Counter(dict.fromkeys((*STATUSES, BAD), 0))
-        for row in rows:
-            listed = listed_from(row)
+        for listed in rows:
             of.update({listed.status} & set(STATUSES))
             of.update({BAD} if listed.fault else ())
         return Counted(of, len(rows), more is None)
@@ -165,11 +166,22 @@ class Look:
     ) -> tuple[list[Listed], tuple[str, str] | None]:
         """A page of subscriptions, and after which there may be more. status: None for all, BAD for bad rows."""
         if status != BAD:
-            rows, more = self._register.find(customer_id=None, status=status, limit=PAGE, after=after)
-            return [listed_from(row) for row in rows], more
-        rows, more = self._register.find(customer_id=None, status=None, limit=MOST_ROWS, after=after)
-        bad, last = _page([listed for listed in map(listed_from, rows) if listed.fault])
+            return self._found(status, PAGE, after)
+        rows, more = self._found(None, MOST_ROWS, after)
+        bad, last = _page([listed for listed in rows if listed.fault])
         return bad, (last.subscription_id, last.customer_id) if last else more
+
+    def _found(
+        self, status: str | None, limit: int, after: tuple[str, str] | None
+    ) -> tuple[list[Listed], tuple[str, str] | None]:
+        """Subscriptions of a status, or all, and after which there may be more."""
+        now = datetime.now(UTC)
+
+        def today(row: Mapping[str, Any]) -> date:
+            return self._moment_of(row, now).today
+
+        rows, more = self._register.find(customer_id=None, status=status, limit=limit, after=after, today=today)
+        return [listed_from(row, today(row)) for row in rows], more
 
     def today(self, now: datetime) -> Today:
         """The renewals that moved since the business's midnight. now: the moment, aware."""
@@ -187,7 +199,8 @@ class Look:
         if not rows and not items:
             return None
         row: Mapping[str, Any] = rows[0] if rows else {"subscription_id": subscription_id}
-        entries, complete = self._register.history(row, self.zone)
+        today = self._moment_of(row, now).today
+        entries, complete = self._register.history(row, self.zone, today)
         fault, charges = "", None
         if len(rows) > 1:
             fault = "customer_id: the subscription has more than one customer"
@@ -198,6 +211,7 @@ class Look:
                 fault = str(bad)
         return Shown(
             rows=rows,
+            status=_text(subscription.status_on(row, today)),
             fault=fault,
             entries=entries,
             complete=complete,
@@ -236,6 +250,13 @@ class Look:
 
     def _moment(self, now: datetime, test_clock: object = None) -> Moment:
         return clock.moment(now, self._environment, self.zone, test_clock)
+
+    def _moment_of(self, row: Mapping[str, Any], now: datetime) -> Moment:
+        """When the subscription is looked at; one whose test clock is no date lives on the business's day."""
+        try:
+            return self._moment(now, row.get("test_clock"))
+        except BadRow:
+            return self._moment(now)
 
     def _touched_since(self, moment: str) -> tuple[list[dict[str, Any]], bool]:
         """What failed stands in no index by time, so that the whole ledger is looked through, up to 10,000 items."""
@@ -306,8 +327,8 @@ def _page[T](found: list[T]) -> tuple[list[T], T | None]:
     return found[:PAGE], found[PAGE - 1] if len(found) > PAGE else None
 
 
-def listed_from(row: Mapping[str, Any]) -> Listed:
-    """A row of the subscriptions table, whatever stands in it."""
+def listed_from(row: Mapping[str, Any], today: date) -> Listed:
+    """A row of the subscriptions table, whatever stands in it. today: the day on which it is looked at."""
     try:
         subscription.parse(row)
         fault = ""
@@ -317,7 +338,7 @@ def listed_from(row: Mapping[str, Any]) -> Listed:
         subscription_id=row["subscription_id"],
         customer_id=row["customer_id"],
         name=_text(row.get("customer_name")),
-        status=_text(row.get("status")),
+        status=_text(subscription.status_on(row, today)),
         renewal_date=_text(row.get("renewal_date")),
         amount=_money(row.get("amount"), row.get("currency")),
         fault=fault,

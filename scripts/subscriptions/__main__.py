@@ -143,14 +143,20 @@ def list_(
         place = subscription_id, customer_id
     found: list[dict[str, Any]] = []
     for _ in range(_MOST_PAGES):
-        page, place = deployment.register.find(customer_id=customer, status=status, limit=_PAGE, after=place)
+        page, place = deployment.register.find(
+            customer_id=customer,
+            status=status,
+            limit=_PAGE,
+            after=place,
+            today=lambda row: deployment.moment(row).today,
+        )
         found += [row for row in page if due_before is None or str(row.get("renewal_date")) < due_before.isoformat()]
         if len(found) > limit:
             found = found[:limit]
             place = found[-1]["subscription_id"], found[-1]["customer_id"]
         if place is None or len(found) == limit:
             break
-    shown.rows(found)
+    shown.rows(found, lambda row: deployment.moment(row).today)
     if place is not None:
         shown.say(f"There may be more: --after {'/'.join(place)}")
 
@@ -161,12 +167,13 @@ def list_(
 def show(deployment: Deployment, subscription_id: str) -> None:
     """Show a subscription, what is wrong with it, and its next charge."""
     row = deployment.row(subscription_id)
+    today = deployment.moment(row).today
     try:
-        coming = deployment.register.next_charges(row, deployment.moment(row).today, 1)
+        coming = deployment.register.next_charges(row, today, 1)
     except BadRow as bad:
-        shown.row(row, bad)
+        shown.row(row, today, bad)
     else:
-        shown.row(row, coming)
+        shown.row(row, today, coming)
 
 
 @main.command()
@@ -175,7 +182,8 @@ def show(deployment: Deployment, subscription_id: str) -> None:
 def why(deployment: Deployment, subscription_id: str) -> None:
     """Tell everything that happened to a subscription, in order: why it was charged, or not."""
     row = deployment.row(subscription_id)
-    told, complete = deployment.register.history(row, deployment.moment(row).zone)
+    moment = deployment.moment(row)
+    told, complete = deployment.register.history(row, moment.zone, moment.today)
     shown.entries(told)
     if not told:
         shown.say("Nothing has happened to it yet.")

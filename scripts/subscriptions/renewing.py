@@ -107,8 +107,9 @@ def _note_redriven(deployment: Deployment, body: str) -> None:
 
 def _run(deployment: Deployment, row: Mapping[str, Any], more: Mapping[str, str]) -> Ended:
     """One execution of the workflow, to its end, 225 seconds at most."""
-    zone = deployment.moment(row).zone
-    before = set(deployment.register.history(row, zone)[0])
+    moment = deployment.moment(row)
+    zone = moment.zone
+    before = set(deployment.register.history(row, zone, moment.today)[0])
     amount = row.get("amount")
     work = {
         "subscription_id": row["subscription_id"],
@@ -119,7 +120,7 @@ def _run(deployment: Deployment, row: Mapping[str, Any], more: Mapping[str, str]
     arn = deployment.output("RenewalWorkflowArn")
     ended = deployment.workflows.start_sync_execution(stateMachineArn=arn, input=json.dumps(work))
     after = deployment.register.row(row["subscription_id"]) or row
-    new = tuple(entry for entry in deployment.register.history(after, zone)[0] if entry not in before)
+    new = tuple(entry for entry in deployment.register.history(after, zone, moment.today)[0] if entry not in before)
     told, well = _told(ended, after)
     return Ended(told, new, well)
 

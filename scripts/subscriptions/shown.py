@@ -1,7 +1,8 @@
 """What people see: tables, and a line for everything else."""
 
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from datetime import date
 from typing import Any
 
 from rich import markup
@@ -29,11 +30,11 @@ def say(text: str, style: str = "") -> None:
     console.print(escape(text), style=style, soft_wrap=True)
 
 
-def rows(found: Iterable[Mapping[str, Any]]) -> None:
-    """Subscriptions, one a line."""
+def rows(found: Iterable[Mapping[str, Any]], today: Callable[[Mapping[str, Any]], date]) -> None:
+    """Subscriptions, one a line. today: the day on which a row is looked at."""
     table = _table("subscription", "customer", "status", "next charge", "amount", "plan", "wrong with it")
     for row in found:
-        shown = models.shown(row)
+        shown = models.shown(row, today(row))
         fault = shown["fault"]
         table.add_row(
             *_texts(shown, "subscription_id", "customer_id", "status", "renewal_date"),
@@ -44,9 +45,9 @@ def rows(found: Iterable[Mapping[str, Any]]) -> None:
     console.print(table)
 
 
-def row(row: Mapping[str, Any], coming: Preview | BadRow) -> None:
+def row(row: Mapping[str, Any], today: date, coming: Preview | BadRow) -> None:
     """One subscription: everything that the row says, what is wrong with it, and its next charge."""
-    shown = models.shown(row)
+    shown = models.shown(row, today)
     table = _table("attribute", "value")
     for name, value in shown.items():
         if value is not None and name != "fault":

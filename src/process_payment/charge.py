@@ -40,7 +40,7 @@ from process_payment.payments import (
     failure_id,
     reason_of,
 )
-from renewals import currencies, subscription
+from renewals import currencies, pauses, subscription
 from renewals.charging import Switch
 from renewals.clock import Moment
 from renewals.dunning import Dunning
@@ -146,7 +146,13 @@ class Charge:
             return self._finish(owed, history, Outcome("rejected", str(bad)))
         claimed = next((r for r in history if r.row_date <= row.renewal_date <= r.renewal_date), None)
         reason = row.why_not_due(self.today)
-        if reason == "paused" and asked.renewal_date == row.renewal_date <= self.today and owed is None:
+        if subscription.is_over(row.row, self.today):
+            self.ledger.end(row.row)
+            reason = "cancels_at_period_end"
+        elif pauses.was_resumed_by_hand(row):
+            self.ledger.resume(row, pauses.resumption(row, self.today, history).until, self.now)
+            return None
+        elif reason == "paused" and asked.renewal_date == row.renewal_date <= self.today and owed is None:
             return self._pass_over(row, claimed, history)
         if reason is None and asked.renewal_date not in (None, row.renewal_date):
             reason = "another_period"
@@ -154,6 +160,17 @@ class Charge:
             self.ledger.forget_refusal(row.row)  # of a period that was settled otherwise
         if reason is not None:
             return self._finish(owed, history, Outcome("nothing_to_do", _why_nothing(reason, row, history)))
+        return self._bill(asked, row, claimed, history, owed)
+
+    def _bill(
+        self,
+        asked: Asked,
+        row: Subscription,
+        claimed: Renewal | None,
+        history: list[Renewal],
+        owed: Renewal | None,
+    ) -> Outcome | None:
+        """The subscription is due: claim its period, or go on with the claim that stands."""
         if claimed is not None and claimed.paid_at is not None:
             self.ledger.move_on(claimed, row.row)  # somebody put the row back; the period is paid
             return None

@@ -29,7 +29,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from renewal_sweep.queue import RenewalQueue
-from renewals import dynamodb, reminders, subscription
+from renewals import dynamodb, pauses, reminders, subscription
 from renewals.errors import BadRow
 from renewals.renewal import CUT_OFF, INDEX_SHARDS
 from renewals.subscription import Subscription
@@ -289,6 +289,10 @@ def unfinished_seconds(row: Row, now: datetime) -> float:
 
 def _wants(part: Part, checked: Subscription, today: date) -> bool:
     """Whether the row is to be renewed, and this part is the one to send it."""
+    if subscription.is_over(checked.row, today):  # its status is to say so
+        return True
+    if pauses.was_resumed_by_hand(checked):  # and is to be billed from now on
+        return True
     refused = "next_attempt" in checked.row
     reason = checked.why_not_due(today)
     if refused and reason is not None:

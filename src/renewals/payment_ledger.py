@@ -11,11 +11,11 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from renewals import dynamodb
+from renewals import dynamodb, pauses
 from renewals.errors import Collision
 from renewals.ledger import LEASE, Ledger, Lost
 from renewals.renewal import UNSETTLED, Renewal, Status, item_of, replaced
-from renewals.subscription import anchor_change
+from renewals.subscription import ENDED_ON, anchor_change
 
 if TYPE_CHECKING:
     from renewals.gateway import Payment
@@ -75,12 +75,14 @@ class PaymentLedger(Ledger):
         payment or with a cancelled one, or was given up. It is claimed anew, or passed over where a later period is due
         by now.
         """
-        free = "attribute_not_exists(subscription_id)"
+        # A date that was passed over in a pause is no claim, and is free for one once the subscription is resumed.
+        free = "attribute_not_exists(subscription_id) OR (#status = :skipped AND #reason = :paused)"
+        paused = {":skipped": Status.SKIPPED, ":paused": "paused"}
         # Beyond DynamoDB's limit the oldest is kept, which guards the claim, and counts those without an item.
         kept = skipped[:1] + skipped[1:][-(MOST_SKIPPED - 1) :]
-        puts = [self._put(_skipped(renewal, day, len(skipped)), free, {}) for day in kept]
+        puts = [self._put(_skipped(renewal, day, len(skipped)), free, paused) for day in kept]
         if instead_of is None:
-            puts.append(self._put(item_of(renewal), free, {}))
+            puts.append(self._put(item_of(renewal), free, paused))
         else:
             no_payment = "(attribute_not_exists(payment_id) OR #reason = :canceled)"
             unpaid = f"((#status = :failed AND {no_payment}) OR #status = :given_up)"
@@ -98,7 +100,7 @@ class PaymentLedger(Ledger):
                 if instead_of.status is Status.FAILED:
                     passed_over |= {"status": Status.SKIPPED, "reason": "passed_over"}
                 over = self._change(instead_of, passed_over, as_failed, values, renewal.claimed_at)
-                puts += [{"Update": over}, self._put(item_of(renewal), free, {})]
+                puts += [{"Update": over}, self._put(item_of(renewal), free, paused)]
         lost = self._transact([*puts, self._unchanged(subscription), guard])
         if lost is None:
             return renewal
@@ -177,7 +179,20 @@ class PaymentLedger(Ledger):
     def move_on(self, renewal: Renewal, row: Mapping[str, Any]) -> None:
         """Put the row of a period that has ended, and was put back since, past that period. Nothing, if it moved."""
         anchor = anchor_change(row, renewal.period_end, renewal.anchor_day)
-        self._change_row(row, {"renewal_date": renewal.period_end, **anchor})
+        self._change_row(row, {"renewal_date": renewal.period_end, pauses.NOTE: None, **anchor})
+
+    def resume(self, subscription: Subscription, until: date, now: datetime) -> None:
+        """Move a subscription that somebody has made active again after its pause to the day from which it is billed.
+        Nothing, if it changed since it was read."""
+        self.pass_over(subscription, (), until, now, resumed={pauses.NOTE: None})
+
+    def end(self, row: Mapping[str, Any]) -> None:
+        """Write that the subscription has come to the end that its `cancel_at` names. row: as it was read; nothing, if
+        it changed since."""
+        key = {name: row[name] for name in ("subscription_id", "customer_id")}
+        condition, values = dynamodb.as_read(row, ("renewal_date", "status", "cancel_at"))
+        changes = {"status": "canceled", ENDED_ON: row["cancel_at"]}
+        self._transact([{"Update": dynamodb.change(self._subscriptions, key, changes, condition, values)}])
 
     def forget_refusal(self, row: Mapping[str, Any]) -> None:
         """Nothing of the subscription stands refused any more. row: as it was read; nothing, if it changed since."""
@@ -232,6 +247,7 @@ class PaymentLedger(Ledger):
                 "last_payment": changes["paid_at"],
                 "transaction_id": payment.id,
                 **NOT_REFUSED,
+                **({pauses.NOTE: None} if pauses.NOTE in row else {}),
                 **anchor_change(row, renewal.period_end, renewal.anchor_day),
             }
             if row.get("status") == "past_due":
@@ -283,7 +299,7 @@ class PaymentLedger(Ledger):
         }
         free, skipped = "attribute_not_exists(subscription_id) OR #status = :skipped", {":skipped": Status.SKIPPED}
         puts = [self._put(item | {"renewal_date": day}, free, skipped) for day in kept]
-        moved = {"renewal_date": until, **anchor_change(subscription.row, until), **(resumed or {})}
+        moved = {"renewal_date": until, pauses.NOTE: until, **anchor_change(subscription.row, until), **(resumed or {})}
         key = {"subscription_id": subscription.subscription_id, "customer_id": subscription.customer_id}
         move = dynamodb.change(self._subscriptions, key, moved, *dynamodb.as_read(subscription.row, WATCHED))
         return None if self._transact([*puts, {"Update": move}, *recorded]) is None else Lost()

@@ -5,13 +5,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import date
 from decimal import Decimal
+from typing import cast
 
 from renewals import wording
 from renewals.gateway import Card
 from renewals.periods import Billing, Schedule, latest_due, oldest_due
 from renewals.reminders import expires_before
 from renewals.renewal import Renewal, Status
-from renewals.subscription import LIVE, Subscription
+from renewals.subscription import LIVE, Subscription, anchor_change, is_over, parse
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +50,23 @@ def preview(
     count: int,
     refused: Renewal | None = None,
     card: Card | None = None,
+    resumed: date | None = None,
 ) -> Preview:
     """The next `count` charges, as far as they can be told today.
 
     refused: the period that stands refused, if there is one; it is charged first. card: what is known of the card.
+    resumed: the day from which it would be billed if it was resumed today, where it is paused, or was made active again
+    by hand after a pause.
     """
+    if is_over(subscription.row, today):
+        ended = wording.day(cast("date", subscription.cancel_at))
+        return Preview((), f"It ended on {ended}: nothing is charged any more.")
+    if subscription.status == "paused" and resumed is not None:
+        return Preview((), f"{_NEVER['paused']} {_if_resumed(subscription, resumed)}")
     if subscription.status not in LIVE:
         return Preview((), _NEVER[subscription.status])
+    if resumed is not None:
+        subscription = _from(subscription, resumed)
     charges: list[Charge] = []
     then = ""
     try:
@@ -69,6 +80,20 @@ def preview(
     except OverflowError:
         then = "The calendar ends."
     return Preview(tuple(charges), then)
+
+
+def _from(row: Subscription, resumed: date) -> Subscription:
+    """The subscription as it is once its date is the day from which it is billed."""
+    moved = {**row.row, "renewal_date": resumed.isoformat(), **anchor_change(row.row, resumed)}
+    return parse({name: value for name, value in moved.items() if value is not None})
+
+
+def _if_resumed(row: Subscription, resumed: date) -> str:
+    active = _from(row, resumed)
+    if active.cancel_at is not None and active.cancel_at <= resumed:
+        return f"If it is resumed today, it ends on {wording.day(active.cancel_at)}."
+    amount, period = wording.money(row.amount, row.currency), wording.days(resumed, active.schedule.after(resumed))
+    return f"If it is resumed today, {amount} are charged on {wording.day(resumed)}, for {period}."
 
 
 def _charges(row: Subscription, today: date, refused: Renewal | None) -> Iterator[Charge]:

@@ -22,7 +22,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from renewals import dynamodb, reminders, subscription, transitions
+from renewals import dynamodb, pauses, reminders, subscription, transitions
 from renewals.addresses import masked
 from renewals.errors import BadRow, RenewalError
 from renewals.ledger import Ledger, Lost
@@ -138,17 +138,25 @@ class Register:
         return rows[0] if rows else None
 
     def find(
-        self, *, customer_id: str | None, status: str | None, limit: int, after: tuple[str, str] | None
+        self,
+        *,
+        customer_id: str | None,
+        status: str | None,
+        limit: int,
+        after: tuple[str, str] | None,
+        today: Callable[[Row], date],
     ) -> tuple[list[dict[str, Any]], tuple[str, str] | None]:
         """Rows of a customer, of a status, of both or of neither, and after which there may be more.
 
-        after: subscription and customer id of the last one before. A status alone is looked for in the whole table,
+        after: subscription and customer id of the last one before. today: the day on which a row is looked at, since
+        the status of one that has come to its end is `canceled`. A status alone is looked for in the whole table,
         2,000 rows at a time, so that a page may hold few of its rows, or none, and still not be the last.
         """
         found: list[dict[str, Any]] = []
         for _ in range(_MOST_PAGES):
             answer = self._found(customer_id, status, after)
-            found += [dynamodb.plain(item) for item in answer["Items"]]
+            rows = map(dynamodb.plain, answer["Items"])
+            found += [row for row in rows if status in (None, subscription.status_on(row, today(row)))]
             if len(found) > limit:
                 found = found[:limit]
                 return found, (found[-1]["subscription_id"], found[-1]["customer_id"])
@@ -170,19 +178,24 @@ class Register:
         )
         return [_change(dynamodb.plain(item)) for item in page["Items"]], "LastEvaluatedKey" not in page
 
-    def history(self, row: Row, zone: tzinfo) -> tuple[list[Entry], bool]:
+    def history(self, row: Row, zone: tzinfo, today: date | None = None) -> tuple[list[Entry], bool]:
         """What happened to the subscription, oldest first, and whether this is all: of a long history it is the latest
-        250 periods and changes. zone: the business's."""
+        250 periods and changes. zone: the business's. today: as for renewals.timeline."""
         items, older = self.ledger.page(row["subscription_id"], limit=_MOST_PERIODS)
         changes, all_changes = self.changes(row["subscription_id"])
-        return timeline(row, items, changes, zone), all_changes and older is None
+        return timeline(row, items, changes, zone, today), all_changes and older is None
 
     def next_charges(self, row: Row, today: date, count: int) -> Preview:
         """The next `count` charges, as they can be told today. Raises BadRow."""
         checked = subscription.parse(row)
-        history = self.ledger.recent(checked.subscription_id)
-        refused = next((r for r in history if r.status in UNSETTLED and r.customer_id == checked.customer_id), None)
-        return preview(checked, today=today, count=count, refused=refused, card=reminders.known_card(checked))
+        history = [r for r in self.ledger.recent(checked.subscription_id) if r.customer_id == checked.customer_id]
+        refused = next((r for r in history if r.status in UNSETTLED), None)
+        resumed: date | None = None
+        if checked.status == "paused" or pauses.was_resumed_by_hand(checked):
+            items, _ = self.ledger.page(checked.subscription_id, limit=_PAGE)
+            resumed = pauses.resumption(checked, today, history, items).until
+        card = reminders.known_card(checked)
+        return preview(checked, today=today, count=count, refused=refused, card=card, resumed=resumed)
 
     def rows(self, keys: Iterable[tuple[str, str]]) -> Iterator[tuple[str, dict[str, Any]]]:
         """Those of these subscriptions that are there, each with its id, in no order. keys: subscription and customer
@@ -260,7 +273,7 @@ class Register:
         return self.edit(row, changes, _ACTIONS[action], asked)
 
     def _resume(self, row: Row, changes: dict[str, Any], today: date, asked: Asked) -> dict[str, Any] | Lost:
-        """Paused time is never billed: what fell due in it is left as skipped, and the date moves past today."""
+        """Paused time is never billed: what fell due in it is left as skipped, and what is billed next begins today."""
         checked = subscription.parse(row)
         history = [r for r in self.ledger.recent(checked.subscription_id) if r.customer_id == checked.customer_id]
         if any(r.status in UNSETTLED for r in history):
@@ -270,20 +283,17 @@ class Register:
             raise NotAllowed(
                 "The subscription cannot be resumed: a renewal failed, and waits for a person to look at it."
             )
-        first = known.period_end if known is not None and known.paid_at is not None else checked.renewal_date
-        days = list(checked.schedule.due(first, today))
-        until = checked.schedule.after(days[-1]) if days else first
-        standing = {item["renewal_date"] for item in self.ledger.page(checked.subscription_id, limit=_PAGE)[0]}
-        skipped = tuple(day for day in days if day.isoformat() not in standing)
-        moved = {**changes, "renewal_date": until.isoformat()}
-        fixed = {name: Decimal(value) for name, value in subscription.anchor(checked).items()}
-        details, new = _details(row, moved), _applied(row, moved | fixed)
+        items, _ = self.ledger.page(checked.subscription_id, limit=_PAGE)
+        resumed = pauses.resumption(checked, today, history, items)
+        moved = {**changes, "renewal_date": resumed.until.isoformat()}
+        anchor = subscription.anchor_change(row, resumed.until)
+        details, new = _details(row, moved), _applied(row, moved | anchor | {pauses.NOTE: None})
         lost = self._payments.pass_over(
             checked,
-            skipped,
-            until,
+            resumed.skipped,
+            resumed.until,
             asked.now,
-            resumed={**changes, "version": new["version"]},
+            resumed={**changes, pauses.NOTE: None, "version": new["version"]},
             recorded=self._recorded(row, new, "resumed", details, asked),
         )
         return new if lost is None else lost
@@ -313,7 +323,11 @@ class Register:
         query: dict[str, Any] = {"TableName": self._subscriptions, "Limit": _PAGE}
         if status is not None:
             values[":status"] = status
-            query |= {"FilterExpression": "#status = :status", "ExpressionAttributeNames": {"#status": "status"}}
+            ended = " OR attribute_exists(cancel_at)" if status == "canceled" else ""  # whatever its status says still
+            query |= {
+                "FilterExpression": f"#status = :status{ended}",
+                "ExpressionAttributeNames": {"#status": "status"},
+            }
         if after is not None:
             start = {"subscription_id": after[0], "customer_id": after[1]}
             query["ExclusiveStartKey"] = dynamodb.attributes(start)

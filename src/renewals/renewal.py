@@ -124,6 +124,12 @@ class Renewal:
         return self.owner != execution and now < self.lease_until
 
     @property
+    def is_paid(self) -> bool:
+        """Whether the period is paid, and was not refunded whole. A refund without a result yet refunds nothing."""
+        back = sum((each["amount"] for each in self.refunds.values() if each["state"] == "refunded"), Decimal(0))
+        return self.paid_at is not None and back < self.amount
+
+    @property
     def notice_is_parked(self) -> bool:
         """Whether the mail that is owed waits for another address."""
         mail = self.mails.get(self.notice or "")

@@ -19,6 +19,9 @@ GATEWAY_ID = re.compile(r"[A-Za-z0-9_]{1,255}", re.ASCII)
 
 LIVE = frozenset({"active", "past_due"})
 ENDED = frozenset({"paused", "canceled", "unpaid"})
+ENDED_ON = "ended_on"
+"""The attribute of a row that names the day on which it came to its end; `cancel_at` named it before."""
+
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 _MOST_INTERVALS = 1000
 _FIRST_YEAR = 2000
@@ -71,10 +74,10 @@ def anchor_change(row: Mapping[str, Any], until: date, claimed: int | None = Non
         until: the new renewal date.
         claimed: the anchor that the period before `until` was claimed with, where one was claimed.
     """
-    new: int | None = None
+    new: Decimal | None = None
     if row.get("interval", "month") not in _COUNTED:
         known = (_own_anchor(row), claimed, _day_of(row))
-        new = next((each for each in known if each is not None and falls_on(each, until)), until.day)
+        new = Decimal(next((each for each in known if each is not None and falls_on(each, until)), until.day))
     return {} if row.get("anchor_day") == new else {"anchor_day": new}
 
 
@@ -146,6 +149,24 @@ def parse(row: Mapping[str, Any]) -> Subscription:
 def has_ended(row: Mapping[str, Any]) -> bool:
     """Whether the row, whatever else is wrong with it, is of a subscription that is paused, canceled or unpaid."""
     return any(row.get("status") == status for status in ENDED)
+
+
+def is_over(row: Mapping[str, Any], today: date) -> bool:
+    """Whether the subscription has come to the end that `cancel_at` names, whatever else is wrong with the row.
+
+    The end comes when that day has come and the time that is paid reaches no further; for a subscription that is paused
+    or unpaid, of which nothing is paid, with the day itself. The status of the row says so only once the sweep has
+    seen to it.
+    """
+    status, end = row.get("status"), row.get("cancel_at")
+    if not isinstance(end, str) or not _DAY.fullmatch(end) or end > today.isoformat():
+        return False
+    return status in ("paused", "unpaid") or (status in ("active", "past_due") and end <= str(row.get("renewal_date")))
+
+
+def status_on(row: Mapping[str, Any], today: date) -> Any:
+    """The status as everybody is told it: of a subscription that has come to its end, `canceled`."""
+    return "canceled" if is_over(row, today) else row.get("status")
 
 
 def mail_address(row: Mapping[str, Any]) -> str:

@@ -10,7 +10,7 @@ from datetime import UTC, date, datetime, time, tzinfo
 from decimal import Decimal
 from typing import Any
 
-from renewals import mail_faults, wording
+from renewals import mail_faults, subscription, wording
 from renewals.addresses import masked
 from renewals.dynamodb import storable
 from renewals.reminders import CARD_EXPIRES, UPCOMING
@@ -90,22 +90,37 @@ _FLAGS = {
 
 
 def timeline(
-    row: Mapping[str, Any], items: Iterable[Mapping[str, Any]], changes: Iterable[Change], zone: tzinfo = UTC
+    row: Mapping[str, Any],
+    items: Iterable[Mapping[str, Any]],
+    changes: Iterable[Change],
+    zone: tzinfo = UTC,
+    today: date | None = None,
 ) -> list[Entry]:
     """All entries, oldest first.
 
     row, items: the subscription and its ledger items, as they stand in the tables. zone: whose midnight a date begins
-    at. What is planned, a refused payment's next attempt, stands at its day.
+    at. today: the day on which the subscription is looked at, so that an end is told that has come today, and that the
+    row's status does not say yet. What is planned, a refused payment's next attempt, stands at its day.
     """
     entries = [_changed(change) for change in changes]
     entries += _reminders(row)
     entries += _marked(row)
+    entries += _over(row, zone, today)
     for item in items:
         if item["status"] == Status.SKIPPED:
             entries.append(_skipped(item))
         else:
             entries += _period(renewal_from(item), item, zone)
     return sorted(entries, key=lambda entry: entry.at)
+
+
+def _over(row: Mapping[str, Any], zone: tzinfo, today: date | None) -> Iterator[Entry]:
+    """The end that `cancel_at` names, once it has come."""
+    written = row.get("status") == "canceled" and row.get(subscription.ENDED_ON) == row.get("cancel_at")
+    if "cancel_at" in row and (written or (today is not None and subscription.is_over(row, today))):
+        end = date.fromisoformat(row["cancel_at"])
+        told = "The subscription ended, as it was to be canceled at the end of its period."
+        yield Entry(_midnight(end, zone), "ended", told)
 
 
 def _changed(change: Change) -> Entry:

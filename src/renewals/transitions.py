@@ -7,8 +7,9 @@ pause       paused     -           -           -          -          -
 resume      -          active      -           active     active     -
 new card    yes        yes         yes         yes        yes        -
 
-Ending: active, to be canceled when the period that is paid ends (cancel_at). Ended: that day has come. Past due is not
-paused, which would let go of a payment that is owed. What ended stays so: a customer who comes back subscribes anew.
+Ending: active, to be canceled when the period that is paid ends (cancel_at). Ended: that day has come, whatever the
+status of the row says still. Past due is not paused, which would let go of a payment that is owed. What ended stays so:
+a customer who comes back subscribes anew.
 """
 
 from collections.abc import Mapping
@@ -16,6 +17,7 @@ from datetime import date
 from enum import StrEnum
 from typing import Any
 
+from renewals import subscription
 from renewals.errors import RenewalError
 
 
@@ -53,18 +55,16 @@ _WORDS = {
 
 def state(row: Mapping[str, Any], today: date) -> str:
     """The row's status as the table above names it; as the row has it, where it is unknown or missing."""
-    status, cancel_at = str(row.get("status", "")), row.get("cancel_at")
-    if status not in ("active", "past_due") or not isinstance(cancel_at, str):
-        return status
-    if cancel_at <= str(row.get("renewal_date", "")) and cancel_at <= today.isoformat():
+    if subscription.is_over(row, today):
         return "ended"
-    return "ending" if status == "active" else status
+    status = str(row.get("status", ""))
+    return "ending" if status == "active" and isinstance(row.get("cancel_at"), str) else status
 
 
 def changes(row: Mapping[str, Any], action: Action, today: date) -> dict[str, Any]:
     """The attributes that the action changes, None for one that goes. Raises NotAllowed.
 
-    row: the raw attributes. Resuming a paused subscription also moves its date: see Register.resume.
+    row: the raw attributes. Resuming a paused subscription also moves its date: see renewals.pauses.
     """
     stands = state(row, today)
     if stands not in _FROM[action]:

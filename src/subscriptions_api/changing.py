@@ -72,7 +72,8 @@ def edit_subscription(subscription_id: SubscriptionId, edit: Edit, if_match: IfM
             raise Stale(subscription_id)
         today = shared.moment(row).today
         changes = _anchored(row, edit.changes(), today)
-        _refuse_faults({**row, **changes}, changes, today)
+        edited_row = {name: value for name, value in {**row, **changes}.items() if value is not None}
+        _refuse_faults(edited_row, changes, today)
         edited = shared.register().edit(row, changes, "edited", shared.asked(router.current_event, row))
         if not isinstance(edited, Lost):
             if "customer_email" in changes:
@@ -116,8 +117,8 @@ def pause_subscription(
 @router.post(
     "/subscriptions/<subscription_id>/resume",
     summary="Resume a subscription",
-    description="One that is paused, moved past the dates in its pause; one that is suspended as unpaid, which is then "
-    "billed anew; or one that was to be canceled at the end of its period.",
+    description="One that is paused, which is then billed from today on, unless its time is paid; one that is "
+    "suspended as unpaid, which is then billed anew; or one that is to be canceled at the end of its period.",
     tags=["Status"],
     operation_id="resumeSubscription",
     responses=_ACTED | documented(404, 409, 413, 415, 422),

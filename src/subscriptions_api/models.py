@@ -330,10 +330,11 @@ class PreviewOut(BaseModel):
     then: str
 
 
-def shown(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row as SubscriptionOut."""
+def shown(row: Mapping[str, Any], today: date) -> dict[str, Any]:
+    """A row as SubscriptionOut. today: the day on which it is looked at."""
     texts = {name: _text(row.get(name)) for name in SubscriptionOut.model_fields if name not in _OTHER}
     numbers = {"interval_count": _whole(row.get("interval_count")), "anchor_day": _anchor(row)}
+    texts["status"] = _text(subscription.status_on(row, today))
     return texts | numbers | {"amount": _row_money(row), "fault": _fault(row)}
 
 

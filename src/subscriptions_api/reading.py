@@ -33,8 +33,10 @@ def list_subscriptions(
     if place is not None and customer_id is not None and place[1] != customer_id:
         raise BadRequest([{"field": "query.cursor", "reason": "is none that this list has given"}])
     after = (place[0], place[1]) if place else None
-    rows, last = shared.register().find(customer_id=customer_id, status=status, limit=limit, after=after)
-    items = [SubscriptionOut.model_validate(models.shown(row)) for row in rows]
+    rows, last = shared.register().find(
+        customer_id=customer_id, status=status, limit=limit, after=after, today=lambda row: shared.moment(row).today
+    )
+    items = [SubscriptionOut.model_validate(models.shown(row, shared.moment(row).today)) for row in rows]
     return SubscriptionPage(items=items, next_cursor=cursors.write(of, *last) if last else None)
 
 
@@ -75,7 +77,8 @@ def list_renewals(subscription_id: SubscriptionId, cursor: Cursor = None, limit:
 )
 def get_timeline(subscription_id: SubscriptionId) -> Timeline:
     row = shared.row(subscription_id)
-    told, complete = shared.register().history(row, shared.moment(row).zone)
+    moment = shared.moment(row)
+    told, complete = shared.register().history(row, moment.zone, moment.today)
     entries = [models.TimelineEntry.model_validate(models.shown_entry(entry)) for entry in told]
     return Timeline(items=entries, complete=complete)
 

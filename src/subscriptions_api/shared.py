@@ -80,7 +80,9 @@ def repeatable(event: APIGatewayProxyEvent, key: str, status: int) -> Repeatable
     asked = [event.http_method, event.path, event.json_body]
     fingerprint = sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
     return Repeatable(
-        key, fingerprint, lambda row: {"status": status, "etag": etag(row), "subscription": models.shown(row)}
+        key,
+        fingerprint,
+        lambda row: {"status": status, "etag": etag(row), "subscription": models.shown(row, moment(row).today)},
     )
 
 
@@ -93,7 +95,10 @@ def repeated(answered: Mapping[str, Any]) -> Response[SubscriptionOut]:
 def answer(status: int, row: Row) -> Response[SubscriptionOut]:
     """A subscription as it stands."""
     return Response(
-        status, "application/json", SubscriptionOut.model_validate(models.shown(row)), headers={"ETag": etag(row)}
+        status,
+        "application/json",
+        SubscriptionOut.model_validate(models.shown(row, moment(row).today)),
+        headers={"ETag": etag(row)},
     )
 
 

@@ -89,7 +89,8 @@ def test_a_period_claimed_as_the_latest_stays_so(shop: World) -> None:
 
 
 def test_paused_time_is_passed_over_and_never_billed(shop: World) -> None:
-    """Paused over January and February: both are left as skipped, and after the resumption March is billed."""
+    """Paused over January and February: both are left as skipped, and what is billed next begins on the day on which
+    the subscription is active again, though somebody did that by hand."""
     shop.subscribe(status="paused")
     _sweep(shop, _noon(3, 1))
     assert {day: (item["status"], item["reason"]) for day, item in shop.items().items()} == {
@@ -97,12 +98,13 @@ def test_paused_time_is_passed_over_and_never_billed(shop: World) -> None:
         "2026-02-28": ("skipped", "paused"),
     }
     assert (shop.row()["renewal_date"], shop.row()["anchor_day"]) == ("2026-03-31", 31)
-    shop.edit(status="active")
     _sweep(shop, _noon(3, 2))
     assert not shop.gateway.payments
-    _sweep(shop, _noon(3, 31))
-    assert _statuses(shop)["2026-03-31"] == "done"
+    shop.edit(status="active")
+    _sweep(shop, _noon(3, 10), runs=2)
+    assert _statuses(shop)["2026-03-10"] == "done"
     assert len(shop.gateway.charges) == 1
+    assert (shop.row()["renewal_date"], shop.row()["anchor_day"]) == ("2026-04-10", 10)
 
 
 def test_what_is_paused_by_a_webhooks_time_is_left_alone(shop: World) -> None:

@@ -221,15 +221,16 @@ def test_a_moved_row_is_not_billed_over_a_period_that_may_still_be_paid(shop: Wo
 
 @pytest.mark.parametrize("catch_up", ["latest", "each"])
 def test_a_pause_after_a_refused_claim_is_free(shop: World, catch_up: str) -> None:
-    """January failed without a payment, and February to May were paused: nothing after January is ever billed."""
+    """January failed without a payment, and February to May were paused: after January nothing is billed but what
+    begins on the day on which the subscription is active again."""
     shop.subscribe(gateway_customer="cus_gone", catch_up=catch_up)
     _ask(shop, NOON)
     shop.edit(status="paused", gateway_customer="cus_gw")
     _ask_each(shop, [_noon(2, 28), _noon(3, 31), _noon(4, 30), _noon(5, 31)])
     shop.edit(status="active")
     _ask_often(shop, _noon(6, 5))
-    assert not [day for day, item in shop.items().items() if "paid_at" in item and day > JANUARY]
-    assert shop.row()["renewal_date"] == "2026-06-30"
+    assert [day for day, item in shop.items().items() if "paid_at" in item and day > JANUARY] == ["2026-06-05"]
+    assert shop.row()["renewal_date"] == "2026-07-05"
 
 
 ROW_LOSSES: dict[str, Callable[[World], None]] = {
@@ -445,11 +446,13 @@ def test_a_price_changed_while_the_message_waits_alarms_nobody(shop: World) -> N
 
 
 def test_a_subscription_that_ends_before_what_was_refused_is_soon_left_alone(shop: World) -> None:
-    """March was refused in April, and the end is put on 15 March: neither swept for ever nor missed by the audit."""
+    """March was refused in April, and the end is put on 15 March: given up, ended, and neither swept for ever nor
+    missed by the audit."""
     shop.subscribe(payment_method="pm_declined")
     _ask(shop, _noon(4, 1))
     shop.edit(cancel_at="2026-03-15")
-    assert _swept(shop, _days(0, 26, _noon(4, 2)), NIGHTLY) == ["Success"]
+    assert _swept(shop, _days(0, 26, _noon(4, 2)), NIGHTLY) == ["Success", "Success"]
+    assert (shop.row()["status"], shop.row()["ended_on"]) == ("canceled", "2026-03-15")
     auditor = Auditor(shop)
     auditor.now = _noon(4, 29)
     assert auditor.audit()["differences"]["missed"] == 0

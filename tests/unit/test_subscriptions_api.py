@@ -489,17 +489,24 @@ def test_canceling_what_is_past_due_has_its_payment_closed(api: Api) -> None:
     assert [item["status"] for item in api.shop.items().values()] == ["given_up"]
 
 
-def test_resuming_moves_past_the_pause(api: Api) -> None:
-    """Each date in the pause is left as skipped, and the next charge is the first one after today."""
+def test_resuming_bills_from_the_day_on_which_it_is_active_again(api: Api) -> None:
+    """Each date in the pause is left as skipped, and the next charge is made at once, for a period from today on."""
     api.shop.subscribe(test_clock="2026-01-10")
     assert api("POST", "/subscriptions/sub_1/pause").status == 200
-    api.shop.edit(test_clock="2026-03-31")
+    api.shop.edit(test_clock="2026-03-20")
+    before = api("GET", "/subscriptions/sub_1/preview").body
+    assert before["items"] == []
+    assert before["then"].endswith(
+        "If it is resumed today, 29.99 USD are charged on 20 March 2026, for 20 March 2026 to 19 April 2026."
+    )
     resumed = api("POST", "/subscriptions/sub_1/resume")
-    assert (resumed.body["status"], resumed.body["renewal_date"]) == ("active", "2026-04-30")
+    assert (resumed.body["status"], resumed.body["renewal_date"]) == ("active", "2026-03-20")
+    assert resumed.body["anchor_day"] == 20
     skipped = {day: (item["status"], item["reason"]) for day, item in api.shop.items().items()}
-    assert skipped == dict.fromkeys(("2026-01-31", "2026-02-28", "2026-03-31"), ("skipped", "paused"))
-    assert api.shop.row()["anchor_day"] == 31
-    assert api.started == []
+    assert skipped == dict.fromkeys(("2026-01-31", "2026-02-28"), ("skipped", "paused"))
+    assert len(api.started) == 1
+    preview = api("GET", "/subscriptions/sub_1/preview", query={"count": "1"}).body["items"]
+    assert (preview[0]["period_start"], preview[0]["period_end"]) == ("2026-03-20", "2026-04-20")
     assert [change["what"] for change in api.changes()] == ["paused", "resumed"]
 
 

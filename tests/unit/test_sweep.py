@@ -129,7 +129,8 @@ def test_the_nightly_sweep_finds_just_what_is_older(sweeper: Sweeper) -> None:
         ({"status": "past_due"}, True),
         ({"status": "canceled"}, False),
         ({"status": "unpaid", "amount": None}, False),
-        ({"cancel_at": "2026-01-31"}, False),
+        ({"cancel_at": "2026-01-31"}, True),  # its end has come, and is to be written
+        ({"status": "canceled", "cancel_at": "2026-01-31"}, False),
         ({"cancel_at": "2026-02-28"}, True),
     ],
 )

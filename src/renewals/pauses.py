@@ -1,0 +1,74 @@
+"""Pauses: what is charged after one. Pure.
+
+Paused time is never billed, and paid time is not billed again. A subscription that is resumed within the time that is
+paid keeps its renewal date. Any other is billed from the day on which it is active again: its renewal date becomes that
+day, and so does the day of the month that it renews on.
+
+While a subscription is paused the sweep moves its renewal date past each day on which it would have renewed. The time
+before such a date is not paid. So the sweep notes the date in the row as `passed_over_to`; a row whose renewal date is
+another one was moved by somebody else, and is believed.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+from renewals.renewal import Renewal, Status
+from renewals.subscription import LIVE, Subscription
+
+NOTE = "passed_over_to"
+"""The attribute of a row that names the date to which the sweep has moved it in a pause."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resumption:
+    """What a resumption does. until: the new renewal date. skipped: the renewal dates that fell into the pause and
+    stand nowhere yet."""
+
+    until: date
+    skipped: tuple[date, ...]
+
+
+def was_passed_over(row: Subscription) -> bool:
+    """Whether the sweep has set the row's renewal date in a pause, so that the time before it is not paid."""
+    return row.row.get(NOTE) == row.renewal_date.isoformat()
+
+
+def was_resumed_by_hand(row: Subscription) -> bool:
+    """Whether somebody has made the row active again after its pause, and left its date as the sweep had set it."""
+    return row.status in LIVE and was_passed_over(row)
+
+
+def resumption(
+    row: Subscription, today: date, history: Iterable[Renewal], items: Iterable[Mapping[str, Any]] = ()
+) -> Resumption:
+    """What a paused subscription becomes when it is resumed today.
+
+    Args:
+        row: the subscription.
+        today: the day on which it is active again.
+        history: its latest periods.
+        items: the latest items of its ledger, newest first, those passed over included.
+    """
+    periods = list(history)
+    paid = [r for r in periods if r.is_paid]
+    put_back = next((r for r in paid if r.row_date <= row.renewal_date <= r.renewal_date), None)
+    first = put_back.period_end if put_back is not None else row.renewal_date
+    if first > today and not (put_back is None and _is_unpaid_before(row, items)):
+        return Resumption(first, ())
+    until = max([today, *(r.period_end for r in paid)])
+    standing = {item["renewal_date"] for item in items}
+    due = row.schedule.due(first, today)
+    return Resumption(until, tuple(day for day in due if day < until and day.isoformat() not in standing))
+
+
+def _is_unpaid_before(row: Subscription, items: Iterable[Mapping[str, Any]]) -> bool:
+    """As was_passed_over; earlier versions left no note, but the item of the date that was passed over."""
+    if NOTE in row.row:
+        return was_passed_over(row)
+    date_now = row.renewal_date.isoformat()
+    last = next((item for item in items if item["renewal_date"] < date_now), None)
+    if last is None or last["status"] != Status.SKIPPED or last.get("reason") != "paused":
+        return False
+    return row.schedule.after(date.fromisoformat(last["renewal_date"])) == row.renewal_date

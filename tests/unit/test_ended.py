@@ -1,0 +1,131 @@
+"""A subscription that has come to the end that `cancel_at` names is canceled, for everybody who asks."""
+
+from datetime import date, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from local.console.look import listed_from
+from renewals import transitions
+from renewals.register import Register
+from renewals.transitions import Action, NotAllowed
+from tests.fakes import NOON, World
+from tests.unit.test_subscriptions_api import Api, api
+from tests.unit.test_sweep import Sweeper
+
+__all__ = ["api"]  # the fixture
+
+DAY = timedelta(days=1)
+OVER = [
+    {"status": "active", "renewal_date": "2026-02-28", "cancel_at": "2026-02-28"},
+    {"status": "past_due", "renewal_date": "2026-02-28", "cancel_at": "2026-02-28"},
+    {"status": "paused", "renewal_date": "2026-02-28", "cancel_at": "2026-02-28"},
+    {"status": "paused", "renewal_date": "2026-01-31", "cancel_at": "2026-02-28"},
+    {"status": "unpaid", "renewal_date": "2026-01-31", "cancel_at": "2026-02-28"},
+]
+LATER_ON = date(2027, 3, 1)
+
+
+@pytest.mark.parametrize("row", OVER)
+def test_the_api_says_canceled_from_the_day_of_the_end_on(api: Api, row: dict[str, Any]) -> None:
+    """Read, listed, previewed and told, before any sweep has written it."""
+    api.shop.subscribe(**row, test_clock="2026-02-28")
+    assert api("GET", "/subscriptions/sub_1").body["status"] == "canceled"
+    for status in ("active", "past_due", "paused", "unpaid", "canceled"):
+        listed = api("GET", "/subscriptions", query={"status": status}).body["items"]
+        assert [each["status"] for each in listed] == (["canceled"] if status == "canceled" else [])
+    assert [each["status"] for each in api("GET", "/subscriptions", query={"customer_id": "cus_1"}).body["items"]] == [
+        "canceled"
+    ]
+    assert api("GET", "/subscriptions/sub_1/preview").body == {
+        "items": [],
+        "then": "It ended on 28 February 2026: nothing is charged any more.",
+    }
+    told = api("GET", "/subscriptions/sub_1/timeline").body["items"]
+    assert [(each["kind"], each["at"][:10]) for each in told] == [("ended", "2026-02-28")]
+    assert listed_from(api.shop.row(), date(2026, 2, 28)).status == "canceled"
+
+
+@pytest.mark.parametrize("row", OVER)
+def test_the_day_before_it_is_what_it_was(api: Api, row: dict[str, Any]) -> None:
+    """The end has its day, and not earlier."""
+    api.shop.subscribe(**row, test_clock="2026-02-27")
+    assert api("GET", "/subscriptions/sub_1").body["status"] == row["status"]
+    assert [each["kind"] for each in api("GET", "/subscriptions/sub_1/timeline").body["items"]] == []
+
+
+@pytest.mark.parametrize("action", Action)
+@pytest.mark.parametrize("row", OVER)
+def test_what_has_ended_takes_no_change(row: dict[str, Any], action: Action) -> None:
+    """Whatever is asked of it is refused in words: a paused one is not resumed into nothing."""
+    with pytest.raises(NotAllowed, match="it has ended"):
+        transitions.changes(row, action, LATER_ON)
+
+
+def test_resuming_what_ended_in_its_pause_is_refused_by_the_api(api: Api) -> None:
+    """409, and the row is left as it was."""
+    api.shop.subscribe(status="paused", renewal_date="2026-02-28", cancel_at="2026-02-28", test_clock="2026-03-05")
+    before = dict(api.shop.row())
+    refused = api("POST", "/subscriptions/sub_1/resume")
+    assert (refused.status, refused.body["detail"]) == (409, "The subscription cannot be resumed: it has ended.")
+    assert api.shop.row() == before
+
+
+@pytest.mark.parametrize("row", OVER[:4])
+@pytest.mark.parametrize("kind", ["due", "all"])
+def test_the_sweep_writes_the_end(shop: World, row: dict[str, Any], kind: str) -> None:
+    """On the day of the end, or on any later one: once, with no charge, and the timeline keeps the day."""
+    if kind == "due" and row["renewal_date"] < row["cancel_at"]:
+        kind = "all"
+    shop.subscribe(**row)
+    for n in range(3):
+        now = datetime(2026, 2, 28, 12, tzinfo=NOON.tzinfo) + n * DAY
+        sweeper = Sweeper(shop)
+        sweeper.sweep(kind, now=now)
+        sent = sweeper.sent()
+        assert len(sent) == (n == 0), sent
+        for message in sent:
+            shop.run(f"end-{n}", now, amount=message["amount"], period=message["renewal_date"])
+    assert (shop.row()["status"], shop.row()["ended_on"]) == ("canceled", "2026-02-28")
+    assert not shop.gateway.charges
+    client: Any = shop.dynamodb
+    register = Register(client, subscriptions="subscriptions", renewals="renewals", changes="changes")
+    entries, _ = register.history(shop.row(), NOON.tzinfo or NOON.astimezone().tzinfo, LATER_ON)  # type: ignore[arg-type]
+    assert [(entry.kind, entry.at.date()) for entry in entries] == [("ended", date(2026, 2, 28))]
+
+
+def test_what_was_canceled_before_its_end_ended_on_no_other_day(api: Api) -> None:
+    """Canceled at once while it was to end later: the timeline tells of that cancellation alone."""
+    api.shop.subscribe(test_clock="2026-01-10")
+    assert api("POST", "/subscriptions/sub_1/cancel", {"when": "at_period_end"}).status == 200
+    assert api("POST", "/subscriptions/sub_1/cancel", {"when": "now"}).status == 200
+    api.shop.edit(test_clock="2026-06-01")
+    kinds = [each["kind"] for each in api("GET", "/subscriptions/sub_1/timeline").body["items"]]
+    assert kinds == ["ending", "canceled"]
+
+
+def test_a_period_that_began_before_the_end_is_still_collected(shop: World) -> None:
+    """Declined on 31 January, and to end on 10 February: it is past due until it is paid, and then it has ended."""
+    shop.subscribe(payment_method="pm_declined", cancel_at="2026-02-10")
+    shop.run("declined")
+    assert transitions.state(shop.row(), date(2026, 2, 12)) == "past_due"
+    shop.edit(payment_method="pm_ok")
+    shop.run("paid", NOON + 12 * DAY)
+    assert len(shop.gateway.charges) == 1
+    assert transitions.state(shop.row(), date(2026, 2, 12)) == "ended"
+
+
+def test_an_end_is_refused_to_a_row_that_changes_at_this_moment(shop: World) -> None:
+    """The end is taken back between the look and the write: the editor's word stands."""
+    for at in range(2, 8):
+        world = World()
+        world.subscribe(renewal_date="2026-02-28", cancel_at="2026-02-28")
+        world.cuts.at = at
+
+        def lifted(_point: str, world: World = world) -> None:
+            row = {name: value for name, value in world.row().items() if name not in ("cancel_at", "ended_on")}
+            world.dynamodb.put("subscriptions", row | {"status": "active"})
+
+        world.cuts.happens = lifted
+        world.run("end", NOON + 28 * DAY, period="2026-02-28")
+        assert world.row()["status"] != "canceled" or "cancel_at" in world.row()
