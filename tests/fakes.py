@@ -3,7 +3,7 @@
 Everything that leaves the process goes through `Cuts`, which can end the process before or after any such call.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta, tzinfo
@@ -13,6 +13,7 @@ from itertools import count
 from typing import Any, cast
 
 from generate_receipt.app import issue, issue_refund
+from process_payment import refunding
 from process_payment.charge import Asked, Charge, Outcome
 from process_payment.payments import Payments
 from process_payment.remind import Remind
@@ -32,14 +33,16 @@ from renewals.gateway import (
     Payment,
     PaymentRequest,
     PaymentState,
-    Refunded,
+    Refund,
+    RefundState,
     Saved,
 )
 from renewals.mail_ledger import MailLedger
 from renewals.receipt_ledger import ReceiptLedger
 from renewals.refund_ledger import RefundLedger
+from renewals.refund_settlement import Settlement
 from renewals.reminders import Records
-from renewals.renewal import Renewal
+from renewals.renewal import CUT_OFF, Renewal
 from send_email.delivery import Delivery
 from send_email.post import Post
 from send_email.reminding import Reminding
@@ -123,12 +126,15 @@ class FakeGateway:
     charged: list[Charged] = field(default_factory=list)
     expires: dict[str, str] = field(default_factory=dict)  # payment method to its last month
     trouble: list[tuple[str, str]] = field(default_factory=list)  # (operation, what happens to its next call)
-    refunds: dict[str, tuple[str, int]] = field(default_factory=dict)  # by idempotency key: the payment and the part
-    refunds_fail: bool = False
+    refunds: dict[str, Refund] = field(default_factory=dict)  # by id, those that others made too
+    refund_keys: dict[str, str] = field(default_factory=dict)  # idempotency key to the refund, as long as it remembers
+    errors_by_key: set[str] = field(default_factory=set)  # keys that are answered with the same 500 again
+    refunds_begin: RefundState = RefundState.SUCCEEDED  # as what the gateway answers a new refund
     turned_away: set[str] = field(default_factory=set)  # operations that our account is refused
     settles_at: datetime | None = None  # what the gateway says of a payment in processing
     owners: dict[str, str] = field(default_factory=dict)  # payment method to the customer that it is saved for
     numbers: Iterator[int] = field(default_factory=lambda: count(1))
+    _begun: dict[str, RefundState] = field(default_factory=dict)  # as what each refund was answered
 
     def create(self, request: PaymentRequest) -> Payment:
         with self._call("create"):
@@ -184,14 +190,54 @@ class FakeGateway:
         with self._call("charged_between"):
             yield from sorted((c for c in self.charged if since <= c.at < until), key=lambda c: c.at, reverse=True)
 
-    def refund(self, payment_id: str, amount: int, idempotency_key: str) -> Refunded:
-        with self._call("refund"):
-            if idempotency_key not in self.refunds:
-                given = sum(part for payment, part in self.refunds.values() if payment == payment_id)
-                if given + amount > self.payments[payment_id].amount:
-                    raise GatewayRefused("amount_too_large", "refund")
-                self.refunds[idempotency_key] = payment_id, amount
-            return Refunded(f"re_{list(self.refunds).index(idempotency_key) + 1}", done=not self.refunds_fail)
+    def refunds_of(self, payment_id: str) -> Sequence[Refund]:
+        with self._call("refunds_of"):
+            if payment_id not in self.payments:
+                raise GatewayRefused("resource_missing", "refunds")
+            ours = [replace(each, payment_metadata={}) for each in self.refunds.values()]
+            return [each for each in reversed(ours) if each.payment_id == payment_id]
+
+    def refund(self, payment_id: str, amount: int, *, request: str, idempotency_key: str) -> Refund:
+        try:
+            if idempotency_key in self.errors_by_key:
+                raise GatewayUnavailable("the stored answer, again", answered=True)
+            with self._call("refund"):
+                known = self.refund_keys.get(idempotency_key)
+                if known is None:
+                    known = self.refund_keys[idempotency_key] = self.refund_elsewhere(payment_id, amount, request)
+                return replace(self.refunds[known], state=self._begun[known])  # the first answer, again
+        except GatewayUnavailable as error:
+            if error.answered:
+                self.errors_by_key.add(idempotency_key)
+            raise
+
+    def refund_elsewhere(self, payment_id: str, amount: int, request: str | None = None) -> str:
+        """A refund made in the gateway's dashboard; its id. request: of a call of ours."""
+        if amount > self.payments[payment_id].amount - self.refunded(payment_id):
+            raise GatewayRefused("charge_already_refunded", "refund")
+        known, state, currency = f"re_{len(self.refunds) + 1}", self.refunds_begin, self.payments[payment_id].currency
+        metadata = self._metadata(payment_id) if payment_id in self.requests else {}
+        self.refunds[known] = Refund(
+            known, payment_id, state, amount, currency, self.now, request, payment_metadata=metadata
+        )
+        self._begun[known] = state
+        self.refund_becomes(known, state)
+        return known
+
+    def refund_becomes(self, refund_id: str, state: RefundState) -> None:
+        """What happens to a refund by itself, weeks after it was made too."""
+        reason = "expired_or_canceled_card" if state is RefundState.FAILED else None
+        self.refunds[refund_id] = replace(self.refunds[refund_id], state=state, reason=reason)
+
+    def refunded(self, payment_id: str) -> int:
+        """What of a payment has left the seller's balance, in minor units."""
+        made = [each for each in self.refunds.values() if each.payment_id == payment_id]
+        return sum(each.amount for each in made if each.state is not RefundState.FAILED)
+
+    def refunded_between(self, since: datetime, until: datetime) -> Iterator[Refund]:
+        with self._call("refunded_between"):
+            made = [each for each in self.refunds.values() if since <= each.at < until]
+            yield from sorted(made, key=lambda each: each.at, reverse=True)
 
     def card(self, payment_method: str) -> Card | None:
         with self._call("card"):
@@ -346,6 +392,20 @@ class World:
         kind = paid.name if paid.name in (*REFUSED, "refunded") else "receipted"
         return self._mail(renewal, kind, execution, now, tries)
 
+    def settle_refunds(self, execution: str = "run-1", now: datetime = NOON, period: str = "2026-01-31") -> str:
+        """One execution that the sweep asked to look at the refunds of a period."""
+        asked = Asked("sub_1", "cus_1", Decimal("29.99"), date.fromisoformat(period))
+        self.gateway.now = now
+        settlement = Settlement(self.refund_ledger, self.gateway, "shop-dev")
+        try:
+            found = refunding.settle(asked, settlement, self.moment(now))
+            if found.name != "refunded" or found.renewal is None:
+                return "Success"
+            self.receipt(found.renewal, now)
+        except (TryAgain, Cut):
+            return "PaymentFailed"
+        return self._mail(found.renewal, "refunded", execution, now, 1)
+
     def _mail(self, renewal: Renewal, kind: str, execution: str, now: datetime, tries: int) -> str:
         key = renewal.subscription_id, renewal.customer_id, renewal.renewal_date.isoformat()
         try:
@@ -412,7 +472,7 @@ class World:
     def receipt(self, renewal: Renewal, now: datetime) -> Renewal:
         stands = self.ledger.get(renewal.subscription_id, renewal.renewal_date.isoformat())
         assert stands is not None
-        if refunds.owed(stands) is not None:
+        if refunds.owed(stands) is not None and stands.status not in CUT_OFF:
             issue_refund(stands, ledger=self.receipt_ledger, s3=cast("Any", self.s3), bucket="receipts", now=now)
             return stands
         return issue(stands, ledger=self.receipt_ledger, s3=cast("Any", self.s3), bucket="receipts", now=now)
@@ -422,8 +482,9 @@ class World:
             body: bytes = self.s3.get_object(Bucket="receipts", Key=key)["Body"].read()
             return body
 
-        def link(renewal: Renewal) -> str:
-            return f"{LINKS}/{receipt_links.token('key', renewal.subscription_id, renewal.renewal_date.isoformat())}"
+        def link(renewal: Renewal, refund: str) -> str:
+            of = renewal.subscription_id, renewal.renewal_date.isoformat(), refund
+            return f"{LINKS}/{receipt_links.token('key', *of)}"
 
         return Delivery(self.mail_ledger, self.post(execution, now), read, link, self.dunning, PAGE)
 

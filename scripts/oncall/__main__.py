@@ -57,6 +57,8 @@ def waiting_(ctx: click.Context, deployment: Deployment) -> None:
     _list("due and cannot be charged", [f"{name}: {fault}" for name, fault in found.bad])
     begun = [f"{name}, period {period}, {status} for {age:.0f} s" for age, name, period, status in found.unfinished]
     _list("begun and not finished", begun)
+    told = [f"{name}, period {period}, {what}" for name, period, what in found.refunds]
+    _list("refunds that are not finished, or failed", told)
     click.echo(f"{found.in_queue} in the queue, at work or to be tried again")
     click.echo(f"{found.dead_letters} in the dead-letter queue")
     tell(charging.state(deployment.client("dynamodb"), deployment.output("ChangesTableName")))

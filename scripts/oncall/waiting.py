@@ -11,7 +11,7 @@ from typing import Any
 
 from renewal_sweep.queue import RenewalQueue
 from renewal_sweep.sweep import DAYS, PAGE, Part, Sweep, is_unfinished, unfinished_seconds
-from renewals import dynamodb
+from renewals import dynamodb, refunds
 from renewals.renewal import INDEX_SHARDS
 from scripts.deployment import Deployment
 
@@ -22,17 +22,19 @@ _NO_END = 1e9
 class Waiting:
     """due: the requests that a sweep would send of rows, as (subscription, period). bad: rows that cannot be charged,
     each with what is wrong. unfinished: what was begun, as (seconds, subscription, period, status), the oldest first.
+    refunds: those without a final result, and those that failed, as (subscription, period, what of them).
     in_queue: messages that wait, are at work or are to be tried again. dead_letters: those that were given up."""
 
     due: list[tuple[str, str]]
     bad: list[tuple[str, str]]
     unfinished: list[tuple[float, str, str, str]]
+    refunds: list[tuple[str, str, str]]
     in_queue: int
     dead_letters: int
 
     @property
     def nobody(self) -> bool:
-        return not (self.due or self.bad or self.unfinished or self.dead_letters)
+        return not (self.due or self.bad or self.unfinished or self.refunds or self.dead_letters)
 
 
 class _Kept(RenewalQueue):
@@ -66,17 +68,21 @@ def look(deployment: Deployment) -> Waiting:
     )
     for part in _parts(today, clocks=deployment.heeds_test_clocks):
         sweep.read(part)
-    unfinished = sorted(_unfinished(deployment, now), reverse=True)
+    rows = list(_in_index(deployment))
+    # Though it lives on another day, or this machine's clock is behind.
+    begun = (row for row in rows if is_unfinished(row))
+    unfinished = sorted(((unfinished_seconds(row, now), *_named(row), row["status"]) for row in begun), reverse=True)
+    waiting = [(*_named(row), what) for row in rows for what in refunds.waiting(row.get("refunds", {}))]
     asked_again = replace(sweep, queue=(overdue := _Kept()))
     for shard in range(INDEX_SHARDS):
         asked_again.read(Part("shard", str(shard)))
-    known = {*kept.asked, *((name, period) for _, name, period, _ in unfinished)}
+    known = {*kept.asked, *((each[1], each[2]) for each in unfinished), *((each[0], each[1]) for each in waiting)}
     kept.asked += [each for each in overdue.asked if each not in known]  # dunning dates that nobody saw to
     sqs = deployment.client("sqs")
     in_queue, dead_letters = (
         RenewalQueue(sqs, deployment.output(name)).held() for name in ("RenewalQueueUrl", "RenewalDeadLetterQueueUrl")
     )
-    return Waiting(kept.asked, bad, unfinished, in_queue, dead_letters)
+    return Waiting(kept.asked, bad, unfinished, waiting, in_queue, dead_letters)
 
 
 def _parts(today: date, *, clocks: bool) -> Iterator[Part]:
@@ -86,7 +92,11 @@ def _parts(today: date, *, clocks: bool) -> Iterator[Part]:
         yield Part("clocks", "all")
 
 
-def _unfinished(deployment: Deployment, now: datetime) -> Iterator[tuple[float, str, str, str]]:
+def _named(row: Mapping[str, Any]) -> tuple[str, str]:
+    return row["subscription_id"], row["renewal_date"]
+
+
+def _in_index(deployment: Deployment) -> Iterator[dict[str, Any]]:
     client = deployment.client("dynamodb")
     for shard in range(INDEX_SHARDS):
         start: dict[str, Any] | None = {}
@@ -99,8 +109,6 @@ def _unfinished(deployment: Deployment, now: datetime) -> Iterator[tuple[float, 
                 Limit=PAGE,
                 **start,
             )
-            for row in map(dynamodb.plain, page["Items"]):
-                if is_unfinished(row):  # though it lives on another day, or this machine's clock is behind
-                    yield unfinished_seconds(row, now), row["subscription_id"], row["renewal_date"], row["status"]
+            yield from map(dynamodb.plain, page["Items"])
             more = page.get("LastEvaluatedKey")
             start = {"ExclusiveStartKey": more} if more else None

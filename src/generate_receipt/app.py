@@ -49,7 +49,8 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
 
 
 def _refunded(asked: dict[str, Any], renewal: Renewal) -> dict[str, Any]:
-    """The refund that the customer is to be told of has its receipt; where there is none, the mail will find so too."""
+    """The refund that the customer is to be told of has its receipt, once it succeeded; where there is nothing to tell,
+    the mail will find so too."""
     now = clock.current(asked.get("test_clock")).now
     issue_refund(renewal, ledger=_ledger(), s3=aws.s3(), bucket=setting("S3_BUCKET"), now=now)
     telemetry.renewal_event("refund receipt", asked)
@@ -59,13 +60,12 @@ def _refunded(asked: dict[str, Any], renewal: Renewal) -> dict[str, Any]:
 def issue_refund(renewal: Renewal, *, ledger: ReceiptLedger, s3: S3Client, bucket: str, now: datetime) -> None:
     """As issue, for the refund that is owed a mail."""
     owed = refunds.owed(renewal)
-    if owed is None or "receipt_key" in owed[1]:
+    if owed is None or owed.kind != refunds.REFUNDED or "receipt_key" in owed.refund:
         return
-    name, refund = owed
-    rendered = _rendered(refund_receipt_of(renewal, name))
-    key = f"receipts/{renewal.customer_id}/{renewal.subscription_id}/{refund['refund_id']}.pdf"
+    rendered = _rendered(refund_receipt_of(renewal, owed.name))
+    key = f"receipts/{renewal.customer_id}/{renewal.subscription_id}/{owed.refund['refund_id']}.pdf"
     stored = _store(s3, bucket, key, rendered)
-    ledger.record_refund_receipt(renewal, name, key, sha256(stored).hexdigest(), now)
+    ledger.record_refund_receipt(renewal, owed.name, key, sha256(stored).hexdigest(), now)
 
 
 def refund_receipt_of(renewal: Renewal, name: str) -> Receipt:

@@ -102,7 +102,7 @@ def _is_news(renewal: Renewal, name: str) -> bool:
     kind, _, attempt = name.rpartition("_")
     if renewal.notice is not None or kind == "receipt":
         return False
-    if kind == refunds.NOTICE:
-        return renewal.paid_at is not None
+    if kind in refunds.NOTICES:
+        return refunds.is_news(renewal, name)
     stands = {Status.GIVEN_UP} if kind in _ENDS else {Status.DECLINED, Status.ACTION_REQUIRED}
     return renewal.status in stands and attempt == str(renewal.attempt)

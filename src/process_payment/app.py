@@ -2,7 +2,8 @@
 
 Event: {"execution": ARN, "request": {"subscription_id", "customer_id", "amount"}}, amount a decimal string, and
 optionally "renewal_date", YYYY-MM-DD: the one period that is meant. With "event_type": "subscription.reminder" nothing
-is charged: it is asked what the customer is to be reminded of before that period. "webhook_id" is handed on, if given.
+is charged: it is asked what the customer is to be reminded of before that period; with "subscription.refunds" the
+gateway is asked about the refunds of that period. "webhook_id" is handed on, if given.
 Reply: {"outcome", "reason", "subscription_id", "customer_id"} and, where there is a renewal, {"renewal_date",
 "attempt", "amount", "currency", "transaction_id"}; "test_clock", YYYY-MM-DD, where the subscription lives on that day.
 With outcome remind, {"renewal_date", "reminders"}: of what.
@@ -26,6 +27,7 @@ from renewals.errors import BadEvent, BadRow, PaymentError, transient_aws_errors
 from renewals.gateway import GatewayUnauthorized
 from renewals.gateway_access import gateway as _gateway
 from renewals.gateway_access import with_current_key
+from renewals.renewal import REFUNDS
 from renewals.settings import setting
 
 GATEWAY_ACCOUNT = "gateway_account"
@@ -39,8 +41,8 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
     telemetry.correlate(event["request"], execution=execution)
     try:
         with transient_aws_errors_as(PaymentError):
-            reminds = event["request"].get("event_type") == reminders.EVENT
-            reply = with_current_key(lambda: _answered(asked, execution, reminds=reminds))
+            event_type = event["request"].get("event_type")
+            reply = with_current_key(lambda: _answered(asked, execution, event_type))
     except GatewayUnauthorized:  # nobody's renewal is at fault: the next sweep asks again
         reply = _reply(asked, Outcome("nothing_to_do", GATEWAY_ACCOUNT))
     webhook_id = event["request"].get("webhook_id")
@@ -54,12 +56,17 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
     return reply
 
 
-def _answered(asked: Asked, execution: str, *, reminds: bool) -> dict[str, Any]:
+def _answered(asked: Asked, execution: str, event_type: object) -> dict[str, Any]:
     try:
         moment = _moment(asked)
     except BadRow as bad:
         return _reply(asked, Outcome("rejected", str(bad)))
-    reply = _to_remind_of(asked, moment.today) if reminds else _renewed(asked, execution, moment)
+    if event_type == reminders.EVENT:
+        reply = _to_remind_of(asked, moment.today)
+    elif event_type == REFUNDS:
+        reply = _reply(asked, _refunds_settled(asked, moment))
+    else:
+        reply = _renewed(asked, execution, moment)
     return reply | {"test_clock": moment.today.isoformat()} if moment.tested else reply
 
 
@@ -74,6 +81,16 @@ def _renewed(asked: Asked, execution: str, moment: Moment) -> dict[str, Any]:
         dunning=Dunning.of(setting("DUNNING_DAYS"), setting("DUNNING_ENDS_AS")),
     )
     return _reply(asked, charge.renew(asked))
+
+
+def _refunds_settled(asked: Asked, moment: Moment) -> Outcome:
+    from process_payment import refunding
+    from renewals.refund_ledger import RefundLedger
+    from renewals.refund_settlement import Settlement
+
+    ledger = RefundLedger(aws.dynamodb(), renewals=setting("RENEWALS_TABLE"))
+    deployment = f"{setting('PROJECT_NAME')}-{setting('ENVIRONMENT')}"
+    return refunding.settle(asked, Settlement(ledger, _gateway(), deployment), moment)
 
 
 def _moment(asked: Asked) -> Moment:

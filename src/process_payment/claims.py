@@ -70,7 +70,7 @@ def is_undecided(renewal: Renewal) -> bool:
 
 
 def refund_is_owed(renewal: Renewal) -> bool:
-    """Whether money of it was given back, and the customer was not told: a paid period has no other notice."""
+    """Whether the customer is to be told of a refund of it: a paid period has no other notice."""
     settled = renewal.paid_at is not None and renewal.status not in CUT_OFF  # else its own receipt goes first
     return settled and renewal.notice is not None
 

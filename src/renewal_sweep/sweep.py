@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Any
 from renewal_sweep.queue import RenewalQueue
 from renewals import dynamodb, pauses, reminders, subscription
 from renewals.errors import BadRow
-from renewals.renewal import CUT_OFF, INDEX_SHARDS
+from renewals.renewal import CUT_OFF, INDEX_SHARDS, REFUNDS
 from renewals.subscription import Subscription
 
 if TYPE_CHECKING:
@@ -222,10 +222,10 @@ class Sweep:
             )
         else:
             untold = "(attribute_exists(notice) AND attribute_not_exists(parked))"
-            wanted = f"#status IN ({', '.join(_CUT_OFF)}) OR {untold} OR next_attempt < :today"
+            wanted = f"#status IN ({', '.join(_CUT_OFF)}) OR {untold} OR next_attempt < :today OR refunds_due < :now"
             overdue = "" if self.test_clock else self.today
             # A dunning date that nobody saw to: the row that says it is gone, or was moved or overwritten.
-            values = {":shard": part.of, ":today": overdue, **_CUT_OFF}
+            values = {":shard": part.of, ":today": overdue, ":now": self.now, **_CUT_OFF}
             answer = self.client.query(
                 TableName=self.renewals,
                 IndexName="unfinished-index",
@@ -241,7 +241,7 @@ class Sweep:
     def _requests(self, part: Part, rows: list[dict[str, Any]], done: Swept) -> Iterator[dict[str, str]]:
         if part.kind == "shard":
             done.oldest = max([done.oldest or 0.0, *(unfinished_seconds(row, self.now) for row in rows)])
-            yield from (_request(row) for row in rows if self._is_quiet(row))
+            yield from (self._taken_up(row) for row in rows if self._is_quiet(row))
             return
         for row in rows:
             try:
@@ -253,6 +253,11 @@ class Sweep:
             if request is not None:
                 done.due += "event_type" not in request
                 yield request
+
+    def _taken_up(self, row: Row) -> dict[str, str]:
+        """A request for what is unfinished; where only its refunds are to be looked at, one for these."""
+        only_refunds = not is_unfinished(row) and "next_attempt" not in row
+        return _request(row) | ({"event_type": REFUNDS} if only_refunds else {})
 
     def _is_quiet(self, row: Row) -> bool:
         """Whether nobody is at work on a renewal. Of one that lives on another day only the charge can tell."""
@@ -279,12 +284,13 @@ def is_unfinished(row: Row) -> bool:
 
 
 def unfinished_seconds(row: Row, now: datetime) -> float:
-    """For how long a renewal of unfinished-index has been unfinished; nothing where it waits for its next dunning date,
-    or for another address."""
-    if not is_unfinished(row):
-        return 0.0
-    begun = row.get("begun_at", row["touched_at"])  # earlier versions wrote none
-    return (now - datetime.fromisoformat(begun)).total_seconds()
+    """For how long a renewal of unfinished-index has been unfinished, or its refunds have been to be looked at; nothing
+    where it waits for its next dunning date, for another address, or for a refund that is on its way."""
+    if is_unfinished(row):
+        begun = row.get("begun_at", row["touched_at"])  # earlier versions wrote none
+    else:
+        begun = row.get("refunds_due", dynamodb.storable(now))
+    return max((now - datetime.fromisoformat(begun)).total_seconds(), 0.0)
 
 
 def _wants(part: Part, checked: Subscription, today: date) -> bool:

@@ -78,7 +78,7 @@ def minor_units(amount: Decimal, currency: str) -> int:
 
 
 def exact_minor_units(amount: Decimal, currency: str) -> int:
-    """As minor_units, of any size and any known currency: a part of a charge, which is given back, has no minimum."""
+    """As minor_units, of any size and any known currency: a part of a charge that is refunded has no minimum."""
     step = _step(currency)
     if not amount.is_finite() or not 0 < amount < LARGEST:
         raise BadRow("amount", "is not a positive amount of a sensible size")

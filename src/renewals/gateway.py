@@ -5,7 +5,7 @@ can succeed only once; and it is retrieved, which tells what became of it. Whate
 `PaymentState`s or one of the three errors below.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from enum import StrEnum
@@ -105,12 +105,30 @@ class Charged:
     metadata: Mapping[str, str]
 
 
+class RefundState(StrEnum):
+    """What the gateway says of a refund. A refund that succeeded can still fail, days later."""
+
+    PENDING = "pending"  # on its way; it can still fail
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"  # or canceled: the money is the seller's again
+
+
 @dataclass(frozen=True, slots=True)
-class Refunded:
-    """What became of a refund. done: the gateway gave the money back, or is about to; False: it could not."""
+class Refund:
+    """A refund as the gateway has it, whoever made it. amount: minor units. at: when it was made, on the gateway's
+    clock. request: the request of ours that it carries; None where it was made elsewhere, as in the gateway's
+    dashboard. reason: why it failed, in the gateway's words. payment_metadata: that of its payment, where refunds are
+    listed by their time."""
 
     id: str
-    done: bool
+    payment_id: str
+    state: RefundState
+    amount: int
+    currency: str
+    at: datetime
+    request: str | None = None
+    reason: str | None = None
+    payment_metadata: Mapping[str, str] = field(default_factory=dict)
 
 
 class GatewayError(RenewalError):
@@ -175,9 +193,17 @@ class Gateway(Protocol):
         """Every attempt of the whole account to charge from `since` until before `until`, newest first."""
         ...
 
-    def refund(self, payment_id: str, amount: int, idempotency_key: str) -> Refunded:
-        """Give `amount`, in minor units, of a payment back. The same idempotency key gives the same refund, for
-        ever."""
+    def refunds_of(self, payment_id: str) -> Sequence[Refund]:
+        """All refunds of a payment, whoever made them."""
+        ...
+
+    def refund(self, payment_id: str, amount: int, *, request: str, idempotency_key: str) -> Refund:
+        """Refund `amount`, in minor units, of a payment. request: what the refund carries, to be known by for ever.
+        The gateway remembers the idempotency key for a day only: ask `refunds_of` first."""
+        ...
+
+    def refunded_between(self, since: datetime, until: datetime) -> Iterator[Refund]:
+        """Every refund of the whole account made from `since` until before `until`, newest first."""
         ...
 
     def card(self, payment_method: str) -> Card | None:

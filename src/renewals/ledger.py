@@ -16,7 +16,8 @@ Keys: subscription_id, renewal_date (the first day of the period, YYYY-MM-DD). W
 `unfinished` (one of sixteen values, so that the index over it has no hot key) and stands in unfinished-index by
 `touched_at`; so does what was given up, until the customer has been told. `begun_at` is when the work began that it
 waits for: the claim, a further attempt, or the refusal that the customer is to be told of. Where that telling waits for
-another address, what is settled leaves the index; a refused period stays, `parked`, for its dunning dates.
+another address, what is settled leaves the index; a refused period stays, `parked`, for its dunning dates. A period of
+which a refund has no final result stands there too, with the moment from which on the sweep looks at it, `refunds_due`.
 What is paid stands in charged-on-index, by the gateway's own day (`charged_on`, UTC) and moment (`charged_at`) of the
 charge: the audit reads both sides in this order.
 
@@ -26,7 +27,7 @@ Here is how its items are read, and what all that writes them needs. The steps t
     dunning_ledger    what is refused: tried again, asked about on its dates, given up
     receipt_ledger    receipts, of payments and of refunds
     mail_ledger       mails: claimed, sent, owed, parked, returned
-    refund_ledger     money given back
+    refund_ledger     refunds
 """
 
 from __future__ import annotations
@@ -164,7 +165,7 @@ class Ledger:
     ) -> dict[str, Any]:
         every = {**changes, "touched_at": now}
         if "status" in changes:
-            open_still = changes["status"] in UNFINISHED or changes.get("notice") is not None
+            open_still = changes["status"] in UNFINISHED or changes.get("notice") or renewal.refunds_due
             every = {"unfinished": shard(renewal.subscription_id) if open_still else None, **every}
         if "notice" in changes:
             every = {"parked": None, **every}
@@ -182,6 +183,13 @@ def _claimed(item: Mapping[str, Any] | None) -> Renewal | None:
 
 
 def stands_as_read(renewal: Renewal) -> tuple[str, dict[str, Any]]:
-    """The condition that the period stands as it was read, and owes the same notice."""
-    stands = {"status": renewal.status} | ({"notice": renewal.notice} if renewal.notice else {})
-    return dynamodb.as_read(stands, ("status", "notice"))
+    """The condition that the period stands as it was read, owes the same notice, and that no refund of it was claimed
+    or looked at meanwhile."""
+    stands = {"status": renewal.status, "notice": renewal.notice, "refunds_due": renewal.refunds_due}
+    return dynamodb.as_read({name: value for name, value in stands.items() if value is not None}, tuple(stands))
+
+
+def refunds_as_read(renewal: Renewal) -> tuple[str, dict[str, Any]]:
+    """The condition that no refund of the period was claimed or looked at since it was read."""
+    stands = {} if renewal.refunds_due is None else {"refunds_due": renewal.refunds_due}
+    return dynamodb.as_read(stands, ("refunds_due",))

@@ -4,11 +4,10 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from renewals.ledger import LEASE, Ledger, Lost, stands_as_read
+from renewals.ledger import LEASE, Ledger, Lost, refunds_as_read, stands_as_read
 from renewals.renewal import UNFINISHED, UNSETTLED, Mail, Renewal, Status, item_of, replaced, shard
 
 _MAILED = frozenset({Status.RECEIPTED, Status.DONE, Status.MAIL_UNKNOWN})
-_OWED = "#notice = :notice AND #status = :refused"
 
 
 class MailLedger(Ledger):
@@ -47,15 +46,15 @@ class MailLedger(Ledger):
             changes |= {"status": status, "reason": mail.reason}
             condition += " AND #status IN (:receipted, :unknown)"
             values |= {":receipted": Status.RECEIPTED, ":unknown": Status.MAIL_UNKNOWN}
-            ended = self._update(renewal, changes, f"{condition} AND attribute_not_exists(notice)", values, now)
+            alone, read = _nothing_else(renewal)
+            ended = self._update(renewal, changes, f"{condition} AND {alone}", values | read, now)
             if isinstance(ended, Renewal):
                 return ended
-            # A refund was made meanwhile, and its mail is owed: it is looked for still.
-            open_still = {} if renewal.notice_is_parked else {"unfinished": shard(renewal.subscription_id)}
+            # A refund was asked for meanwhile, or its mail is owed: it is looked for still.
+            open_still = {"unfinished": shard(renewal.subscription_id)}
             return self._update(renewal, changes | open_still, condition, values, now)
-        told = self._update(
-            renewal, changes | _told(renewal), f"{condition} AND {_OWED}", values | _owed(renewal, name), now
-        )
+        owed, owed_values = _owed(renewal, name)
+        told = self._update(renewal, changes | _told(renewal), f"{condition} AND {owed}", values | owed_values, now)
         return told if isinstance(told, Renewal) else self._update(renewal, changes, condition, values, now)
 
     def reopen_mail(self, renewal: Renewal, recorded: Sequence[dict[str, Any]], now: datetime) -> Renewal | Lost:
@@ -103,7 +102,7 @@ class MailLedger(Ledger):
 
     def drop_notice(self, renewal: Renewal, name: str, now: datetime) -> None:
         """What is owed is not true any more: it is owed no more."""
-        self._update(renewal, _told(renewal), _OWED, _owed(renewal, name), now)
+        self._update(renewal, _told(renewal), *_owed(renewal, name), now)
 
     def release_mail(self, renewal: Renewal, name: str, token: str, now: datetime) -> Renewal | Lost:
         """The mail was certainly not sent, and can be claimed again."""
@@ -118,28 +117,49 @@ class MailLedger(Ledger):
     def _write_mail(
         self, renewal: Renewal, name: str, mail: Mail, changes: dict[str, Any], now: datetime
     ) -> Renewal | Lost:
+        no_refunds, due = refunds_as_read(renewal)
         return self._update(
             renewal,
             {"lease_until": now + LEASE, f"mails.{name}": item_of(mail), **changes},
             f"(attribute_not_exists(mails.{name}) OR mails.{name}.#state = :failed) AND #status = :was"
+            + f" AND {no_refunds}"
             + (" AND #notice = :notice" if renewal.notice else ""),
-            {":failed": "failed", ":was": renewal.status} | ({":notice": renewal.notice} if renewal.notice else {}),
+            {":failed": "failed", ":was": renewal.status}
+            | ({":notice": renewal.notice} if renewal.notice else {})
+            | due,
             now,
         )
 
 
+def _nothing_else(renewal: Renewal) -> tuple[str, dict[str, Any]]:
+    """The condition that with the mail of its receipt nothing is left to do now, as read: no refund was looked at
+    since, and no mail of one is owed, but one that waits for another address."""
+    no_refunds, read = refunds_as_read(renewal)
+    if not renewal.notice_is_parked:
+        return f"attribute_not_exists(notice) AND {no_refunds}", read
+    parked = f"#notice = :notice AND mails.{renewal.notice}.#state = :failed"
+    return f"{parked} AND {no_refunds}", read | {":notice": renewal.notice, ":failed": "failed"}
+
+
 def _told(renewal: Renewal) -> dict[str, Any]:
-    """The notice is no longer owed; of a period that is settled, it was the last thing to do."""
-    return {"notice": None} | ({} if renewal.status in UNFINISHED else {"unfinished": None})
+    """The notice is no longer owed; of a period that is settled, and has no refund to look at, it was the last thing to
+    do."""
+    waits = renewal.status in UNFINISHED or renewal.refunds_due is not None
+    return {"notice": None} | ({} if waits else {"unfinished": None})
 
 
 def _parked(renewal: Renewal) -> dict[str, Any]:
-    """What is owed waits until the address changes. A refused period stays in the index for its dunning dates, and one
-    whose own receipt is on its way for that."""
-    if renewal.status in UNSETTLED:
+    """What is owed waits until the address changes. A refused period stays in the index for its dunning dates, one with
+    refunds to look at for these, and one whose own receipt is on its way for that."""
+    if renewal.status in UNSETTLED or renewal.refunds_due is not None:
         return {"parked": True}
     return {} if renewal.status in UNFINISHED else {"unfinished": None}
 
 
-def _owed(renewal: Renewal, name: str) -> dict[str, Any]:
-    return {":notice": name, ":refused": renewal.status}
+def _owed(renewal: Renewal, name: str) -> tuple[str, dict[str, Any]]:
+    """The condition that this notice is owed, of what was read."""
+    no_refunds, due = refunds_as_read(renewal)
+    return f"#notice = :notice AND #status = :refused AND {no_refunds}", {
+        ":notice": name,
+        ":refused": renewal.status,
+    } | due

@@ -1,8 +1,8 @@
 """Links to receipts: good for years without a login, for whom they were mailed to, until the key is changed.
 
-A token names the period and proves that we named it: base64url of "2026-01-31/sub_1", a dot, and base64url of the
-HMAC-SHA256 of the first part. Of its characters none can be another: a token is compared, as text and in constant
-time, with the one that would be made of what it says.
+A token names the period, or a refund of it, and proves that we named it: base64url of "2026-01-31/sub_1" or
+"2026-01-31/sub_1/refund_1", a dot, and base64url of the HMAC-SHA256 of the first part. Of its characters none can be
+another: a token is compared, as text and in constant time, with the one that would be made of what it says.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import hmac
 import time
 from collections.abc import Callable
 from hashlib import sha256
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from mypy_boto3_secretsmanager import SecretsManagerClient
@@ -41,22 +41,32 @@ class LinkKey:
         return self._held[0]
 
 
-def token(key: str, subscription_id: str, renewal_date: str) -> str:
-    """The token of a period's receipt. renewal_date: YYYY-MM-DD."""
-    named = _encoded(f"{renewal_date}/{subscription_id}".encode())
+class Named(NamedTuple):
+    """What a token names. refund: as refund_1; empty where it is the receipt of the payment."""
+
+    subscription_id: str
+    renewal_date: str
+    refund: str
+
+
+def token(key: str, subscription_id: str, renewal_date: str, refund: str = "") -> str:
+    """The token of a period's receipt, or of a refund's. renewal_date: YYYY-MM-DD. refund: as in Named."""
+    named = _encoded("/".join(filter(None, (renewal_date, subscription_id, refund))).encode())
     return f"{named}.{_encoded(hmac.digest(key.encode(), named.encode(), sha256))}"
 
 
-def period(key: str, given: str) -> tuple[str, str] | None:
-    """Subscription and renewal date of a token; None for one that this key has not made."""
-    named = given.partition(".")[0]
+def named(key: str, given: str) -> Named | None:
+    """What a token names; None for one that this key has not made."""
+    told = given.partition(".")[0]
     try:
-        text = base64.urlsafe_b64decode(named + "=" * (-len(named) % 4)).decode()
+        text = base64.urlsafe_b64decode(told + "=" * (-len(told) % 4)).decode()
     except (binascii.Error, ValueError):
         return None
-    renewal_date, _, subscription_id = text.partition("/")
-    made = token(key, subscription_id, renewal_date)
-    return (subscription_id, renewal_date) if hmac.compare_digest(made.encode(), given.encode()) else None
+    renewal_date, _, rest = text.partition("/")
+    subscription_id, _, refund = rest.partition("/")
+    made = token(key, subscription_id, renewal_date, refund)
+    of = Named(subscription_id, renewal_date, refund)
+    return of if hmac.compare_digest(made.encode(), given.encode()) else None
 
 
 def _encoded(data: bytes) -> str:

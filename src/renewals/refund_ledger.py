@@ -1,46 +1,94 @@
-"""Money given back, in the ledger. renewals.refunds says what a refund is."""
+"""Refunds in the ledger. renewals.refunds says what a refund is, and what its states are.
+
+While a refund has no final result, its period stands in the index of unfinished work, with the moment at which the
+gateway is to be asked about it (`refunds_due`): the sweep finds it there, whoever asked for the refund and was lost.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
+from renewals import dynamodb, refunds
 from renewals.ledger import Ledger, Lost, stands_as_read
-from renewals.renewal import Renewal, replaced
+from renewals.renewal import UNFINISHED, Renewal, replaced, shard
 
 
 class RefundLedger(Ledger):
-    """What is given back: claimed, and what came of it."""
+    """What is refunded: claimed, and what came of it."""
 
     def claim_refund(
-        self, renewal: Renewal, name: str, claim: Mapping[str, Any], recorded: Sequence[dict[str, Any]], now: datetime
+        self,
+        renewal: Renewal,
+        name: str,
+        claim: Mapping[str, Any],
+        recorded: Sequence[dict[str, Any]],
+        now: datetime,
+        *,
+        due: datetime,
     ) -> Renewal | Lost:
         """Claim a refund before the gateway is asked, if the period stands as read and has no such one. claim: as in
-        renewals.refunds. recorded: further actions of that transaction.
+        renewals.refunds. recorded: further actions of that transaction. due: the real moment, from which on the sweep
+        sees to it.
 
         One mail is owed at a time: that of an earlier refund which waits for another address is owed no more."""
-        as_read, values = stands_as_read(renewal)
-        free = f"attribute_not_exists(refunds.{name}) AND {as_read}"
+        free, values = _as_read(renewal)
         told = {}
         if renewal.notice_is_parked:
             told = {"notice": None}
             free += f" AND mails.{renewal.notice}.#state = :failed"
             values |= {":failed": "failed"}
-        begin = self._change(renewal, {f"refunds.{name}": dict(claim), **told}, free, values, now)
+        changes = {f"refunds.{name}": dict(claim), **told, **_waits(renewal, due), "begun_at": now}
+        begin = self._change(renewal, changes, free, values, now)
         lost = self._transact([{"Update": begin}, *recorded])
-        return replaced(renewal, {"refunds": {**renewal.refunds, name: claim}, **told}) if lost is None else Lost()
+        claimed = {"refunds": {**renewal.refunds, name: claim}, "refunds_due": due, **told}
+        return replaced(renewal, claimed) if lost is None else Lost()
 
-    def record_refund(
-        self, renewal: Renewal, name: str, changes: Mapping[str, Any], *, notice: str | None, now: datetime
+    def count_refund_try(self, renewal: Renewal, name: str, now: datetime) -> Renewal | Lost:
+        """The gateway repeats an error for as long as it remembers the key: the next try has another."""
+        tries = int(renewal.refunds[name].get("tries", 0))
+        values: dict[str, Any] = {":claimed": "claimed"} | ({":tries": tries} if tries else {})
+        as_read = f"refunds.{name}.tries = :tries" if tries else f"attribute_not_exists(refunds.{name}.tries)"
+        counted = {f"refunds.{name}.tries": tries + 1}
+        return self._update(renewal, counted, f"refunds.{name}.#state = :claimed AND {as_read}", values, now)
+
+    def record_refunds(
+        self,
+        renewal: Renewal,
+        changed: Mapping[str, Mapping[str, Any]],
+        *,
+        notice: str | None,
+        due: datetime | None,
+        now: datetime,
     ) -> Renewal | Lost:
-        """What the gateway said of a claimed refund. changes: to its attributes. notice: the mail owed of it."""
-        told = {"status": renewal.status, "notice": notice, "lease_until": now} if notice else {}
-        recorded = self._update(
-            renewal,
-            {f"refunds.{name}.{attribute}": value for attribute, value in changes.items()} | told,
-            f"refunds.{name}.#state = :claimed AND #status = :was",
-            {":claimed": "claimed", ":was": renewal.status},
-            now,
-        )
-        refund = {**renewal.refunds[name], **changes}
-        return recorded if isinstance(recorded, Lost) else replace(recorded, refunds={**renewal.refunds, name: refund})
+        """What the gateway said of refunds, if the period stands as read. changed: the name of each to all of its
+        attributes. notice: the mail that the customer is owed then. due: when the gateway is to be asked again."""
+        as_read, values = _as_read(renewal)
+        changes: dict[str, Any] = {f"refunds.{name}": dict(refund) for name, refund in changed.items()}
+        after = replace(renewal, refunds={**renewal.refunds, **changed}, refunds_due=due, notice=notice)
+        changes |= _waits(after, due)
+        if notice != renewal.notice:
+            changes |= {"notice": notice} | ({"lease_until": now} if notice else {})
+            if renewal.notice_is_parked:
+                as_read += f" AND mails.{renewal.notice}.#state = :failed"
+                values |= {":failed": "failed"}
+        elif renewal.notice_is_parked:
+            changes["parked"] = True
+        return after if dynamodb.update(self._client, self._change(renewal, changes, as_read, values, now)) else Lost()
+
+
+def _as_read(renewal: Renewal) -> tuple[str, dict[str, Any]]:
+    """The condition that the period stands as it was read, with its refunds: as many of them, each in its state."""
+    condition, values = stands_as_read(renewal)
+    condition += f" AND attribute_not_exists(refunds.{refunds.next_name(renewal.refunds)})"
+    for name, refund in renewal.refunds.items():
+        condition += f" AND refunds.{name}.#state = :{name}"
+        values[f":{name}"] = refund["state"]
+    return condition, values
+
+
+def _waits(renewal: Renewal, due: datetime | None) -> dict[str, Any]:
+    """Where the period is found from now on: among the unfinished, as long as there is anything to do for it."""
+    told = renewal.notice is not None and not renewal.notice_is_parked
+    waits = due is not None or told or renewal.status in UNFINISHED
+    return {"refunds_due": due, "unfinished": shard(renewal.subscription_id) if waits else None}

@@ -1,38 +1,70 @@
-"""Money given back, whole or in part: never twice for one request, and never more than was paid.
+"""Refunds of paid periods, whole or in part: never two for one request, and never more than was paid. Pure.
 
 A refund is claimed in the ledger, under its period, before the gateway is asked, and what the gateway said is recorded
-after it. The gateway is asked under a key that is made of the claim, so that asking again gives the same refund. It
-stands in the item's `refunds`, as refund_1, refund_2:
+after it. It stands in the item's `refunds`, as refund_1, refund_2. Its state only goes forward:
 
-    claimed ──► refunded    the customer is owed a receipt of it and a mail: `notice`, as refunded_1
-       └──────► failed      the gateway could not: it counts no more
+    claimed ──► refunded ──► failed     the gateway says weeks later, too, that the money did not arrive
+       └────────────────────────▲
 
-Its attributes: amount (exact decimal, major units), state, at, by (who asked), request (hash of the idempotency key);
-refund_id, and reason where it failed; receipt_key and receipt_sha256.
+    claimed   asked for. With a `refund_id` the gateway has the refund, and the money is on its way; without one nobody
+              has heard what became of it, and the sweep has the gateway asked
+    refunded  the gateway says that it succeeded
+    failed    the gateway refused it, or it failed later: the money is the seller's, and the refund counts no more
+
+Refunds that others made at the gateway, in its dashboard for one, are recorded when they are seen, `by` ELSEWHERE.
+
+Attributes of a refund: amount (exact decimal, major units), state, at, by (who asked), request (hash of the idempotency
+key; the refund's id where it was made elsewhere); tries, where the gateway remembers a failed one; refund_id,
+gateway_status; reason and failed_at where it failed; receipt_key and receipt_sha256.
+
+The customer is told each of these once, by the `notice` of the item: kind and number, as refund_pending_1.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from datetime import datetime
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta, tzinfo
 from decimal import Decimal
 from hashlib import sha256
-from typing import Any
+from typing import Any, NamedTuple
 
 from renewals import currencies, wording
 from renewals.errors import RenewalError
+from renewals.gateway import Refund, RefundState
 from renewals.renewal import Renewal, Status
 
-NOTICE = "refunded"
+PENDING, REFUNDED, FAILED = "refund_pending", "refunded", "refund_failed"
+NOTICES = (PENDING, REFUNDED, FAILED)
+ELSEWHERE = "the gateway"
+"""Who asked for a refund that was not made through this system."""
+LOST = "this system, whose own record of it was lost"
+"""Who asked for a refund that carries a request of ours which the ledger does not know: its table was restored."""
+
+ASKED_AGAIN = timedelta(minutes=45)
+"""So long after a look a refund that is on its way is asked about again: by the next hourly sweep."""
+
+WATCHED = timedelta(days=30)
+"""So long a refund that succeeded may still fail (https://docs.stripe.com/refunds#failed-refunds), and so long one that
+failed stands among what waits for a person."""
+
 _SETTLED = frozenset({Status.DONE, Status.MAIL_FAILED, Status.MAIL_UNKNOWN})
+_STATES = {RefundState.PENDING: "claimed", RefundState.SUCCEEDED: "refunded", RefundState.FAILED: "failed"}
 
 
 class NotRefundable(RenewalError):  # noqa: N818
     """The refund cannot be made. The message says why, in words."""
 
 
+class Owed(NamedTuple):
+    """The refund that the customer is to be told of. kind: one of NOTICES. name: as refund_1."""
+
+    kind: str
+    name: str
+    refund: Mapping[str, Any]
+
+
 def left(renewal: Renewal) -> Decimal:
-    """What of a paid period has not been given back, nor been claimed to be."""
+    """What of a paid period has not been refunded, nor been asked to be."""
     return renewal.amount - sum(
         (refund["amount"] for refund in renewal.refunds.values() if refund["state"] != "failed"), Decimal(0)
     )
@@ -43,23 +75,28 @@ def of_request(renewal: Renewal, key: str) -> str | None:
     return next((name for name, refund in renewal.refunds.items() if refund["request"] == hashed(key)), None)
 
 
-def new(
-    renewal: Renewal, amount: Decimal | None, currency: str, *, by: str, key: str, at: datetime
-) -> tuple[str, dict[str, Any]]:
-    """The claim of a refund, and its name. amount: None gives back all that is left. at: aware, and printed in its own
-    offset. Raises NotRefundable, and BadRow for an amount that would need rounding."""
+def check(renewal: Renewal) -> None:
+    """Raises NotRefundable where no refund of the period can be made now, whatever its amount."""
     if renewal.paid_at is None or renewal.payment_id is None:
         raise NotRefundable("The period is not paid.")
     if renewal.status not in _SETTLED or (renewal.notice is not None and not renewal.notice_is_parked):
         raise NotRefundable("A receipt of this period is still on its way: try again in a minute.")
-    if any(refund["state"] == "claimed" for refund in renewal.refunds.values()):
+    if any(is_unanswered(refund) for refund in renewal.refunds.values()):
         raise NotRefundable("A refund of this period has no result yet: send its request again, with its key.")
+
+
+def new(
+    renewal: Renewal, amount: Decimal | None, currency: str, *, by: str, key: str, at: datetime
+) -> tuple[str, dict[str, Any]]:
+    """The claim of a refund, and its name. amount: None refunds all that is left. at: aware, and printed in its own
+    offset. Raises NotRefundable, and BadRow for an amount that would need rounding."""
+    check(renewal)
     if amount is not None and currency != renewal.currency:
         raise NotRefundable(f"The period was paid in {renewal.currency}.")
     wanted = left(renewal) if amount is None else amount
     if not 0 < wanted <= left(renewal):
-        rest = wording.money(left(renewal), renewal.currency)
-        raise NotRefundable(f"Of this period {rest} are left to be given back.")
+        rest = wording.money(max(left(renewal), Decimal(0)), renewal.currency)
+        raise NotRefundable(f"Of this period {rest} are left to be refunded.")
     currencies.exact_minor_units(wanted, renewal.currency)
     claim = {
         "amount": wanted,
@@ -68,13 +105,32 @@ def new(
         "by": by,
         "request": hashed(key),
     }
-    return f"refund_{len(renewal.refunds) + 1}", claim
+    return next_name(renewal.refunds), claim
 
 
-def gateway_key(deployment: str, renewal: Renewal, name: str) -> str:
-    """The idempotency key that the gateway is asked under: the same for the same claim, always."""
+def next_name(known: Mapping[str, Any]) -> str:
+    return f"refund_{len(known) + 1}"
+
+
+def in_order(refunds: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, Mapping[str, Any]]]:
+    """By their numbers: a table keeps no order."""
+    return sorted(refunds.items(), key=lambda each: int(each[0].rpartition("_")[2]))
+
+
+def is_unanswered(refund: Mapping[str, Any]) -> bool:
+    """Whether nobody knows what became of it: the gateway was not asked, or its answer was lost."""
+    return refund["state"] == "claimed" and "refund_id" not in refund
+
+
+def request_of(deployment: str, renewal: Renewal, name: str) -> str:
+    """What the gateway knows our refund by, for ever: the same for the same claim, always."""
     parts = (deployment, renewal.customer_id, renewal.subscription_id, str(renewal.payment_id), name)
     return sha256("/".join(parts).encode()).hexdigest()
+
+
+def idempotency_key(request: str, tries: int) -> str:
+    """The key of one call. tries: how often the gateway answered with an error that it repeats for the same key."""
+    return f"{request}/{tries}" if tries else request
 
 
 def number(renewal: Renewal, name: str) -> str:
@@ -82,11 +138,139 @@ def number(renewal: Renewal, name: str) -> str:
     return f"{renewal.receipt_number}-R{name.rpartition('_')[2]}"
 
 
-def owed(renewal: Renewal) -> tuple[str, Mapping[str, Any]] | None:
-    """The refund that the customer is to be told of."""
+# What the gateway has, against what the ledger has
+
+
+def seen(renewal: Renewal, listed: Iterable[Refund], requests: Mapping[str, str], at: datetime) -> dict[str, Any]:
+    """What is to be recorded of the refunds that the gateway lists: the name of each that goes on, or is new, to all of
+    its attributes as they are then.
+
+    requests: what the gateway knows ours by, to its name. at: now, in the business's zone. Ours are known by their id
+    or by the request that they carry, so that none is counted twice. What others made and failed is left out.
+    """
+    by_id = {refund["refund_id"]: name for name, refund in renewal.refunds.items() if "refund_id" in refund}
+    known, changed = dict(renewal.refunds), dict[str, Any]()
+    for made in sorted(listed, key=lambda each: each.at):
+        name = by_id.get(made.id) or requests.get(made.request or "")
+        if name is None and made.state is RefundState.FAILED:
+            continue
+        name = name or next_name(known)
+        after = _advanced(known[name], made, at) if name in known else _made_elsewhere(made, at.tzinfo)
+        if after is not None:
+            known[name] = changed[name] = after
+    return changed
+
+
+def _advanced(refund: Mapping[str, Any], made: Refund, at: datetime) -> dict[str, Any] | None:
+    """The refund as the gateway has it; None where that is no step forward. One that we took for refused, and that the
+    gateway has all the same, was made."""
+    ranks = {"claimed": 1, "refunded": 2, "failed": 3}
+    stands = ranks[refund["state"]] if "refund_id" in refund else 0
+    if ranks[_STATES[made.state]] <= stands:
+        return None
+    kept = {name: value for name, value in refund.items() if name != "reason"}
+    return kept | _as_made(made) | ({"failed_at": _stored(at)} if made.state is RefundState.FAILED else {})
+
+
+def _made_elsewhere(made: Refund, zone: tzinfo | None) -> dict[str, Any]:
+    amount, made_at = currencies.major_units(made.amount, made.currency), _stored(made.at.astimezone(zone))
+    whose = {"amount": amount, "at": made_at, "by": LOST if made.request else ELSEWHERE, "request": made.id}
+    return whose | _as_made(made)
+
+
+def _as_made(made: Refund) -> dict[str, Any]:
+    told = {"state": _STATES[made.state], "refund_id": made.id, "gateway_status": made.state.value}
+    return told | ({"reason": made.reason} if made.reason else {})
+
+
+def refused(refund: Mapping[str, Any], code: str) -> dict[str, Any]:
+    """The refund, which the gateway would not make."""
+    return {**refund, "state": "failed", "reason": code}
+
+
+def look_at(renewal: Renewal, now: datetime) -> datetime | None:
+    """When the period's refunds are to be looked at next, as they stand now; None: not by the sweep. now: the real
+    moment, which is the gateway's too."""
+    due = [_look_at(refund, now) for refund in renewal.refunds.values()]
+    if any(map(is_unanswered, renewal.refunds.values())):
+        due.append(renewal.refunds_due)
+    return min((moment for moment in due if moment is not None), default=None)
+
+
+def _look_at(refund: Mapping[str, Any], now: datetime) -> datetime | None:
+    if is_unanswered(refund):
+        return now
+    if refund["state"] == "claimed":
+        return now + ASKED_AGAIN
+    forgotten = datetime.fromisoformat(refund["failed_at"]) + WATCHED if "failed_at" in refund else now
+    return forgotten if forgotten > now else None
+
+
+def waiting(refunds: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """The refunds that wait, in plain words, as whoever is on call needs them: those without a result, and those that
+    failed after the gateway had taken them, as long as no later one was asked for."""
+    told = []
+    for n, (name, refund) in enumerate(in_order(refunds), start=1):
+        if is_unanswered(refund):
+            told.append(f"{name} without an answer")
+        elif refund["state"] == "claimed":
+            told.append(f"{name} on its way")
+        elif "failed_at" in refund and n == len(refunds):
+            told.append(f"{name} failed: {refund.get('reason')}")
+    return told
+
+
+# What the customer is told
+
+
+def owed(renewal: Renewal) -> Owed | None:
+    """What the customer is to be told of a refund, by the notice of the period."""
     kind, _, count = (renewal.notice or "").rpartition("_")
     name = f"refund_{count}"
-    return (name, renewal.refunds[name]) if kind == NOTICE and name in renewal.refunds else None
+    return Owed(kind, name, renewal.refunds[name]) if kind in NOTICES and name in renewal.refunds else None
+
+
+def is_news(renewal: Renewal, notice: str) -> bool:
+    """Whether a mail about a refund still says how the refund stands."""
+    return notice == _notice(renewal, f"refund_{notice.rpartition('_')[2]}")
+
+
+def untold(renewal: Renewal) -> list[str]:
+    """The notices of the refunds that the customer has not been told of as they stand, the latest refund first."""
+    notices = [_notice(renewal, name) for name, _ in reversed(in_order(renewal.refunds))]
+    return [notice for notice in notices if notice is not None and notice not in renewal.mails]
+
+
+def next_notice(renewal: Renewal, *, tells: bool) -> str | None:
+    """The mail that is owed once the refunds stand as they do: the one that is owed already, while it is true, and else
+    the latest that the customer was not told. tells: whether a new one may begin to be owed."""
+    about = owed(renewal)
+    if renewal.notice is not None and (about is None or is_news(renewal, renewal.notice)):
+        waits = [renewal.notice] if not (tells and renewal.notice_is_parked) else [*untold(renewal), renewal.notice]
+        return waits[0]
+    return next(iter(untold(renewal)), None) if tells else None
+
+
+def _notice(renewal: Renewal, name: str) -> str | None:
+    """The mail that says how the refund stands. Of one that failed the customer hears where they had heard of it."""
+    refund, count = renewal.refunds.get(name, {"state": ""}), name.rpartition("_")[2]
+    match refund["state"]:
+        case "claimed" if "refund_id" in refund:
+            return f"{PENDING}_{count}"
+        case "refunded":
+            return f"{REFUNDED}_{count}"
+        case "failed" if _was_announced(renewal, count):
+            return f"{FAILED}_{count}"
+    return None
+
+
+def _was_announced(renewal: Renewal, count: str) -> bool:
+    told = (renewal.mails.get(f"{kind}_{count}") for kind in (PENDING, REFUNDED))
+    return any(mail is not None and mail.state != "failed" for mail in told)
+
+
+def _stored(moment: datetime) -> str:
+    return moment.isoformat(timespec="microseconds")
 
 
 def hashed(key: str) -> str:

@@ -298,12 +298,17 @@ class Register:
         )
         return new if lost is None else lost
 
-    def claim_refund(self, renewal: Renewal, name: str, claim: Row, asked: Asked) -> Renewal | Lost:
-        """Claim a refund of a period, and record who asked for it. name, claim: as in renewals.refunds."""
-        details = {"amount": (None, claim["amount"]), "period": (None, renewal.renewal_date)}
+    def claim_refund(self, renewal: Renewal, name: str, claim: Row, asked: Asked, *, due: datetime) -> Renewal | Lost:
+        """Claim a refund of a period, and record who asked for it. name, claim: as in renewals.refunds. due: the real
+        moment."""
+        details = {
+            "amount": (None, claim["amount"]),
+            "currency": (None, renewal.currency),
+            "period": (None, renewal.renewal_date),
+        }
         record = _record(renewal.subscription_id, "refunded", asked, details)
         recorded = [self._put(self._changes, record), *self._remembered(asked, {})]
-        return self.refunds.claim_refund(renewal, name, claim, recorded, asked.now)
+        return self.refunds.claim_refund(renewal, name, claim, recorded, asked.now, due=due)
 
     def resend_mail(self, renewal: Renewal, asked: Asked) -> Renewal | Lost:
         """Let the mail of a receipt go out again, though it may have gone out. The next execution sends it."""

@@ -14,6 +14,11 @@ INDEX_SHARDS = 16
 """Over so many hash keys, "0" to "15", what is unfinished is spread in its index."""
 
 
+REFUNDS = "subscription.refunds"
+"""The event_type of a request to look at a period's refunds, in the queue and the workflow. No webhook can ask for
+it."""
+
+
 class Status(StrEnum):
     """Where a renewal stands; the picture is in renewals.ledger."""
 
@@ -70,7 +75,8 @@ class Renewal:
     refusals: each refused attempt, as {"attempt_1": {"at", "payment_method", "decline_code", "advice_code",
     "gateway_request_id"}}.
     gateway_request_id: the gateway's own name of the call for whose refusal the period failed.
-    refunds: what was given back, as {"refund_1": {"amount", "state", "at", ...}}, see renewals.refunds.
+    refunds: what was refunded, as {"refund_1": {"amount", "state", "at", ...}}, see renewals.refunds.
+    refunds_due: when the gateway is to be asked about them, the real moment; None: the sweep has nothing to ask.
     notice: the name of the mail that the customer is owed about it, kind and attempt, as payment_failed_1.
     """
 
@@ -103,6 +109,7 @@ class Renewal:
     next_attempt: date | None = None
     refusals: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     refunds: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    refunds_due: datetime | None = None
     notice: str | None = None
     mails: Mapping[str, Mail] = field(default_factory=dict)
     payment_id: str | None = None
@@ -148,7 +155,7 @@ def item_of(of: Renewal | Mail) -> dict[str, Any]:
 
 
 _DATES = ("renewal_date", "row_date", "first_tried_on", "period_end", "next_attempt")
-_TIMES = ("lease_until", "claimed_at", "declined_at", "held_at", "paid_at")
+_TIMES = ("lease_until", "claimed_at", "declined_at", "held_at", "paid_at", "refunds_due")
 _WHOLE = ("anchor_day", "attempt", "pickups", "intent_tries", "dunned")
 
 

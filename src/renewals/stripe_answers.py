@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from renewals.gateway import Card, Charged, Failure, Payment, PaymentState, Saved
+from renewals.gateway import Card, Charged, Failure, Payment, PaymentState, Refund, RefundState, Saved
 
 if TYPE_CHECKING:
     import stripe
@@ -21,6 +21,13 @@ _STATES = {
     "processing": PaymentState.PROCESSING,
     "succeeded": PaymentState.PAID,
     "canceled": PaymentState.CANCELED,
+}
+
+# https://docs.stripe.com/refunds#failed-refunds; a status that is not named here, or none, is no result yet.
+_REFUND_STATES = {
+    "succeeded": RefundState.SUCCEEDED,
+    "failed": RefundState.FAILED,
+    "canceled": RefundState.FAILED,
 }
 
 _ASKS_FOR_THE_CUSTOMER = "authentication_required"
@@ -106,9 +113,21 @@ def is_deleted(customer: stripe.Customer) -> bool:
     return bool(_of(customer, "deleted"))
 
 
-def refund_status(refund: stripe.Refund) -> str | None:
-    status: str | None = _of(refund, "status")
-    return status
+def refund(made: stripe.Refund) -> Refund:
+    """Most of a refund's attributes may be absent, its status and its payment among them."""
+    status, payment = _of(made, "status"), _of(made, "payment_intent")
+    state = _REFUND_STATES.get(status or "", RefundState.PENDING)
+    return Refund(
+        id=made.id,
+        payment_id=_id(payment),
+        state=state,
+        amount=made.amount,
+        currency=made.currency.upper(),
+        at=datetime.fromtimestamp(made.created, UTC),
+        request=metadata(made).get("request"),
+        reason=(_of(made, "failure_reason") or status) if state is RefundState.FAILED else None,
+        payment_metadata=metadata(payment),
+    )
 
 
 def card_of(method: stripe.PaymentMethod) -> Card | None:

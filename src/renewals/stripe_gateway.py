@@ -22,14 +22,13 @@ from renewals.gateway import (
     GatewayUnauthorized,
     GatewayUnavailable,
     PaymentState,
-    Refunded,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from datetime import datetime
 
-    from renewals.gateway import Card, Charged, Payment, PaymentRequest, Saved
+    from renewals.gateway import Card, Charged, Payment, PaymentRequest, Refund, Saved
 
 _CONNECT_SECONDS, _READ_SECONDS = 2, 4
 _TOO_MANY_REQUESTS = 429
@@ -182,15 +181,15 @@ class StripeGateway:
         with errors.named("cancel"):
             return answers.payment(self._intents.cancel(payment_id, asked))
 
-    def refund(self, payment_id: str, amount: int, idempotency_key: str) -> Refunded:
-        asked: Any = {"payment_intent": payment_id, "amount": amount, "metadata": {"request": idempotency_key}}
+    def refunds_of(self, payment_id: str) -> Sequence[Refund]:
+        with errors.named("refunds_of"):
+            listed = self._refunds.list({"payment_intent": payment_id, "limit": 100})
+            return [answers.refund(each) for each in listed.auto_paging_iter()]
+
+    def refund(self, payment_id: str, amount: int, *, request: str, idempotency_key: str) -> Refund:
+        asked: Any = {"payment_intent": payment_id, "amount": amount, "metadata": {"request": request}}
         with errors.named("refund"):
-            # Stripe forgets an idempotency key after a day, and then would give the money back once more.
-            listed = self._refunds.list({"payment_intent": payment_id, "limit": 100}).auto_paging_iter()
-            known = (r for r in listed if answers.metadata(r).get("request") == idempotency_key)
-            made = next(known, None) or self._refunds.create(asked, {"idempotency_key": idempotency_key})
-        # https://docs.stripe.com/refunds: pending is on its way; failed and canceled brought nothing back.
-        return Refunded(made.id, done=answers.refund_status(made) not in ("failed", "canceled"))
+            return answers.refund(self._refunds.create(asked, {"idempotency_key": idempotency_key}))
 
     def list(self, gateway_customer: str, since: datetime) -> Iterator[tuple[dict[str, str], Payment]]:
         with errors.named("list"):
@@ -209,24 +208,34 @@ class StripeGateway:
 
     def charged_between(self, since: datetime, until: datetime) -> Iterator[Charged]:
         """Stripe's charges, which carry a copy of their payment's metadata (docs.stripe.com/metadata)."""
-        asked: Any = {"created": {"gte": int(since.timestamp()), "lt": int(until.timestamp())}, "limit": 100}
+        yield from map(answers.charged, self._between("charges", self._charges.list, since, until))
+
+    def refunded_between(self, since: datetime, until: datetime) -> Iterator[Refund]:
+        listed = self._between("refunds", self._refunds.list, since, until, expand=["data.payment_intent"])
+        yield from map(answers.refund, listed)
+
+    def _between(
+        self, operation: str, listed: Callable[[Any], Any], since: datetime, until: datetime, **more: Any
+    ) -> Iterator[Any]:
+        """Page by page, newest first."""
+        asked: Any = {"created": {"gte": int(since.timestamp()), "lt": int(until.timestamp())}, "limit": 100, **more}
         while True:
-            page = self._page_of_charges(asked)
-            yield from map(answers.charged, page.data)
+            page = self._page(operation, listed, asked)
+            yield from page.data
             if not page.has_more:
                 return
             asked["starting_after"] = page.data[-1].id
 
-    def _page_of_charges(self, asked: Any) -> stripe.ListObject[stripe.Charge]:
+    def _page(self, operation: str, listed: Callable[[Any], Any], asked: Any) -> Any:
         """By hand, since the SDK's own paging gives up a whole list for one 429."""
         for seconds in _LISTING_WAITS:
             try:
-                with errors.named("charges"):
-                    return self._charges.list(asked)
+                with errors.named(operation):
+                    return listed(asked)
             except GatewayUnavailable:
                 self._wait(seconds)
-        with errors.named("charges"):
-            return self._charges.list(asked)
+        with errors.named(operation):
+            return listed(asked)
 
     def card(self, payment_method: str) -> Card | None:
         found = self._found("card", lambda: self._methods.retrieve(payment_method))

@@ -10,7 +10,7 @@ from datetime import UTC, date, datetime, time, tzinfo
 from decimal import Decimal
 from typing import Any
 
-from renewals import mail_faults, subscription, wording
+from renewals import mail_faults, refunds, subscription, wording
 from renewals.addresses import masked
 from renewals.dynamodb import storable
 from renewals.reminders import CARD_EXPIRES, UPCOMING
@@ -61,7 +61,9 @@ _MAILED = {
     "final_notice": "the final notice",
     "canceled": "that the subscription is canceled",
     "unpaid": "that the subscription is suspended as unpaid",
-    "refunded": "the receipt of the refund",
+    refunds.REFUNDED: "the receipt of the refund",
+    refunds.PENDING: "that the refund is on its way",
+    refunds.FAILED: "that the refund failed",
     UPCOMING: "the reminder of the next renewal",
     CARD_EXPIRES: "that the card expires before the next charge",
 }
@@ -124,9 +126,29 @@ def _over(row: Mapping[str, Any], zone: tzinfo, today: date | None) -> Iterator[
 
 
 def _changed(change: Change) -> Entry:
+    if change.what in _OF_A_PERIOD and "period" in change.details:
+        return Entry(change.at, change.what, _OF_A_PERIOD[change.what](change), by=change.by)
     said = "; ".join(f"{name} {_from_to(old, new)}" for name, (old, new) in sorted(change.details.items()))
     did = f"{change.by} {_CHANGED.get(change.what, change.what)}"
     return Entry(change.at, change.what, f"{did}: {said}." if said else f"{did}.", by=change.by)
+
+
+def _asked_for_refund(change: Change) -> str:
+    amount, currency = (change.details.get(name, (None, None))[1] for name in ("amount", "currency"))
+    # Earlier versions kept no currency.
+    what = wording.money(amount, currency) if currency and isinstance(amount, Decimal) else _shown(amount)
+    return f"{change.by} asked for a refund of {what}, {_of_period(change)}."
+
+
+def _asked_for_mail(change: Change) -> str:
+    return f"{change.by} {_CHANGED['resent']}, {_of_period(change)}."
+
+
+def _of_period(change: Change) -> str:
+    return f"of the period from {wording.day(date.fromisoformat(str(change.details['period'][1])))} on"
+
+
+_OF_A_PERIOD = {"refunded": _asked_for_refund, "resent": _asked_for_mail}
 
 
 def _from_to(old: Any, new: Any) -> str:
@@ -201,17 +223,33 @@ def _period(renewal: Renewal, item: Mapping[str, Any], zone: tzinfo) -> Iterator
         # The gateway's clock has whole seconds: by it, the charge may have come before its claim.
         yield entry(max(renewal.paid_at, renewal.claimed_at), "charged", f"{what} was charged{card} ({number}).")
     yield from (entry(*ended) for ended in _ended(renewal, item))
-    for refund in renewal.refunds.values():
-        given = wording.money(refund["amount"], renewal.currency)
-        told = {
-            "claimed": f"{given} are to be given back; the gateway has not said yet.",
-            "refunded": f"{given} were given back (transaction {refund.get('refund_id')}).",
-            "failed": f"{given} could not be given back: {refund.get('reason')}.",
-        }[refund["state"]]
-        yield entry(datetime.fromisoformat(refund["at"]), "refund", told)
+    for _, refund in refunds.in_order(renewal.refunds):
+        yield from (entry(*told) for told in _refund(refund, renewal.currency))
     yield from (entry(*said) for said in _mails(renewal, item))
     if renewal.flag is not None:
         yield entry(_touched(item), "flag", _FLAGS.get(renewal.flag, renewal.flag))
+
+
+def _refund(refund: Mapping[str, Any], currency: str) -> Iterator[tuple[datetime, str, str]]:
+    """What became of a refund. One that failed after the gateway had taken it is told of twice: what was said of it
+    before stays true of its day."""
+    amount, why = wording.money(refund["amount"], currency), wording.refund_failure(refund.get("reason"))
+    at, by = datetime.fromisoformat(refund["at"]), f"by {refund['by']}"
+    if refund["by"] == refunds.ELSEWHERE:
+        by = "at the gateway, not through this system"
+    with_id = f"(transaction {refund.get('refund_id')})"
+    if refunds.is_unanswered(refund):
+        yield at, "refund", f"A refund of {amount} was asked for {by}; the gateway has not answered yet."
+    elif refund["state"] == "claimed":
+        yield at, "refund", f"A refund of {amount} to the customer was begun {by} and is on its way {with_id}."
+    elif refund["state"] == "refunded":
+        yield at, "refund", f"{amount} were refunded to the customer {by} {with_id}."
+    elif "failed_at" in refund:
+        yield at, "refund", f"A refund of {amount} to the customer was begun {by} {with_id}."
+        told = f"The refund of {amount} failed, and the customer did not get it: {why} {with_id}."
+        yield datetime.fromisoformat(refund["failed_at"]), "refund_failed", told
+    else:
+        yield at, "refund", f"{amount} could not be refunded: {why}."
 
 
 def _refused(attempt: str, refusal: Mapping[str, Any]) -> str:

@@ -28,6 +28,25 @@ def decline(code: str | None) -> str:
     return _DECLINES.get(code or "", "the card was declined")
 
 
+# Why a refund failed, for whoever reads the timeline: https://docs.stripe.com/api/refunds/object#refund_object-failure_reason
+_REFUND_FAILURES = {
+    "canceled": "it was canceled at the gateway",
+    "charge_for_pending_refund_disputed": "the customer disputed the payment while the refund was on its way",
+    "declined": "the customer's bank declined it",
+    "expired_or_canceled_card": "the customer's card has expired or was canceled",
+    "insufficient_funds": "the balance at the gateway was too low",
+    "lost_or_stolen_card": "the customer's card was reported lost or stolen",
+    "merchant_request": "it was canceled at the gateway on the seller's request",
+}
+
+
+def refund_failure(reason: str | None) -> str:
+    """Why the gateway did not make a refund, or it failed: in words, or by the gateway's name where there are none."""
+    if reason in (None, "failed", "unknown"):
+        return "the gateway names no reason"
+    return _REFUND_FAILURES.get(str(reason), str(reason))
+
+
 def day(on: date) -> str:
     """31 January 2026"""
     return f"{on.day} {on:%B} {on.year}"

@@ -82,8 +82,9 @@ def _read_receipt(key: str) -> bytes:
     return aws.s3().get_object(Bucket=setting("S3_BUCKET"), Key=key)["Body"].read()
 
 
-def _receipt_link(renewal: Renewal) -> str:
-    token = receipt_links.token(_link_key().value(), renewal.subscription_id, renewal.renewal_date.isoformat())
+def _receipt_link(renewal: Renewal, refund: str) -> str:
+    of = renewal.subscription_id, renewal.renewal_date.isoformat(), refund
+    token = receipt_links.token(_link_key().value(), *of)
     return f"{setting('RECEIPT_LINKS_URL')}/{token}"
 
 

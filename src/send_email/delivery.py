@@ -35,7 +35,7 @@ _ENDED = {
 def _is_true(renewal: Renewal, row: Mapping[str, Any] | None) -> bool:
     """Whether the notice of a refusal or of the end of dunning still says how things stand."""
     if refunds.owed(renewal) is not None:
-        return True
+        return refunds.is_news(renewal, str(renewal.notice))
     status = row.get("status") if row else None
     if renewal.status is Status.GIVEN_UP:
         return status == str(renewal.notice).rpartition("_")[0]  # canceled, unpaid
@@ -54,14 +54,15 @@ def _is_true(renewal: Renewal, row: Mapping[str, Any] | None) -> bool:
 class Delivery:
     """One execution's mail of one renewal.
 
-    read_receipt: an S3 key to the bytes under it. receipt_link: where a renewal's receipt can be opened. dunning: what
-    is still to come after a refusal. customer_page: where customers give another card; empty where there is none.
+    read_receipt: an S3 key to the bytes under it. receipt_link: where a renewal's receipt can be opened, or that of the
+    refund that is named. dunning: what is still to come after a refusal. customer_page: where customers give another
+    card; empty where there is none.
     """
 
     ledger: MailLedger
     post: Post
     read_receipt: Callable[[str], bytes]
-    receipt_link: Callable[[Renewal], str]
+    receipt_link: Callable[[Renewal, str], str]
     dunning: Dunning
     customer_page: str = ""
 
@@ -91,7 +92,7 @@ class Delivery:
                 return "dropped"
             name = renewal.notice
             refund = refunds.owed(renewal)
-            if refund is not None and "receipt_key" not in refund[1]:
+            if refund is not None and refund.kind == refunds.REFUNDED and "receipt_key" not in refund.refund:
                 return "in_progress"  # it was made since; the execution that makes its receipt tells of it
             told = renewal.mails.get(name)
             settled = told is not None and told.state in ("sent", "unknown")
@@ -132,14 +133,14 @@ class Delivery:
 
     def _attachment(self, renewal: Renewal, kind: str) -> Attachment | None:
         owed = refunds.owed(renewal)
-        if kind == refunds.NOTICE and owed is not None:
-            name, refund = owed
-            pdf = self._stored(refund.get("receipt_key"), refund.get("receipt_sha256"))
-            return Attachment(f"refund-{refunds.number(renewal, name)}.pdf", pdf)
+        if kind == refunds.REFUNDED and owed is not None:
+            pdf = self._stored(owed.refund.get("receipt_key"), owed.refund.get("receipt_sha256"))
+            link = self.receipt_link(renewal, owed.name)
+            return Attachment(f"refund-{refunds.number(renewal, owed.name)}.pdf", pdf, link)
         if kind != "receipt":
             return None
         pdf = self._stored(renewal.receipt_key, renewal.receipt_sha256)
-        return Attachment(f"receipt-{renewal.receipt_number}.pdf", pdf, self.receipt_link(renewal))
+        return Attachment(f"receipt-{renewal.receipt_number}.pdf", pdf, self.receipt_link(renewal, ""))
 
     def _stored(self, key: str | None, digest: str | None) -> bytes:
         pdf = self.read_receipt(str(key))

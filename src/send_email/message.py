@@ -34,6 +34,8 @@ _SUBJECTS = {
     "canceled": "Your subscription to {plan} is cancelled",
     "unpaid": "Your subscription to {plan} is suspended as unpaid",
     "refunded": "Refund for {plan}: {amount}",
+    "refund_pending": "Your refund for {plan} is on its way: {amount}",
+    "refund_failed": "Your refund for {plan} did not arrive: {amount}",
 }
 _ENDS = {"canceled": "cancelled", "unpaid": "suspended as unpaid"}
 
@@ -72,20 +74,21 @@ def compose(
     prospects: Prospects | None = None,
     attachment: Attachment | None = None,
 ) -> EmailMessage:
-    """The mail of a kind: receipt, payment_failed, action_required, final_notice, canceled, unpaid or refunded.
+    """The mail of a kind: receipt, payment_failed, action_required, final_notice, canceled, unpaid, refunded,
+    refund_pending or refund_failed.
 
     sender, to: deliverable addresses. prospects: None where nothing more is to come, as for a receipt.
     """
-    owed = refunds.owed(renewal) if kind == refunds.NOTICE else None  # a receipt may go out beside it
-    amount = wording.money(owed[1]["amount"], renewal.currency) if owed else _amount(renewal)
+    owed = refunds.owed(renewal) if kind in refunds.NOTICES else None  # a receipt may go out beside it
+    amount = wording.money(owed.refund["amount"], renewal.currency) if owed else _amount(renewal)
     subject = _SUBJECTS[kind].format(plan=_line(renewal.plan), amount=amount)
     if kind == "receipt":
         paragraphs = [
             f"Thank you: we have charged {_what(renewal)}.",
             "Your receipt is attached to this mail as a PDF, and can be opened here at any time.",
         ]
-    elif kind == refunds.NOTICE:
-        paragraphs = _given_back(renewal)
+    elif owed is not None:
+        paragraphs = _refund(renewal, owed)
     elif kind in _ENDS:
         paragraphs = [
             f"The payment of {_what(renewal)}, did not go through. Your subscription is {_ENDS[kind]}.",
@@ -94,7 +97,8 @@ def compose(
     else:
         paragraphs = _past_due(renewal, prospects)
     link = ("Open the receipt", attachment.link) if attachment and attachment.link else _link(renewal, prospects)
-    letter = _Letter(subject, renewal.customer_name, paragraphs, link, _facts(renewal), _line(renewal.seller["name"]))
+    facts = _refund_facts(renewal, owed) if owed else _facts(renewal)
+    letter = _Letter(subject, renewal.customer_name, paragraphs, link, facts, _line(renewal.seller["name"]))
     message = _message(letter, sender, to)
     if attachment:
         message.add_attachment(attachment.pdf, maintype="application", subtype="pdf", filename=attachment.name)
@@ -146,20 +150,53 @@ def _message(letter: _Letter, sender: str, to: str) -> EmailMessage:
     return message
 
 
-def _given_back(renewal: Renewal) -> list[str]:
-    """What was given back of what, and where the rest stands."""
-    (_, refund) = refunds.owed(renewal) or ("", {"amount": renewal.amount})
-    given, rest = refund["amount"], refunds.left(renewal)
+def _refund(renewal: Renewal, owed: refunds.Owed) -> list[str]:
+    """What is refunded of what, how far it has come, and what stays paid."""
+    amount, rest = owed.refund["amount"], refunds.left(renewal)
+    of = f" of the {_amount(renewal)} that you paid" if amount != renewal.amount else ""
     period = wording.days(renewal.renewal_date, renewal.period_end)
-    of = f" of the {_amount(renewal)} that you paid" if given != renewal.amount else ""
-    told = [
-        f"We have given back {wording.money(given, renewal.currency)}{of} for {_line(renewal.plan)}, for the period "
-        f"{period}. It goes to the payment method that was charged, and may take some days to show there.",
-        "Your receipt of the refund is attached to this mail as a PDF.",
-    ]
-    if rest and given != renewal.amount:
-        told.insert(1, f"{wording.money(rest, renewal.currency)} of it stay paid.")
+    what = f"{wording.money(amount, renewal.currency)}{of} for {_line(renewal.plan)}, for the period {period}"
+    stays = f"{wording.money(rest, renewal.currency)} stay paid."
+    match owed.kind:
+        case refunds.PENDING:
+            told = [
+                f"We are refunding {what}. The refund is on its way to the payment method that was charged. It has not "
+                "arrived yet, and may take some days.",
+                "We will write to you again once it is done, with your receipt of the refund, or if it fails.",
+            ]
+        case refunds.FAILED:
+            told = [
+                f"Our refund of {what}, has failed: the money did not reach the payment method that was charged.",
+                "We still owe you this money, and will arrange another way to refund it.",
+            ]
+            stays = f"Without that refund {stays}"
+        case _:
+            told = [
+                f"We have refunded {what}. The money goes to the payment method that was charged, and may take some "
+                "days to show there.",
+                "Your receipt of the refund is attached to this mail as a PDF, and can be opened here at any time.",
+            ]
+    if rest and (amount != renewal.amount or owed.kind == refunds.FAILED):
+        told.insert(1, stays)
     return told
+
+
+def _refund_facts(renewal: Renewal, owed: refunds.Owed) -> list[tuple[str, str]]:
+    """The refund's own amount, number and transaction; and those of the payment, named as such."""
+    amount = wording.money(owed.refund["amount"], renewal.currency)
+    names = {refunds.PENDING: "Refund on its way", refunds.FAILED: "Refund that failed"}
+    facts = [
+        ("Plan", _line(renewal.plan)),
+        ("Period", wording.days(renewal.renewal_date, renewal.period_end)),
+        (names.get(owed.kind, "Amount refunded"), amount),
+        ("Amount paid", _amount(renewal)),
+        ("Subscription", renewal.subscription_id),
+    ]
+    if owed.kind != refunds.PENDING:  # it has no receipt yet
+        facts.append(("Receipt number of the refund", refunds.number(renewal, owed.name)))
+    facts.append(("Transaction of the refund", str(owed.refund["refund_id"])))
+    facts.append(("Receipt number of the payment", renewal.receipt_number))
+    return facts + ([("Refunded to", renewal.card)] if renewal.card and owed.kind == refunds.REFUNDED else [])
 
 
 def _past_due(renewal: Renewal, prospects: Prospects | None) -> list[str]:

@@ -4,8 +4,8 @@ Money is {"amount": "29.99", "currency": "USD"}, a decimal string in major units
 rounded before anybody could refuse to round it. Dates are YYYY-MM-DD, times ISO 8601 with their offset.
 """
 
-from collections.abc import Callable, Mapping
-from datetime import date
+from collections.abc import Callable, Iterator, Mapping
+from datetime import date, datetime
 from decimal import Decimal
 from typing import Annotated, Any, Literal, Self
 
@@ -181,7 +181,7 @@ class Part(_Given):
 
 
 class Refund(_Given):
-    """What to give back, of the period that begins on renewal_date. Without amount: all that is left of it."""
+    """What to refund, of the period that begins on renewal_date. Without amount: all that is left of it."""
 
     renewal_date: Day
     amount: Part = _NOT_GIVEN
@@ -261,10 +261,12 @@ class RenewalOut(BaseModel):
 
 
 class RefundOut(BaseModel):
-    """A refund. transaction_id: the gateway's id of it. left: what of the payment has not been given back."""
+    """A refund. state: refunded, or pending while it is on its way and can still fail. transaction_id: the gateway's id
+    of it. left: what of the payment has not been refunded, nor been asked to be, here or at the gateway."""
 
     refund_number: str
     renewal_date: str
+    state: Literal["pending", "refunded"]
     amount: dict[Literal["amount", "currency"], str]
     transaction_id: str
     left: dict[Literal["amount", "currency"], str]
@@ -278,8 +280,11 @@ class RenewalPage(BaseModel):
 
 
 class ReceiptOut(BaseModel):
-    """One receipt. link: opens the PDF, without a login."""
+    """One receipt. kind: of a payment or of a refund. void: of a refund that failed after its receipt was made.
+    amount, paid_at, transaction_id: the payment's or the refund's own. link: opens the PDF, without a login."""
 
+    kind: Literal["payment", "refund"]
+    void: bool
     receipt_number: str
     renewal_date: str
     period_end: str
@@ -372,16 +377,33 @@ def shown_refund(renewal: Renewal, name: str) -> dict[str, Any]:
     return {
         "refund_number": refunds.number(renewal, name),
         "renewal_date": renewal.renewal_date.isoformat(),
+        "state": "refunded" if refund["state"] == "refunded" else "pending",
         "amount": money(refund["amount"], renewal.currency),
         "transaction_id": refund["refund_id"],
         "left": money(refunds.left(renewal), renewal.currency),
     }
 
 
-def shown_receipt(item: Mapping[str, Any], link: str) -> dict[str, Any]:
-    """A ledger item that has a receipt as ReceiptOut."""
-    period = shown_period(item)
-    return {name: period[name] for name in ReceiptOut.model_fields if name != "link"} | {"link": link}
+def shown_receipts(item: Mapping[str, Any], link: Callable[[str], str]) -> Iterator[dict[str, Any]]:
+    """The receipts of a ledger item as ReceiptOut, the latest first: those of its refunds, and that of its payment.
+    link: to that of a refund, by its name, or of the payment, by none."""
+    if item["status"] == Status.SKIPPED:
+        return
+    renewal, period = renewal_from(item), shown_period(item)
+    for name, refund in reversed(refunds.in_order(renewal.refunds)):
+        if "receipt_key" in refund:
+            yield {name: period[name] for name in ("renewal_date", "period_end")} | {
+                "kind": "refund",
+                "void": refund["state"] == "failed",
+                "receipt_number": refunds.number(renewal, name),
+                "amount": money(refund["amount"], renewal.currency),
+                "paid_at": datetime.fromisoformat(refund["at"]).isoformat(),
+                "transaction_id": refund["refund_id"],
+                "link": link(name),
+            }
+    if renewal.receipt_key is not None:
+        told = {name: period[name] for name in ReceiptOut.model_fields if name in period}
+        yield told | {"kind": "payment", "void": False, "link": link("")}
 
 
 def shown_entry(entry: Entry) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Receipts: their list, and the links to them that were mailed."""
 
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, partial
 from http import HTTPStatus
 from typing import Annotated, Any
 
@@ -10,7 +10,7 @@ from aws_lambda_powertools.event_handler.openapi.params import Path
 from aws_lambda_powertools.event_handler.router import APIGatewayRouter
 from botocore.exceptions import ClientError
 
-from renewals import aws, receipt_links, request_path
+from renewals import aws, receipt_links, refunds, request_path
 from renewals.settings import setting
 from subscriptions_api import cursors, models, shared
 from subscriptions_api.models import ReceiptPage
@@ -25,7 +25,7 @@ router = APIGatewayRouter()
 @router.get(
     "/subscriptions/<subscription_id>/receipts",
     summary="The receipts of a subscription",
-    description="Each with the link that was mailed.",
+    description="Of payments and of refunds, each with the link that was mailed.",
     tags=["History"],
     operation_id="listReceipts",
     responses={200: {"description": "One page, newest first."}} | documented(404, 409),
@@ -36,9 +36,9 @@ def list_receipts(subscription_id: SubscriptionId, cursor: Cursor = None, limit:
     place = cursors.read(cursor, of, 1)
     items, last = shared.register().ledger.page(subscription_id, limit=limit, before=place[0] if place else None)
     receipts = [
-        models.ReceiptOut.model_validate(models.shown_receipt(item, _receipt_link(item)))
+        models.ReceiptOut.model_validate(receipt)
         for item in items
-        if "receipt_key" in item
+        for receipt in models.shown_receipts(item, partial(_receipt_link, item))
     ]
     return ReceiptPage(items=receipts, next_cursor=cursors.write(of, last) if last else None)
 
@@ -54,20 +54,26 @@ def list_receipts(subscription_id: SubscriptionId, cursor: Cursor = None, limit:
     responses={302: {"description": "To the PDF, for five minutes."}} | documented(404),
 )
 def open_receipt(token: Annotated[str, Path(description="As it was mailed.")]) -> Response[None]:
-    named = receipt_links.period(_link_key().value(), token)
-    renewal = shared.register().ledger.get(*named) if named else None
-    if renewal is None or renewal.receipt_key is None:
+    named = receipt_links.named(_link_key().value(), token)
+    renewal = shared.register().ledger.get(named.subscription_id, named.renewal_date) if named else None
+    if named is None or renewal is None:
+        raise NoReceipt
+    key, number = renewal.receipt_key, renewal.receipt_number
+    if named.refund:
+        key = renewal.refunds.get(named.refund, {}).get("receipt_key")
+        number = refunds.number(renewal, named.refund)
+    if key is None:
         raise NoReceipt
     bucket = setting("S3_BUCKET")
-    _look_for(bucket, renewal.receipt_key)
+    _look_for(bucket, key)
     opened = aws.s3().generate_presigned_url(
         "get_object",
         Params={
             "Bucket": bucket,
-            "Key": renewal.receipt_key,
+            "Key": key,
             "ResponseContentType": "application/pdf",
             "ResponseCacheControl": "no-store",
-            "ResponseContentDisposition": f'inline; filename="receipt-{renewal.receipt_number}.pdf"',
+            "ResponseContentDisposition": f'inline; filename="receipt-{number}.pdf"',
         },
         ExpiresIn=_OPEN_SECONDS,
     )
@@ -84,11 +90,12 @@ def _look_for(bucket: str, key: str) -> None:
         raise NoReceipt from None
 
 
-def _receipt_link(item: Mapping[str, Any]) -> str:
+def _receipt_link(item: Mapping[str, Any], refund: str) -> str:
     event = router.current_event
     here = request_path.base(event.raw_event, event.path)
     begins = setting("RECEIPT_LINKS_URL") or f"https://{event.request_context.domain_name}{here}/receipts"
-    return f"{begins}/{receipt_links.token(_link_key().value(), item['subscription_id'], item['renewal_date'])}"
+    of = item["subscription_id"], item["renewal_date"], refund
+    return f"{begins}/{receipt_links.token(_link_key().value(), *of)}"
 
 
 @cache

@@ -1,7 +1,6 @@
-"""Refunds: money of a paid period is given back, once for each request."""
+"""Refunds: a paid period is refunded, whole or in part, once for each request."""
 
 from dataclasses import replace
-from datetime import datetime
 from decimal import Decimal
 from typing import Annotated
 
@@ -9,12 +8,14 @@ from aws_lambda_powertools.event_handler import Response
 from aws_lambda_powertools.event_handler.openapi.params import Header
 from aws_lambda_powertools.event_handler.router import APIGatewayRouter
 
-from renewals import currencies, refunds
+from renewals import refunds, wording
+from renewals.clock import Moment
 from renewals.errors import Collision, TryAgain
 from renewals.gateway import GatewayRefused, GatewayUnauthorized, GatewayUnavailable
 from renewals.gateway_access import gateway as _gateway
 from renewals.gateway_access import with_current_key
 from renewals.ledger import Lost
+from renewals.refund_settlement import Settlement
 from renewals.refunds import NotRefundable
 from renewals.register import Row
 from renewals.renewal import Renewal
@@ -29,12 +30,14 @@ router = APIGatewayRouter()
 
 @router.post(
     "/subscriptions/<subscription_id>/refund",
-    summary="Give money back",
-    description="Of a period that was paid: all, or a part of what is left. The customer gets a receipt of it by mail.",
+    summary="Refund a period",
+    description="A period that was paid: all of it, or a part of what is left, after what was refunded in the "
+    "gateway's own dashboard. The customer gets a receipt of it by mail. `state` is `pending` where the gateway says "
+    "that the refund is on its way: the customer is told so, and again once it has arrived or failed.",
     tags=["Refunds"],
     operation_id="refund",
     status_code=201,
-    responses={201: {"description": "Given back."}} | documented(404, 409, 413, 415, 422),
+    responses={201: {"description": "Refunded, or on its way."}} | documented(404, 409, 413, 415, 422),
 )
 def refund(
     subscription_id: SubscriptionId,
@@ -55,6 +58,8 @@ def refund(
         name = refunds.of_request(renewal, idempotency_key)
         if name is None:
             asked = shared.asked(router.current_event, row, again)
+            refunds.check(renewal)
+            renewal = _settled(renewal, shared.moment(row))
             name, claim = refunds.new(
                 renewal,
                 amount,
@@ -63,7 +68,7 @@ def refund(
                 key=idempotency_key,
                 at=asked.now.astimezone(shared.moment(row).zone),
             )
-            claimed = shared.register().claim_refund(renewal, name, claim, asked)
+            claimed = shared.register().claim_refund(renewal, name, claim, asked, due=shared.moment(row).wall)
             if isinstance(claimed, Lost):
                 continue
             renewal = claimed
@@ -74,35 +79,31 @@ def refund(
 def _refunded(row: Row, renewal: Renewal, name: str) -> Response[RefundOut]:
     """A claimed refund, brought to its result, or the result that it has."""
     if renewal.refunds[name]["state"] == "claimed":
-        renewal = _given_back(renewal, name, shared.moment(row).now)
-        shared.start(row, renewal)
+        renewal = _settled(renewal, shared.moment(row), name)
+        if renewal.notice is not None:
+            shared.start(row, renewal)
     stands = renewal.refunds[name]
     if stands["state"] == "failed":
-        raise NotRefundable(f"The gateway could not give it back: {stands['reason']}.")
-    if stands["state"] == "claimed":
-        raise Collision(renewal.subscription_id)
+        why = wording.refund_failure(stands.get("reason"))
+        raise NotRefundable(f"The refund failed, and the money did not reach the customer: {why}.")
     body = RefundOut.model_validate(models.shown_refund(renewal, name))
     return Response(201, "application/json", body)
 
 
-def _given_back(renewal: Renewal, name: str, now: datetime) -> Renewal:
-    """The period after the gateway was asked. Raises TryAgain without a clear answer: the same request goes on."""
-    amount = currencies.exact_minor_units(renewal.refunds[name]["amount"], renewal.currency)
-    key = refunds.gateway_key(f"{setting('PROJECT_NAME')}-{setting('ENVIRONMENT')}", renewal, name)
+def _settled(renewal: Renewal, moment: Moment, asked_for: str | None = None) -> Renewal:
+    """The period after the gateway was asked: for the refund that is asked for, or else what others refunded there.
+    Raises TryAgain without a clear answer: the same request goes on."""
     try:
-        given = with_current_key(lambda: _gateway().refund(str(renewal.payment_id), amount, key))
-        changes = {"refund_id": given.id} | ({} if given.done else {"reason": "the gateway says that it failed"})
-        done = given.done
+        return with_current_key(lambda: _looked_at(renewal, moment, asked_for))
     except GatewayUnavailable as error:
         raise TryAgain(str(error)) from error
     except GatewayUnauthorized as error:
         raise TryAgain("the gateway turns our account away") from error
     except GatewayRefused as error:
-        changes, done = {"reason": error.code}, False
-    notice = f"{refunds.NOTICE}_{name.rpartition('_')[2]}" if done else None
-    changes["state"] = "refunded" if done else "failed"
-    recorded = shared.register().refunds.record_refund(renewal, name, changes, notice=notice, now=now)
-    if not isinstance(recorded, Lost):
-        return recorded
-    stands = shared.register().ledger.get(renewal.subscription_id, renewal.renewal_date.isoformat())
-    return stands or renewal
+        raise NotRefundable(f"The gateway says nothing of this payment's refunds: {error.code}.") from error
+
+
+def _looked_at(renewal: Renewal, moment: Moment, asked_for: str | None) -> Renewal:
+    deployment = f"{setting('PROJECT_NAME')}-{setting('ENVIRONMENT')}"
+    settlement = Settlement(shared.register().refunds, _gateway(), deployment)
+    return settlement.settle(renewal, moment, asked_for) if asked_for else settlement.look(renewal, moment)

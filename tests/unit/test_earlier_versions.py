@@ -192,10 +192,10 @@ def _refunded(deployed: _Deployed) -> None:
     paid = shop.ledger.get("sub_1", DAY)
     assert paid is not None
     name, claim = refunds.new(paid, Decimal("9.99"), "USD", by="ann", key="request-1", at=now)
-    claimed = shop.refund_ledger.claim_refund(paid, name, claim, [], now)
+    claimed = shop.refund_ledger.claim_refund(paid, name, claim, [], now, due=now)
     assert not isinstance(claimed, Lost)
-    done = {"state": "refunded", "refund_id": "re_1"}
-    shop.refund_ledger.record_refund(claimed, name, done, notice=f"{refunds.NOTICE}_1", now=now)
+    done = {name: claim | {"state": "refunded", "refund_id": "re_1"}}
+    shop.refund_ledger.record_refunds(claimed, done, notice=f"{refunds.REFUNDED}_1", due=None, now=now)
     shop.edit(test_clock=NEXT)
 
 

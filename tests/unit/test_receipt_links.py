@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from renewals import aws
-from renewals.receipt_links import LinkKey, period, token
+from renewals.receipt_links import LinkKey, named, token
 from subscriptions_api import app, receipts, shared
 from tests.fake_aws import error
 from tests.fakes import LINKS, World
@@ -20,8 +20,15 @@ TOKEN = token(KEY, "sub_1", "2026-01-31")
 
 def test_a_token_names_its_period() -> None:
     """What was put in comes out, with the same key only."""
-    assert period(KEY, TOKEN) == ("sub_1", "2026-01-31")
-    assert period("another key", TOKEN) is None
+    assert named(KEY, TOKEN) == ("sub_1", "2026-01-31", "")
+    assert named("another key", TOKEN) is None
+
+
+def test_a_token_names_a_refund_of_its_period() -> None:
+    """And is none of the period itself, nor of another refund."""
+    of_refund = token(KEY, "sub_1", "2026-01-31", "refund_1")
+    assert named(KEY, of_refund) == ("sub_1", "2026-01-31", "refund_1")
+    assert len({of_refund, TOKEN, token(KEY, "sub_1", "2026-01-31", "refund_2")}) == 3
 
 
 def test_no_bit_of_a_token_can_be_another() -> None:
@@ -31,7 +38,7 @@ def test_no_bit_of_a_token_can_be_another() -> None:
         for bit in range(8):
             altered = bytearray(raw)
             altered[at] ^= 1 << bit
-            assert period(KEY, altered.decode("latin-1")) is None
+            assert named(KEY, altered.decode("latin-1")) is None
 
 
 @pytest.mark.parametrize(
@@ -39,13 +46,13 @@ def test_no_bit_of_a_token_can_be_another() -> None:
 )
 def test_what_is_no_token(given: str) -> None:
     """Cut short, padded, or none at all."""
-    assert period(KEY, given) is None
+    assert named(KEY, given) is None
 
 
 @given(st.text())
 def test_nothing_that_is_made_up_opens(given: str) -> None:
     """Any text at all is answered, and with nothing."""
-    assert period(KEY, given) is None
+    assert named(KEY, given) is None
 
 
 class FakeSecrets:

@@ -1,17 +1,24 @@
 """Refunds: never twice for one request, never more than was paid, and each told once."""
 
-from datetime import timedelta
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
-from renewal_sweep.sweep import unfinished_seconds
+from renewal_sweep.sweep import Part, Sweep, unfinished_seconds
+from renewals import aws, telemetry
 from renewals.currencies import exact_minor_units
 from renewals.errors import BadRow
-from subscriptions_api import refunding
+from renewals.gateway import GatewayUnavailable, RefundState
+from renewals.refunds import waiting
+from renewals.renewal import INDEX_SHARDS, REFUNDS
+from subscriptions_api import app, receipts, refunding
 from tests.fake_aws import error
-from tests.fakes import LATER, NOON, Cut
+from tests.fakes import LATER, LINKS, NOON, Cut
 from tests.unit.test_mail_feedback import bounce
 from tests.unit.test_receipt_pdf import text_of
 from tests.unit.test_subscriptions_api import Api, Reply, api
@@ -19,6 +26,10 @@ from tests.unit.test_subscriptions_api import Api, Reply, api
 __all__ = ["api"]
 DAY = timedelta(days=1)
 PERIOD = "2026-01-31"
+RECEIPTS = "/subscriptions/sub_1/receipts"
+LINKS_BEGIN = LINKS.removesuffix("/receipts")
+
+type Counted = Callable[[str], float]
 
 
 @pytest.fixture
@@ -26,9 +37,23 @@ def paid(api: Api, monkeypatch: pytest.MonkeyPatch) -> Api:
     """29.99 USD were paid, and the receipt was mailed."""
     monkeypatch.setenv("PROJECT_NAME", "shop")
     monkeypatch.setattr(refunding, "_gateway", lambda: api.shop.gateway)
+    monkeypatch.setattr(receipts, "_link_key", lambda: SimpleNamespace(value=lambda: "key"))
+    monkeypatch.setenv("RECEIPT_LINKS_URL", LINKS)
     api.shop.subscribe(test_clock="2026-02-10")
     api.shop.run()
     return api
+
+
+@pytest.fixture
+def counted(monkeypatch: pytest.MonkeyPatch) -> Counted:
+    """How often a metric was counted."""
+    counts: dict[str, float] = {}
+
+    def count(name: str, number: float = 1, **_more: Any) -> None:
+        counts[name] = counts.get(name, 0) + number
+
+    monkeypatch.setattr(telemetry, "count", count)
+    return lambda name: counts.get(name, 0)
 
 
 def _refund(api: Api, amount: str | None = None, key: str = "k-1", currency: str = "USD", **more: Any) -> Reply:
@@ -39,7 +64,7 @@ def _refund(api: Api, amount: str | None = None, key: str = "k-1", currency: str
 
 
 def _given(api: Api) -> list[int]:
-    return [amount for _, amount in api.shop.gateway.refunds.values()]
+    return [each.amount for each in api.shop.gateway.refunds.values() if each.state is not RefundState.FAILED]
 
 
 def test_all_of_it(paid: Api) -> None:
@@ -56,15 +81,15 @@ def test_all_of_it(paid: Api) -> None:
     assert mail["Subject"] == "Refund for Pro: 29.99 USD"
     plain = mail.get_body(("plain",))
     assert plain is not None
-    assert "We have given back 29.99 USD for Pro" in plain.get_content().replace("\n", " ")
+    assert "We have refunded 29.99 USD for Pro" in plain.get_content().replace("\n", " ")
     words = text_of(pdf)
     for word in ("Refund", "REFUNDED", "29.99 USD", "re_1", f"{reply.body['refund_number']}"):
         assert word in words
     assert "PAID" not in words
     texts = [entry["text"] for entry in paid("GET", "/subscriptions/sub_1/timeline").body["items"]]
-    assert "29.99 USD were given back (transaction re_1)." in texts
+    assert "29.99 USD were refunded to the customer by ann (transaction re_1)." in texts
     assert "Mailed the receipt of the refund to a***@c***.example." in texts
-    assert any(text.startswith("ann asked for a refund: amount set to 29.99") for text in texts)
+    assert "ann asked for a refund of 29.99 USD, of the period from 31 January 2026 on." in texts
     (period,) = paid("GET", "/subscriptions/sub_1/renewals").body["items"]
     assert (period["status"], period["refunded"]["amount"]) == ("done", "29.99")
 
@@ -74,7 +99,7 @@ def test_in_parts_and_never_more_than_was_paid(paid: Api) -> None:
     assert _refund(paid, "10.00", "k-1").body["left"]["amount"] == "19.99"
     paid.shop.run("run-2", NOON + LATER)
     refused = _refund(paid, "20.00", "k-2")
-    assert (refused.status, refused.body["detail"]) == (409, "Of this period 19.99 USD are left to be given back.")
+    assert (refused.status, refused.body["detail"]) == (409, "Of this period 19.99 USD are left to be refunded.")
     assert _refund(paid, None, "k-3").body["left"]["amount"] == "0.00"
     paid.shop.run("run-3", NOON + LATER)
     assert _refund(paid, "0.01", "k-4").status == 409
@@ -136,15 +161,15 @@ def test_without_a_clear_answer_it_is_asked_again(paid: Api, trouble: str) -> No
 
 
 def test_what_the_gateway_cannot_give_back_is_said(paid: Api) -> None:
-    """A failed refund is told as such, owes no mail, and leaves the amount to be given back."""
-    paid.shop.gateway.refunds_fail = True
+    """A failed refund is told as such, owes no mail, and leaves the amount to be refunded."""
+    paid.shop.gateway.refunds_begin = RefundState.FAILED
     for _ in range(2):
         assert _refund(paid, "10.00").status == 409
-    paid.shop.gateway.refunds_fail = False
-    paid.shop.gateway.refunds.clear()
+    paid.shop.gateway.refunds_begin = RefundState.SUCCEEDED
     assert _refund(paid, None, "k-2").body["amount"]["amount"] == "29.99"
     texts = [entry["text"] for entry in paid("GET", "/subscriptions/sub_1/timeline").body["items"]]
-    assert "10.00 USD could not be given back: the gateway says that it failed." in texts
+    failed = "The refund of 10.00 USD failed, and the customer did not get it: the customer's card has expired or was "
+    assert f"{failed}canceled (transaction re_1)." in texts
 
 
 def test_what_cannot_be_refunded(paid: Api) -> None:
@@ -315,3 +340,320 @@ def test_a_refund_that_is_recorded_while_the_receipt_is_mailed_is_told_of(paid: 
     shop.run("run-2", NOON + 2 * LATER)
     item = shop.items()[PERIOD]
     assert (item["status"], item["notice"], "unfinished" in item) == ("done", "refunded_1", True)
+
+
+# --- what others refunded, what is on its way, what fails later, what was cut off --------------------------------
+
+
+def _sweep(api: Api, now: datetime | None = None) -> list[dict[str, str]]:
+    """The requests that the hourly sweep sends for what is unfinished, a day after everything."""
+    kept: list[dict[str, str]] = []
+    at = now or datetime.now(UTC) + DAY
+    sweep = Sweep(
+        client=cast("Any", api.shop.dynamodb),
+        subscriptions="subscriptions",
+        renewals="renewals",
+        queue=cast("Any", SimpleNamespace(send=kept.extend)),
+        hand_on=lambda _event: None,
+        name=lambda _row, _bad: None,
+        seconds_left=lambda: 900.0,
+        today=at.date(),
+        now=at,
+        reminder_days=0,
+        concurrency=1,
+    )
+    for shard in range(INDEX_SHARDS):
+        sweep.read(Part("shard", str(shard)))
+    return kept
+
+
+def _swept(api: Api, execution: str, now: datetime) -> None:
+    """The hourly sweep, and the executions that it leads to."""
+    for request in _sweep(api):
+        if request.get("event_type") == REFUNDS:
+            api.shop.settle_refunds(execution, now, request["renewal_date"])
+        else:
+            api.shop.run(execution, now, period=request["renewal_date"])
+
+
+def _texts(api: Api) -> list[str]:
+    return [entry["text"] for entry in api("GET", "/subscriptions/sub_1/timeline").body["items"]]
+
+
+def _last_mail(api: Api) -> str:
+    plain = api.shop.mails()[-1].get_body(("plain",))
+    assert plain is not None
+    return " ".join(plain.get_content().split())
+
+
+def _payment(api: Api) -> str:
+    return str(api.shop.items()[PERIOD]["payment_id"])
+
+
+def test_what_others_refunded_counts(paid: Api) -> None:
+    """10.00 were refunded in the gateway's dashboard: the API refunds the other 19.99, and says that it is all."""
+    paid.shop.gateway.refund_elsewhere(_payment(paid), 1000)
+    too_much = _refund(paid, "20.00", "k-0")
+    assert (too_much.status, too_much.body["detail"]) == (409, "Of this period 19.99 USD are left to be refunded.")
+    reply = _refund(paid, "19.99")
+    assert (reply.status, reply.body["left"]["amount"]) == (201, "0.00")
+    paid.shop.run("run-2", NOON + LATER)
+    assert paid.shop.mails()[-1]["Subject"] == "Refund for Pro: 19.99 USD"
+    assert "stay paid" not in _last_mail(paid)
+    for n in range(3):
+        _swept(paid, f"run-{3 + n}", NOON + (2 + n) * LATER)
+    assert [mail["Subject"] for mail in paid.shop.mails()[2:]] == ["Refund for Pro: 10.00 USD"]
+    told = "10.00 USD were refunded to the customer at the gateway, not through this system (transaction re_1)."
+    assert told in _texts(paid)
+    assert "unfinished" not in paid.shop.items()[PERIOD]
+    assert len({receipt["receipt_number"] for receipt in paid("GET", RECEIPTS).body["items"]}) == 3
+
+
+def test_all_of_it_refunded_elsewhere_leaves_nothing(paid: Api) -> None:
+    """Whatever is asked for then is refused in words, and nothing more is refunded."""
+    paid.shop.gateway.refund_elsewhere(_payment(paid), 2999)
+    refused = _refund(paid)
+    assert (refused.status, refused.body["detail"]) == (409, "Of this period 0.00 USD are left to be refunded.")
+    (period,) = paid("GET", "/subscriptions/sub_1/renewals").body["items"]
+    assert period["refunded"]["amount"] == "29.99"
+    assert _given(paid) == [2999]
+
+
+def test_a_failed_refund_of_others_counts_for_nothing(paid: Api) -> None:
+    """The money never left: all of it can be refunded, and nobody is told of it."""
+    shop = paid.shop
+    shop.gateway.refund_becomes(shop.gateway.refund_elsewhere(_payment(paid), 1000), RefundState.FAILED)
+    assert _refund(paid).body["amount"]["amount"] == "29.99"
+    assert len(shop.items()[PERIOD]["refunds"]) == 1
+
+
+def test_ours_are_counted_once(paid: Api) -> None:
+    """A refund whose answer was lost is known by what it carries, when somebody asks for another one."""
+    paid.shop.gateway.trouble.append(("refund", "after"))
+    assert _refund(paid, "10.00").status == 503
+    assert _refund(paid, "10.00").body["left"]["amount"] == "19.99"
+    paid.shop.run("run-2", NOON + LATER)
+    assert _refund(paid, "5.00", "k-2").body["left"]["amount"] == "14.99"
+    assert _given(paid) == [1000, 500]
+
+
+def test_without_the_gateways_list_nothing_is_refunded(paid: Api) -> None:
+    """Nobody can say what is left: try again, and nothing is claimed meanwhile."""
+    paid.shop.gateway.trouble.append(("refunds_of", "before"))
+    assert _refund(paid, "10.00").status == 503
+    assert not paid.shop.items()[PERIOD]["refunds"]
+
+
+def test_a_refund_that_is_on_its_way_is_told_as_that(paid: Api) -> None:
+    """Neither answer, mail nor timeline says that it is done, and there is no receipt of it; once it is, the customer
+    gets that."""
+    shop = paid.shop
+    shop.gateway.refunds_begin = RefundState.PENDING
+    reply = _refund(paid, "10.00")
+    assert (reply.status, reply.body["state"], reply.body["left"]["amount"]) == (201, "pending", "19.99")
+    shop.run("run-2", NOON + LATER)
+    mail = shop.mails()[-1]
+    assert mail["Subject"] == "Your refund for Pro is on its way: 10.00 USD"
+    assert not list(mail.iter_attachments())
+    assert "We have refunded" not in _last_mail(paid)
+    assert "A refund of 10.00 USD to the customer was begun by ann and is on its way (transaction re_1)." in _texts(
+        paid
+    )
+    assert [receipt["kind"] for receipt in paid("GET", RECEIPTS).body["items"]] == ["payment"]
+    _swept(paid, "run-3", NOON + DAY)
+    assert len(shop.mails()) == 2
+    shop.gateway.refund_becomes("re_1", RefundState.SUCCEEDED)
+    _swept(paid, "run-4", NOON + 2 * DAY)
+    _swept(paid, "run-5", NOON + 3 * DAY)
+    assert [mail["Subject"] for mail in shop.mails()[2:]] == ["Refund for Pro: 10.00 USD"]
+    assert _refund(paid, "10.00").body["state"] == "refunded"
+    assert {"unfinished", "refunds_due"}.isdisjoint(shop.items()[PERIOD])
+
+
+@pytest.mark.parametrize("begins", [RefundState.PENDING, RefundState.SUCCEEDED])
+def test_a_refund_that_fails_later_is_named(paid: Api, begins: RefundState, counted: Counted) -> None:
+    """The customer who was told of it is told that it failed, once; the timeline says so, whoever is on call sees it,
+    an alarm counts it, and its amount can be refunded again."""
+    shop = paid.shop
+    shop.gateway.refunds_begin = begins
+    assert _refund(paid, "10.00").status == 201
+    shop.run("run-2", NOON + LATER)
+    shop.gateway.refund_becomes("re_1", RefundState.FAILED)
+    for n in range(3):
+        shop.settle_refunds(f"run-{3 + n}", NOON + (1 + n) * DAY)
+    assert [mail["Subject"] for mail in shop.mails()[2:]] == ["Your refund for Pro did not arrive: 10.00 USD"]
+    assert "29.99 USD stay paid" in _last_mail(paid)
+    why = "the customer's card has expired or was canceled (transaction re_1)."
+    assert f"The refund of 10.00 USD failed, and the customer did not get it: {why}" in _texts(paid)
+    assert waiting(shop.items()[PERIOD]["refunds"]) == ["refund_1 failed: expired_or_canceled_card"]
+    assert "unfinished" in shop.items()[PERIOD]
+    assert counted("RefundFailed") == 1
+    assert _refund(paid, "10.00").status == 409
+    assert _refund(paid, None, "k-2").body["amount"]["amount"] == "29.99"
+    assert waiting(shop.items()[PERIOD]["refunds"]) == (
+        ["refund_2 on its way"] if begins is RefundState.PENDING else []
+    )
+    receipts = paid("GET", RECEIPTS).body["items"]
+    assert [each["void"] for each in receipts if each["kind"] == "refund"] == [True][: len(receipts) - 1]
+
+
+def test_one_that_failed_before_its_mail_is_told_of_by_none(paid: Api) -> None:
+    """The customer has not heard of it: nothing is owed, and nothing false goes out."""
+    shop = paid.shop
+    shop.gateway.refunds_begin = RefundState.PENDING
+    assert _refund(paid, "10.00").status == 201
+    shop.gateway.refund_becomes("re_1", RefundState.FAILED)
+    shop.settle_refunds("run-2", NOON + LATER)
+    shop.run("run-3", NOON + DAY)
+    assert len(shop.mails()) == 1
+    assert "notice" not in shop.items()[PERIOD]
+
+
+def test_a_state_never_goes_back(paid: Api) -> None:
+    """What was once seen to fail or to succeed stays so, whatever an old answer says."""
+    shop = paid.shop
+    assert _refund(paid, "10.00").status == 201
+    shop.gateway.refund_becomes("re_1", RefundState.PENDING)
+    shop.settle_refunds("run-2", NOON + LATER)
+    assert shop.items()[PERIOD]["refunds"]["refund_1"]["state"] == "refunded"
+    shop.gateway.refund_becomes("re_1", RefundState.FAILED)
+    shop.settle_refunds("run-3", NOON + LATER)
+    shop.gateway.refund_becomes("re_1", RefundState.SUCCEEDED)
+    shop.settle_refunds("run-4", NOON + LATER)
+    assert shop.items()[PERIOD]["refunds"]["refund_1"]["state"] == "failed"
+
+
+def test_a_stored_error_is_not_asked_for_again(paid: Api) -> None:
+    """The gateway repeats a 500 for as long as it remembers the key: the next try has another, and is one refund."""
+    shop = paid.shop
+    shop.gateway.trouble += [("refund", "answered")] * 2
+    assert [_refund(paid, "10.00").status for _ in range(3)] == [503, 503, 201]
+    assert len(shop.gateway.errors_by_key) == 2
+    assert _given(paid) == [1000]
+
+
+def test_a_refund_that_was_made_behind_a_500_is_not_made_again(paid: Api) -> None:
+    """It is found by what it carries, before the gateway is asked under another key."""
+    shop, refund = paid.shop, paid.shop.gateway.refund
+
+    def broken(*args: Any, **more: Any) -> Any:
+        shop.gateway.refund = refund  # type: ignore[method-assign]
+        refund(*args, **more)
+        raise GatewayUnavailable("500", answered=True)
+
+    shop.gateway.refund = broken  # type: ignore[method-assign]
+    assert _refund(paid, "10.00").status == 503
+    assert _refund(paid, "10.00").status == 201
+    assert _given(paid) == [1000]
+
+
+@pytest.mark.parametrize("at", range(14))
+def test_a_refund_that_was_cut_off_is_finished_by_the_sweep(paid: Api, at: int) -> None:
+    """The process ends before or after any of its calls, and its caller never comes back: what was asked for is
+    refunded once and told once, and other refunds of the period go on."""
+    shop = paid.shop
+    shop.cuts.calls.clear()
+    shop.cuts.at = at
+    with suppress(Cut):
+        _refund(paid, "10.00")
+    assert shop.cuts.at is None, "it was cut"
+    asked_for = bool(shop.items()[PERIOD]["refunds"])
+    for n in range(3):
+        _swept(paid, f"run-{2 + n}", NOON + (1 + n) * DAY)
+    assert _given(paid) == [1000] * asked_for
+    assert shop.mail_kinds() == ["receipt", *["refunded"] * asked_for]
+    assert {"unfinished", "refunds_due", "notice"}.isdisjoint(shop.items()[PERIOD])
+    assert _refund(paid, "5.00", "k-2").status == 201
+
+
+@pytest.mark.parametrize("at", range(16))
+def test_a_sweep_that_is_cut_off_is_finished_by_the_next(paid: Api, at: int) -> None:
+    """The answer of the gateway was lost, and each run that finishes the refund ends at one of its calls too."""
+    shop = paid.shop
+    shop.gateway.trouble.append(("refund", "after" if at % 2 else "before"))
+    assert _refund(paid, "10.00").status == 503
+    shop.cuts.calls.clear()
+    shop.cuts.at = at
+    with suppress(Cut):
+        _swept(paid, "run-2", NOON + DAY)
+    shop.cuts.at = None
+    for n in range(4):
+        _swept(paid, f"run-{3 + n}", NOON + (2 + n) * DAY)
+    assert _given(paid) == [1000]
+    assert shop.mail_kinds() == ["receipt", "refunded"]
+    assert {"unfinished", "refunds_due", "notice"}.isdisjoint(shop.items()[PERIOD])
+
+
+def test_a_refund_without_an_answer_counts_as_old_work(paid: Api) -> None:
+    """Until the gateway has said something, the alarm on the oldest unfinished work counts it; then no more."""
+    shop = paid.shop
+    shop.gateway.trouble.append(("refund", "before"))
+    assert _refund(paid, "10.00").status == 503
+    now = datetime.now(UTC)
+    assert 7000 < unfinished_seconds(shop.items()[PERIOD], now + 2 * timedelta(hours=1)) < 7300
+    assert waiting(shop.items()[PERIOD]["refunds"]) == ["refund_1 without an answer"]
+    shop.gateway.refunds_begin = RefundState.PENDING
+    shop.settle_refunds("run-2", now)
+    assert unfinished_seconds(shop.items()[PERIOD], now + timedelta(minutes=30)) == 0
+
+
+def test_a_refund_of_the_version_before_is_finished_when_it_is_looked_at(paid: Api) -> None:
+    """It was claimed without a place in the index of unfinished work: the audit names it, and has it looked at."""
+    shop = paid.shop
+    claim = {"amount": Decimal("10.00"), "state": "claimed", "at": NOON.isoformat(), "by": "ann", "request": "hash"}
+    shop.items()[PERIOD]["refunds"]["refund_1"] = claim
+    shop.settle_refunds("run-2", NOON + DAY)
+    assert _given(paid) == [1000]
+    assert shop.mail_kinds() == ["receipt", "refunded"]
+
+
+def test_what_the_version_before_recorded_is_left_as_it_is(paid: Api) -> None:
+    """Refunded and mailed, or failed: nothing more is sent of it, and what is left is as it was."""
+    shop = paid.shop
+    assert _refund(paid, "10.00").status == 201
+    shop.run("run-2", NOON + LATER)
+    del shop.items()[PERIOD]["refunds"]["refund_1"]["gateway_status"]
+    failed = {"amount": Decimal("5.00"), "state": "failed", "at": NOON.isoformat(), "by": "ann", "request": "hash"}
+    shop.items()[PERIOD]["refunds"]["refund_2"] = failed | {"reason": "charge_already_refunded"}
+    shop.settle_refunds("run-3", NOON + DAY)
+    assert len(shop.mails()) == 2
+    assert "5.00 USD could not be refunded: charge_already_refunded." in _texts(paid)
+    assert _refund(paid, None, "k-2").body["amount"]["amount"] == "19.99"
+
+
+def test_the_mail_has_the_refunds_own_facts(paid: Api) -> None:
+    """Its amount, its number and its transaction, with those of the payment named as such; and its receipt opens."""
+    number = _refund(paid, "10.00").body["refund_number"]
+    paid.shop.run("run-2", NOON + LATER)
+    said = _last_mail(paid)
+    paid_by = paid.shop.items()[PERIOD]
+    for fact in (
+        "Amount refunded: 10.00 USD",
+        "Amount paid: 29.99 USD",
+        f"Receipt number of the refund: {number}",
+        "Transaction of the refund: re_1",
+        f"Receipt number of the payment: {paid_by['receipt_number']}",
+        "19.99 USD stay paid.",
+    ):
+        assert fact in said
+    assert f"Transaction: {paid_by['payment_id']}" not in said
+    assert f"Amount: {'29.99'}" not in said
+
+
+def test_receipts_of_refunds_are_listed_and_open(paid: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beside that of the payment, each with its own number, amount, transaction and link."""
+    monkeypatch.setattr(aws, "s3", lambda: paid.shop.s3)
+    monkeypatch.setenv("S3_BUCKET", "receipts")
+    number = _refund(paid, "10.00").body["refund_number"]
+    paid.shop.run("run-2", NOON + LATER)
+    of_refund, of_payment = paid("GET", RECEIPTS).body["items"]
+    assert (of_refund["kind"], of_refund["receipt_number"], of_refund["transaction_id"]) == ("refund", number, "re_1")
+    assert of_refund["amount"] == {"amount": "10.00", "currency": "USD"}
+    assert (of_payment["kind"], of_payment["void"]) == ("payment", False)
+    for each, stored in ((of_refund, "re_1.pdf"), (of_payment, f"{of_payment['transaction_id']}.pdf")):
+        path = each["link"].removeprefix(LINKS_BEGIN)
+        opened = app.handler({"httpMethod": "GET", "path": path, "requestContext": {}, "headers": {}}, None)
+        assert opened["statusCode"] == 302
+        assert stored in opened["multiValueHeaders"]["Location"][0]
+    mailed = of_refund["link"].removeprefix(f"{LINKS}/")
+    assert mailed in _last_mail(paid)

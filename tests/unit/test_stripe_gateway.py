@@ -22,6 +22,7 @@ from renewals.gateway import (
     Payment,
     PaymentRequest,
     PaymentState,
+    RefundState,
     Saved,
 )
 from renewals.stripe_gateway import StripeGateway
@@ -261,16 +262,65 @@ def test_a_canceled_payment_can_never_be_paid(
 def test_a_refund_is_one_for_its_key(
     gateway: StripeGateway, sandbox: Gateway, request_of_29_99: PaymentRequest, good_card: str
 ) -> None:
-    """The same key gives the same refund, after the gateway has forgotten it too; another key gives another part."""
+    """The same key gives the same refund, another key another part; and the gateway lists both by what they carry, with
+    one that somebody made in its dashboard."""
     payment = gateway.create(request_of_29_99)
     _confirm(gateway, payment.id, good_card)
-    first = gateway.refund(payment.id, 1000, "k-1")
-    assert first.done
-    sandbox.sandbox.expire_idempotency_keys()
-    assert gateway.refund(payment.id, 1000, "k-1") == first
-    assert gateway.refund(payment.id, 500, "k-2").id != first.id
+    first = gateway.refund(payment.id, 1000, request="r-1", idempotency_key="k-1")
+    assert (first.state, first.amount, first.currency, first.request) == (RefundState.SUCCEEDED, 1000, "USD", "r-1")
+    assert gateway.refund(payment.id, 1000, request="r-1", idempotency_key="k-1") == first
+    second = gateway.refund(payment.id, 500, request="r-2", idempotency_key="k-2")
+    made_by_hand = _client(sandbox).v1.refunds.create({"payment_intent": payment.id, "amount": 1})
+    assert [each.id for each in gateway.refunds_of(payment.id)] == [made_by_hand.id, second.id, first.id]
+    assert [each.request for each in gateway.refunds_of(payment.id)] == [None, "r-2", "r-1"]
     (charge,) = sandbox.sandbox.charges(payment_intent=payment.id)
-    assert charge["amount_refunded"] == 1500
+    assert charge["amount_refunded"] == 1501
+
+
+def test_all_refunds_of_a_payment_are_listed(
+    gateway: StripeGateway, sandbox: Gateway, request_of_29_99: PaymentRequest, good_card: str
+) -> None:
+    """More than a page holds, each once: what is left is reckoned from all of them."""
+    payment = gateway.create(request_of_29_99)
+    _confirm(gateway, payment.id, good_card)
+    for n in range(101):
+        gateway.refund(payment.id, 1, request=f"r-{n}", idempotency_key=f"{payment.id}/{n}")
+    assert len({each.id for each in gateway.refunds_of(payment.id)}) == 101
+
+
+def test_what_the_account_refunded_is_listed(
+    gateway: StripeGateway, sandbox: Gateway, request_of_29_99: PaymentRequest, good_card: str
+) -> None:
+    """Newest first, between a moment included and one that is not, each with the period that its payment is of."""
+    payment = gateway.create(request_of_29_99)
+    _confirm(gateway, payment.id, good_card)
+    start = datetime.fromtimestamp(sandbox.sandbox.clock() + 40 * 86400, UTC)
+    made = []
+    for minutes in (0, 1, 2):
+        sandbox.sandbox.set_clock((start + timedelta(minutes=minutes)).timestamp() + 0.1)
+        made.append(gateway.refund(payment.id, 1, request=f"r-{minutes}", idempotency_key=f"{start}/{minutes}").id)
+    sandbox.sandbox.set_clock(None)
+    listed = list(gateway.refunded_between(start, start + timedelta(minutes=2)))
+    assert [each.id for each in listed] == [made[1], made[0]]
+    assert (listed[0].payment_id, listed[0].at) == (payment.id, start + timedelta(minutes=1))
+    assert listed[0].payment_metadata == {"subscription_id": "sub_1", "renewal_date": "2026-01-31", "attempt": "1"}
+
+
+@pytest.mark.parametrize("absent", ["status", "metadata", "payment_intent", "failure_reason", "reason", "charge"])
+@pytest.mark.parametrize("status", ["pending", "requires_action", "succeeded", "failed", "canceled", "new_one"])
+def test_a_refund_may_lack_what_its_type_calls_optional(absent: str, status: str) -> None:
+    """Each is left out, and null, in turn: the refund is read, and what is no result yet is on its way."""
+    told: dict[str, Any] = {"id": "re_1", "object": "refund", "amount": 1000, "currency": "usd", "created": 1769860800}
+    told |= {"status": status, "metadata": {"request": "r-1"}, "payment_intent": "pi_1", "failure_reason": "unknown"}
+    told |= {"reason": None, "charge": "ch_1"}
+    for given in ({name: value for name, value in told.items() if name != absent}, told | {absent: None}):
+        read = stripe_answers.refund(stripe.Refund.construct_from(given, "sk"))
+        failed = status in ("failed", "canceled") and absent != "status"
+        done = RefundState.SUCCEEDED if status == "succeeded" and absent != "status" else RefundState.PENDING
+        assert read.state is (RefundState.FAILED if failed else done)
+        assert read.payment_id == ("" if absent == "payment_intent" else "pi_1")
+        assert read.request == (None if absent == "metadata" else "r-1")
+        assert (read.reason is not None) is failed
 
 
 def test_more_than_was_paid_is_not_given_back(
@@ -280,7 +330,7 @@ def test_more_than_was_paid_is_not_given_back(
     payment = gateway.create(request_of_29_99)
     _confirm(gateway, payment.id, good_card)
     with pytest.raises(GatewayRefused):
-        gateway.refund(payment.id, 3000, "k-1")
+        gateway.refund(payment.id, 3000, request="r-1", idempotency_key="k-1")
 
 
 def test_nobody_listens(request_of_29_99: PaymentRequest) -> None:

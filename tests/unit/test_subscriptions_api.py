@@ -11,7 +11,7 @@ import pytest
 from botocore.exceptions import EndpointConnectionError
 
 from renewals import aws
-from renewals.receipt_links import period
+from renewals.receipt_links import named
 from renewals.register import etag
 from subscriptions_api import app, receipts, shared
 from tests.fake_aws import FakeDynamoDB, error
@@ -693,7 +693,7 @@ def test_receipts(api: Api, links: None, monkeypatch: pytest.MonkeyPatch) -> Non
         assert receipt["renewal_date"] == "2026-02-28"
         assert receipt["amount"] == {"amount": "29.99", "currency": "USD"}
         assert receipt["link"].startswith(begins)
-    assert period("key", receipt["link"].removeprefix(f"{LINKS}/")) == ("sub_1", "2026-02-28")
+    assert named("key", receipt["link"].removeprefix(f"{LINKS}/")) == ("sub_1", "2026-02-28", "")
 
 
 PAUSE = "/subscriptions/{subscription_id}/pause"

@@ -1,0 +1,30 @@
+"""The refunds of a period that have no final result: asked about at the gateway, which is asked for those that nobody
+knows it to have made. The sweep and the audit ask for it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from process_payment.charge import Asked, Outcome
+from process_payment.claims import refund_is_owed
+from renewals.errors import PaymentError
+from renewals.gateway import GatewayRefused, GatewayUnavailable
+from renewals.refund_settlement import Settlement
+
+if TYPE_CHECKING:
+    from renewals.clock import Moment
+
+
+def settle(asked: Asked, settlement: Settlement, moment: Moment) -> Outcome:
+    """Outcome: refunded, where the customer is owed a mail about a refund, and nothing_to_do. Raises PaymentError where
+    it must be tried again."""
+    found = settlement.ledger.get(asked.subscription_id, str(asked.renewal_date))
+    if found is None or found.customer_id != asked.customer_id or found.paid_at is None:
+        return Outcome("nothing_to_do", "not_paid")
+    try:
+        renewal = settlement.settle(found, moment)
+    except (GatewayRefused, GatewayUnavailable) as error:  # another account's key? Nothing is known of the refunds
+        raise PaymentError(str(error)) from error
+    if refund_is_owed(renewal) and not renewal.notice_is_parked:
+        return Outcome("refunded", "", renewal)
+    return Outcome("nothing_to_do", "refunds_looked_at", renewal)
