@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from mail_feedback.event import UNDELIVERED, Word
-from renewals import dynamodb, refunds, reminders
+from renewals import dynamodb, offers, refunds, reminders
 from renewals.errors import Collision
 from renewals.ledger import Lost
 from renewals.mail_faults import BOUNCED
@@ -32,7 +32,7 @@ class Feedback:
         unknown: no mail of ours has these tags. Each step may run again: what is said twice or late changes nothing."""
         if word.tagged is None:
             return "unknown"
-        if word.tagged.mail in (reminders.UPCOMING, reminders.CARD_EXPIRES):
+        if word.tagged.mail in (offers.UPCOMING, offers.CARD_EXPIRES):
             return self._of_reminder(word, word.tagged)
         for _ in range(_LOOKS):
             renewal = self.ledger.get(word.tagged.subscription_id, word.tagged.renewal_date)

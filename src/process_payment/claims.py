@@ -10,6 +10,7 @@ from hashlib import sha256
 from itertools import batched
 from uuid import uuid4
 
+from renewals import offers
 from renewals.clock import Moment
 from renewals.ledger import LEASE
 from renewals.payment_ledger import CANCELED_AT_THE_GATEWAY
@@ -44,7 +45,7 @@ def due_claim(
 ) -> Claim:
     """The claim of what is due. failed: an earlier claim from this date on that has moved no money and never will.
     execution, seller, moment: as for the charge."""
-    billing = _billing(row, failed, moment.today)
+    row, billing = _as_promised(row, failed, moment.today)
     new = _new(row, billing, execution, seller, moment)
     given_up = {r.renewal_date: r for r in history if r.status is Status.GIVEN_UP}
     failed = failed or given_up.get(billing.start)
@@ -85,6 +86,19 @@ def stands_at(renewal: Renewal) -> Status:
 def begins_after_the_end(renewal: Renewal, row: Subscription) -> bool:
     """Whether the subscription ends before this period begins: the period is not to be charged, claimed or not."""
     return row.cancel_at is not None and row.cancel_at <= renewal.renewal_date
+
+
+def _as_promised(row: Subscription, failed: Renewal | None, today: date) -> tuple[Subscription, Billing]:
+    """The period that is due, at the price, of the plan and of the length that a reminder has named of it, if one did.
+
+    A promise is of the period that begins on the subscription's own date, and of no later one that is billed instead.
+    """
+    billing, promise = _billing(row, failed, today), offers.promised(row)
+    if promise is None or (failed is not None and failed.renewal_date != row.renewal_date):
+        return row, billing
+    if promise.end is not None and today < promise.end:
+        billing = Billing(row.renewal_date, promise.end, ())
+    return (promise.applied(row) if billing.start == row.renewal_date else row), billing
 
 
 def _billing(row: Subscription, failed: Renewal | None, today: date) -> Billing:

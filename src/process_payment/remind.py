@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import date
 
 from process_payment.charge import Asked
-from renewals import reminders
+from renewals import offers, reminders
 from renewals.errors import PaymentError
 from renewals.gateway import Card, Gateway, GatewayUnavailable
 from renewals.ledger import Ledger
@@ -31,7 +31,7 @@ class Remind:
         if row is None:
             return []
         owed = reminders.owed(row, self.today, self.days)
-        if reminders.CARD_EXPIRES in owed or reminders.asks_for_card(row, self.today, self.days):
+        if offers.CARD_EXPIRES in owed or reminders.asks_for_card(row, self.today, self.days):
             try:
                 card = self.gateway.card(row.payment_method) or Card(row.payment_method, "", "")
             except GatewayUnavailable as error:

@@ -7,7 +7,7 @@ from datetime import date
 from decimal import Decimal
 from typing import cast
 
-from renewals import wording
+from renewals import offers, wording
 from renewals.gateway import Card
 from renewals.periods import Billing, Schedule, latest_due, oldest_due
 from renewals.reminders import expires_before
@@ -107,6 +107,12 @@ def _charges(row: Subscription, today: date, refused: Renewal | None) -> Iterato
         why = f"{_first(schedule, refused.renewal_date)}; {stands}"
         yield Charge(on, refused.renewal_date, refused.period_end, refused.amount, refused.currency, why)
         start = refused.period_end
+    elif (promise := offers.changed(row)) is not None:
+        end = promise.end or schedule.after(start)
+        if not offers.is_in_time(promise, row, today) and today < end:
+            why = f"{_first(schedule, start)}; as a reminder has named it: what was changed since is for later"
+            yield Charge(max(start, today), start, end, promise.amount, promise.currency, why)
+            start = end
     while start <= today:
         billing = _due(row, start, today)
         late = f"due since {wording.day(billing.start)}" if billing.start < today else "due today"

@@ -1,8 +1,9 @@
 """Reminders: of a renewal that is near, and of a card that expires before it. What is owed, and its record.
 
-A reminder is owed at most once for each subscription, period and kind. Its record is a map on the subscription's row,
-reminder_upcoming or reminder_card_expires: `period`, the renewal date that it was about, beside the attributes of a
-renewals.renewal.Mail. The card that the row was last seen to be charged to is `known_card` there: a
+A reminder is owed at most once for each subscription, period, kind and what it named: where that changes (the price,
+the card), the customer is told again in time, or what was named holds (renewals.offers). Its record is a map on the
+subscription's row, reminder_upcoming or reminder_card_expires: `period`, the renewal date that it was about, beside the
+attributes of a renewals.renewal.Mail. The card that the row was last seen to be charged to is `known_card` there: a
 renewals.gateway.Card, kept so that the gateway need not be asked about every card before every renewal.
 """
 
@@ -11,24 +12,36 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from renewals import dynamodb, mail_faults, subscription
+from renewals import dynamodb, mail_faults, offers, subscription
 from renewals.errors import BadRow
 from renewals.gateway import Card
+from renewals.offers import CARD_EXPIRES, UPCOMING
 from renewals.renewal import Mail, item_of, mail_from
 from renewals.subscription import Subscription
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
-UPCOMING = "upcoming"
-CARD_EXPIRES = "card_expires"
 EVENT = "subscription.reminder"
 """The event_type of a request to remind, in the queue and the workflow. No webhook can ask for it."""
 
-_SAID = ("status", "renewal_date", "cancel_at", "amount", "currency", "payment_method")
+_SAID = (
+    "status",
+    "renewal_date",
+    "cancel_at",
+    "amount",
+    "currency",
+    "plan",
+    "interval",
+    "interval_count",
+    "payment_method",
+)
+OUT = ("sent", "unknown")
+"""The states of a mail that is out, as far as anybody knows."""
+
 _MONTH = re.compile(r"(\d{4}-\d{2})?", re.ASCII)
 _YEAR = {"day": 365, "week": 52, "month": 12, "year": 1}
 
@@ -49,17 +62,18 @@ def at_period(rows: Sequence[Mapping[str, Any]], customer_id: str, renewal_date:
 def owed(row: Subscription, today: date, days: int) -> list[str]:
     """The reminders that are true of this row today, and are not settled: never sent, or nobody knows yet.
 
-    days: so long before a renewal it is near. Of a renewal itself only plans of a year or more are reminded: whoever
-    pays each month knows.
+    days: so long before a renewal it is near. Of a renewal itself only plans of a year or more are reminded, since
+    whoever pays each month knows; and whoever was told otherwise of this one, while there is time.
     """
     if not _near(row, today, days):
         return []
-    card = known_card(row)
+    card, promise = known_card(row), offers.changed(row)
+    again = promise is not None and offers.is_in_time(promise, row, today)
     true = {
-        UPCOMING: row.schedule.count >= _YEAR[row.schedule.interval],
+        UPCOMING: again if promise else row.schedule.count >= _YEAR[row.schedule.interval],
         CARD_EXPIRES: card is not None and expires_before(card, row.renewal_date),
     }
-    return [kind for kind, holds in true.items() if holds and not _settled(row, kind)]
+    return [kind for kind, holds in true.items() if holds and not _settled(row, kind, again=again)]
 
 
 def may_be_owed(row: Subscription, today: date, days: int) -> bool:
@@ -69,7 +83,7 @@ def may_be_owed(row: Subscription, today: date, days: int) -> bool:
 
 def asks_for_card(row: Subscription, today: date, days: int) -> bool:
     """Whether a reminder hangs on the card and nobody has looked at this one."""
-    return _near(row, today, days) and known_card(row) is None and not _settled(row, CARD_EXPIRES)
+    return _near(row, today, days) and known_card(row) is None and not _settled(row, CARD_EXPIRES, again=False)
 
 
 def expires_before(card: Card, day: date) -> bool:
@@ -93,11 +107,22 @@ def _near(row: Subscription, today: date, days: int) -> bool:
     )
 
 
-def _settled(row: Subscription, kind: str) -> bool:
+def _settled(row: Subscription, kind: str, *, again: bool) -> bool:
+    """again: whether the customer is to be told of another price."""
     mail = record(row, kind)
     if mail is None or mail.state == "sending":
         return False
-    return mail.state != "failed" or mail.to == row.customer_email
+    if mail.state == "failed":
+        return mail.to == row.customer_email
+    return not again if kind == UPCOMING else not _is_another_card(row)
+
+
+def _is_another_card(row: Subscription) -> bool:
+    """Whether the card is not the one that the customer was told of, as far as both are known."""
+    warned, card = offers.warned_card(row), known_card(row)
+    if warned is None:
+        return False
+    return warned[0] != row.payment_method or (card is not None and card.expires != warned[1])
 
 
 def record(row: Subscription, kind: str) -> Mail | None:
@@ -134,14 +159,19 @@ class Records:
         same = "payment_method = :method"
         return self._write(row.row, {"known_card": asdict(card)}, same, {":method": row.payment_method})
 
-    def claim(self, row: Subscription, kind: str, mail: Mail) -> bool:
-        """Write a mail that is about to be sent, or cannot be: nobody has, or it failed with another address, and all
-        that it says of the row still holds."""
-        name = f"reminder_{kind}"
+    def claim(self, row: Subscription, kind: str, mail: Mail, today: date, now: datetime) -> bool:
+        """Write a mail that is about to be sent, or cannot be, and what it names: nobody has, or it failed with another
+        address, or what it named is no more so; and all that it says of the row still holds."""
+        name, earlier = f"reminder_{kind}", record(row, kind)
         as_read, values = dynamodb.as_read(row.row, _SAID)
         free = f"(attribute_not_exists({name}) OR {name}.#period <> :period OR {name}.#state = :failed)"
         values |= {":period": row.renewal_date, ":failed": "failed"}
-        return self._write(row.row, {name: _item(row, mail)}, f"{free} AND {as_read}", values)
+        if earlier is not None and earlier.state in OUT:
+            free, values = f"{name}.#token = :earlier", {**values, ":earlier": earlier.token}
+            del values[":period"], values[":failed"]
+        card = known_card(row) if kind == CARD_EXPIRES else None
+        named = offers.noted(offers.as_told(row, today), kind, mail.token, now, card.expires if card else None)
+        return self._write(row.row, {name: _item(row, mail), f"told_{kind}": named}, f"{free} AND {as_read}", values)
 
     def record(self, row: Subscription, kind: str, mail: Mail) -> bool:
         """What became of the mail that mail.token claimed. One that is known as sent stays so, and one that came back

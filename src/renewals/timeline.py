@@ -13,7 +13,7 @@ from typing import Any
 from renewals import mail_faults, refunds, subscription, wording
 from renewals.addresses import masked
 from renewals.dynamodb import storable
-from renewals.reminders import CARD_EXPIRES, UPCOMING
+from renewals.offers import CARD_EXPIRES, UPCOMING
 from renewals.renewal import UNSETTLED, Mail, Renewal, Status, mail_from, renewal_from
 
 

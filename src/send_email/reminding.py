@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from email.message import EmailMessage
 
-from renewals import mail_faults, reminders
+from renewals import mail_faults, offers, reminders
 from renewals.errors import MailError
 from renewals.mail_tags import Tagged
 from renewals.renewal import Mail
@@ -54,35 +54,42 @@ class Reminding:
 
     def _deliver(self, row: Subscription, kind: str) -> str | None:
         earlier = reminders.record(row, kind)
+        owed = kind in reminders.owed(row, self.today, self.days)
+        if owed and earlier is not None and earlier.state in reminders.OUT:
+            earlier = None  # what it named is no more so
         begun = earlier is not None and earlier.state != "failed"
-        if not begun and kind not in reminders.owed(row, self.today, self.days):
+        if not begun and not owed:
             return "dropped"
 
         def composed(deliverable: str) -> EmailMessage:
             mail_faults.refuse(row.row, required=False)
-            card = reminders.known_card(row) if kind == reminders.CARD_EXPIRES else None
-            return remind(row, card, seller=self.seller, page=self.page, sender=self.post.sender, to=deliverable)
+            card = reminders.known_card(row) if kind == offers.CARD_EXPIRES else None
+            told = offers.as_told(row, self.today)
+            return remind(told, card, seller=self.seller, page=self.page, sender=self.post.sender, to=deliverable)
 
-        return self.post.send(_OnRow(self.records, row, kind), earlier, row.customer_email, composed)
+        place = _OnRow(self.records, row, kind, self.today, self.post.now)
+        return self.post.send(place, earlier, row.customer_email, composed)
 
 
 @dataclass(frozen=True, slots=True)
 class _OnRow:
-    """The place of a reminder."""
+    """The place of a reminder. today, now: as for Reminding and its post."""
 
     records: reminders.Records
     row: Subscription
     kind: str
+    today: date
+    now: datetime
 
     def tagged(self, token: str) -> Tagged:
         row = self.row
         return Tagged(row.subscription_id, row.customer_id, row.renewal_date.isoformat(), self.kind, token)
 
     def claim(self, mail: Mail) -> bool:
-        return self.records.claim(self.row, self.kind, mail)
+        return self.records.claim(self.row, self.kind, mail, self.today, self.now)
 
     def park(self, mail: Mail) -> bool:
-        return self.records.claim(self.row, self.kind, mail)
+        return self.records.claim(self.row, self.kind, mail, self.today, self.now)
 
     def record(self, mail: Mail) -> bool:
         return self.records.record(self.row, self.kind, mail)

@@ -57,7 +57,8 @@ def create_subscription(new: NewSubscription, idempotency_key: IdempotencyKey = 
 @router.patch(
     "/subscriptions/<subscription_id>",
     summary="Change a subscription",
-    description="From the next period on. With If-Match, so that two editors do not overwrite each other. "
+    description="From the next period on; what a reminder has named of that one holds for it, unless there is time to "
+    "tell the customer again, as `preview` shows. With If-Match, so that two editors do not overwrite each other. "
     "Another `customer_email` is mailed what could not be mailed to the one before. Another `interval` renews on the "
     "day of `renewal_date`. Another `anchor_day` moves `renewal_date` on to the next such day; the days until then are "
     "not charged.",

@@ -359,13 +359,14 @@ def test_charging_is_turned_off(shop: Shop, watch: Watch) -> None:
     """A webhook is accepted, nothing is charged or written. On again: the sweep that the command starts renews what
     waited, once, and the alarm goes off within a minute. Turned off without a reason: refused."""
     assert "off needs --why" in oncall(shop, "charging", "off", fails=True)
-    waits = shop.subscribe()
     assert "wrong prices" in oncall(shop, "charging", "off", "--why", "wrong prices")
     try:
+        watch.comes_on("charging-off")
+        watch.time.until_all_is_done(20)
+        waits = shop.subscribe()
         end = shop.renew(waits)
         assert (end.state, end.payment["reason"]) == ("Success", "charging_is_off")
         assert_untouched(shop, waits)
-        watch.comes_on("charging-off")
     finally:
         assert "charging is on" in oncall(shop, "charging", "on")
     wait_until(lambda: [item["status"] for item in shop.ledger(waits)] == ["done"], seconds=60)

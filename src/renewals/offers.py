@@ -1,0 +1,124 @@
+"""What a reminder has named of the next renewal: its price, its plan and its period. Pure.
+
+It holds for that renewal: a price that is changed afterwards is the one of the period after, unless the customer is
+told again in time, by another reminder that names it. A mail of which nobody knows whether it went out counts as sent.
+
+What a reminder named stands on the subscription's row beside the reminder's own record, as told_upcoming or
+told_card_expires: `token`, that of the mail, `period`, `at`, `amount`, `currency`, `plan`, `payment_method`, where it
+was said `end` (the day after the period) and `expires` (of the card), and `before`: what had been named until then, for
+where this mail never arrived. Versions before knew nothing of it, and leave it alone.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any
+
+from renewals.dynamodb import storable
+from renewals.subscription import Subscription
+
+NOTICE_DAYS = 3
+"""A customer is told again so many days before the renewal, or not at all. Of a lower price, until the day before."""
+
+UPCOMING = "upcoming"
+CARD_EXPIRES = "card_expires"
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """amount: major units. end: the day after the period; None where it was not said. at: when it was named."""
+
+    amount: Decimal
+    currency: str
+    plan: str
+    end: date | None
+    at: str = ""
+
+    def is_that_of(self, row: Subscription) -> bool:
+        """Whether the row's next renewal costs and brings the same."""
+        end = self.end or row.schedule.after(row.renewal_date)
+        return replace(self, end=end, at="") == of(row)
+
+    def applied(self, row: Subscription) -> Subscription:
+        """The row with the price and the plan of this offer."""
+        return replace(row, amount=self.amount, currency=self.currency, plan=self.plan)
+
+
+def of(row: Subscription) -> Offer:
+    """What the next renewal costs and brings by the row as it stands."""
+    return Offer(row.amount, row.currency, row.plan, row.schedule.after(row.renewal_date))
+
+
+def promised(row: Subscription) -> Offer | None:
+    """What the latest reminder of this renewal named that may have arrived; None where there was none."""
+    return max((offer for kind in (UPCOMING, CARD_EXPIRES) for offer in _named(row, kind)), key=_at, default=None)
+
+
+def changed(row: Subscription) -> Offer | None:
+    """What the customer was told of this renewal, where it is no more what the row says."""
+    promise = promised(row)
+    return None if promise is None or promise.is_that_of(row) else promise
+
+
+def is_in_time(promise: Offer, row: Subscription, today: date) -> bool:
+    """Whether the customer can be told today that this renewal is another one than was promised."""
+    days_left, now = (row.renewal_date - today).days, of(row)
+    same_but_for_the_amount = replace(promise, amount=now.amount).is_that_of(row)
+    return days_left >= (1 if same_but_for_the_amount and now.amount < promise.amount else NOTICE_DAYS)
+
+
+def as_told(row: Subscription, today: date) -> Subscription:
+    """The row with the price and plan that a mail of today is to name: the promise, where that holds."""
+    promise = changed(row)
+    return row if promise is None or is_in_time(promise, row, today) else promise.applied(row)
+
+
+def noted(row: Subscription, kind: str, token: str, now: datetime, expires: str | None) -> dict[str, Any]:
+    """What the mail of this token names, as it is kept. row: as it is told. expires: of the card that it is about."""
+    offer, before = replace(of(row), at=storable(now)), promised(row)
+    if kind == CARD_EXPIRES:
+        offer = replace(offer, end=None)
+    told = _item(offer) | {"token": token, "period": row.renewal_date.isoformat(), "payment_method": row.payment_method}
+    told |= {"expires": expires} if expires is not None else {}
+    return told | ({"before": _item(before)} if before else {})
+
+
+def warned_card(row: Subscription) -> tuple[str, str] | None:
+    """The payment method and the last month of the card that a reminder was about; None where that is not known."""
+    told = row.row.get(f"told_{CARD_EXPIRES}")
+    try:
+        return str(told["payment_method"]), str(told["expires"])  # type: ignore[index]
+    except (TypeError, KeyError):
+        return None
+
+
+def _named(row: Subscription, kind: str) -> Iterator[Offer]:
+    """By a mail of this kind, or before it where it did not arrive. Somebody may have written anything there."""
+    told, mail = row.row.get(f"told_{kind}"), row.row.get(f"reminder_{kind}")
+    try:
+        if told is None or told["period"] != row.renewal_date.isoformat():
+            return
+        arrived = mail is not None and mail["token"] == told["token"] and mail["state"] != "failed"
+        named = told if arrived else told.get("before")
+        if named is not None:
+            yield _offer(named)
+    except (TypeError, KeyError, ValueError, AttributeError):
+        return
+
+
+def _offer(named: Mapping[str, Any]) -> Offer:
+    end = date.fromisoformat(named["end"]) if "end" in named else None
+    amount = named["amount"]
+    if not isinstance(amount, Decimal):
+        raise TypeError("amount")
+    return Offer(amount, str(named["currency"]), str(named["plan"]), end, str(named["at"]))
+
+
+def _item(offer: Offer) -> dict[str, Any]:
+    item = {"at": offer.at, "amount": offer.amount, "currency": offer.currency, "plan": offer.plan}
+    return item | ({"end": offer.end.isoformat()} if offer.end else {})
+
+
+def _at(offer: Offer) -> str:
+    return offer.at
