@@ -98,7 +98,7 @@ def test_a_failed_renewal_waits_for_a_person(shop: World) -> None:
     shop.run()
     last = _told(shop)[-1]
     assert (last.kind, last.at) == ("failed", NOON)
-    assert last.text == "It stopped, and waits for a person to look at it: gateway: resource_missing."
+    assert last.text == "It stopped, and waits for a person to look at it: gateway: resource_missing: gateway_customer."
 
 
 def test_changes_stand_among_the_renewals_with_who_made_them(shop: World) -> None:
