@@ -10,6 +10,11 @@ from datetime import date, timedelta
 from renewals.errors import BadSetting
 
 _MOST_DAYS = 30  # the hourly sweep looks back 40
+_MOST_DATES = 8
+"""The first attempt and these are at most nine confirmations of one payment, and leave room for a new card's: Stripe
+cancels a payment after a number of them that it does not tell (https://docs.stripe.com/payments/paymentintents/lifecycle;
+ten declines were measured by others). Eight tries are also what Stripe itself advises
+(https://docs.stripe.com/billing/revenue-recovery/smart-retries)."""
 
 # https://docs.stripe.com/declines/card#retrying-issuer-declines
 _HARD_ADVICE = frozenset({"do_not_try_again", "confirm_card_data"})
@@ -72,6 +77,8 @@ class Dunning:
             raise BadSetting("DUNNING_DAYS", "is not a list of whole numbers, as 1,3,5,7") from None
         if list(counted) != sorted(set(counted)) or not 1 <= counted[0] <= counted[-1] <= _MOST_DAYS:
             raise BadSetting("DUNNING_DAYS", f"does not rise from 1 or more to {_MOST_DAYS} or less")
+        if len(counted) > _MOST_DATES:
+            raise BadSetting("DUNNING_DAYS", f"has more than {_MOST_DATES} days")
         if ends_as not in ("canceled", "unpaid"):
             raise BadSetting("DUNNING_ENDS_AS", "is neither canceled nor unpaid")
         return cls(counted, ends_as)

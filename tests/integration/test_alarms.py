@@ -208,6 +208,22 @@ def test_the_gateway_is_down(shop: Shop, watch: Watch) -> None:
     assert watch.on() == set()
 
 
+def test_the_gateway_turns_our_account_away(shop: Shop, watch: Watch) -> None:
+    """One alarm names it and no other comes on; no renewal is marked, and mended it is renewed as if nothing was."""
+    subscribers = all_at_once(7, lambda _: shop.subscribe())
+    shop.sandbox.hostile("403", "payment_intents.*", calls=10_000)
+    ends = all_at_once(7, lambda n: shop.renew(subscribers[n]))
+    assert {end.status for end in ends} == {SUCCEEDED}
+    watch.comes_on("gateway-account")
+    assert watch.on() == {"gateway-account"}
+    assert {item["status"] for each in subscribers for item in shop.ledger(each)} == {"claimed"}
+    shop.sandbox.peaceful()
+    for subscriber in subscribers:
+        assert shop.renew(subscriber).status == SUCCEEDED
+        assert is_done(shop, subscriber)
+    watch.goes_off("gateway-account", after=2 * HOURS)
+
+
 def test_a_message_that_nobody_can_read(shop: Shop, watch: Watch) -> None:
     """It fails five times, and lies among the dead letters until somebody takes it away."""
     sqs, outputs = shop.stack.client("sqs"), shop.stack.outputs

@@ -69,7 +69,7 @@ def test_a_payment_in_processing_is_waited_for(shop: Shop, bad_day: dict[Trouble
     """No receipt, no mail and no second try while it is unclear; settled later, a redelivery finds and finishes it."""
     subscriber = bad_day[PROCESSING]
     [end] = shop.ends(subscriber, 1)
-    assert (end.status, end.error, end.state) == (FAILED, "PaymentProcessingFailed", "PaymentFailed")
+    assert (end.status, end.state) == (SUCCEEDED, "Success")
     [item] = shop.ledger(subscriber)
     assert item["status"] == "claimed"
     assert shop.receipts(subscriber) == {}

@@ -206,7 +206,7 @@ def test_a_renewal_that_failed_for_good_raises_its_alarm(shop: Shop) -> None:
     before = _failed(cloudwatch)
     end = shop.renew(subscriber)
     assert (end.status, end.error) == (FAILED, "PaymentProcessingFailed")
-    assert shop.ledger(subscriber)[0]["reason"] == "gateway: resource_missing"
+    assert shop.ledger(subscriber)[0]["reason"] == "gateway: resource_missing: gateway_customer"
     assert _failed(cloudwatch) == before + 1
     [alarm] = cloudwatch.describe_alarms(AlarmNames=["subscription-mgmt-renewals-failed-prod"])["MetricAlarms"]
     assert alarm["StateValue"] == "ALARM"

@@ -265,9 +265,9 @@ def test_an_address_that_cannot_be_does_not_stop_dunning(shop: World) -> None:
 # --- settings -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("days", ["", "1,2,2", "3,1", "0,1", "1;3", "1,31", "x"])
+@pytest.mark.parametrize("days", ["", "1,2,2", "3,1", "0,1", "1;3", "1,31", "x", "1,2,3,4,5,6,7,8,9"])
 def test_days_that_make_no_schedule_are_refused_by_name(days: str) -> None:
-    """They rise, from 1 to 30."""
+    """They rise, from 1 to 30, and are eight at most: the gateway takes some ten confirmations of one payment."""
     with pytest.raises(BadSetting, match="DUNNING_DAYS"):
         Dunning.of(days, "canceled")
 

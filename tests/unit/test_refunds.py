@@ -94,6 +94,16 @@ def test_all_of_it(paid: Api) -> None:
     assert (period["status"], period["refunded"]["amount"]) == ("done", "29.99")
 
 
+def test_an_account_that_is_turned_away_gives_nothing_back_yet(paid: Api) -> None:
+    """The refund stays claimed and is not marked as failed: the same request goes on once the account is in order."""
+    paid.shop.gateway.turned_away.add("refund")
+    assert _refund(paid).status == 503
+    assert paid.shop.items()[PERIOD]["refunds"]["refund_1"]["state"] == "claimed"
+    paid.shop.gateway.turned_away.clear()
+    assert _refund(paid).status == 201
+    assert _given(paid) == [2999]
+
+
 def test_in_parts_and_never_more_than_was_paid(paid: Api) -> None:
     """Parts add up to what was paid; one that would go beyond is refused, and so is one when nothing is left."""
     assert _refund(paid, "10.00", "k-1").body["left"]["amount"] == "19.99"

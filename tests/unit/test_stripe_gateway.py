@@ -499,6 +499,51 @@ def test_a_rotated_key_is_read_again_at_once(
     assert _handle()["outcome"] == "paid"
 
 
+@pytest.mark.parametrize("mode", ["403", "other_mode"])
+def test_an_account_that_is_turned_away_is_told_once_and_heals_by_itself(
+    deployed: dict[str, str],
+    shop: World,
+    sandbox: Gateway,
+    request_of_29_99: PaymentRequest,
+    good_card: str,
+    mode: str,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The run ends without an error, a metric counts it and the log has the gateway's name of the call; nothing is
+    marked, and the next run charges."""
+    today, customer = datetime.now(UTC).date().isoformat(), request_of_29_99.gateway_customer
+    shop.subscribe(renewal_date=today, gateway_customer=customer, payment_method=good_card)
+    row = dict(shop.row())
+    sandbox.sandbox.hostile(mode, "payment_intents.*", calls=2)
+    reply = _handle()
+    assert (reply["outcome"], reply["reason"]) == ("nothing_to_do", "gateway_account")
+    written = capsys.readouterr().out
+    assert '"GatewayAccountFault":[1.0]' in written
+    [told] = [record for record in caplog.records if record.message == "gateway account"]
+    assert vars(told)["gateway_request_id"].startswith("req_")
+    assert shop.row() == row
+    assert shop.items()[today]["status"] == "claimed"
+    assert _handle()["outcome"] == "paid"
+
+
+def test_a_reminder_waits_for_the_account_too(
+    deployed: dict[str, str], shop: World, sandbox: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody is told of a card that could not be looked at, and nothing fails; later the card is known."""
+    monkeypatch.setenv("REMINDER_DAYS", "7")
+    soon = (datetime.now(UTC).date() + timedelta(days=3)).isoformat()
+    shop.subscribe(renewal_date=soon)
+    request = {"subscription_id": "sub_1", "customer_id": "cus_1", "amount": "29.99", "renewal_date": soon}
+    event = {"execution": "run-1", "request": request | {"event_type": "subscription.reminder"}}
+    sandbox.sandbox.hostile("403", "payment_methods.retrieve", calls=2)
+    context = SimpleNamespace(aws_request_id="request-1")
+    assert app.handler(event, context)["reason"] == "gateway_account"
+    assert "known_card" not in shop.row()
+    assert app.handler(event, context)["reason"] == "nothing_to_remind_of"
+    assert "known_card" in shop.row()
+
+
 def test_whose_card_it_is(
     gateway: StripeGateway, sandbox: Gateway, request_of_29_99: PaymentRequest, good_card: str
 ) -> None:

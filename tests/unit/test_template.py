@@ -445,7 +445,7 @@ def test_parameters_and_their_defaults(name: str, default: str, hidden: bool) ->
             ["https://gw.test:8443", "http://127.0.0.1:4571", "http://localhost:80"],
             ["http://gw.test:80", "https://gw.test/v1", 'https://a"b', "http://127.0.0.1:1@gw.test", "ftp://gw.test"],
         ),
-        ("DunningDays", ["1", "2,30"], ["", "0", "31", "1,", "1;2", "-1"]),
+        ("DunningDays", ["1", "2,30", "1,2,3,4,5,6,7,8"], ["", "0", "31", "1,", "1;2", "-1", "1,2,3,4,5,6,7,8,9"]),
         (
             "ReceiptLinksUrl",
             ["https://shop.test/receipts", "http://127.0.0.1:4566/_local/receipts"],
@@ -908,6 +908,17 @@ def test_what_api_gateway_refuses_itself_is_a_problem_too() -> None:
                 3,
                 {"service": "acme-qa"},
             ),
+        ),
+        (
+            "GatewayAccountAlarm",
+            _alarm(
+                "gateway-account",
+                "Alert when the payment gateway turns our account away",
+                "acme/GatewayAccountFault",
+                0,
+                {"service": "acme-qa"},
+            )
+            | {"EvaluationPeriods": 24, "DatapointsToAlarm": 1},
         ),
         (
             "OldestUnfinishedAlarm",
