@@ -476,6 +476,7 @@ def deployed(shop: World, sandbox: Gateway, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(aws, "secrets_manager", lambda: secrets)
     for kept in (app._ledger, gateway_access.gateway):
         kept.cache_clear()
+    sandbox.sandbox.expire_idempotency_keys()  # the same period is renewed by several tests
     yield secret
     for kept in (app._ledger, gateway_access.gateway):
         kept.cache_clear()
