@@ -131,6 +131,9 @@ def _samples() -> dict[str, Answer]:
         found["card"] = Answer(200, "payment_method", _plain(v1.payment_methods.retrieve(paid.payment_method)))
         found["customer"] = Answer(200, "customer", _plain(customer))
         found["refund"] = Answer(200, "refund", _plain(v1.refunds.create({"payment_intent": paid.id, "amount": 5})))
+        expanded: Any = {"expand": ["payment_intent"]}
+        given_back = v1.refunds.retrieve(found["refund"].body["id"], expanded)
+        found["refund_expanded"] = Answer(200, "refund", _plain(given_back))
         refused = {"type": "invalid_request_error", "message": "no", "code": "resource_missing"}
         found["refused"] = Answer(400, "error", refused | {"param": "payment_method", "doc_url": "https://"})
         found["unexpected"] = Answer(400, "error", refused | {"code": "payment_intent_unexpected_state"})
@@ -158,20 +161,17 @@ class Stripe:
     def request(self, method: str, url: str, *_: Any, **__: Any) -> tuple[str, int, dict[str, str]]:
         headers = {"request-id": "req_1"}
         path = url.partition("?")[0].partition("/v1/")[2]
-        if not self.asked and (method == "post" or path != "refunds"):
+        if not self.asked:
             self.asked = True
-            if path in ("payment_intents", "charges") and method == "get":
+            if path in ("payment_intents", "charges", "refunds") and method == "get":
                 return _page(self.answer), 200, headers
             return self.answer.text, self.answer.status, headers
-        if path == "refunds":
-            return _page(None), 200, headers
         of_card = path.startswith("payment_methods")
         return (SAMPLES["card"] if of_card else self.then).text, 200, headers
 
 
-def _page(answer: Answer | None) -> str:
-    data = [answer.body] if answer else []
-    return json.dumps({"object": "list", "url": "/v1/x", "has_more": False, "data": data})
+def _page(answer: Answer) -> str:
+    return json.dumps({"object": "list", "url": "/v1/x", "has_more": False, "data": [answer.body]})
 
 
 OPERATIONS: dict[str, tuple[Callable[[StripeGateway], Any], list[str]]] = {
@@ -181,7 +181,9 @@ OPERATIONS: dict[str, tuple[Callable[[StripeGateway], Any], list[str]]] = {
     "cancel": (lambda g: g.cancel("pi_1"), [*INTENTS, "unexpected"]),
     "list": (lambda g: list(g.list("cus_1", SINCE)), INTENTS),
     "charged_between": (lambda g: list(g.charged_between(SINCE, SINCE)), ["charge"]),
-    "refund": (lambda g: g.refund("pi_1", 5, "k"), ["refund", "refused"]),
+    "refund": (lambda g: g.refund("pi_1", 5, request="r", idempotency_key="k"), ["refund", "refused"]),
+    "refunds_of": (lambda g: g.refunds_of("pi_1"), ["refund"]),
+    "refunded_between": (lambda g: list(g.refunded_between(SINCE, SINCE)), ["refund", "refund_expanded"]),
     "card": (lambda g: g.card("pm_1"), ["card", "refused"]),
     "saved": (lambda g: g.saved("pm_1"), ["card", "refused"]),
     "has_customer": (lambda g: g.has_customer("cus_1"), ["customer", "refused"]),
