@@ -7,16 +7,20 @@ that raises is started twice more by Lambda, and does the same again.
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import date
 from typing import Any
 
 from renewal_audit.audit import Audit, latest, whole
+from renewal_audit.compare import Key
 from renewal_audit.report import Part, Reports
+from renewal_sweep.queue import RenewalQueue
 from renewals import aws, clock, gateway_access, telemetry
 from renewals.errors import BadEvent
 from renewals.gateway import GatewayUnauthorized
 from renewals.gateway_secret import GatewaySecret
+from renewals.renewal import REFUNDS
 from renewals.settings import setting
 
 
@@ -37,6 +41,7 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
         s3=aws.s3(),
         bucket=setting("S3_BUCKET"),
         hand_on=_hand_on,
+        settle=_settle,
         seconds_left=lambda: context.get_remaining_time_in_millis() / 1000,
         now=now,
         moment_of=lambda row: clock.current(row.get("test_clock")),
@@ -77,6 +82,15 @@ def _tell(report: dict[str, Any]) -> None:
     for kind, number in report["differences"].items():
         telemetry.count("Audit" + kind.title().replace("_", ""), number)
     telemetry.count("AuditDifferences", sum(report["differences"].values()))
+
+
+def _settle(periods: Mapping[Key, str]) -> None:
+    """The workflow looks at the refunds of these periods: the audit itself changes nothing."""
+    queue = RenewalQueue(aws.sqs(), setting("RENEWAL_QUEUE_URL"))
+    queue.send(
+        {"subscription_id": name, "customer_id": customer, "renewal_date": day, "amount": "0", "event_type": REFUNDS}
+        for (name, day), customer in periods.items()
+    )
 
 
 def _hand_on(part: Part) -> None:

@@ -6,6 +6,10 @@ and whatever day a subscription under test lives on. Both sides are read in this
 lists them, and merged: memory is a page's, and an audit can be ended and go on at any second. The ledger's item is
 then read by the key that the charge names, a hundred at a time, and nothing rests on the index being up to date.
 
+Refunds are read after the charges, by the same clock, thirty days back: so long one that succeeded may still fail, and
+what others refund at the gateway is nowhere else to be found. The ledger is not changed here: a period whose refunds
+differ is handed to the queue, and the workflow records what the gateway has, and tells the customer.
+
 What is due and was not renewed has no charge. It is found in the subscriptions themselves, all of which are looked at:
 that something is overdue is a fact of this moment, whatever days are audited.
 """
@@ -23,10 +27,10 @@ from typing import TYPE_CHECKING, Any
 from renewal_audit import compare, receipts
 from renewal_audit.compare import Compared, Found, Key
 from renewal_audit.report import Part, Reports
-from renewals import dynamodb, subscription
+from renewals import dynamodb, refunds, subscription
 from renewals.clock import Moment
 from renewals.errors import BadRow
-from renewals.gateway import Charged, Gateway, GatewayRefused, PaymentState
+from renewals.gateway import Charged, Gateway, GatewayRefused, PaymentState, Refund
 from renewals.subscription import Subscription
 
 if TYPE_CHECKING:
@@ -37,6 +41,9 @@ DAYS = 3
 """So many days the nightly audit goes back, all of them complete. What a customer pays at the bank's page is recorded
 at the next dunning date, two days later at most unless DunningDays says otherwise; and a difference is named again on
 three nights."""
+
+REFUND_DAYS = refunds.WATCHED.days
+"""So many days at least refunds are read back. https://docs.stripe.com/refunds#failed-refunds"""
 
 ENOUGH_SECONDS = 120
 """With less time left than this, a run writes its part and hands on the rest."""
@@ -62,7 +69,8 @@ class _Entry:
 class Audit:
     """One run.
 
-    hand_on: starts another run with the part given to it. seconds_left: until this run is ended. now: the moment, UTC.
+    hand_on: starts another run with the part given to it. settle: has the workflow look at the refunds of periods, each
+    with its customer. seconds_left: until this run is ended. now: the moment, UTC.
     moment_of: when a subscription is looked at, by its row, its own clock heeded. Raises BadRow.
     """
 
@@ -73,6 +81,7 @@ class Audit:
     s3: S3Client
     bucket: str
     hand_on: Callable[[Part], None]
+    settle: Callable[[Mapping[Key, str]], None]
     seconds_left: Callable[[], float]
     now: datetime
     moment_of: Callable[[Row], Moment]
@@ -103,6 +112,9 @@ class Audit:
         if part.charges_before is not None:
             yield from self._over_charges(part, datetime.fromisoformat(part.charges_before), found)
             part = replace(part, charges_before=None)
+        if part.refunds_before is not None:
+            yield from self._over_refunds(part, datetime.fromisoformat(part.refunds_before), found)
+            part = replace(part, refunds_before=None)
         yield from self._over_rows(part, found)
 
     # The charges
@@ -152,12 +164,13 @@ class Audit:
         items |= self._items({(each["subscription_id"], day) for each in held for day in compare.passed_over(each)})
         keys = {each["receipt_key"] for each in held if "receipt_key" in each}
         stored = receipts.stored(self.s3, self.bucket, sorted(keys))
-        compared = Compared(items, stored, cache(self._is_paid), self.now, found)
+        compared = Compared(items, stored, cache(self._is_paid), cache(self._refund_ids), self.now, found)
         for charge in ours:
             compared.charge(charge)
         charges = {each.payment_id: compare.key_of(each) for each in ours if each.succeeded}
         for key in entries:
             compared.entry(key, charges)
+        self._settle(found)
 
     def _items(self, keys: set[Key]) -> dict[Key, dict[str, Any]]:
         """Those items of the ledger that are there."""
@@ -170,6 +183,39 @@ class Audit:
             return self.gateway.retrieve(payment_id).state is PaymentState.PAID
         except GatewayRefused:
             return False
+
+    def _refund_ids(self, payment_id: str) -> frozenset[str]:
+        try:
+            return frozenset(refund.id for refund in self.gateway.refunds_of(payment_id))
+        except GatewayRefused:
+            return frozenset()
+
+    # The refunds
+
+    def _over_refunds(self, part: Part, before: datetime, found: Found) -> Iterator[Part]:
+        since = min(_midnight(part.first), _midnight(part.last) - timedelta(days=REFUND_DAYS - 1))
+        gathered: list[Refund] = []
+        for at, together in groupby(self.gateway.refunded_between(since, before), key=_moment):
+            gathered += filter(compare.is_ours, together)
+            if len(gathered) >= _TOGETHER:
+                self._compare_refunds(gathered, found)
+                gathered = []
+                yield replace(part, refunds_before=at.isoformat())
+        self._compare_refunds(gathered, found)
+        yield replace(part, refunds_before=None)
+
+    def _compare_refunds(self, gathered: list[Refund], found: Found) -> None:
+        items = self._items(set(map(compare.key_of, gathered)))
+        compared = Compared(items, {}, self._is_paid, self._refund_ids, self.now, found)
+        for refund in gathered:
+            compared.refund(refund)
+        self._settle(found)
+
+    def _settle(self, found: Found) -> None:
+        """Whoever runs this again asks again, which is harmless."""
+        if found.unsettled:
+            self.settle(found.unsettled)
+            found.unsettled = {}
 
     # The subscriptions
 
@@ -208,7 +254,8 @@ class Audit:
 
 def whole(first: str, last: str) -> Part:
     """The part that is all of an audit of these days, YYYY-MM-DD, both included."""
-    return Part(first, last, (_midnight(last) + timedelta(days=1)).isoformat())
+    before = (_midnight(last) + timedelta(days=1)).isoformat()
+    return Part(first, last, before, refunds_before=before)
 
 
 def latest(today: date) -> Part:
@@ -216,7 +263,7 @@ def latest(today: date) -> Part:
     return whole((today - timedelta(days=DAYS)).isoformat(), (today - timedelta(days=1)).isoformat())
 
 
-def _moment(each: Charged | _Entry) -> datetime:
+def _moment(each: Charged | Refund | _Entry) -> datetime:
     return each.at
 
 

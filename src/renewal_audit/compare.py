@@ -6,6 +6,9 @@
     wrong_amount            the gateway took another amount or currency than the ledger has, or than was claimed
     charge_without_ledger   money was taken, and the ledger does not hold that payment as paid
     ledger_without_charge   the ledger says paid, and the gateway has no such charge of this period
+    refund_unknown          the gateway has refunded a payment of ours, and the ledger does not say so
+    refund_failed           the ledger says refunded, and at the gateway that refund failed or is not there
+    refund_unanswered       asked for a day ago or longer, and nobody knows what the gateway made of it
     receipt_missing, receipt_altered    what the bucket has under the ledger's key
     mail_missing            finished, and no receipt's mail is recorded as sent; or refused for a day, and the
                             customer not told
@@ -16,15 +19,15 @@ hour, claimed within the last day, or paid at the bank's page and to be found so
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Any
 
-from renewals import currencies
+from renewals import currencies, refunds
 from renewals.clock import Moment
 from renewals.errors import BadRow
-from renewals.gateway import Charged
+from renewals.gateway import Charged, Refund, RefundState
 from renewals.payment_ledger import MOST_SKIPPED
 from renewals.periods import Schedule
 from renewals.renewal import Status
@@ -36,6 +39,9 @@ KINDS = (
     "wrong_amount",
     "charge_without_ledger",
     "ledger_without_charge",
+    "refund_unknown",
+    "refund_failed",
+    "refund_unanswered",
     "receipt_missing",
     "receipt_altered",
     "mail_missing",
@@ -43,6 +49,7 @@ KINDS = (
 COUNTED = (
     "due",  # periods: charged, passed over, or standing due in the subscriptions
     "charged",
+    "refunded",
     "receipted",
     "mailed",
     "declined",  # attempts
@@ -68,10 +75,12 @@ type Item = Mapping[str, Any]
 
 @dataclass(slots=True)
 class Found:
-    """counts: by the names in COUNTED. differences: kind, subscription_id, renewal_date, payment_id, detail."""
+    """counts: by the names in COUNTED. differences: kind, subscription_id, renewal_date, payment_id, detail. unsettled:
+    the periods whose refunds differ, each with its customer, until somebody is asked to look at them."""
 
     counts: Counter[str] = field(default_factory=Counter)
     differences: list[dict[str, str]] = field(default_factory=list)
+    unsettled: dict[Key, str] = field(default_factory=dict)
 
     def differs(self, kind: str, key: Key, payment_id: str, detail: str) -> None:
         told = {"kind": kind, "subscription_id": key[0], "renewal_date": key[1], "payment_id": payment_id}
@@ -84,12 +93,14 @@ class Compared:
 
     items: the ledger's, by key, those passed over included. stored: the SHA-256 of what lies under a receipt's key,
     hexadecimal, "" where S3 has none; without the key where nothing lies there. is_paid: asks the gateway, of a payment
-    that none of these charges is of. now: the moment, UTC.
+    that none of these charges is of. refunds_of: asks the gateway for the ids of a payment's refunds. now: the moment,
+    UTC.
     """
 
     items: Mapping[Key, Item]
     stored: Mapping[str, str]
     is_paid: Callable[[str], bool]
+    refunds_of: Callable[[str], Collection[str]]
     now: datetime
     found: Found
 
@@ -115,6 +126,42 @@ class Compared:
         else:
             held = item.get("payment_id", "no payment")
             self.found.differs("charge_without_ledger", key, charge.payment_id, f"the ledger has {status}, {held}")
+
+    def refund(self, made: Refund) -> None:
+        """One refund that the gateway has of a payment of ours. One of a payment that is not the ledger's, as of the
+        second of two, is nobody's difference."""
+        key = key_of(made)
+        item = self.items.get(key, {})
+        if "paid_at" not in item or item.get("payment_id") != made.payment_id:
+            return
+        known = item.get("refunds", {}).values()
+        held: Item = next((each for each in known if each.get("refund_id") == made.id), {})
+        stands = held.get("state")
+        if made.state is RefundState.FAILED:
+            if stands in ("claimed", "refunded"):
+                self._refund_differs("refund_failed", key, item, f"{made.id} failed: {made.reason}")
+            return
+        self.found.counts["refunded"] += 1
+        if stands in ("claimed", "refunded"):
+            return
+        if any(map(refunds.is_unanswered, known)) and timedelta() <= self.now - made.at < JUST_CHARGED:
+            self.found.counts["under_way"] += 1
+            return
+        money = f"{made.amount} {made.currency}, minor units, were refunded as {made.id}"
+        self._refund_differs("refund_unknown", key, item, f"{money}: the ledger has {stands or 'nothing of it'}")
+
+    def _refunds(self, key: Key, item: Item) -> None:
+        """The refunds that the ledger has of a period: whether the gateway knows them, and whether it was asked."""
+        for name, refund in refunds.in_order(item.get("refunds", {})):
+            refund_id = refund.get("refund_id")
+            if refunds.is_unanswered(refund) and _is_quiet(item, self.now):
+                self._refund_differs("refund_unanswered", key, item, f"{name} was asked for at {refund['at']}")
+            elif refund["state"] == "refunded" and refund_id not in self.refunds_of(item["payment_id"]):
+                self._refund_differs("refund_failed", key, item, f"the gateway has no refund {refund_id}")
+
+    def _refund_differs(self, kind: str, key: Key, item: Item, detail: str) -> None:
+        self.found.differs(kind, key, item["payment_id"], detail)
+        self.found.unsettled[key] = item["customer_id"]
 
     def entry(self, key: Key, charges: Mapping[str, Key]) -> None:
         """One period that the ledger says was charged. charges: those that succeeded, payment to its period."""
@@ -145,6 +192,7 @@ class Compared:
             counts["skipped"] += status == Status.SKIPPED
             if status in (None, Status.CLAIMED):
                 self.found.differs("missed", (key[0], day), "", f"passed over for {key[1]}, without a trace")
+        self._refunds(key, item)
         if "receipt_key" in item:
             self._receipted(key, item, charge)
         elif item.get("status") == Status.FAILED:
@@ -186,13 +234,19 @@ class Compared:
         return timedelta() <= self.now - charge.at < JUST_CHARGED
 
 
-def key_of(charge: Charged) -> Key:
-    """The period that a charge of ours is of."""
-    return charge.metadata["subscription_id"], charge.metadata["renewal_date"]
+def key_of(of: Charged | Refund) -> Key:
+    """The period that a charge of ours is of, or the payment that was refunded."""
+    metadata = _metadata(of)
+    return metadata["subscription_id"], metadata["renewal_date"]
 
 
-def is_ours(charge: Charged) -> bool:
-    return bool(charge.metadata.get("subscription_id") and charge.metadata.get("renewal_date"))
+def is_ours(of: Charged | Refund) -> bool:
+    metadata = _metadata(of)
+    return bool(metadata.get("subscription_id") and metadata.get("renewal_date"))
+
+
+def _metadata(of: Charged | Refund) -> Mapping[str, str]:
+    return of.payment_metadata if isinstance(of, Refund) else of.metadata
 
 
 def is_of(item: Item, charge: Charged) -> bool:
@@ -238,7 +292,7 @@ def due(row: Subscription, item: Item | None, moment: Moment, found: Found) -> N
 def _standing(item: Item, moment: Moment) -> str | None:
     """The count that a period belongs to which is due and visibly seen to; None: nobody sees to it."""
     match item.get("status"):
-        case Status.CLAIMED if not _is_quiet(item, moment):
+        case Status.CLAIMED if not _is_quiet(item, moment.now):
             return "under_way"
         case Status.DECLINED | Status.ACTION_REQUIRED if item.get("next_attempt", "9999") >= moment.today.isoformat():
             return "dunning"
@@ -250,12 +304,12 @@ def _standing(item: Item, moment: Moment) -> str | None:
 def _is_untold(item: Item, moment: Moment) -> bool:
     """Whether a refusal's notice is owed, and nobody sees to it; one with a wrong address waits for another."""
     name = item.get("notice")
-    return name is not None and name not in item.get("mails", {}) and _is_quiet(item, moment)
+    return name is not None and name not in item.get("mails", {}) and _is_quiet(item, moment.now)
 
 
-def _is_quiet(item: Item, moment: Moment) -> bool:
+def _is_quiet(item: Item, now: datetime) -> bool:
     touched_at = item.get("touched_at")
-    return touched_at is None or moment.now - datetime.fromisoformat(touched_at) >= LATELY
+    return touched_at is None or now - datetime.fromisoformat(touched_at) >= LATELY
 
 
 def _amount(item: Item) -> tuple[int, str] | None:

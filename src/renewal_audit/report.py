@@ -35,12 +35,14 @@ class Part:
 
     first, last: the days of the audit, YYYY-MM-DD, UTC, both included. charges_before: the moment before which charges
     are still to be compared, ISO 8601; None: all of them are. after_row: the key of the last subscription looked at.
+    refunds_before: as charges_before, for refunds; None in the parts of earlier versions too, which looked at none.
     """
 
     first: str
     last: str
     charges_before: str | None
     after_row: dict[str, Any] | None = None
+    refunds_before: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ import json
 import tracemalloc
 from collections import Counter
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -21,7 +22,7 @@ from renewal_audit.report import Part
 from renewals import clock
 from renewals.dynamodb import storable
 from renewals.errors import BadEvent, Throttled
-from renewals.gateway import Charged, Payment, PaymentState
+from renewals.gateway import Charged, Payment, PaymentState, RefundState
 from tests.fakes import NOON, Cut, World
 
 NIGHT = datetime(2026, 2, 1, 4, 30, tzinfo=UTC)
@@ -38,6 +39,7 @@ class Auditor:
     now: datetime = NIGHT
     seconds: list[float] = field(default_factory=list)
     events: list[dict[str, Any]] = field(default_factory=list)
+    unsettled: dict[tuple[str, str], str] = field(default_factory=dict)
     runs: int = 0
 
     def renew(self, name: str, now: datetime = NOON, **attributes: Any) -> str:
@@ -80,6 +82,7 @@ class Auditor:
             s3=cast("Any", self.world.s3),
             bucket="receipts",
             hand_on=self._hand_on,
+            settle=self.unsettled.update,
             seconds_left=lambda: self.seconds.pop(0) if self.seconds else PLENTY,
             now=self.now,
             moment_of=lambda row: clock.moment(self.now, "test", UTC, row.get("test_clock")),
@@ -244,6 +247,45 @@ def _refusal_not_told(auditor: Auditor) -> None:
     auditor.change("sub_planted", touched_at=storable(NIGHT - timedelta(days=1)))
 
 
+def _refund(auditor: Auditor, **attributes: Any) -> dict[str, Any]:
+    """A refund in the ledger, of a period that was charged."""
+    auditor.renew("planted")
+    claim = {"amount": Decimal("5.00"), "at": storable(NOON), "by": "ann", "request": "hash", **attributes}
+    auditor.item("sub_planted")["refunds"]["refund_1"] = claim
+    return claim
+
+
+def _refunded_elsewhere(auditor: Auditor) -> None:
+    auditor.renew("planted")
+    auditor.world.gateway.refund_elsewhere(auditor.item("sub_planted")["payment_id"], 500)
+
+
+def _refunded_elsewhere_weeks_after(auditor: Auditor) -> None:
+    auditor.renew("planted", now=NOON - timedelta(days=28), renewal_date="2026-01-03")
+    auditor.world.gateway.now = NOON
+    auditor.world.gateway.refund_elsewhere(auditor.item("sub_planted", "2026-01-03")["payment_id"], 500)
+
+
+def _refunded_though_the_ledger_says_failed(auditor: Auditor) -> None:
+    _refund(auditor, state="failed", reason="api_error")
+    auditor.world.gateway.refund_elsewhere(auditor.item("sub_planted")["payment_id"], 500)
+
+
+def _refund_that_failed(auditor: Auditor) -> None:
+    claim = _refund(auditor, state="refunded")
+    claim["refund_id"] = auditor.world.gateway.refund_elsewhere(auditor.item("sub_planted")["payment_id"], 500)
+    auditor.world.gateway.refund_becomes(claim["refund_id"], RefundState.FAILED)
+
+
+def _refund_of_nobody(auditor: Auditor) -> None:
+    _refund(auditor, state="refunded", refund_id="re_of_nobody")
+
+
+def _refund_of_the_version_before(auditor: Auditor) -> None:
+    _refund(auditor, state="claimed")
+    auditor.change("sub_planted", touched_at=storable(NIGHT - timedelta(days=1)))
+
+
 PLANTED: dict[Callable[[Auditor], None], list[tuple[str, str]]] = {
     _overdue: [("missed", "2026-01-30")],
     _claimed_and_left: [("missed", "2026-01-31")],
@@ -260,6 +302,12 @@ PLANTED: dict[Callable[[Auditor], None], list[tuple[str, str]]] = {
     _charge_of_what_was_given_up: [("charge_without_ledger", "2026-01-31")],
     _paid_by_nobody: [("ledger_without_charge", "2026-01-31")],
     _copied: [("ledger_without_charge", "2026-01-31")],
+    _refunded_elsewhere: [("refund_unknown", "2026-01-31")],
+    _refunded_elsewhere_weeks_after: [("refund_unknown", "2026-01-03")],
+    _refunded_though_the_ledger_says_failed: [("refund_unknown", "2026-01-31")],
+    _refund_that_failed: [("refund_failed", "2026-01-31")],
+    _refund_of_nobody: [("refund_failed", "2026-01-31")],
+    _refund_of_the_version_before: [("refund_unanswered", "2026-01-31")],
     _receipt_gone: [("receipt_missing", "2026-01-31")],
     _receipt_replaced: [("receipt_altered", "2026-01-31")],
     _receipt_stored_by_somebody: [("receipt_altered", "2026-01-31")],
@@ -278,6 +326,50 @@ def test_a_planted_difference_is_found_and_nothing_else(auditor: Auditor, plant:
         auditor.renew(f"healthy_{n}")
     plant(auditor)
     assert named(auditor.audit()) == [(kind, "sub_planted", period) for kind, period in PLANTED[plant]]
+
+
+@pytest.mark.parametrize("plant", [p for p in PLANTED if PLANTED[p][0][0].startswith("refund")])
+def test_what_differs_in_refunds_is_looked_at(auditor: Auditor, plant: Callable[[Auditor], None]) -> None:
+    """The workflow is asked to look at the period's refunds; nothing else is, and the ledger is left as it is."""
+    auditor.renew("healthy")
+    plant(auditor)
+    before = deepcopy(auditor.world.dynamodb.items("renewals"))
+    auditor.audit()
+    [(_, period)] = PLANTED[plant]
+    assert auditor.unsettled == {("sub_planted", period): "cus_1"}
+    assert auditor.world.dynamodb.items("renewals") == before
+
+
+def test_refunds_that_agree_are_no_difference(auditor: Auditor) -> None:
+    """Refunded in both, on its way in both, failed in both; one of a payment that is not the ledger's, as the second of
+    two; and one of somebody else's payment."""
+    gateway = auditor.world.gateway
+    for state in RefundState:
+        subscription_id = auditor.renew(state.value)
+        gateway.refunds_begin = state
+        refund_id = gateway.refund_elsewhere(auditor.item(subscription_id)["payment_id"], 500)
+        stands = {RefundState.PENDING: "claimed", RefundState.SUCCEEDED: "refunded", RefundState.FAILED: "failed"}
+        claim = {"amount": Decimal("5.00"), "at": storable(NOON), "by": "ann", "request": "hash"}
+        refund = claim | {"state": stands[state], "refund_id": refund_id}
+        auditor.item(subscription_id)["refunds"]["refund_1"] = refund
+    gateway.payments["pi_other"] = Payment("pi_other", PaymentState.PAID, 2999, "USD")
+    gateway.refunds_begin = RefundState.SUCCEEDED
+    gateway.refund_elsewhere("pi_other", 500)
+    report = auditor.audit()
+    assert (named(report), report["counts"]["refunded"], auditor.unsettled) == ([], 2, {})
+
+
+def test_refunds_are_read_by_parts_too(auditor: Auditor, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that ends after each few of them hands on the rest, and each is compared once."""
+    monkeypatch.setattr(audit, "_TOGETHER", 2)
+    for n in range(7):
+        subscription_id = auditor.renew(str(n))
+        auditor.world.gateway.now = NOON + timedelta(minutes=n)
+        auditor.world.gateway.refund_elsewhere(auditor.item(subscription_id)["payment_id"], 500)
+    auditor.seconds = [0.0] * 20
+    report = auditor.audit()
+    assert (report["differences"]["refund_unknown"], len(auditor.unsettled)) == (7, 7)
+    assert auditor.runs > 4
 
 
 def test_every_kind_is_planted() -> None:
@@ -443,7 +535,8 @@ def test_each_charge_is_in_one_window(auditor: Auditor) -> None:
 
 def test_the_nightly_audit_is_of_the_last_three_complete_days() -> None:
     """Today is not over; the days are UTC's, as the gateway's clock is."""
-    assert latest(date(2026, 3, 1)) == Part("2026-02-26", "2026-02-28", "2026-03-01T00:00:00+00:00")
+    before = "2026-03-01T00:00:00+00:00"
+    assert latest(date(2026, 3, 1)) == Part("2026-02-26", "2026-02-28", before, refunds_before=before)
 
 
 def test_a_year_with_one_charge_is_read_in_few_calls(auditor: Auditor) -> None:
