@@ -263,15 +263,18 @@ def _html(letter: _Letter) -> str:
         name, url = letter.link
         said += f'<p style="margin:0 0 16px"><a href="{escape(url)}">{escape(name)}</a></p>'
     rows = "".join(
-        f'<tr><td style="padding:6px 16px 6px 0;color:#6b7280">{escape(name)}</td>'
-        f'<td style="padding:6px 0">{escape(value)}</td></tr>'
+        '<tr style="vertical-align:top"><td style="padding:6px 16px 6px 0;color:#6b7280;white-space:nowrap">'
+        f'{escape(name)}</td><td style="padding:6px 0">{escape(value)}</td></tr>'
         for name, value in letter.facts
     )
     return (
-        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title></head>'
-        '<body style="margin:0;padding:24px;background:#f4f6f8;font:16px/1.5 Helvetica,Arial,sans-serif;color:#181d27">'
-        '<div style="max-width:560px;margin:0 auto;padding:32px;background:#fff;border:1px solid #dde0e5">'
-        f'<h1 style="margin:0 0 24px;font-size:20px">{title}</h1>{said}'
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        f'<meta name="viewport" content="width=device-width,initial-scale=1"><title>{title}</title></head>'
+        '<body style="margin:0;padding:16px;background:#f4f6f8;font:16px/1.5 Helvetica,Arial,sans-serif;color:#181d27">'
+        # A word that is longer than a phone is wide, such as a transaction's id, goes on in the next line.
+        '<div style="max-width:560px;margin:0 auto;padding:24px;background:#fff;border:1px solid #dde0e5;'
+        'word-break:break-word">'
+        f'<h1 style="margin:0 0 24px;font-size:20px;line-height:1.3">{title}</h1>{said}'
         f'<table style="border-collapse:collapse;font-size:14px">{rows}</table>'
         f'<p style="margin:24px 0 0;color:#6b7280">{escape(letter.seller)}</p></div></body></html>'
     )

@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import shutil
 import signal
 import uuid
 from collections.abc import Callable, Iterator
@@ -16,19 +15,15 @@ import pytest
 import urllib3
 from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver import Chrome
-from selenium.webdriver.chrome.options import Options
-from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 
 from local.processes import Process, alive
 from local.stack import Stack
+from tests.browser import NEEDS_CHROMIUM, chromium
 from tests.integration.shop import Shop, Subscriber, wait_until
 
-_CHROMIUM, _DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-pytestmark = pytest.mark.skipif(
-    not (_CHROMIUM and _DRIVER), reason="needs chromium and chromedriver on PATH (apt-get install chromium-driver)"
-)
+pytestmark = NEEDS_CHROMIUM
 
 HOSTILE = "<script>document.title = 'taken'</script><img src=x onerror=\"document.title = 'taken'\">"
 _DIGEST = """
@@ -103,20 +98,7 @@ class Browser:
 
 @pytest.fixture(scope="module")
 def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
-    home = tmp_path_factory.mktemp("browser")
-    options = Options()
-    options.binary_location = str(_CHROMIUM)
-    options.add_argument("--headless=new")
-    options.add_argument("--window-size=1200,900")
-    options.add_argument("--disable-dev-shm-usage")  # a container's is small
-    options.add_argument("--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1")
-    options.add_argument(f"--user-data-dir={home}")
-    if os.geteuid() == 0:
-        options.add_argument("--no-sandbox")  # Chromium's own does not run as root
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    service = Service(str(_DRIVER), env=os.environ | {"HOME": str(home)})
-    with Chrome(options=options, service=service) as running:
-        running.set_page_load_timeout(30)
+    with chromium(tmp_path_factory.mktemp("browser")) as running:
         yield running
 
 

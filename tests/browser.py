@@ -1,0 +1,42 @@
+"""Chromium without a window, for what has to be looked at as people see it."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from selenium.webdriver import Chrome
+from selenium.webdriver.chrome.options import Options
+from selenium.webdriver.chrome.service import Service
+
+_CHROMIUM, _DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
+NEEDS_CHROMIUM = pytest.mark.skipif(
+    not (_CHROMIUM and _DRIVER), reason="needs chromium and chromedriver on PATH (apt-get install chromium-driver)"
+)
+
+
+@contextmanager
+def chromium(home: Path) -> Iterator[Chrome]:
+    """A browser that reaches this machine alone. home: its folder."""
+    options = Options()
+    options.binary_location = str(_CHROMIUM)
+    options.add_argument("--headless=new")
+    options.add_argument("--window-size=1200,900")
+    options.add_argument("--disable-dev-shm-usage")  # a container's is small
+    options.add_argument("--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1")
+    options.add_argument(f"--user-data-dir={home}")
+    if os.geteuid() == 0:
+        options.add_argument("--no-sandbox")  # Chromium's own does not run as root
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    service = Service(str(_DRIVER), env=os.environ | {"HOME": str(home)})
+    with Chrome(options=options, service=service) as running:
+        running.set_page_load_timeout(30)
+        yield running
+
+
+def resize(browser: Chrome, width: int) -> None:
+    """As wide as a device of that many CSS pixels; one of less than 600 is a phone."""
+    metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)

@@ -1,0 +1,89 @@
+"""The mails as people see them, on a phone and on a desktop: in a real browser, headless."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from email.message import EmailMessage
+from pathlib import Path
+from typing import Any
+
+import pytest
+from selenium.webdriver import Chrome
+
+from renewals.gateway import Card
+from renewals.subscription import parse
+from send_email.message import Attachment, compose, remind
+from tests.browser import NEEDS_CHROMIUM, chromium, resize
+from tests.fakes import DUE, SENDER, World
+from tests.unit.test_message import HARD, LAST, REFUSED, SOFT, WAITS
+
+pytestmark = NEEDS_CHROMIUM
+TO = "ann@customer.example"
+LONG = "W" * 200
+ORDINARY = {
+    "customer_name": "Maximiliane-Alexandra von der Wiesenthal-Hohenstein",
+    "plan": "Pro, for teams of up to twenty-five people, monthly",
+    "payment_id": "pi_3QxJ2kLkdIwHu7ix0a1B2c3D",
+}
+HOSTILE = {"customer_name": LONG, "plan": LONG, "payment_id": LONG, "receipt_number": LONG, "subscription_id": LONG} | {
+    "seller": {"name": LONG, "address": "", "tax_id": ""},
+}
+
+
+def _mails(shop: World, changed: dict[str, Any]) -> Iterator[tuple[str, EmailMessage]]:
+    """One mail of each kind. changed: what of the renewal is another."""
+    shop.subscribe()
+    shop.run()
+    renewal = shop.ledger.get("sub_1", DUE.isoformat())
+    assert renewal is not None
+    link = Attachment("receipt.pdf", b"%PDF", "https://api.example/prod/receipts/" + "x" * 120)
+    kinds: list[tuple[str, str, Any, dict[str, Any]]] = [
+        ("receipt", "receipt", None, {}),
+        ("refunded", "refunded", None, {}),
+        ("payment_failed", "payment_failed", SOFT, REFUSED),
+        ("hard", "payment_failed", HARD, REFUSED),
+        ("action_required", "action_required", HARD, WAITS),
+        ("final_notice", "final_notice", LAST, REFUSED),
+        ("canceled", "canceled", None, REFUSED),
+        ("unpaid", "unpaid", None, REFUSED),
+    ]
+    for name, kind, prospects, stands in kinds:
+        of = replace(renewal, **stands, **changed)
+        attached = link if kind == "receipt" else None
+        yield name, compose(kind, of, sender=SENDER, to=TO, prospects=prospects, attachment=attached)
+    row = parse(shop.row() | {key: changed[key][:120] for key in ("customer_name", "plan")})
+    for name, card in (("upcoming", None), ("card_expires", Card("pm_ok", "Visa ending in 4242", "2026-01"))):
+        yield name, remind(row, card, seller="Example Shop", page="https://shop.example/me", sender=SENDER, to=TO)
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
+    with chromium(tmp_path_factory.mktemp("browser")) as running:
+        yield running
+
+
+@pytest.mark.parametrize("changed", [ORDINARY, HOSTILE], ids=["ordinary", "hostile"])
+def test_every_mail_fits_a_phone_and_a_desktop(
+    shop: World, browser: Chrome, tmp_path: Path, changed: dict[str, Any]
+) -> None:
+    """No mail is wider than its window, nothing sticks out of its box, and a phone does not shrink its letters."""
+    wide = {}
+    for name, mail in _mails(shop, changed):
+        page = mail.get_body(("html",))
+        assert page is not None
+        file = tmp_path / f"{name}.html"
+        file.write_text(page.get_content(), encoding="utf-8")
+        for width in (390, 1280):
+            resize(browser, width)
+            browser.get(file.as_uri())
+            across, needed, beyond = browser.execute_script(_MEASURED)
+            if across != width or needed > width or beyond:
+                wide[name, width] = across, needed, beyond
+    assert wide == {}
+
+
+_MEASURED = """
+const box = document.querySelector("div").getBoundingClientRect();
+const all = Array.from(document.querySelectorAll("div *"));
+const beyond = all.filter(each => each.getBoundingClientRect().right > box.right);
+return [window.innerWidth, document.documentElement.scrollWidth, beyond.map(each => each.tagName)];
+"""
