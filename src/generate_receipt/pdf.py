@@ -36,6 +36,7 @@ PERIOD_X = LEFT + 78
 AMOUNT_X = LEFT + 128
 AMOUNT_WIDTH = LEFT + WIDTH - AMOUNT_X
 FOOTER_Y = 276
+ADDRESS_LINES = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,7 @@ _LABELS = {
         "amount": "Amount refunded",
         "total": "Total refunded",
         "at": "Refunded at",
-        "footer": "Given back to the payment method above. Please keep this receipt for your records.",
+        "footer": "Refunded to the payment method above. Please keep this receipt for your records.",
     },
 }
 
@@ -101,18 +102,28 @@ class RenderedReceipt:
 
 
 def render(receipt: Receipt) -> RenderedReceipt:
-    """Draw `receipt`. Any text is accepted: what is too long for its place ends in an ellipsis."""
-    sheet = Sheet(_texts(receipt), currency=receipt.currency, made_at=receipt.paid_at)
-    y = _draw_head(sheet, receipt)
-    y = _draw_parties(sheet, receipt, y + 9)
-    y = _draw_line_item(sheet, receipt, y + 12)
-    _draw_payment(sheet, receipt, y + 14)
-    _draw_footer(sheet, receipt)
+    """Draw `receipt`. Any text is accepted: a name, address or id that is too long for its place ends in an ellipsis.
+    Our own words, dates and amounts are always whole."""
+    sheet, bottom = _drawn(receipt, roomy=True)
+    if bottom > FOOTER_Y:  # the longest texts, in a script with high lines
+        sheet.discard()
+        sheet, _ = _drawn(receipt, roomy=False)
     sheet.pdf.set_title(sheet.drawable(f"{_label(receipt, 'title')} {receipt.number}"))
     sheet.pdf.set_author(sheet.drawable(receipt.seller.name))
     sheet.pdf.set_subject(sheet.drawable(f"{receipt.plan}, {_period(receipt)}"))
     sheet.pdf.set_lang("en")
     return RenderedReceipt(pdf=bytes(sheet.pdf.output()), missing=sheet.missing)
+
+
+def _drawn(receipt: Receipt, *, roomy: bool) -> tuple[Sheet, float]:
+    """The page, and where what stands above its footer ends."""
+    sheet = Sheet(_texts(receipt), currency=receipt.currency, made_at=receipt.paid_at, roomy=roomy)
+    y = _draw_head(sheet, receipt)
+    y = _draw_parties(sheet, receipt, y + 9)
+    y = _draw_line_item(sheet, receipt, y + 12)
+    bottom = _draw_payment(sheet, receipt, y + 14)
+    _draw_footer(sheet, receipt)
+    return sheet, bottom
 
 
 def _texts(receipt: Receipt) -> Iterator[str]:
@@ -132,7 +143,7 @@ def _draw_head(sheet: Sheet, receipt: Receipt) -> float:
     sheet.write(_label(receipt, "amount"), LEFT + 2 * THIRD, 40, THIRD, LABEL)
     y += 1
     bottom = sheet.write_whole(receipt.number, LEFT, y, THIRD - GUTTER, VALUE)
-    sheet.write(_day(receipt.paid_at), LEFT + THIRD, y, THIRD - GUTTER, VALUE)
+    sheet.write_whole(_day(receipt.paid_at), LEFT + THIRD, y, THIRD - GUTTER, VALUE)
     sheet.write_whole(_money(receipt), LEFT + 2 * THIRD, y, THIRD, VALUE)
     return max(bottom, y + VALUE.line_height)
 
@@ -147,7 +158,7 @@ def _draw_parties(sheet: Sheet, receipt: Receipt, y: float) -> float:
     seller = sheet.write(receipt.seller.name, LEFT, top, column, NAME, lines=3) + 0.5
     address = _address_lines(receipt.seller.address)
     for line in address:
-        seller = sheet.write(line, LEFT, seller, column, SMALL, lines=2 if len(address) > 1 else 6)
+        seller = sheet.write(line, LEFT, seller, column, SMALL, lines=min(8, ADDRESS_LINES // len(address)))
     if receipt.seller.tax_id:
         seller = sheet.write(_tax_id(receipt), LEFT, seller, column, SMALL, lines=2)
 
@@ -165,7 +176,7 @@ def _draw_line_item(sheet: Sheet, receipt: Receipt, y: float) -> float:
     plan_width = PERIOD_X - LEFT - 4 - GUTTER
     bottom = sheet.write(receipt.plan or "Subscription", LEFT + 4, y, plan_width, PLAN, lines=4) + 0.5
     bottom = sheet.write(_subscription(receipt), LEFT + 4, bottom, plan_width, SMALL, lines=3)
-    sheet.write(_period(receipt), PERIOD_X, y, AMOUNT_X - PERIOD_X, VALUE)
+    sheet.write_whole(_period(receipt), PERIOD_X, y, AMOUNT_X - PERIOD_X - 2, VALUE)
     sheet.write_whole(_money(receipt), AMOUNT_X, y, AMOUNT_WIDTH - 4, VALUE, align="R")
     y = bottom + 5
     sheet.rule(LEFT, y, WIDTH, HAIRLINE)
@@ -175,7 +186,7 @@ def _draw_line_item(sheet: Sheet, receipt: Receipt, y: float) -> float:
     return y + TOTAL.line_height
 
 
-def _draw_payment(sheet: Sheet, receipt: Receipt, y: float) -> None:
+def _draw_payment(sheet: Sheet, receipt: Receipt, y: float) -> float:
     y = sheet.write("Payment details", LEFT, y, WIDTH, PLAN) + 2
     sheet.rule(LEFT, y, WIDTH, HAIRLINE)
     y += 3.5
@@ -186,19 +197,13 @@ def _draw_payment(sheet: Sheet, receipt: Receipt, y: float) -> None:
     for label, value in rows:
         sheet.write(label, LEFT, y + 0.2, THIRD, SMALL)
         y = sheet.write(value, LEFT + THIRD, y, WIDTH - THIRD, DETAIL, lines=3) + 1.8
+    return y
 
 
 def _draw_footer(sheet: Sheet, receipt: Receipt) -> None:
     sheet.rule(LEFT, FOOTER_Y, WIDTH, HAIRLINE)
-    sheet.write(receipt.seller.name, LEFT, FOOTER_Y + 3, HALF, FOOTNOTE)
-    sheet.write(
-        _label(receipt, "footer"),
-        LEFT + HALF,
-        FOOTER_Y + 3,
-        HALF,
-        FOOTNOTE,
-        align="R",
-    )
+    sheet.write(receipt.seller.name, LEFT, FOOTER_Y + 3, THIRD - GUTTER, FOOTNOTE, lines=3)
+    sheet.write_whole(_label(receipt, "footer"), LEFT + THIRD, FOOTER_Y + 3, 2 * THIRD, FOOTNOTE, align="R")
 
 
 def _address_lines(address: str) -> list[str]:

@@ -22,6 +22,7 @@ from renewals import printable
 
 warnings.filterwarnings("ignore", "Pillow could not be imported")  # for images, so the layer leaves it out
 from fpdf import FPDF  # noqa: E402  (it warns when imported)
+from fpdf.fonts import TTFFont  # noqa: E402
 from fpdf.line_break import Fragment  # noqa: E402
 
 CORE_FONT = "helvetica"
@@ -171,9 +172,11 @@ class _Pages(FPDF):
 
 
 class Sheet:
-    """One A4 page; lengths are millimetres from its upper left corner. `texts`: all that will be written on it."""
+    """One A4 page; lengths are millimetres from its upper left corner. `texts`: all that will be written on it.
+    `roomy`: whether lines of a script that stands high are set further apart."""
 
-    def __init__(self, texts: Iterable[str], *, currency: str, made_at: datetime) -> None:
+    def __init__(self, texts: Iterable[str], *, currency: str, made_at: datetime, roomy: bool = True) -> None:
+        self._tall_line = TALL_LINE if roomy else 1.0
         beyond_core = "".join(text for text in map(tidy, texts) if not _core_font_has(text))
         undrawable: set[str] = set()
         self._fonts: list[str] = []
@@ -194,6 +197,12 @@ class Sheet:
         self.pdf.c_margin = 0
         self.pdf.add_page()
 
+    def discard(self) -> None:
+        """Close the fonts of a sheet that will not be output."""
+        for font in self.pdf.fonts.values():
+            if isinstance(font, TTFFont):
+                font.ttfont.close()
+
     def drawable(self, text: str) -> str:
         """`text` as it will be seen."""
         return tidy(text).translate(self._replacements)
@@ -212,7 +221,7 @@ class Sheet:
             self._choose_fonts(text, style)
             broken = [*broken[: lines - 1], self._shortened(broken[lines - 1], width)]
         core = _core_font_has(text)
-        height = style.line_height * (TALL_LINE if TALL.intersection(self.pdf.drawn_with) else 1)
+        height = style.line_height * (self._tall_line if TALL.intersection(self.pdf.drawn_with) else 1)
         for n, line in enumerate(broken):
             if n:
                 self._choose_fonts(text, style)  # again: fpdf2 leaves the font behind that the last line ended with
@@ -276,9 +285,11 @@ class Sheet:
             if self.pdf.get_string_width(line + piece) <= width:
                 line += piece
                 continue
-            if line:
+            if line and self.pdf.get_string_width(piece.lstrip()) <= width:
                 lines.append(line)
-            line = piece.lstrip()
+                line = piece.lstrip()
+            else:  # a word that is wider than any line begins where it stands
+                line = (line + piece).lstrip()
             while (fitting := self._fitting(line, width)) < len(line):
                 lines.append(line[:fitting])
                 line = line[fitting:]
