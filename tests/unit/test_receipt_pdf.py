@@ -332,7 +332,7 @@ def test_long_texts_stay_in_their_places(unit: str) -> None:
         )
     )  # fmt: skip
     assert_valid(rendered.pdf)
-    assert "…" in text_of(rendered.pdf)
+    assert re.search("…|[.]{3}", text_of(rendered.pdf))  # pdfium reads it as three points beside Arabic
     boxes = boxes_of(rendered.pdf)
     assert min(left for _, left, *_ in boxes) > MARGIN
     assert max(right for *_, right, _ in boxes) < 595.3 - MARGIN
