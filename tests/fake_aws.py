@@ -5,9 +5,11 @@ They take and give what boto3's clients do. `test_fake_aws.py` holds them to mot
 
 import io
 import re
+import threading
+import time
 from bisect import bisect_left, bisect_right
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, field
@@ -16,7 +18,7 @@ from email.parser import BytesHeaderParser, BytesParser
 from email.policy import default
 from heapq import heappop, heappush
 from itertools import count, dropwhile, islice
-from operator import eq, ge, lt
+from operator import eq, ge, gt, lt
 from typing import Any
 from zlib import crc32
 
@@ -26,6 +28,8 @@ from moto.dynamodb.parsing.reserved_keywords import ReservedKeywords
 
 type Item = dict[str, Any]
 type Around = Callable[[str], Any]
+type Place = tuple[str, tuple[str, str]]
+"""A table, and an item's two keys in it."""
 
 _TOKEN = re.compile(r"\s*(attribute_not_exists|attribute_exists|AND\b|OR\b|IN\b|<>|>=|<|=|[(),]|[#:\w.]+)")
 _COMPARED: dict[str, Callable[[Any, Any], bool]] = {"<": lt, ">=": ge, "=": eq}
@@ -43,6 +47,10 @@ def wire(item: Item) -> Item:
 def error(code: str, operation: str, status: int = 400, /, **more: Any) -> ClientError:
     response: Any = {"Error": {"Code": code, "Message": code}, "ResponseMetadata": {"HTTPStatusCode": status}, **more}
     return ClientError(response, operation)
+
+
+def _canceled(reasons: Iterable[Item]) -> ClientError:
+    return error("TransactionCanceledException", "TransactWriteItems", CancellationReasons=list(reasons))
 
 
 @contextmanager
@@ -130,6 +138,13 @@ def look_up(item: Any, parts: list[str]) -> Any:
 class FakeDynamoDB:
     """Tables of items by their two keys. keys: table to the name of its range key.
 
+    A transaction holds its items, those that it only checks too, until it is over. Whoever writes one of them meanwhile
+    is refused: a transaction as TransactionCanceledException with reason TransactionConflict, a plain write as
+    TransactionConflictException. Reads are served. A transaction that names an item twice is refused as invalid.
+    https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/transaction-apis.html
+
+    holds: for how many seconds a transaction holds its items while other threads run. busy: items that somebody else's
+    transaction holds, by table and keys, for so many of the next writes that meet it: for tests of one thread.
     trouble: errors to raise at the next writes, first one first. answers_lost: the client repeats each update, as it
     does where the first answer did not arrive. unanswered: how many keys the next batches leave out, for each in turn.
     indexes: name to the hash and the range key. An item without both is not in it.
@@ -142,6 +157,10 @@ class FakeDynamoDB:
     trouble: list[Exception] = field(default_factory=list)
     answers_lost: bool = False
     unanswered: list[int] = field(default_factory=list)
+    holds: float = 0.004
+    busy: dict[Place, int] = field(default_factory=dict)
+    _held: set[Place] = field(default_factory=set)
+    _lock: threading.RLock = field(default_factory=threading.RLock)
     _indexed: dict[tuple[str, str], dict[str, list[Item]]] = field(default_factory=dict)
 
     def items(self, table: str) -> dict[tuple[str, str], Item]:
@@ -155,9 +174,10 @@ class FakeDynamoDB:
             wanted = plain(q["ExpressionAttributeValues"])[":id"]
             found = [item for key, item in sorted(self.items(q["TableName"]).items()) if key[0] == wanted]
             ordered = found if q["ScanIndexForward"] else found[::-1]
-            if "ExclusiveStartKey" in q:
-                keys = [self._key(q["TableName"], item) for item in ordered]
-                ordered = ordered[keys.index(self._key(q["TableName"], plain(q["ExclusiveStartKey"]))) + 1 :]
+            if "ExclusiveStartKey" in q:  # which need not be there: an item may be deleted between two pages
+                start = self._key(q["TableName"], plain(q["ExclusiveStartKey"]))
+                after = gt if q["ScanIndexForward"] else lt
+                ordered = [item for item in ordered if after(self._key(q["TableName"], item), start)]
             page = ordered[: q["Limit"]]
             if len(page) < q["Limit"]:
                 return {"Items": [wire(item) for item in page]}
@@ -250,8 +270,10 @@ class FakeDynamoDB:
             return answer
 
     def update_item(self, **q: Any) -> Item:
-        with self.around("dynamodb.UpdateItem"):
+        with self.around("dynamodb.UpdateItem"), self._lock:
             self._meet_trouble()
+            if self._is_busy(self._place(q)):
+                raise error("TransactionConflictException", "UpdateItem")
             if self.answers_lost:
                 self._update(q)
             return self._update(q)
@@ -272,23 +294,52 @@ class FakeDynamoDB:
             assert len(TransactItems) <= 100
             self._meet_trouble()
             actions = [next(iter(action.items())) for action in TransactItems]
-            olds = [self._item(body) for _, body in actions]
-            held = [self._holds(body, old) for (_, body), old in zip(actions, olds, strict=True)]
-            if not all(held):
-                reasons = [
-                    {"Code": "None"}
-                    if ok
-                    else {"Code": "ConditionalCheckFailed"} | ({"Item": wire(old)} if old else {})
-                    for ok, old in zip(held, olds, strict=True)
-                ]
-                raise error("TransactionCanceledException", "TransactWriteItems", CancellationReasons=reasons)
-            for (verb, body), old in zip(actions, olds, strict=True):
-                if verb == "Put":
-                    self._put(body["TableName"], plain(body["Item"]))
-                elif verb == "Update":
-                    self._apply(body, old)
-                else:
-                    assert verb == "ConditionCheck"
+            places = [self._place(body) for _, body in actions]
+            if len(set(places)) < len(places):
+                told = "Transaction request cannot include multiple operations on one item"
+                raise error("ValidationException", "TransactWriteItems", message=told)
+            with self._holding(places):
+                self._transact(actions)
+
+    def _transact(self, actions: list[tuple[str, Item]]) -> None:
+        olds = [self._item(body) for _, body in actions]
+        held = [self._holds(body, old) for (_, body), old in zip(actions, olds, strict=True)]
+        if not all(held):
+            raise _canceled(
+                {"Code": "None"} if ok else {"Code": "ConditionalCheckFailed"} | ({"Item": wire(old)} if old else {})
+                for ok, old in zip(held, olds, strict=True)
+            )
+        for (verb, body), old in zip(actions, olds, strict=True):
+            if verb == "Put":
+                self._put(body["TableName"], plain(body["Item"]))
+            elif verb == "Update":
+                self._apply(body, old)
+            else:
+                assert verb == "ConditionCheck"
+
+    @contextmanager
+    def _holding(self, places: list[Place]) -> Iterator[None]:
+        """The items of a transaction, from its beginning to its end."""
+        with self._lock:
+            busy = [self._is_busy(place) for place in places]
+            if any(busy):
+                raise _canceled({"Code": "TransactionConflict" if each else "None"} for each in busy)
+            self._held |= set(places)
+        try:
+            if threading.active_count() > 1:
+                time.sleep(self.holds)
+            with self._lock:
+                yield
+        finally:
+            with self._lock:
+                self._held -= set(places)
+
+    def _is_busy(self, place: Place) -> bool:
+        """Whether another's transaction is at work on the item at this moment."""
+        left = self.busy.pop(place, 0)
+        if left > 1:
+            self.busy[place] = left - 1
+        return left > 0 or place in self._held
 
     def put(self, table: str, item: Item) -> None:
         """A write past the client, as a user makes it."""
@@ -302,10 +353,12 @@ class FakeDynamoDB:
     def _key(self, table: str, item: Item) -> tuple[str, str]:
         return item["subscription_id"], item[self.keys[table]]
 
+    def _place(self, body: Item) -> Place:
+        return body["TableName"], self._key(body["TableName"], plain(body.get("Key") or body["Item"]))
+
     def _item(self, body: Item) -> Item:
-        return self.items(body["TableName"]).get(
-            self._key(body["TableName"], plain(body.get("Key") or body["Item"])), {}
-        )
+        table, key = self._place(body)
+        return self.items(table).get(key, {})
 
     def _holds(self, body: Item, old: Item) -> bool:
         values = plain(body.get("ExpressionAttributeValues", {}))

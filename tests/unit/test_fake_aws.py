@@ -1,7 +1,9 @@
 """The in-memory DynamoDB of these tests answers as moto's does, whose whole business that is."""
 
 import json
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import boto3
@@ -111,6 +113,91 @@ def test_a_condition_that_cannot_be_read_is_an_error(clients: tuple[Any, Any]) -
     """The fake refuses what it does not know instead of guessing."""
     with pytest.raises((AssertionError, ClientError)):
         dynamodb.update(clients[0], _change("begins_with(#status, :claimed)"))
+
+
+def test_a_page_begins_after_a_key_that_is_gone(clients: tuple[Any, Any]) -> None:
+    """An item may be deleted between two pages: what follows its key is read, in either direction."""
+    days = ["2026-01-10", "2026-01-31", "2026-02-28"]
+    pages = []
+    for client in clients:
+        for day in days:
+            item = ITEM | {"renewal_date": day}
+            client.put("renewals", item) if client is clients[0] else client.put_item(
+                TableName="renewals", Item=wire(item)
+            )
+        for forward in (True, False):
+            asked = {
+                "TableName": "renewals",
+                "KeyConditionExpression": "subscription_id = :id",
+                "ExpressionAttributeValues": wire({":id": "s"}),
+                "ScanIndexForward": forward,
+                "Limit": 5,
+                "ConsistentRead": True,
+                "ExclusiveStartKey": wire(KEY | {"renewal_date": "2026-02-01"}),
+            }
+            pages.append([dynamodb.plain(item)["renewal_date"] for item in client.query(**asked)["Items"]])
+    assert pages == [days[2:], days[1::-1]] * 2
+
+
+def test_two_actions_on_one_item_are_refused(clients: tuple[Any, Any]) -> None:
+    """A check and an update of the same item are no transaction, for neither of the two."""
+    update = _change("#status = :claimed")
+    check = {name: update[name] for name in ("TableName", "Key", "ExpressionAttributeNames")}
+    check |= {"ConditionExpression": "#status = :claimed", "ExpressionAttributeValues": wire({":claimed": "claimed"})}
+    check["ExpressionAttributeNames"] = {"#status": "status"}
+    for client in clients:
+        with pytest.raises(ClientError) as refused:
+            client.transact_write_items(TransactItems=[{"ConditionCheck": check}, {"Update": update}])
+        assert refused.value.response["Error"]["Code"] == "ValidationException"
+
+
+def _check(day: str) -> dict[str, Any]:
+    key = wire(KEY | {"renewal_date": day})
+    return {"ConditionCheck": {"TableName": "renewals", "Key": key, "ConditionExpression": _FREE}}
+
+
+_FREE = "attribute_not_exists(subscription_id)"
+
+
+def test_an_item_in_a_transaction_is_written_by_nobody_else() -> None:
+    """Of an item that another transaction holds, a transaction is cancelled and a plain write refused, whatever their
+    conditions; both are tried again, and a reader is served."""
+    fake: Any = FakeDynamoDB({"renewals": "renewal_date"})
+    fake.put("renewals", ITEM)
+    place = "renewals", ("s", "2026-01-31")
+    fake.busy[place] = 1
+    with pytest.raises(ClientError) as cancelled:
+        fake.transact_write_items(TransactItems=[_check("2026-02-28"), _check("2026-01-31")])
+    reasons: Any = cancelled.value.response
+    assert [reason["Code"] for reason in reasons["CancellationReasons"]] == ["None", "TransactionConflict"]
+    fake.busy[place] = 1
+    with pytest.raises(ClientError) as refused:
+        fake.update_item(**_change("#status = :claimed"))
+    assert refused.value.response["Error"]["Code"] == "TransactionConflictException"
+    fake.busy[place] = 2
+    assert fake.get_item(TableName="renewals", Key=wire(KEY), ConsistentRead=True)["Item"]
+    assert dynamodb.update(fake, _change("#status = :claimed"))
+    assert not fake.busy
+
+
+def test_transactions_of_threads_collide_on_what_they_only_check() -> None:
+    """Two at the same time check one item and write another each: one of the two is cancelled for the conflict."""
+    fake: Any = FakeDynamoDB({"renewals": "renewal_date"}, holds=0.2)
+    begin = threading.Barrier(2)
+
+    def write(day: str) -> str:
+        put = {"TableName": "renewals", "Item": wire(ITEM | {"renewal_date": day}), "ConditionExpression": _FREE}
+        begin.wait(timeout=5)
+        try:
+            fake.transact_write_items(TransactItems=[{"Put": put}, _check("2025-01-01")])
+        except ClientError as error:
+            reasons: Any = error.response
+            return str(reasons["CancellationReasons"][1]["Code"])
+        return "written"
+
+    with ThreadPoolExecutor(2) as pool:
+        ends = sorted(pool.map(write, ("2026-01-31", "2026-02-28")))
+    assert ends == ["TransactionConflict", "written"]
 
 
 def _many(client: Any) -> None:
