@@ -31,8 +31,8 @@ type Around = Callable[[str], Any]
 type Place = tuple[str, tuple[str, str]]
 """A table, and an item's two keys in it."""
 
-_TOKEN = re.compile(r"\s*(attribute_not_exists|attribute_exists|AND\b|OR\b|IN\b|<>|>=|<|=|[(),]|[#:\w.]+)")
-_COMPARED: dict[str, Callable[[Any, Any], bool]] = {"<": lt, ">=": ge, "=": eq}
+_TOKEN = re.compile(r"\s*(attribute_not_exists|attribute_exists|AND\b|OR\b|IN\b|<>|>=|>|<|=|[(),]|[#:\w.]+)")
+_COMPARED: dict[str, Callable[[Any, Any], bool]] = {"<": lt, ">": gt, ">=": ge, "=": eq}
 _serialize, _deserialize = TypeSerializer().serialize, TypeDeserializer().deserialize
 
 
@@ -114,7 +114,8 @@ class Condition:
         right = self._value(self._next())
         if operator == "<>":
             return bool(left != right)
-        return left is not None and bool(_COMPARED[operator](left, right))
+        alike = type(left) is type(right) or operator == "="  # of another type it is neither more nor less
+        return left is not None and alike and bool(_COMPARED[operator](left, right))
 
     def _value(self, token: str) -> Any:
         return self._values[token] if token.startswith(":") else look_up(self._item, path(token, self._names))

@@ -456,7 +456,8 @@ class World:
         return Switch(cast("Any", self.dynamodb), "changes")
 
     def turn_charging_off(self) -> None:
-        self.dynamodb.put("changes", charging.KEY)
+        for key in charging.KEYS:
+            self.dynamodb.put("changes", key)
 
     def turn_charging_on(self) -> None:
         self.dynamodb.items("changes").clear()

@@ -14,8 +14,8 @@ from typing import Any
 from scripts.plainly import tell
 
 _MOST_ITEMS = 100  # https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchGetItem.html
-_EVERYBODY = {"S": "*"}
-"""Stands for all subscriptions, in the switch's key."""
+_EVERYBODY = "*"
+"""Begins the switch's keys, and no subscription's id."""
 
 type Item = dict[str, Any]
 
@@ -50,7 +50,7 @@ def restore(dynamodb: Any, copy: str, table: str, *, write: bool, delete: bool) 
 
 def _items(dynamodb: Any, table: str) -> Iterator[Item]:
     for page in dynamodb.get_paginator("scan").paginate(TableName=table, ConsistentRead=True):
-        yield from (item for item in page["Items"] if item["subscription_id"] != _EVERYBODY)
+        yield from (item for item in page["Items"] if not item["subscription_id"]["S"].startswith(_EVERYBODY))
 
 
 def _get(dynamodb: Any, table: str, items: tuple[Item, ...], keys: list[str]) -> Iterator[Item]:

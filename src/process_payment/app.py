@@ -74,7 +74,7 @@ def _renewed(asked: Asked, execution: str, moment: Moment) -> dict[str, Any]:
     charge = Charge(
         ledger=_ledger(),
         payments=Payments(_gateway(), f"{setting('PROJECT_NAME')}-{setting('ENVIRONMENT')}"),
-        switch=Switch(aws.dynamodb(), setting("CHANGES_TABLE")),
+        switch=_switch(),
         execution=execution,
         seller={name: setting(f"SELLER_{name.upper()}") for name in ("name", "address", "tax_id")},
         moment=moment,
@@ -144,6 +144,11 @@ def _reply(asked: Asked, outcome: Outcome) -> dict[str, Any]:
             "transaction_id": renewal.payment_id,
         }
     return reply
+
+
+@cache
+def _switch() -> Switch:
+    return Switch.of_process(aws.dynamodb(), setting("CHANGES_TABLE"))
 
 
 @cache

@@ -1,17 +1,21 @@
 """The charge, step by step. Two rules carry it: the ledger is asked first, and money moves only by confirming the one
 payment whose id the ledger already holds.
 
-1. Ask the ledger. A result ends the attempt; a claim without a result is resolved before anything else, whatever the
-   subscription says by now.
+1. Ask the ledger. A result ends the attempt; a claim without a result is resolved before anything else.
 2. Claim the period, if the subscription is due, live and costs what was asked.
 3. Create the payment, unconfirmed, and write its id into the claim. No money has moved.
 4. Confirm it. A payment succeeds only once, however often and by however many this is run.
 5. Record the result; the subscription moves on in the same transaction.
 
+The last call before each confirmation is a look at the subscription. Where it has ended, was moved to another date or
+to another customer, the claim is given up and its payment cancelled; the amount and the card are those of the claim.
+What was confirmed before the end stands, and is receipted.
+
 A refused period is dunned: asked about on each dunning date and with each new card, until it is paid or given up.
 
 While charging is turned off nothing is claimed, dunned or confirmed: whatever it stands at, it is left there, and what
-was confirmed before is still asked about and recorded. The switch is asked again just before each confirmation.
+was confirmed before is still asked about and recorded; what has ended is given up all the same. The switch is asked
+again with each look before a confirmation.
 """
 
 from collections.abc import Mapping
@@ -48,7 +52,7 @@ from renewals.dunning_ledger import DunningLedger
 from renewals.errors import BadRow, PaymentError
 from renewals.gateway import Failure, GatewayRefused, GatewayUnauthorized, GatewayUnavailable, Payment, PaymentState
 from renewals.ledger import RECENT, Lost
-from renewals.payment_ledger import CANCELED_AT_THE_GATEWAY, MOST_PICK_UPS
+from renewals.payment_ledger import CANCELED_AT_THE_GATEWAY, MOST_PICK_UPS, why_withdrawn
 from renewals.renewal import UNSETTLED, Renewal, Status
 from renewals.subscription import ENDED, Subscription
 
@@ -181,7 +185,7 @@ class Charge:
             return self._finish(owed, history, refusal)
         undecided = next((r for r in history if is_undecided(r) and self.payments.is_known(r)), None)
         if undecided is not None:
-            return _HELD if self.switch.is_off() else self._give_up_period(undecided, row.row, "moved")
+            return _HELD if self._is_off(undecided) else self._give_up_period(undecided, row.row, "moved")
         return self._claim(row, claimed, history)
 
     def _refusal(
@@ -225,7 +229,8 @@ class Charge:
     def _claim(self, row: Subscription, failed: Renewal | None, history: list[Renewal]) -> Outcome | None:
         """Step 2. failed: an earlier claim from this date on that has moved no money and never will."""
         new = due_claim(row, failed, history, execution=self.execution, seller=self.seller, moment=self.moment)
-        claimed = self.ledger.claim(new.renewal, new.skipped, row, instead_of=new.instead_of, guard=self.switch.is_on)
+        is_on = self.switch.is_on(row.subscription_id)
+        claimed = self.ledger.claim(new.renewal, new.skipped, row, instead_of=new.instead_of, guards=is_on)
         if isinstance(claimed, Lost):
             if claimed.guarded:
                 return _HELD
@@ -282,8 +287,13 @@ class Charge:
         if renewal.owned_by_another(self.execution, self.now):
             return Outcome("in_progress", "", renewal)
         stands = stands_at(renewal)
-        if stands is Status.CLAIMED and self.switch.is_off():
-            return self._only_ask(renewal)
+        if stands is Status.CLAIMED:
+            row, off = self._look(renewal)
+            over = renewal.withdrawn or why_withdrawn(renewal, row)
+            if over:
+                return self._give_up_period(renewal, row, over)
+            if off:
+                return self._only_ask(renewal)
         interrupted = stands is renewal.status
         if interrupted and renewal.owner != self.execution and renewal.pickups >= MOST_PICK_UPS:
             return self._give_up(renewal, "picked_up_too_often")
@@ -291,6 +301,14 @@ class Charge:
         if isinstance(taken, Lost):
             return None
         return self._collect(taken) if taken.status is Status.CLAIMED else Outcome(taken.status.value, "", taken)
+
+    def _look(self, renewal: Renewal) -> tuple[dict[str, Any] | None, bool]:
+        """The subscription as it is now, None where it is gone, and whether charging is off, in one call."""
+        keys = self.switch.keys(renewal.subscription_id)
+        return self.ledger.row_beside(renewal, self.switch.changes, keys)
+
+    def _is_off(self, renewal: Renewal) -> bool:
+        return self.switch.is_off(renewal.subscription_id)
 
     def _only_ask(self, renewal: Renewal) -> Outcome | None:
         """While charging is off: record a payment that went through before, and leave any other as it stands."""
@@ -313,7 +331,7 @@ class Charge:
             if subscription.has_ended(raw):  # whatever else it lacks
                 return self._give_up_period(renewal, raw, raw["status"])
             return Outcome("rejected", str(bad), renewal)
-        over = dunning_decisions.why_over(renewal, row)
+        over = why_withdrawn(renewal, row.row)
         return self._give_up_period(renewal, row.row, over) if over else self._dun(renewal, row)
 
     def _dun(self, renewal: Renewal, row: Subscription) -> Outcome | None:
@@ -331,7 +349,7 @@ class Charge:
             raise StillProcessing
         if not tried_again:
             return _stays_refused(renewal, row)
-        if self.switch.is_off():  # no date of its dunning passes meanwhile
+        if self._is_off(renewal):  # no date of its dunning passes meanwhile
             return Outcome(renewal.status.value, CHARGING_IS_OFF, renewal)
         if waits and not new_card:
             return self._hold(renewal, row)
@@ -343,10 +361,22 @@ class Charge:
         behind = renewal.dunned + (1 if dunning_date and not over else 0)
         if not new_card and dunning_decisions.is_pointless(renewal, payment):
             return self._dunning_date(renewal, behind)
+        return self._try_again(renewal, row, payment, behind)
+
+    def _try_again(self, renewal: Renewal, row: Subscription, payment: Payment, behind: int) -> Outcome | None:
+        """The next attempt at a payment that was not paid, with the subscription's card. behind: as for dunned."""
         begun = self.ledger.next_attempt(
-            renewal, row, failure_id(payment), dunned=behind, execution=self.execution, now=self.now
+            renewal,
+            row,
+            failure_id(payment),
+            dunned=behind,
+            execution=self.execution,
+            now=self.now,
+            guards=self.switch.is_on(row.subscription_id),
         )
-        return None if isinstance(begun, Lost) else self._settle(begun, payment)
+        if isinstance(begun, Lost):
+            return Outcome(renewal.status.value, CHARGING_IS_OFF, renewal) if begun.guarded else None
+        return self._settle(begun, payment, looked=True)
 
     def _dunning_date(self, renewal: Renewal, behind: int) -> Outcome | None:
         """Nothing can be tried with this card; the customer is told before it is too late."""
@@ -383,19 +413,33 @@ class Charge:
         ends_as: what the subscription becomes with it, where dunning ends it. A payment that the gateway does not know
         (another account's key?) is given up only where nothing is billed instead.
         """
+        if renewal.status not in REFUSED.values():
+            withdrawn = self.ledger.withdraw(renewal, reason, self.execution, self.now)
+            if isinstance(withdrawn, Lost):
+                return None
+            renewal = withdrawn
         try:
-            payment = self.payments.cancel(self.payments.retrieve(renewal))
+            payment = self.payments.cancel(self._payment_to_end(renewal))
         except GatewayRefused as refused:
-            if row is not None and not subscription.has_ended(row):
+            if renewal.payment_id is not None and row is not None and not subscription.has_ended(row):
                 raise another_account(refused) from refused
             reason = f"{reason}, {refused.code} at the gateway"
         else:
+            if renewal.payment_id is None:
+                kept = self.ledger.keep_payment_to_end(renewal, payment.id, self.now)
+                if isinstance(kept, Lost):
+                    return None
+                renewal = kept
             if payment.state is PaymentState.PAID:
                 return self._paid(renewal, payment)
         given_up = self.ledger.give_up(renewal, reason, row, ends_as=ends_as, now=self.now)
         if isinstance(given_up, Lost) or (ends_as is None and row is not None):
             return None
         return Outcome("given_up" if ends_as else "nothing_to_do", reason, given_up)
+
+    def _payment_to_end(self, renewal: Renewal) -> Payment:
+        """The period's payment; under its key, that of a creation whose answer may have been lost."""
+        return self._payment(renewal) if renewal.payment_id is None else self.payments.retrieve(renewal)
 
     # The money
 
@@ -414,10 +458,11 @@ class Charge:
             payment = self._payment(renewal)
         except GatewayRefused as refused:
             return self._give_up(renewal, reason_of(refused), refused.request_id)
-        kept = self.ledger.keep_payment_id(renewal, payment.id, self.now, guard=self.switch.is_on)
+        is_on = self.switch.is_on(renewal.subscription_id)
+        kept = self.ledger.keep_payment_id(renewal, payment.id, self.now, guards=is_on)
         if isinstance(kept, Lost):
             return _HELD if kept.guarded else None
-        return self._settle(kept, payment, row, is_on=True)
+        return self._settle(kept, payment, row, looked=True)
 
     def _give_up(self, renewal: Renewal, reason: str, request_id: str | None = None) -> Outcome | None:
         failed = self.ledger.record_failed(renewal, reason, self.now, gateway_request_id=request_id)
@@ -437,15 +482,20 @@ class Charge:
             raise
 
     def _settle(
-        self, renewal: Renewal, payment: Payment, row: Mapping[str, Any] | None = None, *, is_on: bool = False
+        self, renewal: Renewal, payment: Payment, row: Mapping[str, Any] | None = None, *, looked: bool = False
     ) -> Outcome | None:
-        """Step 4, and what came of it. payment: as the gateway has it before. is_on: charging, by the last call."""
+        """Step 4, and what came of it. payment: as the gateway has it before. looked: the last call was the look at the
+        switch and the subscription."""
         if can_be_confirmed(renewal, payment):
             asked = currencies.exact_minor_units(renewal.amount, renewal.currency), renewal.currency
             if (payment.amount, payment.currency) != asked:
                 return self._give_up(renewal, "amount_differs: the payment is not of the amount that was claimed")
-            if not is_on and self.switch.is_off():
-                return _HELD
+            if not looked:
+                now, off = self._look(renewal)
+                if why_withdrawn(renewal, now):
+                    return None
+                if off:
+                    return _HELD
             try:
                 payment = self.payments.confirm(renewal, payment)
             except GatewayRefused as refused:

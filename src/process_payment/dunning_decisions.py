@@ -5,25 +5,13 @@ renewals.dunning has the dates, and which declines are hard.
 
 from datetime import date
 
-from process_payment.claims import begins_after_the_end
 from renewals import mail_faults
 from renewals.dunning import Dunning, is_hard
 from renewals.gateway import Payment, PaymentState
 from renewals.renewal import Mail, Renewal, Status
-from renewals.subscription import LIVE, Subscription
+from renewals.subscription import Subscription
 
 _WARNINGS = ("final_notice_", "action_required_")
-
-
-def why_over(renewal: Renewal, row: Subscription) -> str | None:
-    """Why a refused period is not asked about any more, as a short name; None where dunning goes on."""
-    if row.status not in LIVE:
-        return row.status
-    if begins_after_the_end(renewal, row):
-        return "cancels_at_period_end"
-    if row.renewal_date != renewal.row_date:
-        return "moved"
-    return "another_customer" if row.gateway_customer != renewal.gateway_customer else None
 
 
 def waits(renewal: Renewal, dunning: Dunning) -> bool:

@@ -44,7 +44,7 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
         telemetry.count("Sweeps")
     if event in ({"sweep": "due"}, {"sweep": "all"}):
         telemetry.count("SweepPostponed", int(done["backlog"] > 0))
-        telemetry.count("ChargingIsOff", int(Switch(aws.dynamodb(), setting("CHANGES_TABLE")).is_off()))
+        telemetry.count("ChargingIsOff", int(bool(Switch(aws.dynamodb(), setting("CHANGES_TABLE")).items())))
     if done["oldest"] is not None:
         telemetry.measure("OldestUnfinished", done["oldest"], "Seconds")
     for metric, counted in (("RenewalsDue", "due"), ("RenewalsEnqueued", "sent"), ("BadRows", "bad")):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -77,10 +77,12 @@ class DunningLedger(PaymentLedger):
         dunned: int,
         execution: str,
         now: datetime,
+        guards: Sequence[dict[str, Any]],
     ) -> Renewal | Lost:
         """Begin attempt n+1 with the subscription's card, if attempt n is still the last and stands refused, and the
         subscription is still what was read. failure_id: the last failure that the payment shows before this attempt.
         dunned: one more where this is a dunning date's attempt, as many as before where another card asks for it.
+        guards: as in claim.
         """
         changes = {
             "status": Status.CLAIMED,
@@ -96,8 +98,10 @@ class DunningLedger(PaymentLedger):
         }
         values = {":claim": renewal.claim, ":attempt": renewal.attempt, ":was": renewal.status}
         begin = self._change(renewal, changes, "claim = :claim AND attempt = :attempt AND #status = :was", values, now)
-        lost = self._transact([{"Update": begin}, self._unchanged(subscription)])
-        return replaced(renewal, changes) if lost is None else Lost()
+        lost = self._transact([{"Update": begin}, self._unchanged(subscription), *guards])
+        if lost is None:
+            return replaced(renewal, changes)
+        return Lost(guarded=any(position > 1 for position in lost))
 
     def record_dunning_date(
         self,
@@ -148,6 +152,7 @@ class DunningLedger(PaymentLedger):
             "notice": _notice(renewal, ends_as),
             "ended_at": now,
             "lease_until": now,
+            "withdrawn": None,
         }
         condition = "claim = :claim AND attempt = :attempt AND #status = :was"
         values = {":claim": renewal.claim, ":attempt": renewal.attempt, ":was": renewal.status}

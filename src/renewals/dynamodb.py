@@ -56,18 +56,20 @@ def names(*expressions: str) -> dict[str, str]:
 def get_all(client: DynamoDBClient, table: str, keys: Iterable[Mapping[str, str]]) -> Iterator[dict[str, Any]]:
     """The items of these keys, each named once, as far as they are there; consistent, in no order. Raises Throttled."""
     for batch in batched(keys, _MOST_ITEMS, strict=False):
-        yield from (item for _, item in _get(client, {table: batch}))
+        yield from (item for _, item in get(client, {table: batch}))
 
 
 def get_each(client: DynamoDBClient, keys: Mapping[str, Mapping[str, str]]) -> dict[str, dict[str, Any]]:
     """One item of each table by its key, as far as they are there, in one call. keys, and what is returned: by table.
     Consistent, each for itself. Raises Throttled."""
-    return dict(_get(client, {table: [key] for table, key in keys.items()}))
+    return dict(get(client, {table: [key] for table, key in keys.items()}))
 
 
-def _get(
+def get(
     client: DynamoDBClient, keys: Mapping[str, Iterable[Mapping[str, str]]]
 ) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The items of these keys, by table and at most a hundred, each with its table, as far as they are there, in one
+    call. Consistent, each for itself. Raises Throttled."""
     asked: Any = {
         table: {"Keys": [attributes(key) for key in some], "ConsistentRead": True} for table, some in keys.items()
     }
@@ -110,6 +112,18 @@ def change(
         "ExpressionAttributeNames": names(expression, condition),
         "ExpressionAttributeValues": attributes({**values, **new}),
     }
+
+
+def check(table: str, key: Mapping[str, Any], condition: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """A condition on an item, as an action of a transaction. condition, values: as for change."""
+    told = {
+        "TableName": table,
+        "Key": attributes(key),
+        "ConditionExpression": condition,
+        "ExpressionAttributeNames": names(condition),
+        "ExpressionAttributeValues": attributes(values),
+    }
+    return {"ConditionCheck": {name: value for name, value in told.items() if value}}
 
 
 def update(client: DynamoDBClient, arguments: dict[str, Any]) -> bool:

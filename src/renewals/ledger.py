@@ -32,7 +32,7 @@ Here is how its items are read, and what all that writes them needs. The steps t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -55,7 +55,7 @@ _MOST_PAGES = 10
 class Lost:
     """A condition that did not hold: another was faster, and all is to be looked at again.
 
-    overlaps: it was not a race, but periods that stand in the ledger already. guarded: it was the guard's condition.
+    overlaps: it was not a race, but periods that stand in the ledger already. guarded: it was a guard's condition.
     """
 
     overlaps: bool = False
@@ -133,6 +133,15 @@ class Ledger:
         """The renewal's subscription as it is now; None where it is gone."""
         key = {"subscription_id": renewal.subscription_id, "customer_id": renewal.customer_id}
         return self._item(self._subscriptions, key)
+
+    def row_beside(
+        self, renewal: Renewal, table: str, keys: Sequence[Mapping[str, str]]
+    ) -> tuple[dict[str, Any] | None, bool]:
+        """`row`, and whether any of these items of another table is there, in one call. Raises Throttled."""
+        row_key = {"subscription_id": renewal.subscription_id, "customer_id": renewal.customer_id}
+        found = list(dynamodb.get(self._client, {self._subscriptions: [row_key], table: keys}))
+        row = next((item for name, item in found if name == self._subscriptions), None)
+        return row, any(name == table for name, _ in found)
 
     # How it is written
 

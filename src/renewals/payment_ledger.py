@@ -15,7 +15,7 @@ from renewals import dynamodb, pauses
 from renewals.errors import Collision
 from renewals.ledger import LEASE, Ledger, Lost
 from renewals.renewal import UNSETTLED, Renewal, Status, item_of, replaced
-from renewals.subscription import ENDED_ON, anchor_change
+from renewals.subscription import ENDED_ON, LIVE, anchor_change, ends_after, has_ended
 
 if TYPE_CHECKING:
     from renewals.gateway import Payment
@@ -46,7 +46,8 @@ _ANCHORED = ("interval", "anchor_day")
 """What the anchor of the next date is derived from, beside the date."""
 
 _HELD = UNSETTLED | {Status.FAILED}
-MOST_SKIPPED = 96  # DynamoDB's limit of 100 actions in a transaction, less the claim, a failed one and two checks
+_MOST_ACTIONS = 100  # https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TransactWriteItems.html
+MOST_SKIPPED = 96
 _LOOKS = 3
 
 NOT_REFUSED: dict[str, Any] = {"next_attempt": None, "refused_payment_method": None}
@@ -63,10 +64,10 @@ class PaymentLedger(Ledger):
         subscription: Subscription,
         instead_of: Renewal | None = None,
         *,
-        guard: dict[str, Any],
+        guards: Sequence[dict[str, Any]],
     ) -> Renewal | Lost:
-        """Claim the period, unless somebody has or the subscription is no longer what was read. guard: one more check
-        of that transaction.
+        """Claim the period, unless somebody has or the subscription is no longer what was read. guards: further checks
+        of that transaction, two at most.
 
         The item at the subscription's own renewal_date is always among those written, as the claim or as the first
         period passed over. So no two claims of one subscription stand side by side, even when made on two days.
@@ -79,7 +80,8 @@ class PaymentLedger(Ledger):
         free = "attribute_not_exists(subscription_id) OR (#status = :skipped AND #reason = :paused)"
         paused = {":skipped": Status.SKIPPED, ":paused": "paused"}
         # Beyond DynamoDB's limit the oldest is kept, which guards the claim, and counts those without an item.
-        kept = skipped[:1] + skipped[1:][-(MOST_SKIPPED - 1) :]
+        room = _MOST_ACTIONS - 2 - len(guards) - (instead_of is not None)
+        kept = skipped[:1] + skipped[1:][-(min(room, MOST_SKIPPED) - 1) :]
         puts = [self._put(_skipped(renewal, day, len(skipped)), free, paused) for day in kept]
         if instead_of is None:
             puts.append(self._put(item_of(renewal), free, paused))
@@ -101,10 +103,10 @@ class PaymentLedger(Ledger):
                     passed_over |= {"status": Status.SKIPPED, "reason": "passed_over"}
                 over = self._change(instead_of, passed_over, as_failed, values, renewal.claimed_at)
                 puts += [{"Update": over}, self._put(item_of(renewal), free, paused)]
-        lost = self._transact([*puts, self._unchanged(subscription), guard])
+        lost = self._transact([*puts, self._unchanged(subscription), *guards])
         if lost is None:
             return renewal
-        if len(puts) + 1 in lost:
+        if any(position > len(puts) for position in lost):
             return Lost(guarded=True)
         standing = [item["status"] for item in lost.values() if item and "status" in item]
         raced = len(puts) in lost or any(status in _HELD for status in standing)
@@ -133,14 +135,45 @@ class PaymentLedger(Ledger):
         )
 
     def keep_payment_id(
-        self, renewal: Renewal, payment_id: str, now: datetime, *, guard: dict[str, Any]
+        self, renewal: Renewal, payment_id: str, now: datetime, *, guards: Sequence[dict[str, Any]]
     ) -> Renewal | Lost:
-        """Write the payment's id into the claim, if none is there. Who loses takes the winner's. guard: as in claim."""
+        """Write the payment's id into the claim, if none is there and the subscription stands by the claim. Who loses
+        takes the winner's. guards: as in claim."""
         kept = {"payment_id": payment_id}
         free = "claim = :claim AND attribute_not_exists(payment_id) AND #status = :claimed"
         values = {":claim": renewal.claim, ":claimed": Status.CLAIMED}
-        lost = self._transact([{"Update": self._change(renewal, kept, free, values, now)}, guard])
-        return replaced(renewal, kept) if lost is None else Lost(guarded=1 in lost)
+        update = self._change(renewal, kept, free, values, now)
+        lost = self._transact([{"Update": update}, self._stands_by(renewal), *guards])
+        if lost is None:
+            return replaced(renewal, kept)
+        return Lost(guarded=any(position > 1 for position in lost))
+
+    def keep_payment_to_end(self, renewal: Renewal, payment_id: str, now: datetime) -> Renewal | Lost:
+        """As keep_payment_id, for a payment that is not confirmed any more, whatever the subscription says."""
+        return self._update(
+            renewal,
+            {"payment_id": payment_id},
+            "claim = :claim AND attribute_not_exists(payment_id)",
+            {":claim": renewal.claim},
+            now,
+        )
+
+    def withdraw(self, renewal: Renewal, reason: str, execution: str, now: datetime) -> Renewal | Lost:
+        """Own a claimed or failed period that is not to be charged any more, before its payment is cancelled. From here
+        on it is given up, unless it is paid; so that a cancellation of ours is never taken for somebody's at the
+        gateway. reason: a short name."""
+        return self._update(
+            renewal,
+            {"withdrawn": reason, "owner": execution, "lease_until": now + LEASE},
+            "claim = :claim AND #status = :was AND #owner = :owner AND lease_until = :until",
+            {
+                ":claim": renewal.claim,
+                ":was": renewal.status,
+                ":owner": renewal.owner,
+                ":until": renewal.lease_until,
+            },
+            now,
+        )
 
     def count_intent_try(self, renewal: Renewal, now: datetime) -> Renewal | Lost:
         """The gateway answered the creation with a 5xx and will repeat that under its key: the next key is another."""
@@ -237,6 +270,8 @@ class PaymentLedger(Ledger):
             "lease_until": now + LEASE,
             "pickups": 0,
         }
+        if renewal.withdrawn:
+            changes["withdrawn"] = None
         if (amount, payment.currency) != (renewal.amount, renewal.currency):
             changes["flag"] = "amount_differs"
 
@@ -252,6 +287,8 @@ class PaymentLedger(Ledger):
             }
             if row.get("status") == "past_due":
                 changed["status"] = "active"
+            if isinstance(row.get("cancel_at"), str) and not ends_after(row, renewal.renewal_date):
+                changed["cancel_at"] = renewal.period_end  # it ends with the period that is paid
             if payment.card is not None:
                 changed["known_card"] = asdict(payment.card)
             return changed
@@ -303,6 +340,21 @@ class PaymentLedger(Ledger):
         key = {"subscription_id": subscription.subscription_id, "customer_id": subscription.customer_id}
         move = dynamodb.change(self._subscriptions, key, moved, *dynamodb.as_read(subscription.row, WATCHED))
         return None if self._transact([*puts, {"Update": move}, *recorded]) is None else Lost()
+
+    def stands_still(self, subscription_id: str, due: str, standing: Renewal | None) -> dict[str, Any] | Lost:
+        """The check that no charge of a subscription has begun or gone on since it was read, as an action of a
+        transaction. due: its renewal_date. standing: what was read of that period, None where it was not claimed."""
+        day = standing.renewal_date.isoformat() if standing else due
+        key = {"subscription_id": subscription_id, "renewal_date": day}
+        item = self._item(self._renewals, key) or {}
+        claim = item.get("claim") if item.get("status") != Status.SKIPPED else None
+        if (claim, item.get("status") if claim else None) != (
+            standing and standing.claim,
+            standing and standing.status,
+        ):
+            return Lost()
+        condition, values = dynamodb.as_read(item, ("subscription_id", "status", "claim", "billed_instead"))
+        return dynamodb.check(self._renewals, key, condition, values)
 
     def record_failed(
         self, renewal: Renewal, reason: str, now: datetime, *, gateway_request_id: str | None = None
@@ -360,8 +412,8 @@ class PaymentLedger(Ledger):
                     self.forget_refusal(row)
                 return alone
             moved = row_changes(row)
-            # The anchor is derived from what was read: never over one that somebody sets at this moment.
-            unchanged, read = dynamodb.as_read(row, ("renewal_date", "status", *_ANCHORED))
+            # The anchor and the end are derived from what was read: never over one that somebody sets at this moment.
+            unchanged, read = dynamodb.as_read(row, ("renewal_date", "status", "cancel_at", *_ANCHORED))
             move = dynamodb.change(self._subscriptions, key, moved, unchanged, read)
             record = self._change(renewal, changes, condition, values, now)
             lost = self._transact([{"Update": record}, {"Update": move}])
@@ -373,17 +425,43 @@ class PaymentLedger(Ledger):
 
     def _unchanged(self, subscription: Subscription) -> dict[str, Any]:
         """The check that what decides about a charge is what was read."""
-        condition, values = dynamodb.as_read(subscription.row, WATCHED)
-        key = {"subscription_id": subscription.subscription_id, "customer_id": subscription.customer_id}
-        return {
-            "ConditionCheck": {
-                "TableName": self._subscriptions,
-                "Key": dynamodb.attributes(key),
-                "ConditionExpression": condition,
-                "ExpressionAttributeNames": dynamodb.names(condition),
-                "ExpressionAttributeValues": dynamodb.attributes(values),
-            }
+        return self._row_check(subscription, *dynamodb.as_read(subscription.row, WATCHED))
+
+    def _stands_by(self, renewal: Renewal) -> dict[str, Any]:
+        """The check that `why_withdrawn` has nothing against the claim, at this moment."""
+        live = {f":{status}": status for status in sorted(LIVE)}
+        condition = (
+            f"#status IN ({', '.join(live)}) AND (attribute_not_exists(cancel_at) OR cancel_at > :period) "
+            "AND renewal_date = :row_date AND gateway_customer = :customer"
+        )
+        claimed = {
+            ":period": renewal.renewal_date,
+            ":row_date": renewal.row_date,
+            ":customer": renewal.gateway_customer,
         }
+        return self._row_check(renewal, condition, live | claimed)
+
+    def _row_check(self, of: Subscription | Renewal, condition: str, values: Mapping[str, Any]) -> dict[str, Any]:
+        key = {"subscription_id": of.subscription_id, "customer_id": of.customer_id}
+        return dynamodb.check(self._subscriptions, key, condition, values)
+
+
+def why_withdrawn(renewal: Renewal, row: Mapping[str, Any] | None) -> str | None:
+    """Why a claimed period is not to be charged any more, as a short name; None while its subscription stands by it:
+    while it is live, due on the date that was claimed, the same customer's at the gateway, and does not end before.
+
+    row: the subscription's raw attributes as they are now, whatever else is wrong with them; None where it is gone.
+    """
+    if row is None:
+        return "deleted"
+    status = row.get("status")
+    if not any(status == live for live in LIVE):
+        return str(status) if has_ended(row) else "unknown_status"
+    if "cancel_at" in row and not ends_after(row, renewal.renewal_date):
+        return "cancels_at_period_end"
+    if row.get("renewal_date") != renewal.row_date.isoformat():
+        return "moved"
+    return "another_customer" if row.get("gateway_customer") != renewal.gateway_customer else None
 
 
 def _skipped(renewal: Renewal, day: date, count: int) -> dict[str, Any]:

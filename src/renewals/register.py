@@ -14,7 +14,7 @@ answers to requests that may come again, under the hash of their key, for seven 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta, tzinfo
 from decimal import Decimal
@@ -185,6 +185,14 @@ class Register:
         changes, all_changes = self.changes(row["subscription_id"])
         return timeline(row, items, changes, zone, today), all_changes and older is None
 
+    def has_open_charge(self, row: Row) -> bool:
+        """Whether a charge of the subscription was begun, or refused, or has failed, and may still be paid."""
+        return any(
+            r.status in UNSETTLED or (r.status is Status.FAILED and r.paid_at is None and r.payment_id is not None)
+            for r in self.ledger.recent(row["subscription_id"])
+            if r.customer_id == row["customer_id"]
+        )
+
     def next_charges(self, row: Row, today: date, count: int) -> Preview:
         """The next `count` charges, as they can be told today. Raises BadRow."""
         checked = subscription.parse(row)
@@ -246,8 +254,11 @@ class Register:
             return None
         raise Taken(row["subscription_id"])
 
-    def edit(self, row: Row, changes: Mapping[str, Any], what: str, asked: Asked) -> dict[str, Any] | Lost:
-        """Change a row, if it is what was read. changes: attribute to its new value, None for one that goes.
+    def edit(
+        self, row: Row, changes: Mapping[str, Any], what: str, asked: Asked, checks: Sequence[dict[str, Any]] = ()
+    ) -> dict[str, Any] | Lost:
+        """Change a row, if it is what was read. changes: attribute to its new value, None for one that goes. checks:
+        further ones of that transaction.
 
         what: as in Change. An edit that changes nothing is not written.
         """
@@ -259,7 +270,8 @@ class Register:
         change = dynamodb.change(
             self._subscriptions, _key(row), {**changes, "version": new["version"]}, *dynamodb.as_read(row, watched)
         )
-        lost = dynamodb.transact(self._client, [{"Update": change}, *self._recorded(row, new, what, details, asked)])
+        recorded = self._recorded(row, new, what, details, asked)
+        lost = dynamodb.transact(self._client, [{"Update": change}, *recorded, *checks])
         return new if lost is None else Lost()
 
     def act(
@@ -268,9 +280,25 @@ class Register:
         """A status change. given: attributes that change with it. Raises NotAllowed, and BadRow where it needs a row
         that can be read."""
         changes = transitions.changes(row, action, today) | dict(given or {})
+        if action is Action.CANCEL_AT_PERIOD_END:
+            return self._end_with_period(row, changes, asked)
         if action is Action.RESUME and row.get("status") == "paused":
             return self._resume(row, changes, today, asked)
         return self.edit(row, changes, _ACTIONS[action], asked)
+
+    def _end_with_period(self, row: Row, changes: dict[str, Any], asked: Asked) -> dict[str, Any] | Lost:
+        """The end is that of the period that is paid, or that of the one whose charge has begun: it goes on, and the
+        subscription ends with it. The date that is answered holds: no charge may begin unseen while it is written."""
+        due = str(row.get("renewal_date"))
+        history = [r for r in self.ledger.recent(row["subscription_id"]) if r.customer_id == row["customer_id"]]
+        begun = next((r for r in history if r.status is Status.CLAIMED and not r.withdrawn), None)
+        if begun is not None:
+            changes["cancel_at"] = begun.period_end.isoformat()
+        standing = next((r for r in history if r.row_date.isoformat() <= due <= r.renewal_date.isoformat()), None)
+        still = self._payments.stands_still(row["subscription_id"], due, standing)
+        if isinstance(still, Lost):
+            return still
+        return self.edit(row, changes, _ACTIONS[Action.CANCEL_AT_PERIOD_END], asked, [still])
 
     def _resume(self, row: Row, changes: dict[str, Any], today: date, asked: Asked) -> dict[str, Any] | Lost:
         """Paused time is never billed: what fell due in it is left as skipped, and what is billed next begins today."""

@@ -77,6 +77,7 @@ class Renewal:
     gateway_request_id: the gateway's own name of the call for whose refusal the period failed.
     refunds: what was refunded, as {"refund_1": {"amount", "state", "at", ...}}, see renewals.refunds.
     refunds_due: when the gateway is to be asked about them, the real moment; None: the sweep has nothing to ask.
+    withdrawn: why a claim that was not confirmed is being given up, from before its payment is cancelled.
     notice: the name of the mail that the customer is owed about it, kind and attempt, as payment_failed_1.
     """
 
@@ -125,6 +126,7 @@ class Renewal:
     reason: str | None = None
     gateway_request_id: str | None = None
     flag: str | None = None
+    withdrawn: str | None = None
 
     def owned_by_another(self, execution: str, now: datetime) -> bool:
         """Whether another execution is at work on it at this moment."""

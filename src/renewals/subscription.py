@@ -169,6 +169,12 @@ def status_on(row: Mapping[str, Any], today: date) -> Any:
     return "canceled" if is_over(row, today) else row.get("status")
 
 
+def ends_after(row: Mapping[str, Any], day: date) -> bool:
+    """Whether the row names an end, and that is after this day."""
+    cancel_at = row.get("cancel_at")
+    return isinstance(cancel_at, str) and cancel_at > day.isoformat()
+
+
 def mail_address(row: Mapping[str, Any]) -> str:
     """The customer's address as the row has it now, whatever else is wrong with the row."""
     return str(row.get("customer_email", ""))

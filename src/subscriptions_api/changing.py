@@ -207,9 +207,11 @@ def _anchored(row: Row, changes: Mapping[str, Any], today: date) -> dict[str, An
 
 
 def _renew_if_due(row: Row) -> None:
-    """Start the workflow where there is work for it: a payment that is due, or one that is refused and to be closed."""
-    due = row.get("status") in LIVE and str(row.get("renewal_date")) <= shared.moment(row).today.isoformat()
-    if due or "next_attempt" in row:
+    """Start the workflow where there is work for it: a payment that is due, or one that is refused, begun or failed and
+    to be given up."""
+    live = row.get("status") in LIVE
+    due = live and str(row.get("renewal_date")) <= shared.moment(row).today.isoformat()
+    if due or "next_attempt" in row or (not live and shared.register().has_open_charge(row)):
         shared.start(row)
 
 

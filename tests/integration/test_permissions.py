@@ -329,6 +329,14 @@ def api_resume(deployed: Deployed) -> Iterator[Answer]:
         yield api(deployed, api_request("POST", f"/subscriptions/{subscriber.subscription_id}/resume"))
 
 
+def api_end(deployed: Deployed) -> Iterator[Answer]:
+    """At the end of the period, while no charge begins."""
+    subscriber = deployed.shop.subscribe(renewal_date=(today() + timedelta(days=1)).isoformat())
+    for _ in range(2):
+        path = f"/subscriptions/{subscriber.subscription_id}/cancel"
+        yield api(deployed, api_request("POST", path, {"when": "at_period_end"}))
+
+
 def api_refund(deployed: Deployed) -> Iterator[Answer]:
     """Of a renewal that was receipted and mailed; the same request goes on where it was cut off."""
     subscriber = deployed.shop.subscribe()
@@ -479,7 +487,8 @@ PROBES: dict[Grant, Probe] = {
     Grant("ProcessPaymentRole", "dynamodb:Query", "table/<Renewals>"): payment,
     Grant("ProcessPaymentRole", "dynamodb:PutItem", "table/<Renewals>"): payment,
     Grant("ProcessPaymentRole", "dynamodb:UpdateItem", "table/<Renewals>"): payment,
-    Grant("ProcessPaymentRole", "dynamodb:GetItem", "table/<Changes>"): payment_that_was_begun,
+    Grant("ProcessPaymentRole", "dynamodb:BatchGetItem", "table/<Subscriptions>"): payment_that_was_begun,
+    Grant("ProcessPaymentRole", "dynamodb:BatchGetItem", "table/<Changes>"): payment_that_was_begun,
     Grant("ProcessPaymentRole", "dynamodb:ConditionCheckItem", "table/<Changes>"): payment,
     Grant("ProcessPaymentRole", "secretsmanager:GetSecretValue", "<PaymentGatewaySecret>"): payment_by_a_new_process,
     Grant("GenerateReceiptRole", "dynamodb:GetItem", "table/<Renewals>"): receipt,
@@ -513,6 +522,7 @@ PROBES: dict[Grant, Probe] = {
     Grant("SubscriptionsApiRole", "dynamodb:UpdateItem", "table/<Subscriptions>"): api_resume,
     Grant("SubscriptionsApiRole", "dynamodb:PutItem", "table/<Renewals>"): api_resume,
     Grant("SubscriptionsApiRole", "dynamodb:UpdateItem", "table/<Renewals>"): api_refund,
+    Grant("SubscriptionsApiRole", "dynamodb:ConditionCheckItem", "table/<Renewals>"): api_end,
     Grant(
         "SubscriptionsApiRole", "secretsmanager:GetSecretValue", "<PaymentGatewaySecret>"
     ): api_refund_by_a_new_process,
@@ -524,7 +534,7 @@ PROBES: dict[Grant, Probe] = {
     Grant("RenewalSweepRole", "dynamodb:Query", "table/<Renewals>/index/unfinished-index"): sweep_read(
         {"kind": "shard", "of": "0"}
     ),
-    Grant("RenewalSweepRole", "dynamodb:GetItem", "table/<Changes>"): sweep_ask,
+    Grant("RenewalSweepRole", "dynamodb:BatchGetItem", "table/<Changes>"): sweep_ask,
     Grant("RenewalSweepRole", "sqs:SendMessage", "<RenewalQueue>"): sweep_send,
     Grant("RenewalSweepRole", "lambda:InvokeFunction", "function:<RenewalSweep>"): sweep_hand_on,
     Grant("RenewalSweepRole", "sqs:GetQueueAttributes", "<RenewalQueue>"): sweep_ask,

@@ -2,7 +2,10 @@
 the middle of a run is told in test_crashes.py."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
+from decimal import Decimal
+from types import SimpleNamespace
 from typing import Any
 
 import boto3
@@ -11,6 +14,7 @@ from botocore.exceptions import ClientError
 from click.testing import CliRunner, Result
 from moto import mock_aws
 
+from process_payment.charge import Asked
 from renewals import charging
 from renewals.charging import Switch
 from scripts.oncall.__main__ import main
@@ -136,15 +140,15 @@ def test_a_subscription_that_is_paused_is_still_moved_past_today(shop: World) ->
 
 
 class _Unreadable:
-    def get_item(self, **_asked: Any) -> Any:
-        raise ClientError({"Error": {"Code": "AccessDeniedException"}}, "GetItem")
+    def batch_get_item(self, **_asked: Any) -> Any:
+        raise ClientError({"Error": {"Code": "AccessDeniedException"}}, "BatchGetItem")
 
 
 def test_a_switch_that_cannot_be_read_is_no_leave_to_charge() -> None:
     """The error ends the attempt."""
     switch: Any = _Unreadable()
     with pytest.raises(ClientError):
-        Switch(switch, "changes").is_off()
+        Switch(switch, "changes").is_off("sub_1")
 
 
 @pytest.fixture
@@ -155,7 +159,7 @@ def changes() -> Iterator[Any]:
         client.create_table(
             TableName="changes",
             BillingMode="PAY_PER_REQUEST",
-            AttributeDefinitions=[{"AttributeName": name, "AttributeType": "S"} for name in charging.KEY],
+            AttributeDefinitions=[{"AttributeName": name, "AttributeType": "S"} for name in charging.EARLIER],
             KeySchema=[
                 {"AttributeName": "subscription_id", "KeyType": "HASH"},
                 {"AttributeName": "change", "KeyType": "RANGE"},
@@ -164,16 +168,115 @@ def changes() -> Iterator[Any]:
         yield client
 
 
+def _switch_items(table: Any) -> list[str]:
+    return sorted(item["subscription_id"]["S"] for item in table.scan(TableName="changes")["Items"])
+
+
+def test_claims_of_two_shards_do_not_meet_at_the_switch(shop: World) -> None:
+    """Another transaction is at the switch of every shard but this subscription's, and at the version before's: the
+    renewal meets none of them. At its own, it waits and goes on."""
+    shop.subscribe()
+    own = shop.switch.keys("sub_1")[0]
+    others = {("changes", (key["subscription_id"], key["change"])): 99 for key in charging.KEYS if key != own}
+    shop.dynamodb.busy |= others
+    assert shop.run() == "Success"
+    assert shop.dynamodb.busy == others
+    shop.edit(renewal_date="2026-02-27")
+    shop.dynamodb.items("renewals").clear()
+    shop.dynamodb.busy = {("changes", (own["subscription_id"], own["change"])): 1}
+    assert shop.run("again", NOON + 27 * DAY) == "Success"
+    assert (len(shop.gateway.charges), shop.dynamodb.busy) == (2, {})
+
+
+@pytest.mark.parametrize("number", range(len(charging.KEYS)))
+def test_each_shard_is_turned_off_for_its_own_subscriptions(shop: World, number: int) -> None:
+    """A switch that is thrown in part stops the part; a process of this version that begins meanwhile heeds the item of
+    the version before for all, since nothing else may be there yet."""
+    key = charging.KEYS[number]
+    shop.dynamodb.put("changes", key)
+    client: Any = shop.dynamodb
+    switch = Switch.of_process(client, "changes")
+    for n in range(40):
+        name = f"sub_{n}"
+        shop.subscribe(subscription_id=name)
+        charge = replace(shop.charge("run", NOON), switch=switch)
+        outcome = charge.renew(Asked(name, "cus_1", Decimal("29.99")))
+        off = key == charging.EARLIER or key == switch.keys(name)[0]
+        assert (outcome.name, outcome.reason) == (("nothing_to_do", "charging_is_off") if off else ("paid", ""))
+
+
+def test_the_version_before_stops_too(changes: Any) -> None:
+    """Its one item is among what the command writes, and goes with the rest: a deployment of both is off, or on."""
+    turn_off(changes, "changes", by="ann", why="wrong prices")
+    assert _switch_items(changes) == sorted(["*", *(f"*{n}" for n in range(16))])
+    turn_on(changes, "changes")
+    assert _switch_items(changes) == []
+
+
+@pytest.mark.parametrize("cut", [1, 5, 16])
+@pytest.mark.parametrize("turn", ["off", "on"])
+def test_a_turn_that_was_cut_off_counts_as_off_and_is_finished_by_another(changes: Any, turn: str, cut: int) -> None:
+    """The command says that it is so in part; turned once more, it is as asked, and who threw it first is known."""
+    told = {"at": {"S": "2026-01-31T12:00:00+00:00"}, "by": {"S": "ann"}, "why": {"S": "wrong prices"}}
+    for key in charging.KEYS[:cut]:
+        changes.put_item(TableName="changes", Item={name: {"S": value} for name, value in key.items()} | told)
+    assert state(changes, "changes").splitlines() == [
+        "charging is off since 2026-01-31T12:00:00+00:00, by ann: wrong prices",
+        f"for {cut} of 17 parts only: turning it was cut off, or another version turned it off. Turn it off once more, "
+        "or on, and it is so for all.",
+    ]
+    if turn == "on":
+        turn_on(changes, "changes")
+        assert state(changes, "changes") == "charging is on"
+    else:
+        turn_off(changes, "changes", by="bob", why="me too")
+        assert state(changes, "changes") == "charging is off since 2026-01-31T12:00:00+00:00, by ann: wrong prices"
+
+
+def test_the_switch_is_thrown_between_charges(shop: World) -> None:
+    """Each of its items is held by a charge's transaction when it is written: it is written after it."""
+    client: Any = shop.dynamodb
+    writes: list[str] = []
+
+    class Conflicts(Exception):  # noqa: N818
+        pass
+
+    class Busy:
+        """A client whose every first write of an item meets a transaction."""
+
+        exceptions = SimpleNamespace(TransactionConflictException=Conflicts, ConditionalCheckFailedException=KeyError)
+        batch_get_item = client.batch_get_item
+
+        def put_item(self, **q: Any) -> None:
+            self._meet(q["Item"])
+            client.put("changes", {name: value["S"] for name, value in q["Item"].items()})
+
+        def delete_item(self, **q: Any) -> None:
+            self._meet(q["Key"])
+
+        def _meet(self, item: dict[str, Any]) -> None:
+            name = item["subscription_id"]["S"]
+            writes.append(name)
+            if writes.count(name) % 2:
+                raise Conflicts
+
+    busy = Busy()
+    turn_off(busy, "changes", by="ann", why="wrong prices")
+    assert len(shop.dynamodb.items("changes")) == 17
+    turn_on(busy, "changes")
+    assert len(writes) == 4 * 17
+
+
 def test_the_command_throws_the_switch_that_the_functions_ask(changes: Any) -> None:
     """Off, said once by whom and why; on again."""
     switch = Switch(changes, "changes")
-    assert (switch.is_off(), state(changes, "changes")) == (False, "charging is on")
+    assert (switch.is_off("sub_1"), state(changes, "changes")) == (False, "charging is on")
     turn_off(changes, "changes", by="ann", why="wrong prices")
     turn_off(changes, "changes", by="bob", why="me too")
-    assert switch.is_off()
+    assert switch.is_off("sub_1")
     assert state(changes, "changes").endswith("by ann: wrong prices")
     turn_on(changes, "changes")
-    assert (switch.is_off(), state(changes, "changes")) == (False, "charging is on")
+    assert (switch.is_off("sub_1"), state(changes, "changes")) == (False, "charging is on")
 
 
 @pytest.fixture

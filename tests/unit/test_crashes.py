@@ -16,6 +16,7 @@ import pytest
 
 from generate_receipt import app
 from generate_receipt.pdf import render
+from renewals.gateway import PaymentState
 from renewals.payment_ledger import MOST_PICK_UPS
 from renewals.renewal import UNFINISHED
 from tests.fakes import DUE, LATER, NOON, World
@@ -263,6 +264,8 @@ CHANGES: dict[str, dict[str, Any]] = {
     "anchor": {"anchor_day": Decimal(31)},
 }
 NO_LONGER_DUE = ("canceled", "paused", "ends", "moved", "deleted")
+WITHDRAWS = (*NO_LONGER_DUE, "customer")
+"""By these changes the subscription no longer stands by what was claimed of it."""
 
 
 def _change(shop: World, change: str) -> None:
@@ -273,27 +276,36 @@ def _change(shop: World, change: str) -> None:
         shop.edit(**CHANGES[change])
 
 
+def _expect_nothing_open(shop: World) -> None:
+    """No payment of a subscription that is not to be charged can be completed by anybody."""
+    states = {payment.state for payment in shop.gateway.payments.values()}
+    assert states <= {PaymentState.CANCELED, PaymentState.PAID}
+
+
 @pytest.mark.parametrize("change", ["canceled", "paused", "ends", "moved", "deleted", "price", "card"])
 @pytest.mark.parametrize(("name", "moment"), _moments("pays", "declined-new-card"))
 def test_a_subscription_changed_while_nobody_worked(name: str, moment: int, change: str) -> None:
-    """Cut, changed, taken up hours later: what was claimed is charged as it was claimed, receipted and mailed; what
-    was not is charged only if the subscription still says so."""
+    """Cut, changed, taken up hours later: what was confirmed is receipted and mailed. What was not is charged only if
+    the subscription still says so, and then as it was claimed; where it does not, its payment is cancelled."""
     story, shop = STORIES[name], STORIES[name].begin()
     _at(shop, moment)
     shop.run("first", THEN)
     item = shop.items().get(DUE.isoformat())
     begun = item is not None and item["status"] != "declined"
+    confirmed = len(shop.gateway.attempts) == len(story.cards)
     _change(shop, change)
     for n in range(3):
         shop.run(f"later-{n}", THEN + HOURS + n * LATER)
     _expect_truth(shop)
-    if begun:
+    if confirmed or (begun and change not in NO_LONGER_DUE):
         assert [card for _, card in shop.gateway.attempts] == story.cards
         assert len(shop.gateway.charges) == 1
         assert shop.items()[DUE.isoformat()]["status"] == "done" or _sending(name, moment)
     elif change in NO_LONGER_DUE or (item is None and change == "price"):
         assert not shop.gateway.charges
         assert [card for _, card in shop.gateway.attempts] == story.cards[:-1]
+        _expect_nothing_open(shop)
+        assert change == "price" or not item or shop.items()[DUE.isoformat()]["status"] == "given_up"
     else:
         card = "pm_other" if change == "card" else "pm_ok"
         assert [card for _, card in shop.gateway.attempts] == [*story.cards[:-1], card]
@@ -339,16 +351,43 @@ def test_a_change_in_the_very_middle_is_as_if_it_came_before_the_claim_or_after_
     name: str, moment: int, change: str
 ) -> None:
     """The row is edited between any two calls of a run that goes on. Before the claim's transaction, nothing is
-    charged at the old terms; after it, everything as it was claimed."""
-    shop = STORIES[name].begin()
+    charged at the old terms; after it, everything as it was claimed. An end, another date and another customer count
+    as before until the last look in front of the confirmation: what was claimed is given up then."""
+    story, shop = STORIES[name], STORIES[name].begin()
     _at(shop, moment, lambda shop: _change(shop, change))
     shop.run("first", THEN)
     _expect_truth(shop)
     first = moment <= 2 * CALLS[name].index("dynamodb.TransactWriteItems")
-    assert _terms(shop) == _undisturbed(name, change, first=first)
+    if change in WITHDRAWS and not first and moment <= 2 * _last_look(name):
+        asked = [card for _, card in shop.gateway.attempts]
+        assert asked == story.cards[:-1] + (["pm_ok"] if change == "customer" else [])
+        assert len(shop.gateway.charges) == (change == "customer")  # of the customer that the row has now
+        assert [request.gateway_customer for request in shop.gateway.requests.values()][1:] == (
+            ["cus_other"] if change == "customer" else []
+        )
+        _expect_nothing_open(shop)
+        assert shop.items()[DUE.isoformat()]["status"] == ("done" if change == "customer" else "given_up")
+    else:
+        assert _terms(shop) == _undisturbed(name, change, first=first)
     rows = list(shop.dynamodb.items("subscriptions").values())
     assert len(rows) == (change != "deleted")
-    assert all(CHANGES[change].items() <= row.items() for row in rows), "the editor's word"
+    word = dict(CHANGES[change])
+    if change == "ends" and shop.gateway.charges and moment <= 2 * _record(name):
+        word["cancel_at"] = "2026-02-28"  # it ends with the period that is paid
+    assert all(word.items() <= row.items() for row in rows), "the editor's word"
+
+
+def _last_look(name: str) -> int:
+    """The call before the last confirmation: the last look at the subscription and the switch."""
+    calls = CALLS[name]
+    look = len(calls) - 1 - calls[::-1].index("gateway.confirm") - 1
+    assert calls[look] == "dynamodb.TransactWriteItems"
+    return look
+
+
+def _record(name: str) -> int:
+    """The call that records what the last confirmation came to, and moves the subscription on."""
+    return CALLS[name].index("dynamodb.TransactWriteItems", _last_look(name) + 1)
 
 
 @pytest.mark.parametrize("passed", [1, 45], ids=["in-the-lease", "after-the-lease"])
@@ -397,7 +436,7 @@ def _may_still_confirm(name: str, moment: int) -> bool:
     """Whether the moment is between the last look at the switch and the confirmation that follows it at once."""
     calls = CALLS[name]
     confirms = [n for n, call in enumerate(calls) if call == "gateway.confirm"]
-    assert all(calls[n - 1] in ("dynamodb.GetItem", "dynamodb.TransactWriteItems") for n in confirms)
+    assert all(calls[n - 1] == "dynamodb.TransactWriteItems" for n in confirms)
     return any(2 * n - 1 <= moment <= 2 * n for n in confirms)
 
 

@@ -65,7 +65,7 @@ def _mailing(shop: World) -> Renewal:
 
 def _next_attempt(shop: World, renewal: Renewal) -> Renewal | Lost:
     row = subscription.parse(shop.row())
-    return shop.ledger.next_attempt(renewal, row, "none", dunned=0, execution="run-2", now=NOON)
+    return shop.ledger.next_attempt(renewal, row, "none", dunned=0, execution="run-2", now=NOON, guards=[])
 
 
 def _record_paid(shop: World, renewal: Renewal, payment: Payment) -> Renewal | Lost:
@@ -100,12 +100,12 @@ TOO_LATE = {
     ),
     "another payment is in the claim already": (
         _claimed,
-        lambda shop, r: shop.ledger.keep_payment_id(r, "pi_1", NOON, guard=shop.switch.is_on),
-        lambda shop, r: shop.ledger.keep_payment_id(r, "pi_2", NOON, guard=shop.switch.is_on),
+        lambda shop, r: shop.ledger.keep_payment_id(r, "pi_1", NOON, guards=shop.switch.is_on("sub_1")),
+        lambda shop, r: shop.ledger.keep_payment_id(r, "pi_2", NOON, guards=shop.switch.is_on("sub_1")),
     ),
     "a failed creation is counted after another made the payment": (
         _claimed,
-        lambda shop, r: shop.ledger.keep_payment_id(r, "pi_1", NOON, guard=shop.switch.is_on),
+        lambda shop, r: shop.ledger.keep_payment_id(r, "pi_1", NOON, guards=shop.switch.is_on("sub_1")),
         lambda shop, r: shop.ledger.count_intent_try(r, NOON),
     ),
     "a failed creation is counted twice": (
@@ -116,7 +116,7 @@ TOO_LATE = {
     "the claim was given up meanwhile": (
         _claimed,
         lambda shop, r: shop.ledger.record_failed(r, "gateway: resource_missing", NOON),
-        lambda shop, r: shop.ledger.keep_payment_id(r, "pi_1", NOON, guard=shop.switch.is_on),
+        lambda shop, r: shop.ledger.keep_payment_id(r, "pi_1", NOON, guards=shop.switch.is_on("sub_1")),
     ),
     "a new card after the customer has paid": (_refused, _pay, _next_attempt),
     "two new cards at once": (_refused, _next_attempt, _next_attempt),
@@ -211,7 +211,10 @@ def test_a_failed_claim_is_claimed_anew_only_as_it_was_read(shop: World, meanwhi
     shop.dynamodb.put("renewals", item)
     again = replace(failed, claim="new", status=Status.CLAIMED)
     assert isinstance(
-        shop.ledger.claim(again, (), subscription.parse(shop.row()), instead_of=failed, guard=shop.switch.is_on), Lost
+        shop.ledger.claim(
+            again, (), subscription.parse(shop.row()), instead_of=failed, guards=shop.switch.is_on("sub_1")
+        ),
+        Lost,
     )
     assert shop.items()[DUE.isoformat()] == item
 

@@ -1382,7 +1382,8 @@ def _own_log(name: str) -> dict[str, set[str]]:
 GRANTS: dict[str, dict[str, set[str]]] = {
     "ProcessPaymentRole": {
         "dynamodb:Query": {"<Subscriptions.Arn>", "<Renewals.Arn>"},
-        "dynamodb:GetItem": {"<Subscriptions.Arn>", "<Changes.Arn>"},
+        "dynamodb:BatchGetItem": {"<Subscriptions.Arn>", "<Changes.Arn>"},
+        "dynamodb:GetItem": {"<Subscriptions.Arn>"},
         "dynamodb:UpdateItem": {"<Subscriptions.Arn>", "<Renewals.Arn>"},
         "dynamodb:ConditionCheckItem": {"<Subscriptions.Arn>", "<Changes.Arn>"},
         "dynamodb:PutItem": {"<Renewals.Arn>"},
@@ -1425,6 +1426,7 @@ GRANTS: dict[str, dict[str, set[str]]] = {
         },
         "dynamodb:Scan": {"<Subscriptions.Arn>"},
         "dynamodb:UpdateItem": {"<Subscriptions.Arn>", "<Renewals.Arn>"},
+        "dynamodb:ConditionCheckItem": {"<Renewals.Arn>"},
         "dynamodb:PutItem": {"<Subscriptions.Arn>", "<Renewals.Arn>", "<Changes.Arn>"},
         "dynamodb:GetItem": {"<Renewals.Arn>", "<Changes.Arn>"},
         "secretsmanager:GetSecretValue": {"<ReceiptLinkKey.Id>", "<PaymentGatewaySecret.Id>"},
@@ -1440,7 +1442,7 @@ GRANTS: dict[str, dict[str, set[str]]] = {
             "<Subscriptions.Arn>/index/renewal-date-index",
             "<Renewals.Arn>/index/unfinished-index",
         },
-        "dynamodb:GetItem": {"<Changes.Arn>"},
+        "dynamodb:BatchGetItem": {"<Changes.Arn>"},
         "sqs:SendMessage": {"<RenewalQueue.Arn>"},
         "sqs:GetQueueAttributes": {"<RenewalQueue.Arn>"},
         "lambda:InvokeFunction": {"arn:aws:lambda:eu-test-1:123456789012:function:acme-renewal-sweep-qa"},
