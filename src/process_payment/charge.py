@@ -487,19 +487,10 @@ class Charge:
         """Step 4, and what came of it. payment: as the gateway has it before. looked: the last call was the look at the
         switch and the subscription."""
         if can_be_confirmed(renewal, payment):
-            asked = currencies.exact_minor_units(renewal.amount, renewal.currency), renewal.currency
-            if (payment.amount, payment.currency) != asked:
-                return self._give_up(renewal, "amount_differs: the payment is not of the amount that was claimed")
-            if not looked:
-                now, off = self._look(renewal)
-                if why_withdrawn(renewal, now):
-                    return None
-                if off:
-                    return _HELD
-            try:
-                payment = self.payments.confirm(renewal, payment)
-            except GatewayRefused as refused:
-                return self._give_up(renewal, reason_of(refused), refused.request_id)
+            confirmed = self._confirm(renewal, payment, looked=looked)
+            if not isinstance(confirmed, Payment):
+                return confirmed
+            payment = confirmed
         match payment.state:
             case PaymentState.PAID:
                 return self._paid(renewal, payment, row)
@@ -511,6 +502,22 @@ class Charge:
                 waits = self.ledger.wait(renewal, self.now, until=payment.settles_at)
                 return None if isinstance(waits, Lost) else Outcome("in_progress", PROCESSING, waits)
         raise PaymentError("the payment has a state that is not known here")
+
+    def _confirm(self, renewal: Renewal, payment: Payment, *, looked: bool) -> Payment | Outcome | None:
+        """The payment as it is after its confirmation; or why it was not confirmed."""
+        asked = currencies.exact_minor_units(renewal.amount, renewal.currency), renewal.currency
+        if (payment.amount, payment.currency) != asked:
+            return self._give_up(renewal, "amount_differs: the payment is not of the amount that was claimed")
+        if not looked:
+            row, off = self._look(renewal)
+            if why_withdrawn(renewal, row):
+                return None
+            if off:
+                return _HELD
+        try:
+            return self.payments.confirm(renewal, payment)
+        except GatewayRefused as refused:
+            return self._give_up(renewal, reason_of(refused), refused.request_id)
 
     def _canceled(self, renewal: Renewal, payment: Payment) -> Outcome | None:
         """Somebody stopped the payment, which is theirs to say; or the gateway did by itself, after too many attempts:
