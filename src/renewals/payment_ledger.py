@@ -287,7 +287,8 @@ class PaymentLedger(Ledger):
             }
             if row.get("status") == "past_due":
                 changed["status"] = "active"
-            if isinstance(row.get("cancel_at"), str) and not ends_after(row, renewal.renewal_date):
+            ends_before = isinstance(row.get("cancel_at"), str) and not ends_after(row, renewal.renewal_date)
+            if ends_before and not has_ended(row):
                 changed["cancel_at"] = renewal.period_end  # it ends with the period that is paid
             if payment.card is not None:
                 changed["known_card"] = asdict(payment.card)
