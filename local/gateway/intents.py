@@ -26,30 +26,6 @@ _NOTIFIED_FOR = 26 * 3600
 """Seconds that an India-issued card stays in processing, off session (docs.stripe.com/india-recurring-payments)."""
 
 
-def _no_longer(_value: Any, name: str) -> None:
-    """docs.stripe.com/changelog/endive/2026-09-30"""
-    message = f"{name} is no longer supported. Use allowed_payment_method_types instead."
-    raise bad_parameter(message, name, "payment_method_types_no_longer_supported")
-
-
-_TYPES: params.Spec = {
-    "allowed_payment_method_types": params.list_of(params.one_of("card")),
-    "payment_method_types": _no_longer,
-}
-_OPTIONS: params.Spec = {
-    "payment_method_options": params.fields(
-        {
-            "card": params.fields(
-                {
-                    "request_three_d_secure": params.one_of("automatic", "any", "challenge"),
-                    "stored_credential_usage": params.one_of("installment", "recurring", "unscheduled"),
-                }
-            )
-        }
-    )
-}
-
-
 def _types(given: Any) -> list[str] | None:
     chosen: list[str] | None = given.get("allowed_payment_method_types")
     return chosen
@@ -63,59 +39,6 @@ def _keep_options(intent: Object, given: Any) -> None:
         raise refused("stored_credential_usage cannot be used with setup_future_usage.", param=param)
     intent["payment_method_options"]["card"].update(card)
 
-
-_DESCRIBING: params.Spec = {
-    **params.EXPAND,
-    **_TYPES,
-    **_OPTIONS,
-    "description": params.text,
-    "metadata": params.metadata,
-    "payment_method": params.given,
-    "receipt_email": params.text,
-    "setup_future_usage": params.one_of("off_session", "on_session"),
-    "statement_descriptor": params.text,
-    "statement_descriptor_suffix": params.text,
-}
-
-
-def _off_session(value: Any, name: str) -> bool:
-    """true, false, or one of the two spellings that also say why the customer is away."""
-    return value in ("one_off", "recurring") or params.boolean(value, name)
-
-
-CREATE: params.Spec = {
-    **_DESCRIBING,
-    "amount": params.integer,
-    "currency": params.given,
-    "customer": params.given,
-    "automatic_payment_methods": params.fields(
-        {"enabled": params.boolean, "allow_redirects": params.one_of("always", "never")}, needed=("enabled",)
-    ),
-    "confirm": params.boolean,
-    "off_session": _off_session,
-    "return_url": params.given,
-}
-UPDATE: params.Spec = {
-    **_DESCRIBING,
-    "amount": params.integer,
-    "currency": params.given,
-    "customer": params.given,
-}
-CONFIRM: params.Spec = {
-    **params.EXPAND,
-    **_TYPES,
-    **_OPTIONS,
-    "off_session": _off_session,
-    "payment_method": params.given,
-    "receipt_email": params.text,
-    "return_url": params.given,
-    "setup_future_usage": params.one_of("off_session", "on_session"),
-}
-CANCEL: params.Spec = {
-    **params.EXPAND,
-    "cancellation_reason": params.one_of("duplicate", "fraudulent", "requested_by_customer", "abandoned"),
-}
-LIST: params.Spec = {**params.PAGE, "created": params.time_range, "customer": params.given}
 
 _STORED = (
     "amount", "customer", "description", "receipt_email", "setup_future_usage", "statement_descriptor",

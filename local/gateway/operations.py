@@ -7,7 +7,7 @@ unrecognized URL.
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from local.gateway import charges, intents, params, wallet
+from local.gateway import charges, intent_params, intents, params, wallet
 from local.gateway.world import Call, Object, World
 
 
@@ -39,14 +39,15 @@ OPERATIONS = (
     Operation("payment_methods.attach", "POST", "/v1/payment_methods/{id}/attach", wallet.attach, wallet.ATTACH,
               ("customer",)),
     Operation("payment_methods.detach", "POST", "/v1/payment_methods/{id}/detach", wallet.detach),
-    Operation("payment_intents.create", "POST", "/v1/payment_intents", intents.create, intents.CREATE,
+    Operation("payment_intents.create", "POST", "/v1/payment_intents", intents.create, intent_params.CREATE,
               ("amount", "currency")),
-    Operation("payment_intents.list", "GET", "/v1/payment_intents", intents.list_all, intents.LIST),
+    Operation("payment_intents.list", "GET", "/v1/payment_intents", intents.list_all, intent_params.LIST),
     Operation("payment_intents.retrieve", "GET", "/v1/payment_intents/{id}", intents.retrieve),
-    Operation("payment_intents.update", "POST", "/v1/payment_intents/{id}", intents.update, intents.UPDATE, locks=True),
-    Operation("payment_intents.confirm", "POST", "/v1/payment_intents/{id}/confirm", intents.confirm, intents.CONFIRM,
+    Operation("payment_intents.update", "POST", "/v1/payment_intents/{id}", intents.update, intent_params.UPDATE,
               locks=True),
-    Operation("payment_intents.cancel", "POST", "/v1/payment_intents/{id}/cancel", intents.cancel, intents.CANCEL,
+    Operation("payment_intents.confirm", "POST", "/v1/payment_intents/{id}/confirm", intents.confirm,
+              intent_params.CONFIRM, locks=True),
+    Operation("payment_intents.cancel", "POST", "/v1/payment_intents/{id}/cancel", intents.cancel, intent_params.CANCEL,
               locks=True),
     Operation("charges.retrieve", "GET", "/v1/charges/{id}", charges.retrieve),
     Operation("charges.list", "GET", "/v1/charges", charges.list_all, charges.LIST),

@@ -259,7 +259,12 @@ def _refused(attempt: str, refusal: Mapping[str, Any]) -> str:
     number, card = attempt.rpartition("_")[2], refusal["payment_method"]
     if code == "authentication_required":
         return f"Attempt {number} with {card}: the bank asks the customer to confirm the payment (3-D Secure)."
-    return f"Attempt {number} with {card} was declined: {wording.decline(code)} ({code})."
+    return f"Attempt {number} with {card} was declined: {wording.decline(code)} ({code}{_call(refusal)})."
+
+
+def _call(refused: Mapping[str, Any]) -> str:
+    """The gateway's own name of the call that it refused, which its support asks for."""
+    return f", the gateway's {refused['gateway_request_id']}" if refused.get("gateway_request_id") else ""
 
 
 def _mailed(kind: str, mail: Mail) -> tuple[datetime, str, str]:
@@ -303,7 +308,7 @@ def _ended(renewal: Renewal, item: Mapping[str, Any]) -> Iterator[tuple[datetime
         why = _GIVEN_UP.get(renewal.reason or "", renewal.reason)
         yield at, "given_up", f"The payment was given up and canceled, nothing was charged: {why}."
     elif renewal.status is Status.FAILED:
-        yield at, "failed", f"It stopped, and waits for a person to look at it: {renewal.reason}."
+        yield at, "failed", f"It stopped, and waits for a person to look at it: {renewal.reason}{_call(item)}."
 
 
 def _touched(item: Mapping[str, Any]) -> datetime:

@@ -16,6 +16,7 @@ _DECLINES = {
     "incorrect_number": "the card's number was not right",
     "insufficient_funds": "the card has insufficient funds",
     "invalid_account": "the card, or the account behind it, is not valid",
+    "payment_method_unusable": "the card is no longer on file",
     "payment_intent_authentication_failure": "the confirmation with your bank did not succeed",
     "processing_error": "an error happened while the card was processed",
     "resource_missing": "the card is no longer on file",

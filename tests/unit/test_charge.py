@@ -10,7 +10,7 @@ import pytest
 from process_payment.charge import Asked
 from process_payment.payments import idempotency_key
 from renewals.errors import PaymentError
-from renewals.gateway import GatewayUnauthorized, PaymentState
+from renewals.gateway import Failure, GatewayUnauthorized, PaymentState
 from renewals.payment_ledger import MOST_PICK_UPS
 from renewals.renewal import Renewal
 from tests.fakes import DUE, LATER, NOON, World
@@ -251,6 +251,18 @@ def test_a_payment_that_needs_the_customer_is_paid_when_the_customer_has_acted(s
     assert shop.run("third", NOON + DAY) == "Success"
     assert len(shop.receipts()) == 1
     assert len(shop.mails()) == 2
+
+
+@pytest.mark.parametrize("code", ["card_declined", "authentication_required"])
+def test_a_decline_for_want_of_the_customer_asks_the_customer(shop: World, code: str) -> None:
+    """Whether the gateway says so by the error's code or by the decline code: the customer is asked to confirm, and no
+    date of dunning tries the card in vain."""
+    shop.gateway.declines["pm_declined"] = Failure("", code, "authentication_required", None)
+    shop.subscribe(payment_method="pm_declined")
+    assert shop.run() == "PaymentDeclined"
+    assert (shop.items()["2026-01-31"]["status"], shop.mail_kinds()) == ("action_required", ["action_required"])
+    shop.run("dunned", NOON + DAY)
+    assert len(shop.gateway.attempts) == 1
 
 
 def test_a_payment_still_in_process_is_neither_paid_nor_declined(shop: World) -> None:

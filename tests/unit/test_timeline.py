@@ -37,14 +37,17 @@ def test_a_renewal_from_due_to_mailed(shop: World) -> None:
 
 
 def test_declines_say_why_and_what_comes_next(shop: World) -> None:
-    """Each refused attempt stands with its reason in words, its code and its card, and the next attempt at its day."""
+    """Each refused attempt stands with its reason in words, its code, its card and the gateway's name of the call, and
+    the next attempt at its day."""
     shop.subscribe(payment_method="pm_declined")
     shop.run("run-1")
     shop.run("run-2", NOON + DAY)
     declined = [entry.text for entry in _told(shop) if entry.kind == "declined"]
+    calls = [refusal["gateway_request_id"] for refusal in shop.items()["2026-01-31"]["refusals"].values()]
     assert declined == [
-        f"Attempt {n} with pm_declined was declined: the card has insufficient funds (insufficient_funds)."
-        for n in (1, 2)
+        f"Attempt {n} with pm_declined was declined: the card has insufficient funds (insufficient_funds, the gateway's"
+        f" {call})."
+        for n, call in enumerate(calls, 1)
     ]
     planned = _told(shop)[-1]
     assert (planned.kind, planned.at) == ("next_attempt", datetime(2026, 2, 3, tzinfo=UTC))
@@ -98,7 +101,11 @@ def test_a_failed_renewal_waits_for_a_person(shop: World) -> None:
     shop.run()
     last = _told(shop)[-1]
     assert (last.kind, last.at) == ("failed", NOON)
-    assert last.text == "It stopped, and waits for a person to look at it: gateway: resource_missing: gateway_customer."
+    call = f", the gateway's {shop.items()['2026-01-31']['gateway_request_id']}"
+    assert (
+        last.text
+        == f"It stopped, and waits for a person to look at it: gateway: resource_missing: gateway_customer{call}."
+    )
 
 
 def test_changes_stand_among_the_renewals_with_who_made_them(shop: World) -> None:

@@ -1,0 +1,261 @@
+"""The payment gateway's port in memory, no kinder than the gateway."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from itertools import count
+
+from renewals.gateway import (
+    Card,
+    Charged,
+    Failure,
+    GatewayRefused,
+    GatewayUnauthorized,
+    GatewayUnavailable,
+    Payment,
+    PaymentRequest,
+    PaymentState,
+    Refund,
+    RefundState,
+    Saved,
+)
+from tests.cuts import Cuts
+
+_NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
+MOST_ATTEMPTS = 10
+"""So many refused confirmations the gateway takes of one payment, and cancels it (Stripe's own number varies)."""
+
+_WITH_THE_BANK = (PaymentState.PROCESSING, PaymentState.UNKNOWN)
+_NO_FUNDS = Failure("", "card_declined", "insufficient_funds", "try_again_later")
+
+
+@dataclass
+class FakeGateway:
+    """The gateway port in memory. A card's id says how it behaves: pm_declined..., pm_3ds, pm_gone, pm_detached; others
+    pay, unless `owners` says that they are another customer's.
+
+    now: its clock. charged: every attempt to charge. by_key: the payment that each idempotency key made, as long as the
+    gateway remembers.
+    """
+
+    cuts: Cuts = field(default_factory=Cuts)
+    now: datetime = _NOON
+    payments: dict[str, Payment] = field(default_factory=dict)
+    requests: dict[str, PaymentRequest] = field(default_factory=dict)
+    created: dict[str, datetime] = field(default_factory=dict)
+    by_key: dict[str, str] = field(default_factory=dict)
+    charges: list[tuple[str, int, str]] = field(default_factory=list)
+    attempts: list[tuple[str, str]] = field(default_factory=list)
+    declines: dict[str, Failure] = field(default_factory=dict)  # why a card declines, but for want of funds
+    charged: list[Charged] = field(default_factory=list)
+    expires: dict[str, str] = field(default_factory=dict)  # payment method to its last month
+    trouble: list[tuple[str, str]] = field(default_factory=list)  # (operation, what happens to its next call)
+    refunds: dict[str, Refund] = field(default_factory=dict)  # by id, those that others made too
+    refund_keys: dict[str, str] = field(default_factory=dict)  # idempotency key to the refund, as long as it remembers
+    errors_by_key: set[str] = field(default_factory=set)  # keys that are answered with the same 500 again
+    refunds_begin: RefundState = RefundState.SUCCEEDED  # as what the gateway answers a new refund
+    turned_away: set[str] = field(default_factory=set)  # operations that our account is refused
+    settles_at: datetime | None = None  # what the gateway says of a payment in processing
+    owners: dict[str, str] = field(default_factory=dict)  # payment method to the customer that it is saved for
+    numbers: Iterator[int] = field(default_factory=lambda: count(1))
+    _begun: dict[str, RefundState] = field(default_factory=dict)  # as what each refund was answered
+
+    def create(self, request: PaymentRequest) -> Payment:
+        with self._call("create"):
+            if request.gateway_customer in ("cus_gone", "cus_deleted"):
+                raise GatewayRefused("resource_missing", "customer", self._request_id(), param="customer")
+            known = self.by_key.get(request.idempotency_key)
+            if known is None:
+                known = f"pi_{next(self.numbers)}"
+                self.payments[known] = Payment(known, PaymentState.OPEN, request.amount, request.currency)
+                self.requests[known] = request
+                self.created[known] = self.now
+                self.by_key[request.idempotency_key] = known
+            if self.requests[known] != request:
+                raise GatewayUnavailable("idempotency_error", self._request_id(), answered=True)
+            return Payment(known, PaymentState.OPEN, request.amount, request.currency)  # the first answer, again
+
+    def confirm(self, payment_id: str, payment_method: str) -> Payment | None:
+        try:
+            with self._call("confirm"):
+                payment = self.payments[payment_id]
+                if payment.state in (PaymentState.PAID, PaymentState.CANCELED, *_WITH_THE_BANK):
+                    return None
+                unusable = self._unusable(payment_id, payment_method)
+                if unusable is not None:
+                    failure = Failure(f"{unusable}/{payment_method}", unusable, None, None, self._request_id())
+                    return replace(payment, state=PaymentState.DECLINED, failure=failure)
+                self.attempts.append((payment_id, payment_method))
+                self.payments[payment_id] = self._attempt(payment, payment_method)
+                return self.payments[payment_id]
+        except GatewayUnavailable:
+            return None
+
+    def retrieve(self, payment_id: str) -> Payment:
+        with self._call("retrieve"):
+            if payment_id not in self.payments:
+                raise GatewayRefused("resource_missing", "intent")
+            return self.payments[payment_id]
+
+    def cancel(self, payment_id: str) -> Payment:
+        with self._call("cancel"):
+            if self.payments[payment_id].state in (PaymentState.PAID, PaymentState.CANCELED, *_WITH_THE_BANK):
+                raise GatewayRefused("payment_intent_unexpected_state", "cancel")
+            self.payments[payment_id] = replace(self.payments[payment_id], state=PaymentState.CANCELED)
+            return self.payments[payment_id]
+
+    def list(self, gateway_customer: str, since: datetime) -> Iterator[tuple[dict[str, str], Payment]]:
+        with self._call("list"):
+            for known, request in reversed(self.requests.items()):
+                if request.gateway_customer == gateway_customer and self.created[known] >= since:
+                    yield self._metadata(known), self.payments[known]
+
+    def charged_between(self, since: datetime, until: datetime) -> Iterator[Charged]:
+        with self._call("charged_between"):
+            yield from sorted((c for c in self.charged if since <= c.at < until), key=lambda c: c.at, reverse=True)
+
+    def refunds_of(self, payment_id: str) -> Sequence[Refund]:
+        with self._call("refunds_of"):
+            if payment_id not in self.payments:
+                raise GatewayRefused("resource_missing", "refunds")
+            ours = [replace(each, payment_metadata={}) for each in self.refunds.values()]
+            return [each for each in reversed(ours) if each.payment_id == payment_id]
+
+    def refund(self, payment_id: str, amount: int, *, request: str, idempotency_key: str) -> Refund:
+        try:
+            if idempotency_key in self.errors_by_key:
+                raise GatewayUnavailable("the stored answer, again", answered=True)
+            with self._call("refund"):
+                known = self.refund_keys.get(idempotency_key)
+                if known is None:
+                    known = self.refund_keys[idempotency_key] = self.refund_elsewhere(payment_id, amount, request)
+                return replace(self.refunds[known], state=self._begun[known])  # the first answer, again
+        except GatewayUnavailable as error:
+            if error.answered:
+                self.errors_by_key.add(idempotency_key)
+            raise
+
+    def refund_elsewhere(self, payment_id: str, amount: int, request: str | None = None) -> str:
+        """A refund made in the gateway's dashboard; its id. request: of a call of ours."""
+        if amount > self.payments[payment_id].amount - self.refunded(payment_id):
+            raise GatewayRefused("charge_already_refunded", "refund")
+        known, state, currency = f"re_{len(self.refunds) + 1}", self.refunds_begin, self.payments[payment_id].currency
+        metadata = self._metadata(payment_id) if payment_id in self.requests else {}
+        self.refunds[known] = Refund(
+            known, payment_id, state, amount, currency, self.now, request, payment_metadata=metadata
+        )
+        self._begun[known] = state
+        self.refund_becomes(known, state)
+        return known
+
+    def refund_becomes(self, refund_id: str, state: RefundState) -> None:
+        """What happens to a refund by itself, weeks after it was made too."""
+        reason = "expired_or_canceled_card" if state is RefundState.FAILED else None
+        self.refunds[refund_id] = replace(self.refunds[refund_id], state=state, reason=reason)
+
+    def refunded(self, payment_id: str) -> int:
+        """What of a payment has left the seller's balance, in minor units."""
+        made = [each for each in self.refunds.values() if each.payment_id == payment_id]
+        return sum(each.amount for each in made if each.state is not RefundState.FAILED)
+
+    def refunded_between(self, since: datetime, until: datetime) -> Iterator[Refund]:
+        with self._call("refunded_between"):
+            made = [each for each in self.refunds.values() if since <= each.at < until]
+            yield from sorted(made, key=lambda each: each.at, reverse=True)
+
+    def card(self, payment_method: str) -> Card | None:
+        with self._call("card"):
+            return None if payment_method == "pm_gone" else self._card(payment_method)
+
+    def has_customer(self, gateway_customer: str) -> bool:
+        with self._call("has_customer"):
+            return gateway_customer not in ("cus_gone", "cus_deleted")
+
+    def saved(self, payment_method: str) -> Saved | None:
+        """pm_gone is unknown, pm_detached nobody's, pm_sepa no card; others are of the customer in `owners`, cus_gw."""
+        with self._call("saved"):
+            if payment_method == "pm_gone":
+                return None
+            owner = None if payment_method == "pm_detached" else self.owners.get(payment_method, "cus_gw")
+            return Saved("sepa_debit" if payment_method == "pm_sepa" else "card", owner)
+
+    def _card(self, payment_method: str) -> Card:
+        return Card(payment_method, "Visa ending in 4242", self.expires.get(payment_method, "2030-12"))
+
+    def succeed(self, payment_id: str) -> None:
+        """Money moves."""
+        payment = self.payments[payment_id]
+        self.charges.append((payment_id, payment.amount, payment.currency))
+        self._charged(payment, succeeded=True)
+        card = self._card(next((card for tried, card in reversed(self.attempts) if tried == payment_id), "pm_ok"))
+        paid = replace(payment, state=PaymentState.PAID, card=card, paid_at=self.now, failure=None, settles_at=None)
+        self.payments[payment_id] = paid
+
+    def _charged(self, payment: Payment, *, succeeded: bool) -> None:
+        metadata = self._metadata(payment.id)
+        self.charged.append(Charged(payment.id, succeeded, payment.amount, payment.currency, self.now, metadata))
+
+    def _metadata(self, payment_id: str) -> dict[str, str]:
+        request = self.requests[payment_id]
+        period = {"renewal_date": request.renewal_date.isoformat(), "attempt": str(request.attempt)}
+        return {"subscription_id": request.subscription_id} | period
+
+    def fail_authentication(self, payment_id: str) -> None:
+        """The customer fails at 3-D Secure."""
+        failure = Failure(
+            "payment_intent_authentication_failure/pm_3ds", "payment_intent_authentication_failure", None, None
+        )
+        self.payments[payment_id] = replace(self.payments[payment_id], state=PaymentState.DECLINED, failure=failure)
+
+    def _attempt(self, payment: Payment, card: str) -> Payment:
+        if ("confirm", "unknown") in self.trouble:
+            self.trouble.remove(("confirm", "unknown"))
+            return replace(payment, state=PaymentState.UNKNOWN)
+        if ("confirm", "processing") in self.trouble:
+            self.trouble.remove(("confirm", "processing"))
+            return replace(payment, state=PaymentState.PROCESSING, settles_at=self.settles_at)
+        if card.startswith("pm_declined"):
+            self._charged(payment, succeeded=False)
+            failure = replace(
+                self.declines.get(card, _NO_FUNDS), id=f"ch_{next(self.numbers)}", request_id=self._request_id()
+            )
+            declined = [tried for tried, _ in self.attempts].count(payment.id)
+            if declined >= MOST_ATTEMPTS:
+                return replace(payment, state=PaymentState.CANCELED, failure=failure, lapsed=True)
+            asks = "authentication_required" in (failure.code, failure.decline_code)
+            return replace(
+                payment, state=PaymentState.ACTION_REQUIRED if asks else PaymentState.DECLINED, failure=failure
+            )
+        if card == "pm_3ds":
+            failure = Failure(
+                "authentication_required/pm_3ds", "authentication_required", "authentication_required", None
+            )
+            return replace(payment, state=PaymentState.ACTION_REQUIRED, failure=failure)
+        self.succeed(payment.id)
+        return self.payments[payment.id]
+
+    def _unusable(self, payment_id: str, card: str) -> str | None:
+        """Why the gateway does not even try this card for this payment's customer."""
+        if card == "pm_gone":
+            return "resource_missing"
+        customer = self.requests[payment_id].gateway_customer
+        theirs = card != "pm_detached" and self.owners.get(card, customer) == customer
+        return None if theirs else "payment_method_unusable"
+
+    def _request_id(self) -> str:
+        return f"req_{len(self.cuts.calls)}"
+
+    @contextmanager
+    def _call(self, operation: str) -> Iterator[None]:
+        with self.cuts.around(f"gateway.{operation}"):
+            if operation in self.turned_away:
+                raise GatewayUnauthorized("more_permissions_required", self._request_id())
+            for kind in ("before", "answered"):
+                if (operation, kind) in self.trouble:
+                    self.trouble.remove((operation, kind))
+                    raise GatewayUnavailable(kind, answered=kind == "answered")
+            yield
+            if (operation, "after") in self.trouble:
+                self.trouble.remove((operation, "after"))
+                raise GatewayUnavailable("after")
