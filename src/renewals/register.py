@@ -8,7 +8,7 @@ What a renewal moves (its date, its payment, active and past due) is not covered
 editor start over, and is not overwritten, since each change is conditional on the row as it was read.
 
 The changes table holds, under subscription_id and change: each change, by its time; the creation, as "created"; and the
-answers to requests that may come again, under the hash of their key, for seven days.
+answers to requests that may come again, under the hash of their caller and key, for seven days.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta, tzinfo
+from datetime import UTC, date, datetime, timedelta, tzinfo
 from decimal import Decimal
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
 _REMEMBERED = timedelta(days=7)
+_A_MOMENT = timedelta(minutes=1)
 _COVERED = (
     "customer_id",
     "plan",
@@ -81,10 +82,11 @@ class Taken(RenewalError):  # noqa: N818
 class Repeatable:
     """A request that may come again, and is answered then as it was the first time.
 
-    key: as it was sent. fingerprint: of everything that was asked. answer: of the row as it is when it is done;
-    None where the answer is kept elsewhere.
+    caller: whose request it is; another caller's key is another key. key: as it was sent. fingerprint: of everything
+    that was asked. answer: of the row as it is when it is done; None where the answer is kept elsewhere.
     """
 
+    caller: str
     key: str
     fingerprint: str
     answer: Callable[[Row], Mapping[str, Any] | None]
@@ -102,6 +104,13 @@ class Asked:
 def name_of(arn: str) -> str:
     """Who an ARN says it is: what follows the kind in it, as ann, or Operators/ann for a role's session."""
     return arn.rpartition(":")[2].partition("/")[2] or arn.rpartition(":")[2]
+
+
+def caller_of(arn: str) -> str:
+    """Whose requests an ARN signs: a user, or a role whatever its session is called, since a service that runs in many
+    places repeats its request from another one."""
+    role, session = arn.rpartition("/")[0], arn.rpartition(":")[2]
+    return role if session.startswith("assumed-role/") and session.count("/") > 1 else arn
 
 
 def etag(row: Row) -> str:
@@ -220,15 +229,30 @@ class Register:
     def answered(self, again: Repeatable) -> dict[str, Any] | None:
         """What this request was answered the first time; None where this is the first time, or where the answer is
         still to come. Raises KeyUsed."""
-        key = dynamodb.attributes(_key_of(again))
-        found = self._client.get_item(TableName=self._changes, Key=key, ConsistentRead=True)
-        if "Item" not in found:
-            return None
-        item = dynamodb.plain(found["Item"])
+        item = self._answer(_key_of(again))
+        if item is None:
+            return self._answered_before_keys_had_callers(again)
         if item["fingerprint"] != again.fingerprint:
             raise KeyUsed(again.key)
         answer: dict[str, Any] | None = json.loads(item["answer"])
         return answer
+
+    def _answered_before_keys_had_callers(self, again: Repeatable) -> dict[str, Any] | None:
+        """As answered, of an answer that an earlier version kept in the last seven days, which does not say whose it
+        is: the change that was recorded with it does."""
+        item = self._answer({"subscription_id": _request(again.key), "change": "answer"})
+        answer: dict[str, Any] | None = json.loads(item["answer"]) if item else None
+        if item is None or answer is None or item["fingerprint"] != again.fingerprint:
+            return None
+        at = datetime.fromtimestamp(int(item["expires_at"]), UTC) - _REMEMBERED
+        named = name_of(again.caller)
+        changes, _ = self.changes(answer["subscription"]["subscription_id"])
+        own = [c for c in changes if (c.by == named or c.by.startswith(f"{named}/")) and abs(c.at - at) < _A_MOMENT]
+        return answer if own else None
+
+    def _answer(self, key: Row) -> dict[str, Any] | None:
+        found = self._client.get_item(TableName=self._changes, Key=dynamodb.attributes(key), ConsistentRead=True)
+        return dynamodb.plain(found["Item"]) if "Item" in found else None
 
     # Changing
 
@@ -415,8 +439,12 @@ def _key(row: Row) -> dict[str, Any]:
 
 
 def _key_of(again: Repeatable) -> dict[str, Any]:
-    """A slash stands in no subscription's id."""
-    return {"subscription_id": f"request/{sha256(again.key.encode()).hexdigest()}", "change": "answer"}
+    return {"subscription_id": _request(f"{again.caller} {again.key}"), "change": "answer"}
+
+
+def _request(key: str) -> str:
+    """A slash stands in no subscription's id, and a blank in no ARN and no idempotency key."""
+    return f"request/{sha256(key.encode()).hexdigest()}"
 
 
 def _record(subscription_id: str, what: str, asked: Asked, details: Mapping[str, tuple[Any, Any]]) -> dict[str, Any]:

@@ -9,20 +9,22 @@ from http import HTTPStatus
 from typing import Any
 
 from aws_lambda_powertools.event_handler import APIGatewayRestResolver, Response
+from aws_lambda_powertools.event_handler.api_gateway import Route
 from aws_lambda_powertools.event_handler.exceptions import NotFoundError
 from aws_lambda_powertools.event_handler.openapi.exceptions import RequestValidationError
 from botocore.exceptions import ClientError
 
-from renewals import request_path, telemetry
+from renewals import request_path, telemetry, texts
 from renewals.errors import BadRow, Collision, TryAgain, transient_aws_errors_as
 from renewals.refunds import NotRefundable
 from renewals.register import KeyUsed, Taken
 from renewals.strict_json import NotAnObject, read_object
 from renewals.transitions import NotAllowed
 from subscriptions_api import changing, problems, reading, receipts, refunding
-from subscriptions_api.problems import BadRequest, Missing, Nobody, NoReceipt, Stale
+from subscriptions_api.problems import BadRequest, Missing, Nobody, NoReceipt, NotVerified, Stale
 
 _LARGEST_BODY = 64 * 1024
+_LONGEST_NAME = 100
 _JSON = "application/json"
 
 
@@ -38,6 +40,39 @@ def _read_json(text: str) -> dict[str, Any]:
 app = APIGatewayRestResolver(enable_validation=True, json_body_deserializer=_read_json)
 for _routes in (reading, receipts, changing, refunding):
     app.include_router(_routes.router)
+
+
+def _routes_of(resolver: APIGatewayRestResolver) -> list[Route]:
+    return [*resolver._static_routes, *resolver._dynamic_routes]
+
+
+def _refuse_queries(resolver: APIGatewayRestResolver, answer: Callable[[APIGatewayRestResolver], Response[Any]]) -> Any:
+    """Refuse what the route has no parameter for: a filter with a slip in its name would list everything."""
+    faults = _query_faults()
+    if faults:
+        raise BadRequest(faults)
+    return answer(resolver)
+
+
+def _query_faults() -> list[dict[str, str]]:
+    """The parameters of the query that the route does not know, and those that were given more than once."""
+    event, route = app.current_event, app.context["_route"]
+    given = event.get("multiValueQueryStringParameters") or {
+        name: [value] for name, value in (event.get("queryStringParameters") or {}).items()
+    }
+    if not any(route is each for each in _routes_of(app)):  # there is nothing at this path
+        return []
+    known = sorted(param.alias for param in route.dependant.query_params)
+    unknown = f"is no parameter of this call, which takes {', '.join(known) or 'none'}"
+    reasons = {name: "is given more than once" if name in known else unknown for name in given}
+    return [
+        {"field": f"query.{texts.printable(name)[:_LONGEST_NAME]}", "reason": reasons[name]}
+        for name, values in given.items()
+        if name not in known or len(values) > 1
+    ]
+
+
+app.use(middlewares=[_refuse_queries])
 
 
 @telemetry.observed
@@ -112,17 +147,23 @@ def _refuse_fields(error: RequestValidationError) -> Response[str]:
     faults = [
         {"field": ".".join(str(part) for part in each["loc"]), "reason": str(each["msg"])} for each in error.errors()
     ]
-    return problems.response(400, errors=faults)
+    queries = _query_faults()
+    told = {fault["field"] for fault in queries}
+    return problems.response(400, errors=[fault for fault in faults if fault["field"] not in told] + queries)
 
 
 def _ask_again(_error: Collision) -> Response[str]:
     return problems.response(429, "Others keep changing this subscription: wait a second.", Retry_After="1")
 
 
+def _ask_unverified(error: NotVerified) -> Response[str]:
+    return problems.response(503, f"{error}, so that nothing was taken. Try again, or with `verify=false`.")
+
+
 def _nothing_there(_error: NotFoundError) -> Response[str]:
     """No such path, or a method that it does not have."""
     path = app.current_event.path
-    methods = sorted({route.method for route in (*app._static_routes, *app._dynamic_routes) if route.rule.match(path)})
+    methods = sorted({route.method for route in _routes_of(app) if route.rule.match(path)})
     if methods:
         return problems.response(405, f"It takes {', '.join(methods)}.", Allow=", ".join(methods))
     return problems.response(404, "There is nothing at this path.")
@@ -140,6 +181,7 @@ _PROBLEMS: dict[type[Exception], Callable[[Any], Response[str]]] = {
     Taken: lambda _: problems.response(409, "There is, or was, a subscription of this id."),
     BadRow: lambda bad: problems.response(409, f"The subscription cannot be charged as it stands: {bad}."),
     Stale: lambda _: problems.response(412),
+    NotVerified: _ask_unverified,
     KeyUsed: lambda _: problems.response(422),
     Collision: _ask_again,
 }

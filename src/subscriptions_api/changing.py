@@ -20,26 +20,35 @@ from renewals.register import Repeatable, Row, etag
 from renewals.renewal import Status
 from renewals.subscription import LIVE
 from renewals.transitions import Action, NotAllowed
-from subscriptions_api import shared
+from subscriptions_api import shared, verifying
 from subscriptions_api.models import Cancel, Card, Edit, NewSubscription, SubscriptionOut
 from subscriptions_api.problems import BadRequest, Stale, documented
 from subscriptions_api.shared import IdempotencyKey, IfMatch, SubscriptionId
+from subscriptions_api.verifying import Verify
 
 router = APIGatewayRouter()
+
+_ID_FIELD = "body.subscription_id"
 
 
 @router.post(
     "/subscriptions",
     summary="Create a subscription",
-    description="Without `renewal_date` the first charge is made now.",
+    description="Without `renewal_date` the first charge is made now. It needs `subscription_id` or Idempotency-Key, "
+    "since with neither a request that is sent again would be a second subscription.",
     tags=["Subscriptions"],
     operation_id="createSubscription",
     status_code=201,
     responses={201: {"description": "Created."}} | documented(409, 413, 415, 422),
 )
-def create_subscription(new: NewSubscription, idempotency_key: IdempotencyKey = None) -> Response[SubscriptionOut]:
+def create_subscription(
+    new: NewSubscription, idempotency_key: IdempotencyKey = None, *, verify: Verify = True
+) -> Response[SubscriptionOut]:
     again = _if_repeatable(idempotency_key, 201)
     asked = shared.asked(router.current_event, {}, again)
+    if again is None and new.subscription_id is None:
+        needed = "is needed, unless the other one is given: else the same request, sent twice, is two subscriptions"
+        raise BadRequest([{"field": each, "reason": needed} for each in ("header.idempotency-key", _ID_FIELD)])
     for _ in range(shared.LOOKS):
         answered = shared.register().answered(again) if again else None
         if answered is not None:
@@ -47,6 +56,9 @@ def create_subscription(new: NewSubscription, idempotency_key: IdempotencyKey = 
         today = shared.moment({}).today
         row = new.row(new.subscription_id or f"sub_{uuid4().hex}", today)
         _refuse_faults(row, None, today)
+        if verify:
+            verifying.refuse_unknown(new.gateway_customer, new.payment_method)
+            verify = False
         created = shared.register().create(row, asked)
         if created is not None:
             _renew_if_due(created)
@@ -61,12 +73,15 @@ def create_subscription(new: NewSubscription, idempotency_key: IdempotencyKey = 
     "tell the customer again, as `preview` shows. With If-Match, so that two editors do not overwrite each other. "
     "Another `customer_email` is mailed what could not be mailed to the one before. Another `interval` renews on the "
     "day of `renewal_date`. Another `anchor_day` moves `renewal_date` on to the next such day; the days until then are "
-    "not charged.",
+    "not charged. Another `gateway_customer` comes with a card of theirs: a payment that is still tried of the one "
+    "before is given up, and its period billed anew.",
     tags=["Subscriptions"],
     operation_id="editSubscription",
     responses={200: {"description": "Changed. `ETag` is the new one."}} | documented(404, 409, 412, 413, 415),
 )
-def edit_subscription(subscription_id: SubscriptionId, edit: Edit, if_match: IfMatch) -> Response[SubscriptionOut]:
+def edit_subscription(
+    subscription_id: SubscriptionId, edit: Edit, if_match: IfMatch, *, verify: Verify = True
+) -> Response[SubscriptionOut]:
     for _ in range(shared.LOOKS):
         row = shared.row(subscription_id)
         if if_match != "*" and etag(row) not in if_match.replace(" ", "").split(","):
@@ -75,10 +90,15 @@ def edit_subscription(subscription_id: SubscriptionId, edit: Edit, if_match: IfM
         changes = _anchored(row, edit.changes(), today)
         edited_row = {name: value for name, value in {**row, **changes}.items() if value is not None}
         _refuse_faults(edited_row, changes, today)
+        if verify and edit.gateway_customer:
+            verifying.refuse_unknown(edit.gateway_customer, edit.payment_method)
+            verify = False
         edited = shared.register().edit(row, changes, "edited", shared.asked(router.current_event, row))
         if not isinstance(edited, Lost):
             if "customer_email" in changes:
                 _mail_what_waited(edited)
+            if "gateway_customer" in changes:
+                _renew_if_due(edited)
             return shared.answer(200, edited)
     raise Collision(subscription_id)
 
@@ -133,12 +153,17 @@ def resume_subscription(
 @router.put(
     "/subscriptions/<subscription_id>/payment-method",
     summary="Give another card",
-    description="Where a payment is past due, it is tried with the new card at once.",
+    description="One that is saved for the subscription's `gateway_customer`. Where a payment is past due, it is tried "
+    "with the new card at once.",
     tags=["Status"],
     operation_id="setPaymentMethod",
     responses=_ACTED | documented(404, 409, 413, 415),
 )
-def set_payment_method(subscription_id: SubscriptionId, card: Card) -> Response[SubscriptionOut]:
+def set_payment_method(
+    subscription_id: SubscriptionId, card: Card, *, verify: Verify = True
+) -> Response[SubscriptionOut]:
+    if verify:
+        verifying.refuse_card(str(shared.row(subscription_id).get("gateway_customer")), card.payment_method)
     return _act(subscription_id, Action.GIVE_CARD, None, card.model_dump())
 
 

@@ -127,6 +127,7 @@ class Edit(_Given):
     """What is to change, from the next period on; what is not named stays. At least one field.
 
     anchor_day: another day of the month for renewals. renewal_date moves on to the next such day.
+    gateway_customer: with payment_method, a card of theirs; another card of the same customer has a call of its own.
     """
 
     model_config = ConfigDict(json_schema_extra={"minProperties": 1})
@@ -139,11 +140,17 @@ class Edit(_Given):
     customer_name: Name = _NOT_GIVEN
     customer_email: Email = _NOT_GIVEN
     locale: Locale = _NOT_GIVEN
+    gateway_customer: GatewayId = _NOT_GIVEN
+    payment_method: GatewayId = _NOT_GIVEN
 
     @model_validator(mode="after")
     def _says_something(self) -> Self:
         if not self.model_fields_set:
             raise PydanticCustomError("empty", "names no field to change")
+        if len(self.model_fields_set & {"gateway_customer", "payment_method"}) == 1:
+            raise PydanticCustomError(
+                "together", "names one of gateway_customer and payment_method: a customer comes with a card of theirs"
+            )
         return self
 
     def changes(self) -> dict[str, Any]:

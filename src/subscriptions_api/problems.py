@@ -33,6 +33,10 @@ class Stale(RenewalError):  # noqa: N818
     """The subscription is no longer what the caller has read."""
 
 
+class NotVerified(RenewalError):  # noqa: N818
+    """The gateway could not be asked about a customer or a card. The message says why, in words."""
+
+
 class Nobody(RenewalError):  # noqa: N818
     """The request carries no identity."""
 

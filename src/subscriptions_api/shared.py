@@ -15,7 +15,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from renewals import aws, clock, telemetry
 from renewals.clock import Moment
 from renewals.errors import BadRow
-from renewals.register import Asked, Register, Repeatable, Row, etag, name_of
+from renewals.register import Asked, Register, Repeatable, Row, caller_of, etag, name_of
 from renewals.renewal import Renewal
 from renewals.settings import setting
 from subscriptions_api import models
@@ -33,14 +33,15 @@ IdempotencyKey = Annotated[
     Header(
         alias="Idempotency-Key",
         pattern=r"^[\x21-\x7e]{1,255}$",
-        description="The same key with the same request is answered as it was the first time, for seven days.",
+        description="The same key with the same request of the same user or role is answered as it was the first time, "
+        "for seven days.",
     ),
 ]
 IfMatch = Annotated[
     str,
     Header(
         alias="If-Match",
-        pattern=r"^(\*|\"[^\"\x00-\x20]{1,100}\"(, ?\"[^\"\x00-\x20]{1,100}\"){0,9})$",
+        pattern=r"^(\*|\"[\x21\x23-\x7e]{1,100}\"(, ?\"[\x21\x23-\x7e]{1,100}\"){0,9})$",
         description="The `ETag` of the subscription as the caller has read it.",
     ),
 ]
@@ -64,22 +65,24 @@ def moment(row: Row) -> Moment:
 
 def asked(event: APIGatewayProxyEvent, row: Row, again: Repeatable | None = None) -> Asked:
     """Who asks, and when. Raises Nobody where the request was not signed."""
-    return Asked(_caller(event), moment(row).now, again)
+    return Asked(name_of(_signer(event)), moment(row).now, again)
 
 
-def _caller(event: APIGatewayProxyEvent) -> str:
-    """Who signed the request."""
+def _signer(event: APIGatewayProxyEvent) -> str:
+    """The ARN of who signed the request. Raises Nobody where it was not signed."""
     arn = str(event["requestContext"].get("identity", {}).get("userArn") or "")
     if not arn.startswith("arn:"):
         raise Nobody
-    return name_of(arn)
+    return arn
 
 
 def repeatable(event: APIGatewayProxyEvent, key: str, status: int) -> Repeatable:
-    """The request, if it came with an idempotency key. status: of its answer."""
+    """The request, if it came with an idempotency key. status: of its answer. Raises Nobody where it was not signed."""
     asked = [event.http_method, event.path, event.json_body]
     fingerprint = sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
+    caller = caller_of(_signer(event))
     return Repeatable(
+        caller,
         key,
         fingerprint,
         lambda row: {"status": status, "etag": etag(row), "subscription": models.shown(row, moment(row).today)},

@@ -1,16 +1,17 @@
 """The API as a caller meets it: requests in, replies out, over AWS in memory."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from decimal import Decimal
+from functools import cache
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from botocore.exceptions import EndpointConnectionError
 
-from renewals import aws
+from renewals import aws, gateway_access
 from renewals.receipt_links import named
 from renewals.register import etag
 from subscriptions_api import app, receipts, shared
@@ -70,19 +71,20 @@ class Api:
         body: Json = None,
         *,
         who: str | None = ANN,
-        query: dict[str, str] | None = None,
+        query: Mapping[str, str | list[str]] | None = None,
         sent: dict[str, Any] | None = None,
         **headers: Any,
     ) -> Reply:
         text = body if isinstance(body, str) or body is None else json.dumps(body)
+        queries = {name: value if isinstance(value, list) else [value] for name, value in (query or {}).items()}
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         event = {
             "httpMethod": method,
             "path": path,
             "headers": {"Content-Type": "application/json"} | named,
             "multiValueHeaders": {name: [value] for name, value in named.items()},
-            "queryStringParameters": query,
-            "multiValueQueryStringParameters": {name: [value] for name, value in (query or {}).items()},
+            "queryStringParameters": {name: values[-1] for name, values in queries.items()} or None,
+            "multiValueQueryStringParameters": queries or None,
             "requestContext": {"identity": {"userArn": who}, "stage": "prod", "path": f"/prod{path}"}
             | {"domainName": "api.example.org"},
             "body": text,
@@ -110,6 +112,7 @@ def api(shop: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[Api]:
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(aws, "dynamodb", lambda: shop.dynamodb)
     monkeypatch.setattr(aws, "step_functions", lambda: made)
+    monkeypatch.setattr(gateway_access, "gateway", cache(lambda: shop.gateway))
     shared.register.cache_clear()
     yield made
     shared.register.cache_clear()
@@ -159,7 +162,7 @@ def test_without_an_id_it_gets_one(api: Api) -> None:
         api("POST", "/subscriptions", NEW | {"subscription_id": None}).status == 400
     )  # null is not the same as absent
     given = {name: value for name, value in NEW.items() if name != "subscription_id"}
-    made = {api("POST", "/subscriptions", given).body["subscription_id"] for _ in range(2)}
+    made = {api("POST", "/subscriptions", given, Idempotency_Key=key).body["subscription_id"] for key in ("k-1", "k-2")}
     assert len(made) == 2
 
 
@@ -599,7 +602,7 @@ def _many(shop: World, count: int) -> None:
         shop.subscribe(subscription_id=f"sub_{n:04}", customer_id=f"cus_{n % 3}", status=status)
 
 
-def _pages(api: Api, path: str, **query: str) -> list[Json]:
+def _pages(api: Api, path: str, **query: Any) -> list[Json]:
     """All items, page after page."""
     items: list[Json] = []
     for _ in range(100):

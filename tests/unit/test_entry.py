@@ -1,0 +1,304 @@
+"""What the API takes in: only what the gateway can charge, once for each request, and no parameter that it ignores."""
+
+from datetime import timedelta
+from hashlib import sha256
+from typing import Any
+
+import pytest
+
+from renewals.gateway import GatewayRefused, GatewayUnauthorized
+from renewals.register import caller_of
+from scripts.openapi import document
+from tests.fakes import LATER, NOON
+from tests.unit.test_subscriptions_api import ANN, NEW, ZOE, Api, api
+
+__all__ = ["api"]
+
+DAY = timedelta(days=1)
+WITHOUT_ID = {name: value for name, value in NEW.items() if name != "subscription_id"}
+CARD = "/subscriptions/sub_1/payment-method"
+
+# What the gateway knows of customer and card, and the fields that are refused for it.
+STRANGERS: dict[str, tuple[dict[str, str], dict[str, str]]] = {
+    "an unknown customer": (
+        {"gateway_customer": "cus_gone"},
+        {"body.gateway_customer": "is not known", "body.payment_method": "is saved for another customer"},
+    ),
+    "a deleted customer, whose card is saved for them still": (
+        {"gateway_customer": "cus_deleted", "payment_method": "pm_of_deleted"},
+        {"body.gateway_customer": "was deleted"},
+    ),
+    "an unknown card": ({"payment_method": "pm_gone"}, {"body.payment_method": "is not known to the gateway"}),
+    "another customer's card": (
+        {"payment_method": "pm_other"},
+        {"body.payment_method": "is saved for another customer"},
+    ),
+    "a detached card": ({"payment_method": "pm_detached"}, {"body.payment_method": "is saved for no customer"}),
+    "a bank account": ({"payment_method": "pm_sepa"}, {"body.payment_method": "is no card"}),
+}
+
+
+@pytest.fixture(autouse=True)
+def _owners(api: Api) -> None:
+    api.shop.gateway.owners = {"pm_other": "cus_other", "pm_of_deleted": "cus_deleted", "pm_new": "cus_new"}
+
+
+def reasons(faults: dict[str, str], found: list[dict[str, str]]) -> bool:
+    """Whether just these fields are named, each with its reason."""
+    told = {fault["field"]: fault["reason"] for fault in found}
+    return told.keys() == faults.keys() and all(reason in told[field] for field, reason in faults.items())
+
+
+# --- customer and card -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("given", "faults"), STRANGERS.values(), ids=STRANGERS)
+def test_what_the_gateway_does_not_know_is_not_taken_in(
+    api: Api, given: dict[str, str], faults: dict[str, str]
+) -> None:
+    """POST names the field that is at fault, and leaves nothing; verify=false takes it all the same."""
+    refused = api("POST", "/subscriptions", NEW | given)
+    assert refused.status == 400
+    assert reasons(faults, refused.body["errors"]), refused.body
+    assert (api.shop.dynamodb.items("subscriptions"), api.started) == ({}, [])
+    assert api("POST", "/subscriptions", NEW | given, query={"verify": "false"}).status == 201
+
+
+@pytest.mark.parametrize(("given", "faults"), [each for each in STRANGERS.values() if "payment_method" in each[0]])
+def test_another_card_is_the_customer_s_own(api: Api, given: dict[str, str], faults: dict[str, str]) -> None:
+    """PUT payment-method refuses a card that is unknown, no card, nobody's or another customer's; the row stays."""
+    api.shop.subscribe()
+    card = {"payment_method": given["payment_method"]}
+    refused = api("PUT", CARD, card)
+    assert (refused.status, refused.faults) == (400, ["body.payment_method"])
+    assert api.shop.row()["payment_method"] == "pm_ok"
+    assert api("PUT", CARD, card, query={"verify": "false"}).status == 200
+
+
+@pytest.mark.parametrize("trouble", ["before", "unauthorized", "forbidden"])
+def test_nothing_is_taken_while_the_gateway_cannot_be_asked(
+    api: Api, monkeypatch: pytest.MonkeyPatch, trouble: str
+) -> None:
+    """503, which says what to do; no row, no change, no execution; the same request is taken once it can be asked."""
+    api.shop.subscribe()
+    raised = {"unauthorized": GatewayUnauthorized("no"), "forbidden": GatewayRefused("more_permissions", "no")}
+
+    def refuses(*_: str) -> None:
+        raise raised[trouble]
+
+    asked: list[tuple[str, str, dict[str, Any], dict[str, Any]]] = [
+        ("POST", "/subscriptions", NEW, {"Idempotency_Key": "k"}),
+        ("PUT", CARD, {"payment_method": "pm_2"}, {}),
+        (
+            "PATCH",
+            "/subscriptions/sub_1",
+            {"gateway_customer": "cus_new", "payment_method": "pm_new"},
+            {"If_Match": "*"},
+        ),
+    ]
+    for method, path, body, headers in asked:
+        with monkeypatch.context() as patch:
+            if trouble == "before":
+                api.shop.gateway.trouble = [("saved", "before"), ("has_customer", "before")]
+            else:
+                patch.setattr(api.shop.gateway, "saved", refuses)
+                patch.setattr(api.shop.gateway, "has_customer", refuses)
+            refused = api(method, path, body, **headers)
+        assert (refused.status, "verify=false" in refused.body["detail"]) == (503, True)
+        assert list(api.shop.dynamodb.items("subscriptions")) == [("sub_1", "cus_1")]
+        assert (api.changes(), api.started) == ([], [])
+        assert api.shop.row()["payment_method"] == "pm_ok"
+    api.shop.gateway.trouble = []
+    assert api(*asked[0][:3], Idempotency_Key="k").status == 201
+
+
+def test_a_request_that_comes_again_asks_the_gateway_nothing(api: Api) -> None:
+    """What was taken is answered as it was, whatever the gateway says by now."""
+    first = api("POST", "/subscriptions", WITHOUT_ID, Idempotency_Key="k")
+    api.shop.gateway.trouble = [("saved", "before"), ("has_customer", "before")]
+    again = api("POST", "/subscriptions", WITHOUT_ID, Idempotency_Key="k")
+    assert (first.status, again.status, again.body) == (201, 201, first.body)
+
+
+def test_no_other_call_asks_the_gateway(api: Api) -> None:
+    """Reading, other edits and status changes look nothing up, and need no key of the gateway."""
+    api.shop.subscribe()
+    api.shop.cuts.calls.clear()
+    api("GET", "/subscriptions/sub_1")
+    api("PATCH", "/subscriptions/sub_1", {"plan": "Team"}, If_Match="*")
+    api("POST", "/subscriptions/sub_1/pause")
+    assert not [call for call in api.shop.cuts.calls if call.startswith("gateway.")]
+
+
+# --- another customer of the gateway ---------------------------------------------------------------------------------
+
+
+def test_a_wrong_customer_is_mended_with_a_card_of_theirs(api: Api) -> None:
+    """A subscription that was taken unverified fails for its customer; PATCH gives the right one, and it is charged."""
+    api.shop.subscribe(gateway_customer="cus_gone", payment_method="pm_new", test_clock="2026-01-31")
+    assert api.shop.run() == "PaymentFailed"
+    edit = {"gateway_customer": "cus_new", "payment_method": "pm_new"}
+    reply = api("PATCH", "/subscriptions/sub_1", edit, If_Match="*")
+    assert (reply.status, reply.body["gateway_customer"], reply.body["payment_method"]) == (200, "cus_new", "pm_new")
+    [work] = api.started
+    assert api.shop.run("run-2", NOON + LATER, period=work["renewal_date"]) == "Success"
+    assert len(api.shop.gateway.charges) == 1
+    assert [request.gateway_customer for request in api.shop.gateway.requests.values()] == ["cus_new"]
+
+
+def test_an_open_payment_of_the_customer_before_is_given_up(api: Api) -> None:
+    """What was declined for one customer is never paid once another is charged for the same period."""
+    api.shop.subscribe(payment_method="pm_declined", test_clock="2026-01-31")
+    api.shop.run()
+    edit = {"gateway_customer": "cus_new", "payment_method": "pm_new"}
+    assert api("PATCH", "/subscriptions/sub_1", edit, If_Match="*").status == 200
+    assert len(api.started) == 1
+    for run in range(2, 5):
+        api.shop.run(f"run-{run}", NOON + run * LATER)
+    states = {request.gateway_customer: api.shop.gateway.payments[payment].state.value
+              for payment, request in api.shop.gateway.requests.items()}  # fmt: skip
+    assert states == {"cus_gw": "canceled", "cus_new": "paid"}
+    assert api.shop.row()["status"] == "active"
+
+
+@pytest.mark.parametrize("edit", [{"gateway_customer": "cus_new"}, {"payment_method": "pm_new"}])
+def test_a_customer_comes_with_a_card(api: Api, edit: dict[str, str]) -> None:
+    """One of the two alone is refused: a card belongs to one customer, and another card has a call of its own."""
+    api.shop.subscribe()
+    refused = api("PATCH", "/subscriptions/sub_1", edit, If_Match="*")
+    assert (refused.status, refused.faults) == (400, ["body"])
+    assert "gateway_customer and payment_method" in refused.body["errors"][0]["reason"]
+
+
+def test_another_customer_s_card_is_refused_in_an_edit(api: Api) -> None:
+    """PATCH looks customer and card up as POST does."""
+    api.shop.subscribe()
+    edit = {"gateway_customer": "cus_new", "payment_method": "pm_other"}
+    refused = api("PATCH", "/subscriptions/sub_1", edit, If_Match="*")
+    assert (refused.status, refused.faults) == (400, ["body.payment_method"])
+    assert api("PATCH", "/subscriptions/sub_1", edit, If_Match="*", query={"verify": "false"}).status == 200
+
+
+# --- once for each request -------------------------------------------------------------------------------------------
+
+
+def test_a_request_that_could_not_be_told_from_its_copy_is_refused(api: Api) -> None:
+    """Without an id and without a key the same request, sent twice, would be two subscriptions: both are named."""
+    for _ in range(2):
+        refused = api("POST", "/subscriptions", WITHOUT_ID)
+        assert (refused.status, refused.faults) == (400, ["header.idempotency-key", "body.subscription_id"])
+    assert api.shop.dynamodb.items("subscriptions") == {}
+    made = [api("POST", "/subscriptions", WITHOUT_ID, Idempotency_Key="k") for _ in range(2)]
+    assert len(api.shop.dynamodb.items("subscriptions")) == 1
+    assert made[0].body == made[1].body
+
+
+def test_every_call_that_makes_something_needs_a_name_for_it() -> None:
+    """Of all calls that create (201), each requires an idempotency key, or says that it takes an id instead."""
+    for path, methods in document()["paths"].items():
+        for method, operation in methods.items():
+            if "201" not in operation["responses"]:
+                continue
+            keys = [each for each in operation["parameters"] if each["name"] == "idempotency-key"]
+            assert keys, (method, path)
+            assert keys[0].get("required") or "Idempotency-Key" in operation["description"]
+
+
+@pytest.mark.parametrize("path", ["/subscriptions", "/subscriptions/sub_1/pause"])
+def test_a_key_is_its_caller_s(api: Api, path: str) -> None:
+    """Two callers who happen to choose one key are two requests: neither gets the other's answer, nor a 422."""
+    api.shop.subscribe()
+    first = api("POST", path, WITHOUT_ID if path == "/subscriptions" else None, who=ANN, Idempotency_Key="1")
+    second = api("POST", path, WITHOUT_ID if path == "/subscriptions" else None, who=ZOE, Idempotency_Key="1")
+    if path == "/subscriptions":
+        assert (first.status, second.status) == (201, 201)
+        assert first.body["subscription_id"] != second.body["subscription_id"]
+    else:
+        assert (first.status, second.status) == (200, 409)
+    other = NEW | {"plan": "Other"}
+    assert api("POST", "/subscriptions", other, who="arn:aws:iam::1:user/eve", Idempotency_Key="1").status == 201
+
+
+@pytest.mark.parametrize(
+    ("arn", "caller"),
+    [
+        (ANN, ANN),
+        (ZOE, "arn:aws:sts::123456789012:assumed-role/Operators"),
+        ("arn:aws:sts::1:assumed-role/Backend/i-0123", "arn:aws:sts::1:assumed-role/Backend"),
+        ("arn:aws:iam::1:user/team/eve", "arn:aws:iam::1:user/team/eve"),
+        ("arn:aws:iam::1:root", "arn:aws:iam::1:root"),
+        ("arn:aws:sts::1:federated-user/bob", "arn:aws:sts::1:federated-user/bob"),
+    ],
+)
+def test_a_service_repeats_its_request_from_another_place(arn: str, caller: str) -> None:
+    """The session of a role is not part of who calls: the copy of a backend that tries again has another one."""
+    assert caller_of(arn) == caller
+
+
+def _as_an_earlier_version_kept_it(api: Api, key: str) -> None:
+    """Moves the one answer to where the version before looked for it: under its key alone."""
+    changes = api.shop.dynamodb.items("changes")
+    [(name, item)] = [each for each in changes.items() if each[1]["change"] == "answer"]
+    del changes[name]
+    api.shop.dynamodb.put("changes", item | {"subscription_id": f"request/{sha256(key.encode()).hexdigest()}"})
+
+
+def test_an_answer_of_an_earlier_version_is_its_caller_s_alone(api: Api) -> None:
+    """Kept without its caller, it is found by who made the change, under any session, and by nobody else."""
+    first = api("POST", "/subscriptions", WITHOUT_ID, who=ZOE, Idempotency_Key="k")
+    _as_an_earlier_version_kept_it(api, "k")
+    again = api("POST", "/subscriptions", WITHOUT_ID, who=ZOE.replace("zoe", "yan"), Idempotency_Key="k")
+    assert (again.status, again.body) == (201, first.body)
+    other = api("POST", "/subscriptions", WITHOUT_ID, who=ANN, Idempotency_Key="k")
+    assert (other.status, other.body["subscription_id"] != first.body["subscription_id"]) == (201, True)
+    assert len(api.shop.dynamodb.items("subscriptions")) == 2
+
+
+# --- parameters ------------------------------------------------------------------------------------------------------
+
+
+def _calls() -> list[tuple[str, str]]:
+    return [(method.upper(), path) for path, methods in document()["paths"].items() for method in methods]
+
+
+@pytest.mark.parametrize(("method", "path"), _calls())
+def test_no_call_ignores_a_parameter(api: Api, method: str, path: str) -> None:
+    """A name that a call does not know is refused by name, on every route, with whatever else is wrong."""
+    api.shop.subscribe()
+    before = repr(api.shop.dynamodb.tables)
+    place = path.replace("{subscription_id}", "sub_1").replace("{token}", "x")
+    refused = api(method, place, {} if method != "GET" else None, query={"stauts": "active", "verify\x1b": "1"})
+    assert refused.status == 400
+    assert {"query.stauts", "query.verify\\x1b"} <= set(refused.faults)
+    assert repr(api.shop.dynamodb.tables) == before
+
+
+def test_a_parameter_is_given_once(api: Api) -> None:
+    """Of two values one would be ignored: refused, though both are the same."""
+    refused = api("GET", "/subscriptions", query={"status": ["active", "paused"], "limit": ["1", "1"]})
+    assert (refused.status, refused.faults) == (400, ["query.status", "query.limit"])
+    assert api("GET", "/subscriptions", query={"status": ["active"], "limit": ["1"]}).status == 200
+
+
+def test_what_is_nowhere_is_nowhere_with_a_query_too(api: Api) -> None:
+    """An unknown path stays 404, and an unknown method 405, whatever parameters come with them."""
+    assert api("GET", "/nothing", query={"a": "b"}).status == 404
+    assert api("DELETE", "/subscriptions/sub_1", query={"a": "b"}).status == 405
+
+
+@pytest.mark.parametrize("value", ["yes please", "", "2"])
+def test_verify_is_true_or_false(api: Api, value: str) -> None:
+    """Anything else is refused by name, and nothing is taken on a guess."""
+    refused = api("POST", "/subscriptions", NEW, query={"verify": value})
+    assert (refused.status, refused.faults) == (400, ["query.verify"])
+
+
+def test_the_gateway_is_loaded_by_nobody_who_does_not_ask_it() -> None:
+    """The API's start does not pay for the gateway's SDK."""
+    import subprocess
+    import sys
+
+    look = "import subscriptions_api.app, sys; print('stripe' in sys.modules)"
+    told: Any = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True,
+                               env={"PYTHONPATH": "src", "PATH": ""})  # fmt: skip
+    assert told.stdout.strip() == "False"
