@@ -181,7 +181,8 @@ class Look:
             return self._moment_of(row, now).today
 
         rows, more = self._register.find(customer_id=None, status=status, limit=limit, after=after, today=today)
-        return [listed_from(row, today(row)) for row in rows], more
+        register = self._register
+        return [listed_from(row, day := today(row), register.fault(row, day, of_many=True)) for row in rows], more
 
     def today(self, now: datetime) -> Today:
         """The renewals that moved since the business's midnight. now: the moment, aware."""
@@ -327,13 +328,8 @@ def _page[T](found: list[T]) -> tuple[list[T], T | None]:
     return found[:PAGE], found[PAGE - 1] if len(found) > PAGE else None
 
 
-def listed_from(row: Mapping[str, Any], today: date) -> Listed:
+def listed_from(row: Mapping[str, Any], today: date, fault: BadRow | None) -> Listed:
     """A row of the subscriptions table, whatever stands in it. today: the day on which it is looked at."""
-    try:
-        subscription.parse(row)
-        fault = ""
-    except BadRow as bad:
-        fault = str(bad)
     return Listed(
         subscription_id=row["subscription_id"],
         customer_id=row["customer_id"],
@@ -341,7 +337,7 @@ def listed_from(row: Mapping[str, Any], today: date) -> Listed:
         status=_text(subscription.status_on(row, today)),
         renewal_date=_text(row.get("renewal_date")),
         amount=_money(row.get("amount"), row.get("currency")),
-        fault=fault,
+        fault=str(fault) if fault else "",
     )
 
 

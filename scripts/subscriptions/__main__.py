@@ -156,7 +156,9 @@ def list_(
             place = found[-1]["subscription_id"], found[-1]["customer_id"]
         if place is None or len(found) == limit:
             break
-    shown.rows(found, lambda row: deployment.moment(row).today)
+    days = [deployment.moment(row).today for row in found]
+    faults = [deployment.register.fault(row, day, of_many=True) for row, day in zip(found, days, strict=True)]
+    shown.rows(zip(found, days, faults, strict=True))
     if place is not None:
         shown.say(f"There may be more: --after {'/'.join(place)}")
 

@@ -1,7 +1,7 @@
 """What people see: tables, and a line for everything else."""
 
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from datetime import date
 from typing import Any
 
@@ -30,11 +30,11 @@ def say(text: str, style: str = "") -> None:
     console.print(escape(text), style=style, soft_wrap=True)
 
 
-def rows(found: Iterable[Mapping[str, Any]], today: Callable[[Mapping[str, Any]], date]) -> None:
-    """Subscriptions, one a line. today: the day on which a row is looked at."""
+def rows(found: Iterable[tuple[Mapping[str, Any], date, BadRow | None]]) -> None:
+    """Subscriptions, one a line: each with the day on which it is looked at, and what is wrong with it."""
     table = _table("subscription", "customer", "status", "next charge", "amount", "plan", "wrong with it")
-    for row in found:
-        shown = models.shown(row, today(row))
+    for row, today, wrong in found:
+        shown = models.shown(row, today, wrong)
         fault = shown["fault"]
         table.add_row(
             *_texts(shown, "subscription_id", "customer_id", "status", "renewal_date"),

@@ -29,6 +29,7 @@ from process_payment.attempt_metrics import count_paid, count_refused
 from process_payment.claims import (
     DUNNING_OVER,
     begins_after_the_end,
+    due_as_promised,
     due_claim,
     is_undecided,
     refund_is_owed,
@@ -44,7 +45,7 @@ from process_payment.payments import (
     failure_id,
     reason_of,
 )
-from renewals import currencies, pauses, subscription
+from renewals import currencies, pauses, spans, subscription
 from renewals.charging import Switch
 from renewals.clock import Moment
 from renewals.dunning import Dunning
@@ -121,9 +122,11 @@ class Charge:
         """Bring the subscription's due period to a result. Raises PaymentError where it must be tried again."""
         try:
             for _ in range(_RACES):
+                # The rows first: what was claimed for another date of the row than this one is in the history then.
+                rows = self.ledger.rows(asked.subscription_id)
                 history = self._history(asked)
                 unsettled = next((r for r in history if r.status in UNSETTLED), None)
-                outcome = self._resolve(unsettled, asked) if unsettled else self._begin(asked, history)
+                outcome = self._resolve(unsettled, asked, rows) if unsettled else self._begin(asked, rows, history)
                 if outcome is not None:
                     return outcome
         except GatewayUnavailable as error:
@@ -141,11 +144,11 @@ class Charge:
 
     # Before the money: each step gives None where another execution was faster, and all is looked at again.
 
-    def _begin(self, asked: Asked, history: list[Renewal]) -> Outcome | None:
+    def _begin(self, asked: Asked, rows: list[dict[str, Any]], history: list[Renewal]) -> Outcome | None:
         """Nothing is unsettled: claim the due period, or say why there is none to claim."""
         owed = self._owed(asked, history)
         try:
-            row = self._row(asked)
+            row = _row(asked, rows)
         except BadRow as bad:
             return self._finish(owed, history, Outcome("rejected", str(bad)))
         claimed = next((r for r in history if r.row_date <= row.renewal_date <= r.renewal_date), None)
@@ -202,8 +205,10 @@ class Charge:
             return Outcome("nothing_to_do", "cancels_at_period_end")
         if claimed is not None and was_stopped(claimed) and claimed.payment_method == row.payment_method:
             return Outcome("nothing_to_do" if by_sweep else "failed", CANCELED_AT_THE_GATEWAY, claimed)
-        if any(r.paid_at and r.renewal_date < row.renewal_date < r.period_end for r in history):
-            return Outcome("rejected", "renewal_date: falls into a period that is paid")
+        try:
+            self._check_span(row, claimed, history)
+        except BadRow as bad:
+            return Outcome("rejected", str(bad))
         if asked.amount != row.amount and by_sweep:  # changed while the message waited; the next has the new one
             return Outcome("nothing_to_do", "amount_changed")
         if asked.amount != row.amount:
@@ -212,6 +217,11 @@ class Charge:
             # A webhook that comes again would bill the next period; the sweep's message names the one it means.
             return Outcome("nothing_to_do", "caught_up_by_the_sweep")
         return None
+
+    def _check_span(self, row: Subscription, claimed: Renewal | None, history: list[Renewal]) -> None:
+        """Raises BadRow where the period to be claimed has a day that is paid."""
+        _, billing = due_as_promised(row, claimed, self.today)
+        spans.check(billing.start, billing.end, self.ledger.reaching(billing.start, billing.end, history))
 
     def _pass_over(self, row: Subscription, claimed: Renewal | None, history: list[Renewal]) -> Outcome | None:
         """Paused time is never billed: the subscription moves past today, and its periods are left as skipped."""
@@ -237,15 +247,6 @@ class Charge:
             known = "renewal_date: a period from here on is in the ledger already"
             return Outcome("rejected", known) if claimed.overlaps else None
         return self._collect(claimed, row.row)
-
-    def _row(self, asked: Asked) -> Subscription:
-        """The subscription, checked. Raises BadRow."""
-        rows = self.ledger.rows(asked.subscription_id)
-        if not any(row["customer_id"] == asked.customer_id for row in rows):
-            raise BadRow("subscription_id", "no such subscription of this customer")
-        if len(rows) > 1:
-            raise BadRow("customer_id", "the subscription has more than one customer")
-        return subscription.parse(rows[0])
 
     def _finish(self, owed: Renewal | None, history: list[Renewal], otherwise: Outcome) -> Outcome | None:
         """With nothing to claim: what is owed to the customer, or a failed payment that went through after all."""
@@ -318,12 +319,12 @@ class Charge:
                 return self._paid(renewal, payment)
         return _HELD
 
-    def _resolve(self, renewal: Renewal, asked: Asked) -> Outcome | None:
+    def _resolve(self, renewal: Renewal, asked: Asked, rows: list[dict[str, Any]]) -> Outcome | None:
         """A claim without a result; or a refusal, which stands until the next dunning date or another card."""
         if renewal.status is Status.CLAIMED:
             return self._take_on(renewal)
         try:
-            row = self._row(asked)
+            row = _row(asked, rows)
         except BadRow as bad:
             raw = self.ledger.row(renewal)
             if raw is None:
@@ -559,6 +560,15 @@ class Charge:
 
 
 _HELD = Outcome("nothing_to_do", CHARGING_IS_OFF)
+
+
+def _row(asked: Asked, rows: list[dict[str, Any]]) -> Subscription:
+    """The subscription, checked. rows: all under its id. Raises BadRow."""
+    if not any(row["customer_id"] == asked.customer_id for row in rows):
+        raise BadRow("subscription_id", "no such subscription of this customer")
+    if len(rows) > 1:
+        raise BadRow("customer_id", "the subscription has more than one customer")
+    return subscription.parse(rows[0])
 
 
 def _stays_refused(renewal: Renewal, row: Subscription) -> Outcome:

@@ -45,7 +45,7 @@ def due_claim(
 ) -> Claim:
     """The claim of what is due. failed: an earlier claim from this date on that has moved no money and never will.
     execution, seller, moment: as for the charge."""
-    row, billing = _as_promised(row, failed, moment.today)
+    row, billing = due_as_promised(row, failed, moment.today)
     new = _new(row, billing, execution, seller, moment)
     given_up = {r.renewal_date: r for r in history if r.status is Status.GIVEN_UP}
     failed = failed or given_up.get(billing.start)
@@ -88,7 +88,7 @@ def begins_after_the_end(renewal: Renewal, row: Subscription) -> bool:
     return row.cancel_at is not None and row.cancel_at <= renewal.renewal_date
 
 
-def _as_promised(row: Subscription, failed: Renewal | None, today: date) -> tuple[Subscription, Billing]:
+def due_as_promised(row: Subscription, failed: Renewal | None, today: date) -> tuple[Subscription, Billing]:
     """The period that is due, at the price, of the plan and of the length that a reminder has named of it, if one did.
 
     A promise is of the period that begins on the subscription's own date, and of no later one that is billed instead.

@@ -97,6 +97,25 @@ class Ledger:
         found = (_claimed(item) for item in items if item["renewal_date"] == renewal_date.isoformat())
         return [renewal for renewal in found if renewal is not None]
 
+    def reaching(self, start: date, end: date, history: list[Renewal]) -> list[Renewal]:
+        """Periods, with all among them that have a day in [start, end).
+
+        history: the latest ones, as `recent` gives them. Only where they do not go back so far, which no ordinary
+        renewal meets, are the older ones read.
+        """
+        latest = history[:RECENT]  # an older one, that was asked for, may follow them
+        if len(latest) < RECENT or any(r.is_paid and r.renewal_date <= start for r in latest):
+            return history
+        found, before = list(latest), latest[-1].renewal_date.isoformat()
+        for _ in range(_MOST_PAGES):
+            items, older = self.page(history[0].subscription_id, limit=_PAGE, before=before)
+            renewals = [renewal for item in items if (renewal := _claimed(item)) is not None]
+            found += renewals
+            if older is None or any(r.is_paid and r.renewal_date <= start for r in renewals):
+                break
+            before = older
+        return [renewal for renewal in found if renewal.renewal_date < end]
+
     def page(
         self, subscription_id: str, *, limit: int, before: str | None = None
     ) -> tuple[list[dict[str, Any]], str | None]:

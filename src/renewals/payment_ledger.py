@@ -15,6 +15,7 @@ from renewals import dynamodb, pauses
 from renewals.errors import Collision
 from renewals.ledger import LEASE, Ledger, Lost
 from renewals.renewal import UNSETTLED, Renewal, Status, item_of, replaced
+from renewals.spans import PAID_UNTIL
 from renewals.subscription import ENDED_ON, LIVE, anchor_change, ends_after, has_ended
 
 if TYPE_CHECKING:
@@ -281,6 +282,7 @@ class PaymentLedger(Ledger):
                 "payment_status": "paid",
                 "last_payment": changes["paid_at"],
                 "transaction_id": payment.id,
+                PAID_UNTIL: renewal.period_end,
                 **NOT_REFUSED,
                 **({pauses.NOTE: None} if pauses.NOTE in row else {}),
                 **anchor_change(row, renewal.period_end, renewal.anchor_day),

@@ -22,7 +22,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from renewals import dynamodb, pauses, reminders, subscription, transitions
+from renewals import dynamodb, pauses, reminders, spans, subscription, transitions
 from renewals.addresses import masked
 from renewals.errors import BadRow, RenewalError
 from renewals.ledger import Ledger, Lost
@@ -206,13 +206,44 @@ class Register:
         """The next `count` charges, as they can be told today. Raises BadRow."""
         checked = subscription.parse(row)
         history = [r for r in self.ledger.recent(checked.subscription_id) if r.customer_id == checked.customer_id]
+        checked = spans.past_what_is_paid(checked, history)
         refused = next((r for r in history if r.status in UNSETTLED), None)
         resumed: date | None = None
         if checked.status == "paused" or pauses.was_resumed_by_hand(checked):
             items, _ = self.ledger.page(checked.subscription_id, limit=_PAGE)
             resumed = pauses.resumption(checked, today, history, items).until
         card = reminders.known_card(checked)
-        return preview(checked, today=today, count=count, refused=refused, card=card, resumed=resumed)
+        shown = preview(checked, today=today, count=count, refused=refused, card=card, resumed=resumed)
+        return self._unpaid(shown, history, refused)
+
+    def _unpaid(self, shown: Preview, history: list[Renewal], refused: Renewal | None) -> Preview:
+        """The charges before the first one that is rejected, since a day of its period is paid. Raises BadRow where the
+        very next one is."""
+        for n, charge in enumerate(shown.charges):
+            if refused is not None and charge.start == refused.renewal_date:
+                continue
+            try:
+                spans.check(charge.start, charge.end, self.ledger.reaching(charge.start, charge.end, history))
+            except BadRow as bad:
+                if n == 0:
+                    raise
+                return Preview(shown.charges[:n], f"The next charge is rejected: {bad}.")
+        return shown
+
+    def fault(self, row: Row, today: date, *, of_many: bool = False) -> BadRow | None:
+        """Why the subscription cannot be charged as it stands; None where it can.
+
+        Whether its period reaches into one that is paid is asked of the ledger, unless the row rules that out by the
+        end of what was paid last. of_many: the row is one of a list, and the ledger is asked only of a row that names
+        this end.
+        """
+        try:
+            checked = subscription.parse(row)
+            if checked.status in LIVE and spans.may_overlap(checked, unless_told=not of_many):
+                self.next_charges(row, today, 1)
+        except BadRow as bad:
+            return bad
+        return None
 
     def rows(self, keys: Iterable[tuple[str, str]]) -> Iterator[tuple[str, dict[str, Any]]]:
         """Those of these subscriptions that are there, each with its id, in no order. keys: subscription and customer

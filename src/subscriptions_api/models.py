@@ -342,12 +342,13 @@ class PreviewOut(BaseModel):
     then: str
 
 
-def shown(row: Mapping[str, Any], today: date) -> dict[str, Any]:
-    """A row as SubscriptionOut. today: the day on which it is looked at."""
+def shown(row: Mapping[str, Any], today: date, fault: BadRow | None = None) -> dict[str, Any]:
+    """A row as SubscriptionOut. today: the day on which it is looked at. fault: what is wrong with it beside what the
+    row itself shows."""
     texts = {name: _text(row.get(name)) for name in SubscriptionOut.model_fields if name not in _OTHER}
     numbers = {"interval_count": _whole(row.get("interval_count")), "anchor_day": _anchor(row)}
     texts["status"] = _text(subscription.status_on(row, today))
-    return texts | numbers | {"amount": _row_money(row), "fault": _fault(row)}
+    return texts | numbers | {"amount": _row_money(row), "fault": _fault(row) or _in_words(fault)}
 
 
 _OTHER = {"amount", "fault", "interval_count", "anchor_day"}
@@ -468,8 +469,12 @@ def _fault(row: Mapping[str, Any]) -> dict[str, str] | None:
     try:
         subscription.parse(row)
     except BadRow as bad:
-        return {"field": bad.field, "reason": bad.reason}
+        return _in_words(bad)
     return None
+
+
+def _in_words(fault: BadRow | None) -> dict[str, str] | None:
+    return {"field": fault.field, "reason": fault.reason} if fault else None
 
 
 def _text(value: Any) -> str | None:

@@ -36,7 +36,7 @@ def list_subscriptions(
     rows, last = shared.register().find(
         customer_id=customer_id, status=status, limit=limit, after=after, today=lambda row: shared.moment(row).today
     )
-    items = [SubscriptionOut.model_validate(models.shown(row, shared.moment(row).today)) for row in rows]
+    items = [SubscriptionOut.model_validate(shared.shown(row, of_many=True)) for row in rows]
     return SubscriptionPage(items=items, next_cursor=cursors.write(of, *last) if last else None)
 
 

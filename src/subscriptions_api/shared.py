@@ -85,7 +85,7 @@ def repeatable(event: APIGatewayProxyEvent, key: str, status: int) -> Repeatable
         caller,
         key,
         fingerprint,
-        lambda row: {"status": status, "etag": etag(row), "subscription": models.shown(row, moment(row).today)},
+        lambda row: {"status": status, "etag": etag(row), "subscription": shown(row)},
     )
 
 
@@ -100,9 +100,15 @@ def answer(status: int, row: Row) -> Response[SubscriptionOut]:
     return Response(
         status,
         "application/json",
-        SubscriptionOut.model_validate(models.shown(row, moment(row).today)),
+        SubscriptionOut.model_validate(shown(row)),
         headers={"ETag": etag(row)},
     )
+
+
+def shown(row: Row, *, of_many: bool = False) -> dict[str, Any]:
+    """A row as SubscriptionOut. of_many: as for Register.fault."""
+    today = moment(row).today
+    return models.shown(row, today, register().fault(row, today, of_many=of_many))
 
 
 def start(row: Row, renewal: Renewal | None = None) -> None:

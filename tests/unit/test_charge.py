@@ -541,7 +541,8 @@ def test_a_row_moved_into_a_period_that_is_paid_is_rejected(shop: World) -> None
     shop.run()
     shop.edit(renewal_date="2026-02-10")
     outcome = shop.renew("again", _noon(date(2026, 2, 10)))
-    assert (outcome.name, outcome.reason) == ("rejected", "renewal_date: falls into a period that is paid")
+    paid = "2026-01-31 to 2026-02-27"
+    assert (outcome.name, outcome.reason) == ("rejected", f"renewal_date: falls into a period that is paid, {paid}")
     assert len(shop.gateway.charges) == 1
 
 

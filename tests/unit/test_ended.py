@@ -43,7 +43,7 @@ def test_the_api_says_canceled_from_the_day_of_the_end_on(api: Api, row: dict[st
     }
     told = api("GET", "/subscriptions/sub_1/timeline").body["items"]
     assert [(each["kind"], each["at"][:10]) for each in told] == [("ended", "2026-02-28")]
-    assert listed_from(api.shop.row(), date(2026, 2, 28)).status == "canceled"
+    assert listed_from(api.shop.row(), date(2026, 2, 28), None).status == "canceled"
 
 
 @pytest.mark.parametrize("row", OVER)

@@ -1,0 +1,59 @@
+"""Which days of a subscription are paid. Pure.
+
+A period is a span of days, and no day is paid twice, whoever moved a renewal date. So a period is only claimed if its
+span meets no paid one, before or after it. A period that was refunded whole is not paid any more: the days in it may be
+billed by another period, and its own date, which stands in the ledger, by none.
+"""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import date, timedelta
+
+from renewals.errors import BadRow
+from renewals.renewal import Renewal
+from renewals.subscription import Subscription, anchor_change
+
+PAID_UNTIL = "paid_until"
+"""The attribute of a row that names the end of the period that was paid last, the first day after it."""
+
+
+def check(start: date, end: date, history: Iterable[Renewal]) -> None:
+    """Refuse the period [start, end) where a day of it is paid already.
+
+    Raises:
+        BadRow: naming `renewal_date`, and the period that is paid.
+    """
+    paid = next((r for r in history if r.is_paid and r.renewal_date < end and start < r.period_end), None)
+    if paid is None:
+        return
+    days = f"{paid.renewal_date} to {paid.period_end - timedelta(days=1)}"
+    if paid.renewal_date <= start:
+        raise BadRow("renewal_date", f"falls into a period that is paid, {days}")
+    last = end - timedelta(days=1)
+    raise BadRow("renewal_date", f"begins a period, {start} to {last}, that reaches into one that is paid, {days}")
+
+
+def past_what_is_paid(row: Subscription, history: Iterable[Renewal]) -> Subscription:
+    """The subscription as a charge would move it first, where it was put back to a date that is paid."""
+    known = list(history)
+    while True:
+        paid = next((r for r in known if r.paid_at and r.row_date <= row.renewal_date <= r.renewal_date), None)
+        if paid is None or paid.period_end <= row.renewal_date:
+            return row
+        anchor = anchor_change(row.row, paid.period_end, paid.anchor_day).get("anchor_day", row.row.get("anchor_day"))
+        moved = {**row.row, "renewal_date": paid.period_end.isoformat(), "anchor_day": anchor}
+        row = replace(
+            row,
+            renewal_date=paid.period_end,
+            schedule=replace(row.schedule, anchor_day=int(anchor or paid.period_end.day)),
+            row={name: value for name, value in moved.items() if value is not None},
+        )
+
+
+def may_overlap(row: Subscription, *, unless_told: bool) -> bool:
+    """Whether the next period may begin before the end of what is paid, as far as the row itself says.
+
+    unless_told: the answer for a row that does not name the end of what is paid.
+    """
+    until = row.row.get(PAID_UNTIL)
+    return row.renewal_date.isoformat() < until if isinstance(until, str) else unless_told

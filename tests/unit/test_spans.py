@@ -1,0 +1,164 @@
+"""No day of a subscription is paid twice, whoever moved its renewal date."""
+
+from collections import Counter
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from renewals.register import Register
+from tests.fakes import LATER, NOON, World
+from tests.unit.test_subscriptions_api import Api, api
+
+__all__ = ["api"]  # the fixture
+
+DAY = timedelta(days=1)
+
+
+def _noon(day: str | date) -> datetime:
+    return datetime.combine(date.fromisoformat(str(day)), NOON.timetz())
+
+
+def _register(shop: World) -> Register:
+    client: Any = shop.dynamodb
+    return Register(client, subscriptions="subscriptions", renewals="renewals", changes="changes")
+
+
+def _sweep(shop: World, now: datetime, runs: int = 3) -> None:
+    for n in range(runs):
+        shop.run(f"sweep-{now:%Y-%m-%d}-{n}", now + n * LATER, period=shop.row()["renewal_date"])
+
+
+def _expect_no_day_twice(shop: World) -> None:
+    days: Counter[date] = Counter()
+    for start, item in shop.items().items():
+        if "paid_at" in item and not item.get("refunds"):
+            first, end = date.fromisoformat(start), date.fromisoformat(item["period_end"])
+            days.update(first + n * DAY for n in range((end - first).days))
+    assert max(days.values(), default=0) <= 1
+
+
+def test_a_row_moved_to_a_day_before_a_period_that_is_paid_is_rejected(shop: World) -> None:
+    """Paid for 31 January to 27 February; moved to 30 January, its period would reach into that."""
+    shop.subscribe()
+    shop.run()
+    shop.edit(renewal_date="2026-01-30")
+    outcome = shop.renew("moved", NOON + LATER)
+    assert outcome.name == "rejected"
+    assert outcome.reason == (
+        "renewal_date: begins a period, 2026-01-30 to 2026-02-27, that reaches into one that is paid, "
+        "2026-01-31 to 2026-02-27"
+    )
+    assert len(shop.gateway.charges) == 1
+
+
+@pytest.mark.parametrize("catch_up", ["latest", "each"])
+@pytest.mark.parametrize("interval", ["week", "month"])
+@pytest.mark.parametrize("moved", range(-40, 40, 3))
+def test_wherever_a_row_is_moved_to_no_day_is_paid_twice(moved: int, interval: str, catch_up: str) -> None:
+    """Three periods are paid; then the date is moved, and sweeps come for weeks."""
+    shop = World()
+    shop.subscribe(interval=interval, catch_up=catch_up)
+    now = NOON
+    for _ in range(3):
+        now = _noon(shop.row()["renewal_date"])
+        shop.run(f"paid-{now}", now)
+    shop.edit(renewal_date=(now.date() + moved * DAY).isoformat())
+    for n in range(8):
+        _sweep(shop, now + 9 * n * DAY)
+    _expect_no_day_twice(shop)
+
+
+@pytest.mark.parametrize("first", ["2025-11-07", "2025-11-10"])
+def test_a_paid_period_far_in_the_past_is_looked_for(shop: World, first: str) -> None:
+    """Eighteen weeks are paid; the row is moved back by twelve of them less a few days, to be caught up one by one: the
+    ten latest periods do not go back so far, and the ledger is asked for the older ones."""
+    shop.subscribe(interval="week", renewal_date="2025-09-12", catch_up="each")
+    for n in range(18):
+        shop.run(f"week-{n}", _noon("2025-09-12") + 7 * n * DAY)
+    assert len(shop.gateway.charges) == 18
+    shop.edit(renewal_date=first)
+    _sweep(shop, _noon("2026-01-09") + LATER)
+    assert len(shop.gateway.charges) == 18
+
+
+def test_an_ordinary_renewal_asks_no_more_of_the_ledger(shop: World) -> None:
+    """The first, the second and the twelfth: the ledger's latest periods and the row, a query each."""
+    shop.subscribe()
+    for _ in range(12):
+        calls = len(shop.cuts.calls)
+        shop.run(f"run-{shop.row()['renewal_date']}", _noon(shop.row()["renewal_date"]))
+        assert shop.cuts.calls[calls:].count("dynamodb.Query") == 2
+
+
+def _refunded(shop: World, part: str) -> None:
+    refund = {"amount": Decimal(part), "state": "refunded", "at": NOON.isoformat(), "by": "ann", "request": "r"}
+    item = shop.items()["2026-01-31"] | {"refunds": {"refund_1": refund | {"refund_id": "re_1"}}}
+    shop.dynamodb.put("renewals", item)
+
+
+@pytest.mark.parametrize(("part", "charges"), [("29.99", 2), ("29.98", 1)])
+def test_days_that_were_refunded_whole_may_be_billed_again(shop: World, part: str, charges: int) -> None:
+    """Charged on a wrong day and refunded: the row is moved to the right one. A part that stays paid keeps its days."""
+    shop.subscribe()
+    shop.run()
+    _refunded(shop, part)
+    shop.edit(renewal_date="2026-02-10")
+    _sweep(shop, _noon("2026-02-10"))
+    assert len(shop.gateway.charges) == charges
+
+
+@pytest.mark.parametrize("moved", ["2026-01-30", "2026-02-10"])
+def test_an_overlap_is_shown_wherever_the_row_is(api: Api, moved: str) -> None:
+    """Before its date comes and after: as fault of the subscription, in lists, and instead of a preview."""
+    shop = api.shop
+    shop.subscribe()
+    shop.run()
+    shop.edit(renewal_date=moved, test_clock="2026-02-01")
+    fault = api("GET", "/subscriptions/sub_1").body["fault"]
+    assert fault["field"] == "renewal_date"
+    assert "that is paid, 2026-01-31 to 2026-02-27" in fault["reason"]
+    assert [each["fault"] for each in api("GET", "/subscriptions").body["items"]] == [fault]
+    preview = api("GET", "/subscriptions/sub_1/preview")
+    assert (preview.status, fault["reason"] in preview.body["detail"]) == (409, True)
+
+
+def test_a_later_charge_that_would_be_rejected_ends_the_preview(shop: World) -> None:
+    """The first period back ends where the paid one begins; the one after it falls into that."""
+    shop.subscribe(renewal_date="2026-03-31", catch_up="each")
+    shop.run("paid", _noon("2026-03-31"))
+    shop.edit(renewal_date="2026-02-20", anchor_day=Decimal(20))
+    shown = _register(shop).next_charges(shop.row(), date(2026, 4, 1), 12)
+    assert [charge.start for charge in shown.charges] == [date(2026, 2, 20)]
+    assert "that is paid, 2026-03-31 to 2026-04-29" in shown.then
+
+
+def test_a_row_put_back_to_a_paid_date_is_previewed_as_it_will_be_charged(shop: World) -> None:
+    """It is no overlap: the charge moves it past what is paid first, with its anchor."""
+    shop.subscribe()
+    shop.run()
+    shop.subscribe()
+    shown = _register(shop).next_charges(shop.row(), date(2026, 2, 1), 2)
+    assert [charge.on for charge in shown.charges] == [date(2026, 2, 28), date(2026, 3, 31)]
+    assert _register(shop).fault(shop.row(), date(2026, 2, 1)) is None
+
+
+def test_a_row_moved_while_another_run_claims_is_not_billed_beside_it() -> None:
+    """A run has read the ledger; meanwhile another one claims the period, and the row is moved back by a day: at
+    whichever call of the first run that happens, no day is paid twice."""
+    for at in range(12):
+        shop = World()
+        shop.subscribe()
+        shop.cuts.at = at
+
+        def meanwhile(_point: str, shop: World = shop) -> None:
+            shop.cuts.at = len(shop.cuts.calls) * 2 + 6  # after the claim of the second run
+            shop.cuts.happens = lambda _point: shop.edit(renewal_date="2026-01-30")
+            shop.run("second", NOON)
+
+        shop.cuts.happens = meanwhile
+        shop.run("first", NOON)
+        for n in range(3):
+            shop.run(f"later-{n}", NOON + (n + 1) * LATER)
+        _expect_no_day_twice(shop)
