@@ -23,7 +23,7 @@ The customer is told each of these once, by the `notice` of the item: kind and n
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from datetime import datetime, timedelta, tzinfo
+from datetime import UTC, datetime, timedelta, tzinfo
 from decimal import Decimal
 from hashlib import sha256
 from typing import Any, NamedTuple
@@ -202,7 +202,7 @@ def _look_at(refund: Mapping[str, Any], now: datetime) -> datetime | None:
         return now
     if refund["state"] == "claimed":
         return now + ASKED_AGAIN
-    forgotten = datetime.fromisoformat(refund["failed_at"]) + WATCHED if "failed_at" in refund else now
+    forgotten = datetime.fromisoformat(refund["failed_at"]).astimezone(UTC) + WATCHED if "failed_at" in refund else now
     return forgotten if forgotten > now else None
 
 

@@ -14,6 +14,7 @@ import pytest
 import urllib3
 
 from local.cuts import Cuts
+from local.gateway import official_client
 from local.stack import Stack
 from local.time_passes import TimePasses
 from tests.integration.shop import (
@@ -324,6 +325,35 @@ def test_a_mail_of_which_nobody_can_tell(shop: Shop, watch: Watch) -> None:
     shop.renew(second)
     watch.comes_on("mail-unknown")
     watch.goes_off("mail-unknown")
+
+
+def test_a_refund_that_fails_weeks_after(shop: Shop, watch: Watch) -> None:
+    """Somebody refunds in the gateway's dashboard: the audit finds it, and it is recorded and told. The bank sends the
+    money back later: the audit finds that too, the customer is told, and whoever is on call."""
+    subscriber = shop.subscribe()
+    shop.renew(subscriber)
+    (item,) = shop.ledger(subscriber)
+    refunds = official_client(shop.stack.gateway_url, shop.stack.gateway_key).v1.refunds
+    made = refunds.create({"payment_intent": item["payment_id"], "amount": 1000})
+
+    def state() -> str | None:
+        (stands,) = shop.ledger(subscriber)
+        return str(stands["refunds"]["refund_1"]["state"]) if stands["refunds"] else None
+
+    assert watch.audit()["differences"]["refund_unknown"] == 1
+    wait_until(lambda: state() == "refunded")
+    wait_until(lambda: len(shop.mails(subscriber)) == 2)
+    assert watch.audit()["differences"]["refund_unknown"] == 0
+    shop.sandbox.settle_refund(made.id, "failed")
+    assert watch.audit()["differences"]["refund_failed"] == 1
+    wait_until(lambda: state() == "failed")
+    watch.comes_on("refunds-failed", "audit-difference")
+    wait_until(lambda: len(shop.mails(subscriber)) == 3)
+    assert f"{subscriber.subscription_id}, period {item['renewal_date']}, refund_1 failed" in oncall(shop, "waiting")
+    assert sum(watch.audit()["differences"].values()) == 0
+    watch.goes_off("refunds-failed", "audit-difference")
+    subjects = [mail["Subject"] for mail in shop.mails(subscriber)]
+    assert subjects[1:] == ["Refund for Pro: 10.00 USD", "Your refund for Pro did not arrive: 10.00 USD"]
 
 
 def test_a_receipt_is_deleted(shop: Shop, watch: Watch) -> None:

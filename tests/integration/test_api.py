@@ -151,9 +151,9 @@ def test_another_card_pays_what_is_past_due(shop: Shop, api: Api) -> None:
     assert len(shop.charges(subscriber, status="succeeded")) == 1
 
 
-def test_money_given_back(shop: Shop, api: Api) -> None:
-    """A part of a renewal is given back by the gateway, and the customer gets a receipt of it; the same request is
-    one refund."""
+def test_a_refund(shop: Shop, api: Api) -> None:
+    """A part of a renewal is refunded by the gateway, and the customer gets a receipt of it; the same request is one
+    refund."""
     subscriber = shop.subscribe()
     shop.renew(subscriber)
     (item,) = shop.ledger(subscriber)

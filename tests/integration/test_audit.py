@@ -4,6 +4,8 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from datetime import timedelta
+from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import pytest
@@ -61,6 +63,11 @@ def renewed(shop: Shop) -> Subscriber:
 def edit_ledger(shop: Shop, subscriber: Subscriber, **attributes: Any) -> None:
     [item] = shop.ledger(subscriber)
     shop.renewals.put_item(Item=item | attributes)
+
+
+def is_refunded(shop: Shop, subscriber: Subscriber) -> bool:
+    [item] = shop.ledger(subscriber)
+    return bool(item["refunds"] and item["refunds"]["refund_1"]["state"] == "refunded")
 
 
 def charge_past_the_ledger(shop: Shop, subscriber: Subscriber, period: str) -> str:
@@ -121,6 +128,20 @@ def test_each_kind_is_found_and_told(shop: Shop) -> None:
     copied = {"subscription_id": planted["ledger_without_charge"].subscription_id, "payment_id": "pi_of_nobody"}
     shop.renewals.put_item(Item=item | copied)
 
+    planted["refund_unknown"] = renewed(shop)
+    [item] = shop.ledger(planted["refund_unknown"])
+    refunds = official_client(shop.stack.gateway_url, shop.stack.gateway_key).v1.refunds
+    refunds.create({"payment_intent": item["payment_id"], "amount": 100})
+
+    planted["refund_failed"] = renewed(shop)
+    refund = {"amount": Decimal(1), "at": item["claimed_at"], "by": "ann", "request": "hash", "state": "refunded"}
+    edit_ledger(shop, planted["refund_failed"], refunds={"refund_1": refund | {"refund_id": "re_of_nobody"}})
+
+    planted["refund_unanswered"] = renewed(shop)
+    long_ago = (today() - timedelta(days=3)).isoformat() + "T12:00:00.000000+00:00"
+    unanswered = {"refund_1": refund | {"state": "claimed"}}
+    edit_ledger(shop, planted["refund_unanswered"], refunds=unanswered, touched_at=long_ago)
+
     planted["receipt_missing"] = renewed(shop)
     [key] = shop.receipts(planted["receipt_missing"])
     shop.s3.delete_object(Bucket=shop.bucket, Key=key)
@@ -144,6 +165,8 @@ def test_each_kind_is_found_and_told(shop: Shop) -> None:
         line["kind"] for line in logged(shop) if line.get("message") == "difference" and line["level"] == "WARNING"
     )
     assert told == dict.fromkeys(KINDS, 1)
+    for kind in ("refund_unknown", "refund_unanswered"):  # the workflow was asked to look at them
+        wait_until(partial(is_refunded, shop, planted[kind]))
 
 
 def test_a_run_without_time_hands_on_and_the_last_one_reports(shop: Shop) -> None:

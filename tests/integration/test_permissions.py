@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import pytest
 import urllib3
 
+from local.gateway import official_client
 from local.stack import STACK_NAME
 from renewals import receipt_links
 from tests.integration.shop import RUNNING, SUCCEEDED, Shop, Subscriber, today, wait_until
@@ -422,6 +423,16 @@ def audit_of_a_renewal(deployed: Deployed) -> Iterator[Answer]:
     return audit(deployed)
 
 
+def audit_of_a_refund(deployed: Deployed) -> Iterator[Answer]:
+    """Somebody refunded in the gateway's dashboard: the workflow is asked to look at the period's refunds."""
+    subscriber, stack = deployed.shop.subscribe(), deployed.shop.stack
+    deployed.shop.renew(subscriber)
+    (item,) = deployed.shop.ledger(subscriber)
+    refunds = official_client(stack.gateway_url, stack.gateway_key).v1.refunds
+    refunds.create({"payment_intent": item["payment_id"], "amount": 100})
+    return audit(deployed)
+
+
 def audit_hand_on(deployed: Deployed) -> Iterator[Answer]:
     """No run has as much time as it wants to have left: it writes its part and hands on the rest."""
     with deployed.timeout("RenewalAudit", 100):
@@ -547,6 +558,7 @@ PROBES: dict[Grant, Probe] = {
     Grant("RenewalAuditRole", "s3:GetObject", "<Receipts>/audits/*"): audit,
     Grant("RenewalAuditRole", "s3:PutObject", "<Receipts>/audits/*"): audit,
     Grant("RenewalAuditRole", "secretsmanager:GetSecretValue", "<PaymentGatewaySecret>"): audit,
+    Grant("RenewalAuditRole", "sqs:SendMessage", "<RenewalQueue>"): audit_of_a_refund,
     Grant("RenewalAuditRole", "lambda:InvokeFunction", "function:<RenewalAudit>"): audit_hand_on,
     Grant("MailFeedbackRole", "dynamodb:GetItem", "table/<Renewals>"): feedback,
     Grant("MailFeedbackRole", "dynamodb:UpdateItem", "table/<Renewals>"): feedback,
