@@ -23,8 +23,10 @@ def settle(asked: Asked, settlement: Settlement, moment: Moment) -> Outcome:
         return Outcome("nothing_to_do", "not_paid")
     try:
         renewal = settlement.settle(found, moment)
-    except (GatewayRefused, GatewayUnavailable) as error:  # another account's key? Nothing is known of the refunds
+    except GatewayUnavailable as error:
         raise PaymentError(str(error)) from error
+    except GatewayRefused as refused:  # another account's key? It stays unfinished, which the alarm on that counts
+        return Outcome("nothing_to_do", f"gateway: {refused.code}", found)
     if refund_is_owed(renewal) and not renewal.notice_is_parked:
         return Outcome("refunded", "", renewal)
     return Outcome("nothing_to_do", "refunds_looked_at", renewal)

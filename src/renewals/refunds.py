@@ -26,12 +26,14 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta, tzinfo
 from decimal import Decimal
 from hashlib import sha256
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from renewals import currencies, wording
 from renewals.errors import RenewalError
-from renewals.gateway import Refund, RefundState
 from renewals.renewal import Renewal, Status
+
+if TYPE_CHECKING:  # what only writes receipts or mails does not load the gateway
+    from renewals.gateway import Refund
 
 PENDING, REFUNDED, FAILED = "refund_pending", "refunded", "refund_failed"
 NOTICES = (PENDING, REFUNDED, FAILED)
@@ -48,7 +50,8 @@ WATCHED = timedelta(days=30)
 failed stands among what waits for a person."""
 
 _SETTLED = frozenset({Status.DONE, Status.MAIL_FAILED, Status.MAIL_UNKNOWN})
-_STATES = {RefundState.PENDING: "claimed", RefundState.SUCCEEDED: "refunded", RefundState.FAILED: "failed"}
+_STATES = {"pending": "claimed", "succeeded": "refunded", "failed": "failed"}
+_FAILED = "failed"
 
 
 class NotRefundable(RenewalError):  # noqa: N818
@@ -65,9 +68,12 @@ class Owed(NamedTuple):
 
 def left(renewal: Renewal) -> Decimal:
     """What of a paid period has not been refunded, nor been asked to be."""
-    return renewal.amount - sum(
-        (refund["amount"] for refund in renewal.refunds.values() if refund["state"] != "failed"), Decimal(0)
-    )
+    return renewal.amount - in_state(renewal, "claimed", "refunded")
+
+
+def in_state(renewal: Renewal, *states: str) -> Decimal:
+    """The sum of the refunds in these states."""
+    return sum((refund["amount"] for refund in renewal.refunds.values() if refund["state"] in states), Decimal(0))
 
 
 def of_request(renewal: Renewal, key: str) -> str | None:
@@ -152,7 +158,7 @@ def seen(renewal: Renewal, listed: Iterable[Refund], requests: Mapping[str, str]
     known, changed = dict(renewal.refunds), dict[str, Any]()
     for made in sorted(listed, key=lambda each: each.at):
         name = by_id.get(made.id) or requests.get(made.request or "")
-        if name is None and made.state is RefundState.FAILED:
+        if name is None and made.state == _FAILED:
             continue
         name = name or next_name(known)
         after = _advanced(known[name], made, at) if name in known else _made_elsewhere(made, at.tzinfo)
@@ -169,7 +175,7 @@ def _advanced(refund: Mapping[str, Any], made: Refund, at: datetime) -> dict[str
     if ranks[_STATES[made.state]] <= stands:
         return None
     kept = {name: value for name, value in refund.items() if name != "reason"}
-    return kept | _as_made(made) | ({"failed_at": _stored(at)} if made.state is RefundState.FAILED else {})
+    return kept | _as_made(made) | ({"failed_at": _stored(at)} if made.state == _FAILED else {})
 
 
 def _made_elsewhere(made: Refund, zone: tzinfo | None) -> dict[str, Any]:

@@ -264,6 +264,7 @@ class RenewalOut(BaseModel):
     transaction_id: str | None = None
     receipt_number: str | None = None
     refunded: dict[Literal["amount", "currency"], str] | None = None
+    refund_pending: dict[Literal["amount", "currency"], str] | None = None
     flag: str | None = None
 
 
@@ -359,6 +360,7 @@ def shown_period(item: Mapping[str, Any]) -> dict[str, Any]:
     if item["status"] == Status.SKIPPED:
         return {"renewal_date": item["renewal_date"], "status": item["status"], "reason": item.get("reason")}
     renewal = renewal_from(item)
+    pending = refunds.in_state(renewal, "claimed")
     return {
         "renewal_date": renewal.renewal_date.isoformat(),
         "status": renewal.status.value,
@@ -374,7 +376,8 @@ def shown_period(item: Mapping[str, Any]) -> dict[str, Any]:
         "card": renewal.card,
         "transaction_id": renewal.payment_id,
         "receipt_number": _receipt_number(renewal),
-        "refunded": money(renewal.amount - refunds.left(renewal), renewal.currency) if renewal.refunds else None,
+        "refunded": money(refunds.in_state(renewal, "refunded"), renewal.currency) if renewal.refunds else None,
+        "refund_pending": money(pending, renewal.currency) if pending else None,
         "flag": renewal.flag,
     }
 

@@ -470,6 +470,8 @@ def test_a_refund_that_is_on_its_way_is_told_as_that(paid: Api) -> None:
         paid
     )
     assert [receipt["kind"] for receipt in paid("GET", RECEIPTS).body["items"]] == ["payment"]
+    (period,) = paid("GET", "/subscriptions/sub_1/renewals").body["items"]
+    assert (period["refunded"]["amount"], period["refund_pending"]["amount"]) == ("0.00", "10.00")
     _swept(paid, "run-3", NOON + DAY)
     assert len(shop.mails()) == 2
     shop.gateway.refund_becomes("re_1", RefundState.SUCCEEDED)
@@ -478,6 +480,22 @@ def test_a_refund_that_is_on_its_way_is_told_as_that(paid: Api) -> None:
     assert [mail["Subject"] for mail in shop.mails()[2:]] == ["Refund for Pro: 10.00 USD"]
     assert _refund(paid, "10.00").body["state"] == "refunded"
     assert {"unfinished", "refunds_due"}.isdisjoint(shop.items()[PERIOD])
+
+
+def test_refunds_of_another_accounts_payment_are_left_as_they_stand(paid: Api) -> None:
+    """The gateway does not know the payment: nothing is marked, and the refund stays unfinished for all to see."""
+    shop = paid.shop
+    shop.gateway.trouble.append(("refund", "before"))
+    assert _refund(paid, "10.00").status == 503
+    payment = shop.gateway.payments.pop(_payment(paid))
+    assert shop.settle_refunds("run-2", NOON + DAY) == "Success"
+    assert waiting(shop.items()[PERIOD]["refunds"]) == ["refund_1 without an answer"]
+    refused = _refund(paid, "10.00")
+    told = "The gateway says nothing of this payment's refunds: resource_missing."
+    assert (refused.status, refused.body["detail"]) == (409, told)
+    shop.gateway.payments[payment.id] = payment
+    _swept(paid, "run-3", NOON + 2 * DAY)
+    assert _given(paid) == [1000]
 
 
 @pytest.mark.parametrize("begins", [RefundState.PENDING, RefundState.SUCCEEDED])
