@@ -55,7 +55,7 @@ def due_claim(
         new = replace(new, intent_tries=failed.intent_tries + 1)
         if failed.renewal_date == new.renewal_date:  # what was tried and told of this period stays on record
             attempt = failed.attempt + (failed.status is Status.GIVEN_UP)
-            new = replace(new, attempt=attempt, refusals=failed.refusals, mails=failed.mails)
+            new = replace(new, attempt=attempt, refusals=failed.refusals, mails=failed.mails, endings=failed.endings)
     return Claim(new, skipped, failed)
 
 

@@ -148,6 +148,7 @@ class DunningLedger(PaymentLedger):
         changes = {
             "status": Status.GIVEN_UP,
             "reason": reason,
+            "endings": renewal.ending(Status.GIVEN_UP, reason, now),
             "next_attempt": None,
             "notice": _notice(renewal, ends_as),
             "ended_at": now,

@@ -63,6 +63,7 @@ class MailLedger(Ledger):
         name = f"mails.receipt_{renewal.attempt}"
         free = min(renewal.lease_until, now)  # whoever decides it may have a clock that is ahead
         changes = {"status": Status.RECEIPTED, "reason": None, name: None, "lease_until": free, "pickups": 0}
+        changes |= renewal.with_earlier(name.removeprefix("mails."))
         stands, values = "#status = :was AND attribute_not_exists(notice)", {":was": Status.MAIL_UNKNOWN}
         lost = self._transact([{"Update": self._change(renewal, changes, stands, values, now)}, *recorded])
         return Lost() if lost is not None else replaced(renewal, {"status": Status.RECEIPTED, "reason": None})
@@ -118,6 +119,9 @@ class MailLedger(Ledger):
         self, renewal: Renewal, name: str, mail: Mail, changes: dict[str, Any], now: datetime
     ) -> Renewal | Lost:
         no_refunds, due = refunds_as_read(renewal)
+        earlier = renewal.mails.get(name)
+        if earlier is not None and earlier.to != mail.to:
+            changes = renewal.with_earlier(name) | changes
         return self._update(
             renewal,
             {"lease_until": now + LEASE, f"mails.{name}": item_of(mail), **changes},

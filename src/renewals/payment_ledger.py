@@ -370,6 +370,7 @@ class PaymentLedger(Ledger):
                 "status": Status.FAILED,
                 "reason": reason,
                 "failed_from": renewal.status,
+                "endings": renewal.ending(Status.FAILED, reason, now),
                 "ended_at": now,
                 "gateway_request_id": gateway_request_id,
             },

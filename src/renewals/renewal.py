@@ -1,6 +1,6 @@
 """One renewal as the ledger holds it: its states, its values, and how they stand in an item."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import date, datetime
 from decimal import Decimal
@@ -63,6 +63,9 @@ class Mail:
     reason: str | None = None
 
 
+_MOST_ENDINGS = 20
+
+
 @dataclass(frozen=True, slots=True)
 class Renewal:
     """A ledger item. What the gateway is asked and the receipt prints is fixed when the period is claimed.
@@ -75,6 +78,10 @@ class Renewal:
     refusals: each refused attempt, as {"attempt_1": {"at", "payment_method", "decline_code", "advice_code",
     "gateway_request_id"}}.
     gateway_request_id: the gateway's own name of the call for whose refusal the period failed.
+    endings: each time that the work ended without a payment, as {"at", "status", "reason"}, oldest first: a later try
+    writes over status and reason, and these stay.
+    earlier_mails: the records of mails that were not sent, or nobody knows, and that were tried again since; each with
+    its `name`.
     refunds: what was refunded, as {"refund_1": {"amount", "state", "at", ...}}, see renewals.refunds.
     refunds_due: when the gateway is to be asked about them, the real moment; None: the sweep has nothing to ask.
     withdrawn: why a claim that was not confirmed is being given up, from before its payment is cancelled.
@@ -125,8 +132,19 @@ class Renewal:
     receipt_sha256: str | None = None
     reason: str | None = None
     gateway_request_id: str | None = None
+    endings: Sequence[Mapping[str, Any]] | None = None
+    earlier_mails: Sequence[Mapping[str, Any]] | None = None
     flag: str | None = None
     withdrawn: str | None = None
+
+    def ending(self, status: Status, reason: str, at: datetime) -> list[Mapping[str, Any]]:
+        """`endings` with one more: now the work ends. Beyond twenty the oldest go."""
+        return [*(self.endings or ()), {"at": storable(at), "status": status.value, "reason": reason}][-_MOST_ENDINGS:]
+
+    def with_earlier(self, name: str) -> dict[str, Any]:
+        """The change that keeps the record of a mail which another is to take the place of."""
+        kept: list[Mapping[str, Any]] = [*(self.earlier_mails or ()), {"name": name, **item_of(self.mails[name])}]
+        return {"earlier_mails": kept[-_MOST_ENDINGS:]}
 
     def owned_by_another(self, execution: str, now: datetime) -> bool:
         """Whether another execution is at work on it at this moment."""

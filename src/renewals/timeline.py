@@ -4,7 +4,7 @@ Pure. It is told from the ledger's items and from the changes that were made on 
 addresses are masked; decline codes stand beside their words, for who has to look them up.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, tzinfo
 from decimal import Decimal
@@ -78,6 +78,12 @@ _GIVEN_UP = {
     "another_customer": "the subscription was given another customer at the gateway",
     "unknown_status": "the subscription has a status that is not known",
 }
+_FAILED = {
+    "picked_up_too_often": "ten tries in a row were interrupted",
+    "gateway: canceled": "somebody canceled the payment at the gateway",
+}
+_TRIED = frozenset({"due", "claimed", "declined", "given_up", "failed", "mailed", "mail_failed", "mail_unknown"})
+"""What stays true of a period that was passed over after it had been tried."""
 _MARKED = {
     mail_faults.BOUNCED: ("came back", "nothing more is mailed there"),
     mail_faults.COMPLAINED: ("was reported as spam", "no reminders are mailed there"),
@@ -113,6 +119,8 @@ def timeline(
     for item in items:
         if item["status"] == Status.SKIPPED:
             entries.append(_skipped(item))
+            if "claim" in item:  # it was tried before
+                entries += [e for e in _period(renewal_from(item), item, zone) if e.kind in _TRIED]
         else:
             entries += _period(renewal_from(item), item, zone)
     return sorted(entries, key=lambda entry: entry.at)
@@ -281,7 +289,8 @@ def _mailed(kind: str, mail: Mail) -> tuple[datetime, str, str]:
 
 def _mails(renewal: Renewal, item: Mapping[str, Any]) -> Iterator[tuple[datetime, str, str]]:
     """Each mail, what SES said of it later, and whether the end waits for one."""
-    for name, mail in renewal.mails.items():
+    earlier = [(each["name"], mail_from({k: v for k, v in each.items() if k != "name"})) for each in _earlier(renewal)]
+    for name, mail in [*earlier, *renewal.mails.items()]:
         if item.get(f"returned_{name}", {}).get("at") != storable(mail.at):  # which says more of it
             yield _mailed(name.rpartition("_")[0], mail)
     for name in item:
@@ -290,6 +299,10 @@ def _mails(renewal: Renewal, item: Mapping[str, Any]) -> Iterator[tuple[datetime
     if renewal.held_at is not None:
         told = "The last attempt and the end wait: the customer could not be told of them. Correct customer_email, or "
         yield renewal.held_at, "held", f"{told}cancel the subscription."
+
+
+def _earlier(renewal: Renewal) -> Sequence[Mapping[str, Any]]:
+    return renewal.earlier_mails or ()
 
 
 def _returned(name: str, said: Mapping[str, Any], renewal: Renewal) -> Iterator[tuple[datetime, str, str]]:
@@ -303,12 +316,32 @@ def _returned(name: str, said: Mapping[str, Any], renewal: Renewal) -> Iterator[
 
 
 def _ended(renewal: Renewal, item: Mapping[str, Any]) -> Iterator[tuple[datetime, str, str]]:
+    """Each time that the work ended without a payment. Versions before kept the last time alone, while it stood."""
+    endings = [*(renewal.endings or ())]
     at = datetime.fromisoformat(item["ended_at"]) if "ended_at" in item else _touched(item)
-    if renewal.status is Status.GIVEN_UP:
-        why = _GIVEN_UP.get(renewal.reason or "", renewal.reason)
-        yield at, "given_up", f"The payment was given up and canceled, nothing was charged: {why}."
-    elif renewal.status is Status.FAILED:
-        yield at, "failed", f"It stopped, and waits for a person to look at it: {renewal.reason}{_call(item)}."
+    stands = renewal.status in (Status.FAILED, Status.GIVEN_UP)
+    if stands and storable(at) not in {each["at"] for each in endings}:
+        endings.append({"at": storable(at), "status": renewal.status, "reason": renewal.reason})
+    for each in endings:
+        still = stands and each is endings[-1]
+        told = _ending(each["status"], each["reason"] or "", _call(item) if still else "", still=still)
+        yield datetime.fromisoformat(each["at"]), str(each["status"]), told
+
+
+def _ending(status: str, reason: str, call: str, *, still: bool) -> str:
+    if status == Status.GIVEN_UP:
+        return f"The payment was given up and canceled, nothing was charged: {_GIVEN_UP.get(reason, reason)}."
+    waits = "It stopped, and waits for a person to look at it" if still else "It stopped, for a person to look at it"
+    return f"{waits}: {_FAILED.get(reason) or _refused_by_gateway(reason)}{call}."
+
+
+def _refused_by_gateway(reason: str) -> str:
+    """The reason "gateway: resource_missing: gateway_customer" in words; another one as it is."""
+    by, _, said = reason.partition(": ")
+    code, _, name = said.partition(": ")
+    if by != "gateway" or not code:
+        return reason
+    return f"the gateway refused the payment ({code})" + (f", for the subscription's {name}" if name else "")
 
 
 def _touched(item: Mapping[str, Any]) -> datetime:

@@ -5,10 +5,12 @@ from decimal import Decimal
 from zoneinfo import ZoneInfo
 
 import pytest
+from botocore.exceptions import ReadTimeoutError
 
 from renewals.addresses import masked
+from renewals.payment_ledger import CANCELED_AT_THE_GATEWAY
 from renewals.timeline import Change, Entry, timeline
-from tests.fakes import LATER, NOON, World
+from tests.fakes import DUE, LATER, NOON, World
 
 DAY = timedelta(days=1)
 
@@ -102,10 +104,8 @@ def test_a_failed_renewal_waits_for_a_person(shop: World) -> None:
     last = _told(shop)[-1]
     assert (last.kind, last.at) == ("failed", NOON)
     call = f", the gateway's {shop.items()['2026-01-31']['gateway_request_id']}"
-    assert (
-        last.text
-        == f"It stopped, and waits for a person to look at it: gateway: resource_missing: gateway_customer{call}."
-    )
+    refused = f"the gateway refused the payment (resource_missing), for the subscription's gateway_customer{call}."
+    assert last.text == f"It stopped, and waits for a person to look at it: {refused}"
 
 
 def test_changes_stand_among_the_renewals_with_who_made_them(shop: World) -> None:
@@ -161,3 +161,90 @@ def test_reminders_are_told(shop: World) -> None:
 def test_masked_addresses(address: str, shown: str) -> None:
     """Enough to recognize an address by, and nothing to write to."""
     assert masked(address) == shown
+
+
+def test_a_failure_stays_when_a_later_try_succeeds(shop: World) -> None:
+    """The gateway refuses for good, somebody mends the row and asks again: both stand, the failure at its moment."""
+    shop.subscribe(gateway_customer="cus_gone")
+    shop.run()
+    shop.run("run-2", NOON + DAY)
+    shop.edit(gateway_customer="cus_gateway")
+    shop.run("run-3", NOON + 2 * DAY)
+    entries = _told(shop)
+    failed = [entry for entry in entries if entry.kind == "failed"]
+    assert [entry.at for entry in failed][:1] == [NOON]
+    refused = "the gateway refused the payment (resource_missing), for the subscription's gateway_customer."
+    assert {entry.text for entry in failed} == {f"It stopped, for a person to look at it: {refused}"}
+    assert _kinds(entries)[-2:] == ["charged", "mailed"]
+
+
+def test_a_failure_stays_when_a_later_period_is_billed_instead(shop: World) -> None:
+    """What was tried of a period that was passed over afterwards is told beside why it was not billed."""
+    shop.subscribe(gateway_customer="cus_gone")
+    shop.run()
+    shop.edit(gateway_customer="cus_gateway")
+    shop.run("run-2", NOON + 60 * DAY)
+    told = {entry.kind for entry in _told(shop) if entry.renewal_date == DUE}
+    assert told >= {"due", "failed", "skipped"}
+
+
+def test_a_mail_that_failed_stays_when_another_address_gets_it(shop: World) -> None:
+    """Parked for its address, corrected, parked again, sent: three entries, in their order."""
+    shop.subscribe(customer_email="nobody")
+    shop.run()
+    shop.edit(customer_email="nobody at all")
+    shop.run("run-2", NOON + DAY)
+    shop.run("run-3", NOON + 2 * DAY)
+    shop.edit(customer_email="right@customer.example")
+    shop.run("run-4", NOON + 3 * DAY)
+    kinds = [entry.kind for entry in _told(shop) if entry.kind.startswith("mail")]
+    assert kinds == ["mail_failed", "mail_failed", "mailed"]
+
+
+def test_a_mail_of_unknown_fate_stays_when_it_is_sent_again(shop: World) -> None:
+    """Somebody has it sent again: that nobody knew of the first stays told."""
+    shop.subscribe()
+    shop.ses.trouble.append(ReadTimeoutError(endpoint_url="https://ses"))
+    shop.run()
+    renewal = shop.ledger.get("sub_1", DUE.isoformat())
+    assert renewal is not None
+    shop.mail_ledger.reopen_mail(renewal, [], NOON + LATER)
+    shop.run("run-2", NOON + DAY)
+    assert [entry.kind for entry in _told(shop) if entry.kind.startswith("mail")] == ["mail_unknown", "mailed"]
+
+
+def test_every_end_of_dunning_stays(shop: World) -> None:
+    """Given up, made active again, refused again and given up again: two ends, each at its moment."""
+    shop.subscribe(payment_method="pm_declined")
+    for day in range(9):
+        shop.run(f"day-{day}", NOON + day * DAY)
+    first = [entry for entry in _told(shop) if entry.kind == "given_up"]
+    shop.edit(status="active", payment_method="pm_declined_too")
+    for day in range(10, 20):
+        shop.run(f"day-{day}", NOON + day * DAY)
+    ends = [entry for entry in _told(shop) if entry.kind == "given_up"]
+    assert ends[:1] == first
+    assert len(ends) == 2
+    shop.edit(status="active", payment_method="pm_ok")
+    shop.run("paid", NOON + 21 * DAY)
+    entries = _told(shop)
+    assert [entry for entry in entries if entry.kind == "given_up"] == ends
+    assert "charged" in _kinds(entries)
+
+
+@pytest.mark.parametrize(
+    ("reason", "said"),
+    [
+        ("picked_up_too_often", "ten tries in a row were interrupted."),
+        (CANCELED_AT_THE_GATEWAY, "somebody canceled the payment at the gateway."),
+        ("gateway: amount_too_large", "the gateway refused the payment (amount_too_large)."),
+        ("written by another version", "written by another version."),
+    ],
+)
+def test_the_reason_of_a_failure_is_told_in_words(shop: World, reason: str, said: str) -> None:
+    """No raw code stands alone in plain words; of an item that kept no list of its ends, too."""
+    shop.subscribe()
+    shop.run()
+    item = shop.items()[DUE.isoformat()] | {"status": "failed", "reason": reason, "ended_at": NOON.isoformat()}
+    (failed,) = [each for each in timeline(shop.row(), [item], []) if each.kind == "failed"]
+    assert failed.text.endswith(said)
