@@ -126,7 +126,12 @@ class Charge:
                 rows = self.ledger.rows(asked.subscription_id)
                 history = self._history(asked)
                 unsettled = next((r for r in history if r.status in UNSETTLED), None)
-                outcome = self._resolve(unsettled, asked, rows) if unsettled else self._begin(asked, rows, history)
+                if unsettled is None:
+                    outcome = self._begin(asked, rows, history)
+                elif (waits := self._waits(asked, history)) is not None:
+                    outcome = self._finish(waits, history, Outcome("nothing_to_do"))
+                else:
+                    outcome = self._resolve(unsettled, asked, rows)
                 if outcome is not None:
                     return outcome
         except GatewayUnavailable as error:
@@ -264,6 +269,13 @@ class Charge:
             if payment.state is PaymentState.PAID:
                 return self._paid(failed, payment)
         return otherwise
+
+    def _waits(self, asked: Asked, history: list[Renewal]) -> Renewal | None:
+        """The very period that is asked for, where its mail waited for another address: it goes out, though another
+        period stands refused."""
+        named = (r for r in history if r.renewal_date == asked.renewal_date and r.status not in UNSETTLED)
+        waits = (r for r in named if r.status is Status.MAIL_FAILED or r.notice_is_parked)
+        return next((r for r in waits if self._is_owed(r, asked)), None)
 
     def _owed(self, asked: Asked, history: list[Renewal]) -> Renewal | None:
         """What is paid and lacks its receipt or a mail, or was given up or back without a word: the period that is

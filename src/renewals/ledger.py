@@ -32,9 +32,10 @@ Here is how its items are read, and what all that writes them needs. The steps t
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from renewals import dynamodb
@@ -47,8 +48,7 @@ LEASE = timedelta(seconds=40)
 """How long an execution owns a renewal after its last step: longer than a task and the wait before its retry."""
 
 RECENT = 10
-_PAGE = 40
-_MOST_PAGES = 10
+_PAGE = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,18 +78,21 @@ class Ledger:
 
     def recent(self, subscription_id: str) -> list[Renewal]:
         """The latest ten periods of a subscription, newest first, without those passed over."""
-        renewals: list[Renewal] = []
-        start: dict[str, Any] = {}
-        for n in range(_MOST_PAGES):
-            # Nearly always the first ten are what is wanted; skipped ones may come by the dozen.
-            limit = _PAGE if n else RECENT
+        return list(islice(self.periods(subscription_id), RECENT))
+
+    def periods(self, subscription_id: str) -> Iterator[Renewal]:
+        """All periods of a subscription, newest first, without those passed over; read in pages, as they are asked for.
+
+        Nearly always the latest ten are what is wanted; skipped ones may come by the hundred.
+        """
+        limit, start = RECENT, dict[str, Any]()
+        while True:
             page = self._page(self._renewals, subscription_id, limit=limit, newest_first=True, **start)
-            items = [dynamodb.plain(item) for item in page["Items"]]
-            renewals += [renewal_from(item) for item in items if item["status"] != Status.SKIPPED]
-            if len(renewals) >= RECENT or "LastEvaluatedKey" not in page:
-                break
-            start = {"ExclusiveStartKey": page["LastEvaluatedKey"]}
-        return renewals[:RECENT]
+            items = (dynamodb.plain(item) for item in page["Items"])
+            yield from (renewal_from(item) for item in items if item["status"] != Status.SKIPPED)
+            if "LastEvaluatedKey" not in page:
+                return
+            limit, start = _PAGE, {"ExclusiveStartKey": page["LastEvaluatedKey"]}
 
     def named(self, subscription_id: str, renewal_date: date) -> list[Renewal]:
         """The period of this date, if it is claimed; by a query, as `recent`."""
@@ -107,7 +110,7 @@ class Ledger:
         if len(latest) < RECENT or any(r.is_paid and r.renewal_date <= start for r in latest):
             return history
         found, before = list(latest), latest[-1].renewal_date.isoformat()
-        for _ in range(_MOST_PAGES):
+        while True:
             items, older = self.page(history[0].subscription_id, limit=_PAGE, before=before)
             renewals = [renewal for item in items if (renewal := _claimed(item)) is not None]
             found += renewals

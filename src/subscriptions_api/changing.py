@@ -241,7 +241,9 @@ def _renew_if_due(row: Row) -> None:
 
 
 def _mail_what_waited(row: Row) -> None:
-    """An execution for each of the latest periods whose mail waits for another address."""
-    for renewal in shared.register().ledger.recent(row["subscription_id"]):
-        if renewal.status is Status.MAIL_FAILED or renewal.notice_is_parked:
-            shared.start(row, renewal)
+    """An execution for each period whose mail waits for another address, however many and old they are; the oldest
+    first. The same change made again starts those of a call that was cut off."""
+    periods = shared.register().ledger.periods(row["subscription_id"])
+    waited = [each for each in periods if each.status is Status.MAIL_FAILED or each.notice_is_parked]
+    for renewal in reversed(waited):
+        shared.start(row, renewal)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import timedelta
+from datetime import date, timedelta
 from decimal import Decimal
 from types import SimpleNamespace
 from typing import Any
@@ -332,3 +332,15 @@ def test_what_is_wrong_with_the_request_is_not_tried_again(shop: World, broken: 
     with pytest.raises(ClientError):
         _write(shop, renewal, broken.operation_name)
     assert len(shop.dynamodb.trouble) == 1
+
+
+def test_what_lies_behind_hundreds_of_skipped_periods_is_found(shop: World) -> None:
+    """A daily subscription was paused for three years: its paid periods are still its latest, and all are read."""
+    shop.subscribe(interval="day", renewal_date="2022-01-01")
+    for n in range(12):
+        assert shop.run(f"day-{n}", NOON.replace(year=2022, month=1, day=1 + n)) == "Success"
+    for n in range(1_100):
+        day = (date(2022, 2, 1) + timedelta(days=n)).isoformat()
+        shop.dynamodb.put("renewals", {"subscription_id": "sub_1", "renewal_date": day, "status": "skipped"})
+    assert [renewal.renewal_date.day for renewal in shop.ledger.recent("sub_1")] == list(range(12, 2, -1))
+    assert [renewal.renewal_date.day for renewal in shop.ledger.periods("sub_1")] == list(range(12, 0, -1))

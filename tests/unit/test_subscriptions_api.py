@@ -16,7 +16,7 @@ from renewals.receipt_links import named
 from renewals.register import etag
 from subscriptions_api import app, receipts, shared
 from tests.fake_aws import FakeDynamoDB, error
-from tests.fakes import LATER, LINKS, NOON, World
+from tests.fakes import DUE, LATER, LINKS, NOON, World
 
 ANN = "arn:aws:iam::123456789012:user/ann"
 ZOE = "arn:aws:sts::123456789012:assumed-role/Operators/zoe"
@@ -361,6 +361,30 @@ def test_another_address_is_mailed_what_waited(api: Api, card: str) -> None:
     api.shop.run("corrected", NOON + LATER, period=work["renewal_date"])
     assert [mail["To"] for mail in api.shop.mails()] == ["Ann Lee <ann@new.example>"]
     assert len(api.shop.gateway.attempts) == 1
+
+
+@pytest.mark.parametrize("last_card", ["pm_ok", "pm_declined"])
+def test_another_address_is_mailed_all_that_waited(api: Api, last_card: str) -> None:
+    """Thirty daily receipts, also where the latest period stands refused: each goes out, once, the oldest first; and a
+    change that is made again asks for no more."""
+    shop = api.shop
+    shop.subscribe(customer_email="nobody", interval="day", renewal_date="2026-01-01")
+    days = [DUE - timedelta(days=n) for n in range(30, -1, -1)]
+    for n, day in enumerate(days):
+        shop.edit(payment_method=last_card if day == days[-1] else "pm_ok")
+        assert shop.run(f"day-{n}", NOON - (DUE - day), period=day.isoformat()) == "EmailFailed"
+    address = {"customer_email": "ann@new.example"}
+    assert api("PATCH", "/subscriptions/sub_1", address, If_Match="*").status == 200
+    started = [work["renewal_date"] for work in api.started]
+    assert started == [day.isoformat() for day in days]
+    for n, period in enumerate(started):
+        shop.run(f"corrected-{n}", NOON + LATER, period=period)
+    last = "receipt" if last_card == "pm_ok" else "payment_failed"
+    assert sorted(shop.mail_kinds()) == sorted([last, *["receipt"] * 30])
+    assert len(shop.mails()) == 31
+    api.started.clear()
+    assert api("PATCH", "/subscriptions/sub_1", address, If_Match="*").status == 200
+    assert api.started == []
 
 
 def test_a_stale_editor_is_told(api: Api) -> None:
