@@ -12,9 +12,10 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from renewals import clock
+from renewals.callers import name_of
 from renewals.clock import Moment
 from renewals.errors import BadRow
-from renewals.register import Asked, Register, name_of
+from renewals.register import Asked, Register
 from scripts.plainly import Trouble
 
 WORKERS = 16

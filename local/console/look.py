@@ -346,7 +346,8 @@ def step_from(item: Mapping[str, Any]) -> Step:
     status = Status(item["status"])
     said = wording.decline(item.get("decline_code")) if status is Status.DECLINED else _SAID[status]
     if status in (Status.FAILED, Status.GIVEN_UP, Status.MAIL_FAILED) and "reason" in item:
-        said += f": {item['reason']}".replace("_", " ")
+        reason = item["reason"]
+        said += f": {wording.stopped(reason) if wording.fault_of(reason) else reason.replace('_', ' ')}"
     if "next_attempt" in item:
         said += f"; next attempt {item['next_attempt']}"
     return Step(

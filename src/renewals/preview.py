@@ -49,12 +49,14 @@ def preview(
     today: date,
     count: int,
     refused: Renewal | None = None,
+    failed: Renewal | None = None,
     card: Card | None = None,
     resumed: date | None = None,
 ) -> Preview:
     """The next `count` charges, as far as they can be told today.
 
-    refused: the period that stands refused, if there is one; it is charged first. card: what is known of the card.
+    refused: the period that stands refused, if there is one; it is charged first. failed: the one that failed, and
+    waits for a person. card: what is known of the card.
     resumed: the day from which it would be billed if it was resumed today, where it is paused, or was made active again
     by hand after a pause.
     """
@@ -76,7 +78,7 @@ def preview(
                 break
             if len(charges) == count:
                 break
-            charges.append(_against_card(charge, card))
+            charges.append(_against_failure(_against_card(charge, card), None if charges else failed, today))
     except OverflowError:
         then = "The calendar ends."
     return Preview(tuple(charges), then)
@@ -153,6 +155,12 @@ def _reason(schedule: Schedule, start: date) -> str:
     if start.day == length < anchor:
         return f"{every}, on day {anchor}; {start:%B} {start.year} ends with day {length}"
     return ""
+
+
+def _against_failure(charge: Charge, failed: Renewal | None, today: date) -> Charge:
+    if failed is None or charge.on > today:
+        return charge
+    return replace(charge, why=f"{charge.why}; it cannot be charged: {wording.stopped(failed.reason)}")
 
 
 def _against_card(charge: Charge, card: Card | None) -> Charge:

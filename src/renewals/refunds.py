@@ -13,9 +13,9 @@ after it. It stands in the item's `refunds`, as refund_1, refund_2. Its state on
 
 Refunds that others made at the gateway, in its dashboard for one, are recorded when they are seen, `by` ELSEWHERE.
 
-Attributes of a refund: amount (exact decimal, major units), state, at, by (who asked), request (hash of the idempotency
-key; the refund's id where it was made elsewhere); tries, where the gateway remembers a failed one; refund_id,
-gateway_status; reason and failed_at where it failed; receipt_key and receipt_sha256.
+Attributes of a refund: amount (exact decimal, major units), state, at, by (who asked), request (hash of the caller and
+the idempotency key; the refund's id where it was made elsewhere); tries, where the gateway remembers a failed one;
+refund_id, gateway_status; reason and failed_at where it failed; receipt_key and receipt_sha256.
 
 The customer is told each of these once, by the `notice` of the item: kind and number, as refund_pending_1.
 """
@@ -29,6 +29,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from renewals import currencies, wording
+from renewals.callers import is_of
 from renewals.errors import RenewalError
 from renewals.renewal import Renewal, Status
 
@@ -76,9 +77,15 @@ def in_state(renewal: Renewal, *states: str) -> Decimal:
     return sum((refund["amount"] for refund in renewal.refunds.values() if refund["state"] in states), Decimal(0))
 
 
-def of_request(renewal: Renewal, key: str) -> str | None:
-    """The refund that a request with this idempotency key has made."""
-    return next((name for name, refund in renewal.refunds.items() if refund["request"] == hashed(key)), None)
+def of_request(renewal: Renewal, key: str, caller: str) -> str | None:
+    """The refund that this caller's request with this idempotency key has made. An earlier version kept a hash of the
+    key alone: of those, one that the caller has asked for."""
+    for name, refund in renewal.refunds.items():
+        if refund["request"] == hashed(key, caller):
+            return name
+        if refund["request"] == sha256(key.encode()).hexdigest() and is_of(refund["by"], caller):
+            return name
+    return None
 
 
 def check(renewal: Renewal) -> None:
@@ -92,7 +99,7 @@ def check(renewal: Renewal) -> None:
 
 
 def new(
-    renewal: Renewal, amount: Decimal | None, currency: str, *, by: str, key: str, at: datetime
+    renewal: Renewal, amount: Decimal | None, currency: str, *, by: str, key: str, caller: str, at: datetime
 ) -> tuple[str, dict[str, Any]]:
     """The claim of a refund, and its name. amount: None refunds all that is left. at: aware, and printed in its own
     offset. Raises NotRefundable, and BadRow for an amount that would need rounding."""
@@ -109,7 +116,7 @@ def new(
         "state": "claimed",
         "at": at.isoformat(timespec="microseconds"),
         "by": by,
-        "request": hashed(key),
+        "request": hashed(key, caller),
     }
     return next_name(renewal.refunds), claim
 
@@ -279,5 +286,6 @@ def _stored(moment: datetime) -> str:
     return moment.isoformat(timespec="microseconds")
 
 
-def hashed(key: str) -> str:
-    return sha256(key.encode()).hexdigest()
+def hashed(key: str, caller: str) -> str:
+    """An idempotency key as the ledger keeps it: another caller's is another key."""
+    return sha256(f"{caller} {key}".encode()).hexdigest()

@@ -22,8 +22,9 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from renewals import dynamodb, pauses, reminders, spans, subscription, transitions
+from renewals import dynamodb, pauses, reminders, spans, subscription, transitions, wording
 from renewals.addresses import masked
+from renewals.callers import is_of
 from renewals.errors import BadRow, RenewalError
 from renewals.ledger import Ledger, Lost
 from renewals.mail_ledger import MailLedger
@@ -31,7 +32,7 @@ from renewals.payment_ledger import WATCHED, PaymentLedger
 from renewals.preview import Preview, preview
 from renewals.refund_ledger import RefundLedger
 from renewals.renewal import UNSETTLED, Renewal, Status
-from renewals.subscription import LIVE
+from renewals.subscription import LIVE, Subscription
 from renewals.timeline import Change, Entry, timeline
 from renewals.transitions import Action, NotAllowed
 
@@ -99,18 +100,6 @@ class Asked:
     by: str
     now: datetime
     again: Repeatable | None = None
-
-
-def name_of(arn: str) -> str:
-    """Who an ARN says it is: what follows the kind in it, as ann, or Operators/ann for a role's session."""
-    return arn.rpartition(":")[2].partition("/")[2] or arn.rpartition(":")[2]
-
-
-def caller_of(arn: str) -> str:
-    """Whose requests an ARN signs: a user, or a role whatever its session is called, since a service that runs in many
-    places repeats its request from another one."""
-    role, session = arn.rpartition("/")[0], arn.rpartition(":")[2]
-    return role if session.startswith("assumed-role/") and session.count("/") > 1 else arn
 
 
 def etag(row: Row) -> str:
@@ -208,12 +197,13 @@ class Register:
         history = [r for r in self.ledger.recent(checked.subscription_id) if r.customer_id == checked.customer_id]
         checked = spans.past_what_is_paid(checked, history)
         refused = next((r for r in history if r.status in UNSETTLED), None)
+        failed = _failed_with(checked, history)
         resumed: date | None = None
         if checked.status == "paused" or pauses.was_resumed_by_hand(checked):
             items, _ = self.ledger.page(checked.subscription_id, limit=_PAGE)
             resumed = pauses.resumption(checked, today, history, items).until
         card = reminders.known_card(checked)
-        shown = preview(checked, today=today, count=count, refused=refused, card=card, resumed=resumed)
+        shown = preview(checked, today=today, count=count, refused=refused, failed=failed, card=card, resumed=resumed)
         return self._unpaid(shown, history, refused)
 
     def _unpaid(self, shown: Preview, history: list[Renewal], refused: Renewal | None) -> Preview:
@@ -234,8 +224,8 @@ class Register:
         """Why the subscription cannot be charged as it stands; None where it can.
 
         Whether its period reaches into one that is paid is asked of the ledger, unless the row rules that out by the
-        end of what was paid last. of_many: the row is one of a list, and the ledger is asked only of a row that names
-        this end.
+        end of what was paid last; and of one that is due, whether its renewal failed. of_many: the row is one of a
+        list, and the ledger is asked only of a row that names this end.
         """
         try:
             checked = subscription.parse(row)
@@ -243,7 +233,11 @@ class Register:
                 self.next_charges(row, today, 1)
         except BadRow as bad:
             return bad
-        return None
+        if of_many or checked.status not in LIVE or checked.renewal_date > today:
+            return None
+        failed = _failed_with(checked, self.ledger.recent(checked.subscription_id))
+        found = wording.fault_of(failed.reason) if failed else None
+        return BadRow(*found) if found else None
 
     def rows(self, keys: Iterable[tuple[str, str]]) -> Iterator[tuple[str, dict[str, Any]]]:
         """Those of these subscriptions that are there, each with its id, in no order. keys: subscription and customer
@@ -276,9 +270,8 @@ class Register:
         if item is None or answer is None or item["fingerprint"] != again.fingerprint:
             return None
         at = datetime.fromtimestamp(int(item["expires_at"]), UTC) - _REMEMBERED
-        named = name_of(again.caller)
         changes, _ = self.changes(answer["subscription"]["subscription_id"])
-        own = [c for c in changes if (c.by == named or c.by.startswith(f"{named}/")) and abs(c.at - at) < _A_MOMENT]
+        own = any(is_of(change.by, again.caller) and abs(change.at - at) < _A_MOMENT for change in changes)
         return answer if own else None
 
     def _answer(self, key: Row) -> dict[str, Any] | None:
@@ -446,6 +439,16 @@ class Register:
     def _put(self, table: str, item: Mapping[str, Any]) -> dict[str, Any]:
         free = "attribute_not_exists(subscription_id)"
         return {"Put": {"TableName": table, "Item": dynamodb.attributes(item), "ConditionExpression": free}}
+
+
+def _failed_with(row: Subscription, history: Iterable[Renewal]) -> Renewal | None:
+    """The renewal from the row's date on that failed, unless customer or card have been changed since."""
+    for each in history:
+        charged = each.customer_id, each.gateway_customer, each.payment_method
+        same = charged == (row.customer_id, row.gateway_customer, row.payment_method)
+        if each.status is Status.FAILED and same and each.row_date <= row.renewal_date <= each.renewal_date:
+            return each if each.paid_at is None else None
+    return None
 
 
 def _applied(row: Row, changes: Mapping[str, Any]) -> dict[str, Any]:

@@ -332,16 +332,7 @@ def _ending(status: str, reason: str, call: str, *, still: bool) -> str:
     if status == Status.GIVEN_UP:
         return f"The payment was given up and canceled, nothing was charged: {_GIVEN_UP.get(reason, reason)}."
     waits = "It stopped, and waits for a person to look at it" if still else "It stopped, for a person to look at it"
-    return f"{waits}: {_FAILED.get(reason) or _refused_by_gateway(reason)}{call}."
-
-
-def _refused_by_gateway(reason: str) -> str:
-    """The reason "gateway: resource_missing: gateway_customer" in words; another one as it is."""
-    by, _, said = reason.partition(": ")
-    code, _, name = said.partition(": ")
-    if by != "gateway" or not code:
-        return reason
-    return f"the gateway refused the payment ({code})" + (f", for the subscription's {name}" if name else "")
+    return f"{waits}: {_FAILED.get(reason) or wording.stopped(reason)}{call}."
 
 
 def _touched(item: Mapping[str, Any]) -> datetime:

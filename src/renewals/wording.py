@@ -48,6 +48,36 @@ def refund_failure(reason: str | None) -> str:
     return _REFUND_FAILURES.get(str(reason), str(reason))
 
 
+# What the gateway refuses a payment for, by its name in the ledger: the attribute at fault, where that does not say it,
+# and what is wrong with it.
+_REFUSED = {
+    "resource_missing": ("gateway_customer", "is not known to the gateway, or was deleted there"),
+    "amount_too_large": ("amount", "is more than the gateway takes"),
+    "amount_too_small": ("amount", "is less than the gateway takes"),
+}
+
+
+def fault_of(reason: str | None) -> tuple[str, str] | None:
+    """The attribute of a subscription that a renewal failed for, and what is wrong with it; None where it failed for
+    something else. reason: the ledger's, as "gateway: resource_missing: gateway_customer"."""
+    gateway, code, field = [*(reason or "").split(": "), "", ""][:3]
+    if gateway != "gateway" or code not in _REFUSED:
+        return None
+    usual, wrong = _REFUSED[code]
+    return field or usual, wrong
+
+
+def stopped(reason: str | None) -> str:
+    """Why a renewal failed, in words where the gateway refused it; another reason as it is."""
+    fault = fault_of(reason)
+    if fault is not None:
+        return f"{fault[0]} {fault[1]}"
+    gateway, code, field = [*(reason or "").split(": "), "", ""][:3]
+    if gateway != "gateway" or not code:
+        return str(reason)
+    return f"the gateway refused the payment ({code})" + (f", for the subscription's {field}" if field else "")
+
+
 def day(on: date) -> str:
     """31 January 2026"""
     return f"{on.day} {on:%B} {on.year}"

@@ -55,7 +55,7 @@ def refund(
         renewal = shared.register().ledger.get(subscription_id, wanted.renewal_date)
         if renewal is None:
             raise Missing(wanted.renewal_date)
-        name = refunds.of_request(renewal, idempotency_key)
+        name = refunds.of_request(renewal, idempotency_key, again.caller)
         if name is None:
             asked = shared.asked(router.current_event, row, again)
             refunds.check(renewal)
@@ -66,6 +66,7 @@ def refund(
                 wanted.amount.currency if wanted.amount else renewal.currency,
                 by=asked.by,
                 key=idempotency_key,
+                caller=again.caller,
                 at=asked.now.astimezone(shared.moment(row).zone),
             )
             claimed = shared.register().claim_refund(renewal, name, claim, asked, due=shared.moment(row).wall)

@@ -13,9 +13,10 @@ from aws_lambda_powertools.utilities.data_classes import APIGatewayProxyEvent
 from botocore.exceptions import BotoCoreError, ClientError
 
 from renewals import aws, clock, telemetry
+from renewals.callers import caller_of, name_of
 from renewals.clock import Moment
 from renewals.errors import BadRow
-from renewals.register import Asked, Register, Repeatable, Row, caller_of, etag, name_of
+from renewals.register import Asked, Register, Repeatable, Row, etag
 from renewals.renewal import Renewal
 from renewals.settings import setting
 from subscriptions_api import models

@@ -191,7 +191,7 @@ def _refunded(deployed: _Deployed) -> None:
     shop, now = deployed.shop, datetime(2031, 3, 31, 12, tzinfo=UTC)
     paid = shop.ledger.get("sub_1", DAY)
     assert paid is not None
-    name, claim = refunds.new(paid, Decimal("9.99"), "USD", by="ann", key="request-1", at=now)
+    name, claim = refunds.new(paid, Decimal("9.99"), "USD", by="ann", key="request-1", caller="ann", at=now)
     claimed = shop.refund_ledger.claim_refund(paid, name, claim, [], now, due=now)
     assert not isinstance(claimed, Lost)
     done = {name: claim | {"state": "refunded", "refund_id": "re_1"}}

@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
+from renewals.callers import caller_of
 from renewals.gateway import GatewayRefused, GatewayUnauthorized
-from renewals.register import caller_of
 from scripts.openapi import document
+from subscriptions_api import refunding
 from tests.fakes import LATER, NOON
 from tests.unit.test_subscriptions_api import ANN, NEW, ZOE, Api, api
 
@@ -179,6 +180,25 @@ def test_another_customer_s_card_is_refused_in_an_edit(api: Api) -> None:
     assert api("PATCH", "/subscriptions/sub_1", edit, If_Match="*", query={"verify": "false"}).status == 200
 
 
+@pytest.mark.parametrize("reason", ["gateway: resource_missing: gateway_customer", "gateway: resource_missing"])
+def test_a_row_of_an_unknown_customer_is_shown_as_one_that_cannot_be_charged(api: Api, reason: str) -> None:
+    """Once the gateway has said so, every view names the field in words, and none the gateway's own name of the fault;
+    with another customer and card nothing of it is left. (The reason without the field is an earlier version's.)"""
+    api.shop.subscribe(gateway_customer="cus_gone", test_clock="2026-01-31")
+    api.shop.run()
+    api.shop.dynamodb.put("renewals", api.shop.items()["2026-01-31"] | {"reason": reason})
+    wrong = "is not known to the gateway, or was deleted there"
+    path = "/subscriptions/sub_1"
+    assert api("GET", path).body["fault"] == {"field": "gateway_customer", "reason": wrong}
+    told = [api("GET", f"{path}/{view}").body for view in ("preview", "timeline", "renewals")]
+    assert told[0]["items"][0]["why"].endswith(f"; it cannot be charged: gateway_customer {wrong}")
+    assert all(f"gateway_customer {wrong}" in str(each) and "resource_missing" not in str(each) for each in told)
+    edit = {"gateway_customer": "cus_new", "payment_method": "pm_new"}
+    assert api("PATCH", path, edit, If_Match="*").status == 200
+    assert api("GET", path).body["fault"] is None
+    assert "cannot be charged" not in str(api("GET", f"{path}/preview").body)
+
+
 # --- once for each request -------------------------------------------------------------------------------------------
 
 
@@ -252,6 +272,33 @@ def test_an_answer_of_an_earlier_version_is_its_caller_s_alone(api: Api) -> None
     other = api("POST", "/subscriptions", WITHOUT_ID, who=ANN, Idempotency_Key="k")
     assert (other.status, other.body["subscription_id"] != first.body["subscription_id"]) == (201, True)
     assert len(api.shop.dynamodb.items("subscriptions")) == 2
+
+
+def test_a_refund_s_key_is_its_caller_s_too(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another caller's refund under the same key is another refund; one that an earlier version kept without a caller
+    is that of who asked."""
+    monkeypatch.setenv("PROJECT_NAME", "shop")
+    monkeypatch.setattr(refunding, "_gateway", lambda: api.shop.gateway)
+    api.shop.subscribe()
+    api.shop.run()
+    body, path = (
+        {"renewal_date": "2026-01-31", "amount": {"amount": "5.00", "currency": "USD"}},
+        "/subscriptions/sub_1/refund",
+    )
+
+    def numbers(*callers: str) -> list[str]:
+        made = []
+        for who in callers:
+            made.append(api("POST", path, body, who=who, Idempotency_Key="1").body["refund_number"][-2:])
+            while api.shop.items()["2026-01-31"].get("notice"):
+                api.shop.run("mail", NOON + LATER, period="2026-01-31")
+        return made
+
+    assert numbers(ANN, ANN, ZOE, ZOE) == ["R1", "R1", "R2", "R2"]
+    item = api.shop.items()["2026-01-31"]
+    old = {name: refund | {"request": sha256(b"1").hexdigest()} for name, refund in item["refunds"].items()}
+    api.shop.dynamodb.put("renewals", item | {"refunds": old})
+    assert numbers(ZOE, ANN) == ["R2", "R1"]
 
 
 # --- parameters ------------------------------------------------------------------------------------------------------

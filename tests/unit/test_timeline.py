@@ -98,14 +98,14 @@ def test_mails_that_did_not_arrive_are_told(shop: World) -> None:
 
 
 def test_a_failed_renewal_waits_for_a_person(shop: World) -> None:
-    """What the gateway refused for good stands as failed, with its name for it."""
+    """What the gateway refused for good stands as failed, with the attribute that is at fault."""
     shop.subscribe(gateway_customer="cus_gone")
     shop.run()
     last = _told(shop)[-1]
     assert (last.kind, last.at) == ("failed", NOON)
+    why = "gateway_customer is not known to the gateway, or was deleted there"
     call = f", the gateway's {shop.items()['2026-01-31']['gateway_request_id']}"
-    refused = f"the gateway refused the payment (resource_missing), for the subscription's gateway_customer{call}."
-    assert last.text == f"It stopped, and waits for a person to look at it: {refused}"
+    assert last.text == f"It stopped, and waits for a person to look at it: {why}{call}."
 
 
 def test_changes_stand_among_the_renewals_with_who_made_them(shop: World) -> None:
