@@ -1,9 +1,9 @@
 """What should have been charged: each subscriber's days lived again, beside what the gateway says was charged.
 
 The product is not asked. What is expected follows from the story alone: the renewal dates by `dates`, the price of the
-day, who was live, whose card was good, and on which days the sweep came round with nothing in its way. On such a day
-what is due is charged, or refused where the card is bad; on the others it may be. While charging is turned off nothing
-is, but for what was at work at that moment.
+day or that which a reminder named, who was live, whose card was good, and on which days the sweep came round with
+nothing in its way. On such a day what is due is charged, or refused where the card is bad; on the others it may be.
+While charging is turned off nothing is, but for what was at work at that moment.
 """
 
 from collections.abc import Iterable
@@ -19,12 +19,16 @@ from local.simulate.story import (
     Killed,
     NewCard,
     Pause,
+    Price,
     Reprice,
     Resume,
     Story,
     Subscriber,
     Webhooks,
 )
+
+_REMINDED_DAYS, _NOTICE_DAYS = 7, 3
+"""So many days before a renewal whoever pays for a year is reminded of it; and told of another price, at the latest."""
 
 _POINTLESS = ("lost", "expired", "asks")
 """Trying such a card again by itself changes nothing: another card, or the customer, must come."""
@@ -136,6 +140,7 @@ class _Walk:
         self._dates = subscriber.dates(story.calendar[-1] + timedelta(days=800))
         self._next = 0  # into _dates: the first that is neither charged nor passed over
         self._price = subscriber.price
+        self._named: dict[date, Price] = {}  # what the latest reminder of a period said that it costs
         self._behaviour, self._card = "good", 0
         self._paused = self._canceled = False
         self._cancel_at: date | None = None
@@ -159,6 +164,7 @@ class _Walk:
         trouble = any(isinstance(action, GatewayTrouble | Killed) for action in actions)
         webhooks = sum(action.copies for action in actions if isinstance(action, Webhooks))
         sweeps = self._story.sweeps(day)
+        self._remind(day)
         if day in self._story.off:
             self._live_without_charging(day, charged)
             return
@@ -231,6 +237,22 @@ class _Walk:
         if day in self._dates and not (self._paused or self._canceled or ends):
             self._came_due.add(day)
 
+    def _remind(self, day: date) -> None:
+        """What a reminder names is what is charged; of another price the customer is told again while there is time,
+        and of a lower one until the day before. A mail that comes back has named nothing."""
+        live = not (self._paused or self._canceled or self._refused)
+        mailed = self._story.sweeps(day) > 0 and self._story.has_mailbox(self._subscriber, day)
+        if self._subscriber.interval != "year" or not live or not mailed:
+            return
+        period = self._dates[self._next]
+        days_left = (period - day).days
+        if not 0 < days_left <= _REMINDED_DAYS or (self._cancel_at is not None and self._cancel_at <= period):
+            return
+        named, now = self._named.get(period), self._price
+        lower = named is not None and now.currency == named.currency and now.minor < named.minor
+        if named is None or lower or days_left >= _NOTICE_DAYS:
+            self._named[period] = now
+
     def _would_be_charged(self, day: date) -> tuple[date, tuple[int, str]] | None:
         """The period that a request of this day charges or is refused for, and what it costs."""
         if self._refused is not None:
@@ -241,7 +263,9 @@ class _Walk:
         due = [when for when in self._dates[self._next :] if when <= last]
         if not due:
             return None
-        return due[0] if self._subscriber.catch_up == "each" else due[-1], (self._price.minor, self._price.currency)
+        period = due[0] if self._subscriber.catch_up == "each" else due[-1]
+        price = self._named.get(period, self._price)
+        return period, (price.minor, price.currency)
 
     def _accept(self, charge: Charged, day: date, *, asked: bool, by_the_queue: bool = True) -> bool:
         """Takes note of a charge, with its faults; whether a request of the product's made it.

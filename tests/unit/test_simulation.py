@@ -20,6 +20,7 @@ from local.simulate.story import (
     NewCard,
     Pause,
     Price,
+    Reprice,
     Resume,
     Story,
     Subscriber,
@@ -74,6 +75,21 @@ def test_a_year_has_everything_in_it() -> None:
     assert {s.catch_up for s in story.subscribers} == {"latest", "each"}
     assert {s.price.currency for s in story.subscribers} >= {"USD", "JPY", "KWD", "ISK"}
     assert {date(2024, 2, 29), date(2024, 3, 31), date(2024, 10, 27)} <= set(story.calendar)
+
+
+@pytest.mark.parametrize(
+    ("repriced", "minor", "charged"), [(3, 3999, 3999), (2, 3999, 2999), (1, 1999, 1999), (0, 1999, 2999)]
+)
+def test_what_a_reminder_named_is_what_a_year_costs(repriced: int, minor: int, charged: int) -> None:
+    """Another price is told again until three days before, a lower one until the day before; then the old one holds."""
+    due = up(20)
+    while any(due - timedelta(days=n) in STORY.down | STORY.off for n in range(9)):
+        due += timedelta(days=1)
+    actions: dict[date, tuple[Action, ...]] = {due - timedelta(days=repriced): (Reprice(Price("", "USD", minor)),)}
+    yearly = replace(subscriber(actions), interval="year", count=1, first=due)
+    for amount in (2999, minor):
+        faults = expected(yearly, STORY, [Charged(due, due, amount, "USD", "pi_1")]).faults
+        assert (faults == []) is (amount == charged)
 
 
 def test_mailboxes_vanish_in_every_way() -> None:
