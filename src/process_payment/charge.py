@@ -18,7 +18,8 @@ was confirmed before is still asked about and recorded; what has ended is given 
 again with each look before a confirmation.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal
@@ -432,7 +433,8 @@ class Charge:
                 return None
             renewal = withdrawn
         try:
-            payment = self.payments.cancel(self._payment_to_end(renewal))
+            with self._not_at_fault(renewal):
+                payment = self.payments.cancel(self._payment_to_end(renewal))
         except GatewayRefused as refused:
             if renewal.payment_id is not None and row is not None and not subscription.has_ended(row):
                 raise another_account(refused) from refused
@@ -458,10 +460,18 @@ class Charge:
 
     def _collect(self, renewal: Renewal, row: Mapping[str, Any] | None = None) -> Outcome | None:
         """Steps 3 to 5 for a period that this execution owns. row: the subscription, where it was just read."""
-        try:
+        with self._not_at_fault(renewal):
             return self._collected(renewal, row)
-        except (GatewayUnauthorized, StillProcessing):  # nothing that this renewal could do better
-            self.ledger.wait(renewal, self.now, until=self.now + _ASKED_AGAIN_WITHIN)
+
+    @contextmanager
+    def _not_at_fault(self, renewal: Renewal) -> Iterator[None]:
+        """Where the gateway turns our account away, or a bank takes its time, a claim waits: it could do nothing
+        better."""
+        try:
+            yield
+        except (GatewayUnauthorized, StillProcessing):
+            if renewal.status is Status.CLAIMED:
+                self.ledger.wait(renewal, self.now, until=self.now + _ASKED_AGAIN_WITHIN)
             raise
 
     def _collected(self, renewal: Renewal, row: Mapping[str, Any] | None) -> Outcome | None:

@@ -231,6 +231,27 @@ def test_the_accounts_fault_marks_no_renewal(shop: Shop, mode: str, operation: s
     assert len(shop.charges()) == 1
 
 
+@pytest.mark.parametrize("operation", ["payment_intents.retrieve", "payment_intents.cancel"])
+def test_the_accounts_fault_marks_no_renewal_that_is_given_up(shop: Shop, operation: str) -> None:
+    """Canceled while the account is turned away: its claim waits, nothing is overdue, and mended its payment is
+    canceled, not charged."""
+    shop.sandbox.sandbox.hostile("503", "payment_intents.confirm")
+    shop.run("before")
+    shop.world.edit(status="canceled")
+    shop.sandbox.sandbox.hostile("403", operation, calls=1000)
+    for n in range(12):
+        shop.now += timedelta(hours=1)
+        with pytest.raises(GatewayUnauthorized):
+            shop.world.charge(f"run-{n}", shop.now).renew(_asked())
+    item = shop.item()
+    assert (item["status"], item["pickups"]) == ("claimed", 0)
+    assert datetime.fromisoformat(item["begun_at"]) > shop.now
+    shop.sandbox.sandbox.peaceful()
+    shop.run("mended", timedelta(hours=1))
+    assert (shop.item()["status"], shop.charges()) == ("given_up", [])
+    assert shop.client.v1.payment_intents.retrieve(shop.item()["payment_id"]).cancellation_reason == "abandoned"
+
+
 def test_a_payment_of_the_version_before_is_no_collision(shop: Shop) -> None:
     """That version named the card at the creation, under the same period's key: its key is not asked again."""
     row, today = shop.world.row(), date.today().isoformat()  # noqa: DTZ011 - the row's own day
