@@ -1,10 +1,13 @@
 """The gateway port over Stripe's official SDK, against the sandbox: every answer becomes a state or a named error."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -331,6 +334,16 @@ def test_more_than_was_paid_is_not_given_back(
     _confirm(gateway, payment.id, good_card)
     with pytest.raises(GatewayRefused):
         gateway.refund(payment.id, 3000, request="r-1", idempotency_key="k-1")
+
+
+def test_none_of_the_sdks_objects_is_loaded_before_it_is_met() -> None:
+    """Their classes are large, and a start that loads them takes a tenth longer."""
+    asked = "from renewals.stripe_gateway import StripeGateway as S; S('sk', 'http://x')"
+    loaded = "import sys; print([n for n in ('charge', 'payment_intent', 'refund') if f'stripe._{n}' in sys.modules])"
+    command = [sys.executable, "-c", f"{asked}; {loaded}"]
+    source = {"PYTHONPATH": str(Path(stripe_answers.__file__).parents[1])}
+    run = subprocess.run(command, capture_output=True, text=True, check=True, env=source)
+    assert run.stdout == "[]\n"
 
 
 def test_nobody_listens(request_of_29_99: PaymentRequest) -> None:
