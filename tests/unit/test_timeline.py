@@ -173,7 +173,7 @@ def test_a_failure_stays_when_a_later_try_succeeds(shop: World) -> None:
     entries = _told(shop)
     failed = [entry for entry in entries if entry.kind == "failed"]
     assert [entry.at for entry in failed][:1] == [NOON]
-    refused = "the gateway refused the payment (resource_missing), for the subscription's gateway_customer."
+    refused = "gateway_customer is not known to the gateway, or was deleted there."
     assert {entry.text for entry in failed} == {f"It stopped, for a person to look at it: {refused}"}
     assert _kinds(entries)[-2:] == ["charged", "mailed"]
 
@@ -237,7 +237,8 @@ def test_every_end_of_dunning_stays(shop: World) -> None:
     [
         ("picked_up_too_often", "ten tries in a row were interrupted."),
         (CANCELED_AT_THE_GATEWAY, "somebody canceled the payment at the gateway."),
-        ("gateway: amount_too_large", "the gateway refused the payment (amount_too_large)."),
+        ("gateway: amount_too_large", "amount is more than the gateway takes."),
+        ("gateway: some_code", "the gateway refused the payment (some_code)."),
         ("written by another version", "written by another version."),
     ],
 )
