@@ -101,7 +101,7 @@ class Condition:
             return held
         if token in ("attribute_not_exists", "attribute_exists"):
             assert self._next() == "("
-            missing = self._value(self._next()) is None
+            missing = look_up(self._item, path(self._next(), self._names), _ABSENT) is _ABSENT
             assert self._next() == ")"
             return missing is (token == "attribute_not_exists")
         left, operator = self._value(token), self._next()
@@ -129,9 +129,13 @@ def path(text: str, names: dict[str, str]) -> list[str]:
     return [names[part] if part.startswith("#") else part for part in text.split(".")]
 
 
-def look_up(item: Any, parts: list[str]) -> Any:
+_ABSENT = object()
+
+
+def look_up(item: Any, parts: list[str], absent: Any = None) -> Any:
+    """What stands at the path. absent: where nothing does; DynamoDB's own null is something."""
     for part in parts:
-        item = item.get(part) if isinstance(item, dict) else None
+        item = item.get(part, absent) if isinstance(item, dict) else absent
     return item
 
 

@@ -188,7 +188,7 @@ class Charge:
             self.ledger.move_on(claimed, row.row)  # somebody put the row back; the period is paid
             return None
         if claimed is not None and is_undecided(claimed) and not begins_after_the_end(claimed, row):
-            return self._take_on(claimed)
+            return self._take_up_failed(claimed, row)
         refusal = self._refusal(asked, row, claimed, history)
         if refusal is not None:
             return self._finish(owed, history, refusal)
@@ -196,6 +196,28 @@ class Charge:
         if undecided is not None:
             return _HELD if self._is_off(undecided) else self._give_up_period(undecided, row.row, "moved")
         return self._claim(row, claimed, history)
+
+    def _take_up_failed(self, failed: Renewal, row: Subscription) -> Outcome | None:
+        """A failed period whose payment can still be paid, of a subscription that is due. It goes on where it stood;
+        another card is another attempt at the payment, and a mended customer or date another payment."""
+        if failed.owned_by_another(self.execution, self.now):
+            return Outcome("in_progress", "", failed)
+        over = failed.withdrawn or why_withdrawn(failed, row.row)
+        if over is None and row.payment_method == failed.payment_method:
+            return self._take_on(failed)
+        payment = self.payments.retrieve_known(failed)
+        if payment.state is PaymentState.PAID:
+            return self._paid(failed, payment)
+        if payment.state not in _OPEN:
+            return self._take_on(failed)
+        if self._is_off(failed):
+            return _HELD
+        asked = currencies.exact_minor_units(failed.amount, failed.currency), failed.currency
+        if over is None and (payment.state is PaymentState.CANCELED or (payment.amount, payment.currency) != asked):
+            over = "another_card"
+        if over is not None:
+            return self._give_up_period(failed, row.row, over)
+        return self._try_again(failed, row, payment, failed.dunned)
 
     def _refusal(
         self, asked: Asked, row: Subscription, claimed: Renewal | None, history: list[Renewal]
@@ -263,12 +285,21 @@ class Charge:
         if owed is not None:
             return self._take_on(owed)
         for failed in filter(is_undecided, history):
+            if failed.owned_by_another(self.execution, self.now):
+                continue
+            row = self.ledger.row(failed)
+            over = failed.withdrawn or why_withdrawn(failed, row)
             try:
                 payment = self.payments.retrieve(failed)
-            except GatewayRefused:
-                continue  # another account's key? Nothing here depends on it
+            except GatewayRefused:  # another account's key? Nothing here depends on it
+                if over and (row is None or subscription.has_ended(row)):
+                    return self._give_up_period(failed, row, over)
+                continue
             if payment.state is PaymentState.PAID:
                 return self._paid(failed, payment)
+            if over and payment.state in _OPEN:  # so that nobody can complete it later
+                return self._give_up_period(failed, row, over)
+            self.ledger.ask_daily(failed, self.now)
         return otherwise
 
     def _waits(self, asked: Asked, history: list[Renewal]) -> Renewal | None:
@@ -582,6 +613,8 @@ class Charge:
 
 
 _HELD = Outcome("nothing_to_do", CHARGING_IS_OFF)
+_OPEN = frozenset({PaymentState.CANCELED, PaymentState.OPEN, *REFUSED})
+"""A payment that its bank is not deciding about: it can be confirmed, or cancelled."""
 
 
 def _row(asked: Asked, rows: list[dict[str, Any]]) -> Subscription:

@@ -26,12 +26,12 @@ _ENDED_BY = frozenset({DUNNING_OVER, "canceled", "unpaid"})
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A period to be claimed. skipped: the due dates that are passed over for it. instead_of: an earlier claim from the
-    same date on, which has moved no money and never will."""
+    """A period to be claimed. skipped: the due dates that are passed over for it. instead_of: the earlier claims from
+    the same date on, which have moved no money and never will."""
 
     renewal: Renewal
     skipped: tuple[date, ...]
-    instead_of: Renewal | None
+    instead_of: tuple[Renewal, ...]
 
 
 def due_claim(
@@ -47,16 +47,27 @@ def due_claim(
     execution, seller, moment: as for the charge."""
     row, billing = due_as_promised(row, failed, moment.today)
     new = _new(row, billing, execution, seller, moment)
-    given_up = {r.renewal_date: r for r in history if r.status is Status.GIVEN_UP}
-    failed = failed or given_up.get(billing.start)
-    skipped = tuple(day for day in billing.skipped if day not in given_up)
-    if failed is not None:  # what it passed over is passed over already
-        skipped = tuple(day for day in skipped if day > failed.renewal_date or day < failed.row_date)
-        new = replace(new, intent_tries=failed.intent_tries + 1)
-        if failed.renewal_date == new.renewal_date:  # what was tried and told of this period stays on record
-            attempt = failed.attempt + (failed.status is Status.GIVEN_UP)
-            new = replace(new, attempt=attempt, refusals=failed.refusals, mails=failed.mails, endings=failed.endings)
-    return Claim(new, skipped, failed)
+    unpaid = [r for r in history if r.renewal_date >= row.renewal_date and moved_no_money(r)]
+    dates = {r.renewal_date for r in unpaid}
+    passed_over = [r for r in unpaid if r is failed or r.renewal_date == billing.start]
+    skipped = tuple(
+        day
+        for day in billing.skipped  # what an earlier claim passed over is passed over already
+        if day not in dates and not any(r.row_date <= day <= r.renewal_date for r in passed_over)
+    )
+    if unpaid:
+        new = replace(new, intent_tries=max(r.intent_tries for r in unpaid) + 1)
+    anew = next((r for r in unpaid if r.renewal_date == new.renewal_date), None)
+    if anew is not None:  # what was tried and told of this period stays on record
+        attempt = anew.attempt + (anew.status is Status.GIVEN_UP)
+        new = replace(new, attempt=attempt, refusals=anew.refusals, mails=anew.mails, endings=anew.endings)
+    return Claim(new, skipped, tuple(unpaid))
+
+
+def moved_no_money(renewal: Renewal) -> bool:
+    """Whether the claim came to its end without a payment, and none can come of it any more."""
+    failed = renewal.status is Status.FAILED and renewal.paid_at is None
+    return renewal.status is Status.GIVEN_UP or (failed and (renewal.payment_id is None or was_stopped(renewal)))
 
 
 def was_stopped(renewal: Renewal) -> bool:

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from renewals import dynamodb, pauses
 from renewals.errors import Collision
 from renewals.ledger import LEASE, Ledger, Lost
-from renewals.renewal import UNSETTLED, Renewal, Status, item_of, replaced
+from renewals.renewal import UNSETTLED, Renewal, Status, item_of, replaced, shard
 from renewals.spans import PAID_UNTIL
 from renewals.subscription import ENDED_ON, LIVE, anchor_change, ends_after, has_ended
 
@@ -50,6 +50,7 @@ _HELD = UNSETTLED | {Status.FAILED}
 _MOST_ACTIONS = 100  # https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TransactWriteItems.html
 MOST_SKIPPED = 96
 _LOOKS = 3
+_A_MOMENT = timedelta(minutes=5)
 
 NOT_REFUSED: dict[str, Any] = {"next_attempt": None, "refused_payment_method": None}
 """The attributes of a subscription whose period stands refused: taken away when it does no more."""
@@ -63,7 +64,7 @@ class PaymentLedger(Ledger):
         renewal: Renewal,
         skipped: tuple[date, ...],
         subscription: Subscription,
-        instead_of: Renewal | None = None,
+        instead_of: Sequence[Renewal] = (),
         *,
         guards: Sequence[dict[str, Any]],
     ) -> Renewal | Lost:
@@ -73,45 +74,35 @@ class PaymentLedger(Ledger):
         The item at the subscription's own renewal_date is always among those written, as the claim or as the first
         period passed over. So no two claims of one subscription stand side by side, even when made on two days.
 
-        instead_of: a claim from the same date on that has moved no money and never will: one that failed without a
-        payment or with a cancelled one, or was given up. It is claimed anew, or passed over where a later period is due
-        by now.
+        instead_of: the claims from the same date on that have moved no money and never will: each failed without a
+        payment or with a cancelled one, or was given up. The one of this very date is claimed anew, the others are
+        passed over; what they had passed over themselves is free again.
         """
-        # A date that was passed over in a pause is no claim, and is free for one once the subscription is resumed.
-        free = "attribute_not_exists(subscription_id) OR (#status = :skipped AND #reason = :paused)"
-        paused = {":skipped": Status.SKIPPED, ":paused": "paused"}
+        free, standing = _free(instead_of)
+        anew = [r for r in instead_of if r.renewal_date == renewal.renewal_date]
+        over = [self._over(r, renewal) for r in instead_of if r not in anew]
         # Beyond DynamoDB's limit the oldest is kept, which guards the claim, and counts those without an item.
-        room = _MOST_ACTIONS - 2 - len(guards) - (instead_of is not None)
+        room = _MOST_ACTIONS - 2 - len(guards) - len(over)
         kept = skipped[:1] + skipped[1:][-(min(room, MOST_SKIPPED) - 1) :]
-        puts = [self._put(_skipped(renewal, day, len(skipped)), free, paused) for day in kept]
-        if instead_of is None:
-            puts.append(self._put(item_of(renewal), free, paused))
-        else:
-            no_payment = "(attribute_not_exists(payment_id) OR #reason = :canceled)"
-            unpaid = f"((#status = :failed AND {no_payment}) OR #status = :given_up)"
-            values = {
-                ":failed": Status.FAILED,
-                ":claim": instead_of.claim,
-                ":given_up": Status.GIVEN_UP,
-                ":canceled": CANCELED_AT_THE_GATEWAY,
-            }
-            as_failed = f"claim = :claim AND {unpaid}"
-            if instead_of.renewal_date == renewal.renewal_date:
-                puts.append(self._put(item_of(renewal), as_failed, values))
-            else:  # its own story stays
-                passed_over: dict[str, Any] = {"billed_instead": renewal.renewal_date}
-                if instead_of.status is Status.FAILED:
-                    passed_over |= {"status": Status.SKIPPED, "reason": "passed_over"}
-                over = self._change(instead_of, passed_over, as_failed, values, renewal.claimed_at)
-                puts += [{"Update": over}, self._put(item_of(renewal), free, paused)]
+        puts = [self._put(_skipped(renewal, day, len(skipped)), free, standing) for day in kept]
+        at_its_date = _as_unpaid(anew[0]) if anew else (free, standing)
+        puts += [*over, self._put(item_of(renewal), *at_its_date)]
         lost = self._transact([*puts, self._unchanged(subscription), *guards])
         if lost is None:
             return renewal
         if any(position > len(puts) for position in lost):
             return Lost(guarded=True)
-        standing = [item["status"] for item in lost.values() if item and "status" in item]
-        raced = len(puts) in lost or any(status in _HELD for status in standing)
-        return Lost(overlaps=not raced and instead_of is None)
+        read = range(len(kept), len(puts) + 1 if anew else len(puts) - 1)  # what was read just now, and is so no longer
+        in_the_way = [item for item in lost.values() if item and item.get("status") in _HELD]
+        fresh = any(_is_fresh(item, renewal.claimed_at) for item in in_the_way)
+        return Lost(overlaps=not (fresh or len(puts) in lost or any(position in read for position in lost)))
+
+    def _over(self, earlier: Renewal, renewal: Renewal) -> dict[str, Any]:
+        """An earlier claim is passed over for this one; its own story stays."""
+        changes: dict[str, Any] = {"billed_instead": renewal.renewal_date}
+        if earlier.status is Status.FAILED:
+            changes |= {"status": Status.SKIPPED, "reason": "passed_over"}
+        return {"Update": self._change(earlier, changes, *_as_unpaid(earlier), renewal.claimed_at)}
 
     def take(self, renewal: Renewal, status: Status, execution: str, now: datetime) -> Renewal | Lost:
         """Own the renewal for the next 40 seconds, if it stands and is owned as read.
@@ -128,7 +119,7 @@ class PaymentLedger(Ledger):
                 "owner": execution,
                 "lease_until": now + LEASE,
                 "pickups": picked_up if interrupted else 0,
-                **({} if interrupted else {"begun_at": now}),
+                **({} if interrupted else {"begun_at": now, "next_attempt": None}),
             },
             "#status = :was AND #owner = :owner AND lease_until = :until",
             {":was": renewal.status, ":owner": renewal.owner, ":until": renewal.lease_until},
@@ -342,7 +333,13 @@ class PaymentLedger(Ledger):
         moved = {"renewal_date": until, pauses.NOTE: until, **anchor_change(subscription.row, until), **(resumed or {})}
         key = {"subscription_id": subscription.subscription_id, "customer_id": subscription.customer_id}
         move = dynamodb.change(self._subscriptions, key, moved, *dynamodb.as_read(subscription.row, WATCHED))
-        return None if self._transact([*puts, {"Update": move}, *recorded]) is None else Lost()
+        while True:
+            lost = self._transact([*puts, {"Update": move}, *recorded])
+            if lost is None:
+                return None
+            if any(position >= len(puts) for position in lost):
+                return Lost()
+            puts = [put for position, put in enumerate(puts) if position not in lost]  # what stands there stays
 
     def stands_still(self, subscription_id: str, due: str, standing: Renewal | None) -> dict[str, Any] | Lost:
         """The check that no charge of a subscription has begun or gone on since it was read, as an action of a
@@ -364,20 +361,29 @@ class PaymentLedger(Ledger):
     ) -> Renewal | Lost:
         """Given up, for a person to look at. reason: a short name. gateway_request_id: the gateway's name of the call
         that it refused, where one is the reason."""
-        return self._update(
-            renewal,
-            {
-                "status": Status.FAILED,
-                "reason": reason,
-                "failed_from": renewal.status,
-                "endings": renewal.ending(Status.FAILED, reason, now),
-                "ended_at": now,
-                "gateway_request_id": gateway_request_id,
-            },
-            "claim = :claim AND #status = :was",
-            {":claim": renewal.claim, ":was": renewal.status},
-            now,
-        )
+        changes: dict[str, Any] = {
+            "status": Status.FAILED,
+            "reason": reason,
+            "failed_from": renewal.status,
+            "endings": renewal.ending(Status.FAILED, reason, now),
+            "ended_at": now,
+            "gateway_request_id": gateway_request_id,
+        }
+        if renewal.payment_id is not None and renewal.paid_at is None and reason != CANCELED_AT_THE_GATEWAY:
+            changes |= self._asked_daily(renewal, now)
+        values = {":claim": renewal.claim, ":was": renewal.status}
+        return self._update(renewal, changes, "claim = :claim AND #status = :was", values, now)
+
+    def ask_daily(self, renewal: Renewal, now: datetime) -> None:
+        """Leave a failed period, whose payment can still be paid, to be asked about tomorrow."""
+        changes = self._asked_daily(renewal, now)
+        if renewal.next_attempt is None or renewal.next_attempt < changes["next_attempt"]:
+            values = {":claim": renewal.claim, ":was": renewal.status}
+            self._update(renewal, changes, "claim = :claim AND #status = :was", values, now)
+
+    def _asked_daily(self, renewal: Renewal, now: datetime) -> dict[str, Any]:
+        """So that the sweep finds it, whatever becomes of its row: a payment that can be paid is left to nobody."""
+        return {"unfinished": shard(renewal.subscription_id), "next_attempt": now.date()}
 
     # How it is written
 
@@ -448,6 +454,33 @@ class PaymentLedger(Ledger):
     def _row_check(self, of: Subscription | Renewal, condition: str, values: Mapping[str, Any]) -> dict[str, Any]:
         key = {"subscription_id": of.subscription_id, "customer_id": of.customer_id}
         return dynamodb.check(self._subscriptions, key, condition, values)
+
+
+def _as_unpaid(earlier: Renewal) -> tuple[str, dict[str, Any]]:
+    """The condition that the claim is the one that was read, and has moved no money and never will."""
+    no_payment = "(attribute_not_exists(payment_id) OR #reason = :canceled)"
+    unpaid = f"((#status = :failed AND {no_payment}) OR #status = :given_up)"
+    values = {
+        ":failed": Status.FAILED,
+        ":claim": earlier.claim,
+        ":given_up": Status.GIVEN_UP,
+        ":canceled": CANCELED_AT_THE_GATEWAY,
+    }
+    return f"claim = :claim AND {unpaid}", values
+
+
+def _free(instead_of: Sequence[Renewal]) -> tuple[str, dict[str, Any]]:
+    """The condition that a date is free for a claim: nothing stands there, or it was passed over, in a pause or for one
+    of these claims, whose own conditions tell in the same transaction that they were never paid."""
+    dates = {f":passed_{n}": r.renewal_date for n, r in enumerate(instead_of)}
+    passed_over = "#reason = :paused" + (f" OR billed_instead IN ({', '.join(dates)})" if dates else "")
+    free = f"attribute_not_exists(subscription_id) OR (#status = :skipped AND ({passed_over}))"
+    return free, {":skipped": Status.SKIPPED, ":paused": "paused", **dates}
+
+
+def _is_fresh(item: Mapping[str, Any], now: datetime) -> bool:
+    """Whether an item was written a moment ago: by another who is at work, and is seen when all is looked at again."""
+    return now - datetime.fromisoformat(item["touched_at"]) < _A_MOMENT
 
 
 def why_withdrawn(renewal: Renewal, row: Mapping[str, Any] | None) -> str | None:

@@ -75,6 +75,7 @@ _GIVEN_UP = {
     "paused": "the subscription was paused",
     "unpaid": "the subscription was suspended as unpaid",
     "deleted": "the subscription was deleted",
+    "another_card": "the subscription was given another card",
     "another_customer": "the subscription was given another customer at the gateway",
     "unknown_status": "the subscription has a status that is not known",
 }

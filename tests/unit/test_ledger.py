@@ -212,7 +212,7 @@ def test_a_failed_claim_is_claimed_anew_only_as_it_was_read(shop: World, meanwhi
     again = replace(failed, claim="new", status=Status.CLAIMED)
     assert isinstance(
         shop.ledger.claim(
-            again, (), subscription.parse(shop.row()), instead_of=failed, guards=shop.switch.is_on("sub_1")
+            again, (), subscription.parse(shop.row()), instead_of=[failed], guards=shop.switch.is_on("sub_1")
         ),
         Lost,
     )

@@ -1,0 +1,323 @@
+"""What a customer was told about an end holds, whenever it comes: nothing is confirmed at the gateway any more.
+
+Enumerated: each kind of end, before and after each call of a renewal, with a gateway that is up, slow or down for
+hours, and with charging turned off meanwhile. What was confirmed before the end stands, and is receipted.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date, timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from process_payment.charge import Asked as AskedToRenew
+from renewals.gateway import PaymentState
+from renewals.payment_ledger import WATCHED, why_withdrawn
+from renewals.register import Asked, Register
+from renewals.transitions import Action, NotAllowed
+from tests.fake_aws import Condition, plain
+from tests.fakes import DUE, LATER, NOON, World
+from tests.unit.test_crashes import CALLS, HOURS, STORIES, THEN, _at
+
+END_OF_FEBRUARY = "2026-02-28"
+OPERATIONS = ("create", "confirm", "retrieve", "cancel", "list")
+
+
+def register(shop: World) -> Register:
+    client: Any = shop.dynamodb
+    return Register(client, subscriptions="subscriptions", renewals="renewals", changes="changes")
+
+
+def _act(action: Action) -> Callable[[World], dict[str, Any]]:
+    """What the API answers to a change of status."""
+
+    def act(shop: World) -> dict[str, Any]:
+        row = register(shop).act(shop.row(), action, THEN.date(), Asked("ann", THEN))
+        assert isinstance(row, dict)
+        return row
+
+    return act
+
+
+def _by_hand(**attributes: Any) -> Callable[[World], dict[str, Any]]:
+    def edit(shop: World) -> dict[str, Any]:
+        shop.edit(**attributes)
+        return shop.row()
+
+    return edit
+
+
+def _deleted(shop: World) -> dict[str, Any]:
+    shop.delete_row()
+    return {}
+
+
+ENDS: dict[str, Callable[[World], dict[str, Any]]] = {
+    "cancel-now": _act(Action.CANCEL_NOW),
+    "cancel-at-period-end": _act(Action.CANCEL_AT_PERIOD_END),
+    "pause": _act(Action.PAUSE),
+    "deleted": _deleted,
+    "canceled-by-hand": _by_hand(status="canceled"),
+    "paused-by-hand": _by_hand(status="paused"),
+    "unpaid-by-hand": _by_hand(status="unpaid"),
+    "cancel-at-by-hand": _by_hand(cancel_at=DUE.isoformat()),
+}
+
+
+def _is_down(shop: World) -> None:
+    shop.gateway.trouble += [(operation, "before") for operation in OPERATIONS for _ in range(40)]
+
+
+def _is_slow(shop: World) -> None:
+    """It does what it is asked, and the answers are lost."""
+    shop.gateway.trouble += [(operation, "after") for operation in ("create", "confirm", "cancel")]
+
+
+MEANWHILE: dict[str, Callable[[World], object]] = {
+    "up": lambda _shop: None,
+    "slow": _is_slow,
+    "down": _is_down,
+    "charging-off": lambda shop: shop.turn_charging_off(),
+}
+
+
+@dataclass
+class Ended:
+    """What was so when the end came. answered: the row as the API answered it, or as it was written. call: the number
+    of the call that followed it."""
+
+    answered: dict[str, Any]
+    attempts: int
+    call: int
+
+
+def _end(name: str, moment: int, end: str, meanwhile: str) -> tuple[World, Ended | None]:
+    """A world in which the end came at this moment of the run, hours ago; and what stood at that moment."""
+    shop, ended = STORIES[name].begin(), []
+    if meanwhile == "slow":
+        _is_slow(shop)
+
+    def happens(shop: World) -> None:
+        try:
+            answered = dict(ENDS[end](shop))
+        except NotAllowed:
+            return
+        ended.append(Ended(answered, len(shop.gateway.attempts), (at + 1) // 2))
+        if meanwhile != "slow":
+            MEANWHILE[meanwhile](shop)
+
+    at = 2 * len(shop.cuts.calls) + moment
+    _at(shop, moment, happens)
+    shop.run("first", THEN)
+    for n in range(3):
+        shop.run(f"meanwhile-{n}", THEN + HOURS + n * LATER)
+    shop.gateway.trouble.clear()
+    shop.turn_charging_on()
+    for n in range(4):
+        shop.run(f"later-{n}", THEN + 1.5 * HOURS + n * LATER)
+    return shop, ended[0] if ended else None
+
+
+def _expect_the_end_holds(shop: World, ended: Ended, end: str, *, on_its_way: bool) -> None:
+    """on_its_way: the next call was a confirmation, whose look came before the end."""
+    paid = [item for item in shop.items().values() if "paid_at" in item]
+    assert len(shop.gateway.charges) == len(paid) == len(shop.receipts()) <= 1
+    answered = ended.answered.get("cancel_at", "")
+    if end == "cancel-at-period-end":
+        # The date is what holds: it is charged if, and only if, the period was told to be the last.
+        assert bool(paid) == (answered > DUE.isoformat())
+    elif not on_its_way:
+        assert len(shop.gateway.attempts) == ended.attempts, "confirmed after the end"
+    states = {payment.state for payment in shop.gateway.payments.values()}
+    assert states <= {PaymentState.PAID, PaymentState.CANCELED}, "somebody could complete it"
+    for item in shop.items().values():
+        assert item["status"] in ("done", "mail_unknown", "given_up", "skipped")
+        assert item["status"] != "given_up" or (item["reason"] and not item.get("notice"))
+    subjects = shop.ses.subjects()
+    assert sum(subject.startswith("Receipt") for subject in subjects) == len(paid)
+    assert not any("cancelled" in subject for subject in subjects)
+    if end != "deleted":
+        row = shop.row()
+        over = {"active", "canceled"} if end.startswith("cancel-at") else set()  # once the day has come it says so
+        assert row["status"] in {ended.answered["status"], *over}
+        expected = answered
+        if end == "cancel-at-by-hand" and paid and row["cancel_at"] != answered:
+            expected = END_OF_FEBRUARY  # it ends with the period that is paid
+        assert row.get("cancel_at", "") == expected
+
+
+def _cases(step: int) -> list[Any]:
+    return [
+        pytest.param(name, end, meanwhile, step, id=f"{name}-{end}-{meanwhile}")
+        for name in ("pays", "declined-new-card")
+        for end in ENDS
+        for meanwhile in MEANWHILE
+    ]
+
+
+def _look(name: str, end: str, meanwhile: str, step: int) -> None:
+    reached = 0
+    for moment in range(0, 2 * len(CALLS[name]), step):
+        shop, ended = _end(name, moment, end, meanwhile)
+        if ended is None:
+            continue
+        reached += 1
+        on_its_way = shop.cuts.calls[ended.call] == "gateway.confirm"
+        try:
+            _expect_the_end_holds(shop, ended, end, on_its_way=on_its_way)
+        except AssertionError as error:
+            after, call = "after" if moment % 2 else "before", CALLS[name][moment // 2]
+            raise AssertionError(f"the end came {after} call {moment // 2}, {call}: {error}") from error
+    assert reached or (name, end) in {("declined-new-card", "cancel-at-period-end"), ("declined-new-card", "pause")}
+
+
+@pytest.mark.parametrize(("name", "end", "meanwhile", "step"), _cases(5))
+def test_an_end_holds_whenever_it_comes(name: str, end: str, meanwhile: str, step: int) -> None:
+    """At every fifth moment; `make proof` has them all."""
+    _look(name, end, meanwhile, step)
+
+
+@pytest.mark.proof
+@pytest.mark.parametrize(("name", "end", "meanwhile", "step"), _cases(1))
+def test_an_end_holds_at_each_moment(name: str, end: str, meanwhile: str, step: int) -> None:
+    """Before and after each call that leaves the process."""
+    _look(name, end, meanwhile, step)
+
+
+@pytest.mark.parametrize("end", ENDS)
+@pytest.mark.parametrize("call", ["gateway.create", "gateway.confirm"])
+def test_what_is_claimed_while_the_gateway_is_down_is_not_charged_after_the_end(end: str, call: str) -> None:
+    """Down at the renewal, ended an hour later, up again in the evening: given up at no confirmation, told in the
+    timeline, and no pick-up counts while it cannot be cancelled. At the end of the period, the charge goes on."""
+    shop = World()
+    shop.subscribe()
+    shop.gateway.trouble += [(call.partition(".")[2], "before")] * 40
+    shop.run("first")
+    assert shop.items()[DUE.isoformat()]["status"] == "claimed"
+    answered = dict(ENDS[end](shop))
+    goes_on = end == "cancel-at-period-end"
+    assert not goes_on or answered["cancel_at"] == END_OF_FEBRUARY
+    _is_down(shop)
+    for n in range(6):
+        shop.run(f"down-{n}", NOON + (n + 1) * timedelta(hours=1))
+    shop.gateway.trouble.clear()
+    shop.run("up", NOON + timedelta(hours=8), period=DUE.isoformat())
+    item = shop.items()[DUE.isoformat()]
+    assert (item["status"], len(shop.gateway.charges)) == (("done", 1) if goes_on else ("given_up", 0))
+    assert all(payment.state is not PaymentState.OPEN for payment in shop.gateway.payments.values())
+
+
+@pytest.mark.parametrize("back", ["active", "resumed"])
+def test_a_withdrawal_that_was_cut_off_and_taken_back_leaves_the_period_billable(shop: World, back: str) -> None:
+    """Paused while claimed, cut off right after the cancellation at the gateway, and active again: the cancellation was
+    ours, and the period is billed by another payment."""
+    shop.subscribe()
+    shop.gateway.trouble.append(("confirm", "before"))
+    shop.run("claimed")
+    shop.edit(status="paused")
+    calls = len(shop.cuts.calls)
+    rehearsal = World()
+    rehearsal.subscribe()
+    rehearsal.gateway.trouble.append(("confirm", "before"))
+    rehearsal.run("claimed")
+    rehearsal.edit(status="paused")
+    rehearsal.run("closing", NOON + LATER)
+    shop.cuts.at = 2 * rehearsal.cuts.calls.index("gateway.cancel", calls) + 1
+    shop.run("closing", NOON + LATER)
+    assert shop.gateway.payments["pi_1"].state is PaymentState.CANCELED
+    shop.edit(status="active", **({} if back == "active" else {"payment_method": "pm_other"}))
+    for n in range(3):
+        shop.run(f"again-{n}", NOON + HOURS + n * LATER)
+    [(payment, _, _)] = shop.gateway.charges
+    assert payment != "pi_1"
+    assert (shop.items()[DUE.isoformat()]["status"], len(shop.receipts())) == ("done", 1)
+
+
+def test_an_open_payment_of_a_failed_period_is_cancelled_with_the_end(shop: World) -> None:
+    """3-D Secure, another card, failed, canceled: nobody can complete the old link."""
+    for end in ("canceled", "paused", "deleted"):
+        shop = World()
+        shop.subscribe()
+        shop.cuts.at = 2 * CALLS["pays"].index("gateway.confirm")
+        shop.run("cut")
+        renewal = shop.ledger.recent("sub_1")[0]
+        shop.ledger.record_failed(renewal, "gateway: some_error", NOON)
+        if end == "deleted":
+            shop.delete_row()
+        else:
+            shop.edit(status=end)
+        shop.run("asked", NOON + timedelta(days=1), period=DUE.isoformat())
+        item = shop.items()[DUE.isoformat()]
+        assert (item["status"], item["reason"]) == ("given_up", end)
+        assert shop.gateway.payments["pi_1"].state is PaymentState.CANCELED
+        assert "unfinished" not in item
+        assert not shop.gateway.charges
+
+
+def test_a_row_with_a_status_that_is_not_known_is_not_charged_for_what_was_claimed(shop: World) -> None:
+    """An unknown status is never charged, claimed or not; mended, the period is billed."""
+    shop.subscribe()
+    shop.gateway.trouble.append(("create", "before"))
+    shop.run("claimed")
+    shop.edit(status="aktive")
+    shop.run("asked", NOON + LATER)
+    assert (shop.gateway.charges, shop.items()[DUE.isoformat()]["reason"]) == ([], "unknown_status")
+    shop.edit(status="active")
+    shop.run("mended", NOON + 2 * LATER)
+    assert len(shop.gateway.charges) == 1
+
+
+ROWS: list[dict[str, Any] | None] = [
+    None,
+    *({"status": status} for status in ("active", "past_due", "paused", "canceled", "unpaid", "aktive", Decimal(1))),
+    *({"cancel_at": end} for end in ("2026-01-30", "2026-01-31", "2026-02-01", "soon", Decimal(5), None, "")),
+    *({"renewal_date": day} for day in ("2026-01-31", "2026-02-28", Decimal(5))),
+    *({"gateway_customer": customer} for customer in ("cus_gw", "cus_other", None)),
+]
+
+
+@pytest.mark.parametrize("changed", ROWS, ids=str)
+def test_the_check_and_the_look_say_the_same_of_a_row(shop: World, changed: dict[str, Any] | None) -> None:
+    """The condition in the transaction, and the same in words: where they differed, a claim would be looked at for
+    ever."""
+    shop.subscribe()
+    shop.cuts.at = 2 * CALLS["pays"].index("gateway.create")
+    shop.run("cut")
+    renewal = shop.ledger.recent("sub_1")[0]
+    row = None if changed is None else shop.row() | changed
+    check = shop.ledger._stands_by(renewal)["ConditionCheck"]
+    values = plain(check["ExpressionAttributeValues"])
+    holds = Condition(check["ConditionExpression"], check["ExpressionAttributeNames"], values).holds(row or {})
+    assert holds is (why_withdrawn(renewal, row) is None)
+
+
+def test_no_charge_begins_while_an_end_is_written(shop: World) -> None:
+    """Claimed between the API's look at the ledger and its answer: it looks again, and answers the claim's end."""
+    shop.subscribe()
+    row = dict(shop.row())
+    calls = len(shop.cuts.calls)
+    shop.cuts.at = 2 * (calls + 2)  # the ledger is read twice; before the transaction
+    shop.cuts.happens = lambda _point: _claim_alone(shop)
+    assert not isinstance(register(shop).act(row, Action.CANCEL_AT_PERIOD_END, DUE, Asked("ann", NOON)), dict)
+    again = register(shop).act(shop.row(), Action.CANCEL_AT_PERIOD_END, DUE, Asked("ann", NOON))
+    assert isinstance(again, dict)
+    assert again["cancel_at"] == END_OF_FEBRUARY
+    assert "cancel_at" in WATCHED
+
+
+def _claim_alone(shop: World) -> None:
+    shop.gateway.trouble.append(("create", "before"))
+    shop.run("claiming")
+
+
+def test_the_price_and_the_interval_stay_those_of_the_claim(shop: World) -> None:
+    """They were due when it was claimed; a change counts from the next period on."""
+    shop.subscribe()
+    _claim_alone(shop)
+    shop.edit(amount=Decimal("49.99"), interval="year")
+    outcome = shop.charge("later", NOON + LATER).renew(AskedToRenew("sub_1", "cus_1", Decimal("49.99")))
+    assert outcome.name == "paid"
+    assert [amount for _, amount, _ in shop.gateway.charges] == [2999]
+    assert shop.items()[DUE.isoformat()]["period_end"] == date(2026, 2, 28).isoformat()
