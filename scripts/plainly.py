@@ -90,8 +90,8 @@ def _unreached(error: BotoCoreError) -> str:
     return f"AWS cannot be asked: {error}"
 
 
-class Commands(click.Group):
-    """Commands of which each ends with a sentence where it cannot be done, and exit status 1."""
+class Command(click.Command):
+    """A command that ends with a sentence where it cannot be done, and exit status 1."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -99,3 +99,7 @@ class Commands(click.Group):
                 return super().invoke(ctx)
         except Trouble as trouble:
             raise click.ClickException(printable(str(trouble))) from trouble
+
+
+class Commands(Command, click.Group):
+    """Commands of which each is such a one."""

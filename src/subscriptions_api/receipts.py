@@ -85,7 +85,10 @@ def _look_for(bucket: str, key: str) -> None:
     try:
         aws.s3().head_object(Bucket=bucket, Key=key)
     except ClientError as error:
-        if error.response["ResponseMetadata"]["HTTPStatusCode"] != HTTPStatus.NOT_FOUND:
+        status = error.response["ResponseMetadata"]["HTTPStatusCode"]
+        if status == HTTPStatus.FORBIDDEN:  # an answer to HEAD has no body that would name the permission
+            raise PermissionError("s3:GetObject: AccessDenied, or of what is not there, s3:ListBucket") from error
+        if status != HTTPStatus.NOT_FOUND:
             raise
         raise NoReceipt from None
 

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, NamedTuple
+from urllib.parse import parse_qsl
 
 import pytest
 import urllib3
@@ -258,12 +259,15 @@ def webhook_to_a_new_process(deployed: Deployed) -> Iterator[Answer]:
 
 
 def api_request(method: str, path: str, body: Json | None = None, key: str | None = None) -> Json:
-    """What API Gateway hands the function for a request of the account's root."""
+    """What API Gateway hands the function for a request of the account's root. path: with a query or without."""
+    path, _, query = path.partition("?")
     return {
         "httpMethod": method,
         "path": path,
         "headers": {"Idempotency-Key": key} if key else {},
         "requestContext": {"identity": {"userArn": "arn:aws:iam::000000000000:root"}, "stage": "prod", "path": path},
+        "queryStringParameters": dict(parse_qsl(query)) or None,
+        "multiValueQueryStringParameters": {name: [value] for name, value in parse_qsl(query)} or None,
         "body": json.dumps(body) if body else None,
     }
 
@@ -279,10 +283,6 @@ def api_read(path: str) -> Probe:
     def probe(deployed: Deployed) -> Iterator[Answer]:
         subscription_id = deployed.shop.subscribe().subscription_id
         event = api_request("GET", path.replace("ID", subscription_id))
-        query = event["path"].partition("?")[2]
-        event |= {"path": event["path"].partition("?")[0]}
-        if query:
-            event["queryStringParameters"] = dict([query.split("=")])
         for _ in range(2):
             yield api(deployed, event)
 

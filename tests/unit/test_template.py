@@ -445,6 +445,7 @@ def test_parameters_and_their_defaults(name: str, default: str, hidden: bool) ->
             ["https://gw.test:8443", "http://127.0.0.1:4571", "http://localhost:80"],
             ["http://gw.test:80", "https://gw.test/v1", 'https://a"b', "http://127.0.0.1:1@gw.test", "ftp://gw.test"],
         ),
+        ("SellerAddress", ["", "1 Main Street, 12345 City", "1 Rue\nParis"], ["1", "Hauptstraße", " ", "1 "]),
         ("DunningDays", ["1", "2,30", "1,2,3,4,5,6,7,8"], ["", "0", "31", "1,", "1;2", "-1", "1,2,3,4,5,6,7,8,9"]),
         (
             "ReceiptLinksUrl",

@@ -1,0 +1,56 @@
+"""What was found, in plain words with what to do about it."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+_DENIED = frozenset({"AccessDenied", "AccessDeniedException", "AuthorizationError", "UnauthorizedOperation"})
+
+
+class Verdict(StrEnum):
+    """ok: nothing to do. mind: it works, and somebody should know. wrong: it would fail or do harm. unknown: nobody
+    could say."""
+
+    OK = "ok"
+    MIND = "mind"
+    WRONG = "wrong"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """about: what was looked at. told: what was found, and what to do."""
+
+    verdict: Verdict
+    about: str
+    told: str
+
+
+def ok(about: str, told: str) -> Finding:
+    return Finding(Verdict.OK, about, told)
+
+
+def mind(about: str, told: str) -> Finding:
+    return Finding(Verdict.MIND, about, told)
+
+
+def wrong(about: str, told: str) -> Finding:
+    return Finding(Verdict.WRONG, about, told)
+
+
+def unknown(about: str, told: str) -> Finding:
+    return Finding(Verdict.UNKNOWN, about, told)
+
+
+def each(about: str, look: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
+    """The findings of a look at AWS. Where AWS gives no answer that too is a finding, and the next look goes on."""
+    try:
+        yield from look()
+    except ClientError as error:
+        code = error.response.get("Error", {}).get("Code", "")
+        why = "you may not ask" if code in _DENIED else f"AWS answered {code}"
+        yield unknown(about, f"{why} ({error.operation_name}). Ask somebody who may, or look in the console.")
+    except BotoCoreError as error:
+        yield unknown(about, f"AWS could not be asked: {type(error).__name__}.")

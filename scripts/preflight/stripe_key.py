@@ -1,0 +1,77 @@
+"""What Stripe says of the key: whose mode it is of, and which of our calls it may make. No call changes anything.
+
+A write is asked for without what it needs: 400 says that the key may, 403 that it may not
+(https://docs.stripe.com/keys/restricted-api-keys). The key itself is never shown, and neither are Stripe's words, which
+quote a part of it.
+"""
+
+from collections.abc import Iterator
+
+import urllib3
+
+from scripts.preflight.findings import Finding, mind, ok, unknown, wrong
+
+_SECONDS = 10
+_CALLS = (
+    ("PaymentIntents, write", "POST", "/v1/payment_intents"),
+    ("PaymentIntents, read", "GET", "/v1/payment_intents?limit=1"),
+    ("Refunds, write", "POST", "/v1/refunds"),
+    ("Refunds, read", "GET", "/v1/refunds/re_preflight"),
+    ("Charges, read", "GET", "/v1/charges?limit=1"),
+    ("PaymentMethods, read", "GET", "/v1/payment_methods/pm_preflight"),
+    ("Customers, read", "GET", "/v1/customers/cus_preflight"),
+)
+
+
+def look(key: str, endpoint: str, environment: str) -> Iterator[Finding]:
+    """key: the gateway's. endpoint: its base address. environment: the parameter of that name."""
+    kind, _, rest = key.partition("_")
+    mode = rest.partition("_")[0]
+    if kind == "pk":
+        yield wrong("Stripe", "This is a publishable key, which charges nobody: give the secret or a restricted one.")
+        return
+    if kind not in ("sk", "rk") or mode not in ("test", "live"):
+        yield wrong("Stripe", "This is no key of Stripe's (sk_live_..., rk_live_..., sk_test_..., rk_test_...).")
+        return
+    answers = {needed: _status(key, endpoint, method, path) for needed, method, path in _CALLS}
+    if 401 in answers.values():
+        yield wrong("Stripe", "Stripe does not know this key: it is mistyped, rolled or of another account.")
+        return
+    if None in answers.values():
+        yield unknown("Stripe", f"{endpoint} gave no clear answer: try again, and see <https://status.stripe.com>.")
+        return
+    yield from _mode(mode, environment)
+    refused = [needed for needed, status in answers.items() if status == 403]
+    if refused:
+        yield wrong(
+            "Stripe key", f"It lacks permissions: {'; '.join(refused)}. Give it these in Stripe's dashboard, API keys."
+        )
+    else:
+        yield ok("Stripe key", "It may make every call that renewals, refunds and audits need.")
+    if kind == "sk":
+        yield mind("Stripe key", "It may do everything in Stripe. A restricted key needs " + "; ".join(answers) + ".")
+
+
+def _mode(mode: str, environment: str) -> Iterator[Finding]:
+    if (mode == "live") == (environment == "prod"):
+        yield ok("Stripe", f"A {mode} key for Environment={environment}.")
+    elif mode == "live":
+        yield wrong(
+            "Stripe", f"A live key for Environment={environment}, where test clocks live: real cards would be charged."
+        )
+    else:
+        yield mind(
+            "Stripe", "A test key for Environment=prod: nobody is really charged, and live ids are unknown to it."
+        )
+
+
+def _status(key: str, endpoint: str, method: str, path: str) -> int | None:
+    """The answer's status; None where it says nothing of the key: too many requests, Stripe's own trouble, none."""
+    headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/x-www-form-urlencoded"}
+    try:
+        answer = urllib3.request(
+            method, f"{endpoint}{path}", headers=headers, timeout=_SECONDS, retries=False, redirect=False
+        )
+    except urllib3.exceptions.HTTPError:
+        return None
+    return None if answer.status == 429 or answer.status >= 500 else answer.status

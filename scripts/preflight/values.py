@@ -1,0 +1,51 @@
+"""The parameters of the deployment: as they are typed, and as SAM would store them."""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+
+from scripts.preflight.findings import Finding, mind, ok, wrong
+from scripts.transformed import written
+
+# As SAM reads them (samcli/cli/types.py): without quotes of its own a value ends at the first blank.
+_GIVEN = re.compile(r'([A-Za-z0-9]+)=("(?:\\.|[^"\\])*"|(?:\\.|[^ "\\])*)')
+_HIDDEN = "PaymentGatewayApiKey"
+
+
+def defaults() -> dict[str, str]:
+    """The template's own values."""
+    return {name: str(each.get("Default", "")) for name, each in written()["Parameters"].items()}
+
+
+def stored(words: Iterable[str]) -> dict[str, str]:
+    """What SAM would store of the words that follow --parameter-overrides."""
+    return {name: _unquoted(value) for word in words for name, value in _GIVEN.findall(word)}
+
+
+def look(words: Iterable[str], values: Mapping[str, str]) -> Iterator[Finding]:
+    """values: of all parameters, as they would be deployed."""
+    known = written()["Parameters"]
+    cut = False
+    for word in words:
+        name, _, meant = word.partition("=")
+        left = _GIVEN.sub("", word).strip()
+        if name not in known:
+            yield wrong("values", f"{name} is no parameter of the template.")
+        elif left and name != _HIDDEN:
+            cut = True
+            yield wrong(
+                "values", f"{name} would be stored as {values[name]!r}: SAM cuts at blanks. Type '{name}=\"{meant}\"'."
+            )
+    for name, declared in known.items():
+        pattern = declared.get("AllowedPattern")
+        if pattern and not re.fullmatch(pattern, values[name]):
+            shown = "" if name == _HIDDEN else f" {values[name]!r}"
+            yield wrong("values", f"{name}{shown} is refused: {declared['ConstraintDescription']}.")
+    for name in ("SellerName", "SellerAddress"):
+        if values[name] == known[name]["Default"]:
+            yield mind("values", f"{name} is the example's, {values[name]!r}: every receipt prints it.")
+    if not cut:
+        yield ok("values", f"Receipts say {values['SellerName']!r}, {values['SellerAddress']!r}.")
+
+
+def _unquoted(value: str) -> str:
+    return value[1:-1].replace('\\"', '"') if value.startswith('"') else value

@@ -1,0 +1,314 @@
+"""The look before a first deployment: what would go wrong is named, with what to do, and nothing is changed."""
+
+import json
+import shlex
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from botocore.exceptions import EndpointConnectionError
+from click.testing import CliRunner, Result
+
+from local.gateway import Gateway, serving
+from scripts.preflight.__main__ import main
+from scripts.preflight.values import stored
+from tests.fake_aws import error
+
+ROOT = Path(__file__).parents[2]
+SENDER = "billing@shop.example"
+ROLE = "arn:aws:iam::123456789012:role/subscription-mgmt-apigateway-cloudwatch-prod"
+GOOD = (
+    "Environment=prod",
+    f"SenderEmail={SENDER}",
+    "SenderIdentity=existing",
+    'SellerName="Your Company"',
+    'SellerAddress="1 Main Street, 12345 City"',
+)
+
+
+@dataclass
+class Account:
+    """An AWS account as boto3's session reaches it. Whatever is called and is not here would change something.
+
+    executions: of Lambda at once. stack: as CloudFormation describes it. identities: of SES, each with its attributes.
+    names: of tables, buckets, secrets and roles. denied: an operation that whoever asks may not ask.
+    """
+
+    region_name: str = "eu-south-1"
+    executions: int = 1000
+    production: bool = True
+    plan: str = "NONE"
+    stack: dict[str, Any] | None = None
+    identities: dict[str, dict[str, Any]] = field(
+        default_factory=lambda: {
+            "shop.example": {"VerifiedForSendingStatus": True, "DkimAttributes": {"Status": "SUCCESS"}}
+        }
+    )
+    logging_role: str | None = None
+    names: set[str] = field(default_factory=set)
+    denied: str = ""
+    unreached: str = ""
+
+    def client(self, _service: str) -> Any:
+        return self
+
+    def _asked(self, operation: str) -> None:
+        if operation == self.denied:
+            raise error("AccessDeniedException", operation, 403)
+        if operation == self.unreached:
+            raise EndpointConnectionError(endpoint_url="https://aws.example")
+
+    def get_caller_identity(self) -> Any:
+        return {"Account": "123456789012"}
+
+    def describe_stacks(self, **_: str) -> Any:
+        if self.stack is None:
+            raise error("ValidationError", "DescribeStacks", 400)
+        return {"Stacks": [self.stack]}
+
+    def get_account_settings(self) -> Any:
+        self._asked("GetAccountSettings")
+        limit = {"ConcurrentExecutions": self.executions, "UnreservedConcurrentExecutions": self.executions}
+        return {"AccountLimit": limit}
+
+    def get_account(self) -> Any:
+        """SES's and API Gateway's have the same name."""
+        self._asked("GetAccount")
+        told = {"ProductionAccessEnabled": self.production, "SendQuota": {"Max24HourSend": 50000.0}}
+        told |= {"PricingAttributes": {"CurrentPlan": self.plan}}
+        return told | ({"cloudwatchRoleArn": self.logging_role} if self.logging_role else {})
+
+    def get_email_identity(self, **q: str) -> Any:
+        if q["EmailIdentity"] not in self.identities:
+            raise error("NotFoundException", "GetEmailIdentity", 404)
+        return self.identities[q["EmailIdentity"]]
+
+    def get_role(self, **q: str) -> Any:
+        return self._named(q["RoleName"], "NoSuchEntity", "GetRole")
+
+    def describe_table(self, **q: str) -> Any:
+        return self._named(q["TableName"], "ResourceNotFoundException", "DescribeTable")
+
+    def head_bucket(self, **q: str) -> Any:
+        return self._named(q["Bucket"], "404", "HeadBucket")
+
+    def describe_secret(self, **q: str) -> Any:
+        return self._named(q["SecretId"], "ResourceNotFoundException", "DescribeSecret")
+
+    def _named(self, name: str, missing: str, operation: str) -> Any:
+        self._asked(operation)
+        if name not in self.names:
+            raise error(missing, operation, 404)
+        return {"Name": name}
+
+
+@pytest.fixture
+def account(monkeypatch: pytest.MonkeyPatch) -> Account:
+    """One that a deployment would go well in."""
+    made = Account()
+    monkeypatch.setattr(boto3, "Session", lambda: made)
+    monkeypatch.delenv("STRIPE_API_KEY", raising=False)
+    return made
+
+
+@pytest.fixture
+def preflight(account: Account) -> Callable[..., Result]:
+    """Types the command; what it says, on one line each, and its exit status."""
+    return lambda *words: CliRunner().invoke(main, list(words or GOOD))
+
+
+def _told(result: Result, verdict: str) -> str:
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return "\n".join(line for line in result.output.splitlines() if line.startswith(verdict))
+
+
+def test_a_good_account_is_let_go(preflight: Any) -> None:
+    """Exit status 0; what nobody can say is said to be unknown, with where to look."""
+    result = preflight()
+    assert (result.exit_code, _told(result, "wrong")) == (0, "")
+    assert "dig +short TXT _dmarc.shop.example" in _told(result, "unknown")
+    assert "No key was given" in _told(result, "unknown")
+    assert "'Your Company', '1 Main Street, 12345 City'" in _told(result, "ok")
+
+
+@pytest.mark.parametrize(
+    ("change", "words", "verdict", "told"),
+    [
+        ({"executions": 10}, (), "mind", "10 functions at once, as in a new account"),
+        ({"executions": 10}, ("RenewalConcurrency=20",), "wrong", "Deploy with RenewalConcurrency=3"),
+        ({"executions": 4}, (), "wrong", "Deploy with RenewalConcurrency=2"),
+        ({"production": False}, (), "mind", "SES is in its sandbox"),
+        ({"plan": "ESSENTIALS"}, (), "mind", "put-account-pricing-attributes --plan NONE"),
+        ({"identities": {}}, (), "wrong", "SES has verified neither billing@shop.example nor shop.example"),
+        ({"identities": {SENDER: {}}}, ("SenderIdentity=create",), "wrong", "deploy with SenderIdentity=existing"),
+        ({"identities": {}}, ("SenderIdentity=create",), "mind", "verify the domain shop.example in SES"),
+        ({"identities": {SENDER: {"VerifiedForSendingStatus": True}}}, (), "mind", "not signed for shop.example"),
+        (
+            {"logging_role": "arn:aws:iam::1:role/other", "names": {"other"}},
+            (),
+            "wrong",
+            "deploy with ApiGatewayAccountRole=existing",
+        ),
+        ({"logging_role": "arn:aws:iam::1:role/gone"}, (), "mind", "which is gone. This deployment mends it"),
+        (
+            {"logging_role": "arn:aws:iam::1:role/gone"},
+            ("ApiGatewayAccountRole=existing",),
+            "wrong",
+            "deploy with ApiGatewayAccountRole=create",
+        ),
+        ({"names": {"subscription-mgmt-renewals-prod"}}, (), "wrong", "it outlived an earlier stack"),
+        ({"names": {"subscription-mgmt-receipts-prod-123456789012"}}, (), "wrong", "it outlived an earlier stack"),
+        ({"names": {"subscription-mgmt-receipt-link-key-prod"}}, (), "wrong", "it outlived an earlier stack"),
+        ({"names": {"subscription-mgmt-api-execution-prod"}}, (), "wrong", "A stack in another region has it"),
+        ({"stack": {"StackStatus": "ROLLBACK_COMPLETE"}}, (), "wrong", "`sam delete` it first"),
+        ({"stack": {"StackStatus": "UPDATE_IN_PROGRESS"}}, (), "mind", "wait for its end"),
+        ({"denied": "GetAccountSettings"}, (), "unknown", "concurrency: you may not ask (GetAccountSettings)"),
+        ({"denied": "DescribeTable"}, (), "unknown", "names: you may not ask (DescribeTable)"),
+        ({"unreached": "GetAccountSettings"}, (), "unknown", "AWS could not be asked: EndpointConnectionError"),
+        ({}, ("SellerName=Your Company",), "wrong", "would be stored as 'Your'"),
+        ({}, ("SellerAddress=1",), "wrong", "SellerAddress '1' is refused: a postal address, which has blanks"),
+        ({}, ("SellerNmae=x",), "wrong", "SellerNmae is no parameter"),
+        ({}, ("DunningDays=0",), "wrong", "DunningDays '0' is refused"),
+    ],
+)
+def test_what_would_go_wrong_is_named(
+    account: Account, preflight: Any, change: dict[str, Any], words: tuple[str, ...], verdict: str, told: str
+) -> None:
+    """Each with what to do. The exit status is 1 where it is wrong, and 0 where somebody should only know."""
+    for name, value in change.items():
+        setattr(account, name, value)
+    result = preflight(*GOOD, *words)
+    assert told in _told(result, verdict)
+    assert result.exit_code == (1 if verdict == "wrong" else 0)
+
+
+def test_examples_left_as_they_are_are_named(preflight: Any) -> None:
+    """Without a name of the seller every receipt would be from Example Ltd."""
+    assert "SellerName is the example's" in _told(preflight("Environment=prod"), "mind")
+
+
+def test_a_stack_that_is_there_keeps_what_is_not_given(account: Account, preflight: Any) -> None:
+    """Its parameters are looked at as they would stay, and its names are its own."""
+    parameters = [
+        {"ParameterKey": "SenderEmail", "ParameterValue": SENDER},
+        {"ParameterKey": "SenderIdentity", "ParameterValue": "existing"},
+        {"ParameterKey": "RenewalConcurrency", "ParameterValue": "600"},
+        {"ParameterKey": "PaymentGatewayApiKey", "ParameterValue": "****"},
+    ]
+    account.stack = {"StackStatus": "UPDATE_COMPLETE", "Parameters": parameters}
+    account.names = {"subscription-mgmt-renewals-prod"}
+    result = preflight("Environment=prod")
+    assert _told(result, "wrong").count("\n") == 0
+    assert "RenewalConcurrency=600 takes 1200" in _told(result, "wrong")
+
+
+# --- Stripe's key ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def gateway() -> Iterator[Gateway]:
+    with serving(api_key="sk_test_51Qw7e9zXk") as running:
+        yield running
+
+
+def _ask(preflight: Any, gateway: Gateway, key: str, *words: str) -> Result:
+    result: Result = preflight(*GOOD, *words, f"PaymentGatewayApiKey={key}", f"PaymentGatewayEndpoint={gateway.url}")
+    assert key not in result.output
+    assert key[-4:] not in result.output
+    return result
+
+
+def test_a_key_that_may_everything(preflight: Any, gateway: Gateway) -> None:
+    """A test key in production is told of; nothing is made by asking."""
+    result = _ask(preflight, gateway, gateway.api_key)
+    assert "It may make every call" in _told(result, "ok")
+    assert "A test key for Environment=prod" in _told(result, "mind")
+    assert gateway.sandbox.charges() == []
+    assert "A test key for Environment=staging" in _told(
+        _ask(preflight, gateway, gateway.api_key, "Environment=staging"), "ok"
+    )
+
+
+@pytest.mark.parametrize(
+    ("operation", "lacks"),
+    [
+        ("payment_intents.create", "PaymentIntents, write"),
+        ("payment_intents.list", "PaymentIntents, read"),
+        ("refunds.create", "Refunds, write"),
+        ("refunds.retrieve", "Refunds, read"),
+        ("charges.list", "Charges, read"),
+        ("payment_methods.retrieve", "PaymentMethods, read"),
+        ("customers.retrieve", "Customers, read"),
+    ],
+)
+def test_a_restricted_key_that_lacks_a_permission(preflight: Any, gateway: Gateway, operation: str, lacks: str) -> None:
+    """The permission is named as Stripe's dashboard does, before the first renewal fails of it."""
+    gateway.sandbox.hostile("403", operation, calls=1)
+    result = _ask(preflight, gateway, gateway.api_key)
+    assert f"It lacks permissions: {lacks}." in _told(result, "wrong")
+    assert result.exit_code == 1
+
+
+@pytest.mark.parametrize(
+    ("key", "verdict", "told"),
+    [
+        ("sk_test_not_of_this_account", "wrong", "Stripe does not know this key"),
+        ("pk_live_51AbCdEfGh", "wrong", "publishable key"),
+        ("placeholder-api-key", "wrong", "no key of Stripe's"),
+    ],
+)
+def test_a_key_that_charges_nobody(preflight: Any, gateway: Gateway, key: str, verdict: str, told: str) -> None:
+    """Mistyped, of another kind, or left as the template has it."""
+    assert told in _told(_ask(preflight, gateway, key), verdict)
+
+
+def test_a_gateway_that_does_not_answer(preflight: Any, gateway: Gateway) -> None:
+    """Says nothing of the key, and neither do we."""
+    gateway.sandbox.hostile("503", "charges.list", calls=1)
+    assert "gave no clear answer" in _told(_ask(preflight, gateway, gateway.api_key), "unknown")
+
+
+def test_the_key_may_come_by_a_variable(preflight: Any, gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that it is in no shell's history."""
+    monkeypatch.setenv("STRIPE_API_KEY", gateway.api_key)
+    result = preflight(*GOOD, f"PaymentGatewayEndpoint={gateway.url}")
+    assert "It may make every call" in _told(result, "ok")
+    assert gateway.api_key not in result.output
+
+
+# --- the values ------------------------------------------------------------------------------------------------------
+
+SAM = ROOT / ".envs/sam/bin/python"
+READ_BY_SAM = (
+    "import json, sys; from samcli.cli.types import CfnParameterOverridesType as T; "
+    "print(json.dumps([T().convert(word, None, None) for word in sys.argv[1:]]))"
+)
+
+
+def _readme() -> list[str]:
+    """The words after --parameter-overrides of README's first deployment, as the shell hands them over."""
+    text = (ROOT / "README.md").read_text()
+    command = text.partition("sam deploy --parameter-overrides ")[2].partition("\n```")[0].replace("\\\n", " ")
+    return shlex.split(command)
+
+
+def test_the_readmes_command_deploys_what_it_shows() -> None:
+    """Names and addresses have blanks, at which SAM cuts what is not quoted twice."""
+    values = stored(_readme())
+    assert (values["SellerName"], values["SellerAddress"]) == ("Your Company", "1 Main Street, 12345 City")
+
+
+@pytest.mark.skipif(not SAM.exists(), reason="SAM's environment is not made")
+@pytest.mark.parametrize(
+    "word", [*_readme(), "SellerName=Your Company", "SellerName=", 'SellerName="a \\"b\\" c"', "SellerTaxId=DE1"]
+)
+def test_values_are_read_as_sam_reads_them(word: str) -> None:
+    """What we warn of is what SAM really does."""
+    command = [str(SAM), "-c", READ_BY_SAM, word]
+    told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    [read] = json.loads(told)
+    assert stored([word]) == read
