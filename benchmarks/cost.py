@@ -6,6 +6,8 @@ from math import ceil
 from pathlib import Path
 from typing import Any
 
+from scripts.transformed import written
+
 MILLION = 1_000_000
 _VCPU_MB = 1769  # https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html
 _GB = 1e9
@@ -55,6 +57,9 @@ PRICES = {
     "get": Price(0.0004, 1000, "GET requests", "https://aws.amazon.com/s3/pricing/", "copies of 2025"),
     "bucket GB": Price(0.023, 1, "GB-month in S3 Standard", "https://aws.amazon.com/s3/pricing/", "copies of 2025"),
     "mail": Price(0.10, 1000, "mails", "https://aws.amazon.com/ses/pricing/", None),
+    "mail, Essentials": Price(
+        0.16, 1000, "mails on plan Essentials", "https://aws.amazon.com/ses/pricing/", "copies of 2026"
+    ),
     "attachment GB": Price(0.12, 1, "GB of attachments", "https://aws.amazon.com/ses/pricing/", None),
     "log GB": Price(0.50, 1, "GB of logs taken in", "https://aws.amazon.com/cloudwatch/pricing/", "copies of 2026"),
     "trace": Price(5.00, MILLION, "traces recorded", "https://aws.amazon.com/xray/pricing/", None),
@@ -223,6 +228,10 @@ each charge, is beside all of this nothing that a design here would change.
 
 {bill}
 
+SES is priced for an account on no plan. New accounts are on plan Essentials since 2026-07-21, at ${essentials} for a
+thousand mails (https://aws.amazon.com/ses/pricing/): {more} dollars more, for either design.
+`aws sesv2 put-account-pricing-attributes --plan NONE` goes back, and `python -m scripts.preflight` says where you are.
+
 The seed's design charges nobody, makes no PDF, checks no signature, and keeps no record but the last payment's; it
 is priced as it stands. What ours does beyond it is in DynamoDB (the claim, the payment's id before the money moves, the
 record, the receipt, the mail before and after), and in the time that ProcessPayment waits for two calls to Stripe:
@@ -253,8 +262,15 @@ the workflow: {swept} dollars for 1,000,000, of which the worker's waiting is {w
 
 ## What it costs when nothing happens
 
-Secrets (three at $0.40 a month), the alarms of the template (at $0.10 a month each) and custom metrics (at $0.30 a
-month for each that had data) are all: from memory, not looked up.
+Each month, at prices from memory:
+
+- {secrets} secrets at $0.40: ${secrets_cost:.2f}.
+- {alarms} alarms, which look at {alarmed} metrics at $0.10: ${alarms_cost:.2f}. An alarm on a formula is billed for
+  each metric in it.
+- Custom metrics at $0.30 for each that had data.
+- API Gateway's detailed metrics (`MetricsEnabled`, which the seed asks for): five for each method that was called, at
+  $0.30, so up to ${methods_cost:.2f} for the {methods} methods. Nothing here reads them, and the stage's own are free:
+  whoever does not look at single methods sets it to false.
 
 ## How it is reckoned
 
@@ -303,6 +319,9 @@ def text(measured: Mapping[str, Any], seed: Mapping[str, Any]) -> str:
     webhook = design.functions["webhook_handler"]
     saved = PRICES["rest request"].each + webhook.memory / 1024 * webhook.seconds * PRICES["lambda GB-s"].each
     return TEXT.format(
+        **_standing(),
+        essentials=f"{PRICES['mail, Essentials'].dollars:.2f}",
+        more=f"{MILLION * (PRICES['mail, Essentials'].each - PRICES['mail'].each):.2f}",
         date=measured["measured"]["date"],
         bill=_table("| ours, $ | the seed's, $", rows),
         gateway=f"{waits_for_stripe:.2f}",
@@ -325,6 +344,26 @@ def text(measured: Mapping[str, Any], seed: Mapping[str, Any]) -> str:
             for price in PRICES.values()
         ),
     )
+
+
+def _standing() -> dict[str, int | float]:
+    """What the template has that is billed by the month."""
+    resources = written()["Resources"].values()
+    alarms = [each["Properties"] for each in resources if each["Type"] == "AWS::CloudWatch::Alarm"]
+    alarmed = sum(sum("MetricStat" in metric for metric in each.get("Metrics", [])) or 1 for each in alarms)
+    secrets = sum(each["Type"] == "AWS::SecretsManager::Secret" for each in resources)
+    functions = (each["Properties"] for each in resources if each["Type"] == "AWS::Serverless::Function")
+    events = (event for each in functions for event in each.get("Events", {}).values())
+    methods = sum(event["Type"] == "Api" for event in events)
+    return {
+        "secrets": secrets,
+        "secrets_cost": 0.40 * secrets,
+        "alarms": len(alarms),
+        "alarmed": alarmed,
+        "alarms_cost": 0.10 * alarmed,
+        "methods": methods,
+        "methods_cost": 5 * 0.30 * methods,
+    }
 
 
 def _choices(design: Design, total: float) -> Iterable[Sequence[str]]:
