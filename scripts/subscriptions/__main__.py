@@ -18,6 +18,7 @@ from scripts.subscriptions import shown
 from scripts.subscriptions.importing import LEFT_OUT, Import, Tally
 from scripts.subscriptions.renewing import Ended, redrive, renew_now, resend_mail
 from scripts.subscriptions.rows import BadFile, Line, from_csv, from_json_lines
+from scripts.subscriptions.verified import lookup
 
 _KINDS = {".csv": from_csv, ".jsonl": from_json_lines, ".ndjson": from_json_lines}
 _PAGE = 200
@@ -63,18 +64,26 @@ def main(ctx: click.Context, stack_name: str) -> None:
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, readable=True, path_type=Path))
 @click.option("--apply", is_flag=True, help="Write. Without it the file is only looked through.")
 @click.option("--charge-due", is_flag=True, help="Take in what is due already, to be charged at once.")
+@click.option(
+    "--verify/--no-verify", default=True, show_default=True, help="Look customers and cards up at the gateway first."
+)
 @given
 @click.pass_context
-def import_(ctx: click.Context, deployment: Deployment, file: Path, *, apply: bool, charge_due: bool) -> None:
+def import_(
+    ctx: click.Context, deployment: Deployment, file: Path, *, apply: bool, charge_due: bool, verify: bool
+) -> None:
     """Create the subscriptions in FILE, .csv or .jsonl.
 
     Every line that cannot be taken is named with all that is wrong with it, and the others are. What is there already
     is left as it is, so that an import which was cut off is simply run again. The exit status is 1 where a line was
     left out.
+
+    Customers and cards are looked up at the gateway, with the key of the stack, which the AWS profile has to be allowed
+    to read: secretsmanager:GetSecretValue on the secret of the output PaymentGatewaySecretArn.
     """
     tally = Tally()
     try:
-        _import(deployment, file, tally, apply=apply, charge_due=charge_due)
+        _import(deployment, file, tally, apply=apply, charge_due=charge_due, verify=verify)
     except KeyboardInterrupt:
         shown.tally(tally, applied=apply)
         shown.say("Interrupted. What was written stands; run the same command again for the rest.", "bold")
@@ -85,7 +94,7 @@ def import_(ctx: click.Context, deployment: Deployment, file: Path, *, apply: bo
     ctx.exit(1 if any(tally.lines[verdict] for verdict in LEFT_OUT) else 0)
 
 
-def _import(deployment: Deployment, file: Path, tally: Tally, *, apply: bool, charge_due: bool) -> None:
+def _import(deployment: Deployment, file: Path, tally: Tally, *, apply: bool, charge_due: bool, verify: bool) -> None:
     kind = _KINDS.get(file.suffix.lower())
     if kind is None:
         raise Trouble(f"{file.name} is neither .csv nor .jsonl.")
@@ -103,6 +112,7 @@ def _import(deployment: Deployment, file: Path, tally: Tally, *, apply: bool, ch
             asked=deployment.asked({}) if apply else None,
             charge_due=charge_due,
             workers=workers,
+            lookup=lookup(deployment) if verify else None,
         )
         for judged in run.run(chain([first], lines)):
             tally.add(judged)

@@ -21,6 +21,7 @@ from renewals.preview import Charge, preview
 from renewals.register import Asked, Register, Taken
 from renewals.subscription import LIVE, Subscription
 from scripts.subscriptions.rows import Line
+from scripts.subscriptions.verified import Lookup
 
 _BATCH = 100
 
@@ -34,10 +35,11 @@ class Verdict(StrEnum):
     RENEWED = "renewed"
     HELD_BACK = "held back"
     DIFFERENT = "different"
+    UNVERIFIED = "unverified"
     BAD = "bad"
 
 
-LEFT_OUT = frozenset({Verdict.HELD_BACK, Verdict.DIFFERENT, Verdict.BAD})
+LEFT_OUT = frozenset({Verdict.HELD_BACK, Verdict.DIFFERENT, Verdict.UNVERIFIED, Verdict.BAD})
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +84,8 @@ class Import:
     """One run over a file.
 
     today: the business's day, of a row with a test clock where those are heeded, that row's. asked: who imports, and
-    when; None where nothing is to be written. charge_due: whether rows that are due already are taken in.
+    when; None where nothing is to be written. charge_due: whether rows that are due already are taken in. lookup: asks
+    the gateway about customer and card of what is new; None where they are taken as they are.
     """
 
     register: Register
@@ -90,11 +93,12 @@ class Import:
     asked: Asked | None
     charge_due: bool
     workers: Executor
+    lookup: Lookup | None = None
 
     def run(self, lines: Iterable[Line]) -> Iterator[Judged]:
         """Every line with what became of it, in their order, a hundred at a time."""
         for batch in batched(lines, _BATCH, strict=False):
-            yield from self.workers.map(self._write, self._judge(batch))
+            yield from self.workers.map(self._settle, self._judge(batch))
 
     def _judge(self, batch: Iterable[Line]) -> list[Judged]:
         """What is to become of these lines. Writes nothing."""
@@ -122,14 +126,27 @@ class Import:
         held_back = at_once and not self.charge_due
         return Judged(line, Verdict.HELD_BACK if held_back else Verdict.NEW, (), at_once)
 
-    def _write(self, judged: Judged) -> Judged:
+    def _settle(self, judged: Judged) -> Judged:
+        """What becomes of a line that is new: looked up, and then written."""
         line = judged.line
-        if self.asked is None or judged.verdict is not Verdict.NEW or line.row is None:
+        if judged.verdict is not Verdict.NEW or line.row is None:
+            return judged
+        faults = self.lookup.faults(line.row) if self.lookup else ()
+        if faults is None:
+            why = "the gateway gave no answer about customer and card: import the file again"
+            return Judged(line, Verdict.UNVERIFIED, (why,))
+        if faults:
+            return Judged(line, Verdict.BAD, faults)
+        return self._write(judged, line.row)
+
+    def _write(self, judged: Judged, row: Subscription) -> Judged:
+        line = judged.line
+        if self.asked is None:
             return judged
         try:
-            self.register.create(line.row.row, self.asked)
+            self.register.create(row.row, self.asked)
         except Taken:  # by somebody else, since we looked, or for another customer
-            taken = line.row.subscription_id
+            taken = row.subscription_id
             return self._verdict(line, {taken: self.register.ledger.rows(taken)}, {taken})
         return Judged(line, Verdict.CREATED, (), judged.at_once)
 

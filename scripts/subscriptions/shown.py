@@ -100,6 +100,7 @@ def tally(counted: Tally, *, applied: bool) -> None:
         Verdict.RENEWED: "there already, and renewed since",
         Verdict.HELD_BACK: "held back: they are due, and would be charged at once",
         Verdict.DIFFERENT: "left alone: what is there differs",
+        Verdict.UNVERIFIED: "not imported: the gateway gave no answer about customer and card",
         Verdict.BAD: "bad",
     }
     for verdict, text in said.items():

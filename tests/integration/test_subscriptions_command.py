@@ -62,8 +62,10 @@ def test_an_import_that_is_interrupted_is_run_again(shop: Shop, tmp_path: Path) 
     """Ended by Ctrl-C in the middle, an import has written whole subscriptions; the same command then writes the rest,
     and once more has nothing to do. Each creation is on record, once, and no bad line costs a good one."""
     mark, day = f"sub_{uuid.uuid4().hex[:8]}", (today() + timedelta(days=30)).isoformat()
-    lines = [f"{mark}_{n},cus_{n},{day},29.99,USD,cus_gw,pm_ok,c{n}@example.org" for n in range(LINES)]
-    lines.insert(7, f"{mark}_bad,cus_1,{day},29.999,usd,cus_gw,pm_ok,nobody")
+    saved = shop.subscribe(renewal_date=day)  # a customer with a card at the gateway, which every line names
+    card = f"{saved.gateway_customer},{saved.payment_method}"
+    lines = [f"{mark}_{n},cus_{n},{day},29.99,USD,{card},c{n}@example.org" for n in range(LINES)]
+    lines.insert(7, f"{mark}_bad,cus_1,{day},29.999,usd,{card},nobody")
     file = written(tmp_path, lines)
 
     looked = run(shop, "import", file)

@@ -14,6 +14,9 @@ from botocore.exceptions import EndpointConnectionError, NoCredentialsError, Pro
 from click.testing import CliRunner, Result
 
 from process_payment.charge import Asked
+from renewals import stripe_gateway
+from renewals.gateway import GatewayUnauthorized
+from scripts.subscriptions import verified
 from scripts.subscriptions.__main__ import main
 from tests.fake_aws import error
 from tests.fakes import DUE, LATER, NOON, World
@@ -27,6 +30,7 @@ OUTPUTS = {
     "RenewalQueueUrl": QUEUE,
     "RenewalDeadLetterQueueUrl": DEAD,
     "SweepFunctionName": "sweep",
+    "PaymentGatewaySecretArn": "arn:aws:secretsmanager:us-west-2:123456789012:secret:gateway",
 }
 PARAMETERS = {"ProjectName": "shop", "Environment": "dev", "BusinessTimeZone": "UTC"}
 
@@ -47,6 +51,7 @@ class Account:
     let_go: list[str] = field(default_factory=list)
     invoked: list[tuple[str, str]] = field(default_factory=list)
     parameters: dict[str, str] = field(default_factory=lambda: dict(PARAMETERS))
+    hides_the_key: bool = False
 
     def client(self, service: str, **_: Any) -> Any:
         if self.trouble is not None:
@@ -63,6 +68,12 @@ class Account:
     def invoke(self, *, FunctionName: str, InvocationType: str, Payload: str) -> Any:  # noqa: N803  (boto3's names)
         assert InvocationType == "Event"
         self.invoked.append((FunctionName, Payload))
+
+    def get_secret_value(self, *, SecretId: str) -> Any:  # noqa: N803
+        if self.hides_the_key:
+            raise error("AccessDeniedException", "GetSecretValue")
+        assert SecretId == OUTPUTS["PaymentGatewaySecretArn"]
+        return {"SecretString": json.dumps({"api_key": "key", "endpoint": "https://gateway"})}
 
     def get_caller_identity(self) -> Any:
         return {"Arn": "arn:aws:sts::123456789012:assumed-role/Operators/zoe"}
@@ -120,8 +131,10 @@ def account(shop: World, monkeypatch: pytest.MonkeyPatch) -> Account:
 
 
 @pytest.fixture
-def command(account: Account) -> Callable[..., Result]:
-    """Types a command; what it says, and its exit status."""
+def command(account: Account, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+    """Types a command; what it says, and its exit status. An import asks the gateway of the shop."""
+    monkeypatch.setattr(stripe_gateway, "StripeGateway", lambda *_: account.shop.gateway)
+    monkeypatch.setattr(verified, "_WAITS", ())
     return lambda *words: CliRunner().invoke(main, [str(word) for word in words])
 
 
@@ -192,7 +205,7 @@ def test_a_mail_of_unknown_fate_is_sent_again_once(shop: World, account: Account
     assert (sent.exit_code, again.exit_code) == (0, 1)
     assert "The renewal is done, not mail_unknown or mail_failed" in again.output
     assert len(shop.mails()) == len(shop.gateway.charges) == 1
-    told = "Operators/zoe asked for the mail of the receipt to be sent again: mail from unknown to to be sent"
+    told = "Operators/zoe asked for the mail of the receipt to be sent again, of the period from 31 January 2026 on."
     assert told in squeezed(command("why", "sub_1"))
 
 
@@ -291,6 +304,70 @@ def test_lists_are_narrowed_and_come_in_pages(shop: World, command: Any) -> None
     assert "There may be more: --after sub_2/cus_0" in first.output
     assert listed("--limit", "4", "--after", "sub_2/cus_0") == ["sub_3", "sub_4", "sub_5", "sub_6"]
     assert command("list", "--after", "sub_2").exit_code == 2
+
+
+_UNVERIFIED = """subscription_id,customer_id,renewal_date,amount,currency,gateway_customer,payment_method
+sub_2,cus_2,2126-03-01,29.99,USD,cus_gw,pm_ok
+sub_3,cus_3,2126-03-01,29.99,USD,cus_gone,pm_ok
+sub_4,cus_4,2126-03-01,29.99,USD,cus_gw,pm_detached
+"""
+
+
+@pytest.mark.parametrize("apply", [(), ("--apply",)])
+def test_an_import_takes_only_what_the_gateway_knows(
+    shop: World, command: Any, tmp_path: Path, apply: tuple[str, ...]
+) -> None:
+    """Looked through or written, each line whose customer or card the gateway does not know is named with the field;
+    --no-verify takes it all the same."""
+    (file := tmp_path / "new.csv").write_text(_UNVERIFIED)
+    told = command("import", *apply, file)
+    assert told.exit_code == 1
+    assert "line 3: gateway_customer is not known to the gateway" in told.output
+    assert "payment_method is saved for another customer" in told.output
+    assert "line 4: payment_method is saved for no customer" in told.output
+    assert [key[0] for key in shop.dynamodb.items("subscriptions")] == (["sub_2"] if apply else [])
+    assert command("import", "--apply", "--no-verify", file).exit_code == 0
+    assert len(shop.dynamodb.items("subscriptions")) == 3
+
+
+def test_an_import_while_the_gateway_is_down(shop: World, command: Any, tmp_path: Path) -> None:
+    """What could not be looked up is not imported, and is counted as that; the same command does it later."""
+    (file := tmp_path / "new.csv").write_text("\n".join(_UNVERIFIED.splitlines()[:2]))
+    shop.gateway.trouble = [("has_customer", "before")]
+    told = command("import", "--apply", file)
+    assert told.exit_code == 1
+    assert "line 2: the gateway gave no answer about customer and card: import the file again" in told.output
+    assert "1 not imported: the gateway gave no answer" in squeezed(told)
+    assert shop.dynamodb.items("subscriptions") == {}
+    assert command("import", "--apply", file).exit_code == 0
+
+
+def test_an_import_by_somebody_who_may_not_read_the_gateway_s_key(
+    shop: World, account: Account, command: Any, tmp_path: Path
+) -> None:
+    """It is said which permission is missing and what else can be done, and nothing is written."""
+    (file := tmp_path / "new.csv").write_text(_UNVERIFIED)
+    account.hides_the_key = True
+    told = command("import", "--apply", file)
+    assert told.exit_code == 1
+    assert "secretsmanager:GetSecretValue" in told.output
+    assert "--no-verify" in told.output
+    assert shop.dynamodb.items("subscriptions") == {}
+    assert command("import", "--apply", "--no-verify", file).exit_code == 0
+
+
+def test_a_key_that_the_gateway_turns_away_ends_an_import(
+    shop: World, command: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is the account's fault and no line's."""
+
+    def refuses(*_: str) -> bool:
+        raise GatewayUnauthorized("invalid_api_key")
+
+    monkeypatch.setattr(shop.gateway, "has_customer", refuses)
+    (file := tmp_path / "new.csv").write_text(_UNVERIFIED)
+    told = command("import", "--apply", file)
+    assert (told.exit_code, "does not let us look customers and cards up: invalid_api_key" in told.output) == (1, True)
 
 
 def test_an_import_says_what_it_does_and_its_exit_status_too(shop: World, command: Any, tmp_path: Path) -> None:
