@@ -251,6 +251,6 @@ def _number(row: Mapping[str, Any], field: str) -> Decimal:
 
 def _whole(row: Mapping[str, Any], field: str, least: int, most: int, *, default: int) -> int:
     value = _number({field: row.get(field, Decimal(default))}, field)
-    if value % 1 or not least <= value <= most:
+    if not least <= value <= most or value % 1:  # in this order: of a number too large there is no remainder
         raise BadRow(field, f"is not a whole number from {least} to {most}")
     return int(value)

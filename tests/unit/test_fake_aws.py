@@ -12,7 +12,7 @@ from botocore.exceptions import ClientError
 from moto import mock_aws
 
 from renewals import dynamodb
-from tests.fake_aws import FakeDynamoDB, wire
+from tests.fake_aws import FakeDynamoDB, FakeSQS, wire
 
 KEY = {"subscription_id": "s", "renewal_date": "2026-01-31"}
 ITEM = KEY | {"status": "claimed", "amount": 3, "mails": {"receipt_1": {"state": "failed"}}}
@@ -333,3 +333,63 @@ def test_many_items_are_read_at_once_alike(clients: tuple[Any, Any]) -> None:
     for client in clients:
         with pytest.raises((AssertionError, ClientError)):
             list(dynamodb.get_all(client, "renewals", [KEY, KEY]))
+
+
+@pytest.fixture
+def queues() -> Iterator[tuple[FakeSQS, Any, str]]:
+    """The fake and moto's, each an empty queue with dead letters after five receives."""
+    with mock_aws():
+        moto = boto3.client("sqs", region_name="us-west-2")
+        dead = moto.create_queue(QueueName="dead")["QueueUrl"]
+        arn = moto.get_queue_attributes(QueueUrl=dead, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+        redrive = json.dumps({"deadLetterTargetArn": arn, "maxReceiveCount": FakeSQS.MAX_RECEIVE_COUNT})
+        url = moto.create_queue(QueueName="renewals", Attributes={"RedrivePolicy": redrive})["QueueUrl"]
+        yield FakeSQS(), moto, url
+
+
+def test_a_queue_hides_shows_and_counts_alike(queues: tuple[FakeSQS, Any, str]) -> None:
+    """What is received is hidden and counted apart; put back it is seen again, and received as often as counted; what
+    was received five times is a dead letter; a message that is gone cannot be put off."""
+    fake, moto, url = queues
+    told: list[list[Any]] = []
+    for client in (fake, moto):
+        seen: list[Any] = []
+
+        def counted(client: Any = client) -> tuple[str, ...]:
+            names = [f"ApproximateNumberOfMessages{kind}" for kind in ("", "NotVisible")]
+            counts = client.get_queue_attributes(QueueUrl=url, AttributeNames=names)["Attributes"]
+            return tuple(counts[name] for name in names)
+
+        entries = [{"Id": str(n), "MessageBody": f"body {n}"} for n in range(2)]
+        client.send_message_batch(QueueUrl=url, Entries=entries)
+        seen.append(counted())
+        for _ in range(FakeSQS.MAX_RECEIVE_COUNT):
+            received = client.receive_message(QueueUrl=url, MaxNumberOfMessages=10, AttributeNames=["All"])["Messages"]
+            seen += sorted((each["Body"], each["Attributes"]["ApproximateReceiveCount"]) for each in received)
+            seen.append(counted())
+            for each in received:
+                put_back = {"QueueUrl": url, "ReceiptHandle": each["ReceiptHandle"]}
+                client.change_message_visibility(**put_back, VisibilityTimeout=0)
+            seen.append(counted())
+        with pytest.raises(ClientError) as refused:
+            client.change_message_visibility(**put_back, VisibilityTimeout=43_201)
+        seen.append(refused.value.response["Error"]["Code"])
+        seen.append("Messages" in client.receive_message(QueueUrl=url, MaxNumberOfMessages=10))
+        seen.append(counted())
+        told.append(seen)
+    assert told[0] == told[1]
+    assert fake.dead == ["body 0", "body 1"]
+
+
+def test_a_queue_shows_again_when_the_time_has_come() -> None:
+    """Not before, and with counts as old as they are said to be."""
+    queue = FakeSQS(counted_late=60)
+    name = "ApproximateNumberOfMessages"
+    queue.send_message_batch(QueueUrl="queue", Entries=[{"Id": "0", "MessageBody": "body"}])
+    [message] = queue.receive_message(QueueUrl="queue")["Messages"]
+    hidden = {"QueueUrl": "queue", "ReceiptHandle": message["ReceiptHandle"], "VisibilityTimeout": 120}
+    queue.change_message_visibility(**hidden)
+    for now, seen, counted in ((119, 0, "0"), (120, 1, "0"), (179, 1, "0"), (181, 1, "1")):
+        queue.move_clock(now)
+        counts = queue.get_queue_attributes(QueueUrl="queue", AttributeNames=[name])["Attributes"]
+        assert (queue.waiting, counts[name]) == (seen, counted)

@@ -242,6 +242,32 @@ def test_bad_rows_are_named_one_by_one_and_stop_nobody(sweeper: Sweeper, kind: s
         assert named[f"sub_{name}"].startswith(reason)
 
 
+ODD: list[Any] = [
+    "", "x" * 5000, "\x00", "9999-12-31", "2026-02-30", b"x", True, Decimal(0), Decimal("1E+40"), Decimal("-1E+100"),
+    Decimal("1E-100"), [], ["x"], {}, {"period": "2026-02-03"}, {"x"},
+]  # fmt: skip
+FIELDS = (
+    "status", "amount", "currency", "interval", "interval_count", "anchor_day", "cancel_at", "catch_up", "plan",
+    "customer_name", "customer_email", "locale", "gateway_customer", "payment_method", "known_card", "mail_fault",
+    "reminder_upcoming", "reminder_card_expires", "told_upcoming", "told_card_expires", "next_attempt", "version",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("field", FIELDS)
+@pytest.mark.parametrize(("kind", "days"), [("due", 0), ("all", 50), ("all", -3)])
+def test_whatever_stands_in_a_row_holds_up_no_other(field: str, kind: str, days: int) -> None:
+    """Values of every type, and numbers of every size, in each attribute: due, old or to be reminded, alive or refused;
+    the row beside them in the same page is handed over."""
+    for refused in ({}, {"status": "past_due", "next_attempt": "2026-01-31"}):
+        sweeper = Sweeper(reminder_days=7)
+        row = {"renewal_date": _ago(days), "interval": "year", "known_card": GOOD_CARD}
+        for n, value in enumerate(ODD):
+            sweeper.add(n, **(row | refused | {field: value}))
+        good = sweeper.add("good", **row)
+        sweeper.sweep(kind)
+        assert good in sweeper.sent_ids()
+
+
 # --- unfinished work ---------------------------------------------------------------------------------------------
 
 
