@@ -41,6 +41,11 @@ def tell(line: str) -> None:
     click.echo(printable(line))
 
 
+def number(count: int, name: str) -> str:
+    """1 difference, 2 differences."""
+    return f"{count} {name}" if count == 1 else f"{count} {name}s"
+
+
 class Trouble(RenewalError):  # noqa: N818
     """What was asked for cannot be done. The message is for people."""
 

@@ -336,7 +336,7 @@ def listed_from(row: Mapping[str, Any], today: date, fault: BadRow | None) -> Li
         name=_text(row.get("customer_name")),
         status=_text(subscription.status_on(row, today)),
         renewal_date=_text(row.get("renewal_date")),
-        amount=_money(row.get("amount"), row.get("currency")),
+        amount=money(row.get("amount"), row.get("currency")),
         fault=str(fault) if fault else "",
     )
 
@@ -355,7 +355,7 @@ def step_from(item: Mapping[str, Any]) -> Step:
         subscription_id=item["subscription_id"],
         name=_text(item.get("customer_name")),
         period=item["renewal_date"],
-        amount=_money(item.get("amount"), item.get("currency")),
+        amount=money(item.get("amount"), item.get("currency")),
         status=status.value,
         said=said,
     )
@@ -367,9 +367,9 @@ def _receipts(item: Mapping[str, Any]) -> Iterator[Receipt]:
     renewal, day = renewal_from(item), item["renewal_date"]
     for name, refund in renewal.refunds.items():
         if "receipt_key" in refund:
-            yield Receipt(_number(renewal, name), day, f"−{_money(refund['amount'], renewal.currency)}", name)
+            yield Receipt(_number(renewal, name), day, f"−{money(refund['amount'], renewal.currency)}", name)
     if renewal.receipt_key is not None:
-        yield Receipt(renewal.receipt_number, day, _money(renewal.amount, renewal.currency))
+        yield Receipt(renewal.receipt_number, day, money(renewal.amount, renewal.currency))
 
 
 def _number(renewal: Renewal, refund: str) -> str:
@@ -382,7 +382,8 @@ def _addresses(rows: list[dict[str, Any]], items: list[dict[str, Any]]) -> set[s
     return (current | {mail["to"] for item in items for mail in item.get("mails", {}).values()}) - {""}
 
 
-def _money(amount: object, currency: object) -> str:
+def money(amount: object, currency: object) -> str:
+    """29.90 EUR, of whatever stands in a table."""
     if not isinstance(amount, Decimal) or not isinstance(currency, str):
         return " ".join(filter(None, (_text(amount), _text(currency))))
     try:

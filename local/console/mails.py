@@ -2,11 +2,12 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from email.header import decode_header
 from email.message import Message
 from email.parser import BytesParser
 from email.policy import compat32
-from email.utils import getaddresses
+from email.utils import format_datetime, getaddresses
 from pathlib import Path
 
 from local.mailbox import slug
@@ -71,11 +72,19 @@ def read(name: str, content: bytes) -> Mail:
         subject=_header(message, "Subject"),
         sender=_header(message, "From"),
         to=_header(message, "To"),
-        date=_header(message, "Date"),
+        date=_header(message, "Date") or _kept_at(name),
         text=next((_text(part) for part in shown if part.get_content_type() == "text/plain"), ""),
         html=next((_text(part) for part in shown if part.get_content_type() == "text/html"), ""),
         attachments=tuple(Attachment(_name(part), _content(part)) for part in parts if part.get_filename()),
     )
+
+
+def _kept_at(name: str) -> str:
+    """When the mailbox took a mail in, by its file's name (20260131T120000.000000Z-…); empty where it says nothing."""
+    try:
+        return format_datetime(datetime.strptime(name.partition("-")[0], "%Y%m%dT%H%M%S.%fZ").replace(tzinfo=UTC))
+    except ValueError:
+        return ""
 
 
 def _parsed(content: bytes) -> Message:

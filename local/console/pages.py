@@ -20,7 +20,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.templating import Jinja2Templates
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from local.console.look import BAD, STATUSES, Look
+from local.console.look import BAD, STATUSES, Look, money
 from local.console.mails import Mail
 from local.stack import StackError
 
@@ -46,7 +46,7 @@ def application(look: Callable[[], Look], port: int) -> Starlette:
     where there is none. port: the stack's."""
     templates = FileSystemLoader(_FOLDER / "templates")
     environment = Environment(loader=templates, autoescape=True, undefined=StrictUndefined)
-    environment.filters |= {"day": _day, "clock": _clock, "words": _words, "plain": _plain}
+    environment.filters |= {"day": _day, "clock": _clock, "words": _words, "plain": _plain, "money": money}
     environment.globals |= {"port": port, "statuses": STATUSES, "bad": BAD}
     pages = _Pages(look, Jinja2Templates(env=environment))
     return Starlette(

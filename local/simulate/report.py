@@ -1,15 +1,22 @@
 """What people see at the end of a simulation: a table, and a picture of the year."""
 
+from __future__ import annotations
+
 from collections import Counter
 from datetime import date, timedelta
 from itertools import zip_longest
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from local.simulate.evidence import Verdict
 from local.simulate.story import Story
+from scripts.plainly import number
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 BROKEN = {
     "doubled": "doubled", "missed": "missed", "wrong": "wrong", "no_receipt": "no receipt", "no_mail": "no mail",
@@ -47,7 +54,13 @@ def table(verdict: Verdict) -> Table:
 
 
 def plot(story: Story, verdict: Verdict, file: Path) -> None:
-    """Renewals, declines and recoveries over time, and the days on which no sweep ran or charging was off, as a PNG."""
+    """The picture, as a PNG."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    drawn(story, verdict).savefig(file, dpi=130)
+
+
+def drawn(story: Story, verdict: Verdict) -> Figure:
+    """Renewals, declines and recoveries over time, and the days on which no sweep ran or charging was off."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
     from matplotlib.figure import Figure
@@ -84,22 +97,22 @@ def plot(story: Story, verdict: Verdict, file: Path) -> None:
             (story.down, "no sweep ran", "#c8ccd2"),
             (story.off, "charging was off", "#f2dca6"),
         ):
-            for number, day in enumerate(sorted(days)):
-                span = {"label": label} if number == 0 and axes is up else {}
+            for nth, day in enumerate(sorted(days)):
+                span = {"label": label} if nth == 0 and axes is up else {}
                 axes.axvspan(day, day + timedelta(days=1), color=color, alpha=0.6, linewidth=0, **span)
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(axis="y", color="#e6e8eb")
         axes.set_axisbelow(True)
         axes.yaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.margins(x=0.01, y=0.08)
-    ending = f"{len(verdict.faults)} PROMISES BROKEN" if verdict.faults else "no promise broken"
-    told = f"{story.subscriptions} subscriptions over {story.days} days, seed {story.seed}"
-    up.set_title(f"{told}: {len(renewed) + len(recovered)} renewals, {ending}", loc="left")
+    ending = f"{number(len(verdict.faults), 'promise').upper()} BROKEN" if verdict.faults else "no promise broken"
+    many, days = number(story.subscriptions, "subscription"), number(story.days, "day")
+    told = f"{many} over {days}, seed {story.seed}"
+    up.set_title(f"{told}: {number(len(renewed) + len(recovered), 'renewal')}, {ending}", loc="left")
     up.set_ylabel("renewals a week" if step == 7 else "renewals a day")
     down.set_ylabel("declines")
-    up.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=4, frameon=False, borderaxespad=0.2)
+    figure.legend(loc="outside lower center", ncols=5, frameon=False)
     locator = AutoDateLocator()  # type: ignore[no-untyped-call]
     down.xaxis.set_major_locator(locator)
     down.xaxis.set_major_formatter(ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]
-    file.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(file, dpi=130)
+    return figure

@@ -10,7 +10,7 @@ from renewals import texts
 from scripts.deployment import Deployment, given, stack_name
 from scripts.oncall import charging, log, receipts, tables, waiting
 from scripts.oncall.letters import DeadLetters
-from scripts.plainly import Commands, tell
+from scripts.plainly import Commands, number, tell
 
 _MOST_SHOWN = 20
 _LONGEST_REASON = 1000
@@ -58,7 +58,8 @@ def waiting_(ctx: click.Context, deployment: Deployment) -> None:
     begun = [f"{name}, period {period}, {status} for {age:.0f} s" for age, name, period, status in found.unfinished]
     _list("begun and not finished", begun)
     told = [f"{name}, period {period}, {what}" for name, period, what in found.refunds]
-    _list("refunds that are not finished, or failed", told)
+    refunds = "refund that is not" if len(told) == 1 else "refunds that are not"
+    _list(f"{refunds} finished, or failed", told)
     click.echo(f"{found.in_queue} in the queue, at work or to be tried again")
     click.echo(f"{found.dead_letters} in the dead-letter queue")
     tell(charging.state(deployment.client("dynamodb"), deployment.output("ChangesTableName")))
@@ -95,7 +96,9 @@ def sweep(deployment: Deployment, day: datetime | None, *, everything: bool) -> 
     elif day is not None:
         click.echo(f"{told['sent']} asked for.")
     else:
-        click.echo(f"{told['parts']} parts of it are read by runs of their own; `waiting` says what is left.")
+        parts = int(told["parts"])
+        read = "is read by a run of its own" if parts == 1 else "are read by runs of their own"
+        click.echo(f"{number(parts, 'part')} of it {read}; `waiting` says what is left.")
 
 
 @main.command()
@@ -119,7 +122,7 @@ def audit(deployment: Deployment, first: datetime, last: datetime) -> None:
     listed = json.loads(report["Body"].read())["listed"]
     for difference in listed:
         click.echo(json.dumps(difference))
-    click.echo(f"{sum(told['differences'].values()) or 'No'} differences.")
+    click.echo(f"{number(sum(told['differences'].values()), 'difference')}.")
 
 
 @main.command("log")

@@ -84,8 +84,9 @@ def day(on: date) -> str:
 
 
 def days(start: date, end: date) -> str:
-    """A period with its last day, as people count it. end: the first day after it."""
-    return f"{day(start)} to {day(end - timedelta(days=1))}"
+    """A period with its last day, as people count it; a day alone where it is one. end: the first day after it."""
+    last = end - timedelta(days=1)
+    return day(start) if last <= start else f"{day(start)} to {day(last)}"
 
 
 def money(amount: Decimal, currency: str) -> str:

@@ -34,6 +34,12 @@ return fetch(location.href)
 """
 
 
+_BEYOND = """
+return Array.from(document.querySelectorAll("main td, main li, main dd, main .badge"))
+    .filter(each => each.getBoundingClientRect().right > window.innerWidth).map(each => each.innerText);
+"""
+
+
 class Browser:
     """Chromium, as far as these tests drive it."""
 
@@ -243,6 +249,7 @@ def test_pages_fit_a_phone_and_can_be_read_aloud(shop: Shop, console: str, brows
             360,
             "en",
         ]
+        assert browser.run(_BEYOND) == []
         ranks = browser.run("return Array.from(document.querySelectorAll('h1,h2,h3,h4'), h => +h.tagName[1])")
         assert ranks.count(1) == 1
         assert all(after <= before + 1 for before, after in zip([0, *ranks], ranks, strict=False))

@@ -15,11 +15,13 @@ from botocore.exceptions import EndpointConnectionError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from local.console import mails
+from local.console import mails, pages
+from local.console.__main__ import _listen_near
 from local.console.look import Look
 from local.console.pages import application
 from local.stack import StackError
 from renewals.register import Register
+from tests.browser import NEEDS_CHROMIUM, chromium, resize
 from tests.fakes import World
 
 HOSTILE = "<script>document.title = 'taken'</script>\"'&"
@@ -377,3 +379,66 @@ def test_an_attachment_is_what_it_begins_as(tmp_path: Path) -> None:
     mail.add_attachment(b"<script>", maintype="application", subtype="pdf", filename="../../receipt.pdf")
     (attached,) = mails.read("x.eml", mail.as_bytes()).attachments
     assert (attached.name, attached.kind) == ("receipt.pdf", "application/octet-stream")
+
+
+def test_a_mail_has_a_date_whatever_its_header_says(shop: World, browser: Browser, tmp_path: Path) -> None:
+    """Its own, or where it has none the moment at which the mailbox took it in."""
+    shop.subscribe()
+    shop.run()
+    _deliver(shop, tmp_path)
+    assert "Sat, 31 Jan 2026 12:00:00 +0000" in browser("/mails").text
+    (tmp_path / MAIL).write_bytes(b"Subject: x\r\nTo: ann@customer.example\r\n\r\nx")
+    assert "Sat, 31 Jan 2026 12:00:00 +0000" in browser(f"/mail?name={MAIL}").text
+
+
+def test_every_amount_has_the_decimals_of_its_currency(shop: World, browser: Browser) -> None:
+    """19.90 EUR stands for what is to come as for what was, though the table holds 19.9."""
+    shop.subscribe(amount=Decimal("19.9"), currency="EUR", renewal_date=datetime.now(UTC).date().isoformat())
+    page = browser("/subscription?id=sub_1").text
+    assert "19.90 EUR" in page
+    assert "19.9 EUR" not in page
+
+
+@NEEDS_CHROMIUM
+def test_nothing_lies_beyond_the_edge_of_a_phone(shop: World, browser: Browser, tmp_path: Path) -> None:
+    """At 390 pixels each amount, date and badge of each page is seen without scrolling sideways."""
+    now = datetime.now(UTC)
+    shop.subscribe(renewal_date=now.date().isoformat(), customer_name="Maximiliane-Alexandra von der Wiesenthal " * 2)
+    shop.run(now=now)
+    shop.subscribe(subscription_id="sub_" + "x" * 60, amount=Decimal("99999999.99"), customer_name="Ann Lee")
+    shop.subscribe(subscription_id="sub_bad", amount=Decimal(-1), status="past_due")
+    _deliver(shop, tmp_path)
+    style = (Path(pages.__file__).parent / "static/console.css").read_text()
+    beyond = {}
+    with chromium(tmp_path / "home") as driver:
+        for number, target in enumerate(
+            ("/", "/subscriptions", "/subscription?id=sub_1", "/mails", f"/mail?name={MAIL}")
+        ):
+            file = tmp_path / f"{number}.html"
+            file.write_text(browser(target).text.replace("</head>", f"<style>{style}</style></head>"))
+            for width in (390, 1280):
+                resize(driver, width)
+                driver.get(file.as_uri())
+                found = driver.execute_script(_BEYOND)
+                if found != [True, []]:
+                    beyond[target, width] = found
+    assert beyond == {}
+
+
+_BEYOND = """
+const all = Array.from(document.querySelectorAll("main td, main li, main dd, main .badge, main time"));
+const beyond = all.filter(each => each.getBoundingClientRect().right > window.innerWidth).map(each => each.innerText);
+return [document.documentElement.scrollWidth <= window.innerWidth, beyond];
+"""
+
+
+def test_the_console_has_the_port_that_goes_with_its_stacks() -> None:
+    """PORT + 10000, so that an address can be kept; a free one where that is taken, or where no port is so high."""
+    taken, url = _listen_near(4599)
+    with taken:
+        assert url == "http://127.0.0.1:14599"
+        other, elsewhere = _listen_near(4599)
+        other.close()
+    free, highest = _listen_near(60_000)
+    free.close()
+    assert elsewhere not in (url, highest)

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from renewals.addresses import BadAddress, deliverable
 from renewals.printable import line
 from renewals.renewal import Status
+from scripts.plainly import number
 from send_email.message import Prospects, compose
 from tests.fakes import DUE, SENDER, World
 
@@ -297,3 +298,19 @@ def test_a_domain_that_is_read_in_two_ways_is_refused(domain: str) -> None:
     """Eszett, final sigma and the joiners: the two editions of IDNA make two domains of them, of two owners maybe."""
     with pytest.raises(BadAddress, match="read in two ways"):
         deliverable(f"info@{domain}")
+
+
+@pytest.mark.parametrize(
+    ("end", "said"),
+    [(date(2026, 2, 1), "31 January 2026"), (date(2026, 2, 2), "31 January 2026 to 1 February 2026")],
+)
+def test_a_period_of_one_day_is_one_day(end: date, said: str) -> None:
+    """A daily plan's period is not told as a day to itself."""
+    mail = _compose("receipt", period_end=end)
+    assert f"for the period {said}." in _text(mail)
+
+
+@pytest.mark.parametrize(("count", "said"), [(0, "0 parts"), (1, "1 part"), (2, "2 parts")])
+def test_one_is_not_many(count: int, said: str) -> None:
+    """Commands count in the singular where there is one."""
+    assert number(count, "part") == said

@@ -3,14 +3,19 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import date, timedelta
-from itertools import takewhile
+from itertools import combinations, takewhile
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from matplotlib.text import Text
 
 from local.simulate.dates import renewal_dates
 from local.simulate.expected import Charged, Expected, expected
+from local.simulate.report import drawn
 from local.simulate.story import (
     FIRST_DAY,
     Action,
@@ -338,3 +343,26 @@ def test_of_several_missed_periods_the_latest_or_each_is_charged() -> None:
         for fault in judged([*each, *again], replace(daily, catch_up="each")).faults
         if fault.period and fault.period <= back
     ]
+
+
+@pytest.mark.parametrize(("days", "subscriptions"), [(30, 1), (30, 20), (365, 60)])
+def test_nothing_of_the_picture_lies_on_anything_else(days: int, subscriptions: int, tmp_path: Path) -> None:
+    """Title, legend and the two charts stand apart, and all of them on the picture."""
+    story = Story(8675309, days, subscriptions)
+    result: Any = SimpleNamespace(
+        charged={day: [SimpleNamespace(day=day)] * subscriptions for day in story.calendar[1::3]},
+        recovered={day: day for day in story.calendar[4::9]},
+        refused={day: day for day in story.calendar[2::9]},
+    )
+    found: Any = SimpleNamespace(results={"sub": result}, faults=[None] * 12)
+    figure = drawn(story, found)
+    figure.savefig(tmp_path / "picture.png", dpi=130)
+    up, down = figure.axes
+    parts = [up.title, up._left_title, figure.legends[0], up.patch, down.patch]  # type: ignore[attr-defined]
+    boxes = [part.get_window_extent() for part in parts if not isinstance(part, Text) or part.get_text()]
+    assert len(boxes) == 4
+    for one, other in combinations(boxes, 2):
+        assert not one.overlaps(other)
+    for box in boxes:
+        assert figure.bbox.x0 <= box.x0 <= box.x1 <= figure.bbox.x1
+        assert figure.bbox.y0 <= box.y0 <= box.y1 <= figure.bbox.y1
