@@ -11,15 +11,17 @@ from local.console.pages import application
 from local.gateway.server import listen
 from local.stack import Stack
 
+_HIGHEST = 65_535
 _NEAR = 10_000
 """The console of the stack on port 4566 is on 14566: an address that can be kept open, or in a bookmark."""
 
 
 def _listen_near(port: int) -> tuple[socket, str]:
     """A socket on the port that goes with the stack's, or on a free one where that is taken or there is none."""
+    near = port + _NEAR
     try:
-        return listen(port + _NEAR)
-    except (OSError, OverflowError):
+        return listen(near if near <= _HIGHEST else 0)
+    except OSError:
         return listen(0)
 
 
