@@ -106,8 +106,8 @@ def drawn(story: Story, verdict: Verdict) -> Figure:
         axes.yaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.margins(x=0.01, y=0.08)
     ending = f"{number(len(verdict.faults), 'promise').upper()} BROKEN" if verdict.faults else "no promise broken"
-    many, days = number(story.subscriptions, "subscription"), number(story.days, "day")
-    told = f"{many} over {days}, seed {story.seed}"
+    many, length = number(story.subscriptions, "subscription"), number(story.days, "day")
+    told = f"{many} over {length}, seed {story.seed}"
     up.set_title(f"{told}: {number(len(renewed) + len(recovered), 'renewal')}, {ending}", loc="left")
     up.set_ylabel("renewals a week" if step == 7 else "renewals a day")
     down.set_ylabel("declines")
