@@ -262,7 +262,7 @@ def _refunded_elsewhere(auditor: Auditor) -> None:
 
 def _refunded_elsewhere_weeks_after(auditor: Auditor) -> None:
     auditor.renew("planted", now=NOON - timedelta(days=28), renewal_date="2026-01-03")
-    auditor.world.gateway.now = NOON
+    auditor.world.gateway.now = NOON - timedelta(days=20)
     auditor.world.gateway.refund_elsewhere(auditor.item("sub_planted", "2026-01-03")["payment_id"], 500)
 
 
