@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 
+from local.simulate.dates import renewal_dates
 from local.simulate.story import (
     DUNNING_DAYS,
     Cancel,
@@ -218,7 +219,8 @@ class _Walk:
                 self._paused = True
             case Resume():
                 self._paused = False
-                self._pass_over_until(day)
+                if self._pass_over_until(day) and day not in self._dates:
+                    self._renew_from(day)
             case Cancel(None):
                 self._canceled = True
                 self._refused = None
@@ -227,10 +229,20 @@ class _Walk:
             case Reprice(price):
                 self._price = price
 
-    def _pass_over_until(self, day: date) -> None:
+    def _pass_over_until(self, day: date) -> bool:
+        """Leaves out what came due in a pause; whether anything did."""
+        since = self._next
         while self._dates[self._next] < day:
             self._result.skipped.append(self._dates[self._next])
             self._next += 1
+        return self._next > since
+
+    def _renew_from(self, day: date) -> None:
+        """After a pause over a date it is billed from the day on which it is active again, and renews on that day."""
+        its, last = self._subscriber, self._dates[-1]
+        fits = day.day == its.anchor or (day.day < its.anchor and (day + timedelta(days=1)).day == 1)
+        anchor = its.anchor if fits else day.day
+        self._dates = (*self._dates[: self._next], *renewal_dates(day, its.interval, its.count, anchor, last))
 
     def _note_due(self, day: date) -> None:
         ends = self._cancel_at is not None and day >= self._cancel_at

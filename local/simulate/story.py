@@ -389,6 +389,7 @@ class _Draft:
         self._refused: set[date] = set()
         self._quiet_until = FIRST_DAY
         self._price = self._random.choice(_PRICES)
+        self._dates: tuple[date, ...] = ()
 
     def subscriber(self) -> Subscriber:
         draw = self._random
@@ -402,7 +403,8 @@ class _Draft:
             first, anchor = _month_end(first, draw.choice((29, 30, 31)), created, self._calm_from)
             names_anchor = first.day != anchor or names_anchor
         price = self._price
-        for due in tuple(renewal_dates(first, interval, count, anchor, self._last)):
+        self._dates = tuple(renewal_dates(first, interval, count, anchor, self._last))
+        for due in self._dates:
             if created < due and self._quiet_until < due < self._calm_from and not self._befall(due, interval):
                 break
         identity = f"{self._story.run}-{self._number:04}"
@@ -489,10 +491,12 @@ class _Draft:
             self._quiet_until = max(self._quiet_until, day)
 
     def _pause(self, due: date) -> bool:
+        """Resumed on one of its later dates: on another day it would renew on that day from then on. The sweep of the
+        day before has passed over what came due in the pause."""
         paused_on = self._before(due)
-        resumed_on = due + timedelta(days=self._random.randint(2, 40))
-        while resumed_on in self._story.down or resumed_on - timedelta(days=1) in self._story.down:
-            resumed_on += timedelta(days=1)
+        later = due + timedelta(days=self._random.randint(2, 40))
+        stopped = {day + timedelta(days=n) for day in self._story.down for n in (0, 1)}
+        resumed_on = next((day for day in self._dates if day >= later and day not in stopped), self._calm_from)
         self._at(paused_on, Pause())
         if resumed_on >= self._calm_from:
             return False

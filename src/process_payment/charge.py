@@ -163,8 +163,9 @@ class Charge:
             self.ledger.end(row.row)
             reason = "cancels_at_period_end"
         elif pauses.was_resumed_by_hand(row):
-            self.ledger.resume(row, pauses.resumption(row, self.today, history).until, self.now)
-            return None
+            until = pauses.resumption(row, self.today, history).until
+            self.ledger.resume(row, until, self.now)
+            return self.renew(replace(asked, renewal_date=until)) if asked.renewal_date else None
         elif reason == "paused" and asked.renewal_date == row.renewal_date <= self.today and owed is None:
             return self._pass_over(row, claimed, history)
         if reason is None and asked.renewal_date not in (None, row.renewal_date):

@@ -253,11 +253,21 @@ def test_what_is_at_work_when_charging_is_turned_off_may_be_charged() -> None:
 
 
 def test_nothing_is_charged_of_paused_time() -> None:
-    """A pause from day 20 to day 40 leaves out two periods; a charge for one of them is wrong."""
-    paused = subscriber({day(20): (Pause(),), day(40): (Resume(),)})
+    """A pause from day 20 to day 42 leaves out two periods; a charge for one of them is wrong."""
+    paused = subscriber({day(20): (Pause(),), day(42): (Resume(),)})
     rest = [c for c in ON_TIME if c.period not in (day(22), day(32))]
     assert faults(judged(rest, paused)) == []
     assert faults(judged([*rest, charge(22)], paused)) == [("wrong", day(22))]
+
+
+def test_what_is_charged_after_a_pause_begins_on_the_day_of_the_resumption() -> None:
+    """Resumed on day 40, between two dates: charged for a period from that day on, and every ten days from then on."""
+    paused = subscriber({day(20): (Pause(),), day(40): (Resume(),)})
+    before = [c for c in ON_TIME if c.period < day(22)]
+    after = [charge(n) for n in range(40, (STORY.calendar[-1] - day(0)).days + 1, 10)]
+    assert faults(judged([*before, *after], paused)) == []
+    assert ("missed", day(40)) in faults(judged([*before, *after[1:]], paused))
+    assert ("wrong", day(42)) in faults(judged([*before, *after, charge(42)], paused))
 
 
 def test_nothing_is_charged_after_a_cancellation() -> None:
