@@ -17,6 +17,7 @@ that something is overdue is a fact of this moment, whatever days are audited.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from functools import cache
@@ -31,6 +32,7 @@ from renewals import dynamodb, refunds, subscription
 from renewals.clock import Moment
 from renewals.errors import BadRow
 from renewals.gateway import Charged, Gateway, GatewayRefused, PaymentState, Refund
+from renewals.ledger import Ledger
 from renewals.subscription import Subscription
 
 if TYPE_CHECKING:
@@ -51,6 +53,11 @@ ENOUGH_SECONDS = 120
 FULL = 1000
 """With so many differences a part is full."""
 
+_AT_ONCE = 10  # as many connections as a client of boto3 keeps
+_BESIDE = 4
+"""So many items of a subscription are nearly always enough: the period itself and the one before it."""
+
+_MOST_PAGES = 100
 _TOGETHER = 400
 _PAGE = 1000
 
@@ -170,7 +177,29 @@ class Audit:
         charges = {each.payment_id: compare.key_of(each) for each in ours if each.succeeded}
         for key in entries:
             compared.entry(key, charges)
+        for item, other in self._overlapping(held):
+            detail = f"{other['renewal_date']} to {other['period_end']} is paid too, by {other.get('payment_id')}"
+            found.differs("overlapping", _item_key(item), str(item.get("payment_id", "")), detail)
         self._settle(found)
+
+    def _overlapping(self, held: list[dict[str, Any]]) -> Iterator[tuple[Row, Row]]:
+        """Each of these periods with each one that it overlaps: of all that the ledger has of the subscription before
+        the end of the period, as far back as it matters."""
+        ledger = Ledger(self.client, renewals=self.renewals)
+
+        def look(item: Row) -> list[tuple[Row, Row]]:
+            found: list[Row] = []
+            before: str | None = item["period_end"]
+            for _ in range(_MOST_PAGES):
+                if before is None or any(compare.reaches_no_further(each, item["renewal_date"]) for each in found):
+                    break
+                page, before = ledger.page(item["subscription_id"], limit=_BESIDE, before=before)
+                found += page
+            return [(item, other) for other in compare.overlapping(item, found)]
+
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            for overlaps in pool.map(look, (item for item in held if "period_end" in item)):
+                yield from overlaps
 
     def _items(self, keys: set[Key]) -> dict[Key, dict[str, Any]]:
         """Those items of the ledger that are there."""
@@ -265,6 +294,10 @@ def latest(today: date) -> Part:
 
 def _moment(each: Charged | Refund | _Entry) -> datetime:
     return each.at
+
+
+def _item_key(item: Row) -> Key:
+    return item["subscription_id"], item["renewal_date"]
 
 
 def _key(row: Subscription) -> Key:

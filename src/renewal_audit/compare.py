@@ -3,6 +3,8 @@
     missed                  due, and neither renewed nor standing visibly with its reason; or a period that a renewal
                             passed over without a trace
     doubled                 a period that two payments have paid: named with the one that the ledger does not hold
+    overlapping             a paid period that has a day of another paid one, of any day: named with the one that was
+                            charged later
     wrong_amount            the gateway took another amount or currency than the ledger has, or than was claimed
     charge_without_ledger   money was taken, and the ledger does not hold that payment as paid
     ledger_without_charge   the ledger says paid, and the gateway has no such charge of this period
@@ -19,7 +21,7 @@ hour, claimed within the last day, or paid at the bank's page and to be found so
 """
 
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -30,12 +32,13 @@ from renewals.errors import BadRow
 from renewals.gateway import Charged, Refund, RefundState
 from renewals.payment_ledger import MOST_SKIPPED
 from renewals.periods import Schedule
-from renewals.renewal import Status
+from renewals.renewal import Status, renewal_from
 from renewals.subscription import Subscription
 
 KINDS = (
     "missed",
     "doubled",
+    "overlapping",
     "wrong_amount",
     "charge_without_ledger",
     "ledger_without_charge",
@@ -252,6 +255,34 @@ def _metadata(of: Charged | Refund) -> Mapping[str, str]:
 def is_of(item: Item, charge: Charged) -> bool:
     """Whether the ledger holds this very payment as paid."""
     return charge.succeeded and "paid_at" in item and item.get("payment_id") == charge.payment_id
+
+
+def overlapping(item: Item, beside: Iterable[Item]) -> list[Item]:
+    """Of what stands beside a period in the ledger, the paid periods that have a day of it and were charged before."""
+    return [other for other in beside if _has_a_day_of(item, other) and _charged_before(other, item)]
+
+
+def reaches_no_further(item: Item, start: str) -> bool:
+    """Whether no period that is older than this one can have a day from `start` on: it is paid, and begins before."""
+    return _is_paid(item) and item["renewal_date"] < start
+
+
+def _has_a_day_of(one: Item, other: Item) -> bool:
+    if not (_is_paid(one) and _is_paid(other)) or one["renewal_date"] == other["renewal_date"]:
+        return False
+    return bool(one["renewal_date"] < other["period_end"] and other["renewal_date"] < one["period_end"])
+
+
+def _is_paid(item: Item) -> bool:
+    """Whether the ledger says so, and that it was not refunded whole."""
+    try:
+        return "period_end" in item and renewal_from(item).is_paid
+    except (KeyError, ValueError, TypeError):  # an item that is no claim of ours
+        return False
+
+
+def _charged_before(one: Item, other: Item) -> bool:
+    return (one.get("charged_at", ""), one["renewal_date"]) < (other.get("charged_at", ""), other["renewal_date"])
 
 
 def passed_over(item: Item) -> list[str]:

@@ -1462,7 +1462,7 @@ GRANTS: dict[str, dict[str, set[str]]] = {
     "RenewalAuditRole": {
         "dynamodb:Scan": {"<Subscriptions.Arn>"},
         "dynamodb:BatchGetItem": {"<Renewals.Arn>"},
-        "dynamodb:Query": {"<Renewals.Arn>/index/charged-on-index"},
+        "dynamodb:Query": {"<Renewals.Arn>", "<Renewals.Arn>/index/charged-on-index"},
         "s3:GetObject": {"<Receipts.Arn>/receipts/*", "<Receipts.Arn>/audits/*"},
         "s3:PutObject": {"<Receipts.Arn>/audits/*"},
         "s3:ListBucket": {"<Receipts.Arn>"},
