@@ -12,6 +12,7 @@ LONGEST_NAME = LONGEST_PLAN = 100
 
 _JOINERS = frozenset("\u200c\u200d")
 _SPACES = frozenset("\u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u202f\u205f\u3000")
+_MOST_NAMED = 5
 _LINKS = ("://", "www.")
 _WORDS = {
     "Cc": "a control character",
@@ -36,12 +37,12 @@ def fault(text: str, most: int | None = None) -> str | None:
 
 def name_fault(name: str) -> str | None:
     """As fault, of a customer's name, to which mails are addressed: a link in it would be signed by the seller."""
-    return fault(name, LONGEST_NAME) or ("has a link in it" if _has_link(name) else None)
+    return fault(name, LONGEST_NAME) or ("has a link in it" if _has_link(name) else _undrawable(name))
 
 
 def plan_fault(plan: str) -> str | None:
     """As fault, of what a receipt calls the plan."""
-    return "is empty" if not plan else fault(plan, LONGEST_PLAN)
+    return "is empty" if not plan else fault(plan, LONGEST_PLAN) or _undrawable(plan)
 
 
 def presentable(text: str, most: int) -> str:
@@ -78,6 +79,18 @@ def _is_visible(character: str) -> bool:
 def _has_link(text: str) -> bool:
     lower = text.lower()
     return any(link in lower for link in _LINKS)
+
+
+def _undrawable(text: str) -> str | None:
+    """Why a receipt cannot show the text whole: none of its fonts has these characters."""
+    if text.isascii():
+        return None
+    from renewals.printable import unprintable  # only for who needs it: the table is no part of a function's start
+
+    missing = unprintable(text)
+    named = ", ".join(f"U+{ord(c):04X}" for c in missing[:_MOST_NAMED])
+    more = ", …" if len(missing) > _MOST_NAMED else ""
+    return f"has characters that no receipt can show ({named}{more})" if missing else None
 
 
 def _kind(character: str) -> str:
