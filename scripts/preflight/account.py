@@ -99,21 +99,19 @@ class Account:
         domain = address.rpartition("@")[2]
         known = {name: self._identity(name) for name in (address, domain)}
         creates = self._values["SenderIdentity"] == "create"
-        if creates and known[address] is not None and self._stack is None:
-            yield wrong(
-                "sender",
-                f"SES knows {address} already, and cannot create it again: deploy with SenderIdentity=existing.",
-            )
+        verified = [name for name, each in known.items() if each and each.get("VerifiedForSendingStatus")]
+        if creates and self._stack is None and (known[address] is not None or domain in verified):
+            yield wrong("sender", f"SES knows {address} or its domain already: deploy with SenderIdentity=existing.")
+        elif verified:
+            yield ok("sender", f"SES has verified {verified[-1]}.")
         elif creates:
             yield mind(
                 "sender",
-                f"SES will mail {address} a link, which somebody has to open: an address that nobody reads cannot be "
+                f"SES mails {address} a link, which somebody has to open: an address that nobody reads cannot be "
                 f"confirmed. Better: verify the domain {domain} in SES, and deploy with SenderIdentity=existing.",
             )
-        elif not any(each and each.get("VerifiedForSendingStatus") for each in known.values()):
-            yield wrong("sender", f"SenderIdentity=existing, and SES has verified neither {address} nor {domain} here.")
         else:
-            yield ok("sender", f"SES has verified {'the domain' if known[domain] else 'the address'} for {address}.")
+            yield wrong("sender", f"SenderIdentity=existing, and SES has verified neither {address} nor {domain} here.")
         yield from self._signatures(domain, known[domain])
 
     def _signatures(self, domain: str, identity: Mapping[str, Any] | None) -> Iterator[Finding]:

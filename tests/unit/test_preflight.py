@@ -145,6 +145,7 @@ def test_a_good_account_is_let_go(preflight: Any) -> None:
         ({"plan": "ESSENTIALS"}, (), "mind", "put-account-pricing-attributes --plan NONE"),
         ({"identities": {}}, (), "wrong", "SES has verified neither billing@shop.example nor shop.example"),
         ({"identities": {SENDER: {}}}, ("SenderIdentity=create",), "wrong", "deploy with SenderIdentity=existing"),
+        ({}, ("SenderIdentity=create",), "wrong", "or its domain already: deploy with SenderIdentity=existing"),
         ({"identities": {}}, ("SenderIdentity=create",), "mind", "verify the domain shop.example in SES"),
         ({"identities": {SENDER: {"VerifiedForSendingStatus": True}}}, (), "mind", "not signed for shop.example"),
         (
