@@ -10,7 +10,8 @@ same step one wins and the other is told.
                                               is cancelled, and the period can be claimed anew
     skipped   a period that was passed over for a later one, or in which the subscription was paused
     failed    ten pick-ups without progress, or refused by the gateway for good: a person must look, and asking for
-              the renewal again takes it up where it stood
+              the renewal again takes it up where it stood, or with the row's other card. As long as its payment can be
+              paid it stands in the index with a date, and is asked about each day
 
 Keys: subscription_id, renewal_date (the first day of the period, YYYY-MM-DD). What is not finished carries
 `unfinished` (one of sixteen values, so that the index over it has no hot key) and stands in unfinished-index by
