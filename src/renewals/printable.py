@@ -4,11 +4,7 @@ Mails and receipts show names, plans and addresses through this module, so that 
 """
 
 import re
-import unicodedata
-from bisect import bisect_right
 from functools import cache
-
-from renewals.printable_ranges import RANGES
 
 # Default_Ignorable_Code_Point (https://www.unicode.org/reports/tr44/#Default_Ignorable_Code_Point) without the two
 # joiners: nothing to see, and the overrides of direction among them could make a name read as another. Variation
@@ -40,6 +36,8 @@ def composed(text: str) -> str:
 
     What makes one emoji of two is left out, since receipts have no emoji.
     """
+    import unicodedata  # as below: most mails need none of it, and their function is to start fast
+
     parts = re.split(_COMPATIBILITY_HAN, text)
     parts[::2] = [unicodedata.normalize("NFC", part) for part in parts[::2]]
     return re.sub(_EMOJI_PARTS, "", visible("".join(parts)))
@@ -51,12 +49,16 @@ def unprintable(text: str) -> str:
 
 
 def _is_covered(character: str) -> bool:
+    from bisect import bisect_right
+
     return bisect_right(_bounds(), ord(character)) % 2 == 1
 
 
 @cache
 def _bounds() -> list[int]:
     """Where what the receipt's fonts can draw begins and ends, by turns."""
+    from renewals.printable_ranges import RANGES
+
     runs = [run.partition("-") for run in RANGES.split()]
     return [bound for first, _, last in runs for bound in (int(first, 16), int(last or first, 16) + 1)]
 
@@ -84,6 +86,8 @@ def whole(text: str, at: int) -> int:
 def _belong_together(first: str, second: str) -> bool:
     """A mark or joiner and the letter before it; a letter and the joiner, the virama or the Thai or Lao vowel that is
     written before it."""
+    import unicodedata
+
     return (
         unicodedata.category(second)[0] == "M"
         or second in _JOINERS
