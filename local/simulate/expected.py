@@ -148,6 +148,7 @@ class _Walk:
         self._refused: _Refused | None = None
         self._confirmed = False
         self._maybe: dict[date, tuple[int, str]] = {}  # what may have been claimed on a day of trouble, at which cost
+        self._deciding: set[date] = set()  # of these, what may have been confirmed, and wait for the bank
         self._missed: set[date] = set()
         self._came_due: set[date] = set()
         self._result = Expected()
@@ -173,7 +174,8 @@ class _Walk:
         for charge in charged:
             done += self._accept(charge, day, asked=sweeps + webhooks > 0)
         if trouble:
-            self._remember(day)
+            slow = any(isinstance(action, GatewayTrouble) and action.mode == "processing" for action in actions)
+            self._remember(day, confirmed=slow)
         elif sweeps:
             # What failed for another subscription hides in the queue, and no sweep puts anything on top of it. Where
             # charging is turned on in the middle of a sweep, that one may have left it there.
@@ -217,6 +219,7 @@ class _Walk:
                 self._confirmed = self._refused is not None and self._refused.behaviour == "asks"
             case Pause():
                 self._paused = True
+                self._withdraw()
             case Resume():
                 self._paused = False
                 if self._pass_over_until(day) and day not in self._dates:
@@ -224,6 +227,7 @@ class _Walk:
             case Cancel(None):
                 self._canceled = True
                 self._refused = None
+                self._withdraw()
             case Cancel(at):
                 self._cancel_at = at
             case Reprice(price):
@@ -314,11 +318,18 @@ class _Walk:
             self._next += 1
         self._maybe.clear()
 
-    def _remember(self, day: date) -> None:
-        """On a day of trouble what is due may have been claimed, and nothing more is certain."""
+    def _remember(self, day: date, *, confirmed: bool = False) -> None:
+        """On a day of trouble what is due may have been claimed, and nothing more is certain. confirmed: the bank may
+        still be deciding about it."""
         claimable = self._would_be_charged(day)
         if claimable is not None:
             self._maybe[claimable[0]] = claimable[1]
+            if confirmed:
+                self._deciding.add(claimable[0])
+
+    def _withdraw(self) -> None:
+        """What was claimed and not confirmed is not charged after the end."""
+        self._maybe = {period: cost for period, cost in self._maybe.items() if period in self._deciding}
 
     def _require(self, day: date, requests: int) -> None:
         """With nothing in their way, so many more requests would have charged what is due."""
