@@ -270,12 +270,17 @@ class Sweep:
         if (part.kind == "clocks") is (clock is None):
             return None
         if subscription.has_ended(row) and row["status"] != "paused":
-            return _request(row) if "next_attempt" in row else None
+            return _request(row) if "next_attempt" in row and not self._is_the_hourly_ones(part, row) else None
         checked, today = subscription.parse(row), clock or self.today
         if _wants(part, checked, today):
             return _request(row)
         reminded = part.kind != "date" and reminders.may_be_owed(checked, today, self.reminder_days)
         return _request(row) | {"event_type": reminders.EVENT} if reminded else None
+
+    def _is_the_hourly_ones(self, part: Part, row: Row) -> bool:
+        """Whether the nightly sweep leaves the row to the hourly one, which finds it by its date."""
+        first, on = (self.today - timedelta(days=DAYS - 1)).isoformat(), row.get("renewal_date")
+        return part.kind == "segment" and isinstance(on, str) and first <= on <= self.today.isoformat()
 
 
 def is_unfinished(row: Row) -> bool:
