@@ -77,7 +77,7 @@ def test_a_deployment_over_running_load_refuses_no_webhook_and_loses_no_renewal(
     sweep, event = stack.outputs["SweepFunctionName"], json.dumps({"sweep": "due"})
     shop.functions.invoke(FunctionName=sweep, InvocationType="Event", Payload=event)
     posted_before = load.answers.total()
-    _NextRelease(stack.port, SellerName="After Ltd", BusinessTimeZone="Etc/UTC").deploy()
+    _NextRelease(stack.port, Environment="prod", SellerName="After Ltd", BusinessTimeZone="Etc/UTC").deploy()
     posted_during = load.answers.total() - posted_before
     wait_until(lambda: load.answers.total() > posted_before + posted_during + 2)
     load.stopped.set()
