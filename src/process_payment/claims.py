@@ -107,9 +107,9 @@ def due_as_promised(row: Subscription, failed: Renewal | None, today: date) -> t
     billing, promise = _billing(row, failed, today), offers.promised(row)
     if promise is None or (failed is not None and failed.renewal_date != row.renewal_date):
         return row, billing
-    if promise.end is not None and today < promise.end:
-        billing = Billing(row.renewal_date, promise.end, ())
-    return (promise.applied(row) if billing.start == row.renewal_date else row), billing
+    if offers.holds_for(promise, billing, row, today):
+        return promise.applied(row), Billing(row.renewal_date, promise.end or billing.end, ())
+    return row, billing
 
 
 def _billing(row: Subscription, failed: Renewal | None, today: date) -> Billing:
@@ -121,7 +121,7 @@ def _billing(row: Subscription, failed: Renewal | None, today: date) -> Billing:
     last = today if row.cancel_at is None else min(today, row.cancel_at - timedelta(days=1))
     if row.catch_up == "each" and not (failed and failed.reason in _ENDED_BY):
         first = failed.renewal_date if failed and failed.renewal_date <= last else row.renewal_date
-        return oldest_due(row.schedule, first, last)
+        return oldest_due(row.schedule.beginning_on(first), first, last)
     return latest_due(row.schedule, row.renewal_date, last)
 
 
@@ -137,7 +137,7 @@ def _new(row: Subscription, billing: Billing, execution: str, seller: Mapping[st
         row_date=row.renewal_date,
         first_tried_on=moment.today,
         period_end=billing.end,
-        anchor_day=row.schedule.anchor_day if row.schedule.is_anchored else None,
+        anchor_day=row.schedule.beginning_on(billing.start).anchor_day if row.schedule.is_anchored else None,
         amount=row.amount,
         currency=row.currency,
         plan=row.plan,

@@ -4,9 +4,10 @@ It holds for that renewal: a price that is changed afterwards is the one of the 
 told again in time, by another reminder that names it. A mail of which nobody knows whether it went out counts as sent.
 
 What a reminder named stands on the subscription's row beside the reminder's own record, as told_upcoming or
-told_card_expires: `token`, that of the mail, `period`, `at`, `amount`, `currency`, `plan`, `payment_method`, where it
-was said `end` (the day after the period) and `expires` (of the card), and `before`: what had been named until then, for
-where this mail never arrived. Versions before knew nothing of it, and leave it alone.
+told_card_expires: `token`, that of the mail, `period`, `at`, `amount`, `currency`, `plan`, `payment_method`, `end` (the
+day after the period that the amount is for, whether or not the mail said it), `expires` (of the card), and `before`:
+what had been named until then, for where this mail never arrived. Versions before knew nothing of it, and leave it
+alone.
 """
 
 from collections.abc import Iterator, Mapping
@@ -16,6 +17,7 @@ from decimal import Decimal
 from typing import Any
 
 from renewals.dynamodb import storable
+from renewals.periods import Billing
 from renewals.subscription import Subscription
 
 NOTICE_DAYS = 3
@@ -27,7 +29,7 @@ CARD_EXPIRES = "card_expires"
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """amount: major units. end: the day after the period; None where it was not said. at: when it was named."""
+    """amount: major units. end: the day after the period; None where it was not kept. at: when it was named."""
 
     amount: Decimal
     currency: str
@@ -68,20 +70,29 @@ def is_in_time(promise: Offer, row: Subscription, today: date) -> bool:
     return days_left >= (1 if same_but_for_the_amount and now.amount < promise.amount else NOTICE_DAYS)
 
 
+def holds_for(promise: Offer, billing: Billing, row: Subscription, today: date) -> bool:
+    """Whether the promise is of what is billed today. billing: what is due by the row's own interval. One of a length
+    that is no more the row's is billed as it was promised: its price is of no other."""
+    return billing.start == row.renewal_date or (promise.end is not None and today < promise.end)
+
+
 def as_told(row: Subscription, today: date) -> Subscription:
     """The row with the price and plan that a mail of today is to name: the promise, where that holds."""
+    return told(row, today).applied(row)
+
+
+def told(row: Subscription, today: date) -> Offer:
+    """What a mail of today names: the row, or the promise, where that holds."""
     promise = changed(row)
-    return row if promise is None or is_in_time(promise, row, today) else promise.applied(row)
+    return of(row) if promise is None or is_in_time(promise, row, today) else promise
 
 
-def noted(row: Subscription, kind: str, token: str, now: datetime, expires: str | None) -> dict[str, Any]:
-    """What the mail of this token names, as it is kept. row: as it is told. expires: of the card that it is about."""
-    offer, before = replace(of(row), at=storable(now)), promised(row)
-    if kind == CARD_EXPIRES:
-        offer = replace(offer, end=None)
-    told = _item(offer) | {"token": token, "period": row.renewal_date.isoformat(), "payment_method": row.payment_method}
-    told |= {"expires": expires} if expires is not None else {}
-    return told | ({"before": _item(before)} if before else {})
+def noted(offer: Offer, row: Subscription, token: str, now: datetime, expires: str | None) -> dict[str, Any]:
+    """What the mail of this token names, as it is kept. offer: what it names. expires: of the card that it is about."""
+    offer, before = replace(offer, at=storable(now)), promised(row)
+    kept = _item(offer) | {"token": token, "period": row.renewal_date.isoformat(), "payment_method": row.payment_method}
+    kept |= {"expires": expires} if expires is not None else {}
+    return kept | ({"before": _item(before)} if before else {})
 
 
 def warned_card(row: Subscription) -> tuple[str, str] | None:

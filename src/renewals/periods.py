@@ -2,7 +2,7 @@
 
 import calendar
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import Literal
 
@@ -39,6 +39,10 @@ class Schedule:
     def is_anchored(self) -> bool:
         """Whether renewals fall on a day of the month."""
         return self.interval in ("month", "year")
+
+    def beginning_on(self, day: date) -> "Schedule":
+        """The schedule by which the period that begins on this day is whole: this one, where its anchor allows."""
+        return self if falls_on(self.anchor_day, day) else replace(self, anchor_day=day.day)
 
     def after(self, day: date) -> date:
         """The renewal date that follows `day`. Raises OverflowError past the year 9999."""

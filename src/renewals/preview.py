@@ -111,7 +111,8 @@ def _charges(row: Subscription, today: date, refused: Renewal | None) -> Iterato
         start = refused.period_end
     elif (promise := offers.changed(row)) is not None:
         end = promise.end or schedule.after(start)
-        if not offers.is_in_time(promise, row, today) and today < end:
+        due = start <= today and offers.holds_for(promise, _due(row, start, today), row, today)
+        if not offers.is_in_time(promise, row, today) and (due or start > today):
             why = f"{_first(schedule, start)}; as a reminder has named it: what was changed since is for later"
             yield Charge(max(start, today), start, end, promise.amount, promise.currency, why)
             start = end

@@ -28,7 +28,7 @@ from renewals.callers import is_of
 from renewals.errors import BadRow, RenewalError
 from renewals.ledger import Ledger, Lost
 from renewals.mail_ledger import MailLedger
-from renewals.payment_ledger import WATCHED, PaymentLedger
+from renewals.payment_ledger import WATCHED, PaymentLedger, why_withdrawn
 from renewals.preview import Preview, preview
 from renewals.refund_ledger import RefundLedger
 from renewals.renewal import UNSETTLED, Renewal, Status
@@ -336,10 +336,12 @@ class Register:
 
     def _end_with_period(self, row: Row, changes: dict[str, Any], asked: Asked) -> dict[str, Any] | Lost:
         """The end is that of the period that is paid, or that of the one whose charge has begun: it goes on, and the
-        subscription ends with it. The date that is answered holds: no charge may begin unseen while it is written."""
+        subscription ends with it. A charge that its row no more stands by is none: the row may be due before the end of
+        its period. The date that is answered holds: no charge may begin unseen while it is written."""
         due = str(row.get("renewal_date"))
         history = [r for r in self.ledger.recent(row["subscription_id"]) if r.customer_id == row["customer_id"]]
-        begun = next((r for r in history if r.status is Status.CLAIMED and not r.withdrawn), None)
+        claimed = (r for r in history if r.status is Status.CLAIMED and not r.withdrawn)
+        begun = next((r for r in claimed if why_withdrawn(r, row) is None), None)
         if begun is not None:
             changes["cancel_at"] = begun.period_end.isoformat()
         standing = next((r for r in history if r.row_date.isoformat() <= due <= r.renewal_date.isoformat()), None)

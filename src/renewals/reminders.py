@@ -170,7 +170,7 @@ class Records:
             free, values = f"{name}.#token = :earlier", {**values, ":earlier": earlier.token}
             del values[":period"], values[":failed"]
         card = known_card(row) if kind == CARD_EXPIRES else None
-        named = offers.noted(offers.as_told(row, today), kind, mail.token, now, card.expires if card else None)
+        named = offers.noted(offers.told(row, today), row, mail.token, now, card.expires if card else None)
         return self._write(row.row, {name: _item(row, mail), f"told_{kind}": named}, f"{free} AND {as_read}", values)
 
     def record(self, row: Subscription, kind: str, mail: Mail) -> bool:

@@ -2,6 +2,7 @@
 
 from datetime import date, datetime
 from decimal import Decimal
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -42,6 +43,23 @@ def test_a_message_that_comes_again_bills_no_further_period(shop: World) -> None
     for n in range(5):
         shop.run(f"again-{n}", _noon(4, 30) + n * LATER, period="2026-01-31")
     assert len(shop.gateway.charges) == 1
+
+
+@pytest.mark.parametrize(
+    ("interval", "months"),
+    [("day", ["2026-01-20", "2026-02-20"]), ("week", ["2025-11-12", "2025-12-12", "2026-01-12", "2026-02-12"])],
+)
+def test_a_failed_day_or_week_that_becomes_a_month_is_a_whole_one(
+    shop: World, interval: str, months: list[str]
+) -> None:
+    """More than twelve were missed, and the latest twelfth failed for want of its customer; then it is a monthly plan:
+    no month is cut short to get from that day to the day of the row's date."""
+    shop.subscribe(interval=interval, renewal_date="2025-10-01", catch_up="each", gateway_customer="cus_gone")
+    _sweep(shop, NOON)
+    shop.edit(interval="month", gateway_customer="cus_gw")
+    _sweep(shop, NOON + LATER, runs=6)
+    paid = {day: item["period_end"] for day, item in sorted(shop.items().items()) if "paid_at" in item}
+    assert paid == dict(pairwise(months))
 
 
 def test_a_webhook_does_not_catch_up(shop: World) -> None:

@@ -307,6 +307,21 @@ def test_no_charge_begins_while_an_end_is_written(shop: World) -> None:
     assert "cancel_at" in WATCHED
 
 
+def test_an_end_with_the_period_is_that_of_the_date_that_the_row_has(shop: World) -> None:
+    """Claimed, then moved to 5 February: that claim is charged no more, and the end of its period is nobody's. The row
+    ends on its own date, and no period begins on that."""
+    shop.subscribe()
+    _claim_alone(shop)
+    shop.edit(renewal_date="2026-02-05")
+    row = register(shop).act(shop.row(), Action.CANCEL_AT_PERIOD_END, DUE, Asked("ann", NOON))
+    assert isinstance(row, dict)
+    assert row["cancel_at"] == "2026-02-05"
+    for n in range(3):
+        shop.run(f"due-{n}", NOON + timedelta(days=5 + n), period=shop.row()["renewal_date"])
+    assert shop.gateway.charges == []
+    assert shop.row()["status"] == "canceled"
+
+
 def _claim_alone(shop: World) -> None:
     shop.gateway.trouble.append(("create", "before"))
     shop.run("claiming")

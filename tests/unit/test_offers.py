@@ -165,6 +165,45 @@ def test_a_promise_is_of_its_own_period(catch_up: str, charged: int) -> None:
     assert shop.gateway.charges[0][1] == charged
 
 
+@pytest.mark.parametrize("late", [0, 40])
+def test_the_price_of_a_month_buys_no_year(late: int) -> None:
+    """Told of a month's price by the mail about a card; a yearly plan two days before. It is the month that is charged
+    at that price, however late the charge comes, and the year after it at its own; and the preview says so."""
+    shop = World()
+    shop.subscribe()
+    shop.gateway.expires["pm_ok"] = "2025-12"
+    shop.remind("card", _before(7))
+    shop.edit(interval="year", amount=Decimal("299.00"), payment_method="pm_new")
+    now = NOON + late * DAY
+    [first, second] = preview(parse(shop.row()), today=now.date(), count=2).charges
+    shop.run("worker", now, "299.00", period="2026-01-31")
+    [item] = shop.items().values()
+    assert (item["amount"], item["period_end"]) == (Decimal("29.99"), "2026-02-28") == (first.amount, str(first.end))
+    assert (str(second.start), str(second.amount)) == (shop.row()["renewal_date"], "299.00")
+
+
+def test_a_mail_about_a_card_keeps_the_length_that_was_promised() -> None:
+    """Told of a month at its price, a yearly plan two days before, and then a card that expires: its mail names the
+    month's price once more, and that buys a month."""
+    shop = World()
+    shop.subscribe()
+    shop.gateway.expires |= {"pm_ok": "2025-12", "pm_new": "2025-12"}
+    shop.remind("card", _before(7))
+    shop.edit(interval="year", amount=Decimal("299.00"), payment_method="pm_new")
+    shop.remind("again", _before(2))
+    assert _named(shop) == ["29.99 USD", "29.99 USD"]
+    assert _charged(shop) == "29.99 USD"
+    assert shop.row()["renewal_date"] == "2026-02-28"
+
+
+def test_the_preview_names_the_promise_where_each_period_is_billed() -> None:
+    """A year late and more: the first period costs what was named of it, the next one the price of the day."""
+    shop = _reminded(catch_up="each")
+    shop.edit(**DOUBLED)
+    charges = preview(parse(shop.row()), today=(NOON + 400 * DAY).date(), count=2).charges
+    assert [str(charge.amount) for charge in charges] == ["29.99", "59.98"]
+
+
 # --- what became of the mail -----------------------------------------------------------------------------------------
 
 
