@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from functools import cache, wraps
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
 from renewals.errors import RenewalError
 
@@ -38,8 +38,19 @@ def logger() -> Logger:
     return Logger()
 
 
+class _Unheard:
+    """Metrics that nobody collects."""
+
+    metric_set: ClassVar[dict[str, Any]] = {}
+
+    def add_metric(self, **_: Any) -> None:
+        """Nothing is kept."""
+
+
 @cache
 def _metrics() -> Metrics:
+    if os.environ.get("POWERTOOLS_METRICS_DISABLED") == "true":  # Powertools would write each hundredth all the same
+        return cast("Metrics", _Unheard())
     from aws_lambda_powertools import Metrics
 
     return Metrics()

@@ -157,7 +157,7 @@ def test_an_environment_that_reaches_nothing(shop: Shop, tmp_path: Path) -> None
     config.write_text("[profile empty]\nregion = us-west-2\n")
     show = ("show", "sub_1")
     for words, changes, sentence in (
-        (show, {"AWS_PROFILE": "nobody"}, "AWS cannot be asked: The config profile (nobody) could not be found"),
+        (show, {"AWS_PROFILE": "nobody"}, "There is no AWS profile nobody: set AWS_PROFILE."),
         (show, {"AWS_CONFIG_FILE": str(config), "AWS_PROFILE": "empty"}, "There are no AWS credentials: set"),
         (show, {"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}, "Nothing answers at http://127.0.0.1:9"),
         (("--stack-name", "other", *show), {}, "There is no stack other in us-west-2"),

@@ -1,6 +1,8 @@
 """The command as a person types it, over AWS in memory."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import date, timedelta
@@ -16,6 +18,7 @@ from click.testing import CliRunner, Result
 from process_payment.charge import Asked
 from renewals import stripe_gateway
 from renewals.gateway import GatewayUnauthorized
+from scripts import ROOT
 from scripts.subscriptions import verified
 from scripts.subscriptions.__main__ import main
 from tests.fake_aws import error
@@ -135,6 +138,8 @@ def command(account: Account, monkeypatch: pytest.MonkeyPatch) -> Callable[..., 
     """Types a command; what it says, and its exit status. An import asks the gateway of the shop."""
     monkeypatch.setattr(stripe_gateway, "StripeGateway", lambda *_: account.shop.gateway)
     monkeypatch.setattr(verified, "_WAITS", ())
+    for name, value in {"POWERTOOLS_METRICS_DISABLED": "false", "POWERTOOLS_LOG_LEVEL": "INFO"}.items():
+        monkeypatch.setenv(name, value)  # which the command leaves as they are: other tests look at both
     return lambda *words: CliRunner().invoke(main, [str(word) for word in words])
 
 
@@ -354,6 +359,23 @@ def test_an_import_by_somebody_who_may_not_read_the_gateway_s_key(
     assert "--no-verify" in told.output
     assert shop.dynamodb.items("subscriptions") == {}
     assert command("import", "--apply", "--no-verify", file).exit_code == 0
+
+
+def test_many_looks_at_the_gateway_leave_the_terminal_alone() -> None:
+    """What the adapter counts and logs for functions is neither written nor kept, however many lines a file has."""
+    asked = """
+import scripts, sys
+from types import SimpleNamespace
+from scripts.subscriptions.verified import lookup
+stack = SimpleNamespace(client=lambda _: SimpleNamespace(get_secret_value=lambda **_: {
+    "SecretString": '{"api_key": "sk_test", "endpoint": "http://127.0.0.1:9"}'}), output=lambda name: name)
+look = lookup(stack)
+row = SimpleNamespace(gateway_customer="cus_1", payment_method="pm_1")
+object.__setattr__(look, "wait", lambda _: None)
+assert [look.faults(row) for _ in range(60)] == [None] * 60
+"""
+    told = subprocess.run([sys.executable, "-c", asked], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (told.returncode, told.stdout, told.stderr) == (0, "", "")
 
 
 def test_a_key_that_the_gateway_turns_away_ends_an_import(
