@@ -4,10 +4,11 @@ from dataclasses import asdict, dataclass, replace
 from datetime import date
 
 from process_payment.charge import Asked
-from renewals import offers, reminders
-from renewals.errors import PaymentError
+from renewals import offers, reminders, spans
+from renewals.errors import BadRow, PaymentError
 from renewals.gateway import Card, Gateway, GatewayUnavailable
 from renewals.ledger import Ledger
+from renewals.subscription import Subscription
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +25,8 @@ class Remind:
         """The reminders that are true before the period asked for, and were not sent.
 
         The gateway is asked where nobody has looked at the card, and before a customer is told that it expires: their
-        bank may have replaced it. What it says is kept on the row, and the mail says what is kept. Raises PaymentError
-        where the gateway gives no answer.
+        bank may have replaced it. What it says is kept on the row, and the mail says what is kept. Nobody is reminded
+        of a renewal that will be rejected. Raises PaymentError where the gateway gives no answer.
         """
         row = reminders.at_period(self.ledger.rows(asked.subscription_id), asked.customer_id, asked.renewal_date)
         if row is None:
@@ -38,4 +39,16 @@ class Remind:
                 raise PaymentError(str(error)) from error
             self.records.keep_card(row, card)
             owed = reminders.owed(replace(row, row={**row.row, "known_card": asdict(card)}), self.today, self.days)
-        return owed
+        return [] if owed and self._is_paid(row) else owed
+
+    def _is_paid(self, row: Subscription) -> bool:
+        """Whether a day of the next period is paid already, so that nothing will be charged for it."""
+        if not spans.may_overlap(row, unless_told=True):
+            return False
+        start, end = row.renewal_date, row.schedule.after(row.renewal_date)
+        history = [r for r in self.ledger.recent(row.subscription_id) if r.customer_id == row.customer_id]
+        try:
+            spans.check(start, end, self.ledger.reaching(start, end, history))
+        except BadRow:
+            return True
+        return False

@@ -83,6 +83,19 @@ def test_a_paid_period_far_in_the_past_is_looked_for(shop: World, first: str) ->
     assert len(shop.gateway.charges) == 18
 
 
+@pytest.mark.parametrize(("moved", "mails"), [("2026-06-10", 0), ("2027-01-31", 1)])
+def test_nobody_is_reminded_of_a_renewal_that_will_be_rejected(shop: World, moved: str, mails: int) -> None:
+    """A year is paid, and the date is moved into it: no mail says that another year is charged then. The year after
+    it is reminded of as ever."""
+    shop.subscribe(interval="year")
+    shop.run()
+    shop.edit(renewal_date=moved)
+    receipts = len(shop.mails())
+    shop.remind("near", _noon(moved) - 5 * DAY)
+    assert len(shop.mails()) == receipts + mails
+    assert shop.renew("due", _noon(moved)).name == ("paid" if mails else "rejected")
+
+
 def test_an_ordinary_renewal_asks_no_more_of_the_ledger(shop: World) -> None:
     """The first, the second and the twelfth: the ledger's latest periods and the row, a query each."""
     shop.subscribe()
