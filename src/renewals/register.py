@@ -329,21 +329,25 @@ class Register:
         that can be read."""
         changes = transitions.changes(row, action, today) | dict(given or {})
         if action is Action.CANCEL_AT_PERIOD_END:
-            return self._end_with_period(row, changes, asked)
+            return self._end_with_period(row, changes, today, asked)
         if action is Action.RESUME and row.get("status") == "paused":
             return self._resume(row, changes, today, asked)
         return self.edit(row, changes, _ACTIONS[action], asked)
 
-    def _end_with_period(self, row: Row, changes: dict[str, Any], asked: Asked) -> dict[str, Any] | Lost:
+    def _end_with_period(self, row: Row, changes: dict[str, Any], today: date, asked: Asked) -> dict[str, Any] | Lost:
         """The end is that of the period that is paid, or that of the one whose charge has begun: it goes on, and the
         subscription ends with it. A charge that its row no more stands by is none: the row may be due before the end of
-        its period. The date that is answered holds: no charge may begin unseen while it is written."""
+        its period. What was made active by hand after a pause ends when what is paid does, or today: the sweep bills it
+        from then on, and not from its date. The date that is answered holds: no charge may begin unseen while it is
+        written."""
         due = str(row.get("renewal_date"))
         history = [r for r in self.ledger.recent(row["subscription_id"]) if r.customer_id == row["customer_id"]]
         claimed = (r for r in history if r.status is Status.CLAIMED and not r.withdrawn)
         begun = next((r for r in claimed if why_withdrawn(r, row) is None), None)
         if begun is not None:
             changes["cancel_at"] = begun.period_end.isoformat()
+        elif pauses.NOTE in row and row[pauses.NOTE] == due:
+            changes["cancel_at"] = pauses.resumption(subscription.parse(row), today, history).until.isoformat()
         standing = next((r for r in history if r.row_date.isoformat() <= due <= r.renewal_date.isoformat()), None)
         still = self._payments.stands_still(row["subscription_id"], due, standing)
         if isinstance(still, Lost):

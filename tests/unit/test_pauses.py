@@ -147,3 +147,23 @@ def test_the_preview_of_a_paused_subscription_says_what_its_resumption_costs(sho
         "It is paused: nothing is charged until it is resumed, and nothing for the time until then. If it is resumed "
         "today, 120.00 USD are charged on 1 February 2026, for 1 February 2026 to 31 January 2027."
     )
+
+
+@pytest.mark.parametrize(("paid", "end"), [(False, "2026-02-03"), (True, "2026-02-28")])
+def test_what_is_canceled_after_it_was_resumed_by_hand_is_not_billed(shop: World, paid: bool, end: str) -> None:
+    """Passed over in its pause, made active by hand, and canceled with its period before a sweep came: it ends with
+    what is paid, or today where nothing is, and the sweep bills no further period."""
+    shop.subscribe(interval="month" if paid else "year")
+    if paid:
+        shop.run()
+        _act(shop, Action.PAUSE, "2026-02-01")
+        shop.edit(renewal_date="2026-03-28", passed_over_to="2026-03-28", status="active")
+    else:
+        shop.edit(status="paused")
+        _sweep(shop, "2026-01-31")
+        shop.edit(status="active")
+    assert _act(shop, Action.CANCEL_AT_PERIOD_END, "2026-02-03")["cancel_at"] == end
+    for day in ("2026-02-03", "2026-02-04", "2026-02-28", "2026-03-28"):
+        _sweep(shop, day)
+    assert len(_paid(shop)) == paid
+    assert shop.row()["status"] == "canceled"
