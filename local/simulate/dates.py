@@ -25,5 +25,11 @@ def _later(first: date, interval: str, intervals: int, anchor: int) -> date:
     first_of_month = first.replace(day=1)
     for _ in range(_MONTHS[interval] * intervals):
         first_of_month = (first_of_month + timedelta(days=31)).replace(day=1)
+    return month_day(first_of_month, anchor)
+
+
+def month_day(day: date, anchor: int) -> date:
+    """The day of that month which `anchor` comes to: its last one where the month is shorter."""
+    first_of_month = day.replace(day=1)
     after_it = (first_of_month + timedelta(days=31)).replace(day=1)
     return min(first_of_month + timedelta(days=anchor - 1), after_it - timedelta(days=1))

@@ -31,7 +31,7 @@ from local.simulate.story import (
 _REMINDED_DAYS, _NOTICE_DAYS = 7, 3
 """So many days before a renewal whoever pays for a year is reminded of it; and told of another price, at the latest."""
 
-_POINTLESS = ("lost", "expired", "asks")
+_POINTLESS = ("lost", "expired", "detached", "asks")
 """Trying such a card again by itself changes nothing: another card, or the customer, must come."""
 
 
@@ -48,8 +48,9 @@ class Charged:
 
 @dataclass(frozen=True)
 class Fault:
-    """A promise that was broken. kind: doubled, missed, wrong, no_receipt, no_mail, doubled_mail, vain_mail (to an
-    address whose mail had come back), or audit: what the product's own audit names."""
+    """A promise that was broken. kind: doubled, overlapping (a paid period reaches into another), missed, wrong,
+    no_receipt, no_mail, doubled_mail, vain_mail (to an address whose mail had come back), or audit: what the product's
+    own audit names."""
 
     kind: str
     subscription_id: str
@@ -177,12 +178,10 @@ class _Walk:
             slow = any(isinstance(action, GatewayTrouble) and action.mode == "processing" for action in actions)
             self._remember(day, confirmed=slow)
         elif sweeps:
-            # What failed for another subscription hides in the queue, and no sweep puts anything on top of it. Where
-            # charging is turned on in the middle of a sweep, that one may have left it there.
-            certain = sweeps
-            if day in self._story.troubled:
-                certain = 0 if self._story.is_turned_on_on(day) else 1
-            self._require(day, certain - done)
+            # Whatever fails for others meanwhile. A sweep in whose middle charging is turned on may have found charging
+            # off; what that sweep left is tried again before the next one, but on days of trouble.
+            uncertain = day in self._story.troubled and self._story.is_turned_on_on(day)
+            self._require(day, sweeps - uncertain - done)
         elif webhooks and self._behaviour != "good":
             self._require(day, 1)
 
@@ -201,6 +200,10 @@ class _Walk:
     def ended(self) -> Expected:
         result = self._result
         result.due = sorted(self._came_due)
+        for period in result.charged:
+            within = max((day for day in self._dates if day <= period), default=period)
+            if within != period and within in result.charged:
+                self.fault("overlapping", period, f"the period of {within} is paid too")
         if self._canceled:
             result.status = "canceled"
         elif self._paused:

@@ -16,6 +16,8 @@ def live(story: Story, shop: Shop, day_is_over: Callable[[date], None]) -> None:
 
 def _live(story: Story, shop: Shop, day: date) -> None:
     shop.begin(day)
+    if day in story.unreadable:
+        shop.send_what_nobody_can_read()
     webhooks = list(_act(story, shop, day))
     if story.is_turned_off_on(day):
         shop.send((subscriber, Webhooks(1)) for subscriber in story.caught(day))

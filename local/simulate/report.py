@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 BROKEN = {
-    "doubled": "doubled", "missed": "missed", "wrong": "wrong", "no_receipt": "no receipt", "no_mail": "no mail",
-    "doubled_mail": "doubled mails", "vain_mail": "mailed in vain", "audit": "by the audit",
+    "doubled": "doubled", "overlapping": "overlapping", "missed": "missed", "wrong": "wrong",
+    "no_receipt": "no receipt", "no_mail": "no mail", "doubled_mail": "doubled mails", "vain_mail": "mailed in vain",
+    "audit": "by the audit",
 }  # fmt: skip
 """The kinds of faults, as the table calls them. All of them must be zero."""
 

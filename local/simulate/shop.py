@@ -19,9 +19,11 @@ from local.simulate.story import (
     Action,
     Cancel,
     CardBehaves,
+    ChangeInterval,
     Confirm,
     GatewayTrouble,
     Killed,
+    Moved,
     NewCard,
     Pause,
     Price,
@@ -68,6 +70,8 @@ class Shop:
         self._functions = stack.client("lambda")
         self._dynamodb = stack.client("dynamodb")
         self._sns = stack.client("sns")
+        self._queues = stack.client("sqs")
+        self._queue = stack.outputs["RenewalQueueUrl"]
         self._table = stack.outputs["SubscriptionsTableName"]
         self._rows = stack.session.resource("dynamodb", endpoint_url=stack.endpoint_url).Table(self._table)
         self._sweep_function = stack.outputs["SweepFunctionName"]
@@ -165,6 +169,11 @@ class Shop:
         charging.turn_on(self._dynamodb, self.stack.outputs["ChangesTableName"])
         self.until_all_is_done()
 
+    def send_what_nobody_can_read(self) -> None:
+        """A message that fails at each try, and is hidden between the tries."""
+        self._queues.send_message(QueueUrl=self._queue, MessageBody="what is this?")
+        self.until_all_is_done()
+
     # The customers
 
     def subscribe(self, subscriber: Subscriber, day: date) -> None:
@@ -199,6 +208,8 @@ class Shop:
     def act(self, subscriber: Subscriber, action: Action) -> None:
         """Does what an action of the story says, webhooks excepted."""
         match action:
+            case CardBehaves("detached"):
+                self._gateway.payment_methods.detach(self._cards[subscriber.id])
             case CardBehaves(behaviour):
                 self.sandbox.change_card(self._cards[subscriber.id], _CARDS[behaviour])
             case NewCard():
@@ -206,13 +217,6 @@ class Shop:
                 self._change(subscriber, payment_method=self._cards[subscriber.id])
             case Confirm():
                 self._confirm(subscriber)
-            case Pause() | Resume() | Cancel(None):
-                self._change(subscriber, unless_canceled=True, status=_STATUS[type(action)])
-            case Cancel(at):
-                self._change(subscriber, cancel_at=str(at))
-            case Reprice(price):
-                self._prices[subscriber.id] = price
-                self._change(subscriber, amount=Decimal(price.amount), currency=price.currency)
             case GatewayTrouble(mode, operation):
                 customer = self._gateway_ids[subscriber.id]
                 self.sandbox.hostile(mode, operation, customer=customer, **gateway_rule(action))
@@ -220,6 +224,23 @@ class Shop:
                     self._slow = max(self._slow, action.seconds or 0.0)
             case Killed(function, call, moment):
                 self._cuts.cut(self.function(function), subscriber.id, call, moment)
+            case _:
+                self._edit(subscriber, action)
+
+    def _edit(self, subscriber: Subscriber, action: Action) -> None:
+        """What somebody writes into the row by hand."""
+        match action:
+            case Pause() | Resume() | Cancel(None):
+                self._change(subscriber, unless_canceled=True, status=_STATUS[type(action)])
+            case Cancel(at):
+                self._change(subscriber, cancel_at=str(at))
+            case Reprice(price):
+                self._prices[subscriber.id] = price
+                self._change(subscriber, amount=Decimal(price.amount), currency=price.currency)
+            case Moved(to):
+                self._change(subscriber, renewal_date=str(to))
+            case ChangeInterval(interval, count):
+                self._change(subscriber, interval=interval, interval_count=count)
 
     def send(self, asked: Iterable[tuple[Subscriber, Webhooks]]) -> None:
         """Sends the webhooks, several at a time, each signed anew; every one must be accepted."""

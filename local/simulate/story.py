@@ -5,15 +5,16 @@ same story however fast the machine is. Nothing here knows the product.
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from functools import cached_property
+from itertools import pairwise
 from random import Random
 from typing import Any
 
 from local.cuts import Moment
-from local.simulate.dates import renewal_dates
+from local.simulate.dates import month_day, renewal_dates
 
 FIRST_DAY = date(2024, 2, 20)
 """A 29 February is nine days away, days of changed clocks (10 and 31 March) soon after."""
@@ -45,7 +46,8 @@ class Price:
 
 @dataclass(frozen=True)
 class CardBehaves:
-    """From now on the saved card is good, has no_money, is declined, was lost, has expired, or asks for 3-D Secure."""
+    """From now on the saved card is good, has no_money, is declined, was lost, has expired, asks for 3-D Secure, or is
+    detached: the customer has removed it at the gateway."""
 
     behaviour: str
 
@@ -85,6 +87,21 @@ class Reprice:
 
 
 @dataclass(frozen=True)
+class Moved:
+    """Somebody writes another renewal date into the row by hand."""
+
+    to: date
+
+
+@dataclass(frozen=True)
+class ChangeInterval:
+    """From the next renewal date on the subscription renews at another interval."""
+
+    interval: str
+    count: int
+
+
+@dataclass(frozen=True)
 class Webhooks:
     """So many signed webhooks at once, with the price of the day or with another one, of long ago."""
 
@@ -111,8 +128,21 @@ class Killed:
     moment: Moment
 
 
-_HARMLESS = (Webhooks, Pause, Resume, Cancel, Reprice)
-type Action = CardBehaves | NewCard | Confirm | Pause | Resume | Cancel | Reprice | Webhooks | GatewayTrouble | Killed
+_HARMLESS = (Webhooks, Pause, Resume, Cancel, Reprice, Moved, ChangeInterval)
+type Action = (
+    CardBehaves
+    | NewCard
+    | Confirm
+    | Pause
+    | Resume
+    | Cancel
+    | Reprice
+    | Moved
+    | ChangeInterval
+    | Webhooks
+    | GatewayTrouble
+    | Killed
+)
 
 
 @dataclass(frozen=True)
@@ -133,7 +163,8 @@ class Vanished:
 @dataclass(frozen=True)
 class Subscriber:
     """One subscription with all that will happen to it. first: the first date it renews on. created: when its row is
-    written. refused_within: the days of refusals, for which the sweep must come round twice."""
+    written. refused_within: the days of refusals, for which the sweep must come round twice. changed: from which of its
+    dates on it renews at which other interval."""
 
     id: str
     name: str
@@ -149,19 +180,26 @@ class Subscriber:
     price: Price
     actions: Mapping[date, tuple[Action, ...]]
     refused_within: frozenset[date]
+    changed: tuple[tuple[date, ChangeInterval], ...] = ()
 
     @property
     def customer_id(self) -> str:
         return f"cus-{self.id}"
 
     def dates(self, last: date) -> tuple[date, ...]:
-        """Its renewal dates up to `last`, whatever happens to it."""
-        return tuple(renewal_dates(self.first, self.interval, self.count, self.anchor, last))
+        """Its renewal dates up to `last`, whatever happens to it but another interval."""
+        first, interval, count, anchor = self.first, self.interval, self.count, self.anchor
+        dates: list[date] = []
+        for since, change in self.changed:
+            dates += [day for day in renewal_dates(first, interval, count, anchor, last) if day < since]
+            # A month's renewals go on falling on the day that they fell on, as far as the new first date fits it.
+            first, interval, count, anchor = since, change.interval, change.count, _kept(anchor, since)
+        return tuple(dates + list(renewal_dates(first, interval, count, anchor, last)))
 
     def is_declined_on(self, due: date) -> bool:
         """Whether the card is refused then, and nothing else comes due before all that follows from it is over."""
         behaviours = {action.behaviour for action in self.actions.get(due, ()) if isinstance(action, CardBehaves)}
-        return self.interval in ("month", "year") and not behaviours.isdisjoint(_SOFT + _HARD)
+        return self.interval in ("month", "year") and not behaviours.isdisjoint((*_SOFT, *_HARD, "detached"))
 
     def is_untroubled(self, first: date, last: date, *, but: date | None = None) -> bool:
         """Whether nothing goes wrong for it from one day to the other but, where given, the refusal of that day."""
@@ -215,9 +253,14 @@ class Story:
             ]
             if not begins:
                 return frozenset(off)
-            first = max(begins, key=lambda begin: len(self.caught(begin)))
+            first = max(begins, key=lambda begin: len(_caught(self._drafted, begin)))
             off |= {first + timedelta(days=n) for n in range(length)}
             day = first + timedelta(days=length + pause)
+
+    @cached_property
+    def stopped(self) -> frozenset[date]:
+        """The days on which nobody is charged, and those on which what piled up is worked off."""
+        return frozenset(day + timedelta(days=n) for day in self.down | self.off for n in (0, 1))
 
     def is_turned_off_on(self, day: date) -> bool:
         return day in self.off and day - timedelta(days=1) not in self.off
@@ -227,11 +270,7 @@ class Story:
 
     def caught(self, day: date) -> tuple["Subscriber", ...]:
         """Whose renewals are at work when charging is turned off: those due then, to whom nothing else happens."""
-        return tuple(
-            s
-            for s in self.subscribers
-            if s.created < day and day in s.dates(day) and day not in s.actions and day not in s.refused_within
-        )
+        return _caught(self.subscribers, day)
 
     def seconds_in(self, day: date) -> float:
         """So long after renewals have begun on that day the switch is thrown, or released."""
@@ -245,8 +284,25 @@ class Story:
         return {day: cut for day, cut in drawn.items() if random.random() < 0.05 and day < self.calm_from}
 
     @cached_property
-    def subscribers(self) -> tuple[Subscriber, ...]:
+    def unreadable(self) -> frozenset[date]:
+        """The days on which a message that nobody can read lies in the queue and fails at each try, beside all else."""
+        random = _drawn_from(self.seed, "unreadable")
+        drawn = {day for day in self.calendar if random.random() < 0.15}
+        return frozenset(day for day in drawn if day < self.calm_from and day not in self.down | self.off)
+
+    @cached_property
+    def _drafted(self) -> tuple[Subscriber, ...]:
         return tuple(_Draft(self, number).subscriber() for number in range(self.subscriptions))
+
+    @cached_property
+    def subscribers(self) -> tuple[Subscriber, ...]:
+        """As drafted; beside that a card may be removed at the gateway, and people write into rows by hand. This is
+        drawn when all else is, from a source of its own: without it the story is the same."""
+        sources = (_drawn_from(self.seed, f"{number}/by hand") for number in range(self.subscriptions))
+        return tuple(
+            _edited(_removed_cards(subscriber, random), random, self)
+            for subscriber, random in zip(self._drafted, sources, strict=True)
+        )
 
     @cached_property
     def vanished(self) -> Mapping[str, tuple[Vanished, ...]]:
@@ -518,6 +574,68 @@ class _Draft:
 
     def _at(self, day: date, action: Action) -> None:
         self._actions[day].append(action)
+
+
+def _caught(subscribers: Iterable[Subscriber], day: date) -> tuple[Subscriber, ...]:
+    return tuple(
+        s
+        for s in subscribers
+        if s.created < day and day in s.dates(day) and day not in s.actions and day not in s.refused_within
+    )
+
+
+def _removed_cards(subscriber: Subscriber, random: Random) -> Subscriber:
+    """Half of the cards that are refused for good are refused because the customer has removed them."""
+
+    def removed(action: Action) -> Action:
+        refused = isinstance(action, CardBehaves) and action.behaviour in _HARD
+        return CardBehaves("detached") if refused and random.random() < 0.5 else action
+
+    actions = {day: tuple(map(removed, happens)) for day, happens in subscriber.actions.items()}
+    return replace(subscriber, actions=actions)
+
+
+def _edited(subscriber: Subscriber, random: Random, story: Story) -> Subscriber:
+    """Between renewals with nothing else about them the row is put back into a paid period by hand, and corrected some
+    days later; and once the last thing has happened, some renew by the week for a while."""
+    actions = {day: list(happens) for day, happens in subscriber.actions.items()}
+    dates = subscriber.dates(story.calm_from)
+    for paid, following in pairwise(dates):
+        room = (following - paid).days
+        if room < 20 or random.random() > 0.15 or not subscriber.is_untroubled(paid, following):
+            continue
+        on = paid + timedelta(days=random.randint(3, 8))
+        if any(paid <= day <= following for day in actions) or not story.stopped.isdisjoint({paid, on}):
+            continue
+        actions[on] = [Moved(paid + timedelta(days=random.randint(1, (on - paid).days)))]
+        actions[on + timedelta(days=random.randint(1, 5))] = [Moved(following)]
+    return _renewed_by_the_week(replace(subscriber, actions=_frozen(actions)), random, story)
+
+
+def _renewed_by_the_week(subscriber: Subscriber, random: Random, story: Story) -> Subscriber:
+    """From a date on weekly, and four weeks later at the old interval again: renewals then fall on another day."""
+    quiet_from = max((*subscriber.actions, *subscriber.refused_within, subscriber.created)) + timedelta(days=2)
+    dates = [day for day in subscriber.dates(story.calm_from) if day > quiet_from]
+    ended = any(isinstance(a, Cancel | Pause) for happens in subscriber.actions.values() for a in happens)
+    if ended or subscriber.interval != "month" or len(dates) < 3 or random.random() > 0.8:
+        return subscriber
+    weekly, monthly = ChangeInterval("week", 1), ChangeInterval("month", subscriber.count)
+    again = dates[1] + timedelta(weeks=4)
+    before, before_again = dates[1] - timedelta(days=2), again - timedelta(days=2)
+    if again >= story.calm_from or not story.stopped.isdisjoint({dates[0], before, before_again}):
+        return subscriber
+    actions = {day: list(happens) for day, happens in subscriber.actions.items()}
+    actions[before], actions[before_again] = [weekly], [monthly]
+    return replace(subscriber, actions=_frozen(actions), changed=((dates[1], weekly), (again, monthly)))
+
+
+def _frozen(actions: Mapping[date, list[Action]]) -> dict[date, tuple[Action, ...]]:
+    return {day: tuple(happens) for day, happens in actions.items()}
+
+
+def _kept(anchor: int, day: date) -> int:
+    """The day of the month that renewals aim at from `day` on: the one before, where `day` is what it comes to then."""
+    return anchor if month_day(day, anchor) == day else day.day
 
 
 def _often(interval: str, days: int) -> float:

@@ -21,7 +21,9 @@ from local.simulate.story import (
     Action,
     Cancel,
     CardBehaves,
+    ChangeInterval,
     GatewayTrouble,
+    Moved,
     NewCard,
     Pause,
     Price,
@@ -160,6 +162,51 @@ def test_what_is_right_is_found_right() -> None:
 def test_a_second_charge_of_a_period_is_doubled() -> None:
     """Whenever it was made."""
     assert faults(judged([*ON_TIME, charge(22, on=47)])) == [("doubled", day(22))]
+
+
+def test_a_charge_within_a_paid_period_is_overlapping() -> None:
+    """Somebody moved the row's date into a period that is paid, and the product billed from there."""
+    assert ("overlapping", day(25)) in faults(judged([*ON_TIME, charge(25, on=26)]))
+
+
+def test_a_row_that_is_moved_into_a_paid_period_is_charged_for_nothing() -> None:
+    """Until it is corrected; then it renews on the dates that it always had."""
+    moved = subscriber({day(25): (Moved(day(24)),), day(27): (Moved(day(32)),)})
+    assert faults(judged(ON_TIME, moved)) == []
+    assert ("wrong", day(24)) in faults(judged([*ON_TIME, charge(24, on=25)], moved))
+
+
+def test_another_interval_counts_from_the_next_date_on() -> None:
+    """A month's renewals go on falling on the day that they fell on, where the new date fits it, and else on the new
+    date's day."""
+    weekly, monthly = ChangeInterval("week", 1), ChangeInterval("month", 1)
+    who = replace(subscriber(), interval="month", count=1, anchor=31, first=date(2026, 1, 31))
+    changed = replace(who, changed=((date(2026, 2, 28), weekly), (date(2026, 3, 14), monthly)))
+    dates = ["2026-01-31", "2026-02-28", "2026-03-07", "2026-03-14", "2026-04-14"]
+    assert [str(each) for each in changed.dates(date(2026, 4, 30))] == dates
+    fits = replace(who, changed=((date(2026, 2, 28), ChangeInterval("month", 2)),))
+    assert [str(each) for each in fits.dates(date(2026, 4, 30))] == ["2026-01-31", "2026-02-28", "2026-04-30"]
+
+
+def test_rows_are_moved_between_renewals_alone() -> None:
+    """In a year of 300 subscribers many rows are put back into a paid period, on days with nothing else about them, and
+    corrected before the next renewal; cards are removed; some renew by the week for a while; and on many days a message
+    that nobody can read is in the queue."""
+    story = Story(seed=1, days=365, subscriptions=300)
+    moves = 0
+    for who in story.subscribers:
+        dates = who.dates(story.calendar[-1])
+        for on, [action, *rest] in who.actions.items():
+            if isinstance(action, Moved) and action.to not in dates:
+                paid = max(date for date in dates if date <= action.to)
+                following = min(date for date in dates if date > action.to)
+                corrected = [day for day, does in who.actions.items() if Moved(following) in does and day > on]
+                assert rest == []
+                assert paid < action.to <= on < min(corrected) < following
+                moves += 1
+    assert moves > 50
+    assert sum(bool(who.changed) for who in story.subscribers) > 5
+    assert len(story.unreadable) > 20
 
 
 def test_a_period_without_a_charge_is_missed() -> None:
