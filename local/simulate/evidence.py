@@ -13,7 +13,7 @@ from typing import Any
 from boto3.dynamodb.types import TypeDeserializer
 
 from local.simulate.expected import Charged, Expected, Fault, expected
-from local.simulate.shop import Shop
+from local.simulate.shop import Refunded, Shop
 from local.simulate.story import Killed, Story, Subscriber, Vanished
 
 
@@ -33,7 +33,8 @@ class Verdict:
     """results: by subscription. receipted, mailed: how many charges have their receipt, and a mail with it that
     arrived. unknown: how many mails were cut off so that nobody can say whether they went out. returned: how many came
     back. corrected: how many of those mailed found no mailbox at first, and went out again, or at all, to a corrected
-    address. unmailed: how many receipts stand as mail_failed, since the address never was corrected."""
+    address. unmailed: how many receipts stand as mail_failed, since the address never was corrected. refunded: how many
+    refunds were made in the gateway's dashboard."""
 
     results: dict[str, Expected]
     faults: list[Fault]
@@ -43,6 +44,7 @@ class Verdict:
     returned: int
     corrected: int
     unmailed: int
+    refunded: int
 
 
 def verdict(story: Story, shop: Shop) -> Verdict:
@@ -63,6 +65,8 @@ def verdict(story: Story, shop: Shop) -> Verdict:
         faults += _vain_mails(subscriber, taken)
         faults += _missing_notices(subscriber, story, result, got)
         faults += _unwarned(subscriber, result, got)
+        faults += _refund_faults(subscriber, shop.refunds.get(subscriber.id, []), items, got)
+        counts["refunded"] += len(shop.refunds.get(subscriber.id, []))
         for period, charged in result.charged.items():
             for charge in charged:
                 key = f"receipts/{subscriber.customer_id}/{subscriber.id}/{charge.payment}.pdf"
@@ -72,7 +76,7 @@ def verdict(story: Story, shop: Shop) -> Verdict:
                 counts["receipted"] += 1
                 faults += _receipt_faults(subscriber, story, charge, items.get(period, {}), receipts[key], got, counts)
     faults += _audit_faults(story, shop)
-    named = ("receipted", "mailed", "unknown", "returned", "corrected", "unmailed")
+    named = ("receipted", "mailed", "unknown", "returned", "corrected", "unmailed", "refunded")
     return Verdict(results, faults, **{name: counts[name] for name in named})
 
 
@@ -179,6 +183,19 @@ def _unwarned(subscriber: Subscriber, result: Expected, got: list[_Mail]) -> Ite
         day = result.warned.get(period)
         if day and not any("Final notice" in mail.subject and _written(day) in mail.text for mail in got):
             yield Fault("no_mail", subscriber.id, period, f"given up, and no final notice of {day} has arrived")
+
+
+def _refund_faults(
+    subscriber: Subscriber, refunds: list[Refunded], items: dict[date, dict[str, Any]], got: list[_Mail]
+) -> Iterator[Fault]:
+    """What others refunded stands in the ledger as it ended, and the customer was told of it."""
+    for made in refunds:
+        period, item = next(each for each in items.items() if each[1].get("payment_id") == made.payment)
+        held = [known for known in item.get("refunds", {}).values() if known.get("refund_id") == made.refund]
+        if [known["state"] for known in held] != ["failed" if made.failed else "refunded"]:
+            yield Fault("wrong", subscriber.id, period, f"{made} stands in the ledger as {held}")
+        if not any(made.refund in mail.text for mail in got):
+            yield Fault("no_mail", subscriber.id, period, f"no mail of {made.refund}")
 
 
 def _written(day: date) -> str:

@@ -1,7 +1,7 @@
 """Lives through a story on a deployed stack, a day at a time."""
 
 from collections.abc import Callable, Iterator
-from datetime import date
+from datetime import date, timedelta
 
 from local.simulate.shop import Shop
 from local.simulate.story import Story, Subscriber, Webhooks
@@ -16,8 +16,6 @@ def live(story: Story, shop: Shop, day_is_over: Callable[[date], None]) -> None:
 
 def _live(story: Story, shop: Shop, day: date) -> None:
     shop.begin(day)
-    if day in story.unreadable:
-        shop.send_what_nobody_can_read()
     webhooks = list(_act(story, shop, day))
     if story.is_turned_off_on(day):
         shop.send((subscriber, Webhooks(1)) for subscriber in story.caught(day))
@@ -40,13 +38,23 @@ def _live(story: Story, shop: Shop, day: date) -> None:
         shop.start_sweep()
         shop.until_all_is_done()
     shop.end_of_trouble()
+    _end(story, shop, day)
+
+
+def _end(story: Story, shop: Shop, day: date) -> None:
+    """The evening: mails are asked for, what others refunded is looked for by the audit, mail comes back."""
     for subscriber, periods in story.asked_for_mails(day):
         shop.ask_for_mails(subscriber, periods)
+    if day in story.audited:
+        shop.audited(day - timedelta(days=2), day)
+        shop.until_all_is_done()
     shop.return_mails(day, story.vanished_by(day))
 
 
 def _act(story: Story, shop: Shop, day: date) -> Iterator[tuple[Subscriber, Webhooks]]:
-    """What the customers do that day, and the webhooks that are to be sent beside."""
+    """What the customers and others do that day, and the webhooks that are to be sent beside."""
+    if day in story.unreadable:
+        shop.send_what_nobody_can_read()
     for subscriber in story.subscribers:
         if subscriber.created == day:
             shop.subscribe(subscriber, day)

@@ -43,6 +43,7 @@ def table(verdict: Verdict) -> Table:
         "came back": verdict.returned,
         "corrected": verdict.corrected,
         "mail failed": verdict.unmailed,
+        "refunded elsewhere": verdict.refunded,
     }
     faults = Counter(fault.kind for fault in verdict.faults)
     shown = Table(box=SIMPLE_HEAD)

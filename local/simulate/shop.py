@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Iterable, Set
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from itertools import batched
@@ -27,6 +28,8 @@ from local.simulate.story import (
     NewCard,
     Pause,
     Price,
+    RefundElsewhere,
+    RefundFails,
     Reprice,
     Resume,
     Subscriber,
@@ -55,14 +58,25 @@ _FEEDBACK = ROOT / "events" / "mail_feedback.json"
 _STATUS = {Pause: "paused", Resume: "active", Cancel: "canceled"}
 
 
+@dataclass(frozen=True)
+class Refunded:
+    """A refund that was made in the gateway's dashboard. payment, refund: the gateway's ids. amount: minor units."""
+
+    payment: str
+    refund: str
+    amount: int
+    failed: bool = False
+
+
 class Shop:
     """See the module. customers: the gateway's id of a customer to the id of the subscription. returned: by the id that
-    SES gave it, the day on which a mail came back."""
+    SES gave it, the day on which a mail came back. refunds: of each subscription, oldest first."""
 
     def __init__(self, stack: Stack) -> None:
         self.stack = stack
         self.customers: dict[str, str] = {}
         self.returned: dict[str, date] = {}
+        self.refunds: dict[str, list[Refunded]] = {}
         self.sandbox = Sandbox(stack.gateway_url)
         self._gateway = official_client(stack.gateway_url, stack.gateway_key).v1
         self._cuts = Cuts(stack.endpoint_url)
@@ -217,6 +231,10 @@ class Shop:
                 self._change(subscriber, payment_method=self._cards[subscriber.id])
             case Confirm():
                 self._confirm(subscriber)
+            case RefundElsewhere():
+                self._refund(subscriber)
+            case RefundFails():
+                self._fail_refund(subscriber)
             case GatewayTrouble(mode, operation):
                 customer = self._gateway_ids[subscriber.id]
                 self.sandbox.hostile(mode, operation, customer=customer, **gateway_rule(action))
@@ -296,6 +314,20 @@ class Shop:
         error = payments[0].last_payment_error if payments else None
         if error is not None and error.code == "authentication_required" and payments[0].status != "canceled":
             self.sandbox.authenticate(payments[0].id)
+
+    def _refund(self, subscriber: Subscriber) -> None:
+        """As in the gateway's dashboard: this system is told nothing. A payment that did not succeed stays as it is."""
+        latest = self._gateway.payment_intents.list({"customer": self._gateway_ids[subscriber.id], "limit": 1}).data
+        if latest and latest[0].status == "succeeded":
+            half = max(latest[0].amount // 20 * 10, 10)
+            made = self._gateway.refunds.create({"payment_intent": latest[0].id, "amount": half})
+            self.refunds.setdefault(subscriber.id, []).append(Refunded(latest[0].id, made.id, half))
+
+    def _fail_refund(self, subscriber: Subscriber) -> None:
+        made = self.refunds.get(subscriber.id, [])
+        if made and not made[-1].failed:
+            self.sandbox.settle_refund(made[-1].refund, "failed")
+            made[-1] = replace(made[-1], failed=True)
 
     def _change(self, subscriber: Subscriber, *, unless_canceled: bool = False, **attributes: Any) -> None:
         """unless_canceled: nobody pauses or resumes what dunning has ended meanwhile."""

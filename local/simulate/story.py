@@ -102,6 +102,16 @@ class ChangeInterval:
 
 
 @dataclass(frozen=True)
+class RefundElsewhere:
+    """Somebody refunds half of the customer's latest payment in the gateway's dashboard."""
+
+
+@dataclass(frozen=True)
+class RefundFails:
+    """The money of the refund that was made elsewhere did not arrive: the gateway says so days later."""
+
+
+@dataclass(frozen=True)
 class Webhooks:
     """So many signed webhooks at once, with the price of the day or with another one, of long ago."""
 
@@ -139,6 +149,8 @@ type Action = (
     | Reprice
     | Moved
     | ChangeInterval
+    | RefundElsewhere
+    | RefundFails
     | Webhooks
     | GatewayTrouble
     | Killed
@@ -262,6 +274,16 @@ class Story:
         """The days on which nobody is charged, and those on which what piled up is worked off."""
         return frozenset(day + timedelta(days=n) for day in self.down | self.off for n in (0, 1))
 
+    @cached_property
+    def audited(self) -> frozenset[date]:
+        """The days after which the audit looks back: those on which somebody meddled with refunds."""
+        return frozenset(
+            day
+            for subscriber in self.subscribers
+            for day, actions in subscriber.actions.items()
+            if any(isinstance(action, RefundElsewhere | RefundFails) for action in actions)
+        )
+
     def is_turned_off_on(self, day: date) -> bool:
         return day in self.off and day - timedelta(days=1) not in self.off
 
@@ -300,7 +322,7 @@ class Story:
         drawn when all else is, from a source of its own: without it the story is the same."""
         sources = (_drawn_from(self.seed, f"{number}/by hand") for number in range(self.subscriptions))
         return tuple(
-            _edited(_removed_cards(subscriber, random), random, self)
+            _refunded(_edited(_removed_cards(subscriber, random), random, self), random, self)
             for subscriber, random in zip(self._drafted, sources, strict=True)
         )
 
@@ -610,6 +632,20 @@ def _edited(subscriber: Subscriber, random: Random, story: Story) -> Subscriber:
         actions[on] = [Moved(paid + timedelta(days=random.randint(1, (on - paid).days)))]
         actions[on + timedelta(days=random.randint(1, 5))] = [Moved(following)]
     return _renewed_by_the_week(replace(subscriber, actions=_frozen(actions)), random, story)
+
+
+def _refunded(subscriber: Subscriber, random: Random, story: Story) -> Subscriber:
+    """Some payments are refunded in part, in the gateway's dashboard; of these some fail days later."""
+    actions = {day: list(happens) for day, happens in subscriber.actions.items()}
+    for paid in subscriber.dates(story.calm_from - timedelta(days=_WINDOW)):
+        on, fails = paid + timedelta(days=random.randint(1, 3)), random.random() < 0.5
+        over = on + timedelta(days=random.randint(2, 5))
+        free = not any(paid <= day <= over for day in actions) and subscriber.is_untroubled(paid, over)
+        if random.random() < 0.12 and free and subscriber.interval in ("month", "year"):
+            actions[on] = [RefundElsewhere()]
+            if fails:
+                actions[over] = [RefundFails()]
+    return replace(subscriber, actions=_frozen(actions))
 
 
 def _renewed_by_the_week(subscriber: Subscriber, random: Random, story: Story) -> Subscriber:
