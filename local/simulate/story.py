@@ -409,7 +409,19 @@ class Story:
             before -= timedelta(days=1)
         piled_up = (day - before).days
         refused = any(day in s.refused_within and s.interval in ("day", "week") for s in self.subscribers)
-        return 1 + piled_up + refused
+        # What the bank took until today to decide about is recorded by one round, and what is due today is the next one's.
+        decided = day - timedelta(days=1) in self.processing
+        return 1 + piled_up + (refused or decided)
+
+    @cached_property
+    def processing(self) -> frozenset[date]:
+        """The days on which the bank leaves somebody's payment undecided until the next one."""
+        return frozenset(
+            day
+            for subscriber in self.subscribers
+            for day, actions in subscriber.actions.items()
+            if any(isinstance(action, GatewayTrouble) and action.mode == "processing" for action in actions)
+        )
 
     @property
     def calm_from(self) -> date:
