@@ -409,7 +409,7 @@ class Story:
             before -= timedelta(days=1)
         piled_up = (day - before).days
         refused = any(day in s.refused_within and s.interval in ("day", "week") for s in self.subscribers)
-        # What the bank took until today to decide about is recorded by one round, and what is due today is the next one's.
+        # What a bank took until today to decide about is recorded by one round; what is due today is the next one's.
         decided = day - timedelta(days=1) in self.processing
         return 1 + piled_up + (refused or decided)
 
