@@ -204,7 +204,8 @@ class _Walk:
             within = max((day for day in self._dates if day <= period), default=period)
             if within != period and within in result.charged:
                 self.fault("overlapping", period, f"the period of {within} is paid too")
-        if self._canceled:
+        has_ended = self._cancel_at is not None and self._cancel_at <= self._story.calendar[-1]
+        if self._canceled or has_ended:
             result.status = "canceled"
         elif self._paused:
             result.status = "paused"
