@@ -554,6 +554,7 @@ PROBES: dict[Grant, Probe] = {
     Grant("RenewalAuditRole", "dynamodb:Scan", "table/<Subscriptions>"): audit,
     Grant("RenewalAuditRole", "dynamodb:Query", "table/<Renewals>/index/charged-on-index"): audit,
     Grant("RenewalAuditRole", "dynamodb:BatchGetItem", "table/<Renewals>"): audit_of_a_renewal,
+    Grant("RenewalAuditRole", "dynamodb:Query", "table/<Renewals>"): audit_of_a_renewal,
     Grant("RenewalAuditRole", "s3:GetObject", "<Receipts>/receipts/*"): audit_of_a_renewal,
     Grant("RenewalAuditRole", "s3:GetObject", "<Receipts>/audits/*"): audit,
     Grant("RenewalAuditRole", "s3:PutObject", "<Receipts>/audits/*"): audit,
