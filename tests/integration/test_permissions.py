@@ -20,6 +20,7 @@ import urllib3
 from local.gateway import official_client
 from local.stack import STACK_NAME
 from renewals import receipt_links
+from renewals.renewal import REFUNDS
 from tests.integration.shop import RUNNING, SUCCEEDED, Shop, Subscriber, today, wait_until
 
 EXECUTION = "an execution of these tests"
@@ -190,6 +191,18 @@ def payment(deployed: Deployed) -> Iterator[Answer]:
     subscriber = deployed.shop.subscribe()
     for _ in range(2):
         yield deployed.pay(subscriber)
+
+
+def refunds_looked_at(deployed: Deployed) -> Iterator[Answer]:
+    """The refunds of a paid period are compared with the gateway's, and nothing is charged."""
+    subscriber = deployed.shop.subscribe()
+    deployed.shop.renew(subscriber)
+    (item,) = deployed.shop.ledger(subscriber)
+    request = json.loads(subscriber.request()) | {"renewal_date": item["renewal_date"], "event_type": REFUNDS}
+    for _ in range(2):
+        answer = deployed.call("ProcessPayment", {"execution": EXECUTION, "request": request})
+        looked = answer.reply.get("reason") == "refunds_looked_at"
+        yield Answer(PROMISED["ProcessPaymentRole"] if looked else {}, answer.told)
 
 
 def payment_by_a_new_process(deployed: Deployed) -> Iterator[Answer]:
@@ -495,6 +508,7 @@ PROBES: dict[Grant, Probe] = {
     Grant("ProcessPaymentRole", "dynamodb:Query", "table/<Subscriptions>"): payment,
     Grant("ProcessPaymentRole", "dynamodb:UpdateItem", "table/<Subscriptions>"): payment,
     Grant("ProcessPaymentRole", "dynamodb:ConditionCheckItem", "table/<Subscriptions>"): payment,
+    Grant("ProcessPaymentRole", "dynamodb:GetItem", "table/<Renewals>"): refunds_looked_at,
     Grant("ProcessPaymentRole", "dynamodb:Query", "table/<Renewals>"): payment,
     Grant("ProcessPaymentRole", "dynamodb:PutItem", "table/<Renewals>"): payment,
     Grant("ProcessPaymentRole", "dynamodb:UpdateItem", "table/<Renewals>"): payment,

@@ -1384,7 +1384,7 @@ GRANTS: dict[str, dict[str, set[str]]] = {
     "ProcessPaymentRole": {
         "dynamodb:Query": {"<Subscriptions.Arn>", "<Renewals.Arn>"},
         "dynamodb:BatchGetItem": {"<Subscriptions.Arn>", "<Changes.Arn>"},
-        "dynamodb:GetItem": {"<Subscriptions.Arn>"},
+        "dynamodb:GetItem": {"<Subscriptions.Arn>", "<Renewals.Arn>"},
         "dynamodb:UpdateItem": {"<Subscriptions.Arn>", "<Renewals.Arn>"},
         "dynamodb:ConditionCheckItem": {"<Subscriptions.Arn>", "<Changes.Arn>"},
         "dynamodb:PutItem": {"<Renewals.Arn>"},
