@@ -7,6 +7,8 @@ references, unless values are given.
 import json
 import logging
 import sys
+from copy import deepcopy
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +23,13 @@ type Json = Any
 
 
 def written(path: Path = TEMPLATE) -> dict[str, Json]:
-    """template.yaml, or another template, its short-form functions spelled out."""
-    parsed: dict[str, Json] = yaml_parse(path.read_text())
+    """template.yaml, or another template, its short-form functions spelled out. Callers may change what they get."""
+    return deepcopy(_parsed(path.read_text()))
+
+
+@cache
+def _parsed(text: str) -> dict[str, Json]:
+    parsed: dict[str, Json] = yaml_parse(text)  # which takes a second
     return parsed
 
 
