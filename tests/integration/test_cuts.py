@@ -248,13 +248,36 @@ def test_a_renewal_killed_anywhere_ends_with_one_of_everything(
                 assert shop.row(case.subscriber)["renewal_date"] == a_month_later(today().isoformat())
 
 
-@pytest.mark.parametrize("change", CHANGES)
-@pytest.mark.parametrize(("place", "charged"), [("claimed", 0), ("confirmed", 1), ("receipt-stored", 1)])
-def test_what_was_claimed_stands_whatever_becomes_of_the_subscription(
+ENDED = ("canceled", "deleted")
+
+
+@pytest.mark.parametrize("change", ENDED)
+def test_what_ended_before_its_payment_was_confirmed_is_not_charged(
+    shop: Shop, points: Points, cases: list[Case], change: str
+) -> None:
+    """Canceled or deleted after the claim: the claim is given up, and nothing is charged, receipted or mailed."""
+    [case] = [case for case in cases if (case.point, case.change) == (points.decisive["claimed"], change)]
+    assert (case.error, case.charged) == ("Runtime.ExitError", 0)
+    assert shop.charges(case.subscriber) == []
+    [item] = shop.ledger(case.subscriber)
+    assert item["status"] == "given_up"
+    assert (shop.receipts(case.subscriber), shop.mails(case.subscriber)) == ({}, [])
+
+
+@pytest.mark.parametrize(
+    ("place", "charged", "change"),
+    [
+        (place, charged, change)
+        for place, charged in (("claimed", 0), ("confirmed", 1), ("receipt-stored", 1))
+        for change in CHANGES
+        if charged or change not in ENDED
+    ],
+)
+def test_what_was_confirmed_or_goes_on_stands_as_it_was_claimed(
     shop: Shop, points: Points, cases: list[Case], place: str, charged: int, change: str
 ) -> None:
-    """Canceled, repriced, given another card or deleted after the cut: charged as claimed, receipted and mailed; what
-    the user made of the subscription stays."""
+    """Repriced or given another card after the claim, canceled or deleted after the confirmation: charged as claimed,
+    receipted and mailed; what the user made of the subscription stays."""
     [case] = [case for case in cases if (case.point, case.change) == (points.decisive[place], change)]
     assert (case.error, case.charged) == ("Runtime.ExitError", charged)
     assert_one_of_everything(shop, case, points)

@@ -272,16 +272,18 @@ def test_a_failure_is_counted(cloud: Cloud) -> None:
 @pytest.mark.parametrize(
     ("granted", "sent"),
     [
-        (("identity/noreply@example.com", "configuration-set/test"), True),
-        (("identity/noreply@example.com",), False),
-        (("identity/other@example.com", "configuration-set/test"), False),
+        (("identity/noreply@example.com", "identity/a@example.com", "configuration-set/test"), True),
+        (("identity/noreply@example.com", "configuration-set/test"), False),
+        (("identity/noreply@example.com", "identity/a@example.com"), False),
+        (("identity/other@example.com", "identity/a@example.com", "configuration-set/test"), False),
     ],
 )
 @pytest.mark.parametrize("source", [{"Source": "noreply@example.com"}, {}])
 def test_mail_needs_the_identity_and_the_configuration_set(
     cloud: Cloud, granted: tuple[str, ...], sent: bool, source: dict[str, str]
 ) -> None:
-    """SES asks for a permission on the sender's identity, and on the configuration set that the mail names."""
+    """SES in its sandbox asks for a permission on the identities of the sender and of whoever is written to, and on the
+    configuration set that the mail names."""
     resources = [f"arn:aws:ses:us-west-2:000000000000:{name}" for name in granted]
     statement = {"Effect": "Allow", "Action": "ses:SendRawEmail", "Resource": resources}
     function = cloud.function(statement, layers=[cloud.aws_layer()])
