@@ -338,7 +338,8 @@ def api_receipt_by_a_new_process(deployed: Deployed) -> Iterator[Answer]:
 
 def api_resume(deployed: Deployed) -> Iterator[Answer]:
     """A date fell into the pause: it is left as skipped."""
-    subscriber = deployed.shop.subscribe(status="paused")
+    fell_due = (today() - timedelta(days=3)).isoformat()
+    subscriber = deployed.shop.subscribe(status="paused", renewal_date=fell_due)
     for _ in range(2):
         yield api(deployed, api_request("POST", f"/subscriptions/{subscriber.subscription_id}/resume"))
 
