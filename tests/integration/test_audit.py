@@ -128,6 +128,13 @@ def test_each_kind_is_found_and_told(shop: Shop) -> None:
     copied = {"subscription_id": planted["ledger_without_charge"].subscription_id, "payment_id": "pi_of_nobody"}
     shop.renewals.put_item(Item=item | copied)
 
+    planted["overlapping"] = renewed(shop)
+    [item] = shop.ledger(planted["overlapping"])
+    before = today() - timedelta(days=10)  # none of the audited days
+    earlier = {"renewal_date": before.isoformat(), "period_end": (today() + timedelta(days=1)).isoformat()}
+    charged = {"charged_on": before.isoformat(), "charged_at": f"{before}T12:00:00.000000+00:00"}
+    shop.renewals.put_item(Item=item | earlier | charged | {"payment_id": "pi_of_ten_days_ago"})
+
     planted["refund_unknown"] = renewed(shop)
     [item] = shop.ledger(planted["refund_unknown"])
     refunds = official_client(shop.stack.gateway_url, shop.stack.gateway_key).v1.refunds
