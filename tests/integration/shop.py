@@ -305,11 +305,23 @@ def end_of(described: dict[str, Any], events: list[dict[str, Any]]) -> End:
 
 def oncall(shop: Shop, *arguments: str, fails: bool = False) -> str:
     """What the command of the runbook prints. fails: whether it is to refuse; then what it says of that."""
-    environment = {"AWS_CONFIG_FILE": str(shop.stack.aws_config_file), "AWS_PROFILE": "local", "NO_PROXY": "*"}
-    command = [sys.executable, "-m", "scripts.oncall", *arguments]
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    done = _oncall(shop, *arguments)
     assert (done.returncode != 0) is fails, done.stderr
     return done.stderr if fails else done.stdout
+
+
+def who_waits(shop: Shop) -> str:
+    """What `oncall waiting` prints where somebody waits, which its exit status says too."""
+    done = _oncall(shop, "waiting")
+    assert (done.returncode, done.stderr) == (1, ""), done
+    assert done.stdout.endswith("Not over.\n")
+    return done.stdout
+
+
+def _oncall(shop: Shop, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {"AWS_CONFIG_FILE": str(shop.stack.aws_config_file), "AWS_PROFILE": "local", "NO_PROXY": "*"}
+    command = [sys.executable, "-m", "scripts.oncall", *arguments]
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False)
 
 
 def today() -> date:
