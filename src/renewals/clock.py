@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, tzinfo
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from renewals import subscription
 from renewals.errors import BadRow, BadSetting
 from renewals.settings import setting
 
@@ -55,6 +54,8 @@ def moment(wall: datetime, environment: str, zone: tzinfo, test_clock: object = 
     local = wall.astimezone(zone)
     if test_clock is None or not heeds_test_clocks(environment):
         return Moment(local.date(), wall, wall, zone=zone)
+    from renewals import subscription  # only where there is a test clock: a receipt's function is to start fast
+
     day = subscription.day({"test_clock": test_clock}, "test_clock")
     # fold=0: the first of two equal times, and a time that the clocks skip on that day counts as one later on that day.
     at = datetime.combine(day, local.time().replace(fold=0), zone)

@@ -6,11 +6,12 @@ happened: receipted, declined, action_required, given_up or refunded; or it is r
 longer true), in_progress, mail_failed (the address is at fault) or mail_unknown. MailError means: try again.
 """
 
-from datetime import date
-from functools import cache
-from typing import Any
+from __future__ import annotations
 
-from renewals import aws, clock, receipt_links, reminders, telemetry
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from renewals import aws, clock, receipt_links, telemetry
 from renewals.dunning import Dunning
 from renewals.errors import BadEvent, MailError, transient_aws_errors_as
 from renewals.mail_ledger import MailLedger
@@ -18,7 +19,9 @@ from renewals.renewal import Renewal
 from renewals.settings import setting
 from send_email.delivery import Delivery
 from send_email.post import Post
-from send_email.reminding import Reminding
+
+if TYPE_CHECKING:
+    from datetime import date
 
 _OUTCOMES = ("receipted", "declined", "action_required", "given_up", "remind", "refunded")
 
@@ -65,6 +68,9 @@ def _delivered(renewal: dict[str, Any], post: Post) -> str:
 
 
 def _reminded(renewal: dict[str, Any], post: Post, today: date) -> str:
+    from renewals import reminders  # most mails are none: their function is to start fast
+    from send_email.reminding import Reminding
+
     reminding = Reminding(
         records=reminders.Records(aws.dynamodb(), setting("DYNAMODB_TABLE")),
         post=post,

@@ -1,17 +1,24 @@
 """The mails: what they say, in HTML and plain text. Pure."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
-from datetime import date
 from email.headerregistry import Address, BaseHeader, HeaderRegistry
 from email.message import EmailMessage
 from email.policy import SMTP
 from functools import cache
 from html import escape
+from typing import TYPE_CHECKING
 
 from renewals import printable, refunds, wording
-from renewals.gateway import Card
-from renewals.renewal import Renewal, Status
-from renewals.subscription import Subscription
+from renewals.renewal import Status
+
+if TYPE_CHECKING:
+    from datetime import date
+
+    from renewals.gateway import Card
+    from renewals.renewal import Renewal
+    from renewals.subscription import Subscription
 
 
 class _Headers(HeaderRegistry):
