@@ -40,8 +40,8 @@ unit: .venv/.made ## the fast tests: no network, no emulator
 integration: environments ## the tests on the built and deployed stack
 	@$(PYTHON) -m pytest tests/integration
 
-proof: .venv/.made ## the large numbers behind the promises, in minutes: tests marked `proof`, which `make test` leaves out
-	@$(PYTHON) -m pytest tests/unit -m proof --timeout 3600
+proof: environments ## the large numbers behind the promises, in minutes: tests marked `proof`, which `make test` leaves out
+	@$(PYTHON) -m pytest tests/unit tests/integration -m proof --timeout 3600
 
 check: $(UV) ## linters, types, template, workflow, and what guards them
 	@$(MAKE) --silent --jobs 3 .venv/.made .envs/sam/.made .envs/checks/.made

@@ -160,7 +160,8 @@ def test_new_intents_lost_mails_and_a_forgetful_sweep_are_seen(stack: Stack) -> 
     assert missed <= set("357")
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.proof  # minutes: each receipt that is lost is asked for again, day after day
+@pytest.mark.timeout(1800)
 def test_claims_without_a_condition_and_lost_receipts_are_seen(stack: Stack) -> None:
     """With the claim's condition off, webhooks that come together charge twice; receipts that are not stored are
     reported, one by one."""
