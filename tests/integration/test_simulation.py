@@ -15,6 +15,9 @@ from tests.integration.breakage import Breakage, Change, broken
 STORY = Story(seed=306, days=40, subscriptions=20)
 """A seed whose story has all of it: several webhooks at once, a payment whose record is cut off, downtime, refusals."""
 
+TOGETHER = Story(seed=219, days=14, subscriptions=6)
+"""A short one, in which nearly every renewal is asked for by two or three webhooks at once."""
+
 POST = Story(seed=329, days=40, subscriptions=10)
 """One in which mail comes back: of several charges before the address is corrected, and of a refusal up to its end."""
 
@@ -141,7 +144,8 @@ def test_forty_hostile_days(stack: Stack) -> None:
     assert [str(fault) for fault in found.faults] == []
     results = found.results.values()
     charged = sum(len(result.charged) for result in results)
-    assert charged == found.receipted == found.mailed + found.unknown > 20
+    assert charged == found.receipted == found.mailed + found.unknown + found.unmailed
+    assert found.mailed > 20
     assert sum(len(result.refused) for result in results) > 2
 
 
@@ -160,17 +164,17 @@ def test_new_intents_lost_mails_and_a_forgetful_sweep_are_seen(stack: Stack) -> 
     assert missed <= set("357")
 
 
-@pytest.mark.proof  # minutes: each receipt that is lost is asked for again, day after day
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(240)
 def test_claims_without_a_condition_and_lost_receipts_are_seen(stack: Stack) -> None:
     """With the claim's condition off, webhooks that come together charge twice; receipts that are not stored are
-    reported, one by one."""
-    story = replace(STORY, run="worse")
+    reported, one by one. (A short story: each receipt that is lost is worked at ten times, over days.)"""
+    story = replace(TOGETHER, run="worse")
     found = lived(stack, story, CLAIM_WITHOUT_CONDITION, RECEIPTS_DROPPED)
     count = counted(found)
     charges = sum(len(charges) for result in found.results.values() for charges in result.charged.values())
     assert count["doubled"] >= 1
     assert (found.receipted, count["no_receipt"]) == (0, charges)
+    assert charges > 5
     assert "the audit says receipt_missing" in named_by_the_audit(found)
 
 
