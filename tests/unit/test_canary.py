@@ -2,15 +2,17 @@
 
 import json
 import re
+import runpy
 from datetime import UTC, datetime, timedelta
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from scripts.canary import ALARMS, SHIFTED, TASKS, canary
 from scripts.transformed import transformed, written
-from tests.unit.test_template import GIVEN, PSEUDO, _resolve, of_type, resources
+from tests.unit.test_template import GIVEN, PSEUDO, ROOT, _resolve, of_type, resources
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
 
@@ -62,6 +64,23 @@ def test_what_mends_the_cause_of_an_alarm_can_go_out() -> None:
     group = shifted(alarmed=False)[f"{SHIFTED[0]}DeploymentGroup"]["Properties"]
     assert "AlarmConfiguration" not in group
     assert "DEPLOYMENT_FAILURE" in group["AutoRollbackConfiguration"]["Events"]
+
+
+@pytest.mark.parametrize(("words", "alarmed"), [([], True), (["--no-alarms"], False)])
+def test_the_command_lets_alarms_shift_back_unless_it_is_told_not_to(
+    words: list[str], alarmed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`scripts/canary.py --no-alarms` writes a template without alarms, `scripts/canary.py` one with them."""
+    names = (*SHIFTED, "RenewalWorkflow", "StepFunctionsRole")
+    built = {"Resources": {name: each for name, each in written()["Resources"].items() if name in names}}
+    folder = tmp_path / ".aws-sam/build"
+    folder.mkdir(parents=True)
+    (folder / "template.yaml").write_text(json.dumps(built))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["canary.py", *words])
+    runpy.run_path(str(ROOT / "scripts/canary.py"), run_name="__main__")
+    made = json.loads((folder / "canary.json").read_text())["Resources"]
+    assert {"Alarms" in made[name]["Properties"]["DeploymentPreference"] for name in SHIFTED} == {alarmed}
 
 
 def test_the_workflow_and_the_api_call_the_aliases() -> None:

@@ -28,6 +28,7 @@ GOOD = (
     'SellerName="Your Company"',
     'SellerAddress="1 Main Street, 12345 City"',
 )
+PENDING = {"VerifiedForSendingStatus": True, "DkimAttributes": {"Status": "PENDING"}}
 
 
 @dataclass
@@ -148,6 +149,7 @@ def test_a_good_account_is_let_go(preflight: Any) -> None:
         ({}, ("SenderIdentity=create",), "wrong", "or its domain already: deploy with SenderIdentity=existing"),
         ({"identities": {}}, ("SenderIdentity=create",), "mind", "verify the domain shop.example in SES"),
         ({"identities": {SENDER: {"VerifiedForSendingStatus": True}}}, (), "mind", "not signed for shop.example"),
+        ({"identities": {"shop.example": PENDING}}, (), "mind", "not signed for shop.example"),
         (
             {"logging_role": "arn:aws:iam::1:role/other", "names": {"other"}},
             (),
