@@ -4,6 +4,7 @@ Each combination ends renewed, or stands with a reason that an operator sees; no
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -183,6 +184,25 @@ def test_a_new_card_pays_a_failed_period_on_the_same_payment(shop: World) -> Non
     assert shop.gateway.attempts == [("pi_1", "pm_new")]
     assert shop.items()[JANUARY]["attempt"] == 2
     assert [item["status"] for item in shop.items().values()] == ["done"]
+
+
+@pytest.mark.parametrize(
+    "meanwhile",
+    [{"state": PaymentState.CANCELED}, {"amount": 2000}, {"currency": "EUR"}],
+    ids=lambda made: next(iter(made)),
+)
+def test_a_new_card_pays_by_another_payment_where_the_first_can_not_be_charged(
+    shop: World, meanwhile: dict[str, Any]
+) -> None:
+    """The payment of a failed period was canceled at the gateway, or is of another amount or currency than was claimed:
+    the next sweep after the new card has the price paid by a payment of its own, and the first can be paid no more."""
+    STATES["failed, with a payment"](shop)
+    shop.gateway.payments["pi_1"] = replace(shop.gateway.payments["pi_1"], **meanwhile)
+    shop.edit(payment_method="pm_new")
+    assert set(_swept(shop, [THEN])) == {"Success"}
+    assert shop.gateway.charges == [("pi_2", 2999, "USD")]
+    assert shop.gateway.payments["pi_1"].state is PaymentState.CANCELED
+    assert shop.items()[JANUARY]["status"] == "done"
 
 
 @pytest.mark.parametrize("stands", ["declined", "done", "claimed"])
