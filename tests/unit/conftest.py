@@ -6,6 +6,9 @@ import pytest
 
 from renewals import telemetry
 from tests.fakes import World
+from tests.recordings.plugin import pytest_runtest_call, pytest_runtest_setup
+
+__all__ = ["pytest_runtest_call", "pytest_runtest_setup"]
 
 # Some modules run renewals when they are imported, before any fixture.
 os.environ["POWERTOOLS_METRICS_NAMESPACE"] = os.environ["POWERTOOLS_SERVICE_NAME"] = "test"

@@ -1,0 +1,71 @@
+"""Records each unit test, and compares what it did with what is kept. Imported by the unit tests' conftest."""
+
+import json
+import os
+from collections.abc import Generator
+from pathlib import Path
+
+import pytest
+
+from tests.recordings import kept, recorder
+
+RECORD_TO = "RECORD_TO"
+"""The environment variable that names a folder: tests are recorded there, and not compared."""
+
+LEFT_OUT: dict[str, str] = {
+    "test_audit::test_memory_stays_flat_and_calls_are_few": "a recording takes memory",
+}
+"""Tests that are not recorded beside those that Hypothesis draws, and why: a file's name, or a file's and a test's."""
+
+WITHOUT_DAYS: frozenset[str] = frozenset()
+"""Files of tests that look at the real clock: dates and times are left out of their recordings."""
+
+recorder.install()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup(item: pytest.Item) -> Generator[None]:
+    recorder.begin(listens=_is_recorded(item))
+    return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None]:
+    result = yield
+    if _is_recorded(item):
+        module, name, parameters = kept.place(item.nodeid)
+        told = recorder.told(without_days=module in WITHOUT_DAYS)
+        if os.environ.get(RECORD_TO):
+            _record(item.nodeid, told)
+        else:
+            _compare(kept.recordings(module).get(name), parameters, told)
+    return result
+
+
+def _is_recorded(item: pytest.Item) -> bool:
+    module, name, _ = kept.place(item.nodeid)
+    drawn = getattr(getattr(item, "obj", None), "is_hypothesis_test", False)
+    return not drawn and LEFT_OUT.keys().isdisjoint({module, f"{module}::{name}"})
+
+
+def _record(test: str, told: recorder.Told) -> None:
+    if told.lines:
+        kinds = {which: sorted(each) for which, each in told.kinds.items()}
+        line = json.dumps({"test": test, "digest": told.digest, "kinds": kinds, "lines": told.lines})
+        with Path(os.environ[RECORD_TO], f"{os.getpid()}.jsonl").open("a") as file:
+            file.write(f"{line}\n")
+
+
+def _compare(recording: kept.Recording | None, parameters: str, told: recorder.Told) -> None:
+    if recording is None or recording.digests.get(parameters, told.digest) == told.digest:
+        return
+    does = {recorder.short(words): words for each in told.kinds.values() for words in each}
+    new = [words for name, words in does.items() if name not in recording.kinds]
+    gone = kept.words_of(recording.kinds - does.keys()) if len(recording.digests) == 1 else []
+    differs = [f"new:  {words}" for words in sorted(new)] + [f"gone: {words}" for words in gone]
+    pytest.fail(
+        "This test does something else than is recorded (tests/recordings).\n"
+        + ("\n".join(differs) or "The kinds of its calls are the same, but their values, number or order are not.")
+        + "\n`python -m tests.recordings compare <test>` shows each call; `... accept <test>` records what it does now",
+        pytrace=False,
+    )

@@ -1,0 +1,142 @@
+"""Hears every call at the seams of the in-memory world, and puts it into words."""
+
+import sys
+from base64 import b32encode
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from functools import wraps
+from hashlib import sha256
+from typing import Any
+
+from tests import fake_aws, fake_gateway
+from tests.recordings import words
+
+SEAMS: dict[type, tuple[str, str]] = {
+    fake_aws.FakeDynamoDB: ("dynamodb", "query scan get_item batch_get_item update_item transact_write_items"),
+    fake_aws.FakeS3: ("s3", "put_object get_object head_object"),
+    fake_aws.FakeSES: ("ses", "send_raw_email"),
+    fake_aws.FakeSQS: ("sqs", "send_message_batch"),
+    fake_gateway.FakeGateway: (
+        "gateway",
+        "create confirm retrieve cancel list charged_between card has_customer saved"
+        " refunds_of refund refunded_between",
+    ),
+}
+ANSWERING = ("subscriptions_api.app", "webhook_handler.app")
+MOST_KNOWN = 20_000
+
+type Call = tuple[str, tuple[Any, ...], dict[str, Any]]
+_heard: list[Call] | None = None
+"""None while nobody listens."""
+_known: dict[str, list[words.Both]] = {}
+"""By what was handed over, marks replaced by ordinals: thousands of tests make the same calls."""
+
+
+def short(text: str) -> str:
+    """A name for a text, of five letters and digits."""
+    return b32encode(sha256(text.encode()).digest()).decode()[:5].lower()
+
+
+@dataclass
+class Told:
+    """What a test did, in words. lines: all in full, in order. kinds: which of it are in which list."""
+
+    lines: list[str] = field(default_factory=list)
+    kinds: dict[str, set[str]] = field(default_factory=lambda: {"actions": set(), "mails": set(), "answers": set()})
+
+    @property
+    def digest(self) -> str:
+        return sha256("\n".join(self.lines).encode()).hexdigest()[:8]
+
+
+def install() -> None:
+    """Put an ear to each seam, in this process."""
+    for seam, (service, methods) in SEAMS.items():
+        for method in methods.split():
+            setattr(seam, method, _hearing(f"{service}.{method}", getattr(seam, method)))
+
+
+def begin(*, listens: bool) -> None:
+    """A test begins. The functions that answer requests are heard from when they are first imported."""
+    global _heard
+    _heard = [] if listens else None
+    for name in ANSWERING:
+        app: Any = sys.modules.get(name)
+        if app is not None and not hasattr(app.handler, "is_heard"):
+            app.handler = _answering(app.handler)
+
+
+def told(*, without_days: bool) -> Told:
+    """What was heard since the test began."""
+    found, marks = Told(), words.Marks(without_days)
+    for call in _heard or []:
+        _tell(call, marks, found)
+    return found
+
+
+def _hear(name: str, *given: Any, **named: Any) -> None:
+    if _heard is not None:
+        _heard.append((name, given, named))
+
+
+def _hearing(name: str, method: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(method)
+    def heard(self: Any, *given: Any, **named: Any) -> Any:
+        _hear(name, *given, **named)
+        return method(self, *given, **named)
+
+    return heard
+
+
+def _answering(handler: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(handler)
+    def heard(event: dict[str, Any], context: Any) -> Any:
+        _hear("request", event["httpMethod"], event["path"])
+        reply = handler(event, context)
+        _hear("answer", reply["statusCode"], reply["body"])
+        return reply
+
+    heard.is_heard = True  # type: ignore[attr-defined]
+    return heard
+
+
+def _tell(call: Call, marks: words.Marks, found: Told) -> None:
+    name, given, named = call
+    service, _, operation = name.partition(".")
+    if service == "dynamodb":
+        lines = _dynamodb(operation, named, marks)
+        found.lines += [full for full, _ in lines]
+        found.kinds["actions"].update(kind for _, kind in lines)
+    elif service == "ses":
+        mail = marks.named(words.mail(named))
+        found.lines += [mail, marks.named(words.tags(named))]
+        found.kinds["mails"].add(words.kind(mail))
+    elif name == "answer":
+        full, kind = words.answer(*given)
+        found.lines.append(marks.named(full))
+        found.kinds["answers"].add(kind)
+    else:
+        more = {key: value for key, value in named.items() if key not in ("Body", "ChecksumSHA256")}
+        found.lines.append(marks.named(f"{name} {given} {more}"))
+
+
+def _dynamodb(operation: str, named: dict[str, Any], marks: words.Marks) -> list[words.Both]:
+    key = f"{operation} {marks.stored(named)}"
+    if key not in _known:
+        if len(_known) >= MOST_KNOWN:
+            _known.clear()
+        _known[key] = [words.action(verb, body, marks.named) for verb, body in _actions(operation, named)]
+    return _known[key]
+
+
+def _actions(operation: str, named: dict[str, Any]) -> Iterable[tuple[str, dict[str, Any]]]:
+    """A call as single actions; those of a transaction are marked as its members."""
+    if operation == "transact_write_items":
+        for n, action in enumerate(named["TransactItems"]):
+            [(verb, body)] = action.items()
+            yield f"transaction {verb}" if n == 0 else f"with {verb}", body
+    elif operation == "batch_get_item":
+        for table, asked in named["RequestItems"].items():
+            yield from (("batch_get_item", {"TableName": table, "Key": key}) for key in asked["Keys"])
+    else:
+        yield operation, named

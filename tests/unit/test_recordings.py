@@ -1,0 +1,124 @@
+"""The recordings: what they see, what they do not mind, and that they are of what is there."""
+
+import ast
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from renewals import dynamodb
+from tests.fakes import World
+from tests.recordings import kept, plugin, recorder
+
+UNIT = Path(__file__).parent
+
+
+def _told(act: Callable[[World], Any]) -> recorder.Told:
+    """What happens in a new world, in words."""
+    recorder.begin(listens=True)
+    shop = World()
+    shop.subscribe()
+    act(shop)
+    return recorder.told(without_days=False)
+
+
+def _renewed(shop: World) -> None:
+    assert shop.run() == "Success"
+
+
+def test_two_runs_are_told_in_the_same_words() -> None:
+    """Random marks are other ones in each run; the words and the digest are the same."""
+    first, second = _told(_renewed), _told(_renewed)
+    assert first.lines == second.lines
+    assert first.digest == second.digest
+    assert any("<mark 2>" in line for line in first.lines)
+
+
+def test_every_seam_is_told_in_its_order() -> None:
+    """A renewal reads and writes the tables, asks the gateway, stores the receipt and mails it."""
+    lines = _told(_renewed).lines
+    seams = [line.split(maxsplit=1)[0] for line in lines]
+    order = ["query", "gateway.create", "gateway.confirm", "s3.put_object", "To:"]
+    assert [seams.index(each) for each in order] == sorted(seams.index(each) for each in order)
+
+
+def _write(shop: World, expression: str, condition: str, value: str) -> None:
+    client: Any = shop.dynamodb
+    arguments = dynamodb.change("subscriptions", {"subscription_id": "sub_1", "customer_id": "cus_1"}, {}, "", {})
+    client.update_item(
+        **arguments
+        | {
+            "UpdateExpression": expression,
+            "ConditionExpression": condition,
+            "ExpressionAttributeNames": {"#status": "status", "#note": "note"},
+            "ExpressionAttributeValues": {":active": {"S": "active"}, ":new": {"S": value}, ":other": {"S": "other"}},
+        }
+    )
+
+
+WRITTEN = ("SET #note = :new, #status = :other", "#status = :active", "new")
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        ("SET #note = :new", *WRITTEN[1:]),
+        (WRITTEN[0], "#status <> :other", WRITTEN[2]),
+        (*WRITTEN[:2], "newer"),
+    ],
+    ids=["fewer attributes", "another condition", "another value"],
+)
+def test_another_write_is_seen(other: tuple[str, str, str]) -> None:
+    """An update that leaves out an attribute, has another condition or writes another value."""
+    was, now = _told(lambda shop: _write(shop, *WRITTEN)), _told(lambda shop: _write(shop, *other))
+    assert was.digest != now.digest
+
+
+def test_the_order_of_an_update_s_terms_and_its_placeholders_mean_nothing() -> None:
+    """Names and values are put in their place, and the terms in order."""
+    was = _told(lambda shop: _write(shop, *WRITTEN))
+    now = _told(lambda shop: _write(shop, "SET #status = :other, #note = :new", *WRITTEN[1:]))
+    assert (was.lines, was.kinds) == (now.lines, now.kinds)
+    [kind] = was.kinds["actions"]
+    assert kind.endswith(" SET note = new, status = other ConditionExpression: status = active")
+
+
+def test_another_mail_and_another_order_are_seen() -> None:
+    """A word of a mail's text counts, and so does which call comes first."""
+    was = _told(_renewed)
+    recorder.begin(listens=True)
+    shop = World()
+    shop.subscribe(plan="Basic")
+    _renewed(shop)
+    assert was.kinds["mails"] != recorder.told(without_days=False).kinds["mails"]
+    swapped = recorder.Told(lines=[was.lines[1], was.lines[0], *was.lines[2:]])
+    assert swapped.digest != recorder.Told(lines=was.lines).digest
+
+
+def test_a_test_that_does_something_else_fails_and_says_what() -> None:
+    """The kinds that are new and those that are gone, in words; a test without a recording passes."""
+    told = _told(_renewed)
+    recording = kept.Recording({"gone"}, {"": "another"})
+    plugin._compare(None, "", told)
+    plugin._compare(kept.Recording(set(), {"": told.digest}), "", told)
+    with pytest.raises(pytest.fail.Exception, match=r"(?s)new:  .*transaction Put renewals.*gone: gone"):
+        plugin._compare(recording, "", told)
+
+
+def test_the_lists_are_of_what_the_tests_do() -> None:
+    """Each kind in a list is some test's, and each test's kinds are in a list."""
+    listed = {name for which in kept.LISTS for name in kept.known(which)}
+    assert listed == set(kept.kinds_in_use())
+    for which in kept.LISTS:
+        assert all(recorder.short(words) == name for name, words in kept.known(which).items())
+
+
+def test_no_recording_is_of_a_test_that_is_gone() -> None:
+    """Each recording is named like a test that is there; what is left out is there, and not recorded."""
+    for module in kept.modules():
+        tree = ast.parse((UNIT / f"{module}.py").read_text())
+        there = {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
+        assert {name.rpartition("::")[2] for name in kept.recordings(module)} <= there, module
+    for name in plugin.LEFT_OUT.keys() | plugin.WITHOUT_DAYS:
+        assert (UNIT / f"{name.partition('::')[0]}.py").exists(), name
