@@ -79,10 +79,11 @@ class DunningLedger(PaymentLedger):
         now: datetime,
         guards: Sequence[dict[str, Any]],
     ) -> Renewal | Lost:
-        """Begin attempt n+1 with the subscription's card, if attempt n is still the last and stands refused, and the
-        subscription is still what was read. failure_id: the last failure that the payment shows before this attempt.
-        dunned: one more where this is a dunning date's attempt, as many as before where another card asks for it.
-        guards: as in claim.
+        """Begin attempt n+1 with the subscription's card, if attempt n is still the last, stands as it was read and was
+        taken by nobody since (who may be giving it up), and the subscription is still what was read. An end of the
+        subscription that was taken back is forgotten. failure_id: the last failure that the payment shows before this
+        attempt. dunned: one more where this is a dunning date's attempt, as many as before where another card asks for
+        it. guards: as in claim.
         """
         changes = {
             "status": Status.CLAIMED,
@@ -96,8 +97,13 @@ class DunningLedger(PaymentLedger):
             "lease_until": now + LEASE,
             "pickups": 0,
         }
+        if renewal.withdrawn:
+            changes["withdrawn"] = None
+        stands = "claim = :claim AND attempt = :attempt AND #status = :was"
         values = {":claim": renewal.claim, ":attempt": renewal.attempt, ":was": renewal.status}
-        begin = self._change(renewal, changes, "claim = :claim AND attempt = :attempt AND #status = :was", values, now)
+        owned = "#owner = :owner AND lease_until = :until"
+        values |= {":owner": renewal.owner, ":until": renewal.lease_until}
+        begin = self._change(renewal, changes, f"{stands} AND {owned}", values, now)
         lost = self._transact([{"Update": begin}, self._unchanged(subscription), *guards])
         if lost is None:
             return replaced(renewal, changes)

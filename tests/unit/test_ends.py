@@ -256,6 +256,59 @@ def test_an_open_payment_of_a_failed_period_is_cancelled_with_the_end(shop: Worl
         assert not shop.gateway.charges
 
 
+@pytest.mark.parametrize("moment", range(9))
+def test_a_failed_period_that_another_run_is_giving_up_gets_no_further_attempt(moment: int) -> None:
+    """A run is about to try another card for a failed period. At each moment until then the subscription is paused,
+    another run begins to give the period up and is cut off before it cancels the payment, and the subscription is made
+    active again: what is being given up is not confirmed, and the period is billed once, with the other card."""
+    shop = World()
+    shop.subscribe()
+    shop.cuts.at = 2 * CALLS["pays"].index("gateway.confirm")
+    shop.run("cut")
+    shop.ledger.record_failed(shop.ledger.recent("sub_1")[0], "gateway: some_error", NOON)
+    shop.edit(payment_method="pm_new")
+
+    def happens(shop: World) -> None:
+        shop.edit(status="paused")
+        shop.gateway.trouble.append(("retrieve", "before"))
+        shop.run("giving-up", NOON + HOURS, period=DUE.isoformat())
+        assert shop.items()[DUE.isoformat()]["withdrawn"] == "paused"
+        shop.edit(status="active")
+
+    _at(shop, moment, happens)
+    shop.run("first", NOON + HOURS)
+    assert not shop.gateway.attempts or "withdrawn" not in shop.items()[DUE.isoformat()]
+    for n in range(3):
+        shop.run(f"later-{n}", NOON + 2 * HOURS + n * LATER)
+    assert len(shop.gateway.charges) == 1
+    item = shop.items()[DUE.isoformat()]
+    assert (item["status"], item["payment_method"], "withdrawn" in item) == ("done", "pm_new", False)
+    assert {p.state for p in shop.gateway.payments.values()} <= {PaymentState.PAID, PaymentState.CANCELED}
+
+
+def test_an_end_that_was_taken_back_before_a_refusal_does_not_end_the_next_attempt(shop: World) -> None:
+    """Paused while the bank is asked, and another run begins to give the period up; active again, and declined. The
+    next attempt, with another card, is cut off before its confirmation: it goes on, since nothing ends any more."""
+    shop.subscribe(payment_method="pm_declined")
+
+    def happens(shop: World) -> None:
+        shop.edit(status="paused")
+        shop.gateway.trouble.append(("retrieve", "before"))
+        shop.run("giving-up", NOON + LATER, period=DUE.isoformat())
+        shop.edit(status="active")
+
+    _at(shop, 2 * CALLS["pays"].index("gateway.confirm") + 1, happens)
+    shop.run("first")
+    item = shop.items()[DUE.isoformat()]
+    assert (item["status"], item["withdrawn"]) == ("declined", "paused")
+    shop.edit(payment_method="pm_ok")
+    shop.gateway.trouble.append(("confirm", "before"))
+    shop.run("cut", NOON + HOURS)
+    assert shop.items()[DUE.isoformat()]["status"] == "claimed"
+    shop.run("later", NOON + 2 * HOURS)
+    assert [payment for payment, _, _ in shop.gateway.charges] == ["pi_1"]
+
+
 def test_a_row_with_a_status_that_is_not_known_is_not_charged_for_what_was_claimed(shop: World) -> None:
     """An unknown status is never charged, claimed or not; mended, the period is billed."""
     shop.subscribe()
