@@ -8,8 +8,7 @@ from typing import Any
 
 from renewals import subscription
 from renewals.addresses import masked
-from renewals.errors import BadRow
-from renewals.ledger import Lost
+from renewals.errors import BadRow, Overtaken
 from renewals.renewal import Status
 from renewals.timeline import Entry
 from scripts.deployment import Deployment
@@ -66,8 +65,12 @@ def resend_mail(deployment: Deployment, subscription_id: str, renewal_date: str)
         to = subscription.mail_address(row)
         if any(mail.state == "failed" and mail.to == to for mail in renewal.mails.values()):
             raise Trouble("The address is still the one that was at fault: correct customer_email first.")
-    elif isinstance(register.resend_mail(renewal, deployment.asked(row)), Lost):
-        raise Trouble("Somebody else has seen to it, or the mail of a refund is owed first: look again in a minute.")
+    else:
+        try:
+            register.resend_mail(renewal, deployment.asked(row))
+        except Overtaken:
+            seen_to = "Somebody else has seen to it, or the mail of a refund is owed first: look again in a minute."
+            raise Trouble(seen_to) from None
     return _run(deployment, row, {"renewal_date": renewal_date})  # this period, so that nothing else is charged
 
 

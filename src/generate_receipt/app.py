@@ -9,6 +9,7 @@ Key: receipts/{customer_id}/{subscription_id}/{transaction_id}.pdf, in which a r
 from __future__ import annotations
 
 import base64
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from functools import cache
@@ -19,8 +20,7 @@ from botocore.exceptions import ClientError
 
 from generate_receipt.pdf import Receipt, RenderedReceipt, Seller, render
 from renewals import aws, clock, currencies, refunds, telemetry
-from renewals.errors import BadEvent, ReceiptError, transient_aws_errors_as
-from renewals.ledger import Lost
+from renewals.errors import BadEvent, Overtaken, ReceiptError, transient_aws_errors_as
 from renewals.receipt_ledger import ReceiptLedger
 from renewals.renewal import Renewal, Status
 from renewals.settings import setting
@@ -65,7 +65,8 @@ def issue_refund(renewal: Renewal, *, ledger: ReceiptLedger, s3: S3Client, bucke
     rendered = _rendered(refund_receipt_of(renewal, owed.name))
     key = f"receipts/{renewal.customer_id}/{renewal.subscription_id}/{owed.refund['refund_id']}.pdf"
     stored = _store(s3, bucket, key, rendered)
-    ledger.record_refund_receipt(renewal, owed.name, key, sha256(stored).hexdigest(), now)
+    with suppress(Overtaken):  # another has recorded the receipt that stands under this key
+        ledger.record_refund_receipt(renewal, owed.name, key, sha256(stored).hexdigest(), now)
 
 
 def refund_receipt_of(renewal: Renewal, name: str) -> Receipt:
@@ -86,10 +87,10 @@ def issue(renewal: Renewal, *, ledger: ReceiptLedger, s3: S3Client, bucket: str,
     rendered = _rendered(receipt_of(renewal))
     key = f"receipts/{renewal.customer_id}/{renewal.subscription_id}/{renewal.payment_id}.pdf"
     stored = _store(s3, bucket, key, rendered)
-    recorded = ledger.record_receipt(renewal, key, sha256(stored).hexdigest(), now)
-    if not isinstance(recorded, Lost):
-        return recorded
-    stands = ledger.get(renewal.subscription_id, renewal.renewal_date.isoformat())
+    try:
+        return ledger.record_receipt(renewal, key, sha256(stored).hexdigest(), now)
+    except Overtaken:  # another has recorded the receipt that stands under this key, or the period has gone on
+        stands = ledger.get(renewal.subscription_id, renewal.renewal_date.isoformat())
     if stands is None or stands.receipt_key is None:
         raise ReceiptError("the ledger item changed while the receipt was made")
     return stands

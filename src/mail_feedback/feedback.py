@@ -7,8 +7,7 @@ from typing import Any
 
 from mail_feedback.event import UNDELIVERED, Word
 from renewals import dynamodb, offers, refunds, reminders
-from renewals.errors import Collision
-from renewals.ledger import Lost
+from renewals.errors import Collision, Overtaken, repeat_while_outdated
 from renewals.mail_faults import BOUNCED
 from renewals.mail_ledger import MailLedger
 from renewals.mail_tags import Tagged
@@ -30,53 +29,62 @@ class Feedback:
     def take(self, word: Word) -> str:
         """Record what is said. Returns marked (the address is at fault), noted, known (it was recorded before) or
         unknown: no mail of ours has these tags. Each step may run again: what is said twice or late changes nothing."""
-        if word.tagged is None:
+        tagged = word.tagged
+        if tagged is None:
             return "unknown"
-        if word.tagged.mail in (offers.UPCOMING, offers.CARD_EXPIRES):
-            return self._of_reminder(word, word.tagged)
-        for _ in range(_LOOKS):
-            renewal = self.ledger.get(word.tagged.subscription_id, word.tagged.renewal_date)
-            mail = renewal.mails.get(word.tagged.mail) if renewal else None
-            if renewal is None or mail is None or mail.token != word.tagged.token:
-                return "unknown"
-            done = self._of_renewal(word, renewal, word.tagged.mail, mail)
-            if done is not None:
-                return done
-        raise Collision("a mail's record")
+        if tagged.mail in (offers.UPCOMING, offers.CARD_EXPIRES):
+            busy, of_kind = Collision("a reminder's record"), self._of_reminder
+        else:
+            busy, of_kind = Collision("a mail's record"), self._of_renewal
+        return repeat_while_outdated(lambda: of_kind(word, tagged), tries=_LOOKS, otherwise=busy)
 
-    def _of_renewal(self, word: Word, renewal: Renewal, name: str, mail: Mail) -> str | None:
-        """None where another was faster. The address first: a run that ends between the two is made good by the next,
-        which finds the mail as it was."""
+    def _of_renewal(self, word: Word, tagged: Tagged) -> str:
+        """The address first: a run that ends between the two is made good by the next, which finds the mail as it
+        was."""
+        name = tagged.mail
+        renewal = self.ledger.get(tagged.subscription_id, tagged.renewal_date)
+        mail = renewal.mails.get(name) if renewal else None
+        if renewal is None or mail is None or mail.token != tagged.token:
+            return "unknown"
         if mail.state == "failed":
             return "known"
         told = {"kind": word.kind, "at": dynamodb.storable(word.at), "to": mail.to, "reason": word.reason}
         told |= {"sent_at": dynamodb.storable(mail.at)} if mail.at else {}
         key = {"subscription_id": renewal.subscription_id, "customer_id": renewal.customer_id}
-        marked = word.kind != UNDELIVERED and self.records.mark_address(key, _mark(word, mail.to))
+        done = "noted" if word.kind == UNDELIVERED else self._address_marked(key, _mark(word, mail.to))
         if word.kind != BOUNCED:
-            noted = self.ledger.note_returned(renewal, name, mail.token, told, self.now)
-            return "known" if isinstance(noted, Lost) else "marked" if marked else "noted"
-        returned = self.ledger.record_returned(
+            try:
+                self.ledger.note_returned(renewal, name, mail.token, told, self.now)
+            except Overtaken:  # it is kept already
+                return "known"
+            return done
+        self.ledger.record_returned(
             renewal, name, _failed(word, mail), told, owed=_is_news(renewal, name), now=self.now
         )
-        return None if isinstance(returned, Lost) else "marked" if marked else "noted"
+        return done
 
     def _of_reminder(self, word: Word, tagged: Tagged) -> str:
-        for _ in range(_LOOKS):
-            row = self.records.row(tagged.subscription_id, tagged.customer_id) or {}
-            mail = _reminder(row, tagged)
-            if mail is None:
-                return "unknown"
-            if mail.state == "failed":
-                return "known"
-            mark = _mark(word, mail.to) if mail.to == mail_address(row) else None
-            if word.kind == UNDELIVERED:
-                return "noted"
-            if word.kind != BOUNCED:
-                return "marked" if mark and self.records.mark_address(row, mark) else "noted"
-            if self.records.record_returned(row, tagged.mail, _failed(word, mail), mark):
-                return "marked" if mark else "noted"
-        raise Collision("a reminder's record")
+        row = self.records.row(tagged.subscription_id, tagged.customer_id) or {}
+        mail = _reminder(row, tagged)
+        if mail is None:
+            return "unknown"
+        if mail.state == "failed":
+            return "known"
+        mark = _mark(word, mail.to) if mail.to == mail_address(row) else None
+        if word.kind == UNDELIVERED:
+            return "noted"
+        if word.kind != BOUNCED:
+            return self._address_marked(row, mark) if mark else "noted"
+        self.records.record_returned(row, tagged.mail, _failed(word, mail), mark)
+        return "marked" if mark else "noted"
+
+    def _address_marked(self, row: Mapping[str, Any], mark: Mapping[str, Any]) -> str:
+        """Returns marked, or noted where the address is not the row's any more, or a complaint meets a bounce."""
+        try:
+            self.records.mark_address(row, mark)
+        except Overtaken:
+            return "noted"
+        return "marked"
 
 
 def _mark(word: Word, to: str) -> dict[str, Any]:

@@ -19,7 +19,7 @@ again with each look before a confirmation.
 """
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal
@@ -51,10 +51,10 @@ from renewals.charging import Switch
 from renewals.clock import Moment
 from renewals.dunning import Dunning
 from renewals.dunning_ledger import DunningLedger
-from renewals.errors import BadRow, PaymentError
+from renewals.errors import BadRow, Outdated, Overtaken, PaymentError, repeat_while_outdated
 from renewals.gateway import Failure, GatewayRefused, GatewayUnauthorized, GatewayUnavailable, Payment, PaymentState
-from renewals.ledger import RECENT, Lost
-from renewals.payment_ledger import CANCELED_AT_THE_GATEWAY, MOST_PICK_UPS, why_withdrawn
+from renewals.ledger import RECENT
+from renewals.payment_ledger import CANCELED_AT_THE_GATEWAY, MOST_PICK_UPS, GuardRefused, Overlaps, why_withdrawn
 from renewals.renewal import UNSETTLED, Renewal, Status
 from renewals.subscription import ENDED, Subscription
 
@@ -121,25 +121,27 @@ class Charge:
 
     def renew(self, asked: Asked) -> Outcome:
         """Bring the subscription's due period to a result. Raises PaymentError where it must be tried again."""
+        busy = PaymentError("others keep working on this subscription")
         try:
-            for _ in range(_RACES):
-                # The rows first: what was claimed for another date of the row than this one is in the history then.
-                rows = self.ledger.rows(asked.subscription_id)
-                history = self._history(asked)
-                unsettled = next((r for r in history if r.status in UNSETTLED), None)
-                if unsettled is None:
-                    outcome = self._begin(asked, rows, history)
-                elif (waits := self._waits(asked, history)) is not None:
-                    outcome = self._finish(waits, history, Outcome("nothing_to_do"))
-                else:
-                    outcome = self._resolve(unsettled, asked, rows)
-                if outcome is not None:
-                    return outcome
+            return repeat_while_outdated(lambda: self._renew(asked), tries=_RACES, otherwise=busy)
         except GatewayUnavailable as error:
             raise PaymentError(str(error)) from error
         except StillProcessing:
             return Outcome("in_progress", PROCESSING)
-        raise PaymentError("others keep working on this subscription")
+
+    def _renew(self, asked: Asked) -> Outcome:
+        """One look at the subscription, and what follows from it. Raises Outdated where everything is to be looked at
+        again: where another execution was faster, and where this one has moved the period or its row on."""
+        # The rows first: what was claimed for another date of the row than this one is in the history then.
+        rows = self.ledger.rows(asked.subscription_id)
+        history = self._history(asked)
+        unsettled = next((r for r in history if r.status in UNSETTLED), None)
+        if unsettled is None:
+            return self._begin(asked, rows, history)
+        waits = self._waits(asked, history)
+        if waits is not None:
+            return self._finish(waits, history, Outcome("nothing_to_do"))
+        return self._resolve(unsettled, asked, rows)
 
     def _history(self, asked: Asked) -> list[Renewal]:
         """The latest periods, and the one that is asked for, however old it is."""
@@ -148,9 +150,9 @@ class Charge:
             recent += self.ledger.named(asked.subscription_id, asked.renewal_date)
         return [r for r in recent if r.customer_id == asked.customer_id]
 
-    # Before the money: each step gives None where another execution was faster, and all is looked at again.
+    # Before the money. Each step raises Outdated as _renew.
 
-    def _begin(self, asked: Asked, rows: list[dict[str, Any]], history: list[Renewal]) -> Outcome | None:
+    def _begin(self, asked: Asked, rows: list[dict[str, Any]], history: list[Renewal]) -> Outcome:
         """Nothing is unsettled: claim the due period, or say why there is none to claim."""
         owed = self._owed(asked, history)
         try:
@@ -160,18 +162,23 @@ class Charge:
         claimed = next((r for r in history if r.row_date <= row.renewal_date <= r.renewal_date), None)
         reason = row.why_not_due(self.today)
         if subscription.is_over(row.row, self.today):
-            self.ledger.end(row.row)
+            with suppress(Overtaken):  # the row changed since it was read: the next sweep sees whether it has ended
+                self.ledger.end(row.row)
             reason = "cancels_at_period_end"
         elif pauses.was_resumed_by_hand(row):
             until = pauses.resumption(row, self.today, history).until
-            self.ledger.resume(row, until, self.now)
-            return self.renew(replace(asked, renewal_date=until)) if asked.renewal_date else None
+            with suppress(Overtaken):  # the row changed since it was read: it is read again in any case
+                self.ledger.resume(row, until, self.now)
+            if asked.renewal_date:
+                return self.renew(replace(asked, renewal_date=until))
+            raise Outdated("the subscription was moved past its pause")
         elif reason == "paused" and asked.renewal_date == row.renewal_date <= self.today and owed is None:
             return self._pass_over(row, claimed, history)
         if reason is None and asked.renewal_date not in (None, row.renewal_date):
             reason = "another_period"
         elif reason is not None and row.status in ENDED and not any(is_undecided(r) for r in history):
-            self.ledger.forget_refusal(row.row)  # of a period that was settled otherwise
+            with suppress(Overtaken):  # the row changed since it was read: what somebody wrote there stands
+                self.ledger.forget_refusal(row.row)  # of a period that was settled otherwise
         if reason is not None:
             return self._finish(owed, history, Outcome("nothing_to_do", _why_nothing(reason, row, history)))
         return self._bill(asked, row, claimed, history, owed)
@@ -183,11 +190,11 @@ class Charge:
         claimed: Renewal | None,
         history: list[Renewal],
         owed: Renewal | None,
-    ) -> Outcome | None:
+    ) -> Outcome:
         """The subscription is due: claim its period, or go on with the claim that stands."""
         if claimed is not None and claimed.paid_at is not None:
             self.ledger.move_on(claimed, row.row)  # somebody put the row back; the period is paid
-            return None
+            raise Outdated("the subscription was moved past a paid period")
         if claimed is not None and is_undecided(claimed) and not begins_after_the_end(claimed, row):
             return self._take_up_failed(claimed, row)
         refusal = self._refusal(asked, row, claimed, history)
@@ -198,7 +205,7 @@ class Charge:
             return _HELD if self._is_off(undecided) else self._give_up_period(undecided, row.row, "moved")
         return self._claim(row, claimed, history)
 
-    def _take_up_failed(self, failed: Renewal, row: Subscription) -> Outcome | None:
+    def _take_up_failed(self, failed: Renewal, row: Subscription) -> Outcome:
         """A failed period whose payment can still be paid, of a subscription that is due. It goes on where it stood;
         another card is another attempt at the payment, and a mended customer or date another payment."""
         if failed.owned_by_another(self.execution, self.now):
@@ -230,7 +237,8 @@ class Charge:
         by_sweep = asked.renewal_date is not None
         if claimed is not None and begins_after_the_end(claimed, row):
             if not is_undecided(claimed):
-                self.ledger.move_on(claimed, row.row)
+                with suppress(Overtaken):  # the row changed since it was read: whoever looks next moves it, if need be
+                    self.ledger.move_on(claimed, row.row)
             return Outcome("nothing_to_do", "cancels_at_period_end")
         if claimed is not None and was_stopped(claimed) and claimed.payment_method == row.payment_method:
             return Outcome("nothing_to_do" if by_sweep else "failed", CANCELED_AT_THE_GATEWAY, claimed)
@@ -252,32 +260,32 @@ class Charge:
         _, billing = due_as_promised(row, claimed, self.today)
         spans.check(billing.start, billing.end, self.ledger.reaching(billing.start, billing.end, history))
 
-    def _pass_over(self, row: Subscription, claimed: Renewal | None, history: list[Renewal]) -> Outcome | None:
+    def _pass_over(self, row: Subscription, claimed: Renewal | None, history: list[Renewal]) -> Outcome:
         """Paused time is never billed: the subscription moves past today, and its periods are left as skipped."""
         if claimed is not None and claimed.paid_at is not None:
             self.ledger.move_on(claimed, row.row)
-            return None
+            raise Outdated("the subscription was moved past a paid period")
         if claimed is not None and is_undecided(claimed):
             return self._give_up_period(claimed, row.row, "paused")
         due = tuple(row.schedule.due(row.renewal_date, self.today))
         held = {r.renewal_date for r in history}
         skipped = tuple(d for d in due if d not in held and (claimed is None or d > claimed.renewal_date))
-        lost = self.ledger.pass_over(row, skipped, row.schedule.after(due[-1]), self.now)
-        return Outcome("nothing_to_do", "paused") if lost is None else None
+        self.ledger.pass_over(row, skipped, row.schedule.after(due[-1]), self.now)
+        return Outcome("nothing_to_do", "paused")
 
-    def _claim(self, row: Subscription, failed: Renewal | None, history: list[Renewal]) -> Outcome | None:
+    def _claim(self, row: Subscription, failed: Renewal | None, history: list[Renewal]) -> Outcome:
         """Step 2. failed: an earlier claim from this date on that has moved no money and never will."""
         new = due_claim(row, failed, history, execution=self.execution, seller=self.seller, moment=self.moment)
         is_on = self.switch.is_on(row.subscription_id)
-        claimed = self.ledger.claim(new.renewal, new.skipped, row, instead_of=new.instead_of, guards=is_on)
-        if isinstance(claimed, Lost):
-            if claimed.guarded:
-                return _HELD
-            known = "renewal_date: a period from here on is in the ledger already"
-            return Outcome("rejected", known) if claimed.overlaps else None
+        try:
+            claimed = self.ledger.claim(new.renewal, new.skipped, row, instead_of=new.instead_of, guards=is_on)
+        except GuardRefused:
+            return _HELD
+        except Overlaps:
+            return Outcome("rejected", "renewal_date: a period from here on is in the ledger already")
         return self._collect(claimed, row.row)
 
-    def _finish(self, owed: Renewal | None, history: list[Renewal], otherwise: Outcome) -> Outcome | None:
+    def _finish(self, owed: Renewal | None, history: list[Renewal], otherwise: Outcome) -> Outcome:
         """With nothing to claim: what is owed to the customer, or a failed payment that went through after all."""
         if owed is not None and owed.status is Status.GIVEN_UP:
             return Outcome("given_up", "", owed)
@@ -300,7 +308,8 @@ class Charge:
                 return self._paid(failed, payment)
             if over and payment.state in _OPEN:  # so that nobody can complete it later
                 return self._give_up_period(failed, row, over)
-            self.ledger.ask_daily(failed, self.now)
+            with suppress(Overtaken):  # somebody is at work on it: they ask about its payment themselves
+                self.ledger.ask_daily(failed, self.now)
         return otherwise
 
     def _waits(self, asked: Asked, history: list[Renewal]) -> Renewal | None:
@@ -328,7 +337,7 @@ class Charge:
         to = next((subscription.mail_address(row) for row in rows if row["customer_id"] == asked.customer_id), None)
         return to is not None and all(mail.to != to for mail in renewal.mails.values() if mail.state == "failed")
 
-    def _take_on(self, renewal: Renewal) -> Outcome | None:
+    def _take_on(self, renewal: Renewal) -> Outcome:
         """Own an interrupted, parked or failed renewal and go on where it stood."""
         if renewal.owned_by_another(self.execution, self.now):
             return Outcome("in_progress", "", renewal)
@@ -344,8 +353,6 @@ class Charge:
         if interrupted and renewal.owner != self.execution and renewal.pickups >= MOST_PICK_UPS:
             return self._give_up(renewal, "picked_up_too_often")
         taken = self.ledger.take(renewal, stands, self.execution, self.now)
-        if isinstance(taken, Lost):
-            return None
         return self._collect(taken) if taken.status is Status.CLAIMED else Outcome(taken.status.value, "", taken)
 
     def _look(self, renewal: Renewal) -> tuple[dict[str, Any] | None, bool]:
@@ -356,7 +363,7 @@ class Charge:
     def _is_off(self, renewal: Renewal) -> bool:
         return self.switch.is_off(renewal.subscription_id)
 
-    def _only_ask(self, renewal: Renewal) -> Outcome | None:
+    def _only_ask(self, renewal: Renewal) -> Outcome:
         """While charging is off: record a payment that went through before, and leave any other as it stands."""
         if renewal.payment_id is not None:
             payment = self.payments.retrieve_known(renewal)
@@ -364,7 +371,7 @@ class Charge:
                 return self._paid(renewal, payment)
         return _HELD
 
-    def _resolve(self, renewal: Renewal, asked: Asked, rows: list[dict[str, Any]]) -> Outcome | None:
+    def _resolve(self, renewal: Renewal, asked: Asked, rows: list[dict[str, Any]]) -> Outcome:
         """A claim without a result; or a refusal, which stands until the next dunning date or another card."""
         if renewal.status is Status.CLAIMED:
             return self._take_on(renewal)
@@ -380,7 +387,7 @@ class Charge:
         over = why_withdrawn(renewal, row.row)
         return self._give_up_period(renewal, row.row, over) if over else self._dun(renewal, row)
 
-    def _dun(self, renewal: Renewal, row: Subscription) -> Outcome | None:
+    def _dun(self, renewal: Renewal, row: Subscription) -> Outcome:
         """Ask about a refused payment, try it again, or give it up: as the day and the card say."""
         new_card = row.payment_method != renewal.payment_method
         waits = dunning_decisions.waits(renewal, self.dunning)
@@ -409,33 +416,34 @@ class Charge:
             return self._dunning_date(renewal, behind)
         return self._try_again(renewal, row, payment, behind)
 
-    def _try_again(self, renewal: Renewal, row: Subscription, payment: Payment, behind: int) -> Outcome | None:
+    def _try_again(self, renewal: Renewal, row: Subscription, payment: Payment, behind: int) -> Outcome:
         """The next attempt at a payment that was not paid, with the subscription's card. behind: as for dunned."""
-        begun = self.ledger.next_attempt(
-            renewal,
-            row,
-            failure_id(payment),
-            dunned=behind,
-            execution=self.execution,
-            now=self.now,
-            guards=self.switch.is_on(row.subscription_id),
-        )
-        if isinstance(begun, Lost):
-            return Outcome(renewal.status.value, CHARGING_IS_OFF, renewal) if begun.guarded else None
+        try:
+            begun = self.ledger.next_attempt(
+                renewal,
+                row,
+                failure_id(payment),
+                dunned=behind,
+                execution=self.execution,
+                now=self.now,
+                guards=self.switch.is_on(row.subscription_id),
+            )
+        except GuardRefused:
+            return Outcome(renewal.status.value, CHARGING_IS_OFF, renewal)
         return self._settle(begun, payment, looked=True)
 
-    def _dunning_date(self, renewal: Renewal, behind: int) -> Outcome | None:
+    def _dunning_date(self, renewal: Renewal, behind: int) -> Outcome:
         """Nothing can be tried with this card; the customer is told before it is too late."""
         next_date = self.dunning.next_date(renewal.first_tried_on, behind, self.today)
         notice = "final_notice" if self.dunning.is_last(behind) else None
         recorded = self.ledger.record_dunning_date(
             renewal, dunned=behind, next_attempt=next_date or self.today, notice=notice, now=self.now
         )
-        if isinstance(recorded, Lost) or next_date is None:
-            return None  # looked at again: it is over
+        if next_date is None:
+            raise Outdated("the last dunning date was recorded: the period is to be given up")
         return Outcome(recorded.status.value, "", recorded)
 
-    def _hold(self, renewal: Renewal, row: Subscription) -> Outcome | None:
+    def _hold(self, renewal: Renewal, row: Subscription) -> Outcome:
         """The last step waits until the customer was told of it. Where their address can be mailed to, they are told
         now, and have as long as anybody; where it cannot, it is looked at again tomorrow."""
         in_vain = dunning_decisions.is_told_in_vain(renewal, row)
@@ -447,23 +455,18 @@ class Charge:
             now=self.now,
             held=True,
         )
-        if isinstance(recorded, Lost):
-            return None
         return Outcome("nothing_to_do", NOT_TOLD, recorded) if in_vain else Outcome(renewal.status.value, "", recorded)
 
     def _give_up_period(
         self, renewal: Renewal, row: Mapping[str, Any] | None, reason: str, *, ends_as: str | None = None
-    ) -> Outcome | None:
+    ) -> Outcome:
         """The period is over: its payment is cancelled first, so that nobody can complete it later.
 
         ends_as: what the subscription becomes with it, where dunning ends it. A payment that the gateway does not know
         (another account's key?) is given up only where nothing is billed instead.
         """
         if renewal.status not in REFUSED.values():
-            withdrawn = self.ledger.withdraw(renewal, reason, self.execution, self.now)
-            if isinstance(withdrawn, Lost):
-                return None
-            renewal = withdrawn
+            renewal = self.ledger.withdraw(renewal, reason, self.execution, self.now)
         try:
             with self._not_at_fault(renewal):
                 payment = self.payments.cancel(self._payment_to_end(renewal))
@@ -473,15 +476,12 @@ class Charge:
             reason = f"{reason}, {refused.code} at the gateway"
         else:
             if renewal.payment_id is None:
-                kept = self.ledger.keep_payment_to_end(renewal, payment.id, self.now)
-                if isinstance(kept, Lost):
-                    return None
-                renewal = kept
+                renewal = self.ledger.keep_payment_to_end(renewal, payment.id, self.now)
             if payment.state is PaymentState.PAID:
                 return self._paid(renewal, payment)
         given_up = self.ledger.give_up(renewal, reason, row, ends_as=ends_as, now=self.now)
-        if isinstance(given_up, Lost) or (ends_as is None and row is not None):
-            return None
+        if ends_as is None and row is not None:
+            raise Outdated("the period was given up: its subscription may be due anew")
         return Outcome("given_up" if ends_as else "nothing_to_do", reason, given_up)
 
     def _payment_to_end(self, renewal: Renewal) -> Payment:
@@ -490,7 +490,7 @@ class Charge:
 
     # The money
 
-    def _collect(self, renewal: Renewal, row: Mapping[str, Any] | None = None) -> Outcome | None:
+    def _collect(self, renewal: Renewal, row: Mapping[str, Any] | None = None) -> Outcome:
         """Steps 3 to 5 for a period that this execution owns. row: the subscription, where it was just read."""
         with self._not_at_fault(renewal):
             return self._collected(renewal, row)
@@ -503,10 +503,11 @@ class Charge:
             yield
         except (GatewayUnauthorized, StillProcessing):
             if renewal.status is Status.CLAIMED:
-                self.ledger.wait(renewal, self.now, until=self.now + _ASKED_AGAIN_WITHIN)
+                with suppress(Overtaken):  # another has taken the claim up: it waits there
+                    self.ledger.wait(renewal, self.now, until=self.now + _ASKED_AGAIN_WITHIN)
             raise
 
-    def _collected(self, renewal: Renewal, row: Mapping[str, Any] | None) -> Outcome | None:
+    def _collected(self, renewal: Renewal, row: Mapping[str, Any] | None) -> Outcome:
         if renewal.payment_id is not None:
             return self._settle(renewal, self.payments.retrieve_known(renewal))
         try:
@@ -514,14 +515,15 @@ class Charge:
         except GatewayRefused as refused:
             return self._give_up(renewal, reason_of(refused), refused.request_id)
         is_on = self.switch.is_on(renewal.subscription_id)
-        kept = self.ledger.keep_payment_id(renewal, payment.id, self.now, guards=is_on)
-        if isinstance(kept, Lost):
-            return _HELD if kept.guarded else None
+        try:
+            kept = self.ledger.keep_payment_id(renewal, payment.id, self.now, guards=is_on)
+        except GuardRefused:
+            return _HELD
         return self._settle(kept, payment, row, looked=True)
 
-    def _give_up(self, renewal: Renewal, reason: str, request_id: str | None = None) -> Outcome | None:
+    def _give_up(self, renewal: Renewal, reason: str, request_id: str | None = None) -> Outcome:
         failed = self.ledger.record_failed(renewal, reason, self.now, gateway_request_id=request_id)
-        return None if isinstance(failed, Lost) else Outcome("failed", reason, failed)
+        return Outcome("failed", reason, failed)
 
     def _payment(self, renewal: Renewal) -> Payment:
         """The period's payment: found at the gateway where history may be gone, else created, unconfirmed."""
@@ -533,12 +535,13 @@ class Charge:
             return self.payments.create(renewal)
         except GatewayUnavailable as error:
             if error.answered:
-                self.ledger.count_intent_try(renewal, self.now)
+                with suppress(Overtaken):  # another has counted this try, or has made the payment
+                    self.ledger.count_intent_try(renewal, self.now)
             raise
 
     def _settle(
         self, renewal: Renewal, payment: Payment, row: Mapping[str, Any] | None = None, *, looked: bool = False
-    ) -> Outcome | None:
+    ) -> Outcome:
         """Step 4, and what came of it. payment: as the gateway has it before. looked: the last call was the look at the
         switch and the subscription."""
         if can_be_confirmed(renewal, payment):
@@ -555,18 +558,19 @@ class Charge:
                 return self._canceled(renewal, payment)
             case PaymentState.PROCESSING:
                 waits = self.ledger.wait(renewal, self.now, until=payment.settles_at)
-                return None if isinstance(waits, Lost) else Outcome("in_progress", PROCESSING, waits)
+                return Outcome("in_progress", PROCESSING, waits)
         raise PaymentError("the payment has a state that is not known here")
 
-    def _confirm(self, renewal: Renewal, payment: Payment, *, looked: bool) -> Payment | Outcome | None:
+    def _confirm(self, renewal: Renewal, payment: Payment, *, looked: bool) -> Payment | Outcome:
         """The payment as it is after its confirmation; or why it was not confirmed."""
         asked = currencies.exact_minor_units(renewal.amount, renewal.currency), renewal.currency
         if (payment.amount, payment.currency) != asked:
             return self._give_up(renewal, "amount_differs: the payment is not of the amount that was claimed")
         if not looked:
             row, off = self._look(renewal)
-            if why_withdrawn(renewal, row):
-                return None
+            over = why_withdrawn(renewal, row)
+            if over:
+                raise Outdated(f"the claim is to be given up: {over}")
             if off:
                 return _HELD
         try:
@@ -574,29 +578,26 @@ class Charge:
         except GatewayRefused as refused:
             return self._give_up(renewal, reason_of(refused), refused.request_id)
 
-    def _canceled(self, renewal: Renewal, payment: Payment) -> Outcome | None:
+    def _canceled(self, renewal: Renewal, payment: Payment) -> Outcome:
         """Somebody stopped the payment, which is theirs to say; or the gateway did by itself, after too many attempts:
         then the last of them is this one's refusal, and another payment follows on the next dunning date."""
         if not payment.lapsed:
             return self._give_up(renewal, CANCELED_AT_THE_GATEWAY)
         if payment.failure is not None and payment.failure.id != renewal.failure_id:
             return self._refused(renewal, Status.DECLINED, payment)
-        renewed = self.ledger.forget_payment(renewal, self.now)
-        return None if isinstance(renewed, Lost) else self._collect(renewed)
+        return self._collect(self.ledger.forget_payment(renewal, self.now))
 
-    def _paid(self, renewal: Renewal, payment: Payment, row: Mapping[str, Any] | None = None) -> Outcome | None:
+    def _paid(self, renewal: Renewal, payment: Payment, row: Mapping[str, Any] | None = None) -> Outcome:
         amount = currencies.major_units(payment.amount, payment.currency)
         charged_at = payment.paid_at or self.moment.wall
         payment = replace(payment, paid_at=self.moment.paid_at(payment.paid_at))
         recorded = self.ledger.record_paid(
             renewal, payment, amount, charged_at=charged_at, execution=self.execution, now=self.now, row=row
         )
-        if isinstance(recorded, Lost):
-            return None
         count_paid(renewal, amount, payment.currency)
         return Outcome("paid", "", recorded)
 
-    def _refused(self, renewal: Renewal, status: Status, payment: Payment) -> Outcome | None:
+    def _refused(self, renewal: Renewal, status: Status, payment: Payment) -> Outcome:
         failure = payment.failure or Failure(failure_id(payment), status.value, None, None)
         next_date = dunning_decisions.next_attempt(renewal, self.dunning, self.today)
         recorded = self.ledger.record_refused(
@@ -607,10 +608,10 @@ class Charge:
             notice=dunning_decisions.notice_of(renewal, status, self.dunning) if next_date else None,
             now=self.now,
         )
-        if isinstance(recorded, Lost):
-            return None
         count_refused(renewal, status, failure)
-        return Outcome(status.value, "", recorded) if next_date else None  # looked at again: it is over
+        if next_date is None:
+            raise Outdated("the last dunning date was refused: the period is to be given up")
+        return Outcome(status.value, "", recorded)
 
 
 _HELD = Outcome("nothing_to_do", CHARGING_IS_OFF)

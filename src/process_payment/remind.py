@@ -1,11 +1,12 @@
 """What a customer is to be reminded of before a renewal, with the card as the gateway has it at this moment."""
 
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import date
 
 from process_payment.charge import Asked
 from renewals import offers, reminders, spans
-from renewals.errors import BadRow, PaymentError
+from renewals.errors import BadRow, Overtaken, PaymentError
 from renewals.gateway import Card, Gateway, GatewayUnavailable
 from renewals.ledger import Ledger
 from renewals.subscription import Subscription
@@ -37,7 +38,8 @@ class Remind:
                 card = self.gateway.card(row.payment_method) or Card(row.payment_method, "", "")
             except GatewayUnavailable as error:
                 raise PaymentError(str(error)) from error
-            self.records.keep_card(row, card)
+            with suppress(Overtaken):  # the row has another card now: the next sweep has it looked at
+                self.records.keep_card(row, card)
             owed = reminders.owed(replace(row, row={**row.row, "known_card": asdict(card)}), self.today, self.days)
         return [] if owed and self._is_paid(row) else owed
 

@@ -7,7 +7,7 @@ from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 
 from renewals import dynamodb
-from renewals.ledger import LEASE, Lost
+from renewals.ledger import LEASE
 from renewals.payment_ledger import NOT_REFUSED, PaymentLedger
 from renewals.renewal import Renewal, Status, replaced
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class DunningLedger(PaymentLedger):
-    """The money, and what becomes of it where it is refused."""
+    """The money, and what becomes of it where it is refused. Raises as Ledger."""
 
     def record_refused(
         self,
@@ -28,7 +28,7 @@ class DunningLedger(PaymentLedger):
         next_attempt: date,
         notice: str | None,
         now: datetime,
-    ) -> Renewal | Lost:
+    ) -> Renewal:
         """The attempt came to nothing. status: DECLINED or ACTION_REQUIRED. The subscription becomes past due.
 
         next_attempt: the next dunning date, or today where there is none left and it is to be given up. notice: the
@@ -78,12 +78,12 @@ class DunningLedger(PaymentLedger):
         execution: str,
         now: datetime,
         guards: Sequence[dict[str, Any]],
-    ) -> Renewal | Lost:
+    ) -> Renewal:
         """Begin attempt n+1 with the subscription's card, if attempt n is still the last, stands as it was read and was
         taken by nobody since (who may be giving it up), and the subscription is still what was read. An end of the
         subscription that was taken back is forgotten. failure_id: the last failure that the payment shows before this
         attempt. dunned: one more where this is a dunning date's attempt, as many as before where another card asks for
-        it. guards: as in claim.
+        it. guards: as in claim. Raises GuardRefused.
         """
         changes = {
             "status": Status.CLAIMED,
@@ -104,10 +104,8 @@ class DunningLedger(PaymentLedger):
         owned = "#owner = :owner AND lease_until = :until"
         values |= {":owner": renewal.owner, ":until": renewal.lease_until}
         begin = self._change(renewal, changes, f"{stands} AND {owned}", values, now)
-        lost = self._transact([{"Update": begin}, self._unchanged(subscription), *guards])
-        if lost is None:
-            return replaced(renewal, changes)
-        return Lost(guarded=any(position > 1 for position in lost))
+        self._transact_guarded([{"Update": begin}, self._unchanged(subscription)], guards)
+        return replaced(renewal, changes)
 
     def record_dunning_date(
         self,
@@ -118,7 +116,7 @@ class DunningLedger(PaymentLedger):
         notice: str | None,
         now: datetime,
         held: bool = False,
-    ) -> Renewal | Lost:
+    ) -> Renewal:
         """A dunning date on which there was nothing to try. Arguments as for record_refused, but that without a notice
         of its own the one before stays owed. dunned: so many dates are behind it then. held: its last step waits."""
         return self._settle(
@@ -145,7 +143,7 @@ class DunningLedger(PaymentLedger):
         *,
         ends_as: str | None,
         now: datetime,
-    ) -> Renewal | Lost:
+    ) -> Renewal:
         """The refused period is over, unpaid, and its payment is cancelled; it may be claimed anew.
 
         reason: a short name. row: the subscription as it was just read, whatever its date; None where it is gone.
@@ -176,8 +174,8 @@ class DunningLedger(PaymentLedger):
             as_read += " AND #payment_method = :payment_method"
         end = dynamodb.change(self._subscriptions, key, ended, as_read, read)
         record = self._change(renewal, changes, condition, values, now)
-        lost = self._transact([{"Update": record}, {"Update": end}])
-        return replaced(renewal, changes) if lost is None else Lost()
+        self._transact([{"Update": record}, {"Update": end}])
+        return replaced(renewal, changes)
 
 
 def _notice(renewal: Renewal, kind: str | None) -> str | None:

@@ -15,7 +15,7 @@ from uuid import uuid4
 from botocore.exceptions import ClientError
 
 from renewals import attribute_values
-from renewals.errors import Collision, Throttled
+from renewals.errors import Collision, Overtaken, Throttled
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -126,11 +126,11 @@ def check(table: str, key: Mapping[str, Any], condition: str, values: Mapping[st
     return {"ConditionCheck": {name: value for name, value in told.items() if value}}
 
 
-def update(client: DynamoDBClient, arguments: dict[str, Any]) -> bool:
-    """Run one conditional update. Whether its condition held.
+def update(client: DynamoDBClient, arguments: dict[str, Any]) -> None:
+    """Run one conditional update. Raises Overtaken where its condition does not hold, and Collision as `transact`.
 
     Each write leaves a mark of its own in the item (`write`): where the client repeated a call whose answer was lost,
-    the condition fails against our own change, and the mark tells that it was ours. Collision as in `transact`.
+    the condition fails against our own change, and the mark tells that it was ours.
     """
     mark = {"S": uuid4().hex}
     marked = arguments | {
@@ -145,17 +145,19 @@ def update(client: DynamoDBClient, arguments: dict[str, Any]) -> bool:
             code = error.response["Error"]["Code"]
             if code == "ConditionalCheckFailedException":
                 stands: Any = error.response.get("Item")
-                return bool(stands) and stands.get("write") == mark
+                if stands and stands.get("write") == mark:
+                    return
+                raise Overtaken({0: plain(stands) if stands else None}) from None
             if code != "TransactionConflictException":
                 raise
             _wait(n)
         else:
-            return True
+            return
     raise Collision("an item")
 
 
-def transact(client: DynamoDBClient, actions: list[dict[str, Any]]) -> dict[int, dict[str, Any] | None] | None:
-    """Write all or nothing. None when written; else the positions whose condition failed, each with what stands there.
+def transact(client: DynamoDBClient, actions: list[dict[str, Any]]) -> None:
+    """Write all or nothing. Raises Overtaken where a condition does not hold.
 
     A conflict with another writer is no answer and is tried again; Collision when that does not end. The SDK
     sends a token with each transaction, so that a repeated call is no second write.
@@ -173,12 +175,13 @@ def transact(client: DynamoDBClient, actions: list[dict[str, Any]]) -> dict[int,
             codes = [reason.get("Code") for reason in reasons]
             if "ConditionalCheckFailed" in codes:
                 failed = [i for i, code in enumerate(codes) if code == "ConditionalCheckFailed"]
-                return {i: plain(reasons[i]["Item"]) if reasons[i].get("Item") else None for i in failed}
+                stands = {i: plain(reasons[i]["Item"]) if reasons[i].get("Item") else None for i in failed}
+                raise Overtaken(stands) from None
             if not _PASSING.intersection(codes):
                 raise
             _wait(n)
         else:
-            return None
+            return
     raise Collision("a transaction")
 
 

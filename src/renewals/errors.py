@@ -7,6 +7,8 @@
     │   └── MailError           SendEmail, SendDeclineEmail
     ├── BadRow                  a subscription that cannot be charged as it stands; says which field and why
     ├── BadEvent                an event that no version of the workflow sends; not tried again
+    ├── Outdated                what was read does not stand any more: everything is read again, and decided again
+    │   └── Overtaken           another writer was faster: the condition of a write did not hold. Never leaves a task
     ├── Collision               other writers kept holding the same item; becomes the task's TryAgain
     ├── NotHandedOver           the queue kept refusing messages; the sweep's run is started again
     ├── Throttled               DynamoDB kept leaving items out of its answers; becomes the task's TryAgain, and the
@@ -18,8 +20,9 @@
 A declined card is not among them: that is an outcome, which a Choice state reads.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 
 class RenewalError(Exception):
@@ -60,6 +63,41 @@ class BadSecret(RenewalError):  # noqa: N818
 
 class BadEvent(RenewalError):  # noqa: N818
     """The event lacks something that the workflow always sends."""
+
+
+class Outdated(RenewalError):  # noqa: N818
+    """What a decision was made from does not stand any more: everything is to be read again, and decided again."""
+
+
+class Overtaken(Outdated):
+    """Another writer was faster: the condition of a write did not hold, and nothing was written.
+
+    failed: the position of each action whose condition did not hold, with the item that stands there, None where there
+    is no item. The message names the positions alone, since items hold personal data.
+    """
+
+    def __init__(self, failed: Mapping[int, Mapping[str, Any] | None]) -> None:
+        super().__init__(f"the condition of action {', '.join(map(str, failed))} did not hold")
+        self.failed = failed
+
+
+def repeat_while_outdated[T](
+    step: Callable[[], T], *, tries: int, otherwise: RenewalError, when: type[Outdated] = Outdated
+) -> T:
+    """Run a step that reads, decides and writes; run the step again, from its reading on, while it raises `when`.
+
+    Args:
+        step: what is run, at most `tries` times.
+        tries: how often.
+        otherwise: is raised where the last try was outdated too.
+        when: what another try can help against; any other error passes.
+    """
+    for _ in range(tries):
+        try:
+            return step()
+        except when:
+            continue
+    raise otherwise
 
 
 class Collision(RenewalError):  # noqa: N818

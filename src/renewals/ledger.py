@@ -34,7 +34,6 @@ Here is how its items are read, and what all that writes them needs. The steps t
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -52,22 +51,12 @@ RECENT = 10
 _PAGE = 200
 
 
-@dataclass(frozen=True, slots=True)
-class Lost:
-    """A condition that did not hold: another was faster, and all is to be looked at again.
-
-    overlaps: it was not a race, but periods that stand in the ledger already. guarded: it was a guard's condition.
-    """
-
-    overlaps: bool = False
-    guarded: bool = False
-
-
 class Ledger:
     """The renewals table, and the subscriptions that it moves on. All reads are consistent.
 
     renewals, subscriptions: names of tables; the second is needed where subscriptions are read or moved.
-    Raises Collision where others keep writing the same items, and botocore's errors where AWS fails.
+    What writes raises Overtaken where another was faster, Collision where others keep writing the same items, and
+    botocore's errors where AWS fails.
     """
 
     def __init__(self, client: DynamoDBClient, *, renewals: str, subscriptions: str = "") -> None:
@@ -188,9 +177,9 @@ class Ledger:
 
     def _update(
         self, renewal: Renewal, changes: Mapping[str, Any], condition: str, values: Mapping[str, Any], now: datetime
-    ) -> Renewal | Lost:
-        done = dynamodb.update(self._client, self._change(renewal, changes, condition, values, now))
-        return replaced(renewal, changes) if done else Lost()
+    ) -> Renewal:
+        dynamodb.update(self._client, self._change(renewal, changes, condition, values, now))
+        return replaced(renewal, changes)
 
     def _change(
         self, renewal: Renewal, changes: Mapping[str, Any], condition: str, values: Mapping[str, Any], now: datetime
@@ -206,8 +195,8 @@ class Ledger:
         key = {"subscription_id": renewal.subscription_id, "renewal_date": renewal.renewal_date}
         return dynamodb.change(self._renewals, key, every, condition, values)
 
-    def _transact(self, actions: list[dict[str, Any]]) -> dict[int, dict[str, Any] | None] | None:
-        return dynamodb.transact(self._client, actions)
+    def _transact(self, actions: list[dict[str, Any]]) -> None:
+        dynamodb.transact(self._client, actions)
 
 
 def _claimed(item: Mapping[str, Any] | None) -> Renewal | None:

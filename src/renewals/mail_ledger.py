@@ -4,16 +4,17 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from renewals.ledger import LEASE, Ledger, Lost, refunds_as_read, stands_as_read
+from renewals.errors import Overtaken
+from renewals.ledger import LEASE, Ledger, refunds_as_read, stands_as_read
 from renewals.renewal import UNFINISHED, UNSETTLED, Mail, Renewal, Status, item_of, replaced, shard
 
 _MAILED = frozenset({Status.RECEIPTED, Status.DONE, Status.MAIL_UNKNOWN})
 
 
 class MailLedger(Ledger):
-    """What the customer is told, and is owed to be told."""
+    """What the customer is told, and is owed to be told. Raises as Ledger."""
 
-    def claim_mail(self, renewal: Renewal, name: str, mail: Mail, now: datetime) -> Renewal | Lost:
+    def claim_mail(self, renewal: Renewal, name: str, mail: Mail, now: datetime) -> Renewal:
         """Claim a mail before it is sent: nobody has, or it failed with another address. From here on it is looked for
         again, where it was parked."""
         begun: dict[str, Any] = {}
@@ -21,7 +22,7 @@ class MailLedger(Ledger):
             begun = {"parked": None, "unfinished": shard(renewal.subscription_id), "begun_at": now}
         return self._write_mail(renewal, name, mail, begun, now)
 
-    def park_mail(self, renewal: Renewal, name: str, mail: Mail, now: datetime) -> Renewal | Lost:
+    def park_mail(self, renewal: Renewal, name: str, mail: Mail, now: datetime) -> Renewal:
         """The mail cannot be sent to this address. It is parked until the address changes, a receipt's renewal with
         it; any other stays owed, but is not looked for any more."""
         parked: dict[str, Any] = {"lease_until": now}  # nobody is at work on it: a corrected address is taken at once
@@ -31,7 +32,7 @@ class MailLedger(Ledger):
             parked |= _parked(renewal)
         return self._write_mail(renewal, name, mail, parked, now)
 
-    def record_mail(self, renewal: Renewal, name: str, mail: Mail, now: datetime) -> Renewal | Lost:
+    def record_mail(self, renewal: Renewal, name: str, mail: Mail, now: datetime) -> Renewal:
         """What became of the mail that mail.token claimed. One that is known as sent stays so, and one that came back
         before this was written stays failed.
 
@@ -47,17 +48,18 @@ class MailLedger(Ledger):
             condition += " AND #status IN (:receipted, :unknown)"
             values |= {":receipted": Status.RECEIPTED, ":unknown": Status.MAIL_UNKNOWN}
             alone, read = _nothing_else(renewal)
-            ended = self._update(renewal, changes, f"{condition} AND {alone}", values | read, now)
-            if isinstance(ended, Renewal):
-                return ended
-            # A refund was asked for meanwhile, or its mail is owed: it is looked for still.
-            open_still = {"unfinished": shard(renewal.subscription_id)}
-            return self._update(renewal, changes | open_still, condition, values, now)
+            try:
+                return self._update(renewal, changes, f"{condition} AND {alone}", values | read, now)
+            except Overtaken:  # a refund was asked for meanwhile, or its mail is owed: it is looked for still
+                open_still = {"unfinished": shard(renewal.subscription_id)}
+                return self._update(renewal, changes | open_still, condition, values, now)
         owed, owed_values = _owed(renewal, name)
-        told = self._update(renewal, changes | _told(renewal), f"{condition} AND {owed}", values | owed_values, now)
-        return told if isinstance(told, Renewal) else self._update(renewal, changes, condition, values, now)
+        try:
+            return self._update(renewal, changes | _told(renewal), f"{condition} AND {owed}", values | owed_values, now)
+        except Overtaken:  # it is owed no more, or the period has gone on: the mail alone is recorded
+            return self._update(renewal, changes, condition, values, now)
 
-    def reopen_mail(self, renewal: Renewal, recorded: Sequence[dict[str, Any]], now: datetime) -> Renewal | Lost:
+    def reopen_mail(self, renewal: Renewal, recorded: Sequence[dict[str, Any]], now: datetime) -> Renewal:
         """The mail of a receipt is to go out again, though it may have gone out: somebody has decided so. The renewal
         stands as before its claim. recorded: further actions of that transaction."""
         name = f"mails.receipt_{renewal.attempt}"
@@ -65,12 +67,12 @@ class MailLedger(Ledger):
         changes = {"status": Status.RECEIPTED, "reason": None, name: None, "lease_until": free, "pickups": 0}
         changes |= renewal.with_earlier(name.removeprefix("mails."))
         stands, values = "#status = :was AND attribute_not_exists(notice)", {":was": Status.MAIL_UNKNOWN}
-        lost = self._transact([{"Update": self._change(renewal, changes, stands, values, now)}, *recorded])
-        return Lost() if lost is not None else replaced(renewal, {"status": Status.RECEIPTED, "reason": None})
+        self._transact([{"Update": self._change(renewal, changes, stands, values, now)}, *recorded])
+        return replaced(renewal, {"status": Status.RECEIPTED, "reason": None})
 
     def record_returned(
         self, renewal: Renewal, name: str, mail: Mail, told: Mapping[str, Any], *, owed: bool, now: datetime
-    ) -> Renewal | Lost:
+    ) -> Renewal:
         """A mail that went out under mail.token came back: it stands as one whose address is at fault, and a receipt's
         renewal with it. told: as for note_returned. owed: what the mail said is still news, and owed again."""
         changes: dict[str, Any] = {f"mails.{name}": item_of(mail), f"returned_{name}": dict(told)}
@@ -87,11 +89,9 @@ class MailLedger(Ledger):
         values |= {":token": mail.token, ":failed": "failed"}
         return self._update(renewal, changes, f"{sent} AND {as_read}", values, now)
 
-    def note_returned(
-        self, renewal: Renewal, name: str, token: str, told: Mapping[str, Any], now: datetime
-    ) -> Renewal | Lost:
-        """Keep what SES said of a mail, for the timeline: {"kind", "at", "to", "reason", "sent_at"}. Lost where it is
-        kept already."""
+    def note_returned(self, renewal: Renewal, name: str, token: str, told: Mapping[str, Any], now: datetime) -> Renewal:
+        """Keep what SES said of a mail, for the timeline: {"kind", "at", "to", "reason", "sent_at"}. Raises Overtaken
+        where it is kept already."""
         new = f"(attribute_not_exists(returned_{name}) OR returned_{name}.#at <> :at)"
         return self._update(
             renewal,
@@ -105,7 +105,7 @@ class MailLedger(Ledger):
         """What is owed is not true any more: it is owed no more."""
         self._update(renewal, _told(renewal), *_owed(renewal, name), now)
 
-    def release_mail(self, renewal: Renewal, name: str, token: str, now: datetime) -> Renewal | Lost:
+    def release_mail(self, renewal: Renewal, name: str, token: str, now: datetime) -> Renewal:
         """The mail was certainly not sent, and can be claimed again."""
         return self._update(
             renewal,
@@ -115,9 +115,7 @@ class MailLedger(Ledger):
             now,
         )
 
-    def _write_mail(
-        self, renewal: Renewal, name: str, mail: Mail, changes: dict[str, Any], now: datetime
-    ) -> Renewal | Lost:
+    def _write_mail(self, renewal: Renewal, name: str, mail: Mail, changes: dict[str, Any], now: datetime) -> Renewal:
         no_refunds, due = refunds_as_read(renewal)
         earlier = renewal.mails.get(name)
         if earlier is not None and earlier.to != mail.to:

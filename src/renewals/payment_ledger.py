@@ -6,14 +6,15 @@ What moves the subscription too is one transaction with its row.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from renewals import dynamodb, pauses
-from renewals.errors import Collision
-from renewals.ledger import LEASE, Ledger, Lost
+from renewals.errors import Collision, Outdated, Overtaken, RenewalError, repeat_while_outdated
+from renewals.ledger import LEASE, Ledger
 from renewals.renewal import UNSETTLED, Renewal, Status, item_of, replaced, shard
 from renewals.spans import PAID_UNTIL
 from renewals.subscription import ENDED_ON, LIVE, anchor_change, ends_after, has_ended
@@ -56,8 +57,20 @@ NOT_REFUSED: dict[str, Any] = {"next_attempt": None, "refused_payment_method": N
 """The attributes of a subscription whose period stands refused: taken away when it does no more."""
 
 
+class GuardRefused(RenewalError):  # noqa: N818
+    """The condition of a guard did not hold: what the guard protects is not done now, and no other try helps."""
+
+
+class Overlaps(RenewalError):  # noqa: N818
+    """Nobody was faster: periods from the claimed date on have been in the ledger for some time."""
+
+
+class _RowChanged(Outdated):
+    """The subscription is no longer what was read; the ledger's item still is."""
+
+
 class PaymentLedger(Ledger):
-    """What is claimed, tried and paid, and the subscriptions that move with it."""
+    """What is claimed, tried and paid, and the subscriptions that move with it. Raises as Ledger."""
 
     def claim(
         self,
@@ -67,9 +80,9 @@ class PaymentLedger(Ledger):
         instead_of: Sequence[Renewal] = (),
         *,
         guards: Sequence[dict[str, Any]],
-    ) -> Renewal | Lost:
+    ) -> Renewal:
         """Claim the period, unless somebody has or the subscription is no longer what was read. guards: further checks
-        of that transaction, two at most.
+        of that transaction, two at most. Raises GuardRefused, and Overlaps.
 
         The item at the subscription's own renewal_date is always among those written, as the claim or as the first
         period passed over. So no two claims of one subscription stand side by side, even when made on two days.
@@ -87,15 +100,17 @@ class PaymentLedger(Ledger):
         puts = [self._put(_skipped(renewal, day, len(skipped)), free, standing) for day in kept]
         at_its_date = _as_unpaid(anew[0]) if anew else (free, standing)
         puts += [*over, self._put(item_of(renewal), *at_its_date)]
-        lost = self._transact([*puts, self._unchanged(subscription), *guards])
-        if lost is None:
-            return renewal
-        if any(position > len(puts) for position in lost):
-            return Lost(guarded=True)
-        read = range(len(kept), len(puts) + 1 if anew else len(puts) - 1)  # what was read just now, and is so no longer
-        in_the_way = [item for item in lost.values() if item and item.get("status") in _HELD]
-        fresh = any(_is_fresh(item, renewal.claimed_at) for item in in_the_way)
-        return Lost(overlaps=not (fresh or len(puts) in lost or any(position in read for position in lost)))
+        try:
+            self._transact_guarded([*puts, self._unchanged(subscription)], guards)
+        except Overtaken as overtaken:
+            lost = overtaken.failed
+            read = range(len(kept), len(puts) + 1 if anew else len(puts) - 1)  # read just now, and is so no longer
+            in_the_way = [item for item in lost.values() if item and item.get("status") in _HELD]
+            fresh = any(_is_fresh(item, renewal.claimed_at) for item in in_the_way)
+            if fresh or len(puts) in lost or any(position in read for position in lost):
+                raise
+            raise Overlaps(renewal.subscription_id) from None
+        return renewal
 
     def _over(self, earlier: Renewal, renewal: Renewal) -> dict[str, Any]:
         """An earlier claim is passed over for this one; its own story stays."""
@@ -104,7 +119,7 @@ class PaymentLedger(Ledger):
             changes |= {"status": Status.SKIPPED, "reason": "passed_over"}
         return {"Update": self._change(earlier, changes, *_as_unpaid(earlier), renewal.claimed_at)}
 
-    def take(self, renewal: Renewal, status: Status, execution: str, now: datetime) -> Renewal | Lost:
+    def take(self, renewal: Renewal, status: Status, execution: str, now: datetime) -> Renewal:
         """Own the renewal for the next 40 seconds, if it stands and is owned as read.
 
         status: where its work is taken up, the same for one that was merely interrupted. Taking it over from another
@@ -128,19 +143,17 @@ class PaymentLedger(Ledger):
 
     def keep_payment_id(
         self, renewal: Renewal, payment_id: str, now: datetime, *, guards: Sequence[dict[str, Any]]
-    ) -> Renewal | Lost:
+    ) -> Renewal:
         """Write the payment's id into the claim, if none is there and the subscription stands by the claim. Who loses
-        takes the winner's. guards: as in claim."""
+        takes the winner's. guards: as in claim. Raises GuardRefused."""
         kept = {"payment_id": payment_id}
         free = "claim = :claim AND attribute_not_exists(payment_id) AND #status = :claimed"
         values = {":claim": renewal.claim, ":claimed": Status.CLAIMED}
         update = self._change(renewal, kept, free, values, now)
-        lost = self._transact([{"Update": update}, self._stands_by(renewal), *guards])
-        if lost is None:
-            return replaced(renewal, kept)
-        return Lost(guarded=any(position > 1 for position in lost))
+        self._transact_guarded([{"Update": update}, self._stands_by(renewal)], guards)
+        return replaced(renewal, kept)
 
-    def keep_payment_to_end(self, renewal: Renewal, payment_id: str, now: datetime) -> Renewal | Lost:
+    def keep_payment_to_end(self, renewal: Renewal, payment_id: str, now: datetime) -> Renewal:
         """As keep_payment_id, for a payment that is not confirmed any more, whatever the subscription says."""
         return self._update(
             renewal,
@@ -150,7 +163,7 @@ class PaymentLedger(Ledger):
             now,
         )
 
-    def withdraw(self, renewal: Renewal, reason: str, execution: str, now: datetime) -> Renewal | Lost:
+    def withdraw(self, renewal: Renewal, reason: str, execution: str, now: datetime) -> Renewal:
         """Own a claimed or failed period that is not to be charged any more, before its payment is cancelled. From here
         on it is given up, unless it is paid; so that a cancellation of ours is never taken for somebody's at the
         gateway. reason: a short name."""
@@ -167,7 +180,7 @@ class PaymentLedger(Ledger):
             now,
         )
 
-    def count_intent_try(self, renewal: Renewal, now: datetime) -> Renewal | Lost:
+    def count_intent_try(self, renewal: Renewal, now: datetime) -> Renewal:
         """The gateway answered the creation with a 5xx and will repeat that under its key: the next key is another."""
         return self._update(
             renewal,
@@ -177,7 +190,7 @@ class PaymentLedger(Ledger):
             now,
         )
 
-    def forget_payment(self, renewal: Renewal, now: datetime) -> Renewal | Lost:
+    def forget_payment(self, renewal: Renewal, now: datetime) -> Renewal:
         """The gateway canceled the claim's payment by itself: another is created, under another key."""
         return self._update(
             renewal,
@@ -187,7 +200,7 @@ class PaymentLedger(Ledger):
             now,
         )
 
-    def wait(self, renewal: Renewal, now: datetime, *, until: datetime | None = None) -> Renewal | Lost:
+    def wait(self, renewal: Renewal, now: datetime, *, until: datetime | None = None) -> Renewal:
         """Leave a claim as it stands, for whoever asks next. What it waits for is no failure of its own: this look is
         no pick-up. until: it is not overdue before."""
         changes: dict[str, Any] = {"lease_until": now, "pickups": 0}
@@ -202,25 +215,23 @@ class PaymentLedger(Ledger):
         )
 
     def move_on(self, renewal: Renewal, row: Mapping[str, Any]) -> None:
-        """Put the row of a period that has ended, and was put back since, past that period. Nothing, if it moved."""
+        """Put the row of a period that has ended, and was put back since, past that period."""
         anchor = anchor_change(row, renewal.period_end, renewal.anchor_day)
         self._change_row(row, {"renewal_date": renewal.period_end, pauses.NOTE: None, **anchor})
 
     def resume(self, subscription: Subscription, until: date, now: datetime) -> None:
-        """Move a subscription that somebody has made active again after its pause to the day from which it is billed.
-        Nothing, if it changed since it was read."""
+        """Move a subscription that somebody has made active again after its pause to the day it is billed from."""
         self.pass_over(subscription, (), until, now, resumed={pauses.NOTE: None})
 
     def end(self, row: Mapping[str, Any]) -> None:
-        """Write that the subscription has come to the end that its `cancel_at` names. row: as it was read; nothing, if
-        it changed since."""
+        """Write that the subscription has come to the end that its `cancel_at` names. row: as it was read."""
         key = {name: row[name] for name in ("subscription_id", "customer_id")}
         condition, values = dynamodb.as_read(row, ("renewal_date", "status", "cancel_at"))
         changes = {"status": "canceled", ENDED_ON: row["cancel_at"]}
         self._transact([{"Update": dynamodb.change(self._subscriptions, key, changes, condition, values)}])
 
     def forget_refusal(self, row: Mapping[str, Any]) -> None:
-        """Nothing of the subscription stands refused any more. row: as it was read; nothing, if it changed since."""
+        """Nothing of the subscription stands refused any more. row: as it was read."""
         if not NOT_REFUSED.keys().isdisjoint(row):
             self._change_row(row, {})
 
@@ -241,7 +252,7 @@ class PaymentLedger(Ledger):
         execution: str,
         now: datetime,
         row: Mapping[str, Any] | None = None,
-    ) -> Renewal | Lost:
+    ) -> Renewal:
         """The payment succeeded: ledger and subscription move on in one transaction.
 
         amount: what the gateway took, major units; flagged as amount_differs if it, or its currency, is not what was
@@ -313,7 +324,7 @@ class PaymentLedger(Ledger):
         *,
         resumed: Mapping[str, Any] | None = None,
         recorded: Sequence[dict[str, Any]] = (),
-    ) -> Lost | None:
+    ) -> None:
         """Move a paused subscription past today; each of `days` is left as a skipped period. until: its new date.
 
         resumed: what else changes in its row, where it is resumed with it. recorded: further actions of that
@@ -334,16 +345,19 @@ class PaymentLedger(Ledger):
         key = {"subscription_id": subscription.subscription_id, "customer_id": subscription.customer_id}
         move = dynamodb.change(self._subscriptions, key, moved, *dynamodb.as_read(subscription.row, WATCHED))
         while True:
-            lost = self._transact([*puts, {"Update": move}, *recorded])
-            if lost is None:
-                return None
-            if any(position >= len(puts) for position in lost):
-                return Lost()
-            puts = [put for position, put in enumerate(puts) if position not in lost]  # what stands there stays
+            try:
+                self._transact([*puts, {"Update": move}, *recorded])
+            except Overtaken as overtaken:
+                if any(position >= len(puts) for position in overtaken.failed):
+                    raise
+                puts = [put for n, put in enumerate(puts) if n not in overtaken.failed]  # what stands there stays
+            else:
+                return
 
-    def stands_still(self, subscription_id: str, due: str, standing: Renewal | None) -> dict[str, Any] | Lost:
+    def stands_still(self, subscription_id: str, due: str, standing: Renewal | None) -> dict[str, Any]:
         """The check that no charge of a subscription has begun or gone on since it was read, as an action of a
-        transaction. due: its renewal_date. standing: what was read of that period, None where it was not claimed."""
+        transaction. due: its renewal_date. standing: what was read of that period, None where it was not claimed.
+        Raises Outdated where a charge has begun or gone on already."""
         day = standing.renewal_date.isoformat() if standing else due
         key = {"subscription_id": subscription_id, "renewal_date": day}
         item = self._item(self._renewals, key) or {}
@@ -352,13 +366,13 @@ class PaymentLedger(Ledger):
             standing and standing.claim,
             standing and standing.status,
         ):
-            return Lost()
+            raise Outdated("a charge of the subscription has begun or gone on")
         condition, values = dynamodb.as_read(item, ("subscription_id", "status", "claim", "billed_instead"))
         return dynamodb.check(self._renewals, key, condition, values)
 
     def record_failed(
         self, renewal: Renewal, reason: str, now: datetime, *, gateway_request_id: str | None = None
-    ) -> Renewal | Lost:
+    ) -> Renewal:
         """Given up, for a person to look at. reason: a short name. gateway_request_id: the gateway's name of the call
         that it refused, where one is the reason."""
         changes: dict[str, Any] = {
@@ -387,6 +401,15 @@ class PaymentLedger(Ledger):
 
     # How it is written
 
+    def _transact_guarded(self, actions: list[dict[str, Any]], guards: Sequence[dict[str, Any]]) -> None:
+        """Raises GuardRefused where a guard's condition does not hold, whatever else does not."""
+        try:
+            self._transact([*actions, *guards])
+        except Overtaken as overtaken:
+            if any(position >= len(actions) for position in overtaken.failed):
+                raise GuardRefused(str(overtaken)) from None
+            raise
+
     def _put(self, item: Mapping[str, Any], condition: str, values: Mapping[str, Any]) -> dict[str, Any]:
         put = {
             "TableName": self._renewals,
@@ -406,7 +429,7 @@ class PaymentLedger(Ledger):
         row_changes: Callable[[Mapping[str, Any]], dict[str, Any]],
         now: datetime,
         as_read: Mapping[str, Any] | None = None,
-    ) -> Renewal | Lost:
+    ) -> Renewal:
         """Change the ledger and the subscription in one transaction. as_read: the row as it was read before in this
         run; where it has changed since, it is read again.
 
@@ -414,24 +437,30 @@ class PaymentLedger(Ledger):
         flagged as subscription_changed: what happened to the money is recorded in any case.
         """
         key = {"subscription_id": renewal.subscription_id, "customer_id": renewal.customer_id}
-        for n in range(_LOOKS):
-            row = self.row(renewal) if n or as_read is None else as_read
+        read_before = [] if as_read is None else [as_read]
+
+        def settled() -> Renewal:
+            row = read_before.pop() if read_before else self.row(renewal)
             if row is None or row.get("renewal_date") != renewal.row_date.isoformat() or "status" not in row:
                 alone = self._update(renewal, {"flag": "subscription_changed"} | changes, condition, values, now)
                 if row is not None and changes["status"] is Status.PAID:
-                    self.forget_refusal(row)
+                    with suppress(Overtaken):  # the row changed since it was read: what somebody wrote there stands
+                        self.forget_refusal(row)
                 return alone
-            moved = row_changes(row)
             # The anchor and the end are derived from what was read: never over one that somebody sets at this moment.
             unchanged, read = dynamodb.as_read(row, ("renewal_date", "status", "cancel_at", *_ANCHORED))
-            move = dynamodb.change(self._subscriptions, key, moved, unchanged, read)
+            move = dynamodb.change(self._subscriptions, key, row_changes(row), unchanged, read)
             record = self._change(renewal, changes, condition, values, now)
-            lost = self._transact([{"Update": record}, {"Update": move}])
-            if lost is None:
-                return replaced(renewal, changes)
-            if 0 in lost:
-                return Lost()
-        raise Collision("the subscription keeps changing")
+            try:
+                self._transact([{"Update": record}, {"Update": move}])
+            except Overtaken as overtaken:
+                if 0 in overtaken.failed:
+                    raise
+                raise _RowChanged(renewal.subscription_id) from None
+            return replaced(renewal, changes)
+
+        keeps_changing = Collision("the subscription keeps changing")
+        return repeat_while_outdated(settled, tries=_LOOKS, otherwise=keeps_changing, when=_RowChanged)
 
     def _unchanged(self, subscription: Subscription) -> dict[str, Any]:
         """The check that what decides about a charge is what was read."""

@@ -2,14 +2,14 @@
 
 from datetime import datetime
 
-from renewals.ledger import LEASE, Ledger, Lost
+from renewals.ledger import LEASE, Ledger
 from renewals.renewal import Renewal, Status
 
 
 class ReceiptLedger(Ledger):
-    """The receipts of payments and of refunds."""
+    """The receipts of payments and of refunds. Raises as Ledger."""
 
-    def record_receipt(self, renewal: Renewal, key: str, digest: str, now: datetime) -> Renewal | Lost:
+    def record_receipt(self, renewal: Renewal, key: str, digest: str, now: datetime) -> Renewal:
         """The receipt is stored under `key`. digest: SHA-256 of its bytes, hexadecimal."""
         return self._update(
             renewal,
@@ -25,9 +25,7 @@ class ReceiptLedger(Ledger):
             now,
         )
 
-    def record_refund_receipt(
-        self, renewal: Renewal, name: str, key: str, digest: str, now: datetime
-    ) -> Renewal | Lost:
+    def record_refund_receipt(self, renewal: Renewal, name: str, key: str, digest: str, now: datetime) -> Renewal:
         """The receipt of a refund is stored under `key`. digest: SHA-256 of its bytes, hexadecimal."""
         return self._update(
             renewal,

@@ -9,13 +9,13 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from renewals import dynamodb, refunds
-from renewals.ledger import Ledger, Lost, stands_as_read
+from renewals import refunds
+from renewals.ledger import Ledger, stands_as_read
 from renewals.renewal import UNFINISHED, Renewal, replaced, shard
 
 
 class RefundLedger(Ledger):
-    """What is refunded: claimed, and what came of it."""
+    """What is refunded: claimed, and what came of it. Raises as Ledger."""
 
     def claim_refund(
         self,
@@ -26,7 +26,7 @@ class RefundLedger(Ledger):
         now: datetime,
         *,
         due: datetime,
-    ) -> Renewal | Lost:
+    ) -> Renewal:
         """Claim a refund before the gateway is asked, if the period stands as read and has no such one. claim: as in
         renewals.refunds. recorded: further actions of that transaction. due: the real moment, from which on the sweep
         sees to it.
@@ -40,11 +40,10 @@ class RefundLedger(Ledger):
             values |= {":failed": "failed"}
         changes = {f"refunds.{name}": dict(claim), **told, **_waits(renewal, due), "begun_at": now}
         begin = self._change(renewal, changes, free, values, now)
-        lost = self._transact([{"Update": begin}, *recorded])
-        claimed = {"refunds": {**renewal.refunds, name: claim}, "refunds_due": due, **told}
-        return replaced(renewal, claimed) if lost is None else Lost()
+        self._transact([{"Update": begin}, *recorded])
+        return replaced(renewal, {"refunds": {**renewal.refunds, name: claim}, "refunds_due": due, **told})
 
-    def count_refund_try(self, renewal: Renewal, name: str, now: datetime) -> Renewal | Lost:
+    def count_refund_try(self, renewal: Renewal, name: str, now: datetime) -> Renewal:
         """The gateway repeats an error for as long as it remembers the key: the next try has another."""
         tries = int(renewal.refunds[name].get("tries", 0))
         values: dict[str, Any] = {":claimed": "claimed"} | ({":tries": tries} if tries else {})
@@ -60,7 +59,7 @@ class RefundLedger(Ledger):
         notice: str | None,
         due: datetime | None,
         now: datetime,
-    ) -> Renewal | Lost:
+    ) -> Renewal:
         """What the gateway said of refunds, if the period stands as read. changed: the name of each to all of its
         attributes. notice: the mail that the customer is owed then. due: when the gateway is to be asked again."""
         as_read, values = _as_read(renewal)
@@ -74,7 +73,8 @@ class RefundLedger(Ledger):
                 values |= {":failed": "failed"}
         elif renewal.notice_is_parked:
             changes["parked"] = True
-        return after if dynamodb.update(self._client, self._change(renewal, changes, as_read, values, now)) else Lost()
+        self._update(renewal, changes, as_read, values, now)
+        return after
 
 
 def _as_read(renewal: Renewal) -> tuple[str, dict[str, Any]]:

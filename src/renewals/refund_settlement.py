@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from renewals import currencies, refunds, telemetry
-from renewals.errors import Collision
+from renewals.errors import Collision, Overtaken, repeat_while_outdated
 from renewals.gateway import Gateway, GatewayRefused, GatewayUnavailable, Refund
-from renewals.ledger import Lost
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -43,15 +43,20 @@ class Settlement:
         return self._settled(renewal, moment, asks=True, asked_for=asked_for)
 
     def _settled(self, renewal: Renewal, moment: Moment, *, asks: bool, asked_for: str | None = None) -> Renewal:
-        for _ in range(_LOOKS):
-            seen = self._seen(renewal, moment, asks=asks)
-            recorded = self._recorded(renewal, seen, moment, tells=asks)
-            if not isinstance(recorded, Lost):
-                _count_failed(renewal, recorded, asked_for)
-                return recorded
-            stands = self.ledger.get(renewal.subscription_id, renewal.renewal_date.isoformat())
-            renewal = stands or renewal
-        raise Collision(renewal.subscription_id)
+        stands = renewal
+
+        def settled() -> Renewal:
+            nonlocal stands
+            seen = self._seen(stands, moment, asks=asks)
+            try:
+                recorded = self._recorded(stands, seen, moment, tells=asks)
+            except Overtaken:
+                stands = self.ledger.get(stands.subscription_id, stands.renewal_date.isoformat()) or stands
+                raise
+            _count_failed(stands, recorded, asked_for)
+            return recorded
+
+        return repeat_while_outdated(settled, tries=_LOOKS, otherwise=Collision(renewal.subscription_id))
 
     def _seen(self, renewal: Renewal, moment: Moment, *, asks: bool) -> dict[str, Any]:
         """The refunds that go on, or are new, by what the gateway says."""
@@ -78,10 +83,11 @@ class Settlement:
             return self.gateway.refund(str(renewal.payment_id), amount, request=request, idempotency_key=key)
         except GatewayUnavailable as error:
             if error.answered:
-                self.ledger.count_refund_try(renewal, name, now)
+                with suppress(Overtaken):  # another has counted this try, or has recorded what came of the refund
+                    self.ledger.count_refund_try(renewal, name, now)
             raise
 
-    def _recorded(self, renewal: Renewal, seen: dict[str, Any], moment: Moment, *, tells: bool) -> Renewal | Lost:
+    def _recorded(self, renewal: Renewal, seen: dict[str, Any], moment: Moment, *, tells: bool) -> Renewal:
         after = replace(renewal, refunds={**renewal.refunds, **seen})
         notice = refunds.next_notice(after, tells=tells)
         due = refunds.look_at(after, moment.wall)

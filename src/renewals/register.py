@@ -25,8 +25,8 @@ from uuid import uuid4
 from renewals import dynamodb, pauses, reminders, spans, subscription, transitions, wording
 from renewals.addresses import masked
 from renewals.callers import is_of
-from renewals.errors import BadRow, RenewalError
-from renewals.ledger import Ledger, Lost
+from renewals.errors import BadRow, Overtaken, RenewalError
+from renewals.ledger import Ledger
 from renewals.mail_ledger import MailLedger
 from renewals.payment_ledger import WATCHED, PaymentLedger, why_withdrawn
 from renewals.preview import Preview, preview
@@ -114,7 +114,8 @@ def etag(row: Row) -> str:
 class Register:
     """The subscriptions table, the ledger beside it, and the changes. All reads of one subscription are consistent.
 
-    Raises Collision where others keep writing the same items, and botocore's errors where AWS fails.
+    What writes raises Overtaken where another was faster, or the row is no longer what was read; Collision where
+    others keep writing the same items; and botocore's errors where AWS fails.
     """
 
     def __init__(self, client: DynamoDBClient, *, subscriptions: str, renewals: str, changes: str) -> None:
@@ -280,8 +281,8 @@ class Register:
 
     # Changing
 
-    def create(self, row: Row, asked: Asked) -> dict[str, Any] | None:
-        """Put a new subscription in; the row, or None where the request was answered meanwhile. Raises Taken.
+    def create(self, row: Row, asked: Asked) -> dict[str, Any]:
+        """Put a new subscription in; the row. Raises Taken, and Overtaken where the request was answered meanwhile.
 
         The record of its creation stands under a key of its own, so that two of one id cannot be created side by
         side, whatever their customers, nor one anew whose history is in the ledger.
@@ -295,16 +296,17 @@ class Register:
             self._put(self._changes, created | {"change": "created"}),
             *self._remembered(asked, new),
         ]
-        lost = dynamodb.transact(self._client, actions)
-        if lost is None:
-            return new
-        if lost.keys() == {2}:
-            return None
-        raise Taken(row["subscription_id"])
+        try:
+            dynamodb.transact(self._client, actions)
+        except Overtaken as overtaken:
+            if overtaken.failed.keys() == {2}:
+                raise
+            raise Taken(row["subscription_id"]) from None
+        return new
 
     def edit(
         self, row: Row, changes: Mapping[str, Any], what: str, asked: Asked, checks: Sequence[dict[str, Any]] = ()
-    ) -> dict[str, Any] | Lost:
+    ) -> dict[str, Any]:
         """Change a row, if it is what was read. changes: attribute to its new value, None for one that goes. checks:
         further ones of that transaction.
 
@@ -319,14 +321,14 @@ class Register:
             self._subscriptions, _key(row), {**changes, "version": new["version"]}, *dynamodb.as_read(row, watched)
         )
         recorded = self._recorded(row, new, what, details, asked)
-        lost = dynamodb.transact(self._client, [{"Update": change}, *recorded, *checks])
-        return new if lost is None else Lost()
+        dynamodb.transact(self._client, [{"Update": change}, *recorded, *checks])
+        return new
 
     def act(
         self, row: Row, action: Action, today: date, asked: Asked, given: Mapping[str, Any] | None = None
-    ) -> dict[str, Any] | Lost:
-        """A status change. given: attributes that change with it. Raises NotAllowed, and BadRow where it needs a row
-        that can be read."""
+    ) -> dict[str, Any]:
+        """A status change. given: attributes that change with it. Raises NotAllowed, BadRow where it needs a row that
+        can be read, and Outdated where a charge has begun or gone on meanwhile."""
         changes = transitions.changes(row, action, today) | dict(given or {})
         if action is Action.CANCEL_AT_PERIOD_END:
             return self._end_with_period(row, changes, today, asked)
@@ -334,7 +336,7 @@ class Register:
             return self._resume(row, changes, today, asked)
         return self.edit(row, changes, _ACTIONS[action], asked)
 
-    def _end_with_period(self, row: Row, changes: dict[str, Any], today: date, asked: Asked) -> dict[str, Any] | Lost:
+    def _end_with_period(self, row: Row, changes: dict[str, Any], today: date, asked: Asked) -> dict[str, Any]:
         """The end is that of the period that is paid, or that of the one whose charge has begun: it goes on, and the
         subscription ends with it. A charge that its row no more stands by is none: the row may be due before the end of
         its period. What was made active by hand after a pause ends when what is paid does, or today: the sweep bills it
@@ -350,11 +352,9 @@ class Register:
             changes["cancel_at"] = pauses.resumption(subscription.parse(row), today, history).until.isoformat()
         standing = next((r for r in history if r.row_date.isoformat() <= due <= r.renewal_date.isoformat()), None)
         still = self._payments.stands_still(row["subscription_id"], due, standing)
-        if isinstance(still, Lost):
-            return still
         return self.edit(row, changes, _ACTIONS[Action.CANCEL_AT_PERIOD_END], asked, [still])
 
-    def _resume(self, row: Row, changes: dict[str, Any], today: date, asked: Asked) -> dict[str, Any] | Lost:
+    def _resume(self, row: Row, changes: dict[str, Any], today: date, asked: Asked) -> dict[str, Any]:
         """Paused time is never billed: what fell due in it is left as skipped, and what is billed next begins today."""
         checked = subscription.parse(row)
         history = [r for r in self.ledger.recent(checked.subscription_id) if r.customer_id == checked.customer_id]
@@ -370,7 +370,7 @@ class Register:
         moved = {**changes, "renewal_date": resumed.until.isoformat()}
         anchor = subscription.anchor_change(row, resumed.until)
         details, new = _details(row, moved), _applied(row, moved | anchor | {pauses.NOTE: None})
-        lost = self._payments.pass_over(
+        self._payments.pass_over(
             checked,
             resumed.skipped,
             resumed.until,
@@ -378,9 +378,9 @@ class Register:
             resumed={**changes, pauses.NOTE: None, "version": new["version"]},
             recorded=self._recorded(row, new, "resumed", details, asked),
         )
-        return new if lost is None else lost
+        return new
 
-    def claim_refund(self, renewal: Renewal, name: str, claim: Row, asked: Asked, *, due: datetime) -> Renewal | Lost:
+    def claim_refund(self, renewal: Renewal, name: str, claim: Row, asked: Asked, *, due: datetime) -> Renewal:
         """Claim a refund of a period, and record who asked for it. name, claim: as in renewals.refunds. due: the real
         moment."""
         details = {
@@ -392,7 +392,7 @@ class Register:
         recorded = [self._put(self._changes, record), *self._remembered(asked, {})]
         return self.refunds.claim_refund(renewal, name, claim, recorded, asked.now, due=due)
 
-    def resend_mail(self, renewal: Renewal, asked: Asked) -> Renewal | Lost:
+    def resend_mail(self, renewal: Renewal, asked: Asked) -> Renewal:
         """Let the mail of a receipt go out again, though it may have gone out. The next execution sends it."""
         details = {"period": (None, renewal.renewal_date), "mail": ("unknown", "to be sent")}
         record = _record(renewal.subscription_id, "resent", asked, details)

@@ -141,7 +141,7 @@ def record(row: Subscription, kind: str) -> Mail | None:
 class Records:
     """Where reminders are recorded: on the rows of the subscriptions table, each under its kind.
 
-    What writes gives whether it did: False where another was faster, or the row is no longer what was read.
+    What writes raises Overtaken where another was faster, or the row is no longer what was read.
     """
 
     def __init__(self, client: DynamoDBClient, subscriptions: str) -> None:
@@ -154,12 +154,12 @@ class Records:
         found = self._client.get_item(TableName=self._subscriptions, Key=key, ConsistentRead=True)
         return dynamodb.plain(found["Item"]) if "Item" in found else None
 
-    def keep_card(self, row: Subscription, card: Card) -> bool:
+    def keep_card(self, row: Subscription, card: Card) -> None:
         """What the gateway says of the row's card, while it is the row's."""
         same = "payment_method = :method"
-        return self._write(row.row, {"known_card": asdict(card)}, same, {":method": row.payment_method})
+        self._write(row.row, {"known_card": asdict(card)}, same, {":method": row.payment_method})
 
-    def claim(self, row: Subscription, kind: str, mail: Mail, today: date, now: datetime) -> bool:
+    def claim(self, row: Subscription, kind: str, mail: Mail, today: date, now: datetime) -> None:
         """Write a mail that is about to be sent, or cannot be, and what it names: nobody has, or it failed with another
         address, or what it named is no more so; and all that it says of the row still holds."""
         name, earlier = f"reminder_{kind}", record(row, kind)
@@ -171,17 +171,17 @@ class Records:
             del values[":period"], values[":failed"]
         card = known_card(row) if kind == CARD_EXPIRES else None
         named = offers.noted(offers.told(row, today), row, mail.token, now, card.expires if card else None)
-        return self._write(row.row, {name: _item(row, mail), f"told_{kind}": named}, f"{free} AND {as_read}", values)
+        self._write(row.row, {name: _item(row, mail), f"told_{kind}": named}, f"{free} AND {as_read}", values)
 
-    def record(self, row: Subscription, kind: str, mail: Mail) -> bool:
+    def record(self, row: Subscription, kind: str, mail: Mail) -> None:
         """What became of the mail that mail.token claimed. One that is known as sent stays so, and one that came back
         before this was written stays failed."""
         name = f"reminder_{kind}"
         claimed = f"{name}.#token = :token AND {name}.#state <> :sent AND {name}.#state <> :failed"
         values = {":token": mail.token, ":sent": "sent", ":failed": "failed"}
-        return self._write(row.row, {name: _item(row, mail)}, claimed, values)
+        self._write(row.row, {name: _item(row, mail)}, claimed, values)
 
-    def record_returned(self, row: Mapping[str, Any], kind: str, mail: Mail, mark: Mapping[str, Any] | None) -> bool:
+    def record_returned(self, row: Mapping[str, Any], kind: str, mail: Mail, mark: Mapping[str, Any] | None) -> None:
         """The reminder that went out under mail.token came back. row: as it was read. mark: of its address, where that
         is the row's."""
         name = f"reminder_{kind}"
@@ -189,24 +189,24 @@ class Records:
         sent = f"{name}.#token = :token AND {name}.#state <> :failed"
         changes: dict[str, Any] = {name: {"period": row[name]["period"]} | item_of(mail)}
         changes |= {mail_faults.FIELD: dict(mark)} if mark else {}
-        return self._write(row, changes, f"{sent} AND {as_read}", values | {":token": mail.token, ":failed": "failed"})
+        self._write(row, changes, f"{sent} AND {as_read}", values | {":token": mail.token, ":failed": "failed"})
 
-    def mark_address(self, row: Mapping[str, Any], mark: Mapping[str, Any]) -> bool:
+    def mark_address(self, row: Mapping[str, Any], mark: Mapping[str, Any]) -> None:
         """Mark the row's address, while it is that. A complaint takes the place of no bounce. row: whose it is."""
         free = f"(attribute_not_exists({mail_faults.FIELD}) OR {mail_faults.FIELD}.#address <> :to)"
         condition = "customer_email = :to" + (f" AND {free}" if mark["kind"] == mail_faults.COMPLAINED else "")
-        return self._write(row, {mail_faults.FIELD: dict(mark)}, condition, {":to": mark["address"]})
+        self._write(row, {mail_faults.FIELD: dict(mark)}, condition, {":to": mark["address"]})
 
-    def release(self, row: Subscription, kind: str, token: str) -> bool:
+    def release(self, row: Subscription, kind: str, token: str) -> None:
         """The mail was certainly not sent, and can be claimed again."""
         name = f"reminder_{kind}"
         claimed = f"{name}.#token = :token AND {name}.#state = :sending"
-        return self._write(row.row, {name: None}, claimed, {":token": token, ":sending": "sending"})
+        self._write(row.row, {name: None}, claimed, {":token": token, ":sending": "sending"})
 
-    def _write(self, row: Mapping[str, Any], changes: dict[str, Any], condition: str, values: dict[str, Any]) -> bool:
+    def _write(self, row: Mapping[str, Any], changes: dict[str, Any], condition: str, values: dict[str, Any]) -> None:
         key = {name: row[name] for name in ("subscription_id", "customer_id")}
         change = dynamodb.change(self._subscriptions, key, changes, condition, values)
-        return dynamodb.transact(self._client, [{"Update": change}]) is None
+        dynamodb.transact(self._client, [{"Update": change}])
 
 
 def _item(row: Subscription, mail: Mail) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """One truthful mail for each outcome of a renewal, under its period, kind and attempt, recorded in the ledger."""
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from email.message import EmailMessage
@@ -9,8 +10,7 @@ from typing import Any
 
 from renewals import mail_faults, refunds
 from renewals.dunning import Dunning, is_hard
-from renewals.errors import MailError, RenewalError
-from renewals.ledger import Lost
+from renewals.errors import MailError, Overtaken, RenewalError, repeat_while_outdated
 from renewals.mail_ledger import MailLedger
 from renewals.mail_tags import Tagged
 from renewals.renewal import Mail, Renewal, Status
@@ -73,14 +73,15 @@ class Delivery:
         Returns what came of it: mailed, dropped, in_progress, mail_failed or mail_unknown. Raises MailError where it
         was certainly not sent and can be tried again.
         """
-        for _ in range(_LOOKS):
-            renewal, row = self.ledger.with_row(subscription_id, renewal_date, customer_id)
-            done = self._deliver(renewal, row, outcome, attempt) if renewal else "dropped"
-            if done is not None:
-                return done
-        raise MailError("others keep working on this mail")
 
-    def _deliver(self, renewal: Renewal, row: Mapping[str, Any] | None, outcome: str, attempt: int) -> str | None:
+        def looked_at() -> str:
+            renewal, row = self.ledger.with_row(subscription_id, renewal_date, customer_id)
+            return self._deliver(renewal, row, outcome, attempt) if renewal else "dropped"
+
+        busy = MailError("others keep working on this mail")
+        return repeat_while_outdated(looked_at, tries=_LOOKS, otherwise=busy)
+
+    def _deliver(self, renewal: Renewal, row: Mapping[str, Any] | None, outcome: str, attempt: int) -> str:
         if renewal.attempt != attempt:
             return "dropped"
         if outcome == "receipted":
@@ -98,11 +99,12 @@ class Delivery:
             settled = told is not None and told.state in ("sent", "unknown")
             # The two were read at once, and the row may be the older: it is read again before anything is dropped.
             if settled or not (_is_true(renewal, row) or _is_true(renewal, self.ledger.row(renewal))):
-                self.ledger.drop_notice(renewal, name, self.post.now)
+                with suppress(Overtaken):  # it is owed no more, or something newer is: that has its own execution
+                    self.ledger.drop_notice(renewal, name, self.post.now)
                 return "dropped"
         return self._mail(renewal, name, row)
 
-    def _mail(self, renewal: Renewal, name: str, row: Mapping[str, Any] | None) -> str | None:
+    def _mail(self, renewal: Renewal, name: str, row: Mapping[str, Any] | None) -> str:
         kind = name.rpartition("_")[0]
         to = mail_address(row) if row else renewal.customer_email
 
@@ -163,14 +165,14 @@ class _InLedger:
         period = renewal.renewal_date.isoformat()
         return Tagged(renewal.subscription_id, renewal.customer_id, period, self.name, token)
 
-    def claim(self, mail: Mail) -> bool:
-        return not isinstance(self.ledger.claim_mail(self.renewal, self.name, mail, self.now), Lost)
+    def claim(self, mail: Mail) -> None:
+        self.ledger.claim_mail(self.renewal, self.name, mail, self.now)
 
-    def park(self, mail: Mail) -> bool:
-        return not isinstance(self.ledger.park_mail(self.renewal, self.name, mail, self.now), Lost)
+    def park(self, mail: Mail) -> None:
+        self.ledger.park_mail(self.renewal, self.name, mail, self.now)
 
-    def record(self, mail: Mail) -> bool:
-        return not isinstance(self.ledger.record_mail(self.renewal, self.name, mail, self.now), Lost)
+    def record(self, mail: Mail) -> None:
+        self.ledger.record_mail(self.renewal, self.name, mail, self.now)
 
-    def release(self, token: str) -> bool:
-        return not isinstance(self.ledger.release_mail(self.renewal, self.name, token, self.now), Lost)
+    def release(self, token: str) -> None:
+        self.ledger.release_mail(self.renewal, self.name, token, self.now)

@@ -7,6 +7,7 @@ the record, nobody can tell whether the mail went out: it is recorded as unknown
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
@@ -16,7 +17,7 @@ from botocore.exceptions import BotoCoreError, ClientError, ConnectTimeoutError,
 
 from renewals import mail_tags, telemetry
 from renewals.addresses import BadAddress, deliverable
-from renewals.errors import MailError, RenewalError
+from renewals.errors import MailError, Overtaken, RenewalError
 from renewals.ledger import LEASE
 from renewals.mail_tags import Tagged
 from renewals.renewal import Mail
@@ -36,25 +37,25 @@ class MailRefused(RenewalError):  # noqa: N818
 
 
 class Place(Protocol):
-    """Where one mail is claimed and recorded. Each gives whether it was written: False where another was faster."""
+    """Where one mail is claimed and recorded. What writes raises Overtaken where another was faster."""
 
     def tagged(self, token: str) -> Tagged:
         """Which mail it is. token: of its claim."""
         ...
 
-    def claim(self, mail: Mail) -> bool:
+    def claim(self, mail: Mail) -> None:
         """Nobody has claimed it, or it failed with another address."""
         ...
 
-    def park(self, mail: Mail) -> bool:
+    def park(self, mail: Mail) -> None:
         """It cannot be sent to this address; otherwise as `claim`."""
         ...
 
-    def record(self, mail: Mail) -> bool:
+    def record(self, mail: Mail) -> None:
         """What became of the mail that mail.token claimed. One that is known as sent stays so."""
         ...
 
-    def release(self, token: str) -> bool:
+    def release(self, token: str) -> None:
         """The mail was certainly not sent, and can be claimed again."""
         ...
 
@@ -69,12 +70,12 @@ class Post:
     execution: str
     now: datetime
 
-    def send(self, place: Place, earlier: Mail | None, to: str, compose: Callable[[str], EmailMessage]) -> str | None:
+    def send(self, place: Place, earlier: Mail | None, to: str, compose: Callable[[str], EmailMessage]) -> str:
         """Send a mail once.
 
         earlier: its record as it stands. to: the address of the day. compose: makes the mail for that address as it
-        can be sent to. Returns mailed, in_progress, mail_failed or mail_unknown; None where another was faster, and
-        all is to be looked at again. Raises MailError where it was certainly not sent and can be tried again.
+        can be sent to. Returns mailed, in_progress, mail_failed or mail_unknown. Raises Overtaken where another was
+        faster, and MailError where the mail was certainly not sent and can be tried again.
         """
         if earlier is not None and not (earlier.state == "failed" and earlier.to != to):
             return self._earlier(place, earlier)
@@ -84,9 +85,10 @@ class Post:
             message["Date"] = self.now  # SES replaces it: docs.aws.amazon.com/ses/latest/dg/header-fields.html
         except BadAddress as bad:
             return self._park(place, replace(mail, reason=str(bad)))
-        return self._send(place, mail, message.as_bytes()) if place.claim(mail) else None
+        place.claim(mail)
+        return self._send(place, mail, message.as_bytes())
 
-    def _earlier(self, place: Place, mail: Mail) -> str | None:
+    def _earlier(self, place: Place, mail: Mail) -> str:
         """Somebody claimed it before. Only a claim that nobody is at work on is unknown."""
         if mail.state == "failed":
             return self._park(place, mail)  # the address is what it was
@@ -96,7 +98,7 @@ class Post:
             return "in_progress"
         return self._unknown(place, mail, "interrupted while sending")
 
-    def _send(self, place: Place, mail: Mail, raw: bytes) -> str | None:
+    def _send(self, place: Place, mail: Mail, raw: bytes) -> str:
         try:
             sent = self.ses.send_raw_email(
                 Source=self.sender,
@@ -106,33 +108,41 @@ class Post:
                 Tags=mail_tags.tags(place.tagged(mail.token)),
             )
         except (ConnectTimeoutError, EndpointConnectionError) as error:
-            place.release(mail.token)
+            _release(place, mail.token)
             raise MailError(type(error).__name__) from error
         except ClientError as error:
             return self._refused(place, mail, error)
         except BotoCoreError as error:  # the connection broke: the mail may have gone out
             return self._unknown(place, mail, type(error).__name__)
-        self._record(place, replace(mail, state="sent", message_id=sent["MessageId"]))
+        with suppress(Overtaken):  # it was recorded already: as unknown since, or as one that came back
+            self._record(place, replace(mail, state="sent", message_id=sent["MessageId"]))
         return "mailed"
 
-    def _refused(self, place: Place, mail: Mail, error: ClientError) -> str | None:
+    def _refused(self, place: Place, mail: Mail, error: ClientError) -> str:
         code = error.response["Error"]["Code"]
         if code not in _NOT_NOW and error.response["ResponseMetadata"]["HTTPStatusCode"] >= 500:
             return self._unknown(place, mail, f"ses: {code}")
-        place.release(mail.token)
+        _release(place, mail.token)
         if code in _ADDRESS_REFUSED:
             return self._park(place, replace(mail, reason=f"ses: {code}"))
         if code in _NOT_NOW:
             raise MailError(code) from error
         raise MailRefused(f"ses:SendRawEmail: {code}") from None  # SES's own message names the addresses
 
-    def _park(self, place: Place, mail: Mail) -> str | None:
+    def _park(self, place: Place, mail: Mail) -> str:
         telemetry.count("MailFailed")
-        return "mail_failed" if place.park(replace(mail, state="failed", at=self.now)) else None
+        place.park(replace(mail, state="failed", at=self.now))
+        return "mail_failed"
 
-    def _unknown(self, place: Place, mail: Mail, reason: str) -> str | None:
+    def _unknown(self, place: Place, mail: Mail, reason: str) -> str:
         telemetry.count("MailUnknown")
-        return "mail_unknown" if self._record(place, replace(mail, state="unknown", reason=reason)) else None
+        self._record(place, replace(mail, state="unknown", reason=reason))
+        return "mail_unknown"
 
-    def _record(self, place: Place, mail: Mail) -> bool:
-        return place.record(replace(mail, at=self.now))
+    def _record(self, place: Place, mail: Mail) -> None:
+        place.record(replace(mail, at=self.now))
+
+
+def _release(place: Place, token: str) -> None:
+    with suppress(Overtaken):  # another has found the claim abandoned, and has recorded the mail as unknown
+        place.release(token)

@@ -6,7 +6,7 @@ from datetime import date, datetime
 from email.message import EmailMessage
 
 from renewals import mail_faults, offers, reminders
-from renewals.errors import MailError
+from renewals.errors import MailError, repeat_while_outdated
 from renewals.mail_tags import Tagged
 from renewals.renewal import Mail
 from renewals.subscription import Subscription
@@ -44,15 +44,16 @@ class Reminding:
 
     def _one(self, asked: tuple[str, str, date], kind: str) -> str:
         subscription_id, customer_id, period = asked
-        for _ in range(_LOOKS):
+
+        def looked_at() -> str:
             found = self.records.row(subscription_id, customer_id)
             row = reminders.at_period([found], customer_id, period) if found else None
-            done = self._deliver(row, kind) if row else "dropped"
-            if done is not None:
-                return done
-        raise MailError("others keep working on this reminder")
+            return self._deliver(row, kind) if row else "dropped"
 
-    def _deliver(self, row: Subscription, kind: str) -> str | None:
+        busy = MailError("others keep working on this reminder")
+        return repeat_while_outdated(looked_at, tries=_LOOKS, otherwise=busy)
+
+    def _deliver(self, row: Subscription, kind: str) -> str:
         earlier = reminders.record(row, kind)
         owed = kind in reminders.owed(row, self.today, self.days)
         if owed and earlier is not None and earlier.state in reminders.OUT:
@@ -85,14 +86,14 @@ class _OnRow:
         row = self.row
         return Tagged(row.subscription_id, row.customer_id, row.renewal_date.isoformat(), self.kind, token)
 
-    def claim(self, mail: Mail) -> bool:
-        return self.records.claim(self.row, self.kind, mail, self.today, self.now)
+    def claim(self, mail: Mail) -> None:
+        self.records.claim(self.row, self.kind, mail, self.today, self.now)
 
-    def park(self, mail: Mail) -> bool:
-        return self.records.claim(self.row, self.kind, mail, self.today, self.now)
+    def park(self, mail: Mail) -> None:
+        self.records.claim(self.row, self.kind, mail, self.today, self.now)
 
-    def record(self, mail: Mail) -> bool:
-        return self.records.record(self.row, self.kind, mail)
+    def record(self, mail: Mail) -> None:
+        self.records.record(self.row, self.kind, mail)
 
-    def release(self, token: str) -> bool:
-        return self.records.release(self.row, self.kind, token)
+    def release(self, token: str) -> None:
+        self.records.release(self.row, self.kind, token)

@@ -13,8 +13,7 @@ from aws_lambda_powertools.event_handler import Response
 from aws_lambda_powertools.event_handler.router import APIGatewayRouter
 
 from renewals import subscription
-from renewals.errors import BadRow, Collision
-from renewals.ledger import Lost
+from renewals.errors import BadRow
 from renewals.periods import next_on
 from renewals.register import Repeatable, Row, etag
 from renewals.renewal import Status
@@ -49,7 +48,9 @@ def create_subscription(
     if again is None and new.subscription_id is None:
         needed = "is needed, unless the other one is given: else the same request, sent twice, is two subscriptions"
         raise BadRequest([{"field": each, "reason": needed} for each in ("header.idempotency-key", _ID_FIELD)])
-    for _ in range(shared.LOOKS):
+
+    def looked_at() -> Response[SubscriptionOut]:
+        nonlocal verify
         answered = shared.register().answered(again) if again else None
         if answered is not None:
             return shared.repeated(answered)
@@ -60,10 +61,10 @@ def create_subscription(
             verifying.refuse_unknown(new.gateway_customer, new.payment_method)
             verify = False
         created = shared.register().create(row, asked)
-        if created is not None:
-            _renew_if_due(created)
-            return shared.answer(201, created)
-    raise Collision("the idempotency key")
+        _renew_if_due(created)
+        return shared.answer(201, created)
+
+    return shared.again_while_outdated(looked_at, "the idempotency key")
 
 
 @router.patch(
@@ -82,7 +83,8 @@ def create_subscription(
 def edit_subscription(
     subscription_id: SubscriptionId, edit: Edit, if_match: IfMatch, *, verify: Verify = True
 ) -> Response[SubscriptionOut]:
-    for _ in range(shared.LOOKS):
+    def looked_at() -> Response[SubscriptionOut]:
+        nonlocal verify
         row = shared.row(subscription_id)
         if if_match != "*" and etag(row) not in if_match.replace(" ", "").split(","):
             raise Stale(subscription_id)
@@ -94,13 +96,13 @@ def edit_subscription(
             verifying.refuse_unknown(edit.gateway_customer, edit.payment_method)
             verify = False
         edited = shared.register().edit(row, changes, "edited", shared.asked(router.current_event, row))
-        if not isinstance(edited, Lost):
-            if "customer_email" in changes:
-                _mail_what_waited(edited)
-            if "gateway_customer" in changes:
-                _renew_if_due(edited)
-            return shared.answer(200, edited)
-    raise Collision(subscription_id)
+        if "customer_email" in changes:
+            _mail_what_waited(edited)
+        if "gateway_customer" in changes:
+            _renew_if_due(edited)
+        return shared.answer(200, edited)
+
+    return shared.again_while_outdated(looked_at, subscription_id)
 
 
 _ACTED = {200: {"description": "Done. `ETag` is the new one."}}
@@ -171,17 +173,18 @@ def _act(
     subscription_id: str, action: Action, idempotency_key: str | None, given: Mapping[str, Any] | None = None
 ) -> Response[SubscriptionOut]:
     again = _if_repeatable(idempotency_key, 200)
-    for _ in range(shared.LOOKS):
+
+    def looked_at() -> Response[SubscriptionOut]:
         answered = shared.register().answered(again) if again else None
         if answered is not None:
             return shared.repeated(answered)
         row = shared.row(subscription_id)
         asked = shared.asked(router.current_event, row, again)
         done = shared.register().act(row, action, shared.moment(row).today, asked, given or {})
-        if not isinstance(done, Lost):
-            _renew_if_due(done)
-            return shared.answer(200, done)
-    raise Collision(subscription_id)
+        _renew_if_due(done)
+        return shared.answer(200, done)
+
+    return shared.again_while_outdated(looked_at, subscription_id)
 
 
 def _if_repeatable(key: str | None, status: int) -> Repeatable | None:

@@ -10,11 +10,10 @@ from aws_lambda_powertools.event_handler.router import APIGatewayRouter
 
 from renewals import refunds, wording
 from renewals.clock import Moment
-from renewals.errors import Collision, TryAgain
+from renewals.errors import TryAgain
 from renewals.gateway import GatewayRefused, GatewayUnauthorized, GatewayUnavailable
 from renewals.gateway_access import gateway as _gateway
 from renewals.gateway_access import with_current_key
-from renewals.ledger import Lost
 from renewals.refund_settlement import Settlement
 from renewals.refunds import NotRefundable
 from renewals.register import Row
@@ -49,7 +48,8 @@ def refund(
     again = shared.repeatable(router.current_event, idempotency_key, 201)
     again = replace(again, answer=lambda _: None)  # the ledger has it
     amount = Decimal(wanted.amount.amount) if wanted.amount else None
-    for _ in range(shared.LOOKS):
+
+    def looked_at() -> Response[RefundOut]:
         row = shared.row(subscription_id)
         shared.register().answered(again)
         renewal = shared.register().ledger.get(subscription_id, wanted.renewal_date)
@@ -69,12 +69,10 @@ def refund(
                 caller=again.caller,
                 at=asked.now.astimezone(shared.moment(row).zone),
             )
-            claimed = shared.register().claim_refund(renewal, name, claim, asked, due=shared.moment(row).wall)
-            if isinstance(claimed, Lost):
-                continue
-            renewal = claimed
+            renewal = shared.register().claim_refund(renewal, name, claim, asked, due=shared.moment(row).wall)
         return _refunded(row, renewal, name)
-    raise Collision(subscription_id)
+
+    return shared.again_while_outdated(looked_at, subscription_id)
 
 
 def _refunded(row: Row, renewal: Renewal, name: str) -> Response[RefundOut]:

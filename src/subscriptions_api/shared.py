@@ -1,7 +1,7 @@
 """What the routes share: their parameters, the subscription that they are about, and who asks."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from decimal import Decimal
 from functools import cache
 from hashlib import sha256
@@ -15,7 +15,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from renewals import aws, clock, telemetry
 from renewals.callers import caller_of, name_of
 from renewals.clock import Moment
-from renewals.errors import BadRow
+from renewals.errors import BadRow, Collision, repeat_while_outdated
 from renewals.register import Asked, Register, Repeatable, Row, etag
 from renewals.renewal import Renewal
 from renewals.settings import setting
@@ -23,7 +23,7 @@ from subscriptions_api import models
 from subscriptions_api.models import SubscriptionOut
 from subscriptions_api.problems import Missing, Nobody
 
-LOOKS = 4
+_LOOKS = 4
 """So often a change is tried that others get ahead of."""
 
 SubscriptionId = Annotated[str, Path(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._:-]{0,127}$", description="The subscription.")]
@@ -46,6 +46,11 @@ IfMatch = Annotated[
         description="The `ETag` of the subscription as the caller has read it.",
     ),
 ]
+
+
+def again_while_outdated[T](step: Callable[[], T], what: str) -> T:
+    """Run a step that reads and changes `what`, and again where others get ahead of the change. Raises Collision."""
+    return repeat_while_outdated(step, tries=_LOOKS, otherwise=Collision(what))
 
 
 def row(subscription_id: str) -> dict[str, Any]:

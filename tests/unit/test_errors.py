@@ -1,4 +1,6 @@
-"""What is transient in AWS becomes the task's own "try again"; what is a fault stays one."""
+"""What is the fault of the moment is tried again, what is ours to mend is not, and what was overtaken is repeated."""
+
+from collections.abc import Callable
 
 import pytest
 from botocore.exceptions import (
@@ -10,7 +12,17 @@ from botocore.exceptions import (
     ReadTimeoutError,
 )
 
-from renewals.errors import BadRow, Collision, ReceiptError, Throttled, transient_aws_errors_as
+from renewals.errors import (
+    BadRow,
+    Collision,
+    Outdated,
+    Overtaken,
+    ReceiptError,
+    Throttled,
+    TryAgain,
+    repeat_while_outdated,
+    transient_aws_errors_as,
+)
 from tests.fake_aws import error
 
 TRANSIENT = [
@@ -66,3 +78,55 @@ def test_an_error_says_the_operation_and_the_code() -> None:
     response["Error"]["Message"] = "the item of ann@customer.example"
     with pytest.raises(ReceiptError, match=r"^UpdateItem: ThrottlingException$"):
         _try(ClientError(response, "UpdateItem"))
+
+
+def _overtaken(times: int, by: Exception) -> tuple[list[str], Callable[[], str]]:
+    """What a step has done, and the step, which comes to nothing so many times."""
+    done: list[str] = []
+
+    def step() -> str:
+        done.append("read, decided")
+        if len(done) <= times:
+            raise by
+        return "written"
+
+    return done, step
+
+
+@pytest.mark.parametrize("by", [Overtaken({0: None}), Outdated("it was moved on")], ids=repr)
+@pytest.mark.parametrize("times", [0, 1, 2])
+def test_what_was_overtaken_is_read_and_decided_again(times: int, by: Exception) -> None:
+    """Until it is written, and not once more."""
+    done, step = _overtaken(times, by)
+    assert repeat_while_outdated(step, tries=3, otherwise=Collision("the item")) == "written"
+    assert len(done) == times + 1
+
+
+def test_who_is_overtaken_each_time_gives_up() -> None:
+    """After as many tries as were allowed, with the error that the caller chose."""
+    done, step = _overtaken(99, Overtaken({0: None}))
+    with pytest.raises(Collision, match="the item"):
+        repeat_while_outdated(step, tries=3, otherwise=Collision("the item"))
+    assert len(done) == 3
+
+
+@pytest.mark.parametrize("by", [BadRow("amount", "is missing"), Collision("an item"), Overtaken({0: None})], ids=repr)
+def test_what_another_try_cannot_help_is_not_repeated(by: Exception) -> None:
+    """Any other error, and a kind of being outdated that is somebody else's to repeat, passes at once."""
+
+    class _RowChanged(Outdated):
+        pass
+
+    done, step = _overtaken(1, by)
+    with pytest.raises(type(by)):
+        repeat_while_outdated(step, tries=3, otherwise=Collision("the row"), when=_RowChanged)
+    assert len(done) == 1
+
+
+def test_being_overtaken_is_no_request_to_the_workflow() -> None:
+    """It is repeated within the task, and never becomes a retry of the workflow by itself. It names no item."""
+    overtaken = Overtaken({1: {"customer_email": "ann@customer.example"}, 3: None})
+    assert not issubclass(Overtaken, TryAgain)
+    with pytest.raises(Overtaken):
+        _try(overtaken)
+    assert str(overtaken) == "the condition of action 1, 3 did not hold"

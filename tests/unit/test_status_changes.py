@@ -4,7 +4,7 @@ import json
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any
@@ -14,8 +14,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from renewals.errors import Collision
-from renewals.ledger import Lost
+from renewals.errors import Collision, Overtaken
 from renewals.periods import Schedule
 from renewals.register import Asked, Register, Taken, etag
 from renewals.renewal import Status
@@ -80,7 +79,6 @@ class Calls(RuleBasedStateMachine):
         except NotAllowed:
             assert self.row == before
         else:
-            assert not isinstance(done, Lost)
             assert self.row == done
             assert self.row["version"] == before.get("version", 0) + 1
 
@@ -113,7 +111,7 @@ class Calls(RuleBasedStateMachine):
     @rule(amount=st.integers(100, 9999))
     def reprice(self, amount: int) -> None:
         changes = {"amount": Decimal(amount).scaleb(-2)}
-        assert not isinstance(self.register.edit(self.row, changes, "edited", Asked("ann", self.now)), Lost)
+        self.register.edit(self.row, changes, "edited", Asked("ann", self.now))
 
     @precondition(lambda self: self.row["status"] == "canceled")
     @rule()
@@ -176,9 +174,10 @@ def test_a_thousand_editors_lose_no_update(shop: World) -> None:
             if etag(stands) != tag:
                 return False
             counted = {"plan": str(int(read["plan"]) + 1)}
-            return not isinstance(register.edit(stands, counted, "edited", Asked("ann", NOON)), Lost)
-        except Collision:
+            register.edit(stands, counted, "edited", Asked("ann", NOON))
+        except (Overtaken, Collision):
             return False
+        return True
 
     with _one_at_a_time(shop), ThreadPoolExecutor(16) as editors:
         accepted = sum(editors.map(edit, range(1000)))
@@ -198,9 +197,10 @@ def test_two_creations_at_once_are_one(shop: World) -> None:
 
     def create(n: int) -> bool:
         try:
-            return register.create(row | {"customer_id": f"cus_{n}"}, Asked("ann", NOON)) is not None
+            register.create(row | {"customer_id": f"cus_{n}"}, Asked("ann", NOON))
         except Taken:
             return False
+        return True
 
     with _one_at_a_time(shop), ThreadPoolExecutor(16) as creators:
         assert sum(creators.map(create, range(50))) == 1
@@ -225,10 +225,12 @@ def test_a_change_meets_another_between_any_two_of_its_calls(other: str) -> None
 
         shop.cuts.calls.clear()
         shop.cuts.happens, shop.cuts.at = meanwhile, at
-        done = register.act(row, Action.RESUME, NOON.date(), Asked("ann", NOON))
+        resumed = None
+        with suppress(Overtaken):  # the other was faster
+            resumed = register.act(row, Action.RESUME, NOON.date(), Asked("ann", NOON))
         charged = len(shop.gateway.charges)
         statuses = {item["status"] for item in shop.items().values()}
         if other == "renew" and charged:  # instead of the resumption, or after it
             assert statuses == {"done"}
-            assert isinstance(done, Lost) or done["renewal_date"] == NOON.date().isoformat()
+            assert resumed is None or resumed["renewal_date"] == NOON.date().isoformat()
         assert json.dumps(sorted(statuses)) in ('["done"]', '["skipped"]', "[]")
