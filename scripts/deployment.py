@@ -15,7 +15,7 @@ from renewals import clock
 from renewals.callers import name_of
 from renewals.clock import Moment
 from renewals.errors import BadRow
-from renewals.register import Asked, Register
+from renewals.register import AskedBy, Register
 from scripts.plainly import Trouble
 
 WORKERS = 16
@@ -104,9 +104,9 @@ class Deployment:
         """Whether a subscription may live on a day of its own."""
         return clock.heeds_test_clocks(self._parameter("Environment"))
 
-    def asked(self, row: Mapping[str, Any]) -> Asked:
+    def asked(self, row: Mapping[str, Any]) -> AskedBy:
         """Who asks for a change of the row, and when."""
-        return Asked(self.who, self.moment(row).now)
+        return AskedBy(self.who, self.moment(row).now)
 
     def function(self, name: str) -> str:
         """The deployed name of a function, as process-payment."""

@@ -7,16 +7,16 @@ from datetime import UTC, datetime
 from itertools import count
 
 from renewals.gateway import (
-    Card,
     Charged,
     Failure,
+    GatewayCard,
+    GatewayRefund,
     GatewayRefused,
     GatewayUnauthorized,
     GatewayUnavailable,
     Payment,
     PaymentRequest,
     PaymentState,
-    Refund,
     RefundState,
     Saved,
 )
@@ -51,7 +51,7 @@ class FakeGateway:
     charged: list[Charged] = field(default_factory=list)
     expires: dict[str, str] = field(default_factory=dict)  # payment method to its last month
     trouble: list[tuple[str, str]] = field(default_factory=list)  # (operation, what happens to its next call)
-    refunds: dict[str, Refund] = field(default_factory=dict)  # by id, those that others made too
+    refunds: dict[str, GatewayRefund] = field(default_factory=dict)  # by id, those that others made too
     refund_keys: dict[str, str] = field(default_factory=dict)  # idempotency key to the refund, as long as it remembers
     errors_by_key: set[str] = field(default_factory=set)  # keys that are answered with the same 500 again
     refunds_begin: RefundState = RefundState.SUCCEEDED  # as what the gateway answers a new refund
@@ -115,14 +115,14 @@ class FakeGateway:
         with self._call("charged_between"):
             yield from sorted((c for c in self.charged if since <= c.at < until), key=lambda c: c.at, reverse=True)
 
-    def refunds_of(self, payment_id: str) -> Sequence[Refund]:
+    def refunds_of(self, payment_id: str) -> Sequence[GatewayRefund]:
         with self._call("refunds_of"):
             if payment_id not in self.payments:
                 raise GatewayRefused("resource_missing", "refunds")
             ours = [replace(each, payment_metadata={}) for each in self.refunds.values()]
             return [each for each in reversed(ours) if each.payment_id == payment_id]
 
-    def refund(self, payment_id: str, amount: int, *, request: str, idempotency_key: str) -> Refund:
+    def refund(self, payment_id: str, amount: int, *, request: str, idempotency_key: str) -> GatewayRefund:
         try:
             if idempotency_key in self.errors_by_key:
                 raise GatewayUnavailable("the stored answer, again", answered=True)
@@ -142,7 +142,7 @@ class FakeGateway:
             raise GatewayRefused("charge_already_refunded", "refund")
         known, state, currency = f"re_{len(self.refunds) + 1}", self.refunds_begin, self.payments[payment_id].currency
         metadata = self._metadata(payment_id) if payment_id in self.requests else {}
-        self.refunds[known] = Refund(
+        self.refunds[known] = GatewayRefund(
             known, payment_id, state, amount, currency, self.now, request, payment_metadata=metadata
         )
         self._begun[known] = state
@@ -159,12 +159,12 @@ class FakeGateway:
         made = [each for each in self.refunds.values() if each.payment_id == payment_id]
         return sum(each.amount for each in made if each.state is not RefundState.FAILED)
 
-    def refunded_between(self, since: datetime, until: datetime) -> Iterator[Refund]:
+    def refunded_between(self, since: datetime, until: datetime) -> Iterator[GatewayRefund]:
         with self._call("refunded_between"):
             made = [each for each in self.refunds.values() if since <= each.at < until]
             yield from sorted(made, key=lambda each: each.at, reverse=True)
 
-    def card(self, payment_method: str) -> Card | None:
+    def card(self, payment_method: str) -> GatewayCard | None:
         with self._call("card"):
             return None if payment_method == "pm_gone" else self._card(payment_method)
 
@@ -180,8 +180,8 @@ class FakeGateway:
             owner = None if payment_method == "pm_detached" else self.owners.get(payment_method, "cus_gw")
             return Saved("sepa_debit" if payment_method == "pm_sepa" else "card", owner)
 
-    def _card(self, payment_method: str) -> Card:
-        return Card(payment_method, "Visa ending in 4242", self.expires.get(payment_method, "2030-12"))
+    def _card(self, payment_method: str) -> GatewayCard:
+        return GatewayCard(payment_method, "Visa ending in 4242", self.expires.get(payment_method, "2030-12"))
 
     def succeed(self, payment_id: str) -> None:
         """Money moves."""

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from generate_receipt.app import issue, issue_refund
 from process_payment import refunding
-from process_payment.charge import Asked, Charge, Outcome
+from process_payment.charge import Charge, Outcome, RenewalRequest
 from process_payment.payments import Payments
 from process_payment.remind import Remind
 from renewals import charging, clock, receipt_links, refunds
@@ -90,7 +90,7 @@ class World:
         tries: how often a task that raised or was cut is started, by the same owner. period: the renewal date that is
         meant, as the sweep names it.
         """
-        asked = Asked("sub_1", "cus_1", Decimal(amount), date.fromisoformat(period) if period else None)
+        asked = RenewalRequest("sub_1", "cus_1", Decimal(amount), date.fromisoformat(period) if period else None)
         try:
             paid = self._task(lambda: self.charge(execution, now).renew(asked), tries)
         except (TryAgain, Cut):
@@ -110,7 +110,7 @@ class World:
 
     def settle_refunds(self, execution: str = "run-1", now: datetime = NOON, period: str = "2026-01-31") -> str:
         """One execution that the sweep asked to look at the refunds of a period."""
-        asked = Asked("sub_1", "cus_1", Decimal("29.99"), date.fromisoformat(period))
+        asked = RenewalRequest("sub_1", "cus_1", Decimal("29.99"), date.fromisoformat(period))
         self.gateway.now = now
         settlement = Settlement(self.refund_ledger, self.gateway, "shop-dev")
         try:
@@ -134,7 +134,9 @@ class World:
 
     def remind(self, execution: str = "run-1", now: datetime = NOON, period: str = "", tries: int = 1) -> str:
         """One execution that the sweep asked to remind of the renewal on `period`: by default, the row's own date."""
-        asked = Asked("sub_1", "cus_1", Decimal("29.99"), date.fromisoformat(period or self.row()["renewal_date"]))
+        asked = RenewalRequest(
+            "sub_1", "cus_1", Decimal("29.99"), date.fromisoformat(period or self.row()["renewal_date"])
+        )
         records, moment = Records(cast("Any", self.dynamodb), "subscriptions"), self.moment(now)
         look = Remind(self.ledger, records, self.gateway, moment.today, REMINDER_DAYS)
         post = self.post(execution, moment.now)
@@ -184,7 +186,7 @@ class World:
         return clock.moment(now, "test", self.zone, row.get("test_clock"))
 
     def renew(self, execution: str = "run-1", now: datetime = NOON, amount: str = "29.99") -> Outcome:
-        return self.charge(execution, now).renew(Asked("sub_1", "cus_1", Decimal(amount)))
+        return self.charge(execution, now).renew(RenewalRequest("sub_1", "cus_1", Decimal(amount)))
 
     def receipt(self, renewal: Renewal, now: datetime) -> Renewal:
         stands = self.ledger.get(renewal.subscription_id, renewal.renewal_date.isoformat())

@@ -10,7 +10,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from renewal_sweep.queue import RenewalQueue
-from renewal_sweep.sweep import DAYS, PAGE, Part, Sweep, is_unfinished, unfinished_seconds
+from renewal_sweep.sweep import DAYS, PAGE, Sweep, SweepPart, is_unfinished, unfinished_seconds
 from renewals import dynamodb, refunds
 from renewals.renewal import INDEX_SHARDS
 from scripts.deployment import Deployment
@@ -75,7 +75,7 @@ def look(deployment: Deployment) -> Waiting:
     waiting = [(*_named(row), what) for row in rows for what in refunds.waiting(row.get("refunds", {}))]
     asked_again = replace(sweep, queue=(overdue := _Kept()))
     for shard in range(INDEX_SHARDS):
-        asked_again.read(Part("shard", str(shard)))
+        asked_again.read(SweepPart("shard", str(shard)))
     known = {*kept.asked, *((each[1], each[2]) for each in unfinished), *((each[0], each[1]) for each in waiting)}
     kept.asked += [each for each in overdue.asked if each not in known]  # dunning dates that nobody saw to
     sqs = deployment.client("sqs")
@@ -85,11 +85,11 @@ def look(deployment: Deployment) -> Waiting:
     return Waiting(kept.asked, bad, unfinished, waiting, in_queue, dead_letters)
 
 
-def _parts(today: date, *, clocks: bool) -> Iterator[Part]:
+def _parts(today: date, *, clocks: bool) -> Iterator[SweepPart]:
     for days in reversed(range(DAYS)):
-        yield Part("date", (today - timedelta(days=days)).isoformat())
+        yield SweepPart("date", (today - timedelta(days=days)).isoformat())
     if clocks:
-        yield Part("clocks", "all")
+        yield SweepPart("clocks", "all")
 
 
 def _named(row: Mapping[str, Any]) -> tuple[str, str]:

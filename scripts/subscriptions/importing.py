@@ -17,8 +17,8 @@ from typing import Any
 from renewals import subscription
 from renewals.errors import BadRow
 from renewals.periods import MOST_CAUGHT_UP
-from renewals.preview import Charge, preview
-from renewals.register import Asked, Register, Taken
+from renewals.preview import NextCharge, preview
+from renewals.register import AskedBy, Register, Taken
 from renewals.subscription import LIVE, Subscription
 from scripts.subscriptions.rows import Line
 from scripts.subscriptions.verified import Lookup
@@ -50,7 +50,7 @@ class Judged:
     line: Line
     verdict: Verdict
     why: tuple[str, ...] = ()
-    at_once: tuple[Charge, ...] = ()
+    at_once: tuple[NextCharge, ...] = ()
 
 
 @dataclass(slots=True)
@@ -90,7 +90,7 @@ class Import:
 
     register: Register
     today: Callable[[Mapping[str, Any]], date]
-    asked: Asked | None
+    asked: AskedBy | None
     charge_due: bool
     workers: Executor
     lookup: Lookup | None = None

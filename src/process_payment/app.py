@@ -15,7 +15,7 @@ from decimal import Decimal, InvalidOperation
 from functools import cache
 from typing import Any
 
-from process_payment.charge import NOT_TOLD, Asked, Charge, Outcome
+from process_payment.charge import NOT_TOLD, Charge, Outcome, RenewalRequest
 from process_payment.payments import Payments
 from process_payment.remind import Remind
 from renewals import aws, clock, currencies, reminders, telemetry
@@ -56,7 +56,7 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
     return reply
 
 
-def _answered(asked: Asked, execution: str, event_type: object) -> dict[str, Any]:
+def _answered(asked: RenewalRequest, execution: str, event_type: object) -> dict[str, Any]:
     try:
         moment = _moment(asked)
     except BadRow as bad:
@@ -70,7 +70,7 @@ def _answered(asked: Asked, execution: str, event_type: object) -> dict[str, Any
     return reply | {"test_clock": moment.today.isoformat()} if moment.tested else reply
 
 
-def _renewed(asked: Asked, execution: str, moment: Moment) -> dict[str, Any]:
+def _renewed(asked: RenewalRequest, execution: str, moment: Moment) -> dict[str, Any]:
     charge = Charge(
         ledger=_ledger(),
         payments=Payments(_gateway(), f"{setting('PROJECT_NAME')}-{setting('ENVIRONMENT')}"),
@@ -83,7 +83,7 @@ def _renewed(asked: Asked, execution: str, moment: Moment) -> dict[str, Any]:
     return _reply(asked, charge.renew(asked))
 
 
-def _refunds_settled(asked: Asked, moment: Moment) -> Outcome:
+def _refunds_settled(asked: RenewalRequest, moment: Moment) -> Outcome:
     from process_payment import refunding
     from renewals.refund_ledger import RefundLedger
     from renewals.refund_settlement import Settlement
@@ -93,7 +93,7 @@ def _refunds_settled(asked: Asked, moment: Moment) -> Outcome:
     return refunding.settle(asked, Settlement(ledger, _gateway(), deployment), moment)
 
 
-def _moment(asked: Asked) -> Moment:
+def _moment(asked: RenewalRequest) -> Moment:
     """When the subscription is looked at: outside production its row may say. Raises BadRow."""
     if not clock.heeds_test_clocks(setting("ENVIRONMENT")):
         return clock.current()
@@ -102,7 +102,7 @@ def _moment(asked: Asked) -> Moment:
     return clock.current(row.get("test_clock"))
 
 
-def _to_remind_of(asked: Asked, today: date) -> dict[str, Any]:
+def _to_remind_of(asked: RenewalRequest, today: date) -> dict[str, Any]:
     remind = Remind(
         ledger=_ledger(),
         records=reminders.Records(aws.dynamodb(), setting("DYNAMODB_TABLE")),
@@ -115,19 +115,19 @@ def _to_remind_of(asked: Asked, today: date) -> dict[str, Any]:
     return _reply(asked, outcome) | {"renewal_date": str(asked.renewal_date), "reminders": kinds}
 
 
-def _asked(event: dict[str, Any]) -> tuple[Asked, str]:
+def _asked(event: dict[str, Any]) -> tuple[RenewalRequest, str]:
     try:
         request = event["request"]
         amount = Decimal(request["amount"])
         period = date.fromisoformat(request["renewal_date"]) if "renewal_date" in request else None
-        return Asked(request["subscription_id"], request["customer_id"], amount, period), event["execution"]
+        return RenewalRequest(request["subscription_id"], request["customer_id"], amount, period), event["execution"]
     except KeyError as error:
         raise BadEvent(f"ProcessPayment: {error} is missing") from None
     except (TypeError, ValueError, InvalidOperation) as error:  # whose text quotes what was sent
         raise BadEvent(f"ProcessPayment: {type(error).__name__}") from None
 
 
-def _reply(asked: Asked, outcome: Outcome) -> dict[str, Any]:
+def _reply(asked: RenewalRequest, outcome: Outcome) -> dict[str, Any]:
     reply: dict[str, Any] = {
         "outcome": outcome.name,
         "reason": outcome.reason,

@@ -70,7 +70,7 @@ _OWING = frozenset({Status.PAID, Status.RECEIPTED, Status.FAILED, Status.MAIL_FA
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class RenewalRequest:
     """What an execution was asked to renew. amount: major units; a claim to check, never an instruction.
 
     renewal_date: the one period that is meant, as the subscription's own renewal_date names it; None: whatever is due.
@@ -119,7 +119,7 @@ class Charge:
         """The moment, UTC."""
         return self.moment.now
 
-    def renew(self, asked: Asked) -> Outcome:
+    def renew(self, asked: RenewalRequest) -> Outcome:
         """Bring the subscription's due period to a result. Raises PaymentError where it must be tried again."""
         busy = PaymentError("others keep working on this subscription")
         try:
@@ -129,7 +129,7 @@ class Charge:
         except StillProcessing:
             return Outcome("in_progress", PROCESSING)
 
-    def _renew(self, asked: Asked) -> Outcome:
+    def _renew(self, asked: RenewalRequest) -> Outcome:
         """One look at the subscription, and what follows from it. Raises Outdated where everything is to be looked at
         again: where another execution was faster, and where this one has moved the period or its row on."""
         # The rows first: what was claimed for another date of the row than this one is in the history then.
@@ -138,12 +138,12 @@ class Charge:
         unsettled = next((r for r in history if r.status in UNSETTLED), None)
         if unsettled is None:
             return self._begin(asked, rows, history)
-        waits = self._waits(asked, history)
+        waits = self._waiting_for_address(asked, history)
         if waits is not None:
             return self._finish(waits, history, Outcome("nothing_to_do"))
         return self._resolve(unsettled, asked, rows)
 
-    def _history(self, asked: Asked) -> list[Renewal]:
+    def _history(self, asked: RenewalRequest) -> list[Renewal]:
         """The latest periods, and the one that is asked for, however old it is."""
         recent = self.ledger.recent(asked.subscription_id)
         if asked.renewal_date and len(recent) == RECENT and asked.renewal_date < recent[-1].renewal_date:
@@ -152,7 +152,7 @@ class Charge:
 
     # Before the money. Each step raises Outdated as _renew.
 
-    def _begin(self, asked: Asked, rows: list[dict[str, Any]], history: list[Renewal]) -> Outcome:
+    def _begin(self, asked: RenewalRequest, rows: list[dict[str, Any]], history: list[Renewal]) -> Outcome:
         """Nothing is unsettled: claim the due period, or say why there is none to claim."""
         owed = self._owed(asked, history)
         try:
@@ -185,7 +185,7 @@ class Charge:
 
     def _bill(
         self,
-        asked: Asked,
+        asked: RenewalRequest,
         row: Subscription,
         claimed: Renewal | None,
         history: list[Renewal],
@@ -202,7 +202,7 @@ class Charge:
             return self._finish(owed, history, refusal)
         undecided = next((r for r in history if is_undecided(r) and self.payments.is_known(r)), None)
         if undecided is not None:
-            return _HELD if self._is_off(undecided) else self._give_up_period(undecided, row.row, "moved")
+            return _WHILE_OFF if self._is_off(undecided) else self._give_up_period(undecided, row.row, "moved")
         return self._claim(row, claimed, history)
 
     def _take_up_failed(self, failed: Renewal, row: Subscription) -> Outcome:
@@ -219,7 +219,7 @@ class Charge:
         if payment.state not in _OPEN:
             return self._take_on(failed)
         if self._is_off(failed):
-            return _HELD
+            return _WHILE_OFF
         asked = currencies.exact_minor_units(failed.amount, failed.currency), failed.currency
         if over is None and (payment.state is PaymentState.CANCELED or (payment.amount, payment.currency) != asked):
             over = "another_card"
@@ -228,7 +228,7 @@ class Charge:
         return self._try_again(failed, row, payment, failed.dunned)
 
     def _refusal(
-        self, asked: Asked, row: Subscription, claimed: Renewal | None, history: list[Renewal]
+        self, asked: RenewalRequest, row: Subscription, claimed: Renewal | None, history: list[Renewal]
     ) -> Outcome | None:
         """Why a row that is due is not billed: what is wrong with it or with the request, or whose it is to bill it.
 
@@ -276,11 +276,11 @@ class Charge:
     def _claim(self, row: Subscription, failed: Renewal | None, history: list[Renewal]) -> Outcome:
         """Step 2. failed: an earlier claim from this date on that has moved no money and never will."""
         new = due_claim(row, failed, history, execution=self.execution, seller=self.seller, moment=self.moment)
-        is_on = self.switch.is_on(row.subscription_id)
+        guards = self.switch.guards(row.subscription_id)
         try:
-            claimed = self.ledger.claim(new.renewal, new.skipped, row, instead_of=new.instead_of, guards=is_on)
+            claimed = self.ledger.claim(new.renewal, new.skipped, row, instead_of=new.instead_of, guards=guards)
         except GuardRefused:
-            return _HELD
+            return _WHILE_OFF
         except Overlaps:
             return Outcome("rejected", "renewal_date: a period from here on is in the ledger already")
         return self._collect(claimed, row.row)
@@ -312,20 +312,20 @@ class Charge:
                 self.ledger.ask_daily(failed, self.now)
         return otherwise
 
-    def _waits(self, asked: Asked, history: list[Renewal]) -> Renewal | None:
+    def _waiting_for_address(self, asked: RenewalRequest, history: list[Renewal]) -> Renewal | None:
         """The very period that is asked for, where its mail waited for another address: it goes out, though another
         period stands refused."""
         named = (r for r in history if r.renewal_date == asked.renewal_date and r.status not in UNSETTLED)
         waits = (r for r in named if r.status is Status.MAIL_FAILED or r.notice_is_parked)
         return next((r for r in waits if self._is_owed(r, asked)), None)
 
-    def _owed(self, asked: Asked, history: list[Renewal]) -> Renewal | None:
+    def _owed(self, asked: RenewalRequest, history: list[Renewal]) -> Renewal | None:
         """What is paid and lacks its receipt or a mail, or was given up or back without a word: the period that is
         asked for, or else the oldest."""
         oldest_first = sorted(history, key=lambda r: (r.renewal_date != asked.renewal_date, r.renewal_date))
         return next((r for r in oldest_first if self._is_owed(r, asked)), None)
 
-    def _is_owed(self, renewal: Renewal, asked: Asked) -> bool:
+    def _is_owed(self, renewal: Renewal, asked: RenewalRequest) -> bool:
         if renewal.status is Status.GIVEN_UP or refund_is_owed(renewal):
             owed, parked = renewal.notice is not None, renewal.notice_is_parked
         else:
@@ -351,7 +351,7 @@ class Charge:
                 return self._only_ask(renewal)
         interrupted = stands is renewal.status
         if interrupted and renewal.owner != self.execution and renewal.pickups >= MOST_PICK_UPS:
-            return self._give_up(renewal, "picked_up_too_often")
+            return self._fail(renewal, "picked_up_too_often")
         taken = self.ledger.take(renewal, stands, self.execution, self.now)
         return self._collect(taken) if taken.status is Status.CLAIMED else Outcome(taken.status.value, "", taken)
 
@@ -369,9 +369,9 @@ class Charge:
             payment = self.payments.retrieve_known(renewal)
             if payment.state is PaymentState.PAID:
                 return self._paid(renewal, payment)
-        return _HELD
+        return _WHILE_OFF
 
-    def _resolve(self, renewal: Renewal, asked: Asked, rows: list[dict[str, Any]]) -> Outcome:
+    def _resolve(self, renewal: Renewal, asked: RenewalRequest, rows: list[dict[str, Any]]) -> Outcome:
         """A claim without a result; or a refusal, which stands until the next dunning date or another card."""
         if renewal.status is Status.CLAIMED:
             return self._take_on(renewal)
@@ -426,7 +426,7 @@ class Charge:
                 dunned=behind,
                 execution=self.execution,
                 now=self.now,
-                guards=self.switch.is_on(row.subscription_id),
+                guards=self.switch.guards(row.subscription_id),
             )
         except GuardRefused:
             return Outcome(renewal.status.value, CHARGING_IS_OFF, renewal)
@@ -513,15 +513,15 @@ class Charge:
         try:
             payment = self._payment(renewal)
         except GatewayRefused as refused:
-            return self._give_up(renewal, reason_of(refused), refused.request_id)
-        is_on = self.switch.is_on(renewal.subscription_id)
+            return self._fail(renewal, reason_of(refused), refused.request_id)
+        guards = self.switch.guards(renewal.subscription_id)
         try:
-            kept = self.ledger.keep_payment_id(renewal, payment.id, self.now, guards=is_on)
+            kept = self.ledger.keep_payment_id(renewal, payment.id, self.now, guards=guards)
         except GuardRefused:
-            return _HELD
+            return _WHILE_OFF
         return self._settle(kept, payment, row, looked=True)
 
-    def _give_up(self, renewal: Renewal, reason: str, request_id: str | None = None) -> Outcome:
+    def _fail(self, renewal: Renewal, reason: str, request_id: str | None = None) -> Outcome:
         failed = self.ledger.record_failed(renewal, reason, self.now, gateway_request_id=request_id)
         return Outcome("failed", reason, failed)
 
@@ -565,24 +565,24 @@ class Charge:
         """The payment as it is after its confirmation; or why it was not confirmed."""
         asked = currencies.exact_minor_units(renewal.amount, renewal.currency), renewal.currency
         if (payment.amount, payment.currency) != asked:
-            return self._give_up(renewal, "amount_differs: the payment is not of the amount that was claimed")
+            return self._fail(renewal, "amount_differs: the payment is not of the amount that was claimed")
         if not looked:
             row, off = self._look(renewal)
             over = why_withdrawn(renewal, row)
             if over:
                 raise Outdated(f"the claim is to be given up: {over}")
             if off:
-                return _HELD
+                return _WHILE_OFF
         try:
             return self.payments.confirm(renewal, payment)
         except GatewayRefused as refused:
-            return self._give_up(renewal, reason_of(refused), refused.request_id)
+            return self._fail(renewal, reason_of(refused), refused.request_id)
 
     def _canceled(self, renewal: Renewal, payment: Payment) -> Outcome:
         """Somebody stopped the payment, which is theirs to say; or the gateway did by itself, after too many attempts:
         then the last of them is this one's refusal, and another payment follows on the next dunning date."""
         if not payment.lapsed:
-            return self._give_up(renewal, CANCELED_AT_THE_GATEWAY)
+            return self._fail(renewal, CANCELED_AT_THE_GATEWAY)
         if payment.failure is not None and payment.failure.id != renewal.failure_id:
             return self._refused(renewal, Status.DECLINED, payment)
         return self._collect(self.ledger.forget_payment(renewal, self.now))
@@ -614,12 +614,12 @@ class Charge:
         return Outcome(status.value, "", recorded)
 
 
-_HELD = Outcome("nothing_to_do", CHARGING_IS_OFF)
+_WHILE_OFF = Outcome("nothing_to_do", CHARGING_IS_OFF)
 _OPEN = frozenset({PaymentState.CANCELED, PaymentState.OPEN, *REFUSED})
 """A payment that its bank is not deciding about: it can be confirmed, or cancelled."""
 
 
-def _row(asked: Asked, rows: list[dict[str, Any]]) -> Subscription:
+def _row(asked: RenewalRequest, rows: list[dict[str, Any]]) -> Subscription:
     """The subscription, checked. rows: all under its id. Raises BadRow."""
     if not any(row["customer_id"] == asked.customer_id for row in rows):
         raise BadRow("subscription_id", "no such subscription of this customer")

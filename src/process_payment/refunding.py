@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from process_payment.charge import Asked, Outcome
+from process_payment.charge import Outcome, RenewalRequest
 from process_payment.claims import refund_is_owed
 from renewals.errors import PaymentError
 from renewals.gateway import GatewayRefused, GatewayUnavailable
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from renewals.clock import Moment
 
 
-def settle(asked: Asked, settlement: Settlement, moment: Moment) -> Outcome:
+def settle(asked: RenewalRequest, settlement: Settlement, moment: Moment) -> Outcome:
     """Outcome: refunded, where the customer is owed a mail about a refund, and nothing_to_do. Raises PaymentError where
     it must be tried again."""
     found = settlement.ledger.get(asked.subscription_id, str(asked.renewal_date))

@@ -4,10 +4,10 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import date
 
-from process_payment.charge import Asked
+from process_payment.charge import RenewalRequest
 from renewals import offers, reminders, spans
 from renewals.errors import BadRow, Overtaken, PaymentError
-from renewals.gateway import Card, Gateway, GatewayUnavailable
+from renewals.gateway import Gateway, GatewayCard, GatewayUnavailable
 from renewals.ledger import Ledger
 from renewals.subscription import Subscription
 
@@ -22,7 +22,7 @@ class Remind:
     today: date
     days: int
 
-    def still_owed(self, asked: Asked) -> list[str]:
+    def still_owed(self, asked: RenewalRequest) -> list[str]:
         """The reminders that are true before the period asked for, and were not sent.
 
         The gateway is asked where nobody has looked at the card, and before a customer is told that it expires: their
@@ -35,7 +35,7 @@ class Remind:
         owed = reminders.owed(row, self.today, self.days)
         if offers.CARD_EXPIRES in owed or reminders.asks_for_card(row, self.today, self.days):
             try:
-                card = self.gateway.card(row.payment_method) or Card(row.payment_method, "", "")
+                card = self.gateway.card(row.payment_method) or GatewayCard(row.payment_method, "", "")
             except GatewayUnavailable as error:
                 raise PaymentError(str(error)) from error
             with suppress(Overtaken):  # the row has another card now: the next sweep has it looked at

@@ -14,7 +14,7 @@ from typing import Any
 
 from renewal_audit.audit import Audit, latest, whole
 from renewal_audit.compare import Key
-from renewal_audit.report import Part, Reports
+from renewal_audit.report import ReportPart, Reports
 from renewal_sweep.queue import RenewalQueue
 from renewals import aws, clock, gateway_access, telemetry
 from renewals.errors import BadEvent
@@ -59,10 +59,10 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     return reply
 
 
-def _part(event: dict[str, Any], today: date) -> Part:
+def _part(event: dict[str, Any], today: date) -> ReportPart:
     match event:
         case {"part": part}:
-            return Part(**part)
+            return ReportPart(**part)
         case {"from": first, "to": last}:
             try:
                 if date.fromisoformat(first) <= date.fromisoformat(last):
@@ -93,7 +93,7 @@ def _settle(periods: Mapping[Key, str]) -> None:
     )
 
 
-def _hand_on(part: Part) -> None:
+def _hand_on(part: ReportPart) -> None:
     """Another run of this function, which does not wait for it."""
     function = setting("AWS_LAMBDA_FUNCTION_NAME")
     aws.functions().invoke(FunctionName=function, InvocationType="Event", Payload=json.dumps({"part": asdict(part)}))

@@ -27,11 +27,11 @@ from typing import TYPE_CHECKING, Any
 
 from renewal_audit import compare, receipts
 from renewal_audit.compare import Compared, Found, Key
-from renewal_audit.report import Part, Reports
+from renewal_audit.report import ReportPart, Reports
 from renewals import dynamodb, refunds, subscription
 from renewals.clock import Moment
 from renewals.errors import BadRow
-from renewals.gateway import Charged, Gateway, GatewayRefused, PaymentState, Refund
+from renewals.gateway import Charged, Gateway, GatewayRefund, GatewayRefused, PaymentState
 from renewals.ledger import Ledger
 from renewals.subscription import Subscription
 
@@ -87,13 +87,13 @@ class Audit:
     gateway: Gateway
     s3: S3Client
     bucket: str
-    hand_on: Callable[[Part], None]
+    hand_on: Callable[[ReportPart], None]
     settle: Callable[[Mapping[Key, str]], None]
     seconds_left: Callable[[], float]
     now: datetime
     moment_of: Callable[[Row], Moment]
 
-    def run(self, part: Part) -> dict[str, Any] | None:
+    def run(self, part: ReportPart) -> dict[str, Any] | None:
         """Compare what the part begins with, as far as the time goes. The report, or None where others go on.
 
         Raises Throttled, what the gateway raises, and botocore's errors.
@@ -114,7 +114,7 @@ class Audit:
     def _reports(self) -> Reports:
         return Reports(self.s3, self.bucket)
 
-    def _steps(self, part: Part, found: Found) -> Iterator[Part | None]:
+    def _steps(self, part: ReportPart, found: Found) -> Iterator[ReportPart | None]:
         """Do the work, and say after each step what is left of it; None at the end."""
         if part.charges_before is not None:
             yield from self._over_charges(part, datetime.fromisoformat(part.charges_before), found)
@@ -126,7 +126,7 @@ class Audit:
 
     # The charges
 
-    def _over_charges(self, part: Part, before: datetime, found: Found) -> Iterator[Part]:
+    def _over_charges(self, part: ReportPart, before: datetime, found: Found) -> Iterator[ReportPart]:
         since = _midnight(part.first)
         charges: Iterator[Charged | _Entry] = self.gateway.charged_between(since, before)
         both = merge(charges, self._entries(since, before), key=_moment, reverse=True)
@@ -221,9 +221,9 @@ class Audit:
 
     # The refunds
 
-    def _over_refunds(self, part: Part, before: datetime, found: Found) -> Iterator[Part]:
+    def _over_refunds(self, part: ReportPart, before: datetime, found: Found) -> Iterator[ReportPart]:
         since = min(_midnight(part.first), _midnight(part.last) - timedelta(days=REFUND_DAYS - 1))
-        gathered: list[Refund] = []
+        gathered: list[GatewayRefund] = []
         for at, together in groupby(self.gateway.refunded_between(since, before), key=_moment):
             gathered += filter(compare.is_ours, together)
             if len(gathered) >= _TOGETHER:
@@ -233,7 +233,7 @@ class Audit:
         self._compare_refunds(gathered, found)
         yield replace(part, refunds_before=None)
 
-    def _compare_refunds(self, gathered: list[Refund], found: Found) -> None:
+    def _compare_refunds(self, gathered: list[GatewayRefund], found: Found) -> None:
         items = self._items(set(map(compare.key_of, gathered)))
         compared = Compared(items, {}, self._is_paid, self._refund_ids, self.now, found)
         for refund in gathered:
@@ -248,8 +248,8 @@ class Audit:
 
     # The subscriptions
 
-    def _over_rows(self, part: Part, found: Found) -> Iterator[Part | None]:
-        left: Part | None = part
+    def _over_rows(self, part: ReportPart, found: Found) -> Iterator[ReportPart | None]:
+        left: ReportPart | None = part
         while left is not None:
             asked: dict[str, Any] = {"ExclusiveStartKey": left.after_row} if left.after_row else {}
             page: Any = self.client.scan(TableName=self.subscriptions, Limit=_PAGE, **asked)
@@ -281,18 +281,18 @@ class Audit:
                 yield checked, moment
 
 
-def whole(first: str, last: str) -> Part:
+def whole(first: str, last: str) -> ReportPart:
     """The part that is all of an audit of these days, YYYY-MM-DD, both included."""
     before = (_midnight(last) + timedelta(days=1)).isoformat()
-    return Part(first, last, before, refunds_before=before)
+    return ReportPart(first, last, before, refunds_before=before)
 
 
-def latest(today: date) -> Part:
+def latest(today: date) -> ReportPart:
     """The last days that are complete, before `today`, which is UTC's as the gateway's clock is."""
     return whole((today - timedelta(days=DAYS)).isoformat(), (today - timedelta(days=1)).isoformat())
 
 
-def _moment(each: Charged | Refund | _Entry) -> datetime:
+def _moment(each: Charged | GatewayRefund | _Entry) -> datetime:
     return each.at
 
 

@@ -29,7 +29,7 @@ from typing import Any
 from renewals import currencies, refunds
 from renewals.clock import Moment
 from renewals.errors import BadRow
-from renewals.gateway import Charged, Refund, RefundState
+from renewals.gateway import Charged, GatewayRefund, RefundState
 from renewals.payment_ledger import MOST_SKIPPED
 from renewals.periods import Schedule
 from renewals.renewal import Status, renewal_from
@@ -130,7 +130,7 @@ class Compared:
             held = item.get("payment_id", "no payment")
             self.found.differs("charge_without_ledger", key, charge.payment_id, f"the ledger has {status}, {held}")
 
-    def refund(self, made: Refund) -> None:
+    def refund(self, made: GatewayRefund) -> None:
         """One refund that the gateway has of a payment of ours. One of a payment that is not the ledger's, as of the
         second of two, is nobody's difference."""
         key = key_of(made)
@@ -237,19 +237,19 @@ class Compared:
         return timedelta() <= self.now - charge.at < JUST_CHARGED
 
 
-def key_of(of: Charged | Refund) -> Key:
+def key_of(of: Charged | GatewayRefund) -> Key:
     """The period that a charge of ours is of, or the payment that was refunded."""
     metadata = _metadata(of)
     return metadata["subscription_id"], metadata["renewal_date"]
 
 
-def is_ours(of: Charged | Refund) -> bool:
+def is_ours(of: Charged | GatewayRefund) -> bool:
     metadata = _metadata(of)
     return bool(metadata.get("subscription_id") and metadata.get("renewal_date"))
 
 
-def _metadata(of: Charged | Refund) -> Mapping[str, str]:
-    return of.payment_metadata if isinstance(of, Refund) else of.metadata
+def _metadata(of: Charged | GatewayRefund) -> Mapping[str, str]:
+    return of.payment_metadata if isinstance(of, GatewayRefund) else of.metadata
 
 
 def is_of(item: Item, charge: Charged) -> bool:

@@ -30,7 +30,7 @@ LISTED = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class ReportPart:
     """What a run begins with.
 
     first, last: the days of the audit, YYYY-MM-DD, UTC, both included. charges_before: the moment before which charges
@@ -52,7 +52,7 @@ class Reports:
     s3: S3Client
     bucket: str
 
-    def write(self, part: Part, found: Found, following: Part | None) -> None:
+    def write(self, part: ReportPart, found: Found, following: ReportPart | None) -> None:
         """Keep what a run found. following: where the next one begins; None after the last."""
         told = {
             "from": part.first,
@@ -64,7 +64,7 @@ class Reports:
         }
         self._put(_key(part), told)
 
-    def join(self, first: Part) -> dict[str, Any] | None:
+    def join(self, first: ReportPart) -> dict[str, Any] | None:
         """The report over all parts, which is also stored. None where one is missing: the run that is to write it
         was started twice, and the other one is still at it."""
         report: dict[str, Any] = {
@@ -81,18 +81,18 @@ class Reports:
             report["counts"].update(part["counts"])
             report["differences"].update(each["kind"] for each in part["differences"])
             report["listed"] += part["differences"][: LISTED - len(report["listed"])]
-            report["parts"].append(_key(Part(**part["begins"])))
+            report["parts"].append(_key(ReportPart(**part["begins"])))
         self._put(self.key(first), report)
         return report
 
-    def key(self, part: Part) -> str:
+    def key(self, part: ReportPart) -> str:
         """Where the report of the part's audit lies."""
         return f"{_folder(part)}/report.json"
 
-    def _parts(self, first: Part) -> Iterator[dict[str, Any] | None]:
+    def _parts(self, first: ReportPart) -> Iterator[dict[str, Any] | None]:
         following: dict[str, Any] | None = asdict(first)
         while following is not None:
-            part = self._get(_key(Part(**following)))
+            part = self._get(_key(ReportPart(**following)))
             yield part
             following = part["next"] if part else None
 
@@ -110,10 +110,10 @@ class Reports:
         return part
 
 
-def _folder(part: Part) -> str:
+def _folder(part: ReportPart) -> str:
     return f"audits/{part.first}_{part.last}"
 
 
-def _key(part: Part) -> str:
+def _key(part: ReportPart) -> str:
     begins = json.dumps(asdict(part), sort_keys=True)
     return f"{_folder(part)}/parts/{sha256(begins.encode()).hexdigest()[:16]}.json"

@@ -11,7 +11,7 @@ from datetime import date
 from typing import Any
 
 from renewal_sweep.queue import RenewalQueue
-from renewal_sweep.sweep import Part, Row, Sweep, Swept
+from renewal_sweep.sweep import Row, Sweep, SweepPart, Swept
 from renewals import aws, clock, telemetry
 from renewals.charging import Switch
 from renewals.errors import BadEvent, BadRow
@@ -56,9 +56,9 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
 def _swept(sweep: Sweep, event: dict[str, Any]) -> Swept:
     match event:
         case {"part": part}:
-            return sweep.read(Part(**part))
+            return sweep.read(SweepPart(**part))
         case {"sweep": "due", "from": part}:
-            return sweep.due(Part(**part))
+            return sweep.due(SweepPart(**part))
         case {"sweep": "due"}:
             return sweep.due()
         case {"sweep": "all"}:

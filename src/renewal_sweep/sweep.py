@@ -60,7 +60,7 @@ type Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class SweepPart:
     """What one run reads.
 
     kind, of: "date" and its day, "shard" of the unfinished and its number, "segment" of the table and its number, or
@@ -120,16 +120,16 @@ class Sweep:
     concurrency: int
     test_clock: Callable[[Row], date | None] | None = None
 
-    def due(self, resumed: Part | None = None) -> Swept:
+    def due(self, resumed: SweepPart | None = None) -> Swept:
         """Plan the hourly sweep. Where it is put off, it only looks at what is unfinished, and sends nothing. resumed:
         where a plan goes on."""
         done = Swept()
-        left: Part | None = resumed
+        left: SweepPart | None = resumed
         if resumed is None:
             waiting = self.queue.waiting()
             if self._is_too_much(waiting, _HOUR) or (waiting and not self._is_more_due_than(waiting)):
                 done.backlog = waiting
-            left = Part("shard", "0", sends=False) if done.backlog else self._first()
+            left = SweepPart("shard", "0", sends=False) if done.backlog else self._first()
         unfinished = False
         while left is not None:
             counted = self._page(left, Select="COUNT")  # no row leaves the table for it
@@ -149,13 +149,13 @@ class Sweep:
         waiting = self.queue.waiting()
         done = Swept(backlog=waiting if self._is_too_much(waiting, _DAY) else 0)
         for segment in range(SEGMENTS):
-            self._hand_on(Part("segment", str(segment), sends=not done.backlog), done)
+            self._hand_on(SweepPart("segment", str(segment), sends=not done.backlog), done)
         return done
 
-    def read(self, part: Part) -> Swept:
+    def read(self, part: SweepPart) -> Swept:
         """Read one part and hand over what is to be renewed. Raises NotHandedOver, and botocore's errors."""
         done = Swept()
-        left: Part | None = part
+        left: SweepPart | None = part
         while left is not None:
             answer = self._page(left)
             rows = [dynamodb.plain(item) for item in answer["Items"]]
@@ -176,30 +176,30 @@ class Sweep:
 
     def _is_more_due_than(self, waiting: int) -> bool:
         """Whether the hourly sweep looks at more rows than so many. It counts no further than that."""
-        left: Part | None = self._first()
+        left: SweepPart | None = self._first()
         while left is not None and waiting >= 0:
             counted = self._page(left, Select="COUNT")
             waiting -= counted["Count"]
             left = _after(left, counted) or self._planned_after(left)
         return waiting < 0
 
-    def _hand_on(self, part: Part, done: Swept) -> None:
+    def _hand_on(self, part: SweepPart, done: Swept) -> None:
         self.hand_on({"part": asdict(part)})
         done.parts += 1
 
-    def _first(self) -> Part:
-        return Part("date", (self.today - timedelta(days=DAYS - 1)).isoformat())
+    def _first(self) -> SweepPart:
+        return SweepPart("date", (self.today - timedelta(days=DAYS - 1)).isoformat())
 
-    def _planned_after(self, part: Part) -> Part | None:
+    def _planned_after(self, part: SweepPart) -> SweepPart | None:
         """Day by day to today, then the shards, then the test clocks where there are any."""
         if part.kind == "date":
             day = date.fromisoformat(part.of) + timedelta(days=1)
-            return Part("date", day.isoformat()) if day <= self.today else Part("shard", "0")
+            return SweepPart("date", day.isoformat()) if day <= self.today else SweepPart("shard", "0")
         if part.kind == "shard" and not _is_last_shard(part):
-            return Part("shard", str(int(part.of) + 1), sends=part.sends)
-        return Part("clocks", "all") if part.kind == "shard" and part.sends and self.test_clock else None
+            return SweepPart("shard", str(int(part.of) + 1), sends=part.sends)
+        return SweepPart("clocks", "all") if part.kind == "shard" and part.sends and self.test_clock else None
 
-    def _page(self, part: Part, **more: Any) -> dict[str, Any]:
+    def _page(self, part: SweepPart, **more: Any) -> dict[str, Any]:
         more["Limit"] = PAGE if part.rows is None else min(PAGE, part.rows)
         if part.start is not None:
             more["ExclusiveStartKey"] = part.start
@@ -238,7 +238,7 @@ class Sweep:
         found: dict[str, Any] = answer
         return found
 
-    def _requests(self, part: Part, rows: list[dict[str, Any]], done: Swept) -> Iterator[dict[str, str]]:
+    def _requests(self, part: SweepPart, rows: list[dict[str, Any]], done: Swept) -> Iterator[dict[str, str]]:
         if part.kind == "shard":
             done.oldest = max([done.oldest or 0.0, *(unfinished_seconds(row, self.now) for row in rows)])
             yield from (self._taken_up(row) for row in rows if self._is_quiet(row))
@@ -264,7 +264,7 @@ class Sweep:
         touched, leased = (dynamodb.storable(moment) for moment in (self.now - QUIET, self.now))
         return self.test_clock is not None or (row["touched_at"] < touched and row["lease_until"] < leased)
 
-    def _asks_for(self, part: Part, row: Row) -> dict[str, str] | None:
+    def _asks_for(self, part: SweepPart, row: Row) -> dict[str, str] | None:
         """What this part sends of the row. Raises BadRow for one that is to be charged some day, and cannot be."""
         clock = self.test_clock(row) if self.test_clock else None
         if (part.kind == "clocks") is (clock is None):
@@ -277,7 +277,7 @@ class Sweep:
         reminded = part.kind != "date" and reminders.may_be_owed(checked, today, self.reminder_days)
         return _request(row) | {"event_type": reminders.EVENT} if reminded else None
 
-    def _is_the_hourly_ones(self, part: Part, row: Row) -> bool:
+    def _is_the_hourly_ones(self, part: SweepPart, row: Row) -> bool:
         """Whether the nightly sweep leaves the row to the hourly one, which finds it by its date."""
         first, on = (self.today - timedelta(days=DAYS - 1)).isoformat(), row.get("renewal_date")
         return part.kind == "segment" and isinstance(on, str) and first <= on <= self.today.isoformat()
@@ -298,7 +298,7 @@ def unfinished_seconds(row: Row, now: datetime) -> float:
     return max((now - datetime.fromisoformat(begun)).total_seconds(), 0.0)
 
 
-def _wants(part: Part, checked: Subscription, today: date) -> bool:
+def _wants(part: SweepPart, checked: Subscription, today: date) -> bool:
     """Whether the row is to be renewed, and this part is the one to send it."""
     if subscription.is_over(checked.row, today):  # its status is to say so
         return True
@@ -324,11 +324,11 @@ def _is_asked_again(row: Row, today: date) -> bool:
         return True
 
 
-def _is_last_shard(part: Part) -> bool:
+def _is_last_shard(part: SweepPart) -> bool:
     return part.kind == "shard" and int(part.of) == INDEX_SHARDS - 1
 
 
-def _after(part: Part, answer: Mapping[str, Any]) -> Part | None:
+def _after(part: SweepPart, answer: Mapping[str, Any]) -> SweepPart | None:
     """What is left of a part after a page of it."""
     rows = None if part.rows is None else part.rows - answer["ScannedCount"]
     if "LastEvaluatedKey" not in answer or (rows is not None and rows <= 0):

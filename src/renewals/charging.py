@@ -44,7 +44,7 @@ class Switch:
         """The switch as a process finds it when it begins. Raises as is_off."""
         return cls(client, changes, thrown_earlier=any(dynamodb.get_all(client, changes, [EARLIER])))
 
-    def is_on(self, subscription_id: str) -> list[dict[str, Any]]:
+    def guards(self, subscription_id: str) -> list[dict[str, Any]]:
         """The checks that charging is on for the subscription, as actions of a transaction."""
         asked = self.keys(subscription_id) if self.thrown_earlier else self.keys(subscription_id)[:1]
         return [dynamodb.check(self.changes, key, "attribute_not_exists(subscription_id)", {}) for key in asked]

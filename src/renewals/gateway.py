@@ -39,7 +39,7 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
-class Card:
+class GatewayCard:
     """A card. payment_method: the gateway's id of it. name: "Visa ending in 4242". expires: its last month, YYYY-MM."""
 
     payment_method: str
@@ -69,7 +69,7 @@ class Payment:
     amount: int
     currency: str
     failure: Failure | None = None
-    card: Card | None = None
+    card: GatewayCard | None = None
     paid_at: datetime | None = None
     settles_at: datetime | None = None
     lapsed: bool = False
@@ -114,7 +114,7 @@ class RefundState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Refund:
+class GatewayRefund:
     """A refund as the gateway has it, whoever made it. amount: minor units. at: when it was made, on the gateway's
     clock. request: the request of ours that it carries; None where it was made elsewhere, as in the gateway's
     dashboard. reason: why it failed, in the gateway's words. payment_metadata: that of its payment, where refunds are
@@ -193,20 +193,20 @@ class Gateway(Protocol):
         """Every attempt of the whole account to charge from `since` until before `until`, newest first."""
         ...
 
-    def refunds_of(self, payment_id: str) -> Sequence[Refund]:
+    def refunds_of(self, payment_id: str) -> Sequence[GatewayRefund]:
         """All refunds of a payment, whoever made them."""
         ...
 
-    def refund(self, payment_id: str, amount: int, *, request: str, idempotency_key: str) -> Refund:
+    def refund(self, payment_id: str, amount: int, *, request: str, idempotency_key: str) -> GatewayRefund:
         """Refund `amount`, in minor units, of a payment. request: what the refund carries, to be known by for ever.
         The gateway remembers the idempotency key for a day only: ask `refunds_of` first."""
         ...
 
-    def refunded_between(self, since: datetime, until: datetime) -> Iterator[Refund]:
+    def refunded_between(self, since: datetime, until: datetime) -> Iterator[GatewayRefund]:
         """Every refund of the whole account made from `since` until before `until`, newest first."""
         ...
 
-    def card(self, payment_method: str) -> Card | None:
+    def card(self, payment_method: str) -> GatewayCard | None:
         """The card as it is now: banks replace expiring cards by themselves. None where it is gone, or no card."""
         ...
 

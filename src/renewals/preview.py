@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import cast
 
 from renewals import offers, wording
-from renewals.gateway import Card
+from renewals.gateway import GatewayCard
 from renewals.periods import Billing, Schedule, latest_due, oldest_due
 from renewals.reminders import expires_before
 from renewals.renewal import Renewal, Status
@@ -16,7 +16,7 @@ from renewals.subscription import LIVE, Subscription, anchor_change, is_over, pa
 
 
 @dataclass(frozen=True, slots=True)
-class Charge:
+class NextCharge:
     """One charge to come. on: the day of the charge; the period is [start, end). amount: major units. why: the reason
     for the day, and what stands against the charge, in words."""
 
@@ -32,7 +32,7 @@ class Charge:
 class Preview:
     """charges: oldest first. then: why there are no more of them, in words; empty where more would follow."""
 
-    charges: tuple[Charge, ...]
+    charges: tuple[NextCharge, ...]
     then: str
 
 
@@ -50,7 +50,7 @@ def preview(
     count: int,
     refused: Renewal | None = None,
     failed: Renewal | None = None,
-    card: Card | None = None,
+    card: GatewayCard | None = None,
     resumed: date | None = None,
 ) -> Preview:
     """The next `count` charges, as far as they can be told today.
@@ -69,7 +69,7 @@ def preview(
         return Preview((), _NEVER[subscription.status])
     if resumed is not None:
         subscription = _from(subscription, resumed)
-    charges: list[Charge] = []
+    charges: list[NextCharge] = []
     then = ""
     try:
         for charge in _charges(subscription, today, refused):
@@ -98,7 +98,7 @@ def _if_resumed(row: Subscription, resumed: date) -> str:
     return f"If it is resumed today, {amount} are charged on {wording.day(resumed)}, for {period}."
 
 
-def _charges(row: Subscription, today: date, refused: Renewal | None) -> Iterator[Charge]:
+def _charges(row: Subscription, today: date, refused: Renewal | None) -> Iterator[NextCharge]:
     """One after the other, without end."""
     schedule, start = row.schedule, row.renewal_date
     if refused is not None:
@@ -107,25 +107,25 @@ def _charges(row: Subscription, today: date, refused: Renewal | None) -> Iterato
             "its charge has no answer yet" if refused.status is Status.CLAIMED else "it was refused, and is tried again"
         )
         why = f"{_first(schedule, refused.renewal_date)}; {stands}"
-        yield Charge(on, refused.renewal_date, refused.period_end, refused.amount, refused.currency, why)
+        yield NextCharge(on, refused.renewal_date, refused.period_end, refused.amount, refused.currency, why)
         start = refused.period_end
     elif (promise := offers.changed(row)) is not None:
         end = promise.end or schedule.after(start)
         due = start <= today and offers.holds_for(promise, _due(row, start, today), row, today)
         if not offers.is_in_time(promise, row, today) and (due or start > today):
             why = f"{_first(schedule, start)}; as a reminder has named it: what was changed since is for later"
-            yield Charge(max(start, today), start, end, promise.amount, promise.currency, why)
+            yield NextCharge(max(start, today), start, end, promise.amount, promise.currency, why)
             start = end
     while start <= today:
         billing = _due(row, start, today)
         late = f"due since {wording.day(billing.start)}" if billing.start < today else "due today"
         why = f"{_reason(schedule, billing.start)}; {late}{_passed_over(billing)}"
-        yield Charge(today, billing.start, billing.end, row.amount, row.currency, why)
+        yield NextCharge(today, billing.start, billing.end, row.amount, row.currency, why)
         start = billing.end
     why = _first(schedule, start)
     while True:
         end = schedule.after(start)
-        yield Charge(start, start, end, row.amount, row.currency, why)
+        yield NextCharge(start, start, end, row.amount, row.currency, why)
         start, why = end, _reason(schedule, end)
 
 
@@ -158,13 +158,13 @@ def _reason(schedule: Schedule, start: date) -> str:
     return ""
 
 
-def _against_failure(charge: Charge, failed: Renewal | None, today: date) -> Charge:
+def _against_failure(charge: NextCharge, failed: Renewal | None, today: date) -> NextCharge:
     if failed is None or charge.on > today:
         return charge
     return replace(charge, why=f"{charge.why}; it cannot be charged: {wording.stopped(failed.reason)}")
 
 
-def _against_card(charge: Charge, card: Card | None) -> Charge:
+def _against_card(charge: NextCharge, card: GatewayCard | None) -> NextCharge:
     if card is None or not expires_before(card, charge.on):
         return charge
     return replace(charge, why=f"{charge.why}; the card expires before, after {card.expires}")

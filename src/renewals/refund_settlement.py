@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from renewals import currencies, refunds, telemetry
 from renewals.errors import Collision, Overtaken, repeat_while_outdated
-from renewals.gateway import Gateway, GatewayRefused, GatewayUnavailable, Refund
+from renewals.gateway import Gateway, GatewayRefund, GatewayRefused, GatewayUnavailable
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -73,7 +73,7 @@ class Settlement:
         at = moment.wall.astimezone(moment.zone)
         return refused | refunds.seen(renewal, listed, requests, at)
 
-    def _make(self, renewal: Renewal, name: str, request: str, now: datetime) -> Refund:
+    def _make(self, renewal: Renewal, name: str, request: str, now: datetime) -> GatewayRefund:
         """The gateway has no refund of this request yet: its list was read just before. Its idempotency keys, which it
         forgets after a day, only keep two at the same moment apart."""
         refund = renewal.refunds[name]

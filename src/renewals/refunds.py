@@ -34,7 +34,7 @@ from renewals.errors import RenewalError
 from renewals.renewal import Renewal, Status
 
 if TYPE_CHECKING:  # what only writes receipts or mails does not load the gateway
-    from renewals.gateway import Refund
+    from renewals.gateway import GatewayRefund
 
 PENDING, REFUNDED, FAILED = "refund_pending", "refunded", "refund_failed"
 NOTICES = (PENDING, REFUNDED, FAILED)
@@ -154,7 +154,9 @@ def number(renewal: Renewal, name: str) -> str:
 # What the gateway has, against what the ledger has
 
 
-def seen(renewal: Renewal, listed: Iterable[Refund], requests: Mapping[str, str], at: datetime) -> dict[str, Any]:
+def seen(
+    renewal: Renewal, listed: Iterable[GatewayRefund], requests: Mapping[str, str], at: datetime
+) -> dict[str, Any]:
     """What is to be recorded of the refunds that the gateway lists: the name of each that goes on, or is new, to all of
     its attributes as they are then.
 
@@ -174,7 +176,7 @@ def seen(renewal: Renewal, listed: Iterable[Refund], requests: Mapping[str, str]
     return changed
 
 
-def _advanced(refund: Mapping[str, Any], made: Refund, at: datetime) -> dict[str, Any] | None:
+def _advanced(refund: Mapping[str, Any], made: GatewayRefund, at: datetime) -> dict[str, Any] | None:
     """The refund as the gateway has it; None where that is no step forward. One that we took for refused, and that the
     gateway has all the same, was made."""
     ranks = {"claimed": 1, "refunded": 2, "failed": 3}
@@ -185,13 +187,13 @@ def _advanced(refund: Mapping[str, Any], made: Refund, at: datetime) -> dict[str
     return kept | _as_made(made) | ({"failed_at": _stored(at)} if made.state == _FAILED else {})
 
 
-def _made_elsewhere(made: Refund, zone: tzinfo | None) -> dict[str, Any]:
+def _made_elsewhere(made: GatewayRefund, zone: tzinfo | None) -> dict[str, Any]:
     amount, made_at = currencies.major_units(made.amount, made.currency), _stored(made.at.astimezone(zone))
     whose = {"amount": amount, "at": made_at, "by": LOST if made.request else ELSEWHERE, "request": made.id}
     return whose | _as_made(made)
 
 
-def _as_made(made: Refund) -> dict[str, Any]:
+def _as_made(made: GatewayRefund) -> dict[str, Any]:
     told = {"state": _STATES[made.state], "refund_id": made.id, "gateway_status": made.state.value}
     return told | ({"reason": made.reason} if made.reason else {})
 

@@ -94,7 +94,7 @@ class Repeatable:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class AskedBy:
     """Who asks, when (as the subscription counts time), and whether the request may come again."""
 
     by: str
@@ -281,7 +281,7 @@ class Register:
 
     # Changing
 
-    def create(self, row: Row, asked: Asked) -> dict[str, Any]:
+    def create(self, row: Row, asked: AskedBy) -> dict[str, Any]:
         """Put a new subscription in; the row. Raises Taken, and Overtaken where the request was answered meanwhile.
 
         The record of its creation stands under a key of its own, so that two of one id cannot be created side by
@@ -305,7 +305,7 @@ class Register:
         return new
 
     def edit(
-        self, row: Row, changes: Mapping[str, Any], what: str, asked: Asked, checks: Sequence[dict[str, Any]] = ()
+        self, row: Row, changes: Mapping[str, Any], what: str, asked: AskedBy, checks: Sequence[dict[str, Any]] = ()
     ) -> dict[str, Any]:
         """Change a row, if it is what was read. changes: attribute to its new value, None for one that goes. checks:
         further ones of that transaction.
@@ -325,7 +325,7 @@ class Register:
         return new
 
     def act(
-        self, row: Row, action: Action, today: date, asked: Asked, given: Mapping[str, Any] | None = None
+        self, row: Row, action: Action, today: date, asked: AskedBy, given: Mapping[str, Any] | None = None
     ) -> dict[str, Any]:
         """A status change. given: attributes that change with it. Raises NotAllowed, BadRow where it needs a row that
         can be read, and Outdated where a charge has begun or gone on meanwhile."""
@@ -336,7 +336,7 @@ class Register:
             return self._resume(row, changes, today, asked)
         return self.edit(row, changes, _ACTIONS[action], asked)
 
-    def _end_with_period(self, row: Row, changes: dict[str, Any], today: date, asked: Asked) -> dict[str, Any]:
+    def _end_with_period(self, row: Row, changes: dict[str, Any], today: date, asked: AskedBy) -> dict[str, Any]:
         """The end is that of the period that is paid, or that of the one whose charge has begun: it goes on, and the
         subscription ends with it. A charge that its row no more stands by is none: the row may be due before the end of
         its period. What was made active by hand after a pause ends when what is paid does, or today: the sweep bills it
@@ -354,7 +354,7 @@ class Register:
         still = self._payments.stands_still(row["subscription_id"], due, standing)
         return self.edit(row, changes, _ACTIONS[Action.CANCEL_AT_PERIOD_END], asked, [still])
 
-    def _resume(self, row: Row, changes: dict[str, Any], today: date, asked: Asked) -> dict[str, Any]:
+    def _resume(self, row: Row, changes: dict[str, Any], today: date, asked: AskedBy) -> dict[str, Any]:
         """Paused time is never billed: what fell due in it is left as skipped, and what is billed next begins today."""
         checked = subscription.parse(row)
         history = [r for r in self.ledger.recent(checked.subscription_id) if r.customer_id == checked.customer_id]
@@ -380,7 +380,7 @@ class Register:
         )
         return new
 
-    def claim_refund(self, renewal: Renewal, name: str, claim: Row, asked: Asked, *, due: datetime) -> Renewal:
+    def claim_refund(self, renewal: Renewal, name: str, claim: Row, asked: AskedBy, *, due: datetime) -> Renewal:
         """Claim a refund of a period, and record who asked for it. name, claim: as in renewals.refunds. due: the real
         moment."""
         details = {
@@ -392,13 +392,13 @@ class Register:
         recorded = [self._put(self._changes, record), *self._remembered(asked, {})]
         return self.refunds.claim_refund(renewal, name, claim, recorded, asked.now, due=due)
 
-    def resend_mail(self, renewal: Renewal, asked: Asked) -> Renewal:
+    def resend_mail(self, renewal: Renewal, asked: AskedBy) -> Renewal:
         """Let the mail of a receipt go out again, though it may have gone out. The next execution sends it."""
         details = {"period": (None, renewal.renewal_date), "mail": ("unknown", "to be sent")}
         record = _record(renewal.subscription_id, "resent", asked, details)
         return self._mails.reopen_mail(renewal, [self._put(self._changes, record)], asked.now)
 
-    def note(self, subscription_id: str, what: str, asked: Asked) -> None:
+    def note(self, subscription_id: str, what: str, asked: AskedBy) -> None:
         """Record that somebody asked for what changes no attribute. what: as in Change."""
         record = _record(subscription_id, what, asked, {})
         dynamodb.transact(self._client, [self._put(self._changes, record)])
@@ -427,12 +427,12 @@ class Register:
         return dict(answer)
 
     def _recorded(
-        self, row: Row, new: Row, what: str, details: Mapping[str, tuple[Any, Any]], asked: Asked
+        self, row: Row, new: Row, what: str, details: Mapping[str, tuple[Any, Any]], asked: AskedBy
     ) -> list[dict[str, Any]]:
         record = _record(row["subscription_id"], what, asked, details)
         return [self._put(self._changes, record), *self._remembered(asked, new)]
 
-    def _remembered(self, asked: Asked, new: Row) -> list[dict[str, Any]]:
+    def _remembered(self, asked: AskedBy, new: Row) -> list[dict[str, Any]]:
         if asked.again is None:
             return []
         item = _key_of(asked.again) | {
@@ -487,7 +487,7 @@ def _request(key: str) -> str:
     return f"request/{sha256(key.encode()).hexdigest()}"
 
 
-def _record(subscription_id: str, what: str, asked: Asked, details: Mapping[str, tuple[Any, Any]]) -> dict[str, Any]:
+def _record(subscription_id: str, what: str, asked: AskedBy, details: Mapping[str, tuple[Any, Any]]) -> dict[str, Any]:
     return {
         "subscription_id": subscription_id,
         "change": f"{asked.now.isoformat(timespec='microseconds')}/{uuid4().hex[:8]}",

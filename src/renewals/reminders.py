@@ -4,7 +4,7 @@ A reminder is owed at most once for each subscription, period, kind and what it 
 the card), the customer is told again in time, or what was named holds (renewals.offers). Its record is a map on the
 subscription's row, reminder_upcoming or reminder_card_expires: `period`, the renewal date that it was about, beside the
 attributes of a renewals.renewal.Mail. The card that the row was last seen to be charged to is `known_card` there: a
-renewals.gateway.Card, kept so that the gateway need not be asked about every card before every renewal.
+renewals.gateway.GatewayCard, kept so that the gateway need not be asked about every card before every renewal.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from renewals import dynamodb, mail_faults, offers, subscription
 from renewals.errors import BadRow
-from renewals.gateway import Card
+from renewals.gateway import GatewayCard
 from renewals.offers import CARD_EXPIRES, UPCOMING
 from renewals.renewal import Mail, item_of, mail_from
 from renewals.subscription import Subscription
@@ -86,15 +86,15 @@ def asks_for_card(row: Subscription, today: date, days: int) -> bool:
     return _near(row, today, days) and known_card(row) is None and not _settled(row, CARD_EXPIRES, again=False)
 
 
-def expires_before(card: Card, day: date) -> bool:
+def expires_before(card: GatewayCard, day: date) -> bool:
     """A card is good to the end of its last month. One of which nothing is known expires never."""
     return bool(card.expires) and card.expires < f"{day:%Y-%m}"
 
 
-def known_card(row: Subscription) -> Card | None:
+def known_card(row: Subscription) -> GatewayCard | None:
     """What is known of the row's card; None where that was another one's, or somebody wrote what is no card."""
     try:
-        card = Card(**row.row.get("known_card", {}))
+        card = GatewayCard(**row.row.get("known_card", {}))
     except TypeError:
         return None
     told = all(isinstance(value, str) for value in asdict(card).values()) and _MONTH.fullmatch(card.expires)
@@ -154,7 +154,7 @@ class Records:
         found = self._client.get_item(TableName=self._subscriptions, Key=key, ConsistentRead=True)
         return dynamodb.plain(found["Item"]) if "Item" in found else None
 
-    def keep_card(self, row: Subscription, card: Card) -> None:
+    def keep_card(self, row: Subscription, card: GatewayCard) -> None:
         """What the gateway says of the row's card, while it is the row's."""
         same = "payment_method = :method"
         self._write(row.row, {"known_card": asdict(card)}, same, {":method": row.payment_method})

@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from renewals.gateway import Card, Charged, Failure, Payment, PaymentState, Refund, RefundState, Saved
+from renewals.gateway import Charged, Failure, GatewayCard, GatewayRefund, Payment, PaymentState, RefundState, Saved
 
 if TYPE_CHECKING:
     import stripe
@@ -113,11 +113,11 @@ def is_deleted(customer: stripe.Customer) -> bool:
     return bool(_of(customer, "deleted"))
 
 
-def refund(made: stripe.Refund) -> Refund:
+def refund(made: stripe.Refund) -> GatewayRefund:
     """Most of a refund's attributes may be absent, its status and its payment among them."""
     status, payment = _of(made, "status"), _of(made, "payment_intent")
     state = _REFUND_STATES.get(status or "", RefundState.PENDING)
-    return Refund(
+    return GatewayRefund(
         id=made.id,
         payment_id=_id(payment),
         state=state,
@@ -130,19 +130,19 @@ def refund(made: stripe.Refund) -> Refund:
     )
 
 
-def card_of(method: stripe.PaymentMethod) -> Card | None:
+def card_of(method: stripe.PaymentMethod) -> GatewayCard | None:
     """The card that a payment method is, if it is one."""
     return card(method.id, _of(method, "card"))
 
 
-def card(payment_method: str, details: Any) -> Card | None:
+def card(payment_method: str, details: Any) -> GatewayCard | None:
     """Of a payment method or of a charge: both have these. None for what is paid otherwise, by Link for one."""
     brand, last4 = _of(details, "brand"), _of(details, "last4")
     if not brand or not last4:
         return None
     year, month = _of(details, "exp_year"), _of(details, "exp_month")
     expires = f"{year}-{month:02}" if year and month else ""
-    return Card(payment_method, f"{brand.replace('_', ' ').title()} ending in {last4}", expires)
+    return GatewayCard(payment_method, f"{brand.replace('_', ' ').title()} ending in {last4}", expires)
 
 
 def _settles_at(intent: stripe.PaymentIntent, charge: Any) -> datetime | None:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from datetime import datetime
 
-    from renewals.gateway import Card, Charged, Payment, PaymentRequest, Refund, Saved
+    from renewals.gateway import Charged, GatewayCard, GatewayRefund, Payment, PaymentRequest, Saved
 
 _CONNECT_SECONDS, _READ_SECONDS = 2, 4
 _TOO_MANY_REQUESTS = 429
@@ -181,12 +181,12 @@ class StripeGateway:
         with errors.named("cancel"):
             return answers.payment(self._intents.cancel(payment_id, asked))
 
-    def refunds_of(self, payment_id: str) -> Sequence[Refund]:
+    def refunds_of(self, payment_id: str) -> Sequence[GatewayRefund]:
         with errors.named("refunds_of"):
             listed = self._refunds.list({"payment_intent": payment_id, "limit": 100})
             return [answers.refund(each) for each in listed.auto_paging_iter()]
 
-    def refund(self, payment_id: str, amount: int, *, request: str, idempotency_key: str) -> Refund:
+    def refund(self, payment_id: str, amount: int, *, request: str, idempotency_key: str) -> GatewayRefund:
         asked: Any = {"payment_intent": payment_id, "amount": amount, "metadata": {"request": request}}
         with errors.named("refund"):
             return answers.refund(self._refunds.create(asked, {"idempotency_key": idempotency_key}))
@@ -210,7 +210,7 @@ class StripeGateway:
         """Stripe's charges, which carry a copy of their payment's metadata (docs.stripe.com/metadata)."""
         yield from map(answers.charged, self._between("charges", self._charges.list, since, until))
 
-    def refunded_between(self, since: datetime, until: datetime) -> Iterator[Refund]:
+    def refunded_between(self, since: datetime, until: datetime) -> Iterator[GatewayRefund]:
         listed = self._between("refunds", self._refunds.list, since, until, expand=["data.payment_intent"])
         yield from map(answers.refund, listed)
 
@@ -237,7 +237,7 @@ class StripeGateway:
         with errors.named(operation):
             return listed(asked)
 
-    def card(self, payment_method: str) -> Card | None:
+    def card(self, payment_method: str) -> GatewayCard | None:
         found = self._found("card", lambda: self._methods.retrieve(payment_method))
         return answers.card_of(found) if found else None
 

@@ -16,7 +16,7 @@ from renewals.renewal import Status
 if TYPE_CHECKING:
     from datetime import date
 
-    from renewals.gateway import Card
+    from renewals.gateway import GatewayCard
     from renewals.renewal import Renewal
     from renewals.subscription import Subscription
 
@@ -112,7 +112,9 @@ def compose(
     return message
 
 
-def remind(row: Subscription, expiring: Card | None, *, seller: str, page: str, sender: str, to: str) -> EmailMessage:
+def remind(
+    row: Subscription, expiring: GatewayCard | None, *, seller: str, page: str, sender: str, to: str
+) -> EmailMessage:
     """A reminder of the next renewal, or of the card that expires before it. page: the customer page's URL or empty."""
     plan, day = _line(row.plan), wording.day(row.renewal_date)
     facts = [("Plan", plan), ("Renewal", day), ("Amount", _amount(row)), ("Subscription", row.subscription_id)]

@@ -15,7 +15,7 @@ from pydantic_core import PydanticCustomError
 from renewals import currencies, refunds, subscription, texts, wording
 from renewals.addresses import BadAddress, deliverable
 from renewals.errors import BadRow
-from renewals.preview import Charge
+from renewals.preview import NextCharge
 from renewals.renewal import Renewal, Status, renewal_from
 from renewals.timeline import Entry
 
@@ -80,7 +80,7 @@ class Money(_Given):
     currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$", examples=["USD"])]
 
     @model_validator(mode="after")
-    def _is_chargeable(self) -> Self:
+    def _check_chargeable(self) -> Self:
         try:
             currencies.minor_units(Decimal(self.amount), self.currency)
         except BadRow as bad:
@@ -179,7 +179,7 @@ class Part(_Given):
     currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$", examples=["USD"])]
 
     @model_validator(mode="after")
-    def _is_exact(self) -> Self:
+    def _check_exact(self) -> Self:
         try:
             currencies.exact_minor_units(Decimal(self.amount), self.currency)
         except BadRow as bad:
@@ -429,7 +429,7 @@ def shown_entry(entry: Entry) -> dict[str, Any]:
     }
 
 
-def shown_charge(charge: Charge) -> dict[str, Any]:
+def shown_charge(charge: NextCharge) -> dict[str, Any]:
     """A charge to come as PlannedCharge."""
     return {
         "date": charge.on.isoformat(),

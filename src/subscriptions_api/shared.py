@@ -16,7 +16,7 @@ from renewals import aws, clock, telemetry
 from renewals.callers import caller_of, name_of
 from renewals.clock import Moment
 from renewals.errors import BadRow, Collision, repeat_while_outdated
-from renewals.register import Asked, Register, Repeatable, Row, etag
+from renewals.register import AskedBy, Register, Repeatable, Row, etag
 from renewals.renewal import Renewal
 from renewals.settings import setting
 from subscriptions_api import models
@@ -69,9 +69,9 @@ def moment(row: Row) -> Moment:
         return clock.current()
 
 
-def asked(event: APIGatewayProxyEvent, row: Row, again: Repeatable | None = None) -> Asked:
+def asked(event: APIGatewayProxyEvent, row: Row, again: Repeatable | None = None) -> AskedBy:
     """Who asks, and when. Raises Nobody where the request was not signed."""
-    return Asked(name_of(_signer(event)), moment(row).now, again)
+    return AskedBy(name_of(_signer(event)), moment(row).now, again)
 
 
 def _signer(event: APIGatewayProxyEvent) -> str:

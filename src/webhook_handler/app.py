@@ -15,7 +15,7 @@ from renewals import aws, request_path, telemetry
 from renewals.errors import TryAgain, transient_aws_errors_as
 from renewals.settings import setting
 from webhook_handler import signing_secrets
-from webhook_handler.webhook import LARGEST_BODY, RENEWAL, BadRequest, Request, parse, signed
+from webhook_handler.webhook import LARGEST_BODY, RENEWAL, BadBody, Request, parse, signed
 
 _REREAD_AFTER_SECONDS = 60
 
@@ -48,7 +48,7 @@ def _receive(event: dict[str, Any]) -> dict[str, Any]:
         return _refuse(401, "the signature is missing, wrong or too old")
     try:
         request = parse(body)
-    except BadRequest as error:
+    except BadBody as error:
         return _refuse(400, str(error))
     if request is None:
         return _reply(202, f"ignored: only {RENEWAL} is acted on")

@@ -24,7 +24,7 @@ _DECIMAL = re.compile(r"\d{1,12}(\.\d{1,3})?", re.ASCII)
 _LONGEST_EVENT_TYPE = 128
 
 
-class BadRequest(Exception):  # noqa: N818
+class BadBody(Exception):  # noqa: N818
     """The body is not what the contract says. The message names the field, and never quotes what was sent."""
 
 
@@ -59,7 +59,7 @@ def parse(body: bytes) -> Request | None:
     try:
         fields = read_object(body, exact=True)
     except NotAnObject as fault:
-        raise BadRequest(f"the body {fault}") from None
+        raise BadBody(f"the body {fault}") from None
     if _event_type(fields) != RENEWAL:
         return None
     return Request(_id(fields, "subscription_id"), _id(fields, "customer_id"), _amount(fields))
@@ -68,31 +68,29 @@ def parse(body: bytes) -> Request | None:
 def _event_type(fields: Mapping[str, Any]) -> str:
     value = fields.get("event_type", RENEWAL)
     if not isinstance(value, str) or len(value) > _LONGEST_EVENT_TYPE:
-        raise BadRequest(f"event_type must be a string of at most {_LONGEST_EVENT_TYPE} characters")
+        raise BadBody(f"event_type must be a string of at most {_LONGEST_EVENT_TYPE} characters")
     return value
 
 
 def _id(fields: Mapping[str, Any], name: str) -> str:
     if name not in fields:
-        raise BadRequest(f"{name} is missing")
+        raise BadBody(f"{name} is missing")
     value = fields[name]
     if not isinstance(value, str) or not ID.fullmatch(value):
-        raise BadRequest(
-            f"{name} must be 1 to 128 of: letters A-Z a-z, digits, . _ : -; the first a letter, digit or _"
-        )
+        raise BadBody(f"{name} must be 1 to 128 of: letters A-Z a-z, digits, . _ : -; the first a letter, digit or _")
     return value
 
 
 def _amount(fields: Mapping[str, Any]) -> Decimal:
     if "amount" not in fields:
-        raise BadRequest("amount is missing")
+        raise BadBody("amount is missing")
     value = fields["amount"]
     if isinstance(value, str) and _DECIMAL.fullmatch(value):
         value = Decimal(value)
     if not isinstance(value, Decimal):
-        raise BadRequest("amount must be a number or a decimal string such as 29.99")
+        raise BadBody("amount must be a number or a decimal string such as 29.99")
     if not value.is_finite() or not 0 < value < LARGEST:
-        raise BadRequest("amount must be positive, with at most 12 digits before the point")
+        raise BadBody("amount must be positive, with at most 12 digits before the point")
     if int(value.as_tuple().exponent) < -3:
-        raise BadRequest("amount must have at most three decimal places")
+        raise BadBody("amount must have at most three decimal places")
     return value

@@ -14,11 +14,11 @@ from typing import Any, cast
 
 import pytest
 
-from process_payment.charge import Asked
+from process_payment.charge import RenewalRequest
 from renewal_audit import app, audit
 from renewal_audit.audit import Audit, latest, whole
 from renewal_audit.compare import KINDS
-from renewal_audit.report import Part
+from renewal_audit.report import ReportPart
 from renewals import clock
 from renewals.dynamodb import storable
 from renewals.errors import BadEvent, Throttled
@@ -50,7 +50,7 @@ class Auditor:
         return subscription_id
 
     def renew_again(self, subscription_id: str, now: datetime) -> None:
-        outcome = self.world.charge("run", now).renew(Asked(subscription_id, "cus_1", Decimal("29.99")))
+        outcome = self.world.charge("run", now).renew(RenewalRequest(subscription_id, "cus_1", Decimal("29.99")))
         renewal = outcome.renewal
         if outcome.name == "paid" and renewal is not None:
             self.world.receipt(renewal, now)
@@ -61,18 +61,18 @@ class Auditor:
         attempt = int(self.item(subscription_id, renewal_date)["attempt"])
         self.world.delivery("run", now).deliver(subscription_id, "cus_1", renewal_date, "declined", attempt)
 
-    def audit(self, part: Part | None = None) -> dict[str, Any]:
+    def audit(self, part: ReportPart | None = None) -> dict[str, Any]:
         """A whole audit, with all that it hands on: its report."""
         first = part or latest(self.now.date())
         self.events.append(asdict(first))
         report = None
         while self.events:
-            report = self.run(Part(**self.events.pop(0)))
+            report = self.run(ReportPart(**self.events.pop(0)))
         assert report is not None
         assert report == json.loads(self.world.s3.objects[f"audits/{first.first}_{first.last}/report.json"]["Body"])
         return report
 
-    def run(self, part: Part) -> dict[str, Any] | None:
+    def run(self, part: ReportPart) -> dict[str, Any] | None:
         self.runs += 1
         one = Audit(
             client=cast("Any", self.world.dynamodb),
@@ -89,7 +89,7 @@ class Auditor:
         )
         return one.run(part)
 
-    def _hand_on(self, part: Part) -> None:
+    def _hand_on(self, part: ReportPart) -> None:
         with self.world.cuts.around("lambda.Invoke"):
             self.events.append(json.loads(json.dumps(asdict(part))))
 
@@ -573,7 +573,7 @@ def test_each_charge_is_in_one_window(auditor: Auditor) -> None:
 def test_the_nightly_audit_is_of_the_last_three_complete_days() -> None:
     """Today is not over; the days are UTC's, as the gateway's clock is."""
     before = "2026-03-01T00:00:00+00:00"
-    assert latest(date(2026, 3, 1)) == Part("2026-02-26", "2026-02-28", before, refunds_before=before)
+    assert latest(date(2026, 3, 1)) == ReportPart("2026-02-26", "2026-02-28", before, refunds_before=before)
 
 
 def test_a_year_with_one_charge_is_read_in_few_calls(auditor: Auditor) -> None:
@@ -634,7 +634,7 @@ def test_a_run_that_is_killed_anywhere_changes_nothing(monkeypatch: pytest.Monke
         report = None
         while events:
             try:
-                report = auditor.run(Part(**events[0]))
+                report = auditor.run(ReportPart(**events[0]))
                 events.pop(0)
                 assert report is None or report | {"parts": []} == expected | {"parts": []}
             except Cut:
@@ -658,7 +658,7 @@ def test_a_part_that_is_full_is_handed_on(monkeypatch: pytest.MonkeyPatch) -> No
     auditor.events.append(asdict(latest(NIGHT.date())))
     report = None
     while auditor.events:
-        report = auditor.run(Part(**auditor.events.pop(0)))
+        report = auditor.run(ReportPart(**auditor.events.pop(0)))
     assert report is not None
     assert (sum(report["differences"].values()), len(report["listed"])) == (10, 7)
     parts = [json.loads(auditor.world.s3.objects[key]["Body"]) for key in report["parts"]]

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from process_payment.charge import Asked
+from process_payment.charge import RenewalRequest
 from process_payment.payments import idempotency_key
 from renewals.errors import PaymentError
 from renewals.gateway import Failure, GatewayUnauthorized, PaymentState
@@ -560,7 +560,7 @@ def test_a_period_of_another_customer_is_none_of_this_ones_business(shop: World)
     """The subscription's id was given to somebody else after a decline: the new customer's own period is charged, and
     the other's payment and record are left as they are."""
     shop.subscribe(customer_id="cus_0", payment_method="pm_declined")
-    shop.charge("earlier", NOON).renew(Asked("sub_1", "cus_0", Decimal("29.99")))
+    shop.charge("earlier", NOON).renew(RenewalRequest("sub_1", "cus_0", Decimal("29.99")))
     shop.dynamodb.delete("subscriptions", ("sub_1", "cus_0"))
     shop.subscribe(renewal_date="2026-02-15")
     assert shop.renew(now=_noon(date(2026, 2, 15))).name == "paid"

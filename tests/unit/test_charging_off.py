@@ -14,7 +14,7 @@ from botocore.exceptions import ClientError
 from click.testing import CliRunner, Result
 from moto import mock_aws
 
-from process_payment.charge import Asked
+from process_payment.charge import RenewalRequest
 from renewals import charging
 from renewals.charging import Switch
 from scripts.oncall.__main__ import main
@@ -200,7 +200,7 @@ def test_each_shard_is_turned_off_for_its_own_subscriptions(shop: World, number:
         name = f"sub_{n}"
         shop.subscribe(subscription_id=name)
         charge = replace(shop.charge("run", NOON), switch=switch)
-        outcome = charge.renew(Asked(name, "cus_1", Decimal("29.99")))
+        outcome = charge.renew(RenewalRequest(name, "cus_1", Decimal("29.99")))
         off = key == charging.EARLIER or key == switch.keys(name)[0]
         assert (outcome.name, outcome.reason) == (("nothing_to_do", "charging_is_off") if off else ("paid", ""))
 

@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from process_payment.charge import Asked as AskedToRenew
+from process_payment.charge import RenewalRequest
 from renewals.errors import Overtaken
 from renewals.gateway import PaymentState
 from renewals.payment_ledger import WATCHED, why_withdrawn
-from renewals.register import Asked, Register
+from renewals.register import AskedBy, Register
 from renewals.transitions import Action, NotAllowed
 from tests.fake_aws import Condition, plain
 from tests.fakes import DUE, LATER, NOON, World
@@ -35,7 +35,7 @@ def _act(action: Action) -> Callable[[World], dict[str, Any]]:
     """What the API answers to a change of status."""
 
     def act(shop: World) -> dict[str, Any]:
-        row = register(shop).act(shop.row(), action, THEN.date(), Asked("ann", THEN))
+        row = register(shop).act(shop.row(), action, THEN.date(), AskedBy("ann", THEN))
         assert isinstance(row, dict)
         return row
 
@@ -355,8 +355,8 @@ def test_no_charge_begins_while_an_end_is_written(shop: World) -> None:
     shop.cuts.at = 2 * (calls + 2)  # the ledger is read twice; before the transaction
     shop.cuts.happens = lambda _point: _claim_alone(shop)
     with pytest.raises(Overtaken):
-        register(shop).act(row, Action.CANCEL_AT_PERIOD_END, DUE, Asked("ann", NOON))
-    again = register(shop).act(shop.row(), Action.CANCEL_AT_PERIOD_END, DUE, Asked("ann", NOON))
+        register(shop).act(row, Action.CANCEL_AT_PERIOD_END, DUE, AskedBy("ann", NOON))
+    again = register(shop).act(shop.row(), Action.CANCEL_AT_PERIOD_END, DUE, AskedBy("ann", NOON))
     assert again["cancel_at"] == END_OF_FEBRUARY
     assert "cancel_at" in WATCHED
 
@@ -367,7 +367,7 @@ def test_an_end_with_the_period_is_that_of_the_date_that_the_row_has(shop: World
     shop.subscribe()
     _claim_alone(shop)
     shop.edit(renewal_date="2026-02-05")
-    row = register(shop).act(shop.row(), Action.CANCEL_AT_PERIOD_END, DUE, Asked("ann", NOON))
+    row = register(shop).act(shop.row(), Action.CANCEL_AT_PERIOD_END, DUE, AskedBy("ann", NOON))
     assert isinstance(row, dict)
     assert row["cancel_at"] == "2026-02-05"
     for n in range(3):
@@ -386,7 +386,7 @@ def test_the_price_and_the_interval_stay_those_of_the_claim(shop: World) -> None
     shop.subscribe()
     _claim_alone(shop)
     shop.edit(amount=Decimal("49.99"), interval="year")
-    outcome = shop.charge("later", NOON + LATER).renew(AskedToRenew("sub_1", "cus_1", Decimal("49.99")))
+    outcome = shop.charge("later", NOON + LATER).renew(RenewalRequest("sub_1", "cus_1", Decimal("49.99")))
     assert outcome.name == "paid"
     assert [amount for _, amount, _ in shop.gateway.charges] == [2999]
     assert shop.items()[DUE.isoformat()]["period_end"] == date(2026, 2, 28).isoformat()

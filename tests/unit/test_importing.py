@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import pytest
 
-from renewals.register import Asked, Register
+from renewals.register import AskedBy, Register
 from scripts.subscriptions.importing import LEFT_OUT, Import, Judged, Tally, Verdict
 from scripts.subscriptions.rows import Line, from_csv
 from tests.fakes import NOON, Cut, World
@@ -29,7 +29,7 @@ def run(shop: World, worker: Executor) -> Any:
     """Runs an import over the shop's tables; what became of each line, by its number."""
 
     def run(lines: list[Line], *, apply: bool = True, charge_due: bool = False) -> dict[int, Judged]:
-        asked = Asked("ann", NOON) if apply else None
+        asked = AskedBy("ann", NOON) if apply else None
         importing = Import(register(shop), lambda _: TODAY, asked, charge_due, worker)
         return {judged.line.number: judged for judged in importing.run(lines)}
 
@@ -157,7 +157,7 @@ def test_somebody_else_creates_it_meanwhile(shop: World, run: Any) -> None:
 
     def meanwhile(point: str) -> None:
         for row, plan in zip(rows, ("Subscription", "Other"), strict=True):
-            register(shop).create({**row, "plan": plan}, Asked("bob", NOON))
+            register(shop).create({**row, "plan": plan}, AskedBy("bob", NOON))
 
     shop.cuts.at, shop.cuts.happens = 2 * 2, meanwhile  # after a look at the rows and at the history
     assert verdicts(run(file)) == [Verdict.THERE, Verdict.DIFFERENT]

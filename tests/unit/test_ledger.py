@@ -98,12 +98,12 @@ TOO_LATE = {
     ),
     "another payment is in the claim already": (
         _claimed,
-        lambda shop, r: shop.ledger.keep_payment_id(r, "pi_1", NOON, guards=shop.switch.is_on("sub_1")),
-        lambda shop, r: shop.ledger.keep_payment_id(r, "pi_2", NOON, guards=shop.switch.is_on("sub_1")),
+        lambda shop, r: shop.ledger.keep_payment_id(r, "pi_1", NOON, guards=shop.switch.guards("sub_1")),
+        lambda shop, r: shop.ledger.keep_payment_id(r, "pi_2", NOON, guards=shop.switch.guards("sub_1")),
     ),
     "a failed creation is counted after another made the payment": (
         _claimed,
-        lambda shop, r: shop.ledger.keep_payment_id(r, "pi_1", NOON, guards=shop.switch.is_on("sub_1")),
+        lambda shop, r: shop.ledger.keep_payment_id(r, "pi_1", NOON, guards=shop.switch.guards("sub_1")),
         lambda shop, r: shop.ledger.count_intent_try(r, NOON),
     ),
     "a failed creation is counted twice": (
@@ -114,7 +114,7 @@ TOO_LATE = {
     "the claim was given up meanwhile": (
         _claimed,
         lambda shop, r: shop.ledger.record_failed(r, "gateway: resource_missing", NOON),
-        lambda shop, r: shop.ledger.keep_payment_id(r, "pi_1", NOON, guards=shop.switch.is_on("sub_1")),
+        lambda shop, r: shop.ledger.keep_payment_id(r, "pi_1", NOON, guards=shop.switch.guards("sub_1")),
     ),
     "a new card after the customer has paid": (_refused, _pay, _next_attempt),
     "two new cards at once": (_refused, _next_attempt, _next_attempt),
@@ -211,7 +211,7 @@ def test_a_failed_claim_is_claimed_anew_only_as_it_was_read(shop: World, meanwhi
     again = replace(failed, claim="new", status=Status.CLAIMED)
     with pytest.raises(Overtaken):
         shop.ledger.claim(
-            again, (), subscription.parse(shop.row()), instead_of=[failed], guards=shop.switch.is_on("sub_1")
+            again, (), subscription.parse(shop.row()), instead_of=[failed], guards=shop.switch.guards("sub_1")
         )
     assert shop.items()[DUE.isoformat()] == item
 

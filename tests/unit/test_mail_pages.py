@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from selenium.webdriver import Chrome
 
-from renewals.gateway import Card
+from renewals.gateway import GatewayCard
 from renewals.subscription import parse
 from send_email.message import Attachment, compose, remind
 from tests.browser import NEEDS_CHROMIUM, chromium, resize
@@ -51,7 +51,7 @@ def _mails(shop: World, changed: dict[str, Any]) -> Iterator[tuple[str, EmailMes
         attached = link if kind == "receipt" else None
         yield name, compose(kind, of, sender=SENDER, to=TO, prospects=prospects, attachment=attached)
     row = parse(shop.row() | {key: changed[key][:120] for key in ("customer_name", "plan")})
-    for name, card in (("upcoming", None), ("card_expires", Card("pm_ok", "Visa ending in 4242", "2026-01"))):
+    for name, card in (("upcoming", None), ("card_expires", GatewayCard("pm_ok", "Visa ending in 4242", "2026-01"))):
         yield name, remind(row, card, seller="Example Shop", page="https://shop.example/me", sender=SENDER, to=TO)
 
 

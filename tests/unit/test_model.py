@@ -19,7 +19,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from generate_receipt import app
 from generate_receipt.pdf import render
 from renewal_sweep.queue import RenewalQueue
-from renewal_sweep.sweep import Part, Sweep
+from renewal_sweep.sweep import Sweep, SweepPart
 from renewals import currencies
 from renewals.gateway import Failure, PaymentState
 from renewals.periods import Interval, Schedule
@@ -230,7 +230,7 @@ class Life(RuleBasedStateMachine):
             while events:
                 event: Any = events.pop(0)
                 if "part" in event:
-                    one.read(Part(**event["part"]))
+                    one.read(SweepPart(**event["part"]))
                 else:
                     (one.due if event["sweep"] == "due" else one.all)()
         except Cut:

@@ -29,7 +29,7 @@ from hypothesis.stateful import (
 from generate_receipt import app as receipts
 from generate_receipt.pdf import render
 from renewals.errors import BadRow
-from renewals.register import Asked, Register
+from renewals.register import AskedBy, Register
 from renewals.transitions import Action, NotAllowed
 from subscriptions_api.changing import _anchored
 from subscriptions_api.problems import BadRequest
@@ -151,7 +151,7 @@ class Moves(RuleBasedStateMachine):
         over = self._is_over()
         before = self.row
         try:
-            done = self.register.act(before, action, self.today, Asked("ann", self.now))
+            done = self.register.act(before, action, self.today, AskedBy("ann", self.now))
         except (NotAllowed, BadRow):
             assert self.row == before
             return
@@ -172,7 +172,7 @@ class Moves(RuleBasedStateMachine):
             moved = _anchored(self.row, changes, self.today)
         except (BadRequest, NotAllowed):
             return
-        self.register.edit(self.row, moved, "edited", Asked("ann", self.now))
+        self.register.edit(self.row, moved, "edited", AskedBy("ann", self.now))
 
     @precondition(lambda self: any("paid_at" in item for item in self.shop.items().values()))
     @rule(data=st.data())

@@ -1,11 +1,85 @@
 """Names and comments of the source, read from its syntax trees: a name means one thing, what is ignored says why."""
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-MODULES = sorted(path for folder in ("src", "scripts") for path in (ROOT / folder).rglob("*.py"))
+SOURCES = {path: ast.parse(path.read_text()) for path in sorted((ROOT / "src").rglob("*.py"))}
+CLASSES = [node for tree in SOURCES.values() for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
+
+_QUESTION = re.compile(r"_?(is|has|may|can|was|are|had)_")
+_OF_A_CLASS = re.compile(r"\b([A-Z]\w+)\.(\w+)")
+_OF_A_MODULE = re.compile(r"\brenewals\.(\w+)(?:\.(\w+))?")
+
+
+def _where(path: Path, node: ast.AST) -> str:
+    return f"{path.relative_to(ROOT)}:{getattr(node, 'lineno', 1)}"
+
+
+def test_no_two_classes_share_a_name() -> None:
+    """A stranger who reads a class's name, in any module, knows which class is meant; models of the API included."""
+    names = [node.name for node in CLASSES]
+    assert sorted({name for name in names if names.count(name) > 1}) == []
+
+
+def test_a_name_that_asks_a_question_is_answered_by_yes_or_no() -> None:
+    """Whoever writes `if switch.is_on(...)` gets a bool, and not something that is true whatever it says."""
+    functions = ((path, node) for path, tree in SOURCES.items() for node in ast.walk(tree))
+    wrong = [
+        f"{_where(path, node)} {node.name}"
+        for path, node in functions
+        if isinstance(node, ast.FunctionDef) and _QUESTION.match(node.name)
+        if node.returns is None or ast.unparse(node.returns) != "bool"
+    ]
+    assert wrong == []
+
+
+def _docstrings(tree: ast.AST) -> Iterator[tuple[ast.AST, str]]:
+    """Those of modules, classes and functions, and the texts below attributes."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
+            yield node, node.value.value
+
+
+def _members(name: str) -> set[str]:
+    """What stands in a class, in its bases as far as they are ours, and what its methods set on themselves."""
+    found: set[str] = set()
+    for each in (node for node in CLASSES if node.name == name):
+        for node in ast.walk(each):
+            if isinstance(node, ast.FunctionDef):
+                found.add(node.name)
+            elif isinstance(node, ast.Attribute):
+                found.add(node.attr)
+            elif isinstance(node, ast.Name):
+                found.add(node.id)
+        for base in each.bases:
+            found |= _members(ast.unparse(base))
+    return found
+
+
+def _is_there(module: str, name: str | None) -> bool:
+    path = ROOT / "src" / "renewals" / f"{module}.py"
+    if not path.exists():
+        return False
+    named = {node.id for node in ast.walk(SOURCES[path]) if isinstance(node, ast.Name)}
+    named |= {node.name for node in ast.walk(SOURCES[path]) if isinstance(node, ast.ClassDef | ast.FunctionDef)}
+    return name is None or name in named
+
+
+def test_what_a_docstring_names_is_there() -> None:
+    """A class's member or a module's name that a text sends the reader to has not been renamed or taken away."""
+    ours = {node.name for node in CLASSES}
+    gone = []
+    for path, tree in SOURCES.items():
+        for node, text in _docstrings(tree):
+            of_classes = (f"{owner}.{member}" for owner, member in _OF_A_CLASS.findall(text)
+                          if owner in ours and member not in _members(owner))  # fmt: skip
+            of_modules = (f"renewals.{module}.{name}".rstrip(".") for module, name in _OF_A_MODULE.findall(text)
+                          if not _is_there(module, name or None))  # fmt: skip
+            gone += [f"{_where(path, node)} {each}" for each in (*of_classes, *of_modules)]
+    assert gone == []
 
 
 def _suppressed(tree: ast.AST) -> Iterator[ast.With]:
@@ -18,11 +92,11 @@ def _suppressed(tree: ast.AST) -> Iterator[ast.With]:
 def test_who_ignores_being_overtaken_says_why() -> None:
     """Each place that goes on where another writer was faster has the reason beside it, and ignores a single write."""
     silent, seen = [], 0
-    for path in MODULES:
+    for path, tree in SOURCES.items():
         lines = path.read_text().splitlines()
-        for node in _suppressed(ast.parse(path.read_text())):
+        for node in _suppressed(tree):
             seen += 1
             if "  # " not in lines[node.lineno - 1] or len(node.body) != 1:
-                silent.append(f"{path.relative_to(ROOT)}:{node.lineno}")
+                silent.append(_where(path, node))
     assert silent == []
     assert seen > 10

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from local.gateway import official_client, serving
-from process_payment.charge import Asked, Charge, Outcome
+from process_payment.charge import Charge, Outcome, RenewalRequest
 from process_payment.payments import Payments
 from renewals import dynamodb
 from renewals.dunning import Dunning
@@ -170,7 +170,7 @@ def test_a_claimed_payment_cancelled_by_hand_is_replaced_only_for_another_card(s
     item = shop.items()[JANUARY]
     assert (item["status"], item["reason"]) == ("failed", CANCELED_AT_THE_GATEWAY)
 
-    by_sweep = Asked("sub_1", "cus_1", Decimal("29.99"), DUE)
+    by_sweep = RenewalRequest("sub_1", "cus_1", Decimal("29.99"), DUE)
     swept = shop.charge("sweep", NOON + HOUR).renew(by_sweep)
     assert (swept.name, swept.reason) == ("nothing_to_do", CANCELED_AT_THE_GATEWAY)
     assert shop.renew("webhook", NOON + HOUR).name == "failed"
@@ -285,7 +285,7 @@ def test_a_refused_period_ends_with_a_row_that_has_lost_its_card(shop: World) ->
 def _renew_at_the_sandbox(shop: World, gateway: StripeGateway, execution: str, now: datetime) -> Outcome:
     payments = Payments(gateway, "shop-test")
     charge = Charge(shop.ledger, payments, shop.switch, execution, SELLER, shop.moment(now), DUNNING)
-    return charge.renew(Asked("sub_1", "cus_1", Decimal("29.99")))
+    return charge.renew(RenewalRequest("sub_1", "cus_1", Decimal("29.99")))
 
 
 def test_a_refused_period_is_paid_by_another_customer_at_the_gateway(shop: World) -> None:

@@ -39,18 +39,17 @@ import pytest
 from mail_feedback.event import Word
 from mail_feedback.feedback import Feedback
 from process_payment import dunning_decisions, refunding
-from process_payment.charge import Asked
+from process_payment.charge import RenewalRequest
 from renewal_audit.compare import Compared, Found, due, is_of
 from renewal_sweep.queue import RenewalQueue
-from renewal_sweep.sweep import Part, Sweep
+from renewal_sweep.sweep import Sweep, SweepPart
 from renewals import reminders, subscription
 from renewals.errors import MailError, PaymentError
 from renewals.gateway import Charged
 from renewals.mail_tags import Tagged
 from renewals.refund_settlement import Settlement
 from renewals.refunds import NotRefundable, check
-from renewals.register import Asked as ByWhom
-from renewals.register import Register
+from renewals.register import AskedBy, Register
 from renewals.renewal import Renewal, Status, renewal_from, shard
 from renewals.subscription import Subscription
 from scripts.plainly import Trouble
@@ -74,7 +73,7 @@ REFUNDED, REFUSED, FINAL, GIVEN_UP = "refunded_1", "payment_failed_1", "final_no
 """The notices."""
 TOKEN = "b" * 32
 """Of the mail that a line is about."""
-ASKED = Asked("sub_1", "cus_1", Decimal("29.99"), DUE)
+ASKED = RenewalRequest("sub_1", "cus_1", Decimal("29.99"), DUE)
 
 
 @dataclass(frozen=True)
@@ -210,7 +209,7 @@ def _sweep(shop: World) -> str:
         now=LATER,
         reminder_days=0,
         concurrency=3,
-    ).read(Part("shard", shard("sub_1")))
+    ).read(SweepPart("shard", shard("sub_1")))
     return ",".join(queue.bodies) or "-"
 
 
@@ -266,8 +265,8 @@ class _Deployed:
     def __init__(self, shop: World) -> None:
         self.register = _register(shop)
 
-    def asked(self, _row: object) -> ByWhom:
-        return ByWhom("ann", LATER)
+    def asked(self, _row: object) -> AskedBy:
+        return AskedBy("ann", LATER)
 
     def moment(self, _row: object) -> Any:
         raise _Started

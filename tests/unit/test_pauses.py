@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from renewals.register import Asked, Register
+from renewals.register import AskedBy, Register
 from renewals.transitions import Action
 from tests.fakes import NOON, World
 from tests.unit.test_sweep import Sweeper
@@ -24,7 +24,7 @@ def _register(shop: World) -> Register:
 
 
 def _act(shop: World, action: Action, day: str) -> dict[str, Any]:
-    done = _register(shop).act(shop.row(), action, date.fromisoformat(day), Asked("ann", _noon(day)))
+    done = _register(shop).act(shop.row(), action, date.fromisoformat(day), AskedBy("ann", _noon(day)))
     assert isinstance(done, dict)
     return done
 

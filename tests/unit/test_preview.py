@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from renewals import subscription
-from renewals.gateway import Card
+from renewals.gateway import GatewayCard
 from renewals.preview import Preview, preview
 from tests.fakes import NOON, World
 
@@ -92,7 +92,7 @@ def test_a_refused_period_comes_first(shop: World) -> None:
 
 def test_a_card_that_expires_before_is_named() -> None:
     """Each charge that the card will not live to see says so; the others do not."""
-    shown = preview(_row(), today=TODAY, count=3, card=Card("pm_ok", "Visa ending in 4242", "2026-02"))
+    shown = preview(_row(), today=TODAY, count=3, card=GatewayCard("pm_ok", "Visa ending in 4242", "2026-02"))
     assert ["expires" in charge.why for charge in shown.charges] == [False, False, True]
 
 

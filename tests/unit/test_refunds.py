@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import pytest
 
-from renewal_sweep.sweep import Part, Sweep, unfinished_seconds
+from renewal_sweep.sweep import Sweep, SweepPart, unfinished_seconds
 from renewals import aws, telemetry
 from renewals.currencies import exact_minor_units
 from renewals.errors import BadRow
@@ -373,7 +373,7 @@ def _sweep(api: Api, now: datetime | None = None) -> list[dict[str, str]]:
         concurrency=1,
     )
     for shard in range(INDEX_SHARDS):
-        sweep.read(Part("shard", str(shard)))
+        sweep.read(SweepPart("shard", str(shard)))
     return kept
 
 

@@ -16,7 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from renewals.errors import Collision, Overtaken
 from renewals.periods import Schedule
-from renewals.register import Asked, Register, Taken, etag
+from renewals.register import AskedBy, Register, Taken, etag
 from renewals.renewal import Status
 from renewals.transitions import Action, NotAllowed
 from tests.fakes import LATER, NOON, World
@@ -75,7 +75,7 @@ class Calls(RuleBasedStateMachine):
     def _act(self, action: Action, **given: Any) -> None:
         before = dict(self.row)
         try:
-            done = self.register.act(self.row, action, self.today, Asked("ann", self.now), given)
+            done = self.register.act(self.row, action, self.today, AskedBy("ann", self.now), given)
         except NotAllowed:
             assert self.row == before
         else:
@@ -111,7 +111,7 @@ class Calls(RuleBasedStateMachine):
     @rule(amount=st.integers(100, 9999))
     def reprice(self, amount: int) -> None:
         changes = {"amount": Decimal(amount).scaleb(-2)}
-        self.register.edit(self.row, changes, "edited", Asked("ann", self.now))
+        self.register.edit(self.row, changes, "edited", AskedBy("ann", self.now))
 
     @precondition(lambda self: self.row["status"] == "canceled")
     @rule()
@@ -174,7 +174,7 @@ def test_a_thousand_editors_lose_no_update(shop: World) -> None:
             if etag(stands) != tag:
                 return False
             counted = {"plan": str(int(read["plan"]) + 1)}
-            register.edit(stands, counted, "edited", Asked("ann", NOON))
+            register.edit(stands, counted, "edited", AskedBy("ann", NOON))
         except (Overtaken, Collision):
             return False
         return True
@@ -197,7 +197,7 @@ def test_two_creations_at_once_are_one(shop: World) -> None:
 
     def create(n: int) -> bool:
         try:
-            register.create(row | {"customer_id": f"cus_{n}"}, Asked("ann", NOON))
+            register.create(row | {"customer_id": f"cus_{n}"}, AskedBy("ann", NOON))
         except Taken:
             return False
         return True
@@ -221,13 +221,13 @@ def test_a_change_meets_another_between_any_two_of_its_calls(other: str) -> None
                 shop.edit(status="active")
                 shop.run("run-other", NOON)
             else:
-                register.act(shop.row(), Action.CANCEL_NOW, NOON.date(), Asked("zoe", NOON))
+                register.act(shop.row(), Action.CANCEL_NOW, NOON.date(), AskedBy("zoe", NOON))
 
         shop.cuts.calls.clear()
         shop.cuts.happens, shop.cuts.at = meanwhile, at
         resumed = None
         with suppress(Overtaken):  # the other was faster
-            resumed = register.act(row, Action.RESUME, NOON.date(), Asked("ann", NOON))
+            resumed = register.act(row, Action.RESUME, NOON.date(), AskedBy("ann", NOON))
         charged = len(shop.gateway.charges)
         statuses = {item["status"] for item in shop.items().values()}
         if other == "renew" and charged:  # instead of the resumption, or after it

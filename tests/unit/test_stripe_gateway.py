@@ -18,7 +18,7 @@ from local.gateway import Gateway, serving
 from process_payment import app
 from renewals import aws, gateway_access, stripe_answers
 from renewals.gateway import (
-    Card,
+    GatewayCard,
     GatewayRefused,
     GatewayUnauthorized,
     GatewayUnavailable,
@@ -105,7 +105,7 @@ def test_a_card_is_told_by_its_name_and_its_last_month(gateway: StripeGateway, s
     """As it is at this moment; one that the gateway does not know is none, and a wrong key is still an error."""
     made: Any = {"number": "5555555555554444", "exp_month": 4, "exp_year": 2044}
     method = _client(sandbox).v1.payment_methods.create({"type": "card", "card": made}).id
-    assert gateway.card(method) == Card(method, "Mastercard ending in 4444", "2044-04")
+    assert gateway.card(method) == GatewayCard(method, "Mastercard ending in 4444", "2044-04")
     assert gateway.card("pm_nobody_knows") is None
     with pytest.raises(GatewayUnauthorized):
         StripeGateway("sk_test_wrong", sandbox.url).card(method)

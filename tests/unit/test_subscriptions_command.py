@@ -15,7 +15,7 @@ import pytest
 from botocore.exceptions import EndpointConnectionError, NoCredentialsError, ProfileNotFound, ReadTimeoutError
 from click.testing import CliRunner, Result
 
-from process_payment.charge import Asked
+from process_payment.charge import RenewalRequest
 from renewals import stripe_gateway
 from renewals.gateway import GatewayUnauthorized
 from scripts import ROOT
@@ -87,7 +87,7 @@ class Account:
         work, execution = self.asked[-1], f"run-{len(self.asked) + 1}"
         now = NOON + len(self.asked) * LATER
         period = work.get("renewal_date")
-        asked = Asked(
+        asked = RenewalRequest(
             work["subscription_id"],
             work["customer_id"],
             Decimal(work["amount"]),

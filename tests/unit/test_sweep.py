@@ -9,10 +9,10 @@ from typing import Any, cast
 
 import pytest
 
-from process_payment.charge import Asked
+from process_payment.charge import RenewalRequest
 from renewal_sweep import sweep
 from renewal_sweep.queue import RenewalQueue
-from renewal_sweep.sweep import Part, Row, Sweep, Swept
+from renewal_sweep.sweep import Row, Sweep, SweepPart, Swept
 from renewals.errors import BadRow, NotHandedOver
 from renewals.gateway import PaymentState
 from tests.fake_aws import FakeDynamoDB, FakeSQS
@@ -68,10 +68,10 @@ class Sweeper:
             concurrency=self.concurrency,
         )
         if "part" in event:
-            return one.read(Part(**event["part"]))
+            return one.read(SweepPart(**event["part"]))
         if event["sweep"] == "all":
             return one.all()
-        return one.due(Part(**event["from"]) if "from" in event else None)
+        return one.due(SweepPart(**event["from"]) if "from" in event else None)
 
     def sent(self) -> list[dict[str, str]]:
         """The queue's messages, which it then no longer has."""
@@ -417,7 +417,7 @@ def test_a_refusal_that_nobody_was_told_of_is_taken_up(sweeper: Sweeper, card: s
 
 
 def _ask(world: World, period: date, now: datetime = NOON) -> tuple[str, str]:
-    outcome = world.charge("worker", now).renew(Asked("sub_1", "cus_1", Decimal("29.99"), period))
+    outcome = world.charge("worker", now).renew(RenewalRequest("sub_1", "cus_1", Decimal("29.99"), period))
     return outcome.name, outcome.reason
 
 

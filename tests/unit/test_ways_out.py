@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from renewals.gateway import PaymentState
-from renewals.register import Asked
+from renewals.register import AskedBy
 from renewals.transitions import Action
 from tests.fakes import DUE, LATER, NOON, World
 from tests.unit.test_crashes import CALLS
@@ -96,7 +96,7 @@ def _resume(shop: World) -> None:
         shop.run("paused", THEN, period=shop.row()["renewal_date"])
         shop.edit(status="active")
         return
-    register(shop).act(shop.row(), Action.RESUME, THEN.date(), Asked("ann", THEN))
+    register(shop).act(shop.row(), Action.RESUME, THEN.date(), AskedBy("ann", THEN))
 
 
 def _ignore(_outcome: object) -> None:
@@ -168,7 +168,7 @@ def test_a_claim_meets_what_its_own_given_up_claim_passed_over(shop: World, inte
             shop.run(f"day-{day}", start + day * DAY)
         assert shop.row()["status"] == "unpaid"
     shop.edit(interval=interval, payment_method="pm_ok")
-    row = register(shop).act(shop.row(), Action.RESUME, start.date(), Asked("ann", start))
+    row = register(shop).act(shop.row(), Action.RESUME, start.date(), AskedBy("ann", start))
     assert isinstance(row, dict)
     ends = [shop.run(f"again-{n}", start + 21 * DAY + n * LATER, period=shop.row()["renewal_date"]) for n in range(3)]
     assert ends[0] == "Success"

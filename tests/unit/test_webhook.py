@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from standardwebhooks import Webhook
 
-from webhook_handler.webhook import BadRequest, Request, parse, signed
+from webhook_handler.webhook import BadBody, Request, parse, signed
 
 SECRET = "whsec_" + base64.b64encode(b"0123456789abcdef0123456789abcdef").decode()
 OTHER = "whsec_" + base64.b64encode(b"another-key-of-thirty-two-bytes!").decode()
@@ -93,7 +93,7 @@ def test_an_amount_is_a_number_or_a_decimal_string(amount: Any, value: str) -> N
 )  # fmt: skip
 def test_any_other_amount_is_named_as_wrong(amount: Any) -> None:
     """Not positive, not finite, too large, four places, other digits: 400, and the message says amount."""
-    with pytest.raises(BadRequest, match=r"^(amount|the body)"):
+    with pytest.raises(BadBody, match=r"^(amount|the body)"):
         parse(json.dumps(GOOD | {"amount": amount}).encode())
 
 
@@ -102,14 +102,14 @@ def test_any_other_amount_is_named_as_wrong(amount: Any) -> None:
 )
 def test_a_number_beyond_all_bounds_is_refused_like_any_other(number: str) -> None:
     """Five thousand digits, an exponent that no decimal holds: 400, not a crash."""
-    with pytest.raises(BadRequest):
+    with pytest.raises(BadBody):
         parse(json.dumps(GOOD).replace("29.99", number).encode())
 
 
 @pytest.mark.parametrize("field", ["subscription_id", "customer_id", "amount"])
 def test_a_missing_field_is_named(field: str) -> None:
     """The message names the field."""
-    with pytest.raises(BadRequest, match=rf"^{field} is missing$"):
+    with pytest.raises(BadBody, match=rf"^{field} is missing$"):
         parse(json.dumps({name: value for name, value in GOOD.items() if name != field}).encode())
 
 
@@ -139,7 +139,7 @@ def test_a_missing_field_is_named(field: str) -> None:
 )
 def test_an_id_that_could_leave_its_place_in_a_path_is_refused(field: str, value: Any) -> None:
     """Path characters, control characters, other scripts, lengths and types: 400, naming the field."""
-    with pytest.raises(BadRequest, match=rf"^{field} must be"):
+    with pytest.raises(BadBody, match=rf"^{field} must be"):
         parse(json.dumps(GOOD | {field: value}).encode())
 
 
@@ -150,7 +150,7 @@ def test_an_id_that_could_leave_its_place_in_a_path_is_refused(field: str, value
 )  # fmt: skip
 def test_what_is_not_one_json_object_is_refused(body: bytes) -> None:
     """Not JSON, JSON of another kind, NaN, a repeated field, nesting without end."""
-    with pytest.raises(BadRequest):
+    with pytest.raises(BadBody):
         parse(body)
 
 
@@ -158,7 +158,7 @@ def test_another_event_type_is_left_alone() -> None:
     """It is acknowledged, whatever else it holds; a wrong type of event_type is not."""
     assert parse(b'{"event_type": "customer.updated"}') is None
     assert parse(json.dumps(GOOD | {"event_type": "subscription.renewal"}).encode()) is not None
-    with pytest.raises(BadRequest, match="event_type"):
+    with pytest.raises(BadBody, match="event_type"):
         parse(b'{"event_type": 7}')
 
 
@@ -167,7 +167,7 @@ def test_no_body_breaks_the_parser(body: bytes) -> None:
     """Any bytes are a request, an event to ignore, or a BadRequest."""
     try:
         parse(body)
-    except BadRequest as error:
+    except BadBody as error:
         assert str(error)
 
 
@@ -177,5 +177,5 @@ def test_no_value_breaks_a_field(value: Any) -> None:
     for field in GOOD:
         try:
             parse(json.dumps(GOOD | {field: value}).encode())
-        except BadRequest as error:
+        except BadBody as error:
             assert field in str(error) or "body" in str(error)
