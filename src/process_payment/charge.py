@@ -46,7 +46,7 @@ from process_payment.payments import (
     failure_id,
     reason_of,
 )
-from renewals import currencies, pauses, spans, subscription
+from renewals import currencies, pauses, spans
 from renewals.charging import Switch
 from renewals.clock import Moment
 from renewals.dunning import Dunning
@@ -56,7 +56,7 @@ from renewals.gateway import Failure, GatewayRefused, GatewayUnauthorized, Gatew
 from renewals.ledger import RECENT
 from renewals.payment_ledger import CANCELED_AT_THE_GATEWAY, MOST_PICK_UPS, GuardRefused, Overlaps, why_withdrawn
 from renewals.renewal import UNSETTLED, Renewal, Status
-from renewals.subscription import ENDED, Subscription
+from renewals.subscription import ENDED, Subscription, has_ended, is_over, mail_address, parse
 
 _RACES = 4
 _LOOKED_UP_WHEN_LATE_BY = timedelta(days=1)
@@ -156,62 +156,62 @@ class Charge:
         """Nothing is unsettled: claim the due period, or say why there is none to claim."""
         owed = self._owed(asked, history)
         try:
-            row = _row(asked, rows)
+            subscription = _row(asked, rows)
         except BadRow as bad:
             return self._finish(owed, history, Outcome("rejected", str(bad)))
-        claimed = next((r for r in history if r.row_date <= row.renewal_date <= r.renewal_date), None)
-        reason = row.why_not_due(self.today)
-        if subscription.is_over(row.row, self.today):
+        claimed = next((r for r in history if r.row_date <= subscription.renewal_date <= r.renewal_date), None)
+        reason = subscription.why_not_due(self.today)
+        if is_over(subscription.row, self.today):
             with suppress(Overtaken):  # the row changed since it was read: the next sweep sees whether it has ended
-                self.ledger.end(row.row)
+                self.ledger.end(subscription.row)
             reason = "cancels_at_period_end"
-        elif pauses.was_resumed_by_hand(row):
-            until = pauses.resumption(row, self.today, history).until
+        elif pauses.was_resumed_by_hand(subscription):
+            until = pauses.resumption(subscription, self.today, history).until
             with suppress(Overtaken):  # the row changed since it was read: it is read again in any case
-                self.ledger.resume(row, until, self.now)
+                self.ledger.resume(subscription, until, self.now)
             if asked.renewal_date:
                 return self.renew(replace(asked, renewal_date=until))
             raise Outdated("the subscription was moved past its pause")
-        elif reason == "paused" and asked.renewal_date == row.renewal_date <= self.today and owed is None:
-            return self._pass_over(row, claimed, history)
-        if reason is None and asked.renewal_date not in (None, row.renewal_date):
+        elif reason == "paused" and asked.renewal_date == subscription.renewal_date <= self.today and owed is None:
+            return self._pass_over(subscription, claimed, history)
+        if reason is None and asked.renewal_date not in (None, subscription.renewal_date):
             reason = "another_period"
-        elif reason is not None and row.status in ENDED and not any(is_undecided(r) for r in history):
+        elif reason is not None and subscription.status in ENDED and not any(is_undecided(r) for r in history):
             with suppress(Overtaken):  # the row changed since it was read: what somebody wrote there stands
-                self.ledger.forget_refusal(row.row)  # of a period that was settled otherwise
+                self.ledger.forget_refusal(subscription.row)  # of a period that was settled otherwise
         if reason is not None:
-            return self._finish(owed, history, Outcome("nothing_to_do", _why_nothing(reason, row, history)))
-        return self._bill(asked, row, claimed, history, owed)
+            return self._finish(owed, history, Outcome("nothing_to_do", _why_nothing(reason, subscription, history)))
+        return self._bill(asked, subscription, claimed, history, owed)
 
     def _bill(
         self,
         asked: RenewalRequest,
-        row: Subscription,
+        subscription: Subscription,
         claimed: Renewal | None,
         history: list[Renewal],
         owed: Renewal | None,
     ) -> Outcome:
         """The subscription is due: claim its period, or go on with the claim that stands."""
         if claimed is not None and claimed.paid_at is not None:
-            self.ledger.move_on(claimed, row.row)  # somebody put the row back; the period is paid
+            self.ledger.move_on(claimed, subscription.row)  # somebody put the row back; the period is paid
             raise Outdated("the subscription was moved past a paid period")
-        if claimed is not None and is_undecided(claimed) and not begins_after_the_end(claimed, row):
-            return self._take_up_failed(claimed, row)
-        refusal = self._refusal(asked, row, claimed, history)
+        if claimed is not None and is_undecided(claimed) and not begins_after_the_end(claimed, subscription):
+            return self._take_up_failed(claimed, subscription)
+        refusal = self._refusal(asked, subscription, claimed, history)
         if refusal is not None:
             return self._finish(owed, history, refusal)
         undecided = next((r for r in history if is_undecided(r) and self.payments.is_known(r)), None)
         if undecided is not None:
-            return _WHILE_OFF if self._is_off(undecided) else self._give_up_period(undecided, row.row, "moved")
-        return self._claim(row, claimed, history)
+            return _WHILE_OFF if self._is_off(undecided) else self._give_up_period(undecided, subscription.row, "moved")
+        return self._claim(subscription, claimed, history)
 
-    def _take_up_failed(self, failed: Renewal, row: Subscription) -> Outcome:
+    def _take_up_failed(self, failed: Renewal, subscription: Subscription) -> Outcome:
         """A failed period whose payment can still be paid, of a subscription that is due. It goes on where it stood;
         another card is another attempt at the payment, and a mended customer or date another payment."""
         if failed.owned_by_another(self.execution, self.now):
             return Outcome("in_progress", "", failed)
-        over = failed.withdrawn or why_withdrawn(failed, row.row)
-        if over is None and row.payment_method == failed.payment_method:
+        over = failed.withdrawn or why_withdrawn(failed, subscription.row)
+        if over is None and subscription.payment_method == failed.payment_method:
             return self._take_on(failed)
         payment = self.payments.retrieve_known(failed)
         if payment.state is PaymentState.PAID:
@@ -224,66 +224,70 @@ class Charge:
         if over is None and (payment.state is PaymentState.CANCELED or (payment.amount, payment.currency) != asked):
             over = "another_card"
         if over is not None:
-            return self._give_up_period(failed, row.row, over)
-        return self._try_again(failed, row, payment, failed.dunned)
+            return self._give_up_period(failed, subscription.row, over)
+        return self._try_again(failed, subscription, payment, failed.dunned)
 
     def _refusal(
-        self, asked: RenewalRequest, row: Subscription, claimed: Renewal | None, history: list[Renewal]
+        self, asked: RenewalRequest, subscription: Subscription, claimed: Renewal | None, history: list[Renewal]
     ) -> Outcome | None:
         """Why a row that is due is not billed: what is wrong with it or with the request, or whose it is to bill it.
 
         asked.renewal_date is named by the sweep alone.
         """
         by_sweep = asked.renewal_date is not None
-        if claimed is not None and begins_after_the_end(claimed, row):
+        if claimed is not None and begins_after_the_end(claimed, subscription):
             if not is_undecided(claimed):
                 with suppress(Overtaken):  # the row changed since it was read: whoever looks next moves it, if need be
-                    self.ledger.move_on(claimed, row.row)
+                    self.ledger.move_on(claimed, subscription.row)
             return Outcome("nothing_to_do", "cancels_at_period_end")
-        if claimed is not None and was_stopped(claimed) and claimed.payment_method == row.payment_method:
+        if claimed is not None and was_stopped(claimed) and claimed.payment_method == subscription.payment_method:
             return Outcome("nothing_to_do" if by_sweep else "failed", CANCELED_AT_THE_GATEWAY, claimed)
         try:
-            self._check_span(row, claimed, history)
+            self._check_span(subscription, claimed, history)
         except BadRow as bad:
             return Outcome("rejected", str(bad))
-        if asked.amount != row.amount and by_sweep:  # changed while the message waited; the next has the new one
+        if asked.amount != subscription.amount and by_sweep:
+            # Changed while the message waited: the next message has the new one.
             return Outcome("nothing_to_do", "amount_changed")
-        if asked.amount != row.amount:
+        if asked.amount != subscription.amount:
             return Outcome("rejected", "amount: is not what the subscription costs")
-        if row.catch_up == "each" and not by_sweep and row.schedule.after(row.renewal_date) <= self.today:
+        each = subscription.catch_up == "each" and not by_sweep
+        if each and subscription.schedule.after(subscription.renewal_date) <= self.today:
             # A webhook that comes again would bill the next period; the sweep's message names the one it means.
             return Outcome("nothing_to_do", "caught_up_by_the_sweep")
         return None
 
-    def _check_span(self, row: Subscription, claimed: Renewal | None, history: list[Renewal]) -> None:
+    def _check_span(self, subscription: Subscription, claimed: Renewal | None, history: list[Renewal]) -> None:
         """Raises BadRow where the period to be claimed has a day that is paid."""
-        _, billing = due_as_promised(row, claimed, self.today)
+        _, billing = due_as_promised(subscription, claimed, self.today)
         spans.check(billing.start, billing.end, self.ledger.reaching(billing.start, billing.end, history))
 
-    def _pass_over(self, row: Subscription, claimed: Renewal | None, history: list[Renewal]) -> Outcome:
+    def _pass_over(self, subscription: Subscription, claimed: Renewal | None, history: list[Renewal]) -> Outcome:
         """Paused time is never billed: the subscription moves past today, and its periods are left as skipped."""
         if claimed is not None and claimed.paid_at is not None:
-            self.ledger.move_on(claimed, row.row)
+            self.ledger.move_on(claimed, subscription.row)
             raise Outdated("the subscription was moved past a paid period")
         if claimed is not None and is_undecided(claimed):
-            return self._give_up_period(claimed, row.row, "paused")
-        due = tuple(row.schedule.due(row.renewal_date, self.today))
+            return self._give_up_period(claimed, subscription.row, "paused")
+        due = tuple(subscription.schedule.due(subscription.renewal_date, self.today))
         held = {r.renewal_date for r in history}
         skipped = tuple(d for d in due if d not in held and (claimed is None or d > claimed.renewal_date))
-        self.ledger.pass_over(row, skipped, row.schedule.after(due[-1]), self.now)
+        self.ledger.pass_over(subscription, skipped, subscription.schedule.after(due[-1]), self.now)
         return Outcome("nothing_to_do", "paused")
 
-    def _claim(self, row: Subscription, failed: Renewal | None, history: list[Renewal]) -> Outcome:
+    def _claim(self, subscription: Subscription, failed: Renewal | None, history: list[Renewal]) -> Outcome:
         """Step 2. failed: an earlier claim from this date on that has moved no money and never will."""
-        new = due_claim(row, failed, history, execution=self.execution, seller=self.seller, moment=self.moment)
-        guards = self.switch.guards(row.subscription_id)
+        new = due_claim(subscription, failed, history, execution=self.execution, seller=self.seller, moment=self.moment)
+        guards = self.switch.guards(subscription.subscription_id)
         try:
-            claimed = self.ledger.claim(new.renewal, new.skipped, row, instead_of=new.instead_of, guards=guards)
+            claimed = self.ledger.claim(
+                new.renewal, new.skipped, subscription, instead_of=new.instead_of, guards=guards
+            )
         except GuardRefused:
             return _WHILE_OFF
         except Overlaps:
             return Outcome("rejected", "renewal_date: a period from here on is in the ledger already")
-        return self._collect(claimed, row.row)
+        return self._collect(claimed, subscription.row)
 
     def _finish(self, owed: Renewal | None, history: list[Renewal], otherwise: Outcome) -> Outcome:
         """With nothing to claim: what is owed to the customer, or a failed payment that went through after all."""
@@ -301,7 +305,7 @@ class Charge:
             try:
                 payment = self.payments.retrieve(failed)
             except GatewayRefused:  # another account's key? Nothing here depends on it
-                if over and (row is None or subscription.has_ended(row)):
+                if over and (row is None or has_ended(row)):
                     return self._give_up_period(failed, row, over)
                 continue
             if payment.state is PaymentState.PAID:
@@ -334,7 +338,7 @@ class Charge:
         if not (owed and parked):
             return owed
         rows = self.ledger.rows(asked.subscription_id)
-        to = next((subscription.mail_address(row) for row in rows if row["customer_id"] == asked.customer_id), None)
+        to = next((mail_address(row) for row in rows if row["customer_id"] == asked.customer_id), None)
         return to is not None and all(mail.to != to for mail in renewal.mails.values() if mail.state == "failed")
 
     def _take_on(self, renewal: Renewal) -> Outcome:
@@ -376,57 +380,57 @@ class Charge:
         if renewal.status is Status.CLAIMED:
             return self._take_on(renewal)
         try:
-            row = _row(asked, rows)
+            subscription = _row(asked, rows)
         except BadRow as bad:
             raw = self.ledger.row(renewal)
             if raw is None:
                 return self._give_up_period(renewal, None, "deleted")
-            if subscription.has_ended(raw):  # whatever else it lacks
+            if has_ended(raw):  # whatever else it lacks
                 return self._give_up_period(renewal, raw, raw["status"])
             return Outcome("rejected", str(bad), renewal)
-        over = why_withdrawn(renewal, row.row)
-        return self._give_up_period(renewal, row.row, over) if over else self._dun(renewal, row)
+        over = why_withdrawn(renewal, subscription.row)
+        return self._give_up_period(renewal, subscription.row, over) if over else self._dun(renewal, subscription)
 
-    def _dun(self, renewal: Renewal, row: Subscription) -> Outcome:
+    def _dun(self, renewal: Renewal, subscription: Subscription) -> Outcome:
         """Ask about a refused payment, try it again, or give it up: as the day and the card say."""
-        new_card = row.payment_method != renewal.payment_method
+        new_card = subscription.payment_method != renewal.payment_method
         waits = dunning_decisions.waits(renewal, self.dunning)
         dunning_date = dunning_decisions.is_dunning_date(renewal, self.dunning, self.today)
         tried_again = new_card or dunning_date
         if renewal.status is Status.DECLINED and not tried_again:
-            return _stays_refused(renewal, row)
+            return _stays_refused(renewal, subscription)
         payment = self.payments.retrieve_known(renewal)
         if payment.state is PaymentState.PAID:
             return self._paid(renewal, payment)
         if payment.state is PaymentState.PROCESSING:  # the customer was at the bank
             raise StillProcessing
         if not tried_again:
-            return _stays_refused(renewal, row)
+            return _stays_refused(renewal, subscription)
         if self._is_off(renewal):  # no date of its dunning passes meanwhile
             return Outcome(renewal.status.value, CHARGING_IS_OFF, renewal)
         if waits and not new_card:
-            return self._hold(renewal, row)
+            return self._hold(renewal, subscription)
         over = renewal.dunned >= len(self.dunning.days)
         if over and not new_card:
-            return self._give_up_period(renewal, row.row, DUNNING_OVER, ends_as=self.dunning.ends_as)
+            return self._give_up_period(renewal, subscription.row, DUNNING_OVER, ends_as=self.dunning.ends_as)
         if payment.state is PaymentState.CANCELED and not payment.lapsed:
-            return self._give_up_period(renewal, row.row, CANCELED_AT_THE_GATEWAY)
+            return self._give_up_period(renewal, subscription.row, CANCELED_AT_THE_GATEWAY)
         behind = renewal.dunned + (1 if dunning_date and not over else 0)
         if not new_card and dunning_decisions.is_pointless(renewal, payment):
             return self._dunning_date(renewal, behind)
-        return self._try_again(renewal, row, payment, behind)
+        return self._try_again(renewal, subscription, payment, behind)
 
-    def _try_again(self, renewal: Renewal, row: Subscription, payment: Payment, behind: int) -> Outcome:
+    def _try_again(self, renewal: Renewal, subscription: Subscription, payment: Payment, behind: int) -> Outcome:
         """The next attempt at a payment that was not paid, with the subscription's card. behind: as for dunned."""
         try:
             begun = self.ledger.next_attempt(
                 renewal,
-                row,
+                subscription,
                 failure_id(payment),
                 dunned=behind,
                 execution=self.execution,
                 now=self.now,
-                guards=self.switch.guards(row.subscription_id),
+                guards=self.switch.guards(subscription.subscription_id),
             )
         except GuardRefused:
             return Outcome(renewal.status.value, CHARGING_IS_OFF, renewal)
@@ -443,10 +447,10 @@ class Charge:
             raise Outdated("the last dunning date was recorded: the period is to be given up")
         return Outcome(recorded.status.value, "", recorded)
 
-    def _hold(self, renewal: Renewal, row: Subscription) -> Outcome:
+    def _hold(self, renewal: Renewal, subscription: Subscription) -> Outcome:
         """The last step waits until the customer was told of it. Where their address can be mailed to, they are told
         now, and have as long as anybody; where it cannot, it is looked at again tomorrow."""
-        in_vain = dunning_decisions.is_told_in_vain(renewal, row)
+        in_vain = dunning_decisions.is_told_in_vain(renewal, subscription)
         recorded = self.ledger.record_dunning_date(
             renewal,
             dunned=len(self.dunning.days) - 1,
@@ -471,7 +475,7 @@ class Charge:
             with self._not_at_fault(renewal):
                 payment = self.payments.cancel(self._payment_to_end(renewal))
         except GatewayRefused as refused:
-            if renewal.payment_id is not None and row is not None and not subscription.has_ended(row):
+            if renewal.payment_id is not None and row is not None and not has_ended(row):
                 raise another_account(refused) from refused
             reason = f"{reason}, {refused.code} at the gateway"
         else:
@@ -625,16 +629,16 @@ def _row(asked: RenewalRequest, rows: list[dict[str, Any]]) -> Subscription:
         raise BadRow("subscription_id", "no such subscription of this customer")
     if len(rows) > 1:
         raise BadRow("customer_id", "the subscription has more than one customer")
-    return subscription.parse(rows[0])
+    return parse(rows[0])
 
 
-def _stays_refused(renewal: Renewal, row: Subscription) -> Outcome:
+def _stays_refused(renewal: Renewal, subscription: Subscription) -> Outcome:
     """Nothing is to be tried now. What the customer is owed of it is mailed, unless their address has refused it."""
-    if renewal.notice_is_parked and renewal.mails[str(renewal.notice)].to == row.customer_email:
+    if renewal.notice_is_parked and renewal.mails[str(renewal.notice)].to == subscription.customer_email:
         return Outcome("nothing_to_do", "address_at_fault", renewal)
     return Outcome(renewal.status.value, "", renewal)
 
 
-def _why_nothing(reason: str, row: Subscription, history: list[Renewal]) -> str:
-    renewed = any(r.period_end == row.renewal_date for r in history)
+def _why_nothing(reason: str, subscription: Subscription, history: list[Renewal]) -> str:
+    renewed = any(r.period_end == subscription.renewal_date for r in history)
     return "renewed_already" if reason == "not_due" and renewed else reason

@@ -35,7 +35,7 @@ class Claim:
 
 
 def due_claim(
-    row: Subscription,
+    subscription: Subscription,
     failed: Renewal | None,
     history: list[Renewal],
     *,
@@ -45,9 +45,9 @@ def due_claim(
 ) -> Claim:
     """The claim of what is due. failed: an earlier claim from this date on that has moved no money and never will.
     execution, seller, moment: as for the charge."""
-    row, billing = due_as_promised(row, failed, moment.today)
-    new = _new(row, billing, execution, seller, moment)
-    unpaid = [r for r in history if r.renewal_date >= row.renewal_date and moved_no_money(r)]
+    subscription, billing = due_as_promised(subscription, failed, moment.today)
+    new = _new(subscription, billing, execution, seller, moment)
+    unpaid = [r for r in history if r.renewal_date >= subscription.renewal_date and moved_no_money(r)]
     dates = {r.renewal_date for r in unpaid}
     passed_over = [r for r in unpaid if r is failed or r.renewal_date == billing.start]
     skipped = tuple(
@@ -94,60 +94,64 @@ def stands_at(renewal: Renewal) -> Status:
     return Status.PAID if renewal.receipt_key is None else Status.RECEIPTED
 
 
-def begins_after_the_end(renewal: Renewal, row: Subscription) -> bool:
+def begins_after_the_end(renewal: Renewal, subscription: Subscription) -> bool:
     """Whether the subscription ends before this period begins: the period is not to be charged, claimed or not."""
-    return row.cancel_at is not None and row.cancel_at <= renewal.renewal_date
+    return subscription.cancel_at is not None and subscription.cancel_at <= renewal.renewal_date
 
 
-def due_as_promised(row: Subscription, failed: Renewal | None, today: date) -> tuple[Subscription, Billing]:
+def due_as_promised(subscription: Subscription, failed: Renewal | None, today: date) -> tuple[Subscription, Billing]:
     """The period that is due, at the price, of the plan and of the length that a reminder has named of it, if one did.
 
     A promise is of the period that begins on the subscription's own date, and of no later one that is billed instead.
     """
-    billing, promise = _billing(row, failed, today), offers.promised(row)
-    if promise is None or (failed is not None and failed.renewal_date != row.renewal_date):
-        return row, billing
-    if offers.holds_for(promise, billing, row, today):
-        return promise.applied(row), Billing(row.renewal_date, promise.end or billing.end, ())
-    return row, billing
+    billing, promise = _billing(subscription, failed, today), offers.promised(subscription)
+    if promise is None or (failed is not None and failed.renewal_date != subscription.renewal_date):
+        return subscription, billing
+    if offers.holds_for(promise, billing, subscription, today):
+        return promise.applied(subscription), Billing(subscription.renewal_date, promise.end or billing.end, ())
+    return subscription, billing
 
 
-def _billing(row: Subscription, failed: Renewal | None, today: date) -> Billing:
+def _billing(subscription: Subscription, failed: Renewal | None, today: date) -> Billing:
     """The period that is due, by the subscription's way to catch up; none that begins when it has ended.
 
     failed: an earlier claim, which has passed over what lies before it. Where the subscription ended with it, the
     time since then is nobody's, and `each` bills none of it but the latest period.
     """
-    last = today if row.cancel_at is None else min(today, row.cancel_at - timedelta(days=1))
-    if row.catch_up == "each" and not (failed and failed.reason in _ENDED_BY):
-        first = failed.renewal_date if failed and failed.renewal_date <= last else row.renewal_date
-        return oldest_due(row.schedule.beginning_on(first), first, last)
-    return latest_due(row.schedule, row.renewal_date, last)
+    last = today if subscription.cancel_at is None else min(today, subscription.cancel_at - timedelta(days=1))
+    if subscription.catch_up == "each" and not (failed and failed.reason in _ENDED_BY):
+        first = failed.renewal_date if failed and failed.renewal_date <= last else subscription.renewal_date
+        return oldest_due(subscription.schedule.beginning_on(first), first, last)
+    return latest_due(subscription.schedule, subscription.renewal_date, last)
 
 
-def _new(row: Subscription, billing: Billing, execution: str, seller: Mapping[str, str], moment: Moment) -> Renewal:
+def _new(
+    subscription: Subscription, billing: Billing, execution: str, seller: Mapping[str, str], moment: Moment
+) -> Renewal:
     return Renewal(
-        subscription_id=row.subscription_id,
+        subscription_id=subscription.subscription_id,
         renewal_date=billing.start,
-        customer_id=row.customer_id,
+        customer_id=subscription.customer_id,
         claim=uuid4().hex,
         owner=execution,
         lease_until=moment.now + LEASE,
         claimed_at=moment.now,
-        row_date=row.renewal_date,
+        row_date=subscription.renewal_date,
         first_tried_on=moment.today,
         period_end=billing.end,
-        anchor_day=row.schedule.beginning_on(billing.start).anchor_day if row.schedule.is_anchored else None,
-        amount=row.amount,
-        currency=row.currency,
-        plan=row.plan,
-        customer_name=row.customer_name,
-        customer_email=row.customer_email,
-        locale=row.locale,
-        gateway_customer=row.gateway_customer,
-        payment_method=row.payment_method,
+        anchor_day=subscription.schedule.beginning_on(billing.start).anchor_day
+        if subscription.schedule.is_anchored
+        else None,
+        amount=subscription.amount,
+        currency=subscription.currency,
+        plan=subscription.plan,
+        customer_name=subscription.customer_name,
+        customer_email=subscription.customer_email,
+        locale=subscription.locale,
+        gateway_customer=subscription.gateway_customer,
+        payment_method=subscription.payment_method,
         seller=seller,
-        receipt_number=receipt_number(row.subscription_id, billing.start),
+        receipt_number=receipt_number(subscription.subscription_id, billing.start),
     )
 
 

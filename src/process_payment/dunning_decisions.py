@@ -32,11 +32,11 @@ def is_pointless(renewal: Renewal, payment: Payment) -> bool:
     return payment.state is PaymentState.ACTION_REQUIRED
 
 
-def is_told_in_vain(renewal: Renewal, row: Subscription) -> bool:
+def is_told_in_vain(renewal: Renewal, subscription: Subscription) -> bool:
     """Whether the address that the customer has now is at fault."""
-    to = row.customer_email
+    to = subscription.customer_email
     refused = any(mail.to == to and mail.state == "failed" for mail in _warnings(renewal))
-    return refused or mail_faults.kind(row.row) == mail_faults.BOUNCED
+    return refused or mail_faults.kind(subscription.row) == mail_faults.BOUNCED
 
 
 def next_attempt(renewal: Renewal, dunning: Dunning, today: date) -> date | None:

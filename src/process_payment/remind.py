@@ -29,26 +29,31 @@ class Remind:
         bank may have replaced it. What it says is kept on the row, and the mail says what is kept. Nobody is reminded
         of a renewal that will be rejected. Raises PaymentError where the gateway gives no answer.
         """
-        row = reminders.at_period(self.ledger.rows(asked.subscription_id), asked.customer_id, asked.renewal_date)
-        if row is None:
+        subscription = reminders.at_period(
+            self.ledger.rows(asked.subscription_id), asked.customer_id, asked.renewal_date
+        )
+        if subscription is None:
             return []
-        owed = reminders.owed(row, self.today, self.days)
-        if offers.CARD_EXPIRES in owed or reminders.asks_for_card(row, self.today, self.days):
+        owed = reminders.owed(subscription, self.today, self.days)
+        if offers.CARD_EXPIRES in owed or reminders.asks_for_card(subscription, self.today, self.days):
             try:
-                card = self.gateway.card(row.payment_method) or GatewayCard(row.payment_method, "", "")
+                saved = self.gateway.card(subscription.payment_method)
             except GatewayUnavailable as error:
                 raise PaymentError(str(error)) from error
+            card = saved or GatewayCard(subscription.payment_method, "", "")
             with suppress(Overtaken):  # the row has another card now: the next sweep has it looked at
-                self.records.keep_card(row, card)
-            owed = reminders.owed(replace(row, row={**row.row, "known_card": asdict(card)}), self.today, self.days)
-        return [] if owed and self._is_paid(row) else owed
+                self.records.keep_card(subscription, card)
+            subscription = replace(subscription, row={**subscription.row, "known_card": asdict(card)})
+            owed = reminders.owed(subscription, self.today, self.days)
+        return [] if owed and self._is_paid(subscription) else owed
 
-    def _is_paid(self, row: Subscription) -> bool:
+    def _is_paid(self, subscription: Subscription) -> bool:
         """Whether a day of the next period is paid already, so that nothing will be charged for it."""
-        if not spans.may_overlap(row, unless_told=True):
+        if not spans.may_overlap(subscription, unless_told=True):
             return False
-        start, end = row.renewal_date, row.schedule.after(row.renewal_date)
-        history = [r for r in self.ledger.recent(row.subscription_id) if r.customer_id == row.customer_id]
+        start, end = subscription.renewal_date, subscription.schedule.after(subscription.renewal_date)
+        recent = self.ledger.recent(subscription.subscription_id)
+        history = [r for r in recent if r.customer_id == subscription.customer_id]
         try:
             spans.check(start, end, self.ledger.reaching(start, end, history))
         except BadRow:

@@ -28,12 +28,12 @@ from typing import TYPE_CHECKING, Any
 from renewal_audit import compare, receipts
 from renewal_audit.compare import Compared, Found, Key
 from renewal_audit.report import ReportPart, Reports
-from renewals import dynamodb, refunds, subscription
+from renewals import dynamodb, refunds
 from renewals.clock import Moment
 from renewals.errors import BadRow
 from renewals.gateway import Charged, Gateway, GatewayRefund, GatewayRefused, PaymentState
 from renewals.ledger import Ledger
-from renewals.subscription import Subscription
+from renewals.subscription import Subscription, has_ended, parse
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -270,10 +270,10 @@ class Audit:
     def _due(self, rows: list[dict[str, Any]], found: Found) -> Iterator[tuple[Subscription, Moment]]:
         """What has been due since yesterday or longer: what is due today has the day to be renewed."""
         for row in rows:
-            if subscription.has_ended(row):
+            if has_ended(row):
                 continue
             try:
-                checked, moment = subscription.parse(row), self.moment_of(row)
+                checked, moment = parse(row), self.moment_of(row)
             except BadRow:
                 found.counts["bad_rows"] += 1
                 continue
@@ -300,8 +300,8 @@ def _item_key(item: Row) -> Key:
     return item["subscription_id"], item["renewal_date"]
 
 
-def _key(row: Subscription) -> Key:
-    return row.subscription_id, row.renewal_date.isoformat()
+def _key(subscription: Subscription) -> Key:
+    return subscription.subscription_id, subscription.renewal_date.isoformat()
 
 
 def _midnight(day: str) -> datetime:

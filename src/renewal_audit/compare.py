@@ -303,10 +303,10 @@ def passed_over(item: Item) -> list[str]:
     return dates[:1] + dates[1:][-(MOST_SKIPPED - 1) :]
 
 
-def due(row: Subscription, item: Item | None, moment: Moment, found: Found) -> None:
+def due(subscription: Subscription, item: Item | None, moment: Moment, found: Found) -> None:
     """A subscription that has been due since yesterday or longer, and what the ledger has of that period."""
     found.counts["due"] += 1
-    key = row.subscription_id, row.renewal_date.isoformat()
+    key = subscription.subscription_id, subscription.renewal_date.isoformat()
     standing = _standing(item or {}, moment)
     payment_id = str(item.get("payment_id", "")) if item else ""
     if item is None:

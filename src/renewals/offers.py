@@ -37,78 +37,89 @@ class Offer:
     end: date | None
     at: str = ""
 
-    def is_that_of(self, row: Subscription) -> bool:
+    def is_that_of(self, subscription: Subscription) -> bool:
         """Whether the row's next renewal costs and brings the same."""
-        end = self.end or row.schedule.after(row.renewal_date)
-        return replace(self, end=end, at="") == of(row)
+        end = self.end or subscription.schedule.after(subscription.renewal_date)
+        return replace(self, end=end, at="") == of(subscription)
 
-    def applied(self, row: Subscription) -> Subscription:
+    def applied(self, subscription: Subscription) -> Subscription:
         """The row with the price and the plan of this offer."""
-        return replace(row, amount=self.amount, currency=self.currency, plan=self.plan)
+        return replace(subscription, amount=self.amount, currency=self.currency, plan=self.plan)
 
 
-def of(row: Subscription) -> Offer:
+def of(subscription: Subscription) -> Offer:
     """What the next renewal costs and brings by the row as it stands."""
-    return Offer(row.amount, row.currency, row.plan, row.schedule.after(row.renewal_date))
+    return Offer(
+        subscription.amount,
+        subscription.currency,
+        subscription.plan,
+        subscription.schedule.after(subscription.renewal_date),
+    )
 
 
-def promised(row: Subscription) -> Offer | None:
+def promised(subscription: Subscription) -> Offer | None:
     """What the latest reminder of this renewal named that may have arrived; None where there was none."""
-    return max((offer for kind in (UPCOMING, CARD_EXPIRES) for offer in _named(row, kind)), key=_at, default=None)
+    return max(
+        (offer for kind in (UPCOMING, CARD_EXPIRES) for offer in _named(subscription, kind)), key=_at, default=None
+    )
 
 
-def changed(row: Subscription) -> Offer | None:
+def changed(subscription: Subscription) -> Offer | None:
     """What the customer was told of this renewal, where it is no more what the row says."""
-    promise = promised(row)
-    return None if promise is None or promise.is_that_of(row) else promise
+    promise = promised(subscription)
+    return None if promise is None or promise.is_that_of(subscription) else promise
 
 
-def is_in_time(promise: Offer, row: Subscription, today: date) -> bool:
+def is_in_time(promise: Offer, subscription: Subscription, today: date) -> bool:
     """Whether the customer can be told today that this renewal is another one than was promised."""
-    days_left, now = (row.renewal_date - today).days, of(row)
-    same_but_for_the_amount = replace(promise, amount=now.amount).is_that_of(row)
+    days_left, now = (subscription.renewal_date - today).days, of(subscription)
+    same_but_for_the_amount = replace(promise, amount=now.amount).is_that_of(subscription)
     return days_left >= (1 if same_but_for_the_amount and now.amount < promise.amount else NOTICE_DAYS)
 
 
-def holds_for(promise: Offer, billing: Billing, row: Subscription, today: date) -> bool:
+def holds_for(promise: Offer, billing: Billing, subscription: Subscription, today: date) -> bool:
     """Whether the promise is of what is billed today. billing: what is due by the row's own interval. One of a length
     that is no more the row's is billed as it was promised: its price is of no other."""
-    return billing.start == row.renewal_date or (promise.end is not None and today < promise.end)
+    return billing.start == subscription.renewal_date or (promise.end is not None and today < promise.end)
 
 
-def as_told(row: Subscription, today: date) -> Subscription:
+def as_told(subscription: Subscription, today: date) -> Subscription:
     """The row with the price and plan that a mail of today is to name: the promise, where that holds."""
-    return told(row, today).applied(row)
+    return told(subscription, today).applied(subscription)
 
 
-def told(row: Subscription, today: date) -> Offer:
+def told(subscription: Subscription, today: date) -> Offer:
     """What a mail of today names: the row, or the promise, where that holds."""
-    promise = changed(row)
-    return of(row) if promise is None or is_in_time(promise, row, today) else promise
+    promise = changed(subscription)
+    return of(subscription) if promise is None or is_in_time(promise, subscription, today) else promise
 
 
-def noted(offer: Offer, row: Subscription, token: str, now: datetime, expires: str | None) -> dict[str, Any]:
+def noted(offer: Offer, subscription: Subscription, token: str, now: datetime, expires: str | None) -> dict[str, Any]:
     """What the mail of this token names, as it is kept. offer: what it names. expires: of the card that it is about."""
-    offer, before = replace(offer, at=storable(now)), promised(row)
-    kept = _item(offer) | {"token": token, "period": row.renewal_date.isoformat(), "payment_method": row.payment_method}
+    offer, before = replace(offer, at=storable(now)), promised(subscription)
+    kept = _item(offer) | {
+        "token": token,
+        "period": subscription.renewal_date.isoformat(),
+        "payment_method": subscription.payment_method,
+    }
     kept |= {"expires": expires} if expires is not None else {}
     return kept | ({"before": _item(before)} if before else {})
 
 
-def warned_card(row: Subscription) -> tuple[str, str] | None:
+def warned_card(subscription: Subscription) -> tuple[str, str] | None:
     """The payment method and the last month of the card that a reminder was about; None where that is not known."""
-    told = row.row.get(f"told_{CARD_EXPIRES}")
+    told = subscription.row.get(f"told_{CARD_EXPIRES}")
     try:
         return str(told["payment_method"]), str(told["expires"])  # type: ignore[index]
     except (TypeError, KeyError):
         return None
 
 
-def _named(row: Subscription, kind: str) -> Iterator[Offer]:
+def _named(subscription: Subscription, kind: str) -> Iterator[Offer]:
     """By a mail of this kind, or before it where it did not arrive. Somebody may have written anything there."""
-    told, mail = row.row.get(f"told_{kind}"), row.row.get(f"reminder_{kind}")
+    told, mail = subscription.row.get(f"told_{kind}"), subscription.row.get(f"reminder_{kind}")
     try:
-        if told is None or told["period"] != row.renewal_date.isoformat():
+        if told is None or told["period"] != subscription.renewal_date.isoformat():
             return
         arrived = mail is not None and mail["token"] == told["token"] and mail["state"] != "failed"
         named = told if arrived else told.get("before")

@@ -30,45 +30,45 @@ class Resumption:
     skipped: tuple[date, ...]
 
 
-def was_passed_over(row: Subscription) -> bool:
+def was_passed_over(subscription: Subscription) -> bool:
     """Whether the sweep has set the row's renewal date in a pause, so that the time before it is not paid."""
-    return row.row.get(NOTE) == row.renewal_date.isoformat()
+    return subscription.row.get(NOTE) == subscription.renewal_date.isoformat()
 
 
-def was_resumed_by_hand(row: Subscription) -> bool:
+def was_resumed_by_hand(subscription: Subscription) -> bool:
     """Whether somebody has made the row active again after its pause, and left its date as the sweep had set it."""
-    return row.status in LIVE and was_passed_over(row)
+    return subscription.status in LIVE and was_passed_over(subscription)
 
 
 def resumption(
-    row: Subscription, today: date, history: Iterable[Renewal], items: Iterable[Mapping[str, Any]] = ()
+    subscription: Subscription, today: date, history: Iterable[Renewal], items: Iterable[Mapping[str, Any]] = ()
 ) -> Resumption:
     """What a paused subscription becomes when it is resumed today.
 
     Args:
-        row: the subscription.
+        subscription: as it is while it is paused.
         today: the day on which it is active again.
         history: its latest periods.
         items: the latest items of its ledger, newest first, those passed over included.
     """
     periods = list(history)
     paid = [r for r in periods if r.is_paid]
-    put_back = next((r for r in paid if r.row_date <= row.renewal_date <= r.renewal_date), None)
-    first = put_back.period_end if put_back is not None else row.renewal_date
-    if first > today and not (put_back is None and _is_unpaid_before(row, items)):
+    put_back = next((r for r in paid if r.row_date <= subscription.renewal_date <= r.renewal_date), None)
+    first = put_back.period_end if put_back is not None else subscription.renewal_date
+    if first > today and not (put_back is None and _is_unpaid_before(subscription, items)):
         return Resumption(first, ())
     until = max([today, *(r.period_end for r in paid)])
     standing = {item["renewal_date"] for item in items}
-    due = row.schedule.due(first, today)
+    due = subscription.schedule.due(first, today)
     return Resumption(until, tuple(day for day in due if day < until and day.isoformat() not in standing))
 
 
-def _is_unpaid_before(row: Subscription, items: Iterable[Mapping[str, Any]]) -> bool:
+def _is_unpaid_before(subscription: Subscription, items: Iterable[Mapping[str, Any]]) -> bool:
     """As was_passed_over; earlier versions left no note, but the item of the date that was passed over."""
-    if NOTE in row.row:
-        return was_passed_over(row)
-    date_now = row.renewal_date.isoformat()
+    if NOTE in subscription.row:
+        return was_passed_over(subscription)
+    date_now = subscription.renewal_date.isoformat()
     last = next((item for item in items if item["renewal_date"] < date_now), None)
     if last is None or last["status"] != Status.SKIPPED or last.get("reason") != "paused":
         return False
-    return row.schedule.after(date.fromisoformat(last["renewal_date"])) == row.renewal_date
+    return subscription.schedule.after(date.fromisoformat(last["renewal_date"])) == subscription.renewal_date

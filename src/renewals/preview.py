@@ -84,23 +84,24 @@ def preview(
     return Preview(tuple(charges), then)
 
 
-def _from(row: Subscription, resumed: date) -> Subscription:
+def _from(subscription: Subscription, resumed: date) -> Subscription:
     """The subscription as it is once its date is the day from which it is billed."""
-    moved = {**row.row, "renewal_date": resumed.isoformat(), **anchor_change(row.row, resumed)}
+    moved = {**subscription.row, "renewal_date": resumed.isoformat(), **anchor_change(subscription.row, resumed)}
     return parse({name: value for name, value in moved.items() if value is not None})
 
 
-def _if_resumed(row: Subscription, resumed: date) -> str:
-    active = _from(row, resumed)
+def _if_resumed(subscription: Subscription, resumed: date) -> str:
+    active = _from(subscription, resumed)
     if active.cancel_at is not None and active.cancel_at <= resumed:
         return f"If it is resumed today, it ends on {wording.day(active.cancel_at)}."
-    amount, period = wording.money(row.amount, row.currency), wording.days(resumed, active.schedule.after(resumed))
+    amount = wording.money(subscription.amount, subscription.currency)
+    period = wording.days(resumed, active.schedule.after(resumed))
     return f"If it is resumed today, {amount} are charged on {wording.day(resumed)}, for {period}."
 
 
-def _charges(row: Subscription, today: date, refused: Renewal | None) -> Iterator[NextCharge]:
+def _charges(subscription: Subscription, today: date, refused: Renewal | None) -> Iterator[NextCharge]:
     """One after the other, without end."""
-    schedule, start = row.schedule, row.renewal_date
+    schedule, start = subscription.schedule, subscription.renewal_date
     if refused is not None:
         on = max(refused.next_attempt or today, today)
         stands = (
@@ -109,29 +110,31 @@ def _charges(row: Subscription, today: date, refused: Renewal | None) -> Iterato
         why = f"{_first(schedule, refused.renewal_date)}; {stands}"
         yield NextCharge(on, refused.renewal_date, refused.period_end, refused.amount, refused.currency, why)
         start = refused.period_end
-    elif (promise := offers.changed(row)) is not None:
+    elif (promise := offers.changed(subscription)) is not None:
         end = promise.end or schedule.after(start)
-        due = start <= today and offers.holds_for(promise, _due(row, start, today), row, today)
-        if not offers.is_in_time(promise, row, today) and (due or start > today):
+        due = start <= today and offers.holds_for(promise, _due(subscription, start, today), subscription, today)
+        if not offers.is_in_time(promise, subscription, today) and (due or start > today):
             why = f"{_first(schedule, start)}; as a reminder has named it: what was changed since is for later"
             yield NextCharge(max(start, today), start, end, promise.amount, promise.currency, why)
             start = end
     while start <= today:
-        billing = _due(row, start, today)
+        billing = _due(subscription, start, today)
         late = f"due since {wording.day(billing.start)}" if billing.start < today else "due today"
         why = f"{_reason(schedule, billing.start)}; {late}{_passed_over(billing)}"
-        yield NextCharge(today, billing.start, billing.end, row.amount, row.currency, why)
+        yield NextCharge(today, billing.start, billing.end, subscription.amount, subscription.currency, why)
         start = billing.end
     why = _first(schedule, start)
     while True:
         end = schedule.after(start)
-        yield NextCharge(start, start, end, row.amount, row.currency, why)
+        yield NextCharge(start, start, end, subscription.amount, subscription.currency, why)
         start, why = end, _reason(schedule, end)
 
 
-def _due(row: Subscription, start: date, today: date) -> Billing:
-    last = today if row.cancel_at is None else max(start, min(today, date.fromordinal(row.cancel_at.toordinal() - 1)))
-    return (oldest_due if row.catch_up == "each" else latest_due)(row.schedule, start, last)
+def _due(subscription: Subscription, start: date, today: date) -> Billing:
+    last = today
+    if subscription.cancel_at is not None:
+        last = max(start, min(today, date.fromordinal(subscription.cancel_at.toordinal() - 1)))
+    return (oldest_due if subscription.catch_up == "each" else latest_due)(subscription.schedule, start, last)
 
 
 def _passed_over(billing: Billing) -> str:

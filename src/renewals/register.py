@@ -447,12 +447,12 @@ class Register:
         return {"Put": {"TableName": table, "Item": dynamodb.attributes(item), "ConditionExpression": free}}
 
 
-def _failed_with(row: Subscription, history: Iterable[Renewal]) -> Renewal | None:
+def _failed_with(checked: Subscription, history: Iterable[Renewal]) -> Renewal | None:
     """The renewal from the row's date on that failed, unless customer or card have been changed since."""
     for each in history:
         charged = each.customer_id, each.gateway_customer, each.payment_method
-        same = charged == (row.customer_id, row.gateway_customer, row.payment_method)
-        if each.status is Status.FAILED and same and each.row_date <= row.renewal_date <= each.renewal_date:
+        same = charged == (checked.customer_id, checked.gateway_customer, checked.payment_method)
+        if each.status is Status.FAILED and same and each.row_date <= checked.renewal_date <= each.renewal_date:
             return each if each.paid_at is None else None
     return None
 

@@ -15,12 +15,12 @@ from dataclasses import asdict
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from renewals import dynamodb, mail_faults, offers, subscription
+from renewals import dynamodb, mail_faults, offers
 from renewals.errors import BadRow
 from renewals.gateway import GatewayCard
 from renewals.offers import CARD_EXPIRES, UPCOMING
 from renewals.renewal import Mail, item_of, mail_from
-from renewals.subscription import Subscription
+from renewals.subscription import Subscription, parse
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -51,39 +51,43 @@ def at_period(rows: Sequence[Mapping[str, Any]], customer_id: str, renewal_date:
     if len(rows) != 1 or rows[0]["customer_id"] != customer_id:
         return None
     try:
-        row = subscription.parse(rows[0])
+        subscription = parse(rows[0])
         for kind in (UPCOMING, CARD_EXPIRES):
-            record(row, kind)
+            record(subscription, kind)
     except BadRow:
         return None
-    return row if row.renewal_date == renewal_date else None
+    return subscription if subscription.renewal_date == renewal_date else None
 
 
-def owed(row: Subscription, today: date, days: int) -> list[str]:
+def owed(subscription: Subscription, today: date, days: int) -> list[str]:
     """The reminders that are true of this row today, and are not settled: never sent, or nobody knows yet.
 
     days: so long before a renewal it is near. Of a renewal itself only plans of a year or more are reminded, since
     whoever pays each month knows; and whoever was told otherwise of this one, while there is time.
     """
-    if not _near(row, today, days):
+    if not _near(subscription, today, days):
         return []
-    card, promise = known_card(row), offers.changed(row)
-    again = promise is not None and offers.is_in_time(promise, row, today)
+    card, promise = known_card(subscription), offers.changed(subscription)
+    again = promise is not None and offers.is_in_time(promise, subscription, today)
     true = {
-        UPCOMING: again if promise else row.schedule.count >= _YEAR[row.schedule.interval],
-        CARD_EXPIRES: card is not None and expires_before(card, row.renewal_date),
+        UPCOMING: again if promise else subscription.schedule.count >= _YEAR[subscription.schedule.interval],
+        CARD_EXPIRES: card is not None and expires_before(card, subscription.renewal_date),
     }
-    return [kind for kind, holds in true.items() if holds and not _settled(row, kind, again=again)]
+    return [kind for kind, holds in true.items() if holds and not _settled(subscription, kind, again=again)]
 
 
-def may_be_owed(row: Subscription, today: date, days: int) -> bool:
+def may_be_owed(subscription: Subscription, today: date, days: int) -> bool:
     """Whether to ask more closely: a reminder is owed, or hangs on a card that nobody has looked at."""
-    return bool(owed(row, today, days)) or asks_for_card(row, today, days)
+    return bool(owed(subscription, today, days)) or asks_for_card(subscription, today, days)
 
 
-def asks_for_card(row: Subscription, today: date, days: int) -> bool:
+def asks_for_card(subscription: Subscription, today: date, days: int) -> bool:
     """Whether a reminder hangs on the card and nobody has looked at this one."""
-    return _near(row, today, days) and known_card(row) is None and not _settled(row, CARD_EXPIRES, again=False)
+    return (
+        _near(subscription, today, days)
+        and known_card(subscription) is None
+        and not _settled(subscription, CARD_EXPIRES, again=False)
+    )
 
 
 def expires_before(card: GatewayCard, day: date) -> bool:
@@ -91,51 +95,53 @@ def expires_before(card: GatewayCard, day: date) -> bool:
     return bool(card.expires) and card.expires < f"{day:%Y-%m}"
 
 
-def known_card(row: Subscription) -> GatewayCard | None:
+def known_card(subscription: Subscription) -> GatewayCard | None:
     """What is known of the row's card; None where that was another one's, or somebody wrote what is no card."""
     try:
-        card = GatewayCard(**row.row.get("known_card", {}))
+        card = GatewayCard(**subscription.row.get("known_card", {}))
     except TypeError:
         return None
     told = all(isinstance(value, str) for value in asdict(card).values()) and _MONTH.fullmatch(card.expires)
-    return card if told and card.payment_method == row.payment_method else None
+    return card if told and card.payment_method == subscription.payment_method else None
 
 
-def _near(row: Subscription, today: date, days: int) -> bool:
+def _near(subscription: Subscription, today: date, days: int) -> bool:
     return (
-        row.status == "active" and row.why_not_due(today) == "not_due" and row.renewal_date <= today + timedelta(days)
+        subscription.status == "active"
+        and subscription.why_not_due(today) == "not_due"
+        and subscription.renewal_date <= today + timedelta(days)
     )
 
 
-def _settled(row: Subscription, kind: str, *, again: bool) -> bool:
+def _settled(subscription: Subscription, kind: str, *, again: bool) -> bool:
     """again: whether the customer is to be told of another price."""
-    mail = record(row, kind)
+    mail = record(subscription, kind)
     if mail is None or mail.state == "sending":
         return False
     if mail.state == "failed":
-        return mail.to == row.customer_email
-    return not again if kind == UPCOMING else not _is_another_card(row)
+        return mail.to == subscription.customer_email
+    return not again if kind == UPCOMING else not _is_another_card(subscription)
 
 
-def _is_another_card(row: Subscription) -> bool:
+def _is_another_card(subscription: Subscription) -> bool:
     """Whether the card is not the one that the customer was told of, as far as both are known."""
-    warned, card = offers.warned_card(row), known_card(row)
+    warned, card = offers.warned_card(subscription), known_card(subscription)
     if warned is None:
         return False
-    return warned[0] != row.payment_method or (card is not None and card.expires != warned[1])
+    return warned[0] != subscription.payment_method or (card is not None and card.expires != warned[1])
 
 
-def record(row: Subscription, kind: str) -> Mail | None:
+def record(subscription: Subscription, kind: str) -> Mail | None:
     """What was done about this period's reminder; None: nothing. Raises BadRow for what is no such record."""
     name = f"reminder_{kind}"
-    kept = row.row.get(name)
+    kept = subscription.row.get(name)
     if kept is None:
         return None
     try:
         period, mail = kept["period"], mail_from({name: kept[name] for name in kept if name != "period"})
     except (TypeError, KeyError, ValueError):
         raise BadRow(name, "is not the record of a reminder") from None
-    return mail if period == row.renewal_date.isoformat() else None
+    return mail if period == subscription.renewal_date.isoformat() else None
 
 
 class Records:
@@ -154,32 +160,34 @@ class Records:
         found = self._client.get_item(TableName=self._subscriptions, Key=key, ConsistentRead=True)
         return dynamodb.plain(found["Item"]) if "Item" in found else None
 
-    def keep_card(self, row: Subscription, card: GatewayCard) -> None:
+    def keep_card(self, subscription: Subscription, card: GatewayCard) -> None:
         """What the gateway says of the row's card, while it is the row's."""
         same = "payment_method = :method"
-        self._write(row.row, {"known_card": asdict(card)}, same, {":method": row.payment_method})
+        self._write(subscription.row, {"known_card": asdict(card)}, same, {":method": subscription.payment_method})
 
-    def claim(self, row: Subscription, kind: str, mail: Mail, today: date, now: datetime) -> None:
+    def claim(self, subscription: Subscription, kind: str, mail: Mail, today: date, now: datetime) -> None:
         """Write a mail that is about to be sent, or cannot be, and what it names: nobody has, or it failed with another
         address, or what it named is no more so; and all that it says of the row still holds."""
-        name, earlier = f"reminder_{kind}", record(row, kind)
-        as_read, values = dynamodb.as_read(row.row, _SAID)
+        name, earlier = f"reminder_{kind}", record(subscription, kind)
+        as_read, values = dynamodb.as_read(subscription.row, _SAID)
         free = f"(attribute_not_exists({name}) OR {name}.#period <> :period OR {name}.#state = :failed)"
-        values |= {":period": row.renewal_date, ":failed": "failed"}
+        values |= {":period": subscription.renewal_date, ":failed": "failed"}
         if earlier is not None and earlier.state in OUT:
             free, values = f"{name}.#token = :earlier", {**values, ":earlier": earlier.token}
             del values[":period"], values[":failed"]
-        card = known_card(row) if kind == CARD_EXPIRES else None
-        named = offers.noted(offers.told(row, today), row, mail.token, now, card.expires if card else None)
-        self._write(row.row, {name: _item(row, mail), f"told_{kind}": named}, f"{free} AND {as_read}", values)
+        card = known_card(subscription) if kind == CARD_EXPIRES else None
+        expires = card.expires if card else None
+        named = offers.noted(offers.told(subscription, today), subscription, mail.token, now, expires)
+        changes = {name: _item(subscription, mail), f"told_{kind}": named}
+        self._write(subscription.row, changes, f"{free} AND {as_read}", values)
 
-    def record(self, row: Subscription, kind: str, mail: Mail) -> None:
+    def record(self, subscription: Subscription, kind: str, mail: Mail) -> None:
         """What became of the mail that mail.token claimed. One that is known as sent stays so, and one that came back
         before this was written stays failed."""
         name = f"reminder_{kind}"
         claimed = f"{name}.#token = :token AND {name}.#state <> :sent AND {name}.#state <> :failed"
         values = {":token": mail.token, ":sent": "sent", ":failed": "failed"}
-        self._write(row.row, {name: _item(row, mail)}, claimed, values)
+        self._write(subscription.row, {name: _item(subscription, mail)}, claimed, values)
 
     def record_returned(self, row: Mapping[str, Any], kind: str, mail: Mail, mark: Mapping[str, Any] | None) -> None:
         """The reminder that went out under mail.token came back. row: as it was read. mark: of its address, where that
@@ -197,11 +205,11 @@ class Records:
         condition = "customer_email = :to" + (f" AND {free}" if mark["kind"] == mail_faults.COMPLAINED else "")
         self._write(row, {mail_faults.FIELD: dict(mark)}, condition, {":to": mark["address"]})
 
-    def release(self, row: Subscription, kind: str, token: str) -> None:
+    def release(self, subscription: Subscription, kind: str, token: str) -> None:
         """The mail was certainly not sent, and can be claimed again."""
         name = f"reminder_{kind}"
         claimed = f"{name}.#token = :token AND {name}.#state = :sending"
-        self._write(row.row, {name: None}, claimed, {":token": token, ":sending": "sending"})
+        self._write(subscription.row, {name: None}, claimed, {":token": token, ":sending": "sending"})
 
     def _write(self, row: Mapping[str, Any], changes: dict[str, Any], condition: str, values: dict[str, Any]) -> None:
         key = {name: row[name] for name in ("subscription_id", "customer_id")}
@@ -209,5 +217,5 @@ class Records:
         dynamodb.transact(self._client, [{"Update": change}])
 
 
-def _item(row: Subscription, mail: Mail) -> dict[str, Any]:
-    return {"period": row.renewal_date.isoformat()} | item_of(mail)
+def _item(subscription: Subscription, mail: Mail) -> dict[str, Any]:
+    return {"period": subscription.renewal_date.isoformat()} | item_of(mail)

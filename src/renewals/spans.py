@@ -33,27 +33,28 @@ def check(start: date, end: date, history: Iterable[Renewal]) -> None:
     raise BadRow("renewal_date", f"begins a period, {start} to {last}, that reaches into one that is paid, {days}")
 
 
-def past_what_is_paid(row: Subscription, history: Iterable[Renewal]) -> Subscription:
+def past_what_is_paid(subscription: Subscription, history: Iterable[Renewal]) -> Subscription:
     """The subscription as a charge would move it first, where it was put back to a date that is paid."""
     known = list(history)
     while True:
-        paid = next((r for r in known if r.paid_at and r.row_date <= row.renewal_date <= r.renewal_date), None)
-        if paid is None or paid.period_end <= row.renewal_date:
-            return row
-        anchor = anchor_change(row.row, paid.period_end, paid.anchor_day).get("anchor_day", row.row.get("anchor_day"))
-        moved = {**row.row, "renewal_date": paid.period_end.isoformat(), "anchor_day": anchor}
-        row = replace(
-            row,
+        paid = next((r for r in known if r.paid_at and r.row_date <= subscription.renewal_date <= r.renewal_date), None)
+        if paid is None or paid.period_end <= subscription.renewal_date:
+            return subscription
+        change = anchor_change(subscription.row, paid.period_end, paid.anchor_day)
+        anchor = change.get("anchor_day", subscription.row.get("anchor_day"))
+        moved = {**subscription.row, "renewal_date": paid.period_end.isoformat(), "anchor_day": anchor}
+        subscription = replace(
+            subscription,
             renewal_date=paid.period_end,
-            schedule=replace(row.schedule, anchor_day=int(anchor or paid.period_end.day)),
+            schedule=replace(subscription.schedule, anchor_day=int(anchor or paid.period_end.day)),
             row={name: value for name, value in moved.items() if value is not None},
         )
 
 
-def may_overlap(row: Subscription, *, unless_told: bool) -> bool:
+def may_overlap(subscription: Subscription, *, unless_told: bool) -> bool:
     """Whether the next period may begin before the end of what is paid, as far as the row itself says.
 
     unless_told: the answer for a row that does not name the end of what is paid.
     """
-    until = row.row.get(PAID_UNTIL)
-    return row.renewal_date.isoformat() < until if isinstance(until, str) else unless_told
+    until = subscription.row.get(PAID_UNTIL)
+    return subscription.renewal_date.isoformat() < until if isinstance(until, str) else unless_told

@@ -113,15 +113,20 @@ def compose(
 
 
 def remind(
-    row: Subscription, expiring: GatewayCard | None, *, seller: str, page: str, sender: str, to: str
+    subscription: Subscription, expiring: GatewayCard | None, *, seller: str, page: str, sender: str, to: str
 ) -> EmailMessage:
     """A reminder of the next renewal, or of the card that expires before it. page: the customer page's URL or empty."""
-    plan, day = _line(row.plan), wording.day(row.renewal_date)
-    facts = [("Plan", plan), ("Renewal", day), ("Amount", _amount(row)), ("Subscription", row.subscription_id)]
+    plan, day = _line(subscription.plan), wording.day(subscription.renewal_date)
+    facts = [
+        ("Plan", plan),
+        ("Renewal", day),
+        ("Amount", _amount(subscription)),
+        ("Subscription", subscription.subscription_id),
+    ]
     subject = f"Your subscription to {plan} renews on {day}"
     paragraphs = [
-        f"Your subscription to {plan} renews on {day}: we then charge {_amount(row)} for the period "
-        f"{wording.days(row.renewal_date, row.schedule.after(row.renewal_date))}.",
+        f"Your subscription to {plan} renews on {day}: we then charge {_amount(subscription)} for the period "
+        f"{wording.days(subscription.renewal_date, subscription.schedule.after(subscription.renewal_date))}.",
     ]
     link = "Your customer page"
     if expiring is not None:
@@ -129,12 +134,12 @@ def remind(
         subject = f"Your card for {plan} expires before the next charge"
         paragraphs = [
             f"The card that your subscription to {plan} is charged to, {_line(expiring.name)}, is valid until the end "
-            f"of {month}/{year}. The next charge is after that: {_amount(row)} on {day}.",
+            f"of {month}/{year}. The next charge is after that: {_amount(subscription)} on {day}.",
             "Please give us a new card before that day.",
         ]
         link = "Give us a new card"
     linked = (link, page) if page else None
-    return _message(_Letter(subject, row.customer_name, paragraphs, linked, facts, _line(seller)), sender, to)
+    return _message(_Letter(subject, subscription.customer_name, paragraphs, linked, facts, _line(seller)), sender, to)
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,15 +47,15 @@ class Reminding:
 
         def looked_at() -> str:
             found = self.records.row(subscription_id, customer_id)
-            row = reminders.at_period([found], customer_id, period) if found else None
-            return self._deliver(row, kind) if row else "dropped"
+            subscription = reminders.at_period([found], customer_id, period) if found else None
+            return self._deliver(subscription, kind) if subscription else "dropped"
 
         busy = MailError("others keep working on this reminder")
         return repeat_while_outdated(looked_at, tries=_LOOKS, otherwise=busy)
 
-    def _deliver(self, row: Subscription, kind: str) -> str:
-        earlier = reminders.record(row, kind)
-        owed = kind in reminders.owed(row, self.today, self.days)
+    def _deliver(self, subscription: Subscription, kind: str) -> str:
+        earlier = reminders.record(subscription, kind)
+        owed = kind in reminders.owed(subscription, self.today, self.days)
         if owed and earlier is not None and earlier.state in reminders.OUT:
             earlier = None  # what it named is no more so
         begun = earlier is not None and earlier.state != "failed"
@@ -63,13 +63,13 @@ class Reminding:
             return "dropped"
 
         def composed(deliverable: str) -> EmailMessage:
-            mail_faults.refuse(row.row, required=False)
-            card = reminders.known_card(row) if kind == offers.CARD_EXPIRES else None
-            told = offers.as_told(row, self.today)
+            mail_faults.refuse(subscription.row, required=False)
+            card = reminders.known_card(subscription) if kind == offers.CARD_EXPIRES else None
+            told = offers.as_told(subscription, self.today)
             return remind(told, card, seller=self.seller, page=self.page, sender=self.post.sender, to=deliverable)
 
-        place = _OnRow(self.records, row, kind, self.today, self.post.now)
-        return self.post.send(place, earlier, row.customer_email, composed)
+        place = _OnRow(self.records, subscription, kind, self.today, self.post.now)
+        return self.post.send(place, earlier, subscription.customer_email, composed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,23 +77,24 @@ class _OnRow:
     """The place of a reminder. today, now: as for Reminding and its post."""
 
     records: reminders.Records
-    row: Subscription
+    subscription: Subscription
     kind: str
     today: date
     now: datetime
 
     def tagged(self, token: str) -> Tagged:
-        row = self.row
-        return Tagged(row.subscription_id, row.customer_id, row.renewal_date.isoformat(), self.kind, token)
+        about = self.subscription
+        period = about.renewal_date.isoformat()
+        return Tagged(about.subscription_id, about.customer_id, period, self.kind, token)
 
     def claim(self, mail: Mail) -> None:
-        self.records.claim(self.row, self.kind, mail, self.today, self.now)
+        self.records.claim(self.subscription, self.kind, mail, self.today, self.now)
 
     def park(self, mail: Mail) -> None:
-        self.records.claim(self.row, self.kind, mail, self.today, self.now)
+        self.records.claim(self.subscription, self.kind, mail, self.today, self.now)
 
     def record(self, mail: Mail) -> None:
-        self.records.record(self.row, self.kind, mail)
+        self.records.record(self.subscription, self.kind, mail)
 
     def release(self, token: str) -> None:
-        self.records.release(self.row, self.kind, token)
+        self.records.release(self.subscription, self.kind, token)

@@ -36,6 +36,26 @@ def test_a_name_that_asks_a_question_is_answered_by_yes_or_no() -> None:
     assert wrong == []
 
 
+def test_a_row_is_raw_and_a_subscription_is_parsed() -> None:
+    """A parameter or field `row` is the mapping that the table has, and a parsed Subscription is called otherwise; so
+    nobody reads `row.amount` where only `row["amount"]` is there."""
+    named = [
+        (path, node, node.arg if isinstance(node, ast.arg) else ast.unparse(node.target), node.annotation)
+        for path, tree in SOURCES.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.arg | ast.AnnAssign)
+    ]
+    parsed = {"Subscription", "Subscription | None"}
+    typed = [(_where(path, node), name, ast.unparse(kind)) for path, node, name, kind in named if kind is not None]
+    wrong = [
+        f"{where} {name}: {kind}"
+        for where, name, kind in typed
+        if (name == "row" and kind in parsed) or (name == "subscription" and kind not in parsed)
+    ]
+    assert wrong == []
+    assert sum(name == "subscription" for _, name, _ in typed) > 20
+
+
 def _docstrings(tree: ast.AST) -> Iterator[tuple[ast.AST, str]]:
     """Those of modules, classes and functions, and the texts below attributes."""
     for node in ast.walk(tree):
