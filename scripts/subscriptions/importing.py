@@ -14,12 +14,11 @@ from enum import StrEnum
 from itertools import batched
 from typing import Any
 
-from renewals import subscription
 from renewals.errors import BadRow
 from renewals.periods import MOST_CAUGHT_UP
 from renewals.preview import NextCharge, preview
 from renewals.register import AskedBy, Register, Taken
-from renewals.subscription import LIVE, Subscription
+from renewals.subscription import LIVE, Subscription, parse
 from scripts.subscriptions.rows import Line
 from scripts.subscriptions.verified import Lookup
 
@@ -67,16 +66,16 @@ class Tally:
     def add(self, judged: Judged) -> None:
         """Count one line."""
         self.lines[judged.verdict] += 1
-        row = judged.line.row
-        if row is None or not judged.at_once:
+        new = judged.line.subscription
+        if new is None or not judged.at_once:
             return
         self.due += 1
         self.charges += len(judged.at_once)
         for charge in judged.at_once:
             self.money[charge.currency] = self.money.get(charge.currency, Decimal(0)) + charge.amount
-        if row.schedule.after(row.renewal_date) <= judged.at_once[0].on:
+        if new.schedule.after(new.renewal_date) <= judged.at_once[0].on:
             self.late += 1
-            self.oldest = min(row.renewal_date, self.oldest or row.renewal_date)
+            self.oldest = min(new.renewal_date, self.oldest or new.renewal_date)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +102,8 @@ class Import:
     def _judge(self, batch: Iterable[Line]) -> list[Judged]:
         """What is to become of these lines. Writes nothing."""
         lines = list(batch)
-        good = {line.row.subscription_id: line.row for line in lines if line.row is not None}
-        keys = ((each, row.customer_id) for each, row in good.items())
+        good = {line.subscription.subscription_id: line.subscription for line in lines if line.subscription is not None}
+        keys = ((each, new.customer_id) for each, new in good.items())
         standing = {each: [row] for each, row in self.register.rows(keys)}
         if self.asked is None:  # nothing will be created, which would meet a row of another customer
             absent = [each for each in good if each not in standing]
@@ -113,15 +112,15 @@ class Import:
         return [self._verdict(line, standing, gone) for line in lines]
 
     def _verdict(self, line: Line, standing: Mapping[str, list[dict[str, Any]]], gone: set[str]) -> Judged:
-        if line.row is None:
+        if line.subscription is None:
             return Judged(line, Verdict.BAD, line.faults)
-        rows = standing.get(line.row.subscription_id)
+        rows = standing.get(line.subscription.subscription_id)
         if rows:
-            return _compared(line, line.row, rows)
-        if line.row.subscription_id in gone:
+            return _compared(line, line.subscription, rows)
+        if line.subscription.subscription_id in gone:
             return Judged(line, Verdict.DIFFERENT, ("there was a subscription of this id, which has been deleted",))
-        today = self.today(line.row.row)
-        coming = preview(line.row, today=today, count=MOST_CAUGHT_UP + 1).charges
+        today = self.today(line.subscription.row)
+        coming = preview(line.subscription, today=today, count=MOST_CAUGHT_UP + 1).charges
         at_once = tuple(charge for charge in coming if charge.on <= today)
         held_back = at_once and not self.charge_due
         return Judged(line, Verdict.HELD_BACK if held_back else Verdict.NEW, (), at_once)
@@ -129,62 +128,62 @@ class Import:
     def _settle(self, judged: Judged) -> Judged:
         """What becomes of a line that is new: looked up, and then written."""
         line = judged.line
-        if judged.verdict is not Verdict.NEW or line.row is None:
+        if judged.verdict is not Verdict.NEW or line.subscription is None:
             return judged
-        faults = self.lookup.faults(line.row) if self.lookup else ()
+        faults = self.lookup.faults(line.subscription) if self.lookup else ()
         if faults is None:
             why = "the gateway gave no answer about customer and card: import the file again"
             return Judged(line, Verdict.UNVERIFIED, (why,))
         if faults:
             return Judged(line, Verdict.BAD, faults)
-        return self._write(judged, line.row)
+        return self._write(judged, line.subscription)
 
-    def _write(self, judged: Judged, row: Subscription) -> Judged:
+    def _write(self, judged: Judged, subscription: Subscription) -> Judged:
         line = judged.line
         if self.asked is None:
             return judged
         try:
-            self.register.create(row.row, self.asked)
+            self.register.create(subscription.row, self.asked)
         except Taken:  # by somebody else, since we looked, or for another customer
-            taken = row.subscription_id
+            taken = subscription.subscription_id
             return self._verdict(line, {taken: self.register.ledger.rows(taken)}, {taken})
         return Judged(line, Verdict.CREATED, (), judged.at_once)
 
 
-def _compared(line: Line, row: Subscription, rows: list[dict[str, Any]]) -> Judged:
+def _compared(line: Line, subscription: Subscription, rows: list[dict[str, Any]]) -> Judged:
     """The line against what is there. Renewals move a row's date onwards: that is no difference."""
     try:
-        [there] = [subscription.parse(each) for each in rows]
+        [there] = [parse(each) for each in rows]
     except BadRow as bad:
         return Judged(line, Verdict.DIFFERENT, (f"what is there cannot be read: {bad}",))
     except ValueError:
         return Judged(line, Verdict.DIFFERENT, ("there are two customers of this subscription",))
-    ours, theirs = _facts(row), _facts(there)
-    renewed = there.renewal_date > row.renewal_date
+    ours, theirs = _facts(subscription), _facts(there)
+    renewed = there.renewal_date > subscription.renewal_date
     differ = [name for name in ours if ours[name] != theirs[name] and not (name == "renewal_date" and renewed)]
     if differ:
         return Judged(line, Verdict.DIFFERENT, (f"what is there has another {', '.join(differ)}",))
     return Judged(line, Verdict.RENEWED if renewed else Verdict.THERE)
 
 
-def _facts(row: Subscription) -> dict[str, Any]:
+def _facts(subscription: Subscription) -> dict[str, Any]:
     """What a line says of a subscription, by the names of its columns."""
     return {
-        "customer_id": row.customer_id,
-        "status": "live" if row.status in LIVE else row.status,
-        "renewal_date": row.renewal_date,
-        "cancel_at": row.cancel_at,
-        "amount": row.amount,
-        "currency": row.currency,
-        "interval": row.schedule.interval,
-        "interval_count": row.schedule.count,
-        "anchor_day": row.schedule.anchor_day if row.schedule.is_anchored else None,
-        "catch_up": row.catch_up,
-        "plan": row.plan,
-        "customer_name": row.customer_name,
-        "customer_email": row.customer_email,
-        "locale": row.locale,
-        "gateway_customer": row.gateway_customer,
-        "payment_method": row.payment_method,
-        "test_clock": row.row.get("test_clock"),
+        "customer_id": subscription.customer_id,
+        "status": "live" if subscription.status in LIVE else subscription.status,
+        "renewal_date": subscription.renewal_date,
+        "cancel_at": subscription.cancel_at,
+        "amount": subscription.amount,
+        "currency": subscription.currency,
+        "interval": subscription.schedule.interval,
+        "interval_count": subscription.schedule.count,
+        "anchor_day": subscription.schedule.anchor_day if subscription.schedule.is_anchored else None,
+        "catch_up": subscription.catch_up,
+        "plan": subscription.plan,
+        "customer_name": subscription.customer_name,
+        "customer_email": subscription.customer_email,
+        "locale": subscription.locale,
+        "gateway_customer": subscription.gateway_customer,
+        "payment_method": subscription.payment_method,
+        "test_clock": subscription.row.get("test_clock"),
     }

@@ -50,13 +50,13 @@ class BadFile(Trouble):
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line of the file. number: from 1. row: what it would put into the table; None where it is bad.
+    """One line of the file. number: from 1. subscription: what it would put into the table; None where it is bad.
 
     faults: all that is wrong with it, each in words.
     """
 
     number: int
-    row: Subscription | None
+    subscription: Subscription | None
     faults: tuple[str, ...] = ()
 
 

@@ -25,12 +25,12 @@ class Lookup:
     gateway: Gateway
     wait: Callable[[float], None] = time.sleep
 
-    def faults(self, row: Subscription) -> tuple[str, ...] | None:
+    def faults(self, subscription: Subscription) -> tuple[str, ...] | None:
         """What is wrong with customer and card, in words; None where the gateway gave no answer. Raises Trouble where
         it turns our key away."""
         for seconds in (*_WAITS, None):
             try:
-                found = verifying.faults(self.gateway, row.gateway_customer, row.payment_method)
+                found = verifying.faults(self.gateway, subscription.gateway_customer, subscription.payment_method)
                 return tuple(f"{bad.field} {bad.reason}" for bad in found)
             except GatewayUnavailable:
                 if seconds is not None:

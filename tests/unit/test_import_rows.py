@@ -75,10 +75,14 @@ def test_a_line_becomes_the_row_that_the_api_would_make() -> None:
     cells = ",".join('"' + value.replace('"', '""') + '"' for value in given.values())
     full, short = read(f"{','.join(given)}\n{cells}\n")[0], read(f"{HEADER}\n{csv_of()}\n")[0]
     numbers = {"amount": Decimal("29.90"), "interval_count": Decimal(2), "anchor_day": Decimal(31)}
-    assert full.row is not None
-    assert full.row.row == given | numbers
-    assert short.row is not None
-    assert (short.row.status, short.row.plan, short.row.catch_up) == ("active", "Subscription", "latest")
+    assert full.subscription is not None
+    assert full.subscription.row == given | numbers
+    assert short.subscription is not None
+    assert (short.subscription.status, short.subscription.plan, short.subscription.catch_up) == (
+        "active",
+        "Subscription",
+        "latest",
+    )
 
 
 @pytest.mark.parametrize(
@@ -93,7 +97,7 @@ def test_a_line_becomes_the_row_that_the_api_would_make() -> None:
 def test_odd_but_readable_files(raw: str) -> None:
     """A byte order mark, any line ends, lines with nothing on them and empty cells are no faults."""
     [line] = read(raw)
-    assert line.row is not None
+    assert line.subscription is not None
 
 
 @pytest.mark.parametrize(
@@ -119,7 +123,7 @@ def test_odd_but_readable_files(raw: str) -> None:
 def test_bad_cells(changes: dict[str, str], said: str) -> None:
     """A cell that would have to be guessed at, or a charge would refuse, is named with its reason."""
     [line] = read(f"{HEADER}\n{csv_of(**changes)}\n")
-    assert line.row is None
+    assert line.subscription is None
     assert said in faults(line)
 
 
@@ -138,7 +142,7 @@ def test_every_fault_of_a_line_is_named_and_good_lines_are_not_lost() -> None:
     ]
     raw = "\n".join(lines).encode().replace(b"sub_9", b"sub_9\xe9")
     found = {line.number: line for line in read(raw + b"\n" + csv_of(subscription_id="sub_10").encode())}
-    assert [number for number, line in found.items() if line.row] == [2, 6, 10]
+    assert [number for number, line in found.items() if line.subscription] == [2, 6, 10]
     assert len(found[3].faults) == 3
     assert "has 8 cells, and the header has 7" in faults(found[4])
     assert "cannot be taken apart" in faults(found[5])
@@ -149,7 +153,7 @@ def test_every_fault_of_a_line_is_named_and_good_lines_are_not_lost() -> None:
 def test_the_second_of_an_id_is_bad_even_where_the_first_is() -> None:
     """Which of two lines was meant is not guessed, so that neither is taken."""
     lines = read(f"{HEADER}\n{csv_of(amount='x')}\n{csv_of()}\n")
-    assert [line.row for line in lines] == [None, None]
+    assert [line.subscription for line in lines] == [None, None]
 
 
 @pytest.mark.parametrize(
@@ -180,7 +184,7 @@ def test_an_empty_file_has_no_lines() -> None:
 def test_amounts_in_json(amount: Any, kept: str | None) -> None:
     """A number is taken by its digits as they stand: 0.30000000000000004 is not made 0.30."""
     line = json_of(amount=amount)
-    assert (line.row and f"{line.row.amount}") == kept
+    assert (line.subscription and f"{line.subscription.amount}") == kept
 
 
 @pytest.mark.parametrize(
@@ -203,9 +207,9 @@ def test_amounts_in_json(amount: Any, kept: str | None) -> None:
 def test_bad_json_lines(text: str, said: str) -> None:
     """A line that is no object of a subscription's fields is named with its reason, and the next one is taken."""
     bad, good = from_json_lines([text, json.dumps(GOOD)])
-    assert (bad.number, bad.row) == (1, None)
+    assert (bad.number, bad.subscription) == (1, None)
     assert said in faults(bad)
-    assert good.row is not None
+    assert good.subscription is not None
 
 
 TEXTS = st.text("aZé09._:-,@ \n\x00\ud800", max_size=12) | st.sampled_from(
@@ -244,4 +248,4 @@ def test_the_example_can_be_imported() -> None:
     with (ROOT / "docs/subscriptions.csv").open(encoding="utf-8", newline="") as file:
         example = list(from_csv(file))
     assert len(example) == 3
-    assert all(line.row for line in example)
+    assert all(line.subscription for line in example)

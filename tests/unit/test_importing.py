@@ -101,8 +101,8 @@ def test_what_is_there_otherwise_is_named_and_left_alone(
 ) -> None:
     """A row that differs from its line, or that nobody can read, is never overwritten."""
     file = lines("2026-03-01")
-    assert file[0].row is not None
-    shop.dynamodb.put("subscriptions", dict(file[0].row.row) | changes)
+    assert file[0].subscription is not None
+    shop.dynamodb.put("subscriptions", dict(file[0].subscription.row) | changes)
     before = dict(shop.dynamodb.items("subscriptions"))
     for apply in (False, True):
         judged = run(file, apply=apply)[2]
@@ -113,9 +113,9 @@ def test_what_is_there_otherwise_is_named_and_left_alone(
 def test_two_customers_of_one_subscription_are_left_alone(shop: World, run: Any) -> None:
     """A bad row in the table stays what it is."""
     file = lines("2026-03-01")
-    assert file[0].row is not None
+    assert file[0].subscription is not None
     for customer in ("cus_8", "cus_9"):
-        shop.dynamodb.put("subscriptions", dict(file[0].row.row) | {"customer_id": customer})
+        shop.dynamodb.put("subscriptions", dict(file[0].subscription.row) | {"customer_id": customer})
     assert run(file)[2].why == ("there are two customers of this subscription",)
 
 
@@ -153,7 +153,7 @@ def test_periods_that_are_each_billed_are_each_counted(run: Any) -> None:
 def test_somebody_else_creates_it_meanwhile(shop: World, run: Any) -> None:
     """Between the look and the write another import, or the API, was faster: the line is held against what is there."""
     file = lines("2026-03-01", "2026-03-02")
-    rows = [line.row.row for line in file if line.row is not None]
+    rows = [line.subscription.row for line in file if line.subscription is not None]
 
     def meanwhile(point: str) -> None:
         for row, plan in zip(rows, ("Subscription", "Other"), strict=True):

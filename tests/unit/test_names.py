@@ -7,6 +7,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 SOURCES = {path: ast.parse(path.read_text()) for path in sorted((ROOT / "src").rglob("*.py"))}
+SCRIPTS = {path: ast.parse(path.read_text()) for path in sorted((ROOT / "scripts").rglob("*.py"))}
 CLASSES = [node for tree in SOURCES.values() for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
 
 _QUESTION = re.compile(r"_?(is|has|may|can|was|are|had)_")
@@ -41,7 +42,7 @@ def test_a_row_is_raw_and_a_subscription_is_parsed() -> None:
     nobody reads `row.amount` where only `row["amount"]` is there."""
     named = [
         (path, node, node.arg if isinstance(node, ast.arg) else ast.unparse(node.target), node.annotation)
-        for path, tree in SOURCES.items()
+        for path, tree in (SOURCES | SCRIPTS).items()
         for node in ast.walk(tree)
         if isinstance(node, ast.arg | ast.AnnAssign)
     ]
