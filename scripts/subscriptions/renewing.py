@@ -9,6 +9,8 @@ from typing import Any
 from renewals import subscription
 from renewals.addresses import masked
 from renewals.errors import BadRow, Overtaken
+from renewals.mail_faults import address_of, is_in_vain
+from renewals.owed import receipt_mail
 from renewals.renewal import Status
 from renewals.timeline import Entry
 from scripts.deployment import Deployment
@@ -62,8 +64,7 @@ def resend_mail(deployment: Deployment, subscription_id: str, renewal_date: str)
         raise Trouble(f"The renewal is {renewal.status.value}, not mail_unknown or mail_failed: no mail is sent again.")
     row = register.ledger.row(renewal) or {"subscription_id": subscription_id, "customer_id": renewal.customer_id}
     if renewal.status is Status.MAIL_FAILED:  # it is taken up once it is named, and the address is another
-        to = subscription.mail_address(row)
-        if any(mail.state == "failed" and mail.to == to for mail in renewal.mails.values()):
+        if is_in_vain(renewal.mails.get(receipt_mail(renewal)), address_of(row)):
             raise Trouble("The address is still the one that was at fault: correct customer_email first.")
     else:
         try:
@@ -140,7 +141,7 @@ def _told(ended: Mapping[str, Any], row: Mapping[str, Any]) -> tuple[str, bool]:
             return "Somebody is at work on it at this moment.", True
         case "dropped":
             return "The customer was told of it already, or there is nothing to tell any more.", True
-    return f"The customer was mailed, at {masked(subscription.mail_address(row))}.", True
+    return f"The customer was mailed, at {masked(address_of(row).to)}.", True
 
 
 def _why_not(row: Mapping[str, Any]) -> str:

@@ -6,16 +6,15 @@ from datetime import datetime
 from typing import Any
 
 from mail_feedback.event import UNDELIVERED, Word
-from renewals import dynamodb, offers, refunds, reminders
+from renewals import dynamodb, offers, reminders
 from renewals.errors import Collision, Overtaken, repeat_while_outdated
-from renewals.mail_faults import BOUNCED
+from renewals.mail_faults import BOUNCED, address_of
 from renewals.mail_ledger import MailLedger
 from renewals.mail_tags import Tagged
-from renewals.renewal import Mail, Renewal, Status, mail_from
-from renewals.subscription import mail_address
+from renewals.owed import is_news
+from renewals.renewal import Mail, mail_from
 
 _LOOKS = 4
-_ENDS = ("canceled", "unpaid")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +57,8 @@ class Feedback:
             except Overtaken:  # it is kept already
                 return "known"
             return done
-        self.ledger.record_returned(
-            renewal, name, _failed(word, mail), told, owed=_is_news(renewal, name), now=self.now
-        )
+        again = renewal.notice is None and is_news(renewal, name)
+        self.ledger.record_returned(renewal, name, _failed(word, mail), told, owed=again, now=self.now)
         return done
 
     def _of_reminder(self, word: Word, tagged: Tagged) -> str:
@@ -70,7 +68,7 @@ class Feedback:
             return "unknown"
         if mail.state == "failed":
             return "known"
-        mark = _mark(word, mail.to) if mail.to == mail_address(row) else None
+        mark = _mark(word, mail.to) if mail.to == address_of(row).to else None
         if word.kind == UNDELIVERED:
             return "noted"
         if word.kind != BOUNCED:
@@ -103,14 +101,3 @@ def _reminder(row: Mapping[str, Any], tagged: Tagged) -> Mail | None:
     except (TypeError, KeyError, ValueError):
         return None
     return mail if mail is not None and mail.token == tagged.token else None
-
-
-def _is_news(renewal: Renewal, name: str) -> bool:
-    """Whether what the mail said still says how things stand, and nothing newer is owed."""
-    kind, _, attempt = name.rpartition("_")
-    if renewal.notice is not None or kind == "receipt":
-        return False
-    if kind in refunds.NOTICES:
-        return refunds.is_news(renewal, name)
-    stands = {Status.GIVEN_UP} if kind in _ENDS else {Status.DECLINED, Status.ACTION_REQUIRED}
-    return renewal.status in stands and attempt == str(renewal.attempt)

@@ -33,7 +33,6 @@ from process_payment.claims import (
     due_as_promised,
     due_claim,
     is_undecided,
-    refund_is_owed,
     stands_at,
     was_stopped,
 )
@@ -54,9 +53,11 @@ from renewals.dunning_ledger import DunningLedger
 from renewals.errors import BadRow, Outdated, Overtaken, PaymentError, repeat_while_outdated
 from renewals.gateway import Failure, GatewayRefused, GatewayUnauthorized, GatewayUnavailable, Payment, PaymentState
 from renewals.ledger import RECENT
+from renewals.mail_faults import address_of, is_in_vain
+from renewals.owed import has_parked, is_of_refund, is_parked, owed_mail
 from renewals.payment_ledger import CANCELED_AT_THE_GATEWAY, MOST_PICK_UPS, GuardRefused, Overlaps, why_withdrawn
 from renewals.renewal import UNSETTLED, Renewal, Status
-from renewals.subscription import ENDED, Subscription, has_ended, is_over, mail_address, parse
+from renewals.subscription import ENDED, Subscription, has_ended, is_over, parse
 
 _RACES = 4
 _LOOKED_UP_WHEN_LATE_BY = timedelta(days=1)
@@ -66,7 +67,6 @@ NOT_TOLD = "customer_not_told"
 CHARGING_IS_OFF = "charging_is_off"
 PROCESSING = "processing"
 """The bank has not decided about a confirmed payment: it is asked about again by the next sweep."""
-_OWING = frozenset({Status.PAID, Status.RECEIPTED, Status.FAILED, Status.MAIL_FAILED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,7 +293,7 @@ class Charge:
         """With nothing to claim: what is owed to the customer, or a failed payment that went through after all."""
         if owed is not None and owed.status is Status.GIVEN_UP:
             return Outcome("given_up", "", owed)
-        if owed is not None and refund_is_owed(owed):
+        if owed is not None and is_of_refund(owed):
             return Outcome("refunded", "", owed)
         if owed is not None:
             return self._take_on(owed)
@@ -320,26 +320,23 @@ class Charge:
         """The very period that is asked for, where its mail waited for another address: it goes out, though another
         period stands refused."""
         named = (r for r in history if r.renewal_date == asked.renewal_date and r.status not in UNSETTLED)
-        waits = (r for r in named if r.status is Status.MAIL_FAILED or r.notice_is_parked)
-        return next((r for r in waits if self._is_owed(r, asked)), None)
+        return next((r for r in named if has_parked(r) and self._can_be_told(r, asked)), None)
 
     def _owed(self, asked: RenewalRequest, history: list[Renewal]) -> Renewal | None:
         """What is paid and lacks its receipt or a mail, or was given up or back without a word: the period that is
         asked for, or else the oldest."""
         oldest_first = sorted(history, key=lambda r: (r.renewal_date != asked.renewal_date, r.renewal_date))
-        return next((r for r in oldest_first if self._is_owed(r, asked)), None)
+        return next((r for r in oldest_first if self._can_be_told(r, asked)), None)
 
-    def _is_owed(self, renewal: Renewal, asked: RenewalRequest) -> bool:
-        if renewal.status is Status.GIVEN_UP or refund_is_owed(renewal):
-            owed, parked = renewal.notice is not None, renewal.notice_is_parked
-        else:
-            parked = renewal.status is Status.MAIL_FAILED
-            owed = renewal.paid_at is not None and renewal.status in _OWING
-        if not (owed and parked):
-            return owed
+    def _can_be_told(self, renewal: Renewal, asked: RenewalRequest) -> bool:
+        """Whether the customer is owed a mail about the renewal, and the mail is not parked for the address that they
+        have. The subscription is read only for a parked mail."""
+        name = owed_mail(renewal)
+        if name is None or not is_parked(renewal):
+            return name is not None
         rows = self.ledger.rows(asked.subscription_id)
-        to = next((mail_address(row) for row in rows if row["customer_id"] == asked.customer_id), None)
-        return to is not None and all(mail.to != to for mail in renewal.mails.values() if mail.state == "failed")
+        address = next((address_of(row) for row in rows if row["customer_id"] == asked.customer_id), None)
+        return address is not None and not is_in_vain(renewal.mails.get(name), address)
 
     def _take_on(self, renewal: Renewal) -> Outcome:
         """Own an interrupted, parked or failed renewal and go on where it stood."""
@@ -634,7 +631,7 @@ def _row(asked: RenewalRequest, rows: list[dict[str, Any]]) -> Subscription:
 
 def _stays_refused(renewal: Renewal, subscription: Subscription) -> Outcome:
     """Nothing is to be tried now. What the customer is owed of it is mailed, unless their address has refused it."""
-    if renewal.notice_is_parked and renewal.mails[str(renewal.notice)].to == subscription.customer_email:
+    if is_in_vain(renewal.mails.get(str(renewal.notice)), address_of(subscription.row)):
         return Outcome("nothing_to_do", "address_at_fault", renewal)
     return Outcome(renewal.status.value, "", renewal)
 

@@ -15,7 +15,7 @@ from renewals.clock import Moment
 from renewals.ledger import LEASE
 from renewals.payment_ledger import CANCELED_AT_THE_GATEWAY
 from renewals.periods import Billing, latest_due, oldest_due
-from renewals.renewal import CUT_OFF, Renewal, Status
+from renewals.renewal import Renewal, Status
 from renewals.subscription import Subscription
 
 DUNNING_OVER = "dunning_over"
@@ -79,12 +79,6 @@ def is_undecided(renewal: Renewal) -> bool:
     """Failed, with a payment that the gateway may still have taken."""
     failed = renewal.status is Status.FAILED and renewal.paid_at is None
     return failed and renewal.payment_id is not None and not was_stopped(renewal)
-
-
-def refund_is_owed(renewal: Renewal) -> bool:
-    """Whether the customer is to be told of a refund of it: a paid period has no other notice."""
-    settled = renewal.paid_at is not None and renewal.status not in CUT_OFF  # else its own receipt goes first
-    return settled and renewal.notice is not None
 
 
 def stands_at(renewal: Renewal) -> Status:

@@ -34,8 +34,8 @@ def is_pointless(renewal: Renewal, payment: Payment) -> bool:
 
 def is_told_in_vain(renewal: Renewal, subscription: Subscription) -> bool:
     """Whether the address that the customer has now is at fault."""
-    to = subscription.customer_email
-    refused = any(mail.to == to and mail.state == "failed" for mail in _warnings(renewal))
+    address = mail_faults.address_of(subscription.row)
+    refused = any(mail_faults.is_in_vain(mail, address) for mail in _warnings(renewal))
     return refused or mail_faults.kind(subscription.row) == mail_faults.BOUNCED
 
 

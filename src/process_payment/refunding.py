@@ -6,9 +6,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from process_payment.charge import Outcome, RenewalRequest
-from process_payment.claims import refund_is_owed
 from renewals.errors import PaymentError
 from renewals.gateway import GatewayRefused, GatewayUnavailable
+from renewals.owed import is_of_refund, is_parked
 from renewals.refund_settlement import Settlement
 
 if TYPE_CHECKING:
@@ -27,6 +27,6 @@ def settle(asked: RenewalRequest, settlement: Settlement, moment: Moment) -> Out
         raise PaymentError(str(error)) from error
     except GatewayRefused as refused:  # another account's key? It stays unfinished, which the alarm on that counts
         return Outcome("nothing_to_do", f"gateway: {refused.code}", found)
-    if refund_is_owed(renewal) and not renewal.notice_is_parked:
+    if is_of_refund(renewal) and not is_parked(renewal):
         return Outcome("refunded", "", renewal)
     return Outcome("nothing_to_do", "refunds_looked_at", renewal)

@@ -1,18 +1,47 @@
-"""The mark on a subscription whose mail came back, or was reported as spam: `mail_fault` on its row. Pure.
+"""Whether a customer may be mailed: the one answer, for every mail. Pure.
 
-It names the address that it is of, and so holds for that one only: another customer_email is free of it at once, and
-what SES says late of an old address marks nothing. Attributes: address; kind, bounced or complained; at; reason, in
-SES's own names.
+Two things stand against an address. The mark on the subscription's row, `mail_fault`, says that mail to the address
+came back or was reported as spam: no further mail is tried there. The record of one mail, `failed`, says that this mail
+could not go there: this mail is not tried there again. Each names its address. So another customer_email is free of
+both at once, and what SES says late of an old address marks nothing.
+
+Somebody may clear the faults of an address that is in order again (renewals.register). Then the mark is gone, and
+`mail_faults_cleared` on the row is one more: a mail that failed before it may be tried again, at the same address.
+
+Attributes of the mark: address; kind, bounced or complained; at; reason, in SES's own names.
 """
 
 from collections.abc import Mapping
-from typing import Any
+from decimal import Decimal
+from typing import Any, NamedTuple
 
 from renewals.addresses import BadAddress
+from renewals.renewal import Mail
 
 FIELD = "mail_fault"
+CLEARED = "mail_faults_cleared"
 BOUNCED = "bounced"
 COMPLAINED = "complained"
+
+
+class Address(NamedTuple):
+    """Where the customer is mailed. to: the address. cleared: how often faults of the customer's addresses have been
+    cleared; None: never."""
+
+    to: str
+    cleared: int | None = None
+
+
+def address_of(row: Mapping[str, Any]) -> Address:
+    """The customer's address as the row has it now, whatever else is wrong with the row."""
+    cleared = row.get(CLEARED)
+    known = int(cleared) if isinstance(cleared, Decimal) and cleared.is_finite() else None
+    return Address(str(row.get("customer_email", "")), known)
+
+
+def is_in_vain(mail: Mail | None, address: Address) -> bool:
+    """Whether this very mail failed with this address, and nobody has cleared the address since. mail: its record."""
+    return mail is not None and mail.state == "failed" and (mail.to, mail.cleared) == address
 
 
 def kind(row: Mapping[str, Any]) -> str | None:
@@ -26,7 +55,8 @@ def kind(row: Mapping[str, Any]) -> str | None:
 def refuse(row: Mapping[str, Any] | None, *, required: bool) -> None:
     """Raises BadAddress where a mail to the row's address would be in vain, or is not wanted.
 
-    required: it tells of money or of the subscription's end, and goes to whoever complained too.
+    required: the mail tells of money or of the subscription's end, and goes to a customer who complained, too; a
+    reminder does not.
     """
     stands = kind(row) if row else None
     if stands == BOUNCED:

@@ -1,11 +1,13 @@
 """The mails in the ledger: claimed before they are sent, and what became of them."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 from renewals.errors import Overtaken
 from renewals.ledger import LEASE, Ledger, refunds_as_read, stands_as_read
+from renewals.owed import is_open
 from renewals.renewal import UNFINISHED, UNSETTLED, Mail, Renewal, Status, item_of, replaced, shard
 
 _MAILED = frozenset({Status.RECEIPTED, Status.DONE, Status.MAIL_UNKNOWN})
@@ -15,8 +17,8 @@ class MailLedger(Ledger):
     """What the customer is told, and is owed to be told. Raises as Ledger."""
 
     def claim_mail(self, renewal: Renewal, name: str, mail: Mail, now: datetime) -> Renewal:
-        """Claim a mail before it is sent: nobody has, or it failed with another address. From here on it is looked for
-        again, where it was parked."""
+        """Claim a mail before it is sent: nobody has, or it failed, and may be tried again. A parked mail is unfinished
+        work again from then on."""
         begun: dict[str, Any] = {}
         if renewal.notice_is_parked:
             begun = {"parked": None, "unfinished": shard(renewal.subscription_id), "begun_at": now}
@@ -118,7 +120,7 @@ class MailLedger(Ledger):
     def _write_mail(self, renewal: Renewal, name: str, mail: Mail, changes: dict[str, Any], now: datetime) -> Renewal:
         no_refunds, due = refunds_as_read(renewal)
         earlier = renewal.mails.get(name)
-        if earlier is not None and earlier.to != mail.to:
+        if earlier is not None and (earlier.to, earlier.cleared) != (mail.to, mail.cleared):
             changes = renewal.with_earlier(name) | changes
         return self._update(
             renewal,
@@ -146,8 +148,7 @@ def _nothing_else(renewal: Renewal) -> tuple[str, dict[str, Any]]:
 def _told(renewal: Renewal) -> dict[str, Any]:
     """The notice is no longer owed; of a period that is settled, and has no refund to look at, it was the last thing to
     do."""
-    waits = renewal.status in UNFINISHED or renewal.refunds_due is not None
-    return {"notice": None} | ({} if waits else {"unfinished": None})
+    return {"notice": None} | ({} if is_open(replace(renewal, notice=None)) else {"unfinished": None})
 
 
 def _parked(renewal: Renewal) -> dict[str, Any]:

@@ -11,7 +11,8 @@ from typing import Any
 
 from renewals import refunds
 from renewals.ledger import Ledger, stands_as_read
-from renewals.renewal import UNFINISHED, Renewal, replaced, shard
+from renewals.owed import is_open
+from renewals.renewal import Renewal, replaced, shard
 
 
 class RefundLedger(Ledger):
@@ -89,6 +90,5 @@ def _as_read(renewal: Renewal) -> tuple[str, dict[str, Any]]:
 
 def _waits(renewal: Renewal, due: datetime | None) -> dict[str, Any]:
     """Where the period is found from now on: among the unfinished, as long as there is anything to do for it."""
-    told = renewal.notice is not None and not renewal.notice_is_parked
-    waits = due is not None or told or renewal.status in UNFINISHED
+    waits = is_open(replace(renewal, refunds_due=due))
     return {"refunds_due": due, "unfinished": shard(renewal.subscription_id) if waits else None}

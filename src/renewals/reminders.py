@@ -119,7 +119,7 @@ def _settled(subscription: Subscription, kind: str, *, again: bool) -> bool:
     if mail is None or mail.state == "sending":
         return False
     if mail.state == "failed":
-        return mail.to == subscription.customer_email
+        return mail_faults.is_in_vain(mail, mail_faults.address_of(subscription.row))
     return not again if kind == UPCOMING else not _is_another_card(subscription)
 
 

@@ -50,7 +50,8 @@ class Mail:
     """One mail of a renewal, claimed before it is sent.
 
     state: sending, sent, unknown (sent or not, nobody can tell) or failed (the address is at fault). token, owner: who
-    claimed it, until when. to: the address. at: when it was sent, or found to be unknown or failed.
+    claimed it, until when. to: the address. at: when it was sent, or found to be unknown or failed. cleared: how often
+    the faults of the customer's addresses had been cleared when it was claimed (renewals.mail_faults).
     """
 
     state: str
@@ -61,6 +62,7 @@ class Mail:
     at: datetime | None = None
     message_id: str | None = None
     reason: str | None = None
+    cleared: int | None = None
 
 
 _MOST_ENDINGS = 20
@@ -190,7 +192,8 @@ def renewal_from(item: Mapping[str, Any]) -> Renewal:
 
 def mail_from(values: Mapping[str, Any]) -> Mail:
     times = {name: datetime.fromisoformat(values[name]) for name in ("claimed_until", "at") if name in values}
-    return Mail(**{**values, **times})
+    whole = {name: int(values[name]) for name in ("cleared",) if name in values}
+    return Mail(**{**values, **times, **whole})
 
 
 def replaced(renewal: Renewal, changes: Mapping[str, Any]) -> Renewal:

@@ -175,11 +175,6 @@ def ends_after(row: Mapping[str, Any], day: date) -> bool:
     return isinstance(cancel_at, str) and cancel_at > day.isoformat()
 
 
-def mail_address(row: Mapping[str, Any]) -> str:
-    """The customer's address as the row has it now, whatever else is wrong with the row."""
-    return str(row.get("customer_email", ""))
-
-
 def _schedule(row: Mapping[str, Any], renewal_date: date) -> Schedule:
     interval = _one_of(row, "interval", frozenset(get_args(Interval)), default="month")
     count = _whole(row, "interval_count", 1, _MOST_INTERVALS, default=1)

@@ -13,8 +13,8 @@ from renewals.dunning import Dunning, is_hard
 from renewals.errors import MailError, Overtaken, RenewalError, repeat_while_outdated
 from renewals.mail_ledger import MailLedger
 from renewals.mail_tags import Tagged
+from renewals.owed import is_true, receipt_mail
 from renewals.renewal import Mail, Renewal, Status
-from renewals.subscription import LIVE, mail_address
 from send_email.message import Attachment, Prospects, compose
 from send_email.post import Post
 
@@ -30,24 +30,6 @@ _ENDED = {
     Status.MAIL_FAILED: "mail_failed",
     Status.MAIL_UNKNOWN: "mail_unknown",
 }
-
-
-def _is_true(renewal: Renewal, row: Mapping[str, Any] | None) -> bool:
-    """Whether the notice of a refusal or of the end of dunning still says how things stand."""
-    if refunds.owed(renewal) is not None:
-        return refunds.is_news(renewal, str(renewal.notice))
-    status = row.get("status") if row else None
-    if renewal.status is Status.GIVEN_UP:
-        return status == str(renewal.notice).rpartition("_")[0]  # canceled, unpaid
-    refused = renewal.status in (Status.DECLINED, Status.ACTION_REQUIRED)
-    if not refused or row is None or status not in LIVE:
-        return False
-    ends = row.get("cancel_at")
-    return (
-        row.get("renewal_date") == renewal.row_date.isoformat()
-        and row.get("payment_method") == renewal.payment_method
-        and not (isinstance(ends, str) and ends <= renewal.renewal_date.isoformat())
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +69,7 @@ class Delivery:
         if outcome == "receipted":
             if renewal.status is not Status.RECEIPTED:
                 return _ENDED.get(renewal.status, "dropped")
-            name = f"receipt_{attempt}"
+            name = receipt_mail(renewal)
         else:
             if renewal.notice is None:
                 return "dropped"
@@ -98,7 +80,7 @@ class Delivery:
             told = renewal.mails.get(name)
             settled = told is not None and told.state in ("sent", "unknown")
             # The two were read at once, and the row may be the older: it is read again before anything is dropped.
-            if settled or not (_is_true(renewal, row) or _is_true(renewal, self.ledger.row(renewal))):
+            if settled or not (is_true(renewal, row) or is_true(renewal, self.ledger.row(renewal))):
                 with suppress(Overtaken):  # it is owed no more, or something newer is: that has its own execution
                     self.ledger.drop_notice(renewal, name, self.post.now)
                 return "dropped"
@@ -106,7 +88,7 @@ class Delivery:
 
     def _mail(self, renewal: Renewal, name: str, row: Mapping[str, Any] | None) -> str:
         kind = name.rpartition("_")[0]
-        to = mail_address(row) if row else renewal.customer_email
+        address = mail_faults.address_of(row) if row else mail_faults.Address(renewal.customer_email)
 
         def composed(deliverable: str) -> EmailMessage:
             mail_faults.refuse(row, required=True)
@@ -120,7 +102,7 @@ class Delivery:
             )
 
         place = _InLedger(self.ledger, renewal, name, self.post.now)
-        return self.post.send(place, renewal.mails.get(name), to, composed)
+        return self.post.send(place, renewal.mails.get(name), address, composed)
 
     def _prospects(self, renewal: Renewal) -> Prospects | None:
         if renewal.next_attempt is None:

@@ -19,6 +19,7 @@ from renewals import mail_tags, telemetry
 from renewals.addresses import BadAddress, deliverable
 from renewals.errors import MailError, Overtaken, RenewalError
 from renewals.ledger import LEASE
+from renewals.mail_faults import Address, is_in_vain
 from renewals.mail_tags import Tagged
 from renewals.renewal import Mail
 
@@ -44,7 +45,7 @@ class Place(Protocol):
         ...
 
     def claim(self, mail: Mail) -> None:
-        """Nobody has claimed it, or it failed with another address."""
+        """Nobody has claimed it, or it failed, and may be tried again."""
         ...
 
     def park(self, mail: Mail) -> None:
@@ -70,18 +71,18 @@ class Post:
     execution: str
     now: datetime
 
-    def send(self, place: Place, earlier: Mail | None, to: str, compose: Callable[[str], EmailMessage]) -> str:
+    def send(self, place: Place, earlier: Mail | None, address: Address, compose: Callable[[str], EmailMessage]) -> str:
         """Send a mail once.
 
-        earlier: its record as it stands. to: the address of the day. compose: makes the mail for that address as it
+        earlier: its record as it stands. address: that of the day. compose: makes the mail for that address as it
         can be sent to. Returns mailed, in_progress, mail_failed or mail_unknown. Raises Overtaken where another was
         faster, and MailError where the mail was certainly not sent and can be tried again.
         """
-        if earlier is not None and not (earlier.state == "failed" and earlier.to != to):
+        if earlier is not None and (earlier.state != "failed" or is_in_vain(earlier, address)):
             return self._earlier(place, earlier)
-        mail = Mail("sending", uuid4().hex, self.execution, self.now + LEASE, to)
+        mail = Mail("sending", uuid4().hex, self.execution, self.now + LEASE, address.to, cleared=address.cleared)
         try:
-            message = compose(deliverable(to))
+            message = compose(deliverable(address.to))
             message["Date"] = self.now  # SES replaces it: docs.aws.amazon.com/ses/latest/dg/header-fields.html
         except BadAddress as bad:
             return self._park(place, replace(mail, reason=str(bad)))

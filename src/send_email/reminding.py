@@ -69,7 +69,7 @@ class Reminding:
             return remind(told, card, seller=self.seller, page=self.page, sender=self.post.sender, to=deliverable)
 
         place = _OnRow(self.records, subscription, kind, self.today, self.post.now)
-        return self.post.send(place, earlier, subscription.customer_email, composed)
+        return self.post.send(place, earlier, mail_faults.address_of(subscription.row), composed)
 
 
 @dataclass(frozen=True, slots=True)

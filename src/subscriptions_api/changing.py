@@ -14,9 +14,9 @@ from aws_lambda_powertools.event_handler.router import APIGatewayRouter
 
 from renewals import subscription
 from renewals.errors import BadRow
+from renewals.owed import has_parked
 from renewals.periods import next_on
 from renewals.register import Repeatable, Row, etag
-from renewals.renewal import Status
 from renewals.subscription import LIVE
 from renewals.transitions import Action, NotAllowed
 from subscriptions_api import shared, verifying
@@ -247,6 +247,6 @@ def _mail_what_waited(row: Row) -> None:
     """An execution for each period whose mail waits for another address, however many and old they are; the oldest
     first. The same change made again starts those of a call that was cut off."""
     periods = shared.register().ledger.periods(row["subscription_id"])
-    waited = [each for each in periods if each.status is Status.MAIL_FAILED or each.notice_is_parked]
+    waited = [each for each in periods if has_parked(each)]
     for renewal in reversed(waited):
         shared.start(row, renewal)

@@ -89,6 +89,22 @@ def test_a_receipt_that_came_back_is_parked_and_goes_to_the_corrected_address(sh
     assert len(shop.gateway.charges) == 1
 
 
+def test_a_mail_is_held_back_by_its_own_failure_alone(shop: World) -> None:
+    """The receipt is parked for the new address; a refusal's mail of the same period had failed with the old address,
+    to which the customer goes back: the receipt is mailed there."""
+    shop.subscribe(payment_method="pm_declined", customer_email=OLD)
+    shop.run()
+    bounce(shop)
+    shop.edit(customer_email="nobody", payment_method="pm_ok")
+    shop.run("paid", NOON + 2 * LATER)
+    assert _item(shop)["status"] == "mail_failed"
+    shop.dynamodb.put(
+        "subscriptions", {k: v for k, v in shop.row().items() if k != "mail_fault"} | {"customer_email": OLD}
+    )
+    assert shop.run("back", NOON + 4 * LATER, period=DUE.isoformat()) == "Success"
+    assert (_item(shop)["status"], len(shop.mails())) == ("done", 2)
+
+
 def test_a_corrected_address_is_mailed_at_once(shop: World) -> None:
     """Bounced, corrected and asked for within the seconds for which the renewal had an owner."""
     shop.subscribe()

@@ -148,7 +148,7 @@ def _stored(state: State, address: str) -> tuple[dict[str, Any], dict[str, Any]]
     row, item = lived.row() | ADDRESSES[address], dict(lived.items()[DAY])
     if state.status is Status.CLAIMED:
         row = {name: value for name, value in row.items() if name != "next_attempt"} | {"status": "active"}
-    item |= {"status": str(state.status), "notice": state.notice}
+    item |= {"status": str(state.status), "notice": state.notice, "attempt": Decimal(1)}
     item |= {"lease_until": item["claimed_at"], "touched_at": item["claimed_at"]}
     known = next(iter(item["mails"].values()))
     told = {REFUNDED: known} if state.notice is None else {}
