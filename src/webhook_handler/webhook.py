@@ -55,7 +55,7 @@ def _signed_by(secret: str, body: bytes, headers: Mapping[str, str]) -> bool:
 
 
 def parse(body: bytes) -> Request | None:
-    """What is asked for; None for an event type that is not ours to act on. Raises BadRequest."""
+    """What is asked for; None for an event type that is not ours to act on. Raises BadBody."""
     try:
         fields = read_object(body, exact=True)
     except NotAnObject as fault:

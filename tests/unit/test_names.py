@@ -1,6 +1,7 @@
 """Names and comments of the source, read from its syntax trees: a name means one thing, what is ignored says why."""
 
 import ast
+import builtins
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ CLASSES = [node for tree in SOURCES.values() for node in ast.walk(tree) if isins
 
 _QUESTION = re.compile(r"_?(is|has|may|can|was|are|had)_")
 _OF_A_CLASS = re.compile(r"\b([A-Z]\w+)\.(\w+)")
+_RAISED = re.compile(r"\b[Rr]aises ((?:[A-Z]\w+)(?:(?:,? and |, | or )[A-Z]\w+)*)")
 _OF_A_MODULE = re.compile(r"\brenewals\.(\w+)(?:\.(\w+))?")
 
 
@@ -100,6 +102,22 @@ def test_what_a_docstring_names_is_there() -> None:
             of_modules = (f"renewals.{module}.{name}".rstrip(".") for module, name in _OF_A_MODULE.findall(text)
                           if not _is_there(module, name or None))  # fmt: skip
             gone += [f"{_where(path, node)} {each}" for each in (*of_classes, *of_modules)]
+    assert gone == []
+
+
+def test_what_a_docstring_says_is_raised_is_there() -> None:
+    """Each error that a docstring warns of is a class of ours or Python's own, by the name that it has today."""
+    known = {node.name for node in CLASSES} | set(dir(builtins))
+    known |= {alias.name for tree in SOURCES.values() for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)
+              for alias in node.names}  # fmt: skip
+    gone = [
+        f"{_where(path, node)} {name}"
+        for path, tree in SOURCES.items()
+        for node, text in _docstrings(tree)
+        for names in _RAISED.findall(text)
+        for name in re.findall(r"[A-Z]\w+", names)
+        if name not in known
+    ]
     assert gone == []
 
 
