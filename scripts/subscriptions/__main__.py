@@ -11,10 +11,12 @@ import click
 from rich.progress import Progress
 
 from renewals.errors import BadRow
+from renewals.mail_faults import address_of
 from renewals.subscription import ENDED, ID, LIVE
 from scripts.deployment import WORKERS, Deployment, given, stack_name
 from scripts.plainly import Commands, Trouble
 from scripts.subscriptions import shown
+from scripts.subscriptions.clearing import about_suppression, clear_mail_fault
 from scripts.subscriptions.importing import LEFT_OUT, Import, Tally
 from scripts.subscriptions.renewing import Ended, redrive, renew_now, resend_mail
 from scripts.subscriptions.rows import BadFile, Line, from_csv, from_json_lines
@@ -234,6 +236,29 @@ def resend_mail_(ctx: click.Context, deployment: Deployment, subscription_id: st
     address was at fault: correct it first.
     """
     _end(ctx, resend_mail(deployment, subscription_id, renewal_date.isoformat()))
+
+
+@main.command("clear-mail-fault")
+@_subscription
+@click.option("--why", required=True, help="Why the address is good again: stands in the timeline.")
+@click.option("--customer-agrees", is_flag=True, help="A customer who reported our mail as spam wants it again.")
+@given
+@click.pass_context
+def clear_mail_fault_(
+    ctx: click.Context, deployment: Deployment, subscription_id: str, why: str, *, customer_agrees: bool
+) -> None:
+    """Let a customer be mailed again at the address that they have, and mail what waited.
+
+    For an address that is right: mail to it came back or failed, and the fault was the mailbox's. Where the address is
+    wrong, correct customer_email instead. Before this, take the address off the list that SES itself keeps: `aws sesv2
+    delete-suppressed-destination`, or the mail comes back at once.
+
+    Whoever reported our mail as spam is mailed again only with their consent.
+    """
+    ended = clear_mail_fault(deployment, subscription_id, why, customer_agrees=customer_agrees)
+    for line in about_suppression(address_of(deployment.row(subscription_id)).to):
+        shown.say(line)
+    _end(ctx, ended)
 
 
 def _end(ctx: click.Context, ended: Ended) -> None:

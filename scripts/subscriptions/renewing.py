@@ -50,7 +50,7 @@ def renew_now(deployment: Deployment, subscription_id: str) -> Ended:
     """Ask for what is due, as a webhook does, and wait for the end. What is not due is not charged."""
     row = deployment.row(subscription_id)
     deployment.register.note(subscription_id, "renewing", deployment.asked(row))
-    return _run(deployment, row, {})
+    return run_workflow(deployment, row, {})
 
 
 def resend_mail(deployment: Deployment, subscription_id: str, renewal_date: str) -> Ended:
@@ -72,7 +72,7 @@ def resend_mail(deployment: Deployment, subscription_id: str, renewal_date: str)
         except Overtaken:
             seen_to = "Somebody else has seen to it, or the mail of a refund is owed first: look again in a minute."
             raise Trouble(seen_to) from None
-    return _run(deployment, row, {"renewal_date": renewal_date})  # this period, so that nothing else is charged
+    return run_workflow(deployment, row, {"renewal_date": renewal_date})  # this period, so that nothing else is charged
 
 
 def redrive(deployment: Deployment) -> int:
@@ -109,7 +109,7 @@ def _note_redriven(deployment: Deployment, body: str) -> None:
         deployment.register.note(named, "redriven", deployment.asked({}))
 
 
-def _run(deployment: Deployment, row: Mapping[str, Any], more: Mapping[str, str]) -> Ended:
+def run_workflow(deployment: Deployment, row: Mapping[str, Any], more: Mapping[str, str]) -> Ended:
     """One execution of the workflow, to its end, 225 seconds at most."""
     moment = deployment.moment(row)
     zone = moment.zone

@@ -22,7 +22,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from renewals import dynamodb, pauses, reminders, spans, subscription, transitions, wording
+from renewals import dynamodb, mail_faults, pauses, reminders, spans, subscription, transitions, wording
 from renewals.addresses import masked
 from renewals.callers import is_of
 from renewals.errors import BadRow, Overtaken, RenewalError
@@ -397,6 +397,26 @@ class Register:
         details = {"period": (None, renewal.renewal_date), "mail": ("unknown", "to be sent")}
         record = _record(renewal.subscription_id, "resent", asked, details)
         return self._mails.reopen_mail(renewal, [self._put(self._changes, record)], asked.now)
+
+    def clear_mail_fault(self, row: Row, why: str, asked: AskedBy) -> dict[str, Any]:
+        """Let the customer be mailed again at the address that the row has, though mail to it failed, came back or was
+        reported as spam (renewals.mail_faults). why: in words, for the timeline. Raises Overtaken where the row has
+        another address or another fault by now."""
+        cleared = mail_faults.address_of(row).cleared or 0
+        changes = {mail_faults.FIELD: None, mail_faults.CLEARED: Decimal(cleared + 1)}
+        new = _applied(row, changes)
+        as_read = dynamodb.as_read(row, ("customer_email", "version", *changes))
+        change = dynamodb.change(self._subscriptions, _key(row), {**changes, "version": new["version"]}, *as_read)
+        stood = mail_faults.kind(row) or "failed"
+        details = {"customer_email": (None, row.get("customer_email")), "fault": (stood, None), "why": (None, why)}
+        dynamodb.transact(self._client, [{"Update": change}, *self._recorded(row, new, "mail_cleared", details, asked)])
+        return new
+
+    def was_complained_of(self, subscription_id: str, address: str) -> bool:
+        """Whether SES said that a mail about one of the latest periods, to this address, was reported as spam."""
+        items, _ = self.ledger.page(subscription_id, limit=_MOST_PERIODS)
+        said = (value for item in items for name, value in item.items() if name.startswith("returned_"))
+        return any(each["kind"] == mail_faults.COMPLAINED and each["to"] == address for each in said)
 
     def note(self, subscription_id: str, what: str, asked: AskedBy) -> None:
         """Record that somebody asked for what changes no attribute. what: as in Change."""

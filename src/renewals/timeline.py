@@ -32,7 +32,7 @@ class Entry:
 @dataclass(frozen=True, slots=True)
 class Change:
     """One change that somebody asked for. what: created, edited, canceled, ending, paused, resumed, card, refunded,
-    renewing, redriven or resent.
+    renewing, redriven, resent or mail_cleared.
     details: each attribute that changed, with its value before and after; None where there was or is none."""
 
     at: datetime
@@ -53,6 +53,7 @@ _CHANGED = {
     "renewing": "asked for a renewal at once",
     "redriven": "brought a renewal back that had failed five times",
     "resent": "asked for the mail of the receipt to be sent again",
+    "mail_cleared": "let the customer be mailed again",
 }
 _MAILED = {
     "receipt": "the receipt",
@@ -140,6 +141,8 @@ def _changed(change: Change) -> Entry:
     if change.what in _OF_A_PERIOD and "period" in change.details:
         return Entry(change.at, change.what, _OF_A_PERIOD[change.what](change), by=change.by)
     said = "; ".join(f"{name} {_from_to(old, new)}" for name, (old, new) in sorted(change.details.items()))
+    if change.what == "mail_cleared":
+        return Entry(change.at, change.what, _mail_cleared(change), by=change.by)
     did = f"{change.by} {_CHANGED.get(change.what, change.what)}"
     return Entry(change.at, change.what, f"{did}: {said}." if said else f"{did}.", by=change.by)
 
@@ -153,6 +156,15 @@ def _asked_for_refund(change: Change) -> str:
 
 def _asked_for_mail(change: Change) -> str:
     return f"{change.by} {_CHANGED['resent']}, {_of_period(change)}."
+
+
+def _mail_cleared(change: Change) -> str:
+    """In words: which address, what stood against the address, and why the fault was cleared."""
+    details = {name: old if name == "fault" else new for name, (old, new) in change.details.items()}
+    stood = {"bounced": "mail there had come back", "complained": "mail there had been reported as spam"}
+    before = stood.get(str(details.get("fault")), "a mail there had failed")
+    told = f"{change.by} {_CHANGED['mail_cleared']} at {_shown(details.get('customer_email'))}, though {before}"
+    return f"{told}: {_shown(details.get('why')).rstrip('.')}."
 
 
 def _of_period(change: Change) -> str:
@@ -199,7 +211,7 @@ def _marked(row: Mapping[str, Any]) -> Iterator[Entry]:
     except (TypeError, KeyError, ValueError):
         return
     why, then = _MARKED.get(kind, (kind, "what follows"))
-    until = "until customer_email is changed"
+    until = "until customer_email is changed, or the fault is cleared"
     yield Entry(at, "address_marked", f"The address {address} is marked, since mail to it {why}: {then} {until}.")
 
 

@@ -1,0 +1,112 @@
+"""The faults of a customer's address, cleared by a person who knows that the address is in order again."""
+
+from collections.abc import Iterator, Mapping
+from shlex import quote
+from typing import Any
+
+from renewals import mail_faults, reminders, subscription
+from renewals.addresses import BadAddress, deliverable, masked
+from renewals.errors import BadRow, Overtaken
+from renewals.mail_faults import Address, address_of, is_in_vain
+from renewals.offers import CARD_EXPIRES, UPCOMING
+from renewals.owed import has_parked
+from renewals.renewal import Mail, Renewal
+from renewals.timeline import Entry
+from scripts.deployment import Deployment
+from scripts.plainly import Trouble
+from scripts.subscriptions.renewing import Ended, run_workflow
+
+_SUPPRESSED = "OnAccountSuppressionList"
+_MOST_RUNS = 3
+"""So many mails of one period may wait: its receipt, a notice, and a refund that was asked for meanwhile."""
+
+
+def clear_mail_fault(deployment: Deployment, subscription_id: str, why: str, *, customer_agrees: bool) -> Ended:
+    """Clear what stands against the address that the subscription has, and mail what waited for it, the oldest first.
+
+    why: what makes the address good again, in words, for the timeline. customer_agrees: a customer who reported our
+    mail as spam has said that they want to be mailed again. Raises Trouble where nothing stands against the address,
+    or nothing may be cleared.
+    """
+    row = deployment.row(subscription_id)
+    address = address_of(row)
+    try:
+        deliverable(address.to)
+    except BadAddress as bad:
+        raise Trouble(f"Nobody can be mailed there, cleared or not: {bad}. Correct customer_email.") from None
+    waiting = _waiting(deployment, row)
+    failed = any(is_in_vain(mail, address) for mail in _mails(row, waiting))
+    if mail_faults.kind(row) is None and not failed:
+        if not waiting:
+            raise Trouble(f"Nothing stands against the address of {subscription_id}, and no mail waits for it.")
+    else:
+        if _was_complained_of(deployment, row, address) and not customer_agrees:
+            raise Trouble(
+                "The customer reported our mail as spam, or SES had the address on its list, perhaps for that: they "
+                "are to be mailed again only with their consent. Once they have given it, say --customer-agrees."
+            )
+        try:
+            deployment.register.clear_mail_fault(row, why, deployment.asked(row))
+        except Overtaken:
+            raise Trouble("The subscription was changed at this moment: look at it, and try again.") from None
+    return _mailed(deployment, subscription_id, waiting)
+
+
+def about_suppression(address: str) -> tuple[str, str]:
+    """What SES may hold against the address, and the command that takes the address off SES's list."""
+    return (
+        "SES keeps a list of its own for the whole account, and sends nothing to an address on it. A mail that comes "
+        "back at once was held there: take the address off, and run this command again.",
+        f"aws sesv2 delete-suppressed-destination --email-address {quote(address)}",
+    )
+
+
+def _waiting(deployment: Deployment, row: Mapping[str, Any]) -> list[Renewal]:
+    """The periods of which a mail waits until the customer can be mailed, the oldest first."""
+    periods = deployment.register.ledger.periods(row["subscription_id"])
+    return [each for each in periods if has_parked(each) and each.customer_id == row["customer_id"]][::-1]
+
+
+def _mails(row: Mapping[str, Any], waiting: list[Renewal]) -> Iterator[Mail]:
+    """The records of the mails that may be parked: of the periods that wait, and the reminders'."""
+    for renewal in waiting:
+        yield from renewal.mails.values()
+    try:
+        parsed = subscription.parse(row)
+        yield from (mail for kind in (UPCOMING, CARD_EXPIRES) if (mail := reminders.record(parsed, kind)))
+    except BadRow:
+        return
+
+
+def _was_complained_of(deployment: Deployment, row: Mapping[str, Any], address: Address) -> bool:
+    """Whether the customer reported a mail to this address as spam, as far as anybody knows. SES suppresses an address
+    after a complaint as after a bounce, and a later mail there comes back without saying for which of the two."""
+    stands = mail_faults.kind(row)
+    if stands == mail_faults.COMPLAINED:
+        return True
+    if stands is not None and _SUPPRESSED in str(row[mail_faults.FIELD].get("reason")):
+        return True
+    return deployment.register.was_complained_of(row["subscription_id"], address.to)
+
+
+def _mailed(deployment: Deployment, subscription_id: str, waiting: list[Renewal]) -> Ended:
+    """One execution for each mail that waited, each to its end."""
+    new: list[Entry] = []
+    left = 0
+    for renewal in waiting:
+        for _ in range(_MOST_RUNS):
+            row = deployment.row(subscription_id)
+            ended = run_workflow(deployment, row, {"renewal_date": renewal.renewal_date.isoformat()})
+            new += ended.new
+            stands = deployment.register.ledger.get(subscription_id, renewal.renewal_date.isoformat())
+            if stands is None or not has_parked(stands):
+                break
+            if not ended.new:
+                left += 1
+                break
+    to = masked(address_of(deployment.row(subscription_id)).to)
+    if left:
+        told = f"{left} of {len(waiting)} periods still wait for a mail to {to}: `why {subscription_id}` says more."
+        return Ended(told, tuple(new), well=False)
+    told = f"What waited was mailed to {to}." if waiting else f"{to} is mailed again. No mail was waiting."
+    return Ended(told, tuple(new), well=True)

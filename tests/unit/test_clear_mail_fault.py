@@ -1,0 +1,204 @@
+"""`clear-mail-fault`: an address that was at fault and is in order again is mailed what waited for it, once, and only
+where nobody has asked not to be mailed."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from renewals.errors import Overtaken
+from renewals.register import AskedBy, Register
+from tests.fakes import DUE, LATER, NOON, World
+from tests.unit.test_mail_feedback import BOUNCE, _event, _take, bounce
+from tests.unit.test_subscriptions_command import Account, account, command, on, squeezed
+
+__all__ = ["account", "command"]
+WHY = ("--why", "Her mailbox was full and is empty again")
+CLEAR = ("clear-mail-fault", "sub_1", *WHY)
+
+
+def _complain(shop: World, n: int = -1) -> None:
+    _take(shop, _event("Complaint", {"complaintFeedbackType": "abuse"}, shop.ses.sent[n]))
+
+
+def _register(shop: World) -> Register:
+    client: Any = shop.dynamodb
+    return Register(client, subscriptions="subscriptions", renewals="renewals", changes="changes")
+
+
+def _status(shop: World, day: str = DUE.isoformat()) -> str:
+    return str(shop.items()[day]["status"])
+
+
+def test_a_receipt_that_came_back_is_mailed_to_the_same_address(shop: World, command: Any) -> None:
+    """The mark is gone, the receipt goes out once, and who cleared the fault stands in the timeline with the reason."""
+    on(shop)
+    shop.run()
+    bounce(shop)
+    done = command(*CLEAR)
+    assert (done.exit_code, _status(shop)) == (0, "done")
+    assert "mail_fault" not in shop.row()
+    assert [mail["Destinations"] for mail in shop.ses.sent] == [["ann@customer.example"]] * 2
+    assert "aws sesv2 delete-suppressed-destination --email-address ann@customer.example" in done.output
+    told = (
+        "Operators/zoe let the customer be mailed again at a***@c***.example, though mail there had come back: Her "
+        "mailbox was full and is empty again."
+    )
+    assert told in squeezed(command("why", "sub_1"))
+    assert len(shop.gateway.charges) == 1
+
+
+def test_all_that_waited_is_mailed_by_itself(shop: World, command: Any) -> None:
+    """Two periods, the oldest first; what becomes due meanwhile is not charged by it."""
+    on(shop)
+    shop.run()
+    bounce(shop)
+    shop.edit(test_clock="2026-02-28")
+    shop.run("february", NOON + timedelta(days=28))
+    assert (_status(shop), _status(shop, "2026-02-28")) == ("mail_failed", "mail_failed")
+    charged = len(shop.gateway.charges)
+    assert command(*CLEAR).exit_code == 0
+    assert (_status(shop), _status(shop, "2026-02-28")) == ("done", "done")
+    assert (len(shop.mails()), len(shop.gateway.charges)) == (3, charged)
+
+
+def test_the_notice_of_a_refusal_goes_out_again(shop: World, command: Any) -> None:
+    """It came back, and is owed: with the fault cleared the customer is told, and nothing is tried before its day."""
+    on(shop, payment_method="pm_declined")
+    shop.run()
+    bounce(shop)
+    attempts = len(shop.gateway.attempts)
+    command(*CLEAR)
+    assert len({mail["Subject"] for mail in shop.mails()}) == 1
+    assert (len(shop.mails()), len(shop.gateway.attempts)) == (2, attempts)
+    assert "notice" not in shop.items()[DUE.isoformat()]
+
+
+def test_dunning_goes_on_once_the_customer_can_be_told(shop: World, command: Any) -> None:
+    """The final notice came back, so the end waits; cleared, the notice goes out, and the customer has as long as
+    anybody."""
+    shop.subscribe(payment_method="pm_3ds")
+    for day in range(17):
+        before = len(shop.ses.sent)
+        shop.run(f"day-{day}", NOON + timedelta(days=day))
+        for mail in range(before, len(shop.ses.sent)):
+            bounce(shop, mail, NOON + timedelta(days=day))
+    assert "held_at" in shop.items()[DUE.isoformat()]
+    sent = len(shop.ses.sent)
+    _register(shop).clear_mail_fault(shop.row(), "mended", AskedBy("zoe", NOON))
+    for day in range(17, 30):
+        shop.run(f"day-{day}", NOON + timedelta(days=day))
+    told = [mail["Subject"] for mail in shop.mails()[sent:]]
+    assert len(told) == 2
+    assert shop.row()["status"] == "canceled"
+
+
+def test_a_reminder_that_came_back_is_sent_again(shop: World) -> None:
+    """The sweep reminds of it by itself, once the fault is cleared."""
+    shop.subscribe(interval="year")
+    early = NOON - timedelta(days=5)
+    shop.remind(now=early)
+    bounce(shop, now=early + LATER)
+    shop.remind("again", early + 2 * LATER)
+    assert len(shop.ses.sent) == 1
+    _register(shop).clear_mail_fault(shop.row(), "mended", AskedBy("zoe", early))
+    for n in range(2):
+        shop.remind(f"cleared-{n}", early + (3 + n) * LATER)
+    assert len(shop.ses.sent) == 2
+
+
+def test_whoever_complained_is_mailed_again_only_with_their_consent(shop: World, command: Any) -> None:
+    """Without --customer-agrees the command says why not, and changes nothing."""
+    on(shop)
+    shop.run()
+    _complain(shop)
+    before = shop.row()
+    refused = command(*CLEAR)
+    assert (refused.exit_code, shop.row()) == (1, before)
+    assert "only with their consent" in squeezed(refused)
+    assert command(*CLEAR, "--customer-agrees").exit_code == 0
+    assert "mail_fault" not in shop.row()
+    assert "though mail there had been reported as spam" in squeezed(command("why", "sub_1"))
+
+
+@pytest.mark.parametrize(
+    "later",
+    [
+        ("Bounce", BOUNCE),
+        ("Bounce", {"bounceType": "Permanent", "bounceSubType": "OnAccountSuppressionList"}),
+        ("Complaint", {"complaintSubType": "OnAccountSuppressionList"}),
+    ],
+)
+def test_a_bounce_does_not_make_a_complaint_forgotten(shop: World, command: Any, later: tuple[str, Any]) -> None:
+    """SES suppresses the address after a complaint, so the next mail comes back and marks the address as bounced."""
+    on(shop)
+    shop.run()
+    _complain(shop)
+    shop.edit(test_clock="2026-02-28")
+    shop.run("february", NOON + timedelta(days=28))
+    _take(shop, _event(*later, shop.ses.sent[-1]))
+    assert shop.row()["mail_fault"]["kind"] == "bounced"
+    assert command(*CLEAR).exit_code == 1
+    assert command(*CLEAR, "--customer-agrees").exit_code == 0
+
+
+def test_an_address_on_ses_s_own_list_comes_back_and_is_marked_anew(shop: World, command: Any) -> None:
+    """A mail that comes back after the clearing stands as at fault again, and is mailed no second time by itself."""
+    on(shop)
+    shop.run()
+    bounce(shop)
+    command(*CLEAR)
+    bounce(shop)
+    assert (_status(shop), shop.row()["mail_fault"]["kind"]) == ("mail_failed", "bounced")
+    shop.run("again", NOON + 9 * LATER)
+    assert len(shop.ses.sent) == 2
+    assert command(*CLEAR).exit_code == 0
+    assert (_status(shop), len(shop.ses.sent)) == ("done", 3)
+
+
+def test_nothing_is_cleared_where_nothing_stands_against_the_address(shop: World, command: Any) -> None:
+    """Said, and not written: neither for an address that is in order nor for one that nobody could mail."""
+    on(shop)
+    shop.run()
+    assert "Nothing stands against the address of sub_1" in squeezed(command(*CLEAR))
+    shop.edit(customer_email="nobody")
+    assert "customer_email is not a mail address" in squeezed(command(*CLEAR))
+    assert not shop.dynamodb.items("changes")
+
+
+def test_a_command_that_was_cut_off_is_run_again(shop: World, command: Any, account: Account) -> None:
+    """The fault was cleared and no mail had gone out yet: the same command mails what waits, and clears nothing."""
+    on(shop)
+    shop.run()
+    bounce(shop)
+    _register(shop).clear_mail_fault(shop.row(), "mended", AskedBy("zoe", NOON))
+    changes = len(shop.dynamodb.items("changes"))
+    assert command(*CLEAR).exit_code == 0
+    assert (_status(shop), len(shop.mails())) == ("done", 2)
+    assert len(shop.dynamodb.items("changes")) == changes
+    assert len(account.asked) == 1
+
+
+def test_a_fault_that_came_meanwhile_is_not_cleared_unseen(shop: World) -> None:
+    """Another word of SES's, or another address, between the look and the clearing: nothing is written."""
+    shop.subscribe()
+    shop.run()
+    bounce(shop)
+    seen = shop.row()
+    shop.edit(mail_fault=seen["mail_fault"] | {"kind": "complained"})
+    register = _register(shop)
+    with pytest.raises(Overtaken):
+        register.clear_mail_fault(seen, "mended", AskedBy("zoe", NOON))
+    shop.edit(mail_fault=seen["mail_fault"], customer_email="ann@new.example")
+    with pytest.raises(Overtaken):
+        register.clear_mail_fault(seen, "mended", AskedBy("zoe", NOON))
+    assert not shop.dynamodb.items("changes")
+
+
+def test_the_history_keeps_no_address(shop: World) -> None:
+    """What is recorded of the clearing has the address as it is shown, and no more."""
+    shop.subscribe()
+    shop.run()
+    bounce(shop)
+    _register(shop).clear_mail_fault(shop.row(), "ann@customer.example works again", AskedBy("zoe", NOON))
+    assert "ann@customer.example" not in str(shop.dynamodb.items("changes"))
