@@ -15,7 +15,7 @@ from botocore.config import Config
 
 from local.console import mails
 from local.stack import STACK_NAME, Stack
-from renewals import clock, currencies, dynamodb, refunds, subscription, wording
+from renewals import clock, currencies, dynamodb, reasons, refunds, subscription, wording
 from renewals.clock import Moment
 from renewals.errors import BadRow
 from renewals.preview import Preview
@@ -346,8 +346,7 @@ def step_from(item: Mapping[str, Any]) -> Step:
     status = Status(item["status"])
     said = wording.decline(item.get("decline_code")) if status is Status.DECLINED else _SAID[status]
     if status in (Status.FAILED, Status.GIVEN_UP, Status.MAIL_FAILED) and "reason" in item:
-        reason = item["reason"]
-        said += f": {wording.stopped(reason) if wording.fault_of(reason) else reason.replace('_', ' ')}"
+        said += f": {reasons.in_words(item['reason'])}"
     if "next_attempt" in item:
         said += f"; next attempt {item['next_attempt']}"
     return Step(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from renewals import subscription
+from renewals import reasons, subscription
 from renewals.addresses import masked
 from renewals.errors import BadRow, Overtaken
 from renewals.mail_faults import address_of, is_in_vain
@@ -16,20 +16,6 @@ from renewals.timeline import Entry
 from scripts.deployment import Deployment
 from scripts.plainly import Trouble
 
-_NOTHING = {
-    "not_due": "It is not due: nothing was charged.",
-    "renewed_already": "It is renewed already: nothing was charged.",
-    "paused": "It is paused: nothing was charged.",
-    "canceled": "It is canceled: nothing was charged.",
-    "unpaid": "It is suspended as unpaid: nothing was charged. Resume it, and it is billed.",
-    "cancels_at_period_end": "It ends with the period that is paid: nothing was charged.",
-    "caught_up_by_the_sweep": "Several periods are owed, each to be billed: the sweep does, one at a time.",
-    "amount_changed": "Its amount was changed at this moment: nothing was charged. Ask again.",
-    "another_period": "Nothing was charged: that period is not the one that is due.",
-    "address_at_fault": "Nothing was tried: the address is at fault, and the mail that is owed waits for another.",
-    "customer_not_told": "Dunning waits for an address: the customer was not told yet that it ends.",
-    "charging_is_off": "Charging is turned off: nothing was charged.",
-}
 _FAILED = {
     "PaymentProcessingFailed": "It was not renewed; `oncall log process-payment` says why",
     "ReceiptGenerationFailed": "The receipt could not be made; the sweep tries again",
@@ -136,7 +122,7 @@ def _told(ended: Mapping[str, Any], row: Mapping[str, Any]) -> tuple[str, bool]:
     outcome = json.loads(ended["output"])
     match outcome["outcome"]:
         case "nothing_to_do":
-            return _NOTHING.get(outcome["reason"], f"There is nothing to do: {outcome['reason']}."), True
+            return f"Nothing was charged: {reasons.in_words(outcome['reason'])}.", True
         case "in_progress":
             return "Somebody is at work on it at this moment.", True
         case "dropped":

@@ -15,7 +15,7 @@ from decimal import Decimal, InvalidOperation
 from functools import cache
 from typing import Any
 
-from process_payment.charge import NOT_TOLD, Charge, Outcome, RenewalRequest
+from process_payment.charge import Charge, Outcome, RenewalRequest
 from process_payment.payments import Payments
 from process_payment.remind import Remind
 from renewals import aws, clock, currencies, reminders, telemetry
@@ -27,11 +27,9 @@ from renewals.errors import BadEvent, BadRow, PaymentError, transient_aws_errors
 from renewals.gateway import GatewayUnauthorized
 from renewals.gateway_access import gateway as _gateway
 from renewals.gateway_access import with_current_key
+from renewals.reasons import Reason
 from renewals.renewal import REFUNDS
 from renewals.settings import setting
-
-GATEWAY_ACCOUNT = "gateway_account"
-"""The gateway turns our account away: its key is wrong, lacks a permission or is of the other mode."""
 
 
 @telemetry.observed
@@ -44,14 +42,14 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
             event_type = event["request"].get("event_type")
             reply = with_current_key(lambda: _answered(asked, execution, event_type))
     except GatewayUnauthorized:  # nobody's renewal is at fault: the next sweep asks again
-        reply = _reply(asked, Outcome("nothing_to_do", GATEWAY_ACCOUNT))
+        reply = _reply(asked, Outcome("nothing_to_do", Reason.GATEWAY_ACCOUNT))
     webhook_id = event["request"].get("webhook_id")
     if isinstance(webhook_id, str):
         reply["webhook_id"] = webhook_id
     telemetry.renewal_event("payment", reply)
     if reply["outcome"] == "failed":
         telemetry.count("RenewalFailed")
-    if reply["reason"] == NOT_TOLD:
+    if reply["reason"] == Reason.CUSTOMER_NOT_TOLD:
         telemetry.count("DunningHeld")
     return reply
 
@@ -111,7 +109,7 @@ def _to_remind_of(asked: RenewalRequest, today: date) -> dict[str, Any]:
         days=int(setting("REMINDER_DAYS")),
     )
     kinds = remind.still_owed(asked)
-    outcome = Outcome("remind") if kinds else Outcome("nothing_to_do", "nothing_to_remind_of")
+    outcome = Outcome("remind") if kinds else Outcome("nothing_to_do", Reason.NOTHING_TO_REMIND_OF)
     return _reply(asked, outcome) | {"renewal_date": str(asked.renewal_date), "reminders": kinds}
 
 

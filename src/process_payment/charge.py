@@ -28,7 +28,6 @@ from typing import Any
 from process_payment import dunning_decisions
 from process_payment.attempt_metrics import count_paid, count_refused
 from process_payment.claims import (
-    DUNNING_OVER,
     begins_after_the_end,
     due_as_promised,
     due_claim,
@@ -55,18 +54,14 @@ from renewals.gateway import Failure, GatewayRefused, GatewayUnauthorized, Gatew
 from renewals.ledger import RECENT
 from renewals.mail_faults import address_of, is_in_vain
 from renewals.owed import has_parked, is_of_refund, is_parked, owed_mail
-from renewals.payment_ledger import CANCELED_AT_THE_GATEWAY, MOST_PICK_UPS, GuardRefused, Overlaps, why_withdrawn
+from renewals.payment_ledger import MOST_PICK_UPS, GuardRefused, Overlaps, why_withdrawn
+from renewals.reasons import Reason
 from renewals.renewal import UNSETTLED, Renewal, Status
 from renewals.subscription import ENDED, Subscription, has_ended, is_over, parse
 
 _RACES = 4
 _LOOKED_UP_WHEN_LATE_BY = timedelta(days=1)
 _ASKED_AGAIN_WITHIN = timedelta(hours=2)  # by the next hourly sweep, or the one after it
-NOT_TOLD = "customer_not_told"
-"""Why dunning does not end: the customer's address is at fault."""
-CHARGING_IS_OFF = "charging_is_off"
-PROCESSING = "processing"
-"""The bank has not decided about a confirmed payment: it is asked about again by the next sweep."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +122,7 @@ class Charge:
         except GatewayUnavailable as error:
             raise PaymentError(str(error)) from error
         except StillProcessing:
-            return Outcome("in_progress", PROCESSING)
+            return Outcome("in_progress", Reason.PROCESSING)
 
     def _renew(self, asked: RenewalRequest) -> Outcome:
         """One look at the subscription, and what follows from it. Raises Outdated where everything is to be looked at
@@ -164,7 +159,7 @@ class Charge:
         if is_over(subscription.row, self.today):
             with suppress(Overtaken):  # the row changed since it was read: the next sweep sees whether it has ended
                 self.ledger.end(subscription.row)
-            reason = "cancels_at_period_end"
+            reason = Reason.ENDS_BEFORE
         elif pauses.was_resumed_by_hand(subscription):
             until = pauses.resumption(subscription, self.today, history).until
             with suppress(Overtaken):  # the row changed since it was read: it is read again in any case
@@ -172,10 +167,10 @@ class Charge:
             if asked.renewal_date:
                 return self.renew(replace(asked, renewal_date=until))
             raise Outdated("the subscription was moved past its pause")
-        elif reason == "paused" and asked.renewal_date == subscription.renewal_date <= self.today and owed is None:
+        elif reason is Reason.PAUSED and asked.renewal_date == subscription.renewal_date <= self.today and owed is None:
             return self._pass_over(subscription, claimed, history)
         if reason is None and asked.renewal_date not in (None, subscription.renewal_date):
-            reason = "another_period"
+            reason = Reason.ANOTHER_PERIOD
         elif reason is not None and subscription.status in ENDED and not any(is_undecided(r) for r in history):
             with suppress(Overtaken):  # the row changed since it was read: what somebody wrote there stands
                 self.ledger.forget_refusal(subscription.row)  # of a period that was settled otherwise
@@ -202,7 +197,11 @@ class Charge:
             return self._finish(owed, history, refusal)
         undecided = next((r for r in history if is_undecided(r) and self.payments.is_known(r)), None)
         if undecided is not None:
-            return _WHILE_OFF if self._is_off(undecided) else self._give_up_period(undecided, subscription.row, "moved")
+            return (
+                _WHILE_OFF
+                if self._is_off(undecided)
+                else self._give_up_period(undecided, subscription.row, Reason.MOVED)
+            )
         return self._claim(subscription, claimed, history)
 
     def _take_up_failed(self, failed: Renewal, subscription: Subscription) -> Outcome:
@@ -222,7 +221,7 @@ class Charge:
             return _WHILE_OFF
         asked = currencies.exact_minor_units(failed.amount, failed.currency), failed.currency
         if over is None and (payment.state is PaymentState.CANCELED or (payment.amount, payment.currency) != asked):
-            over = "another_card"
+            over = Reason.ANOTHER_CARD
         if over is not None:
             return self._give_up_period(failed, subscription.row, over)
         return self._try_again(failed, subscription, payment, failed.dunned)
@@ -239,22 +238,22 @@ class Charge:
             if not is_undecided(claimed):
                 with suppress(Overtaken):  # the row changed since it was read: whoever looks next moves it, if need be
                     self.ledger.move_on(claimed, subscription.row)
-            return Outcome("nothing_to_do", "cancels_at_period_end")
+            return Outcome("nothing_to_do", Reason.ENDS_BEFORE)
         if claimed is not None and was_stopped(claimed) and claimed.payment_method == subscription.payment_method:
-            return Outcome("nothing_to_do" if by_sweep else "failed", CANCELED_AT_THE_GATEWAY, claimed)
+            return Outcome("nothing_to_do" if by_sweep else "failed", Reason.CANCELED_AT_THE_GATEWAY, claimed)
         try:
             self._check_span(subscription, claimed, history)
         except BadRow as bad:
             return Outcome("rejected", str(bad))
         if asked.amount != subscription.amount and by_sweep:
             # Changed while the message waited: the next message has the new one.
-            return Outcome("nothing_to_do", "amount_changed")
+            return Outcome("nothing_to_do", Reason.AMOUNT_CHANGED)
         if asked.amount != subscription.amount:
             return Outcome("rejected", "amount: is not what the subscription costs")
         each = subscription.catch_up == "each" and not by_sweep
         if each and subscription.schedule.after(subscription.renewal_date) <= self.today:
             # A webhook that comes again would bill the next period; the sweep's message names the one it means.
-            return Outcome("nothing_to_do", "caught_up_by_the_sweep")
+            return Outcome("nothing_to_do", Reason.CAUGHT_UP_BY_THE_SWEEP)
         return None
 
     def _check_span(self, subscription: Subscription, claimed: Renewal | None, history: list[Renewal]) -> None:
@@ -268,12 +267,12 @@ class Charge:
             self.ledger.move_on(claimed, subscription.row)
             raise Outdated("the subscription was moved past a paid period")
         if claimed is not None and is_undecided(claimed):
-            return self._give_up_period(claimed, subscription.row, "paused")
+            return self._give_up_period(claimed, subscription.row, Reason.PAUSED)
         due = tuple(subscription.schedule.due(subscription.renewal_date, self.today))
         held = {r.renewal_date for r in history}
         skipped = tuple(d for d in due if d not in held and (claimed is None or d > claimed.renewal_date))
         self.ledger.pass_over(subscription, skipped, subscription.schedule.after(due[-1]), self.now)
-        return Outcome("nothing_to_do", "paused")
+        return Outcome("nothing_to_do", Reason.PAUSED)
 
     def _claim(self, subscription: Subscription, failed: Renewal | None, history: list[Renewal]) -> Outcome:
         """Step 2. failed: an earlier claim from this date on that has moved no money and never will."""
@@ -352,7 +351,7 @@ class Charge:
                 return self._only_ask(renewal)
         interrupted = stands is renewal.status
         if interrupted and renewal.owner != self.execution and renewal.pickups >= MOST_PICK_UPS:
-            return self._fail(renewal, "picked_up_too_often")
+            return self._fail(renewal, Reason.PICKED_UP_TOO_OFTEN)
         taken = self.ledger.take(renewal, stands, self.execution, self.now)
         return self._collect(taken) if taken.status is Status.CLAIMED else Outcome(taken.status.value, "", taken)
 
@@ -381,7 +380,7 @@ class Charge:
         except BadRow as bad:
             raw = self.ledger.row(renewal)
             if raw is None:
-                return self._give_up_period(renewal, None, "deleted")
+                return self._give_up_period(renewal, None, Reason.DELETED)
             if has_ended(raw):  # whatever else it lacks
                 return self._give_up_period(renewal, raw, raw["status"])
             return Outcome("rejected", str(bad), renewal)
@@ -404,14 +403,14 @@ class Charge:
         if not tried_again:
             return _stays_refused(renewal, subscription)
         if self._is_off(renewal):  # no date of its dunning passes meanwhile
-            return Outcome(renewal.status.value, CHARGING_IS_OFF, renewal)
+            return Outcome(renewal.status.value, Reason.CHARGING_IS_OFF, renewal)
         if waits and not new_card:
             return self._hold(renewal, subscription)
         over = renewal.dunned >= len(self.dunning.days)
         if over and not new_card:
-            return self._give_up_period(renewal, subscription.row, DUNNING_OVER, ends_as=self.dunning.ends_as)
+            return self._give_up_period(renewal, subscription.row, Reason.DUNNING_OVER, ends_as=self.dunning.ends_as)
         if payment.state is PaymentState.CANCELED and not payment.lapsed:
-            return self._give_up_period(renewal, subscription.row, CANCELED_AT_THE_GATEWAY)
+            return self._give_up_period(renewal, subscription.row, Reason.CANCELED_AT_THE_GATEWAY)
         behind = renewal.dunned + (1 if dunning_date and not over else 0)
         if not new_card and dunning_decisions.is_pointless(renewal, payment):
             return self._dunning_date(renewal, behind)
@@ -430,7 +429,7 @@ class Charge:
                 guards=self.switch.guards(subscription.subscription_id),
             )
         except GuardRefused:
-            return Outcome(renewal.status.value, CHARGING_IS_OFF, renewal)
+            return Outcome(renewal.status.value, Reason.CHARGING_IS_OFF, renewal)
         return self._settle(begun, payment, looked=True)
 
     def _dunning_date(self, renewal: Renewal, behind: int) -> Outcome:
@@ -456,7 +455,9 @@ class Charge:
             now=self.now,
             held=True,
         )
-        return Outcome("nothing_to_do", NOT_TOLD, recorded) if in_vain else Outcome(renewal.status.value, "", recorded)
+        if in_vain:
+            return Outcome("nothing_to_do", Reason.CUSTOMER_NOT_TOLD, recorded)
+        return Outcome(renewal.status.value, "", recorded)
 
     def _give_up_period(
         self, renewal: Renewal, row: Mapping[str, Any] | None, reason: str, *, ends_as: str | None = None
@@ -559,14 +560,14 @@ class Charge:
                 return self._canceled(renewal, payment)
             case PaymentState.PROCESSING:
                 waits = self.ledger.wait(renewal, self.now, until=payment.settles_at)
-                return Outcome("in_progress", PROCESSING, waits)
+                return Outcome("in_progress", Reason.PROCESSING, waits)
         raise PaymentError("the payment has a state that is not known here")
 
     def _confirm(self, renewal: Renewal, payment: Payment, *, looked: bool) -> Payment | Outcome:
         """The payment as it is after its confirmation; or why it was not confirmed."""
         asked = currencies.exact_minor_units(renewal.amount, renewal.currency), renewal.currency
         if (payment.amount, payment.currency) != asked:
-            return self._fail(renewal, "amount_differs: the payment is not of the amount that was claimed")
+            return self._fail(renewal, Reason.AMOUNT_DIFFERS)
         if not looked:
             row, off = self._look(renewal)
             over = why_withdrawn(renewal, row)
@@ -583,7 +584,7 @@ class Charge:
         """Somebody stopped the payment, which is theirs to say; or the gateway did by itself, after too many attempts:
         then the last of them is this one's refusal, and another payment follows on the next dunning date."""
         if not payment.lapsed:
-            return self._fail(renewal, CANCELED_AT_THE_GATEWAY)
+            return self._fail(renewal, Reason.CANCELED_AT_THE_GATEWAY)
         if payment.failure is not None and payment.failure.id != renewal.failure_id:
             return self._refused(renewal, Status.DECLINED, payment)
         return self._collect(self.ledger.forget_payment(renewal, self.now))
@@ -615,7 +616,7 @@ class Charge:
         return Outcome(status.value, "", recorded)
 
 
-_WHILE_OFF = Outcome("nothing_to_do", CHARGING_IS_OFF)
+_WHILE_OFF = Outcome("nothing_to_do", Reason.CHARGING_IS_OFF)
 _OPEN = frozenset({PaymentState.CANCELED, PaymentState.OPEN, *REFUSED})
 """A payment that its bank is not deciding about: it can be confirmed, or cancelled."""
 
@@ -632,10 +633,10 @@ def _row(asked: RenewalRequest, rows: list[dict[str, Any]]) -> Subscription:
 def _stays_refused(renewal: Renewal, subscription: Subscription) -> Outcome:
     """Nothing is to be tried now. What the customer is owed of it is mailed, unless their address has refused it."""
     if is_in_vain(renewal.mails.get(str(renewal.notice)), address_of(subscription.row)):
-        return Outcome("nothing_to_do", "address_at_fault", renewal)
+        return Outcome("nothing_to_do", Reason.ADDRESS_AT_FAULT, renewal)
     return Outcome(renewal.status.value, "", renewal)
 
 
-def _why_nothing(reason: str, subscription: Subscription, history: list[Renewal]) -> str:
+def _why_nothing(reason: Reason, subscription: Subscription, history: list[Renewal]) -> Reason:
     renewed = any(r.period_end == subscription.renewal_date for r in history)
-    return "renewed_already" if reason == "not_due" and renewed else reason
+    return Reason.RENEWED_ALREADY if reason is Reason.NOT_DUE and renewed else reason

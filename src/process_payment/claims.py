@@ -13,15 +13,14 @@ from uuid import uuid4
 from renewals import offers
 from renewals.clock import Moment
 from renewals.ledger import LEASE
-from renewals.payment_ledger import CANCELED_AT_THE_GATEWAY
 from renewals.periods import Billing, latest_due, oldest_due
+from renewals.reasons import Reason
 from renewals.renewal import Renewal, Status
 from renewals.subscription import Subscription
 
-DUNNING_OVER = "dunning_over"
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _NUMBER_BITS = 60
-_ENDED_BY = frozenset({DUNNING_OVER, "canceled", "unpaid"})
+_ENDED_BY = frozenset({Reason.DUNNING_OVER, Reason.CANCELED, Reason.UNPAID})
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +71,7 @@ def moved_no_money(renewal: Renewal) -> bool:
 
 def was_stopped(renewal: Renewal) -> bool:
     """Failed, because somebody cancelled its payment at the gateway."""
-    return renewal.status is Status.FAILED and renewal.reason == CANCELED_AT_THE_GATEWAY
+    return renewal.status is Status.FAILED and renewal.reason == Reason.CANCELED_AT_THE_GATEWAY
 
 
 def is_undecided(renewal: Renewal) -> bool:

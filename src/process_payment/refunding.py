@@ -9,6 +9,7 @@ from process_payment.charge import Outcome, RenewalRequest
 from renewals.errors import PaymentError
 from renewals.gateway import GatewayRefused, GatewayUnavailable
 from renewals.owed import is_of_refund, is_parked
+from renewals.reasons import Reason
 from renewals.refund_settlement import Settlement
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ def settle(asked: RenewalRequest, settlement: Settlement, moment: Moment) -> Out
     it must be tried again."""
     found = settlement.ledger.get(asked.subscription_id, str(asked.renewal_date))
     if found is None or found.customer_id != asked.customer_id or found.paid_at is None:
-        return Outcome("nothing_to_do", "not_paid")
+        return Outcome("nothing_to_do", Reason.NOT_PAID)
     try:
         renewal = settlement.settle(found, moment)
     except GatewayUnavailable as error:
@@ -29,4 +30,4 @@ def settle(asked: RenewalRequest, settlement: Settlement, moment: Moment) -> Out
         return Outcome("nothing_to_do", f"gateway: {refused.code}", found)
     if is_of_refund(renewal) and not is_parked(renewal):
         return Outcome("refunded", "", renewal)
-    return Outcome("nothing_to_do", "refunds_looked_at", renewal)
+    return Outcome("nothing_to_do", Reason.REFUNDS_LOOKED_AT, renewal)

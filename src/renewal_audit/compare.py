@@ -26,7 +26,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Any
 
-from renewals import currencies, refunds
+from renewals import currencies, refunds, wording
 from renewals.clock import Moment
 from renewals.errors import BadRow
 from renewals.gateway import Charged, GatewayRefund, RefundState
@@ -142,7 +142,9 @@ class Compared:
         stands = held.get("state")
         if made.state is RefundState.FAILED:
             if stands in ("claimed", "refunded"):
-                self._refund_differs("refund_failed", key, item, f"{made.id} failed: {made.reason}")
+                self._refund_differs(
+                    "refund_failed", key, item, f"{made.id} failed: {wording.refund_failure(made.reason)}"
+                )
             return
         self.found.counts["refunded"] += 1
         if stands in ("claimed", "refunded"):

@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING, Any
 from renewal_sweep.queue import RenewalQueue
 from renewals import dynamodb, pauses, reminders, subscription
 from renewals.errors import BadRow
+from renewals.reasons import Reason
 from renewals.renewal import CUT_OFF, INDEX_SHARDS, REFUNDS
 from renewals.subscription import Subscription
 
@@ -308,7 +309,7 @@ def _wants(part: SweepPart, checked: Subscription, today: date) -> bool:
     reason = checked.why_not_due(today)
     if refused and reason is not None:
         return True
-    if reason is not None and not (reason == "paused" and checked.renewal_date <= today):
+    if reason is not None and not (reason is Reason.PAUSED and checked.renewal_date <= today):
         return False
     if refused and not _is_asked_again(checked.row, today):
         return False

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
+from renewals.reasons import Reason
 from renewals.renewal import Renewal, Status
 from renewals.subscription import LIVE, Subscription
 
@@ -69,6 +70,6 @@ def _is_unpaid_before(subscription: Subscription, items: Iterable[Mapping[str, A
         return was_passed_over(subscription)
     date_now = subscription.renewal_date.isoformat()
     last = next((item for item in items if item["renewal_date"] < date_now), None)
-    if last is None or last["status"] != Status.SKIPPED or last.get("reason") != "paused":
+    if last is None or last["status"] != Status.SKIPPED or last.get("reason") != Reason.PAUSED:
         return False
     return subscription.schedule.after(date.fromisoformat(last["renewal_date"])) == subscription.renewal_date

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from renewals import dynamodb, pauses
 from renewals.errors import Collision, Outdated, Overtaken, RenewalError, repeat_while_outdated
 from renewals.ledger import LEASE, Ledger
+from renewals.reasons import Reason
 from renewals.renewal import UNSETTLED, Renewal, Status, item_of, replaced, shard
 from renewals.spans import PAID_UNTIL
 from renewals.subscription import ENDED_ON, LIVE, anchor_change, ends_after, has_ended
@@ -22,9 +23,6 @@ from renewals.subscription import ENDED_ON, LIVE, anchor_change, ends_after, has
 if TYPE_CHECKING:
     from renewals.gateway import Payment
     from renewals.subscription import Subscription
-
-CANCELED_AT_THE_GATEWAY = "gateway: canceled"
-"""The reason of a failed claim whose payment somebody cancelled at the gateway."""
 
 MOST_PICK_UPS = 10
 """So often an interrupted renewal is taken up without progress; then it is failed, for a person to look at."""
@@ -116,7 +114,7 @@ class PaymentLedger(Ledger):
         """An earlier claim is passed over for this one; its own story stays."""
         changes: dict[str, Any] = {"billed_instead": renewal.renewal_date}
         if earlier.status is Status.FAILED:
-            changes |= {"status": Status.SKIPPED, "reason": "passed_over"}
+            changes |= {"status": Status.SKIPPED, "reason": Reason.PASSED_OVER}
         return {"Update": self._change(earlier, changes, *_as_unpaid(earlier), renewal.claimed_at)}
 
     def take(self, renewal: Renewal, status: Status, execution: str, now: datetime) -> Renewal:
@@ -335,7 +333,7 @@ class PaymentLedger(Ledger):
             "subscription_id": subscription.subscription_id,
             "customer_id": subscription.customer_id,
             "status": Status.SKIPPED,
-            "reason": "paused",
+            "reason": Reason.PAUSED,
             "periods_passed_over": len(days),
             "touched_at": now,
         }
@@ -383,7 +381,7 @@ class PaymentLedger(Ledger):
             "ended_at": now,
             "gateway_request_id": gateway_request_id,
         }
-        if renewal.payment_id is not None and renewal.paid_at is None and reason != CANCELED_AT_THE_GATEWAY:
+        if renewal.payment_id is not None and renewal.paid_at is None and reason != Reason.CANCELED_AT_THE_GATEWAY:
             changes |= self._asked_daily(renewal, now)
         values = {":claim": renewal.claim, ":was": renewal.status}
         return self._update(renewal, changes, "claim = :claim AND #status = :was", values, now)
@@ -493,7 +491,7 @@ def _as_unpaid(earlier: Renewal) -> tuple[str, dict[str, Any]]:
         ":failed": Status.FAILED,
         ":claim": earlier.claim,
         ":given_up": Status.GIVEN_UP,
-        ":canceled": CANCELED_AT_THE_GATEWAY,
+        ":canceled": Reason.CANCELED_AT_THE_GATEWAY,
     }
     return f"claim = :claim AND {unpaid}", values
 
@@ -504,7 +502,7 @@ def _free(instead_of: Sequence[Renewal]) -> tuple[str, dict[str, Any]]:
     dates = {f":passed_{n}": r.renewal_date for n, r in enumerate(instead_of)}
     passed_over = "#reason = :paused" + (f" OR billed_instead IN ({', '.join(dates)})" if dates else "")
     free = f"attribute_not_exists(subscription_id) OR (#status = :skipped AND ({passed_over}))"
-    return free, {":skipped": Status.SKIPPED, ":paused": "paused", **dates}
+    return free, {":skipped": Status.SKIPPED, ":paused": Reason.PAUSED, **dates}
 
 
 def _is_fresh(item: Mapping[str, Any], now: datetime) -> bool:
@@ -512,22 +510,22 @@ def _is_fresh(item: Mapping[str, Any], now: datetime) -> bool:
     return now - datetime.fromisoformat(item["touched_at"]) < _A_MOMENT
 
 
-def why_withdrawn(renewal: Renewal, row: Mapping[str, Any] | None) -> str | None:
-    """Why a claimed period is not to be charged any more, as a short name; None while its subscription stands by it:
+def why_withdrawn(renewal: Renewal, row: Mapping[str, Any] | None) -> Reason | None:
+    """Why a claimed period is not to be charged any more; None while its subscription stands by it:
     while it is live, due on the date that was claimed, the same customer's at the gateway, and does not end before.
 
     row: the subscription's raw attributes as they are now, whatever else is wrong with them; None where it is gone.
     """
     if row is None:
-        return "deleted"
+        return Reason.DELETED
     status = row.get("status")
     if not any(status == live for live in LIVE):
-        return str(status) if has_ended(row) else "unknown_status"
+        return Reason(str(status)) if has_ended(row) else Reason.UNKNOWN_STATUS
     if "cancel_at" in row and not ends_after(row, renewal.renewal_date):
-        return "cancels_at_period_end"
+        return Reason.ENDS_BEFORE
     if row.get("renewal_date") != renewal.row_date.isoformat():
-        return "moved"
-    return "another_customer" if row.get("gateway_customer") != renewal.gateway_customer else None
+        return Reason.MOVED
+    return Reason.ANOTHER_CUSTOMER if row.get("gateway_customer") != renewal.gateway_customer else None
 
 
 def _skipped(renewal: Renewal, day: date, count: int) -> dict[str, Any]:
@@ -536,7 +534,7 @@ def _skipped(renewal: Renewal, day: date, count: int) -> dict[str, Any]:
         "renewal_date": day,
         "customer_id": renewal.customer_id,
         "status": Status.SKIPPED,
-        "reason": "passed_over",
+        "reason": Reason.PASSED_OVER,
         "billed_instead": renewal.renewal_date,
         "periods_passed_over": count,
         "touched_at": renewal.claimed_at,

@@ -7,7 +7,7 @@ from datetime import date
 from decimal import Decimal
 from typing import cast
 
-from renewals import offers, wording
+from renewals import offers, reasons, wording
 from renewals.gateway import GatewayCard
 from renewals.periods import Billing, Schedule, latest_due, oldest_due
 from renewals.reminders import expires_before
@@ -164,7 +164,7 @@ def _reason(schedule: Schedule, start: date) -> str:
 def _against_failure(charge: NextCharge, failed: Renewal | None, today: date) -> NextCharge:
     if failed is None or charge.on > today:
         return charge
-    return replace(charge, why=f"{charge.why}; it cannot be charged: {wording.stopped(failed.reason)}")
+    return replace(charge, why=f"{charge.why}; it cannot be charged: {reasons.in_words(failed.reason)}")
 
 
 def _against_card(charge: NextCharge, card: GatewayCard | None) -> NextCharge:

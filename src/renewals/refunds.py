@@ -231,7 +231,7 @@ def waiting(refunds: Mapping[str, Mapping[str, Any]]) -> list[str]:
         elif refund["state"] == "claimed":
             told.append(f"{name} on its way")
         elif "failed_at" in refund and n == len(refunds):
-            told.append(f"{name} failed: {refund.get('reason')}")
+            told.append(f"{name} failed: {wording.refund_failure(refund.get('reason'))}")
     return told
 
 

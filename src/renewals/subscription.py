@@ -10,6 +10,7 @@ from typing import Any, cast, get_args
 from renewals import currencies, texts
 from renewals.errors import BadRow
 from renewals.periods import Interval, Schedule, falls_on
+from renewals.reasons import Reason
 
 ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._:-]{0,127}", re.ASCII)
 """An id as it may stand in a webhook, a key of S3 and its metadata: it cannot leave its place in a path."""
@@ -51,14 +52,14 @@ class Subscription:
     payment_method: str
     row: Mapping[str, Any]
 
-    def why_not_due(self, today: date) -> str | None:
-        """Why nothing is to be charged today, as a short name for outcomes; None where it is due."""
+    def why_not_due(self, today: date) -> Reason | None:
+        """Why nothing is to be charged today; None where the subscription is due."""
         if self.status not in LIVE:
-            return self.status
+            return Reason(self.status)
         if self.cancel_at is not None and self.cancel_at <= self.renewal_date:
-            return "cancels_at_period_end"
+            return Reason.ENDS_BEFORE
         if self.renewal_date > today:
-            return "not_due"
+            return Reason.NOT_DUE
         return None
 
 

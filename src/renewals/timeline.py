@@ -10,10 +10,11 @@ from datetime import UTC, date, datetime, time, tzinfo
 from decimal import Decimal
 from typing import Any
 
-from renewals import mail_faults, refunds, subscription, wording
+from renewals import mail_faults, reasons, refunds, subscription, wording
 from renewals.addresses import masked
 from renewals.dynamodb import storable
 from renewals.offers import CARD_EXPIRES, UPCOMING
+from renewals.reasons import Reason
 from renewals.renewal import UNSETTLED, Mail, Renewal, Status, mail_from, renewal_from
 
 
@@ -48,7 +49,7 @@ _CHANGED = {
     "ending": "canceled the subscription at the end of its period",
     "paused": "paused the subscription",
     "resumed": "resumed the subscription",
-    "card": "gave another card",
+    "card": "updated the payment method",
     "refunded": "asked for a refund",
     "renewing": "asked for a renewal at once",
     "redriven": "brought a renewal back that had failed five times",
@@ -67,22 +68,6 @@ _MAILED = {
     refunds.FAILED: "that the refund failed",
     UPCOMING: "the reminder of the next renewal",
     CARD_EXPIRES: "that the card expires before the next charge",
-}
-_GIVEN_UP = {
-    "dunning_over": "all attempts have failed",
-    "moved": "the subscription was moved to another date",
-    "canceled": "the subscription was canceled",
-    "cancels_at_period_end": "the subscription ends before this period",
-    "paused": "the subscription was paused",
-    "unpaid": "the subscription was suspended as unpaid",
-    "deleted": "the subscription was deleted",
-    "another_card": "the subscription was given another card",
-    "another_customer": "the subscription was given another customer at the gateway",
-    "unknown_status": "the subscription has a status that is not known",
-}
-_FAILED = {
-    "picked_up_too_often": "ten tries in a row were interrupted",
-    "gateway: canceled": "somebody canceled the payment at the gateway",
 }
 _TRIED = frozenset({"due", "claimed", "declined", "given_up", "failed", "mailed", "mail_failed", "mail_unknown"})
 """What stays true of a period that was passed over after it had been tried."""
@@ -143,7 +128,7 @@ def _changed(change: Change) -> Entry:
     said = "; ".join(f"{name} {_from_to(old, new)}" for name, (old, new) in sorted(change.details.items()))
     if change.what == "mail_cleared":
         return Entry(change.at, change.what, _mail_cleared(change), by=change.by)
-    did = f"{change.by} {_CHANGED.get(change.what, change.what)}"
+    did = f"{change.by} {_CHANGED.get(change.what) or _not_known('made a change', change.what)}"
     return Entry(change.at, change.what, f"{did}: {said}." if said else f"{did}.", by=change.by)
 
 
@@ -210,14 +195,14 @@ def _marked(row: Mapping[str, Any]) -> Iterator[Entry]:
         at, address = datetime.fromisoformat(mark["at"]), masked(mark["address"])
     except (TypeError, KeyError, ValueError):
         return
-    why, then = _MARKED.get(kind, (kind, "what follows"))
+    why, then = _MARKED.get(kind) or (_not_known("met a fault", kind), "nothing is certain")
     until = "until customer_email is changed, or the fault is cleared"
     yield Entry(at, "address_marked", f"The address {address} is marked, since mail to it {why}: {then} {until}.")
 
 
 def _skipped(item: Mapping[str, Any]) -> Entry:
     start = date.fromisoformat(item["renewal_date"])
-    if item.get("reason") == "paused":
+    if item.get("reason") == Reason.PAUSED:
         text = f"The period from {wording.day(start)} on is not billed: the subscription was paused."
     else:
         instead = date.fromisoformat(item["billed_instead"])
@@ -250,7 +235,9 @@ def _period(renewal: Renewal, item: Mapping[str, Any], zone: tzinfo) -> Iterator
         yield from (entry(*told) for told in _refund(refund, renewal.currency))
     yield from (entry(*said) for said in _mails(renewal, item))
     if renewal.flag is not None:
-        yield entry(_touched(item), "flag", _FLAGS.get(renewal.flag, renewal.flag))
+        yield entry(
+            _touched(item), "flag", _FLAGS.get(renewal.flag) or f"The renewal has {_not_known('a mark', renewal.flag)}."
+        )
 
 
 def _refund(refund: Mapping[str, Any], currency: str) -> Iterator[tuple[datetime, str, str]]:
@@ -289,13 +276,17 @@ def _call(refused: Mapping[str, Any]) -> str:
 
 
 def _mailed(kind: str, mail: Mail) -> tuple[datetime, str, str]:
-    what, to = _MAILED.get(kind, kind), masked(mail.to)
+    what, to = _about(kind), masked(mail.to)
     if mail.state == "sent":
         return mail.at or mail.claimed_until, "mailed", f"Mailed {what} to {to}."
     if mail.state == "failed":
-        return mail.at or mail.claimed_until, "mail_failed", f"Could not mail {what} to {to}: {mail.reason}."
+        return (
+            mail.at or mail.claimed_until,
+            "mail_failed",
+            f"Could not mail {what} to {to}: {reasons.in_words(mail.reason)}.",
+        )
     if mail.state == "unknown":
-        told = f"Whether the mail about {what} to {to} went out, nobody can tell: {mail.reason}."
+        told = f"Whether the mail about {what} to {to} went out, nobody can tell: {reasons.in_words(mail.reason)}."
         return mail.at or mail.claimed_until, "mail_unknown", told
     return mail.claimed_until, "mailing", f"Mailing {what} to {to}."
 
@@ -320,11 +311,12 @@ def _earlier(renewal: Renewal) -> Sequence[Mapping[str, Any]]:
 
 def _returned(name: str, said: Mapping[str, Any], renewal: Renewal) -> Iterator[tuple[datetime, str, str]]:
     """What SES said of a mail after it was sent; with the sending, where the mail's own record tells of it no more."""
-    what, to = _MAILED.get(name.rpartition("_")[0], name), masked(said["to"])
+    what, to = _about(name.rpartition("_")[0]), masked(said["to"])
     if "sent_at" in said and (name not in renewal.mails or storable(renewal.mails[name].at) != said["sent_at"]):
         yield datetime.fromisoformat(said["sent_at"]), "mailed", f"Mailed {what} to {to}."
     reason = f" ({said['reason']})" if said["reason"] else ""
-    told = f"The mail to {to} about {what} {_RETURNED.get(said['kind'], said['kind'])}{reason}."
+    returned = _RETURNED.get(said["kind"]) or _not_known("met a fault", said["kind"])
+    told = f"The mail to {to} about {what} {returned}{reason}."
     yield datetime.fromisoformat(said["at"]), said["kind"], told
 
 
@@ -343,9 +335,19 @@ def _ended(renewal: Renewal, item: Mapping[str, Any]) -> Iterator[tuple[datetime
 
 def _ending(status: str, reason: str, call: str, *, still: bool) -> str:
     if status == Status.GIVEN_UP:
-        return f"The payment was given up and canceled, nothing was charged: {_GIVEN_UP.get(reason, reason)}."
+        return f"The payment was given up and canceled, nothing was charged: {reasons.in_words(reason)}."
     waits = "It stopped, and waits for a person to look at it" if still else "It stopped, for a person to look at it"
-    return f"{waits}: {_FAILED.get(reason) or wording.stopped(reason)}{call}."
+    return f"{waits}: {reasons.in_words(reason)}{call}."
+
+
+def _about(kind: str) -> str:
+    """What a mail of this kind tells."""
+    return _MAILED.get(kind) or _not_known("a mail", kind)
+
+
+def _not_known(what: str, spelling: str) -> str:
+    """In words: something that the table holds, of a kind that this version does not know."""
+    return f'{what} of the kind "{spelling}", which this version does not know'
 
 
 def _touched(item: Mapping[str, Any]) -> datetime:

@@ -29,9 +29,12 @@ def decline(code: str | None) -> str:
     return _DECLINES.get(code or "", "the card was declined")
 
 
-# Why a refund failed, for whoever reads the timeline: https://docs.stripe.com/api/refunds/object#refund_object-failure_reason
+# Why a refund was not made, or failed later, for whoever reads the timeline: https://docs.stripe.com/error-codes,
+# https://docs.stripe.com/api/refunds/object#refund_object-failure_reason
 _REFUND_FAILURES = {
     "canceled": "it was canceled at the gateway",
+    "charge_already_refunded": "the payment was refunded already",
+    "charge_disputed": "the customer disputed the payment",
     "charge_for_pending_refund_disputed": "the customer disputed the payment while the refund was on its way",
     "declined": "the customer's bank declined it",
     "expired_or_canceled_card": "the customer's card has expired or was canceled",
@@ -42,10 +45,10 @@ _REFUND_FAILURES = {
 
 
 def refund_failure(reason: str | None) -> str:
-    """Why the gateway did not make a refund, or it failed: in words, or by the gateway's name where there are none."""
+    """Why the gateway did not make a refund, or the refund failed; a reason without words is quoted."""
     if reason in (None, "failed", "unknown"):
         return "the gateway names no reason"
-    return _REFUND_FAILURES.get(str(reason), str(reason))
+    return _REFUND_FAILURES.get(str(reason), f'the gateway says "{reason}"')
 
 
 # What the gateway refuses a payment for, by its name in the ledger: the attribute at fault, where that does not say it,
@@ -67,14 +70,14 @@ def fault_of(reason: str | None) -> tuple[str, str] | None:
     return field or usual, wrong
 
 
-def stopped(reason: str | None) -> str:
-    """Why a renewal failed, in words where the gateway refused it; another reason as it is."""
+def refused(reason: str) -> str | None:
+    """What the gateway refused a renewal for, as a clause; None where the reason is another. reason: the ledger's."""
     fault = fault_of(reason)
     if fault is not None:
         return f"{fault[0]} {fault[1]}"
-    gateway, code, field = [*(reason or "").split(": "), "", ""][:3]
+    gateway, code, field = [*reason.split(": "), "", ""][:3]
     if gateway != "gateway" or not code:
-        return str(reason)
+        return None
     return f"the gateway refused the payment ({code})" + (f", for the subscription's {field}" if field else "")
 
 

@@ -364,7 +364,7 @@ def shown_period(item: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "renewal_date": renewal.renewal_date.isoformat(),
         "status": renewal.status.value,
-        "reason": wording.stopped(renewal.reason) if renewal.reason else None,
+        "reason": wording.refused(renewal.reason or "") or renewal.reason,
         "period_end": renewal.period_end.isoformat(),
         "amount": money(renewal.amount, renewal.currency),
         "plan": renewal.plan,

@@ -109,7 +109,7 @@ def test_a_subscription_from_its_line_to_its_receipt(shop: Shop, tmp_path: Path)
     assert (status, "Next charge: 29.99 USD on" in said) == (0, True)
     status, said = run(shop, "renew-now", card.subscription_id)
     assert (status, "29.99 USD for Subscription was charged to Visa ending in 4242" in said) == (0, True), said
-    assert run(shop, "renew-now", card.subscription_id) == (0, "It is renewed already: nothing was charged.")
+    assert run(shop, "renew-now", card.subscription_id) == (0, "Nothing was charged: the period is renewed already.")
     assert len(shop.charges(card, status="succeeded")) == 1
     status, said = run(shop, "why", card.subscription_id)
     assert said.index("root created the subscription.") < said.index("was charged to Visa")
@@ -120,7 +120,10 @@ def test_a_subscription_from_its_line_to_its_receipt(shop: Shop, tmp_path: Path)
 def test_what_is_not_due_is_not_charged(shop: Shop) -> None:
     """Asked for a renewal that is not due, the command says so, and all stays as it is."""
     subscriber = shop.subscribe(renewal_date=(today() + timedelta(days=3)).isoformat())
-    assert run(shop, "renew-now", subscriber.subscription_id) == (0, "It is not due: nothing was charged.")
+    assert run(shop, "renew-now", subscriber.subscription_id) == (
+        0,
+        "Nothing was charged: the subscription is not due.",
+    )
     assert_untouched(shop, subscriber)
 
 

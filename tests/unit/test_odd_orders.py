@@ -16,7 +16,8 @@ from process_payment.payments import Payments
 from renewals import dynamodb
 from renewals.dunning import Dunning
 from renewals.gateway import Failure, Payment, PaymentState
-from renewals.payment_ledger import CANCELED_AT_THE_GATEWAY, MOST_PICK_UPS
+from renewals.payment_ledger import MOST_PICK_UPS
+from renewals.reasons import Reason
 from renewals.stripe_gateway import StripeGateway
 from tests.fakes import DUE, DUNNING, LATER, NOON, SELLER, World
 from tests.unit.test_audit import Auditor
@@ -168,11 +169,11 @@ def test_a_claimed_payment_cancelled_by_hand_is_replaced_only_for_another_card(s
     shop.gateway.cancel("pi_1")
     assert _ask(shop, NOON + LATER) == "PaymentFailed"
     item = shop.items()[JANUARY]
-    assert (item["status"], item["reason"]) == ("failed", CANCELED_AT_THE_GATEWAY)
+    assert (item["status"], item["reason"]) == ("failed", Reason.CANCELED_AT_THE_GATEWAY)
 
     by_sweep = RenewalRequest("sub_1", "cus_1", Decimal("29.99"), DUE)
     swept = shop.charge("sweep", NOON + HOUR).renew(by_sweep)
-    assert (swept.name, swept.reason) == ("nothing_to_do", CANCELED_AT_THE_GATEWAY)
+    assert (swept.name, swept.reason) == ("nothing_to_do", Reason.CANCELED_AT_THE_GATEWAY)
     assert shop.renew("webhook", NOON + HOUR).name == "failed"
     assert set(_swept(shop, _days(1, 3), NIGHTLY)) == {"Success"}
     assert (list(shop.gateway.payments), shop.gateway.attempts, shop.mails()) == (["pi_1"], [], [])

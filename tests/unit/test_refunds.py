@@ -513,7 +513,9 @@ def test_a_refund_that_fails_later_is_named(paid: Api, begins: RefundState, coun
     assert "29.99 USD stay paid" in _last_mail(paid)
     why = "the customer's card has expired or was canceled (transaction re_1)."
     assert f"The refund of 10.00 USD failed, and the customer did not get it: {why}" in _texts(paid)
-    assert waiting(shop.items()[PERIOD]["refunds"]) == ["refund_1 failed: expired_or_canceled_card"]
+    assert waiting(shop.items()[PERIOD]["refunds"]) == [
+        "refund_1 failed: the customer's card has expired or was canceled"
+    ]
     assert "unfinished" in shop.items()[PERIOD]
     assert counted("RefundFailed") == 1
     assert _refund(paid, "10.00").status == 409
@@ -645,7 +647,7 @@ def test_what_the_version_before_recorded_is_left_as_it_is(paid: Api) -> None:
     shop.items()[PERIOD]["refunds"]["refund_2"] = failed | {"reason": "charge_already_refunded"}
     shop.settle_refunds("run-3", NOON + DAY)
     assert len(shop.mails()) == 2
-    assert "5.00 USD could not be refunded: charge_already_refunded." in _texts(paid)
+    assert "5.00 USD could not be refunded: the payment was refunded already." in _texts(paid)
     assert _refund(paid, None, "k-2").body["amount"]["amount"] == "19.99"
 
 

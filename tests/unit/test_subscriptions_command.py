@@ -161,7 +161,7 @@ def test_renew_now_charges_what_is_due_and_tells_it(shop: World, account: Accoun
     assert (first.exit_code, second.exit_code) == (0, 0)
     assert "29.99 USD for Pro was charged to Visa ending in 4242" in squeezed(first)
     assert "Mailed the receipt to a***@c***.example." in squeezed(first)
-    assert second.output == "It is renewed already: nothing was charged.\n"
+    assert second.output == "Nothing was charged: the period is renewed already.\n"
     assert len(shop.gateway.charges) == len(shop.mails()) == 1
     told = squeezed(command("why", "sub_1"))
     assert told.count("Operators/zoe asked for a renewal at once.") == 2
@@ -170,11 +170,11 @@ def test_renew_now_charges_what_is_due_and_tells_it(shop: World, account: Accoun
 @pytest.mark.parametrize(
     ("attributes", "said", "status"),
     [
-        ({"renewal_date": "2026-02-01"}, "It is not due: nothing was charged.", 0),
-        ({"status": "paused"}, "It is paused: nothing was charged.", 0),
-        ({"status": "canceled"}, "It is canceled: nothing was charged.", 0),
-        ({"cancel_at": "2026-01-31"}, "It ends with the period that is paid: nothing was charged.", 0),
-        ({"renewal_date": "2025-11-30", "catch_up": "each"}, "the sweep does, one at a time.", 0),
+        ({"renewal_date": "2026-02-01"}, "Nothing was charged: the subscription is not due.", 0),
+        ({"status": "paused"}, "Nothing was charged: the subscription was paused.", 0),
+        ({"status": "canceled"}, "Nothing was charged: the subscription was canceled.", 0),
+        ({"cancel_at": "2026-01-31"}, "Nothing was charged: the subscription ends before this period.", 0),
+        ({"renewal_date": "2025-11-30", "catch_up": "each"}, "the sweep bills them one at a time.", 0),
         ({"currency": "XYZ"}, "currency: is not a currency that the payment gateway charges in.", 1),
         ({"amount": "29.99"}, "amount: is not a number.", 1),
     ],

@@ -8,7 +8,6 @@ import pytest
 from botocore.exceptions import ReadTimeoutError
 
 from renewals.addresses import masked
-from renewals.payment_ledger import CANCELED_AT_THE_GATEWAY
 from renewals.timeline import Change, Entry, timeline
 from tests.fakes import DUE, LATER, NOON, World
 
@@ -230,22 +229,3 @@ def test_every_end_of_dunning_stays(shop: World) -> None:
     entries = _told(shop)
     assert [entry for entry in entries if entry.kind == "given_up"] == ends
     assert "charged" in _kinds(entries)
-
-
-@pytest.mark.parametrize(
-    ("reason", "said"),
-    [
-        ("picked_up_too_often", "ten tries in a row were interrupted."),
-        (CANCELED_AT_THE_GATEWAY, "somebody canceled the payment at the gateway."),
-        ("gateway: amount_too_large", "amount is more than the gateway takes."),
-        ("gateway: some_code", "the gateway refused the payment (some_code)."),
-        ("written by another version", "written by another version."),
-    ],
-)
-def test_the_reason_of_a_failure_is_told_in_words(shop: World, reason: str, said: str) -> None:
-    """No raw code stands alone in plain words; of an item that kept no list of its ends, too."""
-    shop.subscribe()
-    shop.run()
-    item = shop.items()[DUE.isoformat()] | {"status": "failed", "reason": reason, "ended_at": NOON.isoformat()}
-    (failed,) = [each for each in timeline(shop.row(), [item], []) if each.kind == "failed"]
-    assert failed.text.endswith(said)

@@ -1,0 +1,147 @@
+"""Every reason that is stored or answered has words, and no raw code reaches a person."""
+
+import re
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from local.console import look
+from process_payment.payments import reason_of
+from renewals import mail_faults, preview, wording
+from renewals.gateway import GatewayRefused
+from renewals.reasons import Reason, in_words
+from renewals.renewal import Status
+from renewals.timeline import Change, timeline
+from scripts.subscriptions import renewing
+from tests.fakes import DUE, NOON, World
+
+_CODE = re.compile(r"(?<![\w\"(])[a-z0-9]+(?:_[a-z0-9]+)+(?![\w\")])")
+"""A code as a program spells it, which stands neither in quotes nor in brackets after its words."""
+_NAMES = {"gateway_customer", "customer_email", "payment_method", "pi_1"}
+"""The names of attributes and of transactions, which whoever mends a row needs as they are."""
+
+STORED = [
+    *Reason,
+    reason_of(GatewayRefused("resource_missing", "create", param="customer")),
+    reason_of(GatewayRefused("amount_too_large", "create")),
+    reason_of(GatewayRefused("some_code", "create")),
+    *(f"{reason}, resource_missing at the gateway" for reason in ("paused", "another_card", "unheard_of")),
+    "ses: MessageRejected",
+    "ReadTimeoutError",
+    "interrupted while sending",
+    "it came back (Permanent, General)",
+    "mail to customer_email came back",
+    "unheard_of",
+    "gateway: unheard_of: payment_method",
+    "written by another version",
+]
+
+
+def _codes(said: str) -> set[str]:
+    return {code for code in _CODE.findall(said) if code not in _NAMES}
+
+
+@pytest.mark.parametrize("reason", Reason)
+def test_every_reason_has_words(reason: Reason) -> None:
+    """A reason that is added without words fails here."""
+    assert " " in reason.words
+    assert not _codes(reason.words)
+    assert in_words(reason.value) == reason.words
+
+
+@pytest.mark.parametrize("stored", STORED)
+@pytest.mark.parametrize("status", ["failed", "given_up", "mail_failed"])
+def test_the_timeline_and_the_console_tell_a_reason_in_words(shop: World, stored: str, status: str) -> None:
+    """Of an item that kept no list of its ends, too."""
+    shop.subscribe()
+    shop.run()
+    item = shop.items()[DUE.isoformat()] | {"status": status, "reason": stored, "ended_at": NOON.isoformat()}
+    item["mails"] = {
+        name: mail | {"state": "failed", "reason": stored} for name, mail in item["mails"].items()
+    }  # the mail's own record says the same
+    told = [entry.text for entry in timeline(shop.row(), [item], [])]
+    told.append(look.step_from(item).said)
+    assert not set().union(*map(_codes, told))
+    assert any(in_words(stored) in said for said in told)
+
+
+@pytest.mark.parametrize("stored", STORED)
+def test_the_command_tells_a_reason_in_words(stored: str) -> None:
+    """What `renew-now` prints, and what a preview says against a charge."""
+    output = f'{{"outcome": "nothing_to_do", "reason": "{stored}"}}'
+    said, well = renewing._told({"status": "SUCCEEDED", "output": output}, {})
+    assert well
+    assert not _codes(said)
+    assert in_words(stored) in said
+
+
+@pytest.mark.parametrize(
+    ("stored", "said"),
+    [
+        ("picked_up_too_often", "ten tries in a row were interrupted"),
+        ("gateway: canceled", "somebody canceled the payment at the gateway"),
+        ("gateway: resource_missing", "gateway_customer is not known to the gateway, or was deleted there"),
+        ("gateway: amount_too_large", "amount is more than the gateway takes"),
+        ("gateway: some_code", "the gateway refused the payment (some_code)"),
+        ("gateway: some_code: plan", "the gateway refused the payment (some_code), for the subscription's plan"),
+        (
+            "paused, resource_missing at the gateway",
+            "the subscription was paused; the gateway did not know the payment (resource_missing)",
+        ),
+        ("ses: MessageRejected", "the mail service refused the mail (MessageRejected)"),
+        ("ReadTimeoutError", "the connection to the mail service broke (ReadTimeoutError)"),
+        ("unheard_of", 'the reason "unheard_of", which this version does not know'),
+        ("written by another version", "written by another version"),
+        ("", "no reason was recorded"),
+        (None, "no reason was recorded"),
+    ],
+)
+def test_a_stored_reason_is_read_with_its_detail(stored: str | None, said: str) -> None:
+    """Codes stand in brackets behind their words, and what is not known is quoted and said to be unknown."""
+    assert in_words(stored) == said
+
+
+@pytest.mark.parametrize("attribute", ["flag", "mail", "returned", "refund", "change", "mark"])
+def test_what_another_version_wrote_is_quoted_and_said_to_be_unknown(shop: World, attribute: str) -> None:
+    """A mark, a kind of mail, of return, of change or of fault that this version does not know is never told raw."""
+    shop.subscribe()
+    shop.run()
+    item: dict[str, Any] = dict(shop.items()[DUE.isoformat()])
+    changes: list[Change] = []
+    row = shop.row()
+    match attribute:
+        case "flag":
+            item["flag"] = "un_heard"
+        case "mail":
+            item["mails"] = {"un_heard_1": next(iter(item["mails"].values()))}
+        case "returned":
+            said = {"kind": "un_heard", "at": NOON.isoformat(), "to": "ann@customer.example", "reason": ""}
+            item["returned_receipt_1"] = said
+        case "refund":
+            refund = {"amount": item["amount"], "state": "failed", "at": NOON.isoformat(), "by": "zoe"}
+            item["refunds"] = {"refund_1": refund | {"reason": "un_heard"}}
+        case "change":
+            changes = [Change(datetime(2026, 1, 31, tzinfo=UTC), "zoe", "un_heard", {})]
+        case "mark":
+            mark = {"address": row["customer_email"], "kind": "un_heard", "at": NOON.isoformat()}
+            row = row | {mail_faults.FIELD: mark}
+    told = [entry.text for entry in timeline(row, [item], changes)]
+    assert any('"un_heard"' in said for said in told)
+    assert not set().union(*map(_codes, told))
+
+
+def test_each_status_of_a_renewal_has_words_on_the_console() -> None:
+    """A status that is added without words fails here."""
+    assert {*look._SAID, Status.DECLINED, Status.SKIPPED} == set(Status)
+    assert not set().union(*map(_codes, look._SAID.values()))
+
+
+def test_each_failure_of_a_refund_has_words() -> None:
+    """What the gateway names and is not known here stands in quotes."""
+    assert not set().union(*(_codes(wording.refund_failure(code)) for code in [*wording._REFUND_FAILURES, "un_heard"]))
+
+
+def test_a_preview_says_in_words_what_stands_against_a_charge() -> None:
+    """The ends of a subscription, as the preview names them."""
+    assert not set().union(*map(_codes, preview._NEVER.values()))
