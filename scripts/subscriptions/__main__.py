@@ -12,7 +12,7 @@ from rich.progress import Progress
 
 from renewals.errors import BadRow
 from renewals.mail_faults import address_of
-from renewals.subscription import ENDED, ID, LIVE
+from renewals.subscription import ID, SubscriptionStatus
 from scripts.deployment import WORKERS, Deployment, given, stack_name
 from scripts.plainly import Commands, Trouble
 from scripts.subscriptions import shown
@@ -132,7 +132,9 @@ def _progress() -> Progress:
 
 
 @main.command("list")
-@click.option("--status", type=click.Choice(sorted(LIVE | ENDED)), help="Of this status.")
+@click.option(
+    "--status", type=click.Choice(sorted(status.value for status in SubscriptionStatus)), help="Of this status."
+)
 @click.option("--customer", type=_Id(), help="Of this customer.")
 @click.option("--due-before", type=_Day(), help="Whose next charge is before this day.")
 @click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True, help="At most so many.")

@@ -18,7 +18,7 @@ from renewals.errors import BadRow
 from renewals.periods import MOST_CAUGHT_UP
 from renewals.preview import NextCharge, preview
 from renewals.register import AskedBy, Register, Taken
-from renewals.subscription import LIVE, Subscription, parse
+from renewals.subscription import Subscription, parse
 from scripts.subscriptions.rows import Line
 from scripts.subscriptions.verified import Lookup
 
@@ -170,7 +170,7 @@ def _facts(subscription: Subscription) -> dict[str, Any]:
     """What a line says of a subscription, by the names of its columns."""
     return {
         "customer_id": subscription.customer_id,
-        "status": "live" if subscription.status in LIVE else subscription.status,
+        "status": "live" if subscription.status.is_live else subscription.status,
         "renewal_date": subscription.renewal_date,
         "cancel_at": subscription.cancel_at,
         "amount": subscription.amount,

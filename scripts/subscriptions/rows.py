@@ -10,17 +10,17 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 from pydantic_core import ErrorDetails
 
 from renewals import subscription, texts
 from renewals.errors import BadRow, RenewalError
 from renewals.strict_json import NotAnObject, read_object
-from renewals.subscription import Subscription
+from renewals.subscription import Subscription, SubscriptionStatus
 from scripts.plainly import Trouble
-from subscriptions_api.models import Day, Id, NewSubscription, StatusName
+from subscriptions_api.models import Day, Id, NewSubscription
 
 _NOT_GIVEN: Any = None
 _LONGEST_LINE = 64 * 1024
@@ -65,7 +65,7 @@ class _Imported(NewSubscription):
 
     subscription_id: Id
     renewal_date: Day
-    status: StatusName = "active"
+    status: Annotated[SubscriptionStatus, Field(strict=False)] = SubscriptionStatus.ACTIVE
     cancel_at: Day = _NOT_GIVEN
     test_clock: Day = _NOT_GIVEN
 

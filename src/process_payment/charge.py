@@ -57,7 +57,7 @@ from renewals.owed import has_parked, is_of_refund, is_parked, owed_mail
 from renewals.payment_ledger import MOST_PICK_UPS, GuardRefused, Overlaps, why_withdrawn
 from renewals.reasons import Reason
 from renewals.renewal import UNSETTLED, Renewal, Status
-from renewals.subscription import ENDED, Subscription, has_ended, is_over, parse
+from renewals.subscription import Subscription, SubscriptionStatus, has_ended, is_over, parse
 
 _RACES = 4
 _LOOKED_UP_WHEN_LATE_BY = timedelta(days=1)
@@ -171,7 +171,7 @@ class Charge:
             return self._pass_over(subscription, claimed, history)
         if reason is None and asked.renewal_date not in (None, subscription.renewal_date):
             reason = Reason.ANOTHER_PERIOD
-        elif reason is not None and subscription.status in ENDED and not any(is_undecided(r) for r in history):
+        elif reason is not None and subscription.status.has_ended and not any(is_undecided(r) for r in history):
             with suppress(Overtaken):  # the row changed since it was read: what somebody wrote there stands
                 self.ledger.forget_refusal(subscription.row)  # of a period that was settled otherwise
         if reason is not None:
@@ -382,7 +382,7 @@ class Charge:
             if raw is None:
                 return self._give_up_period(renewal, None, Reason.DELETED)
             if has_ended(raw):  # whatever else it lacks
-                return self._give_up_period(renewal, raw, raw["status"])
+                return self._give_up_period(renewal, raw, str(raw["status"]))
             return Outcome("rejected", str(bad), renewal)
         over = why_withdrawn(renewal, subscription.row)
         return self._give_up_period(renewal, subscription.row, over) if over else self._dun(renewal, subscription)
@@ -460,7 +460,7 @@ class Charge:
         return Outcome(renewal.status.value, "", recorded)
 
     def _give_up_period(
-        self, renewal: Renewal, row: Mapping[str, Any] | None, reason: str, *, ends_as: str | None = None
+        self, renewal: Renewal, row: Mapping[str, Any] | None, reason: str, *, ends_as: SubscriptionStatus | None = None
     ) -> Outcome:
         """The period is over: its payment is cancelled first, so that nobody can complete it later.
 

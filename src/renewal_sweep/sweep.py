@@ -33,7 +33,7 @@ from renewals import dynamodb, pauses, reminders, subscription
 from renewals.errors import BadRow
 from renewals.reasons import Reason
 from renewals.renewal import CUT_OFF, INDEX_SHARDS, REFUNDS
-from renewals.subscription import Subscription
+from renewals.subscription import Subscription, SubscriptionStatus
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -270,7 +270,7 @@ class Sweep:
         clock = self.test_clock(row) if self.test_clock else None
         if (part.kind == "clocks") is (clock is None):
             return None
-        if subscription.has_ended(row) and row["status"] != "paused":
+        if subscription.has_ended(row) and subscription.status_of(row) is not SubscriptionStatus.PAUSED:
             return _request(row) if "next_attempt" in row and not self._is_the_hourly_ones(part, row) else None
         checked, today = subscription.parse(row), clock or self.today
         if _wants(part, checked, today):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 
 from renewals.errors import BadSetting
+from renewals.subscription import SubscriptionStatus
 
 _MOST_DAYS = 30  # the hourly sweep looks back 40
 _MOST_DATES = 8
@@ -66,7 +67,7 @@ class Dunning:
     canceled or unpaid."""
 
     days: tuple[int, ...]
-    ends_as: str
+    ends_as: SubscriptionStatus
 
     @classmethod
     def of(cls, days: str, ends_as: str) -> "Dunning":
@@ -79,9 +80,9 @@ class Dunning:
             raise BadSetting("DUNNING_DAYS", f"does not rise from 1 or more to {_MOST_DAYS} or less")
         if len(counted) > _MOST_DATES:
             raise BadSetting("DUNNING_DAYS", f"has more than {_MOST_DATES} days")
-        if ends_as not in ("canceled", "unpaid"):
+        if ends_as not in (SubscriptionStatus.CANCELED, SubscriptionStatus.UNPAID):
             raise BadSetting("DUNNING_ENDS_AS", "is neither canceled nor unpaid")
-        return cls(counted, ends_as)
+        return cls(counted, SubscriptionStatus(ends_as))
 
     def next_date(self, day_zero: date, behind: int, today: date) -> date | None:
         """The dunning date after `behind` of them; None when that was the last.

@@ -10,6 +10,7 @@ from renewals import dynamodb
 from renewals.ledger import LEASE
 from renewals.payment_ledger import NOT_REFUSED, PaymentLedger
 from renewals.renewal import Renewal, Status, replaced
+from renewals.subscription import SubscriptionStatus, status_of
 
 if TYPE_CHECKING:
     from renewals.gateway import Failure
@@ -63,7 +64,7 @@ class DunningLedger(PaymentLedger):
                     "next_attempt": next_attempt,
                     "refused_payment_method": renewal.payment_method,
                 }
-                | ({"status": "past_due"} if row.get("status") == "active" else {})
+                | ({"status": SubscriptionStatus.PAST_DUE} if status_of(row) is SubscriptionStatus.ACTIVE else {})
             ),
             now,
         )
@@ -141,7 +142,7 @@ class DunningLedger(PaymentLedger):
         reason: str,
         row: Mapping[str, Any] | None,
         *,
-        ends_as: str | None,
+        ends_as: SubscriptionStatus | None,
         now: datetime,
     ) -> Renewal:
         """The refused period is over, unpaid, and its payment is cancelled; it may be claimed anew.
@@ -163,9 +164,9 @@ class DunningLedger(PaymentLedger):
         values = {":claim": renewal.claim, ":attempt": renewal.attempt, ":was": renewal.status}
         if row is None or "status" not in row or "renewal_date" not in row:
             return self._update(renewal, changes, condition, values, now)
-        ended = {"payment_status": Status.GIVEN_UP, **NOT_REFUSED}
-        if ends_as or row["status"] == "past_due":
-            ended["status"] = ends_as or "active"
+        ended: dict[str, Any] = {"payment_status": Status.GIVEN_UP, **NOT_REFUSED}
+        if ends_as or status_of(row) is SubscriptionStatus.PAST_DUE:
+            ended["status"] = ends_as or SubscriptionStatus.ACTIVE
         key = {"subscription_id": renewal.subscription_id, "customer_id": renewal.customer_id}
         read = {":status": row["status"], ":renewal_date": row["renewal_date"]}
         as_read = "#status = :status AND #renewal_date = :renewal_date"

@@ -11,11 +11,11 @@ from typing import Any
 
 from renewals import refunds
 from renewals.renewal import CUT_OFF, UNFINISHED, Renewal, Status
-from renewals.subscription import LIVE
+from renewals.subscription import SubscriptionStatus, is_live, status_of
 
 _RECEIPT_LACKS = frozenset({Status.PAID, Status.RECEIPTED, Status.FAILED, Status.MAIL_FAILED})
 _REFUSED = frozenset({Status.DECLINED, Status.ACTION_REQUIRED})
-_ENDS = ("canceled", "unpaid")
+_ENDS = (SubscriptionStatus.CANCELED, SubscriptionStatus.UNPAID)
 
 
 def owed_mail(renewal: Renewal) -> str | None:
@@ -66,13 +66,13 @@ def is_news(renewal: Renewal, notice: str) -> bool:
 def is_true(renewal: Renewal, row: Mapping[str, Any] | None) -> bool:
     """Whether the notice that is owed still says how things stand, by the subscription's row too. row: None where it is
     gone."""
-    kind, status = str(renewal.notice).rpartition("_")[0], row.get("status") if row else None
+    kind = str(renewal.notice).rpartition("_")[0]
     news = is_news(renewal, str(renewal.notice))
     if not news or kind in refunds.NOTICES:
         return news
     if renewal.status is Status.GIVEN_UP:
-        return status == kind
-    if row is None or status not in LIVE:
+        return row is not None and status_of(row) == kind
+    if row is None or not is_live(row):
         return False
     ends = row.get("cancel_at")
     return (

@@ -16,7 +16,7 @@ from typing import Any
 
 from renewals.reasons import Reason
 from renewals.renewal import Renewal, Status
-from renewals.subscription import LIVE, Subscription
+from renewals.subscription import Subscription
 
 NOTE = "passed_over_to"
 """The attribute of a row that names the date to which the sweep has moved it in a pause."""
@@ -38,7 +38,7 @@ def was_passed_over(subscription: Subscription) -> bool:
 
 def was_resumed_by_hand(subscription: Subscription) -> bool:
     """Whether somebody has made the row active again after its pause, and left its date as the sweep had set it."""
-    return subscription.status in LIVE and was_passed_over(subscription)
+    return subscription.status.is_live and was_passed_over(subscription)
 
 
 def resumption(

@@ -18,7 +18,7 @@ from renewals.ledger import LEASE, Ledger
 from renewals.reasons import Reason
 from renewals.renewal import UNSETTLED, Renewal, Status, item_of, replaced, shard
 from renewals.spans import PAID_UNTIL
-from renewals.subscription import ENDED_ON, LIVE, anchor_change, ends_after, has_ended
+from renewals.subscription import ENDED_ON, SubscriptionStatus, anchor_change, ends_after, has_ended, is_live, status_of
 
 if TYPE_CHECKING:
     from renewals.gateway import Payment
@@ -225,7 +225,7 @@ class PaymentLedger(Ledger):
         """Write that the subscription has come to the end that its `cancel_at` names. row: as it was read."""
         key = {name: row[name] for name in ("subscription_id", "customer_id")}
         condition, values = dynamodb.as_read(row, ("renewal_date", "status", "cancel_at"))
-        changes = {"status": "canceled", ENDED_ON: row["cancel_at"]}
+        changes = {"status": SubscriptionStatus.CANCELED, ENDED_ON: row["cancel_at"]}
         self._transact([{"Update": dynamodb.change(self._subscriptions, key, changes, condition, values)}])
 
     def forget_refusal(self, row: Mapping[str, Any]) -> None:
@@ -236,7 +236,7 @@ class PaymentLedger(Ledger):
     def _change_row(self, row: Mapping[str, Any], changes: Mapping[str, Any]) -> None:
         key = {name: row[name] for name in ("subscription_id", "customer_id")}
         condition, values = dynamodb.as_read(row, ("renewal_date", "status", *_ANCHORED))
-        active = {"status": "active"} if row.get("status") == "past_due" else {}
+        active = {"status": SubscriptionStatus.ACTIVE} if status_of(row) is SubscriptionStatus.PAST_DUE else {}
         change = dynamodb.change(self._subscriptions, key, {**NOT_REFUSED, **active, **changes}, condition, values)
         self._transact([{"Update": change}])
 
@@ -287,8 +287,8 @@ class PaymentLedger(Ledger):
                 **({pauses.NOTE: None} if pauses.NOTE in row else {}),
                 **anchor_change(row, renewal.period_end, renewal.anchor_day),
             }
-            if row.get("status") == "past_due":
-                changed["status"] = "active"
+            if status_of(row) is SubscriptionStatus.PAST_DUE:
+                changed["status"] = SubscriptionStatus.ACTIVE
             ends_before = isinstance(row.get("cancel_at"), str) and not ends_after(row, renewal.renewal_date)
             if ends_before and not has_ended(row):
                 changed["cancel_at"] = renewal.period_end  # it ends with the period that is paid
@@ -466,7 +466,7 @@ class PaymentLedger(Ledger):
 
     def _stands_by(self, renewal: Renewal) -> dict[str, Any]:
         """The check that `why_withdrawn` has nothing against the claim, at this moment."""
-        live = {f":{status}": status for status in sorted(LIVE)}
+        live = {f":{status}": status for status in SubscriptionStatus if status.is_live}
         condition = (
             f"#status IN ({', '.join(live)}) AND (attribute_not_exists(cancel_at) OR cancel_at > :period) "
             "AND renewal_date = :row_date AND gateway_customer = :customer"
@@ -518,9 +518,9 @@ def why_withdrawn(renewal: Renewal, row: Mapping[str, Any] | None) -> Reason | N
     """
     if row is None:
         return Reason.DELETED
-    status = row.get("status")
-    if not any(status == live for live in LIVE):
-        return Reason(str(status)) if has_ended(row) else Reason.UNKNOWN_STATUS
+    if not is_live(row):
+        status = status_of(row)
+        return Reason(status) if status else Reason.UNKNOWN_STATUS
     if "cancel_at" in row and not ends_after(row, renewal.renewal_date):
         return Reason.ENDS_BEFORE
     if row.get("renewal_date") != renewal.row_date.isoformat():

@@ -12,7 +12,7 @@ from renewals.gateway import GatewayCard
 from renewals.periods import Billing, Schedule, latest_due, oldest_due
 from renewals.reminders import expires_before
 from renewals.renewal import Renewal, Status
-from renewals.subscription import LIVE, Subscription, anchor_change, is_over, parse
+from renewals.subscription import Subscription, SubscriptionStatus, anchor_change, is_over, parse
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +37,10 @@ class Preview:
 
 
 _NEVER = {
-    "paused": "It is paused: nothing is charged until it is resumed, and nothing for the time until then.",
-    "canceled": "It is canceled: nothing is charged any more.",
-    "unpaid": "It is suspended as unpaid: nothing is charged until it is resumed.",
+    SubscriptionStatus.PAUSED: "It is paused: nothing is charged until it is resumed, and nothing for the time until "
+    "then.",
+    SubscriptionStatus.CANCELED: "It is canceled: nothing is charged any more.",
+    SubscriptionStatus.UNPAID: "It is suspended as unpaid: nothing is charged until it is resumed.",
 }
 
 
@@ -63,9 +64,9 @@ def preview(
     if is_over(subscription.row, today):
         ended = wording.day(cast("date", subscription.cancel_at))
         return Preview((), f"It ended on {ended}: nothing is charged any more.")
-    if subscription.status == "paused" and resumed is not None:
-        return Preview((), f"{_NEVER['paused']} {_if_resumed(subscription, resumed)}")
-    if subscription.status not in LIVE:
+    if subscription.status is SubscriptionStatus.PAUSED and resumed is not None:
+        return Preview((), f"{_NEVER[subscription.status]} {_if_resumed(subscription, resumed)}")
+    if subscription.status.has_ended:
         return Preview((), _NEVER[subscription.status])
     if resumed is not None:
         subscription = _from(subscription, resumed)

@@ -32,7 +32,7 @@ from renewals.payment_ledger import WATCHED, PaymentLedger, why_withdrawn
 from renewals.preview import Preview, preview
 from renewals.refund_ledger import RefundLedger
 from renewals.renewal import UNSETTLED, Renewal, Status
-from renewals.subscription import LIVE, Subscription
+from renewals.subscription import Subscription, SubscriptionStatus, is_live, status_of
 from renewals.timeline import Change, Entry, timeline
 from renewals.transitions import Action, NotAllowed
 
@@ -105,8 +105,7 @@ class AskedBy:
 def etag(row: Row) -> str:
     """The entity tag of a row, in quotes."""
     covered = {name: _plain(row[name]) for name in _COVERED if name in row}
-    status = row.get("status")
-    covered["status"] = "live" if status in LIVE else _plain(status)
+    covered["status"] = "live" if is_live(row) else _plain(row.get("status"))
     digest = sha256(json.dumps(covered, sort_keys=True).encode()).hexdigest()[:16]
     return f'"{_version(row)}-{digest}"'
 
@@ -200,7 +199,7 @@ class Register:
         refused = next((r for r in history if r.status in UNSETTLED), None)
         failed = _failed_with(checked, history)
         resumed: date | None = None
-        if checked.status == "paused" or pauses.was_resumed_by_hand(checked):
+        if checked.status is SubscriptionStatus.PAUSED or pauses.was_resumed_by_hand(checked):
             items, _ = self.ledger.page(checked.subscription_id, limit=_PAGE)
             resumed = pauses.resumption(checked, today, history, items).until
         card = reminders.known_card(checked)
@@ -230,11 +229,11 @@ class Register:
         """
         try:
             checked = subscription.parse(row)
-            if checked.status in LIVE and spans.may_overlap(checked, unless_told=not of_many):
+            if checked.status.is_live and spans.may_overlap(checked, unless_told=not of_many):
                 self.next_charges(row, today, 1)
         except BadRow as bad:
             return bad
-        if of_many or checked.status not in LIVE or checked.renewal_date > today:
+        if of_many or checked.status.has_ended or checked.renewal_date > today:
             return None
         failed = _failed_with(checked, self.ledger.recent(checked.subscription_id))
         found = wording.fault_of(failed.reason) if failed else None
@@ -332,7 +331,7 @@ class Register:
         changes = transitions.changes(row, action, today) | dict(given or {})
         if action is Action.CANCEL_AT_PERIOD_END:
             return self._end_with_period(row, changes, today, asked)
-        if action is Action.RESUME and row.get("status") == "paused":
+        if action is Action.RESUME and status_of(row) is SubscriptionStatus.PAUSED:
             return self._resume(row, changes, today, asked)
         return self.edit(row, changes, _ACTIONS[action], asked)
 
@@ -430,7 +429,8 @@ class Register:
         query: dict[str, Any] = {"TableName": self._subscriptions, "Limit": _PAGE}
         if status is not None:
             values[":status"] = status
-            ended = " OR attribute_exists(cancel_at)" if status == "canceled" else ""  # whatever its status says still
+            # What has come to its end is found by that, whatever its status says still.
+            ended = " OR attribute_exists(cancel_at)" if status == SubscriptionStatus.CANCELED else ""
             query |= {
                 "FilterExpression": f"#status = :status{ended}",
                 "ExpressionAttributeNames": {"#status": "status"},

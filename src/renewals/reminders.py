@@ -20,7 +20,7 @@ from renewals.errors import BadRow
 from renewals.gateway import GatewayCard
 from renewals.offers import CARD_EXPIRES, UPCOMING
 from renewals.renewal import Mail, item_of, mail_from
-from renewals.subscription import Subscription, parse
+from renewals.subscription import Subscription, SubscriptionStatus, parse
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -107,7 +107,7 @@ def known_card(subscription: Subscription) -> GatewayCard | None:
 
 def _near(subscription: Subscription, today: date, days: int) -> bool:
     return (
-        subscription.status == "active"
+        subscription.status is SubscriptionStatus.ACTIVE
         and subscription.why_not_due(today) == "not_due"
         and subscription.renewal_date <= today + timedelta(days)
     )

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
+from enum import StrEnum
 from typing import Any, cast, get_args
 
 from renewals import currencies, texts
@@ -18,8 +19,6 @@ ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._:-]{0,127}", re.ASCII)
 GATEWAY_ID = re.compile(r"[A-Za-z0-9_]{1,255}", re.ASCII)
 """The gateway's id of a customer or of a card."""
 
-LIVE = frozenset({"active", "past_due"})
-ENDED = frozenset({"paused", "canceled", "unpaid"})
 ENDED_ON = "ended_on"
 """The attribute of a row that names the day on which it came to its end; `cancel_at` named it before."""
 
@@ -31,13 +30,33 @@ _COUNTED = ("day", "week")
 """Intervals that are counted from date to date, and have no anchor."""
 
 
+class SubscriptionStatus(StrEnum):
+    """Where a subscription stands."""
+
+    ACTIVE = "active"
+    PAST_DUE = "past_due"
+    PAUSED = "paused"
+    CANCELED = "canceled"
+    UNPAID = "unpaid"
+
+    @property
+    def is_live(self) -> bool:
+        """Whether the subscription is charged on its renewal dates."""
+        return self in (SubscriptionStatus.ACTIVE, SubscriptionStatus.PAST_DUE)
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether nothing is charged, for now (paused, unpaid) or for good (canceled)."""
+        return not self.is_live
+
+
 @dataclass(frozen=True, slots=True)
 class Subscription:
     """One subscription as the table has it. amount: exact decimal, major units. row: the raw attributes."""
 
     subscription_id: str
     customer_id: str
-    status: str
+    status: SubscriptionStatus
     renewal_date: date
     cancel_at: date | None
     amount: Decimal
@@ -54,7 +73,7 @@ class Subscription:
 
     def why_not_due(self, today: date) -> Reason | None:
         """Why nothing is to be charged today; None where the subscription is due."""
-        if self.status not in LIVE:
+        if self.status.has_ended:
             return Reason(self.status)
         if self.cancel_at is not None and self.cancel_at <= self.renewal_date:
             return Reason.ENDS_BEFORE
@@ -130,7 +149,7 @@ def parse(row: Mapping[str, Any]) -> Subscription:
     return Subscription(
         subscription_id=_id(row, "subscription_id"),
         customer_id=_id(row, "customer_id"),
-        status=_one_of(row, "status", LIVE | ENDED),
+        status=SubscriptionStatus(_one_of(row, "status", frozenset(SubscriptionStatus))),
         renewal_date=renewal_date,
         cancel_at=day(row, "cancel_at") if "cancel_at" in row else None,
         amount=amount,
@@ -147,9 +166,21 @@ def parse(row: Mapping[str, Any]) -> Subscription:
     )
 
 
+def status_of(row: Mapping[str, Any]) -> SubscriptionStatus | None:
+    """The status that the row names, whatever else is wrong with the row; None where it names none that is known."""
+    return next((status for status in SubscriptionStatus if row.get("status") == status), None)
+
+
+def is_live(row: Mapping[str, Any]) -> bool:
+    """Whether the row, whatever else is wrong with it, is of a subscription that is active or past due."""
+    status = status_of(row)
+    return status is not None and status.is_live
+
+
 def has_ended(row: Mapping[str, Any]) -> bool:
     """Whether the row, whatever else is wrong with it, is of a subscription that is paused, canceled or unpaid."""
-    return any(row.get("status") == status for status in ENDED)
+    status = status_of(row)
+    return status is not None and status.has_ended
 
 
 def is_over(row: Mapping[str, Any], today: date) -> bool:
@@ -159,15 +190,17 @@ def is_over(row: Mapping[str, Any], today: date) -> bool:
     or unpaid, of which nothing is paid, with the day itself. The status of the row says so only once the sweep has
     seen to it.
     """
-    status, end = row.get("status"), row.get("cancel_at")
+    status, end = status_of(row), row.get("cancel_at")
     if not isinstance(end, str) or not _DAY.fullmatch(end) or end > today.isoformat():
         return False
-    return status in ("paused", "unpaid") or (status in ("active", "past_due") and end <= str(row.get("renewal_date")))
+    if status is None or status is SubscriptionStatus.CANCELED:
+        return False
+    return status.has_ended or end <= str(row.get("renewal_date"))
 
 
 def status_on(row: Mapping[str, Any], today: date) -> Any:
     """The status as everybody is told it: of a subscription that has come to its end, `canceled`."""
-    return "canceled" if is_over(row, today) else row.get("status")
+    return SubscriptionStatus.CANCELED if is_over(row, today) else row.get("status")
 
 
 def ends_after(row: Mapping[str, Any], day: date) -> bool:

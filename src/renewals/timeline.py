@@ -16,6 +16,7 @@ from renewals.dynamodb import storable
 from renewals.offers import CARD_EXPIRES, UPCOMING
 from renewals.reasons import Reason
 from renewals.renewal import UNSETTLED, Mail, Renewal, Status, mail_from, renewal_from
+from renewals.subscription import SubscriptionStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +116,8 @@ def timeline(
 
 def _over(row: Mapping[str, Any], zone: tzinfo, today: date | None) -> Iterator[Entry]:
     """The end that `cancel_at` names, once it has come."""
-    written = row.get("status") == "canceled" and row.get(subscription.ENDED_ON) == row.get("cancel_at")
+    is_canceled = subscription.status_of(row) is SubscriptionStatus.CANCELED
+    written = is_canceled and row.get(subscription.ENDED_ON) == row.get("cancel_at")
     if "cancel_at" in row and (written or (today is not None and subscription.is_over(row, today))):
         end = date.fromisoformat(row["cancel_at"])
         told = "The subscription ended, as it was to be canceled at the end of its period."

@@ -19,10 +19,23 @@ from typing import Any
 
 from renewals import subscription
 from renewals.errors import RenewalError
+from renewals.subscription import SubscriptionStatus
 
 
 class NotAllowed(RenewalError):  # noqa: N818
     """The change may not follow the status that the subscription has. The message says why, in words."""
+
+
+class Standing(StrEnum):
+    """The columns of the table above."""
+
+    ACTIVE = "active"
+    ENDING = "ending"
+    PAST_DUE = "past_due"
+    PAUSED = "paused"
+    UNPAID = "unpaid"
+    CANCELED = "canceled"
+    ENDED = "ended"
 
 
 class Action(StrEnum):
@@ -36,29 +49,31 @@ class Action(StrEnum):
 
 
 _FROM = {
-    Action.CANCEL_NOW: {"active", "ending", "past_due", "paused", "unpaid"},
-    Action.CANCEL_AT_PERIOD_END: {"active"},
-    Action.PAUSE: {"active"},
-    Action.RESUME: {"ending", "paused", "unpaid"},
-    Action.GIVE_CARD: {"active", "ending", "past_due", "paused", "unpaid"},
+    Action.CANCEL_NOW: set(Standing) - {Standing.CANCELED, Standing.ENDED},
+    Action.CANCEL_AT_PERIOD_END: {Standing.ACTIVE},
+    Action.PAUSE: {Standing.ACTIVE},
+    Action.RESUME: {Standing.ENDING, Standing.PAUSED, Standing.UNPAID},
+    Action.GIVE_CARD: set(Standing) - {Standing.CANCELED, Standing.ENDED},
 }
 _WORDS = {
-    "active": "it is active",
-    "ending": "it is to be canceled at the end of its period already",
-    "past_due": "a payment is past due",
-    "paused": "it is paused",
-    "unpaid": "it is suspended as unpaid",
-    "canceled": "it is canceled",
-    "ended": "it has ended",
+    Standing.ACTIVE: "it is active",
+    Standing.ENDING: "it is to be canceled at the end of its period already",
+    Standing.PAST_DUE: "a payment is past due",
+    Standing.PAUSED: "it is paused",
+    Standing.UNPAID: "it is suspended as unpaid",
+    Standing.CANCELED: "it is canceled",
+    Standing.ENDED: "it has ended",
 }
 
 
-def state(row: Mapping[str, Any], today: date) -> str:
-    """The row's status as the table above names it; as the row has it, where it is unknown or missing."""
+def state(row: Mapping[str, Any], today: date) -> Standing | None:
+    """The row's status as the table above names it; None where the row has none that is known."""
     if subscription.is_over(row, today):
-        return "ended"
-    status = str(row.get("status", ""))
-    return "ending" if status == "active" and isinstance(row.get("cancel_at"), str) else status
+        return Standing.ENDED
+    status = subscription.status_of(row)
+    if status is SubscriptionStatus.ACTIVE and isinstance(row.get("cancel_at"), str):
+        return Standing.ENDING
+    return Standing(status) if status else None
 
 
 def changes(row: Mapping[str, Any], action: Action, today: date) -> dict[str, Any]:
@@ -68,17 +83,18 @@ def changes(row: Mapping[str, Any], action: Action, today: date) -> dict[str, An
     """
     stands = state(row, today)
     if stands not in _FROM[action]:
-        raise NotAllowed(f"The subscription cannot be {action}: {_WORDS.get(stands, 'its status is unknown')}.")
+        why = _WORDS[stands] if stands else "its status is unknown"
+        raise NotAllowed(f"The subscription cannot be {action}: {why}.")
     match action:
         case Action.CANCEL_NOW:
-            return {"status": "canceled"}
+            return {"status": SubscriptionStatus.CANCELED}
         case Action.CANCEL_AT_PERIOD_END:
             return {"cancel_at": row.get("renewal_date")}
         case Action.PAUSE:
-            return {"status": "paused"}
-        case Action.RESUME if stands == "ending":
+            return {"status": SubscriptionStatus.PAUSED}
+        case Action.RESUME if stands is Standing.ENDING:
             return {"cancel_at": None}
         case Action.RESUME:
-            return {"status": "active"}
+            return {"status": SubscriptionStatus.ACTIVE}
         case Action.GIVE_CARD:
             return {}

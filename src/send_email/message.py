@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from renewals import printable, refunds, wording
 from renewals.renewal import Status
+from renewals.subscription import SubscriptionStatus
 
 if TYPE_CHECKING:
     from datetime import date
@@ -44,7 +45,7 @@ _SUBJECTS = {
     "refund_pending": "Your refund for {plan} is on its way: {amount}",
     "refund_failed": "Your refund for {plan} did not arrive: {amount}",
 }
-_ENDS = {"canceled": "cancelled", "unpaid": "suspended as unpaid"}
+_ENDS = {SubscriptionStatus.CANCELED: "cancelled", SubscriptionStatus.UNPAID: "suspended as unpaid"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,7 @@ class Prospects:
 
     retry_on: date | None
     ends_on: date
-    ends_as: str
+    ends_as: SubscriptionStatus
     page: str = ""
 
 
@@ -97,8 +98,9 @@ def compose(
     elif owed is not None:
         paragraphs = _refund(renewal, owed)
     elif kind in _ENDS:
+        ended = _ENDS[SubscriptionStatus(kind)]
         paragraphs = [
-            f"The payment of {_what(renewal)}, did not go through. Your subscription is {_ENDS[kind]}.",
+            f"The payment of {_what(renewal)}, did not go through. Your subscription is {ended}.",
             "You have not been charged for this period. The payment is called off: it can no longer be charged.",
         ]
     else:

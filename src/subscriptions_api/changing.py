@@ -17,7 +17,7 @@ from renewals.errors import BadRow
 from renewals.owed import has_parked
 from renewals.periods import next_on
 from renewals.register import Repeatable, Row, etag
-from renewals.subscription import LIVE
+from renewals.subscription import SubscriptionStatus
 from renewals.transitions import Action, NotAllowed
 from subscriptions_api import shared, verifying
 from subscriptions_api.models import Cancel, Card, Edit, NewSubscription, SubscriptionOut
@@ -229,7 +229,7 @@ def _anchored(row: Row, changes: Mapping[str, Any], today: date) -> dict[str, An
         raise BadRequest([{"field": "body.anchor_day", "reason": "is past the end of the calendar"}]) from None
     if moved == checked.renewal_date:
         return dict(changes)
-    if checked.status != "active" or checked.renewal_date <= today:
+    if checked.status is not SubscriptionStatus.ACTIVE or checked.renewal_date <= today:
         raise NotAllowed("The renewal day cannot be changed while a charge is due or the subscription is not active.")
     return {**changes, "renewal_date": moved.isoformat()}
 
@@ -237,7 +237,7 @@ def _anchored(row: Row, changes: Mapping[str, Any], today: date) -> dict[str, An
 def _renew_if_due(row: Row) -> None:
     """Start the workflow where there is work for it: a payment that is due, or one that is refused, begun or failed and
     to be given up."""
-    live = row.get("status") in LIVE
+    live = subscription.is_live(row)
     due = live and str(row.get("renewal_date")) <= shared.moment(row).today.isoformat()
     if due or "next_attempt" in row or (not live and shared.register().has_open_charge(row)):
         shared.start(row)

@@ -62,7 +62,6 @@ Locale = Annotated[str, Field(pattern=r"^[A-Za-z]{2,3}([_-][A-Za-z0-9]{2,8}){0,3
 Interval = Literal["day", "week", "month", "year"]
 IntervalCount = Annotated[int, Field(strict=True, ge=1, le=1000)]
 AnchorDay = Annotated[int, Field(strict=True, ge=1, le=31)]
-StatusName = Literal["active", "past_due", "paused", "canceled", "unpaid"]
 
 _NOT_GIVEN: Any = Field(default_factory=lambda: None)
 
@@ -120,7 +119,7 @@ class NewSubscription(_Given):
         given = self.model_dump(exclude={"amount", "subscription_id"}, exclude_none=True)
         numbers = {name: Decimal(value) for name, value in given.items() if isinstance(value, int)}
         first = {"renewal_date": today.isoformat()} | given | numbers | self.amount.attributes()
-        return first | {"subscription_id": subscription_id, "status": "active"}
+        return first | {"subscription_id": subscription_id, "status": subscription.SubscriptionStatus.ACTIVE}
 
 
 class Edit(_Given):

@@ -6,8 +6,9 @@ from aws_lambda_powertools.event_handler import Response
 from aws_lambda_powertools.event_handler.openapi.params import Query
 from aws_lambda_powertools.event_handler.router import APIGatewayRouter
 
+from renewals.subscription import SubscriptionStatus
 from subscriptions_api import cursors, models, shared
-from subscriptions_api.models import PreviewOut, RenewalPage, StatusName, SubscriptionOut, SubscriptionPage, Timeline
+from subscriptions_api.models import PreviewOut, RenewalPage, SubscriptionOut, SubscriptionPage, Timeline
 from subscriptions_api.problems import BadRequest, documented
 from subscriptions_api.shared import Cursor, Limit, SubscriptionId
 
@@ -24,7 +25,7 @@ router = APIGatewayRouter()
 )
 def list_subscriptions(
     customer_id: Annotated[str | None, Query(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._:-]{0,127}$")] = None,
-    status: Annotated[StatusName | None, Query()] = None,
+    status: Annotated[SubscriptionStatus | None, Query()] = None,
     cursor: Cursor = None,
     limit: Limit = 50,
 ) -> SubscriptionPage:

@@ -8,6 +8,7 @@ import pytest
 from renewals.dunning import Dunning, is_hard
 from renewals.errors import BadSetting
 from renewals.gateway import Failure, PaymentState
+from renewals.subscription import SubscriptionStatus
 from tests.fakes import DUE, DUNNING, LATER, NOON, PAGE, World
 
 DAY = timedelta(days=1)
@@ -153,7 +154,7 @@ def test_the_attempts_stay_on_record(shop: World) -> None:
 
 def test_the_subscription_can_become_unpaid_instead(shop: World) -> None:
     """What dunning ends as is the operator's to choose; the one mail says so."""
-    shop.dunning = Dunning((2,), "unpaid")
+    shop.dunning = Dunning((2,), SubscriptionStatus.UNPAID)
     shop.subscribe(payment_method="pm_declined")
     assert _attempts_on(shop, range(5)) == [0, 2]
     assert shop.row()["status"] == "unpaid"

@@ -15,10 +15,12 @@ from renewals.errors import Overtaken, PaymentError, transient_aws_errors_as
 from renewals.gateway import Failure, Payment
 from renewals.ledger import LEASE
 from renewals.renewal import Mail, Renewal, Status
+from renewals.subscription import SubscriptionStatus
 from tests.fake_aws import error
 from tests.fakes import DUE, LATER, NOON, World
 
 FAILURE = Failure("ch_9", "card_declined", None, None)
+CANCELED = SubscriptionStatus.CANCELED
 MAIL = Mail("sending", "token-1", "run-1", NOON + LEASE, "ann@customer.example")
 
 
@@ -130,13 +132,13 @@ TOO_LATE = {
     "given up after the customer has paid": (
         _refused,
         _pay,
-        lambda shop, r: shop.ledger.give_up(r, "dunning_over", shop.row(), ends_as="canceled", now=NOON),
+        lambda shop, r: shop.ledger.give_up(r, "dunning_over", shop.row(), ends_as=CANCELED, now=NOON),
     ),
     "given up when another card comes": (
         _refused,
         lambda shop, _: shop.edit(payment_method="pm_ok"),
         lambda shop, r: shop.ledger.give_up(
-            r, "dunning_over", shop.row() | {"payment_method": "pm_3ds"}, ends_as="canceled", now=NOON
+            r, "dunning_over", shop.row() | {"payment_method": "pm_3ds"}, ends_as=CANCELED, now=NOON
         ),
     ),
     "a dunning date that is over": (

@@ -19,14 +19,15 @@ from hypothesis import strategies as st
 from renewals.addresses import BadAddress, deliverable
 from renewals.printable import line
 from renewals.renewal import Status
+from renewals.subscription import SubscriptionStatus
 from scripts.plainly import number
 from send_email.message import Prospects, compose
 from tests.fakes import DUE, SENDER, World
 
 PAGE = "https://shop.example/me?tab=cards&lang=en"
-SOFT = Prospects(date(2026, 2, 3), date(2026, 2, 7), "canceled", PAGE)
-LAST = Prospects(date(2026, 2, 7), date(2026, 2, 7), "unpaid", PAGE)
-HARD = Prospects(None, date(2026, 2, 7), "canceled", PAGE)
+SOFT = Prospects(date(2026, 2, 3), date(2026, 2, 7), SubscriptionStatus.CANCELED, PAGE)
+LAST = Prospects(date(2026, 2, 7), date(2026, 2, 7), SubscriptionStatus.UNPAID, PAGE)
+HARD = Prospects(None, date(2026, 2, 7), SubscriptionStatus.CANCELED, PAGE)
 REFUSED = {"status": Status.DECLINED, "paid_at": None, "card": None, "decline_code": "insufficient_funds"}
 WAITS = REFUSED | {"status": Status.ACTION_REQUIRED, "decline_code": "authentication_required"}
 PERIOD = "29.99 USD for Pro, for the period 31 January 2026 to 27 February 2026"
@@ -63,7 +64,7 @@ REFUSALS = [
     ("final_notice", LAST, REFUSED, "Final notice: your payment for Pro",
      "we try the same card for the last time on 7 February 2026. If that fails too, your subscription is suspended as "
      "unpaid. Once you give us another card, we try the payment with that one."),
-    ("final_notice", replace(HARD, ends_as="unpaid"), REFUSED, "Final notice: your payment for Pro",
+    ("final_notice", replace(HARD, ends_as=SubscriptionStatus.UNPAID), REFUSED, "Final notice: your payment for Pro",
      "this card is not tried again. Once you give us another card, we try the payment with that one. Please do so "
      "before 7 February 2026: on that day your subscription is otherwise suspended as unpaid."),
     ("final_notice", HARD, WAITS, "Final notice: your payment for Pro",

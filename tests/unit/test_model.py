@@ -23,7 +23,7 @@ from renewal_sweep.sweep import Sweep, SweepPart
 from renewals import currencies
 from renewals.gateway import Failure, PaymentState
 from renewals.periods import Interval, Schedule
-from renewals.subscription import LIVE
+from renewals.subscription import is_live
 from tests.fake_aws import FakeSQS
 from tests.fakes import NOON, Cut, World
 
@@ -206,7 +206,7 @@ class Life(RuleBasedStateMachine):
                 assert any(name.endswith(f"_{item['attempt']}") for name in item["mails"]), "the customer was not told"
         for payment in self.world.gateway.payments.values():
             open_still = payment.state in (PaymentState.DECLINED, PaymentState.ACTION_REQUIRED)
-            assert not open_still or row["status"] in LIVE, "a payment that nobody watches can still be paid"
+            assert not open_still or is_live(row), "a payment that nobody watches can still be paid"
 
     # How it is run
 
@@ -245,7 +245,7 @@ class Life(RuleBasedStateMachine):
 
     def _run(self, amount: str, period: str | None) -> None:
         """One execution. While the subscription is not live, it claims nothing and tells nobody of a refusal."""
-        live = self.world.row()["status"] in LIVE
+        live = is_live(self.world.row())
         claims = {item["claim"] for item in self._items()}
         mailed, asked = self._mailed(), len(self.world.gateway.attempts)
         self.executions += 1

@@ -19,6 +19,7 @@ from renewals.gateway import Failure, Payment, PaymentState
 from renewals.payment_ledger import MOST_PICK_UPS
 from renewals.reasons import Reason
 from renewals.stripe_gateway import StripeGateway
+from renewals.subscription import SubscriptionStatus
 from tests.fakes import DUE, DUNNING, LATER, NOON, SELLER, World
 from tests.unit.test_audit import Auditor
 from tests.unit.test_sweep import Sweeper
@@ -328,7 +329,7 @@ def test_months_without_a_subscription_are_not_billed(shop: World) -> None:
 
 def test_a_refusal_settled_at_another_date_does_not_hold_up_the_next_period(shop: World) -> None:
     """Moved, then paid at the bank: the row is swept on its new date, not on the far dunning date of the old one."""
-    shop.dunning = Dunning((1, 30), "canceled")
+    shop.dunning = Dunning((1, 30), SubscriptionStatus.CANCELED)
     shop.subscribe(payment_method="pm_3ds")
     _live(shop, range(2))
     shop.edit(renewal_date="2026-02-05")
@@ -419,10 +420,10 @@ def test_a_notice_of_the_attempt_before_is_not_sent(shop: World) -> None:
 def test_a_final_notice_under_a_longer_schedule_is_owed_but_once(shop: World) -> None:
     """Days were added after the final notice: what was said already is not looked for every hour."""
     shop.gateway.declines["pm_declined"] = Failure("", "card_declined", "stolen_card", None)
-    shop.dunning = Dunning((1, 3), "canceled")
+    shop.dunning = Dunning((1, 3), SubscriptionStatus.CANCELED)
     shop.subscribe(payment_method="pm_declined")
     _live(shop, range(2))
-    shop.dunning = Dunning((1, 3, 20), "canceled")
+    shop.dunning = Dunning((1, 3, 20), SubscriptionStatus.CANCELED)
     _live(shop, range(2, 4))
     assert _swept(shop, _hours(1, 47, NOON + 3 * DAY)) == []
     assert shop.mail_kinds().count("final_notice") == 1

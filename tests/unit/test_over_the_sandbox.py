@@ -13,6 +13,7 @@ from stripe import StripeClient
 from local.gateway import Gateway, official_client, serving
 from renewals.gateway import GatewayUnauthorized
 from renewals.stripe_gateway import StripeGateway
+from renewals.subscription import SubscriptionStatus
 from tests.fakes import World
 
 DAY = timedelta(days=1)
@@ -149,7 +150,7 @@ def test_a_decline_that_tells_nothing_is_a_decline(shop: Shop) -> None:
 
 def test_a_payment_confirmed_too_often_is_followed_by_another(shop: Shop) -> None:
     """The gateway cancels the first payment by itself after ten declines, dunning goes on with another, and pays."""
-    shop.world.dunning = type(shop.world.dunning)(tuple(range(1, 15)), "canceled")
+    shop.world.dunning = type(shop.world.dunning)(tuple(range(1, 15)), SubscriptionStatus.CANCELED)
     card = shop.world.row()["payment_method"]
     shop.sandbox.sandbox.change_card(card, "pm_card_chargeDeclinedInsufficientFunds")
     for n in range(12):
@@ -165,7 +166,7 @@ def test_a_payment_confirmed_too_often_is_followed_by_another(shop: Shop) -> Non
 
 def test_a_payment_confirmed_too_often_ends_with_its_notice(shop: Shop) -> None:
     """Dunning goes on over the payment that the gateway canceled, to its last date, and tells the customer."""
-    shop.world.dunning = type(shop.world.dunning)(tuple(range(1, 15)), "canceled")
+    shop.world.dunning = type(shop.world.dunning)(tuple(range(1, 15)), SubscriptionStatus.CANCELED)
     shop.sandbox.sandbox.change_card(shop.world.row()["payment_method"], "pm_card_chargeDeclinedInsufficientFunds")
     for n in range(16):
         shop.run(f"run-{n}", DAY if n else timedelta())

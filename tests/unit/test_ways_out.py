@@ -13,6 +13,7 @@ import pytest
 
 from renewals.gateway import PaymentState
 from renewals.register import AskedBy
+from renewals.subscription import SubscriptionStatus
 from renewals.transitions import Action
 from tests.fakes import DUE, LATER, NOON, World
 from tests.unit.test_crashes import CALLS
@@ -156,7 +157,7 @@ def _noon(year: int, month: int, day: int) -> datetime:
 def test_a_claim_meets_what_its_own_given_up_claim_passed_over(shop: World, interval: str, again: bool) -> None:
     """Late by two periods, refused, dunned to unpaid; then another interval, another card, resumed: it is billed, also
     where it was refused and given up once more in between."""
-    shop.dunning = type(shop.dunning)(shop.dunning.days, "unpaid")
+    shop.dunning = type(shop.dunning)(shop.dunning.days, SubscriptionStatus.UNPAID)
     shop.subscribe(payment_method="pm_declined")
     start = _noon(2026, 4, 2)
     for day in range(9):
