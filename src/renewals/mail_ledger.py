@@ -7,7 +7,7 @@ from typing import Any
 
 from renewals.errors import Overtaken
 from renewals.ledger import LEASE, Ledger, refunds_as_read, stands_as_read
-from renewals.owed import is_open
+from renewals.owed import is_open, is_receipt_next
 from renewals.renewal import UNFINISHED, UNSETTLED, Mail, Renewal, Status, item_of, replaced, shard
 
 _MAILED = frozenset({Status.RECEIPTED, Status.DONE, Status.MAIL_UNKNOWN})
@@ -39,7 +39,8 @@ class MailLedger(Ledger):
         before this was written stays failed.
 
         A receipt's mail ends the renewal, as done or mail_unknown. A notice's leaves its status alone: the payment
-        may have gone on meanwhile.
+        may have gone on meanwhile. But where the notice went out and the receipt waited until the customer can be
+        mailed, the receipt is unfinished work again.
         """
         condition = f"mails.{name}.#token = :token AND mails.{name}.#state <> :sent AND mails.{name}.#state <> :failed"
         values: dict[str, Any] = {":token": mail.token, ":sent": "sent", ":failed": "failed"}
@@ -56,8 +57,11 @@ class MailLedger(Ledger):
                 open_still = {"unfinished": shard(renewal.subscription_id)}
                 return self._update(renewal, changes | open_still, condition, values, now)
         owed, owed_values = _owed(renewal, name)
+        told = changes | _told(renewal)
+        if is_receipt_next(renewal, mail):
+            told = changes | {"notice": None, "status": Status.RECEIPTED, "reason": None, "pickups": 0}
         try:
-            return self._update(renewal, changes | _told(renewal), f"{condition} AND {owed}", values | owed_values, now)
+            return self._update(renewal, told, f"{condition} AND {owed}", values | owed_values, now)
         except Overtaken:  # it is owed no more, or the period has gone on: the mail alone is recorded
             return self._update(renewal, changes, condition, values, now)
 

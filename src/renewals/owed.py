@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from renewals import refunds
-from renewals.renewal import CUT_OFF, UNFINISHED, Renewal, Status
+from renewals.mail_faults import Address, is_in_vain
+from renewals.renewal import CUT_OFF, UNFINISHED, Mail, Renewal, Status
 from renewals.subscription import SubscriptionStatus, is_live, status_of
 
 _RECEIPT_LACKS = frozenset({Status.PAID, Status.RECEIPTED, Status.FAILED, Status.MAIL_FAILED})
@@ -46,6 +47,14 @@ def is_parked(renewal: Renewal) -> bool:
 def has_parked(renewal: Renewal) -> bool:
     """Whether any mail of the period waits until the customer can be mailed: the next one, or one behind it."""
     return renewal.status is Status.MAIL_FAILED or renewal.notice_is_parked
+
+
+def is_receipt_next(renewal: Renewal, sent: Mail) -> bool:
+    """Whether the receipt waited until the customer can be mailed, and they can: this mail of the same renewal was sent
+    to an address that the receipt has not failed with."""
+    if renewal.status is not Status.MAIL_FAILED or sent.state != "sent":
+        return False
+    return not is_in_vain(renewal.mails.get(receipt_mail(renewal)), Address(sent.to, sent.cleared))
 
 
 def is_open(renewal: Renewal) -> bool:

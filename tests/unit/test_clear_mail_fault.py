@@ -202,3 +202,25 @@ def test_the_history_keeps_no_address(shop: World) -> None:
     bounce(shop)
     _register(shop).clear_mail_fault(shop.row(), "ann@customer.example works again", AskedBy("zoe", NOON))
     assert "ann@customer.example" not in str(shop.dynamodb.items("changes"))
+
+
+def test_a_receipt_behind_the_mail_of_a_refund_goes_out_too(shop: World) -> None:
+    """Both waited for the address. One execution, as another customer_email starts it, mails of the refund; the sweep
+    finds the receipt by itself then."""
+    shop.subscribe()
+    shop.run()
+    bounce(shop)
+    shop.gateway.refund("pi_1", 1000, request="", idempotency_key="k")
+    shop.settle_refunds(now=NOON + LATER)
+    item = shop.items()[DUE.isoformat()]
+    assert (item["status"], item["mails"][item["notice"]]["state"]) == ("mail_failed", "failed")
+    shop.edit(customer_email="ann@new.example")
+    shop.run("edited", NOON + 3 * LATER, period=DUE.isoformat())
+    assert [mail["Destinations"] for mail in shop.ses.sent[1:]] == [["ann@new.example"]]
+    item = shop.items()[DUE.isoformat()]
+    assert (item["status"], "unfinished" in item) == ("receipted", True)
+    for n in range(2):
+        shop.run(f"swept-{n}", NOON + (5 + n) * LATER, period=DUE.isoformat())
+    item = shop.items()[DUE.isoformat()]
+    assert [mail["Destinations"] for mail in shop.ses.sent[1:]] == [["ann@new.example"]] * 2
+    assert (item["status"], "unfinished" in item) == ("done", False)
