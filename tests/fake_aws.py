@@ -11,11 +11,11 @@ from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from copy import deepcopy
 from dataclasses import dataclass, field
 from email.message import EmailMessage
 from email.parser import BytesHeaderParser, BytesParser
 from email.policy import default
+from functools import cache
 from heapq import heappop, heappush
 from itertools import count, dropwhile, islice
 from operator import eq, ge, gt, lt
@@ -37,11 +37,43 @@ _serialize, _deserialize = TypeSerializer().serialize, TypeDeserializer().deseri
 
 
 def plain(item: Item) -> Item:
-    return {name: _deserialize(value) for name, value in item.items()}
+    return {name: _plain(value) for name, value in item.items()}
 
 
 def wire(item: Item) -> Item:
-    return {name: _serialize(value) for name, value in item.items()}
+    return {name: _wire(value) for name, value in item.items()}
+
+
+def _wire(value: Any) -> Item:
+    """As boto3 does it, which takes long to find out that a text is one."""
+    if type(value) is str:
+        return {"S": value}
+    if type(value) is dict:
+        return {"M": wire(value)}
+    if type(value) is list:
+        return {"L": [_wire(each) for each in value]}
+    written: Item = _serialize(value)
+    return written
+
+
+def _plain(attribute: Item) -> Any:
+    ((kind, value),) = attribute.items()
+    if kind == "S":
+        return value
+    if kind == "M":
+        return plain(value)
+    if kind == "L":
+        return [_plain(each) for each in value]
+    return _deserialize(attribute)
+
+
+def _copied(value: Any) -> Any:
+    """An item, or a part of one, that shares nothing that can change with the other."""
+    if type(value) is dict:
+        return {name: _copied(each) for name, each in value.items()}
+    if type(value) is list:
+        return [_copied(each) for each in value]
+    return set(value) if type(value) is set else value
 
 
 def error(code: str, operation: str, status: int = 400, /, **more: Any) -> ClientError:
@@ -58,12 +90,18 @@ def _nothing_around(_name: str) -> Iterator[None]:
     yield
 
 
+@cache
+def _tokens(expression: str) -> list[str]:
+    tokens: list[str] = _TOKEN.findall(expression)
+    assert "".join(tokens) == re.sub(r"\s", "", expression), f"cannot read: {expression}"
+    return tokens
+
+
 class Condition:
     """A condition expression over one item: comparisons of paths and values, attribute_(not_)exists, AND, OR, IN."""
 
     def __init__(self, expression: str, names: dict[str, str], values: Item) -> None:
-        self._tokens = _TOKEN.findall(expression)
-        assert "".join(self._tokens) == re.sub(r"\s", "", expression), f"cannot read: {expression}"
+        self._tokens = _tokens(expression)
         self._names, self._values = names, values
 
     def holds(self, item: Item) -> bool:
@@ -125,8 +163,14 @@ _RESERVED = frozenset(ReservedKeywords.get_reserved_keywords())
 
 
 def path(text: str, names: dict[str, str]) -> list[str]:
-    assert not {part.upper() for part in text.split(".")} & _RESERVED, f"a reserved word: {text}"
-    return [names[part] if part.startswith("#") else part for part in text.split(".")]
+    return [names[part] if part.startswith("#") else part for part in _parts(text)]
+
+
+@cache
+def _parts(text: str) -> list[str]:
+    parts = text.split(".")
+    assert not {part.upper() for part in parts} & _RESERVED, f"a reserved word: {text}"
+    return parts
 
 
 _ABSENT = object()
@@ -165,7 +209,7 @@ class FakeDynamoDB:
     holds: float = 0.004
     busy: dict[Place, int] = field(default_factory=dict)
     _held: set[Place] = field(default_factory=set)
-    _lock: threading.RLock = field(default_factory=threading.RLock)
+    lock: threading.RLock = field(default_factory=threading.RLock)
     _indexed: dict[tuple[str, str], dict[str, list[Item]]] = field(default_factory=dict)
 
     def items(self, table: str) -> dict[tuple[str, str], Item]:
@@ -177,7 +221,8 @@ class FakeDynamoDB:
                 return self._index_page(q)
             assert q["ConsistentRead"]
             wanted = plain(q["ExpressionAttributeValues"])[":id"]
-            found = [item for key, item in sorted(self.items(q["TableName"]).items()) if key[0] == wanted]
+            of_one = [each for each in self.items(q["TableName"]).items() if each[0][0] == wanted]
+            found = [item for _, item in sorted(of_one)]
             ordered = found if q["ScanIndexForward"] else found[::-1]
             if "ExclusiveStartKey" in q:  # which need not be there: an item may be deleted between two pages
                 start = self._key(q["TableName"], plain(q["ExclusiveStartKey"]))
@@ -192,7 +237,9 @@ class FakeDynamoDB:
     def scan(self, **q: Any) -> Item:
         with self.around("dynamodb.Scan"):
             table, segment, segments = q["TableName"], q.get("Segment", 0), q.get("TotalSegments", 1)
-            keys = sorted(key for key in self.items(table) if crc32(key[0].encode()) % segments == segment)
+            keys = sorted(
+                key for key in self.items(table) if segments == 1 or crc32(key[0].encode()) % segments == segment
+            )
             start = q.get("ExclusiveStartKey")
             keys = keys[bisect_right(keys, self._key(table, plain(start))) :] if start else keys
             page = [self.items(table)[key] for key in keys[: q["Limit"]]]
@@ -275,7 +322,7 @@ class FakeDynamoDB:
             return answer
 
     def update_item(self, **q: Any) -> Item:
-        with self.around("dynamodb.UpdateItem"), self._lock:
+        with self.around("dynamodb.UpdateItem"), self.lock:
             self._meet_trouble()
             if self._is_busy(self._place(q)):
                 raise error("TransactionConflictException", "UpdateItem")
@@ -325,7 +372,7 @@ class FakeDynamoDB:
     @contextmanager
     def _holding(self, places: list[Place]) -> Iterator[None]:
         """The items of a transaction, from its beginning to its end."""
-        with self._lock:
+        with self.lock:
             busy = [self._is_busy(place) for place in places]
             if any(busy):
                 raise _canceled({"Code": "TransactionConflict" if each else "None"} for each in busy)
@@ -333,10 +380,10 @@ class FakeDynamoDB:
         try:
             if threading.active_count() > 1:
                 time.sleep(self.holds)
-            with self._lock:
+            with self.lock:
                 yield
         finally:
-            with self._lock:
+            with self.lock:
                 self._held -= set(places)
 
     def _is_busy(self, place: Place) -> bool:
@@ -374,7 +421,7 @@ class FakeDynamoDB:
         self._indexed.clear()
 
     def _apply(self, body: Item, old: Item) -> Item:
-        item = deepcopy(old) or plain(body["Key"])
+        item: Item = _copied(old) or plain(body["Key"])
         names, values = body["ExpressionAttributeNames"], plain(body["ExpressionAttributeValues"])
         sets, _, removes = f" {body['UpdateExpression']}".partition(" REMOVE ")
         for term in filter(None, sets.removeprefix(" SET ").split(", ")):

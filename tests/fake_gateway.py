@@ -4,7 +4,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from itertools import count
 
 from renewals.gateway import (
     Charged,
@@ -58,8 +57,12 @@ class FakeGateway:
     turned_away: set[str] = field(default_factory=set)  # operations that our account is refused
     settles_at: datetime | None = None  # what the gateway says of a payment in processing
     owners: dict[str, str] = field(default_factory=dict)  # payment method to the customer that it is saved for
-    numbers: Iterator[int] = field(default_factory=lambda: count(1))
+    made: int = 0  # how many payments and charges
     _begun: dict[str, RefundState] = field(default_factory=dict)  # as what each refund was answered
+
+    def _next_number(self) -> int:
+        self.made += 1
+        return self.made
 
     def create(self, request: PaymentRequest) -> Payment:
         with self._call("create"):
@@ -67,7 +70,7 @@ class FakeGateway:
                 raise GatewayRefused("resource_missing", "customer", self._request_id(), param="customer")
             known = self.by_key.get(request.idempotency_key)
             if known is None:
-                known = f"pi_{next(self.numbers)}"
+                known = f"pi_{self._next_number()}"
                 self.payments[known] = Payment(known, PaymentState.OPEN, request.amount, request.currency)
                 self.requests[known] = request
                 self.created[known] = self.now
@@ -218,7 +221,7 @@ class FakeGateway:
         if card.startswith("pm_declined"):
             self._charged(payment, succeeded=False)
             failure = replace(
-                self.declines.get(card, _NO_FUNDS), id=f"ch_{next(self.numbers)}", request_id=self._request_id()
+                self.declines.get(card, _NO_FUNDS), id=f"ch_{self._next_number()}", request_id=self._request_id()
             )
             declined = [tried for tried, _ in self.attempts].count(payment.id)
             if declined >= MOST_ATTEMPTS:

@@ -34,6 +34,14 @@ def _printed_once() -> Iterator[None]:
         yield
 
 
+@cache
+def _begun(before: Callable[[World], None]) -> World:
+    """What thousands of tests begin with, each with a copy."""
+    shop = World()
+    before(shop)
+    return shop
+
+
 @dataclass(frozen=True)
 class Story:
     """What came before a run, and what the run comes to when nothing is in its way.
@@ -53,9 +61,7 @@ class Story:
         return self.status == "done"
 
     def begin(self) -> World:
-        shop = World()
-        self.before(shop)
-        return shop
+        return _begun(self.before).copy()
 
     def calls(self) -> list[str]:
         """The calls that the run makes."""
