@@ -33,7 +33,8 @@ type Place = tuple[str, tuple[str, str]]
 
 _TOKEN = re.compile(r"\s*(attribute_not_exists|attribute_exists|AND\b|OR\b|IN\b|<>|>=|>|<|=|[(),]|[#:\w.]+)")
 _COMPARED: dict[str, Callable[[Any, Any], bool]] = {"<": lt, ">": gt, ">=": ge, "=": eq}
-_serialize, _deserialize = TypeSerializer().serialize, TypeDeserializer().deserialize
+_serialize: Callable[[Any], Any] = TypeSerializer().serialize
+_deserialize: Callable[[Any], Any] = TypeDeserializer().deserialize
 
 
 def plain(item: Item) -> Item:

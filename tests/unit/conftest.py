@@ -1,9 +1,11 @@
 """Fixtures of the unit tests: no network, no emulator, no credentials of anyone's."""
 
 import os
+from functools import cache
 
 import pytest
 
+from generate_receipt import app, pdf
 from renewals import telemetry
 from tests.fakes import World
 from tests.recordings.plugin import pytest_runtest_call, pytest_runtest_setup
@@ -12,6 +14,8 @@ __all__ = ["pytest_runtest_call", "pytest_runtest_setup"]
 
 # Some modules run renewals when they are imported, before any fixture.
 os.environ["POWERTOOLS_METRICS_NAMESPACE"] = os.environ["POWERTOOLS_SERVICE_NAME"] = "test"
+# Equal receipts are equal bytes, which the receipts' own tests prove: thousands of them need not be typeset.
+pytest.MonkeyPatch().setattr(app, "render", cache(pdf.render))
 telemetry.logger()  # writes to what is stdout now: in a test, that may be closed when the test is over
 
 

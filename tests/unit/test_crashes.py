@@ -5,7 +5,7 @@ mail's sending and its record cannot be told apart by anybody; there, and only t
 never as two.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -14,8 +14,6 @@ from typing import Any
 
 import pytest
 
-from generate_receipt import app
-from generate_receipt.pdf import render
 from renewals.gateway import PaymentState
 from renewals.payment_ledger import MOST_PICK_UPS
 from renewals.renewal import UNFINISHED
@@ -24,14 +22,6 @@ from tests.fakes import DUE, LATER, NOON, World
 THEN = NOON + timedelta(hours=1)
 HOURS = timedelta(hours=6)
 DAY = timedelta(days=1)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _printed_once() -> Iterator[None]:
-    """Equal receipts are equal bytes, which the receipts' own tests prove; thousands of them need not be typeset."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(app, "render", cache(render))
-        yield
 
 
 @cache

@@ -5,19 +5,23 @@ trouble is over everything that was due has come to its end.
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from datetime import date, timedelta
 from decimal import Decimal
-from functools import cache
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
-from generate_receipt import app
-from generate_receipt.pdf import render
 from renewal_sweep.queue import RenewalQueue
 from renewal_sweep.sweep import Sweep, SweepPart
 from renewals import currencies
@@ -43,14 +47,6 @@ NEWS = {
     "is cancelled": "canceled",
 }
 cuts = st.one_of(st.none(), st.integers(0, 60))
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _printed_once() -> Iterator[None]:
-    """Equal receipts are equal bytes, which the receipts' own tests prove; they need not be typeset each time."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(app, "render", cache(render))
-        yield
 
 
 class Life(RuleBasedStateMachine):
@@ -296,12 +292,23 @@ def _counted_only(items: Iterable[dict[str, Any]]) -> int:
     return sum(int(told) - kept for (_, told), kept in together.items())
 
 
-Life.TestCase.settings = settings(
-    max_examples=60,
-    stateful_step_count=50,
-    deadline=None,
-    derandomize=True,
-    phases=[Phase.generate],
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
-)
+def _settings(lives: int) -> settings:
+    return settings(
+        max_examples=lives,
+        stateful_step_count=50,
+        deadline=None,
+        derandomize=True,
+        phases=[Phase.generate],
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
+    )
+
+
+Life.TestCase.settings = _settings(20)
 TestAnyLife = Life.TestCase
+
+
+@pytest.mark.proof
+@pytest.mark.timeout(3600)
+def test_twenty_thousand_steps() -> None:
+    """The same, over 400 lives of 50 steps."""
+    run_state_machine_as_test(Life, settings=_settings(400))

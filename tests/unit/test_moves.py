@@ -7,10 +7,8 @@ product.
 """
 
 import calendar
-from collections.abc import Iterator
 from datetime import date, timedelta
 from decimal import Decimal
-from functools import cache
 from itertools import pairwise
 from typing import Any
 
@@ -26,8 +24,6 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from generate_receipt import app as receipts
-from generate_receipt.pdf import render
 from renewals.errors import BadRow
 from renewals.register import AskedBy, Register
 from renewals.transitions import Action, NotAllowed
@@ -39,14 +35,6 @@ from tests.unit.test_sweep import Sweeper
 DAY = timedelta(days=1)
 BY_HAND = ("active", "active", "paused", "canceled", "unpaid")
 UNSETTLED = ("claimed", "declined", "action_required")
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _printed_once() -> Iterator[None]:
-    """Equal receipts are equal bytes, which the receipts' own tests prove; they need not be typeset each time."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(receipts, "render", cache(render))
-        yield
 
 
 def _month_after(start: date, months: int, anchor: int) -> date:
