@@ -12,7 +12,7 @@ from renewals.mail_faults import BOUNCED, address_of
 from renewals.mail_ledger import MailLedger
 from renewals.mail_tags import Tagged
 from renewals.owed import is_news
-from renewals.renewal import Mail, mail_from
+from renewals.renewal import Mail, MailState, mail_from
 
 _LOOKS = 4
 
@@ -45,7 +45,7 @@ class Feedback:
         mail = renewal.mails.get(name) if renewal else None
         if renewal is None or mail is None or mail.token != tagged.token:
             return "unknown"
-        if mail.state == "failed":
+        if mail.state is MailState.FAILED:
             return "known"
         told = {"kind": word.kind, "at": dynamodb.storable(word.at), "to": mail.to, "reason": word.reason}
         told |= {"sent_at": dynamodb.storable(mail.at)} if mail.at else {}
@@ -66,7 +66,7 @@ class Feedback:
         mail = _reminder(row, tagged)
         if mail is None:
             return "unknown"
-        if mail.state == "failed":
+        if mail.state is MailState.FAILED:
             return "known"
         mark = _mark(word, mail.to) if mail.to == address_of(row).to else None
         if word.kind == UNDELIVERED:
@@ -90,7 +90,7 @@ def _mark(word: Word, to: str) -> dict[str, Any]:
 
 
 def _failed(word: Word, mail: Mail) -> Mail:
-    return replace(mail, state="failed", at=word.at, reason=f"it came back ({word.reason})")
+    return replace(mail, state=MailState.FAILED, at=word.at, reason=f"it came back ({word.reason})")
 
 
 def _reminder(row: Mapping[str, Any], tagged: Tagged) -> Mail | None:

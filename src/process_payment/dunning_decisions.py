@@ -62,4 +62,4 @@ def _warnings(renewal: Renewal) -> list[Mail]:
 
 def _was_warned(renewal: Renewal) -> bool:
     """Whether the last mail that says when the payment is given up went out and, as far as is known, arrived."""
-    return [mail.state in ("sent", "unknown") for mail in _warnings(renewal)][-1:] == [True]
+    return [mail.state.is_out for mail in _warnings(renewal)][-1:] == [True]

@@ -32,7 +32,7 @@ from renewals.errors import BadRow
 from renewals.gateway import Charged, GatewayRefund, RefundState
 from renewals.payment_ledger import MOST_SKIPPED
 from renewals.periods import Schedule
-from renewals.renewal import Status, renewal_from
+from renewals.renewal import MailState, Status, renewal_from
 from renewals.subscription import Subscription
 
 KINDS = (
@@ -218,7 +218,7 @@ class Compared:
         else:
             counts["receipted"] += 1
         mails, status = item.get("mails", {}), item.get("status")
-        if any(name.startswith("receipt") and mail.get("state") == "sent" for name, mail in mails.items()):
+        if any(name.startswith("receipt") and mail.get("state") == MailState.SENT for name, mail in mails.items()):
             counts["mailed"] += 1
         elif status in (Status.MAIL_FAILED, Status.MAIL_UNKNOWN, Status.FAILED):
             counts[status] += 1

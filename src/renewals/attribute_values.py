@@ -24,7 +24,7 @@ def wire(value: Any) -> dict[str, Any]:
         case int() | Decimal():
             return {"N": _number(value)}
         case str():
-            return {"S": value}
+            return {"S": str(value)}  # of a member of an enumeration its text
         case bytes():
             return {"B": value}
         case list() | tuple():

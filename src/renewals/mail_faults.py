@@ -16,7 +16,7 @@ from decimal import Decimal
 from typing import Any, NamedTuple
 
 from renewals.addresses import BadAddress
-from renewals.renewal import Mail
+from renewals.renewal import Mail, MailState
 
 FIELD = "mail_fault"
 CLEARED = "mail_faults_cleared"
@@ -41,7 +41,7 @@ def address_of(row: Mapping[str, Any]) -> Address:
 
 def is_in_vain(mail: Mail | None, address: Address) -> bool:
     """Whether this very mail failed with this address, and nobody has cleared the address since. mail: its record."""
-    return mail is not None and mail.state == "failed" and (mail.to, mail.cleared) == address
+    return mail is not None and mail.state is MailState.FAILED and (mail.to, mail.cleared) == address
 
 
 def kind(row: Mapping[str, Any]) -> str | None:

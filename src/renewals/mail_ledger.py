@@ -8,7 +8,7 @@ from typing import Any
 from renewals.errors import Overtaken
 from renewals.ledger import LEASE, Ledger, refunds_as_read, stands_as_read
 from renewals.owed import is_open, is_receipt_next
-from renewals.renewal import UNFINISHED, UNSETTLED, Mail, Renewal, Status, item_of, replaced, shard
+from renewals.renewal import UNFINISHED, UNSETTLED, Mail, MailState, Renewal, Status, item_of, replaced, shard
 
 _MAILED = frozenset({Status.RECEIPTED, Status.DONE, Status.MAIL_UNKNOWN})
 
@@ -43,10 +43,10 @@ class MailLedger(Ledger):
         mailed, the receipt is unfinished work again.
         """
         condition = f"mails.{name}.#token = :token AND mails.{name}.#state <> :sent AND mails.{name}.#state <> :failed"
-        values: dict[str, Any] = {":token": mail.token, ":sent": "sent", ":failed": "failed"}
+        values: dict[str, Any] = {":token": mail.token, ":sent": MailState.SENT, ":failed": MailState.FAILED}
         changes: dict[str, Any] = {f"mails.{name}": item_of(mail)}
         if renewal.status is Status.RECEIPTED:
-            status = Status.DONE if mail.state == "sent" else Status.MAIL_UNKNOWN
+            status = Status.DONE if mail.state is MailState.SENT else Status.MAIL_UNKNOWN
             changes |= {"status": status, "reason": mail.reason}
             condition += " AND #status IN (:receipted, :unknown)"
             values |= {":receipted": Status.RECEIPTED, ":unknown": Status.MAIL_UNKNOWN}
@@ -92,7 +92,7 @@ class MailLedger(Ledger):
             changes |= {"notice": name, **_parked(renewal)}
         as_read, values = stands_as_read(renewal)
         sent = f"mails.{name}.#token = :token AND mails.{name}.#state <> :failed"
-        values |= {":token": mail.token, ":failed": "failed"}
+        values |= {":token": mail.token, ":failed": MailState.FAILED}
         return self._update(renewal, changes, f"{sent} AND {as_read}", values, now)
 
     def note_returned(self, renewal: Renewal, name: str, token: str, told: Mapping[str, Any], now: datetime) -> Renewal:
@@ -117,7 +117,7 @@ class MailLedger(Ledger):
             renewal,
             {f"mails.{name}": None},
             f"mails.{name}.#token = :token AND mails.{name}.#state = :sending",
-            {":token": token, ":sending": "sending"},
+            {":token": token, ":sending": MailState.SENDING},
             now,
         )
 
@@ -132,7 +132,7 @@ class MailLedger(Ledger):
             f"(attribute_not_exists(mails.{name}) OR mails.{name}.#state = :failed) AND #status = :was"
             + f" AND {no_refunds}"
             + (" AND #notice = :notice" if renewal.notice else ""),
-            {":failed": "failed", ":was": renewal.status}
+            {":failed": MailState.FAILED, ":was": renewal.status}
             | ({":notice": renewal.notice} if renewal.notice else {})
             | due,
             now,
@@ -146,7 +146,7 @@ def _nothing_else(renewal: Renewal) -> tuple[str, dict[str, Any]]:
     if not renewal.notice_is_parked:
         return f"attribute_not_exists(notice) AND {no_refunds}", read
     parked = f"#notice = :notice AND mails.{renewal.notice}.#state = :failed"
-    return f"{parked} AND {no_refunds}", read | {":notice": renewal.notice, ":failed": "failed"}
+    return f"{parked} AND {no_refunds}", read | {":notice": renewal.notice, ":failed": MailState.FAILED}
 
 
 def _told(renewal: Renewal) -> dict[str, Any]:

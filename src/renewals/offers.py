@@ -18,6 +18,7 @@ from typing import Any
 
 from renewals.dynamodb import storable
 from renewals.periods import Billing
+from renewals.renewal import MailState
 from renewals.subscription import Subscription
 
 NOTICE_DAYS = 3
@@ -121,7 +122,7 @@ def _named(subscription: Subscription, kind: str) -> Iterator[Offer]:
     try:
         if told is None or told["period"] != subscription.renewal_date.isoformat():
             return
-        arrived = mail is not None and mail["token"] == told["token"] and mail["state"] != "failed"
+        arrived = mail is not None and mail["token"] == told["token"] and mail["state"] != MailState.FAILED
         named = told if arrived else told.get("before")
         if named is not None:
             yield _offer(named)

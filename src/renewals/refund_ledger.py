@@ -12,7 +12,7 @@ from typing import Any
 from renewals import refunds
 from renewals.ledger import Ledger, stands_as_read
 from renewals.owed import is_open
-from renewals.renewal import Renewal, replaced, shard
+from renewals.renewal import MailState, Renewal, replaced, shard
 
 
 class RefundLedger(Ledger):
@@ -38,7 +38,7 @@ class RefundLedger(Ledger):
         if renewal.notice_is_parked:
             told = {"notice": None}
             free += f" AND mails.{renewal.notice}.#state = :failed"
-            values |= {":failed": "failed"}
+            values |= {":failed": MailState.FAILED}
         changes = {f"refunds.{name}": dict(claim), **told, **_waits(renewal, due), "begun_at": now}
         begin = self._change(renewal, changes, free, values, now)
         self._transact([{"Update": begin}, *recorded])
@@ -71,7 +71,7 @@ class RefundLedger(Ledger):
             changes |= {"notice": notice} | ({"lease_until": now} if notice else {})
             if renewal.notice_is_parked:
                 as_read += f" AND mails.{renewal.notice}.#state = :failed"
-                values |= {":failed": "failed"}
+                values |= {":failed": MailState.FAILED}
         elif renewal.notice_is_parked:
             changes["parked"] = True
         self._update(renewal, changes, as_read, values, now)

@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from renewals import currencies, wording
 from renewals.callers import is_of
 from renewals.errors import RenewalError
-from renewals.renewal import Renewal, Status
+from renewals.renewal import MailState, Renewal, Status
 
 if TYPE_CHECKING:  # what only writes receipts or mails does not load the gateway
     from renewals.gateway import GatewayRefund
@@ -281,7 +281,7 @@ def _notice(renewal: Renewal, name: str) -> str | None:
 
 def _was_announced(renewal: Renewal, count: str) -> bool:
     told = (renewal.mails.get(f"{kind}_{count}") for kind in (PENDING, REFUNDED))
-    return any(mail is not None and mail.state != "failed" for mail in told)
+    return any(mail is not None and mail.state is not MailState.FAILED for mail in told)
 
 
 def _stored(moment: datetime) -> str:

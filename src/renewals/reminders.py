@@ -19,7 +19,7 @@ from renewals import dynamodb, mail_faults, offers
 from renewals.errors import BadRow
 from renewals.gateway import GatewayCard
 from renewals.offers import CARD_EXPIRES, UPCOMING
-from renewals.renewal import Mail, item_of, mail_from
+from renewals.renewal import Mail, MailState, item_of, mail_from
 from renewals.subscription import Subscription, SubscriptionStatus, parse
 
 if TYPE_CHECKING:
@@ -39,9 +39,6 @@ _SAID = (
     "interval_count",
     "payment_method",
 )
-OUT = ("sent", "unknown")
-"""The states of a mail that is out, as far as anybody knows."""
-
 _MONTH = re.compile(r"(\d{4}-\d{2})?", re.ASCII)
 _YEAR = {"day": 365, "week": 52, "month": 12, "year": 1}
 
@@ -116,9 +113,9 @@ def _near(subscription: Subscription, today: date, days: int) -> bool:
 def _settled(subscription: Subscription, kind: str, *, again: bool) -> bool:
     """again: whether the customer is to be told of another price."""
     mail = record(subscription, kind)
-    if mail is None or mail.state == "sending":
+    if mail is None or mail.state is MailState.SENDING:
         return False
-    if mail.state == "failed":
+    if mail.state is MailState.FAILED:
         return mail_faults.is_in_vain(mail, mail_faults.address_of(subscription.row))
     return not again if kind == UPCOMING else not _is_another_card(subscription)
 
@@ -171,8 +168,8 @@ class Records:
         name, earlier = f"reminder_{kind}", record(subscription, kind)
         as_read, values = dynamodb.as_read(subscription.row, _SAID)
         free = f"(attribute_not_exists({name}) OR {name}.#period <> :period OR {name}.#state = :failed)"
-        values |= {":period": subscription.renewal_date, ":failed": "failed"}
-        if earlier is not None and earlier.state in OUT:
+        values |= {":period": subscription.renewal_date, ":failed": MailState.FAILED}
+        if earlier is not None and earlier.state.is_out:
             free, values = f"{name}.#token = :earlier", {**values, ":earlier": earlier.token}
             del values[":period"], values[":failed"]
         card = known_card(subscription) if kind == CARD_EXPIRES else None
@@ -186,7 +183,7 @@ class Records:
         before this was written stays failed."""
         name = f"reminder_{kind}"
         claimed = f"{name}.#token = :token AND {name}.#state <> :sent AND {name}.#state <> :failed"
-        values = {":token": mail.token, ":sent": "sent", ":failed": "failed"}
+        values = {":token": mail.token, ":sent": MailState.SENT, ":failed": MailState.FAILED}
         self._write(subscription.row, {name: _item(subscription, mail)}, claimed, values)
 
     def record_returned(self, row: Mapping[str, Any], kind: str, mail: Mail, mark: Mapping[str, Any] | None) -> None:
@@ -197,7 +194,7 @@ class Records:
         sent = f"{name}.#token = :token AND {name}.#state <> :failed"
         changes: dict[str, Any] = {name: {"period": row[name]["period"]} | item_of(mail)}
         changes |= {mail_faults.FIELD: dict(mark)} if mark else {}
-        self._write(row, changes, f"{sent} AND {as_read}", values | {":token": mail.token, ":failed": "failed"})
+        self._write(row, changes, f"{sent} AND {as_read}", values | {":token": mail.token, ":failed": MailState.FAILED})
 
     def mark_address(self, row: Mapping[str, Any], mark: Mapping[str, Any]) -> None:
         """Mark the row's address, while it is that. A complaint takes the place of no bounce. row: whose it is."""
@@ -209,7 +206,7 @@ class Records:
         """The mail was certainly not sent, and can be claimed again."""
         name = f"reminder_{kind}"
         claimed = f"{name}.#token = :token AND {name}.#state = :sending"
-        self._write(subscription.row, {name: None}, claimed, {":token": token, ":sending": "sending"})
+        self._write(subscription.row, {name: None}, claimed, {":token": token, ":sending": MailState.SENDING})
 
     def _write(self, row: Mapping[str, Any], changes: dict[str, Any], condition: str, values: dict[str, Any]) -> None:
         key = {name: row[name] for name in ("subscription_id", "customer_id")}

@@ -45,16 +45,32 @@ UNFINISHED = UNSETTLED | CUT_OFF
 """What stands in the index of unfinished work."""
 
 
+class MailState(StrEnum):
+    """What is known of one mail."""
+
+    SENDING = "sending"
+    SENT = "sent"
+    UNKNOWN = "unknown"
+    """The mail was sent or not: nobody can tell."""
+    FAILED = "failed"
+    """The address is at fault."""
+
+    @property
+    def is_out(self) -> bool:
+        """Whether the mail is with the customer, as far as anybody knows."""
+        return self in (MailState.SENT, MailState.UNKNOWN)
+
+
 @dataclass(frozen=True, slots=True)
 class Mail:
     """One mail of a renewal, claimed before it is sent.
 
-    state: sending, sent, unknown (sent or not, nobody can tell) or failed (the address is at fault). token, owner: who
-    claimed it, until when. to: the address. at: when it was sent, or found to be unknown or failed. cleared: how often
-    the faults of the customer's addresses had been cleared when it was claimed (renewals.mail_faults).
+    token, owner: who claimed it, until when. to: the address. at: when it was sent, or found to be unknown or failed.
+    cleared: how often the faults of the customer's addresses had been cleared when it was claimed
+    (renewals.mail_faults).
     """
 
-    state: str
+    state: MailState
     token: str
     owner: str
     claimed_until: datetime
@@ -162,7 +178,7 @@ class Renewal:
     def notice_is_parked(self) -> bool:
         """Whether the mail that is owed waits for another address."""
         mail = self.mails.get(self.notice or "")
-        return mail is not None and mail.state == "failed"
+        return mail is not None and mail.state is MailState.FAILED
 
 
 def item_of(of: Renewal | Mail) -> dict[str, Any]:
@@ -193,7 +209,7 @@ def renewal_from(item: Mapping[str, Any]) -> Renewal:
 def mail_from(values: Mapping[str, Any]) -> Mail:
     times = {name: datetime.fromisoformat(values[name]) for name in ("claimed_until", "at") if name in values}
     whole = {name: int(values[name]) for name in ("cleared",) if name in values}
-    return Mail(**{**values, **times, **whole})
+    return Mail(**{**values, **times, **whole, "state": MailState(values["state"])})
 
 
 def replaced(renewal: Renewal, changes: Mapping[str, Any]) -> Renewal:

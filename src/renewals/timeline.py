@@ -15,7 +15,7 @@ from renewals.addresses import masked
 from renewals.dynamodb import storable
 from renewals.offers import CARD_EXPIRES, UPCOMING
 from renewals.reasons import Reason
-from renewals.renewal import UNSETTLED, Mail, Renewal, Status, mail_from, renewal_from
+from renewals.renewal import UNSETTLED, Mail, MailState, Renewal, Status, mail_from, renewal_from
 from renewals.subscription import SubscriptionStatus
 
 
@@ -279,15 +279,15 @@ def _call(refused: Mapping[str, Any]) -> str:
 
 def _mailed(kind: str, mail: Mail) -> tuple[datetime, str, str]:
     what, to = _about(kind), masked(mail.to)
-    if mail.state == "sent":
+    if mail.state is MailState.SENT:
         return mail.at or mail.claimed_until, "mailed", f"Mailed {what} to {to}."
-    if mail.state == "failed":
+    if mail.state is MailState.FAILED:
         return (
             mail.at or mail.claimed_until,
             "mail_failed",
             f"Could not mail {what} to {to}: {reasons.in_words(mail.reason)}.",
         )
-    if mail.state == "unknown":
+    if mail.state is MailState.UNKNOWN:
         told = f"Whether the mail about {what} to {to} went out, nobody can tell: {reasons.in_words(mail.reason)}."
         return mail.at or mail.claimed_until, "mail_unknown", told
     return mail.claimed_until, "mailing", f"Mailing {what} to {to}."

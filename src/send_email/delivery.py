@@ -78,7 +78,7 @@ class Delivery:
             if refund is not None and refund.kind == refunds.REFUNDED and "receipt_key" not in refund.refund:
                 return "in_progress"  # it was made since; the execution that makes its receipt tells of it
             told = renewal.mails.get(name)
-            settled = told is not None and told.state in ("sent", "unknown")
+            settled = told is not None and told.state.is_out
             # The two were read at once, and the row may be the older: it is read again before anything is dropped.
             if settled or not (is_true(renewal, row) or is_true(renewal, self.ledger.row(renewal))):
                 with suppress(Overtaken):  # it is owed no more, or something newer is: that has its own execution

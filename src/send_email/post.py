@@ -21,7 +21,7 @@ from renewals.errors import MailError, Overtaken, RenewalError
 from renewals.ledger import LEASE
 from renewals.mail_faults import Address, is_in_vain
 from renewals.mail_tags import Tagged
-from renewals.renewal import Mail
+from renewals.renewal import Mail, MailState
 
 if TYPE_CHECKING:
     from email.message import EmailMessage
@@ -78,9 +78,11 @@ class Post:
         can be sent to. Returns mailed, in_progress, mail_failed or mail_unknown. Raises Overtaken where another was
         faster, and MailError where the mail was certainly not sent and can be tried again.
         """
-        if earlier is not None and (earlier.state != "failed" or is_in_vain(earlier, address)):
+        if earlier is not None and (earlier.state is not MailState.FAILED or is_in_vain(earlier, address)):
             return self._earlier(place, earlier)
-        mail = Mail("sending", uuid4().hex, self.execution, self.now + LEASE, address.to, cleared=address.cleared)
+        mail = Mail(
+            MailState.SENDING, uuid4().hex, self.execution, self.now + LEASE, address.to, cleared=address.cleared
+        )
         try:
             message = compose(deliverable(address.to))
             message["Date"] = self.now  # SES replaces it: docs.aws.amazon.com/ses/latest/dg/header-fields.html
@@ -91,10 +93,10 @@ class Post:
 
     def _earlier(self, place: Place, mail: Mail) -> str:
         """Somebody claimed it before. Only a claim that nobody is at work on is unknown."""
-        if mail.state == "failed":
+        if mail.state is MailState.FAILED:
             return self._park(place, mail)  # the address is what it was
-        if mail.state != "sending":
-            return {"sent": "mailed", "unknown": "mail_unknown"}[mail.state]
+        if mail.state is not MailState.SENDING:
+            return {MailState.SENT: "mailed", MailState.UNKNOWN: "mail_unknown"}[mail.state]
         if mail.owner != self.execution and self.now < mail.claimed_until:
             return "in_progress"
         return self._unknown(place, mail, "interrupted while sending")
@@ -116,7 +118,7 @@ class Post:
         except BotoCoreError as error:  # the connection broke: the mail may have gone out
             return self._unknown(place, mail, type(error).__name__)
         with suppress(Overtaken):  # it was recorded already: as unknown since, or as one that came back
-            self._record(place, replace(mail, state="sent", message_id=sent["MessageId"]))
+            self._record(place, replace(mail, state=MailState.SENT, message_id=sent["MessageId"]))
         return "mailed"
 
     def _refused(self, place: Place, mail: Mail, error: ClientError) -> str:
@@ -132,12 +134,12 @@ class Post:
 
     def _park(self, place: Place, mail: Mail) -> str:
         telemetry.count("MailFailed")
-        place.park(replace(mail, state="failed", at=self.now))
+        place.park(replace(mail, state=MailState.FAILED, at=self.now))
         return "mail_failed"
 
     def _unknown(self, place: Place, mail: Mail, reason: str) -> str:
         telemetry.count("MailUnknown")
-        self._record(place, replace(mail, state="unknown", reason=reason))
+        self._record(place, replace(mail, state=MailState.UNKNOWN, reason=reason))
         return "mail_unknown"
 
     def _record(self, place: Place, mail: Mail) -> None:

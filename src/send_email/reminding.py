@@ -8,7 +8,7 @@ from email.message import EmailMessage
 from renewals import mail_faults, offers, reminders
 from renewals.errors import MailError, repeat_while_outdated
 from renewals.mail_tags import Tagged
-from renewals.renewal import Mail
+from renewals.renewal import Mail, MailState
 from renewals.subscription import Subscription
 from send_email.message import remind
 from send_email.post import Post
@@ -56,9 +56,9 @@ class Reminding:
     def _deliver(self, subscription: Subscription, kind: str) -> str:
         earlier = reminders.record(subscription, kind)
         owed = kind in reminders.owed(subscription, self.today, self.days)
-        if owed and earlier is not None and earlier.state in reminders.OUT:
+        if owed and earlier is not None and earlier.state.is_out:
             earlier = None  # what it named is no more so
-        begun = earlier is not None and earlier.state != "failed"
+        begun = earlier is not None and earlier.state is not MailState.FAILED
         if not begun and not owed:
             return "dropped"
 

@@ -14,14 +14,14 @@ from renewals import dynamodb, subscription
 from renewals.errors import Overtaken, PaymentError, transient_aws_errors_as
 from renewals.gateway import Failure, Payment
 from renewals.ledger import LEASE
-from renewals.renewal import Mail, Renewal, Status
+from renewals.renewal import Mail, MailState, Renewal, Status
 from renewals.subscription import SubscriptionStatus
 from tests.fake_aws import error
 from tests.fakes import DUE, LATER, NOON, World
 
 FAILURE = Failure("ch_9", "card_declined", None, None)
 CANCELED = SubscriptionStatus.CANCELED
-MAIL = Mail("sending", "token-1", "run-1", NOON + LEASE, "ann@customer.example")
+MAIL = Mail(MailState.SENDING, "token-1", "run-1", NOON + LEASE, "ann@customer.example")
 
 
 def _read(shop: World) -> Renewal:
@@ -83,7 +83,7 @@ def _pay_with_another(shop: World, renewal: Renewal) -> Renewal:
     return _record_paid(shop, renewal, shop.gateway.payments["pi_2"])
 
 
-def _sent(state: str) -> Callable[[World, Renewal], Renewal]:
+def _sent(state: MailState) -> Callable[[World, Renewal], Renewal]:
     return lambda shop, r: shop.mail_ledger.record_mail(r, "receipt_1", replace(MAIL, state=state, at=NOON), NOON)
 
 
@@ -156,29 +156,29 @@ TOO_LATE = {
         _next_attempt,
         lambda shop, r: shop.mail_ledger.claim_mail(r, "payment_failed_1", MAIL, NOON),
     ),
-    "a mail that is known as sent is called unknown": (_mailing, _sent("sent"), _sent("unknown")),
+    "a mail that is known as sent is called unknown": (_mailing, _sent(MailState.SENT), _sent(MailState.UNKNOWN)),
     "a refusal's mail that is known as sent is called unknown": (
         _refused,
         _nothing,
         lambda shop, r: shop.mail_ledger.record_mail(
-            r, "action_required_1", replace(r.mails["action_required_1"], state="unknown"), NOON
+            r, "action_required_1", replace(r.mails["action_required_1"], state=MailState.UNKNOWN), NOON
         ),
     ),
     "a mail that is known as sent is given back": (
         _mailing,
-        _sent("sent"),
+        _sent(MailState.SENT),
         lambda shop, r: shop.mail_ledger.release_mail(r, "receipt_1", MAIL.token, NOON),
     ),
     "a mail that nobody knows of is given back": (
         _mailing,
-        _sent("unknown"),
+        _sent(MailState.UNKNOWN),
         lambda shop, r: shop.mail_ledger.release_mail(r, "receipt_1", MAIL.token, NOON),
     ),
     "another's mail is recorded": (
         _mailing,
         _nothing,
         lambda shop, r: shop.mail_ledger.record_mail(
-            r, "receipt_1", replace(MAIL, token="token-2", state="sent"), NOON
+            r, "receipt_1", replace(MAIL, token="token-2", state=MailState.SENT), NOON
         ),
     ),
     "a receipt of what is receipted": (

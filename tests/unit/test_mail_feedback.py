@@ -160,7 +160,7 @@ def test_the_timeline_says_what_came_back_and_what_follows(shop: World) -> None:
     assert told["bounced"] == "The mail to a***@c***.example about the receipt came back (Permanent, General)."
     assert told["address_marked"] == (
         "The address a***@c***.example is marked, since mail to it came back: nothing more is mailed there until "
-        "customer_email is changed."
+        "customer_email is changed, or the fault is cleared."
     )
     assert "mail_failed" not in told
     assert OLD not in json.dumps(list(told.values()))
