@@ -497,7 +497,7 @@ class FakeSES:
         return [str(parser.parsebytes(q["RawMessage"]["Data"])["Subject"]) for q in self.sent]
 
 
-@dataclass
+@dataclass(slots=True)
 class Message:
     """One message of a queue. receipt: the handle of its latest receive."""
 

@@ -5,6 +5,7 @@ import shlex
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -305,11 +306,19 @@ def test_the_readmes_command_deploys_what_it_shows() -> None:
     assert (values["SellerName"], values["SellerAddress"]) == ("Your Company", "1 Main Street, 12345 City")
 
 
+WORDS = [*_readme(), "SellerName=Your Company", 'SellerName="a \\"b\\" c"', "SellerTaxId=DE1"]
+
+
+@cache
+def _read_by_sam() -> dict[str, Any]:
+    """Each word as SAM reads it, in one process: its start takes a second."""
+    command = [str(SAM), "-c", READ_BY_SAM, *WORDS]
+    told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return dict(zip(WORDS, json.loads(told), strict=True))
+
+
 @pytest.mark.skipif(not SAM.exists(), reason="SAM's environment is not made")
-@pytest.mark.parametrize("word", [*_readme(), "SellerName=Your Company", 'SellerName="a \\"b\\" c"', "SellerTaxId=DE1"])
+@pytest.mark.parametrize("word", WORDS)
 def test_values_are_read_as_sam_reads_them(word: str) -> None:
     """What we warn of is what SAM really does."""
-    command = [str(SAM), "-c", READ_BY_SAM, word]
-    told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    [read] = json.loads(told)
-    assert stored([word]) == read
+    assert stored([word]) == _read_by_sam()[word]

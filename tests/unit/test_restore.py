@@ -1,7 +1,8 @@
 """Items brought back from a restored copy of a table, and what is charged after it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import timedelta
+from itertools import batched
 from typing import Any
 
 import boto3
@@ -37,9 +38,14 @@ def dynamodb() -> Iterator[Any]:
         yield client
 
 
-def _put(client: Any, table: str, number: int, status: str) -> None:
-    item = {"subscription_id": {"S": f"sub_{number}"}, "change": {"S": "x"}, "status": {"S": status}}
-    client.put_item(TableName=table, Item=item)
+def _put(client: Any, table: str, numbers: Iterable[int], status: str) -> None:
+    for together in batched(numbers, 25, strict=False):
+        puts = [
+            {"Item": {"subscription_id": {"S": f"sub_{number}"}, "change": {"S": "x"}, "status": {"S": status}}}
+            for number in together
+        ]
+        answer = client.batch_write_item(RequestItems={table: [{"PutRequest": put} for put in puts]})
+        assert answer["UnprocessedItems"] == {}
 
 
 def _stand(client: Any, table: str) -> dict[str, str]:
@@ -51,12 +57,11 @@ def _stand(client: Any, table: str) -> dict[str, str]:
 
 def _damage(client: Any) -> None:
     """Of many items in the copy, the first is other in the table, the second missing; one is in the table alone."""
-    for number in range(MANY):
-        _put(client, COPY, number, "active")
-        _put(client, TABLE, number, "active")
-    _put(client, TABLE, 0, "canceled")
+    _put(client, COPY, range(MANY), "active")
+    _put(client, TABLE, range(MANY), "active")
+    _put(client, TABLE, [0], "canceled")
     client.delete_item(TableName=TABLE, Key={"subscription_id": {"S": "sub_1"}, "change": {"S": "x"}})
-    _put(client, TABLE, 1000, "active")
+    _put(client, TABLE, [1000], "active")
     for key in charging.KEYS:
         client.put_item(TableName=TABLE, Item={name: {"S": value} for name, value in key.items()})
 
