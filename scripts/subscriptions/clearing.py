@@ -100,13 +100,14 @@ def _mailed(deployment: Deployment, subscription_id: str, waiting: list[Renewal]
             new += ended.new
             stands = deployment.register.ledger.get(subscription_id, renewal.renewal_date.isoformat())
             if stands is None or not has_parked(stands):
+                left += not ended.well
                 break
-            if not ended.new:
-                left += 1
-                break
+        else:
+            left += 1
     to = masked(address_of(deployment.row(subscription_id)).to)
     if left:
-        told = f"{left} of {len(waiting)} periods still wait for a mail to {to}: `why {subscription_id}` says more."
+        missing = f"Of {left} of {len(waiting)} periods a mail to {to} may be missing still"
+        told = f"{missing}: `why {subscription_id}` says more."
         return Ended(told, tuple(new), well=False)
     told = f"What waited was mailed to {to}." if waiting else f"{to} is mailed again. No mail was waiting."
     return Ended(told, tuple(new), well=True)

@@ -8,6 +8,7 @@ import pytest
 
 from renewals.errors import Overtaken
 from renewals.register import AskedBy, Register
+from tests.fake_aws import error
 from tests.fakes import DUE, LATER, NOON, World
 from tests.unit.test_mail_feedback import BOUNCE, _event, _take, bounce
 from tests.unit.test_subscriptions_command import Account, account, command, on, squeezed
@@ -224,3 +225,14 @@ def test_a_receipt_behind_the_mail_of_a_refund_goes_out_too(shop: World) -> None
     item = shop.items()[DUE.isoformat()]
     assert [mail["Destinations"] for mail in shop.ses.sent[1:]] == [["ann@new.example"]] * 2
     assert (item["status"], "unfinished" in item) == ("done", False)
+
+
+def test_what_could_not_be_mailed_after_all_is_said(shop: World, command: Any) -> None:
+    """SES refuses the address still: the receipt waits as before, and the exit status is 1."""
+    on(shop)
+    shop.run()
+    bounce(shop)
+    shop.ses.trouble = [error("InvalidParameterValue", "SendRawEmail")]
+    done = command(*CLEAR)
+    assert (done.exit_code, _status(shop), len(shop.mails())) == (1, "mail_failed", 1)
+    assert "Of 1 of 1 periods a mail to a***@c***.example may be missing still" in squeezed(done)
