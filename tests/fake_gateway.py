@@ -10,13 +10,13 @@ from renewals.gateway import (
     Failure,
     GatewayCard,
     GatewayRefund,
+    GatewayRefundState,
     GatewayRefused,
     GatewayUnauthorized,
     GatewayUnavailable,
     Payment,
     PaymentRequest,
     PaymentState,
-    RefundState,
     Saved,
 )
 from tests.cuts import Cuts
@@ -53,12 +53,12 @@ class FakeGateway:
     refunds: dict[str, GatewayRefund] = field(default_factory=dict)  # by id, those that others made too
     refund_keys: dict[str, str] = field(default_factory=dict)  # idempotency key to the refund, as long as it remembers
     errors_by_key: set[str] = field(default_factory=set)  # keys that are answered with the same 500 again
-    refunds_begin: RefundState = RefundState.SUCCEEDED  # as what the gateway answers a new refund
+    refunds_begin: GatewayRefundState = GatewayRefundState.SUCCEEDED  # as what the gateway answers a new refund
     turned_away: set[str] = field(default_factory=set)  # operations that our account is refused
     settles_at: datetime | None = None  # what the gateway says of a payment in processing
     owners: dict[str, str] = field(default_factory=dict)  # payment method to the customer that it is saved for
     made: int = 0  # how many payments and charges
-    _begun: dict[str, RefundState] = field(default_factory=dict)  # as what each refund was answered
+    _begun: dict[str, GatewayRefundState] = field(default_factory=dict)  # as what each refund was answered
 
     def _next_number(self) -> int:
         self.made += 1
@@ -152,15 +152,15 @@ class FakeGateway:
         self.refund_becomes(known, state)
         return known
 
-    def refund_becomes(self, refund_id: str, state: RefundState) -> None:
+    def refund_becomes(self, refund_id: str, state: GatewayRefundState) -> None:
         """What happens to a refund by itself, weeks after it was made too."""
-        reason = "expired_or_canceled_card" if state is RefundState.FAILED else None
+        reason = "expired_or_canceled_card" if state is GatewayRefundState.FAILED else None
         self.refunds[refund_id] = replace(self.refunds[refund_id], state=state, reason=reason)
 
     def refunded(self, payment_id: str) -> int:
         """What of a payment has left the seller's balance, in minor units."""
         made = [each for each in self.refunds.values() if each.payment_id == payment_id]
-        return sum(each.amount for each in made if each.state is not RefundState.FAILED)
+        return sum(each.amount for each in made if each.state is not GatewayRefundState.FAILED)
 
     def refunded_between(self, since: datetime, until: datetime) -> Iterator[GatewayRefund]:
         with self._call("refunded_between"):

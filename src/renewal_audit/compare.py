@@ -29,10 +29,10 @@ from typing import Any
 from renewals import currencies, refunds, wording
 from renewals.clock import Moment
 from renewals.errors import BadRow
-from renewals.gateway import Charged, GatewayRefund, RefundState
+from renewals.gateway import Charged, GatewayRefund, GatewayRefundState
 from renewals.payment_ledger import MOST_SKIPPED
 from renewals.periods import Schedule
-from renewals.renewal import MailState, Status, renewal_from
+from renewals.renewal import MailState, RefundState, Status, renewal_from
 from renewals.subscription import Subscription
 
 KINDS = (
@@ -140,14 +140,14 @@ class Compared:
         known = item.get("refunds", {}).values()
         held: Item = next((each for each in known if each.get("refund_id") == made.id), {})
         stands = held.get("state")
-        if made.state is RefundState.FAILED:
-            if stands in ("claimed", "refunded"):
+        if made.state is GatewayRefundState.FAILED:
+            if stands in (RefundState.CLAIMED, RefundState.REFUNDED):
                 self._refund_differs(
                     "refund_failed", key, item, f"{made.id} failed: {wording.refund_failure(made.reason)}"
                 )
             return
         self.found.counts["refunded"] += 1
-        if stands in ("claimed", "refunded"):
+        if stands in (RefundState.CLAIMED, RefundState.REFUNDED):
             return
         if any(map(refunds.is_unanswered, known)) and timedelta() <= self.now - made.at < JUST_CHARGED:
             self.found.counts["under_way"] += 1
@@ -161,7 +161,7 @@ class Compared:
             refund_id = refund.get("refund_id")
             if refunds.is_unanswered(refund) and _is_quiet(item, self.now):
                 self._refund_differs("refund_unanswered", key, item, f"{name} was asked for at {refund['at']}")
-            elif refund["state"] == "refunded" and refund_id not in self.refunds_of(item["payment_id"]):
+            elif refund["state"] == RefundState.REFUNDED and refund_id not in self.refunds_of(item["payment_id"]):
                 self._refund_differs("refund_failed", key, item, f"the gateway has no refund {refund_id}")
 
     def _refund_differs(self, kind: str, key: Key, item: Item, detail: str) -> None:

@@ -105,7 +105,7 @@ class Charged:
     metadata: Mapping[str, str]
 
 
-class RefundState(StrEnum):
+class GatewayRefundState(StrEnum):
     """What the gateway says of a refund. A refund that succeeded can still fail, days later."""
 
     PENDING = "pending"  # on its way; it can still fail
@@ -122,7 +122,7 @@ class GatewayRefund:
 
     id: str
     payment_id: str
-    state: RefundState
+    state: GatewayRefundState
     amount: int
     currency: str
     at: datetime

@@ -12,7 +12,7 @@ from typing import Any
 from renewals import refunds
 from renewals.ledger import Ledger, stands_as_read
 from renewals.owed import is_open
-from renewals.renewal import MailState, Renewal, replaced, shard
+from renewals.renewal import MailState, RefundState, Renewal, replaced, shard
 
 
 class RefundLedger(Ledger):
@@ -47,7 +47,7 @@ class RefundLedger(Ledger):
     def count_refund_try(self, renewal: Renewal, name: str, now: datetime) -> Renewal:
         """The gateway repeats an error for as long as it remembers the key: the next try has another."""
         tries = int(renewal.refunds[name].get("tries", 0))
-        values: dict[str, Any] = {":claimed": "claimed"} | ({":tries": tries} if tries else {})
+        values: dict[str, Any] = {":claimed": RefundState.CLAIMED} | ({":tries": tries} if tries else {})
         as_read = f"refunds.{name}.tries = :tries" if tries else f"attribute_not_exists(refunds.{name}.tries)"
         counted = {f"refunds.{name}.tries": tries + 1}
         return self._update(renewal, counted, f"refunds.{name}.#state = :claimed AND {as_read}", values, now)

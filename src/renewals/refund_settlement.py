@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from renewals import currencies, refunds, telemetry
 from renewals.errors import Collision, Overtaken, repeat_while_outdated
 from renewals.gateway import Gateway, GatewayRefund, GatewayRefused, GatewayUnavailable
+from renewals.renewal import RefundState
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -99,7 +100,8 @@ class Settlement:
 
 
 def _count_failed(before: Renewal, after: Renewal, asked_for: str | None) -> None:
-    failed = {name for name, refund in after.refunds.items() if refund["state"] == "failed" and name != asked_for}
-    new = [name for name in failed if before.refunds.get(name, {}).get("state") != "failed"]
+    failed = {name for name, refund in after.refunds.items() if refund["state"] == RefundState.FAILED}
+    known = {name for name, refund in before.refunds.items() if refund["state"] == RefundState.FAILED}
+    new = failed - known - {asked_for}
     if new:
         telemetry.count("RefundFailed", len(new))

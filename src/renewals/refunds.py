@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from renewals import currencies, wording
 from renewals.callers import is_of
 from renewals.errors import RenewalError
-from renewals.renewal import MailState, Renewal, Status
+from renewals.renewal import MailState, RefundState, Renewal, Status
 
 if TYPE_CHECKING:  # what only writes receipts or mails does not load the gateway
     from renewals.gateway import GatewayRefund
@@ -51,8 +51,7 @@ WATCHED = timedelta(days=30)
 failed stands among what waits for a person."""
 
 _SETTLED = frozenset({Status.DONE, Status.MAIL_FAILED, Status.MAIL_UNKNOWN})
-_STATES = {"pending": "claimed", "succeeded": "refunded", "failed": "failed"}
-_FAILED = "failed"
+_STATES = {"pending": RefundState.CLAIMED, "succeeded": RefundState.REFUNDED, "failed": RefundState.FAILED}
 
 
 class NotRefundable(RenewalError):  # noqa: N818
@@ -69,10 +68,10 @@ class Owed(NamedTuple):
 
 def left(renewal: Renewal) -> Decimal:
     """What of a paid period has not been refunded, nor been asked to be."""
-    return renewal.amount - in_state(renewal, "claimed", "refunded")
+    return renewal.amount - in_state(renewal, RefundState.CLAIMED, RefundState.REFUNDED)
 
 
-def in_state(renewal: Renewal, *states: str) -> Decimal:
+def in_state(renewal: Renewal, *states: RefundState) -> Decimal:
     """The sum of the refunds in these states."""
     return sum((refund["amount"] for refund in renewal.refunds.values() if refund["state"] in states), Decimal(0))
 
@@ -113,7 +112,7 @@ def new(
     currencies.exact_minor_units(wanted, renewal.currency)
     claim = {
         "amount": wanted,
-        "state": "claimed",
+        "state": RefundState.CLAIMED,
         "at": at.isoformat(timespec="microseconds"),
         "by": by,
         "request": hashed(key, caller),
@@ -132,7 +131,7 @@ def in_order(refunds: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, Mappin
 
 def is_unanswered(refund: Mapping[str, Any]) -> bool:
     """Whether nobody knows what became of it: the gateway was not asked, or its answer was lost."""
-    return refund["state"] == "claimed" and "refund_id" not in refund
+    return refund["state"] == RefundState.CLAIMED and "refund_id" not in refund
 
 
 def request_of(deployment: str, renewal: Renewal, name: str) -> str:
@@ -167,7 +166,7 @@ def seen(
     known, changed = dict(renewal.refunds), dict[str, Any]()
     for made in sorted(listed, key=lambda each: each.at):
         name = by_id.get(made.id) or requests.get(made.request or "")
-        if name is None and made.state == _FAILED:
+        if name is None and _STATES[made.state] is RefundState.FAILED:
             continue
         name = name or next_name(known)
         after = _advanced(known[name], made, at) if name in known else _made_elsewhere(made, at.tzinfo)
@@ -179,12 +178,12 @@ def seen(
 def _advanced(refund: Mapping[str, Any], made: GatewayRefund, at: datetime) -> dict[str, Any] | None:
     """The refund as the gateway has it; None where that is no step forward. One that we took for refused, and that the
     gateway has all the same, was made."""
-    ranks = {"claimed": 1, "refunded": 2, "failed": 3}
+    ranks = {RefundState.CLAIMED: 1, RefundState.REFUNDED: 2, RefundState.FAILED: 3}
     stands = ranks[refund["state"]] if "refund_id" in refund else 0
     if ranks[_STATES[made.state]] <= stands:
         return None
     kept = {name: value for name, value in refund.items() if name != "reason"}
-    return kept | _as_made(made) | ({"failed_at": _stored(at)} if made.state == _FAILED else {})
+    return kept | _as_made(made) | ({"failed_at": _stored(at)} if _STATES[made.state] is RefundState.FAILED else {})
 
 
 def _made_elsewhere(made: GatewayRefund, zone: tzinfo | None) -> dict[str, Any]:
@@ -200,7 +199,7 @@ def _as_made(made: GatewayRefund) -> dict[str, Any]:
 
 def refused(refund: Mapping[str, Any], code: str) -> dict[str, Any]:
     """The refund, which the gateway would not make."""
-    return {**refund, "state": "failed", "reason": code}
+    return {**refund, "state": RefundState.FAILED, "reason": code}
 
 
 def look_at(renewal: Renewal, now: datetime) -> datetime | None:
@@ -215,7 +214,7 @@ def look_at(renewal: Renewal, now: datetime) -> datetime | None:
 def _look_at(refund: Mapping[str, Any], now: datetime) -> datetime | None:
     if is_unanswered(refund):
         return now
-    if refund["state"] == "claimed":
+    if refund["state"] == RefundState.CLAIMED:
         return now + ASKED_AGAIN
     forgotten = datetime.fromisoformat(refund["failed_at"]).astimezone(UTC) + WATCHED if "failed_at" in refund else now
     return forgotten if forgotten > now else None
@@ -228,7 +227,7 @@ def waiting(refunds: Mapping[str, Mapping[str, Any]]) -> list[str]:
     for n, (name, refund) in enumerate(in_order(refunds), start=1):
         if is_unanswered(refund):
             told.append(f"{name} without an answer")
-        elif refund["state"] == "claimed":
+        elif refund["state"] == RefundState.CLAIMED:
             told.append(f"{name} on its way")
         elif "failed_at" in refund and n == len(refunds):
             told.append(f"{name} failed: {wording.refund_failure(refund.get('reason'))}")
@@ -270,11 +269,11 @@ def _notice(renewal: Renewal, name: str) -> str | None:
     """The mail that says how the refund stands. Of one that failed the customer hears where they had heard of it."""
     refund, count = renewal.refunds.get(name, {"state": ""}), name.rpartition("_")[2]
     match refund["state"]:
-        case "claimed" if "refund_id" in refund:
+        case RefundState.CLAIMED if "refund_id" in refund:
             return f"{PENDING}_{count}"
-        case "refunded":
+        case RefundState.REFUNDED:
             return f"{REFUNDED}_{count}"
-        case "failed" if _was_announced(renewal, count):
+        case RefundState.FAILED if _was_announced(renewal, count):
             return f"{FAILED}_{count}"
     return None
 

@@ -84,6 +84,14 @@ class Mail:
 _MOST_ENDINGS = 20
 
 
+class RefundState(StrEnum):
+    """Where a refund stands in the ledger; the picture is in renewals.refunds."""
+
+    CLAIMED = "claimed"
+    REFUNDED = "refunded"
+    FAILED = "failed"
+
+
 @dataclass(frozen=True, slots=True)
 class Renewal:
     """A ledger item. What the gateway is asked and the receipt prints is fixed when the period is claimed.
@@ -171,8 +179,8 @@ class Renewal:
     @property
     def is_paid(self) -> bool:
         """Whether the period is paid, and was not refunded whole. A refund without a result yet refunds nothing."""
-        back = sum((each["amount"] for each in self.refunds.values() if each["state"] == "refunded"), Decimal(0))
-        return self.paid_at is not None and back < self.amount
+        refunded = (each["amount"] for each in self.refunds.values() if each["state"] == RefundState.REFUNDED)
+        return self.paid_at is not None and sum(refunded, Decimal(0)) < self.amount
 
     @property
     def notice_is_parked(self) -> bool:

@@ -9,7 +9,16 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from renewals.gateway import Charged, Failure, GatewayCard, GatewayRefund, Payment, PaymentState, RefundState, Saved
+from renewals.gateway import (
+    Charged,
+    Failure,
+    GatewayCard,
+    GatewayRefund,
+    GatewayRefundState,
+    Payment,
+    PaymentState,
+    Saved,
+)
 
 if TYPE_CHECKING:
     import stripe
@@ -25,9 +34,9 @@ _STATES = {
 
 # https://docs.stripe.com/refunds#failed-refunds; a status that is not named here, or none, is no result yet.
 _REFUND_STATES = {
-    "succeeded": RefundState.SUCCEEDED,
-    "failed": RefundState.FAILED,
-    "canceled": RefundState.FAILED,
+    "succeeded": GatewayRefundState.SUCCEEDED,
+    "failed": GatewayRefundState.FAILED,
+    "canceled": GatewayRefundState.FAILED,
 }
 
 _ASKS_FOR_THE_CUSTOMER = "authentication_required"
@@ -116,7 +125,7 @@ def is_deleted(customer: stripe.Customer) -> bool:
 def refund(made: stripe.Refund) -> GatewayRefund:
     """Most of a refund's attributes may be absent, its status and its payment among them."""
     status, payment = _of(made, "status"), _of(made, "payment_intent")
-    state = _REFUND_STATES.get(status or "", RefundState.PENDING)
+    state = _REFUND_STATES.get(status or "", GatewayRefundState.PENDING)
     return GatewayRefund(
         id=made.id,
         payment_id=_id(payment),
@@ -125,7 +134,7 @@ def refund(made: stripe.Refund) -> GatewayRefund:
         currency=made.currency.upper(),
         at=datetime.fromtimestamp(made.created, UTC),
         request=metadata(made).get("request"),
-        reason=(_of(made, "failure_reason") or status) if state is RefundState.FAILED else None,
+        reason=(_of(made, "failure_reason") or status) if state is GatewayRefundState.FAILED else None,
         payment_metadata=metadata(payment),
     )
 

@@ -15,7 +15,7 @@ from renewals.addresses import masked
 from renewals.dynamodb import storable
 from renewals.offers import CARD_EXPIRES, UPCOMING
 from renewals.reasons import Reason
-from renewals.renewal import UNSETTLED, Mail, MailState, Renewal, Status, mail_from, renewal_from
+from renewals.renewal import UNSETTLED, Mail, MailState, RefundState, Renewal, Status, mail_from, renewal_from
 from renewals.subscription import SubscriptionStatus
 
 
@@ -252,9 +252,9 @@ def _refund(refund: Mapping[str, Any], currency: str) -> Iterator[tuple[datetime
     with_id = f"(transaction {refund.get('refund_id')})"
     if refunds.is_unanswered(refund):
         yield at, "refund", f"A refund of {amount} was asked for {by}; the gateway has not answered yet."
-    elif refund["state"] == "claimed":
+    elif refund["state"] == RefundState.CLAIMED:
         yield at, "refund", f"A refund of {amount} to the customer was begun {by} and is on its way {with_id}."
-    elif refund["state"] == "refunded":
+    elif refund["state"] == RefundState.REFUNDED:
         yield at, "refund", f"{amount} were refunded to the customer {by} {with_id}."
     elif "failed_at" in refund:
         yield at, "refund", f"A refund of {amount} to the customer was begun {by} {with_id}."

@@ -15,8 +15,9 @@ from pydantic_core import PydanticCustomError
 from renewals import currencies, refunds, subscription, texts, wording
 from renewals.addresses import BadAddress, deliverable
 from renewals.errors import BadRow
+from renewals.gateway import GatewayRefundState
 from renewals.preview import NextCharge
-from renewals.renewal import Renewal, Status, renewal_from
+from renewals.renewal import RefundState, Renewal, Status, renewal_from
 from renewals.timeline import Entry
 
 
@@ -359,7 +360,7 @@ def shown_period(item: Mapping[str, Any]) -> dict[str, Any]:
     if item["status"] == Status.SKIPPED:
         return {"renewal_date": item["renewal_date"], "status": item["status"], "reason": item.get("reason")}
     renewal = renewal_from(item)
-    pending = refunds.in_state(renewal, "claimed")
+    pending, refunded = (refunds.in_state(renewal, state) for state in (RefundState.CLAIMED, RefundState.REFUNDED))
     return {
         "renewal_date": renewal.renewal_date.isoformat(),
         "status": renewal.status.value,
@@ -375,7 +376,7 @@ def shown_period(item: Mapping[str, Any]) -> dict[str, Any]:
         "card": renewal.card,
         "transaction_id": renewal.payment_id,
         "receipt_number": _receipt_number(renewal),
-        "refunded": money(refunds.in_state(renewal, "refunded"), renewal.currency) if renewal.refunds else None,
+        "refunded": money(refunded, renewal.currency) if renewal.refunds else None,
         "refund_pending": money(pending, renewal.currency) if pending else None,
         "flag": renewal.flag,
     }
@@ -387,7 +388,7 @@ def shown_refund(renewal: Renewal, name: str) -> dict[str, Any]:
     return {
         "refund_number": refunds.number(renewal, name),
         "renewal_date": renewal.renewal_date.isoformat(),
-        "state": "refunded" if refund["state"] == "refunded" else "pending",
+        "state": RefundState.REFUNDED if refund["state"] == RefundState.REFUNDED else GatewayRefundState.PENDING,
         "amount": money(refund["amount"], renewal.currency),
         "transaction_id": refund["refund_id"],
         "left": money(refunds.left(renewal), renewal.currency),
@@ -404,7 +405,7 @@ def shown_receipts(item: Mapping[str, Any], link: Callable[[str], str]) -> Itera
         if "receipt_key" in refund:
             yield {name: period[name] for name in ("renewal_date", "period_end")} | {
                 "kind": "refund",
-                "void": refund["state"] == "failed",
+                "void": refund["state"] == RefundState.FAILED,
                 "receipt_number": refunds.number(renewal, name),
                 "amount": money(refund["amount"], renewal.currency),
                 "paid_at": datetime.fromisoformat(refund["at"]).isoformat(),

@@ -17,7 +17,7 @@ from renewals.gateway_access import with_current_key
 from renewals.refund_settlement import Settlement
 from renewals.refunds import NotRefundable
 from renewals.register import Row
-from renewals.renewal import Renewal
+from renewals.renewal import RefundState, Renewal
 from renewals.settings import setting
 from subscriptions_api import models, shared
 from subscriptions_api.models import Refund, RefundOut
@@ -77,12 +77,12 @@ def refund(
 
 def _refunded(row: Row, renewal: Renewal, name: str) -> Response[RefundOut]:
     """A claimed refund, brought to its result, or the result that it has."""
-    if renewal.refunds[name]["state"] == "claimed":
+    if renewal.refunds[name]["state"] == RefundState.CLAIMED:
         renewal = _settled(renewal, shared.moment(row), name)
         if renewal.notice is not None:
             shared.start(row, renewal)
     stands = renewal.refunds[name]
-    if stands["state"] == "failed":
+    if stands["state"] == RefundState.FAILED:
         why = wording.refund_failure(stands.get("reason"))
         raise NotRefundable(f"The refund failed, and the money did not reach the customer: {why}.")
     body = RefundOut.model_validate(models.shown_refund(renewal, name))

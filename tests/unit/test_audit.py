@@ -22,7 +22,7 @@ from renewal_audit.report import ReportPart
 from renewals import clock
 from renewals.dynamodb import storable
 from renewals.errors import BadEvent, Throttled
-from renewals.gateway import Charged, Payment, PaymentState, RefundState
+from renewals.gateway import Charged, GatewayRefundState, Payment, PaymentState
 from tests.fakes import NOON, Cut, World
 
 NIGHT = datetime(2026, 2, 1, 4, 30, tzinfo=UTC)
@@ -309,7 +309,7 @@ def _refunded_though_the_ledger_says_failed(auditor: Auditor) -> None:
 def _refund_that_failed(auditor: Auditor) -> None:
     claim = _refund(auditor, state="refunded")
     claim["refund_id"] = auditor.world.gateway.refund_elsewhere(auditor.item("sub_planted")["payment_id"], 500)
-    auditor.world.gateway.refund_becomes(claim["refund_id"], RefundState.FAILED)
+    auditor.world.gateway.refund_becomes(claim["refund_id"], GatewayRefundState.FAILED)
 
 
 def _refund_of_nobody(auditor: Auditor) -> None:
@@ -381,16 +381,20 @@ def test_refunds_that_agree_are_no_difference(auditor: Auditor) -> None:
     """Refunded in both, on its way in both, failed in both; one of a payment that is not the ledger's, as the second of
     two; and one of somebody else's payment."""
     gateway = auditor.world.gateway
-    for state in RefundState:
+    for state in GatewayRefundState:
         subscription_id = auditor.renew(state.value)
         gateway.refunds_begin = state
         refund_id = gateway.refund_elsewhere(auditor.item(subscription_id)["payment_id"], 500)
-        stands = {RefundState.PENDING: "claimed", RefundState.SUCCEEDED: "refunded", RefundState.FAILED: "failed"}
+        stands = {
+            GatewayRefundState.PENDING: "claimed",
+            GatewayRefundState.SUCCEEDED: "refunded",
+            GatewayRefundState.FAILED: "failed",
+        }
         claim = {"amount": Decimal("5.00"), "at": storable(NOON), "by": "ann", "request": "hash"}
         refund = claim | {"state": stands[state], "refund_id": refund_id}
         auditor.item(subscription_id)["refunds"]["refund_1"] = refund
     gateway.payments["pi_other"] = Payment("pi_other", PaymentState.PAID, 2999, "USD")
-    gateway.refunds_begin = RefundState.SUCCEEDED
+    gateway.refunds_begin = GatewayRefundState.SUCCEEDED
     gateway.refund_elsewhere("pi_other", 500)
     report = auditor.audit()
     assert (named(report), report["counts"]["refunded"], auditor.unsettled) == ([], 2, {})

@@ -13,7 +13,7 @@ from renewal_sweep.sweep import Sweep, SweepPart, unfinished_seconds
 from renewals import aws, telemetry
 from renewals.currencies import exact_minor_units
 from renewals.errors import BadRow
-from renewals.gateway import GatewayUnavailable, RefundState
+from renewals.gateway import GatewayRefundState, GatewayUnavailable
 from renewals.refunds import waiting
 from renewals.renewal import INDEX_SHARDS, REFUNDS
 from subscriptions_api import app, receipts, refunding
@@ -64,7 +64,7 @@ def _refund(api: Api, amount: str | None = None, key: str = "k-1", currency: str
 
 
 def _given(api: Api) -> list[int]:
-    return [each.amount for each in api.shop.gateway.refunds.values() if each.state is not RefundState.FAILED]
+    return [each.amount for each in api.shop.gateway.refunds.values() if each.state is not GatewayRefundState.FAILED]
 
 
 def test_all_of_it(paid: Api) -> None:
@@ -172,10 +172,10 @@ def test_without_a_clear_answer_it_is_asked_again(paid: Api, trouble: str) -> No
 
 def test_what_the_gateway_cannot_give_back_is_said(paid: Api) -> None:
     """A failed refund is told as such, owes no mail, and leaves the amount to be refunded."""
-    paid.shop.gateway.refunds_begin = RefundState.FAILED
+    paid.shop.gateway.refunds_begin = GatewayRefundState.FAILED
     for _ in range(2):
         assert _refund(paid, "10.00").status == 409
-    paid.shop.gateway.refunds_begin = RefundState.SUCCEEDED
+    paid.shop.gateway.refunds_begin = GatewayRefundState.SUCCEEDED
     assert _refund(paid, None, "k-2").body["amount"]["amount"] == "29.99"
     texts = [entry["text"] for entry in paid("GET", "/subscriptions/sub_1/timeline").body["items"]]
     failed = "The refund of 10.00 USD failed, and the customer did not get it: the customer's card has expired or was "
@@ -432,7 +432,7 @@ def test_all_of_it_refunded_elsewhere_leaves_nothing(paid: Api) -> None:
 def test_a_failed_refund_of_others_counts_for_nothing(paid: Api) -> None:
     """The money never left: all of it can be refunded, and nobody is told of it."""
     shop = paid.shop
-    shop.gateway.refund_becomes(shop.gateway.refund_elsewhere(_payment(paid), 1000), RefundState.FAILED)
+    shop.gateway.refund_becomes(shop.gateway.refund_elsewhere(_payment(paid), 1000), GatewayRefundState.FAILED)
     assert _refund(paid).body["amount"]["amount"] == "29.99"
     assert len(shop.items()[PERIOD]["refunds"]) == 1
 
@@ -458,7 +458,7 @@ def test_a_refund_that_is_on_its_way_is_told_as_that(paid: Api) -> None:
     """Neither answer, mail nor timeline says that it is done, and there is no receipt of it; once it is, the customer
     gets that."""
     shop = paid.shop
-    shop.gateway.refunds_begin = RefundState.PENDING
+    shop.gateway.refunds_begin = GatewayRefundState.PENDING
     reply = _refund(paid, "10.00")
     assert (reply.status, reply.body["state"], reply.body["left"]["amount"]) == (201, "pending", "19.99")
     shop.run("run-2", NOON + LATER)
@@ -474,7 +474,7 @@ def test_a_refund_that_is_on_its_way_is_told_as_that(paid: Api) -> None:
     assert (period["refunded"]["amount"], period["refund_pending"]["amount"]) == ("0.00", "10.00")
     _swept(paid, "run-3", NOON + DAY)
     assert len(shop.mails()) == 2
-    shop.gateway.refund_becomes("re_1", RefundState.SUCCEEDED)
+    shop.gateway.refund_becomes("re_1", GatewayRefundState.SUCCEEDED)
     _swept(paid, "run-4", NOON + 2 * DAY)
     _swept(paid, "run-5", NOON + 3 * DAY)
     assert [mail["Subject"] for mail in shop.mails()[2:]] == ["Refund for Pro: 10.00 USD"]
@@ -498,15 +498,15 @@ def test_refunds_of_another_accounts_payment_are_left_as_they_stand(paid: Api) -
     assert _given(paid) == [1000]
 
 
-@pytest.mark.parametrize("begins", [RefundState.PENDING, RefundState.SUCCEEDED])
-def test_a_refund_that_fails_later_is_named(paid: Api, begins: RefundState, counted: Counted) -> None:
+@pytest.mark.parametrize("begins", [GatewayRefundState.PENDING, GatewayRefundState.SUCCEEDED])
+def test_a_refund_that_fails_later_is_named(paid: Api, begins: GatewayRefundState, counted: Counted) -> None:
     """The customer who was told of it is told that it failed, once; the timeline says so, whoever is on call sees it,
     an alarm counts it, and its amount can be refunded again."""
     shop = paid.shop
     shop.gateway.refunds_begin = begins
     assert _refund(paid, "10.00").status == 201
     shop.run("run-2", NOON + LATER)
-    shop.gateway.refund_becomes("re_1", RefundState.FAILED)
+    shop.gateway.refund_becomes("re_1", GatewayRefundState.FAILED)
     for n in range(3):
         shop.settle_refunds(f"run-{3 + n}", NOON + (1 + n) * DAY)
     assert [mail["Subject"] for mail in shop.mails()[2:]] == ["Your refund for Pro did not arrive: 10.00 USD"]
@@ -521,7 +521,7 @@ def test_a_refund_that_fails_later_is_named(paid: Api, begins: RefundState, coun
     assert _refund(paid, "10.00").status == 409
     assert _refund(paid, None, "k-2").body["amount"]["amount"] == "29.99"
     assert waiting(shop.items()[PERIOD]["refunds"]) == (
-        ["refund_2 on its way"] if begins is RefundState.PENDING else []
+        ["refund_2 on its way"] if begins is GatewayRefundState.PENDING else []
     )
     receipts = paid("GET", RECEIPTS).body["items"]
     assert [each["void"] for each in receipts if each["kind"] == "refund"] == [True][: len(receipts) - 1]
@@ -530,9 +530,9 @@ def test_a_refund_that_fails_later_is_named(paid: Api, begins: RefundState, coun
 def test_one_that_failed_before_its_mail_is_told_of_by_none(paid: Api) -> None:
     """The customer has not heard of it: nothing is owed, and nothing false goes out."""
     shop = paid.shop
-    shop.gateway.refunds_begin = RefundState.PENDING
+    shop.gateway.refunds_begin = GatewayRefundState.PENDING
     assert _refund(paid, "10.00").status == 201
-    shop.gateway.refund_becomes("re_1", RefundState.FAILED)
+    shop.gateway.refund_becomes("re_1", GatewayRefundState.FAILED)
     shop.settle_refunds("run-2", NOON + LATER)
     shop.run("run-3", NOON + DAY)
     assert len(shop.mails()) == 1
@@ -543,12 +543,12 @@ def test_a_state_never_goes_back(paid: Api) -> None:
     """What was once seen to fail or to succeed stays so, whatever an old answer says."""
     shop = paid.shop
     assert _refund(paid, "10.00").status == 201
-    shop.gateway.refund_becomes("re_1", RefundState.PENDING)
+    shop.gateway.refund_becomes("re_1", GatewayRefundState.PENDING)
     shop.settle_refunds("run-2", NOON + LATER)
     assert shop.items()[PERIOD]["refunds"]["refund_1"]["state"] == "refunded"
-    shop.gateway.refund_becomes("re_1", RefundState.FAILED)
+    shop.gateway.refund_becomes("re_1", GatewayRefundState.FAILED)
     shop.settle_refunds("run-3", NOON + LATER)
-    shop.gateway.refund_becomes("re_1", RefundState.SUCCEEDED)
+    shop.gateway.refund_becomes("re_1", GatewayRefundState.SUCCEEDED)
     shop.settle_refunds("run-4", NOON + LATER)
     assert shop.items()[PERIOD]["refunds"]["refund_1"]["state"] == "failed"
 
@@ -622,7 +622,7 @@ def test_a_refund_without_an_answer_counts_as_old_work(paid: Api) -> None:
     now = datetime.now(UTC)
     assert 7000 < unfinished_seconds(shop.items()[PERIOD], now + 2 * timedelta(hours=1)) < 7300
     assert waiting(shop.items()[PERIOD]["refunds"]) == ["refund_1 without an answer"]
-    shop.gateway.refunds_begin = RefundState.PENDING
+    shop.gateway.refunds_begin = GatewayRefundState.PENDING
     shop.settle_refunds("run-2", now)
     assert unfinished_seconds(shop.items()[PERIOD], now + timedelta(minutes=30)) == 0
 

@@ -19,13 +19,13 @@ from process_payment import app
 from renewals import aws, gateway_access, stripe_answers
 from renewals.gateway import (
     GatewayCard,
+    GatewayRefundState,
     GatewayRefused,
     GatewayUnauthorized,
     GatewayUnavailable,
     Payment,
     PaymentRequest,
     PaymentState,
-    RefundState,
     Saved,
 )
 from renewals.stripe_gateway import StripeGateway
@@ -270,7 +270,12 @@ def test_a_refund_is_one_for_its_key(
     payment = gateway.create(request_of_29_99)
     _confirm(gateway, payment.id, good_card)
     first = gateway.refund(payment.id, 1000, request="r-1", idempotency_key="k-1")
-    assert (first.state, first.amount, first.currency, first.request) == (RefundState.SUCCEEDED, 1000, "USD", "r-1")
+    assert (first.state, first.amount, first.currency, first.request) == (
+        GatewayRefundState.SUCCEEDED,
+        1000,
+        "USD",
+        "r-1",
+    )
     assert gateway.refund(payment.id, 1000, request="r-1", idempotency_key="k-1") == first
     second = gateway.refund(payment.id, 500, request="r-2", idempotency_key="k-2")
     made_by_hand = _client(sandbox).v1.refunds.create({"payment_intent": payment.id, "amount": 1})
@@ -319,8 +324,10 @@ def test_a_refund_may_lack_what_its_type_calls_optional(absent: str, status: str
     for given in ({name: value for name, value in told.items() if name != absent}, told | {absent: None}):
         read = stripe_answers.refund(stripe.Refund.construct_from(given, "sk"))
         failed = status in ("failed", "canceled") and absent != "status"
-        done = RefundState.SUCCEEDED if status == "succeeded" and absent != "status" else RefundState.PENDING
-        assert read.state is (RefundState.FAILED if failed else done)
+        done = (
+            GatewayRefundState.SUCCEEDED if status == "succeeded" and absent != "status" else GatewayRefundState.PENDING
+        )
+        assert read.state is (GatewayRefundState.FAILED if failed else done)
         assert read.payment_id == ("" if absent == "payment_intent" else "pi_1")
         assert read.request == (None if absent == "metadata" else "r-1")
         assert (read.reason is not None) is failed
