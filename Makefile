@@ -21,7 +21,8 @@ BOOTSTRAP := .envs/bootstrap/bin
 UV := $(BOOTSTRAP)/uv
 ENVIRONMENTS := .venv .envs/sam .envs/emulator .envs/lambda
 # Two processes, since two cores are the least that a machine has; the one that is done first takes tests of the other.
-UNIT := $(PYTHON) -m pytest tests/unit --numprocesses 2 --dist worksteal
+# Plugins of pytest that no unit test uses take a second of each process.
+UNIT := $(PYTHON) -m pytest tests/unit --numprocesses 2 --dist worksteal -p no:schemathesis -p no:anyio
 INTEGRATION := $(PYTHON) -m pytest tests/integration
 LOCKS := requirements-dev.in $(wildcard local/*.in layers/*/requirements.in)
 
