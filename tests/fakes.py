@@ -3,34 +3,37 @@
 Everything that leaves the process goes through `Cuts`, which can end the process before or after any such call.
 """
 
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from copy import deepcopy
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from decimal import Decimal
 from email.message import EmailMessage
+from functools import partial
 from threading import RLock
+from types import SimpleNamespace
 from typing import Any, cast
 
+import pytest
+
+import generate_receipt.app
+import process_payment.app
+import send_email.app
 from generate_receipt.app import issue, issue_refund
-from process_payment import refunding
 from process_payment.charge import Charge, Outcome, RenewalRequest
 from process_payment.payments import Payments
-from process_payment.remind import Remind
-from renewals import charging, clock, receipt_links, refunds
+from renewals import aws, charging, clock, receipt_links, refunds, reminders, telemetry
 from renewals.charging import Switch
 from renewals.clock import Moment
 from renewals.dunning import Dunning
 from renewals.dunning_ledger import DunningLedger
-from renewals.errors import TryAgain
 from renewals.mail_ledger import MailLedger
 from renewals.receipt_ledger import ReceiptLedger
 from renewals.refund_ledger import RefundLedger
-from renewals.refund_settlement import Settlement
-from renewals.reminders import Records
-from renewals.renewal import CUT_OFF, Renewal
+from renewals.renewal import CUT_OFF, REFUNDS, Renewal
 from send_email.delivery import Delivery
 from send_email.post import Post
-from send_email.reminding import Reminding
+from tests import workflow
 from tests.cuts import Cut, Cuts
 from tests.fake_aws import FakeDynamoDB, FakeS3, FakeSES
 from tests.fake_gateway import FakeGateway
@@ -42,9 +45,24 @@ SELLER = {"name": "Example Shop", "address": "1 Main Street, Springfield", "tax_
 PAGE = "https://shop.example/account"
 LINKS = "https://api.shop.example/receipts"
 DUNNING = Dunning.of("1,3,5,7", "canceled")
-REFUSED = ("declined", "action_required", "given_up")
 DUE = date(2026, 1, 31)
 REMINDER_DAYS = 7
+SETTINGS = {
+    "PROJECT_NAME": "shop",
+    "RENEWALS_TABLE": "renewals",
+    "DYNAMODB_TABLE": "subscriptions",
+    "S3_BUCKET": "receipts",
+    "REMINDER_DAYS": str(REMINDER_DAYS),
+    "SENDER_EMAIL": SENDER,
+    "SES_CONFIGURATION_SET": "receipts",
+    "CUSTOMER_PAGE_URL": PAGE,
+    "RECEIPT_LINKS_URL": LINKS,
+} | {f"SELLER_{name.upper()}": value for name, value in SELLER.items()}
+FUNCTIONS = {
+    "${ProcessPaymentArn}": lambda event: process_payment.app.handler(event, None),
+    "${GenerateReceiptArn}": lambda event: generate_receipt.app.handler(event, None),
+    "${SendEmailArn}": lambda event: send_email.app.handler(event, None),
+}
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
 INDEXES = {
     "renewal-date-index": ("renewal_date", "subscription_id"),
@@ -57,9 +75,11 @@ INDEXES = {
 class World:
     """Tables, bucket, mailbox and gateway in memory, and the three tasks of the workflow over them.
 
-    zone: the business's. database: what the tables are.
+    environment: the deployment's; test clocks are heeded in any but prod. zone: the business's. database: what the
+    tables are.
     """
 
+    environment: str = "prod"
     zone: tzinfo = UTC
     database: type[FakeDynamoDB] = FakeDynamoDB
 
@@ -91,88 +111,61 @@ class World:
         tries: int = 1,
         period: str | None = None,
     ) -> str:
-        """One execution as the workflow makes it. Returns where it ended: a state's name.
+        """Run one execution of the workflow for a webhook. Returns the name of the state that it ends in.
 
-        tries: how often a task that raised or was cut is started, by the same owner. period: the renewal date that is
-        meant, as the sweep names it.
+        tries: the most starts of a task that raised or was cut. period: the renewal date that is meant, as the sweep
+        names it.
         """
-        asked = RenewalRequest("sub_1", "cus_1", Decimal(amount), date.fromisoformat(period) if period else None)
-        try:
-            paid = self._task(lambda: self.charge(execution, now).renew(asked), tries)
-        except (TryAgain, Cut):
-            return "PaymentFailed"
-        if paid.name in ("nothing_to_do", "in_progress"):
-            return "Success"
-        if paid.name not in ("paid", "receipted", "refunded", *REFUSED) or paid.renewal is None:
-            return "PaymentFailed"
-        renewal = paid.renewal
-        if paid.name in ("paid", "refunded"):
-            try:
-                self._task(lambda: self.receipt(renewal, now), tries)
-            except (TryAgain, Cut):
-                return "ReceiptFailed"
-        kind = paid.name if paid.name in (*REFUSED, "refunded") else "receipted"
-        return self._mail(renewal, kind, execution, now, tries)
+        return self.execute({"amount": amount} | ({"renewal_date": period} if period else {}), execution, now, tries)
 
     def settle_refunds(self, execution: str = "run-1", now: datetime = NOON, period: str = "2026-01-31") -> str:
-        """One execution that the sweep asked to look at the refunds of a period."""
-        asked = RenewalRequest("sub_1", "cus_1", Decimal("29.99"), date.fromisoformat(period))
-        self.gateway.now = now
-        settlement = Settlement(self.refund_ledger, self.gateway, "shop-dev")
-        try:
-            found = refunding.settle(asked, settlement, self.moment(now))
-            if found.name != "refunded" or found.renewal is None:
-                return "Success"
-            self.receipt(found.renewal, now)
-        except (TryAgain, Cut):
-            return "PaymentFailed"
-        return self._mail(found.renewal, "refunded", execution, now, 1)
-
-    def _mail(self, renewal: Renewal, kind: str, execution: str, now: datetime, tries: int) -> str:
-        key = renewal.subscription_id, renewal.customer_id, renewal.renewal_date.isoformat()
-        try:
-            mailed = self._task(lambda: self.delivery(execution, now).deliver(*key, kind, renewal.attempt), tries)
-        except (TryAgain, Cut):
-            return "EmailFailed"
-        if mailed in ("mail_failed", "mail_unknown"):
-            return "EmailFailed"
-        return "PaymentDeclined" if kind in REFUSED else "Success"
+        """Run one execution that the sweep asked to look at the refunds of a period."""
+        return self.execute({"event_type": REFUNDS, "renewal_date": period}, execution, now)
 
     def remind(self, execution: str = "run-1", now: datetime = NOON, period: str = "", tries: int = 1) -> str:
-        """One execution that the sweep asked to remind of the renewal on `period`: by default, the row's own date."""
-        asked = RenewalRequest(
-            "sub_1", "cus_1", Decimal("29.99"), date.fromisoformat(period or self.row()["renewal_date"])
-        )
-        records, moment = Records(cast("Any", self.dynamodb), "subscriptions"), self.moment(now)
-        look = Remind(self.ledger, records, self.gateway, moment.today, REMINDER_DAYS)
-        post = self.post(execution, moment.now)
-        send = Reminding(records, post, SELLER["name"], PAGE, moment.today, REMINDER_DAYS)
-        try:
-            kinds = self._task(lambda: look.still_owed(asked), tries)
-        except (TryAgain, Cut):
-            return "PaymentFailed"
-        if not kinds:
-            return "Success"
-        key = asked.subscription_id, asked.customer_id, str(asked.renewal_date)
-        try:
-            came = self._task(lambda: send.deliver(*key, kinds), tries)
-        except (TryAgain, Cut):
-            return "EmailFailed"
-        return "EmailFailed" if came in ("mail_failed", "mail_unknown") else "Success"
+        """Run one execution that the sweep asked to remind of the renewal on `period`: by default, the row's own."""
+        asked = {"event_type": reminders.EVENT, "renewal_date": period or self.row()["renewal_date"]}
+        return self.execute(asked, execution, now, tries)
 
-    def _task[T](self, task: Callable[[], T], tries: int) -> T:
-        for left in reversed(range(tries)):
-            try:
-                return task()
-            except (TryAgain, Cut):
-                if not left:
-                    raise
-        raise AssertionError("no tries")
+    def execute(self, asked: dict[str, str], execution: str, now: datetime, tries: int = 1) -> str:
+        """Run one execution of the workflow, with the deployed functions over this world. asked: what the request says
+        beside the subscription."""
+        request = {"subscription_id": "sub_1", "customer_id": "cus_1", "amount": "29.99"} | asked
+        self.gateway.now = now
+        with self._deployed(now):
+            return workflow.RENEWAL.run(request, execution, FUNCTIONS, tries)
+
+    @contextmanager
+    def _deployed(self, now: datetime) -> Iterator[None]:
+        """The functions find this world behind their clients, and this moment on their clock."""
+
+        def current(test_clock: object = None) -> Moment:
+            return clock.moment(now, self.environment, self.zone, test_clock)
+
+        settings = SETTINGS | {
+            "ENVIRONMENT": self.environment,
+            "DUNNING_DAYS": ",".join(map(str, self.dunning.days)),
+            "DUNNING_ENDS_AS": self.dunning.ends_as,
+        }
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(clock, "current", current)
+            patch.setattr(telemetry, "renewal_event", lambda *_: None)  # a twentieth of a run's time, unread
+            for client in ("dynamodb", "s3", "ses"):
+                patch.setattr(aws, client, partial(getattr, self, client))
+            for app in (process_payment.app, generate_receipt.app, send_email.app):
+                patch.setattr(app, "setting", settings.__getitem__)
+            patch.setattr(process_payment.app, "_ledger", lambda: self.ledger)
+            patch.setattr(process_payment.app, "_gateway", lambda: self.gateway)
+            patch.setattr(process_payment.app, "_switch", lambda: self.switch)
+            patch.setattr(generate_receipt.app, "_ledger", lambda: self.receipt_ledger)
+            patch.setattr(send_email.app, "_ledger", lambda: self.mail_ledger)
+            patch.setattr(send_email.app, "_link_key", lambda: SimpleNamespace(value=lambda: "key"))
+            yield
 
     def charge(self, execution: str, now: datetime) -> Charge:
         self.gateway.now = now
         moment = self.moment(now)
-        payments = Payments(self.gateway, "shop-test")
+        payments = Payments(self.gateway, f"{SETTINGS['PROJECT_NAME']}-{self.environment}")
         return Charge(self.ledger, payments, self.switch, execution, SELLER, moment, self.dunning)
 
     @property
@@ -189,7 +182,7 @@ class World:
     def moment(self, now: datetime) -> Moment:
         """When the subscription is looked at, its own clock heeded. now: the real moment."""
         row = self.dynamodb.items("subscriptions").get(("sub_1", "cus_1"), {})
-        return clock.moment(now, "test", self.zone, row.get("test_clock"))
+        return clock.moment(now, self.environment, self.zone, row.get("test_clock"))
 
     def renew(self, execution: str = "run-1", now: datetime = NOON, amount: str = "29.99") -> Outcome:
         return self.charge(execution, now).renew(RenewalRequest("sub_1", "cus_1", Decimal(amount)))

@@ -45,6 +45,12 @@ def _accept(tests: list[str]) -> int:
     if ran is None:
         print("Nothing is recorded: tests failed.")
         return 1
+    _keep(ran, tests)
+    return 0
+
+
+def _keep(ran: list[dict[str, Any]], tests: list[str]) -> None:
+    """What was recorded of these tests is what they are to do."""
     modules: dict[str, dict[str, kept.Recording]] = defaultdict(dict)
     words: dict[str, dict[str, str]] = {which: dict(kept.known(which)) for which in kept.LISTS}
     for line in ran:
@@ -65,7 +71,6 @@ def _accept(tests: list[str]) -> int:
                 print(f"{sign} in {which}: {words[which].get(name, name)}")
         kept.write_known(which, now, TITLES)
     print(f"recorded: {sum(len(recorded) for recorded in modules.values())} tests in {len(modules)} files")
-    return 0
 
 
 def _whole(tests: list[str], modules: dict[str, dict[str, kept.Recording]]) -> dict[str, dict[str, kept.Recording]]:
@@ -105,9 +110,11 @@ def _compare(tests: list[str], commit: str) -> int:
 
 def _run(tests: list[str], folder: Path) -> list[dict[str, Any]] | None:
     """Run these tests in a checkout: what each did. None where one failed."""
+    many = any((folder / test).is_dir() for test in tests)
+    processes = ["--numprocesses", "2", "--dist", "worksteal"] if many else []
     with TemporaryDirectory() as records:
-        environment = os.environ | {RECORD_TO: records}
-        done = subprocess.run([sys.executable, "-m", "pytest", *tests], cwd=folder, env=environment, check=False)
+        command = [sys.executable, "-m", "pytest", *processes, *tests]
+        done = subprocess.run(command, cwd=folder, env=os.environ | {RECORD_TO: records}, check=False)
         lines = [line for path in Path(records).glob("*.jsonl") for line in path.read_text().splitlines()]
     return [json.loads(line) for line in lines] if done.returncode == 0 else None
 

@@ -51,16 +51,13 @@ def kind(text: str) -> str:
 
 @dataclass
 class Marks:
-    """The random marks of one test. without_days: the test looks at the real clock, whose values mean nothing."""
+    """The random marks of one test."""
 
-    without_days: bool = False
     _known: dict[str, str] = field(default_factory=dict)
 
     def named(self, text: str) -> str:
         """The text with an ordinal for each random mark."""
-        if len(text) >= 32:
-            text = _MARK.sub(self._ordinal, text)
-        return kind(text) if self.without_days else text
+        return _MARK.sub(self._ordinal, text) if len(text) >= 32 else text
 
     def stored(self, call: object) -> str:
         """What a call of DynamoDB hands over, with an ordinal for each random mark."""

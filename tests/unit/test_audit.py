@@ -544,6 +544,7 @@ def test_payments_of_others_are_not_ours_to_audit(auditor: Auditor) -> None:
 
 def test_a_test_clock_moves_what_is_due_and_nothing_else(auditor: Auditor) -> None:
     """The gateway charges in its own time whatever day a subscription lives on; what is overdue goes by its day."""
+    auditor.world.environment = "dev"
     name = auditor.renew("1", renewal_date="2031-05-05", test_clock="2031-05-05")
     assert auditor.item(name, "2031-05-05")["paid_at"][:10] == "2031-05-05"
     auditor.world.subscribe(subscription_id="sub_future", renewal_date="2031-05-05", test_clock="2031-05-07")

@@ -282,7 +282,7 @@ def test_a_creation_answered_with_a_5xx_gets_another_key(shop: World) -> None:
     shop.subscribe()
     shop.gateway.trouble.append(("create", "answered"))
     assert shop.run(tries=2) == "Success"
-    assert list(shop.gateway.by_key) == ["shop-test/cus_1/sub_1/2026-01-31/v2/1"]
+    assert list(shop.gateway.by_key) == ["shop-prod/cus_1/sub_1/2026-01-31/v2/1"]
 
 
 def test_a_request_that_the_gateway_refuses_for_good_is_failed_and_can_be_mended(shop: World) -> None:
@@ -385,7 +385,7 @@ def test_a_key_too_long_or_not_ascii_is_hashed(shop: World) -> None:
     shop.subscribe()
     renewal = shop.renew().renewal
     assert isinstance(renewal, Renewal)
-    assert idempotency_key("shop-test", renewal) == "shop-test/cus_1/sub_1/2026-01-31/v2"
+    assert idempotency_key("shop-prod", renewal) == "shop-prod/cus_1/sub_1/2026-01-31/v2"
     for deployment in ("x" * 255, "bücher"):
         assert len(idempotency_key(deployment, renewal)) == 64
         assert idempotency_key(deployment, renewal) == idempotency_key(deployment, renewal)
@@ -727,7 +727,7 @@ def test_a_creation_whose_answer_was_lost_is_asked_for_with_the_same_key(shop: W
     shop.subscribe()
     shop.gateway.trouble.append(("create", lost))
     assert shop.run(tries=2) == "Success"
-    assert shop.gateway.by_key == {"shop-test/cus_1/sub_1/2026-01-31/v2": "pi_1"}
+    assert shop.gateway.by_key == {"shop-prod/cus_1/sub_1/2026-01-31/v2": "pi_1"}
     assert "gateway.list" not in shop.cuts.calls
 
 

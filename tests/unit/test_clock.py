@@ -179,6 +179,7 @@ def test_the_ledger_keeps_the_offset_of_the_day_that_was_paid_on(shop: World) ->
 def test_a_payment_of_a_day_to_come_is_found_at_the_gateway(shop: World) -> None:
     """The ledger of a subscription under test is lost, and the key forgotten: the gateway is asked for what it took on
     the real day, and takes nothing again."""
+    shop.environment = "dev"
     shop.subscribe(renewal_date="2031-01-31", test_clock="2031-02-02")
     shop.run()
     shop.dynamodb.items("renewals").clear()

@@ -159,9 +159,10 @@ def test_a_fault_of_the_deployment_is_not_the_customers(shop: World, code: str) 
     shop.subscribe()
     refusal = error(code, "SendRawEmail")
     refusal.response["Error"]["Message"] = "Email address is not verified: ann@customer.example"
-    shop.ses.trouble.append(refusal)
+    shop.ses.trouble += [refusal, refusal]
+    assert shop.run() == "EmailFailed"
     with pytest.raises(MailRefused) as raised:
-        shop.run()
+        shop.delivery("once more", NOON).deliver("sub_1", "cus_1", DUE.isoformat(), "receipted", 1)
     assert code in str(raised.value)
     assert "customer.example" not in str(raised.value)
     assert raised.value.__suppress_context__

@@ -104,6 +104,7 @@ def test_what_was_begun_and_not_finished_is_named(shop: World, oncall: Any) -> N
 @pytest.mark.parametrize("clock", ["2026-01-31", "2099-01-31"])
 def test_what_was_begun_is_named_whatever_the_day(shop: World, oncall: Any, clock: str) -> None:
     """On a test clock that is ahead of this machine's, too."""
+    shop.environment = "dev"
     shop.subscribe(test_clock=clock, renewal_date=clock)
     shop.gateway.trouble = [("create", "before")]
     shop.run()

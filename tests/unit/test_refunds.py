@@ -39,6 +39,7 @@ def paid(api: Api, monkeypatch: pytest.MonkeyPatch) -> Api:
     monkeypatch.setattr(refunding, "_gateway", lambda: api.shop.gateway)
     monkeypatch.setattr(receipts, "_link_key", lambda: SimpleNamespace(value=lambda: "key"))
     monkeypatch.setenv("RECEIPT_LINKS_URL", LINKS)
+    api.shop.environment = "dev"
     api.shop.subscribe(test_clock="2026-02-10")
     api.shop.run()
     return api

@@ -208,6 +208,7 @@ def test_a_gateway_that_gives_no_answer_is_asked_again(shop: World) -> None:
 
 def test_a_test_clock_is_the_day_that_counts(shop: World) -> None:
     """Months before by the calendar, five days before by the subscription's own clock: reminded, on that day."""
+    shop.environment = "dev"
     shop.subscribe(renewal_date="2026-06-30", test_clock="2026-06-25", **YEARLY)
     assert shop.remind("run-1") == "Success"
     assert shop.ses.subjects() == ["Your subscription to Pro renews on 30 June 2026"]

@@ -233,6 +233,7 @@ def test_a_mail_that_waited_for_another_address_is_sent_however_old(shop: World,
 def test_the_mail_of_the_period_that_is_named_is_sent(shop: World, command: Any) -> None:
     """And no older one that waits too."""
     on(shop, customer_email="nobody", interval="day")
+    shop.environment = "dev"
     for day in range(2):
         date = (DUE + timedelta(days=day)).isoformat()
         shop.edit(test_clock=date, customer_email=f"nobody {day}")

@@ -2,13 +2,17 @@
 
 import json
 import re
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from renewals.errors import BadEvent, MailError, PaymentError, ReceiptError
+from tests.cuts import Cut
+from tests.workflow import DEFINITION, RENEWAL, UnknownError, Workflow
+
 ROOT = Path(__file__).parents[2]
-DEFINITION: dict[str, Any] = json.loads((ROOT / "statemachine/renewal.asl.json").read_text())
 STATES: dict[str, dict[str, Any]] = DEFINITION["States"]
 TASKS = {name: state for name, state in STATES.items() if state["Type"] == "Task"}
 EXPRESS_SECONDS = 300
@@ -22,15 +26,6 @@ LAMBDA_HICCUPS = {
     "Sandbox.Timedout",
     "States.Timeout",
 }
-
-
-def _chosen(choice: dict[str, Any], outcome: str) -> str:
-    for rule in choice["Choices"]:
-        alternatives = rule.get("Or", [rule])
-        assert {each["Variable"] for each in alternatives} == {"$.outcome"}
-        if outcome in {each["StringEquals"] for each in alternatives}:
-            return str(rule["Next"])
-    return str(choice["Default"])
 
 
 def _next(name: str) -> set[str]:
@@ -84,35 +79,124 @@ def test_failures_have_the_names_of_the_original(name: str, error: str, cause: s
     assert STATES[name] == {"Type": "Fail", "Error": error, "Cause": cause}
 
 
+RECEIPT, MAIL = ["GenerateReceipt", "SendEmail"], ["SendEmail"]
+AFTER_PAYMENT: dict[str, tuple[list[str], str]] = {
+    "paid": (RECEIPT, "Success"),
+    "refunded": (RECEIPT, "Success"),
+    "receipted": (MAIL, "Success"),
+    "remind": (MAIL, "Success"),
+    "declined": (MAIL, "PaymentDeclined"),
+    "action_required": (MAIL, "PaymentDeclined"),
+    "given_up": (MAIL, "PaymentDeclined"),
+    "nothing_to_do": ([], "Success"),
+    "in_progress": ([], "Success"),
+    "rejected": ([], "PaymentFailed"),
+    "failed": ([], "PaymentFailed"),
+    "a word that nobody knows": ([], "PaymentFailed"),
+}
+"""The functions that follow each outcome of ProcessPayment, and the end where the mail is delivered."""
+UNDELIVERED = ("mail_failed", "mail_unknown")
+MAILED = ("mailed", "dropped", "in_progress", *UNDELIVERED)
+
+
+class Functions:
+    """Functions that answer with set outcomes. called: their names and events, in order. trouble: what a function
+    raises at its next calls."""
+
+    def __init__(self, payment: str = "paid", mailed: str = "mailed") -> None:
+        self.called: list[tuple[str, Any]] = []
+        self.trouble: dict[str, list[BaseException]] = {}
+        self._outcomes = {"ProcessPayment": payment, "GenerateReceipt": "receipted", "SendEmail": mailed}
+
+    def run(self, tries: int | None = None, definition: Workflow = RENEWAL) -> str:
+        functions = {f"${{{name}Arn}}": partial(self._call, name) for name in self._outcomes}
+        return definition.run({"subscription_id": "sub_1"}, "run-1", functions, tries)
+
+    def names(self) -> list[str]:
+        return [name for name, _ in self.called]
+
+    def _call(self, name: str, event: Any) -> Any:
+        self.called.append((name, event))
+        if self.trouble.get(name):
+            raise self.trouble[name].pop(0)
+        handed_on = event.get("renewal") or event["request"]
+        refunded = name == "GenerateReceipt" and handed_on["outcome"] == "refunded"
+        return handed_on | {"outcome": "refunded" if refunded else self._outcomes[name]}
+
+
+@pytest.mark.parametrize("mailed", MAILED)
+@pytest.mark.parametrize("payment", AFTER_PAYMENT)
+def test_each_outcome_leads_where_it_should(payment: str, mailed: str) -> None:
+    """Each outcome of the payment with each outcome of the mail: the functions that are called, with what each is
+    given, and the end. Nothing is receipted or mailed as paid unless it was paid."""
+    functions = Functions(payment, mailed)
+    end = functions.run()
+    then, well = AFTER_PAYMENT[payment]
+    assert functions.names() == ["ProcessPayment", *then]
+    assert end == ("EmailFailed" if then and mailed in UNDELIVERED else well)
+    assert functions.called[0][1] == {"execution": "run-1", "request": {"subscription_id": "sub_1"}}
+    told = "receipted" if payment == "paid" else payment
+    for name, event in functions.called[1:]:
+        handed_on = {"subscription_id": "sub_1", "outcome": payment if name == "GenerateReceipt" else told}
+        assert event == {"execution": "run-1", "renewal": handed_on}
+
+
+@pytest.mark.parametrize("error", ["PaymentError", "a cut", "BadEvent"])
+@pytest.mark.parametrize("tries", [None, 1, 2])
+def test_a_task_is_started_again_as_its_retry_says(error: str, tries: int | None) -> None:
+    """For its own "try again" and an ended process, never for a bug; never more often than a test allows."""
+    raised: dict[str, BaseException] = {"PaymentError": PaymentError(), "BadEvent": BadEvent()}
+    functions = Functions()
+    functions.trouble["ProcessPayment"] = [raised.get(error) or Cut()] * 9
+    assert functions.run(tries) == "PaymentFailed"
+    assert len(functions.called) == (1 if error == "BadEvent" else tries or 4)
+
+
 @pytest.mark.parametrize(
-    ("task", "outcome", "then"),
+    ("name", "error", "end", "starts"),
     [
-        ("ProcessPayment", "paid", "GenerateReceipt"),
-        ("ProcessPayment", "receipted", "SendEmail"),
-        ("ProcessPayment", "remind", "SendEmail"),
-        ("ProcessPayment", "declined", "SendDeclineEmail"),
-        ("ProcessPayment", "action_required", "SendDeclineEmail"),
-        ("ProcessPayment", "nothing_to_do", "Success"),
-        ("ProcessPayment", "in_progress", "Success"),
-        ("ProcessPayment", "rejected", "PaymentFailed"),
-        ("ProcessPayment", "failed", "PaymentFailed"),
-        ("ProcessPayment", "a word that nobody knows", "PaymentFailed"),
-        ("SendEmail", "mail_failed", "EmailFailed"),
-        ("SendEmail", "mail_unknown", "EmailFailed"),
-        ("SendEmail", "done", "Success"),
-        ("SendDeclineEmail", "mail_failed", "EmailFailed"),
-        ("SendDeclineEmail", "mail_unknown", "EmailFailed"),
-        ("SendDeclineEmail", "declined", "PaymentDeclined"),
+        ("ProcessPayment", PaymentError(), "PaymentFailed", 4),
+        ("GenerateReceipt", ReceiptError(), "ReceiptFailed", 3),
+        ("SendEmail", MailError(), "EmailFailed", 3),
+        ("SendEmail", ReceiptError(), "EmailFailed", 1),
     ],
 )
-def test_each_outcome_leads_where_it_should(task: str, outcome: str, then: str) -> None:
-    """What a task returns decides the next state; nothing is receipted or mailed as paid unless it was paid."""
-    assert _chosen(STATES[TASKS[task]["Next"]], outcome) == then
+def test_errors_end_where_their_task_says(name: str, error: BaseException, end: str, starts: int) -> None:
+    """Until the last retry the execution goes on as if nothing had been; after it, it ends in the task's failure."""
+    functions = Functions()
+    functions.trouble[name] = [error] * (starts - 1)
+    assert functions.run() == "Success"
+    functions = Functions()
+    functions.trouble[name] = [error] * starts
+    assert functions.run() == end
+    assert functions.names().count(name) == starts
 
 
-def test_a_receipt_is_always_mailed() -> None:
-    """After a receipt there is one way on: the mail that carries it."""
-    assert STATES["GenerateReceipt"]["Next"] == "SendEmail"
+def test_a_mistake_is_no_end_of_the_workflow() -> None:
+    """An error that neither the product nor AWS raises comes out, where Step Functions would catch it."""
+    functions = Functions()
+    functions.trouble["ProcessPayment"] = [KeyError("a bug")]
+    with pytest.raises(KeyError, match="a bug"):
+        functions.run()
+
+
+@pytest.mark.parametrize(
+    ("state", "change"),
+    [
+        ("ProcessPayment", {"ResultPath": "$.paid"}),
+        ("ProcessPayment", {"Parameters": {"request.$": "$.request"}}),
+        ("ProcessPayment", {"Catch": [{"ErrorEquals": ["States.ALL"], "Next": "PaymentFailed"}]}),
+        ("ProcessPayment", {"Retry": [TASKS["ProcessPayment"]["Retry"][0] | {"MaxDelaySeconds": 5}]}),
+        ("PaymentOutcome", {"Choices": [{"Variable": "$.attempt", "NumericEquals": 1, "Next": "Success"}]}),
+        ("PaymentOutcome", {"Type": "Parallel"}),
+        ("Success", {"Output": "{% 1 %}"}),
+    ],
+)
+def test_what_the_interpreter_does_not_know_is_refused(state: str, change: dict[str, Any]) -> None:
+    """Each part of the language that the definition does not use today, wherever it stands."""
+    changed = {**DEFINITION, "States": STATES | {state: STATES[state] | change}}
+    with pytest.raises(UnknownError):
+        Workflow(changed)
 
 
 def test_a_decline_is_not_a_failed_execution() -> None:
