@@ -157,17 +157,15 @@ class Charge:
         claimed = next((r for r in history if r.row_date <= subscription.renewal_date <= r.renewal_date), None)
         reason = subscription.why_not_due(self.today)
         if is_over(subscription.row, self.today):
-            with suppress(Overtaken):  # the row changed since it was read: the next sweep sees whether it has ended
-                self.ledger.end(subscription.row)
-            reason = Reason.ENDS_BEFORE
-        elif pauses.was_resumed_by_hand(subscription):
+            return self._end(subscription, owed, history)
+        if pauses.was_resumed_by_hand(subscription):
             until = pauses.resumption(subscription, self.today, history).until
             with suppress(Overtaken):  # the row changed since it was read: it is read again in any case
                 self.ledger.resume(subscription, until, self.now)
             if asked.renewal_date:
                 return self.renew(replace(asked, renewal_date=until))
             raise Outdated("the subscription was moved past its pause")
-        elif reason is Reason.PAUSED and asked.renewal_date == subscription.renewal_date <= self.today and owed is None:
+        if reason is Reason.PAUSED and asked.renewal_date == subscription.renewal_date <= self.today and owed is None:
             return self._pass_over(subscription, claimed, history)
         if reason is None and asked.renewal_date not in (None, subscription.renewal_date):
             reason = Reason.ANOTHER_PERIOD
@@ -177,6 +175,21 @@ class Charge:
         if reason is not None:
             return self._finish(owed, history, Outcome("nothing_to_do", _why_nothing(reason, subscription, history)))
         return self._bill(asked, subscription, claimed, history, owed)
+
+    def _end(self, subscription: Subscription, owed: Renewal | None, history: list[Renewal]) -> Outcome:
+        """The subscription has come to its end. Where a bank may still take a failed payment, the end waits for the
+        bank: once paid, the period stands, and the end comes with it."""
+        ended, waits = Outcome("nothing_to_do", Reason.ENDS_BEFORE), any(map(is_undecided, history))
+        if not waits:
+            self._write_end(subscription)
+        settled = self._finish(owed, history, ended, at_the_bank=Outcome("in_progress", PROCESSING))
+        if waits and settled is ended:
+            self._write_end(subscription)
+        return settled
+
+    def _write_end(self, subscription: Subscription) -> None:
+        with suppress(Overtaken):  # the row changed since it was read: the next sweep sees whether it has ended
+            self.ledger.end(subscription.row)
 
     def _bill(
         self,
@@ -202,7 +215,7 @@ class Charge:
                 if self._is_off(undecided)
                 else self._give_up_period(undecided, subscription.row, Reason.MOVED)
             )
-        return self._claim(subscription, claimed, history)
+        return self._claim(subscription, claimed, history, by_sweep=asked.renewal_date is not None)
 
     def _take_up_failed(self, failed: Renewal, subscription: Subscription) -> Outcome:
         """A failed period whose payment can still be paid, of a subscription that is due. It goes on where it stood;
@@ -244,7 +257,7 @@ class Charge:
         try:
             self._check_span(subscription, claimed, history)
         except BadRow as bad:
-            return Outcome("rejected", str(bad))
+            return _told_elsewhere(str(bad), by_sweep=by_sweep)
         if asked.amount != subscription.amount and by_sweep:
             # Changed while the message waited: the next message has the new one.
             return Outcome("nothing_to_do", Reason.AMOUNT_CHANGED)
@@ -259,7 +272,9 @@ class Charge:
     def _check_span(self, subscription: Subscription, claimed: Renewal | None, history: list[Renewal]) -> None:
         """Raises BadRow where the period to be claimed has a day that is paid."""
         _, billing = due_as_promised(subscription, claimed, self.today)
-        spans.check(billing.start, billing.end, self.ledger.reaching(billing.start, billing.end, history))
+        reaches = spans.may_overlap(subscription, unless_told=False)
+        known = self.ledger.reaching(billing.start, billing.end, history, all_of_it=reaches)
+        spans.check(billing.start, billing.end, known)
 
     def _pass_over(self, subscription: Subscription, claimed: Renewal | None, history: list[Renewal]) -> Outcome:
         """Paused time is never billed: the subscription moves past today, and its periods are left as skipped."""
@@ -274,7 +289,9 @@ class Charge:
         self.ledger.pass_over(subscription, skipped, subscription.schedule.after(due[-1]), self.now)
         return Outcome("nothing_to_do", Reason.PAUSED)
 
-    def _claim(self, subscription: Subscription, failed: Renewal | None, history: list[Renewal]) -> Outcome:
+    def _claim(
+        self, subscription: Subscription, failed: Renewal | None, history: list[Renewal], *, by_sweep: bool
+    ) -> Outcome:
         """Step 2. failed: an earlier claim from this date on that has moved no money and never will."""
         new = due_claim(subscription, failed, history, execution=self.execution, seller=self.seller, moment=self.moment)
         guards = self.switch.guards(subscription.subscription_id)
@@ -285,11 +302,20 @@ class Charge:
         except GuardRefused:
             return _WHILE_OFF
         except Overlaps:
-            return Outcome("rejected", "renewal_date: a period from here on is in the ledger already")
+            known = "renewal_date: a period from here on is in the ledger already"
+            return _told_elsewhere(known, by_sweep=by_sweep)
         return self._collect(claimed, subscription.row)
 
-    def _finish(self, owed: Renewal | None, history: list[Renewal], otherwise: Outcome) -> Outcome:
-        """With nothing to claim: what is owed to the customer, or a failed payment that went through after all."""
+    def _finish(
+        self,
+        owed: Renewal | None,
+        history: list[Renewal],
+        otherwise: Outcome,
+        *,
+        at_the_bank: Outcome | None = None,
+    ) -> Outcome:
+        """With nothing to claim: what is owed to the customer, or a failed payment that went through after all.
+        at_the_bank: the outcome where one may still do so; None: there is none of its own."""
         if owed is not None and owed.status is Status.GIVEN_UP:
             return Outcome("given_up", "", owed)
         if owed is not None and is_of_refund(owed):
@@ -298,6 +324,7 @@ class Charge:
             return self._take_on(owed)
         for failed in filter(is_undecided, history):
             if failed.owned_by_another(self.execution, self.now):
+                otherwise = at_the_bank or otherwise
                 continue
             row = self.ledger.row(failed)
             over = failed.withdrawn or why_withdrawn(failed, row)
@@ -311,6 +338,7 @@ class Charge:
                 return self._paid(failed, payment)
             if over and payment.state in _OPEN:  # so that nobody can complete it later
                 return self._give_up_period(failed, row, over)
+            otherwise = at_the_bank or otherwise
             with suppress(Overtaken):  # somebody is at work on it: they ask about its payment themselves
                 self.ledger.ask_daily(failed, self.now)
         return otherwise
@@ -628,6 +656,12 @@ def _row(asked: RenewalRequest, rows: list[dict[str, Any]]) -> Subscription:
     if len(rows) > 1:
         raise BadRow("customer_id", "the subscription has more than one customer")
     return parse(rows[0])
+
+
+def _told_elsewhere(fault: str, *, by_sweep: bool) -> Outcome:
+    """What becomes of a subscription whose date does not fit the ledger. The sweep's message would fail each time, and
+    become a dead letter: the audit names the subscription instead, and its `fault` says why."""
+    return Outcome("nothing_to_do" if by_sweep else "rejected", fault)
 
 
 def _stays_refused(renewal: Renewal, subscription: Subscription) -> Outcome:

@@ -26,7 +26,8 @@ _ENDED_BY = frozenset({Reason.DUNNING_OVER, Reason.CANCELED, Reason.UNPAID})
 @dataclass(frozen=True, slots=True)
 class Claim:
     """A period to be claimed. skipped: the due dates that are passed over for it. instead_of: the earlier claims from
-    the same date on, which have moved no money and never will."""
+    the same date on, which have moved no money and never will; one that begins later, and has passed over nothing
+    before the end of this period, waits for its own day."""
 
     renewal: Renewal
     skipped: tuple[date, ...]
@@ -46,12 +47,14 @@ def due_claim(
     execution, seller, moment: as for the charge."""
     subscription, billing = due_as_promised(subscription, failed, moment.today)
     new = _new(subscription, billing, execution, seller, moment)
-    unpaid = [r for r in history if r.renewal_date >= subscription.renewal_date and moved_no_money(r)]
+    beside = (r for r in history if r.renewal_date >= subscription.renewal_date and r.row_date < billing.end)
+    unpaid = [r for r in beside if moved_no_money(r)]
     dates = {r.renewal_date for r in unpaid}
     passed_over = [r for r in unpaid if r is failed or r.renewal_date == billing.start]
+    passed_over += (r for r in history if r.paid_at is not None)
     skipped = tuple(
         day
-        for day in billing.skipped  # what an earlier claim passed over is passed over already
+        for day in billing.skipped  # what an earlier claim passed over is passed over already, and what is paid stands
         if day not in dates and not any(r.row_date <= day <= r.renewal_date for r in passed_over)
     )
     if unpaid:

@@ -54,8 +54,9 @@ class Remind:
         start, end = subscription.renewal_date, subscription.schedule.after(subscription.renewal_date)
         recent = self.ledger.recent(subscription.subscription_id)
         history = [r for r in recent if r.customer_id == subscription.customer_id]
+        reaches = spans.may_overlap(subscription, unless_told=False)
         try:
-            spans.check(start, end, self.ledger.reaching(start, end, history))
+            spans.check(start, end, self.ledger.reaching(start, end, history, all_of_it=reaches))
         except BadRow:
             return True
         return False

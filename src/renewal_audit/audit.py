@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
-from functools import cache
+from functools import cache, partial
 from heapq import merge
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any
 from renewal_audit import compare, receipts
 from renewal_audit.compare import Compared, Found, Key
 from renewal_audit.report import ReportPart, Reports
-from renewals import dynamodb, refunds
+from renewals import dynamodb, refunds, spans
 from renewals.clock import Moment
 from renewals.errors import BadRow
 from renewals.gateway import Charged, Gateway, GatewayRefund, GatewayRefused, PaymentState
@@ -265,7 +265,23 @@ class Audit:
         items |= self._items(set(instead.values()) - set(items))
         for row, moment in due:
             key = _key(row)
-            compare.due(row, items.get(instead.get(key, key)), moment, found)
+            item = items.get(instead.get(key, key))
+            compare.due(row, item, moment, found, partial(self._overlap_of, row, moment))
+
+    def _overlap_of(self, due: Subscription, moment: Moment) -> str | None:
+        """Why a subscription that is due cannot be charged: a day of its next period is paid already."""
+        if not spans.may_overlap(due, unless_told=False):
+            return None
+        from renewals.register import Register
+
+        register = Register(self.client, subscriptions=self.subscriptions, renewals=self.renewals, changes="")
+        try:
+            register.next_charges(due.row, moment.today, 1)
+        except BadRow as bad:
+            return str(bad)
+        except (KeyError, TypeError, ValueError):  # the ledger has an item that is no claim of ours
+            return None
+        return None
 
     def _due(self, rows: list[dict[str, Any]], found: Found) -> Iterator[tuple[Subscription, Moment]]:
         """What has been due since yesterday or longer: what is due today has the day to be renewed."""

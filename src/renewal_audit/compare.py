@@ -4,7 +4,8 @@
                             passed over without a trace
     doubled                 a period that two payments have paid: named with the one that the ledger does not hold
     overlapping             a paid period that has a day of another paid one, of any day: named with the one that was
-                            charged later
+                            charged later; or a subscription that is due, and not charged since a day of its next period
+                            is paid
     wrong_amount            the gateway took another amount or currency than the ledger has, or than was claimed
     charge_without_ledger   money was taken, and the ledger does not hold that payment as paid
     ledger_without_charge   the ledger says paid, and the gateway has no such charge of this period
@@ -305,17 +306,24 @@ def passed_over(item: Item) -> list[str]:
     return dates[:1] + dates[1:][-(MOST_SKIPPED - 1) :]
 
 
-def due(subscription: Subscription, item: Item | None, moment: Moment, found: Found) -> None:
-    """A subscription that has been due since yesterday or longer, and what the ledger has of that period."""
+def due(
+    subscription: Subscription,
+    item: Item | None,
+    moment: Moment,
+    found: Found,
+    overlap: Callable[[], str | None] = lambda: None,
+) -> None:
+    """A subscription that has been due since yesterday or longer, and what the ledger has of that period. overlap: asks
+    why it cannot be charged, where a day of its next period is paid."""
     found.counts["due"] += 1
     key = subscription.subscription_id, subscription.renewal_date.isoformat()
     standing = _standing(item or {}, moment)
     payment_id = str(item.get("payment_id", "")) if item else ""
-    if item is None:
-        found.differs("missed", key, payment_id, "nothing in the ledger")
-    elif standing is None:
-        detail = f"still due, and the ledger has {item.get('status')} since {item.get('touched_at')}"
-        found.differs("missed", key, payment_id, detail)
+    if item is None or standing is None:
+        paid, stands = overlap(), "nothing in the ledger"
+        if item is not None:
+            stands = f"still due, and the ledger has {item.get('status')} since {item.get('touched_at')}"
+        found.differs("missed" if paid is None else "overlapping", key, payment_id, paid or stands)
     else:
         found.counts[standing] += 1
         if standing == "dunning" and _is_untold(item, moment):

@@ -90,21 +90,26 @@ class Ledger:
         found = (_claimed(item) for item in items if item["renewal_date"] == renewal_date.isoformat())
         return [renewal for renewal in found if renewal is not None]
 
-    def reaching(self, start: date, end: date, history: list[Renewal]) -> list[Renewal]:
+    def reaching(self, start: date, end: date, history: list[Renewal], *, all_of_it: bool) -> list[Renewal]:
         """Periods, with all among them that have a day in [start, end).
 
         history: the latest ones, as `recent` gives them. Only where they do not go back so far, which no ordinary
-        renewal meets, are the older ones read.
+        renewal meets, are the older ones read: back to one that is paid and begins no later than `start`. all_of_it:
+        back to the first one, since a long period may lie behind younger ones that are paid.
         """
         latest = history[:RECENT]  # an older one, that was asked for, may follow them
-        if len(latest) < RECENT or any(r.is_paid and r.renewal_date <= start for r in latest):
+
+        def suffices(renewals: list[Renewal]) -> bool:
+            return not all_of_it and any(r.is_paid and r.renewal_date <= start for r in renewals)
+
+        if len(latest) < RECENT or suffices(latest):
             return history
         found, before = list(latest), latest[-1].renewal_date.isoformat()
         while True:
             items, older = self.page(history[0].subscription_id, limit=_PAGE, before=before)
             renewals = [renewal for item in items if (renewal := _claimed(item)) is not None]
             found += renewals
-            if older is None or any(r.is_paid and r.renewal_date <= start for r in renewals):
+            if older is None or suffices(renewals):
                 break
             before = older
         return [renewal for renewal in found if renewal.renewal_date < end]

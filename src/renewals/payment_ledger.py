@@ -17,7 +17,7 @@ from renewals.errors import Collision, Outdated, Overtaken, RenewalError, repeat
 from renewals.ledger import LEASE, Ledger
 from renewals.reasons import Reason
 from renewals.renewal import UNSETTLED, Renewal, Status, item_of, replaced, shard
-from renewals.spans import PAID_UNTIL
+from renewals.spans import PAID_UNTIL, paid_until
 from renewals.subscription import ENDED_ON, SubscriptionStatus, anchor_change, ends_after, has_ended, is_live, status_of
 
 if TYPE_CHECKING:
@@ -282,7 +282,7 @@ class PaymentLedger(Ledger):
                 "payment_status": "paid",
                 "last_payment": changes["paid_at"],
                 "transaction_id": payment.id,
-                PAID_UNTIL: renewal.period_end,
+                PAID_UNTIL: paid_until(row, renewal.period_end),
                 **NOT_REFUSED,
                 **({pauses.NOTE: None} if pauses.NOTE in row else {}),
                 **anchor_change(row, renewal.period_end, renewal.anchor_day),
@@ -497,10 +497,13 @@ def _as_unpaid(earlier: Renewal) -> tuple[str, dict[str, Any]]:
 
 
 def _free(instead_of: Sequence[Renewal]) -> tuple[str, dict[str, Any]]:
-    """The condition that a date is free for a claim: nothing stands there, or it was passed over, in a pause or for one
-    of these claims, whose own conditions tell in the same transaction that they were never paid."""
+    """The condition that a date is free for a claim: nothing stands there, or it was passed over: in a pause, for an
+    earlier period, which took in its days and is checked as all that is paid, or for one of these claims, whose own
+    conditions tell in the same transaction that they were never paid."""
     dates = {f":passed_{n}": r.renewal_date for n, r in enumerate(instead_of)}
-    passed_over = "#reason = :paused" + (f" OR billed_instead IN ({', '.join(dates)})" if dates else "")
+    passed_over = "#reason = :paused OR billed_instead < renewal_date" + (
+        f" OR billed_instead IN ({', '.join(dates)})" if dates else ""
+    )
     free = f"attribute_not_exists(subscription_id) OR (#status = :skipped AND ({passed_over}))"
     return free, {":skipped": Status.SKIPPED, ":paused": Reason.PAUSED, **dates}
 

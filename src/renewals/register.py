@@ -204,16 +204,17 @@ class Register:
             resumed = pauses.resumption(checked, today, history, items).until
         card = reminders.known_card(checked)
         shown = preview(checked, today=today, count=count, refused=refused, failed=failed, card=card, resumed=resumed)
-        return self._unpaid(shown, history, refused)
+        return self._unpaid(shown, history, refused, all_of_it=spans.may_overlap(checked, unless_told=False))
 
-    def _unpaid(self, shown: Preview, history: list[Renewal], refused: Renewal | None) -> Preview:
+    def _unpaid(self, shown: Preview, history: list[Renewal], refused: Renewal | None, *, all_of_it: bool) -> Preview:
         """The charges before the first one that is rejected, since a day of its period is paid. Raises BadRow where the
         very next one is."""
         for n, charge in enumerate(shown.charges):
             if refused is not None and charge.start == refused.renewal_date:
                 continue
             try:
-                spans.check(charge.start, charge.end, self.ledger.reaching(charge.start, charge.end, history))
+                known = self.ledger.reaching(charge.start, charge.end, history, all_of_it=all_of_it)
+                spans.check(charge.start, charge.end, known)
             except BadRow as bad:
                 if n == 0:
                     raise

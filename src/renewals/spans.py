@@ -5,16 +5,18 @@ span meets no paid one, before or after it. A period that was refunded whole is 
 billed by another period, and its own date, which stands in the ledger, by none.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import date, timedelta
+from typing import Any
 
 from renewals.errors import BadRow
 from renewals.renewal import Renewal
 from renewals.subscription import Subscription, anchor_change
 
 PAID_UNTIL = "paid_until"
-"""The attribute of a row that names the end of the period that was paid last, the first day after it."""
+"""The attribute of a row that names the end of what was ever paid, the first day after it: ordinarily its date. Where
+a refund gave days back, it still names their end, since a refund can fail weeks later."""
 
 
 def check(start: date, end: date, history: Iterable[Renewal]) -> None:
@@ -49,6 +51,12 @@ def past_what_is_paid(subscription: Subscription, history: Iterable[Renewal]) ->
             schedule=replace(subscription.schedule, anchor_day=int(anchor or paid.period_end.day)),
             row={name: value for name, value in moved.items() if value is not None},
         )
+
+
+def paid_until(row: Mapping[str, Any], end: date) -> str:
+    """What the row names as the end of what was paid, once a period to `end` is paid too."""
+    known = row.get(PAID_UNTIL)
+    return max(known, end.isoformat()) if isinstance(known, str) else end.isoformat()
 
 
 def may_overlap(subscription: Subscription, *, unless_told: bool) -> bool:

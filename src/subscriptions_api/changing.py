@@ -12,7 +12,7 @@ from uuid import uuid4
 from aws_lambda_powertools.event_handler import Response
 from aws_lambda_powertools.event_handler.router import APIGatewayRouter
 
-from renewals import subscription
+from renewals import pauses, subscription
 from renewals.errors import BadRow
 from renewals.owed import has_parked
 from renewals.periods import next_on
@@ -213,7 +213,8 @@ def _anchored(row: Row, changes: Mapping[str, Any], today: date) -> dict[str, An
     """The changes, with what follows from them for the renewal day.
 
     Another interval derives the anchor anew from the date. Another anchor moves the date on to the next such day,
-    unless the date falls on it already. Raises BadRequest, and NotAllowed while a charge is due.
+    unless the date falls on it already. Raises BadRequest, and NotAllowed while a charge is due: at its date, or, where
+    the row was made active by hand after a pause, from now on.
     """
     if "anchor_day" not in changes:
         return {**changes, **subscription.anchor_of_interval(row, changes)}
@@ -229,7 +230,8 @@ def _anchored(row: Row, changes: Mapping[str, Any], today: date) -> dict[str, An
         raise BadRequest([{"field": "body.anchor_day", "reason": "is past the end of the calendar"}]) from None
     if moved == checked.renewal_date:
         return dict(changes)
-    if checked.status is not SubscriptionStatus.ACTIVE or checked.renewal_date <= today:
+    is_active = checked.status is SubscriptionStatus.ACTIVE and not pauses.was_resumed_by_hand(checked)
+    if not is_active or checked.renewal_date <= today:
         raise NotAllowed("The renewal day cannot be changed while a charge is due or the subscription is not active.")
     return {**changes, "renewal_date": moved.isoformat()}
 

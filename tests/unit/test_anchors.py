@@ -159,6 +159,20 @@ def test_an_anchor_is_not_changed_while_a_charge_is_due(api: Api) -> None:
     assert api("PATCH", "/subscriptions/sub_1", {"anchor_day": 15}, If_Match="*").status == 400
 
 
+def test_an_anchor_is_not_changed_while_a_row_that_was_resumed_by_hand_waits_for_its_date(api: Api) -> None:
+    """Paused, and made active again in the table: the subscription is billed from now on, once a sweep has come.
+    Another anchor before the sweep would give away the days until the next such day."""
+    shop = api.shop
+    shop.subscribe(status="paused", test_clock="2026-02-10")
+    shop.run("paused", NOON + timedelta(days=10), period="2026-01-31")
+    shop.edit(status="active")
+    assert shop.row()["passed_over_to"] == shop.row()["renewal_date"] == "2026-02-28"
+    assert api("PATCH", "/subscriptions/sub_1", {"anchor_day": 15}, If_Match="*").status == 409
+    shop.run("resumed", NOON + timedelta(days=10), period="2026-02-28")
+    assert [day for day, item in shop.items().items() if "paid_at" in item] == ["2026-02-10"]
+    assert api("PATCH", "/subscriptions/sub_1", {"anchor_day": 15}, If_Match="*").body["renewal_date"] == "2026-03-15"
+
+
 def test_a_given_anchor_is_checked_against_the_date() -> None:
     """By every entry: 31 fits 28 February, and not 27 February."""
     row = {

@@ -183,6 +183,13 @@ def _reached_into(auditor: Auditor) -> None:
     _beside(auditor, "2026-01-20", "2026-02-20", NOON - timedelta(days=11))
 
 
+def _due_for_days_that_are_paid(auditor: Auditor) -> None:
+    """Moved back by hand, to where its next period reaches into a paid one: it cannot be charged."""
+    auditor.renew("planted")
+    row = auditor.world.dynamodb.items("subscriptions")["sub_planted", "cus_1"]
+    auditor.world.dynamodb.put("subscriptions", row | {"renewal_date": "2026-01-29"})
+
+
 def _reaches_into_what_was_paid_weeks_before(auditor: Auditor) -> None:
     """Moved back by hand to a day before a period that was paid ahead, with twenty others that are not paid between."""
     auditor.renew("planted", renewal_date="2026-01-29", anchor_day=Decimal(29))
@@ -330,6 +337,7 @@ PLANTED: dict[Callable[[Auditor], None], list[tuple[str, str]]] = {
     _doubled: [("doubled", "2026-01-31")],
     _doubled_the_ledger_took_the_second: [("doubled", "2026-01-31")],
     _reached_into: [("overlapping", "2026-01-31")],
+    _due_for_days_that_are_paid: [("overlapping", "2026-01-29")],
     _reaches_into_what_was_paid_weeks_before: [("overlapping", "2026-01-29")],
     _another_amount_in_the_ledger: [("wrong_amount", "2026-01-31")],
     _another_currency: [("wrong_amount", "2026-01-31")],

@@ -62,6 +62,58 @@ def test_a_failed_day_or_week_that_becomes_a_month_is_a_whole_one(
     assert paid == dict(pairwise(months))
 
 
+@pytest.mark.parametrize("catch_up", ["each", "latest"])
+@pytest.mark.parametrize("back", ["2026-01-31", "2026-02-28"])
+def test_a_failed_period_keeps_its_date_where_the_row_is_moved_to_an_earlier_one(
+    shop: World, catch_up: str, back: str
+) -> None:
+    """April failed for want of its customer. The row is mended and moved back, to bill what was not billed before:
+    each month is billed when it is due, April among them, and nothing stands in anybody's way."""
+    shop.subscribe(renewal_date="2026-04-30", anchor_day=Decimal(31), catch_up="each", gateway_customer="cus_gone")
+    _sweep(shop, _noon(4, 30))
+    assert _statuses(shop) == {"2026-04-30": "failed"}
+    shop.edit(gateway_customer="cus_gw", renewal_date=back, catch_up=catch_up)
+    _sweep(shop, _noon(4, 30) + LATER, runs=2)
+    _sweep(shop, _noon(5, 1), runs=4)
+    _sweep(shop, _noon(5, 31), runs=2)
+    months = ["2026-01-31", "2026-02-28", "2026-03-31", "2026-04-30", "2026-05-31"]
+    due = months[months.index(back) :] if catch_up == "each" else months[-2:]
+    assert [day for day, item in sorted(shop.items().items()) if "paid_at" in item] == due
+
+
+@pytest.mark.parametrize("interval", ["week", "month"])
+def test_what_is_due_is_billed_though_periods_before_it_are_paid(shop: World, interval: str) -> None:
+    """Two periods were passed over for a third, which is paid; the row is moved back by one period more. The
+    latest that is due is billed, and what stands in the ledger between stays as it is."""
+    days = {"month": ["2026-01-31", "2026-02-28", "2026-03-31", "2026-04-30"],
+            "week": ["2026-01-31", "2026-02-07", "2026-02-14", "2026-02-21"]}[interval]  # fmt: skip
+    shop.subscribe(interval=interval)
+    _sweep(shop, _noon(*map(int, days[2].split("-")[1:])))
+    assert _statuses(shop) == {days[0]: "skipped", days[1]: "skipped", days[2]: "done"}
+    back = {"month": "2025-12-31", "week": "2026-01-24"}[interval]
+    shop.edit(renewal_date=back, anchor_day=Decimal(31))
+    _sweep(shop, _noon(*map(int, days[3].split("-")[1:])))
+    skipped = {back: "skipped", days[0]: "skipped", days[1]: "skipped"}
+    assert _statuses(shop) == skipped | {days[2]: "done", days[3]: "done"}
+    assert shop.row()["renewal_date"] > days[3]
+
+
+def test_a_failed_period_that_an_earlier_one_took_in_is_billed_where_that_was_refunded(shop: World) -> None:
+    """The period of 30 April failed; that of 15 April was billed instead and refunded whole, and the row moved on into
+    it: the days from 30 April on are nobody's, and are billed."""
+    shop.subscribe(renewal_date="2026-04-30", gateway_customer="cus_gone")
+    _sweep(shop, _noon(4, 30))
+    shop.edit(gateway_customer="cus_gw", renewal_date="2026-04-15")
+    _sweep(shop, _noon(4, 30) + LATER)
+    assert _statuses(shop) == {"2026-04-15": "done", "2026-04-30": "skipped"}
+    refund = {"amount": Decimal("29.99"), "state": "refunded", "at": NOON.isoformat(), "by": "ann", "request": "r"}
+    item = shop.items()["2026-04-15"] | {"refunds": {"refund_1": refund | {"refund_id": "re_1"}}}
+    shop.dynamodb.put("renewals", item)
+    shop.edit(renewal_date="2026-04-30")
+    _sweep(shop, _noon(5, 1))
+    assert _statuses(shop) == {"2026-04-15": "done", "2026-04-30": "done"}
+
+
 def test_a_webhook_does_not_catch_up(shop: World) -> None:
     """It names no period, so that a second delivery would be a second charge; the sweep does it."""
     shop.subscribe(catch_up="each")

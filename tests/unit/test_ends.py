@@ -5,7 +5,7 @@ hours, and with charging turned off meanwhile. What was confirmed before the end
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any
@@ -285,6 +285,39 @@ def test_a_failed_period_that_another_run_is_giving_up_gets_no_further_attempt(m
     item = shop.items()[DUE.isoformat()]
     assert (item["status"], item["payment_method"], "withdrawn" in item) == ("done", "pm_new", False)
     assert {p.state for p in shop.gateway.payments.values()} <= {PaymentState.PAID, PaymentState.CANCELED}
+
+
+@pytest.mark.parametrize("succeeds", [True, False])
+@pytest.mark.parametrize("end", ["cancel-at-period-end", "cancel-at-by-hand", "cancel-now", "pause", "deleted"])
+def test_a_failed_payment_that_its_bank_decides_after_the_end(shop: World, end: str, *, succeeds: bool) -> None:
+    """A payment was confirmed, failed here for want of an answer, and its bank has not decided when the subscription
+    ends. Paid, the period stands and is receipted, and an end by its date comes with the period's; refused, nothing is
+    paid, and nobody can complete it."""
+    shop.subscribe()
+    shop.cuts.at = 2 * CALLS["pays"].index("gateway.confirm")
+    shop.run("cut")
+    shop.ledger.record_failed(shop.ledger.recent("sub_1")[0], "picked_up_too_often", NOON)
+    shop.gateway.payments["pi_1"] = replace(shop.gateway.payments["pi_1"], state=PaymentState.PROCESSING)
+    shop.edit(customer_email="ann@customer.example")
+    ENDS[end](shop)
+    for day in range(1, 4):
+        shop.run(f"asked-{day}", NOON + day * timedelta(days=1), period=DUE.isoformat())
+        assert shop.gateway.payments["pi_1"].state is PaymentState.PROCESSING
+    if succeeds:
+        shop.gateway.succeed("pi_1")
+    else:
+        shop.gateway.payments["pi_1"] = replace(shop.gateway.payments["pi_1"], state=PaymentState.DECLINED)
+    for day in range(4, 7):
+        shop.run(f"asked-{day}", NOON + day * timedelta(days=1), period=DUE.isoformat())
+    item = shop.items()[DUE.isoformat()]
+    assert (item["status"], len(shop.receipts())) == (("done", 1) if succeeds else ("given_up", 0))
+    assert shop.gateway.payments["pi_1"].state is (PaymentState.PAID if succeeds else PaymentState.CANCELED)
+    if end.startswith("cancel-at"):
+        ends_on = END_OF_FEBRUARY if succeeds else DUE.isoformat()
+        assert (shop.row()["status"], shop.row()["cancel_at"]) == ("active" if succeeds else "canceled", ends_on)
+        shop.run("ends", NOON.replace(month=2, day=28), period=shop.row()["renewal_date"])
+        assert (shop.row()["status"], shop.row()["ended_on"]) == ("canceled", ends_on)
+        assert len(shop.gateway.charges) == succeeds
 
 
 def test_an_end_that_was_taken_back_before_a_refusal_does_not_end_the_next_attempt(shop: World) -> None:

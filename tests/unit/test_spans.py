@@ -54,6 +54,22 @@ def test_a_row_moved_to_a_day_before_a_period_that_is_paid_is_rejected(shop: Wor
     assert len(shop.gateway.charges) == 1
 
 
+def test_the_sweep_asks_for_a_row_that_reaches_into_what_is_paid_in_vain_and_fails_no_run(shop: World) -> None:
+    """Nothing would come of trying again: no message of the sweep becomes a dead letter, each night another one; the
+    audit names the row, and the row shows its fault. A webhook is told that it is rejected. Once the row is mended, the
+    sweep's next message charges."""
+    shop.subscribe()
+    shop.run()
+    shop.edit(renewal_date="2026-01-30")
+    for day in range(3):
+        assert shop.run(f"swept-{day}", NOON + day * DAY, period="2026-01-30") == "Success"
+    assert shop.run("webhook", NOON + 3 * DAY) == "PaymentFailed"
+    assert len(shop.gateway.charges) == 1
+    shop.edit(renewal_date="2026-02-28")
+    assert shop.run("mended", _noon("2026-02-28"), period="2026-02-28") == "Success"
+    assert len(shop.gateway.charges) == 2
+
+
 def _paid_three_times(interval: str, catch_up: str) -> tuple[World, datetime]:
     """And when the third period was paid."""
     shop = World()
@@ -131,6 +147,51 @@ def test_days_that_were_refunded_whole_may_be_billed_again(shop: World, part: st
     shop.edit(renewal_date="2026-02-10")
     _sweep(shop, _noon("2026-02-10"))
     assert len(shop.gateway.charges) == charges
+
+
+def _year_refunded_and_billed_by_weeks(shop: World, weeks: int) -> None:
+    """A year is paid by mistake, and refunded whole; the subscription goes on by the week, from its second week on."""
+    shop.subscribe(interval="year")
+    shop.run()
+    _refunded(shop, "29.99")
+    shop.edit(interval="week", renewal_date="2026-02-07")
+    for n in range(weeks):
+        shop.run(f"week-{n}", _noon("2026-02-07") + 7 * n * DAY)
+    assert len(shop.gateway.charges) == 1 + weeks
+
+
+def _refund_fails(shop: World) -> None:
+    """Weeks later, as refunds can: the money is ours again, and the year is paid."""
+    item = shop.items()["2026-01-31"]
+    failed = item["refunds"]["refund_1"] | {"state": "failed"}
+    shop.dynamodb.put("renewals", item | {"refunds": {"refund_1": failed}})
+
+
+@pytest.mark.parametrize("weeks", [2, 15])
+def test_a_long_period_is_found_behind_younger_ones_that_are_paid(api: Api, weeks: int) -> None:
+    """The refund of a year fails when weeks of that year have been billed instead: no more of its days are charged for
+    again, the fault of the row says so, and nobody is reminded, whether or not the year is among the latest periods."""
+    shop = api.shop
+    _year_refunded_and_billed_by_weeks(shop, weeks)
+    _refund_fails(shop)
+    now = _noon(shop.row()["renewal_date"])
+    mails = len(shop.mails())
+    shop.remind("near", now - 2 * DAY)
+    outcome = shop.renew("next", now)
+    assert (outcome.name, len(shop.mails())) == ("rejected", mails)
+    assert "falls into a period that is paid, 2026-01-31 to 2027-01-30" in outcome.reason
+    assert len(shop.gateway.charges) == 1 + weeks
+    shop.edit(test_clock=f"{now:%Y-%m-%d}")
+    assert "2026-01-31 to 2027-01-30" in api("GET", "/subscriptions/sub_1").body["fault"]["reason"]
+
+
+def test_a_subscription_that_ends_is_not_kept_by_a_long_period_that_was_refunded(shop: World) -> None:
+    """A year was refunded, and weeks were billed instead: canceled at the end of its week it ends with that week."""
+    _year_refunded_and_billed_by_weeks(shop, 3)
+    end = shop.row()["renewal_date"]
+    shop.edit(cancel_at=end)
+    shop.run("ends", _noon(end), period=end)
+    assert (shop.row()["status"], shop.row()["ended_on"]) == ("canceled", end)
 
 
 @pytest.mark.parametrize("moved", ["2026-01-30", "2026-02-10"])
