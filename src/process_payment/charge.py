@@ -182,7 +182,7 @@ class Charge:
         ended, waits = Outcome("nothing_to_do", Reason.ENDS_BEFORE), any(map(is_undecided, history))
         if not waits:
             self._write_end(subscription)
-        settled = self._finish(owed, history, ended, at_the_bank=Outcome("in_progress", PROCESSING))
+        settled = self._finish(owed, history, ended, at_the_bank=Outcome("in_progress", Reason.PROCESSING))
         if waits and settled is ended:
             self._write_end(subscription)
         return settled
