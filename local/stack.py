@@ -22,11 +22,12 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import cached_property
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlsplit
@@ -48,6 +49,15 @@ _SAM = ROOT / ".envs/sam/bin/sam"
 _EMULATOR_PYTHON = ROOT / ".envs/emulator/bin/python"
 _LAMBDA_PYTHON = ROOT / ".envs/lambda/bin/python3.13"
 _BUILD_FOLDER = ROOT / ".local/build"
+_BUILD_IS_MADE_OF = (
+    "src",
+    "layers",
+    "template.yaml",
+    "samconfig.toml",
+    "scripts/find_python.sh",
+    "local/requirements-sam.txt",
+)
+_held_ports: list[socket.socket] = []
 _NEEDED = frozenset({"emulator", "mailbox", "gateway"})
 _BUILD_SECONDS, _DEPLOY_SECONDS, _EMULATOR_SECONDS = 600, 300, 30
 
@@ -260,11 +270,15 @@ class Stack:
                 ) from problem
 
     def _build(self) -> None:
-        # One build at a time for all ports, so that they share SAM's cache, which lies beside the build.
+        # One build for all ports, which stands until something that it was made of changes.
         with _locked(_BUILD_FOLDER / "lock"):
-            build, cache = _BUILD_FOLDER / "artifacts", _BUILD_FOLDER / "cache"
-            options = ("--cached", "--parallel", "--build-dir", str(build), "--cache-dir", str(cache))
-            self._sam("build", "--config-env", "local", *options, seconds=_BUILD_SECONDS)
+            build, cache, made_of = (_BUILD_FOLDER / name for name in ("artifacts", "cache", "made-of"))
+            digest = _digest(_BUILD_IS_MADE_OF)
+            if not (made_of.exists() and made_of.read_text() == digest):
+                made_of.unlink(missing_ok=True)
+                options = ("--cached", "--parallel", "--build-dir", str(build), "--cache-dir", str(cache))
+                self._sam("build", "--config-env", "local", *options, seconds=_BUILD_SECONDS)
+                _write(made_of, digest)
             shutil.rmtree(self.artifacts_folder, ignore_errors=True)
             shutil.copytree(build, self.artifacts_folder, copy_function=os.link)
 
@@ -323,11 +337,16 @@ def port_from_environment() -> int:
 
 
 def free_port() -> int:
-    """A loopback port that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A loopback port that nothing listens on. On Linux nobody else is given the port before this program ends."""
+    held = socket.socket()
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    held.bind(("127.0.0.1", 0))
+    port: int = held.getsockname()[1]
+    if sys.platform == "linux":
+        _held_ports.append(held)  # bound, and no hindrance to a server that sets SO_REUSEADDR, as the emulator does
+    else:
+        held.close()
+    return port
 
 
 def _aws_config(endpoint_url: str) -> str:
@@ -347,6 +366,17 @@ def _write(file: Path, text: str) -> None:
     unfinished.touch(mode=0o600)
     unfinished.write_text(text)
     unfinished.replace(file)
+
+
+def _digest(paths: Sequence[str]) -> str:
+    """Of the content of these files and folders of the project, bytecode left aside."""
+    digest = sha256()
+    for path in paths:
+        below = sorted(file for file in (ROOT / path).rglob("*") if file.is_file() and file.suffix != ".pyc")
+        for file in below or [ROOT / path]:
+            content = file.read_bytes()
+            digest.update(f"{file.relative_to(ROOT)} {file.stat().st_mode:o} {len(content)}\n".encode() + content)
+    return digest.hexdigest()
 
 
 @contextmanager

@@ -6,6 +6,8 @@
     POST /_local/time    the visibility timeout of every message of every queue ends now; the same answer, at once
     POST /_local/alarms  {"seconds"}: metrics and alarms go by a clock that is so much further on; every alarm is looked
                          at before it answers
+    POST /_local/schedules  {"seconds"}: the same for schedules; each that is due then has called its target before it
+                         answers
 
 A Wait of a workflow, which the pauses between its retries are too, can be made shorter by a control of MiniStack's own.
 Everything else takes the time it takes.
@@ -45,8 +47,14 @@ class TimePasses:
 
     def for_alarms(self, seconds: float) -> None:
         """So much time has passed for metrics and alarms, and for nothing else. 0: they are looked at now."""
-        asked = {"seconds": seconds}
-        answer = self._pool.request("POST", f"{self._endpoint_url}/_local/alarms", json=asked)
+        self._move_on("/_local/alarms", seconds)
+
+    def for_schedules(self, seconds: float) -> None:
+        """So much time has passed for schedules, and for nothing else."""
+        self._move_on("/_local/schedules", seconds)
+
+    def _move_on(self, path: str, seconds: float) -> None:
+        answer = self._pool.request("POST", self._endpoint_url + path, json={"seconds": seconds})
         if answer.status != 200:
             raise ValueError(f"the emulator answers {answer.status}: {answer.data!r}")
 

@@ -16,6 +16,7 @@ from contextlib import suppress
 from typing import Any
 
 from local import alarms
+from local.emulator.clock import Clock
 from local.emulator.patching import replace
 
 LOOK = 10
@@ -67,17 +68,7 @@ def apply() -> None:
     threading.Thread(target=_look_now_and_then, daemon=True).start()
 
 
-class _ClockOfMetrics:
-    """What metrics and alarms take for the time: it can be moved on."""
-
-    def __init__(self) -> None:
-        self.ahead = 0.0
-
-    def time(self) -> float:
-        return time.time() + self.ahead
-
-
-clock = _ClockOfMetrics()
+clock = Clock()
 _one_look_at_a_time = threading.RLock()
 
 

@@ -1,4 +1,6 @@
-"""It tells what is at work, and lets the waits of queues end at once, for a simulation: see `local.time_passes`."""
+"""It tells what is at work, and lets queues, alarms and schedules believe that time has passed: see
+`local.time_passes`.
+"""
 
 import asyncio
 import itertools
@@ -8,12 +10,14 @@ from collections.abc import Callable
 from typing import Any
 
 from local.emulator import metrics
+from local.emulator.clock import Clock
 from local.emulator.patching import replace
 from local.emulator.paths import Answer, answer_at, answer_in_json
 
 _LONGEST_LOOK = 5.0
 """So many seconds an answer about what is at work waits for there being nothing."""
 
+_clock_of_schedules = Clock()
 _asynchronous_calls: set[object] = set()
 
 
@@ -58,17 +62,27 @@ def _show_all_messages() -> None:
 
 
 def apply() -> None:
-    from ministack.services import lambda_svc, sns
+    from ministack.services import lambda_svc, scheduler, sns
 
     replace(lambda_svc, "invoke_async_with_retry", {"args=(_run,)": "args=(noted(_run),)"}, noted=_noted)
     replace(sns, "_fanout", {"args=(_deliver_to_lambda,": "args=(noted(_deliver_to_lambda),"}, noted=_noted)
+    scheduler.time = _clock_of_schedules
     answer_at("/_local/alarms", _move_alarms_on)
+    answer_at("/_local/schedules", _move_schedules_on)
     answer_at("/_local/time", _tell_what_is_at_work)
 
 
 async def _move_alarms_on(_method: str, _path: str, body: bytes) -> Answer:
     metrics.clock.ahead += json.loads(body)["seconds"]
     await asyncio.to_thread(metrics.look_at_all)
+    return answer_in_json({})
+
+
+async def _move_schedules_on(_method: str, _path: str, body: bytes) -> Answer:
+    from ministack.services import scheduler
+
+    _clock_of_schedules.ahead += json.loads(body)["seconds"]
+    await asyncio.to_thread(scheduler._tick_schedules)
     return answer_in_json({})
 
 

@@ -28,6 +28,7 @@ from boto3.dynamodb.conditions import Key
 
 from local.gateway import Sandbox, official_client
 from local.stack import ROOT, Stack
+from local.time_passes import TimePasses
 from local.webhook import Reply, send, signed_headers, signing_secret
 from renewals import mail_tags
 from renewals.mail_tags import Tagged
@@ -85,6 +86,7 @@ class Shop:
 
     def __init__(self, stack: Stack) -> None:
         self.stack = stack
+        self.time = TimePasses(stack.endpoint_url)
         self.sandbox = Sandbox(stack.gateway_url)
         self.planted: set[str] = set()
         self.workflows = stack.client("stepfunctions")
@@ -175,6 +177,30 @@ class Shop:
         reply = self.deliver(subscriber, **changes)
         assert reply.status == 202, reply
         return self.ends(subscriber, before + 1)[-1]
+
+    def retries_until[T](self, come: Callable[[], T], *, seconds: float = 60) -> T:
+        """The first true value of `come`. The queues' waits between two tries end at once."""
+
+        def has_come() -> T:
+            self.time.until_all_is_done(seconds)
+            self.time.hidden_messages_appear()
+            return come()
+
+        return wait_until(has_come, seconds=seconds)
+
+    def nothing_is_due(self) -> None:
+        """As if all subscriptions that were made here before had ended, and the queue were drained."""
+        self.sandbox.peaceful()
+        self.stack.client("sqs").purge_queue(QueueUrl=self.stack.outputs["RenewalQueueUrl"])
+        self.time.until_all_is_done(60)
+        for table, keys in (
+            (self.subscriptions, ("subscription_id", "customer_id")),
+            (self.renewals, ("subscription_id", "renewal_date")),
+        ):
+            while rows := table.scan()["Items"]:
+                with table.batch_writer() as batch:
+                    for row in rows:
+                        batch.delete_item(Key={key: row[key] for key in keys})
 
     # Looking
 

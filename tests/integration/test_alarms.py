@@ -15,8 +15,6 @@ import urllib3
 
 from local.cuts import Cuts
 from local.gateway import official_client
-from local.stack import Stack
-from local.time_passes import TimePasses
 from tests.integration.shop import (
     FAILED,
     SUCCEEDED,
@@ -28,7 +26,6 @@ from tests.integration.shop import (
     wait_until,
     who_waits,
 )
-from tests.integration.stacks import deployed
 from tests.integration.test_cuts import SEND_EMAIL, end_leases, run_once
 
 MINUTES, HOURS = 60, 3600
@@ -36,18 +33,6 @@ NEVER_HERE = {"stepfunctions-timed-out", "api-throttled"}
 """The emulator ends no execution after 300 seconds, and throttles no API: asserted on the template alone."""
 ELSEWHERE = {"mail-bounces", "dunning-held", "mail-feedback-dead-letters"}
 """What SES says of mails has tests of its own: test_mail_feedback.py."""
-
-
-@pytest.fixture(scope="module")
-def stack(request: pytest.FixtureRequest) -> Iterator[Stack]:
-    """Another one than the other tests', which nobody sweeps and in which nothing else goes wrong."""
-    with deployed(request.session) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def shop(stack: Stack) -> Shop:
-    return Shop(stack)
 
 
 @pytest.fixture(scope="module")
@@ -60,8 +45,7 @@ class Watch:
 
     def __init__(self, shop: Shop) -> None:
         self.shop = shop
-        self.time = TimePasses(shop.stack.endpoint_url)
-        self.time.scale_waits_of_workflows(0.05)
+        self.time = shop.time
         self._cloudwatch = shop.stack.client("cloudwatch")
 
     def on(self) -> set[str]:
@@ -78,16 +62,6 @@ class Watch:
         """Once so much time has passed, in which nothing more happened."""
         self.time.for_alarms(after)
         assert self.on().isdisjoint(names)
-
-    def retries_until(self, come: Callable[[], bool]) -> None:
-        """The queue's waits between two tries end at once."""
-
-        def has_come() -> bool:
-            self.time.until_all_is_done(20)
-            self.time.hidden_messages_appear()
-            return come()
-
-        wait_until(has_come)
 
     def changes(self, name: str) -> list[str]:
         """What became of the alarm so far, oldest first."""
@@ -202,7 +176,7 @@ def test_the_gateway_is_down(shop: Shop, watch: Watch) -> None:
     watch.time.hidden_messages_appear()
     for subscriber in subscribers:
         shop.end_lease(subscriber)
-    watch.retries_until(lambda: all(is_done(shop, each) for each in subscribers))
+    shop.retries_until(lambda: all(is_done(shop, each) for each in subscribers))
     watch.time.until_all_is_done(20)
     watch.time.for_alarms(15 * MINUTES)
     assert watch.on() == {"oldest-unfinished"}  # until it is measured again
@@ -230,7 +204,7 @@ def test_a_message_that_nobody_can_read(shop: Shop, watch: Watch) -> None:
     """It fails five times, and lies among the dead letters until somebody takes it away."""
     sqs, outputs = shop.stack.client("sqs"), shop.stack.outputs
     sqs.send_message(QueueUrl=outputs["RenewalQueueUrl"], MessageBody='{"subscription_id": "of_nobody"}')
-    watch.retries_until(lambda: "dead-letters" in watch.on())
+    shop.retries_until(lambda: "dead-letters" in watch.on())
     watch.time.for_alarms(10 * MINUTES)
     assert watch.on() == {"dead-letters"}
     assert oncall(shop, "alarms").startswith("subscription-mgmt-dead-letters-prod, since ")

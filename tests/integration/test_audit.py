@@ -1,32 +1,15 @@
-"""The audit on a deployed stack of its own: each kind of difference is planted, found, counted and told of."""
+"""The audit on a deployed stack: each kind of difference is planted, found, counted and told of."""
 
 import json
 from collections import Counter
-from collections.abc import Iterator
 from datetime import timedelta
 from decimal import Decimal
 from functools import partial
 from typing import Any
 
-import pytest
-
 from local.gateway import official_client
-from local.stack import Stack
 from renewal_audit.compare import KINDS
 from tests.integration.shop import SUCCEEDED, Shop, Subscriber, today, wait_until
-from tests.integration.stacks import deployed
-
-
-@pytest.fixture(scope="module")
-def stack(request: pytest.FixtureRequest) -> Iterator[Stack]:
-    """Another one than the other tests', which break what they renew."""
-    with deployed(request.session) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def shop(stack: Stack) -> Shop:
-    return Shop(stack)
 
 
 def call(shop: Shop, event: dict[str, str]) -> dict[str, Any]:

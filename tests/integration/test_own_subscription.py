@@ -17,10 +17,9 @@ def _command(stack: Stack, *arguments: str) -> str:
     return subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True, text=True).stdout
 
 
-def test_a_subscription_of_ones_own(stack_with_test_clocks: Stack) -> None:
+def test_a_subscription_of_ones_own(stack: Stack) -> None:
     """`local.subscribe` shows the first renewal of a new subscription; `local.test_clock` lets the subscription live on
     its next date, on which the second renewal is made."""
-    stack = stack_with_test_clocks
     told = _command(stack, "local.subscribe", "--name", "Zoë Lee", "--amount", "9.99", "--subscription-id", "sub_own")
     assert "9.99 USD for Pro was charged to Visa ending in 4242" in told
     assert "Mailed the receipt to" in told
@@ -32,8 +31,8 @@ def test_a_subscription_of_ones_own(stack_with_test_clocks: Stack) -> None:
     assert told.count("done") == 2
 
 
-def test_a_declined_subscription_of_ones_own(stack_with_test_clocks: Stack) -> None:
+def test_a_declined_subscription_of_ones_own(stack: Stack) -> None:
     """`local.subscribe --card declined` shows the refusal, and names the day of the next attempt."""
-    told = _command(stack_with_test_clocks, "local.subscribe", "--card", "declined")
+    told = _command(stack, "local.subscribe", "--card", "declined")
     assert "was declined" in told
     assert f"The next charge is due on {datetime.now(UTC).date() + timedelta(days=1)}" in told

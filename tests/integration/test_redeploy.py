@@ -3,14 +3,12 @@
 import json
 import threading
 from collections import Counter
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from local.stack import STACK_NAME, Stack
 from tests.integration.shop import Shop, Subscriber, assert_renewed_once, wait_until
-from tests.integration.stacks import deployed
 
 SUBSCRIBERS, DUE_BY_THE_SWEEP = 24, 8
 _BETWEEN_WEBHOOKS = 0.2
@@ -25,13 +23,6 @@ class _NextRelease(Stack):
         for function in self.artifacts_folder.iterdir():
             if (function / "renewals").is_dir():
                 (function / "next_release").touch()
-
-
-@pytest.fixture(scope="module")
-def stack(request: pytest.FixtureRequest) -> Iterator[Stack]:
-    """One of its own, whose parameters may change."""
-    with deployed(request.session, SellerName="Before Ltd") as running:
-        yield running
 
 
 class _Load(threading.Thread):
@@ -64,11 +55,11 @@ def _functions(stack: Stack) -> dict[str, tuple[str, Any]]:
 
 
 @pytest.mark.timeout(400)
-def test_a_deployment_over_running_load_refuses_no_webhook_and_loses_no_renewal(stack: Stack) -> None:
+def test_a_deployment_over_running_load_refuses_no_webhook_and_loses_no_renewal(shop: Shop) -> None:
     """Webhooks are posted all the while, some before, most during and some after: each is answered 202. What they ask
     for, and what the sweep finds meanwhile, is charged, receipted and mailed once."""
-    shop = Shop(stack)
-    by_webhook = [shop.subscribe() for _ in range(SUBSCRIBERS)]
+    shop.nothing_is_due()
+    stack, by_webhook = shop.stack, [shop.subscribe() for _ in range(SUBSCRIBERS)]
     before = _functions(stack)
     load = _Load(shop, by_webhook)
     load.start()

@@ -2,29 +2,13 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterator
 from datetime import timedelta
-
-import pytest
 
 from local.stack import Stack
 from tests.integration.shop import Shop, Subscriber, oncall, today, wait_until
-from tests.integration.stacks import deployed
 
 TABLES = ("RenewalsTableName", "SubscriptionsTableName", "ChangesTableName")
 """In the runbook's order."""
-
-
-@pytest.fixture(scope="module")
-def stack(request: pytest.FixtureRequest) -> Iterator[Stack]:
-    """Another one than the other tests', whose rows would be brought back too, and swept."""
-    with deployed(request.session) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def shop(stack: Stack) -> Shop:
-    return Shop(stack)
 
 
 def _differences(shop: Shop, subscribers: list[Subscriber]) -> list[tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""A short simulation on a deployed stack of its own; and the same with the protocol broken, which it must report."""
+"""A short simulation on a deployed stack; and the same with the protocol broken, which it must report."""
 
 from collections import Counter
 from dataclasses import replace
@@ -110,12 +110,6 @@ FORGETFUL_SWEEP = Breakage(
         ),
     ),
 )
-
-
-@pytest.fixture(scope="module")
-def stack(stack_with_test_clocks: Stack) -> Stack:
-    """Another one than the other tests', so that subscriptions may live on a day of their own."""
-    return stack_with_test_clocks
 
 
 def lived(stack: Stack, story: Story, *breakages: Breakage) -> Verdict:

@@ -1,29 +1,29 @@
-"""The sweep on a deployed stack of its own, where nothing else is due: from a row in the table to a mail, by itself."""
+"""The sweep on the deployed stack, where nothing else is due: from a row in the table to a mail, by itself."""
 
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from local.stack import ROOT, Stack
-from tests.integration.shop import SUCCEEDED, Shop, Subscriber, assert_renewed_once, today, wait_until
-from tests.integration.stacks import deployed
+from local.stack import ROOT
+from tests.integration.shop import (
+    SUCCEEDED,
+    Shop,
+    Subscriber,
+    assert_renewed_once,
+    assert_untouched,
+    today,
+    wait_until,
+)
+from tests.integration.stacks import settings_of
 
 
-@pytest.fixture(scope="module")
-def stack(request: pytest.FixtureRequest) -> Iterator[Stack]:
-    """Another one than the other tests', which leave subscriptions that are due."""
-    with deployed(request.session, scheduled=True) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def shop(stack: Stack) -> Shop:
-    return Shop(stack)
+@pytest.fixture(scope="module", autouse=True)
+def _nothing_else_is_due(shop: Shop) -> None:
+    shop.nothing_is_due()
 
 
 def sweep(shop: Shop, kind: str = "due") -> dict[str, Any]:
@@ -81,8 +81,9 @@ def test_one_sweep_renews_what_is_due(shop: Shop) -> None:
     assert shop.charges(paused) == []
     assert [item["reason"] for item in shop.ledger(paused)] == ["paused"]
     assert moved_on(shop, paused)
-    [named] = [line for line in logged_by_the_sweep(shop) if line.get("message") == "bad row"]
-    assert (named["subscription_id"], named["reason"][:10]) == (bad.subscription_id, "currency: ")
+    named = [line for line in logged_by_the_sweep(shop) if line.get("subscription_id") == bad.subscription_id]
+    assert [(line["message"], line["reason"][:10]) for line in named] == [("bad row", "currency: ")]
+    assert not {each.subscription_id for each in resting} & {line.get("subscription_id") for line in named}
     assert alarm(shop, "bad-rows") == "ALARM"
 
 
@@ -115,14 +116,19 @@ def test_the_nightly_sweep_reminds_once(shop: Shop) -> None:
 
 
 def test_the_schedule_sweeps_by_itself(shop: Shop) -> None:
-    """With nobody asking, a subscription that is due is renewed; the schedule's hour is made a minute for it."""
+    """With nobody asking, a subscription that is due is renewed once the schedule's hour has passed, and not before."""
     scheduler, name = shop.stack.client("scheduler"), "subscription-mgmt-sweep-due-prod"
-    deployed = scheduler.get_schedule(Name=name)
-    kept = {key: deployed[key] for key in ("FlexibleTimeWindow", "Target")}
+    schedule = settings_of(scheduler.get_schedule(Name=name))
     subscriber = shop.subscribe()
-    scheduler.update_schedule(Name=name, ScheduleExpression="rate(1 minute)", **kept)
-    wait_until(lambda: moved_on(shop, subscriber), seconds=100)
-    scheduler.update_schedule(Name=name, ScheduleExpression=deployed["ScheduleExpression"], **kept)
+    scheduler.update_schedule(**schedule | {"State": "ENABLED"})
+    try:
+        shop.time.for_schedules(30 * 60)  # since it was deployed, some minutes have passed as well
+        shop.time.until_all_is_done(20)
+        assert_untouched(shop, subscriber)
+        shop.time.for_schedules(30 * 60)
+        wait_until(lambda: moved_on(shop, subscriber))
+    finally:
+        scheduler.update_schedule(**schedule)
     wait_until(lambda: not messages(shop))
     assert_renewed_once(shop, subscriber)
 
@@ -132,10 +138,6 @@ def test_what_always_fails_ends_as_a_dead_letter_and_comes_back(shop: Shop) -> N
     """A customer for whom the gateway is broken: the message comes to the dead letters and raises their alarm. Until
     then it puts off nobody: who falls due meanwhile is renewed. The gateway mended, the redrive command brings it back
     and it is renewed."""
-    # The fifth failure would take a quarter of an hour to come: here the first one counts as the last.
-    client, outputs = shop.stack.client("sqs"), shop.stack.outputs
-    redrive = {"deadLetterTargetArn": queue_arn(shop, "RenewalDeadLetterQueueUrl"), "maxReceiveCount": "1"}
-    client.set_queue_attributes(QueueUrl=outputs["RenewalQueueUrl"], Attributes={"RedrivePolicy": json.dumps(redrive)})
     subscriber = shop.subscribe()
     shop.sandbox.hostile("500", "*", customer=subscriber.gateway_customer, calls=1000)
     assert alarm(shop, "dead-letters") != "ALARM"
@@ -145,7 +147,11 @@ def test_what_always_fails_ends_as_a_dead_letter_and_comes_back(shop: Shop) -> N
     assert sweep(shop)["backlog"] == 0
     wait_until(lambda: moved_on(shop, another), seconds=60)
 
-    wait_until(lambda: messages(shop, "RenewalDeadLetterQueueUrl") == 1 and not messages(shop), seconds=150)
+    def is_dead_letter() -> bool:
+        shop.end_lease(subscriber)
+        return messages(shop, "RenewalDeadLetterQueueUrl") == 1 and not messages(shop)
+
+    shop.retries_until(is_dead_letter)
     assert alarm(shop, "dead-letters") == "ALARM"
     assert shop.charges(subscriber) == []
 
@@ -157,10 +163,4 @@ def test_what_always_fails_ends_as_a_dead_letter_and_comes_back(shop: Shop) -> N
     wait_until(lambda: moved_on(shop, subscriber) and not messages(shop), seconds=30)
     assert_renewed_once(shop, subscriber)
     assert messages(shop, "RenewalDeadLetterQueueUrl") == 0
-    assert [end.status for end in shop.ends(subscriber, 3)][-1] == SUCCEEDED
-
-
-def queue_arn(shop: Shop, output: str) -> str:
-    url = shop.stack.outputs[output]
-    answer = shop.stack.client("sqs").get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])
-    return str(answer["Attributes"]["QueueArn"])
+    assert [end.status for end in shop.ends(subscriber, 7)][-1] == SUCCEEDED

@@ -1,4 +1,4 @@
-"""What the stack logged during all of the tests before this one, and during these: ids and outcomes, nothing else."""
+"""What each stack logged during all of the tests that ran on it, and during these: ids and outcomes, nothing else."""
 
 import json
 import uuid
@@ -7,10 +7,12 @@ from datetime import timedelta
 from typing import Any
 from urllib.parse import quote
 
+import pytest
 from botocore.credentials import Credentials
 
 from local.signed import call as signed_call
 from tests.integration.shop import FAILED, SUCCEEDED, Shop, Subscriber, today, wait_until
+from tests.integration.stacks import LOGS, SHARES
 
 CARDS = ("4242424242424242", "4000000000000341", "4000002760003184", "5555555555554444")
 NAMED_NOWHERE_ELSE = "Wilhelmina Übergrößenträger"
@@ -26,6 +28,12 @@ WRONG_PLACES: list[dict[str, Any]] = [
 STEPS = ["accepted", "payment", "receipt", "mail"]
 FUNCTIONS = """process-payment generate-receipt send-email webhook-handler subscriptions-api renewal-sweep
                renewal-worker renewal-audit mail-feedback""".split()
+
+
+@pytest.fixture(scope="module", params=[name for name, share in SHARES.items() if LOGS in share.files])
+def share(request: pytest.FixtureRequest) -> str:
+    name: str = request.param
+    return name
 
 
 def logged(shop: Shop) -> Iterator[str]:
@@ -61,9 +69,10 @@ def test_nothing_private_is_logged(shop: Shop) -> None:
     fail_in_every_function(shop)
     shop.publish(shop.bounce_of(good, "receipt_1"))
     wait_until(lambda: shop.ledger(good)[0]["status"] == "mail_failed")
+    before = bad_rows_told(shop)
     for function, event in (("SweepFunctionName", {"sweep": "all"}), ("AuditFunctionName", {})):
         call(shop, shop.stack.outputs[function], event)
-    wait_until(lambda: sum(line.count('"bad row"') for line in logged(shop)) >= len(WRONG_PLACES), seconds=60)
+    wait_until(lambda: bad_rows_told(shop) >= before + len(WRONG_PLACES), seconds=60)
 
     logs, executions = "\n".join(logged(shop)), "\n".join(payloads(shop))
     for subscriber in (good, declined, unmailable):
@@ -94,6 +103,10 @@ def test_a_renewal_is_followed_from_the_webhook_to_the_mail(shop: Shop) -> None:
     assert {line["execution"] for line in lines} == {shop.executions(subscriber.subscription_id)[0]["executionArn"]}
     assert {line["subscription_id"] for line in lines} == {subscriber.subscription_id}
     assert {steps[step]["renewal_date"] for step in STEPS[1:]} == {today().isoformat()}
+
+
+def bad_rows_told(shop: Shop) -> int:
+    return sum(line.count('"bad row"') for line in logged(shop))
 
 
 def call(shop: Shop, function: str, event: Any) -> None:

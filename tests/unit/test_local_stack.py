@@ -1,0 +1,88 @@
+"""The local stack's build and ports, with a SAM that only notes that it was called."""
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from local import stack
+from local.stack import Stack, free_port
+
+_AT_THE_TOP = ("template.yaml", "samconfig.toml", "local/requirements-sam.txt")
+_SAM = """#!/bin/sh
+echo "$1" >>"{calls}"
+while [ "$1" != --build-dir ]; do shift; done
+mkdir -p "$2"
+cat "{project}/src/app.py" >"$2/app.py"
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project whose build is a copy of src/app.py; each call of SAM is a line of `calls`."""
+    project = tmp_path / "project"
+    for file in ("src/app.py", "layers/aws/requirements.txt", "scripts/find_python.sh", *_AT_THE_TOP):
+        (project / file).parent.mkdir(parents=True, exist_ok=True)
+        (project / file).write_text("one")
+    sam = tmp_path / "sam"
+    sam.write_text(_SAM.format(calls=tmp_path / "calls", project=project))
+    sam.chmod(0o755)
+    monkeypatch.setattr(stack, "ROOT", project)
+    monkeypatch.setattr(stack, "_SAM", sam)
+    monkeypatch.setattr(stack, "_BUILD_FOLDER", project / ".local/build")
+    return project
+
+
+def _built(port: int) -> Stack:
+    """A stack with the artifacts that it would deploy."""
+    made = Stack(port)
+    (made.folder / "logs").mkdir(parents=True, exist_ok=True)
+    made._build()
+    return made
+
+
+def test_stacks_share_a_build_until_something_that_it_was_made_of_changes(project: Path) -> None:
+    """Another port takes what is built already; other bytes of a source, under the same name, are built anew."""
+    calls = project.parent / "calls"
+    for port in (4601, 4602):
+        assert (_built(port).artifacts_folder / "app.py").read_text() == "one"
+    assert calls.read_text().split() == ["build"]
+    (project / "src/app.py").write_text("two")
+    assert (_built(4602).artifacts_folder / "app.py").read_text() == "two"
+    assert calls.read_text().split() == 2 * ["build"]
+
+
+@pytest.mark.parametrize("file", ["src/another.py", "layers/aws/requirements.txt", "template.yaml", "samconfig.toml"])
+def test_whatever_goes_into_the_build_makes_it_anew(project: Path, file: str) -> None:
+    """A file that is new, a layer's lock, the template and SAM's settings count as the functions' sources do."""
+    _built(4601)
+    (project / file).write_text("two")
+    _built(4601)
+    assert (project.parent / "calls").read_text().split() == 2 * ["build"]
+
+
+def test_a_build_that_failed_is_made_again(project: Path) -> None:
+    """What SAM left when it failed is taken for no build, even where the sources are what they were before."""
+    _built(4601)
+    sam = stack._SAM.read_text()
+    (project / "src/app.py").write_text("two")
+    stack._SAM.write_text("#!/bin/sh\nexit 1\n")
+    with pytest.raises(stack.StackError, match="sam build failed"):
+        _built(4601)
+    (project / "src/app.py").write_text("one")
+    stack._SAM.write_text(sam)
+    _built(4601)
+    assert (project.parent / "calls").read_text().split() == 2 * ["build"]
+
+
+def test_a_free_port_is_given_to_nobody_else() -> None:
+    """Until it is used: no other socket is given it, nothing answers on it, and a server can be started on it."""
+    port = free_port()
+    others = [free_port() for _ in range(50)]
+    assert port not in others
+    with socket.socket() as caller, pytest.raises(ConnectionRefusedError):
+        caller.connect(("127.0.0.1", port))
+    with socket.socket() as server:
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        server.bind(("127.0.0.1", port))
+        server.listen()
