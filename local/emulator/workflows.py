@@ -1,10 +1,19 @@
-"""A workflow starts at once, may call only the functions that its role allows, and publishes AWS/States' metrics."""
+"""A workflow starts at once, may call only the functions that its role allows, and publishes AWS/States' metrics.
+
+GET  /_local/executions/<subscription_id>   [{"executionArn", "status", "input"}], those whose input names it, the first
+                                            to have started first. AWS lists none of an EXPRESS workflow, and logs them
+"""
 
 import contextvars
+import json
 import time
 from typing import Any
+from urllib.parse import unquote
 
 from local.emulator.patching import replace
+from local.emulator.paths import Answer, answer_at, answer_in_json
+
+_EXECUTIONS = "/_local/executions/"
 
 
 def apply() -> None:
@@ -50,3 +59,13 @@ def apply() -> None:
 
     stepfunctions._run_execution = run_as_role
     stepfunctions._call_lambda = call_if_allowed
+    answer_at(_EXECUTIONS, _tell_executions)
+
+
+async def _tell_executions(_method: str, path: str, _body: bytes) -> Answer:
+    from ministack.services import stepfunctions
+
+    named = json.dumps(unquote(path.removeprefix(_EXECUTIONS)))
+    found = [each for each in stepfunctions._executions._data.copy().values() if named in str(each["input"])]
+    found.sort(key=lambda execution: execution["startDate"])
+    return answer_in_json([{name: each[name] for name in ("executionArn", "status", "input")} for each in found])

@@ -20,6 +20,7 @@ from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pikepdf
 import pypdfium2
@@ -99,7 +100,7 @@ class Shop:
         self.subscriptions = tables.Table(stack.outputs["SubscriptionsTableName"])
         self.renewals = tables.Table(stack.outputs["RenewalsTableName"])
         self._gateway = official_client(stack.gateway_url, stack.gateway_key).v1
-        self._subscription_of: dict[str, str] = {}
+        self._http = urllib3.PoolManager(timeout=10, retries=False)
         self._mails: dict[Path, EmailMessage] = {}
 
     # Acting
@@ -209,13 +210,8 @@ class Shop:
 
         AWS has no such list for EXPRESS workflows, and logs them instead; the emulator has it.
         """
-        found = [
-            execution
-            for page in self.workflows.get_paginator("list_executions").paginate(stateMachineArn=self.workflow)
-            for execution in page["executions"]
-            if self._asked_to_renew(execution["executionArn"]) == subscription_id
-        ]
-        return sorted(found, key=lambda execution: execution["startDate"])
+        found = self._emulator(f"/_local/executions/{quote(subscription_id)}")
+        return [each for each in found if json.loads(each["input"])["subscription_id"] == subscription_id]
 
     def all_executions(self) -> int:
         """How many executions were ever started."""
@@ -269,9 +265,7 @@ class Shop:
 
     def mails_to(self, address: str) -> list[EmailMessage]:
         """What came to the address, which no other address contains."""
-        answer = urllib3.request("GET", f"{self.stack.endpoint_url}/_ministack/ses/messages", timeout=5, retries=False)
-        taken = [mail for mails in answer.json()["messages"].values() for mail in mails]
-        count = sum(address in "".join(mail["To"]) for mail in taken)
+        count = sum(address in "".join(mail["to"]) for mail in self._emulator("/_local/mails"))
         wait_until(lambda: len(self._arrived(address)) >= count, seconds=10)
         return self._arrived(address)
 
@@ -310,11 +304,11 @@ class Shop:
         saved: str = self._gateway.payment_methods.attach(card, {"customer": gateway_customer}).id
         return saved
 
-    def _asked_to_renew(self, execution_arn: str) -> str:
-        if execution_arn not in self._subscription_of:
-            asked = json.loads(self.workflows.describe_execution(executionArn=execution_arn)["input"])
-            self._subscription_of[execution_arn] = asked["subscription_id"]
-        return self._subscription_of[execution_arn]
+    def _emulator(self, path: str) -> list[dict[str, Any]]:
+        """What the emulator answers on a path of its own."""
+        answer = self._http.request("GET", f"{self.stack.endpoint_url}{path}")
+        found: list[dict[str, Any]] = answer.json()
+        return found
 
     def _end(self, execution_arn: str) -> End:
         described = self.workflows.describe_execution(executionArn=execution_arn)
