@@ -23,7 +23,8 @@ ENVIRONMENTS := .venv .envs/sam .envs/emulator .envs/lambda
 # Two processes, since two cores are the least that a machine has; the one that is done first takes tests of the other.
 # Plugins of pytest that no unit test uses take a second of each process.
 UNIT := $(PYTHON) -m pytest tests/unit --numprocesses 2 --dist worksteal -p no:schemathesis -p no:anyio
-INTEGRATION := $(PYTHON) -m pytest tests/integration
+# A process for each of the stacks that the tests share: half of their time they wait.
+INTEGRATION := $(PYTHON) -m pytest tests/integration --numprocesses 3 --dist loadgroup
 LOCKS := requirements-dev.in $(wildcard local/*.in layers/*/requirements.in)
 
 .PHONY: help environments demo simulate test unit integration proof check bench up down redrive charging lock clean
@@ -37,14 +38,14 @@ demo: environments ## show renewals as they happen, from nothing to receipts and
 simulate: environments ## a hostile year in minutes, judged at its end; DAYS, SUBSCRIPTIONS, SEED=1 say how much, and which
 	@DAYS=$(DAYS) SUBSCRIPTIONS=$(SUBSCRIPTIONS) SEED=$(SEED) $(PYTHON) -m local.simulate
 
-test: environments ## every test: unit, then integration on the deployed stack
+test: environments ## every test: unit, then integration on the deployed stacks
 	@$(UNIT)
 	@$(INTEGRATION)
 
 unit: .venv/.made ## the fast tests, in two processes: no network, no emulator
 	@$(UNIT)
 
-integration: environments ## the tests on the built and deployed stack
+integration: environments ## the tests on the built and deployed stacks
 	@$(INTEGRATION)
 
 proof: environments ## the large numbers behind the promises, in minutes: tests marked `proof`, which `make test` leaves out
