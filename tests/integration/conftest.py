@@ -1,18 +1,21 @@
 """The stacks that the integration tests share, and what acts on them and looks at them."""
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
 
 import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 from local.stack import Stack
 
 pytest.register_assert_rewrite("tests.integration.shop")
 
 from tests.integration.shop import Shop  # noqa: E402  (its assertions tell what differs only if told so before)
-from tests.integration.stacks import SHARES, deployed  # noqa: E402
+from tests.integration.stacks import SHARES, deployed, end_stacks_of  # noqa: E402
 
 HERE = Path(__file__).parent
 PLACES = {
@@ -22,27 +25,41 @@ PLACES = {
 }
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Puts the tests into the order of their shares, each of which has a process of its own under --dist loadgroup."""
+    """Puts the tests into the order of their shares."""
     here = [item for item in items if item.path.parent == HERE]
-    for item in here:
-        item.add_marker(pytest.mark.xdist_group(_share_of(item)))
-    here.sort(key=lambda item: PLACES[_share_of(item), item.path.name])
+    here.sort(key=lambda item: PLACES[share_of(item.nodeid), item.path.name])
     items[:] = [item for item in items if item.path.parent != HERE] + here
 
 
-def _share_of(item: pytest.Item) -> str:
-    parameters = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
-    return str(parameters.get("share") or share_of(item.path.name))
+class OneProcessForEachShare(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
+    """xdist's own --dist loadgroup, version 3.8.0, knows no group under pytest 9.2."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return share_of(nodeid) if "/integration/" in nodeid else nodeid
 
 
-def share_of(file: str) -> str:
-    """The share in which all tests of a file run. Raises UsageError where the file is in none, or in several."""
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling | None:
+    return OneProcessForEachShare(config, log) if config.getoption("dist") == "loadgroup" else None
+
+
+def share_of(test: str) -> str:
+    """The share in which a test runs: the one of its file, or that which its parameter names.
+
+    Raises UsageError where the file is in none, or in several.
+    """
+    file = test.partition("::")[0].rpartition("/")[2]
     found = [name for name, share in SHARES.items() if file in share.files]
-    if len(found) != 1:
-        raise pytest.UsageError(f"{file} is in {len(found)} shares of tests/integration/stacks.py, and not in one")
-    return found[0]
+    named = [name for name in found if test.endswith(f"[{name}]")] or found
+    if len(named) != 1:
+        raise pytest.UsageError(f"{test} is in {len(named)} shares of tests/integration/stacks.py, and not in one")
+    return named[0]
+
+
+def pytest_sessionfinish() -> None:
+    """Ends the stacks that a process of these tests has left running: one that was interrupted may not come to it."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        end_stacks_of(os.getpid())
 
 
 @pytest.fixture(scope="session")
@@ -54,7 +71,7 @@ def shop_of(request: pytest.FixtureRequest) -> Iterator[Callable[[str], Shop]]:
 
 @pytest.fixture(scope="module")
 def share(request: pytest.FixtureRequest) -> str:
-    return share_of(request.path.name)
+    return share_of(request.node.nodeid)
 
 
 @pytest.fixture(scope="module")

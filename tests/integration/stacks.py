@@ -1,5 +1,6 @@
 """The deployed stacks of the tests, built and deployed as users do, each on a port of its own; what runs on which."""
 
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,9 +9,10 @@ from dataclasses import dataclass
 import pytest
 
 from local.simulate.shop import ENVIRONMENT
-from local.stack import Stack, free_port
+from local.stack import ROOT, Stack, free_port
 from local.time_passes import TimePasses
 
+_STARTED_BY = "started-by-tests-of"
 SCALE_OF_WAITS = 0.05
 """A workflow's pause before it tries again lasts so much of what it says: how long it is, unit tests say."""
 
@@ -75,12 +77,25 @@ def deployed(share: Share, session: pytest.Session) -> Iterator[Stack]:
     """The share's stack, IAM enforced. Its folder stays if a test failed meanwhile, for its logs and mails."""
     stack, failed_before = Stack(free_port(), Environment=share.environment), session.testsfailed
     with stack:
+        (stack.folder / _STARTED_BY).write_text(str(_first_process()))
         TimePasses(stack.endpoint_url).scale_waits_of_workflows(SCALE_OF_WAITS)
         if not share.scheduled:
             _disable_schedules(stack)
         yield stack
     if session.testsfailed == failed_before:
         shutil.rmtree(stack.folder)
+
+
+def end_stacks_of(process: int) -> None:
+    """Ends what the tests of this process, or of one that it started, have left running."""
+    for note in (ROOT / ".local").glob(f"[0-9]*/{_STARTED_BY}"):
+        stack = Stack(int(note.parent.name))
+        if note.read_text() == str(process) and stack.runs:
+            stack.stop()
+
+
+def _first_process() -> int:
+    return os.getppid() if "PYTEST_XDIST_WORKER" in os.environ else os.getpid()
 
 
 def _disable_schedules(stack: Stack) -> None:
