@@ -62,7 +62,7 @@ def requests_of_each_path(many: int) -> settings:
 
 
 @api.parametrize()
-@requests_of_each_path(20)
+@requests_of_each_path(50)
 def test_no_answer_beside_the_document(case: Any, shop: Shop, subscriptions: Any) -> None:
     """Whatever is asked, the answer is not a server error, and is of a status, type and shape that are documented."""
     ask(case, shop, subscriptions)

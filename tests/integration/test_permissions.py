@@ -22,6 +22,7 @@ from local.stack import STACK_NAME
 from renewals import receipt_links
 from renewals.renewal import REFUNDS
 from tests.integration.shop import RUNNING, SUCCEEDED, Shop, Subscriber, today, wait_until
+from tests.integration.stacks import SCALE_OF_WAITS
 
 EXECUTION = "an execution of these tests"
 type Json = dict[str, Any]
@@ -486,7 +487,8 @@ def record(body: str) -> Json:
 
 
 def workflow(deployed: Deployed) -> Iterator[Answer]:
-    """A whole renewal. It repeats a task that it could not call, and then may call it."""
+    """A whole renewal. It repeats a task that it could not call, and then, after a pause as on AWS, may call it."""
+    deployed.shop.time.scale_waits_of_workflows(1)
     workflows, asked = deployed.shop.workflows, deployed.shop.subscribe().request().decode()
     execution = workflows.start_execution(stateMachineArn=deployed.shop.workflow, input=asked)["executionArn"]
 
@@ -501,6 +503,7 @@ def workflow(deployed: Deployed) -> Iterator[Answer]:
     wait_until(lambda: failures() or stands()["status"] != RUNNING)
     yield Answer(stands(), str(failures()))
     wait_until(lambda: stands()["status"] != RUNNING)
+    deployed.shop.time.scale_waits_of_workflows(SCALE_OF_WAITS)
     yield Answer(stands(), str(failures()))
 
 

@@ -147,11 +147,13 @@ def test_what_always_fails_ends_as_a_dead_letter_and_comes_back(shop: Shop) -> N
     assert sweep(shop)["backlog"] == 0
     wait_until(lambda: moved_on(shop, another), seconds=60)
 
-    def is_dead_letter() -> bool:
+    def has_failed_for_the_last_time() -> bool:
+        shop.time.until_all_is_done(60)
         shop.end_lease(subscriber)
+        shop.time.hidden_messages_appear()
         return messages(shop, "RenewalDeadLetterQueueUrl") == 1 and not messages(shop)
 
-    shop.retries_until(is_dead_letter)
+    wait_until(has_failed_for_the_last_time, seconds=120)
     assert alarm(shop, "dead-letters") == "ALARM"
     assert shop.charges(subscriber) == []
 
