@@ -1,6 +1,7 @@
 """The stacks that the integration tests share, and what acts on them and looks at them."""
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import cache
@@ -26,8 +27,11 @@ PLACES = {
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Puts the tests into the order of their shares."""
+    """Puts the tests into the order of their shares. Raises UsageError where xdist would run one of two by a name."""
     here = [item for item in items if item.path.parent == HERE]
+    twice = [name for name, count in Counter(item.nodeid for item in here).items() if count > 1]
+    if twice:
+        raise pytest.UsageError(f"tests of the same name, of which one would run: {', '.join(twice)}")
     here.sort(key=lambda item: PLACES[share_of(item.nodeid), item.path.name])
     items[:] = [item for item in items if item.path.parent != HERE] + here
 
