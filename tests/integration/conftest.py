@@ -8,6 +8,8 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from _pytest.nodeid import coerce_node_id
+from schemathesis.pytest.plugin import SchemathesisFunction
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
@@ -27,11 +29,17 @@ PLACES = {
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Puts the tests into the order of their shares. Raises UsageError where xdist would run one of two by a name."""
+    """Puts the tests into the order of their shares. Each has an id of its own: of two with one id xdist would run one.
+
+    Under pytest 9.2 schemathesis gives the tests of all paths one id, and names that differ.
+    """
     here = [item for item in items if item.path.parent == HERE]
+    for item in here:
+        if isinstance(item, SchemathesisFunction) and item.parent:
+            item._id = coerce_node_id(f"{item.parent.nodeid}::{item.name}")
     twice = [name for name, count in Counter(item.nodeid for item in here).items() if count > 1]
     if twice:
-        raise pytest.UsageError(f"tests of the same name, of which one would run: {', '.join(twice)}")
+        raise pytest.UsageError(f"tests that share an id, of which one would run: {', '.join(twice)}")
     here.sort(key=lambda item: PLACES[share_of(item.nodeid), item.path.name])
     items[:] = [item for item in items if item.path.parent != HERE] + here
 

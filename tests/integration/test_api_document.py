@@ -32,7 +32,7 @@ CHECKS = [
 ]
 SIGNER = SigV4Auth(Credentials("test", "test"), "execute-api", REGION)
 answers: Counter[str] = Counter()
-api = schemathesis.pytest.from_fixture("described")  # one test for all paths: under xdist each needs a name of its own
+api = schemathesis.openapi.from_dict(document())
 
 
 class Signed(requests.auth.AuthBase):
@@ -43,12 +43,6 @@ class Signed(requests.auth.AuthBase):
         SIGNER.add_auth(signed)
         request.headers.update(dict(signed.headers))
         return request
-
-
-@pytest.fixture(scope="module")
-def described() -> Any:
-    """The API as its document describes it."""
-    return schemathesis.openapi.from_dict(document())
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +61,6 @@ def requests_of_each_path(many: int) -> settings:
     )
 
 
-@pytest.mark.timeout(300)
 @api.parametrize()
 @requests_of_each_path(50)
 def test_no_answer_beside_the_document(case: Any, shop: Shop, subscriptions: Any) -> None:
