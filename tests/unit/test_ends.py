@@ -87,7 +87,7 @@ MEANWHILE: dict[str, Callable[[World], object]] = {
 @dataclass
 class Ended:
     """What was so when the end came. answered: the row as the API answered it, or as it was written. call: the number
-    of the call that followed it."""
+    of the renewal's call that followed it."""
 
     answered: dict[str, Any]
     attempts: int
@@ -96,7 +96,8 @@ class Ended:
 
 def _end(name: str, moment: int, end: str, meanwhile: str) -> tuple[World, Ended | None]:
     """A world in which the end came at this moment of the run, hours ago; and what stood at that moment."""
-    shop, ended = STORIES[name].begin(), []
+    shop = STORIES[name].begin()
+    ended: list[Ended] = []
     if meanwhile == "slow":
         _is_slow(shop)
 
@@ -105,7 +106,8 @@ def _end(name: str, moment: int, end: str, meanwhile: str) -> tuple[World, Ended
             answered = dict(ENDS[end](shop))
         except NotAllowed:
             return
-        ended.append(Ended(answered, len(shop.gateway.attempts), (at + 1) // 2))
+        next_call = len(shop.cuts.calls) if at % 2 else at // 2  # the API's own calls are numbered among them
+        ended.append(Ended(answered, len(shop.gateway.attempts), next_call))
         if meanwhile != "slow":
             MEANWHILE[meanwhile](shop)
 

@@ -173,6 +173,19 @@ def test_many_messages_that_keep_failing_put_off_nobody(night: Any, minute: int,
     _assert_nobody_waits(one)
 
 
+@pytest.mark.parametrize("minute", [32, 36, 40])
+def test_what_fails_since_the_night_puts_off_no_hourly_sweep(night: Any, minute: int) -> None:
+    """Eighty that only the nightly scan finds fail at every try, and are in retry when the hourly sweep comes round.
+    Then a single one is due: it is asked for at once, since what is hidden until its next try waits for no worker."""
+    one = night(minute=minute, concurrency=4, failing_takes=1, since=timedelta(hours=4))
+    for n in range(80):
+        one.failing.add(one.sweeper.add(f"failing_{n}", renewal_date=LONG_AGO))
+    one.until(NIGHTLY + timedelta(minutes=1))
+    one.sweeper.add("due", renewal_date=TODAY)
+    one.until(timedelta(hours=5))
+    assert one.asked["sub_due"] - MIDNIGHT <= timedelta(hours=4, minutes=minute + 1)
+
+
 # --- a backlog is not multiplied ---------------------------------------------------------------------------------
 
 
