@@ -93,7 +93,7 @@ def _hearing(name: str, method: Callable[..., Any]) -> Callable[..., Any]:
 def _answering(handler: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(handler)
     def heard(event: dict[str, Any], context: Any) -> Any:
-        _hear("request", event["httpMethod"], event["path"])
+        _hear("request", event.get("httpMethod"), event.get("path"))
         reply = handler(event, context)
         _hear("answer", reply["statusCode"], reply["body"])
         return reply
