@@ -21,6 +21,7 @@ from botocore.exceptions import ClientError
 from generate_receipt.pdf import Receipt, RenderedReceipt, Seller, render
 from renewals import aws, clock, currencies, refunds, telemetry
 from renewals.errors import BadEvent, Overtaken, ReceiptError, transient_aws_errors_as
+from renewals.outcomes import PaymentOutcome
 from renewals.receipt_ledger import ReceiptLedger
 from renewals.renewal import Renewal, Status
 from renewals.settings import setting
@@ -38,12 +39,12 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
         renewal = _ledger().get(asked["subscription_id"], asked["renewal_date"])
         if renewal is None or renewal.paid_at is None:
             raise BadEvent("GenerateReceipt: this period is not paid")
-        if asked["outcome"] == "refunded":
+        if asked["outcome"] == PaymentOutcome.REFUNDED:
             return _refunded(asked, renewal)
         if renewal.status is Status.PAID:
             now = clock.current(asked.get("test_clock")).now
             renewal = issue(renewal, ledger=_ledger(), s3=aws.s3(), bucket=setting("S3_BUCKET"), now=now)
-    reply = {**asked, "outcome": "receipted", "receipt_key": renewal.receipt_key}
+    reply = {**asked, "outcome": PaymentOutcome.RECEIPTED, "receipt_key": renewal.receipt_key}
     telemetry.renewal_event("receipt", reply)
     return reply
 

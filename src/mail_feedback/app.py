@@ -10,7 +10,7 @@ from functools import cache
 from typing import Any
 
 from mail_feedback.event import UNDELIVERED, parse
-from mail_feedback.feedback import Feedback
+from mail_feedback.feedback import Feedback, FeedbackOutcome
 from renewals import aws, clock, reminders, telemetry
 from renewals.errors import BadEvent
 from renewals.mail_ledger import MailLedger
@@ -25,20 +25,20 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
     return {"outcomes": [_take(record["Sns"]["Message"]) for record in event["Records"]]}
 
 
-def _take(message: str) -> str:
+def _take(message: str) -> FeedbackOutcome:
     try:
         said = json.loads(message)
     except ValueError:
         raise BadEvent("MailFeedback: the message is not JSON") from None
     word = parse(said)
     if word is None:
-        return "ignored"
+        return FeedbackOutcome.IGNORED
     ids = {name: telemetry.shown_id(getattr(word.tagged, name)) for name in _IDS} if word.tagged else {}
     telemetry.correlate(ids)
     outcome = Feedback(_ledger(), reminders.Records(aws.dynamodb(), setting("DYNAMODB_TABLE")), _now()).take(word)
     told = {"outcome": outcome, "reason": word.reason} | ids
     telemetry.renewal_event("mail came back", told, kind=word.kind, mail=word.tagged.mail if word.tagged else None)
-    if outcome != "known":
+    if outcome is not FeedbackOutcome.KNOWN:
         telemetry.count("MailsUndelivered" if word.kind == UNDELIVERED else "MailBounces")
     return outcome
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
+from enum import StrEnum
 from typing import Any
 
 from mail_feedback.event import UNDELIVERED, Word
@@ -17,6 +18,20 @@ from renewals.renewal import Mail, MailState, mail_from
 _LOOKS = 4
 
 
+class FeedbackOutcome(StrEnum):
+    """What came of a word of SES's."""
+
+    MARKED = "marked"
+    """The address is at fault."""
+    NOTED = "noted"
+    KNOWN = "known"
+    """The same was recorded before."""
+    UNKNOWN = "unknown"
+    """No mail of ours has these tags."""
+    IGNORED = "ignored"
+    """SES asks nothing of us."""
+
+
 @dataclass(frozen=True, slots=True)
 class Feedback:
     """One word of SES's. now: the moment."""
@@ -25,64 +40,63 @@ class Feedback:
     records: reminders.Records
     now: datetime
 
-    def take(self, word: Word) -> str:
-        """Record what is said. Returns marked (the address is at fault), noted, known (it was recorded before) or
-        unknown: no mail of ours has these tags. Each step may run again: what is said twice or late changes nothing."""
+    def take(self, word: Word) -> FeedbackOutcome:
+        """Record what is said. Each step may run again: what is said twice or late changes nothing."""
         tagged = word.tagged
         if tagged is None:
-            return "unknown"
+            return FeedbackOutcome.UNKNOWN
         if tagged.mail in (offers.UPCOMING, offers.CARD_EXPIRES):
             busy, of_kind = Collision("a reminder's record"), self._of_reminder
         else:
             busy, of_kind = Collision("a mail's record"), self._of_renewal
         return repeat_while_outdated(lambda: of_kind(word, tagged), tries=_LOOKS, otherwise=busy)
 
-    def _of_renewal(self, word: Word, tagged: Tagged) -> str:
+    def _of_renewal(self, word: Word, tagged: Tagged) -> FeedbackOutcome:
         """The address first: a run that ends between the two is made good by the next, which finds the mail as it
         was."""
         name = tagged.mail
         renewal = self.ledger.get(tagged.subscription_id, tagged.renewal_date)
         mail = renewal.mails.get(name) if renewal else None
         if renewal is None or mail is None or mail.token != tagged.token:
-            return "unknown"
+            return FeedbackOutcome.UNKNOWN
         if mail.state is MailState.FAILED:
-            return "known"
+            return FeedbackOutcome.KNOWN
         told = {"kind": word.kind, "at": dynamodb.storable(word.at), "to": mail.to, "reason": word.reason}
         told |= {"sent_at": dynamodb.storable(mail.at)} if mail.at else {}
         key = {"subscription_id": renewal.subscription_id, "customer_id": renewal.customer_id}
-        done = "noted" if word.kind == UNDELIVERED else self._address_marked(key, _mark(word, mail.to))
+        done = FeedbackOutcome.NOTED if word.kind == UNDELIVERED else self._address_marked(key, _mark(word, mail.to))
         if word.kind != BOUNCED:
             try:
                 self.ledger.note_returned(renewal, name, mail.token, told, self.now)
             except Overtaken:  # it is kept already
-                return "known"
+                return FeedbackOutcome.KNOWN
             return done
         again = renewal.notice is None and is_news(renewal, name)
         self.ledger.record_returned(renewal, name, _failed(word, mail), told, owed=again, now=self.now)
         return done
 
-    def _of_reminder(self, word: Word, tagged: Tagged) -> str:
+    def _of_reminder(self, word: Word, tagged: Tagged) -> FeedbackOutcome:
         row = self.records.row(tagged.subscription_id, tagged.customer_id) or {}
         mail = _reminder(row, tagged)
         if mail is None:
-            return "unknown"
+            return FeedbackOutcome.UNKNOWN
         if mail.state is MailState.FAILED:
-            return "known"
+            return FeedbackOutcome.KNOWN
         mark = _mark(word, mail.to) if mail.to == address_of(row).to else None
         if word.kind == UNDELIVERED:
-            return "noted"
+            return FeedbackOutcome.NOTED
         if word.kind != BOUNCED:
-            return self._address_marked(row, mark) if mark else "noted"
+            return self._address_marked(row, mark) if mark else FeedbackOutcome.NOTED
         self.records.record_returned(row, tagged.mail, _failed(word, mail), mark)
-        return "marked" if mark else "noted"
+        return FeedbackOutcome.MARKED if mark else FeedbackOutcome.NOTED
 
-    def _address_marked(self, row: Mapping[str, Any], mark: Mapping[str, Any]) -> str:
+    def _address_marked(self, row: Mapping[str, Any], mark: Mapping[str, Any]) -> FeedbackOutcome:
         """Returns marked, or noted where the address is not the row's any more, or a complaint meets a bounce."""
         try:
             self.records.mark_address(row, mark)
         except Overtaken:
-            return "noted"
-        return "marked"
+            return FeedbackOutcome.NOTED
+        return FeedbackOutcome.MARKED
 
 
 def _mark(word: Word, to: str) -> dict[str, Any]:

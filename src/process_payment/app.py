@@ -27,6 +27,7 @@ from renewals.errors import BadEvent, BadRow, PaymentError, transient_aws_errors
 from renewals.gateway import GatewayUnauthorized
 from renewals.gateway_access import gateway as _gateway
 from renewals.gateway_access import with_current_key
+from renewals.outcomes import PaymentOutcome
 from renewals.reasons import Reason
 from renewals.renewal import REFUNDS
 from renewals.settings import setting
@@ -42,12 +43,12 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
             event_type = event["request"].get("event_type")
             reply = with_current_key(lambda: _answered(asked, execution, event_type))
     except GatewayUnauthorized:  # nobody's renewal is at fault: the next sweep asks again
-        reply = _reply(asked, Outcome("nothing_to_do", Reason.GATEWAY_ACCOUNT))
+        reply = _reply(asked, Outcome(PaymentOutcome.NOTHING_TO_DO, Reason.GATEWAY_ACCOUNT))
     webhook_id = event["request"].get("webhook_id")
     if isinstance(webhook_id, str):
         reply["webhook_id"] = webhook_id
     telemetry.renewal_event("payment", reply)
-    if reply["outcome"] == "failed":
+    if reply["outcome"] is PaymentOutcome.FAILED:
         telemetry.count("RenewalFailed")
     if reply["reason"] == Reason.CUSTOMER_NOT_TOLD:
         telemetry.count("DunningHeld")
@@ -58,7 +59,7 @@ def _answered(asked: RenewalRequest, execution: str, event_type: object) -> dict
     try:
         moment = _moment(asked)
     except BadRow as bad:
-        return _reply(asked, Outcome("rejected", str(bad)))
+        return _reply(asked, Outcome(PaymentOutcome.REJECTED, str(bad)))
     if event_type == reminders.EVENT:
         reply = _to_remind_of(asked, moment.today)
     elif event_type == REFUNDS:
@@ -109,7 +110,8 @@ def _to_remind_of(asked: RenewalRequest, today: date) -> dict[str, Any]:
         days=int(setting("REMINDER_DAYS")),
     )
     kinds = remind.still_owed(asked)
-    outcome = Outcome("remind") if kinds else Outcome("nothing_to_do", Reason.NOTHING_TO_REMIND_OF)
+    nothing = Outcome(PaymentOutcome.NOTHING_TO_DO, Reason.NOTHING_TO_REMIND_OF)
+    outcome = Outcome(PaymentOutcome.REMIND) if kinds else nothing
     return _reply(asked, outcome) | {"renewal_date": str(asked.renewal_date), "reminders": kinds}
 
 

@@ -53,6 +53,7 @@ from renewals.errors import BadRow, Outdated, Overtaken, PaymentError, repeat_wh
 from renewals.gateway import Failure, GatewayRefused, GatewayUnauthorized, GatewayUnavailable, Payment, PaymentState
 from renewals.ledger import RECENT
 from renewals.mail_faults import address_of, is_in_vain
+from renewals.outcomes import PaymentOutcome
 from renewals.owed import has_parked, is_of_refund, is_parked, owed_mail
 from renewals.payment_ledger import MOST_PICK_UPS, GuardRefused, Overlaps, why_withdrawn
 from renewals.reasons import Reason
@@ -79,11 +80,9 @@ class RenewalRequest:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a Choice state reads. name: paid, receipted, declined, action_required, given_up, nothing_to_do,
-    in_progress, rejected or failed; refunded or remind, where nothing was to be charged. reason: why, as a short name,
-    where the name alone does not say."""
+    """What a Choice state reads. reason: why, as a short name, where the name alone does not say."""
 
-    name: str
+    name: PaymentOutcome
     reason: str = ""
     renewal: Renewal | None = None
 
@@ -122,7 +121,7 @@ class Charge:
         except GatewayUnavailable as error:
             raise PaymentError(str(error)) from error
         except StillProcessing:
-            return Outcome("in_progress", Reason.PROCESSING)
+            return Outcome(PaymentOutcome.IN_PROGRESS, Reason.PROCESSING)
 
     def _renew(self, asked: RenewalRequest) -> Outcome:
         """One look at the subscription, and what follows from it. Raises Outdated where everything is to be looked at
@@ -135,7 +134,7 @@ class Charge:
             return self._begin(asked, rows, history)
         waits = self._waiting_for_address(asked, history)
         if waits is not None:
-            return self._finish(waits, history, Outcome("nothing_to_do"))
+            return self._finish(waits, history, Outcome(PaymentOutcome.NOTHING_TO_DO))
         return self._resolve(unsettled, asked, rows)
 
     def _history(self, asked: RenewalRequest) -> list[Renewal]:
@@ -153,7 +152,7 @@ class Charge:
         try:
             subscription = _row(asked, rows)
         except BadRow as bad:
-            return self._finish(owed, history, Outcome("rejected", str(bad)))
+            return self._finish(owed, history, Outcome(PaymentOutcome.REJECTED, str(bad)))
         claimed = next((r for r in history if r.row_date <= subscription.renewal_date <= r.renewal_date), None)
         reason = subscription.why_not_due(self.today)
         if is_over(subscription.row, self.today):
@@ -173,16 +172,17 @@ class Charge:
             with suppress(Overtaken):  # the row changed since it was read: what somebody wrote there stands
                 self.ledger.forget_refusal(subscription.row)  # of a period that was settled otherwise
         if reason is not None:
-            return self._finish(owed, history, Outcome("nothing_to_do", _why_nothing(reason, subscription, history)))
+            why = _why_nothing(reason, subscription, history)
+            return self._finish(owed, history, Outcome(PaymentOutcome.NOTHING_TO_DO, why))
         return self._bill(asked, subscription, claimed, history, owed)
 
     def _end(self, subscription: Subscription, owed: Renewal | None, history: list[Renewal]) -> Outcome:
         """The subscription has come to its end. Where a bank may still take a failed payment, the end waits for the
         bank: once paid, the period stands, and the end comes with it."""
-        ended, waits = Outcome("nothing_to_do", Reason.ENDS_BEFORE), any(map(is_undecided, history))
+        ended, waits = Outcome(PaymentOutcome.NOTHING_TO_DO, Reason.ENDS_BEFORE), any(map(is_undecided, history))
         if not waits:
             self._write_end(subscription)
-        settled = self._finish(owed, history, ended, at_the_bank=Outcome("in_progress", Reason.PROCESSING))
+        settled = self._finish(owed, history, ended, at_the_bank=Outcome(PaymentOutcome.IN_PROGRESS, Reason.PROCESSING))
         if waits and settled is ended:
             self._write_end(subscription)
         return settled
@@ -221,7 +221,7 @@ class Charge:
         """A failed period whose payment can still be paid, of a subscription that is due. It goes on where it stood;
         another card is another attempt at the payment, and a mended customer or date another payment."""
         if failed.owned_by_another(self.execution, self.now):
-            return Outcome("in_progress", "", failed)
+            return Outcome(PaymentOutcome.IN_PROGRESS, "", failed)
         over = failed.withdrawn or why_withdrawn(failed, subscription.row)
         if over is None and subscription.payment_method == failed.payment_method:
             return self._take_on(failed)
@@ -251,22 +251,23 @@ class Charge:
             if not is_undecided(claimed):
                 with suppress(Overtaken):  # the row changed since it was read: whoever looks next moves it, if need be
                     self.ledger.move_on(claimed, subscription.row)
-            return Outcome("nothing_to_do", Reason.ENDS_BEFORE)
+            return Outcome(PaymentOutcome.NOTHING_TO_DO, Reason.ENDS_BEFORE)
         if claimed is not None and was_stopped(claimed) and claimed.payment_method == subscription.payment_method:
-            return Outcome("nothing_to_do" if by_sweep else "failed", Reason.CANCELED_AT_THE_GATEWAY, claimed)
+            name = PaymentOutcome.NOTHING_TO_DO if by_sweep else PaymentOutcome.FAILED
+            return Outcome(name, Reason.CANCELED_AT_THE_GATEWAY, claimed)
         try:
             self._check_span(subscription, claimed, history)
         except BadRow as bad:
             return _told_elsewhere(str(bad), by_sweep=by_sweep)
         if asked.amount != subscription.amount and by_sweep:
             # Changed while the message waited: the next message has the new one.
-            return Outcome("nothing_to_do", Reason.AMOUNT_CHANGED)
+            return Outcome(PaymentOutcome.NOTHING_TO_DO, Reason.AMOUNT_CHANGED)
         if asked.amount != subscription.amount:
-            return Outcome("rejected", "amount: is not what the subscription costs")
+            return Outcome(PaymentOutcome.REJECTED, "amount: is not what the subscription costs")
         each = subscription.catch_up == "each" and not by_sweep
         if each and subscription.schedule.after(subscription.renewal_date) <= self.today:
             # A webhook that comes again would bill the next period; the sweep's message names the one it means.
-            return Outcome("nothing_to_do", Reason.CAUGHT_UP_BY_THE_SWEEP)
+            return Outcome(PaymentOutcome.NOTHING_TO_DO, Reason.CAUGHT_UP_BY_THE_SWEEP)
         return None
 
     def _check_span(self, subscription: Subscription, claimed: Renewal | None, history: list[Renewal]) -> None:
@@ -287,7 +288,7 @@ class Charge:
         held = {r.renewal_date for r in history}
         skipped = tuple(d for d in due if d not in held and (claimed is None or d > claimed.renewal_date))
         self.ledger.pass_over(subscription, skipped, subscription.schedule.after(due[-1]), self.now)
-        return Outcome("nothing_to_do", Reason.PAUSED)
+        return Outcome(PaymentOutcome.NOTHING_TO_DO, Reason.PAUSED)
 
     def _claim(
         self, subscription: Subscription, failed: Renewal | None, history: list[Renewal], *, by_sweep: bool
@@ -317,9 +318,9 @@ class Charge:
         """With nothing to claim: what is owed to the customer, or a failed payment that went through after all.
         at_the_bank: the outcome where one may still do so; None: there is none of its own."""
         if owed is not None and owed.status is Status.GIVEN_UP:
-            return Outcome("given_up", "", owed)
+            return Outcome(PaymentOutcome.GIVEN_UP, "", owed)
         if owed is not None and is_of_refund(owed):
-            return Outcome("refunded", "", owed)
+            return Outcome(PaymentOutcome.REFUNDED, "", owed)
         if owed is not None:
             return self._take_on(owed)
         for failed in filter(is_undecided, history):
@@ -368,7 +369,7 @@ class Charge:
     def _take_on(self, renewal: Renewal) -> Outcome:
         """Own an interrupted, parked or failed renewal and go on where it stood."""
         if renewal.owned_by_another(self.execution, self.now):
-            return Outcome("in_progress", "", renewal)
+            return Outcome(PaymentOutcome.IN_PROGRESS, "", renewal)
         stands = stands_at(renewal)
         if stands is Status.CLAIMED:
             row, off = self._look(renewal)
@@ -381,7 +382,9 @@ class Charge:
         if interrupted and renewal.owner != self.execution and renewal.pickups >= MOST_PICK_UPS:
             return self._fail(renewal, Reason.PICKED_UP_TOO_OFTEN)
         taken = self.ledger.take(renewal, stands, self.execution, self.now)
-        return self._collect(taken) if taken.status is Status.CLAIMED else Outcome(taken.status.value, "", taken)
+        if taken.status is Status.CLAIMED:
+            return self._collect(taken)
+        return Outcome(PaymentOutcome(taken.status), "", taken)
 
     def _look(self, renewal: Renewal) -> tuple[dict[str, Any] | None, bool]:
         """The subscription as it is now, None where it is gone, and whether charging is off, in one call."""
@@ -411,7 +414,7 @@ class Charge:
                 return self._give_up_period(renewal, None, Reason.DELETED)
             if has_ended(raw):  # whatever else it lacks
                 return self._give_up_period(renewal, raw, str(raw["status"]))
-            return Outcome("rejected", str(bad), renewal)
+            return Outcome(PaymentOutcome.REJECTED, str(bad), renewal)
         over = why_withdrawn(renewal, subscription.row)
         return self._give_up_period(renewal, subscription.row, over) if over else self._dun(renewal, subscription)
 
@@ -431,7 +434,7 @@ class Charge:
         if not tried_again:
             return _stays_refused(renewal, subscription)
         if self._is_off(renewal):  # no date of its dunning passes meanwhile
-            return Outcome(renewal.status.value, Reason.CHARGING_IS_OFF, renewal)
+            return Outcome(PaymentOutcome(renewal.status), Reason.CHARGING_IS_OFF, renewal)
         if waits and not new_card:
             return self._hold(renewal, subscription)
         over = renewal.dunned >= len(self.dunning.days)
@@ -457,7 +460,7 @@ class Charge:
                 guards=self.switch.guards(subscription.subscription_id),
             )
         except GuardRefused:
-            return Outcome(renewal.status.value, Reason.CHARGING_IS_OFF, renewal)
+            return Outcome(PaymentOutcome(renewal.status), Reason.CHARGING_IS_OFF, renewal)
         return self._settle(begun, payment, looked=True)
 
     def _dunning_date(self, renewal: Renewal, behind: int) -> Outcome:
@@ -469,7 +472,7 @@ class Charge:
         )
         if next_date is None:
             raise Outdated("the last dunning date was recorded: the period is to be given up")
-        return Outcome(recorded.status.value, "", recorded)
+        return Outcome(PaymentOutcome(recorded.status), "", recorded)
 
     def _hold(self, renewal: Renewal, subscription: Subscription) -> Outcome:
         """The last step waits until the customer was told of it. Where their address can be mailed to, they are told
@@ -484,8 +487,8 @@ class Charge:
             held=True,
         )
         if in_vain:
-            return Outcome("nothing_to_do", Reason.CUSTOMER_NOT_TOLD, recorded)
-        return Outcome(renewal.status.value, "", recorded)
+            return Outcome(PaymentOutcome.NOTHING_TO_DO, Reason.CUSTOMER_NOT_TOLD, recorded)
+        return Outcome(PaymentOutcome(renewal.status), "", recorded)
 
     def _give_up_period(
         self, renewal: Renewal, row: Mapping[str, Any] | None, reason: str, *, ends_as: SubscriptionStatus | None = None
@@ -512,7 +515,8 @@ class Charge:
         given_up = self.ledger.give_up(renewal, reason, row, ends_as=ends_as, now=self.now)
         if ends_as is None and row is not None:
             raise Outdated("the period was given up: its subscription may be due anew")
-        return Outcome("given_up" if ends_as else "nothing_to_do", reason, given_up)
+        name = PaymentOutcome.GIVEN_UP if ends_as else PaymentOutcome.NOTHING_TO_DO
+        return Outcome(name, reason, given_up)
 
     def _payment_to_end(self, renewal: Renewal) -> Payment:
         """The period's payment; under its key, that of a creation whose answer may have been lost."""
@@ -553,7 +557,7 @@ class Charge:
 
     def _fail(self, renewal: Renewal, reason: str, request_id: str | None = None) -> Outcome:
         failed = self.ledger.record_failed(renewal, reason, self.now, gateway_request_id=request_id)
-        return Outcome("failed", reason, failed)
+        return Outcome(PaymentOutcome.FAILED, reason, failed)
 
     def _payment(self, renewal: Renewal) -> Payment:
         """The period's payment: found at the gateway where history may be gone, else created, unconfirmed."""
@@ -588,7 +592,7 @@ class Charge:
                 return self._canceled(renewal, payment)
             case PaymentState.PROCESSING:
                 waits = self.ledger.wait(renewal, self.now, until=payment.settles_at)
-                return Outcome("in_progress", Reason.PROCESSING, waits)
+                return Outcome(PaymentOutcome.IN_PROGRESS, Reason.PROCESSING, waits)
         raise PaymentError("the payment has a state that is not known here")
 
     def _confirm(self, renewal: Renewal, payment: Payment, *, looked: bool) -> Payment | Outcome:
@@ -625,7 +629,7 @@ class Charge:
             renewal, payment, amount, charged_at=charged_at, execution=self.execution, now=self.now, row=row
         )
         count_paid(renewal, amount, payment.currency)
-        return Outcome("paid", "", recorded)
+        return Outcome(PaymentOutcome.PAID, "", recorded)
 
     def _refused(self, renewal: Renewal, status: Status, payment: Payment) -> Outcome:
         failure = payment.failure or Failure(failure_id(payment), status.value, None, None)
@@ -641,10 +645,10 @@ class Charge:
         count_refused(renewal, status, failure)
         if next_date is None:
             raise Outdated("the last dunning date was refused: the period is to be given up")
-        return Outcome(status.value, "", recorded)
+        return Outcome(PaymentOutcome(status), "", recorded)
 
 
-_WHILE_OFF = Outcome("nothing_to_do", Reason.CHARGING_IS_OFF)
+_WHILE_OFF = Outcome(PaymentOutcome.NOTHING_TO_DO, Reason.CHARGING_IS_OFF)
 _OPEN = frozenset({PaymentState.CANCELED, PaymentState.OPEN, *REFUSED})
 """A payment that its bank is not deciding about: it can be confirmed, or cancelled."""
 
@@ -661,14 +665,14 @@ def _row(asked: RenewalRequest, rows: list[dict[str, Any]]) -> Subscription:
 def _told_elsewhere(fault: str, *, by_sweep: bool) -> Outcome:
     """What becomes of a subscription whose date does not fit the ledger. The sweep's message would fail each time, and
     become a dead letter: the audit names the subscription instead, and its `fault` says why."""
-    return Outcome("nothing_to_do" if by_sweep else "rejected", fault)
+    return Outcome(PaymentOutcome.NOTHING_TO_DO if by_sweep else PaymentOutcome.REJECTED, fault)
 
 
 def _stays_refused(renewal: Renewal, subscription: Subscription) -> Outcome:
     """Nothing is to be tried now. What the customer is owed of it is mailed, unless their address has refused it."""
     if is_in_vain(renewal.mails.get(str(renewal.notice)), address_of(subscription.row)):
-        return Outcome("nothing_to_do", Reason.ADDRESS_AT_FAULT, renewal)
-    return Outcome(renewal.status.value, "", renewal)
+        return Outcome(PaymentOutcome.NOTHING_TO_DO, Reason.ADDRESS_AT_FAULT, renewal)
+    return Outcome(PaymentOutcome(renewal.status), "", renewal)
 
 
 def _why_nothing(reason: Reason, subscription: Subscription, history: list[Renewal]) -> Reason:

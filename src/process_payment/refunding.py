@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from process_payment.charge import Outcome, RenewalRequest
 from renewals.errors import PaymentError
 from renewals.gateway import GatewayRefused, GatewayUnavailable
+from renewals.outcomes import PaymentOutcome
 from renewals.owed import is_of_refund, is_parked
 from renewals.reasons import Reason
 from renewals.refund_settlement import Settlement
@@ -21,13 +22,13 @@ def settle(asked: RenewalRequest, settlement: Settlement, moment: Moment) -> Out
     it must be tried again."""
     found = settlement.ledger.get(asked.subscription_id, str(asked.renewal_date))
     if found is None or found.customer_id != asked.customer_id or found.paid_at is None:
-        return Outcome("nothing_to_do", Reason.NOT_PAID)
+        return Outcome(PaymentOutcome.NOTHING_TO_DO, Reason.NOT_PAID)
     try:
         renewal = settlement.settle(found, moment)
     except GatewayUnavailable as error:
         raise PaymentError(str(error)) from error
     except GatewayRefused as refused:  # another account's key? It stays unfinished, which the alarm on that counts
-        return Outcome("nothing_to_do", f"gateway: {refused.code}", found)
+        return Outcome(PaymentOutcome.NOTHING_TO_DO, f"gateway: {refused.code}", found)
     if is_of_refund(renewal) and not is_parked(renewal):
-        return Outcome("refunded", "", renewal)
-    return Outcome("nothing_to_do", Reason.REFUNDS_LOOKED_AT, renewal)
+        return Outcome(PaymentOutcome.REFUNDED, "", renewal)
+    return Outcome(PaymentOutcome.NOTHING_TO_DO, Reason.REFUNDS_LOOKED_AT, renewal)

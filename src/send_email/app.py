@@ -15,6 +15,7 @@ from renewals import aws, clock, receipt_links, telemetry
 from renewals.dunning import Dunning
 from renewals.errors import BadEvent, MailError, transient_aws_errors_as
 from renewals.mail_ledger import MailLedger
+from renewals.outcomes import MailOutcome, PaymentOutcome
 from renewals.renewal import Renewal
 from renewals.settings import setting
 from send_email.delivery import Delivery
@@ -23,7 +24,14 @@ from send_email.post import Post
 if TYPE_CHECKING:
     from datetime import date
 
-_OUTCOMES = ("receipted", "declined", "action_required", "given_up", "remind", "refunded")
+_OUTCOMES = (
+    PaymentOutcome.RECEIPTED,
+    PaymentOutcome.DECLINED,
+    PaymentOutcome.ACTION_REQUIRED,
+    PaymentOutcome.GIVEN_UP,
+    PaymentOutcome.REMIND,
+    PaymentOutcome.REFUNDED,
+)
 
 
 @telemetry.observed
@@ -42,14 +50,14 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
         now=moment.now,
     )
     with transient_aws_errors_as(MailError):
-        reminds = renewal["outcome"] == "remind"
+        reminds = renewal["outcome"] == PaymentOutcome.REMIND
         outcome = _reminded(renewal, post, moment.today) if reminds else _delivered(renewal, post)
     reply = {**renewal, "outcome": outcome}
     telemetry.renewal_event("mail", reply)
     return reply
 
 
-def _delivered(renewal: dict[str, Any], post: Post) -> str:
+def _delivered(renewal: dict[str, Any], post: Post) -> MailOutcome:
     delivery = Delivery(
         ledger=_ledger(),
         post=post,
@@ -67,7 +75,7 @@ def _delivered(renewal: dict[str, Any], post: Post) -> str:
     )
 
 
-def _reminded(renewal: dict[str, Any], post: Post, today: date) -> str:
+def _reminded(renewal: dict[str, Any], post: Post, today: date) -> MailOutcome:
     from renewals import reminders  # most mails are none: their function is to start fast
     from send_email.reminding import Reminding
 

@@ -13,6 +13,7 @@ from renewals.dunning import Dunning, is_hard
 from renewals.errors import MailError, Overtaken, RenewalError, repeat_while_outdated
 from renewals.mail_ledger import MailLedger
 from renewals.mail_tags import Tagged
+from renewals.outcomes import MailOutcome, PaymentOutcome
 from renewals.owed import is_true, receipt_mail
 from renewals.renewal import Mail, Renewal, Status
 from send_email.message import Attachment, Prospects, compose
@@ -26,9 +27,9 @@ class ReceiptAltered(RenewalError):  # noqa: N818
 
 
 _ENDED = {
-    Status.DONE: "mailed",
-    Status.MAIL_FAILED: "mail_failed",
-    Status.MAIL_UNKNOWN: "mail_unknown",
+    Status.DONE: MailOutcome.MAILED,
+    Status.MAIL_FAILED: MailOutcome.MAIL_FAILED,
+    Status.MAIL_UNKNOWN: MailOutcome.MAIL_UNKNOWN,
 }
 
 
@@ -48,45 +49,46 @@ class Delivery:
     dunning: Dunning
     customer_page: str = ""
 
-    def deliver(self, subscription_id: str, customer_id: str, renewal_date: str, outcome: str, attempt: int) -> str:
+    def deliver(
+        self, subscription_id: str, customer_id: str, renewal_date: str, outcome: str, attempt: int
+    ) -> MailOutcome:
         """Send the receipt of a receipted renewal, or for any other outcome the notice that the customer is owed about
         this attempt; if it is still true.
 
-        Returns what came of it: mailed, dropped, in_progress, mail_failed or mail_unknown. Raises MailError where it
-        was certainly not sent and can be tried again.
+        Raises MailError where the mail was certainly not sent and can be tried again.
         """
 
-        def looked_at() -> str:
+        def looked_at() -> MailOutcome:
             renewal, row = self.ledger.with_row(subscription_id, renewal_date, customer_id)
-            return self._deliver(renewal, row, outcome, attempt) if renewal else "dropped"
+            return self._deliver(renewal, row, outcome, attempt) if renewal else MailOutcome.DROPPED
 
         busy = MailError("others keep working on this mail")
         return repeat_while_outdated(looked_at, tries=_LOOKS, otherwise=busy)
 
-    def _deliver(self, renewal: Renewal, row: Mapping[str, Any] | None, outcome: str, attempt: int) -> str:
+    def _deliver(self, renewal: Renewal, row: Mapping[str, Any] | None, outcome: str, attempt: int) -> MailOutcome:
         if renewal.attempt != attempt:
-            return "dropped"
-        if outcome == "receipted":
+            return MailOutcome.DROPPED
+        if outcome == PaymentOutcome.RECEIPTED:
             if renewal.status is not Status.RECEIPTED:
-                return _ENDED.get(renewal.status, "dropped")
+                return _ENDED.get(renewal.status, MailOutcome.DROPPED)
             name = receipt_mail(renewal)
         else:
             if renewal.notice is None:
-                return "dropped"
+                return MailOutcome.DROPPED
             name = renewal.notice
             refund = refunds.owed(renewal)
             if refund is not None and refund.kind == refunds.REFUNDED and "receipt_key" not in refund.refund:
-                return "in_progress"  # it was made since; the execution that makes its receipt tells of it
+                return MailOutcome.IN_PROGRESS  # it was made since; the execution that makes its receipt tells of it
             told = renewal.mails.get(name)
             settled = told is not None and told.state.is_out
             # The two were read at once, and the row may be the older: it is read again before anything is dropped.
             if settled or not (is_true(renewal, row) or is_true(renewal, self.ledger.row(renewal))):
                 with suppress(Overtaken):  # it is owed no more, or something newer is: that has its own execution
                     self.ledger.drop_notice(renewal, name, self.post.now)
-                return "dropped"
+                return MailOutcome.DROPPED
         return self._mail(renewal, name, row)
 
-    def _mail(self, renewal: Renewal, name: str, row: Mapping[str, Any] | None) -> str:
+    def _mail(self, renewal: Renewal, name: str, row: Mapping[str, Any] | None) -> MailOutcome:
         kind = name.rpartition("_")[0]
         address = mail_faults.address_of(row) if row else mail_faults.Address(renewal.customer_email)
 

@@ -21,6 +21,7 @@ from renewals.errors import MailError, Overtaken, RenewalError
 from renewals.ledger import LEASE
 from renewals.mail_faults import Address, is_in_vain
 from renewals.mail_tags import Tagged
+from renewals.outcomes import MailOutcome
 from renewals.renewal import Mail, MailState
 
 if TYPE_CHECKING:
@@ -71,12 +72,14 @@ class Post:
     execution: str
     now: datetime
 
-    def send(self, place: Place, earlier: Mail | None, address: Address, compose: Callable[[str], EmailMessage]) -> str:
+    def send(
+        self, place: Place, earlier: Mail | None, address: Address, compose: Callable[[str], EmailMessage]
+    ) -> MailOutcome:
         """Send a mail once.
 
         earlier: its record as it stands. address: that of the day. compose: makes the mail for that address as it
-        can be sent to. Returns mailed, in_progress, mail_failed or mail_unknown. Raises Overtaken where another was
-        faster, and MailError where the mail was certainly not sent and can be tried again.
+        can be sent to. Raises Overtaken where another was faster, and MailError where the mail
+        was certainly not sent and can be tried again.
         """
         if earlier is not None and (earlier.state is not MailState.FAILED or is_in_vain(earlier, address)):
             return self._earlier(place, earlier)
@@ -91,17 +94,17 @@ class Post:
         place.claim(mail)
         return self._send(place, mail, message.as_bytes())
 
-    def _earlier(self, place: Place, mail: Mail) -> str:
+    def _earlier(self, place: Place, mail: Mail) -> MailOutcome:
         """Somebody claimed it before. Only a claim that nobody is at work on is unknown."""
         if mail.state is MailState.FAILED:
             return self._park(place, mail)  # the address is what it was
         if mail.state is not MailState.SENDING:
-            return {MailState.SENT: "mailed", MailState.UNKNOWN: "mail_unknown"}[mail.state]
+            return {MailState.SENT: MailOutcome.MAILED, MailState.UNKNOWN: MailOutcome.MAIL_UNKNOWN}[mail.state]
         if mail.owner != self.execution and self.now < mail.claimed_until:
-            return "in_progress"
+            return MailOutcome.IN_PROGRESS
         return self._unknown(place, mail, "interrupted while sending")
 
-    def _send(self, place: Place, mail: Mail, raw: bytes) -> str:
+    def _send(self, place: Place, mail: Mail, raw: bytes) -> MailOutcome:
         try:
             sent = self.ses.send_raw_email(
                 Source=self.sender,
@@ -119,9 +122,9 @@ class Post:
             return self._unknown(place, mail, type(error).__name__)
         with suppress(Overtaken):  # it was recorded already: as unknown since, or as one that came back
             self._record(place, replace(mail, state=MailState.SENT, message_id=sent["MessageId"]))
-        return "mailed"
+        return MailOutcome.MAILED
 
-    def _refused(self, place: Place, mail: Mail, error: ClientError) -> str:
+    def _refused(self, place: Place, mail: Mail, error: ClientError) -> MailOutcome:
         code = error.response["Error"]["Code"]
         if code not in _NOT_NOW and error.response["ResponseMetadata"]["HTTPStatusCode"] >= 500:
             return self._unknown(place, mail, f"ses: {code}")
@@ -132,15 +135,15 @@ class Post:
             raise MailError(code) from error
         raise MailRefused(f"ses:SendRawEmail: {code}") from None  # SES's own message names the addresses
 
-    def _park(self, place: Place, mail: Mail) -> str:
+    def _park(self, place: Place, mail: Mail) -> MailOutcome:
         telemetry.count("MailFailed")
         place.park(replace(mail, state=MailState.FAILED, at=self.now))
-        return "mail_failed"
+        return MailOutcome.MAIL_FAILED
 
-    def _unknown(self, place: Place, mail: Mail, reason: str) -> str:
+    def _unknown(self, place: Place, mail: Mail, reason: str) -> MailOutcome:
         telemetry.count("MailUnknown")
         self._record(place, replace(mail, state=MailState.UNKNOWN, reason=reason))
-        return "mail_unknown"
+        return MailOutcome.MAIL_UNKNOWN
 
     def _record(self, place: Place, mail: Mail) -> None:
         place.record(replace(mail, at=self.now))

@@ -8,13 +8,13 @@ from email.message import EmailMessage
 from renewals import mail_faults, offers, reminders
 from renewals.errors import MailError, repeat_while_outdated
 from renewals.mail_tags import Tagged
+from renewals.outcomes import MailOutcome
 from renewals.renewal import Mail, MailState
 from renewals.subscription import Subscription
 from send_email.message import remind
 from send_email.post import Post
 
 _LOOKS = 3
-_WORST_FIRST = ("mail_unknown", "mail_failed", "in_progress", "mailed", "dropped")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,35 +32,34 @@ class Reminding:
     today: date
     days: int
 
-    def deliver(self, subscription_id: str, customer_id: str, renewal_date: str, kinds: Sequence[str]) -> str:
+    def deliver(self, subscription_id: str, customer_id: str, renewal_date: str, kinds: Sequence[str]) -> MailOutcome:
         """Send those of the reminders that are still true and were not sent yet.
 
-        Returns the worst that came of one: mail_unknown, mail_failed, in_progress, mailed, or dropped. Raises MailError
-        where one was certainly not sent and can be tried again.
+        Returns the worst that came of one. Raises MailError where one was certainly not sent and can be tried again.
         """
         asked = subscription_id, customer_id, date.fromisoformat(renewal_date)
         came = {self._one(asked, kind) for kind in kinds}
-        return next(outcome for outcome in _WORST_FIRST if outcome in came)
+        return next(outcome for outcome in MailOutcome if outcome in came)
 
-    def _one(self, asked: tuple[str, str, date], kind: str) -> str:
+    def _one(self, asked: tuple[str, str, date], kind: str) -> MailOutcome:
         subscription_id, customer_id, period = asked
 
-        def looked_at() -> str:
+        def looked_at() -> MailOutcome:
             found = self.records.row(subscription_id, customer_id)
             subscription = reminders.at_period([found], customer_id, period) if found else None
-            return self._deliver(subscription, kind) if subscription else "dropped"
+            return self._deliver(subscription, kind) if subscription else MailOutcome.DROPPED
 
         busy = MailError("others keep working on this reminder")
         return repeat_while_outdated(looked_at, tries=_LOOKS, otherwise=busy)
 
-    def _deliver(self, subscription: Subscription, kind: str) -> str:
+    def _deliver(self, subscription: Subscription, kind: str) -> MailOutcome:
         earlier = reminders.record(subscription, kind)
         owed = kind in reminders.owed(subscription, self.today, self.days)
         if owed and earlier is not None and earlier.state.is_out:
             earlier = None  # what it named is no more so
         begun = earlier is not None and earlier.state is not MailState.FAILED
         if not begun and not owed:
-            return "dropped"
+            return MailOutcome.DROPPED
 
         def composed(deliverable: str) -> EmailMessage:
             mail_faults.refuse(subscription.row, required=False)
