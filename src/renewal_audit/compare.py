@@ -33,7 +33,7 @@ from renewals.errors import BadRow
 from renewals.gateway import Charged, GatewayRefund, GatewayRefundState
 from renewals.payment_ledger import MOST_SKIPPED
 from renewals.periods import Schedule
-from renewals.renewal import MailState, RefundState, Status, renewal_from
+from renewals.renewal import Flag, MailState, RefundState, Status, renewal_from
 from renewals.subscription import Subscription
 
 KINDS = (
@@ -188,7 +188,7 @@ class Compared:
         counts = self.found.counts
         counts["due"] += 1
         taken = f"{charge.amount} {charge.currency}, minor units, were taken"
-        if item.get("flag") == "amount_differs":
+        if item.get("flag") == Flag.AMOUNT_DIFFERS:
             self.found.differs("wrong_amount", key, charge.payment_id, f"{taken}: not what was claimed")
         elif (charge.amount, charge.currency) != _amount(item):
             self.found.differs("wrong_amount", key, charge.payment_id, f"{taken}: not what the ledger has")

@@ -16,7 +16,7 @@ from renewals import dynamodb, pauses
 from renewals.errors import Collision, Outdated, Overtaken, RenewalError, repeat_while_outdated
 from renewals.ledger import LEASE, Ledger
 from renewals.reasons import Reason
-from renewals.renewal import UNSETTLED, Renewal, Status, item_of, replaced, shard
+from renewals.renewal import UNSETTLED, Flag, Renewal, Status, item_of, replaced, shard
 from renewals.spans import PAID_UNTIL, paid_until
 from renewals.subscription import ENDED_ON, SubscriptionStatus, anchor_change, ends_after, has_ended, is_live, status_of
 
@@ -274,12 +274,12 @@ class PaymentLedger(Ledger):
         if renewal.withdrawn:
             changes["withdrawn"] = None
         if (amount, payment.currency) != (renewal.amount, renewal.currency):
-            changes["flag"] = "amount_differs"
+            changes["flag"] = Flag.AMOUNT_DIFFERS
 
         def moved_on(row: Mapping[str, Any]) -> dict[str, Any]:
             changed = {
                 "renewal_date": renewal.period_end,
-                "payment_status": "paid",
+                "payment_status": Status.PAID,
                 "last_payment": changes["paid_at"],
                 "transaction_id": payment.id,
                 PAID_UNTIL: paid_until(row, renewal.period_end),
@@ -440,7 +440,7 @@ class PaymentLedger(Ledger):
         def settled() -> Renewal:
             row = read_before.pop() if read_before else self.row(renewal)
             if row is None or row.get("renewal_date") != renewal.row_date.isoformat() or "status" not in row:
-                alone = self._update(renewal, {"flag": "subscription_changed"} | changes, condition, values, now)
+                alone = self._update(renewal, {"flag": Flag.SUBSCRIPTION_CHANGED} | changes, condition, values, now)
                 if row is not None and changes["status"] is Status.PAID:
                     with suppress(Overtaken):  # the row changed since it was read: what somebody wrote there stands
                         self.forget_refusal(row)

@@ -67,6 +67,8 @@ _PAGE = 200
 _MOST_PAGES = 10
 _MOST_TOLD = 250
 _MOST_PERIODS = 250
+_LIVE = "live"
+"""The status of a live subscription in its entity tag: active and past due are alike there."""
 
 type Row = Mapping[str, Any]
 
@@ -105,7 +107,7 @@ class AskedBy:
 def etag(row: Row) -> str:
     """The entity tag of a row, in quotes."""
     covered = {name: _plain(row[name]) for name in _COVERED if name in row}
-    covered["status"] = "live" if is_live(row) else _plain(row.get("status"))
+    covered["status"] = _LIVE if is_live(row) else _plain(row.get("status"))
     digest = sha256(json.dumps(covered, sort_keys=True).encode()).hexdigest()[:16]
     return f'"{_version(row)}-{digest}"'
 

@@ -19,6 +19,7 @@ from renewals import dynamodb, mail_faults, offers
 from renewals.errors import BadRow
 from renewals.gateway import GatewayCard
 from renewals.offers import CARD_EXPIRES, UPCOMING
+from renewals.reasons import Reason
 from renewals.renewal import Mail, MailState, item_of, mail_from
 from renewals.subscription import Subscription, SubscriptionStatus, parse
 
@@ -105,7 +106,7 @@ def known_card(subscription: Subscription) -> GatewayCard | None:
 def _near(subscription: Subscription, today: date, days: int) -> bool:
     return (
         subscription.status is SubscriptionStatus.ACTIVE
-        and subscription.why_not_due(today) == "not_due"
+        and subscription.why_not_due(today) is Reason.NOT_DUE
         and subscription.renewal_date <= today + timedelta(days)
     )
 

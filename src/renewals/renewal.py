@@ -92,6 +92,13 @@ class RefundState(StrEnum):
     FAILED = "failed"
 
 
+class Flag(StrEnum):
+    """What is unusual about a paid renewal, for a person to see."""
+
+    SUBSCRIPTION_CHANGED = "subscription_changed"
+    AMOUNT_DIFFERS = "amount_differs"
+
+
 @dataclass(frozen=True, slots=True)
 class Renewal:
     """A ledger item. What the gateway is asked and the receipt prints is fixed when the period is claimed.

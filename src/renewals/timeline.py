@@ -15,7 +15,7 @@ from renewals.addresses import masked
 from renewals.dynamodb import storable
 from renewals.offers import CARD_EXPIRES, UPCOMING
 from renewals.reasons import Reason
-from renewals.renewal import UNSETTLED, Mail, MailState, RefundState, Renewal, Status, mail_from, renewal_from
+from renewals.renewal import UNSETTLED, Flag, Mail, MailState, RefundState, Renewal, Status, mail_from, renewal_from
 from renewals.subscription import SubscriptionStatus
 
 
@@ -81,9 +81,9 @@ _RETURNED = {
     mail_faults.COMPLAINED: "was reported as spam",
     "undelivered": "may not have arrived",
 }
-_FLAGS = {
-    "subscription_changed": "The subscription was changed while it was charged, so its date was left alone.",
-    "amount_differs": "The gateway took another amount than was claimed.",
+_FLAGS: dict[str, str] = {
+    Flag.SUBSCRIPTION_CHANGED: "The subscription was changed while it was charged, so its date was left alone.",
+    Flag.AMOUNT_DIFFERS: "The gateway took another amount than was claimed.",
 }
 
 

@@ -29,26 +29,28 @@ def decline(code: str | None) -> str:
     return _DECLINES.get(code or "", "the card was declined")
 
 
+_NO_REASON = "the gateway names no reason"
 # Why a refund was not made, or failed later, for whoever reads the timeline: https://docs.stripe.com/error-codes,
 # https://docs.stripe.com/api/refunds/object#refund_object-failure_reason
-_REFUND_FAILURES = {
+_REFUND_FAILURES: dict[str | None, str] = {
+    None: _NO_REASON,
     "canceled": "it was canceled at the gateway",
     "charge_already_refunded": "the payment was refunded already",
     "charge_disputed": "the customer disputed the payment",
     "charge_for_pending_refund_disputed": "the customer disputed the payment while the refund was on its way",
     "declined": "the customer's bank declined it",
     "expired_or_canceled_card": "the customer's card has expired or was canceled",
+    "failed": _NO_REASON,
     "insufficient_funds": "the balance at the gateway was too low",
     "lost_or_stolen_card": "the customer's card was reported lost or stolen",
     "merchant_request": "it was canceled at the gateway on the seller's request",
+    "unknown": _NO_REASON,
 }
 
 
 def refund_failure(reason: str | None) -> str:
     """Why the gateway did not make a refund, or the refund failed; a reason without words is quoted."""
-    if reason in (None, "failed", "unknown"):
-        return "the gateway names no reason"
-    return _REFUND_FAILURES.get(str(reason), f'the gateway says "{reason}"')
+    return _REFUND_FAILURES.get(reason, f'the gateway says "{reason}"')
 
 
 # What the gateway refuses a payment for, by its name in the ledger: the attribute at fault, where that does not say it,

@@ -15,7 +15,7 @@ from renewals import aws, request_path, telemetry
 from renewals.errors import TryAgain, transient_aws_errors_as
 from renewals.settings import setting
 from webhook_handler import signing_secrets
-from webhook_handler.webhook import LARGEST_BODY, RENEWAL, BadBody, Request, parse, signed
+from webhook_handler.webhook import LARGEST_BODY, RENEWAL, BadBody, Request, RequestOutcome, parse, signed
 
 _REREAD_AFTER_SECONDS = 60
 
@@ -54,7 +54,11 @@ def _receive(event: dict[str, Any]) -> dict[str, Any]:
         return _reply(202, f"ignored: only {RENEWAL} is acted on")
     telemetry.correlate({"subscription_id": request.subscription_id})
     telemetry.correlate({}, execution=_start(request, _webhook_id(headers)))
-    told = {"outcome": "accepted", "subscription_id": request.subscription_id, "customer_id": request.customer_id}
+    told = {
+        "outcome": RequestOutcome.ACCEPTED,
+        "subscription_id": request.subscription_id,
+        "customer_id": request.customer_id,
+    }
     telemetry.renewal_event("accepted", told)
     return _reply(202, "accepted", subscription_id=request.subscription_id, customer_id=request.customer_id)
 
@@ -110,7 +114,7 @@ def _start(request: Request, webhook_id: str) -> str:
 
 def _refuse(status: int, message: str) -> dict[str, Any]:
     telemetry.logger().info("refused", extra={"status": status})
-    telemetry.annotate(outcome="refused")
+    telemetry.annotate(outcome=RequestOutcome.REFUSED)
     return _reply(status, message)
 
 

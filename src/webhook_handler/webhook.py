@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from enum import StrEnum
 from typing import Any
 
 from standardwebhooks import Webhook, WebhookVerificationError
@@ -22,6 +23,13 @@ LARGEST_BODY = 64 * 1024
 
 _DECIMAL = re.compile(r"\d{1,12}(\.\d{1,3})?", re.ASCII)
 _LONGEST_EVENT_TYPE = 128
+
+
+class RequestOutcome(StrEnum):
+    """What came of a request, for the log and the trace."""
+
+    ACCEPTED = "accepted"
+    REFUSED = "refused"
 
 
 class BadBody(Exception):  # noqa: N818

@@ -1,0 +1,121 @@
+"""Statuses, outcomes, reasons and states are members of enumerations: a misspelt one is an error, and not one more."""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SOURCES = sorted((ROOT / "src").rglob("*.py"))
+KEYS = frozenset({"status", "payment_status", "outcome", "reason", "state", "flag", "withdrawn"})
+GATEWAYS_OWN = ("stripe_answers.py", "stripe_errors.py", "stripe_gateway.py")
+"""These modules read the words of Stripe, which no enumeration here is of."""
+
+_CODE = re.compile(r"[a-z]+(_[a-z]+)*(: [a-z_]+)?")
+"""A text for programs. A sentence for people has other characters."""
+
+
+def _values(tree: ast.AST) -> Iterator[str]:
+    """The spellings of the members of each enumeration."""
+    for each in ast.walk(tree):
+        if isinstance(each, ast.ClassDef) and any(ast.unparse(base) == "StrEnum" for base in each.bases):
+            for made in (line.value for line in each.body if isinstance(line, ast.Assign)):
+                spelling = made.elts[0] if isinstance(made, ast.Tuple) else made
+                if isinstance(spelling, ast.Constant):
+                    yield str(spelling.value)
+
+
+WORDS = {word for path in SOURCES for word in _values(ast.parse(path.read_text()))}
+
+
+def _texts(node: ast.expr | None) -> Iterator[ast.Constant]:
+    """The literal texts that an expression may come to, or holds."""
+    match node:
+        case ast.Constant(value=str()):
+            yield node
+        case ast.IfExp(body=body, orelse=otherwise):
+            yield from (text for each in (body, otherwise) for text in _texts(each))
+        case ast.BoolOp(values=parts) | ast.Tuple(elts=parts) | ast.Set(elts=parts) | ast.List(elts=parts):
+            yield from (text for each in parts for text in _texts(each))
+
+
+def _name(target: ast.expr) -> str | None:
+    """What is set: a key, an attribute or a variable."""
+    match target:
+        case ast.Subscript(slice=ast.Constant(value=str(name))) | ast.Attribute(attr=name) | ast.Name(id=name):
+            return name
+    return None
+
+
+def _given(node: ast.AST) -> Iterator[ast.Constant]:
+    """The literal texts that a status, an outcome, a reason or a state is set to."""
+    match node:
+        case ast.Dict(keys=keys, values=values):
+            for key, value in zip(keys, values, strict=True):
+                if isinstance(key, ast.Constant) and key.value in KEYS:
+                    yield from _texts(value)
+        case ast.keyword(arg=name, value=value) if name in KEYS:
+            yield from _texts(value)
+        case ast.Assign(targets=targets, value=value) if KEYS.intersection(map(_name, targets)):
+            yield from _texts(value)
+
+
+def _compared(node: ast.AST) -> Iterator[ast.Constant]:
+    """The literal texts that something is compared with."""
+    match node:
+        case ast.Compare(left=left, comparators=others):
+            yield from (text for each in (left, *others) for text in _texts(each))
+        case ast.MatchValue(value=value):
+            yield from _texts(value)
+
+
+def bare(source: str) -> list[str]:
+    """The literal texts that stand where a member of an enumeration has its place, each with its line."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        found += [text for text in _given(node) if _CODE.fullmatch(str(text.value))]
+        found += [text for text in _compared(node) if text.value in WORDS]
+    return [f"{text.lineno}: {text.value!r}" for text in found]
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT / "src")))
+def test_no_status_outcome_or_reason_is_a_bare_text(path: Path) -> None:
+    """Comparisons, `match` and what is written name members: whoever misspells one hears of it from mypy."""
+    if path.name not in GATEWAYS_OWN:
+        assert bare(path.read_text()) == []
+
+
+@pytest.mark.parametrize(
+    "planted",
+    [
+        'if row.get("status") == "active": pass',
+        'paused = "paused" != status',
+        'out = mail.state in ("sent", MailState.UNKNOWN)',
+        'match state:\n    case "claimed": pass',
+        'changes = {"status": "past_due"}',
+        'changes = {"reason": "anything_new"}',
+        'changes["flag"] = "amount_differs" if differs else None',
+        'replace(mail, state="failed")',
+        'reason = given or "not_due"',
+        'told = {"outcome": outcome, "reason": "gateway: canceled"}',
+    ],
+)
+def test_a_bare_text_is_found_wherever_it_stands(planted: str) -> None:
+    """In comparisons on either side, in patterns, as the value of a key, an argument or a variable."""
+    assert len(bare(planted)) == 1
+
+
+@pytest.mark.parametrize(
+    "fine",
+    [
+        "if status is SubscriptionStatus.ACTIVE: pass",
+        'fault = {"field": name, "reason": "is before today"}',
+        'kind = row.get("interval") == "month"',
+        'changes = {"status": SubscriptionStatus.PAST_DUE}',
+    ],
+)
+def test_members_and_sentences_are_no_bare_text(fine: str) -> None:
+    """A member of an enumeration, a sentence for people, and a text of another vocabulary have their place."""
+    assert bare(fine) == []
