@@ -63,10 +63,10 @@ class Life(RuleBasedStateMachine):
         self.world.gateway.declines["pm_declined_stolen"] = stolen
         self.world.subscribe(interval=interval, catch_up=catch_up, payment_method=card)
         self.schedule = Schedule(interval, 1, 31)
-        self.first, self.now = NOON.date(), NOON
+        self.begun_on, self.paused_until, self.now = [NOON.date()], list[date](), NOON
         self.executions = 0
         self.status_changed = False
-        self.card_changed_on = self.first
+        self.card_changed_on = NOON.date()
         self.asked_on: set[tuple[str, str, date]] = set()
         self.prices = {Decimal("29.99")}
         self.messages: list[dict[str, str]] = []
@@ -246,7 +246,11 @@ class Life(RuleBasedStateMachine):
         mailed, asked = self._mailed(), len(self.world.gateway.attempts)
         self.executions += 1
         self.now += timedelta(seconds=50)
+        resumed, stood_at = self._was_resumed_by_hand(), self.world.row()["renewal_date"]
         self.world.run(f"run-{self.executions}", self.now, amount, period=period)
+        if resumed and not self._was_resumed_by_hand():
+            self.begun_on.append(max([self._today(), *resumed]))
+            self.paused_until.append(date.fromisoformat(stood_at))
         for payment, card in self.world.gateway.attempts[asked:]:
             attempt = payment, card, self._today()
             assert attempt not in self.asked_on or self.card_changed_on == self._today(), "a card is asked once a day"
@@ -271,7 +275,22 @@ class Life(RuleBasedStateMachine):
         return self.now.date()
 
     def _dates(self, last: date) -> list[date]:
-        return list(self.schedule.due(self.first, last))
+        """The days from which a period is due. After a pause a subscription begins anew, on a day of its own."""
+        ends = [*(day - timedelta(days=1) for day in self.paused_until), last]
+        return [
+            day
+            for begun, end in zip(self.begun_on, ends, strict=True)
+            for day in self.schedule.beginning_on(begun).due(begun, min(end, last))
+        ]
+
+    def _was_resumed_by_hand(self) -> list[date]:
+        """Of a subscription that somebody made active in its pause: until when each of its periods is paid, and today.
+        Empty for any other."""
+        row = self.world.row()
+        if not is_live(row) or row.get("passed_over_to") != row["renewal_date"]:
+            return []
+        paid = (item for item in self._items() if "paid_at" in item)
+        return [self._today(), *(date.fromisoformat(item["period_end"]) for item in paid)]
 
     def _period(self, payment: str) -> date:
         return self.world.gateway.requests[payment].renewal_date
