@@ -130,7 +130,7 @@ def counted(found: Verdict) -> Counter[str]:
     return Counter(fault.kind for fault in found.faults)
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(600)
 def test_forty_hostile_days(stack: Stack) -> None:
     """Downtime, declines, kills and a gateway that hangs up: everything due is charged, receipted and mailed once, or
     refused and given up visibly; nothing else is."""
@@ -143,7 +143,7 @@ def test_forty_hostile_days(stack: Stack) -> None:
     assert sum(len(result.refused) for result in results) > 2
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(600)
 def test_new_intents_lost_mails_and_a_forgetful_sweep_are_seen(stack: Stack) -> None:
     """With a new payment for every run some are charged twice; with mails dropped none arrives; what the sweep forgets
     is missed: each is reported."""
@@ -158,7 +158,7 @@ def test_new_intents_lost_mails_and_a_forgetful_sweep_are_seen(stack: Stack) -> 
     assert missed <= set("357")
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(600)
 def test_claims_without_a_condition_and_lost_receipts_are_seen(stack: Stack) -> None:
     """With the claim's condition off, webhooks that come together charge twice; receipts that are not stored are
     reported, one by one. (A short story: each receipt that is lost is worked at ten times, over days.)"""
@@ -172,7 +172,7 @@ def test_claims_without_a_condition_and_lost_receipts_are_seen(stack: Stack) -> 
     assert "the audit says receipt_missing" in named_by_the_audit(found)
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(600)
 def test_mail_that_comes_back(stack: Stack) -> None:
     """What came back, or had no address to go to, reaches the corrected one once; nothing goes where mail had come
     back; and nobody's dunning ends before a final notice has arrived."""
@@ -183,7 +183,7 @@ def test_mail_that_comes_back(stack: Stack) -> None:
     assert [period for result in found.results.values() for period in result.held if period in result.given_up]
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(600)
 def test_forgotten_and_vain_mails_are_seen(stack: Stack) -> None:
     """Where parked mails are forgotten each corrected address lacks its receipts; mail to an address after it came back
     is reported; and so is an end of dunning of which nobody was told."""
