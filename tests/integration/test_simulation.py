@@ -82,7 +82,7 @@ PARKED_MAILS_FORGOTTEN = Breakage(
     (
         Change(
             "process_payment/charge.py",
-            'return to is not None and all(mail.to != to for mail in renewal.mails.values() if mail.state == "failed")',
+            "return address is not None and not is_in_vain(renewal.mails.get(name), address)",
             "return False",
         ),
         Change("process_payment/charge.py", "if waits and not new_card:", "if False:"),
