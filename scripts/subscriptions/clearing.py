@@ -9,7 +9,7 @@ from renewals.addresses import BadAddress, deliverable, masked
 from renewals.errors import BadRow, Overtaken
 from renewals.mail_faults import Address, address_of, is_in_vain
 from renewals.offers import CARD_EXPIRES, UPCOMING
-from renewals.owed import has_parked
+from renewals.owed import has_parked, owed_mail
 from renewals.renewal import Mail, Renewal
 from renewals.timeline import Entry
 from scripts.deployment import Deployment
@@ -81,10 +81,9 @@ def _mails(row: Mapping[str, Any], waiting: list[Renewal]) -> Iterator[Mail]:
 def _was_complained_of(deployment: Deployment, row: Mapping[str, Any], address: Address) -> bool:
     """Whether the customer reported a mail to this address as spam, as far as anybody knows. SES suppresses an address
     after a complaint as after a bounce, and a later mail there comes back without saying for which of the two."""
-    stands = mail_faults.kind(row)
-    if stands == mail_faults.COMPLAINED:
+    if mail_faults.has_complained(row):
         return True
-    if stands is not None and _SUPPRESSED in str(row[mail_faults.FIELD].get("reason")):
+    if mail_faults.kind(row) is not None and _SUPPRESSED in str(row[mail_faults.FIELD].get("reason")):
         return True
     return deployment.register.was_complained_of(row["subscription_id"], address.to)
 
@@ -99,7 +98,7 @@ def _mailed(deployment: Deployment, subscription_id: str, waiting: list[Renewal]
             ended = run_workflow(deployment, row, {"renewal_date": renewal.renewal_date.isoformat()})
             new += ended.new
             stands = deployment.register.ledger.get(subscription_id, renewal.renewal_date.isoformat())
-            if stands is None or not has_parked(stands):
+            if stands is None or owed_mail(stands) is None:
                 left += not ended.well
                 break
         else:

@@ -213,7 +213,7 @@ def _said(error: ErrorDetails) -> str:
             return error["msg"]
         case "text":
             return f"{field} {error['msg']}"
-        case "literal_error":
+        case "literal_error" | "enum":
             return f"{field} is none of {context['expected']}"
         case "string_too_long":
             return f"{field} is longer than {context['max_length']} characters"

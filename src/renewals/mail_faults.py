@@ -8,7 +8,9 @@ both at once, and what SES says late of an old address marks nothing.
 Somebody may clear the faults of an address that is in order again (renewals.register). Then the mark is gone, and
 `mail_faults_cleared` on the row is one more: a mail that failed before it may be tried again, at the same address.
 
-Attributes of the mark: address; kind, bounced or complained; at; reason, in SES's own names.
+Attributes of the mark: address; kind, bounced or complained; at; reason, in SES's own names. `mail_complaint` is the
+mark of the latest complaint, which a bounce leaves alone: a customer who complained is mailed again with their consent
+only.
 """
 
 from collections.abc import Mapping
@@ -20,6 +22,7 @@ from renewals.renewal import Mail, MailState
 
 FIELD = "mail_fault"
 CLEARED = "mail_faults_cleared"
+COMPLAINT = "mail_complaint"
 BOUNCED = "bounced"
 COMPLAINED = "complained"
 
@@ -50,6 +53,13 @@ def kind(row: Mapping[str, Any]) -> str | None:
     if not isinstance(mark, Mapping) or mark.get("address") != row.get("customer_email"):
         return None
     return str(mark.get("kind"))
+
+
+def has_complained(row: Mapping[str, Any]) -> bool:
+    """Whether a mail to the address that the row has now was reported as spam, whatever came after."""
+    complaint = row.get(COMPLAINT)
+    before = isinstance(complaint, Mapping) and complaint.get("address") == row.get("customer_email")
+    return before or kind(row) == COMPLAINED
 
 
 def refuse(row: Mapping[str, Any] | None, *, required: bool) -> None:

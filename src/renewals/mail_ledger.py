@@ -59,7 +59,8 @@ class MailLedger(Ledger):
         owed, owed_values = _owed(renewal, name)
         told = changes | _told(renewal)
         if is_receipt_next(renewal, mail):
-            told = changes | {"notice": None, "status": Status.RECEIPTED, "reason": None, "pickups": 0}
+            next_one = {"notice": None, "status": Status.RECEIPTED, "reason": None, "pickups": 0, "lease_until": now}
+            told = changes | next_one
         try:
             return self._update(renewal, told, f"{condition} AND {owed}", values | owed_values, now)
         except Overtaken:  # it is owed no more, or the period has gone on: the mail alone is recorded

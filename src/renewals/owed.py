@@ -11,7 +11,7 @@ from typing import Any
 
 from renewals import refunds
 from renewals.mail_faults import Address, is_in_vain
-from renewals.renewal import CUT_OFF, UNFINISHED, Mail, MailState, Renewal, Status
+from renewals.renewal import CUT_OFF, UNFINISHED, Mail, Renewal, Status
 from renewals.subscription import SubscriptionStatus, is_live, status_of
 
 _RECEIPT_LACKS = frozenset({Status.PAID, Status.RECEIPTED, Status.FAILED, Status.MAIL_FAILED})
@@ -50,9 +50,9 @@ def has_parked(renewal: Renewal) -> bool:
 
 
 def is_receipt_next(renewal: Renewal, sent: Mail) -> bool:
-    """Whether the receipt waited until the customer can be mailed, and they can: this mail of the same renewal was sent
-    to an address that the receipt has not failed with."""
-    if renewal.status is not Status.MAIL_FAILED or sent.state is not MailState.SENT:
+    """Whether the receipt waited until the customer can be mailed, and they can: this mail of the same renewal went
+    out, as far as anybody knows, to an address that the receipt has not failed with."""
+    if renewal.status is not Status.MAIL_FAILED or not sent.state.is_out:
         return False
     return not is_in_vain(renewal.mails.get(receipt_mail(renewal)), Address(sent.to, sent.cleared))
 

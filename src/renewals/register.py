@@ -481,9 +481,9 @@ def _failed_with(checked: Subscription, history: Iterable[Renewal]) -> Renewal |
 
 
 def _applied(row: Row, changes: Mapping[str, Any]) -> dict[str, Any]:
-    """The row as it is after the changes."""
+    """The row as the table has it after the changes."""
     new = {**row, **changes, "version": Decimal(_version(row) + 1)}
-    return {name: value for name, value in new.items() if value is not None}
+    return {name: dynamodb.storable(value) for name, value in new.items() if value is not None}
 
 
 def _details(row: Row, changes: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:

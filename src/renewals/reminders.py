@@ -198,7 +198,10 @@ class Records:
         self._write(row, changes, f"{sent} AND {as_read}", values | {":token": mail.token, ":failed": MailState.FAILED})
 
     def mark_address(self, row: Mapping[str, Any], mark: Mapping[str, Any]) -> None:
-        """Mark the row's address, while it is that. A complaint takes the place of no bounce. row: whose it is."""
+        """Mark the row's address, while the row has that address. A complaint takes the place of no bounce, and is kept
+        beside one. row: whose it is."""
+        if mark["kind"] == mail_faults.COMPLAINED:
+            self._write(row, {mail_faults.COMPLAINT: dict(mark)}, "customer_email = :to", {":to": mark["address"]})
         free = f"(attribute_not_exists({mail_faults.FIELD}) OR {mail_faults.FIELD}.#address <> :to)"
         condition = "customer_email = :to" + (f" AND {free}" if mark["kind"] == mail_faults.COMPLAINED else "")
         self._write(row, {mail_faults.FIELD: dict(mark)}, condition, {":to": mark["address"]})

@@ -7,6 +7,7 @@ from decimal import Decimal
 from enum import StrEnum
 from hashlib import sha256
 from typing import Any
+from uuid import uuid4
 
 from renewals.dynamodb import storable
 
@@ -66,8 +67,8 @@ class Mail:
     """One mail of a renewal, claimed before it is sent.
 
     token, owner: who claimed it, until when. to: the address. at: when it was sent, or found to be unknown or failed.
-    cleared: how often the faults of the customer's addresses had been cleared when it was claimed
-    (renewals.mail_faults).
+    The token ends with the number of times that the faults of the customer's addresses had been cleared, where they
+    had: a version before reads no record of a mail that has further attributes.
     """
 
     state: MailState
@@ -78,7 +79,18 @@ class Mail:
     at: datetime | None = None
     message_id: str | None = None
     reason: str | None = None
-    cleared: int | None = None
+
+    @property
+    def cleared(self) -> int | None:
+        """How often the faults of the customer's addresses had been cleared when the mail was claimed
+        (renewals.mail_faults); None: never."""
+        number = self.token.partition(".")[2]
+        return int(number) if number else None
+
+
+def mail_token(cleared: int | None) -> str:
+    """A new token, for the claim of one mail."""
+    return uuid4().hex + (f".{cleared}" if cleared is not None else "")
 
 
 _MOST_ENDINGS = 20
@@ -221,10 +233,13 @@ def renewal_from(item: Mapping[str, Any]) -> Renewal:
     return Renewal(**(known | {"status": Status(known["status"]), "mails": mails}))
 
 
+_OF_A_MAIL = frozenset(each.name for each in fields(Mail))
+
+
 def mail_from(values: Mapping[str, Any]) -> Mail:
     times = {name: datetime.fromisoformat(values[name]) for name in ("claimed_until", "at") if name in values}
-    whole = {name: int(values[name]) for name in ("cleared",) if name in values}
-    return Mail(**{**values, **times, **whole, "state": MailState(values["state"])})
+    known = {name: value for name, value in values.items() if name in _OF_A_MAIL}
+    return Mail(**{**known, **times, "state": MailState(values["state"])})
 
 
 def replaced(renewal: Renewal, changes: Mapping[str, Any]) -> Renewal:

@@ -11,7 +11,6 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
-from uuid import uuid4
 
 from botocore.exceptions import BotoCoreError, ClientError, ConnectTimeoutError, EndpointConnectionError
 
@@ -22,7 +21,7 @@ from renewals.ledger import LEASE
 from renewals.mail_faults import Address, is_in_vain
 from renewals.mail_tags import Tagged
 from renewals.outcomes import MailOutcome
-from renewals.renewal import Mail, MailState
+from renewals.renewal import Mail, MailState, mail_token
 
 if TYPE_CHECKING:
     from email.message import EmailMessage
@@ -83,9 +82,8 @@ class Post:
         """
         if earlier is not None and (earlier.state is not MailState.FAILED or is_in_vain(earlier, address)):
             return self._earlier(place, earlier)
-        mail = Mail(
-            MailState.SENDING, uuid4().hex, self.execution, self.now + LEASE, address.to, cleared=address.cleared
-        )
+        token = mail_token(address.cleared)
+        mail = Mail(MailState.SENDING, token, self.execution, self.now + LEASE, address.to)
         try:
             message = compose(deliverable(address.to))
             message["Date"] = self.now  # SES replaces it: docs.aws.amazon.com/ses/latest/dg/header-fields.html

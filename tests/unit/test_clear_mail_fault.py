@@ -5,6 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from botocore.exceptions import ReadTimeoutError
 
 from renewals.errors import Overtaken
 from renewals.register import AskedBy, Register
@@ -52,6 +53,7 @@ def test_a_receipt_that_came_back_is_mailed_to_the_same_address(shop: World, com
 def test_all_that_waited_is_mailed_by_itself(shop: World, command: Any) -> None:
     """Two periods, the oldest first; what becomes due meanwhile is not charged by it."""
     on(shop)
+    shop.environment = "dev"
     shop.run()
     bounce(shop)
     shop.edit(test_clock="2026-02-28")
@@ -225,6 +227,58 @@ def test_a_receipt_behind_the_mail_of_a_refund_goes_out_too(shop: World) -> None
     item = shop.items()[DUE.isoformat()]
     assert [mail["Destinations"] for mail in shop.ses.sent[1:]] == [["ann@new.example"]] * 2
     assert (item["status"], "unfinished" in item) == ("done", False)
+
+
+def test_a_receipt_behind_a_refunds_mail_of_unknown_fate_goes_out_too(shop: World) -> None:
+    """The connection to SES broke while the mail of the refund went out: the receipt waits for that mail no longer."""
+    shop.subscribe()
+    shop.run()
+    bounce(shop)
+    shop.gateway.refund("pi_1", 1000, request="", idempotency_key="k")
+    shop.settle_refunds(now=NOON + LATER)
+    shop.edit(customer_email="ann@new.example")
+    shop.ses.trouble = [ReadTimeoutError(endpoint_url="x")]
+    shop.run("edited", NOON + 3 * LATER, period=DUE.isoformat())
+    item = shop.items()[DUE.isoformat()]
+    assert (item["status"], "unfinished" in item) == ("receipted", True)
+
+
+def test_a_receipt_and_the_mail_of_a_refund_are_mailed_by_one_command(shop: World, command: Any) -> None:
+    """Both waited for the address: the command ends when nothing is owed."""
+    on(shop)
+    shop.run()
+    bounce(shop)
+    shop.gateway.refund("pi_1", 1000, request="", idempotency_key="k")
+    shop.settle_refunds(now=NOON + LATER)
+    done = command(*CLEAR)
+    assert (done.exit_code, _status(shop)) == (0, "done")
+    assert len(shop.ses.sent) == 3
+
+
+def test_a_complaint_about_a_reminder_is_remembered_after_a_bounce(shop: World, command: Any) -> None:
+    """The customer asked not to be mailed, whatever came back later: consent is asked for."""
+    on(shop)
+    shop.edit(interval="year", test_clock="2026-01-26")
+    shop.remind(now=NOON - timedelta(days=5))
+    _complain(shop)
+    shop.edit(test_clock="2026-01-31")
+    shop.run()
+    _take(shop, _event("Bounce", BOUNCE, shop.ses.sent[-1]))
+    assert shop.row()["mail_fault"]["kind"] == "bounced"
+    assert command(*CLEAR).exit_code == 1
+    assert command(*CLEAR, "--customer-agrees").exit_code == 0
+
+
+def test_the_version_before_reads_what_is_recorded_after_a_fault_was_cleared(shop: World, command: Any) -> None:
+    """An earlier version refuses the record of a mail that has an attribute which it does not know."""
+    on(shop)
+    shop.run()
+    bounce(shop)
+    assert command(*CLEAR).exit_code == 0
+    item = shop.items()[DUE.isoformat()]
+    known = {"state", "token", "owner", "claimed_until", "to", "at", "message_id", "reason"}
+    assert item["mails"]["receipt_1"].keys() <= known
+    assert [each.keys() - {"name"} <= known for each in item["earlier_mails"]] == [True]
 
 
 def test_what_could_not_be_mailed_after_all_is_said(shop: World, command: Any) -> None:

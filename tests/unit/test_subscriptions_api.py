@@ -324,6 +324,24 @@ def test_one_request_that_comes_twice_at_once_creates_one(api: Api) -> None:
 # --- editing --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    ("verb", "path", "body"),
+    [
+        ("POST", "cancel", {"when": "now"}),
+        ("POST", "cancel", {"when": "at_period_end"}),
+        ("POST", "pause", None),
+        ("PUT", "payment-method", {"payment_method": "pm_card_mastercard"}),
+    ],
+)
+def test_the_entity_tag_of_a_change_is_the_one_that_is_read_next(api: Api, verb: str, path: str, body: Any) -> None:
+    """Whoever changes a subscription can change it again by the tag of the answer, without a look between."""
+    api.shop.subscribe()
+    query = {"verify": "false"} if verb == "PUT" else {}
+    changed = api(verb, f"/subscriptions/sub_1/{path}", body, query=query)
+    assert (changed.status, changed.headers["etag"]) == (200, _etag(api))
+    assert api("PATCH", "/subscriptions/sub_1", {"plan": "T"}, If_Match=changed.headers["etag"]).status == 200
+
+
 def _etag(api: Api) -> str:
     return str(api("GET", "/subscriptions/sub_1").headers["etag"])
 
