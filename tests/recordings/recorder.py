@@ -66,6 +66,21 @@ def begin(*, listens: bool) -> None:
             app.handler = _answering(app.handler)
 
 
+def unheard[**P, R](make: Callable[P, R]) -> Callable[P, R]:
+    """Around a function that makes what many tests of a process begin with: the first of them did not do it."""
+
+    @wraps(make)
+    def made(*given: P.args, **named: P.kwargs) -> R:
+        global _heard
+        listened, _heard = _heard, None
+        try:
+            return make(*given, **named)
+        finally:
+            _heard = listened
+
+    return made
+
+
 def told(*, without_days: bool) -> Told:
     """What was heard since the test began. without_days: the test looks at the real clock: dates mean nothing."""
     found, marks = Told(), words.Marks()

@@ -31,6 +31,7 @@ _KINDS = [
     (re.compile(r"\b(19|20)\d{6}-\w{4}-\w{4}-\w{4}\b"), "<receipt number>"),
     (re.compile(r"(?<=/receipts/)[\w-]+\.[\w-]+"), "<token>"),
     (re.compile(r"\b[12]\d{9}\b"), "<time>"),
+    (re.compile(r'"\d+-[0-9a-f]{16}'), '"<etag>'),
 ]
 _NUMBERED = re.compile(r"(?<=[a-z])_\d+\b")
 _NAMED_BY_TESTS = re.compile(

@@ -18,6 +18,7 @@ from renewals.gateway import PaymentState
 from renewals.payment_ledger import MOST_PICK_UPS
 from renewals.renewal import UNFINISHED
 from tests.fakes import DUE, LATER, NOON, World
+from tests.recordings.recorder import unheard
 
 THEN = NOON + timedelta(hours=1)
 HOURS = timedelta(hours=6)
@@ -25,6 +26,7 @@ DAY = timedelta(days=1)
 
 
 @cache
+@unheard
 def _begun(before: Callable[[World], None]) -> World:
     """What thousands of tests begin with, each with a copy."""
     shop = World()
@@ -320,6 +322,7 @@ def _terms(shop: World) -> dict[str, Any]:
 
 
 @cache
+@unheard
 def _undisturbed(name: str, change: str, *, first: bool) -> dict[str, Any]:
     """The terms where the change was made before the run, or after it."""
     shop = STORIES[name].begin()

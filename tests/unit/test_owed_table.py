@@ -57,6 +57,7 @@ from scripts.subscriptions import renewing
 from subscriptions_api import changing, shared
 from tests.fake_gateway import FakeGateway
 from tests.fakes import DUE, NOON, REMINDER_DAYS, World
+from tests.recordings.recorder import unheard
 
 DAY = DUE.isoformat()
 MAILED, OTHER = "ann@customer.example", "ann@new.example"
@@ -115,6 +116,7 @@ def _states() -> Iterator[State]:
 
 
 @cache
+@unheard
 def _lived(*, paid: bool, given_up: bool) -> World:
     """A shop with one renewal: paid, and refunded in part; refused; or given up."""
     shop = World()
