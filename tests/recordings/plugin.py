@@ -14,6 +14,8 @@ RECORD_TO = "RECORD_TO"
 
 LEFT_OUT: dict[str, str] = {
     "test_audit::test_memory_stays_flat_and_calls_are_few": "a recording takes memory",
+    "test_clock": "only the first test of a process reads the item of the version before that turns charging off",
+    "test_earlier_versions": "as test_clock",
     "test_importing": "threads call in any order",
     "test_odd_orders::test_a_refused_period_is_paid_by_another_customer_at_the_gateway": "ids of the sandbox gateway",
     "test_over_the_sandbox": "ids of the sandbox gateway",
@@ -23,7 +25,7 @@ LEFT_OUT: dict[str, str] = {
 
 WITHOUT_DAYS = frozenset(
     (
-        "test_anchors test_clock test_console test_earlier_versions test_ended test_entry test_mail_feedback"
+        "test_anchors test_console test_ended test_entry test_mail_feedback"
         " test_oncall test_receipts test_refunds test_restore test_spans test_status_changes"
         " test_subscriptions_api test_subscriptions_command test_webhook test_webhook_handler"
     ).split()

@@ -127,7 +127,7 @@ def _tell(call: Call, marks: words.Marks, found: Told) -> None:
     elif service == "ses":
         mail = marks.named(words.mail(named))
         found.lines += [mail, marks.named(words.tags(named))]
-        found.kinds["mails"].add(words.kind(mail))
+        found.kinds["mails"].add(words.kind(mail).strip())
     elif name == "answer":
         full, kind = words.answer(*given)
         found.lines.append(marks.named(full))

@@ -31,6 +31,8 @@ _KINDS = [
     (re.compile(r"\b(19|20)\d{6}-\w{4}-\w{4}-\w{4}\b"), "<receipt number>"),
     (re.compile(r"(?<=/receipts/)[\w-]+\.[\w-]+"), "<token>"),
     (re.compile(r"\b[12]\d{9}\b"), "<time>"),
+    (re.compile(r"datetime\.date(time)?\([^)]*\)"), "<time>"),
+    (re.compile(r'(anchor_day"?): \d+'), r"\1: <number>"),
     (re.compile(r'"\d+-[0-9a-f]{16}'), '"<etag>'),
 ]
 _NUMBERED = re.compile(r"(?<=[a-z])_\d+\b")
@@ -164,4 +166,5 @@ def _read(raw: bytes) -> str:
     attached = [part.get_filename() for part in parts if part.get_filename()]
     texts: list[Any] = [part.get_payload(decode=True) for part in parts if part.get_content_type() == "text/plain"]
     subject = make_header(decode_header(message["Subject"]))
-    return f"Subject: {subject}\nAttached: {', '.join(map(str, attached)) or 'nothing'}\n\n{texts[0].decode()}"
+    text = texts[0].decode().replace("\r\n", "\n")
+    return f"Subject: {subject}\nAttached: {', '.join(map(str, attached)) or 'nothing'}\n\n{text}"
