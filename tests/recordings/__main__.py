@@ -14,8 +14,6 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from tests.recordings import kept
-from tests.recordings.plugin import RECORD_TO
-from tests.recordings.recorder import short
 
 ROOT = Path(__file__).parents[2]
 TITLES = {
@@ -58,7 +56,7 @@ def _keep(ran: list[dict[str, Any]], tests: list[str]) -> None:
         recording = modules[module].setdefault(name, kept.Recording())
         recording.digests[parameters] = line["digest"]
         for which, kinds in line["kinds"].items():
-            named = {short(kind): kind for kind in kinds}
+            named = {kept.short(kind): kind for kind in kinds}
             recording.kinds |= named.keys()
             words[which] |= named
     for module, recorded in _whole(tests, modules).items():
@@ -114,7 +112,7 @@ def _run(tests: list[str], folder: Path) -> list[dict[str, Any]] | None:
     processes = ["--numprocesses", "2", "--dist", "worksteal"] if many else []
     with TemporaryDirectory() as records:
         command = [sys.executable, "-m", "pytest", *processes, *tests]
-        done = subprocess.run(command, cwd=folder, env=os.environ | {RECORD_TO: records}, check=False)
+        done = subprocess.run(command, cwd=folder, env=os.environ | {kept.RECORD_TO: records}, check=False)
         lines = [line for path in Path(records).glob("*.jsonl") for line in path.read_text().splitlines()]
     return [json.loads(line) for line in lines] if done.returncode == 0 else None
 

@@ -1,14 +1,18 @@
 """The recordings as they are kept: plain text, so that a difference can be read in a diff."""
 
+from base64 import b32encode
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
+from hashlib import sha256
 from pathlib import Path
 
 FOLDER = Path(__file__).parent
 CALLS = FOLDER / "calls"
 LISTS = ("actions", "mails", "answers")
+RECORD_TO = "RECORD_TO"
+"""The environment variable that names a folder: tests are recorded there, and not compared."""
 
 
 @dataclass
@@ -17,6 +21,11 @@ class Recording:
 
     kinds: set[str] = field(default_factory=set)
     digests: dict[str, str] = field(default_factory=dict)
+
+
+def short(text: str) -> str:
+    """A name for a text, of five letters and digits."""
+    return b32encode(sha256(text.encode()).digest()).decode()[:5].lower()
 
 
 def place(test: str) -> tuple[str, str, str]:

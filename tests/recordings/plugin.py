@@ -9,9 +9,6 @@ import pytest
 
 from tests.recordings import kept, recorder
 
-RECORD_TO = "RECORD_TO"
-"""The environment variable that names a folder: tests are recorded there, and not compared."""
-
 LEFT_OUT: dict[str, str] = {
     "test_audit::test_memory_stays_flat_and_calls_are_few": "a recording takes memory",
     "test_clock": "only the first test of a process reads the item of the version before that turns charging off",
@@ -47,7 +44,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None]:
     if _is_recorded(item):
         module, name, parameters = kept.place(item.nodeid)
         told = recorder.told(without_days=module in WITHOUT_DAYS)
-        if os.environ.get(RECORD_TO):
+        if os.environ.get(kept.RECORD_TO):
             _record(item.nodeid, told)
         else:
             _compare(kept.recordings(module).get(name), parameters, told)
@@ -64,14 +61,14 @@ def _record(test: str, told: recorder.Told) -> None:
     if told.lines:
         kinds = {which: sorted(each) for which, each in told.kinds.items()}
         line = json.dumps({"test": test, "digest": told.digest, "kinds": kinds, "lines": told.lines})
-        with Path(os.environ[RECORD_TO], f"{os.getpid()}.jsonl").open("a") as file:
+        with Path(os.environ[kept.RECORD_TO], f"{os.getpid()}.jsonl").open("a") as file:
             file.write(f"{line}\n")
 
 
 def _compare(recording: kept.Recording | None, parameters: str, told: recorder.Told) -> None:
     if recording is None or recording.digests.get(parameters, told.digest) == told.digest:
         return
-    does = {recorder.short(words): words for each in told.kinds.values() for words in each}
+    does = {kept.short(words): words for each in told.kinds.values() for words in each}
     new = [words for name, words in does.items() if name not in recording.kinds]
     gone = kept.words_of(recording.kinds - does.keys()) if len(recording.digests) == 1 else []
     differs = [f"new:  {words}" for words in sorted(new)] + [f"gone: {words}" for words in gone]

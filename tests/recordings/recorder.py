@@ -1,7 +1,6 @@
 """Hears every call at the seams of the in-memory world, and puts it into words."""
 
 import sys
-from base64 import b32encode
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import wraps
@@ -30,11 +29,6 @@ _heard: list[Call] | None = None
 """None while nobody listens."""
 _known: dict[str, list[words.Both]] = {}
 """By what was handed over, marks replaced by ordinals: thousands of tests make the same calls."""
-
-
-def short(text: str) -> str:
-    """A name for a text, of five letters and digits."""
-    return b32encode(sha256(text.encode()).digest()).decode()[:5].lower()
 
 
 @dataclass

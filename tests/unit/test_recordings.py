@@ -111,7 +111,7 @@ def test_the_lists_are_of_what_the_tests_do() -> None:
     listed = {name for which in kept.LISTS for name in kept.known(which)}
     assert listed == set(kept.kinds_in_use())
     for which in kept.LISTS:
-        assert all(recorder.short(words) == name for name, words in kept.known(which).items())
+        assert all(kept.short(words) == name for name, words in kept.known(which).items())
 
 
 def test_no_recording_is_of_a_test_that_is_gone() -> None:
