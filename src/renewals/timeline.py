@@ -10,7 +10,7 @@ from datetime import UTC, date, datetime, time, tzinfo
 from decimal import Decimal
 from typing import Any
 
-from renewals import mail_faults, reasons, refunds, subscription, wording
+from renewals import mail_faults, reasons, refunds, subscription, texts, wording
 from renewals.addresses import masked
 from renewals.dynamodb import storable
 from renewals.offers import CARD_EXPIRES, UPCOMING
@@ -349,7 +349,7 @@ def _about(kind: str) -> str:
 
 def _not_known(what: str, spelling: str) -> str:
     """In words: something that the table holds, of a kind that this version does not know."""
-    return f'{what} of the kind "{spelling}", which this version does not know'
+    return f'{what} of the kind "{texts.printable(spelling)}", which this version does not know'
 
 
 def _touched(item: Mapping[str, Any]) -> datetime:

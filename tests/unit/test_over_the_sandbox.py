@@ -264,7 +264,7 @@ def test_a_payment_of_the_version_before_is_no_collision(shop: Shop) -> None:
             "payment_method": row["payment_method"],
             "allowed_payment_method_types": ["card"],
         },
-        {"idempotency_key": f"shop-test/cus_1/sub_1/{row['renewal_date'] or today}"},
+        {"idempotency_key": f"shop-prod/cus_1/sub_1/{row['renewal_date'] or today}"},
     )
     assert shop.run("first") == "Success"
     assert len(shop.charges()) == 1
@@ -273,7 +273,7 @@ def test_a_payment_of_the_version_before_is_no_collision(shop: Shop) -> None:
 def test_a_key_that_is_spent_on_another_request_fails_no_renewal(shop: Shop) -> None:
     """Whoever used it: the next try takes another key."""
     row = shop.world.row()
-    key = f"shop-test/cus_1/sub_1/{row['renewal_date']}/v2"
+    key = f"shop-prod/cus_1/sub_1/{row['renewal_date']}/v2"
     other: Any = {"amount": 100, "currency": "usd", "customer": row["gateway_customer"]}
     shop.client.v1.payment_intents.create(other, {"idempotency_key": key})
     assert shop.run("first") == "PaymentFailed"
