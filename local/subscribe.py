@@ -21,7 +21,6 @@ from local.gateway import official_client
 from local.progress import console, step
 from local.signed import call
 from local.stack import ROOT, Stack, StackError, port_from_environment
-from renewals import texts
 
 CARDS = {
     "visa": "pm_card_visa",
@@ -96,8 +95,7 @@ def _subscribe(stack: Stack, given: argparse.Namespace) -> None:
                 console.print(f"No result after {_WAIT_SECONDS} seconds: the logs are in .local/{stack.port}/logs/")
     console.print(f"\nWhat happened to [bold]{subscription_id}[/bold]:")
     for entry in api("GET", f"/subscriptions/{subscription_id}/timeline")["items"]:
-        at, text = entry["at"][:19].replace("T", " "), escape(texts.printable(entry["text"]))
-        console.print(f"  {at}  {text}", soft_wrap=True)
+        console.print(f"  {entry['at'][:19].replace('T', ' ')}  {escape(entry['text'])}", soft_wrap=True)
     row, periods = api("GET", f"/subscriptions/{subscription_id}"), _periods(api, subscription_id)
     tried_again = periods[0].get("next_attempt") if periods else None
     _say_what_next(stack, subscription_id, tried_again or row["renewal_date"])

@@ -11,6 +11,7 @@ import pytest
 from stripe import StripeClient
 
 from local.gateway import Gateway, official_client, serving
+from renewals.dunning import Dunning
 from renewals.gateway import GatewayUnauthorized
 from renewals.stripe_gateway import StripeGateway
 from renewals.subscription import SubscriptionStatus
@@ -148,28 +149,35 @@ def test_a_decline_that_tells_nothing_is_a_decline(shop: Shop) -> None:
     assert shop.world.mail_kinds() == ["payment_failed"]
 
 
+def _decline_daily(shop: Shop, days: int) -> None:
+    """Have the period refused once a day, since the customer gives another card each day, which is refused too."""
+    cards = [shop.card("visa"), shop.card("visa")]
+    for card in cards:
+        shop.sandbox.sandbox.change_card(card, "pm_card_chargeDeclinedInsufficientFunds")
+    for n in range(days):
+        shop.world.edit(payment_method=cards[n % 2])
+        assert shop.run(f"run-{n}", DAY if n else timedelta()) == "PaymentDeclined"
+
+
 def test_a_payment_confirmed_too_often_is_followed_by_another(shop: Shop) -> None:
     """The gateway cancels the first payment by itself after ten declines, dunning goes on with another, and pays."""
-    shop.world.dunning = type(shop.world.dunning)(tuple(range(1, 15)), SubscriptionStatus.CANCELED)
-    card = shop.world.row()["payment_method"]
-    shop.sandbox.sandbox.change_card(card, "pm_card_chargeDeclinedInsufficientFunds")
-    for n in range(12):
-        assert shop.run(f"run-{n}", DAY if n else timedelta()) == "PaymentDeclined"
+    shop.world.dunning = Dunning((20, 30), SubscriptionStatus.CANCELED)
+    _decline_daily(shop, 12)
     first, second = {charge["payment_intent"] for charge in shop.sandbox.sandbox.charges()}
     reasons = {shop.client.v1.payment_intents.retrieve(each).cancellation_reason for each in (first, second)}
     assert reasons == {"automatic", None}
     assert len(shop.sandbox.sandbox.charges()) == 12
-    shop.sandbox.sandbox.change_card(card, "pm_card_visa")
+    shop.world.edit(payment_method=shop.card("visa"))
     assert shop.run("paid", DAY) == "Success"
     assert (shop.world.row()["status"], len(shop.charges())) == ("active", 1)
 
 
 def test_a_payment_confirmed_too_often_ends_with_its_notice(shop: Shop) -> None:
     """Dunning goes on over the payment that the gateway canceled, to its last date, and tells the customer."""
-    shop.world.dunning = type(shop.world.dunning)(tuple(range(1, 15)), SubscriptionStatus.CANCELED)
-    shop.sandbox.sandbox.change_card(shop.world.row()["payment_method"], "pm_card_chargeDeclinedInsufficientFunds")
-    for n in range(16):
-        shop.run(f"run-{n}", DAY if n else timedelta())
+    shop.world.dunning = Dunning((12, 14, 16), SubscriptionStatus.CANCELED)
+    _decline_daily(shop, 12)
+    for n in range(12, 20):
+        shop.run(f"run-{n}", DAY)
     assert shop.world.row()["status"] == "canceled"
     assert shop.world.mail_kinds()[-2:] == ["final_notice", "canceled"]
 

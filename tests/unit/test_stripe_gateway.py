@@ -269,15 +269,15 @@ def test_a_refund_is_one_for_its_key(
     one that somebody made in its dashboard."""
     payment = gateway.create(request_of_29_99)
     _confirm(gateway, payment.id, good_card)
-    first = gateway.refund(payment.id, 1000, request="r-1", idempotency_key="k-1")
+    first = gateway.refund(payment.id, 1000, request="r-1", idempotency_key=f"{payment.id}/1")
     assert (first.state, first.amount, first.currency, first.request) == (
         GatewayRefundState.SUCCEEDED,
         1000,
         "USD",
         "r-1",
     )
-    assert gateway.refund(payment.id, 1000, request="r-1", idempotency_key="k-1") == first
-    second = gateway.refund(payment.id, 500, request="r-2", idempotency_key="k-2")
+    assert gateway.refund(payment.id, 1000, request="r-1", idempotency_key=f"{payment.id}/1") == first
+    second = gateway.refund(payment.id, 500, request="r-2", idempotency_key=f"{payment.id}/2")
     made_by_hand = _client(sandbox).v1.refunds.create({"payment_intent": payment.id, "amount": 1})
     assert [each.id for each in gateway.refunds_of(payment.id)] == [made_by_hand.id, second.id, first.id]
     assert [each.request for each in gateway.refunds_of(payment.id)] == [None, "r-2", "r-1"]
@@ -340,7 +340,7 @@ def test_more_than_was_paid_is_not_given_back(
     payment = gateway.create(request_of_29_99)
     _confirm(gateway, payment.id, good_card)
     with pytest.raises(GatewayRefused):
-        gateway.refund(payment.id, 3000, request="r-1", idempotency_key="k-1")
+        gateway.refund(payment.id, 3000, request="r-1", idempotency_key=f"{payment.id}/1")
 
 
 def test_none_of_the_sdks_objects_is_loaded_before_it_is_met() -> None:
