@@ -144,8 +144,8 @@ class World:
 
         settings = SETTINGS | {
             "ENVIRONMENT": self.environment,
-            "DUNNING_DAYS": "",
-            "DUNNING_ENDS_AS": "",
+            "DUNNING_DAYS": ",".join(map(str, self.dunning.days)),
+            "DUNNING_ENDS_AS": self.dunning.ends_as,
         }
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(clock, "current", current)
@@ -154,7 +154,6 @@ class World:
                 patch.setattr(aws, client, partial(getattr, self, client))
             for app in (process_payment.app, generate_receipt.app, send_email.app):
                 patch.setattr(app, "setting", settings.__getitem__)
-            patch.setattr(Dunning, "of", lambda *_: self.dunning)  # also one with more days than the settings take
             patch.setattr(process_payment.app, "_ledger", lambda: self.ledger)
             patch.setattr(process_payment.app, "_gateway", lambda: self.gateway)
             patch.setattr(process_payment.app, "_switch", lambda: self.switch)
