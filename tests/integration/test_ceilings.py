@@ -30,7 +30,7 @@ def functions(stack: Stack) -> dict[str, built.Function]:
 
 
 @pytest.mark.skipif(start_up.VALGRIND is None, reason="valgrind, which counts instructions, is not on PATH")
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(1200)
 def test_functions_start_fast(functions: dict[str, built.Function]) -> None:
     """Every deployed function reaches its first call of AWS, tracing on, within its ceiling."""
     assert INSTRUCTIONS.keys() <= functions.keys()

@@ -158,15 +158,22 @@ def test_new_intents_lost_mails_and_a_forgetful_sweep_are_seen(stack: Stack) -> 
     assert missed <= set("357")
 
 
+@pytest.mark.proof
 @pytest.mark.timeout(600)
-def test_claims_without_a_condition_and_lost_receipts_are_seen(stack: Stack) -> None:
-    """With the claim's condition off, webhooks that come together charge twice; receipts that are not stored are
-    reported, one by one. (A short story: each receipt that is lost is worked at ten times, over days.)"""
-    story = replace(TOGETHER, run="worse")
-    found = lived(stack, story, CLAIM_WITHOUT_CONDITION, RECEIPTS_DROPPED)
+def test_claims_without_a_condition_are_seen(stack: Stack) -> None:
+    """With the claim's condition off, webhooks that come together charge twice. (Whether two of them meet is a race,
+    which a busy machine may lose.)"""
+    found = lived(stack, replace(TOGETHER, run="twice"), CLAIM_WITHOUT_CONDITION)
+    assert counted(found)["doubled"] >= 1
+
+
+@pytest.mark.timeout(600)
+def test_lost_receipts_are_seen(stack: Stack) -> None:
+    """Receipts that are not stored are reported, one by one. (A short story: each receipt that is lost is worked at ten
+    times, over days.)"""
+    found = lived(stack, replace(TOGETHER, run="worse"), RECEIPTS_DROPPED)
     count = counted(found)
     charges = sum(len(charges) for result in found.results.values() for charges in result.charged.values())
-    assert count["doubled"] >= 1
     assert (found.receipted, count["no_receipt"]) == (0, charges)
     assert charges > 5
     assert "the audit says receipt_missing" in named_by_the_audit(found)
