@@ -175,7 +175,7 @@ def test_lost_receipts_are_seen(stack: Stack) -> None:
     count = counted(found)
     charges = sum(len(charges) for result in found.results.values() for charges in result.charged.values())
     assert (found.receipted, count["no_receipt"]) == (0, charges)
-    assert charges > 5
+    assert charges >= 5
     assert "the audit says receipt_missing" in named_by_the_audit(found)
 
 
