@@ -210,11 +210,9 @@ class Charge:
             return self._finish(owed, history, refusal)
         undecided = next((r for r in history if is_undecided(r) and self.payments.is_known(r)), None)
         if undecided is not None:
-            return (
-                _WHILE_OFF
-                if self._is_off(undecided)
-                else self._give_up_period(undecided, subscription.row, Reason.MOVED)
-            )
+            if self._is_off(undecided):
+                return _WHILE_OFF
+            return self._give_up_period(undecided, subscription.row, Reason.MOVED)
         return self._claim(subscription, claimed, history, by_sweep=asked.renewal_date is not None)
 
     def _take_up_failed(self, failed: Renewal, subscription: Subscription) -> Outcome:

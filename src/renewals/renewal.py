@@ -85,7 +85,7 @@ class Mail:
         """How often the faults of the customer's addresses had been cleared when the mail was claimed
         (renewals.mail_faults); None: never."""
         number = self.token.partition(".")[2]
-        return int(number) if number else None
+        return int(number) if number.isdecimal() else None
 
 
 def mail_token(cleared: int | None) -> str:

@@ -14,7 +14,7 @@ from renewals.errors import MailError, Overtaken, RenewalError, repeat_while_out
 from renewals.mail_ledger import MailLedger
 from renewals.mail_tags import Tagged
 from renewals.outcomes import MailOutcome, PaymentOutcome
-from renewals.owed import is_true, receipt_mail
+from renewals.owed import is_true, owed_mail, receipt_mail
 from renewals.renewal import Mail, Renewal, Status
 from send_email.message import Attachment, Prospects, compose
 from send_email.post import Post
@@ -76,6 +76,8 @@ class Delivery:
             if renewal.notice is None:
                 return MailOutcome.DROPPED
             name = renewal.notice
+            if owed_mail(renewal) != name:
+                return MailOutcome.IN_PROGRESS  # the period's receipt goes first, in an execution of its own
             refund = refunds.owed(renewal)
             if refund is not None and refund.kind == refunds.REFUNDED and "receipt_key" not in refund.refund:
                 return MailOutcome.IN_PROGRESS  # it was made since; the execution that makes its receipt tells of it

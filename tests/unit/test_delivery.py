@@ -314,3 +314,13 @@ def test_an_unknown_mail_waits_for_a_refunds(shop: World) -> None:
     with pytest.raises(Overtaken):
         shop.mail_ledger.reopen_mail(renewal, [], NOON + LATER)
     assert _status(shop) == "mail_unknown"
+
+
+def test_a_receipt_goes_before_the_mail_of_a_refund(shop: World) -> None:
+    """An execution that is to mail of a refund finds that the receipt is owed by now: both are left to the next."""
+    shop.subscribe()
+    shop.run()
+    item = shop.items()[DUE.isoformat()]
+    item |= {"status": "receipted", "notice": "refunded_1", "mails": {}}
+    came = shop.delivery("late", NOON + LATER).deliver("sub_1", "cus_1", DUE.isoformat(), "refunded", 1)
+    assert (came, _status(shop), len(shop.ses.sent)) == ("in_progress", "receipted", 1)
