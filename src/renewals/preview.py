@@ -53,13 +53,14 @@ def preview(
     failed: Renewal | None = None,
     card: GatewayCard | None = None,
     resumed: date | None = None,
+    paid_until: date | None = None,
 ) -> Preview:
     """The next `count` charges, as far as they can be told today.
 
     refused: the period that stands refused, if there is one; it is charged first. failed: the one that failed, and
     waits for a person. card: what is known of the card.
     resumed: the day from which it would be billed if it was resumed today, where it is paused, or was made active again
-    by hand after a pause.
+    by hand after a pause. paid_until: the end of what is paid, where that is known.
     """
     if is_over(subscription.row, today):
         ended = wording.day(cast("date", subscription.cancel_at))
@@ -75,7 +76,8 @@ def preview(
     try:
         for charge in _charges(subscription, today, refused):
             if subscription.cancel_at is not None and subscription.cancel_at <= charge.start:
-                then = f"It ends on {wording.day(subscription.cancel_at)}."
+                paid = charges[-1].end if charges else paid_until
+                then = f"It ends on {wording.day(subscription.cancel_at)}.{_given_up(subscription.cancel_at, paid)}"
                 break
             if len(charges) == count:
                 break
@@ -83,6 +85,15 @@ def preview(
     except OverflowError:
         then = "The calendar ends."
     return Preview(tuple(charges), then)
+
+
+def _given_up(end: date, paid_until: date | None) -> str:
+    """What an end within a period that is paid does to the days of the period from then on."""
+    days = (paid_until - end).days if paid_until else 0
+    if days <= 0:
+        return ""
+    count = "1 day that is paid is" if days == 1 else f"{days} days that are paid are"
+    return f" {count} given up with that, and nothing is refunded unless somebody refunds it."
 
 
 def _from(subscription: Subscription, resumed: date) -> Subscription:

@@ -204,8 +204,16 @@ class Register:
         if checked.status is SubscriptionStatus.PAUSED or pauses.was_resumed_by_hand(checked):
             items, _ = self.ledger.page(checked.subscription_id, limit=_PAGE)
             resumed = pauses.resumption(checked, today, history, items).until
-        card = reminders.known_card(checked)
-        shown = preview(checked, today=today, count=count, refused=refused, failed=failed, card=card, resumed=resumed)
+        shown = preview(
+            checked,
+            today=today,
+            count=count,
+            refused=refused,
+            failed=failed,
+            card=reminders.known_card(checked),
+            resumed=resumed,
+            paid_until=max((r.period_end for r in history if r.is_paid), default=None),
+        )
         return self._unpaid(shown, history, refused, all_of_it=spans.may_overlap(checked, unless_told=False))
 
     def _unpaid(self, shown: Preview, history: list[Renewal], refused: Renewal | None, *, all_of_it: bool) -> Preview:

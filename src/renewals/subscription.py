@@ -186,9 +186,9 @@ def has_ended(row: Mapping[str, Any]) -> bool:
 def is_over(row: Mapping[str, Any], today: date) -> bool:
     """Whether the subscription has come to the end that `cancel_at` names, whatever else is wrong with the row.
 
-    The end comes when that day has come and the time that is paid reaches no further; for a subscription that is paused
-    or unpaid, of which nothing is paid, with the day itself. The status of the row says so only once the sweep has
-    seen to it.
+    The end comes with that day, also within a period that is paid. An active or past due subscription whose
+    `renewal_date` lies before the day is billed up to the day first. The status of the row says so only once the sweep
+    has seen to it.
     """
     status, end = status_of(row), row.get("cancel_at")
     if not isinstance(end, str) or not _DAY.fullmatch(end) or end > today.isoformat():

@@ -213,8 +213,10 @@ class Problem(BaseModel):
 
 class SubscriptionOut(BaseModel):
     """A subscription as it stands. Rows may be written by hand: what cannot be read is null, and `fault` says why the
-    subscription cannot be charged as it stands. anchor_day: the day of the month that it renews on, of months and
-    years. next_attempt: when a refused payment is tried again."""
+    subscription cannot be charged as it stands. cancel_at: the day on which the subscription ends, and no period
+    begins any more; within a period that is paid it gives up the days of the period from then on, and refunds nothing.
+    anchor_day: the day of the month that it renews on, of months and years. next_attempt: when a refused payment is
+    tried again."""
 
     subscription_id: str
     customer_id: str

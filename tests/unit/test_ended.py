@@ -115,6 +115,37 @@ def test_a_period_that_began_before_the_end_is_still_collected(shop: World) -> N
     assert transitions.state(shop.row(), date(2026, 2, 12)) == "ended"
 
 
+def test_an_end_within_a_paid_period_comes_on_its_very_day_and_the_preview_warns_of_it(api: Api) -> None:
+    """Paid from 31 January to 27 February, and to end on 15 February: canceled from that day on, not before, with no
+    refund; until then the preview says how many paid days are given up. The end that the API sets gives up none."""
+    api.shop.subscribe()
+    api.shop.run()
+    end = "It ends on 15 February 2026."
+    warning = "13 days that are paid are given up with that, and nothing is refunded unless somebody refunds it."
+    api.shop.edit(cancel_at="2026-02-15", test_clock="2026-02-14")
+    assert api("GET", "/subscriptions/sub_1").body["status"] == "active"
+    assert api("GET", "/subscriptions/sub_1/preview").body == {"items": [], "then": f"{end} {warning}"}
+    api.shop.edit(test_clock="2026-02-15")
+    assert api("GET", "/subscriptions/sub_1").body["status"] == "canceled"
+    api.shop.run("end", NOON + 15 * DAY, period="2026-02-28")
+    assert (api.shop.row()["status"], api.shop.row()["ended_on"]) == ("canceled", "2026-02-15")
+    assert (len(api.shop.gateway.charges), api.shop.gateway.refunds) == (1, {})
+
+
+def test_the_preview_warns_of_an_end_within_a_period_that_is_still_to_be_charged(api: Api) -> None:
+    """A price buys a whole period: one that begins before the end is charged, and its days from the end on are given
+    up. An end with the period gives up none, and is told without a warning."""
+    api.shop.subscribe(cancel_at="2026-02-27", test_clock="2026-01-10")
+    shown = api("GET", "/subscriptions/sub_1/preview").body
+    assert [each["period_end"] for each in shown["items"]] == ["2026-02-28"]
+    assert shown["then"] == (
+        "It ends on 27 February 2026. 1 day that is paid is given up with that, and nothing is refunded unless "
+        "somebody refunds it."
+    )
+    api.shop.edit(cancel_at="2026-02-28")
+    assert api("GET", "/subscriptions/sub_1/preview").body["then"] == "It ends on 28 February 2026."
+
+
 def test_an_end_is_refused_to_a_row_that_changes_at_this_moment(shop: World) -> None:
     """The end is taken back between the look and the write: the editor's word stands."""
     for at in range(2, 8):
