@@ -50,7 +50,7 @@ def _live_on(stack: Stack, subscription_id: str, day: date) -> None:
         periods = _at_rest(renewals, subscription_id, str(rows[0]["renewal_date"]) if _is_due(rows[0], day) else None)
     for period in reversed(periods):
         until = f" to {period['period_end']}" if "period_end" in period else ""
-        console.print(f"  {period['renewal_date']}{until}  {period['status']}")
+        console.print(f"  {period['renewal_date']}{until}  {period['status'].replace('_', ' ')}")
 
 
 def _is_due(row: dict[str, Any], day: date) -> bool:

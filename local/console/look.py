@@ -21,6 +21,7 @@ from renewals.errors import BadRow
 from renewals.preview import Preview
 from renewals.register import Register
 from renewals.renewal import Renewal, Status, renewal_from
+from renewals.subscription import SubscriptionStatus
 from renewals.timeline import Entry
 
 if TYPE_CHECKING:
@@ -29,7 +30,13 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_s3 import S3Client
 
-STATUSES = ("active", "past_due", "paused", "unpaid", "canceled")
+STATUSES = (
+    SubscriptionStatus.ACTIVE,
+    SubscriptionStatus.PAST_DUE,
+    SubscriptionStatus.PAUSED,
+    SubscriptionStatus.UNPAID,
+    SubscriptionStatus.CANCELED,
+)
 BAD = "bad"
 """In the place of a status: rows that cannot be charged as they stand."""
 
@@ -38,18 +45,6 @@ MOST_ROWS = 2000
 MOST_PERIODS = 250
 _LEDGER_PAGE, _MOST_PAGES = 1000, 10
 _CHARGES = 6
-
-_SAID = {
-    Status.CLAIMED: "is being charged",
-    Status.PAID: "charged; its receipt is on its way",
-    Status.RECEIPTED: "charged and receipted; its mail is on its way",
-    Status.DONE: "charged, receipted and mailed",
-    Status.ACTION_REQUIRED: "the bank asks the customer to confirm the payment",
-    Status.GIVEN_UP: "given up, nothing was charged",
-    Status.MAIL_FAILED: "charged and receipted; the mail could not be sent",
-    Status.MAIL_UNKNOWN: "charged and receipted; whether the mail went out, nobody can tell",
-    Status.FAILED: "waits for a person to look at it",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -344,7 +339,7 @@ def listed_from(row: Mapping[str, Any], today: date, fault: BadRow | None) -> Li
 def step_from(item: Mapping[str, Any]) -> Step:
     """A ledger item, but for one that was passed over."""
     status = Status(item["status"])
-    said = wording.decline(item.get("decline_code")) if status is Status.DECLINED else _SAID[status]
+    said = wording.decline(item.get("decline_code")) if status is Status.DECLINED else status.words
     if status in (Status.FAILED, Status.GIVEN_UP, Status.MAIL_FAILED) and "reason" in item:
         said += f": {reasons.in_words(item['reason'])}"
     if "next_attempt" in item:

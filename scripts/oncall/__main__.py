@@ -55,7 +55,7 @@ def waiting_(ctx: click.Context, deployment: Deployment) -> None:
     found = waiting.look(deployment)
     _list("due and not renewed", [f"{name}, period {period}" for name, period in found.due])
     _list("due and cannot be charged", [f"{name}: {fault}" for name, fault in found.bad])
-    begun = [f"{name}, period {period}, {status} for {age:.0f} s" for age, name, period, status in found.unfinished]
+    begun = [f"{name}, period {period}, for {age:.0f} s: {stands}" for age, name, period, stands in found.unfinished]
     _list("begun and not finished", begun)
     told = [f"{name}, period {period}, {what}" for name, period, what in found.refunds]
     refunds = "refund that is not" if len(told) == 1 else "refunds that are not"

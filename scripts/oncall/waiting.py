@@ -12,7 +12,7 @@ from typing import Any
 from renewal_sweep.queue import RenewalQueue
 from renewal_sweep.sweep import DAYS, PAGE, Sweep, SweepPart, is_unfinished, unfinished_seconds
 from renewals import dynamodb, refunds
-from renewals.renewal import INDEX_SHARDS
+from renewals.renewal import INDEX_SHARDS, Status
 from scripts.deployment import Deployment
 
 _NO_END = 1e9
@@ -21,9 +21,10 @@ _NO_END = 1e9
 @dataclass(frozen=True, slots=True)
 class Waiting:
     """due: the requests that a sweep would send of rows, as (subscription, period). bad: rows that cannot be charged,
-    each with what is wrong. unfinished: what was begun, as (seconds, subscription, period, status), the oldest first.
-    refunds: those without a final result, and those that failed, as (subscription, period, what of them).
-    in_queue: messages that wait, are at work or are to be tried again. dead_letters: those that were given up."""
+    each with what is wrong. unfinished: what was begun, as (seconds, subscription, period, where it stands, in words),
+    the oldest first. refunds: those without a final result, and those that failed, as (subscription, period, what of
+    them). in_queue: messages that wait, are at work or are to be tried again. dead_letters: those that were given up.
+    """
 
     due: list[tuple[str, str]]
     bad: list[tuple[str, str]]
@@ -71,7 +72,7 @@ def look(deployment: Deployment) -> Waiting:
     rows = list(_in_index(deployment))
     # Though it lives on another day, or this machine's clock is behind.
     begun = (row for row in rows if is_unfinished(row))
-    unfinished = sorted(((unfinished_seconds(row, now), *_named(row), row["status"]) for row in begun), reverse=True)
+    unfinished = sorted(((unfinished_seconds(row, now), *_named(row), _stands(row)) for row in begun), reverse=True)
     waiting = [(*_named(row), what) for row in rows for what in refunds.waiting(row.get("refunds", {}))]
     asked_again = replace(sweep, queue=(overdue := _Kept()))
     for shard in range(INDEX_SHARDS):
@@ -94,6 +95,13 @@ def _parts(today: date, *, clocks: bool) -> Iterator[SweepPart]:
 
 def _named(row: Mapping[str, Any]) -> tuple[str, str]:
     return row["subscription_id"], row["renewal_date"]
+
+
+def _stands(row: Mapping[str, Any]) -> str:
+    """Where a renewal that was begun stands, and which mail the customer is still to get, in words."""
+    status = row["status"]
+    stands = Status.words_of(status) or f'has the status "{status}", which this version does not know'
+    return f"{stands}; a mail to the customer is owed" if "notice" in row else stands
 
 
 def _in_index(deployment: Deployment) -> Iterator[dict[str, Any]]:

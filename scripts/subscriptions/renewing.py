@@ -10,6 +10,7 @@ from renewals import reasons, subscription
 from renewals.addresses import masked
 from renewals.errors import BadRow, Overtaken
 from renewals.mail_faults import address_of, is_in_vain
+from renewals.outcomes import MailOutcome, PaymentOutcome
 from renewals.owed import receipt_mail
 from renewals.renewal import Status
 from renewals.timeline import Entry
@@ -47,7 +48,8 @@ def resend_mail(deployment: Deployment, subscription_id: str, renewal_date: str)
     if renewal is None:
         raise Trouble(f"Nothing of {subscription_id} was claimed for {renewal_date}.")
     if renewal.status not in (Status.MAIL_UNKNOWN, Status.MAIL_FAILED):
-        raise Trouble(f"The renewal is {renewal.status.value}, not mail_unknown or mail_failed: no mail is sent again.")
+        stands = f"The renewal stands so: {renewal.status.words}"
+        raise Trouble(f"{stands}. A mail is sent again only where it failed, or may not have gone out.")
     row = register.ledger.row(renewal) or {"subscription_id": subscription_id, "customer_id": renewal.customer_id}
     if renewal.status is Status.MAIL_FAILED:  # it is taken up once it is named, and the address is another
         if is_in_vain(renewal.mails.get(receipt_mail(renewal)), address_of(row)):
@@ -117,15 +119,15 @@ def run_workflow(deployment: Deployment, row: Mapping[str, Any], more: Mapping[s
 
 def _told(ended: Mapping[str, Any], row: Mapping[str, Any]) -> tuple[str, bool]:
     if ended["status"] != "SUCCEEDED":
-        told = _FAILED.get(ended.get("error", ""), f"The workflow ended as {ended['status']}; the sweep tries again")
+        told = _FAILED.get(ended.get("error", ""), "The workflow came to no end; the sweep tries again")
         return f"{told}{_why_not(row)}.", False
     outcome = json.loads(ended["output"])
     match outcome["outcome"]:
-        case "nothing_to_do":
+        case PaymentOutcome.NOTHING_TO_DO:
             return f"Nothing was charged: {reasons.in_words(outcome['reason'])}.", True
-        case "in_progress":
+        case PaymentOutcome.IN_PROGRESS | MailOutcome.IN_PROGRESS:
             return "Somebody is at work on it at this moment.", True
-        case "dropped":
+        case MailOutcome.DROPPED:
             return "The customer was told of it already, or there is nothing to tell any more.", True
     return f"The customer was mailed, at {masked(address_of(row).to)}.", True
 

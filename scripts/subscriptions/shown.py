@@ -12,6 +12,7 @@ from rich.table import Table
 from renewals import texts, wording
 from renewals.errors import BadRow
 from renewals.preview import Preview
+from renewals.subscription import status_words
 from renewals.timeline import Entry
 from scripts.subscriptions.importing import Judged, Tally, Verdict
 from subscriptions_api import models
@@ -34,12 +35,10 @@ def rows(found: Iterable[tuple[Mapping[str, Any], date, BadRow | None]]) -> None
     """Subscriptions, one a line: each with the day on which it is looked at, and what is wrong with it."""
     table = _table("subscription", "customer", "status", "next charge", "amount", "plan", "wrong with it")
     for row, today, wrong in found:
-        shown = models.shown(row, today, wrong)
+        shown = _for_people(models.shown(row, today, wrong))
         fault = shown["fault"]
         table.add_row(
-            *_texts(shown, "subscription_id", "customer_id", "status", "renewal_date"),
-            _money(shown["amount"]),
-            *_texts(shown, "plan"),
+            *_texts(shown, "subscription_id", "customer_id", "status", "renewal_date", "amount", "plan"),
             f"[red]{escape(fault['field'])} {escape(fault['reason'])}[/red]" if fault else "",
         )
     console.print(table)
@@ -47,11 +46,11 @@ def rows(found: Iterable[tuple[Mapping[str, Any], date, BadRow | None]]) -> None
 
 def row(row: Mapping[str, Any], today: date, coming: Preview | BadRow) -> None:
     """One subscription: everything that the row says, what is wrong with it, and its next charge."""
-    shown = models.shown(row, today)
+    shown = _for_people(models.shown(row, today))
     table = _table("attribute", "value")
     for name, value in shown.items():
         if value is not None and name != "fault":
-            table.add_row(name, escape(_money(value) if name == "amount" else str(value)))
+            table.add_row(name, escape(str(value)))
     console.print(table)
     if isinstance(coming, BadRow):
         say(f"It cannot be charged as it stands: {coming}.", "red")
@@ -131,5 +130,11 @@ def _texts(shown: Mapping[str, Any], *names: str) -> list[str]:
     return [escape(str(shown[name])) if shown[name] is not None else "" for name in names]
 
 
-def _money(amount: Mapping[str, str] | None) -> str:
-    return f"{amount['amount']} {amount['currency']}" if amount else ""
+def _for_people(shown: Mapping[str, Any]) -> dict[str, Any]:
+    """A subscription as the API shows it, with the amount in one text and the status in words."""
+    amount, status = shown["amount"], shown["status"]
+    return {
+        **shown,
+        "amount": f"{amount['amount']} {amount['currency']}" if amount else None,
+        "status": None if status is None else status_words(status),
+    }

@@ -9,20 +9,13 @@ compare the spellings, people read the words.
 from __future__ import annotations
 
 import re
-from enum import StrEnum
 
 from renewals import wording
+from renewals.worded import Worded
 
 
-class Reason(StrEnum):
-    """Each member is its spelling. words: the reason as a clause, for whoever looks after a subscription."""
-
-    words: str
-
-    def __new__(cls, spelling: str, words: str = "") -> Reason:
-        member = str.__new__(cls, spelling)
-        member._value_, member.words = spelling, words
-        return member
+class Reason(Worded):
+    """Each member is its spelling. Its words are a clause, for whoever looks after a subscription."""
 
     # The subscription does not stand by the period any more, or does not ask for one.
     PAUSED = "paused", "the subscription was paused"
@@ -80,8 +73,8 @@ def in_words(stored: str | None) -> str:
     """
     if not stored:
         return "no reason was recorded"
-    if stored in Reason:
-        return Reason(stored).words
+    if known := Reason.words_of(stored):
+        return known
     if found := _NOT_KNOWN_THERE.fullmatch(stored):
         return f"{in_words(found['reason'])}; the gateway did not know the payment ({found['code']})"
     if found := _ANSWER_OF_SES.fullmatch(stored):

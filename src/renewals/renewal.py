@@ -10,6 +10,7 @@ from typing import Any
 from uuid import uuid4
 
 from renewals.dynamodb import storable
+from renewals.worded import Worded
 
 INDEX_SHARDS = 16
 """Over so many hash keys, "0" to "15", what is unfinished is spread in its index."""
@@ -20,20 +21,20 @@ REFUNDS = "subscription.refunds"
 it."""
 
 
-class Status(StrEnum):
+class Status(Worded):
     """Where a renewal stands; the picture is in renewals.ledger."""
 
-    CLAIMED = "claimed"
-    DECLINED = "declined"
-    ACTION_REQUIRED = "action_required"
-    PAID = "paid"
-    RECEIPTED = "receipted"
-    DONE = "done"
-    MAIL_FAILED = "mail_failed"
-    MAIL_UNKNOWN = "mail_unknown"
-    SKIPPED = "skipped"
-    GIVEN_UP = "given_up"
-    FAILED = "failed"
+    CLAIMED = "claimed", "is being charged"
+    DECLINED = "declined", "the card was declined"
+    ACTION_REQUIRED = "action_required", "the bank asks the customer to confirm the payment"
+    PAID = "paid", "charged; its receipt is on its way"
+    RECEIPTED = "receipted", "charged and receipted; its mail is on its way"
+    DONE = "done", "charged, receipted and mailed"
+    MAIL_FAILED = "mail_failed", "charged and receipted; the mail could not be sent"
+    MAIL_UNKNOWN = "mail_unknown", "charged and receipted; whether the mail went out, nobody can tell"
+    SKIPPED = "skipped", "is not billed"
+    GIVEN_UP = "given_up", "given up, nothing was charged"
+    FAILED = "failed", "waits for a person to look at it"
 
 
 UNSETTLED = frozenset({Status.CLAIMED, Status.DECLINED, Status.ACTION_REQUIRED})

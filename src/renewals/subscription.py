@@ -171,6 +171,12 @@ def status_of(row: Mapping[str, Any]) -> SubscriptionStatus | None:
     return next((status for status in SubscriptionStatus if row.get("status") == status), None)
 
 
+def status_words(stored: object) -> str:
+    """A stored status as people read it, as "past due". A status that this version does not know is quoted."""
+    known = isinstance(stored, str) and stored in SubscriptionStatus
+    return str(stored).replace("_", " ") if known else f'"{stored}"'
+
+
 def is_live(row: Mapping[str, Any]) -> bool:
     """Whether the row, whatever else is wrong with it, is of a subscription that is active or past due."""
     status = status_of(row)

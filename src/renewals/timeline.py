@@ -127,7 +127,7 @@ def _over(row: Mapping[str, Any], zone: tzinfo, today: date | None) -> Iterator[
 def _changed(change: Change) -> Entry:
     if change.what in _OF_A_PERIOD and "period" in change.details:
         return Entry(change.at, change.what, _OF_A_PERIOD[change.what](change), by=change.by)
-    said = "; ".join(f"{name} {_from_to(old, new)}" for name, (old, new) in sorted(change.details.items()))
+    said = "; ".join(f"{name} {_from_to(name, old, new)}" for name, (old, new) in sorted(change.details.items()))
     if change.what == "mail_cleared":
         return Entry(change.at, change.what, _mail_cleared(change), by=change.by)
     did = f"{change.by} {_CHANGED.get(change.what) or _not_known('made a change', change.what)}"
@@ -161,10 +161,11 @@ def _of_period(change: Change) -> str:
 _OF_A_PERIOD = {"refunded": _asked_for_refund, "resent": _asked_for_mail}
 
 
-def _from_to(old: Any, new: Any) -> str:
+def _from_to(name: str, old: Any, new: Any) -> str:
+    shown = subscription.status_words if name == "status" else _shown
     if old is None:
-        return f"set to {_shown(new)}"
-    return "removed" if new is None else f"from {_shown(old)} to {_shown(new)}"
+        return f"set to {shown(new)}"
+    return "removed" if new is None else f"from {shown(old)} to {shown(new)}"
 
 
 def _shown(value: Any) -> str:

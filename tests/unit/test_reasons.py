@@ -9,11 +9,15 @@ import pytest
 from local.console import look
 from process_payment.payments import reason_of
 from renewals import mail_faults, preview, wording
+from renewals.errors import BadRow
 from renewals.gateway import GatewayRefused
 from renewals.reasons import Reason, in_words
 from renewals.renewal import Status
+from renewals.subscription import SubscriptionStatus
 from renewals.timeline import Change, timeline
-from scripts.subscriptions import renewing
+from renewals.worded import Worded
+from scripts.oncall import waiting
+from scripts.subscriptions import renewing, shown
 from tests.fakes import DUE, NOON, World
 
 _CODE = re.compile(r"(?<![\w\"(])[a-z0-9]+(?:_[a-z0-9]+)+(?![\w\")])")
@@ -21,6 +25,7 @@ _CODE = re.compile(r"(?<![\w\"(])[a-z0-9]+(?:_[a-z0-9]+)+(?![\w\")])")
 _NAMES = {"gateway_customer", "customer_email", "payment_method", "pi_1"}
 """The names of attributes and of transactions, which whoever mends a row needs as they are."""
 
+WORDED = Worded.__subclasses__()
 STORED = [
     *Reason,
     reason_of(GatewayRefused("resource_missing", "create", param="customer")),
@@ -131,10 +136,12 @@ def test_what_another_version_wrote_is_quoted_and_said_to_be_unknown(shop: World
     assert not set().union(*map(_codes, told))
 
 
-def test_each_status_of_a_renewal_has_words_on_the_console() -> None:
-    """A status that is added without words fails here."""
-    assert {*look._SAID, Status.DECLINED, Status.SKIPPED} == set(Status)
-    assert not set().union(*map(_codes, look._SAID.values()))
+@pytest.mark.parametrize("kind", WORDED)
+def test_each_member_has_words_without_a_code(kind: type[Worded]) -> None:
+    """A status, or whatever else people are told in words, that is added without words fails here."""
+    assert not set().union(*(_codes(member.words) for member in kind))
+    assert all(member.words for member in kind)
+    assert kind.words_of("un_heard") is None
 
 
 def test_each_failure_of_a_refund_has_words() -> None:
@@ -145,3 +152,36 @@ def test_each_failure_of_a_refund_has_words() -> None:
 def test_a_preview_says_in_words_what_stands_against_a_charge() -> None:
     """The ends of a subscription, as the preview names them."""
     assert not set().union(*map(_codes, preview._NEVER.values()))
+
+
+@pytest.mark.parametrize("status", [*Status, "un_heard"])
+def test_who_waits_is_told_where_the_renewal_stands_in_words(status: str) -> None:
+    """Whoever is on call reads no raw status, also of a renewal of which a mail is owed."""
+    for item in ({"status": status}, {"status": status, "notice": "payment_failed_1"}):
+        assert not _codes(waiting._stands(item))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("past_due", "canceled", "status from past due to canceled"),
+        ("on_hold", "past_due", 'status from "on_hold" to past due'),
+        (None, "past_due", "status set to past due"),
+    ],
+)
+def test_the_timeline_tells_a_changed_status_in_words(old: str | None, new: str, said: str) -> None:
+    """The status before and the status after; a status that is not known stands in quotes."""
+    change = Change(datetime(2026, 1, 31, tzinfo=UTC), "ann", "edited", {"status": (old, new)})
+    assert [entry.text for entry in timeline({}, [], [change])] == [f"ann changed the subscription: {said}."]
+
+
+@pytest.mark.parametrize("status", [*SubscriptionStatus, "on_hold"])
+def test_the_commands_show_the_status_of_a_subscription_in_words(shop: World, status: str) -> None:
+    """The list and the subscription itself."""
+    shop.subscribe(status=status)
+    with shown.console.capture() as printed:
+        shown.rows([(shop.row(), DUE, None)])
+        shown.row(shop.row(), DUE, BadRow("status", "is at fault"))
+    said = printed.get()
+    for before in ("sub_1", "status"):  # the list's line, and the attribute's
+        assert re.search(rf'{before}\s+(cus_1\s+)?(active|past due|paused|canceled|unpaid|"on_hold")\s', said)
