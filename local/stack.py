@@ -198,8 +198,7 @@ class Stack:
         processes = self._processes()
         if not any(process.name == "console" and alive(process) for process in processes):
             self._record(processes=[asdict(process) for process in processes if process.name != "console"])
-            command = ("-m", "local.console", "--port", str(self.port))
-            served = self._launch("console", sys.executable, *command, PYTHONPATH=str(ROOT / "src"))
+            served = self._launch("console", sys.executable, "-m", "local.console", "--port", str(self.port))
             try:
                 self._record(console_url=announcement(served)["url"])
             except ProcessError as problem:
@@ -237,7 +236,7 @@ class Stack:
         self._record(gateway_key=key, gateway_url=announcement(gateway)["url"])
         wait_for(emulator, self._healthy, _EMULATOR_SECONDS)
 
-    def _launch(self, name: str, *command: str, **more: str) -> Process:
+    def _launch(self, name: str, *command: str) -> Process:
         environment = {
             "PATH": os.environ["PATH"],
             "HOME": str(self._temporary_folder),
@@ -247,7 +246,7 @@ class Stack:
             "AWS_CONFIG_FILE": os.devnull,
             "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
             "AWS_EC2_METADATA_DISABLED": "true",
-        } | more
+        }
         log = self._logs_folder / f"{name}.log"
         process = launch(name, command, folder=ROOT, environment=environment, log=log)
         self._record(processes=[*self._running().get("processes", []), asdict(process)])

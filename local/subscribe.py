@@ -7,20 +7,19 @@ until the first renewal has come to its end, and prints what happened and what t
 """
 
 import argparse
-import sys
 import time
 import uuid
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
 import stripe
-import urllib3
-from rich.markup import escape
 
+from local.commands import escape, run, say
 from local.gateway import official_client
 from local.progress import console, step
 from local.signed import call
-from local.stack import ROOT, Stack, StackError, port_from_environment
+from local.stack import ROOT, Stack, StackError
 
 CARDS = {
     "visa": "pm_card_visa",
@@ -93,12 +92,17 @@ def _subscribe(stack: Stack, given: argparse.Namespace) -> None:
         with step("the first renewal"):
             if not _settled(api, subscription_id):
                 console.print(f"No result after {_WAIT_SECONDS} seconds: the logs are in .local/{stack.port}/logs/")
-    console.print(f"\nWhat happened to [bold]{subscription_id}[/bold]:")
-    for entry in api("GET", f"/subscriptions/{subscription_id}/timeline")["items"]:
-        console.print(f"  {entry['at'][:19].replace('T', ' ')}  {escape(entry['text'])}", soft_wrap=True)
+    tell(api, subscription_id)
     row, periods = api("GET", f"/subscriptions/{subscription_id}"), _periods(api, subscription_id)
     tried_again = periods[0].get("next_attempt") if periods else None
     _say_what_next(stack, subscription_id, tried_again or row["renewal_date"])
+
+
+def tell(api: Callable[[str, str], Any], subscription_id: str) -> None:
+    """Print what happened to the subscription, as its timeline says. api: answers a method and a path."""
+    console.print(f"\nWhat happened to [bold]{escape(subscription_id)}[/bold]:")
+    for entry in api("GET", f"/subscriptions/{subscription_id}/timeline")["items"]:
+        say(f"  {entry['at'][:19].replace('T', ' ')}  {entry['text']}")
 
 
 def _periods(api: _Api, subscription_id: str) -> list[dict[str, Any]]:
@@ -153,12 +157,7 @@ def _arguments() -> argparse.Namespace:
 
 def main() -> None:
     given = _arguments()
-    try:
-        _subscribe(Stack(port_from_environment()).require_running(), given)
-    except (StackError, urllib3.exceptions.HTTPError) as problem:
-        sys.exit(f"{problem}")
-    except KeyboardInterrupt:
-        sys.exit(130)
+    run(lambda stack: _subscribe(stack, given))
 
 
 if __name__ == "__main__":

@@ -7,18 +7,17 @@ holds. The README says what a test clock is ("Test without waiting").
 """
 
 import argparse
-import sys
 import time
 import uuid
 from datetime import UTC, date, datetime
 from json import dumps
 from typing import Any
 
-import urllib3
 from boto3.dynamodb.conditions import Key
 
-from local.progress import console, step
-from local.stack import Stack, StackError, port_from_environment
+from local.commands import escape, run, say
+from local.progress import step
+from local.stack import Stack, StackError
 from local.webhook import send, signed_headers, signing_secret
 
 _WAIT_SECONDS, _LOOK_SECONDS = 30, 0.3
@@ -39,7 +38,7 @@ def _live_on(stack: Stack, subscription_id: str, day: date) -> None:
         UpdateExpression="SET test_clock = :day",
         ExpressionAttributeValues={":day": day.isoformat()},
     )
-    with step(f"a webhook for {subscription_id}, which lives on {day}"):
+    with step(f"a webhook for {escape(subscription_id)}, which lives on {day}"):
         body = dumps(key | {"amount": str(rows[0]["amount"])}).encode()
         headers = signed_headers(
             signing_secret(stack), body, message_id=f"msg_{uuid.uuid4().hex}", at=datetime.now(UTC)
@@ -48,9 +47,14 @@ def _live_on(stack: Stack, subscription_id: str, day: date) -> None:
         if reply.status != 202:
             raise StackError(f"the webhook was answered {reply.status}: {reply.body}")
         periods = _at_rest(renewals, subscription_id, str(rows[0]["renewal_date"]) if _is_due(rows[0], day) else None)
+    tell(periods)
+
+
+def tell(periods: list[dict[str, Any]]) -> None:
+    """Print what the ledger holds, the oldest period first. periods: newest first."""
     for period in reversed(periods):
         until = f" to {period['period_end']}" if "period_end" in period else ""
-        console.print(f"  {period['renewal_date']}{until}  {period['status'].replace('_', ' ')}")
+        say(f"  {period['renewal_date']}{until}  {period['status'].replace('_', ' ')}")
 
 
 def _is_due(row: dict[str, Any], day: date) -> bool:
@@ -85,12 +89,7 @@ def main() -> None:
     parser.add_argument("subscription_id")
     parser.add_argument("day", type=_day, metavar="YYYY-MM-DD")
     given = parser.parse_args()
-    try:
-        _live_on(Stack(port_from_environment()).require_running(), given.subscription_id, given.day)
-    except (StackError, urllib3.exceptions.HTTPError) as problem:
-        sys.exit(f"{problem}")
-    except KeyboardInterrupt:
-        sys.exit(130)
+    run(lambda stack: _live_on(stack, given.subscription_id, given.day))
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@
 
 import argparse
 import json
-import sys
 import uuid
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,8 +13,9 @@ from typing import Any
 import urllib3
 from standardwebhooks.webhooks import Webhook
 
+from local.commands import run, say
 from local.sample import AMOUNT, CUSTOMER_ID, SUBSCRIPTION_ID
-from local.stack import Stack, StackError, port_from_environment
+from local.stack import Stack
 
 
 @dataclass(frozen=True)
@@ -54,15 +54,13 @@ def main() -> None:
     parser.add_argument("--customer-id", default=CUSTOMER_ID)
     parser.add_argument("--amount", default=AMOUNT)
     body = json.dumps(vars(parser.parse_args())).encode()
-    try:
-        stack = Stack(port_from_environment()).require_running()
-        headers = signed_headers(
-            signing_secret(stack), body, message_id=f"msg_{uuid.uuid4().hex}", at=datetime.now(UTC)
-        )
-        reply = send(stack.outputs["LocalWebhookUrl"], body, headers)
-    except (StackError, urllib3.exceptions.HTTPError) as problem:
-        sys.exit(str(problem))
-    print(reply.status, json.dumps(reply.body, ensure_ascii=False))
+    run(lambda stack: _send(stack, body))
+
+
+def _send(stack: Stack, body: bytes) -> None:
+    headers = signed_headers(signing_secret(stack), body, message_id=f"msg_{uuid.uuid4().hex}", at=datetime.now(UTC))
+    reply = send(stack.outputs["LocalWebhookUrl"], body, headers)
+    say(f"{reply.status} {json.dumps(reply.body, ensure_ascii=False)}")
 
 
 if __name__ == "__main__":

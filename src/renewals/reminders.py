@@ -137,6 +137,8 @@ def record(subscription: Subscription, kind: str) -> Mail | None:
         return None
     try:
         period, mail = kept["period"], mail_from({name: kept[name] for name in kept if name != "period"})
+        if not isinstance(mail.token, str):
+            raise TypeError
     except (TypeError, KeyError, ValueError):
         raise BadRow(name, "is not the record of a reminder") from None
     return mail if period == subscription.renewal_date.isoformat() else None

@@ -49,6 +49,15 @@ def json_of(**changes: Any) -> Line:
     return line
 
 
+def test_a_status_that_is_none_is_named_with_those_that_are() -> None:
+    """In a file of either kind: a status in another spelling is refused, and the line says which statuses there are."""
+    known = "status is none of 'active', 'past_due', 'paused', 'canceled' or 'unpaid'"
+    [line] = read(f"{HEADER},status\n{csv_of()},Active\n")
+    assert (line.subscription, line.faults) == (None, (known,))
+    assert json_of(status="cancelled").faults == (known,)
+    assert json_of(status=1).faults == (known,)
+
+
 def test_a_line_becomes_the_row_that_the_api_would_make() -> None:
     """Every column is taken with its type, what only a row can say too, and what is not given has its default."""
     given = {

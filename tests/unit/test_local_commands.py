@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from local import commands, subscribe, test_clock
+from local.stack import StackError
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -39,3 +42,19 @@ def test_without_a_stack_a_command_says_so_in_a_sentence(command: list[str]) -> 
     assert "Traceback" not in done.stderr
     assert "make up" in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_nothing_that_was_written_by_others_commands_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    """A plan with an escape sequence, an overridden direction or markup is shown as its characters and moves no cursor:
+    in a timeline, among the periods, and in the sentence that a command ends with."""
+    text = "Pro \x1b]52;c;cm0=\x07[bold]\u202ePlan"
+    shown = "Pro \\x1b]52;c;cm0=\\x07[bold]\\u202ePlan"
+    answer = {"items": [{"at": "2026-01-31T12:00:00+00:00", "text": text}]}
+    subscribe.tell(lambda _method, _path: answer, text)
+    test_clock.tell([{"renewal_date": "2026-01-31", "status": text}])
+    told = capsys.readouterr().out
+    assert (told.count(shown), "\x1b" in told) == (3, False)
+
+    with pytest.raises(SystemExit) as ended, commands.plainly():
+        raise StackError(f"amount: {text}\nplan: is wrong")
+    assert str(ended.value) == f"amount: {shown}\nplan: is wrong"

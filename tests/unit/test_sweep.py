@@ -268,6 +268,20 @@ def test_whatever_stands_in_a_row_holds_up_no_other(field: str, kind: str, days:
         assert good in sweeper.sent_ids()
 
 
+@pytest.mark.parametrize("state", ["failed", "sent", "sending"])
+@pytest.mark.parametrize("name", [*SENT, "at", "message_id", "reason"])
+def test_whatever_stands_in_the_record_of_a_reminder_holds_up_no_other(name: str, state: str) -> None:
+    """A record that somebody wrote by hand, with a token that is a number or any other value in any other type: the row
+    beside it in the same page is handed over."""
+    sweeper = Sweeper(reminder_days=7)
+    row = {"renewal_date": _ago(-3), "interval": "year", "known_card": GOOD_CARD}
+    for n, value in enumerate(ODD):
+        sweeper.add(n, **row, reminder_upcoming=SENT | {"state": state, name: value})
+    good = sweeper.add("good", **row)
+    sweeper.sweep("all")
+    assert good in sweeper.sent_ids()
+
+
 # --- unfinished work ---------------------------------------------------------------------------------------------
 
 
