@@ -213,6 +213,13 @@ class FakeDynamoDB:
     lock: threading.RLock = field(default_factory=threading.RLock)
     _indexed: dict[tuple[str, str], dict[str, list[Item]]] = field(default_factory=dict)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """For a copy, which has a lock of its own."""
+        return {name: value for name, value in vars(self).items() if name != "lock"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, lock=threading.RLock())
+
     def items(self, table: str) -> dict[tuple[str, str], Item]:
         return self.tables.setdefault(table, {})
 

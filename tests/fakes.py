@@ -3,14 +3,13 @@
 Everything that leaves the process goes through `Cuts`, which can end the process before or after any such call.
 """
 
+import pickle
 from collections.abc import Iterator
 from contextlib import contextmanager
-from copy import deepcopy
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from decimal import Decimal
 from email.message import EmailMessage
 from functools import partial
-from threading import RLock
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -31,9 +30,10 @@ from renewals.mail_ledger import MailLedger
 from renewals.receipt_ledger import ReceiptLedger
 from renewals.refund_ledger import RefundLedger
 from renewals.renewal import CUT_OFF, REFUNDS, Renewal
+from send_email import message
 from send_email.delivery import Delivery
 from send_email.post import Post
-from tests import workflow
+from tests import mails, workflow
 from tests.cuts import Cut, Cuts
 from tests.fake_aws import FakeDynamoDB, FakeS3, FakeSES
 from tests.fake_gateway import FakeGateway
@@ -99,7 +99,8 @@ class World:
 
     def copy(self) -> "World":
         """This world as it stands, apart from it: what happens in one does not happen in the other."""
-        return deepcopy(self, {id(self.dynamodb.lock): RLock()})
+        copied: World = pickle.loads(pickle.dumps(self))  # noqa: S301  (our own; a fifth of deepcopy's time)
+        return copied
 
     # The workflow
 
@@ -149,6 +150,7 @@ class World:
         }
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(clock, "current", current)
+            patch.setattr(message, "_message", mails.Once)
             patch.setattr(telemetry, "renewal_event", lambda *_: None)  # a twentieth of a run's time, unread
             for client in ("dynamodb", "s3", "ses"):
                 patch.setattr(aws, client, partial(getattr, self, client))

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from itertools import groupby
+from itertools import groupby, islice
 from operator import itemgetter
 
 import receipt_fonts
@@ -215,7 +215,7 @@ class Sheet:
         if not text:
             return y
         self._choose_fonts(text, style)
-        broken = self._broken(text, width)
+        broken = list(islice(self._broken(text, width), lines + 1))  # no more are looked at: measuring takes long
         if len(broken) > lines:
             text += ELLIPSIS
             self._choose_fonts(text, style)
@@ -276,24 +276,24 @@ class Sheet:
             line = line[: printable.whole(line, len(line) - 1)]
         return line.rstrip() + ELLIPSIS
 
-    def _broken(self, text: str, width: float) -> list[str]:
+    def _broken(self, text: str, width: float) -> Iterator[str]:
         if self.pdf.get_string_width(text) <= width:
-            return [text]
-        lines = []
+            yield text
+            return
         line = ""
         for piece in re.findall(_BREAKABLE, text):
             if self.pdf.get_string_width(line + piece) <= width:
                 line += piece
                 continue
             if line and self.pdf.get_string_width(piece.lstrip()) <= width:
-                lines.append(line)
+                yield line
                 line = piece.lstrip()
             else:  # a word that is wider than any line begins where it stands
                 line = (line + piece).lstrip()
             while (fitting := self._fitting(line, width)) < len(line):
-                lines.append(line[:fitting])
+                yield line[:fitting]
                 line = line[fitting:]
-        return [*lines, line]
+        yield line
 
     def _fitting(self, word: str, width: float) -> int:
         """How many characters of `word` fit: at least one, and no letter is parted from its marks."""

@@ -132,7 +132,10 @@ def _tell(call: Call, marks: words.Marks, found: Told) -> None:
 
 
 def _dynamodb(operation: str, named: dict[str, Any], marks: words.Marks) -> list[words.Both]:
-    key = f"{operation} {marks.stored(named)}"
+    said = f"{operation} {named}"
+    if said in _known:  # it has no marks
+        return _known[said]
+    key = marks.stored(said)
     if key not in _known:
         if len(_known) >= MOST_KNOWN:
             _known.clear()

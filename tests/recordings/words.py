@@ -62,9 +62,8 @@ class Marks:
         """The text with an ordinal for each random mark."""
         return _MARK.sub(self._ordinal, text) if len(text) >= 32 else text
 
-    def stored(self, call: object) -> str:
+    def stored(self, text: str) -> str:
         """What a call of DynamoDB hands over, with an ordinal for each random mark."""
-        text = str(call)
         for pattern in _STORED:
             text = pattern.sub(lambda found: _MARK.sub(self._ordinal, found[0]), text)
         return text
@@ -149,14 +148,19 @@ def _kinds(value: Any, name: str = "") -> Any:
 
 def mail(sent: Body) -> str:
     """A mail as it was handed over: to whom, its subject, its plain text, and the names of what is attached."""
-    raw = re.sub(rb"={15}\d+==", b"boundary", sent["RawMessage"]["Data"])
-    return f"To: {', '.join(sent['Destinations'])}\n{_read(re.sub(rb'\n\n[A-Za-z0-9+/=\n]{500,}', b'\n\n', raw))}"
+    return f"To: {', '.join(sent['Destinations'])}\n{_said(sent['RawMessage']['Data'])}"
 
 
 def tags(sent: Body) -> str:
     """From whom a mail is, and what SES is to say of it when it comes back."""
     told = {tag["Name"]: urlsafe_b64decode(tag["Value"] + "==").decode() for tag in sent["Tags"]}
     return f"{sent['Source']} {sent['ConfigurationSetName']} {told}"
+
+
+@lru_cache(512)
+def _said(raw: bytes) -> str:
+    whole = re.sub(rb"={15}\d+==", b"boundary", raw)
+    return _read(re.sub(rb"\n\n[A-Za-z0-9+/=\n]{500,}", b"\n\n", whole))
 
 
 @lru_cache(512)

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from renewals.attribute_values import plain, wire
@@ -17,16 +17,31 @@ values = st.recursive(
 )
 
 
+@settings(max_examples=30)
 @given(values)
 def test_values_go_out_as_by_boto3(value: Any) -> None:
     """Whatever an item can hold is sent as boto3 would send it."""
     assert wire(value) == TypeSerializer().serialize(value)
 
 
-@given(values | st.sets(st.text(), min_size=1) | st.sets(numbers, min_size=1) | st.sets(st.binary(), min_size=1))
+sets = st.sets(st.text(), min_size=1) | st.sets(numbers, min_size=1) | st.sets(st.binary(), min_size=1)
+
+
+@settings(max_examples=30)
+@given(values | sets)
 def test_values_come_back_as_by_boto3(value: Any) -> None:
     """Whatever boto3 wrote, sets too, is read as boto3 would read it."""
     attribute: Any = TypeSerializer().serialize(value)
+    assert plain(attribute) == TypeDeserializer().deserialize(attribute)
+
+
+@pytest.mark.proof
+@settings(max_examples=2_000, deadline=None)
+@given(values, values | sets)
+def test_values_go_out_and_come_back_for_long(out: Any, back: Any) -> None:
+    """As above, two thousand of each."""
+    assert wire(out) == TypeSerializer().serialize(out)
+    attribute: Any = TypeSerializer().serialize(back)
     assert plain(attribute) == TypeDeserializer().deserialize(attribute)
 
 

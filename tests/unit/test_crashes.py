@@ -5,7 +5,7 @@ mail's sending and its record cannot be told apart by anybody; there, and only t
 never as two.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -182,12 +182,35 @@ CALLS = {name: story.calls() for name, story in STORIES.items()}
 
 
 def _moments(*stories: str) -> list[Any]:
-    """Before and after each call of each story's run."""
+    """Before and after each call of each story's run. Between two calls nothing leaves the process: after a call the
+    world stands as it does before the next call. So `make test` runs the moment before each call and the one after the
+    last call, and `make proof` the others."""
     return [
-        pytest.param(story, 2 * n + after, id=f"{story}-{'after' if after else 'before'}-{n}-{call}")
+        pytest.param(
+            story,
+            2 * n + after,
+            id=f"{story}-{'after' if after else 'before'}-{n}-{call}",
+            marks=[pytest.mark.proof] if after and n < len(CALLS[story]) - 1 else [],
+        )
         for story in stories
         for n, call in enumerate(CALLS[story])
         for after in (0, 1)
+    ]
+
+
+def _each(moments: list[Any], others: Mapping[str, Any] | Iterable[str], of: int) -> list[Any]:
+    """Each moment with each of the others, by name. `make test` runs one in so many: some of each of the others, and
+    of each call; `make proof` the rest."""
+    named = others if isinstance(others, Mapping) else {other: other for other in others}
+    return [
+        pytest.param(
+            *moment.values,
+            other,
+            id=f"{moment.id}-{name}",
+            marks=[*moment.marks, *([pytest.mark.proof] if (n // 2 + m) % of else [])],
+        )
+        for n, moment in enumerate(moments)
+        for m, (name, other) in enumerate(named.items())
     ]
 
 
@@ -211,8 +234,13 @@ def test_a_task_that_ends_anywhere_is_run_again_at_once_by_its_own_workflow(name
     _expect_the_end(STORIES[name], shop, uncertain=_sending(name, moment))
 
 
-@pytest.mark.parametrize("wait", [LATER, HOURS], ids=["minutes", "hours"])
-@pytest.mark.parametrize(("name", "moment"), _moments(*STORIES))
+@pytest.mark.parametrize(
+    ("name", "moment", "wait"),
+    [
+        *_each(_moments(*STORIES), {"minutes": LATER}, of=1),
+        *_each(_moments(*STORIES), {"hours": HOURS}, of=4),
+    ],
+)
 def test_a_run_that_ends_anywhere_is_taken_up_by_a_later_one(name: str, moment: int, wait: timedelta) -> None:
     """Minutes or hours later, another execution finishes what was cut."""
     shop = STORIES[name].begin()
@@ -280,8 +308,14 @@ def _expect_nothing_open(shop: World) -> None:
     assert states <= {PaymentState.CANCELED, PaymentState.PAID}
 
 
-@pytest.mark.parametrize("change", ["canceled", "paused", "ends", "moved", "deleted", "price", "card"])
-@pytest.mark.parametrize(("name", "moment"), _moments("pays", "declined-new-card"))
+@pytest.mark.parametrize(
+    ("name", "moment", "change"),
+    _each(
+        _moments("pays", "declined-new-card"),
+        ["canceled", "paused", "ends", "moved", "deleted", "price", "card"],
+        of=2,
+    ),
+)
 def test_a_subscription_changed_while_nobody_worked(name: str, moment: int, change: str) -> None:
     """Cut, changed, taken up hours later: what was confirmed is receipted and mailed. What was not is charged only if
     the subscription still says so, and then as it was claimed; where it does not, its payment is cancelled."""
@@ -336,14 +370,9 @@ def _undisturbed(name: str, change: str, *, first: bool) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("name", "moment", "change"),
     [
-        pytest.param(*point.values, change, id=f"{point.id}-{change}")
-        for name, changes in {
-            "pays": CHANGES,
-            "declined": ("canceled", "moved", "deleted"),
-            "declined-new-card": (*NO_LONGER_DUE, "card"),
-        }.items()
-        for point in _moments(name)
-        for change in changes
+        *_each(_moments("pays"), list(CHANGES), of=2),
+        *_each(_moments("declined"), ["canceled", "moved", "deleted"], of=1),
+        *_each(_moments("declined-new-card"), [*NO_LONGER_DUE, "card"], of=2),
     ],
 )
 def test_a_change_in_the_very_middle_is_as_if_it_came_before_the_claim_or_after_the_run(

@@ -193,10 +193,18 @@ def test_a_long_name_adds_no_address(name: str) -> None:
     _expect_own_addresses(name)
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=25)
 @given(NAMES)
 def test_no_name_adds_or_breaks_an_address(name: str) -> None:
     """Whatever customer, plan and seller are called."""
+    _expect_own_addresses(name)
+
+
+@pytest.mark.proof
+@settings(deadline=None, max_examples=1_000)
+@given(NAMES)
+def test_no_name_adds_or_breaks_an_address_for_long(name: str) -> None:
+    """As above, a thousand names."""
     _expect_own_addresses(name)
 
 

@@ -20,6 +20,7 @@ from renewals.register import AskedBy, Register, Taken, etag
 from renewals.renewal import Status
 from renewals.transitions import Action, NotAllowed
 from tests.fakes import LATER, NOON, World
+from tests.shares import share
 
 DAY = timedelta(days=1)
 LIVE = ("active", "past_due")
@@ -136,8 +137,14 @@ class Calls(RuleBasedStateMachine):
             day = schedule.after(day)
 
 
-Calls.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+class ManyCalls(Calls):
+    """As above, in numbers."""
+
+
+Calls.TestCase.settings = settings(max_examples=15, stateful_step_count=30, deadline=None)
 TestCalls = Calls.TestCase
+ManyCalls.TestCase.settings = settings(max_examples=600, stateful_step_count=30, deadline=None)
+TestManyCalls = pytest.mark.proof(ManyCalls.TestCase)
 
 
 # --- many editors at once -------------------------------------------------------------------------------------------
@@ -158,9 +165,10 @@ def _one_at_a_time(shop: World) -> Iterator[None]:
     yield
 
 
-def test_a_thousand_editors_lose_no_update(shop: World) -> None:
-    """1,000 edits, each of a fresh reading and many at once: each that was accepted saw the one before it, the row has
-    the last one, and each stands in the history."""
+@pytest.mark.parametrize("edits", share([200, 1000], of=2))
+def test_a_thousand_editors_lose_no_update(shop: World, edits: int) -> None:
+    """Each edit is of a fresh reading, and many at once: each that was accepted saw the one before it, the row has the
+    last one, and each stands in the history."""
     shop.subscribe(plan="0")
     register = _register(shop)
 
@@ -180,7 +188,7 @@ def test_a_thousand_editors_lose_no_update(shop: World) -> None:
         return True
 
     with _one_at_a_time(shop), ThreadPoolExecutor(16) as editors:
-        accepted = sum(editors.map(edit, range(1000)))
+        accepted = sum(editors.map(edit, range(edits)))
     assert accepted >= 1
     assert shop.row()["plan"] == str(accepted)
     assert shop.row()["version"] == accepted

@@ -1,0 +1,52 @@
+"""Equal mails are put together once in all unit tests: thousands of renewals send the same ones."""
+
+from copy import deepcopy
+from email.message import EmailMessage
+from functools import lru_cache
+from typing import Any
+
+from send_email import message
+
+type Letter = tuple[Any, ...]
+type Attached = tuple[bytes, tuple[tuple[str, Any], ...]]
+type Headers = tuple[tuple[str, Any], ...]
+
+
+class Once:
+    """What `message._message` makes, as far as it is sent: another mail that is equal is the same bytes."""
+
+    def __init__(self, letter: message._Letter, sender: str, to: str) -> None:
+        said = letter.subject, letter.name, tuple(letter.paragraphs), letter.link, tuple(letter.facts), letter.seller
+        self._letter = (*said, sender, to)
+        _made(self._letter)  # what cannot be put together is refused now
+        self._attached: tuple[Attached, ...] = ()
+        self._headers: Headers = ()
+
+    def add_attachment(self, content: bytes, **named: Any) -> None:
+        self._attached += ((content, tuple(named.items())),)
+
+    def __setitem__(self, name: str, value: object) -> None:
+        self._headers += ((name, value),)
+
+    def as_bytes(self) -> bytes:
+        return _written(self._letter, self._attached, self._headers)
+
+
+_put_together = message._message
+
+
+@lru_cache(512)
+def _made(letter: Letter) -> EmailMessage:
+    subject, name, paragraphs, link, facts, seller, sender, to = letter
+    told = message._Letter(subject, name, list(paragraphs), link, list(facts), seller)
+    return _put_together(told, sender, to)
+
+
+@lru_cache(512)
+def _written(letter: Letter, attached: tuple[Attached, ...], headers: Headers) -> bytes:
+    mail = deepcopy(_made(letter))
+    for content, named in attached:
+        mail.add_attachment(content, **dict(named))
+    for name, value in headers:
+        mail[name] = value
+    return mail.as_bytes()
