@@ -495,8 +495,10 @@ def _applied(row: Row, changes: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _details(row: Row, changes: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """What differs, before and after."""
-    return {name: (row.get(name), new) for name, new in changes.items() if row.get(name) != new}
+    """What differs, before and after; an amount with its currency, whether that differs or not."""
+    changed = {name for name, new in changes.items() if row.get(name) != new}
+    kept = changed | ({"currency"} & changes.keys() if "amount" in changed else set())
+    return {name: (row.get(name), changes[name]) for name in changes if name in kept}
 
 
 def _version(row: Row) -> int:

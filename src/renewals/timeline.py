@@ -5,6 +5,7 @@ addresses are masked; decline codes stand beside their words, for who has to loo
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, tzinfo
 from decimal import Decimal
@@ -13,6 +14,7 @@ from typing import Any
 from renewals import mail_faults, reasons, refunds, subscription, texts, wording
 from renewals.addresses import masked
 from renewals.dynamodb import storable
+from renewals.errors import BadRow
 from renewals.offers import CARD_EXPIRES, UPCOMING
 from renewals.reasons import Reason
 from renewals.renewal import UNSETTLED, Flag, Mail, MailState, RefundState, Renewal, Status, mail_from, renewal_from
@@ -127,18 +129,38 @@ def _over(row: Mapping[str, Any], zone: tzinfo, today: date | None) -> Iterator[
 def _changed(change: Change) -> Entry:
     if change.what in _OF_A_PERIOD and "period" in change.details:
         return Entry(change.at, change.what, _OF_A_PERIOD[change.what](change), by=change.by)
-    said = "; ".join(f"{name} {_from_to(name, old, new)}" for name, (old, new) in sorted(change.details.items()))
+    details = sorted(_priced(change.details).items())
+    said = "; ".join(f"{name} {_from_to(name, old, new)}" for name, (old, new) in details)
     if change.what == "mail_cleared":
         return Entry(change.at, change.what, _mail_cleared(change), by=change.by)
     did = f"{change.by} {_CHANGED.get(change.what) or _not_known('made a change', change.what)}"
     return Entry(change.at, change.what, f"{did}: {said}." if said else f"{did}.", by=change.by)
 
 
+def _priced(details: Mapping[str, tuple[Any, Any]]) -> Mapping[str, tuple[Any, Any]]:
+    """The details with the amount in its currency. Earlier versions kept the currency only where it changed too."""
+    if not {"amount", "currency"} <= details.keys():
+        return details
+    (old, new), (before, now) = details["amount"], details["currency"]
+    others = {name: each for name, each in details.items() if name != "currency"}
+    return others | {"amount": (_price(old, before), _price(new, now))}
+
+
+def _price(amount: Any, currency: Any) -> Any:
+    """The amount as 5.00 EUR; None where there is none. A row may have been written by hand, with anything in it."""
+    if amount is None or currency is None:
+        return amount
+    with suppress(BadRow):  # an unknown currency has no decimals that are known
+        if isinstance(amount, Decimal) and isinstance(currency, str):
+            money = wording.money(amount, currency)
+            if Decimal(money.partition(" ")[0]) == amount:
+                return money
+    return f"{_shown(amount)} {_shown(currency)}"
+
+
 def _asked_for_refund(change: Change) -> str:
-    amount, currency = (change.details.get(name, (None, None))[1] for name in ("amount", "currency"))
-    # Earlier versions kept no currency.
-    what = wording.money(amount, currency) if currency and isinstance(amount, Decimal) else _shown(amount)
-    return f"{change.by} asked for a refund of {what}, {_of_period(change)}."
+    amount = _priced(change.details).get("amount", (None, None))[1]
+    return f"{change.by} asked for a refund of {_shown(amount)}, {_of_period(change)}."
 
 
 def _asked_for_mail(change: Change) -> str:

@@ -2,6 +2,7 @@
 
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -127,6 +128,25 @@ def test_changes_stand_among_the_renewals_with_who_made_them(shop: World) -> Non
         "Ops/zoe changed the subscription: amount from 29.99 to 39.99; cancel_at removed; "
         "customer_email from a***@c***.example to b***@o***.example; locale set to de."
     )
+
+
+@pytest.mark.parametrize(
+    ("details", "told"),
+    [
+        ({"amount": (Decimal("19.9"), Decimal(5)), "currency": ("EUR", "EUR")}, "amount from 19.90 EUR to 5.00 EUR"),
+        ({"amount": (Decimal(5), Decimal(500)), "currency": ("EUR", "JPY")}, "amount from 5.00 EUR to 500 JPY"),
+        ({"amount": (None, Decimal(5)), "currency": (None, "EUR")}, "amount set to 5.00 EUR"),
+        ({"currency": ("EUR", "USD")}, "currency from EUR to USD"),
+        ({"amount": (Decimal("5.001"), Decimal(5)), "currency": ("EUR", "EUR")}, "amount from 5.001 EUR to 5.00 EUR"),
+        ({"amount": ("five", Decimal(5)), "currency": ("QQQ", "EUR")}, "amount from five QQQ to 5.00 EUR"),
+        ({"amount": (Decimal("5.1"), Decimal(5)), "currency": ("QQQ", "EUR")}, "amount from 5.1 QQQ to 5.00 EUR"),
+    ],
+)
+def test_a_price_is_told_with_its_currency(shop: World, details: dict[str, Any], told: str) -> None:
+    """An amount that somebody changed has its currency and the decimals that people write; what stood in a row that
+    was written by hand is told as it stood."""
+    shop.subscribe()
+    assert _told(shop, Change(NOON, "ann", "edited", details))[-1].text == f"ann changed the subscription: {told}."
 
 
 def test_a_date_begins_at_the_businesss_midnight(shop: World) -> None:
