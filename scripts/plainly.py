@@ -19,8 +19,8 @@ from botocore.exceptions import (
     UnauthorizedSSOTokenError,
 )
 
+from renewals import texts
 from renewals.errors import BadRow, Collision, RenewalError, Throttled
-from renewals.texts import printable
 
 _EXPIRED = frozenset({"ExpiredToken", "ExpiredTokenException", "RequestExpired"})
 _UNKNOWN = frozenset(
@@ -33,17 +33,23 @@ _UNKNOWN = frozenset(
     }
 )
 _DENIED = frozenset({"AccessDenied", "AccessDeniedException", "AuthorizationError"})
+_LONGEST_REASON = 1000
 _SIGN_IN = "The AWS credentials have expired: sign in again."
 
 
 def tell(line: str) -> None:
     """One line. A value in it, out of a table, a queue or a log, moves no cursor and sets no clipboard."""
-    click.echo(printable(line))
+    click.echo(texts.printable(line))
 
 
 def number(count: int, name: str) -> str:
     """1 difference, 2 differences."""
     return f"{count} {name}" if count == 1 else f"{count} {name}s"
+
+
+def reason_fault(why: str) -> str | None:
+    """Why this is no reason that others could read later; None where it is one."""
+    return texts.fault(why, _LONGEST_REASON) if why.strip() else "is blank"
 
 
 class Trouble(RenewalError):  # noqa: N818
@@ -103,7 +109,7 @@ class Command(click.Command):
             with _plainly():
                 return super().invoke(ctx)
         except Trouble as trouble:
-            raise click.ClickException(printable(str(trouble))) from trouble
+            raise click.ClickException(texts.printable(str(trouble))) from trouble
 
 
 class Commands(Command, click.Group):

@@ -6,14 +6,12 @@ from typing import Any
 
 import click
 
-from renewals import texts
 from scripts.deployment import Deployment, given, stack_name
 from scripts.oncall import charging, log, receipts, tables, waiting
 from scripts.oncall.letters import DeadLetters
-from scripts.plainly import Commands, number, tell
+from scripts.plainly import Commands, number, reason_fault, tell
 
 _MOST_SHOWN = 20
-_LONGEST_REASON = 1000
 
 _day = click.DateTime(["%Y-%m-%d"])
 
@@ -177,7 +175,7 @@ def charging_(deployment: Deployment, turn: str, why: str) -> None:
     """
     if turn == "off" and not why.strip():
         raise click.UsageError('off needs --why "…": whoever finds charging turned off has to know the reason')
-    if why and (fault := texts.fault(why, _LONGEST_REASON)):
+    if why and (fault := reason_fault(why)):
         raise click.BadParameter(fault, param_hint="--why")
     dynamodb, changes = deployment.client("dynamodb"), deployment.output("ChangesTableName")
     if turn == "off":

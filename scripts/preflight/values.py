@@ -1,6 +1,7 @@
 """The parameters of the deployment: as they are typed, and as SAM would store them."""
 
 import re
+import shlex
 from collections.abc import Iterable, Iterator, Mapping
 
 from scripts.preflight.findings import Finding, mind, ok, wrong
@@ -32,9 +33,8 @@ def look(words: Iterable[str], values: Mapping[str, str]) -> Iterator[Finding]:
             yield wrong("values", f"{name} is no parameter of the template.")
         elif left and name != _HIDDEN:
             cut = True
-            yield wrong(
-                "values", f"{name} would be stored as {values[name]!r}: SAM cuts at blanks. Type '{name}=\"{meant}\"'."
-            )
+            typed = _typed(name, meant)
+            yield wrong("values", f"{name} would be stored as {values[name]!r}: SAM cuts at blanks. Type {typed}.")
     for name, declared in known.items():
         pattern = declared.get("AllowedPattern")
         if pattern and not re.fullmatch(pattern, values[name]):
@@ -45,6 +45,12 @@ def look(words: Iterable[str], values: Mapping[str, str]) -> Iterator[Finding]:
             yield mind("values", f"{name} is the example's, {values[name]!r}: every receipt prints it.")
     if not cut:
         yield ok("values", f"Receipts say {values['SellerName']!r}, {values['SellerAddress']!r}.")
+
+
+def _typed(name: str, meant: str) -> str:
+    """The word as a shell is given it, so that SAM stores what is meant."""
+    escaped = meant.replace('"', '\\"')
+    return shlex.quote(f'{name}="{escaped}"')
 
 
 def _unquoted(value: str) -> str:

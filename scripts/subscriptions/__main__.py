@@ -14,7 +14,7 @@ from renewals.errors import BadRow
 from renewals.mail_faults import address_of
 from renewals.subscription import ID, SubscriptionStatus
 from scripts.deployment import WORKERS, Deployment, given, stack_name
-from scripts.plainly import Commands, Trouble
+from scripts.plainly import Commands, Trouble, reason_fault
 from scripts.subscriptions import shown
 from scripts.subscriptions.clearing import about_suppression, clear_mail_fault
 from scripts.subscriptions.importing import LEFT_OUT, Import, Tally
@@ -257,6 +257,8 @@ def clear_mail_fault_(
 
     Whoever reported our mail as spam is mailed again only with their consent.
     """
+    if fault := reason_fault(why):
+        raise click.BadParameter(fault, param_hint="--why")
     ended = clear_mail_fault(deployment, subscription_id, why, customer_agrees=customer_agrees)
     for line in about_suppression(address_of(deployment.row(subscription_id)).to):
         shown.say(line)

@@ -50,6 +50,20 @@ def test_a_receipt_that_came_back_is_mailed_to_the_same_address(shop: World, com
     assert len(shop.gateway.charges) == 1
 
 
+@pytest.mark.parametrize(
+    ("why", "fault"),
+    [("", "is blank"), (" ", "is blank"), ("\x1b]52;c;eA==\x07", "has a control character"), ("x" * 1001, "is longer")],
+)
+def test_a_fault_is_cleared_with_a_reason_or_not_at_all(shop: World, command: Any, why: str, fault: str) -> None:
+    """Without one, or with one that others could not read in the timeline, nothing changes."""
+    on(shop)
+    shop.run()
+    bounce(shop)
+    refused = command("clear-mail-fault", "sub_1", "--why", why)
+    assert (refused.exit_code, fault in refused.output) == (2, True)
+    assert "mail_fault" in shop.row()
+
+
 def test_all_that_waited_is_mailed_by_itself(shop: World, command: Any) -> None:
     """Two periods, the oldest first; what becomes due meanwhile is not charged by it."""
     on(shop)

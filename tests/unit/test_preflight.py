@@ -1,6 +1,7 @@
 """The look before a first deployment: what would go wrong is named, with what to do, and nothing is changed."""
 
 import json
+import re
 import shlex
 import subprocess
 from collections.abc import Callable, Iterator
@@ -293,20 +294,41 @@ READ_BY_SAM = (
 )
 
 
-def _readme() -> list[str]:
-    """The words after --parameter-overrides of README's first deployment, as the shell hands them over."""
+DEPLOY = "sam deploy --parameter-overrides "
+
+
+def _readme(command: str) -> list[str]:
+    """The words after a command of README's first deployment, as the shell hands them over."""
     text = (ROOT / "README.md").read_text()
-    command = text.partition("sam deploy --parameter-overrides ")[2].partition("\n```")[0].replace("\\\n", " ")
-    return shlex.split(command)
+    return shlex.split(text.partition(command)[2].partition("\n```")[0].replace("\\\n", " "))
 
 
-def test_the_readmes_command_deploys_what_it_shows() -> None:
+@pytest.mark.parametrize("command", [DEPLOY, "python -m scripts.preflight "])
+def test_the_readmes_command_deploys_what_it_shows(command: str) -> None:
     """Names and addresses have blanks, at which SAM cuts what is not quoted twice."""
-    values = stored(_readme())
+    values = stored(_readme(command))
     assert (values["SellerName"], values["SellerAddress"]) == ("Your Company", "1 Main Street, 12345 City")
 
 
-WORDS = [*_readme(), "SellerName=Your Company", 'SellerName="a \\"b\\" c"', "SellerTaxId=DE1"]
+def test_names_and_addresses_are_quoted_twice_wherever_they_are_shown() -> None:
+    """In each document and each file of settings: a command is copied from wherever it is found first."""
+    shown = {
+        path.name: re.findall(r"(.)Seller(?:Name|Address)=(.)", path.read_text())
+        for path in (*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), ROOT / "samconfig.toml", ROOT / "template.yaml")
+    }
+    assert {quotes for found in shown.values() for quotes in found} == {("'", '"')}
+    assert all(shown[name] for name in ("README.md", "samconfig.toml", "template.yaml"))
+
+
+@pytest.mark.parametrize("meant", ["Your Company", "Joe's Shop", 'The "Best" Shop', "$HOME & `id`"])
+def test_what_the_command_says_to_type_is_stored_as_it_is_meant(preflight: Any, meant: str) -> None:
+    """Whatever the name has in it, typed into a shell as it is told."""
+    told = _told(preflight(*GOOD[:-2], f"SellerName={meant}"), "wrong")
+    typed = told.partition("Type ")[2].removesuffix(".")
+    assert stored(shlex.split(typed))["SellerName"] == meant
+
+
+WORDS = [*_readme(DEPLOY), "SellerName=Your Company", 'SellerName="a \\"b\\" c"', "SellerTaxId=DE1"]
 
 
 @cache
