@@ -37,7 +37,7 @@ class RenewalQueue:
         for batch in batched(requests, _BATCH, strict=False):
             refused += self._send([{"Id": str(n), "MessageBody": json.dumps(each)} for n, each in enumerate(batch)])
         if refused:
-            raise NotHandedOver(f"{len(refused)} messages: {', '.join(sorted(set(refused)))}")
+            raise NotHandedOver(f"messages that SQS refused: {len(refused)} ({', '.join(sorted(set(refused)))})")
 
     def _count(self, *names: str) -> int:
         counts = self._client.get_queue_attributes(QueueUrl=self._url, AttributeNames=list(names))["Attributes"]

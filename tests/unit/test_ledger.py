@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from types import SimpleNamespace
 from typing import Any
@@ -241,6 +241,16 @@ def test_progress_begins_the_count_of_pick_ups_anew(shop: World, progress: Calla
     shop.dynamodb.put("renewals", shop.items()[DUE.isoformat()] | {"pickups": 9})
     progress(shop, _read(shop))
     assert shop.items()[DUE.isoformat()]["pickups"] == 0
+
+
+@pytest.mark.parametrize(("until", "begun"), [(LATER, NOON + LATER), (-LATER, NOON)])
+def test_work_is_old_once_the_moment_that_the_gateway_names_has_passed(
+    shop: World, until: timedelta, begun: datetime
+) -> None:
+    """A payment in processing is no old work before that moment; one that is still in processing after the moment has
+    been work since its claim."""
+    shop.ledger.wait(_claimed(shop), NOON, until=NOON + until)
+    assert shop.items()[DUE.isoformat()]["begun_at"] == begun.isoformat(timespec="microseconds")
 
 
 def test_a_refusal_and_a_receipt_are_progress_too(shop: World) -> None:

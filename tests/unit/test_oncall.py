@@ -12,6 +12,7 @@ import boto3
 import pytest
 from click.testing import CliRunner, Result
 
+from scripts.deployment import Deployment
 from scripts.oncall.__main__ import main
 from tests.fakes import Cut, World
 from tests.unit.test_subscriptions_command import DEAD, QUEUE, Account, on
@@ -195,6 +196,25 @@ def test_a_log_is_one_line_a_record(account: _Account, oncall: Any) -> None:
     ]
     assert oncall("log", "process-payment", "sub_2").output == ""
     assert "There is no log of nonsense" in oncall("log", "nonsense").output
+
+
+# --- what a sweep says -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("parts", "said"),
+    [
+        (0, "0 parts of it are read by runs of their own"),
+        (1, "1 part of it is read by a run of its own"),
+        (2, "2 parts of it are read by runs of their own"),
+    ],
+)
+def test_a_sweep_tells_of_one_part_and_of_many(
+    oncall: Any, monkeypatch: pytest.MonkeyPatch, parts: int, said: str
+) -> None:
+    """What others read of the sweep is told with its number, noun and verb alike."""
+    monkeypatch.setattr(Deployment, "run", lambda *_: {"backlog": 0, "sent": 0, "parts": parts})
+    assert said in oncall("sweep").output
 
 
 # --- what is asked wrongly -------------------------------------------------------------------------------------------

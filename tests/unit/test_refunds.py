@@ -671,6 +671,15 @@ def test_the_mail_has_the_refunds_own_facts(paid: Api) -> None:
     assert f"Amount: {'29.99'}" not in said
 
 
+def test_the_pdf_of_a_part_has_the_refunds_own_facts(paid: Api) -> None:
+    """The receipt of a refund prints the refund's amount, number and transaction, and nothing of the payment's."""
+    number = _refund(paid, "10.00").body["refund_number"]
+    paid.shop.run("run-2", NOON + LATER)
+    words = text_of(paid.shop.receipts()["receipts/cus_1/sub_1/re_1.pdf"])
+    assert all(fact in words for fact in ("REFUNDED", "Total refunded", "10.00 USD", number, "re_1"))
+    assert not any(fact in words for fact in ("29.99", "19.99", str(paid.shop.items()[PERIOD]["payment_id"])))
+
+
 def test_receipts_of_refunds_are_listed_and_open(paid: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     """Beside that of the payment, each with its own number, amount, transaction and link."""
     monkeypatch.setattr(aws, "s3", lambda: paid.shop.s3)

@@ -205,6 +205,31 @@ def test_processing_is_a_state_of_its_own(
     assert gateway.retrieve(payment.id).state is PaymentState.PAID
 
 
+_NOTIFIED = {"processing": {"type": "card", "card": {"customer_notification": {"completes_at": None}}}}
+_COMPLETES = {"processing": {"type": "card", "card": {"customer_notification": {"completes_at": 500_000}}}}
+
+
+@pytest.mark.parametrize(
+    ("told", "settles_at"),
+    [
+        (_COMPLETES, 500_000),
+        (_COMPLETES | {"latest_charge": "ch_1"}, 500_000),
+        (_NOTIFIED, 100_000 + 26 * 3600),
+        (_NOTIFIED | {"latest_charge": "ch_1"}, None),
+        ({"processing": {"type": "card"}}, None),
+        ({"processing": None}, None),
+        (_COMPLETES | {"status": "requires_action"}, None),
+    ],
+)
+def test_when_a_payment_in_processing_settles(told: dict[str, Any], settles_at: int | None) -> None:
+    """The moment that Stripe names; 26 hours after the charge where Stripe has notified the customer and names none;
+    never a moment of our own for a payment that waits for something else."""
+    given = {"id": "pi_1", "amount": 2999, "currency": "usd", "status": "processing"}
+    given |= {"latest_charge": {"id": "ch_1", "created": 100_000}}
+    read = stripe_answers.payment(stripe.PaymentIntent.construct_from(given | told, "sk")).settles_at
+    assert read == (datetime.fromtimestamp(settles_at, UTC) if settles_at else None)
+
+
 def test_a_slow_gateway_is_not_waited_for(
     gateway: StripeGateway, sandbox: Gateway, request_of_29_99: PaymentRequest, good_card: str
 ) -> None:

@@ -595,7 +595,7 @@ def test_a_message_that_the_queue_keeps_refusing_holds_up_no_other(sweeper: Swee
     """The run fails, and what comes after it in the page has been handed over all the same."""
     ids = sorted(sweeper.add(f"{n:02}") for n in range(25))
     sweeper.sqs.trouble = [1] * 5
-    with pytest.raises(NotHandedOver, match="1 messages: InternalError"):
+    with pytest.raises(NotHandedOver, match=r"messages that SQS refused: 1 \(InternalError\)"):
         sweeper.sweep()
     assert sweeper.sent_ids() == ids[1:]
 
@@ -604,7 +604,7 @@ def test_a_queue_that_keeps_refusing_fails_the_run(sweeper: Sweeper) -> None:
     """Then Lambda starts it again; nothing is taken for sent that is not."""
     sweeper.add(1)
     sweeper.sqs.trouble = [1] * 5
-    with pytest.raises(NotHandedOver, match="1 messages: InternalError"):
+    with pytest.raises(NotHandedOver, match=r"messages that SQS refused: 1 \(InternalError\)"):
         sweeper.sweep()
     assert sweeper.sent() == []
 
