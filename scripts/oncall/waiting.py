@@ -10,9 +10,9 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from renewal_sweep.queue import RenewalQueue
-from renewal_sweep.sweep import DAYS, PAGE, Sweep, SweepPart, is_unfinished, unfinished_seconds
+from renewal_sweep.sweep import DAYS, PAGE, PartKind, Sweep, SweepPart, is_unfinished, unfinished_seconds
 from renewals import dynamodb, refunds
-from renewals.renewal import INDEX_SHARDS, Status
+from renewals.renewal import INDEX_SHARDS, MailKind, Status
 from scripts.deployment import Deployment
 
 _NO_END = 1e9
@@ -76,7 +76,7 @@ def look(deployment: Deployment) -> Waiting:
     waiting = [(*_named(row), what) for row in rows for what in refunds.waiting(row.get("refunds", {}))]
     asked_again = replace(sweep, queue=(overdue := _Kept()))
     for shard in range(INDEX_SHARDS):
-        asked_again.read(SweepPart("shard", str(shard)))
+        asked_again.read(SweepPart(PartKind.SHARD, str(shard)))
     known = {*kept.asked, *((each[1], each[2]) for each in unfinished), *((each[0], each[1]) for each in waiting)}
     kept.asked += [each for each in overdue.asked if each not in known]  # dunning dates that nobody saw to
     sqs = deployment.client("sqs")
@@ -88,9 +88,9 @@ def look(deployment: Deployment) -> Waiting:
 
 def _parts(today: date, *, clocks: bool) -> Iterator[SweepPart]:
     for days in reversed(range(DAYS)):
-        yield SweepPart("date", (today - timedelta(days=days)).isoformat())
+        yield SweepPart(PartKind.DATE, (today - timedelta(days=days)).isoformat())
     if clocks:
-        yield SweepPart("clocks", "all")
+        yield SweepPart(PartKind.CLOCKS, "all")
 
 
 def _named(row: Mapping[str, Any]) -> tuple[str, str]:
@@ -101,7 +101,13 @@ def _stands(row: Mapping[str, Any]) -> str:
     """Where a renewal that was begun stands, and which mail the customer is still to get, in words."""
     status = row["status"]
     stands = Status.words_of(status) or f'has the status "{status}", which this version does not know'
-    return f"{stands}; a mail to the customer is owed" if "notice" in row else stands
+    if "notice" not in row:
+        return stands
+    owed = MailKind.of(row["notice"])
+    mail = (
+        owed.words if isinstance(owed, MailKind) else f'a mail of the kind "{owed}", which this version does not know'
+    )
+    return f"{stands}; to be mailed: {mail}"
 
 
 def _in_index(deployment: Deployment) -> Iterator[dict[str, Any]]:

@@ -8,7 +8,7 @@ from renewals import mail_faults, reminders, subscription
 from renewals.addresses import BadAddress, deliverable, masked
 from renewals.errors import BadRow, Overtaken
 from renewals.mail_faults import Address, address_of, is_in_vain
-from renewals.offers import CARD_EXPIRES, UPCOMING
+from renewals.offers import REMINDERS
 from renewals.owed import has_parked, owed_mail
 from renewals.renewal import Mail, Renewal
 from renewals.timeline import Entry
@@ -73,7 +73,7 @@ def _mails(row: Mapping[str, Any], waiting: list[Renewal]) -> Iterator[Mail]:
         yield from renewal.mails.values()
     try:
         parsed = subscription.parse(row)
-        yield from (mail for kind in (UPCOMING, CARD_EXPIRES) if (mail := reminders.record(parsed, kind)))
+        yield from (mail for kind in REMINDERS if (mail := reminders.record(parsed, kind)))
     except BadRow:
         return
 

@@ -13,7 +13,7 @@ from renewals.mail_faults import address_of, is_in_vain
 from renewals.outcomes import MailOutcome, PaymentOutcome
 from renewals.owed import receipt_mail
 from renewals.renewal import Status
-from renewals.timeline import Entry
+from renewals.timeline import ChangeKind, Entry
 from scripts.deployment import Deployment
 from scripts.plainly import Trouble
 
@@ -36,7 +36,7 @@ class Ended:
 def renew_now(deployment: Deployment, subscription_id: str) -> Ended:
     """Ask for what is due, as a webhook does, and wait for the end. What is not due is not charged."""
     row = deployment.row(subscription_id)
-    deployment.register.note(subscription_id, "renewing", deployment.asked(row))
+    deployment.register.note(subscription_id, ChangeKind.RENEWING, deployment.asked(row))
     return run_workflow(deployment, row, {})
 
 
@@ -94,7 +94,7 @@ def _note_redriven(deployment: Deployment, body: str) -> None:
     except (ValueError, KeyError, TypeError):
         return
     if isinstance(named, str) and subscription.ID.fullmatch(named):
-        deployment.register.note(named, "redriven", deployment.asked({}))
+        deployment.register.note(named, ChangeKind.REDRIVEN, deployment.asked({}))
 
 
 def run_workflow(deployment: Deployment, row: Mapping[str, Any], more: Mapping[str, str]) -> Ended:

@@ -23,7 +23,7 @@ from renewals import aws, clock, currencies, refunds, telemetry
 from renewals.errors import BadEvent, Overtaken, ReceiptError, transient_aws_errors_as
 from renewals.outcomes import PaymentOutcome
 from renewals.receipt_ledger import ReceiptLedger
-from renewals.renewal import Renewal, Status
+from renewals.renewal import MailKind, Renewal, Status
 from renewals.settings import setting
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def _refunded(asked: dict[str, Any], renewal: Renewal) -> dict[str, Any]:
 def issue_refund(renewal: Renewal, *, ledger: ReceiptLedger, s3: S3Client, bucket: str, now: datetime) -> None:
     """As issue, for the refund that is owed a mail."""
     owed = refunds.owed(renewal)
-    if owed is None or owed.kind != refunds.REFUNDED or "receipt_key" in owed.refund:
+    if owed is None or owed.kind is not MailKind.REFUNDED or "receipt_key" in owed.refund:
         return
     rendered = _rendered(refund_receipt_of(renewal, owed.name))
     key = f"receipts/{renewal.customer_id}/{renewal.subscription_id}/{owed.refund['refund_id']}.pdf"

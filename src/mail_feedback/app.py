@@ -9,10 +9,11 @@ import json
 from functools import cache
 from typing import Any
 
-from mail_feedback.event import UNDELIVERED, parse
+from mail_feedback.event import parse
 from mail_feedback.feedback import Feedback, FeedbackOutcome
 from renewals import aws, clock, reminders, telemetry
 from renewals.errors import BadEvent
+from renewals.mail_faults import FaultKind
 from renewals.mail_ledger import MailLedger
 from renewals.settings import setting
 
@@ -39,7 +40,7 @@ def _take(message: str) -> FeedbackOutcome:
     told = {"outcome": outcome, "reason": word.reason} | ids
     telemetry.renewal_event("mail came back", told, kind=word.kind, mail=word.tagged.mail if word.tagged else None)
     if outcome is not FeedbackOutcome.KNOWN:
-        telemetry.count("MailsUndelivered" if word.kind == UNDELIVERED else "MailBounces")
+        telemetry.count("MailsUndelivered" if word.kind is FaultKind.UNDELIVERED else "MailBounces")
     return outcome
 
 

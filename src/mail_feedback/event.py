@@ -11,10 +11,8 @@ from typing import Any
 
 from renewals import mail_tags
 from renewals.errors import BadEvent
-from renewals.mail_faults import BOUNCED, COMPLAINED
+from renewals.mail_faults import FaultKind
 from renewals.mail_tags import Tagged
-
-UNDELIVERED = "undelivered"
 
 _NAME = re.compile(r"[A-Za-z-]{1,50}", re.ASCII)
 _ON_SUPPRESSION_LIST = "OnAccountSuppressionList"
@@ -29,7 +27,7 @@ class Word:
     never what a mail server wrote, which holds addresses. tagged: whose mail it is; None: it went out without our tags.
     """
 
-    kind: str
+    kind: FaultKind
     at: datetime
     reason: str
     tagged: Tagged | None
@@ -48,12 +46,12 @@ def parse(event: Mapping[str, Any]) -> Word | None:
         raise BadEvent(f"MailFeedback: {type(error).__name__}") from None
 
 
-def _kind(event: Mapping[str, Any]) -> tuple[str, tuple[Any, ...], str] | None:
+def _kind(event: Mapping[str, Any]) -> tuple[FaultKind, tuple[Any, ...], str] | None:
     match event["eventType"]:
         case "Bounce":
             told = event["bounce"]
             # Transient: SES has tried for hours and gives up, or somebody is out of office. Undetermined: who knows.
-            kind = BOUNCED if told["bounceType"] == "Permanent" else UNDELIVERED
+            kind = FaultKind.BOUNCED if told["bounceType"] == "Permanent" else FaultKind.UNDELIVERED
             return kind, (told["bounceType"], told.get("bounceSubType")), told["timestamp"]
         case "Complaint":
             told = event["complaint"]
@@ -62,7 +60,7 @@ def _kind(event: Mapping[str, Any]) -> tuple[str, tuple[Any, ...], str] | None:
             # Complained of once before: SES took the mail, and did not send it.
             unsent = told.get("complaintSubType") == _ON_SUPPRESSION_LIST
             names = (told.get("complaintSubType"), told.get("complaintFeedbackType"))
-            return BOUNCED if unsent else COMPLAINED, names, told["timestamp"]
+            return FaultKind.BOUNCED if unsent else FaultKind.COMPLAINED, names, told["timestamp"]
         case "Reject":
-            return UNDELIVERED, ("Rejected",), event["mail"]["timestamp"]
+            return FaultKind.UNDELIVERED, ("Rejected",), event["mail"]["timestamp"]
     return None

@@ -6,14 +6,14 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from mail_feedback.event import UNDELIVERED, Word
+from mail_feedback.event import Word
 from renewals import dynamodb, offers, reminders
 from renewals.errors import Collision, Overtaken, repeat_while_outdated
-from renewals.mail_faults import BOUNCED, address_of
+from renewals.mail_faults import FaultKind, address_of
 from renewals.mail_ledger import MailLedger
 from renewals.mail_tags import Tagged
 from renewals.owed import is_news
-from renewals.renewal import Mail, MailState, mail_from
+from renewals.renewal import Mail, MailKind, MailState, mail_from
 
 _LOOKS = 4
 
@@ -45,7 +45,7 @@ class Feedback:
         tagged = word.tagged
         if tagged is None:
             return FeedbackOutcome.UNKNOWN
-        if tagged.mail in (offers.UPCOMING, offers.CARD_EXPIRES):
+        if tagged.mail in offers.REMINDERS:
             busy, of_kind = Collision("a reminder's record"), self._of_reminder
         else:
             busy, of_kind = Collision("a mail's record"), self._of_renewal
@@ -64,8 +64,12 @@ class Feedback:
         told = {"kind": word.kind, "at": dynamodb.storable(word.at), "to": mail.to, "reason": word.reason}
         told |= {"sent_at": dynamodb.storable(mail.at)} if mail.at else {}
         key = {"subscription_id": renewal.subscription_id, "customer_id": renewal.customer_id}
-        done = FeedbackOutcome.NOTED if word.kind == UNDELIVERED else self._address_marked(key, _mark(word, mail.to))
-        if word.kind != BOUNCED:
+        done = (
+            FeedbackOutcome.NOTED
+            if word.kind is FaultKind.UNDELIVERED
+            else self._address_marked(key, _mark(word, mail.to))
+        )
+        if word.kind is not FaultKind.BOUNCED:
             try:
                 self.ledger.note_returned(renewal, name, mail.token, told, self.now)
             except Overtaken:  # it is kept already
@@ -83,11 +87,11 @@ class Feedback:
         if mail.state is MailState.FAILED:
             return FeedbackOutcome.KNOWN
         mark = _mark(word, mail.to) if mail.to == address_of(row).to else None
-        if word.kind == UNDELIVERED:
+        if word.kind is FaultKind.UNDELIVERED:
             return FeedbackOutcome.NOTED
-        if word.kind != BOUNCED:
+        if word.kind is not FaultKind.BOUNCED:
             return self._address_marked(row, mark) if mark else FeedbackOutcome.NOTED
-        self.records.record_returned(row, tagged.mail, _failed(word, mail), mark)
+        self.records.record_returned(row, MailKind(tagged.mail), _failed(word, mail), mark)
         return FeedbackOutcome.MARKED if mark else FeedbackOutcome.NOTED
 
     def _address_marked(self, row: Mapping[str, Any], mark: Mapping[str, Any]) -> FeedbackOutcome:

@@ -57,7 +57,7 @@ from renewals.outcomes import PaymentOutcome
 from renewals.owed import has_parked, is_of_refund, is_parked, owed_mail
 from renewals.payment_ledger import MOST_PICK_UPS, GuardRefused, Overlaps, why_withdrawn
 from renewals.reasons import Reason
-from renewals.renewal import UNSETTLED, Renewal, Status
+from renewals.renewal import UNSETTLED, MailKind, Renewal, Status
 from renewals.subscription import Subscription, SubscriptionStatus, has_ended, is_over, parse
 
 _RACES = 4
@@ -464,7 +464,7 @@ class Charge:
     def _dunning_date(self, renewal: Renewal, behind: int) -> Outcome:
         """Nothing can be tried with this card; the customer is told before it is too late."""
         next_date = self.dunning.next_date(renewal.first_tried_on, behind, self.today)
-        notice = "final_notice" if self.dunning.is_last(behind) else None
+        notice = MailKind.FINAL_NOTICE if self.dunning.is_last(behind) else None
         recorded = self.ledger.record_dunning_date(
             renewal, dunned=behind, next_attempt=next_date or self.today, notice=notice, now=self.now
         )
@@ -480,7 +480,7 @@ class Charge:
             renewal,
             dunned=len(self.dunning.days) - 1,
             next_attempt=self.today + (timedelta(days=1) if in_vain else self.dunning.last_step),
-            notice=None if in_vain else "final_notice",
+            notice=None if in_vain else MailKind.FINAL_NOTICE,
             now=self.now,
             held=True,
         )

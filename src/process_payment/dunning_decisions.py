@@ -8,10 +8,10 @@ from datetime import date
 from renewals import mail_faults
 from renewals.dunning import Dunning, is_hard
 from renewals.gateway import Payment, PaymentState
-from renewals.renewal import Mail, Renewal, Status
+from renewals.renewal import Mail, MailKind, Renewal, Status
 from renewals.subscription import Subscription
 
-_WARNINGS = ("final_notice_", "action_required_")
+_WARNINGS = (MailKind.FINAL_NOTICE, MailKind.ACTION_REQUIRED)
 
 
 def waits(renewal: Renewal, dunning: Dunning) -> bool:
@@ -36,7 +36,7 @@ def is_told_in_vain(renewal: Renewal, subscription: Subscription) -> bool:
     """Whether the address that the customer has now is at fault."""
     address = mail_faults.address_of(subscription.row)
     refused = any(mail_faults.is_in_vain(mail, address) for mail in _warnings(renewal))
-    return refused or mail_faults.kind(subscription.row) == mail_faults.BOUNCED
+    return refused or mail_faults.kind(subscription.row) is mail_faults.FaultKind.BOUNCED
 
 
 def next_attempt(renewal: Renewal, dunning: Dunning, today: date) -> date | None:
@@ -47,16 +47,16 @@ def next_attempt(renewal: Renewal, dunning: Dunning, today: date) -> date | None
     return next_date
 
 
-def notice_of(renewal: Renewal, status: Status, dunning: Dunning) -> str:
+def notice_of(renewal: Renewal, status: Status, dunning: Dunning) -> MailKind:
     """The kind of mail that tells of a refusal."""
     if status is Status.ACTION_REQUIRED:
-        return "action_required"
-    return "final_notice" if dunning.is_last(renewal.dunned) else "payment_failed"
+        return MailKind.ACTION_REQUIRED
+    return MailKind.FINAL_NOTICE if dunning.is_last(renewal.dunned) else MailKind.PAYMENT_FAILED
 
 
 def _warnings(renewal: Renewal) -> list[Mail]:
     """The mails of this claim that say when the payment is given up, oldest first."""
-    said = [mail for name, mail in renewal.mails.items() if name.startswith(_WARNINGS)]
+    said = [mail for name, mail in renewal.mails.items() if MailKind.of(name) in _WARNINGS]
     return sorted((m for m in said if m.claimed_until > renewal.claimed_at), key=lambda m: m.claimed_until)
 
 

@@ -5,10 +5,11 @@ from dataclasses import asdict, dataclass, replace
 from datetime import date
 
 from process_payment.charge import RenewalRequest
-from renewals import offers, reminders, spans
+from renewals import reminders, spans
 from renewals.errors import BadRow, Overtaken, PaymentError
 from renewals.gateway import Gateway, GatewayCard, GatewayUnavailable
 from renewals.ledger import Ledger
+from renewals.renewal import MailKind
 from renewals.subscription import Subscription
 
 
@@ -22,7 +23,7 @@ class Remind:
     today: date
     days: int
 
-    def still_owed(self, asked: RenewalRequest) -> list[str]:
+    def still_owed(self, asked: RenewalRequest) -> list[MailKind]:
         """The reminders that are true before the period asked for, and were not sent.
 
         The gateway is asked where nobody has looked at the card, and before a customer is told that it expires: their
@@ -35,7 +36,7 @@ class Remind:
         if subscription is None:
             return []
         owed = reminders.owed(subscription, self.today, self.days)
-        if offers.CARD_EXPIRES in owed or reminders.asks_for_card(subscription, self.today, self.days):
+        if MailKind.CARD_EXPIRES in owed or reminders.asks_for_card(subscription, self.today, self.days):
             try:
                 saved = self.gateway.card(subscription.payment_method)
             except GatewayUnavailable as error:

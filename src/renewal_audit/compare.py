@@ -33,7 +33,7 @@ from renewals.errors import BadRow
 from renewals.gateway import Charged, GatewayRefund, GatewayRefundState
 from renewals.payment_ledger import MOST_SKIPPED
 from renewals.periods import Schedule
-from renewals.renewal import Flag, MailState, RefundState, Status, renewal_from
+from renewals.renewal import Flag, MailKind, MailState, RefundState, Status, renewal_from
 from renewals.subscription import Subscription
 
 KINDS = (
@@ -219,7 +219,8 @@ class Compared:
         else:
             counts["receipted"] += 1
         mails, status = item.get("mails", {}), item.get("status")
-        if any(name.startswith("receipt") and mail.get("state") == MailState.SENT for name, mail in mails.items()):
+        receipts = [mail for name, mail in mails.items() if MailKind.of(name) is MailKind.RECEIPT]
+        if any(mail.get("state") == MailState.SENT for mail in receipts):
             counts["mailed"] += 1
         elif status in (Status.MAIL_FAILED, Status.MAIL_UNKNOWN, Status.FAILED):
             counts[status] += 1

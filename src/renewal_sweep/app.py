@@ -11,7 +11,7 @@ from datetime import date
 from typing import Any
 
 from renewal_sweep.queue import RenewalQueue
-from renewal_sweep.sweep import Row, Sweep, SweepPart, Swept
+from renewal_sweep.sweep import Row, Sweep, SweepKind, SweepPart, Swept
 from renewals import aws, clock, telemetry
 from renewals.charging import Switch
 from renewals.errors import BadEvent, BadRow
@@ -40,9 +40,9 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     if done["backlog"]:
         telemetry.logger().warning("put off: too many messages wait for a worker", extra=done)
     telemetry.logger().info("swept", extra=_shown(event) | done)
-    if event == {"sweep": "due"}:
+    if event == {"sweep": SweepKind.DUE}:
         telemetry.count("Sweeps")
-    if event in ({"sweep": "due"}, {"sweep": "all"}):
+    if event in ({"sweep": SweepKind.DUE}, {"sweep": SweepKind.ALL}):
         telemetry.count("SweepPostponed", int(done["backlog"] > 0))
         telemetry.count("ChargingIsOff", int(bool(Switch(aws.dynamodb(), setting("CHANGES_TABLE")).items())))
     if done["oldest"] is not None:
@@ -56,12 +56,12 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
 def _swept(sweep: Sweep, event: dict[str, Any]) -> Swept:
     match event:
         case {"part": part}:
-            return sweep.read(SweepPart(**part))
-        case {"sweep": "due", "from": part}:
-            return sweep.due(SweepPart(**part))
-        case {"sweep": "due"}:
+            return sweep.read(SweepPart.of_event(part))
+        case {"sweep": SweepKind.DUE, "from": part}:
+            return sweep.due(SweepPart.of_event(part))
+        case {"sweep": SweepKind.DUE}:
             return sweep.due()
-        case {"sweep": "all"}:
+        case {"sweep": SweepKind.ALL}:
             return sweep.all()
     raise BadEvent("RenewalSweep: neither a sweep nor a part of one")
 

@@ -26,6 +26,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal
+from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from renewal_sweep.queue import RenewalQueue
@@ -60,21 +61,45 @@ type Key = dict[str, Any]
 type Row = Mapping[str, Any]
 
 
+class SweepKind(StrEnum):
+    """What a schedule asks for."""
+
+    DUE = "due"
+    ALL = "all"
+
+
+class PartKind(StrEnum):
+    """What a part of a sweep is of."""
+
+    DATE = "date"
+    """What is due on one day."""
+    SHARD = "shard"
+    """One shard of the unfinished renewals."""
+    SEGMENT = "segment"
+    """One segment of the table of subscriptions."""
+    CLOCKS = "clocks"
+    """All subscriptions that have a test clock."""
+
+
 @dataclass(frozen=True, slots=True)
 class SweepPart:
     """What one run reads.
 
-    kind, of: "date" and its day, "shard" of the unfinished and its number, "segment" of the table and its number, or
-    "clocks", all subscriptions with a test clock.
+    of: the day, or the number of the shard or of the segment.
     start: the key after which to begin. rows: how many rows; None: all that follow. sends: whether what is due is
     handed over; bad rows are named in any case.
     """
 
-    kind: str
+    kind: PartKind
     of: str
     start: Key | None = None
     rows: int | None = None
     sends: bool = True
+
+    @classmethod
+    def of_event(cls, told: Mapping[str, Any]) -> SweepPart:
+        """The part that an event names."""
+        return cls(**{**told, "kind": PartKind(told["kind"])})
 
 
 @dataclass(slots=True)
@@ -130,18 +155,18 @@ class Sweep:
             waiting = self.queue.waiting()
             if self._is_too_much(waiting, _HOUR) or (waiting and not self._is_more_due_than(waiting)):
                 done.backlog = waiting
-            left = SweepPart("shard", "0", sends=False) if done.backlog else self._first()
+            left = SweepPart(PartKind.SHARD, "0", sends=False) if done.backlog else self._first()
         unfinished = False
         while left is not None:
             counted = self._page(left, Select="COUNT")  # no row leaves the table for it
             if counted["ScannedCount"]:
-                unfinished = unfinished or left.kind == "shard"
+                unfinished = unfinished or left.kind is PartKind.SHARD
                 self._hand_on(replace(left, rows=counted["ScannedCount"]), done)
             if _is_last_shard(left) and not unfinished:
                 done.oldest = 0.0  # no part will say so
             left = _after(left, counted) or self._planned_after(left)
             if left is not None and self.seconds_left() < ENOUGH_SECONDS:
-                self.hand_on({"sweep": "due", "from": asdict(left)})
+                self.hand_on({"sweep": SweepKind.DUE, "from": asdict(left)})
                 return done
         return done
 
@@ -150,7 +175,7 @@ class Sweep:
         waiting = self.queue.waiting()
         done = Swept(backlog=waiting if self._is_too_much(waiting, _DAY) else 0)
         for segment in range(SEGMENTS):
-            self._hand_on(SweepPart("segment", str(segment), sends=not done.backlog), done)
+            self._hand_on(SweepPart(PartKind.SEGMENT, str(segment), sends=not done.backlog), done)
         return done
 
     def read(self, part: SweepPart) -> Swept:
@@ -189,31 +214,35 @@ class Sweep:
         done.parts += 1
 
     def _first(self) -> SweepPart:
-        return SweepPart("date", (self.today - timedelta(days=DAYS - 1)).isoformat())
+        return SweepPart(PartKind.DATE, (self.today - timedelta(days=DAYS - 1)).isoformat())
 
     def _planned_after(self, part: SweepPart) -> SweepPart | None:
         """Day by day to today, then the shards, then the test clocks where there are any."""
-        if part.kind == "date":
+        if part.kind is PartKind.DATE:
             day = date.fromisoformat(part.of) + timedelta(days=1)
-            return SweepPart("date", day.isoformat()) if day <= self.today else SweepPart("shard", "0")
-        if part.kind == "shard" and not _is_last_shard(part):
-            return SweepPart("shard", str(int(part.of) + 1), sends=part.sends)
-        return SweepPart("clocks", "all") if part.kind == "shard" and part.sends and self.test_clock else None
+            return SweepPart(PartKind.DATE, day.isoformat()) if day <= self.today else SweepPart(PartKind.SHARD, "0")
+        if part.kind is PartKind.SHARD and not _is_last_shard(part):
+            return SweepPart(PartKind.SHARD, str(int(part.of) + 1), sends=part.sends)
+        return (
+            SweepPart(PartKind.CLOCKS, "all")
+            if part.kind is PartKind.SHARD and part.sends and self.test_clock
+            else None
+        )
 
     def _page(self, part: SweepPart, **more: Any) -> dict[str, Any]:
         more["Limit"] = PAGE if part.rows is None else min(PAGE, part.rows)
         if part.start is not None:
             more["ExclusiveStartKey"] = part.start
         answer: Any
-        if part.kind == "segment":
+        if part.kind is PartKind.SEGMENT:
             answer = self.client.scan(
                 TableName=self.subscriptions, Segment=int(part.of), TotalSegments=SEGMENTS, **more
             )
-        elif part.kind == "clocks":
+        elif part.kind is PartKind.CLOCKS:
             answer = self.client.scan(
                 TableName=self.subscriptions, FilterExpression="attribute_exists(test_clock)", **more
             )
-        elif part.kind == "date":
+        elif part.kind is PartKind.DATE:
             answer = self.client.query(
                 TableName=self.subscriptions,
                 IndexName="renewal-date-index",
@@ -240,7 +269,7 @@ class Sweep:
         return found
 
     def _requests(self, part: SweepPart, rows: list[dict[str, Any]], done: Swept) -> Iterator[dict[str, str]]:
-        if part.kind == "shard":
+        if part.kind is PartKind.SHARD:
             done.oldest = max([done.oldest or 0.0, *(unfinished_seconds(row, self.now) for row in rows)])
             yield from (self._taken_up(row) for row in rows if self._is_quiet(row))
             return
@@ -268,20 +297,20 @@ class Sweep:
     def _asks_for(self, part: SweepPart, row: Row) -> dict[str, str] | None:
         """What this part sends of the row. Raises BadRow for one that is to be charged some day, and cannot be."""
         clock = self.test_clock(row) if self.test_clock else None
-        if (part.kind == "clocks") is (clock is None):
+        if (part.kind is PartKind.CLOCKS) is (clock is None):
             return None
         if subscription.has_ended(row) and subscription.status_of(row) is not SubscriptionStatus.PAUSED:
             return _request(row) if "next_attempt" in row and not self._is_the_hourly_ones(part, row) else None
         checked, today = subscription.parse(row), clock or self.today
         if _wants(part, checked, today):
             return _request(row)
-        reminded = part.kind != "date" and reminders.may_be_owed(checked, today, self.reminder_days)
+        reminded = part.kind is not PartKind.DATE and reminders.may_be_owed(checked, today, self.reminder_days)
         return _request(row) | {"event_type": reminders.EVENT} if reminded else None
 
     def _is_the_hourly_ones(self, part: SweepPart, row: Row) -> bool:
         """Whether the nightly sweep leaves the row to the hourly one, which finds it by its date."""
         first, on = (self.today - timedelta(days=DAYS - 1)).isoformat(), row.get("renewal_date")
-        return part.kind == "segment" and isinstance(on, str) and first <= on <= self.today.isoformat()
+        return part.kind is PartKind.SEGMENT and isinstance(on, str) and first <= on <= self.today.isoformat()
 
 
 def is_unfinished(row: Row) -> bool:
@@ -313,7 +342,7 @@ def _wants(part: SweepPart, checked: Subscription, today: date) -> bool:
         return False
     if refused and not _is_asked_again(checked.row, today):
         return False
-    return part.kind != "segment" or checked.renewal_date <= today - timedelta(days=DAYS)
+    return part.kind is not PartKind.SEGMENT or checked.renewal_date <= today - timedelta(days=DAYS)
 
 
 def _is_asked_again(row: Row, today: date) -> bool:
@@ -326,7 +355,7 @@ def _is_asked_again(row: Row, today: date) -> bool:
 
 
 def _is_last_shard(part: SweepPart) -> bool:
-    return part.kind == "shard" and int(part.of) == INDEX_SHARDS - 1
+    return part.kind is PartKind.SHARD and int(part.of) == INDEX_SHARDS - 1
 
 
 def _after(part: SweepPart, answer: Mapping[str, Any]) -> SweepPart | None:

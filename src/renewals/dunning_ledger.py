@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from renewals import dynamodb
 from renewals.ledger import LEASE
 from renewals.payment_ledger import NOT_REFUSED, PaymentLedger
-from renewals.renewal import Renewal, Status, replaced
+from renewals.renewal import MailKind, Renewal, Status, mail_name, replaced
 from renewals.subscription import SubscriptionStatus, status_of
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ class DunningLedger(PaymentLedger):
         failure: Failure,
         *,
         next_attempt: date,
-        notice: str | None,
+        notice: MailKind | None,
         now: datetime,
     ) -> Renewal:
         """The attempt came to nothing. status: DECLINED or ACTION_REQUIRED. The subscription becomes past due.
@@ -114,7 +114,7 @@ class DunningLedger(PaymentLedger):
         *,
         dunned: int,
         next_attempt: date,
-        notice: str | None,
+        notice: MailKind | None,
         now: datetime,
         held: bool = False,
     ) -> Renewal:
@@ -155,7 +155,7 @@ class DunningLedger(PaymentLedger):
             "reason": reason,
             "endings": renewal.ending(Status.GIVEN_UP, reason, now),
             "next_attempt": None,
-            "notice": _notice(renewal, ends_as),
+            "notice": _notice(renewal, MailKind(ends_as) if ends_as else None),
             "ended_at": now,
             "lease_until": now,
             "withdrawn": None,
@@ -179,5 +179,5 @@ class DunningLedger(PaymentLedger):
         return replaced(renewal, changes)
 
 
-def _notice(renewal: Renewal, kind: str | None) -> str | None:
-    return f"{kind}_{renewal.attempt}" if kind else None
+def _notice(renewal: Renewal, kind: MailKind | None) -> str | None:
+    return mail_name(kind, renewal.attempt) if kind else None

@@ -47,10 +47,17 @@ class GatewayCard:
     expires: str
 
 
+CARD = "card"
+"""What the gateway calls a card, among payment methods."""
+
+
 @dataclass(frozen=True, slots=True)
 class Saved:
-    """A payment method as the gateway has it. kind: what it is, as card. gateway_customer: whose it is; None: nobody's,
-    since it was detached or never attached."""
+    """A payment method as the gateway has it.
+
+    kind: what the gateway calls it, as CARD. gateway_customer: whose it is; None: nobody's, since it was detached or
+    never attached.
+    """
 
     kind: str
     gateway_customer: str | None

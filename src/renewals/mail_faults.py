@@ -19,12 +19,24 @@ from typing import Any, NamedTuple
 
 from renewals.addresses import BadAddress
 from renewals.renewal import Mail, MailState
+from renewals.worded import Unknown, Worded, member
 
 FIELD = "mail_fault"
 CLEARED = "mail_faults_cleared"
 COMPLAINT = "mail_complaint"
-BOUNCED = "bounced"
-COMPLAINED = "complained"
+
+
+class FaultKind(Worded):
+    """What stands, or stood, against an address; and what SES said of a mail that it had taken. The words complete
+    "The mail ...".
+    """
+
+    BOUNCED = "bounced", "came back"
+    COMPLAINED = "complained", "was reported as spam"
+    UNDELIVERED = "undelivered", "may not have arrived"
+    """This marks no address: nobody knows whether the next mail will arrive."""
+    FAILED = "failed", "could not be sent"
+    """No mark: one mail could not go to the address."""
 
 
 class Address(NamedTuple):
@@ -47,19 +59,19 @@ def is_in_vain(mail: Mail | None, address: Address) -> bool:
     return mail is not None and mail.state is MailState.FAILED and (mail.to, mail.cleared) == address
 
 
-def kind(row: Mapping[str, Any]) -> str | None:
+def kind(row: Mapping[str, Any]) -> FaultKind | Unknown | None:
     """What stands against the address that the row has now, bounced or complained; None: nothing."""
     mark = row.get(FIELD)
     if not isinstance(mark, Mapping) or mark.get("address") != row.get("customer_email"):
         return None
-    return str(mark.get("kind"))
+    return member(FaultKind, str(mark.get("kind")))
 
 
 def has_complained(row: Mapping[str, Any]) -> bool:
     """Whether a mail to the address that the row has now was reported as spam, whatever came after."""
     complaint = row.get(COMPLAINT)
     before = isinstance(complaint, Mapping) and complaint.get("address") == row.get("customer_email")
-    return before or kind(row) == COMPLAINED
+    return before or kind(row) is FaultKind.COMPLAINED
 
 
 def refuse(row: Mapping[str, Any] | None, *, required: bool) -> None:
@@ -69,7 +81,7 @@ def refuse(row: Mapping[str, Any] | None, *, required: bool) -> None:
     reminder does not.
     """
     stands = kind(row) if row else None
-    if stands == BOUNCED:
+    if stands is FaultKind.BOUNCED:
         raise BadAddress("mail to customer_email came back")
-    if stands == COMPLAINED and not required:
+    if stands is FaultKind.COMPLAINED and not required:
         raise BadAddress("mail to customer_email was reported as spam")

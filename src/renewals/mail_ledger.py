@@ -7,7 +7,7 @@ from typing import Any
 
 from renewals.errors import Overtaken
 from renewals.ledger import LEASE, Ledger, refunds_as_read, stands_as_read
-from renewals.owed import is_open, is_receipt_next
+from renewals.owed import is_open, is_receipt_next, receipt_mail
 from renewals.renewal import UNFINISHED, UNSETTLED, Mail, MailState, Renewal, Status, item_of, replaced, shard
 
 _MAILED = frozenset({Status.RECEIPTED, Status.DONE, Status.MAIL_UNKNOWN})
@@ -69,7 +69,7 @@ class MailLedger(Ledger):
     def reopen_mail(self, renewal: Renewal, recorded: Sequence[dict[str, Any]], now: datetime) -> Renewal:
         """The mail of a receipt is to go out again, though it may have gone out: somebody has decided so. The renewal
         stands as before its claim. recorded: further actions of that transaction."""
-        name = f"mails.receipt_{renewal.attempt}"
+        name = f"mails.{receipt_mail(renewal)}"
         free = min(renewal.lease_until, now)  # whoever decides it may have a clock that is ahead
         changes = {"status": Status.RECEIPTED, "reason": None, name: None, "lease_until": free, "pickups": 0}
         changes |= renewal.with_earlier(name.removeprefix("mails."))
@@ -86,7 +86,7 @@ class MailLedger(Ledger):
         if renewal.status not in (Status.CLAIMED, Status.PAID):  # somebody is at work on it
             # SES speaks in real time, the renewal may live on another day.
             changes |= {"lease_until": min(renewal.lease_until, now)}
-        if renewal.status in _MAILED and name == f"receipt_{renewal.attempt}":
+        if renewal.status in _MAILED and name == receipt_mail(renewal):
             changes |= {"status": Status.MAIL_FAILED, "reason": mail.reason, "notice": renewal.notice}
             changes |= _parked(renewal) if renewal.notice_is_parked else {}
         elif owed or renewal.notice == name:

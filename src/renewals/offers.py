@@ -18,14 +18,14 @@ from typing import Any
 
 from renewals.dynamodb import storable
 from renewals.periods import Billing
-from renewals.renewal import MailState
+from renewals.renewal import MailKind, MailState
 from renewals.subscription import Subscription
 
 NOTICE_DAYS = 3
 """A customer is told again so many days before the renewal, or not at all. Of a lower price, until the day before."""
 
-UPCOMING = "upcoming"
-CARD_EXPIRES = "card_expires"
+REMINDERS = (MailKind.UPCOMING, MailKind.CARD_EXPIRES)
+"""The kinds of mails that tell of a renewal before its day."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +60,7 @@ def of(subscription: Subscription) -> Offer:
 
 def promised(subscription: Subscription) -> Offer | None:
     """What the latest reminder of this renewal named that may have arrived; None where there was none."""
-    return max(
-        (offer for kind in (UPCOMING, CARD_EXPIRES) for offer in _named(subscription, kind)), key=_at, default=None
-    )
+    return max((offer for kind in REMINDERS for offer in _named(subscription, kind)), key=_at, default=None)
 
 
 def changed(subscription: Subscription) -> Offer | None:
@@ -109,14 +107,14 @@ def noted(offer: Offer, subscription: Subscription, token: str, now: datetime, e
 
 def warned_card(subscription: Subscription) -> tuple[str, str] | None:
     """The payment method and the last month of the card that a reminder was about; None where that is not known."""
-    told = subscription.row.get(f"told_{CARD_EXPIRES}")
+    told = subscription.row.get(f"told_{MailKind.CARD_EXPIRES}")
     try:
         return str(told["payment_method"]), str(told["expires"])  # type: ignore[index]
     except (TypeError, KeyError):
         return None
 
 
-def _named(subscription: Subscription, kind: str) -> Iterator[Offer]:
+def _named(subscription: Subscription, kind: MailKind) -> Iterator[Offer]:
     """By a mail of this kind, or before it where it did not arrive. Somebody may have written anything there."""
     told, mail = subscription.row.get(f"told_{kind}"), subscription.row.get(f"reminder_{kind}")
     try:

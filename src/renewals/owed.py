@@ -11,12 +11,15 @@ from typing import Any
 
 from renewals import refunds
 from renewals.mail_faults import Address, is_in_vain
-from renewals.renewal import CUT_OFF, UNFINISHED, Mail, Renewal, Status
+from renewals.renewal import CUT_OFF, UNFINISHED, Mail, MailKind, Renewal, Status, mail_name
 from renewals.subscription import SubscriptionStatus, is_live, status_of
 
 _RECEIPT_LACKS = frozenset({Status.PAID, Status.RECEIPTED, Status.FAILED, Status.MAIL_FAILED})
 _REFUSED = frozenset({Status.DECLINED, Status.ACTION_REQUIRED})
-_ENDS = (SubscriptionStatus.CANCELED, SubscriptionStatus.UNPAID)
+_ENDS: dict[str, SubscriptionStatus] = {
+    MailKind.CANCELED: SubscriptionStatus.CANCELED,
+    MailKind.UNPAID: SubscriptionStatus.UNPAID,
+}
 
 
 def owed_mail(renewal: Renewal) -> str | None:
@@ -29,7 +32,7 @@ def owed_mail(renewal: Renewal) -> str | None:
 
 def receipt_mail(renewal: Renewal) -> str:
     """The name of the mail of the period's receipt."""
-    return f"receipt_{renewal.attempt}"
+    return mail_name(MailKind.RECEIPT, renewal.attempt)
 
 
 def is_of_refund(renewal: Renewal) -> bool:
@@ -65,22 +68,22 @@ def is_open(renewal: Renewal) -> bool:
 
 def is_news(renewal: Renewal, notice: str) -> bool:
     """Whether what this notice says is still how the renewal stands. The row of the subscription may know better."""
-    kind, _, attempt = notice.rpartition("_")
+    kind = MailKind.of(notice)
     if kind in refunds.NOTICES:
         return refunds.is_news(renewal, notice)
     stands = {Status.GIVEN_UP} if kind in _ENDS else _REFUSED
-    return renewal.status in stands and attempt == str(renewal.attempt)
+    return renewal.status in stands and notice.rpartition("_")[2] == str(renewal.attempt)
 
 
 def is_true(renewal: Renewal, row: Mapping[str, Any] | None) -> bool:
     """Whether the notice that is owed still says how things stand, by the subscription's row too. row: None where it is
     gone."""
-    kind = str(renewal.notice).rpartition("_")[0]
+    kind = MailKind.of(str(renewal.notice))
     news = is_news(renewal, str(renewal.notice))
     if not news or kind in refunds.NOTICES:
         return news
     if renewal.status is Status.GIVEN_UP:
-        return row is not None and status_of(row) == kind
+        return row is not None and status_of(row) is _ENDS[kind]
     if row is None or not is_live(row):
         return False
     ends = row.get("cancel_at")

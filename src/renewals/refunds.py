@@ -31,13 +31,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from renewals import currencies, wording
 from renewals.callers import is_of
 from renewals.errors import RenewalError
-from renewals.renewal import MailState, RefundState, Renewal, Status
+from renewals.renewal import MailKind, MailState, RefundState, Renewal, Status, mail_name
 
 if TYPE_CHECKING:  # what only writes receipts or mails does not load the gateway
     from renewals.gateway import GatewayRefund
 
-PENDING, REFUNDED, FAILED = "refund_pending", "refunded", "refund_failed"
-NOTICES = (PENDING, REFUNDED, FAILED)
+NOTICES = (MailKind.REFUND_PENDING, MailKind.REFUNDED, MailKind.REFUND_FAILED)
 ELSEWHERE = "the gateway"
 """Who asked for a refund that was not made through this system."""
 LOST = "this system, whose own record of it was lost"
@@ -61,7 +60,7 @@ class NotRefundable(RenewalError):  # noqa: N818
 class Owed(NamedTuple):
     """The refund that the customer is to be told of. kind: one of NOTICES. name: as refund_1."""
 
-    kind: str
+    kind: MailKind
     name: str
     refund: Mapping[str, Any]
 
@@ -239,9 +238,11 @@ def waiting(refunds: Mapping[str, Mapping[str, Any]]) -> list[str]:
 
 def owed(renewal: Renewal) -> Owed | None:
     """What the customer is to be told of a refund, by the notice of the period."""
-    kind, _, count = (renewal.notice or "").rpartition("_")
-    name = f"refund_{count}"
-    return Owed(kind, name, renewal.refunds[name]) if kind in NOTICES and name in renewal.refunds else None
+    notice = renewal.notice or ""
+    kind, name = MailKind.of(notice), f"refund_{notice.rpartition('_')[2]}"
+    if kind not in NOTICES or name not in renewal.refunds:
+        return None
+    return Owed(MailKind(kind), name, renewal.refunds[name])
 
 
 def is_news(renewal: Renewal, notice: str) -> bool:
@@ -270,16 +271,16 @@ def _notice(renewal: Renewal, name: str) -> str | None:
     refund, count = renewal.refunds.get(name, {"state": ""}), name.rpartition("_")[2]
     match refund["state"]:
         case RefundState.CLAIMED if "refund_id" in refund:
-            return f"{PENDING}_{count}"
+            return mail_name(MailKind.REFUND_PENDING, count)
         case RefundState.REFUNDED:
-            return f"{REFUNDED}_{count}"
+            return mail_name(MailKind.REFUNDED, count)
         case RefundState.FAILED if _was_announced(renewal, count):
-            return f"{FAILED}_{count}"
+            return mail_name(MailKind.REFUND_FAILED, count)
     return None
 
 
 def _was_announced(renewal: Renewal, count: str) -> bool:
-    told = (renewal.mails.get(f"{kind}_{count}") for kind in (PENDING, REFUNDED))
+    told = (renewal.mails.get(mail_name(kind, count)) for kind in (MailKind.REFUND_PENDING, MailKind.REFUNDED))
     return any(mail is not None and mail.state is not MailState.FAILED for mail in told)
 
 

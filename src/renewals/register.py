@@ -27,14 +27,16 @@ from renewals.addresses import masked
 from renewals.callers import is_of
 from renewals.errors import BadRow, Overtaken, RenewalError
 from renewals.ledger import Ledger
+from renewals.mail_faults import FaultKind
 from renewals.mail_ledger import MailLedger
 from renewals.payment_ledger import WATCHED, PaymentLedger, why_withdrawn
 from renewals.preview import Preview, preview
 from renewals.refund_ledger import RefundLedger
-from renewals.renewal import UNSETTLED, Renewal, Status
+from renewals.renewal import UNSETTLED, MailState, Renewal, Status
 from renewals.subscription import Subscription, SubscriptionStatus, is_live, status_of
-from renewals.timeline import Change, Entry, timeline
+from renewals.timeline import Change, ChangeKind, Entry, timeline
 from renewals.transitions import Action, NotAllowed
+from renewals.worded import member
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -57,16 +59,18 @@ _COVERED = (
     "payment_method",
 )
 _ACTIONS = {
-    Action.CANCEL_NOW: "canceled",
-    Action.CANCEL_AT_PERIOD_END: "ending",
-    Action.PAUSE: "paused",
-    Action.RESUME: "resumed",
-    Action.GIVE_CARD: "card",
+    Action.CANCEL_NOW: ChangeKind.CANCELED,
+    Action.CANCEL_AT_PERIOD_END: ChangeKind.ENDING,
+    Action.PAUSE: ChangeKind.PAUSED,
+    Action.RESUME: ChangeKind.RESUMED,
+    Action.GIVE_CARD: ChangeKind.CARD,
 }
 _PAGE = 200
 _MOST_PAGES = 10
 _MOST_TOLD = 250
 _MOST_PERIODS = 250
+_CREATION = "created"
+"""The key under which the creation of a subscription stands in the changes table."""
 _LIVE = "live"
 """The status of a live subscription in its entity tag: active and past due are alike there."""
 
@@ -259,7 +263,7 @@ class Register:
 
     def created(self, subscription_ids: Iterable[str]) -> set[str]:
         """Those that were created here, whether they are still there or were deleted by hand. Each id once."""
-        keys = ({"subscription_id": each, "change": "created"} for each in subscription_ids)
+        keys = ({"subscription_id": each, "change": _CREATION} for each in subscription_ids)
         return {item["subscription_id"] for item in dynamodb.get_all(self._client, self._changes, keys)}
 
     def answered(self, again: Repeatable) -> dict[str, Any] | None:
@@ -300,10 +304,10 @@ class Register:
         if self.ledger.rows(row["subscription_id"]):
             raise Taken(row["subscription_id"])
         new = {**row, "version": Decimal(1)}
-        created = _record(row["subscription_id"], "created", asked, {})
+        created = _record(row["subscription_id"], ChangeKind.CREATED, asked, {})
         actions = [
             self._put(self._subscriptions, new),
-            self._put(self._changes, created | {"change": "created"}),
+            self._put(self._changes, created | {"change": _CREATION}),
             *self._remembered(asked, new),
         ]
         try:
@@ -315,15 +319,20 @@ class Register:
         return new
 
     def edit(
-        self, row: Row, changes: Mapping[str, Any], what: str, asked: AskedBy, checks: Sequence[dict[str, Any]] = ()
+        self,
+        row: Row,
+        changes: Mapping[str, Any],
+        what: ChangeKind,
+        asked: AskedBy,
+        checks: Sequence[dict[str, Any]] = (),
     ) -> dict[str, Any]:
         """Change a row, if it is what was read. changes: attribute to its new value, None for one that goes. checks:
         further ones of that transaction.
 
-        what: as in Change. An edit that changes nothing is not written.
+        An edit that changes nothing is not written.
         """
         details = _details(row, changes)
-        if what == "edited" and not details:
+        if what is ChangeKind.EDITED and not details:
             return dict(row)
         new = _applied(row, changes)
         watched = sorted({*WATCHED, *_COVERED} - {"customer_id"})
@@ -386,7 +395,7 @@ class Register:
             resumed.until,
             asked.now,
             resumed={**changes, pauses.NOTE: None, "version": new["version"]},
-            recorded=self._recorded(row, new, "resumed", details, asked),
+            recorded=self._recorded(row, new, ChangeKind.RESUMED, details, asked),
         )
         return new
 
@@ -398,14 +407,14 @@ class Register:
             "currency": (None, renewal.currency),
             "period": (None, renewal.renewal_date),
         }
-        record = _record(renewal.subscription_id, "refunded", asked, details)
+        record = _record(renewal.subscription_id, ChangeKind.REFUNDED, asked, details)
         recorded = [self._put(self._changes, record), *self._remembered(asked, {})]
         return self.refunds.claim_refund(renewal, name, claim, recorded, asked.now, due=due)
 
     def resend_mail(self, renewal: Renewal, asked: AskedBy) -> Renewal:
         """Let the mail of a receipt go out again, though it may have gone out. The next execution sends it."""
-        details = {"period": (None, renewal.renewal_date), "mail": ("unknown", "to be sent")}
-        record = _record(renewal.subscription_id, "resent", asked, details)
+        details = {"period": (None, renewal.renewal_date), "mail": (MailState.UNKNOWN, "to be sent")}
+        record = _record(renewal.subscription_id, ChangeKind.RESENT, asked, details)
         return self._mails.reopen_mail(renewal, [self._put(self._changes, record)], asked.now)
 
     def clear_mail_fault(self, row: Row, why: str, asked: AskedBy) -> dict[str, Any]:
@@ -417,19 +426,21 @@ class Register:
         new = _applied(row, changes)
         as_read = dynamodb.as_read(row, ("customer_email", "version", *changes))
         change = dynamodb.change(self._subscriptions, _key(row), {**changes, "version": new["version"]}, *as_read)
-        stood = mail_faults.kind(row) or "failed"
+        stood = mail_faults.kind(row) or FaultKind.FAILED
         details = {"customer_email": (None, row.get("customer_email")), "fault": (stood, None), "why": (None, why)}
-        dynamodb.transact(self._client, [{"Update": change}, *self._recorded(row, new, "mail_cleared", details, asked)])
+        dynamodb.transact(
+            self._client, [{"Update": change}, *self._recorded(row, new, ChangeKind.MAIL_CLEARED, details, asked)]
+        )
         return new
 
     def was_complained_of(self, subscription_id: str, address: str) -> bool:
         """Whether SES said that a mail about one of the latest periods, to this address, was reported as spam."""
         items, _ = self.ledger.page(subscription_id, limit=_MOST_PERIODS)
         said = (value for item in items for name, value in item.items() if name.startswith("returned_"))
-        return any(each["kind"] == mail_faults.COMPLAINED and each["to"] == address for each in said)
+        return any(each["kind"] == FaultKind.COMPLAINED and each["to"] == address for each in said)
 
-    def note(self, subscription_id: str, what: str, asked: AskedBy) -> None:
-        """Record that somebody asked for what changes no attribute. what: as in Change."""
+    def note(self, subscription_id: str, what: ChangeKind, asked: AskedBy) -> None:
+        """Record that somebody asked for what changes no attribute."""
         record = _record(subscription_id, what, asked, {})
         dynamodb.transact(self._client, [self._put(self._changes, record)])
 
@@ -458,7 +469,7 @@ class Register:
         return dict(answer)
 
     def _recorded(
-        self, row: Row, new: Row, what: str, details: Mapping[str, tuple[Any, Any]], asked: AskedBy
+        self, row: Row, new: Row, what: ChangeKind, details: Mapping[str, tuple[Any, Any]], asked: AskedBy
     ) -> list[dict[str, Any]]:
         record = _record(row["subscription_id"], what, asked, details)
         return [self._put(self._changes, record), *self._remembered(asked, new)]
@@ -520,7 +531,9 @@ def _request(key: str) -> str:
     return f"request/{sha256(key.encode()).hexdigest()}"
 
 
-def _record(subscription_id: str, what: str, asked: AskedBy, details: Mapping[str, tuple[Any, Any]]) -> dict[str, Any]:
+def _record(
+    subscription_id: str, what: ChangeKind, asked: AskedBy, details: Mapping[str, tuple[Any, Any]]
+) -> dict[str, Any]:
     return {
         "subscription_id": subscription_id,
         "change": f"{asked.now.isoformat(timespec='microseconds')}/{uuid4().hex[:8]}",
@@ -533,7 +546,7 @@ def _record(subscription_id: str, what: str, asked: AskedBy, details: Mapping[st
 
 def _change(item: Mapping[str, Any]) -> Change:
     details = {name: (old, new) for name, (old, new) in item["details"].items()}
-    return Change(datetime.fromisoformat(item["at"]), item["by"], item["what"], details)
+    return Change(datetime.fromisoformat(item["at"]), item["by"], member(ChangeKind, item["what"]), details)
 
 
 def _kept(value: Any) -> Any:

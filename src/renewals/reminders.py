@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any
 from renewals import dynamodb, mail_faults, offers
 from renewals.errors import BadRow
 from renewals.gateway import GatewayCard
-from renewals.offers import CARD_EXPIRES, UPCOMING
+from renewals.offers import REMINDERS
 from renewals.reasons import Reason
-from renewals.renewal import Mail, MailState, item_of, mail_from
+from renewals.renewal import Mail, MailKind, MailState, item_of, mail_from
 from renewals.subscription import Subscription, SubscriptionStatus, parse
 
 if TYPE_CHECKING:
@@ -50,14 +50,14 @@ def at_period(rows: Sequence[Mapping[str, Any]], customer_id: str, renewal_date:
         return None
     try:
         subscription = parse(rows[0])
-        for kind in (UPCOMING, CARD_EXPIRES):
+        for kind in REMINDERS:
             record(subscription, kind)
     except BadRow:
         return None
     return subscription if subscription.renewal_date == renewal_date else None
 
 
-def owed(subscription: Subscription, today: date, days: int) -> list[str]:
+def owed(subscription: Subscription, today: date, days: int) -> list[MailKind]:
     """The reminders that are true of this row today, and are not settled: never sent, or nobody knows yet.
 
     days: so long before a renewal it is near. Of a renewal itself only plans of a year or more are reminded, since
@@ -68,8 +68,8 @@ def owed(subscription: Subscription, today: date, days: int) -> list[str]:
     card, promise = known_card(subscription), offers.changed(subscription)
     again = promise is not None and offers.is_in_time(promise, subscription, today)
     true = {
-        UPCOMING: again if promise else subscription.schedule.count >= _YEAR[subscription.schedule.interval],
-        CARD_EXPIRES: card is not None and expires_before(card, subscription.renewal_date),
+        MailKind.UPCOMING: again if promise else subscription.schedule.count >= _YEAR[subscription.schedule.interval],
+        MailKind.CARD_EXPIRES: card is not None and expires_before(card, subscription.renewal_date),
     }
     return [kind for kind, holds in true.items() if holds and not _settled(subscription, kind, again=again)]
 
@@ -84,7 +84,7 @@ def asks_for_card(subscription: Subscription, today: date, days: int) -> bool:
     return (
         _near(subscription, today, days)
         and known_card(subscription) is None
-        and not _settled(subscription, CARD_EXPIRES, again=False)
+        and not _settled(subscription, MailKind.CARD_EXPIRES, again=False)
     )
 
 
@@ -111,14 +111,14 @@ def _near(subscription: Subscription, today: date, days: int) -> bool:
     )
 
 
-def _settled(subscription: Subscription, kind: str, *, again: bool) -> bool:
+def _settled(subscription: Subscription, kind: MailKind, *, again: bool) -> bool:
     """again: whether the customer is to be told of another price."""
     mail = record(subscription, kind)
     if mail is None or mail.state is MailState.SENDING:
         return False
     if mail.state is MailState.FAILED:
         return mail_faults.is_in_vain(mail, mail_faults.address_of(subscription.row))
-    return not again if kind == UPCOMING else not _is_another_card(subscription)
+    return not again if kind is MailKind.UPCOMING else not _is_another_card(subscription)
 
 
 def _is_another_card(subscription: Subscription) -> bool:
@@ -129,7 +129,7 @@ def _is_another_card(subscription: Subscription) -> bool:
     return warned[0] != subscription.payment_method or (card is not None and card.expires != warned[1])
 
 
-def record(subscription: Subscription, kind: str) -> Mail | None:
+def record(subscription: Subscription, kind: MailKind) -> Mail | None:
     """What was done about this period's reminder; None: nothing. Raises BadRow for what is no such record."""
     name = f"reminder_{kind}"
     kept = subscription.row.get(name)
@@ -165,7 +165,7 @@ class Records:
         same = "payment_method = :method"
         self._write(subscription.row, {"known_card": asdict(card)}, same, {":method": subscription.payment_method})
 
-    def claim(self, subscription: Subscription, kind: str, mail: Mail, today: date, now: datetime) -> None:
+    def claim(self, subscription: Subscription, kind: MailKind, mail: Mail, today: date, now: datetime) -> None:
         """Write a mail that is about to be sent, or cannot be, and what it names: nobody has, or it failed with another
         address, or what it named is no more so; and all that it says of the row still holds."""
         name, earlier = f"reminder_{kind}", record(subscription, kind)
@@ -175,13 +175,13 @@ class Records:
         if earlier is not None and earlier.state.is_out:
             free, values = f"{name}.#token = :earlier", {**values, ":earlier": earlier.token}
             del values[":period"], values[":failed"]
-        card = known_card(subscription) if kind == CARD_EXPIRES else None
+        card = known_card(subscription) if kind is MailKind.CARD_EXPIRES else None
         expires = card.expires if card else None
         named = offers.noted(offers.told(subscription, today), subscription, mail.token, now, expires)
         changes = {name: _item(subscription, mail), f"told_{kind}": named}
         self._write(subscription.row, changes, f"{free} AND {as_read}", values)
 
-    def record(self, subscription: Subscription, kind: str, mail: Mail) -> None:
+    def record(self, subscription: Subscription, kind: MailKind, mail: Mail) -> None:
         """What became of the mail that mail.token claimed. One that is known as sent stays so, and one that came back
         before this was written stays failed."""
         name = f"reminder_{kind}"
@@ -189,7 +189,9 @@ class Records:
         values = {":token": mail.token, ":sent": MailState.SENT, ":failed": MailState.FAILED}
         self._write(subscription.row, {name: _item(subscription, mail)}, claimed, values)
 
-    def record_returned(self, row: Mapping[str, Any], kind: str, mail: Mail, mark: Mapping[str, Any] | None) -> None:
+    def record_returned(
+        self, row: Mapping[str, Any], kind: MailKind, mail: Mail, mark: Mapping[str, Any] | None
+    ) -> None:
         """The reminder that went out under mail.token came back. row: as it was read. mark: of its address, where that
         is the row's."""
         name = f"reminder_{kind}"
@@ -202,13 +204,14 @@ class Records:
     def mark_address(self, row: Mapping[str, Any], mark: Mapping[str, Any]) -> None:
         """Mark the row's address, while the row has that address. A complaint takes the place of no bounce, and is kept
         beside one. row: whose it is."""
-        if mark["kind"] == mail_faults.COMPLAINED:
+        complains = mark["kind"] == mail_faults.FaultKind.COMPLAINED
+        if complains:
             self._write(row, {mail_faults.COMPLAINT: dict(mark)}, "customer_email = :to", {":to": mark["address"]})
         free = f"(attribute_not_exists({mail_faults.FIELD}) OR {mail_faults.FIELD}.#address <> :to)"
-        condition = "customer_email = :to" + (f" AND {free}" if mark["kind"] == mail_faults.COMPLAINED else "")
+        condition = "customer_email = :to" + (f" AND {free}" if complains else "")
         self._write(row, {mail_faults.FIELD: dict(mark)}, condition, {":to": mark["address"]})
 
-    def release(self, subscription: Subscription, kind: str, token: str) -> None:
+    def release(self, subscription: Subscription, kind: MailKind, token: str) -> None:
         """The mail was certainly not sent, and can be claimed again."""
         name = f"reminder_{kind}"
         claimed = f"{name}.#token = :token AND {name}.#state = :sending"

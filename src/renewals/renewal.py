@@ -1,5 +1,7 @@
 """One renewal as the ledger holds it: its states, its values, and how they stand in an item."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import date, datetime
@@ -10,7 +12,7 @@ from typing import Any
 from uuid import uuid4
 
 from renewals.dynamodb import storable
-from renewals.worded import Worded
+from renewals.worded import Unknown, Worded, member
 
 INDEX_SHARDS = 16
 """Over so many hash keys, "0" to "15", what is unfinished is spread in its index."""
@@ -61,6 +63,35 @@ class MailState(StrEnum):
     def is_out(self) -> bool:
         """Whether the mail is with the customer, as far as anybody knows."""
         return self in (MailState.SENT, MailState.UNKNOWN)
+
+
+class MailKind(Worded):
+    """What a mail tells the customer. The words complete "Mailed ...".
+
+    A mail of a renewal is named by its kind and a number (mail_name), a reminder by its kind alone.
+    """
+
+    RECEIPT = "receipt", "the receipt"
+    PAYMENT_FAILED = "payment_failed", "that the payment did not go through"
+    ACTION_REQUIRED = "action_required", "that the payment waits for a confirmation"
+    FINAL_NOTICE = "final_notice", "the final notice"
+    CANCELED = "canceled", "that the subscription is canceled"
+    UNPAID = "unpaid", "that the subscription is suspended as unpaid"
+    REFUND_PENDING = "refund_pending", "that the refund is on its way"
+    REFUNDED = "refunded", "the receipt of the refund"
+    REFUND_FAILED = "refund_failed", "that the refund failed"
+    UPCOMING = "upcoming", "the reminder of the next renewal"
+    CARD_EXPIRES = "card_expires", "that the card expires before the next charge"
+
+    @classmethod
+    def of(cls, name: str) -> MailKind | Unknown:
+        """The kind in the name of a renewal's mail."""
+        return member(cls, name.rpartition("_")[0])
+
+
+def mail_name(kind: MailKind, number: int | str) -> str:
+    """The name of a renewal's mail, as payment_failed_1. number: of the attempt, or of the refund."""
+    return f"{kind}_{number}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,9 @@ _STATES = {
     "canceled": PaymentState.CANCELED,
 }
 
+_SUCCEEDED = "succeeded"
+"""Stripe's status of a charge that took the money (https://docs.stripe.com/api/charges/object#charge_object-status)."""
+
 # https://docs.stripe.com/refunds#failed-refunds; a status that is not named here, or none, is no result yet.
 _REFUND_STATES = {
     "succeeded": GatewayRefundState.SUCCEEDED,
@@ -93,7 +96,7 @@ def failure(error: Any, request_id: str | None = None) -> Failure | None:
 def charged(charge: stripe.Charge) -> Charged:
     return Charged(
         payment_id=_id(_of(charge, "payment_intent")) or charge.id,
-        succeeded=charge.status == "succeeded",
+        succeeded=charge.status == _SUCCEEDED,
         amount=charge.amount,
         currency=charge.currency.upper(),
         at=datetime.fromtimestamp(charge.created, UTC),

@@ -9,25 +9,83 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, tzinfo
 from decimal import Decimal
+from enum import StrEnum
 from typing import Any
 
 from renewals import mail_faults, reasons, refunds, subscription, texts, wording
 from renewals.addresses import masked
 from renewals.dynamodb import storable
 from renewals.errors import BadRow
-from renewals.offers import CARD_EXPIRES, UPCOMING
+from renewals.mail_faults import FaultKind
+from renewals.offers import REMINDERS
 from renewals.reasons import Reason
-from renewals.renewal import UNSETTLED, Flag, Mail, MailState, RefundState, Renewal, Status, mail_from, renewal_from
+from renewals.renewal import (
+    UNSETTLED,
+    Flag,
+    Mail,
+    MailKind,
+    MailState,
+    RefundState,
+    Renewal,
+    Status,
+    mail_from,
+    renewal_from,
+)
 from renewals.subscription import SubscriptionStatus
+from renewals.worded import Unknown, Worded, member
+
+
+class EntryKind(StrEnum):
+    """What an entry tells, for programs."""
+
+    DUE = "due"
+    CLAIMED = "claimed"
+    DECLINED = "declined"
+    NEXT_ATTEMPT = "next_attempt"
+    CHARGED = "charged"
+    FAILED = "failed"
+    GIVEN_UP = "given_up"
+    SKIPPED = "skipped"
+    ENDED = "ended"
+    FLAG = "flag"
+    REFUND = "refund"
+    REFUND_FAILED = "refund_failed"
+    MAILING = "mailing"
+    MAILED = "mailed"
+    MAIL_FAILED = "mail_failed"
+    MAIL_UNKNOWN = "mail_unknown"
+    ADDRESS_MARKED = "address_marked"
+    HELD = "held"
+
+
+class ChangeKind(Worded):
+    """What somebody asked for. The words follow the name of whoever asked."""
+
+    CREATED = "created", "created the subscription"
+    EDITED = "edited", "changed the subscription"
+    CANCELED = "canceled", "canceled the subscription"
+    ENDING = "ending", "canceled the subscription at the end of its period"
+    PAUSED = "paused", "paused the subscription"
+    RESUMED = "resumed", "resumed the subscription"
+    CARD = "card", "updated the payment method"
+    REFUNDED = "refunded", "asked for a refund"
+    RENEWING = "renewing", "asked for a renewal at once"
+    REDRIVEN = "redriven", "brought a renewal back that had failed five times"
+    RESENT = "resent", "asked for the mail of the receipt to be sent again"
+    MAIL_CLEARED = "mail_cleared", "let the customer be mailed again"
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """at: when, aware. kind: a short name for programs. text: what happened, for people. renewal_date: the period that
-    it belongs to. by: who asked for it, where somebody did."""
+    """One thing that happened.
+
+    at: when, aware. kind: a short name for programs; a ChangeKind of what somebody asked for, a FaultKind of what SES
+    said of a mail. text: what happened, for people. renewal_date: the period of the entry. by: who asked for what
+    happened, where somebody did.
+    """
 
     at: datetime
-    kind: str
+    kind: EntryKind | ChangeKind | FaultKind | Unknown
     text: str
     renewal_date: date | None = None
     by: str | None = None
@@ -35,53 +93,40 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One change that somebody asked for. what: created, edited, canceled, ending, paused, resumed, card, refunded,
-    renewing, redriven, resent or mail_cleared.
-    details: each attribute that changed, with its value before and after; None where there was or is none."""
+    """One change that somebody asked for.
+
+    details: each attribute that changed, with its value before and after; None where there was or is none.
+    """
 
     at: datetime
     by: str
-    what: str
+    what: ChangeKind | Unknown
     details: Mapping[str, tuple[Any, Any]]
 
 
-_CHANGED = {
-    "created": "created the subscription",
-    "edited": "changed the subscription",
-    "canceled": "canceled the subscription",
-    "ending": "canceled the subscription at the end of its period",
-    "paused": "paused the subscription",
-    "resumed": "resumed the subscription",
-    "card": "updated the payment method",
-    "refunded": "asked for a refund",
-    "renewing": "asked for a renewal at once",
-    "redriven": "brought a renewal back that had failed five times",
-    "resent": "asked for the mail of the receipt to be sent again",
-    "mail_cleared": "let the customer be mailed again",
-}
-_MAILED = {
-    "receipt": "the receipt",
-    "payment_failed": "that the payment did not go through",
-    "action_required": "that the payment waits for a confirmation",
-    "final_notice": "the final notice",
-    "canceled": "that the subscription is canceled",
-    "unpaid": "that the subscription is suspended as unpaid",
-    refunds.REFUNDED: "the receipt of the refund",
-    refunds.PENDING: "that the refund is on its way",
-    refunds.FAILED: "that the refund failed",
-    UPCOMING: "the reminder of the next renewal",
-    CARD_EXPIRES: "that the card expires before the next charge",
-}
-_TRIED = frozenset({"due", "claimed", "declined", "given_up", "failed", "mailed", "mail_failed", "mail_unknown"})
+type Told = tuple[datetime, EntryKind | FaultKind | Unknown, str]
+"""When, what, and in words."""
+
+_TRIED = frozenset(
+    {
+        EntryKind.DUE,
+        EntryKind.CLAIMED,
+        EntryKind.DECLINED,
+        EntryKind.GIVEN_UP,
+        EntryKind.FAILED,
+        EntryKind.MAILED,
+        EntryKind.MAIL_FAILED,
+        EntryKind.MAIL_UNKNOWN,
+    }
+)
 """What stays true of a period that was passed over after it had been tried."""
-_MARKED = {
-    mail_faults.BOUNCED: ("came back", "nothing more is mailed there"),
-    mail_faults.COMPLAINED: ("was reported as spam", "no reminders are mailed there"),
+_THEN: dict[str, str] = {
+    FaultKind.BOUNCED: "nothing more is mailed there",
+    FaultKind.COMPLAINED: "no reminders are mailed there",
 }
-_RETURNED = {
-    mail_faults.BOUNCED: "came back",
-    mail_faults.COMPLAINED: "was reported as spam",
-    "undelivered": "may not have arrived",
+_STOOD: dict[str, str] = {
+    FaultKind.BOUNCED: "mail there had come back",
+    FaultKind.COMPLAINED: "mail there had been reported as spam",
 }
 _FLAGS: dict[str, str] = {
     Flag.SUBSCRIPTION_CHANGED: "The subscription was changed while it was charged, so its date was left alone.",
@@ -123,17 +168,18 @@ def _over(row: Mapping[str, Any], zone: tzinfo, today: date | None) -> Iterator[
     if "cancel_at" in row and (written or (today is not None and subscription.is_over(row, today))):
         end = date.fromisoformat(row["cancel_at"])
         told = "The subscription ended, as it was to be canceled at the end of its period."
-        yield Entry(_midnight(end, zone), "ended", told)
+        yield Entry(_midnight(end, zone), EntryKind.ENDED, told)
 
 
 def _changed(change: Change) -> Entry:
-    if change.what in _OF_A_PERIOD and "period" in change.details:
+    if isinstance(change.what, ChangeKind) and change.what in _OF_A_PERIOD and "period" in change.details:
         return Entry(change.at, change.what, _OF_A_PERIOD[change.what](change), by=change.by)
     details = sorted(_priced(change.details).items())
     said = "; ".join(f"{name} {_from_to(name, old, new)}" for name, (old, new) in details)
-    if change.what == "mail_cleared":
+    if change.what is ChangeKind.MAIL_CLEARED:
         return Entry(change.at, change.what, _mail_cleared(change), by=change.by)
-    did = f"{change.by} {_CHANGED.get(change.what) or _not_known('made a change', change.what)}"
+    what = change.what.words if isinstance(change.what, ChangeKind) else _not_known("made a change", change.what)
+    did = f"{change.by} {what}"
     return Entry(change.at, change.what, f"{did}: {said}." if said else f"{did}.", by=change.by)
 
 
@@ -164,15 +210,14 @@ def _asked_for_refund(change: Change) -> str:
 
 
 def _asked_for_mail(change: Change) -> str:
-    return f"{change.by} {_CHANGED['resent']}, {_of_period(change)}."
+    return f"{change.by} {ChangeKind.RESENT.words}, {_of_period(change)}."
 
 
 def _mail_cleared(change: Change) -> str:
     """In words: which address, what stood against the address, and why the fault was cleared."""
     details = {name: old if name == "fault" else new for name, (old, new) in change.details.items()}
-    stood = {"bounced": "mail there had come back", "complained": "mail there had been reported as spam"}
-    before = stood.get(str(details.get("fault")), "a mail there had failed")
-    told = f"{change.by} {_CHANGED['mail_cleared']} at {_shown(details.get('customer_email'))}, though {before}"
+    before = _STOOD.get(str(details.get("fault")), "a mail there had failed")
+    told = f"{change.by} {ChangeKind.MAIL_CLEARED.words} at {_shown(details.get('customer_email'))}, though {before}"
     return f"{told}: {_shown(details.get('why')).rstrip('.')}."
 
 
@@ -180,7 +225,7 @@ def _of_period(change: Change) -> str:
     return f"of the period from {wording.day(date.fromisoformat(str(change.details['period'][1])))} on"
 
 
-_OF_A_PERIOD = {"refunded": _asked_for_refund, "resent": _asked_for_mail}
+_OF_A_PERIOD = {ChangeKind.REFUNDED: _asked_for_refund, ChangeKind.RESENT: _asked_for_mail}
 
 
 def _from_to(name: str, old: Any, new: Any) -> str:
@@ -198,7 +243,7 @@ def _shown(value: Any) -> str:
 
 def _reminders(row: Mapping[str, Any]) -> Iterator[Entry]:
     """The latest reminder of each kind. The row keeps no others, and may have been written by hand."""
-    for kind in (UPCOMING, CARD_EXPIRES):
+    for kind in REMINDERS:
         kept = row.get(f"reminder_{kind}")
         try:
             mail = mail_from({name: kept[name] for name in kept if name != "period"}) if kept else None
@@ -220,9 +265,13 @@ def _marked(row: Mapping[str, Any]) -> Iterator[Entry]:
         at, address = datetime.fromisoformat(mark["at"]), masked(mark["address"])
     except (TypeError, KeyError, ValueError):
         return
-    why, then = _MARKED.get(kind) or (_not_known("met a fault", kind), "nothing is certain")
+    then = _THEN.get(kind, "nothing is certain")
     until = "until customer_email is changed, or the fault is cleared"
-    yield Entry(at, "address_marked", f"The address {address} is marked, since mail to it {why}: {then} {until}.")
+    yield Entry(
+        at,
+        EntryKind.ADDRESS_MARKED,
+        f"The address {address} is marked, since mail to it {_fault(kind)}: {then} {until}.",
+    )
 
 
 def _skipped(item: Mapping[str, Any]) -> Entry:
@@ -232,40 +281,44 @@ def _skipped(item: Mapping[str, Any]) -> Entry:
     else:
         instead = date.fromisoformat(item["billed_instead"])
         text = f"The period from {wording.day(start)} on is passed over: that from {wording.day(instead)} is billed."
-    return Entry(datetime.fromisoformat(item["touched_at"]), "skipped", text, start)
+    return Entry(datetime.fromisoformat(item["touched_at"]), EntryKind.SKIPPED, text, start)
 
 
 def _period(renewal: Renewal, item: Mapping[str, Any], zone: tzinfo) -> Iterator[Entry]:
     start = renewal.renewal_date
 
-    def entry(at: datetime, kind: str, text: str) -> Entry:
+    def entry(at: datetime, kind: EntryKind | FaultKind | Unknown, text: str) -> Entry:
         return Entry(at, kind, text, start)
 
     what = f"{wording.money(renewal.amount, renewal.currency)} for {renewal.plan}"
     period = f"the period {wording.days(start, renewal.period_end)}"
-    yield entry(_midnight(start, zone), "due", f"{what} was due, for {period}.")
-    yield entry(renewal.claimed_at, "claimed", f"The charge of {what} was begun, for {period}.")
+    yield entry(_midnight(start, zone), EntryKind.DUE, f"{what} was due, for {period}.")
+    yield entry(renewal.claimed_at, EntryKind.CLAIMED, f"The charge of {what} was begun, for {period}.")
     for name, refusal in renewal.refusals.items():
-        yield entry(datetime.fromisoformat(refusal["at"]), "declined", _refused(name, refusal))
+        yield entry(datetime.fromisoformat(refusal["at"]), EntryKind.DECLINED, _refused(name, refusal))
     if renewal.status in UNSETTLED and renewal.next_attempt is not None:
         told = "The payment is tried again, or asked about, on this day, or earlier with another card."
-        yield entry(_midnight(renewal.next_attempt, zone), "next_attempt", told)
+        yield entry(_midnight(renewal.next_attempt, zone), EntryKind.NEXT_ATTEMPT, told)
     if renewal.paid_at is not None:
         card = f" to {renewal.card}" if renewal.card else ""
         number = f"transaction {renewal.payment_id}, receipt {renewal.receipt_number}"
         # The gateway's clock has whole seconds: by it, the charge may have come before its claim.
-        yield entry(max(renewal.paid_at, renewal.claimed_at), "charged", f"{what} was charged{card} ({number}).")
+        yield entry(
+            max(renewal.paid_at, renewal.claimed_at), EntryKind.CHARGED, f"{what} was charged{card} ({number})."
+        )
     yield from (entry(*ended) for ended in _ended(renewal, item))
     for _, refund in refunds.in_order(renewal.refunds):
         yield from (entry(*told) for told in _refund(refund, renewal.currency))
     yield from (entry(*said) for said in _mails(renewal, item))
     if renewal.flag is not None:
         yield entry(
-            _touched(item), "flag", _FLAGS.get(renewal.flag) or f"The renewal has {_not_known('a mark', renewal.flag)}."
+            _touched(item),
+            EntryKind.FLAG,
+            _FLAGS.get(renewal.flag) or f"The renewal has {_not_known('a mark', renewal.flag)}.",
         )
 
 
-def _refund(refund: Mapping[str, Any], currency: str) -> Iterator[tuple[datetime, str, str]]:
+def _refund(refund: Mapping[str, Any], currency: str) -> Iterator[Told]:
     """What became of a refund. One that failed after the gateway had taken it is told of twice: what was said of it
     before stays true of its day."""
     amount, why = wording.money(refund["amount"], currency), wording.refund_failure(refund.get("reason"))
@@ -274,17 +327,17 @@ def _refund(refund: Mapping[str, Any], currency: str) -> Iterator[tuple[datetime
         by = "at the gateway, not through this system"
     with_id = f"(transaction {refund.get('refund_id')})"
     if refunds.is_unanswered(refund):
-        yield at, "refund", f"A refund of {amount} was asked for {by}; the gateway has not answered yet."
+        yield at, EntryKind.REFUND, f"A refund of {amount} was asked for {by}; the gateway has not answered yet."
     elif refund["state"] == RefundState.CLAIMED:
-        yield at, "refund", f"A refund of {amount} to the customer was begun {by} and is on its way {with_id}."
+        yield at, EntryKind.REFUND, f"A refund of {amount} to the customer was begun {by} and is on its way {with_id}."
     elif refund["state"] == RefundState.REFUNDED:
-        yield at, "refund", f"{amount} were refunded to the customer {by} {with_id}."
+        yield at, EntryKind.REFUND, f"{amount} were refunded to the customer {by} {with_id}."
     elif "failed_at" in refund:
-        yield at, "refund", f"A refund of {amount} to the customer was begun {by} {with_id}."
+        yield at, EntryKind.REFUND, f"A refund of {amount} to the customer was begun {by} {with_id}."
         told = f"The refund of {amount} failed, and the customer did not get it: {why} {with_id}."
-        yield datetime.fromisoformat(refund["failed_at"]), "refund_failed", told
+        yield datetime.fromisoformat(refund["failed_at"]), EntryKind.REFUND_FAILED, told
     else:
-        yield at, "refund", f"{amount} could not be refunded: {why}."
+        yield at, EntryKind.REFUND, f"{amount} could not be refunded: {why}."
 
 
 def _refused(attempt: str, refusal: Mapping[str, Any]) -> str:
@@ -300,52 +353,51 @@ def _call(refused: Mapping[str, Any]) -> str:
     return f", the gateway's {refused['gateway_request_id']}" if refused.get("gateway_request_id") else ""
 
 
-def _mailed(kind: str, mail: Mail) -> tuple[datetime, str, str]:
+def _mailed(kind: MailKind | Unknown, mail: Mail) -> Told:
     what, to = _about(kind), masked(mail.to)
     if mail.state is MailState.SENT:
-        return mail.at or mail.claimed_until, "mailed", f"Mailed {what} to {to}."
+        return mail.at or mail.claimed_until, EntryKind.MAILED, f"Mailed {what} to {to}."
     if mail.state is MailState.FAILED:
         return (
             mail.at or mail.claimed_until,
-            "mail_failed",
+            EntryKind.MAIL_FAILED,
             f"Could not mail {what} to {to}: {reasons.in_words(mail.reason)}.",
         )
     if mail.state is MailState.UNKNOWN:
         told = f"Whether the mail about {what} to {to} went out, nobody can tell: {reasons.in_words(mail.reason)}."
-        return mail.at or mail.claimed_until, "mail_unknown", told
-    return mail.claimed_until, "mailing", f"Mailing {what} to {to}."
+        return mail.at or mail.claimed_until, EntryKind.MAIL_UNKNOWN, told
+    return mail.claimed_until, EntryKind.MAILING, f"Mailing {what} to {to}."
 
 
-def _mails(renewal: Renewal, item: Mapping[str, Any]) -> Iterator[tuple[datetime, str, str]]:
+def _mails(renewal: Renewal, item: Mapping[str, Any]) -> Iterator[Told]:
     """Each mail, what SES said of it later, and whether the end waits for one."""
     earlier = [(each["name"], mail_from({k: v for k, v in each.items() if k != "name"})) for each in _earlier(renewal)]
     for name, mail in [*earlier, *renewal.mails.items()]:
         if item.get(f"returned_{name}", {}).get("at") != storable(mail.at):  # which says more of it
-            yield _mailed(name.rpartition("_")[0], mail)
+            yield _mailed(MailKind.of(name), mail)
     for name in item:
         if name.startswith("returned_"):
             yield from _returned(name.removeprefix("returned_"), item[name], renewal)
     if renewal.held_at is not None:
         told = "The last attempt and the end wait: the customer could not be told of them. Correct customer_email, or "
-        yield renewal.held_at, "held", f"{told}cancel the subscription."
+        yield renewal.held_at, EntryKind.HELD, f"{told}cancel the subscription."
 
 
 def _earlier(renewal: Renewal) -> Sequence[Mapping[str, Any]]:
     return renewal.earlier_mails or ()
 
 
-def _returned(name: str, said: Mapping[str, Any], renewal: Renewal) -> Iterator[tuple[datetime, str, str]]:
+def _returned(name: str, said: Mapping[str, Any], renewal: Renewal) -> Iterator[Told]:
     """What SES said of a mail after it was sent; with the sending, where the mail's own record tells of it no more."""
-    what, to = _about(name.rpartition("_")[0]), masked(said["to"])
+    what, to = _about(MailKind.of(name)), masked(said["to"])
     if "sent_at" in said and (name not in renewal.mails or storable(renewal.mails[name].at) != said["sent_at"]):
-        yield datetime.fromisoformat(said["sent_at"]), "mailed", f"Mailed {what} to {to}."
+        yield datetime.fromisoformat(said["sent_at"]), EntryKind.MAILED, f"Mailed {what} to {to}."
     reason = f" ({said['reason']})" if said["reason"] else ""
-    returned = _RETURNED.get(said["kind"]) or _not_known("met a fault", said["kind"])
-    told = f"The mail to {to} about {what} {returned}{reason}."
-    yield datetime.fromisoformat(said["at"]), said["kind"], told
+    kind = member(FaultKind, said["kind"])
+    yield datetime.fromisoformat(said["at"]), kind, f"The mail to {to} about {what} {_fault(kind)}{reason}."
 
 
-def _ended(renewal: Renewal, item: Mapping[str, Any]) -> Iterator[tuple[datetime, str, str]]:
+def _ended(renewal: Renewal, item: Mapping[str, Any]) -> Iterator[Told]:
     """Each time that the work ended without a payment. Versions before kept the last time alone, while it stood."""
     endings = [*(renewal.endings or ())]
     at = datetime.fromisoformat(item["ended_at"]) if "ended_at" in item else _touched(item)
@@ -355,7 +407,7 @@ def _ended(renewal: Renewal, item: Mapping[str, Any]) -> Iterator[tuple[datetime
     for each in endings:
         still = stands and each is endings[-1]
         told = _ending(each["status"], each["reason"] or "", _call(item) if still else "", still=still)
-        yield datetime.fromisoformat(each["at"]), str(each["status"]), told
+        yield datetime.fromisoformat(each["at"]), member(EntryKind, str(each["status"])), told
 
 
 def _ending(status: str, reason: str, call: str, *, still: bool) -> str:
@@ -365,9 +417,14 @@ def _ending(status: str, reason: str, call: str, *, still: bool) -> str:
     return f"{waits}: {reasons.in_words(reason)}{call}."
 
 
-def _about(kind: str) -> str:
+def _about(kind: MailKind | Unknown) -> str:
     """What a mail of this kind tells."""
-    return _MAILED.get(kind) or _not_known("a mail", kind)
+    return kind.words if isinstance(kind, MailKind) else _not_known("a mail", kind)
+
+
+def _fault(kind: FaultKind | Unknown) -> str:
+    """What became of a mail that SES had taken."""
+    return kind.words if isinstance(kind, FaultKind) else _not_known("met a fault", kind)
 
 
 def _not_known(what: str, spelling: str) -> str:

@@ -7,7 +7,7 @@ if it were right, and be refused on the day of its renewal.
 from collections.abc import Iterator
 
 from renewals.errors import BadRow
-from renewals.gateway import Gateway
+from renewals.gateway import CARD, Gateway
 
 
 def faults(gateway: Gateway, gateway_customer: str, payment_method: str) -> list[BadRow]:
@@ -20,7 +20,7 @@ def of_card(gateway: Gateway, gateway_customer: str, payment_method: str) -> Ite
     saved = gateway.saved(payment_method)
     if saved is None:
         yield BadRow("payment_method", "is not known to the gateway")
-    elif saved.kind != "card":
+    elif saved.kind != CARD:
         yield BadRow("payment_method", "is no card")
     elif saved.gateway_customer is None:
         yield BadRow("payment_method", "is saved for no customer of the gateway: it was detached, or never attached")

@@ -1,7 +1,10 @@
-"""Enumerations of which each member has words for people beside its spelling."""
+"""Enumerations of which each member has words for people beside its spelling, and how a stored spelling is read."""
 
 from enum import StrEnum
-from typing import Self
+from typing import NewType, Self
+
+Unknown = NewType("Unknown", str)
+"""A stored spelling that this version does not know: another version wrote it."""
 
 
 class Worded(StrEnum):
@@ -18,3 +21,8 @@ class Worded(StrEnum):
     def words_of(cls, spelling: str) -> str | None:
         """The words of a stored spelling; None where this version does not know the spelling."""
         return cls(spelling).words if spelling in cls else None
+
+
+def member[E: StrEnum](of: type[E], spelling: str) -> E | Unknown:
+    """The member of an enumeration with this stored spelling."""
+    return of(spelling) if spelling in of else Unknown(spelling)

@@ -16,7 +16,7 @@ from renewals.dunning import Dunning
 from renewals.errors import BadEvent, MailError, transient_aws_errors_as
 from renewals.mail_ledger import MailLedger
 from renewals.outcomes import MailOutcome, PaymentOutcome
-from renewals.renewal import Renewal
+from renewals.renewal import MailKind, Renewal
 from renewals.settings import setting
 from send_email.delivery import Delivery
 from send_email.post import Post
@@ -87,9 +87,8 @@ def _reminded(renewal: dict[str, Any], post: Post, today: date) -> MailOutcome:
         today=today,
         days=int(setting("REMINDER_DAYS")),
     )
-    return reminding.deliver(
-        renewal["subscription_id"], renewal["customer_id"], renewal["renewal_date"], renewal["reminders"]
-    )
+    kinds = [MailKind(kind) for kind in renewal["reminders"]]
+    return reminding.deliver(renewal["subscription_id"], renewal["customer_id"], renewal["renewal_date"], kinds)
 
 
 def _read_receipt(key: str) -> bytes:

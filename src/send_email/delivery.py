@@ -15,7 +15,7 @@ from renewals.mail_ledger import MailLedger
 from renewals.mail_tags import Tagged
 from renewals.outcomes import MailOutcome, PaymentOutcome
 from renewals.owed import is_true, owed_mail, receipt_mail
-from renewals.renewal import Mail, Renewal, Status
+from renewals.renewal import Mail, MailKind, Renewal, Status
 from send_email.message import Attachment, Prospects, compose
 from send_email.post import Post
 
@@ -79,7 +79,7 @@ class Delivery:
             if owed_mail(renewal) != name:
                 return MailOutcome.IN_PROGRESS  # the period's receipt goes first, in an execution of its own
             refund = refunds.owed(renewal)
-            if refund is not None and refund.kind == refunds.REFUNDED and "receipt_key" not in refund.refund:
+            if refund is not None and refund.kind is MailKind.REFUNDED and "receipt_key" not in refund.refund:
                 return MailOutcome.IN_PROGRESS  # it was made since; the execution that makes its receipt tells of it
             told = renewal.mails.get(name)
             settled = told is not None and told.state.is_out
@@ -91,7 +91,7 @@ class Delivery:
         return self._mail(renewal, name, row)
 
     def _mail(self, renewal: Renewal, name: str, row: Mapping[str, Any] | None) -> MailOutcome:
-        kind = name.rpartition("_")[0]
+        kind = MailKind(MailKind.of(name))
         address = mail_faults.address_of(row) if row else mail_faults.Address(renewal.customer_email)
 
         def composed(deliverable: str) -> EmailMessage:
@@ -119,13 +119,13 @@ class Delivery:
             page=self.customer_page,
         )
 
-    def _attachment(self, renewal: Renewal, kind: str) -> Attachment | None:
+    def _attachment(self, renewal: Renewal, kind: MailKind) -> Attachment | None:
         owed = refunds.owed(renewal)
-        if kind == refunds.REFUNDED and owed is not None:
+        if kind is MailKind.REFUNDED and owed is not None:
             pdf = self._stored(owed.refund.get("receipt_key"), owed.refund.get("receipt_sha256"))
             link = self.receipt_link(renewal, owed.name)
             return Attachment(f"refund-{refunds.number(renewal, owed.name)}.pdf", pdf, link)
-        if kind != "receipt":
+        if kind is not MailKind.RECEIPT:
             return None
         pdf = self._stored(renewal.receipt_key, renewal.receipt_sha256)
         return Attachment(f"receipt-{renewal.receipt_number}.pdf", pdf, self.receipt_link(renewal, ""))

@@ -11,7 +11,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from renewals import printable, refunds, wording
-from renewals.renewal import Status
+from renewals.renewal import MailKind, Status
 from renewals.subscription import SubscriptionStatus
 
 if TYPE_CHECKING:
@@ -35,15 +35,15 @@ class _Headers(HeaderRegistry):
 _POLICY = SMTP.clone(cte_type="7bit", header_factory=_Headers())
 
 _SUBJECTS = {
-    "receipt": "Receipt for {plan}: {amount}",
-    "payment_failed": "Your payment for {plan} did not go through",
-    "action_required": "Your payment for {plan} waits for your confirmation",
-    "final_notice": "Final notice: your payment for {plan}",
-    "canceled": "Your subscription to {plan} is cancelled",
-    "unpaid": "Your subscription to {plan} is suspended as unpaid",
-    "refunded": "Refund for {plan}: {amount}",
-    "refund_pending": "Your refund for {plan} is on its way: {amount}",
-    "refund_failed": "Your refund for {plan} did not arrive: {amount}",
+    MailKind.RECEIPT: "Receipt for {plan}: {amount}",
+    MailKind.PAYMENT_FAILED: "Your payment for {plan} did not go through",
+    MailKind.ACTION_REQUIRED: "Your payment for {plan} waits for your confirmation",
+    MailKind.FINAL_NOTICE: "Final notice: your payment for {plan}",
+    MailKind.CANCELED: "Your subscription to {plan} is cancelled",
+    MailKind.UNPAID: "Your subscription to {plan} is suspended as unpaid",
+    MailKind.REFUNDED: "Refund for {plan}: {amount}",
+    MailKind.REFUND_PENDING: "Your refund for {plan} is on its way: {amount}",
+    MailKind.REFUND_FAILED: "Your refund for {plan} did not arrive: {amount}",
 }
 _ENDS = {SubscriptionStatus.CANCELED: "cancelled", SubscriptionStatus.UNPAID: "suspended as unpaid"}
 
@@ -74,7 +74,7 @@ class Prospects:
 
 
 def compose(
-    kind: str,
+    kind: MailKind,
     renewal: Renewal,
     *,
     sender: str,
@@ -82,22 +82,21 @@ def compose(
     prospects: Prospects | None = None,
     attachment: Attachment | None = None,
 ) -> EmailMessage:
-    """The mail of a kind: receipt, payment_failed, action_required, final_notice, canceled, unpaid, refunded,
-    refund_pending or refund_failed.
+    """The mail of a kind, which is no reminder.
 
     sender, to: deliverable addresses. prospects: None where nothing more is to come, as for a receipt.
     """
     owed = refunds.owed(renewal) if kind in refunds.NOTICES else None  # a receipt may go out beside it
     amount = wording.money(owed.refund["amount"], renewal.currency) if owed else _amount(renewal)
     subject = _SUBJECTS[kind].format(plan=_line(renewal.plan), amount=amount)
-    if kind == "receipt":
+    if kind is MailKind.RECEIPT:
         paragraphs = [
             f"Thank you: we have charged {_what(renewal)}.",
             "Your receipt is attached to this mail as a PDF, and can be opened here at any time.",
         ]
     elif owed is not None:
         paragraphs = _refund(renewal, owed)
-    elif kind in _ENDS:
+    elif kind in (MailKind.CANCELED, MailKind.UNPAID):
         ended = _ENDS[SubscriptionStatus(kind)]
         paragraphs = [
             f"The payment of {_what(renewal)}, did not go through. Your subscription is {ended}.",
@@ -174,13 +173,13 @@ def _refund(renewal: Renewal, owed: refunds.Owed) -> list[str]:
     what = f"{wording.money(amount, renewal.currency)}{of} for {_line(renewal.plan)}, for the period {period}"
     stays = f"{wording.money(rest, renewal.currency)} stay paid."
     match owed.kind:
-        case refunds.PENDING:
+        case MailKind.REFUND_PENDING:
             told = [
                 f"We are refunding {what}. The refund is on its way to the payment method that was charged. It has not "
                 "arrived yet, and may take some days.",
                 "We will write to you again once it is done, with your receipt of the refund, or if it fails.",
             ]
-        case refunds.FAILED:
+        case MailKind.REFUND_FAILED:
             told = [
                 f"Our refund of {what}, has failed: the money did not reach the payment method that was charged.",
                 "We still owe you this money, and will arrange another way to refund it.",
@@ -192,7 +191,7 @@ def _refund(renewal: Renewal, owed: refunds.Owed) -> list[str]:
                 "days to show there.",
                 "Your receipt of the refund is attached to this mail as a PDF, and can be opened here at any time.",
             ]
-    if rest and (amount != renewal.amount or owed.kind == refunds.FAILED):
+    if rest and (amount != renewal.amount or owed.kind is MailKind.REFUND_FAILED):
         told.insert(1, stays)
     return told
 
@@ -200,7 +199,7 @@ def _refund(renewal: Renewal, owed: refunds.Owed) -> list[str]:
 def _refund_facts(renewal: Renewal, owed: refunds.Owed) -> list[tuple[str, str]]:
     """The refund's own amount, number and transaction; and those of the payment, named as such."""
     amount = wording.money(owed.refund["amount"], renewal.currency)
-    names = {refunds.PENDING: "Refund on its way", refunds.FAILED: "Refund that failed"}
+    names = {MailKind.REFUND_PENDING: "Refund on its way", MailKind.REFUND_FAILED: "Refund that failed"}
     facts = [
         ("Plan", _line(renewal.plan)),
         ("Period", wording.days(renewal.renewal_date, renewal.period_end)),
@@ -208,11 +207,11 @@ def _refund_facts(renewal: Renewal, owed: refunds.Owed) -> list[tuple[str, str]]
         ("Amount paid", _amount(renewal)),
         ("Subscription", renewal.subscription_id),
     ]
-    if owed.kind != refunds.PENDING:  # it has no receipt yet
+    if owed.kind is not MailKind.REFUND_PENDING:  # it has no receipt yet
         facts.append(("Receipt number of the refund", refunds.number(renewal, owed.name)))
     facts.append(("Transaction of the refund", str(owed.refund["refund_id"])))
     facts.append(("Receipt number of the payment", renewal.receipt_number))
-    return facts + ([("Refunded to", renewal.card)] if renewal.card and owed.kind == refunds.REFUNDED else [])
+    return facts + ([("Refunded to", renewal.card)] if renewal.card and owed.kind is MailKind.REFUNDED else [])
 
 
 def _past_due(renewal: Renewal, prospects: Prospects | None) -> list[str]:

@@ -9,7 +9,7 @@ from renewals import mail_faults, offers, reminders
 from renewals.errors import MailError, repeat_while_outdated
 from renewals.mail_tags import Tagged
 from renewals.outcomes import MailOutcome
-from renewals.renewal import Mail, MailState
+from renewals.renewal import Mail, MailKind, MailState
 from renewals.subscription import Subscription
 from send_email.message import remind
 from send_email.post import Post
@@ -32,7 +32,9 @@ class Reminding:
     today: date
     days: int
 
-    def deliver(self, subscription_id: str, customer_id: str, renewal_date: str, kinds: Sequence[str]) -> MailOutcome:
+    def deliver(
+        self, subscription_id: str, customer_id: str, renewal_date: str, kinds: Sequence[MailKind]
+    ) -> MailOutcome:
         """Send those of the reminders that are still true and were not sent yet.
 
         Returns the worst that came of one. Raises MailError where one was certainly not sent and can be tried again.
@@ -41,7 +43,7 @@ class Reminding:
         came = {self._one(asked, kind) for kind in kinds}
         return next(outcome for outcome in MailOutcome if outcome in came)
 
-    def _one(self, asked: tuple[str, str, date], kind: str) -> MailOutcome:
+    def _one(self, asked: tuple[str, str, date], kind: MailKind) -> MailOutcome:
         subscription_id, customer_id, period = asked
 
         def looked_at() -> MailOutcome:
@@ -52,7 +54,7 @@ class Reminding:
         busy = MailError("others keep working on this reminder")
         return repeat_while_outdated(looked_at, tries=_LOOKS, otherwise=busy)
 
-    def _deliver(self, subscription: Subscription, kind: str) -> MailOutcome:
+    def _deliver(self, subscription: Subscription, kind: MailKind) -> MailOutcome:
         earlier = reminders.record(subscription, kind)
         owed = kind in reminders.owed(subscription, self.today, self.days)
         if owed and earlier is not None and earlier.state.is_out:
@@ -63,7 +65,7 @@ class Reminding:
 
         def composed(deliverable: str) -> EmailMessage:
             mail_faults.refuse(subscription.row, required=False)
-            card = reminders.known_card(subscription) if kind == offers.CARD_EXPIRES else None
+            card = reminders.known_card(subscription) if kind is MailKind.CARD_EXPIRES else None
             told = offers.as_told(subscription, self.today)
             return remind(told, card, seller=self.seller, page=self.page, sender=self.post.sender, to=deliverable)
 
@@ -77,7 +79,7 @@ class _OnRow:
 
     records: reminders.Records
     subscription: Subscription
-    kind: str
+    kind: MailKind
     today: date
     now: datetime
 

@@ -18,6 +18,7 @@ from renewals.owed import has_parked
 from renewals.periods import next_on
 from renewals.register import Repeatable, Row, etag
 from renewals.subscription import SubscriptionStatus
+from renewals.timeline import ChangeKind
 from renewals.transitions import Action, NotAllowed
 from subscriptions_api import shared, verifying
 from subscriptions_api.models import Cancel, Card, Edit, NewSubscription, SubscriptionOut
@@ -95,7 +96,7 @@ def edit_subscription(
         if verify and edit.gateway_customer:
             verifying.refuse_unknown(edit.gateway_customer, edit.payment_method)
             verify = False
-        edited = shared.register().edit(row, changes, "edited", shared.asked(router.current_event, row))
+        edited = shared.register().edit(row, changes, ChangeKind.EDITED, shared.asked(router.current_event, row))
         if "customer_email" in changes:
             _mail_what_waited(edited)
         if "gateway_customer" in changes:

@@ -7,6 +7,7 @@ rounded before anybody could refuse to round it. Dates are YYYY-MM-DD, times ISO
 from collections.abc import Callable, Iterator, Mapping
 from datetime import date, datetime
 from decimal import Decimal
+from enum import StrEnum
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
@@ -289,11 +290,18 @@ class RenewalPage(BaseModel):
     next_cursor: str | None
 
 
+class ReceiptKind(StrEnum):
+    """What a receipt is of."""
+
+    PAYMENT = "payment"
+    REFUND = "refund"
+
+
 class ReceiptOut(BaseModel):
     """One receipt. kind: of a payment or of a refund. void: of a refund that failed after its receipt was made.
     amount, paid_at, transaction_id: the payment's or the refund's own. link: opens the PDF, without a login."""
 
-    kind: Literal["payment", "refund"]
+    kind: ReceiptKind
     void: bool
     receipt_number: str
     renewal_date: str
@@ -406,7 +414,7 @@ def shown_receipts(item: Mapping[str, Any], link: Callable[[str], str]) -> Itera
     for name, refund in reversed(refunds.in_order(renewal.refunds)):
         if "receipt_key" in refund:
             yield {name: period[name] for name in ("renewal_date", "period_end")} | {
-                "kind": "refund",
+                "kind": ReceiptKind.REFUND,
                 "void": refund["state"] == RefundState.FAILED,
                 "receipt_number": refunds.number(renewal, name),
                 "amount": money(refund["amount"], renewal.currency),
@@ -416,7 +424,7 @@ def shown_receipts(item: Mapping[str, Any], link: Callable[[str], str]) -> Itera
             }
     if renewal.receipt_key is not None:
         told = {name: period[name] for name in ReceiptOut.model_fields if name in period}
-        yield told | {"kind": "payment", "void": False, "link": link("")}
+        yield told | {"kind": ReceiptKind.PAYMENT, "void": False, "link": link("")}
 
 
 def shown_entry(entry: Entry) -> dict[str, Any]:

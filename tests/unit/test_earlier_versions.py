@@ -27,6 +27,7 @@ from generate_receipt.pdf import RenderedReceipt
 from renewals import aws, refunds
 from renewals.attribute_values import plain, wire
 from renewals.gateway import Payment, PaymentRequest, PaymentState
+from renewals.renewal import MailKind, mail_name
 from tests.fake_aws import FakeSQS
 from tests.fakes import LINKS, SENDER, Cut, World
 
@@ -193,7 +194,7 @@ def _refunded(deployed: _Deployed) -> None:
     name, claim = refunds.new(paid, Decimal("9.99"), "USD", by="ann", key="request-1", caller="ann", at=now)
     claimed = shop.refund_ledger.claim_refund(paid, name, claim, [], now, due=now)
     done = {name: claim | {"state": "refunded", "refund_id": "re_1"}}
-    shop.refund_ledger.record_refunds(claimed, done, notice=f"{refunds.REFUNDED}_1", due=None, now=now)
+    shop.refund_ledger.record_refunds(claimed, done, notice=mail_name(MailKind.REFUNDED, 1), due=None, now=now)
     shop.edit(test_clock=NEXT)
 
 

@@ -14,7 +14,7 @@ from renewals import dynamodb, subscription
 from renewals.errors import Overtaken, PaymentError, transient_aws_errors_as
 from renewals.gateway import Failure, Payment
 from renewals.ledger import LEASE
-from renewals.renewal import Mail, MailState, Renewal, Status
+from renewals.renewal import Mail, MailKind, MailState, Renewal, Status
 from renewals.subscription import SubscriptionStatus
 from tests.fake_aws import error
 from tests.fakes import DUE, LATER, NOON, World
@@ -144,7 +144,9 @@ TOO_LATE = {
     "a dunning date that is over": (
         _refused,
         lambda shop, r: shop.ledger.record_dunning_date(r, dunned=1, next_attempt=DUE, notice=None, now=NOON),
-        lambda shop, r: shop.ledger.record_dunning_date(r, dunned=1, next_attempt=DUE, notice="final_notice", now=NOON),
+        lambda shop, r: shop.ledger.record_dunning_date(
+            r, dunned=1, next_attempt=DUE, notice=MailKind.FINAL_NOTICE, now=NOON
+        ),
     ),
     "a mail that somebody is sending": (
         _mailing,

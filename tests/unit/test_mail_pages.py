@@ -10,6 +10,7 @@ import pytest
 from selenium.webdriver import Chrome
 
 from renewals.gateway import GatewayCard
+from renewals.renewal import MailKind
 from renewals.subscription import parse
 from send_email.message import Attachment, compose, remind
 from tests.browser import NEEDS_CHROMIUM, chromium, resize
@@ -49,7 +50,7 @@ def _mails(shop: World, changed: dict[str, Any]) -> Iterator[tuple[str, EmailMes
     for name, kind, prospects, stands in kinds:
         of = replace(renewal, **stands, **changed)
         attached = link if kind == "receipt" else None
-        yield name, compose(kind, of, sender=SENDER, to=TO, prospects=prospects, attachment=attached)
+        yield name, compose(MailKind(kind), of, sender=SENDER, to=TO, prospects=prospects, attachment=attached)
     row = parse(shop.row() | {key: changed[key][:120] for key in ("customer_name", "plan")})
     for name, card in (("upcoming", None), ("card_expires", GatewayCard("pm_ok", "Visa ending in 4242", "2026-01"))):
         yield name, remind(row, card, seller="Example Shop", page="https://shop.example/me", sender=SENDER, to=TO)

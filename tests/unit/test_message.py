@@ -17,10 +17,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from renewals.addresses import BadAddress, deliverable
+from renewals.offers import REMINDERS
 from renewals.printable import line
-from renewals.renewal import Status
+from renewals.renewal import MailKind, Status
 from renewals.subscription import SubscriptionStatus
 from scripts.plainly import number
+from send_email import message
 from send_email.message import Prospects, compose
 from tests.fakes import DUE, SENDER, World
 
@@ -42,7 +44,7 @@ def _compose(kind: str, prospects: Prospects | None = None, **changed: Any) -> E
     """The mail as it is read at the other end, of a renewal of January that was paid, but for what is changed."""
     assert _RENEWAL is not None
     renewal = replace(_RENEWAL, **changed)
-    mail = compose(kind, renewal, sender=SENDER, to="ann@customer.example", prospects=prospects)
+    mail = compose(MailKind(kind), renewal, sender=SENDER, to="ann@customer.example", prospects=prospects)
     return BytesParser(EmailMessage, policy=default).parsebytes(mail.as_bytes())
 
 
@@ -101,6 +103,11 @@ def test_the_reason_is_told_as_far_as_it_may_be(code: str | None, why: str) -> N
     text = _text(_compose("payment_failed", HARD, **REFUSED | {"decline_code": code}))
     assert f"but {why}. You have not been charged." in text
     assert code is None or code not in text
+
+
+def test_each_kind_of_mail_has_a_subject() -> None:
+    """A kind that is added without a subject fails here; reminders name the plan and the day themselves."""
+    assert set(message._SUBJECTS) == set(MailKind) - set(REMINDERS)
 
 
 @pytest.mark.parametrize(("kind", "ended"), [("canceled", "cancelled"), ("unpaid", "suspended as unpaid")])

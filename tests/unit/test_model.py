@@ -226,7 +226,7 @@ class Life(RuleBasedStateMachine):
             while events:
                 event: Any = events.pop(0)
                 if "part" in event:
-                    one.read(SweepPart(**event["part"]))
+                    one.read(SweepPart.of_event(event["part"]))
                 else:
                     (one.due if event["sweep"] == "due" else one.all)()
         except Cut:

@@ -26,6 +26,7 @@ from hypothesis.stateful import (
 
 from renewals.errors import BadRow
 from renewals.register import AskedBy, Register
+from renewals.timeline import ChangeKind
 from renewals.transitions import Action, NotAllowed
 from subscriptions_api.changing import _anchored
 from subscriptions_api.problems import BadRequest
@@ -160,7 +161,7 @@ class Moves(RuleBasedStateMachine):
             moved = _anchored(self.row, changes, self.today)
         except (BadRequest, NotAllowed):
             return
-        self.register.edit(self.row, moved, "edited", AskedBy("ann", self.now))
+        self.register.edit(self.row, moved, ChangeKind.EDITED, AskedBy("ann", self.now))
 
     @precondition(lambda self: any("paid_at" in item for item in self.shop.items().values()))
     @rule(data=st.data())

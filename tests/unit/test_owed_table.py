@@ -42,10 +42,11 @@ from process_payment import dunning_decisions, refunding
 from process_payment.charge import RenewalRequest
 from renewal_audit.compare import Compared, Found, due, is_of
 from renewal_sweep.queue import RenewalQueue
-from renewal_sweep.sweep import Sweep, SweepPart
+from renewal_sweep.sweep import PartKind, Sweep, SweepPart
 from renewals import reminders, subscription
 from renewals.errors import MailError, PaymentError
 from renewals.gateway import Charged
+from renewals.mail_faults import FaultKind
 from renewals.mail_tags import Tagged
 from renewals.refund_settlement import Settlement
 from renewals.refunds import NotRefundable, check
@@ -211,7 +212,7 @@ def _sweep(shop: World) -> str:
         now=LATER,
         reminder_days=0,
         concurrency=3,
-    ).read(SweepPart("shard", shard("sub_1")))
+    ).read(SweepPart(PartKind.SHARD, shard("sub_1")))
     return ",".join(queue.bodies) or "-"
 
 
@@ -294,7 +295,7 @@ def _bounce(shop: World) -> str:
     if name is None:
         return ""
     tagged = Tagged("sub_1", "cus_1", DAY, name, renewal.mails[name].token)
-    word = Word("bounced", LATER, "Permanent", tagged)
+    word = Word(FaultKind.BOUNCED, LATER, "Permanent", tagged)
     Feedback(shop.mail_ledger, reminders.Records(cast("Any", shop.dynamodb), "subscriptions"), LATER).take(word)
     after = shop.items()[DAY]
     where = "parked" if "parked" in after else "open" if "unfinished" in after else "shut"

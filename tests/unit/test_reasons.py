@@ -12,10 +12,10 @@ from renewals import mail_faults, preview, wording
 from renewals.errors import BadRow
 from renewals.gateway import GatewayRefused
 from renewals.reasons import Reason, in_words
-from renewals.renewal import Status
+from renewals.renewal import MailKind, Status
 from renewals.subscription import SubscriptionStatus
-from renewals.timeline import Change, timeline
-from renewals.worded import Worded
+from renewals.timeline import Change, ChangeKind, timeline
+from renewals.worded import Unknown, Worded
 from scripts.oncall import waiting
 from scripts.subscriptions import renewing, shown
 from tests.fakes import DUE, NOON, World
@@ -127,7 +127,7 @@ def test_what_another_version_wrote_is_quoted_and_said_to_be_unknown(shop: World
             refund = {"amount": item["amount"], "state": "failed", "at": NOON.isoformat(), "by": "zoe"}
             item["refunds"] = {"refund_1": refund | {"reason": "un_heard"}}
         case "change":
-            changes = [Change(datetime(2026, 1, 31, tzinfo=UTC), "zoe", "un_heard", {})]
+            changes = [Change(datetime(2026, 1, 31, tzinfo=UTC), "zoe", Unknown("un_heard"), {})]
         case "mark":
             mark = {"address": row["customer_email"], "kind": "un_heard", "at": NOON.isoformat()}
             row = row | {mail_faults.FIELD: mark}
@@ -154,10 +154,11 @@ def test_a_preview_says_in_words_what_stands_against_a_charge() -> None:
     assert not set().union(*map(_codes, preview._NEVER.values()))
 
 
+@pytest.mark.parametrize("kind", [*MailKind, "un_heard_of"])
 @pytest.mark.parametrize("status", [*Status, "un_heard"])
-def test_who_waits_is_told_where_the_renewal_stands_in_words(status: str) -> None:
+def test_who_waits_is_told_where_the_renewal_stands_in_words(status: str, kind: str) -> None:
     """Whoever is on call reads no raw status, also of a renewal of which a mail is owed."""
-    for item in ({"status": status}, {"status": status, "notice": "payment_failed_1"}):
+    for item in ({"status": status}, {"status": status, "notice": f"{kind}_1"}):
         assert not _codes(waiting._stands(item))
 
 
@@ -171,7 +172,7 @@ def test_who_waits_is_told_where_the_renewal_stands_in_words(status: str) -> Non
 )
 def test_the_timeline_tells_a_changed_status_in_words(old: str | None, new: str, said: str) -> None:
     """The status before and the status after; a status that is not known stands in quotes."""
-    change = Change(datetime(2026, 1, 31, tzinfo=UTC), "ann", "edited", {"status": (old, new)})
+    change = Change(datetime(2026, 1, 31, tzinfo=UTC), "ann", ChangeKind.EDITED, {"status": (old, new)})
     assert [entry.text for entry in timeline({}, [], [change])] == [f"ann changed the subscription: {said}."]
 
 

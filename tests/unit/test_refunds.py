@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import pytest
 
-from renewal_sweep.sweep import Sweep, SweepPart, unfinished_seconds
+from renewal_sweep.sweep import PartKind, Sweep, SweepPart, unfinished_seconds
 from renewals import aws, telemetry
 from renewals.currencies import exact_minor_units
 from renewals.errors import BadRow
@@ -374,7 +374,7 @@ def _sweep(api: Api, now: datetime | None = None) -> list[dict[str, str]]:
         concurrency=1,
     )
     for shard in range(INDEX_SHARDS):
-        sweep.read(SweepPart("shard", str(shard)))
+        sweep.read(SweepPart(PartKind.SHARD, str(shard)))
     return kept
 
 

@@ -11,6 +11,7 @@ from botocore.exceptions import ReadTimeoutError
 
 from renewals import reminders
 from renewals.errors import BadRow
+from renewals.renewal import MailKind
 from renewals.subscription import Subscription, parse
 from tests.fake_aws import error
 from tests.fakes import DUE, LATER, NOON, PAGE, REMINDER_DAYS, SENDER, World
@@ -29,7 +30,7 @@ def _row(**attributes: Any) -> Subscription:
     return parse(shop.row())
 
 
-def _owed(*, day: date | None = None, **attributes: Any) -> list[str]:
+def _owed(*, day: date | None = None, **attributes: Any) -> list[MailKind]:
     return reminders.owed(_row(**attributes), day or EARLIER.date(), REMINDER_DAYS)
 
 

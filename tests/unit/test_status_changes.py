@@ -18,6 +18,7 @@ from renewals.errors import Collision, Overtaken
 from renewals.periods import Schedule
 from renewals.register import AskedBy, Register, Taken, etag
 from renewals.renewal import Status
+from renewals.timeline import ChangeKind
 from renewals.transitions import Action, NotAllowed
 from tests.fakes import LATER, NOON, World
 from tests.shares import share
@@ -112,7 +113,7 @@ class Calls(RuleBasedStateMachine):
     @rule(amount=st.integers(100, 9999))
     def reprice(self, amount: int) -> None:
         changes = {"amount": Decimal(amount).scaleb(-2)}
-        self.register.edit(self.row, changes, "edited", AskedBy("ann", self.now))
+        self.register.edit(self.row, changes, ChangeKind.EDITED, AskedBy("ann", self.now))
 
     @precondition(lambda self: self.row["status"] == "canceled")
     @rule()
@@ -182,7 +183,7 @@ def test_a_thousand_editors_lose_no_update(shop: World, edits: int) -> None:
             if etag(stands) != tag:
                 return False
             counted = {"plan": str(int(read["plan"]) + 1)}
-            register.edit(stands, counted, "edited", AskedBy("ann", NOON))
+            register.edit(stands, counted, ChangeKind.EDITED, AskedBy("ann", NOON))
         except (Overtaken, Collision):
             return False
         return True

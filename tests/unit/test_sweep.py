@@ -68,10 +68,10 @@ class Sweeper:
             concurrency=self.concurrency,
         )
         if "part" in event:
-            return one.read(SweepPart(**event["part"]))
+            return one.read(SweepPart.of_event(event["part"]))
         if event["sweep"] == "all":
             return one.all()
-        return one.due(SweepPart(**event["from"]) if "from" in event else None)
+        return one.due(SweepPart.of_event(event["from"]) if "from" in event else None)
 
     def sent(self) -> list[dict[str, str]]:
         """The queue's messages, which it then no longer has."""

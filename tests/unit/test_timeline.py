@@ -9,7 +9,7 @@ import pytest
 from botocore.exceptions import ReadTimeoutError
 
 from renewals.addresses import masked
-from renewals.timeline import Change, Entry, timeline
+from renewals.timeline import Change, ChangeKind, Entry, timeline
 from tests.fakes import DUE, LATER, NOON, World
 
 DAY = timedelta(days=1)
@@ -120,8 +120,8 @@ def test_changes_stand_among_the_renewals_with_who_made_them(shop: World) -> Non
     }
     entries = _told(
         shop,
-        Change(NOON + LATER, "Ops/zoe", "edited", details),
-        Change(NOON - DAY, "ann", "paused", {}),
+        Change(NOON + LATER, "Ops/zoe", ChangeKind.EDITED, details),
+        Change(NOON - DAY, "ann", ChangeKind.PAUSED, {}),
     )
     assert (entries[0].kind, entries[0].by, entries[0].text) == ("paused", "ann", "ann paused the subscription.")
     assert entries[-1].text == (
@@ -146,7 +146,8 @@ def test_a_price_is_told_with_its_currency(shop: World, details: dict[str, Any],
     """An amount that somebody changed has its currency and the decimals that people write; what stood in a row that
     was written by hand is told as it stood."""
     shop.subscribe()
-    assert _told(shop, Change(NOON, "ann", "edited", details))[-1].text == f"ann changed the subscription: {told}."
+    entry = _told(shop, Change(NOON, "ann", ChangeKind.EDITED, details))[-1]
+    assert entry.text == f"ann changed the subscription: {told}."
 
 
 def test_a_date_begins_at_the_businesss_midnight(shop: World) -> None:
