@@ -28,6 +28,7 @@ from typing import Any
 from process_payment import dunning_decisions
 from process_payment.attempt_metrics import count_paid, count_refused
 from process_payment.claims import (
+    Claim,
     begins_after_the_end,
     due_as_promised,
     due_claim,
@@ -128,25 +129,33 @@ class Charge:
         again: where another execution was faster, and where this one has moved the period or its row on."""
         # The rows first: what was claimed for another date of the row than this one is in the history then.
         rows = self.ledger.rows(asked.subscription_id)
-        history = self._history(asked)
+        history, passed_over = self._history(asked)
         unsettled = next((r for r in history if r.status in UNSETTLED), None)
         if unsettled is None:
-            return self._begin(asked, rows, history)
+            return self._begin(asked, rows, history, passed_over)
         waits = self._waiting_for_address(asked, history)
         if waits is not None:
             return self._finish(waits, history, Outcome(PaymentOutcome.NOTHING_TO_DO))
         return self._resolve(unsettled, asked, rows)
 
-    def _history(self, asked: RenewalRequest) -> list[Renewal]:
-        """The latest periods, and the one that is asked for, however old it is."""
-        recent = self.ledger.recent(asked.subscription_id)
+    def _history(self, asked: RenewalRequest) -> tuple[list[Renewal], list[Renewal]]:
+        """The latest periods, with the one that is asked for, however old it is; and the claims between them that were
+        passed over."""
+        recent, passed_over = self.ledger.recent_claims(asked.subscription_id)
         if asked.renewal_date and len(recent) == RECENT and asked.renewal_date < recent[-1].renewal_date:
             recent += self.ledger.named(asked.subscription_id, asked.renewal_date)
-        return [r for r in recent if r.customer_id == asked.customer_id]
+        history, over = ([r for r in each if r.customer_id == asked.customer_id] for each in (recent, passed_over))
+        return history, over
 
     # Before the money. Each step raises Outdated as _renew.
 
-    def _begin(self, asked: RenewalRequest, rows: list[dict[str, Any]], history: list[Renewal]) -> Outcome:
+    def _begin(
+        self,
+        asked: RenewalRequest,
+        rows: list[dict[str, Any]],
+        history: list[Renewal],
+        passed_over: list[Renewal],
+    ) -> Outcome:
         """Nothing is unsettled: claim the due period, or say why there is none to claim."""
         owed = self._owed(asked, history)
         try:
@@ -174,7 +183,7 @@ class Charge:
         if reason is not None:
             why = _why_nothing(reason, subscription, history)
             return self._finish(owed, history, Outcome(PaymentOutcome.NOTHING_TO_DO, why))
-        return self._bill(asked, subscription, claimed, history, owed)
+        return self._bill(asked, subscription, claimed, history, passed_over, owed)
 
     def _end(self, subscription: Subscription, owed: Renewal | None, history: list[Renewal]) -> Outcome:
         """The subscription has come to its end. Where a bank may still take a failed payment, the end waits for the
@@ -197,6 +206,7 @@ class Charge:
         subscription: Subscription,
         claimed: Renewal | None,
         history: list[Renewal],
+        passed_over: list[Renewal],
         owed: Renewal | None,
     ) -> Outcome:
         """The subscription is due: claim its period, or go on with the claim that stands."""
@@ -213,7 +223,16 @@ class Charge:
             if self._is_off(undecided):
                 return _WHILE_OFF
             return self._give_up_period(undecided, subscription.row, Reason.MOVED)
-        return self._claim(subscription, claimed, history, by_sweep=asked.renewal_date is not None)
+        new = due_claim(
+            subscription,
+            claimed,
+            history,
+            passed_over,
+            execution=self.execution,
+            seller=self.seller,
+            moment=self.moment,
+        )
+        return self._claim(new, subscription, by_sweep=asked.renewal_date is not None)
 
     def _take_up_failed(self, failed: Renewal, subscription: Subscription) -> Outcome:
         """A failed period whose payment can still be paid, of a subscription that is due. It goes on where it stood;
@@ -288,11 +307,8 @@ class Charge:
         self.ledger.pass_over(subscription, skipped, subscription.schedule.after(due[-1]), self.now)
         return Outcome(PaymentOutcome.NOTHING_TO_DO, Reason.PAUSED)
 
-    def _claim(
-        self, subscription: Subscription, failed: Renewal | None, history: list[Renewal], *, by_sweep: bool
-    ) -> Outcome:
-        """Step 2. failed: an earlier claim from this date on that has moved no money and never will."""
-        new = due_claim(subscription, failed, history, execution=self.execution, seller=self.seller, moment=self.moment)
+    def _claim(self, new: Claim, subscription: Subscription, *, by_sweep: bool) -> Outcome:
+        """Step 2."""
         guards = self.switch.guards(subscription.subscription_id)
         try:
             claimed = self.ledger.claim(

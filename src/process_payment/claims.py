@@ -38,28 +38,30 @@ def due_claim(
     subscription: Subscription,
     failed: Renewal | None,
     history: list[Renewal],
+    passed_over: list[Renewal],
     *,
     execution: str,
     seller: Mapping[str, str],
     moment: Moment,
 ) -> Claim:
     """The claim of what is due. failed: an earlier claim from this date on that has moved no money and never will.
-    execution, seller, moment: as for the charge."""
+    passed_over: claims that were passed over for another period. execution, seller, moment: as for the charge."""
     subscription, billing = due_as_promised(subscription, failed, moment.today)
     new = _new(subscription, billing, execution, seller, moment)
     beside = (r for r in history if r.renewal_date >= subscription.renewal_date and r.row_date < billing.end)
     unpaid = [r for r in beside if moved_no_money(r)]
     dates = {r.renewal_date for r in unpaid}
-    passed_over = [r for r in unpaid if r is failed or r.renewal_date == billing.start]
-    passed_over += (r for r in history if r.paid_at is not None)
+    settled = [r for r in unpaid if r is failed or r.renewal_date == billing.start]
+    settled += (r for r in history if r.paid_at is not None)
     skipped = tuple(
         day
         for day in billing.skipped  # what an earlier claim passed over is passed over already, and what is paid stands
-        if day not in dates and not any(r.row_date <= day <= r.renewal_date for r in passed_over)
+        if day not in dates and not any(r.row_date <= day <= r.renewal_date for r in settled)
     )
-    if unpaid:
-        new = replace(new, intent_tries=max(r.intent_tries for r in unpaid) + 1)
-    anew = next((r for r in unpaid if r.renewal_date == new.renewal_date), None)
+    of_this_date = [r for r in (*unpaid, *passed_over) if r.renewal_date == new.renewal_date]
+    if unpaid or of_this_date:  # the key of each of them is spent
+        new = replace(new, intent_tries=max(r.intent_tries for r in (*unpaid, *of_this_date)) + 1)
+    anew = next(iter(of_this_date), None)
     if anew is not None:  # what was tried and told of this period stays on record
         attempt = anew.attempt + (anew.status is Status.GIVEN_UP)
         new = replace(new, attempt=attempt, refusals=anew.refusals, mails=anew.mails, endings=anew.endings)

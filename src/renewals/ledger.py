@@ -35,7 +35,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, datetime, timedelta
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from renewals import dynamodb
@@ -68,18 +67,31 @@ class Ledger:
 
     def recent(self, subscription_id: str) -> list[Renewal]:
         """The latest ten periods of a subscription, newest first, without those passed over."""
-        return list(islice(self.periods(subscription_id), RECENT))
+        return self.recent_claims(subscription_id)[0]
+
+    def recent_claims(self, subscription_id: str) -> tuple[list[Renewal], list[Renewal]]:
+        """`recent`, and the claims between these periods that were passed over for another one."""
+        periods, passed_over = list[Renewal](), list[Renewal]()
+        for claim in self._claims(subscription_id):
+            (passed_over if claim.status is Status.SKIPPED else periods).append(claim)
+            if len(periods) == RECENT:
+                break
+        return periods, passed_over
 
     def periods(self, subscription_id: str) -> Iterator[Renewal]:
         """All periods of a subscription, newest first, without those passed over; read in pages, as they are asked for.
 
         Nearly always the latest ten are what is wanted; skipped ones may come by the hundred.
         """
+        return (claim for claim in self._claims(subscription_id) if claim.status is not Status.SKIPPED)
+
+    def _claims(self, subscription_id: str) -> Iterator[Renewal]:
+        """As periods, with the claims that were passed over later."""
         limit, start = RECENT, dict[str, Any]()
         while True:
             page = self._page(self._renewals, subscription_id, limit=limit, newest_first=True, **start)
             items = (dynamodb.plain(item) for item in page["Items"])
-            yield from (renewal_from(item) for item in items if item["status"] != Status.SKIPPED)
+            yield from (renewal_from(item) for item in items if item["status"] != Status.SKIPPED or "claim" in item)
             if "LastEvaluatedKey" not in page:
                 return
             limit, start = _PAGE, {"ExclusiveStartKey": page["LastEvaluatedKey"]}

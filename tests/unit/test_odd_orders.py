@@ -460,6 +460,28 @@ def test_a_subscription_that_ends_before_what_was_refused_is_soon_left_alone(sho
     assert auditor.audit()["differences"]["missed"] == 0
 
 
+def test_a_stopped_claim_that_was_passed_over_is_billed_anew_on_another_payment(shop: World) -> None:
+    """A payment of 31 January was stopped by hand, and 10 January billed instead, which is refunded whole. The row is put
+    back to 31 January with another card: under the first key the gateway would answer with the stopped payment, and
+    the period would fail as stopped though nobody stopped it. Another key pays, and the period keeps its story."""
+    shop.subscribe()
+    shop.cuts.at = 2 * _call(World.subscribe, _renew, "gateway.confirm")
+    _renew(shop)
+    shop.gateway.cancel("pi_1")
+    _ask(shop, NOON + LATER)
+    shop.edit(renewal_date="2026-01-10", anchor_day=Decimal(10), payment_method="pm_other")
+    assert _ask(shop, NOON + HOUR) == "Success"
+    item = shop.items()["2026-01-10"]
+    assert (shop.items()[JANUARY]["billed_instead"], len(shop.gateway.charges)) == ("2026-01-10", 1)
+    refund = {"amount": item["amount"], "state": "refunded", "at": NOON.isoformat(), "by": "ann", "request": "r"}
+    shop.dynamodb.put("renewals", item | {"refunds": {"refund_1": refund | {"refund_id": "re_1"}}})
+    shop.edit(renewal_date=JANUARY, anchor_day=Decimal(31))
+    assert _ask(shop, NOON + 2 * HOUR) == "Success"
+    assert (len(shop.gateway.charges), len(set(shop.gateway.payments))) == (2, 3)
+    anew = shop.items()[JANUARY]
+    assert (anew["status"], anew["intent_tries"], len(anew["endings"])) == ("done", 1, 1)
+
+
 def test_a_canceled_subscription_whose_payment_was_cancelled_before_is_soon_left_alone(shop: World) -> None:
     """Both by hand, first the payment and then the row: the sweep is not kept busy by it."""
     _declined(shop)
