@@ -317,8 +317,7 @@ class Charge:
         except GuardRefused:
             return _WHILE_OFF
         except Overlaps:
-            known = "renewal_date: a period from here on is in the ledger already"
-            return _told_elsewhere(known, by_sweep=by_sweep)
+            return _told_elsewhere(str(spans.in_the_ledger()), by_sweep=by_sweep)
         return self._collect(claimed, subscription.row)
 
     def _finish(

@@ -5,7 +5,7 @@
     doubled                 a period that two payments have paid: named with the one that the ledger does not hold
     overlapping             a paid period that has a day of another paid one, of any day: named with the one that was
                             charged later; or a subscription that is due, and not charged since a day of its next period
-                            is paid
+                            is paid, or a date of that claim was billed before
     wrong_amount            the gateway took another amount or currency than the ledger has, or than was claimed
     charge_without_ledger   money was taken, and the ledger does not hold that payment as paid
     ledger_without_charge   the ledger says paid, and the gateway has no such charge of this period

@@ -204,6 +204,7 @@ class Register:
         checked = spans.past_what_is_paid(checked, history)
         refused = next((r for r in history if r.status in UNSETTLED), None)
         failed = _failed_with(checked, history)
+        reaches = spans.may_overlap(checked, unless_told=False)
         resumed: date | None = None
         if checked.status is SubscriptionStatus.PAUSED or pauses.was_resumed_by_hand(checked):
             items, _ = self.ledger.page(checked.subscription_id, limit=_PAGE)
@@ -218,17 +219,29 @@ class Register:
             resumed=resumed,
             paid_until=max((r.period_end for r in history if r.is_paid), default=None),
         )
-        return self._unpaid(shown, history, refused, all_of_it=spans.may_overlap(checked, unless_told=False))
+        return self._unpaid(shown, checked if resumed is None else None, history, refused, all_of_it=reaches)
 
-    def _unpaid(self, shown: Preview, history: list[Renewal], refused: Renewal | None, *, all_of_it: bool) -> Preview:
-        """The charges before the first one that is rejected, since a day of its period is paid. Raises BadRow where the
-        very next one is."""
+    def _unpaid(
+        self,
+        shown: Preview,
+        due: Subscription | None,
+        history: list[Renewal],
+        refused: Renewal | None,
+        *,
+        all_of_it: bool,
+    ) -> Preview:
+        """The charges before the first one that is rejected, since a day of its period is paid or a date that its claim
+        would write was billed before. due: the subscription, where its own date is billed from. Raises BadRow
+        where the very next one is."""
         for n, charge in enumerate(shown.charges):
             if refused is not None and charge.start == refused.renewal_date:
                 continue
+            first = due.renewal_date if due and n == 0 else charge.start
+            known = self.ledger.reaching(min(first, charge.start), charge.end, history, all_of_it=all_of_it)
             try:
-                known = self.ledger.reaching(charge.start, charge.end, history, all_of_it=all_of_it)
                 spans.check(charge.start, charge.end, known)
+                if due and n == 0:
+                    spans.check_free(charge.start, list(due.schedule.due(first, charge.start)), known, history)
             except BadRow as bad:
                 if n == 0:
                     raise

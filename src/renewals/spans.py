@@ -5,7 +5,7 @@ span meets no paid one, before or after it. A period that was refunded whole is 
 billed by another period, and its own date, which stands in the ledger, by none.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import date, timedelta
 from typing import Any
@@ -33,6 +33,26 @@ def check(start: date, end: date, history: Iterable[Renewal]) -> None:
         raise BadRow("renewal_date", f"falls into a period that is paid, {days}")
     last = end - timedelta(days=1)
     raise BadRow("renewal_date", f"begins a period, {start} to {last}, that reaches into one that is paid, {days}")
+
+
+def in_the_ledger() -> BadRow:
+    """Why a claim is refused where an item that it would write stands in the ledger already."""
+    return BadRow("renewal_date", "a period from here on is in the ledger already")
+
+
+def check_free(start: date, dates: Sequence[date], known: Iterable[Renewal], latest: Sequence[Renewal]) -> None:
+    """Refuse the claim of the period that begins on `start` where one of its dates was billed before, as by a period
+    that was refunded whole.
+
+    dates: those that the claim passes over, with `start`. known: all periods from the first of them on. latest: those
+    among them that the charge knows; what they have passed over or paid, the claim leaves alone.
+
+    Raises:
+        BadRow: naming `renewal_date`.
+    """
+    billed = {r.renewal_date: r in latest for r in known if r.paid_at is not None}
+    if start in billed or any(not billed.get(day, True) for day in dates):
+        raise in_the_ledger()
 
 
 def past_what_is_paid(subscription: Subscription, history: Iterable[Renewal]) -> Subscription:

@@ -461,9 +461,9 @@ def test_a_subscription_that_ends_before_what_was_refused_is_soon_left_alone(sho
 
 
 def test_a_stopped_claim_that_was_passed_over_is_billed_anew_on_another_payment(shop: World) -> None:
-    """A payment of 31 January was stopped by hand, and 10 January billed instead, which is refunded whole. The row is put
-    back to 31 January with another card: under the first key the gateway would answer with the stopped payment, and
-    the period would fail as stopped though nobody stopped it. Another key pays, and the period keeps its story."""
+    """A payment of 31 January was stopped by hand, and 10 January billed instead, which is refunded whole. The row is
+    put back to 31 January with another card: under the first key the gateway would answer with the stopped payment,
+    and the period would fail as stopped though nobody stopped it. Another key pays, and the period keeps its story."""
     shop.subscribe()
     shop.cuts.at = 2 * _call(World.subscribe, _renew, "gateway.confirm")
     _renew(shop)

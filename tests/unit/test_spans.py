@@ -1,6 +1,7 @@
 """No day of a subscription is paid twice, whoever moved its renewal date."""
 
 from collections import Counter
+from collections.abc import Callable
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from itertools import product
@@ -208,6 +209,52 @@ def test_an_overlap_is_shown_wherever_the_row_is(api: Api, moved: str) -> None:
     assert [each["fault"] for each in api("GET", "/subscriptions").body["items"]] == [fault]
     preview = api("GET", "/subscriptions/sub_1/preview")
     assert (preview.status, fault["reason"] in preview.body["detail"]) == (409, True)
+
+
+def _twelve_days_paid(shop: World) -> None:
+    shop.subscribe(interval="day", renewal_date="2026-01-01")
+    for day in range(1, 13):
+        shop.renew(f"run-{day}", _noon(f"2026-01-{day:02}"))
+
+
+def _refunded_whole_and_billed_by_weeks(shop: World) -> None:
+    shop.subscribe()
+    shop.run()
+    _refunded(shop, "29.99")
+    shop.edit(interval="week")
+
+
+@pytest.mark.parametrize(
+    ("paid", "moved"),
+    [
+        (_twelve_days_paid, "2026-01-01"),
+        (_twelve_days_paid, "2025-12-20"),
+        (_twelve_days_paid, "2026-01-11"),
+        (_refunded_whole_and_billed_by_weeks, "2026-01-24"),
+        (_refunded_whole_and_billed_by_weeks, "2026-01-23"),
+    ],
+)
+def test_a_claim_that_the_ledger_would_refuse_is_shown_before(
+    api: Api, paid: Callable[[World], None], moved: str
+) -> None:
+    """No day is paid twice, but a date that the claim would write was billed before: the fault of the subscription and
+    the preview say so, word for word as the charge is rejected; and they say nothing where it is charged."""
+    shop, day = api.shop, "2026-02-06" if paid is _refunded_whole_and_billed_by_weeks else "2026-01-20"
+    paid(shop)
+    shop.edit(renewal_date=moved, test_clock=day)
+    fault = api("GET", "/subscriptions/sub_1").body["fault"]
+    preview = api("GET", "/subscriptions/sub_1/preview")
+    outcome = shop.renew("again", _noon(day))
+    if outcome.name == "rejected":
+        assert f"{fault['field']}: {fault['reason']}" == outcome.reason
+        assert (preview.status, fault["reason"] in preview.body["detail"]) == (409, True)
+    else:
+        assert (fault, preview.status) == (None, 200)
+    assert (outcome.name, outcome.reason) == (
+        ("paid", "")
+        if moved in ("2026-01-11", "2026-01-23")
+        else ("rejected", "renewal_date: a period from here on is in the ledger already")
+    )
 
 
 def test_a_later_charge_that_would_be_rejected_ends_the_preview(shop: World) -> None:
