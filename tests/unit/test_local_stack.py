@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from local import stack
-from local.stack import Stack, free_port
+from local.stack import Stack, StackError, free_port
 
 _AT_THE_TOP = ("template.yaml", "samconfig.toml", "local/requirements-sam.txt")
 _SAM = """#!/bin/sh
@@ -74,6 +74,26 @@ def test_a_build_that_failed_is_made_again(project: Path) -> None:
     stack._SAM.write_text(sam)
     _built(4601)
     assert (project.parent / "calls").read_text().split() == 2 * ["build"]
+
+
+@pytest.mark.parametrize(("given", "environment"), [({}, "local"), ({"Environment": "prod"}, "prod")])
+def test_test_clocks_count_on_a_local_stack_unless_it_is_to_be_prod(
+    monkeypatch: pytest.MonkeyPatch, given: dict[str, str], environment: str
+) -> None:
+    """The README's test clocks are heeded in every environment but prod, in which a stack is deployed only on
+    request."""
+    told: list[str] = []
+
+    def sam(_stack: Stack, *words: str, **_: float) -> None:
+        told.extend(words)
+        raise StackError("deployed as far as this test looks")
+
+    monkeypatch.setattr(Stack, "_build", lambda _: None)
+    monkeypatch.setattr(Stack, "_running", lambda _: {"gateway_key": "sk_test_1", "gateway_url": "http://127.0.0.1:1"})
+    monkeypatch.setattr(Stack, "_sam", sam)
+    with pytest.raises(StackError):
+        Stack(1, **given).deploy()
+    assert [word for word in told if word.startswith("Environment=")] == [f"Environment={environment}"]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a port that is held could not be served")

@@ -172,6 +172,8 @@ def test_a_link_that_opens_nothing_is_a_page_in_a_browser(shop: World, secrets: 
     assert problem["multiValueHeaders"]["Content-Type"] == ["application/problem+json"]
     assert "This link opens no receipt. Please ask the company" in page["body"]
     assert page["multiValueHeaders"]["Content-Security-Policy"] == ["default-src 'none'; style-src 'unsafe-inline'"]
+    assert page["multiValueHeaders"]["Referrer-Policy"] == ["no-referrer"]
+    assert _open(path, "TEXT/HTML")["body"] == page["body"]
     for each in (page, problem):
         assert each["multiValueHeaders"]["Cache-Control"] == ["no-store"]
         assert each["multiValueHeaders"]["X-Content-Type-Options"] == ["nosniff"]
