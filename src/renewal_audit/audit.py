@@ -57,6 +57,9 @@ _AT_ONCE = 10  # as many connections as a client of boto3 keeps
 _BESIDE = 4
 """So many items of a subscription are nearly always enough: the period itself and the one before it."""
 
+_WITHIN = 100
+"""So many periods are read at once of those that lie within another one."""
+
 _MOST_PAGES = 100
 _TOGETHER = 400
 _PAGE = 1000
@@ -178,13 +181,13 @@ class Audit:
         for key in entries:
             compared.entry(key, charges)
         for item, other in self._overlapping(held):
-            detail = f"{other['renewal_date']} to {other['period_end']} is paid too, by {other.get('payment_id')}"
-            found.differs("overlapping", _item_key(item), str(item.get("payment_id", "")), detail)
+            found.overlaps(item, other)
         self._settle(found)
 
     def _overlapping(self, held: list[dict[str, Any]]) -> Iterator[tuple[Row, Row]]:
         """Each of these periods with each one that it overlaps: of all that the ledger has of the subscription before
-        the end of the period, as far back as it matters."""
+        the end of the period, back to a paid one that begins before it. Nothing that is paid reaches over that one,
+        but for a period whose refund failed: see _within."""
         ledger = Ledger(self.client, renewals=self.renewals)
 
         def look(item: Row) -> list[tuple[Row, Row]]:
@@ -200,6 +203,19 @@ class Audit:
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             for overlaps in pool.map(look, (item for item in held if "period_end" in item)):
                 yield from overlaps
+
+    def _within(self, item: Row) -> list[Row]:
+        """What the ledger has from the first day of a period to its last: what was billed of its days while they were
+        refunded."""
+        ledger = Ledger(self.client, renewals=self.renewals)
+        found: list[Row] = []
+        before: str | None = item["period_end"]
+        for _ in range(_MOST_PAGES):
+            if before is None or before <= item["renewal_date"]:
+                break
+            page, before = ledger.page(item["subscription_id"], limit=_WITHIN, before=before)
+            found += page
+        return found
 
     def _items(self, keys: set[Key]) -> dict[Key, dict[str, Any]]:
         """Those items of the ledger that are there."""
@@ -238,6 +254,10 @@ class Audit:
         compared = Compared(items, {}, self._is_paid, self._refund_ids, self.now, found)
         for refund in gathered:
             compared.refund(refund)
+            item = items.get(compare.key_of(refund), {})
+            if compare.is_paid_again(refund, item):
+                for later, other in compare.overlaps_within(item, self._within(item)):
+                    found.overlaps(later, other)
         self._settle(found)
 
     def _settle(self, found: Found) -> None:
@@ -310,10 +330,6 @@ def latest(today: date) -> ReportPart:
 
 def _moment(each: Charged | GatewayRefund | _Entry) -> datetime:
     return each.at
-
-
-def _item_key(item: Row) -> Key:
-    return item["subscription_id"], item["renewal_date"]
 
 
 def _key(subscription: Subscription) -> Key:

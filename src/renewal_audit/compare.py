@@ -80,11 +80,21 @@ type Item = Mapping[str, Any]
 @dataclass(slots=True)
 class Found:
     """counts: by the names in COUNTED. differences: kind, subscription_id, renewal_date, payment_id, detail. unsettled:
-    the periods whose refunds differ, each with its customer, until somebody is asked to look at them."""
+    the periods whose refunds differ, each with its customer, until somebody is asked to look at them. overlapping: what
+    overlaps and was named."""
 
     counts: Counter[str] = field(default_factory=Counter)
     differences: list[dict[str, str]] = field(default_factory=list)
     unsettled: dict[Key, str] = field(default_factory=dict)
+    overlapping: set[tuple[Key, str]] = field(default_factory=set)
+
+    def overlaps(self, item: Item, other: Item) -> None:
+        """A paid period that has a day of another paid one, which was charged before. Two are named once."""
+        detail = f"{other['renewal_date']} to {other['period_end']} is paid too, by {other.get('payment_id')}"
+        key = item["subscription_id"], item["renewal_date"]
+        if (key, detail) not in self.overlapping:
+            self.overlapping.add((key, detail))
+            self.differs("overlapping", key, str(item.get("payment_id", "")), detail)
 
     def differs(self, kind: str, key: Key, payment_id: str, detail: str) -> None:
         told = {"kind": kind, "subscription_id": key[0], "renewal_date": key[1], "payment_id": payment_id}
@@ -264,6 +274,21 @@ def is_of(item: Item, charge: Charged) -> bool:
 def overlapping(item: Item, beside: Iterable[Item]) -> list[Item]:
     """Of what stands beside a period in the ledger, the paid periods that have a day of it and were charged before."""
     return [other for other in beside if _has_a_day_of(item, other) and _charged_before(other, item)]
+
+
+def overlaps_within(item: Item, within: Iterable[Item]) -> list[tuple[Item, Item]]:
+    """As overlapping, of what the ledger has within the days of a period: each of two that overlap, the one that was
+    charged later first."""
+    return [
+        (item, other) if _charged_before(other, item) else (other, item)
+        for other in within
+        if _has_a_day_of(item, other)
+    ]
+
+
+def is_paid_again(made: GatewayRefund, item: Item) -> bool:
+    """Whether a refund of this period has failed, so that its days are paid, though others may have been billed."""
+    return made.state is GatewayRefundState.FAILED and made.payment_id == item.get("payment_id") and _is_paid(item)
 
 
 def reaches_no_further(item: Item, start: str) -> bool:

@@ -421,6 +421,38 @@ def test_refunds_are_read_by_parts_too(auditor: Auditor, monkeypatch: pytest.Mon
     assert auditor.runs > 4
 
 
+@pytest.mark.parametrize("days", [2, 20])
+def test_what_was_billed_of_a_period_while_it_was_refunded_is_named_once_its_refund_failed(
+    auditor: Auditor, days: int
+) -> None:
+    """A year is refunded whole, and billed by the day instead; then the refund fails, and the year is paid too. Each
+    day is named once, though younger days that are paid lie between the latest ones and the year; and no more once the
+    year was refunded anew."""
+    world = auditor.world
+    auditor.renew("planted", interval="year")
+    year = auditor.item("sub_planted")
+    refund_id = world.gateway.refund_elsewhere(year["payment_id"], 2999)
+    claim = {"amount": Decimal("29.99"), "at": storable(NOON), "by": "ann", "request": "hash", "state": "refunded"}
+    year["refunds"]["refund_1"] = claim | {"refund_id": refund_id}
+    row = world.dynamodb.items("subscriptions")["sub_planted", "cus_1"]
+    world.dynamodb.put("subscriptions", row | {"interval": "day", "renewal_date": "2026-02-01"})
+    due = [NOON + timedelta(days=n) for n in range(1, days + 1)]
+    for moment in due:
+        world.gateway.now = moment
+        auditor.renew_again("sub_planted", moment)
+    auditor.now = NIGHT + timedelta(days=days)
+    assert named(auditor.audit()) == []
+
+    world.gateway.refund_becomes(refund_id, GatewayRefundState.FAILED)
+    year["refunds"]["refund_1"]["state"] = "failed"
+    expected = sorted(("overlapping", "sub_planted", str(moment.date())) for moment in due)
+    assert sorted(named(auditor.audit())) == expected
+    year["refunds"]["refund_2"] = claim | {
+        "refund_id": world.gateway.refund_elsewhere(year["payment_id"], 2999), "at": storable(auditor.now)
+    }  # fmt: skip
+    assert named(auditor.audit()) == []
+
+
 def test_every_kind_is_planted() -> None:
     """No kind of difference is without a test that finds it."""
     assert {kind for found in PLANTED.values() for kind, _ in found} == set(KINDS)
