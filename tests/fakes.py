@@ -25,10 +25,7 @@ from renewals import aws, charging, clock, receipt_links, refunds, reminders, te
 from renewals.charging import Switch
 from renewals.clock import Moment
 from renewals.dunning import Dunning
-from renewals.dunning_ledger import DunningLedger
-from renewals.mail_ledger import MailLedger
-from renewals.receipt_ledger import ReceiptLedger
-from renewals.refund_ledger import RefundLedger
+from renewals.ledger import Ledger
 from renewals.renewal import CUT_OFF, REFUNDS, Renewal
 from send_email import message
 from send_email.delivery import Delivery
@@ -92,10 +89,7 @@ class World:
         self.s3 = FakeS3(self.cuts.around)
         self.ses = FakeSES(self.cuts.around)
         client: Any = self.dynamodb
-        self.ledger = DunningLedger(client, renewals="renewals", subscriptions="subscriptions")
-        self.mail_ledger = MailLedger(client, renewals="renewals", subscriptions="subscriptions")
-        self.receipt_ledger = ReceiptLedger(client, renewals="renewals")
-        self.refund_ledger = RefundLedger(client, renewals="renewals")
+        self.ledger = Ledger(client, renewals="renewals", subscriptions="subscriptions")
 
     def copy(self) -> "World":
         """This world as it stands, apart from it: what happens in one does not happen in the other."""
@@ -159,8 +153,8 @@ class World:
             patch.setattr(process_payment.app, "_ledger", lambda: self.ledger)
             patch.setattr(process_payment.app, "_gateway", lambda: self.gateway)
             patch.setattr(process_payment.app, "_switch", lambda: self.switch)
-            patch.setattr(generate_receipt.app, "_ledger", lambda: self.receipt_ledger)
-            patch.setattr(send_email.app, "_ledger", lambda: self.mail_ledger)
+            patch.setattr(generate_receipt.app, "_ledger", lambda: self.ledger)
+            patch.setattr(send_email.app, "_ledger", lambda: self.ledger)
             patch.setattr(send_email.app, "_link_key", lambda: SimpleNamespace(value=lambda: "key"))
             yield
 
@@ -193,9 +187,9 @@ class World:
         stands = self.ledger.get(renewal.subscription_id, renewal.renewal_date.isoformat())
         assert stands is not None
         if refunds.owed(stands) is not None and stands.status not in CUT_OFF:
-            issue_refund(stands, ledger=self.receipt_ledger, s3=cast("Any", self.s3), bucket="receipts", now=now)
+            issue_refund(stands, ledger=self.ledger, s3=cast("Any", self.s3), bucket="receipts", now=now)
             return stands
-        return issue(stands, ledger=self.receipt_ledger, s3=cast("Any", self.s3), bucket="receipts", now=now)
+        return issue(stands, ledger=self.ledger, s3=cast("Any", self.s3), bucket="receipts", now=now)
 
     def delivery(self, execution: str, now: datetime) -> Delivery:
         def read(key: str) -> bytes:
@@ -206,7 +200,7 @@ class World:
             of = renewal.subscription_id, renewal.renewal_date.isoformat(), refund
             return f"{LINKS}/{receipt_links.token('key', *of)}"
 
-        return Delivery(self.mail_ledger, self.post(execution, now), read, link, self.dunning, PAGE)
+        return Delivery(self.ledger, self.post(execution, now), read, link, self.dunning, PAGE)
 
     def post(self, execution: str, now: datetime) -> Post:
         return Post(cast("Any", self.ses), SENDER, "receipts", execution, now)

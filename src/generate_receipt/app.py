@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import ClientError
 
 from generate_receipt.pdf import Receipt, RenderedReceipt, Seller, render
-from renewals import aws, clock, currencies, refunds, telemetry
+from renewals import aws, clock, currencies, receipt_steps, refunds, telemetry
 from renewals.errors import BadEvent, Overtaken, ReceiptError, transient_aws_errors_as
+from renewals.ledger import Ledger
 from renewals.outcomes import PaymentOutcome
-from renewals.receipt_ledger import ReceiptLedger
 from renewals.renewal import MailKind, Renewal, Status
 from renewals.settings import setting
 
@@ -58,7 +58,7 @@ def _refunded(asked: dict[str, Any], renewal: Renewal) -> dict[str, Any]:
     return asked
 
 
-def issue_refund(renewal: Renewal, *, ledger: ReceiptLedger, s3: S3Client, bucket: str, now: datetime) -> None:
+def issue_refund(renewal: Renewal, *, ledger: Ledger, s3: S3Client, bucket: str, now: datetime) -> None:
     """As issue, for the refund that is owed a mail."""
     owed = refunds.owed(renewal)
     if owed is None or owed.kind is not MailKind.REFUNDED or "receipt_key" in owed.refund:
@@ -67,7 +67,7 @@ def issue_refund(renewal: Renewal, *, ledger: ReceiptLedger, s3: S3Client, bucke
     key = f"receipts/{renewal.customer_id}/{renewal.subscription_id}/{owed.refund['refund_id']}.pdf"
     stored = _store(s3, bucket, key, rendered)
     with suppress(Overtaken):  # another has recorded the receipt that stands under this key
-        ledger.record_refund_receipt(renewal, owed.name, key, sha256(stored).hexdigest(), now)
+        ledger.apply(receipt_steps.refund_receipted(renewal, owed.name, key, sha256(stored).hexdigest(), now))
 
 
 def refund_receipt_of(renewal: Renewal, name: str) -> Receipt:
@@ -83,13 +83,13 @@ def refund_receipt_of(renewal: Renewal, name: str) -> Receipt:
     )
 
 
-def issue(renewal: Renewal, *, ledger: ReceiptLedger, s3: S3Client, bucket: str, now: datetime) -> Renewal:
+def issue(renewal: Renewal, *, ledger: Ledger, s3: S3Client, bucket: str, now: datetime) -> Renewal:
     """Render, store, record. Whoever stored one first keeps it: what is stored is hashed and taken."""
     rendered = _rendered(receipt_of(renewal))
     key = f"receipts/{renewal.customer_id}/{renewal.subscription_id}/{renewal.payment_id}.pdf"
     stored = _store(s3, bucket, key, rendered)
     try:
-        return ledger.record_receipt(renewal, key, sha256(stored).hexdigest(), now)
+        return ledger.apply(receipt_steps.receipted(renewal, key, sha256(stored).hexdigest(), now))
     except Overtaken:  # another has recorded the receipt that stands under this key, or the period has gone on
         stands = ledger.get(renewal.subscription_id, renewal.renewal_date.isoformat())
     if stands is None or stands.receipt_key is None:
@@ -149,5 +149,5 @@ def _store(s3: S3Client, bucket: str, key: str, rendered: RenderedReceipt) -> by
 
 
 @cache
-def _ledger() -> ReceiptLedger:
-    return ReceiptLedger(aws.dynamodb(), renewals=setting("RENEWALS_TABLE"))
+def _ledger() -> Ledger:
+    return Ledger(aws.dynamodb(), renewals=setting("RENEWALS_TABLE"))

@@ -13,8 +13,8 @@ from mail_feedback.event import parse
 from mail_feedback.feedback import Feedback, FeedbackOutcome
 from renewals import aws, clock, reminders, telemetry
 from renewals.errors import BadEvent
+from renewals.ledger import Ledger
 from renewals.mail_faults import FaultKind
-from renewals.mail_ledger import MailLedger
 from renewals.settings import setting
 
 _IDS = ("subscription_id", "customer_id", "renewal_date")
@@ -49,5 +49,5 @@ def _now() -> Any:
 
 
 @cache
-def _ledger() -> MailLedger:
-    return MailLedger(aws.dynamodb(), renewals=setting("RENEWALS_TABLE"))
+def _ledger() -> Ledger:
+    return Ledger(aws.dynamodb(), renewals=setting("RENEWALS_TABLE"))

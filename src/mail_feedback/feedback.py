@@ -7,10 +7,10 @@ from enum import StrEnum
 from typing import Any
 
 from mail_feedback.event import Word
-from renewals import dynamodb, offers, reminders
+from renewals import dynamodb, mail_steps, offers, reminders
 from renewals.errors import Collision, Overtaken, repeat_while_outdated
+from renewals.ledger import Ledger
 from renewals.mail_faults import FaultKind, address_of
-from renewals.mail_ledger import MailLedger
 from renewals.mail_tags import Tagged
 from renewals.owed import is_news
 from renewals.renewal import Mail, MailKind, MailState, mail_from
@@ -36,7 +36,7 @@ class FeedbackOutcome(StrEnum):
 class Feedback:
     """One word of SES's. now: the moment."""
 
-    ledger: MailLedger
+    ledger: Ledger
     records: reminders.Records
     now: datetime
 
@@ -71,12 +71,12 @@ class Feedback:
         )
         if word.kind is not FaultKind.BOUNCED:
             try:
-                self.ledger.note_returned(renewal, name, mail.token, told, self.now)
+                self.ledger.apply(mail_steps.note_returned(renewal, name, mail.token, told, self.now))
             except Overtaken:  # it is kept already
                 return FeedbackOutcome.KNOWN
             return done
         again = renewal.notice is None and is_news(renewal, name)
-        self.ledger.record_returned(renewal, name, _failed(word, mail), told, owed=again, now=self.now)
+        self.ledger.apply(mail_steps.returned(renewal, name, _failed(word, mail), told, owed=again, now=self.now))
         return done
 
     def _of_reminder(self, word: Word, tagged: Tagged) -> FeedbackOutcome:

@@ -22,11 +22,11 @@ from renewals import aws, clock, currencies, reminders, telemetry
 from renewals.charging import Switch
 from renewals.clock import Moment
 from renewals.dunning import Dunning
-from renewals.dunning_ledger import DunningLedger
 from renewals.errors import BadEvent, BadRow, PaymentError, transient_aws_errors_as
 from renewals.gateway import GatewayUnauthorized
 from renewals.gateway_access import gateway as _gateway
 from renewals.gateway_access import with_current_key
+from renewals.ledger import Ledger
 from renewals.outcomes import PaymentOutcome
 from renewals.reasons import Reason
 from renewals.renewal import REFUNDS
@@ -84,10 +84,9 @@ def _renewed(asked: RenewalRequest, execution: str, moment: Moment) -> dict[str,
 
 def _refunds_settled(asked: RenewalRequest, moment: Moment) -> Outcome:
     from process_payment import refunding
-    from renewals.refund_ledger import RefundLedger
     from renewals.refund_settlement import Settlement
 
-    ledger = RefundLedger(aws.dynamodb(), renewals=setting("RENEWALS_TABLE"))
+    ledger = Ledger(aws.dynamodb(), renewals=setting("RENEWALS_TABLE"))
     deployment = f"{setting('PROJECT_NAME')}-{setting('ENVIRONMENT')}"
     return refunding.settle(asked, Settlement(ledger, _gateway(), deployment), moment)
 
@@ -152,5 +151,5 @@ def _switch() -> Switch:
 
 
 @cache
-def _ledger() -> DunningLedger:
-    return DunningLedger(aws.dynamodb(), renewals=setting("RENEWALS_TABLE"), subscriptions=setting("DYNAMODB_TABLE"))
+def _ledger() -> Ledger:
+    return Ledger(aws.dynamodb(), renewals=setting("RENEWALS_TABLE"), subscriptions=setting("DYNAMODB_TABLE"))

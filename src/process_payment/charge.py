@@ -45,18 +45,17 @@ from process_payment.payments import (
     failure_id,
     reason_of,
 )
-from renewals import currencies, pauses, spans
+from renewals import currencies, dunning_steps, pauses, payment_steps, row_steps, spans
 from renewals.charging import Switch
 from renewals.clock import Moment
 from renewals.dunning import Dunning
-from renewals.dunning_ledger import DunningLedger
 from renewals.errors import BadRow, Outdated, Overtaken, PaymentError, repeat_while_outdated
 from renewals.gateway import Failure, GatewayRefused, GatewayUnauthorized, GatewayUnavailable, Payment, PaymentState
-from renewals.ledger import RECENT
+from renewals.ledger import RECENT, GuardRefused, Ledger
 from renewals.mail_faults import address_of, is_in_vain
 from renewals.outcomes import PaymentOutcome
 from renewals.owed import has_parked, is_of_refund, is_parked, owed_mail
-from renewals.payment_ledger import MOST_PICK_UPS, GuardRefused, Overlaps, why_withdrawn
+from renewals.payment_steps import MOST_PICK_UPS, why_withdrawn
 from renewals.reasons import Reason
 from renewals.renewal import UNSETTLED, MailKind, Renewal, Status
 from renewals.subscription import Subscription, SubscriptionStatus, has_ended, is_over, parse
@@ -96,7 +95,7 @@ class Charge:
     subscription is looked at. dunning: when what is refused is tried again. switch: whether charging is on.
     """
 
-    ledger: DunningLedger
+    ledger: Ledger
     payments: Payments
     switch: Switch
     execution: str
@@ -169,7 +168,7 @@ class Charge:
         if pauses.was_resumed_by_hand(subscription):
             until = pauses.resumption(subscription, self.today, history).until
             with suppress(Overtaken):  # the row changed since it was read: it is read again in any case
-                self.ledger.resume(subscription, until, self.now)
+                self.ledger.apply(row_steps.resume(subscription, until, self.now))
             if asked.renewal_date:
                 return self.renew(replace(asked, renewal_date=until))
             raise Outdated("the subscription was moved past its pause")
@@ -179,7 +178,7 @@ class Charge:
             reason = Reason.ANOTHER_PERIOD
         elif reason is not None and subscription.status.has_ended and not any(is_undecided(r) for r in history):
             with suppress(Overtaken):  # the row changed since it was read: what somebody wrote there stands
-                self.ledger.forget_refusal(subscription.row)  # of a period that was settled otherwise
+                self.ledger.apply(row_steps.forget_refusal(subscription.row))  # of a period that was settled otherwise
         if reason is not None:
             why = _why_nothing(reason, subscription, history)
             return self._finish(owed, history, Outcome(PaymentOutcome.NOTHING_TO_DO, why))
@@ -198,7 +197,7 @@ class Charge:
 
     def _write_end(self, subscription: Subscription) -> None:
         with suppress(Overtaken):  # the row changed since it was read: the next sweep sees whether it has ended
-            self.ledger.end(subscription.row)
+            self.ledger.apply(row_steps.end(subscription.row))
 
     def _bill(
         self,
@@ -211,7 +210,9 @@ class Charge:
     ) -> Outcome:
         """The subscription is due: claim its period, or go on with the claim that stands."""
         if claimed is not None and claimed.paid_at is not None:
-            self.ledger.move_on(claimed, subscription.row)  # somebody put the row back; the period is paid
+            self.ledger.apply(
+                row_steps.move_on(claimed, subscription.row)
+            )  # somebody put the row back; the period is paid
             raise Outdated("the subscription was moved past a paid period")
         if claimed is not None and is_undecided(claimed) and not begins_after_the_end(claimed, subscription):
             return self._take_up_failed(claimed, subscription)
@@ -267,7 +268,7 @@ class Charge:
         if claimed is not None and begins_after_the_end(claimed, subscription):
             if not is_undecided(claimed):
                 with suppress(Overtaken):  # the row changed since it was read: whoever looks next moves it, if need be
-                    self.ledger.move_on(claimed, subscription.row)
+                    self.ledger.apply(row_steps.move_on(claimed, subscription.row))
             return Outcome(PaymentOutcome.NOTHING_TO_DO, Reason.ENDS_BEFORE)
         if claimed is not None and was_stopped(claimed) and claimed.payment_method == subscription.payment_method:
             name = PaymentOutcome.NOTHING_TO_DO if by_sweep else PaymentOutcome.FAILED
@@ -297,26 +298,28 @@ class Charge:
     def _pass_over(self, subscription: Subscription, claimed: Renewal | None, history: list[Renewal]) -> Outcome:
         """Paused time is never billed: the subscription moves past today, and its periods are left as skipped."""
         if claimed is not None and claimed.paid_at is not None:
-            self.ledger.move_on(claimed, subscription.row)
+            self.ledger.apply(row_steps.move_on(claimed, subscription.row))
             raise Outdated("the subscription was moved past a paid period")
         if claimed is not None and is_undecided(claimed):
             return self._give_up_period(claimed, subscription.row, Reason.PAUSED)
         due = tuple(subscription.schedule.due(subscription.renewal_date, self.today))
         held = {r.renewal_date for r in history}
         skipped = tuple(d for d in due if d not in held and (claimed is None or d > claimed.renewal_date))
-        self.ledger.pass_over(subscription, skipped, subscription.schedule.after(due[-1]), self.now)
+        until = subscription.schedule.after(due[-1])
+        self.ledger.apply(row_steps.pass_over(subscription, skipped, until, self.now))
         return Outcome(PaymentOutcome.NOTHING_TO_DO, Reason.PAUSED)
 
     def _claim(self, new: Claim, subscription: Subscription, *, by_sweep: bool) -> Outcome:
         """Step 2."""
         guards = self.switch.guards(subscription.subscription_id)
+        step = payment_steps.claim(new.renewal, new.skipped, subscription, new.instead_of, guards=guards)
         try:
-            claimed = self.ledger.claim(
-                new.renewal, new.skipped, subscription, instead_of=new.instead_of, guards=guards
-            )
+            claimed = self.ledger.apply(step)
         except GuardRefused:
             return _WHILE_OFF
-        except Overlaps:
+        except Overtaken as overtaken:
+            if not payment_steps.overlaps(step, overtaken):
+                raise
             return _told_elsewhere(str(spans.in_the_ledger()), by_sweep=by_sweep)
         return self._collect(claimed, subscription.row)
 
@@ -354,7 +357,7 @@ class Charge:
                 return self._give_up_period(failed, row, over)
             otherwise = at_the_bank or otherwise
             with suppress(Overtaken):  # somebody is at work on it: they ask about its payment themselves
-                self.ledger.ask_daily(failed, self.now)
+                self.ledger.apply(payment_steps.ask_daily(failed, self.now))
         return otherwise
 
     def _waiting_for_address(self, asked: RenewalRequest, history: list[Renewal]) -> Renewal | None:
@@ -394,7 +397,7 @@ class Charge:
         interrupted = stands is renewal.status
         if interrupted and renewal.owner != self.execution and renewal.pickups >= MOST_PICK_UPS:
             return self._fail(renewal, Reason.PICKED_UP_TOO_OFTEN)
-        taken = self.ledger.take(renewal, stands, self.execution, self.now)
+        taken = self.ledger.apply(payment_steps.take(renewal, stands, self.execution, self.now))
         if taken.status is Status.CLAIMED:
             return self._collect(taken)
         return Outcome(PaymentOutcome(taken.status), "", taken)
@@ -463,14 +466,16 @@ class Charge:
     def _try_again(self, renewal: Renewal, subscription: Subscription, payment: Payment, behind: int) -> Outcome:
         """The next attempt at a payment that was not paid, with the subscription's card. behind: as for dunned."""
         try:
-            begun = self.ledger.next_attempt(
-                renewal,
-                subscription,
-                failure_id(payment),
-                dunned=behind,
-                execution=self.execution,
-                now=self.now,
-                guards=self.switch.guards(subscription.subscription_id),
+            begun = self.ledger.apply(
+                dunning_steps.next_attempt(
+                    renewal,
+                    subscription,
+                    failure_id(payment),
+                    dunned=behind,
+                    execution=self.execution,
+                    now=self.now,
+                    guards=self.switch.guards(subscription.subscription_id),
+                )
             )
         except GuardRefused:
             return Outcome(PaymentOutcome(renewal.status), Reason.CHARGING_IS_OFF, renewal)
@@ -480,8 +485,11 @@ class Charge:
         """Nothing can be tried with this card; the customer is told before it is too late."""
         next_date = self.dunning.next_date(renewal.first_tried_on, behind, self.today)
         notice = MailKind.FINAL_NOTICE if self.dunning.is_last(behind) else None
-        recorded = self.ledger.record_dunning_date(
-            renewal, dunned=behind, next_attempt=next_date or self.today, notice=notice, now=self.now
+        recorded = self.ledger.settle(
+            renewal,
+            lambda row: dunning_steps.dunning_date(
+                renewal, row, dunned=behind, next_attempt=next_date or self.today, notice=notice, now=self.now
+            ),
         )
         if next_date is None:
             raise Outdated("the last dunning date was recorded: the period is to be given up")
@@ -491,13 +499,17 @@ class Charge:
         """The last step waits until the customer was told of it. Where their address can be mailed to, they are told
         now, and have as long as anybody; where it cannot, it is looked at again tomorrow."""
         in_vain = dunning_decisions.is_told_in_vain(renewal, subscription)
-        recorded = self.ledger.record_dunning_date(
+        recorded = self.ledger.settle(
             renewal,
-            dunned=len(self.dunning.days) - 1,
-            next_attempt=self.today + (timedelta(days=1) if in_vain else self.dunning.last_step),
-            notice=None if in_vain else MailKind.FINAL_NOTICE,
-            now=self.now,
-            held=True,
+            lambda row: dunning_steps.dunning_date(
+                renewal,
+                row,
+                dunned=len(self.dunning.days) - 1,
+                next_attempt=self.today + (timedelta(days=1) if in_vain else self.dunning.last_step),
+                notice=None if in_vain else MailKind.FINAL_NOTICE,
+                now=self.now,
+                held=True,
+            ),
         )
         if in_vain:
             return Outcome(PaymentOutcome.NOTHING_TO_DO, Reason.CUSTOMER_NOT_TOLD, recorded)
@@ -512,7 +524,7 @@ class Charge:
         (another account's key?) is given up only where nothing is billed instead.
         """
         if renewal.status not in REFUSED.values():
-            renewal = self.ledger.withdraw(renewal, reason, self.execution, self.now)
+            renewal = self.ledger.apply(payment_steps.withdraw(renewal, reason, self.execution, self.now))
         try:
             with self._not_at_fault(renewal):
                 payment = self.payments.cancel(self._payment_to_end(renewal))
@@ -522,10 +534,10 @@ class Charge:
             reason = f"{reason}, {refused.code} at the gateway"
         else:
             if renewal.payment_id is None:
-                renewal = self.ledger.keep_payment_to_end(renewal, payment.id, self.now)
+                renewal = self.ledger.apply(payment_steps.keep_payment_to_end(renewal, payment.id, self.now))
             if payment.state is PaymentState.PAID:
                 return self._paid(renewal, payment)
-        given_up = self.ledger.give_up(renewal, reason, row, ends_as=ends_as, now=self.now)
+        given_up = self.ledger.apply(dunning_steps.give_up(renewal, reason, row, ends_as=ends_as, now=self.now))
         if ends_as is None and row is not None:
             raise Outdated("the period was given up: its subscription may be due anew")
         name = PaymentOutcome.GIVEN_UP if ends_as else PaymentOutcome.NOTHING_TO_DO
@@ -551,7 +563,7 @@ class Charge:
         except (GatewayUnauthorized, StillProcessing):
             if renewal.status is Status.CLAIMED:
                 with suppress(Overtaken):  # another has taken the claim up: it waits there
-                    self.ledger.wait(renewal, self.now, until=self.now + _ASKED_AGAIN_WITHIN)
+                    self.ledger.apply(payment_steps.wait(renewal, self.now, until=self.now + _ASKED_AGAIN_WITHIN))
             raise
 
     def _collected(self, renewal: Renewal, row: Mapping[str, Any] | None) -> Outcome:
@@ -563,13 +575,13 @@ class Charge:
             return self._fail(renewal, reason_of(refused), refused.request_id)
         guards = self.switch.guards(renewal.subscription_id)
         try:
-            kept = self.ledger.keep_payment_id(renewal, payment.id, self.now, guards=guards)
+            kept = self.ledger.apply(payment_steps.keep_payment_id(renewal, payment.id, self.now, guards=guards))
         except GuardRefused:
             return _WHILE_OFF
         return self._settle(kept, payment, row, looked=True)
 
     def _fail(self, renewal: Renewal, reason: str, request_id: str | None = None) -> Outcome:
-        failed = self.ledger.record_failed(renewal, reason, self.now, gateway_request_id=request_id)
+        failed = self.ledger.apply(payment_steps.failed(renewal, reason, self.now, gateway_request_id=request_id))
         return Outcome(PaymentOutcome.FAILED, reason, failed)
 
     def _payment(self, renewal: Renewal) -> Payment:
@@ -583,7 +595,7 @@ class Charge:
         except GatewayUnavailable as error:
             if error.answered:
                 with suppress(Overtaken):  # another has counted this try, or has made the payment
-                    self.ledger.count_intent_try(renewal, self.now)
+                    self.ledger.apply(payment_steps.count_intent_try(renewal, self.now))
             raise
 
     def _settle(
@@ -604,7 +616,7 @@ class Charge:
             case PaymentState.CANCELED:
                 return self._canceled(renewal, payment)
             case PaymentState.PROCESSING:
-                waits = self.ledger.wait(renewal, self.now, until=payment.settles_at)
+                waits = self.ledger.apply(payment_steps.wait(renewal, self.now, until=payment.settles_at))
                 return Outcome(PaymentOutcome.IN_PROGRESS, Reason.PROCESSING, waits)
         raise PaymentError("the payment has a state that is not known here")
 
@@ -632,14 +644,18 @@ class Charge:
             return self._fail(renewal, Reason.CANCELED_AT_THE_GATEWAY)
         if payment.failure is not None and payment.failure.id != renewal.failure_id:
             return self._refused(renewal, Status.DECLINED, payment)
-        return self._collect(self.ledger.forget_payment(renewal, self.now))
+        return self._collect(self.ledger.apply(payment_steps.forget_payment(renewal, self.now)))
 
     def _paid(self, renewal: Renewal, payment: Payment, row: Mapping[str, Any] | None = None) -> Outcome:
         amount = currencies.major_units(payment.amount, payment.currency)
         charged_at = payment.paid_at or self.moment.wall
         payment = replace(payment, paid_at=self.moment.paid_at(payment.paid_at))
-        recorded = self.ledger.record_paid(
-            renewal, payment, amount, charged_at=charged_at, execution=self.execution, now=self.now, row=row
+        recorded = self.ledger.settle(
+            renewal,
+            lambda row: payment_steps.paid(
+                renewal, payment, amount, row, charged_at=charged_at, execution=self.execution, now=self.now
+            ),
+            row,
         )
         count_paid(renewal, amount, payment.currency)
         return Outcome(PaymentOutcome.PAID, "", recorded)
@@ -647,13 +663,12 @@ class Charge:
     def _refused(self, renewal: Renewal, status: Status, payment: Payment) -> Outcome:
         failure = payment.failure or Failure(failure_id(payment), status.value, None, None)
         next_date = dunning_decisions.next_attempt(renewal, self.dunning, self.today)
-        recorded = self.ledger.record_refused(
+        notice = dunning_decisions.notice_of(renewal, status, self.dunning) if next_date else None
+        recorded = self.ledger.settle(
             renewal,
-            status,
-            failure,
-            next_attempt=next_date or self.today,
-            notice=dunning_decisions.notice_of(renewal, status, self.dunning) if next_date else None,
-            now=self.now,
+            lambda row: dunning_steps.refused(
+                renewal, status, failure, row, next_attempt=next_date or self.today, notice=notice, now=self.now
+            ),
         )
         count_refused(renewal, status, failure)
         if next_date is None:

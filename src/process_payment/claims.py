@@ -12,10 +12,10 @@ from uuid import uuid4
 
 from renewals import offers
 from renewals.clock import Moment
-from renewals.ledger import LEASE
 from renewals.periods import Billing, latest_due, oldest_due
 from renewals.reasons import Reason
 from renewals.renewal import Renewal, Status
+from renewals.steps import LEASE
 from renewals.subscription import Subscription
 
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"

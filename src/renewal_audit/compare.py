@@ -31,9 +31,9 @@ from renewals import currencies, refunds, wording
 from renewals.clock import Moment
 from renewals.errors import BadRow
 from renewals.gateway import Charged, GatewayRefund, GatewayRefundState
-from renewals.payment_ledger import MOST_SKIPPED
 from renewals.periods import Schedule
 from renewals.renewal import Flag, MailKind, MailState, RefundState, Status, renewal_from
+from renewals.row_steps import MOST_SKIPPED
 from renewals.subscription import Subscription
 
 KINDS = (

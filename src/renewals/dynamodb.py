@@ -114,6 +114,18 @@ def change(
     }
 
 
+def put(table: str, item: Mapping[str, Any], condition: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """A whole new item, as an action of a transaction. condition, values: as for change."""
+    told = {
+        "TableName": table,
+        "Item": attributes(item),
+        "ConditionExpression": condition,
+        "ExpressionAttributeNames": names(condition),
+        "ExpressionAttributeValues": attributes(values),
+    }
+    return {"Put": {name: value for name, value in told.items() if value}}
+
+
 def check(table: str, key: Mapping[str, Any], condition: str, values: Mapping[str, Any]) -> dict[str, Any]:
     """A condition on an item, as an action of a transaction. condition, values: as for change."""
     told = {

@@ -22,32 +22,36 @@ which a refund has no final result stands there too, with the moment from which 
 What is paid stands in charged-on-index, by the gateway's own day (`charged_on`, UTC) and moment (`charged_at`) of the
 charge: the audit reads both sides in this order.
 
-Here is how its items are read, and what all that writes them needs. The steps themselves:
-
-    payment_ledger    the money: claims, payments, and periods that are passed over
-    dunning_ledger    what is refused: tried again, asked about on its dates, given up
-    receipt_ledger    receipts, of payments and of refunds
-    mail_ledger       mails: claimed, sent, owed, parked, returned
-    refund_ledger     refunds
+Here is how its items are read, and how a step is taken. The steps are values, and stand in renewals.steps.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from datetime import date, datetime, timedelta
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
 from renewals import dynamodb
-from renewals.renewal import UNFINISHED, Renewal, Status, renewal_from, replaced, shard
+from renewals.errors import Collision, Outdated, Overtaken, RenewalError, repeat_while_outdated
+from renewals.renewal import Renewal, Status, renewal_from
+from renewals.steps import Action, Check, Condition, Put, Row, Step, Table, Update, as_read
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
-LEASE = timedelta(seconds=40)
-"""How long an execution owns a renewal after its last step: longer than a task and the wait before its retry."""
-
 RECENT = 10
 _PAGE = 200
+_LOOKS = 3
+
+
+class GuardRefused(RenewalError):  # noqa: N818
+    """The condition of a guard did not hold: what the guard protects is not done now, and no other try helps."""
+
+
+class _RowChanged(Outdated):
+    """The subscription is no longer what was read; the ledger's item still is."""
 
 
 class Ledger:
@@ -172,7 +176,86 @@ class Ledger:
         row = next((item for name, item in found if name == self._subscriptions), None)
         return row, any(name == table for name, _ in found)
 
-    # How it is written
+    def stands_still(self, subscription_id: str, due: str, standing: Renewal | None) -> dict[str, Any]:
+        """The check that no charge of a subscription has begun or gone on since it was read, as an action of a
+        transaction. due: its renewal_date. standing: what was read of that period, None where it was not claimed.
+        Raises Outdated where a charge has begun or gone on already."""
+        day = standing.renewal_date.isoformat() if standing else due
+        key = {"subscription_id": subscription_id, "renewal_date": day}
+        item = self._item(self._renewals, key) or {}
+        claim = item.get("claim") if item.get("status") != Status.SKIPPED else None
+        if (claim, item.get("status") if claim else None) != (
+            standing and standing.claim,
+            standing and standing.status,
+        ):
+            raise Outdated("a charge of the subscription has begun or gone on")
+        still = as_read(item, ("subscription_id", "status", "claim", "billed_instead"))
+        return self.rendered(Check(Table.RENEWALS, key, still))
+
+    # Taking a step
+
+    def apply[After](self, step: Step[After]) -> After:
+        """Take a step: how the renewal stands then. Raises GuardRefused where a guard's condition does not hold,
+        whatever else does not."""
+        try:
+            self._write(step)
+        except Overtaken:
+            if step.otherwise is None:
+                raise
+            return self.apply(step.otherwise)
+        if step.then is not None:
+            with suppress(Overtaken):
+                self.apply(step.then)
+        return step.after
+
+    def settle(self, renewal: Renewal, step: Callable[[Row | None], Step[Renewal]], read: Row | None = None) -> Renewal:
+        """Take a step that moves the subscription on with its period. step: of the row as it is now, None where it is
+        gone. read: the row as it was read before in this run; where it has changed since, it is read again."""
+        read_before = [] if read is None else [read]
+
+        def settled() -> Renewal:
+            try:
+                return self.apply(step(read_before.pop() if read_before else self.row(renewal)))
+            except Overtaken as overtaken:
+                if 0 in overtaken.failed:  # the period itself
+                    raise
+                raise _RowChanged(renewal.subscription_id) from None
+
+        keeps_changing = Collision("the subscription keeps changing")
+        return repeat_while_outdated(settled, tries=_LOOKS, otherwise=keeps_changing, when=_RowChanged)
+
+    def _write(self, step: Step[Any]) -> None:
+        actions = [*map(self.rendered, step.actions), *step.beside]
+        if not actions:
+            return
+        match step:
+            case Step(actions=(Update(table=Table.RENEWALS),), beside=[] | (), guards=[] | ()):
+                dynamodb.update(self._client, actions[0]["Update"])
+                return
+        try:
+            dynamodb.transact(self._client, [*actions, *step.guards])
+        except Overtaken as overtaken:
+            if any(position >= len(actions) for position in overtaken.failed):
+                raise GuardRefused(str(overtaken)) from None
+            stands = {n for n, each in enumerate(step.actions) if n in overtaken.failed and _may_stand(each)}
+            if overtaken.failed.keys() != stands:
+                raise
+            others = tuple(each for n, each in enumerate(step.actions) if n not in stands)
+            self._write(replace(step, actions=others))
+
+    def rendered(self, action: Action) -> dict[str, Any]:
+        """An action as DynamoDB takes it in a transaction."""
+        table = self._renewals if action.table is Table.RENEWALS else self._subscriptions
+        condition, values = _joined(action.condition)
+        match action:
+            case Update():
+                return {"Update": dynamodb.change(table, action.key, action.changes, condition, values)}
+            case Put():
+                return dynamodb.put(table, action.item, condition, values)
+            case Check():
+                return dynamodb.check(table, action.key, condition, values)
+
+    # Reading one page, one item
 
     def _page(
         self, table: str, subscription_id: str, *, limit: int, newest_first: bool = False, **start: Any
@@ -192,42 +275,17 @@ class Ledger:
         found = self._client.get_item(TableName=table, Key=dynamodb.attributes(key), ConsistentRead=True)
         return dynamodb.plain(found["Item"]) if "Item" in found else None
 
-    def _update(
-        self, renewal: Renewal, changes: Mapping[str, Any], condition: str, values: Mapping[str, Any], now: datetime
-    ) -> Renewal:
-        dynamodb.update(self._client, self._change(renewal, changes, condition, values, now))
-        return replaced(renewal, changes)
-
-    def _change(
-        self, renewal: Renewal, changes: Mapping[str, Any], condition: str, values: Mapping[str, Any], now: datetime
-    ) -> dict[str, Any]:
-        every = {**changes, "touched_at": now}
-        if "status" in changes:
-            open_still = changes["status"] in UNFINISHED or changes.get("notice") or renewal.refunds_due
-            every = {"unfinished": shard(renewal.subscription_id) if open_still else None, **every}
-        if "notice" in changes:
-            every = {"parked": None, **every}
-        if changes.get("notice") is not None:
-            every["begun_at"] = now
-        key = {"subscription_id": renewal.subscription_id, "renewal_date": renewal.renewal_date}
-        return dynamodb.change(self._renewals, key, every, condition, values)
-
-    def _transact(self, actions: list[dict[str, Any]]) -> None:
-        dynamodb.transact(self._client, actions)
-
 
 def _claimed(item: Mapping[str, Any] | None) -> Renewal | None:
     return renewal_from(item) if item and item["status"] != Status.SKIPPED else None
 
 
-def stands_as_read(renewal: Renewal) -> tuple[str, dict[str, Any]]:
-    """The condition that the period stands as it was read, owes the same notice, and that no refund of it was claimed
-    or looked at meanwhile."""
-    stands = {"status": renewal.status, "notice": renewal.notice, "refunds_due": renewal.refunds_due}
-    return dynamodb.as_read({name: value for name, value in stands.items() if value is not None}, tuple(stands))
+def _may_stand(action: Action) -> bool:
+    return isinstance(action, Put) and action.may_stand
 
 
-def refunds_as_read(renewal: Renewal) -> tuple[str, dict[str, Any]]:
-    """The condition that no refund of the period was claimed or looked at since it was read."""
-    stands = {} if renewal.refunds_due is None else {"refunds_due": renewal.refunds_due}
-    return dynamodb.as_read(stands, ("refunds_due",))
+def _joined(condition: Condition) -> tuple[str, dict[str, Any]]:
+    """A condition as DynamoDB takes it, and the values that it names."""
+    return " AND ".join(term.text for term in condition), {
+        name: value for term in condition for name, value in term.values.items()
+    }

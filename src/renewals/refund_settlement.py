@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from renewals import currencies, refunds, telemetry
+from renewals import currencies, refund_steps, refunds, telemetry
 from renewals.errors import Collision, Overtaken, repeat_while_outdated
 from renewals.gateway import Gateway, GatewayRefund, GatewayRefused, GatewayUnavailable
 from renewals.renewal import RefundState
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from renewals.clock import Moment
-    from renewals.refund_ledger import RefundLedger
+    from renewals.ledger import Ledger
     from renewals.renewal import Renewal
 
 _LOOKS = 4
@@ -29,7 +29,7 @@ class Settlement:
     not know the payment), Collision where others keep working on the period, and botocore's errors.
     """
 
-    ledger: RefundLedger
+    ledger: Ledger
     gateway: Gateway
     deployment: str
 
@@ -85,7 +85,7 @@ class Settlement:
         except GatewayUnavailable as error:
             if error.answered:
                 with suppress(Overtaken):  # another has counted this try, or has recorded what came of the refund
-                    self.ledger.count_refund_try(renewal, name, now)
+                    self.ledger.apply(refund_steps.count_refund_try(renewal, name, now))
             raise
 
     def _recorded(self, renewal: Renewal, seen: dict[str, Any], moment: Moment, *, tells: bool) -> Renewal:
@@ -96,7 +96,8 @@ class Settlement:
             due = moment.wall
         if not seen and notice == renewal.notice and due == renewal.refunds_due:
             return renewal
-        return self.ledger.record_refunds(renewal, seen, notice=notice, due=due, now=moment.now)
+        step = refund_steps.refunds_looked_at(renewal, seen, notice=notice, due=due, now=moment.now)
+        return self.ledger.apply(step)
 
 
 def _count_failed(before: Renewal, after: Renewal, asked_for: str | None) -> None:

@@ -22,17 +22,27 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from renewals import dynamodb, mail_faults, pauses, reminders, spans, subscription, transitions, wording
+from renewals import (
+    dynamodb,
+    mail_faults,
+    mail_steps,
+    pauses,
+    refund_steps,
+    reminders,
+    spans,
+    subscription,
+    transitions,
+    wording,
+)
 from renewals.addresses import masked
 from renewals.callers import is_of
 from renewals.errors import BadRow, Overtaken, RenewalError
 from renewals.ledger import Ledger
 from renewals.mail_faults import FaultKind
-from renewals.mail_ledger import MailLedger
-from renewals.payment_ledger import WATCHED, PaymentLedger, why_withdrawn
+from renewals.payment_steps import why_withdrawn
 from renewals.preview import Preview, preview
-from renewals.refund_ledger import RefundLedger
 from renewals.renewal import UNSETTLED, MailState, Renewal, Status
+from renewals.row_steps import WATCHED, pass_over
 from renewals.subscription import Subscription, SubscriptionStatus, is_live, status_of
 from renewals.timeline import Change, ChangeKind, Entry, timeline
 from renewals.transitions import Action, NotAllowed
@@ -128,9 +138,6 @@ class Register:
         self._subscriptions = subscriptions
         self._changes = changes
         self.ledger = Ledger(client, renewals=renewals, subscriptions=subscriptions)
-        self.refunds = RefundLedger(client, renewals=renewals)
-        self._payments = PaymentLedger(client, renewals=renewals, subscriptions=subscriptions)
-        self._mails = MailLedger(client, renewals=renewals)
 
     # Reading
 
@@ -383,7 +390,7 @@ class Register:
         elif pauses.NOTE in row and row[pauses.NOTE] == due:
             changes["cancel_at"] = pauses.resumption(subscription.parse(row), today, history).until.isoformat()
         standing = next((r for r in history if r.row_date.isoformat() <= due <= r.renewal_date.isoformat()), None)
-        still = self._payments.stands_still(row["subscription_id"], due, standing)
+        still = self.ledger.stands_still(row["subscription_id"], due, standing)
         return self.edit(row, changes, _ACTIONS[Action.CANCEL_AT_PERIOD_END], asked, [still])
 
     def _resume(self, row: Row, changes: dict[str, Any], today: date, asked: AskedBy) -> dict[str, Any]:
@@ -402,13 +409,15 @@ class Register:
         moved = {**changes, "renewal_date": resumed.until.isoformat()}
         anchor = subscription.anchor_change(row, resumed.until)
         details, new = _details(row, moved), _applied(row, moved | anchor | {pauses.NOTE: None})
-        self._payments.pass_over(
-            checked,
-            resumed.skipped,
-            resumed.until,
-            asked.now,
-            resumed={**changes, pauses.NOTE: None, "version": new["version"]},
-            recorded=self._recorded(row, new, ChangeKind.RESUMED, details, asked),
+        self.ledger.apply(
+            pass_over(
+                checked,
+                resumed.skipped,
+                resumed.until,
+                asked.now,
+                resumed={**changes, pauses.NOTE: None, "version": new["version"]},
+                recorded=self._recorded(row, new, ChangeKind.RESUMED, details, asked),
+            )
         )
         return new
 
@@ -422,13 +431,13 @@ class Register:
         }
         record = _record(renewal.subscription_id, ChangeKind.REFUNDED, asked, details)
         recorded = [self._put(self._changes, record), *self._remembered(asked, {})]
-        return self.refunds.claim_refund(renewal, name, claim, recorded, asked.now, due=due)
+        return self.ledger.apply(refund_steps.claim_refund(renewal, name, claim, recorded, asked.now, due=due))
 
     def resend_mail(self, renewal: Renewal, asked: AskedBy) -> Renewal:
         """Let the mail of a receipt go out again, though it may have gone out. The next execution sends it."""
         details = {"period": (None, renewal.renewal_date), "mail": (MailState.UNKNOWN, "to be sent")}
         record = _record(renewal.subscription_id, ChangeKind.RESENT, asked, details)
-        return self._mails.reopen_mail(renewal, [self._put(self._changes, record)], asked.now)
+        return self.ledger.apply(mail_steps.reopen_mail(renewal, [self._put(self._changes, record)], asked.now))
 
     def clear_mail_fault(self, row: Row, why: str, asked: AskedBy) -> dict[str, Any]:
         """Let the customer be mailed again at the address that the row has, though mail to it failed, came back or was

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from renewals import aws, clock, receipt_links, telemetry
 from renewals.dunning import Dunning
 from renewals.errors import BadEvent, MailError, transient_aws_errors_as
-from renewals.mail_ledger import MailLedger
+from renewals.ledger import Ledger
 from renewals.outcomes import MailOutcome, PaymentOutcome
 from renewals.renewal import MailKind, Renewal
 from renewals.settings import setting
@@ -107,5 +107,5 @@ def _link_key() -> receipt_links.LinkKey:
 
 
 @cache
-def _ledger() -> MailLedger:
-    return MailLedger(aws.dynamodb(), renewals=setting("RENEWALS_TABLE"), subscriptions=setting("DYNAMODB_TABLE"))
+def _ledger() -> Ledger:
+    return Ledger(aws.dynamodb(), renewals=setting("RENEWALS_TABLE"), subscriptions=setting("DYNAMODB_TABLE"))

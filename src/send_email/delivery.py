@@ -8,10 +8,10 @@ from email.message import EmailMessage
 from hashlib import sha256
 from typing import Any
 
-from renewals import mail_faults, refunds
+from renewals import mail_faults, mail_steps, refunds
 from renewals.dunning import Dunning, is_hard
 from renewals.errors import MailError, Overtaken, RenewalError, repeat_while_outdated
-from renewals.mail_ledger import MailLedger
+from renewals.ledger import Ledger
 from renewals.mail_tags import Tagged
 from renewals.outcomes import MailOutcome, PaymentOutcome
 from renewals.owed import is_true, owed_mail, receipt_mail
@@ -42,7 +42,7 @@ class Delivery:
     card; empty where there is none.
     """
 
-    ledger: MailLedger
+    ledger: Ledger
     post: Post
     read_receipt: Callable[[str], bytes]
     receipt_link: Callable[[Renewal, str], str]
@@ -86,7 +86,7 @@ class Delivery:
             # The two were read at once, and the row may be the older: it is read again before anything is dropped.
             if settled or not (is_true(renewal, row) or is_true(renewal, self.ledger.row(renewal))):
                 with suppress(Overtaken):  # it is owed no more, or something newer is: that has its own execution
-                    self.ledger.drop_notice(renewal, name, self.post.now)
+                    self.ledger.apply(mail_steps.drop_notice(renewal, name, self.post.now))
                 return MailOutcome.DROPPED
         return self._mail(renewal, name, row)
 
@@ -141,7 +141,7 @@ class Delivery:
 class _InLedger:
     """The place of a renewal's mail."""
 
-    ledger: MailLedger
+    ledger: Ledger
     renewal: Renewal
     name: str
     now: datetime
@@ -152,13 +152,13 @@ class _InLedger:
         return Tagged(renewal.subscription_id, renewal.customer_id, period, self.name, token)
 
     def claim(self, mail: Mail) -> None:
-        self.ledger.claim_mail(self.renewal, self.name, mail, self.now)
+        self.ledger.apply(mail_steps.claim_mail(self.renewal, self.name, mail, self.now))
 
     def park(self, mail: Mail) -> None:
-        self.ledger.park_mail(self.renewal, self.name, mail, self.now)
+        self.ledger.apply(mail_steps.park_mail(self.renewal, self.name, mail, self.now))
 
     def record(self, mail: Mail) -> None:
-        self.ledger.record_mail(self.renewal, self.name, mail, self.now)
+        self.ledger.apply(mail_steps.mailed(self.renewal, self.name, mail, self.now))
 
     def release(self, token: str) -> None:
-        self.ledger.release_mail(self.renewal, self.name, token, self.now)
+        self.ledger.apply(mail_steps.release_mail(self.renewal, self.name, token, self.now))

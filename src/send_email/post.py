@@ -17,11 +17,11 @@ from botocore.exceptions import BotoCoreError, ClientError, ConnectTimeoutError,
 from renewals import mail_tags, telemetry
 from renewals.addresses import BadAddress, deliverable
 from renewals.errors import MailError, Overtaken, RenewalError
-from renewals.ledger import LEASE
 from renewals.mail_faults import Address, is_in_vain
 from renewals.mail_tags import Tagged
 from renewals.outcomes import MailOutcome
 from renewals.renewal import Mail, MailState, mail_token
+from renewals.steps import LEASE
 
 if TYPE_CHECKING:
     from email.message import EmailMessage

@@ -104,5 +104,5 @@ def _settled(renewal: Renewal, moment: Moment, asked_for: str | None = None) -> 
 
 def _looked_at(renewal: Renewal, moment: Moment, asked_for: str | None) -> Renewal:
     deployment = f"{setting('PROJECT_NAME')}-{setting('ENVIRONMENT')}"
-    settlement = Settlement(shared.register().refunds, _gateway(), deployment)
+    settlement = Settlement(shared.register().ledger, _gateway(), deployment)
     return settlement.settle(renewal, moment, asked_for) if asked_for else settlement.look(renewal, moment)

@@ -58,9 +58,9 @@ NEW_INTENT_FOR_EVERY_RUN = Breakage(
             "        if False:\n            return self._settle(",
         ),
         Change(
-            "renewals/payment_ledger.py",
-            '"claim = :claim AND attribute_not_exists(payment_id) AND #status = :claimed"',
-            '"claim = :claim AND #status = :claimed"',
+            "renewals/payment_steps.py",
+            'condition = (same_claim(renewal), no_payment(), Term("#status = :claimed"',
+            'condition = (same_claim(renewal), Term("#status = :claimed"',
         ),
     ),
 )

@@ -11,7 +11,7 @@ from process_payment.charge import RenewalRequest
 from process_payment.payments import idempotency_key
 from renewals.errors import PaymentError
 from renewals.gateway import Failure, GatewayUnauthorized, PaymentState
-from renewals.payment_ledger import MOST_PICK_UPS
+from renewals.payment_steps import MOST_PICK_UPS
 from renewals.renewal import Renewal
 from tests.fakes import DUE, LATER, NOON, World
 

@@ -8,6 +8,7 @@ from hashlib import sha256
 import pytest
 from botocore.exceptions import ConnectionClosedError, EndpointConnectionError, ReadTimeoutError
 
+from renewals import mail_steps
 from renewals.errors import Overtaken
 from renewals.renewal import Renewal
 from send_email.delivery import ReceiptAltered
@@ -298,13 +299,13 @@ def _unknown(shop: World) -> Renewal:
 def test_an_unknown_mail_goes_out_again_once_somebody_decides_so(shop: World) -> None:
     """Two who decide at once send one more mail, not two; and of a mail that is known to be sent nobody can."""
     renewal = _unknown(shop)
-    shop.mail_ledger.reopen_mail(renewal, [], NOON + LATER)
+    shop.ledger.apply(mail_steps.reopen_mail(renewal, [], NOON + LATER))
     with pytest.raises(Overtaken):
-        shop.mail_ledger.reopen_mail(renewal, [], NOON + LATER)
+        shop.ledger.apply(mail_steps.reopen_mail(renewal, [], NOON + LATER))
     shop.run("run-2", NOON + 2 * LATER)
     assert (shop.mail_kinds(), _status(shop)) == (["receipt"], "done")
     with pytest.raises(Overtaken):
-        shop.mail_ledger.reopen_mail(renewal, [], NOON + 3 * LATER)
+        shop.ledger.apply(mail_steps.reopen_mail(renewal, [], NOON + 3 * LATER))
 
 
 def test_an_unknown_mail_waits_for_a_refunds(shop: World) -> None:
@@ -312,7 +313,7 @@ def test_an_unknown_mail_waits_for_a_refunds(shop: World) -> None:
     renewal = _unknown(shop)
     shop.dynamodb.put("renewals", shop.items()[DUE.isoformat()] | {"notice": "refunded_1"})
     with pytest.raises(Overtaken):
-        shop.mail_ledger.reopen_mail(renewal, [], NOON + LATER)
+        shop.ledger.apply(mail_steps.reopen_mail(renewal, [], NOON + LATER))
     assert _status(shop) == "mail_unknown"
 
 

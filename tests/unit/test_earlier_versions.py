@@ -24,7 +24,7 @@ import process_payment.app
 import renewal_sweep.app
 import send_email.app
 from generate_receipt.pdf import RenderedReceipt
-from renewals import aws, refunds
+from renewals import aws, refund_steps, refunds
 from renewals.attribute_values import plain, wire
 from renewals.gateway import Payment, PaymentRequest, PaymentState
 from renewals.renewal import MailKind, mail_name
@@ -192,9 +192,10 @@ def _refunded(deployed: _Deployed) -> None:
     paid = shop.ledger.get("sub_1", DAY)
     assert paid is not None
     name, claim = refunds.new(paid, Decimal("9.99"), "USD", by="ann", key="request-1", caller="ann", at=now)
-    claimed = shop.refund_ledger.claim_refund(paid, name, claim, [], now, due=now)
+    claimed = shop.ledger.apply(refund_steps.claim_refund(paid, name, claim, [], now, due=now))
     done = {name: claim | {"state": "refunded", "refund_id": "re_1"}}
-    shop.refund_ledger.record_refunds(claimed, done, notice=mail_name(MailKind.REFUNDED, 1), due=None, now=now)
+    step = refund_steps.refunds_looked_at(claimed, done, notice=mail_name(MailKind.REFUNDED, 1), due=None, now=now)
+    shop.ledger.apply(step)
     shop.edit(test_clock=NEXT)
 
 

@@ -13,10 +13,12 @@ from typing import Any
 import pytest
 
 from process_payment.charge import RenewalRequest
+from renewals import payment_steps
 from renewals.errors import Overtaken
 from renewals.gateway import PaymentState
-from renewals.payment_ledger import WATCHED, why_withdrawn
+from renewals.payment_steps import why_withdrawn
 from renewals.register import AskedBy, Register
+from renewals.row_steps import WATCHED
 from renewals.transitions import Action, NotAllowed
 from tests.fake_aws import Condition, plain
 from tests.fakes import DUE, LATER, NOON, World
@@ -246,7 +248,7 @@ def test_an_open_payment_of_a_failed_period_is_cancelled_with_the_end(shop: Worl
         shop.cuts.at = 2 * CALLS["pays"].index("gateway.confirm")
         shop.run("cut")
         renewal = shop.ledger.recent("sub_1")[0]
-        shop.ledger.record_failed(renewal, "gateway: some_error", NOON)
+        shop.ledger.apply(payment_steps.failed(renewal, "gateway: some_error", NOON))
         if end == "deleted":
             shop.delete_row()
         else:
@@ -268,7 +270,7 @@ def test_a_failed_period_that_another_run_is_giving_up_gets_no_further_attempt(m
     shop.subscribe()
     shop.cuts.at = 2 * CALLS["pays"].index("gateway.confirm")
     shop.run("cut")
-    shop.ledger.record_failed(shop.ledger.recent("sub_1")[0], "gateway: some_error", NOON)
+    shop.ledger.apply(payment_steps.failed(shop.ledger.recent("sub_1")[0], "gateway: some_error", NOON))
     shop.edit(payment_method="pm_new")
 
     def happens(shop: World) -> None:
@@ -298,7 +300,7 @@ def test_a_failed_payment_that_its_bank_decides_after_the_end(shop: World, end: 
     shop.subscribe()
     shop.cuts.at = 2 * CALLS["pays"].index("gateway.confirm")
     shop.run("cut")
-    shop.ledger.record_failed(shop.ledger.recent("sub_1")[0], "picked_up_too_often", NOON)
+    shop.ledger.apply(payment_steps.failed(shop.ledger.recent("sub_1")[0], "picked_up_too_often", NOON))
     shop.gateway.payments["pi_1"] = replace(shop.gateway.payments["pi_1"], state=PaymentState.PROCESSING)
     shop.edit(customer_email="ann@customer.example")
     ENDS[end](shop)
@@ -376,7 +378,7 @@ def test_the_check_and_the_look_say_the_same_of_a_row(shop: World, changed: dict
     shop.run("cut")
     renewal = shop.ledger.recent("sub_1")[0]
     row = None if changed is None else shop.row() | changed
-    check = shop.ledger._stands_by(renewal)["ConditionCheck"]
+    check = shop.ledger.rendered(payment_steps.stands_by(renewal))["ConditionCheck"]
     values = plain(check["ExpressionAttributeValues"])
     holds = Condition(check["ConditionExpression"], check["ExpressionAttributeNames"], values).holds(row or {})
     assert holds is (why_withdrawn(renewal, row) is None)

@@ -1,6 +1,6 @@
 """Each step of the ledger is taken once: who comes with what he read before somebody else's step is told so."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal
@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from renewals import dynamodb, subscription
+from renewals import dunning_steps, dynamodb, mail_steps, payment_steps, receipt_steps, subscription
 from renewals.errors import Overtaken, PaymentError, transient_aws_errors_as
 from renewals.gateway import Failure, Payment
-from renewals.ledger import LEASE
 from renewals.renewal import Mail, MailKind, MailState, Renewal, Status
+from renewals.steps import LEASE, Step
 from renewals.subscription import SubscriptionStatus
 from tests.fake_aws import error
 from tests.fakes import DUE, LATER, NOON, World
@@ -60,16 +60,20 @@ def _receipted(shop: World) -> Renewal:
 
 
 def _mailing(shop: World) -> Renewal:
-    return shop.mail_ledger.claim_mail(_receipted(shop), "receipt_1", MAIL, NOON)
+    return shop.ledger.apply(mail_steps.claim_mail(_receipted(shop), "receipt_1", MAIL, NOON))
 
 
 def _next_attempt(shop: World, renewal: Renewal) -> Renewal:
     row = subscription.parse(shop.row())
-    return shop.ledger.next_attempt(renewal, row, "none", dunned=0, execution="run-2", now=NOON, guards=[])
+    step = dunning_steps.next_attempt(renewal, row, "none", dunned=0, execution="run-2", now=NOON, guards=[])
+    return shop.ledger.apply(step)
 
 
 def _record_paid(shop: World, renewal: Renewal, payment: Payment) -> Renewal:
-    return shop.ledger.record_paid(renewal, payment, Decimal("29.99"), charged_at=NOON, execution="run-1", now=NOON)
+    price, when = Decimal("29.99"), {"charged_at": NOON, "now": NOON}
+    return shop.ledger.settle(
+        renewal, lambda row: payment_steps.paid(renewal, payment, price, row, execution="run-1", **when)
+    )
 
 
 def _pay(shop: World, renewal: Renewal) -> Renewal:
@@ -84,7 +88,29 @@ def _pay_with_another(shop: World, renewal: Renewal) -> Renewal:
 
 
 def _sent(state: MailState) -> Callable[[World, Renewal], Renewal]:
-    return lambda shop, r: shop.mail_ledger.record_mail(r, "receipt_1", replace(MAIL, state=state, at=NOON), NOON)
+    return lambda shop, r: shop.ledger.apply(
+        mail_steps.mailed(r, "receipt_1", replace(MAIL, state=state, at=NOON), NOON)
+    )
+
+
+def _keep(shop: World, renewal: Renewal, payment_id: str) -> Renewal:
+    guards = shop.switch.guards("sub_1")
+    return shop.ledger.apply(payment_steps.keep_payment_id(renewal, payment_id, NOON, guards=guards))
+
+
+def _refuse(shop: World, renewal: Renewal) -> Renewal:
+    def step(row: Mapping[str, Any] | None) -> Step[Renewal]:
+        declined = Status.DECLINED
+        return dunning_steps.refused(renewal, declined, FAILURE, row, next_attempt=DUE, notice=None, now=NOON)
+
+    return shop.ledger.settle(renewal, step)
+
+
+def _dunning_date(shop: World, renewal: Renewal, notice: MailKind | None) -> Renewal:
+    return shop.ledger.settle(
+        renewal,
+        lambda row: dunning_steps.dunning_date(renewal, row, dunned=1, next_attempt=DUE, notice=notice, now=NOON),
+    )
 
 
 def _nothing(_shop: World, _renewal: Renewal) -> None:
@@ -95,98 +121,104 @@ TOO_LATE: dict[str, tuple[Callable[[World], Renewal], Callable[[World, Renewal],
 TOO_LATE = {
     "a twin took it a moment before": (
         _claimed,
-        lambda shop, r: shop.ledger.take(r, r.status, r.owner, NOON + timedelta(seconds=1)),
-        lambda shop, r: shop.ledger.take(r, r.status, r.owner, NOON + timedelta(seconds=2)),
+        lambda shop, r: shop.ledger.apply(payment_steps.take(r, r.status, r.owner, NOON + timedelta(seconds=1))),
+        lambda shop, r: shop.ledger.apply(payment_steps.take(r, r.status, r.owner, NOON + timedelta(seconds=2))),
     ),
     "another payment is in the claim already": (
         _claimed,
-        lambda shop, r: shop.ledger.keep_payment_id(r, "pi_1", NOON, guards=shop.switch.guards("sub_1")),
-        lambda shop, r: shop.ledger.keep_payment_id(r, "pi_2", NOON, guards=shop.switch.guards("sub_1")),
+        lambda shop, r: shop.ledger.apply(
+            payment_steps.keep_payment_id(r, "pi_1", NOON, guards=shop.switch.guards("sub_1"))
+        ),
+        lambda shop, r: shop.ledger.apply(
+            payment_steps.keep_payment_id(r, "pi_2", NOON, guards=shop.switch.guards("sub_1"))
+        ),
     ),
     "a failed creation is counted after another made the payment": (
         _claimed,
-        lambda shop, r: shop.ledger.keep_payment_id(r, "pi_1", NOON, guards=shop.switch.guards("sub_1")),
-        lambda shop, r: shop.ledger.count_intent_try(r, NOON),
+        lambda shop, r: shop.ledger.apply(
+            payment_steps.keep_payment_id(r, "pi_1", NOON, guards=shop.switch.guards("sub_1"))
+        ),
+        lambda shop, r: shop.ledger.apply(payment_steps.count_intent_try(r, NOON)),
     ),
     "a failed creation is counted twice": (
         _claimed,
-        lambda shop, r: shop.ledger.count_intent_try(r, NOON),
-        lambda shop, r: shop.ledger.count_intent_try(r, NOON),
+        lambda shop, r: shop.ledger.apply(payment_steps.count_intent_try(r, NOON)),
+        lambda shop, r: shop.ledger.apply(payment_steps.count_intent_try(r, NOON)),
     ),
     "the claim was given up meanwhile": (
         _claimed,
-        lambda shop, r: shop.ledger.record_failed(r, "gateway: resource_missing", NOON),
-        lambda shop, r: shop.ledger.keep_payment_id(r, "pi_1", NOON, guards=shop.switch.guards("sub_1")),
+        lambda shop, r: shop.ledger.apply(payment_steps.failed(r, "gateway: resource_missing", NOON)),
+        lambda shop, r: shop.ledger.apply(
+            payment_steps.keep_payment_id(r, "pi_1", NOON, guards=shop.switch.guards("sub_1"))
+        ),
     ),
     "a new card after the customer has paid": (_refused, _pay, _next_attempt),
     "two new cards at once": (_refused, _next_attempt, _next_attempt),
-    "a refusal of an attempt that is over": (
-        _refused,
-        _next_attempt,
-        lambda shop, r: shop.ledger.record_refused(
-            r, Status.DECLINED, FAILURE, next_attempt=DUE, notice=None, now=NOON
-        ),
-    ),
+    "a refusal of an attempt that is over": (_refused, _next_attempt, _refuse),
     "a payment that is not the claim's": (_refused, _nothing, _pay_with_another),
     "paid is recorded twice": (_refused, _pay, _pay),
     "given up after the customer has paid": (
         _refused,
         _pay,
-        lambda shop, r: shop.ledger.give_up(r, "dunning_over", shop.row(), ends_as=CANCELED, now=NOON),
+        lambda shop, r: shop.ledger.apply(
+            dunning_steps.give_up(r, "dunning_over", shop.row(), ends_as=CANCELED, now=NOON)
+        ),
     ),
     "given up when another card comes": (
         _refused,
         lambda shop, _: shop.edit(payment_method="pm_ok"),
-        lambda shop, r: shop.ledger.give_up(
-            r, "dunning_over", shop.row() | {"payment_method": "pm_3ds"}, ends_as=CANCELED, now=NOON
+        lambda shop, r: shop.ledger.apply(
+            dunning_steps.give_up(
+                r, "dunning_over", shop.row() | {"payment_method": "pm_3ds"}, ends_as=CANCELED, now=NOON
+            )
         ),
     ),
     "a dunning date that is over": (
         _refused,
-        lambda shop, r: shop.ledger.record_dunning_date(r, dunned=1, next_attempt=DUE, notice=None, now=NOON),
-        lambda shop, r: shop.ledger.record_dunning_date(
-            r, dunned=1, next_attempt=DUE, notice=MailKind.FINAL_NOTICE, now=NOON
-        ),
+        lambda shop, r: _dunning_date(shop, r, None),
+        lambda shop, r: _dunning_date(shop, r, MailKind.FINAL_NOTICE),
     ),
     "a mail that somebody is sending": (
         _mailing,
         _nothing,
-        lambda shop, r: shop.mail_ledger.claim_mail(r, "receipt_1", replace(MAIL, token="token-2"), NOON),
+        lambda shop, r: shop.ledger.apply(mail_steps.claim_mail(r, "receipt_1", replace(MAIL, token="token-2"), NOON)),
     ),
     "a mail of a refusal that is over": (
         _refused,
         _next_attempt,
-        lambda shop, r: shop.mail_ledger.claim_mail(r, "payment_failed_1", MAIL, NOON),
+        lambda shop, r: shop.ledger.apply(mail_steps.claim_mail(r, "payment_failed_1", MAIL, NOON)),
     ),
     "a mail that is known as sent is called unknown": (_mailing, _sent(MailState.SENT), _sent(MailState.UNKNOWN)),
     "a refusal's mail that is known as sent is called unknown": (
         _refused,
         _nothing,
-        lambda shop, r: shop.mail_ledger.record_mail(
-            r, "action_required_1", replace(r.mails["action_required_1"], state=MailState.UNKNOWN), NOON
+        lambda shop, r: shop.ledger.apply(
+            mail_steps.mailed(
+                r, "action_required_1", replace(r.mails["action_required_1"], state=MailState.UNKNOWN), NOON
+            )
         ),
     ),
     "a mail that is known as sent is given back": (
         _mailing,
         _sent(MailState.SENT),
-        lambda shop, r: shop.mail_ledger.release_mail(r, "receipt_1", MAIL.token, NOON),
+        lambda shop, r: shop.ledger.apply(mail_steps.release_mail(r, "receipt_1", MAIL.token, NOON)),
     ),
     "a mail that nobody knows of is given back": (
         _mailing,
         _sent(MailState.UNKNOWN),
-        lambda shop, r: shop.mail_ledger.release_mail(r, "receipt_1", MAIL.token, NOON),
+        lambda shop, r: shop.ledger.apply(mail_steps.release_mail(r, "receipt_1", MAIL.token, NOON)),
     ),
     "another's mail is recorded": (
         _mailing,
         _nothing,
-        lambda shop, r: shop.mail_ledger.record_mail(
-            r, "receipt_1", replace(MAIL, token="token-2", state=MailState.SENT), NOON
+        lambda shop, r: shop.ledger.apply(
+            mail_steps.mailed(r, "receipt_1", replace(MAIL, token="token-2", state=MailState.SENT), NOON)
         ),
     ),
     "a receipt of what is receipted": (
         _receipted,
         _nothing,
-        lambda shop, r: shop.receipt_ledger.record_receipt(r, "receipts/another", "0" * 64, NOON),
+        lambda shop, r: shop.ledger.apply(receipt_steps.receipted(r, "receipts/another", "0" * 64, NOON)),
     ),
 }
 
@@ -214,8 +246,8 @@ def test_a_failed_claim_is_claimed_anew_only_as_it_was_read(shop: World, meanwhi
     shop.dynamodb.put("renewals", item)
     again = replace(failed, claim="new", status=Status.CLAIMED)
     with pytest.raises(Overtaken):
-        shop.ledger.claim(
-            again, (), subscription.parse(shop.row()), instead_of=[failed], guards=shop.switch.guards("sub_1")
+        shop.ledger.apply(
+            payment_steps.claim(again, (), subscription.parse(shop.row()), [failed], guards=shop.switch.guards("sub_1"))
         )
     assert shop.items()[DUE.isoformat()] == item
 
@@ -223,8 +255,8 @@ def test_a_failed_claim_is_claimed_anew_only_as_it_was_read(shop: World, meanwhi
 def test_taking_over_is_counted_and_an_own_retry_is_not(shop: World) -> None:
     """A pick-up is another's; ten of them without progress are too many."""
     renewal = _claimed(shop)
-    own = shop.ledger.take(renewal, renewal.status, renewal.owner, NOON + LATER)
-    others = shop.ledger.take(own, own.status, "run-2", NOON + 2 * LATER)
+    own = shop.ledger.apply(payment_steps.take(renewal, renewal.status, renewal.owner, NOON + LATER))
+    others = shop.ledger.apply(payment_steps.take(own, own.status, "run-2", NOON + 2 * LATER))
     assert (own.pickups, others.pickups) == (0, 1)
 
 
@@ -233,7 +265,11 @@ def test_taking_over_is_counted_and_an_own_retry_is_not(shop: World) -> None:
     [
         _next_attempt,
         _pay,
-        lambda shop, r: shop.ledger.take(shop.ledger.record_failed(r, "given up", NOON), Status.CLAIMED, "run-2", NOON),
+        lambda shop, r: shop.ledger.apply(
+            payment_steps.take(
+                shop.ledger.apply(payment_steps.failed(r, "given up", NOON)), Status.CLAIMED, "run-2", NOON
+            )
+        ),
     ],
     ids=["a new attempt", "a payment", "a request after the failure"],
 )
@@ -273,16 +309,16 @@ def test_a_refusal_and_a_receipt_are_progress_too(shop: World) -> None:
 def test_what_was_failed_is_found_among_the_unfinished_once_it_is_taken_up(shop: World) -> None:
     """The work list holds what an interruption leaves, and nothing that has ended."""
     renewal = _claimed(shop)
-    shop.ledger.record_failed(renewal, "picked_up_too_often", NOON)
+    shop.ledger.apply(payment_steps.failed(renewal, "picked_up_too_often", NOON))
     assert "unfinished" not in shop.items()[DUE.isoformat()]
-    shop.ledger.take(_read(shop), Status.CLAIMED, "run-2", NOON)
+    shop.ledger.apply(payment_steps.take(_read(shop), Status.CLAIMED, "run-2", NOON))
     assert shop.items()[DUE.isoformat()]["unfinished"]
 
 
 def _write(shop: World, renewal: Renewal, operation: str) -> Renewal:
     """One write of either kind."""
     if operation == "UpdateItem":
-        return shop.ledger.record_failed(renewal, "given_up", NOON)
+        return shop.ledger.apply(payment_steps.failed(renewal, "given_up", NOON))
     return _next_attempt(shop, renewal)
 
 

@@ -36,7 +36,7 @@ def _event(kind: str, said: Json, sent: Json, at: datetime = NOON + timedelta(mi
 
 
 def _feedback(shop: World, now: datetime) -> Feedback:
-    return Feedback(shop.mail_ledger, Records(cast("Any", shop.dynamodb), "subscriptions"), now)
+    return Feedback(shop.ledger, Records(cast("Any", shop.dynamodb), "subscriptions"), now)
 
 
 def _take(shop: World, event: Json, now: datetime = NOON + LATER) -> str:

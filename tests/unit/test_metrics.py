@@ -17,7 +17,7 @@ from renewal_sweep.sweep import Swept
 from renewals import aws, telemetry
 from renewals.errors import RenewalError
 from renewals.gateway import Failure
-from renewals.payment_ledger import MOST_PICK_UPS
+from renewals.payment_steps import MOST_PICK_UPS
 from renewals.stripe_gateway import StripeGateway
 from tests.fakes import LATER, NOON, World
 from tests.unit.test_sweep import Sweeper

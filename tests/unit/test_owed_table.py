@@ -257,7 +257,7 @@ def _refund(shop: World) -> str:
 
 
 def _refunds(shop: World) -> str:
-    settlement = Settlement(shop.refund_ledger, shop.gateway, "shop-dev")
+    settlement = Settlement(shop.ledger, shop.gateway, "shop-dev")
     outcome = refunding.settle(ASKED, settlement, shop.moment(LATER))
     return outcome.name if outcome.name == "refunded" else "-"
 
@@ -296,7 +296,7 @@ def _bounce(shop: World) -> str:
         return ""
     tagged = Tagged("sub_1", "cus_1", DAY, name, renewal.mails[name].token)
     word = Word(FaultKind.BOUNCED, LATER, "Permanent", tagged)
-    Feedback(shop.mail_ledger, reminders.Records(cast("Any", shop.dynamodb), "subscriptions"), LATER).take(word)
+    Feedback(shop.ledger, reminders.Records(cast("Any", shop.dynamodb), "subscriptions"), LATER).take(word)
     after = shop.items()[DAY]
     where = "parked" if "parked" in after else "open" if "unfinished" in after else "shut"
     return f"{after['status']} {after.get('notice', '-')} {where}"

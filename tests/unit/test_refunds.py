@@ -10,7 +10,7 @@ from typing import Any, cast
 import pytest
 
 from renewal_sweep.sweep import PartKind, Sweep, SweepPart, unfinished_seconds
-from renewals import aws, telemetry
+from renewals import aws, mail_steps, telemetry
 from renewals.currencies import exact_minor_units
 from renewals.errors import BadRow
 from renewals.gateway import GatewayRefundState, GatewayUnavailable
@@ -323,7 +323,7 @@ def test_a_receipt_that_is_sent_again_goes_out_though_a_refunds_mail_comes_back(
     shop.run("run-2", NOON + LATER)
     renewal = shop.ledger.get("sub_1", PERIOD)
     assert renewal is not None
-    shop.mail_ledger.reopen_mail(renewal, [], NOON + LATER)
+    shop.ledger.apply(mail_steps.reopen_mail(renewal, [], NOON + LATER))
     bounce(shop, 1)
     assert "unfinished" in shop.items()[PERIOD]
     del shop.row()["mail_fault"]

@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from botocore.exceptions import ReadTimeoutError
 
+from renewals import mail_steps
 from renewals.addresses import masked
 from renewals.timeline import Change, ChangeKind, Entry, timeline
 from tests.fakes import DUE, LATER, NOON, World
@@ -228,7 +229,7 @@ def test_a_mail_of_unknown_fate_stays_when_it_is_sent_again(shop: World) -> None
     shop.run()
     renewal = shop.ledger.get("sub_1", DUE.isoformat())
     assert renewal is not None
-    shop.mail_ledger.reopen_mail(renewal, [], NOON + LATER)
+    shop.ledger.apply(mail_steps.reopen_mail(renewal, [], NOON + LATER))
     shop.run("run-2", NOON + DAY)
     assert [entry.kind for entry in _told(shop) if entry.kind.startswith("mail")] == ["mail_unknown", "mailed"]
 

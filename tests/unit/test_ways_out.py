@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from renewals import payment_steps
 from renewals.gateway import PaymentState
 from renewals.register import AskedBy
 from renewals.subscription import SubscriptionStatus
@@ -34,7 +35,7 @@ def _cut_before(shop: World, call: str, **row: Any) -> None:
 def _failed(reason: str) -> Callable[[World], None]:
     def begin(shop: World) -> None:
         _cut_before(shop, "gateway.confirm")
-        shop.ledger.record_failed(shop.ledger.recent("sub_1")[0], reason, NOON)
+        shop.ledger.apply(payment_steps.failed(shop.ledger.recent("sub_1")[0], reason, NOON))
 
     return begin
 
