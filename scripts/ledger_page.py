@@ -1,0 +1,244 @@
+#!/usr/bin/env python3
+"""Writes docs/ledger.md from the steps of a renewal: `.venv/bin/python -m scripts.ledger_page`."""
+
+import inspect
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from enum import StrEnum
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from renewals import (
+    dunning_steps,
+    ledger,
+    mail_steps,
+    payment_steps,
+    receipt_steps,
+    refund_steps,
+    row_steps,
+    subscription,
+)
+from renewals.gateway import Failure, Payment, PaymentState
+from renewals.renewal import Mail, MailState, Renewal, Status
+from renewals.steps import Action, Check, Put, Row, Step, Table, Term, Update
+from renewals.subscription import SubscriptionStatus
+
+PAGE = Path(__file__).parents[1] / "docs/ledger.md"
+_DAY, _NEXT = date(2026, 1, 31), date(2026, 2, 28)
+_NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
+_ABOUT = """# The ledger, step by step
+
+`python -m scripts.ledger_page` makes this page of the code (`src/renewals/*_steps.py`). A step is written in one call,
+all of it or nothing of it, and only if each of its conditions holds at that moment. So of two who try the same step
+one wins, and the other is told. `<name>` stands for the value that was read, or that the step is about.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """One step of the page, and what was read before it. states: those in which a period is for the step; none where no
+    period is read. case: of a step that is told twice, when it is this one."""
+
+    function: Callable[..., Step[Any]]
+    step: Step[Any]
+    period: Renewal | None
+    row: Row
+    states: tuple[Status, ...]
+    case: str = ""
+
+    @property
+    def name(self) -> str:
+        """How the step is called, and its case."""
+        return f"{self.function.__name__}{self.case and ', '}{self.case}"
+
+
+def sample_row() -> dict[str, Any]:
+    """The raw attributes of a subscription that is due."""
+    return {
+        "subscription_id": "sub_1",
+        "customer_id": "cus_1",
+        "status": "active",
+        "renewal_date": _DAY.isoformat(),
+        "amount": Decimal("29.99"),
+        "currency": "USD",
+        "plan": "Pro",
+        "customer_name": "Ann Lee",
+        "customer_email": "ann@customer.example",
+        "gateway_customer": "cus_gw",
+        "payment_method": "pm_ok",
+    }
+
+
+def sample() -> Renewal:
+    """Its claimed period."""
+    row = sample_row()
+    return Renewal(
+        subscription_id=row["subscription_id"],
+        renewal_date=_DAY,
+        customer_id=row["customer_id"],
+        claim="claim-1",
+        owner="run-1",
+        lease_until=_NOW,
+        claimed_at=_NOW,
+        row_date=_DAY,
+        first_tried_on=_DAY,
+        period_end=_NEXT,
+        amount=row["amount"],
+        currency=row["currency"],
+        plan=row["plan"],
+        customer_name=row["customer_name"],
+        customer_email=row["customer_email"],
+        locale="en",
+        gateway_customer=row["gateway_customer"],
+        payment_method=row["payment_method"],
+        seller={},
+        receipt_number="20260131-0000-0000-0000",
+    )
+
+
+def told() -> Iterator[Told]:
+    """Every step, in the order of its module."""
+    row, of, new, raw = subscription.parse(sample_row()), sample(), sample(), sample_row()
+    payment = Payment("pi_1", PaymentState.PAID, 2999, "USD")
+    paid = replace(of, status=Status.PAID, payment_id="pi_1", paid_at=_NOW)
+    receipted = replace(paid, status=Status.RECEIPTED, receipt_key="receipts/1")
+    declined = replace(of, status=Status.DECLINED, payment_id="pi_1", notice="payment_failed_1")
+    mail = Mail(MailState.SENDING, "token-1", "run-1", _NOW, raw["customer_email"])
+    mailing = replace(receipted, mails={"receipt_1": mail})
+    refund = {"amount": Decimal("9.99"), "currency": "USD", "state": "claimed", "at": _NOW.isoformat()}
+    refunding = replace(paid, status=Status.DONE, refunds={"refund_1": refund}, refunds_due=_NOW)
+    unpaid = (Status.CLAIMED, Status.DECLINED, Status.ACTION_REQUIRED, Status.FAILED)
+    refused, settled = (Status.DECLINED, Status.ACTION_REQUIRED), (Status.DONE, Status.MAIL_FAILED, Status.MAIL_UNKNOWN)
+
+    def each(function: Callable[..., Step[Any]], states: tuple[Status, ...], *given: Any, **named: Any) -> Told:
+        periods = [each for each in given if isinstance(each, Renewal) and each is not new]
+        rows = [each for each in given if isinstance(each, dict) and "renewal_date" in each]
+        step, row = function(*given, **named), rows[0] if rows else raw
+        return Told(function, step, periods[0] if periods else None, row, states)
+
+    money, dunning, mails = payment_steps, dunning_steps, mail_steps
+    yield each(money.claim, (Status.SKIPPED,), new, (), row, (), guards=())
+    stopped = replace(of, status=Status.FAILED, claim="claim-0")
+    ended = (Status.FAILED, Status.GIVEN_UP)
+    again = money.claim(new, (), row, (stopped,), guards=())
+    yield Told(money.claim, again, stopped, raw, ended, "of a date whose claim came to nothing")
+    later_one = replace(stopped, renewal_date=_NEXT)
+    instead = money.claim(new, (), row, (later_one,), guards=())
+    yield Told(money.claim, instead, later_one, raw, ended, "over a later claim that came to nothing")
+    yield each(money.take, (*unpaid, Status.PAID, Status.RECEIPTED, Status.MAIL_FAILED), of, of.status, "run-2", _NOW)
+    yield each(money.keep_payment_id, (Status.CLAIMED,), of, "pi_1", _NOW, guards=())
+    yield each(money.keep_payment_to_end, unpaid, of, "pi_1", _NOW)
+    yield each(money.withdraw, (Status.CLAIMED, Status.FAILED), of, "canceled", "run-1", _NOW)
+    yield each(money.count_intent_try, (Status.CLAIMED,), of, _NOW)
+    yield each(money.forget_payment, (Status.CLAIMED,), replace(of, payment_id="pi_1"), _NOW)
+    yield each(money.wait, (Status.CLAIMED,), of, _NOW)
+    when = {"charged_at": _NOW, "execution": "run-1", "now": _NOW}
+    yield each(money.paid, unpaid, replace(of, payment_id="pi_1"), payment, of.amount, raw, **when)
+    yield each(money.failed, (Status.CLAIMED, Status.PAID, Status.RECEIPTED), of, "gateway: resource_missing", _NOW)
+    failed = replace(of, status=Status.FAILED, payment_id="pi_1")
+    yield each(money.ask_daily, (Status.FAILED,), failed, _NOW)
+    failure = Failure("ch_1", "card_declined", "insufficient_funds", None)
+    later = {"next_attempt": _NEXT, "notice": "payment_failed", "now": _NOW}
+    yield each(dunning.refused, (Status.CLAIMED,), of, Status.DECLINED, failure, raw, **later)
+    begins = {"dunned": 1, "execution": "run-1", "now": _NOW, "guards": ()}
+    yield each(dunning.next_attempt, (*refused, Status.FAILED), declined, row, "ch_1", **begins)
+    yield each(dunning.dunning_date, refused, declined, raw, dunned=1, **later)
+    yield each(dunning.give_up, unpaid, declined, "dunning_over", raw, ends_as=SubscriptionStatus.CANCELED, now=_NOW)
+    yield each(receipt_steps.receipted, (Status.PAID,), paid, "receipts/1", "0" * 64, _NOW)
+    yield each(receipt_steps.refund_receipted, settled, refunding, "refund_1", "receipts/2", "0" * 64, _NOW)
+    told_of = (Status.RECEIPTED, *refused, Status.GIVEN_UP, *settled)
+    yield each(mails.claim_mail, told_of, receipted, "receipt_1", mail, _NOW)
+    to_claim = mails.claim_mail(declined, "payment_failed_1", mail, _NOW)
+    others = (*refused, Status.GIVEN_UP, *settled)
+    yield Told(mails.claim_mail, to_claim, declined, raw, others, "of another mail than the receipt")
+    yield each(mails.park_mail, told_of, receipted, "receipt_1", replace(mail, state=MailState.FAILED), _NOW)
+    yield each(mails.mailed, told_of, mailing, "receipt_1", replace(mail, state=MailState.SENT), _NOW)
+    refusal = replace(declined, mails={"payment_failed_1": mail})
+    sent = mails.mailed(refusal, "payment_failed_1", replace(mail, state=MailState.SENT), _NOW)
+    yield Told(mails.mailed, sent, refusal, raw, others, "of another mail than the receipt")
+    yield each(mails.release_mail, told_of, mailing, "receipt_1", mail.token, _NOW)
+    yield each(mails.drop_notice, others, declined, "payment_failed_1", _NOW)
+    unknown = replace(mailing, status=Status.MAIL_UNKNOWN)
+    yield each(mails.reopen_mail, (Status.MAIL_UNKNOWN,), unknown, (), _NOW)
+    came_back = {"kind": "bounced", "at": _NOW.isoformat(), "to": mail.to, "reason": "General"}
+    done = replace(mailing, status=Status.DONE)
+    yield each(mails.returned, told_of, done, "receipt_1", replace(mail, state=MailState.FAILED), came_back,
+               owed=False, now=_NOW)  # fmt: skip
+    yield each(mails.note_returned, told_of, done, "receipt_1", mail.token, came_back, _NOW)
+    claimed = replace(refunding, refunds={}, refunds_due=None)
+    yield each(refund_steps.claim_refund, settled, claimed, "refund_1", refund, (), _NOW, due=_NOW)
+    yield each(refund_steps.count_refund_try, settled, refunding, "refund_1", _NOW)
+    yield each(refund_steps.refunds_looked_at, settled, refunding, {"refund_1": refund | {"state": "refunded"}},
+               notice="refunded_1", due=None, now=_NOW)  # fmt: skip
+    yield each(row_steps.move_on, (), replace(paid, status=Status.DONE), raw)
+    yield each(row_steps.forget_refusal, (), raw | {"next_attempt": _NEXT.isoformat()})
+    yield each(row_steps.end, (), raw | {"cancel_at": _NEXT.isoformat()})
+    yield each(row_steps.resume, (), row, _NEXT, _NOW)
+    yield each(row_steps.pass_over, (), row, (_DAY,), _NEXT, _NOW)
+
+
+def page() -> str:
+    """The page."""
+    lines, module = [_ABOUT, inspect.cleandoc(str(ledger.__doc__)).split("\n\n")[2].join(("```\n", "\n```\n"))], None
+    for each in told():
+        of = inspect.getmodule(each.function)
+        if of is not module:
+            module = of
+            lines.append(f"## {_subject(of)}\n")
+        first = [] if each.case else [f"{_first(each.function)}\n"]
+        lines += [f"### {each.name}\n", *first, *_told(each), ""]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _subject(module: ModuleType | None) -> str:
+    return inspect.cleandoc(str(module and module.__doc__)).partition(":")[0].partition(". ")[0].partition(";")[0]
+
+
+def _first(function: Callable[..., Any]) -> str:
+    """The first paragraph of its docstring, without the words about its parameters."""
+    paragraph = " ".join(inspect.cleandoc(str(function.__doc__)).split("\n\n")[0].split())
+    return re.split(r"(?<=\.) (?=[a-z_]+(?:, [a-z_]+)*: )", paragraph)[0]
+
+
+def _told(each: Told) -> Iterator[str]:
+    if each.states:
+        yield f"- From: {', '.join(each.states)}{' or nothing' if Status.SKIPPED in each.states else ''}"
+    for step in filter(None, (each.step, each.step.otherwise)):
+        otherwise = "Otherwise: " if step is each.step.otherwise else ""
+        for action in step.actions:
+            yield f"- {otherwise}{_what(action)}"
+            yield f"  - under the condition: {' **and** '.join(f'`{_in_words(term)}`' for term in action.condition)}"
+
+
+def _what(action: Action) -> str:
+    of = "the period" if action.table is Table.RENEWALS else "the subscription"
+    match action:
+        case Update():
+            names = [name if value is not None else f"~~{name}~~" for name, value in action.changes.items()]
+            status = action.changes.get("status")
+            to = f", to **{status}**" if isinstance(status, StrEnum) else ""
+            return f"Changes {of}{to}: {', '.join(names)}"
+        case Put():
+            return f"Writes {of} anew, as **{action.item['status']}**"
+        case Check():
+            return f"Looks at {of}"
+
+
+def _in_words(term: Term) -> str:
+    """The text of a term, its values in the place of their marks where each is a state, and named where not."""
+
+    def value(mark: re.Match[str]) -> str:
+        known = term.values[mark[0]]
+        return (
+            str(known) if isinstance(known, StrEnum) and mark[1] not in ("was", "refused", "status") else f"<{mark[1]}>"
+        )
+
+    return re.sub(r":(\w+)", value, term.text).replace("#", "")
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page())
