@@ -287,7 +287,7 @@ def test_work_is_old_once_the_moment_that_the_gateway_names_has_passed(
 ) -> None:
     """A payment in processing is no old work before that moment; one that is still in processing after the moment has
     been work since its claim."""
-    shop.ledger.wait(_claimed(shop), NOON, until=NOON + until)
+    shop.ledger.apply(payment_steps.wait(_claimed(shop), NOON, until=NOON + until))
     assert shop.items()[DUE.isoformat()]["begun_at"] == begun.isoformat(timespec="microseconds")
 
 
