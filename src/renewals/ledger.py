@@ -204,7 +204,7 @@ class Ledger:
                 raise
             return self.apply(step.otherwise)
         if step.then is not None:
-            with suppress(Overtaken):
+            with suppress(Overtaken):  # what somebody wrote meanwhile stands
                 self.apply(step.then)
         return step.after
 
