@@ -23,7 +23,7 @@ from renewals import (
     subscription,
 )
 from renewals.gateway import Failure, Payment, PaymentState
-from renewals.renewal import Mail, MailState, Renewal, Status
+from renewals.renewal import Mail, MailKind, MailState, Renewal, Status
 from renewals.steps import Action, Check, Put, Row, Step, Table, Term, Update
 from renewals.subscription import SubscriptionStatus
 
@@ -144,7 +144,7 @@ def told() -> Iterator[Told]:
     failed = replace(of, status=Status.FAILED, payment_id="pi_1")
     yield each(money.ask_daily, (Status.FAILED,), failed, _NOW)
     failure = Failure("ch_1", "card_declined", "insufficient_funds", None)
-    later = {"next_attempt": _NEXT, "notice": "payment_failed", "now": _NOW}
+    later = {"next_attempt": _NEXT, "notice": MailKind.PAYMENT_FAILED, "now": _NOW}
     yield each(dunning.refused, (Status.CLAIMED,), of, Status.DECLINED, failure, raw, **later)
     begins = {"dunned": 1, "execution": "run-1", "now": _NOW, "guards": ()}
     yield each(dunning.next_attempt, (*refused, Status.FAILED), declined, row, "ch_1", **begins)
