@@ -43,7 +43,7 @@ Written by `make bench` on {date}, on {machine}.
 Python {python}; {libraries}.
 
 Times are the processor's, the least of several runs; a renewal's are the medians of three rounds of a hundred.
-Instructions are callgrind's, and repeat to within a thousandth;
+Instructions are valgrind's, and repeat to within a thousandth;
 `tests/integration/test_ceilings.py` holds them and the sizes under what they must not exceed.
 
 ![Instructions to the first call of AWS](performance.png)
