@@ -11,8 +11,8 @@ from typing import Any
 
 from renewal_sweep.queue import RenewalQueue
 from renewal_sweep.sweep import DAYS, PAGE, PartKind, Sweep, SweepPart, is_unfinished, unfinished_seconds
-from renewals import dynamodb, refunds
-from renewals.renewal import INDEX_SHARDS, MailKind, Status
+from renewals import dynamodb, refunds, wording
+from renewals.renewal import INDEX_SHARDS, MailKind
 from scripts.deployment import Deployment
 
 _NO_END = 1e9
@@ -99,15 +99,8 @@ def _named(row: Mapping[str, Any]) -> tuple[str, str]:
 
 def _stands(row: Mapping[str, Any]) -> str:
     """Where a renewal that was begun stands, and which mail the customer is still to get, in words."""
-    status = row["status"]
-    stands = Status.words_of(status) or f'has the status "{status}", which this version does not know'
-    if "notice" not in row:
-        return stands
-    owed = MailKind.of(row["notice"])
-    mail = (
-        owed.words if isinstance(owed, MailKind) else f'a mail of the kind "{owed}", which this version does not know'
-    )
-    return f"{stands}; to be mailed: {mail}"
+    stands = wording.standing(row["status"])
+    return f"{stands}; to be mailed: {wording.mail(MailKind.of(row['notice']))}" if "notice" in row else stands
 
 
 def _in_index(deployment: Deployment) -> Iterator[dict[str, Any]]:

@@ -26,7 +26,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from renewal_audit import compare, receipts
-from renewal_audit.compare import Compared, Found, Key
+from renewal_audit.compare import Compared, Count, Found, Key
 from renewal_audit.report import ReportPart, Reports
 from renewals import dynamodb, refunds, spans
 from renewals.clock import Moment
@@ -311,7 +311,7 @@ class Audit:
             try:
                 checked, moment = parse(row), self.moment_of(row)
             except BadRow:
-                found.counts["bad_rows"] += 1
+                found.counts[Count.BAD_ROWS] += 1
                 continue
             if checked.why_not_due(moment.today - timedelta(days=1)) is None:
                 yield checked, moment

@@ -1,30 +1,10 @@
-"""What must agree, and the name of each difference. Pure: whatever it compares was read by others.
-
-    missed                  due, and neither renewed nor standing visibly with its reason; or a period that a renewal
-                            passed over without a trace
-    doubled                 a period that two payments have paid: named with the one that the ledger does not hold
-    overlapping             a paid period that has a day of another paid one, of any day: named with the one that was
-                            charged later; or a subscription that is due, and not charged since a day of its next period
-                            is paid, or a date of that claim was billed before
-    wrong_amount            the gateway took another amount or currency than the ledger has, or than was claimed
-    charge_without_ledger   money was taken, and the ledger does not hold that payment as paid
-    ledger_without_charge   the ledger says paid, and the gateway has no such charge of this period
-    refund_unknown          the gateway has refunded a payment of ours, and the ledger does not say so
-    refund_failed           the ledger says refunded, and at the gateway that refund failed or is not there
-    refund_unanswered       asked for a day ago or longer, and nobody knows what the gateway made of it
-    receipt_missing, receipt_altered    what the bucket has under the ledger's key
-    mail_missing            finished, and no receipt's mail is recorded as sent; or refused for a day, and the
-                            customer not told
-
-No difference, but counted, is what stands visibly and is somebody's to see to: `under_way` (charged within the last
-hour, claimed within the last day, or paid at the bank's page and to be found so at the next dunning date), `dunning`
-(refused, its next date to come), `failed`, `mail_failed` and `mail_unknown`, and `bad_rows`, which the sweep names.
-"""
+"""What must agree, and the name of each difference. Pure: whatever it compares was read by others."""
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
+from enum import StrEnum
 from typing import Any
 
 from renewals import currencies, refunds, wording
@@ -36,35 +16,69 @@ from renewals.renewal import Flag, MailKind, MailState, RefundState, Status, ren
 from renewals.row_steps import MOST_SKIPPED
 from renewals.subscription import Subscription
 
-KINDS = (
-    "missed",
-    "doubled",
-    "overlapping",
-    "wrong_amount",
-    "charge_without_ledger",
-    "ledger_without_charge",
-    "refund_unknown",
-    "refund_failed",
-    "refund_unanswered",
-    "receipt_missing",
-    "receipt_altered",
-    "mail_missing",
-)
-COUNTED = (
-    "due",  # periods: charged, passed over, or standing due in the subscriptions
-    "charged",
-    "refunded",
-    "receipted",
-    "mailed",
-    "declined",  # attempts
-    "skipped",
-    "under_way",
-    "dunning",
-    "failed",
-    "mail_failed",
-    "mail_unknown",
-    "bad_rows",
-)
+
+class Difference(StrEnum):
+    """What does not agree."""
+
+    MISSED = "missed"
+    """A period that is due, and neither renewed nor standing visibly with its reason; or a period that a renewal passed
+    over without a trace."""
+    DOUBLED = "doubled"
+    """A period that two payments have paid: named with the payment that the ledger does not hold."""
+    OVERLAPPING = "overlapping"
+    """A paid period that has a day of another paid period, of any day: named with the payment that was charged later;
+    or a subscription that is due, and not charged since a day of its next period is paid, or a date of that claim was
+    billed before."""
+    WRONG_AMOUNT = "wrong_amount"
+    """The gateway took another amount or currency than the ledger has, or than was claimed."""
+    CHARGE_WITHOUT_LEDGER = "charge_without_ledger"
+    """Money was taken, and the ledger does not hold that payment as paid."""
+    LEDGER_WITHOUT_CHARGE = "ledger_without_charge"
+    """The ledger says paid, and the gateway has no such charge of this period."""
+    REFUND_UNKNOWN = "refund_unknown"
+    """The gateway has refunded a payment of ours, and the ledger does not say so."""
+    REFUND_FAILED = "refund_failed"
+    """The ledger says refunded, and at the gateway that refund failed or is not there."""
+    REFUND_UNANSWERED = "refund_unanswered"
+    """A refund was asked for a day ago or longer, and nobody knows what the gateway made of it."""
+    RECEIPT_MISSING = "receipt_missing"
+    """The bucket has nothing under the ledger's key."""
+    RECEIPT_ALTERED = "receipt_altered"
+    """The bucket has another receipt under the ledger's key."""
+    MAIL_MISSING = "mail_missing"
+    """A period is finished, and no receipt's mail is recorded as sent; or a period is refused for a day, and the
+    customer was not told."""
+
+
+class Count(StrEnum):
+    """What is counted. From UNDER_WAY on, what stands visibly and is somebody's to see to, which is no difference."""
+
+    DUE = "due"
+    """Periods that were charged or passed over, or stand due in the subscriptions."""
+    CHARGED = "charged"
+    REFUNDED = "refunded"
+    RECEIPTED = "receipted"
+    MAILED = "mailed"
+    DECLINED = "declined"
+    """Attempts."""
+    SKIPPED = "skipped"
+    UNDER_WAY = "under_way"
+    """Charged within the last hour, claimed within the last day, or paid at the bank's page and to be found so at the
+    next dunning date."""
+    DUNNING = "dunning"
+    """Refused, with the next dunning date to come."""
+    FAILED = "failed"
+    MAIL_FAILED = "mail_failed"
+    MAIL_UNKNOWN = "mail_unknown"
+    BAD_ROWS = "bad_rows"
+    """Subscriptions that cannot be charged as they stand, which the sweep names."""
+
+
+_COUNTED_BY_STATUS = {
+    Status.MAIL_FAILED: Count.MAIL_FAILED,
+    Status.MAIL_UNKNOWN: Count.MAIL_UNKNOWN,
+    Status.FAILED: Count.FAILED,
+}
 
 JUST_CHARGED = timedelta(hours=1)
 """So long after a charge its receipt and its mail may be to come: the sweep takes up what was cut off."""
@@ -79,11 +93,11 @@ type Item = Mapping[str, Any]
 
 @dataclass(slots=True)
 class Found:
-    """counts: by the names in COUNTED. differences: kind, subscription_id, renewal_date, payment_id, detail. unsettled:
-    the periods whose refunds differ, each with its customer, until somebody is asked to look at them. overlapping: what
-    overlaps and was named."""
+    """differences: kind, subscription_id, renewal_date, payment_id, detail. unsettled: the periods whose refunds
+    differ, each with its customer, until somebody is asked to look at them. overlapping: what overlaps and was named.
+    """
 
-    counts: Counter[str] = field(default_factory=Counter)
+    counts: Counter[Count] = field(default_factory=Counter)
     differences: list[dict[str, str]] = field(default_factory=list)
     unsettled: dict[Key, str] = field(default_factory=dict)
     overlapping: set[tuple[Key, str]] = field(default_factory=set)
@@ -94,9 +108,9 @@ class Found:
         key = item["subscription_id"], item["renewal_date"]
         if (key, detail) not in self.overlapping:
             self.overlapping.add((key, detail))
-            self.differs("overlapping", key, str(item.get("payment_id", "")), detail)
+            self.differs(Difference.OVERLAPPING, key, str(item.get("payment_id", "")), detail)
 
-    def differs(self, kind: str, key: Key, payment_id: str, detail: str) -> None:
+    def differs(self, kind: Difference, key: Key, payment_id: str, detail: str) -> None:
         told = {"kind": kind, "subscription_id": key[0], "renewal_date": key[1], "payment_id": payment_id}
         self.differences.append({name: text for name, text in told.items() if text} | {"detail": detail})
 
@@ -121,25 +135,25 @@ class Compared:
     def charge(self, charge: Charged) -> None:
         """One attempt of ours to charge."""
         if not charge.succeeded:
-            self.found.counts["declined"] += 1
+            self.found.counts[Count.DECLINED] += 1
             return
-        self.found.counts["charged"] += 1
+        self.found.counts[Count.CHARGED] += 1
         key = key_of(charge)
         item = self.items.get(key, {})
         if is_of(item, charge):
             self._renewal(key, item, charge)
             return
-        status = item.get("status", "nothing of this period")
+        says = _says(item)
         if item.get("payment_id") == charge.payment_id:
             if self._to_be_recorded(item, charge):
-                self.found.counts["under_way"] += 1
+                self.found.counts[Count.UNDER_WAY] += 1
             else:
-                self.found.differs("charge_without_ledger", key, charge.payment_id, f"the ledger has {status}")
+                self.found.differs(Difference.CHARGE_WITHOUT_LEDGER, key, charge.payment_id, says)
         elif "paid_at" in item and "payment_id" in item and self.is_paid(item["payment_id"]):
-            self.found.differs("doubled", key, charge.payment_id, f"paid by {item['payment_id']} too")
+            self.found.differs(Difference.DOUBLED, key, charge.payment_id, f"paid by {item['payment_id']} too")
         else:
             held = item.get("payment_id", "no payment")
-            self.found.differs("charge_without_ledger", key, charge.payment_id, f"the ledger has {status}, {held}")
+            self.found.differs(Difference.CHARGE_WITHOUT_LEDGER, key, charge.payment_id, f"{says}; {held}")
 
     def refund(self, made: GatewayRefund) -> None:
         """One refund that the gateway has of a payment of ours. One of a payment that is not the ledger's, as of the
@@ -154,28 +168,29 @@ class Compared:
         if made.state is GatewayRefundState.FAILED:
             if stands in (RefundState.CLAIMED, RefundState.REFUNDED):
                 self._refund_differs(
-                    "refund_failed", key, item, f"{made.id} failed: {wording.refund_failure(made.reason)}"
+                    Difference.REFUND_FAILED, key, item, f"{made.id} failed: {wording.refund_failure(made.reason)}"
                 )
             return
-        self.found.counts["refunded"] += 1
+        self.found.counts[Count.REFUNDED] += 1
         if stands in (RefundState.CLAIMED, RefundState.REFUNDED):
             return
         if any(map(refunds.is_unanswered, known)) and timedelta() <= self.now - made.at < JUST_CHARGED:
-            self.found.counts["under_way"] += 1
+            self.found.counts[Count.UNDER_WAY] += 1
             return
         money = f"{made.amount} {made.currency}, minor units, were refunded as {made.id}"
-        self._refund_differs("refund_unknown", key, item, f"{money}: the ledger has {stands or 'nothing of it'}")
+        has = "a refund that failed" if stands else "nothing of it"
+        self._refund_differs(Difference.REFUND_UNKNOWN, key, item, f"{money}: the ledger has {has}")
 
     def _refunds(self, key: Key, item: Item) -> None:
         """The refunds that the ledger has of a period: whether the gateway knows them, and whether it was asked."""
         for name, refund in refunds.in_order(item.get("refunds", {})):
             refund_id = refund.get("refund_id")
             if refunds.is_unanswered(refund) and _is_quiet(item, self.now):
-                self._refund_differs("refund_unanswered", key, item, f"{name} was asked for at {refund['at']}")
+                self._refund_differs(Difference.REFUND_UNANSWERED, key, item, f"{name} was asked for at {refund['at']}")
             elif refund["state"] == RefundState.REFUNDED and refund_id not in self.refunds_of(item["payment_id"]):
-                self._refund_differs("refund_failed", key, item, f"the gateway has no refund {refund_id}")
+                self._refund_differs(Difference.REFUND_FAILED, key, item, f"the gateway has no refund {refund_id}")
 
-    def _refund_differs(self, kind: str, key: Key, item: Item, detail: str) -> None:
+    def _refund_differs(self, kind: Difference, key: Key, item: Item, detail: str) -> None:
         self.found.differs(kind, key, item["payment_id"], detail)
         self.found.unsettled[key] = item["customer_id"]
 
@@ -188,56 +203,60 @@ class Compared:
         if payment_id in charges:
             if charges[payment_id] != key:
                 detail = f"the payment is of {' '.join(charges[payment_id])}"
-                self.found.differs("ledger_without_charge", key, payment_id, detail)
+                self.found.differs(Difference.LEDGER_WITHOUT_CHARGE, key, payment_id, detail)
         elif not payment_id or not self.is_paid(payment_id):
             detail = "the gateway has no payment of this id that was paid"
-            self.found.differs("ledger_without_charge", key, payment_id, detail)
+            self.found.differs(Difference.LEDGER_WITHOUT_CHARGE, key, payment_id, detail)
 
     def _renewal(self, key: Key, item: Item, charge: Charged) -> None:
         """A charge that the ledger has: its amount, what it passed over, its receipt, its mail."""
         counts = self.found.counts
-        counts["due"] += 1
+        counts[Count.DUE] += 1
         taken = f"{charge.amount} {charge.currency}, minor units, were taken"
         if item.get("flag") == Flag.AMOUNT_DIFFERS:
-            self.found.differs("wrong_amount", key, charge.payment_id, f"{taken}: not what was claimed")
+            self.found.differs(Difference.WRONG_AMOUNT, key, charge.payment_id, f"{taken}: not what was claimed")
         elif (charge.amount, charge.currency) != _amount(item):
-            self.found.differs("wrong_amount", key, charge.payment_id, f"{taken}: not what the ledger has")
+            self.found.differs(Difference.WRONG_AMOUNT, key, charge.payment_id, f"{taken}: not what the ledger has")
         for day in passed_over(item):
-            counts["due"] += 1
+            counts[Count.DUE] += 1
             status = self.items.get((key[0], day), {}).get("status")
-            counts["skipped"] += status == Status.SKIPPED
+            counts[Count.SKIPPED] += status == Status.SKIPPED
             if status in (None, Status.CLAIMED):
-                self.found.differs("missed", (key[0], day), "", f"passed over for {key[1]}, without a trace")
+                self.found.differs(Difference.MISSED, (key[0], day), "", f"passed over for {key[1]}, without a trace")
         self._refunds(key, item)
         if "receipt_key" in item:
             self._receipted(key, item, charge)
         elif item.get("status") == Status.FAILED:
-            counts["failed"] += 1
+            counts[Count.FAILED] += 1
         elif self._just_charged(charge):
-            counts["under_way"] += 1
+            counts[Count.UNDER_WAY] += 1
         else:
-            for kind in ("receipt_missing", "mail_missing"):
-                self.found.differs(kind, key, charge.payment_id, f"the ledger has {item.get('status')}")
+            for kind in (Difference.RECEIPT_MISSING, Difference.MAIL_MISSING):
+                self.found.differs(kind, key, charge.payment_id, _says(item))
 
     def _receipted(self, key: Key, item: Item, charge: Charged) -> None:
         counts = self.found.counts
         stored = self.stored.get(item["receipt_key"])
         if stored is None:
-            self.found.differs("receipt_missing", key, charge.payment_id, f"nothing under {item['receipt_key']}")
+            self.found.differs(
+                Difference.RECEIPT_MISSING, key, charge.payment_id, f"nothing under {item['receipt_key']}"
+            )
         elif stored != item.get("receipt_sha256"):
-            self.found.differs("receipt_altered", key, charge.payment_id, f"SHA-256 {stored or 'not known to S3'}")
+            self.found.differs(
+                Difference.RECEIPT_ALTERED, key, charge.payment_id, f"SHA-256 {stored or 'not known to S3'}"
+            )
         else:
-            counts["receipted"] += 1
+            counts[Count.RECEIPTED] += 1
         mails, status = item.get("mails", {}), item.get("status")
         receipts = [mail for name, mail in mails.items() if MailKind.of(name) is MailKind.RECEIPT]
         if any(mail.get("state") == MailState.SENT for mail in receipts):
-            counts["mailed"] += 1
-        elif status in (Status.MAIL_FAILED, Status.MAIL_UNKNOWN, Status.FAILED):
-            counts[status] += 1
+            counts[Count.MAILED] += 1
+        elif status in _COUNTED_BY_STATUS:
+            counts[_COUNTED_BY_STATUS[status]] += 1
         elif status == Status.RECEIPTED and self._just_charged(charge):
-            counts["under_way"] += 1
+            counts[Count.UNDER_WAY] += 1
         else:
-            self.found.differs("mail_missing", key, charge.payment_id, f"the ledger has {status}")
+            self.found.differs(Difference.MAIL_MISSING, key, charge.payment_id, _says(item))
 
     def _to_be_recorded(self, item: Item, charge: Charged) -> bool:
         """Whether the ledger will learn by itself that this payment is paid."""
@@ -341,31 +360,38 @@ def due(
 ) -> None:
     """A subscription that has been due since yesterday or longer, and what the ledger has of that period. overlap: asks
     why it cannot be charged, where a day of its next period is paid."""
-    found.counts["due"] += 1
+    found.counts[Count.DUE] += 1
     key = subscription.subscription_id, subscription.renewal_date.isoformat()
     standing = _standing(item or {}, moment)
     payment_id = str(item.get("payment_id", "")) if item else ""
     if item is None or standing is None:
         paid, stands = overlap(), "nothing in the ledger"
         if item is not None:
-            stands = f"still due, and the ledger has {item.get('status')} since {item.get('touched_at')}"
-        found.differs("missed" if paid is None else "overlapping", key, payment_id, paid or stands)
+            stands = f"still due; since {item.get('touched_at')} {_says(item)}"
+        found.differs(Difference.MISSED if paid is None else Difference.OVERLAPPING, key, payment_id, paid or stands)
     else:
         found.counts[standing] += 1
-        if standing == "dunning" and _is_untold(item, moment):
-            found.differs("mail_missing", key, payment_id, f"{item['notice']} is owed since {item.get('touched_at')}")
+        if standing is Count.DUNNING and _is_untold(item, moment):
+            owed = f"to be mailed since {item.get('touched_at')}: {wording.mail(MailKind.of(item['notice']))}"
+            found.differs(Difference.MAIL_MISSING, key, payment_id, owed)
 
 
-def _standing(item: Item, moment: Moment) -> str | None:
+def _standing(item: Item, moment: Moment) -> Count | None:
     """The count that a period belongs to which is due and visibly seen to; None: nobody sees to it."""
     match item.get("status"):
         case Status.CLAIMED if not _is_quiet(item, moment.now):
-            return "under_way"
+            return Count.UNDER_WAY
         case Status.DECLINED | Status.ACTION_REQUIRED if item.get("next_attempt", "9999") >= moment.today.isoformat():
-            return "dunning"
+            return Count.DUNNING
         case Status.FAILED:
-            return "failed"
+            return Count.FAILED
     return None
+
+
+def _says(item: Item) -> str:
+    """What the ledger has of a period, in words."""
+    stands = wording.standing(item["status"]) if "status" in item else "nothing of this period"
+    return f"the ledger says: {stands}"
 
 
 def _is_untold(item: Item, moment: Moment) -> bool:

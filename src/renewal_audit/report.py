@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
-from renewal_audit.compare import COUNTED, KINDS, Found
+from renewal_audit.compare import Count, Difference, Found
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -70,8 +70,8 @@ class Reports:
         report: dict[str, Any] = {
             "from": first.first,
             "to": first.last,
-            "counts": Counter(dict.fromkeys(COUNTED, 0)),
-            "differences": Counter(dict.fromkeys(KINDS, 0)),
+            "counts": Counter(dict.fromkeys(Count, 0)),
+            "differences": Counter(dict.fromkeys(Difference, 0)),
             "listed": [],
             "parts": [],
         }

@@ -12,7 +12,7 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Any
 
-from renewals import mail_faults, reasons, refunds, subscription, texts, wording
+from renewals import mail_faults, reasons, refunds, subscription, wording
 from renewals.addresses import masked
 from renewals.dynamodb import storable
 from renewals.errors import BadRow
@@ -178,8 +178,7 @@ def _changed(change: Change) -> Entry:
     said = "; ".join(f"{name} {_from_to(name, old, new)}" for name, (old, new) in details)
     if change.what is ChangeKind.MAIL_CLEARED:
         return Entry(change.at, change.what, _mail_cleared(change), by=change.by)
-    what = change.what.words if isinstance(change.what, ChangeKind) else _not_known("made a change", change.what)
-    did = f"{change.by} {what}"
+    did = f"{change.by} {wording.told(change.what, 'made a change of the kind')}"
     return Entry(change.at, change.what, f"{did}: {said}." if said else f"{did}.", by=change.by)
 
 
@@ -314,7 +313,7 @@ def _period(renewal: Renewal, item: Mapping[str, Any], zone: tzinfo) -> Iterator
         yield entry(
             _touched(item),
             EntryKind.FLAG,
-            _FLAGS.get(renewal.flag) or f"The renewal has {_not_known('a mark', renewal.flag)}.",
+            _FLAGS.get(renewal.flag) or f"The renewal has {wording.not_known('a mark of the kind', renewal.flag)}.",
         )
 
 
@@ -354,7 +353,7 @@ def _call(refused: Mapping[str, Any]) -> str:
 
 
 def _mailed(kind: MailKind | Unknown, mail: Mail) -> Told:
-    what, to = _about(kind), masked(mail.to)
+    what, to = wording.mail(kind), masked(mail.to)
     if mail.state is MailState.SENT:
         return mail.at or mail.claimed_until, EntryKind.MAILED, f"Mailed {what} to {to}."
     if mail.state is MailState.FAILED:
@@ -389,7 +388,7 @@ def _earlier(renewal: Renewal) -> Sequence[Mapping[str, Any]]:
 
 def _returned(name: str, said: Mapping[str, Any], renewal: Renewal) -> Iterator[Told]:
     """What SES said of a mail after it was sent; with the sending, where the mail's own record tells of it no more."""
-    what, to = _about(MailKind.of(name)), masked(said["to"])
+    what, to = wording.mail(MailKind.of(name)), masked(said["to"])
     if "sent_at" in said and (name not in renewal.mails or storable(renewal.mails[name].at) != said["sent_at"]):
         yield datetime.fromisoformat(said["sent_at"]), EntryKind.MAILED, f"Mailed {what} to {to}."
     reason = f" ({said['reason']})" if said["reason"] else ""
@@ -417,19 +416,9 @@ def _ending(status: str, reason: str, call: str, *, still: bool) -> str:
     return f"{waits}: {reasons.in_words(reason)}{call}."
 
 
-def _about(kind: MailKind | Unknown) -> str:
-    """What a mail of this kind tells."""
-    return kind.words if isinstance(kind, MailKind) else _not_known("a mail", kind)
-
-
 def _fault(kind: FaultKind | Unknown) -> str:
     """What became of a mail that SES had taken."""
-    return kind.words if isinstance(kind, FaultKind) else _not_known("met a fault", kind)
-
-
-def _not_known(what: str, spelling: str) -> str:
-    """In words: something that the table holds, of a kind that this version does not know."""
-    return f'{what} of the kind "{texts.printable(spelling)}", which this version does not know'
+    return wording.told(kind, "met a fault of the kind")
 
 
 def _touched(item: Mapping[str, Any]) -> datetime:

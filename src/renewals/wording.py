@@ -3,7 +3,9 @@
 from datetime import date, timedelta
 from decimal import Decimal
 
-from renewals import currencies
+from renewals import currencies, texts
+from renewals.renewal import MailKind, Status
+from renewals.worded import Unknown, Worded
 
 # What a customer is told of a decline. Of a lost or stolen card, of fraud, or of a reason not named here, only that
 # it was declined: https://docs.stripe.com/declines/codes, https://docs.stripe.com/error-codes
@@ -81,6 +83,26 @@ def refused(reason: str) -> str | None:
     if gateway != "gateway" or not code:
         return None
     return f"the gateway refused the payment ({code})" + (f", for the subscription's {field}" if field else "")
+
+
+def standing(status: str) -> str:
+    """Where a renewal stands. status: as the ledger stores it."""
+    return Status.words_of(status) or not_known("the status", status)
+
+
+def mail(kind: MailKind | Unknown) -> str:
+    """What a mail of this kind tells."""
+    return told(kind, "a mail of the kind")
+
+
+def told(kind: Worded | Unknown, what: str) -> str:
+    """The words of a kind. what: as "a mail of the kind", for a spelling that this version does not know."""
+    return kind.words if isinstance(kind, Worded) else not_known(what, kind)
+
+
+def not_known(what: str, spelling: str) -> str:
+    """What a table holds in a spelling that this version does not know."""
+    return f'{what} "{texts.printable(spelling)}", which this version does not know'
 
 
 def day(on: date) -> str:

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from local.gateway import official_client
-from renewal_audit.compare import KINDS
+from renewal_audit.compare import Difference
 from tests.integration.shop import SUCCEEDED, Shop, Subscriber, today, wait_until
 
 
@@ -79,7 +79,7 @@ def test_a_healthy_shop_has_no_difference(shop: Shop) -> None:
     assert (reply["finished"], sum(reply["differences"].values())) == (True, 0), report(shop, reply)
     counts = reply["counts"]
     assert (counts["charged"], counts["receipted"], counts["mailed"], counts["declined"]) == (1, 1, 1, 1)
-    metrics = {f"Audit{kind.title().replace('_', '')}" for kind in KINDS} | {"AuditDifferences"}
+    metrics = {f"Audit{kind.title().replace('_', '')}" for kind in Difference} | {"AuditDifferences"}
 
     def written() -> set[str]:
         pages = shop.stack.client("cloudwatch").get_paginator("list_metrics").paginate(Namespace="subscription-mgmt")
@@ -148,13 +148,13 @@ def test_each_kind_is_found_and_told(shop: Shop) -> None:
     found = {(each["kind"], each["subscription_id"]) for each in listed}
     assert found == {(kind, subscriber.subscription_id) for kind, subscriber in planted.items()}
     assert len(listed) == len(found)
-    assert reply["differences"] == dict.fromkeys(KINDS, 1)
+    assert reply["differences"] == dict.fromkeys(Difference, 1)
     assert [each["payment_id"] for each in listed if each["kind"] == "doubled"] == [second]
     wait_until(lambda: alarm(shop, "audit-difference") == "ALARM", seconds=10)
     told = Counter(
         line["kind"] for line in logged(shop) if line.get("message") == "difference" and line["level"] == "WARNING"
     )
-    assert told == dict.fromkeys(KINDS, 1)
+    assert told == dict.fromkeys(Difference, 1)
     for kind in ("refund_unknown", "refund_unanswered"):  # the workflow was asked to look at them
         wait_until(partial(is_refunded, shop, planted[kind]))
 

@@ -17,7 +17,7 @@ import pytest
 from process_payment.charge import RenewalRequest
 from renewal_audit import app, audit
 from renewal_audit.audit import Audit, latest, whole
-from renewal_audit.compare import KINDS
+from renewal_audit.compare import Difference
 from renewal_audit.report import ReportPart
 from renewals import clock
 from renewals.dynamodb import storable
@@ -455,7 +455,7 @@ def test_what_was_billed_of_a_period_while_it_was_refunded_is_named_once_its_ref
 
 def test_every_kind_is_planted() -> None:
     """No kind of difference is without a test that finds it."""
-    assert {kind for found in PLANTED.values() for kind, _ in found} == set(KINDS)
+    assert {kind for found in PLANTED.values() for kind, _ in found} == set(Difference)
 
 
 def test_a_payment_that_is_not_the_ledgers_is_named_on_both_sides(auditor: Auditor) -> None:

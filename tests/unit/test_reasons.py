@@ -8,6 +8,7 @@ import pytest
 
 from local.console import look
 from process_payment.payments import reason_of
+from renewal_audit import compare
 from renewals import mail_faults, preview, wording
 from renewals.errors import BadRow
 from renewals.gateway import GatewayRefused
@@ -160,6 +161,12 @@ def test_who_waits_is_told_where_the_renewal_stands_in_words(status: str, kind: 
     """Whoever is on call reads no raw status, also of a renewal of which a mail is owed."""
     for item in ({"status": status}, {"status": status, "notice": f"{kind}_1"}):
         assert not _codes(waiting._stands(item))
+
+
+@pytest.mark.parametrize("item", [*({"status": status} for status in [*Status, "un_heard"]), {}])
+def test_the_audit_says_what_the_ledger_has_in_words(item: dict[str, str]) -> None:
+    """The detail of a difference is for people, its kind is for programs."""
+    assert not _codes(compare._says(item))
 
 
 @pytest.mark.parametrize(

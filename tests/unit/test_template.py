@@ -13,7 +13,7 @@ import pytest
 from botocore import xform_name
 
 from layers.aws.prune_botocore import CALLS
-from renewal_audit.compare import KINDS
+from renewal_audit.compare import Difference
 from scripts.openapi import document as api_document
 from scripts.transformed import transformed, written
 
@@ -1291,7 +1291,8 @@ def test_the_dashboard_shows_every_alarm() -> None:
 def test_every_metric_that_is_looked_at_is_written() -> None:
     """An alarm or a graph of a metric that nobody writes would be at peace for ever."""
     source = "".join(path.read_text() for path in (ROOT / "src").rglob("*.py"))
-    written = {f"Audit{kind.title().replace('_', '')}" for kind in KINDS} | set(re.findall(r'"([A-Z]\w+)"', source))
+    audited = {f"Audit{kind.title().replace('_', '')}" for kind in Difference}
+    written = audited | set(re.findall(r'"([A-Z]\w+)"', source))
     ours = {name for namespace, name, _ in _drawn() if namespace == "acme"}
     for alarm in of_type(ALARM).values():
         metrics = [each["MetricStat"]["Metric"] for each in alarm.get("Metrics", [{}])[1:]] or [alarm]
