@@ -2,9 +2,9 @@
 from the tables, so that one that ends half-way has lost nothing, and two at once only send the same message twice.
 
     due   every hour: the dates of the last 40 days through renewal-date-index, and what is unfinished in the ledger
-    all   every night: a scan of all subscriptions, in segments. It finds what is due since longer and whom a reminder
-          may be owed, and names each row that cannot be charged as it stands, those that no index leads to (2025-3-1,
-          no date at all) among them
+    all   every night: a scan of all subscriptions, in segments. It finds what is due since longer, whom a reminder
+          may be owed, and who has another address since mail came back; and names each row that cannot be charged as
+          it stands, those that no index leads to (2025-3-1, no date at all) among them
 
 A subscription whose period stands refused is due on its next dunning date, at once when it has another card, and when
 it has ended or was moved, so that the period is closed. One that is paused is due to be moved past today.
@@ -30,7 +30,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from renewal_sweep.queue import RenewalQueue
-from renewals import dynamodb, pauses, reminders, subscription
+from renewals import dynamodb, mail_faults, pauses, reminders, subscription
 from renewals.errors import BadRow
 from renewals.reasons import Reason
 from renewals.renewal import CUT_OFF, INDEX_SHARDS, REFUNDS
@@ -283,6 +283,16 @@ class Sweep:
             if request is not None:
                 done.due += "event_type" not in request
                 yield request
+            elif self._was_corrected(part, row):
+                yield _request(row)
+
+    def _was_corrected(self, part: SweepPart, row: Row) -> bool:
+        """Whether mail to the customer came back in the last forty days and the row has another address now: whatever
+        waited for it is to be mailed, whoever wrote the address. The row does not say whether anything waits still.
+        Mail comes back in real time, whatever day a row lives on: one with a test clock is left to its webhooks."""
+        if part.kind is not PartKind.SEGMENT or (self.test_clock and self.test_clock(row)):
+            return False
+        return mail_faults.was_corrected(row, self.now.date() - timedelta(days=DAYS))
 
     def _taken_up(self, row: Row) -> dict[str, str]:
         """A request for what is unfinished; where only its refunds are to be looked at, one for these."""

@@ -14,6 +14,7 @@ only.
 """
 
 from collections.abc import Mapping
+from datetime import date
 from decimal import Decimal
 from typing import Any, NamedTuple
 
@@ -65,6 +66,14 @@ def kind(row: Mapping[str, Any]) -> FaultKind | Unknown | None:
     if not isinstance(mark, Mapping) or mark.get("address") != row.get("customer_email"):
         return None
     return member(FaultKind, str(mark.get("kind")))
+
+
+def was_corrected(row: Mapping[str, Any], since: date) -> bool:
+    """Whether mail to an earlier address of the row came back on this day or later, and the row has another by now."""
+    mark = row.get(FIELD)
+    if not isinstance(mark, Mapping) or mark.get("kind") != FaultKind.BOUNCED:
+        return False
+    return mark.get("address") != row.get("customer_email") and str(mark.get("at")) >= since.isoformat()
 
 
 def has_complained(row: Mapping[str, Any]) -> bool:

@@ -20,6 +20,7 @@ from tests.fakes import DUE, INDEXES, LATER, NOON, Cut, World
 from tests.unit.test_mail_feedback import bounce
 
 TODAY = DUE
+DAY = timedelta(days=1)
 PLENTY = 900.0
 
 
@@ -202,6 +203,27 @@ def test_only_whom_a_reminder_may_be_owed_is_asked_about(
     sweeper.sweep("all")
     assert sweeper.sent_ids() == (["sub_1"] if asked else [])
     assert sweeper.named == []
+
+
+def test_an_address_that_was_corrected_by_hand_is_mailed_what_waited(shop: World) -> None:
+    """Mail came back, and somebody wrote another address into the row: the nightly sweep has what waited mailed, once.
+    It asks for nothing as long as the address is the old one, and no more forty days after the mail came back."""
+    shop.subscribe()
+    shop.run()
+    bounce(shop)
+    sweeper = Sweeper(shop)
+    sweeper.sweep("all", now=NOON + DAY)
+    assert sweeper.sent() == []
+    shop.edit(customer_email="ann@new.example")
+    for n in range(2, 5):
+        sweeper.sweep("all", now=NOON + n * DAY)
+        [message] = sweeper.sent()
+        shop.run(f"night-{n}", NOON + n * DAY, amount=message["amount"], period=message["renewal_date"])
+    assert [mail["Destinations"] for mail in shop.ses.sent] == [["ann@customer.example"], ["ann@new.example"]]
+    assert (shop.items()["2026-01-31"]["status"], len(shop.gateway.charges)) == ("done", 1)
+    shop.edit(renewal_date="2026-12-31")
+    sweeper.sweep("all", now=NOON + 41 * DAY)
+    assert sweeper.sent() == []
 
 
 # --- bad rows ----------------------------------------------------------------------------------------------------
