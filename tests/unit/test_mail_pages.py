@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from decimal import Decimal
 from email.message import EmailMessage
 from pathlib import Path
 from typing import Any
@@ -9,12 +10,13 @@ from typing import Any
 import pytest
 from selenium.webdriver import Chrome
 
+from renewals import refunds
 from renewals.gateway import GatewayCard
 from renewals.renewal import MailKind
 from renewals.subscription import parse
 from send_email.message import Attachment, compose, remind
 from tests.browser import NEEDS_CHROMIUM, chromium, resize
-from tests.fakes import DUE, SENDER, World
+from tests.fakes import DUE, NOON, SENDER, World
 from tests.unit.test_message import HARD, LAST, REFUSED, SOFT, WAITS
 
 pytestmark = NEEDS_CHROMIUM
@@ -30,6 +32,13 @@ HOSTILE = {"customer_name": LONG, "plan": LONG, "payment_id": LONG, "receipt_num
 }
 
 
+def _refund(kind: str, changed: dict[str, Any]) -> dict[str, Any]:
+    """What a renewal has whose customer is to be told of a refund of a part."""
+    refund = {"amount": Decimal("10.00"), "state": "refunded", "at": NOON.isoformat(), "by": "ann", "request": "hash"}
+    name = str(changed["payment_id"]).replace("pi_", "re_")
+    return {"notice": f"{kind}_1", "refunds": {"refund_1": refund | {"refund_id": name}}}
+
+
 def _mails(shop: World, changed: dict[str, Any]) -> Iterator[tuple[str, EmailMessage]]:
     """One mail of each kind. changed: what of the renewal is another."""
     shop.subscribe()
@@ -39,7 +48,7 @@ def _mails(shop: World, changed: dict[str, Any]) -> Iterator[tuple[str, EmailMes
     link = Attachment("receipt.pdf", b"%PDF", "https://api.example/prod/receipts/" + "x" * 120)
     kinds: list[tuple[str, str, Any, dict[str, Any]]] = [
         ("receipt", "receipt", None, {}),
-        ("refunded", "refunded", None, {}),
+        *((kind, kind, None, _refund(kind, changed)) for kind in refunds.NOTICES),
         ("payment_failed", "payment_failed", SOFT, REFUSED),
         ("hard", "payment_failed", HARD, REFUSED),
         ("action_required", "action_required", HARD, WAITS),
