@@ -294,6 +294,7 @@ def test_a_name_is_read_back_as_it_was_written(name: str) -> None:
 @pytest.mark.parametrize(("text", "most", "seen"), [
     ("abcdef", 6, "abcdef"), ("abcdefg", 6, "abcde…"), ("abcd efg", 6, "abcd…"), ("abcde\u0301\u0323f", 6, "abcd…"),
     ("abcන්\u200dද", 6, "abc…"), ("abcdเกz", 6, "abcd…"), ("\u0301" * 9, 6, "\u0301" * 5 + "…"),
+    ("abم\u200cنcd", 4, "ab…"), ("abم\u200cنcd", 5, "ab…"),
 ])  # fmt: skip
 def test_a_long_name_is_cut_between_letters(text: str, most: int, seen: str) -> None:
     """With an ellipsis, and no letter is parted from its marks or from what it is joined to."""
