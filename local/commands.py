@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import urllib3
+from botocore.exceptions import BotoCoreError, ClientError
 from rich import markup
 
 from local.progress import console
@@ -37,7 +38,7 @@ def plainly() -> Iterator[None]:
     """End the program with a sentence where the work cannot be done."""
     try:
         yield
-    except (StackError, urllib3.exceptions.HTTPError) as problem:
+    except (StackError, urllib3.exceptions.HTTPError, BotoCoreError, ClientError) as problem:
         sys.exit("\n".join(map(printable, str(problem).splitlines())))
     except KeyboardInterrupt:
         sys.exit(130)

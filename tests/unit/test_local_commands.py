@@ -7,9 +7,13 @@ import sys
 from pathlib import Path
 
 import pytest
+import urllib3
+from botocore.exceptions import EndpointConnectionError
 
 from local import commands, subscribe, test_clock
+from local.commands import plainly
 from local.stack import StackError
+from tests.fake_aws import error
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -58,3 +62,19 @@ def test_nothing_that_was_written_by_others_commands_the_terminal(capsys: pytest
     with pytest.raises(SystemExit) as ended, commands.plainly():
         raise StackError(f"amount: {text}\nplan: is wrong")
     assert str(ended.value) == f"amount: {shown}\nplan: is wrong"
+
+
+@pytest.mark.parametrize(
+    ("problem", "said"),
+    [
+        (EndpointConnectionError(endpoint_url="http://127.0.0.1:4566"), "Could not connect to the endpoint URL"),
+        (error("ResourceNotFoundException", "GetSecretValue"), "GetSecretValue"),
+        (StackError("no stack runs"), "no stack runs"),
+        (urllib3.exceptions.ReadTimeoutError(urllib3.HTTPConnectionPool("127.0.0.1"), "/", "timed out"), "timed out"),
+    ],
+)
+def test_a_stack_that_ends_in_the_middle_is_told_in_a_sentence(problem: Exception, said: str) -> None:
+    """The emulator was stopped, or was started anew without what the command asks for: no traceback."""
+    with pytest.raises(SystemExit, match=said) as ended, plainly():
+        raise problem
+    assert len(str(ended.value).splitlines()) == 1
