@@ -29,6 +29,11 @@ if TYPE_CHECKING:
 EVENT = "subscription.reminder"
 """The event_type of a request to remind, in the queue and the workflow. No webhook can ask for it."""
 
+EARLIER = "earlier_reminders"
+"""The attribute of a row that keeps the records of reminders which failed and were tried again. It is none of the
+record itself, in which an earlier version takes no further attribute."""
+
+_MOST_EARLIER = 10
 _SAID = (
     "status",
     "renewal_date",
@@ -144,6 +149,13 @@ def record(subscription: Subscription, kind: MailKind) -> Mail | None:
     return mail if period == subscription.renewal_date.isoformat() else None
 
 
+def earlier_records(row: Mapping[str, Any]) -> list[Any]:
+    """The records of reminders that failed and were tried again since, oldest first, each with its `kind`; whatever
+    somebody wrote among them."""
+    kept = row.get(EARLIER)
+    return kept if isinstance(kept, list) else []
+
+
 class Records:
     """Where reminders are recorded: on the rows of the subscriptions table, each under its kind.
 
@@ -178,7 +190,10 @@ class Records:
         card = known_card(subscription) if kind is MailKind.CARD_EXPIRES else None
         expires = card.expires if card else None
         named = offers.noted(offers.told(subscription, today), subscription, mail.token, now, expires)
-        changes = {name: _item(subscription, mail), f"told_{kind}": named}
+        changes: dict[str, Any] = {name: _item(subscription, mail), f"told_{kind}": named}
+        if earlier is not None and earlier.state is MailState.FAILED and earlier.token != mail.token:
+            kept = [*earlier_records(subscription.row), {"kind": kind} | _item(subscription, earlier)]
+            changes[EARLIER] = kept[-_MOST_EARLIER:]
         self._write(subscription.row, changes, f"{free} AND {as_read}", values)
 
     def record(self, subscription: Subscription, kind: MailKind, mail: Mail) -> None:

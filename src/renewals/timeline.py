@@ -12,7 +12,7 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Any
 
-from renewals import mail_faults, reasons, refunds, subscription, wording
+from renewals import mail_faults, reasons, refunds, reminders, subscription, wording
 from renewals.addresses import masked
 from renewals.dynamodb import storable
 from renewals.errors import BadRow
@@ -241,9 +241,10 @@ def _shown(value: Any) -> str:
 
 
 def _reminders(row: Mapping[str, Any]) -> Iterator[Entry]:
-    """The latest reminder of each kind. The row keeps no others, and may have been written by hand."""
-    for kind in REMINDERS:
-        kept = row.get(f"reminder_{kind}")
+    """The latest reminder of each kind, and those before it that failed. The row may have been written by hand."""
+    earlier = [each for each in reminders.earlier_records(row) if isinstance(each, Mapping)]
+    failed = [(kind, each) for each in earlier for kind in REMINDERS if each.get("kind") == kind]
+    for kind, kept in [*failed, *((kind, row.get(f"reminder_{kind}")) for kind in REMINDERS)]:
         try:
             mail = mail_from({name: kept[name] for name in kept if name != "period"}) if kept else None
             period = date.fromisoformat(kept["period"]) if kept else None

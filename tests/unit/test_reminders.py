@@ -13,6 +13,7 @@ from renewals import reminders
 from renewals.errors import BadRow
 from renewals.renewal import MailKind
 from renewals.subscription import Subscription, parse
+from renewals.timeline import timeline
 from tests.fake_aws import error
 from tests.fakes import DUE, LATER, NOON, PAGE, REMINDER_DAYS, SENDER, World
 
@@ -362,6 +363,23 @@ def test_a_reminder_that_was_certainly_not_sent_is_sent_again(shop: World, now: 
     assert shop.remind("run-1", EARLIER) == "EmailFailed"
     assert shop.remind("run-2", now) == "Success"
     assert len(shop.mails()) == 1
+
+
+def test_every_failure_of_a_reminder_stays_in_the_timeline(shop: World) -> None:
+    """Two addresses were at fault before a third one got the mail: the timeline tells of all three, in their order,
+    and of nothing that somebody wrote beside them; at most ten failures are kept."""
+    shop.subscribe(known_card=_card("2030-12"), **YEARLY)
+    shop.edit(**{reminders.EARLIER: ["x", {"kind": "upcoming"}, {"kind": "receipt", "period": "2026-01-31"}]})
+    for n, address in enumerate(["nobody", "bad", "right@customer.example"]):
+        shop.edit(customer_email=address)
+        shop.remind(f"run-{n}", EARLIER + n * LATER)
+    told = [(entry.kind, entry.text) for entry in timeline(shop.row(), [], [])]
+    assert [kind for kind, _ in told] == ["mail_failed", "mail_failed", "mailed"]
+    assert len(shop.mails()) == 1
+    for n in range(12):
+        shop.edit(customer_email=f"bad-{n}", renewal_date="2026-02-01")
+        shop.remind(f"more-{n}", EARLIER + DAY + n * LATER, period="2026-02-01")
+    assert len(shop.row()[reminders.EARLIER]) == 10
 
 
 def test_a_bad_address_is_told_once_and_a_corrected_one_gets_the_mail(shop: World) -> None:

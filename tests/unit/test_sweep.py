@@ -271,7 +271,8 @@ ODD: list[Any] = [
 FIELDS = (
     "status", "amount", "currency", "interval", "interval_count", "anchor_day", "cancel_at", "catch_up", "plan",
     "customer_name", "customer_email", "locale", "gateway_customer", "payment_method", "known_card", "mail_fault",
-    "reminder_upcoming", "reminder_card_expires", "told_upcoming", "told_card_expires", "next_attempt", "version",
+    "reminder_upcoming", "reminder_card_expires", "earlier_reminders", "told_upcoming", "told_card_expires",
+    "next_attempt", "version",
 )  # fmt: skip
 
 
