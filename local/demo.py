@@ -170,7 +170,7 @@ def disagreements(shop: Shop, story: Story) -> list[str]:
         return ["something happened"] if renewal or charges or receipts or mails else []
     paid = story.ends == "done"
     expectations = {
-        f"the ledger says {renewal.get('status')}": renewal.get("status") == story.ends,
+        f"the ledger says {str(renewal.get('status')).replace('_', ' ')}": renewal.get("status") == story.ends,
         f"{len(charges)} charges": len(charges) == int(paid),
         f"{len(receipts)} receipts": len(receipts) == int(paid),
         f"{len(mails)} mails": len(mails) == 1,

@@ -36,7 +36,9 @@ class Lookup:
                 if seconds is not None:
                     self.wait(seconds)
             except GatewayError as error:
-                raise Trouble(f"The gateway does not let us look customers and cards up: {error}. {_UNSEEN}") from error
+                raise Trouble(
+                    f"The gateway does not let us look customers and cards up ({error}). {_UNSEEN}"
+                ) from error
         return None
 
 

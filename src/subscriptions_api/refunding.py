@@ -99,7 +99,7 @@ def _settled(renewal: Renewal, moment: Moment, asked_for: str | None = None) -> 
     except GatewayUnauthorized as error:
         raise TryAgain("the gateway turns our account away") from error
     except GatewayRefused as error:
-        raise NotRefundable(f"The gateway says nothing of this payment's refunds: {error.code}.") from error
+        raise NotRefundable(f"The gateway refused to say what was refunded of this payment ({error.code}).") from error
 
 
 def _looked_at(renewal: Renewal, moment: Moment, asked_for: str | None) -> Renewal:

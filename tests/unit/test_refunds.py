@@ -492,7 +492,7 @@ def test_refunds_of_another_accounts_payment_are_left_as_they_stand(paid: Api) -
     assert shop.settle_refunds("run-2", NOON + DAY) == "Success"
     assert waiting(shop.items()[PERIOD]["refunds"]) == ["refund_1 without an answer"]
     refused = _refund(paid, "10.00")
-    told = "The gateway says nothing of this payment's refunds: resource_missing."
+    told = "The gateway refused to say what was refunded of this payment (resource_missing)."
     assert (refused.status, refused.body["detail"]) == (409, told)
     shop.gateway.payments[payment.id] = payment
     _swept(paid, "run-3", NOON + 2 * DAY)
