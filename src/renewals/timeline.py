@@ -167,7 +167,7 @@ def _over(row: Mapping[str, Any], zone: tzinfo, today: date | None) -> Iterator[
     written = is_canceled and row.get(subscription.ENDED_ON) == row.get("cancel_at")
     if "cancel_at" in row and (written or (today is not None and subscription.is_over(row, today))):
         end = date.fromisoformat(row["cancel_at"])
-        told = "The subscription ended, as it was to be canceled at the end of its period."
+        told = "The subscription ended: this day was set for its end."
         yield Entry(_midnight(end, zone), EntryKind.ENDED, told)
 
 
@@ -248,11 +248,11 @@ def _reminders(row: Mapping[str, Any]) -> Iterator[Entry]:
         try:
             mail = mail_from({name: kept[name] for name in kept if name != "period"}) if kept else None
             period = date.fromisoformat(kept["period"]) if kept else None
-        except (TypeError, KeyError, ValueError):
+            told = _mailed(kind, mail) if mail else None
+        except (AttributeError, TypeError, KeyError, ValueError):
             continue
-        if mail is not None:
-            at, named, text = _mailed(kind, mail)
-            yield Entry(at, named, text, period)
+        if told is not None and told[0].tzinfo is not None:
+            yield Entry(*told, period)
 
 
 def _marked(row: Mapping[str, Any]) -> Iterator[Entry]:
@@ -263,7 +263,9 @@ def _marked(row: Mapping[str, Any]) -> Iterator[Entry]:
     mark = row[mail_faults.FIELD]
     try:
         at, address = datetime.fromisoformat(mark["at"]), masked(mark["address"])
-    except (TypeError, KeyError, ValueError):
+    except (AttributeError, TypeError, KeyError, ValueError):
+        return
+    if at.tzinfo is None:
         return
     then = _THEN.get(kind, "nothing is certain")
     until = "until customer_email is changed, or the fault is cleared"

@@ -251,3 +251,27 @@ def test_every_end_of_dunning_stays(shop: World) -> None:
     entries = _told(shop)
     assert [entry for entry in entries if entry.kind == "given_up"] == ends
     assert "charged" in _kinds(entries)
+
+
+_REMINDED = {"period": "2026-02-03", "state": "sent", "token": "t", "owner": "o", "to": "ann@customer.example",
+             "claimed_until": "2026-01-27T12:00:40+00:00"}  # fmt: skip
+_MARK = {"address": "ann@customer.example", "kind": "bounced", "at": "2026-01-27T12:00:40+00:00", "reason": "r"}
+
+
+@pytest.mark.parametrize(
+    "value", ["", "\x00", "9999-12-31", b"x", True, Decimal(0), Decimal("1E+40"), [], ["x"], {}, {"x"}]
+)
+@pytest.mark.parametrize("state", ["sent", "failed", "unknown", "sending"])
+def test_whatever_was_written_by_hand_about_mails_hides_nothing_else(state: str, value: Any) -> None:
+    """Values of every type in the record of a reminder, in one of an earlier reminder and in the mark of an address:
+    the timeline tells of the other reminder all the same."""
+    good = {"customer_email": _MARK["address"], "reminder_card_expires": _REMINDED}
+    odd = [_REMINDED | {"state": state, name: value} for name in (*_REMINDED, "at", "message_id", "reason")]
+    marks = [_MARK | {name: value} for name in _MARK]
+    rows = [{"reminder_upcoming": each, "earlier_reminders": [{"kind": "upcoming"} | each]} for each in odd]
+    rows += [{"mail_fault": mark} for mark in marks] + [
+        {"mail_fault": _MARK | {"address": value}, "customer_email": value}
+    ]
+    for row in rows:
+        told = timeline(good | row, [], [])
+        assert any(entry.kind == "mailed" and "card" in entry.text for entry in told)
