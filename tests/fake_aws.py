@@ -22,7 +22,7 @@ from operator import eq, ge, gt, lt
 from typing import Any
 from zlib import crc32
 
-from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
+from boto3.dynamodb.types import DYNAMODB_CONTEXT, TypeDeserializer, TypeSerializer
 from botocore.exceptions import ClientError
 from moto.dynamodb.parsing.reserved_keywords import ReservedKeywords
 
@@ -65,7 +65,7 @@ def _plain(attribute: Item) -> Any:
         return plain(value)
     if kind == "L":
         return [_plain(each) for each in value]
-    return _deserialize(attribute)
+    return DYNAMODB_CONTEXT.create_decimal(value) if kind == "N" else _deserialize(attribute)
 
 
 def _copied(value: Any) -> Any:
@@ -96,6 +96,13 @@ def _tokens(expression: str) -> list[str]:
     tokens: list[str] = _TOKEN.findall(expression)
     assert "".join(tokens) == re.sub(r"\s", "", expression), f"cannot read: {expression}"
     return tokens
+
+
+@cache
+def _hashed(hash_key: str, expression: str) -> str:
+    """The placeholder of the hash key's value."""
+    [token] = re.findall(rf"{hash_key} = (:\w+)", expression)
+    return str(token)
 
 
 class Condition:
@@ -256,9 +263,8 @@ class FakeDynamoDB:
     def _index_page(self, q: Item) -> Item:
         table, (hash_key, range_key) = q["TableName"], self.indexes[q["IndexName"]]
         names, values = q.get("ExpressionAttributeNames", {}), plain(q["ExpressionAttributeValues"])
-        [hashed] = [values[token] for token in re.findall(rf"{hash_key} = (:\w+)", q["KeyConditionExpression"])]
         condition = Condition(q["KeyConditionExpression"], names, values)
-        found = self._in_index(table, q["IndexName"]).get(hashed, [])
+        found = self._in_index(table, q["IndexName"]).get(values[_hashed(hash_key, q["KeyConditionExpression"])], [])
 
         def order(item: Item) -> tuple[str, ...]:
             return (item[range_key], *self._key(table, item))

@@ -5,6 +5,7 @@ A subscription's dates are counted from its first one, never from the last: the 
 
 from collections.abc import Iterator
 from datetime import date, timedelta
+from functools import cache
 
 _DAYS = {"day": 1, "week": 7}
 _MONTHS = {"month": 1, "year": 12}
@@ -22,12 +23,11 @@ def renewal_dates(first: date, interval: str, count: int, anchor: int, last: dat
 def _later(first: date, interval: str, intervals: int, anchor: int) -> date:
     if interval in _DAYS:
         return first + timedelta(days=_DAYS[interval] * intervals)
-    first_of_month = first.replace(day=1)
-    for _ in range(_MONTHS[interval] * intervals):
-        first_of_month = (first_of_month + timedelta(days=31)).replace(day=1)
-    return month_day(first_of_month, anchor)
+    years, months = divmod(first.month - 1 + _MONTHS[interval] * intervals, 12)
+    return month_day(date(first.year + years, months + 1, 1), anchor)
 
 
+@cache
 def month_day(day: date, anchor: int) -> date:
     """The day of that month which `anchor` comes to: its last one where the month is shorter."""
     first_of_month = day.replace(day=1)

@@ -1,8 +1,10 @@
 """Fixtures of the unit tests: no network, no emulator, no credentials of anyone's."""
 
+import gc
 import os
 from functools import cache
 
+import botocore.loaders
 import pytest
 
 from generate_receipt import app, pdf
@@ -12,11 +14,20 @@ from tests.recordings.plugin import pytest_runtest_call, pytest_runtest_setup
 
 __all__ = ["pytest_runtest_call", "pytest_runtest_setup"]
 
+gc.disable()  # until all tests are collected: nothing of them is garbage
+# Equal clients are described once: to read the description takes longer than most tests.
+botocore.loaders.create_loader = cache(botocore.loaders.create_loader)
 # Some modules run renewals when they are imported, before any fixture.
 os.environ["POWERTOOLS_METRICS_NAMESPACE"] = os.environ["POWERTOOLS_SERVICE_NAME"] = "test"
 # Equal receipts are equal bytes, which the receipts' own tests prove: thousands of them need not be typeset.
 pytest.MonkeyPatch().setattr(app, "render", cache(pdf.render))
 telemetry.logger()  # writes to what is stdout now: in a test, that may be closed when the test is over
+
+
+def pytest_collection_finish() -> None:
+    """What was collected stays: it is not looked through again for garbage."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(autouse=True)

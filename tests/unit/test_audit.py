@@ -24,6 +24,7 @@ from renewals.dynamodb import storable
 from renewals.errors import BadEvent, Throttled
 from renewals.gateway import Charged, GatewayRefundState, Payment, PaymentState
 from tests.fakes import NOON, Cut, World
+from tests.shares import share
 
 NIGHT = datetime(2026, 2, 1, 4, 30, tzinfo=UTC)
 PLENTY = 900.0
@@ -662,7 +663,8 @@ def test_out_of_time_a_run_hands_on_what_is_left(monkeypatch: pytest.MonkeyPatch
     assert report | {"parts": []} == expected | {"parts": []}
 
 
-def test_a_run_that_is_killed_anywhere_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("each", share([3, 1], of=2))
+def test_a_run_that_is_killed_anywhere_changes_nothing(each: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ended at any call and started again by Lambda, even with other ends of parts than before: the same report."""
     expected = _busy().audit()
     monkeypatch.setattr(audit, "_TOGETHER", 12)
@@ -690,8 +692,8 @@ def test_a_run_that_is_killed_anywhere_changes_nothing(monkeypatch: pytest.Monke
         stored = json.loads(world.s3.objects["audits/2026-01-29_2026-01-31/report.json"]["Body"])
         assert stored | {"parts": []} == expected | {"parts": []}
         calls = len(world.cuts.calls)
-        moment += 1
-    assert cuts > 30
+        moment += each
+    assert cuts > 30 / each
 
 
 def test_a_part_that_is_full_is_handed_on(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -779,11 +781,12 @@ def measured(renewals: int) -> tuple[int, int, int]:
     return report["counts"]["receipted"], len(world.cuts.calls), peak
 
 
-def test_memory_stays_flat_and_calls_are_few(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("least", "most"), share([(150, 750), (300, 1_500)], of=2))
+def test_memory_stays_flat_and_calls_are_few(least: int, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Five times as many renewals need hardly more memory; beside those to S3, each takes one call, for the periods
     that must not overlap it, and 25 together at most three."""
-    monkeypatch.setattr(audit, "_PAGE", 100)
-    (few, _, little), (many, calls, much) = measured(300), measured(1_500)
-    assert (few, many) == (300, 1_500)
+    monkeypatch.setattr(audit, "_PAGE", least // 3)
+    (few, _, little), (many, calls, much) = measured(least), measured(most)
+    assert (few, many) == (least, most)
     assert calls / many < 1 + 3 / 25
     assert much < 1.2 * little

@@ -34,6 +34,7 @@ from local.simulate.story import (
     Vanished,
 )
 from renewals.periods import Interval, Schedule
+from tests.shares import share
 
 STORY = Story(seed=1, days=60, subscriptions=0)
 LAST = STORY.calendar[-1]
@@ -402,7 +403,7 @@ def test_of_several_missed_periods_the_latest_or_each_is_charged() -> None:
     ]
 
 
-@pytest.mark.parametrize(("days", "subscriptions"), [(30, 1), (30, 20), (365, 60)])
+@pytest.mark.parametrize(("days", "subscriptions"), share([(30, 1), (30, 20), (365, 60)], of=2))
 def test_nothing_of_the_picture_lies_on_anything_else(days: int, subscriptions: int, tmp_path: Path) -> None:
     """Title, legend and the two charts stand apart, and all of them on the picture."""
     story = Story(8675309, days, subscriptions)

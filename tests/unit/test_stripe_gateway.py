@@ -30,6 +30,7 @@ from renewals.gateway import (
 )
 from renewals.stripe_gateway import StripeGateway
 from tests.fakes import World
+from tests.shares import share
 
 
 @pytest.fixture(scope="module")
@@ -424,15 +425,16 @@ def test_of_a_payment_what_was_received_is_told(
     assert gateway.create(replace(request_of_29_99, idempotency_key="open")).amount == 2999
 
 
+@pytest.mark.parametrize("many", share([110, 1100], of=2))
 def test_of_a_customer_with_many_payments_ours_is_found(
-    gateway: StripeGateway, sandbox: Gateway, request_of_29_99: PaymentRequest
+    gateway: StripeGateway, sandbox: Gateway, request_of_29_99: PaymentRequest, many: int
 ) -> None:
-    """Eleven hundred, most of another system, ours the oldest: it is found; who stops at the first gets the newest."""
+    """More than a page of them, most of another system, ours the oldest: it is found; who stops at the first gets the newest."""
     yesterday, customer = datetime.now(UTC) - timedelta(days=1), request_of_29_99.gateway_customer
     oldest = gateway.create(request_of_29_99)
     intents = _client(sandbox).v1.payment_intents
     others: Any = {"amount": 500, "currency": "usd", "customer": customer}
-    for _ in range(1100):
+    for _ in range(many):
         intents.create(others)
     assert [payment.id for _, payment in gateway.list(customer, yesterday)] == [oldest.id]
     newest = gateway.create(replace(request_of_29_99, idempotency_key="newest"))
@@ -462,8 +464,9 @@ def test_what_the_account_charged_is_listed(
     assert list(gateway.charged_between(paid.at, paid.at + timedelta(seconds=1))) == [paid]
 
 
+@pytest.mark.parametrize("many", share([105, 205], of=2))
 def test_a_list_of_many_pages_outlasts_a_bad_moment(
-    sandbox: Gateway, request_of_29_99: PaymentRequest, good_card: str
+    sandbox: Gateway, request_of_29_99: PaymentRequest, good_card: str, many: int
 ) -> None:
     """More charges than a page holds, while the gateway answers 429 and 500: each of them once, after a wait; and where
     that does not end, no list that is short of some."""
@@ -472,7 +475,7 @@ def test_a_list_of_many_pages_outlasts_a_bad_moment(
     start = datetime.fromtimestamp(sandbox.sandbox.clock() + 20 * 86400, UTC)
     sandbox.sandbox.set_clock(start.timestamp())
     made = set()
-    for n in range(205):
+    for n in range(many):
         payment = gateway.create(replace(request_of_29_99, idempotency_key=f"{request_of_29_99.idempotency_key}/{n}"))
         gateway.confirm(payment.id, good_card)
         made.add(payment.id)
@@ -481,7 +484,7 @@ def test_a_list_of_many_pages_outlasts_a_bad_moment(
     for mode in ("429", "500"):
         sandbox.sandbox.hostile(mode, "charges.list", calls=1)
         listed = [charge.payment_id for charge in gateway.charged_between(start, until)]
-        assert (len(listed), set(listed)) == (205, made)
+        assert (len(listed), set(listed)) == (many, made)
     assert waited == [1, 1]
     sandbox.sandbox.hostile("429", "charges.list", calls=99)
     with pytest.raises(GatewayUnavailable):

@@ -17,6 +17,7 @@ from renewals.errors import BadRow, NotHandedOver
 from renewals.gateway import PaymentState
 from tests.fake_aws import FakeDynamoDB, FakeSQS
 from tests.fakes import DUE, INDEXES, LATER, NOON, Cut, World
+from tests.shares import share
 from tests.unit.test_mail_feedback import bounce
 
 TODAY = DUE
@@ -508,7 +509,8 @@ def test_two_sweeps_at_once_charge_once(sweeper: Sweeper) -> None:
     assert sweeper.sent() == []
 
 
-def test_a_sweep_that_is_killed_twice_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("each", share([3, 1], of=2))
+def test_a_sweep_that_is_killed_twice_loses_nothing(each: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ended at any call, run and ended there again, and then run whole: each due row has been handed over."""
     monkeypatch.setattr(sweep, "PAGE", 5)
     moment = 0
@@ -533,7 +535,7 @@ def test_a_sweep_that_is_killed_twice_loses_nothing(monkeypatch: pytest.MonkeyPa
         assert sorted(handed | set(sweeper.sent_ids())) == ids
         if not cuts:
             break
-        moment += 1
+        moment += each
     assert moment > 100
 
 
@@ -553,19 +555,22 @@ def test_out_of_time_a_run_hands_on_what_is_left(sweeper: Sweeper, monkeypatch: 
 # --- the queue ---------------------------------------------------------------------------------------------------
 
 
-def test_a_sweep_is_put_off_while_more_waits_than_is_taken_until_the_next(sweeper: Sweeper) -> None:
-    """A million messages that wait are not sent again by either sweep, and both say so; bad rows are named all the
+@pytest.mark.parametrize(("waiting", "concurrency"), share([(50_000, 1), (1_000_000, 20)], of=2))
+def test_a_sweep_is_put_off_while_more_waits_than_is_taken_until_the_next(
+    sweeper: Sweeper, waiting: int, concurrency: int
+) -> None:
+    """Messages that wait are not sent again by either sweep, and both say so; bad rows are named all the
     same."""
     sweeper.add("due")
     sweeper.add("old", renewal_date=_ago(50))
     sweeper.add("bad", amount=None)
-    sweeper.sqs.bodies = ["{}"] * 1_000_000
-    assert sweeper.run({"sweep": "due"}).backlog == 1_000_000
+    sweeper.concurrency, sweeper.sqs.bodies = concurrency, ["{}"] * waiting
+    assert sweeper.run({"sweep": "due"}).backlog == waiting
     assert sweeper.events == []
-    assert sweeper.run({"sweep": "all"}).backlog == 1_000_000
+    assert sweeper.run({"sweep": "all"}).backlog == waiting
     while sweeper.events:
         sweeper.run(sweeper.events.pop())
-    assert sweeper.sqs.waiting == 1_000_000
+    assert sweeper.sqs.waiting == waiting
     assert [name for name, _ in sweeper.named] == ["sub_bad"]
 
 
@@ -666,8 +671,9 @@ def measured(rows: int) -> tuple[int, int]:
     return sink.count, peak
 
 
-def test_memory_stays_flat() -> None:
+@pytest.mark.parametrize(("least", "most"), share([(1_000, 5_000), (2_000, 10_000)], of=2))
+def test_memory_stays_flat(least: int, most: int) -> None:
     """Five times as many rows on one date need hardly more memory: no run ever holds more than a page."""
-    (few, little), (many, much) = measured(2_000), measured(10_000)
-    assert (few, many) == (2_000, 10_000)
+    (few, little), (many, much) = measured(least), measured(most)
+    assert (few, many) == (least, most)
     assert much < 1.2 * little
