@@ -429,7 +429,8 @@ def test_of_a_payment_what_was_received_is_told(
 def test_of_a_customer_with_many_payments_ours_is_found(
     gateway: StripeGateway, sandbox: Gateway, request_of_29_99: PaymentRequest, many: int
 ) -> None:
-    """More than a page of them, most of another system, ours the oldest: it is found; who stops at the first gets the newest."""
+    """More than a page of them, most of another system, ours the oldest: it is found; who stops at the first gets the
+    newest."""
     yesterday, customer = datetime.now(UTC) - timedelta(days=1), request_of_29_99.gateway_customer
     oldest = gateway.create(request_of_29_99)
     intents = _client(sandbox).v1.payment_intents
