@@ -19,7 +19,8 @@ import generate_receipt.app
 import process_payment.app
 import send_email.app
 from generate_receipt.app import issue, issue_refund
-from process_payment.charge import Charge, Outcome, RenewalRequest
+from process_payment.charge import Charge
+from process_payment.decisions import Outcome, RenewalRequest
 from process_payment.payments import Payments
 from renewals import aws, charging, clock, receipt_links, refunds, reminders, telemetry
 from renewals.charging import Switch

@@ -15,7 +15,8 @@ from decimal import Decimal, InvalidOperation
 from functools import cache
 from typing import Any
 
-from process_payment.charge import Charge, Outcome, RenewalRequest
+from process_payment.charge import Charge
+from process_payment.decisions import Outcome, RenewalRequest
 from process_payment.payments import Payments
 from process_payment.remind import Remind
 from renewals import aws, clock, currencies, reminders, telemetry

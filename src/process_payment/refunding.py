@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from process_payment.charge import Outcome, RenewalRequest
+from process_payment.decisions import Outcome, RenewalRequest
 from renewals.errors import PaymentError
 from renewals.gateway import GatewayRefused, GatewayUnavailable
 from renewals.outcomes import PaymentOutcome

@@ -4,7 +4,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import date
 
-from process_payment.charge import RenewalRequest
+from process_payment.decisions import RenewalRequest
 from renewals import reminders, spans
 from renewals.errors import BadRow, Overtaken, PaymentError
 from renewals.gateway import Gateway, GatewayCard, GatewayUnavailable

@@ -14,7 +14,7 @@ from typing import Any, cast
 
 import pytest
 
-from process_payment.charge import RenewalRequest
+from process_payment.decisions import RenewalRequest
 from renewal_audit import app, audit
 from renewal_audit.audit import Audit, latest, whole
 from renewal_audit.compare import Difference

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from process_payment.charge import RenewalRequest
+from process_payment.decisions import RenewalRequest
 from process_payment.payments import idempotency_key
 from renewals.errors import PaymentError
 from renewals.gateway import Failure, GatewayUnauthorized, PaymentState

@@ -14,7 +14,7 @@ from botocore.exceptions import ClientError
 from click.testing import CliRunner, Result
 from moto import mock_aws
 
-from process_payment.charge import RenewalRequest
+from process_payment.decisions import RenewalRequest
 from renewals import charging
 from renewals.charging import Switch
 from scripts.oncall.__main__ import main

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from process_payment.charge import RenewalRequest
+from process_payment.decisions import RenewalRequest
 from renewals import payment_steps
 from renewals.errors import Overtaken
 from renewals.gateway import PaymentState

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from local.gateway import official_client, serving
-from process_payment.charge import Charge, Outcome, RenewalRequest
+from process_payment.charge import Charge
+from process_payment.decisions import Outcome, RenewalRequest
 from process_payment.payments import Payments
 from renewals import dynamodb
 from renewals.dunning import Dunning

@@ -39,7 +39,7 @@ import pytest
 from mail_feedback.event import Word
 from mail_feedback.feedback import Feedback
 from process_payment import dunning_decisions, refunding
-from process_payment.charge import RenewalRequest
+from process_payment.decisions import RenewalRequest
 from renewal_audit.compare import Compared, Found, due, is_of
 from renewal_sweep.queue import RenewalQueue
 from renewal_sweep.sweep import PartKind, Sweep, SweepPart

@@ -15,7 +15,7 @@ import pytest
 from botocore.exceptions import EndpointConnectionError, NoCredentialsError, ProfileNotFound, ReadTimeoutError
 from click.testing import CliRunner, Result
 
-from process_payment.charge import RenewalRequest
+from process_payment.decisions import RenewalRequest
 from renewals import stripe_gateway
 from renewals.gateway import GatewayUnauthorized
 from scripts import ROOT

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import pytest
 
-from process_payment.charge import RenewalRequest
+from process_payment.decisions import RenewalRequest
 from renewal_sweep import sweep
 from renewal_sweep.queue import RenewalQueue
 from renewal_sweep.sweep import Row, Sweep, SweepPart, Swept
