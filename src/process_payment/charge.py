@@ -31,6 +31,7 @@ from process_payment import dunning_decisions
 from process_payment.attempt_metrics import count_paid, count_refused
 from process_payment.claims import stands_at
 from process_payment.decisions import (
+    AT_THE_BANK,
     WHILE_OFF,
     Answer,
     ClaimPeriod,
@@ -55,7 +56,8 @@ from process_payment.payments import (
     failure_id,
     reason_of,
 )
-from process_payment.rules import Around, decide, look, told_elsewhere
+from process_payment.rules import decide, told_elsewhere
+from process_payment.snapshot import Around, look
 from renewals import currencies, dunning_steps, payment_steps, spans
 from renewals.errors import Outdated, Overtaken, PaymentError, repeat_while_outdated
 from renewals.gateway import Failure, GatewayRefused, GatewayUnauthorized, GatewayUnavailable, Payment, PaymentState
@@ -87,7 +89,7 @@ class Charge(Around):
         except GatewayUnavailable as error:
             raise PaymentError(str(error)) from error
         except StillProcessing:
-            return Outcome(PaymentOutcome.IN_PROGRESS, Reason.PROCESSING)
+            return AT_THE_BANK
 
     def _done(self, decided: Decision) -> Outcome:
         """Do what was decided; what came of it. Raises Outdated where everything is to be looked at again: where

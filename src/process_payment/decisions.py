@@ -42,6 +42,7 @@ class Outcome:
 
 
 WHILE_OFF = Outcome(PaymentOutcome.NOTHING_TO_DO, Reason.CHARGING_IS_OFF)
+AT_THE_BANK = Outcome(PaymentOutcome.IN_PROGRESS, Reason.PROCESSING)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,11 +5,9 @@ Nothing is written here. What every decision needs was read before; what few nee
 it: a payment at the gateway, the subscription as it is at this moment, the switch, older periods.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from datetime import date, datetime, timedelta
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
-from process_payment import dunning_decisions
 from process_payment.claims import (
     begins_after_the_end,
     due_as_promised,
@@ -19,6 +17,7 @@ from process_payment.claims import (
     was_stopped,
 )
 from process_payment.decisions import (
+    AT_THE_BANK,
     WHILE_OFF,
     Answer,
     ClaimPeriod,
@@ -29,144 +28,28 @@ from process_payment.decisions import (
     Move,
     Note,
     Outcome,
-    PassDate,
     RecordPaid,
-    RenewalRequest,
     TakeOver,
     TryAgain,
 )
-from process_payment.payments import REFUSED, Payments
+from process_payment.dunning_rules import DUNNING
+from process_payment.payments import REFUSED
+from process_payment.snapshot import Snapshot
 from renewals import currencies, pauses, payment_steps, row_steps, spans
-from renewals.charging import Switch
-from renewals.clock import Moment
-from renewals.dunning import Dunning
 from renewals.errors import BadRow
-from renewals.gateway import GatewayRefused, Payment, PaymentState
-from renewals.ledger import RECENT, Ledger
-from renewals.mail_faults import address_of, is_in_vain
+from renewals.gateway import GatewayRefused, PaymentState
 from renewals.outcomes import PaymentOutcome
-from renewals.owed import has_parked, is_of_refund, is_parked, owed_mail
+from renewals.owed import is_of_refund
 from renewals.payment_steps import MOST_PICK_UPS, why_withdrawn
 from renewals.reasons import Reason
-from renewals.renewal import UNSETTLED, MailKind, Renewal, Status
-from renewals.steps import Row
-from renewals.subscription import Subscription, has_ended, is_over, parse
+from renewals.renewal import Renewal, Status
+from renewals.subscription import has_ended, is_over
 
 _OPEN = frozenset({PaymentState.CANCELED, PaymentState.OPEN, *REFUSED})
 """A payment that its bank is not deciding about: it can be confirmed, or cancelled."""
-_AT_THE_BANK = Outcome(PaymentOutcome.IN_PROGRESS, Reason.PROCESSING)
-
-
-@dataclass(frozen=True, slots=True)
-class Around:
-    """What the rules look things up in, and what they go by. execution, seller, moment, dunning, switch: as for the
-    charge."""
-
-    ledger: Ledger
-    payments: Payments
-    switch: Switch
-    execution: str
-    seller: Mapping[str, str]
-    moment: Moment
-    dunning: Dunning
-
-    @property
-    def today(self) -> date:
-        """The business's day."""
-        return self.moment.today
-
-    @property
-    def now(self) -> datetime:
-        """The moment, UTC."""
-        return self.moment.now
-
-    def look(self, renewal: Renewal) -> tuple[Row | None, bool]:
-        """The subscription as it is now, None where it is gone, and whether charging is off, in one call."""
-        return self.ledger.row_beside(renewal, self.switch.changes, self.switch.keys(renewal.subscription_id))
-
-    def is_off(self, renewal: Renewal) -> bool:
-        """Whether charging is off."""
-        return self.switch.is_off(renewal.subscription_id)
-
-
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """A subscription and its periods, as they were read.
-
-    read: the subscription; or what is wrong with its row, or with the request. history: the latest periods of this
-    customer, newest first, and the one that is asked for. passed_over: the claims between them that were passed over.
-    owed: the period whose mail goes first, where one can be sent.
-    """
-
-    asked: RenewalRequest
-    around: Around
-    read: Subscription | BadRow
-    history: Sequence[Renewal]
-    passed_over: Sequence[Renewal]
-    owed: Renewal | None
-    _payments: dict[str, Payment] = field(default_factory=dict)
-
-    @property
-    def by_sweep(self) -> bool:
-        """Whether the sweep asks: it alone names a period."""
-        return self.asked.renewal_date is not None
-
-    @property
-    def subscription(self) -> Subscription:
-        """The subscription, once a rule has seen that it can be read."""
-        if isinstance(self.read, BadRow):
-            raise self.read
-        return self.read
-
-    @property
-    def unsettled(self) -> Renewal | None:
-        """The period that is neither paid nor given up."""
-        return next((r for r in self.history if r.status in UNSETTLED), None)
-
-    @property
-    def refused(self) -> Renewal | None:
-        """The unsettled period, where its last attempt was refused."""
-        unsettled = self.unsettled
-        return unsettled if unsettled is not None and unsettled.status is not Status.CLAIMED else None
-
-    @property
-    def claimed(self) -> Renewal | None:
-        """The period that was claimed for the subscription's date, or over it."""
-        on = self.subscription.renewal_date
-        return next((r for r in self.history if r.row_date <= on <= r.renewal_date), None)
-
-    @property
-    def undecided(self) -> list[Renewal]:
-        """The failed periods whose payments the gateway may still have taken."""
-        return [r for r in self.history if is_undecided(r)]
-
-    @property
-    def has_new_card(self) -> bool:
-        """Whether the payment method was updated since the last attempt at the refused period."""
-        return self.refused is not None and self.subscription.payment_method != self.refused.payment_method
-
-    def payment(self, renewal: Renewal) -> Payment:
-        """The period's payment, as the gateway has it. The gateway is asked once. Raises GatewayUnauthorized where the
-        gateway does not know the payment."""
-        known = str(renewal.payment_id)
-        if known not in self._payments:
-            self._payments[known] = self.around.payments.retrieve_known(renewal)
-        return self._payments[known]
 
 
 type Rule = Callable[[Snapshot], Decision | None]
-
-
-def look(asked: RenewalRequest, around: Around) -> Snapshot:
-    """Read what every decision needs."""
-    ledger = around.ledger
-    # The rows first: what was claimed for another date of the row than this one is in the history then.
-    rows = ledger.rows(asked.subscription_id)
-    recent, passed_over = ledger.recent_claims(asked.subscription_id)
-    if asked.renewal_date and len(recent) == RECENT and asked.renewal_date < recent[-1].renewal_date:
-        recent += ledger.named(asked.subscription_id, asked.renewal_date)
-    history, over = ([r for r in each if r.customer_id == asked.customer_id] for each in (recent, passed_over))
-    return Snapshot(asked, around, _subscription(asked, rows), history, over, _owed(asked, ledger, history))
 
 
 def decide(seen: Snapshot) -> Decision:
@@ -229,7 +112,7 @@ def _end(seen: Snapshot) -> Decision | None:
     if not is_over(seen.subscription.row, seen.around.today):
         return None
     ended, waits = Outcome(PaymentOutcome.NOTHING_TO_DO, Reason.ENDS_BEFORE), bool(seen.undecided)
-    decided = _finish(seen, ended, at_the_bank=_AT_THE_BANK)
+    decided = _finish(seen, ended, at_the_bank=AT_THE_BANK)
     return decided if waits and decided != Answer(ended) else Note(row_steps.end(seen.subscription.row), decided)
 
 
@@ -390,124 +273,6 @@ RULES: tuple[Rule, ...] = (
 )
 
 
-# Dunning: a refused period, of a subscription that stands by it
-
-
-def _nothing_new(seen: Snapshot) -> Decision | None:
-    """A declined card is not tried before its date, unless the payment method was updated."""
-    declined = _of(seen).status is Status.DECLINED
-    return _stays_refused(seen) if declined and not _is_tried_again(seen) else None
-
-
-def _paid_elsewhere(seen: Snapshot) -> Decision | None:
-    """The customer has paid meanwhile, or is at the bank."""
-    payment = seen.payment(_of(seen))
-    if payment.state is PaymentState.PAID:
-        return RecordPaid(_of(seen), payment)
-    return Answer(_AT_THE_BANK) if payment.state is PaymentState.PROCESSING else None
-
-
-def _not_confirmed_yet(seen: Snapshot) -> Decision | None:
-    """A payment that waits for the customer waits until its date."""
-    return None if _is_tried_again(seen) else _stays_refused(seen)
-
-
-def _dunning_while_off(seen: Snapshot) -> Decision | None:
-    """While charging is off, no date of the dunning passes."""
-    if not seen.around.is_off(_of(seen)):
-        return None
-    return Answer(Outcome(PaymentOutcome(_of(seen).status), Reason.CHARGING_IS_OFF, _of(seen)))
-
-
-def _held(seen: Snapshot) -> Decision | None:
-    """The last step waits until the customer was told of it. Where their address can be mailed to, they are told now,
-    and have as long as anybody; where it cannot, it is looked at again tomorrow."""
-    renewal, around = _of(seen), seen.around
-    if seen.has_new_card or not dunning_decisions.waits(renewal, around.dunning):
-        return None
-    behind = len(around.dunning.days) - 1
-    if dunning_decisions.is_told_in_vain(renewal, seen.subscription):
-        not_told, tomorrow = Outcome(PaymentOutcome.NOTHING_TO_DO, Reason.CUSTOMER_NOT_TOLD), timedelta(days=1)
-        return PassDate(renewal, behind, around.today + tomorrow, None, not_told, held=True)
-    told, then = Outcome(PaymentOutcome(renewal.status)), around.today + around.dunning.last_step
-    return PassDate(renewal, behind, then, MailKind.FINAL_NOTICE, told, held=True)
-
-
-def _over(seen: Snapshot) -> Decision | None:
-    """After its last date the period is given up."""
-    if seen.has_new_card or not _is_behind_all(seen):
-        return None
-    ends_as = seen.around.dunning.ends_as
-    return GiveUp(_of(seen), seen.subscription.row, Reason.DUNNING_OVER, ends_as)
-
-
-def _canceled_at_the_gateway(seen: Snapshot) -> Decision | None:
-    """Somebody canceled the payment, which is theirs to say. One that the gateway canceled by itself is followed by
-    another."""
-    payment = seen.payment(_of(seen))
-    if payment.state is not PaymentState.CANCELED or payment.lapsed:
-        return None
-    return GiveUp(_of(seen), seen.subscription.row, Reason.CANCELED_AT_THE_GATEWAY)
-
-
-def _pointless(seen: Snapshot) -> Decision | None:
-    """Nothing can be tried with this card; the customer is told before it is too late."""
-    renewal, around = _of(seen), seen.around
-    if seen.has_new_card or not dunning_decisions.is_pointless(renewal, seen.payment(renewal)):
-        return None
-    behind = _behind(seen)
-    next_date = around.dunning.next_date(renewal.first_tried_on, behind, around.today)
-    notice = MailKind.FINAL_NOTICE if around.dunning.is_last(behind) else None
-    return PassDate(renewal, behind, next_date, notice, Outcome(PaymentOutcome(renewal.status)))
-
-
-def _tried_again(seen: Snapshot) -> Decision:
-    """The payment is tried again."""
-    return TryAgain(_of(seen), seen.subscription, seen.payment(_of(seen)), _behind(seen))
-
-
-DUNNING: tuple[Rule, ...] = (
-    _nothing_new,
-    _paid_elsewhere,
-    _not_confirmed_yet,
-    _dunning_while_off,
-    _held,
-    _over,
-    _canceled_at_the_gateway,
-    _pointless,
-    _tried_again,
-)
-
-
-def _of(seen: Snapshot) -> Renewal:
-    """The refused period."""
-    if seen.refused is None:
-        raise ValueError("no period stands refused")
-    return seen.refused
-
-
-def _is_tried_again(seen: Snapshot) -> bool:
-    return seen.has_new_card or dunning_decisions.is_dunning_date(_of(seen), seen.around.dunning, seen.around.today)
-
-
-def _is_behind_all(seen: Snapshot) -> bool:
-    return _of(seen).dunned >= len(seen.around.dunning.days)
-
-
-def _behind(seen: Snapshot) -> int:
-    """The dunning dates that are behind the period, with today's."""
-    today = dunning_decisions.is_dunning_date(_of(seen), seen.around.dunning, seen.around.today)
-    return _of(seen).dunned + (1 if today and not _is_behind_all(seen) else 0)
-
-
-def _stays_refused(seen: Snapshot) -> Decision:
-    """Nothing is to be tried now. What the customer is owed of it is mailed, unless their address has refused it."""
-    renewal = _of(seen)
-    if is_in_vain(renewal.mails.get(str(renewal.notice)), address_of(seen.subscription.row)):
-        return Answer(Outcome(PaymentOutcome.NOTHING_TO_DO, Reason.ADDRESS_AT_FAULT, renewal))
-    return Answer(Outcome(PaymentOutcome(renewal.status), "", renewal))
-
-
 # What several rules say
 
 
@@ -517,39 +282,6 @@ def _first(rules: Sequence[Rule], seen: Snapshot) -> Decision:
         if decided is not None:
             return decided
     raise ValueError("no rule applies")
-
-
-def _subscription(asked: RenewalRequest, rows: Sequence[Row]) -> Subscription | BadRow:
-    """The subscription, checked. rows: all under its id."""
-    if not any(row["customer_id"] == asked.customer_id for row in rows):
-        return BadRow("subscription_id", "no such subscription of this customer")
-    if len(rows) > 1:
-        return BadRow("customer_id", "the subscription has more than one customer")
-    try:
-        return parse(rows[0])
-    except BadRow as bad:
-        return bad
-
-
-def _owed(asked: RenewalRequest, ledger: Ledger, history: Sequence[Renewal]) -> Renewal | None:
-    """What is paid and lacks its receipt or a mail, or was given up or refunded without a word: the period that is
-    asked for, or else the oldest. While a period is unsettled, only the one that is asked for, whose mail waited."""
-    oldest_first = sorted(history, key=lambda r: (r.renewal_date != asked.renewal_date, r.renewal_date))
-    if any(r.status in UNSETTLED for r in history):
-        named = (r for r in history if r.renewal_date == asked.renewal_date and r.status not in UNSETTLED)
-        oldest_first = [r for r in named if has_parked(r)]
-    return next((r for r in oldest_first if _can_be_told(r, asked, ledger)), None)
-
-
-def _can_be_told(renewal: Renewal, asked: RenewalRequest, ledger: Ledger) -> bool:
-    """Whether the customer is owed a mail about the renewal, and the mail is not parked for the address that they
-    have. The subscription is read only for a parked mail."""
-    name = owed_mail(renewal)
-    if name is None or not is_parked(renewal):
-        return name is not None
-    rows = ledger.rows(asked.subscription_id)
-    address = next((address_of(row) for row in rows if row["customer_id"] == asked.customer_id), None)
-    return address is not None and not is_in_vain(renewal.mails.get(name), address)
 
 
 def _past_what_is_paid(seen: Snapshot, paid: Renewal) -> Decision:

@@ -64,8 +64,8 @@ NEW_INTENT_FOR_EVERY_RUN = Breakage(
         ),
     ),
 )
-_LEDGER = "class PaymentLedger(Ledger):"
-_CLAIM = "            self._transact_guarded([*puts, self._unchanged(subscription)], guards)"
+_CHARGE = "@dataclass(frozen=True, slots=True)\nclass Charge(Around):"
+_CLAIM = "            claimed = self.ledger.apply(step)"
 _CONFIRM = "        answer = self.gateway.confirm(payment.id, renewal.payment_method)"
 _MEETS = '''
 def meets(place, name):
@@ -87,14 +87,14 @@ def two_meet(folder: Path) -> tuple[Change, ...]:
     def meeting(place: str, name: str) -> str:
         return f"meets({str(folder / place)!r}, {name})\n"
 
-    claim, confirm = meeting("claim", "renewal.owner"), meeting("confirm", "payment.id")
+    claim, confirm = meeting("claim", "new.renewal.owner"), meeting("confirm", "payment.id")
     return (
-        Change("renewals/payment_ledger.py", _LEDGER, f"{_MEETS}\n{_LEDGER}"),
-        Change("renewals/payment_ledger.py", _CLAIM, f"            {claim}{_CLAIM}"),
+        Change("process_payment/charge.py", _CHARGE, f"{_MEETS}\n{_CHARGE}"),
+        Change("process_payment/charge.py", _CLAIM, f"            {claim}{_CLAIM}"),
         Change(
             "process_payment/payments.py",
             _CONFIRM,
-            f"        from renewals.payment_ledger import meets\n        {confirm}{_CONFIRM}",
+            f"        from process_payment.charge import meets\n        {confirm}{_CONFIRM}",
         ),
     )
 
@@ -102,14 +102,14 @@ def two_meet(folder: Path) -> tuple[Change, ...]:
 CLAIM_WITHOUT_CONDITION = (
     _ANOTHER_KEY,
     Change(
-        "renewals/payment_ledger.py",
-        "self._put(item_of(renewal), *at_its_date)",
-        'self._put(item_of(renewal), "attribute_not_exists(claim) OR attribute_exists(claim)", {})',
+        "renewals/payment_steps.py",
+        "Put(Table.RENEWALS, item_of(renewal), _unpaid(anew[0]) if anew else free)",
+        'Put(Table.RENEWALS, item_of(renewal), (Term("attribute_not_exists(claim) OR attribute_exists(claim)", {}),))',
     ),
     Change(
-        "renewals/payment_ledger.py",
-        '"claim = :claim AND attribute_not_exists(payment_id) AND #status = :claimed"',
-        '"claim <> :claim OR #status = :claimed"',
+        "renewals/payment_steps.py",
+        "condition = (same_claim(renewal), no_payment(), Term(",
+        'condition = (Term("(claim <> :claim OR #status = :claimed)", {":claim": renewal.claim}), Term(',
     ),
 )
 RECEIPTS_DROPPED = Breakage(
@@ -133,11 +133,15 @@ PARKED_MAILS_FORGOTTEN = Breakage(
     "process-payment",
     (
         Change(
-            "process_payment/charge.py",
+            "process_payment/snapshot.py",
             "return address is not None and not is_in_vain(renewal.mails.get(name), address)",
             "return False",
         ),
-        Change("process_payment/charge.py", "if waits and not new_card:", "if False:"),
+        Change(
+            "process_payment/dunning_rules.py",
+            "if seen.has_new_card or not dunning_decisions.waits(renewal, around.dunning):",
+            "if True:",
+        ),
     ),
 )
 MAILED_ON = Breakage(

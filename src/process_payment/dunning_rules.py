@@ -1,0 +1,138 @@
+"""The rules of dunning: what is to be done for a refused period, of a subscription that stands by it. They are asked in
+this order, and the first that applies decides. process_payment.rules has all the others."""
+
+from collections.abc import Callable
+from datetime import timedelta
+
+from process_payment import dunning_decisions
+from process_payment.decisions import (
+    AT_THE_BANK,
+    Answer,
+    Decision,
+    GiveUp,
+    Outcome,
+    PassDate,
+    RecordPaid,
+    TryAgain,
+)
+from process_payment.snapshot import Snapshot
+from renewals.gateway import PaymentState
+from renewals.mail_faults import address_of, is_in_vain
+from renewals.outcomes import PaymentOutcome
+from renewals.reasons import Reason
+from renewals.renewal import MailKind, Renewal, Status
+
+
+def _nothing_new(seen: Snapshot) -> Decision | None:
+    """A declined card is not tried before its date, unless the payment method was updated."""
+    declined = _of(seen).status is Status.DECLINED
+    return _stays_refused(seen) if declined and not _is_tried_again(seen) else None
+
+
+def _paid_elsewhere(seen: Snapshot) -> Decision | None:
+    """The customer has paid meanwhile, or is at the bank."""
+    payment = seen.payment(_of(seen))
+    if payment.state is PaymentState.PAID:
+        return RecordPaid(_of(seen), payment)
+    return Answer(AT_THE_BANK) if payment.state is PaymentState.PROCESSING else None
+
+
+def _not_confirmed_yet(seen: Snapshot) -> Decision | None:
+    """A payment that waits for the customer waits until its date."""
+    return None if _is_tried_again(seen) else _stays_refused(seen)
+
+
+def _dunning_while_off(seen: Snapshot) -> Decision | None:
+    """While charging is off, no date of the dunning passes."""
+    if not seen.around.is_off(_of(seen)):
+        return None
+    return Answer(Outcome(PaymentOutcome(_of(seen).status), Reason.CHARGING_IS_OFF, _of(seen)))
+
+
+def _held(seen: Snapshot) -> Decision | None:
+    """The last step waits until the customer was told of it. Where their address can be mailed to, they are told now,
+    and have as long as anybody; where it cannot, it is looked at again tomorrow."""
+    renewal, around = _of(seen), seen.around
+    if seen.has_new_card or not dunning_decisions.waits(renewal, around.dunning):
+        return None
+    behind = len(around.dunning.days) - 1
+    if dunning_decisions.is_told_in_vain(renewal, seen.subscription):
+        not_told, tomorrow = Outcome(PaymentOutcome.NOTHING_TO_DO, Reason.CUSTOMER_NOT_TOLD), timedelta(days=1)
+        return PassDate(renewal, behind, around.today + tomorrow, None, not_told, held=True)
+    told, then = Outcome(PaymentOutcome(renewal.status)), around.today + around.dunning.last_step
+    return PassDate(renewal, behind, then, MailKind.FINAL_NOTICE, told, held=True)
+
+
+def _over(seen: Snapshot) -> Decision | None:
+    """After its last date the period is given up."""
+    if seen.has_new_card or not _is_behind_all(seen):
+        return None
+    ends_as = seen.around.dunning.ends_as
+    return GiveUp(_of(seen), seen.subscription.row, Reason.DUNNING_OVER, ends_as)
+
+
+def _canceled_at_the_gateway(seen: Snapshot) -> Decision | None:
+    """Somebody canceled the payment, which is theirs to say. One that the gateway canceled by itself is followed by
+    another."""
+    payment = seen.payment(_of(seen))
+    if payment.state is not PaymentState.CANCELED or payment.lapsed:
+        return None
+    return GiveUp(_of(seen), seen.subscription.row, Reason.CANCELED_AT_THE_GATEWAY)
+
+
+def _pointless(seen: Snapshot) -> Decision | None:
+    """Nothing can be tried with this card; the customer is told before it is too late."""
+    renewal, around = _of(seen), seen.around
+    if seen.has_new_card or not dunning_decisions.is_pointless(renewal, seen.payment(renewal)):
+        return None
+    behind = _behind(seen)
+    next_date = around.dunning.next_date(renewal.first_tried_on, behind, around.today)
+    notice = MailKind.FINAL_NOTICE if around.dunning.is_last(behind) else None
+    return PassDate(renewal, behind, next_date, notice, Outcome(PaymentOutcome(renewal.status)))
+
+
+def _tried_again(seen: Snapshot) -> Decision:
+    """The payment is tried again."""
+    return TryAgain(_of(seen), seen.subscription, seen.payment(_of(seen)), _behind(seen))
+
+
+DUNNING: tuple[Callable[[Snapshot], Decision | None], ...] = (
+    _nothing_new,
+    _paid_elsewhere,
+    _not_confirmed_yet,
+    _dunning_while_off,
+    _held,
+    _over,
+    _canceled_at_the_gateway,
+    _pointless,
+    _tried_again,
+)
+
+
+def _of(seen: Snapshot) -> Renewal:
+    """The refused period."""
+    if seen.refused is None:
+        raise ValueError("no period stands refused")
+    return seen.refused
+
+
+def _is_tried_again(seen: Snapshot) -> bool:
+    return seen.has_new_card or dunning_decisions.is_dunning_date(_of(seen), seen.around.dunning, seen.around.today)
+
+
+def _is_behind_all(seen: Snapshot) -> bool:
+    return _of(seen).dunned >= len(seen.around.dunning.days)
+
+
+def _behind(seen: Snapshot) -> int:
+    """The dunning dates that are behind the period, with today's."""
+    today = dunning_decisions.is_dunning_date(_of(seen), seen.around.dunning, seen.around.today)
+    return _of(seen).dunned + (1 if today and not _is_behind_all(seen) else 0)
+
+
+def _stays_refused(seen: Snapshot) -> Decision:
+    """Nothing is to be tried now. What the customer is owed of it is mailed, unless their address has refused it."""
+    renewal = _of(seen)
+    if is_in_vain(renewal.mails.get(str(renewal.notice)), address_of(seen.subscription.row)):
+        return Answer(Outcome(PaymentOutcome.NOTHING_TO_DO, Reason.ADDRESS_AT_FAULT, renewal))
+    return Answer(Outcome(PaymentOutcome(renewal.status), "", renewal))

@@ -1,0 +1,162 @@
+"""What the charge reads before it decides, and what its rules may look up."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime
+
+from process_payment.claims import is_undecided
+from process_payment.decisions import RenewalRequest
+from process_payment.payments import Payments
+from renewals.charging import Switch
+from renewals.clock import Moment
+from renewals.dunning import Dunning
+from renewals.errors import BadRow
+from renewals.gateway import Payment
+from renewals.ledger import RECENT, Ledger
+from renewals.mail_faults import address_of, is_in_vain
+from renewals.owed import has_parked, is_parked, owed_mail
+from renewals.renewal import UNSETTLED, Renewal, Status
+from renewals.steps import Row
+from renewals.subscription import Subscription, parse
+
+
+@dataclass(frozen=True, slots=True)
+class Around:
+    """What the rules look things up in, and what they go by. execution, seller, moment, dunning, switch: as for the
+    charge."""
+
+    ledger: Ledger
+    payments: Payments
+    switch: Switch
+    execution: str
+    seller: Mapping[str, str]
+    moment: Moment
+    dunning: Dunning
+
+    @property
+    def today(self) -> date:
+        """The business's day."""
+        return self.moment.today
+
+    @property
+    def now(self) -> datetime:
+        """The moment, UTC."""
+        return self.moment.now
+
+    def look(self, renewal: Renewal) -> tuple[Row | None, bool]:
+        """The subscription as it is now, None where it is gone, and whether charging is off, in one call."""
+        return self.ledger.row_beside(renewal, self.switch.changes, self.switch.keys(renewal.subscription_id))
+
+    def is_off(self, renewal: Renewal) -> bool:
+        """Whether charging is off."""
+        return self.switch.is_off(renewal.subscription_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A subscription and its periods, as they were read.
+
+    read: the subscription; or what is wrong with its row, or with the request. history: the latest periods of this
+    customer, newest first, and the one that is asked for. passed_over: the claims between them that were passed over.
+    owed: the period whose mail goes first, where one can be sent.
+    """
+
+    asked: RenewalRequest
+    around: Around
+    read: Subscription | BadRow
+    history: Sequence[Renewal]
+    passed_over: Sequence[Renewal]
+    owed: Renewal | None
+    _payments: dict[str, Payment] = field(default_factory=dict)
+
+    @property
+    def by_sweep(self) -> bool:
+        """Whether the sweep asks: it alone names a period."""
+        return self.asked.renewal_date is not None
+
+    @property
+    def subscription(self) -> Subscription:
+        """The subscription, once a rule has seen that it can be read."""
+        if isinstance(self.read, BadRow):
+            raise self.read
+        return self.read
+
+    @property
+    def unsettled(self) -> Renewal | None:
+        """The period that is neither paid nor given up."""
+        return next((r for r in self.history if r.status in UNSETTLED), None)
+
+    @property
+    def refused(self) -> Renewal | None:
+        """The unsettled period, where its last attempt was refused."""
+        unsettled = self.unsettled
+        return unsettled if unsettled is not None and unsettled.status is not Status.CLAIMED else None
+
+    @property
+    def claimed(self) -> Renewal | None:
+        """The period that was claimed for the subscription's date, or over it."""
+        on = self.subscription.renewal_date
+        return next((r for r in self.history if r.row_date <= on <= r.renewal_date), None)
+
+    @property
+    def undecided(self) -> list[Renewal]:
+        """The failed periods whose payments the gateway may still have taken."""
+        return [r for r in self.history if is_undecided(r)]
+
+    @property
+    def has_new_card(self) -> bool:
+        """Whether the payment method was updated since the last attempt at the refused period."""
+        return self.refused is not None and self.subscription.payment_method != self.refused.payment_method
+
+    def payment(self, renewal: Renewal) -> Payment:
+        """The period's payment, as the gateway has it. The gateway is asked once. Raises GatewayUnauthorized where the
+        gateway does not know the payment."""
+        known = str(renewal.payment_id)
+        if known not in self._payments:
+            self._payments[known] = self.around.payments.retrieve_known(renewal)
+        return self._payments[known]
+
+
+def look(asked: RenewalRequest, around: Around) -> Snapshot:
+    """Read what every decision needs."""
+    ledger = around.ledger
+    # The rows first: what was claimed for another date of the row than this one is in the history then.
+    rows = ledger.rows(asked.subscription_id)
+    recent, passed_over = ledger.recent_claims(asked.subscription_id)
+    if asked.renewal_date and len(recent) == RECENT and asked.renewal_date < recent[-1].renewal_date:
+        recent += ledger.named(asked.subscription_id, asked.renewal_date)
+    history, over = ([r for r in each if r.customer_id == asked.customer_id] for each in (recent, passed_over))
+    return Snapshot(asked, around, _subscription(asked, rows), history, over, _owed(asked, ledger, history))
+
+
+def _subscription(asked: RenewalRequest, rows: Sequence[Row]) -> Subscription | BadRow:
+    """The subscription, checked. rows: all under its id."""
+    if not any(row["customer_id"] == asked.customer_id for row in rows):
+        return BadRow("subscription_id", "no such subscription of this customer")
+    if len(rows) > 1:
+        return BadRow("customer_id", "the subscription has more than one customer")
+    try:
+        return parse(rows[0])
+    except BadRow as bad:
+        return bad
+
+
+def _owed(asked: RenewalRequest, ledger: Ledger, history: Sequence[Renewal]) -> Renewal | None:
+    """What is paid and lacks its receipt or a mail, or was given up or refunded without a word: the period that is
+    asked for, or else the oldest. While a period is unsettled, only the one that is asked for, whose mail waited."""
+    oldest_first = sorted(history, key=lambda r: (r.renewal_date != asked.renewal_date, r.renewal_date))
+    if any(r.status in UNSETTLED for r in history):
+        named = (r for r in history if r.renewal_date == asked.renewal_date and r.status not in UNSETTLED)
+        oldest_first = [r for r in named if has_parked(r)]
+    return next((r for r in oldest_first if _can_be_told(r, asked, ledger)), None)
+
+
+def _can_be_told(renewal: Renewal, asked: RenewalRequest, ledger: Ledger) -> bool:
+    """Whether the customer is owed a mail about the renewal, and the mail is not parked for the address that they
+    have. The subscription is read only for a parked mail."""
+    name = owed_mail(renewal)
+    if name is None or not is_parked(renewal):
+        return name is not None
+    rows = ledger.rows(asked.subscription_id)
+    address = next((address_of(row) for row in rows if row["customer_id"] == asked.customer_id), None)
+    return address is not None and not is_in_vain(renewal.mails.get(name), address)
