@@ -153,9 +153,9 @@ def _not_due(seen: Snapshot) -> Decision | None:
     renewed = any(r.period_end == seen.subscription.renewal_date for r in seen.history)
     why = Reason.RENEWED_ALREADY if reason is Reason.NOT_DUE and renewed else reason
     decided = _finish(seen, Outcome(PaymentOutcome.NOTHING_TO_DO, why))
-    if seen.subscription.status.has_ended and not seen.undecided:  # the period was settled otherwise
-        return Note(row_steps.forget_refusal(seen.subscription.row), decided)
-    return decided
+    forgotten = row_steps.forget_refusal(seen.subscription.row)  # of a period that was settled otherwise
+    settled = seen.subscription.status.has_ended and not seen.undecided and forgotten.actions
+    return Note(forgotten, decided) if settled else decided
 
 
 # The subscription is due
