@@ -40,13 +40,13 @@ from process_payment.decisions import (
     GiveUp,
     LookAgain,
     Move,
+    NextAttempt,
     Note,
     Outcome,
     PassDate,
     RecordPaid,
     RenewalRequest,
     TakeOver,
-    TryAgain,
 )
 from process_payment.payments import (
     REFUSED,
@@ -112,7 +112,7 @@ class Charge(Around):
                 return self.renew(asked)
         return self._worked(decided)
 
-    def _worked(self, decided: ClaimPeriod | TakeOver | RecordPaid | TryAgain | PassDate | GiveUp | Fail) -> Outcome:
+    def _worked(self, decided: ClaimPeriod | TakeOver | RecordPaid | NextAttempt | PassDate | GiveUp | Fail) -> Outcome:
         """As _done, for what is done to a period."""
         match decided:
             case ClaimPeriod():
@@ -121,7 +121,7 @@ class Charge(Around):
                 return self._take_over(renewal)
             case RecordPaid(renewal, payment):
                 return self._paid(renewal, payment)
-            case TryAgain():
+            case NextAttempt():
                 return self._try_again(decided)
             case PassDate():
                 return self._pass_date(decided)
@@ -151,7 +151,7 @@ class Charge(Around):
             return self._collect(taken)
         return Outcome(PaymentOutcome(taken.status), "", taken)
 
-    def _try_again(self, decided: TryAgain) -> Outcome:
+    def _try_again(self, decided: NextAttempt) -> Outcome:
         """The next attempt at a payment that was not paid."""
         renewal = decided.renewal
         step = dunning_steps.next_attempt(

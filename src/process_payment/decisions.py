@@ -103,7 +103,7 @@ class RecordPaid:
 
 
 @dataclass(frozen=True, slots=True)
-class TryAgain:
+class NextAttempt:
     """Begin the next attempt at the payment, with the subscription's card. dunned: so many dunning dates are behind it
     then."""
 
@@ -146,5 +146,5 @@ class Fail:
 
 
 type Decision = (
-    Answer | Note | Move | LookAgain | ClaimPeriod | TakeOver | RecordPaid | TryAgain | PassDate | GiveUp | Fail
+    Answer | Note | Move | LookAgain | ClaimPeriod | TakeOver | RecordPaid | NextAttempt | PassDate | GiveUp | Fail
 )

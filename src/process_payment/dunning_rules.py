@@ -10,10 +10,10 @@ from process_payment.decisions import (
     Answer,
     Decision,
     GiveUp,
+    NextAttempt,
     Outcome,
     PassDate,
     RecordPaid,
-    TryAgain,
 )
 from process_payment.snapshot import Snapshot
 from renewals.gateway import PaymentState
@@ -93,7 +93,7 @@ def _pointless(seen: Snapshot) -> Decision | None:
 
 def _tried_again(seen: Snapshot) -> Decision:
     """The payment is tried again."""
-    return TryAgain(_of(seen), seen.subscription, seen.payment(_of(seen)), _behind(seen))
+    return NextAttempt(_of(seen), seen.subscription, seen.payment(_of(seen)), _behind(seen))
 
 
 DUNNING: tuple[Callable[[Snapshot], Decision | None], ...] = (

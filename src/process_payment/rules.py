@@ -26,11 +26,11 @@ from process_payment.decisions import (
     GiveUp,
     LookAgain,
     Move,
+    NextAttempt,
     Note,
     Outcome,
     RecordPaid,
     TakeOver,
-    TryAgain,
 )
 from process_payment.dunning_rules import DUNNING
 from process_payment.payments import REFUSED
@@ -377,7 +377,7 @@ def _take_up_failed(seen: Snapshot, failed: Renewal) -> Decision:
         over = Reason.ANOTHER_CARD
     if over is not None:
         return GiveUp(failed, subscription.row, over)
-    return TryAgain(failed, subscription, payment, failed.dunned)
+    return NextAttempt(failed, subscription, payment, failed.dunned)
 
 
 def told_elsewhere(bad: BadRow, *, by_sweep: bool) -> Outcome:

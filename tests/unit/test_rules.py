@@ -14,12 +14,12 @@ from process_payment.decisions import (
     GiveUp,
     LookAgain,
     Move,
+    NextAttempt,
     Note,
     PassDate,
     RecordPaid,
     RenewalRequest,
     TakeOver,
-    TryAgain,
 )
 from process_payment.dunning_rules import DUNNING
 from process_payment.rules import RULES
@@ -158,8 +158,8 @@ CASES: dict[str, tuple[str, type, Arranged, timedelta, dict[str, Any]]] = {
     "the customer has paid meanwhile": ("_paid_elsewhere", RecordPaid, _paid_at_the_bank, LATER, {}),
     "the customer has not confirmed yet": ("_not_confirmed_yet", Answer, _refused("pm_3ds"), LATER, {}),
     "a dunning date while charging is off": ("_dunning_while_off", Answer, _switched_off, 9 * DAY, {}),
-    "a dunning date": ("_tried_again", TryAgain, _refused(), 9 * DAY, {}),
-    "the payment method was updated": ("_tried_again", TryAgain, _refused(payment_method="pm_ok"), LATER, {}),
+    "a dunning date": ("_tried_again", NextAttempt, _refused(), 9 * DAY, {}),
+    "the payment method was updated": ("_tried_again", NextAttempt, _refused(payment_method="pm_ok"), LATER, {}),
     "a dunning date of a card that is stolen": ("_pointless", PassDate, _stolen, 4 * DAY, {}),
     "the last step, of which nobody was told": ("_held", PassDate, _behind(3), 9 * DAY, {}),
     "the last date is behind it": ("_over", GiveUp, _behind(4, final_notice_1="sent"), 9 * DAY, {}),
@@ -177,7 +177,7 @@ CASES: dict[str, tuple[str, type, Arranged, timedelta, dict[str, Any]]] = {
     ),
     "put back to a date that is paid": ("_paid_already", LookAgain, _renewed(renewal_date="2026-01-31"), LATER, {}),
     "a failed payment that can be paid": ("_failed", TakeOver, _failed(), LATER, {}),
-    "a failed payment, and another card": ("_failed", TryAgain, _failed(payment_method="pm_3ds"), LATER, {}),
+    "a failed payment, and another card": ("_failed", NextAttempt, _failed(payment_method="pm_3ds"), LATER, {}),
     "somebody canceled the payment": ("_stopped", Answer, _stopped, LATER, {}),
     "claimed for a day after the end": ("_ends_before", Note, _passed_over, 61 * DAY, {}),
     "a period within one that is paid": ("_overlap", Answer, _renewed(renewal_date="2026-02-10"), 12 * DAY, {}),
