@@ -14,8 +14,7 @@ from typing import Any, cast
 from uuid import UUID
 
 from process_payment.charge import Charge
-from renewals.attribute_values import wire
-from renewals.dynamodb import storable
+from renewals.attribute_values import storable, wire
 from renewals.renewal import Renewal
 from send_email.delivery import Delivery
 from tests.fake_aws import FakeDynamoDB, Item

@@ -5,10 +5,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
+from renewals.cards import GatewayCard
 from renewals.gateway import (
     Charged,
     Failure,
-    GatewayCard,
     GatewayRefund,
     GatewayRefundState,
     GatewayRefused,

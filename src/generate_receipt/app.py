@@ -20,7 +20,8 @@ from botocore.exceptions import ClientError
 
 from generate_receipt.pdf import Receipt, RenderedReceipt, Seller, render
 from renewals import aws, clock, currencies, receipt_steps, refunds, telemetry
-from renewals.errors import BadEvent, Overtaken, ReceiptError, transient_aws_errors_as
+from renewals.aws_errors import transient_aws_errors_as
+from renewals.errors import BadEvent, Overtaken, ReceiptError
 from renewals.ledger import Ledger
 from renewals.outcomes import PaymentOutcome
 from renewals.renewal import MailKind, Renewal, Status

@@ -11,7 +11,7 @@ from typing import Any
 
 from mail_feedback.event import parse
 from mail_feedback.feedback import Feedback, FeedbackOutcome
-from renewals import aws, clock, reminders, telemetry
+from renewals import aws, clock, telemetry
 from renewals.errors import BadEvent
 from renewals.ledger import Ledger
 from renewals.mail_faults import FaultKind
@@ -36,7 +36,8 @@ def _take(message: str) -> FeedbackOutcome:
         return FeedbackOutcome.IGNORED
     ids = {name: telemetry.shown_id(getattr(word.tagged, name)) for name in _IDS} if word.tagged else {}
     telemetry.correlate(ids)
-    outcome = Feedback(_ledger(), reminders.Records(aws.dynamodb(), setting("DYNAMODB_TABLE")), _now()).take(word)
+    records = Records(aws.dynamodb(), setting("DYNAMODB_TABLE"))
+    outcome = Feedback(_ledger(), records, _now()).take(word)
     told = {"outcome": outcome, "reason": word.reason} | ids
     telemetry.renewal_event("mail came back", told, kind=word.kind, mail=word.tagged.mail if word.tagged else None)
     if outcome is not FeedbackOutcome.KNOWN:

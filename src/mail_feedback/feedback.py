@@ -7,7 +7,8 @@ from enum import StrEnum
 from typing import Any
 
 from mail_feedback.event import Word
-from renewals import dynamodb, mail_steps, offers, reminders
+from renewals import mail_steps, offers, reminder_records
+from renewals.attribute_values import storable
 from renewals.errors import Collision, Overtaken, repeat_while_outdated
 from renewals.ledger import Ledger
 from renewals.mail_faults import FaultKind, address_of
@@ -37,7 +38,7 @@ class Feedback:
     """One word of SES's. now: the moment."""
 
     ledger: Ledger
-    records: reminders.Records
+    records: reminder_records.Records
     now: datetime
 
     def take(self, word: Word) -> FeedbackOutcome:
@@ -61,8 +62,8 @@ class Feedback:
             return FeedbackOutcome.UNKNOWN
         if mail.state is MailState.FAILED:
             return FeedbackOutcome.KNOWN
-        told = {"kind": word.kind, "at": dynamodb.storable(word.at), "to": mail.to, "reason": word.reason}
-        told |= {"sent_at": dynamodb.storable(mail.at)} if mail.at else {}
+        told = {"kind": word.kind, "at": storable(word.at), "to": mail.to, "reason": word.reason}
+        told |= {"sent_at": storable(mail.at)} if mail.at else {}
         key = {"subscription_id": renewal.subscription_id, "customer_id": renewal.customer_id}
         done = (
             FeedbackOutcome.NOTED
@@ -104,7 +105,7 @@ class Feedback:
 
 
 def _mark(word: Word, to: str) -> dict[str, Any]:
-    return {"address": to, "kind": word.kind, "at": dynamodb.storable(word.at), "reason": word.reason}
+    return {"address": to, "kind": word.kind, "at": storable(word.at), "reason": word.reason}
 
 
 def _failed(word: Word, mail: Mail) -> Mail:

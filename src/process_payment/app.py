@@ -19,11 +19,12 @@ from process_payment.charge import Charge
 from process_payment.decisions import Outcome, RenewalRequest
 from process_payment.payments import Payments
 from process_payment.remind import Remind
-from renewals import aws, clock, currencies, reminders, telemetry
+from renewals import aws, clock, currencies, reminder_records, reminders, telemetry
+from renewals.aws_errors import transient_aws_errors_as
 from renewals.charging import Switch
 from renewals.clock import Moment
 from renewals.dunning import Dunning
-from renewals.errors import BadEvent, BadRow, PaymentError, transient_aws_errors_as
+from renewals.errors import BadEvent, BadRow, PaymentError
 from renewals.gateway import GatewayUnauthorized
 from renewals.gateway_access import gateway as _gateway
 from renewals.gateway_access import with_current_key
@@ -104,7 +105,7 @@ def _moment(asked: RenewalRequest) -> Moment:
 def _to_remind_of(asked: RenewalRequest, today: date) -> dict[str, Any]:
     remind = Remind(
         ledger=_ledger(),
-        records=reminders.Records(aws.dynamodb(), setting("DYNAMODB_TABLE")),
+        records=reminder_records.Records(aws.dynamodb(), setting("DYNAMODB_TABLE")),
         gateway=_gateway(),
         today=today,
         days=int(setting("REMINDER_DAYS")),

@@ -5,9 +5,10 @@ from dataclasses import asdict, dataclass, replace
 from datetime import date
 
 from process_payment.decisions import RenewalRequest
-from renewals import reminders, spans
+from renewals import reminder_records, reminders, spans
+from renewals.cards import GatewayCard
 from renewals.errors import BadRow, Overtaken, PaymentError
-from renewals.gateway import Gateway, GatewayCard, GatewayUnavailable
+from renewals.gateway import Gateway, GatewayUnavailable
 from renewals.ledger import Ledger
 from renewals.renewal import MailKind
 from renewals.subscription import Subscription
@@ -18,7 +19,7 @@ class Remind:
     """One execution's look at one subscription. days: so long before a renewal it is near."""
 
     ledger: Ledger
-    records: reminders.Records
+    records: reminder_records.Records
     gateway: Gateway
     today: date
     days: int

@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING, Any
 
 from renewal_sweep.queue import RenewalQueue
 from renewals import dynamodb, mail_faults, pauses, reminders, subscription
+from renewals.attribute_values import storable
 from renewals.errors import BadRow
 from renewals.reasons import Reason
 from renewals.renewal import CUT_OFF, INDEX_SHARDS, REFUNDS
@@ -301,7 +302,7 @@ class Sweep:
 
     def _is_quiet(self, row: Row) -> bool:
         """Whether nobody is at work on a renewal. Of one that lives on another day only the charge can tell."""
-        touched, leased = (dynamodb.storable(moment) for moment in (self.now - QUIET, self.now))
+        touched, leased = (storable(moment) for moment in (self.now - QUIET, self.now))
         return self.test_clock is not None or (row["touched_at"] < touched and row["lease_until"] < leased)
 
     def _asks_for(self, part: SweepPart, row: Row) -> dict[str, str] | None:
@@ -331,10 +332,8 @@ def is_unfinished(row: Row) -> bool:
 def unfinished_seconds(row: Row, now: datetime) -> float:
     """For how long a renewal of unfinished-index has been unfinished, or its refunds have been to be looked at; nothing
     where it waits for its next dunning date, for another address, or for a refund that is on its way."""
-    if is_unfinished(row):
-        begun = row.get("begun_at", row["touched_at"])  # earlier versions wrote none
-    else:
-        begun = row.get("refunds_due", dynamodb.storable(now))
+    earlier = row["touched_at"]  # where an earlier version wrote no begun_at
+    begun = row.get("begun_at", earlier) if is_unfinished(row) else row.get("refunds_due", storable(now))
     return max((now - datetime.fromisoformat(begun)).total_seconds(), 0.0)
 
 

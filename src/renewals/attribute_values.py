@@ -6,11 +6,24 @@ other.
 https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_AttributeValue.html
 """
 
+from datetime import date, datetime
 from decimal import Clamped, Context, Decimal, Inexact, Overflow, Rounded, Underflow
+from enum import StrEnum
 from typing import Any
 
 # DynamoDB keeps 38 digits and these exponents. What would be rounded is an error, never another number.
 _NUMBERS = Context(Emin=-128, Emax=126, prec=38, traps=[Clamped, Overflow, Inexact, Rounded, Underflow])
+
+
+def storable(value: Any) -> Any:
+    """Dates and times as ISO 8601, a StrEnum as the plain string it is; anything else as it comes."""
+    if isinstance(value, StrEnum):
+        return value.value
+    if isinstance(value, datetime):
+        return value.isoformat(timespec="microseconds")
+    if isinstance(value, date):
+        return value.isoformat()
+    return value
 
 
 def wire(value: Any) -> dict[str, Any]:

@@ -6,8 +6,6 @@ import random
 import re
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from datetime import date, datetime
-from enum import StrEnum
 from itertools import batched
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -27,20 +25,9 @@ _MOST_ITEMS = 100  # https://docs.aws.amazon.com/amazondynamodb/latest/APIRefere
 _PASSING = frozenset({"TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"})
 
 
-def storable(value: Any) -> Any:
-    """Dates and times as ISO 8601, a StrEnum as the plain string it is; anything else as it comes."""
-    if isinstance(value, StrEnum):
-        return value.value
-    if isinstance(value, datetime):
-        return value.isoformat(timespec="microseconds")
-    if isinstance(value, date):
-        return value.isoformat()
-    return value
-
-
 def attributes(plain: Mapping[str, Any]) -> dict[str, Any]:
     """{"name": "x"} as {"name": {"S": "x"}}."""
-    return {name: attribute_values.wire(storable(value)) for name, value in plain.items()}
+    return {name: attribute_values.wire(attribute_values.storable(value)) for name, value in plain.items()}
 
 
 def plain(item: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from datetime import date, datetime
 from enum import StrEnum
 from typing import Protocol
 
+from renewals.cards import GatewayCard
 from renewals.errors import RenewalError
 
 
@@ -26,6 +27,10 @@ class PaymentState(StrEnum):
     UNKNOWN = "unknown"  # a status not named here: ask again later
 
 
+CARD = "card"
+"""What the gateway calls a card, among payment methods."""
+
+
 @dataclass(frozen=True, slots=True)
 class Failure:
     """Why an attempt was refused. id tells one attempt's failure from another's. request_id: the gateway's name of the
@@ -36,19 +41,6 @@ class Failure:
     decline_code: str | None
     advice_code: str | None
     request_id: str | None = field(default=None, compare=False)
-
-
-@dataclass(frozen=True, slots=True)
-class GatewayCard:
-    """A card. payment_method: the gateway's id of it. name: "Visa ending in 4242". expires: its last month, YYYY-MM."""
-
-    payment_method: str
-    name: str
-    expires: str
-
-
-CARD = "card"
-"""What the gateway calls a card, among payment methods."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 
-from renewals.dynamodb import storable
+from renewals.attribute_values import storable
 from renewals.periods import Billing
 from renewals.renewal import MailKind, MailState
 from renewals.subscription import Subscription

@@ -35,6 +35,7 @@ from renewals import (
     wording,
 )
 from renewals.addresses import masked
+from renewals.attribute_values import storable
 from renewals.callers import is_of
 from renewals.errors import BadRow, Overtaken, RenewalError
 from renewals.ledger import Ledger
@@ -524,7 +525,7 @@ def _failed_with(checked: Subscription, history: Iterable[Renewal]) -> Renewal |
 def _applied(row: Row, changes: Mapping[str, Any]) -> dict[str, Any]:
     """The row as the table has it after the changes."""
     new = {**row, **changes, "version": Decimal(_version(row) + 1)}
-    return {name: dynamodb.storable(value) for name, value in new.items() if value is not None}
+    return {name: storable(value) for name, value in new.items() if value is not None}
 
 
 def _details(row: Row, changes: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
@@ -573,7 +574,7 @@ def _change(item: Mapping[str, Any]) -> Change:
 
 def _kept(value: Any) -> Any:
     """A value as the history keeps it: of an address, no more than is shown."""
-    stored = dynamodb.storable(value)
+    stored = storable(value)
     return masked(stored) if isinstance(stored, str) and "@" in stored else stored
 
 

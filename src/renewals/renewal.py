@@ -11,7 +11,7 @@ from hashlib import sha256
 from typing import Any
 from uuid import uuid4
 
-from renewals.dynamodb import storable
+from renewals.attribute_values import storable
 from renewals.worded import Unknown, Worded, member
 
 INDEX_SHARDS = 16

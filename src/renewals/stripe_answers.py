@@ -9,10 +9,10 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from renewals.cards import GatewayCard
 from renewals.gateway import (
     Charged,
     Failure,
-    GatewayCard,
     GatewayRefund,
     GatewayRefundState,
     Payment,

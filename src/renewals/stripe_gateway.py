@@ -16,6 +16,7 @@ import urllib3
 from renewals import stripe_answers as answers
 from renewals import stripe_errors as errors
 from renewals import telemetry
+from renewals.cards import GatewayCard
 from renewals.gateway import (
     Failure,
     GatewayRefused,
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from datetime import datetime
 
-    from renewals.gateway import Charged, GatewayCard, GatewayRefund, Payment, PaymentRequest, Saved
+    from renewals.gateway import Charged, GatewayRefund, Payment, PaymentRequest, Saved
 
 _CONNECT_SECONDS, _READ_SECONDS = 2, 4
 _TOO_MANY_REQUESTS = 429

@@ -14,7 +14,7 @@ from typing import Any
 
 from renewals import mail_faults, reasons, refunds, reminders, subscription, wording
 from renewals.addresses import masked
-from renewals.dynamodb import storable
+from renewals.attribute_values import storable
 from renewals.errors import BadRow
 from renewals.mail_faults import FaultKind
 from renewals.offers import REMINDERS

@@ -12,8 +12,9 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from renewals import aws, clock, receipt_links, telemetry
+from renewals.aws_errors import transient_aws_errors_as
 from renewals.dunning import Dunning
-from renewals.errors import BadEvent, MailError, transient_aws_errors_as
+from renewals.errors import BadEvent, MailError
 from renewals.ledger import Ledger
 from renewals.outcomes import MailOutcome, PaymentOutcome
 from renewals.renewal import MailKind, Renewal
@@ -76,11 +77,11 @@ def _delivered(renewal: dict[str, Any], post: Post) -> MailOutcome:
 
 
 def _reminded(renewal: dict[str, Any], post: Post, today: date) -> MailOutcome:
-    from renewals import reminders  # most mails are none: their function is to start fast
+    from renewals import reminder_records  # most mails are none: their function is to start fast
     from send_email.reminding import Reminding
 
     reminding = Reminding(
-        records=reminders.Records(aws.dynamodb(), setting("DYNAMODB_TABLE")),
+        records=reminder_records.Records(aws.dynamodb(), setting("DYNAMODB_TABLE")),
         post=post,
         seller=setting("SELLER_NAME"),
         page=setting("CUSTOMER_PAGE_URL"),

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from email.message import EmailMessage
 
-from renewals import mail_faults, offers, reminders
+from renewals import mail_faults, offers, reminder_records, reminders
 from renewals.errors import MailError, repeat_while_outdated
 from renewals.mail_tags import Tagged
 from renewals.outcomes import MailOutcome
@@ -25,7 +25,7 @@ class Reminding:
     before a renewal it is near.
     """
 
-    records: reminders.Records
+    records: reminder_records.Records
     post: Post
     seller: str
     page: str
@@ -77,7 +77,7 @@ class Reminding:
 class _OnRow:
     """The place of a reminder. today, now: as for Reminding and its post."""
 
-    records: reminders.Records
+    records: reminder_records.Records
     subscription: Subscription
     kind: MailKind
     today: date

@@ -15,7 +15,8 @@ from aws_lambda_powertools.event_handler.openapi.exceptions import RequestValida
 from botocore.exceptions import ClientError
 
 from renewals import request_path, telemetry, texts
-from renewals.errors import BadRow, Collision, TryAgain, transient_aws_errors_as
+from renewals.aws_errors import transient_aws_errors_as
+from renewals.errors import BadRow, Collision, TryAgain
 from renewals.refunds import NotRefundable
 from renewals.register import KeyUsed, Taken
 from renewals.strict_json import NotAnObject, read_object

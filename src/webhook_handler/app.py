@@ -12,7 +12,8 @@ from functools import cache
 from typing import Any
 
 from renewals import aws, request_path, telemetry
-from renewals.errors import TryAgain, transient_aws_errors_as
+from renewals.aws_errors import transient_aws_errors_as
+from renewals.errors import TryAgain
 from renewals.settings import setting
 from webhook_handler import signing_secrets
 from webhook_handler.webhook import LARGEST_BODY, RENEWAL, BadBody, Request, RequestOutcome, parse, signed

@@ -20,7 +20,7 @@ from renewal_audit.audit import Audit, latest, whole
 from renewal_audit.compare import Difference
 from renewal_audit.report import ReportPart
 from renewals import clock
-from renewals.dynamodb import storable
+from renewals.attribute_values import storable
 from renewals.errors import BadEvent, Throttled
 from renewals.gateway import Charged, GatewayRefundState, Payment, PaymentState
 from tests.fakes import NOON, Cut, World

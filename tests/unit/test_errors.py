@@ -12,6 +12,7 @@ from botocore.exceptions import (
     ReadTimeoutError,
 )
 
+from renewals.aws_errors import transient_aws_errors_as
 from renewals.errors import (
     BadRow,
     Collision,
@@ -21,7 +22,6 @@ from renewals.errors import (
     Throttled,
     TryAgain,
     repeat_while_outdated,
-    transient_aws_errors_as,
 )
 from tests.fake_aws import error
 

@@ -11,7 +11,8 @@ import pytest
 from botocore.exceptions import ClientError
 
 from renewals import dunning_steps, dynamodb, mail_steps, payment_steps, receipt_steps, subscription
-from renewals.errors import Overtaken, PaymentError, transient_aws_errors_as
+from renewals.aws_errors import transient_aws_errors_as
+from renewals.errors import Overtaken, PaymentError
 from renewals.gateway import Failure, Payment
 from renewals.renewal import Mail, MailKind, MailState, Renewal, Status
 from renewals.steps import LEASE, Step

@@ -13,7 +13,7 @@ from mail_feedback.feedback import Feedback
 from renewals import aws, mail_tags
 from renewals.errors import BadEvent
 from renewals.mail_tags import Tagged
-from renewals.reminders import Records
+from renewals.reminder_records import Records
 from renewals.timeline import timeline
 from tests.fakes import DUE, LATER, NOON, Cut, World
 

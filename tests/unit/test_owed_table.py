@@ -43,7 +43,7 @@ from process_payment.decisions import RenewalRequest
 from renewal_audit.compare import Compared, Found, due, is_of
 from renewal_sweep.queue import RenewalQueue
 from renewal_sweep.sweep import PartKind, Sweep, SweepPart
-from renewals import reminders, subscription
+from renewals import reminder_records, reminders, subscription
 from renewals.errors import MailError, PaymentError
 from renewals.gateway import Charged
 from renewals.mail_faults import FaultKind
@@ -296,7 +296,7 @@ def _bounce(shop: World) -> str:
         return ""
     tagged = Tagged("sub_1", "cus_1", DAY, name, renewal.mails[name].token)
     word = Word(FaultKind.BOUNCED, LATER, "Permanent", tagged)
-    Feedback(shop.ledger, reminders.Records(cast("Any", shop.dynamodb), "subscriptions"), LATER).take(word)
+    Feedback(shop.ledger, reminder_records.Records(cast("Any", shop.dynamodb), "subscriptions"), LATER).take(word)
     after = shop.items()[DAY]
     where = "parked" if "parked" in after else "open" if "unfinished" in after else "shut"
     return f"{after['status']} {after.get('notice', '-')} {where}"

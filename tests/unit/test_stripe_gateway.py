@@ -17,8 +17,8 @@ import stripe
 from local.gateway import Gateway, serving
 from process_payment import app
 from renewals import aws, gateway_access, stripe_answers
+from renewals.cards import GatewayCard
 from renewals.gateway import (
-    GatewayCard,
     GatewayRefundState,
     GatewayRefused,
     GatewayUnauthorized,
