@@ -15,6 +15,7 @@ from renewals import aws, clock, telemetry
 from renewals.errors import BadEvent
 from renewals.ledger import Ledger
 from renewals.mail_faults import FaultKind
+from renewals.reminder_records import Records
 from renewals.settings import setting
 
 _IDS = ("subscription_id", "customer_id", "renewal_date")
