@@ -6,6 +6,7 @@ from functools import cache
 
 import botocore.loaders
 import pytest
+from hypothesis import HealthCheck, settings
 
 from generate_receipt import app, pdf
 from renewals import telemetry
@@ -14,6 +15,9 @@ from tests.recordings.plugin import pytest_runtest_call, pytest_runtest_setup
 
 __all__ = ["pytest_runtest_call", "pytest_runtest_setup"]
 
+# How fast a machine is, and how busy, proves nothing about the product.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 gc.disable()  # until all tests are collected: nothing of them is garbage
 # Equal clients are described once: to read the description takes longer than most tests.
 botocore.loaders.create_loader = cache(botocore.loaders.create_loader)
