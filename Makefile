@@ -24,7 +24,7 @@ ENVIRONMENTS := .venv .envs/sam .envs/emulator .envs/lambda
 # Plugins of pytest that no unit test uses take a second of each process.
 UNIT := $(PYTHON) -m pytest tests/unit --numprocesses 2 --dist worksteal -p no:schemathesis -p no:anyio
 # A process for each of the stacks that the tests share: half of their time they wait.
-INTEGRATION := $(PYTHON) -m pytest tests/integration --numprocesses 3 --dist loadgroup
+INTEGRATION := $(PYTHON) -m pytest tests/integration --numprocesses 3 --dist loadgroup -p no:anyio
 LOCKS := requirements-dev.in $(wildcard local/*.in layers/*/requirements.in)
 
 .PHONY: help environments demo simulate test unit integration proof check bench up down redrive charging lock clean

@@ -19,6 +19,9 @@ from typing import Any
 type Points = Callable[[str, str, Mapping[str, str]], Iterable[tuple[float, float]]]
 """Namespace, name and dimensions of a metric to its values: (time in seconds, value), latest first."""
 
+type Metric = tuple[str, str, frozenset[tuple[str, str]]]
+"""Namespace, name and dimensions."""
+
 type Value = float | None
 """Of one period; None where there is no data."""
 
@@ -54,9 +57,12 @@ _OPERATORS: dict[type[ast.AST], Callable[[float, float], Value]] = {
 }
 
 
-def metrics_of(alarm: Mapping[str, Any]) -> set[tuple[str, str]]:
-    """Namespace and name of each metric that the alarm looks at."""
-    return {(metric["Namespace"], metric["MetricName"]) for metric, _, _ in _looked_at(alarm).values()}
+def metrics_of(alarm: Mapping[str, Any]) -> frozenset[Metric]:
+    """Each metric that the alarm looks at."""
+    return frozenset(
+        (metric["Namespace"], metric["MetricName"], frozenset(_dimensions_of(metric).items()))
+        for metric, _, _ in _looked_at(alarm).values()
+    )
 
 
 def state_of(alarm: Mapping[str, Any], points: Points, now: float) -> tuple[str, str]:
@@ -87,13 +93,17 @@ def _looked_at(alarm: Mapping[str, Any]) -> dict[str, tuple[Mapping[str, Any], i
     return {name: (stat["Metric"], int(stat["Period"]), stat["Stat"]) for name, stat in stats.items()}
 
 
+def _dimensions_of(metric: Mapping[str, Any]) -> dict[str, str]:
+    return {each["Name"]: str(each["Value"]) for each in metric.get("Dimensions") or []}
+
+
 def _values(alarm: Mapping[str, Any], points: Points, now: float) -> list[Value]:
     """Of each of the latest periods, the latest first."""
     looked_at, periods = _looked_at(alarm), range(int(alarm["EvaluationPeriods"]))
     series: dict[str, list[Value]] = {}
     for name, (metric, period, statistic) in looked_at.items():
-        dimensions = {each["Name"]: str(each["Value"]) for each in metric.get("Dimensions") or []}
-        since, kept = now - len(periods) * period, points(metric["Namespace"], metric["MetricName"], dimensions)
+        kept = points(metric["Namespace"], metric["MetricName"], _dimensions_of(metric))
+        since = now - len(periods) * period
         recent = list(_after(since, kept))
         series[name] = [_of_period(recent, now - (n + 1) * period, now - n * period, statistic) for n in periods]
     if not alarm.get("Metrics"):

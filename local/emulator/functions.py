@@ -3,7 +3,7 @@
 - On the interpreter that is given, which has none of the emulator's packages.
 - An exception reaches the workflow by its class name, as on AWS, and does not end the function's process.
 - A function has at most WORKERS processes; further calls wait. Unbounded, 200 calls at once took 21 GB.
-- A layer is unpacked once, not once for each process.
+- Code and layers are unpacked once, not once for each process.
 - A function's log is complete when its call ends, without a fixed wait.
 - A function whose process dies ends as Runtime.ExitError, as on AWS, and its next call finds a new process.
 - A deployment ends a function's process after the call that it is at work on, as on AWS, and not in its middle.
@@ -63,14 +63,22 @@ def apply(python: str) -> None:
         lambda_runtime.Worker,
         "_spawn",
         {
+            """\
+    code_dir = os.path.join(self._tmpdir, "code")
+    os.makedirs(code_dir)
+    with open(os.path.join(self._tmpdir, "code.zip"), "wb") as f:
+        f.write(self.code_zip)
+    with zipfile.ZipFile(os.path.join(self._tmpdir, "code.zip")) as zf:
+        zf.extractall(code_dir)
+""": "    code_dir = unpacked(self.code_zip)\n",
             "            if layer_data:\n": """\
             if layer_data:
-                layers_dirs.append(unpacked_layer(layer_data))
+                layers_dirs.append(unpacked(layer_data))
                 continue
 """,
             "spawn_env.update(execution_credentials(self.config))": "spawn_env.update(own_credentials(self))",
         },
-        unpacked_layer=_LayerFolders().unpacked,
+        unpacked=_Folders().unpacked,
         own_credentials=_own_credentials,
     )
     lambda_runtime._PYTHON_WORKER_SCRIPT = changed(
@@ -125,8 +133,8 @@ def _own_credentials(worker: Any) -> dict[str, str]:
     return shared | {"AWS_ACCESS_KEY_ID": key}
 
 
-class _LayerFolders:
-    """Each layer unpacked once into a folder that every process of its functions reads."""
+class _Folders:
+    """Code and layers, each unpacked once into a folder that every process of its functions reads."""
 
     def __init__(self) -> None:
         self._folders: dict[str, str] = {}
@@ -136,7 +144,7 @@ class _LayerFolders:
         digest = hashlib.sha256(archive).hexdigest()
         with self._lock:
             if digest not in self._folders:
-                folder = tempfile.mkdtemp(prefix="ministack-layer-")
+                folder = tempfile.mkdtemp(prefix="ministack-code-")
                 with zipfile.ZipFile(io.BytesIO(archive)) as files:
                     files.extractall(folder)
                 self._folders[digest] = folder

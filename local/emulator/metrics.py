@@ -4,8 +4,8 @@ Metrics in a function's log (EMF) are published, those of AWS/Lambda for every c
 many messages wait in a queue is published every LOOK seconds.
 
 An alarm is in the state that its own definition asks for, math, dimensions and missing data included: see
-`local.alarms`. It is looked at with every new value, and every LOOK seconds, as time makes alarms too. The time that
-metrics and alarms go by can be moved on: see `local.time_passes`.
+`local.alarms`. An alarm is looked at with every new value of one of its metrics, and every LOOK seconds, as time makes
+alarms too. The time that metrics and alarms go by can be moved on: see `local.time_passes`.
 """
 
 import json
@@ -49,10 +49,11 @@ def apply() -> None:
     )
     record, log = cloudwatch.record_metric, lambda_svc._emit_lambda_logs
 
-    def record_and_look(namespace: str, name: str, *value: Any, **named: Any) -> None:
-        record(namespace, name, *value, **named)
+    def record_and_look(namespace: str, name: str, value: float, unit: str, dimensions: dict[str, str]) -> None:
+        record(namespace, name, value, unit, dimensions)
+        metric = namespace, name, frozenset(dimensions.items())
         for alarm in list(cloudwatch._alarms.values()):
-            if (namespace, name) in alarms.metrics_of(alarm):
+            if metric in _metrics_of(alarm):
                 _look_at(alarm)
 
     def log_and_publish(function: Any, request_id: str, text: str, *more: Any, **named: Any) -> None:
@@ -70,6 +71,14 @@ def apply() -> None:
 
 clock = Clock()
 _one_look_at_a_time = threading.RLock()
+_known: dict[int, tuple[dict[str, Any], frozenset[alarms.Metric]]] = {}
+"""By its id in this process, each alarm with its metrics. An alarm that is defined anew is another object."""
+
+
+def _metrics_of(alarm: dict[str, Any]) -> frozenset[alarms.Metric]:
+    if id(alarm) not in _known:
+        _known[id(alarm)] = alarm, alarms.metrics_of(alarm)
+    return _known[id(alarm)][1]
 
 
 def _look_at(alarm: dict[str, Any]) -> None:

@@ -97,7 +97,8 @@ def test_math(expression: str, values: dict[str, list[tuple[float, float]]], exp
     """An alarm on an expression: what lacks data has no result, unless it is filled."""
     alarm = _math(expression, "Tried", "Lost")
     assert state(alarm, **values) == expected
-    assert metrics_of(alarm) == {("shop", "Tried"), ("shop", "Lost")}
+    ours = frozenset({("service", "ours")})
+    assert metrics_of(alarm) == {("shop", "Tried", ours), ("shop", "Lost", ours)}
 
 
 def test_math_that_is_not_known_is_refused() -> None:
