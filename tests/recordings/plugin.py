@@ -16,6 +16,7 @@ LEFT_OUT: dict[str, str] = {
     "test_importing": "threads call in any order",
     "test_odd_orders::test_a_refused_period_is_paid_by_another_customer_at_the_gateway": "ids of the sandbox gateway",
     "test_over_the_sandbox": "ids of the sandbox gateway",
+    "test_recordings": "they are of recordings made on purpose",
     "test_stripe_gateway": "ids of the sandbox gateway",
 }
 """Tests that are not recorded beside those that Hypothesis draws, and why: a file's name, or a file's and a test's."""

@@ -127,7 +127,7 @@ def answer(status: object, body: str | None) -> Both:
     try:
         told = json.loads(body or "null")
     except ValueError:
-        return f"{status} {body}", f"{status} {kind(body or '')}"
+        return f"{status} {body}", f"{status} {kind(body or '').strip()}"
     full = f"{status} {json.dumps(told, sort_keys=True)}"
     return full, _NUMBERED.sub("_<n>", f"{status} {json.dumps(_kinds(told), sort_keys=True)}")
 
