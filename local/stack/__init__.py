@@ -36,9 +36,9 @@ import boto3
 import botocore.session
 
 from local.processes import Process, ProcessError, alive, announcement, launch, stop, tail, wait_for
-from local.progress import console, step
+from local.progress import step
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 DEFAULT_PORT = 4566
 REGION = "us-west-2"
 STACK_NAME = "subscription-mgmt"
@@ -384,67 +384,3 @@ def _locked(file: Path) -> Iterator[None]:
     with file.open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
-
-
-def _run_once(stack: Stack) -> None:
-    """The first sweep and the first audit, of nothing: the alarms that they are missing go off."""
-    for function, event in (("SweepFunctionName", {"sweep": "due"}), ("AuditFunctionName", {})):
-        stack.client("lambda").invoke(FunctionName=stack.outputs[function], Payload=json.dumps(event))
-
-
-def _up(stack: Stack) -> None:
-    from local.sample import add_sample
-
-    ran_before = stack.runs
-    try:
-        stack.start()
-        stack.deploy()
-        if not ran_before:
-            _run_once(stack)
-        add_sample(stack)
-        stack.serve_console()
-    except BaseException:
-        if not ran_before:
-            stack.stop()
-        raise
-    folder, bucket = stack.folder.relative_to(ROOT), stack.outputs["ReceiptsBucketName"]
-    console.print(
-        f"""
-The stack runs on port {stack.port}. `make down PORT={stack.port}` ends it.
-
-  console        {stack.outputs["ConsoleUrl"]}
-  webhook        {stack.outputs["LocalWebhookUrl"]}
-  your own       PORT={stack.port} .venv/bin/python -m local.subscribe
-  mails          {folder}/mail/
-  receipts       in each mail, and in the bucket {bucket}
-  outputs, logs  {folder}/outputs.json  {folder}/logs/
-
-SAM, the AWS CLI and the commands of docs/runbook.md reach it with the profile `local`:
-
-  export AWS_CONFIG_FILE={folder}/aws-config AWS_PROFILE=local
-  .venv/bin/python -m scripts.oncall alarms        # what is wrong; docs/runbook.md says what to do
-  .envs/sam/bin/sam remote invoke ProcessPayment --stack-name {STACK_NAME} --event-file events/process_payment.json
-  aws s3 ls --recursive s3://{bucket}""",
-        soft_wrap=True,
-    )
-
-
-def main() -> None:
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    try:
-        stack = Stack(port_from_environment())
-        match sys.argv[1:]:
-            case ["up"]:
-                _up(stack)
-            case ["down"]:
-                stack.stop()
-            case _:
-                raise StackError("usage: python -m local.stack up|down, with PORT in the environment")
-    except StackError as problem:
-        sys.exit(f"{problem}")
-    except KeyboardInterrupt:
-        sys.exit(128 + signal.SIGINT)
-
-
-if __name__ == "__main__":
-    main()

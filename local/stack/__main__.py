@@ -1,0 +1,71 @@
+"""`python -m local.stack up|down`, which `make up` and `make down` run: PORT in the environment says which stack."""
+
+import json
+import signal
+import sys
+
+from local.progress import console
+from local.sample import add_sample
+from local.stack import ROOT, STACK_NAME, Stack, StackError, port_from_environment
+
+
+def _run_once(stack: Stack) -> None:
+    """The first sweep and the first audit, of nothing: the alarms that they are missing go off."""
+    for function, event in (("SweepFunctionName", {"sweep": "due"}), ("AuditFunctionName", {})):
+        stack.client("lambda").invoke(FunctionName=stack.outputs[function], Payload=json.dumps(event))
+
+
+def _up(stack: Stack) -> None:
+    ran_before = stack.runs
+    try:
+        stack.start()
+        stack.deploy()
+        if not ran_before:
+            _run_once(stack)
+        add_sample(stack)
+        stack.serve_console()
+    except BaseException:
+        if not ran_before:
+            stack.stop()
+        raise
+    folder, bucket = stack.folder.relative_to(ROOT), stack.outputs["ReceiptsBucketName"]
+    console.print(
+        f"""
+The stack runs on port {stack.port}. `make down PORT={stack.port}` ends it.
+
+  console        {stack.outputs["ConsoleUrl"]}
+  webhook        {stack.outputs["LocalWebhookUrl"]}
+  your own       PORT={stack.port} .venv/bin/python -m local.subscribe
+  mails          {folder}/mail/
+  receipts       in each mail, and in the bucket {bucket}
+  outputs, logs  {folder}/outputs.json  {folder}/logs/
+
+SAM, the AWS CLI and the commands of docs/runbook.md reach it with the profile `local`:
+
+  export AWS_CONFIG_FILE={folder}/aws-config AWS_PROFILE=local
+  .venv/bin/python -m scripts.oncall alarms        # what is wrong; docs/runbook.md says what to do
+  .envs/sam/bin/sam remote invoke ProcessPayment --stack-name {STACK_NAME} --event-file events/process_payment.json
+  aws s3 ls --recursive s3://{bucket}""",
+        soft_wrap=True,
+    )
+
+
+def main() -> None:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    try:
+        stack = Stack(port_from_environment())
+        match sys.argv[1:]:
+            case ["up"]:
+                _up(stack)
+            case ["down"]:
+                stack.stop()
+            case _:
+                raise StackError("usage: python -m local.stack up|down, with PORT in the environment")
+    except StackError as problem:
+        sys.exit(f"{problem}")
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGINT)
+
+
+if __name__ == "__main__":
+    main()
