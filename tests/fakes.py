@@ -20,14 +20,15 @@ import process_payment.app
 import send_email.app
 from generate_receipt.app import issue, issue_refund
 from process_payment.charge import Charge
-from process_payment.decisions import Outcome, RenewalRequest
+from process_payment.decisions import Outcome
 from process_payment.payments import Payments
-from renewals import aws, charging, clock, receipt_links, refunds, reminders, telemetry
+from renewals import aws, charging, clock, receipt_links, refunds, telemetry
 from renewals.charging import Switch
 from renewals.clock import Moment
 from renewals.dunning import Dunning
 from renewals.ledger import Ledger
-from renewals.renewal import CUT_OFF, REFUNDS, Renewal
+from renewals.renewal import CUT_OFF, Renewal
+from renewals.request import Asks, RenewalRequest
 from send_email import message
 from send_email.delivery import Delivery
 from send_email.post import Post
@@ -116,11 +117,11 @@ class World:
 
     def settle_refunds(self, execution: str = "run-1", now: datetime = NOON, period: str = "2026-01-31") -> str:
         """Run one execution that the sweep asked to look at the refunds of a period."""
-        return self.execute({"event_type": REFUNDS, "renewal_date": period}, execution, now)
+        return self.execute({"event_type": Asks.SETTLE_REFUNDS, "renewal_date": period}, execution, now)
 
     def remind(self, execution: str = "run-1", now: datetime = NOON, period: str = "", tries: int = 1) -> str:
         """Run one execution that the sweep asked to remind of the renewal on `period`: by default, the row's own."""
-        asked = {"event_type": reminders.EVENT, "renewal_date": period or self.row()["renewal_date"]}
+        asked = {"event_type": Asks.REMIND, "renewal_date": period or self.row()["renewal_date"]}
         return self.execute(asked, execution, now, tries)
 
     def execute(self, asked: dict[str, str], execution: str, now: datetime, tries: int = 1) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from renewals.strict_json import NotAnObject, read_object
+from renewals.request import NoRequest, RenewalRequest
 from renewals.subscription import ID
 from scripts.deployment import Deployment
 from scripts.plainly import Trouble
@@ -55,13 +55,13 @@ class DeadLetters:
 
     def _what(self, body: str) -> str:
         try:
-            asked = read_object(body)
-        except NotAnObject:
-            return "no request, no try can succeed: it is not a JSON object"
-        named = asked.get("subscription_id")
-        if not (isinstance(named, str) and ID.fullmatch(named) and self._register.row(named)):
+            asked = RenewalRequest.from_json(body)
+        except NoRequest as bad:
+            return f"no request, no try can succeed: {bad}"
+        named = asked.subscription_id
+        if not (ID.fullmatch(named) and self._register.row(named)):
             return "no request, no try can succeed: it names no subscription of ours"
-        return f"a request to renew {named}, period {asked.get('renewal_date', 'that is due')}"
+        return f"a request to renew {named}, period {asked.renewal_date or 'that is due'}"
 
     def _all(self) -> Iterator[Letter]:
         """Each hidden for some seconds; those that are met again meanwhile end it."""

@@ -13,6 +13,7 @@ from renewal_sweep.queue import RenewalQueue
 from renewal_sweep.sweep import DAYS, PAGE, PartKind, Sweep, SweepPart, is_unfinished, unfinished_seconds
 from renewals import dynamodb, refunds, wording
 from renewals.renewal import INDEX_SHARDS, MailKind
+from renewals.request import RenewalRequest
 from scripts.deployment import Deployment
 
 _NO_END = 1e9
@@ -45,8 +46,8 @@ class _Kept(RenewalQueue):
         super().__init__(None, "")
         self.asked: list[tuple[str, str]] = []
 
-    def send(self, requests: Iterable[Mapping[str, str]]) -> None:
-        self.asked += [(each["subscription_id"], each.get("renewal_date", "no date")) for each in requests]
+    def send(self, requests: Iterable[RenewalRequest]) -> None:
+        self.asked += [(each.subscription_id, str(each.renewal_date or "no date")) for each in requests]
 
 
 def look(deployment: Deployment) -> Waiting:

@@ -95,7 +95,7 @@ def _mailed(deployment: Deployment, subscription_id: str, waiting: list[Renewal]
     for renewal in waiting:
         for _ in range(_MOST_RUNS):
             row = deployment.row(subscription_id)
-            ended = run_workflow(deployment, row, {"renewal_date": renewal.renewal_date.isoformat()})
+            ended = run_workflow(deployment, row, renewal.renewal_date)
             new += ended.new
             stands = deployment.register.ledger.get(subscription_id, renewal.renewal_date.isoformat())
             if stands is None or owed_mail(stands) is None:

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from decimal import Decimal
+from datetime import date
 from typing import Any
 
 from renewals import reasons, subscription
@@ -13,6 +13,7 @@ from renewals.mail_faults import address_of, is_in_vain
 from renewals.outcomes import MailOutcome, PaymentOutcome
 from renewals.owed import receipt_mail
 from renewals.renewal import Status
+from renewals.request import NoRequest, RenewalRequest
 from renewals.timeline import ChangeKind, Entry
 from scripts.deployment import Deployment
 from scripts.plainly import Trouble
@@ -37,7 +38,7 @@ def renew_now(deployment: Deployment, subscription_id: str) -> Ended:
     """Ask for what is due, as a webhook does, and wait for the end. What is not due is not charged."""
     row = deployment.row(subscription_id)
     deployment.register.note(subscription_id, ChangeKind.RENEWING, deployment.asked(row))
-    return run_workflow(deployment, row, {})
+    return run_workflow(deployment, row)
 
 
 def resend_mail(deployment: Deployment, subscription_id: str, renewal_date: str) -> Ended:
@@ -60,7 +61,7 @@ def resend_mail(deployment: Deployment, subscription_id: str, renewal_date: str)
         except Overtaken:
             seen_to = "Somebody else has seen to it, or the mail of a refund is owed first: look again in a minute."
             raise Trouble(seen_to) from None
-    return run_workflow(deployment, row, {"renewal_date": renewal_date})  # this period, so that nothing else is charged
+    return run_workflow(deployment, row, renewal.renewal_date)  # this period, so that nothing else is charged
 
 
 def redrive(deployment: Deployment) -> int:
@@ -90,27 +91,21 @@ def redrive(deployment: Deployment) -> int:
 def _note_redriven(deployment: Deployment, body: str) -> None:
     """Record it with the subscription that the message is about, as far as it is about one."""
     try:
-        named = json.loads(body)["subscription_id"]
-    except (ValueError, KeyError, TypeError):
+        named = RenewalRequest.from_json(body).subscription_id
+    except NoRequest:
         return
-    if isinstance(named, str) and subscription.ID.fullmatch(named):
+    if subscription.ID.fullmatch(named):
         deployment.register.note(named, ChangeKind.REDRIVEN, deployment.asked({}))
 
 
-def run_workflow(deployment: Deployment, row: Mapping[str, Any], more: Mapping[str, str]) -> Ended:
-    """One execution of the workflow, to its end, 225 seconds at most."""
+def run_workflow(deployment: Deployment, row: Mapping[str, Any], renewal_date: date | None = None) -> Ended:
+    """One execution of the workflow, to its end, 225 seconds at most. renewal_date: of the one period that is meant."""
     moment = deployment.moment(row)
     zone = moment.zone
     before = set(deployment.register.history(row, zone, moment.today)[0])
-    amount = row.get("amount")
-    work = {
-        "subscription_id": row["subscription_id"],
-        "customer_id": row["customer_id"],
-        "amount": f"{amount:f}" if isinstance(amount, Decimal) else "0",
-        **more,
-    }
+    work = RenewalRequest.of_row(row, renewal_date).to_json()
     arn = deployment.output("RenewalWorkflowArn")
-    ended = deployment.workflows.start_sync_execution(stateMachineArn=arn, input=json.dumps(work))
+    ended = deployment.workflows.start_sync_execution(stateMachineArn=arn, input=work)
     after = deployment.register.row(row["subscription_id"]) or row
     new = tuple(entry for entry in deployment.register.history(after, zone, moment.today)[0] if entry not in before)
     told, well = _told(ended, after)

@@ -1,9 +1,7 @@
 """ProcessPayment: charge one subscription's due period, exactly once.
 
-Event: {"execution": ARN, "request": {"subscription_id", "customer_id", "amount"}}, amount a decimal string, and
-optionally "renewal_date", YYYY-MM-DD: the one period that is meant. With "event_type": "subscription.reminder" nothing
-is charged: it is asked what the customer is to be reminded of before that period; with "subscription.refunds" the
-gateway is asked about the refunds of that period. "webhook_id" is handed on, if given.
+Event: {"execution": ARN, "request": {...}}, the request as renewals.request has it. One to remind, or about refunds,
+charges nothing. "webhook_id" is handed on, if given.
 Reply: {"outcome", "reason", "subscription_id", "customer_id"} and, where there is a renewal, {"renewal_date",
 "attempt", "amount", "currency", "transaction_id"}; "test_clock", YYYY-MM-DD, where the subscription lives on that day.
 With outcome remind, {"renewal_date", "reminders"}: of what.
@@ -11,15 +9,14 @@ PaymentError means: try again.
 """
 
 from datetime import date
-from decimal import Decimal, InvalidOperation
 from functools import cache
 from typing import Any
 
 from process_payment.charge import Charge
-from process_payment.decisions import Outcome, RenewalRequest
+from process_payment.decisions import Outcome
 from process_payment.payments import Payments
 from process_payment.remind import Remind
-from renewals import aws, clock, currencies, reminder_records, reminders, telemetry
+from renewals import aws, clock, currencies, reminder_records, telemetry
 from renewals.aws_errors import transient_aws_errors_as
 from renewals.charging import Switch
 from renewals.clock import Moment
@@ -31,7 +28,7 @@ from renewals.gateway_access import with_current_key
 from renewals.ledger import Ledger
 from renewals.outcomes import PaymentOutcome
 from renewals.reasons import Reason
-from renewals.renewal import REFUNDS
+from renewals.request import Asks, RenewalRequest
 from renewals.settings import setting
 
 
@@ -42,13 +39,11 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
     telemetry.correlate(event["request"], execution=execution)
     try:
         with transient_aws_errors_as(PaymentError):
-            event_type = event["request"].get("event_type")
-            reply = with_current_key(lambda: _answered(asked, execution, event_type))
+            reply = with_current_key(lambda: _answered(asked, execution))
     except GatewayUnauthorized:  # nobody's renewal is at fault: the next sweep asks again
         reply = _reply(asked, Outcome(PaymentOutcome.NOTHING_TO_DO, Reason.GATEWAY_ACCOUNT))
-    webhook_id = event["request"].get("webhook_id")
-    if isinstance(webhook_id, str):
-        reply["webhook_id"] = webhook_id
+    if asked.webhook_id is not None:
+        reply["webhook_id"] = asked.webhook_id
     telemetry.renewal_event("payment", reply)
     if reply["outcome"] is PaymentOutcome.FAILED:
         telemetry.count("RenewalFailed")
@@ -57,17 +52,18 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
     return reply
 
 
-def _answered(asked: RenewalRequest, execution: str, event_type: object) -> dict[str, Any]:
+def _answered(asked: RenewalRequest, execution: str) -> dict[str, Any]:
     try:
         moment = _moment(asked)
     except BadRow as bad:
         return _reply(asked, Outcome(PaymentOutcome.REJECTED, str(bad)))
-    if event_type == reminders.EVENT:
-        reply = _to_remind_of(asked, moment.today)
-    elif event_type == REFUNDS:
-        reply = _reply(asked, _refunds_settled(asked, moment))
-    else:
-        reply = _renewed(asked, execution, moment)
+    match asked.asks:
+        case Asks.RENEW:
+            reply = _renewed(asked, execution, moment)
+        case Asks.REMIND:
+            reply = _to_remind_of(asked, moment.today)
+        case Asks.SETTLE_REFUNDS:
+            reply = _reply(asked, _refunds_settled(asked, moment))
     return reply | {"test_clock": moment.today.isoformat()} if moment.tested else reply
 
 
@@ -118,14 +114,10 @@ def _to_remind_of(asked: RenewalRequest, today: date) -> dict[str, Any]:
 
 def _asked(event: dict[str, Any]) -> tuple[RenewalRequest, str]:
     try:
-        request = event["request"]
-        amount = Decimal(request["amount"])
-        period = date.fromisoformat(request["renewal_date"]) if "renewal_date" in request else None
-        return RenewalRequest(request["subscription_id"], request["customer_id"], amount, period), event["execution"]
+        request, execution = event["request"], event["execution"]
     except KeyError as error:
         raise BadEvent(f"ProcessPayment: {error} is missing") from None
-    except (TypeError, ValueError, InvalidOperation) as error:  # whose text quotes what was sent
-        raise BadEvent(f"ProcessPayment: {type(error).__name__}") from None
+    return RenewalRequest.from_fields(request), execution
 
 
 def _reply(asked: RenewalRequest, outcome: Outcome) -> dict[str, Any]:

@@ -45,7 +45,6 @@ from process_payment.decisions import (
     Outcome,
     PassDate,
     RecordPaid,
-    RenewalRequest,
     TakeOver,
 )
 from process_payment.payments import (
@@ -66,6 +65,7 @@ from renewals.outcomes import PaymentOutcome
 from renewals.payment_steps import why_withdrawn
 from renewals.reasons import Reason
 from renewals.renewal import Renewal, Status
+from renewals.request import RenewalRequest
 from renewals.subscription import has_ended
 
 _RACES = 4

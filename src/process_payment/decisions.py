@@ -1,11 +1,12 @@
-"""What the charge is asked, what it can decide to do, and what comes of it. process_payment.rules decides, and
-process_payment.charge does it."""
+"""What the charge can decide to do, and what comes of it.
+
+process_payment.rules decides, and process_payment.charge does it.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from renewals.outcomes import PaymentOutcome
@@ -15,21 +16,9 @@ if TYPE_CHECKING:
     from process_payment.claims import Claim
     from renewals.gateway import Payment
     from renewals.renewal import MailKind, Renewal
+    from renewals.request import RenewalRequest
     from renewals.steps import Row, Step
     from renewals.subscription import Subscription, SubscriptionStatus
-
-
-@dataclass(frozen=True, slots=True)
-class RenewalRequest:
-    """What an execution was asked to renew. amount: major units; a claim to check, never an instruction.
-
-    renewal_date: the one period that is meant, as the subscription's own renewal_date names it; None: whatever is due.
-    """
-
-    subscription_id: str
-    customer_id: str
-    amount: Decimal
-    renewal_date: date | None = None
 
 
 @dataclass(frozen=True, slots=True)

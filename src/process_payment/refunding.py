@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from process_payment.decisions import Outcome, RenewalRequest
+from process_payment.decisions import Outcome
 from renewals.errors import PaymentError
 from renewals.gateway import GatewayRefused, GatewayUnavailable
 from renewals.outcomes import PaymentOutcome
@@ -15,6 +15,7 @@ from renewals.refund_settlement import Settlement
 
 if TYPE_CHECKING:
     from renewals.clock import Moment
+    from renewals.request import RenewalRequest
 
 
 def settle(asked: RenewalRequest, settlement: Settlement, moment: Moment) -> Outcome:

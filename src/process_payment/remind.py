@@ -4,13 +4,13 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import date
 
-from process_payment.decisions import RenewalRequest
 from renewals import reminder_records, reminders, spans
 from renewals.cards import GatewayCard
 from renewals.errors import BadRow, Overtaken, PaymentError
 from renewals.gateway import Gateway, GatewayUnavailable
 from renewals.ledger import Ledger
 from renewals.renewal import MailKind
+from renewals.request import RenewalRequest
 from renewals.subscription import Subscription
 
 

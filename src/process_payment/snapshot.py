@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 
 from process_payment.claims import is_undecided
-from process_payment.decisions import RenewalRequest
 from process_payment.payments import Payments
 from renewals.charging import Switch
 from renewals.clock import Moment
@@ -16,6 +15,7 @@ from renewals.ledger import RECENT, Ledger
 from renewals.mail_faults import address_of, is_in_vain
 from renewals.owed import has_parked, is_parked, owed_mail
 from renewals.renewal import UNSETTLED, Renewal, Status
+from renewals.request import RenewalRequest
 from renewals.steps import Row
 from renewals.subscription import Subscription, parse
 

@@ -10,6 +10,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import date
+from decimal import Decimal
 from typing import Any
 
 from renewal_audit.audit import Audit, latest, whole
@@ -20,7 +21,7 @@ from renewals import aws, clock, gateway_access, telemetry
 from renewals.errors import BadEvent
 from renewals.gateway import GatewayUnauthorized
 from renewals.gateway_secret import GatewaySecret
-from renewals.renewal import REFUNDS
+from renewals.request import Asks, RenewalRequest
 from renewals.settings import setting
 
 
@@ -88,7 +89,7 @@ def _settle(periods: Mapping[Key, str]) -> None:
     """The workflow looks at the refunds of these periods: the audit itself changes nothing."""
     queue = RenewalQueue(aws.sqs(), setting("RENEWAL_QUEUE_URL"))
     queue.send(
-        {"subscription_id": name, "customer_id": customer, "renewal_date": day, "amount": "0", "event_type": REFUNDS}
+        RenewalRequest(name, customer, Decimal(0), date.fromisoformat(day), Asks.SETTLE_REFUNDS)
         for (name, day), customer in periods.items()
     )
 

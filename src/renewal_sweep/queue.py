@@ -1,13 +1,13 @@
 """The queue of renewals, as the sweep uses it: how full it is, and handing over in batches."""
 
-import json
 import random
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from itertools import batched
 from typing import Any
 
 from renewals.errors import NotHandedOver
+from renewals.request import RenewalRequest
 
 _BATCH = 10  # https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessageBatch.html
 _TRIES = 5
@@ -31,11 +31,11 @@ class RenewalQueue:
         """How many messages wait, are at work, or are to be tried again: as good as SQS knows."""
         return self._count(*(f"{_VISIBLE}{kind}" for kind in ("", "NotVisible", "Delayed")))
 
-    def send(self, requests: Iterable[Mapping[str, str]]) -> None:
+    def send(self, requests: Iterable[RenewalRequest]) -> None:
         """Hand over requests to renew. Raises NotHandedOver where the queue keeps refusing some; the rest is sent."""
         refused: list[str] = []
         for batch in batched(requests, _BATCH, strict=False):
-            refused += self._send([{"Id": str(n), "MessageBody": json.dumps(each)} for n, each in enumerate(batch)])
+            refused += self._send([{"Id": str(n), "MessageBody": each.to_json()} for n, each in enumerate(batch)])
         if refused:
             raise NotHandedOver(f"messages that SQS refused: {len(refused)} ({', '.join(sorted(set(refused)))})")
 

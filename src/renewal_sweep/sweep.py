@@ -25,7 +25,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import date, datetime, timedelta
-from decimal import Decimal
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +33,8 @@ from renewals import dynamodb, mail_faults, pauses, reminders, subscription
 from renewals.attribute_values import storable
 from renewals.errors import BadRow
 from renewals.reasons import Reason
-from renewals.renewal import CUT_OFF, INDEX_SHARDS, REFUNDS
+from renewals.renewal import CUT_OFF, INDEX_SHARDS
+from renewals.request import Asks, RenewalRequest
 from renewals.subscription import Subscription, SubscriptionStatus
 
 if TYPE_CHECKING:
@@ -269,7 +269,7 @@ class Sweep:
         found: dict[str, Any] = answer
         return found
 
-    def _requests(self, part: SweepPart, rows: list[dict[str, Any]], done: Swept) -> Iterator[dict[str, str]]:
+    def _requests(self, part: SweepPart, rows: list[dict[str, Any]], done: Swept) -> Iterator[RenewalRequest]:
         if part.kind is PartKind.SHARD:
             done.oldest = max([done.oldest or 0.0, *(unfinished_seconds(row, self.now) for row in rows)])
             yield from (self._taken_up(row) for row in rows if self._is_quiet(row))
@@ -282,7 +282,7 @@ class Sweep:
                 done.bad += 1
                 continue
             if request is not None:
-                done.due += "event_type" not in request
+                done.due += request.asks is Asks.RENEW
                 yield request
             elif self._was_corrected(part, row):
                 yield _request(row)
@@ -295,17 +295,17 @@ class Sweep:
             return False
         return mail_faults.was_corrected(row, self.now.date() - timedelta(days=DAYS))
 
-    def _taken_up(self, row: Row) -> dict[str, str]:
+    def _taken_up(self, row: Row) -> RenewalRequest:
         """A request for what is unfinished; where only its refunds are to be looked at, one for these."""
         only_refunds = not is_unfinished(row) and "next_attempt" not in row
-        return _request(row) | ({"event_type": REFUNDS} if only_refunds else {})
+        return _request(row, Asks.SETTLE_REFUNDS if only_refunds else Asks.RENEW)
 
     def _is_quiet(self, row: Row) -> bool:
         """Whether nobody is at work on a renewal. Of one that lives on another day only the charge can tell."""
         touched, leased = (storable(moment) for moment in (self.now - QUIET, self.now))
         return self.test_clock is not None or (row["touched_at"] < touched and row["lease_until"] < leased)
 
-    def _asks_for(self, part: SweepPart, row: Row) -> dict[str, str] | None:
+    def _asks_for(self, part: SweepPart, row: Row) -> RenewalRequest | None:
         """What this part sends of the row. Raises BadRow for one that is to be charged some day, and cannot be."""
         clock = self.test_clock(row) if self.test_clock else None
         if (part.kind is PartKind.CLOCKS) is (clock is None):
@@ -316,7 +316,7 @@ class Sweep:
         if _wants(part, checked, today):
             return _request(row)
         reminded = part.kind is not PartKind.DATE and reminders.may_be_owed(checked, today, self.reminder_days)
-        return _request(row) | {"event_type": reminders.EVENT} if reminded else None
+        return _request(row, Asks.REMIND) if reminded else None
 
     def _is_the_hourly_ones(self, part: SweepPart, row: Row) -> bool:
         """Whether the nightly sweep leaves the row to the hourly one, which finds it by its date."""
@@ -375,12 +375,7 @@ def _after(part: SweepPart, answer: Mapping[str, Any]) -> SweepPart | None:
     return replace(part, start=answer["LastEvaluatedKey"], rows=rows)
 
 
-def _request(row: Row) -> dict[str, str]:
-    """A request to renew, of a subscription's row or of a renewal's item: it names the period that is meant.
-
-    A subscription that has ended may lack its date and amount: its refused period is closed without them.
-    """
-    names = ("subscription_id", "customer_id", "renewal_date")
-    told = {name: row[name] for name in names if isinstance(row.get(name), str)}
-    amount = row.get("amount")
-    return told | {"amount": f"{amount:f}" if isinstance(amount, Decimal) else "0"}
+def _request(row: Row, asks: Asks = Asks.RENEW) -> RenewalRequest:
+    """A request about a subscription's row or a renewal's item: it names the period that is meant, unless the row of a
+    subscription that has ended lacks its date. Its refused period is closed without one."""
+    return RenewalRequest.of_row(row, subscription.renewal_date_of(row), asks)

@@ -11,10 +11,9 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from renewals import aws, telemetry
+from renewals.request import NoRequest, RenewalRequest
 from renewals.settings import setting
-from renewals.strict_json import NotAnObject, read_object
 
-_IDS = ("subscription_id", "customer_id", "renewal_date")
 _FIRST_WAIT_SECONDS = 60
 """Longer than the lease of 40 seconds that a failed run may leave: a try within it would end as in_progress."""
 
@@ -25,25 +24,39 @@ MOST_TRIES = 5
 @telemetry.observed
 def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
     """Renew what the messages ask for; see the module."""
-    failed = [record for record in event["Records"] if not _succeeds(record)]
-    for record in failed:
-        _try_later(record)
-    return {"batchItemFailures": [{"itemIdentifier": record["messageId"]} for record in failed]}
+    waits = [(record, _tried_after(record)) for record in event["Records"]]
+    failed = [(record, seconds) for record, seconds in waits if seconds is not None]
+    for record, seconds in failed:
+        _come_back(record, after=seconds)
+    return {"batchItemFailures": [{"itemIdentifier": record["messageId"]} for record, _ in failed]}
 
 
-def _succeeds(record: dict[str, Any]) -> bool:
-    """Run the workflow. An execution that fails is answered with HTTP 200 too: its status says so."""
+def _tried_after(record: dict[str, Any]) -> int | None:
+    """Run the workflow for a message. The seconds until its next try, none where no try can help; None: it is done."""
     telemetry.forget()
     telemetry.correlate({}, message_id=record["messageId"])
-    asked = _asked(record)
-    if asked is None:
-        telemetry.logger().error("not run", extra={"error": "the message is not a JSON object"})
-        return False
-    ids = {name: telemetry.shown_id(asked[name]) for name in _IDS if name in asked}
+    try:
+        asked = RenewalRequest.from_json(record["body"])
+    except NoRequest as bad:
+        telemetry.logger().error("not run", extra={"error": str(bad)})
+        return 0
+    if _succeeds(asked, record["body"]):
+        return None
+    tries = int(record["attributes"]["ApproximateReceiveCount"])
+    return 0 if tries >= MOST_TRIES else _FIRST_WAIT_SECONDS * 2 ** (tries - 1)
+
+
+def _succeeds(asked: RenewalRequest, message: str) -> bool:
+    """Run the workflow with the message as it came: a field that a younger version has added is not lost. An execution
+    that fails is answered with HTTP 200 too: its status says so."""
+    named = ("subscription_id", asked.subscription_id), ("customer_id", asked.customer_id)
+    ids = {name: telemetry.shown_id(value) for name, value in named}
+    if asked.renewal_date is not None:
+        ids["renewal_date"] = asked.renewal_date.isoformat()
     telemetry.correlate(ids)
     try:
         ended = aws.synchronous_workflows().start_sync_execution(
-            stateMachineArn=setting("STATE_MACHINE_ARN"), input=record["body"]
+            stateMachineArn=setting("STATE_MACHINE_ARN"), input=message
         )
     except (BotoCoreError, ClientError) as error:
         telemetry.logger().error("not run", extra={"outcome": "not run", "error": str(error)} | ids)
@@ -53,22 +66,12 @@ def _succeeds(record: dict[str, Any]) -> bool:
     return ended["status"] == "SUCCEEDED"
 
 
-def _asked(record: dict[str, Any]) -> dict[str, Any] | None:
-    """What the message asks for; None where it is no JSON object."""
-    try:
-        return read_object(record["body"])
-    except NotAnObject:
-        return None
-
-
-def _try_later(record: dict[str, Any]) -> None:
-    """Where this cannot be said, the message comes back after the queue's own visibility timeout."""
-    tries = int(record["attributes"]["ApproximateReceiveCount"])
-    hopeless = tries >= MOST_TRIES or _asked(record) is None
-    wait = 0 if hopeless else _FIRST_WAIT_SECONDS * 2 ** (tries - 1)
+def _come_back(record: dict[str, Any], *, after: int) -> None:
+    """The message is seen again after so many seconds; where this cannot be said, after the queue's own visibility
+    timeout."""
     try:
         aws.sqs().change_message_visibility(
-            QueueUrl=setting("RENEWAL_QUEUE_URL"), ReceiptHandle=record["receiptHandle"], VisibilityTimeout=wait
+            QueueUrl=setting("RENEWAL_QUEUE_URL"), ReceiptHandle=record["receiptHandle"], VisibilityTimeout=after
         )
     except (BotoCoreError, ClientError) as error:
         telemetry.logger().warning("no earlier try", extra={"message_id": record["messageId"], "error": str(error)})

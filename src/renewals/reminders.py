@@ -23,9 +23,6 @@ from renewals.reasons import Reason
 from renewals.renewal import Mail, MailKind, MailState, mail_from
 from renewals.subscription import Subscription, SubscriptionStatus, parse
 
-EVENT = "subscription.reminder"
-"""The event_type of a request to remind, in the queue and the workflow. No webhook can ask for it."""
-
 EARLIER = "earlier_reminders"
 """The attribute of a row that keeps the records of reminders which failed and were tried again. It is none of the
 record itself, in which an earlier version takes no further attribute."""

@@ -18,11 +18,6 @@ INDEX_SHARDS = 16
 """Over so many hash keys, "0" to "15", what is unfinished is spread in its index."""
 
 
-REFUNDS = "subscription.refunds"
-"""The event_type of a request to look at a period's refunds, in the queue and the workflow. No webhook can ask for
-it."""
-
-
 class Status(Worded):
     """Where a renewal stands; the picture is in renewals.ledger."""
 

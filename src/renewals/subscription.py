@@ -96,7 +96,8 @@ def anchor_change(row: Mapping[str, Any], until: date, claimed: int | None = Non
     """
     new: Decimal | None = None
     if row.get("interval", "month") not in _COUNTED:
-        known = (_own_anchor(row), claimed, _day_of(row))
+        was = renewal_date_of(row)
+        known = (_own_anchor(row), claimed, None if was is None else was.day)
         new = Decimal(next((each for each in known if each is not None and falls_on(each, until)), until.day))
     return {} if row.get("anchor_day") == new else {"anchor_day": new}
 
@@ -118,9 +119,10 @@ def _own_anchor(row: Mapping[str, Any]) -> int | None:
     return named if named and falls_on(named, current) else None
 
 
-def _day_of(row: Mapping[str, Any]) -> int | None:
+def renewal_date_of(row: Mapping[str, Any]) -> date | None:
+    """The row's renewal date, whatever else is wrong with the row; None where it has none that is a date."""
     try:
-        return day(row, "renewal_date").day
+        return day(row, "renewal_date")
     except BadRow:
         return None
 

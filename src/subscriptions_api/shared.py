@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable, Mapping
-from decimal import Decimal
 from functools import cache
 from hashlib import sha256
 from typing import Annotated, Any
@@ -18,7 +17,9 @@ from renewals.clock import Moment
 from renewals.errors import BadRow, Collision, repeat_while_outdated
 from renewals.register import AskedBy, Register, Repeatable, Row, etag
 from renewals.renewal import Renewal
+from renewals.request import RenewalRequest
 from renewals.settings import setting
+from renewals.subscription import renewal_date_of
 from subscriptions_api import models
 from subscriptions_api.models import SubscriptionOut
 from subscriptions_api.problems import Missing, Nobody
@@ -119,17 +120,11 @@ def shown(row: Row, *, of_many: bool = False) -> dict[str, Any]:
 
 def start(row: Row, renewal: Renewal | None = None) -> None:
     """Start the workflow for what the row is due, or for what is owed of a period of it."""
-    amount = row.get("amount")
-    work = {
-        "subscription_id": row["subscription_id"],
-        "customer_id": row["customer_id"],
-        "amount": f"{amount:f}" if isinstance(amount, Decimal) else "0",
-        "renewal_date": renewal.renewal_date.isoformat() if renewal else row["renewal_date"],
-    }
+    request = RenewalRequest.of_row(row, renewal.renewal_date if renewal else renewal_date_of(row))
     try:
         workflow = setting("STATE_MACHINE_ARN")
-        started = aws.step_functions().start_execution(stateMachineArn=workflow, input=json.dumps(work))
-        telemetry.correlate(work, execution=started["executionArn"])
+        started = aws.step_functions().start_execution(stateMachineArn=workflow, input=request.to_json())
+        telemetry.correlate(request.fields(), execution=started["executionArn"])
     except (BotoCoreError, ClientError) as error:  # the change is made; the next sweep finds the work
         told = {"subscription_id": row["subscription_id"], "error": str(error)}
         telemetry.logger().warning("the workflow was not started", extra=told)

@@ -8,15 +8,17 @@ import base64
 import binascii
 import json
 import time
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
 from renewals import aws, request_path, telemetry
 from renewals.aws_errors import transient_aws_errors_as
 from renewals.errors import TryAgain
+from renewals.request import Asks, RenewalRequest
 from renewals.settings import setting
 from webhook_handler import signing_secrets
-from webhook_handler.webhook import LARGEST_BODY, RENEWAL, BadBody, Request, RequestOutcome, parse, signed
+from webhook_handler.webhook import LARGEST_BODY, BadBody, RequestOutcome, parse, signed
 
 _REREAD_AFTER_SECONDS = 60
 
@@ -37,7 +39,8 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
 
 def _receive(event: dict[str, Any]) -> dict[str, Any]:
     headers = {name.lower(): value for name, value in (event.get("headers") or {}).items()}
-    telemetry.correlate({"webhook_id": _webhook_id(headers)})
+    webhook_id = _webhook_id(headers)
+    telemetry.correlate({"webhook_id": webhook_id})
     if "path" in event and request_path.plain(event) is None:  # what was made by hand, to try the function, may lack it
         return _refuse(404, "there is nothing at this path")
     body = _body(event)
@@ -52,9 +55,9 @@ def _receive(event: dict[str, Any]) -> dict[str, Any]:
     except BadBody as error:
         return _refuse(400, str(error))
     if request is None:
-        return _reply(202, f"ignored: only {RENEWAL} is acted on")
+        return _reply(202, f"ignored: only {Asks.RENEW} is acted on")
     telemetry.correlate({"subscription_id": request.subscription_id})
-    telemetry.correlate({}, execution=_start(request, _webhook_id(headers)))
+    telemetry.correlate({}, execution=_start(replace(request, webhook_id=webhook_id)))
     told = {
         "outcome": RequestOutcome.ACCEPTED,
         "subscription_id": request.subscription_id,
@@ -99,18 +102,11 @@ def _read_secret() -> tuple[tuple[str, ...], float]:
     return signing_secrets.read(aws.secrets_manager(), setting("WEBHOOK_SECRET_ARN")), time.monotonic()
 
 
-def _start(request: Request, webhook_id: str) -> str:
+def _start(request: RenewalRequest) -> str:
     """Start the workflow; the execution's ARN. A name would guard nothing, so it gets none: the ledger makes a second
     one harmless."""
-    work = {
-        "subscription_id": request.subscription_id,
-        "customer_id": request.customer_id,
-        "amount": f"{request.amount:f}",
-        "event_type": RENEWAL,
-        "webhook_id": webhook_id,
-    }
     workflow = setting("STATE_MACHINE_ARN")
-    return aws.step_functions().start_execution(stateMachineArn=workflow, input=json.dumps(work))["executionArn"]
+    return aws.step_functions().start_execution(stateMachineArn=workflow, input=request.to_json())["executionArn"]
 
 
 def _refuse(status: int, message: str) -> dict[str, Any]:

@@ -6,7 +6,6 @@ that specification's own library over the bytes as they came, before anything is
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
 from typing import Any
@@ -14,10 +13,10 @@ from typing import Any
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from renewals.currencies import LARGEST
+from renewals.request import Asks, RenewalRequest
 from renewals.strict_json import NotAnObject, read_object
 from renewals.subscription import ID
 
-RENEWAL = "subscription.renewal"
 LARGEST_BODY = 64 * 1024
 """Bytes. A request holds three short fields; the rest is room for what a sender adds of its own."""
 
@@ -34,15 +33,6 @@ class RequestOutcome(StrEnum):
 
 class BadBody(Exception):  # noqa: N818
     """The body is not what the contract says. The message names the field, and never quotes what was sent."""
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """A signed request to renew. amount: a positive decimal of at most three places, major units."""
-
-    subscription_id: str
-    customer_id: str
-    amount: Decimal
 
 
 def signed(body: bytes, headers: Mapping[str, str], secrets: Iterable[str]) -> bool:
@@ -62,19 +52,20 @@ def _signed_by(secret: str, body: bytes, headers: Mapping[str, str]) -> bool:
     return True
 
 
-def parse(body: bytes) -> Request | None:
-    """What is asked for; None for an event type that is not ours to act on. Raises BadBody."""
+def parse(body: bytes) -> RenewalRequest | None:
+    """What is asked for, its amount a positive decimal of at most three places; None for an event type that is not ours
+    to act on. Raises BadBody."""
     try:
         fields = read_object(body, exact=True)
     except NotAnObject as fault:
         raise BadBody(f"the body {fault}") from None
-    if _event_type(fields) != RENEWAL:
+    if _event_type(fields) != Asks.RENEW:
         return None
-    return Request(_id(fields, "subscription_id"), _id(fields, "customer_id"), _amount(fields))
+    return RenewalRequest(_id(fields, "subscription_id"), _id(fields, "customer_id"), _amount(fields))
 
 
 def _event_type(fields: Mapping[str, Any]) -> str:
-    value = fields.get("event_type", RENEWAL)
+    value = fields.get("event_type", Asks.RENEW)
     if not isinstance(value, str) or len(value) > _LONGEST_EVENT_TYPE:
         raise BadBody(f"event_type must be a string of at most {_LONGEST_EVENT_TYPE} characters")
     return value

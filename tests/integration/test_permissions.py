@@ -20,7 +20,7 @@ import urllib3
 from local.gateway import official_client
 from local.stack import STACK_NAME
 from renewals import receipt_links
-from renewals.renewal import REFUNDS
+from renewals.request import Asks
 from tests.integration.shop import RUNNING, SUCCEEDED, Shop, Subscriber, today, wait_until
 from tests.integration.stacks import SCALE_OF_WAITS
 
@@ -199,7 +199,10 @@ def refunds_looked_at(deployed: Deployed) -> Iterator[Answer]:
     subscriber = deployed.shop.subscribe()
     deployed.shop.renew(subscriber)
     (item,) = deployed.shop.ledger(subscriber)
-    request = json.loads(subscriber.request()) | {"renewal_date": item["renewal_date"], "event_type": REFUNDS}
+    request = json.loads(subscriber.request()) | {
+        "renewal_date": item["renewal_date"],
+        "event_type": Asks.SETTLE_REFUNDS,
+    }
     for _ in range(2):
         answer = deployed.call("ProcessPayment", {"execution": EXECUTION, "request": request})
         looked = answer.reply.get("reason") == "refunds_looked_at"

@@ -14,7 +14,6 @@ from typing import Any, cast
 
 import pytest
 
-from process_payment.decisions import RenewalRequest
 from renewal_audit import app, audit
 from renewal_audit.audit import Audit, latest, whole
 from renewal_audit.compare import Difference
@@ -23,6 +22,7 @@ from renewals import clock
 from renewals.attribute_values import storable
 from renewals.errors import BadEvent, Throttled
 from renewals.gateway import Charged, GatewayRefundState, Payment, PaymentState
+from renewals.request import RenewalRequest
 from tests.fakes import NOON, Cut, World
 from tests.shares import share
 

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from process_payment.decisions import RenewalRequest
 from process_payment.payments import idempotency_key
 from renewals.errors import PaymentError
 from renewals.gateway import Failure, GatewayUnauthorized, PaymentState
 from renewals.payment_steps import MOST_PICK_UPS
 from renewals.renewal import Renewal
+from renewals.request import RenewalRequest
 from tests.fakes import DUE, LATER, NOON, World
 
 DAY = timedelta(days=1)

@@ -28,6 +28,7 @@ from renewals import aws, refund_steps, refunds
 from renewals.attribute_values import plain, wire
 from renewals.gateway import Payment, PaymentRequest, PaymentState
 from renewals.renewal import MailKind, mail_name
+from renewals.request import RenewalRequest
 from tests.fake_aws import FakeSQS
 from tests.fakes import LINKS, SENDER, Cut, World
 
@@ -255,6 +256,13 @@ def test_what_an_earlier_version_wrote_is_read_by_this_one(case: Case) -> None:
     with _deployed(_restored(case["before"])) as deployed:
         reply = deployed.call(case["task"], case["event"])
     assert case["reply"].items() <= reply.items()
+
+
+@pytest.mark.parametrize("case", [case for case in _cases() if case.values[0]["task"] == "ProcessPayment"])
+def test_a_request_that_is_queued_is_written_as_an_earlier_version_wrote_it(case: Case) -> None:
+    """So that version reads our messages too, where a deployment is taken back: the same fields, the same values."""
+    request = case["event"]["request"]
+    assert RenewalRequest.from_json(json.dumps(request)).fields() == request
 
 
 def _shape(value: Any) -> Any:

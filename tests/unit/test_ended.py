@@ -160,3 +160,27 @@ def test_an_end_is_refused_to_a_row_that_changes_at_this_moment(shop: World) -> 
         world.cuts.happens = lifted
         world.run("end", NOON + 28 * DAY, period="2026-02-28")
         assert world.row()["status"] != "canceled" or "cancel_at" in world.row()
+
+
+@pytest.mark.parametrize("written", [None, "31.1.2026"])
+@pytest.mark.parametrize("by", ["api", "sweep"])
+def test_a_refused_period_is_given_up_though_the_row_that_has_ended_lost_its_date(
+    api: Api, by: str, written: str | None
+) -> None:
+    """Somebody took the date out of the row, or wrote one that is none, and the subscription is canceled. The request
+    that closes its refused period names no period, and is one that ProcessPayment can read."""
+    api.shop.subscribe(payment_method="pm_declined")
+    api.shop.run()
+    row = {name: value for name, value in api.shop.row().items() if name != "renewal_date"}
+    api.shop.dynamodb.put("subscriptions", row | ({"renewal_date": written} if written else {}))
+    if by == "api":
+        assert api("POST", "/subscriptions/sub_1/cancel", {"when": "now"}).status == 200
+        [request] = api.started
+    else:
+        api.shop.edit(status="canceled")
+        sweeper = Sweeper(api.shop)
+        sweeper.sweep("all", now=NOON + DAY)
+        [request] = sweeper.sent()
+    assert "renewal_date" not in request
+    api.shop.execute(request, "run-2", NOON + DAY)
+    assert api.shop.items()["2026-01-31"]["status"] == "given_up"

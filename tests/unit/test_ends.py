@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
-from process_payment.decisions import RenewalRequest
 from renewals import payment_steps
 from renewals.errors import Overtaken
 from renewals.gateway import PaymentState
 from renewals.payment_steps import why_withdrawn
 from renewals.register import AskedBy, Register
+from renewals.request import RenewalRequest
 from renewals.row_steps import WATCHED
 from renewals.transitions import Action, NotAllowed
 from tests.fake_aws import Condition, plain

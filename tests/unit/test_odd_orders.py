@@ -12,13 +12,14 @@ import pytest
 
 from local.gateway import official_client, serving
 from process_payment.charge import Charge
-from process_payment.decisions import Outcome, RenewalRequest
+from process_payment.decisions import Outcome
 from process_payment.payments import Payments
 from renewals import dynamodb
 from renewals.dunning import Dunning
 from renewals.gateway import Failure, Payment, PaymentState
 from renewals.payment_steps import MOST_PICK_UPS
 from renewals.reasons import Reason
+from renewals.request import RenewalRequest
 from renewals.stripe_gateway import StripeGateway
 from renewals.subscription import SubscriptionStatus
 from tests.fakes import DUE, DUNNING, LATER, NOON, SELLER, World

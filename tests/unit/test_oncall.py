@@ -150,14 +150,20 @@ def test_many_are_counted_and_the_first_ones_named(shop: World, oncall: Any) -> 
 # --- dead letters ----------------------------------------------------------------------------------------------------
 
 
+def _letter(**fields: Any) -> str:
+    return json.dumps({"subscription_id": "sub_1", "customer_id": "cus_1", "amount": "29.99"} | fields)
+
+
 @pytest.mark.parametrize(
     ("body", "what"),
     [
-        ('{"subscription_id": "sub_1", "renewal_date": "2026-01-31"}', "a request to renew sub_1, period 2026-01-31"),
-        ('{"subscription_id": "sub_1", "customer', "no request, no try can succeed: it is not a JSON object"),
-        ('{"subscription_id": "sub_9"}', "no request, no try can succeed: it names no subscription of ours"),
-        ('{"subscription_id": 4}', "no request, no try can succeed: it names no subscription of ours"),
-        ('{"subscription_id": ""}', "no request, no try can succeed: it names no subscription of ours"),
+        (_letter(renewal_date="2026-01-31"), "a request to renew sub_1, period 2026-01-31"),
+        (_letter(), "a request to renew sub_1, period that is due"),
+        ('{"subscription_id": "sub_1", "customer', "no request, no try can succeed: the message is not a JSON object"),
+        (_letter(subscription_id="sub_9"), "no request, no try can succeed: it names no subscription of ours"),
+        (_letter(subscription_id="a/b"), "no request, no try can succeed: it names no subscription of ours"),
+        (_letter(subscription_id=4), "no request, no try can succeed: subscription_id is not a string"),
+        ('{"subscription_id": "sub_1"}', "no request, no try can succeed: customer_id is missing"),
     ],
 )
 def test_a_dead_letter_is_shown_whole_with_what_it_is(

@@ -300,6 +300,6 @@ def test_a_charge_of_a_saved_card_says_that_it_recurs(shop: Shop) -> None:
 
 
 def _asked() -> Any:
-    from process_payment.decisions import RenewalRequest
+    from renewals.request import RenewalRequest
 
     return RenewalRequest("sub_1", "cus_1", Decimal("29.99"))

@@ -39,7 +39,6 @@ import pytest
 from mail_feedback.event import Word
 from mail_feedback.feedback import Feedback
 from process_payment import dunning_decisions, refunding
-from process_payment.decisions import RenewalRequest
 from renewal_audit.compare import Compared, Found, due, is_of
 from renewal_sweep.queue import RenewalQueue
 from renewal_sweep.sweep import PartKind, Sweep, SweepPart
@@ -52,6 +51,7 @@ from renewals.refund_settlement import Settlement
 from renewals.refunds import NotRefundable, check
 from renewals.register import AskedBy, Register
 from renewals.renewal import Renewal, Status, renewal_from, shard
+from renewals.request import Asks, RenewalRequest
 from renewals.subscription import Subscription
 from scripts.plainly import Trouble
 from scripts.subscriptions import renewing
@@ -194,8 +194,8 @@ def _row(shop: World) -> Subscription:
 class _Queue:
     bodies: list[str] = field(default_factory=list)
 
-    def send(self, requests: list[dict[str, str]]) -> None:
-        self.bodies += ["refunds" if "event_type" in each else "renew" for each in requests]
+    def send(self, requests: list[RenewalRequest]) -> None:
+        self.bodies += ["renew" if each.asks is Asks.RENEW else "refunds" for each in requests]
 
 
 def _sweep(shop: World) -> str:

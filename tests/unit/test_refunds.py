@@ -15,7 +15,8 @@ from renewals.currencies import exact_minor_units
 from renewals.errors import BadRow
 from renewals.gateway import GatewayRefundState, GatewayUnavailable
 from renewals.refunds import waiting
-from renewals.renewal import INDEX_SHARDS, REFUNDS
+from renewals.renewal import INDEX_SHARDS
+from renewals.request import Asks, RenewalRequest
 from subscriptions_api import app, receipts, refunding
 from tests.fake_aws import error
 from tests.fakes import LATER, LINKS, NOON, Cut
@@ -358,7 +359,7 @@ def test_a_refund_that_is_recorded_while_the_receipt_is_mailed_is_told_of(paid: 
 
 def _sweep(api: Api, now: datetime | None = None) -> list[dict[str, str]]:
     """The requests that the hourly sweep sends for what is unfinished, a day after everything."""
-    kept: list[dict[str, str]] = []
+    kept: list[RenewalRequest] = []
     at = now or datetime.now(UTC) + DAY
     sweep = Sweep(
         client=cast("Any", api.shop.dynamodb),
@@ -375,13 +376,13 @@ def _sweep(api: Api, now: datetime | None = None) -> list[dict[str, str]]:
     )
     for shard in range(INDEX_SHARDS):
         sweep.read(SweepPart(PartKind.SHARD, str(shard)))
-    return kept
+    return [each.fields() for each in kept]
 
 
 def _swept(api: Api, execution: str, now: datetime) -> None:
     """The hourly sweep, and the executions that it leads to."""
     for request in _sweep(api):
-        if request.get("event_type") == REFUNDS:
+        if request.get("event_type") == Asks.SETTLE_REFUNDS:
             api.shop.settle_refunds(execution, now, request["renewal_date"])
         else:
             api.shop.run(execution, now, period=request["renewal_date"])

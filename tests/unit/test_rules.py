@@ -18,7 +18,6 @@ from process_payment.decisions import (
     Note,
     PassDate,
     RecordPaid,
-    RenewalRequest,
     TakeOver,
 )
 from process_payment.dunning_rules import DUNNING
@@ -27,6 +26,7 @@ from process_payment.snapshot import Snapshot, look
 from renewals import payment_steps
 from renewals.gateway import Failure, PaymentState
 from renewals.reasons import Reason
+from renewals.request import RenewalRequest
 from tests.fakes import DUE, LATER, NOON, World
 from tests.unit.test_crashes import CALLS
 

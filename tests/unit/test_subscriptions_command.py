@@ -5,8 +5,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import date, timedelta
-from decimal import Decimal
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +14,9 @@ import pytest
 from botocore.exceptions import EndpointConnectionError, NoCredentialsError, ProfileNotFound, ReadTimeoutError
 from click.testing import CliRunner, Result
 
-from process_payment.decisions import RenewalRequest
 from renewals import stripe_gateway
 from renewals.gateway import GatewayUnauthorized
+from renewals.request import RenewalRequest
 from scripts import ROOT
 from scripts.subscriptions import verified
 from scripts.subscriptions.__main__ import main
@@ -86,20 +85,13 @@ class Account:
         self.asked.append(json.loads(input))
         work, execution = self.asked[-1], f"run-{len(self.asked) + 1}"
         now = NOON + len(self.asked) * LATER
-        period = work.get("renewal_date")
-        asked = RenewalRequest(
-            work["subscription_id"],
-            work["customer_id"],
-            Decimal(work["amount"]),
-            date.fromisoformat(period) if period else None,
-        )
-        outcome = self.shop.charge(execution, now).renew(asked)
+        outcome = self.shop.charge(execution, now).renew(RenewalRequest.from_json(input))
         if outcome.name in ("nothing_to_do", "in_progress"):
             return {
                 "status": "SUCCEEDED",
                 "output": json.dumps({"outcome": outcome.name, "reason": outcome.reason}),
             }
-        state = self.shop.run(execution, now, work["amount"], period=period)
+        state = self.shop.run(execution, now, work["amount"], period=work.get("renewal_date"))
         if state.endswith("Failed"):
             names = {"PaymentFailed": "PaymentProcessingFailed", "EmailFailed": "EmailSendingFailed"}
             return {"status": "FAILED", "error": names[state]}
@@ -258,7 +250,8 @@ def test_no_other_mail_is_sent_again(shop: World, account: Account, command: Any
 def test_dead_letters_come_back_with_who_brought_them(shop: World, account: Account, command: Any) -> None:
     """Every message that lies there is moved as it is; of those about a subscription its timeline says so."""
     on(shop)
-    bodies = [json.dumps({"subscription_id": "sub_1", "n": n}) for n in range(11)] + ["nonsense", "[]", '{"a": 1}']
+    letter = {"subscription_id": "sub_1", "customer_id": "cus_1", "amount": "29.99"}
+    bodies = [json.dumps(letter | {"n": n}) for n in range(11)] + ["nonsense", "[]", '{"a": 1}']
     account.queues[DEAD] = list(bodies)
     assert command("redrive").output == "14 brought back\n"
     assert account.queues == {DEAD: [], QUEUE: bodies}

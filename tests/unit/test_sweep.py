@@ -9,12 +9,12 @@ from typing import Any, cast
 
 import pytest
 
-from process_payment.decisions import RenewalRequest
 from renewal_sweep import sweep
 from renewal_sweep.queue import RenewalQueue
 from renewal_sweep.sweep import Row, Sweep, SweepPart, Swept
 from renewals.errors import BadRow, NotHandedOver
 from renewals.gateway import PaymentState
+from renewals.request import RenewalRequest
 from tests.fake_aws import FakeDynamoDB, FakeSQS
 from tests.fakes import DUE, INDEXES, LATER, NOON, Cut, World
 from tests.shares import share

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from standardwebhooks import Webhook
 
-from webhook_handler.webhook import BadBody, Request, parse, signed
+from renewals.request import RenewalRequest
+from webhook_handler.webhook import BadBody, parse, signed
 
 SECRET = "whsec_" + base64.b64encode(b"0123456789abcdef0123456789abcdef").decode()
 OTHER = "whsec_" + base64.b64encode(b"another-key-of-thirty-two-bytes!").decode()
@@ -83,7 +84,7 @@ def test_bytes_that_are_no_text_are_not_signed() -> None:
 def test_an_amount_is_a_number_or_a_decimal_string(amount: Any, value: str) -> None:
     """Both forms are read exactly; no float is made of them."""
     request = parse(json.dumps(GOOD | {"amount": amount}).encode())
-    assert request == Request("sub_1", "cus_1", Decimal(value))
+    assert request == RenewalRequest("sub_1", "cus_1", Decimal(value))
 
 
 @pytest.mark.parametrize(
