@@ -47,8 +47,7 @@ type Condition = tuple[Term, ...]
 """All of the terms hold."""
 
 
-@dataclass(frozen=True, slots=True)
-class Update:
+class Update(NamedTuple):
     """Changes of an item. changes: attribute, or path with dots, to its new value; None removes it."""
 
     table: Table
@@ -57,8 +56,7 @@ class Update:
     condition: Condition
 
 
-@dataclass(frozen=True, slots=True)
-class Put:
+class Put(NamedTuple):
     """A whole item. may_stand: where the condition does not hold, the item that is there stays, and all the rest of the
     step is written."""
 
@@ -68,8 +66,7 @@ class Put:
     may_stand: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Check:
+class Check(NamedTuple):
     """A condition on an item that is not changed."""
 
     table: Table

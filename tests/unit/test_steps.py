@@ -209,6 +209,6 @@ def test_a_step_without_one_of_its_terms_is_taken_when_it_must_not_be(name: str,
     """So each term of each condition is missed by the test above."""
     _, step = STEPS[name]
     of = step.actions[action]
-    without = replace(of, condition=(*of.condition[:term], ALWAYS, *of.condition[term + 1 :]))
+    without = of._replace(condition=(*of.condition[:term], ALWAYS, *of.condition[term + 1 :]))
     mutant = replace(step, actions=(*step.actions[:action], without, *step.actions[action + 1 :]))
     assert not all(_is_refused(name, each, mutant) for each in REFUSED[name])
