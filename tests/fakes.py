@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from decimal import Decimal
 from email.message import EmailMessage
-from functools import partial
+from functools import cache, partial
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -22,7 +22,7 @@ from generate_receipt.app import issue, issue_refund
 from process_payment.charge import Charge
 from process_payment.decisions import Outcome
 from process_payment.payments import Payments
-from renewals import aws, charging, clock, receipt_links, refunds, telemetry
+from renewals import aws, charging, clock, gateway_access, receipt_links, refunds, telemetry
 from renewals.charging import Switch
 from renewals.clock import Moment
 from renewals.dunning import Dunning
@@ -153,7 +153,7 @@ class World:
             for app in (process_payment.app, generate_receipt.app, send_email.app):
                 patch.setattr(app, "setting", settings.__getitem__)
             patch.setattr(process_payment.app, "_ledger", lambda: self.ledger)
-            patch.setattr(process_payment.app, "_gateway", lambda: self.gateway)
+            patch.setattr(gateway_access, "gateway", cache(lambda: self.gateway))
             patch.setattr(process_payment.app, "_switch", lambda: self.switch)
             patch.setattr(generate_receipt.app, "_ledger", lambda: self.ledger)
             patch.setattr(send_email.app, "_ledger", lambda: self.ledger)

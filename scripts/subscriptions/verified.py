@@ -9,7 +9,7 @@ from botocore.exceptions import ClientError
 
 from renewals import verifying
 from renewals.gateway import Gateway, GatewayError, GatewayUnavailable
-from renewals.gateway_secret import GatewaySecret
+from renewals.gateway_access import current_gateway
 from renewals.subscription import Subscription
 from scripts.deployment import Deployment
 from scripts.plainly import Trouble
@@ -46,10 +46,8 @@ def lookup(deployment: Deployment) -> Lookup:
     """With the key of the stack's gateway secret. Raises Trouble where this profile may not read it."""
     os.environ.setdefault("POWERTOOLS_METRICS_DISABLED", "true")  # what the gateway's adapter counts and logs is for
     os.environ.setdefault("POWERTOOLS_LOG_LEVEL", "CRITICAL")  # functions: this is a person's terminal
-    from renewals.stripe_gateway import StripeGateway
-
     try:
-        secret = GatewaySecret.read(deployment.client("secretsmanager"), deployment.output("PaymentGatewaySecretArn"))
+        gateway = current_gateway(deployment.client("secretsmanager"), deployment.output("PaymentGatewaySecretArn"))
     except ClientError as error:
         code = error.response.get("Error", {}).get("Code", "")
         if not code.startswith("AccessDenied"):
@@ -58,4 +56,4 @@ def lookup(deployment: Deployment) -> Lookup:
             "This AWS profile may not read the gateway's key, with which customers and cards are looked up: it needs "
             f"secretsmanager:GetSecretValue on the secret of the output PaymentGatewaySecretArn. {_UNSEEN}"
         ) from error
-    return Lookup(StripeGateway(secret.api_key, secret.endpoint))
+    return Lookup(gateway)

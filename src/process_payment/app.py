@@ -16,15 +16,13 @@ from process_payment.charge import Charge
 from process_payment.decisions import Outcome
 from process_payment.payments import Payments
 from process_payment.remind import Remind
-from renewals import aws, clock, currencies, reminder_records, telemetry
+from renewals import aws, clock, currencies, gateway_access, reminder_records, telemetry
 from renewals.aws_errors import transient_aws_errors_as
 from renewals.charging import Switch
 from renewals.clock import Moment
 from renewals.dunning import Dunning
 from renewals.errors import BadEvent, BadRow, PaymentError
 from renewals.gateway import GatewayUnauthorized
-from renewals.gateway_access import gateway as _gateway
-from renewals.gateway_access import with_current_key
 from renewals.ledger import Ledger
 from renewals.outcomes import PaymentOutcome
 from renewals.reasons import Reason
@@ -39,7 +37,7 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
     telemetry.correlate(event["request"], execution=execution)
     try:
         with transient_aws_errors_as(PaymentError):
-            reply = with_current_key(lambda: _answered(asked, execution))
+            reply = gateway_access.with_current_key(lambda: _answered(asked, execution))
     except GatewayUnauthorized:  # nobody's renewal is at fault: the next sweep asks again
         reply = _reply(asked, Outcome(PaymentOutcome.NOTHING_TO_DO, Reason.GATEWAY_ACCOUNT))
     if asked.webhook_id is not None:
@@ -70,7 +68,7 @@ def _answered(asked: RenewalRequest, execution: str) -> dict[str, Any]:
 def _renewed(asked: RenewalRequest, execution: str, moment: Moment) -> dict[str, Any]:
     charge = Charge(
         ledger=_ledger(),
-        payments=Payments(_gateway(), f"{setting('PROJECT_NAME')}-{setting('ENVIRONMENT')}"),
+        payments=Payments(gateway_access.gateway(), f"{setting('PROJECT_NAME')}-{setting('ENVIRONMENT')}"),
         switch=_switch(),
         execution=execution,
         seller={name: setting(f"SELLER_{name.upper()}") for name in ("name", "address", "tax_id")},
@@ -86,7 +84,7 @@ def _refunds_settled(asked: RenewalRequest, moment: Moment) -> Outcome:
 
     ledger = Ledger(aws.dynamodb(), renewals=setting("RENEWALS_TABLE"))
     deployment = f"{setting('PROJECT_NAME')}-{setting('ENVIRONMENT')}"
-    return refunding.settle(asked, Settlement(ledger, _gateway(), deployment), moment)
+    return refunding.settle(asked, Settlement(ledger, gateway_access.gateway(), deployment), moment)
 
 
 def _moment(asked: RenewalRequest) -> Moment:
@@ -102,7 +100,7 @@ def _to_remind_of(asked: RenewalRequest, today: date) -> dict[str, Any]:
     remind = Remind(
         ledger=_ledger(),
         records=reminder_records.Records(aws.dynamodb(), setting("DYNAMODB_TABLE")),
-        gateway=_gateway(),
+        gateway=gateway_access.gateway(),
         today=today,
         days=int(setting("REMINDER_DAYS")),
     )

@@ -20,7 +20,6 @@ from renewal_sweep.queue import RenewalQueue
 from renewals import aws, clock, gateway_access, telemetry
 from renewals.errors import BadEvent
 from renewals.gateway import GatewayUnauthorized
-from renewals.gateway_secret import GatewaySecret
 from renewals.request import Asks, RenewalRequest
 from renewals.settings import setting
 
@@ -28,17 +27,14 @@ from renewals.settings import setting
 @telemetry.observed
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     """Audit what the event names; see the module."""
-    from renewals.stripe_gateway import StripeGateway
-
     now = clock.current().wall
     part = _part(event, now.date())
-    # Read anew by each run: the key may have been rotated since the last night.
-    secret = GatewaySecret.read(aws.secrets_manager(), setting("SECRETS_MANAGER_ARN"))
     audit = Audit(
         client=aws.dynamodb(),
         subscriptions=setting("DYNAMODB_TABLE"),
         renewals=setting("RENEWALS_TABLE"),
-        gateway=StripeGateway(secret.api_key, secret.endpoint),
+        # Made anew by each run: the key may have been rotated since the last night.
+        gateway=gateway_access.current_gateway(aws.secrets_manager(), setting("SECRETS_MANAGER_ARN")),
         s3=aws.s3(),
         bucket=setting("S3_BUCKET"),
         hand_on=_hand_on,

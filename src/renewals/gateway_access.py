@@ -1,22 +1,27 @@
 """The deployment's gateway, with the key of the gateway secret; and what happens where the gateway turns the key away.
 
-That is the account's fault: a key that is wrong, expired or rotated, lacks a permission, or is of the other mode (test,
-live). No subscription is marked because of it. It is counted, so that one alarm tells of it, and whatever was asked is
-asked again by the next sweep.
+The gateway secret in Secrets Manager is {"api_key", "endpoint"} and what is the webhook's, which nobody reads here.
+
+A key that is turned away is the account's fault: the key is wrong, expired or rotated, lacks a permission, or is of the
+other mode (test, live). No subscription is marked because of it. It is counted, so that one alarm tells of it, and
+whatever was asked is asked again by the next sweep.
 """
 
 from __future__ import annotations
 
+import json
 from functools import cache
 from typing import TYPE_CHECKING
 
 from renewals import aws, telemetry
+from renewals.errors import BadSecret
 from renewals.gateway import GatewayUnauthorized
-from renewals.gateway_secret import GatewaySecret
 from renewals.settings import setting
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from mypy_boto3_secretsmanager import SecretsManagerClient
 
     from renewals.gateway import Gateway
 
@@ -24,10 +29,22 @@ if TYPE_CHECKING:
 @cache
 def gateway() -> Gateway:
     """The gateway, with the key as it was when this process first asked."""
+    return current_gateway(aws.secrets_manager(), setting("SECRETS_MANAGER_ARN"))
+
+
+def current_gateway(client: SecretsManagerClient, arn: str) -> Gateway:
+    """A gateway with the key that its secret has now. Raises BadSecret where the secret is not complete, botocore's
+    errors where AWS fails."""
     from renewals.stripe_gateway import StripeGateway
 
-    secret = GatewaySecret.read(aws.secrets_manager(), setting("SECRETS_MANAGER_ARN"))
-    return StripeGateway(secret.api_key, secret.endpoint)
+    try:
+        secret = json.loads(client.get_secret_value(SecretId=arn)["SecretString"])
+        key, endpoint = secret["api_key"], secret["endpoint"]
+    except KeyError as lacking:
+        raise BadSecret(f"the gateway secret lacks {lacking}") from None
+    except (ValueError, TypeError):
+        raise BadSecret("the gateway secret is not a JSON object") from None
+    return StripeGateway(key, endpoint)
 
 
 def with_current_key[T](ask: Callable[[], T]) -> T:

@@ -8,12 +8,10 @@ from aws_lambda_powertools.event_handler import Response
 from aws_lambda_powertools.event_handler.openapi.params import Header
 from aws_lambda_powertools.event_handler.router import APIGatewayRouter
 
-from renewals import refunds, wording
+from renewals import gateway_access, refunds, wording
 from renewals.clock import Moment
 from renewals.errors import TryAgain
 from renewals.gateway import GatewayRefused, GatewayUnauthorized, GatewayUnavailable
-from renewals.gateway_access import gateway as _gateway
-from renewals.gateway_access import with_current_key
 from renewals.refund_settlement import Settlement
 from renewals.refunds import NotRefundable
 from renewals.register import Row
@@ -93,7 +91,7 @@ def _settled(renewal: Renewal, moment: Moment, asked_for: str | None = None) -> 
     """The period after the gateway was asked: for the refund that is asked for, or else what others refunded there.
     Raises TryAgain without a clear answer: the same request goes on."""
     try:
-        return with_current_key(lambda: _looked_at(renewal, moment, asked_for))
+        return gateway_access.with_current_key(lambda: _looked_at(renewal, moment, asked_for))
     except GatewayUnavailable as error:
         raise TryAgain(str(error)) from error
     except GatewayUnauthorized as error:
@@ -104,5 +102,5 @@ def _settled(renewal: Renewal, moment: Moment, asked_for: str | None = None) -> 
 
 def _looked_at(renewal: Renewal, moment: Moment, asked_for: str | None) -> Renewal:
     deployment = f"{setting('PROJECT_NAME')}-{setting('ENVIRONMENT')}"
-    settlement = Settlement(shared.register().ledger, _gateway(), deployment)
+    settlement = Settlement(shared.register().ledger, gateway_access.gateway(), deployment)
     return settlement.settle(renewal, moment, asked_for) if asked_for else settlement.look(renewal, moment)

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from functools import cache
 from types import SimpleNamespace
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -16,7 +17,7 @@ import generate_receipt.app
 import process_payment.app
 import renewal_sweep.app
 import send_email.app
-from renewals import aws, clock
+from renewals import aws, clock, gateway_access
 from renewals.clock import Moment, moment, zone_named
 from renewals.errors import BadRow, BadSetting
 from tests.fake_aws import FakeSQS
@@ -221,7 +222,7 @@ def deployed(shop: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.Mo
     monkeypatch.setattr(aws, "dynamodb", lambda: shop.dynamodb)
     monkeypatch.setattr(aws, "s3", lambda: shop.s3)
     monkeypatch.setattr(aws, "ses", lambda: shop.ses)
-    monkeypatch.setattr(process_payment.app, "_gateway", lambda: shop.gateway)
+    monkeypatch.setattr(gateway_access, "gateway", cache(lambda: shop.gateway))
     secrets = SimpleNamespace(get_secret_value=lambda **_: {"SecretString": "key"})
     monkeypatch.setattr(aws, "secrets_manager", lambda: secrets)
     caches = (

@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -24,7 +25,7 @@ import process_payment.app
 import renewal_sweep.app
 import send_email.app
 from generate_receipt.pdf import RenderedReceipt
-from renewals import aws, refund_steps, refunds
+from renewals import aws, gateway_access, refund_steps, refunds
 from renewals.attribute_values import plain, wire
 from renewals.gateway import Payment, PaymentRequest, PaymentState
 from renewals.renewal import MailKind, mail_name
@@ -99,7 +100,7 @@ def _deployed(shop: World) -> Iterator[_Deployed]:
             "sqs": deployed.queue, "functions": invoke,
         }.items():  # fmt: skip
             patch.setattr(aws, name, lambda client=client: client)
-        patch.setattr(process_payment.app, "_gateway", lambda: shop.gateway)
+        patch.setattr(gateway_access, "gateway", cache(lambda: shop.gateway))
         patch.setattr(generate_receipt.app, "render", lambda receipt: RenderedReceipt(receipt.number.encode(), ""))
         for kept in _CACHES:
             kept.cache_clear()

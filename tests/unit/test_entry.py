@@ -9,7 +9,6 @@ import pytest
 from renewals.callers import caller_of
 from renewals.gateway import GatewayRefused, GatewayUnauthorized
 from scripts.openapi import document
-from subscriptions_api import refunding
 from tests.fakes import LATER, NOON
 from tests.unit.test_subscriptions_api import ANN, NEW, ZOE, Api, api
 
@@ -278,7 +277,6 @@ def test_a_refund_s_key_is_its_caller_s_too(api: Api, monkeypatch: pytest.Monkey
     """Another caller's refund under the same key is another refund; one that an earlier version kept without a caller
     is that of who asked."""
     monkeypatch.setenv("PROJECT_NAME", "shop")
-    monkeypatch.setattr(refunding, "_gateway", lambda: api.shop.gateway)
     api.shop.subscribe()
     api.shop.run()
     body, path = (

@@ -17,7 +17,7 @@ from renewals.gateway import GatewayRefundState, GatewayUnavailable
 from renewals.refunds import waiting
 from renewals.renewal import INDEX_SHARDS
 from renewals.request import Asks, RenewalRequest
-from subscriptions_api import app, receipts, refunding
+from subscriptions_api import app, receipts
 from tests.fake_aws import error
 from tests.fakes import LATER, LINKS, NOON, Cut
 from tests.unit.test_mail_feedback import bounce
@@ -37,7 +37,6 @@ type Counted = Callable[[str], float]
 def paid(api: Api, monkeypatch: pytest.MonkeyPatch) -> Api:
     """29.99 USD were paid, and the receipt was mailed."""
     monkeypatch.setenv("PROJECT_NAME", "shop")
-    monkeypatch.setattr(refunding, "_gateway", lambda: api.shop.gateway)
     monkeypatch.setattr(receipts, "_link_key", lambda: SimpleNamespace(value=lambda: "key"))
     monkeypatch.setenv("RECEIPT_LINKS_URL", LINKS)
     api.shop.environment = "dev"

@@ -18,6 +18,7 @@ from local.gateway import Gateway, serving
 from process_payment import app
 from renewals import aws, gateway_access, stripe_answers
 from renewals.cards import GatewayCard
+from renewals.errors import BadSecret
 from renewals.gateway import (
     GatewayRefundState,
     GatewayRefused,
@@ -547,6 +548,31 @@ def test_a_rotated_key_is_read_again_at_once(
     gateway_access.gateway()
     deployed["api_key"] = sandbox.api_key
     assert _handle()["outcome"] == "paid"
+
+
+def test_one_function_makes_the_gateway_of_a_deployment() -> None:
+    """Functions, audit and commands get the same gateway from the same secret."""
+    root = Path(__file__).parents[2]
+    texts = {path: path.read_text() for folder in ("src", "scripts") for path in (root / folder).rglob("*.py")}
+    makers = {path.name: text.count("StripeGateway(") for path, text in texts.items() if "StripeGateway(" in text}
+    assert makers == {"gateway_access.py": 1}
+
+
+@pytest.mark.parametrize(
+    ("secret", "why"),
+    [
+        ("{", "the gateway secret is not a JSON object"),
+        ('{"endpoint": "https://api.stripe.com"}', "the gateway secret lacks 'api_key'"),
+        ('{"api_key": "sk_test_secret"}', "the gateway secret lacks 'endpoint'"),
+        ('["sk_test_secret"]', "the gateway secret is not a JSON object"),
+    ],
+)
+def test_a_secret_that_is_not_complete_is_named_without_its_values(secret: str, why: str) -> None:
+    """Whoever wrote it by hand reads in the log what it lacks, and nobody reads a key there."""
+    secrets: Any = SimpleNamespace(get_secret_value=lambda **_: {"SecretString": secret})
+    with pytest.raises(BadSecret) as raised:
+        gateway_access.current_gateway(secrets, "arn")
+    assert str(raised.value) == why
 
 
 @pytest.mark.parametrize("mode", ["403", "other_mode"])
