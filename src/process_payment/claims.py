@@ -5,7 +5,7 @@ Pure, but for the name that each claim gets.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import date, timedelta
+from datetime import date
 from hashlib import sha256
 from itertools import batched
 from uuid import uuid4
@@ -92,11 +92,6 @@ def stands_at(renewal: Renewal) -> Status:
     return Status.PAID if renewal.receipt_key is None else Status.RECEIPTED
 
 
-def begins_after_the_end(renewal: Renewal, subscription: Subscription) -> bool:
-    """Whether the subscription ends before this period begins: the period is not to be charged, claimed or not."""
-    return subscription.cancel_at is not None and subscription.cancel_at <= renewal.renewal_date
-
-
 def due_as_promised(subscription: Subscription, failed: Renewal | None, today: date) -> tuple[Subscription, Billing]:
     """The period that is due, at the price, of the plan and of the length that a reminder has named of it, if one did.
 
@@ -116,7 +111,7 @@ def _billing(subscription: Subscription, failed: Renewal | None, today: date) ->
     failed: an earlier claim, which has passed over what lies before it. Where the subscription ended with it, the
     time since then is nobody's, and `each` bills none of it but the latest period.
     """
-    last = today if subscription.cancel_at is None else min(today, subscription.cancel_at - timedelta(days=1))
+    last = subscription.last_day(today)
     if subscription.catch_up == "each" and not (failed and failed.reason in _ENDED_BY):
         first = failed.renewal_date if failed and failed.renewal_date <= last else subscription.renewal_date
         return oldest_due(subscription.schedule.beginning_on(first), first, last)

@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from process_payment.claims import (
-    begins_after_the_end,
     due_as_promised,
     due_claim,
     is_undecided,
@@ -170,7 +169,7 @@ def _paid_already(seen: Snapshot) -> Decision | None:
 def _failed(seen: Snapshot) -> Decision | None:
     """A failed period whose payment can still be paid goes on."""
     failed = seen.claimed
-    if failed is None or not is_undecided(failed) or begins_after_the_end(failed, seen.subscription):
+    if failed is None or not is_undecided(failed) or seen.subscription.ends_before(failed.renewal_date):
         return None
     return _take_up_failed(seen, failed)
 
@@ -178,7 +177,7 @@ def _failed(seen: Snapshot) -> Decision | None:
 def _ends_before(seen: Snapshot) -> Decision | None:
     """A claimed period that begins after the end of the subscription is not billed."""
     claimed = seen.claimed
-    if claimed is None or not begins_after_the_end(claimed, seen.subscription):
+    if claimed is None or not seen.subscription.ends_before(claimed.renewal_date):
         return None
     decided = _finish(seen, Outcome(PaymentOutcome.NOTHING_TO_DO, Reason.ENDS_BEFORE))
     return decided if is_undecided(claimed) else Note(row_steps.move_on(claimed, seen.subscription.row), decided)

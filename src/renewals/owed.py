@@ -12,7 +12,7 @@ from typing import Any
 from renewals import refunds
 from renewals.mail_faults import Address, is_in_vain
 from renewals.renewal import CUT_OFF, UNFINISHED, Mail, MailKind, Renewal, Status, mail_name
-from renewals.subscription import SubscriptionStatus, is_live, status_of
+from renewals.subscription import SubscriptionStatus, ends_before, is_live, status_of
 
 _RECEIPT_LACKS = frozenset({Status.PAID, Status.RECEIPTED, Status.FAILED, Status.MAIL_FAILED})
 _REFUSED = frozenset({Status.DECLINED, Status.ACTION_REQUIRED})
@@ -86,9 +86,8 @@ def is_true(renewal: Renewal, row: Mapping[str, Any] | None) -> bool:
         return row is not None and status_of(row) is _ENDS[kind]
     if row is None or not is_live(row):
         return False
-    ends = row.get("cancel_at")
     return (
         row.get("renewal_date") == renewal.row_date.isoformat()
         and row.get("payment_method") == renewal.payment_method
-        and not (isinstance(ends, str) and ends <= renewal.renewal_date.isoformat())
+        and not ends_before(row, renewal.renewal_date)
     )

@@ -35,7 +35,7 @@ from renewals.steps import (
     same_owner,
     same_status,
 )
-from renewals.subscription import SubscriptionStatus, anchor_change, ends_after, has_ended, is_live, status_of
+from renewals.subscription import SubscriptionStatus, anchor_change, ends_before, has_ended, is_live, status_of
 
 if TYPE_CHECKING:
     from renewals.errors import Overtaken
@@ -199,7 +199,7 @@ def why_withdrawn(renewal: Renewal, row: Row | None) -> Reason | None:
     if not is_live(row):
         status = status_of(row)
         return Reason(status) if status else Reason.UNKNOWN_STATUS
-    if "cancel_at" in row and not ends_after(row, renewal.renewal_date):
+    if ends_before(row, renewal.renewal_date, if_unreadable=True):
         return Reason.ENDS_BEFORE
     if row.get("renewal_date") != renewal.row_date.isoformat():
         return Reason.MOVED
@@ -294,8 +294,7 @@ def paid(
         }
         if status_of(row) is SubscriptionStatus.PAST_DUE:
             moves["status"] = SubscriptionStatus.ACTIVE
-        ends_before = isinstance(row.get("cancel_at"), str) and not ends_after(row, renewal.renewal_date)
-        if ends_before and not has_ended(row):
+        if ends_before(row, renewal.renewal_date) and not has_ended(row):
             moves["cancel_at"] = renewal.period_end  # it ends with the period that is paid
         if payment.card is not None:
             moves["known_card"] = asdict(payment.card)

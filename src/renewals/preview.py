@@ -75,7 +75,7 @@ def preview(
     then = ""
     try:
         for charge in _charges(subscription, today, refused):
-            if subscription.cancel_at is not None and subscription.cancel_at <= charge.start:
+            if subscription.cancel_at is not None and subscription.ends_before(charge.start):
                 paid = charges[-1].end if charges else paid_until
                 then = f"It ends on {wording.day(subscription.cancel_at)}.{_given_up(subscription.cancel_at, paid)}"
                 break
@@ -104,7 +104,7 @@ def _from(subscription: Subscription, resumed: date) -> Subscription:
 
 def _if_resumed(subscription: Subscription, resumed: date) -> str:
     active = _from(subscription, resumed)
-    if active.cancel_at is not None and active.cancel_at <= resumed:
+    if active.cancel_at is not None and active.ends_before(resumed):
         return f"If it is resumed today, it ends on {wording.day(active.cancel_at)}."
     amount = wording.money(subscription.amount, subscription.currency)
     period = wording.days(resumed, active.schedule.after(resumed))
@@ -143,9 +143,7 @@ def _charges(subscription: Subscription, today: date, refused: Renewal | None) -
 
 
 def _due(subscription: Subscription, start: date, today: date) -> Billing:
-    last = today
-    if subscription.cancel_at is not None:
-        last = max(start, min(today, date.fromordinal(subscription.cancel_at.toordinal() - 1)))
+    last = max(start, subscription.last_day(today))
     return (oldest_due if subscription.catch_up == "each" else latest_due)(subscription.schedule, start, last)
 
 

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from decimal import Decimal
 from enum import StrEnum
 from typing import Any, cast, get_args
@@ -75,11 +75,19 @@ class Subscription:
         """Why nothing is to be charged today; None where the subscription is due."""
         if self.status.has_ended:
             return Reason(self.status)
-        if self.cancel_at is not None and self.cancel_at <= self.renewal_date:
+        if self.ends_before(self.renewal_date):
             return Reason.ENDS_BEFORE
         if self.renewal_date > today:
             return Reason.NOT_DUE
         return None
+
+    def ends_before(self, day: date) -> bool:
+        """Whether the subscription ends on this day or earlier: no period that begins on this day is billed."""
+        return self.cancel_at is not None and self.cancel_at <= day
+
+    def last_day(self, today: date) -> date:
+        """The last day until now on which a period may begin: today, or the day before the end."""
+        return today if self.cancel_at is None else min(today, self.cancel_at - timedelta(days=1))
 
 
 def anchor_change(row: Mapping[str, Any], until: date, claimed: int | None = None) -> dict[str, Any]:
@@ -198,12 +206,13 @@ def is_over(row: Mapping[str, Any], today: date) -> bool:
     `renewal_date` lies before the day is billed up to the day first. The status of the row says so only once the sweep
     has seen to it.
     """
-    status, end = status_of(row), row.get("cancel_at")
-    if not isinstance(end, str) or not _DAY.fullmatch(end) or end > today.isoformat():
+    status, end = status_of(row), str(row.get("cancel_at"))
+    if not _DAY.fullmatch(end) or not ends_before(row, today):
         return False
     if status is None or status is SubscriptionStatus.CANCELED:
         return False
-    return status.has_ended or end <= str(row.get("renewal_date"))
+    due = renewal_date_of(row)
+    return status.has_ended or due is None or ends_before(row, due)
 
 
 def status_on(row: Mapping[str, Any], today: date) -> Any:
@@ -211,10 +220,16 @@ def status_on(row: Mapping[str, Any], today: date) -> Any:
     return SubscriptionStatus.CANCELED if is_over(row, today) else row.get("status")
 
 
-def ends_after(row: Mapping[str, Any], day: date) -> bool:
-    """Whether the row names an end, and that is after this day."""
-    cancel_at = row.get("cancel_at")
-    return isinstance(cancel_at, str) and cancel_at > day.isoformat()
+def ends_before(row: Mapping[str, Any], day: date, *, if_unreadable: bool = False) -> bool:
+    """As Subscription.ends_before, whatever else is wrong with the row. Texts are compared, as DynamoDB does in
+    the condition under which a payment is made (renewals.payment_steps.stands_by).
+
+    if_unreadable: the answer for an end that is no text.
+    """
+    if "cancel_at" not in row:
+        return False
+    end = row["cancel_at"]
+    return end <= day.isoformat() if isinstance(end, str) else if_unreadable
 
 
 def _schedule(row: Mapping[str, Any], renewal_date: date) -> Schedule:

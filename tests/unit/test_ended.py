@@ -1,15 +1,21 @@
 """A subscription that has come to the end that `cancel_at` names is canceled, for everybody who asks."""
 
 from datetime import date, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import pytest
 
 from local.console.look import listed_from
-from renewals import transitions
+from renewals import subscription, transitions
+from renewals.errors import Overtaken
+from renewals.payment_steps import stands_by, why_withdrawn
+from renewals.reasons import Reason
 from renewals.register import Register
+from renewals.renewal import Renewal
+from renewals.steps import Step
 from renewals.transitions import Action, NotAllowed
-from tests.fakes import NOON, World
+from tests.fakes import DUE, NOON, World
 from tests.unit.test_subscriptions_api import Api, api
 from tests.unit.test_sweep import Sweeper
 
@@ -184,3 +190,43 @@ def test_a_refused_period_is_given_up_though_the_row_that_has_ended_lost_its_dat
     assert "renewal_date" not in request
     api.shop.execute(request, "run-2", NOON + DAY)
     assert api.shop.items()["2026-01-31"]["status"] == "given_up"
+
+
+@pytest.mark.parametrize(
+    ("end", "ends"), [(None, False), ("2026-01-30", True), ("2026-01-31", True), ("2026-02-01", False)]
+)
+def test_an_end_is_compared_with_a_day_alike_wherever_it_is_asked_about(
+    shop: World, end: str | None, ends: bool
+) -> None:
+    """The subscription that was read, its raw row, why a claim is withdrawn, and the condition of DynamoDB that lets
+    a payment be made: each says the same of the period of 31 January."""
+    shop.subscribe()
+    shop.run()
+    claimed = shop.ledger.get("sub_1", DUE.isoformat())
+    assert claimed is not None
+    shop.subscribe(cancel_at=end)
+    row = shop.row()
+    assert subscription.parse(row).ends_before(DUE) is ends
+    assert subscription.ends_before(row, DUE) is ends
+    assert (why_withdrawn(claimed, row) is Reason.ENDS_BEFORE) is ends
+    assert _is_refused(shop, claimed) is ends
+
+
+def test_for_an_end_that_nobody_can_read_nothing_is_charged(shop: World) -> None:
+    """A number in the place of the day: a claim is withdrawn, and DynamoDB refuses to let its payment be made."""
+    shop.subscribe()
+    shop.run()
+    claimed = shop.ledger.get("sub_1", DUE.isoformat())
+    assert claimed is not None
+    shop.subscribe(cancel_at=Decimal(20260301))
+    assert why_withdrawn(claimed, shop.row()) is Reason.ENDS_BEFORE
+    assert _is_refused(shop, claimed)
+
+
+def _is_refused(shop: World, claimed: Renewal) -> bool:
+    """Whether DynamoDB refuses to let a payment of the claim be made, as the row stands."""
+    try:
+        shop.ledger.apply(Step(None, (stands_by(claimed),)))
+    except Overtaken:
+        return True
+    return False
