@@ -12,6 +12,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from renewals import clock
+from renewals.attribute_values import Item
 from renewals.callers import name_of
 from renewals.clock import Moment
 from renewals.errors import BadRow
@@ -76,7 +77,7 @@ class Deployment:
         """One of the stack's outputs."""
         return self._named("Outputs", "Output", name)
 
-    def row(self, subscription_id: str) -> dict[str, Any]:
+    def row(self, subscription_id: str) -> Item:
         """The subscription's row. Raises Trouble where there is none."""
         row = self.register.row(subscription_id)
         if row is None:

@@ -25,6 +25,7 @@ from renewals import (
 from renewals.gateway import Failure, Payment, PaymentState
 from renewals.renewal import Mail, MailKind, MailState, Renewal, Status
 from renewals.steps import Action, Check, Put, Row, Step, Table, Term, Update
+from renewals.stored import RefundRecord
 from renewals.subscription import SubscriptionStatus
 
 PAGE = Path(__file__).parents[1] / "docs/ledger.md"
@@ -109,7 +110,13 @@ def told() -> Iterator[Told]:
     declined = replace(of, status=Status.DECLINED, payment_id="pi_1", notice="payment_failed_1")
     mail = Mail(MailState.SENDING, "token-1", "run-1", _NOW, raw["customer_email"])
     mailing = replace(receipted, mails={"receipt_1": mail})
-    refund = {"amount": Decimal("9.99"), "currency": "USD", "state": "claimed", "at": _NOW.isoformat()}
+    refund: RefundRecord = {
+        "amount": Decimal("9.99"),
+        "state": "claimed",
+        "at": _NOW.isoformat(),
+        "by": "ann",
+        "request": "request-1",
+    }
     refunding = replace(paid, status=Status.DONE, refunds={"refund_1": refund}, refunds_due=_NOW)
     unpaid = (Status.CLAIMED, Status.DECLINED, Status.ACTION_REQUIRED, Status.FAILED)
     cut_off = (Status.CLAIMED, Status.FAILED, Status.PAID, Status.RECEIPTED, Status.MAIL_FAILED)

@@ -16,6 +16,7 @@ from botocore.config import Config
 from local.console import mails
 from local.stack import STACK_NAME, Stack
 from renewals import clock, currencies, dynamodb, reasons, refunds, subscription, wording
+from renewals.attribute_values import Item, text
 from renewals.clock import Moment
 from renewals.errors import BadRow
 from renewals.preview import Preview
@@ -114,7 +115,7 @@ class Shown:
     entries: the timeline, oldest first. complete: whether that is all. preview: None where it cannot be told.
     """
 
-    rows: list[dict[str, Any]]
+    rows: list[Item]
     status: str
     fault: str
     entries: list[Entry]
@@ -370,10 +371,11 @@ def _number(renewal: Renewal, refund: str) -> str:
     return refunds.number(renewal, refund) if refund else renewal.receipt_number
 
 
-def _addresses(rows: list[dict[str, Any]], items: list[dict[str, Any]]) -> set[str]:
+def _addresses(rows: list[Item], items: list[Item]) -> set[str]:
     """Where mails about the subscription went, or would go."""
     current = {address for row in rows if isinstance(address := row.get("customer_email"), str)}
-    return (current | {mail["to"] for item in items for mail in item.get("mails", {}).values()}) - {""}
+    mails = [mail for item in items if isinstance(of := item.get("mails"), dict) for mail in of.values()]
+    return (current | {text(mail, "to") for mail in mails if isinstance(mail, dict)}) - {""}
 
 
 def money(amount: object, currency: object) -> str:

@@ -38,8 +38,8 @@ def state(client: Any, changes: str) -> str:
     items = Switch(client, changes).items()
     if not items:
         return "charging is on"
-    first = min(items, key=lambda item: item.get("at", "~"))
-    at, by, why = (first.get(name, "not recorded") for name in ("at", "by", "why"))
+    first = min(items, key=lambda item: str(item.get("at", "~")))
+    at, by, why = (str(first.get(name, "not recorded")) for name in ("at", "by", "why"))
     said = f"charging is off since {at}, by {by}: {why}"
     if len(items) == len(KEYS):
         return said

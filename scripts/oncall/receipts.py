@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator
 from hashlib import sha256
-from typing import Any
 
+from renewals import refunds
+from renewals.attribute_values import Item
 from renewals.ledger import Ledger
 from scripts.deployment import Deployment
 from scripts.plainly import Trouble
@@ -34,14 +35,17 @@ def _hash_in_ledger(ledger: Ledger, key: str) -> str:
     match key.split("/"):
         case ["receipts", _, subscription_id, _]:
             for item in _items(ledger, subscription_id):
-                for holder in (item, *item.get("refunds", {}).values()):
-                    if holder.get("receipt_key") == key:
-                        return str(holder["receipt_sha256"])
+                refunded = refunds.kept(item).values()
+                if item.get("receipt_key") == key:
+                    return str(item["receipt_sha256"])
+                for refund in refunded:
+                    if refund.get("receipt_key") == key:
+                        return refund["receipt_sha256"]
             raise Trouble("The ledger has no receipt under this key.")
     raise Trouble("That is no key of a receipt: receipts/<customer>/<subscription>/<payment>.pdf")
 
 
-def _items(ledger: Ledger, subscription_id: str) -> Iterator[dict[str, Any]]:
+def _items(ledger: Ledger, subscription_id: str) -> Iterator[Item]:
     before = None
     for _ in range(_MOST_PAGES):
         items, before = ledger.page(subscription_id, limit=_PAGE, before=before)

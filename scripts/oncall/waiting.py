@@ -60,7 +60,7 @@ def look(deployment: Deployment) -> Waiting:
         renewals=deployment.output("RenewalsTableName"),
         queue=kept,
         hand_on=lambda _event: None,
-        name=lambda row, fault: bad.append((row["subscription_id"], str(fault))),
+        name=lambda row, fault: bad.append((str(row["subscription_id"]), str(fault))),
         seconds_left=lambda: _NO_END,
         today=today,
         now=now,

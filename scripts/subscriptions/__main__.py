@@ -10,6 +10,7 @@ from typing import Any
 import click
 from rich.progress import Progress
 
+from renewals.attribute_values import Item, text
 from renewals.errors import BadRow
 from renewals.mail_faults import address_of
 from renewals.subscription import ID, SubscriptionStatus
@@ -155,7 +156,7 @@ def list_(
         if not slash:
             raise click.BadParameter("is not SUBSCRIPTION/CUSTOMER", param_hint="--after")
         place = subscription_id, customer_id
-    found: list[dict[str, Any]] = []
+    found: list[Item] = []
     for _ in range(_MOST_PAGES):
         page, place = deployment.register.find(
             customer_id=customer,
@@ -167,7 +168,7 @@ def list_(
         found += [row for row in page if due_before is None or str(row.get("renewal_date")) < due_before.isoformat()]
         if len(found) > limit:
             found = found[:limit]
-            place = found[-1]["subscription_id"], found[-1]["customer_id"]
+            place = text(found[-1], "subscription_id"), text(found[-1], "customer_id")
         if place is None or len(found) == limit:
             break
     days = [deployment.moment(row).today for row in found]

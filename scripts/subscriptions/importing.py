@@ -14,6 +14,7 @@ from enum import StrEnum
 from itertools import batched
 from typing import Any
 
+from renewals.attribute_values import Item
 from renewals.errors import BadRow
 from renewals.periods import MOST_CAUGHT_UP
 from renewals.preview import NextCharge, preview
@@ -111,7 +112,7 @@ class Import:
         gone = self.register.created(each for each in good if not standing.get(each))
         return [self._verdict(line, standing, gone) for line in lines]
 
-    def _verdict(self, line: Line, standing: Mapping[str, list[dict[str, Any]]], gone: set[str]) -> Judged:
+    def _verdict(self, line: Line, standing: Mapping[str, list[Item]], gone: set[str]) -> Judged:
         if line.subscription is None:
             return Judged(line, Verdict.BAD, line.faults)
         rows = standing.get(line.subscription.subscription_id)
@@ -150,7 +151,7 @@ class Import:
         return Judged(line, Verdict.CREATED, (), judged.at_once)
 
 
-def _compared(line: Line, subscription: Subscription, rows: list[dict[str, Any]]) -> Judged:
+def _compared(line: Line, subscription: Subscription, rows: list[Item]) -> Judged:
     """The line against what is there. Renewals move a row's date onwards: that is no difference."""
     try:
         [there] = [parse(each) for each in rows]

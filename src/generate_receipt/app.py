@@ -14,30 +14,34 @@ from dataclasses import replace
 from datetime import datetime
 from functools import cache
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from botocore.exceptions import ClientError
 
 from generate_receipt.pdf import Receipt, RenderedReceipt, Seller, render
 from renewals import aws, clock, currencies, receipt_steps, refunds, telemetry
+from renewals.attribute_values import fields, text
 from renewals.aws_errors import transient_aws_errors_as
 from renewals.errors import BadEvent, Overtaken, ReceiptError
 from renewals.ledger import Ledger
 from renewals.outcomes import PaymentOutcome
 from renewals.renewal import MailKind, Renewal, Status
 from renewals.settings import setting
+from renewals.telemetry import Event, Reply
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from mypy_boto3_s3 import S3Client
 
 
 @telemetry.observed
-def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
+def handler(event: Event, _context: object) -> Reply:
     """Store the receipt; see the module."""
-    asked = event["renewal"]
+    asked = fields(event, "renewal")
     telemetry.correlate(asked, execution=event["execution"])
     with transient_aws_errors_as(ReceiptError):
-        renewal = _ledger().get(asked["subscription_id"], asked["renewal_date"])
+        renewal = _ledger().get(text(asked, "subscription_id"), text(asked, "renewal_date"))
         if renewal is None or renewal.paid_at is None:
             raise BadEvent("GenerateReceipt: this period is not paid")
         if asked["outcome"] == PaymentOutcome.REFUNDED:
@@ -45,18 +49,18 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
         if renewal.status is Status.PAID:
             now = clock.current(asked.get("test_clock")).now
             renewal = issue(renewal, ledger=_ledger(), s3=aws.s3(), bucket=setting("S3_BUCKET"), now=now)
-    reply = {**asked, "outcome": PaymentOutcome.RECEIPTED, "receipt_key": renewal.receipt_key}
+    reply: Reply = {**asked, "outcome": PaymentOutcome.RECEIPTED, "receipt_key": renewal.receipt_key}
     telemetry.renewal_event("receipt", reply)
     return reply
 
 
-def _refunded(asked: dict[str, Any], renewal: Renewal) -> dict[str, Any]:
+def _refunded(asked: Mapping[str, object], renewal: Renewal) -> Reply:
     """The refund that the customer is to be told of has its receipt, once it succeeded; where there is nothing to tell,
     the mail will find so too."""
     now = clock.current(asked.get("test_clock")).now
     issue_refund(renewal, ledger=_ledger(), s3=aws.s3(), bucket=setting("S3_BUCKET"), now=now)
     telemetry.renewal_event("refund receipt", asked)
-    return asked
+    return dict(asked)
 
 
 def issue_refund(renewal: Renewal, *, ledger: Ledger, s3: S3Client, bucket: str, now: datetime) -> None:

@@ -6,30 +6,32 @@ function's dead-letter queue.
 """
 
 import json
+from datetime import datetime
 from functools import cache
-from typing import Any
 
 from mail_feedback.event import parse
 from mail_feedback.feedback import Feedback, FeedbackOutcome
 from renewals import aws, clock, telemetry
+from renewals.attribute_values import fields, text
 from renewals.errors import BadEvent
 from renewals.ledger import Ledger
 from renewals.mail_faults import FaultKind
 from renewals.reminder_records import Records
 from renewals.settings import setting
+from renewals.telemetry import Event, Reply, records
 
 _IDS = ("subscription_id", "customer_id", "renewal_date")
 
 
 @telemetry.observed
-def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
+def handler(event: Event, _context: object) -> Reply:
     """Take each word of SES's; see the module."""
-    return {"outcomes": [_take(record["Sns"]["Message"]) for record in event["Records"]]}
+    return {"outcomes": [_take(text(fields(record, "Sns"), "Message")) for record in records(event)]}
 
 
 def _take(message: str) -> FeedbackOutcome:
     try:
-        said = json.loads(message)
+        said: object = json.loads(message)
     except ValueError:
         raise BadEvent("MailFeedback: the message is not JSON") from None
     word = parse(said)
@@ -37,8 +39,8 @@ def _take(message: str) -> FeedbackOutcome:
         return FeedbackOutcome.IGNORED
     ids = {name: telemetry.shown_id(getattr(word.tagged, name)) for name in _IDS} if word.tagged else {}
     telemetry.correlate(ids)
-    records = Records(aws.dynamodb(), setting("DYNAMODB_TABLE"))
-    outcome = Feedback(_ledger(), records, _now()).take(word)
+    reminded = Records(aws.dynamodb(), setting("DYNAMODB_TABLE"))
+    outcome = Feedback(_ledger(), reminded, _now()).take(word)
     told = {"outcome": outcome, "reason": word.reason} | ids
     telemetry.renewal_event("mail came back", told, kind=word.kind, mail=word.tagged.mail if word.tagged else None)
     if outcome is not FeedbackOutcome.KNOWN:
@@ -46,7 +48,7 @@ def _take(message: str) -> FeedbackOutcome:
     return outcome
 
 
-def _now() -> Any:
+def _now() -> datetime:
     return clock.current().now
 
 

@@ -7,9 +7,9 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from renewals import mail_tags
+from renewals.attribute_values import fields, moment
 from renewals.errors import BadEvent
 from renewals.mail_faults import FaultKind
 from renewals.mail_tags import Tagged
@@ -33,34 +33,36 @@ class Word:
     tagged: Tagged | None
 
 
-def parse(event: Mapping[str, Any]) -> Word | None:
+def parse(event: object) -> Word | None:
     """None for an event that asks nothing of us. Raises BadEvent for what SES does not send."""
     try:
+        if not isinstance(event, dict):
+            raise TypeError("no object")
         found = _kind(event)
         if found is None:
             return None
         kind, names, at = found
         reason = ", ".join(name for name in names if isinstance(name, str) and _NAME.fullmatch(name))
-        return Word(kind, datetime.fromisoformat(at), reason, mail_tags.read(event["mail"].get("tags") or {}))
+        return Word(kind, at, reason, mail_tags.read(fields(event, "mail").get("tags")))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise BadEvent(f"MailFeedback: {type(error).__name__}") from None
 
 
-def _kind(event: Mapping[str, Any]) -> tuple[FaultKind, tuple[Any, ...], str] | None:
+def _kind(event: Mapping[str, object]) -> tuple[FaultKind, tuple[object, ...], datetime] | None:
     match event["eventType"]:
         case "Bounce":
-            told = event["bounce"]
+            told = fields(event, "bounce")
             # Transient: SES has tried for hours and gives up, or somebody is out of office. Undetermined: who knows.
             kind = FaultKind.BOUNCED if told["bounceType"] == "Permanent" else FaultKind.UNDELIVERED
-            return kind, (told["bounceType"], told.get("bounceSubType")), told["timestamp"]
+            return kind, (told["bounceType"], told.get("bounceSubType")), moment(told, "timestamp")
         case "Complaint":
-            told = event["complaint"]
+            told = fields(event, "complaint")
             if told.get("complaintFeedbackType") == "not-spam":
                 return None
             # Complained of once before: SES took the mail, and did not send it.
             unsent = told.get("complaintSubType") == _ON_SUPPRESSION_LIST
             names = (told.get("complaintSubType"), told.get("complaintFeedbackType"))
-            return FaultKind.BOUNCED if unsent else FaultKind.COMPLAINED, names, told["timestamp"]
+            return FaultKind.BOUNCED if unsent else FaultKind.COMPLAINED, names, moment(told, "timestamp")
         case "Reject":
-            return FaultKind.UNDELIVERED, ("Rejected",), event["mail"]["timestamp"]
+            return FaultKind.UNDELIVERED, ("Rejected",), moment(fields(event, "mail"), "timestamp")
     return None

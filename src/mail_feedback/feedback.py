@@ -4,11 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
 
 from mail_feedback.event import Word
 from renewals import mail_steps, offers, reminder_records
-from renewals.attribute_values import storable
+from renewals.attribute_values import Item, storable
 from renewals.errors import Collision, Overtaken, repeat_while_outdated
 from renewals.ledger import Ledger
 from renewals.mail_faults import FaultKind, address_of
@@ -95,7 +94,7 @@ class Feedback:
         self.records.record_returned(row, MailKind(tagged.mail), _failed(word, mail), mark)
         return FeedbackOutcome.MARKED if mark else FeedbackOutcome.NOTED
 
-    def _address_marked(self, row: Mapping[str, Any], mark: Mapping[str, Any]) -> FeedbackOutcome:
+    def _address_marked(self, row: Item, mark: Mapping[str, str]) -> FeedbackOutcome:
         """Returns marked, or noted where the address is not the row's any more, or a complaint meets a bounce."""
         try:
             self.records.mark_address(row, mark)
@@ -104,7 +103,7 @@ class Feedback:
         return FeedbackOutcome.MARKED
 
 
-def _mark(word: Word, to: str) -> dict[str, Any]:
+def _mark(word: Word, to: str) -> dict[str, str]:
     return {"address": to, "kind": word.kind, "at": storable(word.at), "reason": word.reason}
 
 
@@ -112,11 +111,11 @@ def _failed(word: Word, mail: Mail) -> Mail:
     return replace(mail, state=MailState.FAILED, at=word.at, reason=f"it came back ({word.reason})")
 
 
-def _reminder(row: Mapping[str, Any], tagged: Tagged) -> Mail | None:
+def _reminder(row: Item, tagged: Tagged) -> Mail | None:
     """The record of the very reminder that went out, as far as it is one."""
     kept = row.get(f"reminder_{tagged.mail}")
     try:
-        mail = mail_from({name: kept[name] for name in kept if name != "period"}) if kept else None
+        mail = mail_from(kept) if isinstance(kept, dict) and kept else None
     except (TypeError, KeyError, ValueError):
         return None
     return mail if mail is not None and mail.token == tagged.token else None

@@ -10,13 +10,13 @@ PaymentError means: try again.
 
 from datetime import date
 from functools import cache
-from typing import Any
 
 from process_payment.charge import Charge
 from process_payment.decisions import Outcome
 from process_payment.payments import Payments
 from process_payment.remind import Remind
 from renewals import aws, clock, currencies, gateway_access, reminder_records, telemetry
+from renewals.attribute_values import fields, text
 from renewals.aws_errors import transient_aws_errors_as
 from renewals.charging import Switch
 from renewals.clock import Moment
@@ -28,13 +28,15 @@ from renewals.outcomes import PaymentOutcome
 from renewals.reasons import Reason
 from renewals.request import Asks, RenewalRequest
 from renewals.settings import setting
+from renewals.telemetry import Event, Reply
 
 
 @telemetry.observed
-def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
+def handler(event: Event, _context: object) -> Reply:
     """Charge what the event asks for; see the module."""
     asked, execution = _asked(event)
-    telemetry.correlate(event["request"], execution=execution)
+    request = fields(event, "request")
+    telemetry.correlate(request, execution=execution)
     try:
         with transient_aws_errors_as(PaymentError):
             reply = gateway_access.with_current_key(lambda: _answered(asked, execution))
@@ -50,7 +52,7 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
     return reply
 
 
-def _answered(asked: RenewalRequest, execution: str) -> dict[str, Any]:
+def _answered(asked: RenewalRequest, execution: str) -> Reply:
     try:
         moment = _moment(asked)
     except BadRow as bad:
@@ -65,7 +67,7 @@ def _answered(asked: RenewalRequest, execution: str) -> dict[str, Any]:
     return reply | {"test_clock": moment.today.isoformat()} if moment.tested else reply
 
 
-def _renewed(asked: RenewalRequest, execution: str, moment: Moment) -> dict[str, Any]:
+def _renewed(asked: RenewalRequest, execution: str, moment: Moment) -> Reply:
     charge = Charge(
         ledger=_ledger(),
         payments=Payments(gateway_access.gateway(), f"{setting('PROJECT_NAME')}-{setting('ENVIRONMENT')}"),
@@ -92,11 +94,11 @@ def _moment(asked: RenewalRequest) -> Moment:
     if not clock.heeds_test_clocks(setting("ENVIRONMENT")):
         return clock.current()
     rows = _ledger().rows(asked.subscription_id)
-    row = next((row for row in rows if row["customer_id"] == asked.customer_id), {})
-    return clock.current(row.get("test_clock"))
+    row = next((row for row in rows if row["customer_id"] == asked.customer_id), None)
+    return clock.current(row.get("test_clock") if row else None)
 
 
-def _to_remind_of(asked: RenewalRequest, today: date) -> dict[str, Any]:
+def _to_remind_of(asked: RenewalRequest, today: date) -> Reply:
     remind = Remind(
         ledger=_ledger(),
         records=reminder_records.Records(aws.dynamodb(), setting("DYNAMODB_TABLE")),
@@ -110,16 +112,18 @@ def _to_remind_of(asked: RenewalRequest, today: date) -> dict[str, Any]:
     return _reply(asked, outcome) | {"renewal_date": str(asked.renewal_date), "reminders": kinds}
 
 
-def _asked(event: dict[str, Any]) -> tuple[RenewalRequest, str]:
+def _asked(event: Event) -> tuple[RenewalRequest, str]:
     try:
-        request, execution = event["request"], event["execution"]
+        request, execution = fields(event, "request"), text(event, "execution")
     except KeyError as error:
         raise BadEvent(f"ProcessPayment: {error} is missing") from None
+    except TypeError as error:
+        raise BadEvent(f"ProcessPayment: {error}") from None
     return RenewalRequest.from_fields(request), execution
 
 
-def _reply(asked: RenewalRequest, outcome: Outcome) -> dict[str, Any]:
-    reply: dict[str, Any] = {
+def _reply(asked: RenewalRequest, outcome: Outcome) -> Reply:
+    reply: Reply = {
         "outcome": outcome.name,
         "reason": outcome.reason,
         "subscription_id": asked.subscription_id,

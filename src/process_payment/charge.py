@@ -21,11 +21,10 @@ was confirmed before is still asked about and recorded; what has ended is given 
 again with each look before a confirmation.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Any
 
 from process_payment import dunning_decisions
 from process_payment.attempt_metrics import count_paid, count_refused
@@ -58,6 +57,7 @@ from process_payment.payments import (
 from process_payment.rules import decide, told_elsewhere
 from process_payment.snapshot import Around, look
 from renewals import currencies, dunning_steps, payment_steps, spans
+from renewals.attribute_values import Item
 from renewals.errors import Outdated, Overtaken, PaymentError, repeat_while_outdated
 from renewals.gateway import Failure, GatewayRefused, GatewayUnauthorized, GatewayUnavailable, Payment, PaymentState
 from renewals.ledger import GuardRefused
@@ -220,7 +220,7 @@ class Charge(Around):
 
     # The money
 
-    def _collect(self, renewal: Renewal, row: Mapping[str, Any] | None = None) -> Outcome:
+    def _collect(self, renewal: Renewal, row: Item | None = None) -> Outcome:
         """Steps 3 to 5 for a period that this execution owns. row: the subscription, where it was just read."""
         with self._not_at_fault(renewal):
             return self._collected(renewal, row)
@@ -237,7 +237,7 @@ class Charge(Around):
                     self.ledger.apply(payment_steps.wait(renewal, self.now, until=self.now + _ASKED_AGAIN_WITHIN))
             raise
 
-    def _collected(self, renewal: Renewal, row: Mapping[str, Any] | None) -> Outcome:
+    def _collected(self, renewal: Renewal, row: Item | None) -> Outcome:
         if renewal.payment_id is not None:
             return self._settle(renewal, self.payments.retrieve_known(renewal))
         try:
@@ -269,9 +269,7 @@ class Charge(Around):
                     self.ledger.apply(payment_steps.count_intent_try(renewal, self.now))
             raise
 
-    def _settle(
-        self, renewal: Renewal, payment: Payment, row: Mapping[str, Any] | None = None, *, looked: bool = False
-    ) -> Outcome:
+    def _settle(self, renewal: Renewal, payment: Payment, row: Item | None = None, *, looked: bool = False) -> Outcome:
         """Step 4, and what came of it. payment: as the gateway has it before. looked: the last call was the look at the
         switch and the subscription."""
         if can_be_confirmed(renewal, payment):
@@ -317,7 +315,7 @@ class Charge(Around):
             return self._refused(renewal, Status.DECLINED, payment)
         return self._collect(self.ledger.apply(payment_steps.forget_payment(renewal, self.now)))
 
-    def _paid(self, renewal: Renewal, payment: Payment, row: Mapping[str, Any] | None = None) -> Outcome:
+    def _paid(self, renewal: Renewal, payment: Payment, row: Item | None = None) -> Outcome:
         amount = currencies.major_units(payment.amount, payment.currency)
         charged_at = payment.paid_at or self.moment.wall
         payment = replace(payment, paid_at=self.moment.paid_at(payment.paid_at))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from renewals.outcomes import PaymentOutcome
 from renewals.reasons import Reason
@@ -45,7 +45,7 @@ class Answer:
 class Note:
     """Write a step, and go on with another decision. Where somebody changed what was read, what they wrote stands."""
 
-    step: Step[Any]
+    step: Step[object]
     then: Decision
 
 

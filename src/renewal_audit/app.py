@@ -15,17 +15,19 @@ from typing import Any
 
 from renewal_audit.audit import Audit, latest, whole
 from renewal_audit.compare import Key
-from renewal_audit.report import ReportPart, Reports
+from renewal_audit.report import Report, ReportPart, Reports
 from renewal_sweep.queue import RenewalQueue
 from renewals import aws, clock, gateway_access, telemetry
+from renewals.attribute_values import day
 from renewals.errors import BadEvent
 from renewals.gateway import GatewayUnauthorized
 from renewals.request import Asks, RenewalRequest
 from renewals.settings import setting
+from renewals.telemetry import Event, Reply
 
 
 @telemetry.observed
-def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
+def handler(event: Event, context: Any) -> Reply:
     """Audit what the event names; see the module."""
     now = clock.current().wall
     part = _part(event, now.date())
@@ -48,7 +50,7 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     except GatewayUnauthorized as fault:  # no run would do better: audit-not-run says so if it lasts
         gateway_access.tell(fault)
         return {"report": Reports(audit.s3, audit.bucket).key(part), "finished": False}
-    reply: dict[str, Any] = {"report": Reports(audit.s3, audit.bucket).key(part), "finished": report is not None}
+    reply: Reply = {"report": Reports(audit.s3, audit.bucket).key(part), "finished": report is not None}
     if report is not None:
         reply |= {"differences": report["differences"], "counts": report["counts"]}
         _tell(report)
@@ -56,14 +58,14 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     return reply
 
 
-def _part(event: dict[str, Any], today: date) -> ReportPart:
+def _part(event: Event, today: date) -> ReportPart:
     match event:
-        case {"part": part}:
+        case {"part": dict() as part}:
             return ReportPart(**part)
         case {"from": first, "to": last}:
             try:
-                if date.fromisoformat(first) <= date.fromisoformat(last):
-                    return whole(first, last)
+                if day(event, "from") <= day(event, "to"):
+                    return whole(str(first), str(last))
             except (TypeError, ValueError):
                 pass
             raise BadEvent("RenewalAudit: from and to are no days, YYYY-MM-DD, or in no order")
@@ -72,7 +74,7 @@ def _part(event: dict[str, Any], today: date) -> ReportPart:
     return latest(today)
 
 
-def _tell(report: dict[str, Any]) -> None:
+def _tell(report: Report) -> None:
     """A line for each difference, and a metric for each kind: zero too, so that a night without data shows."""
     for difference in report["listed"]:
         telemetry.logger().warning("difference", extra=difference)

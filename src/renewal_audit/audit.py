@@ -27,12 +27,14 @@ from typing import TYPE_CHECKING, Any
 
 from renewal_audit import compare, receipts
 from renewal_audit.compare import Compared, Count, Found, Key
-from renewal_audit.report import ReportPart, Reports
-from renewals import dynamodb, refunds, spans
+from renewal_audit.report import Report, ReportPart, Reports
+from renewals import attribute_values, dynamodb, refunds, spans
+from renewals.attribute_values import text
 from renewals.clock import Moment
 from renewals.errors import BadRow
 from renewals.gateway import Charged, Gateway, GatewayRefund, GatewayRefused, PaymentState
 from renewals.ledger import Ledger
+from renewals.steps import Row
 from renewals.subscription import Subscription, has_ended, parse
 
 if TYPE_CHECKING:
@@ -64,8 +66,6 @@ _MOST_PAGES = 100
 _TOGETHER = 400
 _PAGE = 1000
 
-type Row = Mapping[str, Any]
-
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
@@ -96,7 +96,7 @@ class Audit:
     now: datetime
     moment_of: Callable[[Row], Moment]
 
-    def run(self, part: ReportPart) -> dict[str, Any] | None:
+    def run(self, part: ReportPart) -> Report | None:
         """Compare what the part begins with, as far as the time goes. The report, or None where others go on.
 
         Raises Throttled, what the gateway raises, and botocore's errors.
@@ -149,7 +149,7 @@ class Audit:
         while day >= since.date():
             asked: dict[str, Any] = {}
             while True:
-                page: Any = self.client.query(
+                page = self.client.query(
                     TableName=self.renewals,
                     IndexName="charged-on-index",
                     KeyConditionExpression="charged_on = :day AND charged_at < :before",
@@ -159,8 +159,9 @@ class Audit:
                     **asked,
                 )
                 for item in map(dynamodb.plain, page["Items"]):
-                    at = datetime.fromisoformat(item["charged_at"]).replace(microsecond=0)
-                    yield _Entry((item["subscription_id"], item["renewal_date"]), at)
+                    yield _Entry(
+                        compare.key_in(item), attribute_values.moment(item, "charged_at").replace(microsecond=0)
+                    )
                 if "LastEvaluatedKey" not in page:
                     break
                 asked = {"ExclusiveStartKey": page["LastEvaluatedKey"]}
@@ -171,8 +172,10 @@ class Audit:
         entries = [each.key for each in gathered if isinstance(each, _Entry)]
         items = self._items({*entries, *map(compare.key_of, ours)})
         held = [items[key] for each in ours if compare.is_of(items.get(key := compare.key_of(each), {}), each)]
-        items |= self._items({(each["subscription_id"], day) for each in held for day in compare.passed_over(each)})
-        keys = {each["receipt_key"] for each in held if "receipt_key" in each}
+        items |= self._items(
+            {(text(each, "subscription_id"), day) for each in held for day in compare.passed_over(each)}
+        )
+        keys = {receipt_key for each in held if isinstance(receipt_key := each.get("receipt_key"), str)}
         stored = receipts.stored(self.s3, self.bucket, sorted(keys))
         compared = Compared(items, stored, cache(self._is_paid), cache(self._refund_ids), self.now, found)
         for charge in ours:
@@ -184,7 +187,7 @@ class Audit:
             found.overlaps(item, other)
         self._settle(found)
 
-    def _overlapping(self, held: list[dict[str, Any]]) -> Iterator[tuple[Row, Row]]:
+    def _overlapping(self, held: list[Row]) -> Iterator[tuple[Row, Row]]:
         """Each of these periods with each one that it overlaps: of all that the ledger has of the subscription before
         the end of the period, back to a paid one that begins before it. Nothing that is paid reaches over that one,
         but for a period whose refund failed: see _within."""
@@ -192,11 +195,13 @@ class Audit:
 
         def look(item: Row) -> list[tuple[Row, Row]]:
             found: list[Row] = []
-            before: str | None = item["period_end"]
+            before: str | None = text(item, "period_end")
             for _ in range(_MOST_PAGES):
-                if before is None or any(compare.reaches_no_further(each, item["renewal_date"]) for each in found):
+                if before is None or any(
+                    compare.reaches_no_further(each, text(item, "renewal_date")) for each in found
+                ):
                     break
-                page, before = ledger.page(item["subscription_id"], limit=_BESIDE, before=before)
+                page, before = ledger.page(text(item, "subscription_id"), limit=_BESIDE, before=before)
                 found += page
             return [(item, other) for other in compare.overlapping(item, found)]
 
@@ -209,19 +214,19 @@ class Audit:
         refunded."""
         ledger = Ledger(self.client, renewals=self.renewals)
         found: list[Row] = []
-        before: str | None = item["period_end"]
+        before: str | None = text(item, "period_end")
         for _ in range(_MOST_PAGES):
-            if before is None or before <= item["renewal_date"]:
+            if before is None or before <= text(item, "renewal_date"):
                 break
-            page, before = ledger.page(item["subscription_id"], limit=_WITHIN, before=before)
+            page, before = ledger.page(text(item, "subscription_id"), limit=_WITHIN, before=before)
             found += page
         return found
 
-    def _items(self, keys: set[Key]) -> dict[Key, dict[str, Any]]:
+    def _items(self, keys: set[Key]) -> dict[Key, Row]:
         """Those items of the ledger that are there."""
         named = [dict(zip(("subscription_id", "renewal_date"), key, strict=True)) for key in sorted(keys)]
         items = dynamodb.get_all(self.client, self.renewals, named)
-        return {(item["subscription_id"], item["renewal_date"]): item for item in items}
+        return {compare.key_in(item): item for item in items}
 
     def _is_paid(self, payment_id: str) -> bool:
         try:
@@ -272,16 +277,18 @@ class Audit:
         left: ReportPart | None = part
         while left is not None:
             asked: dict[str, Any] = {"ExclusiveStartKey": left.after_row} if left.after_row else {}
-            page: Any = self.client.scan(TableName=self.subscriptions, Limit=_PAGE, **asked)
+            page = self.client.scan(TableName=self.subscriptions, Limit=_PAGE, **asked)
             self._look_at([dynamodb.plain(item) for item in page["Items"]], found)
             after = page.get("LastEvaluatedKey")
             left = replace(part, after_row=after) if after else None
             yield left
 
-    def _look_at(self, rows: list[dict[str, Any]], found: Found) -> None:
+    def _look_at(self, rows: list[Row], found: Found) -> None:
         due = list(self._due(rows, found))
         items = self._items({_key(row) for row, _ in due})
-        instead = {key: (key[0], item["billed_instead"]) for key, item in items.items() if "billed_instead" in item}
+        instead = {
+            key: (key[0], text(item, "billed_instead")) for key, item in items.items() if "billed_instead" in item
+        }
         items |= self._items(set(instead.values()) - set(items))
         for row, moment in due:
             key = _key(row)
@@ -303,7 +310,7 @@ class Audit:
             return None
         return None
 
-    def _due(self, rows: list[dict[str, Any]], found: Found) -> Iterator[tuple[Subscription, Moment]]:
+    def _due(self, rows: list[Row], found: Found) -> Iterator[tuple[Subscription, Moment]]:
         """What has been due since yesterday or longer: what is due today has the day to be renewed."""
         for row in rows:
             if has_ended(row):

@@ -3,11 +3,11 @@
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any
 
 from renewals import currencies, refunds, wording
+from renewals.attribute_values import Item, day, fields, fields_or_empty, moment, number, text, whole
 from renewals.clock import Moment
 from renewals.errors import BadRow
 from renewals.gateway import Charged, GatewayRefund, GatewayRefundState
@@ -74,7 +74,7 @@ class Count(StrEnum):
     """Subscriptions that cannot be charged as they stand, which the sweep names."""
 
 
-_COUNTED_BY_STATUS = {
+_COUNTED_BY_STATUS: dict[str, Count] = {
     Status.MAIL_FAILED: Count.MAIL_FAILED,
     Status.MAIL_UNKNOWN: Count.MAIL_UNKNOWN,
     Status.FAILED: Count.FAILED,
@@ -88,7 +88,6 @@ LATELY = timedelta(days=1)
 
 type Key = tuple[str, str]
 """subscription_id and renewal_date, YYYY-MM-DD."""
-type Item = Mapping[str, Any]
 
 
 @dataclass(slots=True)
@@ -104,8 +103,8 @@ class Found:
 
     def overlaps(self, item: Item, other: Item) -> None:
         """A paid period that has a day of another paid one, which was charged before. Two are named once."""
-        detail = f"{other['renewal_date']} to {other['period_end']} is paid too, by {other.get('payment_id')}"
-        key = item["subscription_id"], item["renewal_date"]
+        detail = f"{other['renewal_date']!s} to {other['period_end']!s} is paid too, by {other.get('payment_id')!s}"
+        key = key_in(item)
         if (key, detail) not in self.overlapping:
             self.overlapping.add((key, detail))
             self.differs(Difference.OVERLAPPING, key, str(item.get("payment_id", "")), detail)
@@ -149,10 +148,10 @@ class Compared:
                 self.found.counts[Count.UNDER_WAY] += 1
             else:
                 self.found.differs(Difference.CHARGE_WITHOUT_LEDGER, key, charge.payment_id, says)
-        elif "paid_at" in item and "payment_id" in item and self.is_paid(item["payment_id"]):
-            self.found.differs(Difference.DOUBLED, key, charge.payment_id, f"paid by {item['payment_id']} too")
+        elif "paid_at" in item and "payment_id" in item and self.is_paid(str(item["payment_id"])):
+            self.found.differs(Difference.DOUBLED, key, charge.payment_id, f"paid by {item['payment_id']!s} too")
         else:
-            held = item.get("payment_id", "no payment")
+            held = str(item.get("payment_id", "no payment"))
             self.found.differs(Difference.CHARGE_WITHOUT_LEDGER, key, charge.payment_id, f"{says}; {held}")
 
     def refund(self, made: GatewayRefund) -> None:
@@ -162,9 +161,8 @@ class Compared:
         item = self.items.get(key, {})
         if "paid_at" not in item or item.get("payment_id") != made.payment_id:
             return
-        known = item.get("refunds", {}).values()
-        held: Item = next((each for each in known if each.get("refund_id") == made.id), {})
-        stands = held.get("state")
+        known = refunds.kept(item).values()
+        stands = next((each.get("state") for each in known if each.get("refund_id") == made.id), None)
         if made.state is GatewayRefundState.FAILED:
             if stands in (RefundState.CLAIMED, RefundState.REFUNDED):
                 self._refund_differs(
@@ -183,23 +181,23 @@ class Compared:
 
     def _refunds(self, key: Key, item: Item) -> None:
         """The refunds that the ledger has of a period: whether the gateway knows them, and whether it was asked."""
-        for name, refund in refunds.in_order(item.get("refunds", {})):
+        for name, refund in refunds.in_order(refunds.kept(item)):
             refund_id = refund.get("refund_id")
             if refunds.is_unanswered(refund) and _is_quiet(item, self.now):
                 self._refund_differs(Difference.REFUND_UNANSWERED, key, item, f"{name} was asked for at {refund['at']}")
-            elif refund["state"] == RefundState.REFUNDED and refund_id not in self.refunds_of(item["payment_id"]):
+            elif refund["state"] == RefundState.REFUNDED and refund_id not in self.refunds_of(str(item["payment_id"])):
                 self._refund_differs(Difference.REFUND_FAILED, key, item, f"the gateway has no refund {refund_id}")
 
     def _refund_differs(self, kind: Difference, key: Key, item: Item, detail: str) -> None:
-        self.found.differs(kind, key, item["payment_id"], detail)
-        self.found.unsettled[key] = item["customer_id"]
+        self.found.differs(kind, key, str(item["payment_id"]), detail)
+        self.found.unsettled[key] = str(item["customer_id"])
 
     def entry(self, key: Key, charges: Mapping[str, Key]) -> None:
         """One period that the ledger says was charged. charges: those that succeeded, payment to its period."""
         item = self.items.get(key, {})
         if "paid_at" not in item:
             return
-        payment_id = item.get("payment_id", "")
+        payment_id = str(item.get("payment_id", ""))
         if payment_id in charges:
             if charges[payment_id] != key:
                 detail = f"the payment is of {' '.join(charges[payment_id])}"
@@ -217,12 +215,14 @@ class Compared:
             self.found.differs(Difference.WRONG_AMOUNT, key, charge.payment_id, f"{taken}: not what was claimed")
         elif (charge.amount, charge.currency) != _amount(item):
             self.found.differs(Difference.WRONG_AMOUNT, key, charge.payment_id, f"{taken}: not what the ledger has")
-        for day in passed_over(item):
+        for passed in passed_over(item):
             counts[Count.DUE] += 1
-            status = self.items.get((key[0], day), {}).get("status")
+            status = self.items.get((key[0], passed), {}).get("status")
             counts[Count.SKIPPED] += status == Status.SKIPPED
             if status in (None, Status.CLAIMED):
-                self.found.differs(Difference.MISSED, (key[0], day), "", f"passed over for {key[1]}, without a trace")
+                self.found.differs(
+                    Difference.MISSED, (key[0], passed), "", f"passed over for {key[1]}, without a trace"
+                )
         self._refunds(key, item)
         if "receipt_key" in item:
             self._receipted(key, item, charge)
@@ -236,19 +236,18 @@ class Compared:
 
     def _receipted(self, key: Key, item: Item, charge: Charged) -> None:
         counts = self.found.counts
-        stored = self.stored.get(item["receipt_key"])
+        receipt_key = str(item["receipt_key"])
+        stored = self.stored.get(receipt_key)
         if stored is None:
-            self.found.differs(
-                Difference.RECEIPT_MISSING, key, charge.payment_id, f"nothing under {item['receipt_key']}"
-            )
+            self.found.differs(Difference.RECEIPT_MISSING, key, charge.payment_id, f"nothing under {receipt_key}")
         elif stored != item.get("receipt_sha256"):
             self.found.differs(
                 Difference.RECEIPT_ALTERED, key, charge.payment_id, f"SHA-256 {stored or 'not known to S3'}"
             )
         else:
             counts[Count.RECEIPTED] += 1
-        mails, status = item.get("mails", {}), item.get("status")
-        receipts = [mail for name, mail in mails.items() if MailKind.of(name) is MailKind.RECEIPT]
+        mails, status = fields_or_empty(item, "mails"), str(item.get("status"))
+        receipts = [fields(mails, name) for name in mails if MailKind.of(name) is MailKind.RECEIPT]
         if any(mail.get("state") == MailState.SENT for mail in receipts):
             counts[Count.MAILED] += 1
         elif status in _COUNTED_BY_STATUS:
@@ -268,6 +267,11 @@ class Compared:
 
     def _just_charged(self, charge: Charged) -> bool:
         return timedelta() <= self.now - charge.at < JUST_CHARGED
+
+
+def key_in(item: Item) -> Key:
+    """The period that an item of the ledger is of."""
+    return text(item, "subscription_id"), text(item, "renewal_date")
 
 
 def key_of(of: Charged | GatewayRefund) -> Key:
@@ -312,13 +316,14 @@ def is_paid_again(made: GatewayRefund, item: Item) -> bool:
 
 def reaches_no_further(item: Item, start: str) -> bool:
     """Whether no period that is older than this one can have a day from `start` on: it is paid, and begins before."""
-    return _is_paid(item) and item["renewal_date"] < start
+    return _is_paid(item) and text(item, "renewal_date") < start
 
 
 def _has_a_day_of(one: Item, other: Item) -> bool:
     if not (_is_paid(one) and _is_paid(other)) or one["renewal_date"] == other["renewal_date"]:
         return False
-    return bool(one["renewal_date"] < other["period_end"] and other["renewal_date"] < one["period_end"])
+    starts, ends = ([text(each, name) for each in (one, other)] for name in ("renewal_date", "period_end"))
+    return starts[0] < ends[1] and starts[1] < ends[0]
 
 
 def _is_paid(item: Item) -> bool:
@@ -330,24 +335,25 @@ def _is_paid(item: Item) -> bool:
 
 
 def _charged_before(one: Item, other: Item) -> bool:
-    return (one.get("charged_at", ""), one["renewal_date"]) < (other.get("charged_at", ""), other["renewal_date"])
+    first, second = ((str(each.get("charged_at", "")), text(each, "renewal_date")) for each in (one, other))
+    return first < second
 
 
 def passed_over(item: Item) -> list[str]:
     """The dates of which a claim of ours left an item, because it passed them over: by the schedule it was made with,
     which its own period shows. None of an item that is no claim of ours."""
     try:
-        first, start, end = (date.fromisoformat(item[name]) for name in ("row_date", "renewal_date", "period_end"))
+        first, start, end = (day(item, name) for name in ("row_date", "renewal_date", "period_end"))
     except (KeyError, ValueError):
         return []
     if not first < start < end:
         return []
     if "anchor_day" in item:
         months = (end.year - start.year) * 12 + end.month - start.month
-        schedule = Schedule("month", months, int(item["anchor_day"]))
+        schedule = Schedule("month", months, whole(item, "anchor_day"))
     else:
         schedule = Schedule("day", (end - start).days, 1)
-    dates = [day.isoformat() for day in schedule.due(first, start - timedelta(days=1))]
+    dates = [each.isoformat() for each in schedule.due(first, start - timedelta(days=1))]
     return dates[:1] + dates[1:][-(MOST_SKIPPED - 1) :]
 
 
@@ -367,12 +373,12 @@ def due(
     if item is None or standing is None:
         paid, stands = overlap(), "nothing in the ledger"
         if item is not None:
-            stands = f"still due; since {item.get('touched_at')} {_says(item)}"
+            stands = f"still due; since {item.get('touched_at')!s} {_says(item)}"
         found.differs(Difference.MISSED if paid is None else Difference.OVERLAPPING, key, payment_id, paid or stands)
     else:
         found.counts[standing] += 1
         if standing is Count.DUNNING and _is_untold(item, moment):
-            owed = f"to be mailed since {item.get('touched_at')}: {wording.mail(MailKind.of(item['notice']))}"
+            owed = f"to be mailed since {item.get('touched_at')!s}: {wording.mail(MailKind.of(str(item['notice'])))}"
             found.differs(Difference.MAIL_MISSING, key, payment_id, owed)
 
 
@@ -381,7 +387,9 @@ def _standing(item: Item, moment: Moment) -> Count | None:
     match item.get("status"):
         case Status.CLAIMED if not _is_quiet(item, moment.now):
             return Count.UNDER_WAY
-        case Status.DECLINED | Status.ACTION_REQUIRED if item.get("next_attempt", "9999") >= moment.today.isoformat():
+        case Status.DECLINED | Status.ACTION_REQUIRED if (
+            str(item.get("next_attempt", "9999")) >= moment.today.isoformat()
+        ):
             return Count.DUNNING
         case Status.FAILED:
             return Count.FAILED
@@ -390,23 +398,23 @@ def _standing(item: Item, moment: Moment) -> Count | None:
 
 def _says(item: Item) -> str:
     """What the ledger has of a period, in words."""
-    stands = wording.standing(item["status"]) if "status" in item else "nothing of this period"
+    stands = wording.standing(str(item["status"])) if "status" in item else "nothing of this period"
     return f"the ledger says: {stands}"
 
 
 def _is_untold(item: Item, moment: Moment) -> bool:
     """Whether a refusal's notice is owed, and nobody sees to it; one with a wrong address waits for another."""
     name = item.get("notice")
-    return name is not None and name not in item.get("mails", {}) and _is_quiet(item, moment.now)
+    return name is not None and name not in fields_or_empty(item, "mails") and _is_quiet(item, moment.now)
 
 
 def _is_quiet(item: Item, now: datetime) -> bool:
-    touched_at = item.get("touched_at")
-    return touched_at is None or now - datetime.fromisoformat(touched_at) >= LATELY
+    return item.get("touched_at") is None or now - moment(item, "touched_at") >= LATELY
 
 
 def _amount(item: Item) -> tuple[int, str] | None:
     try:
-        return currencies.exact_minor_units(item["amount"], item["currency"]), item["currency"]
-    except (BadRow, KeyError):
+        currency = text(item, "currency")
+        return currencies.exact_minor_units(number(item, "amount"), currency), currency
+    except (BadRow, KeyError, TypeError):
         return None

@@ -13,16 +13,17 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NotRequired, TypedDict
 
 from botocore.exceptions import ClientError
 
 from renewal_audit.compare import Count, Difference, Found
 
 if TYPE_CHECKING:
+    from mypy_boto3_dynamodb.type_defs import AttributeValueTypeDef
     from mypy_boto3_s3 import S3Client
 
 LISTED = 1000
@@ -41,8 +42,42 @@ class ReportPart:
     first: str
     last: str
     charges_before: str | None
-    after_row: dict[str, Any] | None = None
+    after_row: dict[str, AttributeValueTypeDef] | None = None
     refunds_before: str | None = None
+
+
+class Begins(TypedDict):
+    """A ReportPart as JSON."""
+
+    first: str
+    last: str
+    charges_before: str | None
+    after_row: NotRequired[dict[str, AttributeValueTypeDef] | None]
+    refunds_before: NotRequired[str | None]
+
+
+class _Written(TypedDict):
+    """What is read again of a part that was written."""
+
+    begins: Begins
+    next: Begins | None
+    counts: dict[Count, int]
+    differences: list[dict[str, str]]
+
+
+Report = TypedDict(
+    "Report",
+    {
+        "from": str,
+        "to": str,
+        "counts": Counter[Count],
+        "differences": Counter[Difference],
+        "listed": list[dict[str, str]],
+        "parts": list[str],
+    },
+)
+"""The report as JSON. differences: how many of each kind. listed: the first thousand of them. parts: the keys of all
+parts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +99,10 @@ class Reports:
         }
         self._put(_key(part), told)
 
-    def join(self, first: ReportPart) -> dict[str, Any] | None:
+    def join(self, first: ReportPart) -> Report | None:
         """The report over all parts, which is also stored. None where one is missing: the run that is to write it
         was started twice, and the other one is still at it."""
-        report: dict[str, Any] = {
+        report: Report = {
             "from": first.first,
             "to": first.last,
             "counts": Counter(dict.fromkeys(Count, 0)),
@@ -79,7 +114,7 @@ class Reports:
             if part is None:
                 return None
             report["counts"].update(part["counts"])
-            report["differences"].update(each["kind"] for each in part["differences"])
+            report["differences"].update(Difference(each["kind"]) for each in part["differences"])
             report["listed"] += part["differences"][: LISTED - len(report["listed"])]
             report["parts"].append(_key(ReportPart(**part["begins"])))
         self._put(self.key(first), report)
@@ -89,20 +124,20 @@ class Reports:
         """Where the report of the part's audit lies."""
         return f"{_folder(part)}/report.json"
 
-    def _parts(self, first: ReportPart) -> Iterator[dict[str, Any] | None]:
-        following: dict[str, Any] | None = asdict(first)
+    def _parts(self, first: ReportPart) -> Iterator[_Written | None]:
+        following: ReportPart | None = first
         while following is not None:
-            part = self._get(_key(ReportPart(**following)))
+            part = self._get(_key(following))
             yield part
-            following = part["next"] if part else None
+            following = ReportPart(**part["next"]) if part and part["next"] else None
 
-    def _put(self, key: str, told: dict[str, Any]) -> None:
+    def _put(self, key: str, told: Mapping[str, object]) -> None:
         body = json.dumps(told, indent=1, ensure_ascii=False).encode()
         self.s3.put_object(Bucket=self.bucket, Key=key, Body=body, ContentType="application/json")
 
-    def _get(self, key: str) -> dict[str, Any] | None:
+    def _get(self, key: str) -> _Written | None:
         try:
-            part: dict[str, Any] = json.loads(self.s3.get_object(Bucket=self.bucket, Key=key)["Body"].read())
+            part: _Written = json.loads(self.s3.get_object(Bucket=self.bucket, Key=key)["Body"].read())
         except ClientError as error:
             if error.response["Error"]["Code"] != "NoSuchKey":
                 raise

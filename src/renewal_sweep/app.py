@@ -11,15 +11,17 @@ from datetime import date
 from typing import Any
 
 from renewal_sweep.queue import RenewalQueue
-from renewal_sweep.sweep import Row, Sweep, SweepKind, SweepPart, Swept
+from renewal_sweep.sweep import Sweep, SweepKind, SweepPart, Swept
 from renewals import aws, clock, telemetry
 from renewals.charging import Switch
 from renewals.errors import BadEvent, BadRow
 from renewals.settings import setting
+from renewals.steps import Row
+from renewals.telemetry import Event, Reply
 
 
 @telemetry.observed
-def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
+def handler(event: Event, context: Any) -> Reply:
     """Plan a sweep, or read one part of it; see the module."""
     moment = clock.current()
     sweep = Sweep(
@@ -36,28 +38,29 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
         concurrency=int(setting("RENEWAL_CONCURRENCY")),
         test_clock=_test_clock if clock.heeds_test_clocks(setting("ENVIRONMENT")) else None,
     )
-    done = asdict(_swept(sweep, event))
-    if done["backlog"]:
+    swept = _swept(sweep, event)
+    done: Reply = asdict(swept)
+    if swept.backlog:
         telemetry.logger().warning("put off: too many messages wait for a worker", extra=done)
-    telemetry.logger().info("swept", extra=_shown(event) | done)
+    telemetry.logger().info("swept", extra={**_shown(event), **done})
     if event == {"sweep": SweepKind.DUE}:
         telemetry.count("Sweeps")
     if event in ({"sweep": SweepKind.DUE}, {"sweep": SweepKind.ALL}):
-        telemetry.count("SweepPostponed", int(done["backlog"] > 0))
+        telemetry.count("SweepPostponed", int(swept.backlog > 0))
         telemetry.count("ChargingIsOff", int(bool(Switch(aws.dynamodb(), setting("CHANGES_TABLE")).items())))
-    if done["oldest"] is not None:
-        telemetry.measure("OldestUnfinished", done["oldest"], "Seconds")
-    for metric, counted in (("RenewalsDue", "due"), ("RenewalsEnqueued", "sent"), ("BadRows", "bad")):
-        if done[counted]:
-            telemetry.count(metric, done[counted])
+    if swept.oldest is not None:
+        telemetry.measure("OldestUnfinished", swept.oldest, "Seconds")
+    for metric, counted in (("RenewalsDue", swept.due), ("RenewalsEnqueued", swept.sent), ("BadRows", swept.bad)):
+        if counted:
+            telemetry.count(metric, counted)
     return done
 
 
-def _swept(sweep: Sweep, event: dict[str, Any]) -> Swept:
+def _swept(sweep: Sweep, event: Event) -> Swept:
     match event:
-        case {"part": part}:
+        case {"part": dict() as part}:
             return sweep.read(SweepPart.of_event(part))
-        case {"sweep": SweepKind.DUE, "from": part}:
+        case {"sweep": SweepKind.DUE, "from": dict() as part}:
             return sweep.due(SweepPart.of_event(part))
         case {"sweep": SweepKind.DUE}:
             return sweep.due()
@@ -66,13 +69,14 @@ def _swept(sweep: Sweep, event: dict[str, Any]) -> Swept:
     raise BadEvent("RenewalSweep: neither a sweep nor a part of one")
 
 
-def _shown(event: dict[str, Any]) -> dict[str, Any]:
+def _shown(event: Event) -> dict[str, object]:
     """What was asked, without the keys of the row that a part begins after."""
-    part = event.get("part") or event.get("from") or {}
-    return {"sweep": event.get("sweep"), "part": {name: part[name] for name in ("kind", "of") if name in part}}
+    part = event.get("part") or event.get("from")
+    named = {name: part[name] for name in ("kind", "of") if name in part} if isinstance(part, dict) else {}
+    return {"sweep": event.get("sweep"), "part": named}
 
 
-def _hand_on(event: dict[str, Any]) -> None:
+def _hand_on(event: Event) -> None:
     """Another run of this function, which does not wait for it."""
     function = setting("AWS_LAMBDA_FUNCTION_NAME")
     aws.functions().invoke(FunctionName=function, InvocationType="Event", Payload=json.dumps(event))

@@ -4,7 +4,7 @@ import random
 import time
 from collections.abc import Callable, Iterable
 from itertools import batched
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 from renewals.errors import NotHandedOver
 from renewals.request import RenewalRequest
@@ -12,6 +12,19 @@ from renewals.request import RenewalRequest
 _BATCH = 10  # https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessageBatch.html
 _TRIES = 5
 _VISIBLE = "ApproximateNumberOfMessages"
+
+
+class _Counted(TypedDict):
+    Attributes: dict[str, str]
+
+
+class _Refused(TypedDict):
+    Id: str
+    Code: str
+
+
+class _Sent(TypedDict):
+    Failed: NotRequired[list[_Refused]]
 
 
 class RenewalQueue:
@@ -40,14 +53,15 @@ class RenewalQueue:
             raise NotHandedOver(f"messages that SQS refused: {len(refused)} ({', '.join(sorted(set(refused)))})")
 
     def _count(self, *names: str) -> int:
-        counts = self._client.get_queue_attributes(QueueUrl=self._url, AttributeNames=list(names))["Attributes"]
+        answer: _Counted = self._client.get_queue_attributes(QueueUrl=self._url, AttributeNames=list(names))
+        counts = answer["Attributes"]
         return sum(int(counts[name]) for name in names)
 
     def _send(self, entries: list[dict[str, str]]) -> list[str]:
         """The error's code of each message that the queue refuses in the end."""
         refused: dict[str, str] = {}
         for n in range(_TRIES):
-            answer = self._client.send_message_batch(QueueUrl=self._url, Entries=entries)
+            answer: _Sent = self._client.send_message_batch(QueueUrl=self._url, Entries=entries)
             refused = {entry["Id"]: entry["Code"] for entry in answer.get("Failed", [])}
             entries = [entry for entry in entries if entry["Id"] in refused]
             if not entries:

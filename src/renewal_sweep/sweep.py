@@ -30,15 +30,17 @@ from typing import TYPE_CHECKING, Any
 
 from renewal_sweep.queue import RenewalQueue
 from renewals import dynamodb, mail_faults, pauses, reminders, subscription
-from renewals.attribute_values import storable
+from renewals.attribute_values import moment, storable, text
 from renewals.errors import BadRow
 from renewals.reasons import Reason
 from renewals.renewal import CUT_OFF, INDEX_SHARDS
 from renewals.request import Asks, RenewalRequest
+from renewals.steps import Row
 from renewals.subscription import Subscription, SubscriptionStatus
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_dynamodb.type_defs import AttributeValueTypeDef, QueryOutputTypeDef, ScanOutputTypeDef
 
 DAYS = 40
 """So far back the hourly sweep looks, today included. What is due since longer is the nightly one's."""
@@ -57,9 +59,6 @@ ENOUGH_SECONDS = 60
 """With less time left than this, a run hands on what remains of its work."""
 
 _CUT_OFF = {f":{status}": status for status in sorted(CUT_OFF)}
-
-type Key = dict[str, Any]
-type Row = Mapping[str, Any]
 
 
 class SweepKind(StrEnum):
@@ -93,7 +92,7 @@ class SweepPart:
 
     kind: PartKind
     of: str
-    start: Key | None = None
+    start: dict[str, AttributeValueTypeDef] | None = None
     rows: int | None = None
     sends: bool = True
 
@@ -138,7 +137,7 @@ class Sweep:
     subscriptions: str
     renewals: str
     queue: RenewalQueue
-    hand_on: Callable[[dict[str, Any]], None]
+    hand_on: Callable[[Mapping[str, object]], None]
     name: Callable[[Row, BadRow], None]
     seconds_left: Callable[[], float]
     today: date
@@ -185,7 +184,7 @@ class Sweep:
         left: SweepPart | None = part
         while left is not None:
             answer = self._page(left)
-            rows = [dynamodb.plain(item) for item in answer["Items"]]
+            rows: list[Row] = [dynamodb.plain(item) for item in answer["Items"]]
             requests = list(self._requests(left, rows, done))
             if left.sends:
                 self.queue.send(requests)
@@ -230,46 +229,40 @@ class Sweep:
             else None
         )
 
-    def _page(self, part: SweepPart, **more: Any) -> dict[str, Any]:
+    def _page(self, part: SweepPart, **more: Any) -> QueryOutputTypeDef | ScanOutputTypeDef:
         more["Limit"] = PAGE if part.rows is None else min(PAGE, part.rows)
         if part.start is not None:
             more["ExclusiveStartKey"] = part.start
-        answer: Any
         if part.kind is PartKind.SEGMENT:
-            answer = self.client.scan(
-                TableName=self.subscriptions, Segment=int(part.of), TotalSegments=SEGMENTS, **more
-            )
-        elif part.kind is PartKind.CLOCKS:
-            answer = self.client.scan(
+            return self.client.scan(TableName=self.subscriptions, Segment=int(part.of), TotalSegments=SEGMENTS, **more)
+        if part.kind is PartKind.CLOCKS:
+            return self.client.scan(
                 TableName=self.subscriptions, FilterExpression="attribute_exists(test_clock)", **more
             )
-        elif part.kind is PartKind.DATE:
-            answer = self.client.query(
+        if part.kind is PartKind.DATE:
+            return self.client.query(
                 TableName=self.subscriptions,
                 IndexName="renewal-date-index",
                 KeyConditionExpression="renewal_date = :date",
                 ExpressionAttributeValues=dynamodb.attributes({":date": part.of}),
                 **more,
             )
-        else:
-            untold = "(attribute_exists(notice) AND attribute_not_exists(parked))"
-            wanted = f"#status IN ({', '.join(_CUT_OFF)}) OR {untold} OR next_attempt < :today OR refunds_due < :now"
-            overdue = "" if self.test_clock else self.today
-            # A dunning date that nobody saw to: the row that says it is gone, or was moved or overwritten.
-            values = {":shard": part.of, ":today": overdue, ":now": self.now, **_CUT_OFF}
-            answer = self.client.query(
-                TableName=self.renewals,
-                IndexName="unfinished-index",
-                KeyConditionExpression="unfinished = :shard",
-                FilterExpression=wanted,
-                ExpressionAttributeNames={"#status": "status"},
-                ExpressionAttributeValues=dynamodb.attributes(values),
-                **more,
-            )
-        found: dict[str, Any] = answer
-        return found
+        untold = "(attribute_exists(notice) AND attribute_not_exists(parked))"
+        wanted = f"#status IN ({', '.join(_CUT_OFF)}) OR {untold} OR next_attempt < :today OR refunds_due < :now"
+        overdue = "" if self.test_clock else self.today
+        # A dunning date that nobody saw to: the row that says it is gone, or was moved or overwritten.
+        values = {":shard": part.of, ":today": overdue, ":now": self.now, **_CUT_OFF}
+        return self.client.query(
+            TableName=self.renewals,
+            IndexName="unfinished-index",
+            KeyConditionExpression="unfinished = :shard",
+            FilterExpression=wanted,
+            ExpressionAttributeNames={"#status": "status"},
+            ExpressionAttributeValues=dynamodb.attributes(values),
+            **more,
+        )
 
-    def _requests(self, part: SweepPart, rows: list[dict[str, Any]], done: Swept) -> Iterator[RenewalRequest]:
+    def _requests(self, part: SweepPart, rows: list[Row], done: Swept) -> Iterator[RenewalRequest]:
         if part.kind is PartKind.SHARD:
             done.oldest = max([done.oldest or 0.0, *(unfinished_seconds(row, self.now) for row in rows)])
             yield from (self._taken_up(row) for row in rows if self._is_quiet(row))
@@ -303,7 +296,7 @@ class Sweep:
     def _is_quiet(self, row: Row) -> bool:
         """Whether nobody is at work on a renewal. Of one that lives on another day only the charge can tell."""
         touched, leased = (storable(moment) for moment in (self.now - QUIET, self.now))
-        return self.test_clock is not None or (row["touched_at"] < touched and row["lease_until"] < leased)
+        return self.test_clock is not None or (text(row, "touched_at") < touched and text(row, "lease_until") < leased)
 
     def _asks_for(self, part: SweepPart, row: Row) -> RenewalRequest | None:
         """What this part sends of the row. Raises BadRow for one that is to be charged some day, and cannot be."""
@@ -332,9 +325,9 @@ def is_unfinished(row: Row) -> bool:
 def unfinished_seconds(row: Row, now: datetime) -> float:
     """For how long a renewal of unfinished-index has been unfinished, or its refunds have been to be looked at; nothing
     where it waits for its next dunning date, for another address, or for a refund that is on its way."""
-    earlier = row["touched_at"]  # where an earlier version wrote no begun_at
-    begun = row.get("begun_at", earlier) if is_unfinished(row) else row.get("refunds_due", storable(now))
-    return max((now - datetime.fromisoformat(begun)).total_seconds(), 0.0)
+    begins = ("begun_at" if "begun_at" in row else "touched_at") if is_unfinished(row) else "refunds_due"
+    begun = moment(row, begins) if begins in row else now  # earlier versions wrote no begun_at
+    return max((now - begun).total_seconds(), 0.0)
 
 
 def _wants(part: SweepPart, checked: Subscription, today: date) -> bool:
@@ -367,7 +360,7 @@ def _is_last_shard(part: SweepPart) -> bool:
     return part.kind is PartKind.SHARD and int(part.of) == INDEX_SHARDS - 1
 
 
-def _after(part: SweepPart, answer: Mapping[str, Any]) -> SweepPart | None:
+def _after(part: SweepPart, answer: QueryOutputTypeDef | ScanOutputTypeDef) -> SweepPart | None:
     """What is left of a part after a page of it."""
     rows = None if part.rows is None else part.rows - answer["ScannedCount"]
     if "LastEvaluatedKey" not in answer or (rows is not None and rows <= 0):

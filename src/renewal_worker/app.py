@@ -6,13 +6,13 @@ all goes there without a wait. It waits for the end of a workflow, so that the b
 the renewals at work, and on the calls to the gateway.
 """
 
-from typing import Any
-
 from botocore.exceptions import BotoCoreError, ClientError
 
 from renewals import aws, telemetry
+from renewals.attribute_values import fields, text, whole
 from renewals.request import NoRequest, RenewalRequest
 from renewals.settings import setting
+from renewals.telemetry import Event, Reply, records
 
 _FIRST_WAIT_SECONDS = 60
 """Longer than the lease of 40 seconds that a failed run may leave: a try within it would end as in_progress."""
@@ -22,27 +22,27 @@ MOST_TRIES = 5
 
 
 @telemetry.observed
-def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
+def handler(event: Event, _context: object) -> Reply:
     """Renew what the messages ask for; see the module."""
-    waits = [(record, _tried_after(record)) for record in event["Records"]]
+    waits = [(record, _tried_after(record)) for record in records(event)]
     failed = [(record, seconds) for record, seconds in waits if seconds is not None]
     for record, seconds in failed:
         _come_back(record, after=seconds)
     return {"batchItemFailures": [{"itemIdentifier": record["messageId"]} for record, _ in failed]}
 
 
-def _tried_after(record: dict[str, Any]) -> int | None:
+def _tried_after(record: Event) -> int | None:
     """Run the workflow for a message. The seconds until its next try, none where no try can help; None: it is done."""
     telemetry.forget()
     telemetry.correlate({}, message_id=record["messageId"])
     try:
-        asked = RenewalRequest.from_json(record["body"])
+        asked = RenewalRequest.from_json(text(record, "body"))
     except NoRequest as bad:
         telemetry.logger().error("not run", extra={"error": str(bad)})
         return 0
-    if _succeeds(asked, record["body"]):
+    if _succeeds(asked, text(record, "body")):
         return None
-    tries = int(record["attributes"]["ApproximateReceiveCount"])
+    tries = whole(fields(record, "attributes"), "ApproximateReceiveCount")
     return 0 if tries >= MOST_TRIES else _FIRST_WAIT_SECONDS * 2 ** (tries - 1)
 
 
@@ -66,12 +66,12 @@ def _succeeds(asked: RenewalRequest, message: str) -> bool:
     return ended["status"] == "SUCCEEDED"
 
 
-def _come_back(record: dict[str, Any], *, after: int) -> None:
+def _come_back(record: Event, *, after: int) -> None:
     """The message is seen again after so many seconds; where this cannot be said, after the queue's own visibility
     timeout."""
     try:
         aws.sqs().change_message_visibility(
-            QueueUrl=setting("RENEWAL_QUEUE_URL"), ReceiptHandle=record["receiptHandle"], VisibilityTimeout=after
+            QueueUrl=setting("RENEWAL_QUEUE_URL"), ReceiptHandle=text(record, "receiptHandle"), VisibilityTimeout=after
         )
     except (BotoCoreError, ClientError) as error:
         telemetry.logger().warning("no earlier try", extra={"message_id": record["messageId"], "error": str(error)})

@@ -10,9 +10,10 @@ error of the reading ends the attempt. `python -m scripts.oncall charging` throw
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from renewals import dynamodb
+from renewals.attribute_values import Item, TransactAction
 from renewals.renewal import INDEX_SHARDS, shard
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ class Switch:
         """The switch as a process finds it when it begins. Raises as is_off."""
         return cls(client, changes, thrown_earlier=any(dynamodb.get_all(client, changes, [EARLIER])))
 
-    def guards(self, subscription_id: str) -> list[dict[str, Any]]:
+    def guards(self, subscription_id: str) -> list[TransactAction]:
         """The checks that charging is on for the subscription, as actions of a transaction."""
         asked = self.keys(subscription_id) if self.thrown_earlier else self.keys(subscription_id)[:1]
         return [dynamodb.check(self.changes, key, "attribute_not_exists(subscription_id)", {}) for key in asked]
@@ -54,7 +55,7 @@ class Switch:
         botocore's errors."""
         return any(dynamodb.get_all(self.client, self.changes, self.keys(subscription_id)))
 
-    def items(self) -> list[dict[str, Any]]:
+    def items(self) -> list[Item]:
         """What is there of all that is written when charging is turned off; nothing while it is on. As is_off."""
         return list(dynamodb.get_all(self.client, self.changes, KEYS))
 

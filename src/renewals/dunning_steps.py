@@ -5,8 +5,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import date, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from renewals.attribute_values import TransactAction
 from renewals.payment_steps import settled, unchanged
 from renewals.renewal import MailKind, Renewal, Status, mail_name, replaced
 from renewals.row_steps import NOT_REFUSED
@@ -69,8 +70,8 @@ def refused(
         "pickups": 0,
     }
 
-    def past_due(row: Row) -> dict[str, Any]:
-        moves: dict[str, Any] = {
+    def past_due(row: Row) -> dict[str, object]:
+        moves: dict[str, object] = {
             "payment_status": status,
             "next_attempt": next_attempt,
             "refused_payment_method": renewal.payment_method,
@@ -90,7 +91,7 @@ def next_attempt(
     dunned: int,
     execution: str,
     now: datetime,
-    guards: Sequence[dict[str, Any]],
+    guards: Sequence[TransactAction],
 ) -> Step[Renewal]:
     """Begin attempt n+1 with the subscription's card, if attempt n is still the last, stands as it was read and was
     taken by nobody since (who may be giving it up), and the subscription is still what was read. An end of the
@@ -164,7 +165,7 @@ def give_up(
     condition = (same_claim(renewal), same_attempt(renewal), same_status(renewal))
     if row is None or "status" not in row or "renewal_date" not in row:
         return changed(renewal, changes, condition, now)
-    ended: dict[str, Any] = {"payment_status": Status.GIVEN_UP, **NOT_REFUSED}
+    ended: dict[str, object] = {"payment_status": Status.GIVEN_UP, **NOT_REFUSED}
     if ends_as or status_of(row) is SubscriptionStatus.PAST_DUE:
         ended["status"] = ends_as or SubscriptionStatus.ACTIVE
     watched: tuple[str, ...] = ("status", "renewal_date")

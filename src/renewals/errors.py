@@ -21,7 +21,8 @@ A declined card is not among them: that is an outcome, which a Choice state read
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any
+
+from renewals.attribute_values import Item
 
 
 class RenewalError(Exception):
@@ -75,7 +76,7 @@ class Overtaken(Outdated):
     is no item. The message names the positions alone, since items hold personal data.
     """
 
-    def __init__(self, failed: Mapping[int, Mapping[str, Any] | None]) -> None:
+    def __init__(self, failed: Mapping[int, Item | None]) -> None:
         super().__init__(f"the condition of action {', '.join(map(str, failed))} did not hold")
         self.failed = failed
 

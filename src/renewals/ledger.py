@@ -31,15 +31,22 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import date, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from renewals import dynamodb
+from renewals import attribute_values, dynamodb
+from renewals.attribute_values import Item, TransactAction
 from renewals.errors import Collision, Outdated, Overtaken, RenewalError, repeat_while_outdated
 from renewals.renewal import Renewal, Status, renewal_from
 from renewals.steps import Action, Check, Condition, Put, Row, Step, Table, Update, as_read
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_dynamodb.type_defs import (
+        AttributeValueTypeDef,
+        QueryInputTypeDef,
+        QueryOutputTypeDef,
+        UpdateTypeDef,
+    )
 
 RECENT = 10
 _PAGE = 200
@@ -91,14 +98,14 @@ class Ledger:
 
     def _claims(self, subscription_id: str) -> Iterator[Renewal]:
         """As periods, with the claims that were passed over later."""
-        limit, start = RECENT, dict[str, Any]()
+        limit, start = RECENT, None
         while True:
-            page = self._page(self._renewals, subscription_id, limit=limit, newest_first=True, **start)
+            page = self._page(self._renewals, subscription_id, limit=limit, newest_first=True, start=start)
             items = (dynamodb.plain(item) for item in page["Items"])
             yield from (renewal_from(item) for item in items if item["status"] != Status.SKIPPED or "claim" in item)
             if "LastEvaluatedKey" not in page:
                 return
-            limit, start = _PAGE, {"ExclusiveStartKey": page["LastEvaluatedKey"]}
+            limit, start = _PAGE, page["LastEvaluatedKey"]
 
     def named(self, subscription_id: str, renewal_date: date) -> list[Renewal]:
         """The period of this date, if it is claimed; by a query, as `recent`."""
@@ -130,53 +137,48 @@ class Ledger:
             before = older
         return [renewal for renewal in found if renewal.renewal_date < end]
 
-    def page(
-        self, subscription_id: str, *, limit: int, before: str | None = None
-    ) -> tuple[list[dict[str, Any]], str | None]:
+    def page(self, subscription_id: str, *, limit: int, before: str | None = None) -> tuple[list[Item], str | None]:
         """Items of all kinds as they stand in the table, newest first, and the date before which there are more.
 
         before: a renewal date, YYYY-MM-DD.
         """
         key = {"subscription_id": subscription_id, "renewal_date": before}
-        start = {"ExclusiveStartKey": dynamodb.attributes(key)} if before else {}
-        page = self._page(self._renewals, subscription_id, limit=limit, newest_first=True, **start)
-        last = dynamodb.plain(page.get("LastEvaluatedKey", {}))
-        return [dynamodb.plain(item) for item in page["Items"]], last.get("renewal_date")
+        start = dynamodb.attributes(key) if before else None
+        page = self._page(self._renewals, subscription_id, limit=limit, newest_first=True, start=start)
+        last = dynamodb.plain(page["LastEvaluatedKey"]) if "LastEvaluatedKey" in page else None
+        older = attribute_values.text(last, "renewal_date") if last else None
+        return [dynamodb.plain(item) for item in page["Items"]], older
 
     def get(self, subscription_id: str, renewal_date: str) -> Renewal | None:
         """One period; None where it is not claimed. renewal_date: YYYY-MM-DD."""
         key = {"subscription_id": subscription_id, "renewal_date": renewal_date}
         return _claimed(self._item(self._renewals, key))
 
-    def with_row(
-        self, subscription_id: str, renewal_date: str, customer_id: str
-    ) -> tuple[Renewal | None, dict[str, Any] | None]:
+    def with_row(self, subscription_id: str, renewal_date: str, customer_id: str) -> tuple[Renewal | None, Item | None]:
         """`get` and `row` in one call."""
         key = {"subscription_id": subscription_id, "renewal_date": renewal_date}
         row_key = {"subscription_id": subscription_id, "customer_id": customer_id}
         found = dynamodb.get_each(self._client, {self._renewals: key, self._subscriptions: row_key})
         return _claimed(found.get(self._renewals)), found.get(self._subscriptions)
 
-    def rows(self, subscription_id: str) -> list[dict[str, Any]]:
+    def rows(self, subscription_id: str) -> list[Item]:
         """The subscription's rows: none, one, or two, which is a bad row, since it has one customer."""
         page = self._page(self._subscriptions, subscription_id, limit=2)
         return [dynamodb.plain(item) for item in page["Items"]]
 
-    def row(self, renewal: Renewal) -> dict[str, Any] | None:
+    def row(self, renewal: Renewal) -> Item | None:
         """The renewal's subscription as it is now; None where it is gone."""
         key = {"subscription_id": renewal.subscription_id, "customer_id": renewal.customer_id}
         return self._item(self._subscriptions, key)
 
-    def row_beside(
-        self, renewal: Renewal, table: str, keys: Sequence[Mapping[str, str]]
-    ) -> tuple[dict[str, Any] | None, bool]:
+    def row_beside(self, renewal: Renewal, table: str, keys: Sequence[Mapping[str, str]]) -> tuple[Item | None, bool]:
         """`row`, and whether any of these items of another table is there, in one call. Raises Throttled."""
         row_key = {"subscription_id": renewal.subscription_id, "customer_id": renewal.customer_id}
         found = list(dynamodb.get(self._client, {self._subscriptions: [row_key], table: keys}))
         row = next((item for name, item in found if name == self._subscriptions), None)
         return row, any(name == table for name, _ in found)
 
-    def stands_still(self, subscription_id: str, due: str, standing: Renewal | None) -> dict[str, Any]:
+    def stands_still(self, subscription_id: str, due: str, standing: Renewal | None) -> TransactAction:
         """The check that no charge of a subscription has begun or gone on since it was read, as an action of a
         transaction. due: its renewal_date. standing: what was read of that period, None where it was not claimed.
         Raises Outdated where a charge has begun or gone on already."""
@@ -224,14 +226,14 @@ class Ledger:
         keeps_changing = Collision("the subscription keeps changing")
         return repeat_while_outdated(settled, tries=_LOOKS, otherwise=keeps_changing, when=_RowChanged)
 
-    def _write(self, step: Step[Any]) -> None:
-        actions = [*map(self.rendered, step.actions), *step.beside]
-        if not actions:
-            return
+    def _write(self, step: Step[object]) -> None:
         match step:
-            case Step(actions=(Update(table=Table.RENEWALS),), beside=[] | (), guards=[] | ()):
-                dynamodb.update(self._client, actions[0]["Update"])
+            case Step(actions=(), beside=[] | ()):
                 return
+            case Step(actions=(Update(table=Table.RENEWALS) as update,), beside=[] | (), guards=[] | ()):
+                dynamodb.update(self._client, self._change(update))
+                return
+        actions = [*map(self.rendered, step.actions), *step.beside]
         try:
             dynamodb.transact(self._client, [*actions, *step.guards])
         except Overtaken as overtaken:
@@ -243,40 +245,53 @@ class Ledger:
             others = tuple(each for n, each in enumerate(step.actions) if n not in stands)
             self._write(replace(step, actions=others))
 
-    def rendered(self, action: Action) -> dict[str, Any]:
+    def rendered(self, action: Action) -> TransactAction:
         """An action as DynamoDB takes it in a transaction."""
-        table = self._renewals if action.table is Table.RENEWALS else self._subscriptions
-        condition, values = _joined(action.condition)
+        if isinstance(action, Update):
+            return {"Update": self._change(action)}
+        table, (condition, values) = self._name(action.table), _joined(action.condition)
         match action:
-            case Update():
-                return {"Update": dynamodb.change(table, action.key, action.changes, condition, values)}
             case Put():
                 return dynamodb.put(table, action.item, condition, values)
             case Check():
                 return dynamodb.check(table, action.key, condition, values)
 
+    def _change(self, update: Update) -> UpdateTypeDef:
+        condition, values = _joined(update.condition)
+        return dynamodb.change(self._name(update.table), update.key, update.changes, condition, values)
+
+    def _name(self, table: Table) -> str:
+        return self._renewals if table is Table.RENEWALS else self._subscriptions
+
     # Reading one page, one item
 
     def _page(
-        self, table: str, subscription_id: str, *, limit: int, newest_first: bool = False, **start: Any
-    ) -> dict[str, Any]:
-        page: Any = self._client.query(
-            TableName=table,
-            KeyConditionExpression="subscription_id = :id",
-            ExpressionAttributeValues=dynamodb.attributes({":id": subscription_id}),
-            ScanIndexForward=not newest_first,
-            Limit=limit,
-            ConsistentRead=True,
-            **start,
-        )
-        return dict(page)
+        self,
+        table: str,
+        subscription_id: str,
+        *,
+        limit: int,
+        newest_first: bool = False,
+        start: Mapping[str, AttributeValueTypeDef] | None = None,
+    ) -> QueryOutputTypeDef:
+        asked: QueryInputTypeDef = {
+            "TableName": table,
+            "KeyConditionExpression": "subscription_id = :id",
+            "ExpressionAttributeValues": dynamodb.attributes({":id": subscription_id}),
+            "ScanIndexForward": not newest_first,
+            "Limit": limit,
+            "ConsistentRead": True,
+        }
+        if start is not None:
+            asked["ExclusiveStartKey"] = start
+        return self._client.query(**asked)
 
-    def _item(self, table: str, key: Mapping[str, str]) -> dict[str, Any] | None:
+    def _item(self, table: str, key: Mapping[str, str]) -> Item | None:
         found = self._client.get_item(TableName=table, Key=dynamodb.attributes(key), ConsistentRead=True)
         return dynamodb.plain(found["Item"]) if "Item" in found else None
 
 
-def _claimed(item: Mapping[str, Any] | None) -> Renewal | None:
+def _claimed(item: Item | None) -> Renewal | None:
     return renewal_from(item) if item and item["status"] != Status.SKIPPED else None
 
 
@@ -284,7 +299,7 @@ def _may_stand(action: Action) -> bool:
     return isinstance(action, Put) and action.may_stand
 
 
-def _joined(condition: Condition) -> tuple[str, dict[str, Any]]:
+def _joined(condition: Condition) -> tuple[str, dict[str, object]]:
     """A condition as DynamoDB takes it, and the values that it names."""
     return " AND ".join(term.text for term in condition), {
         name: value for term in condition for name, value in term.values.items()

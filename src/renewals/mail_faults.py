@@ -16,9 +16,10 @@ only.
 from collections.abc import Mapping
 from datetime import date
 from decimal import Decimal
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from renewals.addresses import BadAddress
+from renewals.attribute_values import Item
 from renewals.renewal import Mail, MailState
 from renewals.worded import Unknown, Worded, member
 
@@ -48,7 +49,7 @@ class Address(NamedTuple):
     cleared: int | None = None
 
 
-def address_of(row: Mapping[str, Any]) -> Address:
+def address_of(row: Item) -> Address:
     """The customer's address as the row has it now, whatever else is wrong with the row."""
     cleared = row.get(CLEARED)
     known = int(cleared) if isinstance(cleared, Decimal) and cleared.is_finite() else None
@@ -60,7 +61,7 @@ def is_in_vain(mail: Mail | None, address: Address) -> bool:
     return mail is not None and mail.state is MailState.FAILED and (mail.to, mail.cleared) == address
 
 
-def kind(row: Mapping[str, Any]) -> FaultKind | Unknown | None:
+def kind(row: Item) -> FaultKind | Unknown | None:
     """What stands against the address that the row has now, bounced or complained; None: nothing."""
     mark = row.get(FIELD)
     if not isinstance(mark, Mapping) or mark.get("address") != row.get("customer_email"):
@@ -68,7 +69,7 @@ def kind(row: Mapping[str, Any]) -> FaultKind | Unknown | None:
     return member(FaultKind, str(mark.get("kind")))
 
 
-def was_corrected(row: Mapping[str, Any], since: date) -> bool:
+def was_corrected(row: Item, since: date) -> bool:
     """Whether mail to an earlier address of the row came back on this day or later, and the row has another by now."""
     mark = row.get(FIELD)
     if not isinstance(mark, Mapping) or mark.get("kind") != FaultKind.BOUNCED:
@@ -76,14 +77,14 @@ def was_corrected(row: Mapping[str, Any], since: date) -> bool:
     return mark.get("address") != row.get("customer_email") and str(mark.get("at")) >= since.isoformat()
 
 
-def has_complained(row: Mapping[str, Any]) -> bool:
+def has_complained(row: Item) -> bool:
     """Whether a mail to the address that the row has now was reported as spam, whatever came after."""
     complaint = row.get(COMPLAINT)
     before = isinstance(complaint, Mapping) and complaint.get("address") == row.get("customer_email")
     return before or kind(row) is FaultKind.COMPLAINED
 
 
-def refuse(row: Mapping[str, Any] | None, *, required: bool) -> None:
+def refuse(row: Item | None, *, required: bool) -> None:
     """Raises BadAddress where a mail to the row's address would be in vain, or is not wanted.
 
     required: the mail tells of money or of the subscription's end, and goes to a customer who complained, too; a

@@ -4,8 +4,8 @@ value."""
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
 
+from renewals.attribute_values import TransactAction
 from renewals.owed import is_open, is_receipt_next, receipt_mail
 from renewals.renewal import UNFINISHED, UNSETTLED, Mail, MailState, Renewal, Status, item_of, replaced, shard
 from renewals.steps import (
@@ -26,7 +26,7 @@ _MAILED = frozenset({Status.RECEIPTED, Status.DONE, Status.MAIL_UNKNOWN})
 def claim_mail(renewal: Renewal, name: str, mail: Mail, now: datetime) -> Step[Renewal]:
     """Claim a mail before it is sent: nobody has, or it failed, and may be tried again. A parked mail is unfinished
     work again from then on."""
-    begun: dict[str, Any] = {}
+    begun: dict[str, object] = {}
     if renewal.notice_is_parked:
         begun = {"parked": None, "unfinished": shard(renewal.subscription_id), "begun_at": now}
     return _write_mail(renewal, name, mail, begun, now)
@@ -35,7 +35,7 @@ def claim_mail(renewal: Renewal, name: str, mail: Mail, now: datetime) -> Step[R
 def park_mail(renewal: Renewal, name: str, mail: Mail, now: datetime) -> Step[Renewal]:
     """The mail cannot be sent to this address. It is parked until the address changes, a receipt's renewal with
     it; any other stays owed, but is not looked for any more."""
-    parked: dict[str, Any] = {"lease_until": now}  # nobody is at work on it: a corrected address is taken at once
+    parked: dict[str, object] = {"lease_until": now}  # nobody is at work on it: a corrected address is taken at once
     if renewal.status is Status.RECEIPTED:
         parked |= {"status": Status.MAIL_FAILED, "reason": mail.reason}
     else:
@@ -43,7 +43,7 @@ def park_mail(renewal: Renewal, name: str, mail: Mail, now: datetime) -> Step[Re
     return _write_mail(renewal, name, mail, parked, now)
 
 
-def _write_mail(renewal: Renewal, name: str, mail: Mail, changes: dict[str, Any], now: datetime) -> Step[Renewal]:
+def _write_mail(renewal: Renewal, name: str, mail: Mail, changes: dict[str, object], now: datetime) -> Step[Renewal]:
     earlier = renewal.mails.get(name)
     if earlier is not None and (earlier.to, earlier.cleared) != (mail.to, mail.cleared):
         changes = renewal.with_earlier(name) | changes
@@ -67,7 +67,7 @@ def mailed(renewal: Renewal, name: str, mail: Mail, now: datetime) -> Step[Renew
         Term(f"mails.{name}.#state <> :sent", {":sent": MailState.SENT}),
         _not_failed(name),
     )
-    changes: dict[str, Any] = {f"mails.{name}": item_of(mail)}
+    changes: dict[str, object] = {f"mails.{name}": item_of(mail)}
     if renewal.status is Status.RECEIPTED:
         status = Status.DONE if mail.state is MailState.SENT else Status.MAIL_UNKNOWN
         changes |= {"status": status, "reason": mail.reason}
@@ -86,12 +86,18 @@ def mailed(renewal: Renewal, name: str, mail: Mail, now: datetime) -> Step[Renew
     return replace(changed(renewal, *sooner, now), otherwise=changed(renewal, *otherwise, now))
 
 
-def reopen_mail(renewal: Renewal, recorded: Sequence[dict[str, Any]], now: datetime) -> Step[Renewal]:
+def reopen_mail(renewal: Renewal, recorded: Sequence[TransactAction], now: datetime) -> Step[Renewal]:
     """The mail of a receipt is to go out again, though it may have gone out: somebody has decided so. The renewal
     stands as before its claim. recorded: further actions of that transaction."""
     name = f"mails.{receipt_mail(renewal)}"
     free = min(renewal.lease_until, now)  # whoever decides it may have a clock that is ahead
-    changes = {"status": Status.RECEIPTED, "reason": None, name: None, "lease_until": free, "pickups": 0}
+    changes: dict[str, object] = {
+        "status": Status.RECEIPTED,
+        "reason": None,
+        name: None,
+        "lease_until": free,
+        "pickups": 0,
+    }
     changes |= renewal.with_earlier(name.removeprefix("mails."))
     condition = (
         Term("#status = :was", {":was": Status.MAIL_UNKNOWN}),
@@ -102,11 +108,11 @@ def reopen_mail(renewal: Renewal, recorded: Sequence[dict[str, Any]], now: datet
 
 
 def returned(
-    renewal: Renewal, name: str, mail: Mail, told: Mapping[str, Any], *, owed: bool, now: datetime
+    renewal: Renewal, name: str, mail: Mail, told: Mapping[str, object], *, owed: bool, now: datetime
 ) -> Step[Renewal]:
     """A mail that went out under mail.token came back: it stands as one whose address is at fault, and a receipt's
     renewal with it. told: as for note_returned. owed: what the mail said is still news, and owed again."""
-    changes: dict[str, Any] = {f"mails.{name}": item_of(mail), f"returned_{name}": dict(told)}
+    changes: dict[str, object] = {f"mails.{name}": item_of(mail), f"returned_{name}": dict(told)}
     if renewal.status not in (Status.CLAIMED, Status.PAID):  # somebody is at work on it
         # SES speaks in real time, the renewal may live on another day.
         changes |= {"lease_until": min(renewal.lease_until, now)}
@@ -119,7 +125,7 @@ def returned(
     return changed(renewal, changes, condition, now)
 
 
-def note_returned(renewal: Renewal, name: str, token: str, told: Mapping[str, Any], now: datetime) -> Step[Renewal]:
+def note_returned(renewal: Renewal, name: str, token: str, told: Mapping[str, object], now: datetime) -> Step[Renewal]:
     """Keep what SES said of a mail, for the timeline, unless it is kept already: {"kind", "at", "to", "reason",
     "sent_at"}."""
     new = f"(attribute_not_exists(returned_{name}) OR returned_{name}.#at <> :at)"
@@ -158,13 +164,13 @@ def _nothing_else(renewal: Renewal) -> Condition:
     return (still_owed, parked, *refunds_as_read(renewal))
 
 
-def _told(renewal: Renewal) -> dict[str, Any]:
+def _told(renewal: Renewal) -> dict[str, object]:
     """The notice is no longer owed; of a period that is settled, and has no refund to look at, it was the last thing to
     do."""
-    return {"notice": None} | ({} if is_open(replace(renewal, notice=None)) else {"unfinished": None})
+    return {"notice": None, **({} if is_open(replace(renewal, notice=None)) else {"unfinished": None})}
 
 
-def _parked(renewal: Renewal) -> dict[str, Any]:
+def _parked(renewal: Renewal) -> dict[str, object]:
     """What is owed waits until the address changes. A refused period stays in the index for its dunning dates, one with
     refunds to look at for these, and one whose own receipt is on its way for that."""
     if renewal.status in UNSETTLED or renewal.refunds_due is not None:

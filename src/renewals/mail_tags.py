@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from mypy_boto3_ses.type_defs import MessageTagTypeDef
@@ -35,10 +34,13 @@ def tags(tagged: Tagged) -> list[MessageTagTypeDef]:
     return [{"Name": name, "Value": _encoded(value)} for name, value in asdict(tagged).items()]
 
 
-def read(told: Mapping[str, Any]) -> Tagged | None:
+def read(told: object) -> Tagged | None:
     """From `mail.tags` of an event, where each has a list of values; None where it was sent without ours."""
+    if not isinstance(told, dict):
+        return None
+    values: dict[str, list[str]] = told
     try:
-        return Tagged(**{field.name: _decoded(told[field.name][0]) for field in fields(Tagged)})
+        return Tagged(**{field.name: _decoded(values[field.name][0]) for field in fields(Tagged)})
     except (KeyError, IndexError, TypeError, ValueError, binascii.Error):
         return None
 

@@ -10,13 +10,12 @@ what had been named until then, for where this mail never arrived. Versions befo
 alone.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from decimal import Decimal
-from typing import Any
 
-from renewals.attribute_values import storable
+from renewals.attribute_values import Item, Value, day, fields, number, storable
 from renewals.periods import Billing
 from renewals.renewal import MailKind, MailState
 from renewals.subscription import Subscription
@@ -93,52 +92,49 @@ def told(subscription: Subscription, today: date) -> Offer:
     return of(subscription) if promise is None or is_in_time(promise, subscription, today) else promise
 
 
-def noted(offer: Offer, subscription: Subscription, token: str, now: datetime, expires: str | None) -> dict[str, Any]:
+def noted(offer: Offer, subscription: Subscription, token: str, now: datetime, expires: str | None) -> dict[str, Value]:
     """What the mail of this token names, as it is kept. offer: what it names. expires: of the card that it is about."""
     offer, before = replace(offer, at=storable(now)), promised(subscription)
-    kept = _item(offer) | {
+    return {
+        **_item(offer),
         "token": token,
         "period": subscription.renewal_date.isoformat(),
         "payment_method": subscription.payment_method,
+        **({"expires": expires} if expires is not None else {}),
+        **({"before": _item(before)} if before else {}),
     }
-    kept |= {"expires": expires} if expires is not None else {}
-    return kept | ({"before": _item(before)} if before else {})
 
 
 def warned_card(subscription: Subscription) -> tuple[str, str] | None:
     """The payment method and the last month of the card that a reminder was about; None where that is not known."""
     told = subscription.row.get(f"told_{MailKind.CARD_EXPIRES}")
-    try:
-        return str(told["payment_method"]), str(told["expires"])  # type: ignore[index]
-    except (TypeError, KeyError):
+    if not isinstance(told, dict) or not {"payment_method", "expires"} <= told.keys():
         return None
+    return str(told["payment_method"]), str(told["expires"])
 
 
 def _named(subscription: Subscription, kind: MailKind) -> Iterator[Offer]:
     """By a mail of this kind, or before it where it did not arrive. Somebody may have written anything there."""
     told, mail = subscription.row.get(f"told_{kind}"), subscription.row.get(f"reminder_{kind}")
+    if not isinstance(told, dict) or not isinstance(mail, dict | None):
+        return
     try:
-        if told is None or told["period"] != subscription.renewal_date.isoformat():
+        if told["period"] != subscription.renewal_date.isoformat():
             return
         arrived = mail is not None and mail["token"] == told["token"] and mail["state"] != MailState.FAILED
-        named = told if arrived else told.get("before")
-        if named is not None:
-            yield _offer(named)
-    except (TypeError, KeyError, ValueError, AttributeError):
+        yield _offer(told if arrived else fields(told, "before"))
+    except (TypeError, KeyError, ValueError):
         return
 
 
-def _offer(named: Mapping[str, Any]) -> Offer:
-    end = date.fromisoformat(named["end"]) if "end" in named else None
-    amount = named["amount"]
-    if not isinstance(amount, Decimal):
-        raise TypeError("amount")
-    return Offer(amount, str(named["currency"]), str(named["plan"]), end, str(named["at"]))
+def _offer(named: Item) -> Offer:
+    end = day(named, "end") if "end" in named else None
+    return Offer(number(named, "amount"), str(named["currency"]), str(named["plan"]), end, str(named["at"]))
 
 
-def _item(offer: Offer) -> dict[str, Any]:
-    item = {"at": offer.at, "amount": offer.amount, "currency": offer.currency, "plan": offer.plan}
-    return item | ({"end": offer.end.isoformat()} if offer.end else {})
+def _item(offer: Offer) -> dict[str, Value]:
+    end = {"end": offer.end.isoformat()} if offer.end else {}
+    return {"at": offer.at, "amount": offer.amount, "currency": offer.currency, "plan": offer.plan, **end}
 
 
 def _at(offer: Offer) -> str:

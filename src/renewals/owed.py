@@ -6,10 +6,8 @@ on it, until the address is another or its faults are cleared. renewals.mail_fau
 mailed.
 """
 
-from collections.abc import Mapping
-from typing import Any
-
 from renewals import refunds
+from renewals.attribute_values import Item
 from renewals.mail_faults import Address, is_in_vain
 from renewals.renewal import CUT_OFF, UNFINISHED, Mail, MailKind, Renewal, Status, mail_name
 from renewals.subscription import SubscriptionStatus, ends_before, is_live, status_of
@@ -75,7 +73,7 @@ def is_news(renewal: Renewal, notice: str) -> bool:
     return renewal.status in stands and notice.rpartition("_")[2] == str(renewal.attempt)
 
 
-def is_true(renewal: Renewal, row: Mapping[str, Any] | None) -> bool:
+def is_true(renewal: Renewal, row: Item | None) -> bool:
     """Whether the notice that is owed still says how things stand, by the subscription's row too. row: None where it is
     gone."""
     kind = MailKind.of(str(renewal.notice))

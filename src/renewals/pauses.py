@@ -9,11 +9,11 @@ before such a date is not paid. So the sweep notes the date in the row as `passe
 another one was moved by somebody else, and is believed.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date
-from typing import Any
 
+from renewals.attribute_values import Item, day, text
 from renewals.reasons import Reason
 from renewals.renewal import Renewal, Status
 from renewals.subscription import Subscription
@@ -33,7 +33,7 @@ class Resumption:
 
 def was_passed_over(subscription: Subscription) -> bool:
     """Whether the sweep has set the row's renewal date in a pause, so that the time before it is not paid."""
-    return subscription.row.get(NOTE) == subscription.renewal_date.isoformat()
+    return bool(subscription.row.get(NOTE) == subscription.renewal_date.isoformat())
 
 
 def was_resumed_by_hand(subscription: Subscription) -> bool:
@@ -42,7 +42,7 @@ def was_resumed_by_hand(subscription: Subscription) -> bool:
 
 
 def resumption(
-    subscription: Subscription, today: date, history: Iterable[Renewal], items: Iterable[Mapping[str, Any]] = ()
+    subscription: Subscription, today: date, history: Iterable[Renewal], items: Iterable[Item] = ()
 ) -> Resumption:
     """What a paused subscription becomes when it is resumed today.
 
@@ -64,12 +64,12 @@ def resumption(
     return Resumption(until, tuple(day for day in due if day < until and day.isoformat() not in standing))
 
 
-def _is_unpaid_before(subscription: Subscription, items: Iterable[Mapping[str, Any]]) -> bool:
+def _is_unpaid_before(subscription: Subscription, items: Iterable[Item]) -> bool:
     """As was_passed_over; earlier versions left no note, but the item of the date that was passed over."""
     if NOTE in subscription.row:
         return was_passed_over(subscription)
     date_now = subscription.renewal_date.isoformat()
-    last = next((item for item in items if item["renewal_date"] < date_now), None)
+    last = next((item for item in items if text(item, "renewal_date") < date_now), None)
     if last is None or last["status"] != Status.SKIPPED or last.get("reason") != Reason.PAUSED:
         return False
-    return subscription.schedule.after(date.fromisoformat(last["renewal_date"])) == subscription.renewal_date
+    return subscription.schedule.after(day(last, "renewal_date")) == subscription.renewal_date

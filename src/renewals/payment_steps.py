@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from renewals import pauses
+from renewals.attribute_values import Item, TransactAction, moment
 from renewals.reasons import Reason
 from renewals.renewal import UNSETTLED, Flag, Renewal, Status, item_of, replaced, shard
 from renewals.row_steps import ANCHORED, MOST_SKIPPED, NOT_REFUSED, WATCHED, forget_refusal
@@ -55,7 +56,7 @@ def claim(
     subscription: Subscription,
     instead_of: Sequence[Renewal] = (),
     *,
-    guards: Sequence[dict[str, Any]],
+    guards: Sequence[TransactAction],
 ) -> Step[Renewal]:
     """Claim the period, unless somebody has or the subscription is no longer what was read. guards: two at most.
 
@@ -95,13 +96,13 @@ def _was_read(action: Action) -> bool:
     return not isinstance(action, Put) or any(term.text == "claim = :claim" for term in action.condition)
 
 
-def _is_fresh(item: Mapping[str, Any], now: datetime) -> bool:
-    return now - datetime.fromisoformat(item["touched_at"]) < _A_MOMENT
+def _is_fresh(item: Item, now: datetime) -> bool:
+    return now - moment(item, "touched_at") < _A_MOMENT
 
 
 def _over(earlier: Renewal, renewal: Renewal) -> Update:
     """An earlier claim is passed over for this one; its own story stays."""
-    changes: dict[str, Any] = {"billed_instead": renewal.renewal_date}
+    changes: dict[str, object] = {"billed_instead": renewal.renewal_date}
     if earlier.status is Status.FAILED:
         changes |= {"status": Status.SKIPPED, "reason": Reason.PASSED_OVER}
     return change(earlier, changes, _unpaid(earlier), renewal.claimed_at)
@@ -130,7 +131,7 @@ def _free(instead_of: Sequence[Renewal]) -> Condition:
     return (Term(free, {":skipped": Status.SKIPPED, ":paused": Reason.PAUSED, **dates}),)
 
 
-def _skipped(renewal: Renewal, day: date, count: int) -> dict[str, Any]:
+def _skipped(renewal: Renewal, day: date, count: int) -> dict[str, object]:
     return {
         "subscription_id": renewal.subscription_id,
         "renewal_date": day,
@@ -167,7 +168,7 @@ def take(renewal: Renewal, status: Status, execution: str, now: datetime) -> Ste
 
 
 def keep_payment_id(
-    renewal: Renewal, payment_id: str, now: datetime, *, guards: Sequence[dict[str, Any]]
+    renewal: Renewal, payment_id: str, now: datetime, *, guards: Sequence[TransactAction]
 ) -> Step[Renewal]:
     """Write the payment's id into the claim, if none is there and the subscription stands by the claim. Who loses
     takes the winner's. guards: as in claim."""
@@ -240,7 +241,7 @@ def forget_payment(renewal: Renewal, now: datetime) -> Step[Renewal]:
 def wait(renewal: Renewal, now: datetime, *, until: datetime | None = None) -> Step[Renewal]:
     """Leave a claim as it stands, for whoever asks next. What it waits for is no failure of its own: this look is
     no pick-up. until: it is not overdue before."""
-    changes: dict[str, Any] = {"lease_until": now, "pickups": 0}
+    changes: dict[str, object] = {"lease_until": now, "pickups": 0}
     if until is not None and until > now:
         changes["begun_at"] = until
     claimed = Term("#status = :claimed", {":claimed": Status.CLAIMED})
@@ -281,8 +282,8 @@ def paid(
     if (amount, payment.currency) != (renewal.amount, renewal.currency):
         changes["flag"] = Flag.AMOUNT_DIFFERS
 
-    def moved_on(row: Row) -> dict[str, Any]:
-        moves = {
+    def moved_on(row: Row) -> dict[str, object]:
+        moves: dict[str, object] = {
             "renewal_date": renewal.period_end,
             "payment_status": Status.PAID,
             "last_payment": changes["paid_at"],
@@ -311,10 +312,10 @@ def paid(
 
 def settled(
     renewal: Renewal,
-    changes: dict[str, Any],
+    changes: Mapping[str, object],
     condition: Condition,
     row: Row | None,
-    row_changes: Callable[[Row], dict[str, Any]],
+    row_changes: Callable[[Row], Mapping[str, object]],
     now: datetime,
 ) -> Step[Renewal]:
     """The step that changes the ledger and the subscription together. row: as it was just read, None where it is gone.
@@ -323,7 +324,7 @@ def settled(
     flagged as subscription_changed: what happened to the money is recorded in any case.
     """
     if row is None or row.get("renewal_date") != renewal.row_date.isoformat() or "status" not in row:
-        alone = changed(renewal, {"flag": Flag.SUBSCRIPTION_CHANGED} | changes, condition, now)
+        alone = changed(renewal, {"flag": Flag.SUBSCRIPTION_CHANGED, **changes}, condition, now)
         then = forget_refusal(row) if row is not None and changes["status"] is Status.PAID else None
         return Step(alone.after, alone.actions, then=then)
     # The anchor and the end are derived from what was read: never over one that somebody sets at this moment.
@@ -335,7 +336,7 @@ def settled(
 def failed(renewal: Renewal, reason: str, now: datetime, *, gateway_request_id: str | None = None) -> Step[Renewal]:
     """Given up, for a person to look at. reason: a short name. gateway_request_id: the gateway's name of the call
     that it refused, where one is the reason."""
-    changes: dict[str, Any] = {
+    changes: dict[str, object] = {
         "status": Status.FAILED,
         "reason": reason,
         "failed_from": renewal.status,
@@ -351,12 +352,11 @@ def failed(renewal: Renewal, reason: str, now: datetime, *, gateway_request_id: 
 def ask_daily(renewal: Renewal, now: datetime) -> Step[Renewal]:
     """Leave a failed period, whose payment can still be paid, to be asked about tomorrow. Where it is left so already,
     nothing is written."""
-    changes = _asked_daily(renewal, now)
-    if renewal.next_attempt is not None and renewal.next_attempt >= changes["next_attempt"]:
+    if renewal.next_attempt is not None and renewal.next_attempt >= now.date():
         return Step(renewal, ())
-    return changed(renewal, changes, (same_claim(renewal), same_status(renewal)), now)
+    return changed(renewal, _asked_daily(renewal, now), (same_claim(renewal), same_status(renewal)), now)
 
 
-def _asked_daily(renewal: Renewal, now: datetime) -> dict[str, Any]:
+def _asked_daily(renewal: Renewal, now: datetime) -> dict[str, object]:
     """So that the sweep finds it, whatever becomes of its row: a payment that can be paid is left to nobody."""
     return {"unfinished": shard(renewal.subscription_id), "next_attempt": now.date()}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from renewals import currencies, refund_steps, refunds, telemetry
 from renewals.errors import Collision, Overtaken, repeat_while_outdated
@@ -12,11 +12,13 @@ from renewals.gateway import Gateway, GatewayRefund, GatewayRefused, GatewayUnav
 from renewals.renewal import RefundState
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from datetime import datetime
 
     from renewals.clock import Moment
     from renewals.ledger import Ledger
     from renewals.renewal import Renewal
+    from renewals.stored import RefundRecord
 
 _LOOKS = 4
 
@@ -59,11 +61,11 @@ class Settlement:
 
         return repeat_while_outdated(settled, tries=_LOOKS, otherwise=Collision(renewal.subscription_id))
 
-    def _seen(self, renewal: Renewal, moment: Moment, *, asks: bool) -> dict[str, Any]:
+    def _seen(self, renewal: Renewal, moment: Moment, *, asks: bool) -> dict[str, RefundRecord]:
         """The refunds that go on, or are new, by what the gateway says."""
         listed = list(self.gateway.refunds_of(str(renewal.payment_id)))
         requests = {refunds.request_of(self.deployment, renewal, name): name for name in renewal.refunds}
-        refused: dict[str, Any] = {}
+        refused: dict[str, RefundRecord] = {}
         made = {each.request for each in listed}
         for request, name in requests.items():
             if asks and request not in made and refunds.is_unanswered(renewal.refunds[name]):
@@ -88,7 +90,7 @@ class Settlement:
                     self.ledger.apply(refund_steps.count_refund_try(renewal, name, now))
             raise
 
-    def _recorded(self, renewal: Renewal, seen: dict[str, Any], moment: Moment, *, tells: bool) -> Renewal:
+    def _recorded(self, renewal: Renewal, seen: Mapping[str, RefundRecord], moment: Moment, *, tells: bool) -> Renewal:
         after = replace(renewal, refunds={**renewal.refunds, **seen})
         notice = refunds.next_notice(after, tells=tells)
         due = refunds.look_at(after, moment.wall)

@@ -5,22 +5,28 @@ While a refund has no final result, its period stands in the index of unfinished
 gateway is to be asked about it (`refunds_due`): the sweep finds it there, whoever asked for the refund and was lost.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING
 
 from renewals import refunds
+from renewals.attribute_values import TransactAction
 from renewals.owed import is_open
 from renewals.renewal import MailState, RefundState, Renewal, replaced, shard
 from renewals.steps import Condition, Step, Term, change, changed, stands_as_read
+
+if TYPE_CHECKING:
+    from renewals.stored import RefundRecord
 
 
 def claim_refund(
     renewal: Renewal,
     name: str,
-    claim: Mapping[str, Any],
-    recorded: Sequence[dict[str, Any]],
+    claim: RefundRecord,
+    recorded: Sequence[TransactAction],
     now: datetime,
     *,
     due: datetime,
@@ -49,7 +55,7 @@ def count_refund_try(renewal: Renewal, name: str, now: datetime) -> Step[Renewal
 
 def refunds_looked_at(
     renewal: Renewal,
-    seen: Mapping[str, Mapping[str, Any]],
+    seen: Mapping[str, RefundRecord],
     *,
     notice: str | None,
     due: datetime | None,
@@ -58,7 +64,7 @@ def refunds_looked_at(
     """What the gateway said of refunds, if the period stands as read. seen: the name of each that changed to all of its
     attributes. notice: the mail that the customer is owed then. due: when the gateway is to be asked again."""
     condition = _as_read(renewal)
-    changes: dict[str, Any] = {f"refunds.{name}": dict(refund) for name, refund in seen.items()}
+    changes: dict[str, object] = {f"refunds.{name}": dict(refund) for name, refund in seen.items()}
     after = replace(renewal, refunds={**renewal.refunds, **seen}, refunds_due=due, notice=notice)
     changes |= _waits(after, due)
     if notice != renewal.notice:
@@ -85,7 +91,7 @@ def _still_parked(renewal: Renewal) -> Condition:
     return (Term(f"mails.{renewal.notice}.#state = :failed", {":failed": MailState.FAILED}),)
 
 
-def _waits(renewal: Renewal, due: datetime | None) -> dict[str, Any]:
+def _waits(renewal: Renewal, due: datetime | None) -> dict[str, object]:
     """Where the period is found from now on: among the unfinished, as long as there is anything to do for it."""
     waits = is_open(replace(renewal, refunds_due=due))
     return {"refunds_due": due, "unfinished": shard(renewal.subscription_id) if waits else None}

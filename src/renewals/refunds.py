@@ -34,7 +34,9 @@ from renewals.errors import RenewalError
 from renewals.renewal import MailKind, MailState, RefundState, Renewal, Status, mail_name
 
 if TYPE_CHECKING:  # what only writes receipts or mails does not load the gateway
+    from renewals.attribute_values import Item
     from renewals.gateway import GatewayRefund
+    from renewals.stored import RefundRecord
 
 NOTICES = (MailKind.REFUND_PENDING, MailKind.REFUNDED, MailKind.REFUND_FAILED)
 ELSEWHERE = "the gateway"
@@ -62,7 +64,7 @@ class Owed(NamedTuple):
 
     kind: MailKind
     name: str
-    refund: Mapping[str, Any]
+    refund: RefundRecord
 
 
 def left(renewal: Renewal) -> Decimal:
@@ -98,7 +100,7 @@ def check(renewal: Renewal) -> None:
 
 def new(
     renewal: Renewal, amount: Decimal | None, currency: str, *, by: str, key: str, caller: str, at: datetime
-) -> tuple[str, dict[str, Any]]:
+) -> tuple[str, RefundRecord]:
     """The claim of a refund, and its name. amount: None refunds all that is left. at: aware, and printed in its own
     offset. Raises NotRefundable, and BadRow for an amount that would need rounding."""
     check(renewal)
@@ -109,7 +111,7 @@ def new(
         rest = wording.money(max(left(renewal), Decimal(0)), renewal.currency)
         raise NotRefundable(f"Of this period {rest} are left to be refunded.")
     currencies.exact_minor_units(wanted, renewal.currency)
-    claim = {
+    claim: RefundRecord = {
         "amount": wanted,
         "state": RefundState.CLAIMED,
         "at": at.isoformat(timespec="microseconds"),
@@ -119,16 +121,23 @@ def new(
     return next_name(renewal.refunds), claim
 
 
-def next_name(known: Mapping[str, Any]) -> str:
+def kept(item: Item) -> Mapping[str, RefundRecord]:
+    """The refunds of a period as its item keeps them, whatever else is wrong with the item."""
+    known: Any = item.get("refunds", {})
+    refunds: Mapping[str, RefundRecord] = known
+    return refunds
+
+
+def next_name(known: Mapping[str, RefundRecord]) -> str:
     return f"refund_{len(known) + 1}"
 
 
-def in_order(refunds: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, Mapping[str, Any]]]:
+def in_order(refunds: Mapping[str, RefundRecord]) -> list[tuple[str, RefundRecord]]:
     """By their numbers: a table keeps no order."""
     return sorted(refunds.items(), key=lambda each: int(each[0].rpartition("_")[2]))
 
 
-def is_unanswered(refund: Mapping[str, Any]) -> bool:
+def is_unanswered(refund: RefundRecord) -> bool:
     """Whether nobody knows what became of it: the gateway was not asked, or its answer was lost."""
     return refund["state"] == RefundState.CLAIMED and "refund_id" not in refund
 
@@ -154,7 +163,7 @@ def number(renewal: Renewal, name: str) -> str:
 
 def seen(
     renewal: Renewal, listed: Iterable[GatewayRefund], requests: Mapping[str, str], at: datetime
-) -> dict[str, Any]:
+) -> dict[str, RefundRecord]:
     """What is to be recorded of the refunds that the gateway lists: the name of each that goes on, or is new, to all of
     its attributes as they are then.
 
@@ -162,7 +171,8 @@ def seen(
     or by the request that they carry, so that none is counted twice. What others made and failed is left out.
     """
     by_id = {refund["refund_id"]: name for name, refund in renewal.refunds.items() if "refund_id" in refund}
-    known, changed = dict(renewal.refunds), dict[str, Any]()
+    known: dict[str, RefundRecord] = dict(renewal.refunds)
+    changed: dict[str, RefundRecord] = {}
     for made in sorted(listed, key=lambda each: each.at):
         name = by_id.get(made.id) or requests.get(made.request or "")
         if name is None and _STATES[made.state] is RefundState.FAILED:
@@ -174,29 +184,41 @@ def seen(
     return changed
 
 
-def _advanced(refund: Mapping[str, Any], made: GatewayRefund, at: datetime) -> dict[str, Any] | None:
+def _advanced(refund: RefundRecord, made: GatewayRefund, at: datetime) -> RefundRecord | None:
     """The refund as the gateway has it; None where that is no step forward. One that we took for refused, and that the
     gateway has all the same, was made."""
-    ranks = {RefundState.CLAIMED: 1, RefundState.REFUNDED: 2, RefundState.FAILED: 3}
+    ranks: dict[str, int] = {RefundState.CLAIMED: 1, RefundState.REFUNDED: 2, RefundState.FAILED: 3}
     stands = ranks[refund["state"]] if "refund_id" in refund else 0
     if ranks[_STATES[made.state]] <= stands:
         return None
-    kept = {name: value for name, value in refund.items() if name != "reason"}
-    return kept | _as_made(made) | ({"failed_at": _stored(at)} if _STATES[made.state] is RefundState.FAILED else {})
+    after = _as_made(refund, made)
+    if _STATES[made.state] is RefundState.FAILED:
+        after["failed_at"] = _stored(at)
+    return after
 
 
-def _made_elsewhere(made: GatewayRefund, zone: tzinfo | None) -> dict[str, Any]:
-    amount, made_at = currencies.major_units(made.amount, made.currency), _stored(made.at.astimezone(zone))
-    whose = {"amount": amount, "at": made_at, "by": LOST if made.request else ELSEWHERE, "request": made.id}
-    return whose | _as_made(made)
+def _made_elsewhere(made: GatewayRefund, zone: tzinfo | None) -> RefundRecord:
+    whose: RefundRecord = {
+        "amount": currencies.major_units(made.amount, made.currency),
+        "state": _STATES[made.state],
+        "at": _stored(made.at.astimezone(zone)),
+        "by": LOST if made.request else ELSEWHERE,
+        "request": made.id,
+    }
+    return _as_made(whose, made)
 
 
-def _as_made(made: GatewayRefund) -> dict[str, Any]:
-    told = {"state": _STATES[made.state], "refund_id": made.id, "gateway_status": made.state.value}
-    return told | ({"reason": made.reason} if made.reason else {})
+def _as_made(refund: RefundRecord, made: GatewayRefund) -> RefundRecord:
+    """The refund with what the gateway says of it now, and nothing of what the gateway said of it before."""
+    after = refund.copy()
+    after.pop("reason", None)
+    after["state"], after["refund_id"], after["gateway_status"] = _STATES[made.state], made.id, made.state.value
+    if made.reason:
+        after["reason"] = made.reason
+    return after
 
 
-def refused(refund: Mapping[str, Any], code: str) -> dict[str, Any]:
+def refused(refund: RefundRecord, code: str) -> RefundRecord:
     """The refund, which the gateway would not make."""
     return {**refund, "state": RefundState.FAILED, "reason": code}
 
@@ -210,7 +232,7 @@ def look_at(renewal: Renewal, now: datetime) -> datetime | None:
     return min((moment for moment in due if moment is not None), default=None)
 
 
-def _look_at(refund: Mapping[str, Any], now: datetime) -> datetime | None:
+def _look_at(refund: RefundRecord, now: datetime) -> datetime | None:
     if is_unanswered(refund):
         return now
     if refund["state"] == RefundState.CLAIMED:
@@ -219,7 +241,7 @@ def _look_at(refund: Mapping[str, Any], now: datetime) -> datetime | None:
     return forgotten if forgotten > now else None
 
 
-def waiting(refunds: Mapping[str, Mapping[str, Any]]) -> list[str]:
+def waiting(refunds: Mapping[str, RefundRecord]) -> list[str]:
     """The refunds that wait, in plain words, as whoever is on call needs them: those without a result, and those that
     failed after the gateway had taken them, as long as no later one was asked for."""
     told = []
@@ -268,7 +290,9 @@ def next_notice(renewal: Renewal, *, tells: bool) -> str | None:
 
 def _notice(renewal: Renewal, name: str) -> str | None:
     """The mail that says how the refund stands. Of one that failed the customer hears where they had heard of it."""
-    refund, count = renewal.refunds.get(name, {"state": ""}), name.rpartition("_")[2]
+    if name not in renewal.refunds:
+        return None
+    refund, count = renewal.refunds[name], name.rpartition("_")[2]
     match refund["state"]:
         case RefundState.CLAIMED if "refund_id" in refund:
             return mail_name(MailKind.REFUND_PENDING, count)

@@ -35,7 +35,7 @@ from renewals import (
     wording,
 )
 from renewals.addresses import masked
-from renewals.attribute_values import storable
+from renewals.attribute_values import Item, TransactAction, Value, fields, moment, number, storable, text
 from renewals.callers import is_of
 from renewals.errors import BadRow, Overtaken, RenewalError
 from renewals.ledger import Ledger
@@ -44,13 +44,17 @@ from renewals.payment_steps import why_withdrawn
 from renewals.preview import Preview, preview
 from renewals.renewal import UNSETTLED, MailState, Renewal, Status
 from renewals.row_steps import WATCHED, pass_over
+from renewals.steps import Row
 from renewals.subscription import Subscription, SubscriptionStatus, is_live, status_of
-from renewals.timeline import Change, ChangeKind, Entry, timeline
+from renewals.timeline import Change, ChangeKind, Details, Entry, timeline
 from renewals.transitions import Action, NotAllowed
 from renewals.worded import member
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_dynamodb.type_defs import QueryOutputTypeDef, ScanOutputTypeDef
+
+    from renewals.stored import Answer, RefundRecord
 
 _REMEMBERED = timedelta(days=7)
 _A_MOMENT = timedelta(minutes=1)
@@ -85,8 +89,6 @@ _CREATION = "created"
 _LIVE = "live"
 """The status of a live subscription in its entity tag: active and past due are alike there."""
 
-type Row = Mapping[str, Any]
-
 
 class KeyUsed(RenewalError):  # noqa: N818
     """This idempotency key came before, with another request."""
@@ -107,7 +109,7 @@ class Repeatable:
     caller: str
     key: str
     fingerprint: str
-    answer: Callable[[Row], Mapping[str, Any] | None]
+    answer: Callable[[Row], Mapping[str, object] | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +144,7 @@ class Register:
 
     # Reading
 
-    def row(self, subscription_id: str) -> dict[str, Any] | None:
+    def row(self, subscription_id: str) -> Row | None:
         """The subscription's row; None where there is none. Raises BadRow where it has more than one customer."""
         rows = self.ledger.rows(subscription_id)
         if len(rows) > 1:
@@ -157,30 +159,29 @@ class Register:
         limit: int,
         after: tuple[str, str] | None,
         today: Callable[[Row], date],
-    ) -> tuple[list[dict[str, Any]], tuple[str, str] | None]:
+    ) -> tuple[list[Row], tuple[str, str] | None]:
         """Rows of a customer, of a status, of both or of neither, and after which there may be more.
 
         after: subscription and customer id of the last one before. today: the day on which a row is looked at, since
         the status of one that has come to its end is `canceled`. A status alone is looked for in the whole table,
         2,000 rows at a time, so that a page may hold few of its rows, or none, and still not be the last.
         """
-        found: list[dict[str, Any]] = []
+        found: list[Row] = []
         for _ in range(_MOST_PAGES):
             answer = self._found(customer_id, status, after)
             rows = map(dynamodb.plain, answer["Items"])
             found += [row for row in rows if status in (None, subscription.status_on(row, today(row)))]
             if len(found) > limit:
                 found = found[:limit]
-                return found, (found[-1]["subscription_id"], found[-1]["customer_id"])
+                return found, _ids(found[-1])
             if "LastEvaluatedKey" not in answer:
                 return found, None
-            last = dynamodb.plain(answer["LastEvaluatedKey"])
-            after = last["subscription_id"], last["customer_id"]
+            after = _ids(dynamodb.plain(answer["LastEvaluatedKey"]))
         return found, after
 
     def changes(self, subscription_id: str) -> tuple[list[Change], bool]:
         """The latest changes, at most 250, and whether these are all. The creation is always among them."""
-        page: Any = self._client.query(
+        page = self._client.query(
             TableName=self._changes,
             KeyConditionExpression="subscription_id = :id",
             ExpressionAttributeValues=dynamodb.attributes({":id": subscription_id}),
@@ -193,16 +194,16 @@ class Register:
     def history(self, row: Row, zone: tzinfo, today: date | None = None) -> tuple[list[Entry], bool]:
         """What happened to the subscription, oldest first, and whether this is all: of a long history it is the latest
         250 periods and changes. zone: the business's. today: as for renewals.timeline."""
-        items, older = self.ledger.page(row["subscription_id"], limit=_MOST_PERIODS)
-        changes, all_changes = self.changes(row["subscription_id"])
+        subscription_id, _ = _ids(row)
+        items, older = self.ledger.page(subscription_id, limit=_MOST_PERIODS)
+        changes, all_changes = self.changes(subscription_id)
         return timeline(row, items, changes, zone, today), all_changes and older is None
 
     def has_open_charge(self, row: Row) -> bool:
         """Whether a charge of the subscription was begun, or refused, or has failed, and may still be paid."""
         return any(
             r.status in UNSETTLED or (r.status is Status.FAILED and r.paid_at is None and r.payment_id is not None)
-            for r in self.ledger.recent(row["subscription_id"])
-            if r.customer_id == row["customer_id"]
+            for r in self._recent(row)
         )
 
     def next_charges(self, row: Row, today: date, count: int) -> Preview:
@@ -275,19 +276,19 @@ class Register:
         found = wording.fault_of(failed.reason) if failed else None
         return BadRow(*found) if found else None
 
-    def rows(self, keys: Iterable[tuple[str, str]]) -> Iterator[tuple[str, dict[str, Any]]]:
+    def rows(self, keys: Iterable[tuple[str, str]]) -> Iterator[tuple[str, Row]]:
         """Those of these subscriptions that are there, each with its id, in no order. keys: subscription and customer
         id, each once."""
         wanted = ({"subscription_id": each, "customer_id": customer} for each, customer in keys)
         for row in dynamodb.get_all(self._client, self._subscriptions, wanted):
-            yield row["subscription_id"], row
+            yield text(row, "subscription_id"), row
 
     def created(self, subscription_ids: Iterable[str]) -> set[str]:
         """Those that were created here, whether they are still there or were deleted by hand. Each id once."""
         keys = ({"subscription_id": each, "change": _CREATION} for each in subscription_ids)
-        return {item["subscription_id"] for item in dynamodb.get_all(self._client, self._changes, keys)}
+        return {text(item, "subscription_id") for item in dynamodb.get_all(self._client, self._changes, keys)}
 
-    def answered(self, again: Repeatable) -> dict[str, Any] | None:
+    def answered(self, again: Repeatable) -> Answer | None:
         """What this request was answered the first time; None where this is the first time, or where the answer is
         still to come. Raises KeyUsed."""
         item = self._answer(_key_of(again))
@@ -295,37 +296,37 @@ class Register:
             return self._answered_before_keys_had_callers(again)
         if item["fingerprint"] != again.fingerprint:
             raise KeyUsed(again.key)
-        answer: dict[str, Any] | None = json.loads(item["answer"])
-        return answer
+        return _answer_of(item)
 
-    def _answered_before_keys_had_callers(self, again: Repeatable) -> dict[str, Any] | None:
+    def _answered_before_keys_had_callers(self, again: Repeatable) -> Answer | None:
         """As answered, of an answer that an earlier version kept in the last seven days, which does not say whose it
         is: the change that was recorded with it does."""
         item = self._answer({"subscription_id": _request(again.key), "change": "answer"})
-        answer: dict[str, Any] | None = json.loads(item["answer"]) if item else None
+        answer = _answer_of(item) if item else None
         if item is None or answer is None or item["fingerprint"] != again.fingerprint:
             return None
-        at = datetime.fromtimestamp(int(item["expires_at"]), UTC) - _REMEMBERED
-        changes, _ = self.changes(answer["subscription"]["subscription_id"])
+        at = datetime.fromtimestamp(int(number(item, "expires_at")), UTC) - _REMEMBERED
+        changes, _ = self.changes(str(answer["subscription"]["subscription_id"]))
         own = any(is_of(change.by, again.caller) and abs(change.at - at) < _A_MOMENT for change in changes)
         return answer if own else None
 
-    def _answer(self, key: Row) -> dict[str, Any] | None:
+    def _answer(self, key: Mapping[str, str]) -> Item | None:
         found = self._client.get_item(TableName=self._changes, Key=dynamodb.attributes(key), ConsistentRead=True)
         return dynamodb.plain(found["Item"]) if "Item" in found else None
 
     # Changing
 
-    def create(self, row: Row, asked: AskedBy) -> dict[str, Any]:
+    def create(self, row: Row, asked: AskedBy) -> Row:
         """Put a new subscription in; the row. Raises Taken, and Overtaken where the request was answered meanwhile.
 
         The record of its creation stands under a key of its own, so that two of one id cannot be created side by
         side, whatever their customers, nor one anew whose history is in the ledger.
         """
-        if self.ledger.rows(row["subscription_id"]):
-            raise Taken(row["subscription_id"])
+        subscription_id, _ = _ids(row)
+        if self.ledger.rows(subscription_id):
+            raise Taken(subscription_id)
         new = {**row, "version": Decimal(1)}
-        created = _record(row["subscription_id"], ChangeKind.CREATED, asked, {})
+        created = _record(subscription_id, ChangeKind.CREATED, asked, {})
         actions = [
             self._put(self._subscriptions, new),
             self._put(self._changes, created | {"change": _CREATION}),
@@ -336,17 +337,17 @@ class Register:
         except Overtaken as overtaken:
             if overtaken.failed.keys() == {2}:
                 raise
-            raise Taken(row["subscription_id"]) from None
+            raise Taken(subscription_id) from None
         return new
 
     def edit(
         self,
         row: Row,
-        changes: Mapping[str, Any],
+        changes: Mapping[str, Value],
         what: ChangeKind,
         asked: AskedBy,
-        checks: Sequence[dict[str, Any]] = (),
-    ) -> dict[str, Any]:
+        checks: Sequence[TransactAction] = (),
+    ) -> Row:
         """Change a row, if it is what was read. changes: attribute to its new value, None for one that goes. checks:
         further ones of that transaction.
 
@@ -364,26 +365,24 @@ class Register:
         dynamodb.transact(self._client, [{"Update": change}, *recorded, *checks])
         return new
 
-    def act(
-        self, row: Row, action: Action, today: date, asked: AskedBy, given: Mapping[str, Any] | None = None
-    ) -> dict[str, Any]:
+    def act(self, row: Row, action: Action, today: date, asked: AskedBy, given: Mapping[str, str] | None = None) -> Row:
         """A status change. given: attributes that change with it. Raises NotAllowed, BadRow where it needs a row that
         can be read, and Outdated where a charge has begun or gone on meanwhile."""
-        changes = transitions.changes(row, action, today) | dict(given or {})
+        changes = {**transitions.changes(row, action, today), **(given or {})}
         if action is Action.CANCEL_AT_PERIOD_END:
             return self._end_with_period(row, changes, today, asked)
         if action is Action.RESUME and status_of(row) is SubscriptionStatus.PAUSED:
             return self._resume(row, changes, today, asked)
         return self.edit(row, changes, _ACTIONS[action], asked)
 
-    def _end_with_period(self, row: Row, changes: dict[str, Any], today: date, asked: AskedBy) -> dict[str, Any]:
+    def _end_with_period(self, row: Row, changes: dict[str, Value], today: date, asked: AskedBy) -> Row:
         """The end is that of the period that is paid, or that of the one whose charge has begun: it goes on, and the
         subscription ends with it. A charge that its row no more stands by is none: the row may be due before the end of
         its period. What was made active by hand after a pause ends when what is paid does, or today: the sweep bills it
         from then on, and not from its date. The date that is answered holds: no charge may begin unseen while it is
         written."""
         due = str(row.get("renewal_date"))
-        history = [r for r in self.ledger.recent(row["subscription_id"]) if r.customer_id == row["customer_id"]]
+        history = self._recent(row)
         claimed = (r for r in history if r.status is Status.CLAIMED and not r.withdrawn)
         begun = next((r for r in claimed if why_withdrawn(r, row) is None), None)
         if begun is not None:
@@ -391,10 +390,10 @@ class Register:
         elif pauses.NOTE in row and row[pauses.NOTE] == due:
             changes["cancel_at"] = pauses.resumption(subscription.parse(row), today, history).until.isoformat()
         standing = next((r for r in history if r.row_date.isoformat() <= due <= r.renewal_date.isoformat()), None)
-        still = self.ledger.stands_still(row["subscription_id"], due, standing)
+        still = self.ledger.stands_still(text(row, "subscription_id"), due, standing)
         return self.edit(row, changes, _ACTIONS[Action.CANCEL_AT_PERIOD_END], asked, [still])
 
-    def _resume(self, row: Row, changes: dict[str, Any], today: date, asked: AskedBy) -> dict[str, Any]:
+    def _resume(self, row: Row, changes: Mapping[str, Value], today: date, asked: AskedBy) -> Row:
         """Paused time is never billed: what fell due in it is left as skipped, and what is billed next begins today."""
         checked = subscription.parse(row)
         history = [r for r in self.ledger.recent(checked.subscription_id) if r.customer_id == checked.customer_id]
@@ -422,7 +421,9 @@ class Register:
         )
         return new
 
-    def claim_refund(self, renewal: Renewal, name: str, claim: Row, asked: AskedBy, *, due: datetime) -> Renewal:
+    def claim_refund(
+        self, renewal: Renewal, name: str, claim: RefundRecord, asked: AskedBy, *, due: datetime
+    ) -> Renewal:
         """Claim a refund of a period, and record who asked for it. name, claim: as in renewals.refunds. due: the real
         moment."""
         details = {
@@ -440,7 +441,7 @@ class Register:
         record = _record(renewal.subscription_id, ChangeKind.RESENT, asked, details)
         return self.ledger.apply(mail_steps.reopen_mail(renewal, [self._put(self._changes, record)], asked.now))
 
-    def clear_mail_fault(self, row: Row, why: str, asked: AskedBy) -> dict[str, Any]:
+    def clear_mail_fault(self, row: Row, why: str, asked: AskedBy) -> Row:
         """Let the customer be mailed again at the address that the row has, though mail to it failed, came back or was
         reported as spam (renewals.mail_faults). why: in words, for the timeline. Raises Overtaken where the row has
         another address or another fault by now."""
@@ -459,7 +460,7 @@ class Register:
     def was_complained_of(self, subscription_id: str, address: str) -> bool:
         """Whether SES said that a mail about one of the latest periods, to this address, was reported as spam."""
         items, _ = self.ledger.page(subscription_id, limit=_MOST_PERIODS)
-        said = (value for item in items for name, value in item.items() if name.startswith("returned_"))
+        said = (fields(item, name) for item in items for name in item if name.startswith("returned_"))
         return any(each["kind"] == FaultKind.COMPLAINED and each["to"] == address for each in said)
 
     def note(self, subscription_id: str, what: ChangeKind, asked: AskedBy) -> None:
@@ -467,47 +468,50 @@ class Register:
         record = _record(subscription_id, what, asked, {})
         dynamodb.transact(self._client, [self._put(self._changes, record)])
 
+    def _recent(self, row: Row) -> list[Renewal]:
+        """The latest periods of the row's own customer, newest first."""
+        subscription_id, customer_id = _ids(row)
+        return [r for r in self.ledger.recent(subscription_id) if r.customer_id == customer_id]
+
     # How it is written
 
-    def _found(self, customer_id: str | None, status: str | None, after: tuple[str, str] | None) -> dict[str, Any]:
-        values: dict[str, Any] = {}
+    def _found(
+        self, customer_id: str | None, status: str | None, after: tuple[str, str] | None
+    ) -> QueryOutputTypeDef | ScanOutputTypeDef:
+        values: dict[str, str] = {}
         query: dict[str, Any] = {"TableName": self._subscriptions, "Limit": _PAGE}
         if status is not None:
             values[":status"] = status
             # What has come to its end is found by that, whatever its status says still.
             ended = " OR attribute_exists(cancel_at)" if status == SubscriptionStatus.CANCELED else ""
-            query |= {
-                "FilterExpression": f"#status = :status{ended}",
-                "ExpressionAttributeNames": {"#status": "status"},
-            }
+            query["FilterExpression"] = f"#status = :status{ended}"
+            query["ExpressionAttributeNames"] = {"#status": "status"}
         if after is not None:
             start = {"subscription_id": after[0], "customer_id": after[1]}
             query["ExclusiveStartKey"] = dynamodb.attributes(start)
         if customer_id is not None:
             values[":customer"] = customer_id
-            query |= {"IndexName": "customer-index", "KeyConditionExpression": "customer_id = :customer"}
+            query["IndexName"], query["KeyConditionExpression"] = "customer-index", "customer_id = :customer"
         if values:
             query["ExpressionAttributeValues"] = dynamodb.attributes(values)
-        answer: Any = self._client.scan(**query) if customer_id is None else self._client.query(**query)
-        return dict(answer)
+        return self._client.scan(**query) if customer_id is None else self._client.query(**query)
 
-    def _recorded(
-        self, row: Row, new: Row, what: ChangeKind, details: Mapping[str, tuple[Any, Any]], asked: AskedBy
-    ) -> list[dict[str, Any]]:
-        record = _record(row["subscription_id"], what, asked, details)
+    def _recorded(self, row: Row, new: Row, what: ChangeKind, details: Details, asked: AskedBy) -> list[TransactAction]:
+        record = _record(text(row, "subscription_id"), what, asked, details)
         return [self._put(self._changes, record), *self._remembered(asked, new)]
 
-    def _remembered(self, asked: AskedBy, new: Row) -> list[dict[str, Any]]:
+    def _remembered(self, asked: AskedBy, new: Row) -> list[TransactAction]:
         if asked.again is None:
             return []
-        item = _key_of(asked.again) | {
+        item = {
+            **_key_of(asked.again),
             "fingerprint": asked.again.fingerprint,
             "answer": json.dumps(asked.again.answer(new)),
             "expires_at": int((datetime.now(asked.now.tzinfo) + _REMEMBERED).timestamp()),
         }
         return [self._put(self._changes, item)]
 
-    def _put(self, table: str, item: Mapping[str, Any]) -> dict[str, Any]:
+    def _put(self, table: str, item: Mapping[str, object]) -> TransactAction:
         free = "attribute_not_exists(subscription_id)"
         return {"Put": {"TableName": table, "Item": dynamodb.attributes(item), "ConditionExpression": free}}
 
@@ -522,13 +526,13 @@ def _failed_with(checked: Subscription, history: Iterable[Renewal]) -> Renewal |
     return None
 
 
-def _applied(row: Row, changes: Mapping[str, Any]) -> dict[str, Any]:
+def _applied(row: Row, changes: Mapping[str, Value]) -> dict[str, Value]:
     """The row as the table has it after the changes."""
     new = {**row, **changes, "version": Decimal(_version(row) + 1)}
     return {name: storable(value) for name, value in new.items() if value is not None}
 
 
-def _details(row: Row, changes: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+def _details(row: Row, changes: Mapping[str, Value]) -> Details:
     """What differs, before and after; an amount with its currency, whether that differs or not."""
     changed = {name for name, new in changes.items() if row.get(name) != new}
     kept = changed | ({"currency"} & changes.keys() if "amount" in changed else set())
@@ -541,11 +545,22 @@ def _version(row: Row) -> int:
     return int(version) if isinstance(version, Decimal) and version.is_finite() else 0
 
 
-def _key(row: Row) -> dict[str, Any]:
+def _ids(row: Row) -> tuple[str, str]:
+    """The key of a row: subscription and customer id."""
+    return text(row, "subscription_id"), text(row, "customer_id")
+
+
+def _key(row: Row) -> dict[str, Value]:
     return {"subscription_id": row["subscription_id"], "customer_id": row["customer_id"]}
 
 
-def _key_of(again: Repeatable) -> dict[str, Any]:
+def _answer_of(item: Item) -> Answer | None:
+    """The answer that an item keeps; None where the answer is kept elsewhere."""
+    answer: Answer | None = json.loads(text(item, "answer"))
+    return answer
+
+
+def _key_of(again: Repeatable) -> dict[str, str]:
     return {"subscription_id": _request(f"{again.caller} {again.key}"), "change": "answer"}
 
 
@@ -555,8 +570,8 @@ def _request(key: str) -> str:
 
 
 def _record(
-    subscription_id: str, what: ChangeKind, asked: AskedBy, details: Mapping[str, tuple[Any, Any]]
-) -> dict[str, Any]:
+    subscription_id: str, what: ChangeKind, asked: AskedBy, details: Mapping[str, tuple[object, object]]
+) -> dict[str, object]:
     return {
         "subscription_id": subscription_id,
         "change": f"{asked.now.isoformat(timespec='microseconds')}/{uuid4().hex[:8]}",
@@ -567,17 +582,25 @@ def _record(
     }
 
 
-def _change(item: Mapping[str, Any]) -> Change:
-    details = {name: (old, new) for name, (old, new) in item["details"].items()}
-    return Change(datetime.fromisoformat(item["at"]), item["by"], member(ChangeKind, item["what"]), details)
+def _change(item: Item) -> Change:
+    details = {name: _pair(each) for name, each in fields(item, "details").items()}
+    return Change(moment(item, "at"), text(item, "by"), member(ChangeKind, text(item, "what")), details)
 
 
-def _kept(value: Any) -> Any:
+def _pair(kept: Value) -> tuple[Value, Value]:
+    """A value before and after. Raises TypeError and ValueError for what is no pair."""
+    if not isinstance(kept, list):
+        raise TypeError("no list")
+    old, new = kept
+    return old, new
+
+
+def _kept(value: object) -> object:
     """A value as the history keeps it: of an address, no more than is shown."""
     stored = storable(value)
     return masked(stored) if isinstance(stored, str) and "@" in stored else stored
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> str:
     """A value of any type as JSON takes it, equal amounts alike."""
     return f"{value.normalize():f}" if isinstance(value, Decimal) else repr(value)

@@ -6,9 +6,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import date, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from renewals import dynamodb, mail_faults, offers
+from renewals import attribute_values, dynamodb, mail_faults, offers
+from renewals.attribute_values import Item, Value
 from renewals.cards import GatewayCard
 from renewals.reminders import EARLIER, earlier_records, known_card, record
 from renewals.renewal import Mail, MailKind, MailState, item_of
@@ -41,7 +42,7 @@ class Records:
         self._client = client
         self._subscriptions = subscriptions
 
-    def row(self, subscription_id: str, customer_id: str) -> dict[str, Any] | None:
+    def row(self, subscription_id: str, customer_id: str) -> Item | None:
         """The row as it is now; None where it is gone."""
         key = dynamodb.attributes({"subscription_id": subscription_id, "customer_id": customer_id})
         found = self._client.get_item(TableName=self._subscriptions, Key=key, ConsistentRead=True)
@@ -65,9 +66,9 @@ class Records:
         card = known_card(subscription) if kind is MailKind.CARD_EXPIRES else None
         expires = card.expires if card else None
         named = offers.noted(offers.told(subscription, today), subscription, mail.token, now, expires)
-        changes: dict[str, Any] = {name: _item(subscription, mail), f"told_{kind}": named}
+        changes: dict[str, object] = {name: _item(subscription, mail), f"told_{kind}": named}
         if earlier is not None and earlier.state is MailState.FAILED and earlier.token != mail.token:
-            kept = [*earlier_records(subscription.row), {"kind": kind} | _item(subscription, earlier)]
+            kept = [*earlier_records(subscription.row), {"kind": kind, **_item(subscription, earlier)}]
             changes[EARLIER] = kept[-_MOST_EARLIER:]
         self._write(subscription.row, changes, f"{free} AND {as_read}", values)
 
@@ -79,19 +80,18 @@ class Records:
         values = {":token": mail.token, ":sent": MailState.SENT, ":failed": MailState.FAILED}
         self._write(subscription.row, {name: _item(subscription, mail)}, claimed, values)
 
-    def record_returned(
-        self, row: Mapping[str, Any], kind: MailKind, mail: Mail, mark: Mapping[str, Any] | None
-    ) -> None:
+    def record_returned(self, row: Item, kind: MailKind, mail: Mail, mark: Mapping[str, str] | None) -> None:
         """The reminder that went out under mail.token came back. row: as it was read. mark: of its address, where that
         is the row's."""
         name = f"reminder_{kind}"
         as_read, values = dynamodb.as_read(row, ("customer_email",))
         sent = f"{name}.#token = :token AND {name}.#state <> :failed"
-        changes: dict[str, Any] = {name: {"period": row[name]["period"]} | item_of(mail)}
+        period = attribute_values.fields(row, name)["period"]
+        changes: dict[str, object] = {name: {"period": period, **item_of(mail)}}
         changes |= {mail_faults.FIELD: dict(mark)} if mark else {}
         self._write(row, changes, f"{sent} AND {as_read}", values | {":token": mail.token, ":failed": MailState.FAILED})
 
-    def mark_address(self, row: Mapping[str, Any], mark: Mapping[str, Any]) -> None:
+    def mark_address(self, row: Item, mark: Mapping[str, str]) -> None:
         """Mark the row's address, while the row has that address. A complaint takes the place of no bounce, and is kept
         beside one. row: whose it is."""
         complains = mark["kind"] == mail_faults.FaultKind.COMPLAINED
@@ -107,11 +107,11 @@ class Records:
         claimed = f"{name}.#token = :token AND {name}.#state = :sending"
         self._write(subscription.row, {name: None}, claimed, {":token": token, ":sending": MailState.SENDING})
 
-    def _write(self, row: Mapping[str, Any], changes: dict[str, Any], condition: str, values: dict[str, Any]) -> None:
+    def _write(self, row: Item, changes: Mapping[str, object], condition: str, values: Mapping[str, object]) -> None:
         key = {name: row[name] for name in ("subscription_id", "customer_id")}
         change = dynamodb.change(self._subscriptions, key, changes, condition, values)
         dynamodb.transact(self._client, [{"Update": change}])
 
 
-def _item(subscription: Subscription, mail: Mail) -> dict[str, Any]:
-    return {"period": subscription.renewal_date.isoformat()} | item_of(mail)
+def _item(subscription: Subscription, mail: Mail) -> dict[str, Value]:
+    return {"period": subscription.renewal_date.isoformat(), **item_of(mail)}

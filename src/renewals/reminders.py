@@ -10,12 +10,11 @@ renewals.cards.GatewayCard, kept so that the gateway need not be asked about eve
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Sequence
 from datetime import date, timedelta
-from typing import Any
 
-from renewals import mail_faults, offers
+from renewals import attribute_values, mail_faults, offers
+from renewals.attribute_values import Item, Value
 from renewals.cards import GatewayCard
 from renewals.errors import BadRow
 from renewals.offers import REMINDERS
@@ -31,7 +30,7 @@ _MONTH = re.compile(r"(\d{4}-\d{2})?", re.ASCII)
 _YEAR = {"day": 365, "week": 52, "month": 12, "year": 1}
 
 
-def at_period(rows: Sequence[Mapping[str, Any]], customer_id: str, renewal_date: date | None) -> Subscription | None:
+def at_period(rows: Sequence[Item], customer_id: str, renewal_date: date | None) -> Subscription | None:
     """The customer's subscription, of all rows under its id, if nothing is wrong with it and it is at this period."""
     if len(rows) != 1 or rows[0]["customer_id"] != customer_id:
         return None
@@ -82,11 +81,13 @@ def expires_before(card: GatewayCard, day: date) -> bool:
 
 def known_card(subscription: Subscription) -> GatewayCard | None:
     """What is known of the row's card; None where that was another one's, or somebody wrote what is no card."""
+    kept = subscription.row.get("known_card")
+    texts = {name: value for name, value in kept.items() if isinstance(value, str)} if isinstance(kept, dict) else {}
     try:
-        card = GatewayCard(**subscription.row.get("known_card", {}))
+        card = GatewayCard(**texts)
     except TypeError:
         return None
-    told = all(isinstance(value, str) for value in asdict(card).values()) and _MONTH.fullmatch(card.expires)
+    told = texts == kept and _MONTH.fullmatch(card.expires)
     return card if told and card.payment_method == subscription.payment_method else None
 
 
@@ -119,11 +120,11 @@ def _is_another_card(subscription: Subscription) -> bool:
 def record(subscription: Subscription, kind: MailKind) -> Mail | None:
     """What was done about this period's reminder; None: nothing. Raises BadRow for what is no such record."""
     name = f"reminder_{kind}"
-    kept = subscription.row.get(name)
-    if kept is None:
+    if subscription.row.get(name) is None:
         return None
     try:
-        period, mail = kept["period"], mail_from({name: kept[name] for name in kept if name != "period"})
+        kept = attribute_values.fields(subscription.row, name)
+        period, mail = kept["period"], mail_from(kept)
         if not isinstance(mail.token, str):
             raise TypeError
     except (TypeError, KeyError, ValueError):
@@ -131,7 +132,7 @@ def record(subscription: Subscription, kind: MailKind) -> Mail | None:
     return mail if period == subscription.renewal_date.isoformat() else None
 
 
-def earlier_records(row: Mapping[str, Any]) -> list[Any]:
+def earlier_records(row: Item) -> list[Value]:
     """The records of reminders that failed and were tried again since, oldest first, each with its `kind`; whatever
     somebody wrote among them."""
     kept = row.get(EARLIER)

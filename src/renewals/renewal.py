@@ -8,11 +8,15 @@ from datetime import date, datetime
 from decimal import Decimal
 from enum import StrEnum
 from hashlib import sha256
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from renewals.attribute_values import storable
+from renewals import attribute_values
+from renewals.attribute_values import Item, Value, storable
 from renewals.worded import Unknown, Worded, member
+
+if TYPE_CHECKING:
+    from renewals.stored import EndingRecord, RefundRecord, RefusalRecord
 
 INDEX_SHARDS = 16
 """Over so many hash keys, "0" to "15", what is unfinished is spread in its index."""
@@ -187,8 +191,8 @@ class Renewal:
     intent_tries: int = 0
     dunned: int = 0
     next_attempt: date | None = None
-    refusals: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    refunds: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    refusals: Mapping[str, RefusalRecord] = field(default_factory=dict)
+    refunds: Mapping[str, RefundRecord] = field(default_factory=dict)
     refunds_due: datetime | None = None
     notice: str | None = None
     mails: Mapping[str, Mail] = field(default_factory=dict)
@@ -204,18 +208,19 @@ class Renewal:
     receipt_sha256: str | None = None
     reason: str | None = None
     gateway_request_id: str | None = None
-    endings: Sequence[Mapping[str, Any]] | None = None
-    earlier_mails: Sequence[Mapping[str, Any]] | None = None
+    endings: Sequence[EndingRecord] | None = None
+    earlier_mails: Sequence[Item] | None = None
     flag: str | None = None
     withdrawn: str | None = None
 
-    def ending(self, status: Status, reason: str, at: datetime) -> list[Mapping[str, Any]]:
+    def ending(self, status: Status, reason: str, at: datetime) -> list[EndingRecord]:
         """`endings` with one more: now the work ends. Beyond twenty the oldest go."""
-        return [*(self.endings or ()), {"at": storable(at), "status": status.value, "reason": reason}][-_MOST_ENDINGS:]
+        now: EndingRecord = {"at": storable(at), "status": status.value, "reason": reason}
+        return [*(self.endings or ()), now][-_MOST_ENDINGS:]
 
-    def with_earlier(self, name: str) -> dict[str, Any]:
+    def with_earlier(self, name: str) -> dict[str, object]:
         """The change that keeps the record of a mail which another is to take the place of."""
-        kept: list[Mapping[str, Any]] = [*(self.earlier_mails or ()), {"name": name, **item_of(self.mails[name])}]
+        kept: list[Item] = [*(self.earlier_mails or ()), {"name": name, **item_of(self.mails[name])}]
         return {"earlier_mails": kept[-_MOST_ENDINGS:]}
 
     def owned_by_another(self, execution: str, now: datetime) -> bool:
@@ -235,9 +240,9 @@ class Renewal:
         return mail is not None and mail.state is MailState.FAILED
 
 
-def item_of(of: Renewal | Mail) -> dict[str, Any]:
+def item_of(of: Renewal | Mail) -> dict[str, Value]:
     """The attributes of a new item: those that have a value."""
-    values = {f.name: getattr(of, f.name) for f in fields(of)}
+    values: dict[str, Value] = {f.name: getattr(of, f.name) for f in fields(of)}
     item = {name: storable(value) for name, value in values.items() if value is not None}
     if isinstance(of, Renewal):
         item["mails"] = {name: item_of(mail) for name, mail in of.mails.items()}
@@ -251,27 +256,33 @@ _TIMES = ("lease_until", "claimed_at", "declined_at", "held_at", "paid_at", "ref
 _WHOLE = ("anchor_day", "attempt", "pickups", "intent_tries", "dunned")
 
 
-def renewal_from(item: Mapping[str, Any]) -> Renewal:
-    known = {f.name: item[f.name] for f in fields(Renewal) if f.name in item}
-    known |= {name: date.fromisoformat(known[name]) for name in _DATES if name in known}
-    known |= {name: datetime.fromisoformat(known[name]) for name in _TIMES if name in known}
-    known |= {name: int(known[name]) for name in _WHOLE if name in known}
-    mails = {name: mail_from(mail) for name, mail in known["mails"].items()}
-    return Renewal(**(known | {"status": Status(known["status"]), "mails": mails}))
+def renewal_from(item: Item) -> Renewal:
+    """The period that an item holds. Raises KeyError, TypeError and ValueError where the item is none of ours."""
+    known: dict[str, Any] = {f.name: item[f.name] for f in fields(Renewal) if f.name in item}
+    known |= {name: attribute_values.day(item, name) for name in _DATES if name in item}
+    known |= {name: attribute_values.moment(item, name) for name in _TIMES if name in item}
+    known |= {name: attribute_values.whole(item, name) for name in _WHOLE if name in item}
+    mails = attribute_values.fields(item, "mails")
+    known["mails"] = {name: mail_from(attribute_values.fields(mails, name)) for name in mails}
+    known["status"] = Status(str(item["status"]))
+    return Renewal(**known)
 
 
 _OF_A_MAIL = frozenset(each.name for each in fields(Mail))
 
 
-def mail_from(values: Mapping[str, Any]) -> Mail:
-    times = {name: datetime.fromisoformat(values[name]) for name in ("claimed_until", "at") if name in values}
-    known = {name: value for name, value in values.items() if name in _OF_A_MAIL}
-    return Mail(**{**known, **times, "state": MailState(values["state"])})
+def mail_from(values: Item) -> Mail:
+    """The mail that a record tells of, whatever else stands in the record. Raises as `renewal_from`."""
+    known: dict[str, Any] = {name: value for name, value in values.items() if name in _OF_A_MAIL}
+    known |= {name: attribute_values.moment(values, name) for name in ("claimed_until", "at") if name in values}
+    known["state"] = MailState(attribute_values.text(values, "state"))
+    return Mail(**known)
 
 
-def replaced(renewal: Renewal, changes: Mapping[str, Any]) -> Renewal:
+def replaced(renewal: Renewal, changes: Mapping[str, object]) -> Renewal:
     names = {f.name for f in fields(Renewal)}
-    return replace(renewal, **{name: value for name, value in changes.items() if name in names})
+    known: dict[str, Any] = {name: value for name, value in changes.items() if name in names}
+    return replace(renewal, **known)
 
 
 def shard(subscription_id: str) -> str:

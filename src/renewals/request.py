@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal, InvalidOperation
 from enum import StrEnum
-from typing import Any
 
+from renewals.attribute_values import Item, text
 from renewals.errors import BadEvent
 from renewals.strict_json import NotAnObject, read_object
 
@@ -63,12 +63,12 @@ class RenewalRequest:
     webhook_id: str | None = None
 
     @classmethod
-    def of_row(cls, row: Mapping[str, Any], renewal_date: date | None, asks: Asks = Asks.RENEW) -> RenewalRequest:
+    def of_row(cls, row: Item, renewal_date: date | None, asks: Asks = Asks.RENEW) -> RenewalRequest:
         """A request about the subscription of a row, or of a renewal's item. A row that has ended may lack its amount:
         what is left to do is done without it."""
         amount = row.get("amount")
         claimed = amount if isinstance(amount, Decimal) else Decimal(0)
-        return cls(row["subscription_id"], row["customer_id"], claimed, renewal_date, asks)
+        return cls(text(row, "subscription_id"), text(row, "customer_id"), claimed, renewal_date, asks)
 
     def fields(self) -> dict[str, str]:
         """The request as the fields of its JSON."""
@@ -85,15 +85,15 @@ class RenewalRequest:
         return json.dumps(self.fields())
 
     @classmethod
-    def from_json(cls, text: str) -> RenewalRequest:
+    def from_json(cls, message: str) -> RenewalRequest:
         """The request that a text holds. Raises NoRequest."""
         try:
-            return cls.from_fields(read_object(text))
+            return cls.from_fields(read_object(message))
         except NotAnObject:
             raise NoRequest("", "is not a JSON object") from None
 
     @classmethod
-    def from_fields(cls, fields: Mapping[str, Any]) -> RenewalRequest:
+    def from_fields(cls, fields: Mapping[str, object]) -> RenewalRequest:
         """The request in the fields of a JSON object; those that this version does not know are ignored. Raises
         NoRequest."""
         return cls(
@@ -106,7 +106,7 @@ class RenewalRequest:
         )
 
 
-def _text(fields: Mapping[str, Any], name: str) -> str:
+def _text(fields: Mapping[str, object], name: str) -> str:
     if name not in fields:
         raise NoRequest(name, "is missing")
     value = fields[name]
@@ -115,18 +115,18 @@ def _text(fields: Mapping[str, Any], name: str) -> str:
     return value
 
 
-def _id(fields: Mapping[str, Any], name: str) -> str:
+def _id(fields: Mapping[str, object], name: str) -> str:
     value = _text(fields, name)
     if not value:
         raise NoRequest(name, "is empty")
     return value
 
 
-def _amount(fields: Mapping[str, Any]) -> Decimal:
+def _amount(fields: Mapping[str, object]) -> Decimal:
     value = fields.get("amount")
-    text = str(value) if type(value) is int else _text(fields, "amount")
+    written = str(value) if type(value) is int else _text(fields, "amount")
     try:
-        amount = Decimal(text)
+        amount = Decimal(written)
     except InvalidOperation:
         amount = Decimal("NaN")
     if not amount.is_finite():
@@ -134,14 +134,14 @@ def _amount(fields: Mapping[str, Any]) -> Decimal:
     return amount
 
 
-def _day(fields: Mapping[str, Any]) -> date:
+def _day(fields: Mapping[str, object]) -> date:
     try:
         return date.fromisoformat(_text(fields, "renewal_date"))
     except ValueError:
         raise NoRequest("renewal_date", "is not a date, YYYY-MM-DD") from None
 
 
-def _asks(fields: Mapping[str, Any]) -> Asks:
+def _asks(fields: Mapping[str, object]) -> Asks:
     try:
         return Asks(_text(fields, "event_type")) if "event_type" in fields else Asks.RENEW
     except ValueError:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from renewals import pauses
+from renewals.attribute_values import TransactAction, Value
 from renewals.reasons import Reason
 from renewals.renewal import Renewal, Status
 from renewals.steps import Put, Row, Step, Table, Term, Update, as_read, row_key
@@ -33,7 +34,7 @@ WATCHED = (
 ANCHORED = ("interval", "anchor_day")
 """What the anchor of the next date is derived from, beside the date."""
 
-NOT_REFUSED: dict[str, Any] = {"next_attempt": None, "refused_payment_method": None}
+NOT_REFUSED: dict[str, None] = {"next_attempt": None, "refused_payment_method": None}
 """The attributes of a subscription whose period stands refused: taken away when it does no more."""
 
 MOST_SKIPPED = 96
@@ -51,7 +52,7 @@ def forget_refusal(row: Row) -> Step[None]:
     return Step(None, ()) if NOT_REFUSED.keys().isdisjoint(row) else _not_refused(row, {})
 
 
-def _not_refused(row: Row, changes: Mapping[str, Any]) -> Step[None]:
+def _not_refused(row: Row, changes: Mapping[str, object]) -> Step[None]:
     active = {"status": SubscriptionStatus.ACTIVE} if status_of(row) is SubscriptionStatus.PAST_DUE else {}
     condition = as_read(row, ("renewal_date", "status", *ANCHORED))
     every = {**NOT_REFUSED, **active, **changes}
@@ -76,8 +77,8 @@ def pass_over(
     until: date,
     now: datetime,
     *,
-    resumed: Mapping[str, Any] | None = None,
-    recorded: Sequence[dict[str, Any]] = (),
+    resumed: Mapping[str, object] | None = None,
+    recorded: Sequence[TransactAction] = (),
 ) -> Step[None]:
     """Move a paused subscription past today; each of `days` is left as a skipped period. until: its new date.
 
@@ -100,5 +101,5 @@ def pass_over(
     return Step(None, (*puts, move), beside=recorded)
 
 
-def _key(row: Row) -> dict[str, Any]:
+def _key(row: Row) -> dict[str, Value]:
     return {name: row[name] for name in ("subscription_id", "customer_id")}

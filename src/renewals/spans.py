@@ -5,11 +5,12 @@ span meets no paid one, before or after it. A period that was refunded whole is 
 billed by another period, and its own date, which stands in the ledger, by none.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import date, timedelta
-from typing import Any
+from decimal import Decimal
 
+from renewals.attribute_values import Item
 from renewals.errors import BadRow
 from renewals.renewal import Renewal
 from renewals.subscription import Subscription, anchor_change
@@ -68,12 +69,14 @@ def past_what_is_paid(subscription: Subscription, history: Iterable[Renewal]) ->
         subscription = replace(
             subscription,
             renewal_date=paid.period_end,
-            schedule=replace(subscription.schedule, anchor_day=int(anchor or paid.period_end.day)),
+            schedule=replace(
+                subscription.schedule, anchor_day=int(anchor) if isinstance(anchor, Decimal) else paid.period_end.day
+            ),
             row={name: value for name, value in moved.items() if value is not None},
         )
 
 
-def paid_until(row: Mapping[str, Any], end: date) -> str:
+def paid_until(row: Item, end: date) -> str:
     """What the row names as the end of what was paid, once a period to `end` is paid too."""
     known = row.get(PAID_UNTIL)
     return max(known, end.isoformat()) if isinstance(known, str) else end.isoformat()

@@ -15,16 +15,20 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
+from renewals.attribute_values import Item, TransactAction
 from renewals.renewal import UNFINISHED, Renewal, replaced, shard
+
+if TYPE_CHECKING:
+    from renewals.subscription import Subscription
 
 LEASE = timedelta(seconds=40)
 """How long an execution owns a renewal after its last step: longer than a task and the wait before its retry."""
 
 MOST_ACTIONS = 100  # https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TransactWriteItems.html
 
-type Row = Mapping[str, Any]
+type Row = Item
 """The raw attributes of a subscription, whatever is wrong with them."""
 
 
@@ -40,7 +44,7 @@ class Term(NamedTuple):
     under its name with a colon."""
 
     text: str
-    values: Mapping[str, Any]
+    values: Mapping[str, object]
 
 
 type Condition = tuple[Term, ...]
@@ -51,8 +55,8 @@ class Update(NamedTuple):
     """Changes of an item. changes: attribute, or path with dots, to its new value; None removes it."""
 
     table: Table
-    key: Mapping[str, Any]
-    changes: Mapping[str, Any]
+    key: Mapping[str, object]
+    changes: Mapping[str, object]
     condition: Condition
 
 
@@ -61,7 +65,7 @@ class Put(NamedTuple):
     step is written."""
 
     table: Table
-    item: Mapping[str, Any]
+    item: Mapping[str, object]
     condition: Condition
     may_stand: bool = False
 
@@ -70,7 +74,7 @@ class Check(NamedTuple):
     """A condition on an item that is not changed."""
 
     table: Table
-    key: Mapping[str, Any]
+    key: Mapping[str, object]
     condition: Condition
 
 
@@ -89,8 +93,8 @@ class Step[After]:
 
     after: After
     actions: tuple[Action, ...]
-    beside: Sequence[dict[str, Any]] = ()
-    guards: Sequence[dict[str, Any]] = ()
+    beside: Sequence[TransactAction] = ()
+    guards: Sequence[TransactAction] = ()
     otherwise: "Step[After] | None" = None
     then: "Step[None] | None" = None
 
@@ -128,7 +132,7 @@ def no_payment() -> Term:
     return Term("attribute_not_exists(payment_id)", {})
 
 
-def as_read(item: Mapping[str, Any], watched: Collection[str]) -> Condition:
+def as_read(item: Mapping[str, object], watched: Collection[str]) -> Condition:
     """These attributes are what was read, absent ones absent still."""
     return tuple(
         Term(f"#{name} = :{name}", {f":{name}": item[name]})
@@ -153,7 +157,7 @@ def stands_as_read(renewal: Renewal) -> Condition:
 # What several steps write
 
 
-def change(renewal: Renewal, changes: Mapping[str, Any], condition: Condition, now: datetime) -> Update:
+def change(renewal: Renewal, changes: Mapping[str, object], condition: Condition, now: datetime) -> Update:
     """Changes of a period, with what follows from them for the index of unfinished work."""
     every = {**changes, "touched_at": now}
     if "status" in changes:
@@ -167,11 +171,11 @@ def change(renewal: Renewal, changes: Mapping[str, Any], condition: Condition, n
     return Update(Table.RENEWALS, key, every, condition)
 
 
-def changed(renewal: Renewal, changes: Mapping[str, Any], condition: Condition, now: datetime) -> Step[Renewal]:
+def changed(renewal: Renewal, changes: Mapping[str, object], condition: Condition, now: datetime) -> Step[Renewal]:
     """The step that changes a period, and nothing else."""
     return Step(replaced(renewal, changes), (change(renewal, changes, condition, now),))
 
 
-def row_key(of: Any) -> dict[str, Any]:
+def row_key(of: "Renewal | Subscription") -> dict[str, str]:
     """The key of the subscription that a renewal belongs to."""
     return {"subscription_id": of.subscription_id, "customer_id": of.customer_id}

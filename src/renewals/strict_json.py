@@ -2,18 +2,22 @@
 
 import json
 from decimal import Decimal
-from typing import Any
+
+type Json = str | int | float | Decimal | bool | list[Json] | dict[str, Json] | None
+"""A value of JSON. A number is a Decimal where it is read exactly, and an int or a float elsewhere."""
 
 
 class NotAnObject(ValueError):  # noqa: N818
     """What was sent is no such object. The message says why, and never quotes what was sent."""
 
 
-def read_object(text: str | bytes, *, exact: bool = False) -> dict[str, Any]:
+def read_object(text: str | bytes, *, exact: bool = False) -> dict[str, Json]:
     """The object that a text holds. exact: every number as a Decimal, as it is written. Raises NotAnObject."""
-    numbers: dict[str, Any] = {"parse_float": Decimal, "parse_int": Decimal} if exact else {}
+    number = Decimal if exact else None
     try:
-        value = json.loads(text, parse_constant=_no_constant, object_pairs_hook=_once, **numbers)
+        value: Json = json.loads(
+            text, parse_constant=_no_constant, object_pairs_hook=_once, parse_float=number, parse_int=number
+        )
     except NotAnObject:
         raise
     except (ValueError, RecursionError):
@@ -25,7 +29,7 @@ def read_object(text: str | bytes, *, exact: bool = False) -> dict[str, Any]:
     return value
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _once(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
     fields = dict(pairs)
     if len(fields) < len(pairs):
         raise NotAnObject("gives a field more than once")

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from decimal import Decimal
 from enum import StrEnum
-from typing import Any, cast, get_args
+from typing import cast, get_args
 
 from renewals import currencies, texts
+from renewals.attribute_values import Item, Value
 from renewals.errors import BadRow
 from renewals.periods import Interval, Schedule, falls_on
 from renewals.reasons import Reason
@@ -69,7 +70,7 @@ class Subscription:
     locale: str
     gateway_customer: str
     payment_method: str
-    row: Mapping[str, Any]
+    row: Item
 
     def why_not_due(self, today: date) -> Reason | None:
         """Why nothing is to be charged today; None where the subscription is due."""
@@ -90,7 +91,7 @@ class Subscription:
         return today if self.cancel_at is None else min(today, self.cancel_at - timedelta(days=1))
 
 
-def anchor_change(row: Mapping[str, Any], until: date, claimed: int | None = None) -> dict[str, Any]:
+def anchor_change(row: Item, until: date, claimed: int | None = None) -> dict[str, Decimal | None]:
     """How the attribute `anchor_day` changes when the row's renewal date moves to `until`; empty where it stays.
 
     An anchor is only worth as much as the date that it was derived from. The row's own anchor is kept while both the
@@ -110,7 +111,7 @@ def anchor_change(row: Mapping[str, Any], until: date, claimed: int | None = Non
     return {} if row.get("anchor_day") == new else {"anchor_day": new}
 
 
-def anchor_of_interval(row: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+def anchor_of_interval(row: Item, changes: Mapping[str, object]) -> dict[str, None]:
     """How `anchor_day` changes with an edit of the row: an interval that is counted, before or after, takes it away.
     Empty where it stays."""
     before = row.get("interval", "month")
@@ -118,7 +119,7 @@ def anchor_of_interval(row: Mapping[str, Any], changes: Mapping[str, Any]) -> di
     return {"anchor_day": None} if "interval" in changes and counted and "anchor_day" in row else {}
 
 
-def _own_anchor(row: Mapping[str, Any]) -> int | None:
+def _own_anchor(row: Item) -> int | None:
     """The row's anchor, if it is one and the row's date falls on it."""
     try:
         named, current = _whole(row, "anchor_day", 1, 31, default=0), day(row, "renewal_date")
@@ -127,7 +128,7 @@ def _own_anchor(row: Mapping[str, Any]) -> int | None:
     return named if named and falls_on(named, current) else None
 
 
-def renewal_date_of(row: Mapping[str, Any]) -> date | None:
+def renewal_date_of(row: Item) -> date | None:
     """The row's renewal date, whatever else is wrong with the row; None where it has none that is a date."""
     try:
         return day(row, "renewal_date")
@@ -147,7 +148,7 @@ def check_anchor(subscription: Subscription) -> None:
         raise BadRow("anchor_day", f"does not fit renewal_date, which falls on day {subscription.renewal_date.day}")
 
 
-def parse(row: Mapping[str, Any]) -> Subscription:
+def parse(row: Item) -> Subscription:
     """A row (attribute values as boto3's deserializer gives them: str, Decimal, ...) as a Subscription.
 
     Raises BadRow, naming the first attribute that is missing or wrong.
@@ -176,7 +177,7 @@ def parse(row: Mapping[str, Any]) -> Subscription:
     )
 
 
-def status_of(row: Mapping[str, Any]) -> SubscriptionStatus | None:
+def status_of(row: Item) -> SubscriptionStatus | None:
     """The status that the row names, whatever else is wrong with the row; None where it names none that is known."""
     return next((status for status in SubscriptionStatus if row.get("status") == status), None)
 
@@ -187,19 +188,19 @@ def status_words(stored: object) -> str:
     return str(stored).replace("_", " ") if known else f'"{stored}"'
 
 
-def is_live(row: Mapping[str, Any]) -> bool:
+def is_live(row: Item) -> bool:
     """Whether the row, whatever else is wrong with it, is of a subscription that is active or past due."""
     status = status_of(row)
     return status is not None and status.is_live
 
 
-def has_ended(row: Mapping[str, Any]) -> bool:
+def has_ended(row: Item) -> bool:
     """Whether the row, whatever else is wrong with it, is of a subscription that is paused, canceled or unpaid."""
     status = status_of(row)
     return status is not None and status.has_ended
 
 
-def is_over(row: Mapping[str, Any], today: date) -> bool:
+def is_over(row: Item, today: date) -> bool:
     """Whether the subscription has come to the end that `cancel_at` names, whatever else is wrong with the row.
 
     The end comes with that day, also within a period that is paid. An active or past due subscription whose
@@ -215,12 +216,12 @@ def is_over(row: Mapping[str, Any], today: date) -> bool:
     return status.has_ended or due is None or ends_before(row, due)
 
 
-def status_on(row: Mapping[str, Any], today: date) -> Any:
+def status_on(row: Item, today: date) -> Value:
     """The status as everybody is told it: of a subscription that has come to its end, `canceled`."""
     return SubscriptionStatus.CANCELED if is_over(row, today) else row.get("status")
 
 
-def ends_before(row: Mapping[str, Any], day: date, *, if_unreadable: bool = False) -> bool:
+def ends_before(row: Item, day: date, *, if_unreadable: bool = False) -> bool:
     """As Subscription.ends_before, whatever else is wrong with the row. Texts are compared, as DynamoDB does in
     the condition under which a payment is made (renewals.payment_steps.stands_by).
 
@@ -232,7 +233,7 @@ def ends_before(row: Mapping[str, Any], day: date, *, if_unreadable: bool = Fals
     return end <= day.isoformat() if isinstance(end, str) else if_unreadable
 
 
-def _schedule(row: Mapping[str, Any], renewal_date: date) -> Schedule:
+def _schedule(row: Item, renewal_date: date) -> Schedule:
     interval = _one_of(row, "interval", frozenset(get_args(Interval)), default="month")
     count = _whole(row, "interval_count", 1, _MOST_INTERVALS, default=1)
     anchor = _whole(row, "anchor_day", 1, 31, default=renewal_date.day)
@@ -246,7 +247,7 @@ def _schedule(row: Mapping[str, Any], renewal_date: date) -> Schedule:
     return schedule
 
 
-def _text(row: Mapping[str, Any], field: str, *, default: str | None = None) -> str:
+def _text(row: Mapping[str, object], field: str, *, default: str | None = None) -> str:
     value = row.get(field, default)
     if value is None:
         raise BadRow(field, "is missing")
@@ -259,28 +260,28 @@ def _text(row: Mapping[str, Any], field: str, *, default: str | None = None) -> 
     return value
 
 
-def _id(row: Mapping[str, Any], field: str) -> str:
+def _id(row: Item, field: str) -> str:
     value = _text(row, field)
     if not ID.fullmatch(value):
         raise BadRow(field, "has characters that cannot stand in a receipt's key")
     return value
 
 
-def _gateway_id(row: Mapping[str, Any], field: str) -> str:
+def _gateway_id(row: Item, field: str) -> str:
     value = _text(row, field)
     if not GATEWAY_ID.fullmatch(value):
         raise BadRow(field, "is not an id of the gateway's: letters, digits and _")
     return value
 
 
-def _one_of(row: Mapping[str, Any], field: str, allowed: frozenset[str], *, default: str | None = None) -> str:
+def _one_of(row: Item, field: str, allowed: frozenset[str], *, default: str | None = None) -> str:
     value = _text(row, field, default=default)
     if value not in allowed:
         raise BadRow(field, f"is none of {', '.join(sorted(allowed))}")
     return value
 
 
-def day(row: Mapping[str, Any], field: str) -> date:
+def day(row: Mapping[str, object], field: str) -> date:
     """The date in an attribute. Raises BadRow."""
     value = _text(row, field)
     try:
@@ -292,7 +293,7 @@ def day(row: Mapping[str, Any], field: str) -> date:
     return found
 
 
-def _number(row: Mapping[str, Any], field: str) -> Decimal:
+def _number(row: Item, field: str) -> Decimal:
     value = row.get(field)
     if value is None:
         raise BadRow(field, "is missing")
@@ -301,7 +302,7 @@ def _number(row: Mapping[str, Any], field: str) -> Decimal:
     return value
 
 
-def _whole(row: Mapping[str, Any], field: str, least: int, most: int, *, default: int) -> int:
+def _whole(row: Item, field: str, least: int, most: int, *, default: int) -> int:
     value = _number({field: row.get(field, Decimal(default))}, field)
     if not least <= value <= most or value % 1:  # in this order: of a number too large there is no remainder
         raise BadRow(field, f"is not a whole number from {least} to {most}")

@@ -16,12 +16,19 @@ from contextlib import AbstractContextManager, nullcontext
 from functools import cache, wraps
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
+from renewals.attribute_values import fields, several
 from renewals.errors import RenewalError
 
 if TYPE_CHECKING:
     from aws_lambda_powertools import Logger, Metrics
 
-type Handler = Callable[[dict[str, Any], Any], dict[str, Any]]
+type Event = Mapping[str, object]
+"""What a function is called with. Nothing is known of an event until somebody has looked."""
+
+type Reply = dict[str, object]
+"""What a function answers."""
+
+type Handler = Callable[[Event, Any], Reply]
 
 _TOLD = ("outcome", "reason", "subscription_id", "customer_id", "renewal_date", "attempt", "transaction_id")
 _CORRELATED = ("webhook_id", "subscription_id", "renewal_date")
@@ -41,9 +48,9 @@ def logger() -> Logger:
 class _Unheard:
     """Metrics that nobody collects."""
 
-    metric_set: ClassVar[dict[str, Any]] = {}
+    metric_set: ClassVar[dict[str, object]] = {}
 
-    def add_metric(self, **_: Any) -> None:
+    def add_metric(self, **_: object) -> None:
         """Nothing is kept."""
 
 
@@ -81,12 +88,17 @@ def amount(metric: str, value: float, currency: str) -> None:
         pass
 
 
+def records(event: Event) -> list[Event]:
+    """The records of an event that brings several. Raises KeyError and TypeError for what AWS does not send."""
+    return [fields({"a record": each}, "a record") for each in several(event, "Records")]
+
+
 def shown_id(value: object) -> str:
     """An id as it may be logged: whoever writes rows and requests may have put anything in its place."""
     return value if isinstance(value, str) and _ID.fullmatch(value) else "not an id"
 
 
-def correlate(work: Mapping[str, Any], **more: Any) -> None:
+def correlate(work: Mapping[str, object], **more: object) -> None:
     """From here on these ids stand in every line of this call: those that `work` has, and `more`."""
     known = {name: work.get(name) for name in _CORRELATED} | more
     logger().append_keys(
@@ -99,14 +111,14 @@ def forget() -> None:
     logger().remove_keys(_KEYS)
 
 
-def renewal_event(step: str, reply: Mapping[str, Any], **more: Any) -> None:
+def renewal_event(step: str, reply: Mapping[str, object], **more: object) -> None:
     """One log line for a step's outcome, and its annotations on the trace: subscription and outcome."""
     told = {name: reply[name] for name in _TOLD if reply.get(name) not in (None, "")}
     logger().info(step, extra=told | more)
     annotate(subscription_id=reply.get("subscription_id"), outcome=reply["outcome"])
 
 
-def annotate(**ids: Any) -> None:
+def annotate(**ids: object) -> None:
     """Write these on the trace, where there is one, so that traces can be searched for them."""
     if _traced():
         from aws_xray_sdk.core import xray_recorder
@@ -122,7 +134,7 @@ def observed(handler: Handler) -> Handler:
     the renewal; metrics flushed, AWS calls traced."""
 
     @wraps(handler)
-    def call(event: dict[str, Any], context: Any) -> dict[str, Any]:
+    def call(event: Event, context: Any) -> Reply:
         logger().append_keys(request_id=getattr(context, "aws_request_id", None))
         try:
             with _subsegment(handler):
@@ -147,7 +159,8 @@ def _named(error: Exception) -> str:
     if isinstance(error, RenewalError):
         return f"{name}: {error}"
     response = getattr(error, "response", None)  # botocore's errors of the connection have one too, and it is None
-    code = response.get("Error", {}).get("Code") if isinstance(response, Mapping) else None
+    fault = response.get("Error") if isinstance(response, dict) else None
+    code = fault.get("Code") if isinstance(fault, dict) else None
     return f"{name}: {code}" if code else name
 
 

@@ -4,17 +4,19 @@ Pure. It is told from the ledger's items and from the changes that were made on 
 addresses are masked; decline codes stand beside their words, for who has to look them up.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, tzinfo
 from decimal import Decimal
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING
 
-from renewals import mail_faults, reasons, refunds, reminders, subscription, wording
+from renewals import attribute_values, mail_faults, reasons, refunds, reminders, subscription, wording
 from renewals.addresses import masked
-from renewals.attribute_values import storable
+from renewals.attribute_values import Item, Value, storable
 from renewals.errors import BadRow
 from renewals.mail_faults import FaultKind
 from renewals.offers import REMINDERS
@@ -33,6 +35,12 @@ from renewals.renewal import (
 )
 from renewals.subscription import SubscriptionStatus
 from renewals.worded import Unknown, Worded, member
+
+if TYPE_CHECKING:
+    from renewals.stored import RefundRecord, RefusalRecord
+
+type Details = Mapping[str, tuple[Value, Value]]
+"""Attributes, each with its value before and after."""
 
 
 class EntryKind(StrEnum):
@@ -101,7 +109,7 @@ class Change:
     at: datetime
     by: str
     what: ChangeKind | Unknown
-    details: Mapping[str, tuple[Any, Any]]
+    details: Details
 
 
 type Told = tuple[datetime, EntryKind | FaultKind | Unknown, str]
@@ -135,8 +143,8 @@ _FLAGS: dict[str, str] = {
 
 
 def timeline(
-    row: Mapping[str, Any],
-    items: Iterable[Mapping[str, Any]],
+    row: Item,
+    items: Iterable[Item],
     changes: Iterable[Change],
     zone: tzinfo = UTC,
     today: date | None = None,
@@ -161,12 +169,12 @@ def timeline(
     return sorted(entries, key=lambda entry: entry.at)
 
 
-def _over(row: Mapping[str, Any], zone: tzinfo, today: date | None) -> Iterator[Entry]:
+def _over(row: Item, zone: tzinfo, today: date | None) -> Iterator[Entry]:
     """The end that `cancel_at` names, once it has come."""
     is_canceled = subscription.status_of(row) is SubscriptionStatus.CANCELED
     written = is_canceled and row.get(subscription.ENDED_ON) == row.get("cancel_at")
     if "cancel_at" in row and (written or (today is not None and subscription.is_over(row, today))):
-        end = date.fromisoformat(row["cancel_at"])
+        end = attribute_values.day(row, "cancel_at")
         told = "The subscription ended: this day was set for its end."
         yield Entry(_midnight(end, zone), EntryKind.ENDED, told)
 
@@ -182,16 +190,16 @@ def _changed(change: Change) -> Entry:
     return Entry(change.at, change.what, f"{did}: {said}." if said else f"{did}.", by=change.by)
 
 
-def _priced(details: Mapping[str, tuple[Any, Any]]) -> Mapping[str, tuple[Any, Any]]:
+def _priced(details: Details) -> Details:
     """The details with the amount in its currency. Earlier versions kept the currency only where it changed too."""
     if not {"amount", "currency"} <= details.keys():
         return details
     (old, new), (before, now) = details["amount"], details["currency"]
     others = {name: each for name, each in details.items() if name != "currency"}
-    return others | {"amount": (_price(old, before), _price(new, now))}
+    return {**others, "amount": (_price(old, before), _price(new, now))}
 
 
-def _price(amount: Any, currency: Any) -> Any:
+def _price(amount: Value, currency: Value) -> Value:
     """The amount as 5.00 EUR; None where there is none. A row may have been written by hand, with anything in it."""
     if amount is None or currency is None:
         return amount
@@ -227,42 +235,42 @@ def _of_period(change: Change) -> str:
 _OF_A_PERIOD = {ChangeKind.REFUNDED: _asked_for_refund, ChangeKind.RESENT: _asked_for_mail}
 
 
-def _from_to(name: str, old: Any, new: Any) -> str:
+def _from_to(name: str, old: Value, new: Value) -> str:
     shown = subscription.status_words if name == "status" else _shown
     if old is None:
         return f"set to {shown(new)}"
     return "removed" if new is None else f"from {shown(old)} to {shown(new)}"
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     if isinstance(value, Decimal):
         return f"{value:f}"
     return masked(value) if isinstance(value, str) and "@" in value else str(value)
 
 
-def _reminders(row: Mapping[str, Any]) -> Iterator[Entry]:
+def _reminders(row: Item) -> Iterator[Entry]:
     """The latest reminder of each kind, and those before it that failed. The row may have been written by hand."""
-    earlier = [each for each in reminders.earlier_records(row) if isinstance(each, Mapping)]
+    earlier = [each for each in reminders.earlier_records(row) if isinstance(each, dict)]
     failed = [(kind, each) for each in earlier for kind in REMINDERS if each.get("kind") == kind]
-    for kind, kept in [*failed, *((kind, row.get(f"reminder_{kind}")) for kind in REMINDERS)]:
+    latest = [(kind, kept) for kind in REMINDERS if isinstance(kept := row.get(f"reminder_{kind}"), dict) and kept]
+    for kind, kept in [*failed, *latest]:
         try:
-            mail = mail_from({name: kept[name] for name in kept if name != "period"}) if kept else None
-            period = date.fromisoformat(kept["period"]) if kept else None
-            told = _mailed(kind, mail) if mail else None
+            mail = mail_from(kept)
+            told, period = _mailed(kind, mail), attribute_values.day(kept, "period")
         except (AttributeError, TypeError, KeyError, ValueError):
             continue
-        if told is not None and told[0].tzinfo is not None:
+        if told[0].tzinfo is not None:
             yield Entry(*told, period)
 
 
-def _marked(row: Mapping[str, Any]) -> Iterator[Entry]:
+def _marked(row: Item) -> Iterator[Entry]:
     """What stands against the address that the row has."""
     kind = mail_faults.kind(row)
     if kind is None:
         return
-    mark = row[mail_faults.FIELD]
     try:
-        at, address = datetime.fromisoformat(mark["at"]), masked(mark["address"])
+        mark = attribute_values.fields(row, mail_faults.FIELD)
+        at, address = attribute_values.moment(mark, "at"), masked(attribute_values.text(mark, "address"))
     except (AttributeError, TypeError, KeyError, ValueError):
         return
     if at.tzinfo is None:
@@ -276,17 +284,17 @@ def _marked(row: Mapping[str, Any]) -> Iterator[Entry]:
     )
 
 
-def _skipped(item: Mapping[str, Any]) -> Entry:
-    start = date.fromisoformat(item["renewal_date"])
+def _skipped(item: Item) -> Entry:
+    start = attribute_values.day(item, "renewal_date")
     if item.get("reason") == Reason.PAUSED:
         text = f"The period from {wording.day(start)} on is not billed: the subscription was paused."
     else:
-        instead = date.fromisoformat(item["billed_instead"])
+        instead = attribute_values.day(item, "billed_instead")
         text = f"The period from {wording.day(start)} on is passed over: that from {wording.day(instead)} is billed."
-    return Entry(datetime.fromisoformat(item["touched_at"]), EntryKind.SKIPPED, text, start)
+    return Entry(_touched(item), EntryKind.SKIPPED, text, start)
 
 
-def _period(renewal: Renewal, item: Mapping[str, Any], zone: tzinfo) -> Iterator[Entry]:
+def _period(renewal: Renewal, item: Item, zone: tzinfo) -> Iterator[Entry]:
     start = renewal.renewal_date
 
     def entry(at: datetime, kind: EntryKind | FaultKind | Unknown, text: str) -> Entry:
@@ -320,7 +328,7 @@ def _period(renewal: Renewal, item: Mapping[str, Any], zone: tzinfo) -> Iterator
         )
 
 
-def _refund(refund: Mapping[str, Any], currency: str) -> Iterator[Told]:
+def _refund(refund: RefundRecord, currency: str) -> Iterator[Told]:
     """What became of a refund. One that failed after the gateway had taken it is told of twice: what was said of it
     before stays true of its day."""
     amount, why = wording.money(refund["amount"], currency), wording.refund_failure(refund.get("reason"))
@@ -342,17 +350,18 @@ def _refund(refund: Mapping[str, Any], currency: str) -> Iterator[Told]:
         yield at, EntryKind.REFUND, f"{amount} could not be refunded: {why}."
 
 
-def _refused(attempt: str, refusal: Mapping[str, Any]) -> str:
+def _refused(attempt: str, refusal: RefusalRecord) -> str:
     code = refusal.get("decline_code")
     number, card = attempt.rpartition("_")[2], refusal["payment_method"]
     if code == "authentication_required":
         return f"Attempt {number} with {card}: the bank asks the customer to confirm the payment (3-D Secure)."
-    return f"Attempt {number} with {card} was declined: {wording.decline(code)} ({code}{_call(refusal)})."
+    call = _call(refusal.get("gateway_request_id"))
+    return f"Attempt {number} with {card} was declined: {wording.decline(code)} ({code}{call})."
 
 
-def _call(refused: Mapping[str, Any]) -> str:
+def _call(request_id: object) -> str:
     """The gateway's own name of the call that it refused, which its support asks for."""
-    return f", the gateway's {refused['gateway_request_id']}" if refused.get("gateway_request_id") else ""
+    return f", the gateway's {request_id}" if request_id else ""
 
 
 def _mailed(kind: MailKind | Unknown, mail: Mail) -> Told:
@@ -371,44 +380,43 @@ def _mailed(kind: MailKind | Unknown, mail: Mail) -> Told:
     return mail.claimed_until, EntryKind.MAILING, f"Mailing {what} to {to}."
 
 
-def _mails(renewal: Renewal, item: Mapping[str, Any]) -> Iterator[Told]:
+def _mails(renewal: Renewal, item: Item) -> Iterator[Told]:
     """Each mail, what SES said of it later, and whether the end waits for one."""
-    earlier = [(each["name"], mail_from({k: v for k, v in each.items() if k != "name"})) for each in _earlier(renewal)]
+    earlier = [(attribute_values.text(each, "name"), mail_from(each)) for each in renewal.earlier_mails or ()]
     for name, mail in [*earlier, *renewal.mails.items()]:
-        if item.get(f"returned_{name}", {}).get("at") != storable(mail.at):  # which says more of it
+        returned = item.get(f"returned_{name}", {})
+        if not isinstance(returned, dict) or returned.get("at") != storable(mail.at):  # which says more of the mail
             yield _mailed(MailKind.of(name), mail)
     for name in item:
         if name.startswith("returned_"):
-            yield from _returned(name.removeprefix("returned_"), item[name], renewal)
+            yield from _returned(name.removeprefix("returned_"), attribute_values.fields(item, name), renewal)
     if renewal.held_at is not None:
         told = "The last attempt and the end wait: the customer could not be told of them. Correct customer_email, or "
         yield renewal.held_at, EntryKind.HELD, f"{told}cancel the subscription."
 
 
-def _earlier(renewal: Renewal) -> Sequence[Mapping[str, Any]]:
-    return renewal.earlier_mails or ()
-
-
-def _returned(name: str, said: Mapping[str, Any], renewal: Renewal) -> Iterator[Told]:
+def _returned(name: str, said: Item, renewal: Renewal) -> Iterator[Told]:
     """What SES said of a mail after it was sent; with the sending, where the mail's own record tells of it no more."""
-    what, to = wording.mail(MailKind.of(name)), masked(said["to"])
+    what, to = wording.mail(MailKind.of(name)), masked(attribute_values.text(said, "to"))
     if "sent_at" in said and (name not in renewal.mails or storable(renewal.mails[name].at) != said["sent_at"]):
-        yield datetime.fromisoformat(said["sent_at"]), EntryKind.MAILED, f"Mailed {what} to {to}."
-    reason = f" ({said['reason']})" if said["reason"] else ""
-    kind = member(FaultKind, said["kind"])
-    yield datetime.fromisoformat(said["at"]), kind, f"The mail to {to} about {what} {_fault(kind)}{reason}."
+        yield attribute_values.moment(said, "sent_at"), EntryKind.MAILED, f"Mailed {what} to {to}."
+    reason = f" ({_shown(said['reason'])})" if said["reason"] else ""
+    kind = member(FaultKind, attribute_values.text(said, "kind"))
+    yield attribute_values.moment(said, "at"), kind, f"The mail to {to} about {what} {_fault(kind)}{reason}."
 
 
-def _ended(renewal: Renewal, item: Mapping[str, Any]) -> Iterator[Told]:
+def _ended(renewal: Renewal, item: Item) -> Iterator[Told]:
     """Each time that the work ended without a payment. Versions before kept the last time alone, while it stood."""
     endings = [*(renewal.endings or ())]
-    at = datetime.fromisoformat(item["ended_at"]) if "ended_at" in item else _touched(item)
+    at = attribute_values.moment(item, "ended_at") if "ended_at" in item else _touched(item)
     stands = renewal.status in (Status.FAILED, Status.GIVEN_UP)
     if stands and storable(at) not in {each["at"] for each in endings}:
         endings.append({"at": storable(at), "status": renewal.status, "reason": renewal.reason})
     for each in endings:
         still = stands and each is endings[-1]
-        told = _ending(each["status"], each["reason"] or "", _call(item) if still else "", still=still)
+        told = _ending(
+            each["status"], each["reason"] or "", _call(item.get("gateway_request_id")) if still else "", still=still
+        )
         yield datetime.fromisoformat(each["at"]), member(EntryKind, str(each["status"])), told
 
 
@@ -424,8 +432,8 @@ def _fault(kind: FaultKind | Unknown) -> str:
     return wording.told(kind, "met a fault of the kind")
 
 
-def _touched(item: Mapping[str, Any]) -> datetime:
-    return datetime.fromisoformat(item["touched_at"])
+def _touched(item: Item) -> datetime:
+    return attribute_values.moment(item, "touched_at")
 
 
 def _midnight(day: date, zone: tzinfo) -> datetime:

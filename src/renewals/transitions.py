@@ -12,12 +12,11 @@ status of the row says still. Past due is not paused, which would let go of a pa
 a customer who comes back subscribes anew.
 """
 
-from collections.abc import Mapping
 from datetime import date
 from enum import StrEnum
-from typing import Any
 
 from renewals import subscription
+from renewals.attribute_values import Item, Value
 from renewals.errors import RenewalError
 from renewals.subscription import SubscriptionStatus
 
@@ -66,7 +65,7 @@ _WORDS = {
 }
 
 
-def state(row: Mapping[str, Any], today: date) -> Standing | None:
+def state(row: Item, today: date) -> Standing | None:
     """The row's status as the table above names it; None where the row has none that is known."""
     if subscription.is_over(row, today):
         return Standing.ENDED
@@ -76,7 +75,7 @@ def state(row: Mapping[str, Any], today: date) -> Standing | None:
     return Standing(status) if status else None
 
 
-def changes(row: Mapping[str, Any], action: Action, today: date) -> dict[str, Any]:
+def changes(row: Item, action: Action, today: date) -> dict[str, Value]:
     """The attributes that the action changes, None for one that goes. Raises NotAllowed.
 
     row: the raw attributes. Resuming a paused subscription also moves its date: see renewals.pauses.

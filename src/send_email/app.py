@@ -9,9 +9,10 @@ longer true), in_progress, mail_failed (the address is at fault) or mail_unknown
 from __future__ import annotations
 
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from renewals import aws, clock, receipt_links, telemetry
+from renewals.attribute_values import fields, several, text, whole
 from renewals.aws_errors import transient_aws_errors_as
 from renewals.dunning import Dunning
 from renewals.errors import BadEvent, MailError
@@ -19,10 +20,12 @@ from renewals.ledger import Ledger
 from renewals.outcomes import MailOutcome, PaymentOutcome
 from renewals.renewal import MailKind, Renewal
 from renewals.settings import setting
+from renewals.telemetry import Event, Reply
 from send_email.delivery import Delivery
 from send_email.post import Post
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from datetime import date
 
 _OUTCOMES = (
@@ -36,10 +39,10 @@ _OUTCOMES = (
 
 
 @telemetry.observed
-def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
+def handler(event: Event, _context: object) -> Reply:
     """Send what the event calls for; see the module."""
-    renewal = event["renewal"]
-    telemetry.correlate(renewal, execution=event["execution"])
+    renewal, execution = fields(event, "renewal"), text(event, "execution")
+    telemetry.correlate(renewal, execution=execution)
     if renewal.get("outcome") not in _OUTCOMES:
         raise BadEvent(f"SendEmail: outcome is none of {', '.join(_OUTCOMES)}")
     moment = clock.current(renewal.get("test_clock"))
@@ -47,18 +50,18 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
         ses=aws.ses(),
         sender=setting("SENDER_EMAIL"),
         configuration_set=setting("SES_CONFIGURATION_SET"),
-        execution=event["execution"],
+        execution=execution,
         now=moment.now,
     )
     with transient_aws_errors_as(MailError):
         reminds = renewal["outcome"] == PaymentOutcome.REMIND
         outcome = _reminded(renewal, post, moment.today) if reminds else _delivered(renewal, post)
-    reply = {**renewal, "outcome": outcome}
+    reply: Reply = {**renewal, "outcome": outcome}
     telemetry.renewal_event("mail", reply)
     return reply
 
 
-def _delivered(renewal: dict[str, Any], post: Post) -> MailOutcome:
+def _delivered(renewal: Mapping[str, object], post: Post) -> MailOutcome:
     delivery = Delivery(
         ledger=_ledger(),
         post=post,
@@ -68,15 +71,15 @@ def _delivered(renewal: dict[str, Any], post: Post) -> MailOutcome:
         customer_page=setting("CUSTOMER_PAGE_URL"),
     )
     return delivery.deliver(
-        renewal["subscription_id"],
-        renewal["customer_id"],
-        renewal["renewal_date"],
-        renewal["outcome"],
-        int(renewal["attempt"]),
+        text(renewal, "subscription_id"),
+        text(renewal, "customer_id"),
+        text(renewal, "renewal_date"),
+        text(renewal, "outcome"),
+        whole(renewal, "attempt"),
     )
 
 
-def _reminded(renewal: dict[str, Any], post: Post, today: date) -> MailOutcome:
+def _reminded(renewal: Mapping[str, object], post: Post, today: date) -> MailOutcome:
     from renewals import reminder_records  # most mails are none: their function is to start fast
     from send_email.reminding import Reminding
 
@@ -88,8 +91,9 @@ def _reminded(renewal: dict[str, Any], post: Post, today: date) -> MailOutcome:
         today=today,
         days=int(setting("REMINDER_DAYS")),
     )
-    kinds = [MailKind(kind) for kind in renewal["reminders"]]
-    return reminding.deliver(renewal["subscription_id"], renewal["customer_id"], renewal["renewal_date"], kinds)
+    kinds = [MailKind(str(kind)) for kind in several(renewal, "reminders")]
+    whose = text(renewal, "subscription_id"), text(renewal, "customer_id")
+    return reminding.deliver(*whose, text(renewal, "renewal_date"), kinds)
 
 
 def _read_receipt(key: str) -> bytes:

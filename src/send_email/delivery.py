@@ -1,14 +1,14 @@
 """One truthful mail for each outcome of a renewal, under its period, kind and attempt, recorded in the ledger."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from email.message import EmailMessage
 from hashlib import sha256
-from typing import Any
 
 from renewals import mail_faults, mail_steps, refunds
+from renewals.attribute_values import Item
 from renewals.dunning import Dunning, is_hard
 from renewals.errors import MailError, Overtaken, RenewalError, repeat_while_outdated
 from renewals.ledger import Ledger
@@ -65,7 +65,7 @@ class Delivery:
         busy = MailError("others keep working on this mail")
         return repeat_while_outdated(looked_at, tries=_LOOKS, otherwise=busy)
 
-    def _deliver(self, renewal: Renewal, row: Mapping[str, Any] | None, outcome: str, attempt: int) -> MailOutcome:
+    def _deliver(self, renewal: Renewal, row: Item | None, outcome: str, attempt: int) -> MailOutcome:
         if renewal.attempt != attempt:
             return MailOutcome.DROPPED
         if outcome == PaymentOutcome.RECEIPTED:
@@ -90,7 +90,7 @@ class Delivery:
                 return MailOutcome.DROPPED
         return self._mail(renewal, name, row)
 
-    def _mail(self, renewal: Renewal, name: str, row: Mapping[str, Any] | None) -> MailOutcome:
+    def _mail(self, renewal: Renewal, name: str, row: Item | None) -> MailOutcome:
         kind = MailKind(MailKind.of(name))
         address = mail_faults.address_of(row) if row else mail_faults.Address(renewal.customer_email)
 

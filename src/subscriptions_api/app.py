@@ -4,7 +4,7 @@ An API Gateway proxy event in, a proxy reply out. API Gateway checks the caller'
 who it was is recorded with each change. docs/openapi.json is generated from the routes by scripts/openapi.py.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
 
@@ -19,17 +19,18 @@ from renewals.aws_errors import transient_aws_errors_as
 from renewals.errors import BadRow, Collision, TryAgain
 from renewals.refunds import NotRefundable
 from renewals.register import KeyUsed, Taken
-from renewals.strict_json import NotAnObject, read_object
+from renewals.strict_json import Json, NotAnObject, read_object
+from renewals.telemetry import Event, Reply
 from renewals.transitions import NotAllowed
 from subscriptions_api import changing, problems, reading, receipts, refunding
-from subscriptions_api.problems import BadRequest, Missing, Nobody, NoReceipt, NotVerified, Stale
+from subscriptions_api.problems import BadRequest, Missing, Nobody, NoReceipt, NotVerified, Proxied, Stale
 
 _LARGEST_BODY = 64 * 1024
 _LONGEST_NAME = 100
 _JSON = "application/json"
 
 
-def _read_json(text: str) -> dict[str, Any]:
+def _read_json(text: str) -> dict[str, Json]:
     """A request's body. Raises RequestValidationError for what is no JSON object, or names a field twice."""
     try:
         return read_object(text)
@@ -47,7 +48,9 @@ def _routes_of(resolver: APIGatewayRestResolver) -> list[Route]:
     return [*resolver._static_routes, *resolver._dynamic_routes]
 
 
-def _refuse_queries(resolver: APIGatewayRestResolver, answer: Callable[[APIGatewayRestResolver], Response[Any]]) -> Any:
+def _refuse_queries(
+    resolver: APIGatewayRestResolver, answer: Callable[[APIGatewayRestResolver], Response[str]]
+) -> Response[str]:
     """Refuse what the route has no parameter for: a filter with a slip in its name would list everything."""
     faults = _query_faults()
     if faults:
@@ -57,10 +60,11 @@ def _refuse_queries(resolver: APIGatewayRestResolver, answer: Callable[[APIGatew
 
 def _query_faults() -> list[dict[str, str]]:
     """The parameters of the query that the route does not know, and those that were given more than once."""
-    event, route = app.current_event, app.context["_route"]
-    given = event.get("multiValueQueryStringParameters") or {
-        name: [value] for name, value in (event.get("queryStringParameters") or {}).items()
-    }
+    event: Event = app.current_event.raw_event
+    route: Route = app.context["_route"]
+    several, single = (request_path.part(event, f"{kind}ueryStringParameters") for kind in ("multiValueQ", "q"))
+    given = {name: len(values) for name, values in several.items() if isinstance(values, list)}
+    given = given or dict.fromkeys(single, 1)
     if not any(route is each for each in _routes_of(app)):  # there is nothing at this path
         return []
     known = sorted(param.alias for param in route.dependant.query_params)
@@ -68,8 +72,8 @@ def _query_faults() -> list[dict[str, str]]:
     reasons = {name: "is given more than once" if name in known else unknown for name in given}
     return [
         {"field": f"query.{texts.printable(name)[:_LONGEST_NAME]}", "reason": reasons[name]}
-        for name, values in given.items()
-        if name not in known or len(values) > 1
+        for name, times in given.items()
+        if name not in known or times > 1
     ]
 
 
@@ -77,31 +81,33 @@ app.use(middlewares=[_refuse_queries])
 
 
 @telemetry.observed
-def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
+def handler(event: Event, context: Any) -> Reply:
     """Answer one request; see the module."""
     reply = _answer(event, context)
     if reply["statusCode"] >= HTTPStatus.BAD_REQUEST and _in_a_browser(event):
-        reply |= problems.page(reply["statusCode"])
+        page = problems.page(reply["statusCode"])
+        reply["multiValueHeaders"], reply["body"] = page["multiValueHeaders"], page["body"]
     # Names, addresses and amounts are nobody's to keep on the way, and a body is what its type says.
     kept_by_nobody = {"Cache-Control": ["no-store"], "X-Content-Type-Options": ["nosniff"]}
-    return reply | {"multiValueHeaders": reply["multiValueHeaders"] | kept_by_nobody}
+    return {**reply, "multiValueHeaders": {**reply["multiValueHeaders"], **kept_by_nobody}}
 
 
-def _in_a_browser(event: Mapping[str, Any]) -> bool:
+def _in_a_browser(event: Event) -> bool:
     """Whether a person has followed a link to a receipt, and will see the answer."""
-    route = event.get("resource") or event["path"]
+    route = str(event.get("resource") or event["path"])
     return route.startswith("/receipts/") and "text/html" in _header(event, "accept").lower()
 
 
-def _answer(event: dict[str, Any], context: Any) -> dict[str, Any]:
+def _answer(event: Event, context: Any) -> Proxied:
     telemetry.correlate(_subscription(event))
     try:
         with transient_aws_errors_as(TryAgain):
-            reply = _refused_unread(event) or app.resolve(_plainly_put(event), context)
+            reply = _refused_unread(event) or _resolved(event, context)
         told = {"resource": event.get("resource"), "method": event["httpMethod"], "status": reply["statusCode"]}
         telemetry.logger().info("answered", extra=told)
         telemetry.annotate(**_subscription(event), outcome=reply["statusCode"])
-        return reply | {"body": reply["body"] or ""}  # a redirection has none, which not every proxy takes
+        reply["body"] = reply["body"] or ""  # a redirection has none, which not every proxy takes
+        return reply
     except TryAgain as error:
         telemetry.logger().error("not answered", extra={"error": str(error)})
         return problems.reply(503)
@@ -113,17 +119,17 @@ def _answer(event: dict[str, Any], context: Any) -> dict[str, Any]:
         return problems.reply(500)
 
 
-def _subscription(event: Mapping[str, Any]) -> dict[str, str]:
+def _subscription(event: Event) -> dict[str, str]:
     """Whose request it is, for the log."""
-    named = (event.get("pathParameters") or {}).get("subscription_id")
+    named = request_path.part(event, "pathParameters").get("subscription_id")
     return {"subscription_id": telemetry.shown_id(named)} if named else {}
 
 
-def _refused_unread(event: Mapping[str, Any]) -> dict[str, Any] | None:
+def _refused_unread(event: Event) -> Proxied | None:
     """The reply to a request that the resolver would take all the same, or read in its own way."""
     if request_path.plain(event) is None:
         return problems.reply(404, "There is nothing at this path: no slash at its end, nothing percent-encoded.")
-    body = event.get("body") or ""
+    body = str(event.get("body") or "")
     if not body or event["httpMethod"] in ("GET", "HEAD"):
         return None
     if len(body) > _LARGEST_BODY:
@@ -132,16 +138,24 @@ def _refused_unread(event: Mapping[str, Any]) -> dict[str, Any] | None:
     return None if kind == _JSON and not event.get("isBase64Encoded") else problems.reply(415)
 
 
-def _plainly_put(event: Mapping[str, Any]) -> dict[str, Any]:
+def _resolved(event: Event, context: Any) -> Proxied:
+    answered: Any = app.resolve(_plainly_put(event), context)
+    reply: Proxied = answered
+    return reply
+
+
+def _plainly_put(event: Event) -> dict[str, object]:
     """The request as the resolver knows it: it compares a Content-Type letter by letter, and no path of its routes
     begins with a custom domain's base path."""
-    headers = {name: value for name, value in (event.get("headers") or {}).items() if name.lower() != "content-type"}
-    return {**event, "path": request_path.plain(event), "headers": headers | {"Content-Type": _JSON}}
+    headers = {
+        name: value for name, value in request_path.part(event, "headers").items() if name.lower() != "content-type"
+    }
+    return {**event, "path": request_path.plain(event), "headers": {**headers, "Content-Type": _JSON}}
 
 
-def _header(event: Mapping[str, Any], name: str) -> str:
+def _header(event: Event, name: str) -> str:
     """A header of the request, by its name in lower case; empty where there is none."""
-    return str({each.lower(): value for each, value in (event.get("headers") or {}).items()}.get(name, ""))
+    return request_path.headers(event).get(name, "")
 
 
 def _refuse_fields(error: RequestValidationError) -> Response[str]:

@@ -6,17 +6,18 @@ lost, the next sweep finds the work.
 
 from collections.abc import Mapping
 from datetime import date
-from typing import Any
 from uuid import uuid4
 
 from aws_lambda_powertools.event_handler import Response
 from aws_lambda_powertools.event_handler.router import APIGatewayRouter
 
 from renewals import pauses, subscription
+from renewals.attribute_values import Value, text, whole
 from renewals.errors import BadRow
 from renewals.owed import has_parked
 from renewals.periods import next_on
-from renewals.register import Repeatable, Row, etag
+from renewals.register import Repeatable, etag
+from renewals.steps import Row
 from renewals.subscription import SubscriptionStatus
 from renewals.timeline import ChangeKind
 from renewals.transitions import Action, NotAllowed
@@ -167,11 +168,11 @@ def set_payment_method(
 ) -> Response[SubscriptionOut]:
     if verify:
         verifying.refuse_card(str(shared.row(subscription_id).get("gateway_customer")), card.payment_method)
-    return _act(subscription_id, Action.GIVE_CARD, None, card.model_dump())
+    return _act(subscription_id, Action.GIVE_CARD, None, {"payment_method": card.payment_method})
 
 
 def _act(
-    subscription_id: str, action: Action, idempotency_key: str | None, given: Mapping[str, Any] | None = None
+    subscription_id: str, action: Action, idempotency_key: str | None, given: Mapping[str, str] | None = None
 ) -> Response[SubscriptionOut]:
     again = _if_repeatable(idempotency_key, 200)
 
@@ -192,7 +193,7 @@ def _if_repeatable(key: str | None, status: int) -> Repeatable | None:
     return None if key is None else shared.repeatable(router.current_event, key, status)
 
 
-def _refuse_faults(row: Row, changed: Mapping[str, Any] | None, today: date) -> None:
+def _refuse_faults(row: Row, changed: Mapping[str, object] | None, today: date) -> None:
     """Refuse a row that could not be charged for what the caller gave. changed: all of it where None."""
     try:
         checked = subscription.parse(row)
@@ -210,7 +211,7 @@ def _refuse_faults(row: Row, changed: Mapping[str, Any] | None, today: date) -> 
         raise BadRequest([{"field": "body.renewal_date", "reason": "is before today"}])
 
 
-def _anchored(row: Row, changes: Mapping[str, Any], today: date) -> dict[str, Any]:
+def _anchored(row: Row, changes: Mapping[str, Value], today: date) -> dict[str, Value]:
     """The changes, with what follows from them for the renewal day.
 
     Another interval derives the anchor anew from the date. Another anchor moves the date on to the next such day,
@@ -226,7 +227,7 @@ def _anchored(row: Row, changes: Mapping[str, Any], today: date) -> dict[str, An
     if not checked.schedule.is_anchored:
         raise BadRequest([{"field": "body.anchor_day", "reason": "is of months and years only"}])
     try:
-        moved = next_on(int(changes["anchor_day"]), checked.renewal_date)
+        moved = next_on(whole(changes, "anchor_day"), checked.renewal_date)
     except OverflowError:
         raise BadRequest([{"field": "body.anchor_day", "reason": "is past the end of the calendar"}]) from None
     if moved == checked.renewal_date:
@@ -249,7 +250,7 @@ def _renew_if_due(row: Row) -> None:
 def _mail_what_waited(row: Row) -> None:
     """An execution for each period whose mail waits for another address, however many and old they are; the oldest
     first. The same change made again starts those of a call that was cut off."""
-    periods = shared.register().ledger.periods(row["subscription_id"])
+    periods = shared.register().ledger.periods(text(row, "subscription_id"))
     waited = [each for each in periods if has_parked(each)]
     for renewal in reversed(waited):
         shared.start(row, renewal)

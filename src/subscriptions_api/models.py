@@ -4,7 +4,7 @@ Money is {"amount": "29.99", "currency": "USD"}, a decimal string in major units
 rounded before anybody could refuse to round it. Dates are YYYY-MM-DD, times ISO 8601 with their offset.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from datetime import date, datetime
 from decimal import Decimal
 from enum import StrEnum
@@ -15,6 +15,7 @@ from pydantic_core import PydanticCustomError
 
 from renewals import currencies, refunds, subscription, texts, wording
 from renewals.addresses import BadAddress, deliverable
+from renewals.attribute_values import Item, Value
 from renewals.errors import BadRow
 from renewals.gateway import GatewayRefundState
 from renewals.preview import NextCharge
@@ -88,7 +89,7 @@ class Money(_Given):
             raise PydanticCustomError("money", "{field} {reason}", {"field": bad.field, "reason": bad.reason}) from None
         return self
 
-    def attributes(self) -> dict[str, Any]:
+    def attributes(self) -> dict[str, Value]:
         """As a row has it."""
         return {"amount": Decimal(self.amount), "currency": self.currency}
 
@@ -116,12 +117,18 @@ class NewSubscription(_Given):
     customer_email: Email = _NOT_GIVEN
     locale: Locale = "en"
 
-    def row(self, subscription_id: str, today: date) -> dict[str, Any]:
+    def row(self, subscription_id: str, today: date) -> dict[str, Value]:
         """The row that it becomes."""
-        given = self.model_dump(exclude={"amount", "subscription_id"}, exclude_none=True)
+        given: dict[str, Value] = self.model_dump(exclude={"amount", "subscription_id"}, exclude_none=True)
         numbers = {name: Decimal(value) for name, value in given.items() if isinstance(value, int)}
-        first = {"renewal_date": today.isoformat()} | given | numbers | self.amount.attributes()
-        return first | {"subscription_id": subscription_id, "status": subscription.SubscriptionStatus.ACTIVE}
+        return {
+            "renewal_date": today.isoformat(),
+            **given,
+            **numbers,
+            **self.amount.attributes(),
+            "subscription_id": subscription_id,
+            "status": subscription.SubscriptionStatus.ACTIVE,
+        }
 
 
 class Edit(_Given):
@@ -154,11 +161,12 @@ class Edit(_Given):
             )
         return self
 
-    def changes(self) -> dict[str, Any]:
+    def changes(self) -> dict[str, Value]:
         """The attributes of a row that change."""
-        given = self.model_dump(exclude={"amount"}, exclude_unset=True)
+        given: dict[str, Value] = self.model_dump(exclude={"amount"}, exclude_unset=True)
         numbers = {name: Decimal(value) for name, value in given.items() if isinstance(value, int)}
-        return given | numbers | (self.amount.attributes() if "amount" in self.model_fields_set else {})
+        amount = self.amount.attributes() if "amount" in self.model_fields_set else {}
+        return {**given, **numbers, **amount}
 
 
 class Cancel(_Given):
@@ -353,19 +361,19 @@ class PreviewOut(BaseModel):
     then: str
 
 
-def shown(row: Mapping[str, Any], today: date, fault: BadRow | None = None) -> dict[str, Any]:
+def shown(row: Item, today: date, fault: BadRow | None = None) -> dict[str, object]:
     """A row as SubscriptionOut. today: the day on which it is looked at. fault: what is wrong with it beside what the
     row itself shows."""
     texts = {name: _text(row.get(name)) for name in SubscriptionOut.model_fields if name not in _OTHER}
     numbers = {"interval_count": _whole(row.get("interval_count")), "anchor_day": _anchor(row)}
     texts["status"] = _text(subscription.status_on(row, today))
-    return texts | numbers | {"amount": _row_money(row), "fault": _fault(row) or _in_words(fault)}
+    return {**texts, **numbers, "amount": _row_money(row), "fault": _fault(row) or _in_words(fault)}
 
 
 _OTHER = {"amount", "fault", "interval_count", "anchor_day"}
 
 
-def shown_period(item: Mapping[str, Any]) -> dict[str, Any]:
+def shown_period(item: Item) -> dict[str, object]:
     """A ledger item as RenewalOut."""
     if item["status"] == Status.SKIPPED:
         return {"renewal_date": item["renewal_date"], "status": item["status"], "reason": item.get("reason")}
@@ -392,7 +400,7 @@ def shown_period(item: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def shown_refund(renewal: Renewal, name: str) -> dict[str, Any]:
+def shown_refund(renewal: Renewal, name: str) -> dict[str, object]:
     """A refund that was made as RefundOut."""
     refund = renewal.refunds[name]
     return {
@@ -405,7 +413,7 @@ def shown_refund(renewal: Renewal, name: str) -> dict[str, Any]:
     }
 
 
-def shown_receipts(item: Mapping[str, Any], link: Callable[[str], str]) -> Iterator[dict[str, Any]]:
+def shown_receipts(item: Item, link: Callable[[str], str]) -> Iterator[dict[str, object]]:
     """The receipts of a ledger item as ReceiptOut, the latest first: those of its refunds, and that of its payment.
     link: to that of a refund, by its name, or of the payment, by none."""
     if item["status"] == Status.SKIPPED:
@@ -427,7 +435,7 @@ def shown_receipts(item: Mapping[str, Any], link: Callable[[str], str]) -> Itera
         yield told | {"kind": ReceiptKind.PAYMENT, "void": False, "link": link("")}
 
 
-def shown_entry(entry: Entry) -> dict[str, Any]:
+def shown_entry(entry: Entry) -> dict[str, object]:
     """A timeline's entry as TimelineEntry."""
     period = entry.renewal_date.isoformat() if entry.renewal_date else None
     return {
@@ -439,7 +447,7 @@ def shown_entry(entry: Entry) -> dict[str, Any]:
     }
 
 
-def shown_charge(charge: NextCharge) -> dict[str, Any]:
+def shown_charge(charge: NextCharge) -> dict[str, object]:
     """A charge to come as PlannedCharge."""
     return {
         "date": charge.on.isoformat(),
@@ -459,7 +467,7 @@ def _receipt_number(renewal: Renewal) -> str | None:
     return renewal.receipt_number if renewal.receipt_key else None
 
 
-def _row_money(row: Mapping[str, Any]) -> dict[str, str] | None:
+def _row_money(row: Item) -> dict[str, str] | None:
     amount, currency = row.get("amount"), row.get("currency")
     if not isinstance(amount, Decimal) or not isinstance(currency, str):
         return None
@@ -469,7 +477,7 @@ def _row_money(row: Mapping[str, Any]) -> dict[str, str] | None:
         return None
 
 
-def _anchor(row: Mapping[str, Any]) -> int | None:
+def _anchor(row: Item) -> int | None:
     """The day of the month that the subscription renews on; None where it counts days or weeks."""
     try:
         schedule = subscription.parse(row).schedule
@@ -478,7 +486,7 @@ def _anchor(row: Mapping[str, Any]) -> int | None:
     return schedule.anchor_day if schedule.is_anchored else None
 
 
-def _fault(row: Mapping[str, Any]) -> dict[str, str] | None:
+def _fault(row: Item) -> dict[str, str] | None:
     try:
         subscription.parse(row)
     except BadRow as bad:
@@ -490,9 +498,9 @@ def _in_words(fault: BadRow | None) -> dict[str, str] | None:
     return {"field": fault.field, "reason": fault.reason} if fault else None
 
 
-def _text(value: Any) -> str | None:
+def _text(value: object) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def _whole(value: Any) -> int | None:
+def _whole(value: object) -> int | None:
     return int(value) if isinstance(value, Decimal) and value.is_finite() and value % 1 == 0 else None

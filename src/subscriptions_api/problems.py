@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterable, Mapping
 from http import HTTPStatus
-from typing import Any
+from typing import Any, TypedDict
 
 from aws_lambda_powertools.event_handler import Response
 
@@ -73,6 +73,20 @@ _PAGE = """<!doctype html>
 """
 
 
+class Page(TypedDict):
+    """Headers and body of a page for people."""
+
+    multiValueHeaders: dict[str, list[str]]
+    body: str
+
+
+class Proxied(Page):
+    """A reply as API Gateway takes it from a function."""
+
+    statusCode: int
+    isBase64Encoded: bool
+
+
 def documented(*statuses: int) -> Any:
     """The problems of an operation for the OpenAPI document, those that any request may meet among them."""
     return {
@@ -81,10 +95,10 @@ def documented(*statuses: int) -> Any:
     }
 
 
-def body(status: int, detail: str | None = None, errors: Iterable[Mapping[str, str]] = ()) -> dict[str, Any]:
+def body(status: int, detail: str | None = None, errors: Iterable[Mapping[str, str]] = ()) -> dict[str, object]:
     """A problem's body. detail: for people; the status's own description where there is nothing to add."""
     faults = [dict(error) for error in errors]
-    told = {
+    told: dict[str, object] = {
         "type": "about:blank",
         "title": HTTPStatus(status).phrase,
         "status": status,
@@ -101,7 +115,7 @@ def response(
     return Response(status, CONTENT_TYPE, json.dumps(body(status, detail, errors)), headers=named)
 
 
-def reply(status: int, detail: str | None = None) -> dict[str, Any]:
+def reply(status: int, detail: str | None = None) -> Proxied:
     """A problem as API Gateway takes it from a function."""
     return {
         "statusCode": status,
@@ -111,7 +125,7 @@ def reply(status: int, detail: str | None = None) -> dict[str, Any]:
     }
 
 
-def page(status: int) -> dict[str, Any]:
+def page(status: int) -> Page:
     """What a person reads who followed a link to a receipt that does not open: headers and body of the reply."""
     told = _CLOSED if status < HTTPStatus.INTERNAL_SERVER_ERROR else _NOT_NOW
     headers = {

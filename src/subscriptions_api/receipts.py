@@ -1,9 +1,8 @@
 """Receipts: their list, and the links to them that were mailed."""
 
-from collections.abc import Mapping
 from functools import cache, partial
 from http import HTTPStatus
-from typing import Annotated, Any
+from typing import Annotated
 
 from aws_lambda_powertools.event_handler import Response
 from aws_lambda_powertools.event_handler.openapi.params import Path
@@ -11,6 +10,7 @@ from aws_lambda_powertools.event_handler.router import APIGatewayRouter
 from botocore.exceptions import ClientError
 
 from renewals import aws, receipt_links, refunds, request_path
+from renewals.attribute_values import Item, text
 from renewals.settings import setting
 from subscriptions_api import cursors, models, shared
 from subscriptions_api.models import ReceiptPage
@@ -60,7 +60,8 @@ def open_receipt(token: Annotated[str, Path(description="As it was mailed.")]) -
         raise NoReceipt
     key, number = renewal.receipt_key, renewal.receipt_number
     if named.refund:
-        key = renewal.refunds.get(named.refund, {}).get("receipt_key")
+        refund = renewal.refunds.get(named.refund)
+        key = refund.get("receipt_key") if refund else None
         number = refunds.number(renewal, named.refund)
     if key is None:
         raise NoReceipt
@@ -93,12 +94,12 @@ def _look_for(bucket: str, key: str) -> None:
         raise NoReceipt from None
 
 
-def _receipt_link(item: Mapping[str, Any], refund: str) -> str:
+def _receipt_link(item: Item, refund: str) -> str:
     event = router.current_event
     here = request_path.base(event.raw_event, event.path)
     begins = setting("RECEIPT_LINKS_URL") or f"https://{event.request_context.domain_name}{here}/receipts"
-    of = item["subscription_id"], item["renewal_date"], refund
-    return f"{begins}/{receipt_links.token(_link_key().value(), *of)}"
+    token = receipt_links.token(_link_key().value(), text(item, "subscription_id"), text(item, "renewal_date"), refund)
+    return f"{begins}/{token}"
 
 
 @cache

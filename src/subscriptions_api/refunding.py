@@ -14,9 +14,9 @@ from renewals.errors import TryAgain
 from renewals.gateway import GatewayRefused, GatewayUnauthorized, GatewayUnavailable
 from renewals.refund_settlement import Settlement
 from renewals.refunds import NotRefundable
-from renewals.register import Row
 from renewals.renewal import RefundState, Renewal
 from renewals.settings import setting
+from renewals.steps import Row
 from subscriptions_api import models, shared
 from subscriptions_api.models import Refund, RefundOut
 from subscriptions_api.problems import Missing, documented

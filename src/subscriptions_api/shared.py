@@ -1,28 +1,32 @@
 """What the routes share: their parameters, the subscription that they are about, and who asks."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import cache
 from hashlib import sha256
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from aws_lambda_powertools.event_handler import Response
 from aws_lambda_powertools.event_handler.openapi.params import Header, Path, Query
 from aws_lambda_powertools.utilities.data_classes import APIGatewayProxyEvent
 from botocore.exceptions import BotoCoreError, ClientError
 
-from renewals import aws, clock, telemetry
+from renewals import aws, clock, request_path, telemetry
 from renewals.callers import caller_of, name_of
 from renewals.clock import Moment
 from renewals.errors import BadRow, Collision, repeat_while_outdated
-from renewals.register import AskedBy, Register, Repeatable, Row, etag
+from renewals.register import AskedBy, Register, Repeatable, etag
 from renewals.renewal import Renewal
 from renewals.request import RenewalRequest
 from renewals.settings import setting
+from renewals.steps import Row
 from renewals.subscription import renewal_date_of
 from subscriptions_api import models
 from subscriptions_api.models import SubscriptionOut
 from subscriptions_api.problems import Missing, Nobody
+
+if TYPE_CHECKING:
+    from renewals.stored import Answer
 
 _LOOKS = 4
 """So often a change is tried that others get ahead of."""
@@ -54,9 +58,9 @@ def again_while_outdated[T](step: Callable[[], T], what: str) -> T:
     return repeat_while_outdated(step, tries=_LOOKS, otherwise=Collision(what))
 
 
-def row(subscription_id: str) -> dict[str, Any]:
+def row(subscription_id: str) -> Row:
     """The subscription's row. Raises Missing."""
-    found = register().row(subscription_id)
+    found: Row | None = register().row(subscription_id)
     if found is None:
         raise Missing(subscription_id)
     return found
@@ -77,7 +81,7 @@ def asked(event: APIGatewayProxyEvent, row: Row, again: Repeatable | None = None
 
 def _signer(event: APIGatewayProxyEvent) -> str:
     """The ARN of who signed the request. Raises Nobody where it was not signed."""
-    arn = str(event["requestContext"].get("identity", {}).get("userArn") or "")
+    arn = str(request_path.part(request_path.part(event.raw_event, "requestContext"), "identity").get("userArn") or "")
     if not arn.startswith("arn:"):
         raise Nobody
     return arn
@@ -96,7 +100,7 @@ def repeatable(event: APIGatewayProxyEvent, key: str, status: int) -> Repeatable
     )
 
 
-def repeated(answered: Mapping[str, Any]) -> Response[SubscriptionOut]:
+def repeated(answered: "Answer") -> Response[SubscriptionOut]:
     """The answer that the request was given when it first came."""
     given = SubscriptionOut.model_validate(answered["subscription"])
     return Response(answered["status"], "application/json", given, headers={"ETag": answered["etag"]})
@@ -112,7 +116,7 @@ def answer(status: int, row: Row) -> Response[SubscriptionOut]:
     )
 
 
-def shown(row: Row, *, of_many: bool = False) -> dict[str, Any]:
+def shown(row: Row, *, of_many: bool = False) -> dict[str, object]:
     """A row as SubscriptionOut. of_many: as for Register.fault."""
     today = moment(row).today
     return models.shown(row, today, register().fault(row, today, of_many=of_many))

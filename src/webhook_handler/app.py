@@ -10,13 +10,13 @@ import json
 import time
 from dataclasses import replace
 from functools import cache
-from typing import Any
 
 from renewals import aws, request_path, telemetry
 from renewals.aws_errors import transient_aws_errors_as
 from renewals.errors import TryAgain
 from renewals.request import Asks, RenewalRequest
 from renewals.settings import setting
+from renewals.telemetry import Event, Reply
 from webhook_handler import signing_secrets
 from webhook_handler.webhook import LARGEST_BODY, BadBody, RequestOutcome, parse, signed
 
@@ -24,7 +24,7 @@ _REREAD_AFTER_SECONDS = 60
 
 
 @telemetry.observed
-def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
+def handler(event: Event, _context: object) -> Reply:
     """Check, then start the workflow; see the module."""
     try:
         with transient_aws_errors_as(TryAgain):
@@ -37,8 +37,8 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
         return _reply(500, "something is wrong on our side")
 
 
-def _receive(event: dict[str, Any]) -> dict[str, Any]:
-    headers = {name.lower(): value for name, value in (event.get("headers") or {}).items()}
+def _receive(event: Event) -> Reply:
+    headers = request_path.headers(event)
     webhook_id = _webhook_id(headers)
     telemetry.correlate({"webhook_id": webhook_id})
     if "path" in event and request_path.plain(event) is None:  # what was made by hand, to try the function, may lack it
@@ -67,9 +67,9 @@ def _receive(event: dict[str, Any]) -> dict[str, Any]:
     return _reply(202, "accepted", subscription_id=request.subscription_id, customer_id=request.customer_id)
 
 
-def _body(event: dict[str, Any]) -> bytes | None:
+def _body(event: Event) -> bytes | None:
     """The bytes as they came; None where they are said to be base64 and are not."""
-    body = event.get("body") or ""
+    body = str(event.get("body") or "")
     if not event.get("isBase64Encoded"):
         return body.encode("utf-8", "surrogatepass")
     try:
@@ -109,7 +109,7 @@ def _start(request: RenewalRequest) -> str:
     return aws.step_functions().start_execution(stateMachineArn=workflow, input=request.to_json())["executionArn"]
 
 
-def _refuse(status: int, message: str) -> dict[str, Any]:
+def _refuse(status: int, message: str) -> Reply:
     telemetry.logger().info("refused", extra={"status": status})
     telemetry.annotate(outcome=RequestOutcome.REFUSED)
     return _reply(status, message)
@@ -120,7 +120,7 @@ def _webhook_id(headers: dict[str, str]) -> str:
     return "".join(c for c in headers.get("webhook-id", "")[:64] if c.isascii() and (c.isalnum() or c in "._-"))
 
 
-def _reply(status: int, message: str, **ids: str) -> dict[str, Any]:
+def _reply(status: int, message: str, **ids: str) -> Reply:
     body = {"message": message} | ids
     headers = {"Content-Type": "application/json", "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
     return {"statusCode": status, "headers": headers, "body": json.dumps(body)}

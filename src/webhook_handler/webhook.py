@@ -8,13 +8,12 @@ import re
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from enum import StrEnum
-from typing import Any
 
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from renewals.currencies import LARGEST
 from renewals.request import Asks, RenewalRequest
-from renewals.strict_json import NotAnObject, read_object
+from renewals.strict_json import Json, NotAnObject, read_object
 from renewals.subscription import ID
 
 LARGEST_BODY = 64 * 1024
@@ -64,14 +63,14 @@ def parse(body: bytes) -> RenewalRequest | None:
     return RenewalRequest(_id(fields, "subscription_id"), _id(fields, "customer_id"), _amount(fields))
 
 
-def _event_type(fields: Mapping[str, Any]) -> str:
+def _event_type(fields: Mapping[str, Json]) -> str:
     value = fields.get("event_type", Asks.RENEW)
     if not isinstance(value, str) or len(value) > _LONGEST_EVENT_TYPE:
         raise BadBody(f"event_type must be a string of at most {_LONGEST_EVENT_TYPE} characters")
     return value
 
 
-def _id(fields: Mapping[str, Any], name: str) -> str:
+def _id(fields: Mapping[str, Json], name: str) -> str:
     if name not in fields:
         raise BadBody(f"{name} is missing")
     value = fields[name]
@@ -80,7 +79,7 @@ def _id(fields: Mapping[str, Any], name: str) -> str:
     return value
 
 
-def _amount(fields: Mapping[str, Any]) -> Decimal:
+def _amount(fields: Mapping[str, Json]) -> Decimal:
     if "amount" not in fields:
         raise BadBody("amount is missing")
     value = fields["amount"]

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from renewals import subscription
+from renewals.attribute_values import Item, Value, whole
 from renewals.errors import BadRow
 from renewals.periods import falls_on
 from renewals.subscription import anchor_change
@@ -175,7 +176,7 @@ def test_an_anchor_is_not_changed_while_a_row_that_was_resumed_by_hand_waits_for
 
 def test_a_given_anchor_is_checked_against_the_date() -> None:
     """By every entry: 31 fits 28 February, and not 27 February."""
-    row = {
+    row: dict[str, Value] = {
         "subscription_id": "sub_1",
         "customer_id": "cus_1",
         "status": "active",
@@ -198,13 +199,13 @@ def test_a_given_anchor_is_checked_against_the_date() -> None:
     claimed=st.none() | st.integers(1, 31),
 )
 def test_whatever_stands_in_a_row_the_anchor_fits_the_new_date(
-    start: date, anchor: object, interval: str | None, until: date, claimed: int | None
+    start: date, anchor: Value, interval: str | None, until: date, claimed: int | None
 ) -> None:
     """After a move the anchor and the date agree, and counted intervals have none."""
-    given = {"renewal_date": start.isoformat(), "anchor_day": anchor, "interval": interval}
+    given: dict[str, Value] = {"renewal_date": start.isoformat(), "anchor_day": anchor, "interval": interval}
     row = {name: value for name, value in given.items() if value is not None}
-    new = {**row, **anchor_change(row, until, claimed)}
+    new: Item = {**row, **anchor_change(row, until, claimed)}
     if interval in ("day", "week"):
         assert new.get("anchor_day") is None
     else:
-        assert falls_on(int(new["anchor_day"]), until)
+        assert falls_on(whole(new, "anchor_day"), until)

@@ -379,8 +379,10 @@ def test_the_check_and_the_look_say_the_same_of_a_row(shop: World, changed: dict
     renewal = shop.ledger.recent("sub_1")[0]
     row = None if changed is None else shop.row() | changed
     check = shop.ledger.rendered(payment_steps.stands_by(renewal))["ConditionCheck"]
-    values = plain(check["ExpressionAttributeValues"])
-    holds = Condition(check["ConditionExpression"], check["ExpressionAttributeNames"], values).holds(row or {})
+    values: Any = check["ExpressionAttributeValues"]
+    holds = Condition(check["ConditionExpression"], dict(check["ExpressionAttributeNames"]), plain(values)).holds(
+        row or {}
+    )
     assert holds is (why_withdrawn(renewal, row) is None)
 
 

@@ -5,7 +5,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import boto3
 import pytest
@@ -15,6 +15,9 @@ from moto import mock_aws
 from renewals import dynamodb
 from renewals.errors import Overtaken
 from tests.fake_aws import FakeDynamoDB, FakeSQS, wire
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb.type_defs import PutTypeDef, UpdateTypeDef
 
 KEY = {"subscription_id": "s", "renewal_date": "2026-01-31"}
 ITEM = KEY | {"status": "claimed", "amount": 3, "mails": {"receipt_1": {"state": "failed"}}}
@@ -59,7 +62,7 @@ def clients() -> Iterator[tuple[Any, Any]]:
         yield fake, _moto()
 
 
-def _change(condition: str) -> dict[str, Any]:
+def _change(condition: str) -> "UpdateTypeDef":
     used = {name: value for name, value in VALUES.items() if name in condition}
     changes = {"status": "paid", "amount": None, "mails.receipt_1": {"state": "sent"}}
     return dynamodb.change("renewals", KEY, changes, condition, used)
@@ -100,7 +103,7 @@ def test_an_update_may_remove_alone(clients: tuple[Any, Any]) -> None:
 def test_a_transaction_is_all_or_nothing_and_names_what_failed(clients: tuple[Any, Any], condition: str) -> None:
     """The positions whose condition failed, and what stands there; nothing is written then."""
     other = {"subscription_id": "s", "renewal_date": "2026-02-28"}
-    put = {
+    put: PutTypeDef = {
         "TableName": "renewals",
         "Item": wire(other),
         "ConditionExpression": "attribute_not_exists(subscription_id)",

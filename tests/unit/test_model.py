@@ -5,7 +5,7 @@ trouble is over everything that was due has come to its end.
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any
@@ -207,7 +207,7 @@ class Life(RuleBasedStateMachine):
     # How it is run
 
     def _sweep(self, kind: str) -> None:
-        queue, events = FakeSQS(), [{"sweep": kind}]
+        queue, events = FakeSQS(), list[Mapping[str, object]]([{"sweep": kind}])
         world: Any = self.world
         one = Sweep(
             client=world.dynamodb,

@@ -16,7 +16,7 @@ TODAY = date(2026, 1, 15)
 
 
 def _row(**attributes: Any) -> subscription.Subscription:
-    row = {
+    row: dict[str, Any] = {
         "subscription_id": "sub_1",
         "customer_id": "cus_1",
         "status": "active",

@@ -692,7 +692,9 @@ def test_receipts_of_refunds_are_listed_and_open(paid: Api, monkeypatch: pytest.
     assert (of_payment["kind"], of_payment["void"]) == ("payment", False)
     for each, stored in ((of_refund, "re_1.pdf"), (of_payment, f"{of_payment['transaction_id']}.pdf")):
         path = each["link"].removeprefix(LINKS_BEGIN)
-        opened = app.handler({"httpMethod": "GET", "path": path, "requestContext": {}, "headers": {}}, None)
+        opened: dict[str, Any] = app.handler(
+            {"httpMethod": "GET", "path": path, "requestContext": {}, "headers": {}}, None
+        )
         assert opened["statusCode"] == 302
         assert stored in opened["multiValueHeaders"]["Location"][0]
     mailed = of_refund["link"].removeprefix(f"{LINKS}/")

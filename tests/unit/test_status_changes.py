@@ -14,6 +14,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from renewals.attribute_values import text
 from renewals.errors import Collision, Overtaken
 from renewals.periods import Schedule
 from renewals.register import AskedBy, Register, Taken, etag
@@ -182,7 +183,7 @@ def test_a_thousand_editors_lose_no_update(shop: World, edits: int) -> None:
             assert stands is not None
             if etag(stands) != tag:
                 return False
-            counted = {"plan": str(int(read["plan"]) + 1)}
+            counted = {"plan": str(int(text(read, "plan")) + 1)}
             register.edit(stands, counted, ChangeKind.EDITED, AskedBy("ann", NOON))
         except (Overtaken, Collision):
             return False

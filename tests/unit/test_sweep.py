@@ -11,10 +11,11 @@ import pytest
 
 from renewal_sweep import sweep
 from renewal_sweep.queue import RenewalQueue
-from renewal_sweep.sweep import Row, Sweep, SweepPart, Swept
+from renewal_sweep.sweep import Sweep, SweepPart, Swept
 from renewals.errors import BadRow, NotHandedOver
 from renewals.gateway import PaymentState
 from renewals.request import RenewalRequest
+from renewals.steps import Row
 from tests.fake_aws import FakeDynamoDB, FakeSQS
 from tests.fakes import DUE, INDEXES, LATER, NOON, Cut, World
 from tests.shares import share
@@ -84,7 +85,7 @@ class Sweeper:
         return sorted(body["subscription_id"] for body in self.sent())
 
     def _name(self, row: Row, bad: BadRow) -> None:
-        self.named.append((row["subscription_id"], str(bad)))
+        self.named.append((str(row["subscription_id"]), str(bad)))
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from botocore.exceptions import ReadTimeoutError
 
 from renewals import mail_steps
 from renewals.addresses import masked
-from renewals.timeline import Change, ChangeKind, Entry, timeline
+from renewals.timeline import Change, ChangeKind, Details, Entry, timeline
 from tests.fakes import DUE, LATER, NOON, World
 
 DAY = timedelta(days=1)
@@ -113,7 +113,7 @@ def test_changes_stand_among_the_renewals_with_who_made_them(shop: World) -> Non
     """What somebody changed stands at its time, by name, with the old and the new value, addresses masked."""
     shop.subscribe()
     shop.run()
-    details = {
+    details: Details = {
         "amount": (Decimal("29.99"), Decimal("39.99")),
         "customer_email": ("ann@customer.example", "bob@other.example"),
         "locale": (None, "de"),
@@ -268,7 +268,9 @@ def test_whatever_was_written_by_hand_about_mails_hides_nothing_else(state: str,
     good = {"customer_email": _MARK["address"], "reminder_card_expires": _REMINDED}
     odd = [_REMINDED | {"state": state, name: value} for name in (*_REMINDED, "at", "message_id", "reason")]
     marks = [_MARK | {name: value} for name in _MARK]
-    rows = [{"reminder_upcoming": each, "earlier_reminders": [{"kind": "upcoming"} | each]} for each in odd]
+    rows: list[dict[str, Any]] = [
+        {"reminder_upcoming": each, "earlier_reminders": [{"kind": "upcoming"} | each]} for each in odd
+    ]
     rows += [{"mail_fault": mark} for mark in marks] + [
         {"mail_fault": _MARK | {"address": value}, "customer_email": value}
     ]

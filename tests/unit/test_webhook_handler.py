@@ -64,7 +64,7 @@ class Deployed:
             "Webhook-Timestamp": str(int(now.timestamp())),
             "Webhook-Signature": Webhook(secret).sign("msg_1", now, BODY),
         }
-        reply = app.handler({"headers": headers, "body": BODY, "isBase64Encoded": False} | event, None)
+        reply: dict[str, Any] = app.handler({"headers": headers, "body": BODY, "isBase64Encoded": False} | event, None)
         return reply["statusCode"], json.loads(reply["body"])["message"]
 
 

@@ -72,7 +72,8 @@ def _record(name: str, tries: int = 1, body: str | None = None) -> dict[str, Any
 
 
 def _failed(*records: dict[str, Any]) -> list[str]:
-    return [each["itemIdentifier"] for each in handler({"Records": list(records)}, None)["batchItemFailures"]]
+    reply: dict[str, Any] = handler({"Records": list(records)}, None)
+    return [each["itemIdentifier"] for each in reply["batchItemFailures"]]
 
 
 def test_a_workflow_runs_for_each_message_in_order(workflows: Workflows, queue: Visibility) -> None:
