@@ -194,7 +194,7 @@ class Register:
     def history(self, row: Row, zone: tzinfo, today: date | None = None) -> tuple[list[Entry], bool]:
         """What happened to the subscription, oldest first, and whether this is all: of a long history it is the latest
         250 periods and changes. zone: the business's. today: as for renewals.timeline."""
-        subscription_id, _ = _ids(row)
+        subscription_id = text(row, "subscription_id")
         items, older = self.ledger.page(subscription_id, limit=_MOST_PERIODS)
         changes, all_changes = self.changes(subscription_id)
         return timeline(row, items, changes, zone, today), all_changes and older is None
@@ -322,7 +322,7 @@ class Register:
         The record of its creation stands under a key of its own, so that two of one id cannot be created side by
         side, whatever their customers, nor one anew whose history is in the ledger.
         """
-        subscription_id, _ = _ids(row)
+        subscription_id = text(row, "subscription_id")
         if self.ledger.rows(subscription_id):
             raise Taken(subscription_id)
         new = {**row, "version": Decimal(1)}
