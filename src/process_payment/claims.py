@@ -12,6 +12,7 @@ from uuid import uuid4
 
 from renewals import offers
 from renewals.clock import Moment
+from renewals.history import History, was_stopped
 from renewals.periods import Billing, latest_due, oldest_due
 from renewals.reasons import Reason
 from renewals.renewal import Renewal, Status
@@ -37,8 +38,8 @@ class Claim:
 def due_claim(
     subscription: Subscription,
     failed: Renewal | None,
-    history: list[Renewal],
-    passed_over: list[Renewal],
+    history: History,
+    passed_over: History,
     *,
     execution: str,
     seller: Mapping[str, str],
@@ -52,11 +53,11 @@ def due_claim(
     unpaid = [r for r in beside if moved_no_money(r)]
     dates = {r.renewal_date for r in unpaid}
     settled = [r for r in unpaid if r is failed or r.renewal_date == billing.start]
-    settled += (r for r in history if r.paid_at is not None)
+    settled += history.ever_paid
     skipped = tuple(
         day
         for day in billing.skipped  # what an earlier claim passed over is passed over already, and what is paid stands
-        if day not in dates and not any(r.row_date <= day <= r.renewal_date for r in settled)
+        if day not in dates and not any(r.was_claimed_for(day) for r in settled)
     )
     of_this_date = [r for r in (*unpaid, *passed_over) if r.renewal_date == new.renewal_date]
     if unpaid or of_this_date:  # the key of each of them is spent
@@ -72,17 +73,6 @@ def moved_no_money(renewal: Renewal) -> bool:
     """Whether the claim came to its end without a payment, and none can come of it any more."""
     failed = renewal.status is Status.FAILED and renewal.paid_at is None
     return renewal.status is Status.GIVEN_UP or (failed and (renewal.payment_id is None or was_stopped(renewal)))
-
-
-def was_stopped(renewal: Renewal) -> bool:
-    """Failed, because somebody cancelled its payment at the gateway."""
-    return renewal.status is Status.FAILED and renewal.reason == Reason.CANCELED_AT_THE_GATEWAY
-
-
-def is_undecided(renewal: Renewal) -> bool:
-    """Failed, with a payment that the gateway may still have taken."""
-    failed = renewal.status is Status.FAILED and renewal.paid_at is None
-    return failed and renewal.payment_id is not None and not was_stopped(renewal)
 
 
 def stands_at(renewal: Renewal) -> Status:

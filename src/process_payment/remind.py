@@ -54,8 +54,7 @@ class Remind:
         if not spans.may_overlap(subscription, unless_told=True):
             return False
         start, end = subscription.renewal_date, subscription.schedule.after(subscription.renewal_date)
-        recent = self.ledger.recent(subscription.subscription_id)
-        history = [r for r in recent if r.customer_id == subscription.customer_id]
+        history = self.ledger.history(subscription.subscription_id, subscription.customer_id)
         reaches = spans.may_overlap(subscription, unless_told=False)
         try:
             spans.check(start, end, self.ledger.reaching(start, end, history, all_of_it=reaches))

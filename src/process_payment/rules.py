@@ -11,9 +11,7 @@ from dataclasses import replace
 from process_payment.claims import (
     due_as_promised,
     due_claim,
-    is_undecided,
     stands_at,
-    was_stopped,
 )
 from process_payment.decisions import (
     AT_THE_BANK,
@@ -37,6 +35,7 @@ from process_payment.snapshot import Snapshot
 from renewals import currencies, pauses, payment_steps, row_steps, spans
 from renewals.errors import BadRow
 from renewals.gateway import GatewayRefused, PaymentState
+from renewals.history import is_undecided, was_stopped
 from renewals.outcomes import PaymentOutcome
 from renewals.owed import is_of_refund
 from renewals.payment_steps import MOST_PICK_UPS, why_withdrawn
@@ -196,7 +195,7 @@ def _overlap(seen: Snapshot) -> Decision | None:
     """No day is billed twice."""
     _, billing = due_as_promised(seen.subscription, seen.claimed, seen.around.today)
     reaches = spans.may_overlap(seen.subscription, unless_told=False)
-    known = seen.around.ledger.reaching(billing.start, billing.end, list(seen.history), all_of_it=reaches)
+    known = seen.around.ledger.reaching(billing.start, billing.end, seen.history, all_of_it=reaches)
     try:
         spans.check(billing.start, billing.end, known)
     except BadRow as bad:
@@ -237,8 +236,8 @@ def _due(seen: Snapshot) -> Decision:
     claim = due_claim(
         seen.subscription,
         seen.claimed,
-        list(seen.history),
-        list(seen.passed_over),
+        seen.history,
+        seen.passed_over,
         execution=around.execution,
         seller=around.seller,
         moment=around.moment,

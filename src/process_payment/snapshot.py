@@ -4,13 +4,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 
-from process_payment.claims import is_undecided
 from process_payment.payments import Payments
 from renewals.charging import Switch
 from renewals.clock import Moment
 from renewals.dunning import Dunning
 from renewals.errors import BadRow
 from renewals.gateway import Payment
+from renewals.history import History
 from renewals.ledger import RECENT, Ledger
 from renewals.mail_faults import address_of, is_in_vain
 from renewals.owed import has_parked, is_parked, owed_mail
@@ -64,8 +64,8 @@ class Snapshot:
     asked: RenewalRequest
     around: Around
     read: Subscription | BadRow
-    history: Sequence[Renewal]
-    passed_over: Sequence[Renewal]
+    history: History
+    passed_over: History
     owed: Renewal | None
     _payments: dict[str, Payment] = field(default_factory=dict)
 
@@ -84,7 +84,7 @@ class Snapshot:
     @property
     def unsettled(self) -> Renewal | None:
         """The period that is neither paid nor given up."""
-        return next((r for r in self.history if r.status in UNSETTLED), None)
+        return self.history.unsettled
 
     @property
     def refused(self) -> Renewal | None:
@@ -95,13 +95,12 @@ class Snapshot:
     @property
     def claimed(self) -> Renewal | None:
         """The period that was claimed for the subscription's date, or over it."""
-        on = self.subscription.renewal_date
-        return next((r for r in self.history if r.row_date <= on <= r.renewal_date), None)
+        return self.history.claimed_for(self.subscription.renewal_date)
 
     @property
-    def undecided(self) -> list[Renewal]:
+    def undecided(self) -> History:
         """The failed periods whose payments the gateway may still have taken."""
-        return [r for r in self.history if is_undecided(r)]
+        return self.history.undecided
 
     @property
     def has_new_card(self) -> bool:
@@ -125,7 +124,7 @@ def look(asked: RenewalRequest, around: Around) -> Snapshot:
     recent, passed_over = ledger.recent_claims(asked.subscription_id)
     if asked.renewal_date and len(recent) == RECENT and asked.renewal_date < recent[-1].renewal_date:
         recent += ledger.named(asked.subscription_id, asked.renewal_date)
-    history, over = ([r for r in each if r.customer_id == asked.customer_id] for each in (recent, passed_over))
+    history, over = (History.of_customer(each, asked.customer_id) for each in (recent, passed_over))
     return Snapshot(asked, around, _subscription(asked, rows), history, over, _owed(asked, ledger, history))
 
 
@@ -141,11 +140,11 @@ def _subscription(asked: RenewalRequest, rows: Sequence[Row]) -> Subscription | 
         return bad
 
 
-def _owed(asked: RenewalRequest, ledger: Ledger, history: Sequence[Renewal]) -> Renewal | None:
+def _owed(asked: RenewalRequest, ledger: Ledger, history: History) -> Renewal | None:
     """What is paid and lacks its receipt or a mail, or was given up or refunded without a word: the period that is
     asked for, or else the oldest. While a period is unsettled, only the one that is asked for, whose mail waited."""
     oldest_first = sorted(history, key=lambda r: (r.renewal_date != asked.renewal_date, r.renewal_date))
-    if any(r.status in UNSETTLED for r in history):
+    if history.unsettled is not None:
         named = (r for r in history if r.renewal_date == asked.renewal_date and r.status not in UNSETTLED)
         oldest_first = [r for r in named if has_parked(r)]
     return next((r for r in oldest_first if _can_be_told(r, asked, ledger)), None)

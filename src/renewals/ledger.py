@@ -27,7 +27,7 @@ Here is how its items are read, and how a step is taken. The steps are values, a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import date, timedelta
@@ -36,6 +36,7 @@ from typing import TYPE_CHECKING
 from renewals import attribute_values, dynamodb
 from renewals.attribute_values import Item, TransactAction
 from renewals.errors import Collision, Outdated, Overtaken, RenewalError, repeat_while_outdated
+from renewals.history import History
 from renewals.renewal import Renewal, Status, renewal_from
 from renewals.steps import Action, Check, Condition, Put, Row, Step, Table, Update, as_read
 
@@ -80,6 +81,10 @@ class Ledger:
         """The latest ten periods of a subscription, newest first, without those passed over."""
         return self.recent_claims(subscription_id)[0]
 
+    def history(self, subscription_id: str, customer_id: str) -> History:
+        """`recent`, of this customer alone."""
+        return History.of_customer(self.recent(subscription_id), customer_id)
+
     def recent_claims(self, subscription_id: str) -> tuple[list[Renewal], list[Renewal]]:
         """`recent`, and the claims between these periods that were passed over for another one."""
         periods, passed_over = list[Renewal](), list[Renewal]()
@@ -113,17 +118,17 @@ class Ledger:
         found = (_claimed(item) for item in items if item["renewal_date"] == renewal_date.isoformat())
         return [renewal for renewal in found if renewal is not None]
 
-    def reaching(self, start: date, end: date, history: list[Renewal], *, all_of_it: bool) -> list[Renewal]:
+    def reaching(self, start: date, end: date, history: History, *, all_of_it: bool) -> History:
         """Periods, with all among them that have a day in [start, end).
 
-        history: the latest ones, as `recent` gives them. Only where they do not go back so far, which no ordinary
+        history: the latest ones. Only where they do not go back so far, which no ordinary
         renewal meets, are the older ones read: back to one that is paid and begins no later than `start`. all_of_it:
         back to the first one, since a long period may lie behind younger ones that are paid.
         """
         latest = history[:RECENT]  # an older one, that was asked for, may follow them
 
-        def suffices(renewals: list[Renewal]) -> bool:
-            return not all_of_it and any(r.is_paid and r.renewal_date <= start for r in renewals)
+        def suffices(renewals: Iterable[Renewal]) -> bool:
+            return not all_of_it and any(r.renewal_date <= start for r in History(renewals).paid)
 
         if len(latest) < RECENT or suffices(latest):
             return history
@@ -135,7 +140,7 @@ class Ledger:
             if older is None or suffices(renewals):
                 break
             before = older
-        return [renewal for renewal in found if renewal.renewal_date < end]
+        return History(renewal for renewal in found if renewal.renewal_date < end)
 
     def page(self, subscription_id: str, *, limit: int, before: str | None = None) -> tuple[list[Item], str | None]:
         """Items of all kinds as they stand in the table, newest first, and the date before which there are more.

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from datetime import date
 
 from renewals.attribute_values import Item, day, text
+from renewals.history import History
 from renewals.reasons import Reason
-from renewals.renewal import Renewal, Status
+from renewals.renewal import Status
 from renewals.subscription import Subscription
 
 NOTE = "passed_over_to"
@@ -41,9 +42,7 @@ def was_resumed_by_hand(subscription: Subscription) -> bool:
     return subscription.status.is_live and was_passed_over(subscription)
 
 
-def resumption(
-    subscription: Subscription, today: date, history: Iterable[Renewal], items: Iterable[Item] = ()
-) -> Resumption:
+def resumption(subscription: Subscription, today: date, history: History, items: Iterable[Item] = ()) -> Resumption:
     """What a paused subscription becomes when it is resumed today.
 
     Args:
@@ -52,13 +51,11 @@ def resumption(
         history: its latest periods.
         items: the latest items of its ledger, newest first, those passed over included.
     """
-    periods = list(history)
-    paid = [r for r in periods if r.is_paid]
-    put_back = next((r for r in paid if r.row_date <= subscription.renewal_date <= r.renewal_date), None)
+    put_back = history.paid.claimed_for(subscription.renewal_date)
     first = put_back.period_end if put_back is not None else subscription.renewal_date
     if first > today and not (put_back is None and _is_unpaid_before(subscription, items)):
         return Resumption(first, ())
-    until = max([today, *(r.period_end for r in paid)])
+    until = max(today, history.paid_until or today)
     standing = {item["renewal_date"] for item in items}
     due = subscription.schedule.due(first, today)
     return Resumption(until, tuple(day for day in due if day < until and day.isoformat() not in standing))

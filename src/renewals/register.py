@@ -38,11 +38,12 @@ from renewals.addresses import masked
 from renewals.attribute_values import Item, TransactAction, Value, fields, moment, number, storable, text
 from renewals.callers import is_of
 from renewals.errors import BadRow, Overtaken, RenewalError
+from renewals.history import History
 from renewals.ledger import Ledger
 from renewals.mail_faults import FaultKind
 from renewals.payment_steps import why_withdrawn
 from renewals.preview import Preview, preview
-from renewals.renewal import UNSETTLED, MailState, Renewal, Status
+from renewals.renewal import MailState, Renewal, Status
 from renewals.row_steps import WATCHED, pass_over
 from renewals.steps import Row
 from renewals.subscription import Subscription, SubscriptionStatus, is_live, status_of
@@ -201,17 +202,14 @@ class Register:
 
     def has_open_charge(self, row: Row) -> bool:
         """Whether a charge of the subscription was begun, or refused, or has failed, and may still be paid."""
-        return any(
-            r.status in UNSETTLED or (r.status is Status.FAILED and r.paid_at is None and r.payment_id is not None)
-            for r in self._recent(row)
-        )
+        return self._recent(row).has_open_charge
 
     def next_charges(self, row: Row, today: date, count: int) -> Preview:
         """The next `count` charges, as they can be told today. Raises BadRow."""
         checked = subscription.parse(row)
-        history = [r for r in self.ledger.recent(checked.subscription_id) if r.customer_id == checked.customer_id]
+        history = self.ledger.history(checked.subscription_id, checked.customer_id)
         checked = spans.past_what_is_paid(checked, history)
-        refused = next((r for r in history if r.status in UNSETTLED), None)
+        refused = history.unsettled
         failed = _failed_with(checked, history)
         reaches = spans.may_overlap(checked, unless_told=False)
         resumed: date | None = None
@@ -226,7 +224,7 @@ class Register:
             failed=failed,
             card=reminders.known_card(checked),
             resumed=resumed,
-            paid_until=max((r.period_end for r in history if r.is_paid), default=None),
+            paid_until=history.paid_until,
         )
         return self._unpaid(shown, checked if resumed is None else None, history, refused, all_of_it=reaches)
 
@@ -234,7 +232,7 @@ class Register:
         self,
         shown: Preview,
         due: Subscription | None,
-        history: list[Renewal],
+        history: History,
         refused: Renewal | None,
         *,
         all_of_it: bool,
@@ -389,17 +387,18 @@ class Register:
             changes["cancel_at"] = begun.period_end.isoformat()
         elif pauses.NOTE in row and row[pauses.NOTE] == due:
             changes["cancel_at"] = pauses.resumption(subscription.parse(row), today, history).until.isoformat()
-        standing = next((r for r in history if r.row_date.isoformat() <= due <= r.renewal_date.isoformat()), None)
+        on = subscription.renewal_date_of(row)
+        standing = history.claimed_for(on) if on is not None else None
         still = self.ledger.stands_still(text(row, "subscription_id"), due, standing)
         return self.edit(row, changes, _ACTIONS[Action.CANCEL_AT_PERIOD_END], asked, [still])
 
     def _resume(self, row: Row, changes: Mapping[str, Value], today: date, asked: AskedBy) -> Row:
         """Paused time is never billed: what fell due in it is left as skipped, and what is billed next begins today."""
         checked = subscription.parse(row)
-        history = [r for r in self.ledger.recent(checked.subscription_id) if r.customer_id == checked.customer_id]
-        if any(r.status in UNSETTLED for r in history):
+        history = self.ledger.history(checked.subscription_id, checked.customer_id)
+        if history.unsettled is not None:
             raise NotAllowed("The subscription cannot be resumed: a payment from before its pause is not settled yet.")
-        known = next((r for r in history if r.row_date <= checked.renewal_date <= r.renewal_date), None)
+        known = history.claimed_for(checked.renewal_date)
         if known is not None and known.paid_at is None and known.status is Status.FAILED:
             raise NotAllowed(
                 "The subscription cannot be resumed: a renewal failed, and waits for a person to look at it."
@@ -468,10 +467,9 @@ class Register:
         record = _record(subscription_id, what, asked, {})
         dynamodb.transact(self._client, [self._put(self._changes, record)])
 
-    def _recent(self, row: Row) -> list[Renewal]:
+    def _recent(self, row: Row) -> History:
         """The latest periods of the row's own customer, newest first."""
-        subscription_id, customer_id = _ids(row)
-        return [r for r in self.ledger.recent(subscription_id) if r.customer_id == customer_id]
+        return self.ledger.history(*_ids(row))
 
     # How it is written
 
@@ -521,7 +519,7 @@ def _failed_with(checked: Subscription, history: Iterable[Renewal]) -> Renewal |
     for each in history:
         charged = each.customer_id, each.gateway_customer, each.payment_method
         same = charged == (checked.customer_id, checked.gateway_customer, checked.payment_method)
-        if each.status is Status.FAILED and same and each.row_date <= checked.renewal_date <= each.renewal_date:
+        if each.status is Status.FAILED and same and each.was_claimed_for(checked.renewal_date):
             return each if each.paid_at is None else None
     return None
 

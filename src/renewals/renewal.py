@@ -227,6 +227,10 @@ class Renewal:
         """Whether another execution is at work on it at this moment."""
         return self.owner != execution and now < self.lease_until
 
+    def was_claimed_for(self, day: date) -> bool:
+        """Whether the period was claimed when the subscription's renewal date was this day, or passed over this day."""
+        return self.row_date <= day <= self.renewal_date
+
     @property
     def is_paid(self) -> bool:
         """Whether the period is paid, and was not refunded whole. A refund without a result yet refunds nothing."""

@@ -5,14 +5,14 @@ span meets no paid one, before or after it. A period that was refunded whole is 
 billed by another period, and its own date, which stands in the ledger, by none.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date, timedelta
 from decimal import Decimal
 
 from renewals.attribute_values import Item
 from renewals.errors import BadRow
-from renewals.renewal import Renewal
+from renewals.history import History
 from renewals.subscription import Subscription, anchor_change
 
 PAID_UNTIL = "paid_until"
@@ -20,13 +20,13 @@ PAID_UNTIL = "paid_until"
 a refund gave days back, it still names their end, since a refund can fail weeks later."""
 
 
-def check(start: date, end: date, history: Iterable[Renewal]) -> None:
+def check(start: date, end: date, history: History) -> None:
     """Refuse the period [start, end) where a day of it is paid already.
 
     Raises:
         BadRow: naming `renewal_date`, and the period that is paid.
     """
-    paid = next((r for r in history if r.is_paid and r.renewal_date < end and start < r.period_end), None)
+    paid = history.paid_within(start, end)
     if paid is None:
         return
     days = f"{paid.renewal_date} to {paid.period_end - timedelta(days=1)}"
@@ -41,7 +41,7 @@ def in_the_ledger() -> BadRow:
     return BadRow("renewal_date", "a period from here on is in the ledger already")
 
 
-def check_free(start: date, dates: Sequence[date], known: Iterable[Renewal], latest: Sequence[Renewal]) -> None:
+def check_free(start: date, dates: Sequence[date], known: History, latest: History) -> None:
     """Refuse the claim of the period that begins on `start` where one of its dates was billed before, as by a period
     that was refunded whole.
 
@@ -51,16 +51,16 @@ def check_free(start: date, dates: Sequence[date], known: Iterable[Renewal], lat
     Raises:
         BadRow: naming `renewal_date`.
     """
-    billed = {r.renewal_date: r in latest for r in known if r.paid_at is not None}
+    billed = {r.renewal_date: r in latest for r in known.ever_paid}
     if start in billed or any(not billed.get(day, True) for day in dates):
         raise in_the_ledger()
 
 
-def past_what_is_paid(subscription: Subscription, history: Iterable[Renewal]) -> Subscription:
+def past_what_is_paid(subscription: Subscription, history: History) -> Subscription:
     """The subscription as a charge would move it first, where it was put back to a date that is paid."""
-    known = list(history)
+    ever_paid = history.ever_paid
     while True:
-        paid = next((r for r in known if r.paid_at and r.row_date <= subscription.renewal_date <= r.renewal_date), None)
+        paid = ever_paid.claimed_for(subscription.renewal_date)
         if paid is None or paid.period_end <= subscription.renewal_date:
             return subscription
         change = anchor_change(subscription.row, paid.period_end, paid.anchor_day)
