@@ -15,7 +15,7 @@ from botocore.config import Config
 
 from local.console import mails
 from local.stack import STACK_NAME, Stack
-from renewals import clock, currencies, dynamodb, reasons, refunds, subscription, wording
+from renewals import clock, currencies, declines, dynamodb, reasons, refunds, subscription
 from renewals.attribute_values import Item, text
 from renewals.clock import Moment
 from renewals.errors import BadRow
@@ -340,7 +340,7 @@ def listed_from(row: Mapping[str, Any], today: date, fault: BadRow | None) -> Li
 def step_from(item: Mapping[str, Any]) -> Step:
     """A ledger item, but for one that was passed over."""
     status = Status(item["status"])
-    said = wording.decline(item.get("decline_code")) if status is Status.DECLINED else status.words
+    said = declines.in_words(item.get("decline_code")) if status is Status.DECLINED else status.words
     if status in (Status.FAILED, Status.GIVEN_UP, Status.MAIL_FAILED) and "reason" in item:
         said += f": {reasons.in_words(item['reason'])}"
     if "next_attempt" in item:

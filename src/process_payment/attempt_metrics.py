@@ -6,7 +6,7 @@ The first attempts are counted by themselves too: of dunning's, most are refused
 from decimal import Decimal
 
 from renewals import telemetry
-from renewals.dunning import is_hard
+from renewals.declines import is_hard
 from renewals.gateway import Failure
 from renewals.renewal import Renewal, Status
 

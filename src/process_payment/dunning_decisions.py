@@ -6,7 +6,8 @@ renewals.dunning has the dates, and which declines are hard.
 from datetime import date
 
 from renewals import mail_faults
-from renewals.dunning import Dunning, is_hard
+from renewals.declines import is_hard
+from renewals.dunning import Dunning
 from renewals.gateway import Payment, PaymentState
 from renewals.renewal import Mail, MailKind, Renewal, Status
 from renewals.subscription import Subscription

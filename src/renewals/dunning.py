@@ -17,49 +17,6 @@ cancels a payment after a number of them that it does not tell (https://docs.str
 ten declines were measured by others). Eight tries are also what Stripe itself advises
 (https://docs.stripe.com/billing/revenue-recovery/smart-retries)."""
 
-# https://docs.stripe.com/declines/card#retrying-issuer-declines
-_HARD_ADVICE = frozenset({"do_not_try_again", "confirm_card_data"})
-_SOFT_ADVICE = frozenset({"try_again_later"})
-
-# Where the card's bank gave no advice: the card, or its account, is gone, wrong, or forbidden to be charged like this.
-# https://docs.stripe.com/declines/codes and https://docs.stripe.com/billing/revenue-recovery/smart-retries (what Stripe
-# itself does not try again). Everything else is soft, do_not_honor among it: a bank's word for "not now".
-_HARD_CODES = frozenset(
-    {
-        "card_not_supported",
-        "currency_not_supported",
-        "expired_card",
-        "fraudulent",
-        "highest_risk_level",
-        "incorrect_number",
-        "invalid_account",
-        "invalid_expiry_month",
-        "invalid_expiry_year",
-        "invalid_number",
-        "lost_card",
-        "merchant_blacklist",
-        "new_account_information_available",
-        "pickup_card",
-        "resource_missing",  # the payment method is not there any more
-        "restricted_card",
-        "revocation_of_all_authorizations",
-        "revocation_of_authorization",
-        "stolen_card",
-        "stop_payment_order",
-        "transaction_not_allowed",
-    }
-)
-
-
-def is_hard(decline_code: str | None, advice_code: str | None) -> bool:
-    """Whether this card will not be charged for this, ever: only another card helps."""
-    if advice_code in _HARD_ADVICE:
-        return True
-    if advice_code in _SOFT_ADVICE:
-        return False
-    code = decline_code or ""
-    return code in _HARD_CODES or code.startswith("payment_method")
-
 
 @dataclass(frozen=True, slots=True)
 class Dunning:

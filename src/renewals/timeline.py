@@ -14,7 +14,7 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from renewals import attribute_values, mail_faults, reasons, refunds, reminders, subscription, wording
+from renewals import attribute_values, declines, mail_faults, reasons, refunds, reminders, subscription, wording
 from renewals.addresses import masked
 from renewals.attribute_values import Item, Value, storable
 from renewals.errors import BadRow
@@ -356,7 +356,7 @@ def _refused(attempt: str, refusal: RefusalRecord) -> str:
     if code == "authentication_required":
         return f"Attempt {number} with {card}: the bank asks the customer to confirm the payment (3-D Secure)."
     call = _call(refusal.get("gateway_request_id"))
-    return f"Attempt {number} with {card} was declined: {wording.decline(code)} ({code}{call})."
+    return f"Attempt {number} with {card} was declined: {declines.in_words(code)} ({code}{call})."
 
 
 def _call(request_id: object) -> str:

@@ -7,30 +7,6 @@ from renewals import currencies, texts
 from renewals.renewal import MailKind, Status
 from renewals.worded import Unknown, Worded
 
-# What a customer is told of a decline. Of a lost or stolen card, of fraud, or of a reason not named here, only that
-# it was declined: https://docs.stripe.com/declines/codes, https://docs.stripe.com/error-codes
-_DECLINES = {
-    "card_not_supported": "the card cannot be used for this kind of payment",
-    "card_velocity_exceeded": "the card's limit is used up",
-    "currency_not_supported": "the card cannot be charged in this currency",
-    "expired_card": "the card has expired",
-    "incorrect_cvc": "the card's security code was not right",
-    "incorrect_number": "the card's number was not right",
-    "insufficient_funds": "the card has insufficient funds",
-    "invalid_account": "the card, or the account behind it, is not valid",
-    "payment_method_unusable": "the card is no longer on file",
-    "payment_intent_authentication_failure": "the confirmation with your bank did not succeed",
-    "processing_error": "an error happened while the card was processed",
-    "resource_missing": "the card is no longer on file",
-    "withdrawal_count_limit_exceeded": "the card's limit is used up",
-}
-
-
-def decline(code: str | None) -> str:
-    """A decline code in words that a customer may read."""
-    return _DECLINES.get(code or "", "the card was declined")
-
-
 _NO_REASON = "the gateway names no reason"
 # Why a refund was not made, or failed later, for whoever reads the timeline: https://docs.stripe.com/error-codes,
 # https://docs.stripe.com/api/refunds/object#refund_object-failure_reason

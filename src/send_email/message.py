@@ -10,7 +10,7 @@ from functools import cache
 from html import escape
 from typing import TYPE_CHECKING
 
-from renewals import printable, refunds, wording
+from renewals import declines, printable, refunds, wording
 from renewals.renewal import MailKind, Status
 from renewals.subscription import SubscriptionStatus
 
@@ -216,7 +216,7 @@ def _refund_facts(renewal: Renewal, owed: refunds.Owed) -> list[tuple[str, str]]
 
 def _past_due(renewal: Renewal, prospects: Prospects | None) -> list[str]:
     """What was tried, why it came to nothing, and what happens next."""
-    why = wording.decline(renewal.decline_code)
+    why = declines.in_words(renewal.decline_code)
     if renewal.status is Status.ACTION_REQUIRED:
         why = "your bank asks you to confirm the payment yourself (3-D Secure)"
     return [

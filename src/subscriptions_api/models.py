@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from renewals import currencies, refunds, subscription, texts, wording
+from renewals import currencies, declines, refunds, subscription, texts, wording
 from renewals.addresses import BadAddress, deliverable
 from renewals.attribute_values import Item, Value
 from renewals.errors import BadRow
@@ -389,7 +389,7 @@ def shown_period(item: Item) -> dict[str, object]:
         "attempt": renewal.attempt,
         "next_attempt": renewal.next_attempt.isoformat() if renewal.next_attempt else None,
         "decline_code": renewal.decline_code,
-        "decline_reason": wording.decline(renewal.decline_code) if renewal.decline_code else None,
+        "decline_reason": declines.in_words(renewal.decline_code) if renewal.decline_code else None,
         "paid_at": renewal.paid_at.isoformat() if renewal.paid_at else None,
         "card": renewal.card,
         "transaction_id": renewal.payment_id,

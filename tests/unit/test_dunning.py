@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from renewals.dunning import Dunning, is_hard
+from renewals.declines import is_hard
+from renewals.dunning import Dunning
 from renewals.errors import BadSetting
 from renewals.gateway import Failure, PaymentState
 from renewals.subscription import SubscriptionStatus

@@ -8,9 +8,12 @@ from typing import Any, cast
 
 import pytest
 
+from renewals import register as registers
 from renewals.register import AskedBy, Register
+from renewals.subscription import parse
+from scripts.subscriptions import importing as imports
 from scripts.subscriptions.importing import LEFT_OUT, Import, Judged, Tally, Verdict
-from scripts.subscriptions.rows import Line, from_csv
+from scripts.subscriptions.rows import COLUMNS, Line, from_csv
 from tests.fakes import NOON, Cut, World
 
 HEADER = "subscription_id,customer_id,renewal_date,amount,currency,gateway_customer,payment_method,catch_up"
@@ -183,3 +186,12 @@ def test_an_import_that_is_cut_off_anywhere_is_run_again(shop: World, run: Any) 
         assert not LEFT_OUT.intersection(verdicts(run(file)))
         assert shop.dynamodb.items("subscriptions") == whole
         assert created(shop) == ["sub_2", "sub_3", "sub_4"]
+
+
+def test_a_further_attribute_is_compared_and_covered_by_the_entity_tag(shop: World) -> None:
+    """The lists of attributes hang together: an import compares each column with what is there, and the entity tag
+    covers each that only people change."""
+    shop.subscribe()
+    assert {"subscription_id", *imports._facts(parse(shop.row()))} == set(COLUMNS)
+    moved_by_renewals = {"renewal_date", "anchor_day", "status"}
+    assert {"subscription_id", "test_clock", *registers._COVERED} | moved_by_renewals == set(COLUMNS)

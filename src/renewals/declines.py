@@ -1,0 +1,66 @@
+"""The decline codes: each with its words for the customer, and whether the decline is hard. Pure.
+
+After a hard decline this card will not be charged for this, ever: only another payment method helps. What is not named
+here is soft, do_not_honor among it: a bank's word for "not now". The bank's own advice is above the code.
+
+https://docs.stripe.com/declines/codes and https://docs.stripe.com/billing/revenue-recovery/smart-retries (what Stripe
+itself does not try again).
+"""
+
+_DECLINED = "the card was declined"
+_GONE = "the card is no longer on file"
+_LIMIT = "the card's limit is used up"
+
+_HARD = {
+    "card_not_supported": "the card cannot be used for this kind of payment",
+    "currency_not_supported": "the card cannot be charged in this currency",
+    "expired_card": "the card has expired",
+    "fraudulent": _DECLINED,
+    "highest_risk_level": _DECLINED,
+    "incorrect_number": "the card's number was not right",
+    "invalid_account": "the card, or the account behind it, is not valid",
+    "invalid_expiry_month": _DECLINED,
+    "invalid_expiry_year": _DECLINED,
+    "invalid_number": _DECLINED,
+    "lost_card": _DECLINED,
+    "merchant_blacklist": _DECLINED,
+    "new_account_information_available": _DECLINED,
+    "payment_method_unusable": _GONE,
+    "pickup_card": _DECLINED,
+    "resource_missing": _GONE,
+    "restricted_card": _DECLINED,
+    "revocation_of_all_authorizations": _DECLINED,
+    "revocation_of_authorization": _DECLINED,
+    "stolen_card": _DECLINED,
+    "stop_payment_order": _DECLINED,
+    "transaction_not_allowed": _DECLINED,
+}
+_SOFT = {
+    "card_velocity_exceeded": _LIMIT,
+    "incorrect_cvc": "the card's security code was not right",
+    "insufficient_funds": "the card has insufficient funds",
+    "payment_intent_authentication_failure": "the confirmation with your bank did not succeed",
+    "processing_error": "an error happened while the card was processed",
+    "withdrawal_count_limit_exceeded": _LIMIT,
+}
+
+# https://docs.stripe.com/declines/card#retrying-issuer-declines
+_HARD_ADVICE = frozenset({"do_not_try_again", "confirm_card_data"})
+_SOFT_ADVICE = frozenset({"try_again_later"})
+
+
+def is_hard(decline_code: str | None, advice_code: str | None) -> bool:
+    """Whether only another payment method helps."""
+    if advice_code in _HARD_ADVICE:
+        return True
+    if advice_code in _SOFT_ADVICE:
+        return False
+    code = decline_code or ""
+    return code in _HARD or code.startswith("payment_method")  # Stripe's codes for one that is gone or no card
+
+
+def in_words(decline_code: str | None) -> str:
+    """A decline code in words that a customer may read: they never tell that a card is reported as stolen, or that a
+    payment looks like fraud, as https://docs.stripe.com/declines/codes asks."""
+    code = decline_code or ""
+    return _HARD.get(code) or _SOFT.get(code) or _DECLINED
