@@ -38,7 +38,7 @@ def current_gateway(client: SecretsManagerClient, arn: str) -> Gateway:
     from renewals.stripe_gateway import StripeGateway
 
     try:
-        secret = json.loads(client.get_secret_value(SecretId=arn)["SecretString"])
+        secret: dict[str, str] = json.loads(client.get_secret_value(SecretId=arn)["SecretString"])
         key, endpoint = secret["api_key"], secret["endpoint"]
     except KeyError as lacking:
         raise BadSecret(f"the gateway secret lacks {lacking}") from None

@@ -1,13 +1,14 @@
 """Stripe's objects as values of the gateway port.
 
 What Stripe's types call optional may be null or not there at all, and the SDK raises AttributeError for what is not
-there. So everything optional is read through `_of`.
+there. So everything optional is read through `_of`, `_text` or `_whole`. A text or a whole number that is of another
+type than Stripe documents counts as not there.
 """
 
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from renewals.cards import GatewayCard
 from renewals.gateway import (
@@ -22,6 +23,7 @@ from renewals.gateway import (
 
 if TYPE_CHECKING:
     import stripe
+    from stripe._stripe_object import UntypedStripeObject
 
 _STATES = {
     "requires_confirmation": PaymentState.OPEN,
@@ -62,11 +64,11 @@ def payment(intent: stripe.PaymentIntent) -> Payment:
     return Payment(
         id=intent.id,
         state=state,
-        amount=(_of(intent, "amount_received") or intent.amount) if paid else intent.amount,
+        amount=(_whole(intent, "amount_received") or intent.amount) if paid else intent.amount,
         currency=intent.currency.upper(),
         failure=why,
         card=card(_id(_of(charge, "payment_method")), _of(charge, "payment_method_details", "card")),
-        paid_at=_moment(_of(charge, "created")) if paid else None,
+        paid_at=_moment(_whole(charge, "created")) if paid else None,
         settles_at=_settles_at(intent, charge) if state is PaymentState.PROCESSING else None,
         lapsed=state is PaymentState.CANCELED and _of(intent, "cancellation_reason") in _BY_STRIPE_ITSELF,
     )
@@ -79,16 +81,16 @@ def refused_state(why: Failure) -> PaymentState:
     return PaymentState.ACTION_REQUIRED if asked else PaymentState.DECLINED
 
 
-def failure(error: Any, request_id: str | None = None) -> Failure | None:
+def failure(error: object, request_id: str | None = None) -> Failure | None:
     """Of a payment's last error, or of the error that refused a confirmation: both look alike."""
     if error is None:
         return None
-    code = _of(error, "code") or _of(error, "type") or "card_declined"
+    code = _text(error, "code") or _text(error, "type") or "card_declined"
     return Failure(
         id=_id(_of(error, "charge")) or f"{code}/{_id(_of(error, 'payment_method')) or None}",
         code=code,
-        decline_code=_of(error, "decline_code"),
-        advice_code=_of(error, "advice_code"),
+        decline_code=_text(error, "decline_code"),
+        advice_code=_text(error, "advice_code"),
         request_id=request_id,
     )
 
@@ -104,9 +106,9 @@ def charged(charge: stripe.Charge) -> Charged:
     )
 
 
-def metadata(made: Any) -> dict[str, str]:
+def metadata(made: object) -> dict[str, str]:
     """What we, or whoever made it, wrote on an object."""
-    written = _of(made, "metadata")
+    written: UntypedStripeObject[str] | None = getattr(made, "metadata", None)
     return written.to_dict() if written else {}
 
 
@@ -116,7 +118,7 @@ def owner(made: stripe.PaymentMethod | stripe.PaymentIntent) -> str | None:
 
 
 def saved(method: stripe.PaymentMethod) -> Saved:
-    return Saved(_of(method, "type") or "unknown", owner(method))
+    return Saved(_text(method, "type") or "unknown", owner(method))
 
 
 def is_deleted(customer: stripe.Customer) -> bool:
@@ -127,7 +129,7 @@ def is_deleted(customer: stripe.Customer) -> bool:
 
 def refund(made: stripe.Refund) -> GatewayRefund:
     """Most of a refund's attributes may be absent, its status and its payment among them."""
-    status, payment = _of(made, "status"), _of(made, "payment_intent")
+    status, payment = _text(made, "status"), _of(made, "payment_intent")
     state = _REFUND_STATES.get(status or "", GatewayRefundState.PENDING)
     return GatewayRefund(
         id=made.id,
@@ -137,7 +139,7 @@ def refund(made: stripe.Refund) -> GatewayRefund:
         currency=made.currency.upper(),
         at=datetime.fromtimestamp(made.created, UTC),
         request=metadata(made).get("request"),
-        reason=(_of(made, "failure_reason") or status) if state is GatewayRefundState.FAILED else None,
+        reason=(_text(made, "failure_reason") or status) if state is GatewayRefundState.FAILED else None,
         payment_metadata=metadata(payment),
     )
 
@@ -147,31 +149,41 @@ def card_of(method: stripe.PaymentMethod) -> GatewayCard | None:
     return card(method.id, _of(method, "card"))
 
 
-def card(payment_method: str, details: Any) -> GatewayCard | None:
+def card(payment_method: str, details: object) -> GatewayCard | None:
     """Of a payment method or of a charge: both have these. None for what is paid otherwise, by Link for one."""
-    brand, last4 = _of(details, "brand"), _of(details, "last4")
+    brand, last4 = _text(details, "brand"), _text(details, "last4")
     if not brand or not last4:
         return None
-    year, month = _of(details, "exp_year"), _of(details, "exp_month")
+    year, month = _whole(details, "exp_year"), _whole(details, "exp_month")
     expires = f"{year}-{month:02}" if year and month else ""
     return GatewayCard(payment_method, f"{brand.replace('_', ' ').title()} ending in {last4}", expires)
 
 
-def _settles_at(intent: stripe.PaymentIntent, charge: Any) -> datetime | None:
+def _settles_at(intent: stripe.PaymentIntent, charge: object) -> datetime | None:
     notification = _of(intent, "processing", "card", "customer_notification")
-    completes_at = _moment(_of(notification, "completes_at"))
-    begun = _moment(_of(charge, "created"))
+    completes_at = _moment(_whole(notification, "completes_at"))
+    begun = _moment(_whole(charge, "created"))
     return completes_at or (begun + _NOTIFIED_FOR if begun and notification is not None else None)
 
 
-def _of(made: Any, *names: str) -> Any:
+def _of(made: object, *names: str) -> object:
     """A field of a field of an object; None where one of them is null or not there."""
     for name in names:
         made = getattr(made, name, None)
     return made
 
 
-def _id(reference: Any) -> str:
+def _text(made: object, name: str) -> str | None:
+    value = _of(made, name)
+    return value if isinstance(value, str) else None
+
+
+def _whole(made: object, name: str) -> int | None:
+    value = _of(made, name)
+    return value if isinstance(value, int) else None
+
+
+def _id(reference: object) -> str:
     """The id of what is referred to, whether it is there whole or only by its id; empty where it is not."""
     return str(reference if isinstance(reference, str) else _of(reference, "id") or "")
 

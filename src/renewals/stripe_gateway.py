@@ -29,13 +29,21 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from datetime import datetime
 
+    from stripe.params import (
+        PaymentIntentCancelParams,
+        PaymentIntentConfirmParams,
+        PaymentIntentConfirmParamsPaymentMethodOptions,
+        PaymentIntentCreateParams,
+        RefundCreateParams,
+    )
+
     from renewals.gateway import Charged, GatewayRefund, Payment, PaymentRequest, Saved
 
 _CONNECT_SECONDS, _READ_SECONDS = 2, 4
 _TOO_MANY_REQUESTS = 429
 _LISTING_WAITS = (1, 2, 4, 8)  # seconds: a list of many pages outlasts a moment's 429 or 5xx
 _OURS = {"subscription_id", "renewal_date"}
-_RECURRING = {"card": {"stored_credential_usage": "recurring"}}
+_RECURRING: PaymentIntentConfirmParamsPaymentMethodOptions = {"card": {"stored_credential_usage": "recurring"}}
 """The card networks ask that a charge of a saved card says what it is of
 (https://docs.stripe.com/payments/cards/charging-saved-cards)."""
 CARD_UNUSABLE = "payment_method_unusable"
@@ -62,7 +70,7 @@ class _Http(stripe.HTTPClient):
         method: str,
         url: str,
         headers: Mapping[str, str] | None,
-        post_data: Any = None,
+        post_data: bytes | str | None = None,
         *,
         _usage: list[str] | None = None,
     ) -> tuple[str, int, Mapping[str, str]]:
@@ -102,7 +110,7 @@ class StripeGateway:
         self._customers = client.v1.customers
 
     def create(self, request: PaymentRequest) -> Payment:
-        asked: Any = {
+        asked: PaymentIntentCreateParams = {
             "amount": request.amount,
             "currency": request.currency.lower(),
             "customer": request.gateway_customer,
@@ -123,7 +131,7 @@ class StripeGateway:
             raise errors.port_error(error, "create") from error
 
     def confirm(self, payment_id: str, payment_method: str) -> Payment | None:
-        asked: Any = {
+        asked: PaymentIntentConfirmParams = {
             "payment_method": payment_method,
             "off_session": True,
             "payment_method_options": _RECURRING,
@@ -178,7 +186,7 @@ class StripeGateway:
 
     def cancel(self, payment_id: str) -> Payment:
         # The reason tells our own cancellation from the gateway's, which lets another payment follow.
-        asked: Any = {"cancellation_reason": "abandoned", "expand": ["latest_charge"]}
+        asked: PaymentIntentCancelParams = {"cancellation_reason": "abandoned", "expand": ["latest_charge"]}
         with errors.named("cancel"):
             return answers.payment(self._intents.cancel(payment_id, asked))
 
@@ -188,7 +196,7 @@ class StripeGateway:
             return [answers.refund(each) for each in listed.auto_paging_iter()]
 
     def refund(self, payment_id: str, amount: int, *, request: str, idempotency_key: str) -> GatewayRefund:
-        asked: Any = {"payment_intent": payment_id, "amount": amount, "metadata": {"request": request}}
+        asked: RefundCreateParams = {"payment_intent": payment_id, "amount": amount, "metadata": {"request": request}}
         with errors.named("refund"):
             return answers.refund(self._refunds.create(asked, {"idempotency_key": idempotency_key}))
 
@@ -215,11 +223,20 @@ class StripeGateway:
         listed = self._between("refunds", self._refunds.list, since, until, expand=["data.payment_intent"])
         yield from map(answers.refund, listed)
 
-    def _between(
-        self, operation: str, listed: Callable[[Any], Any], since: datetime, until: datetime, **more: Any
-    ) -> Iterator[Any]:
+    def _between[T: (stripe.Charge, stripe.Refund)](
+        self,
+        operation: str,
+        listed: Callable[[Any], stripe.ListObject[T]],
+        since: datetime,
+        until: datetime,
+        **more: object,
+    ) -> Iterator[T]:
         """Page by page, newest first."""
-        asked: Any = {"created": {"gte": int(since.timestamp()), "lt": int(until.timestamp())}, "limit": 100, **more}
+        asked: dict[str, object] = {
+            "created": {"gte": int(since.timestamp()), "lt": int(until.timestamp())},
+            "limit": 100,
+            **more,
+        }
         while True:
             page = self._page(operation, listed, asked)
             yield from page.data
@@ -227,7 +244,9 @@ class StripeGateway:
                 return
             asked["starting_after"] = page.data[-1].id
 
-    def _page(self, operation: str, listed: Callable[[Any], Any], asked: Any) -> Any:
+    def _page[T: (stripe.Charge, stripe.Refund)](
+        self, operation: str, listed: Callable[[Any], stripe.ListObject[T]], asked: dict[str, object]
+    ) -> stripe.ListObject[T]:
         """By hand, since the SDK's own paging gives up a whole list for one 429."""
         for seconds in _LISTING_WAITS:
             try:

@@ -17,7 +17,7 @@ def read(client: SecretsManagerClient, arn: str) -> tuple[str, ...]:
     Raises BadSecret where the secret has none, botocore's errors where AWS fails.
     """
     try:
-        values = json.loads(client.get_secret_value(SecretId=arn)["SecretString"])
+        values: dict[str, str] = json.loads(client.get_secret_value(SecretId=arn)["SecretString"])
         previous = values.get("previous")
         return (values["signing"], *([previous] if previous else []))
     except (AttributeError, KeyError, TypeError):
