@@ -1,5 +1,7 @@
 """The conversion to DynamoDB's attribute values and back, held to boto3's."""
 
+from collections.abc import Callable, Mapping
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -8,7 +10,7 @@ from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from renewals.attribute_values import plain, wire
+from renewals.attribute_values import day, fields, fields_or_empty, moment, number, plain, several, text, whole, wire
 
 numbers = st.integers(-(10**37), 10**37) | st.decimals(-(10**9), 10**9, places=3).map(lambda number: number.normalize())
 values = st.recursive(
@@ -53,3 +55,39 @@ def test_what_dynamodb_would_not_keep_is_refused(value: Any) -> None:
     for item in (value, {"deep": [value]}):
         with pytest.raises((TypeError, ArithmeticError)):
             wire(item)
+
+
+READ: list[tuple[Callable[[Mapping[str, object], str], object], object, object]] = [
+    (text, "x", "x"),
+    (number, Decimal("1.5"), Decimal("1.5")),
+    (whole, Decimal(3), 3),
+    (whole, "3", 3),
+    (fields, {"a": "b"}, {"a": "b"}),
+    (fields_or_empty, {"a": "b"}, {"a": "b"}),
+    (several, ["a"], ["a"]),
+    (day, "2026-01-31", date(2026, 1, 31)),
+    (moment, "2026-01-31T12:00:00+00:00", datetime(2026, 1, 31, 12, tzinfo=UTC)),
+]
+
+
+@pytest.mark.parametrize(("read", "kept", "found"), READ)
+def test_an_attribute_is_read_as_what_it_is_or_refused(read: Any, kept: object, found: object) -> None:
+    """A reader gives the value; it raises KeyError for an absent attribute, TypeError for one of another type."""
+    assert read({"name": kept}, "name") == found
+    others: list[object] = [None, b"x", frozenset({"x"}), [], {}, "x", Decimal(1)]
+    for other in others:
+        if type(other) is not type(kept) and not (read is whole and isinstance(other, str | Decimal)):
+            with pytest.raises(TypeError, match="name"):
+                read({"name": other}, "name")
+    if read is fields_or_empty:
+        assert read({}, "name") == {}
+    else:
+        with pytest.raises(KeyError, match="name"):
+            read({}, "name")
+
+
+@pytest.mark.parametrize("read", [day, moment, whole])
+def test_a_text_that_is_no_such_value_is_refused(read: Any) -> None:
+    """A day, a moment or a number that somebody misspelt raises ValueError, as the parsers of Python do."""
+    with pytest.raises(ValueError, match="x"):
+        read({"name": "x"}, "name")
