@@ -70,7 +70,8 @@ from renewals.subscription import has_ended
 
 _RACES = 4
 _LOOKED_UP_WHEN_LATE_BY = timedelta(days=1)
-_ASKED_AGAIN_WITHIN = timedelta(hours=2)  # by the next hourly sweep, or the one after it
+_ASKED_AGAIN_WITHIN = timedelta(hours=2)
+"""By the next hourly sweep, or the one after it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,8 @@ from renewals.settings import setting
 from renewals.telemetry import Event, Reply, records
 
 _FIRST_WAIT_SECONDS = 60
-"""Longer than the lease of 40 seconds that a failed run may leave: a try within it would end as in_progress."""
+"""Longer than the lease that a failed run may leave, also where a function outlived its task: a try within that lease
+would end as in_progress."""
 
 MOST_TRIES = 5
 """The queue's maxReceiveCount."""

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from renewals.subscription import Subscription
 
 LEASE = timedelta(seconds=40)
-"""How long an execution owns a renewal after its last step: longer than a task and the wait before its retry."""
+"""How long an execution owns a renewal after its last step: longer than a task and the wait before its retry, and
+longer than a function runs. The waits that hang on it are tied to it by tests/unit/test_leases.py."""
 
 MOST_ACTIONS = 100  # https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TransactWriteItems.html
 

@@ -1119,18 +1119,6 @@ def test_what_the_api_throttles_is_counted() -> None:
     assert ACCESS_LOG["status"] == "$context.status"
 
 
-def test_a_message_has_the_time_that_its_workflow_needs() -> None:
-    """A batch of workflows at their slowest ends within the worker's time, and a message stays hidden for six times
-    that, as Lambda asks for; what fails five times goes to the dead letters."""
-    (source,) = of_type("AWS::Lambda::EventSourceMapping").values()
-    slowest = 219  # asserted in test_workflow_definition.py
-    timeout = properties("RenewalWorker")["Timeout"]
-    assert source["BatchSize"] * slowest < timeout
-    assert properties("RenewalQueue")["VisibilityTimeout"] >= 6 * timeout
-    redrive = {"deadLetterTargetArn": "<RenewalDeadLetterQueue.Arn>", "maxReceiveCount": 5}
-    assert properties("RenewalQueue")["RedrivePolicy"] == redrive
-
-
 def test_the_worker_is_bounded_and_answers_for_each_message() -> None:
     """How many renewals run at once is the parameter's to say, and one that fails takes no other with it."""
     (source,) = of_type("AWS::Lambda::EventSourceMapping").values()
