@@ -67,6 +67,8 @@ def wire(value: object) -> AttributeValueTypeDef:
             return {"L": [wire(each) for each in value]}
         case dict():
             return {"M": {name: wire(each) for name, each in value.items()}}
+        case frozenset():
+            return _wire_set(value)
     raise TypeError(f"{type(value).__name__} is no attribute value")
 
 
@@ -91,6 +93,18 @@ def plain(attribute: AttributeValueTypeDef) -> Value:
         case "BOOL":
             return attribute["BOOL"]
     raise TypeError(f"{kind} is no type of DynamoDB's")
+
+
+def _wire_set(values: frozenset[object]) -> AttributeValueTypeDef:
+    """Only somebody who writes by hand makes sets; what is read of such an item is written back as it was."""
+    if values and all(isinstance(each, str) for each in values):
+        return {"SS": [each for each in values if isinstance(each, str)]}
+    if values and all(isinstance(each, bytes) for each in values):
+        return {"BS": [each for each in values if isinstance(each, bytes)]}
+    numbers = [_number(each) for each in values if isinstance(each, Decimal)]
+    if not numbers or len(numbers) < len(values):
+        raise TypeError("DynamoDB keeps sets of texts, of numbers, or of bytes, and none that is empty")
+    return {"NS": numbers}
 
 
 def _set(attribute: AttributeValueTypeDef) -> frozenset[str | Decimal | bytes]:

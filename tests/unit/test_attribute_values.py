@@ -30,6 +30,14 @@ sets = st.sets(st.text(), min_size=1) | st.sets(numbers, min_size=1) | st.sets(s
 
 
 @settings(max_examples=30)
+@given(sets | st.lists(sets, max_size=3) | st.dictionaries(st.text(), sets))
+def test_whatever_comes_back_can_be_written_again(value: Any) -> None:
+    """What is read of an item can be written back as it was, sets too, which only somebody who writes by hand makes."""
+    attribute: Any = TypeSerializer().serialize(value)
+    assert TypeDeserializer().deserialize(wire(plain(attribute))) == TypeDeserializer().deserialize(attribute)
+
+
+@settings(max_examples=30)
 @given(values | sets)
 def test_values_come_back_as_by_boto3(value: Any) -> None:
     """Whatever boto3 wrote, sets too, is read as boto3 would read it."""
@@ -48,10 +56,15 @@ def test_values_go_out_and_come_back_for_long(out: Any, back: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "value", [1.5, Decimal("NaN"), Decimal("-Infinity"), Decimal("1e200"), Decimal(10**38 + 1), object()]
+    "value",
+    [
+        *(1.5, Decimal("NaN"), Decimal("-Infinity"), Decimal("1e200"), Decimal(10**38 + 1), object()),
+        *(frozenset(), frozenset({"x", Decimal(1)}), frozenset({1.5}), frozenset({Decimal("NaN")})),
+    ],
 )
 def test_what_dynamodb_would_not_keep_is_refused(value: Any) -> None:
-    """A float, a number of 39 digits and what is no number at all are errors, alone and inside an item."""
+    """A float, a number of 39 digits, what is no number at all, and a set that is empty or of several types are
+    errors, alone and inside an item."""
     for item in (value, {"deep": [value]}):
         with pytest.raises((TypeError, ArithmeticError)):
             wire(item)

@@ -382,6 +382,28 @@ def test_every_failure_of_a_reminder_stays_in_the_timeline(shop: World) -> None:
     assert len(shop.row()[reminders.EARLIER]) == 10
 
 
+@pytest.mark.parametrize(
+    "odd", [{"x"}, {Decimal(1)}, {b"x"}, b"x", None, Decimal("1E+40"), True, [{"x"}], {"a": {"x"}}]
+)
+@pytest.mark.parametrize("name", ["reason", "message_id", "owner", "note", None])
+def test_a_value_of_any_type_beside_an_earlier_failure_keeps_nobody_from_being_reminded(
+    shop: World, name: str | None, odd: Any
+) -> None:
+    """Somebody wrote such a value among the earlier failures, or into the record of the latest one: the corrected
+    address gets the mail, and what was among the earlier failures stays there."""
+    shop.subscribe(known_card=_card("2030-12"), customer_email="nobody", **YEARLY)
+    assert shop.remind("run-1", EARLIER) == "EmailFailed"
+    if name is None:
+        shop.edit(**{reminders.EARLIER: [odd]})
+    else:
+        shop.edit(reminder_upcoming=shop.row()["reminder_upcoming"] | {name: odd})
+    shop.edit(customer_email="right@customer.example")
+    assert shop.remind("run-2", EARLIER + DAY) == "Success"
+    assert [mail["To"] for mail in shop.mails()] == ["Ann Lee <right@customer.example>"]
+    if name is None:
+        assert shop.row()[reminders.EARLIER][0] == odd
+
+
 def test_a_bad_address_is_told_once_and_a_corrected_one_gets_the_mail(shop: World) -> None:
     """Parked on the row; nobody asks again while the address is what it was."""
     shop.subscribe(known_card=_card("2030-12"), customer_email="nobody", **YEARLY)
