@@ -8,13 +8,14 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from renewals.request import NoRequest, RenewalRequest
+from renewals.request import Asks, NoRequest, RenewalRequest
 from renewals.subscription import ID
 from scripts.deployment import Deployment
 from scripts.plainly import Trouble
 
 type Letter = Mapping[str, Any]
 
+_ASKS = {Asks.RENEW: "renew", Asks.REMIND: "remind of", Asks.SETTLE_REFUNDS: "look at the refunds of"}
 _MOST = 1000
 _HIDDEN_SECONDS = 60
 
@@ -61,7 +62,7 @@ class DeadLetters:
         named = asked.subscription_id
         if not (ID.fullmatch(named) and self._register.row(named)):
             return "no request, no try can succeed: it names no subscription of ours"
-        return f"a request to renew {named}, period {asked.renewal_date or 'that is due'}"
+        return f"a request to {_ASKS[asked.asks]} {named}, period {asked.renewal_date or 'that is due'}"
 
     def _all(self) -> Iterator[Letter]:
         """Each hidden for some seconds; those that are met again meanwhile end it."""

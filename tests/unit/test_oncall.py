@@ -159,6 +159,14 @@ def _letter(**fields: Any) -> str:
     [
         (_letter(renewal_date="2026-01-31"), "a request to renew sub_1, period 2026-01-31"),
         (_letter(), "a request to renew sub_1, period that is due"),
+        (
+            _letter(event_type="subscription.reminder", renewal_date="2026-01-31"),
+            "a request to remind of sub_1, period 2026-01-31",
+        ),
+        (
+            _letter(event_type="subscription.refunds", renewal_date="2026-01-31"),
+            "a request to look at the refunds of sub_1, period 2026-01-31",
+        ),
         ('{"subscription_id": "sub_1", "customer', "no request, no try can succeed: the message is not a JSON object"),
         (_letter(subscription_id="sub_9"), "no request, no try can succeed: it names no subscription of ours"),
         (_letter(subscription_id="a/b"), "no request, no try can succeed: it names no subscription of ours"),
