@@ -62,9 +62,9 @@ def _query_faults() -> list[dict[str, str]]:
     """The parameters of the query that the route does not know, and those that were given more than once."""
     event: Event = app.current_event.raw_event
     route: Route = app.context["_route"]
-    several, single = (request_path.part(event, f"{kind}ueryStringParameters") for kind in ("multiValueQ", "q"))
+    several = request_path.part(event, "multiValueQueryStringParameters")
     given = {name: len(values) for name, values in several.items() if isinstance(values, list)}
-    given = given or dict.fromkeys(single, 1)
+    given = given or dict.fromkeys(request_path.part(event, "queryStringParameters"), 1)
     if not any(route is each for each in _routes_of(app)):  # there is nothing at this path
         return []
     known = sorted(param.alias for param in route.dependant.query_params)
