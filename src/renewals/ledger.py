@@ -37,7 +37,7 @@ from renewals import attribute_values, dynamodb
 from renewals.attribute_values import Item, TransactAction
 from renewals.errors import Collision, Outdated, Overtaken, RenewalError, repeat_while_outdated
 from renewals.history import History
-from renewals.renewal import Renewal, Status, renewal_from
+from renewals.renewal import Renewal, Status, passed_over_from, renewal_from
 from renewals.steps import Action, Check, Condition, Put, Row, Step, Table, Update, as_read
 
 if TYPE_CHECKING:
@@ -106,8 +106,8 @@ class Ledger:
         limit, start = RECENT, None
         while True:
             page = self._page(self._renewals, subscription_id, limit=limit, newest_first=True, start=start)
-            items = (dynamodb.plain(item) for item in page["Items"])
-            yield from (renewal_from(item) for item in items if item["status"] != Status.SKIPPED or "claim" in item)
+            claims = (_claim_in(dynamodb.plain(item)) for item in page["Items"])
+            yield from (claim for claim in claims if claim is not None)
             if "LastEvaluatedKey" not in page:
                 return
             limit, start = _PAGE, page["LastEvaluatedKey"]
@@ -298,6 +298,22 @@ class Ledger:
 
 def _claimed(item: Item | None) -> Renewal | None:
     return renewal_from(item) if item and item["status"] != Status.SKIPPED else None
+
+
+def _claim_in(item: Item) -> Renewal | None:
+    """The claim that an item holds, also of a period that was passed over later; None where it holds none.
+
+    A claim that was passed over decides about no money. So one that cannot be read, since somebody wrote it by hand,
+    ends no renewal: the period counts as one without a claim.
+    """
+    if item["status"] != Status.SKIPPED:
+        return renewal_from(item)
+    if "claim" not in item:
+        return None
+    try:
+        return passed_over_from(item)
+    except (KeyError, TypeError, ValueError):
+        return None
 
 
 def _may_stand(action: Action) -> bool:

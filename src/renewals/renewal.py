@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import date, datetime
 from decimal import Decimal
@@ -281,6 +281,53 @@ def mail_from(values: Item) -> Mail:
     known |= {name: attribute_values.moment(values, name) for name in ("claimed_until", "at") if name in values}
     known["state"] = MailState(attribute_values.text(values, "state"))
     return Mail(**known)
+
+
+def passed_over_from(item: Item) -> Renewal:
+    """The claim of a period that was passed over. What cannot be read of its story, since somebody wrote it by hand, is
+    left out. Raises as `renewal_from`."""
+    odd = {name for name in _STORY if name in item and not _is_told(item, name)}
+    return renewal_from({"mails": {}, **{name: value for name, value in item.items() if name not in odd}})
+
+
+def _is_told(item: Item, name: str) -> bool:
+    """Whether an attribute of a story is what this system writes: records that hold texts, and can be read."""
+    try:
+        listed = name in _LISTED
+        records = attribute_values.several(item, name) if listed else attribute_values.fields(item, name).values()
+        for record in records:
+            if not isinstance(record, dict) or any(not isinstance(each, str | None) for each in record.values()):
+                return False
+            _STORY[name](record)
+    except (KeyError, TypeError, ValueError):
+        return False
+    return True
+
+
+def _read_refusal(record: Item) -> None:
+    attribute_values.moment(record, "at")
+
+
+def _read_ending(record: Item) -> None:
+    attribute_values.moment(record, "at")
+    attribute_values.text(record, "status")
+    _ = record["reason"]
+
+
+def _read_earlier_mail(record: Item) -> None:
+    attribute_values.text(record, "name")
+    mail_from(record)
+
+
+_STORY: Mapping[str, Callable[[Item], object]] = {
+    "refusals": _read_refusal,
+    "mails": mail_from,
+    "endings": _read_ending,
+    "earlier_mails": _read_earlier_mail,
+}
+"""What was tried and told of a period, which a further claim of the period takes on; and how a record in it is read."""
+
+_LISTED = frozenset({"endings", "earlier_mails"})
 
 
 def replaced(renewal: Renewal, changes: Mapping[str, object]) -> Renewal:

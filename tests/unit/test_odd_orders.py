@@ -4,7 +4,7 @@ Each was found once by looking for trouble.
 """
 
 from collections.abc import Callable, Iterable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -22,6 +22,7 @@ from renewals.reasons import Reason
 from renewals.request import RenewalRequest
 from renewals.stripe_gateway import StripeGateway
 from renewals.subscription import SubscriptionStatus
+from renewals.timeline import timeline
 from tests.fakes import DUE, DUNNING, LATER, NOON, SELLER, World
 from tests.unit.test_audit import Auditor
 from tests.unit.test_sweep import Sweeper
@@ -462,10 +463,9 @@ def test_a_subscription_that_ends_before_what_was_refused_is_soon_left_alone(sho
     assert auditor.audit()["differences"]["missed"] == 0
 
 
-def test_a_stopped_claim_that_was_passed_over_is_billed_anew_on_another_payment(shop: World) -> None:
-    """A payment of 31 January was stopped by hand, and 10 January billed instead, which is refunded whole. The row is
-    put back to 31 January with another card: under the first key the gateway would answer with the stopped payment,
-    and the period would fail as stopped though nobody stopped it. Another key pays, and the period keeps its story."""
+def _stopped_and_passed_over(shop: World) -> None:
+    """The payment of 31 January was stopped by hand, and 10 January billed instead, which was refunded whole since. The
+    row is put back to 31 January with another card."""
     shop.subscribe()
     shop.cuts.at = 2 * _call(World.subscribe, _renew, "gateway.confirm")
     _renew(shop)
@@ -478,10 +478,62 @@ def test_a_stopped_claim_that_was_passed_over_is_billed_anew_on_another_payment(
     refund = {"amount": item["amount"], "state": "refunded", "at": NOON.isoformat(), "by": "ann", "request": "r"}
     shop.dynamodb.put("renewals", item | {"refunds": {"refund_1": refund | {"refund_id": "re_1"}}})
     shop.edit(renewal_date=JANUARY, anchor_day=Decimal(31))
+
+
+def test_a_stopped_claim_that_was_passed_over_is_billed_anew_on_another_payment(shop: World) -> None:
+    """A payment of 31 January was stopped by hand, and 10 January billed instead, which is refunded whole. The row is
+    put back to 31 January with another card: under the first key the gateway would answer with the stopped payment,
+    and the period would fail as stopped though nobody stopped it. Another key pays, and the period keeps its story."""
+    _stopped_and_passed_over(shop)
     assert _ask(shop, NOON + 2 * HOUR) == "Success"
     assert (len(shop.gateway.charges), len(set(shop.gateway.payments))) == (2, 3)
     anew = shop.items()[JANUARY]
     assert (anew["status"], anew["intent_tries"], len(anew["endings"])) == ("done", 1, 1)
+
+
+BY_HAND: list[tuple[str, Any]] = [
+    ("mails", "soon"),
+    ("mails", {"payment_failed_1": {"state": "sent"}}),
+    ("mails", {"payment_failed_1": {"state": {"sent"}}}),
+    ("refusals", ["one"]),
+    ("refusals", {"attempt_1": {"at": "soon"}}),
+    ("endings", Decimal(1)),
+    ("endings", [{"at": "2026-01-31T12:00:00+00:00", "status": "failed", "reason": {"a set"}}]),
+    ("endings", [{"at": None}]),
+    ("earlier_mails", [{"name": "payment_failed_1"}]),
+]
+
+
+@pytest.mark.parametrize(("name", "value"), BY_HAND)
+def test_an_odd_attribute_in_the_story_of_a_claim_that_was_passed_over_ends_no_renewal(
+    shop: World, name: str, value: Any
+) -> None:
+    """Somebody wrote into the story of a claim that was passed over. What cannot be read of the story is left out; the
+    key of its stopped payment stays spent all the same, and the timeline of the period is told."""
+    _stopped_and_passed_over(shop)
+    shop.dynamodb.put("renewals", shop.items()[JANUARY] | {name: value})
+    assert _ask(shop, NOON + 2 * HOUR) == "Success"
+    anew = shop.items()[JANUARY]
+    assert (anew["status"], anew["intent_tries"], len(shop.gateway.charges)) == ("done", 1, 2)
+    assert timeline(shop.row(), list(shop.items().values()), [], UTC)
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        {"claim": "x"},
+        {"claim": "x", "mails": {}},
+        {"claim": None, "mails": {}, "intent_tries": "many"},
+    ],
+)
+def test_a_passed_over_claim_that_somebody_wrote_by_hand_ends_no_renewal(shop: World, item: dict[str, Any]) -> None:
+    """A skipped period with a claim of which hardly anything can be read counts as one without a claim: for the charge
+    and for all who read the latest periods."""
+    shop.subscribe()
+    key = {"subscription_id": "sub_1", "renewal_date": "2025-12-31"}
+    shop.dynamodb.put("renewals", key | {"status": "skipped", "reason": "paused"} | item)
+    assert shop.run() == "Success"
+    assert (len(shop.gateway.charges), len(shop.ledger.recent("sub_1"))) == (1, 1)
 
 
 def test_a_canceled_subscription_whose_payment_was_cancelled_before_is_soon_left_alone(shop: World) -> None:
