@@ -135,7 +135,14 @@ class Charge(Around):
         """Step 2."""
         new, subscription = decided.claim, decided.subscription
         guards = self.switch.guards(subscription.subscription_id)
-        step = payment_steps.claim(new.renewal, new.skipped, subscription, new.instead_of, guards=guards)
+        step = payment_steps.claim(
+            new.renewal,
+            new.skipped,
+            subscription,
+            new.instead_of,
+            claimed_before=new.claimed_before,
+            guards=guards,
+        )
         try:
             claimed = self.ledger.apply(step)
         except GuardRefused:

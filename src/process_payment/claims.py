@@ -26,12 +26,16 @@ _ENDED_BY = frozenset({Reason.DUNNING_OVER, Reason.CANCELED, Reason.UNPAID})
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A period to be claimed. skipped: the due dates that are passed over for it. instead_of: the earlier claims from
-    the same date on, which have moved no money and never will; one that begins later, and has passed over nothing
-    before the end of this period, waits for its own day."""
+    """A period to be claimed.
+
+    skipped: the due dates that are passed over for it. claimed_before: those among them whose claim was passed over for
+    another period before. instead_of: the earlier claims from the same date on, which have moved no money and never
+    will; one that begins later, and has passed over nothing before the end of this period, waits for its own day.
+    """
 
     renewal: Renewal
     skipped: tuple[date, ...]
+    claimed_before: frozenset[date]
     instead_of: tuple[Renewal, ...]
 
 
@@ -66,7 +70,8 @@ def due_claim(
     if anew is not None:  # what was tried and told of this period stays on record
         attempt = anew.attempt + (anew.status is Status.GIVEN_UP)
         new = replace(new, attempt=attempt, refusals=anew.refusals, mails=anew.mails, endings=anew.endings)
-    return Claim(new, skipped, tuple(unpaid))
+    claimed_before = frozenset(r.renewal_date for r in passed_over).intersection(skipped)
+    return Claim(new, skipped, claimed_before, tuple(unpaid))
 
 
 def moved_no_money(renewal: Renewal) -> bool:

@@ -135,7 +135,7 @@ def _paused(seen: Snapshot) -> Decision | None:
     if claimed is not None and is_undecided(claimed):
         return GiveUp(claimed, seen.subscription.row, Reason.PAUSED)
     due = tuple(seen.subscription.schedule.due(due_on, today))
-    held = {r.renewal_date for r in seen.history}
+    held = {r.renewal_date for r in (*seen.history, *seen.passed_over)}  # whose story stays
     skipped = tuple(d for d in due if d not in held and (claimed is None or d > claimed.renewal_date))
     until = seen.subscription.schedule.after(due[-1])
     step = row_steps.pass_over(seen.subscription, skipped, until, seen.around.now)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -56,6 +56,7 @@ def claim(
     subscription: Subscription,
     instead_of: Sequence[Renewal] = (),
     *,
+    claimed_before: Collection[date] = (),
     guards: Sequence[TransactAction],
 ) -> Step[Renewal]:
     """Claim the period, unless somebody has or the subscription is no longer what was read. guards: two at most.
@@ -66,6 +67,9 @@ def claim(
     instead_of: the claims from the same date on that have moved no money and never will: each failed without a
     payment or with a cancelled one, or was given up. The one of this very date is claimed anew, the others are
     passed over; what they had passed over themselves is free again.
+
+    claimed_before: the dates among `skipped` whose claim was passed over before, for another period. What was tried and
+    told of them stays, and so do their spent idempotency keys.
     """
     anew = [r for r in instead_of if r.renewal_date == renewal.renewal_date]
     over = [_over(r, renewal) for r in instead_of if r not in anew]
@@ -73,7 +77,7 @@ def claim(
     room = MOST_ACTIONS - 2 - len(guards) - len(over)
     kept = skipped[:1] + skipped[1:][-(min(room, MOST_SKIPPED) - 1) :]
     free = _free(instead_of)
-    skips = [Put(Table.RENEWALS, _skipped(renewal, day, len(skipped)), free) for day in kept]
+    skips = [_skip(renewal, day, len(skipped), free, claimed_before=day in claimed_before) for day in kept]
     claimed = Put(Table.RENEWALS, item_of(renewal), _unpaid(anew[0]) if anew else free)
     return Step(renewal, (*skips, *over, claimed, unchanged(subscription)), guards=guards)
 
@@ -93,7 +97,7 @@ def overlaps(step: Step[Renewal], overtaken: Overtaken) -> bool:
 
 def _was_read(action: Action) -> bool:
     """Whether the condition is on what was read: of the row, or of an earlier claim. All others are on free dates."""
-    return not isinstance(action, Put) or any(term.text == "claim = :claim" for term in action.condition)
+    return isinstance(action, Check) or any(term.text == "claim = :claim" for term in action.condition)
 
 
 def _is_fresh(item: Item, now: datetime) -> bool:
@@ -131,10 +135,10 @@ def _free(instead_of: Sequence[Renewal]) -> Condition:
     return (Term(free, {":skipped": Status.SKIPPED, ":paused": Reason.PAUSED, **dates}),)
 
 
-def _skipped(renewal: Renewal, day: date, count: int) -> dict[str, object]:
-    return {
-        "subscription_id": renewal.subscription_id,
-        "renewal_date": day,
+def _skip(renewal: Renewal, day: date, count: int, free: Condition, *, claimed_before: bool) -> Put | Update:
+    """A date is passed over for this claim."""
+    key = {"subscription_id": renewal.subscription_id, "renewal_date": day}
+    item = {
         "customer_id": renewal.customer_id,
         "status": Status.SKIPPED,
         "reason": Reason.PASSED_OVER,
@@ -142,6 +146,7 @@ def _skipped(renewal: Renewal, day: date, count: int) -> dict[str, object]:
         "periods_passed_over": count,
         "touched_at": renewal.claimed_at,
     }
+    return Update(Table.RENEWALS, key, item, free) if claimed_before else Put(Table.RENEWALS, key | item, free)
 
 
 def unchanged(subscription: Subscription) -> Check:

@@ -491,6 +491,49 @@ def test_a_stopped_claim_that_was_passed_over_is_billed_anew_on_another_payment(
     assert (anew["status"], anew["intent_tries"], len(anew["endings"])) == ("done", 1, 1)
 
 
+def test_a_stopped_claim_that_was_passed_over_keeps_its_story_over_a_pause(shop: World) -> None:
+    """The sweep comes while the subscription is paused on the date of a claim that was passed over: the claim stands as
+    it stood, so that the date is billed under another key once the subscription is active again."""
+    _stopped_and_passed_over(shop)
+    before = shop.items()[JANUARY]
+    shop.edit(status="paused")
+    assert _ask(shop, NOON + 2 * HOUR) == "Success"
+    assert shop.row()["renewal_date"] == "2026-02-28"
+    assert shop.items()[JANUARY] == before
+    shop.edit(status="active", renewal_date=JANUARY, anchor_day=Decimal(31))
+    assert _ask(shop, NOON + 3 * HOUR) == "Success"
+    anew = shop.items()[JANUARY]
+    assert (anew["status"], anew["intent_tries"], len(anew["endings"]), len(shop.gateway.charges)) == ("done", 1, 1, 2)
+
+
+def test_a_stopped_claim_that_is_passed_over_once_more_keeps_its_story(shop: World) -> None:
+    """The date of a claim that was passed over is passed over again, for a later period: what was tried and told of the
+    date stays, and the item names the later period."""
+    _stopped_and_passed_over(shop)
+    before = shop.items()[JANUARY]
+    assert _ask(shop, _noon(2, 28)) == "Success"
+    after = shop.items()[JANUARY]
+    assert (shop.items()["2026-02-28"]["status"], after["billed_instead"]) == ("done", "2026-02-28")
+    changed = {"billed_instead", "periods_passed_over", "touched_at"}
+    assert {name for name in before | after if before.get(name) != after.get(name)} == changed
+
+
+def test_a_claim_that_was_passed_over_for_a_later_period_stands_in_the_way_of_another_claim(shop: World) -> None:
+    """The period that was billed instead was refunded whole. A claim over both dates is refused in words, as over any
+    date that was passed over for a later period, and is not taken for the work of a faster execution."""
+    _stopped_and_passed_over(shop)
+    assert _ask(shop, _noon(2, 28)) == "Success"
+    item = shop.items()["2026-02-28"]
+    refund = {"amount": item["amount"], "state": "refunded", "at": NOON.isoformat(), "by": "ann", "request": "r"}
+    shop.dynamodb.put("renewals", item | {"refunds": {"refund_1": refund | {"refund_id": "re_1"}}})
+    shop.edit(renewal_date="2026-01-30", anchor_day=Decimal(30), interval="day", test_clock="2026-02-01")
+    outcome = shop.renew("again", _noon(2, 28))
+    assert (outcome.name, outcome.reason) == (
+        "rejected",
+        "renewal_date: a period from here on is in the ledger already",
+    )
+
+
 BY_HAND: list[tuple[str, Any]] = [
     ("mails", "soon"),
     ("mails", {"payment_failed_1": {"state": "sent"}}),
