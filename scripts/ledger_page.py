@@ -34,8 +34,9 @@ _NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
 _ABOUT = """# The ledger, step by step
 
 `python -m scripts.ledger_page` makes this page of the code (`src/renewals/*_steps.py`). A step is written in one call,
-all of it or nothing of it, and only if each of its conditions holds at that moment. So of two who try the same step
-one wins, and the other is told. `<name>` stands for the value that was read, or that the step is about.
+all of it or nothing of it, and only if each of its conditions holds at that moment; where there is an "otherwise", that
+is tried next. So of two who try the same step one wins, and the other is told. `<name>` stands for the value that was
+read, or that the step is about.
 """
 
 

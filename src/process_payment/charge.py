@@ -101,7 +101,7 @@ class Charge(Around):
             case Note(step, then):
                 with suppress(Overtaken):  # somebody changed what was read: what they wrote stands
                     self.ledger.apply(step)
-                return self._done(then)
+                return self._done(then())
             case Move(step, outcome):
                 self.ledger.apply(step)
                 return outcome

@@ -13,6 +13,8 @@ from renewals.outcomes import PaymentOutcome
 from renewals.reasons import Reason
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from process_payment.claims import Claim
     from renewals.gateway import Payment
     from renewals.renewal import MailKind, Renewal
@@ -43,10 +45,11 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """Write a step, and go on with another decision. Where somebody changed what was read, what they wrote stands."""
+    """Write a step, and decide then what is to be done next. Where somebody changed what was read, what they wrote
+    stands."""
 
     step: Step[object]
-    then: Decision
+    then: Callable[[], Decision]
 
 
 @dataclass(frozen=True, slots=True)

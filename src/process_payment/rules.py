@@ -110,8 +110,11 @@ def _end(seen: Snapshot) -> Decision | None:
     if not is_over(seen.subscription.row, seen.around.today):
         return None
     ended, waits = Outcome(PaymentOutcome.NOTHING_TO_DO, Reason.ENDS_BEFORE), bool(seen.undecided)
+    come = row_steps.end(seen.subscription.row)
+    if not waits:
+        return Note(come, lambda: _finish(seen, ended))
     decided = _finish(seen, ended, at_the_bank=AT_THE_BANK)
-    return decided if waits and decided != Answer(ended) else Note(row_steps.end(seen.subscription.row), decided)
+    return Note(come, lambda: decided) if decided == Answer(ended) else decided
 
 
 def _resumed_by_hand(seen: Snapshot) -> Decision | None:
@@ -150,10 +153,10 @@ def _not_due(seen: Snapshot) -> Decision | None:
         return _finish(seen, Outcome(PaymentOutcome.NOTHING_TO_DO, Reason.ANOTHER_PERIOD)) if another else None
     renewed = any(r.period_end == seen.subscription.renewal_date for r in seen.history)
     why = Reason.RENEWED_ALREADY if reason is Reason.NOT_DUE and renewed else reason
-    decided = _finish(seen, Outcome(PaymentOutcome.NOTHING_TO_DO, why))
+    nothing = Outcome(PaymentOutcome.NOTHING_TO_DO, why)
     forgotten = row_steps.forget_refusal(seen.subscription.row)  # of a period that was settled otherwise
     settled = seen.subscription.status.has_ended and not seen.undecided and forgotten.actions
-    return Note(forgotten, decided) if settled else decided
+    return Note(forgotten, lambda: _finish(seen, nothing)) if settled else _finish(seen, nothing)
 
 
 # The subscription is due
@@ -168,7 +171,7 @@ def _paid_already(seen: Snapshot) -> Decision | None:
 def _failed(seen: Snapshot) -> Decision | None:
     """A failed period whose payment can still be paid goes on."""
     failed = seen.claimed
-    if failed is None or not is_undecided(failed) or seen.subscription.ends_before(failed.renewal_date):
+    if failed is None or not is_undecided(failed) or seen.subscription.ends_by(failed.renewal_date):
         return None
     return _take_up_failed(seen, failed)
 
@@ -176,10 +179,12 @@ def _failed(seen: Snapshot) -> Decision | None:
 def _ends_before(seen: Snapshot) -> Decision | None:
     """A claimed period that begins after the end of the subscription is not billed."""
     claimed = seen.claimed
-    if claimed is None or not seen.subscription.ends_before(claimed.renewal_date):
+    if claimed is None or not seen.subscription.ends_by(claimed.renewal_date):
         return None
-    decided = _finish(seen, Outcome(PaymentOutcome.NOTHING_TO_DO, Reason.ENDS_BEFORE))
-    return decided if is_undecided(claimed) else Note(row_steps.move_on(claimed, seen.subscription.row), decided)
+    ends = Outcome(PaymentOutcome.NOTHING_TO_DO, Reason.ENDS_BEFORE)
+    if is_undecided(claimed):
+        return _finish(seen, ends)
+    return Note(row_steps.move_on(claimed, seen.subscription.row), lambda: _finish(seen, ends))
 
 
 def _stopped(seen: Snapshot) -> Decision | None:
@@ -323,7 +328,7 @@ def _failed_payments(
         return GiveUp(failed, row, over)
     # Where somebody is at work on it, they ask about its payment themselves.
     tomorrow = payment_steps.ask_daily(failed, around.now)
-    return Note(tomorrow, _failed_payments(seen, others, at_the_bank or otherwise, at_the_bank))
+    return Note(tomorrow, lambda: _failed_payments(seen, others, at_the_bank or otherwise, at_the_bank))
 
 
 def _take_on(seen: Snapshot, renewal: Renewal) -> Decision:
@@ -348,7 +353,7 @@ def _take_on(seen: Snapshot, renewal: Renewal) -> Decision:
 def _only_ask(seen: Snapshot, renewal: Renewal) -> Decision:
     """While charging is off: record a payment that went through before, and leave any other as it stands."""
     if renewal.payment_id is not None:
-        payment = seen.payment(renewal)
+        payment = seen.around.payments.retrieve_known(renewal)  # as it is now: its bank may have decided since
         if payment.state is PaymentState.PAID:
             return RecordPaid(renewal, payment)
     return Answer(WHILE_OFF)

@@ -83,7 +83,7 @@ class Snapshot:
 
     @property
     def unsettled(self) -> Renewal | None:
-        """The period that is neither paid nor given up."""
+        """The period that is claimed or refused."""
         return self.history.unsettled
 
     @property
@@ -108,8 +108,8 @@ class Snapshot:
         return self.refused is not None and self.subscription.payment_method != self.refused.payment_method
 
     def payment(self, renewal: Renewal) -> Payment:
-        """The period's payment, as the gateway has it. The gateway is asked once. Raises GatewayUnauthorized where the
-        gateway does not know the payment."""
+        """The period's payment, as the gateway had it when a rule asked first: all rules of a list speak of the same.
+        Raises GatewayUnauthorized where the gateway does not know the payment."""
         known = str(renewal.payment_id)
         if known not in self._payments:
             self._payments[known] = self.around.payments.retrieve_known(renewal)

@@ -13,7 +13,7 @@ from renewals.errors import BadRow
 from renewals.gateway import Charged, GatewayRefund, GatewayRefundState
 from renewals.periods import Schedule
 from renewals.renewal import Flag, MailKind, MailState, RefundState, Status, renewal_from
-from renewals.row_steps import MOST_SKIPPED
+from renewals.row_steps import with_items
 from renewals.subscription import Subscription
 
 
@@ -354,7 +354,7 @@ def passed_over(item: Item) -> list[str]:
     else:
         schedule = Schedule("day", (end - start).days, 1)
     dates = [each.isoformat() for each in schedule.due(first, start - timedelta(days=1))]
-    return dates[:1] + dates[1:][-(MOST_SKIPPED - 1) :]
+    return list(with_items(dates))
 
 
 def due(

@@ -35,7 +35,7 @@ class History(tuple[Renewal, ...]):
 
     @property
     def unsettled(self) -> Renewal | None:
-        """The period that is neither paid nor given up. There is at most one."""
+        """The period that is claimed or refused. There is at most one."""
         return next((r for r in self if r.status in UNSETTLED), None)
 
     @property

@@ -22,7 +22,7 @@ which a refund has no final result stands there too, with the moment from which 
 What is paid stands in charged-on-index, by the gateway's own day (`charged_on`, UTC) and moment (`charged_at`) of the
 charge: the audit reads both sides in this order.
 
-Here is how its items are read, and how a step is taken. The steps are values, and stand in renewals.steps.
+Here is how its items are read, and how a step is taken. The steps are values: renewals.steps says where each stands.
 """
 
 from __future__ import annotations

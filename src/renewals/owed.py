@@ -10,7 +10,7 @@ from renewals import refunds
 from renewals.attribute_values import Item
 from renewals.mail_faults import Address, is_in_vain
 from renewals.renewal import CUT_OFF, UNFINISHED, Mail, MailKind, Renewal, Status, mail_name
-from renewals.subscription import SubscriptionStatus, ends_before, is_live, status_of
+from renewals.subscription import SubscriptionStatus, ends_by, is_live, status_of
 
 _RECEIPT_LACKS = frozenset({Status.PAID, Status.RECEIPTED, Status.FAILED, Status.MAIL_FAILED})
 _REFUSED = frozenset({Status.DECLINED, Status.ACTION_REQUIRED})
@@ -87,5 +87,5 @@ def is_true(renewal: Renewal, row: Item | None) -> bool:
     return (
         row.get("renewal_date") == renewal.row_date.isoformat()
         and row.get("payment_method") == renewal.payment_method
-        and not ends_before(row, renewal.renewal_date)
+        and not ends_by(row, renewal.renewal_date)
     )

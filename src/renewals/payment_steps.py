@@ -12,7 +12,7 @@ from renewals import pauses
 from renewals.attribute_values import Item, TransactAction, moment
 from renewals.reasons import Reason
 from renewals.renewal import UNSETTLED, Flag, Renewal, Status, item_of, replaced, shard
-from renewals.row_steps import ANCHORED, MOST_SKIPPED, NOT_REFUSED, WATCHED, forget_refusal
+from renewals.row_steps import ANCHORED, MOST_SKIPPED, NOT_REFUSED, WATCHED, forget_refusal, with_items
 from renewals.spans import PAID_UNTIL, paid_until
 from renewals.steps import (
     LEASE,
@@ -36,7 +36,7 @@ from renewals.steps import (
     same_owner,
     same_status,
 )
-from renewals.subscription import SubscriptionStatus, anchor_change, ends_before, has_ended, is_live, status_of
+from renewals.subscription import SubscriptionStatus, anchor_change, ends_by, has_ended, is_live, status_of
 
 if TYPE_CHECKING:
     from renewals.errors import Overtaken
@@ -75,7 +75,7 @@ def claim(
     over = [_over(r, renewal) for r in instead_of if r not in anew]
     # Beyond DynamoDB's limit the oldest is kept, which guards the claim, and counts those without an item.
     room = MOST_ACTIONS - 2 - len(guards) - len(over)
-    kept = skipped[:1] + skipped[1:][-(min(room, MOST_SKIPPED) - 1) :]
+    kept = with_items(skipped, min(room, MOST_SKIPPED))
     free = _free(instead_of)
     skips = [_skip(renewal, day, len(skipped), free, claimed_before=day in claimed_before) for day in kept]
     claimed = Put(Table.RENEWALS, item_of(renewal), _unpaid(anew[0]) if anew else free)
@@ -89,15 +89,15 @@ def overlaps(step: Step[Renewal], overtaken: Overtaken) -> bool:
     who is at work, all is to be looked at again instead.
     """
     lost = overtaken.failed
-    if any(_was_read(step.actions[position]) for position in lost if position < len(step.actions)):
+    if any(_was_read(step.actions[position], step.after) for position in lost if position < len(step.actions)):
         return False
     in_the_way = [item for item in lost.values() if item and item.get("status") in _HELD]
     return not any(_is_fresh(item, step.after.claimed_at) for item in in_the_way)
 
 
-def _was_read(action: Action) -> bool:
+def _was_read(action: Action, renewal: Renewal) -> bool:
     """Whether the condition is on what was read: of the row, or of an earlier claim. All others are on free dates."""
-    return isinstance(action, Check) or any(term.text == "claim = :claim" for term in action.condition)
+    return isinstance(action, Check) or any(term.text == same_claim(renewal).text for term in action.condition)
 
 
 def _is_fresh(item: Item, now: datetime) -> bool:
@@ -205,7 +205,7 @@ def why_withdrawn(renewal: Renewal, row: Row | None) -> Reason | None:
     if not is_live(row):
         status = status_of(row)
         return Reason(status) if status else Reason.UNKNOWN_STATUS
-    if ends_before(row, renewal.renewal_date, if_unreadable=True):
+    if ends_by(row, renewal.renewal_date, if_unreadable=True):
         return Reason.ENDS_BEFORE
     if row.get("renewal_date") != renewal.row_date.isoformat():
         return Reason.MOVED
@@ -300,7 +300,7 @@ def paid(
         }
         if status_of(row) is SubscriptionStatus.PAST_DUE:
             moves["status"] = SubscriptionStatus.ACTIVE
-        if ends_before(row, renewal.renewal_date) and not has_ended(row):
+        if ends_by(row, renewal.renewal_date) and not has_ended(row):
             moves["cancel_at"] = renewal.period_end  # it ends with the period that is paid
         if payment.card is not None:
             moves["known_card"] = asdict(payment.card)

@@ -75,7 +75,7 @@ def preview(
     then = ""
     try:
         for charge in _charges(subscription, today, refused):
-            if subscription.cancel_at is not None and subscription.ends_before(charge.start):
+            if subscription.cancel_at is not None and subscription.ends_by(charge.start):
                 paid = charges[-1].end if charges else paid_until
                 then = f"It ends on {wording.day(subscription.cancel_at)}.{_given_up(subscription.cancel_at, paid)}"
                 break
@@ -104,7 +104,7 @@ def _from(subscription: Subscription, resumed: date) -> Subscription:
 
 def _if_resumed(subscription: Subscription, resumed: date) -> str:
     active = _from(subscription, resumed)
-    if active.cancel_at is not None and active.ends_before(resumed):
+    if active.cancel_at is not None and active.ends_by(resumed):
         return f"If it is resumed today, it ends on {wording.day(active.cancel_at)}."
     amount = wording.money(subscription.amount, subscription.currency)
     period = wording.days(resumed, active.schedule.after(resumed))

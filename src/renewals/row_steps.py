@@ -10,7 +10,7 @@ from renewals import pauses
 from renewals.attribute_values import TransactAction, Value
 from renewals.reasons import Reason
 from renewals.renewal import Renewal, Status
-from renewals.steps import Put, Row, Step, Table, Term, Update, as_read, row_key
+from renewals.steps import MOST_ACTIONS, Put, Row, Step, Table, Term, Update, as_read, row_key
 from renewals.subscription import ENDED_ON, SubscriptionStatus, anchor_change, status_of
 
 if TYPE_CHECKING:
@@ -37,8 +37,9 @@ ANCHORED = ("interval", "anchor_day")
 NOT_REFUSED: dict[str, None] = {"next_attempt": None, "refused_payment_method": None}
 """The attributes of a subscription whose period stands refused: taken away when it does no more."""
 
-MOST_SKIPPED = 96
-"""So many periods that are passed over get an item of their own; further ones are counted."""
+MOST_SKIPPED = MOST_ACTIONS - 4
+"""So many periods that are passed over get an item of their own; further ones are counted. A claim writes itself, too,
+and checks the row and two guards."""
 
 
 def move_on(renewal: Renewal, row: Row) -> Step[None]:
@@ -85,7 +86,7 @@ def pass_over(
     resumed: what else changes in its row, where it is resumed with it. recorded: further actions of that
     transaction, two at most.
     """
-    kept = days[:1] + days[1:][-(MOST_SKIPPED - 1) :]
+    kept = with_items(days)
     item = {
         "subscription_id": subscription.subscription_id,
         "customer_id": subscription.customer_id,
@@ -99,6 +100,11 @@ def pass_over(
     moved = {"renewal_date": until, pauses.NOTE: until, **anchor_change(subscription.row, until), **(resumed or {})}
     move = Update(Table.SUBSCRIPTIONS, row_key(subscription), moved, as_read(subscription.row, WATCHED))
     return Step(None, (*puts, move), beside=recorded)
+
+
+def with_items[Day](days: Sequence[Day], most: int = MOST_SKIPPED) -> tuple[Day, ...]:
+    """Of the periods that are passed over, those that get an item: the first, and the latest."""
+    return (*days[:1], *days[1:][-(most - 1) :])
 
 
 def _key(row: Row) -> dict[str, Value]:

@@ -1,6 +1,6 @@
 """The steps of a renewal as values: what each changes, and under which condition. Nothing here reads or writes.
 
-A step is taken by renewals.ledger, all of it or nothing of it. Its conditions are lists of terms, so that they can be
+A step is taken by renewals.ledger. Its conditions are lists of terms, so that they can be
 listed, printed (docs/ledger.md) and tried one by one. The steps themselves, by what they are about:
 
     payment_steps    the money: claims, payments, and what comes of them
@@ -84,12 +84,13 @@ type Action = Update | Put | Check
 
 @dataclass(frozen=True, slots=True)
 class Step[After]:
-    """What is written in one call. after: how the renewal stands then; None where only a subscription moves.
+    """What is written in one call, all of it or nothing. after: how the renewal stands then; None where only a
+    subscription moves.
 
     beside: further actions in one transaction with these, of other tables, as DynamoDB takes them.
     guards: as beside: checks whose failure no other try helps against; the ledger raises GuardRefused.
     otherwise: the step that is taken where the condition of this one does not hold.
-    then: a further step. Where its condition does not hold, what somebody wrote meanwhile stands.
+    then: a further step, in a call of its own. Where its condition does not hold, what somebody wrote meanwhile stands.
     """
 
     after: After
@@ -178,5 +179,5 @@ def changed(renewal: Renewal, changes: Mapping[str, object], condition: Conditio
 
 
 def row_key(of: "Renewal | Subscription") -> dict[str, str]:
-    """The key of the subscription that a renewal belongs to."""
+    """The key of a subscription, by anything that names it."""
     return {"subscription_id": of.subscription_id, "customer_id": of.customer_id}

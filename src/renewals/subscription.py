@@ -76,13 +76,13 @@ class Subscription:
         """Why nothing is to be charged today; None where the subscription is due."""
         if self.status.has_ended:
             return Reason(self.status)
-        if self.ends_before(self.renewal_date):
+        if self.ends_by(self.renewal_date):
             return Reason.ENDS_BEFORE
         if self.renewal_date > today:
             return Reason.NOT_DUE
         return None
 
-    def ends_before(self, day: date) -> bool:
+    def ends_by(self, day: date) -> bool:
         """Whether the subscription ends on this day or earlier: no period that begins on this day is billed."""
         return self.cancel_at is not None and self.cancel_at <= day
 
@@ -208,12 +208,12 @@ def is_over(row: Item, today: date) -> bool:
     has seen to it.
     """
     status, end = status_of(row), str(row.get("cancel_at"))
-    if not _DAY.fullmatch(end) or not ends_before(row, today):
+    if not _DAY.fullmatch(end) or not ends_by(row, today):
         return False
     if status is None or status is SubscriptionStatus.CANCELED:
         return False
-    due = renewal_date_of(row)
-    return status.has_ended or due is None or ends_before(row, due)
+    # Texts are compared, since the date may be none: what cannot be read as due before the end is not over by itself.
+    return status.has_ended or end <= str(row.get("renewal_date"))
 
 
 def status_on(row: Item, today: date) -> Value:
@@ -221,9 +221,10 @@ def status_on(row: Item, today: date) -> Value:
     return SubscriptionStatus.CANCELED if is_over(row, today) else row.get("status")
 
 
-def ends_before(row: Item, day: date, *, if_unreadable: bool = False) -> bool:
-    """As Subscription.ends_before, whatever else is wrong with the row. Texts are compared, as DynamoDB does in
-    the condition under which a payment is made (renewals.payment_steps.stands_by).
+def ends_by(row: Item, day: date, *, if_unreadable: bool = False) -> bool:
+    """As Subscription.ends_by, whatever else is wrong with the row. Texts are compared, as DynamoDB does in
+    the condition under which a payment is made (renewals.payment_steps.stands_by); an end that is no text is in that
+    condition's way, so whoever asks on its behalf says `if_unreadable=True`.
 
     if_unreadable: the answer for an end that is no text.
     """

@@ -206,8 +206,8 @@ def test_an_end_is_compared_with_a_day_alike_wherever_it_is_asked_about(
     assert claimed is not None
     shop.subscribe(cancel_at=end)
     row = shop.row()
-    assert subscription.parse(row).ends_before(DUE) is ends
-    assert subscription.ends_before(row, DUE) is ends
+    assert subscription.parse(row).ends_by(DUE) is ends
+    assert subscription.ends_by(row, DUE) is ends
     assert (why_withdrawn(claimed, row) is Reason.ENDS_BEFORE) is ends
     assert _is_refused(shop, claimed) is ends
 
@@ -230,3 +230,10 @@ def _is_refused(shop: World, claimed: Renewal) -> bool:
     except Overtaken:
         return True
     return False
+
+
+@pytest.mark.parametrize("due", ["2025-3-1", "1999-12-31", "2026-02-30", ""])
+def test_a_row_whose_date_is_none_is_not_over_by_itself(shop: World, due: str) -> None:
+    """It may owe periods from before its end: it is shown as at fault, and not as canceled."""
+    shop.subscribe(renewal_date=due, cancel_at="2026-01-20")
+    assert not subscription.is_over(shop.row(), date(2026, 1, 29))

@@ -24,7 +24,7 @@ from process_payment.dunning_rules import DUNNING
 from process_payment.rules import RULES
 from process_payment.snapshot import Snapshot, look
 from renewals import payment_steps
-from renewals.gateway import Failure, PaymentState
+from renewals.gateway import Failure, Payment, PaymentState
 from renewals.reasons import Reason
 from renewals.request import RenewalRequest
 from tests.fakes import DUE, LATER, NOON, World
@@ -220,3 +220,23 @@ def test_every_rule_decides_for_something() -> None:
     """So none of them is there in vain."""
     decided = {rule for rule, *_ in CASES.values()} | {"_refused"}
     assert {rule.__name__ for rule in (*RULES, *DUNNING)} == decided
+
+
+def test_a_failed_payment_that_its_bank_decides_between_two_looks_is_recorded_while_charging_is_off(
+    shop: World,
+) -> None:
+    """The gateway is asked again before the period is left alone: another card, and the first one's bank was slow."""
+    _failed(payment_method="pm_3ds")(shop)
+    shop.turn_charging_off()
+    payment = shop.gateway.payments["pi_1"]
+    shop.gateway.payments["pi_1"] = replace(payment, state=PaymentState.PROCESSING)
+    charge = shop.charge("run-2", NOON + LATER)
+    decides = shop.gateway.retrieve
+
+    def retrieve(payment_id: str) -> Payment:
+        seen = decides(payment_id)
+        shop.gateway.payments["pi_1"] = replace(payment, state=PaymentState.PAID)
+        return seen
+
+    shop.gateway.retrieve = retrieve  # type: ignore[method-assign]
+    assert charge.renew(RenewalRequest("sub_1", "cus_1", Decimal("29.99"))).name == "paid"
