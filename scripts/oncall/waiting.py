@@ -74,7 +74,7 @@ def look(deployment: Deployment) -> Waiting:
     # Though it lives on another day, or this machine's clock is behind.
     begun = (row for row in rows if is_unfinished(row))
     unfinished = sorted(((unfinished_seconds(row, now), *_named(row), _stands(row)) for row in begun), reverse=True)
-    waiting = [(*_named(row), what) for row in rows for what in refunds.waiting(row.get("refunds", {}))]
+    waiting = [(*_named(row), what) for row in rows for what in refunds.waiting(row)]
     asked_again = replace(sweep, queue=(overdue := _Kept()))
     for shard in range(INDEX_SHARDS):
         asked_again.read(SweepPart(PartKind.SHARD, str(shard)))

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any
 from renewal_audit import compare, receipts
 from renewal_audit.compare import Compared, Count, Found, Key
 from renewal_audit.report import Report, ReportPart, Reports
-from renewals import attribute_values, dynamodb, refunds, spans
+from renewals import dynamodb, refunds, spans
 from renewals.attribute_values import text
 from renewals.clock import Moment
 from renewals.errors import BadRow
@@ -159,9 +159,8 @@ class Audit:
                     **asked,
                 )
                 for item in map(dynamodb.plain, page["Items"]):
-                    yield _Entry(
-                        compare.key_in(item), attribute_values.moment(item, "charged_at").replace(microsecond=0)
-                    )
+                    if (at := compare.moment_in(item, "charged_at")) is not None:  # else somebody wrote it by hand
+                        yield _Entry(compare.key_in(item), at.replace(microsecond=0))
                 if "LastEvaluatedKey" not in page:
                     break
                 asked = {"ExclusiveStartKey": page["LastEvaluatedKey"]}
@@ -206,7 +205,7 @@ class Audit:
             return [(item, other) for other in compare.overlapping(item, found)]
 
         with ThreadPoolExecutor(_AT_ONCE) as pool:
-            for overlaps in pool.map(look, (item for item in held if "period_end" in item)):
+            for overlaps in pool.map(look, filter(compare.says_paid, held)):
                 yield from overlaps
 
     def _within(self, item: Row) -> list[Row]:
@@ -286,9 +285,7 @@ class Audit:
     def _look_at(self, rows: list[Row], found: Found) -> None:
         due = list(self._due(rows, found))
         items = self._items({_key(row) for row, _ in due})
-        instead = {
-            key: (key[0], text(item, "billed_instead")) for key, item in items.items() if "billed_instead" in item
-        }
+        instead = {key: (key[0], day) for key, item in items.items() if (day := compare.billed_instead(item))}
         items |= self._items(set(instead.values()) - set(items))
         for row, moment in due:
             key = _key(row)
@@ -306,7 +303,7 @@ class Audit:
             register.next_charges(due.row, moment.today, 1)
         except BadRow as bad:
             return str(bad)
-        except (KeyError, TypeError, ValueError):  # the ledger has an item that is no claim of ours
+        except (AttributeError, KeyError, TypeError, ValueError):  # the ledger has an item that is no claim of ours
             return None
         return None
 

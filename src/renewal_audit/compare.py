@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from renewals import currencies, refunds, wording
-from renewals.attribute_values import Item, day, fields, fields_or_empty, moment, number, text, whole
+from renewals.attribute_values import Item, Value, day, moment, number, text, whole
 from renewals.clock import Moment
 from renewals.errors import BadRow
 from renewals.gateway import Charged, GatewayRefund, GatewayRefundState
@@ -190,7 +190,8 @@ class Compared:
 
     def _refund_differs(self, kind: Difference, key: Key, item: Item, detail: str) -> None:
         self.found.differs(kind, key, str(item["payment_id"]), detail)
-        self.found.unsettled[key] = str(item["customer_id"])
+        if "customer_id" in item:
+            self.found.unsettled[key] = str(item["customer_id"])
 
     def entry(self, key: Key, charges: Mapping[str, Key]) -> None:
         """One period that the ledger says was charged. charges: those that succeeded, payment to its period."""
@@ -246,8 +247,8 @@ class Compared:
             )
         else:
             counts[Count.RECEIPTED] += 1
-        mails, status = fields_or_empty(item, "mails"), str(item.get("status"))
-        receipts = [fields(mails, name) for name in mails if MailKind.of(name) is MailKind.RECEIPT]
+        status = str(item.get("status"))
+        receipts = [mail for name, mail in _mails(item).items() if MailKind.of(name) is MailKind.RECEIPT]
         if any(mail.get("state") == MailState.SENT for mail in receipts):
             counts[Count.MAILED] += 1
         elif status in _COUNTED_BY_STATUS:
@@ -311,26 +312,26 @@ def overlaps_within(item: Item, within: Iterable[Item]) -> list[tuple[Item, Item
 
 def is_paid_again(made: GatewayRefund, item: Item) -> bool:
     """Whether a refund of this period has failed, so that its days are paid, though others may have been billed."""
-    return made.state is GatewayRefundState.FAILED and made.payment_id == item.get("payment_id") and _is_paid(item)
+    return made.state is GatewayRefundState.FAILED and made.payment_id == item.get("payment_id") and says_paid(item)
 
 
 def reaches_no_further(item: Item, start: str) -> bool:
     """Whether no period that is older than this one can have a day from `start` on: it is paid, and begins before."""
-    return _is_paid(item) and text(item, "renewal_date") < start
+    return says_paid(item) and text(item, "renewal_date") < start
 
 
 def _has_a_day_of(one: Item, other: Item) -> bool:
-    if not (_is_paid(one) and _is_paid(other)) or one["renewal_date"] == other["renewal_date"]:
+    if not (says_paid(one) and says_paid(other)) or one["renewal_date"] == other["renewal_date"]:
         return False
     starts, ends = ([text(each, name) for each in (one, other)] for name in ("renewal_date", "period_end"))
     return starts[0] < ends[1] and starts[1] < ends[0]
 
 
-def _is_paid(item: Item) -> bool:
-    """Whether the ledger says so, and that it was not refunded whole."""
+def says_paid(item: Item) -> bool:
+    """Whether the ledger says that a period is paid, and that it was not refunded whole."""
     try:
         return "period_end" in item and renewal_from(item).is_paid
-    except (KeyError, ValueError, TypeError):  # an item that is no claim of ours
+    except (AttributeError, KeyError, ValueError, TypeError):  # an item that is no claim of ours
         return False
 
 
@@ -339,21 +340,31 @@ def _charged_before(one: Item, other: Item) -> bool:
     return first < second
 
 
+def billed_instead(item: Item) -> str | None:
+    """The period that was billed in place of one that was passed over; None where the item names none."""
+    try:
+        return day(item, "billed_instead").isoformat()
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
 def passed_over(item: Item) -> list[str]:
     """The dates of which a claim of ours left an item, because it passed them over: by the schedule it was made with,
     which its own period shows. None of an item that is no claim of ours."""
     try:
         first, start, end = (day(item, name) for name in ("row_date", "renewal_date", "period_end"))
-    except (KeyError, ValueError):
+        if not first < start < end:
+            return []
+        if "anchor_day" in item:
+            months = (end.year - start.year) * 12 + end.month - start.month
+            schedule = Schedule("month", months, whole(item, "anchor_day"))
+        else:
+            schedule = Schedule("day", (end - start).days, 1)
+        if not schedule.count:
+            return []
+        dates = [each.isoformat() for each in schedule.due(first, start - timedelta(days=1))]
+    except (KeyError, TypeError, ValueError, OverflowError):
         return []
-    if not first < start < end:
-        return []
-    if "anchor_day" in item:
-        months = (end.year - start.year) * 12 + end.month - start.month
-        schedule = Schedule("month", months, whole(item, "anchor_day"))
-    else:
-        schedule = Schedule("day", (end - start).days, 1)
-    dates = [each.isoformat() for each in schedule.due(first, start - timedelta(days=1))]
     return list(with_items(dates))
 
 
@@ -378,7 +389,7 @@ def due(
     else:
         found.counts[standing] += 1
         if standing is Count.DUNNING and _is_untold(item, moment):
-            owed = f"to be mailed since {item.get('touched_at')!s}: {wording.mail(MailKind.of(str(item['notice'])))}"
+            owed = f"to be mailed since {item.get('touched_at')!s}: {wording.mail(MailKind.of(item['notice']))}"
             found.differs(Difference.MAIL_MISSING, key, payment_id, owed)
 
 
@@ -398,18 +409,36 @@ def _standing(item: Item, moment: Moment) -> Count | None:
 
 def _says(item: Item) -> str:
     """What the ledger has of a period, in words."""
-    stands = wording.standing(str(item["status"])) if "status" in item else "nothing of this period"
+    stands = wording.standing(item["status"]) if "status" in item else "nothing of this period"
     return f"the ledger says: {stands}"
 
 
 def _is_untold(item: Item, moment: Moment) -> bool:
     """Whether a refusal's notice is owed, and nobody sees to it; one with a wrong address waits for another."""
     name = item.get("notice")
-    return name is not None and name not in fields_or_empty(item, "mails") and _is_quiet(item, moment.now)
+    told = isinstance(name, str) and name in _mails(item)
+    return name is not None and not told and _is_quiet(item, moment.now)
+
+
+def _mails(item: Item) -> dict[str, dict[str, Value]]:
+    """The records of the mails of a period, without what somebody wrote among them that is none."""
+    kept = item.get("mails")
+    return {name: each for name, each in kept.items() if isinstance(each, dict)} if isinstance(kept, dict) else {}
 
 
 def _is_quiet(item: Item, now: datetime) -> bool:
-    return item.get("touched_at") is None or now - moment(item, "touched_at") >= LATELY
+    """Whether nobody has been at work on a period for a day; of one whose moment cannot be read, nobody has."""
+    touched_at = moment_in(item, "touched_at")
+    return touched_at is None or now - touched_at >= LATELY
+
+
+def moment_in(item: Item, name: str) -> datetime | None:
+    """The moment of an attribute; None where somebody wrote what is none."""
+    try:
+        found = moment(item, name)
+    except (KeyError, TypeError, ValueError):
+        return None
+    return found if found.tzinfo else None
 
 
 def _amount(item: Item) -> tuple[int, str] | None:

@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any
 
 from renewal_sweep.queue import RenewalQueue
 from renewals import dynamodb, mail_faults, pauses, reminders, subscription
-from renewals.attribute_values import moment, storable, text
+from renewals.attribute_values import moment, storable
 from renewals.errors import BadRow
 from renewals.reasons import Reason
 from renewals.renewal import CUT_OFF, INDEX_SHARDS
@@ -265,7 +265,7 @@ class Sweep:
     def _requests(self, part: SweepPart, rows: list[Row], done: Swept) -> Iterator[RenewalRequest]:
         if part.kind is PartKind.SHARD:
             done.oldest = max([done.oldest or 0.0, *(unfinished_seconds(row, self.now) for row in rows)])
-            yield from (self._taken_up(row) for row in rows if self._is_quiet(row))
+            yield from self._taken_up([row for row in rows if self._is_quiet(row)], done)
             return
         for row in rows:
             try:
@@ -288,15 +288,21 @@ class Sweep:
             return False
         return mail_faults.was_corrected(row, self.now.date() - timedelta(days=DAYS))
 
-    def _taken_up(self, row: Row) -> RenewalRequest:
-        """A request for what is unfinished; where only its refunds are to be looked at, one for these."""
-        only_refunds = not is_unfinished(row) and "next_attempt" not in row
-        return _request(row, Asks.SETTLE_REFUNDS if only_refunds else Asks.RENEW)
+    def _taken_up(self, rows: list[Row], done: Swept) -> Iterator[RenewalRequest]:
+        """A request for each that is unfinished; where only its refunds are to be looked at, one for these."""
+        for row in rows:
+            only_refunds = not is_unfinished(row) and "next_attempt" not in row
+            try:
+                yield _request(row, Asks.SETTLE_REFUNDS if only_refunds else Asks.RENEW)
+            except (KeyError, TypeError):  # somebody wrote it by hand
+                self.name(row, BadRow("customer_id", "is missing or not a string"))
+                done.bad += 1
 
     def _is_quiet(self, row: Row) -> bool:
         """Whether nobody is at work on a renewal. Of one that lives on another day only the charge can tell."""
-        touched, leased = (storable(moment) for moment in (self.now - QUIET, self.now))
-        return self.test_clock is not None or (text(row, "touched_at") < touched and text(row, "lease_until") < leased)
+        until = {"touched_at": storable(self.now - QUIET), "lease_until": storable(self.now)}
+        known = {name: value for name in until if isinstance(value := row.get(name), str)}
+        return self.test_clock is not None or all(known[name] < until[name] for name in known)
 
     def _asks_for(self, part: SweepPart, row: Row) -> RenewalRequest | None:
         """What this part sends of the row. Raises BadRow for one that is to be charged some day, and cannot be."""
@@ -319,15 +325,18 @@ class Sweep:
 
 def is_unfinished(row: Row) -> bool:
     """Whether it is work that is to go on now."""
-    return row["status"] in CUT_OFF or ("notice" in row and "parked" not in row)
+    status = row.get("status")
+    return (isinstance(status, str) and status in CUT_OFF) or ("notice" in row and "parked" not in row)
 
 
 def unfinished_seconds(row: Row, now: datetime) -> float:
     """For how long a renewal of unfinished-index has been unfinished, or its refunds have been to be looked at; nothing
     where it waits for its next dunning date, for another address, or for a refund that is on its way."""
     begins = ("begun_at" if "begun_at" in row else "touched_at") if is_unfinished(row) else "refunds_due"
-    begun = moment(row, begins) if begins in row else now  # earlier versions wrote no begun_at
-    return max((now - begun).total_seconds(), 0.0)
+    try:
+        return max((now - moment(row, begins)).total_seconds(), 0.0)
+    except (KeyError, TypeError, ValueError):  # no refund is to be looked at, or somebody wrote what is no moment
+        return 0.0
 
 
 def _wants(part: SweepPart, checked: Subscription, today: date) -> bool:

@@ -28,13 +28,13 @@ from decimal import Decimal
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from renewals import currencies, wording
+from renewals import attribute_values, currencies, wording
 from renewals.callers import is_of
 from renewals.errors import RenewalError
 from renewals.renewal import MailKind, MailState, RefundState, Renewal, Status, mail_name
 
 if TYPE_CHECKING:  # what only writes receipts or mails does not load the gateway
-    from renewals.attribute_values import Item
+    from renewals.attribute_values import Item, Value
     from renewals.gateway import GatewayRefund
     from renewals.stored import RefundRecord
 
@@ -122,10 +122,25 @@ def new(
 
 
 def kept(item: Item) -> Mapping[str, RefundRecord]:
-    """The refunds of a period as its item keeps them, whatever else is wrong with the item."""
-    known: Any = item.get("refunds", {})
-    refunds: Mapping[str, RefundRecord] = known
+    """The refunds of a period as its item keeps them, whatever else is wrong with the item. What somebody wrote among
+    them that is none is left out."""
+    known = item.get("refunds")
+    found: Any = {name: each for name, each in known.items() if _is_one(name, each)} if isinstance(known, dict) else {}
+    refunds: Mapping[str, RefundRecord] = found
     return refunds
+
+
+def _is_one(name: str, kept: Value) -> bool:
+    """Whether this is the name of a refund, and what is kept under it has what each reader of a refund relies on."""
+    start, _, number = name.rpartition("_")
+    if start != "refund" or not number.isdecimal() or not isinstance(kept, dict):
+        return False
+    try:
+        moments = [attribute_values.moment(kept, each) for each in ("at", "failed_at") if each == "at" or each in kept]
+    except (TypeError, KeyError, ValueError):
+        return False
+    texts = (kept.get(each, "") for each in ("state", "refund_id", "reason"))
+    return all(each.tzinfo for each in moments) and "state" in kept and all(isinstance(each, str) for each in texts)
 
 
 def next_name(known: Mapping[str, RefundRecord]) -> str:
@@ -241,10 +256,10 @@ def _look_at(refund: RefundRecord, now: datetime) -> datetime | None:
     return forgotten if forgotten > now else None
 
 
-def waiting(refunds: Mapping[str, RefundRecord]) -> list[str]:
-    """The refunds that wait, in plain words, as whoever is on call needs them: those without a result, and those that
-    failed after the gateway had taken them, as long as no later one was asked for."""
-    told = []
+def waiting(item: Item) -> list[str]:
+    """The refunds of a period that wait, in plain words, as whoever is on call needs them: those without a result, and
+    those that failed after the gateway had taken them, as long as no later one was asked for."""
+    told, refunds = [], kept(item)
     for n, (name, refund) in enumerate(in_order(refunds), start=1):
         if is_unanswered(refund):
             told.append(f"{name} without an answer")

@@ -83,9 +83,9 @@ class MailKind(Worded):
     CARD_EXPIRES = "card_expires", "that the card expires before the next charge"
 
     @classmethod
-    def of(cls, name: str) -> MailKind | Unknown:
-        """The kind in the name of a renewal's mail."""
-        return member(cls, name.rpartition("_")[0])
+    def of(cls, name: object) -> MailKind | Unknown:
+        """The kind in the name of a renewal's mail. A name that is no text names no kind that is known."""
+        return member(cls, name.rpartition("_")[0] if isinstance(name, str) else name)
 
 
 def mail_name(kind: MailKind, number: int | str) -> str:

@@ -18,11 +18,12 @@ class Worded(StrEnum):
         return member
 
     @classmethod
-    def words_of(cls, spelling: str) -> str | None:
-        """The words of a stored spelling; None where this version does not know the spelling."""
-        return cls(spelling).words if spelling in cls else None
+    def words_of(cls, stored: object) -> str | None:
+        """The words of a stored spelling; None where this version does not know the spelling, or it is no text."""
+        return cls(stored).words if isinstance(stored, str) and stored in cls else None
 
 
-def member[E: StrEnum](of: type[E], spelling: str) -> E | Unknown:
-    """The member of an enumeration with this stored spelling."""
+def member[E: StrEnum](of: type[E], stored: object) -> E | Unknown:
+    """The member of an enumeration with this stored spelling. Somebody may have written any value by hand."""
+    spelling = str(stored)
     return of(spelling) if spelling in of else Unknown(spelling)

@@ -61,8 +61,8 @@ def refused(reason: str) -> str | None:
     return f"the gateway refused the payment ({code})" + (f", for the subscription's {field}" if field else "")
 
 
-def standing(status: str) -> str:
-    """Where a renewal stands. status: as the ledger stores it."""
+def standing(status: object) -> str:
+    """Where a renewal stands. status: as the ledger stores it; somebody may have written any value by hand."""
     return Status.words_of(status) or not_known("the status", status)
 
 
@@ -76,9 +76,9 @@ def told(kind: Worded | Unknown, what: str) -> str:
     return kind.words if isinstance(kind, Worded) else not_known(what, kind)
 
 
-def not_known(what: str, spelling: str) -> str:
-    """What a table holds in a spelling that this version does not know."""
-    return f'{what} "{texts.printable(spelling)}", which this version does not know'
+def not_known(what: str, stored: object) -> str:
+    """What a table holds that this version does not know: another spelling, or no text at all."""
+    return f'{what} "{texts.printable(str(stored))}", which this version does not know'
 
 
 def day(on: date) -> str:

@@ -16,7 +16,7 @@ import pytest
 
 from renewal_audit import app, audit
 from renewal_audit.audit import Audit, latest, whole
-from renewal_audit.compare import Difference
+from renewal_audit.compare import Difference, passed_over
 from renewal_audit.report import ReportPart
 from renewals import clock
 from renewals.attribute_values import storable
@@ -490,6 +490,55 @@ def test_an_item_that_is_none_of_ours_is_named_and_stops_nothing(auditor: Audito
         ("missed", "sub_due", "2026-01-31"),
     ]
     assert (report["counts"]["mailed"], name) == (1, "sub_healthy")
+
+
+ODD: list[Any] = [
+    *("", "x", "9999-12-31", b"x", True, None, Decimal(0), Decimal("1E+40"), [], ["x"], {}, {"x"}),
+    *({"x": None}, {"refund_1": "x"}, {"refund_1": {"state": "claimed"}}, {"receipt_1": "x"}),
+]
+"""What somebody may have written into an attribute by hand, of every type that DynamoDB has."""
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("status", "row_date", "period_end", "anchor_day", "refunds", "mails", "notice", "touched_at", "payment_id"),
+        *("billed_instead", "customer_id", "receipt_key", "amount", "currency", "paid_at", "next_attempt", "flag"),
+    ],
+)
+def test_no_attribute_of_the_ledger_ends_the_audit(auditor: Auditor, name: str) -> None:
+    """Somebody wrote any value into any attribute of a paid, a refunded and a refused period: the audit runs to its
+    end, and names what else differs."""
+    auditor.renew("late", renewal_date="2025-11-30", anchor_day=31)
+    auditor.renew("declined", payment_method="pm_declined")
+    auditor.renew("refunded")
+    item = auditor.item("sub_refunded")
+    refund_id = auditor.world.gateway.refund_elsewhere(item["payment_id"], 100)
+    claim = {"amount": Decimal(1), "at": storable(NOON), "by": "ann", "request": "hash", "state": "refunded"}
+    item["refunds"] = {"refund_1": claim | {"refund_id": refund_id}}
+    auditor.world.subscribe(subscription_id="sub_planted")
+    auditor.now += timedelta(days=1)
+    for key, kept in [*deepcopy(auditor.world.dynamodb.items("renewals")).items()]:
+        for odd in ODD:
+            auditor.world.dynamodb.put("renewals", kept | {name: odd})
+            assert ("missed", "sub_planted", "2026-01-31") in named(auditor.audit()), (key, odd)
+        auditor.world.dynamodb.put("renewals", {each: kept[each] for each in kept if each != name})
+        assert ("missed", "sub_planted", "2026-01-31") in named(auditor.audit()), key
+        auditor.world.dynamodb.put("renewals", kept)
+
+
+def test_a_moment_of_the_charge_that_is_none_does_not_end_the_audit(auditor: Auditor) -> None:
+    """The charge itself is compared all the same, beside what the ledger has under its key."""
+    name = auditor.renew("1")
+    for odd in ("x", "2026-01-31", "2026-01-31T12:00:00"):
+        auditor.change(name, charged_at=odd)
+        assert (named(report := auditor.audit()), report["counts"]["charged"]) == ([], 1)
+
+
+def test_a_month_that_ends_where_it_begins_does_not_keep_the_audit_for_ever() -> None:
+    """An anchored period written by hand that begins and ends within one month has no schedule to go by."""
+    assert passed_over({"row_date": "2026-01-02", "renewal_date": "2026-01-20", "period_end": "2026-01-30",
+                        "anchor_day": Decimal(1)}) == []  # fmt: skip
 
 
 # --- what is no difference ---------------------------------------------------------------------------------------

@@ -104,6 +104,26 @@ def test_what_was_begun_and_not_finished_is_named(shop: World, oncall: Any) -> N
     assert ended.exit_code == 1
 
 
+@pytest.mark.parametrize(
+    "odd", ["", "x", "2026-01-31", b"x", True, None, Decimal(0), Decimal("1E+40"), [], ["x"], {}, {"x": None}, {"x"}]
+)
+@pytest.mark.parametrize("declined", [False, True])
+def test_whatever_was_written_by_hand_everybody_who_waits_is_named(
+    shop: World, oncall: Any, odd: Any, *, declined: bool
+) -> None:
+    """Values of every type in any attribute of a period that was begun: the others who wait are named all the same."""
+    on(shop, payment_method="pm_declined" if declined else "pm_ok")
+    shop.ses.trouble = [Cut("in the middle of its sending")]
+    shop.run()
+    on(shop, subscription_id="sub_2", customer_id="cus_2")
+    [item] = shop.items().values()
+    keys = ("subscription_id", "renewal_date", "unfinished")
+    for name in [each for each in (*item, "notice", "refunds", "refunds_due", "parked") if each not in keys]:
+        shop.dynamodb.put("renewals", item | {name: odd})
+        ended = oncall("waiting")
+        assert "sub_2, period 2026-01-31\n" in ended.output, (name, ended.exception)
+
+
 @pytest.mark.parametrize("clock", ["2026-01-31", "2099-01-31"])
 def test_what_was_begun_is_named_whatever_the_day(shop: World, oncall: Any, clock: str) -> None:
     """On a test clock that is ahead of this machine's, too."""
