@@ -42,17 +42,18 @@ def in_the_ledger() -> BadRow:
 
 
 def check_free(start: date, dates: Sequence[date], known: History, latest: History) -> None:
-    """Refuse the claim of the period that begins on `start` where one of its dates was billed before, as by a period
-    that was refunded whole.
+    """Refuse the claim of the period that begins on `start` where one of its dates was claimed before: `start` itself
+    and paid, as by a period that was refunded whole; or any of them, whatever became of it, behind the latest periods.
 
     dates: those that the claim passes over, with `start`. known: all periods from the first of them on. latest: those
-    among them that the charge knows; what they have passed over or paid, the claim leaves alone.
+    among them that the charge knows; what they have passed over or paid, the claim leaves alone, and those that came
+    to nothing the claim replaces.
 
     Raises:
         BadRow: naming `renewal_date`.
     """
-    billed = {r.renewal_date: r in latest for r in known.ever_paid}
-    if start in billed or any(not billed.get(day, True) for day in dates):
+    older = {r.renewal_date for r in known} - {r.renewal_date for r in latest}
+    if any(r.renewal_date == start for r in known.ever_paid) or not older.isdisjoint(dates):
         raise in_the_ledger()
 
 

@@ -224,9 +224,30 @@ def _refunded_whole_and_billed_by_weeks(shop: World) -> None:
     shop.edit(interval="week")
 
 
+def _unpaid_before_ten_paid_days(shop: World, **ended: Any) -> None:
+    """2 January ended without a payment, 3 to 12 January are paid."""
+    shop.subscribe(interval="day", renewal_date="2026-01-02")
+    for day in range(2, 13):
+        shop.renew(f"run-{day}", _noon(f"2026-01-{day:02}"))
+    unpaid = {name: value for name, value in shop.items()["2026-01-02"].items() if name not in ("paid_at", "mails")}
+    shop.dynamodb.put("renewals", unpaid | {"mails": {}} | ended)
+
+
+def _given_up_before_ten_paid_days(shop: World) -> None:
+    _unpaid_before_ten_paid_days(shop, status="given_up", reason="dunning_over")
+
+
+def _failed_before_ten_paid_days(shop: World) -> None:
+    _unpaid_before_ten_paid_days(shop, status="failed", reason="gateway: canceled")
+
+
 @pytest.mark.parametrize(
     ("paid", "moved"),
     [
+        *product(
+            [_given_up_before_ten_paid_days, _failed_before_ten_paid_days], ["2025-12-31", "2026-01-01", "2026-01-02"]
+        ),
+        (_given_up_before_ten_paid_days, "2026-01-11"),
         (_twelve_days_paid, "2026-01-01"),
         (_twelve_days_paid, "2025-12-20"),
         (_twelve_days_paid, "2026-01-11"),
