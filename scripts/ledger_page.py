@@ -22,7 +22,7 @@ from renewals import (
     row_steps,
     subscription,
 )
-from renewals.gateway import Failure, Payment, PaymentState
+from renewals.payment import Failure, Payment, PaymentState
 from renewals.renewal import Mail, MailKind, MailState, Renewal, Status
 from renewals.steps import Action, Check, Put, Row, Step, Table, Term, Update
 from renewals.stored import RefundRecord

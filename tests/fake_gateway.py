@@ -5,20 +5,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
-from renewals.cards import GatewayCard
-from renewals.gateway import (
-    Charged,
-    Failure,
-    GatewayRefund,
-    GatewayRefundState,
-    GatewayRefused,
-    GatewayUnauthorized,
-    GatewayUnavailable,
-    Payment,
-    PaymentRequest,
-    PaymentState,
-    Saved,
-)
+from renewals.gateway import Charged, GatewayRefused, GatewayUnauthorized, GatewayUnavailable, PaymentRequest, Saved
+from renewals.payment import Failure, GatewayCard, GatewayRefund, GatewayRefundState, Payment, PaymentState
 from tests.cuts import Cuts
 
 _NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)

@@ -7,7 +7,7 @@ from decimal import Decimal
 
 from renewals import telemetry
 from renewals.declines import is_hard
-from renewals.gateway import Failure
+from renewals.payment import Failure
 from renewals.renewal import Renewal, Status
 
 

@@ -59,9 +59,10 @@ from process_payment.snapshot import Around, look
 from renewals import currencies, dunning_steps, payment_steps, spans
 from renewals.attribute_values import Item
 from renewals.errors import Outdated, Overtaken, PaymentError, repeat_while_outdated
-from renewals.gateway import Failure, GatewayRefused, GatewayUnauthorized, GatewayUnavailable, Payment, PaymentState
+from renewals.gateway import GatewayRefused, GatewayUnauthorized, GatewayUnavailable
 from renewals.ledger import GuardRefused
 from renewals.outcomes import PaymentOutcome
+from renewals.payment import Failure, Payment, PaymentState
 from renewals.payment_steps import why_withdrawn
 from renewals.reasons import Reason
 from renewals.renewal import Renewal, Status

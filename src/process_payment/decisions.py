@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from process_payment.claims import Claim
-    from renewals.gateway import Payment
+    from renewals.payment import Payment
     from renewals.renewal import MailKind, Renewal
     from renewals.request import RenewalRequest
     from renewals.steps import Row, Step

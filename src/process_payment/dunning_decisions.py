@@ -8,7 +8,7 @@ from datetime import date
 from renewals import mail_faults
 from renewals.declines import is_hard
 from renewals.dunning import Dunning
-from renewals.gateway import Payment, PaymentState
+from renewals.payment import Payment, PaymentState
 from renewals.renewal import Mail, MailKind, Renewal, Status
 from renewals.subscription import Subscription
 

@@ -16,9 +16,9 @@ from process_payment.decisions import (
     RecordPaid,
 )
 from process_payment.snapshot import Snapshot
-from renewals.gateway import PaymentState
 from renewals.mail_faults import address_of, is_in_vain
 from renewals.outcomes import PaymentOutcome
+from renewals.payment import PaymentState
 from renewals.reasons import Reason
 from renewals.renewal import MailKind, Renewal, Status
 

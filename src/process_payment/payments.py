@@ -7,7 +7,8 @@ from hashlib import sha256
 
 from renewals import currencies
 from renewals.errors import PaymentError
-from renewals.gateway import Gateway, GatewayRefused, GatewayUnauthorized, Payment, PaymentRequest, PaymentState
+from renewals.gateway import Gateway, GatewayRefused, GatewayUnauthorized, PaymentRequest
+from renewals.payment import Payment, PaymentState
 from renewals.renewal import Renewal, Status
 
 _LONGEST_KEY = 255  # https://docs.stripe.com/api/idempotent_requests

@@ -5,10 +5,10 @@ from dataclasses import asdict, dataclass, replace
 from datetime import date
 
 from renewals import reminder_records, reminders, spans
-from renewals.cards import GatewayCard
 from renewals.errors import BadRow, Overtaken, PaymentError
 from renewals.gateway import Gateway, GatewayUnavailable
 from renewals.ledger import Ledger
+from renewals.payment import GatewayCard
 from renewals.renewal import MailKind
 from renewals.request import RenewalRequest
 from renewals.subscription import Subscription

@@ -34,10 +34,11 @@ from process_payment.payments import REFUSED
 from process_payment.snapshot import Snapshot
 from renewals import currencies, pauses, payment_steps, row_steps, spans
 from renewals.errors import BadRow
-from renewals.gateway import GatewayRefused, PaymentState
+from renewals.gateway import GatewayRefused
 from renewals.history import is_undecided, was_stopped
 from renewals.outcomes import PaymentOutcome
 from renewals.owed import is_of_refund
+from renewals.payment import PaymentState
 from renewals.payment_steps import MOST_PICK_UPS, why_withdrawn
 from renewals.reasons import Reason
 from renewals.renewal import Renewal, Status

@@ -9,11 +9,11 @@ from renewals.charging import Switch
 from renewals.clock import Moment
 from renewals.dunning import Dunning
 from renewals.errors import BadRow
-from renewals.gateway import Payment
 from renewals.history import History
 from renewals.ledger import RECENT, Ledger
 from renewals.mail_faults import address_of, is_in_vain
 from renewals.owed import has_parked, is_parked, owed_mail
+from renewals.payment import Payment
 from renewals.renewal import UNSETTLED, Renewal, Status
 from renewals.request import RenewalRequest
 from renewals.steps import Row

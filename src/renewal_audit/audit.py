@@ -32,8 +32,9 @@ from renewals import dynamodb, refunds, spans
 from renewals.attribute_values import text
 from renewals.clock import Moment
 from renewals.errors import BadRow
-from renewals.gateway import Charged, Gateway, GatewayRefund, GatewayRefused, PaymentState
+from renewals.gateway import Charged, Gateway, GatewayRefused
 from renewals.ledger import Ledger
+from renewals.payment import GatewayRefund, PaymentState
 from renewals.steps import Row
 from renewals.subscription import Subscription, has_ended, parse
 

@@ -10,7 +10,8 @@ from renewals import currencies, refunds, wording
 from renewals.attribute_values import Item, Value, day, moment, number, text, whole
 from renewals.clock import Moment
 from renewals.errors import BadRow
-from renewals.gateway import Charged, GatewayRefund, GatewayRefundState
+from renewals.gateway import Charged
+from renewals.payment import GatewayRefund, GatewayRefundState
 from renewals.periods import Schedule
 from renewals.renewal import Flag, MailKind, MailState, RefundState, Status, renewal_from
 from renewals.row_steps import with_items

@@ -31,7 +31,7 @@ from renewals.steps import (
 from renewals.subscription import SubscriptionStatus, status_of
 
 if TYPE_CHECKING:
-    from renewals.gateway import Failure
+    from renewals.payment import Failure
     from renewals.subscription import Subscription
 
 

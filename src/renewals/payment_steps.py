@@ -40,7 +40,7 @@ from renewals.subscription import SubscriptionStatus, anchor_change, ends_by, ha
 
 if TYPE_CHECKING:
     from renewals.errors import Overtaken
-    from renewals.gateway import Payment
+    from renewals.payment import Payment
     from renewals.subscription import Subscription
 
 MOST_PICK_UPS = 10

@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import cast
 
 from renewals import offers, reasons, wording
-from renewals.cards import GatewayCard
+from renewals.payment import GatewayCard
 from renewals.periods import Billing, Schedule, latest_due, oldest_due
 from renewals.reminders import expires_before
 from renewals.renewal import Renewal, Status

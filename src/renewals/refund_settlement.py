@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from renewals import currencies, refund_steps, refunds, telemetry
 from renewals.errors import Collision, Overtaken, repeat_while_outdated
-from renewals.gateway import Gateway, GatewayRefund, GatewayRefused, GatewayUnavailable
+from renewals.gateway import Gateway, GatewayRefused, GatewayUnavailable
+from renewals.payment import GatewayRefund
 from renewals.renewal import RefundState
 
 if TYPE_CHECKING:

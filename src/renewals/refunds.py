@@ -35,7 +35,7 @@ from renewals.renewal import MailKind, MailState, RefundState, Renewal, Status, 
 
 if TYPE_CHECKING:  # what only writes receipts or mails does not load the gateway
     from renewals.attribute_values import Item, Value
-    from renewals.gateway import GatewayRefund
+    from renewals.payment import GatewayRefund
     from renewals.stored import RefundRecord
 
 NOTICES = (MailKind.REFUND_PENDING, MailKind.REFUNDED, MailKind.REFUND_FAILED)

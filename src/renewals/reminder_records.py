@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from renewals import attribute_values, dynamodb, mail_faults, offers
 from renewals.attribute_values import Item, Value
-from renewals.cards import GatewayCard
+from renewals.payment import GatewayCard
 from renewals.reminders import EARLIER, earlier_records, known_card, record
 from renewals.renewal import Mail, MailKind, MailState, item_of
 from renewals.subscription import Subscription

@@ -4,7 +4,7 @@ A reminder is owed at most once for each subscription, period, kind and what it 
 the card), the customer is told again in time, or what was named holds (renewals.offers). Its record is a map on the
 subscription's row, reminder_upcoming or reminder_card_expires: `period`, the renewal date that it was about, beside the
 attributes of a renewals.renewal.Mail. The card that the row was last seen to be charged to is `known_card` there: a
-renewals.cards.GatewayCard, kept so that the gateway need not be asked about every card before every renewal.
+renewals.payment.GatewayCard, kept so that the gateway need not be asked about every card before every renewal.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from datetime import date, timedelta
 
 from renewals import attribute_values, mail_faults, offers
 from renewals.attribute_values import Item, Value
-from renewals.cards import GatewayCard
 from renewals.errors import BadRow
 from renewals.offers import REMINDERS
+from renewals.payment import GatewayCard
 from renewals.reasons import Reason
 from renewals.renewal import Mail, MailKind, MailState, mail_from
 from renewals.subscription import Subscription, SubscriptionStatus, parse

@@ -10,16 +10,8 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from renewals.cards import GatewayCard
-from renewals.gateway import (
-    Charged,
-    Failure,
-    GatewayRefund,
-    GatewayRefundState,
-    Payment,
-    PaymentState,
-    Saved,
-)
+from renewals.gateway import Charged, Saved
+from renewals.payment import Failure, GatewayCard, GatewayRefund, GatewayRefundState, Payment, PaymentState
 
 if TYPE_CHECKING:
     import stripe

@@ -16,14 +16,8 @@ import urllib3
 from renewals import stripe_answers as answers
 from renewals import stripe_errors as errors
 from renewals import telemetry
-from renewals.cards import GatewayCard
-from renewals.gateway import (
-    Failure,
-    GatewayRefused,
-    GatewayUnauthorized,
-    GatewayUnavailable,
-    PaymentState,
-)
+from renewals.gateway import GatewayRefused, GatewayUnauthorized, GatewayUnavailable
+from renewals.payment import Failure, GatewayCard, PaymentState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -37,7 +31,8 @@ if TYPE_CHECKING:
         RefundCreateParams,
     )
 
-    from renewals.gateway import Charged, GatewayRefund, Payment, PaymentRequest, Saved
+    from renewals.gateway import Charged, PaymentRequest, Saved
+    from renewals.payment import GatewayRefund, Payment
 
 _CONNECT_SECONDS, _READ_SECONDS = 2, 4
 _TOO_MANY_REQUESTS = 429

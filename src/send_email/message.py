@@ -17,7 +17,7 @@ from renewals.subscription import SubscriptionStatus
 if TYPE_CHECKING:
     from datetime import date
 
-    from renewals.cards import GatewayCard
+    from renewals.payment import GatewayCard
     from renewals.renewal import Renewal
     from renewals.subscription import Subscription
 

@@ -21,7 +21,8 @@ from renewal_audit.report import ReportPart
 from renewals import clock
 from renewals.attribute_values import storable
 from renewals.errors import BadEvent, Throttled
-from renewals.gateway import Charged, GatewayRefundState, Payment, PaymentState
+from renewals.gateway import Charged
+from renewals.payment import GatewayRefundState, Payment, PaymentState
 from renewals.request import RenewalRequest
 from tests.fakes import NOON, Cut, World
 from tests.shares import share

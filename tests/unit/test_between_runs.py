@@ -6,7 +6,7 @@ from decimal import Decimal
 
 import pytest
 
-from renewals.gateway import PaymentState
+from renewals.payment import PaymentState
 from renewals.payment_steps import MOST_PICK_UPS
 from tests.fakes import LATER, NOON, World
 

@@ -9,7 +9,8 @@ import pytest
 
 from process_payment.payments import idempotency_key
 from renewals.errors import PaymentError
-from renewals.gateway import Failure, GatewayUnauthorized, PaymentState
+from renewals.gateway import GatewayUnauthorized
+from renewals.payment import Failure, PaymentState
 from renewals.payment_steps import MOST_PICK_UPS
 from renewals.renewal import Renewal
 from renewals.request import RenewalRequest

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from renewals.gateway import PaymentState
+from renewals.payment import PaymentState
 from renewals.payment_steps import MOST_PICK_UPS
 from renewals.renewal import UNFINISHED
 from tests.fakes import DUE, LATER, NOON, World

@@ -8,7 +8,7 @@ import pytest
 from renewals.declines import is_hard
 from renewals.dunning import Dunning
 from renewals.errors import BadSetting
-from renewals.gateway import Failure, PaymentState
+from renewals.payment import Failure, PaymentState
 from renewals.subscription import SubscriptionStatus
 from tests.fakes import DUE, DUNNING, LATER, NOON, PAGE, World
 

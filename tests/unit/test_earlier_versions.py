@@ -27,7 +27,8 @@ import send_email.app
 from generate_receipt.pdf import RenderedReceipt
 from renewals import aws, gateway_access, refund_steps, refunds
 from renewals.attribute_values import plain, wire
-from renewals.gateway import Payment, PaymentRequest, PaymentState
+from renewals.gateway import PaymentRequest
+from renewals.payment import Payment, PaymentState
 from renewals.renewal import MailKind, mail_name
 from renewals.request import RenewalRequest
 from tests.fake_aws import FakeSQS

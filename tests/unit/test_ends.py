@@ -14,7 +14,7 @@ import pytest
 
 from renewals import payment_steps
 from renewals.errors import Overtaken
-from renewals.gateway import PaymentState
+from renewals.payment import PaymentState
 from renewals.payment_steps import why_withdrawn
 from renewals.register import AskedBy, Register
 from renewals.request import RenewalRequest

@@ -13,7 +13,7 @@ from botocore.exceptions import ClientError
 from renewals import dunning_steps, dynamodb, mail_steps, payment_steps, receipt_steps, subscription
 from renewals.aws_errors import transient_aws_errors_as
 from renewals.errors import Overtaken, PaymentError
-from renewals.gateway import Failure, Payment
+from renewals.payment import Failure, Payment
 from renewals.renewal import Mail, MailKind, MailState, Renewal, Status
 from renewals.steps import LEASE, Step
 from renewals.subscription import SubscriptionStatus

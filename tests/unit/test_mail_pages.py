@@ -11,7 +11,7 @@ import pytest
 from selenium.webdriver import Chrome
 
 from renewals import refunds
-from renewals.cards import GatewayCard
+from renewals.payment import GatewayCard
 from renewals.renewal import MailKind
 from renewals.subscription import parse
 from send_email.message import Attachment, compose, remind

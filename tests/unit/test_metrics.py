@@ -16,7 +16,7 @@ from renewal_sweep import app as sweep_app
 from renewal_sweep.sweep import Swept
 from renewals import aws, telemetry
 from renewals.errors import RenewalError
-from renewals.gateway import Failure
+from renewals.payment import Failure
 from renewals.payment_steps import MOST_PICK_UPS
 from renewals.stripe_gateway import StripeGateway
 from tests.fakes import LATER, NOON, World

@@ -25,7 +25,7 @@ from hypothesis.stateful import (
 from renewal_sweep.queue import RenewalQueue
 from renewal_sweep.sweep import Sweep, SweepPart
 from renewals import currencies
-from renewals.gateway import Failure, PaymentState
+from renewals.payment import Failure, PaymentState
 from renewals.periods import Interval, Schedule
 from renewals.subscription import is_live
 from tests.fake_aws import FakeSQS

@@ -16,7 +16,7 @@ from process_payment.decisions import Outcome
 from process_payment.payments import Payments
 from renewals import dynamodb
 from renewals.dunning import Dunning
-from renewals.gateway import Failure, Payment, PaymentState
+from renewals.payment import Failure, Payment, PaymentState
 from renewals.payment_steps import MOST_PICK_UPS
 from renewals.reasons import Reason
 from renewals.request import RenewalRequest

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from renewals import subscription
-from renewals.cards import GatewayCard
+from renewals.payment import GatewayCard
 from renewals.preview import Preview, preview
 from tests.fakes import NOON, World
 

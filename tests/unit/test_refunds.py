@@ -13,7 +13,8 @@ from renewal_sweep.sweep import PartKind, Sweep, SweepPart, unfinished_seconds
 from renewals import aws, mail_steps, telemetry
 from renewals.currencies import exact_minor_units
 from renewals.errors import BadRow
-from renewals.gateway import GatewayRefundState, GatewayUnavailable
+from renewals.gateway import GatewayUnavailable
+from renewals.payment import GatewayRefundState
 from renewals.refunds import waiting
 from renewals.renewal import INDEX_SHARDS
 from renewals.request import Asks, RenewalRequest

@@ -24,7 +24,7 @@ from process_payment.dunning_rules import DUNNING
 from process_payment.rules import RULES
 from process_payment.snapshot import Snapshot, look
 from renewals import payment_steps
-from renewals.gateway import Failure, Payment, PaymentState
+from renewals.payment import Failure, Payment, PaymentState
 from renewals.reasons import Reason
 from renewals.request import RenewalRequest
 from tests.fakes import DUE, LATER, NOON, World

@@ -17,18 +17,9 @@ import stripe
 from local.gateway import Gateway, serving
 from process_payment import app
 from renewals import aws, gateway_access, stripe_answers
-from renewals.cards import GatewayCard
 from renewals.errors import BadSecret
-from renewals.gateway import (
-    GatewayRefundState,
-    GatewayRefused,
-    GatewayUnauthorized,
-    GatewayUnavailable,
-    Payment,
-    PaymentRequest,
-    PaymentState,
-    Saved,
-)
+from renewals.gateway import GatewayRefused, GatewayUnauthorized, GatewayUnavailable, PaymentRequest, Saved
+from renewals.payment import GatewayCard, GatewayRefundState, Payment, PaymentState
 from renewals.stripe_gateway import StripeGateway
 from tests.fakes import World
 from tests.shares import share

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from local.gateway import official_client, serving
 from renewals import stripe_gateway
-from renewals.gateway import GatewayError, Payment, PaymentRequest, PaymentState
+from renewals.gateway import GatewayError, PaymentRequest
+from renewals.payment import Payment, PaymentState
 from renewals.stripe_gateway import StripeGateway
 
 type Path = tuple[str, ...]

@@ -13,7 +13,7 @@ from renewal_sweep import sweep
 from renewal_sweep.queue import RenewalQueue
 from renewal_sweep.sweep import Sweep, SweepPart, Swept
 from renewals.errors import BadRow, NotHandedOver
-from renewals.gateway import PaymentState
+from renewals.payment import PaymentState
 from renewals.request import RenewalRequest
 from renewals.steps import Row
 from tests.fake_aws import FakeDynamoDB, FakeSQS

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from renewals import payment_steps
-from renewals.gateway import PaymentState
+from renewals.payment import PaymentState
 from renewals.register import AskedBy
 from renewals.subscription import SubscriptionStatus
 from renewals.transitions import Action
