@@ -160,21 +160,46 @@ def timeline(
     entries += _marked(row)
     entries += _over(row, zone, today)
     for item in items:
-        if item["status"] == Status.SKIPPED:
-            entries.append(_skipped(item))
-            if "claim" in item:  # it was tried before
-                entries += [e for e in _period(renewal_from(item), item, zone) if e.kind in _TRIED]
-        else:
-            entries += _period(renewal_from(item), item, zone)
+        entries += _readable(item, zone)
     return sorted(entries, key=lambda entry: entry.at)
+
+
+def _readable(item: Item, zone: tzinfo) -> Iterator[Entry]:
+    """What an item of the ledger tells, as far as it can be read: somebody may have written into it by hand."""
+    whole = True
+    try:
+        for entry in _of_item(item, zone):
+            if entry.at.tzinfo is None:
+                whole = False
+            else:
+                yield entry
+    except (AttributeError, BadRow, KeyError, TypeError, ValueError):
+        whole = False
+    if not whole:
+        with suppress(BadRow):  # a key that is no day
+            start = subscription.day(item, "renewal_date")
+            told = f"What the ledger has of the period from {wording.day(start)} on cannot be read whole."
+            yield Entry(_midnight(start, zone), EntryKind.FLAG, told, start)
+
+
+def _of_item(item: Item, zone: tzinfo) -> Iterator[Entry]:
+    if item["status"] != Status.SKIPPED:
+        yield from _period(renewal_from(item), item, zone)
+        return
+    yield _skipped(item)
+    if "claim" in item:  # it was tried before
+        yield from (e for e in _period(renewal_from(item), item, zone) if e.kind in _TRIED)
 
 
 def _over(row: Item, zone: tzinfo, today: date | None) -> Iterator[Entry]:
     """The end that `cancel_at` names, once it has come."""
     is_canceled = subscription.status_of(row) is SubscriptionStatus.CANCELED
     written = is_canceled and row.get(subscription.ENDED_ON) == row.get("cancel_at")
-    if "cancel_at" in row and (written or (today is not None and subscription.is_over(row, today))):
-        end = attribute_values.day(row, "cancel_at")
+    try:
+        end = subscription.day(row, "cancel_at")
+    except BadRow:  # there is none, or somebody wrote by hand what is no day
+        return
+    if written or (today is not None and subscription.is_over(row, today)):
         told = "The subscription ended: this day was set for its end."
         yield Entry(_midnight(end, zone), EntryKind.ENDED, told)
 

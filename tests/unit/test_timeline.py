@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from botocore.exceptions import ReadTimeoutError
 
-from renewals import mail_steps
+from renewals import mail_steps, subscription
 from renewals.addresses import masked
 from renewals.timeline import Change, ChangeKind, Details, Entry, timeline
 from tests.fakes import DUE, LATER, NOON, World
@@ -277,3 +277,42 @@ def test_whatever_was_written_by_hand_about_mails_hides_nothing_else(state: str,
     for row in rows:
         told = timeline(good | row, [], [])
         assert any(entry.kind == "mailed" and "card" in entry.text for entry in told)
+
+
+ODD: list[Any] = [
+    *("", "x", "soon", "9999-12-31", "2026-02-30", "2026-02-01T12:00:00", b"x", True, None, Decimal(0)),
+    *(Decimal("1E+40"), [], ["x"], [True], [None], {}, {"x": None}, {"x"}, {"refund_1": "x"}, {"receipt_1": "x"}),
+]
+
+
+@pytest.mark.parametrize("status", ["active", "paused", "canceled", None, {"x"}])
+@pytest.mark.parametrize("odd", ODD)
+def test_no_attribute_of_the_row_hides_the_timeline(shop: World, odd: Any, status: Any) -> None:
+    """Somebody wrote a value of any type into any attribute of the subscription, its end and what is noted of it among
+    them: all that the ledger tells is told."""
+    shop.subscribe()
+    shop.run()
+    noted = ["mail_fault", "mail_complaint", "earlier_reminders", "known_card", "cancel_at", subscription.ENDED_ON]
+    noted += [f"{of}_{kind}" for of in ("reminder", "told") for kind in ("upcoming", "card_expires")]
+    for name in [*shop.row(), *noted]:
+        row = shop.row() | {"status": status, name: odd}
+        for each in (row, row | {"cancel_at": odd, subscription.ENDED_ON: odd}):
+            told = timeline(each, shop.items().values(), [], UTC, NOON.date())
+            assert {"due", "charged", "mailed"} <= {entry.kind for entry in told}, name
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_no_attribute_of_one_period_hides_the_others(shop: World, odd: Any) -> None:
+    """Somebody wrote a value of any type into any attribute of a period: the other periods are told of whole; and of
+    this one whatever can be read, with a word where that is not all."""
+    shop.subscribe()
+    shop.run()
+    [item] = shop.items().values()
+    other = item | {"renewal_date": "2026-02-28", "period_end": "2026-03-31"}
+    whole = len(timeline({}, [other], []))
+    added = ("flag", "notice", "refunds", "refusals", "endings", "earlier_mails", "returned_receipt_1", "reason")
+    for name in [*item, *added]:
+        told = timeline({}, [item | {name: odd}, other], [])
+        assert len([entry for entry in told if entry.renewal_date == date(2026, 2, 28)]) >= whole, name
+    unread = "What the ledger has of the period from 31 January 2026 on cannot be read whole."
+    assert [entry.text for entry in timeline({}, [item | {"mails": "x"}], [])] == [unread]
