@@ -69,7 +69,15 @@ def due_claim(
     anew = next(iter(of_this_date), None)
     if anew is not None:  # what was tried and told of this period stays on record
         attempt = anew.attempt + (anew.status is Status.GIVEN_UP)
-        new = replace(new, attempt=attempt, refusals=anew.refusals, mails=anew.mails, endings=anew.endings)
+        new = replace(
+            new,
+            attempt=attempt,
+            refusals=anew.refusals,
+            mails=anew.mails,
+            endings=anew.endings,
+            earlier_mails=anew.earlier_mails,
+            returned=anew.returned,
+        )
     claimed_before = frozenset(r.renewal_date for r in passed_over).intersection(skipped)
     return Claim(new, skipped, claimed_before, tuple(unpaid))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import date, datetime
 from decimal import Decimal
@@ -135,6 +135,10 @@ class RefundState(StrEnum):
     FAILED = "failed"
 
 
+RETURNED = "returned_"
+"""An item has what SES said of a mail under this and the mail's name."""
+
+
 class Flag(StrEnum):
     """What is unusual about a paid renewal, for a person to see."""
 
@@ -158,6 +162,7 @@ class Renewal:
     writes over status and reason, and these stay.
     earlier_mails: the records of mails that were not sent, or nobody knows, and that were tried again since; each with
     its `name`.
+    returned: what SES said of each mail after it was sent, by the mail's name; in the item under returned_<name>.
     refunds: what was refunded, as {"refund_1": {"amount", "state", "at", ...}}, see renewals.refunds.
     refunds_due: when the gateway is to be asked about them, the real moment; None: the sweep has nothing to ask.
     withdrawn: why a claim that was not confirmed is being given up, from before its payment is cancelled.
@@ -210,6 +215,7 @@ class Renewal:
     gateway_request_id: str | None = None
     endings: Sequence[EndingRecord] | None = None
     earlier_mails: Sequence[Item] | None = None
+    returned: Mapping[str, Value] = field(default_factory=dict)
     flag: str | None = None
     withdrawn: str | None = None
 
@@ -249,6 +255,8 @@ def item_of(of: Renewal | Mail) -> dict[str, Value]:
     values: dict[str, Value] = {f.name: getattr(of, f.name) for f in fields(of)}
     item = {name: storable(value) for name, value in values.items() if value is not None}
     if isinstance(of, Renewal):
+        del item["returned"]
+        item |= {f"{RETURNED}{name}": said for name, said in of.returned.items()}
         item["mails"] = {name: item_of(mail) for name, mail in of.mails.items()}
         claimed_at = storable(of.claimed_at)
         item |= {"touched_at": claimed_at, "begun_at": claimed_at, "unfinished": shard(of.subscription_id)}
@@ -261,13 +269,20 @@ _WHOLE = ("anchor_day", "attempt", "pickups", "intent_tries", "dunned")
 
 
 def renewal_from(item: Item) -> Renewal:
-    """The period that an item holds. Raises KeyError, TypeError and ValueError where the item is none of ours."""
+    """The period that an item holds. Raises KeyError, TypeError and ValueError where the item is none of ours.
+
+    What cannot be read of earlier mails, and of those that came back, is left out: no renewal ends for that.
+    """
     known: dict[str, Any] = {f.name: item[f.name] for f in fields(Renewal) if f.name in item}
     known |= {name: attribute_values.day(item, name) for name in _DATES if name in item}
     known |= {name: attribute_values.moment(item, name) for name in _TIMES if name in item}
     known |= {name: attribute_values.whole(item, name) for name in _WHOLE if name in item}
     mails = attribute_values.fields(item, "mails")
     known["mails"] = {name: mail_from(attribute_values.fields(mails, name)) for name in mails}
+    said = (name for name in item if name.startswith(RETURNED) and _is_told(item, name))
+    known["returned"] = {name.removeprefix(RETURNED): item[name] for name in said}
+    if "earlier_mails" in item and not _is_told(item, "earlier_mails"):
+        del known["earlier_mails"]
     known["status"] = Status(str(item["status"]))
     return Renewal(**known)
 
@@ -291,17 +306,22 @@ def passed_over_from(item: Item) -> Renewal:
 
 
 def _is_told(item: Item, name: str) -> bool:
-    """Whether an attribute of a story is what this system writes: records that hold texts, and can be read."""
+    """Whether an attribute of a story is what this system writes: records that can be read, and written again."""
     try:
-        listed = name in _LISTED
-        records = attribute_values.several(item, name) if listed else attribute_values.fields(item, name).values()
-        for record in records:
-            if not isinstance(record, dict) or any(not isinstance(each, str | None) for each in record.values()):
+        for record in _records(item, name):
+            if not isinstance(record, dict):
                 return False
-            _STORY[name](record)
+            attribute_values.wire(record)
+            _STORY.get(name, _read_returned)(record)
     except (KeyError, TypeError, ValueError):
         return False
     return True
+
+
+def _records(item: Item, name: str) -> Iterable[Value]:
+    if name.startswith(RETURNED):
+        return (item[name],)
+    return attribute_values.several(item, name) if name in _LISTED else attribute_values.fields(item, name).values()
 
 
 def _read_refusal(record: Item) -> None:
@@ -311,21 +331,42 @@ def _read_refusal(record: Item) -> None:
 def _read_ending(record: Item) -> None:
     attribute_values.moment(record, "at")
     attribute_values.text(record, "status")
-    _ = record["reason"]
+    _read_reason(record)
 
 
 def _read_earlier_mail(record: Item) -> None:
     attribute_values.text(record, "name")
-    mail_from(record)
+    _read_mail(record)
+
+
+def _read_mail(record: Item) -> None:
+    mail = mail_from(record)
+    for name in ("token", "owner", "to"):
+        attribute_values.text(record, name)
+    if not isinstance(mail.reason, str | None):
+        raise TypeError("reason is no text")
+
+
+def _read_reason(record: Item) -> None:
+    if record["reason"] is not None:
+        attribute_values.text(record, "reason")
+
+
+def _read_returned(record: Item) -> None:
+    attribute_values.moment(record, "at")
+    attribute_values.text(record, "kind")
+    attribute_values.text(record, "to")
+    _read_reason(record)
 
 
 _STORY: Mapping[str, Callable[[Item], object]] = {
     "refusals": _read_refusal,
-    "mails": mail_from,
+    "mails": _read_mail,
     "endings": _read_ending,
     "earlier_mails": _read_earlier_mail,
 }
-"""What was tried and told of a period, which a further claim of the period takes on; and how a record in it is read."""
+"""What was tried and told of a period, which a further claim of the period takes on, with what SES said of each mail;
+and how a record in it is read."""
 
 _LISTED = frozenset({"endings", "earlier_mails"})
 

@@ -19,6 +19,7 @@ from renewals.dunning import Dunning
 from renewals.payment import Failure, Payment, PaymentState
 from renewals.payment_steps import MOST_PICK_UPS
 from renewals.reasons import Reason
+from renewals.register import Register
 from renewals.request import RenewalRequest
 from renewals.stripe_gateway import StripeGateway
 from renewals.subscription import SubscriptionStatus
@@ -530,6 +531,34 @@ def test_a_claim_that_was_passed_over_for_a_later_period_stands_in_the_way_of_an
     )
 
 
+@pytest.mark.parametrize("stands", [{}, {"status": "given_up"}])
+def test_a_period_that_is_claimed_anew_keeps_what_became_of_its_mails(shop: World, stands: dict[str, str]) -> None:
+    """A mail was not sent and was tried again, and another was reported as spam. A further claim of the period, which
+    was passed over or given up before, keeps both: the timeline tells of them, and the complaint still counts."""
+    _stopped_and_passed_over(shop)
+    mail = {"state": "failed", "token": "t", "owner": "o", "claimed_until": NOON.isoformat(), "to": "ann@example.com"}
+    told = {
+        "earlier_mails": [{"name": "payment_failed_1", **mail}],
+        "returned_payment_failed_1": {
+            "kind": "complained",
+            "at": NOON.isoformat(),
+            "to": "ann@example.com",
+            "reason": None,
+            "sent_at": NOON.isoformat(),
+        },
+    }
+    shop.dynamodb.put("renewals", shop.items()[JANUARY] | told | stands)
+    assert _ask(shop, NOON + 2 * HOUR) == "Success"
+    anew = shop.items()[JANUARY]
+    assert (anew["status"], {name: anew.get(name) for name in told}) == ("done", told)
+    client: Any = shop.dynamodb
+    register = Register(client, subscriptions="subscriptions", renewals="renewals", changes="changes")
+    assert register.was_complained_of("sub_1", "ann@example.com")
+    texts = [entry.text for entry in timeline(shop.row(), list(shop.items().values()), [], UTC)]
+    assert any("was reported as spam" in text for text in texts)
+    assert any(text.startswith("Could not mail that the payment did not go through") for text in texts)
+
+
 BY_HAND: list[tuple[str, Any]] = [
     ("mails", "soon"),
     ("mails", {"payment_failed_1": {"state": "sent"}}),
@@ -540,6 +569,9 @@ BY_HAND: list[tuple[str, Any]] = [
     ("endings", [{"at": "2026-01-31T12:00:00+00:00", "status": "failed", "reason": {"a set"}}]),
     ("endings", [{"at": None}]),
     ("earlier_mails", [{"name": "payment_failed_1"}]),
+    ("earlier_mails", Decimal(1)),
+    ("returned_payment_failed_1", "soon"),
+    ("returned_payment_failed_1", {"kind": "complained", "at": "2026-01-31T12:00:00+00:00", "to": {"a set"}}),
 ]
 
 
@@ -555,6 +587,22 @@ def test_an_odd_attribute_in_the_story_of_a_claim_that_was_passed_over_ends_no_r
     anew = shop.items()[JANUARY]
     assert (anew["status"], anew["intent_tries"], len(shop.gateway.charges)) == ("done", 1, 2)
     assert timeline(shop.row(), list(shop.items().values()), [], UTC)
+    assert name in ("mails", "refusals") or anew.get(name) != value
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [each for each in BY_HAND if each[0] in ("earlier_mails", "returned_payment_failed_1")]
+)
+def test_an_odd_record_of_a_mail_does_not_keep_a_period_that_was_given_up_from_being_claimed_anew(
+    shop: World, name: str, value: Any
+) -> None:
+    """Somebody wrote into what became of the mails of a period that was given up: the period is billed all the same,
+    and what cannot be read is not taken on."""
+    _stopped_and_passed_over(shop)
+    shop.dynamodb.put("renewals", shop.items()[JANUARY] | {"status": "given_up", name: value})
+    assert _ask(shop, NOON + 2 * HOUR) == "Success"
+    anew = shop.items()[JANUARY]
+    assert (anew["status"], anew.get(name)) == ("done", None)
 
 
 @pytest.mark.parametrize(
