@@ -110,12 +110,14 @@ class Reports:
             "listed": [],
             "parts": [],
         }
+        overlapping: set[tuple[str, ...]] = set()
         for part in self._parts(first):
             if part is None:
                 return None
+            found = list(_once(part["differences"], overlapping))
             report["counts"].update(part["counts"])
-            report["differences"].update(Difference(each["kind"]) for each in part["differences"])
-            report["listed"] += part["differences"][: LISTED - len(report["listed"])]
+            report["differences"].update(Difference(each["kind"]) for each in found)
+            report["listed"] += found[: LISTED - len(report["listed"])]
             report["parts"].append(_key(ReportPart(**part["begins"])))
         self._put(self.key(first), report)
         return report
@@ -143,6 +145,18 @@ class Reports:
                 raise
             return None
         return part
+
+
+def _once(differences: list[dict[str, str]], overlapping: set[tuple[str, ...]]) -> Iterator[dict[str, str]]:
+    """The differences of a part, without an overlap that a part before has named: two periods overlap once, though one
+    run met them by their charges and another one by a refund. overlapping: what was named so far."""
+    for each in differences:
+        if each["kind"] == Difference.OVERLAPPING:
+            named = tuple(each.values())
+            if named in overlapping:
+                continue
+            overlapping.add(named)
+        yield each
 
 
 def _folder(part: ReportPart) -> str:
