@@ -22,6 +22,7 @@ The customer is told each of these once, by the `notice` of the item: kind and n
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta, tzinfo
 from decimal import Decimal
@@ -38,6 +39,7 @@ if TYPE_CHECKING:  # what only writes receipts or mails does not load the gatewa
     from renewals.payment import GatewayRefund
     from renewals.stored import RefundRecord
 
+_NAME = re.compile(r"refund_\d+", re.ASCII)
 NOTICES = (MailKind.REFUND_PENDING, MailKind.REFUNDED, MailKind.REFUND_FAILED)
 ELSEWHERE = "the gateway"
 """Who asked for a refund that was not made through this system."""
@@ -132,8 +134,7 @@ def kept(item: Item) -> Mapping[str, RefundRecord]:
 
 def _is_one(name: str, kept: Value) -> bool:
     """Whether this is the name of a refund, and what is kept under it has what each reader of a refund relies on."""
-    start, _, number = name.rpartition("_")
-    if start != "refund" or not number.isdecimal() or not isinstance(kept, dict):
+    if not _NAME.fullmatch(name) or not isinstance(kept, dict):
         return False
     try:
         moments = [attribute_values.moment(kept, each) for each in ("at", "failed_at") if each == "at" or each in kept]
