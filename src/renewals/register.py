@@ -261,6 +261,10 @@ class Register:
         Whether its period reaches into one that is paid is asked of the ledger, unless the row rules that out by the
         end of what was paid last; and of one that is due, whether its renewal failed. of_many: the row is one of a
         list, and the ledger is asked only of a row that names this end.
+
+        The fault is that of a webhook, whose execution knows the latest ten periods. The execution of the sweep knows
+        the period of the row's own date too, however old: where that period is paid, the sweep moves the row past the
+        period all the same, and where that period came to nothing, the sweep bills the row.
         """
         try:
             checked = subscription.parse(row)

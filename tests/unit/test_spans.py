@@ -278,6 +278,38 @@ def test_a_claim_that_the_ledger_would_refuse_is_shown_before(
     )
 
 
+def test_the_sweep_moves_a_row_past_paid_periods_that_are_older_than_the_latest_ten(api: Api) -> None:
+    """The sweep names the date of the row, so that its execution reads the period of that date too, however old; fault
+    and preview, as a webhook, know the latest ten alone. The row moves on with each sweep, and no day is paid twice."""
+    shop = api.shop
+    _twelve_days_paid(shop)
+    shop.edit(renewal_date="2026-01-01", test_clock="2026-01-20")
+    dates = [shop.row()["renewal_date"]]
+    while dates[-1] < "2026-01-13":
+        assert len(shop.gateway.charges) == 12
+        before = api("GET", "/subscriptions/sub_1").body["fault"]
+        assert (before is None) == (dates[-1] >= "2026-01-03")
+        _sweep(shop, _noon("2026-01-20"), runs=1)
+        assert shop.row()["renewal_date"] > dates[-1]
+        dates.append(shop.row()["renewal_date"])
+    _sweep(shop, _noon("2026-01-20"), runs=1)
+    assert (len(shop.gateway.charges), shop.row()["renewal_date"]) == (13, "2026-01-21")
+    _expect_no_day_twice(shop)
+
+
+def test_the_sweep_bills_a_row_put_back_to_a_period_that_came_to_nothing_before_the_latest_ten(api: Api) -> None:
+    """As above, where the period of the row's date was given up: a webhook is rejected, the sweep bills the latest day
+    that is due, and no day twice."""
+    shop = api.shop
+    _given_up_before_ten_paid_days(shop)
+    shop.edit(renewal_date="2026-01-02", test_clock="2026-01-20")
+    assert api("GET", "/subscriptions/sub_1").body["fault"]
+    charges = len(shop.gateway.charges)
+    _sweep(shop, _noon("2026-01-20"), runs=1)
+    assert (len(shop.gateway.charges), shop.row()["renewal_date"]) == (charges + 1, "2026-01-21")
+    _expect_no_day_twice(shop)
+
+
 def test_a_later_charge_that_would_be_rejected_ends_the_preview(shop: World) -> None:
     """The first period back ends where the paid one begins; the one after it falls into that."""
     shop.subscribe(renewal_date="2026-03-31", catch_up="each")
