@@ -1,7 +1,7 @@
 """The next charges of a subscription: when, how much, and why on that day. Pure; `today` is always handed in."""
 
 import calendar
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from decimal import Decimal
@@ -76,8 +76,8 @@ def preview(
     try:
         for charge in _charges(subscription, today, refused):
             if subscription.cancel_at is not None and subscription.ends_by(charge.start):
-                paid = charges[-1].end if charges else paid_until
-                then = f"It ends on {wording.day(subscription.cancel_at)}.{_given_up(subscription.cancel_at, paid)}"
+                given_up = _given_up(subscription.cancel_at, charges, paid_until)
+                then = f"It ends on {wording.day(subscription.cancel_at)}.{given_up}"
                 break
             if len(charges) == count:
                 break
@@ -87,13 +87,19 @@ def preview(
     return Preview(tuple(charges), then)
 
 
-def _given_up(end: date, paid_until: date | None) -> str:
-    """What an end within a period that is paid does to the days of the period from then on."""
-    days = (paid_until - end).days if paid_until else 0
+def _given_up(end: date, charges: Sequence[NextCharge], paid_until: date | None) -> str:
+    """What an end within a period that is paid does to the days of the period from then on; or an end within one that
+    is still to be charged, which may come to nothing. charges: those to come before the end."""
+    until = charges[-1].end if charges else paid_until
+    days = (until - end).days if until else 0
     if days <= 0:
         return ""
+    nothing = "nothing is refunded unless somebody refunds it"
+    if charges:
+        count = "1 day of the period charged last is" if days == 1 else f"{days} days of the period charged last are"
+        return f" {count} given up with that: once it is paid, {nothing}."
     count = "1 day that is paid is" if days == 1 else f"{days} days that are paid are"
-    return f" {count} given up with that, and nothing is refunded unless somebody refunds it."
+    return f" {count} given up with that, and {nothing}."
 
 
 def _from(subscription: Subscription, resumed: date) -> Subscription:

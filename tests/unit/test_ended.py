@@ -10,6 +10,7 @@ from local.console.look import listed_from
 from renewals import subscription, transitions
 from renewals.errors import Overtaken
 from renewals.payment_steps import stands_by, why_withdrawn
+from renewals.preview import preview
 from renewals.reasons import Reason
 from renewals.register import Register
 from renewals.renewal import Renewal
@@ -140,16 +141,28 @@ def test_an_end_within_a_paid_period_comes_on_its_very_day_and_the_preview_warns
 
 def test_the_preview_warns_of_an_end_within_a_period_that_is_still_to_be_charged(api: Api) -> None:
     """A price buys a whole period: one that begins before the end is charged, and its days from the end on are given
-    up. An end with the period gives up none, and is told without a warning."""
+    up; whether it will be paid nobody knows yet. An end with the period gives up none, and is told without a warning.
+    """
     api.shop.subscribe(cancel_at="2026-02-27", test_clock="2026-01-10")
     shown = api("GET", "/subscriptions/sub_1/preview").body
     assert [each["period_end"] for each in shown["items"]] == ["2026-02-28"]
     assert shown["then"] == (
-        "It ends on 27 February 2026. 1 day that is paid is given up with that, and nothing is refunded unless "
-        "somebody refunds it."
+        "It ends on 27 February 2026. 1 day of the period charged last is given up with that: once it is paid, nothing "
+        "is refunded unless somebody refunds it."
     )
     api.shop.edit(cancel_at="2026-02-28")
     assert api("GET", "/subscriptions/sub_1/preview").body["then"] == "It ends on 28 February 2026."
+
+
+def test_the_preview_calls_no_refused_period_paid(shop: World) -> None:
+    """Refused on 31 January, and to end on 15 February: nobody has paid the days that are given up."""
+    shop.subscribe(payment_method="pm_declined", cancel_at="2026-02-15")
+    shop.run("declined")
+    [renewal] = shop.ledger.history("sub_1", "cus_1")
+    shown = preview(subscription.parse(shop.row()), today=date(2026, 2, 1), count=3, refused=renewal)
+    assert len(shown.charges) == 1
+    assert "13 days of the period charged last are given up with that: once it is paid, nothing is" in shown.then
+    assert "that are paid" not in shown.then
 
 
 def test_an_end_is_refused_to_a_row_that_changes_at_this_moment(shop: World) -> None:
