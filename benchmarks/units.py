@@ -14,7 +14,8 @@ from typing import Any, cast
 from uuid import UUID
 
 from process_payment.charge import Charge
-from renewals.attribute_values import storable, wire
+from renewals.attribute_values import wire
+from renewals.item_values import storable
 from renewals.renewal import Renewal
 from send_email.delivery import Delivery
 from tests.fake_aws import FakeDynamoDB, Item

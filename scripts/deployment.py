@@ -12,10 +12,10 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from renewals import clock
-from renewals.attribute_values import Item
 from renewals.callers import name_of
 from renewals.clock import Moment
 from renewals.errors import BadRow
+from renewals.item_values import Item
 from renewals.register import AskedBy, Register
 from scripts.plainly import Trouble
 

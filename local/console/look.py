@@ -16,9 +16,9 @@ from botocore.config import Config
 from local.console import mails
 from local.stack import STACK_NAME, Stack
 from renewals import clock, currencies, declines, dynamodb, reasons, refunds, subscription
-from renewals.attribute_values import Item, text
 from renewals.clock import Moment
 from renewals.errors import BadRow
+from renewals.item_values import Item, text
 from renewals.preview import Preview
 from renewals.register import Register
 from renewals.renewal import Renewal, Status, renewal_from

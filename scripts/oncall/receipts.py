@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from hashlib import sha256
 
 from renewals import refunds
-from renewals.attribute_values import Item
+from renewals.item_values import Item
 from renewals.ledger import Ledger
 from scripts.deployment import Deployment
 from scripts.plainly import Trouble

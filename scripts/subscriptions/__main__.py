@@ -10,8 +10,8 @@ from typing import Any
 import click
 from rich.progress import Progress
 
-from renewals.attribute_values import Item, text
 from renewals.errors import BadRow
+from renewals.item_values import Item, text
 from renewals.mail_faults import address_of
 from renewals.subscription import ID, SubscriptionStatus
 from scripts.deployment import WORKERS, Deployment, given, stack_name

@@ -14,8 +14,8 @@ from enum import StrEnum
 from itertools import batched
 from typing import Any
 
-from renewals.attribute_values import Item
 from renewals.errors import BadRow
+from renewals.item_values import Item
 from renewals.periods import MOST_CAUGHT_UP
 from renewals.preview import NextCharge, preview
 from renewals.register import AskedBy, Register, Taken

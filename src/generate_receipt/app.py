@@ -20,9 +20,9 @@ from botocore.exceptions import ClientError
 
 from generate_receipt.pdf import Receipt, RenderedReceipt, Seller, render
 from renewals import aws, clock, currencies, receipt_steps, refunds, telemetry
-from renewals.attribute_values import fields, text
 from renewals.aws_errors import transient_aws_errors_as
 from renewals.errors import BadEvent, Overtaken, ReceiptError
+from renewals.item_values import fields, text
 from renewals.ledger import Ledger
 from renewals.outcomes import PaymentOutcome
 from renewals.renewal import MailKind, Renewal, Status

@@ -12,8 +12,8 @@ from functools import cache
 from mail_feedback.event import parse
 from mail_feedback.feedback import Feedback, FeedbackOutcome
 from renewals import aws, clock, telemetry
-from renewals.attribute_values import fields, text
 from renewals.errors import BadEvent
+from renewals.item_values import fields, text
 from renewals.ledger import Ledger
 from renewals.mail_faults import FaultKind
 from renewals.reminder_records import Records

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from renewals import mail_tags
-from renewals.attribute_values import fields, moment
 from renewals.errors import BadEvent
+from renewals.item_values import fields, moment
 from renewals.mail_faults import FaultKind
 from renewals.mail_tags import Tagged
 

@@ -7,8 +7,8 @@ from enum import StrEnum
 
 from mail_feedback.event import Word
 from renewals import mail_steps, offers, reminder_records
-from renewals.attribute_values import Item, storable
 from renewals.errors import Collision, Overtaken, repeat_while_outdated
+from renewals.item_values import Item, storable
 from renewals.ledger import Ledger
 from renewals.mail_faults import FaultKind, address_of
 from renewals.mail_tags import Tagged

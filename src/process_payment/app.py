@@ -16,13 +16,13 @@ from process_payment.decisions import Outcome
 from process_payment.payments import Payments
 from process_payment.remind import Remind
 from renewals import aws, clock, currencies, gateway_access, reminder_records, telemetry
-from renewals.attribute_values import fields, text
 from renewals.aws_errors import transient_aws_errors_as
 from renewals.charging import Switch
 from renewals.clock import Moment
 from renewals.dunning import Dunning
 from renewals.errors import BadEvent, BadRow, PaymentError
 from renewals.gateway import GatewayUnauthorized
+from renewals.item_values import fields, text
 from renewals.ledger import Ledger
 from renewals.outcomes import PaymentOutcome
 from renewals.reasons import Reason

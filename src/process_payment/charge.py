@@ -57,9 +57,9 @@ from process_payment.payments import (
 from process_payment.rules import decide, told_elsewhere
 from process_payment.snapshot import Around, look
 from renewals import currencies, dunning_steps, payment_steps, spans
-from renewals.attribute_values import Item
 from renewals.errors import Outdated, Overtaken, PaymentError, repeat_while_outdated
 from renewals.gateway import GatewayRefused, GatewayUnauthorized, GatewayUnavailable
+from renewals.item_values import Item
 from renewals.ledger import GuardRefused
 from renewals.outcomes import PaymentOutcome
 from renewals.payment import Failure, Payment, PaymentState

@@ -18,9 +18,9 @@ from renewal_audit.compare import Key
 from renewal_audit.report import Report, ReportPart, Reports
 from renewal_sweep.queue import RenewalQueue
 from renewals import aws, clock, gateway_access, telemetry
-from renewals.attribute_values import day
 from renewals.errors import BadEvent
 from renewals.gateway import GatewayUnauthorized
+from renewals.item_values import day
 from renewals.request import Asks, RenewalRequest
 from renewals.settings import setting
 from renewals.telemetry import Event, Reply

@@ -29,10 +29,10 @@ from renewal_audit import compare, receipts
 from renewal_audit.compare import Compared, Count, Found, Key
 from renewal_audit.report import Report, ReportPart, Reports
 from renewals import dynamodb, refunds, spans
-from renewals.attribute_values import text
 from renewals.clock import Moment
 from renewals.errors import BadRow
 from renewals.gateway import Charged, Gateway, GatewayRefused
+from renewals.item_values import text
 from renewals.ledger import Ledger
 from renewals.payment import GatewayRefund, PaymentState
 from renewals.steps import Row

@@ -7,10 +7,10 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from renewals import currencies, refunds, wording
-from renewals.attribute_values import Item, Value, day, moment, number, text, whole
 from renewals.clock import Moment
 from renewals.errors import BadRow
 from renewals.gateway import Charged
+from renewals.item_values import Item, Value, day, moment, number, text, whole
 from renewals.payment import GatewayRefund, GatewayRefundState
 from renewals.periods import Schedule
 from renewals.renewal import Flag, MailKind, MailState, RefundState, Status, renewal_from

@@ -30,8 +30,8 @@ from typing import TYPE_CHECKING, Any
 
 from renewal_sweep.queue import RenewalQueue
 from renewals import dynamodb, mail_faults, pauses, reminders, subscription
-from renewals.attribute_values import moment, storable
 from renewals.errors import BadRow
+from renewals.item_values import moment, storable
 from renewals.reasons import Reason
 from renewals.renewal import CUT_OFF, INDEX_SHARDS
 from renewals.request import Asks, RenewalRequest

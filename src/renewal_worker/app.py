@@ -9,7 +9,7 @@ the renewals at work, and on the calls to the gateway.
 from botocore.exceptions import BotoCoreError, ClientError
 
 from renewals import aws, telemetry
-from renewals.attribute_values import fields, text, whole
+from renewals.item_values import fields, text, whole
 from renewals.request import NoRequest, RenewalRequest
 from renewals.settings import setting
 from renewals.telemetry import Event, Reply, records

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from renewals import dynamodb
-from renewals.attribute_values import Item, TransactAction
+from renewals.attribute_values import TransactAction
+from renewals.item_values import Item
 from renewals.renewal import INDEX_SHARDS, shard
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from uuid import uuid4
 
 from botocore.exceptions import ClientError
 
-from renewals import attribute_values
+from renewals import attribute_values, item_values
 from renewals.errors import Collision, Overtaken, Throttled
 
 if TYPE_CHECKING:
@@ -26,7 +26,8 @@ if TYPE_CHECKING:
         UpdateTypeDef,
     )
 
-    from renewals.attribute_values import Item, TransactAction, Value
+    from renewals.attribute_values import TransactAction
+    from renewals.item_values import Item, Value
 
 _TRIES = 6
 _MOST_ITEMS = 100  # https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchGetItem.html
@@ -37,7 +38,7 @@ _PASSING = frozenset({"TransactionConflict", "ThrottlingError", "ProvisionedThro
 
 def attributes(plain: Mapping[str, object]) -> dict[str, AttributeValueTypeDef]:
     """{"name": "x"} as {"name": {"S": "x"}}."""
-    return {name: attribute_values.wire(attribute_values.storable(value)) for name, value in plain.items()}
+    return {name: attribute_values.wire(item_values.storable(value)) for name, value in plain.items()}
 
 
 def plain(item: Mapping[str, AttributeValueTypeDef]) -> dict[str, Value]:

@@ -22,7 +22,7 @@ A declined card is not among them: that is an outcome, which a Choice state read
 
 from collections.abc import Callable, Mapping
 
-from renewals.attribute_values import Item
+from renewals.item_values import Item
 
 
 class RenewalError(Exception):

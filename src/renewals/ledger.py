@@ -33,10 +33,11 @@ from dataclasses import replace
 from datetime import date, timedelta
 from typing import TYPE_CHECKING
 
-from renewals import attribute_values, dynamodb
-from renewals.attribute_values import Item, TransactAction
+from renewals import dynamodb, item_values
+from renewals.attribute_values import TransactAction
 from renewals.errors import Collision, Outdated, Overtaken, RenewalError, repeat_while_outdated
 from renewals.history import History
+from renewals.item_values import Item
 from renewals.renewal import Renewal, Status, passed_over_from, renewal_from
 from renewals.steps import Action, Check, Condition, Put, Row, Step, Table, Update, as_read
 
@@ -151,7 +152,7 @@ class Ledger:
         start = dynamodb.attributes(key) if before else None
         page = self._page(self._renewals, subscription_id, limit=limit, newest_first=True, start=start)
         last = dynamodb.plain(page["LastEvaluatedKey"]) if "LastEvaluatedKey" in page else None
-        older = attribute_values.text(last, "renewal_date") if last else None
+        older = item_values.text(last, "renewal_date") if last else None
         return [dynamodb.plain(item) for item in page["Items"]], older
 
     def get(self, subscription_id: str, renewal_date: str) -> Renewal | None:

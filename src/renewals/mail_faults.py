@@ -19,7 +19,7 @@ from decimal import Decimal
 from typing import NamedTuple
 
 from renewals.addresses import BadAddress
-from renewals.attribute_values import Item
+from renewals.item_values import Item
 from renewals.renewal import Mail, MailState
 from renewals.worded import Unknown, Worded, member
 

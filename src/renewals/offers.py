@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime
 from decimal import Decimal
 
-from renewals.attribute_values import Item, Value, day, fields, number, storable
+from renewals.item_values import Item, Value, day, fields, number, storable
 from renewals.periods import Billing
 from renewals.renewal import MailKind, MailState
 from renewals.subscription import Subscription

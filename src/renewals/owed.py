@@ -7,7 +7,7 @@ mailed.
 """
 
 from renewals import refunds
-from renewals.attribute_values import Item
+from renewals.item_values import Item
 from renewals.mail_faults import Address, is_in_vain
 from renewals.renewal import CUT_OFF, UNFINISHED, Mail, MailKind, Renewal, Status, mail_name
 from renewals.subscription import SubscriptionStatus, ends_by, is_live, status_of

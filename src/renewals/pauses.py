@@ -13,8 +13,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date
 
-from renewals.attribute_values import Item, day, text
 from renewals.history import History
+from renewals.item_values import Item, day, text
 from renewals.reasons import Reason
 from renewals.renewal import Status
 from renewals.subscription import Subscription

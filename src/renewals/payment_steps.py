@@ -9,7 +9,8 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from renewals import pauses
-from renewals.attribute_values import Item, TransactAction, moment
+from renewals.attribute_values import TransactAction
+from renewals.item_values import Item, moment
 from renewals.reasons import Reason
 from renewals.renewal import UNSETTLED, Flag, Renewal, Status, item_of, replaced, shard
 from renewals.row_steps import ANCHORED, MOST_SKIPPED, NOT_REFUSED, WATCHED, forget_refusal, with_items

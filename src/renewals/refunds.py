@@ -29,13 +29,13 @@ from decimal import Decimal
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from renewals import attribute_values, currencies, wording
+from renewals import currencies, item_values, wording
 from renewals.callers import is_of
 from renewals.errors import RenewalError
 from renewals.renewal import MailKind, MailState, RefundState, Renewal, Status, mail_name
 
 if TYPE_CHECKING:  # what only writes receipts or mails does not load the gateway
-    from renewals.attribute_values import Item, Value
+    from renewals.item_values import Item, Value
     from renewals.payment import GatewayRefund
     from renewals.stored import RefundRecord
 
@@ -137,7 +137,7 @@ def _is_one(name: str, kept: Value) -> bool:
     if not _NAME.fullmatch(name) or not isinstance(kept, dict):
         return False
     try:
-        moments = [attribute_values.moment(kept, each) for each in ("at", "failed_at") if each == "at" or each in kept]
+        moments = [item_values.moment(kept, each) for each in ("at", "failed_at") if each == "at" or each in kept]
     except (TypeError, KeyError, ValueError):
         return False
     texts = (kept.get(each, "") for each in ("state", "refund_id", "reason"))

@@ -35,10 +35,11 @@ from renewals import (
     wording,
 )
 from renewals.addresses import masked
-from renewals.attribute_values import Item, TransactAction, Value, fields, moment, number, storable, text
+from renewals.attribute_values import TransactAction
 from renewals.callers import is_of
 from renewals.errors import BadRow, Overtaken, RenewalError
 from renewals.history import History
+from renewals.item_values import Item, Value, fields, moment, number, storable, text
 from renewals.ledger import Ledger
 from renewals.mail_faults import FaultKind
 from renewals.payment_steps import why_withdrawn

@@ -8,8 +8,8 @@ from dataclasses import asdict
 from datetime import date, datetime
 from typing import TYPE_CHECKING
 
-from renewals import attribute_values, dynamodb, mail_faults, offers
-from renewals.attribute_values import Item, Value
+from renewals import dynamodb, item_values, mail_faults, offers
+from renewals.item_values import Item, Value
 from renewals.payment import GatewayCard
 from renewals.reminders import EARLIER, earlier_records, known_card, record
 from renewals.renewal import Mail, MailKind, MailState, item_of
@@ -86,7 +86,7 @@ class Records:
         name = f"reminder_{kind}"
         as_read, values = dynamodb.as_read(row, ("customer_email",))
         sent = f"{name}.#token = :token AND {name}.#state <> :failed"
-        period = attribute_values.fields(row, name)["period"]
+        period = item_values.fields(row, name)["period"]
         changes: dict[str, object] = {name: {"period": period, **item_of(mail)}}
         changes |= {mail_faults.FIELD: dict(mark)} if mark else {}
         self._write(row, changes, f"{sent} AND {as_read}", values | {":token": mail.token, ":failed": MailState.FAILED})

@@ -13,9 +13,9 @@ import re
 from collections.abc import Sequence
 from datetime import date, timedelta
 
-from renewals import attribute_values, mail_faults, offers
-from renewals.attribute_values import Item, Value
+from renewals import item_values, mail_faults, offers
 from renewals.errors import BadRow
+from renewals.item_values import Item, Value
 from renewals.offers import REMINDERS
 from renewals.payment import GatewayCard
 from renewals.reasons import Reason
@@ -123,7 +123,7 @@ def record(subscription: Subscription, kind: MailKind) -> Mail | None:
     if subscription.row.get(name) is None:
         return None
     try:
-        kept = attribute_values.fields(subscription.row, name)
+        kept = item_values.fields(subscription.row, name)
         period, mail = kept["period"], mail_from(kept)
         if not isinstance(mail.token, str):
             raise TypeError

@@ -11,8 +11,8 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from renewals import attribute_values
-from renewals.attribute_values import Item, Value, storable
+from renewals import attribute_values, item_values
+from renewals.item_values import Item, Value, storable
 from renewals.worded import Unknown, Worded, member
 
 if TYPE_CHECKING:
@@ -274,11 +274,11 @@ def renewal_from(item: Item) -> Renewal:
     What cannot be read of earlier mails, and of those that came back, is left out: no renewal ends for that.
     """
     known: dict[str, Any] = {f.name: item[f.name] for f in fields(Renewal) if f.name in item}
-    known |= {name: attribute_values.day(item, name) for name in _DATES if name in item}
-    known |= {name: attribute_values.moment(item, name) for name in _TIMES if name in item}
-    known |= {name: attribute_values.whole(item, name) for name in _WHOLE if name in item}
-    mails = attribute_values.fields(item, "mails")
-    known["mails"] = {name: mail_from(attribute_values.fields(mails, name)) for name in mails}
+    known |= {name: item_values.day(item, name) for name in _DATES if name in item}
+    known |= {name: item_values.moment(item, name) for name in _TIMES if name in item}
+    known |= {name: item_values.whole(item, name) for name in _WHOLE if name in item}
+    mails = item_values.fields(item, "mails")
+    known["mails"] = {name: mail_from(item_values.fields(mails, name)) for name in mails}
     said = (name for name in item if name.startswith(RETURNED) and _is_told(item, name))
     known["returned"] = {name.removeprefix(RETURNED): item[name] for name in said}
     if "earlier_mails" in item and not _is_told(item, "earlier_mails"):
@@ -293,8 +293,8 @@ _OF_A_MAIL = frozenset(each.name for each in fields(Mail))
 def mail_from(values: Item) -> Mail:
     """The mail that a record tells of, whatever else stands in the record. Raises as `renewal_from`."""
     known: dict[str, Any] = {name: value for name, value in values.items() if name in _OF_A_MAIL}
-    known |= {name: attribute_values.moment(values, name) for name in ("claimed_until", "at") if name in values}
-    known["state"] = MailState(attribute_values.text(values, "state"))
+    known |= {name: item_values.moment(values, name) for name in ("claimed_until", "at") if name in values}
+    known["state"] = MailState(item_values.text(values, "state"))
     return Mail(**known)
 
 
@@ -321,41 +321,41 @@ def _is_told(item: Item, name: str) -> bool:
 def _records(item: Item, name: str) -> Iterable[Value]:
     if name.startswith(RETURNED):
         return (item[name],)
-    return attribute_values.several(item, name) if name in _LISTED else attribute_values.fields(item, name).values()
+    return item_values.several(item, name) if name in _LISTED else item_values.fields(item, name).values()
 
 
 def _read_refusal(record: Item) -> None:
-    attribute_values.moment(record, "at")
+    item_values.moment(record, "at")
 
 
 def _read_ending(record: Item) -> None:
-    attribute_values.moment(record, "at")
-    attribute_values.text(record, "status")
+    item_values.moment(record, "at")
+    item_values.text(record, "status")
     _read_reason(record)
 
 
 def _read_earlier_mail(record: Item) -> None:
-    attribute_values.text(record, "name")
+    item_values.text(record, "name")
     _read_mail(record)
 
 
 def _read_mail(record: Item) -> None:
     mail = mail_from(record)
     for name in ("token", "owner", "to"):
-        attribute_values.text(record, name)
+        item_values.text(record, name)
     if not isinstance(mail.reason, str | None):
         raise TypeError("reason is no text")
 
 
 def _read_reason(record: Item) -> None:
     if record["reason"] is not None:
-        attribute_values.text(record, "reason")
+        item_values.text(record, "reason")
 
 
 def _read_returned(record: Item) -> None:
-    attribute_values.moment(record, "at")
-    attribute_values.text(record, "kind")
-    attribute_values.text(record, "to")
+    item_values.moment(record, "at")
+    item_values.text(record, "kind")
+    item_values.text(record, "to")
     _read_reason(record)
 
 

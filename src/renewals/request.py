@@ -20,8 +20,8 @@ from datetime import date
 from decimal import Decimal, InvalidOperation
 from enum import StrEnum
 
-from renewals.attribute_values import Item, text
 from renewals.errors import BadEvent
+from renewals.item_values import Item, text
 from renewals.strict_json import NotAnObject, read_object
 
 

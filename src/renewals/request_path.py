@@ -8,7 +8,7 @@ so only the plain one is answered.
 import re
 from collections.abc import Mapping
 
-from renewals.attribute_values import Value, fields, text
+from renewals.item_values import Value, fields, text
 
 _PARAMETER = re.compile(r"\{([^{}+]+)\+?\}")
 # No empty part, no part of dots alone, and nothing percent-encoded.

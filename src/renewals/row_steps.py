@@ -7,7 +7,8 @@ from datetime import date, datetime
 from typing import TYPE_CHECKING
 
 from renewals import pauses
-from renewals.attribute_values import TransactAction, Value
+from renewals.attribute_values import TransactAction
+from renewals.item_values import Value
 from renewals.reasons import Reason
 from renewals.renewal import Renewal, Status
 from renewals.steps import MOST_ACTIONS, Put, Row, Step, Table, Term, Update, as_read, row_key

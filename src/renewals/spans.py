@@ -10,9 +10,9 @@ from dataclasses import replace
 from datetime import date, timedelta
 from decimal import Decimal
 
-from renewals.attribute_values import Item
 from renewals.errors import BadRow
 from renewals.history import History
+from renewals.item_values import Item
 from renewals.subscription import Subscription, anchor_change
 
 PAID_UNTIL = "paid_until"

@@ -17,7 +17,8 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple
 
-from renewals.attribute_values import Item, TransactAction
+from renewals.attribute_values import TransactAction
+from renewals.item_values import Item
 from renewals.renewal import UNFINISHED, Renewal, replaced, shard
 
 if TYPE_CHECKING:

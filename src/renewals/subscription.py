@@ -9,8 +9,8 @@ from enum import StrEnum
 from typing import cast, get_args
 
 from renewals import currencies, texts
-from renewals.attribute_values import Item, Value
 from renewals.errors import BadRow
+from renewals.item_values import Item, Value
 from renewals.periods import Interval, Schedule, falls_on
 from renewals.reasons import Reason
 

@@ -16,8 +16,8 @@ from contextlib import AbstractContextManager, nullcontext
 from functools import cache, wraps
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
-from renewals.attribute_values import fields, several
 from renewals.errors import RenewalError
+from renewals.item_values import fields, several
 
 if TYPE_CHECKING:
     from aws_lambda_powertools import Logger, Metrics

@@ -14,10 +14,10 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from renewals import attribute_values, declines, mail_faults, reasons, refunds, reminders, subscription, wording
+from renewals import declines, item_values, mail_faults, reasons, refunds, reminders, subscription, wording
 from renewals.addresses import masked
-from renewals.attribute_values import Item, Value, storable
 from renewals.errors import BadRow
+from renewals.item_values import Item, Value, storable
 from renewals.mail_faults import FaultKind
 from renewals.offers import REMINDERS
 from renewals.reasons import Reason
@@ -281,7 +281,7 @@ def _reminders(row: Item) -> Iterator[Entry]:
     for kind, kept in [*failed, *latest]:
         try:
             mail = mail_from(kept)
-            told, period = _mailed(kind, mail), attribute_values.day(kept, "period")
+            told, period = _mailed(kind, mail), item_values.day(kept, "period")
         except (AttributeError, TypeError, KeyError, ValueError):
             continue
         if told[0].tzinfo is not None:
@@ -294,8 +294,8 @@ def _marked(row: Item) -> Iterator[Entry]:
     if kind is None:
         return
     try:
-        mark = attribute_values.fields(row, mail_faults.FIELD)
-        at, address = attribute_values.moment(mark, "at"), masked(attribute_values.text(mark, "address"))
+        mark = item_values.fields(row, mail_faults.FIELD)
+        at, address = item_values.moment(mark, "at"), masked(item_values.text(mark, "address"))
     except (AttributeError, TypeError, KeyError, ValueError):
         return
     if at.tzinfo is None:
@@ -310,11 +310,11 @@ def _marked(row: Item) -> Iterator[Entry]:
 
 
 def _skipped(item: Item) -> Entry:
-    start = attribute_values.day(item, "renewal_date")
+    start = item_values.day(item, "renewal_date")
     if item.get("reason") == Reason.PAUSED:
         text = f"The period from {wording.day(start)} on is not billed: the subscription was paused."
     else:
-        instead = attribute_values.day(item, "billed_instead")
+        instead = item_values.day(item, "billed_instead")
         text = f"The period from {wording.day(start)} on is passed over: that from {wording.day(instead)} is billed."
     return Entry(_touched(item), EntryKind.SKIPPED, text, start)
 
@@ -407,14 +407,14 @@ def _mailed(kind: MailKind | Unknown, mail: Mail) -> Told:
 
 def _mails(renewal: Renewal, item: Item) -> Iterator[Told]:
     """Each mail, what SES said of it later, and whether the end waits for one."""
-    earlier = [(attribute_values.text(each, "name"), mail_from(each)) for each in renewal.earlier_mails or ()]
+    earlier = [(item_values.text(each, "name"), mail_from(each)) for each in renewal.earlier_mails or ()]
     for name, mail in [*earlier, *renewal.mails.items()]:
         returned = item.get(f"returned_{name}", {})
         if not isinstance(returned, dict) or returned.get("at") != storable(mail.at):  # which says more of the mail
             yield _mailed(MailKind.of(name), mail)
     for name in item:
         if name.startswith("returned_"):
-            yield from _returned(name.removeprefix("returned_"), attribute_values.fields(item, name), renewal)
+            yield from _returned(name.removeprefix("returned_"), item_values.fields(item, name), renewal)
     if renewal.held_at is not None:
         told = "The last attempt and the end wait: the customer could not be told of them. Correct customer_email, or "
         yield renewal.held_at, EntryKind.HELD, f"{told}cancel the subscription."
@@ -422,18 +422,18 @@ def _mails(renewal: Renewal, item: Item) -> Iterator[Told]:
 
 def _returned(name: str, said: Item, renewal: Renewal) -> Iterator[Told]:
     """What SES said of a mail after it was sent; with the sending, where the mail's own record tells of it no more."""
-    what, to = wording.mail(MailKind.of(name)), masked(attribute_values.text(said, "to"))
+    what, to = wording.mail(MailKind.of(name)), masked(item_values.text(said, "to"))
     if "sent_at" in said and (name not in renewal.mails or storable(renewal.mails[name].at) != said["sent_at"]):
-        yield attribute_values.moment(said, "sent_at"), EntryKind.MAILED, f"Mailed {what} to {to}."
+        yield item_values.moment(said, "sent_at"), EntryKind.MAILED, f"Mailed {what} to {to}."
     reason = f" ({_shown(said['reason'])})" if said["reason"] else ""
-    kind = member(FaultKind, attribute_values.text(said, "kind"))
-    yield attribute_values.moment(said, "at"), kind, f"The mail to {to} about {what} {_fault(kind)}{reason}."
+    kind = member(FaultKind, item_values.text(said, "kind"))
+    yield item_values.moment(said, "at"), kind, f"The mail to {to} about {what} {_fault(kind)}{reason}."
 
 
 def _ended(renewal: Renewal, item: Item) -> Iterator[Told]:
     """Each time that the work ended without a payment. Versions before kept the last time alone, while it stood."""
     endings = [*(renewal.endings or ())]
-    at = attribute_values.moment(item, "ended_at") if "ended_at" in item else _touched(item)
+    at = item_values.moment(item, "ended_at") if "ended_at" in item else _touched(item)
     stands = renewal.status in (Status.FAILED, Status.GIVEN_UP)
     if stands and storable(at) not in {each["at"] for each in endings}:
         endings.append({"at": storable(at), "status": renewal.status, "reason": renewal.reason})
@@ -458,7 +458,7 @@ def _fault(kind: FaultKind | Unknown) -> str:
 
 
 def _touched(item: Item) -> datetime:
-    return attribute_values.moment(item, "touched_at")
+    return item_values.moment(item, "touched_at")
 
 
 def _midnight(day: date, zone: tzinfo) -> datetime:

@@ -16,8 +16,8 @@ from datetime import date
 from enum import StrEnum
 
 from renewals import subscription
-from renewals.attribute_values import Item, Value
 from renewals.errors import RenewalError
+from renewals.item_values import Item, Value
 from renewals.subscription import SubscriptionStatus
 
 

@@ -12,10 +12,10 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from renewals import aws, clock, receipt_links, telemetry
-from renewals.attribute_values import fields, several, text, whole
 from renewals.aws_errors import transient_aws_errors_as
 from renewals.dunning import Dunning
 from renewals.errors import BadEvent, MailError
+from renewals.item_values import fields, several, text, whole
 from renewals.ledger import Ledger
 from renewals.outcomes import MailOutcome, PaymentOutcome
 from renewals.renewal import MailKind, Renewal

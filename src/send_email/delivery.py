@@ -8,10 +8,10 @@ from email.message import EmailMessage
 from hashlib import sha256
 
 from renewals import mail_faults, mail_steps, refunds
-from renewals.attribute_values import Item
 from renewals.declines import is_hard
 from renewals.dunning import Dunning
 from renewals.errors import MailError, Overtaken, RenewalError, repeat_while_outdated
+from renewals.item_values import Item
 from renewals.ledger import Ledger
 from renewals.mail_tags import Tagged
 from renewals.outcomes import MailOutcome, PaymentOutcome

@@ -12,8 +12,8 @@ from aws_lambda_powertools.event_handler import Response
 from aws_lambda_powertools.event_handler.router import APIGatewayRouter
 
 from renewals import pauses, subscription
-from renewals.attribute_values import Value, text, whole
 from renewals.errors import BadRow
+from renewals.item_values import Value, text, whole
 from renewals.owed import has_parked
 from renewals.periods import next_on
 from renewals.register import Repeatable, etag

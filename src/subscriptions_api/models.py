@@ -15,8 +15,8 @@ from pydantic_core import PydanticCustomError
 
 from renewals import currencies, declines, refunds, subscription, texts, wording
 from renewals.addresses import BadAddress, deliverable
-from renewals.attribute_values import Item, Value
 from renewals.errors import BadRow
+from renewals.item_values import Item, Value
 from renewals.payment import GatewayRefundState
 from renewals.preview import NextCharge
 from renewals.renewal import RefundState, Renewal, Status, renewal_from

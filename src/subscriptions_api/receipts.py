@@ -10,7 +10,7 @@ from aws_lambda_powertools.event_handler.router import APIGatewayRouter
 from botocore.exceptions import ClientError
 
 from renewals import aws, receipt_links, refunds, request_path
-from renewals.attribute_values import Item, text
+from renewals.item_values import Item, text
 from renewals.settings import setting
 from subscriptions_api import cursors, models, shared
 from subscriptions_api.models import ReceiptPage

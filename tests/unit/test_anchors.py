@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from renewals import subscription
-from renewals.attribute_values import Item, Value, whole
 from renewals.errors import BadRow
+from renewals.item_values import Item, Value, whole
 from renewals.periods import falls_on
 from renewals.subscription import anchor_change
 from tests.fakes import NOON, World

@@ -19,9 +19,9 @@ from renewal_audit.audit import Audit, latest, whole
 from renewal_audit.compare import Difference, passed_over
 from renewal_audit.report import ReportPart
 from renewals import clock
-from renewals.attribute_values import storable
 from renewals.errors import BadEvent, Throttled
 from renewals.gateway import Charged
+from renewals.item_values import storable
 from renewals.payment import GatewayRefundState, Payment, PaymentState
 from renewals.request import RenewalRequest
 from tests.fakes import NOON, Cut, World

@@ -14,8 +14,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from renewals.attribute_values import text
 from renewals.errors import Collision, Overtaken
+from renewals.item_values import text
 from renewals.periods import Schedule
 from renewals.register import AskedBy, Register, Taken, etag
 from renewals.renewal import Status
