@@ -27,6 +27,11 @@ def say(text: str) -> None:
     console.print(escape(text), soft_wrap=True)
 
 
+def say_wrong(text: str) -> None:
+    """As say, of what is not as it should be."""
+    console.print(f"[red]✗ {escape(text)}[/red]")
+
+
 def run(command: Callable[[Stack], None]) -> None:
     """Run a command on the stack of PORT. Whatever stands against the command ends it with a sentence."""
     with plainly():

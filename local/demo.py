@@ -27,6 +27,7 @@ from rich.box import SIMPLE_HEAD
 from rich.live import Live
 from rich.table import Table
 
+from local.commands import say_wrong
 from local.gateway import Sandbox, official_client
 from local.progress import console
 from local.stack import ROOT, Stack, StackError, port_from_environment
@@ -267,7 +268,7 @@ def run(stack: Stack) -> int:
     folder = ROOT / "demo-output" / str(stack.port)
     _keep(shop, folder)
     for fault in faults:
-        console.print(f"[red]✗ {fault}[/red]")
+        say_wrong(fault)
     if not faults:
         console.print(
             f"[green]✓[/green] gateway, ledger, receipts and mails agree: {sum(len(shop.charges(s)) for s in STORIES)} "

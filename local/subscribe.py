@@ -115,6 +115,7 @@ def _say_what_next(stack: Stack, subscription_id: str, day: str) -> None:
     """day: when something is charged or tried next, YYYY-MM-DD."""
     port = "" if stack.port == 4566 else f"PORT={stack.port} "
     folder, python = stack.folder.relative_to(ROOT), ".venv/bin/python"
+    subscription_id, day = escape(subscription_id), escape(day)
     served_at = escape(stack.outputs.get("ConsoleUrl", "`make up` serves it"))
     console.print(
         f"""

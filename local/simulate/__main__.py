@@ -10,6 +10,7 @@ from datetime import date
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from local.commands import say_wrong
 from local.progress import console, step
 from local.simulate.evidence import Verdict, verdict
 from local.simulate.life import live
@@ -69,9 +70,9 @@ def main() -> None:
     console.print(table(found))
     console.print(f"Renewals, declines and recoveries over time: {picture.relative_to(ROOT)}")
     for fault in found.faults[:_MOST_FAULTS_SHOWN]:
-        console.print(f"[red]✗ {fault}[/red]")
+        say_wrong(str(fault))
     if len(found.faults) > _MOST_FAULTS_SHOWN:
-        console.print(f"[red]✗ and {len(found.faults) - _MOST_FAULTS_SHOWN} more[/red]")
+        say_wrong(f"and {len(found.faults) - _MOST_FAULTS_SHOWN} more")
     if found.faults:
         settings = f"DAYS={story.days} SUBSCRIPTIONS={story.subscriptions} SEED={story.seed}"
         sys.exit(f"The same again: make simulate {settings}\nLogs and mails: {stack.folder.relative_to(ROOT)}/")

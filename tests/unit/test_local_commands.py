@@ -5,6 +5,8 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import urllib3
@@ -50,14 +52,18 @@ def test_without_a_stack_a_command_says_so_in_a_sentence(command: list[str]) -> 
 
 def test_nothing_that_was_written_by_others_commands_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     """A plan with an escape sequence, an overridden direction or markup is shown as its characters and moves no cursor:
-    in a timeline, among the periods, and in the sentence that a command ends with."""
+    in a timeline, among the periods, in what to do next, among what is wrong, and in the sentence that a command ends
+    with."""
     text = "Pro \x1b]52;c;cm0=\x07[bold]\u202ePlan"
     shown = "Pro \\x1b]52;c;cm0=\\x07[bold]\\u202ePlan"
     answer = {"items": [{"at": "2026-01-31T12:00:00+00:00", "text": text}]}
     subscribe.tell(lambda _method, _path: answer, text)
     test_clock.tell([{"renewal_date": "2026-01-31", "status": text}])
+    stack: Any = SimpleNamespace(port=4566, folder=ROOT / ".local" / "4566", outputs={})
+    subscribe._say_what_next(stack, text, text)
+    commands.say_wrong(text)
     told = capsys.readouterr().out
-    assert (told.count(shown), "\x1b" in told) == (3, False)
+    assert (told.count(shown), "\x1b" in told) == (3 + 6 + 1, False)
 
     with pytest.raises(SystemExit) as ended, commands.plainly():
         raise StackError(f"amount: {text}\nplan: is wrong")
