@@ -44,7 +44,7 @@ from renewals.ledger import Ledger
 from renewals.mail_faults import FaultKind
 from renewals.payment_steps import why_withdrawn
 from renewals.preview import Preview, preview
-from renewals.renewal import MailState, Renewal, Status
+from renewals.renewal import RETURNED, MailState, Renewal, Status
 from renewals.row_steps import WATCHED, pass_over
 from renewals.steps import Row
 from renewals.subscription import Subscription, SubscriptionStatus, is_live, status_of
@@ -464,8 +464,9 @@ class Register:
     def was_complained_of(self, subscription_id: str, address: str) -> bool:
         """Whether SES said that a mail about one of the latest periods, to this address, was reported as spam."""
         items, _ = self.ledger.page(subscription_id, limit=_MOST_PERIODS)
-        said = (fields(item, name) for item in items for name in item if name.startswith("returned_"))
-        return any(each["kind"] == FaultKind.COMPLAINED and each["to"] == address for each in said)
+        said = (value for item in items for name, value in item.items() if name.startswith(RETURNED))
+        told = [each for each in said if isinstance(each, dict)]  # anything else was written by hand
+        return any(each.get("kind") == FaultKind.COMPLAINED and each.get("to") == address for each in told)
 
     def note(self, subscription_id: str, what: ChangeKind, asked: AskedBy) -> None:
         """Record that somebody asked for what changes no attribute."""

@@ -605,6 +605,20 @@ def test_an_odd_record_of_a_mail_does_not_keep_a_period_that_was_given_up_from_b
     assert (anew["status"], anew.get(name)) == ("done", None)
 
 
+@pytest.mark.parametrize("said", ["soon", {}, {"kind": "complained"}, {"to": "ann@example.com"}])
+def test_an_odd_record_of_a_mail_that_came_back_is_no_complaint_and_hides_none(shop: World, said: Any) -> None:
+    """Somebody wrote what SES said of a mail by hand: whether there was a complaint is told by the other records."""
+    shop.subscribe()
+    assert shop.run() == "Success"
+    known = {"kind": "complained", "to": "ann@example.com", "at": NOON.isoformat(), "reason": None}
+    client: Any = shop.dynamodb
+    register = Register(client, subscriptions="subscriptions", renewals="renewals", changes="changes")
+    shop.dynamodb.put("renewals", shop.items()[JANUARY] | {"returned_payment_failed_1": said})
+    assert not register.was_complained_of("sub_1", "ann@example.com")
+    shop.dynamodb.put("renewals", shop.items()[JANUARY] | {"returned_receipt_1": known})
+    assert register.was_complained_of("sub_1", "ann@example.com")
+
+
 @pytest.mark.parametrize(
     "item",
     [
