@@ -11,7 +11,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from renewals import attribute_values, item_values
+from renewals import item_values
 from renewals.item_values import Item, Value, storable
 from renewals.worded import Unknown, Worded, member
 
@@ -306,12 +306,11 @@ def passed_over_from(item: Item) -> Renewal:
 
 
 def _is_told(item: Item, name: str) -> bool:
-    """Whether an attribute of a story is what this system writes: records that can be read, and written again."""
+    """Whether an attribute of a story is what this system writes: records that can be read."""
     try:
         for record in _records(item, name):
             if not isinstance(record, dict):
                 return False
-            attribute_values.wire(record)
             _STORY.get(name, _read_returned)(record)
     except (KeyError, TypeError, ValueError):
         return False
