@@ -15,8 +15,8 @@ from datetime import date, timedelta
 from functools import partial
 from typing import Any
 
-from renewals.subscription import parse
-from renewals.timeline import timeline
+from renewals.domain.subscription import parse
+from renewals.domain.timeline import timeline
 from tests.fakes import NOON, World
 from tests.unit.test_audit import audited_day
 from tests.unit.test_sweep import due_today

@@ -14,9 +14,9 @@ from typing import Any, cast
 from uuid import UUID
 
 from process_payment.charge import Charge
-from renewals.attribute_values import wire
-from renewals.item_values import storable
-from renewals.renewal import Renewal
+from renewals.domain.item_values import storable
+from renewals.domain.renewal import Renewal
+from renewals.runtime.attribute_values import wire
 from send_email.delivery import Delivery
 from tests.fake_aws import FakeDynamoDB, Item
 from tests.fakes import INDEXES, World

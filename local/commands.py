@@ -14,7 +14,7 @@ from rich import markup
 
 from local.progress import console
 from local.stack import Stack, StackError, port_from_environment
-from renewals.texts import printable
+from renewals.domain.texts import printable
 
 
 def escape(text: str) -> str:

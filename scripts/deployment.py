@@ -11,12 +11,12 @@ import click
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from renewals import clock
-from renewals.callers import name_of
-from renewals.clock import Moment
-from renewals.errors import BadRow
-from renewals.item_values import Item
-from renewals.register import AskedBy, Register
+from renewals.domain.callers import name_of
+from renewals.domain.errors import BadRow
+from renewals.domain.item_values import Item
+from renewals.ledger.register import AskedBy, Register
+from renewals.runtime import clock
+from renewals.runtime.clock import Moment
 from scripts.plainly import Trouble
 
 WORKERS = 16

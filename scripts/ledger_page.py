@@ -12,21 +12,14 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from renewals import (
-    dunning_steps,
-    ledger,
-    mail_steps,
-    payment_steps,
-    receipt_steps,
-    refund_steps,
-    row_steps,
-    subscription,
-)
-from renewals.payment import Failure, Payment, PaymentState
-from renewals.renewal import Mail, MailKind, MailState, Renewal, Status
-from renewals.steps import Action, Check, Put, Row, Step, Table, Term, Update
-from renewals.stored import RefundRecord
-from renewals.subscription import SubscriptionStatus
+from renewals.domain import subscription
+from renewals.domain.payment import Failure, Payment, PaymentState
+from renewals.domain.renewal import Mail, MailKind, MailState, Renewal, Status
+from renewals.domain.stored import RefundRecord
+from renewals.domain.subscription import SubscriptionStatus
+from renewals.ledger import dunning_steps, mail_steps, payment_steps, receipt_steps, refund_steps, row_steps
+from renewals.ledger import table as ledger
+from renewals.ledger.steps import Action, Check, Put, Row, Step, Table, Term, Update
 
 PAGE = Path(__file__).parents[1] / "docs/ledger.md"
 _DAY, _NEXT = date(2026, 1, 31), date(2026, 2, 28)

@@ -19,8 +19,8 @@ from botocore.exceptions import (
     UnauthorizedSSOTokenError,
 )
 
-from renewals import texts
-from renewals.errors import BadRow, Collision, RenewalError, Throttled
+from renewals.domain import texts
+from renewals.domain.errors import BadRow, Collision, RenewalError, Throttled
 
 _EXPIRED = frozenset({"ExpiredToken", "ExpiredTokenException", "RequestExpired"})
 _UNKNOWN = frozenset(

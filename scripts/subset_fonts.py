@@ -6,8 +6,8 @@ FOLDER is searched for the whole fonts, which Debian packages as fonts-noto-core
     for package in *.deb; do dpkg -x "$package" fonts; done
 
 The results go to layers/receipt/receipt_fonts/, with coverage.json, which says what each can draw; and to
-src/renewals/printable_ranges.py, by which functions that have no fonts know what all of them together can draw. The
-same fonts in give the same bytes out (with the fontTools of requirements-dev.txt).
+src/renewals/domain/printable_ranges.py, by which functions that have no fonts know what all of them together can draw.
+The same fonts in give the same bytes out (with the fontTools of requirements-dev.txt).
 """
 
 import json

@@ -5,8 +5,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
-from renewals.gateway import Charged, GatewayRefused, GatewayUnauthorized, GatewayUnavailable, PaymentRequest, Saved
-from renewals.payment import Failure, GatewayCard, GatewayRefund, GatewayRefundState, Payment, PaymentState
+from renewals.domain.payment import Failure, GatewayCard, GatewayRefund, GatewayRefundState, Payment, PaymentState
+from renewals.gateway.port import (
+    Charged,
+    GatewayRefused,
+    GatewayUnauthorized,
+    GatewayUnavailable,
+    PaymentRequest,
+    Saved,
+)
 from tests.cuts import Cuts
 
 _NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)

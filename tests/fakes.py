@@ -22,13 +22,16 @@ from generate_receipt.app import issue, issue_refund
 from process_payment.charge import Charge
 from process_payment.decisions import Outcome
 from process_payment.payments import Payments
-from renewals import aws, charging, clock, gateway_access, receipt_links, refunds, telemetry
-from renewals.charging import Switch
-from renewals.clock import Moment
-from renewals.dunning import Dunning
-from renewals.ledger import Ledger
-from renewals.renewal import CUT_OFF, Renewal
-from renewals.request import Asks, RenewalRequest
+from renewals.domain import refunds
+from renewals.domain.dunning import Dunning
+from renewals.domain.renewal import CUT_OFF, Renewal
+from renewals.domain.request import Asks, RenewalRequest
+from renewals.gateway import access as gateway_access
+from renewals.ledger import charging, receipt_links
+from renewals.ledger.charging import Switch
+from renewals.ledger.table import Ledger
+from renewals.runtime import aws, clock, telemetry
+from renewals.runtime.clock import Moment
 from send_email import message
 from send_email.delivery import Delivery
 from send_email.post import Post

@@ -12,7 +12,7 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from renewals.errors import RenewalError
+from renewals.domain.errors import RenewalError
 from tests.cuts import Cut
 
 type Json = Any

@@ -15,15 +15,16 @@ from botocore.config import Config
 
 from local.console import mails
 from local.stack import STACK_NAME, Stack
-from renewals import clock, currencies, declines, dynamodb, reasons, refunds, subscription
-from renewals.clock import Moment
-from renewals.errors import BadRow
-from renewals.item_values import Item, text
-from renewals.preview import Preview
-from renewals.register import Register
-from renewals.renewal import Renewal, Status, renewal_from
-from renewals.subscription import SubscriptionStatus
-from renewals.timeline import Entry
+from renewals.domain import currencies, declines, reasons, refunds, subscription
+from renewals.domain.errors import BadRow
+from renewals.domain.item_values import Item, text
+from renewals.domain.preview import Preview
+from renewals.domain.renewal import Renewal, Status, renewal_from
+from renewals.domain.subscription import SubscriptionStatus
+from renewals.domain.timeline import Entry
+from renewals.ledger.register import Register
+from renewals.runtime import clock, dynamodb
+from renewals.runtime.clock import Moment
 
 if TYPE_CHECKING:
     from datetime import tzinfo
@@ -99,7 +100,7 @@ class Today:
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """A receipt of a payment, or of a refund, which has a name as in renewals.refunds."""
+    """A receipt of a payment, or of a refund, which has a name as in renewals.domain.refunds."""
 
     number: str
     renewal_date: str

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
-from renewals import dynamodb
-from renewals.charging import KEYS, Switch
+from renewals.ledger.charging import KEYS, Switch
+from renewals.runtime import dynamodb
 
 _TRIES = 50
 _FREE = "attribute_not_exists(subscription_id)"

@@ -8,8 +8,8 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from renewals.request import Asks, NoRequest, RenewalRequest
-from renewals.subscription import ID
+from renewals.domain.request import Asks, NoRequest, RenewalRequest
+from renewals.domain.subscription import ID
 from scripts.deployment import Deployment
 from scripts.plainly import Trouble
 

@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from hashlib import sha256
 
-from renewals import refunds
-from renewals.item_values import Item
-from renewals.ledger import Ledger
+from renewals.domain import refunds
+from renewals.domain.item_values import Item
+from renewals.ledger.table import Ledger
 from scripts.deployment import Deployment
 from scripts.plainly import Trouble
 

@@ -11,9 +11,10 @@ from typing import Any
 
 from renewal_sweep.queue import RenewalQueue
 from renewal_sweep.sweep import DAYS, PAGE, PartKind, Sweep, SweepPart, is_unfinished, unfinished_seconds
-from renewals import dynamodb, refunds, wording
-from renewals.renewal import INDEX_SHARDS, MailKind
-from renewals.request import RenewalRequest
+from renewals.domain import refunds, wording
+from renewals.domain.renewal import INDEX_SHARDS, MailKind
+from renewals.domain.request import RenewalRequest
+from renewals.runtime import dynamodb
 from scripts.deployment import Deployment
 
 _NO_END = 1e9

@@ -10,10 +10,10 @@ from typing import Any
 import click
 from rich.progress import Progress
 
-from renewals.errors import BadRow
-from renewals.item_values import Item, text
-from renewals.mail_faults import address_of
-from renewals.subscription import ID, SubscriptionStatus
+from renewals.domain.errors import BadRow
+from renewals.domain.item_values import Item, text
+from renewals.domain.mail_faults import address_of
+from renewals.domain.subscription import ID, SubscriptionStatus
 from scripts.deployment import WORKERS, Deployment, given, stack_name
 from scripts.plainly import Commands, Trouble, reason_fault
 from scripts.subscriptions import shown

@@ -4,14 +4,14 @@ from collections.abc import Iterator, Mapping
 from shlex import quote
 from typing import Any
 
-from renewals import mail_faults, reminders, subscription
-from renewals.addresses import BadAddress, deliverable, masked
-from renewals.errors import BadRow, Overtaken
-from renewals.mail_faults import Address, address_of, is_in_vain
-from renewals.offers import REMINDERS
-from renewals.owed import has_parked, owed_mail
-from renewals.renewal import Mail, Renewal
-from renewals.timeline import Entry
+from renewals.domain import mail_faults, reminders, subscription
+from renewals.domain.addresses import BadAddress, deliverable, masked
+from renewals.domain.errors import BadRow, Overtaken
+from renewals.domain.mail_faults import Address, address_of, is_in_vain
+from renewals.domain.offers import REMINDERS
+from renewals.domain.owed import has_parked, owed_mail
+from renewals.domain.renewal import Mail, Renewal
+from renewals.domain.timeline import Entry
 from scripts.deployment import Deployment
 from scripts.plainly import Trouble
 from scripts.subscriptions.renewing import Ended, run_workflow

@@ -14,12 +14,12 @@ from enum import StrEnum
 from itertools import batched
 from typing import Any
 
-from renewals.errors import BadRow
-from renewals.item_values import Item
-from renewals.periods import MOST_CAUGHT_UP
-from renewals.preview import NextCharge, preview
-from renewals.register import AskedBy, Register, Taken
-from renewals.subscription import Subscription, parse
+from renewals.domain.errors import BadRow
+from renewals.domain.item_values import Item
+from renewals.domain.periods import MOST_CAUGHT_UP
+from renewals.domain.preview import NextCharge, preview
+from renewals.domain.subscription import Subscription, parse
+from renewals.ledger.register import AskedBy, Register, Taken
 from scripts.subscriptions.rows import Line
 from scripts.subscriptions.verified import Lookup
 

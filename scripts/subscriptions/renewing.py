@@ -6,15 +6,15 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
-from renewals import reasons, subscription
-from renewals.addresses import masked
-from renewals.errors import BadRow, Overtaken
-from renewals.mail_faults import address_of, is_in_vain
-from renewals.outcomes import MailOutcome, PaymentOutcome
-from renewals.owed import receipt_mail
-from renewals.renewal import Status
-from renewals.request import NoRequest, RenewalRequest
-from renewals.timeline import ChangeKind, Entry
+from renewals.domain import reasons, subscription
+from renewals.domain.addresses import masked
+from renewals.domain.errors import BadRow, Overtaken
+from renewals.domain.mail_faults import address_of, is_in_vain
+from renewals.domain.outcomes import MailOutcome, PaymentOutcome
+from renewals.domain.owed import receipt_mail
+from renewals.domain.renewal import Status
+from renewals.domain.request import NoRequest, RenewalRequest
+from renewals.domain.timeline import ChangeKind, Entry
 from scripts.deployment import Deployment
 from scripts.plainly import Trouble
 

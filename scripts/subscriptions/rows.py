@@ -15,10 +15,10 @@ from typing import Annotated, Any
 from pydantic import Field, ValidationError
 from pydantic_core import ErrorDetails
 
-from renewals import subscription, texts
-from renewals.errors import BadRow, RenewalError
-from renewals.strict_json import NotAnObject, read_object
-from renewals.subscription import Subscription, SubscriptionStatus
+from renewals.domain import subscription, texts
+from renewals.domain.errors import BadRow, RenewalError
+from renewals.domain.strict_json import NotAnObject, read_object
+from renewals.domain.subscription import Subscription, SubscriptionStatus
 from scripts.plainly import Trouble
 from subscriptions_api.models import Day, Id, NewSubscription
 

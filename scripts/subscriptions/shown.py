@@ -9,11 +9,11 @@ from rich import markup
 from rich.console import Console
 from rich.table import Table
 
-from renewals import texts, wording
-from renewals.errors import BadRow
-from renewals.preview import Preview
-from renewals.subscription import status_words
-from renewals.timeline import Entry
+from renewals.domain import texts, wording
+from renewals.domain.errors import BadRow
+from renewals.domain.preview import Preview
+from renewals.domain.subscription import status_words
+from renewals.domain.timeline import Entry
 from scripts.subscriptions.importing import Judged, Tally, Verdict
 from subscriptions_api import models
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from botocore.exceptions import ClientError
 
-from renewals import verifying
-from renewals.gateway import Gateway, GatewayError, GatewayUnavailable
-from renewals.gateway_access import current_gateway
-from renewals.subscription import Subscription
+from renewals.domain.subscription import Subscription
+from renewals.gateway import verifying
+from renewals.gateway.access import current_gateway
+from renewals.gateway.port import Gateway, GatewayError, GatewayUnavailable
 from scripts.deployment import Deployment
 from scripts.plainly import Trouble
 

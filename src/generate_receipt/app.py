@@ -19,15 +19,17 @@ from typing import TYPE_CHECKING
 from botocore.exceptions import ClientError
 
 from generate_receipt.pdf import Receipt, RenderedReceipt, Seller, render
-from renewals import aws, clock, currencies, receipt_steps, refunds, telemetry
-from renewals.aws_errors import transient_aws_errors_as
-from renewals.errors import BadEvent, Overtaken, ReceiptError
-from renewals.item_values import fields, text
-from renewals.ledger import Ledger
-from renewals.outcomes import PaymentOutcome
-from renewals.renewal import MailKind, Renewal, Status
-from renewals.settings import setting
-from renewals.telemetry import Event, Reply
+from renewals.domain import currencies, refunds
+from renewals.domain.errors import BadEvent, Overtaken, ReceiptError
+from renewals.domain.item_values import fields, text
+from renewals.domain.outcomes import PaymentOutcome
+from renewals.domain.renewal import MailKind, Renewal, Status
+from renewals.ledger import receipt_steps
+from renewals.ledger.table import Ledger
+from renewals.runtime import aws, clock, telemetry
+from renewals.runtime.aws_errors import transient_aws_errors_as
+from renewals.runtime.settings import setting
+from renewals.runtime.telemetry import Event, Reply
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -18,7 +18,7 @@ from operator import itemgetter
 
 import receipt_fonts
 
-from renewals import printable
+from renewals.domain import printable
 
 warnings.filterwarnings("ignore", "Pillow could not be imported")  # for images, so the layer leaves it out
 from fpdf import FPDF  # noqa: E402  (it warns when imported)

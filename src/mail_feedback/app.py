@@ -11,14 +11,14 @@ from functools import cache
 
 from mail_feedback.event import parse
 from mail_feedback.feedback import Feedback, FeedbackOutcome
-from renewals import aws, clock, telemetry
-from renewals.errors import BadEvent
-from renewals.item_values import fields, text
-from renewals.ledger import Ledger
-from renewals.mail_faults import FaultKind
-from renewals.reminder_records import Records
-from renewals.settings import setting
-from renewals.telemetry import Event, Reply, records
+from renewals.domain.errors import BadEvent
+from renewals.domain.item_values import fields, text
+from renewals.domain.mail_faults import FaultKind
+from renewals.ledger.reminder_records import Records
+from renewals.ledger.table import Ledger
+from renewals.runtime import aws, clock, telemetry
+from renewals.runtime.settings import setting
+from renewals.runtime.telemetry import Event, Reply, records
 
 _IDS = ("subscription_id", "customer_id", "renewal_date")
 

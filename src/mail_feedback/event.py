@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from renewals import mail_tags
-from renewals.errors import BadEvent
-from renewals.item_values import fields, moment
-from renewals.mail_faults import FaultKind
-from renewals.mail_tags import Tagged
+from renewals.domain import mail_tags
+from renewals.domain.errors import BadEvent
+from renewals.domain.item_values import fields, moment
+from renewals.domain.mail_faults import FaultKind
+from renewals.domain.mail_tags import Tagged
 
 _NAME = re.compile(r"[A-Za-z-]{1,50}", re.ASCII)
 _ON_SUPPRESSION_LIST = "OnAccountSuppressionList"

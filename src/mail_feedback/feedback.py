@@ -6,14 +6,15 @@ from datetime import datetime
 from enum import StrEnum
 
 from mail_feedback.event import Word
-from renewals import mail_steps, offers, reminder_records
-from renewals.errors import Collision, Overtaken, repeat_while_outdated
-from renewals.item_values import Item, storable
-from renewals.ledger import Ledger
-from renewals.mail_faults import FaultKind, address_of
-from renewals.mail_tags import Tagged
-from renewals.owed import is_news
-from renewals.renewal import Mail, MailKind, MailState, mail_from
+from renewals.domain import offers
+from renewals.domain.errors import Collision, Overtaken, repeat_while_outdated
+from renewals.domain.item_values import Item, storable
+from renewals.domain.mail_faults import FaultKind, address_of
+from renewals.domain.mail_tags import Tagged
+from renewals.domain.owed import is_news
+from renewals.domain.renewal import Mail, MailKind, MailState, mail_from
+from renewals.ledger import mail_steps, reminder_records
+from renewals.ledger.table import Ledger
 
 _LOOKS = 4
 

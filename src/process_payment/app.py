@@ -1,11 +1,10 @@
 """ProcessPayment: charge one subscription's due period, exactly once.
 
-Event: {"execution": ARN, "request": {...}}, the request as renewals.request has it. One to remind, or about refunds,
-charges nothing. "webhook_id" is handed on, if given.
-Reply: {"outcome", "reason", "subscription_id", "customer_id"} and, where there is a renewal, {"renewal_date",
-"attempt", "amount", "currency", "transaction_id"}; "test_clock", YYYY-MM-DD, where the subscription lives on that day.
-With outcome remind, {"renewal_date", "reminders"}: of what.
-PaymentError means: try again.
+Event: {"execution": ARN, "request": {...}}, the request as renewals.domain.request has it. One to remind, or about
+refunds, charges nothing. "webhook_id" is handed on, if given. Reply: {"outcome", "reason", "subscription_id",
+"customer_id"} and, where there is a renewal, {"renewal_date", "attempt", "amount", "currency", "transaction_id"};
+"test_clock", YYYY-MM-DD, where the subscription lives on that day. With outcome remind, {"renewal_date", "reminders"}:
+of what. PaymentError means: try again.
 """
 
 from datetime import date
@@ -15,20 +14,23 @@ from process_payment.charge import Charge
 from process_payment.decisions import Outcome
 from process_payment.payments import Payments
 from process_payment.remind import Remind
-from renewals import aws, clock, currencies, gateway_access, reminder_records, telemetry
-from renewals.aws_errors import transient_aws_errors_as
-from renewals.charging import Switch
-from renewals.clock import Moment
-from renewals.dunning import Dunning
-from renewals.errors import BadEvent, BadRow, PaymentError
-from renewals.gateway import GatewayUnauthorized
-from renewals.item_values import fields, text
-from renewals.ledger import Ledger
-from renewals.outcomes import PaymentOutcome
-from renewals.reasons import Reason
-from renewals.request import Asks, RenewalRequest
-from renewals.settings import setting
-from renewals.telemetry import Event, Reply
+from renewals.domain import currencies
+from renewals.domain.dunning import Dunning
+from renewals.domain.errors import BadEvent, BadRow, PaymentError
+from renewals.domain.item_values import fields, text
+from renewals.domain.outcomes import PaymentOutcome
+from renewals.domain.reasons import Reason
+from renewals.domain.request import Asks, RenewalRequest
+from renewals.gateway import access as gateway_access
+from renewals.gateway.port import GatewayUnauthorized
+from renewals.ledger import reminder_records
+from renewals.ledger.charging import Switch
+from renewals.ledger.table import Ledger
+from renewals.runtime import aws, clock, telemetry
+from renewals.runtime.aws_errors import transient_aws_errors_as
+from renewals.runtime.clock import Moment
+from renewals.runtime.settings import setting
+from renewals.runtime.telemetry import Event, Reply
 
 
 @telemetry.observed
@@ -82,7 +84,7 @@ def _renewed(asked: RenewalRequest, execution: str, moment: Moment) -> Reply:
 
 def _refunds_settled(asked: RenewalRequest, moment: Moment) -> Outcome:
     from process_payment import refunding
-    from renewals.refund_settlement import Settlement
+    from renewals.gateway.refund_settlement import Settlement
 
     ledger = Ledger(aws.dynamodb(), renewals=setting("RENEWALS_TABLE"))
     deployment = f"{setting('PROJECT_NAME')}-{setting('ENVIRONMENT')}"

@@ -5,10 +5,10 @@ The first attempts are counted by themselves too: of dunning's, most are refused
 
 from decimal import Decimal
 
-from renewals import telemetry
-from renewals.declines import is_hard
-from renewals.payment import Failure
-from renewals.renewal import Renewal, Status
+from renewals.domain.declines import is_hard
+from renewals.domain.payment import Failure
+from renewals.domain.renewal import Renewal, Status
+from renewals.runtime import telemetry
 
 
 def count_paid(renewal: Renewal, amount: Decimal, currency: str) -> None:

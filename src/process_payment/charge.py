@@ -56,18 +56,19 @@ from process_payment.payments import (
 )
 from process_payment.rules import decide, told_elsewhere
 from process_payment.snapshot import Around, look
-from renewals import currencies, dunning_steps, payment_steps, spans
-from renewals.errors import Outdated, Overtaken, PaymentError, repeat_while_outdated
-from renewals.gateway import GatewayRefused, GatewayUnauthorized, GatewayUnavailable
-from renewals.item_values import Item
-from renewals.ledger import GuardRefused
-from renewals.outcomes import PaymentOutcome
-from renewals.payment import Failure, Payment, PaymentState
-from renewals.payment_steps import why_withdrawn
-from renewals.reasons import Reason
-from renewals.renewal import Renewal, Status
-from renewals.request import RenewalRequest
-from renewals.subscription import has_ended
+from renewals.domain import currencies, spans
+from renewals.domain.errors import Outdated, Overtaken, PaymentError, repeat_while_outdated
+from renewals.domain.item_values import Item
+from renewals.domain.outcomes import PaymentOutcome
+from renewals.domain.payment import Failure, Payment, PaymentState
+from renewals.domain.reasons import Reason
+from renewals.domain.renewal import Renewal, Status
+from renewals.domain.request import RenewalRequest
+from renewals.domain.subscription import has_ended
+from renewals.gateway.port import GatewayRefused, GatewayUnauthorized, GatewayUnavailable
+from renewals.ledger import dunning_steps, payment_steps
+from renewals.ledger.payment_steps import why_withdrawn
+from renewals.ledger.table import GuardRefused
 
 _RACES = 4
 _LOOKED_UP_WHEN_LATE_BY = timedelta(days=1)

@@ -10,14 +10,14 @@ from hashlib import sha256
 from itertools import batched
 from uuid import uuid4
 
-from renewals import offers
-from renewals.clock import Moment
-from renewals.history import History, was_stopped
-from renewals.periods import Billing, latest_due, oldest_due
-from renewals.reasons import Reason
-from renewals.renewal import Renewal, Status
-from renewals.steps import LEASE
-from renewals.subscription import Subscription
+from renewals.domain import offers
+from renewals.domain.history import History, was_stopped
+from renewals.domain.periods import Billing, latest_due, oldest_due
+from renewals.domain.reasons import Reason
+from renewals.domain.renewal import Renewal, Status
+from renewals.domain.subscription import Subscription
+from renewals.ledger.steps import LEASE
+from renewals.runtime.clock import Moment
 
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _NUMBER_BITS = 60

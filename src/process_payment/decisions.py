@@ -9,18 +9,18 @@ from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING
 
-from renewals.outcomes import PaymentOutcome
-from renewals.reasons import Reason
+from renewals.domain.outcomes import PaymentOutcome
+from renewals.domain.reasons import Reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from process_payment.claims import Claim
-    from renewals.payment import Payment
-    from renewals.renewal import MailKind, Renewal
-    from renewals.request import RenewalRequest
-    from renewals.steps import Row, Step
-    from renewals.subscription import Subscription, SubscriptionStatus
+    from renewals.domain.payment import Payment
+    from renewals.domain.renewal import MailKind, Renewal
+    from renewals.domain.request import RenewalRequest
+    from renewals.domain.subscription import Subscription, SubscriptionStatus
+    from renewals.ledger.steps import Row, Step
 
 
 @dataclass(frozen=True, slots=True)

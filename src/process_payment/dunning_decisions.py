@@ -1,16 +1,16 @@
 """What a refused period calls for: whether it is over, asked about today, and what the customer is told. Pure.
 
-renewals.dunning has the dates, and which declines are hard.
+renewals.domain.dunning has the dates, and which declines are hard.
 """
 
 from datetime import date
 
-from renewals import mail_faults
-from renewals.declines import is_hard
-from renewals.dunning import Dunning
-from renewals.payment import Payment, PaymentState
-from renewals.renewal import Mail, MailKind, Renewal, Status
-from renewals.subscription import Subscription
+from renewals.domain import mail_faults
+from renewals.domain.declines import is_hard
+from renewals.domain.dunning import Dunning
+from renewals.domain.payment import Payment, PaymentState
+from renewals.domain.renewal import Mail, MailKind, Renewal, Status
+from renewals.domain.subscription import Subscription
 
 _WARNINGS = (MailKind.FINAL_NOTICE, MailKind.ACTION_REQUIRED)
 

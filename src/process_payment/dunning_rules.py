@@ -16,11 +16,11 @@ from process_payment.decisions import (
     RecordPaid,
 )
 from process_payment.snapshot import Snapshot
-from renewals.mail_faults import address_of, is_in_vain
-from renewals.outcomes import PaymentOutcome
-from renewals.payment import PaymentState
-from renewals.reasons import Reason
-from renewals.renewal import MailKind, Renewal, Status
+from renewals.domain.mail_faults import address_of, is_in_vain
+from renewals.domain.outcomes import PaymentOutcome
+from renewals.domain.payment import PaymentState
+from renewals.domain.reasons import Reason
+from renewals.domain.renewal import MailKind, Renewal, Status
 
 
 def _nothing_new(seen: Snapshot) -> Decision | None:

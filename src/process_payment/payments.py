@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from hashlib import sha256
 
-from renewals import currencies
-from renewals.errors import PaymentError
-from renewals.gateway import Gateway, GatewayRefused, GatewayUnauthorized, PaymentRequest
-from renewals.payment import Payment, PaymentState
-from renewals.renewal import Renewal, Status
+from renewals.domain import currencies
+from renewals.domain.errors import PaymentError
+from renewals.domain.payment import Payment, PaymentState
+from renewals.domain.renewal import Renewal, Status
+from renewals.gateway.port import Gateway, GatewayRefused, GatewayUnauthorized, PaymentRequest
 
 _LONGEST_KEY = 255  # https://docs.stripe.com/api/idempotent_requests
 _REQUEST = "v2"

@@ -6,16 +6,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from process_payment.decisions import Outcome
-from renewals.errors import PaymentError
-from renewals.gateway import GatewayRefused, GatewayUnavailable
-from renewals.outcomes import PaymentOutcome
-from renewals.owed import is_of_refund, is_parked
-from renewals.reasons import Reason
-from renewals.refund_settlement import Settlement
+from renewals.domain.errors import PaymentError
+from renewals.domain.outcomes import PaymentOutcome
+from renewals.domain.owed import is_of_refund, is_parked
+from renewals.domain.reasons import Reason
+from renewals.gateway.port import GatewayRefused, GatewayUnavailable
+from renewals.gateway.refund_settlement import Settlement
 
 if TYPE_CHECKING:
-    from renewals.clock import Moment
-    from renewals.request import RenewalRequest
+    from renewals.domain.request import RenewalRequest
+    from renewals.runtime.clock import Moment
 
 
 def settle(asked: RenewalRequest, settlement: Settlement, moment: Moment) -> Outcome:

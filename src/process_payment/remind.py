@@ -4,14 +4,15 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import date
 
-from renewals import reminder_records, reminders, spans
-from renewals.errors import BadRow, Overtaken, PaymentError
-from renewals.gateway import Gateway, GatewayUnavailable
-from renewals.ledger import Ledger
-from renewals.payment import GatewayCard
-from renewals.renewal import MailKind
-from renewals.request import RenewalRequest
-from renewals.subscription import Subscription
+from renewals.domain import reminders, spans
+from renewals.domain.errors import BadRow, Overtaken, PaymentError
+from renewals.domain.payment import GatewayCard
+from renewals.domain.renewal import MailKind
+from renewals.domain.request import RenewalRequest
+from renewals.domain.subscription import Subscription
+from renewals.gateway.port import Gateway, GatewayUnavailable
+from renewals.ledger import reminder_records
+from renewals.ledger.table import Ledger
 
 
 @dataclass(frozen=True, slots=True)

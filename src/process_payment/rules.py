@@ -32,17 +32,18 @@ from process_payment.decisions import (
 from process_payment.dunning_rules import DUNNING
 from process_payment.payments import REFUSED
 from process_payment.snapshot import Snapshot
-from renewals import currencies, pauses, payment_steps, row_steps, spans
-from renewals.errors import BadRow
-from renewals.gateway import GatewayRefused
-from renewals.history import is_undecided, was_stopped
-from renewals.outcomes import PaymentOutcome
-from renewals.owed import is_of_refund
-from renewals.payment import PaymentState
-from renewals.payment_steps import MOST_PICK_UPS, why_withdrawn
-from renewals.reasons import Reason
-from renewals.renewal import Renewal, Status
-from renewals.subscription import has_ended, is_over
+from renewals.domain import currencies, pauses, spans
+from renewals.domain.errors import BadRow
+from renewals.domain.history import is_undecided, was_stopped
+from renewals.domain.outcomes import PaymentOutcome
+from renewals.domain.owed import is_of_refund
+from renewals.domain.payment import PaymentState
+from renewals.domain.reasons import Reason
+from renewals.domain.renewal import Renewal, Status
+from renewals.domain.subscription import has_ended, is_over
+from renewals.gateway.port import GatewayRefused
+from renewals.ledger import payment_steps, row_steps
+from renewals.ledger.payment_steps import MOST_PICK_UPS, why_withdrawn
 
 _OPEN = frozenset({PaymentState.CANCELED, PaymentState.OPEN, *REFUSED})
 """A payment that its bank is not deciding about: it can be confirmed, or cancelled."""

@@ -5,19 +5,19 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 
 from process_payment.payments import Payments
-from renewals.charging import Switch
-from renewals.clock import Moment
-from renewals.dunning import Dunning
-from renewals.errors import BadRow
-from renewals.history import History
-from renewals.ledger import RECENT, Ledger
-from renewals.mail_faults import address_of, is_in_vain
-from renewals.owed import has_parked, is_parked, owed_mail
-from renewals.payment import Payment
-from renewals.renewal import UNSETTLED, Renewal, Status
-from renewals.request import RenewalRequest
-from renewals.steps import Row
-from renewals.subscription import Subscription, parse
+from renewals.domain.dunning import Dunning
+from renewals.domain.errors import BadRow
+from renewals.domain.history import History
+from renewals.domain.mail_faults import address_of, is_in_vain
+from renewals.domain.owed import has_parked, is_parked, owed_mail
+from renewals.domain.payment import Payment
+from renewals.domain.renewal import UNSETTLED, Renewal, Status
+from renewals.domain.request import RenewalRequest
+from renewals.domain.subscription import Subscription, parse
+from renewals.ledger.charging import Switch
+from renewals.ledger.steps import Row
+from renewals.ledger.table import RECENT, Ledger
+from renewals.runtime.clock import Moment
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,13 +17,14 @@ from renewal_audit.audit import Audit, latest, whole
 from renewal_audit.compare import Key
 from renewal_audit.report import Report, ReportPart, Reports
 from renewal_sweep.queue import RenewalQueue
-from renewals import aws, clock, gateway_access, telemetry
-from renewals.errors import BadEvent
-from renewals.gateway import GatewayUnauthorized
-from renewals.item_values import day
-from renewals.request import Asks, RenewalRequest
-from renewals.settings import setting
-from renewals.telemetry import Event, Reply
+from renewals.domain.errors import BadEvent
+from renewals.domain.item_values import day
+from renewals.domain.request import Asks, RenewalRequest
+from renewals.gateway import access as gateway_access
+from renewals.gateway.port import GatewayUnauthorized
+from renewals.runtime import aws, clock, telemetry
+from renewals.runtime.settings import setting
+from renewals.runtime.telemetry import Event, Reply
 
 
 @telemetry.observed

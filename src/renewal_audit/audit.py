@@ -28,15 +28,16 @@ from typing import TYPE_CHECKING, Any
 from renewal_audit import compare, receipts
 from renewal_audit.compare import Compared, Count, Found, Key
 from renewal_audit.report import Report, ReportPart, Reports
-from renewals import dynamodb, refunds, spans
-from renewals.clock import Moment
-from renewals.errors import BadRow
-from renewals.gateway import Charged, Gateway, GatewayRefused
-from renewals.item_values import text
-from renewals.ledger import Ledger
-from renewals.payment import GatewayRefund, PaymentState
-from renewals.steps import Row
-from renewals.subscription import Subscription, has_ended, parse
+from renewals.domain import refunds, spans
+from renewals.domain.errors import BadRow
+from renewals.domain.item_values import text
+from renewals.domain.payment import GatewayRefund, PaymentState
+from renewals.domain.subscription import Subscription, has_ended, parse
+from renewals.gateway.port import Charged, Gateway, GatewayRefused
+from renewals.ledger.steps import Row
+from renewals.ledger.table import Ledger
+from renewals.runtime import dynamodb
+from renewals.runtime.clock import Moment
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -297,7 +298,7 @@ class Audit:
         """Why a subscription that is due cannot be charged: a day of its next period is paid already."""
         if not spans.may_overlap(due, unless_told=False):
             return None
-        from renewals.register import Register
+        from renewals.ledger.register import Register
 
         register = Register(self.client, subscriptions=self.subscriptions, renewals=self.renewals, changes="")
         try:

@@ -6,16 +6,16 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from renewals import currencies, refunds, wording
-from renewals.clock import Moment
-from renewals.errors import BadRow
-from renewals.gateway import Charged
-from renewals.item_values import Item, Value, day, moment, number, text, whole
-from renewals.payment import GatewayRefund, GatewayRefundState
-from renewals.periods import Schedule
-from renewals.renewal import Flag, MailKind, MailState, RefundState, Status, renewal_from
-from renewals.row_steps import with_items
-from renewals.subscription import Subscription
+from renewals.domain import currencies, refunds, wording
+from renewals.domain.errors import BadRow
+from renewals.domain.item_values import Item, Value, day, moment, number, text, whole
+from renewals.domain.payment import GatewayRefund, GatewayRefundState
+from renewals.domain.periods import Schedule
+from renewals.domain.renewal import Flag, MailKind, MailState, RefundState, Status, renewal_from
+from renewals.domain.subscription import Subscription
+from renewals.gateway.port import Charged
+from renewals.ledger.row_steps import with_items
+from renewals.runtime.clock import Moment
 
 
 class Difference(StrEnum):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from botocore.exceptions import ClientError
 
-from renewals.errors import RenewalError
+from renewals.domain.errors import RenewalError
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

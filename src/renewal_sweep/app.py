@@ -12,12 +12,12 @@ from typing import Any
 
 from renewal_sweep.queue import RenewalQueue
 from renewal_sweep.sweep import Sweep, SweepKind, SweepPart, Swept
-from renewals import aws, clock, telemetry
-from renewals.charging import Switch
-from renewals.errors import BadEvent, BadRow
-from renewals.settings import setting
-from renewals.steps import Row
-from renewals.telemetry import Event, Reply
+from renewals.domain.errors import BadEvent, BadRow
+from renewals.ledger.charging import Switch
+from renewals.ledger.steps import Row
+from renewals.runtime import aws, clock, telemetry
+from renewals.runtime.settings import setting
+from renewals.runtime.telemetry import Event, Reply
 
 
 @telemetry.observed

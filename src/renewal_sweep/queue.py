@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable
 from itertools import batched
 from typing import Any, NotRequired, TypedDict
 
-from renewals.errors import NotHandedOver
-from renewals.request import RenewalRequest
+from renewals.domain.errors import NotHandedOver
+from renewals.domain.request import RenewalRequest
 
 _BATCH = 10  # https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessageBatch.html
 _TRIES = 5

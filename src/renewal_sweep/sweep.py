@@ -29,14 +29,15 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from renewal_sweep.queue import RenewalQueue
-from renewals import dynamodb, mail_faults, pauses, reminders, subscription
-from renewals.errors import BadRow
-from renewals.item_values import moment, storable
-from renewals.reasons import Reason
-from renewals.renewal import CUT_OFF, INDEX_SHARDS
-from renewals.request import Asks, RenewalRequest
-from renewals.steps import Row
-from renewals.subscription import Subscription, SubscriptionStatus
+from renewals.domain import mail_faults, pauses, reminders, subscription
+from renewals.domain.errors import BadRow
+from renewals.domain.item_values import moment, storable
+from renewals.domain.reasons import Reason
+from renewals.domain.renewal import CUT_OFF, INDEX_SHARDS
+from renewals.domain.request import Asks, RenewalRequest
+from renewals.domain.subscription import Subscription, SubscriptionStatus
+from renewals.ledger.steps import Row
+from renewals.runtime import dynamodb
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient

@@ -8,11 +8,11 @@ the renewals at work, and on the calls to the gateway.
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from renewals import aws, telemetry
-from renewals.item_values import fields, text, whole
-from renewals.request import NoRequest, RenewalRequest
-from renewals.settings import setting
-from renewals.telemetry import Event, Reply, records
+from renewals.domain.item_values import fields, text, whole
+from renewals.domain.request import NoRequest, RenewalRequest
+from renewals.runtime import aws, telemetry
+from renewals.runtime.settings import setting
+from renewals.runtime.telemetry import Event, Reply, records
 
 _FIRST_WAIT_SECONDS = 60
 """Longer than the lease that a failed run may leave, also where a function outlived its task: a try within that lease

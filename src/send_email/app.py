@@ -11,16 +11,17 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING
 
-from renewals import aws, clock, receipt_links, telemetry
-from renewals.aws_errors import transient_aws_errors_as
-from renewals.dunning import Dunning
-from renewals.errors import BadEvent, MailError
-from renewals.item_values import fields, several, text, whole
-from renewals.ledger import Ledger
-from renewals.outcomes import MailOutcome, PaymentOutcome
-from renewals.renewal import MailKind, Renewal
-from renewals.settings import setting
-from renewals.telemetry import Event, Reply
+from renewals.domain.dunning import Dunning
+from renewals.domain.errors import BadEvent, MailError
+from renewals.domain.item_values import fields, several, text, whole
+from renewals.domain.outcomes import MailOutcome, PaymentOutcome
+from renewals.domain.renewal import MailKind, Renewal
+from renewals.ledger import receipt_links
+from renewals.ledger.table import Ledger
+from renewals.runtime import aws, clock, telemetry
+from renewals.runtime.aws_errors import transient_aws_errors_as
+from renewals.runtime.settings import setting
+from renewals.runtime.telemetry import Event, Reply
 from send_email.delivery import Delivery
 from send_email.post import Post
 
@@ -80,7 +81,7 @@ def _delivered(renewal: Mapping[str, object], post: Post) -> MailOutcome:
 
 
 def _reminded(renewal: Mapping[str, object], post: Post, today: date) -> MailOutcome:
-    from renewals import reminder_records  # most mails are none: their function is to start fast
+    from renewals.ledger import reminder_records  # most mails are none: their function is to start fast
     from send_email.reminding import Reminding
 
     reminding = Reminding(

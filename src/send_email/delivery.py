@@ -7,16 +7,17 @@ from datetime import datetime
 from email.message import EmailMessage
 from hashlib import sha256
 
-from renewals import mail_faults, mail_steps, refunds
-from renewals.declines import is_hard
-from renewals.dunning import Dunning
-from renewals.errors import MailError, Overtaken, RenewalError, repeat_while_outdated
-from renewals.item_values import Item
-from renewals.ledger import Ledger
-from renewals.mail_tags import Tagged
-from renewals.outcomes import MailOutcome, PaymentOutcome
-from renewals.owed import is_true, owed_mail, receipt_mail
-from renewals.renewal import Mail, MailKind, Renewal, Status
+from renewals.domain import mail_faults, refunds
+from renewals.domain.declines import is_hard
+from renewals.domain.dunning import Dunning
+from renewals.domain.errors import MailError, Overtaken, RenewalError, repeat_while_outdated
+from renewals.domain.item_values import Item
+from renewals.domain.mail_tags import Tagged
+from renewals.domain.outcomes import MailOutcome, PaymentOutcome
+from renewals.domain.owed import is_true, owed_mail, receipt_mail
+from renewals.domain.renewal import Mail, MailKind, Renewal, Status
+from renewals.ledger import mail_steps
+from renewals.ledger.table import Ledger
 from send_email.message import Attachment, Prospects, compose
 from send_email.post import Post
 

@@ -10,16 +10,16 @@ from functools import cache
 from html import escape
 from typing import TYPE_CHECKING
 
-from renewals import declines, printable, refunds, wording
-from renewals.renewal import MailKind, Status
-from renewals.subscription import SubscriptionStatus
+from renewals.domain import declines, printable, refunds, wording
+from renewals.domain.renewal import MailKind, Status
+from renewals.domain.subscription import SubscriptionStatus
 
 if TYPE_CHECKING:
     from datetime import date
 
-    from renewals.payment import GatewayCard
-    from renewals.renewal import Renewal
-    from renewals.subscription import Subscription
+    from renewals.domain.payment import GatewayCard
+    from renewals.domain.renewal import Renewal
+    from renewals.domain.subscription import Subscription
 
 
 class _Headers(HeaderRegistry):

@@ -14,14 +14,15 @@ from typing import TYPE_CHECKING, Protocol
 
 from botocore.exceptions import BotoCoreError, ClientError, ConnectTimeoutError, EndpointConnectionError
 
-from renewals import mail_tags, telemetry
-from renewals.addresses import BadAddress, deliverable
-from renewals.errors import MailError, Overtaken, RenewalError
-from renewals.mail_faults import Address, is_in_vain
-from renewals.mail_tags import Tagged
-from renewals.outcomes import MailOutcome
-from renewals.renewal import Mail, MailState, mail_token
-from renewals.steps import LEASE
+from renewals.domain import mail_tags
+from renewals.domain.addresses import BadAddress, deliverable
+from renewals.domain.errors import MailError, Overtaken, RenewalError
+from renewals.domain.mail_faults import Address, is_in_vain
+from renewals.domain.mail_tags import Tagged
+from renewals.domain.outcomes import MailOutcome
+from renewals.domain.renewal import Mail, MailState, mail_token
+from renewals.ledger.steps import LEASE
+from renewals.runtime import telemetry
 
 if TYPE_CHECKING:
     from email.message import EmailMessage

@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from email.message import EmailMessage
 
-from renewals import mail_faults, offers, reminder_records, reminders
-from renewals.errors import MailError, repeat_while_outdated
-from renewals.mail_tags import Tagged
-from renewals.outcomes import MailOutcome
-from renewals.renewal import Mail, MailKind, MailState
-from renewals.subscription import Subscription
+from renewals.domain import mail_faults, offers, reminders
+from renewals.domain.errors import MailError, repeat_while_outdated
+from renewals.domain.mail_tags import Tagged
+from renewals.domain.outcomes import MailOutcome
+from renewals.domain.renewal import Mail, MailKind, MailState
+from renewals.domain.subscription import Subscription
+from renewals.ledger import reminder_records
 from send_email.message import remind
 from send_email.post import Post
 

@@ -14,14 +14,15 @@ from aws_lambda_powertools.event_handler.exceptions import NotFoundError
 from aws_lambda_powertools.event_handler.openapi.exceptions import RequestValidationError
 from botocore.exceptions import ClientError
 
-from renewals import request_path, telemetry, texts
-from renewals.aws_errors import transient_aws_errors_as
-from renewals.errors import BadRow, Collision, TryAgain
-from renewals.refunds import NotRefundable
-from renewals.register import KeyUsed, Taken
-from renewals.strict_json import Json, NotAnObject, read_object
-from renewals.telemetry import Event, Reply
-from renewals.transitions import NotAllowed
+from renewals.domain import texts
+from renewals.domain.errors import BadRow, Collision, TryAgain
+from renewals.domain.refunds import NotRefundable
+from renewals.domain.strict_json import Json, NotAnObject, read_object
+from renewals.domain.transitions import NotAllowed
+from renewals.ledger.register import KeyUsed, Taken
+from renewals.runtime import request_path, telemetry
+from renewals.runtime.aws_errors import transient_aws_errors_as
+from renewals.runtime.telemetry import Event, Reply
 from subscriptions_api import changing, problems, reading, receipts, refunding
 from subscriptions_api.problems import BadRequest, Missing, Nobody, NoReceipt, NotVerified, Proxied, Stale
 

@@ -11,16 +11,16 @@ from uuid import uuid4
 from aws_lambda_powertools.event_handler import Response
 from aws_lambda_powertools.event_handler.router import APIGatewayRouter
 
-from renewals import pauses, subscription
-from renewals.errors import BadRow
-from renewals.item_values import Value, text, whole
-from renewals.owed import has_parked
-from renewals.periods import next_on
-from renewals.register import Repeatable, etag
-from renewals.steps import Row
-from renewals.subscription import SubscriptionStatus
-from renewals.timeline import ChangeKind
-from renewals.transitions import Action, NotAllowed
+from renewals.domain import pauses, subscription
+from renewals.domain.errors import BadRow
+from renewals.domain.item_values import Value, text, whole
+from renewals.domain.owed import has_parked
+from renewals.domain.periods import next_on
+from renewals.domain.subscription import SubscriptionStatus
+from renewals.domain.timeline import ChangeKind
+from renewals.domain.transitions import Action, NotAllowed
+from renewals.ledger.register import Repeatable, etag
+from renewals.ledger.steps import Row
 from subscriptions_api import shared, verifying
 from subscriptions_api.models import Cancel, Card, Edit, NewSubscription, SubscriptionOut
 from subscriptions_api.problems import BadRequest, Stale, documented

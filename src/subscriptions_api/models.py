@@ -13,14 +13,14 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from renewals import currencies, declines, refunds, subscription, texts, wording
-from renewals.addresses import BadAddress, deliverable
-from renewals.errors import BadRow
-from renewals.item_values import Item, Value
-from renewals.payment import GatewayRefundState
-from renewals.preview import NextCharge
-from renewals.renewal import RefundState, Renewal, Status, renewal_from
-from renewals.timeline import Entry
+from renewals.domain import currencies, declines, refunds, subscription, texts, wording
+from renewals.domain.addresses import BadAddress, deliverable
+from renewals.domain.errors import BadRow
+from renewals.domain.item_values import Item, Value
+from renewals.domain.payment import GatewayRefundState
+from renewals.domain.preview import NextCharge
+from renewals.domain.renewal import RefundState, Renewal, Status, renewal_from
+from renewals.domain.timeline import Entry
 
 
 def _deliverable(address: str) -> str:

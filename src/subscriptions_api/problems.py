@@ -7,7 +7,7 @@ from typing import Any, TypedDict
 
 from aws_lambda_powertools.event_handler import Response
 
-from renewals.errors import RenewalError
+from renewals.domain.errors import RenewalError
 from subscriptions_api.models import Problem
 
 CONTENT_TYPE = "application/problem+json"

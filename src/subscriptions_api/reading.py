@@ -6,7 +6,7 @@ from aws_lambda_powertools.event_handler import Response
 from aws_lambda_powertools.event_handler.openapi.params import Query
 from aws_lambda_powertools.event_handler.router import APIGatewayRouter
 
-from renewals.subscription import SubscriptionStatus
+from renewals.domain.subscription import SubscriptionStatus
 from subscriptions_api import cursors, models, shared
 from subscriptions_api.models import PreviewOut, RenewalPage, SubscriptionOut, SubscriptionPage, Timeline
 from subscriptions_api.problems import BadRequest, documented

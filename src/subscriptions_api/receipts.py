@@ -9,9 +9,11 @@ from aws_lambda_powertools.event_handler.openapi.params import Path
 from aws_lambda_powertools.event_handler.router import APIGatewayRouter
 from botocore.exceptions import ClientError
 
-from renewals import aws, receipt_links, refunds, request_path
-from renewals.item_values import Item, text
-from renewals.settings import setting
+from renewals.domain import refunds
+from renewals.domain.item_values import Item, text
+from renewals.ledger import receipt_links
+from renewals.runtime import aws, request_path
+from renewals.runtime.settings import setting
 from subscriptions_api import cursors, models, shared
 from subscriptions_api.models import ReceiptPage
 from subscriptions_api.problems import NoReceipt, documented

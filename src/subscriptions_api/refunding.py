@@ -8,15 +8,16 @@ from aws_lambda_powertools.event_handler import Response
 from aws_lambda_powertools.event_handler.openapi.params import Header
 from aws_lambda_powertools.event_handler.router import APIGatewayRouter
 
-from renewals import gateway_access, refunds, wording
-from renewals.clock import Moment
-from renewals.errors import TryAgain
-from renewals.gateway import GatewayRefused, GatewayUnauthorized, GatewayUnavailable
-from renewals.refund_settlement import Settlement
-from renewals.refunds import NotRefundable
-from renewals.renewal import RefundState, Renewal
-from renewals.settings import setting
-from renewals.steps import Row
+from renewals.domain import refunds, wording
+from renewals.domain.errors import TryAgain
+from renewals.domain.refunds import NotRefundable
+from renewals.domain.renewal import RefundState, Renewal
+from renewals.gateway import access as gateway_access
+from renewals.gateway.port import GatewayRefused, GatewayUnauthorized, GatewayUnavailable
+from renewals.gateway.refund_settlement import Settlement
+from renewals.ledger.steps import Row
+from renewals.runtime.clock import Moment
+from renewals.runtime.settings import setting
 from subscriptions_api import models, shared
 from subscriptions_api.models import Refund, RefundOut
 from subscriptions_api.problems import Missing, documented

@@ -11,22 +11,22 @@ from aws_lambda_powertools.event_handler.openapi.params import Header, Path, Que
 from aws_lambda_powertools.utilities.data_classes import APIGatewayProxyEvent
 from botocore.exceptions import BotoCoreError, ClientError
 
-from renewals import aws, clock, request_path, telemetry
-from renewals.callers import caller_of, name_of
-from renewals.clock import Moment
-from renewals.errors import BadRow, Collision, repeat_while_outdated
-from renewals.register import AskedBy, Register, Repeatable, etag
-from renewals.renewal import Renewal
-from renewals.request import RenewalRequest
-from renewals.settings import setting
-from renewals.steps import Row
-from renewals.subscription import renewal_date_of
+from renewals.domain.callers import caller_of, name_of
+from renewals.domain.errors import BadRow, Collision, repeat_while_outdated
+from renewals.domain.renewal import Renewal
+from renewals.domain.request import RenewalRequest
+from renewals.domain.subscription import renewal_date_of
+from renewals.ledger.register import AskedBy, Register, Repeatable, etag
+from renewals.ledger.steps import Row
+from renewals.runtime import aws, clock, request_path, telemetry
+from renewals.runtime.clock import Moment
+from renewals.runtime.settings import setting
 from subscriptions_api import models
 from subscriptions_api.models import SubscriptionOut
 from subscriptions_api.problems import Missing, Nobody
 
 if TYPE_CHECKING:
-    from renewals.stored import Answer
+    from renewals.domain.stored import Answer
 
 _LOOKS = 4
 """So often a change is tried that others get ahead of."""

@@ -5,9 +5,10 @@ from typing import Annotated
 
 from aws_lambda_powertools.event_handler.openapi.params import Query
 
-from renewals import gateway_access, verifying
-from renewals.errors import BadRow
-from renewals.gateway import Gateway, GatewayRefused, GatewayUnauthorized, GatewayUnavailable
+from renewals.domain.errors import BadRow
+from renewals.gateway import access as gateway_access
+from renewals.gateway import verifying
+from renewals.gateway.port import Gateway, GatewayRefused, GatewayUnauthorized, GatewayUnavailable
 from subscriptions_api.problems import BadRequest, NotVerified
 
 Verify = Annotated[

@@ -11,12 +11,12 @@ import time
 from dataclasses import replace
 from functools import cache
 
-from renewals import aws, request_path, telemetry
-from renewals.aws_errors import transient_aws_errors_as
-from renewals.errors import TryAgain
-from renewals.request import Asks, RenewalRequest
-from renewals.settings import setting
-from renewals.telemetry import Event, Reply
+from renewals.domain.errors import TryAgain
+from renewals.domain.request import Asks, RenewalRequest
+from renewals.runtime import aws, request_path, telemetry
+from renewals.runtime.aws_errors import transient_aws_errors_as
+from renewals.runtime.settings import setting
+from renewals.runtime.telemetry import Event, Reply
 from webhook_handler import signing_secrets
 from webhook_handler.webhook import LARGEST_BODY, BadBody, RequestOutcome, parse, signed
 

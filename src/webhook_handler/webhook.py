@@ -11,10 +11,10 @@ from enum import StrEnum
 
 from standardwebhooks import Webhook, WebhookVerificationError
 
-from renewals.currencies import LARGEST
-from renewals.request import Asks, RenewalRequest
-from renewals.strict_json import Json, NotAnObject, read_object
-from renewals.subscription import ID
+from renewals.domain.currencies import LARGEST
+from renewals.domain.request import Asks, RenewalRequest
+from renewals.domain.strict_json import Json, NotAnObject, read_object
+from renewals.domain.subscription import ID
 
 LARGEST_BODY = 64 * 1024
 """Bytes. A request holds three short fields; the rest is room for what a sender adds of its own."""

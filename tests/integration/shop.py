@@ -31,9 +31,9 @@ from local.gateway import Sandbox, official_client
 from local.stack import ROOT, Stack
 from local.time_passes import TimePasses
 from local.webhook import Reply, send, signed_headers, signing_secret
-from renewals import mail_tags
-from renewals.mail_tags import Tagged
-from renewals.periods import Schedule
+from renewals.domain import mail_tags
+from renewals.domain.mail_tags import Tagged
+from renewals.domain.periods import Schedule
 
 _FEEDBACK = ROOT / "events" / "mail_feedback.json"
 RUNNING = "RUNNING"

@@ -19,8 +19,8 @@ import urllib3
 
 from local.gateway import official_client
 from local.stack import STACK_NAME
-from renewals import receipt_links
-from renewals.request import Asks
+from renewals.domain.request import Asks
+from renewals.ledger import receipt_links
 from tests.integration.shop import RUNNING, SUCCEEDED, Shop, Subscriber, today, wait_until
 from tests.integration.stacks import SCALE_OF_WAITS
 

@@ -61,7 +61,7 @@ NEW_INTENT_FOR_EVERY_RUN = Breakage(
             "        if False:\n            return self._settle(",
         ),
         Change(
-            "renewals/payment_steps.py",
+            "renewals/ledger/payment_steps.py",
             'condition = (same_claim(renewal), no_payment(), Term("#status = :claimed"',
             'condition = (same_claim(renewal), Term("#status = :claimed"',
         ),
@@ -105,12 +105,12 @@ def two_meet(folder: Path) -> tuple[Change, ...]:
 CLAIM_WITHOUT_CONDITION = (
     _ANOTHER_KEY,
     Change(
-        "renewals/payment_steps.py",
+        "renewals/ledger/payment_steps.py",
         "Put(Table.RENEWALS, item_of(renewal), _unpaid(anew[0]) if anew else free)",
         'Put(Table.RENEWALS, item_of(renewal), (Term("attribute_not_exists(claim) OR attribute_exists(claim)", {}),))',
     ),
     Change(
-        "renewals/payment_steps.py",
+        "renewals/ledger/payment_steps.py",
         "condition = (same_claim(renewal), no_payment(), Term(",
         'condition = (Term("(claim <> :claim OR #status = :claimed)", {":claim": renewal.claim}), Term(',
     ),

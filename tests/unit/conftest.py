@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from generate_receipt import app, pdf
-from renewals import telemetry
+from renewals.runtime import telemetry
 from tests.fakes import World
 from tests.recordings.plugin import pytest_runtest_call, pytest_runtest_setup
 

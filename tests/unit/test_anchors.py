@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from renewals import subscription
-from renewals.errors import BadRow
-from renewals.item_values import Item, Value, whole
-from renewals.periods import falls_on
-from renewals.subscription import anchor_change
+from renewals.domain import subscription
+from renewals.domain.errors import BadRow
+from renewals.domain.item_values import Item, Value, whole
+from renewals.domain.periods import falls_on
+from renewals.domain.subscription import anchor_change
 from tests.fakes import NOON, World
 from tests.unit.test_subscriptions_api import Api, api
 

@@ -10,8 +10,8 @@ from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from renewals.attribute_values import plain, wire
-from renewals.item_values import day, fields, fields_or_empty, moment, number, several, text, whole
+from renewals.domain.item_values import day, fields, fields_or_empty, moment, number, several, text, whole
+from renewals.runtime.attribute_values import plain, wire
 
 numbers = st.integers(-(10**37), 10**37) | st.decimals(-(10**9), 10**9, places=3).map(lambda number: number.normalize())
 values = st.recursive(

@@ -18,12 +18,12 @@ from renewal_audit import app, audit
 from renewal_audit.audit import Audit, latest, whole
 from renewal_audit.compare import Difference, passed_over
 from renewal_audit.report import ReportPart
-from renewals import clock
-from renewals.errors import BadEvent, Throttled
-from renewals.gateway import Charged
-from renewals.item_values import storable
-from renewals.payment import GatewayRefundState, Payment, PaymentState
-from renewals.request import RenewalRequest
+from renewals.domain.errors import BadEvent, Throttled
+from renewals.domain.item_values import storable
+from renewals.domain.payment import GatewayRefundState, Payment, PaymentState
+from renewals.domain.request import RenewalRequest
+from renewals.gateway.port import Charged
+from renewals.runtime import clock
 from tests.fakes import NOON, Cut, World
 from tests.shares import share
 

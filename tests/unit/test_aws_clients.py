@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from renewals import aws
+from renewals.runtime import aws
 
 
 @pytest.fixture(autouse=True)

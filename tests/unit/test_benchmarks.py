@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks import cost, report, seed
 from benchmarks.units import MeteredDynamoDB
-from renewals import dynamodb
+from renewals.runtime import dynamodb
 from tests.fakes import DUE, World
 
 ROOT = Path(__file__).parents[2]

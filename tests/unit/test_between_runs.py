@@ -6,8 +6,8 @@ from decimal import Decimal
 
 import pytest
 
-from renewals.payment import PaymentState
-from renewals.payment_steps import MOST_PICK_UPS
+from renewals.domain.payment import PaymentState
+from renewals.ledger.payment_steps import MOST_PICK_UPS
 from tests.fakes import LATER, NOON, World
 
 DAY = timedelta(days=1)

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 from process_payment.payments import idempotency_key
-from renewals.errors import PaymentError
-from renewals.gateway import GatewayUnauthorized
-from renewals.payment import Failure, PaymentState
-from renewals.payment_steps import MOST_PICK_UPS
-from renewals.renewal import Renewal
-from renewals.request import RenewalRequest
+from renewals.domain.errors import PaymentError
+from renewals.domain.payment import Failure, PaymentState
+from renewals.domain.renewal import Renewal
+from renewals.domain.request import RenewalRequest
+from renewals.gateway.port import GatewayUnauthorized
+from renewals.ledger.payment_steps import MOST_PICK_UPS
 from tests.fakes import DUE, LATER, NOON, World
 
 DAY = timedelta(days=1)

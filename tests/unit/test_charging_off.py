@@ -14,9 +14,9 @@ from botocore.exceptions import ClientError
 from click.testing import CliRunner, Result
 from moto import mock_aws
 
-from renewals import charging
-from renewals.charging import Switch
-from renewals.request import RenewalRequest
+from renewals.domain.request import RenewalRequest
+from renewals.ledger import charging
+from renewals.ledger.charging import Switch
 from scripts.oncall.__main__ import main
 from scripts.oncall.charging import state, turn_off, turn_on
 from tests.fakes import DUE, LATER, NOON, World

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from botocore.exceptions import ReadTimeoutError
 
-from renewals.errors import Overtaken
-from renewals.register import AskedBy, Register
+from renewals.domain.errors import Overtaken
+from renewals.ledger.register import AskedBy, Register
 from tests.fake_aws import error
 from tests.fakes import DUE, LATER, NOON, World
 from tests.unit.test_mail_feedback import BOUNCE, _event, _take, bounce

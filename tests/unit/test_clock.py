@@ -17,9 +17,10 @@ import generate_receipt.app
 import process_payment.app
 import renewal_sweep.app
 import send_email.app
-from renewals import aws, clock, gateway_access
-from renewals.clock import Moment, moment, zone_named
-from renewals.errors import BadRow, BadSetting
+from renewals.domain.errors import BadRow, BadSetting
+from renewals.gateway import access as gateway_access
+from renewals.runtime import aws, clock
+from renewals.runtime.clock import Moment, moment, zone_named
 from tests.fake_aws import FakeSQS
 from tests.fakes import LINKS, SENDER, World
 

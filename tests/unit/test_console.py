@@ -20,7 +20,7 @@ from local.console.__main__ import _listen_near
 from local.console.look import Look
 from local.console.pages import application
 from local.stack import StackError
-from renewals.register import Register
+from renewals.ledger.register import Register
 from tests.browser import NEEDS_CHROMIUM, chromium, resize
 from tests.fakes import World
 

@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from renewals.payment import PaymentState
-from renewals.payment_steps import MOST_PICK_UPS
-from renewals.renewal import UNFINISHED
+from renewals.domain.payment import PaymentState
+from renewals.domain.renewal import UNFINISHED
+from renewals.ledger.payment_steps import MOST_PICK_UPS
 from tests.fakes import DUE, LATER, NOON, World
 from tests.recordings.recorder import unheard
 

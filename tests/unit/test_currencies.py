@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from renewals.currencies import (
+from renewals.domain.currencies import (
     TWO_DECIMAL,
     ZERO_DECIMAL,
     decimals,
@@ -15,7 +15,7 @@ from renewals.currencies import (
     minor_units,
     written,
 )
-from renewals.errors import BadRow
+from renewals.domain.errors import BadRow
 
 
 @pytest.mark.parametrize(

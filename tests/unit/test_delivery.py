@@ -8,9 +8,9 @@ from hashlib import sha256
 import pytest
 from botocore.exceptions import ConnectionClosedError, EndpointConnectionError, ReadTimeoutError
 
-from renewals import mail_steps
-from renewals.errors import Overtaken
-from renewals.renewal import Renewal
+from renewals.domain.errors import Overtaken
+from renewals.domain.renewal import Renewal
+from renewals.ledger import mail_steps
 from send_email.delivery import ReceiptAltered
 from send_email.post import MailRefused
 from tests.fake_aws import error

@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from renewals.declines import is_hard
-from renewals.dunning import Dunning
-from renewals.errors import BadSetting
-from renewals.payment import Failure, PaymentState
-from renewals.subscription import SubscriptionStatus
+from renewals.domain.declines import is_hard
+from renewals.domain.dunning import Dunning
+from renewals.domain.errors import BadSetting
+from renewals.domain.payment import Failure, PaymentState
+from renewals.domain.subscription import SubscriptionStatus
 from tests.fakes import DUE, DUNNING, LATER, NOON, PAGE, World
 
 DAY = timedelta(days=1)

@@ -25,12 +25,15 @@ import process_payment.app
 import renewal_sweep.app
 import send_email.app
 from generate_receipt.pdf import RenderedReceipt
-from renewals import aws, gateway_access, refund_steps, refunds
-from renewals.attribute_values import plain, wire
-from renewals.gateway import PaymentRequest
-from renewals.payment import Payment, PaymentState
-from renewals.renewal import MailKind, mail_name
-from renewals.request import RenewalRequest
+from renewals.domain import refunds
+from renewals.domain.payment import Payment, PaymentState
+from renewals.domain.renewal import MailKind, mail_name
+from renewals.domain.request import RenewalRequest
+from renewals.gateway import access as gateway_access
+from renewals.gateway.port import PaymentRequest
+from renewals.ledger import refund_steps
+from renewals.runtime import aws
+from renewals.runtime.attribute_values import plain, wire
 from tests.fake_aws import FakeSQS
 from tests.fakes import LINKS, SENDER, Cut, World
 

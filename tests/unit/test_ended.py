@@ -7,15 +7,15 @@ from typing import Any
 import pytest
 
 from local.console.look import listed_from
-from renewals import subscription, transitions
-from renewals.errors import Overtaken
-from renewals.payment_steps import stands_by, why_withdrawn
-from renewals.preview import preview
-from renewals.reasons import Reason
-from renewals.register import Register
-from renewals.renewal import Renewal
-from renewals.steps import Step
-from renewals.transitions import Action, NotAllowed
+from renewals.domain import subscription, transitions
+from renewals.domain.errors import Overtaken
+from renewals.domain.preview import preview
+from renewals.domain.reasons import Reason
+from renewals.domain.renewal import Renewal
+from renewals.domain.transitions import Action, NotAllowed
+from renewals.ledger.payment_steps import stands_by, why_withdrawn
+from renewals.ledger.register import Register
+from renewals.ledger.steps import Step
 from tests.fakes import DUE, NOON, World
 from tests.unit.test_subscriptions_api import Api, api
 from tests.unit.test_sweep import Sweeper

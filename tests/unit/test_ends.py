@@ -12,14 +12,14 @@ from typing import Any
 
 import pytest
 
-from renewals import payment_steps
-from renewals.errors import Overtaken
-from renewals.payment import PaymentState
-from renewals.payment_steps import why_withdrawn
-from renewals.register import AskedBy, Register
-from renewals.request import RenewalRequest
-from renewals.row_steps import WATCHED
-from renewals.transitions import Action, NotAllowed
+from renewals.domain.errors import Overtaken
+from renewals.domain.payment import PaymentState
+from renewals.domain.request import RenewalRequest
+from renewals.domain.transitions import Action, NotAllowed
+from renewals.ledger import payment_steps
+from renewals.ledger.payment_steps import why_withdrawn
+from renewals.ledger.register import AskedBy, Register
+from renewals.ledger.row_steps import WATCHED
 from tests.fake_aws import Condition, plain
 from tests.fakes import DUE, LATER, NOON, World
 from tests.unit.test_crashes import CALLS, HOURS, STORIES, THEN, _at

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from renewals.callers import caller_of
-from renewals.gateway import GatewayRefused, GatewayUnauthorized
+from renewals.domain.callers import caller_of
+from renewals.gateway.port import GatewayRefused, GatewayUnauthorized
 from scripts.openapi import document
 from tests.fakes import LATER, NOON
 from tests.unit.test_subscriptions_api import ANN, NEW, ZOE, Api, api

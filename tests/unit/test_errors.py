@@ -12,8 +12,7 @@ from botocore.exceptions import (
     ReadTimeoutError,
 )
 
-from renewals.aws_errors import transient_aws_errors_as
-from renewals.errors import (
+from renewals.domain.errors import (
     BadRow,
     Collision,
     Outdated,
@@ -23,6 +22,7 @@ from renewals.errors import (
     TryAgain,
     repeat_while_outdated,
 )
+from renewals.runtime.aws_errors import transient_aws_errors_as
 from tests.fake_aws import error
 
 TRANSIENT = [

@@ -12,8 +12,8 @@ import pytest
 from botocore.exceptions import ClientError
 from moto import mock_aws
 
-from renewals import dynamodb
-from renewals.errors import Overtaken
+from renewals.domain.errors import Overtaken
+from renewals.runtime import dynamodb
 from tests.fake_aws import FakeDynamoDB, FakeSQS, wire
 
 if TYPE_CHECKING:

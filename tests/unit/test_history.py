@@ -7,11 +7,11 @@ from decimal import Decimal
 import pytest
 
 from process_payment.claims import due_claim
-from renewals.history import History
-from renewals.reasons import Reason
-from renewals.renewal import Renewal, Status
-from renewals.stored import RefundRecord
-from renewals.subscription import parse
+from renewals.domain.history import History
+from renewals.domain.reasons import Reason
+from renewals.domain.renewal import Renewal, Status
+from renewals.domain.stored import RefundRecord
+from renewals.domain.subscription import parse
 from tests.fakes import NOON, SELLER, World
 
 FEBRUARY, MARCH, APRIL = date(2026, 2, 28), date(2026, 3, 31), date(2026, 4, 30)

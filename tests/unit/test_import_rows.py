@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from renewals import subscription
-from renewals.errors import BadRow
-from renewals.subscription import Subscription
+from renewals.domain import subscription
+from renewals.domain.errors import BadRow
+from renewals.domain.subscription import Subscription
 from scripts import ROOT
 from scripts.subscriptions.rows import COLUMNS, BadFile, Line, from_csv, from_json_lines, judge
 

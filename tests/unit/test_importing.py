@@ -8,9 +8,9 @@ from typing import Any, cast
 
 import pytest
 
-from renewals import register as registers
-from renewals.register import AskedBy, Register
-from renewals.subscription import parse
+from renewals.domain.subscription import parse
+from renewals.ledger import register as registers
+from renewals.ledger.register import AskedBy, Register
 from scripts.subscriptions import importing as imports
 from scripts.subscriptions.importing import LEFT_OUT, Import, Judged, Tally, Verdict
 from scripts.subscriptions.rows import COLUMNS, Line, from_csv

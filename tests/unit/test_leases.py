@@ -14,8 +14,8 @@ import pytest
 from process_payment.charge import _ASKED_AGAIN_WITHIN
 from renewal_sweep.sweep import QUIET
 from renewal_worker.app import _FIRST_WAIT_SECONDS, MOST_TRIES
-from renewals import aws
-from renewals.steps import LEASE
+from renewals.ledger.steps import LEASE
+from renewals.runtime import aws
 from tests.fakes import LATER
 from tests.unit.test_template import of_type, properties, template
 from tests.unit.test_workflow_definition import EXPRESS_SECONDS, TASKS, slowest_way

@@ -10,13 +10,15 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from renewals import dunning_steps, dynamodb, mail_steps, payment_steps, receipt_steps, subscription
-from renewals.aws_errors import transient_aws_errors_as
-from renewals.errors import Overtaken, PaymentError
-from renewals.payment import Failure, Payment
-from renewals.renewal import Mail, MailKind, MailState, Renewal, Status
-from renewals.steps import LEASE, Step
-from renewals.subscription import SubscriptionStatus
+from renewals.domain import subscription
+from renewals.domain.errors import Overtaken, PaymentError
+from renewals.domain.payment import Failure, Payment
+from renewals.domain.renewal import Mail, MailKind, MailState, Renewal, Status
+from renewals.domain.subscription import SubscriptionStatus
+from renewals.ledger import dunning_steps, mail_steps, payment_steps, receipt_steps
+from renewals.ledger.steps import LEASE, Step
+from renewals.runtime import dynamodb
+from renewals.runtime.aws_errors import transient_aws_errors_as
 from tests.fake_aws import error
 from tests.fakes import DUE, LATER, NOON, World
 

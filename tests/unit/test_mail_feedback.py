@@ -10,11 +10,12 @@ import pytest
 from mail_feedback import app
 from mail_feedback.event import parse
 from mail_feedback.feedback import Feedback
-from renewals import aws, mail_tags
-from renewals.errors import BadEvent
-from renewals.mail_tags import Tagged
-from renewals.reminder_records import Records
-from renewals.timeline import timeline
+from renewals.domain import mail_tags
+from renewals.domain.errors import BadEvent
+from renewals.domain.mail_tags import Tagged
+from renewals.domain.timeline import timeline
+from renewals.ledger.reminder_records import Records
+from renewals.runtime import aws
 from tests.fakes import DUE, LATER, NOON, Cut, World
 
 DAY = timedelta(days=1)

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from selenium.webdriver import Chrome
 
-from renewals import refunds
-from renewals.payment import GatewayCard
-from renewals.renewal import MailKind
-from renewals.subscription import parse
+from renewals.domain import refunds
+from renewals.domain.payment import GatewayCard
+from renewals.domain.renewal import MailKind
+from renewals.domain.subscription import parse
 from send_email.message import Attachment, compose, remind
 from tests.browser import NEEDS_CHROMIUM, chromium, resize
 from tests.fakes import DUE, NOON, SENDER, World

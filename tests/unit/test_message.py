@@ -16,11 +16,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from renewals.addresses import BadAddress, deliverable
-from renewals.offers import REMINDERS
-from renewals.printable import line
-from renewals.renewal import MailKind, Status
-from renewals.subscription import SubscriptionStatus
+from renewals.domain.addresses import BadAddress, deliverable
+from renewals.domain.offers import REMINDERS
+from renewals.domain.printable import line
+from renewals.domain.renewal import MailKind, Status
+from renewals.domain.subscription import SubscriptionStatus
 from scripts.plainly import number
 from send_email import message
 from send_email.message import Prospects, compose

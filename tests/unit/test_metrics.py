@@ -14,11 +14,11 @@ from botocore.exceptions import ConnectTimeoutError
 from local.gateway import serving
 from renewal_sweep import app as sweep_app
 from renewal_sweep.sweep import Swept
-from renewals import aws, telemetry
-from renewals.errors import RenewalError
-from renewals.payment import Failure
-from renewals.payment_steps import MOST_PICK_UPS
-from renewals.stripe_gateway import StripeGateway
+from renewals.domain.errors import RenewalError
+from renewals.domain.payment import Failure
+from renewals.gateway.stripe_gateway import StripeGateway
+from renewals.ledger.payment_steps import MOST_PICK_UPS
+from renewals.runtime import aws, telemetry
 from tests.fakes import LATER, NOON, World
 from tests.unit.test_sweep import Sweeper
 

@@ -24,10 +24,10 @@ from hypothesis.stateful import (
 
 from renewal_sweep.queue import RenewalQueue
 from renewal_sweep.sweep import Sweep, SweepPart
-from renewals import currencies
-from renewals.payment import Failure, PaymentState
-from renewals.periods import Interval, Schedule
-from renewals.subscription import is_live
+from renewals.domain import currencies
+from renewals.domain.payment import Failure, PaymentState
+from renewals.domain.periods import Interval, Schedule
+from renewals.domain.subscription import is_live
 from tests.fake_aws import FakeSQS
 from tests.fakes import NOON, Cut, World
 

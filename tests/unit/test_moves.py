@@ -24,10 +24,10 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from renewals.errors import BadRow
-from renewals.register import AskedBy, Register
-from renewals.timeline import ChangeKind
-from renewals.transitions import Action, NotAllowed
+from renewals.domain.errors import BadRow
+from renewals.domain.timeline import ChangeKind
+from renewals.domain.transitions import Action, NotAllowed
+from renewals.ledger.register import AskedBy, Register
 from subscriptions_api.changing import _anchored
 from subscriptions_api.problems import BadRequest
 from tests.fakes import LATER, NOON, World

@@ -14,16 +14,16 @@ from local.gateway import official_client, serving
 from process_payment.charge import Charge
 from process_payment.decisions import Outcome
 from process_payment.payments import Payments
-from renewals import dynamodb
-from renewals.dunning import Dunning
-from renewals.payment import Failure, Payment, PaymentState
-from renewals.payment_steps import MOST_PICK_UPS
-from renewals.reasons import Reason
-from renewals.register import Register
-from renewals.request import RenewalRequest
-from renewals.stripe_gateway import StripeGateway
-from renewals.subscription import SubscriptionStatus
-from renewals.timeline import timeline
+from renewals.domain.dunning import Dunning
+from renewals.domain.payment import Failure, Payment, PaymentState
+from renewals.domain.reasons import Reason
+from renewals.domain.request import RenewalRequest
+from renewals.domain.subscription import SubscriptionStatus
+from renewals.domain.timeline import timeline
+from renewals.gateway.stripe_gateway import StripeGateway
+from renewals.ledger.payment_steps import MOST_PICK_UPS
+from renewals.ledger.register import Register
+from renewals.runtime import dynamodb
 from tests.fakes import DUE, DUNNING, LATER, NOON, SELLER, World
 from tests.unit.test_audit import Auditor
 from tests.unit.test_sweep import Sweeper

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from botocore.exceptions import ReadTimeoutError
 
-from renewals import offers, reminders
-from renewals.preview import preview
-from renewals.subscription import parse
+from renewals.domain import offers, reminders
+from renewals.domain.preview import preview
+from renewals.domain.subscription import parse
 from tests.fake_aws import error
 from tests.fakes import DUE, NOON, World
 from tests.unit.test_mail_feedback import bounce

@@ -11,10 +11,10 @@ import pytest
 from stripe import StripeClient
 
 from local.gateway import Gateway, official_client, serving
-from renewals.dunning import Dunning
-from renewals.gateway import GatewayUnauthorized
-from renewals.stripe_gateway import StripeGateway
-from renewals.subscription import SubscriptionStatus
+from renewals.domain.dunning import Dunning
+from renewals.domain.subscription import SubscriptionStatus
+from renewals.gateway.port import GatewayUnauthorized
+from renewals.gateway.stripe_gateway import StripeGateway
 from tests.fakes import World
 
 DAY = timedelta(days=1)
@@ -300,6 +300,6 @@ def test_a_charge_of_a_saved_card_says_that_it_recurs(shop: Shop) -> None:
 
 
 def _asked() -> Any:
-    from renewals.request import RenewalRequest
+    from renewals.domain.request import RenewalRequest
 
     return RenewalRequest("sub_1", "cus_1", Decimal("29.99"))

@@ -42,17 +42,18 @@ from process_payment import dunning_decisions, refunding
 from renewal_audit.compare import Compared, Found, due, is_of
 from renewal_sweep.queue import RenewalQueue
 from renewal_sweep.sweep import PartKind, Sweep, SweepPart
-from renewals import reminder_records, reminders, subscription
-from renewals.errors import MailError, PaymentError
-from renewals.gateway import Charged
-from renewals.mail_faults import FaultKind
-from renewals.mail_tags import Tagged
-from renewals.refund_settlement import Settlement
-from renewals.refunds import NotRefundable, check
-from renewals.register import AskedBy, Register
-from renewals.renewal import Renewal, Status, renewal_from, shard
-from renewals.request import Asks, RenewalRequest
-from renewals.subscription import Subscription
+from renewals.domain import reminders, subscription
+from renewals.domain.errors import MailError, PaymentError
+from renewals.domain.mail_faults import FaultKind
+from renewals.domain.mail_tags import Tagged
+from renewals.domain.refunds import NotRefundable, check
+from renewals.domain.renewal import Renewal, Status, renewal_from, shard
+from renewals.domain.request import Asks, RenewalRequest
+from renewals.domain.subscription import Subscription
+from renewals.gateway.port import Charged
+from renewals.gateway.refund_settlement import Settlement
+from renewals.ledger import reminder_records
+from renewals.ledger.register import AskedBy, Register
 from scripts.plainly import Trouble
 from scripts.subscriptions import renewing
 from subscriptions_api import changing, shared

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from renewals.register import AskedBy, Register
-from renewals.transitions import Action
+from renewals.domain.transitions import Action
+from renewals.ledger.register import AskedBy, Register
 from tests.fakes import NOON, World
 from tests.unit.test_sweep import Sweeper
 

@@ -7,9 +7,9 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from renewals import subscription
-from renewals.payment import GatewayCard
-from renewals.preview import Preview, preview
+from renewals.domain import subscription
+from renewals.domain.payment import GatewayCard
+from renewals.domain.preview import Preview, preview
 from tests.fakes import NOON, World
 
 TODAY = date(2026, 1, 15)

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from generate_receipt.pdf import render
-from renewals.printable import unprintable
-from renewals.printable_ranges import RANGES
+from renewals.domain.printable import unprintable
+from renewals.domain.printable_ranges import RANGES
 from scripts.subset_fonts import ranges_module
 from tests.unit.test_receipt_pdf import named
 

@@ -9,14 +9,14 @@ import pytest
 from local.console import look
 from process_payment.payments import reason_of
 from renewal_audit import compare
-from renewals import mail_faults, preview, wording
-from renewals.errors import BadRow
-from renewals.gateway import GatewayRefused
-from renewals.reasons import Reason, in_words
-from renewals.renewal import MailKind, Status
-from renewals.subscription import SubscriptionStatus
-from renewals.timeline import Change, ChangeKind, timeline
-from renewals.worded import Unknown, Worded
+from renewals.domain import mail_faults, preview, wording
+from renewals.domain.errors import BadRow
+from renewals.domain.reasons import Reason, in_words
+from renewals.domain.renewal import MailKind, Status
+from renewals.domain.subscription import SubscriptionStatus
+from renewals.domain.timeline import Change, ChangeKind, timeline
+from renewals.domain.worded import Unknown, Worded
+from renewals.gateway.port import GatewayRefused
 from scripts.oncall import waiting
 from scripts.subscriptions import renewing, shown
 from tests.fakes import DUE, NOON, World

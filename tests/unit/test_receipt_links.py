@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from renewals import aws
-from renewals.receipt_links import LinkKey, named, token
+from renewals.ledger.receipt_links import LinkKey, named, token
+from renewals.runtime import aws
 from subscriptions_api import app, receipts, shared
 from tests.fake_aws import error
 from tests.fakes import LINKS, World

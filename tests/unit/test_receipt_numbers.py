@@ -8,7 +8,7 @@ import pytest
 
 from generate_receipt.pdf import render
 from process_payment.claims import receipt_number
-from renewals import refunds
+from renewals.domain import refunds
 from tests.fakes import DUE, LATER, NOON, World
 from tests.unit.test_receipt_pdf import RECEIPT, text_of
 

@@ -13,7 +13,7 @@ from fpdf import FPDF
 
 from generate_receipt.pdf import FOOTER_Y, LEFT, WIDTH, Receipt, Seller, render
 from generate_receipt.typesetting import ELLIPSIS, Sheet, Style
-from renewals import currencies
+from renewals.domain import currencies
 from tests.shares import share
 from tests.unit.test_receipt_pdf import LONG, RECEIPT
 

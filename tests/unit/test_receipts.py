@@ -10,8 +10,8 @@ import pytest
 from generate_receipt import app
 from generate_receipt.app import receipt_of
 from generate_receipt.pdf import render
-from renewals import aws
-from renewals.errors import BadEvent, ReceiptError
+from renewals.domain.errors import BadEvent, ReceiptError
+from renewals.runtime import aws
 from tests.fake_aws import error
 from tests.fakes import DUE, LATER, NOON, World
 

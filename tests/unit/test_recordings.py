@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from renewals import dynamodb
+from renewals.runtime import dynamodb
 from tests.fakes import World
 from tests.recordings import kept, plugin, recorder
 

@@ -10,14 +10,15 @@ from typing import Any, cast
 import pytest
 
 from renewal_sweep.sweep import PartKind, Sweep, SweepPart, unfinished_seconds
-from renewals import aws, mail_steps, telemetry
-from renewals.currencies import exact_minor_units
-from renewals.errors import BadRow
-from renewals.gateway import GatewayUnavailable
-from renewals.payment import GatewayRefundState
-from renewals.refunds import waiting
-from renewals.renewal import INDEX_SHARDS
-from renewals.request import Asks, RenewalRequest
+from renewals.domain.currencies import exact_minor_units
+from renewals.domain.errors import BadRow
+from renewals.domain.payment import GatewayRefundState
+from renewals.domain.refunds import waiting
+from renewals.domain.renewal import INDEX_SHARDS
+from renewals.domain.request import Asks, RenewalRequest
+from renewals.gateway.port import GatewayUnavailable
+from renewals.ledger import mail_steps
+from renewals.runtime import aws, telemetry
 from subscriptions_api import app, receipts
 from tests.fake_aws import error
 from tests.fakes import LATER, LINKS, NOON, Cut

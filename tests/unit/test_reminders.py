@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from botocore.exceptions import ReadTimeoutError
 
-from renewals import reminders
-from renewals.errors import BadRow
-from renewals.renewal import MailKind
-from renewals.subscription import Subscription, parse
-from renewals.timeline import timeline
+from renewals.domain import reminders
+from renewals.domain.errors import BadRow
+from renewals.domain.renewal import MailKind
+from renewals.domain.subscription import Subscription, parse
+from renewals.domain.timeline import timeline
 from tests.fake_aws import error
 from tests.fakes import DUE, LATER, NOON, PAGE, REMINDER_DAYS, SENDER, World
 

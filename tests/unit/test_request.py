@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from renewals import telemetry
-from renewals.request import Asks, NoRequest, RenewalRequest
-from renewals.subscription import renewal_date_of
+from renewals.domain.request import Asks, NoRequest, RenewalRequest
+from renewals.domain.subscription import renewal_date_of
+from renewals.runtime import telemetry
 
 WORDS = st.text("abc_:.-", min_size=1, max_size=9)
 REQUESTS = st.builds(

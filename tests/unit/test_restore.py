@@ -9,7 +9,7 @@ import boto3
 import pytest
 from moto import mock_aws
 
-from renewals import charging
+from renewals.ledger import charging
 from scripts.oncall.tables import restore
 from tests.fakes import DUE, NOON, World
 

@@ -23,10 +23,10 @@ from process_payment.decisions import (
 from process_payment.dunning_rules import DUNNING
 from process_payment.rules import RULES
 from process_payment.snapshot import Snapshot, look
-from renewals import payment_steps
-from renewals.payment import Failure, Payment, PaymentState
-from renewals.reasons import Reason
-from renewals.request import RenewalRequest
+from renewals.domain.payment import Failure, Payment, PaymentState
+from renewals.domain.reasons import Reason
+from renewals.domain.request import RenewalRequest
+from renewals.ledger import payment_steps
 from tests.fakes import DUE, LATER, NOON, World
 from tests.unit.test_crashes import CALLS
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from renewals.register import Register
+from renewals.ledger.register import Register
 from tests.fakes import LATER, NOON, World
 from tests.shares import share
 from tests.unit.test_subscriptions_api import Api, api

@@ -15,7 +15,7 @@ import pytest
 
 from renewal_sweep.sweep import SECONDS_A_RENEWAL
 from renewal_worker.app import handler as worker
-from renewals import aws, telemetry
+from renewals.runtime import aws, telemetry
 from tests.fake_aws import FakeSQS
 from tests.shares import share
 from tests.unit.test_sweep import GOOD_CARD, SENT, Sweeper

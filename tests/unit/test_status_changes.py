@@ -14,13 +14,13 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from renewals.errors import Collision, Overtaken
-from renewals.item_values import text
-from renewals.periods import Schedule
-from renewals.register import AskedBy, Register, Taken, etag
-from renewals.renewal import Status
-from renewals.timeline import ChangeKind
-from renewals.transitions import Action, NotAllowed
+from renewals.domain.errors import Collision, Overtaken
+from renewals.domain.item_values import text
+from renewals.domain.periods import Schedule
+from renewals.domain.renewal import Status
+from renewals.domain.timeline import ChangeKind
+from renewals.domain.transitions import Action, NotAllowed
+from renewals.ledger.register import AskedBy, Register, Taken, etag
 from tests.fakes import LATER, NOON, World
 from tests.shares import share
 

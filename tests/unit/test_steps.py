@@ -9,11 +9,11 @@ from typing import Any, cast
 
 import pytest
 
-from renewals import dynamodb
-from renewals.errors import Overtaken
-from renewals.ledger import Ledger
-from renewals.renewal import Renewal, item_of
-from renewals.steps import Put, Step, Term
+from renewals.domain.errors import Overtaken
+from renewals.domain.renewal import Renewal, item_of
+from renewals.ledger.steps import Put, Step, Term
+from renewals.ledger.table import Ledger
+from renewals.runtime import dynamodb
 from scripts.ledger_page import PAGE, Told, page, sample, told
 from tests.fake_aws import FakeDynamoDB
 from tests.fakes import INDEXES

@@ -16,11 +16,13 @@ import stripe
 
 from local.gateway import Gateway, serving
 from process_payment import app
-from renewals import aws, gateway_access, stripe_answers
-from renewals.errors import BadSecret
-from renewals.gateway import GatewayRefused, GatewayUnauthorized, GatewayUnavailable, PaymentRequest, Saved
-from renewals.payment import GatewayCard, GatewayRefundState, Payment, PaymentState
-from renewals.stripe_gateway import StripeGateway
+from renewals.domain.errors import BadSecret
+from renewals.domain.payment import GatewayCard, GatewayRefundState, Payment, PaymentState
+from renewals.gateway import access as gateway_access
+from renewals.gateway import stripe_answers
+from renewals.gateway.port import GatewayRefused, GatewayUnauthorized, GatewayUnavailable, PaymentRequest, Saved
+from renewals.gateway.stripe_gateway import StripeGateway
+from renewals.runtime import aws
 from tests.fakes import World
 from tests.shares import share
 
@@ -363,10 +365,10 @@ def test_more_than_was_paid_is_not_given_back(
 
 def test_none_of_the_sdks_objects_is_loaded_before_it_is_met() -> None:
     """Their classes are large, and a start that loads them takes a tenth longer."""
-    asked = "from renewals.stripe_gateway import StripeGateway as S; S('sk', 'http://x')"
+    asked = "from renewals.gateway.stripe_gateway import StripeGateway as S; S('sk', 'http://x')"
     loaded = "import sys; print([n for n in ('charge', 'payment_intent', 'refund') if f'stripe._{n}' in sys.modules])"
     command = [sys.executable, "-c", f"{asked}; {loaded}"]
-    source = {"PYTHONPATH": str(Path(stripe_answers.__file__).parents[1])}
+    source = {"PYTHONPATH": str(Path(stripe_answers.__file__).parents[2])}
     run = subprocess.run(command, capture_output=True, text=True, check=True, env=source)
     assert run.stdout == "[]\n"
 
@@ -546,7 +548,7 @@ def test_one_function_makes_the_gateway_of_a_deployment() -> None:
     root = Path(__file__).parents[2]
     texts = {path: path.read_text() for folder in ("src", "scripts") for path in (root / folder).rglob("*.py")}
     makers = {path.name: text.count("StripeGateway(") for path, text in texts.items() if "StripeGateway(" in text}
-    assert makers == {"gateway_access.py": 1}
+    assert makers == {"access.py": 1}
 
 
 @pytest.mark.parametrize(

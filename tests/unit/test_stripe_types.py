@@ -16,10 +16,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from local.gateway import official_client, serving
-from renewals import stripe_gateway
-from renewals.gateway import GatewayError, PaymentRequest
-from renewals.payment import Payment, PaymentState
-from renewals.stripe_gateway import StripeGateway
+from renewals.domain.payment import Payment, PaymentState
+from renewals.gateway import stripe_gateway
+from renewals.gateway.port import GatewayError, PaymentRequest
+from renewals.gateway.stripe_gateway import StripeGateway
 
 type Path = tuple[str, ...]
 type Missing = Literal["absent", "null"]

@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 from botocore.exceptions import EndpointConnectionError
 
-from renewals import aws, gateway_access
-from renewals.receipt_links import named
-from renewals.register import etag
+from renewals.gateway import access as gateway_access
+from renewals.ledger.receipt_links import named
+from renewals.ledger.register import etag
+from renewals.runtime import aws
 from subscriptions_api import app, receipts, shared
 from tests.fake_aws import FakeDynamoDB, error
 from tests.fakes import DUE, LATER, LINKS, NOON, World

@@ -14,9 +14,9 @@ import pytest
 from botocore.exceptions import EndpointConnectionError, NoCredentialsError, ProfileNotFound, ReadTimeoutError
 from click.testing import CliRunner, Result
 
-from renewals import stripe_gateway
-from renewals.gateway import GatewayUnauthorized
-from renewals.request import RenewalRequest
+from renewals.domain.request import RenewalRequest
+from renewals.gateway import stripe_gateway
+from renewals.gateway.port import GatewayUnauthorized
 from scripts import ROOT
 from scripts.subscriptions import verified
 from scripts.subscriptions.__main__ import main

@@ -12,10 +12,10 @@ import pytest
 from renewal_sweep import sweep
 from renewal_sweep.queue import RenewalQueue
 from renewal_sweep.sweep import Sweep, SweepPart, Swept
-from renewals.errors import BadRow, NotHandedOver
-from renewals.payment import PaymentState
-from renewals.request import RenewalRequest
-from renewals.steps import Row
+from renewals.domain.errors import BadRow, NotHandedOver
+from renewals.domain.payment import PaymentState
+from renewals.domain.request import RenewalRequest
+from renewals.ledger.steps import Row
 from tests.fake_aws import FakeDynamoDB, FakeSQS
 from tests.fakes import DUE, INDEXES, LATER, NOON, Cut, World
 from tests.shares import share

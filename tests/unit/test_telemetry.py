@@ -13,8 +13,8 @@ from aws_xray_sdk.core.emitters.udp_emitter import UDPEmitter
 from aws_xray_sdk.core.lambda_launcher import LambdaContext
 from botocore.exceptions import ClientError, ReadTimeoutError
 
-from renewals import telemetry
-from renewals.errors import PaymentError
+from renewals.domain.errors import PaymentError
+from renewals.runtime import telemetry
 
 EXECUTION = "arn:aws:states:us-west-2:123456789012:express:renewal:1:2"
 IDS = {"webhook_id": "msg_1", "subscription_id": "sub_1", "renewal_date": "2026-01-31", "execution": EXECUTION}

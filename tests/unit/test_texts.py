@@ -10,8 +10,8 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from renewals import subscription, texts
-from renewals.addresses import BadAddress, deliverable
+from renewals.domain import subscription, texts
+from renewals.domain.addresses import BadAddress, deliverable
 from scripts.oncall.__main__ import main as oncall
 from scripts.subscriptions.__main__ import main as subscriptions
 from scripts.subscriptions.rows import judge

@@ -8,9 +8,10 @@ from zoneinfo import ZoneInfo
 import pytest
 from botocore.exceptions import ReadTimeoutError
 
-from renewals import mail_steps, subscription
-from renewals.addresses import masked
-from renewals.timeline import Change, ChangeKind, Details, Entry, timeline
+from renewals.domain import subscription
+from renewals.domain.addresses import masked
+from renewals.domain.timeline import Change, ChangeKind, Details, Entry, timeline
+from renewals.ledger import mail_steps
 from tests.fakes import DUE, LATER, NOON, World
 
 DAY = timedelta(days=1)

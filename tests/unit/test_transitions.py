@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from renewals.transitions import Action, NotAllowed, Standing, changes, state
+from renewals.domain.transitions import Action, NotAllowed, Standing, changes, state
 
 TODAY = date(2026, 2, 10)
 ROWS: dict[str, dict[str, Any]] = {

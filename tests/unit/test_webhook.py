@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from standardwebhooks import Webhook
 
-from renewals.request import RenewalRequest
+from renewals.domain.request import RenewalRequest
 from webhook_handler.webhook import BadBody, parse, signed
 
 SECRET = "whsec_" + base64.b64encode(b"0123456789abcdef0123456789abcdef").decode()

@@ -12,7 +12,7 @@ import pytest
 from botocore.exceptions import ConnectTimeoutError
 from standardwebhooks import Webhook
 
-from renewals import aws
+from renewals.runtime import aws
 from tests.fake_aws import error
 from webhook_handler import app
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from renewals.renewal import Renewal
+from renewals.domain.renewal import Renewal
 
 ROOT = Path(__file__).parents[2]
 SOURCES = sorted((ROOT / "src").rglob("*.py"))

@@ -11,8 +11,8 @@ import pytest
 from botocore.exceptions import ReadTimeoutError
 
 from renewal_worker.app import handler
-from renewals import aws, telemetry
-from renewals.request import RenewalRequest
+from renewals.domain.request import RenewalRequest
+from renewals.runtime import aws, telemetry
 from tests.fake_aws import error
 
 EVENTS = Path(__file__).parents[2] / "events"

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from renewals.errors import BadEvent, MailError, PaymentError, ReceiptError
+from renewals.domain.errors import BadEvent, MailError, PaymentError, ReceiptError
 from tests.cuts import Cut
 from tests.workflow import DEFINITION, RENEWAL, UnknownError, Workflow
 

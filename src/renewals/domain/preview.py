@@ -1,0 +1,189 @@
+"""The next charges of a subscription: when, how much, and why on that day. Pure; `today` is always handed in."""
+
+import calendar
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import date
+from decimal import Decimal
+from typing import cast
+
+from renewals.domain import offers, reasons, wording
+from renewals.domain.payment import GatewayCard
+from renewals.domain.periods import Billing, Schedule, latest_due, oldest_due
+from renewals.domain.reminders import expires_before
+from renewals.domain.renewal import Renewal, Status
+from renewals.domain.subscription import Subscription, SubscriptionStatus, anchor_change, is_over, parse
+
+
+@dataclass(frozen=True, slots=True)
+class NextCharge:
+    """One charge to come. on: the day of the charge; the period is [start, end). amount: major units. why: the reason
+    for the day, and what stands against the charge, in words."""
+
+    on: date
+    start: date
+    end: date
+    amount: Decimal
+    currency: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """charges: oldest first. then: why there are no more of them, in words; empty where more would follow."""
+
+    charges: tuple[NextCharge, ...]
+    then: str
+
+
+_NEVER = {
+    SubscriptionStatus.PAUSED: "It is paused: nothing is charged until it is resumed, and nothing for the time until "
+    "then.",
+    SubscriptionStatus.CANCELED: "It is canceled: nothing is charged any more.",
+    SubscriptionStatus.UNPAID: "It is suspended as unpaid: nothing is charged until it is resumed.",
+}
+
+
+def preview(
+    subscription: Subscription,
+    *,
+    today: date,
+    count: int,
+    refused: Renewal | None = None,
+    failed: Renewal | None = None,
+    card: GatewayCard | None = None,
+    resumed: date | None = None,
+    paid_until: date | None = None,
+) -> Preview:
+    """The next `count` charges, as far as they can be told today.
+
+    refused: the period that stands refused, if there is one; it is charged first. failed: the one that failed, and
+    waits for a person. card: what is known of the card.
+    resumed: the day from which it would be billed if it was resumed today, where it is paused, or was made active again
+    by hand after a pause. paid_until: the end of what is paid, where that is known.
+    """
+    if is_over(subscription.row, today):
+        ended = wording.day(cast("date", subscription.cancel_at))
+        return Preview((), f"It ended on {ended}: nothing is charged any more.")
+    if subscription.status is SubscriptionStatus.PAUSED and resumed is not None:
+        return Preview((), f"{_NEVER[subscription.status]} {_if_resumed(subscription, resumed)}")
+    if subscription.status.has_ended:
+        return Preview((), _NEVER[subscription.status])
+    if resumed is not None:
+        subscription = _from(subscription, resumed)
+    charges: list[NextCharge] = []
+    then = ""
+    try:
+        for charge in _charges(subscription, today, refused):
+            if subscription.cancel_at is not None and subscription.ends_by(charge.start):
+                given_up = _given_up(subscription.cancel_at, charges, paid_until)
+                then = f"It ends on {wording.day(subscription.cancel_at)}.{given_up}"
+                break
+            if len(charges) == count:
+                break
+            charges.append(_against_failure(_against_card(charge, card), None if charges else failed, today))
+    except OverflowError:
+        then = "The calendar ends."
+    return Preview(tuple(charges), then)
+
+
+def _given_up(end: date, charges: Sequence[NextCharge], paid_until: date | None) -> str:
+    """What an end within a period that is paid does to the days of the period from then on; or an end within one that
+    is still to be charged, which may come to nothing. charges: those to come before the end."""
+    until = charges[-1].end if charges else paid_until
+    days = (until - end).days if until else 0
+    if days <= 0:
+        return ""
+    nothing = "nothing is refunded unless somebody refunds it"
+    if charges:
+        count = "1 day of the period charged last is" if days == 1 else f"{days} days of the period charged last are"
+        return f" {count} given up with that: once it is paid, {nothing}."
+    count = "1 day that is paid is" if days == 1 else f"{days} days that are paid are"
+    return f" {count} given up with that, and {nothing}."
+
+
+def _from(subscription: Subscription, resumed: date) -> Subscription:
+    """The subscription as it is once its date is the day from which it is billed."""
+    moved = {**subscription.row, "renewal_date": resumed.isoformat(), **anchor_change(subscription.row, resumed)}
+    return parse({name: value for name, value in moved.items() if value is not None})
+
+
+def _if_resumed(subscription: Subscription, resumed: date) -> str:
+    active = _from(subscription, resumed)
+    if active.cancel_at is not None and active.ends_by(resumed):
+        return f"If it is resumed today, it ends on {wording.day(active.cancel_at)}."
+    amount = wording.money(subscription.amount, subscription.currency)
+    period = wording.days(resumed, active.schedule.after(resumed))
+    return f"If it is resumed today, {amount} are charged on {wording.day(resumed)}, for {period}."
+
+
+def _charges(subscription: Subscription, today: date, refused: Renewal | None) -> Iterator[NextCharge]:
+    """One after the other, without end."""
+    schedule, start = subscription.schedule, subscription.renewal_date
+    if refused is not None:
+        on = max(refused.next_attempt or today, today)
+        stands = (
+            "its charge has no answer yet" if refused.status is Status.CLAIMED else "it was refused, and is tried again"
+        )
+        why = f"{_first(schedule, refused.renewal_date)}; {stands}"
+        yield NextCharge(on, refused.renewal_date, refused.period_end, refused.amount, refused.currency, why)
+        start = refused.period_end
+    elif (promise := offers.changed(subscription)) is not None:
+        end = promise.end or schedule.after(start)
+        due = start <= today and offers.holds_for(promise, _due(subscription, start, today), subscription, today)
+        if not offers.is_in_time(promise, subscription, today) and (due or start > today):
+            why = f"{_first(schedule, start)}; as a reminder has named it: what was changed since is for later"
+            yield NextCharge(max(start, today), start, end, promise.amount, promise.currency, why)
+            start = end
+    while start <= today:
+        billing = _due(subscription, start, today)
+        late = f"due since {wording.day(billing.start)}" if billing.start < today else "due today"
+        why = f"{_reason(schedule, billing.start)}; {late}{_passed_over(billing)}"
+        yield NextCharge(today, billing.start, billing.end, subscription.amount, subscription.currency, why)
+        start = billing.end
+    why = _first(schedule, start)
+    while True:
+        end = schedule.after(start)
+        yield NextCharge(start, start, end, subscription.amount, subscription.currency, why)
+        start, why = end, _reason(schedule, end)
+
+
+def _due(subscription: Subscription, start: date, today: date) -> Billing:
+    last = max(start, subscription.last_day(today))
+    return (oldest_due if subscription.catch_up == "each" else latest_due)(subscription.schedule, start, last)
+
+
+def _passed_over(billing: Billing) -> str:
+    count = len(billing.skipped)
+    return f"; {count} earlier {'period is' if count == 1 else 'periods are'} passed over" if count else ""
+
+
+def _first(schedule: Schedule, start: date) -> str:
+    """The reason for a date that the subscription has, whatever it was derived from."""
+    return _reason(schedule, start) or "the date that the subscription has"
+
+
+def _reason(schedule: Schedule, start: date) -> str:
+    """Why a period begins on this day, as far as the schedule says it."""
+    count, unit = schedule.count, schedule.interval
+    every = f"every {unit}" if count == 1 else f"every {count} {unit}s"
+    if unit in ("day", "week"):
+        return f"{every}, counted from the date before"
+    anchor, length = schedule.anchor_day, calendar.monthrange(start.year, start.month)[1]
+    if start.day == anchor:
+        return f"{every}, on day {anchor}"
+    if start.day == length < anchor:
+        return f"{every}, on day {anchor}; {start:%B} {start.year} ends with day {length}"
+    return ""
+
+
+def _against_failure(charge: NextCharge, failed: Renewal | None, today: date) -> NextCharge:
+    if failed is None or charge.on > today:
+        return charge
+    return replace(charge, why=f"{charge.why}; it cannot be charged: {reasons.in_words(failed.reason)}")
+
+
+def _against_card(charge: NextCharge, card: GatewayCard | None) -> NextCharge:
+    if card is None or not expires_before(card, charge.on):
+        return charge
+    return replace(charge, why=f"{charge.why}; the card expires before, after {card.expires}")

@@ -1,0 +1,87 @@
+"""Why nothing was charged: every reason, as the ledger stores and the workflow answers it, with its words beside it.
+
+A stored reason is one of these spellings; or `gateway: <code>`, which may end with the attribute that is at fault; or
+one of these spellings with `, <code> at the gateway`; or a sentence already. Of a mail, a stored reason is
+`ses: <code>`, the name of the error that broke the connection, or a sentence. `in_words` reads them all. Programs
+compare the spellings, people read the words.
+"""
+
+from __future__ import annotations
+
+import re
+
+from renewals.domain import wording
+from renewals.domain.worded import Worded
+
+
+class Reason(Worded):
+    """Each member is its spelling. Its words are a clause, for whoever looks after a subscription."""
+
+    # The subscription does not stand by the period any more, or does not ask for one.
+    PAUSED = "paused", "the subscription was paused"
+    CANCELED = "canceled", "the subscription was canceled"
+    UNPAID = "unpaid", "the subscription was suspended as unpaid"
+    DELETED = "deleted", "the subscription was deleted"
+    UNKNOWN_STATUS = "unknown_status", "the subscription has a status that is not known"
+    ENDS_BEFORE = "cancels_at_period_end", "the subscription ends before this period"
+    MOVED = "moved", "the subscription was moved to another date"
+    ANOTHER_CARD = "another_card", "the subscription's payment method was updated"
+    ANOTHER_CUSTOMER = "another_customer", "the subscription was given another customer at the gateway"
+    PASSED_OVER = "passed_over", "a later period was billed instead"
+
+    # The payment came to nothing.
+    DUNNING_OVER = "dunning_over", "all attempts have failed"
+    PICKED_UP_TOO_OFTEN = "picked_up_too_often", "ten tries in a row were interrupted"
+    CANCELED_AT_THE_GATEWAY = "gateway: canceled", "somebody canceled the payment at the gateway"
+    AMOUNT_DIFFERS = (
+        "amount_differs: the payment is not of the amount that was claimed",
+        "the payment at the gateway is not of the amount that was claimed",
+    )
+
+    # Nothing is to be done, or not yet.
+    NOT_DUE = "not_due", "the subscription is not due"
+    RENEWED_ALREADY = "renewed_already", "the period is renewed already"
+    ANOTHER_PERIOD = "another_period", "the period that was asked for is not the one that is due"
+    AMOUNT_CHANGED = "amount_changed", "the subscription's amount was changed at this moment; ask again"
+    CAUGHT_UP_BY_THE_SWEEP = (
+        "caught_up_by_the_sweep",
+        "several periods are owed, and the sweep bills them one at a time",
+    )
+    ADDRESS_AT_FAULT = "address_at_fault", "the mail that the customer is owed waits for another address"
+    CUSTOMER_NOT_TOLD = (
+        "customer_not_told",
+        "dunning waits for another address, since the customer was not told yet that it ends",
+    )
+    CHARGING_IS_OFF = "charging_is_off", "charging is turned off"
+    GATEWAY_ACCOUNT = "gateway_account", "the gateway turned our account away"
+    PROCESSING = "processing", "the bank has not decided about the payment yet"
+    NOTHING_TO_REMIND_OF = "nothing_to_remind_of", "the customer is not to be reminded of anything"
+    NOT_PAID = "not_paid", "the period is not paid, so there is no refund of it"
+    REFUNDS_LOOKED_AT = "refunds_looked_at", "the period's refunds were looked at, and nothing is to be mailed"
+
+
+_NOT_KNOWN_THERE = re.compile(r"(?P<reason>\w+), (?P<code>\w+) at the gateway", re.ASCII)
+_ANSWER_OF_SES = re.compile(r"ses: (?P<code>\w+)", re.ASCII)
+_ERROR_NAME = re.compile(r"[A-Z]\w+", re.ASCII)
+_BARE_CODE = re.compile(r"[\w.:-]+", re.ASCII)
+
+
+def in_words(stored: str | None) -> str:
+    """A stored reason as a clause that a person can read: "the subscription was paused".
+
+    A spelling that no version here knows is quoted, and said to be unknown.
+    """
+    if not stored:
+        return "no reason was recorded"
+    if known := Reason.words_of(stored):
+        return known
+    if found := _NOT_KNOWN_THERE.fullmatch(stored):
+        return f"{in_words(found['reason'])}; the gateway did not know the payment ({found['code']})"
+    if found := _ANSWER_OF_SES.fullmatch(stored):
+        return f"the mail service refused the mail ({found['code']})"
+    if _ERROR_NAME.fullmatch(stored):
+        return f"the connection to the mail service broke ({stored})"
+    refused = wording.refused(stored)
+    if refused:
+        return refused
+    return f'the reason "{stored}", which this version does not know' if _BARE_CODE.fullmatch(stored) else stored

@@ -1,0 +1,310 @@
+"""A row of the subscriptions table, checked. Users write these rows by hand, API and import: nothing is assumed."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, timedelta
+from decimal import Decimal
+from enum import StrEnum
+from typing import cast, get_args
+
+from renewals.domain import currencies, texts
+from renewals.domain.errors import BadRow
+from renewals.domain.item_values import Item, Value
+from renewals.domain.periods import Interval, Schedule, falls_on
+from renewals.domain.reasons import Reason
+
+ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._:-]{0,127}", re.ASCII)
+"""An id as it may stand in a webhook, a key of S3 and its metadata: it cannot leave its place in a path."""
+
+GATEWAY_ID = re.compile(r"[A-Za-z0-9_]{1,255}", re.ASCII)
+"""The gateway's id of a customer or of a card."""
+
+ENDED_ON = "ended_on"
+"""The attribute of a row that names the day on which it came to its end; `cancel_at` named it before."""
+
+_DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
+_MOST_INTERVALS = 1000
+_FIRST_YEAR = 2000
+_LONGEST_TEXT = 1000
+_COUNTED = ("day", "week")
+"""Intervals that are counted from date to date, and have no anchor."""
+
+
+class SubscriptionStatus(StrEnum):
+    """Where a subscription stands."""
+
+    ACTIVE = "active"
+    PAST_DUE = "past_due"
+    PAUSED = "paused"
+    CANCELED = "canceled"
+    UNPAID = "unpaid"
+
+    @property
+    def is_live(self) -> bool:
+        """Whether the subscription is charged on its renewal dates."""
+        return self in (SubscriptionStatus.ACTIVE, SubscriptionStatus.PAST_DUE)
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether nothing is charged, for now (paused, unpaid) or for good (canceled)."""
+        return not self.is_live
+
+
+@dataclass(frozen=True, slots=True)
+class Subscription:
+    """One subscription as the table has it. amount: exact decimal, major units. row: the raw attributes."""
+
+    subscription_id: str
+    customer_id: str
+    status: SubscriptionStatus
+    renewal_date: date
+    cancel_at: date | None
+    amount: Decimal
+    currency: str
+    schedule: Schedule
+    catch_up: str
+    plan: str
+    customer_name: str
+    customer_email: str
+    locale: str
+    gateway_customer: str
+    payment_method: str
+    row: Item
+
+    def why_not_due(self, today: date) -> Reason | None:
+        """Why nothing is to be charged today; None where the subscription is due."""
+        if self.status.has_ended:
+            return Reason(self.status)
+        if self.ends_by(self.renewal_date):
+            return Reason.ENDS_BEFORE
+        if self.renewal_date > today:
+            return Reason.NOT_DUE
+        return None
+
+    def ends_by(self, day: date) -> bool:
+        """Whether the subscription ends on this day or earlier: no period that begins on this day is billed."""
+        return self.cancel_at is not None and self.cancel_at <= day
+
+    def last_day(self, today: date) -> date:
+        """The last day until now on which a period may begin: today, or the day before the end."""
+        return today if self.cancel_at is None else min(today, self.cancel_at - timedelta(days=1))
+
+
+def anchor_change(row: Item, until: date, claimed: int | None = None) -> dict[str, Decimal | None]:
+    """How the attribute `anchor_day` changes when the row's renewal date moves to `until`; empty where it stays.
+
+    An anchor is only worth as much as the date that it was derived from. The row's own anchor is kept while both the
+    date before and the date after fall on it. Else the anchor of the period that was claimed counts, then the day of
+    the date before, then the day of the new date. Days and weeks are counted: their rows keep no anchor.
+
+    Args:
+        row: the raw attributes, as they are before the move.
+        until: the new renewal date.
+        claimed: the anchor that the period before `until` was claimed with, where one was claimed.
+    """
+    new: Decimal | None = None
+    if row.get("interval", "month") not in _COUNTED:
+        was = renewal_date_of(row)
+        known = (_own_anchor(row), claimed, None if was is None else was.day)
+        new = Decimal(next((each for each in known if each is not None and falls_on(each, until)), until.day))
+    return {} if row.get("anchor_day") == new else {"anchor_day": new}
+
+
+def anchor_of_interval(row: Item, changes: Mapping[str, object]) -> dict[str, None]:
+    """How `anchor_day` changes with an edit of the row: an interval that is counted, before or after, takes it away.
+    Empty where it stays."""
+    before = row.get("interval", "month")
+    counted = before in _COUNTED or changes.get("interval", before) in _COUNTED
+    return {"anchor_day": None} if "interval" in changes and counted and "anchor_day" in row else {}
+
+
+def _own_anchor(row: Item) -> int | None:
+    """The row's anchor, if it is one and the row's date falls on it."""
+    try:
+        named, current = _whole(row, "anchor_day", 1, 31, default=0), day(row, "renewal_date")
+    except BadRow:
+        return None
+    return named if named and falls_on(named, current) else None
+
+
+def renewal_date_of(row: Item) -> date | None:
+    """The row's renewal date, whatever else is wrong with the row; None where it has none that is a date."""
+    try:
+        return day(row, "renewal_date")
+    except BadRow:
+        return None
+
+
+def check_anchor(subscription: Subscription) -> None:
+    """Refuse a given anchor that the given date does not fall on: the first period would be no whole one.
+
+    Raises:
+        BadRow: naming `anchor_day`.
+    """
+    if not subscription.schedule.is_anchored or "anchor_day" not in subscription.row:
+        return
+    if subscription.row["anchor_day"] != subscription.schedule.anchor_day:
+        raise BadRow("anchor_day", f"does not fit renewal_date, which falls on day {subscription.renewal_date.day}")
+
+
+def parse(row: Item) -> Subscription:
+    """A row (attribute values as boto3's deserializer gives them: str, Decimal, ...) as a Subscription.
+
+    Raises BadRow, naming the first attribute that is missing or wrong.
+    """
+    renewal_date = day(row, "renewal_date")
+    amount, currency = _number(row, "amount"), _text(row, "currency").upper()
+    currencies.minor_units(amount, currency)
+    schedule = _schedule(row, renewal_date)
+    return Subscription(
+        subscription_id=_id(row, "subscription_id"),
+        customer_id=_id(row, "customer_id"),
+        status=SubscriptionStatus(_one_of(row, "status", frozenset(SubscriptionStatus))),
+        renewal_date=renewal_date,
+        cancel_at=day(row, "cancel_at") if "cancel_at" in row else None,
+        amount=amount,
+        currency=currency,
+        schedule=schedule,
+        catch_up=_one_of(row, "catch_up", frozenset({"latest", "each"}), default="latest"),
+        plan=texts.presentable(_text(row, "plan", default="Subscription"), texts.LONGEST_PLAN),
+        customer_name=texts.presentable_name(_text(row, "customer_name", default="")),
+        customer_email=_text(row, "customer_email", default=""),
+        locale=_text(row, "locale", default="en"),
+        gateway_customer=_gateway_id(row, "gateway_customer"),
+        payment_method=_gateway_id(row, "payment_method"),
+        row=row,
+    )
+
+
+def status_of(row: Item) -> SubscriptionStatus | None:
+    """The status that the row names, whatever else is wrong with the row; None where it names none that is known."""
+    return next((status for status in SubscriptionStatus if row.get("status") == status), None)
+
+
+def status_words(stored: object) -> str:
+    """A stored status as people read it, as "past due". A status that this version does not know is quoted."""
+    known = isinstance(stored, str) and stored in SubscriptionStatus
+    return str(stored).replace("_", " ") if known else f'"{stored}"'
+
+
+def is_live(row: Item) -> bool:
+    """Whether the row, whatever else is wrong with it, is of a subscription that is active or past due."""
+    status = status_of(row)
+    return status is not None and status.is_live
+
+
+def has_ended(row: Item) -> bool:
+    """Whether the row, whatever else is wrong with it, is of a subscription that is paused, canceled or unpaid."""
+    status = status_of(row)
+    return status is not None and status.has_ended
+
+
+def is_over(row: Item, today: date) -> bool:
+    """Whether the subscription has come to the end that `cancel_at` names, whatever else is wrong with the row.
+
+    The end comes with that day, also within a period that is paid. An active or past due subscription whose
+    `renewal_date` lies before the day is billed up to the day first. The status of the row says so only once the sweep
+    has seen to it.
+    """
+    status, end = status_of(row), str(row.get("cancel_at"))
+    if not _DAY.fullmatch(end) or not ends_by(row, today):
+        return False
+    if status is None or status is SubscriptionStatus.CANCELED:
+        return False
+    # Texts are compared, since the date may be none: what cannot be read as due before the end is not over by itself.
+    return status.has_ended or end <= str(row.get("renewal_date"))
+
+
+def status_on(row: Item, today: date) -> Value:
+    """The status as everybody is told it: of a subscription that has come to its end, `canceled`."""
+    return SubscriptionStatus.CANCELED if is_over(row, today) else row.get("status")
+
+
+def ends_by(row: Item, day: date, *, if_unreadable: bool = False) -> bool:
+    """As Subscription.ends_by, whatever else is wrong with the row. Texts are compared, as DynamoDB does in
+    the condition under which a payment is made (renewals.ledger.payment_steps.stands_by); an end that is no text is in
+    that condition's way, so whoever asks on its behalf says `if_unreadable=True`.
+
+    if_unreadable: the answer for an end that is no text.
+    """
+    if "cancel_at" not in row:
+        return False
+    end = row["cancel_at"]
+    return end <= day.isoformat() if isinstance(end, str) else if_unreadable
+
+
+def _schedule(row: Item, renewal_date: date) -> Schedule:
+    interval = _one_of(row, "interval", frozenset(get_args(Interval)), default="month")
+    count = _whole(row, "interval_count", 1, _MOST_INTERVALS, default=1)
+    anchor = _whole(row, "anchor_day", 1, 31, default=renewal_date.day)
+    if not falls_on(anchor, renewal_date):  # the date was moved since the anchor was written: the date counts
+        anchor = renewal_date.day
+    schedule = Schedule(cast("Interval", interval), count, anchor)
+    try:
+        schedule.after(renewal_date)
+    except OverflowError as error:
+        raise BadRow("renewal_date", str(error)) from None
+    return schedule
+
+
+def _text(row: Mapping[str, object], field: str, *, default: str | None = None) -> str:
+    value = row.get(field, default)
+    if value is None:
+        raise BadRow(field, "is missing")
+    if not isinstance(value, str):
+        raise BadRow(field, "is not a string")
+    if len(value) > _LONGEST_TEXT:
+        raise BadRow(field, f"is longer than {_LONGEST_TEXT} characters")
+    if default is None and not value:
+        raise BadRow(field, "is empty")
+    return value
+
+
+def _id(row: Item, field: str) -> str:
+    value = _text(row, field)
+    if not ID.fullmatch(value):
+        raise BadRow(field, "has characters that cannot stand in a receipt's key")
+    return value
+
+
+def _gateway_id(row: Item, field: str) -> str:
+    value = _text(row, field)
+    if not GATEWAY_ID.fullmatch(value):
+        raise BadRow(field, "is not an id of the gateway's: letters, digits and _")
+    return value
+
+
+def _one_of(row: Item, field: str, allowed: frozenset[str], *, default: str | None = None) -> str:
+    value = _text(row, field, default=default)
+    if value not in allowed:
+        raise BadRow(field, f"is none of {', '.join(sorted(allowed))}")
+    return value
+
+
+def day(row: Mapping[str, object], field: str) -> date:
+    """The date in an attribute. Raises BadRow."""
+    value = _text(row, field)
+    try:
+        found = date.fromisoformat(value) if _DAY.fullmatch(value) else None
+    except ValueError:
+        found = None
+    if found is None or found.year < _FIRST_YEAR:
+        raise BadRow(field, f"is not a date of the form YYYY-MM-DD from {_FIRST_YEAR} on")
+    return found
+
+
+def _number(row: Item, field: str) -> Decimal:
+    value = row.get(field)
+    if value is None:
+        raise BadRow(field, "is missing")
+    if not isinstance(value, Decimal):
+        raise BadRow(field, "is not a number")
+    return value
+
+
+def _whole(row: Item, field: str, least: int, most: int, *, default: int) -> int:
+    value = _number({field: row.get(field, Decimal(default))}, field)
+    if not least <= value <= most or value % 1:  # in this order: of a number too large there is no remainder
+        raise BadRow(field, f"is not a whole number from {least} to {most}")
+    return int(value)

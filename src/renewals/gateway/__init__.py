@@ -1,0 +1,1 @@
+"""The payment gateway: what the charge asks of a gateway, and Stripe behind that."""

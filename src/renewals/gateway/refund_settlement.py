@@ -1,0 +1,113 @@
+"""The refunds of a period, between the ledger and the gateway: asked for, and looked at until each has its end."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from renewals.domain import currencies, refunds
+from renewals.domain.errors import Collision, Overtaken, repeat_while_outdated
+from renewals.domain.payment import GatewayRefund
+from renewals.domain.renewal import RefundState
+from renewals.gateway.port import Gateway, GatewayRefused, GatewayUnavailable
+from renewals.ledger import refund_steps
+from renewals.runtime import telemetry
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    from renewals.domain.renewal import Renewal
+    from renewals.domain.stored import RefundRecord
+    from renewals.ledger.table import Ledger
+    from renewals.runtime.clock import Moment
+
+_LOOKS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """deployment: project and environment, the first part of what the gateway knows our refunds by.
+
+    Each call raises what the gateway's own may (GatewayUnavailable, GatewayUnauthorized, GatewayRefused where it does
+    not know the payment), Collision where others keep working on the period, and botocore's errors.
+    """
+
+    ledger: Ledger
+    gateway: Gateway
+    deployment: str
+
+    def look(self, renewal: Renewal, moment: Moment) -> Renewal:
+        """Record what the gateway has of the period's refunds, those that others made among them. The customer hears
+        of it by the next sweep, so that no mail stands in the way of a refund that is asked for now."""
+        return self._settled(renewal, moment, asks=False)
+
+    def settle(self, renewal: Renewal, moment: Moment, asked_for: str | None = None) -> Renewal:
+        """Have the gateway make what was asked for and has no answer, record what it says, and let the customer be
+        told. asked_for: the refund whose caller waits for the answer; nobody else has to be told that it failed."""
+        return self._settled(renewal, moment, asks=True, asked_for=asked_for)
+
+    def _settled(self, renewal: Renewal, moment: Moment, *, asks: bool, asked_for: str | None = None) -> Renewal:
+        stands = renewal
+
+        def settled() -> Renewal:
+            nonlocal stands
+            seen = self._seen(stands, moment, asks=asks)
+            try:
+                recorded = self._recorded(stands, seen, moment, tells=asks)
+            except Overtaken:
+                stands = self.ledger.get(stands.subscription_id, stands.renewal_date.isoformat()) or stands
+                raise
+            _count_failed(stands, recorded, asked_for)
+            return recorded
+
+        return repeat_while_outdated(settled, tries=_LOOKS, otherwise=Collision(renewal.subscription_id))
+
+    def _seen(self, renewal: Renewal, moment: Moment, *, asks: bool) -> dict[str, RefundRecord]:
+        """The refunds that go on, or are new, by what the gateway says."""
+        listed = list(self.gateway.refunds_of(str(renewal.payment_id)))
+        requests = {refunds.request_of(self.deployment, renewal, name): name for name in renewal.refunds}
+        refused: dict[str, RefundRecord] = {}
+        made = {each.request for each in listed}
+        for request, name in requests.items():
+            if asks and request not in made and refunds.is_unanswered(renewal.refunds[name]):
+                try:
+                    listed.append(self._make(renewal, name, request, moment.now))
+                except GatewayRefused as error:
+                    refused[name] = refunds.refused(renewal.refunds[name], error.code)
+        at = moment.wall.astimezone(moment.zone)
+        return refused | refunds.seen(renewal, listed, requests, at)
+
+    def _make(self, renewal: Renewal, name: str, request: str, now: datetime) -> GatewayRefund:
+        """The gateway has no refund of this request yet: its list was read just before. Its idempotency keys, which it
+        forgets after a day, only keep two at the same moment apart."""
+        refund = renewal.refunds[name]
+        amount = currencies.exact_minor_units(refund["amount"], renewal.currency)
+        key = refunds.idempotency_key(request, int(refund.get("tries", 0)))
+        try:
+            return self.gateway.refund(str(renewal.payment_id), amount, request=request, idempotency_key=key)
+        except GatewayUnavailable as error:
+            if error.answered:
+                with suppress(Overtaken):  # another has counted this try, or has recorded what came of the refund
+                    self.ledger.apply(refund_steps.count_refund_try(renewal, name, now))
+            raise
+
+    def _recorded(self, renewal: Renewal, seen: Mapping[str, RefundRecord], moment: Moment, *, tells: bool) -> Renewal:
+        after = replace(renewal, refunds={**renewal.refunds, **seen})
+        notice = refunds.next_notice(after, tells=tells)
+        due = refunds.look_at(after, moment.wall)
+        if set(refunds.untold(after)) - {notice}:  # one mail is owed at a time: the next sweep sees to the others
+            due = moment.wall
+        if not seen and notice == renewal.notice and due == renewal.refunds_due:
+            return renewal
+        step = refund_steps.refunds_looked_at(renewal, seen, notice=notice, due=due, now=moment.now)
+        return self.ledger.apply(step)
+
+
+def _count_failed(before: Renewal, after: Renewal, asked_for: str | None) -> None:
+    failed = {name for name, refund in after.refunds.items() if refund["state"] == RefundState.FAILED}
+    known = {name for name, refund in before.refunds.items() if refund["state"] == RefundState.FAILED}
+    new = failed - known - {asked_for}
+    if new:
+        telemetry.count("RefundFailed", len(new))

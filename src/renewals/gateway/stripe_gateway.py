@@ -1,0 +1,276 @@
+"""Stripe behind the gateway port, through its official SDK. Imported only by the functions that ask the gateway.
+
+https://docs.stripe.com/payments/paymentintents/lifecycle, https://docs.stripe.com/api/idempotent_requests
+stripe_answers reads what Stripe answers, stripe_errors names what it raises.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import stripe
+import urllib3
+
+from renewals.domain.payment import Failure, GatewayCard, PaymentState
+from renewals.gateway import stripe_answers as answers
+from renewals.gateway import stripe_errors as errors
+from renewals.gateway.port import GatewayRefused, GatewayUnauthorized, GatewayUnavailable
+from renewals.runtime import telemetry
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from datetime import datetime
+
+    from stripe.params import (
+        PaymentIntentCancelParams,
+        PaymentIntentConfirmParams,
+        PaymentIntentConfirmParamsPaymentMethodOptions,
+        PaymentIntentCreateParams,
+        RefundCreateParams,
+    )
+
+    from renewals.domain.payment import GatewayRefund, Payment
+    from renewals.gateway.port import Charged, PaymentRequest, Saved
+
+_CONNECT_SECONDS, _READ_SECONDS = 2, 4
+_TOO_MANY_REQUESTS = 429
+_LISTING_WAITS = (1, 2, 4, 8)  # seconds: a list of many pages outlasts a moment's 429 or 5xx
+_OURS = {"subscription_id", "renewal_date"}
+_RECURRING: PaymentIntentConfirmParamsPaymentMethodOptions = {"card": {"stored_credential_usage": "recurring"}}
+"""The card networks ask that a charge of a saved card says what it is of
+(https://docs.stripe.com/payments/cards/charging-saved-cards)."""
+CARD_UNUSABLE = "payment_method_unusable"
+"""The failure's code where Stripe refuses a card without a code of its own: it was detached, or is another's."""
+
+stripe.enable_telemetry = False  # it would write an id of its own into the home directory
+
+
+class _Http(stripe.HTTPClient):
+    """The SDK over the urllib3 that botocore brings, with timeouts: its own fallback client has none."""
+
+    name = "urllib3"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._pool = urllib3.PoolManager(
+            timeout=urllib3.Timeout(connect=_CONNECT_SECONDS, read=_READ_SECONDS),
+            retries=False,
+            ca_certs=stripe.ca_bundle_path,
+        )
+
+    def request(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str] | None,
+        post_data: bytes | str | None = None,
+        *,
+        _usage: list[str] | None = None,
+    ) -> tuple[str, int, Mapping[str, str]]:
+        started, status = time.monotonic(), None
+        try:
+            response = self._pool.request(method.upper(), url, headers=dict(headers or {}), body=post_data)
+            text, status = response.data.decode("utf-8"), response.status
+        except (urllib3.exceptions.HTTPError, UnicodeDecodeError) as error:
+            raise stripe.APIConnectionError(type(error).__name__) from error  # type: ignore[no-untyped-call]
+        finally:
+            telemetry.measure("GatewayLatency", 1000 * (time.monotonic() - started), "Milliseconds")
+            if status is None or status >= 500 or status == _TOO_MANY_REQUESTS:
+                telemetry.count("GatewayUnavailable")
+        # The SDK looks for Request-Id and the others by their small letters.
+        return text, status, {name.lower(): value for name, value in response.headers.items()}
+
+    def close(self) -> None:
+        self._pool.clear()
+
+
+class StripeGateway:
+    """The gateway port on Stripe's PaymentIntents. endpoint: the base URL, https://api.stripe.com. wait: sleeps so many
+    seconds before a page of a long list is asked for again."""
+
+    def __init__(self, api_key: str, endpoint: str, wait: Callable[[float], None] = time.sleep) -> None:
+        client = stripe.StripeClient(
+            api_key,
+            base_addresses={"api": endpoint.rstrip("/")},
+            max_network_retries=0,  # the workflow retries
+            http_client=_Http(),
+        )
+        self._intents = client.v1.payment_intents
+        self._refunds = client.v1.refunds
+        self._charges = client.v1.charges
+        self._wait = wait
+        self._methods = client.v1.payment_methods
+        self._customers = client.v1.customers
+
+    def create(self, request: PaymentRequest) -> Payment:
+        asked: PaymentIntentCreateParams = {
+            "amount": request.amount,
+            "currency": request.currency.lower(),
+            "customer": request.gateway_customer,
+            "allowed_payment_method_types": ["card"],
+            "metadata": {
+                "subscription_id": request.subscription_id,
+                "renewal_date": request.renewal_date.isoformat(),
+                "attempt": str(request.attempt),
+            },
+            "expand": ["latest_charge"],
+        }
+        try:
+            return answers.payment(self._intents.create(asked, {"idempotency_key": request.idempotency_key}))
+        except stripe.IdempotencyError as error:  # the key is spent on another request: only another key helps
+            errors.noted(error, "create")
+            raise GatewayUnavailable(errors.code(error), error.request_id, answered=True) from error
+        except stripe.StripeError as error:
+            raise errors.port_error(error, "create") from error
+
+    def confirm(self, payment_id: str, payment_method: str) -> Payment | None:
+        asked: PaymentIntentConfirmParams = {
+            "payment_method": payment_method,
+            "off_session": True,
+            "payment_method_options": _RECURRING,
+            "expand": ["latest_charge"],
+        }
+        try:
+            return answers.payment(self._intents.confirm(payment_id, asked))
+        except stripe.StripeError as error:
+            fault = errors.port_error(error, "confirm")
+            if isinstance(fault, GatewayUnauthorized):
+                raise fault from error
+            if isinstance(error, stripe.CardError):
+                return self._declined(payment_id, error)
+            if isinstance(error, stripe.InvalidRequestError):
+                return self._not_confirmed(payment_id, payment_method, error)
+            return None  # 429, 409, 5xx, timeout, drop
+
+    def _declined(self, payment_id: str, error: stripe.CardError) -> Payment:
+        """As the payment shows it; and as the error says it, where the payment shows nothing of it."""
+        payment, why = self.retrieve(payment_id), answers.failure(error.error, error.request_id)
+        why = why or Failure(errors.code(error), errors.code(error), None, None, error.request_id)
+        if payment.state is PaymentState.OPEN:
+            return replace(payment, state=answers.refused_state(why), failure=why)
+        shown = payment.failure and replace(payment.failure, request_id=error.request_id)
+        return replace(payment, failure=shown)
+
+    def _not_confirmed(self, payment_id: str, payment_method: str, error: stripe.InvalidRequestError) -> Payment | None:
+        """A card that is gone or not the customer's refuses the attempt; anything else is wrong with the request."""
+        code = errors.code(error)
+        if code == "payment_intent_unexpected_state":
+            return None
+        of_the_card = error.param == "payment_method" or code.startswith("payment_method")
+        if not of_the_card and (error.code or error.param or self._is_usable(payment_id, payment_method)):
+            raise GatewayRefused(code, "confirm", error.request_id, param=error.param or "") from error
+        told = code == "resource_missing" or code.startswith("payment_method")
+        why = code if told else CARD_UNUSABLE
+        failure = Failure(f"{why}/{payment_method}", why, None, None, error.request_id)
+        return replace(self.retrieve(payment_id), state=PaymentState.DECLINED, failure=failure)
+
+    def _is_usable(self, payment_id: str, payment_method: str) -> bool:
+        """Whether the card is the paying customer's. Of one that was detached Stripe's refusal names neither code nor
+        parameter, as it does of other faults: only the card itself tells."""
+        saved = self.saved(payment_method)
+        if saved is None or saved.gateway_customer is None:
+            return False
+        with errors.named("confirm"):
+            return saved.gateway_customer == answers.owner(self._intents.retrieve(payment_id))
+
+    def retrieve(self, payment_id: str) -> Payment:
+        with errors.named("retrieve"):
+            return answers.payment(self._intents.retrieve(payment_id, {"expand": ["latest_charge"]}))
+
+    def cancel(self, payment_id: str) -> Payment:
+        # The reason tells our own cancellation from the gateway's, which lets another payment follow.
+        asked: PaymentIntentCancelParams = {"cancellation_reason": "abandoned", "expand": ["latest_charge"]}
+        with errors.named("cancel"):
+            return answers.payment(self._intents.cancel(payment_id, asked))
+
+    def refunds_of(self, payment_id: str) -> Sequence[GatewayRefund]:
+        with errors.named("refunds_of"):
+            listed = self._refunds.list({"payment_intent": payment_id, "limit": 100})
+            return [answers.refund(each) for each in listed.auto_paging_iter()]
+
+    def refund(self, payment_id: str, amount: int, *, request: str, idempotency_key: str) -> GatewayRefund:
+        asked: RefundCreateParams = {"payment_intent": payment_id, "amount": amount, "metadata": {"request": request}}
+        with errors.named("refund"):
+            return answers.refund(self._refunds.create(asked, {"idempotency_key": idempotency_key}))
+
+    def list(self, gateway_customer: str, since: datetime) -> Iterator[tuple[dict[str, str], Payment]]:
+        with errors.named("list"):
+            page = self._intents.list(
+                {
+                    "customer": gateway_customer,
+                    "created": {"gte": int(since.timestamp())},
+                    "limit": 100,
+                    "expand": ["data.latest_charge"],
+                }
+            )
+            for intent in page.auto_paging_iter():
+                metadata = answers.metadata(intent)
+                if metadata.keys() >= _OURS:
+                    yield metadata, answers.payment(intent)
+
+    def charged_between(self, since: datetime, until: datetime) -> Iterator[Charged]:
+        """Stripe's charges, which carry a copy of their payment's metadata (docs.stripe.com/metadata)."""
+        yield from map(answers.charged, self._between("charges", self._charges.list, since, until))
+
+    def refunded_between(self, since: datetime, until: datetime) -> Iterator[GatewayRefund]:
+        listed = self._between("refunds", self._refunds.list, since, until, expand=["data.payment_intent"])
+        yield from map(answers.refund, listed)
+
+    def _between[T: (stripe.Charge, stripe.Refund)](
+        self,
+        operation: str,
+        listed: Callable[[Any], stripe.ListObject[T]],
+        since: datetime,
+        until: datetime,
+        **more: object,
+    ) -> Iterator[T]:
+        """Page by page, newest first."""
+        asked: dict[str, object] = {
+            "created": {"gte": int(since.timestamp()), "lt": int(until.timestamp())},
+            "limit": 100,
+            **more,
+        }
+        while True:
+            page = self._page(operation, listed, asked)
+            yield from page.data
+            if not page.has_more:
+                return
+            asked["starting_after"] = page.data[-1].id
+
+    def _page[T: (stripe.Charge, stripe.Refund)](
+        self, operation: str, listed: Callable[[Any], stripe.ListObject[T]], asked: dict[str, object]
+    ) -> stripe.ListObject[T]:
+        """By hand, since the SDK's own paging gives up a whole list for one 429."""
+        for seconds in _LISTING_WAITS:
+            try:
+                with errors.named(operation):
+                    return listed(asked)
+            except GatewayUnavailable:
+                self._wait(seconds)
+        with errors.named(operation):
+            return listed(asked)
+
+    def card(self, payment_method: str) -> GatewayCard | None:
+        found = self._found("card", lambda: self._methods.retrieve(payment_method))
+        return answers.card_of(found) if found else None
+
+    def has_customer(self, gateway_customer: str) -> bool:
+        found = self._found("has_customer", lambda: self._customers.retrieve(gateway_customer))
+        return found is not None and not answers.is_deleted(found)
+
+    def saved(self, payment_method: str) -> Saved | None:
+        found = self._found("saved", lambda: self._methods.retrieve(payment_method))
+        return answers.saved(found) if found else None
+
+    @staticmethod
+    def _found[T](operation: str, retrieve: Callable[[], T]) -> T | None:
+        """What the gateway has under the id that was asked for; None where it has nothing."""
+        try:
+            with errors.named(operation):
+                return retrieve()
+        except GatewayRefused as refused:
+            if refused.code != "resource_missing":
+                raise
+            return None

@@ -1,0 +1,179 @@
+"""Dunning in the ledger: a refused period is tried again, asked about on its dates, and given up. Each function is one
+step, as a value."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date, datetime
+from typing import TYPE_CHECKING
+
+from renewals.domain.renewal import MailKind, Renewal, Status, mail_name, replaced
+from renewals.domain.subscription import SubscriptionStatus, status_of
+from renewals.ledger.payment_steps import settled, unchanged
+from renewals.ledger.row_steps import NOT_REFUSED
+from renewals.ledger.steps import (
+    LEASE,
+    Row,
+    Step,
+    Table,
+    Term,
+    Update,
+    as_read,
+    change,
+    changed,
+    row_key,
+    same_attempt,
+    same_claim,
+    same_lease,
+    same_owner,
+    same_status,
+)
+from renewals.runtime.attribute_values import TransactAction
+
+if TYPE_CHECKING:
+    from renewals.domain.payment import Failure
+    from renewals.domain.subscription import Subscription
+
+
+def refused(
+    renewal: Renewal,
+    status: Status,
+    failure: Failure,
+    row: Row | None,
+    *,
+    next_attempt: date,
+    notice: MailKind | None,
+    now: datetime,
+) -> Step[Renewal]:
+    """The attempt came to nothing. status: DECLINED or ACTION_REQUIRED. The subscription becomes past due.
+
+    row: as for payment_steps.settled. next_attempt: the next dunning date, or today where there is none left and it is
+    to be given up. notice: the kind of mail that the customer is owed about it.
+    """
+    refusal = {
+        "at": now.isoformat(timespec="microseconds"),
+        "payment_method": renewal.payment_method,
+        "decline_code": failure.decline_code or failure.code,
+        "advice_code": failure.advice_code,
+        "gateway_request_id": failure.request_id,
+    }
+    changes = {
+        "status": status,
+        "failure_id": failure.id,
+        "decline_code": refusal["decline_code"],
+        "advice_code": failure.advice_code,
+        "declined_at": now,
+        "next_attempt": next_attempt,
+        "notice": _notice(renewal, notice),
+        f"refusals.attempt_{renewal.attempt}": {k: v for k, v in refusal.items() if v is not None},
+        "lease_until": now + LEASE,
+        "pickups": 0,
+    }
+
+    def past_due(row: Row) -> dict[str, object]:
+        moves: dict[str, object] = {
+            "payment_status": status,
+            "next_attempt": next_attempt,
+            "refused_payment_method": renewal.payment_method,
+        }
+        active = status_of(row) is SubscriptionStatus.ACTIVE
+        return moves | ({"status": SubscriptionStatus.PAST_DUE} if active else {})
+
+    claimed = Term("#status = :claimed", {":claimed": Status.CLAIMED})
+    return settled(renewal, changes, (same_claim(renewal), same_attempt(renewal), claimed), row, past_due, now)
+
+
+def next_attempt(
+    renewal: Renewal,
+    subscription: Subscription,
+    failure_id: str,
+    *,
+    dunned: int,
+    execution: str,
+    now: datetime,
+    guards: Sequence[TransactAction],
+) -> Step[Renewal]:
+    """Begin attempt n+1 with the subscription's card, if attempt n is still the last, stands as it was read and was
+    taken by nobody since (who may be giving it up), and the subscription is still what was read. An end of the
+    subscription that was taken back is forgotten. failure_id: the last failure that the payment shows before this
+    attempt. dunned: one more where this is a dunning date's attempt, as many as before where another card asks for
+    it. guards: as in payment_steps.claim.
+    """
+    changes = {
+        "status": Status.CLAIMED,
+        "attempt": renewal.attempt + 1,
+        "payment_method": subscription.payment_method,
+        "failure_id": failure_id,
+        "dunned": dunned,
+        "begun_at": now,
+        "notice": None,  # what was not told of the attempt before is no news any more
+        "owner": execution,
+        "lease_until": now + LEASE,
+        "pickups": 0,
+    }
+    if renewal.withdrawn:
+        changes["withdrawn"] = None
+    stands = same_claim(renewal), same_attempt(renewal), same_status(renewal), same_owner(renewal), same_lease(renewal)
+    begin = change(renewal, changes, stands, now)
+    return Step(replaced(renewal, changes), (begin, unchanged(subscription)), guards=guards)
+
+
+def dunning_date(
+    renewal: Renewal,
+    row: Row | None,
+    *,
+    dunned: int,
+    next_attempt: date,
+    notice: MailKind | None,
+    now: datetime,
+    held: bool = False,
+) -> Step[Renewal]:
+    """A dunning date on which there was nothing to try. Arguments as for refused, but that without a notice
+    of its own the one before stays owed. dunned: so many dates are behind it then. held: its last step waits."""
+    changes = (
+        {"status": renewal.status, "dunned": dunned, "next_attempt": next_attempt}
+        | ({"held_at": renewal.held_at or now} if held else {})
+        | ({"notice": _notice(renewal, notice)} if notice else {})
+    )
+    condition = (
+        same_claim(renewal),
+        same_attempt(renewal),
+        same_status(renewal),
+        Term("dunned = :dunned", {":dunned": renewal.dunned}),
+    )
+    return settled(renewal, changes, condition, row, lambda _row: {"next_attempt": next_attempt}, now)
+
+
+def give_up(
+    renewal: Renewal, reason: str, row: Row | None, *, ends_as: SubscriptionStatus | None, now: datetime
+) -> Step[Renewal]:
+    """The refused period is over, unpaid, and its payment is cancelled; it may be claimed anew.
+
+    reason: a short name. row: the subscription as it was just read, whatever its date; None where it is gone.
+    ends_as: what the subscription becomes with it, canceled or unpaid, of which the customer is then told.
+    """
+    changes = {
+        "status": Status.GIVEN_UP,
+        "reason": reason,
+        "endings": renewal.ending(Status.GIVEN_UP, reason, now),
+        "next_attempt": None,
+        "notice": _notice(renewal, MailKind(ends_as) if ends_as else None),
+        "ended_at": now,
+        "lease_until": now,
+        "withdrawn": None,
+    }
+    condition = (same_claim(renewal), same_attempt(renewal), same_status(renewal))
+    if row is None or "status" not in row or "renewal_date" not in row:
+        return changed(renewal, changes, condition, now)
+    ended: dict[str, object] = {"payment_status": Status.GIVEN_UP, **NOT_REFUSED}
+    if ends_as or status_of(row) is SubscriptionStatus.PAST_DUE:
+        ended["status"] = ends_as or SubscriptionStatus.ACTIVE
+    watched: tuple[str, ...] = ("status", "renewal_date")
+    if ends_as and "payment_method" in row:  # a card that comes at this moment is tried first
+        watched += ("payment_method",)
+    move = Update(Table.SUBSCRIPTIONS, row_key(renewal), ended, as_read(row, watched))
+    return Step(replaced(renewal, changes), (change(renewal, changes, condition, now), move))
+
+
+def _notice(renewal: Renewal, kind: MailKind | None) -> str | None:
+    return mail_name(kind, renewal.attempt) if kind else None

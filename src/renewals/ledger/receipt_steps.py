@@ -1,0 +1,25 @@
+"""Receipts in the ledger: where each is stored, and its hash. Each function is one step, as a value."""
+
+from datetime import datetime
+
+from renewals.domain.renewal import Renewal, Status
+from renewals.ledger.steps import LEASE, Step, Term, changed, same_claim
+
+
+def receipted(renewal: Renewal, key: str, digest: str, now: datetime) -> Step[Renewal]:
+    """The receipt is stored under `key`. digest: SHA-256 of its bytes, hexadecimal."""
+    changes = {
+        "status": Status.RECEIPTED,
+        "receipt_key": key,
+        "receipt_sha256": digest,
+        "lease_until": now + LEASE,
+        "pickups": 0,
+    }
+    return changed(renewal, changes, (same_claim(renewal), Term("#status = :paid", {":paid": Status.PAID})), now)
+
+
+def refund_receipted(renewal: Renewal, name: str, key: str, digest: str, now: datetime) -> Step[Renewal]:
+    """The receipt of a refund is stored under `key`. digest: SHA-256 of its bytes, hexadecimal."""
+    none_yet = Term(f"attribute_not_exists(refunds.{name}.receipt_key)", {})
+    changes = {f"refunds.{name}.receipt_key": key, f"refunds.{name}.receipt_sha256": digest}
+    return changed(renewal, changes, (none_yet,), now)

@@ -1,0 +1,98 @@
+"""Python values as DynamoDB's attribute values, and back.
+
+boto3.dynamodb.types does the same, but loads all of boto3, a tenth of a function's start. The tests hold one to the
+other.
+
+https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_AttributeValue.html
+"""
+
+from __future__ import annotations
+
+from decimal import Clamped, Context, Decimal, Inexact, Overflow, Rounded, Underflow
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb.type_defs import AttributeValueTypeDef, TransactWriteItemTypeDef
+
+    from renewals.domain.item_values import Value
+
+
+type TransactAction = TransactWriteItemTypeDef
+"""An action of a transaction, as DynamoDB takes it."""
+
+# DynamoDB keeps 38 digits and these exponents. What would be rounded is an error, never another number.
+_NUMBERS = Context(Emin=-128, Emax=126, prec=38, traps=[Clamped, Overflow, Inexact, Rounded, Underflow])
+
+
+def wire(value: object) -> AttributeValueTypeDef:
+    """A str as {"S": ...}, and so on. Raises TypeError for what has no place in an item (a float, for one), and
+    ArithmeticError for a number that DynamoDB would not keep as it is."""
+    match value:
+        case None:
+            return {"NULL": True}
+        case bool():
+            return {"BOOL": value}
+        case int() | Decimal():
+            return {"N": _number(value)}
+        case str():
+            return {"S": str(value)}  # of a member of an enumeration its text
+        case bytes():
+            return {"B": value}
+        case list() | tuple():
+            return {"L": [wire(each) for each in value]}
+        case dict():
+            return {"M": {name: wire(each) for name, each in value.items()}}
+        case frozenset():
+            return _wire_set(value)
+    raise TypeError(f"{type(value).__name__} is no attribute value")
+
+
+def plain(attribute: AttributeValueTypeDef) -> Value:
+    """The inverse of `wire`; numbers are Decimal, sets are frozenset."""
+    (kind,) = attribute
+    match kind:
+        case "NULL":
+            return None
+        case "N":
+            return _NUMBERS.create_decimal(attribute["N"])
+        case "M":
+            return {name: plain(each) for name, each in attribute["M"].items()}
+        case "L":
+            return [plain(each) for each in attribute["L"]]
+        case "NS" | "SS" | "BS":
+            return _set(attribute)
+        case "S":
+            return attribute["S"]
+        case "B":
+            return attribute["B"]
+        case "BOOL":
+            return attribute["BOOL"]
+    raise TypeError(f"{kind} is no type of DynamoDB's")
+
+
+def _wire_set(values: frozenset[object]) -> AttributeValueTypeDef:
+    """Only somebody who writes by hand makes sets; what is read of such an item is written back as it was."""
+    if values and all(isinstance(each, str) for each in values):
+        return {"SS": [each for each in values if isinstance(each, str)]}
+    if values and all(isinstance(each, bytes) for each in values):
+        return {"BS": [each for each in values if isinstance(each, bytes)]}
+    numbers = [_number(each) for each in values if isinstance(each, Decimal)]
+    if not numbers or len(numbers) < len(values):
+        raise TypeError("DynamoDB keeps sets of texts, of numbers, or of bytes, and none that is empty")
+    return {"NS": numbers}
+
+
+def _set(attribute: AttributeValueTypeDef) -> frozenset[str | Decimal | bytes]:
+    if "NS" in attribute:
+        return frozenset(map(_NUMBERS.create_decimal, attribute["NS"]))
+    return frozenset(attribute["SS"]) if "SS" in attribute else frozenset(attribute["BS"])
+
+
+# Attributes that have one type wherever this system wrote them
+
+
+def _number(value: int | Decimal) -> str:
+    number = _NUMBERS.create_decimal(value)
+    if not number.is_finite():
+        raise TypeError("DynamoDB keeps finite numbers only")
+    return str(number)

@@ -1,0 +1,47 @@
+"""Which errors of AWS mean the moment, and which the request."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from renewals.domain.errors import Collision, Throttled, TryAgain
+
+# Error codes of AWS that mean "the moment, not the request", beyond HTTP 5xx and what botocore already retried.
+# https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Programming.Errors.html
+_TRANSIENT = frozenset(
+    {
+        "InternalServerError",
+        "LimitExceededException",
+        "ProvisionedThroughputExceededException",
+        "RequestLimitExceeded",
+        "RequestTimeout",
+        "ServiceUnavailable",
+        "SlowDown",
+        "Throttling",
+        "ThrottlingException",
+        "ThrottledException",
+        "TooManyRequestsException",
+        "TransactionConflictException",
+        "TransactionInProgressException",
+    }
+)
+
+
+@contextmanager
+def transient_aws_errors_as(error: type[TryAgain]) -> Iterator[None]:
+    """Turn what is transient in AWS into `error`, so that the workflow retries it by that one name.
+
+    Anything else (access denied, a missing table, a bug) passes as it is and is not retried as if it were
+    the network.
+    """
+    from botocore.exceptions import ClientError, ConnectionError, HTTPClientError, IncompleteReadError  # noqa: A004
+
+    try:
+        yield
+    except (ConnectionError, HTTPClientError, IncompleteReadError, Collision, Throttled) as cause:
+        raise error(type(cause).__name__) from cause
+    except ClientError as cause:
+        code = cause.response.get("Error", {}).get("Code", "")
+        status = cause.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        if code in _TRANSIENT or status >= 500:
+            raise error(f"{cause.operation_name}: {code}") from cause
+        raise
