@@ -1,0 +1,83 @@
+"""The rooms of the code: what may import what, so that what is pure stays pure, and nothing imports in a circle."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+ROOMS = {
+    "domain": set[str](),
+    "runtime": {"domain"},
+    "ledger": {"domain", "runtime"},
+    "gateway": {"domain", "runtime", "ledger"},
+}
+"""Each room of `renewals`, with the rooms that it may import from."""
+OUTSIDE = {"boto3", "botocore", "stripe", "urllib3", "urllib", "socket", "subprocess", "os", "io", "pathlib", "time",
+           "random", "logging", "aws_lambda_powertools", "aws_xray_sdk", "mypy_boto3_dynamodb"}  # fmt: skip
+"""What reads, writes, or knows the machine."""
+
+
+def _imported(path: Path, *, when_run: bool = False) -> Iterator[str]:
+    """The modules that a module imports, each with the names. when_run: without those for types alone."""
+    tree = ast.parse(path.read_text())
+    for_types = {
+        inner for node in ast.walk(tree) if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        for inner in ast.walk(node) if when_run
+    }  # fmt: skip
+    for node in ast.walk(tree):
+        if node in for_types:
+            continue
+        if isinstance(node, ast.Import):
+            yield from (each.name for each in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield from (f"{node.module}.{each.name}" for each in node.names)
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_room_imports_only_from_the_rooms_below(room: str) -> None:
+    """For types alone, too: who reads a room need not know what is above."""
+    above = [
+        f"{path.name} imports {each}"
+        for path in (ROOT / "src/renewals" / room).glob("*.py")
+        for each in _imported(path)
+        if each.startswith("renewals.") and each.split(".")[1] not in ROOMS[room] | {room}
+    ]
+    assert above == []
+
+
+def test_every_module_has_a_room() -> None:
+    """Beside the rooms `renewals` holds nothing, and no function's folder is imported from there."""
+    package = ROOT / "src/renewals"
+    assert {each.name for each in package.iterdir() if each.name != "__pycache__"} == {*ROOMS, "__init__.py"}
+    functions = {each.name for each in (ROOT / "src").iterdir() if each.is_dir()} - {"renewals"}
+    upward = [each for path in package.rglob("*.py") for each in _imported(path) if each.split(".")[0] in functions]
+    assert upward == []
+
+
+def test_the_domain_reads_and_writes_nothing() -> None:
+    """No client, no file, no clock, no environment."""
+    found = [
+        f"{path.name} imports {each}"
+        for path in (ROOT / "src/renewals/domain").glob("*.py")
+        for each in _imported(path)
+        if each.split(".")[0] in OUTSIDE
+    ]
+    assert found == []
+
+
+@pytest.mark.parametrize("folder", ["src", "local", "scripts", "benchmarks", "tests"])
+def test_nothing_imports_in_a_circle(folder: str) -> None:
+    """A module can be read, and loaded, before all that import it."""
+    base = ROOT / "src" if folder == "src" else ROOT
+    paths = (ROOT / folder).rglob("*.py")
+    modules = {".".join(path.relative_to(base).with_suffix("").parts).removesuffix(".__init__"): path for path in paths}
+    imports = {
+        name: {known for each in _imported(path, when_run=True)
+               if (known := each if each in modules else each.rpartition(".")[0]) in modules and known != name}
+        for name, path in modules.items()
+    }  # fmt: skip
+    while free := {name for name, of in imports.items() if not of & imports.keys()}:
+        imports = {name: of for name, of in imports.items() if name not in free}
+    assert sorted(imports) == []
