@@ -36,7 +36,6 @@ from typing import TYPE_CHECKING
 
 from renewals.domain import item_values
 from renewals.domain.errors import Collision, Outdated, Overtaken, RenewalError, repeat_while_outdated
-from renewals.domain.history import History
 from renewals.domain.item_values import Item
 from renewals.domain.renewal import Renewal, Status, passed_over_from, renewal_from
 from renewals.ledger.steps import Action, Check, Condition, Put, Row, Step, Table, Update, as_read
@@ -51,6 +50,8 @@ if TYPE_CHECKING:
         QueryOutputTypeDef,
         UpdateTypeDef,
     )
+
+    from renewals.domain.history import History
 
 RECENT = 10
 _PAGE = 200
@@ -86,6 +87,8 @@ class Ledger:
 
     def history(self, subscription_id: str, customer_id: str) -> History:
         """`recent`, of this customer alone."""
+        from renewals.domain.history import History  # most functions ask for no history: theirs is to start fast
+
         return History.of_customer(self.recent(subscription_id), customer_id)
 
     def recent_claims(self, subscription_id: str) -> tuple[list[Renewal], list[Renewal]]:
@@ -128,6 +131,8 @@ class Ledger:
         renewal meets, are the older ones read: back to one that is paid and begins no later than `start`. all_of_it:
         back to the first one, since a long period may lie behind younger ones that are paid.
         """
+        from renewals.domain.history import History
+
         latest = history[:RECENT]  # an older one, that was asked for, may follow them
 
         def suffices(renewals: Iterable[Renewal]) -> bool:
