@@ -190,12 +190,17 @@ def _ends_before(seen: Snapshot) -> Decision | None:
 
 
 def _stopped(seen: Snapshot) -> Decision | None:
-    """A payment that somebody canceled at the gateway stays canceled, until another card is given."""
-    claimed = seen.claimed
-    if claimed is None or not was_stopped(claimed) or claimed.payment_method != seen.subscription.payment_method:
+    """A payment that somebody canceled at the gateway stays canceled, until another card is given; also where its claim
+    was passed over since, and the same period is due again."""
+    _, billing = due_as_promised(seen.subscription, seen.claimed, seen.around.today)
+    passed_over = [r for r in seen.passed_over if r.renewal_date == billing.start]
+    claims = passed_over if seen.claimed is None else [seen.claimed, *passed_over]
+    same_card = (r for r in claims if r.payment_method == seen.subscription.payment_method)
+    stopped = next((r for r in same_card if was_stopped(r)), None)
+    if stopped is None:
         return None
     name = PaymentOutcome.NOTHING_TO_DO if seen.by_sweep else PaymentOutcome.FAILED
-    return _finish(seen, Outcome(name, Reason.CANCELED_AT_THE_GATEWAY, claimed))
+    return _finish(seen, Outcome(name, Reason.CANCELED_AT_THE_GATEWAY, stopped))
 
 
 def _overlap(seen: Snapshot) -> Decision | None:

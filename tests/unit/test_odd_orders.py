@@ -492,6 +492,22 @@ def test_a_stopped_claim_that_was_passed_over_is_billed_anew_on_another_payment(
     assert (anew["status"], anew["intent_tries"], len(anew["endings"])) == ("done", 1, 1)
 
 
+def test_a_stopped_claim_that_was_passed_over_is_not_charged_to_the_card_that_it_was_stopped_for(shop: World) -> None:
+    """The row is put back to 31 January, and the card is the one whose payment somebody stopped: whoever stopped the
+    payment meant to. Another card is another word."""
+    _stopped_and_passed_over(shop)
+    shop.edit(payment_method="pm_ok")
+    before = shop.items()[JANUARY]
+    for n in range(3):
+        _ask(shop, NOON + (2 + n) * HOUR)
+    assert len(shop.gateway.charges) == 1
+    assert shop.renew("asked", NOON + 6 * HOUR).reason == "gateway: canceled"
+    assert shop.items()[JANUARY] == before
+    shop.edit(payment_method="pm_third")
+    assert _ask(shop, NOON + 8 * HOUR) == "Success"
+    assert len(shop.gateway.charges) == 2
+
+
 def test_a_stopped_claim_that_was_passed_over_keeps_its_story_over_a_pause(shop: World) -> None:
     """The sweep comes while the subscription is paused on the date of a claim that was passed over: the claim stands as
     it stood, so that the date is billed under another key once the subscription is active again."""

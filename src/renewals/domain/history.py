@@ -10,7 +10,9 @@ from renewals.domain.renewal import UNSETTLED, Renewal, Status
 
 
 def was_stopped(renewal: Renewal) -> bool:
-    """Failed, because somebody cancelled its payment at the gateway."""
+    """Failed, because somebody canceled its payment at the gateway; whether or not it was passed over since."""
+    if renewal.status is Status.SKIPPED:
+        return [each["reason"] for each in (renewal.endings or ())][-1:] == [Reason.CANCELED_AT_THE_GATEWAY]
     return renewal.status is Status.FAILED and renewal.reason == Reason.CANCELED_AT_THE_GATEWAY
 
 
