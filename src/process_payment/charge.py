@@ -55,7 +55,7 @@ from process_payment.payments import (
     reason_of,
 )
 from process_payment.rules import decide, told_elsewhere
-from process_payment.snapshot import Around, look
+from process_payment.snapshot import Around, take_snapshot
 from renewals.domain import currencies, spans
 from renewals.domain.errors import Outdated, Overtaken, PaymentError, repeat_while_outdated
 from renewals.domain.item_values import Item
@@ -88,7 +88,9 @@ class Charge(Around):
         """Bring the subscription's due period to a result. Raises PaymentError where it must be tried again."""
         busy = PaymentError("others keep working on this subscription")
         try:
-            return repeat_while_outdated(lambda: self._done(decide(look(asked, self))), tries=_RACES, otherwise=busy)
+            return repeat_while_outdated(
+                lambda: self._done(decide(take_snapshot(asked, self))), tries=_RACES, otherwise=busy
+            )
         except GatewayUnavailable as error:
             raise PaymentError(str(error)) from error
         except StillProcessing:

@@ -116,7 +116,7 @@ class Snapshot:
         return self._payments[known]
 
 
-def look(asked: RenewalRequest, around: Around) -> Snapshot:
+def take_snapshot(asked: RenewalRequest, around: Around) -> Snapshot:
     """Read what every decision needs."""
     ledger = around.ledger
     # The rows first: what was claimed for another date of the row than this one is in the history then.

@@ -22,7 +22,7 @@ from process_payment.decisions import (
 )
 from process_payment.dunning_rules import DUNNING
 from process_payment.rules import RULES
-from process_payment.snapshot import Snapshot, look
+from process_payment.snapshot import Snapshot, take_snapshot
 from renewals.domain.payment import Failure, Payment, PaymentState
 from renewals.domain.reasons import Reason
 from renewals.domain.request import RenewalRequest
@@ -203,7 +203,7 @@ def test_the_first_rule_that_applies_decides(shop: World, case: str) -> None:
 
 
 def _look(shop: World, now: datetime, period: date | None = None, amount: str = "29.99") -> Snapshot:
-    return look(RenewalRequest("sub_1", "cus_1", Decimal(amount), period), shop.charge("run-2", now))
+    return take_snapshot(RenewalRequest("sub_1", "cus_1", Decimal(amount), period), shop.charge("run-2", now))
 
 
 def _decided(seen: Snapshot) -> tuple[str, object]:

@@ -127,9 +127,9 @@ class Ledger:
     def reaching(self, start: date, end: date, history: History, *, all_of_it: bool) -> History:
         """Periods, with all among them that have a day in [start, end).
 
-        history: the latest ones. Only where they do not go back so far, which no ordinary
-        renewal meets, are the older ones read: back to one that is paid and begins no later than `start`. all_of_it:
-        back to the first one, since a long period may lie behind younger ones that are paid.
+        history: the latest ones. Only where they do not go back so far, which no ordinary renewal meets, are the older
+        ones read: back to one that is paid and begins no later than `start`. all_of_it: back to the first one, since a
+        long period may lie behind younger ones that are paid.
         """
         from renewals.domain.history import History
 
