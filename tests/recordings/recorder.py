@@ -1,6 +1,7 @@
 """Hears every call at the seams of the in-memory world, and puts it into words."""
 
 import sys
+import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import wraps
@@ -27,6 +28,8 @@ MOST_KNOWN = 20_000
 type Call = tuple[str, tuple[Any, ...], dict[str, Any]]
 _heard: list[Call] | None = None
 """None while nobody listens."""
+_threads: set[int] = set()
+"""The threads that called since the test began."""
 _known: dict[str, list[words.Both]] = {}
 """By what was handed over, marks replaced by ordinals: thousands of tests make the same calls."""
 
@@ -54,6 +57,7 @@ def begin(*, listens: bool) -> None:
     """A test begins. The functions that answer requests are heard from when they are first imported."""
     global _heard
     _heard = [] if listens else None
+    _threads.clear()
     for name in ANSWERING:
         app: Any = sys.modules.get(name)
         if app is not None and not hasattr(app.handler, "is_heard"):
@@ -75,6 +79,11 @@ def unheard[**P, R](make: Callable[P, R]) -> Callable[P, R]:
     return made
 
 
+def are_in_order() -> bool:
+    """Whether one thread made all calls of the test. Several threads call in another order on each machine."""
+    return len(_threads) < 2
+
+
 def told(*, without_days: bool) -> Told:
     """What was heard since the test began. without_days: the test looks at the real clock: dates mean nothing."""
     found, marks = Told(), words.Marks()
@@ -87,6 +96,7 @@ def told(*, without_days: bool) -> Told:
 
 def _hear(name: str, *given: Any, **named: Any) -> None:
     if _heard is not None:
+        _threads.add(threading.get_ident())
         _heard.append((name, given, named))
 
 
