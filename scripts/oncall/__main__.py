@@ -8,7 +8,7 @@ import click
 
 from scripts.deployment import Deployment, given, stack_name
 from scripts.oncall import charging, log, receipts, tables, waiting
-from scripts.oncall.letters import DeadLetters
+from scripts.oncall.dead_letters import DeadLetters
 from scripts.plainly import Commands, number, reason_fault, tell
 
 _MOST_SHOWN = 20

@@ -16,8 +16,8 @@ from typing import Any
 
 from renewals.domain.errors import BadRow
 from renewals.domain.item_values import Item
-from renewals.domain.periods import MOST_CAUGHT_UP
 from renewals.domain.preview import NextCharge, preview
+from renewals.domain.schedule import MOST_CAUGHT_UP
 from renewals.domain.subscription import Subscription, parse
 from renewals.ledger.register import AskedBy, Register, Taken
 from scripts.subscriptions.rows import Line

@@ -11,10 +11,10 @@ from itertools import batched
 from uuid import uuid4
 
 from renewals.domain import offers
-from renewals.domain.history import History, was_stopped
-from renewals.domain.periods import Billing, latest_due, oldest_due
 from renewals.domain.reasons import Reason
 from renewals.domain.renewal import Renewal, Status
+from renewals.domain.renewal_history import History, was_stopped
+from renewals.domain.schedule import Billing, latest_due, oldest_due
 from renewals.domain.subscription import Subscription
 from renewals.ledger.steps import LEASE
 from renewals.runtime.clock import Moment

@@ -34,12 +34,12 @@ from process_payment.payments import REFUSED
 from process_payment.snapshot import Snapshot
 from renewals.domain import currencies, pauses, spans
 from renewals.domain.errors import BadRow
-from renewals.domain.history import is_undecided, was_stopped
 from renewals.domain.outcomes import PaymentOutcome
 from renewals.domain.owed import is_of_refund
 from renewals.domain.payment import PaymentState
 from renewals.domain.reasons import Reason
 from renewals.domain.renewal import Renewal, Status
+from renewals.domain.renewal_history import is_undecided, was_stopped
 from renewals.domain.subscription import has_ended, is_over
 from renewals.gateway.port import GatewayRefused
 from renewals.ledger import payment_steps, row_steps

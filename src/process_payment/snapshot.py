@@ -7,11 +7,11 @@ from datetime import date, datetime
 from process_payment.payments import Payments
 from renewals.domain.dunning import Dunning
 from renewals.domain.errors import BadRow
-from renewals.domain.history import History
 from renewals.domain.mail_faults import address_of, is_in_vain
 from renewals.domain.owed import has_parked, is_parked, owed_mail
 from renewals.domain.payment import Payment
 from renewals.domain.renewal import UNSETTLED, Renewal, Status
+from renewals.domain.renewal_history import History
 from renewals.domain.request import RenewalRequest
 from renewals.domain.subscription import Subscription, parse
 from renewals.ledger.charging import Switch

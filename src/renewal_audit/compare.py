@@ -10,8 +10,8 @@ from renewals.domain import currencies, refunds, wording
 from renewals.domain.errors import BadRow
 from renewals.domain.item_values import Item, Value, day, moment, number, text, whole
 from renewals.domain.payment import GatewayRefund, GatewayRefundState
-from renewals.domain.periods import Schedule
 from renewals.domain.renewal import Flag, MailKind, MailState, RefundState, Status, renewal_from
+from renewals.domain.schedule import Schedule
 from renewals.domain.subscription import Subscription
 from renewals.gateway.port import Charged
 from renewals.ledger.row_steps import with_items

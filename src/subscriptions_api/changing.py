@@ -15,7 +15,7 @@ from renewals.domain import pauses, subscription
 from renewals.domain.errors import BadRow
 from renewals.domain.item_values import Value, text, whole
 from renewals.domain.owed import has_parked
-from renewals.domain.periods import next_on
+from renewals.domain.schedule import next_on
 from renewals.domain.subscription import SubscriptionStatus
 from renewals.domain.timeline import ChangeKind
 from renewals.domain.transitions import Action, NotAllowed

@@ -33,7 +33,7 @@ from local.time_passes import TimePasses
 from local.webhook import Reply, send, signed_headers, signing_secret
 from renewals.domain import mail_tags
 from renewals.domain.mail_tags import Tagged
-from renewals.domain.periods import Schedule
+from renewals.domain.schedule import Schedule
 
 _FEEDBACK = ROOT / "events" / "mail_feedback.json"
 RUNNING = "RUNNING"

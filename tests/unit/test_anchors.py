@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from renewals.domain import subscription
 from renewals.domain.errors import BadRow
 from renewals.domain.item_values import Item, Value, whole
-from renewals.domain.periods import falls_on
+from renewals.domain.schedule import falls_on
 from renewals.domain.subscription import anchor_change
 from tests.fakes import NOON, World
 from tests.unit.test_subscriptions_api import Api, api

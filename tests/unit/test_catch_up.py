@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from renewals.domain.periods import MOST_CAUGHT_UP
+from renewals.domain.schedule import MOST_CAUGHT_UP
 from tests.fakes import LATER, NOON, World
 
 

@@ -26,7 +26,7 @@ from renewal_sweep.queue import RenewalQueue
 from renewal_sweep.sweep import Sweep, SweepPart
 from renewals.domain import currencies
 from renewals.domain.payment import Failure, PaymentState
-from renewals.domain.periods import Interval, Schedule
+from renewals.domain.schedule import Interval, Schedule
 from renewals.domain.subscription import is_live
 from tests.fake_aws import FakeSQS
 from tests.fakes import NOON, Cut, World

@@ -33,7 +33,7 @@ from local.simulate.story import (
     Subscriber,
     Vanished,
 )
-from renewals.domain.periods import Interval, Schedule
+from renewals.domain.schedule import Interval, Schedule
 from tests.shares import share
 
 STORY = Story(seed=1, days=60, subscriptions=0)

@@ -16,8 +16,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from renewals.domain.errors import Collision, Overtaken
 from renewals.domain.item_values import text
-from renewals.domain.periods import Schedule
 from renewals.domain.renewal import Status
+from renewals.domain.schedule import Schedule
 from renewals.domain.timeline import ChangeKind
 from renewals.domain.transitions import Action, NotAllowed
 from renewals.ledger.register import AskedBy, Register, Taken, etag

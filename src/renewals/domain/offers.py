@@ -16,8 +16,8 @@ from datetime import date, datetime
 from decimal import Decimal
 
 from renewals.domain.item_values import Item, Value, day, fields, number, storable
-from renewals.domain.periods import Billing
 from renewals.domain.renewal import MailKind, MailState
+from renewals.domain.schedule import Billing
 from renewals.domain.subscription import Subscription
 
 NOTICE_DAYS = 3

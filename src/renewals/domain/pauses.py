@@ -13,10 +13,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date
 
-from renewals.domain.history import History
 from renewals.domain.item_values import Item, day, text
 from renewals.domain.reasons import Reason
 from renewals.domain.renewal import Status
+from renewals.domain.renewal_history import History
 from renewals.domain.subscription import Subscription
 
 NOTE = "passed_over_to"

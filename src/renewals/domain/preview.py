@@ -9,9 +9,9 @@ from typing import cast
 
 from renewals.domain import offers, reasons, wording
 from renewals.domain.payment import GatewayCard
-from renewals.domain.periods import Billing, Schedule, latest_due, oldest_due
 from renewals.domain.reminders import expires_before
 from renewals.domain.renewal import Renewal, Status
+from renewals.domain.schedule import Billing, Schedule, latest_due, oldest_due
 from renewals.domain.subscription import Subscription, SubscriptionStatus, anchor_change, is_over, parse
 
 

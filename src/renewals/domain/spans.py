@@ -11,8 +11,8 @@ from datetime import date, timedelta
 from decimal import Decimal
 
 from renewals.domain.errors import BadRow
-from renewals.domain.history import History
 from renewals.domain.item_values import Item
+from renewals.domain.renewal_history import History
 from renewals.domain.subscription import Subscription, anchor_change
 
 PAID_UNTIL = "paid_until"

@@ -11,8 +11,8 @@ from typing import cast, get_args
 from renewals.domain import currencies, texts
 from renewals.domain.errors import BadRow
 from renewals.domain.item_values import Item, Value
-from renewals.domain.periods import Interval, Schedule, falls_on
 from renewals.domain.reasons import Reason
+from renewals.domain.schedule import Interval, Schedule, falls_on
 
 ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._:-]{0,127}", re.ASCII)
 """An id as it may stand in a webhook, a key of S3 and its metadata: it cannot leave its place in a path."""

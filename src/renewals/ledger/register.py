@@ -26,11 +26,11 @@ from renewals.domain import mail_faults, pauses, reminders, spans, subscription,
 from renewals.domain.addresses import masked
 from renewals.domain.callers import is_of
 from renewals.domain.errors import BadRow, Overtaken, RenewalError
-from renewals.domain.history import History
 from renewals.domain.item_values import Item, Value, fields, moment, number, storable, text
 from renewals.domain.mail_faults import FaultKind
 from renewals.domain.preview import Preview, preview
 from renewals.domain.renewal import RETURNED, MailState, Renewal, Status
+from renewals.domain.renewal_history import History
 from renewals.domain.subscription import Subscription, SubscriptionStatus, is_live, status_of
 from renewals.domain.timeline import Change, ChangeKind, Details, Entry, timeline
 from renewals.domain.transitions import Action, NotAllowed

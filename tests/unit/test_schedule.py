@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from renewals.domain.periods import Schedule, latest_due
+from renewals.domain.schedule import Schedule, latest_due
 
 DAYS = st.dates(date(1990, 1, 1), date(2200, 1, 1))
 SCHEDULES = st.builds(

@@ -7,9 +7,9 @@ from decimal import Decimal
 import pytest
 
 from process_payment.claims import due_claim
-from renewals.domain.history import History
 from renewals.domain.reasons import Reason
 from renewals.domain.renewal import Renewal, Status
+from renewals.domain.renewal_history import History
 from renewals.domain.stored import RefundRecord
 from renewals.domain.subscription import parse
 from tests.fakes import NOON, SELLER, World
