@@ -1,1 +1,2 @@
-"""What a renewal is: periods, money, dunning, mails, refunds, and their rules. Nothing here reads or writes."""
+"""The concepts and rules of a renewal: billing periods, money, dunning, mails, refunds. The package reads and writes
+nothing."""

@@ -1,30 +1,31 @@
-"""Mail addresses: whether one can be sent to, and how one is shown to whom it does not belong. Pure."""
+"""Mail addresses: check whether SES can deliver mail to an address, and mask an address for strangers. Pure."""
 
 import re
 
 from renewals.domain.errors import RenewalError
 
-# https://html.spec.whatwg.org/multipage/input.html#valid-e-mail-address, of a domain with at least one dot, and with
-# RFC 5321's lengths. SES takes no address with a local part outside ASCII.
+# The grammar is https://html.spec.whatwg.org/multipage/input.html#valid-e-mail-address. In addition, the domain must
+# hold at least one dot, and the lengths of RFC 5321 apply. SES accepts only local parts in ASCII.
 _LOCAL = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*", re.ASCII)
 _DOMAIN = re.compile(
     r"([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)+[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?", re.ASCII
 )
 
-# IDNA 2008 reads them as they stand, IDNA 2003 (Python's) as other letters: two domains, perhaps of two owners.
+# IDNA 2008 keeps these characters; IDNA 2003, which Python implements, maps them to different letters. The two domains
+# may belong to two owners.
 _READ_OTHERWISE = frozenset("ßς\u200c\u200d")
 
 
 class BadAddress(RenewalError):  # noqa: N818
-    """Nothing can be sent to this address. The message says why and does not quote it."""
+    """No mail can be sent to the address. The message gives the reason and does not quote the address."""
 
 
 def deliverable(address: str) -> str:
-    """The address as it can be sent to, its domain in ASCII. Raises BadAddress."""
+    """Return the address in the form that SES accepts, with the domain in ASCII. Raises BadAddress."""
     if not address:
         raise BadAddress("the subscription has no customer_email")
     local, at, domain = address.rpartition("@")
-    if _READ_OTHERWISE.intersection(domain) or not domain.isprintable():  # IDNA leaves out what cannot be seen
+    if _READ_OTHERWISE.intersection(domain) or not domain.isprintable():  # IDNA drops invisible characters
         raise BadAddress("customer_email has a domain that is read in two ways")
     if not at or len(local) > 64 or not _LOCAL.fullmatch(local):
         raise BadAddress("customer_email is not a mail address")
@@ -38,7 +39,7 @@ def deliverable(address: str) -> str:
 
 
 def masked(address: str) -> str:
-    """Enough to recognize an address by, for who knows it: a***@e***.org."""
+    """Mask an address so that only readers who already know the address recognize the result: a***@e***.org."""
     local, at, domain = address.rpartition("@")
     name, dot, ending = domain.rpartition(".")
     if not at or not dot:

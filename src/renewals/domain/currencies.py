@@ -1,10 +1,10 @@
-"""Amounts as the payment gateway counts them, and as people read them.
+"""Amounts of money: in the payment gateway's units, and in the form that people read.
 
 Source: Stripe, "Supported currencies" (docs.stripe.com/currencies), read anew on 2026-11-28: presentment currencies,
-zero-decimal and three-decimal currencies, special cases, minimum and maximum charge amounts. Stripe's list is not ISO
-4217's: MGA has no decimals there, ISK and UGX are sent with two though only whole amounts exist, and three-decimal
-amounts must end in 0. (HUF and TWD are whole in payouts alone.) What is not in the table, or would need rounding, is a
-bad row: money is never rounded here.
+zero-decimal and three-decimal currencies, special cases, minimum and maximum charge amounts. Stripe's list differs from
+ISO 4217: MGA has no decimals at Stripe; ISK and UGX are sent with two decimals although only whole amounts exist;
+three-decimal amounts must end in 0. (HUF and TWD are whole in payouts alone.) A row with a currency outside these
+tables, or with an amount that would need rounding, is a bad row: money is never rounded here.
 """
 
 from decimal import Decimal
@@ -22,13 +22,14 @@ TWO_DECIMAL = frozenset(
     ZMW""".split()
 )
 
-# Currencies that are no longer charged in, and what has taken their place. What was paid in them can still be read and
-# refunded. ANG: since 2025-03-31 (ISO 4217, amendment 176). BGN: since 2026-01-01, Bulgaria uses the euro
+# Currencies that no renewal is charged in any more, and their successors. Old payments in these currencies can still be
+# read and refunded. ANG: since 2025-03-31 (ISO 4217, amendment 176). BGN: since 2026-01-01, Bulgaria uses the euro
 # (docs.stripe.com/changelog/clover/2026-01-28/bulgaria-currency-mapping-bgn-to-eur).
 _REPLACED = {"ANG": "XCG", "BGN": "EUR"}
 
-# Smallest charge in major units, of an account that is paid out in the same currency. An account that is paid out in
-# another has that one's minimum instead; the gateway has the last word there, and where Stripe names none.
+# The smallest charge in major units, for a gateway account whose payouts are in the same currency. For an account with
+# payouts in a different currency, the minimum of the payout currency applies instead. The gateway has the last word in
+# such a case, and for currencies without a minimum in Stripe's list.
 _MINIMUM = {
     code: Decimal(least)
     for code, least in (
@@ -39,17 +40,21 @@ _MINIMUM = {
     )
 }
 
-# How many digits the gateway takes of an amount in minor units: 99999999 is 999,999.99 USD.
+# The most digits that the gateway accepts in an amount of minor units: 99999999 is 999,999.99 USD.
 _MOST_DIGITS = {"COP": 10, "HUF": 10, "IDR": 12, "INR": 9, "JPY": 10, "LBP": 11}
 _MOST_DIGITS_OF_OTHERS = 8
 
 LARGEST = Decimal(10) ** 12
-"""No amount in any currency reaches this many major units; what does is a mistake."""
+"""Every real amount, in any currency, is below this number of major units. A larger amount is a mistake."""
 
 
 def decimals(currency: str) -> int:
-    """How many decimals people write in this currency, charged in or not any more: 0, 2 or 3. Raises BadRow for one
-    that is not known."""
+    """Return how many decimals people write in the currency: 0, 2 or 3. Currencies that are no longer charged in are
+    known too.
+
+    Raises:
+        BadRow: the currency is not known.
+    """
     if currency in TWO_DECIMAL or currency in _REPLACED:
         return 2
     if currency in ZERO_DECIMAL or currency in _WHOLE_SENT_WITH_TWO:
@@ -60,10 +65,13 @@ def decimals(currency: str) -> int:
 
 
 def minor_units(amount: Decimal, currency: str) -> int:
-    """The integer that the gateway is asked for: (29.99, "USD") -> 2999, (500, "JPY") -> 500, (5, "ISK") -> 500.
+    """Convert an amount to the integer that the gateway expects.
 
-    Raises BadRow where the currency is no longer charged in, and where the amount is not positive, too large or small
-    for the currency, or would need rounding.
+    Examples: (29.99, "USD") -> 2999, (500, "JPY") -> 500, (5, "ISK") -> 500.
+
+    Raises:
+        BadRow: the currency is no longer charged in, or the amount is not positive, is too large or too small for the
+            currency, or would need rounding.
     """
     if currency in _REPLACED:
         raise BadRow("currency", f"is no longer charged in: {_REPLACED[currency]} has taken the place of {currency}")
@@ -78,7 +86,8 @@ def minor_units(amount: Decimal, currency: str) -> int:
 
 
 def exact_minor_units(amount: Decimal, currency: str) -> int:
-    """As minor_units, of any size and any known currency: a part of a charge that is refunded has no minimum."""
+    """Convert an amount like minor_units, but without minimum and maximum, and in every known currency: a partial
+    refund has no minimum."""
     step = _step(currency)
     if not amount.is_finite() or not 0 < amount < LARGEST:
         raise BadRow("amount", "is not a positive amount of a sensible size")
@@ -88,15 +97,15 @@ def exact_minor_units(amount: Decimal, currency: str) -> int:
 
 
 def major_units(minor: int, currency: str) -> Decimal:
-    """The inverse of minor_units: (2999, "USD") -> 29.99."""
+    """Invert minor_units: (2999, "USD") -> 29.99."""
     return Decimal(minor).scaleb(-2 if currency in _WHOLE_SENT_WITH_TWO else -decimals(currency))
 
 
 def written(amount: Decimal, currency: str) -> str:
-    """The amount with its currency's decimals, without the code: (29.9, "USD") -> "29.90"."""
+    """Format the amount with the decimals of its currency and without the currency code: (29.9, "USD") -> "29.90"."""
     return f"{amount:.{decimals(currency)}f}"
 
 
 def _step(currency: str) -> Decimal:
-    """The smallest difference between two amounts that can be charged."""
+    """Return the smallest difference between two amounts that can be charged."""
     return Decimal(1).scaleb(-min(decimals(currency), 2))

@@ -1,10 +1,11 @@
-"""The decline codes: each with its words for the customer, and whether the decline is hard. Pure.
+"""The decline codes, with the words for the customer, and the split into hard and soft declines. Pure.
 
-After a hard decline this card will not be charged for this, ever: only another payment method helps. What is not named
-here is soft, do_not_honor among it: a bank's word for "not now". The bank's own advice is above the code.
+After a hard decline the card will never be charged for this renewal: only a different payment method helps. Every code
+not listed here is soft, for example do_not_honor, a bank's phrase for "not now". The bank's advice code takes
+precedence over the decline code.
 
-https://docs.stripe.com/declines/codes and https://docs.stripe.com/billing/revenue-recovery/smart-retries (what Stripe
-itself does not try again).
+https://docs.stripe.com/declines/codes and https://docs.stripe.com/billing/revenue-recovery/smart-retries (the codes
+after which Stripe itself does not retry).
 """
 
 _DECLINED = "the card was declined"
@@ -50,17 +51,17 @@ _SOFT_ADVICE = frozenset({"try_again_later"})
 
 
 def is_hard(decline_code: str | None, advice_code: str | None) -> bool:
-    """Whether only another payment method helps."""
+    """Whether only a different payment method helps."""
     if advice_code in _HARD_ADVICE:
         return True
     if advice_code in _SOFT_ADVICE:
         return False
     code = decline_code or ""
-    return code in _HARD or code.startswith("payment_method")  # Stripe's codes for one that is gone or no card
+    return code in _HARD or code.startswith("payment_method")  # the payment method is gone, or is no card
 
 
 def in_words(decline_code: str | None) -> str:
-    """A decline code in words that a customer may read: they never tell that a card is reported as stolen, or that a
-    payment looks like fraud, as https://docs.stripe.com/declines/codes asks."""
+    """Return the words for the customer. As https://docs.stripe.com/declines/codes asks, the words never reveal that a
+    card is reported as stolen or that a payment looks like fraud."""
     code = decline_code or ""
     return _HARD.get(code) or _SOFT.get(code) or _DECLINED

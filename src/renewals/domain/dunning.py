@@ -1,7 +1,9 @@
-"""Dunning: when a refused renewal is tried again, and when it is given up. Pure; `today` is always handed in.
+"""Dunning: the dates on which a refused renewal is retried, and the day on which dunning ends. Pure; callers pass
+`today`.
 
-Day zero is the day of the period's first attempt. On each dunning date the same payment is asked about, and confirmed
-again unless that is pointless: after a hard decline only another card helps, and 3-D Secure waits for the customer.
+Day zero is the day of the period's first attempt. On each dunning date the gateway is asked about the period's payment.
+The payment is then confirmed again unless a retry is pointless: after a hard decline only a different card helps, and a
+payment under 3-D Secure waits for the customer.
 """
 
 from dataclasses import dataclass
@@ -10,25 +12,29 @@ from datetime import date, timedelta
 from renewals.domain.errors import BadSetting
 from renewals.domain.subscription import SubscriptionStatus
 
-_MOST_DAYS = 30  # the hourly sweep looks back 40
+_MOST_DAYS = 30  # the hourly sweep looks back 40 days
 _MOST_DATES = 8
-"""The first attempt and these are at most nine confirmations of one payment, and leave room for a new card's: Stripe
-cancels a payment after a number of them that it does not tell (https://docs.stripe.com/payments/paymentintents/lifecycle;
-ten declines were measured by others). Eight tries are also what Stripe itself advises
-(https://docs.stripe.com/billing/revenue-recovery/smart-retries)."""
+"""The first attempt and these retries are at most nine confirmations of one payment, and leave room for the retry of a
+new card. Stripe cancels a payment after an undocumented number of confirmations
+(https://docs.stripe.com/payments/paymentintents/lifecycle; others measured ten declines). Stripe itself advises eight
+retries, too (https://docs.stripe.com/billing/revenue-recovery/smart-retries)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Dunning:
-    """The schedule. days: of the dunning dates, counted from day zero. ends_as: the subscription's status after them,
-    canceled or unpaid."""
+    """The dunning schedule.
+
+    Attributes:
+        days: the dunning dates, as days counted from day zero.
+        ends_as: the subscription's status once dunning is over, canceled or unpaid.
+    """
 
     days: tuple[int, ...]
     ends_as: SubscriptionStatus
 
     @classmethod
     def of(cls, days: str, ends_as: str) -> "Dunning":
-        """From settings, such as "1,3,5,7" and "canceled". Raises BadSetting."""
+        """Read the schedule from settings such as "1,3,5,7" and "canceled". Raises BadSetting."""
         try:
             counted = tuple(int(day) for day in days.split(","))
         except ValueError:
@@ -42,9 +48,9 @@ class Dunning:
         return cls(counted, SubscriptionStatus(ends_as))
 
     def next_date(self, day_zero: date, behind: int, today: date) -> date | None:
-        """The dunning date after `behind` of them; None when that was the last.
+        """Return the next dunning date once `behind` dunning dates have passed; None after the last date.
 
-        Never before tomorrow: where the dates were missed, they follow day by day, and none is left out.
+        The next date is never before tomorrow: missed dates follow day by day, and no date is left out.
         """
         if behind >= len(self.days):
             return None
@@ -60,10 +66,11 @@ class Dunning:
 
     @property
     def last_step(self) -> timedelta:
-        """From the dunning date before the last one to the last: so long the final notice is ahead of the end."""
+        """The time between the last two dunning dates. The final notice is mailed this long before dunning ends."""
         return timedelta(days=self.days[-1] - (self.days[-2] if len(self.days) > 1 else 0))
 
     def ends_on(self, day_zero: date, behind: int, next_date: date) -> date:
-        """When it is given up, if nothing changes. next_date: the dunning date after `behind` of them."""
+        """Return the day on which the renewal is given up if nothing changes. next_date: the dunning date after
+        `behind` earlier dates."""
         left = max(len(self.days) - behind - 1, 0)
         return max(day_zero + timedelta(days=self.days[-1]), next_date + timedelta(days=left))

@@ -1,23 +1,23 @@
-"""The errors that the functions speak in. The names are an interface: the workflow's Retry reads them.
+"""The errors that the functions raise. The names are an interface: the workflow's Retry reads them.
 
     RenewalError
     ├── TryAgain                transient; the workflow runs the task again
     │   ├── PaymentError        ProcessPayment: the gateway gave no clear answer, or AWS faltered
     │   ├── ReceiptError        GenerateReceipt
     │   └── MailError           SendEmail, SendDeclineEmail
-    ├── BadRow                  a subscription that cannot be charged as it stands; says which field and why
-    ├── BadEvent                an event that no version of the workflow sends; not tried again
-    ├── Outdated                what was read does not stand any more: everything is read again, and decided again
+    ├── BadRow                  a subscription's row cannot be charged as it stands; names the field and the reason
+    ├── BadEvent                no version of the workflow sends this event; not tried again
+    ├── Outdated                the data behind a decision has changed; the data is read and the decision made again
     │   └── Overtaken           another writer was faster: the condition of a write did not hold. Never leaves a task
     ├── Collision               other writers kept holding the same item; becomes the task's TryAgain
-    ├── NotHandedOver           the queue kept refusing messages; the sweep's run is started again
-    ├── Throttled               DynamoDB kept leaving items out of its answers; becomes the task's TryAgain, and the
-    │                           audit's run is started again
-    ├── BadSecret               a secret that is not the JSON which its reader expects
-    ├── MissingSetting          an environment variable that the deployment did not set
-    └── BadSetting              one that cannot be what it is set to
+    ├── NotHandedOver           the queue kept refusing messages; Lambda starts the sweep's run again
+    ├── Throttled               DynamoDB kept leaving items out of its answers; becomes the task's TryAgain, and
+    │                           Lambda starts the audit's run again
+    ├── BadSecret               a secret is not the JSON that its reader expects
+    ├── MissingSetting          the deployment did not set an environment variable
+    └── BadSetting              an environment variable has an unusable value
 
-A declined card is not among them: that is an outcome, which a Choice state reads.
+A declined card is not an error but an outcome, which a Choice state of the workflow reads.
 """
 
 from collections.abc import Callable, Mapping
@@ -26,11 +26,11 @@ from renewals.domain.item_values import Item
 
 
 class RenewalError(Exception):
-    """Whatever this system raises on purpose. Messages carry ids, never names, addresses or secrets."""
+    """The base of every error raised on purpose. Messages carry ids, never names, addresses or secrets."""
 
 
-class TryAgain(RenewalError):  # noqa: N818  (a request to the workflow, not a fault)
-    """Nothing is known to be wrong but the moment."""
+class TryAgain(RenewalError):  # noqa: N818  (the name asks the workflow for a retry and reports no fault)
+    """A failure of the moment: nothing is known to be wrong for good, and a retry may succeed."""
 
 
 class PaymentError(TryAgain):
@@ -42,13 +42,15 @@ class ReceiptError(TryAgain):
 
 
 class MailError(TryAgain):
-    """The mail was certainly not sent; it can be tried again."""
+    """The mail was certainly not sent; sending can be tried again."""
 
 
-class BadRow(RenewalError):  # noqa: N818  (the field's own term)
-    """A subscription row that cannot be renewed as it stands.
+class BadRow(RenewalError):  # noqa: N818  (operators and metrics say "bad row")
+    """A row of the subscriptions table cannot be renewed as it stands.
 
-    field: the attribute at fault. reason: what is wrong with it, in words.
+    Attributes:
+        field: the attribute at fault.
+        reason: the fault, in words.
     """
 
     def __init__(self, field: str, reason: str) -> None:
@@ -58,22 +60,25 @@ class BadRow(RenewalError):  # noqa: N818  (the field's own term)
 
 
 class BadSecret(RenewalError):  # noqa: N818
-    """A secret is not what its reader's docstring says. Names the key at fault, never a value."""
+    """A secret lacks the form that its reader's docstring gives. The message names the key at fault, never a value."""
 
 
 class BadEvent(RenewalError):  # noqa: N818
-    """The event lacks something that the workflow always sends."""
+    """The event lacks a field that the workflow always sends."""
 
 
 class Outdated(RenewalError):  # noqa: N818
-    """What a decision was made from does not stand any more: everything is to be read again, and decided again."""
+    """The data behind a decision has changed meanwhile: the data must be read again, and the decision made again."""
 
 
 class Overtaken(Outdated):
     """Another writer was faster: the condition of a write did not hold, and nothing was written.
 
-    failed: the position of each action whose condition did not hold, with the item that stands there, None where there
-    is no item. The message names the positions alone, since items hold personal data.
+    The message names only the positions of the failed actions, since items hold personal data.
+
+    Attributes:
+        failed: the position of each action whose condition failed, with the item found in the table, or None for no
+            item.
     """
 
     def __init__(self, failed: Mapping[int, Item | None]) -> None:
@@ -84,13 +89,13 @@ class Overtaken(Outdated):
 def repeat_while_outdated[T](
     step: Callable[[], T], *, tries: int, otherwise: RenewalError, when: type[Outdated] = Outdated
 ) -> T:
-    """Run a step that reads, decides and writes; run the step again, from its reading on, while it raises `when`.
+    """Run a step that reads, decides and writes. While the step raises `when`, run the whole step again.
 
     Args:
-        step: what is run, at most `tries` times.
-        tries: how often.
-        otherwise: is raised where the last try was outdated too.
-        when: what another try can help against; any other error passes.
+        step: the step to run, at most `tries` times.
+        tries: the number of tries.
+        otherwise: the error to raise if the last try was outdated too.
+        when: the error that a further try can help against; all other errors pass through.
     """
     for _ in range(tries):
         try:
@@ -105,15 +110,15 @@ class Collision(RenewalError):  # noqa: N818
 
 
 class NotHandedOver(RenewalError):  # noqa: N818
-    """The queue did not take all that it was sent."""
+    """The queue did not accept all messages."""
 
 
 class Throttled(RenewalError):  # noqa: N818
-    """DynamoDB did not answer for all items that it was asked for."""
+    """DynamoDB did not return all requested items."""
 
 
 class MissingSetting(RenewalError):  # noqa: N818
-    """name: the environment variable that is not set."""
+    """An environment variable is not set. name: the variable."""
 
     def __init__(self, name: str) -> None:
         super().__init__(f"environment variable {name} is not set")
@@ -121,7 +126,7 @@ class MissingSetting(RenewalError):  # noqa: N818
 
 
 class BadSetting(RenewalError):  # noqa: N818
-    """name: the environment variable. reason: what is wrong with its value, in words."""
+    """An environment variable has an unusable value. name: the variable. reason: the fault of its value, in words."""
 
     def __init__(self, name: str, reason: str) -> None:
         super().__init__(f"environment variable {name} {reason}")

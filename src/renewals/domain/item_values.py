@@ -1,4 +1,4 @@
-"""What stands in an item, as Python has it, and how an attribute is read that may have been written by hand. Pure."""
+"""The values of a table's item as Python types, and readers for attributes that may be written by hand. Pure."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from typing import overload
 type Value = (
     str | Decimal | bool | list[Value] | dict[str, Value] | bytes | frozenset[str | Decimal | bytes] | int | None
 )
-"""What an attribute of an item holds. `plain` reads a number as a Decimal; an int is only on its way to the table."""
+"""The value of an attribute. `plain` reads a number as a Decimal; an int occurs only on the way to the table."""
 
 
 type Item = Mapping[str, Value]
-"""An item as it stands in a table. Somebody may have written it by hand: an attribute may be of any type, or absent."""
+"""An item as stored in a table. A person may have written the item by hand: every attribute may be absent or of the
+wrong type."""
 
 
 @overload
@@ -25,7 +26,7 @@ def storable(value: Value) -> Value: ...
 @overload
 def storable(value: object) -> object: ...
 def storable(value: object) -> object:
-    """Dates and times as ISO 8601, a StrEnum as the plain string it is; anything else as it comes."""
+    """Convert a date or time to ISO 8601 and a StrEnum to its plain string; return every other value unchanged."""
     if isinstance(value, StrEnum):
         return value.value
     if isinstance(value, datetime):
@@ -36,7 +37,8 @@ def storable(value: object) -> object:
 
 
 def text(item: Mapping[str, object], name: str) -> str:
-    """The text of an attribute. Raises KeyError where it is absent, TypeError where it is no text."""
+    """Return the text of an attribute. Raises KeyError for an absent attribute, TypeError for a value of another
+    type."""
     value = item[name]
     if not isinstance(value, str):
         raise TypeError(f"{name} is no text")
@@ -44,12 +46,13 @@ def text(item: Mapping[str, object], name: str) -> str:
 
 
 def text_or(item: Mapping[str, object], name: str, otherwise: str) -> str:
-    """As text; `otherwise` where the attribute is absent."""
+    """Like text, but return `otherwise` for an absent attribute."""
     return text(item, name) if name in item else otherwise
 
 
 def number(item: Mapping[str, object], name: str) -> Decimal:
-    """The number of an attribute. Raises KeyError where it is absent, TypeError where it is no number."""
+    """Return the number of an attribute. Raises KeyError for an absent attribute, TypeError for a value of another
+    type."""
     value = item[name]
     if not isinstance(value, Decimal):
         raise TypeError(f"{name} is no number")
@@ -57,7 +60,10 @@ def number(item: Mapping[str, object], name: str) -> Decimal:
 
 
 def whole(item: Mapping[str, object], name: str) -> int:
-    """A whole number. Raises KeyError where the attribute is absent, TypeError or ValueError where it holds none."""
+    """Return the whole number of an attribute.
+
+    Raises KeyError for an absent attribute, TypeError or ValueError for a value that is no whole number.
+    """
     value = item[name]
     if not isinstance(value, Decimal | int | str):
         raise TypeError(f"{name} is no number")
@@ -65,7 +71,8 @@ def whole(item: Mapping[str, object], name: str) -> int:
 
 
 def fields(item: Mapping[str, object], name: str) -> dict[str, Value]:
-    """The attributes within an attribute. Raises KeyError where it is absent, TypeError where it holds none."""
+    """Return the map of an attribute. Raises KeyError for an absent attribute, TypeError for a value of another
+    type."""
     value = item[name]
     if not isinstance(value, dict):
         raise TypeError(f"{name} holds no attributes")
@@ -73,12 +80,13 @@ def fields(item: Mapping[str, object], name: str) -> dict[str, Value]:
 
 
 def fields_or_empty(item: Mapping[str, object], name: str) -> dict[str, Value]:
-    """As fields; none where the attribute is absent."""
+    """Like fields, but return an empty dict for an absent attribute."""
     return fields(item, name) if name in item else {}
 
 
 def several(item: Mapping[str, object], name: str) -> list[Value]:
-    """The values that an attribute lists. Raises KeyError where it is absent, TypeError where it is no list."""
+    """Return the list of an attribute. Raises KeyError for an absent attribute, TypeError for a value of another
+    type."""
     value = item[name]
     if not isinstance(value, list):
         raise TypeError(f"{name} is no list")
@@ -86,10 +94,10 @@ def several(item: Mapping[str, object], name: str) -> list[Value]:
 
 
 def day(item: Mapping[str, object], name: str) -> date:
-    """The day of an attribute. Raises as text, and ValueError where the text is no day."""
+    """Return the date of an attribute. Raises the errors of text, and ValueError if the text is no date."""
     return date.fromisoformat(text(item, name))
 
 
 def moment(item: Mapping[str, object], name: str) -> datetime:
-    """The moment of an attribute. Raises as text, and ValueError where the text is no moment."""
+    """Return the moment of an attribute. Raises the errors of text, and ValueError if the text is no moment."""
     return datetime.fromisoformat(text(item, name))

@@ -1,16 +1,18 @@
-"""Whether a customer may be mailed: the one answer, for every mail. Pure.
+"""Decide whether a customer may be mailed. Every mail takes the decision from here. Pure.
 
-Two things stand against an address. The mark on the subscription's row, `mail_fault`, says that mail to the address
-came back or was reported as spam: no further mail is tried there. The record of one mail, `failed`, says that this mail
-could not go there: this mail is not tried there again. Each names its address. So another customer_email is free of
-both at once, and what SES says late of an old address marks nothing.
+Two facts can speak against an address. The mark `mail_fault` on the subscription's row says that mail to the address
+bounced or was reported as spam: no further mail goes to the address. The record of a single mail, with the state
+`failed`, says that the mail could not be sent to the address: only the failed mail is not tried again at the address.
+Both facts name their address. A new customer_email is therefore free of both at once, and late news from SES about an
+old address marks nothing.
 
-Somebody may clear the faults of an address that is in order again (renewals.ledger.register). Then the mark is gone,
-and `mail_faults_cleared` on the row is one more: a mail that failed before it may be tried again, at the same address.
+A person may clear the faults of an address that is in order again (renewals.ledger.register). Clearing removes the mark
+and adds one to the row's `mail_faults_cleared`: a mail that failed before the clearing may be tried again at the same
+address.
 
-Attributes of the mark: address; kind, bounced or complained; at; reason, in SES's own names. `mail_complaint` is the
-mark of the latest complaint, which a bounce leaves alone: a customer who complained is mailed again with their consent
-only.
+Attributes of the mark: address; kind, bounced or complained; at; reason, in SES's own names. `mail_complaint` holds the
+mark of the latest complaint, and a bounce never overwrites `mail_complaint`: a customer who complained is mailed again
+only with the customer's consent.
 """
 
 from collections.abc import Mapping
@@ -29,40 +31,44 @@ COMPLAINT = "mail_complaint"
 
 
 class FaultKind(Worded):
-    """What stands, or stood, against an address; and what SES said of a mail that it had taken. The words complete
-    "The mail ...".
-    """
+    """A fault of an address, now or earlier; or what SES reported of a mail it had accepted. The words complete "The
+    mail ..."."""
 
     BOUNCED = "bounced", "came back"
     COMPLAINED = "complained", "was reported as spam"
     UNDELIVERED = "undelivered", "may not have arrived"
-    """This marks no address: nobody knows whether the next mail will arrive."""
+    """An undelivered mail marks no address: nobody knows whether the next mail will arrive."""
     FAILED = "failed", "could not be sent"
-    """No mark: one mail could not go to the address."""
+    """A single mail could not be sent to the address; the address gets no mark."""
 
 
 class Address(NamedTuple):
-    """Where the customer is mailed. to: the address. cleared: how often faults of the customer's addresses have been
-    cleared; None: never."""
+    """The address at which the customer is mailed.
+
+    Attributes:
+        to: the address.
+        cleared: how often the faults of the customer's addresses have been cleared; None if never.
+    """
 
     to: str
     cleared: int | None = None
 
 
 def address_of(row: Item) -> Address:
-    """The customer's address as the row has it now, whatever else is wrong with the row."""
+    """Return the customer's current address from the row, whatever else is wrong with the row."""
     cleared = row.get(CLEARED)
     known = int(cleared) if isinstance(cleared, Decimal) and cleared.is_finite() else None
     return Address(str(row.get("customer_email", "")), known)
 
 
 def is_in_vain(mail: Mail | None, address: Address) -> bool:
-    """Whether this very mail failed with this address, and nobody has cleared the address since. mail: its record."""
+    """Whether the mail failed at this very address, and the faults were not cleared since. mail: the record of the
+    mail."""
     return mail is not None and mail.state is MailState.FAILED and (mail.to, mail.cleared) == address
 
 
 def kind(row: Item) -> FaultKind | Unknown | None:
-    """What stands against the address that the row has now, bounced or complained; None: nothing."""
+    """Return the fault of the row's current address, bounced or complained; None if the address has no fault."""
     mark = row.get(FIELD)
     if not isinstance(mark, Mapping) or mark.get("address") != row.get("customer_email"):
         return None
@@ -70,7 +76,8 @@ def kind(row: Item) -> FaultKind | Unknown | None:
 
 
 def was_corrected(row: Item, since: date) -> bool:
-    """Whether mail to an earlier address of the row came back on this day or later, and the row has another by now."""
+    """Whether mail to an earlier address of the row bounced on the day `since` or later, and the row has a new
+    address."""
     mark = row.get(FIELD)
     if not isinstance(mark, Mapping) or mark.get("kind") != FaultKind.BOUNCED:
         return False
@@ -78,17 +85,22 @@ def was_corrected(row: Item, since: date) -> bool:
 
 
 def has_complained(row: Item) -> bool:
-    """Whether a mail to the address that the row has now was reported as spam, whatever came after."""
+    """Whether a mail to the row's current address was reported as spam, whatever happened afterwards."""
     complaint = row.get(COMPLAINT)
     before = isinstance(complaint, Mapping) and complaint.get("address") == row.get("customer_email")
     return before or kind(row) is FaultKind.COMPLAINED
 
 
 def refuse(row: Item | None, *, required: bool) -> None:
-    """Raises BadAddress where a mail to the row's address would be in vain, or is not wanted.
+    """Refuse a mail to an address if mail to the address bounced or is unwanted.
 
-    required: the mail tells of money or of the subscription's end, and goes to a customer who complained, too; a
-    reminder does not.
+    Args:
+        row: the subscription's row, with the address; None if the row is gone.
+        required: whether the mail tells of money or of the subscription's end. A required mail goes to a customer who
+            complained, too; a reminder does not.
+
+    Raises:
+        BadAddress: the mail must not be sent.
     """
     stands = kind(row) if row else None
     if stands is FaultKind.BOUNCED:

@@ -1,7 +1,8 @@
-"""How SES's word about a mail finds the mail's record: tags go out with it, and come back with every event of it. Pure.
+"""Tags that lead from an SES event to the record of a mail. Pure.
 
-They hold ids and the token of the mail's claim, nothing personal. The token is what proves an event: nobody has it but
-the record and SES, and another claim of the same mail, to another address, has another one.
+SES receives the tags with the mail, and returns the tags with every event about the mail. The tags hold ids and the
+token of the mail's claim, nothing personal. The token proves that an event is genuine: only the mail's record and SES
+know the token, and a new claim of the mail, to a different address, gets a new token.
 """
 
 from __future__ import annotations
@@ -17,7 +18,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Tagged:
-    """Which mail it is. renewal_date: its period, YYYY-MM-DD. mail: its name, as receipt_1, or a reminder's kind."""
+    """The identity of a mail.
+
+    Attributes:
+        renewal_date: the mail's billing period, YYYY-MM-DD.
+        mail: the mail's name, as receipt_1, or the kind of a reminder.
+    """
 
     subscription_id: str
     customer_id: str
@@ -27,15 +33,17 @@ class Tagged:
 
 
 def tags(tagged: Tagged) -> list[MessageTagTypeDef]:
-    """For SendRawEmail. An id of 128 characters, some of which no tag may have, becomes 171 of the 256 that one may.
+    """Build the tags for SendRawEmail.
 
-    https://docs.aws.amazon.com/ses/latest/APIReference/API_MessageTag.html
+    Ids are encoded, since a tag allows fewer characters than an id. An id of 128 characters becomes 171 characters, and
+    a tag may have 256: https://docs.aws.amazon.com/ses/latest/APIReference/API_MessageTag.html
     """
     return [{"Name": name, "Value": _encoded(value)} for name, value in asdict(tagged).items()]
 
 
 def read(told: object) -> Tagged | None:
-    """From `mail.tags` of an event, where each has a list of values; None where it was sent without ours."""
+    """Read the tags from `mail.tags` of an event, with a list of values for each tag. None if the mail carried no tags
+    of ours."""
     if not isinstance(told, dict):
         return None
     values: dict[str, list[str]] = told
