@@ -1,4 +1,5 @@
-"""The audit, over tables, a bucket and a gateway in memory: each kind of difference is found, and nothing else."""
+"""The audit over tables, a bucket and a gateway in memory: every kind of difference is found, and agreement is never
+reported as a difference."""
 
 import base64
 import json
@@ -34,8 +35,10 @@ type Found = list[tuple[str, str, str]]
 
 @dataclass
 class Auditor:
-    """Runs audits as Lambda does: what is handed on is another run. seconds: what a run has left each time that it
-    asks; after these, plenty."""
+    """Runs audits as Lambda does: a part handed on starts a new run.
+
+    seconds: the answers, in order, when a run asks how many seconds are left; after the last answer a run has plenty.
+    """
 
     world: World = field(default_factory=World)
     now: datetime = NIGHT
@@ -45,7 +48,8 @@ class Auditor:
     runs: int = 0
 
     def renew(self, name: str, now: datetime = NOON, **attributes: Any) -> str:
-        """One more subscription, due on 31 January but for `attributes`, brought to its end. Its id."""
+        """Create a subscription that is due on 31 January unless `attributes` say otherwise, renew the subscription to
+        the end, and return its id."""
         subscription_id = f"sub_{name}"
         self.world.subscribe(subscription_id=subscription_id, **attributes)
         self.renew_again(subscription_id, now)
@@ -64,7 +68,7 @@ class Auditor:
         self.world.delivery("run", now).deliver(subscription_id, "cus_1", renewal_date, "declined", attempt)
 
     def audit(self, part: ReportPart | None = None) -> dict[str, Any]:
-        """A whole audit, with all that it hands on: its report."""
+        """Run a whole audit with all parts handed on, and return its report."""
         first = part or latest(self.now.date())
         self.events.append(asdict(first))
         report: dict[str, Any] | None = None
@@ -100,17 +104,17 @@ class Auditor:
         return self.world.dynamodb.items("renewals")[subscription_id, renewal_date]
 
     def change(self, subscription_id: str, **attributes: Any) -> None:
-        """What nobody should do to the ledger; None removes an attribute."""
+        """Change the ledger's item by hand, as nobody should; None removes an attribute."""
         item = self.item(subscription_id) | attributes
         self.world.dynamodb.put("renewals", {name: value for name, value in item.items() if value is not None})
 
     def change_at(self, subscription_id: str, renewal_date: str, **attributes: Any) -> None:
-        """As change, of another period."""
+        """Change the ledger's item of the period of `renewal_date`, as `change` does with the item of 31 January."""
         item = self.item(subscription_id, renewal_date) | attributes
         self.world.dynamodb.put("renewals", {name: value for name, value in item.items() if value is not None})
 
     def charge(self, subscription_id: str, payment_id: str, at: datetime = NOON, amount: int = 2999) -> None:
-        """Money that the gateway took past the ledger."""
+        """Have the gateway take money that the ledger knows nothing of."""
         metadata = {"subscription_id": subscription_id, "renewal_date": "2026-01-31"}
         self.world.gateway.charged.append(Charged(payment_id, True, amount, "USD", at, metadata))
         self.world.gateway.payments[payment_id] = Payment(payment_id, PaymentState.PAID, amount, "USD", paid_at=at)
@@ -169,7 +173,7 @@ def _doubled_the_ledger_took_the_second(auditor: Auditor) -> None:
 
 
 def _beside(auditor: Auditor, start: str, end: str, charged_at: datetime, **attributes: Any) -> None:
-    """A copy of the planted period's item, for other days: as a ledger that was restored, or a guard that failed."""
+    """Copy the planted period's item to different days, as after a restore of the ledger or the failure of a guard."""
     item = auditor.item("sub_planted") | {"renewal_date": start, "row_date": start, "period_end": end}
     moment = {
         "charged_on": charged_at.date().isoformat(),
@@ -187,14 +191,16 @@ def _reached_into(auditor: Auditor) -> None:
 
 
 def _due_for_days_that_are_paid(auditor: Auditor) -> None:
-    """Moved back by hand, to where its next period reaches into a paid one: it cannot be charged."""
+    """The renewal date is moved back by hand: the next period would reach into a paid period, so the row cannot be
+    charged."""
     auditor.renew("planted")
     row = auditor.world.dynamodb.items("subscriptions")["sub_planted", "cus_1"]
     auditor.world.dynamodb.put("subscriptions", row | {"renewal_date": "2026-01-29"})
 
 
 def _reaches_into_what_was_paid_weeks_before(auditor: Auditor) -> None:
-    """Moved back by hand to a day before a period that was paid ahead, with twenty others that are not paid between."""
+    """The renewal date is moved back by hand to a day before a period that was paid ahead. Twenty unpaid periods lie
+    behind the paid period."""
     auditor.renew("planted", renewal_date="2026-01-29", anchor_day=Decimal(29))
     item = auditor.item("sub_planted", "2026-01-29")
     auditor.world.dynamodb.put("renewals", item | {"renewal_date": "2026-01-31"})
@@ -293,7 +299,7 @@ def _refusal_not_told(auditor: Auditor) -> None:
 
 
 def _refund(auditor: Auditor, **attributes: Any) -> dict[str, Any]:
-    """A refund in the ledger, of a period that was charged."""
+    """Plant a refund of a charged period in the ledger."""
     auditor.renew("planted")
     claim = {"amount": Decimal("5.00"), "at": storable(NOON), "by": "ann", "request": "hash", **attributes}
     auditor.item("sub_planted")["refunds"]["refund_1"] = claim
@@ -369,7 +375,8 @@ PLANTED: dict[Callable[[Auditor], None], list[tuple[str, str]]] = {
 
 @pytest.mark.parametrize("plant", PLANTED, ids=lambda plant: plant.__name__.strip("_"))
 def test_a_planted_difference_is_found_and_nothing_else(auditor: Auditor, plant: Callable[[Auditor], None]) -> None:
-    """Among healthy renewals each is named once, with its kind, its subscription and its period."""
+    """Among healthy renewals a planted difference is named once, with its kind, its subscription and its billing
+    period."""
     for n in range(3):
         auditor.renew(f"healthy_{n}")
     plant(auditor)
@@ -378,7 +385,8 @@ def test_a_planted_difference_is_found_and_nothing_else(auditor: Auditor, plant:
 
 @pytest.mark.parametrize("plant", [p for p in PLANTED if PLANTED[p][0][0].startswith("refund")])
 def test_what_differs_in_refunds_is_looked_at(auditor: Auditor, plant: Callable[[Auditor], None]) -> None:
-    """The workflow is asked to look at the period's refunds; nothing else is, and the ledger is left as it is."""
+    """For a difference in refunds the audit asks the workflow to look at the refunds of that period and of no healthy
+    period, and leaves the ledger unchanged."""
     auditor.renew("healthy")
     plant(auditor)
     before = deepcopy(auditor.world.dynamodb.items("renewals"))
@@ -389,8 +397,8 @@ def test_what_differs_in_refunds_is_looked_at(auditor: Auditor, plant: Callable[
 
 
 def test_refunds_that_agree_are_no_difference(auditor: Auditor) -> None:
-    """Refunded in both, on its way in both, failed in both; one of a payment that is not the ledger's, as the second of
-    two; and one of somebody else's payment."""
+    """A refund held by ledger and gateway alike as refunded, pending or failed is no difference. Neither is a refund of
+    a payment unknown to the ledger."""
     gateway = auditor.world.gateway
     for state in GatewayRefundState:
         subscription_id = auditor.renew(state.value)
@@ -412,7 +420,7 @@ def test_refunds_that_agree_are_no_difference(auditor: Auditor) -> None:
 
 
 def test_refunds_are_read_by_parts_too(auditor: Auditor, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A run that ends after each few of them hands on the rest, and each is compared once."""
+    """A run that ends after every few refunds hands on the rest, and every refund is compared exactly once."""
     monkeypatch.setattr(audit, "_TOGETHER", 2)
     for n in range(7):
         subscription_id = auditor.renew(str(n))
@@ -428,9 +436,9 @@ def test_refunds_are_read_by_parts_too(auditor: Auditor, monkeypatch: pytest.Mon
 def test_what_was_billed_of_a_period_while_it_was_refunded_is_named_once_its_refund_failed(
     auditor: Auditor, days: int
 ) -> None:
-    """A year is refunded whole, and billed by the day instead; then the refund fails, and the year is paid too. Each
-    day is named once, though younger days that are paid lie between the latest ones and the year; and no more once the
-    year was refunded anew."""
+    """A year is refunded whole and billed by the day instead. Once the refund fails, the year is paid as well, and
+    every paid day of the year is named once, although younger paid days lie between the latest periods and the year.
+    Once the year is refunded anew, no day is named."""
     world = auditor.world
     auditor.renew("planted", interval="year")
     year = auditor.item("sub_planted")
@@ -450,7 +458,7 @@ def test_what_was_billed_of_a_period_while_it_was_refunded_is_named_once_its_ref
     year["refunds"]["refund_1"]["state"] = "failed"
     expected = sorted(("overlapping", "sub_planted", str(moment.date())) for moment in due)
     assert sorted(named(auditor.audit())) == expected
-    auditor.seconds = [0.0] * 50  # each run has time for one step: charges and refunds are of different parts
+    auditor.seconds = [0.0] * 50  # time for one step in a run: charges and refunds fall into different parts
     assert sorted(named(auditor.audit())) == expected
     assert auditor.seconds != [0.0] * 50
     auditor.seconds = []
@@ -461,13 +469,13 @@ def test_what_was_billed_of_a_period_while_it_was_refunded_is_named_once_its_ref
 
 
 def test_every_kind_is_planted() -> None:
-    """No kind of difference is without a test that finds it."""
+    """Every kind of difference has a test that finds it."""
     assert {kind for found in PLANTED.values() for kind, _ in found} == set(Difference)
 
 
 def test_a_payment_that_is_not_the_ledgers_is_named_on_both_sides(auditor: Auditor) -> None:
-    """The ledger holds another id, which the gateway never charged: a stray charge, and a period paid by nothing; not
-    doubled, since it was paid once."""
+    """The ledger holds the id of a payment that the gateway never charged: the audit names a charge without a ledger
+    item and a paid period without a charge, but no doubled payment, since the period was paid once."""
     name = auditor.renew("1")
     auditor.change(name, payment_id="pi_nobodys")
     period = (name, "2026-01-31")
@@ -475,8 +483,8 @@ def test_a_payment_that_is_not_the_ledgers_is_named_on_both_sides(auditor: Audit
 
 
 def test_an_item_that_is_none_of_ours_is_named_and_stops_nothing(auditor: Auditor) -> None:
-    """Written by hand, with hardly an attribute: charged or due, what it lacks is a difference, and the rest is
-    audited."""
+    """An item written by hand with hardly an attribute is audited like the rest: everything missing from a charged or
+    due item is named as a difference, and healthy renewals are still counted."""
     name = auditor.renew("healthy")
     auditor.charge("sub_bare", "pi_bare")
     bare = {"renewal_date": "2026-01-31", "payment_id": "pi_bare", "paid_at": "x", "amount": Decimal("29.99")}
@@ -512,8 +520,8 @@ ODD: list[Any] = [
     ],
 )
 def test_no_attribute_of_the_ledger_ends_the_audit(auditor: Auditor, name: str) -> None:
-    """Somebody wrote any value into any attribute of a paid, a refunded and a refused period: the audit runs to its
-    end, and names what else differs."""
+    """With any value in any attribute of a paid, a refunded or a declined period the audit runs to its end, and still
+    names the missed renewal of a healthy row."""
     auditor.renew("late", renewal_date="2025-11-30", anchor_day=31)
     auditor.renew("declined", payment_method="pm_declined")
     auditor.renew("refunded")
@@ -533,7 +541,8 @@ def test_no_attribute_of_the_ledger_ends_the_audit(auditor: Auditor, name: str) 
 
 
 def test_a_moment_of_the_charge_that_is_none_does_not_end_the_audit(auditor: Auditor) -> None:
-    """The charge itself is compared all the same, beside what the ledger has under its key."""
+    """A `charged_at` that is no moment does not end the audit: the charge is still compared with the ledger's item
+    under the charge's key."""
     name = auditor.renew("1")
     for odd in ("x", "2026-01-31", "2026-01-31T12:00:00"):
         auditor.change(name, charged_at=odd)
@@ -541,7 +550,8 @@ def test_a_moment_of_the_charge_that_is_none_does_not_end_the_audit(auditor: Aud
 
 
 def test_a_month_that_ends_where_it_begins_does_not_keep_the_audit_for_ever() -> None:
-    """An anchored period written by hand that begins and ends within one month has no schedule to go by."""
+    """An anchored period written by hand within a single month has no schedule: no date is passed over, and the audit
+    does not loop for ever."""
     assert passed_over({"row_date": "2026-01-02", "renewal_date": "2026-01-20", "period_end": "2026-01-30",
                         "anchor_day": Decimal(1)}) == []  # fmt: skip
 
@@ -550,8 +560,8 @@ def test_a_month_that_ends_where_it_begins_does_not_keep_the_audit_for_ever() ->
 
 
 def test_a_healthy_world_has_no_difference(auditor: Auditor) -> None:
-    """Paid, late, refused, waiting for the bank, failed, undeliverable, unknown, at rest, bad: each is counted where
-    it belongs, and none is named."""
+    """Renewals that are paid, late, declined, waiting for the bank, failed, undeliverable, of an unknown mail, at rest
+    or of a bad row are counted where they belong, and none is named as a difference."""
     auditor.renew("paid")
     auditor.renew("late", renewal_date="2025-11-30", anchor_day=31)
     auditor.renew("weekly", renewal_date="2026-01-12", interval="week", catch_up="latest")
@@ -604,7 +614,8 @@ def test_a_healthy_world_has_no_difference(auditor: Auditor) -> None:
 def test_what_was_just_charged_has_an_hour_to_be_finished(
     auditor: Auditor, call: str, minutes: int, stands: str
 ) -> None:
-    """Cut off after the charge, the receipt or the mail: under way for as long as the sweep may need, and no longer."""
+    """A renewal cut off after the charge, the receipt or the mail counts as under way for the hour that the sweep may
+    need, and is a difference after that hour."""
     try_out = Auditor()
     try_out.renew("1")
     world = auditor.world
@@ -617,8 +628,8 @@ def test_what_was_just_charged_has_an_hour_to_be_finished(
 
 
 def test_paid_at_the_bank_is_under_way_until_its_dunning_date_has_gone_by(auditor: Auditor) -> None:
-    """The customer confirms hours later. On the next dunning date the payment is found paid: until then it is no
-    difference, and if that date goes by, it is missed."""
+    """A payment that the customer confirms hours later is found paid on the next dunning date. Until that date the
+    period is no difference; once the date has gone by, the period is missed."""
     name = auditor.renew("1", payment_method="pm_3ds")
     auditor.change(name, next_attempt="2026-02-03")
     auditor.world.gateway.succeed(auditor.item(name)["payment_id"])
@@ -629,7 +640,8 @@ def test_paid_at_the_bank_is_under_way_until_its_dunning_date_has_gone_by(audito
 
 
 def test_payments_of_others_are_not_ours_to_audit(auditor: Auditor) -> None:
-    """What the account took without our metadata, or with another system's, is passed over; a whole page of it too."""
+    """Payments of the account without our metadata, or with the metadata of a foreign system, are passed over, even a
+    whole page of such payments."""
     auditor.renew("1")
     stray = Charged("pi_x", True, 500, "EUR", NOON, {})
     auditor.world.gateway.charged += [replace(stray, payment_id=f"pi_x{n}") for n in range(1000)]
@@ -639,7 +651,8 @@ def test_payments_of_others_are_not_ours_to_audit(auditor: Auditor) -> None:
 
 
 def test_a_test_clock_moves_what_is_due_and_nothing_else(auditor: Auditor) -> None:
-    """The gateway charges in its own time whatever day a subscription lives on; what is overdue goes by its day."""
+    """The gateway charges in real time whatever day a subscription's test clock shows; whether a subscription is
+    overdue goes by the test clock."""
     auditor.world.environment = "dev"
     name = auditor.renew("1", renewal_date="2031-05-05", test_clock="2031-05-05")
     assert auditor.item(name, "2031-05-05")["paid_at"][:10] == "2031-05-05"
@@ -656,8 +669,8 @@ def test_a_test_clock_moves_what_is_due_and_nothing_else(auditor: Auditor) -> No
 
 
 def test_each_charge_is_in_one_window(auditor: Auditor) -> None:
-    """In the last second of a day and in the first of the next; paid a week after it was due: each day's audit has its
-    own, and together they have all of them once."""
+    """Charges in the last second of a day, in the first second of the next day, and a week after the due date: the
+    audit of a day has only that day's charges, and all days together have every charge once."""
     midnight = datetime(2026, 2, 1, tzinfo=UTC)
     for n, at in enumerate([midnight - timedelta(seconds=1), midnight, midnight + timedelta(days=6, hours=3)]):
         auditor.renew(str(n), at)
@@ -672,20 +685,21 @@ def test_each_charge_is_in_one_window(auditor: Auditor) -> None:
 
 
 def test_the_nightly_audit_is_of_the_last_three_complete_days() -> None:
-    """Today is not over; the days are UTC's, as the gateway's clock is."""
+    """The nightly audit leaves out today, which is not over, and takes the three days before; days are days of UTC, as
+    the gateway's clock is."""
     before = "2026-03-01T00:00:00+00:00"
     assert latest(date(2026, 3, 1)) == ReportPart("2026-02-26", "2026-02-28", before, refunds_before=before)
 
 
 def test_a_year_with_one_charge_is_read_in_few_calls(auditor: Auditor) -> None:
-    """An empty day costs one query, so that years can be audited by hand."""
+    """An empty day costs one query, so that whole years can be audited by hand."""
     auditor.renew("1")
     auditor.world.cuts.calls.clear()
     auditor.now = NOON + timedelta(days=300)
     report = auditor.audit(whole("2025-06-01", "2026-05-31"))
     assert report["counts"]["charged"] == 1
     calls = Counter(auditor.world.cuts.calls)
-    assert calls["dynamodb.Query"] == 365 + 1  # and one for what stands beside the charge
+    assert calls["dynamodb.Query"] == 365 + 1  # and one query for the periods beside the charge
     assert calls.total() < 380
 
 
@@ -693,7 +707,7 @@ def test_a_year_with_one_charge_is_read_in_few_calls(auditor: Auditor) -> None:
 
 
 def _busy(count: int = 23) -> Auditor:
-    """Renewals, two in a second, some of them with differences."""
+    """An auditor over many renewals, two in a second, some of the renewals with differences."""
     auditor = Auditor()
     for n in range(count):
         auditor.renew(f"{n:02}", NOON - timedelta(minutes=50 * (n // 2)), renewal_date="2026-01-20")
@@ -705,7 +719,8 @@ def _busy(count: int = 23) -> Auditor:
 
 
 def test_out_of_time_a_run_hands_on_what_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With no time left after each step the report is the same as of one run: no charge or row twice, none left out."""
+    """With no time left after every step, the report equals the report of a single run: no charge and no row is counted
+    twice or left out."""
     expected = _busy().audit()
     assert expected["differences"]["mail_missing"] == expected["differences"]["missed"] == 5
     monkeypatch.setattr(audit, "_TOGETHER", 6)
@@ -720,7 +735,8 @@ def test_out_of_time_a_run_hands_on_what_is_left(monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.parametrize("each", share([3, 1], of=2))
 def test_a_run_that_is_killed_anywhere_changes_nothing(each: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ended at any call and started again by Lambda, even with other ends of parts than before: the same report."""
+    """A run that ends at any call and is started again by Lambda, even where its part now ends sooner, comes to the
+    report of an undisturbed audit."""
     expected = _busy().audit()
     monkeypatch.setattr(audit, "_TOGETHER", 12)
     cuts = moment = calls = 0
@@ -741,8 +757,8 @@ def test_a_run_that_is_killed_anywhere_changes_nothing(each: int, monkeypatch: p
                 assert report is None or report | {"parts": []} == expected | {"parts": []}
             except Cut:
                 cuts += 1
-                auditor.seconds = [1.0] * 50  # it ends sooner than before
-            events += auditor.events  # what was handed on goes on beside a run that is started again
+                auditor.seconds = [1.0] * 50  # the part now ends sooner than before
+            events += auditor.events  # a part that was handed on runs on beside the run that is started again
             auditor.events.clear()
         stored = json.loads(world.s3.objects["audits/2026-01-29_2026-01-31/report.json"]["Body"])
         assert stored | {"parts": []} == expected | {"parts": []}
@@ -752,7 +768,8 @@ def test_a_run_that_is_killed_anywhere_changes_nothing(each: int, monkeypatch: p
 
 
 def test_a_part_that_is_full_is_handed_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    """However much is wrong, no run holds more than it can; the report counts all and lists the first."""
+    """However many differences exist, no run holds more of them than fit; the report counts all differences and lists
+    the first."""
     monkeypatch.setattr(audit, "FULL", 2)
     monkeypatch.setattr(audit, "_TOGETHER", 2)
     monkeypatch.setattr("renewal_audit.report.LISTED", 7)
@@ -769,7 +786,8 @@ def test_a_part_that_is_full_is_handed_on(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_what_dynamodb_leaves_out_is_asked_for_again(auditor: Auditor) -> None:
-    """A throttled batch answers in part: the rest is asked for, and if that does not end, the run fails."""
+    """DynamoDB answers a throttled batch in part: the audit asks for the rest again, and fails if DynamoDB never
+    answers the rest."""
     for n in range(5):
         auditor.renew(str(n))
     auditor.world.dynamodb.unanswered = [3, 1]
@@ -793,7 +811,7 @@ def test_what_dynamodb_leaves_out_is_asked_for_again(auditor: Auditor) -> None:
     ],
 )
 def test_days_that_are_none_are_refused(event: dict[str, Any]) -> None:
-    """Nothing is audited that nobody meant."""
+    """An event without two real dates in their order is refused, so that no days are audited by mistake."""
     with pytest.raises(BadEvent):
         app._part(event, date(2026, 2, 1))
 
@@ -802,7 +820,7 @@ def test_days_that_are_none_are_refused(event: dict[str, Any]) -> None:
 
 
 def audited_day(renewals: int) -> Auditor:
-    """So many renewals of one day, each of them in order."""
+    """An auditor over `renewals` renewals of one day, all of them in order."""
     auditor = Auditor()
     auditor.renew("0")
     world, item = auditor.world, auditor.item("sub_0")
@@ -824,7 +842,10 @@ def audited_day(renewals: int) -> Auditor:
 
 
 def measured(renewals: int) -> tuple[int, int, int]:
-    """An audit of so many renewals of one day: receipts looked at, calls beside them, most bytes held at any time."""
+    """Audit `renewals` renewals of one day.
+
+    Returns: the receipts looked at, the calls beside those to S3, and the peak of memory in bytes.
+    """
     auditor = audited_day(renewals)
     world = auditor.world
     world.cuts.calls.clear()
@@ -838,8 +859,8 @@ def measured(renewals: int) -> tuple[int, int, int]:
 
 @pytest.mark.parametrize(("least", "most"), share([(300, 900), (300, 1_500)], of=2))
 def test_memory_stays_flat_and_calls_are_few(least: int, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Many more renewals need hardly more memory; beside those to S3, each takes one call, for the periods that must
-    not overlap it, and 25 together at most three."""
+    """Many more renewals need hardly more memory. Beside the calls to S3, a renewal takes one call, for the periods not
+    to be overlapped, and 25 renewals together take at most three more."""
     monkeypatch.setattr(audit, "_PAGE", 100)
     (few, _, little), (many, calls, much) = measured(least), measured(most)
     assert (few, many) == (least, most)
