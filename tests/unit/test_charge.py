@@ -1,4 +1,4 @@
-"""What a charge does with what it finds: the subscription, the ledger, the gateway's answers."""
+"""How a charge answers to the state of the subscription, of the ledger, and of the payment at the gateway."""
 
 from dataclasses import replace
 from datetime import date, datetime, timedelta
@@ -24,7 +24,8 @@ def _noon(day: date) -> datetime:
 
 
 def test_a_renewal_charges_receipts_mails_and_moves_the_subscription_on(shop: World) -> None:
-    """The plain case, with everything that it leaves behind."""
+    """A renewal in the plain case leaves one charge, one receipt, one mail, a finished ledger item and a subscription
+    due on the next date."""
     shop.subscribe()
     assert shop.run() == "Success"
     [(payment, amount, currency)] = shop.gateway.charges
@@ -52,7 +53,8 @@ def test_a_renewal_charges_receipts_mails_and_moves_the_subscription_on(shop: Wo
     ],
 )
 def test_what_is_not_to_be_charged_is_not_and_says_why(shop: World, row: dict[str, Any], reason: str) -> None:
-    """Not due, paused, cancelled, unpaid, cancelled at the period's end: nothing happens, and the outcome names it."""
+    """A subscription that is not due, paused, cancelled, unpaid, or cancelled at the end of the period is not charged,
+    and the outcome gives the reason."""
     shop.subscribe(**row)
     outcome = shop.renew()
     assert (outcome.name, outcome.reason) == ("nothing_to_do", reason)
@@ -91,7 +93,8 @@ def test_what_is_not_to_be_charged_is_not_and_says_why(shop: World, row: dict[st
     ],
 )
 def test_a_bad_row_is_rejected_with_its_reason_and_leaves_nothing(shop: World, row: dict[str, Any], field: str) -> None:
-    """Whatever is wrong with a row, it is named and not quoted, and neither the ledger nor the gateway hears of it."""
+    """Whatever is wrong with a row, the outcome names the field without quoting the value, and nothing reaches the
+    ledger or the gateway."""
     shop.subscribe(**row)
     outcome = shop.renew()
     assert outcome.name == "rejected"
@@ -102,7 +105,7 @@ def test_a_bad_row_is_rejected_with_its_reason_and_leaves_nothing(shop: World, r
 
 
 def test_a_wrong_amount_is_rejected_and_says_so(shop: World) -> None:
-    """The amount asked is a claim to check, never an instruction."""
+    """The amount of a request is a claim to check, never an instruction: a wrong amount is rejected."""
     shop.subscribe()
     outcome = shop.renew(amount="0.01")
     assert (outcome.name, outcome.reason) == ("rejected", "amount: is not what the subscription costs")
@@ -111,26 +114,28 @@ def test_a_wrong_amount_is_rejected_and_says_so(shop: World) -> None:
 
 @pytest.mark.parametrize("amount", ["29.990", "29.99"])
 def test_the_same_amount_in_other_digits_is_the_same_amount(shop: World, amount: str) -> None:
-    """29.99 and 29.990 are one price."""
+    """The amounts 29.99 and 29.990 are one price."""
     shop.subscribe()
     assert shop.renew(amount=amount).name == "paid"
 
 
 def test_a_stranger_to_the_subscription_gets_nothing(shop: World) -> None:
-    """Another customer's id, or an unknown subscription, is rejected."""
+    """A request in the name of a customer without this subscription is rejected."""
     shop.subscribe(customer_id="cus_2")
     assert shop.renew().reason == "subscription_id: no such subscription of this customer"
 
 
 def test_a_second_customer_under_one_subscription_is_a_bad_row(shop: World) -> None:
-    """Nobody can say who is to be charged, so nobody is."""
+    """When two rows share a subscription id nobody can say which customer is to be charged, so neither customer is
+    charged."""
     shop.subscribe()
     shop.subscribe(customer_id="cus_2")
     assert shop.renew().reason == "customer_id: the subscription has more than one customer"
 
 
 def test_a_redelivery_after_the_renewal_says_that_it_is_renewed(shop: World) -> None:
-    """The period is finished and the next is not due."""
+    """A webhook delivered again after the renewal finds the period finished and the next period not due, and answers
+    `renewed_already`."""
     shop.subscribe()
     shop.run()
     outcome = shop.renew("again", NOON + DAY)
@@ -138,7 +143,8 @@ def test_a_redelivery_after_the_renewal_says_that_it_is_renewed(shop: World) -> 
 
 
 def test_a_renewal_three_months_late_bills_one_period_and_moves_past_today(shop: World) -> None:
-    """The latest due period is billed; those passed over are in the ledger as skipped, with the one billed instead."""
+    """The latest due period is billed. The periods passed over stand in the ledger as skipped, with the date of the
+    period billed instead."""
     shop.subscribe()
     shop.run(now=_noon(date(2026, 4, 29)))
     assert len(shop.gateway.charges) == 1
@@ -152,7 +158,8 @@ def test_a_renewal_three_months_late_bills_one_period_and_moves_past_today(shop:
 
 
 def test_a_late_claim_stands_on_later_days(shop: World) -> None:
-    """Claimed for March at the end of April, cut off, and run again in May: March is what is charged, once."""
+    """March is claimed at the end of April, the run is cut off, and the renewal is run again in May: March is charged,
+    once."""
     shop.subscribe()
     shop.cuts.at = 2 * 3  # before the payment is created (two queries and the claim come first)
     shop.run(now=_noon(date(2026, 4, 29)))
@@ -164,7 +171,8 @@ def test_a_late_claim_stands_on_later_days(shop: World) -> None:
 
 
 def test_more_periods_than_a_transaction_holds_are_passed_over_in_one(shop: World) -> None:
-    """A daily subscription a year late: the first passed-over period guards the claim and counts the rest."""
+    """For a daily subscription a year late, one transaction passes over every missed period: the first skipped item
+    guards the claim and counts all periods passed over, since not every period gets an item."""
     shop.subscribe(interval="day", renewal_date="2025-01-31")
     assert shop.run() == "Success"
     skipped = [item for item in shop.items().values() if item["status"] == "skipped"]
@@ -174,7 +182,8 @@ def test_more_periods_than_a_transaction_holds_are_passed_over_in_one(shop: Worl
 
 
 def test_the_fullest_transaction_is_within_the_limit(shop: World) -> None:
-    """As above, with a claim that failed to be passed over too: DynamoDB takes a hundred actions."""
+    """A daily subscription a year late, with a failed claim to pass over as well, still fits into the hundred actions
+    of a DynamoDB transaction."""
     shop.subscribe(interval="day", renewal_date="2025-01-31", gateway_customer="cus_gone")
     assert shop.renew(now=_noon(date(2025, 1, 31))).name == "failed"
     shop.edit(gateway_customer="cus_gateway")
@@ -183,7 +192,8 @@ def test_the_fullest_transaction_is_within_the_limit(shop: World) -> None:
 
 
 def test_each_missed_period_is_not_billed_on_request(shop: World) -> None:
-    """catch_up = each with several periods due is the sweep's: a redelivered webhook would bill the next one."""
+    """With several periods due and `catch_up` = `each`, only the sweep bills: every redelivery of a webhook would bill
+    one more period."""
     shop.subscribe(catch_up="each")
     assert shop.renew(now=_noon(date(2026, 4, 29))).reason == "caught_up_by_the_sweep"
     assert not shop.items()
@@ -191,7 +201,8 @@ def test_each_missed_period_is_not_billed_on_request(shop: World) -> None:
 
 
 def test_a_declined_card_is_an_outcome_and_stays_one(shop: World) -> None:
-    """Declined: past due, one mail, and a redelivery is declined again without asking the gateway."""
+    """After a decline the subscription is past due and the customer gets one mail; a webhook delivered again is
+    declined again without a call of the gateway."""
     shop.subscribe(payment_method="pm_declined")
     assert shop.run() == "PaymentDeclined"
     assert shop.run("again", NOON + LATER) == "PaymentDeclined"
@@ -209,7 +220,8 @@ def test_a_declined_card_is_an_outcome_and_stays_one(shop: World) -> None:
 
 
 def test_a_new_card_is_tried_on_the_same_payment(shop: World) -> None:
-    """After a decline the customer changes the card: attempt 2 confirms the same intent, and the anchor day stays."""
+    """After a decline the customer updates the payment method: attempt 2 confirms the same payment intent, and the
+    anchor day stays."""
     shop.subscribe(payment_method="pm_declined")
     shop.run()
     shop.edit(payment_method="pm_ok")
@@ -222,7 +234,7 @@ def test_a_new_card_is_tried_on_the_same_payment(shop: World) -> None:
 
 
 def test_a_new_card_of_a_cancelled_subscription_is_not_tried(shop: World) -> None:
-    """Cancelled after a decline: nothing was paid, and nothing is tried any more."""
+    """When a subscription is cancelled after a decline, its new card is not charged."""
     shop.subscribe(payment_method="pm_declined")
     shop.run()
     shop.edit(payment_method="pm_ok", status="canceled")
@@ -231,7 +243,8 @@ def test_a_new_card_of_a_cancelled_subscription_is_not_tried(shop: World) -> Non
 
 
 def test_a_decline_whose_record_was_lost_is_not_tried_again(shop: World) -> None:
-    """Cut between the gateway's refusal and its record: the card is tried once, the refusal is recorded and told."""
+    """After a cut between the gateway's decline and its record, the card is not tried again; the decline is recorded,
+    and the customer is told once."""
     shop.subscribe(payment_method="pm_declined")
     shop.cuts.at = 2 * 5 + 1  # after the confirmation
     shop.run()
@@ -242,7 +255,8 @@ def test_a_decline_whose_record_was_lost_is_not_tried_again(shop: World) -> None
 
 
 def test_a_payment_that_needs_the_customer_is_paid_when_the_customer_has_acted(shop: World) -> None:
-    """3-D Secure: one mail that says so; completed meanwhile, the next look finds it paid and receipts it."""
+    """A payment that needs 3-D Secure is told to the customer in one mail. Once the customer has confirmed, the next
+    run finds the payment paid, and sends the receipt."""
     shop.subscribe(payment_method="pm_3ds")
     assert shop.run() == "PaymentDeclined"
     assert shop.run("again", NOON + LATER) == "PaymentDeclined"
@@ -256,8 +270,8 @@ def test_a_payment_that_needs_the_customer_is_paid_when_the_customer_has_acted(s
 
 @pytest.mark.parametrize("code", ["card_declined", "authentication_required"])
 def test_a_decline_for_want_of_the_customer_asks_the_customer(shop: World, code: str) -> None:
-    """Whether the gateway says so by the error's code or by the decline code: the customer is asked to confirm, and no
-    date of dunning tries the card in vain."""
+    """Whether the gateway demands authentication by the error's code or by the decline code, the customer is asked to
+    confirm, and no dunning date tries the card in vain."""
     shop.gateway.declines["pm_declined"] = Failure("", code, "authentication_required", None)
     shop.subscribe(payment_method="pm_declined")
     assert shop.run() == "PaymentDeclined"
@@ -267,7 +281,8 @@ def test_a_decline_for_want_of_the_customer_asks_the_customer(shop: World, code:
 
 
 def test_a_payment_still_in_process_is_neither_paid_nor_declined(shop: World) -> None:
-    """processing: no receipt, no mail, no new attempt, no failed workflow; it is asked again later."""
+    """A payment in state `processing` brings no receipt, no mail, no new attempt and no failed workflow; the gateway is
+    asked again later."""
     shop.subscribe()
     shop.gateway.trouble.append(("confirm", "processing"))
     assert shop.run() == "Success"
@@ -279,7 +294,8 @@ def test_a_payment_still_in_process_is_neither_paid_nor_declined(shop: World) ->
 
 
 def test_a_creation_answered_with_a_5xx_gets_another_key(shop: World) -> None:
-    """The gateway would repeat the 5xx for a day under the same key; an unconfirmed payment more costs nothing."""
+    """After a 5xx the payment is created under a new idempotency key, since the gateway would repeat the 5xx for a day
+    under the old key. An additional unconfirmed payment costs nothing."""
     shop.subscribe()
     shop.gateway.trouble.append(("create", "answered"))
     assert shop.run(tries=2) == "Success"
@@ -287,8 +303,8 @@ def test_a_creation_answered_with_a_5xx_gets_another_key(shop: World) -> None:
 
 
 def test_a_request_that_the_gateway_refuses_for_good_is_failed_and_can_be_mended(shop: World) -> None:
-    """No such customer: failed with the gateway's code, the row's attribute at fault and the gateway's name of the
-    call; the row mended, the next run charges with another key."""
+    """A customer unknown to the gateway fails the renewal with the gateway's code, the row's attribute at fault and the
+    gateway's name of the call. Once the row is mended, the next run charges under a new idempotency key."""
     shop.subscribe(gateway_customer="cus_gone")
     outcome = shop.renew()
     assert (outcome.name, outcome.reason) == ("failed", "gateway: resource_missing: gateway_customer")
@@ -299,7 +315,8 @@ def test_a_request_that_the_gateway_refuses_for_good_is_failed_and_can_be_mended
 
 
 def test_a_canceled_payment_is_failed_for_a_person_to_look_at(shop: World) -> None:
-    """Cancelled at the gateway by hand: never paid, never replaced by another payment by itself."""
+    """A payment cancelled by hand at the gateway fails the renewal, and no new payment is ever made without a person's
+    doing."""
     shop.subscribe()
     shop.cuts.at = 2 * 5  # before the confirmation
     shop.run()
@@ -311,7 +328,8 @@ def test_a_canceled_payment_is_failed_for_a_person_to_look_at(shop: World) -> No
 
 
 def test_another_execution_within_the_lease_is_in_progress(shop: World) -> None:
-    """Forty seconds belong to the owner; the owner's own retry passes."""
+    """For forty seconds a renewal belongs to its owner: a second execution is told `in_progress`, and the owner's own
+    retry goes on."""
     shop.subscribe()
     shop.cuts.at = 2 * 3
     shop.run("owner")
@@ -320,7 +338,8 @@ def test_another_execution_within_the_lease_is_in_progress(shop: World) -> None:
 
 
 def test_ten_pick_ups_without_progress_fail_the_renewal(shop: World) -> None:
-    """A gateway that never answers: the renewal stands as failed, visibly, instead of being tried for ever."""
+    """When the gateway never answers, the renewal stands visibly as failed after ten pick-ups instead of being tried
+    for ever."""
     shop.subscribe()
     for n in range(MOST_PICK_UPS + 1):
         shop.gateway.trouble.append(("create", "before"))
@@ -331,13 +350,14 @@ def test_ten_pick_ups_without_progress_fail_the_renewal(shop: World) -> None:
 
 
 def test_a_period_paid_before_a_restore_from_backup_is_found_at_the_gateway(shop: World) -> None:
-    """The ledger is gone and the row is old, but the payment of this period exists: it is taken, nothing is charged."""
+    """The ledger's item is lost and the row is old: the existing payment of the period is found at the gateway and
+    recorded, and no card is charged."""
     shop.subscribe()
     shop.run()
     shop.dynamodb.items("renewals").clear()
     shop.delete_row()
     shop.subscribe()
-    shop.gateway.by_key.clear()  # a day later the gateway has forgotten the key
+    shop.gateway.by_key.clear()  # a day later the gateway has forgotten the idempotency key
     outcome = shop.renew("restored", NOON + 3 * DAY)
     assert outcome.name == "paid"
     assert len(shop.gateway.charges) == 1
@@ -345,7 +365,8 @@ def test_a_period_paid_before_a_restore_from_backup_is_found_at_the_gateway(shop
 
 
 def test_what_the_gateway_took_is_what_is_recorded(shop: World) -> None:
-    """A found payment of another amount is recorded as it was taken, and flagged: receipts tell the truth."""
+    """A payment found at the gateway with a different amount is recorded with the amount taken, and flagged, so that
+    receipts tell the truth."""
     shop.subscribe()
     shop.run()
     shop.dynamodb.items("renewals").clear()
@@ -357,7 +378,8 @@ def test_what_the_gateway_took_is_what_is_recorded(shop: World) -> None:
 
 
 def test_an_edited_subscription_is_flagged_and_the_payment_recorded(shop: World) -> None:
-    """Somebody moved the date between claim and record: the money is in the ledger, the row is left to its editor."""
+    """Somebody moves the renewal date between claim and record: the payment is recorded in the ledger, and the row
+    keeps the editor's date."""
     shop.subscribe()
     shop.cuts.at, shop.cuts.happens = 2 * 5, lambda _: shop.edit(renewal_date="2026-06-15")
     assert shop.run() == "Success"
@@ -366,7 +388,8 @@ def test_an_edited_subscription_is_flagged_and_the_payment_recorded(shop: World)
 
 
 def test_a_cancellation_after_the_claim_stays_a_cancellation(shop: World) -> None:
-    """What was claimed before is charged and receipted, and the subscription stays cancelled."""
+    """A subscription cancelled just before the confirmation is charged and receipted as claimed, and stays
+    cancelled."""
     shop.subscribe()
     shop.cuts.at, shop.cuts.happens = 2 * 5, lambda _: shop.edit(status="canceled")
     assert shop.run() == "Success"
@@ -374,7 +397,7 @@ def test_a_cancellation_after_the_claim_stays_a_cancellation(shop: World) -> Non
 
 
 def test_older_work_is_taken_up_when_nothing_is_to_be_charged(shop: World) -> None:
-    """A period whose receipt could not be stored is finished by a later delivery."""
+    """A paid period whose receipt was never stored is finished by a later webhook."""
     shop.subscribe()
     shop.renew()
     assert shop.run("again", NOON + DAY) == "Success"
@@ -382,7 +405,8 @@ def test_older_work_is_taken_up_when_nothing_is_to_be_charged(shop: World) -> No
 
 
 def test_a_key_too_long_or_not_ascii_is_hashed(shop: World) -> None:
-    """Stripe takes 255 characters; the same period gives the same key in any case."""
+    """Stripe takes idempotency keys of at most 255 characters: a key too long or not ASCII is hashed, and a period
+    always has the same key."""
     shop.subscribe()
     renewal = shop.renew().renewal
     assert isinstance(renewal, Renewal)
@@ -393,18 +417,19 @@ def test_a_key_too_long_or_not_ascii_is_hashed(shop: World) -> None:
 
 
 def test_the_gateway_is_asked_for_exactly_what_the_ledger_holds(shop: World) -> None:
-    """Yen have no minor unit: 500 is sent as 500."""
+    """Yen have no minor unit: 500 yen are sent to the gateway as 500."""
     shop.subscribe(amount=Decimal(500), currency="jpy")
     assert shop.run(amount="500") == "Success"
     [payment] = shop.gateway.payments.values()
     assert (payment.amount, payment.currency, payment.state) == (500, "JPY", PaymentState.PAID)
 
 
-# What a person or an import does to a subscription between two requests
+# Edits of a subscription, by a person or an import, between two requests
 
 
 def test_a_customer_unknown_to_the_gateway_mended_weeks_later_is_charged_once(shop: World) -> None:
-    """Refused before there was a payment: the period is claimed anew, with the customer and the card of the day."""
+    """A period refused before a payment existed is claimed anew, with the customer and the card of the later day, and
+    charged once."""
     shop.subscribe(gateway_customer="cus_gone")
     assert shop.renew().name == "failed"
     shop.edit(gateway_customer="cus_gw")
@@ -415,7 +440,7 @@ def test_a_customer_unknown_to_the_gateway_mended_weeks_later_is_charged_once(sh
 
 
 def test_a_customer_unknown_to_the_gateway_and_late_from_the_start_is_charged_once(shop: World) -> None:
-    """What the first claim passed over stays passed over."""
+    """The periods passed over by the first, failed claim stay passed over, and the latest period is charged once."""
     shop.subscribe(gateway_customer="cus_gone")
     assert shop.renew(now=_noon(date(2026, 4, 29))).name == "failed"
     shop.edit(gateway_customer="cus_gw")
@@ -431,7 +456,8 @@ def test_a_customer_unknown_to_the_gateway_and_late_from_the_start_is_charged_on
 def test_nothing_that_begins_when_the_subscription_has_ended_is_billed(
     shop: World, cancel_at: str, billed: str
 ) -> None:
-    """Late in April, ended in between: the last period before the end is billed, and it was the last."""
+    """A subscription that ended between its renewal date and the late run is billed for the last period that begins
+    before the end, and never again."""
     shop.subscribe(cancel_at=cancel_at)
     shop.run(now=_noon(date(2026, 4, 29)))
     assert [day for day, item in shop.items().items() if item["status"] == "done"] == [billed]
@@ -445,7 +471,8 @@ def test_nothing_that_begins_when_the_subscription_has_ended_is_billed(
     ids=lambda edit: next(iter(edit)),
 )
 def test_a_new_card_is_tried_only_for_what_is_still_due(shop: World, edit: dict[str, str]) -> None:
-    """Cancelled, paused, ended or moved since the refusal: the new card is not charged for it."""
+    """The new card of a subscription cancelled, paused, ended or moved since the decline is not charged for the old
+    period."""
     shop.subscribe(payment_method="pm_declined")
     shop.run()
     shop.edit(payment_method="pm_ok", **edit)
@@ -455,7 +482,8 @@ def test_a_new_card_is_tried_only_for_what_is_still_due(shop: World, edit: dict[
 
 @pytest.mark.parametrize("card", ["pm_declined", "pm_3ds"])
 def test_a_refused_period_is_given_up_when_the_subscription_was_moved_on(shop: World, card: str) -> None:
-    """Its payment is cancelled, so that nobody can pay it any more, and the new date is billed when it is due."""
+    """The payment of a declined period is cancelled once the renewal date was moved on, so that nobody can pay it any
+    more; the new date is billed when due."""
     shop.subscribe(payment_method=card)
     shop.run()
     shop.edit(renewal_date="2026-07-15", payment_method="pm_ok")
@@ -469,13 +497,13 @@ def test_a_refused_period_is_given_up_when_the_subscription_was_moved_on(shop: W
 
 
 def test_a_refused_period_that_the_customer_paid_is_not_given_up(shop: World) -> None:
-    """Moved on, and paid with the bank's confirmation just before it is cancelled: recorded, receipted, and the new
-    date is billed as well."""
+    """The renewal date was moved on, and the customer confirms at the bank just before the payment would be cancelled:
+    the payment is recorded and receipted, and the new date is billed as well."""
     shop.subscribe(payment_method="pm_3ds")
     shop.run()
     shop.edit(renewal_date="2026-07-15", payment_method="pm_ok")
     earlier = len(shop.cuts.calls)
-    shop.cuts.at = 2 * (earlier + 3)  # the two queries, the retrieval, and before the cancellation
+    shop.cuts.at = 2 * (earlier + 3)  # after the two queries and the retrieval, before the cancellation
     shop.cuts.happens = lambda _: shop.gateway.succeed("pi_1")
     assert shop.run("july", _noon(date(2026, 7, 15))) == "Success"
     assert shop.cuts.calls[earlier + 3] == "gateway.cancel"
@@ -486,7 +514,8 @@ def test_a_refused_period_that_the_customer_paid_is_not_given_up(shop: World) ->
 
 
 def test_a_new_card_is_tried_though_the_customer_failed_at_the_bank_meanwhile(shop: World) -> None:
-    """The payment shows another failure than the one recorded; it is not taken for the new card's."""
+    """The payment shows a failure newer than the recorded failure: the newer failure is not taken for a decline of the
+    new card."""
     shop.subscribe(payment_method="pm_3ds")
     shop.run()
     shop.gateway.fail_authentication("pi_1")
@@ -497,7 +526,8 @@ def test_a_new_card_is_tried_though_the_customer_failed_at_the_bank_meanwhile(sh
 
 
 def test_a_confirmation_that_was_not_taken_is_no_decline_of_the_new_card(shop: World) -> None:
-    """The gateway answers nothing and its payment still shows the old card's failure: tried again, nobody is told."""
+    """The gateway does not answer the confirmation, and its payment still shows the old card's failure: the new card is
+    tried again, and no mail is sent."""
     shop.subscribe(payment_method="pm_declined")
     shop.run()
     shop.edit(payment_method="pm_ok")
@@ -509,7 +539,8 @@ def test_a_confirmation_that_was_not_taken_is_no_decline_of_the_new_card(shop: W
 
 
 def test_a_mistyped_new_card_is_a_declined_attempt(shop: World) -> None:
-    """Not a failed renewal: the next card pays the same payment, and each refusal was told once."""
+    """A mistyped card is a declined attempt, not a failed renewal: the next card pays the same payment, and every
+    decline is told once."""
     shop.subscribe(payment_method="pm_declined")
     shop.run()
     shop.edit(payment_method="pm_gone")
@@ -523,8 +554,8 @@ def test_a_mistyped_new_card_is_a_declined_attempt(shop: World) -> None:
 
 @pytest.mark.parametrize("day", ["2026-01-31", "2026-02-28", "2026-03-31"])
 def test_a_row_put_back_after_its_payment_moves_on_again(shop: World, day: str) -> None:
-    """An import run again, onto the paid period or onto one that it passed over: nothing is charged, the receipt that
-    was still owed is sent, and the next period is billed when it is due."""
+    """An import run again puts the row back to the paid period, or to a period passed over for the paid period: nothing
+    is charged, the owed receipt is sent, and the next period is billed when due."""
     april = _noon(date(2026, 4, 29))
     shop.subscribe()
     shop.renew(now=april)
@@ -537,7 +568,7 @@ def test_a_row_put_back_after_its_payment_moves_on_again(shop: World, day: str) 
 
 
 def test_a_row_moved_into_a_period_that_is_paid_is_rejected(shop: World) -> None:
-    """Nobody pays for the same days twice."""
+    """A renewal date within a paid period is rejected, so that nobody pays for the same days twice."""
     shop.subscribe()
     shop.run()
     shop.edit(renewal_date="2026-02-10")
@@ -548,7 +579,8 @@ def test_a_row_moved_into_a_period_that_is_paid_is_rejected(shop: World) -> None
 
 
 def test_a_row_put_back_before_all_that_is_remembered_is_rejected(shop: World) -> None:
-    """A claim always takes the date of the row as well: where that date is in the ledger, nothing is charged."""
+    """Every claim also takes the date of the row: where the ledger already has an item of that date, nothing is
+    charged."""
     shop.subscribe(interval="day", renewal_date="2026-01-01")
     for day in range(1, 13):
         shop.renew(f"run-{day}", _noon(date(2026, 1, day)))
@@ -558,8 +590,8 @@ def test_a_row_put_back_before_all_that_is_remembered_is_rejected(shop: World) -
 
 
 def test_a_period_of_another_customer_is_none_of_this_ones_business(shop: World) -> None:
-    """The subscription's id was given to somebody else after a decline: the new customer's own period is charged, and
-    the other's payment and record are left as they are."""
+    """A subscription id passes to a new customer after a decline: the new customer's period is charged, and the former
+    customer's payment and ledger item stay unchanged."""
     shop.subscribe(customer_id="cus_0", payment_method="pm_declined")
     shop.charge("earlier", NOON).renew(RenewalRequest("sub_1", "cus_0", Decimal("29.99")))
     shop.dynamodb.delete("subscriptions", ("sub_1", "cus_0"))
@@ -570,7 +602,7 @@ def test_a_period_of_another_customer_is_none_of_this_ones_business(shop: World)
 
 
 def test_a_row_without_a_status_at_the_end_is_flagged_and_the_payment_recorded(shop: World) -> None:
-    """Whatever became of the row, the money is in the ledger."""
+    """Even when the row loses its status during the charge, the payment is recorded in the ledger."""
     shop.subscribe()
     shop.cuts.at = 2 * 5  # before the confirmation
     shop.cuts.happens = lambda _: shop.row().pop("status")
@@ -578,12 +610,12 @@ def test_a_row_without_a_status_at_the_end_is_flagged_and_the_payment_recorded(s
     assert shop.items()["2026-01-31"]["flag"] == "subscription_changed"
 
 
-# What is owed
+# Receipts that are owed
 
 
 def test_owed_receipts_are_found_behind_many_that_were_passed_over_oldest_first(shop: World) -> None:
-    """A daily subscription, paid twice and interrupted each time, with eighteen and ninety days passed over: each
-    request brings the oldest one to its end."""
+    """A daily subscription was paid three times and cut off before the receipt each time, with eighteen and eighty-nine
+    days passed over between: every request finishes the oldest paid period still open."""
     shop.subscribe(interval="day", renewal_date="2026-01-01")
     for day in (date(2026, 1, 1), date(2026, 1, 20), date(2026, 4, 20)):
         assert shop.renew("cut", _noon(day)).name == "paid"
@@ -596,7 +628,7 @@ def test_owed_receipts_are_found_behind_many_that_were_passed_over_oldest_first(
 
 @pytest.mark.parametrize("change", [{"amount": Decimal(49)}, {"status": "aktive"}])
 def test_an_owed_receipt_comes_before_a_rejection(shop: World, change: dict[str, Any]) -> None:
-    """Whatever is wrong with the row by now, who paid gets the receipt."""
+    """Whatever is wrong with the row by now, the customer gets the receipt of the paid period first."""
     shop.subscribe()
     shop.renew()
     shop.edit(**change)
@@ -609,7 +641,8 @@ def test_an_owed_receipt_comes_before_a_rejection(shop: World, change: dict[str,
 
 
 def test_a_renewal_failed_in_an_unknown_state_is_finished_once_the_money_has_moved(shop: World) -> None:
-    """Ten pick-ups, failed; then the gateway succeeds: the next delivery receipts and mails it, once."""
+    """A renewal fails after ten pick-ups, and the payment succeeds at the gateway afterwards: the next webhook brings
+    one receipt and one mail."""
     shop.subscribe()
     shop.gateway.trouble.append(("confirm", "unknown"))
     for n in range(MOST_PICK_UPS + 2):
@@ -625,7 +658,8 @@ def test_a_renewal_failed_in_an_unknown_state_is_finished_once_the_money_has_mov
 def test_money_that_moved_after_a_failure_is_found_whatever_became_of_the_row(
     shop: World, change: dict[str, Any]
 ) -> None:
-    """Cancelled, moved or spoiled meanwhile: what was taken is recorded, receipted and mailed."""
+    """A payment that succeeded after the failure is recorded, receipted and mailed, even where the row was cancelled,
+    moved or spoiled meanwhile."""
     shop.subscribe()
     shop.gateway.trouble.append(("confirm", "unknown"))
     for n in range(MOST_PICK_UPS + 2):
@@ -637,7 +671,8 @@ def test_money_that_moved_after_a_failure_is_found_whatever_became_of_the_row(
 
 
 def test_a_receipt_that_could_not_be_stored_ten_times_is_not_lost(shop: World) -> None:
-    """Paid, then failed over and over: visible as failed, and finished by the next request."""
+    """A paid renewal whose receipt fails ten times stands visibly as failed, and the next request finishes the
+    renewal."""
     shop.subscribe()
     shop.renew()
     for n in range(MOST_PICK_UPS):
@@ -649,7 +684,8 @@ def test_a_receipt_that_could_not_be_stored_ten_times_is_not_lost(shop: World) -
 
 
 def test_the_owners_own_retry_is_no_pick_up(shop: World) -> None:
-    """The workflow's retries of the tenth owner are not stopped by the nine before it, nor counted."""
+    """Retries by the workflow of the tenth owner are neither stopped by nine earlier pick-ups nor counted as
+    pick-ups."""
     shop.subscribe()
     for n in range(MOST_PICK_UPS + 1):
         for _ in range(3):
@@ -660,18 +696,18 @@ def test_the_owners_own_retry_is_no_pick_up(shop: World) -> None:
     assert shop.renew(f"run-{MOST_PICK_UPS}", NOON + DAY).name == "paid"
 
 
-# What the gateway knows and the ledger does not
+# Payments that the gateway knows and the ledger does not
 
 
 def _restore(shop: World, **row: Any) -> None:
-    """The ledger is gone, and the row is as it was before the renewal, but for what was edited since."""
+    """Empty the ledger, and put the row back to before the renewal, with the edits of `row`."""
     shop.dynamodb.items("renewals").clear()
     shop.edit(renewal_date=DUE.isoformat(), **row)
 
 
 def test_a_restored_subscription_is_not_charged_again_a_day_later(shop: World) -> None:
-    """Paid right after midnight, by a gateway whose clock stood before it, and restored late on the next day, when the
-    gateway has just forgotten the key: the payment is found by looking."""
+    """The renewal was paid right after midnight by a gateway whose clock stood before midnight, and is restored late on
+    the next day, when the gateway has just forgotten the idempotency key: the payment is found by search."""
     shop.subscribe()
     shop.run(now=NOON.replace(hour=0))
     shop.gateway.created["pi_1"] = NOON.replace(day=30, hour=23, minute=59)
@@ -684,8 +720,8 @@ def test_a_restored_subscription_is_not_charged_again_a_day_later(shop: World) -
 
 @pytest.mark.parametrize("change", [{}, {"payment_method": "pm_other"}], ids=["as-it-was", "another-card"])
 def test_a_subscription_restored_at_once_is_not_charged_again(shop: World, change: dict[str, str]) -> None:
-    """The same key gives the same payment; with another card the gateway refuses the key, and the next request looks
-    for what the key was used for."""
+    """The same idempotency key gives the same payment. With a changed card the gateway refuses the key, and the next
+    request searches for the payment made under the key."""
     shop.subscribe()
     shop.run()
     _restore(shop, **change)
@@ -696,7 +732,7 @@ def test_a_subscription_restored_at_once_is_not_charged_again(shop: World, chang
 
 
 def test_of_several_payments_of_a_period_the_paid_one_is_found(shop: World) -> None:
-    """Not a newer one that could still be paid."""
+    """Of several payments of a period the paid payment is taken, not a newer payment still open."""
     shop.subscribe()
     shop.run()
     newer = replace(shop.gateway.requests["pi_1"], idempotency_key="another")
@@ -710,7 +746,8 @@ def test_of_several_payments_of_a_period_the_paid_one_is_found(shop: World) -> N
 
 @pytest.mark.parametrize("left", ["canceled", "another price", "another period"])
 def test_a_payment_that_cannot_be_this_ones_is_left_alone(shop: World, left: str) -> None:
-    """Cancelled, of another amount and never paid, or of another period: the claim gets a payment of its own."""
+    """A payment that is cancelled, unpaid and of a different amount, or of a different period is left alone: the claim
+    gets its own payment."""
     shop.subscribe(payment_method="pm_3ds", renewal_date="2026-01-30" if left == "another period" else "2026-01-31")
     shop.run()
     if left == "canceled":
@@ -724,7 +761,8 @@ def test_a_payment_that_cannot_be_this_ones_is_left_alone(shop: World, left: str
 
 @pytest.mark.parametrize("lost", ["before", "after"])
 def test_a_creation_whose_answer_was_lost_is_asked_for_with_the_same_key(shop: World, lost: str) -> None:
-    """Nothing was answered, so nothing is remembered against the key: what was made, if it was, is found by it."""
+    """When the answer to a creation is lost, the next creation has the same idempotency key, so that a payment already
+    made is found under the key."""
     shop.subscribe()
     shop.gateway.trouble.append(("create", lost))
     assert shop.run(tries=2) == "Success"
@@ -733,7 +771,8 @@ def test_a_creation_whose_answer_was_lost_is_asked_for_with_the_same_key(shop: W
 
 
 def test_a_payment_taken_in_another_currency_is_recorded_and_receipted_in_that(shop: World) -> None:
-    """Thirty dollars were taken, the row says yen by now: the receipt says dollars, and the ledger is flagged."""
+    """The gateway took dollars, and the row says yen by now: the receipt says dollars, and the ledger item is
+    flagged."""
     shop.subscribe()
     shop.run()
     _restore(shop, currency="JPY", amount=Decimal(3000))
@@ -746,7 +785,8 @@ def test_a_payment_taken_in_another_currency_is_recorded_and_receipted_in_that(s
 
 @pytest.mark.parametrize("change", [{"amount": 299900}, {"currency": "EUR"}])
 def test_a_payment_of_another_amount_than_claimed_is_never_confirmed(shop: World, change: dict[str, Any]) -> None:
-    """Altered at the gateway between creation and confirmation: failed for a person to look at, no money moves."""
+    """A payment altered at the gateway between creation and confirmation fails for a person to look at, and no money
+    moves."""
     shop.subscribe()
     shop.cuts.at = 2 * 5  # before the confirmation
     shop.run()
@@ -758,7 +798,7 @@ def test_a_payment_of_another_amount_than_claimed_is_never_confirmed(shop: World
 
 @pytest.mark.parametrize("stage", ["claimed", "action_required", "given up"])
 def test_a_payment_that_the_gateway_does_not_know_is_asked_for_again(shop: World, stage: str) -> None:
-    """The key of another account was deployed: the account is at fault, nothing is failed, and with the right key
+    """With the key of a wrong Stripe account deployed, the account is at fault and no renewal fails; with the right key
     everything goes on."""
     shop.subscribe(payment_method="pm_3ds")
     if stage == "claimed":
@@ -781,8 +821,8 @@ def test_a_payment_that_the_gateway_does_not_know_is_asked_for_again(shop: World
 def test_what_was_claimed_before_a_currency_or_an_amount_was_refused_is_finished(
     shop: World, attribute: str, value: object
 ) -> None:
-    """A claim of an earlier version, in a currency or of a size that no row may have any more, goes on with the
-    gateway, and raises nothing."""
+    """A claim of an earlier version, in a currency or of an amount no longer accepted in a row, is still charged and
+    finished without an error."""
     shop.subscribe()
     shop.gateway.trouble = [("create", "before")]
     assert shop.run() == "PaymentFailed"
