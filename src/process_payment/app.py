@@ -1,10 +1,16 @@
-"""ProcessPayment: charge one subscription's due period, exactly once.
+"""ProcessPayment: charge the due period of one subscription exactly once.
 
-Event: {"execution": ARN, "request": {...}}, the request as renewals.domain.request has it. One to remind, or about
-refunds, charges nothing. "webhook_id" is handed on, if given. Reply: {"outcome", "reason", "subscription_id",
-"customer_id"} and, where there is a renewal, {"renewal_date", "attempt", "amount", "currency", "transaction_id"};
-"test_clock", YYYY-MM-DD, where the subscription lives on that day. With outcome remind, {"renewal_date", "reminders"}:
-of what. PaymentError means: try again.
+The event is {"execution": ARN, "request": {...}}; renewals.domain.request defines the fields of the request. A request
+to remind the customer or to settle refunds charges nothing.
+
+The reply is {"outcome", "reason", "subscription_id", "customer_id"}, and holds in addition:
+
+- "renewal_date", "attempt", "amount", "currency" and "transaction_id", if the outcome is about a renewal;
+- "renewal_date" and "reminders", the kinds of mails to send, if the outcome is remind;
+- "webhook_id", if the request has a webhook_id;
+- "test_clock", YYYY-MM-DD, if the subscription lives on the day of a test clock.
+
+A PaymentError asks the workflow to try again.
 """
 
 from datetime import date
@@ -35,14 +41,14 @@ from renewals.runtime.telemetry import Event, Reply
 
 @telemetry.observed
 def handler(event: Event, _context: object) -> Reply:
-    """Charge what the event asks for; see the module."""
+    """Charge, remind or settle refunds as the event asks; the module describes the event and the reply."""
     asked, execution = _asked(event)
     request = fields(event, "request")
     telemetry.correlate(request, execution=execution)
     try:
         with transient_aws_errors_as(PaymentError):
             reply = gateway_access.with_current_key(lambda: _answered(asked, execution))
-    except GatewayUnauthorized:  # nobody's renewal is at fault: the next sweep asks again
+    except GatewayUnauthorized:  # no renewal is at fault: the next sweep tries again
         reply = _reply(asked, Outcome(PaymentOutcome.NOTHING_TO_DO, Reason.GATEWAY_ACCOUNT))
     if asked.webhook_id is not None:
         reply["webhook_id"] = asked.webhook_id
@@ -92,7 +98,8 @@ def _refunds_settled(asked: RenewalRequest, moment: Moment) -> Outcome:
 
 
 def _moment(asked: RenewalRequest) -> Moment:
-    """When the subscription is looked at: outside production its row may say. Raises BadRow."""
+    """Return the moment that counts as now for the subscription; outside production, its row may name a test clock.
+    Raises BadRow."""
     if not clock.heeds_test_clocks(setting("ENVIRONMENT")):
         return clock.current()
     rows = _ledger().rows(asked.subscription_id)

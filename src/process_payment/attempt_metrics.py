@@ -1,6 +1,6 @@
-"""Counts attempts whose result was just recorded, each by the renewal as it stood before.
+"""Count the attempts whose results were just recorded. Every function takes the renewal as read before the recording.
 
-The first attempts are counted by themselves too: of dunning's, most are refused on the best of days.
+First attempts have counters of their own, because most attempts of dunning are refused even on a good day.
 """
 
 from decimal import Decimal
@@ -12,7 +12,7 @@ from renewals.runtime import telemetry
 
 
 def count_paid(renewal: Renewal, amount: Decimal, currency: str) -> None:
-    """amount: what the gateway took, major units."""
+    """Count a paid attempt. amount: the amount that the gateway took, in major units."""
     if _is_first(renewal):
         telemetry.count("FirstAttempts")
     telemetry.count("RenewalsCharged")
@@ -20,7 +20,7 @@ def count_paid(renewal: Renewal, amount: Decimal, currency: str) -> None:
 
 
 def count_refused(renewal: Renewal, status: Status, failure: Failure) -> None:
-    """status: DECLINED or ACTION_REQUIRED."""
+    """Count a refused attempt. status: DECLINED or ACTION_REQUIRED."""
     if _is_first(renewal):
         telemetry.count("FirstAttempts")
     telemetry.count(_kind(status, failure))
@@ -33,7 +33,8 @@ def _is_first(renewal: Renewal) -> bool:
 
 
 def _kind(status: Status, failure: Failure) -> str:
-    """The counter of a refusal: a soft one may pass by itself, a hard one needs another card."""
+    """Return the counter of a refusal. A soft decline may pass by waiting; a hard decline needs an updated payment
+    method."""
     if status is Status.ACTION_REQUIRED:
         return "RenewalsActionRequired"
     hard = is_hard(failure.decline_code or failure.code, failure.advice_code)

@@ -1,24 +1,28 @@
-"""The charge, step by step. Two rules carry it: the ledger is asked first, and money moves only by confirming the one
-payment whose id the ledger already holds.
+"""Charge a subscription step by step.
 
-1. Ask the ledger. A result ends the attempt; a claim without a result is resolved before anything else.
-2. Claim the period, if the subscription is due, live and costs what was asked.
-3. Create the payment, unconfirmed, and write its id into the claim. No money has moved.
-4. Confirm it. A payment succeeds only once, however often and by however many this is run.
-5. Record the result; the subscription moves on in the same transaction.
+Two rules protect the customer's money: the ledger is read before every decision, and money moves only when the one
+payment whose id the ledger holds is confirmed.
 
-What is to be done is decided by process_payment.rules, of what was read. Here it is done, and the money is moved. What
-was read may not stand any more when something is written: then everything is read again, and decided again.
+1. Read the ledger. A recorded result ends the attempt; a claim without a result is resolved before anything else.
+2. Claim the period if the subscription is live and due, and the request names the subscription's amount.
+3. Create the payment unconfirmed, and write its id into the claim. No money has moved.
+4. Confirm the payment. A payment succeeds only once, however many executions confirm it.
+5. Record the result, and move the subscription to its next date in the same transaction.
 
-The last call before each confirmation is a look at the subscription. Where it has ended, was moved to another date or
-to another customer, the claim is given up and its payment cancelled; the amount and the card are those of the claim.
-What was confirmed before the end stands, and is receipted.
+process_payment.rules decides from a snapshot, and this module carries the decision out and moves the money. When
+another execution changed the data between the snapshot and a write, the charge reads everything again and decides
+again.
 
-A refused period is dunned: asked about on each dunning date and with each new card, until it is paid or given up.
+The last call before each confirmation reads the subscription. If the subscription has ended, was moved to another date
+or belongs to another customer, the charge gives the claim up and cancels its payment. The amount and the card come from
+the claim. A payment that was confirmed before the subscription ended stands, and gets its receipt.
 
-While charging is turned off nothing is claimed, dunned or confirmed: whatever it stands at, it is left there, and what
-was confirmed before is still asked about and recorded; what has ended is given up all the same. The switch is asked
-again with each look before a confirmation.
+A refused period is in dunning: it is retried on each dunning date and after each update of the payment method, until
+the period is paid or given up.
+
+While charging is off, nothing is claimed, dunned or confirmed, and every period stays as it is. Payments that were
+confirmed earlier are still looked up and recorded, and periods of ended subscriptions are still given up. The read
+before each confirmation reads the switch too.
 """
 
 from collections.abc import Iterator
@@ -73,19 +77,19 @@ from renewals.ledger.table import GuardRefused
 _RACES = 4
 _LOOKED_UP_WHEN_LATE_BY = timedelta(days=1)
 _ASKED_AGAIN_WITHIN = timedelta(hours=2)
-"""By the next hourly sweep, or the one after it."""
+"""The next hourly sweep, or the sweep after the next, takes the claim up."""
 
 
 @dataclass(frozen=True, slots=True)
 class Charge(Around):
-    """One execution's run at one subscription.
+    """The run of one execution on one subscription.
 
-    execution: who owns what is claimed here. seller: name, address, tax_id as the receipt prints them. moment: when the
-    subscription is looked at. dunning: when what is refused is tried again. switch: whether charging is on.
+    execution: the owner of every claim made here. seller: name, address and tax_id for the receipt. moment: the moment
+    that counts as now for the subscription. dunning: the dates of the retries. switch: whether charging is on.
     """
 
     def renew(self, asked: RenewalRequest) -> Outcome:
-        """Bring the subscription's due period to a result. Raises PaymentError where it must be tried again."""
+        """Bring the subscription's due period to a result. Raises PaymentError if the workflow must try again."""
         busy = PaymentError("others keep working on this subscription")
         try:
             return repeat_while_outdated(
@@ -97,20 +101,25 @@ class Charge(Around):
             return AT_THE_BANK
 
     def _done(self, decided: Decision) -> Outcome:
-        """Do what was decided; what came of it. Raises Outdated where everything is to be looked at again: where
-        another execution was faster, and where this one has moved the period or its row on."""
+        """Carry the decision out, and return the outcome.
+
+        Raises Outdated if everything must be read again: another execution was faster, or this execution has moved the
+        period or the subscription's row on.
+        """
         match decided:
             case Answer(outcome):
                 return outcome
             case Note(step, then):
-                with suppress(Overtaken):  # somebody changed what was read: what they wrote stands
+                # Somebody changed the data since the snapshot: the newer data stands.
+                with suppress(Overtaken):
                     self.ledger.apply(step)
                 return self._done(then())
             case Move(step, outcome):
                 self.ledger.apply(step)
                 return outcome
             case LookAgain(step, why, asked):
-                with suppress(Overtaken):  # the row changed since it was read: it is read again in any case
+                # The row changed since the snapshot: the charge reads the row again in any case.
+                with suppress(Overtaken):
                     self.ledger.apply(step)
                 if asked is None:
                     raise Outdated(why)
@@ -118,7 +127,7 @@ class Charge(Around):
         return self._worked(decided)
 
     def _worked(self, decided: ClaimPeriod | TakeOver | RecordPaid | NextAttempt | PassDate | GiveUp | Fail) -> Outcome:
-        """As _done, for what is done to a period."""
+        """Carry out a decision about a period; the rest is as for _done."""
         match decided:
             case ClaimPeriod():
                 return self._claim(decided)
@@ -136,7 +145,7 @@ class Charge(Around):
                 return self._fail(renewal, reason)
 
     def _claim(self, decided: ClaimPeriod) -> Outcome:
-        """Step 2."""
+        """Take step 2: claim the period."""
         new, subscription = decided.claim, decided.subscription
         guards = self.switch.guards(subscription.subscription_id)
         step = payment_steps.claim(
@@ -164,7 +173,7 @@ class Charge(Around):
         return Outcome(PaymentOutcome(taken.status), "", taken)
 
     def _try_again(self, decided: NextAttempt) -> Outcome:
-        """The next attempt at a payment that was not paid."""
+        """Begin the next attempt at an unpaid payment."""
         renewal = decided.renewal
         step = dunning_steps.next_attempt(
             renewal,
@@ -200,10 +209,10 @@ class Charge(Around):
         return replace(decided.outcome, renewal=recorded)
 
     def _give_up(self, decided: GiveUp) -> Outcome:
-        """The period is over: its payment is cancelled first, so that nobody can complete it later.
+        """Cancel the payment and give the period up, in this order, so that nobody can complete the payment later.
 
-        A payment that the gateway does not know (another account's key?) is given up only where nothing is billed
-        instead.
+        If the gateway does not know the payment (a key of a different account?), the period is given up only if no
+        other period is billed instead: the subscription has ended or is deleted.
         """
         renewal, row, reason, ends_as = decided.renewal, decided.row, decided.reason, decided.ends_as
         if renewal.status not in REFUSED.values():
@@ -227,25 +236,27 @@ class Charge(Around):
         return Outcome(name, reason, given_up)
 
     def _payment_to_end(self, renewal: Renewal) -> Payment:
-        """The period's payment; under its key, that of a creation whose answer may have been lost."""
+        """Return the period's payment. Without an id in the ledger, the idempotency key finds a payment whose creation
+        may have succeeded without an answer."""
         return self._payment(renewal) if renewal.payment_id is None else self.payments.retrieve(renewal)
 
     # The money
 
     def _collect(self, renewal: Renewal, row: Item | None = None) -> Outcome:
-        """Steps 3 to 5 for a period that this execution owns. row: the subscription, where it was just read."""
+        """Take steps 3 to 5 for a period of this execution. row: the subscription's row, if just read."""
         with self._not_at_fault(renewal):
             return self._collected(renewal, row)
 
     @contextmanager
     def _not_at_fault(self, renewal: Renewal) -> Iterator[None]:
-        """Where the gateway turns our account away, or a bank takes its time, a claim waits: it could do nothing
-        better."""
+        """Let the claim wait if the gateway turns our account away or a bank takes its time: the claim is not at
+        fault."""
         try:
             yield
         except (GatewayUnauthorized, StillProcessing):
             if renewal.status is Status.CLAIMED:
-                with suppress(Overtaken):  # another has taken the claim up: it waits there
+                # Another execution has taken the claim over, and lets the claim wait by itself.
+                with suppress(Overtaken):
                     self.ledger.apply(payment_steps.wait(renewal, self.now, until=self.now + _ASKED_AGAIN_WITHIN))
             raise
 
@@ -268,7 +279,8 @@ class Charge(Around):
         return Outcome(PaymentOutcome.FAILED, reason, failed)
 
     def _payment(self, renewal: Renewal) -> Payment:
-        """The period's payment: found at the gateway where history may be gone, else created, unconfirmed."""
+        """Return the period's payment: found at the gateway if the ledger may have lost its id, else created,
+        unconfirmed."""
         if self.today - renewal.row_date >= _LOOKED_UP_WHEN_LATE_BY or renewal.intent_tries:
             found = self.payments.find(renewal, self.moment.wall.date())
             if found is not None:
@@ -277,13 +289,17 @@ class Charge(Around):
             return self.payments.create(renewal)
         except GatewayUnavailable as error:
             if error.answered:
-                with suppress(Overtaken):  # another has counted this try, or has made the payment
+                # Another execution has counted this try, or has created the payment.
+                with suppress(Overtaken):
                     self.ledger.apply(payment_steps.count_intent_try(renewal, self.now))
             raise
 
     def _settle(self, renewal: Renewal, payment: Payment, row: Item | None = None, *, looked: bool = False) -> Outcome:
-        """Step 4, and what came of it. payment: as the gateway has it before. looked: the last call was the look at the
-        switch and the subscription."""
+        """Take step 4, and record the result.
+
+        payment: the payment before its confirmation. looked: whether the previous call read the switch and the
+        subscription.
+        """
         if can_be_confirmed(renewal, payment):
             confirmed = self._confirm(renewal, payment, looked=looked)
             if not isinstance(confirmed, Payment):
@@ -302,7 +318,7 @@ class Charge(Around):
         raise PaymentError("the payment has a state that is not known here")
 
     def _confirm(self, renewal: Renewal, payment: Payment, *, looked: bool) -> Payment | Outcome:
-        """The payment as it is after its confirmation; or why it was not confirmed."""
+        """Return the payment after its confirmation, or the outcome if the payment was not confirmed."""
         asked = currencies.exact_minor_units(renewal.amount, renewal.currency), renewal.currency
         if (payment.amount, payment.currency) != asked:
             return self._fail(renewal, Reason.AMOUNT_DIFFERS)
@@ -319,8 +335,12 @@ class Charge(Around):
             return self._fail(renewal, reason_of(refused), refused.request_id)
 
     def _canceled(self, renewal: Renewal, payment: Payment) -> Outcome:
-        """Somebody stopped the payment, which is theirs to say; or the gateway did by itself, after too many attempts:
-        then the last of them is this one's refusal, and another payment follows on the next dunning date."""
+        """Record a payment that was canceled at the gateway.
+
+        A payment that a person canceled stays canceled. The gateway itself cancels a payment after too many attempts: a
+        failure that the ledger does not know yet is the refusal of this attempt, and a new payment follows on the next
+        dunning date. Without a new failure, a new payment is created at once.
+        """
         if not payment.lapsed:
             return self._fail(renewal, Reason.CANCELED_AT_THE_GATEWAY)
         if payment.failure is not None and payment.failure.id != renewal.failure_id:

@@ -1,6 +1,7 @@
-"""The claim of the period that is due: which one it is, and what is fixed in it; and what an earlier claim stands at.
+"""Claim the due period: decide about the period and the facts in the claim, and where work on an earlier claim
+continues.
 
-Pure, but for the name that each claim gets.
+The functions are pure, except for the random name of each claim.
 """
 
 from collections.abc import Mapping
@@ -26,11 +27,12 @@ _ENDED_BY = frozenset({Reason.DUNNING_OVER, Reason.CANCELED, Reason.UNPAID})
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A period to be claimed.
+    """A new claim before it is written.
 
-    skipped: the due dates that are passed over for it. claimed_before: those among them whose claim was passed over for
-    another period before. instead_of: the earlier claims from the same date on, which have moved no money and never
-    will; one that begins later, and has passed over nothing before the end of this period, waits for its own day.
+    skipped: the due dates that the claim passes over. claimed_before: the dates in `skipped` whose own claims were
+    passed over for a different period earlier. instead_of: the earlier claims from the claim's date on that have moved
+    no money and never will. An earlier claim that begins after this period, and has passed over no date before the end
+    of this period, is left out of instead_of and waits for its own day.
     """
 
     renewal: Renewal
@@ -49,8 +51,11 @@ def due_claim(
     seller: Mapping[str, str],
     moment: Moment,
 ) -> Claim:
-    """The claim of what is due. failed: an earlier claim from this date on that has moved no money and never will.
-    passed_over: claims that were passed over for another period. execution, seller, moment: as for the charge."""
+    """Return the claim of the due period.
+
+    failed: an earlier claim from the subscription's date on that has moved no money and never will. passed_over: claims
+    that were passed over for another period. execution, seller, moment: as for the charge.
+    """
     subscription, billing = due_as_promised(subscription, failed, moment.today)
     new = _new(subscription, billing, execution, seller, moment)
     beside = (r for r in history if r.renewal_date >= subscription.renewal_date and r.row_date < billing.end)
@@ -60,14 +65,15 @@ def due_claim(
     settled += history.ever_paid
     skipped = tuple(
         day
-        for day in billing.skipped  # what an earlier claim passed over is passed over already, and what is paid stands
+        # Dates that an earlier claim passed over are passed over already, and paid dates stay paid.
+        for day in billing.skipped
         if day not in dates and not any(r.was_claimed_for(day) for r in settled)
     )
     of_this_date = [r for r in (*unpaid, *passed_over) if r.renewal_date == new.renewal_date]
-    if unpaid or of_this_date:  # the key of each of them is spent
+    if unpaid or of_this_date:  # the idempotency keys of those claims are spent
         new = replace(new, intent_tries=max(r.intent_tries for r in (*unpaid, *of_this_date)) + 1)
     anew = next(iter(of_this_date), None)
-    if anew is not None:  # what was tried and told of this period stays on record
+    if anew is not None:  # the period's earlier attempts and mails stay on record
         attempt = anew.attempt + (anew.status is Status.GIVEN_UP)
         new = replace(
             new,
@@ -83,22 +89,23 @@ def due_claim(
 
 
 def moved_no_money(renewal: Renewal) -> bool:
-    """Whether the claim came to its end without a payment, and none can come of it any more."""
+    """Whether the claim ended without a payment, and can no longer lead to a payment."""
     failed = renewal.status is Status.FAILED and renewal.paid_at is None
     return renewal.status is Status.GIVEN_UP or (failed and (renewal.payment_id is None or was_stopped(renewal)))
 
 
 def stands_at(renewal: Renewal) -> Status:
-    """Where the work on a renewal is taken up, however it ended."""
+    """Return the status from which work on a renewal continues, however the renewal ended."""
     if renewal.paid_at is None:
         return Status.CLAIMED
     return Status.PAID if renewal.receipt_key is None else Status.RECEIPTED
 
 
 def due_as_promised(subscription: Subscription, failed: Renewal | None, today: date) -> tuple[Subscription, Billing]:
-    """The period that is due, at the price, of the plan and of the length that a reminder has named of it, if one did.
+    """Return the subscription and the due period, with the price, plan and length that a reminder promised.
 
-    A promise is of the period that begins on the subscription's own date, and of no later one that is billed instead.
+    A promise covers only the period that begins on the subscription's own date, and no later period that is billed
+    instead.
     """
     billing, promise = _billing(subscription, failed, today), offers.promised(subscription)
     if promise is None or (failed is not None and failed.renewal_date != subscription.renewal_date):
@@ -109,10 +116,10 @@ def due_as_promised(subscription: Subscription, failed: Renewal | None, today: d
 
 
 def _billing(subscription: Subscription, failed: Renewal | None, today: date) -> Billing:
-    """The period that is due, by the subscription's way to catch up; none that begins when it has ended.
+    """Return the due period by the subscription's way to catch up. No period begins after the subscription has ended.
 
-    failed: an earlier claim, which has passed over what lies before it. Where the subscription ended with it, the
-    time since then is nobody's, and `each` bills none of it but the latest period.
+    failed: an earlier claim, which has passed over the dates before its own. If the subscription ended with the earlier
+    claim, the time since the end is not billed: even with `each`, only the latest period is billed.
     """
     last = subscription.last_day(today)
     if subscription.catch_up == "each" and not (failed and failed.reason in _ENDED_BY):
@@ -152,10 +159,11 @@ def _new(
 
 
 def receipt_number(subscription_id: str, renewal_date: date) -> str:
-    """The same for the same period, always; short enough to read out: 20261128-7KQ2-M0XT-9ZVB.
+    """Return the period's receipt number, which never changes and is short enough to read out: 20261128-7KQ2-M0XT-9ZVB.
 
-    The letters are Crockford's, none of which is read as another or as a digit. Two periods of one day share their 60
-    bits with a chance of n * n / 2**61: of a million renewals a day, once in some six thousand years.
+    The letters are Crockford's alphabet, in which no letter looks like a digit or like a second letter. Among n periods
+    of one day, two share their 60 bits with a probability of n * n / 2**61: for a million renewals a day, once in some
+    six thousand years.
     """
     bits = int.from_bytes(sha256(f"{subscription_id}/{renewal_date}".encode()).digest()) >> (256 - _NUMBER_BITS)
     letters = [_CROCKFORD[bits >> shift & 31] for shift in reversed(range(0, _NUMBER_BITS, 5))]

@@ -1,6 +1,6 @@
-"""What the charge can decide to do, and what comes of it.
+"""The decisions of the charge, and the outcomes of carrying them out.
 
-process_payment.rules decides, and process_payment.charge does it.
+process_payment.rules decides, and process_payment.charge carries the decision out.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a Choice state reads. reason: why, as a short name, where the name alone does not say."""
+    """The outcome that a Choice state reads. reason: a short name of the reason, if the outcome alone does not tell
+    why."""
 
     name: PaymentOutcome
     reason: str = ""
@@ -38,14 +39,14 @@ AT_THE_BANK = Outcome(PaymentOutcome.IN_PROGRESS, Reason.PROCESSING)
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """There is nothing to do but to answer."""
+    """Nothing is left to do but to answer with the outcome."""
 
     outcome: Outcome
 
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """Write a step, and decide then what is to be done next. Where somebody changed what was read, what they wrote
+    """Write a step, and decide afterwards how to go on. If somebody changed the data since the snapshot, the newer data
     stands."""
 
     step: Step[object]
@@ -54,7 +55,7 @@ class Note:
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """The subscription moves on without a charge, by this step; then that is answered."""
+    """Move the subscription on by this step without a charge, and answer with the outcome."""
 
     step: Step[None]
     outcome: Outcome
@@ -62,8 +63,10 @@ class Move:
 
 @dataclass(frozen=True, slots=True)
 class LookAgain:
-    """The subscription moves by this step, and everything is looked at again. why: for the log. asked: what is asked
-    from then on; None: the same as before."""
+    """Move the subscription by this step, and read everything again.
+
+    why: the reason, for the log. asked: the request from now on; None: the request stays as before.
+    """
 
     step: Step[None]
     why: str
@@ -72,7 +75,7 @@ class LookAgain:
 
 @dataclass(frozen=True, slots=True)
 class ClaimPeriod:
-    """Claim the period that is due, and charge it. by_sweep: the sweep asks."""
+    """Claim the due period, and charge the customer. by_sweep: whether the sweep made the request."""
 
     claim: Claim
     subscription: Subscription
@@ -81,14 +84,14 @@ class ClaimPeriod:
 
 @dataclass(frozen=True, slots=True)
 class TakeOver:
-    """Own an interrupted, parked or failed period, and go on where its work stands."""
+    """Become the owner of an interrupted, parked or failed period, and continue its work."""
 
     renewal: Renewal
 
 
 @dataclass(frozen=True, slots=True)
 class RecordPaid:
-    """The payment went through before: record it."""
+    """Record a payment that succeeded earlier."""
 
     renewal: Renewal
     payment: Payment
@@ -96,8 +99,8 @@ class RecordPaid:
 
 @dataclass(frozen=True, slots=True)
 class NextAttempt:
-    """Begin the next attempt at the payment, with the subscription's card. dunned: so many dunning dates are behind it
-    then."""
+    """Begin the next attempt at the payment with the subscription's payment method. dunned: the number of dunning dates
+    that have passed by the end of the step."""
 
     renewal: Renewal
     subscription: Subscription
@@ -107,8 +110,12 @@ class NextAttempt:
 
 @dataclass(frozen=True, slots=True)
 class PassDate:
-    """A dunning date passes without an attempt. dunned: so many are behind it then. next_date: the next one; None: it
-    was the last. notice: the mail that the customer is owed. held: the last step waits. outcome: what is answered."""
+    """Let a dunning date pass without an attempt.
+
+    dunned: the number of dunning dates that have passed by the end of the step. next_date: the next dunning date; None
+    after the last date. notice: the kind of mail that the customer is owed. held: whether the last step of dunning
+    waits until the customer was told. outcome: the answer.
+    """
 
     renewal: Renewal
     dunned: int
@@ -120,8 +127,11 @@ class PassDate:
 
 @dataclass(frozen=True, slots=True)
 class GiveUp:
-    """Cancel the period's payment, and give the period up. row: the subscription, None where it is gone. ends_as: what
-    the subscription becomes with it, where dunning ends it."""
+    """Cancel the period's payment, and give the period up.
+
+    row: the subscription's row; None if the row is deleted. ends_as: the status of the subscription afterwards, if
+    dunning ends the subscription.
+    """
 
     renewal: Renewal
     row: Row | None
@@ -131,7 +141,7 @@ class GiveUp:
 
 @dataclass(frozen=True, slots=True)
 class Fail:
-    """Leave the period for a person to look at."""
+    """Mark the period as failed, for a person to look at."""
 
     renewal: Renewal
     reason: Reason

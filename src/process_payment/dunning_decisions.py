@@ -1,6 +1,6 @@
-"""What a refused period calls for: whether it is over, asked about today, and what the customer is told. Pure.
+"""Decide when a refused period is retried, whether a retry can help, and which mail tells the customer. Pure functions.
 
-renewals.domain.dunning has the dates, and which declines are hard.
+renewals.domain.dunning knows the dunning dates; renewals.domain.declines knows the hard declines.
 """
 
 from datetime import date
@@ -16,51 +16,52 @@ _WARNINGS = (MailKind.FINAL_NOTICE, MailKind.ACTION_REQUIRED)
 
 
 def waits(renewal: Renewal, dunning: Dunning) -> bool:
-    """Whether the last step waits until the customer was told of it."""
+    """Whether the last step of dunning waits because the customer was not warned yet."""
     return dunning.is_ending(renewal.dunned) and not _was_warned(renewal)
 
 
 def is_dunning_date(renewal: Renewal, dunning: Dunning, today: date) -> bool:
-    """Whether it is asked about today, whatever its card. What is held is asked about every day."""
+    """Whether the period is due for a retry today, whatever card the subscription has. A held period is due every
+    day."""
     held = waits(renewal, dunning) and renewal.held_at is not None
     return held or renewal.next_attempt is None or renewal.next_attempt <= today
 
 
 def is_pointless(renewal: Renewal, payment: Payment) -> bool:
-    """Whether confirming the payment with the same card cannot help: only the customer can."""
+    """Whether a confirmation with the unchanged card cannot help, and only the customer can."""
     if renewal.status is Status.DECLINED:
         return is_hard(renewal.decline_code, renewal.advice_code)
     return payment.state is PaymentState.ACTION_REQUIRED
 
 
 def is_told_in_vain(renewal: Renewal, subscription: Subscription) -> bool:
-    """Whether the address that the customer has now is at fault."""
+    """Whether the customer's current address is at fault."""
     address = mail_faults.address_of(subscription.row)
     refused = any(mail_faults.is_in_vain(mail, address) for mail in _warnings(renewal))
     return refused or mail_faults.kind(subscription.row) is mail_faults.FaultKind.BOUNCED
 
 
 def next_attempt(renewal: Renewal, dunning: Dunning, today: date) -> date | None:
-    """The dunning date after the attempt that was refused today; None where there is none left."""
+    """Return the dunning date after today's refused attempt; None after the last dunning date."""
     next_date = dunning.next_date(renewal.first_tried_on, renewal.dunned, today)
-    if next_date and renewal.held_at and renewal.next_attempt:  # not before the day that was told
+    if next_date and renewal.held_at and renewal.next_attempt:  # not before the day that the mail named
         next_date = max(next_date, renewal.next_attempt)
     return next_date
 
 
 def notice_of(renewal: Renewal, status: Status, dunning: Dunning) -> MailKind:
-    """The kind of mail that tells of a refusal."""
+    """Return the kind of mail that tells the customer about a refusal."""
     if status is Status.ACTION_REQUIRED:
         return MailKind.ACTION_REQUIRED
     return MailKind.FINAL_NOTICE if dunning.is_last(renewal.dunned) else MailKind.PAYMENT_FAILED
 
 
 def _warnings(renewal: Renewal) -> list[Mail]:
-    """The mails of this claim that say when the payment is given up, oldest first."""
+    """Return the claim's mails with the day of giving up, oldest first."""
     said = [mail for name, mail in renewal.mails.items() if MailKind.of(name) in _WARNINGS]
     return sorted((m for m in said if m.claimed_until > renewal.claimed_at), key=lambda m: m.claimed_until)
 
 
 def _was_warned(renewal: Renewal) -> bool:
-    """Whether the last mail that says when the payment is given up went out and, as far as is known, arrived."""
+    """Whether the last mail with the day of giving up was sent and, as far as known, arrived."""
     return [mail.state.is_out for mail in _warnings(renewal)][-1:] == [True]

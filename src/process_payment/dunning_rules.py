@@ -1,5 +1,8 @@
-"""The rules of dunning: what is to be done for a refused period, of a subscription that stands by it. They are asked in
-this order, and the first that applies decides. process_payment.rules has all the others."""
+"""Decide about a refused period of a subscription that is still live and due on the period's date.
+
+The rules are asked in the order of `DUNNING`, and the first rule that applies decides. process_payment.rules has the
+rules for all other periods.
+"""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -24,13 +27,13 @@ from renewals.domain.renewal import MailKind, Renewal, Status
 
 
 def _nothing_new(seen: Snapshot) -> Decision | None:
-    """A declined card is not tried before its date, unless the payment method was updated."""
+    """A declined card is not retried before the dunning date, unless the customer has updated the payment method."""
     declined = _of(seen).status is Status.DECLINED
     return _stays_refused(seen) if declined and not _is_tried_again(seen) else None
 
 
 def _paid_elsewhere(seen: Snapshot) -> Decision | None:
-    """The customer has paid meanwhile, or is at the bank."""
+    """The customer has paid meanwhile, or a bank is deciding."""
     payment = seen.payment(_of(seen))
     if payment.state is PaymentState.PAID:
         return RecordPaid(_of(seen), payment)
@@ -38,20 +41,23 @@ def _paid_elsewhere(seen: Snapshot) -> Decision | None:
 
 
 def _not_confirmed_yet(seen: Snapshot) -> Decision | None:
-    """A payment that waits for the customer waits until its date."""
+    """A payment that needs an action by the customer waits until the dunning date."""
     return None if _is_tried_again(seen) else _stays_refused(seen)
 
 
 def _dunning_while_off(seen: Snapshot) -> Decision | None:
-    """While charging is off, no date of the dunning passes."""
+    """While charging is off, no dunning date passes."""
     if not seen.around.is_off(_of(seen)):
         return None
     return Answer(Outcome(PaymentOutcome(_of(seen).status), Reason.CHARGING_IS_OFF, _of(seen)))
 
 
 def _held(seen: Snapshot) -> Decision | None:
-    """The last step waits until the customer was told of it. Where their address can be mailed to, they are told now,
-    and have as long as anybody; where it cannot, it is looked at again tomorrow."""
+    """The last step of dunning waits until the customer was told.
+
+    If the customer's address can be mailed, the customer is told now, and gets the usual time to react. Otherwise the
+    period is looked at again tomorrow.
+    """
     renewal, around = _of(seen), seen.around
     if seen.has_new_card or not dunning_decisions.waits(renewal, around.dunning):
         return None
@@ -64,7 +70,7 @@ def _held(seen: Snapshot) -> Decision | None:
 
 
 def _over(seen: Snapshot) -> Decision | None:
-    """After its last date the period is given up."""
+    """After its last dunning date, the period is given up."""
     if seen.has_new_card or not _is_behind_all(seen):
         return None
     ends_as = seen.around.dunning.ends_as
@@ -72,8 +78,8 @@ def _over(seen: Snapshot) -> Decision | None:
 
 
 def _canceled_at_the_gateway(seen: Snapshot) -> Decision | None:
-    """Somebody canceled the payment, which is theirs to say. One that the gateway canceled by itself is followed by
-    another."""
+    """A period whose payment was canceled by a person is given up. A payment canceled by the gateway itself gets a
+    successor."""
     payment = seen.payment(_of(seen))
     if payment.state is not PaymentState.CANCELED or payment.lapsed:
         return None
@@ -81,7 +87,7 @@ def _canceled_at_the_gateway(seen: Snapshot) -> Decision | None:
 
 
 def _pointless(seen: Snapshot) -> Decision | None:
-    """Nothing can be tried with this card; the customer is told before it is too late."""
+    """A retry with this card is pointless; the customer is told before the last dunning date."""
     renewal, around = _of(seen), seen.around
     if seen.has_new_card or not dunning_decisions.is_pointless(renewal, seen.payment(renewal)):
         return None
@@ -92,7 +98,7 @@ def _pointless(seen: Snapshot) -> Decision | None:
 
 
 def _tried_again(seen: Snapshot) -> Decision:
-    """The payment is tried again."""
+    """The payment is retried."""
     return NextAttempt(_of(seen), seen.subscription, seen.payment(_of(seen)), _behind(seen))
 
 
@@ -110,7 +116,7 @@ DUNNING: tuple[Callable[[Snapshot], Decision | None], ...] = (
 
 
 def _of(seen: Snapshot) -> Renewal:
-    """The refused period."""
+    """Return the refused period."""
     if seen.refused is None:
         raise ValueError("no period stands refused")
     return seen.refused
@@ -125,13 +131,14 @@ def _is_behind_all(seen: Snapshot) -> bool:
 
 
 def _behind(seen: Snapshot) -> int:
-    """The dunning dates that are behind the period, with today's."""
+    """Return the number of dunning dates that the period has passed, including today's."""
     today = dunning_decisions.is_dunning_date(_of(seen), seen.around.dunning, seen.around.today)
     return _of(seen).dunned + (1 if today and not _is_behind_all(seen) else 0)
 
 
 def _stays_refused(seen: Snapshot) -> Decision:
-    """Nothing is to be tried now. What the customer is owed of it is mailed, unless their address has refused it."""
+    """Retry nothing now. The mail that the customer is owed is sent, unless the customer's address has refused the
+    mail."""
     renewal = _of(seen)
     if is_in_vain(renewal.mails.get(str(renewal.notice)), address_of(seen.subscription.row)):
         return Answer(Outcome(PaymentOutcome.NOTHING_TO_DO, Reason.ADDRESS_AT_FAULT, renewal))

@@ -1,4 +1,4 @@
-"""The payments of billing periods at the gateway, each by the id that the ledger holds, or by its period."""
+"""Reach the payments of billing periods at the gateway, by the payment's id in the ledger or by the period."""
 
 from contextlib import suppress
 from dataclasses import dataclass
@@ -13,29 +13,29 @@ from renewals.gateway.port import Gateway, GatewayRefused, GatewayUnauthorized, 
 
 _LONGEST_KEY = 255  # https://docs.stripe.com/api/idempotent_requests
 _REQUEST = "v2"
-"""What the gateway is asked at a payment's creation: another name with each change of it, since the gateway refuses
-another request under a key that it knows, and the version before may have used the key today."""
+"""The version of the request that creates a payment. Every change of the request needs a new name, because the gateway
+refuses a different request under a known idempotency key, and the previous version may have used the key today."""
 REFUSED = {PaymentState.DECLINED: Status.DECLINED, PaymentState.ACTION_REQUIRED: Status.ACTION_REQUIRED}
 
 _FIELDS = {"customer": "gateway_customer", "amount": "amount", "currency": "currency"}
 
 
 class StillProcessing(PaymentError):  # noqa: N818
-    """The payment was confirmed, and its bank takes its time: there is nothing to do but to ask again later."""
+    """The payment was confirmed, and its bank has not decided yet: the workflow can only ask again later."""
 
 
 @dataclass(frozen=True, slots=True)
 class Payments:
-    """deployment: project and environment, the first part of idempotency keys.
+    """The payments of one deployment. deployment: project and environment, the first part of idempotency keys.
 
-    Each call may raise what the gateway's own may: GatewayUnavailable, GatewayUnauthorized, GatewayRefused.
+    Each method may raise the gateway's errors: GatewayUnavailable, GatewayUnauthorized, GatewayRefused.
     """
 
     gateway: Gateway
     deployment: str
 
     def create(self, renewal: Renewal) -> Payment:
-        """The period's payment, unconfirmed."""
+        """Create the period's payment, unconfirmed."""
         request = PaymentRequest(
             subscription_id=renewal.subscription_id,
             renewal_date=renewal.renewal_date,
@@ -48,9 +48,9 @@ class Payments:
         return self.gateway.create(request)
 
     def find(self, renewal: Renewal, today: date) -> Payment | None:
-        """A payment of this very period: a paid one before any other, and else one that can still be paid.
+        """Find a payment of the period. A paid payment comes before an open payment; other open payments are cancelled.
 
-        today: the wall's, since the gateway knows no test clock.
+        today: the day of the real clock, because the gateway knows no test clock.
         """
         amount = currencies.exact_minor_units(renewal.amount, renewal.currency)
         day = min(renewal.row_date, today)
@@ -65,25 +65,26 @@ class Payments:
                 alive += [payment] if payment.state is not PaymentState.CANCELED else []
         fitting = [p for p in alive if (p.amount, p.currency) == (amount, renewal.currency)][:1]
         for payment in alive:
-            if payment not in fitting:  # the customer could still complete it, beside ours
+            if payment not in fitting:  # the customer could still complete such a payment in addition to ours
                 ended = self.cancel(payment)
                 if ended.state is PaymentState.PAID:
                     return ended
         return next(iter(fitting), None)
 
     def retrieve(self, renewal: Renewal) -> Payment:
-        """The payment that the ledger holds."""
+        """Retrieve the payment whose id the ledger holds."""
         return self.gateway.retrieve(str(renewal.payment_id))
 
     def retrieve_known(self, renewal: Renewal) -> Payment:
-        """As retrieve. The gateway made this payment: where it does not know it, our key is of another account."""
+        """Retrieve a payment of the gateway's own making. Raises GatewayUnauthorized if the gateway does not know the
+        payment: our key belongs to a different account."""
         try:
             return self.retrieve(renewal)
         except GatewayRefused as refused:
             raise another_account(refused) from refused
 
     def is_known(self, renewal: Renewal) -> bool:
-        """Whether the gateway knows the payment: one of another account's key stands in nobody's way."""
+        """Whether the gateway knows the payment. The payments of a different account's key block nothing."""
         try:
             self.retrieve(renewal)
         except GatewayRefused:
@@ -91,7 +92,8 @@ class Payments:
         return True
 
     def confirm(self, renewal: Renewal, payment: Payment) -> Payment:
-        """Charge the attempt's card; what came of it. Raises PaymentError where the gateway did not take it."""
+        """Charge the attempt's card, and return the payment afterwards. Raises PaymentError if the gateway did not take
+        the confirmation."""
         answer = self.gateway.confirm(payment.id, renewal.payment_method)
         payment = answer or self.retrieve_known(renewal)
         if answer is None and can_be_confirmed(renewal, payment):
@@ -99,8 +101,10 @@ class Payments:
         return payment
 
     def cancel(self, payment: Payment) -> Payment:
-        """The payment, cancelled, or paid meanwhile. Raises PaymentError where it is neither yet, StillProcessing where
-        its bank has not decided."""
+        """Cancel the payment, and return its final state: canceled, or paid if the customer paid meanwhile.
+
+        Raises PaymentError if the payment is not final yet, and StillProcessing if its bank has not decided.
+        """
         if payment.state is not PaymentState.CANCELED:
             with suppress(GatewayRefused):
                 self.gateway.cancel(payment.id)
@@ -113,30 +117,31 @@ class Payments:
 
 
 def can_be_confirmed(renewal: Renewal, payment: Payment) -> bool:
-    """Never tried, or tried no further than before this attempt began."""
+    """Whether the payment was never tried, or shows no failure newer than the beginning of this attempt."""
     refused_before = payment.state in REFUSED and failure_id(payment) == renewal.failure_id
     return payment.state is PaymentState.OPEN or refused_before
 
 
 def another_account(refused: GatewayRefused) -> GatewayUnauthorized:
-    """The gateway does not know a payment that it made itself."""
+    """Return the error for a payment made by the gateway but unknown to it: our key belongs to a different account."""
     return GatewayUnauthorized(f"the gateway does not know the payment: {refused.code}", refused.request_id)
 
 
 def reason_of(refused: GatewayRefused) -> str:
-    """Why a request was refused, as a short name, and the subscription's attribute that is at fault for it."""
+    """Return why a request was refused: a short name, and the subscription's attribute at fault, if known."""
     return ": ".join(["gateway", refused.code] + ([_FIELDS[refused.param]] if refused.param in _FIELDS else []))
 
 
 def failure_id(payment: Payment) -> str:
-    """The last failure that the payment shows."""
+    """Return the id of the payment's last failure."""
     return payment.failure.id if payment.failure else "none"
 
 
 def idempotency_key(deployment: str, renewal: Renewal) -> str:
-    """deployment/customer/subscription/date/request, and the number of the try where the key is spent on a failed one.
+    """Return deployment/customer/subscription/date/request, followed by the number of the try if a failed try has spent
+    the key.
 
-    Hashed where it is longer than the gateway takes, or not ASCII.
+    A key that is longer than the gateway takes, or not ASCII, is hashed.
     """
     parts = [deployment, renewal.customer_id, renewal.subscription_id, renewal.renewal_date.isoformat(), _REQUEST]
     key = "/".join(parts + ([str(renewal.intent_tries)] if renewal.intent_tries else []))

@@ -1,5 +1,7 @@
-"""The refunds of a period that have no final result: asked about at the gateway, which is asked for those that nobody
-knows it to have made. The sweep and the audit ask for it."""
+"""Settle the refunds of a period that have no final result yet, at the request of the sweep or the audit.
+
+The gateway is asked about such refunds, and is asked to make a refund if nobody knows whether the refund was made.
+"""
 
 from __future__ import annotations
 
@@ -19,8 +21,14 @@ if TYPE_CHECKING:
 
 
 def settle(asked: RenewalRequest, settlement: Settlement, moment: Moment) -> Outcome:
-    """Outcome: refunded, where the customer is owed a mail about a refund, and nothing_to_do. Raises PaymentError where
-    it must be tried again."""
+    """Settle the refunds of the period.
+
+    Returns:
+        The outcome refunded if the customer is owed a mail about a refund, otherwise nothing_to_do.
+
+    Raises:
+        PaymentError: the workflow must try again.
+    """
     found = settlement.ledger.get(asked.subscription_id, str(asked.renewal_date))
     if found is None or found.customer_id != asked.customer_id or found.paid_at is None:
         return Outcome(PaymentOutcome.NOTHING_TO_DO, Reason.NOT_PAID)
@@ -28,7 +36,9 @@ def settle(asked: RenewalRequest, settlement: Settlement, moment: Moment) -> Out
         renewal = settlement.settle(found, moment)
     except GatewayUnavailable as error:
         raise PaymentError(str(error)) from error
-    except GatewayRefused as refused:  # another account's key? It stays unfinished, which the alarm on that counts
+    # The key may belong to another account. The period stays unfinished, and the alarm on unfinished renewals counts
+    # it.
+    except GatewayRefused as refused:
         return Outcome(PaymentOutcome.NOTHING_TO_DO, f"gateway: {refused.code}", found)
     if is_of_refund(renewal) and not is_parked(renewal):
         return Outcome(PaymentOutcome.REFUNDED, "", renewal)

@@ -1,4 +1,4 @@
-"""What a customer is to be reminded of before a renewal, with the card as the gateway has it at this moment."""
+"""Choose the reminders of a customer before a renewal, with the card as the gateway knows the card now."""
 
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
@@ -17,7 +17,8 @@ from renewals.ledger.table import Ledger
 
 @dataclass(frozen=True, slots=True)
 class Remind:
-    """One execution's look at one subscription. days: so long before a renewal it is near."""
+    """A look at one subscription by one execution. days: reminders are sent at most this number of days before a
+    renewal."""
 
     ledger: Ledger
     records: reminder_records.Records
@@ -26,11 +27,12 @@ class Remind:
     days: int
 
     def still_owed(self, asked: RenewalRequest) -> list[MailKind]:
-        """The reminders that are true before the period asked for, and were not sent.
+        """Return the reminders that are true before the requested period and were not sent yet.
 
-        The gateway is asked where nobody has looked at the card, and before a customer is told that it expires: their
-        bank may have replaced it. What it says is kept on the row, and the mail says what is kept. Nobody is reminded
-        of a renewal that will be rejected. Raises PaymentError where the gateway gives no answer.
+        The gateway is asked about the card if nobody has asked yet, and before a mail says that a card expires, because
+        the customer's bank may have replaced the card. The gateway's answer is kept on the subscription's row, and the
+        mail repeats the row. Nobody is reminded of a renewal that will be rejected. Raises PaymentError if the gateway
+        gives no answer.
         """
         subscription = reminders.at_period(
             self.ledger.rows(asked.subscription_id), asked.customer_id, asked.renewal_date
@@ -44,14 +46,14 @@ class Remind:
             except GatewayUnavailable as error:
                 raise PaymentError(str(error)) from error
             card = saved or GatewayCard(subscription.payment_method, "", "")
-            with suppress(Overtaken):  # the row has another card now: the next sweep has it looked at
+            with suppress(Overtaken):  # the row has a new card: the next sweep asks about the new card
                 self.records.keep_card(subscription, card)
             subscription = replace(subscription, row={**subscription.row, "known_card": asdict(card)})
             owed = reminders.owed(subscription, self.today, self.days)
         return [] if owed and self._is_paid(subscription) else owed
 
     def _is_paid(self, subscription: Subscription) -> bool:
-        """Whether a day of the next period is paid already, so that nothing will be charged for it."""
+        """Whether a day of the next period is paid already, and the period will not be charged."""
         if not spans.may_overlap(subscription, unless_told=True):
             return False
         start, end = subscription.renewal_date, subscription.schedule.after(subscription.renewal_date)

@@ -1,8 +1,7 @@
-"""What is to be done for a subscription: the rules, in the order in which they are asked. The first that applies
-decides.
+"""Decide what to do for a subscription, by rules in a fixed order. The first rule that applies decides.
 
-Nothing is written here. What every decision needs was read before; what few need is looked up by the rule that needs
-it: a payment at the gateway, the subscription as it is at this moment, the switch, older periods.
+Rules write nothing. The snapshot holds the data that every decision needs. A rule looks up by itself the data that only
+few decisions need: a payment at the gateway, the subscription's current row, the switch, older periods.
 """
 
 from collections.abc import Callable, Sequence
@@ -46,23 +45,22 @@ from renewals.ledger import payment_steps, row_steps
 from renewals.ledger.payment_steps import MOST_PICK_UPS, why_withdrawn
 
 _OPEN = frozenset({PaymentState.CANCELED, PaymentState.OPEN, *REFUSED})
-"""A payment that its bank is not deciding about: it can be confirmed, or cancelled."""
+"""The states of a payment that no bank is deciding about: the payment can be confirmed or cancelled."""
 
 
 type Rule = Callable[[Snapshot], Decision | None]
 
 
 def decide(seen: Snapshot) -> Decision:
-    """The decision of the first rule that applies."""
+    """Return the decision of the first rule that applies."""
     return _first(RULES, seen)
 
 
-# A period that is not settled: claimed, or refused
+# The unsettled period: claimed or refused
 
 
 def _mail_that_waited(seen: Snapshot) -> Decision | None:
-    """The very period that is asked for, whose mail waited for another address, is mailed, though another period stands
-    refused."""
+    """The requested period is mailed if its mail waited for a new address, even while a different period is refused."""
     if seen.unsettled is None or seen.owed is None:
         return None
     return _finish(seen, Outcome(PaymentOutcome.NOTHING_TO_DO))
@@ -75,40 +73,43 @@ def _interrupted_claim(seen: Snapshot) -> Decision | None:
 
 
 def _refused_without_a_subscription(seen: Snapshot) -> Decision | None:
-    """A refused period whose row cannot be read waits, unless its subscription is gone or has ended."""
+    """A refused period with an unreadable subscription waits, unless the subscription is deleted or has ended."""
     if seen.refused is None or not isinstance(seen.read, BadRow):
         return None
     row = seen.around.ledger.row(seen.refused)
     if row is None:
         return GiveUp(seen.refused, None, Reason.DELETED)
-    if has_ended(row):  # whatever else it lacks
+    if has_ended(row):  # even if other attributes are missing
         return GiveUp(seen.refused, row, str(row["status"]))
     return Answer(Outcome(PaymentOutcome.REJECTED, str(seen.read), seen.refused))
 
 
 def _refused_and_over(seen: Snapshot) -> Decision | None:
-    """A refused period by which its subscription does not stand any more is given up."""
+    """A refused period is given up if its subscription has ended, was moved or was given to a different customer."""
     over = why_withdrawn(seen.refused, seen.subscription.row) if seen.refused is not None else None
     return GiveUp(seen.refused, seen.subscription.row, over) if seen.refused is not None and over else None
 
 
 def _refused(seen: Snapshot) -> Decision | None:
-    """Any other refused period is dunned."""
+    """Every other refused period is in dunning."""
     return _first(DUNNING, seen) if seen.refused is not None else None
 
 
-# Nothing is unsettled
+# No period is unsettled
 
 
 def _bad_row(seen: Snapshot) -> Decision | None:
-    """A row that cannot be read, or a request that does not fit it, is rejected."""
+    """An unreadable subscription, or a request about a subscription that the customer does not have, is rejected."""
     bad = seen.read
     return _finish(seen, Outcome(PaymentOutcome.REJECTED, str(bad))) if isinstance(bad, BadRow) else None
 
 
 def _end(seen: Snapshot) -> Decision | None:
-    """The subscription has come to its end. Where a bank may still take a failed payment, the end waits for the bank:
-    once paid, the period stands, and the end comes with it."""
+    """The subscription has come to its end.
+
+    While a bank may still take a failed payment, the end waits for the bank: if the payment succeeds, the period
+    stands, and the subscription ends with the period.
+    """
     if not is_over(seen.subscription.row, seen.around.today):
         return None
     ended, waits = Outcome(PaymentOutcome.NOTHING_TO_DO, Reason.ENDS_BEFORE), bool(seen.undecided)
@@ -120,7 +121,7 @@ def _end(seen: Snapshot) -> Decision | None:
 
 
 def _resumed_by_hand(seen: Snapshot) -> Decision | None:
-    """What was made active again after its pause is billed from that day on."""
+    """A subscription that somebody set to active after a pause is billed from the day of the resumption."""
     if not pauses.was_resumed_by_hand(seen.subscription):
         return None
     until = pauses.resumption(seen.subscription, seen.around.today, seen.history).until
@@ -130,7 +131,7 @@ def _resumed_by_hand(seen: Snapshot) -> Decision | None:
 
 
 def _paused(seen: Snapshot) -> Decision | None:
-    """Paused time is never billed: the subscription moves past today, and its periods are left as skipped."""
+    """Paused time is never billed: the subscription moves past today, and its due periods are recorded as skipped."""
     due_on, today, claimed = seen.subscription.renewal_date, seen.around.today, seen.claimed
     paused = seen.subscription.why_not_due(today) is Reason.PAUSED
     if not paused or not seen.asked.renewal_date == due_on <= today or seen.owed is not None:
@@ -140,7 +141,7 @@ def _paused(seen: Snapshot) -> Decision | None:
     if claimed is not None and is_undecided(claimed):
         return GiveUp(claimed, seen.subscription.row, Reason.PAUSED)
     due = tuple(seen.subscription.schedule.due(due_on, today))
-    held = {r.renewal_date for r in (*seen.history, *seen.passed_over)}  # whose story stays
+    held = {r.renewal_date for r in (*seen.history, *seen.passed_over)}  # the history of such a date stays
     skipped = tuple(d for d in due if d not in held and (claimed is None or d > claimed.renewal_date))
     until = seen.subscription.schedule.after(due[-1])
     step = row_steps.pass_over(seen.subscription, skipped, until, seen.around.now)
@@ -148,7 +149,7 @@ def _paused(seen: Snapshot) -> Decision | None:
 
 
 def _not_due(seen: Snapshot) -> Decision | None:
-    """What is not due is not billed; nothing that has ended stands refused."""
+    """A subscription that is not due is not billed. An ended subscription keeps no mark of a refusal."""
     reason = seen.subscription.why_not_due(seen.around.today)
     if reason is None:
         another = seen.asked.renewal_date not in (None, seen.subscription.renewal_date)
@@ -156,7 +157,7 @@ def _not_due(seen: Snapshot) -> Decision | None:
     renewed = any(r.period_end == seen.subscription.renewal_date for r in seen.history)
     why = Reason.RENEWED_ALREADY if reason is Reason.NOT_DUE and renewed else reason
     nothing = Outcome(PaymentOutcome.NOTHING_TO_DO, why)
-    forgotten = row_steps.forget_refusal(seen.subscription.row)  # of a period that was settled otherwise
+    forgotten = row_steps.forget_refusal(seen.subscription.row)  # the refusal of a period that was settled since
     settled = seen.subscription.status.has_ended and not seen.undecided and forgotten.actions
     return Note(forgotten, lambda: _finish(seen, nothing)) if settled else _finish(seen, nothing)
 
@@ -165,13 +166,13 @@ def _not_due(seen: Snapshot) -> Decision | None:
 
 
 def _paid_already(seen: Snapshot) -> Decision | None:
-    """Somebody put the row back; the period is paid."""
+    """The period is paid, and somebody has moved the subscription back to its date."""
     claimed = seen.claimed
     return _past_what_is_paid(seen, claimed) if claimed is not None and claimed.paid_at is not None else None
 
 
 def _failed(seen: Snapshot) -> Decision | None:
-    """A failed period whose payment can still be paid goes on."""
+    """A failed period whose payment can still succeed is continued."""
     failed = seen.claimed
     if failed is None or not is_undecided(failed) or seen.subscription.ends_by(failed.renewal_date):
         return None
@@ -190,8 +191,10 @@ def _ends_before(seen: Snapshot) -> Decision | None:
 
 
 def _stopped(seen: Snapshot) -> Decision | None:
-    """A payment that somebody canceled at the gateway stays canceled, until another card is given; also where its claim
-    was passed over since, and the same period is due again."""
+    """A payment that somebody canceled at the gateway stays canceled until the customer updates the payment method.
+
+    The rule also covers a period whose claim was passed over before the period became due again.
+    """
     _, billing = due_as_promised(seen.subscription, seen.claimed, seen.around.today)
     passed_over = [r for r in seen.passed_over if r.renewal_date == billing.start]
     claims = passed_over if seen.claimed is None else [seen.claimed, *passed_over]
@@ -216,17 +219,17 @@ def _overlap(seen: Snapshot) -> Decision | None:
 
 
 def _another_amount(seen: Snapshot) -> Decision | None:
-    """The subscription costs something else than was asked."""
+    """The request names a different amount than the subscription costs."""
     if seen.asked.amount == seen.subscription.amount:
         return None
-    if seen.by_sweep:  # changed while the message waited: the next message has the new one
+    if seen.by_sweep:  # the amount changed while the message waited: the next message names the new amount
         return _finish(seen, Outcome(PaymentOutcome.NOTHING_TO_DO, Reason.AMOUNT_CHANGED))
     return _finish(seen, Outcome(PaymentOutcome.REJECTED, "amount: is not what the subscription costs"))
 
 
 def _one_at_a_time(seen: Snapshot) -> Decision | None:
-    """Of several periods that are owed, each is billed by the sweep, whose message names the one that it means: a
-    webhook that comes again would bill the next."""
+    """If several periods are owed, only the sweep bills them, because the sweep's message names the period. A repeated
+    webhook would bill the next period."""
     each = seen.subscription.catch_up == "each" and not seen.by_sweep
     if not each or seen.subscription.schedule.after(seen.subscription.renewal_date) > seen.around.today:
         return None
@@ -234,7 +237,7 @@ def _one_at_a_time(seen: Snapshot) -> Decision | None:
 
 
 def _moved_from_a_payment(seen: Snapshot) -> Decision | None:
-    """Before another period is claimed, a failed one whose payment can be paid is given up."""
+    """Before a new period is claimed, a failed period whose payment can still succeed is given up."""
     undecided = next((r for r in seen.undecided if seen.around.payments.is_known(r)), None)
     if undecided is None:
         return None
@@ -243,7 +246,7 @@ def _moved_from_a_payment(seen: Snapshot) -> Decision | None:
 
 
 def _due(seen: Snapshot) -> Decision:
-    """The period that is due is claimed."""
+    """The due period is claimed."""
     around = seen.around
     claim = due_claim(
         seen.subscription,
@@ -258,13 +261,13 @@ def _due(seen: Snapshot) -> Decision:
 
 
 RULES: tuple[Rule, ...] = (
-    # A period is not settled: it was claimed, or it was refused.
+    # A period is unsettled: claimed or refused.
     _mail_that_waited,
     _interrupted_claim,
     _refused_without_a_subscription,
     _refused_and_over,
     _refused,
-    # Nothing is unsettled.
+    # No period is unsettled.
     _bad_row,
     _end,
     _resumed_by_hand,
@@ -283,7 +286,7 @@ RULES: tuple[Rule, ...] = (
 )
 
 
-# What several rules say
+# Decisions that several rules share
 
 
 def _first(rules: Sequence[Rule], seen: Snapshot) -> Decision:
@@ -300,8 +303,10 @@ def _past_what_is_paid(seen: Snapshot, paid: Renewal) -> Decision:
 
 
 def _finish(seen: Snapshot, otherwise: Outcome, *, at_the_bank: Outcome | None = None) -> Decision:
-    """With nothing to claim: what is owed to the customer, or a failed payment that went through after all.
-    at_the_bank: the outcome where one may still do so; None: there is none of its own."""
+    """Decide without a period to claim: the customer is owed a mail, or a failed payment may have succeeded after all.
+
+    at_the_bank: the outcome if a failed payment may still succeed; None: `otherwise` applies.
+    """
     owed = seen.owed
     if owed is None:
         return _failed_payments(seen, seen.undecided, otherwise, at_the_bank)
@@ -315,7 +320,8 @@ def _finish(seen: Snapshot, otherwise: Outcome, *, at_the_bank: Outcome | None =
 def _failed_payments(
     seen: Snapshot, undecided: Sequence[Renewal], otherwise: Outcome, at_the_bank: Outcome | None
 ) -> Decision:
-    """What became of the payments of failed periods. Those that have no end yet are asked about again tomorrow."""
+    """Ask the gateway about the payments of failed periods. A payment without a final state is asked about again
+    tomorrow."""
     if not undecided:
         return Answer(otherwise)
     (failed, *others), around = undecided, seen.around
@@ -325,21 +331,21 @@ def _failed_payments(
     over = failed.withdrawn or why_withdrawn(failed, row)
     try:
         payment = around.payments.retrieve(failed)
-    except GatewayRefused:  # another account's key? Nothing here depends on it
+    except GatewayRefused:  # a key of another account? Nothing here depends on the payment
         if over and (row is None or has_ended(row)):
             return GiveUp(failed, row, over)
         return _failed_payments(seen, others, otherwise, at_the_bank)
     if payment.state is PaymentState.PAID:
         return RecordPaid(failed, payment)
-    if over and payment.state in _OPEN:  # so that nobody can complete it later
+    if over and payment.state in _OPEN:  # so that nobody can complete the payment later
         return GiveUp(failed, row, over)
-    # Where somebody is at work on it, they ask about its payment themselves.
+    # If another execution works on the period, the other execution asks about its payment.
     tomorrow = payment_steps.ask_daily(failed, around.now)
     return Note(tomorrow, lambda: _failed_payments(seen, others, at_the_bank or otherwise, at_the_bank))
 
 
 def _take_on(seen: Snapshot, renewal: Renewal) -> Decision:
-    """An interrupted, parked or failed renewal goes on where it stood, unless somebody is at work on it."""
+    """Continue an interrupted, parked or failed renewal, unless a different execution works on the renewal."""
     around = seen.around
     if renewal.owned_by_another(around.execution, around.now):
         return Answer(Outcome(PaymentOutcome.IN_PROGRESS, "", renewal))
@@ -358,17 +364,20 @@ def _take_on(seen: Snapshot, renewal: Renewal) -> Decision:
 
 
 def _only_ask(seen: Snapshot, renewal: Renewal) -> Decision:
-    """While charging is off: record a payment that went through before, and leave any other as it stands."""
+    """Record a payment that succeeded before charging was turned off; leave an unpaid payment alone."""
     if renewal.payment_id is not None:
-        payment = seen.around.payments.retrieve_known(renewal)  # as it is now: its bank may have decided since
+        payment = seen.around.payments.retrieve_known(renewal)  # the current state: the bank may have decided since
         if payment.state is PaymentState.PAID:
             return RecordPaid(renewal, payment)
     return Answer(WHILE_OFF)
 
 
 def _take_up_failed(seen: Snapshot, failed: Renewal) -> Decision:
-    """A failed period whose payment can still be paid, of a subscription that is due. It goes on where it stood;
-    another card is another attempt at the payment, and a mended customer or date another payment."""
+    """Continue a failed period whose payment can still succeed, if the subscription is due.
+
+    After an update of the payment method, a new attempt is made at the payment; after a correction of the customer or
+    the date, the period is given up and gets a new payment.
+    """
     subscription, around = seen.subscription, seen.around
     if failed.owned_by_another(around.execution, around.now):
         return Answer(Outcome(PaymentOutcome.IN_PROGRESS, "", failed))
@@ -391,6 +400,9 @@ def _take_up_failed(seen: Snapshot, failed: Renewal) -> Decision:
 
 
 def told_elsewhere(bad: BadRow, *, by_sweep: bool) -> Outcome:
-    """What becomes of a subscription whose date does not fit the ledger. The sweep's message would fail each time, and
-    become a dead letter: the audit names the subscription instead, and its `fault` says why."""
+    """Return the outcome for a subscription whose date does not fit the ledger.
+
+    The sweep's message must not fail, because a failure would repeat and end in the dead-letter queue. The audit names
+    the subscription instead, and the row's `fault` says why.
+    """
     return Outcome(PaymentOutcome.NOTHING_TO_DO if by_sweep else PaymentOutcome.REJECTED, str(bad))

@@ -1,4 +1,4 @@
-"""What the charge reads before it decides, and what its rules may look up."""
+"""Read the data for the decisions of the charge, and look up more for its rules."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,7 +22,7 @@ from renewals.runtime.clock import Moment
 
 @dataclass(frozen=True, slots=True)
 class Around:
-    """What the rules look things up in, and what they go by. execution, seller, moment, dunning, switch: as for the
+    """The ledger, gateway and settings that the rules use. execution, seller, moment, dunning, switch: as for the
     charge."""
 
     ledger: Ledger
@@ -35,30 +35,30 @@ class Around:
 
     @property
     def today(self) -> date:
-        """The business's day."""
+        """The business's current day."""
         return self.moment.today
 
     @property
     def now(self) -> datetime:
-        """The moment, UTC."""
+        """The current moment, UTC."""
         return self.moment.now
 
     def look(self, renewal: Renewal) -> tuple[Row | None, bool]:
-        """The subscription as it is now, None where it is gone, and whether charging is off, in one call."""
+        """Return, by one call, the subscription's current row (None if deleted), and whether charging is off."""
         return self.ledger.row_beside(renewal, self.switch.changes, self.switch.keys(renewal.subscription_id))
 
     def is_off(self, renewal: Renewal) -> bool:
-        """Whether charging is off."""
+        """Whether charging is off for the renewal's subscription."""
         return self.switch.is_off(renewal.subscription_id)
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A subscription and its periods, as they were read.
+    """A subscription and its periods as read.
 
-    read: the subscription; or what is wrong with its row, or with the request. history: the latest periods of this
-    customer, newest first, and the one that is asked for. passed_over: the claims between them that were passed over.
-    owed: the period whose mail goes first, where one can be sent.
+    read: the subscription, or the fault of its row or of the request. history: the customer's latest periods, newest
+    first, and the requested period. passed_over: the claims in the same span that were passed over. owed: the period
+    whose mail goes first, if the mail can be sent.
     """
 
     asked: RenewalRequest
@@ -71,30 +71,30 @@ class Snapshot:
 
     @property
     def by_sweep(self) -> bool:
-        """Whether the sweep asks: it alone names a period."""
+        """Whether the sweep made the request: only the sweep names a period."""
         return self.asked.renewal_date is not None
 
     @property
     def subscription(self) -> Subscription:
-        """The subscription, once a rule has seen that it can be read."""
+        """The subscription. A rule has made sure that the row can be read."""
         if isinstance(self.read, BadRow):
             raise self.read
         return self.read
 
     @property
     def unsettled(self) -> Renewal | None:
-        """The period that is claimed or refused."""
+        """The claimed or refused period."""
         return self.history.unsettled
 
     @property
     def refused(self) -> Renewal | None:
-        """The unsettled period, where its last attempt was refused."""
+        """The unsettled period, if its last attempt was refused."""
         unsettled = self.unsettled
         return unsettled if unsettled is not None and unsettled.status is not Status.CLAIMED else None
 
     @property
     def claimed(self) -> Renewal | None:
-        """The period that was claimed for the subscription's date, or over it."""
+        """The period that was claimed for the subscription's date, or that has passed the date over."""
         return self.history.claimed_for(self.subscription.renewal_date)
 
     @property
@@ -108,8 +108,10 @@ class Snapshot:
         return self.refused is not None and self.subscription.payment_method != self.refused.payment_method
 
     def payment(self, renewal: Renewal) -> Payment:
-        """The period's payment, as the gateway had it when a rule asked first: all rules of a list speak of the same.
-        Raises GatewayUnauthorized where the gateway does not know the payment."""
+        """Return the period's payment, read from the gateway once: all rules see the payment in one state.
+
+        Raises GatewayUnauthorized if the gateway does not know the payment.
+        """
         known = str(renewal.payment_id)
         if known not in self._payments:
             self._payments[known] = self.around.payments.retrieve_known(renewal)
@@ -117,9 +119,9 @@ class Snapshot:
 
 
 def take_snapshot(asked: RenewalRequest, around: Around) -> Snapshot:
-    """Read what every decision needs."""
+    """Read the data for every decision."""
     ledger = around.ledger
-    # The rows first: what was claimed for another date of the row than this one is in the history then.
+    # The rows are read first: the history then holds every claim made for an older date of the row.
     rows = ledger.rows(asked.subscription_id)
     recent, passed_over = ledger.recent_claims(asked.subscription_id)
     if asked.renewal_date and len(recent) == RECENT and asked.renewal_date < recent[-1].renewal_date:
@@ -129,7 +131,7 @@ def take_snapshot(asked: RenewalRequest, around: Around) -> Snapshot:
 
 
 def _subscription(asked: RenewalRequest, rows: Sequence[Row]) -> Subscription | BadRow:
-    """The subscription, checked. rows: all under its id."""
+    """Return the subscription after checking its row. rows: all rows under the subscription's id."""
     if not any(row["customer_id"] == asked.customer_id for row in rows):
         return BadRow("subscription_id", "no such subscription of this customer")
     if len(rows) > 1:
@@ -141,8 +143,11 @@ def _subscription(asked: RenewalRequest, rows: Sequence[Row]) -> Subscription | 
 
 
 def _owed(asked: RenewalRequest, ledger: Ledger, history: History) -> Renewal | None:
-    """What is paid and lacks its receipt or a mail, or was given up or refunded without a word: the period that is
-    asked for, or else the oldest. While a period is unsettled, only the one that is asked for, whose mail waited."""
+    """Return the period about which the customer must still be told: the requested period if possible, else the oldest.
+
+    The period is paid and lacks its receipt or a mail, or was given up or refunded without a mail. While a period is
+    unsettled, only the requested period counts, and only if its mail waited.
+    """
     oldest_first = sorted(history, key=lambda r: (r.renewal_date != asked.renewal_date, r.renewal_date))
     if history.unsettled is not None:
         named = (r for r in history if r.renewal_date == asked.renewal_date and r.status not in UNSETTLED)
@@ -151,8 +156,11 @@ def _owed(asked: RenewalRequest, ledger: Ledger, history: History) -> Renewal | 
 
 
 def _can_be_told(renewal: Renewal, asked: RenewalRequest, ledger: Ledger) -> bool:
-    """Whether the customer is owed a mail about the renewal, and the mail is not parked for the address that they
-    have. The subscription is read only for a parked mail."""
+    """Whether the customer is owed a mail about the renewal, and the mail is not parked for the customer's current
+    address.
+
+    The subscription is read only for a parked mail.
+    """
     name = owed_mail(renewal)
     if name is None or not is_parked(renewal):
         return name is not None
