@@ -1,4 +1,5 @@
-"""The promises of template.yaml, asserted on what SAM makes of it: the local emulator drops many of these settings."""
+"""The promises of template.yaml, asserted on SAM's transformed template: the local emulator drops many of these
+settings."""
 
 import json
 import re
@@ -18,7 +19,7 @@ from scripts.openapi import document as api_document
 from scripts.transformed import transformed, written
 
 ROOT = Path(__file__).parents[2]
-# Other values than the defaults, so that a name which forgets its parameter is found.
+# The values differ from the defaults, so that the tests find a name that ignores its parameter.
 GIVEN = {
     "ProjectName": "acme",
     "Environment": "qa",
@@ -33,7 +34,8 @@ PSEUDO = {
     "AWS::URLSuffix": "amazonaws.com",
     "AWS::StackName": "stack",
 }
-# By name, since the workflow's mails lead to the API, which is made after the functions behind it.
+# The functions refer to the workflow by name: a reference would close a circle, because the workflow's mails link to
+# the API, and CloudFormation makes the API after its functions.
 WORKFLOW = "arn:aws:states:eu-test-1:123456789012:stateMachine:acme-renewal-workflow-qa"
 RETAINED = {"DeletionPolicy": "RetainExceptOnCreate", "UpdateReplacePolicy": "Retain"}
 
@@ -42,13 +44,14 @@ type Json = Any
 
 @cache
 def template() -> dict[str, Json]:
-    """template.yaml as written, its short-form functions spelled out."""
+    """template.yaml as written, with its short-form functions spelled out."""
     return written()
 
 
 @cache
 def resources() -> dict[str, Json]:
-    """The transformed resources, parameters filled in. A reference to a resource reads `<Name>` or `<Name.Arn>`."""
+    """Return the transformed resources with their parameters filled in; a reference to a resource reads `<Name>` or
+    `<Name.Arn>`."""
     resolved: dict[str, Json] = _resolve(transformed(PSEUDO["AWS::Region"], dict(GIVEN))["Resources"])
     return resolved
 
@@ -396,7 +399,8 @@ DIFFERENCES: dict[tuple[str, str], tuple[Json, str]] = {
 
 @pytest.mark.parametrize("name", ORIGINAL)
 def test_every_setting_of_the_original_is_there(name: str) -> None:
-    """Each resource of the original system has the original's value for each property, or the one that replaced it."""
+    """Every resource of the original system has every property with the original's value, or with the value stated in
+    DIFFERENCES."""
     ours = {"Type": resources()[name]["Type"], **properties(name)}
     for setting, original in ORIGINAL[name].items():
         value = ours[setting]
@@ -410,7 +414,8 @@ def test_every_setting_of_the_original_is_there(name: str) -> None:
 
 @pytest.mark.parametrize(("name", "setting"), DIFFERENCES)
 def test_every_difference_from_the_original_is_one(name: str, setting: str) -> None:
-    """A difference that is stated but no longer made would excuse anything: each differs, and of a known setting."""
+    """Every stated difference names a setting of the original and gives a different value: a stale difference would
+    excuse anything."""
     assert DIFFERENCES[name, setting][0] != ORIGINAL[name][setting]
 
 
@@ -427,7 +432,8 @@ def test_every_difference_from_the_original_is_one(name: str, setting: str) -> N
     ],
 )
 def test_parameters_and_their_defaults(name: str, default: str, hidden: bool) -> None:
-    """The parameters have these names and defaults, which their patterns admit, and the key is hidden."""
+    """The parameters have these names and defaults, their patterns admit the defaults, and CloudFormation hides the
+    key."""
     declared = template()["Parameters"][name]
     assert (declared["Default"], declared.get("NoEcho", False)) == (default, hidden)
     assert re.fullmatch(declared["AllowedPattern"], default)
@@ -461,14 +467,14 @@ def test_parameters_and_their_defaults(name: str, default: str, hidden: bool) ->
     ],
 )
 def test_parameters_refuse_what_would_break_a_name_or_the_secret(name: str, good: list[str], bad: list[str]) -> None:
-    """No value can end the secret's JSON string, send the key unencrypted to another machine, or spoil a name."""
+    """No value can end the secret's JSON string, send the key unencrypted to a remote machine, or spoil a name."""
     pattern = template()["Parameters"][name]["AllowedPattern"]
     assert [value for value in good if not re.search(pattern, value)] == []
     assert [value for value in bad if re.fullmatch(pattern, value)] == []
 
 
 def test_the_longest_names_are_allowed_by_aws() -> None:
-    """With the longest project and environment that the parameters admit, names are within AWS's limits."""
+    """With the longest project and environment that the parameters admit, all names is within AWS's limits."""
     longest = {name: template()["Parameters"][name]["MaxLength"] for name in ("ProjectName", "Environment")}
     spare = sum(longest.values()) - len("acme") - len("qa")
     for kind, setting, limit in (
@@ -481,12 +487,12 @@ def test_the_longest_names_are_allowed_by_aws() -> None:
         assert max(len(each[setting]) for each in of_type(kind).values()) + spare <= limit
 
 
-# --- what the original lacked -----------------------------------------------------------------------------------
+# --- additions to the original ----------------------------------------------------------------------------------
 
 
 def test_the_ledger() -> None:
-    """The renewals table has one item for each subscription and period, and sparse indexes of what is unfinished and
-    of what was charged."""
+    """The renewals table has one item for every subscription and billing period, a sparse index of unfinished renewals
+    and a sparse index of charged renewals."""
     table = properties("Renewals")
     assert table["TableName"] == "acme-renewals-qa"
     assert table["KeySchema"] == [
@@ -514,7 +520,8 @@ def test_the_ledger() -> None:
 
 
 def test_the_changes() -> None:
-    """The changes table has one item for each change and each answer; what has an end is deleted after it."""
+    """The changes table has an item for every change and every stored answer, and deletes an item after its
+    `expires_at`."""
     table = properties("Changes")
     assert table["TableName"] == "acme-changes-qa"
     assert table["KeySchema"] == [
@@ -537,13 +544,14 @@ def test_the_changes() -> None:
     ],
 )
 def test_what_outlives_the_stack(name: str) -> None:
-    """Data, secrets, and the logging role and the sender that other stacks may use, outlive the stack; a failed
-    creation cleans up."""
+    """Data, secrets, API Gateway's logging role and the sender's identity outlive the stack; a failed creation of the
+    stack still removes them."""
     assert {key: resources()[name].get(key) for key in RETAINED} == RETAINED
 
 
 def test_the_signing_secret_is_valid_base64() -> None:
-    """What is left of printable ASCII for the generated secret is letters and digits, 44 of them: whole base64."""
+    """The characters left to the generated secret are ASCII's letters and digits, and its length is 44: whole
+    base64."""
     generated = properties("WebhookSigningSecret")["GenerateSecretString"]
     left = {chr(code) for code in range(33, 127)} - set(generated["ExcludeCharacters"])
     assert all(each.isalnum() for each in left)
@@ -554,14 +562,14 @@ def test_the_signing_secret_is_valid_base64() -> None:
 
 
 def test_the_webhook_has_a_secret_of_its_own() -> None:
-    """The webhook handler's secret has the signing secret and nothing else, taken from the gateway secret as it stands
-    when this one is made: a stack that is older keeps the signing secret that its senders use."""
+    """The webhook handler's secret holds the signing secret and nothing else. CloudFormation copies the value from the
+    gateway secret when the webhook's secret is made, and an older stack keeps the signing secret of its senders."""
     composed = json.loads(properties("WebhookSecret")["SecretString"])
     assert composed == {"signing": "{{resolve:secretsmanager:<PaymentGatewaySecret.Id>:SecretString:api_secret}}"}
 
 
 def test_functions_get_their_settings() -> None:
-    """Each function gets exactly the variables that it reads."""
+    """Every function gets exactly the environment variables read by its code."""
     everyone = {
         "ENVIRONMENT": "qa",
         "POWERTOOLS_SERVICE_NAME": "acme-qa",
@@ -649,7 +657,8 @@ def test_functions_get_their_settings() -> None:
 
 @pytest.mark.parametrize("name", of_type("AWS::Lambda::Function"))
 def test_functions_can_be_traced_and_found(name: str) -> None:
-    """Each function exists in src/, has a role of its own, is traced, and writes to its own 14-day log group."""
+    """Every function exists in src/, has a role of its own, is traced, and writes to its own log group, kept for 14
+    days."""
     function = properties(name)
     assert (ROOT / "src" / Path(*function["Handler"].split(".")[:-1]).with_suffix(".py")).is_file()
     assert function["Role"] == f"<{name}Role.Arn>"
@@ -659,7 +668,8 @@ def test_functions_can_be_traced_and_found(name: str) -> None:
 
 
 def test_the_workflow_is_traced_and_calls_the_three_tasks() -> None:
-    """The state machine is traced, and its definition's placeholders are the payment, receipt and mail functions."""
+    """The state machine is traced, and the placeholders of its definition are the payment, receipt and mail
+    functions."""
     workflow = properties("RenewalWorkflow")
     assert workflow["TracingConfiguration"] == {"Enabled": True}
     assert workflow["DefinitionSubstitutions"] == {
@@ -679,14 +689,15 @@ ROUTES = {("/webhook", "post"): ("WebhookHandler", "NONE")} | {
 
 
 def test_the_api_is_these_methods_of_one_stage() -> None:
-    """The webhook, and just what the API's code has routes for, each to its function as it is; one traced stage."""
+    """The REST API has the webhook and exactly the routes of the API's code, passes every request unchanged to the
+    function, and has a single, traced stage."""
     paths = properties("SubscriptionApi")["Body"]["paths"]
     assert {(path, method) for path in paths for method in paths[path]} == set(ROUTES)
     for (path, method), (function, _) in ROUTES.items():
         integration = paths[path][method]["x-amazon-apigateway-integration"]
         assert (integration["type"], integration["httpMethod"]) == ("aws_proxy", "POST")
         assert integration["uri"].endswith(f":lambda:path/2015-03-31/functions/<{function}.Arn>/invocations")
-        assert "credentials" not in integration  # the caller's own would need permission to invoke the function
+        assert "credentials" not in integration  # else a caller needs permission to invoke the function
     assert "x-amazon-apigateway-binary-media-types" not in properties("SubscriptionApi")["Body"]
     assert list(of_type("AWS::ApiGateway::Stage")) == ["SubscriptionApiprodStage"]
     assert [each for each in of_type("AWS::ApiGateway::Deployment").values() if "StageName" in each] == []
@@ -694,8 +705,8 @@ def test_the_api_is_these_methods_of_one_stage() -> None:
 
 
 def test_the_account_can_log_before_the_stage_does() -> None:
-    """The account's role is set once there is an API, which an account without any may ask for, and before the stage,
-    which names it. No API waits for the account."""
+    """CloudFormation sets the account's logging role after the API, because an account without any API may refuse the
+    setting, and before the stage, which names the role. No API waits for the account."""
     assert resources()["ApiGatewayAccount"]["DependsOn"] == "SubscriptionApi"
     named = {"ExecutionLogs": "<ApiExecutionLogs>", "LoggingRole": "<ApiGatewayAccount>"}
     assert properties("SubscriptionApiprodStage")["Variables"] == named
@@ -703,7 +714,8 @@ def test_the_account_can_log_before_the_stage_does() -> None:
 
 
 def test_old_tls_is_refused() -> None:
-    """The API's own address takes TLS 1.2 and 1.3 with forward secrecy, for the host that is named in both."""
+    """The API's own address accepts TLS 1.2 and 1.3 with forward secrecy only, and refuses a request whose TLS
+    handshake and Host header name different hosts."""
     api = properties("SubscriptionApi")
     assert api["SecurityPolicy"] == "SecurityPolicy_TLS13_1_2_PFS_PQ_2025_09"
     assert api["EndpointAccessMode"] == "STRICT"
@@ -717,8 +729,8 @@ def test_old_tls_is_refused() -> None:
     ],
 )
 def test_what_an_account_has_once_is_made_once(parameter: str, condition: str, names: set[str]) -> None:
-    """A second stack of an account and region leaves what is there alone: `existing`. What refers to it does so under
-    the same condition, so that nothing is missing then."""
+    """With `existing`, a second stack in an account and region leaves the account's resource alone. References to the
+    resource stand under the condition too, and nothing is missing without the resource."""
     declared = template()["Parameters"][parameter]
     assert (declared["Default"], declared["AllowedValues"]) == ("create", ["create", "existing"])
     assert template()["Conditions"][condition] == {"Fn::Equals": [{"Ref": parameter}, "create"]}
@@ -729,7 +741,7 @@ def test_what_an_account_has_once_is_made_once(parameter: str, condition: str, n
 
 
 def _without(condition: str, node: Json) -> Json:
-    """The template where the condition does not hold."""
+    """Return the template as CloudFormation reads the template where the condition does not hold."""
     if isinstance(node, list):
         return [_without(condition, each) for each in node]
     if not isinstance(node, dict):
@@ -741,7 +753,8 @@ def _without(condition: str, node: Json) -> Json:
 
 @pytest.mark.parametrize(("path", "method"), ROUTES)
 def test_who_may_call_what(path: str, method: str) -> None:
-    """Every path but those that check their callers themselves is for signed requests of callers whom IAM allows it."""
+    """Every path requires a request signed by a caller whom IAM allows, except the paths whose functions check the
+    callers."""
     body = properties("SubscriptionApi")["Body"]
     schemes = {name for required in body["paths"][path][method].get("security", []) for name in required}
     signed = {
@@ -753,13 +766,13 @@ def test_who_may_call_what(path: str, method: str) -> None:
 
 
 def test_only_webhooks_and_receipts_are_open() -> None:
-    """What needs no signature of AWS's is these two, whatever the code says."""
+    """Only webhooks and links to receipts need no AWS signature, whatever the API's code says."""
     assert {path for (path, _), (_, who) in ROUTES.items() if who == "NONE"} == {"/webhook", "/receipts/{token+}"}
 
 
 def test_what_api_gateway_refuses_itself_is_a_problem_too() -> None:
-    """Answers before our code is reached, or without it, are RFC 9457 documents that nobody keeps, and say nothing of
-    what is inside. API Gateway knows the status of an answer that we do not name, and the words for it in quotes."""
+    """API Gateway's own answers, given before or without our code, are RFC 9457 documents closed to caches and free of
+    internals. API Gateway fills in the status where the template gives no number, and puts the message in quotes."""
     answers = properties("SubscriptionApi")["Body"]["x-amazon-apigateway-gateway-responses"]
     statuses = {}
     for name, answer in answers.items():
@@ -992,7 +1005,8 @@ def test_what_api_gateway_refuses_itself_is_a_problem_too() -> None:
     ],
 )
 def test_alarms_of_our_own(name: str, expected: dict[str, Json]) -> None:
-    """What nobody may overlook raises an alarm, the first time, on the metric that is really written."""
+    """Every event worth a person's attention raises an alarm at the first occurrence, on a metric really written by the
+    code."""
     found = {"Type": resources()[name]["Type"], "Dimensions": [], **properties(name)}
     short = expected["AlarmName"].removeprefix("acme-").removesuffix("-qa")
     where = f". {RUNBOOK}{short}" if "docs/runbook.md" not in expected["AlarmDescription"] else ""
@@ -1001,8 +1015,8 @@ def test_alarms_of_our_own(name: str, expected: dict[str, Json]) -> None:
 
 
 def test_ses_says_what_became_of_a_mail() -> None:
-    """Bounces, complaints and refusals of this configuration set go to the topic, to which nobody is let in but SES for
-    it, and from there to the function; what that cannot take ends in a queue of its own."""
+    """SES sends bounces, complaints and rejections of the configuration set to a topic open to SES alone, and the topic
+    invokes the function. An event beyond the function's power ends in a dead-letter queue of its own."""
     destination = properties("MailFeedbackDestination")
     assert destination["ConfigurationSetName"] == "<ReceiptsConfigurationSet>"
     assert destination["EventDestination"]["MatchingEventTypes"] == ["bounce", "complaint", "reject"]
@@ -1080,7 +1094,8 @@ MATH: dict[str, tuple[str, dict[str, tuple[str, dict[str, str], str]], tuple[int
 
 @pytest.mark.parametrize("name", MATH)
 def test_alarms_on_more_than_one_metric(name: str) -> None:
-    """A share with a floor, a queue that nobody empties, a silence, and throttles of every function that there is."""
+    """Every alarm on several metrics computes its expression: the share of declines above a minimum of attempts, a
+    queue without a working worker, a missing sweep or audit, and the throttles of all functions."""
     expression, metrics, (periods, seconds), (comparison, threshold), missing = MATH[name]
     alarm = properties(name)
     told, *stats = alarm["Metrics"]
@@ -1103,7 +1118,8 @@ def test_alarms_on_more_than_one_metric(name: str) -> None:
 
 
 def test_alarms_on_more_than_one_metric_are_known() -> None:
-    """Each is asserted above, within what CloudWatch allows: ten metrics, and a day of periods under an hour."""
+    """Every alarm on several metrics is asserted above and stays within CloudWatch's limits: ten metrics, and one day
+    of evaluation for periods under an hour."""
     alarms = {name: each for name, each in of_type("AWS::CloudWatch::Alarm").items() if "Metrics" in each}
     assert set(alarms) == set(MATH)
     assert all(len(each["Metrics"]) <= 1 + 10 for each in alarms.values())
@@ -1111,7 +1127,8 @@ def test_alarms_on_more_than_one_metric_are_known() -> None:
 
 
 def test_what_the_api_throttles_is_counted() -> None:
-    """By the access log, whose status is text; API Gateway has no metric of its own for it."""
+    """A metric filter counts throttled requests in the access log, where the status is text; API Gateway has no metric
+    of throttled requests."""
     counted = properties("ApiThrottledFilter")
     assert (counted["LogGroupName"], counted["FilterPattern"]) == ("<ApiGatewayLogs>", '{ $.status = "429" }')
     transformation = {"MetricNamespace": "acme/qa", "MetricName": "ApiThrottled", "MetricValue": "1", "Unit": "Count"}
@@ -1120,7 +1137,8 @@ def test_what_the_api_throttles_is_counted() -> None:
 
 
 def test_the_worker_is_bounded_and_answers_for_each_message() -> None:
-    """How many renewals run at once is the parameter's to say, and one that fails takes no other with it."""
+    """The parameter sets how many renewals run at once, and a failed message does not fail the other messages of its
+    batch."""
     (source,) = of_type("AWS::Lambda::EventSourceMapping").values()
     declared = template()["Parameters"]["RenewalConcurrency"]
     assert source["EventSourceArn"] == "<RenewalQueue.Arn>"
@@ -1131,15 +1149,15 @@ def test_the_worker_is_bounded_and_answers_for_each_message() -> None:
 
 
 def test_the_default_fits_into_a_new_account() -> None:
-    """Each renewal of the queue holds two executions of Lambda at once, and a new account may have ten in all
-    (docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html): four are left for webhooks, the API and
+    """A renewal of the queue holds two executions of Lambda at once, and a new account may have only ten in all
+    (docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html): the default leaves four for webhooks, the API and
     the sweep."""
     assert 2 * template()["Parameters"]["RenewalConcurrency"]["Default"] <= 10 - 4
 
 
 def test_the_audit_is_scheduled() -> None:
-    """Nightly if nothing else is said, after the nightly sweep, with no days named; and a long chain of runs, each of
-    which hands on less than it was given, is not taken for a loop that never ends."""
+    """By default the audit runs every night after the nightly sweep, and its event names no days. Lambda's loop
+    detection does not stop a long chain of runs, where every run hands on less work than the run before."""
     (schedule,) = (each for each in of_type("AWS::Scheduler::Schedule").values() if each["Name"] == "acme-audit-qa")
     assert schedule["ScheduleExpression"] == "cron(30 5 * * ? *)"
     assert schedule["ScheduleExpressionTimezone"] == "Asia/Kolkata"
@@ -1151,8 +1169,8 @@ def test_the_audit_is_scheduled() -> None:
 
 
 def test_the_sweeps_are_scheduled() -> None:
-    """Hourly if nothing else is said, and nightly, by the business's clocks, each with the event that the function
-    knows. The business's clocks are UTC's if nothing else is said."""
+    """By default a sweep runs every hour and a nightly sweep every night, in the business's time zone, with events
+    known to the function. The business's time zone is UTC by default."""
     every = {each["Name"]: each for each in of_type("AWS::Scheduler::Schedule").values()}
     schedules = {name: each for name, each in every.items() if "sweep" in name}
     expressions = {name: each["ScheduleExpression"] for name, each in schedules.items()}
@@ -1184,13 +1202,14 @@ ENDED_BY_SILENCE = {
 
 @pytest.mark.parametrize("name", of_type("AWS::CloudWatch::Alarm"))
 def test_alarms_tell_someone(name: str) -> None:
-    """Every alarm goes to the stack's topic, and so does its end, unless it ends by mere silence."""
+    """Every alarm notifies the stack's topic when the alarm comes on, and also at its end unless mere silence ends the
+    alarm."""
     assert properties(name)["AlarmActions"] == ["<Alarms>"]
     assert properties(name).get("OKActions") == (None if name in ENDED_BY_SILENCE else ["<Alarms>"])
 
 
 def test_an_address_can_be_told() -> None:
-    """With an address it is subscribed to the topic of the alarms, by default nobody is."""
+    """An `AlarmEmail` is subscribed to the topic of the alarms; by default nobody is subscribed."""
     subscription = resources()["AlarmSubscription"]
     assert subscription["Condition"] == "HasAlarmEmail"
     assert not _holds(template()["Conditions"]["HasAlarmEmail"])
@@ -1208,7 +1227,8 @@ PARTS = ["What it means to customers", "How to look", "How to mend", "How to kno
 
 
 def test_each_alarm_has_its_section_in_the_runbook() -> None:
-    """And each section its alarm: what it means, how to look, how to mend, when it is over."""
+    """Every alarm has a section in the runbook, and every section has an alarm. A section says what the alarm means to
+    customers, how to look, how to mend, and how to know that the trouble is over."""
     runbook = (ROOT / "docs/runbook.md").read_text()
     alarms, _, _ = runbook.partition("\n# Operations")
     _, *sections = re.split(r"^## ", alarms, flags=re.MULTILINE)
@@ -1243,7 +1263,7 @@ def _widgets() -> list[dict[str, Json]]:
 
 
 def _drawn() -> Iterator[tuple[str, str, dict[str, str]]]:
-    """Namespace, name and dimensions of each metric that the dashboard draws by name."""
+    """Yield namespace, name and dimensions of every metric drawn by name on the dashboard."""
     for widget in _widgets():
         for metric in widget["properties"].get("metrics", []):
             if not isinstance(metric[0], dict):
@@ -1251,7 +1271,8 @@ def _drawn() -> Iterator[tuple[str, str, dict[str, str]]]:
 
 
 def test_the_dashboard_is_one_that_cloudwatch_takes() -> None:
-    """Known widgets with known properties, on a grid of 24 columns, none on top of another."""
+    """The dashboard has only known widgets with known properties, on a grid of 24 columns, and no two widgets
+    overlap."""
     taken: set[tuple[int, int]] = set()
     for widget in _widgets():
         assert set(widget) == {"type", "x", "y", "width", "height", "properties"}
@@ -1267,7 +1288,7 @@ def test_the_dashboard_is_one_that_cloudwatch_takes() -> None:
 
 
 def test_the_dashboard_shows_every_alarm() -> None:
-    """By its ARN, at the top."""
+    """The first widget of the dashboard shows every alarm by its ARN."""
     first, *others = _widgets()
     prefix = "arn:aws:cloudwatch:eu-test-1:123456789012:alarm:"
     assert sorted(first["properties"]["alarms"]) == sorted(
@@ -1277,7 +1298,8 @@ def test_the_dashboard_shows_every_alarm() -> None:
 
 
 def test_every_metric_that_is_looked_at_is_written() -> None:
-    """An alarm or a graph of a metric that nobody writes would be at peace for ever."""
+    """The code writes every metric that an alarm or a graph reads: an alarm on an unwritten metric would never come
+    on."""
     source = "".join(path.read_text() for path in (ROOT / "src").rglob("*.py"))
     audited = {f"Audit{kind.title().replace('_', '')}" for kind in Difference}
     written = audited | set(re.findall(r'"([A-Z]\w+)"', source))
@@ -1293,7 +1315,7 @@ def test_every_metric_that_is_looked_at_is_written() -> None:
 
 
 def test_the_dashboard_names_resources_that_there_are() -> None:
-    """AWS's own metrics, by the names of our functions, queues, workflow and API."""
+    """The dashboard's graphs of AWS's own metrics name functions, queues, a workflow and an API of the template."""
     names = {each["FunctionName"] for each in of_type("AWS::Lambda::Function").values()}
     names |= {each["QueueName"] for each in of_type("AWS::SQS::Queue").values()}
     names |= {"<RenewalWorkflow>", properties("SubscriptionApi")["Name"], "prod"}
@@ -1312,7 +1334,7 @@ UNTAGGED = {
     "AWS::CloudWatch::Dashboard",
     "AWS::Logs::MetricFilter",
     "AWS::SNS::Subscription",
-    "AWS::ApiGateway::RestApi",  # SAM gives an API's tags to its stage, which is what costs are counted by
+    "AWS::ApiGateway::RestApi",  # SAM gives an API's tags to its stage, and AWS bills by the stage
     "AWS::Lambda::LayerVersion",
     "AWS::Lambda::Permission",
     "AWS::Lambda::EventSourceMapping",
@@ -1348,7 +1370,8 @@ NAME_TAGS = {
 
 @pytest.mark.parametrize("name", [name for name, each in resources().items() if each["Type"] not in UNTAGGED])
 def test_everything_that_takes_tags_has_them(name: str) -> None:
-    """Each resource has its Environment and a Name that begins with the project: the original's, if there was one."""
+    """Every resource has an Environment tag and a Name tag that begins with the project: the original's Name for a
+    resource of the original."""
     tags = _tags(name)
     assert set(tags) == {"Name", "Environment"}
     assert tags["Environment"] == "qa"
@@ -1494,7 +1517,7 @@ SERVICES = {
 
 
 CONDITIONS = {"ses:SendRawEmail": {"StringEquals": {"ses:FromAddress": "bills@acme.test"}}}
-"""By action; all other permissions have none."""
+"""The condition of each action that has a condition; all other permissions have no condition."""
 FOR_THIS_ACCOUNT = {"StringEquals": {"aws:SourceAccount": "123456789012"}}
 
 
@@ -1515,8 +1538,8 @@ def _as_list(value: str | list[str]) -> list[str]:
 
 @pytest.mark.parametrize("role", GRANTS)
 def test_a_role_allows_what_its_service_does_and_no_more(role: str) -> None:
-    """Each role holds exactly the actions that its owner calls, on exactly their resources, for its one service when it
-    acts for this account. (API Gateway does not say whom it acts for.)"""
+    """Every role allows exactly the actions called by its owner, on exactly the needed resources, and trusts a single
+    service acting for this account. (API Gateway does not say on whose behalf the role is used.)"""
     allowed: dict[str, set[str]] = {}
     for action, resource in _grants(role):
         allowed.setdefault(action, set()).add(resource)
@@ -1529,7 +1552,7 @@ def test_a_role_allows_what_its_service_does_and_no_more(role: str) -> None:
 
 
 def test_there_are_no_other_permissions() -> None:
-    """No role or policy exists beside those above, and only actions that know no ARN are allowed on `*`."""
+    """No role or policy exists beside the roles in GRANTS, and only actions without ARNs are allowed on `*`."""
     assert set(of_type("AWS::IAM::Role")) == set(GRANTS)
     assert of_type("AWS::IAM::Policy") == of_type("AWS::IAM::ManagedPolicy") == {}
     attached = {name for name, role in of_type("AWS::IAM::Role").items() if "ManagedPolicyArns" in role}
@@ -1542,7 +1565,8 @@ def test_there_are_no_other_permissions() -> None:
 
 
 def test_outputs() -> None:
-    """The stack names what people and programs need to use it, each with a description."""
+    """The stack's outputs name everything needed by people and programs that use the stack, and every output has a
+    description."""
     outputs = template()["Outputs"]
     assert {name: _resolve(each["Value"]) for name, each in outputs.items()} == {
         "WebhookUrl": "https://<SubscriptionApi>.execute-api.eu-test-1.amazonaws.com/prod/webhook",
@@ -1576,8 +1600,8 @@ LAYERS = {
 
 
 def test_functions_have_the_layers_they_need_and_no_more() -> None:
-    """Those that ask the gateway have Stripe, the receipt function the PDF library, the webhook the signatures, the API
-    pydantic."""
+    """Functions that ask the gateway have Stripe, the receipt function has the PDF library, the webhook's function the
+    signature library, and the API pydantic; no function has more layers."""
     declared = {
         name: [layer["Ref"] for layer in each["Properties"]["Layers"]]
         for name, each in template()["Resources"].items()
@@ -1598,7 +1622,8 @@ def test_functions_have_the_layers_they_need_and_no_more() -> None:
 
 @pytest.mark.parametrize(("name", "folder"), LAYERS.items())
 def test_layers_hold_what_was_tested(name: str, folder: str) -> None:
-    """Each layer pins, by hash and without an index, the versions that the tests run with, for the same Python."""
+    """Every layer pins, by hash and without an index, the versions used by the tests, for the functions' version of
+    Python."""
     layer = template()["Resources"][name]
     assert layer["Metadata"]["BuildMethod"] == "makefile"
     assert layer["Properties"]["ContentUri"] == f"layers/{folder}/"
@@ -1613,7 +1638,7 @@ def test_layers_hold_what_was_tested(name: str, folder: str) -> None:
 
 
 def test_the_layer_knows_every_call_that_is_made() -> None:
-    """Each client that the sources build, and each method of it that they call, is in the pruned descriptions."""
+    """The pruned service descriptions hold every client built in the sources and every method called in the sources."""
     sources = "".join(source.read_text() for source in (ROOT / "src").rglob("*.py"))
     built = set(re.findall(r"""_client\(\s*["']([a-z0-9-]+)["']""", sources))
     assert built == CALLS.keys() - {"sts"}
@@ -1626,7 +1651,7 @@ def test_the_layer_knows_every_call_that_is_made() -> None:
 
 
 def test_functions_are_compiled() -> None:
-    """Every function is built by the recipe that compiles it: Lambda cannot write bytecode to /var/task."""
+    """The makefile recipe that compiles bytecode builds every function: Lambda cannot write bytecode to /var/task."""
     functions = [each for each in template()["Resources"].values() if each["Type"] == "AWS::Serverless::Function"]
     assert functions
     assert [each["Metadata"] for each in functions] == [{"BuildMethod": "makefile"}] * len(functions)
@@ -1648,7 +1673,8 @@ def _pins(requirements: str) -> dict[str, str]:
     ],
 )
 def test_sam_commands_need_no_flags(environment: str, stack: str, named: str) -> None:
-    """In each environment samconfig says which stack is deployed, with the named roles allowed and a bucket found."""
+    """For every environment samconfig.toml names the deployed stack, allows named roles, and lets SAM find its
+    bucket."""
     text = (ROOT / "samconfig.toml").read_text()
     config = tomllib.loads(text)[environment]
     deploy = config["deploy"]["parameters"]
@@ -1660,7 +1686,8 @@ def test_sam_commands_need_no_flags(environment: str, stack: str, named: str) ->
 
 
 def test_sync_never_touches_production() -> None:
-    """`sam sync` changes functions without a change set, so outside this machine it always means the dev stack."""
+    """`sam sync` changes functions without a change set; outside the local stack `sam sync` therefore always means the
+    dev stack."""
     config = tomllib.loads((ROOT / "samconfig.toml").read_text())
     synced = {name: each["sync"]["parameters"] for name, each in config.items() if name != "version" and "sync" in each}
     assert set(synced) == {"default", "dev", "local"}
