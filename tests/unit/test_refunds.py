@@ -1,4 +1,4 @@
-"""Refunds: never twice for one request, never more than was paid, and each told once."""
+"""Refunds: a request is refunded once, never beyond the amount paid, and the customer is told of every outcome once."""
 
 from collections.abc import Callable
 from contextlib import suppress
@@ -37,7 +37,7 @@ type Counted = Callable[[str], float]
 
 @pytest.fixture
 def paid(api: Api, monkeypatch: pytest.MonkeyPatch) -> Api:
-    """29.99 USD were paid, and the receipt was mailed."""
+    """A shop where 29.99 USD were paid and the receipt was mailed."""
     monkeypatch.setenv("PROJECT_NAME", "shop")
     monkeypatch.setattr(receipts, "_link_key", lambda: SimpleNamespace(value=lambda: "key"))
     monkeypatch.setenv("RECEIPT_LINKS_URL", LINKS)
@@ -49,7 +49,7 @@ def paid(api: Api, monkeypatch: pytest.MonkeyPatch) -> Api:
 
 @pytest.fixture
 def counted(monkeypatch: pytest.MonkeyPatch) -> Counted:
-    """How often a metric was counted."""
+    """Return how often a metric was counted."""
     counts: dict[str, float] = {}
 
     def count(name: str, number: float = 1, **_more: Any) -> None:
@@ -71,7 +71,7 @@ def _given(api: Api) -> list[int]:
 
 
 def test_all_of_it(paid: Api) -> None:
-    """Without an amount all is given back: gateway, ledger, receipt, mail and timeline say the same."""
+    """A request without an amount refunds everything, and gateway, ledger, receipt, mail and timeline all say so."""
     reply = _refund(paid)
     assert reply.status == 201
     assert reply.body["amount"] == {"amount": "29.99", "currency": "USD"}
@@ -98,7 +98,8 @@ def test_all_of_it(paid: Api) -> None:
 
 
 def test_an_account_that_is_turned_away_gives_nothing_back_yet(paid: Api) -> None:
-    """The refund stays claimed and is not marked as failed: the same request goes on once the account is in order."""
+    """While the gateway turns the account away, the refund stays claimed and is not marked as failed; repeated after
+    the account is in order, the request is refunded."""
     paid.shop.gateway.turned_away.add("refund")
     assert _refund(paid).status == 503
     assert paid.shop.items()[PERIOD]["refunds"]["refund_1"]["state"] == "claimed"
@@ -108,7 +109,8 @@ def test_an_account_that_is_turned_away_gives_nothing_back_yet(paid: Api) -> Non
 
 
 def test_in_parts_and_never_more_than_was_paid(paid: Api) -> None:
-    """Parts add up to what was paid; one that would go beyond is refused, and so is one when nothing is left."""
+    """Partial refunds add up to the amount paid at most: a request for more than is left is refused, and so is any
+    request after everything was refunded."""
     assert _refund(paid, "10.00", "k-1").body["left"]["amount"] == "19.99"
     paid.shop.run("run-2", NOON + LATER)
     refused = _refund(paid, "20.00", "k-2")
@@ -122,13 +124,14 @@ def test_in_parts_and_never_more_than_was_paid(paid: Api) -> None:
 
 
 def test_a_small_part_has_no_minimum(paid: Api) -> None:
-    """A cent can be given back, though it could not be charged."""
+    """A single cent can be refunded, though a cent is too little for a charge."""
     assert _refund(paid, "0.01").status == 201
 
 
 @pytest.mark.parametrize("days", [0, 3])
 def test_the_same_request_is_one_refund(paid: Api, days: int) -> None:
-    """It comes again, days later too, and is answered the same; nothing more is given back, nobody told again."""
+    """A request sent again, days later too, gets the first answer: nothing more is refunded, and nobody is told
+    again."""
     first = _refund(paid, "10.00")
     paid.shop.run("run-2", NOON + LATER)
     again = _refund(paid, "10.00")
@@ -139,7 +142,7 @@ def test_the_same_request_is_one_refund(paid: Api, days: int) -> None:
 
 
 def test_another_request_under_its_key_is_refused(paid: Api) -> None:
-    """A key says one thing."""
+    """A different request under a used idempotency key is refused with 422."""
     assert _refund(paid, "10.00").status == 201
     assert _refund(paid, "11.00").status == 422
     assert paid("POST", "/subscriptions/sub_1/pause", Idempotency_Key="k-1").status == 422
@@ -148,7 +151,8 @@ def test_another_request_under_its_key_is_refused(paid: Api) -> None:
 
 @pytest.mark.parametrize("at", range(18))
 def test_cut_off_anywhere_it_is_one_refund(paid: Api, at: int) -> None:
-    """The process ends before or after any of its calls; the request comes again under its key, and is one refund."""
+    """The process ends before or after any of its calls, and the request is sent again under its idempotency key: the
+    period is refunded once."""
     cuts = paid.shop.cuts
     cuts.calls.clear()
     cuts.at = at
@@ -165,7 +169,8 @@ def test_cut_off_anywhere_it_is_one_refund(paid: Api, at: int) -> None:
 
 @pytest.mark.parametrize("trouble", ["before", "after"])
 def test_without_a_clear_answer_it_is_asked_again(paid: Api, trouble: str) -> None:
-    """The gateway hangs up before or after it gave the money back: try again, and another refund waits meanwhile."""
+    """The gateway hangs up before or after refunding: the caller is asked to try again, a second refund is refused
+    meanwhile, and the repeated request refunds once."""
     paid.shop.gateway.trouble.append(("refund", trouble))
     assert _refund(paid, "10.00").status == 503
     assert _refund(paid, "5.00", "k-2").status == 409
@@ -174,7 +179,7 @@ def test_without_a_clear_answer_it_is_asked_again(paid: Api, trouble: str) -> No
 
 
 def test_what_the_gateway_cannot_give_back_is_said(paid: Api) -> None:
-    """A failed refund is told as such, owes no mail, and leaves the amount to be refunded."""
+    """The timeline tells of a failed refund and its reason; no mail is owed, and the amount can be refunded again."""
     paid.shop.gateway.refunds_begin = GatewayRefundState.FAILED
     for _ in range(2):
         assert _refund(paid, "10.00").status == 409
@@ -186,7 +191,8 @@ def test_what_the_gateway_cannot_give_back_is_said(paid: Api) -> None:
 
 
 def test_what_cannot_be_refunded(paid: Api) -> None:
-    """Not paid, not there, another currency, while its receipt is on the way, and without a key."""
+    """A refund is refused in a wrong currency, for an unknown period, with too many decimals, without an idempotency
+    key, and for a declined period."""
     assert _refund(paid, "10.00", currency="EUR").status == 409
     assert _refund(paid, renewal_date="2026-02-28").status == 404
     assert _refund(paid, "10.001").status == 400
@@ -199,7 +205,8 @@ def test_what_cannot_be_refunded(paid: Api) -> None:
 
 
 def test_two_refunds_are_told_one_after_the_other(paid: Api) -> None:
-    """While the first one's receipt is on its way a second one waits, so that none goes untold."""
+    """While the receipt of the first refund is on its way, a second refund is refused, so that the customer hears of
+    both."""
     assert _refund(paid, "10.00", "k-1").status == 201
     assert _refund(paid, "5.00", "k-2").status == 409
     paid.shop.run("run-2", NOON + LATER)
@@ -212,7 +219,8 @@ def test_two_refunds_are_told_one_after_the_other(paid: Api) -> None:
 
 
 def test_a_refund_that_was_not_told_is_taken_up(paid: Api) -> None:
-    """Where the workflow was never started, the item stands in the index of what is unfinished, until it is told."""
+    """Where the workflow was never started, the item stays in the index of unfinished renewals until the customer is
+    told."""
     paid.trouble = error("ServiceUnavailable", "StartExecution", 503)
     assert _refund(paid, "10.00").status == 201
     assert "unfinished" in paid.shop.items()[PERIOD]
@@ -222,7 +230,7 @@ def test_a_refund_that_was_not_told_is_taken_up(paid: Api) -> None:
 
 
 def test_a_mail_of_a_refund_that_cannot_be_sent_is_parked(paid: Api) -> None:
-    """To an address at fault nothing is sent, and a corrected one gets it."""
+    """The mail about a refund is not sent to an invalid address, and goes out once the address is corrected."""
     paid.shop.edit(customer_email="nobody")
     _refund(paid, "10.00")
     assert paid.shop.run("run-2", NOON + LATER) == "EmailFailed"
@@ -233,7 +241,8 @@ def test_a_mail_of_a_refund_that_cannot_be_sent_is_parked(paid: Api) -> None:
 
 @pytest.mark.parametrize("corrected", [False, True])
 def test_a_mail_that_came_back_does_not_hold_up_another_refund(paid: Api, corrected: bool) -> None:
-    """The second refund is made, and told once there is an address; the first stands as returned, owed no more."""
+    """After the mail of a first refund came back, a second refund is made and told once the address works; the first
+    mail stays returned and is owed no more."""
     shop = paid.shop
     assert _refund(paid, "10.00", "k-1").status == 201
     shop.run("run-2", NOON + LATER)
@@ -256,7 +265,7 @@ def test_a_mail_that_came_back_does_not_hold_up_another_refund(paid: Api, correc
 
 
 def test_a_mail_to_the_corrected_address_is_not_overtaken_by_another_refund(paid: Api) -> None:
-    """While the first one's mail is on its way there, the second waits."""
+    """While the first refund's mail is on its way to the corrected address, a second refund is refused."""
     shop = paid.shop
     assert _refund(paid, "10.00", "k-1").status == 201
     shop.run("run-2", NOON + LATER)
@@ -269,8 +278,9 @@ def test_a_mail_to_the_corrected_address_is_not_overtaken_by_another_refund(paid
 
 
 def test_an_execution_of_one_refund_tells_of_no_later_one(paid: Api) -> None:
-    """The second is made between the first one's receipt and its mail, at an address that was just corrected: it waits
-    for its own receipt."""
+    """A second refund is made between the first refund's receipt and the first refund's mail, just after the address
+    was corrected: the first refund's execution does not mail the second refund, whose mail waits for its own
+    receipt."""
     shop = paid.shop
     assert _refund(paid, "10.00", "k-1").status == 201
     shop.run("run-2", NOON + LATER)
@@ -284,7 +294,8 @@ def test_an_execution_of_one_refund_tells_of_no_later_one(paid: Api) -> None:
 
 
 def test_a_refund_and_then_its_receipt_that_come_back_are_parked(paid: Api) -> None:
-    """In this order too nobody looks for them until the address changes; then both go out, each once."""
+    """The refund's mail comes back, and the receipt's mail after it: nobody looks for the two until the address
+    changes, and both go out then, once each."""
     shop = paid.shop
     assert _refund(paid, "10.00", "k-1").status == 201
     shop.run("run-2", NOON + LATER)
@@ -299,13 +310,14 @@ def test_a_refund_and_then_its_receipt_that_come_back_are_parked(paid: Api) -> N
 
 
 def test_a_refund_of_a_bad_amount_is_named() -> None:
-    """What would need rounding is refused whatever asks for it."""
+    """An amount that would need rounding is refused, whoever asks."""
     with pytest.raises(BadRow):
         exact_minor_units(Decimal("0.001"), "USD")
 
 
 def test_a_mail_that_waited_for_an_address_is_no_old_work(paid: Api) -> None:
-    """Ten days later it is corrected, and SES throttles: the alarm on the oldest unfinished counts from then."""
+    """The address is corrected ten days later, and SES throttles: the alarm on the oldest unfinished renewal counts
+    from the correction."""
     shop, later = paid.shop, NOON + 10 * DAY
     assert _refund(paid, "10.00").status == 201
     shop.run("run-2", NOON + LATER)
@@ -317,7 +329,7 @@ def test_a_mail_that_waited_for_an_address_is_no_old_work(paid: Api) -> None:
 
 
 def test_a_receipt_that_is_sent_again_goes_out_though_a_refunds_mail_comes_back(paid: Api) -> None:
-    """Its own mail comes first; the refund's waits for another address."""
+    """A receipt to be mailed again goes out although the refund's mail came back and waits for a new address."""
     shop = paid.shop
     shop.items()[PERIOD] |= {"status": "mail_unknown"}
     shop.items()[PERIOD]["mails"]["receipt_1"]["state"] = "unknown"
@@ -336,7 +348,8 @@ def test_a_receipt_that_is_sent_again_goes_out_though_a_refunds_mail_comes_back(
 
 
 def test_a_refund_that_is_recorded_while_the_receipt_is_mailed_is_told_of(paid: Api) -> None:
-    """The receipt's mail ends the renewal, and the refund is looked for still: its own execution may be lost."""
+    """A refund is recorded while the receipt is being mailed. The mail ends the renewal, and the item stays in the
+    index of unfinished renewals for the refund's mail, because the refund's own execution may be lost."""
     shop = paid.shop
     bounce(shop)
     shop.edit(customer_email="new@customer.example")
@@ -355,11 +368,11 @@ def test_a_refund_that_is_recorded_while_the_receipt_is_mailed_is_told_of(paid: 
     assert (item["status"], item["notice"], "unfinished" in item) == ("done", "refunded_1", True)
 
 
-# --- what others refunded, what is on its way, what fails later, what was cut off --------------------------------
+# --- refunds made in the dashboard, pending refunds, late failures, refunds that were cut off --------------------
 
 
 def _sweep(api: Api, now: datetime | None = None) -> list[dict[str, str]]:
-    """The requests that the hourly sweep sends for what is unfinished, a day after everything."""
+    """Return the requests that the hourly sweep sends for unfinished renewals, by default a day from now."""
     kept: list[RenewalRequest] = []
     at = now or datetime.now(UTC) + DAY
     sweep = Sweep(
@@ -381,7 +394,7 @@ def _sweep(api: Api, now: datetime | None = None) -> list[dict[str, str]]:
 
 
 def _swept(api: Api, execution: str, now: datetime) -> None:
-    """The hourly sweep, and the executions that it leads to."""
+    """Run the hourly sweep and the executions of its requests."""
     for request in _sweep(api):
         if request.get("event_type") == Asks.SETTLE_REFUNDS:
             api.shop.settle_refunds(execution, now, request["renewal_date"])
@@ -404,7 +417,8 @@ def _payment(api: Api) -> str:
 
 
 def test_what_others_refunded_counts(paid: Api) -> None:
-    """10.00 were refunded in the gateway's dashboard: the API refunds the other 19.99, and says that it is all."""
+    """10.00 USD were refunded in the gateway's dashboard: the API refunds only the other 19.99 USD and says that
+    nothing is left."""
     paid.shop.gateway.refund_elsewhere(_payment(paid), 1000)
     too_much = _refund(paid, "20.00", "k-0")
     assert (too_much.status, too_much.body["detail"]) == (409, "Of this period 19.99 USD are left to be refunded.")
@@ -423,7 +437,7 @@ def test_what_others_refunded_counts(paid: Api) -> None:
 
 
 def test_all_of_it_refunded_elsewhere_leaves_nothing(paid: Api) -> None:
-    """Whatever is asked for then is refused in words, and nothing more is refunded."""
+    """After everything was refunded in the dashboard, a request is refused in words, and nothing more is refunded."""
     paid.shop.gateway.refund_elsewhere(_payment(paid), 2999)
     refused = _refund(paid)
     assert (refused.status, refused.body["detail"]) == (409, "Of this period 0.00 USD are left to be refunded.")
@@ -433,7 +447,8 @@ def test_all_of_it_refunded_elsewhere_leaves_nothing(paid: Api) -> None:
 
 
 def test_a_failed_refund_of_others_counts_for_nothing(paid: Api) -> None:
-    """The money never left: all of it can be refunded, and nobody is told of it."""
+    """A refund that failed in the dashboard moved no money: everything can still be refunded, and the failed refund is
+    not recorded."""
     shop = paid.shop
     shop.gateway.refund_becomes(shop.gateway.refund_elsewhere(_payment(paid), 1000), GatewayRefundState.FAILED)
     assert _refund(paid).body["amount"]["amount"] == "29.99"
@@ -441,7 +456,8 @@ def test_a_failed_refund_of_others_counts_for_nothing(paid: Api) -> None:
 
 
 def test_ours_are_counted_once(paid: Api) -> None:
-    """A refund whose answer was lost is known by what it carries, when somebody asks for another one."""
+    """The system finds its own refund by the request in the refund's metadata after the answer was lost, and counts the
+    refund once when a further refund is asked for."""
     paid.shop.gateway.trouble.append(("refund", "after"))
     assert _refund(paid, "10.00").status == 503
     assert _refund(paid, "10.00").body["left"]["amount"] == "19.99"
@@ -451,15 +467,16 @@ def test_ours_are_counted_once(paid: Api) -> None:
 
 
 def test_without_the_gateways_list_nothing_is_refunded(paid: Api) -> None:
-    """Nobody can say what is left: try again, and nothing is claimed meanwhile."""
+    """Where the gateway does not list the payment's refunds, nobody knows what is left: the caller is asked to try
+    again, and nothing is claimed."""
     paid.shop.gateway.trouble.append(("refunds_of", "before"))
     assert _refund(paid, "10.00").status == 503
     assert not paid.shop.items()[PERIOD]["refunds"]
 
 
 def test_a_refund_that_is_on_its_way_is_told_as_that(paid: Api) -> None:
-    """Neither answer, mail nor timeline says that it is done, and there is no receipt of it; once it is, the customer
-    gets that."""
+    """For a pending refund neither answer, mail nor timeline says that the refund is done, and no receipt is made; the
+    customer gets the receipt once the refund has succeeded."""
     shop = paid.shop
     shop.gateway.refunds_begin = GatewayRefundState.PENDING
     reply = _refund(paid, "10.00")
@@ -486,7 +503,7 @@ def test_a_refund_that_is_on_its_way_is_told_as_that(paid: Api) -> None:
 
 
 def test_refunds_of_another_accounts_payment_are_left_as_they_stand(paid: Api) -> None:
-    """The gateway does not know the payment: nothing is marked, and the refund stays unfinished for all to see."""
+    """The gateway does not know the payment: the refund is not marked as failed and stays visibly unfinished."""
     shop = paid.shop
     shop.gateway.trouble.append(("refund", "before"))
     assert _refund(paid, "10.00").status == 503
@@ -503,8 +520,8 @@ def test_refunds_of_another_accounts_payment_are_left_as_they_stand(paid: Api) -
 
 @pytest.mark.parametrize("begins", [GatewayRefundState.PENDING, GatewayRefundState.SUCCEEDED])
 def test_a_refund_that_fails_later_is_named(paid: Api, begins: GatewayRefundState, counted: Counted) -> None:
-    """The customer who was told of it is told that it failed, once; the timeline says so, whoever is on call sees it,
-    an alarm counts it, and its amount can be refunded again."""
+    """A customer who was told of a refund is told once that the refund failed. The timeline and the on-call list show
+    the failure, the alarm's metric counts it, and the amount can be refunded again."""
     shop = paid.shop
     shop.gateway.refunds_begin = begins
     assert _refund(paid, "10.00").status == 201
@@ -527,7 +544,7 @@ def test_a_refund_that_fails_later_is_named(paid: Api, begins: GatewayRefundStat
 
 
 def test_one_that_failed_before_its_mail_is_told_of_by_none(paid: Api) -> None:
-    """The customer has not heard of it: nothing is owed, and nothing false goes out."""
+    """A refund failed before the customer heard of it: no mail is owed, and no false mail goes out."""
     shop = paid.shop
     shop.gateway.refunds_begin = GatewayRefundState.PENDING
     assert _refund(paid, "10.00").status == 201
@@ -539,7 +556,7 @@ def test_one_that_failed_before_its_mail_is_told_of_by_none(paid: Api) -> None:
 
 
 def test_a_state_never_goes_back(paid: Api) -> None:
-    """What was once seen to fail or to succeed stays so, whatever an old answer says."""
+    """A refund that was seen to fail or to succeed keeps its state, whatever an older answer of the gateway says."""
     shop = paid.shop
     assert _refund(paid, "10.00").status == 201
     shop.gateway.refund_becomes("re_1", GatewayRefundState.PENDING)
@@ -553,7 +570,8 @@ def test_a_state_never_goes_back(paid: Api) -> None:
 
 
 def test_a_stored_error_is_not_asked_for_again(paid: Api) -> None:
-    """The gateway repeats a 500 for as long as it remembers the key: the next try has another, and is one refund."""
+    """The gateway repeats a stored 500 for as long as it remembers the idempotency key: the next attempt uses a new
+    key, and the period is refunded once."""
     shop = paid.shop
     shop.gateway.trouble += [("refund", "answered")] * 2
     assert [_refund(paid, "10.00").status for _ in range(3)] == [503, 503, 201]
@@ -562,7 +580,8 @@ def test_a_stored_error_is_not_asked_for_again(paid: Api) -> None:
 
 
 def test_a_refund_that_was_made_behind_a_500_is_not_made_again(paid: Api) -> None:
-    """It is found by what it carries, before the gateway is asked under another key."""
+    """The gateway refunded and answered 500: the refund is found by its metadata before the gateway is asked under a
+    new key."""
     shop, refund = paid.shop, paid.shop.gateway.refund
 
     def broken(*args: Any, **more: Any) -> Any:
@@ -578,8 +597,8 @@ def test_a_refund_that_was_made_behind_a_500_is_not_made_again(paid: Api) -> Non
 
 @pytest.mark.parametrize("at", range(18))
 def test_a_refund_that_was_cut_off_is_finished_by_the_sweep(paid: Api, at: int) -> None:
-    """The process ends before or after any of its calls, and its caller never comes back: what was asked for is
-    refunded once and told once, and other refunds of the period go on."""
+    """The process ends before or after any of its calls, and its caller never comes back: a claimed refund is made once
+    and told once, and further refunds of the period are accepted."""
     shop = paid.shop
     shop.cuts.calls.clear()
     shop.cuts.at = at
@@ -597,7 +616,8 @@ def test_a_refund_that_was_cut_off_is_finished_by_the_sweep(paid: Api, at: int) 
 
 @pytest.mark.parametrize("at", range(16))
 def test_a_sweep_that_is_cut_off_is_finished_by_the_next(paid: Api, at: int) -> None:
-    """The answer of the gateway was lost, and each run that finishes the refund ends at one of its calls too."""
+    """The gateway's answer was lost, and the execution finishing the refund is cut off at any of its calls: the next
+    sweeps still refund once and tell once."""
     shop = paid.shop
     shop.gateway.trouble.append(("refund", "after" if at % 2 else "before"))
     assert _refund(paid, "10.00").status == 503
@@ -614,7 +634,8 @@ def test_a_sweep_that_is_cut_off_is_finished_by_the_next(paid: Api, at: int) -> 
 
 
 def test_a_refund_without_an_answer_counts_as_old_work(paid: Api) -> None:
-    """Until the gateway has said something, the alarm on the oldest unfinished work counts it; then no more."""
+    """The alarm on the oldest unfinished renewal counts an unanswered refund until the gateway answers, and no
+    longer."""
     shop = paid.shop
     shop.gateway.trouble.append(("refund", "before"))
     assert _refund(paid, "10.00").status == 503
@@ -627,7 +648,8 @@ def test_a_refund_without_an_answer_counts_as_old_work(paid: Api) -> None:
 
 
 def test_a_refund_of_the_version_before_is_finished_when_it_is_looked_at(paid: Api) -> None:
-    """It was claimed without a place in the index of unfinished work: the audit names it, and has it looked at."""
+    """The earlier version claimed a refund without entering the item in the index of unfinished renewals: the audit
+    hands the period over, and the execution finishes the refund."""
     shop = paid.shop
     claim = {"amount": Decimal("10.00"), "state": "claimed", "at": NOON.isoformat(), "by": "ann", "request": "hash"}
     shop.items()[PERIOD]["refunds"]["refund_1"] = claim
@@ -637,7 +659,8 @@ def test_a_refund_of_the_version_before_is_finished_when_it_is_looked_at(paid: A
 
 
 def test_what_the_version_before_recorded_is_left_as_it_is(paid: Api) -> None:
-    """Refunded and mailed, or failed: nothing more is sent of it, and what is left is as it was."""
+    """For a refund recorded by the earlier version as mailed or as failed nothing more is sent, and the amount left is
+    unchanged."""
     shop = paid.shop
     assert _refund(paid, "10.00").status == 201
     shop.run("run-2", NOON + LATER)
@@ -651,7 +674,8 @@ def test_what_the_version_before_recorded_is_left_as_it_is(paid: Api) -> None:
 
 
 def test_the_mail_has_the_refunds_own_facts(paid: Api) -> None:
-    """Its amount, its number and its transaction, with those of the payment named as such; and its receipt opens."""
+    """The mail states the refund's amount, receipt number and transaction, and names the payment's own facts as the
+    payment's."""
     number = _refund(paid, "10.00").body["refund_number"]
     paid.shop.run("run-2", NOON + LATER)
     said = _last_mail(paid)
@@ -670,7 +694,8 @@ def test_the_mail_has_the_refunds_own_facts(paid: Api) -> None:
 
 
 def test_the_pdf_of_a_part_has_the_refunds_own_facts(paid: Api) -> None:
-    """The receipt of a refund prints the refund's amount, number and transaction, and nothing of the payment's."""
+    """The receipt of a partial refund prints the refund's amount, number and transaction, and nothing of the
+    payment's."""
     number = _refund(paid, "10.00").body["refund_number"]
     paid.shop.run("run-2", NOON + LATER)
     words = text_of(paid.shop.receipts()["receipts/cus_1/sub_1/re_1.pdf"])
@@ -679,7 +704,8 @@ def test_the_pdf_of_a_part_has_the_refunds_own_facts(paid: Api) -> None:
 
 
 def test_receipts_of_refunds_are_listed_and_open(paid: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Beside that of the payment, each with its own number, amount, transaction and link."""
+    """A refund's receipt is listed beside the payment's receipt, with a number, amount, transaction and link of its
+    own, and both links open."""
     monkeypatch.setattr(aws, "s3", lambda: paid.shop.s3)
     monkeypatch.setenv("S3_BUCKET", "receipts")
     number = _refund(paid, "10.00").body["refund_number"]

@@ -1,4 +1,5 @@
-"""The sweep, over tables and a queue in memory: what it hands over, what it names, and what an interruption costs."""
+"""The sweep, over tables and a queue in memory: the messages sent, the bad rows named, and the cost of an
+interruption."""
 
 import json
 import tracemalloc
@@ -28,9 +29,9 @@ PLENTY = 900.0
 
 @dataclass
 class Sweeper:
-    """Runs sweeps as Lambda does: each event handed on is another run, started again twice where it raises.
+    """Runs sweeps as Lambda does: every event handed on is a further run.
 
-    seconds: what a run has left each time that it asks; after these, plenty.
+    seconds: the time left to a run, one value for every time that the run asks; after the last value, plenty.
     """
 
     world: World = field(default_factory=World)
@@ -43,13 +44,13 @@ class Sweeper:
     runs: int = 0
 
     def add(self, number: int | str, **attributes: Any) -> str:
-        """One more subscription that is due today, but for `attributes`."""
+        """Add a subscription, due today unless `attributes` say otherwise."""
         subscription_id = f"sub_{number}"
         self.world.subscribe(subscription_id=subscription_id, **attributes)
         return subscription_id
 
     def sweep(self, kind: str = "due", *, now: Any = NOON) -> None:
-        """A whole sweep, with all that it hands on."""
+        """Run a whole sweep, with all the runs that the sweep hands on."""
         self.events.append({"sweep": kind})
         while self.events:
             self.run(self.events.pop(0), now)
@@ -77,7 +78,7 @@ class Sweeper:
         return one.due(SweepPart.of_event(event["from"]) if "from" in event else None)
 
     def sent(self) -> list[dict[str, str]]:
-        """The queue's messages, which it then no longer has."""
+        """Take all messages out of the queue and return their bodies."""
         bodies, self.sqs.bodies = self.sqs.bodies, []
         return [json.loads(body) for body in bodies]
 
@@ -97,11 +98,12 @@ def _ago(days: int) -> str:
     return (TODAY - timedelta(days=days)).isoformat()
 
 
-# --- what is handed over -----------------------------------------------------------------------------------------
+# --- the messages that a sweep sends -----------------------------------------------------------------------------
 
 
 def test_a_message_names_the_subscription_its_period_and_its_amount(sweeper: Sweeper) -> None:
-    """The workflow needs nothing else, and what it is told is exact."""
+    """A message has exactly the subscription, the customer, the billing period and the amount: the workflow needs
+    nothing else."""
     sweeper.add(1, amount=Decimal("29.90"))
     sweeper.sweep()
     assert sweeper.sent() == [
@@ -110,7 +112,8 @@ def test_a_message_names_the_subscription_its_period_and_its_amount(sweeper: Swe
 
 
 def test_the_hourly_sweep_finds_what_is_due_in_its_forty_days(sweeper: Sweeper) -> None:
-    """From today back to the 40th day, and nothing of tomorrow: what a day of downtime left is found by itself."""
+    """The hourly sweep finds renewals due from today back to the 40th day and none of tomorrow: after a day of downtime
+    the next sweep catches up by itself."""
     for days in (-1, 0, 1, 39, 40, 400):
         sweeper.add(days, renewal_date=_ago(days))
     sweeper.sweep()
@@ -118,7 +121,8 @@ def test_the_hourly_sweep_finds_what_is_due_in_its_forty_days(sweeper: Sweeper) 
 
 
 def test_the_nightly_sweep_finds_just_what_is_older(sweeper: Sweeper) -> None:
-    """Together the two miss no due row and send none twice."""
+    """The nightly sweep finds only rows due before the hourly sweep's forty days: together the two sweeps miss no due
+    row and send none twice."""
     for days in (-1, 0, 39, 40, 400, 4000):
         sweeper.add(days, renewal_date=_ago(days))
     sweeper.sweep("all")
@@ -132,13 +136,14 @@ def test_the_nightly_sweep_finds_just_what_is_older(sweeper: Sweeper) -> None:
         ({"status": "past_due"}, True),
         ({"status": "canceled"}, False),
         ({"status": "unpaid", "amount": None}, False),
-        ({"cancel_at": "2026-01-31"}, True),  # its end has come, and is to be written
+        ({"cancel_at": "2026-01-31"}, True),  # the subscription's end has come and must be recorded in the row
         ({"status": "canceled", "cancel_at": "2026-01-31"}, False),
         ({"cancel_at": "2026-02-28"}, True),
     ],
 )
 def test_only_what_is_live_is_handed_over(sweeper: Sweeper, attributes: dict[str, Any], due: bool) -> None:
-    """Active or past due, and not cancelled at its end. What has ended is no bad row either, whatever it lacks."""
+    """Only active and past due subscriptions are handed over, with an end that has come too, so that the end is
+    recorded. An ended subscription is no bad row either, whatever the row lacks."""
     sweeper.add(1, **attributes)
     sweeper.sweep()
     assert sweeper.sent_ids() == (["sub_1"] if due else [])
@@ -146,7 +151,8 @@ def test_only_what_is_live_is_handed_over(sweeper: Sweeper, attributes: dict[str
 
 
 def test_a_busy_date_is_read_in_pages_by_as_many_runs(sweeper: Sweeper, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No run reads or sends more than a page; together they send each row once."""
+    """A date with many due rows is read in pages, and no run reads or sends more than a page; together the runs send
+    every row once."""
     monkeypatch.setattr(sweep, "PAGE", 10)
     ids = sorted(sweeper.add(n) for n in range(95))
     sweeper.events.append({"sweep": "due"})
@@ -166,7 +172,8 @@ SENT = {"period": "2026-02-03", "state": "sent", "token": "t", "owner": "o", "to
 
 
 def test_the_nightly_sweep_asks_to_remind(sweeper: Sweeper) -> None:
-    """The message says that nothing is to be charged, and of which period; the hourly sweep sends none."""
+    """The nightly sweep sends a message that asks for a reminder, not for a charge, and names the billing period; the
+    hourly sweep sends no such message."""
     sweeper.reminder_days = 7
     sweeper.add(1, renewal_date=_ago(-3), interval="year")
     sweeper.sweep("due")
@@ -199,7 +206,8 @@ def test_the_nightly_sweep_asks_to_remind(sweeper: Sweeper) -> None:
 def test_only_whom_a_reminder_may_be_owed_is_asked_about(
     sweeper: Sweeper, attributes: dict[str, Any], asked: bool
 ) -> None:
-    """Near, charged, not reminded yet, and a long plan, or a card that expires or that nobody has looked at."""
+    """The nightly sweep asks for a reminder only of a near, live renewal that was not reminded of yet, and only on a
+    long plan or where the card expires before the renewal or is not known."""
     sweeper.reminder_days = 7
     sweeper.add(1, **{"renewal_date": _ago(-3)} | attributes)
     sweeper.sweep("all")
@@ -208,8 +216,9 @@ def test_only_whom_a_reminder_may_be_owed_is_asked_about(
 
 
 def test_an_address_that_was_corrected_by_hand_is_mailed_what_waited(shop: World) -> None:
-    """Mail came back, and somebody wrote another address into the row: the nightly sweep has what waited mailed, once.
-    It asks for nothing as long as the address is the old one, and no more forty days after the mail came back."""
+    """A mail came back, and somebody wrote a new address into the row: the nightly sweep has the waiting mail sent,
+    once. The sweep asks for nothing while the row has the old address, nor later than forty days after the mail came
+    back."""
     shop.subscribe()
     shop.run()
     bounce(shop)
@@ -251,7 +260,8 @@ UNREACHABLE: dict[str, tuple[dict[str, Any], str]] = {
 
 @pytest.mark.parametrize("kind", ["due", "all"])
 def test_bad_rows_are_named_one_by_one_and_stop_nobody(sweeper: Sweeper, kind: str) -> None:
-    """Each is named once, with the field and what is wrong with it; the good row among them is handed over."""
+    """The sweep names every bad row once, with the field and the fault, and hands over the good row among the bad
+    rows."""
     sweeper.reminder_days = 7
     expected = BAD if kind == "due" else BAD | UNREACHABLE
     for name, (attributes, _) in (BAD | UNREACHABLE).items():
@@ -281,8 +291,8 @@ FIELDS = (
 @pytest.mark.parametrize("field", FIELDS)
 @pytest.mark.parametrize(("kind", "days"), [("due", 0), ("all", 50), ("all", -3)])
 def test_whatever_stands_in_a_row_holds_up_no_other(field: str, kind: str, days: int) -> None:
-    """Values of every type, and numbers of every size, in each attribute: due, old or to be reminded, alive or refused;
-    the row beside them in the same page is handed over."""
+    """Values of every type and numbers of every size in any attribute of a row, whether the row is due, old or to be
+    reminded, active or declined, do not stop the sweep: the good row in the same page is handed over."""
     for refused in ({}, {"status": "past_due", "next_attempt": "2026-01-31"}):
         sweeper = Sweeper(reminder_days=7)
         row = {"renewal_date": _ago(days), "interval": "year", "known_card": GOOD_CARD}
@@ -296,8 +306,8 @@ def test_whatever_stands_in_a_row_holds_up_no_other(field: str, kind: str, days:
 @pytest.mark.parametrize("state", ["failed", "sent", "sending"])
 @pytest.mark.parametrize("name", [*SENT, "at", "message_id", "reason"])
 def test_whatever_stands_in_the_record_of_a_reminder_holds_up_no_other(name: str, state: str) -> None:
-    """A record that somebody wrote by hand, with a token that is a number or any other value in any other type: the row
-    beside it in the same page is handed over."""
+    """A reminder's record written by hand, with a value of a wrong type in any attribute, does not stop the sweep: the
+    good row in the same page is handed over."""
     sweeper = Sweeper(reminder_days=7)
     row = {"renewal_date": _ago(-3), "interval": "year", "known_card": GOOD_CARD}
     for n, value in enumerate(ODD):
@@ -311,7 +321,7 @@ def test_whatever_stands_in_the_record_of_a_reminder_holds_up_no_other(name: str
 
 
 def _cut_after(world: World, call: str) -> None:
-    """The one renewal is cut off right after its first `call`."""
+    """Cut the only renewal off right after the first `call`."""
     try_out = World()
     try_out.subscribe()
     try_out.run()
@@ -325,7 +335,8 @@ def _cut_after(world: World, call: str) -> None:
     [("dynamodb.TransactWriteItems", "claimed"), ("gateway.confirm", "claimed"), ("s3.PutObject", "paid")],
 )
 def test_what_was_cut_off_is_handed_over_once_it_is_quiet(sweeper: Sweeper, call: str, status: str) -> None:
-    """Not while it may be at work; 15 minutes later, even where the subscription is gone from the index."""
+    """A renewal that was cut off is handed over 15 minutes after its last step, even where its row was deleted, and no
+    sooner, because the execution may still be at work."""
     _cut_after(sweeper.world, call)
     sweeper.world.delete_row()
     [item] = sweeper.world.items().values()
@@ -339,7 +350,8 @@ def test_what_was_cut_off_is_handed_over_once_it_is_quiet(sweeper: Sweeper, call
 
 @pytest.mark.parametrize("card", ["pm_declined", "pm_3ds", "pm_ok"])
 def test_what_waits_for_the_customer_or_is_done_is_not_unfinished(sweeper: Sweeper, card: str) -> None:
-    """A declined card and a confirmation that is asked for wait for their own dates; done is done."""
+    """The sweep hands over neither a declined payment, nor a payment waiting for the customer's confirmation, before
+    the dunning date, nor a finished renewal at all."""
     sweeper.world.subscribe(payment_method=card)
     sweeper.world.run()
     sweeper.world.delete_row()
@@ -348,8 +360,8 @@ def test_what_waits_for_the_customer_or_is_done_is_not_unfinished(sweeper: Sweep
 
 
 def test_a_refusal_that_waits_for_another_address_is_closed_all_the_same(sweeper: Sweeper) -> None:
-    """Its mail came back and the subscription is deleted: looked for no sooner than its dunning date, and then its
-    payment, which the customer could still confirm, is cancelled."""
+    """The mail about a declined payment came back, and the subscription is deleted: the sweep leaves the period alone
+    until the dunning date, and the execution then cancels the payment, which the customer could still confirm."""
     world = sweeper.world
     world.subscribe(payment_method="pm_3ds")
     world.run()
@@ -366,7 +378,8 @@ def test_a_refusal_that_waits_for_another_address_is_closed_all_the_same(sweeper
 
 
 def test_a_mail_to_the_corrected_address_that_was_cut_off_is_taken_up(sweeper: Sweeper) -> None:
-    """What is owed is looked for again from the moment its mail is claimed anew."""
+    """The sweep looks for an owed mail again from the moment that an execution claims the mail for the corrected
+    address."""
     world = sweeper.world
     world.subscribe(payment_method="pm_3ds")
     world.run()
@@ -406,15 +419,16 @@ REFUSED = {
 def test_a_refused_period_is_handed_over_when_there_is_something_to_do(
     sweeper: Sweeper, change: dict[str, Any], sent: bool
 ) -> None:
-    """On its dunning date, with another card, and when the subscription has ended, so that the payment is called off;
-    not every hour in between."""
+    """A declined period is handed over on its dunning date, after a new payment method, and after the subscription's
+    end or pause, for the payment to be cancelled; in between the hourly sweep leaves the period alone."""
     sweeper.add(1, **(REFUSED | change))
     sweeper.sweep()
     assert sweeper.sent_ids() == (["sub_1"] if sent else [])
 
 
 def test_a_refused_period_whose_row_was_moved_ahead_is_found_at_night(sweeper: Sweeper) -> None:
-    """No date's query meets it, and its payment can still be completed."""
+    """A past due row whose renewal date was moved ahead escapes every query by date, though the customer can still
+    complete the payment: the nightly sweep hands the row over."""
     sweeper.add(1, **(REFUSED | {"renewal_date": "2026-05-15"}))
     sweeper.sweep()
     assert sweeper.sent_ids() == []
@@ -426,7 +440,8 @@ def test_a_refused_period_whose_row_was_moved_ahead_is_found_at_night(sweeper: S
 def test_a_paused_subscription_is_handed_over_when_its_date_has_come(
     sweeper: Sweeper, renewal_date: str, sent: bool
 ) -> None:
-    """To be moved past today; then it is left alone until its next date."""
+    """A paused subscription is handed over on its renewal date, to be moved past today, and then left alone until the
+    next date."""
     sweeper.add(1, status="paused", renewal_date=renewal_date)
     sweeper.sweep()
     [*messages] = sweeper.sent()
@@ -439,7 +454,8 @@ def test_a_paused_subscription_is_handed_over_when_its_date_has_come(
 
 @pytest.mark.parametrize("card", ["pm_declined", "pm_3ds"])
 def test_a_refusal_that_nobody_was_told_of_is_taken_up(sweeper: Sweeper, card: str) -> None:
-    """Cut between the refusal's record and its mail: later the mail is sent, and the card not asked again."""
+    """A crash came between the record of a decline and the mail about the decline: a later sweep has the mail sent, and
+    the card is not charged again."""
     world = sweeper.world
     world.subscribe(payment_method=card)
     assert world.renew().renewal is not None
@@ -461,7 +477,8 @@ def _ask(world: World, period: date, now: datetime = NOON) -> tuple[str, str]:
 
 
 def test_a_message_of_another_period_charges_nothing(sweeper: Sweeper) -> None:
-    """The row was moved while the message waited: its new period is due too, and not this message's business."""
+    """The renewal date was moved while the message waited: the message charges nothing for the new date, though due as
+    well, and a message naming the new date does."""
     sweeper.add(1, renewal_date=_ago(3))
     assert _ask(sweeper.world, DUE) == ("nothing_to_do", "another_period")
     assert sweeper.world.gateway.charges == []
@@ -469,7 +486,8 @@ def test_a_message_of_another_period_charges_nothing(sweeper: Sweeper) -> None:
 
 
 def test_a_late_message_does_not_renew_the_next_period(sweeper: Sweeper) -> None:
-    """Delivered again a month later, when the next period is due: that one has a message of its own."""
+    """A message delivered again a month later, when the next billing period is due, charges nothing: the next period
+    has a message of its own."""
     sweeper.add(1)
     sweeper.world.run()
     assert _ask(sweeper.world, DUE, NOON + timedelta(days=28)) == ("nothing_to_do", "another_period")
@@ -477,7 +495,7 @@ def test_a_late_message_does_not_renew_the_next_period(sweeper: Sweeper) -> None
 
 
 def test_work_that_was_cut_off_is_finished_whatever_period_is_due(sweeper: Sweeper) -> None:
-    """The charge of January lacks its receipt, and February is due: a message of January's finishes January's."""
+    """The charge of January lacks a receipt, and February is due: a message naming January finishes January."""
     _cut_after(sweeper.world, "gateway.confirm")
     sweeper.world.edit(renewal_date="2026-02-28")
     march = NOON + timedelta(days=29)
@@ -490,13 +508,14 @@ def test_work_that_was_cut_off_is_finished_whatever_period_is_due(sweeper: Sweep
 
 
 def _drain(sweeper: Sweeper, now: Any = NOON) -> None:
-    """The workflow for every message, each of the one subscription."""
+    """Run the workflow for every message, all of the only subscription."""
     for message in sweeper.sent():
         assert sweeper.world.run("worker", now, message["amount"]) == "Success"
 
 
 def test_two_sweeps_at_once_charge_once(sweeper: Sweeper) -> None:
-    """Both find the queue empty and send the same message: one charge, one mail."""
+    """Two sweeps find the queue empty and both send a message of the same renewal: a single charge and a single mail
+    follow."""
     sweeper.add(1)
     plans = [{"sweep": "due"}, {"sweep": "due"}]
     for event in plans:
@@ -512,7 +531,8 @@ def test_two_sweeps_at_once_charge_once(sweeper: Sweeper) -> None:
 
 @pytest.mark.parametrize("each", share([3, 1], of=2))
 def test_a_sweep_that_is_killed_twice_loses_nothing(each: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ended at any call, run and ended there again, and then run whole: each due row has been handed over."""
+    """A sweep is killed at any call, started again and killed at the same call, and then run whole: every due row has
+    been handed over."""
     monkeypatch.setattr(sweep, "PAGE", 5)
     moment = 0
     while True:
@@ -541,7 +561,8 @@ def test_a_sweep_that_is_killed_twice_loses_nothing(each: int, monkeypatch: pyte
 
 
 def test_out_of_time_a_run_hands_on_what_is_left(sweeper: Sweeper, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With no time left after each step, plans and parts go on in other runs: each row is still sent just once."""
+    """A run without time left hands its remaining plans and parts on to further runs: every row is still sent exactly
+    once."""
     monkeypatch.setattr(sweep, "PAGE", 2)
     ids = [sweeper.add(f"{n:02}", renewal_date=_ago(n % 3)) for n in range(23)]
     old = [sweeper.add(f"old_{n:02}", renewal_date=_ago(50)) for n in range(99)]
@@ -560,8 +581,8 @@ def test_out_of_time_a_run_hands_on_what_is_left(sweeper: Sweeper, monkeypatch: 
 def test_a_sweep_is_put_off_while_more_waits_than_is_taken_until_the_next(
     sweeper: Sweeper, waiting: int, concurrency: int
 ) -> None:
-    """Messages that wait are not sent again by either sweep, and both say so; bad rows are named all the
-    same."""
+    """While more messages wait than the workers take until the next sweep, both sweeps send none and report the
+    backlog, and the nightly sweep still names bad rows."""
     sweeper.add("due")
     sweeper.add("old", renewal_date=_ago(50))
     sweeper.add("bad", amount=None)
@@ -577,8 +598,8 @@ def test_a_sweep_is_put_off_while_more_waits_than_is_taken_until_the_next(
 
 @pytest.mark.parametrize(("kind", "hours"), [("due", 1), ("all", 24)])
 def test_a_sweep_goes_on_top_of_what_is_taken_until_the_next(sweeper: Sweeper, kind: str, hours: int) -> None:
-    """A worker takes a renewal in two seconds: as many as are taken until the next sweep of the kind put off nobody,
-    one more does."""
+    """A worker takes two seconds for a renewal: with exactly as many waiting messages as are taken until the next sweep
+    of the kind, the sweep sends all of its messages; with a single message more the sweep is put off."""
     sweeper.concurrency = 1
     for n in range(1802):
         sweeper.add(n)
@@ -592,7 +613,8 @@ def test_a_sweep_goes_on_top_of_what_is_taken_until_the_next(sweeper: Sweeper, k
 
 @pytest.mark.parametrize(("waiting", "sent"), [(1, 2), (2, 0)])
 def test_as_many_messages_as_are_due_are_not_sent_again(sweeper: Sweeper, waiting: int, sent: int) -> None:
-    """One renewal's message that waits puts off no other's; where each may wait, nothing is lost by waiting."""
+    """A waiting message of a single renewal puts off no other renewal; where as many messages wait as renewals are due,
+    the sweep sends none, since every due renewal may have a message already."""
     sweeper.add("one")
     sweeper.add("two")
     sweeper.sqs.bodies = ["{}"] * waiting
@@ -602,7 +624,7 @@ def test_as_many_messages_as_are_due_are_not_sent_again(sweeper: Sweeper, waitin
 
 @pytest.mark.parametrize("kind", ["due", "all"])
 def test_what_is_at_work_or_to_be_tried_again_puts_off_nobody(sweeper: Sweeper, kind: str) -> None:
-    """However many messages are hidden, nobody waits for their next try."""
+    """Hidden messages, at work or waiting for a retry, put off no sweep, however many are hidden."""
     sweeper.add("due")
     sweeper.add("old", renewal_date=_ago(50))
     sweeper.concurrency, sweeper.sqs.bodies = 0, ["{}"] * 100
@@ -613,7 +635,8 @@ def test_what_is_at_work_or_to_be_tried_again_puts_off_nobody(sweeper: Sweeper, 
 
 
 def test_refused_messages_are_sent_again_and_no_others(sweeper: Sweeper) -> None:
-    """Of a batch that is taken in part, only the rest is repeated: every message is in the queue once."""
+    """After SQS takes only a part of a batch, the sweep sends the refused messages again and no others: every message
+    is in the queue once."""
     ids = sorted(sweeper.add(f"{n:02}") for n in range(25))
     sweeper.sqs.trouble = [3, 3, 1, 0, 10, 0]
     sweeper.sweep()
@@ -621,7 +644,7 @@ def test_refused_messages_are_sent_again_and_no_others(sweeper: Sweeper) -> None
 
 
 def test_a_message_that_the_queue_keeps_refusing_holds_up_no_other(sweeper: Sweeper) -> None:
-    """The run fails, and what comes after it in the page has been handed over all the same."""
+    """The run fails over a message that SQS keeps refusing, after handing over all later messages of the page."""
     ids = sorted(sweeper.add(f"{n:02}") for n in range(25))
     sweeper.sqs.trouble = [1] * 5
     with pytest.raises(NotHandedOver, match=r"messages that SQS refused: 1 \(InternalError\)"):
@@ -630,7 +653,8 @@ def test_a_message_that_the_queue_keeps_refusing_holds_up_no_other(sweeper: Swee
 
 
 def test_a_queue_that_keeps_refusing_fails_the_run(sweeper: Sweeper) -> None:
-    """Then Lambda starts it again; nothing is taken for sent that is not."""
+    """The run fails where SQS keeps refusing, and Lambda then starts the run again; no refused message counts as
+    sent."""
     sweeper.add(1)
     sweeper.sqs.trouble = [1] * 5
     with pytest.raises(NotHandedOver, match=r"messages that SQS refused: 1 \(InternalError\)"):
@@ -642,7 +666,7 @@ def test_a_queue_that_keeps_refusing_fails_the_run(sweeper: Sweeper) -> None:
 
 
 class Sink(FakeSQS):
-    """Counts messages and forgets them."""
+    """A queue that counts messages and forgets them."""
 
     count = 0
 
@@ -652,7 +676,7 @@ class Sink(FakeSQS):
 
 
 def due_today(rows: int) -> tuple[Sweeper, Sink]:
-    """So many rows due on one day, and where their messages go."""
+    """Make `rows` subscriptions due on the same day, and a queue for their messages."""
     tables = FakeDynamoDB({"subscriptions": "customer_id", "renewals": "renewal_date"}, indexes=INDEXES)
     sweeper, sink = Sweeper(), Sink()
     sweeper.world.dynamodb, sweeper.sqs = tables, cast("FakeSQS", sink)
@@ -663,7 +687,7 @@ def due_today(rows: int) -> tuple[Sweeper, Sink]:
 
 
 def measured(rows: int) -> tuple[int, int]:
-    """A sweep of so many rows due on one day: messages sent, and the most bytes it held at any time."""
+    """Sweep `rows` subscriptions due on the same day; return the number of messages and the peak of memory in bytes."""
     sweeper, sink = due_today(rows)
     tracemalloc.start()
     sweeper.sweep()
@@ -674,7 +698,7 @@ def measured(rows: int) -> tuple[int, int]:
 
 @pytest.mark.parametrize(("least", "most"), share([(1_000, 5_000), (2_000, 10_000)], of=2))
 def test_memory_stays_flat(least: int, most: int) -> None:
-    """Five times as many rows on one date need hardly more memory: no run ever holds more than a page."""
+    """Five times as many rows on a date need hardly more memory: no run ever holds more than a page."""
     (few, little), (many, much) = measured(least), measured(most)
     assert (few, many) == (least, most)
     assert much < 1.2 * little
