@@ -1,13 +1,14 @@
-"""What a reminder has named of the next renewal: its price, its plan and its period. Pure.
+"""The price, plan and period that a reminder named for the next renewal. Pure.
 
-It holds for that renewal: a price that is changed afterwards is the one of the period after, unless the customer is
-told again in time, by another reminder that names it. A mail of which nobody knows whether it went out counts as sent.
+The named price, plan and period hold for that renewal. A price changed afterwards is the price of the following period,
+unless a further reminder names the new price to the customer in time. A mail counts as sent if nobody knows whether the
+mail went out.
 
-What a reminder named stands on the subscription's row beside the reminder's own record, as told_upcoming or
-told_card_expires: `token`, that of the mail, `period`, `at`, `amount`, `currency`, `plan`, `payment_method`, `end` (the
-day after the period that the amount is for, whether or not the mail said it), `expires` (of the card), and `before`:
-what had been named until then, for where this mail never arrived. Versions before knew nothing of it, and leave it
-alone.
+The subscription's row keeps what a reminder named beside the reminder's own record, as told_upcoming or
+told_card_expires. Attributes: `token` (of the mail), `period`, `at`, `amount`, `currency`, `plan`, `payment_method`,
+`end` (the day after the period that the amount is for, whether or not the mail named the day), `expires` (of the card),
+and `before` (the earlier offer, which counts if the mail never arrived). Earlier versions do not know these attributes
+and leave them alone.
 """
 
 from collections.abc import Iterator
@@ -21,7 +22,8 @@ from renewals.domain.schedule import Billing
 from renewals.domain.subscription import Subscription
 
 NOTICE_DAYS = 3
-"""A customer is told again so many days before the renewal, or not at all. Of a lower price, until the day before."""
+"""The customer is told of a change at least this many days before the renewal, or not at all. A lower price alone may
+still be told on the day before."""
 
 REMINDERS = (MailKind.UPCOMING, MailKind.CARD_EXPIRES)
 """The kinds of mails that tell of a renewal before its day."""
@@ -29,7 +31,13 @@ REMINDERS = (MailKind.UPCOMING, MailKind.CARD_EXPIRES)
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """amount: major units. end: the day after the period; None where it was not kept. at: when it was named."""
+    """The price, plan and period that a mail named, or that the row names.
+
+    Attributes:
+        amount: in major units.
+        end: the day after the period; None if an earlier version did not keep the day.
+        at: the moment of the mail.
+    """
 
     amount: Decimal
     currency: str
@@ -38,17 +46,17 @@ class Offer:
     at: str = ""
 
     def is_that_of(self, subscription: Subscription) -> bool:
-        """Whether the row's next renewal costs and brings the same."""
+        """Whether the row's next renewal has the offer's price, plan and period."""
         end = self.end or subscription.schedule.after(subscription.renewal_date)
         return replace(self, end=end, at="") == of(subscription)
 
     def applied(self, subscription: Subscription) -> Subscription:
-        """The row with the price and the plan of this offer."""
+        """Return the subscription with the price and the plan of the offer."""
         return replace(subscription, amount=self.amount, currency=self.currency, plan=self.plan)
 
 
 def of(subscription: Subscription) -> Offer:
-    """What the next renewal costs and brings by the row as it stands."""
+    """Return the next renewal's price, plan and period, as the row stands."""
     return Offer(
         subscription.amount,
         subscription.currency,
@@ -58,42 +66,60 @@ def of(subscription: Subscription) -> Offer:
 
 
 def promised(subscription: Subscription) -> Offer | None:
-    """What the latest reminder of this renewal named that may have arrived; None where there was none."""
+    """Return the offer named by the latest reminder of the next renewal, if the reminder may have arrived; None
+    otherwise."""
     return max((offer for kind in REMINDERS for offer in _named(subscription, kind)), key=_at, default=None)
 
 
 def changed(subscription: Subscription) -> Offer | None:
-    """What the customer was told of this renewal, where it is no more what the row says."""
+    """Return the promised offer if the row now differs from the promise, else None."""
     promise = promised(subscription)
     return None if promise is None or promise.is_that_of(subscription) else promise
 
 
 def is_in_time(promise: Offer, subscription: Subscription, today: date) -> bool:
-    """Whether the customer can be told today that this renewal is another one than was promised."""
+    """Whether today is early enough to tell the customer that the renewal differs from the promise."""
     days_left, now = (subscription.renewal_date - today).days, of(subscription)
     same_but_for_the_amount = replace(promise, amount=now.amount).is_that_of(subscription)
     return days_left >= (1 if same_but_for_the_amount and now.amount < promise.amount else NOTICE_DAYS)
 
 
 def holds_for(promise: Offer, billing: Billing, subscription: Subscription, today: date) -> bool:
-    """Whether the promise is of what is billed today. billing: what is due by the row's own interval. One of a length
-    that is no more the row's is billed as it was promised: its price is of no other."""
+    """Whether the promise applies to the period that is billed today.
+
+    If the row's interval was changed since the promise, the promised period is still billed at the promised length: the
+    promised price belongs to no other length.
+
+    Args:
+        promise: the offer that the customer was told of.
+        billing: the period that is due by the row's current interval.
+        subscription: the row.
+        today: the day of the charge.
+    """
     return billing.start == subscription.renewal_date or (promise.end is not None and today < promise.end)
 
 
 def as_told(subscription: Subscription, today: date) -> Subscription:
-    """The row with the price and plan that a mail of today is to name: the promise, where that holds."""
+    """Return the subscription with the price and plan to name in today's mail."""
     return told(subscription, today).applied(subscription)
 
 
 def told(subscription: Subscription, today: date) -> Offer:
-    """What a mail of today names: the row, or the promise, where that holds."""
+    """Return the offer to name in today's mail: the promise while the promise holds, else the row's offer."""
     promise = changed(subscription)
     return of(subscription) if promise is None or is_in_time(promise, subscription, today) else promise
 
 
 def noted(offer: Offer, subscription: Subscription, token: str, now: datetime, expires: str | None) -> dict[str, Value]:
-    """What the mail of this token names, as it is kept. offer: what it names. expires: of the card that it is about."""
+    """Build the record of what a mail names.
+
+    Args:
+        offer: the offer in the mail.
+        subscription: the row.
+        token: the token of the mail.
+        now: the moment of the mail.
+        expires: the last month of the card, if the mail is about a card.
+    """
     offer, before = replace(offer, at=storable(now)), promised(subscription)
     return {
         **_item(offer),
@@ -106,7 +132,7 @@ def noted(offer: Offer, subscription: Subscription, token: str, now: datetime, e
 
 
 def warned_card(subscription: Subscription) -> tuple[str, str] | None:
-    """The payment method and the last month of the card that a reminder was about; None where that is not known."""
+    """Return the payment method and the last month of the card named in a reminder; None if not recorded."""
     told = subscription.row.get(f"told_{MailKind.CARD_EXPIRES}")
     if not isinstance(told, dict) or not {"payment_method", "expires"} <= told.keys():
         return None
@@ -114,7 +140,10 @@ def warned_card(subscription: Subscription) -> tuple[str, str] | None:
 
 
 def _named(subscription: Subscription, kind: MailKind) -> Iterator[Offer]:
-    """By a mail of this kind, or before it where it did not arrive. Somebody may have written anything there."""
+    """Yield the offer named by the reminder of this kind, or the offer before if the reminder did not arrive.
+
+    A person may have written any value into the row: an unreadable record yields nothing.
+    """
     told, mail = subscription.row.get(f"told_{kind}"), subscription.row.get(f"reminder_{kind}")
     if not isinstance(told, dict) or not isinstance(mail, dict | None):
         return

@@ -1,10 +1,11 @@
-"""What came of a task of the workflow: the `outcome` of its reply, which the Choice states of the workflow read."""
+"""The results of the workflow's tasks: the `outcome` of a task's reply, which the Choice states of the workflow
+read."""
 
 from enum import StrEnum
 
 
 class PaymentOutcome(StrEnum):
-    """What came of a request to renew, to remind, or to look at refunds; and what the tasks after it are to see to."""
+    """The result of a request to renew, to remind or to settle refunds. The result selects the tasks that follow."""
 
     PAID = "paid"
     RECEIPTED = "receipted"
@@ -20,13 +21,13 @@ class PaymentOutcome(StrEnum):
 
 
 class MailOutcome(StrEnum):
-    """What came of a mail, the worst first."""
+    """The result of a mail, the worst first."""
 
     MAIL_UNKNOWN = "mail_unknown"
-    """The mail was sent or not: nobody can tell."""
+    """Nobody can tell whether the mail was sent."""
     MAIL_FAILED = "mail_failed"
     """The address is at fault."""
     IN_PROGRESS = "in_progress"
     MAILED = "mailed"
     DROPPED = "dropped"
-    """What the mail would say is true no more."""
+    """The content of the mail is no longer true."""

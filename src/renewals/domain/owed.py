@@ -1,9 +1,9 @@
-"""What a customer is owed to be told of a renewal: the one answer, for everybody who asks. Pure.
+"""Decide which mail about a renewal the customer is owed. Every caller takes the decision from here. Pure.
 
-One mail is owed at a time. The receipt of a period goes first; the `notice` names any other: of a refusal, of the end
-of dunning, of a refund. A mail that cannot go to the customer's address is parked: it stays owed, and nobody is at work
-on it, until the address is another or its faults are cleared. renewals.domain.mail_faults says whether the customer may
-be mailed.
+A single mail is owed at a time. The receipt of a period goes first; the `notice` names every other mail: of a refusal,
+of the end of dunning, of a refund. A mail is parked if mail cannot go to the customer's address: the mail stays owed,
+but nobody works on a parked mail until the address changes or its faults are cleared. renewals.domain.mail_faults
+decides whether the customer may be mailed.
 """
 
 from renewals.domain import refunds
@@ -21,7 +21,7 @@ _ENDS: dict[str, SubscriptionStatus] = {
 
 
 def owed_mail(renewal: Renewal) -> str | None:
-    """The name of the mail that the customer is owed next; None: they have been told everything."""
+    """Return the name of the next mail owed to the customer; None if the customer has been told everything."""
     paid = renewal.paid_at is not None
     if renewal.notice is not None and not (paid and renewal.status in CUT_OFF):
         return renewal.notice
@@ -29,43 +29,47 @@ def owed_mail(renewal: Renewal) -> str | None:
 
 
 def receipt_mail(renewal: Renewal) -> str:
-    """The name of the mail of the period's receipt."""
+    """Return the name of the mail with the period's receipt."""
     return mail_name(MailKind.RECEIPT, renewal.attempt)
 
 
 def is_of_refund(renewal: Renewal) -> bool:
-    """Whether the mail that is owed next is about a refund: a paid period has no other notice."""
+    """Whether the next owed mail is about a refund: a paid period has no other kind of notice."""
     return renewal.paid_at is not None and renewal.notice is not None and owed_mail(renewal) == renewal.notice
 
 
 def is_parked(renewal: Renewal) -> bool:
-    """Whether the mail that is owed next waits until the customer can be mailed."""
+    """Whether the next owed mail waits until the customer can be mailed."""
     if owed_mail(renewal) == renewal.notice:
         return renewal.notice_is_parked
     return renewal.status is Status.MAIL_FAILED
 
 
 def has_parked(renewal: Renewal) -> bool:
-    """Whether any mail of the period waits until the customer can be mailed: the next one, or one behind it."""
+    """Whether a mail of the period, the next owed mail or a later mail, waits until the customer can be mailed."""
     return renewal.status is Status.MAIL_FAILED or renewal.notice_is_parked
 
 
 def is_receipt_next(renewal: Renewal, sent: Mail) -> bool:
-    """Whether the receipt waited until the customer can be mailed, and they can: this mail of the same renewal went
-    out, as far as anybody knows, to an address that the receipt has not failed with."""
+    """Whether a parked receipt can be mailed now, because a different mail of the renewal went out.
+
+    The mail `sent` shows, as far as anybody knows, that mail reaches the customer, unless the receipt has already
+    failed at the same address.
+    """
     if renewal.status is not Status.MAIL_FAILED or not sent.state.is_out:
         return False
     return not is_in_vain(renewal.mails.get(receipt_mail(renewal)), Address(sent.to, sent.cleared))
 
 
 def is_open(renewal: Renewal) -> bool:
-    """Whether something is left to do for the period, now or on its day, so that the sweep is to find it."""
+    """Whether the period needs work, now or on a later day. The sweep must find every open period."""
     told = renewal.notice is None or renewal.notice_is_parked
     return not told or renewal.refunds_due is not None or renewal.status in UNFINISHED
 
 
 def is_news(renewal: Renewal, notice: str) -> bool:
-    """Whether what this notice says is still how the renewal stands. The row of the subscription may know better."""
+    """Whether the notice still says how the renewal stands. The subscription's row, not read here, may contradict the
+    notice."""
     kind = MailKind.of(notice)
     if kind in refunds.NOTICES:
         return refunds.is_news(renewal, notice)
@@ -74,7 +78,7 @@ def is_news(renewal: Renewal, notice: str) -> bool:
 
 
 def is_true(renewal: Renewal, row: Item | None) -> bool:
-    """Whether the notice that is owed still says how things stand, by the subscription's row too. row: None where it is
+    """Whether the owed notice still says how the renewal and the subscription stand. row: None if the subscription is
     gone."""
     kind = MailKind.of(str(renewal.notice))
     news = is_news(renewal, str(renewal.notice))

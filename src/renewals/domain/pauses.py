@@ -1,12 +1,12 @@
-"""Pauses: what is charged after one. Pure.
+"""Pauses: the time that is charged after a pause. Pure.
 
-Paused time is never billed, and paid time is not billed again. A subscription that is resumed within the time that is
-paid keeps its renewal date. Any other is billed from the day on which it is active again: its renewal date becomes that
-day, and so does the day of the month that it renews on.
+Paused time is never billed, and paid time is not billed again. A subscription resumed within its paid time keeps its
+renewal date. Every other subscription is billed from the day of the resumption: the renewal date becomes the day of the
+resumption, and the anchor day follows the renewal date.
 
-While a subscription is paused the sweep moves its renewal date past each day on which it would have renewed. The time
-before such a date is not paid. So the sweep notes the date in the row as `passed_over_to`; a row whose renewal date is
-another one was moved by somebody else, and is believed.
+While a subscription is paused, the sweep moves the renewal date past each day on which the subscription would have
+renewed. The time before such a date is not paid. The sweep therefore notes the new date in the row as `passed_over_to`.
+If the row's renewal date differs from the note, a person moved the row, and the person's date counts.
 """
 
 from collections.abc import Iterable
@@ -20,36 +20,41 @@ from renewals.domain.renewal_history import History
 from renewals.domain.subscription import Subscription
 
 NOTE = "passed_over_to"
-"""The attribute of a row that names the date to which the sweep has moved it in a pause."""
+"""The attribute of a row that holds the renewal date which the sweep set during a pause."""
 
 
 @dataclass(frozen=True, slots=True)
 class Resumption:
-    """What a resumption does. until: the new renewal date. skipped: the renewal dates that fell into the pause and
-    stand nowhere yet."""
+    """The effect of resuming a subscription.
+
+    Attributes:
+        until: the new renewal date.
+        skipped: the renewal dates that fell into the pause and are not in the ledger yet.
+    """
 
     until: date
     skipped: tuple[date, ...]
 
 
 def was_passed_over(subscription: Subscription) -> bool:
-    """Whether the sweep has set the row's renewal date in a pause, so that the time before it is not paid."""
+    """Whether the sweep set the row's renewal date during a pause. The time before the date is not paid in that
+    case."""
     return bool(subscription.row.get(NOTE) == subscription.renewal_date.isoformat())
 
 
 def was_resumed_by_hand(subscription: Subscription) -> bool:
-    """Whether somebody has made the row active again after its pause, and left its date as the sweep had set it."""
+    """Whether a person set the paused row's status to active again and left the date that the sweep had set."""
     return subscription.status.is_live and was_passed_over(subscription)
 
 
 def resumption(subscription: Subscription, today: date, history: History, items: Iterable[Item] = ()) -> Resumption:
-    """What a paused subscription becomes when it is resumed today.
+    """Return the effect of resuming a paused subscription today.
 
     Args:
-        subscription: as it is while it is paused.
-        today: the day on which it is active again.
-        history: its latest periods.
-        items: the latest items of its ledger, newest first, those passed over included.
+        subscription: the paused subscription.
+        today: the day of the resumption.
+        history: the subscription's latest periods.
+        items: the latest items of the subscription's ledger, newest first, passed-over periods included.
     """
     put_back = history.paid.claimed_for(subscription.renewal_date)
     first = put_back.period_end if put_back is not None else subscription.renewal_date
@@ -62,7 +67,10 @@ def resumption(subscription: Subscription, today: date, history: History, items:
 
 
 def _is_unpaid_before(subscription: Subscription, items: Iterable[Item]) -> bool:
-    """As was_passed_over; earlier versions left no note, but the item of the date that was passed over."""
+    """Whether the time before the renewal date is not paid, as in was_passed_over.
+
+    Earlier versions left no note in the row. For their rows, the ledger's item of the passed-over date tells.
+    """
     if NOTE in subscription.row:
         return was_passed_over(subscription)
     date_now = subscription.renewal_date.isoformat()

@@ -1,4 +1,4 @@
-"""A payment, a card and a refund as a payment gateway has them, whichever it is. Pure."""
+"""A payment, a card and a refund, in terms that fit every payment gateway. Pure."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -7,21 +7,25 @@ from enum import StrEnum
 
 
 class PaymentState(StrEnum):
-    """What the gateway says of a payment."""
+    """The gateway's state of a payment."""
 
-    OPEN = "open"  # never confirmed: no money has moved, it can be confirmed
+    OPEN = "open"  # never confirmed: no money has moved; the payment can be confirmed
     PAID = "paid"
-    DECLINED = "declined"  # the last attempt was refused; it can be confirmed again
+    DECLINED = "declined"  # the last attempt was refused; the payment can be confirmed again
     ACTION_REQUIRED = "action_required"  # the customer must confirm with the bank
-    CANCELED = "canceled"  # can never be paid
-    PROCESSING = "processing"  # confirmed, and the bank takes its time: ask again later
-    UNKNOWN = "unknown"  # a status not named here: ask again later
+    CANCELED = "canceled"  # the payment can never be paid
+    PROCESSING = "processing"  # confirmed, but the bank has not decided: ask again later
+    UNKNOWN = "unknown"  # a status of the gateway not listed here: ask again later
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why an attempt was refused. id tells one attempt's failure from another's. request_id: the gateway's name of the
-    call that was refused, which its support asks for."""
+    """The gateway's refusal of an attempt.
+
+    Attributes:
+        id: distinguishes the failures of different attempts.
+        request_id: the gateway's own id of the refused call, for questions to the gateway's support.
+    """
 
     id: str
     code: str
@@ -32,7 +36,13 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class GatewayCard:
-    """A card. payment_method: the gateway's id of it. name: "Visa ending in 4242". expires: its last month, YYYY-MM."""
+    """A card.
+
+    Attributes:
+        payment_method: the gateway's id of the card.
+        name: as "Visa ending in 4242".
+        expires: the card's last month, YYYY-MM.
+    """
 
     payment_method: str
     name: str
@@ -41,10 +51,15 @@ class GatewayCard:
 
 @dataclass(frozen=True, slots=True)
 class Payment:
-    """A payment as the gateway has it. amount: minor units as the gateway counts them. card: what was charged.
+    """A payment as the gateway reports the payment.
 
-    settles_at: of one in processing, by when the gateway expects its result, where it says so. lapsed: of a canceled
-    one, that the gateway canceled it by itself, and nobody stopped the payment: another may take its place.
+    Attributes:
+        amount: in the gateway's minor units.
+        card: the charged card.
+        settles_at: for a payment in processing, the moment by which the gateway expects a result, if the gateway says
+            so.
+        lapsed: whether the gateway by itself canceled the payment. Nobody stopped the charge in that case, and a new
+            payment may follow.
     """
 
     id: str
@@ -59,19 +74,25 @@ class Payment:
 
 
 class GatewayRefundState(StrEnum):
-    """What the gateway says of a refund. A refund that succeeded can still fail, days later."""
+    """The gateway's state of a refund. A refund may succeed and still fail days later."""
 
-    PENDING = "pending"  # on its way; it can still fail
+    PENDING = "pending"  # on its way; the refund can still fail
     SUCCEEDED = "succeeded"
-    FAILED = "failed"  # or canceled: the money is the seller's again
+    FAILED = "failed"  # failed or canceled: the seller has the money again
 
 
 @dataclass(frozen=True, slots=True)
 class GatewayRefund:
-    """A refund as the gateway has it, whoever made it. amount: minor units. at: when it was made, on the gateway's
-    clock. request: the request of ours that it carries; None where it was made elsewhere, as in the gateway's
-    dashboard. reason: why it failed, in the gateway's words. payment_metadata: that of its payment, where refunds are
-    listed by their time."""
+    """A refund as the gateway reports the refund, whoever made the refund.
+
+    Attributes:
+        amount: in minor units.
+        at: the moment of the refund, on the gateway's clock.
+        request: the request of ours named in the refund; None for a refund made elsewhere, as in the gateway's
+            dashboard.
+        reason: why the refund failed, in the gateway's words.
+        payment_metadata: the metadata of the refunded payment, filled when refunds are listed by time.
+    """
 
     id: str
     payment_id: str

@@ -1,4 +1,4 @@
-"""The next charges of a subscription: when, how much, and why on that day. Pure; `today` is always handed in."""
+"""The next charges of a subscription, with date, amount and the reason for the date. Pure; callers pass `today`."""
 
 import calendar
 from collections.abc import Iterator, Sequence
@@ -17,8 +17,13 @@ from renewals.domain.subscription import Subscription, SubscriptionStatus, ancho
 
 @dataclass(frozen=True, slots=True)
 class NextCharge:
-    """One charge to come. on: the day of the charge; the period is [start, end). amount: major units. why: the reason
-    for the day, and what stands against the charge, in words."""
+    """A charge to come, for the period [start, end).
+
+    Attributes:
+        on: the day of the charge.
+        amount: in major units.
+        why: the reason for the day, and the obstacles to the charge, in words.
+    """
 
     on: date
     start: date
@@ -30,7 +35,12 @@ class NextCharge:
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """charges: oldest first. then: why there are no more of them, in words; empty where more would follow."""
+    """The charges to come.
+
+    Attributes:
+        charges: oldest first.
+        then: why no further charges follow, in words; empty if further charges would follow.
+    """
 
     charges: tuple[NextCharge, ...]
     then: str
@@ -55,12 +65,18 @@ def preview(
     resumed: date | None = None,
     paid_until: date | None = None,
 ) -> Preview:
-    """The next `count` charges, as far as they can be told today.
+    """Return the next `count` charges, as far as they are known today.
 
-    refused: the period that stands refused, if there is one; it is charged first. failed: the one that failed, and
-    waits for a person. card: what is known of the card.
-    resumed: the day from which it would be billed if it was resumed today, where it is paused, or was made active again
-    by hand after a pause. paid_until: the end of what is paid, where that is known.
+    Args:
+        subscription: the subscription as the table has it.
+        today: the business's day.
+        count: the most charges to return.
+        refused: the refused period, if any; the refused period is charged first.
+        failed: the failed period that waits for a person, if any.
+        card: the card, if known.
+        resumed: for a subscription that is paused, or that a person made active again by hand after a pause, the day
+            from which a resumption today would bill.
+        paid_until: the end of the paid time, if known.
     """
     if is_over(subscription.row, today):
         ended = wording.day(cast("date", subscription.cancel_at))
@@ -88,8 +104,15 @@ def preview(
 
 
 def _given_up(end: date, charges: Sequence[NextCharge], paid_until: date | None) -> str:
-    """What an end within a period that is paid does to the days of the period from then on; or an end within one that
-    is still to be charged, which may come to nothing. charges: those to come before the end."""
+    """Say how many days the customer gives up because the subscription ends within a period.
+
+    The period is either paid already, or still to be charged; a period still to be charged may end up unpaid.
+
+    Args:
+        end: the day on which the subscription ends.
+        charges: the charges to come before the end.
+        paid_until: the end of the paid time, if known.
+    """
     until = charges[-1].end if charges else paid_until
     days = (until - end).days if until else 0
     if days <= 0:
@@ -103,7 +126,7 @@ def _given_up(end: date, charges: Sequence[NextCharge], paid_until: date | None)
 
 
 def _from(subscription: Subscription, resumed: date) -> Subscription:
-    """The subscription as it is once its date is the day from which it is billed."""
+    """Return the subscription with its renewal date moved to the first billed day after the resumption."""
     moved = {**subscription.row, "renewal_date": resumed.isoformat(), **anchor_change(subscription.row, resumed)}
     return parse({name: value for name, value in moved.items() if value is not None})
 
@@ -118,7 +141,7 @@ def _if_resumed(subscription: Subscription, resumed: date) -> str:
 
 
 def _charges(subscription: Subscription, today: date, refused: Renewal | None) -> Iterator[NextCharge]:
-    """One after the other, without end."""
+    """Yield the charges in order, without end."""
     schedule, start = subscription.schedule, subscription.renewal_date
     if refused is not None:
         on = max(refused.next_attempt or today, today)
@@ -159,12 +182,13 @@ def _passed_over(billing: Billing) -> str:
 
 
 def _first(schedule: Schedule, start: date) -> str:
-    """The reason for a date that the subscription has, whatever it was derived from."""
+    """Why the subscription has its renewal date, however the date came about."""
     return _reason(schedule, start) or "the date that the subscription has"
 
 
 def _reason(schedule: Schedule, start: date) -> str:
-    """Why a period begins on this day, as far as the schedule says it."""
+    """Why a period begins on the day `start`, according to the schedule; empty if the schedule does not explain the
+    day."""
     count, unit = schedule.count, schedule.interval
     every = f"every {unit}" if count == 1 else f"every {count} {unit}s"
     if unit in ("day", "week"):

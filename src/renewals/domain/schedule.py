@@ -1,4 +1,4 @@
-"""Billing periods: which date follows which, and what is due. Pure; `today` is always handed in."""
+"""Billing periods: the order of renewal dates, and the periods that are due. Pure; callers pass `today`."""
 
 import calendar
 from collections.abc import Iterator
@@ -10,14 +10,16 @@ Interval = Literal["day", "week", "month", "year"]
 
 
 def falls_on(anchor_day: int, day: date) -> bool:
-    """Whether a renewal anchored at `anchor_day` can fall on `day`: on the anchor itself, or on the last day of a month
-    that is too short for it."""
+    """Whether a renewal anchored at `anchor_day` can fall on `day`: the anchor day itself, or the last day of a shorter
+    month."""
     return day.day == min(anchor_day, calendar.monthrange(day.year, day.month)[1])
 
 
 def next_on(anchor_day: int, day: date) -> date:
-    """The first day from `day` on that a renewal anchored at `anchor_day` falls on. Raises OverflowError past the year
-    9999."""
+    """Return the first day, from `day` on, for a renewal anchored at `anchor_day`.
+
+    Raises OverflowError past the year 9999.
+    """
     while not falls_on(anchor_day, day):
         day += timedelta(days=1)
     return day
@@ -27,8 +29,11 @@ def next_on(anchor_day: int, day: date) -> date:
 class Schedule:
     """How often a subscription renews.
 
-    anchor_day: the day of the month that renewals fall on, 1..31; a shorter month renews on its last day, and the
-    next longer one on the anchor again (31 Jan, 28 Feb, 31 Mar). Days and weeks are counted and have no anchor.
+    Days and weeks are counted and have no anchor.
+
+    Attributes:
+        anchor_day: the day of the month on which renewals fall, 1 to 31. A shorter month renews on its last day, and
+            the next longer month on the anchor again (31 Jan, 28 Feb, 31 Mar).
     """
 
     interval: Interval
@@ -41,11 +46,12 @@ class Schedule:
         return self.interval in ("month", "year")
 
     def beginning_on(self, day: date) -> "Schedule":
-        """The schedule by which the period that begins on this day is whole: this one, where its anchor allows."""
+        """Return the schedule with a whole period from `day` on: unchanged if the anchor fits, else anchored at
+        `day`."""
         return self if falls_on(self.anchor_day, day) else replace(self, anchor_day=day.day)
 
     def after(self, day: date) -> date:
-        """The renewal date that follows `day`. Raises OverflowError past the year 9999."""
+        """Return the renewal date after `day`. Raises OverflowError past the year 9999."""
         if self.interval == "day":
             return day + timedelta(days=self.count)
         if self.interval == "week":
@@ -57,7 +63,7 @@ class Schedule:
         return date(year, month, min(self.anchor_day, calendar.monthrange(year, month)[1]))
 
     def due(self, first: date, today: date) -> Iterator[date]:
-        """Every renewal date from `first` up to and including `today`, oldest first."""
+        """Yield every renewal date from `first` up to and including `today`, oldest first."""
         day = first
         while day <= today:
             yield day
@@ -66,7 +72,7 @@ class Schedule:
 
 @dataclass(frozen=True, slots=True)
 class Billing:
-    """What one renewal bills: the period [start, end), and the due dates that are passed over for it."""
+    """The period [start, end) of a renewal, and the earlier due dates passed over by the renewal."""
 
     start: date
     end: date
@@ -74,20 +80,20 @@ class Billing:
 
 
 def latest_due(schedule: Schedule, renewal_date: date, last: date) -> Billing:
-    """The latest period that begins on or before `last`. A renewal that is months late bills one period.
+    """Return the latest period beginning on or before `last`. A renewal months late bills a single period.
 
-    Raises ValueError where nothing is due, OverflowError past the year 9999.
+    Raises ValueError if nothing is due, OverflowError past the year 9999.
     """
     *skipped, start = schedule.due(renewal_date, last)
     return Billing(start, schedule.after(start), tuple(skipped))
 
 
 MOST_CAUGHT_UP = 12
-"""So many missed periods are billed, where each is to be. What is older is passed over."""
+"""The most missed periods that a subscription with catch_up `each` is billed for. Older periods are passed over."""
 
 
 def oldest_due(schedule: Schedule, renewal_date: date, last: date) -> Billing:
-    """The oldest period that begins on or before `last`, of the latest twelve. Raises as latest_due."""
+    """Return the oldest period of the latest twelve beginning on or before `last`. Raises the errors of latest_due."""
     due = list(schedule.due(renewal_date, last))
     if not due:
         raise ValueError("nothing is due")
