@@ -1,8 +1,9 @@
-"""A renewal that is cut anywhere, doubled anywhere or changed anywhere ends with one charge at most, and the truth.
+"""A renewal that is cut, doubled or changed at any point ends with at most one charge, and with the truth in ledger and
+mails.
 
-The points are enumerated, not sampled: before and after every call that leaves the process. What stands between a
-mail's sending and its record cannot be told apart by anybody; there, and only there, a mail may end as unknown, and
-never as two.
+The points are enumerated, not sampled: before and after every call that leaves the process. Nobody can tell whether a
+mail cut off between its sending and its record went out. In that gap alone a mail may end as unknown; no mail ever goes
+out twice.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -28,7 +29,7 @@ DAY = timedelta(days=1)
 @cache
 @unheard
 def _begun(before: Callable[[World], None]) -> World:
-    """What thousands of tests begin with, each with a copy."""
+    """Return the world in which thousands of tests begin; every test works on a copy."""
     shop = World()
     before(shop)
     return shop
@@ -36,10 +37,10 @@ def _begun(before: Callable[[World], None]) -> World:
 
 @dataclass(frozen=True)
 class Story:
-    """What came before a run, and what the run comes to when nothing is in its way.
+    """A story tells what came before a run, and how the run ends undisturbed.
 
-    status: the ledger's. cards: what the gateway was asked to charge, in order. mails: their names in the ledger.
-    then: when it runs.
+    status: the ledger's status at the end. cards: the cards that the gateway was asked to charge, in order. mails: the
+    names of the mails in the ledger. then: the moment of the run.
     """
 
     before: Callable[[World], None]
@@ -56,7 +57,7 @@ class Story:
         return _begun(self.before).copy()
 
     def calls(self) -> list[str]:
-        """The calls that the run makes."""
+        """Return the calls of the undisturbed run."""
         shop = self.begin()
         earlier = len(shop.cuts.calls)
         shop.run("first", self.then)
@@ -139,7 +140,7 @@ def _kind(subject: str) -> str:
 
 
 def _expect_truth(shop: World) -> None:
-    """What the ledger, the gateway, the receipts and the mailbox say of each other, wherever a renewal stands."""
+    """Check that ledger, gateway, receipts and mailbox agree, wherever the renewal stands."""
     assert len(shop.gateway.charges) <= 1
     periods = [item for item in shop.items().values() if item["status"] != "skipped"]
     paid = [(item["payment_id"], item["amount"], item["currency"]) for item in periods if "paid_at" in item]
@@ -155,7 +156,8 @@ def _expect_truth(shop: World) -> None:
 
 
 def _expect_the_end(story: Story, shop: World, *, uncertain: bool) -> None:
-    """The story has come to its end. uncertain: it was cut where nobody can tell whether a mail went out."""
+    """Check that the story came to its end. uncertain: the run was cut where nobody can tell whether a mail went
+    out."""
     _expect_truth(shop)
     item = shop.items()[DUE.isoformat()]
     assert len(shop.gateway.charges) == story.paid
@@ -173,7 +175,7 @@ def _expect_the_end(story: Story, shop: World, *, uncertain: bool) -> None:
 
 
 def _sending(name: str, moment: int) -> bool:
-    """Whether the moment is between a mail's claim and its record."""
+    """Whether the moment lies between the claim of a mail and the record of its sending."""
     sends = [2 * n for n, call in enumerate(CALLS[name]) if call == "ses.SendRawEmail"]
     return any(send - 1 <= moment <= send + 2 for send in sends)
 
@@ -182,9 +184,11 @@ CALLS = {name: story.calls() for name, story in STORIES.items()}
 
 
 def _moments(*stories: str) -> list[Any]:
-    """Before and after each call of each story's run. Between two calls nothing leaves the process: after a call the
-    world stands as it does before the next call. So `make test` runs the moment before each call and the one after the
-    last call, and `make proof` the others."""
+    """Return the moments before and after every call of every story's run.
+
+    Between two calls nothing leaves the process, so after a call the world stands as before the next call. `make test`
+    therefore runs the moment before every call and the moment after the last call, and `make proof` runs the rest.
+    """
     return [
         pytest.param(
             story,
@@ -199,8 +203,10 @@ def _moments(*stories: str) -> list[Any]:
 
 
 def _each(moments: list[Any], others: Mapping[str, Any] | Iterable[str], of: int) -> list[Any]:
-    """Each moment with each of the others, by name. `make test` runs one in so many: some of each of the others, and
-    of each call; `make proof` the rest."""
+    """Combine every moment with every entry of `others`, by name.
+
+    `make test` runs one combination in `of`, spread over all entries and all calls; `make proof` runs the rest.
+    """
     named = others if isinstance(others, Mapping) else {other: other for other in others}
     return [
         pytest.param(
@@ -215,7 +221,7 @@ def _each(moments: list[Any], others: Mapping[str, Any] | Iterable[str], of: int
 
 
 def _at(shop: World, moment: int, happens: Callable[[World], object] | None = None) -> None:
-    """From now on the moment of the run at which the process ends, or something happens."""
+    """Set the moment of the run, counted from now, at which the process ends, or at which `happens` is called."""
     shop.cuts.at = 2 * len(shop.cuts.calls) + moment
     if happens is not None:
         shop.cuts.happens = lambda _point: _ignore(happens(shop))
@@ -227,7 +233,7 @@ def _ignore(_outcome: object) -> None:
 
 @pytest.mark.parametrize(("name", "moment"), _moments(*STORIES))
 def test_a_task_that_ends_anywhere_is_run_again_at_once_by_its_own_workflow(name: str, moment: int) -> None:
-    """The workflow's own retry finishes what was cut: no card is asked twice, no mail sent twice."""
+    """The workflow's own retry finishes a task cut at any point: no card is charged twice and no mail is sent twice."""
     shop = STORIES[name].begin()
     _at(shop, moment)
     shop.run("first", STORIES[name].then, tries=2)
@@ -242,18 +248,18 @@ def test_a_task_that_ends_anywhere_is_run_again_at_once_by_its_own_workflow(name
     ],
 )
 def test_a_run_that_ends_anywhere_is_taken_up_by_a_later_one(name: str, moment: int, wait: timedelta) -> None:
-    """Minutes or hours later, another execution finishes what was cut."""
+    """Minutes or hours later, a new execution finishes a run cut at any point."""
     shop = STORIES[name].begin()
     _at(shop, moment)
     shop.run("first", STORIES[name].then)
-    for n in range(3):  # a mail whose lease has run out is looked at again
+    for n in range(3):  # a mail whose lease ran out is looked at again
         shop.run(f"later-{n}", STORIES[name].then + wait + n * LATER)
     _expect_the_end(STORIES[name], shop, uncertain=_sending(name, moment))
 
 
 @pytest.mark.parametrize(("name", "moment"), _moments(*STORIES))
 def test_a_second_execution_in_the_very_middle_of_the_first_changes_nothing(name: str, moment: int) -> None:
-    """Two executions at once, the second run whole between any two calls of the first."""
+    """A second execution that runs whole between any two calls of the first changes nothing in the outcome."""
     shop = STORIES[name].begin()
     then = STORIES[name].then
     _at(shop, moment, lambda shop: shop.run("second", then))
@@ -264,8 +270,8 @@ def test_a_second_execution_in_the_very_middle_of_the_first_changes_nothing(name
 
 @pytest.mark.parametrize(("name", "moment"), _moments(*STORIES))
 def test_the_same_execution_run_twice_at_the_same_time_charges_once(name: str, moment: int) -> None:
-    """Express workflows run at least once: the twin shares its name and its lease. It may ask a declining card once
-    more; money moves once, and each mail is sent once."""
+    """Express workflows run at least once, and the twin of an execution shares its name and its lease. A twin may ask a
+    declining card once more, but money moves once and every mail is sent once."""
     story, shop = STORIES[name], STORIES[name].begin()
     _at(shop, moment, lambda shop: shop.run("first", story.then))
     shop.run("first", story.then)
@@ -291,11 +297,11 @@ CHANGES: dict[str, dict[str, Any]] = {
 }
 NO_LONGER_DUE = ("canceled", "paused", "ends", "moved", "deleted")
 WITHDRAWS = (*NO_LONGER_DUE, "customer")
-"""By these changes the subscription no longer stands by what was claimed of it."""
+"""After these changes the subscription no longer stands by the claim."""
 
 
 def _change(shop: World, change: str) -> None:
-    """What somebody does to the subscription meanwhile."""
+    """Change the subscription in the way that `change` names."""
     if change == "deleted":
         shop.delete_row()
     else:
@@ -303,7 +309,7 @@ def _change(shop: World, change: str) -> None:
 
 
 def _expect_nothing_open(shop: World) -> None:
-    """No payment of a subscription that is not to be charged can be completed by anybody."""
+    """Check that nobody can complete a payment of a subscription no longer to be charged."""
     states = {payment.state for payment in shop.gateway.payments.values()}
     assert states <= {PaymentState.CANCELED, PaymentState.PAID}
 
@@ -317,8 +323,9 @@ def _expect_nothing_open(shop: World) -> None:
     ),
 )
 def test_a_subscription_changed_while_nobody_worked(name: str, moment: int, change: str) -> None:
-    """Cut, changed, taken up hours later: what was confirmed is receipted and mailed. What was not is charged only if
-    the subscription still says so, and then as it was claimed; where it does not, its payment is cancelled."""
+    """A run is cut, the subscription is changed, and a later run takes the renewal up hours afterwards. A confirmed
+    charge is receipted and mailed. A charge not yet confirmed is made only if the subscription still stands by the
+    claim, and then on the claimed terms; otherwise the payment is cancelled."""
     story, shop = STORIES[name], STORIES[name].begin()
     _at(shop, moment)
     shop.run("first", THEN)
@@ -344,7 +351,7 @@ def test_a_subscription_changed_while_nobody_worked(name: str, moment: int, chan
 
 
 def _terms(shop: World) -> dict[str, Any]:
-    """What was charged, of whom, and for what."""
+    """Return the terms of the claim and of the charge: the customer, the card, the amount and the period."""
     item = shop.items().get(DUE.isoformat(), {})
     claimed = ("status", "attempt", "amount", "currency", "period_end", "gateway_customer", "payment_method")
     asked = [(request.gateway_customer, request.amount, request.currency) for request in shop.gateway.requests.values()]
@@ -358,7 +365,7 @@ def _terms(shop: World) -> dict[str, Any]:
 @cache
 @unheard
 def _undisturbed(name: str, change: str, *, first: bool) -> dict[str, Any]:
-    """The terms where the change was made before the run, or after it."""
+    """Return the terms of a run without disturbance, with the change made before the run (`first`) or not at all."""
     shop = STORIES[name].begin()
     if first:
         _change(shop, change)
@@ -378,9 +385,10 @@ def _undisturbed(name: str, change: str, *, first: bool) -> dict[str, Any]:
 def test_a_change_in_the_very_middle_is_as_if_it_came_before_the_claim_or_after_the_run(
     name: str, moment: int, change: str
 ) -> None:
-    """The row is edited between any two calls of a run that goes on. Before the claim's transaction, nothing is
-    charged at the old terms; after it, everything as it was claimed. An end, another date and another customer count
-    as before until the last look in front of the confirmation: what was claimed is given up then."""
+    """The row is edited between any two calls of a run that goes on. After an edit before the claim's transaction
+    nothing is charged on the old terms; after an edit behind the claim everything is charged as claimed. An end, a new
+    date or a new gateway customer still withdraws the claim until the last look before the confirmation: the claimed
+    payment is given up."""
     story, shop = STORIES[name], STORIES[name].begin()
     _at(shop, moment, lambda shop: _change(shop, change))
     shop.run("first", THEN)
@@ -389,7 +397,7 @@ def test_a_change_in_the_very_middle_is_as_if_it_came_before_the_claim_or_after_
     if change in WITHDRAWS and not first and moment <= 2 * _last_look(name):
         asked = [card for _, card in shop.gateway.attempts]
         assert asked == story.cards[:-1] + (["pm_ok"] if change == "customer" else [])
-        assert len(shop.gateway.charges) == (change == "customer")  # of the customer that the row has now
+        assert len(shop.gateway.charges) == (change == "customer")  # of the row's new gateway customer
         assert [request.gateway_customer for request in shop.gateway.requests.values()][1:] == (
             ["cus_other"] if change == "customer" else []
         )
@@ -401,12 +409,13 @@ def test_a_change_in_the_very_middle_is_as_if_it_came_before_the_claim_or_after_
     assert len(rows) == (change != "deleted")
     word = dict(CHANGES[change])
     if change == "ends" and shop.gateway.charges and moment <= 2 * _record(name):
-        word["cancel_at"] = "2026-02-28"  # it ends with the period that is paid
+        word["cancel_at"] = "2026-02-28"  # the subscription ends with the paid period
     assert all(word.items() <= row.items() for row in rows), "the editor's word"
 
 
 def _last_look(name: str) -> int:
-    """The call before the last confirmation: the last look at the subscription and the switch."""
+    """Return the number of the call before the last confirmation: the last look at the subscription and the charging
+    switch."""
     calls = CALLS[name]
     look = len(calls) - 1 - calls[::-1].index("gateway.confirm") - 1
     assert calls[look] == "dynamodb.TransactWriteItems"
@@ -414,15 +423,16 @@ def _last_look(name: str) -> int:
 
 
 def _record(name: str) -> int:
-    """The call that records what the last confirmation came to, and moves the subscription on."""
+    """Return the number of the call that records the outcome of the last confirmation and moves the subscription on."""
     return CALLS[name].index("dynamodb.TransactWriteItems", _last_look(name) + 1)
 
 
 @pytest.mark.parametrize("passed", [1, 45], ids=["in-the-lease", "after-the-lease"])
 @pytest.mark.parametrize(("name", "moment"), _moments("declined", "3ds"))
 def test_a_new_card_in_the_very_middle_of_the_old_ones_refusal(name: str, moment: int, passed: int) -> None:
-    """The customer changes the card, and a second run goes whole between any two calls of the first, its mail's among
-    them: paid once, recorded as paid, and whatever the first run writes later takes nothing of that back."""
+    """The customer updates the payment method, and a second run goes whole between any two calls of the first, even
+    around the first run's mail: the period is paid once and recorded as paid, and no later write of the first run
+    undoes the record."""
     shop = STORIES[name].begin()
 
     def second(shop: World) -> None:
@@ -441,8 +451,8 @@ def test_a_new_card_in_the_very_middle_of_the_old_ones_refusal(name: str, moment
 
 @pytest.mark.parametrize("name", STORIES)
 def test_every_write_repeated_by_the_client_is_one_write(name: str) -> None:
-    """The answer to each update was lost and the client sent it again: its condition now fails against our own change,
-    which is known as ours."""
+    """The answer to every update is lost, and the client sends the update again: the condition fails against the first
+    write, and the write is recognised as our own."""
     shop = STORIES[name].begin()
     shop.dynamodb.answers_lost = True
     shop.run("first", STORIES[name].then)
@@ -452,7 +462,8 @@ def test_every_write_repeated_by_the_client_is_one_write(name: str) -> None:
 @pytest.mark.parametrize("kind", ["before", "after", "answered"])
 @pytest.mark.parametrize("operation", ["create", "confirm", "retrieve"])
 def test_a_gateway_that_answers_nothing_clear_is_asked_again(operation: str, kind: str) -> None:
-    """A call lost before or after it was done, or answered with a 5xx: one charge once the workflow has retried."""
+    """A call of the gateway lost before or after its work, or answered with a 5xx, leads to one charge and one mail
+    once the workflow has retried."""
     shop = World()
     shop.subscribe()
     shop.gateway.trouble.append((operation, kind))
@@ -461,7 +472,8 @@ def test_a_gateway_that_answers_nothing_clear_is_asked_again(operation: str, kin
 
 
 def _may_still_confirm(name: str, moment: int) -> bool:
-    """Whether the moment is between the last look at the switch and the confirmation that follows it at once."""
+    """Whether the moment lies between the last look at the charging switch and the confirmation right behind that
+    look."""
     calls = CALLS[name]
     confirms = [n for n, call in enumerate(calls) if call == "gateway.confirm"]
     assert all(calls[n - 1] == "dynamodb.TransactWriteItems" for n in confirms)
@@ -470,8 +482,9 @@ def _may_still_confirm(name: str, moment: int) -> bool:
 
 @pytest.mark.parametrize(("name", "moment"), _moments(*STORIES))
 def test_charging_turned_off_in_the_very_middle_and_on_again(name: str, moment: int) -> None:
-    """From that moment on no card is asked, unless the confirmation is the very next call; nobody is cancelled for it
-    and no pick-up counts, however often it is looked at; turned on again, the story ends as it would have."""
+    """From the moment that charging is turned off no card is charged, unless the confirmation is the very next call.
+    However often the renewal is run meanwhile, nobody is cancelled and no pick-up counts. With charging on again, the
+    story ends as it would have ended undisturbed."""
     story, shop = STORIES[name], STORIES[name].begin()
     asked_before: list[tuple[str, str]] = []
 

@@ -1,4 +1,5 @@
-"""What the API takes in: only what the gateway can charge, once for each request, and no parameter that it ignores."""
+"""The API takes in only customers and cards that the gateway can charge, answers every request once, and ignores no
+parameter."""
 
 from datetime import timedelta
 from hashlib import sha256
@@ -18,7 +19,7 @@ DAY = timedelta(days=1)
 WITHOUT_ID = {name: value for name, value in NEW.items() if name != "subscription_id"}
 CARD = "/subscriptions/sub_1/payment-method"
 
-# What the gateway knows of customer and card, and the fields that are refused for it.
+# By kind of stranger: the request's customer and card, and the fields refused with their reasons.
 STRANGERS: dict[str, tuple[dict[str, str], dict[str, str]]] = {
     "an unknown customer": (
         {"gateway_customer": "cus_gone"},
@@ -44,7 +45,7 @@ def _owners(api: Api) -> None:
 
 
 def reasons(faults: dict[str, str], found: list[dict[str, str]]) -> bool:
-    """Whether just these fields are named, each with its reason."""
+    """Whether exactly the fields of `faults` are named, with their reasons."""
     told = {fault["field"]: fault["reason"] for fault in found}
     return told.keys() == faults.keys() and all(reason in told[field] for field, reason in faults.items())
 
@@ -56,7 +57,8 @@ def reasons(faults: dict[str, str], found: list[dict[str, str]]) -> bool:
 def test_what_the_gateway_does_not_know_is_not_taken_in(
     api: Api, given: dict[str, str], faults: dict[str, str]
 ) -> None:
-    """POST names the field that is at fault, and leaves nothing; verify=false takes it all the same."""
+    """A POST with a customer or card that cannot be charged is refused with the name of the field at fault and leaves
+    nothing; `verify=false` takes the subscription in unverified."""
     refused = api("POST", "/subscriptions", NEW | given)
     assert refused.status == 400
     assert reasons(faults, refused.body["errors"]), refused.body
@@ -66,7 +68,8 @@ def test_what_the_gateway_does_not_know_is_not_taken_in(
 
 @pytest.mark.parametrize(("given", "faults"), [each for each in STRANGERS.values() if "payment_method" in each[0]])
 def test_another_card_is_the_customer_s_own(api: Api, given: dict[str, str], faults: dict[str, str]) -> None:
-    """PUT payment-method refuses a card that is unknown, no card, nobody's or another customer's; the row stays."""
+    """PUT payment-method refuses a payment method that is unknown, no card, saved for nobody or saved for a different
+    customer, and the row stays unchanged."""
     api.shop.subscribe()
     card = {"payment_method": given["payment_method"]}
     refused = api("PUT", CARD, card)
@@ -79,7 +82,8 @@ def test_another_card_is_the_customer_s_own(api: Api, given: dict[str, str], fau
 def test_nothing_is_taken_while_the_gateway_cannot_be_asked(
     api: Api, monkeypatch: pytest.MonkeyPatch, trouble: str
 ) -> None:
-    """503, which says what to do; no row, no change, no execution; the same request is taken once it can be asked."""
+    """While the gateway cannot be asked, the API answers 503 with advice, and leaves no row, no change and no
+    execution; the request is taken once the gateway answers."""
     api.shop.subscribe()
     raised = {"unauthorized": GatewayUnauthorized("no"), "forbidden": GatewayRefused("more_permissions", "no")}
 
@@ -113,7 +117,7 @@ def test_nothing_is_taken_while_the_gateway_cannot_be_asked(
 
 
 def test_a_request_that_comes_again_asks_the_gateway_nothing(api: Api) -> None:
-    """What was taken is answered as it was, whatever the gateway says by now."""
+    """A repeated request gets the first answer, whatever the gateway says by now."""
     first = api("POST", "/subscriptions", WITHOUT_ID, Idempotency_Key="k")
     api.shop.gateway.trouble = [("saved", "before"), ("has_customer", "before")]
     again = api("POST", "/subscriptions", WITHOUT_ID, Idempotency_Key="k")
@@ -121,7 +125,7 @@ def test_a_request_that_comes_again_asks_the_gateway_nothing(api: Api) -> None:
 
 
 def test_no_other_call_asks_the_gateway(api: Api) -> None:
-    """Reading, other edits and status changes look nothing up, and need no key of the gateway."""
+    """Reading, edits without a customer and status changes look nothing up at the gateway, and need no gateway key."""
     api.shop.subscribe()
     api.shop.cuts.calls.clear()
     api("GET", "/subscriptions/sub_1")
@@ -134,7 +138,8 @@ def test_no_other_call_asks_the_gateway(api: Api) -> None:
 
 
 def test_a_wrong_customer_is_mended_with_a_card_of_theirs(api: Api) -> None:
-    """A subscription that was taken unverified fails for its customer; PATCH gives the right one, and it is charged."""
+    """A subscription taken in unverified fails for its gateway customer; PATCH gives the right customer with a card,
+    and the subscription is charged."""
     api.shop.subscribe(gateway_customer="cus_gone", payment_method="pm_new", test_clock="2026-01-31")
     assert api.shop.run() == "PaymentFailed"
     edit = {"gateway_customer": "cus_new", "payment_method": "pm_new"}
@@ -147,7 +152,7 @@ def test_a_wrong_customer_is_mended_with_a_card_of_theirs(api: Api) -> None:
 
 
 def test_an_open_payment_of_the_customer_before_is_given_up(api: Api) -> None:
-    """What was declined for one customer is never paid once another is charged for the same period."""
+    """A payment declined for one gateway customer is cancelled once the new customer is charged for the period."""
     api.shop.subscribe(payment_method="pm_declined", test_clock="2026-01-31")
     api.shop.run()
     edit = {"gateway_customer": "cus_new", "payment_method": "pm_new"}
@@ -163,7 +168,8 @@ def test_an_open_payment_of_the_customer_before_is_given_up(api: Api) -> None:
 
 @pytest.mark.parametrize("edit", [{"gateway_customer": "cus_new"}, {"payment_method": "pm_new"}])
 def test_a_customer_comes_with_a_card(api: Api, edit: dict[str, str]) -> None:
-    """One of the two alone is refused: a card belongs to one customer, and another card has a call of its own."""
+    """A gateway customer or a card alone is refused in a PATCH: a card belongs to its customer, and a new card alone
+    has its own call."""
     api.shop.subscribe()
     refused = api("PATCH", "/subscriptions/sub_1", edit, If_Match="*")
     assert (refused.status, refused.faults) == (400, ["body"])
@@ -171,7 +177,7 @@ def test_a_customer_comes_with_a_card(api: Api, edit: dict[str, str]) -> None:
 
 
 def test_another_customer_s_card_is_refused_in_an_edit(api: Api) -> None:
-    """PATCH looks customer and card up as POST does."""
+    """PATCH looks customer and card up at the gateway as POST does."""
     api.shop.subscribe()
     edit = {"gateway_customer": "cus_new", "payment_method": "pm_other"}
     refused = api("PATCH", "/subscriptions/sub_1", edit, If_Match="*")
@@ -181,8 +187,9 @@ def test_another_customer_s_card_is_refused_in_an_edit(api: Api) -> None:
 
 @pytest.mark.parametrize("reason", ["gateway: resource_missing: gateway_customer", "gateway: resource_missing"])
 def test_a_row_of_an_unknown_customer_is_shown_as_one_that_cannot_be_charged(api: Api, reason: str) -> None:
-    """Once the gateway has said so, every view names the field in words, and none the gateway's own name of the fault;
-    with another customer and card nothing of it is left. (The reason without the field is an earlier version's.)"""
+    """Once the gateway does not know the customer, every view names the field in plain words and never the gateway's
+    error code. After an update of customer and card the fault is gone. (Earlier versions wrote the reason without the
+    field.)"""
     api.shop.subscribe(gateway_customer="cus_gone", test_clock="2026-01-31")
     api.shop.run()
     api.shop.dynamodb.put("renewals", api.shop.items()["2026-01-31"] | {"reason": reason})
@@ -202,7 +209,8 @@ def test_a_row_of_an_unknown_customer_is_shown_as_one_that_cannot_be_charged(api
 
 
 def test_a_request_that_could_not_be_told_from_its_copy_is_refused(api: Api) -> None:
-    """Without an id and without a key the same request, sent twice, would be two subscriptions: both are named."""
+    """A POST without an id and without an idempotency key, sent twice, would create two subscriptions: the request is
+    refused, and the answer names both fields."""
     for _ in range(2):
         refused = api("POST", "/subscriptions", WITHOUT_ID)
         assert (refused.status, refused.faults) == (400, ["header.idempotency-key", "body.subscription_id"])
@@ -213,7 +221,7 @@ def test_a_request_that_could_not_be_told_from_its_copy_is_refused(api: Api) -> 
 
 
 def test_every_call_that_makes_something_needs_a_name_for_it() -> None:
-    """Of all calls that create (201), each requires an idempotency key, or says that it takes an id instead."""
+    """Every API call that creates (201) requires an idempotency key, or documents that an id serves instead."""
     for path, methods in document()["paths"].items():
         for method, operation in methods.items():
             if "201" not in operation["responses"]:
@@ -225,7 +233,8 @@ def test_every_call_that_makes_something_needs_a_name_for_it() -> None:
 
 @pytest.mark.parametrize("path", ["/subscriptions", "/subscriptions/sub_1/pause"])
 def test_a_key_is_its_caller_s(api: Api, path: str) -> None:
-    """Two callers who happen to choose one key are two requests: neither gets the other's answer, nor a 422."""
+    """Two callers who happen to choose the same idempotency key make two requests: neither caller gets the other's
+    answer, nor a 422."""
     api.shop.subscribe()
     first = api("POST", path, WITHOUT_ID if path == "/subscriptions" else None, who=ANN, Idempotency_Key="1")
     second = api("POST", path, WITHOUT_ID if path == "/subscriptions" else None, who=ZOE, Idempotency_Key="1")
@@ -250,12 +259,12 @@ def test_a_key_is_its_caller_s(api: Api, path: str) -> None:
     ],
 )
 def test_a_service_repeats_its_request_from_another_place(arn: str, caller: str) -> None:
-    """The session of a role is not part of who calls: the copy of a backend that tries again has another one."""
+    """The session of a role is not part of the caller's identity, because a backend that retries has a new session."""
     assert caller_of(arn) == caller
 
 
 def _as_an_earlier_version_kept_it(api: Api, key: str) -> None:
-    """Moves the one answer to where the version before looked for it: under its key alone."""
+    """Move the only stored answer to the place of an earlier version: under the idempotency key alone."""
     changes = api.shop.dynamodb.items("changes")
     [(name, item)] = [each for each in changes.items() if each[1]["change"] == "answer"]
     del changes[name]
@@ -263,7 +272,8 @@ def _as_an_earlier_version_kept_it(api: Api, key: str) -> None:
 
 
 def test_an_answer_of_an_earlier_version_is_its_caller_s_alone(api: Api) -> None:
-    """Kept without its caller, it is found by who made the change, under any session, and by nobody else."""
+    """An answer stored without its caller is given to the caller who made the change, under any session, and to nobody
+    else."""
     first = api("POST", "/subscriptions", WITHOUT_ID, who=ZOE, Idempotency_Key="k")
     _as_an_earlier_version_kept_it(api, "k")
     again = api("POST", "/subscriptions", WITHOUT_ID, who=ZOE.replace("zoe", "yan"), Idempotency_Key="k")
@@ -274,8 +284,8 @@ def test_an_answer_of_an_earlier_version_is_its_caller_s_alone(api: Api) -> None
 
 
 def test_a_refund_s_key_is_its_caller_s_too(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another caller's refund under the same key is another refund; one that an earlier version kept without a caller
-    is that of who asked."""
+    """Two callers' refunds under the same idempotency key are two refunds; a refund that an earlier version stored
+    without a caller belongs to the caller who asked for the refund."""
     monkeypatch.setenv("PROJECT_NAME", "shop")
     api.shop.subscribe()
     api.shop.run()
@@ -308,7 +318,7 @@ def _calls() -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize(("method", "path"), _calls())
 def test_no_call_ignores_a_parameter(api: Api, method: str, path: str) -> None:
-    """A name that a call does not know is refused by name, on every route, with whatever else is wrong."""
+    """Every route refuses an unknown parameter by name, together with whatever else is wrong, and changes nothing."""
     api.shop.subscribe()
     before = repr(api.shop.dynamodb.tables)
     place = path.replace("{subscription_id}", "sub_1").replace("{token}", "x")
@@ -319,27 +329,27 @@ def test_no_call_ignores_a_parameter(api: Api, method: str, path: str) -> None:
 
 
 def test_a_parameter_is_given_once(api: Api) -> None:
-    """Of two values one would be ignored: refused, though both are the same."""
+    """A parameter given twice is refused even with equal values, since one of the values would be ignored."""
     refused = api("GET", "/subscriptions", query={"status": ["active", "paused"], "limit": ["1", "1"]})
     assert (refused.status, refused.faults) == (400, ["query.status", "query.limit"])
     assert api("GET", "/subscriptions", query={"status": ["active"], "limit": ["1"]}).status == 200
 
 
 def test_what_is_nowhere_is_nowhere_with_a_query_too(api: Api) -> None:
-    """An unknown path stays 404, and an unknown method 405, whatever parameters come with them."""
+    """An unknown path stays 404 and an unknown method stays 405, whatever parameters the request has."""
     assert api("GET", "/nothing", query={"a": "b"}).status == 404
     assert api("DELETE", "/subscriptions/sub_1", query={"a": "b"}).status == 405
 
 
 @pytest.mark.parametrize("value", ["yes please", "", "2"])
 def test_verify_is_true_or_false(api: Api, value: str) -> None:
-    """Anything else is refused by name, and nothing is taken on a guess."""
+    """A `verify` that is neither true nor false is refused by name, and nothing is taken in on a guess."""
     refused = api("POST", "/subscriptions", NEW, query={"verify": value})
     assert (refused.status, refused.faults) == (400, ["query.verify"])
 
 
 def test_the_gateway_is_loaded_by_nobody_who_does_not_ask_it() -> None:
-    """The API's start does not pay for the gateway's SDK."""
+    """Starting the API does not load the gateway's SDK."""
     import subprocess
     import sys
 
