@@ -1,4 +1,5 @@
-"""The console's pages over tables, bucket and mails in memory, and mails of every kind as it reads them."""
+"""The pages of the console over tables, bucket and mails in memory, and mails of every kind as the console reads
+them."""
 
 import asyncio
 import email.message
@@ -40,7 +41,8 @@ class Answer:
 
 
 class Browser:
-    """Asks the application as a server does. now: what its pages look at, or what looking raises."""
+    """Asks the application as a web server does. now: the tables and mails that pages look at, or the error that
+    looking raises."""
 
     def __init__(self, look: Look) -> None:
         self.now: Look | Exception = look
@@ -81,7 +83,7 @@ class Browser:
 
 
 class Elements(HTMLParser):
-    """The elements of a page, and their attributes."""
+    """Parses a page into its elements and their attributes."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
@@ -116,7 +118,7 @@ def browser(look: Look) -> Browser:
 
 
 def _deliver(shop: World, folder: Path) -> None:
-    """The mails of the shop, as the mailbox keeps them."""
+    """Put the shop's mails into the folder as the mailbox keeps them."""
     for number, mail in enumerate(shop.mails()):
         (folder / MAIL.replace("000001", f"{number + 1:06}")).write_bytes(mail.as_bytes())
 
@@ -131,7 +133,8 @@ def test_an_empty_stack(browser: Browser) -> None:
 
 
 def test_a_renewal_from_the_start_page_to_its_receipt_and_mail(shop: World, browser: Browser, tmp_path: Path) -> None:
-    """Each page's links lead on: to the subscription, its timeline, the PDF that is stored, the mail, its PDF."""
+    """Links lead from the start page to the subscription with its timeline, to the stored PDF, to the mail, and to the
+    mail's PDF."""
     shop.subscribe(renewal_date=datetime.now(UTC).date().isoformat())
     shop.run(now=datetime.now(UTC))
     _deliver(shop, tmp_path)
@@ -154,8 +157,8 @@ def test_a_renewal_from_the_start_page_to_its_receipt_and_mail(shop: World, brow
 
 
 def test_today_is_the_business_s_and_nothing_older(shop: World, browser: Browser) -> None:
-    """What was renewed yesterday is not among today's renewals; a decline of today is, with its reason; a period that
-    was passed over is none."""
+    """Today's renewals include a decline of today with its reason, but neither a renewal of yesterday nor a period
+    passed over."""
     yesterday = datetime.now(UTC) - timedelta(days=1)
     shop.subscribe(renewal_date=(yesterday - timedelta(days=40)).date().isoformat())
     shop.run(now=yesterday)
@@ -172,7 +175,8 @@ def test_today_is_the_business_s_and_nothing_older(shop: World, browser: Browser
 
 
 def test_hundreds_are_counted_and_listed_in_pages(shop: World, browser: Browser) -> None:
-    """Of 240 subscriptions each is counted under its status, and the pages of a list show each one once."""
+    """Of 240 subscriptions every subscription is counted under its status, and the pages of a list show it exactly
+    once."""
     for number in range(240):
         status = ("active", "paused", "past_due")[number % 3]
         shop.subscribe(subscription_id=f"sub_{number:03}", status=status)
@@ -182,7 +186,7 @@ def test_hundreds_are_counted_and_listed_in_pages(shop: World, browser: Browser)
 
 
 def test_bad_rows_and_mails_are_listed_in_pages(shop: World, browser: Browser, tmp_path: Path) -> None:
-    """Of 120 rows that cannot be charged and 120 mails the pages show each one once."""
+    """Of 120 rows that cannot be charged, and of 120 mails, the pages of the list show every entry exactly once."""
     for number in range(120):
         shop.subscribe(subscription_id=f"sub_{number:03}", amount=None)
         (tmp_path / MAIL.replace("000001", f"{number:06}")).write_bytes(b"Subject: x\n\n")
@@ -192,7 +196,7 @@ def test_bad_rows_and_mails_are_listed_in_pages(shop: World, browser: Browser, t
 
 
 def _linked_by_all_pages(browser: Browser, target: str, kind: str) -> list[str]:
-    """The links of a kind on a list's first page and those that follow."""
+    """Return the links of a kind on the first page of a list and on all pages after."""
     seen: list[str] = []
     for _ in range(10):
         links = Elements(browser(target).text).links()
@@ -205,7 +209,8 @@ def _linked_by_all_pages(browser: Browser, target: str, kind: str) -> list[str]:
 
 
 def test_bad_rows_are_shown_with_what_is_wrong(shop: World, browser: Browser) -> None:
-    """Rows with values of any type, none at all, or a second customer break no page, and name their fault."""
+    """Rows with values of any type, without values or with a second customer break no page, and are shown with their
+    fault."""
     shop.subscribe()
     shop.subscribe(subscription_id="no_amount", amount=None)
     shop.subscribe(subscription_id="odd", amount=["x"], renewal_date=Decimal(3), status={"a": 1}, currency=None,
@@ -223,7 +228,7 @@ def test_bad_rows_are_shown_with_what_is_wrong(shop: World, browser: Browser) ->
 
 
 def test_a_deleted_subscription_keeps_its_history(shop: World, browser: Browser) -> None:
-    """Without its row, what the ledger knows is shown."""
+    """For a deleted row the page shows the history from the ledger."""
     shop.subscribe()
     shop.run()
     shop.delete_row()
@@ -236,8 +241,8 @@ def test_a_deleted_subscription_keeps_its_history(shop: World, browser: Browser)
     "subscription_id", [HOSTILE, "../../etc/passwd", "..", "a b&c=d?e#f%2e", "名前\u202e", "a'b\"c"]
 )
 def test_hostile_words_stay_words(shop: World, browser: Browser, tmp_path: Path, subscription_id: str) -> None:
-    """Whatever an id, a name, a status and a mail hold: each page has the console's own elements alone, and the links
-    lead to the subscription."""
+    """Whatever an id, a name, a status or a mail holds, pages have no elements but the console's own, and links lead to
+    the right subscription."""
     shop.subscribe(renewal_date=datetime.now(UTC).date().isoformat())
     shop.run(now=datetime.now(UTC))
     row = shop.row() | {"customer_name": HOSTILE, "plan": HOSTILE, "status": HOSTILE, HOSTILE: HOSTILE}
@@ -267,7 +272,8 @@ def test_hostile_words_stay_words(shop: World, browser: Browser, tmp_path: Path,
 
 
 def test_every_answer_forbids_what_it_does_not_need(browser: Browser, tmp_path: Path) -> None:
-    """The policy of each page allows the console's own files alone; that of a mail's HTML runs nothing."""
+    """The security policy of every page allows only the console's own files; the policy of a mail's HTML lets nothing
+    run."""
     mail = email.message.EmailMessage()
     mail.set_content("<script>top.location = '//evil.example'</script>", subtype="html")
     (tmp_path / MAIL).write_bytes(mail.as_bytes())
@@ -285,14 +291,15 @@ def test_every_answer_forbids_what_it_does_not_need(browser: Browser, tmp_path: 
 
 @pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", "169.254.169.254", ""])
 def test_only_this_machine_s_names_are_answered(browser: Browser, host: str) -> None:
-    """A page that had its own name point to this machine reads nothing."""
+    """A hostile page whose domain name points to this machine reads nothing, since only local host names are
+    answered."""
     assert browser("/", host="localhost:9").status == 200
     assert browser("/", host=host).status == 400
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
 def test_nothing_can_be_changed(browser: Browser, method: str) -> None:
-    """No page takes anything but a GET."""
+    """Every page refuses any method but GET."""
     assert [browser(target, method=method).status for target in ("/", "/subscription", "/mail")] == [405] * 3
 
 
@@ -304,7 +311,7 @@ def test_nothing_can_be_changed(browser: Browser, method: str) -> None:
      f"/mail/attachment?name={MAIL}&number=1", "/static/..%2Flook.py", "/static/../look.py"],
 )  # fmt: skip
 def test_what_is_not_there_is_a_page_that_says_so(shop: World, browser: Browser, tmp_path: Path, target: str) -> None:
-    """404, whatever is named."""
+    """Whatever unknown thing an address names, the answer is 404."""
     shop.subscribe()
     shop.run()
     _deliver(shop, tmp_path)
@@ -315,7 +322,7 @@ def test_what_is_not_there_is_a_page_that_says_so(shop: World, browser: Browser,
     "trouble", [StackError("nothing is deployed"), EndpointConnectionError(endpoint_url="http://127.0.0.1:1")]
 )
 def test_a_stack_that_is_gone_is_told(browser: Browser, trouble: Exception) -> None:
-    """Where nothing is deployed, or nothing answers, the page says so and looks again by itself."""
+    """Where nothing is deployed or nothing answers, the page says so and reloads by itself."""
     browser.now = trouble
     answer = browser("/")
     assert answer.status == 503
@@ -329,7 +336,7 @@ def test_a_stack_that_is_gone_is_told(browser: Browser, trouble: Exception) -> N
      "x\x00.eml", "..\\secret.eml", "x.eml/"],
 )  # fmt: skip
 def test_no_name_leaves_the_mail_folder(tmp_path: Path, name: str) -> None:
-    """Only a file of this very folder is a mail."""
+    """Only a mail file directly in the mail folder is opened, whatever name is asked for."""
     folder = tmp_path / "mail"
     (folder / "sub").mkdir(parents=True)
     (folder / "folder.eml").mkdir()
@@ -341,7 +348,7 @@ def test_no_name_leaves_the_mail_folder(tmp_path: Path, name: str) -> None:
 
 
 def test_mails_to_an_address_are_those_and_no_other(tmp_path: Path) -> None:
-    """Two addresses of the same slug are told apart by the mail itself."""
+    """Two addresses whose file names look alike are told apart by the mail's own header."""
     for number, to in enumerate(["Ann <a.b@example.com>", "a-b@example.com", '"a.b@example.com" <x@example.com>']):
         (tmp_path / f"2026-00000{number}-a-b-example-com.eml").write_bytes(f"To: {to}\r\n\r\n".encode())
     assert mails.names_to(tmp_path, "a.b@example.com") == ["2026-000000-a-b-example-com.eml"]
@@ -359,7 +366,7 @@ def test_mails_to_an_address_are_those_and_no_other(tmp_path: Path) -> None:
     ],
 )
 def test_broken_mails_are_read_as_well_as_it_goes(content: bytes, text: str) -> None:
-    """Unknown charsets, broken encodings and open multiparts give the words that can be had."""
+    """Mails with unknown charsets, broken encodings or unclosed multiparts show as many words as can be decoded."""
     assert mails.read("x.eml", content).text == text
 
 
@@ -367,14 +374,14 @@ def test_broken_mails_are_read_as_well_as_it_goes(content: bytes, text: str) -> 
     st.binary(max_size=300), st.sampled_from([b"", b"Subject: ", b"To: ", b"Content-Type: ", b"Content-Disposition: "])
 )
 def test_no_bytes_are_too_odd_for_a_mail(content: bytes, header: bytes) -> None:
-    """Whatever a mail holds, it is read."""
+    """A mail of any bytes is read without an error."""
     mail = mails.read("x.eml", header + content)
     assert mail.name == "x.eml"
     assert all("/" not in attachment.name for attachment in mail.attachments)
 
 
 def test_an_attachment_is_what_it_begins_as(tmp_path: Path) -> None:
-    """HTML that calls itself a PDF is handed out as bytes to keep, under the name alone."""
+    """HTML declared as a PDF is offered as a download of plain bytes, under its bare file name."""
     mail = email.message.EmailMessage()
     mail.add_attachment(b"<script>", maintype="application", subtype="pdf", filename="../../receipt.pdf")
     (attached,) = mails.read("x.eml", mail.as_bytes()).attachments
@@ -382,7 +389,7 @@ def test_an_attachment_is_what_it_begins_as(tmp_path: Path) -> None:
 
 
 def test_a_mail_has_a_date_whatever_its_header_says(shop: World, browser: Browser, tmp_path: Path) -> None:
-    """Its own, or where it has none the moment at which the mailbox took it in."""
+    """A mail shows the date of its header, or without a date the moment at which the mailbox stored the mail."""
     shop.subscribe()
     shop.run()
     _deliver(shop, tmp_path)
@@ -392,7 +399,7 @@ def test_a_mail_has_a_date_whatever_its_header_says(shop: World, browser: Browse
 
 
 def test_every_amount_has_the_decimals_of_its_currency(shop: World, browser: Browser) -> None:
-    """19.90 EUR stands for what is to come as for what was, though the table holds 19.9."""
+    """Future and past amounts show as 19.90 EUR, though the table holds 19.9."""
     shop.subscribe(amount=Decimal("19.9"), currency="EUR", renewal_date=datetime.now(UTC).date().isoformat())
     page = browser("/subscription?id=sub_1").text
     assert "19.90 EUR" in page
@@ -401,7 +408,7 @@ def test_every_amount_has_the_decimals_of_its_currency(shop: World, browser: Bro
 
 @NEEDS_CHROMIUM
 def test_nothing_lies_beyond_the_edge_of_a_phone(shop: World, browser: Browser, tmp_path: Path) -> None:
-    """At 390 pixels each amount, date and badge of each page is seen without scrolling sideways."""
+    """At a width of 390 pixels every amount, date and badge is seen without scrolling sideways."""
     now = datetime.now(UTC)
     shop.subscribe(renewal_date=now.date().isoformat(), customer_name="Maximiliane-Alexandra von der Wiesenthal " * 2)
     shop.run(now=now)
@@ -434,7 +441,8 @@ return [document.documentElement.scrollWidth <= width, beyond];
 
 
 def test_the_console_has_the_port_that_goes_with_its_stacks() -> None:
-    """PORT + 10000, so that an address can be kept; a free one where that is taken, or where no port is so high."""
+    """The console listens on the stack's port + 10000, so that its address can be bookmarked, and on a free port where
+    that port is taken or would be too high."""
     taken, url = _listen_near(4599)
     with taken:
         assert url == "http://127.0.0.1:14599"

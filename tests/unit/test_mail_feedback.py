@@ -1,4 +1,4 @@
-"""What SES says of a mail after it took it: the address is marked, and nobody is cancelled without having been told."""
+"""Feedback of SES about a sent mail marks the address in the row, and nobody is cancelled without having been told."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -27,7 +27,7 @@ type Json = dict[str, Any]
 
 
 def _event(kind: str, said: Json, sent: Json, at: datetime = NOON + timedelta(minutes=1)) -> Json:
-    """An event as SES publishes it, of a mail as it was handed over: with its tags, and with all that is personal."""
+    """Return an event as SES publishes it about a sent mail: with the mail's tags, and with personal data."""
     to = sent["Destinations"]
     recipients = [{"emailAddress": to[0], "status": "5.1.1", "diagnosticCode": f"smtp; 550 unknown {to[0]}"}]
     told = {"timestamp": at.isoformat(timespec="milliseconds").replace("+00:00", "Z"), "bouncedRecipients": recipients}
@@ -47,12 +47,13 @@ def _take(shop: World, event: Json, now: datetime = NOON + LATER) -> str:
 
 
 def bounce(shop: World, n: int = -1, now: datetime = NOON + LATER) -> str:
-    """A mail comes back for good: the latest, if nothing else is said."""
+    """Have a mail bounce permanently: mail number `n`, by default the latest mail."""
     return _take(shop, _event("Bounce", BOUNCE, shop.ses.sent[n], now), now)
 
 
 def _live(shop: World, days: range, *, bounces: bool = False) -> None:
-    """The execution that the sweep starts each day, and one more; and mails that come back at once."""
+    """Run the sweep's daily execution and one more on every day of `days`; with `bounces`, every mail bounces at
+    once."""
     for day in days:
         for n in range(2):
             before = len(shop.ses.sent)
@@ -74,7 +75,8 @@ def _told(shop: World) -> dict[str, str]:
 
 
 def test_a_receipt_that_came_back_is_parked_and_goes_to_the_corrected_address(shop: World) -> None:
-    """The row names the address at fault and the renewal waits as mail_failed; another address gets the mail, once."""
+    """After a bounce the row names the address at fault and the renewal waits as `mail_failed`; a corrected address
+    gets the mail, once."""
     shop.subscribe()
     shop.run()
     assert bounce(shop) == "marked"
@@ -91,8 +93,9 @@ def test_a_receipt_that_came_back_is_parked_and_goes_to_the_corrected_address(sh
 
 
 def test_a_mail_is_held_back_by_its_own_failure_alone(shop: World) -> None:
-    """The receipt is parked for the new address; a refusal's mail of the same period had failed with the old address,
-    to which the customer goes back: the receipt is mailed there."""
+    """A receipt waits for a corrected address, and a decline's mail of the same period had bounced at the old address.
+    The customer goes back to the old address, and the receipt is mailed there: only a mail's own failure holds the mail
+    back."""
     shop.subscribe(payment_method="pm_declined", customer_email=OLD)
     shop.run()
     bounce(shop)
@@ -107,7 +110,7 @@ def test_a_mail_is_held_back_by_its_own_failure_alone(shop: World) -> None:
 
 
 def test_a_corrected_address_is_mailed_at_once(shop: World) -> None:
-    """Bounced, corrected and asked for within the seconds for which the renewal had an owner."""
+    """An address corrected within the seconds in which the renewal still had an owner is mailed by the next request."""
     shop.subscribe()
     shop.run()
     bounce(shop, now=NOON + timedelta(seconds=1))
@@ -117,7 +120,8 @@ def test_a_corrected_address_is_mailed_at_once(shop: World) -> None:
 
 
 def test_a_bounce_owns_nothing_on_another_day(shop: World) -> None:
-    """SES speaks in real time, months ahead of a subscription's test clock: a corrected address is mailed at once."""
+    """SES speaks in real time, months ahead of a subscription's test clock: a bounce leaves no lease behind, and a
+    corrected address is mailed at once."""
     shop.subscribe()
     shop.run()
     bounce(shop, now=NOON + 300 * DAY)
@@ -127,7 +131,8 @@ def test_a_bounce_owns_nothing_on_another_day(shop: World) -> None:
 
 
 def test_what_an_earlier_version_parked_is_looked_for_again_on_its_dunning_dates(shop: World) -> None:
-    """It took a refusal whose mail came back out of the index: each day that is recorded brings it back."""
+    """An earlier version took a declined renewal with a bounced mail out of the index of unfinished renewals: every
+    recorded dunning day puts the renewal back."""
     shop.subscribe(payment_method="pm_3ds")
     _live(shop, range(16), bounces=True)
     assert "held_at" in _item(shop)
@@ -138,7 +143,8 @@ def test_what_an_earlier_version_parked_is_looked_for_again_on_its_dunning_dates
 
 
 def test_later_mails_to_a_marked_address_are_parked_unsent(shop: World) -> None:
-    """The next month is charged and receipted; its mail is not sent in vain, and waits for another address."""
+    """With a marked address the next month is charged and receipted, but its mail is not sent in vain: the mail waits
+    for a corrected address."""
     shop.subscribe()
     shop.run()
     bounce(shop)
@@ -152,7 +158,8 @@ def test_later_mails_to_a_marked_address_are_parked_unsent(shop: World) -> None:
 
 
 def test_the_timeline_says_what_came_back_and_what_follows(shop: World) -> None:
-    """Mailed, came back, marked: each in words, the address masked, no word of the mail server's."""
+    """The timeline tells of the mail, the bounce and the mark in plain words, with the address masked and no text of
+    the mail server."""
     shop.subscribe()
     shop.run()
     bounce(shop)
@@ -168,7 +175,8 @@ def test_the_timeline_says_what_came_back_and_what_follows(shop: World) -> None:
 
 
 def test_a_corrected_address_is_not_marked_by_what_comes_late_of_the_old_one(shop: World) -> None:
-    """The mail stands as returned and is owed to the new address, which is free."""
+    """A late bounce of the old address leaves the corrected address unmarked; the mail is noted as failed and sent to
+    the corrected address."""
     shop.subscribe()
     shop.run()
     shop.edit(customer_email=NEW)
@@ -179,7 +187,8 @@ def test_a_corrected_address_is_not_marked_by_what_comes_late_of_the_old_one(sho
 
 
 def test_what_is_said_twice_or_late_changes_nothing(shop: World) -> None:
-    """The same event after the mail went to another address, and was received there: it is known, and marks nothing."""
+    """An event delivered again is known, and changes nothing. After the mail went to a corrected address, the event
+    belongs to no mail."""
     shop.subscribe()
     shop.run()
     assert bounce(shop, 0) == "marked"
@@ -187,12 +196,12 @@ def test_what_is_said_twice_or_late_changes_nothing(shop: World) -> None:
     shop.edit(customer_email=NEW)
     shop.run("corrected", NOON + 2 * LATER)
     before = json.dumps([shop.items(), shop.row()], default=str, sort_keys=True)
-    assert bounce(shop, 0) == "unknown"  # that claim of the mail is gone
+    assert bounce(shop, 0) == "unknown"  # the claim of that mail is gone
     assert json.dumps([shop.items(), shop.row()], default=str, sort_keys=True) == before
 
 
 def test_a_forged_event_finds_nothing(shop: World) -> None:
-    """Whoever knows the ids and not the mail's token marks nobody."""
+    """A sender of events who knows all ids but not the mail's token marks no address."""
     shop.subscribe()
     shop.run()
     event = _event("Bounce", BOUNCE, shop.ses.sent[0])
@@ -207,7 +216,8 @@ def test_a_forged_event_finds_nothing(shop: World) -> None:
 
 @pytest.mark.parametrize("kind", ["receipt_1", "payment_failed_1", "upcoming"])
 def test_a_mail_that_comes_back_before_it_is_recorded_as_sent_stays_returned(kind: str) -> None:
-    """SES may answer for its suppression list in an instant: the sender's own record does not undo it."""
+    """SES may bounce a mail on its suppression list in an instant: the sender's own record, written later, does not
+    turn the bounced mail into a sent mail."""
 
     def sent(shop: World) -> None:
         if kind == "upcoming":
@@ -233,7 +243,7 @@ def assert_marked(outcome: str) -> None:
 
 @pytest.mark.parametrize("kind", ["receipt", "decline", "reminder"])
 def test_a_word_that_is_cut_anywhere_is_taken_by_the_next_try(kind: str) -> None:
-    """Ended before or after each of its calls and run again, it comes to what it comes to undisturbed."""
+    """Handling an event that is cut before or after any of its calls and run again ends as if undisturbed."""
 
     def begun() -> World:
         shop = World()
@@ -268,7 +278,8 @@ def test_a_word_that_is_cut_anywhere_is_taken_by_the_next_try(kind: str) -> None
 
 
 def test_dunning_does_not_end_while_its_mails_come_back(shop: World) -> None:
-    """All of them: the last attempt and the end wait, visibly, for as long as it takes."""
+    """While all mails of dunning bounce, the last attempt and the end wait, visibly, for as long as the bounces go
+    on."""
     shop.subscribe(payment_method="pm_declined")
     _live(shop, range(40), bounces=True)
     row, item = shop.row(), _item(shop)
@@ -282,7 +293,7 @@ def test_dunning_does_not_end_while_its_mails_come_back(shop: World) -> None:
 
 
 def test_once_the_customer_can_be_told_dunning_goes_on_and_ends(shop: World) -> None:
-    """Another address gets the final notice, with the day in it; on that day is the last attempt, and the end."""
+    """A corrected address gets the final notice with its day; on that day come the last attempt and the end."""
     shop.subscribe(payment_method="pm_declined")
     _live(shop, range(20), bounces=True)
     shop.edit(customer_email=NEW)
@@ -296,7 +307,8 @@ def test_once_the_customer_can_be_told_dunning_goes_on_and_ends(shop: World) -> 
 
 
 def test_an_address_that_is_corrected_and_told_of_is_mailed_at_once(shop: World) -> None:
-    """A webhook on the same day: the final notice goes out, with as many days to come as it has for anybody."""
+    """A webhook on the day of the correction sends the final notice at once, with the usual number of days before the
+    end."""
     shop.subscribe(payment_method="pm_declined")
     _live(shop, range(20), bounces=True)
     shop.edit(customer_email=NEW)
@@ -307,12 +319,12 @@ def test_an_address_that_is_corrected_and_told_of_is_mailed_at_once(shop: World)
 
 
 def _text(shop: World) -> str:
-    """Of the latest mail, in one line."""
+    """Return the text of the latest mail in one line."""
     return shop.mails()[-1].as_string().replace("=\n", "").replace("\n", " ")
 
 
 def test_only_the_final_notice_comes_back(shop: World) -> None:
-    """What was told before is not enough: it did not say when it ends."""
+    """When only the final notice bounces, dunning does not end: earlier mails did not name the day of the end."""
     shop.subscribe(payment_method="pm_declined")
     _live(shop, range(5))
     _live(shop, range(5, 10), bounces=True)
@@ -321,7 +333,7 @@ def test_only_the_final_notice_comes_back(shop: World) -> None:
 
 
 def test_an_early_mail_came_back_and_the_final_notice_did_not(shop: World) -> None:
-    """Corrected in time: dunning ends on its day."""
+    """With the address corrected before the final notice, dunning ends on its day."""
     shop.subscribe(payment_method="pm_declined")
     _live(shop, range(1), bounces=True)
     shop.edit(customer_email=NEW)
@@ -332,14 +344,15 @@ def test_an_early_mail_came_back_and_the_final_notice_did_not(shop: World) -> No
 
 @pytest.mark.parametrize("card", ["pm_3ds", "pm_declined"])
 def test_an_address_that_never_was_one_holds_it_too(shop: World, card: str) -> None:
-    """Nothing could be sent at all: nobody was told, and nobody is cancelled."""
+    """With an invalid address no mail could be sent, nobody was told, and nobody is cancelled."""
     shop.subscribe(payment_method=card, customer_email="nowhere")
     _live(shop, range(20))
     assert (shop.row()["status"], shop.mails()) == ("past_due", [])
 
 
 def test_a_final_notice_that_could_not_be_sent_yet_holds_it(shop: World) -> None:
-    """SES was down on that day and the days after: the notice goes out when it can, and the end is put off."""
+    """While SES is down on the day of the final notice and later, the end is put off; the notice goes out once SES is
+    back."""
     shop.subscribe(payment_method="pm_declined")
     _live(shop, range(5))
     for day in range(5, 8):
@@ -352,7 +365,7 @@ def test_a_final_notice_that_could_not_be_sent_yet_holds_it(shop: World) -> None
 
 
 def test_a_held_subscription_is_paid_by_another_card(shop: World) -> None:
-    """The card comes by another way than the mail: it is charged at once."""
+    """An updated payment method, which the customer gives without a mail, is charged at once though dunning is held."""
     shop.subscribe(payment_method="pm_declined")
     _live(shop, range(12), bounces=True)
     shop.edit(payment_method="pm_ok")
@@ -361,7 +374,7 @@ def test_a_held_subscription_is_paid_by_another_card(shop: World) -> None:
 
 
 def test_a_held_subscription_can_be_cancelled(shop: World) -> None:
-    """By a person, who takes it on themselves to tell the customer."""
+    """A person may cancel a held subscription, and so takes over telling the customer."""
     shop.subscribe(payment_method="pm_declined")
     _live(shop, range(12), bounces=True)
     shop.edit(status="canceled")
@@ -370,7 +383,7 @@ def test_a_held_subscription_can_be_cancelled(shop: World) -> None:
 
 
 def test_the_news_of_the_end_goes_to_the_corrected_address(shop: World) -> None:
-    """The subscription is over when its mail comes back: it is told to the next address."""
+    """When the mail about the end bounces after the cancellation, the mail is sent to the corrected address."""
     shop.subscribe(payment_method="pm_declined")
     _live(shop, range(8))
     assert (_item(shop)["status"], bounce(shop)) == ("given_up", "marked")
@@ -381,7 +394,7 @@ def test_the_news_of_the_end_goes_to_the_corrected_address(shop: World) -> None:
 
 
 def test_old_news_that_comes_back_is_not_owed_again(shop: World) -> None:
-    """Paid meanwhile: the decline's mail stands as returned, and nothing is sent anew."""
+    """When a decline's mail bounces after the period was paid, the mail is noted as failed and not sent again."""
     shop.subscribe(payment_method="pm_declined")
     shop.run()
     shop.edit(payment_method="pm_ok")
@@ -398,7 +411,8 @@ def test_old_news_that_comes_back_is_not_owed_again(shop: World) -> None:
 
 @pytest.mark.parametrize("kind", ["Transient", "Undetermined"])
 def test_a_passing_bounce_marks_nothing_and_is_told(shop: World, kind: str) -> None:
-    """A full mailbox, or an answer from the holidays: the next mail goes out."""
+    """A transient bounce (a full mailbox, an absence notice) marks no address, is told in the timeline, and lets the
+    next mail go out."""
     shop.subscribe()
     shop.run()
     event = _event("Bounce", {"bounceType": kind, "bounceSubType": "MailboxFull"}, shop.ses.sent[0])
@@ -412,7 +426,8 @@ def test_a_passing_bounce_marks_nothing_and_is_told(shop: World, kind: str) -> N
 
 
 def test_who_complained_gets_what_is_owed_and_no_reminders(shop: World) -> None:
-    """Marked and told; receipts and notices of money go on, reminders are parked."""
+    """A complaint marks the address and is told in the timeline: receipts and notices about money go on, reminders
+    stop."""
     shop.subscribe(interval="year")
     shop.run()
     event = _event("Complaint", {"complaintFeedbackType": "abuse"}, shop.ses.sent[0])
@@ -427,7 +442,7 @@ def test_who_complained_gets_what_is_owed_and_no_reminders(shop: World) -> None:
 
 
 def test_a_complaint_does_not_replace_a_bounce(shop: World) -> None:
-    """The address that takes no mail stays marked as that."""
+    """An address marked by a bounce stays marked as bounced when a complaint comes in."""
     shop.subscribe(payment_method="pm_declined")
     _live(shop, range(2))
     assert bounce(shop, 0) == "marked"
@@ -436,7 +451,8 @@ def test_a_complaint_does_not_replace_a_bounce(shop: World) -> None:
 
 
 def test_a_reminder_that_came_back_marks_the_address(shop: World) -> None:
-    """Recorded on the row: reminded again at another address, while it is near."""
+    """A bounced reminder marks the address and is recorded on the row; the corrected address is reminded while the
+    renewal is near."""
     shop.subscribe(interval="year", renewal_date="2026-02-03")
     shop.remind()
     assert (bounce(shop), bounce(shop)) == ("marked", "known")
@@ -469,7 +485,7 @@ def test_a_reminder_that_came_back_marks_the_address(shop: World) -> None:
     ],
 )
 def test_what_each_event_means(kind: str, said: Json, word: str | None) -> None:
-    """By SES's documentation; nothing that a mail server wrote is kept."""
+    """Every kind of event is classified by the documentation of SES, and no text of a mail server is kept."""
     sent = {"Destinations": [OLD], "Tags": []}
     parsed = parse(_event(kind, said, sent))
     assert (parsed.kind if parsed else None) == word
@@ -478,13 +494,15 @@ def test_what_each_event_means(kind: str, said: Json, word: str | None) -> None:
 
 @pytest.mark.parametrize("event", [{}, {"eventType": "Bounce"}, {"notificationType": "Bounce"}, [], "x"])
 def test_what_ses_does_not_send_is_refused(event: Any) -> None:
-    """It ends in the dead-letter queue; the message quotes nothing of it."""
+    """An event unlike those of SES is refused, and so ends in the dead-letter queue; the error quotes nothing of the
+    event."""
     with pytest.raises(BadEvent, match=r"^MailFeedback: \w+$"):
         parse(event)
 
 
 def test_tags_are_what_ses_takes() -> None:
-    """The longest ids, of the characters that no tag may have: 256 of those it may, and they come back."""
+    """The longest ids, full of characters that SES forbids in tags, become tags of at most 256 allowed characters, and
+    are read back unchanged."""
     tagged = Tagged("a" + ".:-" * 42 + "z", "b" * 128, "2026-01-31", "action_required_12", "0" * 32)
     written = mail_tags.tags(tagged)
     assert all(len(tag["Value"]) <= 256 and tag["Value"].replace("-", "").replace("_", "").isalnum() for tag in written)
@@ -492,7 +510,7 @@ def test_tags_are_what_ses_takes() -> None:
 
 
 def test_no_address_or_name_stands_in_a_tag(shop: World) -> None:
-    """SES shows tags in its metrics and logs."""
+    """SES shows tags in metrics and logs, so no tag holds a name or an address."""
     shop.subscribe()
     shop.run()
     [sent] = shop.ses.sent
@@ -502,7 +520,8 @@ def test_no_address_or_name_stands_in_a_tag(shop: World) -> None:
 
 
 def test_the_handler_takes_what_sns_brings(shop: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The sample event, with the tags of a real mail: its outcome is the reply; of an unknown mail, that it is."""
+    """The handler takes the sample event with the tags of a real mail and replies with the outcome, and replies
+    `unknown` for an unknown mail."""
     monkeypatch.setattr(aws, "dynamodb", lambda: shop.dynamodb)
     for name, value in (("DYNAMODB_TABLE", "subscriptions"), ("RENEWALS_TABLE", "renewals"), ("TIME_ZONE", "UTC")):
         monkeypatch.setenv(name, value)
@@ -522,7 +541,7 @@ def test_the_handler_takes_what_sns_brings(shop: World, monkeypatch: pytest.Monk
 
 
 def test_a_bounce_during_an_attempt_leaves_the_attempt_its_owner(shop: World) -> None:
-    """Nobody else takes it up meanwhile, so that the card is asked once."""
+    """A bounce during an attempt lets no second execution take the attempt over, so that the card is charged once."""
     shop.subscribe(payment_method="pm_declined")
     shop.run()
     again = NOON + DAY
@@ -542,7 +561,8 @@ def test_a_bounce_during_an_attempt_leaves_the_attempt_its_owner(shop: World) ->
 
 
 def test_a_refused_new_card_ends_nothing_before_the_day_that_was_told(shop: World) -> None:
-    """The final notice said the 21st; the customer's next card is refused on the 19th, and has until then too."""
+    """The final notice named the 21st: when the customer's new card is declined on the 19th, the subscription still
+    lives until the 21st."""
     shop.subscribe(payment_method="pm_declined")
     _live(shop, range(20), bounces=True)
     shop.edit(customer_email=NEW)
