@@ -1,7 +1,7 @@
-"""What a customer was told about an end holds, whenever it comes: nothing is confirmed at the gateway any more.
+"""An end that was told to the customer holds, whenever it comes: no charge is confirmed at the gateway any more.
 
-Enumerated: each kind of end, before and after each call of a renewal, with a gateway that is up, slow or down for
-hours, and with charging turned off meanwhile. What was confirmed before the end stands, and is receipted.
+Every kind of end is tried before and after every call of a renewal, with a gateway that is up, slow or down for hours,
+and with charging turned off meanwhile. A charge confirmed before the end stands, and is receipted.
 """
 
 from collections.abc import Callable
@@ -34,7 +34,7 @@ def register(shop: World) -> Register:
 
 
 def _act(action: Action) -> Callable[[World], dict[str, Any]]:
-    """What the API answers to a change of status."""
+    """Return an end made by a status change of the API; its result is the row as the API answers."""
 
     def act(shop: World) -> dict[str, Any]:
         row = register(shop).act(shop.row(), action, THEN.date(), AskedBy("ann", THEN))
@@ -74,7 +74,7 @@ def _is_down(shop: World) -> None:
 
 
 def _is_slow(shop: World) -> None:
-    """It does what it is asked, and the answers are lost."""
+    """Let the gateway do its work and lose the answers."""
     shop.gateway.trouble += [(operation, "after") for operation in ("create", "confirm", "cancel")]
 
 
@@ -88,8 +88,11 @@ MEANWHILE: dict[str, Callable[[World], object]] = {
 
 @dataclass
 class Ended:
-    """What was so when the end came. answered: the row as the API answered it, or as it was written. call: the number
-    of the renewal's call that followed it."""
+    """The state of things when the end came.
+
+    answered: the row as answered by the API, or as written by hand. attempts: the confirmations so far. call: the
+    number of the renewal's first call after the end.
+    """
 
     answered: dict[str, Any]
     attempts: int
@@ -97,7 +100,7 @@ class Ended:
 
 
 def _end(name: str, moment: int, end: str, meanwhile: str) -> tuple[World, Ended | None]:
-    """A world in which the end came at this moment of the run, hours ago; and what stood at that moment."""
+    """Return a world hours after an end at the given moment of the run, and the state of things at the end."""
     shop = STORIES[name].begin()
     ended: list[Ended] = []
     if meanwhile == "slow":
@@ -108,7 +111,7 @@ def _end(name: str, moment: int, end: str, meanwhile: str) -> tuple[World, Ended
             answered = dict(ENDS[end](shop))
         except NotAllowed:
             return
-        next_call = len(shop.cuts.calls) if at % 2 else at // 2  # the API's own calls are numbered among them
+        next_call = len(shop.cuts.calls) if at % 2 else at // 2  # calls of the API are numbered as well
         ended.append(Ended(answered, len(shop.gateway.attempts), next_call))
         if meanwhile != "slow":
             MEANWHILE[meanwhile](shop)
@@ -126,12 +129,13 @@ def _end(name: str, moment: int, end: str, meanwhile: str) -> tuple[World, Ended
 
 
 def _expect_the_end_holds(shop: World, ended: Ended, end: str, *, on_its_way: bool) -> None:
-    """on_its_way: the next call was a confirmation, whose look came before the end."""
+    """Check that the end held. on_its_way: the call after the end was a confirmation whose last look came before the
+    end."""
     paid = [item for item in shop.items().values() if "paid_at" in item]
     assert len(shop.gateway.charges) == len(paid) == len(shop.receipts()) <= 1
     answered = ended.answered.get("cancel_at", "")
     if end == "cancel-at-period-end":
-        # The date is what holds: it is charged if, and only if, the period was told to be the last.
+        # The answered date holds: the period is charged if, and only if, the customer was told of a paid last period.
         assert bool(paid) == (answered > DUE.isoformat())
     elif not on_its_way:
         assert len(shop.gateway.attempts) == ended.attempts, "confirmed after the end"
@@ -145,11 +149,11 @@ def _expect_the_end_holds(shop: World, ended: Ended, end: str, *, on_its_way: bo
     assert not any("cancelled" in subject for subject in subjects)
     if end != "deleted":
         row = shop.row()
-        over = {"active", "canceled"} if end.startswith("cancel-at") else set()  # once the day has come it says so
+        over = {"active", "canceled"} if end.startswith("cancel-at") else set()  # canceled on its last day
         assert row["status"] in {ended.answered["status"], *over}
         expected = answered
         if end == "cancel-at-by-hand" and paid and row["cancel_at"] != answered:
-            expected = END_OF_FEBRUARY  # it ends with the period that is paid
+            expected = END_OF_FEBRUARY  # the subscription ends with the paid period
         assert row.get("cancel_at", "") == expected
 
 
@@ -180,22 +184,23 @@ def _look(name: str, end: str, meanwhile: str, step: int) -> None:
 
 @pytest.mark.parametrize(("name", "end", "meanwhile", "step"), _cases(7))
 def test_an_end_holds_whenever_it_comes(name: str, end: str, meanwhile: str, step: int) -> None:
-    """At every seventh moment; `make proof` has them all."""
+    """An end at every seventh moment of a renewal holds; `make proof` tries all moments."""
     _look(name, end, meanwhile, step)
 
 
 @pytest.mark.proof
 @pytest.mark.parametrize(("name", "end", "meanwhile", "step"), _cases(1))
 def test_an_end_holds_at_each_moment(name: str, end: str, meanwhile: str, step: int) -> None:
-    """Before and after each call that leaves the process."""
+    """An end before or after any call that leaves the process holds."""
     _look(name, end, meanwhile, step)
 
 
 @pytest.mark.parametrize("end", ENDS)
 @pytest.mark.parametrize("call", ["gateway.create", "gateway.confirm"])
 def test_what_is_claimed_while_the_gateway_is_down_is_not_charged_after_the_end(end: str, call: str) -> None:
-    """Down at the renewal, ended an hour later, up again in the evening: given up at no confirmation, told in the
-    timeline, and no pick-up counts while it cannot be cancelled. At the end of the period, the charge goes on."""
+    """The gateway is down at the renewal, the subscription ends an hour later, and in the evening the gateway is up
+    again: the claim is given up without a confirmation, and hours without a cancellation count no pick-up. After a
+    cancellation at the end of the period, the charge goes on."""
     shop = World()
     shop.subscribe()
     shop.gateway.trouble += [(call.partition(".")[2], "before")] * 40
@@ -216,8 +221,8 @@ def test_what_is_claimed_while_the_gateway_is_down_is_not_charged_after_the_end(
 
 @pytest.mark.parametrize("back", ["active", "resumed"])
 def test_a_withdrawal_that_was_cut_off_and_taken_back_leaves_the_period_billable(shop: World, back: str) -> None:
-    """Paused while claimed, cut off right after the cancellation at the gateway, and active again: the cancellation was
-    ours, and the period is billed by another payment."""
+    """A claimed renewal is paused, the run is cut right after the cancellation at the gateway, and the subscription
+    becomes active again: the cancellation is known as our own, and the period is billed by a new payment."""
     shop.subscribe()
     shop.gateway.trouble.append(("confirm", "before"))
     shop.run("claimed")
@@ -241,7 +246,8 @@ def test_a_withdrawal_that_was_cut_off_and_taken_back_leaves_the_period_billable
 
 
 def test_an_open_payment_of_a_failed_period_is_cancelled_with_the_end(shop: World) -> None:
-    """3-D Secure, another card, failed, canceled: nobody can complete the old link."""
+    """When a subscription with a failed period is cancelled, paused or deleted, the period is given up and its open
+    payment is cancelled, so that nobody can complete the payment."""
     for end in ("canceled", "paused", "deleted"):
         shop = World()
         shop.subscribe()
@@ -263,9 +269,9 @@ def test_an_open_payment_of_a_failed_period_is_cancelled_with_the_end(shop: Worl
 
 @pytest.mark.parametrize("moment", range(9))
 def test_a_failed_period_that_another_run_is_giving_up_gets_no_further_attempt(moment: int) -> None:
-    """A run is about to try another card for a failed period. At each moment until then the subscription is paused,
-    another run begins to give the period up and is cut off before it cancels the payment, and the subscription is made
-    active again: what is being given up is not confirmed, and the period is billed once, with the other card."""
+    """While a run is about to try a new card for a failed period, the subscription is paused, a second run begins to
+    give the period up and is cut before the payment is cancelled, and the subscription is made active again. At
+    whatever moment this happens, no withdrawn claim is confirmed, and the period is billed once, with the new card."""
     shop = World()
     shop.subscribe()
     shop.cuts.at = 2 * CALLS["pays"].index("gateway.confirm")
@@ -294,9 +300,9 @@ def test_a_failed_period_that_another_run_is_giving_up_gets_no_further_attempt(m
 @pytest.mark.parametrize("succeeds", [True, False])
 @pytest.mark.parametrize("end", ["cancel-at-period-end", "cancel-at-by-hand", "cancel-now", "pause", "deleted"])
 def test_a_failed_payment_that_its_bank_decides_after_the_end(shop: World, end: str, *, succeeds: bool) -> None:
-    """A payment was confirmed, failed here for want of an answer, and its bank has not decided when the subscription
-    ends. Paid, the period stands and is receipted, and an end by its date comes with the period's; refused, nothing is
-    paid, and nobody can complete it."""
+    """A confirmed payment failed here for want of an answer, and the bank is still undecided when the subscription
+    ends. If the bank pays, the period stands and is receipted, and an end by date moves to the end of the period. If
+    the bank declines, nothing is paid, and nobody can complete the payment."""
     shop.subscribe()
     shop.cuts.at = 2 * CALLS["pays"].index("gateway.confirm")
     shop.run("cut")
@@ -325,8 +331,9 @@ def test_a_failed_payment_that_its_bank_decides_after_the_end(shop: World, end: 
 
 
 def test_an_end_that_was_taken_back_before_a_refusal_does_not_end_the_next_attempt(shop: World) -> None:
-    """Paused while the bank is asked, and another run begins to give the period up; active again, and declined. The
-    next attempt, with another card, is cut off before its confirmation: it goes on, since nothing ends any more."""
+    """The subscription is paused while the bank is asked, a second run begins to give the period up, the subscription
+    becomes active again, and the card is declined. The next attempt with a new card, cut before its confirmation, goes
+    on later, since no end stands any more."""
     shop.subscribe(payment_method="pm_declined")
 
     def happens(shop: World) -> None:
@@ -348,7 +355,8 @@ def test_an_end_that_was_taken_back_before_a_refusal_does_not_end_the_next_attem
 
 
 def test_a_row_with_a_status_that_is_not_known_is_not_charged_for_what_was_claimed(shop: World) -> None:
-    """An unknown status is never charged, claimed or not; mended, the period is billed."""
+    """An unknown status is never charged, not even for a claim made before; once the status is mended, the period is
+    billed."""
     shop.subscribe()
     shop.gateway.trouble.append(("create", "before"))
     shop.run("claimed")
@@ -371,8 +379,8 @@ ROWS: list[dict[str, Any] | None] = [
 
 @pytest.mark.parametrize("changed", ROWS, ids=str)
 def test_the_check_and_the_look_say_the_same_of_a_row(shop: World, changed: dict[str, Any] | None) -> None:
-    """The condition in the transaction, and the same in words: where they differed, a claim would be looked at for
-    ever."""
+    """The condition in the transaction and the reason in words agree on every row: a claim on which the two differed
+    would be looked at for ever."""
     shop.subscribe()
     shop.cuts.at = 2 * CALLS["pays"].index("gateway.create")
     shop.run("cut")
@@ -387,11 +395,12 @@ def test_the_check_and_the_look_say_the_same_of_a_row(shop: World, changed: dict
 
 
 def test_no_charge_begins_while_an_end_is_written(shop: World) -> None:
-    """Claimed between the API's look at the ledger and its answer: it looks again, and answers the claim's end."""
+    """A renewal is claimed between the API's look at the ledger and its write: the write fails, and the next try
+    answers the end of the claimed period."""
     shop.subscribe()
     row = dict(shop.row())
     calls = len(shop.cuts.calls)
-    shop.cuts.at = 2 * (calls + 2)  # the ledger is read twice; before the transaction
+    shop.cuts.at = 2 * (calls + 2)  # after two reads of the ledger, before the transaction
     shop.cuts.happens = lambda _point: _claim_alone(shop)
     with pytest.raises(Overtaken):
         register(shop).act(row, Action.CANCEL_AT_PERIOD_END, DUE, AskedBy("ann", NOON))
@@ -401,8 +410,8 @@ def test_no_charge_begins_while_an_end_is_written(shop: World) -> None:
 
 
 def test_an_end_with_the_period_is_that_of_the_date_that_the_row_has(shop: World) -> None:
-    """Claimed, then moved to 5 February: that claim is charged no more, and the end of its period is nobody's. The row
-    ends on its own date, and no period begins on that."""
+    """A subscription is claimed and then moved to 5 February: the claim is not charged, its period is no paid period,
+    and the subscription ends on the row's date, on which no period begins."""
     shop.subscribe()
     _claim_alone(shop)
     shop.edit(renewal_date="2026-02-05")
@@ -421,7 +430,7 @@ def _claim_alone(shop: World) -> None:
 
 
 def test_the_price_and_the_interval_stay_those_of_the_claim(shop: World) -> None:
-    """They were due when it was claimed; a change counts from the next period on."""
+    """Price and interval of the claim are charged; a later change counts from the next period on."""
     shop.subscribe()
     _claim_alone(shop)
     shop.edit(amount=Decimal("49.99"), interval="year")

@@ -1,4 +1,4 @@
-"""The in-memory DynamoDB of these tests answers as moto's does, whose whole business that is."""
+"""The tests' DynamoDB and SQS in memory answer exactly as moto does, a widely used simulation of AWS."""
 
 import json
 import threading
@@ -69,7 +69,7 @@ def _change(condition: str) -> "UpdateTypeDef":
 
 
 def _failed(write: Callable[[], None]) -> object:
-    """The positions whose condition did not hold, and what stands there; None where all was written."""
+    """Return the positions of failed conditions with the items found; None where everything was written."""
     try:
         write()
     except Overtaken as overtaken:
@@ -79,7 +79,7 @@ def _failed(write: Callable[[], None]) -> object:
 
 @pytest.mark.parametrize("condition", CONDITIONS)
 def test_a_conditional_update_does_and_leaves_the_same(clients: tuple[Any, Any], condition: str) -> None:
-    """Done or not, and the item as it stands after it."""
+    """A conditional update comes to the same outcome in the fake and in moto, and leaves the same item."""
     outcomes = []
     for client in clients:
         failed = _failed(partial(dynamodb.update, client, _change(condition)))
@@ -89,7 +89,7 @@ def test_a_conditional_update_does_and_leaves_the_same(clients: tuple[Any, Any],
 
 
 def test_an_update_may_remove_alone(clients: tuple[Any, Any]) -> None:
-    """Without a value to set, in a transaction: the attribute is gone, and nothing else."""
+    """An update in a transaction may remove an attribute without setting a value, and changes nothing else."""
     left = []
     for client in clients:
         removal = dynamodb.change("renewals", KEY, {"amount": None}, "amount = :three", {":three": 3})
@@ -101,7 +101,8 @@ def test_an_update_may_remove_alone(clients: tuple[Any, Any]) -> None:
 
 @pytest.mark.parametrize("condition", CONDITIONS)
 def test_a_transaction_is_all_or_nothing_and_names_what_failed(clients: tuple[Any, Any], condition: str) -> None:
-    """The positions whose condition failed, and what stands there; nothing is written then."""
+    """A transaction with a failed condition writes nothing, and names the positions of failed conditions with the items
+    found."""
     other = {"subscription_id": "s", "renewal_date": "2026-02-28"}
     put: PutTypeDef = {
         "TableName": "renewals",
@@ -124,13 +125,13 @@ def test_a_transaction_is_all_or_nothing_and_names_what_failed(clients: tuple[An
 
 
 def test_a_condition_that_cannot_be_read_is_an_error(clients: tuple[Any, Any]) -> None:
-    """The fake refuses what it does not know instead of guessing."""
+    """The fake refuses an unknown condition instead of guessing."""
     with pytest.raises((AssertionError, ClientError)):
         dynamodb.update(clients[0], _change("begins_with(#status, :claimed)"))
 
 
 def test_a_page_begins_after_a_key_that_is_gone(clients: tuple[Any, Any]) -> None:
-    """An item may be deleted between two pages: what follows its key is read, in either direction."""
+    """When the item between two pages was deleted, the next page begins after its key, in either direction."""
     days = ["2026-01-10", "2026-01-31", "2026-02-28"]
     pages = []
     for client in clients:
@@ -154,7 +155,7 @@ def test_a_page_begins_after_a_key_that_is_gone(clients: tuple[Any, Any]) -> Non
 
 
 def test_two_actions_on_one_item_are_refused(clients: tuple[Any, Any]) -> None:
-    """A check and an update of the same item are no transaction, for neither of the two."""
+    """Both the fake and moto refuse a transaction with a check and an update of one item."""
     update = _change("#status = :claimed")
     check = {name: update[name] for name in ("TableName", "Key", "ExpressionAttributeNames")}
     check |= {"ConditionExpression": "#status = :claimed", "ExpressionAttributeValues": wire({":claimed": "claimed"})}
@@ -174,8 +175,8 @@ _FREE = "attribute_not_exists(subscription_id)"
 
 
 def test_an_item_in_a_transaction_is_written_by_nobody_else() -> None:
-    """Of an item that another transaction holds, a transaction is cancelled and a plain write refused, whatever their
-    conditions; both are tried again, and a reader is served."""
+    """While a transaction holds an item, a second transaction on the item is cancelled and a plain write is refused,
+    whatever their conditions. Our client tries both again, and a read is answered."""
     fake: Any = FakeDynamoDB({"renewals": "renewal_date"})
     fake.put("renewals", ITEM)
     place = "renewals", ("s", "2026-01-31")
@@ -195,7 +196,8 @@ def test_an_item_in_a_transaction_is_written_by_nobody_else() -> None:
 
 
 def test_transactions_of_threads_collide_on_what_they_only_check() -> None:
-    """Two at the same time check one item and write another each: one of the two is cancelled for the conflict."""
+    """When two transactions at once check one item and write an item each, one of the two is cancelled for the
+    conflict."""
     fake: Any = FakeDynamoDB({"renewals": "renewal_date"}, holds=0.2)
     begin = threading.Barrier(2)
 
@@ -215,7 +217,7 @@ def test_transactions_of_threads_collide_on_what_they_only_check() -> None:
 
 
 def _many(client: Any) -> None:
-    """Twelve subscriptions on two dates, one of them in no index."""
+    """Create moto's table for twelve subscriptions on two dates, with its index."""
     client.create_table(
         TableName="subscriptions",
         BillingMode="PAY_PER_REQUEST",
@@ -246,7 +248,7 @@ def _rows() -> Iterator[dict[str, Any]]:
 
 
 def _pages(ask: Any, **q: Any) -> list[tuple[Any, ...]]:
-    """Page after page: what is in each, how many were read, and where it ended."""
+    """Read page after page: the items of a page, the number of items read, and the key at which the page ended."""
     pages: list[tuple[Any, ...]] = []
     while not pages or q.get("ExclusiveStartKey"):
         answer = ask(TableName="subscriptions", Limit=2, **q)
@@ -259,7 +261,8 @@ def _pages(ask: Any, **q: Any) -> list[tuple[Any, ...]]:
 
 
 def test_an_index_is_read_page_by_page_alike(clients: tuple[Any, Any]) -> None:
-    """A date's rows in order of their ids, within a range, backwards, filtered after counting, and counted alone."""
+    """Fake and moto read the rows of a date in the same pages: ordered by id, within a range, backwards, filtered after
+    counting, and only counted."""
     fake, moto = clients
     fake.keys["subscriptions"], fake.indexes["renewal-date-index"] = "customer_id", ("renewal_date", "subscription_id")
     _many(moto)
@@ -293,7 +296,7 @@ def test_an_index_is_read_page_by_page_alike(clients: tuple[Any, Any]) -> None:
 
 
 def test_the_segments_of_a_scan_are_the_table(clients: tuple[Any, Any]) -> None:
-    """Which row is in which segment is DynamoDB's business; together they have each row once."""
+    """DynamoDB decides which row lies in which segment of a scan; all segments together hold every row once."""
     fake, moto = clients
     fake.keys["subscriptions"] = "customer_id"
     _many(moto)
@@ -307,7 +310,8 @@ def test_the_segments_of_a_scan_are_the_table(clients: tuple[Any, Any]) -> None:
 
 
 def test_a_filtered_scan_counts_what_it_read(clients: tuple[Any, Any]) -> None:
-    """The whole table in one segment: what the filter drops is read and counted all the same, with rows or without."""
+    """A scan of the whole table counts rows dropped by the filter as read, whether the rows are asked for or only
+    counted."""
     fake, moto = clients
     fake.keys["subscriptions"] = "customer_id"
     _many(moto)
@@ -322,7 +326,8 @@ def test_a_filtered_scan_counts_what_it_read(clients: tuple[Any, Any]) -> None:
 
 
 def test_items_of_two_tables_are_read_in_one_call_alike(clients: tuple[Any, Any]) -> None:
-    """One of each table, as far as they are there; what a first answer leaves out is asked for again."""
+    """One call reads an item from both tables, as far as the items exist, and asks again for an item left out of the
+    first answer."""
     fake, moto = clients
     fake.keys["subscriptions"] = "customer_id"
     _many(moto)
@@ -340,7 +345,7 @@ def test_items_of_two_tables_are_read_in_one_call_alike(clients: tuple[Any, Any]
 
 
 def test_many_items_are_read_at_once_alike(clients: tuple[Any, Any]) -> None:
-    """Those that are there; a key twice is refused by both."""
+    """A batch reads the items that exist; fake and moto both refuse a key given twice."""
     absent = KEY | {"renewal_date": "2026-02-28"}
     read = [list(dynamodb.get_all(client, "renewals", [KEY, absent])) for client in clients]
     assert read[0] == read[1] == [ITEM]
@@ -351,7 +356,7 @@ def test_many_items_are_read_at_once_alike(clients: tuple[Any, Any]) -> None:
 
 @pytest.fixture
 def queues() -> Iterator[tuple[FakeSQS, Any, str]]:
-    """The fake and moto's, each an empty queue with dead letters after five receives."""
+    """The fake's queue and moto's, both empty, with dead letters after five receives."""
     with mock_aws():
         moto = boto3.client("sqs", region_name="us-west-2")
         dead = moto.create_queue(QueueName="dead")["QueueUrl"]
@@ -362,8 +367,9 @@ def queues() -> Iterator[tuple[FakeSQS, Any, str]]:
 
 
 def test_a_queue_hides_shows_and_counts_alike(queues: tuple[FakeSQS, Any, str]) -> None:
-    """What is received is hidden and counted apart; put back it is seen again, and received as often as counted; what
-    was received five times is a dead letter; a message that is gone cannot be put off."""
+    """In fake and moto a received message is hidden and counted apart, and a message put back is seen again with its
+    number of receives. After five receives a message is a dead letter. A message hidden for longer than SQS allows is
+    refused."""
     fake, moto, url = queues
     told: list[list[Any]] = []
     for client in (fake, moto):
@@ -396,7 +402,8 @@ def test_a_queue_hides_shows_and_counts_alike(queues: tuple[FakeSQS, Any, str]) 
 
 
 def test_a_queue_shows_again_when_the_time_has_come() -> None:
-    """Not before, and with counts as old as they are said to be."""
+    """A hidden message is seen again only after its time, and the counts are as old as the fake was told to make
+    them."""
     queue = FakeSQS(counted_late=60)
     name = "ApproximateNumberOfMessages"
     queue.send_message_batch(QueueUrl="queue", Entries=[{"Id": "0", "MessageBody": "body"}])
