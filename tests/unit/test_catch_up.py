@@ -1,4 +1,4 @@
-"""Periods that were missed, and time that was paused: what is billed of them, and what is left in the ledger."""
+"""Missed periods and paused time: which periods are billed, and which items the ledger keeps."""
 
 from datetime import date, datetime
 from decimal import Decimal
@@ -16,7 +16,7 @@ def _noon(month: int, day: int) -> datetime:
 
 
 def _sweep(shop: World, now: datetime, runs: int = 1) -> None:
-    """As the sweep does it: each message names the period that the row is at."""
+    """Run the workflow as the sweep does: every message names the period at which the row stands."""
     for n in range(runs):
         shop.run(f"sweep-{now:%m-%d}-{n}", now + n * LATER, period=shop.row()["renewal_date"])
 
@@ -29,7 +29,8 @@ def _statuses(shop: World) -> dict[str, str]:
 
 
 def test_each_missed_period_is_billed_oldest_first(shop: World) -> None:
-    """January to April, each with a charge, a receipt and a mail of its own, and then nothing more."""
+    """With `catch_up` = `each`, the missed periods of January to April are billed oldest first, with a charge, a
+    receipt and a mail for every period, and nothing more is billed afterwards."""
     shop.subscribe(catch_up="each")
     _sweep(shop, _noon(4, 30), runs=6)
     assert _statuses(shop) == dict.fromkeys(["2026-01-31", "2026-02-28", "2026-03-31", "2026-04-30"], "done")
@@ -38,7 +39,7 @@ def test_each_missed_period_is_billed_oldest_first(shop: World) -> None:
 
 
 def test_a_message_that_comes_again_bills_no_further_period(shop: World) -> None:
-    """It names the period that it means."""
+    """A message of the sweep delivered again bills no further period, since the message names its period."""
     shop.subscribe(catch_up="each")
     for n in range(5):
         shop.run(f"again-{n}", _noon(4, 30) + n * LATER, period="2026-01-31")
@@ -52,8 +53,8 @@ def test_a_message_that_comes_again_bills_no_further_period(shop: World) -> None
 def test_a_failed_day_or_week_that_becomes_a_month_is_a_whole_one(
     shop: World, interval: str, months: list[str]
 ) -> None:
-    """More than twelve were missed, and the latest twelfth failed for want of its customer; then it is a monthly plan:
-    no month is cut short to get from that day to the day of the row's date."""
+    """More than twelve days or weeks were missed, the oldest of the latest twelve failed for want of a gateway
+    customer, and the plan becomes monthly: from the failed period on, every billed month is a whole month."""
     shop.subscribe(interval=interval, renewal_date="2025-10-01", catch_up="each", gateway_customer="cus_gone")
     _sweep(shop, NOON)
     shop.edit(interval="month", gateway_customer="cus_gw")
@@ -67,8 +68,8 @@ def test_a_failed_day_or_week_that_becomes_a_month_is_a_whole_one(
 def test_a_failed_period_keeps_its_date_where_the_row_is_moved_to_an_earlier_one(
     shop: World, catch_up: str, back: str
 ) -> None:
-    """April failed for want of its customer. The row is mended and moved back, to bill what was not billed before:
-    each month is billed when it is due, April among them, and nothing stands in anybody's way."""
+    """April failed for want of a gateway customer. The row is mended and moved back to bill earlier months: every
+    month, April included, is billed on its own date, and the failed claim blocks nothing."""
     shop.subscribe(renewal_date="2026-04-30", anchor_day=Decimal(31), catch_up="each", gateway_customer="cus_gone")
     _sweep(shop, _noon(4, 30))
     assert _statuses(shop) == {"2026-04-30": "failed"}
@@ -83,8 +84,8 @@ def test_a_failed_period_keeps_its_date_where_the_row_is_moved_to_an_earlier_one
 
 @pytest.mark.parametrize("interval", ["week", "month"])
 def test_what_is_due_is_billed_though_periods_before_it_are_paid(shop: World, interval: str) -> None:
-    """Two periods were passed over for a third, which is paid; the row is moved back by one period more. The
-    latest that is due is billed, and what stands in the ledger between stays as it is."""
+    """Two periods were passed over for a third, paid period, and the row is moved back by one more period. The latest
+    due period is billed, and the items between stay as they are."""
     days = {"month": ["2026-01-31", "2026-02-28", "2026-03-31", "2026-04-30"],
             "week": ["2026-01-31", "2026-02-07", "2026-02-14", "2026-02-21"]}[interval]  # fmt: skip
     shop.subscribe(interval=interval)
@@ -99,8 +100,8 @@ def test_what_is_due_is_billed_though_periods_before_it_are_paid(shop: World, in
 
 
 def test_a_failed_period_that_an_earlier_one_took_in_is_billed_where_that_was_refunded(shop: World) -> None:
-    """The period of 30 April failed; that of 15 April was billed instead and refunded whole, and the row moved on into
-    it: the days from 30 April on are nobody's, and are billed."""
+    """The period of 30 April failed, the period of 15 April was billed instead and refunded whole, and the row was
+    moved to 30 April. Days of a refunded period are unpaid, so the period of 30 April is billed."""
     shop.subscribe(renewal_date="2026-04-30", gateway_customer="cus_gone")
     _sweep(shop, _noon(4, 30))
     shop.edit(gateway_customer="cus_gw", renewal_date="2026-04-15")
@@ -115,14 +116,15 @@ def test_a_failed_period_that_an_earlier_one_took_in_is_billed_where_that_was_re
 
 
 def test_a_webhook_does_not_catch_up(shop: World) -> None:
-    """It names no period, so that a second delivery would be a second charge; the sweep does it."""
+    """A webhook names no period, so a second delivery would be a second charge: only the sweep bills several missed
+    periods."""
     shop.subscribe(catch_up="each")
     assert shop.renew(now=_noon(4, 30)).reason == "caught_up_by_the_sweep"
     assert not shop.items()
 
 
 def test_a_refused_period_is_settled_before_the_next_is_billed(shop: World) -> None:
-    """January is declined: February waits until January is paid."""
+    """When January is declined, February is not billed until January is paid."""
     shop.subscribe(catch_up="each", payment_method="pm_declined")
     _sweep(shop, _noon(4, 30), runs=3)
     assert _statuses(shop) == {"2026-01-31": "declined"}
@@ -132,7 +134,8 @@ def test_a_refused_period_is_settled_before_the_next_is_billed(shop: World) -> N
 
 
 def test_each_is_capped(shop: World) -> None:
-    """Nobody is charged a hundred times in a night: what is older than twelve periods is passed over, visibly."""
+    """At most twelve missed periods are billed, so that nobody is charged a hundred times in a night; older periods are
+    passed over visibly."""
     shop.subscribe(catch_up="each", interval="day")
     _sweep(shop, _noon(3, 31), runs=MOST_CAUGHT_UP + 3)
     assert len(shop.gateway.charges) == MOST_CAUGHT_UP
@@ -142,7 +145,8 @@ def test_each_is_capped(shop: World) -> None:
 
 
 def test_a_period_claimed_as_the_latest_stays_so(shop: World) -> None:
-    """March was claimed for three, and refused for good; each, declared afterwards, does not bring back the others."""
+    """March was claimed as the latest of three periods and failed: setting `catch_up` to `each` afterwards does not
+    bring back the periods passed over."""
     shop.subscribe(gateway_customer="cus_gone")
     _sweep(shop, _noon(4, 1))
     shop.edit(gateway_customer="cus_gw", catch_up="each")
@@ -159,8 +163,8 @@ def test_a_period_claimed_as_the_latest_stays_so(shop: World) -> None:
 
 
 def test_paused_time_is_passed_over_and_never_billed(shop: World) -> None:
-    """Paused over January and February: both are left as skipped, and what is billed next begins on the day on which
-    the subscription is active again, though somebody did that by hand."""
+    """A pause over January and February leaves both periods as skipped. The next billed period begins on the day on
+    which the subscription is active again, even when somebody resumes the subscription by hand."""
     shop.subscribe(status="paused")
     _sweep(shop, _noon(3, 1))
     assert {day: (item["status"], item["reason"]) for day, item in shop.items().items()} == {
@@ -178,14 +182,15 @@ def test_paused_time_is_passed_over_and_never_billed(shop: World) -> None:
 
 
 def test_what_is_paused_by_a_webhooks_time_is_left_alone(shop: World) -> None:
-    """Only the sweep moves a paused subscription."""
+    """Only the sweep moves a paused subscription; a webhook leaves the row unchanged."""
     shop.subscribe(status="paused")
     assert shop.renew().reason == "paused"
     assert not shop.items()
 
 
 def test_a_pause_ends_what_stands_refused(shop: World) -> None:
-    """Declined, then paused: the payment is called off, and the time moves on."""
+    """When a declined subscription is paused, the payment is cancelled, the period is given up, and the renewal date
+    moves on."""
     shop.subscribe(payment_method="pm_declined")
     _sweep(shop, NOON)
     shop.edit(status="paused")
@@ -197,9 +202,9 @@ def test_a_pause_ends_what_stands_refused(shop: World) -> None:
 
 @pytest.mark.parametrize("edit", [{"status": "active"}, {"renewal_date": "2026-06-30"}, {"interval": "day"}])
 def test_a_row_edited_at_the_very_moment_is_not_moved(shop: World, edit: dict[str, Any]) -> None:
-    """Resumed or moved between the sweep's look and its write: the editor's word stands."""
+    """When the row is resumed or moved between the sweep's look and the sweep's write, the edit stands."""
     shop.subscribe(status="paused")
-    shop.cuts.at = 2 * 2  # before the transaction: the two queries come first
+    shop.cuts.at = 2 * 2  # after the two queries, before the transaction
     shop.cuts.happens = lambda _point: shop.edit(**edit)
     shop.run("sweep", _noon(2, 1), period="2026-01-31")
     assert edit.items() <= shop.row().items()
@@ -207,7 +212,8 @@ def test_a_row_edited_at_the_very_moment_is_not_moved(shop: World, edit: dict[st
 
 
 def test_a_year_of_paused_days_fits_into_one_transaction(shop: World) -> None:
-    """The oldest and the latest are kept, and the number of all."""
+    """After a paused year of a daily subscription, one transaction keeps the oldest and the latest skipped periods and
+    the number of all skipped periods."""
     shop.subscribe(status="paused", interval="day", amount=Decimal(1))
     _sweep(shop, NOON.replace(year=2027))
     skipped = shop.items()
@@ -218,8 +224,8 @@ def test_a_year_of_paused_days_fits_into_one_transaction(shop: World) -> None:
 
 
 def test_a_period_that_was_given_up_is_passed_over_as_it_stands(shop: World) -> None:
-    """It lies among those that are missed, once the row was put back to before it: its story stays, and the latest is
-    billed."""
+    """When the row is put back to before a given-up period, the given-up period lies among the missed periods: its item
+    stays unchanged, and the latest period is billed."""
     shop.subscribe(payment_method="pm_declined")
     shop.run("declined")
     shop.edit(status="canceled")

@@ -1,5 +1,5 @@
-"""Charging turned off for days: nothing is charged and nobody is worse off for it. What happens where it is thrown in
-the middle of a run is told in test_crashes.py."""
+"""Charging turned off for days: nothing is charged, and nobody is worse off. test_crashes.py turns charging off in the
+middle of a run."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -35,7 +35,8 @@ def _item(shop: World) -> dict[str, Any]:
 
 
 def test_nothing_is_claimed_and_all_is_charged_when_it_is_on_again(shop: World) -> None:
-    """Three days of sweeps and webhooks leave no trace in ledger and gateway; then the period is charged once."""
+    """With charging off, three days of sweeps and webhooks leave no trace in ledger and gateway; with charging on
+    again, the period is charged once."""
     shop.subscribe()
     shop.turn_charging_off()
     for n in range(3):
@@ -48,7 +49,7 @@ def test_nothing_is_claimed_and_all_is_charged_when_it_is_on_again(shop: World) 
 
 
 def test_a_price_that_was_mended_meanwhile_is_what_is_charged(shop: World) -> None:
-    """Nothing was claimed at the old one."""
+    """A price mended while charging is off is the price charged later, since nothing was claimed at the old price."""
     shop.subscribe()
     shop.turn_charging_off()
     shop.run("off")
@@ -60,8 +61,9 @@ def test_a_price_that_was_mended_meanwhile_is_what_is_charged(shop: World) -> No
 
 @pytest.mark.parametrize("card", ["pm_declined", "pm_3ds"])
 def test_dunning_stands_still_and_nobody_is_cancelled(shop: World, card: str) -> None:
-    """Off from the day after the refusal for three weeks, past the last dunning date: no attempt, no date, no mail.
-    On again, the dates that were missed follow day by day, and only then is it given up."""
+    """With charging off for three weeks after a decline, past the last dunning date, dunning makes no attempt, moves no
+    date and sends no mail. With charging on again, the missed dates follow day by day before the subscription is
+    cancelled."""
     shop.subscribe(payment_method=card)
     shop.run("refused")
     stood, attempts = dict(_item(shop)), list(shop.gateway.attempts)
@@ -80,7 +82,7 @@ def test_dunning_stands_still_and_nobody_is_cancelled(shop: World, card: str) ->
 
 
 def test_another_card_waits_too(shop: World) -> None:
-    """It is tried as soon as charging is on again."""
+    """A new card given while charging is off is charged as soon as charging is on again."""
     shop.subscribe(payment_method="pm_declined")
     shop.run("refused")
     shop.turn_charging_off()
@@ -93,7 +95,8 @@ def test_another_card_waits_too(shop: World) -> None:
 
 
 def test_what_was_confirmed_before_is_recorded_receipted_and_mailed(shop: World) -> None:
-    """The gateway was still at it when charging was turned off: its answer is heard, and the customer told."""
+    """A payment that the gateway was still processing when charging was turned off is recorded, receipted and
+    mailed."""
     shop.subscribe()
     shop.gateway.trouble.append(("confirm", "processing"))
     shop.run("first")
@@ -106,7 +109,8 @@ def test_what_was_confirmed_before_is_recorded_receipted_and_mailed(shop: World)
 
 
 def test_what_the_customer_confirmed_at_the_bank_is_recorded(shop: World) -> None:
-    """It is the customer's own act, and the money has moved."""
+    """A payment that the customer confirms at the bank while charging is off is recorded: the customer acted, and the
+    money has moved."""
     shop.subscribe(payment_method="pm_3ds")
     shop.run("refused")
     shop.turn_charging_off()
@@ -116,7 +120,8 @@ def test_what_the_customer_confirmed_at_the_bank_is_recorded(shop: World) -> Non
 
 
 def test_a_failed_renewal_is_not_taken_up(shop: World) -> None:
-    """Asked for again while charging is off, it stays as it failed; on again, it is charged once."""
+    """A failed renewal asked for again while charging is off stays failed; with charging on again, the renewal is
+    charged once."""
     shop.subscribe()
     shop.gateway.trouble += [("confirm", "before")] * 12
     for n in range(12):
@@ -132,7 +137,8 @@ def test_a_failed_renewal_is_not_taken_up(shop: World) -> None:
 
 
 def test_a_subscription_that_is_paused_is_still_moved_past_today(shop: World) -> None:
-    """So that it owes nothing for its pause when it is resumed by hand."""
+    """While charging is off the sweep still moves a paused subscription past today, so that a later resumption by hand
+    bills no part of the pause."""
     shop.subscribe(status="paused")
     shop.turn_charging_off()
     shop.run("off", period=DUE.isoformat())
@@ -145,7 +151,7 @@ class _Unreadable:
 
 
 def test_a_switch_that_cannot_be_read_is_no_leave_to_charge() -> None:
-    """The error ends the attempt."""
+    """An error in reading the charging switch ends the attempt."""
     switch: Any = _Unreadable()
     with pytest.raises(ClientError):
         Switch(switch, "changes").is_off("sub_1")
@@ -153,7 +159,7 @@ def test_a_switch_that_cannot_be_read_is_no_leave_to_charge() -> None:
 
 @pytest.fixture
 def changes() -> Iterator[Any]:
-    """A client of DynamoDB, and in it the changes table."""
+    """A DynamoDB client with an empty changes table."""
     with mock_aws():
         client = boto3.client("dynamodb", region_name="us-west-2")
         client.create_table(
@@ -173,8 +179,8 @@ def _switch_items(table: Any) -> list[str]:
 
 
 def test_claims_of_two_shards_do_not_meet_at_the_switch(shop: World) -> None:
-    """Another transaction is at the switch of every shard but this subscription's, and at the version before's: the
-    renewal meets none of them. At its own, it waits and goes on."""
+    """A renewal does not conflict with transactions at the switches of foreign shards or at an earlier version's
+    switch. At the switch of its own shard the renewal waits for the transaction, and goes on."""
     shop.subscribe()
     own = shop.switch.keys("sub_1")[0]
     others = {("changes", (key["subscription_id"], key["change"])): 99 for key in charging.KEYS if key != own}
@@ -190,8 +196,8 @@ def test_claims_of_two_shards_do_not_meet_at_the_switch(shop: World) -> None:
 
 @pytest.mark.parametrize("number", range(len(charging.KEYS)))
 def test_each_shard_is_turned_off_for_its_own_subscriptions(shop: World, number: int) -> None:
-    """A switch that is thrown in part stops the part; a process of this version that begins meanwhile heeds the item of
-    the version before for all, since nothing else may be there yet."""
+    """A switch turned off for one shard stops the subscriptions of that shard. A process starting meanwhile heeds the
+    earlier version's item for all subscriptions, since the deployment may have no newer item yet."""
     key = charging.KEYS[number]
     shop.dynamodb.put("changes", key)
     client: Any = shop.dynamodb
@@ -206,7 +212,8 @@ def test_each_shard_is_turned_off_for_its_own_subscriptions(shop: World, number:
 
 
 def test_the_version_before_stops_too(changes: Any) -> None:
-    """Its one item is among what the command writes, and goes with the rest: a deployment of both is off, or on."""
+    """The command writes and deletes the earlier version's item together with the items of all shards, so that in a
+    deployment of both versions charging is off or on for both."""
     turn_off(changes, "changes", by="ann", why="wrong prices")
     assert _switch_items(changes) == sorted(["*", *(f"*{n}" for n in range(16))])
     turn_on(changes, "changes")
@@ -216,7 +223,8 @@ def test_the_version_before_stops_too(changes: Any) -> None:
 @pytest.mark.parametrize("cut", [1, 5, 16])
 @pytest.mark.parametrize("turn", ["off", "on"])
 def test_a_turn_that_was_cut_off_counts_as_off_and_is_finished_by_another(changes: Any, turn: str, cut: int) -> None:
-    """The command says that it is so in part; turned once more, it is as asked, and who threw it first is known."""
+    """When turning the switch was cut off, the command tells how far the turn came. A second turn completes the first,
+    and the name of the person who first turned charging off stays."""
     told = {"at": {"S": "2026-01-31T12:00:00+00:00"}, "by": {"S": "ann"}, "why": {"S": "wrong prices"}}
     for key in charging.KEYS[:cut]:
         changes.put_item(TableName="changes", Item={name: {"S": value} for name, value in key.items()} | told)
@@ -234,7 +242,7 @@ def test_a_turn_that_was_cut_off_counts_as_off_and_is_finished_by_another(change
 
 
 def test_the_switch_is_thrown_between_charges(shop: World) -> None:
-    """Each of its items is held by a charge's transaction when it is written: it is written after it."""
+    """When a charge's transaction holds an item of the switch, the command writes the item after the transaction."""
     client: Any = shop.dynamodb
     writes: list[str] = []
 
@@ -242,7 +250,7 @@ def test_the_switch_is_thrown_between_charges(shop: World) -> None:
         pass
 
     class Busy:
-        """A client whose every first write of an item meets a transaction."""
+        """A client whose first write of every item meets a transaction."""
 
         exceptions = SimpleNamespace(TransactionConflictException=Conflicts, ConditionalCheckFailedException=KeyError)
         batch_get_item = client.batch_get_item
@@ -268,7 +276,8 @@ def test_the_switch_is_thrown_between_charges(shop: World) -> None:
 
 
 def test_the_command_throws_the_switch_that_the_functions_ask(changes: Any) -> None:
-    """Off, said once by whom and why; on again."""
+    """The command turns off the very switch that the functions read, keeps the first person and reason, and turns the
+    switch on again."""
     switch = Switch(changes, "changes")
     assert (switch.is_off("sub_1"), state(changes, "changes")) == (False, "charging is on")
     turn_off(changes, "changes", by="ann", why="wrong prices")
@@ -281,7 +290,7 @@ def test_the_command_throws_the_switch_that_the_functions_ask(changes: Any) -> N
 
 @pytest.fixture
 def account(shop: World, changes: Any, monkeypatch: pytest.MonkeyPatch) -> Account:
-    """The account that the environment's profile reaches."""
+    """The AWS account reached by the profile in the environment."""
     shop.dynamodb = changes
     made = Account(shop)
     monkeypatch.setattr(boto3, "Session", lambda: made)
@@ -293,7 +302,7 @@ def _charging(*words: str) -> Result:
 
 
 def test_charging_is_turned_off_with_a_reason_or_not_at_all(account: Account) -> None:
-    """Without one, or with blanks, nothing changes, and the command says what it lacks."""
+    """Without a reason, or with a blank reason, nothing changes, and the command asks for the reason."""
     for words in ([], ["--why", " "]):
         refused = _charging("off", *words)
         assert refused.exit_code == 2
@@ -303,7 +312,8 @@ def test_charging_is_turned_off_with_a_reason_or_not_at_all(account: Account) ->
 
 
 def test_each_turn_of_the_switch_starts_a_sweep(account: Account) -> None:
-    """Which tells the alarm how the switch stands, and renews what waited; a mere look starts nothing."""
+    """Every turn of the switch starts a sweep, which tells the alarm the state of the switch and renews waiting
+    subscriptions; asking for the state starts nothing."""
     _charging("off", "--why", "wrong prices")
     _charging("status")
     _charging("on")

@@ -1,4 +1,4 @@
-"""Dunning: when a refused renewal is tried again, what the customer is told, and how it ends."""
+"""Dunning: when a declined renewal is tried again, what the customer is told, and how dunning ends."""
 
 from datetime import date, timedelta
 from typing import Any
@@ -16,14 +16,14 @@ DAY = timedelta(days=1)
 
 
 def _live(shop: World, days: range) -> None:
-    """An execution a day, as the sweep starts it where it finds the subscription to be asked about, and one more."""
+    """Run two executions on every day of `days`: the sweep's daily execution, and one more."""
     for day in days:
         for n in range(2):
             shop.run(f"day-{day}-{n}", NOON + day * DAY + n * LATER)
 
 
 def _attempts_on(shop: World, days: range) -> list[int]:
-    """The days on which the card was asked."""
+    """Live through `days`, and return the days on which the card was charged."""
     asked = []
     for day in days:
         before = len(shop.gateway.attempts)
@@ -33,7 +33,7 @@ def _attempts_on(shop: World, days: range) -> list[int]:
 
 
 def _hard(shop: World, code: str, advice: str | None = None) -> None:
-    """From now on the card that declines does so for this reason."""
+    """Have the declining card decline with this code and advice from now on."""
     shop.gateway.declines["pm_declined"] = Failure("", "card_declined", code, advice)
 
 
@@ -62,7 +62,8 @@ def _hard(shop: World, code: str, advice: str | None = None) -> None:
 def test_the_banks_advice_comes_before_the_decline_code(
     decline_code: str | None, advice_code: str | None, hard: bool
 ) -> None:
-    """Advice where there is one that is known, else the code's row in the table; what is unknown is soft."""
+    """A known advice decides whether a decline is hard, otherwise the decline code's row in the table decides; an
+    unknown code is soft."""
     assert is_hard(decline_code, advice_code) is hard
 
 
@@ -70,7 +71,8 @@ def test_the_banks_advice_comes_before_the_decline_code(
 
 
 def test_a_soft_decline_is_tried_again_on_the_days_of_the_schedule_and_then_ends(shop: World) -> None:
-    """Day 0, 1, 3, 5 and 7, each once however often it is run, on one payment, which is cancelled in the end."""
+    """A soft decline is tried on days 0, 1, 3, 5 and 7, once a day however many executions run, always on the same
+    payment. At the end the payment is cancelled."""
     shop.subscribe(payment_method="pm_declined")
     assert _attempts_on(shop, range(12)) == [0, 1, 3, 5, 7]
     assert {payment for payment, _ in shop.gateway.attempts} == {"pi_1"}
@@ -83,7 +85,8 @@ def test_a_soft_decline_is_tried_again_on_the_days_of_the_schedule_and_then_ends
 
 
 def test_while_it_goes_on_the_row_says_when_it_is_tried_again(shop: World) -> None:
-    """Past due, the next date, the card that was refused: what the sweep goes by, and an operator reads."""
+    """During dunning the row is past due and names the next date and the declined card, for the sweep and for
+    operators."""
     shop.subscribe(payment_method="pm_declined")
     seen = {}
     for day in (0, 1, 3, 5):
@@ -94,7 +97,8 @@ def test_while_it_goes_on_the_row_says_when_it_is_tried_again(shop: World) -> No
 
 
 def test_dates_that_were_missed_follow_day_by_day_and_none_is_left_out(shop: World) -> None:
-    """Nobody ran for ten days: the customer gets as many tries as promised, and never two a day."""
+    """After ten days without an execution the customer still gets every promised attempt, and never two attempts on a
+    day."""
     shop.subscribe(payment_method="pm_declined")
     _live(shop, range(1))
     assert _attempts_on(shop, range(10, 20)) == [10, 11, 12, 13]
@@ -102,13 +106,14 @@ def test_dates_that_were_missed_follow_day_by_day_and_none_is_left_out(shop: Wor
 
 
 def test_a_late_first_attempt_begins_the_schedule(shop: World) -> None:
-    """Due in January, first tried in March: the days count from then."""
+    """When a renewal due in January is first tried in March, the days of the schedule count from the first attempt."""
     shop.subscribe(payment_method="pm_declined", interval="year")
     assert _attempts_on(shop, range(40, 60)) == [40, 41, 43, 45, 47]
 
 
 def test_a_hard_decline_is_not_tried_again_and_ends_on_the_same_day(shop: World) -> None:
-    """One attempt, a mail, the final notice before the last day, the end."""
+    """After a hard decline the card is never tried again: the customer gets a mail, the final notice before the last
+    day, and the end on the usual day."""
     _hard(shop, "stolen_card")
     shop.subscribe(payment_method="pm_declined")
     assert _attempts_on(shop, range(7)) == [0]
@@ -120,7 +125,7 @@ def test_a_hard_decline_is_not_tried_again_and_ends_on_the_same_day(shop: World)
 
 
 def test_a_new_card_is_tried_at_once_and_costs_no_date_of_the_schedule(shop: World) -> None:
-    """Three bad cards in an evening do not use up the days."""
+    """A new card is tried at once, and three declined cards in an evening use up no day of the schedule."""
     shop.subscribe(payment_method="pm_declined")
     _live(shop, range(1))
     for n in range(3):
@@ -131,7 +136,8 @@ def test_a_new_card_is_tried_at_once_and_costs_no_date_of_the_schedule(shop: Wor
 
 
 def test_a_new_card_pays_and_the_anchor_day_stays(shop: World) -> None:
-    """Refused on 31 January, paid on 4 February: the next renewal is on 28 February, then on 31 March."""
+    """A renewal declined on 31 January and paid on 4 February is next due on 28 February, and keeps its anchor day
+    31."""
     shop.subscribe(payment_method="pm_declined")
     _live(shop, range(4))
     shop.edit(payment_method="pm_ok")
@@ -143,7 +149,7 @@ def test_a_new_card_pays_and_the_anchor_day_stays(shop: World) -> None:
 
 
 def test_the_attempts_stay_on_record(shop: World) -> None:
-    """Each refusal with its moment, card and code, for whoever asks why."""
+    """The ledger keeps every decline with its moment, card and code."""
     shop.subscribe(payment_method="pm_declined")
     _live(shop, range(2))
     refusals = shop.items()[DUE.isoformat()]["refusals"]
@@ -154,7 +160,7 @@ def test_the_attempts_stay_on_record(shop: World) -> None:
 
 
 def test_the_subscription_can_become_unpaid_instead(shop: World) -> None:
-    """What dunning ends as is the operator's to choose; the one mail says so."""
+    """The operator may let dunning end as `unpaid` instead of `canceled`, and the mail says so."""
     shop.dunning = Dunning((2,), SubscriptionStatus.UNPAID)
     shop.subscribe(payment_method="pm_declined")
     assert _attempts_on(shop, range(5)) == [0, 2]
@@ -163,7 +169,8 @@ def test_the_subscription_can_become_unpaid_instead(shop: World) -> None:
 
 
 def test_who_is_made_active_again_is_billed_anew(shop: World) -> None:
-    """Cancelled by dunning, then back with another card: the period is claimed again, on a payment of its own."""
+    """A subscription cancelled by dunning and made active again with a new card is billed for the period on a new
+    payment."""
     shop.subscribe(payment_method="pm_declined")
     _live(shop, range(8))
     shop.edit(status="active", payment_method="pm_ok")
@@ -174,7 +181,8 @@ def test_who_is_made_active_again_is_billed_anew(shop: World) -> None:
 
 
 def test_a_period_billed_anew_keeps_its_story(shop: World) -> None:
-    """What was tried and told before stays on record, and no mail of the new attempts has the name of an old one."""
+    """A period billed anew keeps the record of earlier attempts and mails, and no mail of the new attempts reuses the
+    name of an earlier mail."""
     shop.subscribe(payment_method="pm_declined")
     _live(shop, range(8))
     shop.edit(status="active", payment_method="pm_declined_too")
@@ -186,7 +194,8 @@ def test_a_period_billed_anew_keeps_its_story(shop: World) -> None:
 
 
 def test_a_period_given_up_and_passed_over_says_what_was_billed_instead(shop: World) -> None:
-    """Made active again when a later period is due: that one is billed, and the story of the first stays."""
+    """When a subscription becomes active again with a later period due, the later period is billed, and the given-up
+    period keeps its record and names the later period."""
     shop.subscribe(payment_method="pm_declined")
     _live(shop, range(8))
     shop.edit(status="active", payment_method="pm_ok")
@@ -200,7 +209,8 @@ def test_a_period_given_up_and_passed_over_says_what_was_billed_instead(shop: Wo
 
 
 def test_the_customer_who_confirms_late_has_paid(shop: World) -> None:
-    """Asked again on a dunning date: paid meanwhile is paid, and the card was never asked a second time."""
+    """A payment confirmed by the customer is found paid on the next dunning date, and the card is not charged a second
+    time."""
     shop.subscribe(payment_method="pm_3ds")
     _live(shop, range(2))
     shop.gateway.succeed("pi_1")
@@ -211,7 +221,8 @@ def test_the_customer_who_confirms_late_has_paid(shop: World) -> None:
 
 
 def test_the_customer_who_never_confirms_is_told_in_time(shop: World) -> None:
-    """The link at once, the final notice before the last day, then the end; no card is asked in between."""
+    """A customer who never confirms gets the link at once, the final notice before the last day, and the end; the card
+    is not tried in between."""
     shop.subscribe(payment_method="pm_3ds")
     assert _attempts_on(shop, range(10)) == [0]
     assert shop.mail_kinds() == ["action_required", "final_notice", "canceled"]
@@ -220,7 +231,8 @@ def test_the_customer_who_never_confirms_is_told_in_time(shop: World) -> None:
 
 
 def test_the_customer_who_failed_at_the_bank_gets_another_link(shop: World) -> None:
-    """The bank did not believe it was the customer: on the next date the card is asked again."""
+    """After a failed confirmation at the bank the card is tried on the next dunning date, and the customer gets a new
+    link."""
     shop.subscribe(payment_method="pm_3ds")
     _live(shop, range(1))
     shop.gateway.fail_authentication("pi_1")
@@ -234,7 +246,8 @@ def test_the_customer_who_failed_at_the_bank_gets_another_link(shop: World) -> N
 @pytest.mark.parametrize("change", [{"status": "canceled"}, {"status": "unpaid"}, {"cancel_at": DUE.isoformat()}])
 @pytest.mark.parametrize("card", ["pm_declined", "pm_3ds"])
 def test_a_refused_period_ends_with_its_subscription(shop: World, card: str, change: dict[str, Any]) -> None:
-    """Cancelled while past due: the payment can no longer be completed, and nobody is mailed about it any more."""
+    """When a past-due subscription is cancelled, its payment can no longer be completed, and the customer gets no
+    further mail."""
     shop.subscribe(payment_method=card)
     _live(shop, range(1))
     shop.edit(**change)
@@ -246,7 +259,8 @@ def test_a_refused_period_ends_with_its_subscription(shop: World, card: str, cha
 
 
 def test_a_payment_that_went_through_as_dunning_ended_is_a_payment(shop: World) -> None:
-    """The customer confirms in the very moment: the gateway refuses to cancel, and the receipt goes out."""
+    """When the customer confirms in the very moment in which dunning ends, the gateway refuses the cancellation, and
+    the receipt goes out."""
     shop.subscribe(payment_method="pm_3ds")
     _live(shop, range(6))
     shop.gateway.succeed("pi_1")
@@ -255,7 +269,8 @@ def test_a_payment_that_went_through_as_dunning_ended_is_a_payment(shop: World) 
 
 
 def test_an_address_that_cannot_be_does_not_stop_dunning(shop: World) -> None:
-    """Nobody can be told; the attempts go on, and the address, once mended, gets what is true then."""
+    """With an invalid address attempts go on without mails; once corrected, the address gets the mails that are true by
+    then."""
     shop.subscribe(payment_method="pm_declined", customer_email="nowhere")
     assert _attempts_on(shop, range(4)) == [0, 1, 3]
     assert not shop.mails()
@@ -269,19 +284,20 @@ def test_an_address_that_cannot_be_does_not_stop_dunning(shop: World) -> None:
 
 @pytest.mark.parametrize("days", ["", "1,2,2", "3,1", "0,1", "1;3", "1,31", "x", "1,2,3,4,5,6,7,8,9"])
 def test_days_that_make_no_schedule_are_refused_by_name(days: str) -> None:
-    """They rise, from 1 to 30, and are eight at most: the gateway takes some ten confirmations of one payment."""
+    """Dunning days must rise from 1 to 30 and be at most eight, since the gateway takes some ten confirmations of a
+    payment."""
     with pytest.raises(BadSetting, match="DUNNING_DAYS"):
         Dunning.of(days, "canceled")
 
 
 def test_an_end_that_is_none_is_refused_by_name() -> None:
-    """canceled or unpaid."""
+    """Dunning ends as `canceled` or `unpaid`; any other setting is refused by name."""
     with pytest.raises(BadSetting, match="DUNNING_ENDS_AS"):
         Dunning.of("1", "active")
 
 
 def test_the_day_it_ends_is_the_last_one_or_as_late_as_the_tries_need() -> None:
-    """What the mails promise: on schedule day 7; ten days late, a day for each try that is left."""
+    """Mails promise an end on day 7 of the schedule, or, ten days late, after one more day for every attempt left."""
     zero = date(2026, 1, 31)
     assert DUNNING.ends_on(zero, 0, date(2026, 2, 1)) == date(2026, 2, 7)
     assert DUNNING.ends_on(zero, 1, date(2026, 2, 11)) == date(2026, 2, 13)

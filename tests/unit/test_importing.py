@@ -1,4 +1,4 @@
-"""An import against the table: what it creates, what it leaves alone, and what an interruption costs."""
+"""An import into the table: what is created, what is left alone, and how an interrupted import is completed."""
 
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
@@ -22,14 +22,14 @@ TODAY = date(2026, 1, 31)
 
 @pytest.fixture
 def worker() -> Iterator[Executor]:
-    """One, since the tables in memory are not for several."""
+    """An executor with a single thread, since the tables in memory do not serve several threads."""
     with ThreadPoolExecutor(1) as one:
         yield one
 
 
 @pytest.fixture
 def run(shop: World, worker: Executor) -> Any:
-    """Runs an import over the shop's tables; what became of each line, by its number."""
+    """A function that imports lines into the shop's tables, and returns the verdict on every line by its number."""
 
     def run(lines: list[Line], *, apply: bool = True, charge_due: bool = False) -> dict[int, Judged]:
         asked = AskedBy("ann", NOON) if apply else None
@@ -45,7 +45,8 @@ def register(shop: World) -> Register:
 
 
 def lines(*days: str, catch_up: str = "latest") -> list[Line]:
-    """One subscription for each of the days, sub_2 on the first line after the header, and so on."""
+    """Return a line with a subscription for every day of `days`: sub_2 on the first line after the header, and so
+    on."""
     cells = [f"sub_{n},cus_{n},{day},29.99,USD,cus_gw,pm_ok,{catch_up}" for n, day in enumerate(days, 2)]
     return list(from_csv([HEADER, *cells]))
 
@@ -59,7 +60,7 @@ def created(shop: World) -> list[str]:
 
 
 def test_looking_writes_nothing_and_says_what_applying_does(shop: World, run: Any) -> None:
-    """The dry run tells of each line what the run after it then does."""
+    """A dry run writes nothing and announces for every line what the real run then does."""
     file = [*lines("2026-03-01", "2026-03-02"), Line(9, None, ("amount is missing",))]
     assert verdicts(run(file, apply=False)) == [Verdict.NEW, Verdict.NEW, Verdict.BAD]
     assert shop.dynamodb.items("subscriptions") == {}
@@ -69,7 +70,8 @@ def test_looking_writes_nothing_and_says_what_applying_does(shop: World, run: An
 
 
 def test_what_is_created_is_recorded_with_who_did_it(shop: World, run: Any) -> None:
-    """The row is what the API would have written, and its history begins with its importer."""
+    """An import creates the row that the API would create, and the row's history begins with the name of the
+    importer."""
     run(lines("2026-03-01"))
     row = shop.dynamodb.items("subscriptions")["sub_2", "cus_2"]
     assert (row["amount"], row["status"], row["version"]) == (Decimal("29.99"), "active", Decimal(1))
@@ -78,7 +80,7 @@ def test_what_is_created_is_recorded_with_who_did_it(shop: World, run: Any) -> N
 
 
 def test_the_same_file_again_is_nothing_to_do(shop: World, run: Any) -> None:
-    """Also where a subscription was renewed in between: its date has moved on, and stays."""
+    """Importing a file again changes nothing, even where a renewal moved a subscription's date in between."""
     file = lines("2026-03-01", "2026-03-02")
     run(file)
     row = shop.dynamodb.items("subscriptions")["sub_3", "cus_3"]
@@ -102,7 +104,7 @@ def test_the_same_file_again_is_nothing_to_do(shop: World, run: Any) -> None:
 def test_what_is_there_otherwise_is_named_and_left_alone(
     shop: World, run: Any, changes: dict[str, Any], said: str
 ) -> None:
-    """A row that differs from its line, or that nobody can read, is never overwritten."""
+    """A row that differs from its line, or that cannot be read, is named and never overwritten."""
     file = lines("2026-03-01")
     assert file[0].subscription is not None
     shop.dynamodb.put("subscriptions", dict(file[0].subscription.row) | changes)
@@ -114,7 +116,7 @@ def test_what_is_there_otherwise_is_named_and_left_alone(
 
 
 def test_two_customers_of_one_subscription_are_left_alone(shop: World, run: Any) -> None:
-    """A bad row in the table stays what it is."""
+    """Two rows of one subscription id are named as a fault, and stay as they are."""
     file = lines("2026-03-01")
     assert file[0].subscription is not None
     for customer in ("cus_8", "cus_9"):
@@ -123,7 +125,7 @@ def test_two_customers_of_one_subscription_are_left_alone(shop: World, run: Any)
 
 
 def test_what_was_deleted_is_not_created_again(shop: World, run: Any) -> None:
-    """An id whose history is known is not given to another subscription, and the dry run says so too."""
+    """The id of a deleted subscription is not given to a new subscription, and the dry run already says so."""
     file = lines("2026-03-01")
     run(file)
     shop.dynamodb.delete("subscriptions", ("sub_2", "cus_2"))
@@ -134,7 +136,8 @@ def test_what_was_deleted_is_not_created_again(shop: World, run: Any) -> None:
 
 
 def test_what_is_due_is_held_back_unless_that_is_meant(shop: World, run: Any) -> None:
-    """Nothing that would be charged at once is taken in by accident; how many, how much and how late is counted."""
+    """Lines that would be charged at once are held back, and counted with their money and lateness, unless `charge_due`
+    is given."""
     file = lines("2026-02-01", "2026-01-31", "2025-11-30")
     looked = run(file, apply=False)
     assert verdicts(looked) == [Verdict.NEW, Verdict.HELD_BACK, Verdict.HELD_BACK]
@@ -148,13 +151,14 @@ def test_what_is_due_is_held_back_unless_that_is_meant(shop: World, run: Any) ->
 
 
 def test_periods_that_are_each_billed_are_each_counted(run: Any) -> None:
-    """catch_up = each: of two years missed twelve charges are announced, as many as would be made."""
+    """With `catch_up` = `each` and two years missed, the import announces the twelve charges that would be made."""
     judged = run(lines("2024-01-15", catch_up="each"), apply=False)[2]
     assert (judged.verdict, len(judged.at_once)) == (Verdict.HELD_BACK, 12)
 
 
 def test_somebody_else_creates_it_meanwhile(shop: World, run: Any) -> None:
-    """Between the look and the write another import, or the API, was faster: the line is held against what is there."""
+    """A row created by somebody else between the import's look and write is compared with the line like any existing
+    row."""
     file = lines("2026-03-01", "2026-03-02")
     rows = [line.subscription.row for line in file if line.subscription is not None]
 
@@ -168,7 +172,8 @@ def test_somebody_else_creates_it_meanwhile(shop: World, run: Any) -> None:
 
 
 def test_an_import_that_is_cut_off_anywhere_is_run_again(shop: World, run: Any) -> None:
-    """Ended before and after each of its calls, the same import then completes: each row and its record once."""
+    """An import cut before or after any of its calls is completed by a second run, with every row and its record
+    once."""
     file = lines("2026-03-01", "2026-03-02", "2026-03-03")
     run(file)
     moments = 2 * len(shop.cuts.calls)
@@ -189,8 +194,8 @@ def test_an_import_that_is_cut_off_anywhere_is_run_again(shop: World, run: Any) 
 
 
 def test_a_further_attribute_is_compared_and_covered_by_the_entity_tag(shop: World) -> None:
-    """The lists of attributes hang together: an import compares each column with what is there, and the entity tag
-    covers each that only people change."""
+    """The import compares every column with the existing row, and the entity tag covers every column that only people
+    change: the lists of attributes stay in step."""
     shop.subscribe()
     assert {"subscription_id", *imports._facts(parse(shop.row()))} == set(COLUMNS)
     moved_by_renewals = {"renewal_date", "anchor_day", "status"}

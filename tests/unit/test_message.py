@@ -1,4 +1,4 @@
-"""What the mails say: only what is so, in plain text and HTML, and to one address."""
+"""Mails say only what is true, in plain text and HTML, and go to one address."""
 
 from base64 import b64encode
 from dataclasses import replace
@@ -41,7 +41,8 @@ _RENEWAL = _SHOP.ledger.get("sub_1", DUE.isoformat())
 
 
 def _compose(kind: str, prospects: Prospects | None = None, **changed: Any) -> EmailMessage:
-    """The mail as it is read at the other end, of a renewal of January that was paid, but for what is changed."""
+    """Compose a mail about a paid renewal of January with the attributes of `changed`, and parse the mail as its
+    recipient does."""
     assert _RENEWAL is not None
     renewal = replace(_RENEWAL, **changed)
     mail = compose(MailKind(kind), renewal, sender=SENDER, to="ann@customer.example", prospects=prospects)
@@ -79,7 +80,8 @@ REFUSALS = [
 def test_a_refusal_says_what_was_tried_why_and_what_happens_next(
     kind: str, prospects: Prospects, stands: dict[str, Any], subject: str, then: str
 ) -> None:
-    """Soft, hard or 3-D Secure, first or last: the whole text, the same in both forms, with a date for what comes."""
+    """A mail about a soft decline, a hard decline or 3-D Secure says the same in text and HTML: what was tried, why the
+    payment failed, and what comes next on which date."""
     mail = _compose(kind, prospects, **stands)
     asked = "your bank asks you to confirm the payment yourself (3-D Secure)"
     why = asked if stands is WAITS else "the card has insufficient funds"
@@ -99,20 +101,22 @@ def test_a_refusal_says_what_was_tried_why_and_what_happens_next(
     ],
 )
 def test_the_reason_is_told_as_far_as_it_may_be(code: str | None, why: str) -> None:
-    """A lost or stolen card, fraud and what we do not know are a decline, and the code itself is not named."""
+    """A lost or stolen card, fraud and unknown codes are told as a plain decline, and no mail names the decline
+    code."""
     text = _text(_compose("payment_failed", HARD, **REFUSED | {"decline_code": code}))
     assert f"but {why}. You have not been charged." in text
     assert code is None or code not in text
 
 
 def test_each_kind_of_mail_has_a_subject() -> None:
-    """A kind that is added without a subject fails here; reminders name the plan and the day themselves."""
+    """Every kind of mail has a subject, apart from reminders, which name the plan and the day in their own subject."""
     assert set(message._SUBJECTS) == set(MailKind) - set(REMINDERS)
 
 
 @pytest.mark.parametrize(("kind", "ended"), [("canceled", "cancelled"), ("unpaid", "suspended as unpaid")])
 def test_the_end_says_what_was_not_paid_and_promises_no_further_try(kind: str, ended: str) -> None:
-    """What the subscription is now, that nothing was taken and nothing will be; nothing to click, no next date."""
+    """The mail about the end says how the subscription ended and that nothing was or will be charged, without a link or
+    a next date."""
     mail = _compose(kind, LAST, **REFUSED | {"status": Status.FAILED})
     assert mail["Subject"] == f"Your subscription to Pro is {ended}"
     for said in (_text(mail), _text(mail, "html")):
@@ -131,7 +135,8 @@ def test_the_end_says_what_was_not_paid_and_promises_no_further_try(kind: str, e
     ],
 )
 def test_the_customer_page_is_linked_where_there_is_one(kind: str, stands: dict[str, Any], label: str) -> None:
-    """The URL as it is in the text, escaped in the HTML; without a page no link and no empty place for one."""
+    """The link to the customer page stands plain in the text and escaped in the HTML; without a page mails have no link
+    and no gap."""
     mail = _compose(kind, HARD, **stands)
     assert f"{label}: {PAGE}" in _text(mail).splitlines()
     assert f'<a href="https://shop.example/me?tab=cards&amp;lang=en">{label}</a>' in _text(mail, "html")
@@ -141,13 +146,13 @@ def test_the_customer_page_is_linked_where_there_is_one(kind: str, stands: dict[
 
 
 def test_a_link_cannot_leave_its_attribute() -> None:
-    """Whatever is configured as the customer page."""
+    """No configured address of the customer page can break out of the link's HTML attribute."""
     mail = _compose("payment_failed", replace(HARD, page='https://x.example/"><script>alert(1)</script>'), **REFUSED)
     assert "<script>" not in _text(mail, "html")
 
 
 def test_a_receipt_asks_for_nothing() -> None:
-    """Paid is paid: no link, whatever dunning went before."""
+    """A receipt has no link to the customer page, even after dunning."""
     assert PAGE not in _text(_compose("receipt", SOFT))
 
 
@@ -158,13 +163,13 @@ def _addresses(mail: EmailMessage) -> tuple[list[str], list[str]]:
 
 @pytest.mark.parametrize("name", ["Ann\r\nBcc: all@victim.example", "a\x00b\u2028c", "", "🙂" * 300])
 def test_a_name_cannot_forge_a_header_or_break_a_mail(name: str) -> None:
-    """What a customer is called stays in its line."""
+    """A customer's or a plan's name, whatever its characters, stays within its line, and adds no header."""
     mail = _compose("receipt", customer_name=name, plan=name)
     assert mail["Bcc"] is None
     assert _addresses(mail) == (["ann@customer.example"], [SENDER])
 
 
-# As an encoded word, each of these would be read as something else on arrival.
+# Texts that, hidden in an encoded word, would become an address or a header on arrival.
 _HIDDEN = st.sampled_from(
     ["Lee, eve@evil.example", "a\r\nBcc: eve@evil.example", '"Lee" <eve@evil.example>,', "\u202e"]
 )
@@ -196,14 +201,14 @@ NAMES = (
     ],
 )
 def test_a_long_name_adds_no_address(name: str) -> None:
-    """Commas, quotes and at-signs in names longer than a header's line: one address each in To and From."""
+    """Names with commas, quotes and at-signs, longer than a header's line, leave To and From with one address each."""
     _expect_own_addresses(name)
 
 
 @settings(deadline=None, max_examples=25)
 @given(NAMES)
 def test_no_name_adds_or_breaks_an_address(name: str) -> None:
-    """Whatever customer, plan and seller are called."""
+    """No name of customer, plan and seller adds an address or breaks an address."""
     _expect_own_addresses(name)
 
 
@@ -211,7 +216,7 @@ def test_no_name_adds_or_breaks_an_address(name: str) -> None:
 @settings(deadline=None, max_examples=1_000)
 @given(NAMES)
 def test_no_name_adds_or_breaks_an_address_for_long(name: str) -> None:
-    """As above, a thousand names."""
+    """Of a thousand random names, no name adds or breaks an address."""
     _expect_own_addresses(name)
 
 
@@ -220,12 +225,14 @@ def _to(name: str) -> str:
 
 
 def _decoded(mail: EmailMessage, header: str) -> str:
-    """The header with its encoded words decoded (RFC 2047). Python's newer parser leaves spaces between them."""
+    """Return the header with its encoded words decoded (RFC 2047). Python's newer parser leaves spaces between encoded
+    words."""
     return str(make_header(decode_header(str(message_from_bytes(mail.as_bytes())[header]))))
 
 
 def _expect_own_addresses(name: str) -> None:
-    """By Python's parser; and by a program that decodes a header's encoded words before it looks for addresses."""
+    """Check that a mail with this name has only its own addresses, for Python's parser and for programs that decode a
+    header's encoded words before they look for addresses."""
     mail = _compose("receipt", customer_name=name, plan=name, seller={"name": name, "address": "", "tax_id": ""})
     assert _addresses(mail) == (["ann@customer.example"], [SENDER])
     assert set(mail.keys()) == {"Subject", "From", "To", "MIME-Version", "Content-Type"}
@@ -241,14 +248,16 @@ def _expect_own_addresses(name: str) -> None:
     ["=?utf-8?q?Lee=2C_eve=40evil=2Eexample?=", "=?utf-8?q?a=0D=0ABcc:_eve@evil.example?=", "=?utf-8?b?TGVlLCBldmVA?="],
 )
 def test_an_encoded_word_in_a_name_is_never_decoded(name: str) -> None:
-    """Python's header classes decode what they are given, which would make a second addressee, or a header, of it."""
+    """An encoded word in a name is never decoded. Python's header classes would decode the word into a second addressee
+    or a new header."""
     _expect_own_addresses(name)
     for mail in (_compose("receipt", plan=name), _compose("canceled", plan=name, status=Status.FAILED)):
         assert str(mail["Subject"]).replace("= ?", "=?").partition(name)[1] == name
 
 
 def test_nobody_but_the_address_on_file_is_handed_to_ses(shop: World) -> None:
-    """SES sends to the destinations that it is given and to no header: the customer alone, whatever names are like."""
+    """SES sends to the destinations of the call and never to a header's addresses: the destination is the customer
+    alone, whatever the names are."""
     shop.subscribe(
         customer_name="=?utf-8?q?Lee=2C_eve=40evil=2Eexample?=", plan="x, eve@evil.example\r\nBcc: a@b.example"
     )
@@ -276,7 +285,7 @@ def test_nobody_but_the_address_on_file_is_handed_to_ses(shop: World) -> None:
     ],
 )
 def test_a_name_stays_in_one_piece(name: str, seen: str) -> None:
-    """Joiners stay where they shape a letter, what else is invisible leaves no gap: in To and greeting."""
+    """In To and greeting, joiners that shape a letter stay, and all other invisible characters vanish without a gap."""
     mail = _compose("receipt", customer_name=name)
     assert _decoded(mail, "To") == _to(seen)
     assert _text(mail).splitlines()[0] == (f"Hello {seen}," if seen else "Hello,")
@@ -285,7 +294,7 @@ def test_a_name_stays_in_one_piece(name: str, seen: str) -> None:
 @settings(deadline=None)
 @given(st.text(st.sampled_from("aé ක\u0dca\u200dෂनि\u093f山🙂"), max_size=120))
 def test_a_name_is_read_back_as_it_was_written(name: str) -> None:
-    """However long, of whatever scripts: the header's encoding neither loses nor adds a space or a letter."""
+    """A name of any length and scripts is read back from the header without a lost or added space or letter."""
     mail = _compose("receipt", customer_name=name, plan=name or "Pro")
     assert _decoded(mail, "To") == _to(line(name, 60))
     assert _decoded(mail, "Subject") == f"Receipt for {line(name, 200) or ('Pro' if not name else '')}: 29.99 USD"
@@ -297,12 +306,12 @@ def test_a_name_is_read_back_as_it_was_written(name: str) -> None:
     ("abم\u200cنcd", 4, "ab…"), ("abم\u200cنcd", 5, "ab…"),
 ])  # fmt: skip
 def test_a_long_name_is_cut_between_letters(text: str, most: int, seen: str) -> None:
-    """With an ellipsis, and no letter is parted from its marks or from what it is joined to."""
+    """A long name is cut with an ellipsis, and no letter is parted from its marks or joined letters."""
     assert line(text, most) == seen
 
 
 def test_a_domain_in_another_script_is_sent_to_in_ascii() -> None:
-    """Internationalised domain names travel as punycode."""
+    """An internationalised domain name is sent as punycode."""
     assert deliverable("info@bücher.example") == "info@xn--bcher-kva.example"
     with pytest.raises(BadAddress):
         deliverable("info@" + "ü" * 80 + ".example")
@@ -312,7 +321,8 @@ def test_a_domain_in_another_script_is_sent_to_in_ascii() -> None:
     "domain", ["straße.example", "οδος.example", "οδός.example", "क\u094d\u200dष.example", "a\u200cb.example"]
 )
 def test_a_domain_that_is_read_in_two_ways_is_refused(domain: str) -> None:
-    """Eszett, final sigma and the joiners: the two editions of IDNA make two domains of them, of two owners maybe."""
+    """A domain with an eszett, a final sigma or a joiner is refused: the two editions of IDNA read two different
+    domains, perhaps of two owners."""
     with pytest.raises(BadAddress, match="read in two ways"):
         deliverable(f"info@{domain}")
 
@@ -322,12 +332,12 @@ def test_a_domain_that_is_read_in_two_ways_is_refused(domain: str) -> None:
     [(date(2026, 2, 1), "31 January 2026"), (date(2026, 2, 2), "31 January 2026 to 1 February 2026")],
 )
 def test_a_period_of_one_day_is_one_day(end: date, said: str) -> None:
-    """A daily plan's period is not told as a day to itself."""
+    """A period of one day is told as a single day, not as a range."""
     mail = _compose("receipt", period_end=end)
     assert f"for the period {said}." in _text(mail)
 
 
 @pytest.mark.parametrize(("count", "said"), [(0, "0 parts"), (1, "1 part"), (2, "2 parts")])
 def test_one_is_not_many(count: int, said: str) -> None:
-    """Commands count in the singular where there is one."""
+    """Commands use the singular for a count of one."""
     assert number(count, "part") == said

@@ -1,4 +1,4 @@
-"""What is counted, for alarms and dashboard: what happened, each time that it did, with no personal data."""
+"""Metrics for alarms and dashboard count every event as often as the event happens, without personal data."""
 
 import json
 from collections.abc import Callable
@@ -27,7 +27,10 @@ HOUR = timedelta(hours=1)
 
 @dataclass
 class Metrics:
-    """Told: metric to its values, in order, by its dimensions beside the service."""
+    """The metrics written by a call.
+
+    told: from metric and dimensions (except the service) to values, in order.
+    """
 
     told: dict[str, list[float]] = field(default_factory=dict)
     dimensions: set[tuple[str, ...]] = field(default_factory=set)
@@ -39,10 +42,11 @@ class Metrics:
 
 @pytest.fixture
 def measured(capsys: pytest.CaptureFixture[str]) -> Callable[[Callable[[], object]], Metrics]:
-    """Calls it as a handler is called; what it wrote in the embedded metric format."""
+    """A function that calls its argument as Lambda calls a handler, and returns the metrics written in the embedded
+    metric format."""
 
     def call(what: Callable[[], object]) -> Metrics:
-        telemetry.observed(lambda _event, _context: {})({}, None)  # what other tests have left
+        telemetry.observed(lambda _event, _context: {})({}, None)  # drops the metrics left by earlier tests
         capsys.readouterr()
         telemetry.observed(lambda _event, _context: {"done": what()})({}, None)
         metrics = Metrics(text=capsys.readouterr().out)
@@ -64,7 +68,8 @@ type Measured = Callable[[Callable[[], object]], Metrics]
 
 
 def test_a_charge(shop: World, measured: Measured) -> None:
-    """One attempt, one charge, and its amount in its currency. What comes later for the same period counts nothing."""
+    """A charge counts an attempt, a charge, and its amount under its currency. A later run for the period counts
+    nothing."""
     shop.subscribe(amount=Decimal("29.99"))
     metrics = measured(shop.run)
     assert metrics.totals() == {"FirstAttempts": 1, "RenewalsCharged": 1, "AmountCharged USD": 29.99}
@@ -73,7 +78,7 @@ def test_a_charge(shop: World, measured: Measured) -> None:
 
 
 def test_currencies_are_added_up_apart(measured: Measured) -> None:
-    """Yen and euro make no sum."""
+    """Amounts of different currencies are never added up."""
 
     def charge() -> None:
         for currency, amount in (("EUR", "10"), ("EUR", "5.50"), ("JPY", "980")):
@@ -94,7 +99,8 @@ def test_currencies_are_added_up_apart(measured: Measured) -> None:
     ],
 )
 def test_a_refusal_by_its_kind(shop: World, measured: Measured, card: str, code: str | None, counted: str) -> None:
-    """Soft, hard, or the bank asks the customer. Asked again before its next attempt it is no news."""
+    """A declined payment counts as soft, as hard, or as waiting for the customer. A run before the next attempt counts
+    nothing."""
     shop.gateway.declines["pm_declined"] = Failure("", "card_declined", code, None)
     shop.subscribe(payment_method=card)
     assert measured(shop.run).totals() == {"FirstAttempts": 1, "FirstAttemptsRefused": 1, counted: 1}
@@ -102,7 +108,8 @@ def test_a_refusal_by_its_kind(shop: World, measured: Measured, card: str, code:
 
 
 def test_dunning_is_no_first_attempt(shop: World, measured: Measured) -> None:
-    """Its attempts are counted by their kind, and not in the share that the alarm looks at; nor is a new card's."""
+    """Attempts of dunning or with a new card are counted by their kind, but not as first attempts, so that they do not
+    enter the share watched by the alarm."""
     shop.subscribe(payment_method="pm_declined")
     shop.run()
     declined = measured(lambda: shop.run("next", NOON + timedelta(days=1)))
@@ -113,7 +120,7 @@ def test_dunning_is_no_first_attempt(shop: World, measured: Measured) -> None:
 
 
 def test_the_last_attempt_is_counted_too(shop: World, measured: Measured) -> None:
-    """The subscription ends with it, and the bank has refused all the same."""
+    """The decline with which dunning ends is counted as a decline."""
     shop.subscribe(payment_method="pm_declined")
     days = (0, 1, 3, 5, 7)
     metrics = measured(lambda: [shop.run(f"day-{day}", NOON + timedelta(days=day)) for day in days])
@@ -122,7 +129,7 @@ def test_the_last_attempt_is_counted_too(shop: World, measured: Measured) -> Non
 
 
 def test_no_customer_is_in_a_metric(shop: World, measured: Measured) -> None:
-    """Neither who it is nor which subscription."""
+    """Metrics name neither the customer nor the subscription."""
     shop.subscribe(customer_name="Ann Lee", customer_email="ann@customer.example")
     text = measured(shop.run).text
     assert text
@@ -131,7 +138,8 @@ def test_no_customer_is_in_a_metric(shop: World, measured: Measured) -> None:
 
 @pytest.mark.parametrize(("mode", "unavailable"), [(None, 0), ("500", 1), ("429", 1), ("drop_before", 1)])
 def test_the_gateways_answers(measured: Measured, mode: str | None, unavailable: int) -> None:
-    """Each call's time, in milliseconds, however it ended; those without a clear answer are counted."""
+    """Every call of the gateway tells its duration in milliseconds, however the call ended; calls without a clear
+    answer are counted."""
     with serving() as sandbox:
         gateway = StripeGateway(sandbox.api_key, sandbox.url)
         gateway.card("pm_none")
@@ -151,7 +159,7 @@ def test_the_gateways_answers(measured: Measured, mode: str | None, unavailable:
 
 
 def test_a_gateway_that_cannot_be_reached(measured: Measured) -> None:
-    """No connection is no answer either."""
+    """A failed connection counts as a call without an answer."""
     with serving() as sandbox:
         gone = StripeGateway(sandbox.api_key, sandbox.url)
     with pytest.raises(urllib3.exceptions.HTTPError):
@@ -173,7 +181,7 @@ def sweeper() -> Sweeper:
 
 
 def _oldest(sweeper: Sweeper, now: Any) -> float:
-    """As a whole sweep measures it: the greatest of what its runs have met."""
+    """Run a whole sweep, and return the age of the oldest unfinished renewal met by any of the sweep's runs."""
     met: list[float | None] = []
     sweeper.events.append({"sweep": "due"})
     while sweeper.events:
@@ -182,7 +190,7 @@ def _oldest(sweeper: Sweeper, now: Any) -> float:
 
 
 def _claimed(sweeper: Sweeper) -> None:
-    """A renewal that was claimed at noon and cut off."""
+    """Plant a renewal claimed at noon and cut off."""
     world = sweeper.world
     world.subscribe()
     world.gateway.trouble = [("create", "before")] * 100
@@ -190,7 +198,8 @@ def _claimed(sweeper: Sweeper) -> None:
 
 
 def test_nothing_is_unfinished(sweeper: Sweeper) -> None:
-    """It is said so, in one place; and what is done, declined and told, or not begun, is not unfinished."""
+    """A sweep that finds nothing unfinished says so, with an age of 0. A renewal done, declined and told, or not begun
+    is not unfinished."""
     assert _oldest(sweeper, NOON) == 0
     sweeper.world.subscribe(payment_method="pm_declined")
     sweeper.world.run()
@@ -199,7 +208,8 @@ def test_nothing_is_unfinished(sweeper: Sweeper) -> None:
 
 
 def test_the_oldest_unfinished_renewal(sweeper: Sweeper) -> None:
-    """From the claim on, however often it was taken up since; and while somebody is at work on it too."""
+    """The age of an unfinished renewal counts from the claim, however often the renewal was taken up since, and even
+    while a run is at work."""
     _claimed(sweeper)
     assert _oldest(sweeper, NOON + timedelta(seconds=10)) == 10
     for hours in range(1, MOST_PICK_UPS // 2):
@@ -211,7 +221,7 @@ def test_the_oldest_unfinished_renewal(sweeper: Sweeper) -> None:
 
 
 def test_a_further_attempt_begins_anew(sweeper: Sweeper) -> None:
-    """What waited a day for its dunning date has not been unfinished for a day."""
+    """The age of a further attempt counts from that attempt: the day of waiting for the dunning date does not count."""
     world = sweeper.world
     world.subscribe(payment_method="pm_declined")
     world.run()
@@ -224,7 +234,7 @@ def test_a_further_attempt_begins_anew(sweeper: Sweeper) -> None:
 
 
 def test_a_refusal_that_was_not_told_is_unfinished(sweeper: Sweeper) -> None:
-    """Since the refusal; not, once the mail is out."""
+    """A decline not yet told to the customer is unfinished since the decline."""
     world = sweeper.world
     world.subscribe(payment_method="pm_declined")
     try_out = World()
@@ -237,9 +247,9 @@ def test_a_refusal_that_was_not_told_is_unfinished(sweeper: Sweeper) -> None:
 
 
 def test_an_end_that_was_not_told_is_unfinished_since_the_end(sweeper: Sweeper) -> None:
-    """Not since the attempt days before it."""
+    """An end not yet told to the customer is unfinished since the end, not since the attempt days before."""
     world, last = sweeper.world, NOON + timedelta(days=7)
-    world.gateway.declines["pm_declined"] = Failure("", "card_declined", "stolen_card", None)  # asked once
+    world.gateway.declines["pm_declined"] = Failure("", "card_declined", "stolen_card", None)  # tried only once
     world.subscribe(payment_method="pm_declined")
     for days in (0, 1, 3, 5):
         world.run(f"day-{days}", NOON + timedelta(days=days))
@@ -250,7 +260,8 @@ def test_an_end_that_was_not_told_is_unfinished_since_the_end(sweeper: Sweeper) 
 
 
 def test_what_was_parked_begins_anew_when_it_is_taken_up(sweeper: Sweeper) -> None:
-    """While it waited for a person it was not unfinished."""
+    """A mail that waits for a corrected address is not unfinished; once the mail is taken up again its age starts
+    anew."""
     world, next_day = sweeper.world, NOON + timedelta(days=1)
     world.subscribe(customer_email="nobody")
     assert world.run() == "EmailFailed"
@@ -263,7 +274,7 @@ def test_what_was_parked_begins_anew_when_it_is_taken_up(sweeper: Sweeper) -> No
 
 
 def test_an_item_of_an_earlier_version_counts_from_its_last_touch(sweeper: Sweeper) -> None:
-    """It has no other time."""
+    """The age of an earlier version's item counts from its last change, since the item has no other moment."""
     _claimed(sweeper)
     [item] = sweeper.world.items().values()
     del item["begun_at"]
@@ -271,7 +282,8 @@ def test_an_item_of_an_earlier_version_counts_from_its_last_touch(sweeper: Sweep
 
 
 def test_what_is_unfinished_is_measured_by_a_sweep_that_is_put_off_too(sweeper: Sweeper) -> None:
-    """When nothing moves is when somebody has to know; sent is nothing."""
+    """A sweep that is put off sends nothing, but still measures the oldest unfinished renewal: somebody has to know
+    when nothing moves."""
     _claimed(sweeper)
     sweeper.concurrency, sweeper.sqs.bodies = 0, ["{}"]
     sweeper.add(2)
@@ -280,8 +292,8 @@ def test_what_is_unfinished_is_measured_by_a_sweep_that_is_put_off_too(sweeper: 
 
 
 def test_the_sweeps_own_metrics(shop: World, measured: Measured, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A sweep counts once, with the run that plans it, and says whether charging is on; what is due, sent and bad is
-    counted where it was found."""
+    """The planning run counts the sweep, once, and tells whether charging is on. The runs that find due, sent and bad
+    rows count these rows."""
     for name, value in {
         "DYNAMODB_TABLE": "s", "RENEWALS_TABLE": "r", "CHANGES_TABLE": "changes", "RENEWAL_QUEUE_URL": "q",
         "REMINDER_DAYS": "7", "RENEWAL_CONCURRENCY": "20", "ENVIRONMENT": "prod", "TIME_ZONE": "UTC",
