@@ -20,7 +20,7 @@ from renewals.domain.errors import BadRow, RenewalError
 from renewals.domain.strict_json import NotAnObject, read_object
 from renewals.domain.subscription import Subscription, SubscriptionStatus
 from scripts.plainly import Trouble
-from subscriptions_api.models import Day, Id, NewSubscription
+from subscriptions_api.request_models import Day, Id, NewSubscription
 
 _NOT_GIVEN: Any = None
 _LONGEST_LINE = 64 * 1024

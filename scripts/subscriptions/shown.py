@@ -15,7 +15,7 @@ from renewals.domain.preview import Preview
 from renewals.domain.subscription import status_words
 from renewals.domain.timeline import Entry
 from scripts.subscriptions.importing import Judged, Tally, Verdict
-from subscriptions_api import models
+from subscriptions_api import showing
 
 _WIDTH = 160  # where nobody's terminal says how wide it is
 console = Console(highlight=False, soft_wrap=False, width=None if sys.stdout.isatty() else _WIDTH)
@@ -35,7 +35,7 @@ def rows(found: Iterable[tuple[Mapping[str, Any], date, BadRow | None]]) -> None
     """Subscriptions, one a line: each with the day on which it is looked at, and what is wrong with it."""
     table = _table("subscription", "customer", "status", "next charge", "amount", "plan", "wrong with it")
     for row, today, wrong in found:
-        shown = _for_people(models.shown(row, today, wrong))
+        shown = _for_people(showing.shown(row, today, wrong))
         fault = shown["fault"]
         table.add_row(
             *_texts(shown, "subscription_id", "customer_id", "status", "renewal_date", "amount", "plan"),
@@ -46,7 +46,7 @@ def rows(found: Iterable[tuple[Mapping[str, Any], date, BadRow | None]]) -> None
 
 def row(row: Mapping[str, Any], today: date, coming: Preview | BadRow) -> None:
     """One subscription: everything that the row says, what is wrong with it, and its next charge."""
-    shown = _for_people(models.shown(row, today))
+    shown = _for_people(showing.shown(row, today))
     table = _table("attribute", "value")
     for name, value in shown.items():
         if value is not None and name != "fault":

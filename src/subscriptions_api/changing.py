@@ -22,8 +22,9 @@ from renewals.domain.transitions import Action, NotAllowed
 from renewals.ledger.register import Repeatable, etag
 from renewals.ledger.steps import Row
 from subscriptions_api import shared, verifying
-from subscriptions_api.models import Cancel, Card, Edit, NewSubscription, SubscriptionOut
+from subscriptions_api.answer_models import SubscriptionOut
 from subscriptions_api.problems import BadRequest, Stale, documented
+from subscriptions_api.request_models import Cancel, Card, Edit, NewSubscription
 from subscriptions_api.shared import IdempotencyKey, IfMatch, SubscriptionId
 from subscriptions_api.verifying import Verify
 

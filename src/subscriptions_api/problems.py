@@ -8,7 +8,7 @@ from typing import Any, TypedDict
 from aws_lambda_powertools.event_handler import Response
 
 from renewals.domain.errors import RenewalError
-from subscriptions_api.models import Problem
+from subscriptions_api.answer_models import Problem
 
 CONTENT_TYPE = "application/problem+json"
 

@@ -7,8 +7,17 @@ from aws_lambda_powertools.event_handler.openapi.params import Query
 from aws_lambda_powertools.event_handler.router import APIGatewayRouter
 
 from renewals.domain.subscription import SubscriptionStatus
-from subscriptions_api import cursors, models, shared
-from subscriptions_api.models import PreviewOut, RenewalPage, SubscriptionOut, SubscriptionPage, Timeline
+from subscriptions_api import cursors, shared, showing
+from subscriptions_api.answer_models import (
+    PlannedCharge,
+    PreviewOut,
+    RenewalOut,
+    RenewalPage,
+    SubscriptionOut,
+    SubscriptionPage,
+    Timeline,
+    TimelineEntry,
+)
 from subscriptions_api.problems import BadRequest, documented
 from subscriptions_api.shared import Cursor, Limit, SubscriptionId
 
@@ -64,7 +73,7 @@ def list_renewals(subscription_id: SubscriptionId, cursor: Cursor = None, limit:
     of = f"renewals/{subscription_id}"
     place = cursors.read(cursor, of, 1)
     items, last = shared.register().ledger.page(subscription_id, limit=limit, before=place[0] if place else None)
-    periods = [models.RenewalOut.model_validate(models.shown_period(item)) for item in items]
+    periods = [RenewalOut.model_validate(showing.shown_period(item)) for item in items]
     return RenewalPage(items=periods, next_cursor=cursors.write(of, last) if last else None)
 
 
@@ -80,7 +89,7 @@ def get_timeline(subscription_id: SubscriptionId) -> Timeline:
     row = shared.row(subscription_id)
     moment = shared.moment(row)
     told, complete = shared.register().history(row, moment.zone, moment.today)
-    entries = [models.TimelineEntry.model_validate(models.shown_entry(entry)) for entry in told]
+    entries = [TimelineEntry.model_validate(showing.shown_entry(entry)) for entry in told]
     return Timeline(items=entries, complete=complete)
 
 
@@ -97,5 +106,5 @@ def preview_charges(
 ) -> PreviewOut:
     row = shared.row(subscription_id)
     shown = shared.register().next_charges(row, shared.moment(row).today, count)
-    charges = [models.PlannedCharge.model_validate(models.shown_charge(charge)) for charge in shown.charges]
+    charges = [PlannedCharge.model_validate(showing.shown_charge(charge)) for charge in shown.charges]
     return PreviewOut(items=charges, then=shown.then)

@@ -14,8 +14,8 @@ from renewals.domain.item_values import Item, text
 from renewals.ledger import receipt_links
 from renewals.runtime import aws, request_path
 from renewals.runtime.settings import setting
-from subscriptions_api import cursors, models, shared
-from subscriptions_api.models import ReceiptPage
+from subscriptions_api import cursors, shared, showing
+from subscriptions_api.answer_models import ReceiptOut, ReceiptPage
 from subscriptions_api.problems import NoReceipt, documented
 from subscriptions_api.shared import Cursor, Limit, SubscriptionId
 
@@ -38,9 +38,9 @@ def list_receipts(subscription_id: SubscriptionId, cursor: Cursor = None, limit:
     place = cursors.read(cursor, of, 1)
     items, last = shared.register().ledger.page(subscription_id, limit=limit, before=place[0] if place else None)
     receipts = [
-        models.ReceiptOut.model_validate(receipt)
+        ReceiptOut.model_validate(receipt)
         for item in items
-        for receipt in models.shown_receipts(item, partial(_receipt_link, item))
+        for receipt in showing.shown_receipts(item, partial(_receipt_link, item))
     ]
     return ReceiptPage(items=receipts, next_cursor=cursors.write(of, last) if last else None)
 

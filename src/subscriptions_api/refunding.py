@@ -18,9 +18,10 @@ from renewals.gateway.refund_settlement import Settlement
 from renewals.ledger.steps import Row
 from renewals.runtime.clock import Moment
 from renewals.runtime.settings import setting
-from subscriptions_api import models, shared
-from subscriptions_api.models import Refund, RefundOut
+from subscriptions_api import shared, showing
+from subscriptions_api.answer_models import RefundOut
 from subscriptions_api.problems import Missing, documented
+from subscriptions_api.request_models import Refund
 from subscriptions_api.shared import SubscriptionId
 
 router = APIGatewayRouter()
@@ -84,7 +85,7 @@ def _refunded(row: Row, renewal: Renewal, name: str) -> Response[RefundOut]:
     if stands["state"] == RefundState.FAILED:
         why = wording.refund_failure(stands.get("reason"))
         raise NotRefundable(f"The refund failed, and the money did not reach the customer: {why}.")
-    body = RefundOut.model_validate(models.shown_refund(renewal, name))
+    body = RefundOut.model_validate(showing.shown_refund(renewal, name))
     return Response(201, "application/json", body)
 
 

@@ -21,8 +21,8 @@ from renewals.ledger.steps import Row
 from renewals.runtime import aws, clock, request_path, telemetry
 from renewals.runtime.clock import Moment
 from renewals.runtime.settings import setting
-from subscriptions_api import models
-from subscriptions_api.models import SubscriptionOut
+from subscriptions_api import showing
+from subscriptions_api.answer_models import SubscriptionOut
 from subscriptions_api.problems import Missing, Nobody
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ def answer(status: int, row: Row) -> Response[SubscriptionOut]:
 def shown(row: Row, *, of_many: bool = False) -> dict[str, object]:
     """A row as SubscriptionOut. of_many: as for Register.fault."""
     today = moment(row).today
-    return models.shown(row, today, register().fault(row, today, of_many=of_many))
+    return showing.shown(row, today, register().fault(row, today, of_many=of_many))
 
 
 def start(row: Row, renewal: Renewal | None = None) -> None:

@@ -15,7 +15,7 @@ from renewals.domain.addresses import BadAddress, deliverable
 from scripts.oncall.__main__ import main as oncall
 from scripts.subscriptions.__main__ import main as subscriptions
 from scripts.subscriptions.rows import judge
-from subscriptions_api.models import Edit, NewSubscription
+from subscriptions_api.request_models import Edit, NewSubscription
 from tests.fakes import NOON, World
 from tests.unit.test_import_rows import GOOD
 from tests.unit.test_subscriptions_api import NEW, Api, api
