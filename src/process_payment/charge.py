@@ -84,8 +84,12 @@ _ASKED_AGAIN_WITHIN = timedelta(hours=2)
 class Charge(Around):
     """The run of one execution on one subscription.
 
-    execution: the owner of every claim made here. seller: name, address and tax_id for the receipt. moment: the moment
-    that counts as now for the subscription. dunning: the dates of the retries. switch: whether charging is on.
+    Attributes:
+        execution: the owner of every claim made here.
+        seller: name, address and tax_id for the receipt.
+        moment: the moment that counts as now for the subscription.
+        dunning: the dates of the retries.
+        switch: whether charging is on.
     """
 
     def renew(self, asked: RenewalRequest) -> Outcome:

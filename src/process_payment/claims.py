@@ -29,10 +29,12 @@ _ENDED_BY = frozenset({Reason.DUNNING_OVER, Reason.CANCELED, Reason.UNPAID})
 class Claim:
     """A new claim before it is written.
 
-    skipped: the due dates that the claim passes over. claimed_before: the dates in `skipped` whose own claims were
-    passed over for a different period earlier. instead_of: the earlier claims from the claim's date on that have moved
-    no money and never will. An earlier claim that begins after this period, and has passed over no date before the end
-    of this period, is left out of instead_of and waits for its own day.
+    Attributes:
+        skipped: the due dates that the claim passes over.
+        claimed_before: the dates in `skipped` whose own claims were passed over for a different period earlier.
+        instead_of: the earlier claims from the claim's date on that have moved no money and never will. An earlier
+            claim that begins after this period, and has passed over no date before the end of this period, is left out
+            of instead_of and waits for its own day.
     """
 
     renewal: Renewal
@@ -53,8 +55,10 @@ def due_claim(
 ) -> Claim:
     """Return the claim of the due period.
 
-    failed: an earlier claim from the subscription's date on that has moved no money and never will. passed_over: claims
-    that were passed over for another period. execution, seller, moment: as for the charge.
+    Args:
+        failed: an earlier claim from the subscription's date on that has moved no money and never will.
+        passed_over: claims that were passed over for another period.
+        execution, seller, moment: as for the charge.
     """
     subscription, billing = due_as_promised(subscription, failed, moment.today)
     new = _new(subscription, billing, execution, seller, moment)

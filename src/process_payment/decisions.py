@@ -25,8 +25,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The outcome that a Choice state reads. reason: a short name of the reason, if the outcome alone does not tell
-    why."""
+    """The outcome that a Choice state reads.
+
+    Attributes:
+        reason: a short name of the reason, if the outcome alone does not tell why.
+    """
 
     name: PaymentOutcome
     reason: str = ""
@@ -65,7 +68,9 @@ class Move:
 class LookAgain:
     """Move the subscription by this step, and read everything again.
 
-    why: the reason, for the log. asked: the request from now on; None: the request stays as before.
+    Attributes:
+        why: the reason, for the log.
+        asked: the request from now on; None: the request stays as before.
     """
 
     step: Step[None]
@@ -99,8 +104,11 @@ class RecordPaid:
 
 @dataclass(frozen=True, slots=True)
 class NextAttempt:
-    """Begin the next attempt at the payment with the subscription's payment method. dunned: the number of dunning dates
-    that have passed by the end of the step."""
+    """Begin the next attempt at the payment with the subscription's payment method.
+
+    Attributes:
+        dunned: the number of dunning dates that have passed by the end of the step.
+    """
 
     renewal: Renewal
     subscription: Subscription
@@ -112,9 +120,12 @@ class NextAttempt:
 class PassDate:
     """Let a dunning date pass without an attempt.
 
-    dunned: the number of dunning dates that have passed by the end of the step. next_date: the next dunning date; None
-    after the last date. notice: the kind of mail that the customer is owed. held: whether the last step of dunning
-    waits until the customer was told. outcome: the answer.
+    Attributes:
+        dunned: the number of dunning dates that have passed by the end of the step.
+        next_date: the next dunning date; None after the last date.
+        notice: the kind of mail that the customer is owed.
+        held: whether the last step of dunning waits until the customer was told.
+        outcome: the answer.
     """
 
     renewal: Renewal
@@ -129,8 +140,9 @@ class PassDate:
 class GiveUp:
     """Cancel the period's payment, and give the period up.
 
-    row: the subscription's row; None if the row is deleted. ends_as: the status of the subscription afterwards, if
-    dunning ends the subscription.
+    Attributes:
+        row: the subscription's row; None if the row is deleted.
+        ends_as: the status of the subscription afterwards, if dunning ends the subscription.
     """
 
     renewal: Renewal

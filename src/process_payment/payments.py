@@ -26,9 +26,12 @@ class StillProcessing(PaymentError):  # noqa: N818
 
 @dataclass(frozen=True, slots=True)
 class Payments:
-    """The payments of one deployment. deployment: project and environment, the first part of idempotency keys.
+    """The payments of one deployment.
 
     Each method may raise the gateway's errors: GatewayUnavailable, GatewayUnauthorized, GatewayRefused.
+
+    Attributes:
+        deployment: project and environment, the first part of idempotency keys.
     """
 
     gateway: Gateway
@@ -50,7 +53,8 @@ class Payments:
     def find(self, renewal: Renewal, today: date) -> Payment | None:
         """Find a payment of the period. A paid payment comes before an open payment; other open payments are cancelled.
 
-        today: the day of the real clock, because the gateway knows no test clock.
+        Args:
+            today: the day of the real clock, because the gateway knows no test clock.
         """
         amount = currencies.exact_minor_units(renewal.amount, renewal.currency)
         day = min(renewal.row_date, today)
@@ -76,8 +80,11 @@ class Payments:
         return self.gateway.retrieve(str(renewal.payment_id))
 
     def retrieve_known(self, renewal: Renewal) -> Payment:
-        """Retrieve a payment of the gateway's own making. Raises GatewayUnauthorized if the gateway does not know the
-        payment: our key belongs to a different account."""
+        """Retrieve a payment of the gateway's own making.
+
+        Raises:
+            GatewayUnauthorized: the gateway does not know the payment: our key belongs to a different account.
+        """
         try:
             return self.retrieve(renewal)
         except GatewayRefused as refused:
@@ -92,8 +99,11 @@ class Payments:
         return True
 
     def confirm(self, renewal: Renewal, payment: Payment) -> Payment:
-        """Charge the attempt's card, and return the payment afterwards. Raises PaymentError if the gateway did not take
-        the confirmation."""
+        """Charge the attempt's card, and return the payment afterwards.
+
+        Raises:
+            PaymentError: the gateway did not take the confirmation.
+        """
         answer = self.gateway.confirm(payment.id, renewal.payment_method)
         payment = answer or self.retrieve_known(renewal)
         if answer is None and can_be_confirmed(renewal, payment):
@@ -103,7 +113,9 @@ class Payments:
     def cancel(self, payment: Payment) -> Payment:
         """Cancel the payment, and return its final state: canceled, or paid if the customer paid meanwhile.
 
-        Raises PaymentError if the payment is not final yet, and StillProcessing if its bank has not decided.
+        Raises:
+            PaymentError: the payment is not final yet.
+            StillProcessing: its bank has not decided.
         """
         if payment.state is not PaymentState.CANCELED:
             with suppress(GatewayRefused):

@@ -17,8 +17,11 @@ from renewals.ledger.table import Ledger
 
 @dataclass(frozen=True, slots=True)
 class Remind:
-    """A look at one subscription by one execution. days: reminders are sent at most this number of days before a
-    renewal."""
+    """A look at one subscription by one execution.
+
+    Attributes:
+        days: reminders are sent at most this number of days before a renewal.
+    """
 
     ledger: Ledger
     records: reminder_records.Records
@@ -31,8 +34,10 @@ class Remind:
 
         The gateway is asked about the card if nobody has asked yet, and before a mail says that a card expires, because
         the customer's bank may have replaced the card. The gateway's answer is kept on the subscription's row, and the
-        mail repeats the row. Nobody is reminded of a renewal that will be rejected. Raises PaymentError if the gateway
-        gives no answer.
+        mail repeats the row. Nobody is reminded of a renewal that will be rejected.
+
+        Raises:
+            PaymentError: the gateway gives no answer.
         """
         subscription = reminders.at_period(
             self.ledger.rows(asked.subscription_id), asked.customer_id, asked.renewal_date

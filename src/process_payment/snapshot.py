@@ -22,8 +22,11 @@ from renewals.runtime.clock import Moment
 
 @dataclass(frozen=True, slots=True)
 class Around:
-    """The ledger, gateway and settings that the rules use. execution, seller, moment, dunning, switch: as for the
-    charge."""
+    """The ledger, gateway and settings that the rules use.
+
+    Attributes:
+        execution, seller, moment, dunning, switch: as for the charge.
+    """
 
     ledger: Ledger
     payments: Payments
@@ -56,9 +59,11 @@ class Around:
 class Snapshot:
     """A subscription and its periods as read.
 
-    read: the subscription, or the fault of its row or of the request. history: the customer's latest periods, newest
-    first, and the requested period. passed_over: the claims in the same span that were passed over. owed: the period
-    whose mail goes first, if the mail can be sent.
+    Attributes:
+        read: the subscription, or the fault of its row or of the request.
+        history: the customer's latest periods, newest first, and the requested period.
+        passed_over: the claims in the same span that were passed over.
+        owed: the period whose mail goes first, if the mail can be sent.
     """
 
     asked: RenewalRequest
@@ -110,7 +115,8 @@ class Snapshot:
     def payment(self, renewal: Renewal) -> Payment:
         """Return the period's payment, read from the gateway once: all rules see the payment in one state.
 
-        Raises GatewayUnauthorized if the gateway does not know the payment.
+        Raises:
+            GatewayUnauthorized: the gateway does not know the payment.
         """
         known = str(renewal.payment_id)
         if known not in self._payments:

@@ -1,1 +1,1 @@
-"""Where renewals and subscriptions are kept, and the steps in which they change."""
+"""The storage of renewals and subscriptions, and the steps that change them."""

@@ -1,10 +1,13 @@
-"""The switch that turns charging off, for everybody and at once. It is asked for each charge and kept by nobody: by a
-read, or within a transaction of the ledger's that is written only while charging is on.
+"""The switch turns charging off for all subscriptions at once.
 
-It is an item of the changes table for each of sixteen shards of the subscriptions, since it is a change to all of them
-at once, and since two transactions that check one item at the same time are in each other's way. Charging is off where
-the shard's item is there. `*` stands in no subscription's id. Where it cannot be read nothing is charged, since the
-error of the reading ends the attempt. `python -m scripts.oncall charging` throws it.
+Nobody caches the switch. Every charge asks: by a read, or by a check within a transaction of the ledger, which is
+written only while charging is on.
+
+The subscriptions are divided into sixteen shards. The changes table holds one switch item per shard, because turning
+charging off changes all subscriptions at once, and because two transactions that check one item at the same time
+conflict. Charging is off for a shard while its item exists. No subscription id contains the `*` of the item's key.
+Nothing is charged if the switch cannot be read, because the read's error ends the attempt. `python -m scripts.oncall
+charging` turns charging off and on.
 """
 
 from __future__ import annotations
@@ -25,17 +28,22 @@ type Key = dict[str, str]
 _OFF = {"change": "charging_off"}
 
 EARLIER: Key = {"subscription_id": "*", **_OFF}
-"""The one item for all subscriptions: what the version before wrote, and all that it asks. It is written, and heeded,
-beside those of the shards."""
+"""The single item for all subscriptions, as the previous version writes and reads the switch. This version writes and
+checks the item in addition to the items of the shards."""
 
 KEYS: tuple[Key, ...] = (EARLIER, *({"subscription_id": f"*{n}", **_OFF} for n in range(INDEX_SHARDS)))
-"""Everything that is written when charging is turned off."""
+"""The keys of all items that are written when charging is turned off."""
 
 
 @dataclass(frozen=True, slots=True)
 class Switch:
-    """changes: the name of the changes table. thrown_earlier: the version before had turned charging off when this
-    process began, so that its item is checked as well."""
+    """The switch in the changes table.
+
+    Attributes:
+        changes: the name of the changes table.
+        thrown_earlier: whether the previous version's item existed when this process began; if so, the guards check the
+            item as well.
+    """
 
     client: DynamoDBClient
     changes: str
@@ -43,23 +51,23 @@ class Switch:
 
     @classmethod
     def of_process(cls, client: DynamoDBClient, changes: str) -> Switch:
-        """The switch as a process finds it when it begins. Raises as is_off."""
+        """Return the switch as a process finds it at its beginning. Raises the errors of is_off."""
         return cls(client, changes, thrown_earlier=any(dynamodb.get_all(client, changes, [EARLIER])))
 
     def guards(self, subscription_id: str) -> list[TransactAction]:
-        """The checks that charging is on for the subscription, as actions of a transaction."""
+        """Return the checks that charging is on for the subscription, as actions of a transaction."""
         asked = self.keys(subscription_id) if self.thrown_earlier else self.keys(subscription_id)[:1]
         return [dynamodb.check(self.changes, key, "attribute_not_exists(subscription_id)", {}) for key in asked]
 
     def is_off(self, subscription_id: str) -> bool:
-        """Whether charging is turned off for the subscription at this moment. A consistent read. Raises Throttled, and
-        botocore's errors."""
+        """Whether charging is off for the subscription now, by a consistent read. Raises Throttled, and botocore's
+        errors."""
         return any(dynamodb.get_all(self.client, self.changes, self.keys(subscription_id)))
 
     def items(self) -> list[Item]:
-        """What is there of all that is written when charging is turned off; nothing while it is on. As is_off."""
+        """Return the existing items of the switch; no item exists while charging is on. Raises the errors of is_off."""
         return list(dynamodb.get_all(self.client, self.changes, KEYS))
 
     def keys(self, subscription_id: str) -> list[Key]:
-        """The items by which charging is off for the subscription, where one of them is there."""
+        """Return the keys of the subscription's switch items. Charging is off while at least one item exists."""
         return [{"subscription_id": f"*{shard(subscription_id)}", **_OFF}, EARLIER]

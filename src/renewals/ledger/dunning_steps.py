@@ -1,5 +1,7 @@
-"""Dunning in the ledger: a refused period is tried again, asked about on its dates, and given up. Each function is one
-step, as a value."""
+"""Dunning in the ledger: a refused period is retried, moved to its next dunning date, or given up.
+
+All functions return steps as values.
+"""
 
 from __future__ import annotations
 
@@ -45,10 +47,13 @@ def refused(
     notice: MailKind | None,
     now: datetime,
 ) -> Step[Renewal]:
-    """The attempt came to nothing. status: DECLINED or ACTION_REQUIRED. The subscription becomes past due.
+    """Record that the attempt was refused; the subscription becomes past due.
 
-    row: as for payment_steps.settled. next_attempt: the next dunning date, or today where there is none left and it is
-    to be given up. notice: the kind of mail that the customer is owed about it.
+    Args:
+        status: DECLINED or ACTION_REQUIRED.
+        row: as for payment_steps.settled.
+        next_attempt: the next dunning date, or today if no date is left and the period is to be given up.
+        notice: the kind of mail that the customer is owed about the refusal.
     """
     refusal = {
         "at": now.isoformat(timespec="microseconds"),
@@ -93,11 +98,16 @@ def next_attempt(
     now: datetime,
     guards: Sequence[TransactAction],
 ) -> Step[Renewal]:
-    """Begin attempt n+1 with the subscription's card, if attempt n is still the last, stands as it was read and was
-    taken by nobody since (who may be giving it up), and the subscription is still what was read. An end of the
-    subscription that was taken back is forgotten. failure_id: the last failure that the payment shows before this
-    attempt. dunned: one more where this is a dunning date's attempt, as many as before where another card asks for
-    it. guards: as in payment_steps.claim.
+    """Begin attempt n+1 with the subscription's payment method. Attempt n must be the last attempt, with the status,
+    owner and lease as read (a new owner may be giving the period up), and the subscription must be unchanged.
+
+    A pending withdrawal is forgotten: the end of the subscription was revoked.
+
+    Args:
+        failure_id: the last failure that the payment shows before this attempt.
+        dunned: the number of passed dunning dates, one more on a dunning date and unchanged after an update of the
+            payment method.
+        guards: as in payment_steps.claim.
     """
     changes = {
         "status": Status.CLAIMED,
@@ -106,7 +116,7 @@ def next_attempt(
         "failure_id": failure_id,
         "dunned": dunned,
         "begun_at": now,
-        "notice": None,  # what was not told of the attempt before is no news any more
+        "notice": None,  # an unsent mail about the previous attempt is outdated
         "owner": execution,
         "lease_until": now + LEASE,
         "pickups": 0,
@@ -128,8 +138,14 @@ def dunning_date(
     now: datetime,
     held: bool = False,
 ) -> Step[Renewal]:
-    """A dunning date on which there was nothing to try. Arguments as for refused, but that without a notice
-    of its own the one before stays owed. dunned: so many dates are behind it then. held: its last step waits."""
+    """Record a dunning date that passed without an attempt.
+
+    The arguments are those of `refused`, but without a new notice, the previous notice stays owed.
+
+    Args:
+        dunned: the number of dunning dates passed so far.
+        held: whether the last step of dunning waits.
+    """
     changes = (
         {"status": renewal.status, "dunned": dunned, "next_attempt": next_attempt}
         | ({"held_at": renewal.held_at or now} if held else {})
@@ -147,10 +163,12 @@ def dunning_date(
 def give_up(
     renewal: Renewal, reason: str, row: Row | None, *, ends_as: SubscriptionStatus | None, now: datetime
 ) -> Step[Renewal]:
-    """The refused period is over, unpaid, and its payment is cancelled; it may be claimed anew.
+    """Give the refused period up, unpaid and with a cancelled payment; the period may be claimed anew.
 
-    reason: a short name. row: the subscription as it was just read, whatever its date; None where it is gone.
-    ends_as: what the subscription becomes with it, canceled or unpaid, of which the customer is then told.
+    Args:
+        reason: a short name.
+        row: the subscription as just read, whatever the date; None if deleted.
+        ends_as: the subscription's new status, canceled or unpaid; the customer is told of the end.
     """
     changes = {
         "status": Status.GIVEN_UP,
@@ -169,7 +187,7 @@ def give_up(
     if ends_as or status_of(row) is SubscriptionStatus.PAST_DUE:
         ended["status"] = ends_as or SubscriptionStatus.ACTIVE
     watched: tuple[str, ...] = ("status", "renewal_date")
-    if ends_as and "payment_method" in row:  # a card that comes at this moment is tried first
+    if ends_as and "payment_method" in row:  # a card that is updated at this moment is tried first
         watched += ("payment_method",)
     move = Update(Table.SUBSCRIPTIONS, row_key(renewal), ended, as_read(row, watched))
     return Step(replaced(renewal, changes), (change(renewal, changes, condition, now), move))

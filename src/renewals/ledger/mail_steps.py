@@ -1,5 +1,7 @@
-"""The mails in the ledger: claimed before they are sent, and what became of them. Each function is one step, as a
-value."""
+"""The mails in the ledger: a mail is claimed before sending, and its outcome is recorded.
+
+All functions return steps as values.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -24,8 +26,8 @@ _MAILED = frozenset({Status.RECEIPTED, Status.DONE, Status.MAIL_UNKNOWN})
 
 
 def claim_mail(renewal: Renewal, name: str, mail: Mail, now: datetime) -> Step[Renewal]:
-    """Claim a mail before it is sent: nobody has, or it failed, and may be tried again. A parked mail is unfinished
-    work again from then on."""
+    """Claim a mail before sending it. The mail must be unclaimed, or have failed. A parked mail becomes unfinished work
+    again."""
     begun: dict[str, object] = {}
     if renewal.notice_is_parked:
         begun = {"parked": None, "unfinished": shard(renewal.subscription_id), "begun_at": now}
@@ -33,9 +35,12 @@ def claim_mail(renewal: Renewal, name: str, mail: Mail, now: datetime) -> Step[R
 
 
 def park_mail(renewal: Renewal, name: str, mail: Mail, now: datetime) -> Step[Renewal]:
-    """The mail cannot be sent to this address. It is parked until the address changes, a receipt's renewal with
-    it; any other stays owed, but is not looked for any more."""
-    parked: dict[str, object] = {"lease_until": now}  # nobody is at work on it: a corrected address is taken at once
+    """Park a mail that cannot be sent to the customer's address, until the address changes.
+
+    A receipt's mail is parked together with its renewal. Any other mail stays owed, but drops out of the unfinished
+    work.
+    """
+    parked: dict[str, object] = {"lease_until": now}  # the work is over: a corrected address is used at once
     if renewal.status is Status.RECEIPTED:
         parked |= {"status": Status.MAIL_FAILED, "reason": mail.reason}
     else:
@@ -55,12 +60,12 @@ def _write_mail(renewal: Renewal, name: str, mail: Mail, changes: dict[str, obje
 
 
 def mailed(renewal: Renewal, name: str, mail: Mail, now: datetime) -> Step[Renewal]:
-    """What became of the mail that mail.token claimed. One that is known as sent stays so, and one that came back
-    before this was written stays failed.
+    """Record the outcome of the mail that mail.token claimed. A mail recorded as sent stays sent, and a mail recorded
+    as returned stays failed.
 
-    A receipt's mail ends the renewal, as done or mail_unknown. A notice's leaves its status alone: the payment
-    may have gone on meanwhile. But where the notice went out and the receipt waited until the customer can be
-    mailed, the receipt is unfinished work again.
+    The mail of a receipt ends the renewal as done or mail_unknown. The mail of a notice leaves the renewal's status
+    alone, because the payment may have gone on meanwhile. If the notice was sent and the receipt was parked, the
+    receipt becomes unfinished work again.
     """
     condition: Condition = (
         _same_token(name, mail.token),
@@ -73,7 +78,7 @@ def mailed(renewal: Renewal, name: str, mail: Mail, now: datetime) -> Step[Renew
         changes |= {"status": status, "reason": mail.reason}
         mailable = {":receipted": Status.RECEIPTED, ":unknown": Status.MAIL_UNKNOWN}
         condition += (Term("#status IN (:receipted, :unknown)", mailable),)
-        # Where a refund was asked for meanwhile, or its mail is owed, the period is looked for still.
+        # If a refund was requested meanwhile, or its mail is owed, the period stays unfinished work.
         open_still = changes | {"unfinished": shard(renewal.subscription_id)}
         sooner, otherwise = (changes, condition + _nothing_else(renewal)), (open_still, condition)
     else:
@@ -81,16 +86,21 @@ def mailed(renewal: Renewal, name: str, mail: Mail, now: datetime) -> Step[Renew
         if is_receipt_next(renewal, mail):
             next_one = {"notice": None, "status": Status.RECEIPTED, "reason": None, "pickups": 0, "lease_until": now}
             told = changes | next_one
-        # Where the notice is owed no more, or the period has gone on, the mail alone is recorded.
+        # If the notice is no longer owed, or the period has gone on, only the mail is recorded.
         sooner, otherwise = (told, condition + _owed(renewal, name)), (changes, condition)
     return replace(changed(renewal, *sooner, now), otherwise=changed(renewal, *otherwise, now))
 
 
 def reopen_mail(renewal: Renewal, recorded: Sequence[TransactAction], now: datetime) -> Step[Renewal]:
-    """The mail of a receipt is to go out again, though it may have gone out: somebody has decided so. The renewal
-    stands as before its claim. recorded: further actions of that transaction."""
+    """Let the mail of a receipt be sent again although it may have been sent: a person has decided so.
+
+    The renewal returns to its state before the claim of the mail.
+
+    Args:
+        recorded: further actions of the transaction.
+    """
     name = f"mails.{receipt_mail(renewal)}"
-    free = min(renewal.lease_until, now)  # whoever decides it may have a clock that is ahead
+    free = min(renewal.lease_until, now)  # the clock of the person's computer may be ahead
     changes: dict[str, object] = {
         "status": Status.RECEIPTED,
         "reason": None,
@@ -110,11 +120,15 @@ def reopen_mail(renewal: Renewal, recorded: Sequence[TransactAction], now: datet
 def returned(
     renewal: Renewal, name: str, mail: Mail, told: Mapping[str, object], *, owed: bool, now: datetime
 ) -> Step[Renewal]:
-    """A mail that went out under mail.token came back: it stands as one whose address is at fault, and a receipt's
-    renewal with it. told: as for note_returned. owed: what the mail said is still news, and owed again."""
+    """Record that the mail sent under mail.token came back: its address is at fault, and a receipt's renewal is parked.
+
+    Args:
+        told: as for note_returned.
+        owed: whether the mail's content is still true, and the mail is owed again.
+    """
     changes: dict[str, object] = {f"mails.{name}": item_of(mail), f"returned_{name}": dict(told)}
-    if renewal.status not in (Status.CLAIMED, Status.PAID):  # somebody is at work on it
-        # SES speaks in real time, the renewal may live on another day.
+    if renewal.status not in (Status.CLAIMED, Status.PAID):  # an execution works on the renewal
+        # SES reports in real time, but the renewal may live on the day of a test clock.
         changes |= {"lease_until": min(renewal.lease_until, now)}
     if renewal.status in _MAILED and name == receipt_mail(renewal):
         changes |= {"status": Status.MAIL_FAILED, "reason": mail.reason, "notice": renewal.notice}
@@ -126,26 +140,29 @@ def returned(
 
 
 def note_returned(renewal: Renewal, name: str, token: str, told: Mapping[str, object], now: datetime) -> Step[Renewal]:
-    """Keep what SES said of a mail, for the timeline, unless it is kept already: {"kind", "at", "to", "reason",
-    "sent_at"}."""
+    """Keep SES's report about a mail for the timeline, unless the report is kept already.
+
+    Args:
+        told: {"kind", "at", "to", "reason", "sent_at"}.
+    """
     new = f"(attribute_not_exists(returned_{name}) OR returned_{name}.#at <> :at)"
     condition = (_same_token(name, token), Term(new, {":at": told["at"]}))
     return changed(renewal, {f"returned_{name}": dict(told)}, condition, now)
 
 
 def drop_notice(renewal: Renewal, name: str, now: datetime) -> Step[Renewal]:
-    """What is owed is not true any more: it is owed no more."""
+    """Drop a notice that is no longer true: the mail is no longer owed."""
     return changed(renewal, _told(renewal), _owed(renewal, name), now)
 
 
 def release_mail(renewal: Renewal, name: str, token: str, now: datetime) -> Step[Renewal]:
-    """The mail was certainly not sent, and can be claimed again."""
+    """Release a mail that was certainly not sent; the mail can be claimed again."""
     sending = Term(f"mails.{name}.#state = :sending", {":sending": MailState.SENDING})
     return changed(renewal, {f"mails.{name}": None}, (_same_token(name, token), sending), now)
 
 
 def _same_token(name: str, token: str) -> Term:
-    """The mail is the one that this token claimed."""
+    """The token of the mail's claim is unchanged."""
     return Term(f"mails.{name}.#token = :token", {":token": token})
 
 
@@ -155,8 +172,8 @@ def _not_failed(name: str) -> Term:
 
 
 def _nothing_else(renewal: Renewal) -> Condition:
-    """With the mail of its receipt nothing is left to do now, as read: no refund was looked at since, and no mail of
-    one is owed, but one that waits for another address."""
+    """After the mail of the receipt, nothing is left to do: no refund was asked about since the read, and no mail about
+    a refund is owed, except a mail parked for a new address."""
     if not renewal.notice_is_parked:
         return (Term("attribute_not_exists(notice)", {}), *refunds_as_read(renewal))
     still_owed = Term("#notice = :notice", {":notice": renewal.notice})
@@ -165,20 +182,23 @@ def _nothing_else(renewal: Renewal) -> Condition:
 
 
 def _told(renewal: Renewal) -> dict[str, object]:
-    """The notice is no longer owed; of a period that is settled, and has no refund to look at, it was the last thing to
-    do."""
+    """Return the changes for a notice that is no longer owed. If the period is settled and has no open refund, the
+    period is finished."""
     return {"notice": None, **({} if is_open(replace(renewal, notice=None)) else {"unfinished": None})}
 
 
 def _parked(renewal: Renewal) -> dict[str, object]:
-    """What is owed waits until the address changes. A refused period stays in the index for its dunning dates, one with
-    refunds to look at for these, and one whose own receipt is on its way for that."""
+    """Return the changes for a mail that waits for a new address.
+
+    A refused period stays in the index for its dunning dates, a period with open refunds for the refunds, and a period
+    with a receipt on the way for the receipt.
+    """
     if renewal.status in UNSETTLED or renewal.refunds_due is not None:
         return {"parked": True}
     return {} if renewal.status in UNFINISHED else {"unfinished": None}
 
 
 def _owed(renewal: Renewal, name: str) -> Condition:
-    """This notice is owed, of what was read."""
+    """The notice is owed, and the period stands as read."""
     owed = Term("#notice = :notice", {":notice": name})
     return (owed, Term("#status = :refused", {":refused": renewal.status}), *refunds_as_read(renewal))

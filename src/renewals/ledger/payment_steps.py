@@ -1,4 +1,7 @@
-"""The money in the ledger: claims, payments, and what comes of them. Each function is one step, as a value."""
+"""The money in the ledger: claims, payments and their results.
+
+All functions return steps as values.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +48,8 @@ if TYPE_CHECKING:
     from renewals.domain.subscription import Subscription
 
 MOST_PICK_UPS = 10
-"""So often an interrupted renewal is taken up without progress; then it is failed, for a person to look at."""
+"""An interrupted renewal is picked up at most this many times without progress, and fails afterwards: a person must
+look."""
 
 _HELD = UNSETTLED | {Status.FAILED}
 _A_MOMENT = timedelta(minutes=5)
@@ -60,21 +64,24 @@ def claim(
     claimed_before: Collection[date] = (),
     guards: Sequence[TransactAction],
 ) -> Step[Renewal]:
-    """Claim the period, unless somebody has or the subscription is no longer what was read. guards: two at most.
+    """Claim the period, unless the period is claimed already or the subscription has changed since the read.
 
-    The item at the subscription's own renewal_date is always among those written, as the claim or as the first
-    period passed over. So no two claims of one subscription stand side by side, even when made on two days.
+    Every claim writes an item at the subscription's own renewal_date, as the claim or as the first date passed over.
+    Two claims of one subscription therefore never stand side by side, even if made on two days.
 
-    instead_of: the claims from the same date on that have moved no money and never will: each failed without a
-    payment or with a cancelled one, or was given up. The one of this very date is claimed anew, the others are
-    passed over; what they had passed over themselves is free again.
-
-    claimed_before: the dates among `skipped` whose claim was passed over before, for another period. What was tried and
-    told of them stays, and so do their spent idempotency keys.
+    Args:
+        guards: two at most.
+        instead_of: the earlier claims from the subscription's date on that have moved no money and never will: claims
+            that failed without a payment or with a cancelled payment, or that were given up. The earlier claim of the
+            new claim's date is claimed anew, and the others are passed over; dates passed over by the others are free
+            again.
+        claimed_before: the dates in `skipped` whose own claims were passed over for a different period earlier. Such a
+            date keeps its history and its spent idempotency key.
     """
     anew = [r for r in instead_of if r.renewal_date == renewal.renewal_date]
     over = [_over(r, renewal) for r in instead_of if r not in anew]
-    # Beyond DynamoDB's limit the oldest is kept, which guards the claim, and counts those without an item.
+    # Beyond DynamoDB's limit, the oldest date gets an item, which guards the claim and counts the dates without an
+    # item.
     room = MOST_ACTIONS - 2 - len(guards) - len(over)
     kept = with_items(skipped, min(room, MOST_SKIPPED))
     free = _free(instead_of)
@@ -84,10 +91,11 @@ def claim(
 
 
 def overlaps(step: Step[Renewal], overtaken: Overtaken) -> bool:
-    """Whether a claim was refused though nobody was faster: what stands in its way has been there for some time.
+    """Whether a claim was refused although no other execution was faster: an item of some age in the ledger is in the
+    way.
 
-    Where an item that was read just now is another by now, or what stands there was written a moment ago by somebody
-    who is at work, all is to be looked at again instead.
+    The answer is no if data read before the claim has changed, or if an execution at work wrote the obstructing item a
+    moment ago. The charge then reads everything again.
     """
     lost = overtaken.failed
     if any(_was_read(step.actions[position], step.after) for position in lost if position < len(step.actions)):
@@ -97,7 +105,8 @@ def overlaps(step: Step[Renewal], overtaken: Overtaken) -> bool:
 
 
 def _was_read(action: Action, renewal: Renewal) -> bool:
-    """Whether the condition is on what was read: of the row, or of an earlier claim. All others are on free dates."""
+    """Whether the condition is about data read before the claim: the row, or an earlier claim. All other conditions are
+    about free dates."""
     return isinstance(action, Check) or any(term.text == same_claim(renewal).text for term in action.condition)
 
 
@@ -106,7 +115,7 @@ def _is_fresh(item: Item, now: datetime) -> bool:
 
 
 def _over(earlier: Renewal, renewal: Renewal) -> Update:
-    """An earlier claim is passed over for this one; its own story stays."""
+    """Pass an earlier claim over for the new claim; the history of the earlier claim stays."""
     changes: dict[str, object] = {"billed_instead": renewal.renewal_date}
     if earlier.status is Status.FAILED:
         changes |= {"status": Status.SKIPPED, "reason": Reason.PASSED_OVER}
@@ -114,7 +123,7 @@ def _over(earlier: Renewal, renewal: Renewal) -> Update:
 
 
 def _unpaid(earlier: Renewal) -> Condition:
-    """The claim is the one that was read, and has moved no money and never will."""
+    """The earlier claim is unchanged since the read, has moved no money and never will."""
     without = "(attribute_not_exists(payment_id) OR #reason = :canceled)"
     values = {
         ":failed": Status.FAILED,
@@ -125,9 +134,12 @@ def _unpaid(earlier: Renewal) -> Condition:
 
 
 def _free(instead_of: Sequence[Renewal]) -> Condition:
-    """The date is free for a claim: nothing stands there, or it was passed over: in a pause, for an earlier period,
-    which took in its days and is checked as all that is paid, or for one of these claims, whose own conditions tell in
-    the same transaction that they were never paid."""
+    """The date is free for a claim.
+
+    A free date has no item, or was passed over for one of three reasons: a pause; an earlier period, whose days include
+    the date and are checked like all paid days; or a claim in `instead_of`, whose own condition proves in the same
+    transaction that the claim was never paid.
+    """
     dates = {f":passed_{n}": r.renewal_date for n, r in enumerate(instead_of)}
     passed_over = "#reason = :paused OR billed_instead < renewal_date" + (
         f" OR billed_instead IN ({', '.join(dates)})" if dates else ""
@@ -137,7 +149,7 @@ def _free(instead_of: Sequence[Renewal]) -> Condition:
 
 
 def _skip(renewal: Renewal, day: date, count: int, free: Condition, *, claimed_before: bool) -> Put | Update:
-    """A date is passed over for this claim."""
+    """Pass a date over for the claim."""
     key = {"subscription_id": renewal.subscription_id, "renewal_date": day}
     item = {
         "customer_id": renewal.customer_id,
@@ -151,15 +163,17 @@ def _skip(renewal: Renewal, day: date, count: int, free: Condition, *, claimed_b
 
 
 def unchanged(subscription: Subscription) -> Check:
-    """What decides about a charge is what was read of the subscription."""
+    """The attributes that decide about a charge are unchanged since the subscription was read."""
     return Check(Table.SUBSCRIPTIONS, row_key(subscription), as_read(subscription.row, WATCHED))
 
 
 def take(renewal: Renewal, status: Status, execution: str, now: datetime) -> Step[Renewal]:
-    """Own the renewal for the next 40 seconds, if it stands and is owned as read.
+    """Own the renewal for the next 40 seconds, if its status, owner and lease are as read.
 
-    status: where its work is taken up, the same for one that was merely interrupted. Taking it over from another
-    counts as a pick-up; the owner's own retry does not, and progress begins the count anew.
+    Args:
+        status: the status from which work continues, the present status for an interrupted renewal. A take-over from a
+            different owner counts as a pick-up. The owner's own retry does not count, and progress sets the count back
+            to zero.
     """
     picked_up = renewal.pickups if renewal.owner == execution else renewal.pickups + 1
     interrupted = status is renewal.status
@@ -176,15 +190,21 @@ def take(renewal: Renewal, status: Status, execution: str, now: datetime) -> Ste
 def keep_payment_id(
     renewal: Renewal, payment_id: str, now: datetime, *, guards: Sequence[TransactAction]
 ) -> Step[Renewal]:
-    """Write the payment's id into the claim, if none is there and the subscription stands by the claim. Who loses
-    takes the winner's. guards: as in claim."""
+    """Write the payment's id into the claim, if the claim has no payment yet and the subscription still permits the
+    charge.
+
+    If a different execution was faster, the charge uses the payment of the faster execution.
+
+    Args:
+        guards: as in claim.
+    """
     kept = {"payment_id": payment_id}
     condition = (same_claim(renewal), no_payment(), Term("#status = :claimed", {":claimed": Status.CLAIMED}))
     return Step(replaced(renewal, kept), (change(renewal, kept, condition, now), stands_by(renewal)), guards=guards)
 
 
 def stands_by(renewal: Renewal) -> Check:
-    """`why_withdrawn` has nothing against the claim, at this moment."""
+    """At this moment, `why_withdrawn` finds no reason against the claim."""
     live = {f":{status}": status for status in SubscriptionStatus if status.is_live}
     condition = (
         Term(f"#status IN ({', '.join(live)})", live),
@@ -196,10 +216,13 @@ def stands_by(renewal: Renewal) -> Check:
 
 
 def why_withdrawn(renewal: Renewal, row: Row | None) -> Reason | None:
-    """Why a claimed period is not to be charged any more; None while its subscription stands by it:
-    while it is live, due on the date that was claimed, the same customer's at the gateway, and does not end before.
+    """Return why a claimed period must no longer be charged; None if the period may be charged.
 
-    row: the subscription's raw attributes as they are now, whatever else is wrong with them; None where it is gone.
+    A period may be charged while its subscription is live, is due on the claimed date, belongs to the claimed customer
+    of the gateway, and does not end before the period.
+
+    Args:
+        row: the subscription's current raw attributes, right or wrong; None if the subscription is deleted.
     """
     if row is None:
         return Reason.DELETED
@@ -214,27 +237,33 @@ def why_withdrawn(renewal: Renewal, row: Row | None) -> Reason | None:
 
 
 def keep_payment_to_end(renewal: Renewal, payment_id: str, now: datetime) -> Step[Renewal]:
-    """As keep_payment_id, for a payment that is not confirmed any more, whatever the subscription says."""
+    """Write a payment's id into the claim in order to cancel the payment, whatever state the subscription is in."""
     return changed(renewal, {"payment_id": payment_id}, (same_claim(renewal), no_payment()), now)
 
 
 def withdraw(renewal: Renewal, reason: str, execution: str, now: datetime) -> Step[Renewal]:
-    """Own a claimed or failed period that is not to be charged any more, before its payment is cancelled. From here
-    on it is given up, unless it is paid; so that a cancellation of ours is never taken for somebody's at the
-    gateway. reason: a short name."""
+    """Own a claimed or failed period that must no longer be charged, before its payment is cancelled.
+
+    From now on, the period is given up unless it turns out paid: our own cancellation is never mistaken for a
+    cancellation by a person at the gateway.
+
+    Args:
+        reason: a short name.
+    """
     changes = {"withdrawn": reason, "owner": execution, "lease_until": now + LEASE}
     condition = (same_claim(renewal), same_status(renewal), same_owner(renewal), same_lease(renewal))
     return changed(renewal, changes, condition, now)
 
 
 def count_intent_try(renewal: Renewal, now: datetime) -> Step[Renewal]:
-    """The gateway answered the creation with a 5xx and will repeat that under its key: the next key is another."""
+    """Count a failed creation. The gateway answered with a 5xx and repeats the answer under the key: the next try has a
+    new key."""
     condition = (same_claim(renewal), Term("intent_tries = :tries", {":tries": renewal.intent_tries}), no_payment())
     return changed(renewal, {"intent_tries": renewal.intent_tries + 1}, condition, now)
 
 
 def forget_payment(renewal: Renewal, now: datetime) -> Step[Renewal]:
-    """The gateway canceled the claim's payment by itself: another is created, under another key."""
+    """Forget the claim's payment, canceled by the gateway itself; a new payment is created under a new key."""
     changes = {"payment_id": None, "failure_id": None, "intent_tries": renewal.intent_tries + 1}
     condition = (
         same_claim(renewal),
@@ -245,8 +274,12 @@ def forget_payment(renewal: Renewal, now: datetime) -> Step[Renewal]:
 
 
 def wait(renewal: Renewal, now: datetime, *, until: datetime | None = None) -> Step[Renewal]:
-    """Leave a claim as it stands, for whoever asks next. What it waits for is no failure of its own: this look is
-    no pick-up. until: it is not overdue before."""
+    """Leave a claim as found, for the next execution. The claim waits without a fault of its own, and the look is no
+    pick-up.
+
+    Args:
+        until: the claim is not overdue before this moment.
+    """
     changes: dict[str, object] = {"lease_until": now, "pickups": 0}
     if until is not None and until > now:
         changes["begun_at"] = until
@@ -264,10 +297,13 @@ def paid(
     execution: str,
     now: datetime,
 ) -> Step[Renewal]:
-    """The payment succeeded: ledger and subscription move on in one transaction.
+    """Record that the payment succeeded: the ledger and the subscription change in one transaction.
 
-    amount: what the gateway took, major units; flagged as amount_differs if it, or its currency, is not what was
-    claimed. row: as for settled. charged_at: the gateway's own moment of it, whatever day the subscription lives on.
+    Args:
+        amount: the amount that the gateway took, in major units. The period gets the flag amount_differs if the amount
+            or the currency differs from the claim.
+        row: as for settled.
+        charged_at: the gateway's own time of the charge, on whatever day the subscription lives.
     """
     changes = {
         "status": Status.PAID,
@@ -302,7 +338,7 @@ def paid(
         if status_of(row) is SubscriptionStatus.PAST_DUE:
             moves["status"] = SubscriptionStatus.ACTIVE
         if ends_by(row, renewal.renewal_date) and not has_ended(row):
-            moves["cancel_at"] = renewal.period_end  # it ends with the period that is paid
+            moves["cancel_at"] = renewal.period_end  # the subscription ends with the paid period
         if payment.card is not None:
             moves["known_card"] = asdict(payment.card)
         return moves
@@ -324,24 +360,31 @@ def settled(
     row_changes: Callable[[Row], Mapping[str, object]],
     now: datetime,
 ) -> Step[Renewal]:
-    """The step that changes the ledger and the subscription together. row: as it was just read, None where it is gone.
+    """Return the step that changes the ledger and the subscription together.
 
-    Where the subscription was deleted or moved to another date meanwhile, the ledger is changed alone and
-    flagged as subscription_changed: what happened to the money is recorded in any case.
+    If the subscription was deleted or moved to a different date meanwhile, only the ledger changes, with the flag
+    subscription_changed: the fate of the money is recorded in any case.
+
+    Args:
+        row: as just read; None if deleted.
     """
     if row is None or row.get("renewal_date") != renewal.row_date.isoformat() or "status" not in row:
         alone = changed(renewal, {"flag": Flag.SUBSCRIPTION_CHANGED, **changes}, condition, now)
         then = forget_refusal(row) if row is not None and changes["status"] is Status.PAID else None
         return Step(alone.after, alone.actions, then=then)
-    # The anchor and the end are derived from what was read: never over one that somebody sets at this moment.
+    # The anchor and the end are derived from the row as read, and never overwrite an edit made at this moment.
     read = as_read(row, ("renewal_date", "status", "cancel_at", *ANCHORED))
     move = Update(Table.SUBSCRIPTIONS, row_key(renewal), row_changes(row), read)
     return Step(replaced(renewal, changes), (change(renewal, changes, condition, now), move))
 
 
 def failed(renewal: Renewal, reason: str, now: datetime, *, gateway_request_id: str | None = None) -> Step[Renewal]:
-    """Given up, for a person to look at. reason: a short name. gateway_request_id: the gateway's name of the call
-    that it refused, where one is the reason."""
+    """Mark the period as failed, for a person to look at.
+
+    Args:
+        reason: a short name.
+        gateway_request_id: the gateway's id of the refused call, if a refused call is the reason.
+    """
     changes: dict[str, object] = {
         "status": Status.FAILED,
         "reason": reason,
@@ -356,13 +399,14 @@ def failed(renewal: Renewal, reason: str, now: datetime, *, gateway_request_id: 
 
 
 def ask_daily(renewal: Renewal, now: datetime) -> Step[Renewal]:
-    """Leave a failed period, whose payment can still be paid, to be asked about tomorrow. Where it is left so already,
-    nothing is written."""
+    """Let a failed period, whose payment can still succeed, be asked about tomorrow. Writes nothing if tomorrow is set
+    already."""
     if renewal.next_attempt is not None and renewal.next_attempt >= now.date():
         return Step(renewal, ())
     return changed(renewal, _asked_daily(renewal, now), (same_claim(renewal), same_status(renewal)), now)
 
 
 def _asked_daily(renewal: Renewal, now: datetime) -> dict[str, object]:
-    """So that the sweep finds it, whatever becomes of its row: a payment that can be paid is left to nobody."""
+    """Return the changes by which the sweep finds the period, whatever happens to the subscription's row. A payable
+    payment is never forgotten."""
     return {"unfinished": shard(renewal.subscription_id), "next_attempt": now.date()}

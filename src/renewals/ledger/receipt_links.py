@@ -1,8 +1,9 @@
-"""Links to receipts: good for years without a login, for whom they were mailed to, until the key is changed.
+"""Links to receipts work for years without a login, until the key is changed.
 
-A token names the period, or a refund of it, and proves that we named it: base64url of "2026-01-31/sub_1" or
-"2026-01-31/sub_1/refund_1", a dot, and base64url of the HMAC-SHA256 of the first part. Of its characters none can be
-another: a token is compared, as text and in constant time, with the one that would be made of what it says.
+A token names the receipt of a period or of a refund, and proves that the name comes from us: base64url of
+"2026-01-31/sub_1" or "2026-01-31/sub_1/refund_1", a dot, and base64url of the HMAC-SHA256 of the first part. No
+character of a token can be altered: a token is compared, as text and in constant time, with a token made from its own
+first part.
 """
 
 from __future__ import annotations
@@ -22,9 +23,10 @@ _HELD_SECONDS = 60
 
 
 class LinkKey:
-    """The key of the links, as its secret holds it, read again after a minute: so long a changed key goes unnoticed.
+    """The key of the links, read from its secret again after a minute. A changed key stays unnoticed for up to a
+    minute.
 
-    Raises botocore's errors where AWS fails.
+    Raises botocore's errors if AWS fails.
     """
 
     def __init__(self, client: SecretsManagerClient, arn: str, monotonic: Callable[[], float] = time.monotonic) -> None:
@@ -34,7 +36,7 @@ class LinkKey:
         self._held: tuple[str, float] | None = None
 
     def value(self) -> str:
-        """The key."""
+        """Return the key."""
         now = self._monotonic()
         if self._held is None or now - self._held[1] >= _HELD_SECONDS:
             self._held = self._client.get_secret_value(SecretId=self._arn)["SecretString"], now
@@ -42,7 +44,7 @@ class LinkKey:
 
 
 class Named(NamedTuple):
-    """What a token names. refund: as refund_1; empty where it is the receipt of the payment."""
+    """A receipt, as named by a token. refund: such as refund_1; empty for the receipt of the payment."""
 
     subscription_id: str
     renewal_date: str
@@ -50,13 +52,13 @@ class Named(NamedTuple):
 
 
 def token(key: str, subscription_id: str, renewal_date: str, refund: str = "") -> str:
-    """The token of a period's receipt, or of a refund's. renewal_date: YYYY-MM-DD. refund: as in Named."""
+    """Return the token for the receipt of a period or a refund. renewal_date: YYYY-MM-DD. refund: as in Named."""
     named = _encoded("/".join(filter(None, (renewal_date, subscription_id, refund))).encode())
     return f"{named}.{_encoded(hmac.digest(key.encode(), named.encode(), sha256))}"
 
 
 def named(key: str, given: str) -> Named | None:
-    """What a token names; None for one that this key has not made."""
+    """Return the receipt named by a token; None for a token made with a different key."""
     told = given.partition(".")[0]
     try:
         text = base64.urlsafe_b64decode(told + "=" * (-len(told) % 4)).decode()

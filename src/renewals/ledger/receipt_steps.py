@@ -1,4 +1,7 @@
-"""Receipts in the ledger: where each is stored, and its hash. Each function is one step, as a value."""
+"""Receipts in the ledger: the object key and the hash of each receipt.
+
+All functions return steps as values.
+"""
 
 from datetime import datetime
 
@@ -7,7 +10,7 @@ from renewals.ledger.steps import LEASE, Step, Term, changed, same_claim
 
 
 def receipted(renewal: Renewal, key: str, digest: str, now: datetime) -> Step[Renewal]:
-    """The receipt is stored under `key`. digest: SHA-256 of its bytes, hexadecimal."""
+    """Record the storage of the receipt under `key`. digest: SHA-256 of the PDF's bytes, hexadecimal."""
     changes = {
         "status": Status.RECEIPTED,
         "receipt_key": key,
@@ -19,7 +22,7 @@ def receipted(renewal: Renewal, key: str, digest: str, now: datetime) -> Step[Re
 
 
 def refund_receipted(renewal: Renewal, name: str, key: str, digest: str, now: datetime) -> Step[Renewal]:
-    """The receipt of a refund is stored under `key`. digest: SHA-256 of its bytes, hexadecimal."""
+    """Record the storage of a refund's receipt under `key`. digest: SHA-256 of the PDF's bytes, hexadecimal."""
     none_yet = Term(f"attribute_not_exists(refunds.{name}.receipt_key)", {})
     changes = {f"refunds.{name}.receipt_key": key, f"refunds.{name}.receipt_sha256": digest}
     return changed(renewal, changes, (none_yet,), now)

@@ -1,8 +1,10 @@
-"""Refunds in the ledger; renewals.domain.refunds says what a refund is, and what its states are. Each function is one
-step, as a value.
+"""Refunds in the ledger: a refund is claimed, and its result is recorded.
 
-While a refund has no final result, its period stands in the index of unfinished work, with the moment at which the
-gateway is to be asked about it (`refunds_due`): the sweep finds it there, whoever asked for the refund and was lost.
+renewals.domain.refunds explains refunds and their states. All functions return steps as values.
+
+The period of an unsettled refund stands in the index of unfinished work, with the moment from which the gateway is to
+be asked about the refund (`refunds_due`). The sweep finds the period in the index, even if the process that began the
+refund died.
 """
 
 from __future__ import annotations
@@ -31,11 +33,15 @@ def claim_refund(
     *,
     due: datetime,
 ) -> Step[Renewal]:
-    """Claim a refund before the gateway is asked, if the period stands as read and has no such one. claim: as in
-    renewals.domain.refunds. recorded: further actions of that transaction. due: the real moment, from which on the
-    sweep sees to it.
+    """Claim a refund before asking the gateway, if the period stands as read and has no refund of this name.
 
-    One mail is owed at a time: that of an earlier refund which waits for another address is owed no more."""
+    A customer is owed one mail at a time: an earlier refund's mail that waits for a new address is no longer owed.
+
+    Args:
+        claim: as in renewals.domain.refunds.
+        recorded: further actions of the transaction.
+        due: the moment, in real time, from which the sweep settles the refund.
+    """
     told = {"notice": None} if renewal.notice_is_parked else {}
     condition = _as_read(renewal) + (_still_parked(renewal) if told else ())
     changes = {f"refunds.{name}": dict(claim), **told, **_waits(renewal, due), "begun_at": now}
@@ -44,7 +50,7 @@ def claim_refund(
 
 
 def count_refund_try(renewal: Renewal, name: str, now: datetime) -> Step[Renewal]:
-    """The gateway repeats an error for as long as it remembers the key: the next try has another."""
+    """Count a failed request of a refund. The gateway repeats an error under the key: the next try has a new key."""
     tries = int(renewal.refunds[name].get("tries", 0))
     claimed = Term(f"refunds.{name}.#state = :claimed", {":claimed": RefundState.CLAIMED})
     counted = Term(f"refunds.{name}.tries = :tries", {":tries": tries})
@@ -61,8 +67,13 @@ def refunds_looked_at(
     due: datetime | None,
     now: datetime,
 ) -> Step[Renewal]:
-    """What the gateway said of refunds, if the period stands as read. seen: the name of each that changed to all of its
-    attributes. notice: the mail that the customer is owed then. due: when the gateway is to be asked again."""
+    """Record the gateway's answer about refunds, if the period stands as read.
+
+    Args:
+        seen: all attributes of every changed refund, by name.
+        notice: the mail that the customer is owed afterwards.
+        due: the moment at which the gateway is to be asked again.
+    """
     condition = _as_read(renewal)
     changes: dict[str, object] = {f"refunds.{name}": dict(refund) for name, refund in seen.items()}
     after = replace(renewal, refunds={**renewal.refunds, **seen}, refunds_due=due, notice=notice)
@@ -77,7 +88,7 @@ def refunds_looked_at(
 
 
 def _as_read(renewal: Renewal) -> Condition:
-    """The period stands as it was read, with its refunds: as many of them, each in its state."""
+    """The period and its refunds stand as read: no refund was added, and no state changed."""
     no_more = Term(f"attribute_not_exists(refunds.{refunds.next_name(renewal.refunds)})", {})
     states = (
         Term(f"refunds.{name}.#state = :{name}", {f":{name}": refund["state"]})
@@ -87,11 +98,11 @@ def _as_read(renewal: Renewal) -> Condition:
 
 
 def _still_parked(renewal: Renewal) -> Condition:
-    """The mail that is owed still waits for another address."""
+    """The owed mail still waits for a new address."""
     return (Term(f"mails.{renewal.notice}.#state = :failed", {":failed": MailState.FAILED}),)
 
 
 def _waits(renewal: Renewal, due: datetime | None) -> dict[str, object]:
-    """Where the period is found from now on: among the unfinished, as long as there is anything to do for it."""
+    """Return the changes for the index: the period stays unfinished as long as work is left for the period."""
     waits = is_open(replace(renewal, refunds_due=due))
     return {"refunds_due": due, "unfinished": shard(renewal.subscription_id) if waits else None}

@@ -1,5 +1,7 @@
-"""The records of reminders: on the rows of the subscriptions table, each under its kind. renewals.domain.reminders says
-what a reminder is, and when a customer is owed one."""
+"""The records of reminders stand on the rows of the subscriptions table, one record for each kind of reminder.
+
+renewals.domain.reminders explains reminders, and decides when a customer is owed a reminder.
+"""
 
 from __future__ import annotations
 
@@ -34,9 +36,9 @@ _SAID = (
 
 
 class Records:
-    """Where reminders are recorded: on the rows of the subscriptions table, each under its kind.
+    """The reminders on the rows of the subscriptions table.
 
-    What writes raises Overtaken where another was faster, or the row is no longer what was read.
+    Every write raises Overtaken if a different execution was faster, or if the row has changed since the read.
     """
 
     def __init__(self, client: DynamoDBClient, subscriptions: str) -> None:
@@ -44,19 +46,23 @@ class Records:
         self._subscriptions = subscriptions
 
     def row(self, subscription_id: str, customer_id: str) -> Item | None:
-        """The row as it is now; None where it is gone."""
+        """Return the subscription's current row; None if deleted."""
         key = dynamodb.attributes({"subscription_id": subscription_id, "customer_id": customer_id})
         found = self._client.get_item(TableName=self._subscriptions, Key=key, ConsistentRead=True)
         return dynamodb.plain(found["Item"]) if "Item" in found else None
 
     def keep_card(self, subscription: Subscription, card: GatewayCard) -> None:
-        """What the gateway says of the row's card, while it is the row's."""
+        """Write the gateway's answer about the row's card, if the row still has the card."""
         same = "payment_method = :method"
         self._write(subscription.row, {"known_card": asdict(card)}, same, {":method": subscription.payment_method})
 
     def claim(self, subscription: Subscription, kind: MailKind, mail: Mail, today: date, now: datetime) -> None:
-        """Write a mail that is about to be sent, or cannot be, and what it names: nobody has, or it failed with another
-        address, or what it named is no more so; and all that it says of the row still holds."""
+        """Claim a reminder before sending the mail, and record the facts in the mail. A mail that cannot be sent is
+        recorded too.
+
+        The reminder must be unclaimed, or have failed with a different address, or have named facts that are outdated
+        now. The row's attributes in the mail must be unchanged.
+        """
         name, earlier = f"reminder_{kind}", record(subscription, kind)
         as_read, values = dynamodb.as_read(subscription.row, _SAID)
         free = f"(attribute_not_exists({name}) OR {name}.#period <> :period OR {name}.#state = :failed)"
@@ -74,16 +80,20 @@ class Records:
         self._write(subscription.row, changes, f"{free} AND {as_read}", values)
 
     def record(self, subscription: Subscription, kind: MailKind, mail: Mail) -> None:
-        """What became of the mail that mail.token claimed. One that is known as sent stays so, and one that came back
-        before this was written stays failed."""
+        """Record the outcome of the mail that mail.token claimed. A mail recorded as sent stays sent, and a mail
+        recorded as returned stays failed."""
         name = f"reminder_{kind}"
         claimed = f"{name}.#token = :token AND {name}.#state <> :sent AND {name}.#state <> :failed"
         values = {":token": mail.token, ":sent": MailState.SENT, ":failed": MailState.FAILED}
         self._write(subscription.row, {name: _item(subscription, mail)}, claimed, values)
 
     def record_returned(self, row: Item, kind: MailKind, mail: Mail, mark: Mapping[str, str] | None) -> None:
-        """The reminder that went out under mail.token came back. row: as it was read. mark: of its address, where that
-        is the row's."""
+        """Record that the reminder sent under mail.token came back.
+
+        Args:
+            row: as read.
+            mark: the fault of the mail's address, if the row still has the address.
+        """
         name = f"reminder_{kind}"
         as_read, values = dynamodb.as_read(row, ("customer_email",))
         sent = f"{name}.#token = :token AND {name}.#state <> :failed"
@@ -93,8 +103,13 @@ class Records:
         self._write(row, changes, f"{sent} AND {as_read}", values | {":token": mail.token, ":failed": MailState.FAILED})
 
     def mark_address(self, row: Item, mark: Mapping[str, str]) -> None:
-        """Mark the row's address, while the row has that address. A complaint takes the place of no bounce, and is kept
-        beside one. row: whose it is."""
+        """Mark the address as faulty if the row still has the address.
+
+        A complaint never overwrites a bounce, and is kept beside a bounce.
+
+        Args:
+            row: the row of the address's owner.
+        """
         complains = mark["kind"] == mail_faults.FaultKind.COMPLAINED
         if complains:
             self._write(row, {mail_faults.COMPLAINT: dict(mark)}, "customer_email = :to", {":to": mark["address"]})
@@ -103,7 +118,7 @@ class Records:
         self._write(row, {mail_faults.FIELD: dict(mark)}, condition, {":to": mark["address"]})
 
     def release(self, subscription: Subscription, kind: MailKind, token: str) -> None:
-        """The mail was certainly not sent, and can be claimed again."""
+        """Release a reminder that was certainly not sent; the reminder can be claimed again."""
         name = f"reminder_{kind}"
         claimed = f"{name}.#token = :token AND {name}.#state = :sending"
         self._write(subscription.row, {name: None}, claimed, {":token": token, ":sending": MailState.SENDING})

@@ -1,4 +1,4 @@
-"""Steps in which a subscription moves without a charge. Each function is one step, as a value."""
+"""Steps in which a subscription moves without a charge. All functions return steps as values."""
 
 from __future__ import annotations
 
@@ -30,27 +30,27 @@ WATCHED = (
     "payment_method",
     "version",
 )
-"""The attributes of a subscription that decide about a charge, and the number of its last change on request."""
+"""The attributes of a subscription that decide about a charge, and the number of its last requested change."""
 
 ANCHORED = ("interval", "anchor_day")
-"""What the anchor of the next date is derived from, beside the date."""
+"""The attributes from which, with the date, the anchor of the next date is derived."""
 
 NOT_REFUSED: dict[str, None] = {"next_attempt": None, "refused_payment_method": None}
-"""The attributes of a subscription whose period stands refused: taken away when it does no more."""
+"""The changes that remove the marks of a refused period from its subscription."""
 
 MOST_SKIPPED = MOST_ACTIONS - 4
-"""So many periods that are passed over get an item of their own; further ones are counted. A claim writes itself, too,
-and checks the row and two guards."""
+"""The highest number of passed-over dates with an item of their own; further dates are only counted. The rest of the
+transaction is the claim itself, the check of the row and two guards."""
 
 
 def move_on(renewal: Renewal, row: Row) -> Step[None]:
-    """Put the row of a period that has ended, and was put back since, past that period."""
+    """Move the row past a finished period, after somebody has moved the row back to the period's date."""
     anchor = anchor_change(row, renewal.period_end, renewal.anchor_day)
     return _not_refused(row, {"renewal_date": renewal.period_end, pauses.NOTE: None, **anchor})
 
 
 def forget_refusal(row: Row) -> Step[None]:
-    """Nothing of the subscription stands refused any more. row: as it was read."""
+    """Remove the marks of a refusal from a subscription without a refused period. row: as read."""
     return Step(None, ()) if NOT_REFUSED.keys().isdisjoint(row) else _not_refused(row, {})
 
 
@@ -62,14 +62,14 @@ def _not_refused(row: Row, changes: Mapping[str, object]) -> Step[None]:
 
 
 def end(row: Row) -> Step[None]:
-    """Write that the subscription has come to the end that its `cancel_at` names. row: as it was read."""
+    """Record that the subscription has reached the date in its `cancel_at`. row: as read."""
     changes = {"status": SubscriptionStatus.CANCELED, ENDED_ON: row["cancel_at"]}
     condition = as_read(row, ("renewal_date", "status", "cancel_at"))
     return Step(None, (Update(Table.SUBSCRIPTIONS, _key(row), changes, condition),))
 
 
 def resume(subscription: Subscription, until: date, now: datetime) -> Step[None]:
-    """Move a subscription that somebody has made active again after its pause to the day it is billed from."""
+    """Move a subscription that somebody set to active after a pause, to the first day to be billed."""
     return pass_over(subscription, (), until, now, resumed={pauses.NOTE: None})
 
 
@@ -82,10 +82,12 @@ def pass_over(
     resumed: Mapping[str, object] | None = None,
     recorded: Sequence[TransactAction] = (),
 ) -> Step[None]:
-    """Move a paused subscription past today; each of `days` is left as a skipped period. until: its new date.
+    """Move a paused subscription past today, and record each of `days` as a skipped period.
 
-    resumed: what else changes in its row, where it is resumed with it. recorded: further actions of that
-    transaction, two at most.
+    Args:
+        until: the subscription's new date.
+        resumed: further changes of the row, if the subscription is resumed in the same step.
+        recorded: further actions of the transaction, two at most.
     """
     kept = with_items(days)
     item = {
@@ -104,7 +106,7 @@ def pass_over(
 
 
 def with_items[Day](days: Sequence[Day], most: int = MOST_SKIPPED) -> tuple[Day, ...]:
-    """Of the periods that are passed over, those that get an item: the first, and the latest."""
+    """Return the passed-over periods to be written as items: the first period, and the latest periods."""
     return (*days[:1], *days[1:][-(most - 1) :])
 
 

@@ -1,11 +1,11 @@
-"""The steps of a renewal as values: what each changes, and under which condition. Nothing here reads or writes.
+"""The steps of a renewal as values: the changes of each step, and the conditions on them. No function reads or writes.
 
-A step is taken by renewals.ledger.table. Its conditions are lists of terms, so that they can be
-listed, printed (docs/ledger.md) and tried one by one. The steps themselves, by what they are about:
+renewals.ledger.table takes a step. The conditions of a step are lists of terms, which can be listed, printed
+(docs/ledger.md) and tested one by one. The steps are defined by subject:
 
-    payment_steps    the money: claims, payments, and what comes of them
-    dunning_steps    what is refused: tried again, asked about on its dates, given up
-    receipt_steps    receipts, of payments and of refunds
+    payment_steps    the money: claims, payments and their results
+    dunning_steps    refused periods: retried, moved to the next dunning date, given up
+    receipt_steps    receipts of payments and of refunds
     mail_steps       mails: claimed, sent, owed, parked, returned
     refund_steps     refunds
     row_steps        a subscription that moves without a charge
@@ -26,35 +26,39 @@ if TYPE_CHECKING:
 
 LEASE = timedelta(seconds=40)
 """How long an execution owns a renewal after its last step: longer than a task and the wait before its retry, and
-longer than a function runs. The waits that hang on it are tied to it by tests/unit/test_leases.py."""
+longer than a function runs. tests/unit/test_leases.py ties the waits that depend on the lease to its length."""
 
 MOST_ACTIONS = 100  # https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TransactWriteItems.html
 
 type Row = Item
-"""The raw attributes of a subscription, whatever is wrong with them."""
+"""The raw attributes of a subscription, valid or not."""
 
 
 class Table(StrEnum):
-    """Which table an action is about."""
+    """The table that an action is about."""
 
     RENEWALS = "renewals"
     SUBSCRIPTIONS = "subscriptions"
 
 
 class Term(NamedTuple):
-    """One term of a condition. text: as DynamoDB reads it, reserved names after a #. values: those that it names, each
-    under its name with a colon."""
+    """One term of a condition.
+
+    Attributes:
+        text: the term in DynamoDB's language, with reserved names after a #.
+        values: the named values, under names with a colon.
+    """
 
     text: str
     values: Mapping[str, object]
 
 
 type Condition = tuple[Term, ...]
-"""All of the terms hold."""
+"""A condition holds if all of its terms hold."""
 
 
 class Update(NamedTuple):
-    """Changes of an item. changes: attribute, or path with dots, to its new value; None removes it."""
+    """Changes of an item. changes: the new value by attribute, or by path with dots; None removes the attribute."""
 
     table: Table
     key: Mapping[str, object]
@@ -63,8 +67,11 @@ class Update(NamedTuple):
 
 
 class Put(NamedTuple):
-    """A whole item. may_stand: where the condition does not hold, the item that is there stays, and all the rest of the
-    step is written."""
+    """A whole item.
+
+    Attributes:
+        may_stand: if the condition does not hold, the existing item stays, and the rest of the step is written.
+    """
 
     table: Table
     item: Mapping[str, object]
@@ -73,7 +80,7 @@ class Put(NamedTuple):
 
 
 class Check(NamedTuple):
-    """A condition on an item that is not changed."""
+    """A condition on an item that does not change."""
 
     table: Table
     key: Mapping[str, object]
@@ -85,13 +92,16 @@ type Action = Update | Put | Check
 
 @dataclass(frozen=True, slots=True)
 class Step[After]:
-    """What is written in one call, all of it or nothing. after: how the renewal stands then; None where only a
-    subscription moves.
+    """The changes of one call, written all together or not at all.
 
-    beside: further actions in one transaction with these, of other tables, as DynamoDB takes them.
-    guards: as beside: checks whose failure no other try helps against; the ledger raises GuardRefused.
-    otherwise: the step that is taken where the condition of this one does not hold.
-    then: a further step, in a call of its own. Where its condition does not hold, what somebody wrote meanwhile stands.
+    Attributes:
+        after: the renewal after the step; None if only a subscription moves.
+        beside: further actions of the transaction on other tables, in DynamoDB's form.
+        guards: checks in DynamoDB's form. If a guard fails, trying again does not help, and the ledger raises
+            GuardRefused.
+        otherwise: the step to take if the condition of this step does not hold.
+        then: a further step, in a call of its own. If the condition of the further step does not hold, newer data
+            stands.
     """
 
     after: After
@@ -102,11 +112,11 @@ class Step[After]:
     then: "Step[None] | None" = None
 
 
-# Terms that several steps have
+# Terms that several steps share
 
 
 def same_claim(renewal: Renewal) -> Term:
-    """Nobody has claimed the period anew."""
+    """The period has not been claimed anew."""
     return Term("claim = :claim", {":claim": renewal.claim})
 
 
@@ -116,7 +126,7 @@ def same_attempt(renewal: Renewal) -> Term:
 
 
 def same_status(renewal: Renewal) -> Term:
-    """The period has come no further than it was read."""
+    """The period has the status that was read."""
     return Term("#status = :was", {":was": renewal.status})
 
 
@@ -126,7 +136,7 @@ def same_owner(renewal: Renewal) -> Term:
 
 
 def same_lease(renewal: Renewal) -> Term:
-    """Nobody has taken the period since it was read, the same execution in another try included."""
+    """The period was not taken since the read, not even by a retry of the same execution."""
     return Term("lease_until = :until", {":until": renewal.lease_until})
 
 
@@ -136,7 +146,7 @@ def no_payment() -> Term:
 
 
 def as_read(item: Mapping[str, object], watched: Collection[str]) -> Condition:
-    """These attributes are what was read, absent ones absent still."""
+    """The attributes have the values that were read; absent attributes are still absent."""
     return tuple(
         Term(f"#{name} = :{name}", {f":{name}": item[name]})
         if name in item
@@ -146,22 +156,22 @@ def as_read(item: Mapping[str, object], watched: Collection[str]) -> Condition:
 
 
 def refunds_as_read(renewal: Renewal) -> Condition:
-    """No refund of the period was claimed or looked at since it was read."""
+    """No refund of the period was claimed or asked about since the read."""
     return as_read({} if renewal.refunds_due is None else {"refunds_due": renewal.refunds_due}, ("refunds_due",))
 
 
 def stands_as_read(renewal: Renewal) -> Condition:
-    """The period stands as it was read, owes the same notice, and no refund of it was claimed or looked at since."""
+    """The period has the status and the owed notice that were read, and no refund was claimed or asked about since."""
     stands = {"status": renewal.status, "notice": renewal.notice}
     known = {name: value for name, value in stands.items() if value is not None}
     return as_read(known, tuple(stands)) + refunds_as_read(renewal)
 
 
-# What several steps write
+# Changes that several steps share
 
 
 def change(renewal: Renewal, changes: Mapping[str, object], condition: Condition, now: datetime) -> Update:
-    """Changes of a period, with what follows from them for the index of unfinished work."""
+    """Return the changes of a period, together with the resulting changes of the index of unfinished work."""
     every = {**changes, "touched_at": now}
     if "status" in changes:
         open_still = changes["status"] in UNFINISHED or changes.get("notice") or renewal.refunds_due
@@ -175,10 +185,10 @@ def change(renewal: Renewal, changes: Mapping[str, object], condition: Condition
 
 
 def changed(renewal: Renewal, changes: Mapping[str, object], condition: Condition, now: datetime) -> Step[Renewal]:
-    """The step that changes a period, and nothing else."""
+    """Return the step that changes a period, and nothing else."""
     return Step(replaced(renewal, changes), (change(renewal, changes, condition, now),))
 
 
 def row_key(of: "Renewal | Subscription") -> dict[str, str]:
-    """The key of a subscription, by anything that names it."""
+    """Return the key of the subscription of a renewal, or of a subscription."""
     return {"subscription_id": of.subscription_id, "customer_id": of.customer_id}

@@ -1,29 +1,31 @@
-"""The ledger: one item for each subscription and billing period, in the renewals table.
+"""The ledger holds one item for each subscription and billing period, in the renewals table.
 
-It is the claim, the audit trail and the work list in one. Every change is conditional, so that of two who try the
-same step one wins and the other is told.
+The item is claim, audit trail and work list at once. Every change is conditional: if two executions try the same step,
+one execution succeeds and the other gets an error.
 
     claimed ──► paid ──► receipted ──► done
-      │ ▲                    ├───────► mail_failed    the address is at fault: parked until it changes
-      ▼ │ next attempt       └───────► mail_unknown   sent or not, nobody can tell: never sent again by itself
+      │ ▲                    ├───────► mail_failed    the address is at fault: parked until the address changes
+      ▼ │ next attempt       └───────► mail_unknown   possibly sent, nobody knows: never sent again automatically
     declined, action_required ──► given_up    dunning is over, or the subscription has ended or was moved: the payment
                                               is cancelled, and the period can be claimed anew
-    skipped   a period that was passed over for a later one, or in which the subscription was paused
-    failed    ten pick-ups without progress, or refused by the gateway for good: a person must look, and asking for
-              the renewal again takes it up where it stood, or with the row's other card. As long as its payment can be
-              paid it stands in the index with a date, and is asked about each day
+    skipped   a period that was passed over for a later period, or that was due during a pause
+    failed    ten pick-ups without progress, or refused by the gateway for good: a person must look. A new request
+              continues the renewal from where the work stopped, or with the customer's new card. As long as its
+              payment can be paid, the period stands in the index with a date, and is asked about every day
 
-Keys: subscription_id, renewal_date (the first day of the period, YYYY-MM-DD). What is not finished carries
-`unfinished` (one of sixteen values, so that the index over it has no hot key) and stands in unfinished-index by
-`touched_at`; so does what was given up, until the customer has been told. `begun_at` is when the work began that it
-waits for: the claim, a further attempt, or the refusal that the customer is to be told of. Where that telling waits for
-another address, what is settled leaves the index; a refused period stays, `parked`, for its dunning dates. A period of
-which a refund has no final result stands there too, with the moment from which on the sweep looks at it, `refunds_due`.
-What is paid stands in charged-on-index, by the gateway's own day (`charged_on`, UTC) and moment (`charged_at`) of the
-charge: the audit reads both sides in this order.
+The key is subscription_id and renewal_date (the first day of the period, YYYY-MM-DD).
 
-Here is how its items are read, and how a step is taken. The steps are values: renewals.ledger.steps says where each
-stands.
+An unfinished item carries `unfinished` (one of sixteen values, so that the index has no hot key) and stands in
+unfinished-index, ordered by `touched_at`. A given-up period stands in the index until the customer was told. `begun_at`
+is the beginning of the pending work: the claim, a further attempt, or the refusal that the customer must be told about.
+If the mail waits for a new address, a settled period leaves the index, and a refused period stays, `parked`, for its
+dunning dates. A period with an unsettled refund stands in the index with `refunds_due`, the moment from which the sweep
+asks about the refund.
+
+A paid item stands in charged-on-index, by the gateway's own day (`charged_on`, UTC) and moment (`charged_at`) of the
+charge: the audit reads the gateway and the ledger in this order.
+
+This module reads items and takes steps. The steps are values: renewals.ledger.steps lists their modules.
 """
 
 from __future__ import annotations
@@ -59,19 +61,21 @@ _LOOKS = 3
 
 
 class GuardRefused(RenewalError):  # noqa: N818
-    """The condition of a guard did not hold: what the guard protects is not done now, and no other try helps."""
+    """The condition of a guard did not hold. The guarded step is not done now, and trying again does not help."""
 
 
 class _RowChanged(Outdated):
-    """The subscription is no longer what was read; the ledger's item still is."""
+    """The subscription has changed since the read; the ledger's item has not."""
 
 
 class Ledger:
-    """The renewals table, and the subscriptions that it moves on. All reads are consistent.
+    """The renewals table, together with the subscriptions to move on. All reads are consistent.
 
-    renewals, subscriptions: names of tables; the second is needed where subscriptions are read or moved.
-    What writes raises Overtaken where another was faster, Collision where others keep writing the same items, and
-    botocore's errors where AWS fails.
+    Every write raises Overtaken if a different execution was faster, Collision if other executions keep writing the
+    items, and botocore's errors if AWS fails.
+
+    Attributes:
+        renewals, subscriptions: names of tables; subscriptions is needed only to read or move subscriptions.
     """
 
     def __init__(self, client: DynamoDBClient, *, renewals: str, subscriptions: str = "") -> None:
@@ -82,18 +86,18 @@ class Ledger:
     # Reading
 
     def recent(self, subscription_id: str) -> list[Renewal]:
-        """The latest ten periods of a subscription, newest first, without those passed over."""
+        """Return the latest ten periods of a subscription, newest first, without passed-over periods."""
         return self.recent_claims(subscription_id)[0]
 
     def history(self, subscription_id: str, customer_id: str) -> History:
-        """`recent`, of this customer alone."""
-        # Most functions ask for no history, and start faster without the import.
+        """Return the periods of `recent` that belong to this customer."""
+        # Most functions need no history, and start faster without the import.
         from renewals.domain.renewal_history import History
 
         return History.of_customer(self.recent(subscription_id), customer_id)
 
     def recent_claims(self, subscription_id: str) -> tuple[list[Renewal], list[Renewal]]:
-        """`recent`, and the claims between these periods that were passed over for another one."""
+        """Return the periods of `recent`, and the passed-over claims between them."""
         periods, passed_over = list[Renewal](), list[Renewal]()
         for claim in self._claims(subscription_id):
             (passed_over if claim.status is Status.SKIPPED else periods).append(claim)
@@ -102,14 +106,16 @@ class Ledger:
         return periods, passed_over
 
     def periods(self, subscription_id: str) -> Iterator[Renewal]:
-        """All periods of a subscription, newest first, without those passed over; read in pages, as they are asked for.
+        """Iterate over all periods of a subscription, newest first, without passed-over periods; pages are read on
+        demand.
 
-        Nearly always the latest ten are what is wanted; skipped ones may come by the hundred.
+        The first page is small because most callers want only the latest ten. The number of skipped periods may be in
+        the hundreds.
         """
         return (claim for claim in self._claims(subscription_id) if claim.status is not Status.SKIPPED)
 
     def _claims(self, subscription_id: str) -> Iterator[Renewal]:
-        """As periods, with the claims that were passed over later."""
+        """Iterate over the claims of `periods` and over the passed-over claims."""
         limit, start = RECENT, None
         while True:
             page = self._page(self._renewals, subscription_id, limit=limit, newest_first=True, start=start)
@@ -120,21 +126,23 @@ class Ledger:
             limit, start = _PAGE, page["LastEvaluatedKey"]
 
     def named(self, subscription_id: str, renewal_date: date) -> list[Renewal]:
-        """The period of this date, if it is claimed; by a query, as `recent`."""
+        """Return the period of this date, if claimed; by a query, like `recent`."""
         items, _ = self.page(subscription_id, limit=1, before=(renewal_date + timedelta(days=1)).isoformat())
         found = (_claimed(item) for item in items if item["renewal_date"] == renewal_date.isoformat())
         return [renewal for renewal in found if renewal is not None]
 
     def reaching(self, start: date, end: date, history: History, *, all_of_it: bool) -> History:
-        """Periods, with all among them that have a day in [start, end).
+        """Return the given periods, and add all older periods with a day in [start, end).
 
-        history: the latest ones. Only where they do not go back so far, which no ordinary renewal meets, are the older
-        ones read: back to one that is paid and begins no later than `start`. all_of_it: back to the first one, since a
-        long period may lie behind younger ones that are paid.
+        Args:
+            history: the latest periods. If the latest ten include a paid period that begins no later than `start`,
+                nothing older is read; ordinary renewals never read more. Otherwise pages are read back to such a paid
+                period.
+            all_of_it: read back to the first period, because a long period may lie behind younger paid periods.
         """
         from renewals.domain.renewal_history import History
 
-        latest = history[:RECENT]  # an older one, that was asked for, may follow them
+        latest = history[:RECENT]  # an older period that the request names may follow the latest ten
 
         def suffices(renewals: Iterable[Renewal]) -> bool:
             return not all_of_it and any(r.renewal_date <= start for r in History(renewals).paid)
@@ -152,9 +160,10 @@ class Ledger:
         return History(renewal for renewal in found if renewal.renewal_date < end)
 
     def page(self, subscription_id: str, *, limit: int, before: str | None = None) -> tuple[list[Item], str | None]:
-        """Items of all kinds as they stand in the table, newest first, and the date before which there are more.
+        """Return items of all kinds as stored, newest first, and the date before which more items follow.
 
-        before: a renewal date, YYYY-MM-DD.
+        Args:
+            before: a renewal date, YYYY-MM-DD.
         """
         key = {"subscription_id": subscription_id, "renewal_date": before}
         start = dynamodb.attributes(key) if before else None
@@ -164,38 +173,46 @@ class Ledger:
         return [dynamodb.plain(item) for item in page["Items"]], older
 
     def get(self, subscription_id: str, renewal_date: str) -> Renewal | None:
-        """One period; None where it is not claimed. renewal_date: YYYY-MM-DD."""
+        """Return one period; None if not claimed. renewal_date: YYYY-MM-DD."""
         key = {"subscription_id": subscription_id, "renewal_date": renewal_date}
         return _claimed(self._item(self._renewals, key))
 
     def with_row(self, subscription_id: str, renewal_date: str, customer_id: str) -> tuple[Renewal | None, Item | None]:
-        """`get` and `row` in one call."""
+        """Return the results of `get` and `row` by one call."""
         key = {"subscription_id": subscription_id, "renewal_date": renewal_date}
         row_key = {"subscription_id": subscription_id, "customer_id": customer_id}
         found = dynamodb.get_each(self._client, {self._renewals: key, self._subscriptions: row_key})
         return _claimed(found.get(self._renewals)), found.get(self._subscriptions)
 
     def rows(self, subscription_id: str) -> list[Item]:
-        """The subscription's rows: none, one, or two, which is a bad row, since it has one customer."""
+        """Return the rows of the subscription. Two rows are a fault, because a subscription has one customer."""
         page = self._page(self._subscriptions, subscription_id, limit=2)
         return [dynamodb.plain(item) for item in page["Items"]]
 
     def row(self, renewal: Renewal) -> Item | None:
-        """The renewal's subscription as it is now; None where it is gone."""
+        """Return the current row of the renewal's subscription; None if deleted."""
         key = {"subscription_id": renewal.subscription_id, "customer_id": renewal.customer_id}
         return self._item(self._subscriptions, key)
 
     def row_beside(self, renewal: Renewal, table: str, keys: Sequence[Mapping[str, str]]) -> tuple[Item | None, bool]:
-        """`row`, and whether any of these items of another table is there, in one call. Raises Throttled."""
+        """Return the result of `row`, and whether an item of the other table exists under the keys, by one call. Raises
+        Throttled."""
         row_key = {"subscription_id": renewal.subscription_id, "customer_id": renewal.customer_id}
         found = list(dynamodb.get(self._client, {self._subscriptions: [row_key], table: keys}))
         row = next((item for name, item in found if name == self._subscriptions), None)
         return row, any(name == table for name, _ in found)
 
     def stands_still(self, subscription_id: str, due: str, standing: Renewal | None) -> TransactAction:
-        """The check that no charge of a subscription has begun or gone on since it was read, as an action of a
-        transaction. due: its renewal_date. standing: what was read of that period, None where it was not claimed.
-        Raises Outdated where a charge has begun or gone on already."""
+        """Return the check that no charge of the subscription has begun or progressed since the read, as a
+        transaction's action.
+
+        Args:
+            due: the subscription's renewal_date.
+            standing: the period as read; None if it was not claimed.
+
+        Raises:
+            Outdated: a charge has begun or progressed already.
+        """
         day = standing.renewal_date.isoformat() if standing else due
         key = {"subscription_id": subscription_id, "renewal_date": day}
         item = self._item(self._renewals, key) or {}
@@ -211,8 +228,11 @@ class Ledger:
     # Taking a step
 
     def apply[After](self, step: Step[After]) -> After:
-        """Take a step: how the renewal stands then. Raises GuardRefused where a guard's condition does not hold,
-        whatever else does not."""
+        """Take a step, and return the renewal afterwards.
+
+        Raises:
+            GuardRefused: the condition of a guard does not hold, whether or not the other conditions hold.
+        """
         try:
             self._write(step)
         except Overtaken:
@@ -220,13 +240,17 @@ class Ledger:
                 raise
             return self.apply(step.otherwise)
         if step.then is not None:
-            with suppress(Overtaken):  # what somebody wrote meanwhile stands
+            with suppress(Overtaken):  # newer data stands
                 self.apply(step.then)
         return step.after
 
     def settle(self, renewal: Renewal, step: Callable[[Row | None], Step[Renewal]], read: Row | None = None) -> Renewal:
-        """Take a step that moves the subscription on with its period. step: of the row as it is now, None where it is
-        gone. read: the row as it was read before in this run; where it has changed since, it is read again."""
+        """Take a step that moves the subscription on together with its period.
+
+        Args:
+            step: makes the step from the current row, None if deleted.
+            read: the row as read earlier in this run. If the row has changed since, the ledger reads the row again.
+        """
         read_before = [] if read is None else [read]
 
         def settled() -> Renewal:
@@ -260,7 +284,7 @@ class Ledger:
             self._write(replace(step, actions=others))
 
     def rendered(self, action: Action) -> TransactAction:
-        """An action as DynamoDB takes it in a transaction."""
+        """Return an action in the form of DynamoDB's transactions."""
         if isinstance(action, Update):
             return {"Update": self._change(action)}
         table, (condition, values) = self._name(action.table), _joined(action.condition)
@@ -310,10 +334,10 @@ def _claimed(item: Item | None) -> Renewal | None:
 
 
 def _claim_in(item: Item) -> Renewal | None:
-    """The claim that an item holds, also of a period that was passed over later; None where it holds none.
+    """Return the claim in an item, even if the claim was passed over later; None without a claim.
 
-    A claim that was passed over decides about no money. So one that cannot be read, since somebody wrote it by hand,
-    ends no renewal: the period counts as one without a claim.
+    A passed-over claim decides about no money. If such an item cannot be read, because somebody wrote the item by hand,
+    no renewal fails: the period counts as a period without a claim.
     """
     if item["status"] != Status.SKIPPED:
         return renewal_from(item)
@@ -330,7 +354,7 @@ def _may_stand(action: Action) -> bool:
 
 
 def _joined(condition: Condition) -> tuple[str, dict[str, object]]:
-    """A condition as DynamoDB takes it, and the values that it names."""
+    """Return the text of a condition for DynamoDB, and the named values."""
     return " AND ".join(term.text for term in condition), {
         name: value for term in condition for name, value in term.values.items()
     }
