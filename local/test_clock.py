@@ -3,7 +3,7 @@
     python -m local.test_clock sub_1 2027-01-31
 
 It sets the attribute `test_clock` of the row, sends a signed webhook, waits for the renewal and prints what the ledger
-holds. The README says what a test clock is ("Test without waiting").
+holds. docs/subscriptions.md says what a test clock is ("Test without waiting").
 """
 
 import argparse

@@ -47,7 +47,7 @@ def document() -> dict[str, Any]:
                 del operation["responses"][status]["content"]
             if "application/json" in refusal.get("content", {}):
                 del operation["responses"]["422"]
-    for unused in ("HTTPValidationError", "ValidationError"):
+    for unused in ("HTTPValidationError", "ResponseValidationError", "ValidationError"):
         made["components"]["schemas"].pop(unused, None)
     return made
 

@@ -1,4 +1,4 @@
-"""The sample events run against the deployed functions as the README says, by SAM's own command."""
+"""The sample events run against the deployed functions as docs/local.md says, by SAM's own command."""
 
 import json
 import subprocess

@@ -1,6 +1,7 @@
 """The OpenAPI document: what is kept in docs/ is what the code says, and it says everything that a caller may meet."""
 
 import json
+import re
 from typing import Any
 
 from scripts.openapi import JSON, PAGE, document, page
@@ -23,6 +24,13 @@ def test_every_error_is_a_problem() -> None:
                 kinds = {"2": ["application/json"], "3": []}.get(status[0], ["application/problem+json"])
                 assert list(response.get("content", {})) == kinds
     assert not {"HTTPValidationError", "ValidationError"} & set(made["components"]["schemas"])
+
+
+def test_every_reference_leads_to_a_schema_that_is_used() -> None:
+    """The document refers to each of its schemas, and to no schema that is missing."""
+    made = document()
+    referred = set(re.findall(r'"#/components/schemas/(\w+)"', json.dumps(made)))
+    assert referred == set(made["components"]["schemas"])
 
 
 def test_no_amount_is_a_number() -> None:

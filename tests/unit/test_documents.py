@@ -27,23 +27,43 @@ def test_the_picture_of_the_workflow_is_the_workflow() -> None:
     assert set(drawn) == _ways()
 
 
-@pytest.mark.parametrize("document", ["README.md", "DECISIONS.md", "CHANGELOG.md", "SECURITY.md"])
+DOCUMENTS = sorted(path.relative_to(ROOT).as_posix() for path in (*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")))
+LINK = re.compile(r"\]\((?!https?:)([^)#\s]*)(?:#([^)\s]+))?\)|src=\"([^\"#]+)\"")
+
+
+def _anchors(document: Path) -> set[str]:
+    """The anchors of a document's headings, as GitHub makes them: lower case, no punctuation, hyphens for blanks."""
+    titles = re.findall(r"^#+ (.+)$", document.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
 def test_every_link_into_the_project_leads_somewhere(document: str) -> None:
-    """Files and folders that a document names by link exist."""
-    links = re.findall(r"\]\(([^)#:]+)\)|src=\"([^\"]+)\"", (ROOT / document).read_text())
-    assert all((ROOT / (link or source)).exists() for link, source in links)
+    """Each file, picture and section that a document links to exists."""
+    page = ROOT / document
+    for file, section, picture in LINK.findall(page.read_text()):
+        target = page.parent / (file or picture) if file or picture else page
+        assert target.exists(), target
+        assert not section or section in _anchors(target), f"{file}#{section}"
 
 
-def test_every_parameter_of_the_template_is_in_the_readme() -> None:
-    """The configuration table is complete."""
+def test_every_page_is_in_the_readmes_index() -> None:
+    """README's last section links to each document of the project."""
+    index = (ROOT / "README.md").read_text().partition("\n## Where to read on\n")[2]
+    linked = set(re.findall(r"\]\(([^)#]+)\)", index))
+    assert set(DOCUMENTS) - linked == {"README.md"}
+
+
+def test_every_parameter_of_the_template_is_documented() -> None:
+    """The table of parameters in docs/deploy.md names each parameter of the template."""
     parameters = re.findall(
         r"^  (\w+):$",
         (ROOT / "template.yaml").read_text().split("\nGlobals:")[0].split("\nParameters:")[1],
         re.MULTILINE,
     )
-    readme = (ROOT / "README.md").read_text()
+    table = (ROOT / "docs/deploy.md").read_text().partition("\n## Parameters\n")[2]
     assert len(parameters) > 5
-    assert [name for name in parameters if f"`{name}`" not in readme] == []
+    assert [name for name in parameters if f"`{name}`" not in table] == []
 
 
 def test_what_the_threat_model_names_is_tested() -> None:
@@ -56,15 +76,6 @@ def test_what_the_threat_model_names_is_tested() -> None:
 
 def _runbook() -> str:
     return (ROOT / "docs/runbook.md").read_text()
-
-
-def test_every_link_of_the_runbook_leads_somewhere() -> None:
-    """To a file, to one of its own sections, or to a section of another document."""
-    for file, section in re.findall(r"\]\((?!https)([^)#]*)#?([^)]*)\)", _runbook()):
-        document = ROOT / "docs" / file if file else ROOT / "docs/runbook.md"
-        assert document.exists(), file
-        titles = re.findall(r"^#+ (.+)$", document.read_text(), re.MULTILINE) if section else []
-        assert not section or section in [title.lower().replace(" ", "-") for title in titles], section
 
 
 def test_the_runbook_names_commands_that_there_are() -> None:

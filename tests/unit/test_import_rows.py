@@ -253,7 +253,7 @@ def test_a_line_is_refused_where_a_charge_would_be(changes: dict[str, str]) -> N
 
 
 def test_the_example_can_be_imported() -> None:
-    """The file that the README points to has no fault."""
+    """The example of an import, docs/subscriptions.csv, has no fault."""
     with (ROOT / "docs/subscriptions.csv").open(encoding="utf-8", newline="") as file:
         example = list(from_csv(file))
     assert len(example) == 3

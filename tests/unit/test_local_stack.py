@@ -80,7 +80,7 @@ def test_a_build_that_failed_is_made_again(project: Path) -> None:
 def test_test_clocks_count_on_a_local_stack_unless_it_is_to_be_prod(
     monkeypatch: pytest.MonkeyPatch, given: dict[str, str], environment: str
 ) -> None:
-    """The README's test clocks are heeded in every environment but prod, in which a stack is deployed only on
+    """A row's test clocks are heeded in every environment but prod, in which a stack is deployed only on
     request."""
     told: list[str] = []
 

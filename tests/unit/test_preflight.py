@@ -297,16 +297,16 @@ READ_BY_SAM = (
 DEPLOY = "sam deploy --parameter-overrides "
 
 
-def _readme(command: str) -> list[str]:
-    """The words after a command of README's first deployment, as the shell hands them over."""
-    text = (ROOT / "README.md").read_text()
+def _documented(command: str) -> list[str]:
+    """The words after a command of the first deployment in docs/deploy.md, as the shell hands them over."""
+    text = (ROOT / "docs/deploy.md").read_text()
     return shlex.split(text.partition(command)[2].partition("\n```")[0].replace("\\\n", " "))
 
 
 @pytest.mark.parametrize("command", [DEPLOY, "python -m scripts.preflight "])
-def test_the_readmes_command_deploys_what_it_shows(command: str) -> None:
+def test_the_documented_command_deploys_what_the_page_shows(command: str) -> None:
     """Names and addresses have blanks, at which SAM cuts what is not quoted twice."""
-    values = stored(_readme(command))
+    values = stored(_documented(command))
     assert (values["SellerName"], values["SellerAddress"]) == ("Your Company", "1 Main Street, 12345 City")
 
 
@@ -317,7 +317,7 @@ def test_names_and_addresses_are_quoted_twice_wherever_they_are_shown() -> None:
         for path in (*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), ROOT / "samconfig.toml", ROOT / "template.yaml")
     }
     assert {quotes for found in shown.values() for quotes in found} == {("'", '"')}
-    assert all(shown[name] for name in ("README.md", "samconfig.toml", "template.yaml"))
+    assert all(shown[name] for name in ("deploy.md", "samconfig.toml", "template.yaml"))
 
 
 @pytest.mark.parametrize("meant", ["Your Company", "Joe's Shop", 'The "Best" Shop', "$HOME & `id`"])
@@ -328,7 +328,7 @@ def test_what_the_command_says_to_type_is_stored_as_it_is_meant(preflight: Any, 
     assert stored(shlex.split(typed))["SellerName"] == meant
 
 
-WORDS = [*_readme(DEPLOY), "SellerName=Your Company", 'SellerName="a \\"b\\" c"', "SellerTaxId=DE1"]
+WORDS = [*_documented(DEPLOY), "SellerName=Your Company", 'SellerName="a \\"b\\" c"', "SellerTaxId=DE1"]
 
 
 @cache
