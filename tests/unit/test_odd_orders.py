@@ -1,6 +1,6 @@
-"""Odd orders of edits, crashes and answers around a refused or failed renewal.
+"""Odd orders of edits, crashes and answers around a declined or failed renewal.
 
-Each was found once by looking for trouble.
+A search for trouble once found each of these orders.
 """
 
 from collections.abc import Callable, Iterable
@@ -48,7 +48,7 @@ def _days(first: int, last: int, since: datetime = NOON) -> list[datetime]:
 
 
 def _ask(shop: World, now: datetime) -> str:
-    """An execution that the sweep asked for: it names the period that the row is at."""
+    """Run an execution as the sweep asks for: the request names the renewal date of the row."""
     return shop.run(f"asked-{now:%m-%dT%H:%M}", now, period=shop.row()["renewal_date"])
 
 
@@ -61,13 +61,13 @@ def _ask_often(shop: World, now: datetime, times: int = 8) -> None:
 
 
 def _live(shop: World, days: range) -> None:
-    """Two executions a day, one right after the other."""
+    """Run two executions a day, in quick succession."""
     for day in days:
         _ask_often(shop, NOON + day * DAY, times=2)
 
 
 def _swept(shop: World, moments: Iterable[datetime], kinds: Iterable[str] = ("due",)) -> list[str]:
-    """Real sweeps at these moments, and the workflow for each of their messages: where each of these ended."""
+    """Sweep at these moments, run the workflow for every message, and return the end state of every execution."""
     sweeper, ends = Sweeper(shop), []
     for now in moments:
         for kind in kinds:
@@ -79,7 +79,7 @@ def _swept(shop: World, moments: Iterable[datetime], kinds: Iterable[str] = ("du
 
 
 def _call(begin: Callable[[World], object], run: Callable[[World], object], name: str) -> int:
-    """The number of the first call of that name in a run, in a world that begins like this."""
+    """Return the number of the first call of that name, counted in a rehearsal in a fresh world."""
     rehearsal = World()
     begin(rehearsal)
     earlier = len(rehearsal.cuts.calls)
@@ -93,7 +93,7 @@ def _declined(shop: World) -> None:
 
 
 def _expect_billed_once_anew(shop: World) -> None:
-    """January is paid, once, by another payment than its first, which nobody can complete any more."""
+    """Expect January paid once, by a new payment; the first payment is cancelled and can never be completed."""
     assert shop.gateway.payments["pi_1"].state is PaymentState.CANCELED
     [(payment, _, _)] = shop.gateway.charges
     assert payment != "pi_1"
@@ -105,7 +105,7 @@ def _expect_billed_once_anew(shop: World) -> None:
 
 
 def _dunned(shop: World) -> None:
-    """Declined on every date but the last."""
+    """Decline the payment on every dunning date but the last."""
     shop.subscribe(payment_method="pm_declined")
     _live(shop, range(LAST_DAY))
 
@@ -115,7 +115,8 @@ def _end_of_dunning(shop: World) -> None:
 
 
 def test_a_card_that_comes_as_dunning_cancels_the_payment_is_charged(shop: World) -> None:
-    """Given between the cancellation and its record: the subscription is not ended over it, and the card pays."""
+    """The customer updates the payment method between the payment's cancellation and its record: the subscription does
+    not end, and the new card pays."""
     _dunned(shop)
     shop.cuts.at = 2 * _call(_dunned, _end_of_dunning, "gateway.cancel") + 1
     shop.cuts.happens = lambda _point: shop.edit(payment_method="pm_ok")
@@ -125,7 +126,8 @@ def test_a_card_that_comes_as_dunning_cancels_the_payment_is_charged(shop: World
 
 
 def test_a_card_that_comes_after_a_crash_at_the_end_of_dunning_is_charged(shop: World) -> None:
-    """Cut off right after the cancellation: the period is billed anew instead of asking a dead payment for ever."""
+    """The execution is cut off right after cancelling the payment: the period is billed anew, and nobody keeps asking
+    the cancelled payment."""
     _dunned(shop)
     shop.cuts.at = 2 * _call(_dunned, _end_of_dunning, "gateway.cancel") + 1
     _end_of_dunning(shop)
@@ -135,7 +137,8 @@ def test_a_card_that_comes_after_a_crash_at_the_end_of_dunning_is_charged(shop: 
 
 
 def test_a_pause_that_was_cut_off_and_taken_back_leaves_the_period_billable(shop: World) -> None:
-    """Cut off when the pause had cancelled the payment, then resumed with another card: it pays."""
+    """The execution is cut off after the pause had the payment cancelled; the subscription is then resumed with a new
+    card, and the card pays."""
 
     def paused(world: World) -> None:
         _declined(world)
@@ -153,7 +156,8 @@ def test_a_pause_that_was_cut_off_and_taken_back_leaves_the_period_billable(shop
 
 
 def test_a_declined_payment_cancelled_by_hand_does_not_keep_another_card_from_paying(shop: World) -> None:
-    """Cancelled in the gateway's dashboard while it is dunned: another card pays on another payment."""
+    """A declined payment is cancelled in the gateway's dashboard during dunning: a new card pays through a new
+    payment."""
     _declined(shop)
     shop.gateway.cancel("pi_1")
     shop.edit(payment_method="pm_ok")
@@ -166,7 +170,8 @@ def _renew(shop: World) -> None:
 
 
 def test_a_claimed_payment_cancelled_by_hand_is_replaced_only_for_another_card(shop: World) -> None:
-    """Somebody meant it: neither the sweep nor a webhook charges this card for the period; another card is billed."""
+    """Somebody cancelled the payment on purpose: neither the sweep nor a webhook charges the card again for the period;
+    a new card is charged."""
     shop.subscribe()
     shop.cuts.at = 2 * _call(World.subscribe, _renew, "gateway.confirm")
     _renew(shop)
@@ -188,12 +193,12 @@ def test_a_claimed_payment_cancelled_by_hand_is_replaced_only_for_another_card(s
     _expect_billed_once_anew(shop)
 
 
-# --- one row among many ---------------------------------------------------------------------------------------------
+# --- a bad row among good rows --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("status", [["active"], {"is": "active"}])
 def test_a_status_that_is_no_word_stops_no_sweep(status: Any) -> None:
-    """The row is named, and the good one beside it is handed over."""
+    """The sweep names a row whose status is not a text, and hands over the good row beside the bad row."""
     sweeper = Sweeper()
     bad = sweeper.add("bad", status=status)
     good = sweeper.add("good")
@@ -203,7 +208,7 @@ def test_a_status_that_is_no_word_stops_no_sweep(status: Any) -> None:
 
 
 def test_a_status_that_is_no_word_stops_no_audit() -> None:
-    """The row is counted as bad."""
+    """The audit counts a row whose status is not a text as a bad row."""
     auditor = Auditor()
     auditor.world.subscribe(status=["active"])
     assert auditor.audit()["counts"]["bad_rows"] == 1
@@ -213,7 +218,8 @@ def test_a_status_that_is_no_word_stops_no_audit() -> None:
 
 
 def test_a_moved_row_is_not_billed_over_a_period_that_may_still_be_paid(shop: World) -> None:
-    """Unclear for so long that it failed; then the row is moved by a day, and the money is taken after all: once."""
+    """The gateway's answer stays unclear until the period counts as failed, the row is moved by a day, and the payment
+    succeeds after all: the customer is charged once."""
     shop.subscribe()
     shop.gateway.trouble.append(("confirm", "unknown"))
     _ask_often(shop, NOON, times=MOST_PICK_UPS + 2)
@@ -227,8 +233,8 @@ def test_a_moved_row_is_not_billed_over_a_period_that_may_still_be_paid(shop: Wo
 
 @pytest.mark.parametrize("catch_up", ["latest", "each"])
 def test_a_pause_after_a_refused_claim_is_free(shop: World, catch_up: str) -> None:
-    """January failed without a payment, and February to May were paused: after January nothing is billed but what
-    begins on the day on which the subscription is active again."""
+    """January failed without a payment, and February to May were paused: after January only the period that begins on
+    the day of the resumption is billed."""
     shop.subscribe(gateway_customer="cus_gone", catch_up=catch_up)
     _ask(shop, NOON)
     shop.edit(status="paused", gateway_customer="cus_gw")
@@ -241,13 +247,14 @@ def test_a_pause_after_a_refused_claim_is_free(shop: World, catch_up: str) -> No
 
 ROW_LOSSES: dict[str, Callable[[World], None]] = {
     "deleted": lambda shop: shop.delete_row(),
-    "overwritten": lambda shop: shop.subscribe(payment_method="pm_3ds", status="canceled"),  # an import, row by row
+    "overwritten": lambda shop: shop.subscribe(payment_method="pm_3ds", status="canceled"),  # by a whole row
 }
 
 
 @pytest.mark.parametrize("loss", ROW_LOSSES)
 def test_a_late_confirmation_is_known_whatever_became_of_the_row(loss: str) -> None:
-    """The customer confirms at the bank a day after the row was lost: recorded and receipted, and the books agree."""
+    """The customer confirms the payment at the bank a day after the row was deleted or overwritten: the payment is
+    recorded and receipted, and the audit finds no difference."""
     auditor = Auditor()
     shop = auditor.world
     shop.subscribe(payment_method="pm_3ds")
@@ -264,7 +271,8 @@ def test_a_late_confirmation_is_known_whatever_became_of_the_row(loss: str) -> N
 
 
 def test_a_refused_payment_of_a_deleted_row_is_cancelled_after_its_dunning_date(shop: World) -> None:
-    """No row leads to it any more: the day after, the sweep finds it in the ledger, and nobody can complete it."""
+    """A declined payment whose row was deleted is found in the ledger by the sweep of the day after the dunning date;
+    the payment is cancelled, and nobody can complete it any more."""
     _declined(shop)
     shop.delete_row()
     dunning_date = DUNNING.days[0]
@@ -279,7 +287,8 @@ def test_a_refused_payment_of_a_deleted_row_is_cancelled_after_its_dunning_date(
 
 
 def test_a_refused_period_ends_with_a_row_that_has_lost_its_card(shop: World) -> None:
-    """Cancelled, and no longer a row that could be charged: its payment is cancelled within hours all the same."""
+    """The payment of a canceled row without a payment method is cancelled within hours, although no such row could be
+    charged."""
     shop.subscribe(payment_method="pm_3ds")
     shop.run()
     without_card = {name: value for name, value in shop.row().items() if name != "payment_method"}
@@ -295,7 +304,8 @@ def _renew_at_the_sandbox(shop: World, gateway: StripeGateway, execution: str, n
 
 
 def test_a_refused_period_is_paid_by_another_customer_at_the_gateway(shop: World) -> None:
-    """Merged accounts: a payment belongs to its customer and takes no other's card, so that a new one is made."""
+    """The row gets a different gateway customer (merged accounts): a payment belongs to its customer and takes no other
+    customer's card, so a new payment is made."""
     with serving() as sandbox:
         v1 = official_client(sandbox.url, sandbox.api_key).v1
         gateway = StripeGateway(sandbox.api_key, sandbox.url)
@@ -310,7 +320,8 @@ def test_a_refused_period_is_paid_by_another_customer_at_the_gateway(shop: World
 
 @pytest.mark.parametrize(("card", "status"), [("pm_declined", "active"), ("pm_ok", "paused")])
 def test_a_row_put_back_before_a_period_of_the_ledger_moves_on(shop: World, card: str, status: str) -> None:
-    """December, before a January that was declined or paid: it is not in the way for ever."""
+    """A row put back to December, before a declined or paid January, moves on and does not block the subscription for
+    ever."""
     shop.subscribe(payment_method=card)
     shop.run()
     shop.edit(renewal_date="2025-12-31", payment_method="pm_ok", status=status)
@@ -319,7 +330,8 @@ def test_a_row_put_back_before_a_period_of_the_ledger_moves_on(shop: World, card
 
 
 def test_months_without_a_subscription_are_not_billed(shop: World) -> None:
-    """Cancelled by dunning in February, active again in June: one period is billed, even where each is caught up."""
+    """A subscription canceled by dunning in February and active again in June is billed for a single period, even with
+    `catch_up` set to `each`."""
     shop.subscribe(payment_method="pm_declined", catch_up="each")
     _live(shop, range(LAST_DAY + 2))
     assert shop.row()["status"] == "canceled"
@@ -328,22 +340,24 @@ def test_months_without_a_subscription_are_not_billed(shop: World) -> None:
     assert len(shop.gateway.charges) == 1
 
 
-# --- what the row says of a refusal that is settled -----------------------------------------------------------------
+# --- a row that still tells of a settled decline --------------------------------------------------------------------
 
 
 def test_a_refusal_settled_at_another_date_does_not_hold_up_the_next_period(shop: World) -> None:
-    """Moved, then paid at the bank: the row is swept on its new date, not on the far dunning date of the old one."""
+    """A declined row is moved, and the payment is then confirmed at the bank: the row is swept on its new date, not on
+    the far dunning date of the old period."""
     shop.dunning = Dunning((1, 30), SubscriptionStatus.CANCELED)
     shop.subscribe(payment_method="pm_3ds")
     _live(shop, range(2))
     shop.edit(renewal_date="2026-02-05")
     shop.gateway.succeed("pi_1")
     _ask(shop, NOON + 2 * DAY)
-    assert _swept(shop, [_noon(2, 5)]) == ["Success"]  # asked for, and not charged: it falls into the paid period
+    assert _swept(shop, [_noon(2, 5)]) == ["Success"]  # swept and not charged: the date falls into the paid period
 
 
 def test_a_row_moved_past_its_refused_period_is_reminded_again(shop: World) -> None:
-    """The year's period was given up with the move, so that nothing is past due: next year's reminder is sent."""
+    """A row is moved past its declined yearly period, the period is given up, and nothing is past due any more: the
+    next year's reminder is sent."""
     shop.subscribe(payment_method="pm_declined", interval="year")
     shop.run()
     shop.edit(renewal_date="2027-01-31", payment_method="pm_ok")
@@ -355,7 +369,7 @@ def test_a_row_moved_past_its_refused_period_is_reminded_again(shop: World) -> N
 
 @pytest.mark.parametrize("status", ["past_due", "canceled"])
 def test_a_row_restored_from_before_its_payment_is_soon_left_alone(shop: World, status: str) -> None:
-    """A backup that says refused, of a period that is paid: the sweep is not kept busy by it."""
+    """A restored row calls a paid period declined: the sweep hands the row over once and then leaves the row alone."""
     _declined(shop)
     backup = dict(shop.row())
     shop.edit(payment_method="pm_ok")
@@ -367,7 +381,8 @@ def test_a_row_restored_from_before_its_payment_is_soon_left_alone(shop: World, 
 
 @pytest.mark.parametrize("value", [None, Decimal(5), "soon"])
 def test_a_next_attempt_that_is_no_date_does_not_end_dunning(shop: World, value: Any) -> None:
-    """Edited by hand: the sweep hands the period over on its date, and the card is asked as often as promised."""
+    """Somebody wrote an invalid `next_attempt` by hand: the sweep still hands the period over on its dunning date, and
+    the card is tried as often as promised."""
     _declined(shop)
     shop.edit(next_attempt=value)
     assert _swept(shop, [NOON + DAY]) == ["PaymentDeclined"]
@@ -377,7 +392,8 @@ def test_a_next_attempt_that_is_no_date_does_not_end_dunning(shop: World, value:
 
 
 def test_a_canceled_row_whose_payment_the_gateway_does_not_know_is_closed(shop: World) -> None:
-    """Another account's by now: nothing is billed instead, so that nobody is alarmed every hour."""
+    """The gateway does not know the payment of a canceled row (the account was changed): the period is given up once,
+    nothing is billed, and no alarm comes every hour."""
     _declined(shop)
     shop.gateway.payments.clear()
     shop.edit(status="canceled")
@@ -389,7 +405,7 @@ def test_a_canceled_row_whose_payment_the_gateway_does_not_know_is_closed(shop: 
 
 
 def _refuse(shop: World) -> None:
-    """Declined, and nobody told of it yet."""
+    """Decline the payment without telling the customer."""
     shop.subscribe(payment_method="pm_declined")
     assert shop.renew().name == "declined"
 
@@ -400,7 +416,7 @@ def _tell(shop: World) -> str:
 
 @pytest.mark.parametrize("edit", [{"cancel_at": JANUARY}, {"payment_method": "pm_ok"}])
 def test_a_notice_that_is_no_longer_true_is_not_sent(shop: World, edit: dict[str, str]) -> None:
-    """The subscription ends before the period, or has another card, by the time of the mail."""
+    """A notice of a decline is not sent after the subscription got an end before the period, or a new card."""
     _refuse(shop)
     shop.edit(**edit)
     assert _tell(shop) == "dropped"
@@ -408,7 +424,8 @@ def test_a_notice_that_is_no_longer_true_is_not_sent(shop: World, edit: dict[str
 
 
 def test_a_notice_of_the_attempt_before_is_not_sent(shop: World) -> None:
-    """Another card is refused at the very moment of claiming the mail: the old card's refusal is no news."""
+    """A new card is declined at the very moment of claiming the mail about the old card: the outdated mail is not
+    sent."""
     _refuse(shop)
 
     def another_card(_point: str) -> None:
@@ -422,7 +439,8 @@ def test_a_notice_of_the_attempt_before_is_not_sent(shop: World) -> None:
 
 
 def test_a_final_notice_under_a_longer_schedule_is_owed_but_once(shop: World) -> None:
-    """Days were added after the final notice: what was said already is not looked for every hour."""
+    """Dunning days were added after the final notice: the sweep does not look every hour for a notice that was sent
+    already."""
     shop.gateway.declines["pm_declined"] = Failure("", "card_declined", "stolen_card", None)
     shop.dunning = Dunning((1, 3), SubscriptionStatus.CANCELED)
     shop.subscribe(payment_method="pm_declined")
@@ -437,7 +455,8 @@ def test_a_final_notice_under_a_longer_schedule_is_owed_but_once(shop: World) ->
 
 
 def test_a_price_changed_while_the_message_waits_alarms_nobody(shop: World) -> None:
-    """The message has the old price: nothing to do, however often it comes; the next sweep's has the new one."""
+    """The message has the old price: its execution has nothing to do, however often the message comes, and the next
+    sweep's message has the new price."""
     shop.subscribe()
     sweeper = Sweeper(shop)
     sweeper.sweep()
@@ -452,8 +471,8 @@ def test_a_price_changed_while_the_message_waits_alarms_nobody(shop: World) -> N
 
 
 def test_a_subscription_that_ends_before_what_was_refused_is_soon_left_alone(shop: World) -> None:
-    """March was refused in April, and the end is put on 15 March: given up, ended, and neither swept for ever nor
-    missed by the audit."""
+    """March was declined in April, and the subscription's end is then set to 15 March: the period is given up, the
+    subscription ends, no sweep hands the row over for ever, and the audit does not call the period missed."""
     shop.subscribe(payment_method="pm_declined")
     _ask(shop, _noon(4, 1))
     shop.edit(cancel_at="2026-03-15")
@@ -465,8 +484,8 @@ def test_a_subscription_that_ends_before_what_was_refused_is_soon_left_alone(sho
 
 
 def _stopped_and_passed_over(shop: World) -> None:
-    """The payment of 31 January was stopped by hand, and 10 January billed instead, which was refunded whole since. The
-    row is put back to 31 January with another card."""
+    """Put a row back to 31 January with a new card, after the payment of 31 January was cancelled by hand and 10
+    January was billed instead and refunded whole."""
     shop.subscribe()
     shop.cuts.at = 2 * _call(World.subscribe, _renew, "gateway.confirm")
     _renew(shop)
@@ -482,9 +501,10 @@ def _stopped_and_passed_over(shop: World) -> None:
 
 
 def test_a_stopped_claim_that_was_passed_over_is_billed_anew_on_another_payment(shop: World) -> None:
-    """A payment of 31 January was stopped by hand, and 10 January billed instead, which is refunded whole. The row is
-    put back to 31 January with another card: under the first key the gateway would answer with the stopped payment,
-    and the period would fail as stopped though nobody stopped it. Another key pays, and the period keeps its story."""
+    """The payment of 31 January was cancelled by hand, and 10 January was billed instead and refunded whole; the row is
+    put back to 31 January with a new card. Under the first idempotency key the gateway would answer with the cancelled
+    payment, and the period would fail as cancelled by hand though nobody did. A new key charges, and the period keeps
+    its history."""
     _stopped_and_passed_over(shop)
     assert _ask(shop, NOON + 2 * HOUR) == "Success"
     assert (len(shop.gateway.charges), len(set(shop.gateway.payments))) == (2, 3)
@@ -493,8 +513,8 @@ def test_a_stopped_claim_that_was_passed_over_is_billed_anew_on_another_payment(
 
 
 def test_a_stopped_claim_that_was_passed_over_is_not_charged_to_the_card_that_it_was_stopped_for(shop: World) -> None:
-    """The row is put back to 31 January, and the card is the one whose payment somebody stopped: whoever stopped the
-    payment meant to. Another card is another word."""
+    """The row is put back to 31 January with the very card whose payment somebody cancelled on purpose: that card is
+    not charged, and a new card is."""
     _stopped_and_passed_over(shop)
     shop.edit(payment_method="pm_ok")
     before = shop.items()[JANUARY]
@@ -509,8 +529,8 @@ def test_a_stopped_claim_that_was_passed_over_is_not_charged_to_the_card_that_it
 
 
 def test_a_stopped_claim_that_was_passed_over_keeps_its_story_over_a_pause(shop: World) -> None:
-    """The sweep comes while the subscription is paused on the date of a claim that was passed over: the claim stands as
-    it stood, so that the date is billed under another key once the subscription is active again."""
+    """The sweep meets a paused subscription on the date of a claim that was passed over: the claim stays unchanged, so
+    that the date is billed under a new key once the subscription is active again."""
     _stopped_and_passed_over(shop)
     before = shop.items()[JANUARY]
     shop.edit(status="paused")
@@ -524,8 +544,8 @@ def test_a_stopped_claim_that_was_passed_over_keeps_its_story_over_a_pause(shop:
 
 
 def test_a_stopped_claim_that_is_passed_over_once_more_keeps_its_story(shop: World) -> None:
-    """The date of a claim that was passed over is passed over again, for a later period: what was tried and told of the
-    date stays, and the item names the later period."""
+    """The date of a claim that was passed over is passed over again, for a later period: attempts and notices of the
+    date are kept, and the item names the later period."""
     _stopped_and_passed_over(shop)
     before = shop.items()[JANUARY]
     assert _ask(shop, _noon(2, 28)) == "Success"
@@ -536,8 +556,8 @@ def test_a_stopped_claim_that_is_passed_over_once_more_keeps_its_story(shop: Wor
 
 
 def test_a_claim_that_was_passed_over_for_a_later_period_stands_in_the_way_of_another_claim(shop: World) -> None:
-    """As any date that was passed over for a later period, the date of such a claim refuses the claim of a period after
-    it in words: nobody was faster, so that nothing is looked at again."""
+    """A claim that was passed over for a later period refuses, in words, the claim of a period after it, as every
+    passed-over date does: the row is not read again, because no faster execution was at work."""
     _stopped_and_passed_over(shop)
     shop.dynamodb.put("renewals", shop.items()[JANUARY] | {"billed_instead": "2026-02-10"})
     outcome = shop.renew("again", _noon(2, 28))
@@ -549,8 +569,8 @@ def test_a_claim_that_was_passed_over_for_a_later_period_stands_in_the_way_of_an
 
 @pytest.mark.parametrize("stands", [{}, {"status": "given_up"}])
 def test_a_period_that_is_claimed_anew_keeps_what_became_of_its_mails(shop: World, stands: dict[str, str]) -> None:
-    """A mail was not sent and was tried again, and another was reported as spam. A further claim of the period, which
-    was passed over or given up before, keeps both: the timeline tells of them, and the complaint still counts."""
+    """A first mail failed and was sent again, and a mail was reported as spam. A new claim of the period, passed over
+    or given up before, keeps both records: the timeline tells of the mails, and the complaint still counts."""
     _stopped_and_passed_over(shop)
     mail = {"state": "failed", "token": "t", "owner": "o", "claimed_until": NOON.isoformat(), "to": "ann@example.com"}
     told = {
@@ -595,8 +615,8 @@ BY_HAND: list[tuple[str, Any]] = [
 def test_an_odd_attribute_in_the_story_of_a_claim_that_was_passed_over_ends_no_renewal(
     shop: World, name: str, value: Any
 ) -> None:
-    """Somebody wrote into the story of a claim that was passed over. What cannot be read of the story is left out; the
-    key of its stopped payment stays spent all the same, and the timeline of the period is told."""
+    """Somebody wrote into the history of a claim that was passed over: unreadable parts of the history are left out,
+    the idempotency key of the cancelled payment still counts as used, and the timeline can be told."""
     _stopped_and_passed_over(shop)
     shop.dynamodb.put("renewals", shop.items()[JANUARY] | {name: value})
     assert _ask(shop, NOON + 2 * HOUR) == "Success"
@@ -612,8 +632,8 @@ def test_an_odd_attribute_in_the_story_of_a_claim_that_was_passed_over_ends_no_r
 def test_an_odd_record_of_a_mail_does_not_keep_a_period_that_was_given_up_from_being_claimed_anew(
     shop: World, name: str, value: Any
 ) -> None:
-    """Somebody wrote into what became of the mails of a period that was given up: the period is billed all the same,
-    and what cannot be read is not taken on."""
+    """Somebody wrote into the record of a mail of a period that was given up: the period is billed all the same, and
+    the unreadable record is not copied."""
     _stopped_and_passed_over(shop)
     shop.dynamodb.put("renewals", shop.items()[JANUARY] | {"status": "given_up", name: value})
     assert _ask(shop, NOON + 2 * HOUR) == "Success"
@@ -623,7 +643,8 @@ def test_an_odd_record_of_a_mail_does_not_keep_a_period_that_was_given_up_from_b
 
 @pytest.mark.parametrize("said", ["soon", {}, {"kind": "complained"}, {"to": "ann@example.com"}])
 def test_an_odd_record_of_a_mail_that_came_back_is_no_complaint_and_hides_none(shop: World, said: Any) -> None:
-    """Somebody wrote what SES said of a mail by hand: whether there was a complaint is told by the other records."""
+    """An unreadable record of SES's feedback, written by hand, neither counts as a complaint nor hides a complaint in
+    the remaining records."""
     shop.subscribe()
     assert shop.run() == "Success"
     known = {"kind": "complained", "to": "ann@example.com", "at": NOON.isoformat(), "reason": None}
@@ -644,8 +665,8 @@ def test_an_odd_record_of_a_mail_that_came_back_is_no_complaint_and_hides_none(s
     ],
 )
 def test_a_passed_over_claim_that_somebody_wrote_by_hand_ends_no_renewal(shop: World, item: dict[str, Any]) -> None:
-    """A skipped period with a claim of which hardly anything can be read counts as one without a claim: for the charge
-    and for all who read the latest periods."""
+    """A skipped period with an almost unreadable claim counts as a period without a claim, both for the charge and for
+    all readers of the latest periods."""
     shop.subscribe()
     key = {"subscription_id": "sub_1", "renewal_date": "2025-12-31"}
     shop.dynamodb.put("renewals", key | {"status": "skipped", "reason": "paused"} | item)
@@ -654,7 +675,8 @@ def test_a_passed_over_claim_that_somebody_wrote_by_hand_ends_no_renewal(shop: W
 
 
 def test_a_canceled_subscription_whose_payment_was_cancelled_before_is_soon_left_alone(shop: World) -> None:
-    """Both by hand, first the payment and then the row: the sweep is not kept busy by it."""
+    """Somebody canceled first the payment and then the subscription: the sweep hands the row over once and then leaves
+    the row alone."""
     _declined(shop)
     shop.gateway.cancel("pi_1")
     _ask(shop, NOON + DAY)
@@ -663,7 +685,8 @@ def test_a_canceled_subscription_whose_payment_was_cancelled_before_is_soon_left
 
 
 def test_an_end_between_two_reads_of_a_mail_is_told_all_the_same(shop: World) -> None:
-    """A late mail's run read the row before dunning ended it, and the ledger after: the mail of the end stays owed."""
+    """A late mail's run read the row before dunning ended the subscription, and the ledger after: the mail about the
+    end is still sent."""
     shop.subscribe(payment_method="pm_3ds")
     for day in range(7):
         shop.run(f"day-{day}", NOON + timedelta(days=day))
@@ -685,7 +708,8 @@ def test_an_end_between_two_reads_of_a_mail_is_told_all_the_same(shop: World) ->
 
 
 def test_a_period_older_than_the_latest_ten_is_mailed_when_it_is_asked_for(shop: World) -> None:
-    """Put back to be mailed again, or refunded: the request names the period, and it is found."""
+    """A period older than the latest ten, put back to be mailed again, is found, because the request names the
+    period."""
     shop.subscribe(interval="day", renewal_date="2026-01-31")
     for day in range(13):
         shop.run(f"day-{day}", NOON + timedelta(days=day))
@@ -697,7 +721,8 @@ def test_a_period_older_than_the_latest_ten_is_mailed_when_it_is_asked_for(shop:
 
 @pytest.mark.parametrize("moved", [True, False])
 def test_a_dunning_date_of_a_row_that_changes_at_this_moment_is_recorded(shop: World, moved: bool) -> None:
-    """Moved to another date, or without its status: the ledger alone has it, and the execution comes to its end."""
+    """The row is moved, or loses its status, while the gateway is asked: the ledger alone records the dunning date, and
+    the execution comes to its end."""
     shop.subscribe(payment_method="pm_3ds")
     shop.run()
     retrieve = shop.gateway.retrieve

@@ -56,7 +56,7 @@ def request_of_29_99(sandbox: Gateway) -> PaymentRequest:
 
 @pytest.fixture
 def good_card(sandbox: Gateway, request_of_29_99: PaymentRequest) -> str:
-    """One that pays, saved for the request's customer."""
+    """A card that pays, saved for the request's customer."""
     methods = _client(sandbox).v1.payment_methods
     return methods.attach("pm_card_visa", {"customer": request_of_29_99.gateway_customer}).id
 
@@ -66,14 +66,15 @@ def _charges(sandbox: Gateway, payment: Payment) -> int:
 
 
 def _confirm(gateway: StripeGateway, payment_id: str, card: str) -> Payment:
-    """As the charge does: what the answer does not tell, the payment does."""
+    """Confirm a payment as the charge does: where the answer is unclear, retrieve the payment."""
     return gateway.confirm(payment_id, card) or gateway.retrieve(payment_id)
 
 
 def test_a_created_payment_moves_no_money(
     gateway: StripeGateway, sandbox: Gateway, request_of_29_99: PaymentRequest
 ) -> None:
-    """Created unconfirmed, for cards only, with the period in its metadata; the same key gives the same payment."""
+    """A payment is created unconfirmed, for cards only, with the billing period in its metadata; the same idempotency
+    key gives the same payment."""
     payment = gateway.create(request_of_29_99)
     assert (payment.state, payment.amount, payment.currency) == (PaymentState.OPEN, 2999, "USD")
     assert gateway.create(request_of_29_99).id == payment.id
@@ -86,7 +87,7 @@ def test_a_created_payment_moves_no_money(
 def test_a_confirmed_payment_is_paid_once(
     gateway: StripeGateway, sandbox: Gateway, request_of_29_99: PaymentRequest, good_card: str
 ) -> None:
-    """Confirming again is answered by the payment itself, not by a second charge."""
+    """A second confirmation is answered with the paid payment and makes no second charge."""
     payment = gateway.create(request_of_29_99)
     paid = _confirm(gateway, payment.id, good_card)
     assert (paid.state, paid.amount) == (PaymentState.PAID, 2999)
@@ -97,7 +98,8 @@ def test_a_confirmed_payment_is_paid_once(
 
 
 def test_a_card_is_told_by_its_name_and_its_last_month(gateway: StripeGateway, sandbox: Gateway) -> None:
-    """As it is at this moment; one that the gateway does not know is none, and a wrong key is still an error."""
+    """The gateway tells a card's name and last month as they are now; a card unknown to the gateway is None, and a
+    wrong key is still an error."""
     made: Any = {"number": "5555555555554444", "exp_month": 4, "exp_year": 2044}
     method = _client(sandbox).v1.payment_methods.create({"type": "card", "card": made}).id
     assert gateway.card(method) == GatewayCard(method, "Mastercard ending in 4444", "2044-04")
@@ -117,7 +119,8 @@ def test_a_card_is_told_by_its_name_and_its_last_month(gateway: StripeGateway, s
 def test_a_decline_is_a_state_with_its_codes(
     gateway: StripeGateway, request_of_29_99: PaymentRequest, good_card: str, card: str, decline: str, advice: str
 ) -> None:
-    """Not an exception; each attempt's failure has an id of its own, and another card can still pay."""
+    """A decline is a state with its codes and not an exception; every failed attempt has an id of its own, and a
+    different card can still pay."""
     payment = gateway.create(request_of_29_99)
     first, second = _confirm(gateway, payment.id, card), _confirm(gateway, payment.id, card)
     assert first.state is PaymentState.DECLINED
@@ -132,7 +135,8 @@ def test_a_decline_is_a_state_with_its_codes(
 def test_a_card_that_needs_the_customer_is_a_state_of_its_own(
     gateway: StripeGateway, sandbox: Gateway, request_of_29_99: PaymentRequest
 ) -> None:
-    """3-D Secure asked off session; once the customer has completed it, retrieving shows it paid."""
+    """A bank that asks for 3-D Secure off session gives the state ACTION_REQUIRED; after the customer has confirmed,
+    the retrieved payment is paid."""
     payment = gateway.create(request_of_29_99)
     asked = _confirm(gateway, payment.id, "pm_card_authenticationRequired")
     assert asked.state is PaymentState.ACTION_REQUIRED
@@ -148,7 +152,7 @@ def test_a_card_that_needs_the_customer_is_a_state_of_its_own(
 def test_a_charge_whose_answer_was_lost_is_found(
     gateway: StripeGateway, sandbox: Gateway, request_of_29_99: PaymentRequest, good_card: str, mode: str
 ) -> None:
-    """Whatever is not a clear answer is answered by retrieving the payment."""
+    """After an unclear answer the payment is retrieved, and the charge behind the lost answer is found."""
     payment = gateway.create(request_of_29_99)
     sandbox.sandbox.hostile(mode, "payment_intents.confirm")
     assert _confirm(gateway, payment.id, good_card).state is PaymentState.PAID
@@ -159,7 +163,7 @@ def test_a_charge_whose_answer_was_lost_is_found(
 def test_a_confirmation_that_never_arrived_leaves_the_payment_open(
     gateway: StripeGateway, sandbox: Gateway, request_of_29_99: PaymentRequest, good_card: str, mode: str
 ) -> None:
-    """Nothing was charged, and the payment says so: it can be confirmed again."""
+    """A confirmation that never arrived charges nothing and leaves the payment open, to be confirmed again."""
     payment = gateway.create(request_of_29_99)
     sandbox.sandbox.hostile(mode, "payment_intents.confirm")
     assert _confirm(gateway, payment.id, good_card).state is PaymentState.OPEN
@@ -169,7 +173,7 @@ def test_a_confirmation_that_never_arrived_leaves_the_payment_open(
 def test_a_card_that_is_gone_refuses_the_attempt(
     gateway: StripeGateway, request_of_29_99: PaymentRequest, good_card: str
 ) -> None:
-    """A mistyped or detached card is the attempt's failure: the payment is alive, and another card can pay it."""
+    """A mistyped or detached card fails the attempt only: the payment stays open, and a different card can pay."""
     payment = gateway.create(request_of_29_99)
     refused = gateway.confirm(payment.id, "pm_typo")
     assert refused is not None
@@ -183,7 +187,8 @@ def test_a_card_that_is_gone_refuses_the_attempt(
 def test_no_clear_answer_to_a_confirmation_is_none(
     gateway: StripeGateway, sandbox: Gateway, request_of_29_99: PaymentRequest, good_card: str, mode: str
 ) -> None:
-    """The charge must know whether it was answered: only an answer ends an attempt."""
+    """An unclear answer to a confirmation is None: the charge must know whether the gateway answered, since only an
+    answer ends an attempt."""
     payment = gateway.create(request_of_29_99)
     sandbox.sandbox.hostile(mode, "payment_intents.confirm")
     assert gateway.confirm(payment.id, good_card) is None
@@ -192,7 +197,7 @@ def test_no_clear_answer_to_a_confirmation_is_none(
 def test_processing_is_a_state_of_its_own(
     gateway: StripeGateway, sandbox: Gateway, request_of_29_99: PaymentRequest, good_card: str
 ) -> None:
-    """Neither paid nor declined, until it is settled."""
+    """A payment in processing is neither paid nor declined until the bank settles the payment."""
     payment = gateway.create(request_of_29_99)
     sandbox.sandbox.hostile("processing", "payment_intents.confirm")
     assert _confirm(gateway, payment.id, good_card).state is PaymentState.PROCESSING
@@ -217,8 +222,8 @@ _COMPLETES = {"processing": {"type": "card", "card": {"customer_notification": {
     ],
 )
 def test_when_a_payment_in_processing_settles(told: dict[str, Any], settles_at: int | None) -> None:
-    """The moment that Stripe names; 26 hours after the charge where Stripe has notified the customer and names none;
-    never a moment of our own for a payment that waits for something else."""
+    """A payment in processing settles at the moment named by Stripe, or 26 hours after the charge where Stripe has
+    notified the customer and names no moment; a payment waiting for anything else gets no moment of our own."""
     given = {"id": "pi_1", "amount": 2999, "currency": "usd", "status": "processing"}
     given |= {"latest_charge": {"id": "ch_1", "created": 100_000}}
     read = stripe_answers.payment(stripe.PaymentIntent.construct_from(given | told, "sk")).settles_at
@@ -228,7 +233,7 @@ def test_when_a_payment_in_processing_settles(told: dict[str, Any], settles_at: 
 def test_a_slow_gateway_is_not_waited_for(
     gateway: StripeGateway, sandbox: Gateway, request_of_29_99: PaymentRequest, good_card: str
 ) -> None:
-    """The client gives up after seconds; the charge that goes through meanwhile is found by asking again."""
+    """The client gives up after seconds, and a further call finds the charge that went through meanwhile."""
     payment = gateway.create(request_of_29_99)
     sandbox.sandbox.hostile("slow", "payment_intents.confirm", seconds=5)
     began = datetime.now(UTC)
@@ -245,7 +250,8 @@ def test_a_slow_gateway_is_not_waited_for(
 def test_a_creation_without_an_answer_is_unavailable(
     gateway: StripeGateway, sandbox: Gateway, request_of_29_99: PaymentRequest, mode: str
 ) -> None:
-    """And it tells whether the gateway answered with a 5xx, which it will repeat under the same key."""
+    """A creation without a clear answer raises GatewayUnavailable, which tells whether the gateway answered with a 5xx:
+    the gateway repeats a 5xx under the same idempotency key."""
     sandbox.sandbox.hostile(mode, "payment_intents.create")
     with pytest.raises(GatewayUnavailable) as raised:
         gateway.create(request_of_29_99)
@@ -257,7 +263,8 @@ def test_a_creation_without_an_answer_is_unavailable(
 
 
 def test_a_request_that_is_wrong_is_refused_by_name(gateway: StripeGateway, request_of_29_99: PaymentRequest) -> None:
-    """No such customer, an amount below the minimum: the gateway's own code, for a person to read."""
+    """An unknown customer and an amount below the minimum are refused with the gateway's own code, for a person to
+    read."""
     for change, code in (
         ({"gateway_customer": "cus_none", "idempotency_key": "a"}, "resource_missing"),
         ({"amount": 10, "idempotency_key": "b"}, "amount_too_small"),
@@ -268,7 +275,7 @@ def test_a_request_that_is_wrong_is_refused_by_name(gateway: StripeGateway, requ
 
 
 def test_a_wrong_key_is_named_as_that(sandbox: Gateway, request_of_29_99: PaymentRequest) -> None:
-    """It is not a decline and not the network."""
+    """A wrong API key raises GatewayUnauthorized, and is neither a decline nor a network fault."""
     with pytest.raises(GatewayUnauthorized):
         StripeGateway("sk_test_wrong", sandbox.url).create(request_of_29_99)
 
@@ -276,7 +283,7 @@ def test_a_wrong_key_is_named_as_that(sandbox: Gateway, request_of_29_99: Paymen
 def test_a_canceled_payment_can_never_be_paid(
     gateway: StripeGateway, request_of_29_99: PaymentRequest, good_card: str
 ) -> None:
-    """Giving up is for good."""
+    """A canceled payment stays canceled, also when a card confirms the payment later."""
     payment = gateway.create(request_of_29_99)
     assert gateway.cancel(payment.id).state is PaymentState.CANCELED
     assert _confirm(gateway, payment.id, good_card).state is PaymentState.CANCELED
@@ -285,8 +292,8 @@ def test_a_canceled_payment_can_never_be_paid(
 def test_a_refund_is_one_for_its_key(
     gateway: StripeGateway, sandbox: Gateway, request_of_29_99: PaymentRequest, good_card: str
 ) -> None:
-    """The same key gives the same refund, another key another part; and the gateway lists both by what they carry, with
-    one that somebody made in its dashboard."""
+    """The same idempotency key gives the same refund, and a new key a further partial refund; the gateway lists both
+    with their requests, and a refund made in the dashboard without a request."""
     payment = gateway.create(request_of_29_99)
     _confirm(gateway, payment.id, good_card)
     first = gateway.refund(payment.id, 1000, request="r-1", idempotency_key=f"{payment.id}/1")
@@ -308,7 +315,7 @@ def test_a_refund_is_one_for_its_key(
 def test_all_refunds_of_a_payment_are_listed(
     gateway: StripeGateway, sandbox: Gateway, request_of_29_99: PaymentRequest, good_card: str
 ) -> None:
-    """More than a page holds, each once: what is left is reckoned from all of them."""
+    """All refunds of a payment are listed once, also beyond a page: the amount left is reckoned from all of them."""
     payment = gateway.create(request_of_29_99)
     _confirm(gateway, payment.id, good_card)
     for n in range(101):
@@ -319,7 +326,8 @@ def test_all_refunds_of_a_payment_are_listed(
 def test_what_the_account_refunded_is_listed(
     gateway: StripeGateway, sandbox: Gateway, request_of_29_99: PaymentRequest, good_card: str
 ) -> None:
-    """Newest first, between a moment included and one that is not, each with the period that its payment is of."""
+    """The account's refunds are listed newest first, from a first moment (included) to a last (excluded), with the
+    billing period of the refunded payment."""
     payment = gateway.create(request_of_29_99)
     _confirm(gateway, payment.id, good_card)
     start = datetime.fromtimestamp(sandbox.sandbox.clock() + 40 * 86400, UTC)
@@ -337,7 +345,7 @@ def test_what_the_account_refunded_is_listed(
 @pytest.mark.parametrize("absent", ["status", "metadata", "payment_intent", "failure_reason", "reason", "charge"])
 @pytest.mark.parametrize("status", ["pending", "requires_action", "succeeded", "failed", "canceled", "new_one"])
 def test_a_refund_may_lack_what_its_type_calls_optional(absent: str, status: str) -> None:
-    """Each is left out, and null, in turn: the refund is read, and what is no result yet is on its way."""
+    """A refund is read with any optional field left out or null; a refund without a final status counts as pending."""
     told: dict[str, Any] = {"id": "re_1", "object": "refund", "amount": 1000, "currency": "usd", "created": 1769860800}
     told |= {"status": status, "metadata": {"request": "r-1"}, "payment_intent": "pi_1", "failure_reason": "unknown"}
     told |= {"reason": None, "charge": "ch_1"}
@@ -356,7 +364,8 @@ def test_a_refund_may_lack_what_its_type_calls_optional(absent: str, status: str
 def test_more_than_was_paid_is_not_given_back(
     gateway: StripeGateway, request_of_29_99: PaymentRequest, good_card: str
 ) -> None:
-    """The gateway has the last word: it refuses, and that is what it is told as."""
+    """The gateway has the last word: a refund beyond the amount paid is refused, and the refusal is passed on as
+    GatewayRefused."""
     payment = gateway.create(request_of_29_99)
     _confirm(gateway, payment.id, good_card)
     with pytest.raises(GatewayRefused):
@@ -364,7 +373,8 @@ def test_more_than_was_paid_is_not_given_back(
 
 
 def test_none_of_the_sdks_objects_is_loaded_before_it_is_met() -> None:
-    """Their classes are large, and a start that loads them takes a tenth longer."""
+    """Building the gateway imports none of the SDK's object classes: the classes are large, and importing them makes a
+    start a tenth longer."""
     asked = "from renewals.gateway.stripe_gateway import StripeGateway as S; S('sk', 'http://x')"
     loaded = "import sys; print([n for n in ('charge', 'payment_intent', 'refund') if f'stripe._{n}' in sys.modules])"
     command = [sys.executable, "-c", f"{asked}; {loaded}"]
@@ -374,20 +384,21 @@ def test_none_of_the_sdks_objects_is_loaded_before_it_is_met() -> None:
 
 
 def test_nobody_listens(request_of_29_99: PaymentRequest) -> None:
-    """A gateway that cannot be reached is unavailable."""
+    """A gateway that cannot be reached raises GatewayUnavailable."""
     with pytest.raises(GatewayUnavailable):
         StripeGateway("sk_test", "http://127.0.0.1:9").create(request_of_29_99)
 
 
 def _both[T](call: Callable[[], T]) -> list[Any]:
-    """What two threads get for the same call at the same time: answers or errors."""
+    """Make the same call in two threads at the same time; return both answers or errors."""
     with ThreadPoolExecutor() as threads:
         calls = [threads.submit(call) for _ in range(2)]
     return [call.exception() or call.result() for call in calls]
 
 
 def test_a_key_in_use_this_very_moment_is_unavailable(sandbox: Gateway, request_of_29_99: PaymentRequest) -> None:
-    """409: another is creating this payment. It is not a refusal, and no 5xx that the key would remember."""
+    """A 409, because a concurrent call is creating the payment, raises GatewayUnavailable, and is neither a refusal nor
+    a 5xx stored under the key."""
     sandbox.sandbox.hostile("slow", "payment_intents.create", seconds=0.5)
     answers = _both(lambda: StripeGateway(sandbox.api_key, sandbox.url).create(request_of_29_99))
     [refused] = [answer for answer in answers if not isinstance(answer, Payment)]
@@ -398,7 +409,8 @@ def test_a_key_in_use_this_very_moment_is_unavailable(sandbox: Gateway, request_
 def test_a_payment_in_use_this_very_moment_has_no_clear_answer(
     gateway: StripeGateway, sandbox: Gateway, request_of_29_99: PaymentRequest, good_card: str
 ) -> None:
-    """Another is confirming it: whoever comes second learns nothing, and the card is charged once."""
+    """Two calls confirm a payment at the same time: the second call gets no clear answer, and the card is charged
+    once."""
     payment, card = gateway.create(request_of_29_99), good_card
     sandbox.sandbox.hostile("slow", "payment_intents.confirm", seconds=0.5)
     answers = _both(lambda: StripeGateway(sandbox.api_key, sandbox.url).confirm(payment.id, card))
@@ -409,7 +421,7 @@ def test_a_payment_in_use_this_very_moment_has_no_clear_answer(
 def test_of_a_payment_what_was_received_is_told(
     gateway: StripeGateway, sandbox: Gateway, request_of_29_99: PaymentRequest, good_card: str
 ) -> None:
-    """What was asked for is what an open payment tells; what the customer paid is what a paid one does."""
+    """An open payment tells the amount asked for; a paid payment tells the amount received."""
     intents = _client(sandbox).v1.payment_intents
     payment = gateway.create(request_of_29_99)
     gateway.confirm(payment.id, good_card)
@@ -423,8 +435,8 @@ def test_of_a_payment_what_was_received_is_told(
 def test_of_a_customer_with_many_payments_ours_is_found(
     gateway: StripeGateway, sandbox: Gateway, request_of_29_99: PaymentRequest, many: int
 ) -> None:
-    """More than a page of them, most of another system, ours the oldest: it is found; who stops at the first gets the
-    newest."""
+    """Our payment is found though it is the oldest behind more than a page of foreign payments; a reader who stops at
+    the first gets our newest payment."""
     yesterday, customer = datetime.now(UTC) - timedelta(days=1), request_of_29_99.gateway_customer
     oldest = gateway.create(request_of_29_99)
     intents = _client(sandbox).v1.payment_intents
@@ -440,8 +452,8 @@ def test_of_a_customer_with_many_payments_ours_is_found(
 def test_what_the_account_charged_is_listed(
     gateway: StripeGateway, sandbox: Gateway, request_of_29_99: PaymentRequest, good_card: str
 ) -> None:
-    """Refused and paid, each attempt once, newest first, with its moment, its amount and its period; what was only
-    created is none. The bounds are a moment included and a moment not."""
+    """Declined and successful attempts are listed once, newest first, with moment, amount and billing period, from a
+    first moment (included) to a last (excluded); a payment that was only created is not listed."""
     start = datetime.fromtimestamp(sandbox.sandbox.clock() + 5 * 86400, UTC)
     sandbox.sandbox.set_clock(start.timestamp())
     payment = gateway.create(request_of_29_99)
@@ -463,8 +475,8 @@ def test_what_the_account_charged_is_listed(
 def test_a_list_of_many_pages_outlasts_a_bad_moment(
     sandbox: Gateway, request_of_29_99: PaymentRequest, good_card: str, many: int
 ) -> None:
-    """More charges than a page holds, while the gateway answers 429 and 500: each of them once, after a wait; and where
-    that does not end, no list that is short of some."""
+    """While the gateway answers 429 or 500, a list of several pages waits and then has every charge once; where the
+    errors do not end, an error is raised instead of an incomplete list."""
     waited: list[float] = []
     gateway = StripeGateway(sandbox.api_key, sandbox.url, wait=waited.append)
     start = datetime.fromtimestamp(sandbox.sandbox.clock() + 20 * 86400, UTC)
@@ -489,7 +501,7 @@ def test_a_list_of_many_pages_outlasts_a_bad_moment(
 
 @pytest.mark.parametrize("operation", ["retrieve", "cancel"])
 def test_a_payment_of_another_account_is_refused_by_name(gateway: StripeGateway, operation: str) -> None:
-    """Not unknown and not unavailable: the gateway has no such payment."""
+    """A payment of a foreign account is refused as `resource_missing`, and is neither unclear nor unavailable."""
     with pytest.raises(GatewayRefused) as raised:
         getattr(gateway, operation)("pi_of_another_account")
     assert raised.value.code == "resource_missing"
@@ -498,7 +510,7 @@ def test_a_payment_of_another_account_is_refused_by_name(gateway: StripeGateway,
 def test_a_payment_that_is_paid_cannot_be_given_up(
     gateway: StripeGateway, request_of_29_99: PaymentRequest, good_card: str
 ) -> None:
-    """The cancellation is refused, and the payment stays paid."""
+    """The gateway refuses to cancel a paid payment, and the payment stays paid."""
     payment = gateway.create(request_of_29_99)
     gateway.confirm(payment.id, good_card)
     with pytest.raises(GatewayRefused):
@@ -508,7 +520,8 @@ def test_a_payment_that_is_paid_cannot_be_given_up(
 
 @pytest.fixture
 def deployed(shop: World, sandbox: Gateway, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, str]]:
-    """The handler of ProcessPayment over the shop's tables and the sandbox. Yields the gateway secret to be edited."""
+    """The handler of ProcessPayment over the shop's tables and the sandbox. Yields the gateway secret, for the test to
+    edit."""
     secret = {"api_key": sandbox.api_key, "api_secret": "whsec_AAAA", "endpoint": sandbox.url}
     settings = "DYNAMODB_TABLE=subscriptions RENEWALS_TABLE=renewals CHANGES_TABLE=changes SECRETS_MANAGER_ARN=arn"
     settings += " TIME_ZONE=UTC PROJECT_NAME=shop DUNNING_DAYS=1,3,5,7 DUNNING_ENDS_AS=canceled"
@@ -533,7 +546,7 @@ def _handle() -> dict[str, Any]:
 def test_a_rotated_key_is_read_again_at_once(
     deployed: dict[str, str], shop: World, sandbox: Gateway, request_of_29_99: PaymentRequest, good_card: str
 ) -> None:
-    """The gateway no longer takes the key that a warm process holds: the same call finds the new one."""
+    """After the gateway refuses the API key of a warm process, the same call reads the new key and charges."""
     today = datetime.now(UTC).date().isoformat()
     asked = request_of_29_99
     shop.subscribe(renewal_date=today, gateway_customer=asked.gateway_customer, payment_method=good_card)
@@ -544,7 +557,7 @@ def test_a_rotated_key_is_read_again_at_once(
 
 
 def test_one_function_makes_the_gateway_of_a_deployment() -> None:
-    """Functions, audit and commands get the same gateway from the same secret."""
+    """Functions, audit and commands build the gateway in a single place, from the same secret."""
     root = Path(__file__).parents[2]
     texts = {path: path.read_text() for folder in ("src", "scripts") for path in (root / folder).rglob("*.py")}
     makers = {path.name: text.count("StripeGateway(") for path, text in texts.items() if "StripeGateway(" in text}
@@ -561,7 +574,8 @@ def test_one_function_makes_the_gateway_of_a_deployment() -> None:
     ],
 )
 def test_a_secret_that_is_not_complete_is_named_without_its_values(secret: str, why: str) -> None:
-    """Whoever wrote it by hand reads in the log what it lacks, and nobody reads a key there."""
+    """The error about an incomplete gateway secret names the missing part for whoever wrote the secret, and shows no
+    key."""
     secrets: Any = SimpleNamespace(get_secret_value=lambda **_: {"SecretString": secret})
     with pytest.raises(BadSecret) as raised:
         gateway_access.current_gateway(secrets, "arn")
@@ -579,8 +593,8 @@ def test_an_account_that_is_turned_away_is_told_once_and_heals_by_itself(
     capsys: pytest.CaptureFixture[str],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """The run ends without an error, a metric counts it and the log has the gateway's name of the call; nothing is
-    marked, and the next run charges."""
+    """Turned away by the gateway, the run ends without an error, counts a metric, logs the gateway's request id and
+    changes nothing; the next run charges."""
     today, customer = datetime.now(UTC).date().isoformat(), request_of_29_99.gateway_customer
     shop.subscribe(renewal_date=today, gateway_customer=customer, payment_method=good_card)
     row = dict(shop.row())
@@ -599,7 +613,8 @@ def test_an_account_that_is_turned_away_is_told_once_and_heals_by_itself(
 def test_a_reminder_waits_for_the_account_too(
     deployed: dict[str, str], shop: World, sandbox: Gateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nobody is told of a card that could not be looked at, and nothing fails; later the card is known."""
+    """While the gateway turns the account away, no reminder of an unseen card is sent, and nothing fails; later the
+    card is known."""
     monkeypatch.setenv("REMINDER_DAYS", "7")
     soon = (datetime.now(UTC).date() + timedelta(days=3)).isoformat()
     shop.subscribe(renewal_date=soon)
@@ -616,7 +631,7 @@ def test_a_reminder_waits_for_the_account_too(
 def test_whose_card_it_is(
     gateway: StripeGateway, sandbox: Gateway, request_of_29_99: PaymentRequest, good_card: str
 ) -> None:
-    """A saved card names its customer; a detached one nobody; an id that the gateway does not have is None."""
+    """A saved card names its customer, a detached card names nobody, and a card unknown to the gateway is None."""
     card = good_card
     assert gateway.saved(card) == Saved("card", request_of_29_99.gateway_customer)
     _client(sandbox).v1.payment_methods.detach(card)
@@ -625,7 +640,7 @@ def test_whose_card_it_is(
 
 
 def test_customers_that_are_known(gateway: StripeGateway, sandbox: Gateway, request_of_29_99: PaymentRequest) -> None:
-    """A deleted customer is none, though Stripe answers for it; neither is one of an unknown id."""
+    """Neither a deleted customer, for whom Stripe still answers, nor a customer with an unknown id counts as known."""
     customer = request_of_29_99.gateway_customer
     assert gateway.has_customer(customer)
     _client(sandbox).v1.customers.delete(customer)
