@@ -1,6 +1,7 @@
 """DynamoDB, S3, SES and SQS in memory, as far as this project uses them, fast enough for thousands of renewals.
 
-They take and give what boto3's clients do. `test_fake_aws.py` holds them to moto's answers.
+The fakes accept and return the values that boto3's clients do; `test_fake_aws.py` compares the fakes with moto's
+answers.
 """
 
 import io
@@ -29,7 +30,7 @@ from moto.dynamodb.parsing.reserved_keywords import ReservedKeywords
 type Item = dict[str, Any]
 type Around = Callable[[str], Any]
 type Place = tuple[str, tuple[str, str]]
-"""A table, and an item's two keys in it."""
+"""A table, and the two keys of an item in the table."""
 
 _TOKEN = re.compile(r"\s*(attribute_not_exists|attribute_exists|AND\b|OR\b|IN\b|<>|>=|>|<|=|[(),]|[#:\w.]+)")
 _COMPARED: dict[str, Callable[[Any, Any], bool]] = {"<": lt, ">": gt, ">=": ge, "=": eq}
@@ -46,7 +47,7 @@ def wire(item: Item) -> Item:
 
 
 def _wire(value: Any) -> Item:
-    """As boto3 does it, which takes long to find out that a text is one."""
+    """Serialize a value as boto3 does, but quickly: boto3 tries many types before it recognizes a text."""
     if type(value) is str:
         return {"S": value}
     if type(value) is dict:
@@ -69,7 +70,7 @@ def _plain(attribute: Item) -> Any:
 
 
 def _copied(value: Any) -> Any:
-    """An item, or a part of one, that shares nothing that can change with the other."""
+    """Copy an item, or a part of an item, so that a change of the copy leaves the original alone."""
     if type(value) is dict:
         return {name: _copied(each) for name, each in value.items()}
     if type(value) is list:
@@ -100,13 +101,13 @@ def _tokens(expression: str) -> list[str]:
 
 @cache
 def _hashed(hash_key: str, expression: str) -> str:
-    """The placeholder of the hash key's value."""
+    """Return the placeholder of the hash key's value."""
     [token] = re.findall(rf"{hash_key} = (:\w+)", expression)
     return str(token)
 
 
 class Condition:
-    """A condition expression over one item: comparisons of paths and values, attribute_(not_)exists, AND, OR, IN."""
+    """A condition expression over an item: comparisons of paths and values, attribute_(not_)exists, AND, OR, IN."""
 
     def __init__(self, expression: str, names: dict[str, str], values: Item) -> None:
         self._tokens = _tokens(expression)
@@ -160,7 +161,7 @@ class Condition:
         right = self._value(self._next())
         if operator == "<>":
             return bool(left != right)
-        alike = type(left) is type(right) or operator == "="  # of another type it is neither more nor less
+        alike = type(left) is type(right) or operator == "="  # values of different types are neither more nor less
         return left is not None and alike and bool(_COMPARED[operator](left, right))
 
     def _value(self, token: str) -> Any:
@@ -185,7 +186,7 @@ _ABSENT = object()
 
 
 def look_up(item: Any, parts: list[str], absent: Any = None) -> Any:
-    """What stands at the path. absent: where nothing does; DynamoDB's own null is something."""
+    """Return the value at the path, or `absent` where no value stands; DynamoDB's own null is a value."""
     for part in parts:
         item = item.get(part, absent) if isinstance(item, dict) else absent
     return item
@@ -195,16 +196,16 @@ def look_up(item: Any, parts: list[str], absent: Any = None) -> Any:
 class FakeDynamoDB:
     """Tables of items by their two keys. keys: table to the name of its range key.
 
-    A transaction holds its items, those that it only checks too, until it is over. Whoever writes one of them meanwhile
-    is refused: a transaction as TransactionCanceledException with reason TransactionConflict, a plain write as
-    TransactionConflictException. Reads are served. A transaction that names an item twice is refused as invalid.
-    https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/transaction-apis.html
+    A transaction holds its items until its end, including the items that the transaction only checks. A concurrent
+    write of a held item is refused: a transaction as TransactionCanceledException with reason TransactionConflict, a
+    plain write as TransactionConflictException. Reads are served. A transaction that names an item twice is refused as
+    invalid. https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/transaction-apis.html
 
-    holds: for how many seconds a transaction holds its items while other threads run. busy: items that somebody else's
-    transaction holds, by table and keys, for so many of the next writes that meet it: for tests of one thread.
-    trouble: errors to raise at the next writes, first one first. answers_lost: the client repeats each update, as it
-    does where the first answer did not arrive. unanswered: how many keys the next batches leave out, for each in turn.
-    indexes: name to the hash and the range key. An item without both is not in it.
+    holds: the seconds for which a transaction holds its items while other threads run. busy: items held by a foreign
+    transaction, by table and keys, with the number of next writes that meet the transaction; for tests with a single
+    thread. trouble: errors to raise at the next writes, in order. answers_lost: the client repeats every update, as a
+    client does whose first answer did not arrive. unanswered: the number of keys left out of the answer, for every next
+    batch in turn. indexes: name to hash and range key. An item without both keys is not in the index.
     """
 
     keys: dict[str, str]
@@ -221,7 +222,7 @@ class FakeDynamoDB:
     _indexed: dict[tuple[str, str], dict[str, list[Item]]] = field(default_factory=dict)
 
     def __getstate__(self) -> dict[str, Any]:
-        """For a copy, which has a lock of its own."""
+        """Return the state for a copy, which gets a lock of its own."""
         return {name: value for name, value in vars(self).items() if name != "lock"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -239,7 +240,7 @@ class FakeDynamoDB:
             of_one = [each for each in self.items(q["TableName"]).items() if each[0][0] == wanted]
             found = [item for _, item in sorted(of_one)]
             ordered = found if q["ScanIndexForward"] else found[::-1]
-            if "ExclusiveStartKey" in q:  # which need not be there: an item may be deleted between two pages
+            if "ExclusiveStartKey" in q:  # the item with this key may have been deleted between two pages
                 start = self._key(q["TableName"], plain(q["ExclusiveStartKey"]))
                 after = gt if q["ScanIndexForward"] else lt
                 ordered = [item for item in ordered if after(self._key(q["TableName"], item), start)]
@@ -284,7 +285,7 @@ class FakeDynamoDB:
         return self._answer(q, page) | last
 
     def _answer(self, q: Item, page: list[Item]) -> Item:
-        """What a query of an index or a scan says of the items that it read."""
+        """Return a scan's or an index query's answer for the items read."""
         if "FilterExpression" in q:
             values = plain(q.get("ExpressionAttributeValues", {}))
             narrowed = Condition(q["FilterExpression"], q.get("ExpressionAttributeNames", {}), values)
@@ -297,12 +298,13 @@ class FakeDynamoDB:
         return answer
 
     def _last(self, item: Item, table: str, *index: str, more: bool) -> Item:
-        """Where a page ended because it was full, as DynamoDB says it: even where nothing follows."""
+        """Return the last key of a full page, as DynamoDB does even where nothing follows."""
         names = {"subscription_id", self.keys[table], *index}
         return {"LastEvaluatedKey": wire({name: item[name] for name in names})} if more else {}
 
     def _in_index(self, table: str, index: str) -> dict[str, list[Item]]:
-        """The index as it is now: hash key to items in order. A write makes it anew."""
+        """Return the index as it is now, hash key to items in order; the first read after a write builds the index
+        anew."""
         if (table, index) not in self._indexed:
             hash_key, range_key = self.indexes[index]
             made: dict[str, list[Item]] = {}
@@ -385,7 +387,7 @@ class FakeDynamoDB:
 
     @contextmanager
     def _holding(self, places: list[Place]) -> Iterator[None]:
-        """The items of a transaction, from its beginning to its end."""
+        """Hold the items of a transaction from its beginning to its end."""
         with self.lock:
             busy = [self._is_busy(place) for place in places]
             if any(busy):
@@ -401,18 +403,18 @@ class FakeDynamoDB:
                 self._held -= set(places)
 
     def _is_busy(self, place: Place) -> bool:
-        """Whether another's transaction is at work on the item at this moment."""
+        """Tell whether a concurrent transaction is at work on the item."""
         left = self.busy.pop(place, 0)
         if left > 1:
             self.busy[place] = left - 1
         return left > 0 or place in self._held
 
     def put(self, table: str, item: Item) -> None:
-        """A write past the client, as a user makes it."""
+        """Write an item past the client, as a person does."""
         self._put(table, plain(wire(item)))
 
     def delete(self, table: str, key: tuple[str, str]) -> None:
-        """A deletion past the client."""
+        """Delete an item past the client."""
         del self.items(table)[key]
         self._indexed.clear()
 
@@ -451,8 +453,8 @@ class FakeDynamoDB:
 
 @dataclass
 class FakeS3:
-    """Objects by key, in one bucket. trouble: errors to raise at the next puts, first one first. presigned: what the
-    last presigned address asks for."""
+    """Objects by key, in a single bucket. trouble: errors to raise at the next puts, in order. presigned: the
+    parameters of the last presigned address."""
 
     around: Around = _nothing_around
     objects: dict[str, Item] = field(default_factory=dict)
@@ -475,7 +477,7 @@ class FakeS3:
         return {"ChecksumSHA256": checksum} if checksum else {}
 
     def generate_presigned_url(self, operation: str, Params: Item, ExpiresIn: int) -> str:  # noqa: N803  (boto3's names)
-        """A readable one: what it opens, and for how long."""
+        """Return a readable address that tells its object and how long the address is valid."""
         assert operation == "get_object"
         self.presigned = Params
         return f"https://s3.example/{Params['Bucket']}/{Params['Key']}?expires={ExpiresIn}"
@@ -489,7 +491,7 @@ class FakeS3:
 
 @dataclass
 class FakeSES:
-    """Sent mails, each as it was handed over. trouble: errors to raise at the next sends, first one first."""
+    """Sent mails, as handed over. trouble: errors to raise at the next sends, in order."""
 
     around: Around = _nothing_around
     sent: list[Item] = field(default_factory=list)
@@ -512,7 +514,7 @@ class FakeSES:
 
 @dataclass(slots=True)
 class Message:
-    """One message of a queue. receipt: the handle of its latest receive."""
+    """A message of a queue. receipt: the handle of its latest receive."""
 
     body: str
     id: str
@@ -521,10 +523,10 @@ class Message:
 
 
 class FakeSQS:
-    """One standard queue and its dead letters, as the template makes them, over a clock that stands until it is moved.
+    """A standard queue and its dead letters, as the template makes them, over a clock that tests move.
 
-    now: its clock, in seconds. trouble: how many of the next batches' entries are refused, for each batch in turn.
-    dead: the bodies of its dead letters. counted_late: so many seconds old are the counts that it gives, which are
+    now: the clock, in seconds. trouble: the number of refused entries, for every next batch in turn. dead: the bodies
+    of the dead letters. counted_late: the age, in seconds, of the counts that the queue reports; SQS's counts are
     approximate: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_GetQueueAttributes.html
     """
 
@@ -542,18 +544,18 @@ class FakeSQS:
         self.dead: list[str] = []
         self._waiting: deque[Message] = deque()
         self._hidden: dict[str, tuple[float, Message]] = {}  # by receipt
-        self._ends: list[tuple[float, str]] = []  # a heap: when each receipt is over, unless it was changed since
+        self._ends: list[tuple[float, str]] = []  # a heap: the end of every receipt, unless changed since
         self._numbers = count()
         self._counts: deque[tuple[float, int, int]] = deque([(float("-inf"), 0, 0)])
 
     @property
     def waiting(self) -> int:
-        """How many messages wait for somebody to receive them."""
+        """The number of messages that wait to be received."""
         return len(self._waiting)
 
     @property
     def bodies(self) -> list[str]:
-        """Of the messages that wait for somebody to receive them, oldest first."""
+        """The bodies of the messages that wait to be received, oldest first."""
         return [message.body for message in self._waiting]
 
     @bodies.setter
@@ -561,7 +563,7 @@ class FakeSQS:
         self._waiting = deque(Message(body, f"m-{next(self._numbers)}") for body in bodies)
 
     def move_clock(self, to: float) -> None:
-        """What is hidden until then is seen again."""
+        """Move the clock to a later moment; messages hidden until then become visible again."""
         self._counts.append((self.now, len(self._waiting), len(self._hidden)))
         while len(self._counts) > 1 and self._counts[1][0] <= self.now - self.counted_late:
             self._counts.popleft()
@@ -582,7 +584,7 @@ class FakeSQS:
             return {"Failed": [{"Id": entry["Id"], "Code": "InternalError"} for entry in refused]} if refused else {}
 
     def receive_message(self, **q: Any) -> Item:
-        """The oldest that wait, hidden from now on; one that was received too often is a dead letter."""
+        """Receive and hide the oldest waiting messages; a message received too often becomes a dead letter."""
         received: list[Item] = []
         while self._waiting and len(received) < q.get("MaxNumberOfMessages", 1):
             if len(self._hidden) >= self.MOST_IN_FLIGHT:

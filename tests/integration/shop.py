@@ -1,6 +1,6 @@
-"""A shop on the deployed stack: makes subscriptions, sends webhooks, and looks at all that became of them.
+"""A shop on the deployed stack: makes subscriptions, sends webhooks, and looks at all results.
 
-Each subscription has ids, a customer and an address of its own, so that many tests share one stack.
+Every subscription has ids, a customer and an address of its own, so that many tests can share a stack.
 """
 
 import io
@@ -43,7 +43,7 @@ FAILED = "FAILED"
 
 @dataclass(frozen=True)
 class Subscriber:
-    """A subscription with its customer. amount: major units, as the webhook carries it."""
+    """A subscription with its customer. amount: in major units, as in the webhook."""
 
     subscription_id: str
     customer_id: str
@@ -54,7 +54,7 @@ class Subscriber:
     payment_method: str
 
     def request(self, **changes: Any) -> bytes:
-        """The body of a webhook that asks to renew it, with `changes`; None leaves a field out."""
+        """Return the body of a webhook for a renewal of the subscription, with `changes`; None leaves a field out."""
         fields: dict[str, Any] = {
             "subscription_id": self.subscription_id,
             "customer_id": self.customer_id,
@@ -65,7 +65,8 @@ class Subscriber:
 
 @dataclass(frozen=True)
 class End:
-    """Where an execution ended. state: the last one entered. payment: ProcessPayment's reply, {} if it gave none."""
+    """The end of an execution. state: the last state entered. payment: ProcessPayment's reply, or {} without a
+    reply."""
 
     status: str
     error: str | None
@@ -74,7 +75,7 @@ class End:
 
 
 def wait_until[T](what: Callable[[], T], *, seconds: float = 30) -> T:
-    """The first true value of `what`, asked ten times a second. Fails after `seconds`."""
+    """Ask `what` ten times a second and return its first true value; fail after `seconds`."""
     deadline = time.monotonic() + seconds
     while not (value := what()):
         assert time.monotonic() < deadline, f"still {value!r} after {seconds:.0f} s"
@@ -83,7 +84,7 @@ def wait_until[T](what: Callable[[], T], *, seconds: float = 30) -> T:
 
 
 class Shop:
-    """See the module. planted: what was given to the stack and must not show in logs."""
+    """A shop on the deployed stack. planted: data given to the stack that must not show in logs."""
 
     def __init__(self, stack: Stack) -> None:
         self.stack = stack
@@ -108,9 +109,9 @@ class Shop:
     def subscribe(
         self, *, name: str = "Ann Lee", amount: str = "29.99", card: str = "pm_card_visa", **attributes: Any
     ) -> Subscriber:
-        """A customer with a saved card at the gateway, and a monthly subscription in USD that is due today.
+        """Make a customer with a saved card at the gateway, and a monthly subscription in USD, due today.
 
-        card: one of Stripe's test ids. attributes: what is otherwise in the row; None leaves one out.
+        card: a test id of Stripe's. attributes: differing attributes of the row; None leaves an attribute out.
         """
         identity = uuid.uuid4().hex[:12]
         email = f"customer-{identity}@example.org"
@@ -138,49 +139,49 @@ class Shop:
         return subscriber
 
     def edit(self, subscriber: Subscriber, **attributes: Any) -> None:
-        """What a user changes in the subscription's row; None removes an attribute."""
+        """Change attributes in the subscription's row, as a person does; None removes an attribute."""
         row = self.row(subscriber) | attributes
         self.subscriptions.put_item(Item={name: value for name, value in row.items() if value is not None})
 
     def give_card(self, subscriber: Subscriber, card: str) -> str:
-        """Saves another card for the customer and writes it into the row; its id."""
+        """Save a new card for the customer and write it into the row; return the card's id."""
         saved = self._attach(card, subscriber.gateway_customer)
         self.edit(subscriber, payment_method=saved)
         return saved
 
     def end_lease(self, subscriber: Subscriber) -> None:
-        """As if the 40 seconds had passed for which an execution owns a renewal."""
+        """End the lease of the subscription's renewals, as if an execution's 40 seconds had passed."""
         for item in self.ledger(subscriber):
             self.renewals.put_item(Item=item | {"lease_until": "2026-01-01T00:00:00.000000+00:00"})
 
     @cached_property
     def secret(self) -> str:
-        """The webhook's signing secret, as it was deployed."""
+        """The webhook's signing secret, as deployed."""
         return signing_secret(self.stack)
 
     def signed(self, body: bytes, *, message_id: str | None = None, at: datetime | None = None) -> dict[str, str]:
-        """Headers that sign `body`: as a new message, now, if nothing else is said."""
+        """Return headers that sign `body`, by default as a new message sent now."""
         message_id = message_id or f"msg_{uuid.uuid4().hex}"
         return signed_headers(self.secret, body, message_id=message_id, at=at or datetime.now(UTC))
 
     def post(self, body: bytes, headers: dict[str, str]) -> Reply:
-        """One webhook over HTTP."""
+        """Post a webhook over HTTP."""
         return send(self.stack.outputs["LocalWebhookUrl"], body, headers)
 
     def deliver(self, subscriber: Subscriber, **changes: Any) -> Reply:
-        """One signed webhook that asks to renew the subscription, with `changes` to its fields."""
+        """Post a signed webhook for a renewal of the subscription, with `changes` to its fields."""
         body = subscriber.request(**changes)
         return self.post(body, self.signed(body))
 
     def renew(self, subscriber: Subscriber, **changes: Any) -> End:
-        """Delivers one webhook, which must be accepted, and waits for the end of its execution."""
+        """Deliver a webhook, which must be accepted, and wait for the end of its execution."""
         before = len(self.executions(subscriber.subscription_id))
         reply = self.deliver(subscriber, **changes)
         assert reply.status == 202, reply
         return self.ends(subscriber, before + 1)[-1]
 
     def retries_until[T](self, come: Callable[[], T], *, seconds: float = 60) -> T:
-        """The first true value of `come`. The queues' waits between two tries end at once."""
+        """Return the first true value of `come`, ending the queues' waits between two tries at once."""
 
         def has_come() -> T:
             self.time.until_all_is_done(seconds)
@@ -190,7 +191,7 @@ class Shop:
         return wait_until(has_come, seconds=seconds)
 
     def nothing_is_due(self) -> None:
-        """As if all subscriptions that were made here before had ended, and the queue were drained."""
+        """Remove all subscriptions made earlier and drain the queue."""
         self.sandbox.peaceful()
         self.stack.client("sqs").purge_queue(QueueUrl=self.stack.outputs["RenewalQueueUrl"])
         self.time.until_all_is_done(60)
@@ -206,20 +207,21 @@ class Shop:
     # Looking
 
     def executions(self, subscription_id: str) -> list[dict[str, Any]]:
-        """The executions that were asked to renew the subscription, in the order in which they started.
+        """Return the executions for the subscription, in the order of their starts.
 
-        AWS has no such list for EXPRESS workflows, and logs them instead; the emulator has it.
+        AWS keeps no list of executions of EXPRESS workflows, only logs; the emulator has a list.
         """
         found = self._emulator(f"/_local/executions/{quote(subscription_id)}")
         return [each for each in found if json.loads(each["input"])["subscription_id"] == subscription_id]
 
     def all_executions(self) -> int:
-        """How many executions were ever started."""
+        """Return the number of all executions ever started."""
         pages = self.workflows.get_paginator("list_executions").paginate(stateMachineArn=self.workflow)
         return sum(len(page["executions"]) for page in pages)
 
     def ends(self, subscriber: Subscriber, count: int, *, seconds: float = 60) -> list[End]:
-        """The ends of the subscription's `count` executions, in the order of their starts, once all have ended."""
+        """Wait until the subscription's `count` executions have ended, and return the ends in the order of the
+        starts."""
 
         def ended() -> list[dict[str, Any]]:
             found = self.executions(subscriber.subscription_id)
@@ -229,18 +231,18 @@ class Shop:
         return [self._end(execution["executionArn"]) for execution in wait_until(ended, seconds=seconds)]
 
     def history(self, execution_arn: str) -> list[dict[str, Any]]:
-        """The events of an execution, in order."""
+        """Return the events of an execution, in order."""
         pages = self.workflows.get_paginator("get_execution_history").paginate(executionArn=execution_arn)
         return [event for page in pages for event in page["events"]]
 
     def row(self, subscriber: Subscriber) -> dict[str, Any]:
-        """The subscription's row."""
+        """Return the subscription's row."""
         key = {"subscription_id": subscriber.subscription_id, "customer_id": subscriber.customer_id}
         row: dict[str, Any] = self.subscriptions.get_item(Key=key, ConsistentRead=True)["Item"]
         return row
 
     def ledger(self, subscriber: Subscriber) -> list[dict[str, Any]]:
-        """The subscription's periods in the ledger, oldest first."""
+        """Return the subscription's periods in the ledger, oldest first."""
         condition = Key("subscription_id").eq(subscriber.subscription_id)
         items: list[dict[str, Any]] = self.renewals.query(KeyConditionExpression=condition, ConsistentRead=True)[
             "Items"
@@ -248,11 +250,11 @@ class Shop:
         return items
 
     def charges(self, subscriber: Subscriber, **equal: Any) -> list[dict[str, Any]]:
-        """The charges that the gateway attempted, oldest first; `equal` narrows, as status="succeeded"."""
+        """Return the gateway's attempted charges, oldest first; `equal` narrows the list, as status="succeeded"."""
         return self.sandbox.charges(customer=subscriber.gateway_customer, **equal)
 
     def receipts(self, subscriber: Subscriber) -> dict[str, bytes]:
-        """The customer's receipts: key to PDF."""
+        """Return the customer's receipts: key to PDF."""
         listed = self.s3.list_objects_v2(Bucket=self.bucket, Prefix=f"receipts/{subscriber.customer_id}/")
         return {
             found["Key"]: self.s3.get_object(Bucket=self.bucket, Key=found["Key"])["Body"].read()
@@ -260,18 +262,18 @@ class Shop:
         }
 
     def mails(self, subscriber: Subscriber) -> list[EmailMessage]:
-        """What the customer got, oldest first: once everything that SES took for the address has been relayed."""
+        """Return the customer's mails, oldest first, after everything that SES accepted for the address was relayed."""
         return self.mails_to(subscriber.email)
 
     def mails_to(self, address: str) -> list[EmailMessage]:
-        """What came to the address, which no other address contains."""
+        """Return the mails to the address, a text that no other address contains."""
         count = sum(address in "".join(mail["to"]) for mail in self._emulator("/_local/mails"))
         wait_until(lambda: len(self._arrived(address)) >= count, seconds=10)
         return self._arrived(address)
 
     def bounce_of(self, subscriber: Subscriber, mail: str, **said: Any) -> dict[str, Any]:
-        """The event that SES publishes where the latest mail of this name came back for good, but for what is `said` of
-        the bounce. The emulator's SES publishes none; the tags are those that the mail went out with.
+        """Return the event that SES publishes for a permanent bounce of the latest mail of this name, with `said` in
+        the bounce. The emulator's SES publishes no events; the tags are the tags of the mail as sent.
 
         https://docs.aws.amazon.com/ses/latest/dg/event-publishing-retrieving-sns-examples.html
         """
@@ -290,7 +292,7 @@ class Shop:
         return event
 
     def publish(self, event: dict[str, Any]) -> None:
-        """As SES does it."""
+        """Publish an event to the topic, as SES does."""
         topic = self.stack.outputs["MailEventsTopicArn"]
         self.stack.client("sns").publish(TopicArn=topic, Message=json.dumps(event))
 
@@ -305,7 +307,7 @@ class Shop:
         return saved
 
     def _emulator(self, path: str) -> list[dict[str, Any]]:
-        """What the emulator answers on a path of its own."""
+        """Return the emulator's answer on a path of its own."""
         answer = self._http.request("GET", f"{self.stack.endpoint_url}{path}")
         found: list[dict[str, Any]] = answer.json()
         return found
@@ -316,7 +318,7 @@ class Shop:
 
 
 def end_of(described: dict[str, Any], events: list[dict[str, Any]]) -> End:
-    """An execution's end, from what DescribeExecution and GetExecutionHistory say of it."""
+    """Return an execution's end, read from the answers of DescribeExecution and GetExecutionHistory."""
     entered = [event["stateEnteredEventDetails"]["name"] for event in events if "stateEnteredEventDetails" in event]
     left = [event["stateExitedEventDetails"] for event in events if "stateExitedEventDetails" in event]
     replies = [json.loads(state["output"]) for state in left if state["name"] == "ProcessPayment"]
@@ -324,14 +326,15 @@ def end_of(described: dict[str, Any], events: list[dict[str, Any]]) -> End:
 
 
 def oncall(shop: Shop, *arguments: str, fails: bool = False) -> str:
-    """What the command of the runbook prints. fails: whether it is to refuse; then what it says of that."""
+    """Run the runbook's command and return its output; `fails`: the command must refuse, and the refusal is
+    returned."""
     done = _oncall(shop, *arguments)
     assert (done.returncode != 0) is fails, done.stderr
     return done.stderr if fails else done.stdout
 
 
 def who_waits(shop: Shop) -> str:
-    """What `oncall waiting` prints where somebody waits, which its exit status says too."""
+    """Return the output of `oncall waiting` where somebody waits, which the exit status must tell too."""
     done = _oncall(shop, "waiting")
     assert (done.returncode, done.stderr) == (1, ""), done
     assert done.stdout.endswith("Not over.\n")
@@ -345,20 +348,21 @@ def _oncall(shop: Shop, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def today() -> date:
-    """The day that the functions go by."""
+    """Return the functions' present day."""
     return datetime.now(UTC).date()
 
 
 def a_month_later(day: str) -> str:
-    """The renewal date after `day`, as the row gave it, of a monthly subscription."""
+    """Return the renewal date after `day` of a monthly subscription."""
     renewed_on = date.fromisoformat(day)
     return Schedule("month", 1, renewed_on.day).after(renewed_on).isoformat()
 
 
 def assert_renewed_once(shop: Shop, subscriber: Subscriber, *, minor_units: int = 2999, mails: int = 1) -> bytes:
-    """One charge of the amount, one finished period, one receipt that the ledger's hash is of, one mail that brings it.
+    """Assert a single charge of the amount, a finished period, a receipt with the ledger's hash, and a mail with the
+    receipt.
 
-    mails: how many the customer got in all, those of refusals before it included. Returns the receipt.
+    mails: the number of all mails to the customer, including mails about earlier declines. Returns the receipt.
     """
     [charge] = shop.charges(subscriber, status="succeeded")
     assert (charge["amount"], charge["amount_refunded"]) == (minor_units, 0)
@@ -380,7 +384,7 @@ def assert_renewed_once(shop: Shop, subscriber: Subscriber, *, minor_units: int 
 
 
 def assert_untouched(shop: Shop, subscriber: Subscriber) -> None:
-    """No charge was tried, nothing claimed, nobody written to."""
+    """Assert that no charge was attempted, nothing was claimed, and no mail was sent."""
     assert shop.charges(subscriber) == []
     assert shop.ledger(subscriber) == []
     assert shop.receipts(subscriber) == {}
@@ -388,7 +392,7 @@ def assert_untouched(shop: Shop, subscriber: Subscriber) -> None:
 
 
 def text_of(pdf: bytes) -> str:
-    """What a reader of the PDF sees, once the file is known to be sound."""
+    """Return the text that a reader sees in the PDF, after checking the file's syntax."""
     with pikepdf.open(io.BytesIO(pdf)) as document:
         assert document.check_pdf_syntax() == []
     with pypdfium2.PdfDocument(pdf) as document:

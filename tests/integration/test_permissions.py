@@ -1,8 +1,8 @@
-"""Each permission that is deployed is needed, and none beside them: taken away one by one, each is missed.
+"""The stack deploys no unneeded permission: every permission, taken away alone, is missed.
 
-A probe is the smallest work that needs one permission. Its owner does it twice, on subscriptions of its own: without
-the permission, and with it back. What the emulator has no use for stands in one table, with the reason; that those
-are the right ones is asserted on the template, in tests/unit/test_template.py.
+A probe is the smallest work that needs a given permission. The permission's owner does the work twice, on subscriptions
+of its own: first without the permission, then with it. A table lists the permissions for which the emulator has no use,
+with the reason; tests/unit/test_template.py asserts on the template that exactly these are right.
 """
 
 import base64
@@ -29,8 +29,10 @@ type Json = dict[str, Any]
 
 
 class Grant(NamedTuple):
-    """One action that a role may do on one resource, as `table/<Renewals>`: the end of its ARN, with the template's
-    name for it. Where AWS's own policy is attached, the action is that policy's ARN.
+    """An action that a role may do on a resource.
+
+    on: the end of the resource's ARN with the template's name, as `table/<Renewals>`. For an attached policy of AWS,
+    the action is the policy's ARN.
     """
 
     role: str
@@ -40,7 +42,7 @@ class Grant(NamedTuple):
 
 @dataclass(frozen=True)
 class Answer:
-    """What came of one try. told: the reply and the end of the log, or the errors of a workflow's tasks."""
+    """The result of a try. told: the reply and the end of the log, or the errors of a workflow's tasks."""
 
     reply: Json
     told: str
@@ -60,17 +62,18 @@ class Deployed:
             resource for page in pages.paginate(StackName=STACK_NAME) for resource in page["StackResourceSummaries"]
         ]
         self.names = {resource["LogicalResourceId"]: resource["PhysicalResourceId"] for resource in found}
-        # The ARN, as on AWS: the emulator lists the name, and the ARN's end is made up anew by each deployment.
+        # Secrets are known by ARN, as on AWS: the emulator lists only their names, and every deployment invents a new
+        # end of the ARN.
         self.names["PaymentGatewaySecret"] = shop.stack.outputs["PaymentGatewaySecretArn"]
         self.names["WebhookSecret"] = shop.stack.outputs["WebhookSecretArn"]
         self.names["ReceiptLinkKey"] = shop.stack.outputs["ReceiptLinkKeyArn"]
-        # A queue is listed by its address, which ends in its name.
+        # The emulator lists a queue by its address, which ends in the queue's name.
         for queue in ("RenewalQueue", "MailFeedbackDeadLetterQueue"):
             self.names[queue] = self.names[queue].rpartition("/")[2]
         self._roles = [each["LogicalResourceId"] for each in found if each["ResourceType"] == "AWS::IAM::Role"]
 
     def grants(self) -> set[Grant]:
-        """All that the roles allow."""
+        """Return everything that the deployed roles allow."""
         inline = {
             self._grant(role, action, resource)
             for role in self._roles
@@ -81,7 +84,7 @@ class Deployed:
 
     @contextmanager
     def without(self, *taken: Grant) -> Iterator[None]:
-        """For a while the roles have all that they had but these."""
+        """Take the grants away from their roles for the duration of the block; the roles keep all other permissions."""
         roles = {grant.role for grant in taken}
         inline = {role: self._inline(role) for role in roles}
         attached = [(role, policy) for role in roles for policy in self._attached(role)]
@@ -103,21 +106,22 @@ class Deployed:
                 self._iam.attach_role_policy(RoleName=self.names[role], PolicyArn=policy)
 
     def call(self, function: str, event: Json) -> Answer:
-        """One call of a function, made by the account's root."""
+        """Call a function as the account's root."""
         name = self.names[function]
         answer = self.shop.functions.invoke(FunctionName=name, Payload=json.dumps(event), LogType="Tail")
         reply = answer["Payload"].read().decode()
         return Answer(json.loads(reply), f"{reply}\n{base64.b64decode(answer['LogResult']).decode(errors='replace')}")
 
     def restart(self, function: str) -> None:
-        """The next call finds a new process, which has read no secret yet: a setting is set, to what it is."""
+        """Make the next call start a new process, which has read no secret yet, by setting the function's timeout to
+        its present value."""
         name = self.names[function]
         timeout = self.shop.functions.get_function_configuration(FunctionName=name)["Timeout"]
         self.shop.functions.update_function_configuration(FunctionName=name, Timeout=timeout)
 
     @contextmanager
     def timeout(self, function: str, seconds: int) -> Iterator[None]:
-        """For a while a run of the function has so much time."""
+        """Give the function's runs `seconds` for the duration of the block."""
         name = self.names[function]
         kept = self.shop.functions.get_function_configuration(FunctionName=name)["Timeout"]
         self.shop.functions.update_function_configuration(FunctionName=name, Timeout=seconds)
@@ -157,14 +161,14 @@ class Deployed:
         return [policy["PolicyArn"] for policy in attached]
 
     def _put(self, role: str, policy: str, document: Json) -> None:
-        if not document["Statement"]:  # IAM takes no policy that says nothing
+        if not document["Statement"]:  # IAM accepts no policy without statements
             self._iam.delete_role_policy(RoleName=self.names[role], PolicyName=policy)
             return
         self._iam.put_role_policy(RoleName=self.names[role], PolicyName=policy, PolicyDocument=json.dumps(document))
 
 
 def pairs(document: Json) -> Iterator[tuple[str, str]]:
-    """The actions of a policy, each with each of its resources."""
+    """Yield every action of a policy with every resource of the action."""
     for statement in document["Statement"]:
         assert set(statement) - {"Condition"} == {"Effect", "Action", "Resource"}
         assert statement["Effect"] == "Allow"
@@ -188,14 +192,14 @@ type Probe = Callable[[Deployed], Iterator[Answer]]
 
 
 def payment(deployed: Deployed) -> Iterator[Answer]:
-    """Claims, charges and records; what was begun without the permission is finished with it."""
+    """Claim, charge and record a renewal; the second call finishes what the first began without the permission."""
     subscriber = deployed.shop.subscribe()
     for _ in range(2):
         yield deployed.pay(subscriber)
 
 
 def refunds_looked_at(deployed: Deployed) -> Iterator[Answer]:
-    """The refunds of a paid period are compared with the gateway's, and nothing is charged."""
+    """Compare the refunds of a paid period with the gateway's refunds; nothing is charged."""
     subscriber = deployed.shop.subscribe()
     deployed.shop.renew(subscriber)
     (item,) = deployed.shop.ledger(subscriber)
@@ -210,13 +214,13 @@ def refunds_looked_at(deployed: Deployed) -> Iterator[Answer]:
 
 
 def payment_by_a_new_process(deployed: Deployed) -> Iterator[Answer]:
-    """A process reads the gateway's key once."""
+    """Pay in a new process: a process reads the gateway's key only once."""
     deployed.restart("ProcessPayment")
     return payment(deployed)
 
 
 def payment_that_was_begun(deployed: Deployed) -> Iterator[Answer]:
-    """Only a run that did not claim the period itself reads the row again when it records the payment."""
+    """Pay a period that an earlier run claimed: only then does a run read the row again when it records the payment."""
     subscriber = deployed.shop.subscribe()
     deployed.shop.sandbox.hostile("503", "payment_intents.create", calls=1, customer=subscriber.gateway_customer)
     deployed.pay(subscriber)
@@ -231,7 +235,7 @@ def receipt(deployed: Deployed) -> Iterator[Answer]:
 
 
 def receipt_that_is_stored(deployed: Deployed) -> Iterator[Answer]:
-    """Only a receipt that somebody stored before is read."""
+    """Store an object under the receipt's key first: only a stored receipt is read."""
     paid = deployed.pay(deployed.shop.subscribe()).reply
     key = f"receipts/{paid['customer_id']}/{paid['subscription_id']}/{paid['transaction_id']}.pdf"
     deployed.shop.s3.put_object(Bucket=deployed.shop.bucket, Key=key, Body=b"a receipt")
@@ -246,7 +250,7 @@ def mail(deployed: Deployed) -> Iterator[Answer]:
 
 
 def reminder(deployed: Deployed) -> Iterator[Answer]:
-    """Only a reminder is recorded on the subscription's row."""
+    """Send a reminder: only a reminder is recorded on the subscription's row."""
     day = (today() + timedelta(days=5)).isoformat()
     subscriber = deployed.shop.subscribe(renewal_date=day, interval="year")
     told = {"subscription_id": subscriber.subscription_id, "customer_id": subscriber.customer_id, "renewal_date": day}
@@ -256,13 +260,13 @@ def reminder(deployed: Deployed) -> Iterator[Answer]:
 
 
 def mail_by_a_new_process(deployed: Deployed) -> Iterator[Answer]:
-    """A process reads the key of the links once a minute."""
+    """Mail from a new process: a process reads the key for links only once a minute."""
     deployed.restart("SendEmail")
     return mail(deployed)
 
 
 def webhook(deployed: Deployed) -> Iterator[Answer]:
-    """Not due, so that what it starts charges nobody."""
+    """Send a webhook for a subscription that is not due: the workflow charges nobody."""
     body = deployed.shop.subscribe(renewal_date=(today() + timedelta(days=1)).isoformat()).request()
     event = {"headers": deployed.shop.signed(body), "body": body.decode(), "isBase64Encoded": False}
     for _ in range(2):
@@ -270,13 +274,16 @@ def webhook(deployed: Deployed) -> Iterator[Answer]:
 
 
 def webhook_to_a_new_process(deployed: Deployed) -> Iterator[Answer]:
-    """A process reads the signing secret once."""
+    """Send a webhook to a new process: a process reads the signing secret only once."""
     deployed.restart("WebhookHandler")
     return webhook(deployed)
 
 
 def api_request(method: str, path: str, body: Json | None = None, key: str | None = None) -> Json:
-    """What API Gateway hands the function for a request of the account's root. path: with a query or without."""
+    """Return the event that API Gateway passes to the function for a request of the account's root.
+
+    path: with or without a query.
+    """
     path, _, query = path.partition("?")
     return {
         "httpMethod": method,
@@ -295,7 +302,7 @@ def api(deployed: Deployed, event: Json) -> Answer:
 
 
 def api_read(path: str) -> Probe:
-    """A list, or what the path says of a subscription."""
+    """Read a list, or a subscription's part that the path names."""
 
     def probe(deployed: Deployed) -> Iterator[Answer]:
         subscription_id = deployed.shop.subscribe().subscription_id
@@ -307,7 +314,7 @@ def api_read(path: str) -> Probe:
 
 
 def api_create(deployed: Deployed) -> Iterator[Answer]:
-    """Nothing is there when the first try was refused, so that the same request is made again."""
+    """Create a subscription; the refused first try leaves nothing behind, and the same request is made again."""
     subscriber = deployed.shop.subscribe(renewal_date=(today() + timedelta(days=1)).isoformat())
     body = {
         "subscription_id": f"{subscriber.subscription_id}_new",
@@ -322,7 +329,7 @@ def api_create(deployed: Deployed) -> Iterator[Answer]:
 
 
 def api_receipt(deployed: Deployed) -> Iterator[Answer]:
-    """A link is followed to the end: the bucket is asked in the name of the function's role."""
+    """Follow a link to the stored receipt: the bucket answers in the name of the function's role."""
     receipted = deployed.issue_receipt(deployed.pay(deployed.shop.subscribe()).reply).reply
     secret = deployed.shop.stack.client("secretsmanager").get_secret_value(SecretId=deployed.names["ReceiptLinkKey"])
     token = receipt_links.token(secret["SecretString"], receipted["subscription_id"], receipted["renewal_date"])
@@ -341,7 +348,7 @@ def api_receipt_by_a_new_process(deployed: Deployed) -> Iterator[Answer]:
 
 
 def api_resume(deployed: Deployed) -> Iterator[Answer]:
-    """A date fell into the pause: it is left as skipped."""
+    """Resume a subscription with a renewal date in the pause, which the resumption records as skipped."""
     fell_due = (today() - timedelta(days=3)).isoformat()
     subscriber = deployed.shop.subscribe(status="paused", renewal_date=fell_due)
     for _ in range(2):
@@ -349,7 +356,7 @@ def api_resume(deployed: Deployed) -> Iterator[Answer]:
 
 
 def api_end(deployed: Deployed) -> Iterator[Answer]:
-    """At the end of the period, while no charge begins."""
+    """Cancel a subscription at the end of its period, while no charge is under way."""
     subscriber = deployed.shop.subscribe(renewal_date=(today() + timedelta(days=1)).isoformat())
     for _ in range(2):
         path = f"/subscriptions/{subscriber.subscription_id}/cancel"
@@ -357,7 +364,7 @@ def api_end(deployed: Deployed) -> Iterator[Answer]:
 
 
 def api_refund(deployed: Deployed) -> Iterator[Answer]:
-    """Of a renewal that was receipted and mailed; the same request goes on where it was cut off."""
+    """Refund a renewal that was receipted and mailed; the repeated request continues where the first was cut off."""
     subscriber = deployed.shop.subscribe()
     deployed.shop.renew(subscriber)
     (item,) = deployed.shop.ledger(subscriber)
@@ -372,7 +379,7 @@ def api_refund_by_a_new_process(deployed: Deployed) -> Iterator[Answer]:
 
 
 def api_start(deployed: Deployed) -> Iterator[Answer]:
-    """A card for a subscription that is due: it is kept, and the workflow is started if it may be."""
+    """Update the payment method of a due subscription: the API keeps the card, and starts the workflow if permitted."""
     subscriber = deployed.shop.subscribe()
     path = f"/subscriptions/{subscriber.subscription_id}/payment-method"
     for _ in range(2):
@@ -382,7 +389,7 @@ def api_start(deployed: Deployed) -> Iterator[Answer]:
 
 
 def sweep_read(part: Json) -> Probe:
-    """One part of a sweep, of which nothing is sent."""
+    """Read a single part of a sweep without sending messages."""
 
     def probe(deployed: Deployed) -> Iterator[Answer]:
         for _ in range(2):
@@ -392,36 +399,36 @@ def sweep_read(part: Json) -> Probe:
 
 
 def sweep_send(deployed: Deployed) -> Iterator[Answer]:
-    """A date of its own, on which one subscription was due."""
+    """Sweep a date of its own, on which a single subscription was due."""
     deployed.shop.subscribe(renewal_date="2020-01-31", interval="year")
     for _ in range(2):
         yield deployed.call("RenewalSweep", {"part": {"kind": "date", "of": "2020-01-31"}})
 
 
 def sweep_hand_on(deployed: Deployed) -> Iterator[Answer]:
-    """Begun at tomorrow, when nothing is due yet."""
+    """Hand on a sweep that begins at tomorrow, when nothing is due yet."""
     start = {"kind": "date", "of": (today() + timedelta(days=1)).isoformat()}
     for _ in range(2):
         yield deployed.call("RenewalSweep", {"sweep": "due", "from": start})
 
 
 def sweep_ask(deployed: Deployed) -> Iterator[Answer]:
-    """The nightly one, which finds the queue drained of what the other probes sent."""
+    """Begin the nightly sweep, after the queue is drained of the messages of earlier probes."""
     wait_until(deployed.queue_is_empty)
     for _ in range(2):
         yield deployed.call("RenewalSweep", {"sweep": "all"})
 
 
 def worker(deployed: Deployed) -> Iterator[Answer]:
-    """Not due, so that the workflow charges nobody."""
+    """Work on a message of a subscription that is not due: the workflow charges nobody."""
     body = deployed.shop.subscribe(renewal_date=(today() + timedelta(days=1)).isoformat()).request().decode()
     for _ in range(2):
         yield deployed.call("RenewalWorker", {"Records": [record(body)]})
 
 
 def worker_that_puts_off(deployed: Deployed) -> Iterator[Answer]:
-    """The workflow rejects an unknown subscription, and the worker says when the message is to come back. There is no
-    such message, which SQS says only to those who may ask."""
+    """Work on a message of an unknown subscription: the workflow rejects the message, and the worker sets the time of
+    the next try. The message does not exist, and SQS says so only to a caller with the permission."""
     nobody = json.dumps({"subscription_id": "sub_nobody", "customer_id": "cus_nobody", "amount": "1.00"})
     for _ in range(2):
         answer = deployed.call("RenewalWorker", {"Records": [record(nobody)]})
@@ -429,20 +436,21 @@ def worker_that_puts_off(deployed: Deployed) -> Iterator[Answer]:
 
 
 def audit(deployed: Deployed) -> Iterator[Answer]:
-    """Of today, with a renewal that is done."""
+    """Audit today, with a finished renewal."""
     day = today().isoformat()
     for _ in range(2):
         yield deployed.call("RenewalAudit", {"from": day, "to": day})
 
 
 def audit_of_a_renewal(deployed: Deployed) -> Iterator[Answer]:
-    """Today's charges are read from the ledger, and their receipts looked at."""
+    """Audit today's charges: the audit reads the ledger's items and looks at the receipts."""
     deployed.shop.renew(deployed.shop.subscribe())
     return audit(deployed)
 
 
 def audit_of_a_refund(deployed: Deployed) -> Iterator[Answer]:
-    """Somebody refunded in the gateway's dashboard: the workflow is asked to look at the period's refunds."""
+    """Audit a period that somebody refunded in the gateway's dashboard: the audit asks the workflow to compare the
+    refunds."""
     subscriber, stack = deployed.shop.subscribe(), deployed.shop.stack
     deployed.shop.renew(subscriber)
     (item,) = deployed.shop.ledger(subscriber)
@@ -452,14 +460,14 @@ def audit_of_a_refund(deployed: Deployed) -> Iterator[Answer]:
 
 
 def audit_hand_on(deployed: Deployed) -> Iterator[Answer]:
-    """No run has as much time as it wants to have left: it writes its part and hands on the rest."""
+    """Audit with less time than a run wants to have left: the run writes its part and hands on the rest."""
     with deployed.timeout("RenewalAudit", 100):
         for answer in audit(deployed):
             yield Answer({"finished": answer.reply.get("finished") is False}, answer.told)
 
 
 def feedback(deployed: Deployed) -> Iterator[Answer]:
-    """The mail of a receipt came back: what was begun without the permission is finished with it."""
+    """Process the bounce of a receipt's mail; the second call finishes what the first began without the permission."""
     subscriber = deployed.shop.subscribe()
     receipted = deployed.issue_receipt(deployed.pay(subscriber).reply).reply
     deployed.call("SendEmail", {"execution": EXECUTION, "renewal": receipted})
@@ -469,7 +477,7 @@ def feedback(deployed: Deployed) -> Iterator[Answer]:
 
 
 def feedback_on_a_reminder(deployed: Deployed) -> Iterator[Answer]:
-    """Only a reminder is looked for on the subscription's row."""
+    """Process the bounce of a reminder: only for a reminder is the subscription's row read."""
     day = (today() + timedelta(days=5)).isoformat()
     subscriber = deployed.shop.subscribe(renewal_date=day, interval="year")
     told = {"subscription_id": subscriber.subscription_id, "customer_id": subscriber.customer_id, "renewal_date": day}
@@ -490,7 +498,8 @@ def record(body: str) -> Json:
 
 
 def workflow(deployed: Deployed) -> Iterator[Answer]:
-    """A whole renewal. It repeats a task that it could not call, and then, after a pause as on AWS, may call it."""
+    """Run a whole renewal. The workflow retries a task that it could not call after a pause, as on AWS, and then may
+    call it."""
     deployed.shop.time.scale_waits_of_workflows(1)
     workflows, asked = deployed.shop.workflows, deployed.shop.subscribe().request().decode()
     execution = workflows.start_execution(stateMachineArn=deployed.shop.workflow, input=asked)["executionArn"]
@@ -604,7 +613,7 @@ PROMISED: dict[str, Json] = {
     "sqs:ChangeMessageVisibility": {"answered": True},
 }
 
-# --- what cannot be missed here ----------------------------------------------------------------------------------
+# --- permissions that nothing on the emulator misses -------------------------------------------------------------
 
 FUNCTIONS = """ProcessPayment GenerateReceipt SendEmail WebhookHandler SubscriptionsApi RenewalSweep RenewalWorker
                RenewalAudit MailFeedback""".split()
@@ -683,7 +692,7 @@ UNMISSED = [grant for _, grants in NOT_ASKED_FOR.values() for grant in grants]
 
 
 def test_every_permission_is_probed_or_known_not_to_be_asked_for(deployed: Deployed) -> None:
-    """What the deployed roles allow is just what is probed here or stands in the table: no more, no less."""
+    """The deployed roles allow exactly the permissions that are probed or stand in the table."""
     known = {*PROBES, *UNMISSED}
     granted = deployed.grants()
     assert granted - known == set(), "granted, and no probe needs it"
@@ -692,13 +701,14 @@ def test_every_permission_is_probed_or_known_not_to_be_asked_for(deployed: Deplo
 
 @pytest.mark.parametrize("grant", PROBES, ids=" ".join)
 def test_a_permission_is_missed(deployed: Deployed, grant: Grant) -> None:
-    """Without this one permission the work is not done and the error names it; with it back, the work is done."""
+    """Without the permission the work is not done, and the error names the permission; with the permission the work is
+    done."""
     promised = PROMISED.get(grant.action) or PROMISED[grant.role]
     answers = PROBES[grant](deployed)
     with deployed.without(grant):
         without = next(answers)
     assert not without.gives(promised), without.told
-    # SES names addresses in its message, so that the product passes on the action and the code alone.
+    # SES names addresses in its message; the product therefore passes on the action and the code alone.
     named = (f"is not authorized to perform: {grant.action}", f"{grant.action}: AccessDenied")
     assert any(text in without.told for text in named), without.told
     restored = next(answers)
@@ -706,7 +716,8 @@ def test_a_permission_is_missed(deployed: Deployed, grant: Grant) -> None:
 
 
 def test_what_is_not_asked_for_is_not_missed(deployed: Deployed) -> None:
-    """Without all that stands in the table a renewal still runs to its end: else a probe could be written for it."""
+    """Without all permissions of the table a renewal still runs to its end: otherwise a probe could be written for
+    them."""
     deployed.restart("ProcessPayment")
     with deployed.without(*UNMISSED):
         end = deployed.shop.renew(deployed.shop.subscribe())

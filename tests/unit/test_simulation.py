@@ -1,4 +1,4 @@
-"""The simulation's own reckoning, without a stack: its dates, its stories, and that its judgement finds a fault."""
+"""The simulation's own reckoning, without a stack: its dates, its stories, and the faults that its judgement finds."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -47,7 +47,8 @@ LAST = STORY.calendar[-1]
     anchor=st.sampled_from([29, 30, 31, None]),
 )
 def test_two_ways_to_count_dates_agree(interval: Interval, count: int, first: date, anchor: int | None) -> None:
-    """Counting from the first date, as here, and from the last one, as the product does, comes to the same dates."""
+    """Counting from the first date, as the simulation does, and from the last date, as the product does, gives the same
+    dates."""
     schedule = Schedule(interval, count, anchor if anchor and first.day >= 28 else first.day)
     until = first + timedelta(days=900)
 
@@ -62,8 +63,8 @@ def test_two_ways_to_count_dates_agree(interval: Interval, count: int, first: da
 
 
 def test_a_seed_tells_one_story() -> None:
-    """The same seed gives the same subscribers, fates, mailboxes, days of downtime and days without charging; another
-    one gives others."""
+    """A seed always gives the same subscribers, fates, mailboxes, days of downtime and days without charging; a
+    different seed gives a different story."""
 
     def told(seed: int) -> object:
         story = Story(seed, days=120, subscriptions=30)
@@ -73,8 +74,8 @@ def test_a_seed_tells_one_story() -> None:
 
 
 def test_a_year_has_everything_in_it() -> None:
-    """300 subscribers over a year meet every kind of action, interval, currency and way to catch up, and the calendar
-    has a 29 February and the days on which clocks change."""
+    """300 subscribers over a year meet every kind of action, interval, currency and way of catching up, and the
+    calendar has a 29 February and the days on which the clocks change."""
     story = Story(seed=1, days=365, subscriptions=300)
     actions = {type(action) for s in story.subscribers for each in s.actions.values() for action in each}
     assert actions == set(Action.__value__.__args__)
@@ -89,7 +90,8 @@ def test_a_year_has_everything_in_it() -> None:
     ("repriced", "minor", "charged"), [(3, 3999, 3999), (2, 3999, 2999), (1, 1999, 1999), (0, 1999, 2999)]
 )
 def test_what_a_reminder_named_is_what_a_year_costs(repriced: int, minor: int, charged: int) -> None:
-    """Another price is told again until three days before, a lower one until the day before; then the old one holds."""
+    """A higher price is told again until three days before the renewal, a lower price until the day before; after that
+    the price of the reminder is charged."""
     due = up(20)
     while any(due - timedelta(days=n) in STORY.down | STORY.off for n in range(9)):
         due += timedelta(days=1)
@@ -101,8 +103,9 @@ def test_what_a_reminder_named_is_what_a_year_costs(repriced: int, minor: int, c
 
 
 def test_mailboxes_vanish_in_every_way() -> None:
-    """In a year of 300 subscribers: for good and until the address is corrected, one after the other, for several
-    charges, and around declined cards. Each is corrected on a day that begins with nothing piled up."""
+    """In a year of 300 subscribers, mailboxes vanish for good or until the address is corrected, several times in a
+    row, for several charges, and around declined cards. An address is corrected only on a day that begins without a
+    backlog."""
     story = Story(seed=1, days=365, subscriptions=300)
     gone = [(who, mailbox) for who in story.subscribers for mailbox in story.vanished[who.id]]
     corrected = [mailbox.corrected for _, mailbox in gone if mailbox.corrected]
@@ -117,7 +120,8 @@ def test_mailboxes_vanish_in_every_way() -> None:
 
 
 def subscriber(actions: Mapping[date, tuple[Action, ...]] | None = None) -> Subscriber:
-    """One that renews every ten days from the third day on, at 29.99 USD, and catches up by the latest."""
+    """Return a subscriber renewed every ten days from the third day on, at 29.99 USD, who catches up by the latest
+    period."""
     return Subscriber(
         id="sim-0001", name="Ann", email="ann@example.org", plan="Pro", interval="day", count=10, anchor=1,
         names_anchor=False, first=day(2), created=FIRST_DAY, catch_up="latest", price=Price("29.99", "USD", 2999),
@@ -130,7 +134,7 @@ def day(number: int) -> date:
 
 
 def up(number: int) -> date:
-    """The day with that number, or the first after it on which the sweep runs and charging is on."""
+    """Return the day with that number, or the first later day on which the sweep runs and charging is on."""
     found = day(number)
     while found in STORY.down | STORY.off:
         found += timedelta(days=1)
@@ -138,7 +142,8 @@ def up(number: int) -> date:
 
 
 def charge(period: int, on: int | None = None, amount: int = 2999) -> Charged:
-    """A charge for the period that begins on a day with that number, as the sweep makes it, or on another day."""
+    """Return a charge for the period that begins on the day with that number, made as the sweep makes it or on the day
+    `on`."""
     return Charged(up(period) if on is None else day(on), day(period), amount, "USD", f"pi_{period}_{on}")
 
 
@@ -154,32 +159,35 @@ def faults(result: Expected) -> list[tuple[str, date | None]]:
 
 
 def test_what_is_right_is_found_right() -> None:
-    """Each period charged on its day, or when the sweep ran again, at the price of the day: no fault."""
+    """Periods charged on their days, or once the sweep ran again, at the price of the day, are judged without a
+    fault."""
     result = judged(ON_TIME)
     assert faults(result) == []
     assert (len(result.due), len(result.charged), result.status) == (6, 6, "active")
 
 
 def test_a_second_charge_of_a_period_is_doubled() -> None:
-    """Whenever it was made."""
+    """A second charge of a period is `doubled`, whenever the charge was made."""
     assert faults(judged([*ON_TIME, charge(22, on=47)])) == [("doubled", day(22))]
 
 
 def test_a_charge_within_a_paid_period_is_overlapping() -> None:
-    """Somebody moved the row's date into a period that is paid, and the product billed from there."""
+    """A charge for a period that begins within a paid period is `overlapping`: somebody moved the date, and the product
+    billed."""
     assert ("overlapping", day(25)) in faults(judged([*ON_TIME, charge(25, on=26)]))
 
 
 def test_a_row_that_is_moved_into_a_paid_period_is_charged_for_nothing() -> None:
-    """Until it is corrected; then it renews on the dates that it always had."""
+    """A row moved into a paid period must not be charged until the row is corrected; afterwards the row renews on its
+    old dates."""
     moved = subscriber({day(25): (Moved(day(24)),), day(27): (Moved(day(32)),)})
     assert faults(judged(ON_TIME, moved)) == []
     assert ("wrong", day(24)) in faults(judged([*ON_TIME, charge(24, on=25)], moved))
 
 
 def test_another_interval_counts_from_the_next_date_on() -> None:
-    """A month's renewals go on falling on the day that they fell on, where the new date fits it, and else on the new
-    date's day."""
+    """A changed interval counts from the next date on: months keep their day where the new date fits that day, and
+    otherwise fall on the new date's day."""
     weekly, monthly = ChangeInterval("week", 1), ChangeInterval("month", 1)
     who = replace(subscriber(), interval="month", count=1, anchor=31, first=date(2026, 1, 31))
     changed = replace(who, changed=((date(2026, 2, 28), weekly), (date(2026, 3, 14), monthly)))
@@ -190,9 +198,9 @@ def test_another_interval_counts_from_the_next_date_on() -> None:
 
 
 def test_rows_are_moved_between_renewals_alone() -> None:
-    """In a year of 300 subscribers many rows are put back into a paid period, on days with nothing else about them, and
-    corrected before the next renewal; cards are removed; some renew by the week for a while; and on many days a message
-    that nobody can read is in the queue."""
+    """In a year of 300 subscribers many rows are put back into a paid period, on days without any other action, and
+    corrected before the next renewal; cards are removed, some subscribers renew weekly for a while, and on many days an
+    unreadable message is in the queue."""
     story = Story(seed=1, days=365, subscriptions=300)
     moves = 0
     for who in story.subscribers:
@@ -211,24 +219,24 @@ def test_rows_are_moved_between_renewals_alone() -> None:
 
 
 def test_a_period_without_a_charge_is_missed() -> None:
-    """The others are none the worse for it."""
+    """A period without a charge is `missed`, and the remaining periods are still judged right."""
     assert faults(judged([c for c in ON_TIME if c.period != day(32)])) == [("missed", day(32))]
 
 
 def test_a_late_charge_is_missed_on_its_day() -> None:
-    """A day later is too late, where the sweep ran and nothing was in its way."""
+    """A charge made a day late, though the sweep ran and nothing was in its way, counts as `missed`."""
     late = charge(42, on=43)
     assert faults(judged([c for c in ON_TIME if c.period != day(42)] + [late])) == [("missed", day(42))]
 
 
 @pytest.mark.parametrize("amount", [2998, 299900])
 def test_another_amount_is_wrong(amount: int) -> None:
-    """Money is right to the cent."""
+    """A charge that differs from the price by a cent is `wrong`."""
     assert faults(judged([charge(2, amount=amount), *ON_TIME[1:]])) == [("wrong", day(2))]
 
 
 def test_what_is_not_due_is_wrong() -> None:
-    """A period charged a day before it begins."""
+    """A charge made a day before its period begins is `wrong`."""
     assert ("wrong", day(52)) in faults(judged([*ON_TIME[:-1], charge(52, on=51)]))
 
 
@@ -241,8 +249,8 @@ def test_a_day_of_trouble_excuses_that_day_alone() -> None:
 
 
 def test_what_failed_is_tried_again_by_the_queue_while_the_sweep_stands_still() -> None:
-    """Trouble on the day before the sweep's downtime: the queue's next try may charge on a day without a sweep. Without
-    that trouble the period was missed on its day."""
+    """After trouble on the day before the sweep's downtime, the queue's retry may charge on a day without a sweep;
+    without the trouble the period was missed on its day."""
     down = min(STORY.down)
     before = (down - FIRST_DAY).days - 1
     who = replace(subscriber(), count=100, first=day(before))
@@ -255,7 +263,8 @@ def test_what_failed_is_tried_again_by_the_queue_while_the_sweep_stands_still() 
 
 @pytest.mark.parametrize("seed", range(20))
 def test_charging_is_turned_off_and_on_within_the_story(seed: int) -> None:
-    """However short the story, beside its downtime, not in it; with many subscribers somebody's renewal is caught."""
+    """However short the story, charging is turned off and on outside the sweep's downtime, and with many subscribers a
+    renewal is under way at that moment."""
     story = Story(seed, days=40, subscriptions=60)
     [thrown] = [day for day in story.calendar if story.is_turned_off_on(day)]
     [released] = [day for day in story.calendar if story.is_turned_on_on(day)]
@@ -266,8 +275,8 @@ def test_charging_is_turned_off_and_on_within_the_story(seed: int) -> None:
 
 
 def test_a_charge_while_charging_is_off_is_wrong() -> None:
-    """The period of day 12 comes due then: charged on that day, or on a later one of them, is wrong. When it is on
-    again, it is charged at once."""
+    """The period of day 12 comes due while charging is off: a charge on day 12, or later while charging is off, is
+    `wrong`, and a charge is expected as soon as charging is on again."""
     assert {day(12), day(14)} < STORY.off
     rest = [c for c in ON_TIME if c.period != day(12)]
     for on in (12, 14):
@@ -278,14 +287,15 @@ def test_a_charge_while_charging_is_off_is_wrong() -> None:
 
 
 class _Caught(Story):
-    """One in which our subscriber's renewal is at work when charging is turned off."""
+    """A story in which our subscriber's renewal is at work when charging is turned off."""
 
     def caught(self, day: date) -> tuple[Subscriber, ...]:
         return (subscriber(),)
 
 
 def test_what_is_at_work_when_charging_is_turned_off_may_be_charged() -> None:
-    """On that day, or when it is on again, at the price of either; not in between, and not never."""
+    """A renewal at work when charging is turned off may be charged on that day or once charging is on again, at the
+    price of either day; not in between, and not never."""
     story = _Caught(STORY.seed, STORY.days, STORY.subscriptions)
     thrown = next(day for day in story.calendar if story.is_turned_off_on(day))
     assert thrown == day(12)
@@ -301,7 +311,7 @@ def test_what_is_at_work_when_charging_is_turned_off_may_be_charged() -> None:
 
 
 def test_nothing_is_charged_of_paused_time() -> None:
-    """A pause from day 20 to day 42 leaves out two periods; a charge for one of them is wrong."""
+    """A pause from day 20 to day 42 leaves out two periods, and a charge for a paused period is `wrong`."""
     paused = subscriber({day(20): (Pause(),), day(42): (Resume(),)})
     rest = [c for c in ON_TIME if c.period not in (day(22), day(32))]
     assert faults(judged(rest, paused)) == []
@@ -309,7 +319,8 @@ def test_nothing_is_charged_of_paused_time() -> None:
 
 
 def test_what_is_charged_after_a_pause_begins_on_the_day_of_the_resumption() -> None:
-    """Resumed on day 40, between two dates: charged for a period from that day on, and every ten days from then on."""
+    """A subscription resumed on day 40, between two dates, is charged for a period from day 40 on, and every ten days
+    from then on."""
     paused = subscriber({day(20): (Pause(),), day(40): (Resume(),)})
     before = [c for c in ON_TIME if c.period < day(22)]
     after = [charge(n) for n in range(40, (STORY.calendar[-1] - day(0)).days + 1, 10)]
@@ -319,7 +330,7 @@ def test_what_is_charged_after_a_pause_begins_on_the_day_of_the_resumption() -> 
 
 
 def test_nothing_is_charged_after_a_cancellation() -> None:
-    """At once, or from the date on at which it ends."""
+    """Nothing is charged after an immediate cancellation, nor from the day of `cancel_at` on."""
     for action in (Cancel(), Cancel(at=day(42))):
         canceled = subscriber({day(41): (action,)})
         assert faults(judged(ON_TIME[:-2], canceled)) == []
@@ -327,7 +338,8 @@ def test_nothing_is_charged_after_a_cancellation() -> None:
 
 
 def test_a_soft_decline_is_tried_again_on_dunning_days_only() -> None:
-    """Money again on day 44: the attempt of day 45, the third after the first, brings it; one on day 44 is wrong."""
+    """With money on the card again on day 44, the retry of day 45, the third after the first attempt, charges the card;
+    a charge on day 44 is `wrong`."""
     poor = subscriber({day(42): (CardBehaves("no_money"),), day(44): (CardBehaves("good"),)})
     rest = [c for c in ON_TIME if c.period != day(42)]
     result = judged([*rest, charge(42, on=45)], poor)
@@ -347,7 +359,7 @@ def test_a_lost_card_is_not_tried_again_but_another_one_is_at_once() -> None:
 
 
 class _Gone(Story):
-    """One in which our subscriber has no mailbox from the day before the final notice on until day 50, or for good."""
+    """A story in which our subscriber's mailbox is gone from the day before the final notice to day 50, or for good."""
 
     is_corrected = True
 
@@ -361,9 +373,9 @@ class _GoneForGood(_Gone):
 
 
 def test_the_end_waits_until_the_final_notice_has_arrived() -> None:
-    """A refusal of day 42 would end on day 49, had the notice of day 47 not come back. The address is corrected on day
-    50: the end is as long after that as after any notice, and a card that is good by then is charged on that day. With
-    no address there is no end."""
+    """A subscription declined on day 42 would end on day 49, but the final notice of day 47 comes back. After the
+    address is corrected on day 50 the end comes as long after the notice as after any notice, and a card that is good
+    by then is charged on that day. Without an address the subscription does not end."""
 
     def found(story: type[Story], actions: Mapping[date, tuple[Action, ...]], *charges: Charged) -> Expected:
         who = replace(subscriber(actions), count=100, first=day(42))
@@ -384,7 +396,7 @@ def test_the_end_waits_until_the_final_notice_has_arrived() -> None:
 
 
 def test_of_several_missed_periods_the_latest_or_each_is_charged() -> None:
-    """After downtime: what the subscription says."""
+    """After downtime the latest missed period is charged, or every missed period, as the subscription says."""
     down = sorted(STORY.down)
     assert down, "the story has days without a sweep"
     first, back = down[0], up((down[0] - FIRST_DAY).days)
@@ -405,7 +417,7 @@ def test_of_several_missed_periods_the_latest_or_each_is_charged() -> None:
 
 @pytest.mark.parametrize(("days", "subscriptions"), share([(30, 1), (30, 20), (365, 60)], of=2))
 def test_nothing_of_the_picture_lies_on_anything_else(days: int, subscriptions: int, tmp_path: Path) -> None:
-    """Title, legend and the two charts stand apart, and all of them on the picture."""
+    """Title, legend and the two charts do not overlap, and all lie within the picture."""
     story = Story(8675309, days, subscriptions)
     result: Any = SimpleNamespace(
         charged={day: [SimpleNamespace(day=day)] * subscriptions for day in story.calendar[1::3]},

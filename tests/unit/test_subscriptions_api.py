@@ -33,8 +33,8 @@ type Json = Any
 
 
 class Reply:
-    """status, headers (names in lower case), body; a problem's content type is checked on the way, and that nothing on
-    the way may keep the reply."""
+    """A reply: status, headers (names in lower case) and body. Every reply is checked on the way for the content type
+    of a problem and for the headers that forbid caching."""
 
     def __init__(self, reply: dict[str, Any]) -> None:
         self.status: int = reply["statusCode"]
@@ -52,7 +52,7 @@ class Reply:
 
 
 class Api:
-    """The function over a shop. started: the workflow's inputs."""
+    """The API's function over a shop. started: the inputs of the workflows that were started."""
 
     def __init__(self, shop: World) -> None:
         self.shop = shop
@@ -100,7 +100,7 @@ class Api:
 
 @pytest.fixture
 def api(shop: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[Api]:
-    """The function in a deployment that heeds test clocks."""
+    """The API's function in a deployment that heeds test clocks."""
     made = Api(shop)
     for name, value in {
         "DYNAMODB_TABLE": "subscriptions",
@@ -123,7 +123,8 @@ def api(shop: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[Api]:
 
 
 def test_create_with_the_first_charge_now(api: Api) -> None:
-    """A subscription without a date is due today: its row can be charged as it stands, and the workflow is started."""
+    """A subscription created without a date is due today: the row can be charged as it stands, and the workflow is
+    started."""
     reply = api("POST", "/subscriptions", NEW)
     assert (reply.status, reply.body["fault"]) == (201, None)
     today = reply.body["renewal_date"]
@@ -135,7 +136,7 @@ def test_create_with_the_first_charge_now(api: Api) -> None:
 
 
 def test_create_with_a_date(api: Api) -> None:
-    """With a renewal_date nothing is charged before it, and every field given stands in the row."""
+    """With a `renewal_date` nothing is charged before that day, and the row has every field of the request."""
     given = NEW | {
         "renewal_date": "2126-01-31",
         "interval": "year",
@@ -158,17 +159,18 @@ def test_create_with_a_date(api: Api) -> None:
 
 
 def test_without_an_id_it_gets_one(api: Api) -> None:
-    """An id that is not given is made up, another for each."""
+    """Every subscription created without an id gets a new id of its own; null is not an id."""
     assert (
         api("POST", "/subscriptions", NEW | {"subscription_id": None}).status == 400
-    )  # null is not the same as absent
+    )  # null is not the same as an absent field
     given = {name: value for name, value in NEW.items() if name != "subscription_id"}
     made = {api("POST", "/subscriptions", given, Idempotency_Key=key).body["subscription_id"] for key in ("k-1", "k-2")}
     assert len(made) == 2
 
 
 def test_an_id_is_taken_once(api: Api) -> None:
-    """A second subscription of one id is refused, of another customer too, and after the row was deleted."""
+    """A second subscription with a used id is refused, also for a different customer, and also after the row was
+    deleted."""
     assert api("POST", "/subscriptions", NEW).status == 201
     assert api("POST", "/subscriptions", NEW | {"customer_id": "cus_other"}).status == 409
     api.shop.dynamodb.items("subscriptions").clear()
@@ -176,7 +178,8 @@ def test_an_id_is_taken_once(api: Api) -> None:
 
 
 def test_every_wrong_field_is_named_at_once(api: Api) -> None:
-    """A bad request lists each field at fault, and the same words never quote what was sent."""
+    """A bad request is answered with the names of all wrong fields at once, and the answer never quotes the values
+    sent."""
     reply = api(
         "POST",
         "/subscriptions",
@@ -227,7 +230,8 @@ def test_every_wrong_field_is_named_at_once(api: Api) -> None:
     ],
 )
 def test_money_is_exact_or_refused(api: Api, amount: Json) -> None:
-    """A float, a whole JSON number, what would need rounding, what the gateway does not charge: not put in."""
+    """The API refuses an amount given as a float or a whole JSON number, in need of rounding, or outside what the
+    gateway charges, and writes no row."""
     reply = api("POST", "/subscriptions", NEW | {"amount": amount})
     assert reply.status == 400
     assert all(fault.startswith("body.amount") for fault in reply.faults)
@@ -253,7 +257,7 @@ def test_money_is_exact_or_refused(api: Api, amount: Json) -> None:
     ],
 )
 def test_bodies_that_are_none(api: Api, body: str, headers: dict[str, Any], status: int) -> None:
-    """What is not one JSON object is refused as the caller's fault, whatever it is."""
+    """Anything but a single JSON object is refused as the caller's fault."""
     assert api("POST", "/subscriptions", body, **headers).status == status
 
 
@@ -262,28 +266,30 @@ def test_bodies_that_are_none(api: Api, body: str, headers: dict[str, Any], stat
     ["APPLICATION/JSON", "Application/Json; charset=utf-8", "application/json;charset=UTF-8", " application/json ", ""],
 )
 def test_json_is_json_in_any_spelling(api: Api, kind: str) -> None:
-    """A media type has no case, and may have parameters (RFC 9110, 8.3.1); without one a body is taken for JSON."""
+    """A media type is case-insensitive and may have parameters (RFC 9110, 8.3.1); without a media type a body is taken
+    for JSON."""
     assert api("POST", "/subscriptions", NEW, content_type=kind).status == 201
 
 
 def test_a_request_without_a_body_may_have_any_type(api: Api) -> None:
-    """A client that labels what it does not send is answered by the route, and by no other text than ours."""
+    """A request with a content type and no body is answered by the route, never by a text of the framework."""
     api.shop.subscribe()
     assert api("POST", "/subscriptions/sub_1/pause", content_type="text/plain").status == 200
     assert api("POST", "/subscriptions", "", content_type="text/plain").status == 400
 
 
 def test_a_date_before_today_is_refused(api: Api) -> None:
-    """A first charge lies in the future or is today's: nobody is billed for the past by a slip."""
+    """The first charge must be due today or later: a slip bills nobody for the past."""
     reply = api("POST", "/subscriptions", NEW | {"renewal_date": "2020-01-31"})
     assert (reply.status, reply.faults) == (400, ["body.renewal_date"])
 
 
-# --- requests that come again ---------------------------------------------------------------------------------------
+# --- repeated requests ----------------------------------------------------------------------------------------------
 
 
 def test_the_same_request_is_answered_the_same(api: Api) -> None:
-    """With its key a request that comes again has the first one's answer, though things moved on, and no effect."""
+    """A request repeated under its idempotency key gets the first answer, though the subscription has changed since,
+    and has no effect."""
     first = api("POST", "/subscriptions", NEW, Idempotency_Key="k-1")
     row = api.shop.dynamodb.items("subscriptions")["sub_new", "cus_new"]
     api.shop.dynamodb.put("subscriptions", row | {"plan": "Other"})
@@ -293,7 +299,7 @@ def test_the_same_request_is_answered_the_same(api: Api) -> None:
 
 
 def test_another_request_under_the_same_key_is_refused(api: Api) -> None:
-    """A key says one thing: with another body, or at another path, it is refused and does nothing."""
+    """A used idempotency key with a different body or path is refused with 422 and has no effect."""
     assert api("POST", "/subscriptions", NEW, Idempotency_Key="k-1").status == 201
     other = NEW | {"subscription_id": "sub_other"}
     assert api("POST", "/subscriptions", other, Idempotency_Key="k-1").status == 422
@@ -303,7 +309,7 @@ def test_another_request_under_the_same_key_is_refused(api: Api) -> None:
 
 
 def test_a_status_change_that_comes_again_is_not_refused(api: Api) -> None:
-    """Pausing twice is not allowed; the same request twice is one pause."""
+    """Pausing twice is refused, but the same request sent twice is a single pause and is answered alike."""
     api.shop.subscribe()
     first = api("POST", "/subscriptions/sub_1/pause", Idempotency_Key="k-2")
     again = api("POST", "/subscriptions/sub_1/pause", Idempotency_Key="k-2")
@@ -312,11 +318,12 @@ def test_a_status_change_that_comes_again_is_not_refused(api: Api) -> None:
 
 
 def test_one_request_that_comes_twice_at_once_creates_one(api: Api) -> None:
-    """The second runs whole between the first's look and its write: it creates, and the first gives its answer."""
+    """A second delivery of the request runs whole between the first delivery's read and write: the second creates the
+    subscription, and the first repeats the second's answer."""
     given = {name: value for name, value in NEW.items() if name != "subscription_id"}
     meanwhile: list[Reply] = []
     api.shop.cuts.happens = lambda _: meanwhile.append(api("POST", "/subscriptions", given, Idempotency_Key="k-3"))
-    api.shop.cuts.at = 4  # before the first one's transaction, its third call
+    api.shop.cuts.at = 4  # before the third call of the first request, the transaction
     first = api("POST", "/subscriptions", given, Idempotency_Key="k-3")
     assert (first.status, first.body) == (201, meanwhile[0].body)
     assert len(api.shop.dynamodb.items("subscriptions")) == 1
@@ -335,7 +342,8 @@ def test_one_request_that_comes_twice_at_once_creates_one(api: Api) -> None:
     ],
 )
 def test_the_entity_tag_of_a_change_is_the_one_that_is_read_next(api: Api, verb: str, path: str, body: Any) -> None:
-    """Whoever changes a subscription can change it again by the tag of the answer, without a look between."""
+    """The answer to a change has the subscription's new entity tag, so a client can change the subscription again
+    without reading it first."""
     api.shop.subscribe()
     query = {"verify": "false"} if verb == "PUT" else {}
     changed = api(verb, f"/subscriptions/sub_1/{path}", body, query=query)
@@ -348,7 +356,8 @@ def _etag(api: Api) -> str:
 
 
 def test_edit(api: Api) -> None:
-    """An edit changes what it names and nothing else, gives the new tag, and is recorded with who made it."""
+    """An edit changes the fields that it names and no others, returns the new entity tag, and is recorded with its
+    author."""
     api.shop.subscribe()
     before = dict(api.shop.row())
     edit = {
@@ -369,7 +378,8 @@ def test_edit(api: Api) -> None:
 
 @pytest.mark.parametrize("card", ["pm_ok", "pm_declined"])
 def test_another_address_is_mailed_what_waited(api: Api, card: str) -> None:
-    """A receipt, or that a card was declined, once the address is corrected; another change mails nothing."""
+    """After the address is corrected, the waiting mail (a receipt or a decline) is sent; a change of any other field
+    mails nothing."""
     api.shop.subscribe(customer_email="nobody", payment_method=card)
     assert api.shop.run() == "EmailFailed"
     assert api("PATCH", "/subscriptions/sub_1", {"plan": "Team"}, If_Match="*").status == 200
@@ -384,8 +394,8 @@ def test_another_address_is_mailed_what_waited(api: Api, card: str) -> None:
 
 @pytest.mark.parametrize("last_card", ["pm_ok", "pm_declined"])
 def test_another_address_is_mailed_all_that_waited(api: Api, last_card: str) -> None:
-    """Thirty daily receipts, also where the latest period stands refused: each goes out, once, the oldest first; and a
-    change that is made again asks for no more."""
+    """Thirty waiting daily receipts are mailed to the corrected address once each, oldest first, also where the latest
+    period is declined; the same correction sent again mails nothing more."""
     shop = api.shop
     shop.subscribe(customer_email="nobody", interval="day", renewal_date="2026-01-01")
     days = [DUE - timedelta(days=n) for n in range(30, -1, -1)]
@@ -407,7 +417,8 @@ def test_another_address_is_mailed_all_that_waited(api: Api, last_card: str) -> 
 
 
 def test_a_stale_editor_is_told(api: Api) -> None:
-    """Who has read an earlier state changes nothing, whether the API changed it since or somebody by hand."""
+    """An editor who read an earlier state changes nothing and gets 412, whether the API or a person has changed the row
+    since."""
     api.shop.subscribe()
     read = _etag(api)
     assert api("PATCH", "/subscriptions/sub_1", {"plan": "A"}, If_Match=read).status == 200
@@ -419,7 +430,7 @@ def test_a_stale_editor_is_told(api: Api) -> None:
 
 
 def test_a_change_and_its_undoing_are_seen(api: Api) -> None:
-    """A value that went away and came back is another state: the tag counts changes too."""
+    """A value that was changed and changed back gives a new entity tag, because the tag counts changes too."""
     api.shop.subscribe()
     read = _etag(api)
     for plan in ("Other", "Pro"):
@@ -428,7 +439,7 @@ def test_a_change_and_its_undoing_are_seen(api: Api) -> None:
 
 
 def test_a_renewal_in_between_makes_no_editor_start_over(api: Api) -> None:
-    """What a renewal moves is no part of the tag, and is not overwritten by the edit."""
+    """A renewal does not change the entity tag, and the edit does not overwrite the renewal."""
     api.shop.subscribe()
     read = _etag(api)
     api.shop.run()
@@ -442,7 +453,7 @@ def _run(api: Api) -> None:
 
 @pytest.mark.parametrize("call", range(2, 8))
 def test_a_renewal_within_an_edit_is_not_overwritten(api: Api, call: int) -> None:
-    """A whole renewal runs between any two calls of the edit: both are in the row."""
+    """A whole renewal runs between any two calls of the edit: the row has both."""
     api.shop.subscribe()
     read = _etag(api)
     api.shop.cuts.calls.clear()
@@ -468,7 +479,8 @@ def test_a_renewal_within_an_edit_is_not_overwritten(api: Api, call: int) -> Non
     ],
 )
 def test_edits_that_cannot_be(api: Api, edit: Json, fault: str) -> None:
-    """What is not an edit's to change, or could not be charged, is refused by name, and nothing is written."""
+    """An edit of an uneditable field, or to a value that cannot be charged, is refused by the field's name and writes
+    nothing."""
     api.shop.subscribe()
     reply = api("PATCH", "/subscriptions/sub_1", edit, If_Match="*")
     assert (reply.status, reply.faults) == (400, [fault])
@@ -477,21 +489,21 @@ def test_edits_that_cannot_be(api: Api, edit: Json, fault: str) -> None:
 
 @pytest.mark.parametrize(("tag", "status"), [(None, 400), ("abc", 400), ('W/"1-a"', 400), ('"1-a"', 412), ("*", 200)])
 def test_edits_say_what_they_have_read(api: Api, tag: str | None, status: int) -> None:
-    """An edit without a strong entity tag is no request, one with another's is stale, and the star means: whatever it
-    is."""
+    """An edit without a strong entity tag is refused with 400, and an edit with an outdated tag with 412; `*` fits any
+    state."""
     api.shop.subscribe()
     headers: dict[str, Any] = {"If_Match": tag} if tag else {}
     assert api("PATCH", "/subscriptions/sub_1", {"plan": "Team"}, **headers).status == status
 
 
 def test_a_list_of_tags_may_hold_the_right_one(api: Api) -> None:
-    """If-Match takes several entity tags."""
+    """If-Match accepts a list of entity tags that has the current tag."""
     api.shop.subscribe()
     assert api("PATCH", "/subscriptions/sub_1", {"plan": "T"}, If_Match=f'"1-a", {_etag(api)}').status == 200
 
 
 def test_an_edit_that_changes_nothing_is_no_change(api: Api) -> None:
-    """The same value again is neither written nor recorded, and leaves the tag as it is."""
+    """An edit with unchanged values is neither written nor recorded, and keeps the entity tag."""
     api.shop.subscribe()
     read = _etag(api)
     assert api("PATCH", "/subscriptions/sub_1", {"plan": "Pro"}, If_Match=read).headers["etag"] == read
@@ -502,7 +514,8 @@ def test_an_edit_that_changes_nothing_is_no_change(api: Api) -> None:
 
 
 def test_cancel_at_the_end_of_the_period_and_take_it_back(api: Api) -> None:
-    """The end is set to the day that is paid up to; resuming takes it away again. Both stand in the timeline."""
+    """Canceling at the period's end sets `cancel_at` to the end of the paid time, and resuming removes `cancel_at`; the
+    timeline tells of both."""
     api.shop.subscribe(test_clock="2026-01-10")
     ended = api("POST", "/subscriptions/sub_1/cancel", {"when": "at_period_end"})
     assert (ended.status, ended.body["cancel_at"], ended.body["status"]) == (200, "2026-01-31", "active")
@@ -516,7 +529,8 @@ def test_cancel_at_the_end_of_the_period_and_take_it_back(api: Api) -> None:
 
 
 def test_cancel_now(api: Api) -> None:
-    """It is charged no more, and what may not follow is refused with the reason."""
+    """A subscription canceled now is charged no more, and a status change that may not follow is refused with the
+    reason."""
     api.shop.subscribe(test_clock="2026-01-31")
     assert api("POST", "/subscriptions/sub_1/cancel", {"when": "now"}).body["status"] == "canceled"
     assert api.shop.run() == "Success"
@@ -526,7 +540,8 @@ def test_cancel_now(api: Api) -> None:
 
 
 def test_canceling_what_is_past_due_has_its_payment_closed(api: Api) -> None:
-    """The refused payment must not be completed later: the workflow that calls it off is started at once."""
+    """Canceling a past due subscription starts the workflow at once to cancel the declined payment, which the customer
+    could otherwise still complete."""
     api.shop.subscribe(payment_method="pm_declined", test_clock="2026-01-31")
     api.shop.run()
     assert api("POST", "/subscriptions/sub_1/cancel", {"when": "now"}).status == 200
@@ -536,7 +551,8 @@ def test_canceling_what_is_past_due_has_its_payment_closed(api: Api) -> None:
 
 
 def test_resuming_bills_from_the_day_on_which_it_is_active_again(api: Api) -> None:
-    """Each date in the pause is left as skipped, and the next charge is made at once, for a period from today on."""
+    """After a resumption every date in the pause is skipped, and the next charge is made at once, for a period from
+    today on."""
     api.shop.subscribe(test_clock="2026-01-10")
     assert api("POST", "/subscriptions/sub_1/pause").status == 200
     api.shop.edit(test_clock="2026-03-20")
@@ -557,14 +573,15 @@ def test_resuming_bills_from_the_day_on_which_it_is_active_again(api: Api) -> No
 
 
 def test_resuming_within_the_period_that_is_paid_moves_nothing(api: Api) -> None:
-    """A pause without a date in it costs and gives nothing."""
+    """A pause without a renewal date in it moves no date and skips no period."""
     api.shop.subscribe(test_clock="2026-01-10", status="paused")
     assert api("POST", "/subscriptions/sub_1/resume").body["renewal_date"] == "2026-01-31"
     assert api.shop.items() == {}
 
 
 def test_resuming_waits_for_what_is_not_settled(api: Api) -> None:
-    """A payment that was refused before the pause is closed first, so that it cannot be completed beside the next."""
+    """A payment declined before the pause is cancelled before the subscription can be resumed, so that the customer
+    cannot pay twice."""
     api.shop.subscribe(payment_method="pm_declined", test_clock="2026-01-31")
     api.shop.run()
     api.shop.edit(status="paused")
@@ -575,7 +592,7 @@ def test_resuming_waits_for_what_is_not_settled(api: Api) -> None:
 
 
 def test_resuming_after_a_row_was_put_back(api: Api) -> None:
-    """A period that is paid is not skipped, and not billed again."""
+    """A paid period to which the row was put back is neither skipped nor billed again by a resumption."""
     api.shop.subscribe(test_clock="2026-02-10")
     api.shop.run()
     api.shop.edit(status="paused", renewal_date="2026-01-31")
@@ -584,14 +601,14 @@ def test_resuming_after_a_row_was_put_back(api: Api) -> None:
 
 
 def test_resuming_what_is_unpaid_bills_it_anew(api: Api) -> None:
-    """Suspended as unpaid, it owes: resumed, it is due and the workflow is started."""
+    """A resumed `unpaid` subscription is due for its unpaid period, and the workflow is started."""
     api.shop.subscribe(status="unpaid", test_clock="2026-02-10")
     assert api("POST", "/subscriptions/sub_1/resume").body["status"] == "active"
     assert [work["renewal_date"] for work in api.started] == ["2026-01-31"]
 
 
 def test_another_card_is_tried_at_once_where_a_payment_is_past_due(api: Api) -> None:
-    """The new card stands in the row, and the workflow is started; without anything due it is not."""
+    """The new payment method is written into the row, and the workflow is started only where a payment is past due."""
     api.shop.subscribe(payment_method="pm_declined", test_clock="2026-01-31")
     api.shop.run()
     reply = api("PUT", "/subscriptions/sub_1/payment-method", {"payment_method": "pm_new"})
@@ -602,7 +619,8 @@ def test_another_card_is_tried_at_once_where_a_payment_is_past_due(api: Api) -> 
 
 
 def test_a_start_that_fails_takes_nothing_back(api: Api) -> None:
-    """The change is made, and is said to be: the next sweep finds the work."""
+    """A change stays made, and is answered as made, where the workflow cannot be started: the next sweep finds the
+    renewal."""
     api.trouble = EndpointConnectionError(endpoint_url="https://states")
     assert api("POST", "/subscriptions", NEW).status == 201
 
@@ -611,7 +629,8 @@ def test_a_start_that_fails_takes_nothing_back(api: Api) -> None:
 
 
 def test_what_is_not_there(api: Api) -> None:
-    """No subscription, no path, no method: 404, 404, 405 with what there is."""
+    """An unknown subscription and an unknown path are answered with 404, an unknown method with 405 and the allowed
+    methods."""
     assert api("GET", "/subscriptions/sub_1").status == 404
     assert api("GET", "/subscriptions/sub_1/timeline").status == 404
     assert api("POST", "/subscriptions/sub_1/pause").status == 404
@@ -621,7 +640,8 @@ def test_what_is_not_there(api: Api) -> None:
 
 
 def test_a_row_that_was_written_wrong_can_be_read(api: Api) -> None:
-    """What cannot be read is null, and the fault is named; what needs a readable row says so."""
+    """A wrong row can be read: unreadable fields are null, and `fault` names the fault; calls that need a readable row
+    answer 409."""
     api.shop.subscribe(amount="29.99", interval_count=Decimal("1.5"), status="Active", version="x")
     reply = api("GET", "/subscriptions/sub_1")
     assert (reply.status, reply.body["amount"], reply.body["interval_count"]) == (200, None, None)
@@ -633,7 +653,7 @@ def test_a_row_that_was_written_wrong_can_be_read(api: Api) -> None:
 
 
 def test_two_customers_are_a_fault(api: Api) -> None:
-    """A subscription has one customer; of one that has two nothing can be said."""
+    """A subscription id with rows of two customers is answered with 409."""
     api.shop.subscribe()
     api.shop.subscribe(customer_id="cus_2")
     assert api("GET", "/subscriptions/sub_1").status == 409
@@ -646,7 +666,7 @@ def _many(shop: World, count: int) -> None:
 
 
 def _pages(api: Api, path: str, **query: Any) -> list[Json]:
-    """All items, page after page."""
+    """Return all items of a list, page by page."""
     items: list[Json] = []
     for _ in range(100):
         page = api("GET", path, query=query)
@@ -660,7 +680,8 @@ def _pages(api: Api, path: str, **query: Any) -> list[Json]:
 
 @pytest.mark.parametrize("limit", ["1", "7", "100"])
 def test_lists_are_whole_page_by_page(api: Api, limit: str) -> None:
-    """Of a customer, of a status, of both and of all: each subscription once, whatever the size of a page."""
+    """Lists by customer, by status, by both and without a filter have every subscription once, whatever the size of a
+    page."""
     _many(api.shop, 31)
     rows = list(api.shop.dynamodb.items("subscriptions").values())
     for query in ({}, {"customer_id": "cus_1"}, {"status": "paused"}, {"customer_id": "cus_0", "status": "paused"}):
@@ -670,7 +691,7 @@ def test_lists_are_whole_page_by_page(api: Api, limit: str) -> None:
 
 
 def test_a_rare_status_is_found_beyond_the_first_rows(api: Api) -> None:
-    """The last of 2,500 rows is found, though the first page looked at 2,000 and holds none."""
+    """The last of 2,500 rows is found by its rare status, though the first page reads 2,000 rows and returns none."""
     for n in range(2500):
         status = "unpaid" if n == 2499 else "active"
         api.shop.subscribe(subscription_id=f"sub_{n:04}", status=status)
@@ -681,7 +702,7 @@ def test_a_rare_status_is_found_beyond_the_first_rows(api: Api) -> None:
 
 
 def test_cursors_are_good_for_their_own_list(api: Api) -> None:
-    """A cursor that was made up, or given by another list, is refused as the caller's fault."""
+    """An invented cursor, or a cursor of a different list, is refused as the caller's fault."""
     _many(api.shop, 9)
     cursor = api("GET", "/subscriptions", query={"customer_id": "cus_1", "limit": "1"}).body["next_cursor"]
     for query in (
@@ -700,7 +721,8 @@ def test_cursors_are_good_for_their_own_list(api: Api) -> None:
 
 
 def test_the_ledger_in_pages(api: Api) -> None:
-    """Every period once, newest first: paid, declined and passed over, each with what there is to say."""
+    """The list of renewals has every period once, newest first: paid, declined and passed over, with the facts of the
+    period."""
     api.shop.subscribe(payment_method="pm_ok")
     api.shop.run("run-1", NOON + 60 * DAY)
     api.shop.edit(payment_method="pm_declined")
@@ -720,7 +742,7 @@ def test_the_ledger_in_pages(api: Api) -> None:
 
 @pytest.fixture
 def links(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A key to sign links to receipts with."""
+    """A key for signing links to receipts."""
     keys = SimpleNamespace(get_secret_value=lambda **_: {"SecretString": "key"})
     monkeypatch.setattr(aws, "secrets_manager", lambda: keys)
     monkeypatch.setenv("RECEIPT_LINK_KEY_ARN", "arn")
@@ -730,7 +752,8 @@ def links(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def test_receipts(api: Api, links: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each paid period with its receipt's number and the link that was mailed; what has no receipt is not listed."""
+    """The list of receipts has every paid period with the receipt's number and the mailed link, and no period without a
+    receipt."""
     api.shop.subscribe()
     api.shop.run("run-1", NOON + 30 * DAY)
     for base, begins in (("", "https://api.example.org/prod/receipts/"), (LINKS, f"{LINKS}/")):
@@ -766,8 +789,9 @@ PAUSE_SUB_1 = {"resource": PAUSE, "pathParameters": {"subscription_id": "sub_1"}
     ],
 )
 def test_a_path_that_is_not_exactly_a_route_is_nothing(api: Api, spelled: str) -> None:
-    """API Gateway hands on what it takes for the route, with the spelling that the caller chose (REST APIs keep it
-    encoded in `path`): a policy that denies the route by its path has not heard of that spelling."""
+    """A path that is not spelled exactly as a route is answered with 404. API Gateway matches the route and passes on
+    the caller's spelling (REST APIs keep `path` encoded), and a policy that denies the route by its path would miss an
+    odd spelling."""
     api.shop.subscribe()
     paths = {"path": spelled, "requestContext": {"identity": {"userArn": ANN}, "path": f"/prod{spelled}"}}
     for sent in (paths, paths | PAUSE_SUB_1, paths | PAUSE_SUB_1 | {"path": "/subscriptions/sub_1/pause"}):
@@ -777,7 +801,8 @@ def test_a_path_that_is_not_exactly_a_route_is_nothing(api: Api, spelled: str) -
 
 
 def test_a_domain_of_ones_own_with_a_base_path(api: Api, links: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """API Gateway puts the base path before `path`: the routes are found all the same, and links in answers have it."""
+    """Where API Gateway puts a custom domain's base path before `path`, the routes are still found, and links in
+    answers have the base path."""
     monkeypatch.setenv("RECEIPT_LINKS_URL", "")
     api.shop.subscribe()
     api.shop.run("run-1", NOON + 30 * DAY)
@@ -795,7 +820,7 @@ def test_a_domain_of_ones_own_with_a_base_path(api: Api, links: None, monkeypatc
 
 
 def test_preview(api: Api) -> None:
-    """The next charges as JSON, as many as asked for, and what is refused first."""
+    """The preview returns the next charges, as many as asked for, and refuses a count that is too large."""
     api.shop.subscribe(test_clock="2026-01-10")
     shown = api("GET", "/subscriptions/sub_1/preview", query={"count": "2"}).body
     assert [charge["date"] for charge in shown["items"]] == ["2026-01-31", "2026-02-28"]
@@ -804,7 +829,7 @@ def test_preview(api: Api) -> None:
     assert api("GET", "/subscriptions/sub_1/preview", query={"count": "1000"}).faults == ["query.count"]
 
 
-# --- who, and what is never said ------------------------------------------------------------------------------------
+# --- authors of changes, and internals that no answer reveals -------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -817,14 +842,14 @@ def test_preview(api: Api) -> None:
     ],
 )
 def test_changes_are_recorded_by_name(api: Api, arn: str, name: str) -> None:
-    """The history names who signed the request."""
+    """The history names the signer of the request."""
     api.shop.subscribe()
     api("POST", "/subscriptions/sub_1/pause", who=arn)
     assert [change["by"] for change in api.changes()] == [name]
 
 
 def test_nobody_changes_nothing(api: Api) -> None:
-    """A request without an identity, should one come through, is refused before it has an effect."""
+    """A request without an identity, should API Gateway let such a request through, is refused before any effect."""
     api.shop.subscribe()
     assert api("POST", "/subscriptions/sub_1/pause", who=None).status == 403
     assert api.shop.row()["status"] == "active"
@@ -842,7 +867,8 @@ def test_nobody_changes_nothing(api: Api) -> None:
 def test_what_is_wrong_inside_is_not_told(
     api: Api, monkeypatch: pytest.MonkeyPatch, trouble: Exception, status: int
 ) -> None:
-    """When AWS falters the caller may try again, when we are at fault it hears no more than that."""
+    """A failure of AWS is answered with 503, and the caller may try again; our own failure with 500. Neither answer
+    reveals internals."""
 
     def raises(*_: Any, **__: Any) -> None:
         raise trouble
@@ -854,7 +880,8 @@ def test_what_is_wrong_inside_is_not_told(
 
 
 def test_writers_that_never_end_are_answered_with_wait(api: Api) -> None:
-    """Where somebody changes the row between each look and write, the caller is told to wait, and nothing is lost."""
+    """Where somebody changes the row between every read and write, the caller is told to wait, and no change is
+    lost."""
     api.shop.subscribe()
     count = iter(range(100))
 
