@@ -1,9 +1,9 @@
-"""Why nothing was charged: every reason, as the ledger stores and the workflow answers it, with its words beside it.
+"""The reasons why nothing was charged: every spelling stored in the ledger or returned by the workflow, with its words.
 
-A stored reason is one of these spellings; or `gateway: <code>`, which may end with the attribute that is at fault; or
-one of these spellings with `, <code> at the gateway`; or a sentence already. Of a mail, a stored reason is
-`ses: <code>`, the name of the error that broke the connection, or a sentence. `in_words` reads them all. Programs
-compare the spellings, people read the words.
+A stored reason is either the spelling of a member; or `gateway: <code>`, perhaps followed by the attribute at fault; or
+the spelling of a member followed by `, <code> at the gateway`; or a sentence already. The stored reason of a mail is
+`ses: <code>`, or the name of the error that broke the connection, or a sentence. `in_words` reads every form. Programs
+compare the spellings; people read the words.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from renewals.domain.worded import Worded
 
 
 class Reason(Worded):
-    """Each member is its spelling. Its words are a clause, for whoever looks after a subscription."""
+    """A reason and the words for it. The words are a clause for people who look after a subscription."""
 
-    # The subscription does not stand by the period any more, or does not ask for one.
+    # The subscription has left the period, or asks for no charge.
     PAUSED = "paused", "the subscription was paused"
     CANCELED = "canceled", "the subscription was canceled"
     UNPAID = "unpaid", "the subscription was suspended as unpaid"
@@ -29,7 +29,7 @@ class Reason(Worded):
     ANOTHER_CUSTOMER = "another_customer", "the subscription was given another customer at the gateway"
     PASSED_OVER = "passed_over", "a later period was billed instead"
 
-    # The payment came to nothing.
+    # The payment did not succeed.
     DUNNING_OVER = "dunning_over", "all attempts have failed"
     PICKED_UP_TOO_OFTEN = "picked_up_too_often", "ten tries in a row were interrupted"
     CANCELED_AT_THE_GATEWAY = "gateway: canceled", "somebody canceled the payment at the gateway"
@@ -38,7 +38,7 @@ class Reason(Worded):
         "the payment at the gateway is not of the amount that was claimed",
     )
 
-    # Nothing is to be done, or not yet.
+    # The renewal needs no work, or no work yet.
     NOT_DUE = "not_due", "the subscription is not due"
     RENEWED_ALREADY = "renewed_already", "the period is renewed already"
     ANOTHER_PERIOD = "another_period", "the period that was asked for is not the one that is due"
@@ -67,9 +67,9 @@ _BARE_CODE = re.compile(r"[\w.:-]+", re.ASCII)
 
 
 def in_words(stored: str | None) -> str:
-    """A stored reason as a clause that a person can read: "the subscription was paused".
+    """Return a stored reason as a clause for people: "the subscription was paused".
 
-    A spelling that no version here knows is quoted, and said to be unknown.
+    A spelling unknown to this version is quoted, and called unknown.
     """
     if not stored:
         return "no reason was recorded"

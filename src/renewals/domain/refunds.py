@@ -1,23 +1,24 @@
-"""Refunds of paid periods, whole or in part: never two for one request, and never more than was paid. Pure.
+"""Refunds of paid periods, whole or in part: never two refunds for one request, and never more than was paid. Pure.
 
-A refund is claimed in the ledger, under its period, before the gateway is asked, and what the gateway said is recorded
-after it. It stands in the item's `refunds`, as refund_1, refund_2. Its state only goes forward:
+A refund is claimed in the ledger, under its period, before the gateway is asked, and the gateway's answer is recorded
+afterwards. The item keeps its refunds in `refunds`, as refund_1, refund_2. The state of a refund only moves forward:
 
-    claimed ──► refunded ──► failed     the gateway says weeks later, too, that the money did not arrive
+    claimed ──► refunded ──► failed     even weeks later, the gateway may report that the money did not arrive
        └────────────────────────▲
 
-    claimed   asked for. With a `refund_id` the gateway has the refund, and the money is on its way; without one nobody
-              has heard what became of it, and the sweep has the gateway asked
-    refunded  the gateway says that it succeeded
-    failed    the gateway refused it, or it failed later: the money is the seller's, and the refund counts no more
+    claimed   requested. With a `refund_id`, the gateway has the refund, and the money is on its way. Without, nobody
+              knows the result of the request, and the sweep has the gateway asked
+    refunded  the gateway reports success
+    failed    the gateway refused the refund, or the refund failed later: the seller has the money, and the refund
+              does not count any more
 
-Refunds that others made at the gateway, in its dashboard for one, are recorded when they are seen, `by` ELSEWHERE.
+Refunds made at the gateway by other people, for example in its dashboard, are recorded once seen, with `by` ELSEWHERE.
 
-Attributes of a refund: amount (exact decimal, major units), state, at, by (who asked), request (hash of the caller and
-the idempotency key; the refund's id where it was made elsewhere); tries, where the gateway remembers a failed one;
-refund_id, gateway_status; reason and failed_at where it failed; receipt_key and receipt_sha256.
+Attributes of a refund: amount (exact decimal, major units), state, at, by (who asked for the refund), request (hash of
+the caller and the idempotency key; for a refund made elsewhere, the refund's id); tries, if the gateway remembers a
+failed try; refund_id, gateway_status; reason and failed_at of a failed refund; receipt_key and receipt_sha256.
 
-The customer is told each of these once, by the `notice` of the item: kind and number, as refund_pending_1.
+The customer is told of every change once, by the `notice` of the item: kind and number, as refund_pending_1.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from renewals.domain.callers import is_of
 from renewals.domain.errors import RenewalError
 from renewals.domain.renewal import MailKind, MailState, RefundState, Renewal, Status, mail_name
 
-if TYPE_CHECKING:  # what only writes receipts or mails does not load the gateway
+if TYPE_CHECKING:  # functions that only write receipts or mails must not load the gateway
     from renewals.domain.item_values import Item, Value
     from renewals.domain.payment import GatewayRefund
     from renewals.domain.stored import RefundRecord
@@ -42,27 +43,28 @@ if TYPE_CHECKING:  # what only writes receipts or mails does not load the gatewa
 _NAME = re.compile(r"refund_\d+", re.ASCII)
 NOTICES = (MailKind.REFUND_PENDING, MailKind.REFUNDED, MailKind.REFUND_FAILED)
 ELSEWHERE = "the gateway"
-"""Who asked for a refund that was not made through this system."""
+"""The `by` of a refund that was not made through this system."""
 LOST = "this system, whose own record of it was lost"
-"""Who asked for a refund that carries a request of ours which the ledger does not know: its table was restored."""
+"""The `by` of a refund whose request is ours but is missing in the ledger: the table was restored from a backup."""
 
 ASKED_AGAIN = timedelta(minutes=45)
-"""So long after a look a refund that is on its way is asked about again: by the next hourly sweep."""
+"""The gateway is asked again about a refund on its way this long after the last look, so that the next hourly sweep
+asks."""
 
 WATCHED = timedelta(days=30)
-"""So long a refund that succeeded may still fail (https://docs.stripe.com/refunds#failed-refunds), and so long one that
-failed stands among what waits for a person."""
+"""For this long, a successful refund may still fail (https://docs.stripe.com/refunds#failed-refunds), and a failed
+refund is listed among the work that waits for a person."""
 
 _SETTLED = frozenset({Status.DONE, Status.MAIL_FAILED, Status.MAIL_UNKNOWN})
 _STATES = {"pending": RefundState.CLAIMED, "succeeded": RefundState.REFUNDED, "failed": RefundState.FAILED}
 
 
 class NotRefundable(RenewalError):  # noqa: N818
-    """The refund cannot be made. The message says why, in words."""
+    """The refund cannot be made. The message gives the reason in words."""
 
 
 class Owed(NamedTuple):
-    """The refund that the customer is to be told of. kind: one of NOTICES. name: as refund_1."""
+    """The refund that the customer is owed a mail about. kind: a member of NOTICES. name: as refund_1."""
 
     kind: MailKind
     name: str
@@ -70,18 +72,20 @@ class Owed(NamedTuple):
 
 
 def left(renewal: Renewal) -> Decimal:
-    """What of a paid period has not been refunded, nor been asked to be."""
+    """Return the part of the period's amount without a refund, made or requested."""
     return renewal.amount - in_state(renewal, RefundState.CLAIMED, RefundState.REFUNDED)
 
 
 def in_state(renewal: Renewal, *states: RefundState) -> Decimal:
-    """The sum of the refunds in these states."""
+    """Return the sum of the refunds in the given states."""
     return sum((refund["amount"] for refund in renewal.refunds.values() if refund["state"] in states), Decimal(0))
 
 
 def of_request(renewal: Renewal, key: str, caller: str) -> str | None:
-    """The refund that this caller's request with this idempotency key has made. An earlier version kept a hash of the
-    key alone: of those, one that the caller has asked for."""
+    """Return the name of the refund made by the caller's request with the idempotency key; None without a match.
+
+    An earlier version kept a hash of the key alone. An old refund matches by the key's hash if its `by` is the caller.
+    """
     for name, refund in renewal.refunds.items():
         if refund["request"] == hashed(key, caller):
             return name
@@ -91,7 +95,7 @@ def of_request(renewal: Renewal, key: str, caller: str) -> str | None:
 
 
 def check(renewal: Renewal) -> None:
-    """Raises NotRefundable where no refund of the period can be made now, whatever its amount."""
+    """Raise NotRefundable if no refund of the period can be made now, whatever the amount."""
     if renewal.paid_at is None or renewal.payment_id is None:
         raise NotRefundable("The period is not paid.")
     if renewal.status not in _SETTLED or (renewal.notice is not None and not renewal.notice_is_parked):
@@ -103,8 +107,21 @@ def check(renewal: Renewal) -> None:
 def new(
     renewal: Renewal, amount: Decimal | None, currency: str, *, by: str, key: str, caller: str, at: datetime
 ) -> tuple[str, RefundRecord]:
-    """The claim of a refund, and its name. amount: None refunds all that is left. at: aware, and printed in its own
-    offset. Raises NotRefundable, and BadRow for an amount that would need rounding."""
+    """Return the name and the claim of a new refund.
+
+    Args:
+        renewal: the period to refund.
+        amount: in major units; None refunds everything that is left.
+        currency: the currency of the amount.
+        by: who asks, as people read the name.
+        key: the idempotency key of the request.
+        caller: the caller's ARN, without a role's session.
+        at: the moment, with an offset; receipts print the moment in its own offset.
+
+    Raises:
+        NotRefundable: the period cannot be refunded by the amount.
+        BadRow: the amount would need rounding.
+    """
     check(renewal)
     if amount is not None and currency != renewal.currency:
         raise NotRefundable(f"The period was paid in {renewal.currency}.")
@@ -124,8 +141,8 @@ def new(
 
 
 def kept(item: Item) -> Mapping[str, RefundRecord]:
-    """The refunds of a period as its item keeps them, whatever else is wrong with the item. What somebody wrote among
-    them that is none is left out."""
+    """Return the refunds in an item, whatever else is wrong with the item. Values written by hand that are no refunds
+    are left out."""
     known = item.get("refunds")
     found: Any = {name: each for name, each in known.items() if _is_one(name, each)} if isinstance(known, dict) else {}
     refunds: Mapping[str, RefundRecord] = found
@@ -133,7 +150,7 @@ def kept(item: Item) -> Mapping[str, RefundRecord]:
 
 
 def _is_one(name: str, kept: Value) -> bool:
-    """Whether this is the name of a refund, and what is kept under it has what each reader of a refund relies on."""
+    """Whether the name is a refund's name, and the value has everything on which readers of a refund rely."""
     if not _NAME.fullmatch(name) or not isinstance(kept, dict):
         return False
     try:
@@ -149,42 +166,52 @@ def next_name(known: Mapping[str, RefundRecord]) -> str:
 
 
 def in_order(refunds: Mapping[str, RefundRecord]) -> list[tuple[str, RefundRecord]]:
-    """By their numbers: a table keeps no order."""
+    """Return the refunds in the order of their numbers, since a table keeps no order."""
     return sorted(refunds.items(), key=lambda each: int(each[0].rpartition("_")[2]))
 
 
 def is_unanswered(refund: RefundRecord) -> bool:
-    """Whether nobody knows what became of it: the gateway was not asked, or its answer was lost."""
+    """Whether nobody knows the refund's result: the gateway was not asked, or the gateway's answer was lost."""
     return refund["state"] == RefundState.CLAIMED and "refund_id" not in refund
 
 
 def request_of(deployment: str, renewal: Renewal, name: str) -> str:
-    """What the gateway knows our refund by, for ever: the same for the same claim, always."""
+    """Return the request id under which the gateway knows our refund. The id of a claim never changes."""
     parts = (deployment, renewal.customer_id, renewal.subscription_id, str(renewal.payment_id), name)
     return sha256("/".join(parts).encode()).hexdigest()
 
 
 def idempotency_key(request: str, tries: int) -> str:
-    """The key of one call. tries: how often the gateway answered with an error that it repeats for the same key."""
+    """Return the idempotency key of a call. tries: how many errors the gateway returned and repeats for the same
+    key."""
     return f"{request}/{tries}" if tries else request
 
 
 def number(renewal: Renewal, name: str) -> str:
-    """The number of a refund's receipt."""
+    """Return the number of the refund's receipt."""
     return f"{renewal.receipt_number}-R{name.rpartition('_')[2]}"
 
 
-# What the gateway has, against what the ledger has
+# Comparing the gateway's refunds with the ledger's
 
 
 def seen(
     renewal: Renewal, listed: Iterable[GatewayRefund], requests: Mapping[str, str], at: datetime
 ) -> dict[str, RefundRecord]:
-    """What is to be recorded of the refunds that the gateway lists: the name of each that goes on, or is new, to all of
-    its attributes as they are then.
+    """Return the changes to record after the gateway listed the refunds of the period.
 
-    requests: what the gateway knows ours by, to its name. at: now, in the business's zone. Ours are known by their id
-    or by the request that they carry, so that none is counted twice. What others made and failed is left out.
+    Our own refunds are recognized by their id or by the request in their metadata, and never counted twice. A failed
+    refund made elsewhere is left out.
+
+    Args:
+        renewal: the period.
+        listed: the gateway's list of refunds.
+        requests: the names of our refunds, keyed by the request id that the gateway knows.
+        at: now, in the business's zone.
+
+    Returns:
+        The name of every new refund, and of every refund that has moved forward, with all attributes of the refund
+            afterwards.
     """
     by_id = {refund["refund_id"]: name for name, refund in renewal.refunds.items() if "refund_id" in refund}
     known: dict[str, RefundRecord] = dict(renewal.refunds)
@@ -201,8 +228,10 @@ def seen(
 
 
 def _advanced(refund: RefundRecord, made: GatewayRefund, at: datetime) -> RefundRecord | None:
-    """The refund as the gateway has it; None where that is no step forward. One that we took for refused, and that the
-    gateway has all the same, was made."""
+    """Return the refund with the gateway's report, or None if the report is no step forward.
+
+    A refund recorded as refused counts as made if the gateway lists the refund after all.
+    """
     ranks: dict[str, int] = {RefundState.CLAIMED: 1, RefundState.REFUNDED: 2, RefundState.FAILED: 3}
     stands = ranks[refund["state"]] if "refund_id" in refund else 0
     if ranks[_STATES[made.state]] <= stands:
@@ -225,7 +254,7 @@ def _made_elsewhere(made: GatewayRefund, zone: tzinfo | None) -> RefundRecord:
 
 
 def _as_made(refund: RefundRecord, made: GatewayRefund) -> RefundRecord:
-    """The refund with what the gateway says of it now, and nothing of what the gateway said of it before."""
+    """Return the refund with the gateway's present report in place of the earlier report."""
     after = refund.copy()
     after.pop("reason", None)
     after["state"], after["refund_id"], after["gateway_status"] = _STATES[made.state], made.id, made.state.value
@@ -235,13 +264,15 @@ def _as_made(refund: RefundRecord, made: GatewayRefund) -> RefundRecord:
 
 
 def refused(refund: RefundRecord, code: str) -> RefundRecord:
-    """The refund, which the gateway would not make."""
+    """Return the refund as refused by the gateway."""
     return {**refund, "state": RefundState.FAILED, "reason": code}
 
 
 def look_at(renewal: Renewal, now: datetime) -> datetime | None:
-    """When the period's refunds are to be looked at next, as they stand now; None: not by the sweep. now: the real
-    moment, which is the gateway's too."""
+    """Return the next moment at which the sweep should have the period's refunds checked; None if never.
+
+    now: the real time, which the gateway's clock shows too.
+    """
     due = [_look_at(refund, now) for refund in renewal.refunds.values()]
     if any(map(is_unanswered, renewal.refunds.values())):
         due.append(renewal.refunds_due)
@@ -258,8 +289,11 @@ def _look_at(refund: RefundRecord, now: datetime) -> datetime | None:
 
 
 def waiting(item: Item) -> list[str]:
-    """The refunds of a period that wait, in plain words, as whoever is on call needs them: those without a result, and
-    those that failed after the gateway had taken them, as long as no later one was asked for."""
+    """Return the period's waiting refunds in plain words, for operators on call.
+
+    Refunds without a result wait. A refund that failed after the gateway had accepted the request waits until a later
+    refund is requested.
+    """
     told, refunds = [], kept(item)
     for n, (name, refund) in enumerate(in_order(refunds), start=1):
         if is_unanswered(refund):
@@ -271,11 +305,11 @@ def waiting(item: Item) -> list[str]:
     return told
 
 
-# What the customer is told
+# Telling the customer
 
 
 def owed(renewal: Renewal) -> Owed | None:
-    """What the customer is to be told of a refund, by the notice of the period."""
+    """Return the refund that the period's notice is about; None for a notice about anything else."""
     notice = renewal.notice or ""
     kind, name = MailKind.of(notice), f"refund_{notice.rpartition('_')[2]}"
     if kind not in NOTICES or name not in renewal.refunds:
@@ -289,14 +323,19 @@ def is_news(renewal: Renewal, notice: str) -> bool:
 
 
 def untold(renewal: Renewal) -> list[str]:
-    """The notices of the refunds that the customer has not been told of as they stand, the latest refund first."""
+    """Return the notices about refunds whose present state the customer has not been told, the latest refund first."""
     notices = [_notice(renewal, name) for name, _ in reversed(in_order(renewal.refunds))]
     return [notice for notice in notices if notice is not None and notice not in renewal.mails]
 
 
 def next_notice(renewal: Renewal, *, tells: bool) -> str | None:
-    """The mail that is owed once the refunds stand as they do: the one that is owed already, while it is true, and else
-    the latest that the customer was not told. tells: whether a new one may begin to be owed."""
+    """Return the notice to keep on the period, given the present refunds.
+
+    A true notice stays, and so does a notice that is not about a refund. If the notice is parked and `tells` is set, an
+    untold notice goes first. An outdated notice gives way to the notice about the latest untold refund.
+
+    tells: whether a new notice may begin.
+    """
     about = owed(renewal)
     if renewal.notice is not None and (about is None or is_news(renewal, renewal.notice)):
         waits = [renewal.notice] if not (tells and renewal.notice_is_parked) else [*untold(renewal), renewal.notice]
@@ -305,7 +344,8 @@ def next_notice(renewal: Renewal, *, tells: bool) -> str | None:
 
 
 def _notice(renewal: Renewal, name: str) -> str | None:
-    """The mail that says how the refund stands. Of one that failed the customer hears where they had heard of it."""
+    """Return the mail that says how the refund stands. A failure is only mailed to a customer who has heard of the
+    refund."""
     if name not in renewal.refunds:
         return None
     refund, count = renewal.refunds[name], name.rpartition("_")[2]
@@ -329,5 +369,6 @@ def _stored(moment: datetime) -> str:
 
 
 def hashed(key: str, caller: str) -> str:
-    """An idempotency key as the ledger keeps it: another caller's is another key."""
+    """Return an idempotency key as the ledger keeps the key. The same key of a different caller gives a different
+    hash."""
     return sha256(f"{caller} {key}".encode()).hexdigest()

@@ -1,11 +1,12 @@
-"""Reminders: of a renewal that is near, and of a card that expires before it. What is owed, and its record.
+"""Reminders of a renewal that is near, and of a card that expires before the renewal: the owed reminders and their
+records.
 
-A reminder is owed at most once for each subscription, period, kind and what it named: where that changes (the price,
-the card), the customer is told again in time, or what was named holds (renewals.domain.offers). Its record is a map on
-the subscription's row, reminder_upcoming or reminder_card_expires: `period`, the renewal date that it was about, beside
-the attributes of a renewals.domain.renewal.Mail. The card that the row was last seen to be charged to is `known_card`
-there: a renewals.domain.payment.GatewayCard, kept so that the gateway need not be asked about every card before every
-renewal.
+A reminder is owed at most once for each combination of subscription, period, kind and content. When the content changes
+(the price, the card), the customer is told again in time, or the earlier content holds (renewals.domain.offers). The
+record of a reminder is a map on the subscription's row, reminder_upcoming or reminder_card_expires: `period`, the
+renewal date that the reminder was about, beside the attributes of a renewals.domain.renewal.Mail. `known_card` on the
+row keeps the last known card of the row, a renewals.domain.payment.GatewayCard, so that the gateway need not be asked
+about every card before every renewal.
 """
 
 from __future__ import annotations
@@ -24,15 +25,18 @@ from renewals.domain.renewal import Mail, MailKind, MailState, mail_from
 from renewals.domain.subscription import Subscription, SubscriptionStatus, parse
 
 EARLIER = "earlier_reminders"
-"""The attribute of a row that keeps the records of reminders which failed and were tried again. It is none of the
-record itself, in which an earlier version takes no further attribute."""
+"""The attribute of a row with the records of reminders that failed and were tried again. The attribute stands outside
+the reminder's record, because an earlier version rejects a record with further attributes."""
 
 _MONTH = re.compile(r"(\d{4}-\d{2})?", re.ASCII)
 _YEAR = {"day": 365, "week": 52, "month": 12, "year": 1}
 
 
 def at_period(rows: Sequence[Item], customer_id: str, renewal_date: date | None) -> Subscription | None:
-    """The customer's subscription, of all rows under its id, if nothing is wrong with it and it is at this period."""
+    """Return the customer's subscription if the row is sound and the subscription is at the period; None otherwise.
+
+    rows: all rows with the subscription's id. renewal_date: the period.
+    """
     if len(rows) != 1 or rows[0]["customer_id"] != customer_id:
         return None
     try:
@@ -45,10 +49,15 @@ def at_period(rows: Sequence[Item], customer_id: str, renewal_date: date | None)
 
 
 def owed(subscription: Subscription, today: date, days: int) -> list[MailKind]:
-    """The reminders that are true of this row today, and are not settled: never sent, or nobody knows yet.
+    """Return the reminders that are true of the row today and not settled: never sent, or still recorded as being sent.
 
-    days: so long before a renewal it is near. Of a renewal itself only plans of a year or more are reminded, since
-    whoever pays each month knows; and whoever was told otherwise of this one, while there is time.
+    A renewal itself is only announced for plans of a year or longer, since customers with shorter plans know their
+    renewals. A customer with a different promise is told of the change while there is time.
+
+    Args:
+        subscription: the row.
+        today: the business's day.
+        days: how many days before its date a renewal counts as near.
     """
     if not _near(subscription, today, days):
         return []
@@ -62,12 +71,12 @@ def owed(subscription: Subscription, today: date, days: int) -> list[MailKind]:
 
 
 def may_be_owed(subscription: Subscription, today: date, days: int) -> bool:
-    """Whether to ask more closely: a reminder is owed, or hangs on a card that nobody has looked at."""
+    """Whether a closer look is needed: a reminder is owed, or depends on a card not looked at yet."""
     return bool(owed(subscription, today, days)) or asks_for_card(subscription, today, days)
 
 
 def asks_for_card(subscription: Subscription, today: date, days: int) -> bool:
-    """Whether a reminder hangs on the card and nobody has looked at this one."""
+    """Whether a reminder depends on the card, and nobody has looked at the card yet."""
     return (
         _near(subscription, today, days)
         and known_card(subscription) is None
@@ -76,12 +85,13 @@ def asks_for_card(subscription: Subscription, today: date, days: int) -> bool:
 
 
 def expires_before(card: GatewayCard, day: date) -> bool:
-    """A card is good to the end of its last month. One of which nothing is known expires never."""
+    """Whether the card expires before the day. A card is good until the end of its last month; an unknown card never
+    expires."""
     return bool(card.expires) and card.expires < f"{day:%Y-%m}"
 
 
 def known_card(subscription: Subscription) -> GatewayCard | None:
-    """What is known of the row's card; None where that was another one's, or somebody wrote what is no card."""
+    """Return the recorded card of the row; None if the record is about a different payment method, or unreadable."""
     kept = subscription.row.get("known_card")
     texts = {name: value for name, value in kept.items() if isinstance(value, str)} if isinstance(kept, dict) else {}
     try:
@@ -101,7 +111,7 @@ def _near(subscription: Subscription, today: date, days: int) -> bool:
 
 
 def _settled(subscription: Subscription, kind: MailKind, *, again: bool) -> bool:
-    """again: whether the customer is to be told of another price."""
+    """Whether the reminder needs no further work. again: whether the customer must be told of a different price."""
     mail = record(subscription, kind)
     if mail is None or mail.state is MailState.SENDING:
         return False
@@ -111,7 +121,7 @@ def _settled(subscription: Subscription, kind: MailKind, *, again: bool) -> bool
 
 
 def _is_another_card(subscription: Subscription) -> bool:
-    """Whether the card is not the one that the customer was told of, as far as both are known."""
+    """Whether the card differs from the card in the customer's reminder, as far as both cards are known."""
     warned, card = offers.warned_card(subscription), known_card(subscription)
     if warned is None:
         return False
@@ -119,7 +129,8 @@ def _is_another_card(subscription: Subscription) -> bool:
 
 
 def record(subscription: Subscription, kind: MailKind) -> Mail | None:
-    """What was done about this period's reminder; None: nothing. Raises BadRow for what is no such record."""
+    """Return the record of the period's reminder; None if nothing is recorded. Raises BadRow for an unreadable
+    record."""
     name = f"reminder_{kind}"
     if subscription.row.get(name) is None:
         return None
@@ -134,7 +145,7 @@ def record(subscription: Subscription, kind: MailKind) -> Mail | None:
 
 
 def earlier_records(row: Item) -> list[Value]:
-    """The records of reminders that failed and were tried again since, oldest first, each with its `kind`; whatever
-    somebody wrote among them."""
+    """Return the records of failed reminders with a later retry, oldest first, with their `kind`. Values written by
+    hand are returned, too."""
     kept = row.get(EARLIER)
     return kept if isinstance(kept, list) else []

@@ -1,4 +1,4 @@
-"""One renewal as the ledger holds it: its states, its values, and how they stand in an item."""
+"""A renewal as the ledger holds it: the states, the values, and the form of an item."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from renewals.domain.stored import EndingRecord, RefundRecord, RefusalRecord
 
 INDEX_SHARDS = 16
-"""Over so many hash keys, "0" to "15", what is unfinished is spread in its index."""
+"""The index of unfinished renewals spreads its items over this many hash keys, "0" to "15"."""
 
 
 class Status(Worded):
-    """Where a renewal stands; the picture is in renewals.ledger.table."""
+    """The state of a renewal; renewals.ledger.table draws the transitions."""
 
     CLAIMED = "claimed", "is being charged"
     DECLINED = "declined", "the card was declined"
@@ -39,22 +39,22 @@ class Status(Worded):
 
 
 UNSETTLED = frozenset({Status.CLAIMED, Status.DECLINED, Status.ACTION_REQUIRED})
-"""Neither paid nor given up: such a period comes to its end before another is claimed."""
+"""Neither paid nor given up. An unsettled period must end before a further period is claimed."""
 
 CUT_OFF = frozenset({Status.CLAIMED, Status.PAID, Status.RECEIPTED})
-"""On its way: where it is quiet, it was interrupted, and is to be taken up again."""
+"""States of work in progress. A renewal that rests in such a state was interrupted, and must be resumed."""
 
 UNFINISHED = UNSETTLED | CUT_OFF
-"""What stands in the index of unfinished work."""
+"""Renewals in these states are listed in the index of unfinished renewals."""
 
 
 class MailState(StrEnum):
-    """What is known of one mail."""
+    """The known state of a mail."""
 
     SENDING = "sending"
     SENT = "sent"
     UNKNOWN = "unknown"
-    """The mail was sent or not: nobody can tell."""
+    """Nobody can tell whether the mail was sent."""
     FAILED = "failed"
     """The address is at fault."""
 
@@ -65,9 +65,9 @@ class MailState(StrEnum):
 
 
 class MailKind(Worded):
-    """What a mail tells the customer. The words complete "Mailed ...".
+    """The message of a mail to the customer. The words complete "Mailed ...".
 
-    A mail of a renewal is named by its kind and a number (mail_name), a reminder by its kind alone.
+    The mail of a renewal is named by its kind and a number (mail_name), a reminder by its kind alone.
     """
 
     RECEIPT = "receipt", "the receipt"
@@ -84,22 +84,26 @@ class MailKind(Worded):
 
     @classmethod
     def of(cls, name: object) -> MailKind | Unknown:
-        """The kind in the name of a renewal's mail. A name that is no text names no kind that is known."""
+        """Return the kind in the name of a renewal's mail. A name that is no text yields an unknown kind."""
         return member(cls, name.rpartition("_")[0] if isinstance(name, str) else name)
 
 
 def mail_name(kind: MailKind, number: int | str) -> str:
-    """The name of a renewal's mail, as payment_failed_1. number: of the attempt, or of the refund."""
+    """Return the name of a renewal's mail, as payment_failed_1. number: of the attempt, or of the refund."""
     return f"{kind}_{number}"
 
 
 @dataclass(frozen=True, slots=True)
 class Mail:
-    """One mail of a renewal, claimed before it is sent.
+    """The record of a renewal's mail, claimed before the mail is sent.
 
-    token, owner: who claimed it, until when. to: the address. at: when it was sent, or found to be unknown or failed.
-    The token ends with the number of times that the faults of the customer's addresses had been cleared, where they
-    had: a version before reads no record of a mail that has further attributes.
+    Attributes:
+        token: the claim's token. If faults of the customer's addresses had been cleared, the token ends with the number
+            of clearings: an earlier version cannot read a record with further attributes.
+        owner: the execution that claimed the mail.
+        claimed_until: the end of the claim.
+        to: the address.
+        at: when the mail was sent, or found to be unknown or failed.
     """
 
     state: MailState
@@ -113,14 +117,14 @@ class Mail:
 
     @property
     def cleared(self) -> int | None:
-        """How often the faults of the customer's addresses had been cleared when the mail was claimed
-        (renewals.domain.mail_faults); None: never."""
+        """How often the faults of the customer's addresses had been cleared before the mail was claimed
+        (renewals.domain.mail_faults); None if never."""
         number = self.token.partition(".")[2]
         return int(number) if number.isdecimal() else None
 
 
 def mail_token(cleared: int | None) -> str:
-    """A new token, for the claim of one mail."""
+    """Return a new token for the claim of a mail."""
     return uuid4().hex + (f".{cleared}" if cleared is not None else "")
 
 
@@ -128,7 +132,7 @@ _MOST_ENDINGS = 20
 
 
 class RefundState(StrEnum):
-    """Where a refund stands in the ledger; the picture is in renewals.domain.refunds."""
+    """The state of a refund in the ledger; renewals.domain.refunds draws the transitions."""
 
     CLAIMED = "claimed"
     REFUNDED = "refunded"
@@ -136,11 +140,11 @@ class RefundState(StrEnum):
 
 
 RETURNED = "returned_"
-"""An item has what SES said of a mail under this and the mail's name."""
+"""The prefix of the attributes with SES's news of a mail; the mail's name follows the prefix."""
 
 
 class Flag(StrEnum):
-    """What is unusual about a paid renewal, for a person to see."""
+    """An unusual fact about a paid renewal, for a person to look at."""
 
     SUBSCRIPTION_CHANGED = "subscription_changed"
     AMOUNT_DIFFERS = "amount_differs"
@@ -148,25 +152,30 @@ class Flag(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Renewal:
-    """A ledger item. What the gateway is asked and the receipt prints is fixed when the period is claimed.
+    """An item of the ledger: a claimed billing period, [renewal_date, period_end).
 
-    The period is [renewal_date, period_end). row_date: the subscription's own renewal_date at that moment, which is
-    earlier where periods were passed over. amount: exact decimal, major units. claim: names this claim of the period.
+    The values sent to the gateway and printed on the receipt are fixed when the period is claimed.
 
-    Dunning: first_tried_on is day zero, dunned the number of dunning dates behind it, next_attempt the next one;
-    held_at: since when the last one waits for the customer to be told.
-    refusals: each refused attempt, as {"attempt_1": {"at", "payment_method", "decline_code", "advice_code",
-    "gateway_request_id"}}.
-    gateway_request_id: the gateway's own name of the call for whose refusal the period failed.
-    endings: each time that the work ended without a payment, as {"at", "status", "reason"}, oldest first: a later try
-    writes over status and reason, and these stay.
-    earlier_mails: the records of mails that were not sent, or nobody knows, and that were tried again since; each with
-    its `name`.
-    returned: what SES said of each mail after it was sent, by the mail's name; in the item under returned_<name>.
-    refunds: what was refunded, as {"refund_1": {"amount", "state", "at", ...}}, see renewals.domain.refunds.
-    refunds_due: when the gateway is to be asked about them, the real moment; None: the sweep has nothing to ask.
-    withdrawn: why a claim that was not confirmed is being given up, from before its payment is cancelled.
-    notice: the name of the mail that the customer is owed about it, kind and attempt, as payment_failed_1.
+    Attributes:
+        claim: the id of this claim of the period.
+        row_date: the subscription's own renewal date at the claim, earlier than renewal_date if periods were passed
+            over.
+        amount: exact decimal, in major units.
+        first_tried_on: day zero of dunning.
+        dunned: the number of dunning dates that have passed.
+        next_attempt: the next dunning date.
+        held_at: since when the last dunning date waits until the customer has been told.
+        refusals: the refused attempts, as {"attempt_1": {"at", "payment_method", "decline_code", "advice_code",
+            "gateway_request_id"}}.
+        gateway_request_id: the gateway's own id of the call whose refusal made the period fail.
+        endings: every end of the work without a payment, as {"at", "status", "reason"}, oldest first. A later try
+            overwrites status and reason; the endings stay.
+        earlier_mails: the records, with `name`, of mails that failed or have an unknown result, and were tried again.
+        returned: SES's news of a mail after sending, by the mail's name; the item uses the attributes returned_<name>.
+        refunds: the refunds, as {"refund_1": {"amount", "state", "at", ...}}; see renewals.domain.refunds.
+        refunds_due: when to ask the gateway about the refunds, in real time; None if the sweep need not ask.
+        withdrawn: why an unconfirmed claim is being given up, set before the claim's payment is canceled.
+        notice: the name of the mail owed to the customer, made of kind and number, as payment_failed_1.
     """
 
     subscription_id: str
@@ -220,38 +229,38 @@ class Renewal:
     withdrawn: str | None = None
 
     def ending(self, status: Status, reason: str, at: datetime) -> list[EndingRecord]:
-        """`endings` with one more: now the work ends. Beyond twenty the oldest go."""
+        """Return `endings` with the present end of the work added. Only the latest twenty endings are kept."""
         now: EndingRecord = {"at": storable(at), "status": status.value, "reason": reason}
         return [*(self.endings or ()), now][-_MOST_ENDINGS:]
 
     def with_earlier(self, name: str) -> dict[str, object]:
-        """The change that keeps the record of a mail which another is to take the place of."""
+        """Return the change that keeps the record of a mail before a new mail replaces the record."""
         kept: list[Item] = [*(self.earlier_mails or ()), {"name": name, **item_of(self.mails[name])}]
         return {"earlier_mails": kept[-_MOST_ENDINGS:]}
 
     def owned_by_another(self, execution: str, now: datetime) -> bool:
-        """Whether another execution is at work on it at this moment."""
+        """Whether a different execution is working on the renewal now."""
         return self.owner != execution and now < self.lease_until
 
     def was_claimed_for(self, day: date) -> bool:
-        """Whether the period was claimed when the subscription's renewal date was this day, or passed over this day."""
+        """Whether the period was claimed while the subscription's renewal date was `day`, or passed over `day`."""
         return self.row_date <= day <= self.renewal_date
 
     @property
     def is_paid(self) -> bool:
-        """Whether the period is paid, and was not refunded whole. A refund without a result yet refunds nothing."""
+        """Whether the period is paid and not fully refunded. A refund without a result does not count."""
         refunded = (each["amount"] for each in self.refunds.values() if each["state"] == RefundState.REFUNDED)
         return self.paid_at is not None and sum(refunded, Decimal(0)) < self.amount
 
     @property
     def notice_is_parked(self) -> bool:
-        """Whether the mail that is owed waits for another address."""
+        """Whether the owed mail waits for a new address."""
         mail = self.mails.get(self.notice or "")
         return mail is not None and mail.state is MailState.FAILED
 
 
 def item_of(of: Renewal | Mail) -> dict[str, Value]:
-    """The attributes of a new item: those that have a value."""
+    """Return the attributes of a new item, without empty values."""
     values: dict[str, Value] = {f.name: getattr(of, f.name) for f in fields(of)}
     item = {name: storable(value) for name, value in values.items() if value is not None}
     if isinstance(of, Renewal):
@@ -269,9 +278,12 @@ _WHOLE = ("anchor_day", "attempt", "pickups", "intent_tries", "dunned")
 
 
 def renewal_from(item: Item) -> Renewal:
-    """The period that an item holds. Raises KeyError, TypeError and ValueError where the item is none of ours.
+    """Read a period from an item of the ledger.
 
-    What cannot be read of earlier mails, and of those that came back, is left out: no renewal ends for that.
+    Unreadable records of earlier mails, and of returned mails, are left out: no renewal fails because of such a record.
+
+    Raises:
+        KeyError, TypeError, ValueError: the item was not written by this system.
     """
     known: dict[str, Any] = {f.name: item[f.name] for f in fields(Renewal) if f.name in item}
     known |= {name: item_values.day(item, name) for name in _DATES if name in item}
@@ -291,7 +303,7 @@ _OF_A_MAIL = frozenset(each.name for each in fields(Mail))
 
 
 def mail_from(values: Item) -> Mail:
-    """The mail that a record tells of, whatever else stands in the record. Raises as `renewal_from`."""
+    """Read a mail from its record and ignore all further values of the record. Raises the errors of `renewal_from`."""
     known: dict[str, Any] = {name: value for name, value in values.items() if name in _OF_A_MAIL}
     known |= {name: item_values.moment(values, name) for name in ("claimed_until", "at") if name in values}
     known["state"] = MailState(item_values.text(values, "state"))
@@ -299,14 +311,14 @@ def mail_from(values: Item) -> Mail:
 
 
 def passed_over_from(item: Item) -> Renewal:
-    """The claim of a period that was passed over. What cannot be read of its story, since somebody wrote it by hand, is
-    left out. Raises as `renewal_from`."""
+    """Read the claim of a passed-over period. Unreadable parts of its story, written by hand, are left out. Raises the
+    errors of `renewal_from`."""
     odd = {name for name in _STORY if name in item and not _is_told(item, name)}
     return renewal_from({"mails": {}, **{name: value for name, value in item.items() if name not in odd}})
 
 
 def _is_told(item: Item, name: str) -> bool:
-    """Whether an attribute of a story is what this system writes: records that can be read."""
+    """Whether a story attribute holds readable records in the form of this system."""
     try:
         for record in _records(item, name):
             if not isinstance(record, dict):
@@ -364,8 +376,8 @@ _STORY: Mapping[str, Callable[[Item], object]] = {
     "endings": _read_ending,
     "earlier_mails": _read_earlier_mail,
 }
-"""What was tried and told of a period, which a further claim of the period takes on, with what SES said of each mail;
-and how a record in it is read."""
+"""The attributes with the attempts and mails of a period, and the reader of a record for each attribute. A further
+claim of the period inherits these attributes, and SES's news of each mail."""
 
 _LISTED = frozenset({"endings", "earlier_mails"})
 

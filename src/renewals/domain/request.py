@@ -1,14 +1,17 @@
-"""A request to renew: what an execution of the workflow is asked to do. Here it is written as JSON, and read from JSON.
+"""A request to renew: the work that an execution of the workflow is asked to do. This module writes requests as JSON,
+and reads requests from JSON.
 
-The same JSON is a message in the queue, the input of an execution and the `request` in ProcessPayment's event:
+The same JSON serves as a message in the queue, as the input of an execution and as the `request` in ProcessPayment's
+event:
 
     subscription_id, customer_id    strings
     amount                          a decimal string, major units
-    renewal_date                    YYYY-MM-DD; left out where no period is named
-    event_type                      as Asks has it; left out, it is a renewal
-    webhook_id                      as the webhook's sender named it; only in what a webhook asks for
+    renewal_date                    YYYY-MM-DD; absent if no period is named
+    event_type                      a member of Asks; if absent, a renewal
+    webhook_id                      the id given by the webhook's sender; only in requests by webhook
 
-A message may be older or younger than the version that reads it: a field is only ever added, and never renamed.
+A message may be older or younger than the version that reads the message. Fields may therefore be added, but never be
+renamed.
 """
 
 from __future__ import annotations
@@ -26,19 +29,20 @@ from renewals.domain.strict_json import NotAnObject, read_object
 
 
 class Asks(StrEnum):
-    """What is asked for, by the request's `event_type`. A webhook can ask for RENEW alone."""
+    """The kind of work that a request asks for, stored as `event_type`. A webhook may only ask for RENEW."""
 
     RENEW = "subscription.renewal"
     REMIND = "subscription.reminder"
-    """Nothing is charged: the customer is reminded before the period, where a reminder is owed."""
+    """Nothing is charged: the customer gets a reminder of the period, if a reminder is owed."""
     SETTLE_REFUNDS = "subscription.refunds"
     """Nothing is charged: the gateway is asked about the refunds of the period."""
 
 
 class NoRequest(BadEvent):
-    """What was read is no request to renew. Names the field at fault, and never quotes what was sent.
+    """The JSON is no request to renew. The message names the field at fault and never quotes the JSON.
 
-    field: empty where there are no fields at all. reason: what is wrong, in words.
+    Attributes:
+        field: the field at fault; empty if the JSON has no fields at all.
     """
 
     def __init__(self, field: str, reason: str) -> None:
@@ -48,11 +52,12 @@ class NoRequest(BadEvent):
 
 @dataclass(frozen=True, slots=True)
 class RenewalRequest:
-    """What an execution is asked to do for one subscription.
+    """The work that an execution is asked to do for one subscription.
 
-    amount: major units; a claim to check, never an instruction.
-    renewal_date: the one period that is meant, as the subscription's own renewal_date names it; None: whatever is due.
-    webhook_id: None where no webhook asks.
+    Attributes:
+        amount: in major units; a claim to check, never an instruction.
+        renewal_date: the requested period, by the subscription's own renewal date; None for whatever is due.
+        webhook_id: None for a request without webhook.
     """
 
     subscription_id: str
@@ -64,14 +69,16 @@ class RenewalRequest:
 
     @classmethod
     def of_row(cls, row: Item, renewal_date: date | None, asks: Asks = Asks.RENEW) -> RenewalRequest:
-        """A request about the subscription of a row, or of a renewal's item. A row that has ended may lack its amount:
-        what is left to do is done without it."""
+        """Build a request from the row of a subscription, or from the item of a renewal.
+
+        The row of an ended subscription may lack its amount: the remaining work needs no amount.
+        """
         amount = row.get("amount")
         claimed = amount if isinstance(amount, Decimal) else Decimal(0)
         return cls(text(row, "subscription_id"), text(row, "customer_id"), claimed, renewal_date, asks)
 
     def fields(self) -> dict[str, str]:
-        """The request as the fields of its JSON."""
+        """Return the request as the fields of its JSON."""
         told = {"subscription_id": self.subscription_id, "customer_id": self.customer_id}
         if self.renewal_date is not None:
             told["renewal_date"] = self.renewal_date.isoformat()
@@ -81,12 +88,12 @@ class RenewalRequest:
         return told | ({"event_type": self.asks} if self.asks is not Asks.RENEW else {})
 
     def to_json(self) -> str:
-        """The request as JSON."""
+        """Return the request as JSON."""
         return json.dumps(self.fields())
 
     @classmethod
     def from_json(cls, message: str) -> RenewalRequest:
-        """The request that a text holds. Raises NoRequest."""
+        """Read the request from JSON text. Raises NoRequest."""
         try:
             return cls.from_fields(read_object(message))
         except NotAnObject:
@@ -94,7 +101,7 @@ class RenewalRequest:
 
     @classmethod
     def from_fields(cls, fields: Mapping[str, object]) -> RenewalRequest:
-        """The request in the fields of a JSON object; those that this version does not know are ignored. Raises
+        """Read the request from the fields of a JSON object. Fields unknown to this version are ignored. Raises
         NoRequest."""
         return cls(
             subscription_id=_id(fields, "subscription_id"),

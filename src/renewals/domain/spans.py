@@ -1,8 +1,9 @@
-"""Which days of a subscription are paid. Pure.
+"""The paid days of a subscription. Pure.
 
-A period is a span of days, and no day is paid twice, whoever moved a renewal date. So a period is only claimed if its
-span meets no paid one, before or after it. A period that was refunded whole is not paid any more: the days in it may be
-billed by another period, and its own date, which stands in the ledger, by none.
+A billing period is a span of days, and no day is paid twice, whoever moved a renewal date. A period is therefore only
+claimed if its span overlaps no paid span, earlier or later. A fully refunded period is not paid any more: a different
+period may bill the refunded days, but no period may bill the refunded renewal date, since the ledger already has an
+item for the date.
 """
 
 from collections.abc import Sequence
@@ -16,15 +17,15 @@ from renewals.domain.renewal_history import History
 from renewals.domain.subscription import Subscription, anchor_change
 
 PAID_UNTIL = "paid_until"
-"""The attribute of a row that names the end of what was ever paid, the first day after it: ordinarily its date. Where
-a refund gave days back, it still names their end, since a refund can fail weeks later."""
+"""The attribute of a row with the end of all time ever paid: the first day afterwards, ordinarily the renewal date. A
+refund does not lower the value, since the refund can fail weeks later."""
 
 
 def check(start: date, end: date, history: History) -> None:
-    """Refuse the period [start, end) where a day of it is paid already.
+    """Refuse the period [start, end) if a day of the period is already paid.
 
     Raises:
-        BadRow: naming `renewal_date`, and the period that is paid.
+        BadRow: names `renewal_date`, and the paid period.
     """
     paid = history.paid_within(start, end)
     if paid is None:
@@ -37,20 +38,25 @@ def check(start: date, end: date, history: History) -> None:
 
 
 def in_the_ledger() -> BadRow:
-    """Why a claim is refused where an item that it would write stands in the ledger already."""
+    """Return the error for a claim whose item already exists in the ledger."""
     return BadRow("renewal_date", "a period from here on is in the ledger already")
 
 
 def check_free(start: date, dates: Sequence[date], known: History, latest: History) -> None:
-    """Refuse the claim of the period that begins on `start` where one of its dates was claimed before: `start` itself
-    and paid, as by a period that was refunded whole; or any of them, whatever became of it, behind the latest periods.
+    """Refuse the claim of the period beginning on `start` if a date of the claim was claimed before.
 
-    dates: those that the claim passes over, with `start`. known: all periods from the first of them on. latest: those
-    among them that the charge knows; what they have passed over or paid, the claim leaves alone, and those that came
-    to nothing the claim replaces.
+    Two cases are refused: `start` itself was ever paid, even if fully refunded; or a period older than the latest
+    periods was claimed for a date in `dates`, whatever its result.
+
+    Args:
+        start: the first day of the period.
+        dates: the dates to pass over, and `start`.
+        known: all periods from the first of the dates on.
+        latest: the periods among `known` that the charge knows. The claim leaves their paid and passed-over periods
+            alone, and replaces unsuccessful periods.
 
     Raises:
-        BadRow: naming `renewal_date`.
+        BadRow: names `renewal_date`.
     """
     older = {r.renewal_date for r in known} - {r.renewal_date for r in latest}
     if any(r.renewal_date == start for r in known.ever_paid) or not older.isdisjoint(dates):
@@ -58,7 +64,7 @@ def check_free(start: date, dates: Sequence[date], known: History, latest: Histo
 
 
 def past_what_is_paid(subscription: Subscription, history: History) -> Subscription:
-    """The subscription as a charge would move it first, where it was put back to a date that is paid."""
+    """Return the subscription as a charge would first move it if the renewal date was put back into paid time."""
     ever_paid = history.ever_paid
     while True:
         paid = ever_paid.claimed_for(subscription.renewal_date)
@@ -78,15 +84,15 @@ def past_what_is_paid(subscription: Subscription, history: History) -> Subscript
 
 
 def paid_until(row: Item, end: date) -> str:
-    """What the row names as the end of what was paid, once a period to `end` is paid too."""
+    """Return the row's new end of the paid time, once a period up to `end` is paid too."""
     known = row.get(PAID_UNTIL)
     return max(known, end.isoformat()) if isinstance(known, str) else end.isoformat()
 
 
 def may_overlap(subscription: Subscription, *, unless_told: bool) -> bool:
-    """Whether the next period may begin before the end of what is paid, as far as the row itself says.
+    """Whether the next period may begin before the end of the paid time, as far as the row says.
 
-    unless_told: the answer for a row that does not name the end of what is paid.
+    unless_told: the answer for a row without an end of the paid time.
     """
     until = subscription.row.get(PAID_UNTIL)
     return subscription.renewal_date.isoformat() < until if isinstance(until, str) else unless_told

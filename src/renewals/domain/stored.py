@@ -1,12 +1,17 @@
-"""Types of what the tables keep within an item. Only type checkers load them: no function starts slower for them."""
+"""Types of the records within the tables' items. Only type checkers load the module, to keep functions starting
+fast."""
 
 from decimal import Decimal
 from typing import NotRequired, TypedDict
 
 
 class RefusalRecord(TypedDict):
-    """A refused attempt to charge, as its item keeps it. at: when, ISO 8601. gateway_request_id: the gateway's own name
-    of the call that it refused."""
+    """The record of a refused attempt to charge.
+
+    Attributes:
+        at: the moment, ISO 8601.
+        gateway_request_id: the gateway's own id of the refused call.
+    """
 
     at: str
     payment_method: str
@@ -16,7 +21,7 @@ class RefusalRecord(TypedDict):
 
 
 class EndingRecord(TypedDict):
-    """One time that the work ended without a payment, as its item keeps it. at: when, ISO 8601."""
+    """The record of an end of the work without a payment. at: the moment, ISO 8601."""
 
     at: str
     status: str
@@ -24,7 +29,7 @@ class EndingRecord(TypedDict):
 
 
 class RefundRecord(TypedDict):
-    """A refund of a period, as its item keeps it; renewals.domain.refunds says what the attributes mean."""
+    """The record of a refund; renewals.domain.refunds explains the attributes."""
 
     amount: Decimal
     state: str
@@ -40,6 +45,7 @@ class RefundRecord(TypedDict):
     receipt_sha256: NotRequired[str]
 
 
-# A field `subscription` of a class would be a parsed one.
+# Written as a call, not as a class: elsewhere a field named `subscription` always holds a parsed Subscription.
 Answer = TypedDict("Answer", {"status": int, "etag": str, "subscription": dict[str, object]})  # noqa: UP013
-"""What a request that may come again was answered, as JSON. subscription: as it was shown."""
+"""The stored answer to a request that may be repeated, as JSON. subscription: the subscription as shown in the
+answer."""

@@ -1,18 +1,18 @@
-"""JSON as others write it, read without a guess: one object, each field once, and nothing that is Python's own."""
+"""Read JSON from strangers without guessing: a single object, no repeated field, and none of Python's extensions."""
 
 import json
 from decimal import Decimal
 
 type Json = str | int | float | Decimal | bool | list[Json] | dict[str, Json] | None
-"""A value of JSON. A number is a Decimal where it is read exactly, and an int or a float elsewhere."""
+"""A value of JSON. A number is a Decimal in exact reading, otherwise an int or a float."""
 
 
 class NotAnObject(ValueError):  # noqa: N818
-    """What was sent is no such object. The message says why, and never quotes what was sent."""
+    """The text is no such object. The message gives the reason and never quotes the text."""
 
 
 def read_object(text: str | bytes, *, exact: bool = False) -> dict[str, Json]:
-    """The object that a text holds. exact: every number as a Decimal, as it is written. Raises NotAnObject."""
+    """Read the JSON object of a text. exact: read every number as a Decimal, digit for digit. Raises NotAnObject."""
     number = Decimal if exact else None
     try:
         value: Json = json.loads(
@@ -37,4 +37,4 @@ def _once(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
 
 
 def _no_constant(name: str) -> None:
-    raise ValueError(name)  # NaN and Infinity are Python's, not JSON's
+    raise ValueError(name)  # NaN and Infinity are Python's extensions of JSON

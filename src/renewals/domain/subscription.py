@@ -1,4 +1,4 @@
-"""A row of the subscriptions table, checked. Users write these rows by hand, API and import: nothing is assumed."""
+"""A checked row of the subscriptions table. People write rows by hand, by API and by import: nothing is assumed."""
 
 import re
 from collections.abc import Mapping
@@ -15,24 +15,25 @@ from renewals.domain.reasons import Reason
 from renewals.domain.schedule import Interval, Schedule, falls_on
 
 ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._:-]{0,127}", re.ASCII)
-"""An id as it may stand in a webhook, a key of S3 and its metadata: it cannot leave its place in a path."""
+"""An id that is safe in a webhook, in a key of S3 and in S3's metadata: the id cannot escape from its place in a
+path."""
 
 GATEWAY_ID = re.compile(r"[A-Za-z0-9_]{1,255}", re.ASCII)
 """The gateway's id of a customer or of a card."""
 
 ENDED_ON = "ended_on"
-"""The attribute of a row that names the day on which it came to its end; `cancel_at` named it before."""
+"""The attribute of a row with the day on which the subscription ended, formerly planned in `cancel_at`."""
 
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 _MOST_INTERVALS = 1000
 _FIRST_YEAR = 2000
 _LONGEST_TEXT = 1000
 _COUNTED = ("day", "week")
-"""Intervals that are counted from date to date, and have no anchor."""
+"""The intervals that are counted from date to date, without an anchor."""
 
 
 class SubscriptionStatus(StrEnum):
-    """Where a subscription stands."""
+    """The status of a subscription."""
 
     ACTIVE = "active"
     PAST_DUE = "past_due"
@@ -47,13 +48,13 @@ class SubscriptionStatus(StrEnum):
 
     @property
     def has_ended(self) -> bool:
-        """Whether nothing is charged, for now (paused, unpaid) or for good (canceled)."""
+        """Whether the subscription is not charged, for now (paused, unpaid) or for good (canceled)."""
         return not self.is_live
 
 
 @dataclass(frozen=True, slots=True)
 class Subscription:
-    """One subscription as the table has it. amount: exact decimal, major units. row: the raw attributes."""
+    """A subscription as stored in the table. amount: exact decimal, in major units. row: the raw attributes."""
 
     subscription_id: str
     customer_id: str
@@ -73,7 +74,7 @@ class Subscription:
     row: Item
 
     def why_not_due(self, today: date) -> Reason | None:
-        """Why nothing is to be charged today; None where the subscription is due."""
+        """Return the reason why nothing must be charged today; None if the subscription is due."""
         if self.status.has_ended:
             return Reason(self.status)
         if self.ends_by(self.renewal_date):
@@ -83,25 +84,25 @@ class Subscription:
         return None
 
     def ends_by(self, day: date) -> bool:
-        """Whether the subscription ends on this day or earlier: no period that begins on this day is billed."""
+        """Whether the subscription ends on `day` or earlier. A period beginning on `day` is not billed in that case."""
         return self.cancel_at is not None and self.cancel_at <= day
 
     def last_day(self, today: date) -> date:
-        """The last day until now on which a period may begin: today, or the day before the end."""
+        """Return the last day, up to today, on which a period may begin: today, or the day before the end."""
         return today if self.cancel_at is None else min(today, self.cancel_at - timedelta(days=1))
 
 
 def anchor_change(row: Item, until: date, claimed: int | None = None) -> dict[str, Decimal | None]:
-    """How the attribute `anchor_day` changes when the row's renewal date moves to `until`; empty where it stays.
+    """Return the change of the row's `anchor_day` when the renewal date moves to `until`; empty for no change.
 
-    An anchor is only worth as much as the date that it was derived from. The row's own anchor is kept while both the
-    date before and the date after fall on it. Else the anchor of the period that was claimed counts, then the day of
-    the date before, then the day of the new date. Days and weeks are counted: their rows keep no anchor.
+    An anchor is only worth as much as the date from which the anchor was derived. The row's own anchor is kept if both
+    the old and the new renewal date fall on the anchor. Otherwise the anchor of the claimed period counts, then the day
+    of the old date, then the day of the new date. Days and weeks are counted: their rows keep no anchor.
 
     Args:
-        row: the raw attributes, as they are before the move.
+        row: the raw attributes before the move.
         until: the new renewal date.
-        claimed: the anchor that the period before `until` was claimed with, where one was claimed.
+        claimed: the anchor with which the period before `until` was claimed, if a period was claimed.
     """
     new: Decimal | None = None
     if row.get("interval", "month") not in _COUNTED:
@@ -112,15 +113,15 @@ def anchor_change(row: Item, until: date, claimed: int | None = None) -> dict[st
 
 
 def anchor_of_interval(row: Item, changes: Mapping[str, object]) -> dict[str, None]:
-    """How `anchor_day` changes with an edit of the row: an interval that is counted, before or after, takes it away.
-    Empty where it stays."""
+    """Return the change of `anchor_day` with an edit of the row; empty for no change. A counted interval, before or
+    after the edit, removes the anchor."""
     before = row.get("interval", "month")
     counted = before in _COUNTED or changes.get("interval", before) in _COUNTED
     return {"anchor_day": None} if "interval" in changes and counted and "anchor_day" in row else {}
 
 
 def _own_anchor(row: Item) -> int | None:
-    """The row's anchor, if it is one and the row's date falls on it."""
+    """Return the row's anchor if the anchor is valid and suits the row's renewal date."""
     try:
         named, current = _whole(row, "anchor_day", 1, 31, default=0), day(row, "renewal_date")
     except BadRow:
@@ -129,7 +130,7 @@ def _own_anchor(row: Item) -> int | None:
 
 
 def renewal_date_of(row: Item) -> date | None:
-    """The row's renewal date, whatever else is wrong with the row; None where it has none that is a date."""
+    """Return the row's renewal date, whatever else is wrong with the row; None if the row has no valid date."""
     try:
         return day(row, "renewal_date")
     except BadRow:
@@ -137,10 +138,10 @@ def renewal_date_of(row: Item) -> date | None:
 
 
 def check_anchor(subscription: Subscription) -> None:
-    """Refuse a given anchor that the given date does not fall on: the first period would be no whole one.
+    """Refuse an anchor that does not suit the renewal date, because the first period would not be whole.
 
     Raises:
-        BadRow: naming `anchor_day`.
+        BadRow: names `anchor_day`.
     """
     if not subscription.schedule.is_anchored or "anchor_day" not in subscription.row:
         return
@@ -149,9 +150,10 @@ def check_anchor(subscription: Subscription) -> None:
 
 
 def parse(row: Item) -> Subscription:
-    """A row (attribute values as boto3's deserializer gives them: str, Decimal, ...) as a Subscription.
+    """Check a row, with values as boto3's deserializer gives them (str, Decimal, ...), and return the Subscription.
 
-    Raises BadRow, naming the first attribute that is missing or wrong.
+    Raises:
+        BadRow: names the first attribute that is missing or wrong.
     """
     renewal_date = day(row, "renewal_date")
     amount, currency = _number(row, "amount"), _text(row, "currency").upper()
@@ -178,53 +180,55 @@ def parse(row: Item) -> Subscription:
 
 
 def status_of(row: Item) -> SubscriptionStatus | None:
-    """The status that the row names, whatever else is wrong with the row; None where it names none that is known."""
+    """Return the row's status, whatever else is wrong with the row; None if the status is missing or unknown."""
     return next((status for status in SubscriptionStatus if row.get("status") == status), None)
 
 
 def status_words(stored: object) -> str:
-    """A stored status as people read it, as "past due". A status that this version does not know is quoted."""
+    """Return a stored status as people read it, as "past due". A status unknown to this version is quoted."""
     known = isinstance(stored, str) and stored in SubscriptionStatus
     return str(stored).replace("_", " ") if known else f'"{stored}"'
 
 
 def is_live(row: Item) -> bool:
-    """Whether the row, whatever else is wrong with it, is of a subscription that is active or past due."""
+    """Whether the row's status is active or past due, whatever else is wrong with the row."""
     status = status_of(row)
     return status is not None and status.is_live
 
 
 def has_ended(row: Item) -> bool:
-    """Whether the row, whatever else is wrong with it, is of a subscription that is paused, canceled or unpaid."""
+    """Whether the row's status is paused, canceled or unpaid, whatever else is wrong with the row."""
     status = status_of(row)
     return status is not None and status.has_ended
 
 
 def is_over(row: Item, today: date) -> bool:
-    """Whether the subscription has come to the end that `cancel_at` names, whatever else is wrong with the row.
+    """Whether the subscription has reached the end named by `cancel_at`, whatever else is wrong with the row.
 
-    The end comes with that day, also within a period that is paid. An active or past due subscription whose
-    `renewal_date` lies before the day is billed up to the day first. The status of the row says so only once the sweep
-    has seen to it.
+    The end comes on the very day, even within a paid period. An active or past due subscription with a `renewal_date`
+    before the end is first billed up to the end. The row's status only follows once the sweep has handled the end.
     """
     status, end = status_of(row), str(row.get("cancel_at"))
     if not _DAY.fullmatch(end) or not ends_by(row, today):
         return False
     if status is None or status is SubscriptionStatus.CANCELED:
         return False
-    # Texts are compared, since the date may be none: what cannot be read as due before the end is not over by itself.
+    # The comparison uses texts, since renewal_date may be no date. A text that sorts before the end counts as due
+    # before the end, valid date or not: the subscription is not over.
     return status.has_ended or end <= str(row.get("renewal_date"))
 
 
 def status_on(row: Item, today: date) -> Value:
-    """The status as everybody is told it: of a subscription that has come to its end, `canceled`."""
+    """Return the status to show: `canceled` for a subscription past its end, else the row's own status."""
     return SubscriptionStatus.CANCELED if is_over(row, today) else row.get("status")
 
 
 def ends_by(row: Item, day: date, *, if_unreadable: bool = False) -> bool:
-    """As Subscription.ends_by, whatever else is wrong with the row. Texts are compared, as DynamoDB does in
-    the condition under which a payment is made (renewals.ledger.payment_steps.stands_by); an end that is no text is in
-    that condition's way, so whoever asks on its behalf says `if_unreadable=True`.
+    """Like Subscription.ends_by, whatever else is wrong with the row.
+
+    Texts are compared, as DynamoDB compares texts in the condition for making a payment
+    (renewals.ledger.payment_steps.stands_by). An end that is no text makes the condition fail: callers that stand in
+    for the condition pass `if_unreadable=True`.
 
     if_unreadable: the answer for an end that is no text.
     """
@@ -238,7 +242,7 @@ def _schedule(row: Item, renewal_date: date) -> Schedule:
     interval = _one_of(row, "interval", frozenset(get_args(Interval)), default="month")
     count = _whole(row, "interval_count", 1, _MOST_INTERVALS, default=1)
     anchor = _whole(row, "anchor_day", 1, 31, default=renewal_date.day)
-    if not falls_on(anchor, renewal_date):  # the date was moved since the anchor was written: the date counts
+    if not falls_on(anchor, renewal_date):  # the date was moved after the anchor was written: the date counts
         anchor = renewal_date.day
     schedule = Schedule(cast("Interval", interval), count, anchor)
     try:
@@ -283,7 +287,7 @@ def _one_of(row: Item, field: str, allowed: frozenset[str], *, default: str | No
 
 
 def day(row: Mapping[str, object], field: str) -> date:
-    """The date in an attribute. Raises BadRow."""
+    """Return the date of an attribute. Raises BadRow."""
     value = _text(row, field)
     try:
         found = date.fromisoformat(value) if _DAY.fullmatch(value) else None
@@ -305,6 +309,6 @@ def _number(row: Item, field: str) -> Decimal:
 
 def _whole(row: Item, field: str, least: int, most: int, *, default: int) -> int:
     value = _number({field: row.get(field, Decimal(default))}, field)
-    if not least <= value <= most or value % 1:  # in this order: of a number too large there is no remainder
+    if not least <= value <= most or value % 1:  # range first: a huge Decimal has no remainder
         raise BadRow(field, f"is not a whole number from {least} to {most}")
     return int(value)

@@ -1,14 +1,15 @@
-"""Texts that people give and others read: which characters may stand in one, and how one is shown whose may not.
+"""Texts that people write for other people: the characters allowed in a text, and how to show a text with other
+characters.
 
-One rule for every way in. What moves a cursor, sets a clipboard, turns the order of a line around, or cannot be seen,
-is refused: controls (C0, C1, line separators), bidirectional and other format characters, half a character, and what
-Unicode has not assigned. Zero-width joiners hold letters of some scripts, and emoji, together: they may stand inside a
-name. A text is kept as it was given, code point for code point: normalized (NFC), some Japanese family names would be
-written otherwise.
+The same rule guards every way into the system. A text is refused if it contains characters that move a cursor, set a
+clipboard, reverse the order of a line, or are invisible: controls (C0, C1, line separators), bidirectional and other
+format characters, half a character, and characters not assigned by Unicode. Zero-width joiners hold letters of certain
+scripts, and emoji, together, and are allowed inside a name. A text is kept as written, code point for code point:
+normalization (NFC) would change the spelling of certain Japanese family names.
 """
 
 LONGEST_NAME = LONGEST_PLAN = 100
-"""A receipt holds 100 ordinary letters of each in four lines; wider ones are cut there."""
+"""A receipt shows 100 ordinary letters of a name or plan on four lines; wider letters are cut off there."""
 
 _JOINERS = frozenset("\u200c\u200d")
 _SPACES = frozenset("\u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u202f\u205f\u3000")
@@ -24,7 +25,7 @@ _WORDS = {
 
 
 def fault(text: str, most: int | None = None) -> str | None:
-    """Why this cannot stand where people read it, in words that do not quote it; None where it can."""
+    """Return why people must not be shown the text, without quoting the text; None for a good text."""
     if most is not None and len(text) > most:
         return f"is longer than {most} characters"
     at = next((n for n in range(len(text)) if not _may_stand(text, n)), None) if not text.isprintable() else None
@@ -36,37 +37,39 @@ def fault(text: str, most: int | None = None) -> str | None:
 
 
 def name_fault(name: str) -> str | None:
-    """As fault, of a customer's name, to which mails are addressed: a link in it would be signed by the seller."""
+    """Like fault, for a customer's name. Mails address the customer by name, and the seller would vouch for a link in a
+    name."""
     return fault(name, LONGEST_NAME) or ("has a link in it" if _has_link(name) else _undrawable(name))
 
 
 def plan_fault(plan: str) -> str | None:
-    """As fault, of what a receipt calls the plan."""
+    """Like fault, for the plan as named on a receipt."""
     return "is empty" if not plan else fault(plan, LONGEST_PLAN) or _undrawable(plan)
 
 
 def presentable(text: str, most: int) -> str:
-    """A text that was written past the rule, by hand or before there was one, as it may be shown: without what must not
-    stand in it, and no longer than it may be."""
+    """Return a text for showing that bypassed the rule, written by hand or before the rule existed: without refused
+    characters, and cut to the allowed length."""
     if not text.isprintable():
         text = "".join(c if _may_stand(text, n) else " " * c.isspace() for n, c in enumerate(text))
     return text if len(text) <= most else f"{text[: most - 1].rstrip()}…"
 
 
 def presentable_name(name: str) -> str:
-    """As presentable, of a customer's name; none at all where it has a link."""
+    """Like presentable, for a customer's name; empty for a name with a link."""
     return "" if _has_link(name) else presentable(name, LONGEST_NAME)
 
 
 def printable(text: str) -> str:
-    """A text as a terminal may be given it: what could command the terminal, or not be seen, is escaped as \\x1b."""
+    """Return a text for a terminal, with invisible characters and characters that could command the terminal escaped,
+    as \\x1b."""
     if text.isprintable():
         return text
     return "".join(c if _may_stand(text, n) else c.encode("unicode_escape").decode() for n, c in enumerate(text))
 
 
 def _may_stand(text: str, n: int) -> bool:
-    """Whether the character at this place may stand there: a joiner has a visible character on each side."""
+    """Whether the character at position `n` is allowed: a joiner needs a visible character on each side."""
     if text[n] in _JOINERS:
         return 0 < n < len(text) - 1 and _is_visible(text[n - 1]) and _is_visible(text[n + 1])
     return text[n].isprintable() or text[n] in _SPACES
@@ -82,7 +85,7 @@ def _has_link(text: str) -> bool:
 
 
 def _undrawable(text: str) -> str | None:
-    """Why a receipt cannot show the text whole: none of its fonts has these characters."""
+    """Return why a receipt cannot show the whole text: the characters missing from all of its fonts."""
     if text.isascii():
         return None
     from renewals.domain.printable import (

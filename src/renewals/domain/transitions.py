@@ -1,15 +1,15 @@
-"""Status changes on request: what may follow what. Pure.
+"""Status changes on request: the changes that a subscription's status allows. Pure.
 
-            active     ending      past due    paused     unpaid     canceled, ended
-cancel now  canceled   canceled    canceled    canceled   canceled   -
-cancel then ending     -           -           -          -          -
-pause       paused     -           -           -          -          -
-resume      -          active      -           active     active     -
-new card    yes        yes         yes         yes        yes        -
+                active     ending      past due    paused     unpaid     canceled, ended
+    cancel now  canceled   canceled    canceled    canceled   canceled   -
+    cancel then ending     -           -           -          -          -
+    pause       paused     -           -           -          -          -
+    resume      -          active      -           active     active     -
+    new card    yes        yes         yes         yes        yes        -
 
-Ending: active, to be canceled when the period that is paid ends (cancel_at). Ended: that day has come, whatever the
-status of the row says still. Past due is not paused, which would let go of a payment that is owed. What ended stays so:
-a customer who comes back subscribes anew.
+Ending: active, with a `cancel_at` at the end of the paid period. Ended: the day of `cancel_at` has come, whatever the
+row's status still says. A past due subscription cannot be paused, since a pause would drop a payment that is owed. An
+ended subscription stays ended: a returning customer subscribes anew.
 """
 
 from datetime import date
@@ -22,7 +22,7 @@ from renewals.domain.subscription import SubscriptionStatus
 
 
 class NotAllowed(RenewalError):  # noqa: N818
-    """The change may not follow the status that the subscription has. The message says why, in words."""
+    """The subscription's status does not allow the change. The message gives the reason in words."""
 
 
 class Standing(StrEnum):
@@ -38,7 +38,7 @@ class Standing(StrEnum):
 
 
 class Action(StrEnum):
-    """What can be asked for. The value completes "it cannot be ...": for people."""
+    """A change on request. The value completes "The subscription cannot be ...": for people."""
 
     CANCEL_NOW = "canceled"
     CANCEL_AT_PERIOD_END = "canceled at the end of its period"
@@ -66,7 +66,7 @@ _WORDS = {
 
 
 def state(row: Item, today: date) -> Standing | None:
-    """The row's status as the table above names it; None where the row has none that is known."""
+    """Return the row's column in the table above; None if the row's status is unknown."""
     if subscription.is_over(row, today):
         return Standing.ENDED
     status = subscription.status_of(row)
@@ -76,9 +76,11 @@ def state(row: Item, today: date) -> Standing | None:
 
 
 def changes(row: Item, action: Action, today: date) -> dict[str, Value]:
-    """The attributes that the action changes, None for one that goes. Raises NotAllowed.
+    """Return the action's changes of the row's attributes; the value None removes an attribute. Raises NotAllowed.
 
-    row: the raw attributes. Resuming a paused subscription also moves its date: see renewals.domain.pauses.
+    Resuming a paused subscription also moves its renewal date: see renewals.domain.pauses.
+
+    row: the raw attributes.
     """
     stands = state(row, today)
     if stands not in _FROM[action]:

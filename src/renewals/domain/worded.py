@@ -1,14 +1,15 @@
-"""Enumerations of which each member has words for people beside its spelling, and how a stored spelling is read."""
+"""Enumerations with a spelling and words for people in every member, and the reading of stored spellings."""
 
 from enum import StrEnum
 from typing import NewType, Self
 
 Unknown = NewType("Unknown", str)
-"""A stored spelling that this version does not know: another version wrote it."""
+"""A stored spelling unknown to this version: a different version, or a person, wrote the spelling."""
 
 
 class Worded(StrEnum):
-    """Each member is its spelling, which is stored and compared. words: the same for people, without any code."""
+    """An enumeration with words. A member equals its spelling, for storing and comparing. words: for people, without
+    codes."""
 
     words: str
 
@@ -19,11 +20,11 @@ class Worded(StrEnum):
 
     @classmethod
     def words_of(cls, stored: object) -> str | None:
-        """The words of a stored spelling; None where this version does not know the spelling, or it is no text."""
+        """Return the words of a stored spelling; None for an unknown spelling, or for a value of another type."""
         return cls(stored).words if isinstance(stored, str) and stored in cls else None
 
 
 def member[E: StrEnum](of: type[E], stored: object) -> E | Unknown:
-    """The member of an enumeration with this stored spelling. Somebody may have written any value by hand."""
+    """Return the member with the stored spelling. A person may have written any value by hand."""
     spelling = str(stored)
     return of(spelling) if spelling in of else Unknown(spelling)

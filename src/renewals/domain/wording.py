@@ -1,4 +1,4 @@
-"""Plain words for what happened, which mails, the timeline and the preview share. Pure."""
+"""Plain words for events, shared by mails, the timeline and the preview. Pure."""
 
 from datetime import date, timedelta
 from decimal import Decimal
@@ -8,7 +8,7 @@ from renewals.domain.renewal import MailKind, Status
 from renewals.domain.worded import Unknown, Worded
 
 _NO_REASON = "the gateway names no reason"
-# Why a refund was not made, or failed later, for whoever reads the timeline: https://docs.stripe.com/error-codes,
+# Why a refund was refused, or failed later, in the timeline's words: https://docs.stripe.com/error-codes,
 # https://docs.stripe.com/api/refunds/object#refund_object-failure_reason
 _REFUND_FAILURES: dict[str | None, str] = {
     None: _NO_REASON,
@@ -27,12 +27,12 @@ _REFUND_FAILURES: dict[str | None, str] = {
 
 
 def refund_failure(reason: str | None) -> str:
-    """Why the gateway did not make a refund, or the refund failed; a reason without words is quoted."""
+    """Return why the gateway refused a refund, or why the refund failed later; a reason without words is quoted."""
     return _REFUND_FAILURES.get(reason, f'the gateway says "{reason}"')
 
 
-# What the gateway refuses a payment for, by its name in the ledger: the attribute at fault, where that does not say it,
-# and what is wrong with it.
+# Refusals of a payment by the gateway, by their code in the ledger. The values are the attribute at fault, if the
+# ledger's reason does not name the attribute, and the fault in words.
 _REFUSED = {
     "resource_missing": ("gateway_customer", "is not known to the gateway, or was deleted there"),
     "amount_too_large": ("amount", "is more than the gateway takes"),
@@ -41,8 +41,11 @@ _REFUSED = {
 
 
 def fault_of(reason: str | None) -> tuple[str, str] | None:
-    """The attribute of a subscription that a renewal failed for, and what is wrong with it; None where it failed for
-    something else. reason: the ledger's, as "gateway: resource_missing: gateway_customer"."""
+    """Return the subscription's attribute that made a renewal fail, and its fault; None if the renewal failed for a
+    different reason.
+
+    reason: as in the ledger, for example "gateway: resource_missing: gateway_customer".
+    """
     gateway, code, field = [*(reason or "").split(": "), "", ""][:3]
     if gateway != "gateway" or code not in _REFUSED:
         return None
@@ -51,7 +54,8 @@ def fault_of(reason: str | None) -> tuple[str, str] | None:
 
 
 def refused(reason: str) -> str | None:
-    """What the gateway refused a renewal for, as a clause; None where the reason is another. reason: the ledger's."""
+    """Return a clause about the gateway's refusal of a renewal; None if the gateway did not refuse. reason: as in the
+    ledger."""
     fault = fault_of(reason)
     if fault is not None:
         return f"{fault[0]} {fault[1]}"
@@ -62,36 +66,37 @@ def refused(reason: str) -> str | None:
 
 
 def standing(status: object) -> str:
-    """Where a renewal stands. status: as the ledger stores it; somebody may have written any value by hand."""
+    """Return the words for a renewal's status. status: as in the ledger; a person may have written any value."""
     return Status.words_of(status) or not_known("the status", status)
 
 
 def mail(kind: MailKind | Unknown) -> str:
-    """What a mail of this kind tells."""
+    """Return the words for a mail of the kind."""
     return told(kind, "a mail of the kind")
 
 
 def told(kind: Worded | Unknown, what: str) -> str:
-    """The words of a kind. what: as "a mail of the kind", for a spelling that this version does not know."""
+    """Return the words of a kind. what: the noun for an unknown spelling, as "a mail of the kind"."""
     return kind.words if isinstance(kind, Worded) else not_known(what, kind)
 
 
 def not_known(what: str, stored: object) -> str:
-    """What a table holds that this version does not know: another spelling, or no text at all."""
+    """Return words for a stored value unknown to this version: an unknown spelling, or no text at all."""
     return f'{what} "{texts.printable(str(stored))}", which this version does not know'
 
 
 def day(on: date) -> str:
-    """31 January 2026"""
+    """Format a day: 31 January 2026"""
     return f"{on.day} {on:%B} {on.year}"
 
 
 def days(start: date, end: date) -> str:
-    """A period with its last day, as people count it; a day alone where it is one. end: the first day after it."""
+    """Format a period with its first and last day, as people count; a single day alone. end: the first day after the
+    period."""
     last = end - timedelta(days=1)
     return day(start) if last <= start else f"{day(start)} to {day(last)}"
 
 
 def money(amount: Decimal, currency: str) -> str:
-    """29.99 USD"""
+    """Format an amount: 29.99 USD"""
     return f"{currencies.written(amount, currency)} {currency}"
