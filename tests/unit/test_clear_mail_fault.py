@@ -1,5 +1,5 @@
-"""`clear-mail-fault`: an address that was at fault and is in order again is mailed what waited for it, once, and only
-where nobody has asked not to be mailed."""
+"""`clear-mail-fault` sends the waiting mails to an address that works again, once, and only where the customer has not
+asked to get no mail."""
 
 from datetime import timedelta
 from typing import Any
@@ -33,7 +33,8 @@ def _status(shop: World, day: str = DUE.isoformat()) -> str:
 
 
 def test_a_receipt_that_came_back_is_mailed_to_the_same_address(shop: World, command: Any) -> None:
-    """The mark is gone, the receipt goes out once, and who cleared the fault stands in the timeline with the reason."""
+    """The mark is removed, the receipt is mailed once more, and the timeline names the person who cleared the fault and
+    the reason."""
     on(shop)
     shop.run()
     bounce(shop)
@@ -55,7 +56,7 @@ def test_a_receipt_that_came_back_is_mailed_to_the_same_address(shop: World, com
     [("", "is blank"), (" ", "is blank"), ("\x1b]52;c;eA==\x07", "has a control character"), ("x" * 1001, "is longer")],
 )
 def test_a_fault_is_cleared_with_a_reason_or_not_at_all(shop: World, command: Any, why: str, fault: str) -> None:
-    """Without one, or with one that others could not read in the timeline, nothing changes."""
+    """Without a reason, or with a reason unreadable in the timeline, nothing changes."""
     on(shop)
     shop.run()
     bounce(shop)
@@ -65,7 +66,8 @@ def test_a_fault_is_cleared_with_a_reason_or_not_at_all(shop: World, command: An
 
 
 def test_all_that_waited_is_mailed_by_itself(shop: World, command: Any) -> None:
-    """Two periods, the oldest first; what becomes due meanwhile is not charged by it."""
+    """The mails of both waiting periods go out, oldest first, and the command charges nothing that has become due
+    meanwhile."""
     on(shop)
     shop.environment = "dev"
     shop.run()
@@ -80,7 +82,8 @@ def test_all_that_waited_is_mailed_by_itself(shop: World, command: Any) -> None:
 
 
 def test_the_notice_of_a_refusal_goes_out_again(shop: World, command: Any) -> None:
-    """It came back, and is owed: with the fault cleared the customer is told, and nothing is tried before its day."""
+    """A bounced mail about a decline is still owed: once the fault is cleared the customer is told, and no card is
+    tried before its day."""
     on(shop, payment_method="pm_declined")
     shop.run()
     bounce(shop)
@@ -92,8 +95,8 @@ def test_the_notice_of_a_refusal_goes_out_again(shop: World, command: Any) -> No
 
 
 def test_dunning_goes_on_once_the_customer_can_be_told(shop: World, command: Any) -> None:
-    """The final notice came back, so the end waits; cleared, the notice goes out, and the customer has as long as
-    anybody."""
+    """A bounced final notice holds the end. Once the fault is cleared, the notice goes out, and the customer has the
+    usual number of days."""
     shop.subscribe(payment_method="pm_3ds")
     for day in range(17):
         before = len(shop.ses.sent)
@@ -111,7 +114,7 @@ def test_dunning_goes_on_once_the_customer_can_be_told(shop: World, command: Any
 
 
 def test_a_reminder_that_came_back_is_sent_again(shop: World) -> None:
-    """The sweep reminds of it by itself, once the fault is cleared."""
+    """Once the fault is cleared, the sweep sends a bounced reminder again."""
     shop.subscribe(interval="year")
     early = NOON - timedelta(days=5)
     shop.remind(now=early)
@@ -125,7 +128,8 @@ def test_a_reminder_that_came_back_is_sent_again(shop: World) -> None:
 
 
 def test_whoever_complained_is_mailed_again_only_with_their_consent(shop: World, command: Any) -> None:
-    """Without --customer-agrees the command says why not, and changes nothing."""
+    """After a complaint the command without `--customer-agrees` gives the reason for its refusal, and changes
+    nothing."""
     on(shop)
     shop.run()
     _complain(shop)
@@ -147,7 +151,8 @@ def test_whoever_complained_is_mailed_again_only_with_their_consent(shop: World,
     ],
 )
 def test_a_bounce_does_not_make_a_complaint_forgotten(shop: World, command: Any, later: tuple[str, Any]) -> None:
-    """SES suppresses the address after a complaint, so the next mail comes back and marks the address as bounced."""
+    """After a complaint SES suppresses the address, so that the next mail bounces and marks the address as bounced; the
+    command still asks for the customer's consent."""
     on(shop)
     shop.run()
     _complain(shop)
@@ -160,7 +165,8 @@ def test_a_bounce_does_not_make_a_complaint_forgotten(shop: World, command: Any,
 
 
 def test_an_address_on_ses_s_own_list_comes_back_and_is_marked_anew(shop: World, command: Any) -> None:
-    """A mail that comes back after the clearing stands as at fault again, and is mailed no second time by itself."""
+    """A mail that bounces again after the clearing marks the address anew, and is not sent again without a new
+    clearing."""
     on(shop)
     shop.run()
     bounce(shop)
@@ -174,7 +180,7 @@ def test_an_address_on_ses_s_own_list_comes_back_and_is_marked_anew(shop: World,
 
 
 def test_nothing_is_cleared_where_nothing_stands_against_the_address(shop: World, command: Any) -> None:
-    """Said, and not written: neither for an address that is in order nor for one that nobody could mail."""
+    """For an address without a mark, valid or not, the command says so and writes nothing."""
     on(shop)
     shop.run()
     assert "Nothing stands against the address of sub_1" in squeezed(command(*CLEAR))
@@ -184,7 +190,8 @@ def test_nothing_is_cleared_where_nothing_stands_against_the_address(shop: World
 
 
 def test_a_command_that_was_cut_off_is_run_again(shop: World, command: Any, account: Account) -> None:
-    """The fault was cleared and no mail had gone out yet: the same command mails what waits, and clears nothing."""
+    """After a cut between the clearing and the mails, the repeated command sends the waiting mails, and clears nothing
+    twice."""
     on(shop)
     shop.run()
     bounce(shop)
@@ -197,7 +204,7 @@ def test_a_command_that_was_cut_off_is_run_again(shop: World, command: Any, acco
 
 
 def test_a_fault_that_came_meanwhile_is_not_cleared_unseen(shop: World) -> None:
-    """Another word of SES's, or another address, between the look and the clearing: nothing is written."""
+    """When SES reports a new fault, or the address changes, between the look and the clearing, nothing is written."""
     shop.subscribe()
     shop.run()
     bounce(shop)
@@ -213,7 +220,7 @@ def test_a_fault_that_came_meanwhile_is_not_cleared_unseen(shop: World) -> None:
 
 
 def test_the_history_keeps_no_address(shop: World) -> None:
-    """What is recorded of the clearing has the address as it is shown, and no more."""
+    """The record of the clearing holds the address only as masked for display."""
     shop.subscribe()
     shop.run()
     bounce(shop)
@@ -222,8 +229,8 @@ def test_the_history_keeps_no_address(shop: World) -> None:
 
 
 def test_a_receipt_behind_the_mail_of_a_refund_goes_out_too(shop: World) -> None:
-    """Both waited for the address. One execution, as another customer_email starts it, mails of the refund; the sweep
-    finds the receipt by itself then."""
+    """A receipt and the mail of a refund both wait for the address. The execution started by a corrected address sends
+    the mail of the refund, and the sweep then finds the receipt."""
     shop.subscribe()
     shop.run()
     bounce(shop)
@@ -244,7 +251,7 @@ def test_a_receipt_behind_the_mail_of_a_refund_goes_out_too(shop: World) -> None
 
 
 def test_a_receipt_behind_a_refunds_mail_of_unknown_fate_goes_out_too(shop: World) -> None:
-    """The connection to SES broke while the mail of the refund went out: the receipt waits for that mail no longer."""
+    """When the connection to SES breaks during the mail of the refund, the receipt no longer waits for that mail."""
     shop.subscribe()
     shop.run()
     bounce(shop)
@@ -258,7 +265,7 @@ def test_a_receipt_behind_a_refunds_mail_of_unknown_fate_goes_out_too(shop: Worl
 
 
 def test_a_receipt_and_the_mail_of_a_refund_are_mailed_by_one_command(shop: World, command: Any) -> None:
-    """Both waited for the address: the command ends when nothing is owed."""
+    """One command sends both a waiting receipt and a waiting mail of a refund, and ends when no mail is owed."""
     on(shop)
     shop.run()
     bounce(shop)
@@ -270,7 +277,7 @@ def test_a_receipt_and_the_mail_of_a_refund_are_mailed_by_one_command(shop: Worl
 
 
 def test_a_complaint_about_a_reminder_is_remembered_after_a_bounce(shop: World, command: Any) -> None:
-    """The customer asked not to be mailed, whatever came back later: consent is asked for."""
+    """A complaint about a reminder counts even after a later bounce: the command asks for the customer's consent."""
     on(shop)
     shop.edit(interval="year", test_clock="2026-01-26")
     shop.remind(now=NOON - timedelta(days=5))
@@ -284,7 +291,7 @@ def test_a_complaint_about_a_reminder_is_remembered_after_a_bounce(shop: World, 
 
 
 def test_the_version_before_reads_what_is_recorded_after_a_fault_was_cleared(shop: World, command: Any) -> None:
-    """An earlier version refuses the record of a mail that has an attribute which it does not know."""
+    """Records of mails keep to the attributes of an earlier version, which refuses a mail with an unknown attribute."""
     on(shop)
     shop.run()
     bounce(shop)
@@ -296,7 +303,7 @@ def test_the_version_before_reads_what_is_recorded_after_a_fault_was_cleared(sho
 
 
 def test_what_could_not_be_mailed_after_all_is_said(shop: World, command: Any) -> None:
-    """SES refuses the address still: the receipt waits as before, and the exit status is 1."""
+    """When SES still refuses the address, the receipt keeps waiting, the command says so, and its exit status is 1."""
     on(shop)
     shop.run()
     bounce(shop)

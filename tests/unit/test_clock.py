@@ -1,4 +1,4 @@
-"""Which day it is: in the business's time zone, and for a subscription that is tested."""
+"""The day on which a subscription lives: the day in the business's time zone, or the day of a test clock."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -47,7 +47,7 @@ def _utc(text: str) -> datetime:
         ("Europe/Berlin", "2026-10-25", "2026-10-24T22:00", 25),
         ("America/New_York", "2026-03-08", "2026-03-08T05:00", 23),
         ("America/New_York", "2026-11-01", "2026-11-01T04:00", 25),
-        ("America/Havana", "2026-03-08", "2026-03-08T05:00", 23),  # its first hour is the one that is missing
+        ("America/Havana", "2026-03-08", "2026-03-08T05:00", 23),  # the day's first hour is skipped
         ("Pacific/Kiritimati", "2026-01-31", "2026-01-30T10:00", 24),
         ("Asia/Kolkata", "2026-01-31", "2026-01-30T18:30", 24),
         ("Europe/Berlin", "2028-02-29", "2028-02-28T23:00", 24),
@@ -57,7 +57,8 @@ def _utc(text: str) -> datetime:
 def test_a_day_is_the_business_s_from_its_first_moment_to_its_last(
     zone: str, day: str, begins: str, hours: int
 ) -> None:
-    """Ahead of UTC and behind it, on the days when clocks change, and on 29 February."""
+    """The day is the business's day from its first moment to its last: ahead of UTC, behind UTC, on days when clocks
+    change, and on 29 February."""
     first, today = _utc(begins), date.fromisoformat(day)
     end = first + timedelta(hours=hours)
     for wall, expected in (
@@ -70,7 +71,8 @@ def test_a_day_is_the_business_s_from_its_first_moment_to_its_last(
 
 
 def test_the_moment_of_a_run_is_the_real_one_in_the_zone_that_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
-    """UTC-12 and UTC+14 never have the same date."""
+    """A run takes the real moment, and the day in the time zone that is set: UTC-12 and UTC+14 never have the same
+    date."""
     monkeypatch.setenv("ENVIRONMENT", "prod")
     days = []
     for zone in ("Etc/GMT+12", "Pacific/Kiritimati"):
@@ -83,7 +85,7 @@ def test_the_moment_of_a_run_is_the_real_one_in_the_zone_that_is_set(monkeypatch
 
 @pytest.mark.parametrize("name", ["Europe/Berln", "Europe", "", "../UTC", "/etc/localtime", "Europe/Berlin\0"])
 def test_an_unknown_zone_is_named_by_its_setting(name: str) -> None:
-    """Whatever is wrong with the name, the error says which setting to mend."""
+    """Whatever is wrong with a time zone's name, the error names the setting to mend."""
     with pytest.raises(BadSetting, match=r"^environment variable TIME_ZONE is not the name of a time zone"):
         zone_named(name)
 
@@ -92,7 +94,8 @@ def test_an_unknown_zone_is_named_by_its_setting(name: str) -> None:
 
 
 def test_a_test_clock_moves_the_day_and_not_the_time_of_day() -> None:
-    """In Berlin it is half past midnight already: so it is on the day of the test."""
+    """A test clock moves the day and keeps the time of day: at half past midnight in Berlin the test's day, too, is at
+    half past midnight."""
     wall = _utc("2026-01-30T23:30")
     found = moment(wall, "dev", BERLIN, "2031-07-01")
     assert found == Moment(date(2031, 7, 1), _utc("2031-06-30T22:30"), wall, tested=True, zone=BERLIN)
@@ -101,17 +104,18 @@ def test_a_test_clock_moves_the_day_and_not_the_time_of_day() -> None:
 @pytest.mark.parametrize(
     ("zone", "wall", "test_clock", "now"),
     [
-        (BERLIN, "2026-01-30T01:30", "2026-03-29", "2026-03-29T01:30"),  # 02:30, when it is 03:30 already
+        (BERLIN, "2026-01-30T01:30", "2026-03-29", "2026-03-29T01:30"),  # 02:30 is skipped, and becomes 03:30
         (NEW_YORK, "2026-01-30T07:30", "2026-03-08", "2026-03-08T07:30"),
-        (BERLIN, "2026-10-25T01:30", "2026-10-25", "2026-10-25T00:30"),  # 02:30 for the second time: the first is taken
-        (HAVANA, "2026-11-01T05:30", "2026-03-08", "2026-03-08T05:30"),  # 00:30 for the second time, and none that day
+        (BERLIN, "2026-10-25T01:30", "2026-10-25", "2026-10-25T00:30"),  # the second 02:30: the first is taken
+        (HAVANA, "2026-11-01T05:30", "2026-03-08", "2026-03-08T05:30"),  # the second 00:30, on a day without 00:30
         (NEW_YORK, "2026-01-30T07:30", "2028-02-29", "2028-02-29T07:30"),
     ],
 )
 def test_a_time_that_the_day_of_the_test_lacks_or_has_twice(
     zone: ZoneInfo, wall: str, test_clock: str, now: str
 ) -> None:
-    """Clocks go forward: an hour later on the same day. Clocks go back: the first of the two."""
+    """A time of day that the test's day skips when clocks go forward becomes an hour later on that day. Of a time that
+    the test's day has twice when clocks go back, the first is taken."""
     found = moment(_utc(wall), "dev", zone, test_clock)
     assert found.now == _utc(now)
     assert found.now.astimezone(zone).date() == found.today == date.fromisoformat(test_clock)
@@ -123,7 +127,7 @@ def test_a_time_that_the_day_of_the_test_lacks_or_has_twice(
     st.dates(date(2020, 1, 1), date(2100, 1, 1)),
 )
 def test_now_is_always_on_the_day_of_the_test(wall: datetime, zone: ZoneInfo, day: date) -> None:
-    """Whatever the clocks do on either day, date and time never disagree."""
+    """Whatever clocks do on the real day or on the test's day, date and time of a test never disagree."""
     found = moment(wall, "dev", zone, day.isoformat())
     assert (found.today, found.now.astimezone(zone).date(), found.wall) == (day, day, wall)
 
@@ -133,21 +137,21 @@ WRONG = ["", "tomorrow", "2026-1-1", "20260101", "2026-02-30", "1999-12-31", "20
 
 @pytest.mark.parametrize("test_clock", WRONG)
 def test_a_test_clock_that_is_no_date_is_a_bad_row(test_clock: object) -> None:
-    """It is named, so that nobody believes in a test that is none."""
+    """A test clock that is no date makes a bad row and is named, so that nobody trusts a test without a clock."""
     with pytest.raises(BadRow) as raised:
         moment(_utc("2026-01-31T12:00"), "dev", UTC, test_clock)
     assert raised.value.field == "test_clock"
 
 
 def test_the_end_of_time_is_a_bad_row_too() -> None:
-    """The last evening of the year 9999 in New York is in no calendar's UTC."""
+    """A test clock on the last evening of the year 9999 in New York, which no date in UTC can tell, makes a bad row."""
     with pytest.raises(BadRow, match="test_clock"):
         moment(_utc("2026-02-01T04:00"), "dev", NEW_YORK, "9999-12-31")
 
 
 @pytest.mark.parametrize("test_clock", ["2031-07-01", *WRONG])
 def test_production_has_no_test_clock(test_clock: object) -> None:
-    """Whatever stands in the row."""
+    """In production a test clock is ignored, whatever its value."""
     wall = _utc("2026-01-31T12:00")
     assert moment(wall, "prod", BERLIN, test_clock) == moment(wall, "prod", BERLIN)
 
@@ -156,8 +160,8 @@ def test_production_has_no_test_clock(test_clock: object) -> None:
 
 
 def test_a_leap_day_in_a_zone_ahead_of_utc(shop: World) -> None:
-    """Yearly since 29 February 2028, each year in the first hour of the business's day, which is the evening before in
-    UTC: 28 February in ordinary years, and the 29th again in 2032."""
+    """A yearly subscription since 29 February 2028 renews in the first hour of the business's day, which in UTC is the
+    evening before: on 28 February in ordinary years, and on the 29th again in 2032."""
     shop.zone = BERLIN
     shop.subscribe(interval="year", renewal_date="2028-02-29")
     assert shop.renew(now=_utc("2028-02-28T22:59")).reason == "not_due"
@@ -170,7 +174,8 @@ def test_a_leap_day_in_a_zone_ahead_of_utc(shop: World) -> None:
 
 
 def test_the_ledger_keeps_the_offset_of_the_day_that_was_paid_on(shop: World) -> None:
-    """The gateway's noon in UTC is one o'clock in Berlin, in the ledger and in the row."""
+    """Ledger and row keep the moment of payment with the offset of the business's time zone: noon in UTC is one o'clock
+    in Berlin."""
     shop.zone = BERLIN
     shop.subscribe()
     shop.run()
@@ -179,8 +184,8 @@ def test_the_ledger_keeps_the_offset_of_the_day_that_was_paid_on(shop: World) ->
 
 
 def test_a_payment_of_a_day_to_come_is_found_at_the_gateway(shop: World) -> None:
-    """The ledger of a subscription under test is lost, and the key forgotten: the gateway is asked for what it took on
-    the real day, and takes nothing again."""
+    """With the ledger of a subscription under test lost and the idempotency key forgotten, the payment is found at the
+    gateway on the real day, and nothing is charged again."""
     shop.environment = "dev"
     shop.subscribe(renewal_date="2031-01-31", test_clock="2031-02-02")
     shop.run()
@@ -199,7 +204,7 @@ type Function = Callable[[dict[str, Any], Any], dict[str, Any]]
 
 @pytest.fixture
 def deployed(shop: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
-    """The functions over the shop, in Berlin and not in production. Yields what changes their settings."""
+    """The functions over the shop, in Berlin and not in production. Yields a MonkeyPatch to change their settings."""
     for name in ("PROJECT_NAME", "SELLER_NAME", "SELLER_ADDRESS", "SELLER_TAX_ID", "SES_CONFIGURATION_SET"):
         monkeypatch.setenv(name, "acme")
     for name, value in {
@@ -250,7 +255,7 @@ def _pay() -> dict[str, Any]:
 
 
 def test_a_whole_renewal_lives_on_the_day_of_its_test(deployed: pytest.MonkeyPatch, shop: World) -> None:
-    """Charge, receipt and mail, each by the clock that the one before handed on; the gateway alone has real time."""
+    """Charge, receipt and mail hand on the test clock and live on its day; only the gateway has real time."""
     shop.subscribe(renewal_date="2031-03-31", test_clock="2031-04-02")
     touched = []
     paid = _pay()
@@ -271,7 +276,7 @@ def test_a_whole_renewal_lives_on_the_day_of_its_test(deployed: pytest.MonkeyPat
 
 
 def test_a_test_clock_is_moved_on_by_the_row_alone(deployed: pytest.MonkeyPatch, shop: World) -> None:
-    """Not due, until the clock says so: nobody waits for a month."""
+    """A subscription becomes due by moving the test clock in the row, without any waiting."""
     shop.subscribe(renewal_date="2031-03-31", test_clock="2031-03-30")
     assert (_pay()["outcome"], _pay()["reason"]) == ("nothing_to_do", "not_due")
     shop.edit(test_clock="2031-03-31")
@@ -279,7 +284,7 @@ def test_a_test_clock_is_moved_on_by_the_row_alone(deployed: pytest.MonkeyPatch,
 
 
 def test_a_refused_card_is_tried_again_by_the_test_clock(deployed: pytest.MonkeyPatch, shop: World) -> None:
-    """The first dunning date is the day after the day of the test, whatever day it really is."""
+    """The first dunning date is the day after the test's day, whatever the real day is."""
     shop.subscribe(renewal_date="2031-03-31", test_clock="2031-03-31", payment_method="pm_declined")
     for test_clock, attempts in (("2031-03-31", 1), ("2031-03-31", 1), ("2031-04-01", 2)):
         shop.edit(test_clock=test_clock)
@@ -290,7 +295,8 @@ def test_a_refused_card_is_tried_again_by_the_test_clock(deployed: pytest.Monkey
 
 
 def test_in_production_a_renewal_has_no_test_clock(deployed: pytest.MonkeyPatch, shop: World) -> None:
-    """A row of a year to come is not due, whatever it says, and the reply hands no clock on."""
+    """In production a row due in a future year stays undue whatever its test clock says, and the reply hands on no test
+    clock."""
     deployed.setenv("ENVIRONMENT", "prod")
     shop.subscribe(renewal_date="2131-03-31", test_clock="2131-04-02")
     reply = _pay()
@@ -301,7 +307,7 @@ def test_in_production_a_renewal_has_no_test_clock(deployed: pytest.MonkeyPatch,
 
 
 def test_a_wrong_test_clock_is_rejected_with_its_reason(deployed: pytest.MonkeyPatch, shop: World) -> None:
-    """And nothing is charged on the real day instead."""
+    """A wrong test clock is rejected with its reason, and nothing is charged on the real day instead."""
     shop.subscribe(test_clock="2026-13-01")
     reply = _pay()
     assert (reply["outcome"], reply["reason"].partition(":")[0]) == ("rejected", "test_clock")
@@ -309,7 +315,7 @@ def test_a_wrong_test_clock_is_rejected_with_its_reason(deployed: pytest.MonkeyP
 
 
 def test_a_row_without_a_test_clock_lives_in_the_business_s_zone(deployed: pytest.MonkeyPatch, shop: World) -> None:
-    """What is due today where the day is furthest on is not due where it is furthest behind."""
+    """A row due today in the time zone farthest ahead is not yet due in the time zone farthest behind."""
     shop.subscribe(renewal_date=datetime.now(ZoneInfo("Pacific/Kiritimati")).date().isoformat())
     deployed.setenv("TIME_ZONE", "Etc/GMT+12")
     assert _pay()["reason"] == "not_due"
@@ -320,7 +326,7 @@ def test_a_row_without_a_test_clock_lives_in_the_business_s_zone(deployed: pytes
 
 
 def test_the_sweep_s_day_is_the_business_s(deployed: pytest.MonkeyPatch, shop: World) -> None:
-    """The same for the sweep: due in Kiritimati, and not yet on the other side of the date line."""
+    """The sweep goes by the business's day: a row due in Kiritimati is not due on the far side of the date line."""
     queue = FakeSQS()
     deployed.setattr(aws, "sqs", lambda: queue)
     day = datetime.now(ZoneInfo("Pacific/Kiritimati")).date().isoformat()
@@ -334,8 +340,8 @@ def test_the_sweep_s_day_is_the_business_s(deployed: pytest.MonkeyPatch, shop: W
 
 
 def test_the_sweep_finds_what_is_due_by_its_test_clock(deployed: pytest.MonkeyPatch, shop: World) -> None:
-    """Years ahead of every index: outside production a part of the sweep looks for test clocks, sends what is due by
-    its own, and names what is no clock. In production there is no such part."""
+    """Outside production a part of the sweep looks for test clocks, sends rows due by their own clock, years ahead of
+    every index, and names bad clocks. In production the sweep has no such part."""
     queue = FakeSQS()
     planned: list[dict[str, Any]] = []
     deployed.setattr(aws, "sqs", lambda: queue)
@@ -360,7 +366,7 @@ def test_the_sweep_finds_what_is_due_by_its_test_clock(deployed: pytest.MonkeyPa
 
 
 def test_a_reminder_lives_on_the_day_of_its_test(deployed: pytest.MonkeyPatch, shop: World) -> None:
-    """From the sweep by the queue's message to the mail: near by the row's own clock, and nothing is charged."""
+    """From the sweep over the queue to the mail, a reminder goes by the row's test clock, and nothing is charged."""
     queue = FakeSQS()
     deployed.setattr(aws, "sqs", lambda: queue)
     deployed.setenv("REMINDER_DAYS", "7")

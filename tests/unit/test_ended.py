@@ -1,4 +1,4 @@
-"""A subscription that has come to the end that `cancel_at` names is canceled, for everybody who asks."""
+"""A subscription that has reached its `cancel_at` is canceled for every reader and every caller."""
 
 from datetime import date, datetime, timedelta
 from decimal import Decimal
@@ -35,7 +35,8 @@ LATER_ON = date(2027, 3, 1)
 
 @pytest.mark.parametrize("row", OVER)
 def test_the_api_says_canceled_from_the_day_of_the_end_on(api: Api, row: dict[str, Any]) -> None:
-    """Read, listed, previewed and told, before any sweep has written it."""
+    """From the day of its end on, a subscription is read, listed, previewed and told as canceled, before any sweep has
+    written the status."""
     api.shop.subscribe(**row, test_clock="2026-02-28")
     assert api("GET", "/subscriptions/sub_1").body["status"] == "canceled"
     for status in ("active", "past_due", "paused", "unpaid", "canceled"):
@@ -55,7 +56,7 @@ def test_the_api_says_canceled_from_the_day_of_the_end_on(api: Api, row: dict[st
 
 @pytest.mark.parametrize("row", OVER)
 def test_the_day_before_it_is_what_it_was(api: Api, row: dict[str, Any]) -> None:
-    """The end has its day, and not earlier."""
+    """On the day before its end a subscription still has its old status."""
     api.shop.subscribe(**row, test_clock="2026-02-27")
     assert api("GET", "/subscriptions/sub_1").body["status"] == row["status"]
     assert [each["kind"] for each in api("GET", "/subscriptions/sub_1/timeline").body["items"]] == []
@@ -64,13 +65,15 @@ def test_the_day_before_it_is_what_it_was(api: Api, row: dict[str, Any]) -> None
 @pytest.mark.parametrize("action", Action)
 @pytest.mark.parametrize("row", OVER)
 def test_what_has_ended_takes_no_change(row: dict[str, Any], action: Action) -> None:
-    """Whatever is asked of it is refused in words: a paused one is not resumed into nothing."""
+    """Every change of an ended subscription is refused with a reason in words: not even a paused subscription can be
+    resumed."""
     with pytest.raises(NotAllowed, match="it has ended"):
         transitions.changes(row, action, LATER_ON)
 
 
 def test_resuming_what_ended_in_its_pause_is_refused_by_the_api(api: Api) -> None:
-    """409, and the row is left as it was."""
+    """The API answers 409 when a subscription that ended in its pause is to be resumed, and leaves the row
+    unchanged."""
     api.shop.subscribe(status="paused", renewal_date="2026-02-28", cancel_at="2026-02-28", test_clock="2026-03-05")
     before = dict(api.shop.row())
     refused = api("POST", "/subscriptions/sub_1/resume")
@@ -81,7 +84,8 @@ def test_resuming_what_ended_in_its_pause_is_refused_by_the_api(api: Api) -> Non
 @pytest.mark.parametrize("row", OVER[:4])
 @pytest.mark.parametrize("kind", ["due", "all"])
 def test_the_sweep_writes_the_end(shop: World, row: dict[str, Any], kind: str) -> None:
-    """On the day of the end, or on any later one: once, with no charge, and the timeline keeps the day."""
+    """On the day of the end or later the sweep writes the end into the row, once and without a charge, and the timeline
+    keeps the day of the end."""
     if kind == "due" and row["renewal_date"] < row["cancel_at"]:
         kind = "all"
     shop.subscribe(**row)
@@ -102,7 +106,8 @@ def test_the_sweep_writes_the_end(shop: World, row: dict[str, Any], kind: str) -
 
 
 def test_what_was_canceled_before_its_end_ended_on_no_other_day(api: Api) -> None:
-    """Canceled at once while it was to end later: the timeline tells of that cancellation alone."""
+    """When a subscription with a later end is canceled at once, the timeline tells of the cancellation and of no later
+    end."""
     api.shop.subscribe(test_clock="2026-01-10")
     assert api("POST", "/subscriptions/sub_1/cancel", {"when": "at_period_end"}).status == 200
     assert api("POST", "/subscriptions/sub_1/cancel", {"when": "now"}).status == 200
@@ -112,7 +117,8 @@ def test_what_was_canceled_before_its_end_ended_on_no_other_day(api: Api) -> Non
 
 
 def test_a_period_that_began_before_the_end_is_still_collected(shop: World) -> None:
-    """Declined on 31 January, and to end on 10 February: it is past due until it is paid, and then it has ended."""
+    """A period declined on 31 January is still collected after the end on 10 February: the subscription is past due
+    until the period is paid, and ended afterwards."""
     shop.subscribe(payment_method="pm_declined", cancel_at="2026-02-10")
     shop.run("declined")
     assert transitions.state(shop.row(), date(2026, 2, 12)) == "past_due"
@@ -123,8 +129,8 @@ def test_a_period_that_began_before_the_end_is_still_collected(shop: World) -> N
 
 
 def test_an_end_within_a_paid_period_comes_on_its_very_day_and_the_preview_warns_of_it(api: Api) -> None:
-    """Paid from 31 January to 27 February, and to end on 15 February: canceled from that day on, not before, with no
-    refund; until then the preview says how many paid days are given up. The end that the API sets gives up none."""
+    """A subscription paid until 27 February and set to end on 15 February is canceled from 15 February on, without a
+    refund; before, the preview says how many paid days are given up."""
     api.shop.subscribe()
     api.shop.run()
     end = "It ends on 15 February 2026."
@@ -140,9 +146,8 @@ def test_an_end_within_a_paid_period_comes_on_its_very_day_and_the_preview_warns
 
 
 def test_the_preview_warns_of_an_end_within_a_period_that_is_still_to_be_charged(api: Api) -> None:
-    """A price buys a whole period: one that begins before the end is charged, and its days from the end on are given
-    up; whether it will be paid nobody knows yet. An end with the period gives up none, and is told without a warning.
-    """
+    """A period that begins before the end is charged whole, and the preview warns that its days after the end are given
+    up, if the period is paid. An end together with the period gives up no day, and is told without a warning."""
     api.shop.subscribe(cancel_at="2026-02-27", test_clock="2026-01-10")
     shown = api("GET", "/subscriptions/sub_1/preview").body
     assert [each["period_end"] for each in shown["items"]] == ["2026-02-28"]
@@ -155,7 +160,8 @@ def test_the_preview_warns_of_an_end_within_a_period_that_is_still_to_be_charged
 
 
 def test_the_preview_calls_no_refused_period_paid(shop: World) -> None:
-    """Refused on 31 January, and to end on 15 February: nobody has paid the days that are given up."""
+    """After a decline on 31 January and with an end on 15 February, the preview does not call the days given up
+    paid."""
     shop.subscribe(payment_method="pm_declined", cancel_at="2026-02-15")
     shop.run("declined")
     [renewal] = shop.ledger.history("sub_1", "cus_1")
@@ -166,7 +172,7 @@ def test_the_preview_calls_no_refused_period_paid(shop: World) -> None:
 
 
 def test_an_end_is_refused_to_a_row_that_changes_at_this_moment(shop: World) -> None:
-    """The end is taken back between the look and the write: the editor's word stands."""
+    """When the end is taken back between the look and the write of the end, the edit stands."""
     for at in range(2, 8):
         world = World()
         world.subscribe(renewal_date="2026-02-28", cancel_at="2026-02-28")
@@ -186,8 +192,8 @@ def test_an_end_is_refused_to_a_row_that_changes_at_this_moment(shop: World) -> 
 def test_a_refused_period_is_given_up_though_the_row_that_has_ended_lost_its_date(
     api: Api, by: str, written: str | None
 ) -> None:
-    """Somebody took the date out of the row, or wrote one that is none, and the subscription is canceled. The request
-    that closes its refused period names no period, and is one that ProcessPayment can read."""
+    """A canceled subscription whose row has no date, or no valid date, still has its declined period given up. The
+    request that closes the period names no date, and is readable for ProcessPayment."""
     api.shop.subscribe(payment_method="pm_declined")
     api.shop.run()
     row = {name: value for name, value in api.shop.row().items() if name != "renewal_date"}
@@ -211,8 +217,8 @@ def test_a_refused_period_is_given_up_though_the_row_that_has_ended_lost_its_dat
 def test_an_end_is_compared_with_a_day_alike_wherever_it_is_asked_about(
     shop: World, end: str | None, ends: bool
 ) -> None:
-    """The subscription that was read, its raw row, why a claim is withdrawn, and the condition of DynamoDB that lets
-    a payment be made: each says the same of the period of 31 January."""
+    """The parsed subscription, the raw row, the reason for withdrawing a claim and the DynamoDB condition of a payment
+    agree on whether the period of 31 January lies at or after the end."""
     shop.subscribe()
     shop.run()
     claimed = shop.ledger.get("sub_1", DUE.isoformat())
@@ -226,7 +232,8 @@ def test_an_end_is_compared_with_a_day_alike_wherever_it_is_asked_about(
 
 
 def test_for_an_end_that_nobody_can_read_nothing_is_charged(shop: World) -> None:
-    """A number in the place of the day: a claim is withdrawn, and DynamoDB refuses to let its payment be made."""
+    """With a number in the place of the end's day the claim is withdrawn, and DynamoDB's condition refuses the
+    payment."""
     shop.subscribe()
     shop.run()
     claimed = shop.ledger.get("sub_1", DUE.isoformat())
@@ -237,7 +244,7 @@ def test_for_an_end_that_nobody_can_read_nothing_is_charged(shop: World) -> None
 
 
 def _is_refused(shop: World, claimed: Renewal) -> bool:
-    """Whether DynamoDB refuses to let a payment of the claim be made, as the row stands."""
+    """Whether DynamoDB, as the row stands, refuses to let the claim's payment be made."""
     try:
         shop.ledger.apply(Step(None, (stands_by(claimed),)))
     except Overtaken:
@@ -247,6 +254,7 @@ def _is_refused(shop: World, claimed: Renewal) -> bool:
 
 @pytest.mark.parametrize("due", ["2025-3-1", "1999-12-31", "2026-02-30", ""])
 def test_a_row_whose_date_is_none_is_not_over_by_itself(shop: World, due: str) -> None:
-    """It may owe periods from before its end: it is shown as at fault, and not as canceled."""
+    """A row without a valid renewal date may owe periods from before its end: the row shows its fault, and not
+    canceled."""
     shop.subscribe(renewal_date=due, cancel_at="2026-11-20")
     assert not subscription.is_over(shop.row(), date(2026, 11, 29))
