@@ -1,4 +1,4 @@
-"""The day of the month that a subscription renews on: derived anew whenever what it was derived from changes."""
+"""The day of the month on which a subscription renews is derived anew whenever its date or interval changes."""
 
 from datetime import date, datetime, timedelta
 from decimal import Decimal
@@ -26,14 +26,15 @@ def _noon(day: str) -> datetime:
 
 
 def _paid(shop: World) -> list[tuple[str, str]]:
-    """First and last day of each period that was paid, oldest first."""
+    """Return the first and the last day of every paid period, oldest first."""
     items = sorted(shop.items().items())
     last = [date.fromisoformat(item["period_end"]) - DAY for _, item in items if "paid_at" in item]
     return list(zip([day for day, item in items if "paid_at" in item], map(str, last), strict=True))
 
 
 def test_months_after_weeks_are_counted_from_the_date_that_the_weeks_led_to(api: Api) -> None:
-    """Due on the 1st, changed to weeks, renewed four times and changed back: one price buys 29 April to 28 May."""
+    """A subscription due on the 1st, changed to weeks, renewed four times and changed back to months pays one price for
+    29 April to 28 May."""
     shop = api.shop
     shop.subscribe(renewal_date="2026-04-01", anchor_day=Decimal(1))
     assert api("PATCH", "/subscriptions/sub_1", {"interval": "week"}, If_Match="*").body["anchor_day"] is None
@@ -48,8 +49,8 @@ def test_months_after_weeks_are_counted_from_the_date_that_the_weeks_led_to(api:
 
 @pytest.mark.parametrize("first", ["2026-04-02", "2026-04-09"])
 def test_months_after_weeks_changed_by_hand(shop: World, first: str) -> None:
-    """The same in the table: the anchor of before goes with the first renewal that is counted, even where the last
-    week ends on the last day of a month, on which the old anchor could have fallen."""
+    """A change from weeks to months by hand counts months from the weeks' last date. The old anchor is removed by the
+    first weekly renewal, even where the last week ends on the last day of a month, which would fit the old anchor."""
     shop.subscribe(renewal_date=first, anchor_day=Decimal(31), interval="week")
     while (due := shop.row()["renewal_date"]) < "2026-04-30":
         shop.run(f"run-{due}", _noon(due))
@@ -60,7 +61,8 @@ def test_months_after_weeks_changed_by_hand(shop: World, first: str) -> None:
 
 
 def test_a_date_that_was_moved_by_hand_is_the_new_anchor(shop: World) -> None:
-    """Due on the 1st, canceled, and made active again with another renewal date: 28 March to 27 April for one price."""
+    """A subscription due on the 1st, canceled, and made active again with a new renewal date pays one price for 28
+    March to 27 April."""
     shop.subscribe(renewal_date="2026-02-01")
     shop.run("first", _noon("2026-02-01"))
     assert shop.row()["anchor_day"] == 1
@@ -83,8 +85,8 @@ def test_a_date_that_was_moved_by_hand_is_the_new_anchor(shop: World) -> None:
 def test_a_row_put_back_as_first_written_keeps_its_anchor(
     shop: World, first: str, attributes: dict[str, Any], following: list[str], put_back: int
 ) -> None:
-    """Overwritten after some renewals, without its anchor, as an import writes it: it moves past what is paid, and
-    renews on the day on which it did."""
+    """A row overwritten without its anchor after some renewals, as an import writes rows, moves past the paid periods
+    and renews on its former day."""
     shop.subscribe(renewal_date=first, **attributes)
     for _ in range(put_back):
         shop.run(f"run-{shop.row()['renewal_date']}", _noon(shop.row()["renewal_date"]))
@@ -102,8 +104,8 @@ def _renew_on(shop: World, day: str) -> None:
 
 
 def test_an_anchor_that_somebody_sets_while_a_charge_runs_stays(shop: World) -> None:
-    """Written between any two calls of a renewal of 28 February: before the claim it decides about the period, and
-    after it the period is the one that was claimed."""
+    """An anchor written between any two calls of a renewal stays in the row: before the claim the anchor shapes the
+    period, and after the claim the claimed period stands."""
     for at in range(14):
         world = World()
         world.subscribe(renewal_date="2026-02-28")
@@ -118,7 +120,8 @@ def test_an_anchor_that_somebody_sets_while_a_charge_runs_stays(shop: World) -> 
 
 
 def test_the_api_shows_the_anchor_and_lets_it_be_set(api: Api) -> None:
-    """28 February with anchor 31 renews on 31 March; an anchor that the date does not fall on is no whole period."""
+    """A subscription of 28 February with anchor 31 renews on 31 March; an anchor that does not fit the date is
+    refused."""
     new = {
         "subscription_id": "sub_new",
         "customer_id": "cus_new",
@@ -140,7 +143,8 @@ def test_the_api_shows_the_anchor_and_lets_it_be_set(api: Api) -> None:
 
 
 def test_another_anchor_moves_the_date_on_to_the_next_such_day(api: Api) -> None:
-    """The days until then are not charged; no price buys a part of a month."""
+    """A new anchor moves the renewal date to the next such day, and the days until then are not charged: no price buys
+    a part of a month."""
     api.shop.subscribe(test_clock="2026-01-10")
     changed = api("PATCH", "/subscriptions/sub_1", {"anchor_day": 15}, If_Match="*")
     assert (changed.status, changed.body["anchor_day"], changed.body["renewal_date"]) == (200, 15, "2026-02-15")
@@ -152,7 +156,7 @@ def test_another_anchor_moves_the_date_on_to_the_next_such_day(api: Api) -> None
 
 
 def test_an_anchor_is_not_changed_while_a_charge_is_due(api: Api) -> None:
-    """What is due is billed first; of weeks there is no such day."""
+    """No new anchor is taken while a charge is due, since the due period is billed first, nor for a weekly plan."""
     api.shop.subscribe(test_clock="2026-01-31")
     assert api("PATCH", "/subscriptions/sub_1", {"anchor_day": 15}, If_Match="*").status == 409
     assert api("PATCH", "/subscriptions/sub_1", {"anchor_day": 31}, If_Match="*").status == 200
@@ -161,8 +165,8 @@ def test_an_anchor_is_not_changed_while_a_charge_is_due(api: Api) -> None:
 
 
 def test_an_anchor_is_not_changed_while_a_row_that_was_resumed_by_hand_waits_for_its_date(api: Api) -> None:
-    """Paused, and made active again in the table: the subscription is billed from now on, once a sweep has come.
-    Another anchor before the sweep would give away the days until the next such day."""
+    """A paused subscription made active again by hand is billed from the day of the next sweep. A new anchor before
+    that sweep is refused, since it would give away the days until the next such day."""
     shop = api.shop
     shop.subscribe(status="paused", test_clock="2026-02-10")
     shop.run("paused", NOON + timedelta(days=10), period="2026-01-31")
@@ -175,7 +179,7 @@ def test_an_anchor_is_not_changed_while_a_row_that_was_resumed_by_hand_waits_for
 
 
 def test_a_given_anchor_is_checked_against_the_date() -> None:
-    """By every entry: 31 fits 28 February, and not 27 February."""
+    """Every entry of rows checks the anchor: 31 fits 28 February, and does not fit 27 February."""
     row: dict[str, Value] = {
         "subscription_id": "sub_1",
         "customer_id": "cus_1",
@@ -201,7 +205,7 @@ def test_a_given_anchor_is_checked_against_the_date() -> None:
 def test_whatever_stands_in_a_row_the_anchor_fits_the_new_date(
     start: date, anchor: Value, interval: str | None, until: date, claimed: int | None
 ) -> None:
-    """After a move the anchor and the date agree, and counted intervals have none."""
+    """Whatever a row held before, after a move anchor and date agree, and plans of days or weeks have no anchor."""
     given: dict[str, Value] = {"renewal_date": start.isoformat(), "anchor_day": anchor, "interval": interval}
     row = {name: value for name, value in given.items() if value is not None}
     new: Item = {**row, **anchor_change(row, until, claimed)}

@@ -1,4 +1,4 @@
-"""One truthful mail for each outcome, and never two."""
+"""One truthful mail for every outcome, and never two."""
 
 from datetime import timedelta
 from decimal import Decimal
@@ -30,7 +30,8 @@ def _status(shop: World) -> str:
 
 
 def test_the_receipt_mail_says_what_was_paid_and_carries_the_pdf(shop: World) -> None:
-    """To the customer's own address, from ours, in plain text and HTML, the stored PDF attached to the byte."""
+    """The mail of a receipt goes from our address to the customer's, in plain text and HTML, with the stored PDF
+    attached byte for byte."""
     shop.subscribe(customer_name="Zoë Ångström", plan="Größe <b>L</b>")
     shop.run()
     [mail] = shop.mails()
@@ -53,7 +54,7 @@ def test_the_receipt_mail_says_what_was_paid_and_carries_the_pdf(shop: World) ->
 
 
 def test_a_decline_mail_says_what_happened_and_what_happens_next(shop: World) -> None:
-    """In plain words, without a receipt."""
+    """The mail of a decline says in plain words what happened and what happens next, and has no receipt."""
     shop.subscribe(payment_method="pm_declined")
     shop.run()
     [mail] = shop.mails()
@@ -65,7 +66,7 @@ def test_a_decline_mail_says_what_happened_and_what_happens_next(shop: World) ->
 
 
 def test_an_action_required_mail_names_the_bank(shop: World) -> None:
-    """3-D Secure is not called a decline."""
+    """A mail about 3-D Secure asks for a confirmation at the bank, and does not speak of a decline."""
     shop.subscribe(payment_method="pm_3ds")
     shop.run()
     [mail] = shop.mails()
@@ -80,7 +81,8 @@ def test_an_action_required_mail_names_the_bank(shop: World) -> None:
      '"a b"@x.example', "a..b@x.example", "<a@x.example>", "a@[127.0.0.1]"],
 )  # fmt: skip
 def test_a_bad_address_parks_the_renewal_and_keeps_the_receipt(shop: World, address: str | None) -> None:
-    """EmailFailed with a reason; parked until the address changes, and then mailed once."""
+    """A bad address ends as EmailFailed with a reason and keeps the receipt; the mail waits for a corrected address,
+    and is then sent once."""
     shop.subscribe(customer_email=address)
     assert shop.run() == "EmailFailed"
     item = shop.items()[DUE.isoformat()]
@@ -96,7 +98,7 @@ def test_a_bad_address_parks_the_renewal_and_keeps_the_receipt(shop: World, addr
 
 
 def test_the_address_of_the_day_is_used(shop: World) -> None:
-    """Corrected between the charge and the mail: the new address gets it."""
+    """An address corrected between the charge and the mail gets the mail."""
     shop.subscribe()
     shop.renew()
     shop.edit(customer_email="new@customer.example")
@@ -105,7 +107,7 @@ def test_the_address_of_the_day_is_used(shop: World) -> None:
 
 
 def test_what_is_no_longer_true_is_dropped(shop: World) -> None:
-    """Cancelled between the decline and its mail: nothing is sent. The same for a decline that was paid meanwhile."""
+    """The mail of a decline is dropped once the subscription was cancelled, or once the renewal was paid."""
     shop.subscribe(payment_method="pm_declined")
     shop.renew()
     shop.edit(status="canceled")
@@ -119,7 +121,8 @@ def test_what_is_no_longer_true_is_dropped(shop: World) -> None:
 
 @pytest.mark.parametrize("name", ["Throttling", "ServiceUnavailable", "endpoint"])
 def test_a_mail_that_was_certainly_not_sent_is_sent_again(shop: World, name: str) -> None:
-    """Throttled, or never connected: the claim is given back and the workflow's retry sends it."""
+    """After throttling, or without any connection, the claim of the mail is released, and the workflow's retry sends
+    the mail."""
     shop.subscribe()
     refused = EndpointConnectionError(endpoint_url="x") if name == "endpoint" else error(name, "SendRawEmail", 503)
     shop.ses.trouble.append(refused)
@@ -136,7 +139,8 @@ def test_a_mail_that_was_certainly_not_sent_is_sent_again(shop: World, name: str
     ],
 )
 def test_a_mail_that_may_have_been_sent_is_unknown_and_not_sent_again(shop: World, lost: Exception) -> None:
-    """No answer, or an internal error: visible as mail_unknown, and no run ever sends a second one."""
+    """After a missing answer or an internal error of SES the mail stands visibly as `mail_unknown`, and no run sends a
+    second mail."""
     shop.subscribe()
     shop.ses.trouble.append(lost)
     assert shop.run(tries=3) == "EmailFailed"
@@ -147,7 +151,7 @@ def test_a_mail_that_may_have_been_sent_is_unknown_and_not_sent_again(shop: Worl
 
 
 def test_an_address_that_ses_refuses_is_parked(shop: World) -> None:
-    """What our own check lets through and SES does not: mail_failed with SES's code."""
+    """An address that passes our own check and is refused by SES ends as `mail_failed`, with SES's code."""
     shop.subscribe()
     shop.ses.trouble.append(error("InvalidParameterValue", "SendRawEmail"))
     assert shop.run() == "EmailFailed"
@@ -156,7 +160,8 @@ def test_an_address_that_ses_refuses_is_parked(shop: World) -> None:
 
 @pytest.mark.parametrize("code", ["MessageRejected", "AccessDenied", "ConfigurationSetDoesNotExist"])
 def test_a_fault_of_the_deployment_is_not_the_customers(shop: World, code: str) -> None:
-    """An unverified sender or a missing permission parks nobody: the mail is owed, and sent once that is mended."""
+    """An unverified sender or a missing permission marks no customer's address: the mail stays owed, and is sent once
+    the fault is mended."""
     shop.subscribe()
     refusal = error(code, "SendRawEmail")
     refusal.response["Error"]["Message"] = "Email address is not verified: ann@customer.example"
@@ -173,7 +178,7 @@ def test_a_fault_of_the_deployment_is_not_the_customers(shop: World, code: str) 
 
 
 def test_a_mail_claimed_by_another_is_in_progress(shop: World) -> None:
-    """Two executions at the mail at once: one sends it."""
+    """When two executions deliver a mail at once, one of the two sends the mail."""
     shop.subscribe()
 
     def second(_point: str) -> None:
@@ -186,7 +191,7 @@ def test_a_mail_claimed_by_another_is_in_progress(shop: World) -> None:
 
 
 def test_an_altered_receipt_is_not_mailed(shop: World) -> None:
-    """The stored bytes are held against the ledger's hash before they are sent to anybody."""
+    """A stored receipt whose bytes do not match the ledger's hash is not mailed."""
     shop.subscribe()
     renewal = shop.renew().renewal
     assert renewal is not None
@@ -199,7 +204,7 @@ def test_an_altered_receipt_is_not_mailed(shop: World) -> None:
 
 @pytest.mark.parametrize("card", ["pm_declined", "pm_3ds"])
 def test_an_address_that_refused_a_mail_gets_it_not_again(shop: World, card: str) -> None:
-    """The refusal stands while the address does, and nothing is to be done; another address gets the mail, once."""
+    """An address refused by SES gets the mail no second time; a corrected address gets the mail, once."""
     shop.subscribe(payment_method=card)
     shop.ses.trouble.append(error("InvalidParameterValue", "SendRawEmail"))
     assert shop.run() == "EmailFailed"
@@ -211,7 +216,7 @@ def test_an_address_that_refused_a_mail_gets_it_not_again(shop: World, card: str
 
 
 def test_a_mail_of_an_earlier_attempt_is_dropped(shop: World) -> None:
-    """Late by one attempt: what it would say has been said, and the new attempt has a mail of its own."""
+    """A mail late by one attempt is dropped: the new attempt has its own mail."""
     shop.subscribe(payment_method="pm_declined")
     shop.renew()
     shop.edit(payment_method="pm_declined_too")
@@ -222,7 +227,8 @@ def test_a_mail_of_an_earlier_attempt_is_dropped(shop: World) -> None:
 
 
 def test_a_mended_address_and_a_cut_after_sending_is_recorded_as_unknown(shop: World) -> None:
-    """Parked, mended, sent and cut before its record: one mail went out, and no run ever sends another."""
+    """After a corrected address and a cut between sending and record, one mail has gone out, and no run ever sends a
+    second."""
     shop.subscribe(customer_email="nobody")
     shop.run()
     shop.edit(customer_email="right@customer.example")
@@ -237,7 +243,7 @@ def test_a_mended_address_and_a_cut_after_sending_is_recorded_as_unknown(shop: W
 
 
 def _cut_after_sending(shop: World) -> None:
-    """From now on: the process ends right after the next mail is handed over."""
+    """Have the process end right after the next mail is handed over."""
     send = shop.ses.send_raw_email
 
     def then_end(**mail: object) -> None:
@@ -248,7 +254,8 @@ def _cut_after_sending(shop: World) -> None:
 
 
 def test_an_address_that_is_no_text_is_parked_once(shop: World) -> None:
-    """A number in customer_email after the payment: mail_failed, and no request after that takes it up again."""
+    """A number in `customer_email` after the payment ends as `mail_failed`, and no later request takes the mail up
+    again."""
     shop.subscribe()
     shop.renew()
     shop.edit(customer_email=Decimal(5))
@@ -264,7 +271,8 @@ def test_an_address_that_is_no_text_is_parked_once(shop: World) -> None:
 @pytest.mark.parametrize("card", ["pm_declined", "pm_3ds"])
 @pytest.mark.parametrize("answer", ["sent", "throttled", "lost"])
 def test_what_a_refusals_mail_comes_to_takes_no_later_payment_back(shop: World, card: str, answer: str) -> None:
-    """While SES works on the mail, the customer pays and gets a receipt: the renewal stays done, whatever SES says."""
+    """When the customer pays and gets a receipt while SES still works on the decline's mail, the renewal stays done,
+    whatever SES answers."""
     shop.subscribe(payment_method=card)
     send = shop.ses.send_raw_email
 
@@ -287,7 +295,7 @@ def test_what_a_refusals_mail_comes_to_takes_no_later_payment_back(shop: World, 
 
 
 def _unknown(shop: World) -> Renewal:
-    """A renewal whose mail may have been sent, or not."""
+    """Return a renewal whose mail may or may not have been sent."""
     shop.subscribe()
     shop.ses.trouble = [ReadTimeoutError(endpoint_url="https://ses")]
     assert shop.run() == "EmailFailed"
@@ -297,7 +305,8 @@ def _unknown(shop: World) -> Renewal:
 
 
 def test_an_unknown_mail_goes_out_again_once_somebody_decides_so(shop: World) -> None:
-    """Two who decide at once send one more mail, not two; and of a mail that is known to be sent nobody can."""
+    """Two people who decide at once to send an unknown mail again send one more mail, not two, and nobody can send a
+    mail again that is known as sent."""
     renewal = _unknown(shop)
     shop.ledger.apply(mail_steps.reopen_mail(renewal, [], NOON + LATER))
     with pytest.raises(Overtaken):
@@ -309,7 +318,7 @@ def test_an_unknown_mail_goes_out_again_once_somebody_decides_so(shop: World) ->
 
 
 def test_an_unknown_mail_waits_for_a_refunds(shop: World) -> None:
-    """While a refund's receipt or mail is on its way, the period's own mail is not sent again."""
+    """While the receipt or the mail of a refund is on its way, the period's own mail is not sent again."""
     renewal = _unknown(shop)
     shop.dynamodb.put("renewals", shop.items()[DUE.isoformat()] | {"notice": "refunded_1"})
     with pytest.raises(Overtaken):
@@ -318,7 +327,8 @@ def test_an_unknown_mail_waits_for_a_refunds(shop: World) -> None:
 
 
 def test_a_receipt_goes_before_the_mail_of_a_refund(shop: World) -> None:
-    """An execution that is to mail of a refund finds that the receipt is owed by now: both are left to the next."""
+    """An execution about to mail of a refund finds that the period's receipt is owed by now, and leaves both mails to
+    the next execution."""
     shop.subscribe()
     shop.run()
     item = shop.items()[DUE.isoformat()]

@@ -1,8 +1,9 @@
-"""What an earlier version wrote is read by this one: events in flight, messages in the queue, items in the tables.
+"""This version reads everything that an earlier version wrote: events in flight, messages in the queue, items in
+tables.
 
-tests/unit/earlier/ has a file for each version that wrote any of them in another shape, kept as that version made it:
-`PYTHONPATH=src:layers/receipt python -m tests.unit.test_earlier_versions <day>`. It names tasks that were about to run,
-with their event, all that stood in tables, bucket and gateway, and the reply.
+tests/unit/earlier/ has a file for every version with a changed shape of events, messages or items, made by that version
+with `PYTHONPATH=src:layers/receipt python -m tests.unit.test_earlier_versions <day>`. A file holds tasks about to run:
+the event, everything in tables, bucket and gateway, and the reply.
 """
 
 import base64
@@ -39,7 +40,7 @@ from tests.fakes import LINKS, SENDER, Cut, World
 
 FILES = sorted((Path(__file__).parent / "earlier").glob("*.json"))
 DAY, NEXT = "2031-03-31", "2031-04-02"
-"""A renewal date, and a day after it on which no lease of that day is held."""
+"""A renewal date, and a later day, on which no lease of the renewal date is held any more."""
 
 _TASKS: dict[str, Callable[[dict[str, Any], Any], dict[str, Any]]] = {
     "ProcessPayment": process_payment.app.handler,
@@ -78,7 +79,7 @@ type Case = dict[str, Any]
 
 
 class _Deployed:
-    """The functions over a shop, and what they hand to the queue and to themselves."""
+    """The functions over a shop, and everything sent by the functions to the queue and to themselves."""
 
     def __init__(self, shop: World) -> None:
         self.shop = shop
@@ -117,7 +118,7 @@ def _deployed(shop: World) -> Iterator[_Deployed]:
 
 
 def recorded() -> list[Case]:
-    """Each kind of event, message and item, on its way through the tasks of the workflow."""
+    """Return a case for every kind of event, message and item, on the way through the tasks of the workflow."""
     cases: list[Case] = []
     for name, begin in {
         "paid": _subscribed(),
@@ -140,7 +141,7 @@ def recorded() -> list[Case]:
 
 
 def _run(name: str, deployed: _Deployed) -> Iterator[Case]:
-    """From the sweep's message through the workflow to its end, as far as it goes."""
+    """Run the sweep's message through the workflow, as far as the workflow goes."""
     deployed.queue.bodies = []
     part = {"kind": "clocks", "of": "all"}
     yield _case(name, deployed, "RenewalSweep", {"part": part | {"start": None, "rows": None, "sends": True}})
@@ -206,7 +207,7 @@ def _refunded(deployed: _Deployed) -> None:
 
 
 def _cut_off(call: str) -> Callable[[_Deployed], None]:
-    """The process ended before that call, two days ago."""
+    """Plant a process that ended two days ago, right before the call."""
 
     def begin(deployed: _Deployed) -> None:
         _subscribed(test_clock=DAY)(deployed)
@@ -222,7 +223,7 @@ def _cut_off(call: str) -> Callable[[_Deployed], None]:
 
 
 def _finish(deployed: _Deployed) -> None:
-    """One execution, to its end."""
+    """Run an execution to its end."""
     request = {"subscription_id": "sub_1", "customer_id": "cus_1", "amount": "29.99"}
     reply = deployed.call("ProcessPayment", {"execution": "run-1", "request": request})
     if reply["outcome"] == "paid":
@@ -249,7 +250,7 @@ def _restored(before: dict[str, Any]) -> World:
     for payment in before["payments"]:
         state, request = PaymentState(payment["state"]), payment["request"]
         shop.gateway.payments[payment["id"]] = Payment(payment["id"], state, payment["amount"], payment["currency"])
-        request.pop("payment_method")  # earlier versions named the card at the creation
+        request.pop("payment_method")  # earlier versions named the card at the payment's creation
         asked = PaymentRequest(**request | {"renewal_date": date.fromisoformat(request["renewal_date"])})
         shop.gateway.requests[payment["id"]] = asked
     return shop
@@ -257,7 +258,7 @@ def _restored(before: dict[str, Any]) -> World:
 
 @pytest.mark.parametrize("case", _cases())
 def test_what_an_earlier_version_wrote_is_read_by_this_one(case: Case) -> None:
-    """An event, a message or an item of that version comes to what it came to there."""
+    """An event, a message or an item of an earlier version leads to the reply that the earlier version gave."""
     with _deployed(_restored(case["before"])) as deployed:
         reply = deployed.call(case["task"], case["event"])
     assert case["reply"].items() <= reply.items()
@@ -265,18 +266,20 @@ def test_what_an_earlier_version_wrote_is_read_by_this_one(case: Case) -> None:
 
 @pytest.mark.parametrize("case", [case for case in _cases() if case.values[0]["task"] == "ProcessPayment"])
 def test_a_request_that_is_queued_is_written_as_an_earlier_version_wrote_it(case: Case) -> None:
-    """So that version reads our messages too, where a deployment is taken back: the same fields, the same values."""
+    """A queued request has the same fields and values as in the earlier version, so that after a rollback the earlier
+    version reads our messages."""
     request = case["event"]["request"]
     assert RenewalRequest.from_json(json.dumps(request)).fields() == request
 
 
 def _shape(value: Any) -> Any:
-    """The names in an event, without their values."""
+    """Return the names within an event, with the values' types instead of the values."""
     return {name: _shape(each) for name, each in value.items()} if isinstance(value, dict) else type(value).__name__
 
 
 def test_the_latest_version_on_record_is_this_one() -> None:
-    """Whoever changes what an event or a message carries records it: the next version is held to it."""
+    """The latest recorded version has the shapes of this version, so that a change of an event or a message must be
+    recorded, and later versions are held to the record."""
     on_record = {case["name"]: case for case in json.loads(FILES[-1].read_text())}
     today = {case["name"]: case for case in json.loads(json.dumps(recorded(), default=str))}
     assert on_record.keys() == today.keys()

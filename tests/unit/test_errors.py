@@ -1,4 +1,4 @@
-"""What is the fault of the moment is tried again, what is ours to mend is not, and what was overtaken is repeated."""
+"""Passing errors are tried again, faults for a person to mend are not, and overtaken steps are repeated."""
 
 from collections.abc import Callable
 
@@ -58,7 +58,7 @@ def _try(trouble: Exception) -> None:
 
 @pytest.mark.parametrize("trouble", TRANSIENT, ids=repr)
 def test_what_is_the_moments_fault_is_tried_again(trouble: Exception) -> None:
-    """Lost connections, throttling, conflicts, and any 5xx, with the operation and the code and nothing more."""
+    """Lost connections, throttling, conflicts and any 5xx become an error that the workflow retries."""
     with pytest.raises(ReceiptError) as raised:
         _try(trouble)
     assert raised.value.__cause__ is trouble
@@ -66,14 +66,15 @@ def test_what_is_the_moments_fault_is_tried_again(trouble: Exception) -> None:
 
 @pytest.mark.parametrize("trouble", FAULTS, ids=repr)
 def test_what_is_ours_to_mend_is_not(trouble: Exception) -> None:
-    """A missing permission or table, a malformed request, a bug: as it is, so that the workflow does not retry it."""
+    """A missing permission or table, a malformed request or a bug is raised unchanged, so that the workflow does not
+    retry."""
     with pytest.raises(type(trouble)) as raised:
         _try(trouble)
     assert raised.value is trouble
 
 
 def test_an_error_says_the_operation_and_the_code() -> None:
-    """Not AWS's own message, which may quote an item."""
+    """An error names the operation and the code, without AWS's own message, which may quote an item."""
     response = error("ThrottlingException", "UpdateItem").response
     response["Error"]["Message"] = "the item of ann@customer.example"
     with pytest.raises(ReceiptError, match=r"^UpdateItem: ThrottlingException$"):
@@ -81,7 +82,7 @@ def test_an_error_says_the_operation_and_the_code() -> None:
 
 
 def _overtaken(times: int, by: Exception) -> tuple[list[str], Callable[[], str]]:
-    """What a step has done, and the step, which comes to nothing so many times."""
+    """Return the record of a step's runs and the step itself, which fails with `by` as often as `times` says."""
     done: list[str] = []
 
     def step() -> str:
@@ -96,14 +97,14 @@ def _overtaken(times: int, by: Exception) -> tuple[list[str], Callable[[], str]]
 @pytest.mark.parametrize("by", [Overtaken({0: None}), Outdated("it was moved on")], ids=repr)
 @pytest.mark.parametrize("times", [0, 1, 2])
 def test_what_was_overtaken_is_read_and_decided_again(times: int, by: Exception) -> None:
-    """Until it is written, and not once more."""
+    """An overtaken step reads and decides again until its write succeeds, and then not once more."""
     done, step = _overtaken(times, by)
     assert repeat_while_outdated(step, tries=3, otherwise=Collision("the item")) == "written"
     assert len(done) == times + 1
 
 
 def test_who_is_overtaken_each_time_gives_up() -> None:
-    """After as many tries as were allowed, with the error that the caller chose."""
+    """A step overtaken in every allowed try ends with the error chosen by the caller."""
     done, step = _overtaken(99, Overtaken({0: None}))
     with pytest.raises(Collision, match="the item"):
         repeat_while_outdated(step, tries=3, otherwise=Collision("the item"))
@@ -112,7 +113,7 @@ def test_who_is_overtaken_each_time_gives_up() -> None:
 
 @pytest.mark.parametrize("by", [BadRow("amount", "is missing"), Collision("an item"), Overtaken({0: None})], ids=repr)
 def test_what_another_try_cannot_help_is_not_repeated(by: Exception) -> None:
-    """Any other error, and a kind of being outdated that is somebody else's to repeat, passes at once."""
+    """An error passes at once, without a second try, unless the error is of the kind that the caller repeats."""
 
     class _RowChanged(Outdated):
         pass
@@ -124,7 +125,8 @@ def test_what_another_try_cannot_help_is_not_repeated(by: Exception) -> None:
 
 
 def test_being_overtaken_is_no_request_to_the_workflow() -> None:
-    """It is repeated within the task, and never becomes a retry of the workflow by itself. It names no item."""
+    """An overtaken step is repeated within the task and never becomes a retry of the workflow; its error quotes no
+    item."""
     overtaken = Overtaken({1: {"customer_email": "ann@customer.example"}, 3: None})
     assert not issubclass(Overtaken, TryAgain)
     with pytest.raises(Overtaken):

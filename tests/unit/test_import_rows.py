@@ -1,4 +1,4 @@
-"""What an import makes of the lines of a file."""
+"""How the import reads the lines of a file."""
 
 import io
 import json
@@ -29,7 +29,7 @@ HEADER = ",".join(GOOD)
 
 
 def read(text: bytes | str) -> list[Line]:
-    """The lines of a CSV file with these bytes, as the command opens it."""
+    """Return the lines of a CSV file with these bytes, opened as the command opens a file."""
     raw = text if isinstance(text, bytes) else text.encode()
     opened = io.TextIOWrapper(io.BytesIO(raw), encoding="utf-8-sig", errors="surrogateescape", newline="")
     return list(from_csv(opened))
@@ -50,7 +50,7 @@ def json_of(**changes: Any) -> Line:
 
 
 def test_a_status_that_is_none_is_named_with_those_that_are() -> None:
-    """In a file of either kind: a status in another spelling is refused, and the line says which statuses there are."""
+    """In CSV and JSON a misspelt status is refused, and the fault lists the known statuses."""
     known = "status is none of 'active', 'past_due', 'paused', 'canceled' or 'unpaid'"
     [line] = read(f"{HEADER},status\n{csv_of()},Active\n")
     assert (line.subscription, line.faults) == (None, (known,))
@@ -59,7 +59,8 @@ def test_a_status_that_is_none_is_named_with_those_that_are() -> None:
 
 
 def test_a_line_becomes_the_row_that_the_api_would_make() -> None:
-    """Every column is taken with its type, what only a row can say too, and what is not given has its default."""
+    """A line becomes the row that the API would make: every column has its type, even for attributes that only a row
+    can have, and absent columns have their defaults."""
     given = {
         "subscription_id": "sub_1",
         "customer_id": "cus_1",
@@ -104,7 +105,7 @@ def test_a_line_becomes_the_row_that_the_api_would_make() -> None:
     ],
 )
 def test_odd_but_readable_files(raw: str) -> None:
-    """A byte order mark, any line ends, lines with nothing on them and empty cells are no faults."""
+    """A byte order mark, any line ends, empty lines and empty cells are no faults."""
     [line] = read(raw)
     assert line.subscription is not None
 
@@ -130,14 +131,14 @@ def test_odd_but_readable_files(raw: str) -> None:
     ],
 )
 def test_bad_cells(changes: dict[str, str], said: str) -> None:
-    """A cell that would have to be guessed at, or a charge would refuse, is named with its reason."""
+    """A cell with a value that needs guessing, or that a charge would refuse, is named with the reason."""
     [line] = read(f"{HEADER}\n{csv_of(**changes)}\n")
     assert line.subscription is None
     assert said in faults(line)
 
 
 def test_every_fault_of_a_line_is_named_and_good_lines_are_not_lost() -> None:
-    """Bad lines of every kind stand among good ones, each with its own number and all that is wrong with it."""
+    """Bad lines among good lines are named with their number and all their faults, and the good lines are taken."""
     lines = [
         HEADER,
         csv_of(),
@@ -160,7 +161,8 @@ def test_every_fault_of_a_line_is_named_and_good_lines_are_not_lost() -> None:
 
 
 def test_the_second_of_an_id_is_bad_even_where_the_first_is() -> None:
-    """Which of two lines was meant is not guessed, so that neither is taken."""
+    """When two lines share an id and the first is bad, neither line is taken, since the importer does not guess which
+    line was meant."""
     lines = read(f"{HEADER}\n{csv_of(amount='x')}\n{csv_of()}\n")
     assert [line.subscription for line in lines] == [None, None]
 
@@ -177,13 +179,13 @@ def test_the_second_of_an_id_is_bad_even_where_the_first_is() -> None:
     ],
 )
 def test_a_file_without_a_header_that_can_be_read(raw: str | bytes, said: str) -> None:
-    """Nothing is taken from a file whose columns are not known; what is wrong with them is said."""
+    """A file whose columns are unknown is refused whole, with the fault of its header."""
     with pytest.raises(BadFile, match=said):
         read(raw)
 
 
 def test_an_empty_file_has_no_lines() -> None:
-    """Neither one without a byte nor one with a header alone."""
+    """A file without a byte, or with a header alone, has no lines."""
     assert read("") == read(HEADER) == list(from_json_lines([])) == []
 
 
@@ -191,7 +193,7 @@ def test_an_empty_file_has_no_lines() -> None:
     ("amount", "kept"), [("29.99", "29.99"), (29, "29"), (1e3, "1000.0"), (0.1 + 0.2, None), (True, None), (None, None)]
 )
 def test_amounts_in_json(amount: Any, kept: str | None) -> None:
-    """A number is taken by its digits as they stand: 0.30000000000000004 is not made 0.30."""
+    """A JSON number is taken by its digits: 0.30000000000000004 does not become 0.30."""
     line = json_of(amount=amount)
     assert (line.subscription and f"{line.subscription.amount}") == kept
 
@@ -214,7 +216,7 @@ def test_amounts_in_json(amount: Any, kept: str | None) -> None:
     ],
 )
 def test_bad_json_lines(text: str, said: str) -> None:
-    """A line that is no object of a subscription's fields is named with its reason, and the next one is taken."""
+    """A line that is no JSON object of a subscription's fields is named with the reason, and the next line is taken."""
     bad, good = from_json_lines([text, json.dumps(GOOD)])
     assert (bad.number, bad.subscription) == (1, None)
     assert said in faults(bad)
@@ -228,7 +230,8 @@ TEXTS = st.text("aZé09._:-,@ \n\x00\ud800", max_size=12) | st.sampled_from(
 
 @given(st.dictionaries(st.sampled_from(COLUMNS), TEXTS | st.integers() | st.none() | st.booleans()))
 def test_what_is_taken_can_be_charged(changes: dict[str, Any]) -> None:
-    """Whatever stands in the fields, the line has faults, or a row that a charge reads as the line said."""
+    """Whatever the fields hold, a line either has faults or becomes a row readable for a charge and equal to the
+    line."""
     judged = judge(GOOD | changes)
     if isinstance(judged, Subscription):
         assert subscription.parse(judged.row) == judged
@@ -242,7 +245,7 @@ def test_what_is_taken_can_be_charged(changes: dict[str, Any]) -> None:
                               "renewal_date": st.dates(date(1990, 1, 1)).map(str),
                               "currency": st.sampled_from(["USD", "JPY", "KWD", "ISK", "QQQ"])}))  # fmt: skip
 def test_a_line_is_refused_where_a_charge_would_be(changes: dict[str, str]) -> None:
-    """For money and dates the import says no exactly where the charge calls it a bad row."""
+    """For money and dates the import refuses a line exactly where the charge would call the row bad."""
     fields = GOOD | changes
     try:
         subscription.parse(fields | {"amount": Decimal(fields["amount"]), "status": "active"})
@@ -253,7 +256,7 @@ def test_a_line_is_refused_where_a_charge_would_be(changes: dict[str, str]) -> N
 
 
 def test_the_example_can_be_imported() -> None:
-    """The example of an import, docs/subscriptions.csv, has no fault."""
+    """The example of an import, docs/subscriptions.csv, imports without a fault."""
     with (ROOT / "docs/subscriptions.csv").open(encoding="utf-8", newline="") as file:
         example = list(from_csv(file))
     assert len(example) == 3

@@ -1,4 +1,4 @@
-"""Each step of the ledger is taken once: who comes with what he read before somebody else's step is told so."""
+"""Every step of the ledger is taken once: a step based on a reading from before somebody else's step is refused."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -34,7 +34,7 @@ def _read(shop: World) -> Renewal:
 
 
 def _cut(shop: World, call: str, nth: int = 0, **row: Any) -> Renewal:
-    """A run that ended right after its nth call of that name, and the renewal as it stands then."""
+    """Run a renewal that ends right after its `nth` call of that name, and return the renewal as it stands then."""
     whole = World()
     whole.subscribe(**row)
     whole.run()
@@ -80,7 +80,7 @@ def _record_paid(shop: World, renewal: Renewal, payment: Payment) -> Renewal:
 
 
 def _pay(shop: World, renewal: Renewal) -> Renewal:
-    """The customer pays, and it is recorded."""
+    """The customer pays, and the payment is recorded."""
     shop.gateway.succeed("pi_1")
     return _record_paid(shop, renewal, shop.gateway.payments["pi_1"])
 
@@ -228,7 +228,8 @@ TOO_LATE = {
 
 @pytest.mark.parametrize("case", TOO_LATE)
 def test_who_comes_too_late_is_told_and_changes_nothing(shop: World, case: str) -> None:
-    """Neither the ledger nor the subscription is touched by a step taken from what was read before another's."""
+    """A step based on a reading from before somebody else's step is refused as overtaken, and changes neither the
+    ledger nor the subscription."""
     begin, first, late = TOO_LATE[case]
     renewal = begin(shop)
     first(shop, renewal)
@@ -240,7 +241,8 @@ def test_who_comes_too_late_is_told_and_changes_nothing(shop: World, case: str) 
 
 @pytest.mark.parametrize("meanwhile", [{"payment_id": "pi_1"}, {"claim": "another"}, {"status": "claimed"}])
 def test_a_failed_claim_is_claimed_anew_only_as_it_was_read(shop: World, meanwhile: dict[str, str]) -> None:
-    """A payment's id, another claim or somebody at work on it: money may move there, so there is no second claim."""
+    """A failed claim that meanwhile has a payment's id, a new claim or an execution at work is not claimed a second
+    time, since money may move."""
     shop.subscribe(gateway_customer="cus_gone")
     shop.renew()
     failed = _read(shop)
@@ -256,7 +258,8 @@ def test_a_failed_claim_is_claimed_anew_only_as_it_was_read(shop: World, meanwhi
 
 
 def test_taking_over_is_counted_and_an_own_retry_is_not(shop: World) -> None:
-    """A pick-up is another's; ten of them without progress are too many."""
+    """A renewal taken over from its owner counts as a pick-up; the owner's own retry does not. Ten pick-ups without
+    progress are too many."""
     renewal = _claimed(shop)
     own = shop.ledger.apply(payment_steps.take(renewal, renewal.status, renewal.owner, NOON + LATER))
     others = shop.ledger.apply(payment_steps.take(own, own.status, "run-2", NOON + 2 * LATER))
@@ -277,7 +280,8 @@ def test_taking_over_is_counted_and_an_own_retry_is_not(shop: World) -> None:
     ids=["a new attempt", "a payment", "a request after the failure"],
 )
 def test_progress_begins_the_count_of_pick_ups_anew(shop: World, progress: Callable[[World, Renewal], Any]) -> None:
-    """Nine interruptions before the payment do not count against the receipt."""
+    """Progress starts the count of pick-ups anew: nine interruptions before the payment do not count against the
+    receipt."""
     _refused(shop)
     shop.dynamodb.put("renewals", shop.items()[DUE.isoformat()] | {"pickups": 9})
     progress(shop, _read(shop))
@@ -288,14 +292,14 @@ def test_progress_begins_the_count_of_pick_ups_anew(shop: World, progress: Calla
 def test_work_is_old_once_the_moment_that_the_gateway_names_has_passed(
     shop: World, until: timedelta, begun: datetime
 ) -> None:
-    """A payment in processing is no old work before that moment; one that is still in processing after the moment has
-    been work since its claim."""
+    """The age of a payment in processing counts from the moment named by the gateway while the moment is still to come,
+    and from the claim once the moment has passed."""
     shop.ledger.apply(payment_steps.wait(_claimed(shop), NOON, until=NOON + until))
     assert shop.items()[DUE.isoformat()]["begun_at"] == begun.isoformat(timespec="microseconds")
 
 
 def test_a_refusal_and_a_receipt_are_progress_too(shop: World) -> None:
-    """Each of the steps that the customer sees."""
+    """A decline and a receipt are progress, and start the count of pick-ups anew."""
     renewal = _cut(shop, "gateway.confirm", payment_method="pm_declined")
     shop.dynamodb.put("renewals", shop.items()[DUE.isoformat()] | {"pickups": 9})
     shop.renew("again", NOON + LATER)
@@ -310,7 +314,7 @@ def test_a_refusal_and_a_receipt_are_progress_too(shop: World) -> None:
 
 
 def test_what_was_failed_is_found_among_the_unfinished_once_it_is_taken_up(shop: World) -> None:
-    """The work list holds what an interruption leaves, and nothing that has ended."""
+    """A failed renewal is not in the index of unfinished renewals; once taken up again, the renewal is in the index."""
     renewal = _claimed(shop)
     shop.ledger.apply(payment_steps.failed(renewal, "picked_up_too_often", NOON))
     assert "unfinished" not in shop.items()[DUE.isoformat()]
@@ -319,7 +323,7 @@ def test_what_was_failed_is_found_among_the_unfinished_once_it_is_taken_up(shop:
 
 
 def _write(shop: World, renewal: Renewal, operation: str) -> Renewal:
-    """One write of either kind."""
+    """Make a write of the kind `operation`: a single update, or a transaction."""
     if operation == "UpdateItem":
         return shop.ledger.apply(payment_steps.failed(renewal, "given_up", NOON))
     return _next_attempt(shop, renewal)
@@ -340,14 +344,14 @@ PASSING = [
 
 @pytest.fixture
 def _unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Colliding writers wait; here nobody has to."""
+    """Colliding writers do not wait in these tests."""
     monkeypatch.setattr(dynamodb, "time", SimpleNamespace(sleep=lambda _seconds: None))
 
 
 @pytest.mark.usefixtures("_unhurried")
 @pytest.mark.parametrize("passing", PASSING, ids=str)
 def test_a_conflict_is_no_answer_and_is_tried_again(shop: World, passing: ClientError) -> None:
-    """Throttled, or in conflict with another writer: the write is made again, and the renewal does not notice."""
+    """A write throttled or in conflict with a second writer is made again, and the renewal does not notice."""
     renewal = _refused(shop)
     shop.dynamodb.trouble = [passing] * 5
     _write(shop, renewal, passing.operation_name)
@@ -357,7 +361,7 @@ def test_a_conflict_is_no_answer_and_is_tried_again(shop: World, passing: Client
 @pytest.mark.usefixtures("_unhurried")
 @pytest.mark.parametrize("passing", PASSING, ids=str)
 def test_a_conflict_without_end_is_the_tasks_to_try_again(shop: World, passing: ClientError) -> None:
-    """Bounded: then the workflow waits, and takes it for what it is."""
+    """After a bounded number of conflicts the task ends with an error that the workflow retries."""
     renewal = _refused(shop)
     shop.dynamodb.trouble = [passing] * 100
     with pytest.raises(PaymentError, match="Collision"), transient_aws_errors_as(PaymentError):
@@ -365,7 +369,8 @@ def test_a_conflict_without_end_is_the_tasks_to_try_again(shop: World, passing: 
 
 
 def test_a_condition_that_failed_beside_a_conflict_is_an_answer(shop: World) -> None:
-    """One of a transaction's items is held by another writer, another is no longer what was read: it was lost."""
+    """When in a transaction one item's condition failed and a second writer holds a different item, the step was
+    overtaken, and is not tried again."""
     renewal = _refused(shop)
     shop.dynamodb.trouble = [_canceled("ConditionalCheckFailed", "TransactionConflict")]
     with pytest.raises(Overtaken):
@@ -375,7 +380,7 @@ def test_a_condition_that_failed_beside_a_conflict_is_an_answer(shop: World) -> 
 @pytest.mark.parametrize("broken", [_canceled("ValidationError", "None"), error("AccessDeniedException", "UpdateItem")],
                          ids=str)  # fmt: skip
 def test_what_is_wrong_with_the_request_is_not_tried_again(shop: World, broken: ClientError) -> None:
-    """A denied or malformed write is a fault: no answer, and no conflict either."""
+    """A denied or malformed write is a fault that is raised as it is, without a retry."""
     renewal = _refused(shop)
     shop.dynamodb.trouble = [broken, broken]
     with pytest.raises(ClientError):
@@ -384,7 +389,8 @@ def test_what_is_wrong_with_the_request_is_not_tried_again(shop: World, broken: 
 
 
 def test_what_lies_behind_hundreds_of_skipped_periods_is_found(shop: World) -> None:
-    """A daily subscription was paused for three years: its paid periods are still its latest, and all are read."""
+    """After a pause of three years of a daily subscription, its paid periods are still found as the latest periods, and
+    all paid periods are read."""
     shop.subscribe(interval="day", renewal_date="2022-01-01")
     for n in range(12):
         assert shop.run(f"day-{n}", NOON.replace(year=2022, month=1, day=1 + n)) == "Success"

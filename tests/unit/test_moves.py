@@ -1,8 +1,8 @@
-"""A subscription whose row anybody moves: dates, intervals, anchors, pauses, ends and restores come at random, by hand
-and by the API, with renewals by sweep and webhook between.
+"""A subscription whose row anybody may move: dates, intervals, anchors, pauses, ends and restores come at random, by
+hand and by the API, with renewals by sweep and webhook between.
 
-Whatever comes: each day is paid at most once, each price buys a whole period, the preview says what will be charged,
-and what has ended stays ended. What is expected is reckoned here, from the row as it stood, and never asked of the
+Whatever comes, every day is paid at most once, every price buys a whole period, the preview names the coming charges,
+and an ended subscription stays ended. The test computes its expectations from the row alone, and never asks the
 product.
 """
 
@@ -39,14 +39,14 @@ UNSETTLED = ("claimed", "declined", "action_required")
 
 
 def _month_after(start: date, months: int, anchor: int) -> date:
-    """So many months after `start`, on the day `anchor` or the last day of a shorter month."""
+    """Return the date `months` months after `start`, on the day `anchor` or on the last day of a shorter month."""
     number = start.year * 12 + start.month - 1 + months
     year, month = number // 12, number % 12 + 1
     return date(year, month, min(anchor, calendar.monthrange(year, month)[1]))
 
 
 def _ends(start: date, interval: str, count: int) -> set[date]:
-    """The days on which a whole period that begins on `start` may end."""
+    """Return the days on which a whole period beginning on `start` may end."""
     if interval in ("day", "week"):
         return {start + count * timedelta(days=1 if interval == "day" else 7)}
     last = calendar.monthrange(start.year, start.month)[1]
@@ -55,7 +55,7 @@ def _ends(start: date, interval: str, count: int) -> set[date]:
 
 
 class Moves(RuleBasedStateMachine):
-    """One subscription."""
+    """The life of one subscription."""
 
     @initialize(
         interval=st.sampled_from(["day", "week", "month", "month", "year"]),
@@ -82,7 +82,7 @@ class Moves(RuleBasedStateMachine):
         return self.now.date()
 
     def _write(self, **attributes: Any) -> None:
-        """By hand; None takes an attribute away."""
+        """Edit the row by hand; None removes an attribute."""
         row = self.row | attributes
         self.shop.dynamodb.put("subscriptions", {name: value for name, value in row.items() if value is not None})
 
@@ -126,7 +126,8 @@ class Moves(RuleBasedStateMachine):
 
     @rule(data=st.data(), bare=st.booleans())
     def the_row_is_put_back(self, data: st.DataObject, bare: bool) -> None:
-        """As it once stood; or as an import writes it, without what the system noted."""
+        """Put the row back to an earlier state; with `bare` as an import writes rows, without the system's own
+        notes."""
         row = data.draw(st.sampled_from(self.backups))
         noted = ("anchor_day", "paid_until", "passed_over_to", "version", "ended_on") if bare else ()
         self.shop.dynamodb.put("subscriptions", {name: row[name] for name in row if name not in noted})
@@ -180,7 +181,7 @@ class Moves(RuleBasedStateMachine):
 
     @rule()
     def a_night(self) -> None:
-        """Sweeps until they find nothing more to do: what the preview said is charged today is what is charged."""
+        """Sweep until nothing is left to do: exactly the charges that the preview names for today are made."""
         for _ in range(30):
             with_row, over = dict(self.row), self._is_over()
             said, unsettled = self._said(), self._unsettled()
@@ -206,7 +207,7 @@ class Moves(RuleBasedStateMachine):
             left = [start for start, _ in self._said() if not self._stands_in_the_ledger(start)]
             assert left == [], "the preview names a charge of today that no sweep makes"
 
-    # What is true at all times
+    # Promises that hold after every step
 
     @invariant()
     def each_day_is_paid_at_most_once(self) -> None:
@@ -214,7 +215,7 @@ class Moves(RuleBasedStateMachine):
         for (_, end), (start, _) in pairwise(spans):
             assert end <= start, f"paid until {end}, and from {start} on again"
 
-    # How it is run and reckoned
+    # Runs and expectations
 
     def _run(self, period: str | None) -> None:
         self.runs += 1
@@ -222,7 +223,7 @@ class Moves(RuleBasedStateMachine):
         self.shop.run(f"run-{self.runs}", self.now, amount=f"{self.row['amount']:f}", period=period)
 
     def _said(self) -> list[tuple[str, str]]:
-        """The periods that the preview says are charged today; none where it says that the row is at fault."""
+        """Return the periods that the preview charges today; none for a row at fault."""
         try:
             shown = self.register.next_charges(self.row, self.today, 13)
         except BadRow:
@@ -230,14 +231,14 @@ class Moves(RuleBasedStateMachine):
         return [(str(charge.start), str(charge.end)) for charge in shown.charges if charge.on <= self.today]
 
     def _is_over(self) -> bool:
-        """Whether the end that the row names has come."""
+        """Whether the end named by the row has come."""
         end = self.row.get("cancel_at", "9999")
         reached = end <= self.row["renewal_date"] or self.row["status"] in ("paused", "unpaid")
         return end <= self.today.isoformat() and reached and self.row["status"] != "canceled"
 
     def _stands_in_the_ledger(self, start: str) -> bool:
-        """Whether a date from the row's own to the start of the period was claimed or passed over before. Such a period
-        is rejected, which the preview does not foresee."""
+        """Whether a date from the row's date up to `start` was claimed or passed over before: such a period is
+        rejected, which the preview does not foresee."""
         return any(self.row["renewal_date"] <= day <= start for day in self.shop.items())
 
     def _unsettled(self) -> bool:
@@ -248,7 +249,8 @@ class Moves(RuleBasedStateMachine):
         return [(day, item["period_end"]) for day, item in items if "paid_at" in item and not item.get("refunds")]
 
     def _expect_whole_periods(self, row: dict[str, Any], *, over: bool) -> None:
-        """What was claimed since is a whole period by the interval that the row had; none of it where it had ended."""
+        """Check that every new claim is a whole period by the row's interval, and that an ended row (`over`) has no new
+        claim."""
         new = {day: item for day, item in self.shop.items().items() if item.get("claim", day) not in self.known}
         for day, item in new.items():
             if "claim" not in item:
@@ -277,5 +279,5 @@ TestMoves = Moves.TestCase
 @pytest.mark.proof
 @pytest.mark.timeout(3600)
 def test_twenty_thousand_steps() -> None:
-    """The same, over 500 lives of 50 steps."""
+    """The promises hold over 500 lives of 50 steps."""
     run_state_machine_as_test(Moves, settings=_settings(500, 50))
