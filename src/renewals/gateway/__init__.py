@@ -1,1 +1,1 @@
-"""The payment gateway: what the charge asks of a gateway, and Stripe behind that."""
+"""The payment gateway: the port for the charge, and the implementation with Stripe."""

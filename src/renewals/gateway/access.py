@@ -1,10 +1,11 @@
-"""The deployment's gateway, with the key of the gateway secret; and what happens where the gateway turns the key away.
+"""Open the deployment's gateway with the key of the gateway secret, and report a rejected key.
 
-The gateway secret in Secrets Manager is {"api_key", "endpoint"} and what is the webhook's, which nobody reads here.
+The gateway secret in Secrets Manager holds "api_key" and "endpoint". (The webhook's fields of the secret are not read
+here.)
 
-A key that is turned away is the account's fault: the key is wrong, expired or rotated, lacks a permission, or is of the
-other mode (test, live). No subscription is marked because of it. It is counted, so that one alarm tells of it, and
-whatever was asked is asked again by the next sweep.
+If the gateway turns the key away, the account is at fault: the key is wrong, expired or rotated, lacks a permission, or
+belongs to the wrong mode (test, live). No subscription is marked because of the key. The fault is counted, so that one
+alarm reports the fault, and the next sweep repeats the work.
 """
 
 from __future__ import annotations
@@ -28,13 +29,17 @@ if TYPE_CHECKING:
 
 @cache
 def gateway() -> Gateway:
-    """The gateway, with the key as it was when this process first asked."""
+    """Return the gateway, with the key as first read by this process."""
     return current_gateway(aws.secrets_manager(), setting("SECRETS_MANAGER_ARN"))
 
 
 def current_gateway(client: SecretsManagerClient, arn: str) -> Gateway:
-    """A gateway with the key that its secret has now. Raises BadSecret where the secret is not complete, botocore's
-    errors where AWS fails."""
+    """Return a gateway with the current key of the secret.
+
+    Raises:
+        BadSecret: the secret is not complete.
+        botocore's errors: AWS fails.
+    """
     from renewals.gateway.stripe_gateway import StripeGateway
 
     try:
@@ -48,8 +53,12 @@ def current_gateway(client: SecretsManagerClient, arn: str) -> Gateway:
 
 
 def with_current_key[T](ask: Callable[[], T]) -> T:
-    """What `ask` gives, asked once more with the key as it is now where the gateway turns this process's key away: it
-    may have been rotated. Raises GatewayUnauthorized where that does not help either."""
+    """Return the result of `ask`. If the gateway turns this process's key away, ask once more with the secret's current
+    key, because the key may have been rotated.
+
+    Raises:
+        GatewayUnauthorized: the gateway turns the current key away, too.
+    """
     try:
         return ask()
     except GatewayUnauthorized:
@@ -63,7 +72,7 @@ def with_current_key[T](ask: Callable[[], T]) -> T:
 
 
 def tell(fault: GatewayUnauthorized) -> None:
-    """Count the account's fault and log it, for the alarm and for whoever looks."""
+    """Count and log the account's fault, for the alarm and for the operator."""
     telemetry.count("GatewayAccountFault")
     told = {"error": str(fault), "gateway_request_id": fault.request_id}
     telemetry.logger().error("gateway account", extra={name: text for name, text in told.items() if text})

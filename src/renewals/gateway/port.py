@@ -1,8 +1,8 @@
-"""The port to the payment gateway: what the charge needs of it, and nothing of Stripe.
+"""The port to the payment gateway: the methods for the charge, without any of Stripe's types.
 
-One PaymentIntent carries one billing period. It is created unconfirmed, which moves no money; it is confirmed, which
-can succeed only once; and it is retrieved, which tells what became of it. Whatever a gateway answers is one of the
-`PaymentState`s or one of the three errors below.
+One PaymentIntent carries one billing period. A created payment is unconfirmed, and has moved no money; a confirmation
+can succeed only once; and a retrieval tells the result. The result is always a `PaymentState`, or one of the three
+errors below.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,15 +14,16 @@ from renewals.domain.errors import RenewalError
 from renewals.domain.payment import GatewayCard, GatewayRefund, Payment
 
 CARD = "card"
-"""What the gateway calls a card, among payment methods."""
+"""The gateway's name for a card, among payment methods."""
 
 
 @dataclass(frozen=True, slots=True)
 class Saved:
-    """A payment method as the gateway has it.
+    """A payment method as saved at the gateway.
 
-    kind: what the gateway calls it, as CARD. gateway_customer: whose it is; None: nobody's, since it was detached or
-    never attached.
+    Attributes:
+        kind: the gateway's name for the kind of payment method, such as CARD.
+        gateway_customer: the owner; None if the payment method was detached or never attached.
     """
 
     kind: str
@@ -31,10 +32,13 @@ class Saved:
 
 @dataclass(frozen=True, slots=True)
 class PaymentRequest:
-    """Everything the gateway is asked for one billing period. amount: minor units.
+    """The request for the payment of one billing period.
 
-    The card is not in it: a gateway that is given a card here refuses the whole payment where the card is gone. The
-    confirmation names the card, and its refusal is a declined attempt.
+    The request holds no card: if the request named a card that no longer exists, the gateway would refuse the whole
+    payment. The confirmation names the card, and a refused confirmation is a declined attempt.
+
+    Attributes:
+        amount: in minor units.
     """
 
     subscription_id: str
@@ -48,8 +52,13 @@ class PaymentRequest:
 
 @dataclass(frozen=True, slots=True)
 class Charged:
-    """One attempt to charge a payment. at: when it was made, on the gateway's clock, in whole seconds. amount: minor
-    units, whatever was refunded since. metadata: the payment's, as it was then."""
+    """One attempt to charge a payment.
+
+    Attributes:
+        at: the moment of the attempt, on the gateway's clock, in whole seconds.
+        amount: in minor units, without regard to refunds.
+        metadata: the payment's metadata at the moment of the attempt.
+    """
 
     payment_id: str
     succeeded: bool
@@ -60,7 +69,11 @@ class Charged:
 
 
 class GatewayError(RenewalError):
-    """The gateway did not do what it was asked. request_id: the gateway's own name of the call, where it answered."""
+    """The gateway did not do as asked.
+
+    Attributes:
+        request_id: the gateway's own id of the call, if the gateway answered.
+    """
 
     def __init__(self, message: str, request_id: str | None = None) -> None:
         super().__init__(message)
@@ -68,8 +81,12 @@ class GatewayError(RenewalError):
 
 
 class GatewayUnavailable(GatewayError):  # noqa: N818
-    """No clear answer (429, 5xx, timeout, dropped connection). answered: the gateway answered with an error that it
-    repeats for as long as it remembers the idempotency key."""
+    """The gateway gave no clear answer (429, 5xx, timeout, dropped connection).
+
+    Attributes:
+        answered: whether the gateway answered with an error. The gateway repeats the error as long as it remembers the
+            idempotency key.
+    """
 
     def __init__(self, message: str, request_id: str | None = None, *, answered: bool = False) -> None:
         super().__init__(message, request_id)
@@ -77,8 +94,12 @@ class GatewayUnavailable(GatewayError):  # noqa: N818
 
 
 class GatewayRefused(GatewayError):  # noqa: N818
-    """The request itself is wrong and stays wrong: no such customer, amount too small. code: the gateway's name of the
-    fault. param: the part of the request that is at fault, in the gateway's words; empty where it names none."""
+    """The request itself is wrong and stays wrong: an unknown customer, or an amount that is too small.
+
+    Attributes:
+        code: the gateway's name of the fault.
+        param: the part of the request at fault, in the gateway's words; empty if the gateway names no part.
+    """
 
     def __init__(self, code: str, message: str, request_id: str | None = None, *, param: str = "") -> None:
         super().__init__(f"{code}: {message}", request_id)
@@ -87,8 +108,8 @@ class GatewayRefused(GatewayError):  # noqa: N818
 
 
 class GatewayUnauthorized(GatewayError):  # noqa: N818
-    """The gateway turns our account away, whatever is asked: it does not accept our key, or the key lacks a permission
-    or belongs to the other mode (test, live). No subscription is at fault."""
+    """The gateway turns our account away, whatever the request: the gateway does not accept our key, or the key lacks a
+    permission or belongs to the other mode (test, live). No subscription is at fault."""
 
 
 class Gateway(Protocol):
@@ -96,52 +117,66 @@ class Gateway(Protocol):
     GatewayRefused or GatewayUnauthorized."""
 
     def create(self, request: PaymentRequest) -> Payment:
-        """An unconfirmed payment. The same idempotency key gives the same payment."""
+        """Create an unconfirmed payment. An idempotency key that was used before returns the earlier payment."""
         ...
 
     def confirm(self, payment_id: str, payment_method: str) -> Payment | None:
-        """Charge this card, off session. A card that is gone or another customer's is DECLINED. None where there is no
-        clear answer: retrieving the payment tells what came of it."""
+        """Charge the card, off session, and return the payment afterwards.
+
+        A card that is gone or belongs to a different customer gives DECLINED. None means that the gateway gave no clear
+        answer: the caller retrieves the payment to learn the result.
+        """
         ...
 
     def retrieve(self, payment_id: str) -> Payment:
-        """What became of the payment."""
+        """Return the payment in its current state."""
         ...
 
     def cancel(self, payment_id: str) -> Payment:
-        """Give the payment up, so that it can never be paid."""
+        """Cancel the payment, so that it can never be paid."""
         ...
 
     def list(self, gateway_customer: str, since: datetime) -> Iterator[tuple[dict[str, str], Payment]]:
-        """The customer's payments of billing periods created since then, newest first, each with its metadata. Those
-        of other systems are left out."""
+        """Iterate over the customer's payments of billing periods created since `since`, newest first, with their
+        metadata.
+
+        Payments of other systems are left out.
+        """
         ...
 
     def charged_between(self, since: datetime, until: datetime) -> Iterator[Charged]:
-        """Every attempt of the whole account to charge from `since` until before `until`, newest first."""
+        """Iterate over the whole account's attempts to charge from `since` until before `until`, newest first."""
         ...
 
     def refunds_of(self, payment_id: str) -> Sequence[GatewayRefund]:
-        """All refunds of a payment, whoever made them."""
+        """Return all refunds of a payment, whoever made them."""
         ...
 
     def refund(self, payment_id: str, amount: int, *, request: str, idempotency_key: str) -> GatewayRefund:
-        """Refund `amount`, in minor units, of a payment. request: what the refund carries, to be known by for ever.
-        The gateway remembers the idempotency key for a day only: ask `refunds_of` first."""
+        """Refund a part or all of a payment.
+
+        The gateway remembers the idempotency key for a day only, so the caller first looks for the refund with
+        `refunds_of`.
+
+        Args:
+            amount: in minor units.
+            request: the mark by which the refund is recognised for ever.
+        """
         ...
 
     def refunded_between(self, since: datetime, until: datetime) -> Iterator[GatewayRefund]:
-        """Every refund of the whole account made from `since` until before `until`, newest first."""
+        """Iterate over the whole account's refunds made from `since` until before `until`, newest first."""
         ...
 
     def card(self, payment_method: str) -> GatewayCard | None:
-        """The card as it is now: banks replace expiring cards by themselves. None where it is gone, or no card."""
+        """Return the card in its current state, because banks replace expiring cards without notice. None if the
+        payment method is gone, or is not a card."""
         ...
 
     def has_customer(self, gateway_customer: str) -> bool:
-        """Whether the gateway has this customer, and has not deleted it."""
+        """Whether the gateway knows this customer, and has not deleted the customer."""
         ...
 
     def saved(self, payment_method: str) -> Saved | None:
-        """The payment method, whoever's it is. None where the gateway has none of this id."""
+        """Return the payment method, even of a different customer; None if the gateway does not know the id."""
         ...

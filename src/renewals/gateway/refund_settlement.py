@@ -1,4 +1,4 @@
-"""The refunds of a period, between the ledger and the gateway: asked for, and looked at until each has its end."""
+"""Settle the refunds of a period: request them from the gateway, and record their results in the ledger."""
 
 from __future__ import annotations
 
@@ -28,10 +28,13 @@ _LOOKS = 4
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """deployment: project and environment, the first part of what the gateway knows our refunds by.
+    """The refunds of one deployment.
 
-    Each call raises what the gateway's own may (GatewayUnavailable, GatewayUnauthorized, GatewayRefused where it does
-    not know the payment), Collision where others keep working on the period, and botocore's errors.
+    Each method raises the gateway's errors (GatewayUnavailable, GatewayUnauthorized, GatewayRefused for an unknown
+    payment), Collision if other executions keep working on the period, and botocore's errors.
+
+    Attributes:
+        deployment: project and environment, the first part of the mark on our refunds at the gateway.
     """
 
     ledger: Ledger
@@ -39,13 +42,20 @@ class Settlement:
     deployment: str
 
     def look(self, renewal: Renewal, moment: Moment) -> Renewal:
-        """Record what the gateway has of the period's refunds, those that others made among them. The customer hears
-        of it by the next sweep, so that no mail stands in the way of a refund that is asked for now."""
+        """Record the state of the period's refunds at the gateway, including refunds made by other people.
+
+        The customer is told after the next sweep: a mail owed now would delay a refund requested now.
+        """
         return self._settled(renewal, moment, asks=False)
 
     def settle(self, renewal: Renewal, moment: Moment, asked_for: str | None = None) -> Renewal:
-        """Have the gateway make what was asked for and has no answer, record what it says, and let the customer be
-        told. asked_for: the refund whose caller waits for the answer; nobody else has to be told that it failed."""
+        """Make the requested refunds that have no answer, record the gateway's answers, and let the customer be told.
+
+        Args:
+            asked_for: the refund whose caller waits for the answer. The caller learns of a failure from the answer, and
+                the
+                failure is not counted for the alarm.
+        """
         return self._settled(renewal, moment, asks=True, asked_for=asked_for)
 
     def _settled(self, renewal: Renewal, moment: Moment, *, asks: bool, asked_for: str | None = None) -> Renewal:
@@ -65,7 +75,7 @@ class Settlement:
         return repeat_while_outdated(settled, tries=_LOOKS, otherwise=Collision(renewal.subscription_id))
 
     def _seen(self, renewal: Renewal, moment: Moment, *, asks: bool) -> dict[str, RefundRecord]:
-        """The refunds that go on, or are new, by what the gateway says."""
+        """Return the new and changed refunds, according to the gateway."""
         listed = list(self.gateway.refunds_of(str(renewal.payment_id)))
         requests = {refunds.request_of(self.deployment, renewal, name): name for name in renewal.refunds}
         refused: dict[str, RefundRecord] = {}
@@ -80,8 +90,11 @@ class Settlement:
         return refused | refunds.seen(renewal, listed, requests, at)
 
     def _make(self, renewal: Renewal, name: str, request: str, now: datetime) -> GatewayRefund:
-        """The gateway has no refund of this request yet: its list was read just before. Its idempotency keys, which it
-        forgets after a day, only keep two at the same moment apart."""
+        """Make a refund. The caller has just read the gateway's list, and the list holds no refund for the request.
+
+        The gateway forgets an idempotency key after a day; the key only keeps two requests at one moment from making
+        two refunds.
+        """
         refund = renewal.refunds[name]
         amount = currencies.exact_minor_units(refund["amount"], renewal.currency)
         key = refunds.idempotency_key(request, int(refund.get("tries", 0)))
@@ -89,7 +102,8 @@ class Settlement:
             return self.gateway.refund(str(renewal.payment_id), amount, request=request, idempotency_key=key)
         except GatewayUnavailable as error:
             if error.answered:
-                with suppress(Overtaken):  # another has counted this try, or has recorded what came of the refund
+                # Another execution has counted this try, or has recorded the refund's result.
+                with suppress(Overtaken):
                     self.ledger.apply(refund_steps.count_refund_try(renewal, name, now))
             raise
 
@@ -97,7 +111,8 @@ class Settlement:
         after = replace(renewal, refunds={**renewal.refunds, **seen})
         notice = refunds.next_notice(after, tells=tells)
         due = refunds.look_at(after, moment.wall)
-        if set(refunds.untold(after)) - {notice}:  # one mail is owed at a time: the next sweep sees to the others
+        # One mail is owed at a time: the next sweep takes care of the remaining mails.
+        if set(refunds.untold(after)) - {notice}:
             due = moment.wall
         if not seen and notice == renewal.notice and due == renewal.refunds_due:
             return renewal

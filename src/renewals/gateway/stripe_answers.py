@@ -1,8 +1,8 @@
-"""Stripe's objects as values of the gateway port.
+"""Translate Stripe's objects into values of the gateway port.
 
-What Stripe's types call optional may be null or not there at all, and the SDK raises AttributeError for what is not
-there. So everything optional is read through `_of`, `_text` or `_whole`. A text or a whole number that is of another
-type than Stripe documents counts as not there.
+A field that Stripe's types call optional may be null or missing, and the SDK raises AttributeError for a missing field.
+Every optional field is therefore read through `_of`, `_text` or `_whole`. A text or a whole number of a type that
+Stripe does not document counts as missing.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _STATES = {
 _SUCCEEDED = "succeeded"
 """Stripe's status of a charge that took the money (https://docs.stripe.com/api/charges/object#charge_object-status)."""
 
-# https://docs.stripe.com/refunds#failed-refunds; a status that is not named here, or none, is no result yet.
+# https://docs.stripe.com/refunds#failed-refunds; a missing status, or a status outside this list, is no result yet.
 _REFUND_STATES = {
     "succeeded": GatewayRefundState.SUCCEEDED,
     "failed": GatewayRefundState.FAILED,
@@ -38,11 +38,11 @@ _REFUND_STATES = {
 
 _ASKS_FOR_THE_CUSTOMER = "authentication_required"
 _BY_STRIPE_ITSELF = (None, "automatic", "expired")
-"""The `cancellation_reason` of a payment that nobody stopped: it was confirmed too often, for one
-(https://docs.stripe.com/payments/paymentintents/lifecycle). Our own cancellation names another."""
+"""The values of `cancellation_reason` of a payment that no person stopped: for example, the payment was confirmed too
+often (https://docs.stripe.com/payments/paymentintents/lifecycle). Our own cancellation names a different reason."""
 
 _NOTIFIED_FOR = timedelta(hours=26)
-"""So long an India-issued card stays in processing where Stripe names no moment
+"""How long a card issued in India stays in processing, if Stripe names no moment
 (https://docs.stripe.com/india-recurring-payments)."""
 
 
@@ -67,14 +67,15 @@ def payment(intent: stripe.PaymentIntent) -> Payment:
 
 
 def refused_state(why: Failure) -> PaymentState:
-    """Stripe asks for the customer by the error's code, or by the decline code of an error `card_declined`
-    (https://docs.stripe.com/declines/codes)."""
+    """Return the state of a refused payment. Stripe asks for the customer by the error's code, or by the decline code
+    of an error `card_declined` (https://docs.stripe.com/declines/codes)."""
     asked = _ASKS_FOR_THE_CUSTOMER in (why.code, why.decline_code)
     return PaymentState.ACTION_REQUIRED if asked else PaymentState.DECLINED
 
 
 def failure(error: object, request_id: str | None = None) -> Failure | None:
-    """Of a payment's last error, or of the error that refused a confirmation: both look alike."""
+    """Return the failure in a payment's last error, or in the error of a refused confirmation: Stripe uses one form for
+    the two."""
     if error is None:
         return None
     code = _text(error, "code") or _text(error, "type") or "card_declined"
@@ -99,13 +100,13 @@ def charged(charge: stripe.Charge) -> Charged:
 
 
 def metadata(made: object) -> dict[str, str]:
-    """What we, or whoever made it, wrote on an object."""
+    """Return the metadata on an object, written by us or by the object's maker."""
     written: UntypedStripeObject[str] | None = getattr(made, "metadata", None)
     return written.to_dict() if written else {}
 
 
 def owner(made: stripe.PaymentMethod | stripe.PaymentIntent) -> str | None:
-    """The customer whose it is; None where it is nobody's."""
+    """Return the customer who owns the object; None without an owner."""
     return _id(_of(made, "customer")) or None
 
 
@@ -114,13 +115,13 @@ def saved(method: stripe.PaymentMethod) -> Saved:
 
 
 def is_deleted(customer: stripe.Customer) -> bool:
-    """Stripe answers for a deleted customer as well, with `deleted` and nothing else
+    """Whether the customer was deleted. For a deleted customer, Stripe answers with `deleted` and nothing else
     (https://docs.stripe.com/api/customers/retrieve)."""
     return bool(_of(customer, "deleted"))
 
 
 def refund(made: stripe.Refund) -> GatewayRefund:
-    """Most of a refund's attributes may be absent, its status and its payment among them."""
+    """Return a refund. Most attributes of Stripe's refund may be absent, even the status and the payment."""
     status, payment = _text(made, "status"), _of(made, "payment_intent")
     state = _REFUND_STATES.get(status or "", GatewayRefundState.PENDING)
     return GatewayRefund(
@@ -137,12 +138,13 @@ def refund(made: stripe.Refund) -> GatewayRefund:
 
 
 def card_of(method: stripe.PaymentMethod) -> GatewayCard | None:
-    """The card that a payment method is, if it is one."""
+    """Return the card of a payment method; None if the payment method is not a card."""
     return card(method.id, _of(method, "card"))
 
 
 def card(payment_method: str, details: object) -> GatewayCard | None:
-    """Of a payment method or of a charge: both have these. None for what is paid otherwise, by Link for one."""
+    """Return the card in the details of a payment method or of a charge: Stripe uses one form for the two. None if the
+    payment was not made by card, but for example by Link."""
     brand, last4 = _text(details, "brand"), _text(details, "last4")
     if not brand or not last4:
         return None
@@ -159,7 +161,7 @@ def _settles_at(intent: stripe.PaymentIntent, charge: object) -> datetime | None
 
 
 def _of(made: object, *names: str) -> object:
-    """A field of a field of an object; None where one of them is null or not there."""
+    """Return a nested field of an object; None if a field on the way is null or missing."""
     for name in names:
         made = getattr(made, name, None)
     return made
@@ -176,7 +178,8 @@ def _whole(made: object, name: str) -> int | None:
 
 
 def _id(reference: object) -> str:
-    """The id of what is referred to, whether it is there whole or only by its id; empty where it is not."""
+    """Return the id of a referenced object, whether Stripe sent the whole object or only its id; empty without a
+    reference."""
     return str(reference if isinstance(reference, str) else _of(reference, "id") or "")
 
 

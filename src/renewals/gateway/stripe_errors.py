@@ -1,4 +1,4 @@
-"""Stripe's errors as the gateway port names them.
+"""Translate Stripe's errors into the errors of the gateway port.
 
 https://docs.stripe.com/error-handling, https://docs.stripe.com/error-codes
 """
@@ -29,20 +29,20 @@ _ACCOUNT_CODES = frozenset(
         "tls_version_unsupported",
     }
 )
-"""What https://docs.stripe.com/error-codes says of the account and its key, whatever the HTTP status."""
+"""The codes of https://docs.stripe.com/error-codes that are about the account and its key, whatever the HTTP status."""
 
 _OF_THE_ACCOUNT = re.compile(
     r"a similar object exists in (live|test) mode|was a test account created with a testmode key"
     r"|your account cannot currently make (live )?charges",
     re.IGNORECASE,
 )
-"""Where only the message tells: a key of the other mode is answered as `resource_missing`
-(https://github.com/stripe/stripe-node/issues/149)."""
+"""Messages about the account with a code that does not tell so: a key of the other mode is answered with
+`resource_missing` (https://github.com/stripe/stripe-node/issues/149)."""
 
 
 @contextmanager
 def named(operation: str) -> Iterator[None]:
-    """What the SDK raises within becomes the port's error. operation: what was asked, for the log."""
+    """Translate an error of the SDK into the port's error. operation: the name of the call, for the log."""
     try:
         yield
     except stripe.StripeError as error:
@@ -50,7 +50,7 @@ def named(operation: str) -> Iterator[None]:
 
 
 def port_error(error: stripe.StripeError, operation: str) -> GatewayError:
-    """The port's error for one of the SDK's, which is logged with the gateway's own name of the call."""
+    """Return the port's error for an error of the SDK, and log the error with the gateway's own id of the call."""
     noted(error, operation)
     if _is_of_the_account(error):
         return GatewayUnauthorized(code(error), error.request_id)
@@ -61,14 +61,17 @@ def port_error(error: stripe.StripeError, operation: str) -> GatewayError:
 
 
 def noted(error: stripe.StripeError, operation: str) -> None:
-    """One line in the log: support asks for the request's id first. Never the message, which may quote what we sent."""
+    """Log the error in one line with the request's id, for which Stripe's support asks first.
+
+    The error's message is never logged, because the message may quote our request.
+    """
     told = {"operation": operation, "code": code(error), "status": error.http_status}
     told["gateway_request_id"] = error.request_id
     telemetry.logger().warning("gateway error", extra={name: value for name, value in told.items() if value})
 
 
 def code(error: stripe.StripeError) -> str:
-    """The error's name. Never its message, which may quote what we sent."""
+    """Return the error's code. The error's message is never used, because the message may quote our request."""
     details = error.error
     named_in_body = getattr(details, "code", None) or getattr(details, "type", None)
     return error.code or named_in_body or type(error).__name__

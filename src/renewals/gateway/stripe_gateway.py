@@ -1,7 +1,7 @@
-"""Stripe behind the gateway port, through its official SDK. Imported only by the functions that ask the gateway.
+"""Implement the gateway port with Stripe's official SDK. Only functions that use the gateway import this module.
 
 https://docs.stripe.com/payments/paymentintents/lifecycle, https://docs.stripe.com/api/idempotent_requests
-stripe_answers reads what Stripe answers, stripe_errors names what it raises.
+stripe_answers translates Stripe's answers, and stripe_errors translates Stripe's errors.
 """
 
 from __future__ import annotations
@@ -36,19 +36,21 @@ if TYPE_CHECKING:
 
 _CONNECT_SECONDS, _READ_SECONDS = 2, 4
 _TOO_MANY_REQUESTS = 429
-_LISTING_WAITS = (1, 2, 4, 8)  # seconds: a list of many pages outlasts a moment's 429 or 5xx
+_LISTING_WAITS = (1, 2, 4, 8)  # seconds: a list of many pages survives a short period of 429 or 5xx
 _OURS = {"subscription_id", "renewal_date"}
 _RECURRING: PaymentIntentConfirmParamsPaymentMethodOptions = {"card": {"stored_credential_usage": "recurring"}}
-"""The card networks ask that a charge of a saved card says what it is of
+"""The kind of a charge of a saved card, which the card networks require
 (https://docs.stripe.com/payments/cards/charging-saved-cards)."""
 CARD_UNUSABLE = "payment_method_unusable"
-"""The failure's code where Stripe refuses a card without a code of its own: it was detached, or is another's."""
+"""The failure's code if Stripe refuses a card without a code: the card was detached, or belongs to a different
+customer."""
 
-stripe.enable_telemetry = False  # it would write an id of its own into the home directory
+stripe.enable_telemetry = False  # the telemetry would write an id into the home directory
 
 
 class _Http(stripe.HTTPClient):
-    """The SDK over the urllib3 that botocore brings, with timeouts: its own fallback client has none."""
+    """Run the SDK on the urllib3 that botocore brings, with timeouts, because the SDK's fallback client has no
+    timeouts."""
 
     name = "urllib3"
 
@@ -79,7 +81,7 @@ class _Http(stripe.HTTPClient):
             telemetry.measure("GatewayLatency", 1000 * (time.monotonic() - started), "Milliseconds")
             if status is None or status >= 500 or status == _TOO_MANY_REQUESTS:
                 telemetry.count("GatewayUnavailable")
-        # The SDK looks for Request-Id and the others by their small letters.
+        # The SDK looks up Request-Id and other headers in lower case.
         return text, status, {name.lower(): value for name, value in response.headers.items()}
 
     def close(self) -> None:
@@ -87,8 +89,12 @@ class _Http(stripe.HTTPClient):
 
 
 class StripeGateway:
-    """The gateway port on Stripe's PaymentIntents. endpoint: the base URL, https://api.stripe.com. wait: sleeps so many
-    seconds before a page of a long list is asked for again."""
+    """The gateway port on Stripe's PaymentIntents.
+
+    Attributes:
+        endpoint: the base URL, https://api.stripe.com.
+        wait: sleeps for a number of seconds before a page of a long list is requested again.
+    """
 
     def __init__(self, api_key: str, endpoint: str, wait: Callable[[float], None] = time.sleep) -> None:
         client = stripe.StripeClient(
@@ -119,7 +125,7 @@ class StripeGateway:
         }
         try:
             return answers.payment(self._intents.create(asked, {"idempotency_key": request.idempotency_key}))
-        except stripe.IdempotencyError as error:  # the key is spent on another request: only another key helps
+        except stripe.IdempotencyError as error:  # the key belongs to a different request: only a new key helps
             errors.noted(error, "create")
             raise GatewayUnavailable(errors.code(error), error.request_id, answered=True) from error
         except stripe.StripeError as error:
@@ -145,7 +151,8 @@ class StripeGateway:
             return None  # 429, 409, 5xx, timeout, drop
 
     def _declined(self, payment_id: str, error: stripe.CardError) -> Payment:
-        """As the payment shows it; and as the error says it, where the payment shows nothing of it."""
+        """Return the declined payment with the failure that the payment shows. If the payment shows no failure, the
+        failure comes from the error."""
         payment, why = self.retrieve(payment_id), answers.failure(error.error, error.request_id)
         why = why or Failure(errors.code(error), errors.code(error), None, None, error.request_id)
         if payment.state is PaymentState.OPEN:
@@ -154,7 +161,8 @@ class StripeGateway:
         return replace(payment, failure=shown)
 
     def _not_confirmed(self, payment_id: str, payment_method: str, error: stripe.InvalidRequestError) -> Payment | None:
-        """A card that is gone or not the customer's refuses the attempt; anything else is wrong with the request."""
+        """Return the payment as DECLINED if the card is gone or belongs to a different customer. Every other error is a
+        fault of the request."""
         code = errors.code(error)
         if code == "payment_intent_unexpected_state":
             return None
@@ -167,8 +175,10 @@ class StripeGateway:
         return replace(self.retrieve(payment_id), state=PaymentState.DECLINED, failure=failure)
 
     def _is_usable(self, payment_id: str, payment_method: str) -> bool:
-        """Whether the card is the paying customer's. Of one that was detached Stripe's refusal names neither code nor
-        parameter, as it does of other faults: only the card itself tells."""
+        """Whether the card belongs to the paying customer.
+
+        Stripe refuses a detached card without a code or parameter, just like other faults: only the card itself tells.
+        """
         saved = self.saved(payment_method)
         if saved is None or saved.gateway_customer is None:
             return False
@@ -180,7 +190,7 @@ class StripeGateway:
             return answers.payment(self._intents.retrieve(payment_id, {"expand": ["latest_charge"]}))
 
     def cancel(self, payment_id: str) -> Payment:
-        # The reason tells our own cancellation from the gateway's, which lets another payment follow.
+        # The reason distinguishes our own cancellation from the gateway's, after which a new payment follows.
         asked: PaymentIntentCancelParams = {"cancellation_reason": "abandoned", "expand": ["latest_charge"]}
         with errors.named("cancel"):
             return answers.payment(self._intents.cancel(payment_id, asked))
@@ -211,7 +221,8 @@ class StripeGateway:
                     yield metadata, answers.payment(intent)
 
     def charged_between(self, since: datetime, until: datetime) -> Iterator[Charged]:
-        """Stripe's charges, which carry a copy of their payment's metadata (docs.stripe.com/metadata)."""
+        """Iterate over Stripe's charges. A charge carries a copy of its payment's metadata
+        (docs.stripe.com/metadata)."""
         yield from map(answers.charged, self._between("charges", self._charges.list, since, until))
 
     def refunded_between(self, since: datetime, until: datetime) -> Iterator[GatewayRefund]:
@@ -226,7 +237,7 @@ class StripeGateway:
         until: datetime,
         **more: object,
     ) -> Iterator[T]:
-        """Page by page, newest first."""
+        """Iterate over a list page by page, newest first."""
         asked: dict[str, object] = {
             "created": {"gte": int(since.timestamp()), "lt": int(until.timestamp())},
             "limit": 100,
@@ -242,7 +253,7 @@ class StripeGateway:
     def _page[T: (stripe.Charge, stripe.Refund)](
         self, operation: str, listed: Callable[[Any], stripe.ListObject[T]], asked: dict[str, object]
     ) -> stripe.ListObject[T]:
-        """By hand, since the SDK's own paging gives up a whole list for one 429."""
+        """Return one page. The SDK's own paging would give up a whole list for a single 429."""
         for seconds in _LISTING_WAITS:
             try:
                 with errors.named(operation):
@@ -266,7 +277,7 @@ class StripeGateway:
 
     @staticmethod
     def _found[T](operation: str, retrieve: Callable[[], T]) -> T | None:
-        """What the gateway has under the id that was asked for; None where it has nothing."""
+        """Return the gateway's object of the requested id; None if the gateway does not know the id."""
         try:
             with errors.named(operation):
                 return retrieve()

@@ -1,7 +1,7 @@
-"""Customer and card as the gateway has them: whether this card of this customer can be charged at all.
+"""Check a customer and a card at the gateway: can the customer's card be charged at all?
 
-Asked before a subscription is taken in, by whatever way it comes: what the gateway does not know would stand there as
-if it were right, and be refused on the day of its renewal.
+Every way to add a subscription makes the check first. A customer or card unknown to the gateway would otherwise look
+right in the subscription, and be refused on the day of the renewal.
 """
 
 from collections.abc import Iterator
@@ -11,12 +11,13 @@ from renewals.gateway.port import CARD, Gateway
 
 
 def faults(gateway: Gateway, gateway_customer: str, payment_method: str) -> list[BadRow]:
-    """What is wrong with the two, each named; nothing where the card can be charged. Raises what the gateway does."""
+    """Return the faults of the customer and the card, by attribute; empty if the card can be charged. Raises the
+    gateway's errors."""
     return [*_of_customer(gateway, gateway_customer), *of_card(gateway, gateway_customer, payment_method)]
 
 
 def of_card(gateway: Gateway, gateway_customer: str, payment_method: str) -> Iterator[BadRow]:
-    """What is wrong with a card for this customer. Raises what the gateway does."""
+    """Iterate over the faults of a card for this customer. Raises the gateway's errors."""
     saved = gateway.saved(payment_method)
     if saved is None:
         yield BadRow("payment_method", "is not known to the gateway")

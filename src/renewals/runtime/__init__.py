@@ -1,1 +1,1 @@
-"""What the functions run on: AWS clients, settings, logs and metrics, the clock, DynamoDB's wire."""
+"""The runtime of the functions: AWS clients, settings, logs and metrics, the clock, DynamoDB's wire format."""

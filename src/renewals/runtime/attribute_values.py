@@ -1,7 +1,7 @@
-"""Python values as DynamoDB's attribute values, and back.
+"""Convert Python values to DynamoDB's attribute values, and back.
 
-boto3.dynamodb.types does the same, but loads all of boto3, a tenth of a function's start. The tests hold one to the
-other.
+boto3.dynamodb.types does the same, but loads all of boto3, which takes a tenth of a function's start. The tests compare
+this module with boto3.
 
 https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_AttributeValue.html
 """
@@ -18,15 +18,19 @@ if TYPE_CHECKING:
 
 
 type TransactAction = TransactWriteItemTypeDef
-"""An action of a transaction, as DynamoDB takes it."""
+"""An action of a transaction, in DynamoDB's form."""
 
-# DynamoDB keeps 38 digits and these exponents. What would be rounded is an error, never another number.
+# DynamoDB keeps 38 digits and these exponents. A number that DynamoDB would round is an error.
 _NUMBERS = Context(Emin=-128, Emax=126, prec=38, traps=[Clamped, Overflow, Inexact, Rounded, Underflow])
 
 
 def wire(value: object) -> AttributeValueTypeDef:
-    """A str as {"S": ...}, and so on. Raises TypeError for what has no place in an item (a float, for one), and
-    ArithmeticError for a number that DynamoDB would not keep as it is."""
+    """Convert a value: a str becomes {"S": ...}, and so on.
+
+    Raises:
+        TypeError: an item cannot hold the value (a float, for example).
+        ArithmeticError: DynamoDB would not keep the number unchanged.
+    """
     match value:
         case None:
             return {"NULL": True}
@@ -35,7 +39,7 @@ def wire(value: object) -> AttributeValueTypeDef:
         case int() | Decimal():
             return {"N": _number(value)}
         case str():
-            return {"S": str(value)}  # of a member of an enumeration its text
+            return {"S": str(value)}  # for a member of an enumeration, its text
         case bytes():
             return {"B": value}
         case list() | tuple():
@@ -48,7 +52,7 @@ def wire(value: object) -> AttributeValueTypeDef:
 
 
 def plain(attribute: AttributeValueTypeDef) -> Value:
-    """The inverse of `wire`; numbers are Decimal, sets are frozenset."""
+    """Convert an attribute value back: the inverse of `wire`. Numbers become Decimal, and sets become frozenset."""
     (kind,) = attribute
     match kind:
         case "NULL":
@@ -71,7 +75,8 @@ def plain(attribute: AttributeValueTypeDef) -> Value:
 
 
 def _wire_set(values: frozenset[object]) -> AttributeValueTypeDef:
-    """Only somebody who writes by hand makes sets; what is read of such an item is written back as it was."""
+    """Convert a set. Only people make sets, by editing items by hand; after reading, the set is written back
+    unchanged."""
     if values and all(isinstance(each, str) for each in values):
         return {"SS": [each for each in values if isinstance(each, str)]}
     if values and all(isinstance(each, bytes) for each in values):
@@ -86,9 +91,6 @@ def _set(attribute: AttributeValueTypeDef) -> frozenset[str | Decimal | bytes]:
     if "NS" in attribute:
         return frozenset(map(_NUMBERS.create_decimal, attribute["NS"]))
     return frozenset(attribute["SS"]) if "SS" in attribute else frozenset(attribute["BS"])
-
-
-# Attributes that have one type wherever this system wrote them
 
 
 def _number(value: int | Decimal) -> str:

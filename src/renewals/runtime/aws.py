@@ -1,7 +1,7 @@
-"""One client for each service, built on first use and shared by the invocations of a warm function.
+"""Build one client for each AWS service on first use, shared by the invocations of a warm function.
 
-They are botocore's, which are boto3's: boto3 itself adds resources and transfers that nobody here uses, and takes a
-tenth of a function's start.
+The clients are botocore's, and boto3 uses the same clients: boto3 itself only adds unused resources and transfers, and
+takes a tenth of a function's start.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from mypy_boto3_ses import SESClient
     from mypy_boto3_stepfunctions import SFNClient
 
-# A task has 20 seconds in all, so that no single call may hang for botocore's default of 60.
+# A task has 20 seconds in all, so no single call may wait for botocore's default of 60 seconds.
 _CONNECT_SECONDS, _READ_SECONDS = 2, 4
 # The workflow's worst case is 219 seconds.
 _WORKFLOW_SECONDS = 225
@@ -25,20 +25,21 @@ _WORKFLOW_SECONDS = 225
 
 @cache
 def dynamodb() -> DynamoDBClient:
-    """The ledger's and the subscriptions' client. Repeats lost calls itself (three tries)."""
+    """Return the client of the ledger and the subscriptions. The client repeats lost calls on its own (three tries)."""
     client: DynamoDBClient = _client("dynamodb", tries=3)
     return client
 
 
 @cache
 def s3() -> S3Client:
-    """The receipts' client."""
+    """Return the client of the receipts."""
     client: S3Client = _client(
         "s3",
         tries=3,
-        signature_version="s3v4",  # that of presigned addresses too
-        # By the region's own host. botocore presigns for S3's global one, which knows no bucket of a younger region
-        # (docs.aws.amazon.com/AmazonS3/latest/userguide/VirtualHosting.html). An address in digits stays path style.
+        signature_version="s3v4",  # presigned addresses use this version, too
+        # Use the region's own host. By default botocore presigns for S3's global host, which does not know the buckets
+        # of younger regions (docs.aws.amazon.com/AmazonS3/latest/userguide/VirtualHosting.html). An IP address keeps
+        # the path style.
         s3={"addressing_style": "virtual"},
     )
     return client
@@ -46,40 +47,42 @@ def s3() -> S3Client:
 
 @cache
 def secrets_manager() -> SecretsManagerClient:
-    """The gateway secret's client."""
+    """Return the client of the secrets."""
     client: SecretsManagerClient = _client("secretsmanager", tries=3)
     return client
 
 
 @cache
 def step_functions() -> SFNClient:
-    """The client that starts the renewal workflow."""
+    """Return the client that starts the renewal workflow."""
     client: SFNClient = _client("stepfunctions", tries=3)
     return client
 
 
 @cache
 def synchronous_workflows() -> SFNClient:
-    """The client that waits for a renewal's end. It never repeats a call, which would be a second execution."""
+    """Return the client that waits for a renewal's end. The client never repeats a call, because a repeated call would
+    start a second execution."""
     client: SFNClient = _client("stepfunctions", tries=1, read_seconds=_WORKFLOW_SECONDS)
     return client
 
 
 @cache
 def sqs() -> Any:
-    """The client of the queue of renewals."""
+    """Return the client of the queue of renewals."""
     return _client("sqs", tries=3)
 
 
 @cache
 def functions() -> Any:
-    """The client by which a function hands work on to itself."""
+    """Return the client of Lambda, with which a function hands work on to itself."""
     return _client("lambda", tries=3)
 
 
 @cache
 def ses() -> SESClient:
-    """The mail client. It never repeats a call: SES takes no idempotency key, so a repeat may be a second mail."""
+    """Return the mail client. The client never repeats a call: SES takes no idempotency key, and a repeated call may
+    send a second mail."""
     client: SESClient = _client("ses", tries=1)
     return client
 
@@ -101,7 +104,7 @@ def _client(
         retries={"total_max_attempts": tries, "mode": "standard"},
         signature_version=signature_version,
         s3=s3,
-        # botocore's own is put together anew for every call, and is a fifteenth of what a call takes.
+        # botocore's default user agent is built anew for every call, and takes a fifteenth of a call's time.
         user_agent=f"botocore/{__version__}",
     )
     return _session().create_client(service, config=config)

@@ -1,11 +1,11 @@
-"""Which errors of AWS mean the moment, and which the request."""
+"""Distinguish AWS errors that pass with time from errors that stay."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from renewals.domain.errors import Collision, Throttled, TryAgain
 
-# Error codes of AWS that mean "the moment, not the request", beyond HTTP 5xx and what botocore already retried.
+# Error codes of AWS that pass with time, in addition to HTTP 5xx and to the errors that botocore has already retried.
 # https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Programming.Errors.html
 _TRANSIENT = frozenset(
     {
@@ -28,10 +28,9 @@ _TRANSIENT = frozenset(
 
 @contextmanager
 def transient_aws_errors_as(error: type[TryAgain]) -> Iterator[None]:
-    """Turn what is transient in AWS into `error`, so that the workflow retries it by that one name.
+    """Turn transient AWS errors into `error`, so that the workflow retries all of them under one name.
 
-    Anything else (access denied, a missing table, a bug) passes as it is and is not retried as if it were
-    the network.
+    All other errors (access denied, a missing table, a bug) pass unchanged, and are not retried.
     """
     from botocore.exceptions import ClientError, ConnectionError, HTTPClientError, IncompleteReadError  # noqa: A004
 

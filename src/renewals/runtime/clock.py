@@ -1,6 +1,6 @@
-"""What day it is: the business's own, and for a subscription under test the day that its row names.
+"""Tell the day: the business's own day, or for a subscription under test, the day in the subscription's row.
 
-A function asks once, at its edge, and hands the moment down; nothing below it looks at a clock.
+A function reads the clock once, at its edge, and hands the moment down; no code below reads a clock.
 """
 
 from dataclasses import dataclass
@@ -15,10 +15,14 @@ _PRODUCTION = "prod"
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """When one subscription is looked at.
+    """The moment that counts as now for one subscription.
 
-    today: the business's day. now: the moment, UTC. wall: the real moment, UTC, which is the gateway's too. tested:
-    whether today and now are those of a test clock. zone: the business's.
+    Attributes:
+        today: the business's day.
+        now: the moment, UTC.
+        wall: the real moment, UTC, which is also the gateway's time.
+        tested: whether today and now come from a test clock.
+        zone: the business's time zone.
     """
 
     today: date
@@ -28,36 +32,47 @@ class Moment:
     zone: tzinfo = UTC
 
     def paid_at(self, charged_at: datetime | None) -> datetime:
-        """When a payment was made, as the ledger keeps it: with the business's offset of that day, so that its receipt
-        prints the same day for ever. charged_at: the gateway's own time of it, which says nothing of a test clock's."""
+        """Return the time of a payment for the ledger.
+
+        The time has the business's offset of the day, so that the receipt prints the day unchanged for ever.
+
+        Args:
+            charged_at: the gateway's own time of the charge, without regard to test clocks.
+        """
         at = self.now if self.tested or charged_at is None else charged_at
         return at.astimezone(self.zone)
 
 
 def current(test_clock: object = None) -> Moment:
-    """This moment, by the function's settings. Raises BadRow, BadSetting."""
+    """Return the current moment, by the function's settings. Raises BadRow and BadSetting."""
     return moment(datetime.now(UTC), setting("ENVIRONMENT"), zone_named(setting("TIME_ZONE")), test_clock)
 
 
 def heeds_test_clocks(environment: str) -> bool:
-    """Whether a subscription may live on a day of its own: never where real customers are charged."""
+    """Whether a subscription may live on a day of its own: never in production, among real customers."""
     return environment != _PRODUCTION
 
 
 def moment(wall: datetime, environment: str, zone: tzinfo, test_clock: object = None) -> Moment:
-    """The moment of a subscription.
+    """Return the moment of a subscription.
 
-    wall: the real moment, aware. test_clock: the attribute of its row as it stands there, None without one. It moves
-    the day, and leaves the time of day as it is in the zone. Raises BadRow for one that is not a date.
+    Args:
+        wall: the real moment, aware.
+        test_clock: the attribute as stored in the subscription's row, None if absent. A test clock changes the day, and
+            keeps the time of day in the zone.
+
+    Raises:
+        BadRow: the test clock is not a date.
     """
     wall = wall.astimezone(UTC)
     local = wall.astimezone(zone)
     if test_clock is None or not heeds_test_clocks(environment):
         return Moment(local.date(), wall, wall, zone=zone)
-    from renewals.domain import subscription  # only where there is a test clock: a receipt's function is to start fast
+    # Imported only for a test clock, because the function that makes receipts must start fast.
+    from renewals.domain import subscription
 
     day = subscription.day({"test_clock": test_clock}, "test_clock")
-    # fold=0: the first of two equal times, and a time that the clocks skip on that day counts as one later on that day.
+    # fold=0: the first of two equal times. A time that the clocks skip counts as a later time on the day.
     at = datetime.combine(day, local.time().replace(fold=0), zone)
     try:
         return Moment(day, at.astimezone(UTC), wall, tested=True, zone=zone)
@@ -66,8 +81,8 @@ def moment(wall: datetime, environment: str, zone: tzinfo, test_clock: object = 
 
 
 def zone_named(name: str) -> ZoneInfo:
-    """The zone of an IANA name, such as Europe/Berlin. Raises BadSetting for one that is not known."""
+    """Return the zone of an IANA name, such as Europe/Berlin. Raises BadSetting for an unknown name."""
     try:
         return ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError):  # OSError: the name of a folder of zones
+    except (ZoneInfoNotFoundError, ValueError, OSError):  # OSError: the name is a folder of zones
         raise BadSetting("TIME_ZONE", "is not the name of a time zone, such as Europe/Berlin") from None

@@ -1,4 +1,4 @@
-"""Items, values and conditional writes as DynamoDB wants them. Knows nothing of renewals."""
+"""Read and write items of DynamoDB. The module knows nothing about renewals."""
 
 from __future__ import annotations
 
@@ -32,41 +32,55 @@ if TYPE_CHECKING:
 
 _TRIES = 6
 _MOST_ITEMS = 100  # https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchGetItem.html
-# Reasons for a cancelled transaction that are no answer: https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/
-# API_TransactWriteItems.html
+# Reasons to try a cancelled transaction again:
+# https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TransactWriteItems.html
 _PASSING = frozenset({"TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"})
 
 
 def attributes(plain: Mapping[str, object]) -> dict[str, AttributeValueTypeDef]:
-    """{"name": "x"} as {"name": {"S": "x"}}."""
+    """Convert {"name": "x"} to {"name": {"S": "x"}}."""
     return {name: attribute_values.wire(item_values.storable(value)) for name, value in plain.items()}
 
 
 def plain(item: Mapping[str, AttributeValueTypeDef]) -> dict[str, Value]:
-    """{"name": {"S": "x"}} as {"name": "x"}; numbers are Decimal."""
+    """Convert {"name": {"S": "x"}} to {"name": "x"}; numbers become Decimal."""
     return {name: attribute_values.plain(value) for name, value in item.items()}
 
 
 def names(*expressions: str) -> dict[str, str]:
-    """ExpressionAttributeNames for every #name in the expressions."""
+    """Return ExpressionAttributeNames for every #name in the expressions."""
     return {f"#{name}": name for name in re.findall(r"#(\w+)", " ".join(expressions))}
 
 
 def get_all(client: DynamoDBClient, table: str, keys: Iterable[Mapping[str, str]]) -> Iterator[Item]:
-    """The items of these keys, each named once, as far as they are there; consistent, in no order. Raises Throttled."""
+    """Iterate over the existing items of the keys, in no order, by consistent reads. No key may be repeated. Raises
+    Throttled."""
     for batch in batched(keys, _MOST_ITEMS, strict=False):
         yield from (item for _, item in get(client, {table: batch}))
 
 
 def get_each(client: DynamoDBClient, keys: Mapping[str, Mapping[str, str]]) -> dict[str, Item]:
-    """One item of each table by its key, as far as they are there, in one call. keys, and what is returned: by table.
-    Consistent, each for itself. Raises Throttled."""
+    """Read one item of each table in one call.
+
+    Every item is read consistently, but two items may be read at different moments. Raises Throttled.
+
+    Args:
+        keys: the key of the item, by table.
+
+    Returns:
+        The existing items, by table.
+    """
     return dict(get(client, {table: [key] for table, key in keys.items()}))
 
 
 def get(client: DynamoDBClient, keys: Mapping[str, Iterable[Mapping[str, str]]]) -> Iterator[tuple[str, Item]]:
-    """The items of these keys, by table and at most a hundred, each with its table, as far as they are there, in one
-    call. Consistent, each for itself. Raises Throttled."""
+    """Iterate over the existing items of at most a hundred keys, with their tables, in one call.
+
+    Every item is read consistently, but two items may be read at different moments. Raises Throttled.
+
+    Args:
+        keys: the keys, by table.
+    """
     asked: Mapping[str, KeysAndAttributesUnionTypeDef] = {
         table: {"Keys": [attributes(key) for key in some], "ConsistentRead": True} for table, some in keys.items()
     }
@@ -82,7 +96,10 @@ def get(client: DynamoDBClient, keys: Mapping[str, Iterable[Mapping[str, str]]])
 
 
 def as_read(item: Mapping[str, object], watched: Collection[str]) -> tuple[str, dict[str, object]]:
-    """The condition that these attributes are what was read, absent ones absent still, and the values it names."""
+    """Return the condition that the attributes have the values read before, and the values in the condition.
+
+    Absent attributes must still be absent.
+    """
     terms = [f"#{name} = :{name}" if name in item else f"attribute_not_exists(#{name})" for name in watched]
     return " AND ".join(terms), {f":{name}": item[name] for name in watched if name in item}
 
@@ -90,10 +107,12 @@ def as_read(item: Mapping[str, object], watched: Collection[str]) -> tuple[str, 
 def change(
     table: str, key: Mapping[str, object], changes: Mapping[str, object], condition: str, values: Mapping[str, object]
 ) -> UpdateTypeDef:
-    """The arguments of a conditional update.
+    """Return the arguments of a conditional update.
 
-    changes: attribute, or path with dots, to its new value; None removes it. condition: names with # before them,
-    values with a colon, which `values` gives.
+    Args:
+        changes: the new value by attribute, or by path with dots; None removes the attribute.
+        condition: names are written with a #, and values with a colon.
+        values: the values in the condition.
     """
     paths = {name: "#" + name.replace(".", ".#") for name in changes}
     marks = {name: ":new_" + name.replace(".", "_") for name in changes}
@@ -112,21 +131,21 @@ def change(
 
 
 def put(table: str, item: Mapping[str, object], condition: str, values: Mapping[str, object]) -> TransactAction:
-    """A whole new item, as an action of a transaction. condition, values: as for change."""
+    """Return the action of a transaction that writes a whole new item. condition, values: as for change."""
     told: PutTypeDef = {"TableName": table, "Item": attributes(item), "ConditionExpression": condition}
     _name(told, condition, values)
     return {"Put": told}
 
 
 def check(table: str, key: Mapping[str, object], condition: str, values: Mapping[str, object]) -> TransactAction:
-    """A condition on an item, as an action of a transaction. condition, values: as for change."""
+    """Return the action of a transaction that checks a condition on an item. condition, values: as for change."""
     told: ConditionCheckTypeDef = {"TableName": table, "Key": attributes(key), "ConditionExpression": condition}
     _name(told, condition, values)
     return {"ConditionCheck": told}
 
 
 def _name(told: PutTypeDef | ConditionCheckTypeDef, condition: str, values: Mapping[str, object]) -> None:
-    """Say what the condition names. DynamoDB refuses names and values that are said and empty."""
+    """Add the names and values of the condition. DynamoDB refuses empty names and empty values."""
     named = names(condition)
     if named:
         told["ExpressionAttributeNames"] = named
@@ -135,10 +154,14 @@ def _name(told: PutTypeDef | ConditionCheckTypeDef, condition: str, values: Mapp
 
 
 def update(client: DynamoDBClient, arguments: UpdateTypeDef) -> None:
-    """Run one conditional update. Raises Overtaken where its condition does not hold, and Collision as `transact`.
+    """Run one conditional update.
 
-    Each write leaves a mark of its own in the item (`write`): where the client repeated a call whose answer was lost,
-    the condition fails against our own change, and the mark tells that it was ours.
+    Every write leaves a mark of its own in the item (`write`). If the client repeats a call because the answer was
+    lost, the condition fails against our own change, and the mark proves the change to be ours.
+
+    Raises:
+        Overtaken: the condition does not hold.
+        Collision: as for `transact`.
     """
     mark: AttributeValueTypeDef = {"S": uuid4().hex}
     marked: UpdateItemInputTypeDef = {
@@ -169,10 +192,14 @@ def update(client: DynamoDBClient, arguments: UpdateTypeDef) -> None:
 
 
 def transact(client: DynamoDBClient, actions: Iterable[TransactAction]) -> None:
-    """Write all or nothing. Raises Overtaken where a condition does not hold.
+    """Write all actions or nothing.
 
-    A conflict with another writer is no answer and is tried again; Collision when that does not end. The SDK
-    sends a token with each transaction, so that a repeated call is no second write.
+    A conflict with a different writer is tried again. The SDK sends a token with each transaction, and DynamoDB
+    therefore takes a repeated call only once.
+
+    Raises:
+        Overtaken: a condition does not hold.
+        Collision: conflicts with other writers do not end.
     """
     told = [_telling(action) for action in actions]
     for n in range(_TRIES):
@@ -195,7 +222,7 @@ def transact(client: DynamoDBClient, actions: Iterable[TransactAction]) -> None:
 
 
 def _telling(action: TransactAction) -> TransactAction:
-    """The action, so that it tells of the item that its condition did not hold for."""
+    """Return the action, extended by the request to report the stored item if the condition fails."""
     tells: Literal["ALL_OLD"] = "ALL_OLD"
     if "Update" in action:
         return {"Update": {**action["Update"], "ReturnValuesOnConditionCheckFailure": tells}}
@@ -205,10 +232,10 @@ def _telling(action: TransactAction) -> TransactAction:
 
 
 def _standing(told: object) -> Item | None:
-    """The item that a refused write tells of; None where there is none."""
+    """Return the item in the report of a refused write; None without an item."""
     return plain(told) if isinstance(told, dict) and told else None
 
 
 def _wait(n: int) -> None:
-    """Longer each time, and by chance, so that colliding writers part."""
+    """Wait longer after every try, and for a random time: colliding writers then try again at different moments."""
     time.sleep(random.uniform(0, 0.05 * 2**n))  # noqa: S311

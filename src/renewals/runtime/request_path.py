@@ -1,8 +1,8 @@
-"""The path that a request was sent to, held against the route that API Gateway chose for it.
+"""Compare the path of a request with the route that API Gateway chose for the request.
 
-IAM and resource policies decide by the path as it was sent. API Gateway finds the same route for other spellings of it:
-with a slash at the end, or with characters percent-encoded. Such a spelling would pass a policy that denies the path,
-so only the plain one is answered.
+IAM and resource policies decide by the path as sent. API Gateway finds the route even by other spellings of the path:
+with a slash at the end, or with characters percent-encoded. A different spelling would pass a policy that denies the
+path, and only the plain spelling is answered.
 """
 
 import re
@@ -11,14 +11,19 @@ from collections.abc import Mapping
 from renewals.domain.item_values import Value, fields, text
 
 _PARAMETER = re.compile(r"\{([^{}+]+)\+?\}")
-# No empty part, no part of dots alone, and nothing percent-encoded.
+# A plain path has no empty part, no part of dots alone, and no percent-encoded character.
 _PLAIN = re.compile(r"(/(?!\.{1,2}(/|$))[^/%]+)+")
 
 
 def plain(event: Mapping[str, object]) -> str | None:
-    """The route's path with its parameters filled in, without the stage or a custom domain's base path before it.
+    """Return the route's path with the parameters filled in, without the stage or a custom domain's base path before
+    the path.
 
-    event: of an API Gateway proxy. None where the request spells the path in another way.
+    Args:
+        event: of an API Gateway proxy.
+
+    Returns:
+        None if the request spells the path differently.
     """
     sent, given = text(event, "path"), part(event, "pathParameters")
     path = _PARAMETER.sub(lambda found: str(given.get(found[1])), str(event.get("resource") or sent))
@@ -27,20 +32,20 @@ def plain(event: Mapping[str, object]) -> str | None:
 
 
 def base(event: Mapping[str, object], path: str) -> str:
-    """What stands before the plain path in the caller's address: the stage, or a custom domain's base path."""
+    """Return the part of the caller's address before the plain path: the stage, or a custom domain's base path."""
     return _whole(event).removesuffix(path)
 
 
 def _whole(event: Mapping[str, object]) -> str:
-    """The path with all that stands before it. In `path` alone the stage is missing, and a base path is not."""
+    """Return the path with everything before it. `path` alone lacks the stage, but includes a base path."""
     return str(part(event, "requestContext").get("path") or event["path"])
 
 
 def part(event: Mapping[str, object], name: str) -> dict[str, Value]:
-    """What an event of an API Gateway proxy has under a name; empty where it has nothing there."""
+    """Return the value under a name in an event of an API Gateway proxy; empty if the event has nothing there."""
     return fields(event, name) if event.get(name) else {}
 
 
 def headers(event: Mapping[str, object]) -> dict[str, str]:
-    """The headers of a request, each under its name in lower case."""
+    """Return the headers of a request by name, in lower case."""
     return {name.lower(): str(value) for name, value in part(event, "headers").items()}

@@ -1,4 +1,7 @@
-"""The environment of a function: read here and nowhere else, when first asked for."""
+"""Read the settings of a function from its environment variables, on first use.
+
+Every setting of our own is read here. Variables of Lambda and of Powertools are read by the code in need of them.
+"""
 
 import os
 
@@ -6,7 +9,7 @@ from renewals.domain.errors import MissingSetting
 
 
 def setting(name: str) -> str:
-    """The environment variable `name`. Raises MissingSetting, which names it, where it is not set."""
+    """Return the environment variable `name`. Raises MissingSetting, with the name, if the variable is not set."""
     try:
         return os.environ[name]
     except KeyError:

@@ -1,9 +1,10 @@
-"""What a function tells of itself: JSON logs, metrics in CloudWatch's embedded format, traces. Ids and outcomes only.
+"""Write the logs (JSON), the metrics (CloudWatch's embedded format) and the traces of a function. Ids and outcomes
+only.
 
-From the webhook to the mail a renewal is followed by what stands in every line of every call: webhook_id, as its sender
-named it, subscription_id, renewal_date, and the execution's ARN.
+Every line of every call carries the ids by which a renewal is followed from the webhook to the mail: webhook_id (as
+named by the webhook's sender), subscription_id, renewal_date, and the execution's ARN.
 
-Powertools for AWS Lambda does the work; it reads its POWERTOOLS_* settings when first used, not at import.
+Powertools for AWS Lambda does the work, and reads its POWERTOOLS_* settings on first use, not at import.
 """
 
 from __future__ import annotations
@@ -23,23 +24,23 @@ if TYPE_CHECKING:
     from aws_lambda_powertools import Logger, Metrics
 
 type Event = Mapping[str, object]
-"""What a function is called with. Nothing is known of an event until somebody has looked."""
+"""The event of a function. Nothing is known about an event until its content was checked."""
 
 type Reply = dict[str, object]
-"""What a function answers."""
+"""The answer of a function."""
 
 type Handler = Callable[[Event, Any], Reply]
 
 _TOLD = ("outcome", "reason", "subscription_id", "customer_id", "renewal_date", "attempt", "transaction_id")
 _CORRELATED = ("webhook_id", "subscription_id", "renewal_date")
 _KEYS = (*_CORRELATED, "execution", "message_id")
-# Ids, dates and ARNs. An address or a name with a space in it is none of them.
+# Ids, dates and ARNs match. A mail address, or a name with a space, does not match.
 _ID = re.compile(r"[A-Za-z0-9._:/-]{1,300}", re.ASCII)
 
 
 @cache
 def logger() -> Logger:
-    """The function's logger. Log ids, never whole events, names, addresses or secrets."""
+    """Return the function's logger. Log ids, and never whole events, names, addresses or secrets."""
     from aws_lambda_powertools import Logger
 
     return Logger()
@@ -51,12 +52,13 @@ class _Unheard:
     metric_set: ClassVar[dict[str, object]] = {}
 
     def add_metric(self, **_: object) -> None:
-        """Nothing is kept."""
+        """Keep nothing."""
 
 
 @cache
 def _metrics() -> Metrics:
-    if os.environ.get("POWERTOOLS_METRICS_DISABLED") == "true":  # Powertools would write each hundredth all the same
+    # Even with metrics disabled, Powertools would write every hundredth value.
+    if os.environ.get("POWERTOOLS_METRICS_DISABLED") == "true":
         return cast("Metrics", _Unheard())
     from aws_lambda_powertools import Metrics
 
@@ -64,22 +66,22 @@ def _metrics() -> Metrics:
 
 
 def count(metric: str, by: int = 1) -> None:
-    """Add to a counter of the deployment's metric namespace."""
+    """Add to a counter in the deployment's metric namespace."""
     from aws_lambda_powertools.metrics import MetricUnit
 
     _metrics().add_metric(name=metric, unit=MetricUnit.Count, value=by)
 
 
 def measure(metric: str, value: float, unit: Literal["Milliseconds", "Seconds"]) -> None:
-    """One value of something that is no counter."""
+    """Record one value of a metric that is no counter."""
     _metrics().add_metric(name=metric, unit=unit, value=value)
 
 
 def amount(metric: str, value: float, currency: str) -> None:
-    """Add to a sum of money, one for each currency (ISO 4217), in major units.
+    """Add to a sum of money in major units, with one sum for each currency (ISO 4217).
 
-    Written by itself: in the embedded metric format dimensions hold for a whole document, and an alarm on another
-    metric of it would have to name a currency too.
+    The sum is written in a document of its own: in the embedded metric format, dimensions hold for a whole document,
+    and an alarm on a neighbouring metric would have to name a currency too.
     """
     from aws_lambda_powertools import single_metric
     from aws_lambda_powertools.metrics import MetricUnit
@@ -89,17 +91,19 @@ def amount(metric: str, value: float, currency: str) -> None:
 
 
 def records(event: Event) -> list[Event]:
-    """The records of an event that brings several. Raises KeyError and TypeError for what AWS does not send."""
+    """Return the records of an event with several records. Raises KeyError and TypeError for an event that AWS does not
+    send."""
     return [fields({"a record": each}, "a record") for each in several(event, "Records")]
 
 
 def shown_id(value: object) -> str:
-    """An id as it may be logged: whoever writes rows and requests may have put anything in its place."""
+    """Return an id for the log, or "not an id": the author of a row or request may have put anything in the id's
+    place."""
     return value if isinstance(value, str) and _ID.fullmatch(value) else "not an id"
 
 
 def correlate(work: Mapping[str, object], **more: object) -> None:
-    """From here on these ids stand in every line of this call: those that `work` has, and `more`."""
+    """From now on, write the ids in `work` and in `more` into every log line of this call."""
     known = {name: work.get(name) for name in _CORRELATED} | more
     logger().append_keys(
         **{name: value for name, value in known.items() if isinstance(value, str) and _ID.fullmatch(value)}
@@ -107,19 +111,19 @@ def correlate(work: Mapping[str, object], **more: object) -> None:
 
 
 def forget() -> None:
-    """What comes is about something else: no id stands in the lines any more."""
+    """From now on, write no ids into the log lines: the next work is about something else."""
     logger().remove_keys(_KEYS)
 
 
 def renewal_event(step: str, reply: Mapping[str, object], **more: object) -> None:
-    """One log line for a step's outcome, and its annotations on the trace: subscription and outcome."""
+    """Log a step's outcome in one line, and annotate the trace with the subscription and the outcome."""
     told = {name: reply[name] for name in _TOLD if reply.get(name) not in (None, "")}
     logger().info(step, extra=told | more)
     annotate(subscription_id=reply.get("subscription_id"), outcome=reply["outcome"])
 
 
 def annotate(**ids: object) -> None:
-    """Write these on the trace, where there is one, so that traces can be searched for them."""
+    """Write the ids on the trace of a traced call, so that people can search traces by id."""
     if _traced():
         from aws_xray_sdk.core import xray_recorder
 
@@ -130,8 +134,8 @@ def annotate(**ids: object) -> None:
 
 
 def observed(handler: Handler) -> Handler:
-    """Around a Lambda handler: the request id in every log line, and what it raises in one of them, under the ids of
-    the renewal; metrics flushed, AWS calls traced."""
+    """Wrap a Lambda handler: the request id stands in every log line, an error is logged under the ids of the renewal,
+    metrics are flushed, and AWS calls are traced."""
 
     @wraps(handler)
     def call(event: Event, context: Any) -> Reply:
@@ -147,25 +151,28 @@ def observed(handler: Handler) -> Handler:
             if _metrics().metric_set:
                 _metrics().flush_metrics()
             if not gc.isenabled():
-                gc.freeze()  # what the start made is not looked at again
+                # The garbage collector never examines the objects of the start again.
+                gc.freeze()
                 gc.enable()
 
     return call
 
 
 def _named(error: Exception) -> str:
-    """Its name, and what it says where the words are ours: those of others may hold addresses. AWS's have a code."""
+    """Return the error's name, and the message if the words are ours. Foreign messages may hold addresses, and are
+    replaced by AWS's code if possible."""
     name = type(error).__name__
     if isinstance(error, RenewalError):
         return f"{name}: {error}"
-    response = getattr(error, "response", None)  # botocore's errors of the connection have one too, and it is None
+    # botocore's connection errors have a response too, which is None.
+    response = getattr(error, "response", None)
     fault = response.get("Error") if isinstance(response, dict) else None
     code = fault.get("Code") if isinstance(fault, dict) else None
     return f"{name}: {code}" if code else name
 
 
 def _traced() -> bool:
-    """X-Ray's recorder wants a running Lambda function around it."""
+    """Whether calls are traced: X-Ray's recorder works only in a running Lambda function."""
     return "LAMBDA_TASK_ROOT" in os.environ and os.environ.get("AWS_XRAY_SDK_ENABLED", "true").lower() != "false"
 
 
