@@ -1,8 +1,8 @@
-"""RenewalSweep: finds what is due or was cut off, and hands it to the queue of renewals.
+"""RenewalSweep: finds due and interrupted renewals, and sends a request for every such renewal to the queue.
 
-Event: {"sweep": "due"} or {"sweep": "all"} by the schedules, which plan; {"part": {...}} by the function itself, which
-reads and sends. Reply: counts, as in Swept. A run that raises is started twice more by Lambda, and what it did not
-come to is found by the next sweep.
+Event: {"sweep": "due"} or {"sweep": "all"} from the schedules, to plan a sweep; {"part": {...}} from the function
+itself, to read a part and send its renewals. Reply: counts, as in Swept. Lambda starts a failed run twice more; the
+next sweep finds the rest.
 """
 
 import json
@@ -22,7 +22,7 @@ from renewals.runtime.telemetry import Event, Reply
 
 @telemetry.observed
 def handler(event: Event, context: Any) -> Reply:
-    """Plan a sweep, or read one part of it; see the module."""
+    """Plan a sweep, or read a part of a sweep; see the module."""
     moment = clock.current()
     sweep = Sweep(
         client=aws.dynamodb(),
@@ -70,14 +70,14 @@ def _swept(sweep: Sweep, event: Event) -> Swept:
 
 
 def _shown(event: Event) -> dict[str, object]:
-    """What was asked, without the keys of the row that a part begins after."""
+    """Return the event for the log, without the keys of the row after which a part begins."""
     part = event.get("part") or event.get("from")
     named = {name: part[name] for name in ("kind", "of") if name in part} if isinstance(part, dict) else {}
     return {"sweep": event.get("sweep"), "part": named}
 
 
 def _hand_on(event: Event) -> None:
-    """Another run of this function, which does not wait for it."""
+    """Start a further run of the function without waiting for the result."""
     function = setting("AWS_LAMBDA_FUNCTION_NAME")
     aws.functions().invoke(FunctionName=function, InvocationType="Event", Payload=json.dumps(event))
 

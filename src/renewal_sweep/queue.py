@@ -1,4 +1,4 @@
-"""The queue of renewals, as the sweep uses it: how full it is, and handing over in batches."""
+"""The queue of renewals, as the sweep uses the queue: counting the waiting messages, and sending in batches."""
 
 import random
 import time
@@ -28,7 +28,8 @@ class _Sent(TypedDict):
 
 
 class RenewalQueue:
-    """client: SQS. url: of the queue. wait: sleeps so many seconds between tries."""
+    """The queue of renewals. client: SQS. url: the queue's URL. wait: sleeps the given number of seconds between
+    tries."""
 
     def __init__(self, client: Any, url: str, wait: Callable[[float], None] = time.sleep) -> None:
         self._client = client
@@ -36,16 +37,19 @@ class RenewalQueue:
         self._wait = wait
 
     def waiting(self) -> int:
-        """How many messages wait for a worker, as good as SQS knows. One that failed and is hidden until its next try
-        does not, nor does one at work."""
+        """Return how many messages wait for a worker, as exactly as SQS knows.
+
+        Messages at work do not count, nor do failed messages during the delay before their next try.
+        """
         return self._count(_VISIBLE)
 
     def held(self) -> int:
-        """How many messages wait, are at work, or are to be tried again: as good as SQS knows."""
+        """Return how many messages wait, are at work, or will be tried again, as exactly as SQS knows."""
         return self._count(*(f"{_VISIBLE}{kind}" for kind in ("", "NotVisible", "Delayed")))
 
     def send(self, requests: Iterable[RenewalRequest]) -> None:
-        """Hand over requests to renew. Raises NotHandedOver where the queue keeps refusing some; the rest is sent."""
+        """Send requests to renew. Raises NotHandedOver if the queue keeps refusing a message; the other messages are
+        sent."""
         refused: list[str] = []
         for batch in batched(requests, _BATCH, strict=False):
             refused += self._send([{"Id": str(n), "MessageBody": each.to_json()} for n, each in enumerate(batch)])
@@ -58,7 +62,7 @@ class RenewalQueue:
         return sum(int(counts[name]) for name in names)
 
     def _send(self, entries: list[dict[str, str]]) -> list[str]:
-        """The error's code of each message that the queue refuses in the end."""
+        """Send a batch and return the error codes of the messages that the queue still refuses after the last try."""
         refused: dict[str, str] = {}
         for n in range(_TRIES):
             answer: _Sent = self._client.send_message_batch(QueueUrl=self._url, Entries=entries)

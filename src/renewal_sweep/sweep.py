@@ -1,23 +1,29 @@
-"""The sweep: finds what is due or was cut off, and hands it to the queue. It remembers nothing: each sweep starts over
-from the tables, so that one that ends half-way has lost nothing, and two at once only send the same message twice.
+"""The sweep finds due and interrupted renewals, and sends a request for every such renewal to the queue.
 
-    due   every hour: the dates of the last 40 days through renewal-date-index, and what is unfinished in the ledger
-    all   every night: a scan of all subscriptions, in segments. It finds what is due since longer, whom a reminder
-          may be owed, and who has another address since mail came back; and names each row that cannot be charged as
-          it stands, those that no index leads to (2025-3-1, no date at all) among them
+The sweep remembers nothing: each sweep starts over from the tables. A sweep that ends half-way therefore loses nothing,
+and two sweeps at once only send the same messages twice.
 
-A subscription whose period stands refused is due on its next dunning date, at once when it has another card, and when
-it has ended or was moved, so that the period is closed. One that is paused is due to be moved past today.
+    due   every hour: the renewal dates of the last 40 days, through renewal-date-index, and the unfinished renewals in
+          the ledger
+    all   every night: a scan of all subscriptions, in segments. The scan finds renewals due for more than 40 days,
+          customers who may be owed a reminder, and customers with a new address since their mail bounced. The scan
+          also reports each row that cannot be charged as it stands, even a row outside every index (with 2025-3-1 as
+          its date, or without a date)
 
-A sweep is put off where more messages wait for a worker than the workers take until the next sweep of its kind, the
-hourly one also where as many wait as it would send: it would only send them again. What is at work, or failed and is
-hidden until its next try, puts off nobody.
+A subscription with a refused period is due on the next dunning date. The subscription is due at once after its card was
+replaced, or after the subscription ended or was moved, so that the workflow closes the period. A paused subscription is
+due when its renewal date must move past today.
 
-Both only plan: they cut their work into parts, and each part is read by a run of its own. A busy date is cut by
-counting, so that no single run reads or sends more than a page of it. A part that outlasts its run is handed on.
+A sweep is put off if more messages wait for a worker than the workers can take until the next sweep of the kind. The
+hourly sweep is also put off if at least as many messages wait as the sweep would send: the sweep would only send the
+same messages again. Messages at work, and failed messages during the delay before their next try, put off no sweep.
 
-Outside production a subscription may live on a day of its own, on which no index leads to it: those with a test_clock
-are looked for by a scan, every hour too.
+Both sweeps only plan: a sweep cuts its work into parts, and a separate run reads each part. A busy date is cut by
+counting, so that no single run reads or sends more than a page of the date. A run out of time hands on the rest of its
+part.
+
+Outside production, a subscription may have a test clock, with a day of its own unknown to the index. An hourly scan
+looks for subscriptions with a test clock.
 """
 
 from __future__ import annotations
@@ -44,51 +50,53 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb.type_defs import AttributeValueTypeDef, QueryOutputTypeDef, ScanOutputTypeDef
 
 DAYS = 40
-"""So far back the hourly sweep looks, today included. What is due since longer is the nightly one's."""
+"""The hourly sweep looks back this many days, today included. The nightly sweep finds older renewal dates."""
 
 SEGMENTS = 16
 PAGE = 1000
 QUIET = timedelta(minutes=15)
-"""So long nobody has touched what is taken for cut off."""
+"""A renewal untouched for this long counts as interrupted."""
 
 SECONDS_A_RENEWAL = 2
-"""So long one execution takes, roughly: docs/scale.md."""
+"""The rough duration of one execution: docs/scale.md."""
 
 _HOUR, _DAY = timedelta(hours=1), timedelta(days=1)
 
 ENOUGH_SECONDS = 60
-"""With less time left than this, a run hands on what remains of its work."""
+"""A run with less time left than this hands on the rest of its work."""
 
 _CUT_OFF = {f":{status}": status for status in sorted(CUT_OFF)}
 
 
 class SweepKind(StrEnum):
-    """What a schedule asks for."""
+    """The kind of sweep that a schedule starts."""
 
     DUE = "due"
     ALL = "all"
 
 
 class PartKind(StrEnum):
-    """What a part of a sweep is of."""
+    """The kind of data that a part of a sweep reads."""
 
     DATE = "date"
-    """What is due on one day."""
+    """The subscriptions with the same renewal date."""
     SHARD = "shard"
     """One shard of the unfinished renewals."""
     SEGMENT = "segment"
-    """One segment of the table of subscriptions."""
+    """One segment of the subscriptions table."""
     CLOCKS = "clocks"
-    """All subscriptions that have a test clock."""
+    """All subscriptions with a test clock."""
 
 
 @dataclass(frozen=True, slots=True)
 class SweepPart:
-    """What one run reads.
+    """The rows for a single run to read.
 
-    of: the day, or the number of the shard or of the segment.
-    start: the key after which to begin. rows: how many rows; None: all that follow. sends: whether what is due is
-    handed over; bad rows are named in any case.
+    Attributes:
+        of: the renewal date, or the number of the shard or segment.
+        start: the key after which to begin.
+        rows: the number of rows; None for all following rows.
+        sends: whether due renewals are sent to the queue; bad rows are reported in any case.
     """
 
     kind: PartKind
@@ -99,19 +107,27 @@ class SweepPart:
 
     @classmethod
     def of_event(cls, told: Mapping[str, Any]) -> SweepPart:
-        """The part that an event names."""
+        """Return the part that an event names."""
         return cls(**{**told, "kind": PartKind(told["kind"])})
 
 
 @dataclass(slots=True)
 class Swept:
-    """What a run did. rows: read. due: periods found due. sent: handed to the queue. bad: named. parts: handed on to
-    other runs. backlog: how many messages waited, where the sweep was put off because of them, else 0.
+    """The result of a run.
 
-    oldest: for how many seconds the oldest unfinished renewal that was met has been so; None where nobody looked. A
-    renewal is unfinished from the moment its work begins (the claim, a further attempt, a refusal that the customer is
-    to be told of) until it is receipted and mailed, refused or parked, and has told the customer so. What waits for its
-    next dunning date, or for a person, is not. Where rows live on other days (test clocks), it is off by as much.
+    A renewal is unfinished from the moment its work begins (the claim, a further attempt, or a refusal to tell the
+    customer of) until the renewal is receipted and mailed, or is refused or parked and the customer has been told. A
+    renewal waiting for its next dunning date, or for a person, is not unfinished. With test clocks, the age is wrong by
+    the difference between the clocks.
+
+    Attributes:
+        rows: the number of rows read.
+        due: the number of periods found due.
+        sent: the number of requests sent to the queue.
+        bad: the number of bad rows reported.
+        parts: the number of parts handed on to further runs.
+        backlog: how many waiting messages put off the sweep, else 0.
+        oldest: the age in seconds of the oldest unfinished renewal met by the run; None if the run did not look.
     """
 
     rows: int = 0
@@ -125,13 +141,18 @@ class Swept:
 
 @dataclass(frozen=True, slots=True)
 class Sweep:
-    """One run.
+    """A run of the sweep.
 
-    hand_on: starts another run with the event given to it. name: is told of each bad row and its fault.
-    seconds_left: until this run is ended. today: the business's day. now: the moment, UTC. reminder_days: so long
-    before a renewal its customer may be reminded. concurrency: how many renewals the workers are at, at once.
-    test_clock: the day that a row lives on, if it is not this one; raises BadRow. None in production, where there is no
-    such thing.
+    Attributes:
+        hand_on: starts a further run with the given event.
+        name: reports a bad row and its fault.
+        seconds_left: returns the time left before this run is stopped.
+        today: the business's day.
+        now: the moment, in UTC.
+        reminder_days: how many days before a renewal its customer may be reminded.
+        concurrency: how many renewals the workers handle at once.
+        test_clock: returns the day on a row's test clock, or None for a row without a test clock; raises BadRow. The
+            function is None in production, where rows have no test clocks.
     """
 
     client: DynamoDBClient
@@ -148,8 +169,10 @@ class Sweep:
     test_clock: Callable[[Row], date | None] | None = None
 
     def due(self, resumed: SweepPart | None = None) -> Swept:
-        """Plan the hourly sweep. Where it is put off, it only looks at what is unfinished, and sends nothing. resumed:
-        where a plan goes on."""
+        """Plan the hourly sweep. If the sweep is put off, only measure the unfinished renewals, and send nothing.
+
+        resumed: the part at which an earlier run stopped planning.
+        """
         done = Swept()
         left: SweepPart | None = resumed
         if resumed is None:
@@ -159,12 +182,12 @@ class Sweep:
             left = SweepPart(PartKind.SHARD, "0", sends=False) if done.backlog else self._first()
         unfinished = False
         while left is not None:
-            counted = self._page(left, Select="COUNT")  # no row leaves the table for it
+            counted = self._page(left, Select="COUNT")  # counting transfers no rows
             if counted["ScannedCount"]:
                 unfinished = unfinished or left.kind is PartKind.SHARD
                 self._hand_on(replace(left, rows=counted["ScannedCount"]), done)
             if _is_last_shard(left) and not unfinished:
-                done.oldest = 0.0  # no part will say so
+                done.oldest = 0.0  # no part will report the age
             left = _after(left, counted) or self._planned_after(left)
             if left is not None and self.seconds_left() < ENOUGH_SECONDS:
                 self.hand_on({"sweep": SweepKind.DUE, "from": asdict(left)})
@@ -172,7 +195,7 @@ class Sweep:
         return done
 
     def all(self) -> Swept:
-        """Plan the nightly sweep. Where it is put off, it names bad rows and sends nothing."""
+        """Plan the nightly sweep. If the sweep is put off, only report bad rows, and send nothing."""
         waiting = self.queue.waiting()
         done = Swept(backlog=waiting if self._is_too_much(waiting, _DAY) else 0)
         for segment in range(SEGMENTS):
@@ -180,7 +203,7 @@ class Sweep:
         return done
 
     def read(self, part: SweepPart) -> Swept:
-        """Read one part and hand over what is to be renewed. Raises NotHandedOver, and botocore's errors."""
+        """Read a part and send its renewals to the queue. Raises NotHandedOver, and botocore's errors."""
         done = Swept()
         left: SweepPart | None = part
         while left is not None:
@@ -198,11 +221,12 @@ class Sweep:
         return done
 
     def _is_too_much(self, waiting: int, until_next: timedelta) -> bool:
-        """Whether the workers do not take so many messages until the next sweep of this kind."""
+        """Whether the workers cannot take the waiting messages until the next sweep of the kind."""
         return waiting * SECONDS_A_RENEWAL > self.concurrency * until_next.total_seconds()
 
     def _is_more_due_than(self, waiting: int) -> bool:
-        """Whether the hourly sweep looks at more rows than so many. It counts no further than that."""
+        """Whether the hourly sweep would read more rows than messages are waiting. Counting stops as soon as the answer
+        is known."""
         left: SweepPart | None = self._first()
         while left is not None and waiting >= 0:
             counted = self._page(left, Select="COUNT")
@@ -218,7 +242,8 @@ class Sweep:
         return SweepPart(PartKind.DATE, (self.today - timedelta(days=DAYS - 1)).isoformat())
 
     def _planned_after(self, part: SweepPart) -> SweepPart | None:
-        """Day by day to today, then the shards, then the test clocks where there are any."""
+        """Return the part to plan next: day by day up to today, then the shards, and finally the test clocks, if
+        supported."""
         if part.kind is PartKind.DATE:
             day = date.fromisoformat(part.of) + timedelta(days=1)
             return SweepPart(PartKind.DATE, day.isoformat()) if day <= self.today else SweepPart(PartKind.SHARD, "0")
@@ -251,7 +276,7 @@ class Sweep:
         untold = "(attribute_exists(notice) AND attribute_not_exists(parked))"
         wanted = f"#status IN ({', '.join(_CUT_OFF)}) OR {untold} OR next_attempt < :today OR refunds_due < :now"
         overdue = "" if self.test_clock else self.today
-        # A dunning date that nobody saw to: the row that says it is gone, or was moved or overwritten.
+        # A missed dunning date: the subscription's row with the date is gone, or was moved or overwritten.
         values = {":shard": part.of, ":today": overdue, ":now": self.now, **_CUT_OFF}
         return self.client.query(
             TableName=self.renewals,
@@ -282,31 +307,35 @@ class Sweep:
                 yield _request(row)
 
     def _was_corrected(self, part: SweepPart, row: Row) -> bool:
-        """Whether mail to the customer came back in the last forty days and the row has another address now: whatever
-        waited for it is to be mailed, whoever wrote the address. The row does not say whether anything waits still.
-        Mail comes back in real time, whatever day a row lives on: one with a test clock is left to its webhooks."""
+        """Whether mail to the customer bounced within the last forty days, and the row has a new address by now.
+
+        Mail waiting for a new address must be mailed, whoever wrote the address. The row does not say whether mail
+        still waits. Mail bounces in real time, whatever day a row's clock shows: a row with a test clock depends on its
+        webhooks.
+        """
         if part.kind is not PartKind.SEGMENT or (self.test_clock and self.test_clock(row)):
             return False
         return mail_faults.was_corrected(row, self.now.date() - timedelta(days=DAYS))
 
     def _taken_up(self, rows: list[Row], done: Swept) -> Iterator[RenewalRequest]:
-        """A request for each that is unfinished; where only its refunds are to be looked at, one for these."""
+        """Yield a request for each unfinished renewal; a request to settle refunds if only the refunds need a look."""
         for row in rows:
             only_refunds = not is_unfinished(row) and "next_attempt" not in row
             try:
                 yield _request(row, Asks.SETTLE_REFUNDS if only_refunds else Asks.RENEW)
-            except (KeyError, TypeError):  # somebody wrote it by hand
+            except (KeyError, TypeError):  # somebody wrote the item by hand
                 self.name(row, BadRow("customer_id", "is missing or not a string"))
                 done.bad += 1
 
     def _is_quiet(self, row: Row) -> bool:
-        """Whether nobody is at work on a renewal. Of one that lives on another day only the charge can tell."""
+        """Whether nobody is working on the renewal. With test clocks, only the charge can tell."""
         until = {"touched_at": storable(self.now - QUIET), "lease_until": storable(self.now)}
         known = {name: value for name in until if isinstance(value := row.get(name), str)}
         return self.test_clock is not None or all(known[name] < until[name] for name in known)
 
     def _asks_for(self, part: SweepPart, row: Row) -> RenewalRequest | None:
-        """What this part sends of the row. Raises BadRow for one that is to be charged some day, and cannot be."""
+        """Return the part's request for the row; None for no request. Raises BadRow for a faulty row with a charge to
+        come."""
         clock = self.test_clock(row) if self.test_clock else None
         if (part.kind is PartKind.CLOCKS) is (clock is None):
             return None
@@ -319,32 +348,36 @@ class Sweep:
         return _request(row, Asks.REMIND) if reminded else None
 
     def _is_the_hourly_ones(self, part: SweepPart, row: Row) -> bool:
-        """Whether the nightly sweep leaves the row to the hourly one, which finds it by its date."""
+        """Whether the nightly sweep leaves the row to the hourly sweep, because the hourly sweep finds the row by
+        date."""
         first, on = (self.today - timedelta(days=DAYS - 1)).isoformat(), row.get("renewal_date")
         return part.kind is PartKind.SEGMENT and isinstance(on, str) and first <= on <= self.today.isoformat()
 
 
 def is_unfinished(row: Row) -> bool:
-    """Whether it is work that is to go on now."""
+    """Whether the renewal has work to continue now."""
     status = row.get("status")
     return (isinstance(status, str) and status in CUT_OFF) or ("notice" in row and "parked" not in row)
 
 
 def unfinished_seconds(row: Row, now: datetime) -> float:
-    """For how long a renewal of unfinished-index has been unfinished, or its refunds have been to be looked at; nothing
-    where it waits for its next dunning date, for another address, or for a refund that is on its way."""
+    """Return how long a renewal in unfinished-index has been unfinished, or how long its refunds have been overdue for
+    a look.
+
+    A renewal waiting for its next dunning date, for a new address, or for a refund on its way counts as zero.
+    """
     begins = ("begun_at" if "begun_at" in row else "touched_at") if is_unfinished(row) else "refunds_due"
     try:
         return max((now - moment(row, begins)).total_seconds(), 0.0)
-    except (KeyError, TypeError, ValueError):  # no refund is to be looked at, or somebody wrote what is no moment
+    except (KeyError, TypeError, ValueError):  # no refund needs a look, or somebody wrote a value that is no moment
         return 0.0
 
 
 def _wants(part: SweepPart, checked: Subscription, today: date) -> bool:
-    """Whether the row is to be renewed, and this part is the one to send it."""
-    if subscription.is_over(checked.row, today):  # its status is to say so
+    """Whether the row must be renewed, and the part is responsible for the request."""
+    if subscription.is_over(checked.row, today):  # the workflow must write the end into the row's status
         return True
-    if pauses.was_resumed_by_hand(checked):  # and is to be billed from now on
+    if pauses.was_resumed_by_hand(checked):  # the workflow must move the renewal date, to bill from now on
         return True
     refused = "next_attempt" in checked.row
     reason = checked.why_not_due(today)
@@ -358,7 +391,7 @@ def _wants(part: SweepPart, checked: Subscription, today: date) -> bool:
 
 
 def _is_asked_again(row: Row, today: date) -> bool:
-    """Whether a refused period is tried again: its dunning date has come, or another card."""
+    """Whether a refused period is retried now: the dunning date has come, or the card was replaced."""
     another_card = row.get("payment_method") != row.get("refused_payment_method")
     try:
         return another_card or subscription.day(row, "next_attempt") <= today
@@ -371,7 +404,7 @@ def _is_last_shard(part: SweepPart) -> bool:
 
 
 def _after(part: SweepPart, answer: QueryOutputTypeDef | ScanOutputTypeDef) -> SweepPart | None:
-    """What is left of a part after a page of it."""
+    """Return the rest of a part after a page was read; None at the end."""
     rows = None if part.rows is None else part.rows - answer["ScannedCount"]
     if "LastEvaluatedKey" not in answer or (rows is not None and rows <= 0):
         return None
@@ -379,6 +412,9 @@ def _after(part: SweepPart, answer: QueryOutputTypeDef | ScanOutputTypeDef) -> S
 
 
 def _request(row: Row, asks: Asks = Asks.RENEW) -> RenewalRequest:
-    """A request about a subscription's row or a renewal's item: it names the period that is meant, unless the row of a
-    subscription that has ended lacks its date. Its refused period is closed without one."""
+    """Build a request from a subscription's row or a renewal's item.
+
+    The request names the period by its renewal date. The row of an ended subscription may lack the date: its refused
+    period is closed without a date.
+    """
     return RenewalRequest.of_row(row, subscription.renewal_date_of(row), asks)

@@ -1,9 +1,9 @@
-"""RenewalWorker: takes requests to renew from the queue and runs the workflow for each, in order, to its end.
+"""RenewalWorker: takes requests to renew from the queue, in order, and runs the workflow for every request to its end.
 
-Event: a batch of SQS. Reply: {"batchItemFailures": [...]}, the messages whose workflow did not succeed. They are tried
-again after 1, 2, 4 and 8 minutes; the fifth failure takes a message to the dead-letter queue, and what is no request at
-all goes there without a wait. It waits for the end of a workflow, so that the bound on its own concurrency is one on
-the renewals at work, and on the calls to the gateway.
+Event: a batch of SQS. Reply: {"batchItemFailures": [...]}, the messages without a successful workflow. SQS delivers a
+failed message again after 1, 2, 4 and 8 minutes; the fifth failure moves the message to the dead-letter queue. A
+message without a valid request goes to the dead-letter queue at once. The worker waits for the end of each workflow.
+The limit on the worker's own concurrency therefore also limits the renewals at work, and the calls to the gateway.
 """
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -15,7 +15,7 @@ from renewals.runtime.settings import setting
 from renewals.runtime.telemetry import Event, Reply, records
 
 _FIRST_WAIT_SECONDS = 60
-"""Longer than the lease that a failed run may leave, also where a function outlived its task: a try within that lease
+"""Longer than the lease that a failed run may leave, even if a function outlived its task: a retry within the lease
 would end as in_progress."""
 
 MOST_TRIES = 5
@@ -33,7 +33,11 @@ def handler(event: Event, _context: object) -> Reply:
 
 
 def _tried_after(record: Event) -> int | None:
-    """Run the workflow for a message. The seconds until its next try, none where no try can help; None: it is done."""
+    """Run the workflow for a message.
+
+    Returns:
+        None after success, else the seconds until the next try; 0 if no retry can help.
+    """
     telemetry.forget()
     telemetry.correlate({}, message_id=record["messageId"])
     try:
@@ -48,8 +52,11 @@ def _tried_after(record: Event) -> int | None:
 
 
 def _succeeds(asked: RenewalRequest, message: str) -> bool:
-    """Run the workflow with the message as it came: a field that a younger version has added is not lost. An execution
-    that fails is answered with HTTP 200 too: its status says so."""
+    """Run the workflow and return whether the execution succeeded.
+
+    The workflow's input is the message exactly as received, to keep a field added by a younger version. AWS answers
+    with HTTP 200 even if the execution fails: only the execution's status shows the failure.
+    """
     named = ("subscription_id", asked.subscription_id), ("customer_id", asked.customer_id)
     ids = {name: telemetry.shown_id(value) for name, value in named}
     if asked.renewal_date is not None:
@@ -68,8 +75,8 @@ def _succeeds(asked: RenewalRequest, message: str) -> bool:
 
 
 def _come_back(record: Event, *, after: int) -> None:
-    """The message is seen again after so many seconds; where this cannot be said, after the queue's own visibility
-    timeout."""
+    """Have SQS deliver the message again after `after` seconds. If the call fails, the queue's own visibility timeout
+    applies."""
     try:
         aws.sqs().change_message_visibility(
             QueueUrl=setting("RENEWAL_QUEUE_URL"), ReceiptHandle=text(record, "receiptHandle"), VisibilityTimeout=after

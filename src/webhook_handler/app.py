@@ -1,7 +1,8 @@
-"""The webhook: a signed request to renew becomes an execution of the renewal workflow.
+"""WebhookHandler: turns a signed request to renew into an execution of the renewal workflow.
 
-An API Gateway proxy event in, a proxy reply out: 202 accepted, 400 with the field at fault, 401 without a valid
-signature, 413 too large, 503 when AWS falters (send it again). Replies hold nothing of ours but the ids that came.
+Event: an API Gateway proxy event. Reply: a proxy reply with 202 (accepted), 400 (names the field at fault), 401 (no
+valid signature), 404 (wrong path), 413 (too large), 503 (AWS faltered, the sender should retry) or 500 (every other
+error). Replies reveal no data of ours except the ids in the request.
 """
 
 import base64
@@ -25,14 +26,14 @@ _REREAD_AFTER_SECONDS = 60
 
 @telemetry.observed
 def handler(event: Event, _context: object) -> Reply:
-    """Check, then start the workflow; see the module."""
+    """Check the request and start the workflow; see the module."""
     try:
         with transient_aws_errors_as(TryAgain):
             return _receive(event)
     except TryAgain as error:
         telemetry.logger().error("not accepted", extra={"error": str(error)})
         return _reply(503, "try again later")
-    except Exception:  # noqa: BLE001  (whatever it is, a stranger is told nothing of it; the log is)
+    except Exception:  # noqa: BLE001  (every error goes to the log, and no detail to a stranger)
         telemetry.logger().exception("not accepted")
         return _reply(500, "something is wrong on our side")
 
@@ -41,7 +42,7 @@ def _receive(event: Event) -> Reply:
     headers = request_path.headers(event)
     webhook_id = _webhook_id(headers)
     telemetry.correlate({"webhook_id": webhook_id})
-    if "path" in event and request_path.plain(event) is None:  # what was made by hand, to try the function, may lack it
+    if "path" in event and request_path.plain(event) is None:  # events made by hand may lack a path
         return _refuse(404, "there is nothing at this path")
     body = _body(event)
     if body is None:
@@ -68,7 +69,7 @@ def _receive(event: Event) -> Reply:
 
 
 def _body(event: Event) -> bytes | None:
-    """The bytes as they came; None where they are said to be base64 and are not."""
+    """Return the body's bytes as received; None if the event calls the body base64 and the body is not."""
     body = str(event.get("body") or "")
     if not event.get("isBase64Encoded"):
         return body.encode("utf-8", "surrogatepass")
@@ -79,32 +80,33 @@ def _body(event: Event) -> bytes | None:
 
 
 def _signed(body: bytes, headers: dict[str, str]) -> bool:
-    """A signature that fails against an old copy of the secret is checked against a new one: it may be rotated."""
+    """Whether the body carries a valid signature. If the cached secret fails, the secret may have been rotated: the
+    handler reads the secret again and checks once more."""
     held = _secret()
     secrets, read_at = held[0]
     if signed(body, headers, secrets):
         return True
     if time.monotonic() - read_at < _REREAD_AFTER_SECONDS:
         return False
-    held[0] = secrets, time.monotonic()  # where reading fails, the old copy stays for those whom it serves
+    held[0] = secrets, time.monotonic()  # if reading fails, the old copy still serves other senders
     held[0] = _read_secret()
     return signed(body, headers, held[0][0])
 
 
 @cache
 def _secret() -> list[tuple[tuple[str, ...], float]]:
-    """The one copy that this process holds."""
+    """The process's only copy of the signing secrets, held in a list for replacement."""
     return [_read_secret()]
 
 
 def _read_secret() -> tuple[tuple[str, ...], float]:
-    """The signing secrets, newest first, and when they were read."""
+    """Return the signing secrets, newest first, and the time of reading."""
     return signing_secrets.read(aws.secrets_manager(), setting("WEBHOOK_SECRET_ARN")), time.monotonic()
 
 
 def _start(request: RenewalRequest) -> str:
-    """Start the workflow; the execution's ARN. A name would guard nothing, so it gets none: the ledger makes a second
-    one harmless."""
+    """Start the workflow and return the execution's ARN. The execution gets no name, since a name would protect
+    nothing: the ledger makes a second execution harmless."""
     workflow = setting("STATE_MACHINE_ARN")
     return aws.step_functions().start_execution(stateMachineArn=workflow, input=request.to_json())["executionArn"]
 
@@ -116,7 +118,8 @@ def _refuse(status: int, message: str) -> Reply:
 
 
 def _webhook_id(headers: dict[str, str]) -> str:
-    """For the log: a stranger's header, so only what an id may hold, and not more than enough to find it."""
+    """Return the sender's id of the webhook, for the log. The header comes from a stranger: only characters of an id
+    are kept, and only enough characters to find the webhook."""
     return "".join(c for c in headers.get("webhook-id", "")[:64] if c.isascii() and (c.isalnum() or c in "._-"))
 
 

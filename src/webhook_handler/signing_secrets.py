@@ -1,4 +1,4 @@
-"""The webhook's own secret in Secrets Manager: {"signing": "whsec_..."}, and "previous" while it is rotated."""
+"""The webhook's own secret in Secrets Manager: {"signing": "whsec_..."}, with "previous" during a rotation."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ if TYPE_CHECKING:
 
 
 def read(client: SecretsManagerClient, arn: str) -> tuple[str, ...]:
-    """The signing secrets that are good now, newest first.
+    """Return the valid signing secrets, newest first.
 
-    Raises BadSecret where the secret has none, botocore's errors where AWS fails.
+    Raises:
+        BadSecret: the secret has no signing secret.
+        botocore's errors: AWS failed.
     """
     try:
         values: dict[str, str] = json.loads(client.get_secret_value(SecretId=arn)["SecretString"])

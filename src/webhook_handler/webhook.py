@@ -1,7 +1,7 @@
-"""The webhook's body and signature: what is accepted, and what is wrong with what is not. Pure.
+"""Check the signature and the body of a webhook. Pure.
 
-Signatures: https://www.standardwebhooks.com (HMAC-SHA256 over id.timestamp.body, five minutes' tolerance), checked by
-that specification's own library over the bytes as they came, before anything is parsed.
+Signatures follow https://www.standardwebhooks.com (HMAC-SHA256 over id.timestamp.body, five minutes' tolerance). The
+specification's own library checks the signature over the bytes as received, before any parsing.
 """
 
 import re
@@ -17,43 +17,43 @@ from renewals.domain.strict_json import Json, NotAnObject, read_object
 from renewals.domain.subscription import ID
 
 LARGEST_BODY = 64 * 1024
-"""Bytes. A request holds three short fields; the rest is room for what a sender adds of its own."""
+"""In bytes. A request holds three short fields; the rest leaves room for the sender's own fields."""
 
 _DECIMAL = re.compile(r"\d{1,12}(\.\d{1,3})?", re.ASCII)
 _LONGEST_EVENT_TYPE = 128
 
 
 class RequestOutcome(StrEnum):
-    """What came of a request, for the log and the trace."""
+    """The result of a request, for the log and the trace."""
 
     ACCEPTED = "accepted"
     REFUSED = "refused"
 
 
 class BadBody(Exception):  # noqa: N818
-    """The body is not what the contract says. The message names the field, and never quotes what was sent."""
+    """The body breaks the contract. The message names the field and never quotes the body."""
 
 
 def signed(body: bytes, headers: Mapping[str, str], secrets: Iterable[str]) -> bool:
-    """Whether one of the secrets signed these bytes within the last five minutes. Compares in constant time.
+    """Whether a secret signed the bytes within the last five minutes. The comparison takes constant time.
 
-    headers: names in lower case.
+    headers: with names in lower case.
     """
     return any(_signed_by(secret, body, headers) for secret in secrets)
 
 
 def _signed_by(secret: str, body: bytes, headers: Mapping[str, str]) -> bool:
-    webhook = Webhook(secret)  # outside the try: a secret that cannot be one is our fault, not the sender's
+    webhook = Webhook(secret)  # outside the try: a malformed secret is our fault, not the sender's
     try:
         webhook.verify(body, dict(headers), json_parse=False)
-    except (WebhookVerificationError, ValueError):  # ValueError: a header or body that the library cannot read
+    except (WebhookVerificationError, ValueError):  # ValueError: the library cannot read a header or the body
         return False
     return True
 
 
 def parse(body: bytes) -> RenewalRequest | None:
-    """What is asked for, its amount a positive decimal of at most three places; None for an event type that is not ours
-    to act on. Raises BadBody."""
+    """Return the request in a body, with a positive amount of at most three decimal places; None for an event type
+    other than a renewal. Raises BadBody."""
     try:
         fields = read_object(body, exact=True)
     except NotAnObject as fault:
