@@ -1,9 +1,9 @@
-"""RenewalAudit: compares what was due with the ledger, the gateway's charges, the receipts and the mails.
+"""RenewalAudit: compares the due renewals with the ledger, the gateway's charges, the receipts and the mails.
 
-Event: {} by the schedule, for the last three complete days; {"from": "YYYY-MM-DD", "to": "YYYY-MM-DD"} by hand, for
-these days, both included, UTC; {"part": {...}} by the function itself, for the rest. Reply: {"report": its key in the
-bucket, "finished", "differences": {kind: number}, "counts": {name: number}}; the last two once it is finished. A run
-that raises is started twice more by Lambda, and does the same again.
+Event: {} from the schedule, for the last three complete days; {"from": "YYYY-MM-DD", "to": "YYYY-MM-DD"} by hand, for
+these days in UTC, both included; {"part": {...}} from the function itself, for the rest. Reply: {"report": the report's
+key in the bucket, "finished", "differences": {kind: number}, "counts": {name: number}}; only a finished audit returns
+the last two. Lambda starts a failed run twice more, and the repeated run does the same work again.
 """
 
 import json
@@ -29,14 +29,14 @@ from renewals.runtime.telemetry import Event, Reply
 
 @telemetry.observed
 def handler(event: Event, context: Any) -> Reply:
-    """Audit what the event names; see the module."""
+    """Audit the days that the event names; see the module."""
     now = clock.current().wall
     part = _part(event, now.date())
     audit = Audit(
         client=aws.dynamodb(),
         subscriptions=setting("DYNAMODB_TABLE"),
         renewals=setting("RENEWALS_TABLE"),
-        # Made anew by each run: the key may have been rotated since the last night.
+        # Each run makes a new gateway: the API key may have been rotated since the last night.
         gateway=gateway_access.current_gateway(aws.secrets_manager(), setting("SECRETS_MANAGER_ARN")),
         s3=aws.s3(),
         bucket=setting("S3_BUCKET"),
@@ -48,7 +48,7 @@ def handler(event: Event, context: Any) -> Reply:
     )
     try:
         report = audit.run(part)
-    except GatewayUnauthorized as fault:  # no run would do better: audit-not-run says so if it lasts
+    except GatewayUnauthorized as fault:  # a retry would not help; the alarm audit-not-run reports a lasting fault
         gateway_access.tell(fault)
         return {"report": Reports(audit.s3, audit.bucket).key(part), "finished": False}
     reply: Reply = {"report": Reports(audit.s3, audit.bucket).key(part), "finished": report is not None}
@@ -76,7 +76,8 @@ def _part(event: Event, today: date) -> ReportPart:
 
 
 def _tell(report: Report) -> None:
-    """A line for each difference, and a metric for each kind: zero too, so that a night without data shows."""
+    """Log a line for each difference, and count a metric for each kind. Zero is counted, too: a night without data is
+    visible."""
     for difference in report["listed"]:
         telemetry.logger().warning("difference", extra=difference)
     for kind, number in report["differences"].items():
@@ -85,7 +86,7 @@ def _tell(report: Report) -> None:
 
 
 def _settle(periods: Mapping[Key, str]) -> None:
-    """The workflow looks at the refunds of these periods: the audit itself changes nothing."""
+    """Queue requests to settle the refunds of the periods: the audit itself changes nothing."""
     queue = RenewalQueue(aws.sqs(), setting("RENEWAL_QUEUE_URL"))
     queue.send(
         RenewalRequest(name, customer, Decimal(0), date.fromisoformat(day), Asks.SETTLE_REFUNDS)
@@ -94,6 +95,6 @@ def _settle(periods: Mapping[Key, str]) -> None:
 
 
 def _hand_on(part: ReportPart) -> None:
-    """Another run of this function, which does not wait for it."""
+    """Start a further run of the function without waiting for the result."""
     function = setting("AWS_LAMBDA_FUNCTION_NAME")
     aws.functions().invoke(FunctionName=function, InvocationType="Event", Payload=json.dumps({"part": asdict(part)}))

@@ -1,17 +1,19 @@
-"""The audit: what was due, the ledger, the gateway's charges, the receipts and the mails, side by side.
+"""The audit compares the due renewals, the ledger, the gateway's charges, the receipts and the mails.
 
-It goes by one clock, the gateway's: a charge belongs to the day on which the money moved, and the ledger keeps that
-moment with what it records as paid. So each charge is in one window and no other, however late its period was paid
-and whatever day a subscription under test lives on. Both sides are read in this order, newest first as the gateway
-lists them, and merged: memory is a page's, and an audit can be ended and go on at any second. The ledger's item is
-then read by the key that the charge names, a hundred at a time, and nothing rests on the index being up to date.
+The audit relies on a single clock, the gateway's. A charge belongs to the day on which the money moved, and the ledger
+stores the moment of the charge with each payment. Each charge therefore lies in exactly one window, however late its
+period was paid, and whatever day a subscription's test clock shows. The gateway lists charges newest first; the audit
+reads the ledger's payments in the same order and merges both lists. Memory never holds more than a page, and an audit
+can be stopped and continued at any second. The audit then reads the ledger's items by the keys named in the charges, a
+hundred at a time, and never depends on an up-to-date index.
 
-Refunds are read after the charges, by the same clock, thirty days back: so long one that succeeded may still fail, and
-what others refund at the gateway is nowhere else to be found. The ledger is not changed here: a period whose refunds
-differ is handed to the queue, and the workflow records what the gateway has, and tells the customer.
+After the charges, the audit reads refunds by the same clock, thirty days back: a successful refund may still fail for
+thirty days, and a refund made by other people at the gateway can be found nowhere else. The audit does not change the
+ledger. If the refunds of a period differ, the audit sends the period to the queue; the workflow records the gateway's
+refunds, and tells the customer.
 
-What is due and was not renewed has no charge. It is found in the subscriptions themselves, all of which are looked at:
-that something is overdue is a fact of this moment, whatever days are audited.
+A due subscription that was not renewed has no charge. The audit therefore looks at all subscriptions: a renewal is
+overdue as of now, whatever days are audited.
 """
 
 from __future__ import annotations
@@ -44,25 +46,25 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 DAYS = 3
-"""So many days the nightly audit goes back, all of them complete. What a customer pays at the bank's page is recorded
-at the next dunning date, two days later at most unless DunningDays says otherwise; and a difference is named again on
-three nights."""
+"""The nightly audit goes back this many days, all complete. A customer's payment on the bank's page is recorded at
+the next dunning date, at most two days later unless DunningDays says otherwise. A difference is reported on three
+nights."""
 
 REFUND_DAYS = refunds.WATCHED.days
-"""So many days at least refunds are read back. https://docs.stripe.com/refunds#failed-refunds"""
+"""The audit goes back at least this many days for refunds. https://docs.stripe.com/refunds#failed-refunds"""
 
 ENOUGH_SECONDS = 120
-"""With less time left than this, a run writes its part and hands on the rest."""
+"""A run with less time left than this writes its part and hands on the rest."""
 
 FULL = 1000
-"""With so many differences a part is full."""
+"""A part with this many differences is full."""
 
-_AT_ONCE = 10  # as many connections as a client of boto3 keeps
+_AT_ONCE = 10  # a client of boto3 keeps ten connections
 _BESIDE = 4
-"""So many items of a subscription are nearly always enough: the period itself and the one before it."""
+"""This many items of a subscription nearly always suffice: the period itself and the period before."""
 
 _WITHIN = 100
-"""So many periods are read at once of those that lie within another one."""
+"""This many periods within a longer period are read at once."""
 
 _MOST_PAGES = 100
 _TOGETHER = 400
@@ -71,7 +73,7 @@ _PAGE = 1000
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """A period that the ledger says was charged at this moment of the gateway's, in whole seconds."""
+    """A period charged, according to the ledger, at the moment `at` of the gateway's clock, in whole seconds."""
 
     key: Key
     at: datetime
@@ -79,11 +81,14 @@ class _Entry:
 
 @dataclass(frozen=True, slots=True)
 class Audit:
-    """One run.
+    """A run of the audit.
 
-    hand_on: starts another run with the part given to it. settle: has the workflow look at the refunds of periods, each
-    with its customer. seconds_left: until this run is ended. now: the moment, UTC.
-    moment_of: when a subscription is looked at, by its row, its own clock heeded. Raises BadRow.
+    Attributes:
+        hand_on: starts a further run with the given part.
+        settle: sends periods, with their customers, to the workflow to settle their refunds.
+        seconds_left: returns the time left before this run is stopped.
+        now: the moment, in UTC.
+        moment_of: returns the present moment for a subscription's row, by the row's test clock if set. Raises BadRow.
     """
 
     client: DynamoDBClient
@@ -99,9 +104,9 @@ class Audit:
     moment_of: Callable[[Row], Moment]
 
     def run(self, part: ReportPart) -> Report | None:
-        """Compare what the part begins with, as far as the time goes. The report, or None where others go on.
+        """Compare as much of the part as the time allows. Return the report, or None if further runs continue.
 
-        Raises Throttled, what the gateway raises, and botocore's errors.
+        Raises Throttled, the gateway's errors, and botocore's errors.
         """
         found, left = Found(), part
         for step in self._steps(part, found):
@@ -120,7 +125,7 @@ class Audit:
         return Reports(self.s3, self.bucket)
 
     def _steps(self, part: ReportPart, found: Found) -> Iterator[ReportPart | None]:
-        """Do the work, and say after each step what is left of it; None at the end."""
+        """Do the work. After each step, yield the part still to do; None at the end."""
         if part.charges_before is not None:
             yield from self._over_charges(part, datetime.fromisoformat(part.charges_before), found)
             part = replace(part, charges_before=None)
@@ -129,7 +134,7 @@ class Audit:
             part = replace(part, refunds_before=None)
         yield from self._over_rows(part, found)
 
-    # The charges
+    # Charges
 
     def _over_charges(self, part: ReportPart, before: datetime, found: Found) -> Iterator[ReportPart]:
         since = _midnight(part.first)
@@ -138,7 +143,7 @@ class Audit:
         gathered: list[Charged | _Entry] = []
         for at, together in groupby(both, key=_moment):
             gathered += together
-            if len(gathered) >= _TOGETHER:  # only whole seconds, so that a charge is beside its entry
+            if len(gathered) >= _TOGETHER:  # cut between seconds only: a charge and its entry share a second
                 self._compare(gathered, found)
                 gathered = []
                 yield replace(part, charges_before=at.isoformat())
@@ -146,7 +151,7 @@ class Audit:
         yield replace(part, charges_before=None)
 
     def _entries(self, since: datetime, before: datetime) -> Iterator[_Entry]:
-        """What the ledger says was charged, newest first."""
+        """Yield the charged periods according to the ledger, newest first."""
         day = (before - timedelta(seconds=1)).date()
         while day >= since.date():
             asked: dict[str, Any] = {}
@@ -161,7 +166,7 @@ class Audit:
                     **asked,
                 )
                 for item in map(dynamodb.plain, page["Items"]):
-                    if (at := compare.moment_in(item, "charged_at")) is not None:  # else somebody wrote it by hand
+                    if (at := compare.moment_in(item, "charged_at")) is not None:  # else written by hand
                         yield _Entry(compare.key_in(item), at.replace(microsecond=0))
                 if "LastEvaluatedKey" not in page:
                     break
@@ -189,9 +194,11 @@ class Audit:
         self._settle(found)
 
     def _overlapping(self, held: list[Row]) -> Iterator[tuple[Row, Row]]:
-        """Each of these periods with each one that it overlaps: of all that the ledger has of the subscription before
-        the end of the period, back to a paid one that begins before it. Nothing that is paid reaches over that one,
-        but for a period whose refund failed: see _within."""
+        """Yield each paid period of `held` with each overlapping period.
+
+        The search runs backwards through the ledger, from the end of the period to an earlier paid period. No paid
+        period before the earlier one reaches further, except a period whose refund failed: see _within.
+        """
         ledger = Ledger(self.client, renewals=self.renewals)
 
         def look(item: Row) -> list[tuple[Row, Row]]:
@@ -211,8 +218,8 @@ class Audit:
                 yield from overlaps
 
     def _within(self, item: Row) -> list[Row]:
-        """What the ledger has from the first day of a period to its last: what was billed of its days while they were
-        refunded."""
+        """Return all items of the ledger from a period's first day to its last: later periods may have billed days of
+        the period after its refund."""
         ledger = Ledger(self.client, renewals=self.renewals)
         found: list[Row] = []
         before: str | None = text(item, "period_end")
@@ -224,7 +231,7 @@ class Audit:
         return found
 
     def _items(self, keys: set[Key]) -> dict[Key, Row]:
-        """Those items of the ledger that are there."""
+        """Return the ledger's items with these keys; absent items are left out."""
         named = [dict(zip(("subscription_id", "renewal_date"), key, strict=True)) for key in sorted(keys)]
         items = dynamodb.get_all(self.client, self.renewals, named)
         return {compare.key_in(item): item for item in items}
@@ -241,7 +248,7 @@ class Audit:
         except GatewayRefused:
             return frozenset()
 
-    # The refunds
+    # Refunds
 
     def _over_refunds(self, part: ReportPart, before: datetime, found: Found) -> Iterator[ReportPart]:
         since = min(_midnight(part.first), _midnight(part.last) - timedelta(days=REFUND_DAYS - 1))
@@ -267,12 +274,12 @@ class Audit:
         self._settle(found)
 
     def _settle(self, found: Found) -> None:
-        """Whoever runs this again asks again, which is harmless."""
+        """Send the gathered periods to the queue. A repeated run sends the periods again, which is harmless."""
         if found.unsettled:
             self.settle(found.unsettled)
             found.unsettled = {}
 
-    # The subscriptions
+    # Subscriptions
 
     def _over_rows(self, part: ReportPart, found: Found) -> Iterator[ReportPart | None]:
         left: ReportPart | None = part
@@ -295,7 +302,7 @@ class Audit:
             compare.due(row, item, moment, found, partial(self._overlap_of, row, moment))
 
     def _overlap_of(self, due: Subscription, moment: Moment) -> str | None:
-        """Why a subscription that is due cannot be charged: a day of its next period is paid already."""
+        """Return why a due subscription cannot be charged because of paid days; None if paid days are no obstacle."""
         if not spans.may_overlap(due, unless_told=False):
             return None
         from renewals.ledger.register import Register
@@ -305,12 +312,13 @@ class Audit:
             register.next_charges(due.row, moment.today, 1)
         except BadRow as bad:
             return str(bad)
-        except (AttributeError, KeyError, TypeError, ValueError):  # the ledger has an item that is no claim of ours
+        except (AttributeError, KeyError, TypeError, ValueError):  # the ledger holds an item not written by this system
             return None
         return None
 
     def _due(self, rows: list[Row], found: Found) -> Iterator[tuple[Subscription, Moment]]:
-        """What has been due since yesterday or longer: what is due today has the day to be renewed."""
+        """Yield the subscriptions that have been due since yesterday or longer. A subscription due today still has the
+        day for its renewal."""
         for row in rows:
             if has_ended(row):
                 continue
@@ -324,13 +332,13 @@ class Audit:
 
 
 def whole(first: str, last: str) -> ReportPart:
-    """The part that is all of an audit of these days, YYYY-MM-DD, both included."""
+    """Return the part for a whole audit. first, last: the days, YYYY-MM-DD, both included."""
     before = (_midnight(last) + timedelta(days=1)).isoformat()
     return ReportPart(first, last, before, refunds_before=before)
 
 
 def latest(today: date) -> ReportPart:
-    """The last days that are complete, before `today`, which is UTC's as the gateway's clock is."""
+    """Return the part for the latest complete days before `today`. Days are in UTC, like the gateway's clock."""
     return whole((today - timedelta(days=DAYS)).isoformat(), (today - timedelta(days=1)).isoformat())
 
 

@@ -1,4 +1,4 @@
-"""What the bucket says of receipts, without reading them: S3 keeps the SHA-256 that each was stored with."""
+"""Check receipts in the bucket without reading the receipts: S3 keeps the SHA-256 given at the upload."""
 
 from __future__ import annotations
 
@@ -14,16 +14,21 @@ from renewals.domain.errors import RenewalError
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-_AT_ONCE = 10  # as many connections as a client of boto3 keeps
+_AT_ONCE = 10  # a client of boto3 keeps ten connections
 
 
 class ReceiptsHidden(RenewalError):  # noqa: N818
-    """We may not look at the receipts. S3's answer to HEAD has no body that would name the permission."""
+    """The audit lacks permission to look at the receipts. S3's answer to HEAD has no body to name the missing
+    permission."""
 
 
 def stored(s3: S3Client, bucket: str, keys: Iterable[str]) -> dict[str, str]:
-    """Key to the SHA-256 that S3 has of what lies there, hexadecimal; "" where it has none, which no receipt of ours
-    lacks. A key under which nothing lies is left out. Raises ReceiptsHidden, and botocore's errors."""
+    """Return the hexadecimal SHA-256 that S3 keeps for each key.
+
+    A key without an object is left out. An object without a SHA-256 gives ""; receipts of ours always have a SHA-256.
+
+    Raises ReceiptsHidden, and botocore's errors.
+    """
 
     def look(key: str) -> tuple[str, str | None]:
         try:

@@ -1,12 +1,12 @@
-"""The report in S3. Each run writes what it found as a part, which says where the next one begins; who ends the audit
-follows them from the first and joins them.
+"""The audit's report in S3. Each run writes its findings as a part, and notes in the part where the next part begins.
+The last run follows the parts from the first on and joins all parts.
 
-    audits/2026-11-20_2026-11-22/report.json         counts, differences by kind, and the first thousand one by one
-    audits/2026-11-20_2026-11-22/parts/<hash>.json   a part, named by where it begins: all its differences
+    audits/2026-11-20_2026-11-22/report.json         counts, differences by kind, and the first thousand differences
+    audits/2026-11-20_2026-11-22/parts/<hash>.json   a part, named by its beginning, with all its differences
 
-A part that is written again, because its run was ended and started again, replaces itself, and what it then names as
-the next is what counts. So parts neither overlap nor leave a gap, however often runs were ended. An audit of the same
-days replaces the report; the bucket keeps the earlier version for a while.
+If a run is stopped and started again, the run writes its part again: the new part replaces the old part, and the next
+part named in the new part counts. Parts therefore neither overlap nor leave a gap, however often runs are stopped. A
+further audit of the same days replaces the report; the bucket keeps the earlier version for a while.
 """
 
 from __future__ import annotations
@@ -27,16 +27,21 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 LISTED = 1000
-"""So many differences the report names itself, so that it can be read; the parts name all."""
+"""The report lists at most this many differences, so that people can read the report; the parts list all
+differences."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReportPart:
-    """What a run begins with.
+    """The beginning of a run's part.
 
-    first, last: the days of the audit, YYYY-MM-DD, UTC, both included. charges_before: the moment before which charges
-    are still to be compared, ISO 8601; None: all of them are. after_row: the key of the last subscription looked at.
-    refunds_before: as charges_before, for refunds; None in the parts of earlier versions too, which looked at none.
+    Attributes:
+        first, last: the days of the audit, YYYY-MM-DD, in UTC, both included.
+        charges_before: the audit must still compare charges before this moment, ISO 8601; None once all charges are
+            compared.
+        after_row: the key of the last subscription already looked at.
+        refunds_before: like charges_before, for refunds. Also None in parts of earlier versions, which audited no
+            refunds.
     """
 
     first: str
@@ -57,7 +62,7 @@ class Begins(TypedDict):
 
 
 class _Written(TypedDict):
-    """What is read again of a part that was written."""
+    """The fields of a written part that are read again."""
 
     begins: Begins
     next: Begins | None
@@ -76,19 +81,19 @@ Report = TypedDict(
         "parts": list[str],
     },
 )
-"""The report as JSON. differences: how many of each kind. listed: the first thousand of them. parts: the keys of all
-parts."""
+"""The report as JSON. differences: the number of each kind. listed: the first thousand differences. parts: the keys of
+all parts."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reports:
-    """s3, bucket: where reports lie."""
+    """The reports in a bucket. s3, bucket: the place of the reports."""
 
     s3: S3Client
     bucket: str
 
     def write(self, part: ReportPart, found: Found, following: ReportPart | None) -> None:
-        """Keep what a run found. following: where the next one begins; None after the last."""
+        """Store the findings of a run. following: the beginning of the next part; None after the last part."""
         told = {
             "from": part.first,
             "to": part.last,
@@ -100,8 +105,11 @@ class Reports:
         self._put(_key(part), told)
 
     def join(self, first: ReportPart) -> Report | None:
-        """The report over all parts, which is also stored. None where one is missing: the run that is to write it
-        was started twice, and the other one is still at it."""
+        """Join all parts to the report, store the report, and return the report.
+
+        Return None for a missing part: the run responsible for the part was started twice, and the second start still
+        works on the part.
+        """
         report: Report = {
             "from": first.first,
             "to": first.last,
@@ -123,7 +131,7 @@ class Reports:
         return report
 
     def key(self, part: ReportPart) -> str:
-        """Where the report of the part's audit lies."""
+        """Return the key of the report of the part's audit."""
         return f"{_folder(part)}/report.json"
 
     def _parts(self, first: ReportPart) -> Iterator[_Written | None]:
@@ -148,8 +156,12 @@ class Reports:
 
 
 def _once(differences: list[dict[str, str]], overlapping: set[tuple[str, ...]]) -> Iterator[dict[str, str]]:
-    """The differences of a part, without an overlap that a part before has named: two periods overlap once, though one
-    run met them by their charges and another one by a refund. overlapping: what was named so far."""
+    """Yield the differences of a part, without the overlaps in earlier parts.
+
+    Two periods overlap once, although one run met the periods by their charges and a different run by a refund.
+
+    overlapping: the overlaps named so far; the function adds the overlaps of the part.
+    """
     for each in differences:
         if each["kind"] == Difference.OVERLAPPING:
             named = tuple(each.values())
