@@ -196,10 +196,10 @@ def look_up(item: Any, parts: list[str], absent: Any = None) -> Any:
 class FakeDynamoDB:
     """Tables of items by their two keys. keys: table to the name of its range key.
 
-    A transaction holds its items until its end, including the items that the transaction only checks. A concurrent
-    write of a held item is refused: a transaction as TransactionCanceledException with reason TransactionConflict, a
-    plain write as TransactionConflictException. Reads are served. A transaction that names an item twice is refused as
-    invalid. https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/transaction-apis.html
+    A transaction holds all its items until the end, also items only checked. A concurrent write of a held item is
+    refused: a transaction as TransactionCanceledException with reason TransactionConflict, a plain write as
+    TransactionConflictException. Reads are served. A transaction naming an item twice is refused as invalid.
+    https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/transaction-apis.html
 
     holds: the seconds for which a transaction holds its items while other threads run. busy: items held by a foreign
     transaction, by table and keys, with the number of next writes that meet the transaction; for tests with a single

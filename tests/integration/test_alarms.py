@@ -1,6 +1,7 @@
-"""Each alarm, on a deployed stack: what it is for is made to happen and it comes on, is mended and it goes off.
+"""Every alarm, on a deployed stack: its cause is made to happen and the alarm comes on; the cause is mended and the
+alarm goes off.
 
-The alarms are those of the template, looked at as local.alarms says. Only the clock that they go by is moved on.
+The alarms are the template's, evaluated as local.alarms says. Tests move nothing but the clock of the alarms.
 """
 
 import json
@@ -30,9 +31,9 @@ from tests.integration.test_cuts import SEND_EMAIL, end_leases, run_once
 
 MINUTES, HOURS = 60, 3600
 NEVER_HERE = {"stepfunctions-timed-out", "api-throttled"}
-"""The emulator ends no execution after 300 seconds, and throttles no API: asserted on the template alone."""
+"""The emulator ends no execution after 300 seconds and throttles no API: only test_template.py asserts these alarms."""
 ELSEWHERE = {"mail-bounces", "dunning-held", "mail-feedback-dead-letters"}
-"""What SES says of mails has tests of its own: test_mail_feedback.py."""
+"""Alarms on SES's feedback have tests of their own: test_mail_feedback.py."""
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +42,7 @@ def watch(shop: Shop) -> "Watch":
 
 
 class Watch:
-    """Whoever is on call: sees what is on, mends, lets time pass."""
+    """The person on call: sees the alarms that are on, mends, and lets time pass."""
 
     def __init__(self, shop: Shop) -> None:
         self.shop = shop
@@ -49,7 +50,7 @@ class Watch:
         self._cloudwatch = shop.stack.client("cloudwatch")
 
     def on(self) -> set[str]:
-        """The names of the alarms that are on, without project and environment."""
+        """Return the names of the alarms that are on, without project and environment."""
         return {_short(alarm["AlarmName"]) for alarm in self._alarms() if alarm["StateValue"] == "ALARM"}
 
     def names(self) -> set[str]:
@@ -59,12 +60,12 @@ class Watch:
         wait_until(lambda: set(names) <= self.on(), seconds=20)
 
     def goes_off(self, *names: str, after: float = 5 * MINUTES) -> None:
-        """Once so much time has passed, in which nothing more happened."""
+        """Let `after` seconds pass without further events, and assert that the alarms are off."""
         self.time.for_alarms(after)
         assert self.on().isdisjoint(names)
 
     def changes(self, name: str) -> list[str]:
-        """What became of the alarm so far, oldest first."""
+        """Return the alarm's state changes so far, oldest first."""
         history = self._cloudwatch.get_paginator("describe_alarm_history").paginate(
             AlarmName=f"subscription-mgmt-{name}-prod", HistoryItemType="StateUpdate", ScanBy="TimestampAscending"
         )
@@ -72,7 +73,7 @@ class Watch:
         return [item["newState"]["stateValue"] for item in items if "newState" in item]
 
     def sweep(self) -> dict[str, Any]:
-        """One hourly sweep, with all that it hands on; not what the queue holds then."""
+        """Run an hourly sweep with all the runs that the sweep hands on, but without the queue's messages."""
         return self._call("SweepFunctionName", {"sweep": "due"})
 
     def audit(self) -> dict[str, Any]:
@@ -96,7 +97,7 @@ def _short(alarm: str) -> str:
 
 @contextmanager
 def misled(shop: Shop, function: str, **environment: str) -> Iterator[None]:
-    """The function's settings are wrong until the block ends."""
+    """Give the function wrong settings until the block ends."""
     deployed = shop.functions.get_function_configuration(FunctionName=function)["Environment"]["Variables"]
     shop.functions.update_function_configuration(
         FunctionName=function, Environment={"Variables": deployed | environment}
@@ -122,7 +123,8 @@ def is_done(shop: Shop, subscriber: Subscriber) -> bool:
 
 
 def test_no_sweep_and_no_audit(watch: Watch) -> None:
-    """On until there was one, again hours after the last one, and off with the next."""
+    """The alarms about a missing sweep and a missing audit are on until the first run, come on hours after the last
+    run, and go off with the next."""
     watch.time.for_alarms(0)
     assert watch.on() == {"sweep-not-run", "audit-not-run"}
     watch.sweep()
@@ -140,7 +142,8 @@ def test_no_sweep_and_no_audit(watch: Watch) -> None:
 
 
 def test_the_topic_is_told_when_an_alarm_comes_on_and_when_it_goes_off(shop: Shop, watch: Watch) -> None:
-    """Whoever is subscribed gets both, with the name of the alarm and where the runbook speaks of it."""
+    """A subscriber of the topic hears when an alarm comes on and when the alarm goes off, with the alarm's name and its
+    runbook section."""
     sqs = shop.stack.client("sqs")
     queue = sqs.create_queue(QueueName="told")["QueueUrl"]
     arn = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
@@ -162,7 +165,8 @@ def test_the_topic_is_told_when_an_alarm_comes_on_and_when_it_goes_off(shop: Sho
 
 
 def test_the_gateway_is_down(shop: Shop, watch: Watch) -> None:
-    """Everybody's renewal fails. Mended an hour later, the sweep finishes each of them."""
+    """While the gateway is down all renewals fail; an hour later, with the gateway mended, the sweep finishes every
+    renewal."""
     subscribers = all_at_once(11, lambda _: shop.subscribe())
     shop.sandbox.hostile("500", "*", calls=10_000)
     ends = all_at_once(11, lambda n: shop.renew(subscribers[n]))
@@ -179,13 +183,14 @@ def test_the_gateway_is_down(shop: Shop, watch: Watch) -> None:
     shop.retries_until(lambda: all(is_done(shop, each) for each in subscribers))
     watch.time.until_all_is_done(20)
     watch.time.for_alarms(15 * MINUTES)
-    assert watch.on() == {"oldest-unfinished"}  # until it is measured again
+    assert watch.on() == {"oldest-unfinished"}  # until the next sweep measures again
     watch.sweep()
     assert watch.on() == set()
 
 
 def test_the_gateway_turns_our_account_away(shop: Shop, watch: Watch) -> None:
-    """One alarm names it and no other comes on; no renewal is marked, and mended it is renewed as if nothing was."""
+    """Where the gateway turns our account away, only `gateway-account` comes on and no renewal is marked; once the
+    account is in order, every renewal goes on."""
     subscribers = all_at_once(7, lambda _: shop.subscribe())
     shop.sandbox.hostile("403", "payment_intents.*", calls=10_000)
     ends = all_at_once(7, lambda n: shop.renew(subscribers[n]))
@@ -201,7 +206,7 @@ def test_the_gateway_turns_our_account_away(shop: Shop, watch: Watch) -> None:
 
 
 def test_a_message_that_nobody_can_read(shop: Shop, watch: Watch) -> None:
-    """It lies among the dead letters until somebody takes it away."""
+    """An unreadable message stays among the dead letters until somebody deletes the message."""
     sqs, outputs = shop.stack.client("sqs"), shop.stack.outputs
     sqs.send_message(QueueUrl=outputs["RenewalQueueUrl"], MessageBody='{"subscription_id": "of_nobody"}')
     shop.retries_until(lambda: "dead-letters" in watch.on())
@@ -217,12 +222,13 @@ def test_a_message_that_nobody_can_read(shop: Shop, watch: Watch) -> None:
 
 
 def test_the_worker_stands_still(shop: Shop, watch: Watch) -> None:
-    """What the sweep found waits, and nobody takes it: the next sweep is put off, until the worker has come to it."""
+    """The worker stands still, and the sweep's messages wait: the next sweep is put off until the worker has caught
+    up."""
     [source] = shop.functions.list_event_source_mappings()["EventSourceMappings"]
     shop.functions.update_event_source_mapping(UUID=source["UUID"], Enabled=False)
     wait_until(lambda: shop.functions.get_event_source_mapping(UUID=source["UUID"])["State"] == "Disabled")
     subscriber = shop.subscribe()
-    watch.time.for_alarms(20 * MINUTES)  # so that nothing was seen of the worker lately
+    watch.time.for_alarms(20 * MINUTES)  # the alarm then sees no recent run of the worker
     watch.sweep()
     wait_until(lambda: watch.sweep()["backlog"])
     for _ in range(3):
@@ -239,7 +245,8 @@ def test_the_worker_stands_still(shop: Shop, watch: Watch) -> None:
 
 
 def test_many_cards_are_declined(shop: Shop, watch: Watch) -> None:
-    """Seven of twenty first attempts; six of them would be an ordinary day, and so is dunning."""
+    """Seven declines of twenty first attempts raise the alarm; six would be an ordinary day, and dunning's attempts do
+    not count."""
     cards = ["pm_card_visa"] * 13 + ["pm_card_chargeCustomerFail"] * 6
     watch.time.for_alarms(1 * HOURS)
     subscribers = all_at_once(19, lambda n: shop.subscribe(card=cards[n]))
@@ -256,7 +263,7 @@ def test_many_cards_are_declined(shop: Shop, watch: Watch) -> None:
 
 
 def test_a_renewal_that_the_gateway_refuses_for_good(shop: Shop, watch: Watch) -> None:
-    """It ends as failed, and is told of once."""
+    """A renewal that the gateway refuses for good ends as failed and is reported once."""
     subscriber = shop.subscribe(gateway_customer="cus_gone")
     shop.renew(subscriber)
     assert [item["status"] for item in shop.ledger(subscriber)] == ["failed"]
@@ -266,7 +273,7 @@ def test_a_renewal_that_the_gateway_refuses_for_good(shop: Shop, watch: Watch) -
 
 
 def test_a_row_that_cannot_be_charged(shop: Shop, watch: Watch) -> None:
-    """The sweep names it, and after it is corrected does not."""
+    """The sweep names a bad row until the row is corrected."""
     subscriber = shop.subscribe(currency="QQQ")
     watch.sweep()
     watch.comes_on("bad-rows")
@@ -278,7 +285,7 @@ def test_a_row_that_cannot_be_charged(shop: Shop, watch: Watch) -> None:
 
 
 def test_a_mail_without_an_address(shop: Shop, watch: Watch) -> None:
-    """Parked, until the address is corrected and another webhook comes."""
+    """A mail without a valid address is parked until the address is corrected and a further webhook comes."""
     subscriber = shop.subscribe(customer_email="nobody")
     shop.renew(subscriber)
     watch.comes_on("mail-failed")
@@ -289,7 +296,8 @@ def test_a_mail_without_an_address(shop: Shop, watch: Watch) -> None:
 
 
 def test_a_mail_of_which_nobody_can_tell(shop: Shop, watch: Watch) -> None:
-    """The function is killed right after it was sent; who takes it up finds that it may have been."""
+    """The function is killed right after sending the mail: the next execution records that the mail may have gone
+    out."""
     cuts, first, second = Cuts(shop.stack.endpoint_url), shop.subscribe(), shop.subscribe()
     cuts.watch(SEND_EMAIL, first.subscription_id)
     assert shop.renew(first).status == SUCCEEDED
@@ -303,8 +311,9 @@ def test_a_mail_of_which_nobody_can_tell(shop: Shop, watch: Watch) -> None:
 
 
 def test_a_refund_that_fails_weeks_after(shop: Shop, watch: Watch) -> None:
-    """Somebody refunds in the gateway's dashboard: the audit finds it, and it is recorded and told. The bank sends the
-    money back later: the audit finds that too, the customer is told, and whoever is on call."""
+    """Somebody refunds in the gateway's dashboard: the audit finds the refund, and the workflow records it and tells
+    the customer. Later the bank sends the money back: the audit finds the failure, and the customer and the person on
+    call are told."""
     subscriber = shop.subscribe()
     shop.renew(subscriber)
     (item,) = shop.ledger(subscriber)
@@ -334,7 +343,7 @@ def test_a_refund_that_fails_weeks_after(shop: Shop, watch: Watch) -> None:
 
 
 def test_a_receipt_is_deleted(shop: Shop, watch: Watch) -> None:
-    """The audit misses it, on every night until the same receipt lies there again."""
+    """The audit misses a deleted receipt every night until the same receipt is restored."""
     subscriber = shop.subscribe()
     shop.renew(subscriber)
     watch.audit()
@@ -367,7 +376,8 @@ def test_a_receipt_is_deleted(shop: Shop, watch: Watch) -> None:
 def test_a_nightly_function_fails(
     shop: Shop, watch: Watch, name: str, output: str, setting: str, run: Callable[[Watch], dict[str, Any]]
 ) -> None:
-    """Once could be bad luck, three times an hour is what Lambda tries."""
+    """A single failure may be bad luck; the alarm comes on at three failures in an hour, as often as Lambda tries a
+    run."""
     with misled(shop, shop.stack.outputs[output], **{setting: "https://127.0.0.1:1/gone"}):
         for _ in range(2):
             assert "errorType" in run(watch)
@@ -379,8 +389,9 @@ def test_a_nightly_function_fails(
 
 
 def test_charging_is_turned_off(shop: Shop, watch: Watch) -> None:
-    """A webhook is accepted, nothing is charged or written. On again: the sweep that the command starts renews what
-    waited, once, and the alarm goes off within a minute. Turned off without a reason: refused."""
+    """With charging off, a webhook is accepted, and nothing is charged or written. Turned on again, the sweep that the
+    command starts renews the waiting subscription once, and the alarm goes off within a minute. Turning charging off
+    without a reason is refused."""
     assert "off needs --why" in oncall(shop, "charging", "off", fails=True)
     assert "wrong prices" in oncall(shop, "charging", "off", "--why", "wrong prices")
     try:
@@ -398,7 +409,7 @@ def test_charging_is_turned_off(shop: Shop, watch: Watch) -> None:
 
 
 def test_lambda_refuses_calls(shop: Shop, watch: Watch) -> None:
-    """No concurrency is left for the webhook's function: its senders are refused, and told to come again."""
+    """Without concurrency left for the webhook's function, senders are refused and can come again."""
     function = "subscription-mgmt-webhook-handler-prod"
     shop.functions.put_function_concurrency(FunctionName=function, ReservedConcurrentExecutions=0)
     subscriber = shop.subscribe()
@@ -411,7 +422,7 @@ def test_lambda_refuses_calls(shop: Shop, watch: Watch) -> None:
 
 
 def test_the_api_is_broken(shop: Shop, watch: Watch) -> None:
-    """The workflow cannot be started: every sender is asked to try again."""
+    """Where the workflow cannot be started, every sender is asked to try again."""
     subscriber = shop.subscribe()
     with misled(shop, "subscription-mgmt-webhook-handler-prod", STATE_MACHINE_ARN="arn:aws:states:us-west-2:1:x:y"):
         assert [shop.deliver(subscriber).status for _ in range(11)] == [500] * 11
@@ -421,7 +432,8 @@ def test_the_api_is_broken(shop: Shop, watch: Watch) -> None:
 
 
 def test_very_many_refusals_raise_an_alarm(watch: Watch) -> None:
-    """More than a thousand requests that nobody signed, within five minutes; it is over when they stop."""
+    """More than a thousand unsigned requests within five minutes raise an alarm, which goes off after the requests
+    stop."""
     url = f"{watch.shop.stack.outputs['LocalApiUrl']}/subscriptions"
     with ThreadPoolExecutor(8) as pool:
         statuses = set(pool.map(lambda _: urllib3.request("GET", url, timeout=30, retries=False).status, range(1010)))
@@ -431,7 +443,8 @@ def test_very_many_refusals_raise_an_alarm(watch: Watch) -> None:
 
 
 def test_every_alarm_was_seen_to_come_on_and_go_off(watch: Watch) -> None:
-    """By CloudWatch's own history of this module: no alarm was forgotten, but for those that cannot be had here."""
+    """By CloudWatch's own history, every alarm came on and went off in this module, except the alarms that cannot
+    happen here."""
     assert watch.names() >= NEVER_HERE | ELSEWHERE
     for name in sorted(watch.names() - NEVER_HERE - ELSEWHERE):
         changes = watch.changes(name)

@@ -1,8 +1,8 @@
-"""A renewal whose function is killed at any of its calls to AWS, on the built and deployed functions, ends once.
+"""A renewal whose function is killed at any call to AWS, on the built and deployed functions, ends exactly once.
 
-The points are listed by an undisturbed renewal: before and after every call to AWS of each function. Those to the
-payment gateway lie between two of them: a process killed around a payment is one killed after the call to AWS that
-precedes it, or before the one that follows.
+An undisturbed renewal lists the points of a kill: before and after every call to AWS of every function. Calls to the
+payment gateway lie between two calls to AWS: a kill around a payment is a kill after the preceding call to AWS or
+before the next.
 """
 
 import json
@@ -49,7 +49,7 @@ CHANGES: dict[str, Callable[[Shop, Subscriber], object]] = {
 
 @dataclass(frozen=True)
 class Point:
-    """A moment in a renewal. number: of the function's call to AWS, from 1. action: what that call is, to IAM."""
+    """A moment in a renewal. number: of the function's call to AWS, from 1. action: the call's IAM action."""
 
     function: str
     number: int
@@ -62,19 +62,19 @@ class Point:
 
 @dataclass
 class Points:
-    """All of them, in the order in which a renewal passes them."""
+    """All points, in the order in which a renewal passes them."""
 
     all: list[Point]
 
     def at(self, function: str, action: str, moment: Moment) -> list[Point]:
-        """The points at the calls of that kind."""
+        """Return the points at the calls of an action."""
         return [
             point for point in self.all if (point.function, point.action, point.moment) == (function, action, moment)
         ]
 
     @property
     def decisive(self) -> dict[str, Point]:
-        """Where it matters most what becomes of the subscription between the cut and the later run."""
+        """The points where a change of the subscription between kill and later run matters most."""
         return {
             "claimed": self.at(PROCESS_PAYMENT, "dynamodb:TransactWriteItems", "after")[0],
             "confirmed": self.at(PROCESS_PAYMENT, "dynamodb:TransactWriteItems", "before")[-1],
@@ -83,7 +83,7 @@ class Points:
 
     @property
     def mail_in_doubt(self) -> list[Point]:
-        """From the mail's claim to its record: whether it was sent, nobody can tell."""
+        """The points from the mail's claim to its record, where nobody can tell whether the mail was sent."""
         claimed = self.at(SEND_EMAIL, "dynamodb:UpdateItem", "after")[0]
         unrecorded = self.at(SEND_EMAIL, "dynamodb:UpdateItem", "before")[-1]
         return self.all[self.all.index(claimed) : self.all.index(unrecorded) + 1]
@@ -91,8 +91,10 @@ class Points:
 
 @dataclass
 class Case:
-    """A subscription whose renewal is killed at `point`, and then changed. error: what its caller was told.
-    charged: how often, when it was killed."""
+    """A subscription whose renewal is killed at `point`; then the subscription is changed.
+
+    error: the error that the caller was told. charged: the number of charges at the kill.
+    """
 
     point: Point
     change: str | None
@@ -102,14 +104,14 @@ class Case:
 
 
 def invoke(shop: Shop, function: str, event: dict[str, Any]) -> dict[str, Any]:
-    """The function's answer, or its error's as AWS reports it."""
+    """Return the function's answer, or its error as AWS reports the error."""
     answer = shop.functions.invoke(FunctionName=function, Payload=json.dumps(event))
     parsed: dict[str, Any] = json.loads(answer["Payload"].read())
     return parsed
 
 
 def run_once(shop: Shop, subscriber: Subscriber) -> str | None:
-    """The workflow's tasks with nobody to try again what fails. The name of the error that ended them, if one did."""
+    """Run the workflow's tasks without retries; return the name of the error that ended the tasks, or None."""
     given = {"request": json.loads(subscriber.request())}
     for function in FUNCTIONS:
         answer = invoke(shop, function, {"execution": "killed"} | given)
@@ -120,7 +122,7 @@ def run_once(shop: Shop, subscriber: Subscriber) -> str | None:
 
 
 def run(shop: Shop, subscriber: Subscriber) -> str:
-    """How an execution as the webhook starts it has ended."""
+    """Run an execution as the webhook starts it, and return its final status."""
     asked = subscriber.request(event_type="subscription.renewal").decode()
     execution = shop.workflows.start_execution(stateMachineArn=shop.workflow, input=asked)["executionArn"]
 
@@ -132,7 +134,7 @@ def run(shop: Shop, subscriber: Subscriber) -> str:
 
 
 def end_leases(shop: Shop, subscriber: Subscriber) -> None:
-    """As if the 40 seconds had passed for which an execution owns the renewal, and its mail."""
+    """End the execution's lease of the renewal and the claims of its mails, as if 40 seconds had passed."""
     for item in shop.ledger(subscriber):
         mails = {name: mail | {"claimed_until": LONG_AGO} for name, mail in item["mails"].items()}
         shop.renewals.put_item(Item=item | {"lease_until": LONG_AGO, "mails": mails})
@@ -145,7 +147,7 @@ def cuts(shop: Shop) -> Cuts:
 
 @pytest.fixture(scope="module")
 def points(shop: Shop, cuts: Cuts) -> Points:
-    """What an undisturbed renewal passes, each function in a fresh process."""
+    """The points that an undisturbed renewal passes, with every function in a fresh process."""
     subscriber = shop.subscribe()
     for function in FUNCTIONS:
         cuts.watch(function, subscriber.subscription_id)
@@ -163,7 +165,8 @@ def points(shop: Shop, cuts: Cuts) -> Points:
 
 @pytest.fixture(scope="module")
 def cases(shop: Shop, cuts: Cuts, points: Points) -> list[Case]:
-    """Every point once, and the decisive ones with every change: killed, changed, and taken up by later executions."""
+    """Kill a renewal at every point, and at the decisive points with every change; then let later executions finish the
+    renewals."""
     wanted: list[tuple[Point, str | None]] = [(point, None) for point in points.all]
     wanted += [(point, change) for point in points.decisive.values() for change in CHANGES]
     made = [Case(point, change, shop.subscribe()) for point, change in wanted]
@@ -185,7 +188,7 @@ def cases(shop: Shop, cuts: Cuts, points: Points) -> list[Case]:
 
 
 def assert_one_of_everything(shop: Shop, case: Case, points: Points) -> None:
-    """One charge of the claimed amount to the claimed card, its receipt, its mail."""
+    """Assert a single charge of the claimed amount to the claimed card, with its receipt and its mail."""
     subscriber = case.subscriber
     [charge] = shop.charges(subscriber)
     assert (charge["status"], charge["amount"], charge["amount_refunded"]) == ("succeeded", 2999, 0)
@@ -210,8 +213,8 @@ def assert_one_of_everything(shop: Shop, case: Case, points: Points) -> None:
 def test_a_killed_function_starts_anew(
     shop: Shop, cuts: Cuts, points: Points, moment: Moment, claims: list[str]
 ) -> None:
-    """The call that it was killed before is not carried out, the one that it was killed after is; its caller is told
-    as on AWS, and its next call is answered."""
+    """A call before which the function was killed is not carried out, and a call after which it was killed is; the
+    caller gets the error as on AWS, and the next call is answered."""
     subscriber = shop.subscribe()
     event = {"execution": "killed", "request": json.loads(subscriber.request())}
     claiming = points.at(PROCESS_PAYMENT, "dynamodb:TransactWriteItems", moment)[0]
@@ -223,8 +226,8 @@ def test_a_killed_function_starts_anew(
 
 
 def test_a_workflow_survives_a_killed_function(shop: Shop, cuts: Cuts) -> None:
-    """It sees the error by its name, as a Retry would; whether it tries again itself or the next webhook does, the
-    renewal ends with one of everything."""
+    """The workflow sees the kill by its error name, as a Retry would; whether the workflow retries or the next webhook
+    comes, the renewal ends with a single charge, receipt and mail."""
     subscriber = shop.subscribe()
     cuts.cut(GENERATE_RECEIPT, subscriber.subscription_id, 1, "before")
     shop.renew(subscriber)
@@ -239,7 +242,8 @@ def test_a_workflow_survives_a_killed_function(shop: Shop, cuts: Cuts) -> None:
 def test_a_renewal_killed_anywhere_ends_with_one_of_everything(
     shop: Shop, points: Points, cases: list[Case], subtests: pytest.Subtests
 ) -> None:
-    """Wherever the process died, later runs leave one charge, one receipt, one mail, one step of renewal_date."""
+    """Wherever the process was killed, later runs leave a single charge, a receipt, a mail and a single step of
+    renewal_date."""
     for case in cases:
         if case.change is None:
             with subtests.test(str(case.point)):
@@ -255,7 +259,7 @@ ENDED = ("canceled", "deleted")
 def test_what_ended_before_its_payment_was_confirmed_is_not_charged(
     shop: Shop, points: Points, cases: list[Case], change: str
 ) -> None:
-    """Canceled or deleted after the claim: the claim is given up, and nothing is charged, receipted or mailed."""
+    """A subscription canceled or deleted after the claim is given up, and nothing is charged, receipted or mailed."""
     [case] = [case for case in cases if (case.point, case.change) == (points.decisive["claimed"], change)]
     assert (case.error, case.charged) == ("Runtime.ExitError", 0)
     assert shop.charges(case.subscriber) == []
@@ -276,8 +280,8 @@ def test_what_ended_before_its_payment_was_confirmed_is_not_charged(
 def test_what_was_confirmed_or_goes_on_stands_as_it_was_claimed(
     shop: Shop, points: Points, cases: list[Case], place: str, charged: int, change: str
 ) -> None:
-    """Repriced or given another card after the claim, canceled or deleted after the confirmation: charged as claimed,
-    receipted and mailed; what the user made of the subscription stays."""
+    """A subscription repriced or given a new card after the claim, or canceled or deleted after the confirmation, is
+    charged as claimed, receipted and mailed; the user's change of the row stays."""
     [case] = [case for case in cases if (case.point, case.change) == (points.decisive[place], change)]
     assert (case.error, case.charged) == ("Runtime.ExitError", charged)
     assert_one_of_everything(shop, case, points)

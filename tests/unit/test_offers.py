@@ -1,5 +1,5 @@
-"""What a reminder named is what is charged, or the customer is told again in time: whatever is changed in between, and
-when, and whatever became of the mail."""
+"""A renewal is charged as the reminder named it, or the customer is told again in time: whatever is changed after the
+reminder, whenever, and whatever became of the mail."""
 
 from datetime import date, datetime, timedelta
 from decimal import Decimal
@@ -26,7 +26,7 @@ def _before(days: int) -> datetime:
 
 
 def _reminded(**attributes: Any) -> World:
-    """A yearly subscription that was told a week before of 29.99 USD on 31 January."""
+    """Return a shop with a yearly subscription that was reminded a week before of 29.99 USD on 31 January."""
     shop = World()
     shop.subscribe(**YEARLY | {"known_card": _card("2030-12")} | attributes)
     assert shop.remind("told", _before(7)) == "Success"
@@ -35,21 +35,21 @@ def _reminded(**attributes: Any) -> World:
 
 
 def _charged(shop: World) -> str:
-    """What is charged when the sweep's message comes on its day."""
+    """Work on the sweep's message of the renewal date, and return the charged amount."""
     shop.run("worker", NOON, str(shop.row()["amount"]), period="2026-01-31")
     [(_, amount, currency)] = shop.gateway.charges
     return f"{Decimal(amount) / 100} {currency}"
 
 
 def _nights(shop: World, since: int, until: int = 1) -> None:
-    """The nightly scan of each day asks to remind where one may be owed."""
+    """Run the nightly scans, which ask to remind where a reminder may be owed."""
     for days in range(since, until - 1, -1):
         if reminders.may_be_owed(parse(shop.row()), _before(days).date(), 7):
             shop.remind(f"night-{days}", _before(days))
 
 
 def _named(shop: World) -> list[str]:
-    """The amounts that the reminders named, oldest first."""
+    """Return the amounts named in the reminders, oldest first."""
     mails = (_text(mail) for mail in shop.mails() if "renews on" in mail["Subject"] or "card" in mail["Subject"])
     return [text.partition("  Amount: ")[2].splitlines()[0] for text in mails]
 
@@ -59,7 +59,8 @@ def _named(shop: World) -> list[str]:
 
 @pytest.mark.parametrize("days", range(7, 2, -1))
 def test_another_price_is_told_again_three_days_before_or_earlier(days: int) -> None:
-    """Once, on the same or the next night; then that is what is charged."""
+    """A price changed three days before the renewal or earlier is told once, on that night or the next, and is
+    charged."""
     shop = _reminded()
     shop.edit(**DOUBLED)
     _nights(shop, days)
@@ -69,8 +70,8 @@ def test_another_price_is_told_again_three_days_before_or_earlier(days: int) -> 
 
 @pytest.mark.parametrize("days", [2, 1, 0])
 def test_what_was_named_holds_where_there_is_no_time_to_tell_again(days: int) -> None:
-    """Two days before or later, also on the day itself: this renewal costs what the mail said, the next one the new
-    price, and no mail says anything else."""
+    """After a change two days before the renewal or later, also on the day, the renewal costs the price of the reminder
+    and the next renewal the new price, and no mail says otherwise."""
     shop = _reminded()
     _nights(shop, 6, days + 1)
     shop.edit(**DOUBLED)
@@ -84,7 +85,8 @@ def test_what_was_named_holds_where_there_is_no_time_to_tell_again(days: int) ->
 
 @pytest.mark.parametrize(("days", "charged"), [(1, "19.99 USD"), (0, "29.99 USD")])
 def test_a_lower_price_is_told_until_the_day_before(days: int, charged: str) -> None:
-    """Good news needs no notice; on the day itself nobody is told any more, and what was named holds."""
+    """A lower price is told and charged until the day before, since good news needs no notice; on the day nobody is
+    told, and the price of the reminder is charged."""
     shop = _reminded()
     shop.edit(amount=Decimal("19.99"))
     _nights(shop, days)
@@ -100,7 +102,8 @@ def test_a_lower_price_is_told_until_the_day_before(days: int, charged: str) -> 
 )  # fmt: skip
 @pytest.mark.parametrize("days", [3, 2])
 def test_all_that_was_named_is_told_again_or_holds(change: dict[str, Any], days: int) -> None:
-    """The currency, the plan and the length of the period, too: what the ledger claims is what the last mail said."""
+    """Currency, plan and length of the period are told again in time or hold like the price: the ledger claims the
+    period as the last mail named it."""
     shop = _reminded()
     shop.edit(**change)
     _nights(shop, days)
@@ -117,7 +120,7 @@ def test_all_that_was_named_is_told_again_or_holds(change: dict[str, Any], days:
 
 
 def test_a_price_that_is_changed_back_needs_no_mail(shop: World) -> None:
-    """What was named is so again."""
+    """A price that was changed and changed back needs no further mail."""
     shop = _reminded()
     shop.edit(**DOUBLED)
     shop.edit(amount=Decimal("29.99"))
@@ -127,7 +130,8 @@ def test_a_price_that_is_changed_back_needs_no_mail(shop: World) -> None:
 
 
 def test_a_webhook_names_the_price_of_the_row_and_charges_what_was_promised() -> None:
-    """Its amount is a check of what its sender knows, not what is charged."""
+    """A webhook's amount is compared with the row's price and does not decide the charge: the promised price is
+    charged."""
     shop = _reminded()
     shop.edit(**DOUBLED)
     assert shop.run("webhook", NOON, "59.98") == "Success"
@@ -135,7 +139,8 @@ def test_a_webhook_names_the_price_of_the_row_and_charges_what_was_promised() ->
 
 
 def test_who_was_never_reminded_pays_the_price_of_the_day() -> None:
-    """A monthly plan, and a reminder of a version that kept nothing of what it named."""
+    """The price of the day is charged without a reminder (a monthly plan), and after a reminder of an earlier version,
+    which recorded no price."""
     for row in ({}, YEARLY | {"reminder_upcoming": SENT | {"period": "2026-01-31"}}):
         shop = World()
         shop.subscribe(**row)
@@ -147,7 +152,7 @@ def test_who_was_never_reminded_pays_the_price_of_the_day() -> None:
 
 @pytest.mark.parametrize("told", ["yes", {"period": "2026-01-31"}, {"period": "2026-01-31", "token": "t", "amount": 5}])
 def test_a_promise_that_is_none_promises_nothing(told: Any) -> None:
-    """Somebody wrote something by hand: the price of the row is charged, and nothing fails."""
+    """An unreadable promise, written by hand, promises nothing: the row's price is charged, and nothing fails."""
     shop = _reminded()
     told = told | {"token": shop.row()["reminder_upcoming"]["token"]} if isinstance(told, dict) else told
     shop.edit(told_upcoming=told, **DOUBLED)
@@ -156,8 +161,8 @@ def test_a_promise_that_is_none_promises_nothing(told: Any) -> None:
 
 @pytest.mark.parametrize(("catch_up", "charged"), [("latest", 5998), ("each", 2999)])
 def test_a_promise_is_of_its_own_period(catch_up: str, charged: int) -> None:
-    """Late by more than a year: what is billed instead is a later period, at the price of the day; where each is
-    billed, the first one at what was named of it."""
+    """More than a year late, the latest period is billed at the price of the day; where every missed period is billed,
+    the first costs the price of its reminder."""
     shop = _reminded(catch_up=catch_up)
     shop.edit(**DOUBLED)
     now = NOON + timedelta(days=400)
@@ -167,8 +172,8 @@ def test_a_promise_is_of_its_own_period(catch_up: str, charged: int) -> None:
 
 @pytest.mark.parametrize("late", [0, 40])
 def test_the_price_of_a_month_buys_no_year(late: int) -> None:
-    """Told of a month's price by the mail about a card; a yearly plan two days before. It is the month that is charged
-    at that price, however late the charge comes, and the year after it at its own; and the preview says so."""
+    """A mail about a card named the price of a month, and the plan becomes yearly two days before: a month is charged
+    at that price, however late, and the year after it at its own price, as the preview says."""
     shop = World()
     shop.subscribe()
     shop.gateway.expires["pm_ok"] = "2025-12"
@@ -183,8 +188,8 @@ def test_the_price_of_a_month_buys_no_year(late: int) -> None:
 
 
 def test_a_mail_about_a_card_keeps_the_length_that_was_promised() -> None:
-    """Told of a month at its price, a yearly plan two days before, and then a card that expires: its mail names the
-    month's price once more, and that buys a month."""
+    """A month was promised at its price, the plan becomes yearly two days before, and the new card expires: the mail
+    about the card names the month's price again, and the charge buys a month."""
     shop = World()
     shop.subscribe()
     shop.gateway.expires |= {"pm_ok": "2025-12", "pm_new": "2025-12"}
@@ -197,18 +202,20 @@ def test_a_mail_about_a_card_keeps_the_length_that_was_promised() -> None:
 
 
 def test_the_preview_names_the_promise_where_each_period_is_billed() -> None:
-    """A year late and more: the first period costs what was named of it, the next one the price of the day."""
+    """More than a year late, the preview shows the first period at the price of its reminder and the next at the price
+    of the day."""
     shop = _reminded(catch_up="each")
     shop.edit(**DOUBLED)
     charges = preview(parse(shop.row()), today=(NOON + 400 * DAY).date(), count=2).charges
     assert [str(charge.amount) for charge in charges] == ["29.99", "59.98"]
 
 
-# --- what became of the mail -----------------------------------------------------------------------------------------
+# --- reminders that did not arrive -----------------------------------------------------------------------------------
 
 
 def test_a_mail_that_nobody_can_tell_of_may_have_promised_something() -> None:
-    """Cut off while it was sent: told again like any other, and else it holds."""
+    """A reminder cut off while being sent counts as a promise: a change is told again in time, and otherwise the
+    promised price is charged."""
     for days, charged in ((4, "59.98 USD"), (2, "29.99 USD")):
         shop = World()
         shop.subscribe(known_card=_card("2030-12"), **YEARLY)
@@ -220,7 +227,7 @@ def test_a_mail_that_nobody_can_tell_of_may_have_promised_something() -> None:
 
 
 def test_a_mail_that_came_back_has_promised_nothing() -> None:
-    """Nobody has read it, and nobody can be told: the price of the day."""
+    """A reminder that came back promises nothing, since nobody read it: the price of the day is charged."""
     shop = _reminded()
     bounce(shop)
     assert shop.row()["reminder_upcoming"]["state"] == "failed"
@@ -230,7 +237,8 @@ def test_a_mail_that_came_back_has_promised_nothing() -> None:
 
 
 def test_where_the_second_mail_does_not_arrive_the_first_one_holds() -> None:
-    """Claimed at the new price and certainly not sent, or sent and come back: the customer knows the first price."""
+    """Where the mail about the new price certainly did not go out, or came back, the customer knows only the first
+    price, and the first price is charged."""
     for troubled in (True, False):
         shop = _reminded()
         shop.edit(**DOUBLED)
@@ -244,8 +252,8 @@ def test_where_the_second_mail_does_not_arrive_the_first_one_holds() -> None:
 
 
 def test_told_again_at_every_cut_charges_what_a_mail_said() -> None:
-    """The run that tells again is cut before and after each of its calls, and nobody takes it up: what is charged was
-    named by the last mail that went out, or that may have gone out."""
+    """The run that tells the customer again is cut before and after every call, and never resumed: the price charged
+    was named by the last mail that went out, or may have gone out."""
     for at in range(60):
         shop = _reminded()
         shop.edit(**DOUBLED)
@@ -264,8 +272,8 @@ def test_told_again_at_every_cut_charges_what_a_mail_said() -> None:
 
 
 def test_another_card_that_expires_is_told_of_too() -> None:
-    """The customer gave a new card after they were told of the old one: it is looked at, and they are told of that one
-    where it expires too."""
+    """The customer updated the payment method after a mail about the expiring card: the gateway is asked about the new
+    card, and the customer is told if the new card expires, too."""
     shop = World()
     shop.subscribe()
     shop.gateway.expires |= {"pm_ok": "2025-12", "pm_new": "2026-01", "pm_old": "2025-11"}
@@ -278,7 +286,8 @@ def test_another_card_that_expires_is_told_of_too() -> None:
 
 
 def test_what_the_mail_about_a_card_said_of_the_amount_holds_as_well() -> None:
-    """A monthly plan: the new price is told by a mail of its own where there is time, and else it is for later."""
+    """On a monthly plan the mail about an expiring card promises its price: a new price is told in time by a further
+    mail, and otherwise holds for later periods only."""
     for days, charged in ((4, "59.98 USD"), (2, "29.99 USD")):
         shop = World()
         shop.subscribe()
@@ -291,7 +300,8 @@ def test_what_the_mail_about_a_card_said_of_the_amount_holds_as_well() -> None:
 
 
 def test_a_mail_about_a_card_names_the_price_that_holds() -> None:
-    """The price was changed too late, and the card turns out to expire: its mail says what will be charged."""
+    """The price was changed too late, and the new card expires: the mail about the card names the price that will be
+    charged."""
     shop = _reminded()
     shop.gateway.expires["pm_new"] = "2025-12"
     shop.edit(payment_method="pm_new", **DOUBLED)
@@ -304,7 +314,8 @@ def test_a_mail_about_a_card_names_the_price_that_holds() -> None:
 
 
 def test_the_preview_says_which_price_the_next_renewal_has() -> None:
-    """While there is time the new one, of which the customer is told; then the one that was named, and why."""
+    """While there is time to tell the customer, the preview shows the new price, and afterwards the reminder's price
+    with the reason."""
     shop = _reminded()
     shop.edit(**DOUBLED)
     row = parse(shop.row())
@@ -316,7 +327,7 @@ def test_the_preview_says_which_price_the_next_renewal_has() -> None:
 
 
 def test_an_offer_of_which_nothing_changed_is_told_once() -> None:
-    """Seven nights, one mail."""
+    """Seven nights without a change send a single reminder."""
     shop = _reminded()
     _nights(shop, 6)
     assert offers.changed(parse(shop.row())) is None

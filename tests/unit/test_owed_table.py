@@ -1,26 +1,27 @@
-"""Whatever a renewal and its customer's address stand at, each place says the same of it: what is owed, and whether it
-may be mailed. owed_table.txt holds the answers of all places side by side.
+"""For every state of a renewal and of its customer's address, all places of the code agree on the mail that is owed and
+on whether the mail may be sent. owed_table.txt holds the answers of all places side by side.
 
-Each line of the table is a renewal: its status, the notice that is owed, and what became of the mail that is owed or
-was sent last. Each column is a place. A cell with slashes holds an answer for each address: the one that was mailed,
-another, the one that was mailed and is marked as bounced, and as complained. A cell without slashes holds for all four.
+A line of the table is a renewal: its status, the owed notice, and the state of the mail that is owed or was sent last.
+A column is a place in the code. A cell with slashes holds an answer for four addresses in turn: the mailed address, a
+new address, the mailed address marked as bounced, and the mailed address marked as complained. A cell without slashes
+holds for all four.
 
 The columns:
 
-sweep    what the sweep asks for: a renewal, a look at its refunds, or nothing (-).
-charge   what an execution that names this period is to mail, or what it answers instead.
-mail     what becomes of the mail, where an execution is to send it.
-edit     whether another address, given by the API, starts an execution for this period.
+sweep    the request that the sweep sends: a renewal, a look at the refunds, or nothing (-).
+charge   the mail that an execution naming this period is to send, or the execution's answer instead.
+mail     the result of sending the mail, where an execution is to send a mail.
+edit     whether a new address, given by the API, starts an execution for this period.
 refund   whether a refund may be asked for.
-refunds  what a look at its refunds is to mail.
-resend   whether `resend-mail` takes it up.
-bounce   where a mail that was sent comes back: the status after it, and the notice.
+refunds  the mail that a look at the refunds is to send.
+resend   whether `resend-mail` accepts the period.
+bounce   after a sent mail came back: the status, and the notice.
 in vain  whether dunning takes the address to be at fault.
-audit    whether the audit misses a mail (of what was due, or charged, two days ago).
+audit    whether the audit misses a mail (of a renewal due, or charged, two days ago).
 
-The last lines are reminders: whether one is owed, after what became of the one before, for each address.
+The last lines are reminders: whether a reminder is owed, by the state of the reminder before, for the four addresses.
 
-Where the code answers otherwise on purpose, the table is written anew, and its difference read line by line:
+After an intended change of the code, write the table anew and read the difference line by line:
 `OWED_TABLE=write .venv/bin/python -m pytest tests/unit/test_owed_table.py`.
 """
 
@@ -73,16 +74,16 @@ ADDRESSES: dict[str, dict[str, Any]] = {
 }
 MAILS = ("none", "sending", "sent", "unknown", "failed")
 REFUNDED, REFUSED, FINAL, GIVEN_UP = "refunded_1", "payment_failed_1", "final_notice_1", "canceled_1"
-"""The notices."""
+"""The names of the notices' mails."""
 TOKEN = "b" * 32
-"""Of the mail that a line is about."""
+"""The token of the mail in a line."""
 ASKED = RenewalRequest("sub_1", "cus_1", Decimal("29.99"), DUE)
 
 
 @dataclass(frozen=True)
 class State:
-    """A line of the table: the status, whether it is paid, the notice that is owed, and the state of its mail; where no
-    notice is owed, of the receipt's."""
+    """A line of the table: the status, whether the period is paid, the owed notice, and the state of the notice's mail,
+    or of the receipt's mail where no notice is owed."""
 
     status: Status
     paid: bool
@@ -120,7 +121,7 @@ def _states() -> Iterator[State]:
 @cache
 @unheard
 def _lived(*, paid: bool, given_up: bool) -> World:
-    """A shop with one renewal: paid, and refunded in part; refused; or given up."""
+    """Return a shop with a single renewal: paid and refunded in part, declined, or given up."""
     shop = World()
     shop.subscribe(payment_method="pm_ok" if paid else "pm_declined")
     shop.run()
@@ -133,7 +134,7 @@ def _lived(*, paid: bool, given_up: bool) -> World:
 
 
 def _shop(state: State, address: str) -> World:
-    """A shop as it stands in this line, of its own for each question."""
+    """Return a fresh shop in the state of this line."""
     shop, lived = World(), _lived(paid=state.paid, given_up=state.status is Status.GIVEN_UP)
     row, item = _stored(state, address)
     shop.dynamodb.items("subscriptions")["sub_1", "cus_1"] = deepcopy(row)
@@ -147,7 +148,7 @@ def _shop(state: State, address: str) -> World:
 
 @cache
 def _stored(state: State, address: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The subscription's row and the ledger's item in this line."""
+    """Return the subscription's row and the ledger's item in this line."""
     lived = _lived(paid=state.paid, given_up=state.status is Status.GIVEN_UP)
     row, item = lived.row() | ADDRESSES[address], dict(lived.items()[DAY])
     if state.status is Status.CLAIMED:
@@ -173,7 +174,7 @@ def _stored(state: State, address: str) -> tuple[dict[str, Any], dict[str, Any]]
 
 
 def _indexed(state: State, item: dict[str, Any]) -> dict[str, Any]:
-    """Where the ledger keeps such a renewal: among the unfinished, and whether as parked."""
+    """Return the index attributes of such a renewal in the ledger: among the unfinished, and whether parked."""
     parked = state.notice is not None and state.mail == "failed"
     open_still = state.status in ("claimed", "declined", "action_required", "paid", "receipted")
     waits = open_still or (state.notice is not None and not parked)
@@ -188,7 +189,7 @@ def _row(shop: World) -> Subscription:
     return subscription.parse(shop.row())
 
 
-# --- the places ------------------------------------------------------------------------------------------------------
+# --- the places in the code ------------------------------------------------------------------------------------------
 
 
 @dataclass
@@ -264,7 +265,7 @@ def _refunds(shop: World) -> str:
 
 
 class _Deployed:
-    """What `resend-mail` asks of a deployment, up to the run of the workflow."""
+    """The parts of a deployment that `resend-mail` uses before it runs the workflow."""
 
     def __init__(self, shop: World) -> None:
         self.register = _register(shop)
@@ -277,7 +278,7 @@ class _Deployed:
 
 
 class _Started(Exception):  # noqa: N818
-    """The workflow would be started."""
+    """Raised at the moment when the workflow would be started."""
 
 
 def _resend(shop: World) -> str:
@@ -359,7 +360,7 @@ def _reminded(mail: str, address: str) -> str:
 
 
 def table() -> str:
-    """The whole table."""
+    """Return the whole table."""
     states = list(_states())
     head = ["renewal", "notice", "mail", *PLACES]
     lines = [[f"{each.status}{', paid' if each.paid else ''}", each.notice or "-", each.mail,
@@ -374,7 +375,7 @@ def table() -> str:
 
 
 def test_each_place_answers_as_the_table_says() -> None:
-    """No place's answer changes unseen: a change of one is a change of the table."""
+    """The answer of no place changes unseen: any changed answer changes the table."""
     answers = table()
     if os.environ.get("OWED_TABLE") == "write":
         TABLE.write_text(answers)

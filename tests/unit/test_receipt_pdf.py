@@ -1,4 +1,5 @@
-"""The receipt's PDF: right in every script that has a font, honest about the rest, the same bytes each time."""
+"""The receipt's PDF: right in every script that has a font, honest about missing characters, and byte for byte
+repeatable."""
 
 import io
 import logging
@@ -97,20 +98,20 @@ def named(name: str) -> Receipt:
 
 @cache
 def printed(receipt: Receipt) -> RenderedReceipt:
-    """For tests that look at the same receipt by different eyes. No glyph of it is left out."""
+    """Render a receipt once for several tests, and check that no glyph is left out."""
     with nothing_dropped():
         return render(receipt)
 
 
 def text_of(pdf: bytes) -> str:
-    """What pdfium reads from the page, without the directional marks that it adds."""
+    """Return pdfium's text of the page, without the directional marks that pdfium adds."""
     with pypdfium2.PdfDocument(pdf) as document:
         assert len(document) == 1
         return str(document[0].get_textpage().get_text_range()).replace("\r\n", "\n")
 
 
 def boxes_of(pdf: bytes) -> list[tuple[str, float, float, float, float]]:
-    """Each visible character with its left, bottom, right, top in points."""
+    """Return every visible character with its left, bottom, right and top edge in points."""
     with pypdfium2.PdfDocument(pdf) as document:
         page = document[0].get_textpage()
         return [
@@ -121,7 +122,7 @@ def boxes_of(pdf: bytes) -> list[tuple[str, float, float, float, float]]:
 
 
 def embedded(pdf: bytes) -> dict[str, str]:
-    """The characters drawn with each embedded font, by the font's name, as its ToUnicode map tells them."""
+    """Return the characters drawn with every embedded font, by the font's name, read from the font's ToUnicode map."""
     with pikepdf.open(io.BytesIO(pdf)) as document:
         fonts: Any = document.pages[0].Resources.Font
         maps = {str(font.BaseFont): font.ToUnicode.read_bytes() for font in fonts.values() if "/ToUnicode" in font}
@@ -136,7 +137,7 @@ def embedded(pdf: bytes) -> dict[str, str]:
 
 @contextmanager
 def nothing_dropped() -> Iterator[None]:
-    """Fails if fpdf2 logs that it left a glyph out."""
+    """Fail if fpdf2 logs a glyph left out."""
     written = io.StringIO()
     handler = logging.StreamHandler(written)
     handler.setLevel(logging.WARNING)
@@ -156,13 +157,14 @@ def assert_valid(pdf: bytes) -> None:
 
 
 def _read(text: str) -> str:
-    """The text as it is compared: without joiners, which nobody sees, and the marks of direction that readers add."""
+    """Return the text for a comparison: without joiners, which are invisible, and without the directional marks of PDF
+    readers."""
     return re.sub("[\u200c\u200d\u202a-\u202e]", "", text)
 
 
 @pytest.mark.parametrize("name", NAMES.values(), ids=NAMES.keys())
 def test_a_name_comes_back_from_the_page(name: str) -> None:
-    """A name in any script that has a font is read from the PDF in logical order, and nothing is missing."""
+    """A name in any script that has a font is read from the PDF in logical order and without missing characters."""
     rendered = printed(named(name))
     assert _read(name) in _read(text_of(rendered.pdf))
     assert rendered.missing == ""
@@ -170,7 +172,7 @@ def test_a_name_comes_back_from_the_page(name: str) -> None:
 
 
 def test_it_says_everything_about_the_payment() -> None:
-    """The page tells seller, customer, plan, the days covered, number, transaction, method, amount and time."""
+    """The page tells seller, customer, plan, the days covered, number, transaction, payment method, amount and time."""
     text = text_of(render(RECEIPT).pdf)
     for expected in (
         "Receipt number", "R-2026-01-31-8F3K2Q", "PAID", "31 January 2026, 09:30 UTC", "29.99 EUR",
@@ -182,7 +184,7 @@ def test_it_says_everything_about_the_payment() -> None:
 
 
 def test_what_is_unknown_is_left_out() -> None:
-    """Without a payment method, tax id, name or plan there is no label that stands alone."""
+    """Without a payment method, tax id, name or plan the page has no label without a value."""
     seller = Seller("Northwind", "", "")
     text = text_of(render(replace(RECEIPT, payment_method=None, seller=seller, customer_name="", plan="")).pdf)
     assert "Payment method" not in text
@@ -191,7 +193,7 @@ def test_what_is_unknown_is_left_out() -> None:
 
 
 def test_a_period_of_one_day_is_one_date() -> None:
-    """A daily subscription's period is printed as that day, not as a range."""
+    """A daily subscription's period is printed as a single date, not as a range."""
     text = text_of(render(replace(RECEIPT, period_end=date(2026, 2, 1))).pdf)
     assert "31 Jan 2026" in text
     assert "–" not in text
@@ -206,20 +208,21 @@ def test_a_period_of_one_day_is_one_date() -> None:
     ],
 )
 def test_an_address_is_set_in_lines(address: str, lines: list[str]) -> None:
-    """Lines are kept, else commas make them, except after a number or where there would be too many."""
+    """An address keeps its lines; without lines the address is broken at commas, except after a number or into too many
+    lines."""
     rendered = render(replace(RECEIPT, seller=Seller("Northwind", address, "")))
     assert "\n".join(lines) in re.sub(" *\n", "\n", text_of(rendered.pdf)).replace("Customer cus_1042\n", "")
 
 
 @pytest.mark.parametrize("name", [*NAMES.values(), "😀 unknown"])
 def test_the_same_receipt_has_the_same_bytes(name: str) -> None:
-    """Rendering twice gives the same file."""
+    """Rendering a receipt twice gives the same file."""
     assert render(named(name)) == printed(named(name))
 
 
 @pytest.mark.parametrize("seed", share(["1", "2"], of=2))
 def test_another_process_gives_the_same_bytes(tmp_path: Path, seed: str) -> None:
-    """Neither the process nor its hash seed shows in the file."""
+    """Neither the process nor its hash seed changes the file."""
     mixed = named(NAMES["mixed"] + " 😀 " + NAMES["arabic"])
     script = tmp_path / "again.py"
     script.write_text(
@@ -234,7 +237,7 @@ def test_another_process_gives_the_same_bytes(tmp_path: Path, seed: str) -> None
 
 
 def test_a_character_without_a_font_is_seen_and_named() -> None:
-    """An emoji becomes U+FFFD on the page and is reported, once for all its places; the rest of the text stays."""
+    """An emoji becomes U+FFFD on the page and is reported once for all its places; the remaining text is printed."""
     rendered = render(replace(RECEIPT, customer_name="Ada 😀🎉 Lovelace", plan="Plan 😀"))
     assert rendered.missing == "🎉😀"
     assert "Ada �� Lovelace" in text_of(rendered.pdf)
@@ -261,25 +264,27 @@ def test_a_character_without_a_font_is_seen_and_named() -> None:
     ],
 )
 def test_odd_characters(name: str, seen: str, missing: str) -> None:
-    """Breaks become spaces, what is invisible goes, letters are composed, what cannot be drawn is replaced."""
+    """Line breaks become spaces, invisible characters are dropped, letters are composed, and undrawable characters are
+    replaced."""
     rendered = render(named(name))
     assert seen in text_of(rendered.pdf)
     assert rendered.missing == missing
 
 
 def test_the_name_of_a_person_keeps_its_own_characters() -> None:
-    """A compatibility Han character, which normalisation would change to another, is not changed."""
+    """A compatibility Han character keeps its shape, though normalisation would replace the character."""
     assert tidy("\ufa19") == "\ufa19"
     assert tidy("か\u3099") == "が"
 
 
 def test_a_latin_1_receipt_embeds_no_font() -> None:
-    """What the core font can write needs no other."""
+    """A receipt within the core font's characters embeds no font."""
     assert embedded(render(named(NAMES["cp1252"])).pdf) == {}
 
 
 def test_one_font_serves_the_whole_receipt_where_it_can() -> None:
-    """Kana in the plan make the Han name Japanese: one font is embedded, not a Chinese one beside it."""
+    """Kana in the plan make the Han name Japanese: only the Japanese font is embedded, without a Chinese font beside
+    it."""
     rendered = render(replace(RECEIPT, customer_name="山田太郎", plan="プラン Pro"))
     assert set(embedded(rendered.pdf)) == {"/MPDFAA+NotoSansCJKJP"}
 
@@ -293,7 +298,7 @@ def test_han_alone_follows_the_currency(currency: str, language: str) -> None:
 
 @pytest.mark.parametrize("font", sorted(receipt_fonts.coverage()))
 def test_no_character_of_a_font_is_lost(font: str) -> None:
-    """Characters from all over a font's repertoire, twenty in a line, are each drawn by some embedded font."""
+    """Characters from all over a font's repertoire, twenty in a line, are all drawn with an embedded font."""
     covered = sorted(receipt_fonts.coverage()[font])
     sample = covered[:: max(1, len(covered) // 100)]
     for together in batched(sample, 100, strict=False):
@@ -309,14 +314,14 @@ def test_no_character_of_a_font_is_lost(font: str) -> None:
 
 
 def test_arabic_letters_join() -> None:
-    """Three times the same letter in one word are three different shapes."""
+    """Three times the same Arabic letter in a word are drawn as three different shapes."""
     drawn = "".join(embedded(render(named("ببب")).pdf).values())
     assert drawn.count("ب") == 3
 
 
 @pytest.mark.parametrize("name", ["محمد", "דניאל"])
 def test_right_to_left_is_drawn_right_to_left(name: str) -> None:
-    """The first letter of a word stands to the right of its last."""
+    """The first letter of a right-to-left word stands to the right of the last letter."""
     lefts = {character: left for character, left, *_ in boxes_of(render(named(name)).pdf)}
     assert lefts[name[0]] != lefts[name[-1]]
     first_letter = max(left for character, left, *_ in boxes_of(render(named(name)).pdf) if character == name[0])
@@ -344,7 +349,7 @@ def test_long_texts_stay_in_their_places(unit: str) -> None:
         )
     )  # fmt: skip
     assert_valid(rendered.pdf)
-    assert re.search("…|[.]{3}", text_of(rendered.pdf))  # pdfium reads it as three points beside Arabic
+    assert re.search("…|[.]{3}", text_of(rendered.pdf))  # beside Arabic pdfium reads the ellipsis as three points
     boxes = boxes_of(rendered.pdf)
     assert min(left for _, left, *_ in boxes) > MARGIN
     assert max(right for *_, right, _ in boxes) < 595.3 - MARGIN
@@ -354,20 +359,20 @@ def test_long_texts_stay_in_their_places(unit: str) -> None:
 
 
 def test_a_text_of_any_length_is_cut() -> None:
-    """A text of a million characters is as quick and as harmless as a long one."""
+    """A text of a million characters is cut as quickly and harmlessly as a long text."""
     rendered = render(replace(RECEIPT, customer_id="\u0635e\u0301" * 500_000, plan="\u0301" * 1_000_000))
     assert_valid(rendered.pdf)
     assert "…" in text_of(rendered.pdf)
 
 
 def test_a_wrapped_text_is_whole() -> None:
-    """A plan that needs two lines loses nothing between them."""
+    """A plan in two lines loses no character between the lines."""
     plan = "プレミアムプラン（月額）とすべての追加機能を含む特別な年間契約"
     assert plan in text_of(render(replace(RECEIPT, plan=plan)).pdf).replace("\n", "")
 
 
 def test_a_big_amount_is_never_cut() -> None:
-    """An amount too wide for its column is set smaller, not shortened."""
+    """An amount too wide for its column is set in smaller type, not shortened."""
     text = text_of(render(replace(RECEIPT, amount="123456789012345678.99")).pdf)
     assert text.count("123456789012345678.99 EUR") == 3
 
@@ -384,7 +389,8 @@ def test_a_big_amount_is_never_cut() -> None:
 def test_the_time_of_payment_is_printed_in_the_offset_it_was_recorded_in(
     paid_at: str, printed: str, metadata: str
 ) -> None:
-    """One moment, four businesses: each receipt has its own day, twice, and the same bytes when it is made again."""
+    """A single moment in four time zones: every receipt prints its local day twice, and is the same file when rendered
+    again."""
     receipt = replace(RECEIPT, paid_at=datetime.fromisoformat(paid_at))
     pdf = render(receipt).pdf
     assert any(line.endswith(printed) for line in text_of(pdf).splitlines())
@@ -395,7 +401,7 @@ def test_the_time_of_payment_is_printed_in_the_offset_it_was_recorded_in(
 
 
 def test_metadata() -> None:
-    """Title, author, subject, language and the date of the payment are in the file."""
+    """The file's metadata has title, author, subject, language and the time of the payment."""
     with pikepdf.open(io.BytesIO(render(named("山田太郎")).pdf)) as document:
         assert str(document.docinfo["/Title"]) == "Receipt R-2026-01-31-8F3K2Q"
         assert str(document.docinfo["/Author"]) == "Northwind Software Ltd"
@@ -412,7 +418,7 @@ anything = st.text(
 @settings(max_examples=15, deadline=None)
 @given(texts=st.tuples(*[anything] * 8), method=st.none() | anything, amount=anything, currency=anything)
 def test_any_text_gives_one_valid_page(texts: tuple[str, ...], method: str | None, amount: str, currency: str) -> None:
-    """Whatever the texts are, there is one valid page, no glyph is left out, and what is missing can be logged."""
+    """Any texts give a single valid page, no glyph is left out, and the missing characters can be logged."""
     _expect_one_valid_page(texts, method, amount, currency)
 
 
@@ -422,7 +428,7 @@ def test_any_text_gives_one_valid_page(texts: tuple[str, ...], method: str | Non
 def test_any_text_gives_one_valid_page_for_long(
     texts: tuple[str, ...], method: str | None, amount: str, currency: str
 ) -> None:
-    """As above, four hundred receipts."""
+    """Four hundred random receipts give a single valid page, too."""
     _expect_one_valid_page(texts, method, amount, currency)
 
 
@@ -442,7 +448,7 @@ def _expect_one_valid_page(texts: tuple[str, ...], method: str | None, amount: s
 
 
 def test_the_coverage_is_that_of_the_fonts() -> None:
-    """coverage.json, by which fonts are chosen, says exactly what each font's own cmap says."""
+    """coverage.json, by which fonts are chosen, has exactly the characters of every font's own cmap."""
     assert set(receipt_fonts.coverage()) == {path.name for path in receipt_fonts.FOLDER.glob("*.[ot]tf")}
     for name, characters in receipt_fonts.coverage().items():
         with TTFont(receipt_fonts.FOLDER / name) as font:
@@ -450,7 +456,8 @@ def test_the_coverage_is_that_of_the_fonts() -> None:
 
 
 def test_the_fonts_cover_what_they_promise() -> None:
-    """European letters with all of cp1252, JIS X 0208, GB 2312, all Hangul, all of the first Han block, are there."""
+    """The fonts have European letters with all of cp1252, JIS X 0208, GB 2312, all Hangul and the whole first Han
+    block."""
     coverage = receipt_fonts.coverage()
     cp1252 = {bytes([byte]).decode("cp1252", "ignore") for byte in range(0x20, 0x100)} - {"", "\x7f", "\xa0", "\xad"}
     assert cp1252 <= coverage["latin.ttf"]
@@ -473,7 +480,7 @@ def test_the_fonts_cover_what_they_promise() -> None:
 
 
 def test_what_needs_shaping_is_shaped() -> None:
-    """The fonts that say where their letters go are exactly those that the receipt shapes, and all fonts are used."""
+    """Exactly the fonts with positioning rules (GPOS) are shaped on the receipt, and every font is used."""
     shaped = set()
     for name in receipt_fonts.coverage():
         with TTFont(receipt_fonts.FOLDER / name) as font:
@@ -484,7 +491,7 @@ def test_what_needs_shaping_is_shaped() -> None:
 
 @pytest.mark.parametrize("name", ["thai", "devanagari", "armenian", "ethiopic", "sinhala", "khmer", "burmese"])
 def test_a_font_is_loaded_only_where_its_script_is_needed(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One name in one script opens one font, the script's own."""
+    """A name in a single script opens only the script's own font."""
     opened: list[str] = []
     add = FPDF.add_font
 
@@ -509,7 +516,8 @@ def test_a_font_is_loaded_only_where_its_script_is_needed(name: str, monkeypatch
     ],
 )
 def test_letters_are_joined_as_their_script_wants(name: str, piece: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A name is handed to HarfBuzz in one piece, joiners and marks with their letters: nothing tears a letter apart."""
+    """A name is passed to HarfBuzz in a single piece, with joiners and marks beside their letters: no letter is torn
+    apart."""
     pieces: list[str] = []
     shape = TTFFont.shape_text
 
@@ -524,7 +532,8 @@ def test_letters_are_joined_as_their_script_wants(name: str, piece: str, monkeyp
 
 @pytest.mark.parametrize("font", sorted(receipt_fonts.coverage()))
 def test_the_fonts_are_free(font: str) -> None:
-    """Each font says that it is under the SIL Open Font License, whose text stands beside it."""
+    """Every font names the SIL Open Font License, and OFL.txt beside the fonts has the license and the font's copyright
+    holder."""
     with TTFont(receipt_fonts.FOLDER / font) as opened:
         assert "SIL Open Font License, Version 1.1" in opened["name"].getDebugName(13)
         holder = opened["name"].getDebugName(0)
@@ -534,7 +543,7 @@ def test_the_fonts_are_free(font: str) -> None:
 @pytest.mark.skipif(QPDF is None, reason="qpdf is not installed")
 @pytest.mark.parametrize("name", NAMES.values(), ids=NAMES.keys())
 def test_qpdf_accepts_it(name: str, tmp_path: Path) -> None:
-    """`qpdf --check` finds nothing wrong."""
+    """`qpdf --check` finds no fault in the file."""
     path = tmp_path / "receipt.pdf"
     path.write_bytes(printed(named(name)).pdf)
     done = subprocess.run([str(QPDF), "--check", path], capture_output=True, text=True, timeout=30, check=False)
@@ -542,9 +551,9 @@ def test_qpdf_accepts_it(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(PDFTOTEXT is None, reason="pdftotext is not installed")
-@pytest.mark.parametrize("script", sorted(NAMES.keys() - {"thaana"}))  # poppler 22 parts its letters from their marks
+@pytest.mark.parametrize("script", sorted(NAMES.keys() - {"thaana"}))  # poppler 22 parts letters from their marks
 def test_pdftotext_gives_the_name_back(script: str, tmp_path: Path) -> None:
-    """`pdftotext` reads the name in logical order (it adds marks of direction around right-to-left text)."""
+    """`pdftotext` reads the name in logical order (with directional marks around right-to-left text)."""
     path = tmp_path / "receipt.pdf"
     path.write_bytes(printed(named(NAMES[script])).pdf)
     done = subprocess.run(

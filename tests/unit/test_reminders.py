@@ -1,4 +1,5 @@
-"""Reminders: to whom, of what, with the card as it is at that moment; each once, and never what is no longer true."""
+"""Reminders: sent to the right customers, of the renewal and of the card as the gateway knows the card at that moment;
+never twice, and never when no longer true."""
 
 from collections.abc import Callable
 from datetime import date, datetime, timedelta
@@ -20,7 +21,7 @@ from tests.fakes import DUE, LATER, NOON, PAGE, REMINDER_DAYS, SENDER, World
 WEEK = timedelta(days=7)
 DAY = timedelta(days=1)
 EARLIER = NOON - timedelta(days=5)
-"""The renewal on 31 January is near."""
+"""A moment when the renewal on 31 January is near."""
 
 YEARLY: dict[str, Any] = {"interval": "year"}
 
@@ -45,7 +46,7 @@ def _text(mail: EmailMessage, kind: str = "plain") -> str:
     return str(part.get_content())
 
 
-# --- what is owed ------------------------------------------------------------------------------------------------
+# --- owed reminders ----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -63,13 +64,15 @@ def _text(mail: EmailMessage, kind: str = "plain") -> str:
     ],
 )
 def test_of_a_renewal_are_reminded_who_pay_for_a_year_or_more(plan: dict[str, Any], reminded: bool) -> None:
-    """Whoever pays more often knows."""
+    """Customers on plans of a year or longer are reminded of the renewal; customers who pay more often need no
+    reminder."""
     assert _owed(**plan) == (["upcoming"] if reminded else [])
 
 
 @pytest.mark.parametrize(("ahead", "reminded"), [(8, False), (7, True), (1, True), (0, False), (-1, False)])
 def test_a_renewal_is_near_from_seven_days_before_to_the_day_before(ahead: int, reminded: bool) -> None:
-    """A missed night heals by the next one; on the day itself there is nothing to remind of."""
+    """A reminder is owed from seven days before the renewal to the day before: a missed night heals by the next, and on
+    the day itself no reminder makes sense."""
     assert bool(_owed(day=DUE - timedelta(days=ahead), **YEARLY)) is reminded
 
 
@@ -81,7 +84,8 @@ def test_a_renewal_is_near_from_seven_days_before_to_the_day_before(ahead: int, 
     ],
 )  # fmt: skip
 def test_who_is_not_charged_is_not_reminded(change: dict[str, Any]) -> None:
-    """Cancelled, paused, unpaid, past due, or ending with the period: neither of the renewal nor of the card."""
+    """A subscription that is canceled, paused, unpaid, past due or ending with the period is reminded neither of the
+    renewal nor of the card."""
     row = _row(known_card=_card("2025-12"), **YEARLY, **change)
     assert reminders.owed(row, EARLIER.date(), REMINDER_DAYS) == []
     assert not reminders.may_be_owed(_row(**YEARLY, **change), EARLIER.date(), REMINDER_DAYS)
@@ -91,7 +95,7 @@ def test_who_is_not_charged_is_not_reminded(change: dict[str, Any]) -> None:
     ("expires", "before"), [("2025-12", True), ("2026-01", False), ("2026-02", False), ("", False)]
 )
 def test_a_card_is_good_to_the_end_of_its_month(expires: str, before: bool) -> None:
-    """For a charge on 31 January a card of January is still good; of one that is gone nothing is known."""
+    """A card that expires in January is still good on 31 January; a card unknown to the gateway owes no reminder."""
     assert _owed(known_card=_card(expires)) == (["card_expires"] if before else [])
 
 
@@ -100,7 +104,8 @@ OTHERWISE = [None, _card("2025-12", "pm_old"), {"expires": "2025-12"}, "2025-12"
 
 @pytest.mark.parametrize("known", OTHERWISE)
 def test_what_is_known_of_another_card_is_not_known_of_this_one(known: Any) -> None:
-    """A new card, or a note that is none: the gateway is to be asked, and nothing is owed on a guess."""
+    """A note of a different card, or an unreadable note, counts for nothing: the gateway must be asked, and no reminder
+    is owed on a guess."""
     row = _row(known_card=known)
     assert reminders.asks_for_card(row, EARLIER.date(), REMINDER_DAYS)
     assert reminders.owed(row, EARLIER.date(), REMINDER_DAYS) == []
@@ -108,16 +113,18 @@ def test_what_is_known_of_another_card_is_not_known_of_this_one(known: Any) -> N
 
 @pytest.mark.parametrize("record", ["sent", {"period": "2026-01-31"}, {"period": "2026-01-31", "state": "sent"}])
 def test_a_record_that_is_none_is_a_bad_row(record: Any) -> None:
-    """Whoever edits a row by hand is told which attribute is at fault; the sweep goes on with the others."""
+    """An unreadable record of a reminder is a bad row: whoever edited the row by hand is told the attribute, and the
+    sweep continues."""
     with pytest.raises(BadRow, match="reminder_upcoming: is not the record of a reminder"):
         _owed(reminder_upcoming=record, **YEARLY)
 
 
-# --- what is sent ------------------------------------------------------------------------------------------------
+# --- sent reminders ----------------------------------------------------------------------------------------------
 
 
 def test_an_upcoming_renewal_is_announced_once(shop: World) -> None:
-    """When, how much and for what, in both forms; the second run, the next day and a copy send nothing."""
+    """The reminder tells date, amount and period in text and HTML; the next day's run and a copy of the message send no
+    further mail."""
     shop.subscribe(plan="Pro <b>", **YEARLY)
     for n in range(3):
         assert shop.remind(f"run-{n}", EARLIER + n * DAY) == "Success"
@@ -133,7 +140,7 @@ def test_an_upcoming_renewal_is_announced_once(shop: World) -> None:
 
 
 def test_the_next_period_is_announced_again(shop: World) -> None:
-    """Once for each period: what was recorded of the last one does not count for this one."""
+    """A reminder is sent for every period: the last period's record does not count for the next."""
     shop.subscribe(**YEARLY)
     shop.remind("first", EARLIER)
     assert shop.run() == "Success"
@@ -146,7 +153,8 @@ def test_the_next_period_is_announced_again(shop: World) -> None:
 
 
 def test_a_card_that_expires_before_the_charge_is_told_with_its_month(shop: World) -> None:
-    """Asked at the gateway, kept on the row, and mailed once; a link to give a new one."""
+    """The gateway is asked about the card, the row keeps the answer, and a single mail names the month and links to the
+    customer page."""
     shop.subscribe()
     shop.gateway.expires["pm_ok"] = "2025-12"
     for n in range(3):
@@ -162,7 +170,7 @@ def test_a_card_that_expires_before_the_charge_is_told_with_its_month(shop: Worl
 
 
 def test_both_reminders_are_two_mails() -> None:
-    """A yearly plan whose card expires: each kind has its own record."""
+    """A yearly plan with an expiring card gets two mails, with a record for each kind."""
     shop = _expiring()
     shop.remind("run-1", EARLIER)
     shop.remind("run-2", EARLIER + DAY)
@@ -171,7 +179,8 @@ def test_both_reminders_are_two_mails() -> None:
 
 @pytest.mark.parametrize("card", ["pm_ok", "pm_gone"])
 def test_a_card_that_was_looked_at_is_not_asked_about_again(shop: World, card: str) -> None:
-    """Good for the charge, or gone: no mail, and the row says that nobody needs to ask again."""
+    """For a card that is good for the charge, or gone, no mail is sent, and the row records that nobody needs to ask
+    again."""
     shop.subscribe(payment_method=card)
     for n in range(3):
         assert shop.remind(f"run-{n}", EARLIER + n * DAY) == "Success"
@@ -181,7 +190,7 @@ def test_a_card_that_was_looked_at_is_not_asked_about_again(shop: World, card: s
 
 
 def test_a_charge_tells_what_its_card_is(shop: World) -> None:
-    """After a payment the gateway need not be asked: the charge named the card and its month."""
+    """A charge records the card and its month, so that the gateway need not be asked after a payment."""
     shop.subscribe()
     assert shop.run() == "Success"
     row = parse(shop.row())
@@ -190,7 +199,8 @@ def test_a_charge_tells_what_its_card_is(shop: World) -> None:
 
 
 def test_a_card_that_the_bank_replaced_is_not_complained_of(shop: World) -> None:
-    """Known to expire since the last charge, renewed at the gateway meanwhile: nothing is sent, and that is kept."""
+    """A card that the last charge knew as expiring was renewed at the gateway: no reminder is sent, and the row keeps
+    the new month."""
     shop.subscribe(known_card=_card("2025-12"))
     assert shop.remind("run-1", EARLIER) == "Success"
     assert not shop.mails()
@@ -198,7 +208,7 @@ def test_a_card_that_the_bank_replaced_is_not_complained_of(shop: World) -> None
 
 
 def test_a_gateway_that_gives_no_answer_is_asked_again(shop: World) -> None:
-    """No answer is no card: the task is tried again, and nothing is kept or mailed on a guess."""
+    """Without an answer of the gateway the task is retried, and nothing is recorded or mailed on a guess."""
     shop.subscribe()
     shop.gateway.expires["pm_ok"] = "2025-12"
     shop.gateway.trouble.append(("card", "before"))
@@ -209,7 +219,8 @@ def test_a_gateway_that_gives_no_answer_is_asked_again(shop: World) -> None:
 
 
 def test_a_test_clock_is_the_day_that_counts(shop: World) -> None:
-    """Months before by the calendar, five days before by the subscription's own clock: reminded, on that day."""
+    """A subscription with a test clock is reminded by its own clock, five days before the renewal, though the calendar
+    is months behind."""
     shop.environment = "dev"
     shop.subscribe(renewal_date="2026-06-30", test_clock="2026-06-25", **YEARLY)
     assert shop.remind("run-1") == "Success"
@@ -217,7 +228,7 @@ def test_a_test_clock_is_the_day_that_counts(shop: World) -> None:
     assert shop.row()["reminder_upcoming"]["at"].startswith("2026-06-25")
 
 
-# --- what is no longer true ----------------------------------------------------------------------------------------
+# --- reminders overtaken by a change -------------------------------------------------------------------------------
 
 MEANWHILE: list[dict[str, Any]] = [
     {"status": "canceled"}, {"status": "paused"}, {"status": "past_due"}, {"cancel_at": "2026-01-31"},
@@ -227,7 +238,8 @@ MEANWHILE: list[dict[str, Any]] = [
 
 @pytest.mark.parametrize("change", MEANWHILE)
 def test_what_changes_before_the_mail_is_not_told_as_it_was(change: dict[str, Any]) -> None:
-    """At every moment before a reminder is claimed: it is dropped, or says what is so by then."""
+    """A row changed at any moment before a reminder is claimed gets no outdated mail: the reminder is dropped or tells
+    the new facts."""
     for at in range(40):
         shop, claimed = _expiring(), set[str]()
         shop.cuts.at = at
@@ -246,7 +258,7 @@ def test_what_changes_before_the_mail_is_not_told_as_it_was(change: dict[str, An
 
 
 def _expiring() -> World:
-    """A yearly subscription whose card expires: two reminders are owed."""
+    """Return a shop with a yearly subscription and an expiring card: two reminders are owed."""
     shop = World()
     shop.subscribe(**YEARLY)
     shop.gateway.expires["pm_ok"] = "2025-12"
@@ -262,7 +274,7 @@ def _edits(shop: World, change: dict[str, Any], claimed: set[str]) -> Callable[[
 
 
 def test_a_deleted_subscription_is_not_reminded(shop: World) -> None:
-    """Deleted between the sweep and its message: nothing is sent, nothing fails."""
+    """A row deleted between the sweep and the message gets no mail and causes no failure."""
     shop.subscribe(**YEARLY)
     shop.delete_row()
     assert shop.remind("run-1", EARLIER, period="2026-01-31") == "Success"
@@ -270,7 +282,7 @@ def test_a_deleted_subscription_is_not_reminded(shop: World) -> None:
 
 
 def test_a_row_that_is_deleted_stays_deleted() -> None:
-    """At every moment of the run: neither the card nor a record writes it anew."""
+    """A row deleted at any moment of the run is written anew neither for the card nor for a record."""
     for at in range(60):
         shop = _expiring()
         shop.cuts.at = at
@@ -284,14 +296,15 @@ def test_a_row_that_is_deleted_stays_deleted() -> None:
 
 
 def test_a_row_that_is_broken_by_hand_is_not_reminded(shop: World) -> None:
-    """Broken between the sweep and its message: nothing is sent, nothing fails, and the next sweep names the row."""
+    """A row broken between the sweep and the message gets no mail and causes no failure; the next sweep names the
+    row."""
     shop.subscribe(reminder_card_expires="yes", known_card=_card("2030-12"), **YEARLY)
     assert shop.remind("run-1", EARLIER) == "Success"
     assert not shop.mails()
 
 
 def test_a_subscription_of_two_customers_is_not_reminded(shop: World) -> None:
-    """It cannot be charged as it stands, so nobody is told that it will be."""
+    """A subscription id with rows of two customers cannot be charged, so nobody is reminded of a charge."""
     shop.subscribe(**YEARLY)
     shop.subscribe(customer_id="cus_2", **YEARLY)
     assert shop.remind("run-1", EARLIER) == "Success"
@@ -302,8 +315,8 @@ def test_a_subscription_of_two_customers_is_not_reminded(shop: World) -> None:
 
 
 def test_a_run_cut_anywhere_sends_each_reminder_at_most_once() -> None:
-    """Cut at each moment, run again by its owner, minutes later and a day later: each is sent once, or recorded as
-    unknown, which only the one that was cut can be."""
+    """A run is cut at any moment and repeated by its owner, minutes later and a day later: every reminder is sent once,
+    or stands as unknown, which only the interrupted reminder can."""
     for at in range(60):
         shop = _expiring()
         shop.cuts.at = at
@@ -324,7 +337,8 @@ def test_a_run_cut_anywhere_sends_each_reminder_at_most_once() -> None:
 
 
 def test_a_reminder_cut_after_its_claim_is_unknown_and_stays_so(shop: World) -> None:
-    """Nobody can tell whether it went out: visible, and not sent by any later run."""
+    """Where nobody can tell whether a reminder went out, the record says unknown, and no later run sends the
+    reminder."""
     shop.subscribe(known_card=_card("2030-12"), **YEARLY)
     shop.ses.trouble.append(ReadTimeoutError(endpoint_url="x"))
     assert shop.remind("run-1", EARLIER) == "EmailFailed"
@@ -334,7 +348,7 @@ def test_a_reminder_cut_after_its_claim_is_unknown_and_stays_so(shop: World) -> 
 
 
 def test_of_two_runs_at_once_one_sends() -> None:
-    """At every moment of the first another runs whole: one mail of each kind."""
+    """A second run executes whole at any moment of the first: a single mail of each kind is sent."""
     for at in range(60):
         shop = _expiring()
         shop.cuts.at = at
@@ -357,7 +371,7 @@ def _expect(state: str, expected: str) -> None:
 
 @pytest.mark.parametrize("now", [EARLIER, EARLIER + DAY])
 def test_a_reminder_that_was_certainly_not_sent_is_sent_again(shop: World, now: datetime) -> None:
-    """Throttled: the claim is given back, and the retry or the next night sends it."""
+    """A throttled mail's claim is released, and the retry or the next night sends the reminder."""
     shop.subscribe(known_card=_card("2030-12"), **YEARLY)
     shop.ses.trouble.append(error("Throttling", "SendRawEmail", 503))
     assert shop.remind("run-1", EARLIER) == "EmailFailed"
@@ -366,8 +380,8 @@ def test_a_reminder_that_was_certainly_not_sent_is_sent_again(shop: World, now: 
 
 
 def test_every_failure_of_a_reminder_stays_in_the_timeline(shop: World) -> None:
-    """Two addresses were at fault before a third one got the mail: the timeline tells of all three, in their order,
-    and of nothing that somebody wrote beside them; at most ten failures are kept."""
+    """Two addresses were at fault before a third got the mail: the timeline tells of all three in order and ignores
+    foreign entries among the earlier failures; at most ten failures are kept."""
     shop.subscribe(known_card=_card("2030-12"), **YEARLY)
     shop.edit(**{reminders.EARLIER: ["x", {"kind": "upcoming"}, {"kind": "receipt", "period": "2026-01-31"}]})
     for n, address in enumerate(["nobody", "bad", "right@customer.example"]):
@@ -389,8 +403,8 @@ def test_every_failure_of_a_reminder_stays_in_the_timeline(shop: World) -> None:
 def test_a_value_of_any_type_beside_an_earlier_failure_keeps_nobody_from_being_reminded(
     shop: World, name: str | None, odd: Any
 ) -> None:
-    """Somebody wrote such a value among the earlier failures, or into the record of the latest one: the corrected
-    address gets the mail, and what was among the earlier failures stays there."""
+    """Somebody wrote an odd value among the earlier failures, or into the latest record: the corrected address gets the
+    mail, and the value among the earlier failures is kept."""
     shop.subscribe(known_card=_card("2030-12"), customer_email="nobody", **YEARLY)
     assert shop.remind("run-1", EARLIER) == "EmailFailed"
     if name is None:
@@ -405,7 +419,8 @@ def test_a_value_of_any_type_beside_an_earlier_failure_keeps_nobody_from_being_r
 
 
 def test_a_bad_address_is_told_once_and_a_corrected_one_gets_the_mail(shop: World) -> None:
-    """Parked on the row; nobody asks again while the address is what it was."""
+    """A reminder to an invalid address is parked on the row, and no further run asks while the address stays; the
+    corrected address gets the mail."""
     shop.subscribe(known_card=_card("2030-12"), customer_email="nobody", **YEARLY)
     assert shop.remind("run-1", EARLIER) == "EmailFailed"
     assert not reminders.may_be_owed(parse(shop.row()), EARLIER.date(), REMINDER_DAYS)

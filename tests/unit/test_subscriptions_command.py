@@ -39,10 +39,11 @@ PARAMETERS = {"ProjectName": "shop", "Environment": "dev", "BusinessTimeZone": "
 
 @dataclass
 class Account:
-    """An AWS account with one stack, as boto3's session reaches it. trouble: what every call raises.
+    """An AWS account with a single stack, as boto3's session reaches the account. trouble: the error that every call
+    raises.
 
-    asked: what the workflow was started with. queues: the bodies that lie in each. let_go: the messages that were made
-    visible again. invoked: functions that nobody waited for, each with its event.
+    asked: the inputs with which the workflow was started. queues: the bodies in every queue. let_go: the messages made
+    visible again. invoked: functions invoked asynchronously, with their events.
     """
 
     shop: World
@@ -127,26 +128,27 @@ def account(shop: World, monkeypatch: pytest.MonkeyPatch) -> Account:
 
 @pytest.fixture
 def command(account: Account, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
-    """Types a command; what it says, and its exit status. An import asks the gateway of the shop."""
+    """A function that types a command and returns output and exit status. An import asks the shop's gateway."""
     monkeypatch.setattr(stripe_gateway, "StripeGateway", lambda *_: account.shop.gateway)
     monkeypatch.setattr(verified, "_WAITS", ())
     for name, value in {"POWERTOOLS_METRICS_DISABLED": "false", "POWERTOOLS_LOG_LEVEL": "INFO"}.items():
-        monkeypatch.setenv(name, value)  # which the command leaves as they are: other tests look at both
+        monkeypatch.setenv(name, value)  # once set, the command leaves both for later tests as they are
     return lambda *words: CliRunner().invoke(main, [str(word) for word in words])
 
 
 def squeezed(result: Result) -> str:
-    """What it says, without the spaces and lines that a table makes."""
+    """Return the command's output without the spaces and lines of a table."""
     return " ".join(result.output.split())
 
 
 def on(shop: World, **attributes: Any) -> None:
-    """The one subscription, living on the day that it is due."""
+    """Make the only subscription, with a test clock on its due date."""
     shop.subscribe(test_clock=DUE.isoformat(), **attributes)
 
 
 def test_renew_now_charges_what_is_due_and_tells_it(shop: World, account: Account, command: Any) -> None:
-    """What a webhook would ask for is asked for, the outcome told, who asked recorded; a second time nothing is due."""
+    """`renew-now` asks for the same renewal as a webhook, tells the outcome and records who asked; a second call finds
+    nothing due."""
     on(shop)
     first, second = command("renew-now", "sub_1"), command("renew-now", "sub_1")
     assert account.asked[0] == {"subscription_id": "sub_1", "customer_id": "cus_1", "amount": "29.99"}
@@ -174,7 +176,8 @@ def test_renew_now_charges_what_is_due_and_tells_it(shop: World, account: Accoun
 def test_what_is_not_due_is_said_and_not_charged(
     shop: World, command: Any, attributes: dict[str, Any], said: str, status: int
 ) -> None:
-    """Neither what is not due, nor what is not live, nor what cannot be charged as it stands."""
+    """`renew-now` charges neither a subscription that is not due, nor an ended or paused subscription, nor a bad row,
+    and says why."""
     on(shop, **attributes)
     ended = command("renew-now", "sub_1")
     assert (said in squeezed(ended), ended.exit_code) == (True, status), ended.output
@@ -183,7 +186,7 @@ def test_what_is_not_due_is_said_and_not_charged(
 
 
 def test_a_refusal_is_told_with_its_reason(shop: World, command: Any) -> None:
-    """A declined card is an outcome in words, and no failure of the command."""
+    """A declined card is told in words, with the reason, and is no failure of the command."""
     on(shop, payment_method="pm_declined")
     ended = command("renew-now", "sub_1")
     assert ended.exit_code == 0
@@ -192,7 +195,8 @@ def test_a_refusal_is_told_with_its_reason(shop: World, command: Any) -> None:
 
 
 def test_a_mail_of_unknown_fate_is_sent_again_once(shop: World, account: Account, command: Any) -> None:
-    """The receipt goes out, who decided it is on record, and nothing else is charged, though something is due."""
+    """`resend-mail` sends the receipt once and records who decided; nothing else is charged, though a later period is
+    due."""
     on(shop)
     shop.ses.trouble = [ReadTimeoutError(endpoint_url="https://ses")]
     assert shop.run() == "EmailFailed"
@@ -207,7 +211,8 @@ def test_a_mail_of_unknown_fate_is_sent_again_once(shop: World, account: Account
 
 
 def test_a_mail_that_waited_for_another_address_is_sent_however_old(shop: World, command: Any) -> None:
-    """Behind more periods than a webhook looks back to; and not while the address is the one at fault."""
+    """`resend-mail` sends a waiting mail of a period older than the latest ten, unless the row still has the address at
+    fault."""
     on(shop, customer_email="nobody", interval="day")
     shop.run()
     shop.edit(customer_email="ann@customer.example")
@@ -223,7 +228,7 @@ def test_a_mail_that_waited_for_another_address_is_sent_however_old(shop: World,
 
 
 def test_the_mail_of_the_period_that_is_named_is_sent(shop: World, command: Any) -> None:
-    """And no older one that waits too."""
+    """`resend-mail` sends the mail of the named period and no older waiting mail."""
     on(shop, customer_email="nobody", interval="day")
     shop.environment = "dev"
     for day in range(2):
@@ -239,7 +244,7 @@ def test_the_mail_of_the_period_that_is_named_is_sent(shop: World, command: Any)
 
 
 def test_no_other_mail_is_sent_again(shop: World, account: Account, command: Any) -> None:
-    """Of a period that nobody claimed, and of one whose mail was sent, the command says so and starts nothing."""
+    """For an unclaimed period, and for a period whose mail was sent, `resend-mail` says so and starts nothing."""
     on(shop)
     assert "Nothing of sub_1 was claimed for 2026-01-31." in command("resend-mail", "sub_1", DUE).output
     shop.run()
@@ -248,7 +253,8 @@ def test_no_other_mail_is_sent_again(shop: World, account: Account, command: Any
 
 
 def test_dead_letters_come_back_with_who_brought_them(shop: World, account: Account, command: Any) -> None:
-    """Every message that lies there is moved as it is; of those about a subscription its timeline says so."""
+    """`redrive` moves every dead letter back unchanged; where a letter is about a subscription, the timeline tells who
+    moved it."""
     on(shop)
     letter = {"subscription_id": "sub_1", "customer_id": "cus_1", "amount": "29.99"}
     bodies = [json.dumps(letter | {"n": n}) for n in range(11)] + ["nonsense", "[]", '{"a": 1}']
@@ -260,7 +266,7 @@ def test_dead_letters_come_back_with_who_brought_them(shop: World, account: Acco
 
 
 def test_showing_a_subscription(shop: World, command: Any) -> None:
-    """Its row, its next charge with the reason; and of one that cannot be charged, why."""
+    """`show` prints the row and the next charge with its reason, or why the subscription cannot be charged."""
     on(shop, customer_name="[bold]Ann[/bold]")
     told = squeezed(command("show", "sub_1"))
     assert "amount 29.99 USD" in told
@@ -273,7 +279,8 @@ def test_showing_a_subscription(shop: World, command: Any) -> None:
 
 
 def test_the_next_charges(shop: World, command: Any) -> None:
-    """As many as asked for, each with the reason for its day; of what cannot be charged, a sentence."""
+    """`preview` lists as many charges as asked for, with the reason for every day, or says why a row cannot be
+    charged."""
     on(shop)
     told = command("preview", "sub_1", "--count", 3)
     assert [line.split()[0] for line in told.output.splitlines()[1:]] == ["2026-01-31", "2026-02-28", "2026-03-31"]
@@ -287,7 +294,8 @@ def test_the_next_charges(shop: World, command: Any) -> None:
 
 
 def test_lists_are_narrowed_and_come_in_pages(shop: World, command: Any) -> None:
-    """By status, customer and the day of the next charge; a page says where the next begins, and none is lost."""
+    """`list` narrows by status, customer and day of the next charge; a page names the start of the next page, and no
+    row is lost."""
     for n in range(7):
         changes: dict[str, Any] = {"customer_id": f"cus_{n % 2}", "status": "paused" if n == 6 else "active"}
         on(shop, subscription_id=f"sub_{n}", renewal_date=f"2026-03-0{n + 1}", **changes)
@@ -316,8 +324,8 @@ sub_4,cus_4,2126-03-01,29.99,USD,cus_gw,pm_detached
 def test_an_import_takes_only_what_the_gateway_knows(
     shop: World, command: Any, tmp_path: Path, apply: tuple[str, ...]
 ) -> None:
-    """Looked through or written, each line whose customer or card the gateway does not know is named with the field;
-    --no-verify takes it all the same."""
+    """With and without `--apply`, an import names every line with a customer or card unknown to the gateway, and the
+    field; `--no-verify` imports such lines all the same."""
     (file := tmp_path / "new.csv").write_text(_UNVERIFIED)
     told = command("import", *apply, file)
     assert told.exit_code == 1
@@ -330,7 +338,8 @@ def test_an_import_takes_only_what_the_gateway_knows(
 
 
 def test_an_import_while_the_gateway_is_down(shop: World, command: Any, tmp_path: Path) -> None:
-    """What could not be looked up is not imported, and is counted as that; the same command does it later."""
+    """A line about which the gateway gives no answer is not imported and is counted as such; the same command imports
+    it later."""
     (file := tmp_path / "new.csv").write_text("\n".join(_UNVERIFIED.splitlines()[:2]))
     shop.gateway.trouble = [("has_customer", "before")]
     told = command("import", "--apply", file)
@@ -344,7 +353,8 @@ def test_an_import_while_the_gateway_is_down(shop: World, command: Any, tmp_path
 def test_an_import_by_somebody_who_may_not_read_the_gateway_s_key(
     shop: World, account: Account, command: Any, tmp_path: Path
 ) -> None:
-    """It is said which permission is missing and what else can be done, and nothing is written."""
+    """Without permission to read the gateway's key, the import names the missing permission and the alternative, and
+    writes nothing."""
     (file := tmp_path / "new.csv").write_text(_UNVERIFIED)
     account.hides_the_key = True
     told = command("import", "--apply", file)
@@ -356,7 +366,8 @@ def test_an_import_by_somebody_who_may_not_read_the_gateway_s_key(
 
 
 def test_many_looks_at_the_gateway_leave_the_terminal_alone() -> None:
-    """What the adapter counts and logs for functions is neither written nor kept, however many lines a file has."""
+    """The gateway adapter's metrics and logs, meant for functions, are neither printed nor kept, however many lines a
+    file has."""
     asked = """
 import scripts, sys
 from types import SimpleNamespace
@@ -375,7 +386,7 @@ assert [look.faults(row) for _ in range(60)] == [None] * 60
 def test_a_key_that_the_gateway_turns_away_ends_an_import(
     shop: World, command: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is the account's fault and no line's."""
+    """A gateway key that is turned away ends the import as the account's fault, not as the fault of a line."""
 
     def refuses(*_: str) -> bool:
         raise GatewayUnauthorized("invalid_api_key")
@@ -387,7 +398,8 @@ def test_a_key_that_the_gateway_turns_away_ends_an_import(
 
 
 def test_an_import_says_what_it_does_and_its_exit_status_too(shop: World, command: Any, tmp_path: Path) -> None:
-    """Looked through first, written with --apply, nothing to do the third time; 1 where a line was left out."""
+    """An import first only looks, writes with `--apply`, and has nothing to do the third time; its exit status is 1
+    where a line was left out."""
     file = tmp_path / "new.csv"
     header = "subscription_id,customer_id,renewal_date,amount,currency,gateway_customer,payment_method\n"
     good = "sub_2,cus_2,2126-03-01,29.99,USD,cus_gw,pm_ok\n"
@@ -419,7 +431,7 @@ def test_an_import_says_what_it_does_and_its_exit_status_too(shop: World, comman
     ],
 )
 def test_files_that_are_none(command: Any, tmp_path: Path, name: str, content: str, said: str) -> None:
-    """A file that nothing can be taken from is refused in a sentence."""
+    """A file without readable subscriptions is refused in a sentence."""
     (tmp_path / name).write_text(content)
     refused = command("import", tmp_path / name)
     assert (refused.exit_code, said in refused.output) == (1, True), refused.output
@@ -438,7 +450,7 @@ def test_files_that_are_none(command: Any, tmp_path: Path, name: str, content: s
     ],
 )
 def test_trouble_with_aws_is_a_sentence(account: Account, command: Any, trouble: Exception, said: str) -> None:
-    """No traceback for what people meet: it is said what is wrong, and the exit status is 1."""
+    """Common trouble with AWS is told in a sentence without a traceback, and the exit status is 1."""
     account.trouble = trouble
     refused = command("show", "sub_1")
     assert (refused.exit_code, refused.output.startswith(f"Error: {said}")) == (1, True), refused.output
@@ -457,6 +469,6 @@ def test_trouble_with_aws_is_a_sentence(account: Account, command: Any, trouble:
     ],
 )  # fmt: skip
 def test_what_is_not_there_is_said(command: Any, words: tuple[str, ...], said: str, status: int) -> None:
-    """No such subscription, stack, file or date: a sentence each."""
+    """An unknown subscription, stack or file and an invalid date are told in a sentence."""
     refused = command(*words)
     assert (said in refused.output, refused.exit_code) == (True, status), refused.output
