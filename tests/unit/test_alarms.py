@@ -23,7 +23,7 @@ ALARM = {
 
 
 def state(alarm: Mapping[str, Any], **values: list[tuple[float, float]]) -> str:
-    """values: by the metric's name, (seconds ago, value), latest first."""
+    """Return the state of an alarm. values: by the metric's name, (seconds ago, value), latest first."""
 
     def points(namespace: str, name: str, dimensions: Mapping[str, str]) -> Iterable[tuple[float, float]]:
         assert (namespace, dimensions) == ("shop", {"service": "ours"})
@@ -48,7 +48,8 @@ def state(alarm: Mapping[str, Any], **values: list[tuple[float, float]]) -> str:
     ],
 )
 def test_the_latest_periods_are_held_against_the_threshold(changes: dict[str, Any], expected: str) -> None:
-    """The statistic of each of so many periods, of which so many must breach; older values count for nothing."""
+    """The statistic of every evaluated period is compared with the threshold, and enough periods must breach; older
+    values do not count."""
     assert state(ALARM | changes, Lost=[(5, 2), (50, 1), (70, 9), (1000, 99)]) == expected
 
 
@@ -57,7 +58,7 @@ def test_the_latest_periods_are_held_against_the_threshold(changes: dict[str, An
     [("notBreaching", "OK"), ("breaching", "ALARM"), ("missing", "INSUFFICIENT_DATA"), ("ignore", "as it was")],
 )
 def test_silence_is_what_the_alarm_says_it_is(treatment: str, expected: str) -> None:
-    """Without data an alarm is off, on, undecided or as before: by its own treatment of missing data."""
+    """Without data an alarm is off, on, undecided or as before, by its own treatment of missing data."""
     assert state(ALARM | {"TreatMissingData": treatment, "StateValue": "as it was"}, Lost=[(61, 9)]) == expected
 
 
@@ -94,7 +95,7 @@ def _math(expression: str, *names: str) -> dict[str, Any]:
     ],
 )
 def test_math(expression: str, values: dict[str, list[tuple[float, float]]], expected: str) -> None:
-    """An alarm on an expression: what lacks data has no result, unless it is filled."""
+    """In an alarm on an expression, a term without data gives no result, unless the term is filled."""
     alarm = _math(expression, "Tried", "Lost")
     assert state(alarm, **values) == expected
     ours = frozenset({("service", "ours")})
@@ -102,6 +103,6 @@ def test_math(expression: str, values: dict[str, list[tuple[float, float]]], exp
 
 
 def test_math_that_is_not_known_is_refused() -> None:
-    """An expression that would be understood wrongly is an error, not an alarm that never fires."""
+    """An expression that would be misunderstood is an error, not an alarm that never fires."""
     with pytest.raises(ValueError, match="RATE"):
         state(_math("RATE(lost)", "Lost"), Lost=[(1, 1)])

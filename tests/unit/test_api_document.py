@@ -1,4 +1,4 @@
-"""The OpenAPI document: what is kept in docs/ is what the code says, and it says everything that a caller may meet."""
+"""The OpenAPI document in docs/ agrees with the code, and tells everything that a caller may meet."""
 
 import json
 import re
@@ -8,15 +8,15 @@ from scripts.openapi import JSON, PAGE, document, page
 
 
 def test_the_documents_are_current() -> None:
-    """docs/openapi.json and docs/api.md are just what `python -m scripts.openapi` makes of the code."""
+    """docs/openapi.json and docs/api.md are exactly what `python -m scripts.openapi` makes from the code."""
     made = document()
     assert json.loads(JSON.read_text()) == made
     assert PAGE.read_text() == page(made)
 
 
 def test_every_error_is_a_problem() -> None:
-    """Whatever is refused is documented as a problem and nothing else, and no answer is documented that we do not
-    give."""
+    """Every refusal is documented as a problem and as nothing else, and no answer is documented that the API never
+    gives."""
     made = document()
     for methods in made["paths"].values():
         for operation in methods.values():
@@ -34,7 +34,7 @@ def test_every_reference_leads_to_a_schema_that_is_used() -> None:
 
 
 def test_no_amount_is_a_number() -> None:
-    """Wherever the document has money, it is decimal strings."""
+    """All money in the document is decimal strings."""
 
     def amounts(node: Any) -> Any:
         if isinstance(node, dict):

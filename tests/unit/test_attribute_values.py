@@ -1,4 +1,4 @@
-"""The conversion to DynamoDB's attribute values and back, held to boto3's."""
+"""The conversion to DynamoDB's attribute values and back agrees with boto3's."""
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime
@@ -23,7 +23,7 @@ values = st.recursive(
 @settings(max_examples=30)
 @given(values)
 def test_values_go_out_as_by_boto3(value: Any) -> None:
-    """Whatever an item can hold is sent as boto3 would send it."""
+    """Every value that an item can hold is sent as boto3 would send the value."""
     assert wire(value) == TypeSerializer().serialize(value)
 
 
@@ -33,7 +33,8 @@ sets = st.sets(st.text(), min_size=1) | st.sets(numbers, min_size=1) | st.sets(s
 @settings(max_examples=30)
 @given(sets | st.lists(sets, max_size=3) | st.dictionaries(st.text(), sets))
 def test_whatever_comes_back_can_be_written_again(value: Any) -> None:
-    """What is read of an item can be written back as it was, sets too, which only somebody who writes by hand makes."""
+    """A value read from an item can be written back unchanged, even a set, which only a person writing by hand
+    makes."""
     attribute: Any = TypeSerializer().serialize(value)
     assert TypeDeserializer().deserialize(wire(plain(attribute))) == TypeDeserializer().deserialize(attribute)
 
@@ -41,7 +42,7 @@ def test_whatever_comes_back_can_be_written_again(value: Any) -> None:
 @settings(max_examples=30)
 @given(values | sets)
 def test_values_come_back_as_by_boto3(value: Any) -> None:
-    """Whatever boto3 wrote, sets too, is read as boto3 would read it."""
+    """Every value that boto3 wrote, sets too, is read as boto3 would read the value."""
     attribute: Any = TypeSerializer().serialize(value)
     assert plain(attribute) == TypeDeserializer().deserialize(attribute)
 
@@ -50,7 +51,7 @@ def test_values_come_back_as_by_boto3(value: Any) -> None:
 @settings(max_examples=2_000, deadline=None)
 @given(values, values | sets)
 def test_values_go_out_and_come_back_for_long(out: Any, back: Any) -> None:
-    """As above, two thousand of each."""
+    """Two thousand random values go out, and two thousand come back, as by boto3."""
     assert wire(out) == TypeSerializer().serialize(out)
     attribute: Any = TypeSerializer().serialize(back)
     assert plain(attribute) == TypeDeserializer().deserialize(attribute)
@@ -64,8 +65,8 @@ def test_values_go_out_and_come_back_for_long(out: Any, back: Any) -> None:
     ],
 )
 def test_what_dynamodb_would_not_keep_is_refused(value: Any) -> None:
-    """A float, a number of 39 digits, what is no number at all, and a set that is empty or of several types are
-    errors, alone and inside an item."""
+    """A float, a number of 39 digits, NaN, infinity, a foreign object, and an empty or mixed set are errors, alone and
+    inside an item."""
     for item in (value, {"deep": [value]}):
         with pytest.raises((TypeError, ArithmeticError)):
             wire(item)
@@ -86,7 +87,8 @@ READ: list[tuple[Callable[[Mapping[str, object], str], object], object, object]]
 
 @pytest.mark.parametrize(("read", "kept", "found"), READ)
 def test_an_attribute_is_read_as_what_it_is_or_refused(read: Any, kept: object, found: object) -> None:
-    """A reader gives the value; it raises KeyError for an absent attribute, TypeError for one of another type."""
+    """A reader returns the value, raises KeyError for an absent attribute, and raises TypeError for an attribute of a
+    wrong type."""
     assert read({"name": kept}, "name") == found
     others: list[object] = [None, b"x", frozenset({"x"}), [], {}, "x", Decimal(1)]
     for other in others:
@@ -102,6 +104,6 @@ def test_an_attribute_is_read_as_what_it_is_or_refused(read: Any, kept: object, 
 
 @pytest.mark.parametrize("read", [day, moment, whole])
 def test_a_text_that_is_no_such_value_is_refused(read: Any) -> None:
-    """A day, a moment or a number that somebody misspelt raises ValueError, as the parsers of Python do."""
+    """A misspelt day, moment or number raises ValueError, as Python's own parsers do."""
     with pytest.raises(ValueError, match="x"):
         read({"name": "x"}, "name")

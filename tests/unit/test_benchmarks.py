@@ -1,4 +1,4 @@
-"""What `make bench` writes is what its figures say, and a bill is the sum of what was counted."""
+"""The documents of `make bench` say what the figures say, and a bill is the sum of counted units."""
 
 import json
 from dataclasses import replace
@@ -40,13 +40,14 @@ def before(results: Any) -> dict[str, Any]:
 
 
 def test_the_documents_say_what_was_measured(results: Any, before: dict[str, Any]) -> None:
-    """Both are made from results.json and the seed's figures as they are committed, and nothing in them is by hand."""
+    """docs/performance.md and docs/cost.md are made from the committed results.json and the seed's committed figures,
+    without an edit by hand."""
     assert (ROOT / "docs/performance.md").read_text() == report.text(results, before)
     assert (ROOT / "docs/cost.md").read_text() == cost.text(results, before)
 
 
 def test_what_is_missed_is_known(results: Any, before: dict[str, Any]) -> None:
-    """No figure of the last `make bench` is beyond what it must not exceed, but the one that the document explains."""
+    """No figure of the last `make bench` is beyond its limit, apart from the figure that the document explains."""
     missed = [line for line in report.text(results, before).splitlines() if "**missed**" in line]
     assert [line.split(" | ")[0] for line in missed] == ["| workflow, p50, one in flight, × the seed's"]
 
@@ -54,7 +55,8 @@ def test_what_is_missed_is_known(results: Any, before: dict[str, Any]) -> None:
 def test_a_later_measurement_of_the_seed_takes_the_place_of_the_recorded_one(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, before: dict[str, Any]
 ) -> None:
-    """Its figures and its versions; what the design is made of stays."""
+    """A later measurement of the seed replaces the recorded figures and versions, and leaves the description of the
+    seed's design unchanged."""
     figures = {
         "webhook_p50_ms": 1, "webhook_p95_ms": 2, "workflow_p50_ms": 3, "workflow_p95_ms": 4, "renewals_per_s": 5,
         "handlers_cpu_ms_per_renewal": 6,
@@ -71,7 +73,7 @@ def test_a_later_measurement_of_the_seed_takes_the_place_of_the_recorded_one(
 
 
 def test_a_bill_is_what_a_calculator_says() -> None:
-    """A million renewals of a made-up design, each item worked out by hand."""
+    """The bill for a million renewals of a made-up design agrees with a calculation by hand, item by item."""
     assert {name: round(dollars, 4) for name, dollars in cost.bill(DESIGN).items() if name != "X-Ray"} == {
         "API Gateway": 3.5,
         "Lambda, requests": 0.4,
@@ -87,8 +89,8 @@ def test_a_bill_is_what_a_calculator_says() -> None:
 
 
 def test_each_choice_changes_its_own_item() -> None:
-    """Arm a fifth of the duration, Standard by its transitions, an HTTP API its requests; half the memory doubles the
-    processor's time and not the waiting."""
+    """Arm costs four fifths of the duration, Standard goes by its transitions, and an HTTP API by its requests. Half
+    the memory doubles the processor's time and not the waiting."""
     bills = {name: cost.bill(choose(DESIGN)) for name, choose in cost.CHOICES.items()}
     plain = cost.bill(DESIGN)
     assert bills["arm64 instead of x86"]["Lambda, duration"] == pytest.approx(0.8 * plain["Lambda, duration"], rel=1e-4)
@@ -100,20 +102,22 @@ def test_each_choice_changes_its_own_item() -> None:
 
 
 def test_a_renewal_makes_no_call_too_many() -> None:
-    """The calls of an ordinary one, in order: each is a promise's, and what was read in a run is not read again."""
+    """An ordinary renewal makes exactly these calls in this order: every call serves a promise, and nothing is read
+    twice in a run."""
     shop = World()
     shop.subscribe()
     shop.run()
     assert [call.removeprefix("dynamodb.") for call in shop.cuts.calls] == [
-        *("Query", "Query", "TransactWriteItems"),  # ledger and row; the claim, if charging is on
-        *("gateway.create", "TransactWriteItems", "gateway.confirm", "TransactWriteItems"),  # if it still is
+        *("Query", "Query", "TransactWriteItems"),  # ledger and row; then the claim, if charging is on
+        *("gateway.create", "TransactWriteItems", "gateway.confirm", "TransactWriteItems"),  # if charging still is on
         *("GetItem", "s3.PutObject", "UpdateItem"),
         *("BatchGetItem", "s3.GetObject", "UpdateItem", "ses.SendRawEmail", "UpdateItem"),
     ]
 
 
 def test_a_long_history_is_not_read() -> None:
-    """A renewal reads the latest ten periods of a hundred; past skipped ones it reads on, in larger pages."""
+    """Of a hundred periods a renewal reads the latest ten; past skipped periods the ledger reads on, in larger
+    pages."""
     reads = []
     for status in ("done", "skipped"):
         shop = World()
@@ -138,12 +142,13 @@ KEY = {"subscription_id": "s", "renewal_date": "2026-01-31"}
     ("changes", "writes"),
     [
         ({"note": "x"}, 2 + 2),  # two kilobytes, in the table and under its index
-        ({"touched_at": "2026-02-02"}, 2 + 2 + 2),  # the entry moves: one goes, one comes
-        ({"unfinished": None}, 2 + 2),  # it goes
+        ({"touched_at": "2026-02-02"}, 2 + 2 + 2),  # the index entry moves: the old entry goes, a new entry comes
+        ({"unfinished": None}, 2 + 2),  # the index entry goes
     ],
 )
 def test_writes_are_counted_by_dynamodbs_rules(changes: dict[str, Any], writes: int) -> None:
-    """An update once; twice in a transaction, of which the index is none the dearer; a check as much as a write."""
+    """An update counts once, and twice in a transaction, where the index costs no more; a check costs as much as a
+    write."""
     alone, together = (MeteredDynamoDB({"renewals": "renewal_date"}) for _ in range(2))
     for tables in (alone, together):
         tables.put("renewals", KEY | {"filling": "x" * 1500, "unfinished": "1", "touched_at": "2026-02-01"})
@@ -157,7 +162,8 @@ def test_writes_are_counted_by_dynamodbs_rules(changes: dict[str, Any], writes: 
 
 
 def test_reads_are_counted_by_dynamodbs_rules() -> None:
-    """Consistent ones, each four kilobytes begun; what is not there costs one too; a page is rounded up as a whole."""
+    """A consistent read costs a unit for every four kilobytes begun, a missing item costs a unit too, and a page is
+    rounded up as a whole."""
     tables = MeteredDynamoDB({"renewals": "renewal_date"})
     for day in ("2026-01-30", "2026-01-31"):
         tables.put("renewals", {"subscription_id": "s", "renewal_date": day, "filling": "x" * 3000})

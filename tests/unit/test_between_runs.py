@@ -1,4 +1,4 @@
-"""What users, operators and the gateway do to a renewal between two of its runs."""
+"""Edits by users, operators and the gateway between two runs of a renewal."""
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -18,7 +18,7 @@ def _noon(month: int, day: int) -> datetime:
 
 
 def _call(shop: World, name: str, since: int = 0) -> int:
-    """The moment before the first call of that name."""
+    """Return the moment before the first call of that name."""
     return 2 * shop.cuts.calls.index(name, since)
 
 
@@ -31,7 +31,8 @@ CHANGES: dict[str, Callable[[World], None]] = {
 
 @pytest.mark.parametrize("row", [{"gateway_customer": "cus_gone"}, {"payment_method": "pm_declined"}])
 def test_a_late_period_is_not_charged_once_the_subscription_ends_before_it(shop: World, row: dict[str, str]) -> None:
-    """March was claimed at the end of April, and refused; now the subscription ends on 15 March."""
+    """March was claimed at the end of April and refused; once the subscription is set to end on 15 March, March is not
+    charged."""
     shop.subscribe(**row)
     shop.run(now=_noon(4, 29))
     shop.edit(gateway_customer="cus_gw", payment_method="pm_ok", cancel_at="2026-03-15")
@@ -41,7 +42,8 @@ def test_a_late_period_is_not_charged_once_the_subscription_ends_before_it(shop:
 
 @pytest.mark.parametrize("change", CHANGES)
 def test_money_that_was_taken_after_all_is_recorded_and_receipted(shop: World, change: str) -> None:
-    """Failed while the gateway answered in words unknown to us, then paid: whatever the subscription says by then."""
+    """A renewal failed while the gateway answered with a state unknown to us, and the payment succeeded later: the
+    payment is recorded and receipted, whatever the row says by then."""
     shop.subscribe()
     shop.gateway.trouble.append(("confirm", "unknown"))
     for n in range(MOST_PICK_UPS + 2):
@@ -55,7 +57,8 @@ def test_money_that_was_taken_after_all_is_recorded_and_receipted(shop: World, c
 
 
 def test_a_period_given_up_and_moved_back_to_is_billed(shop: World) -> None:
-    """Declined for March, late; the row is then put on the very date of March: its old payment is cancelled."""
+    """Late March was declined, and the row is put on the date of March itself: the old payment is cancelled, and March
+    is billed by a new payment."""
     shop.subscribe(payment_method="pm_declined")
     shop.run(now=_noon(4, 29))
     shop.edit(renewal_date="2026-03-31", payment_method="pm_ok")
@@ -66,7 +69,8 @@ def test_a_period_given_up_and_moved_back_to_is_billed(shop: World) -> None:
 
 
 def test_a_row_put_back_by_many_periods_moves_on_and_charges_nothing(shop: World) -> None:
-    """An old import over seven paid months: the row is put past them, with the workflow's retries."""
+    """After an old import over seven paid months, the workflow's retries move the row past all paid months, and nothing
+    is charged."""
     shop.subscribe()
     for month, day in ((1, 31), (2, 28), (3, 31), (4, 30), (5, 31), (6, 30), (7, 31)):
         assert shop.run(f"month-{month}", _noon(month, day)) == "Success"
@@ -77,7 +81,8 @@ def test_a_row_put_back_by_many_periods_moves_on_and_charges_nothing(shop: World
 
 
 def test_an_earlier_payment_of_another_price_is_cancelled_before_a_new_one_is_made(shop: World) -> None:
-    """Restored from a backup and repriced, while a payment of the lost ledger still waits for the customer's bank."""
+    """After a restore from a backup and a new price, a payment of the lost ledger that still waits for the customer's
+    bank is cancelled before the new payment is made."""
     shop.subscribe(payment_method="pm_3ds")
     shop.run()
     shop.dynamodb.items("renewals").clear()
@@ -89,7 +94,8 @@ def test_an_earlier_payment_of_another_price_is_cancelled_before_a_new_one_is_ma
 
 
 def test_an_address_put_back_to_the_bad_one_is_parked_again(shop: World) -> None:
-    """Corrected, taken up, and spoiled again before the mail: parked, not picked up for ever."""
+    """An address corrected, taken up, and spoiled again before the mail ends as `mail_failed` again, and is not picked
+    up for ever."""
     shop.subscribe(customer_email="bad")
     shop.run()
     shop.edit(customer_email="good@customer.example")
@@ -101,7 +107,8 @@ def test_an_address_put_back_to_the_bad_one_is_parked_again(shop: World) -> None
 
 
 def test_two_at_once_at_a_gateway_that_refuses_are_both_told_so(shop: World) -> None:
-    """The loser of the race is told of the failure, not of a period that is in the ledger already."""
+    """Of two runs at once, the loser of the race is told of the gateway's refusal, not of a period already in the
+    ledger."""
     rehearsal = World()
     rehearsal.subscribe(gateway_customer="cus_gone")
     rehearsal.renew()
@@ -112,7 +119,8 @@ def test_two_at_once_at_a_gateway_that_refuses_are_both_told_so(shop: World) -> 
 
 
 def test_a_refused_claim_mended_months_later_bills_one_period(shop: World) -> None:
-    """Refused in January, mended in May: the latest period, as for any late renewal; the rest is passed over."""
+    """A claim refused in January and mended in May bills the latest period, like any late renewal, and passes over the
+    rest."""
     shop.subscribe(gateway_customer="cus_gone")
     shop.renew()
     shop.edit(gateway_customer="cus_gw")
@@ -129,24 +137,24 @@ def test_a_refused_claim_mended_months_later_bills_one_period(shop: World) -> No
 
 
 def test_a_lost_race_for_what_is_owed_is_looked_at_again(shop: World) -> None:
-    """Two at once for a receipt that is owed, of a row that is to be rejected: the loser is in progress."""
+    """Of two runs at once for an owed receipt of a row to be rejected, the loser ends as in progress."""
     shop.subscribe()
     shop.renew()
     shop.edit(amount=Decimal(49))
     later = _noon(3, 2)
-    shop.cuts.at = 2 * (len(shop.cuts.calls) + 2)  # before the renewal is taken
+    shop.cuts.at = 2 * (len(shop.cuts.calls) + 2)  # before the renewal is taken over
     shop.cuts.happens = lambda _: _ignore(shop.renew("second", later))
     assert shop.renew("first", later).name == "in_progress"
 
 
 def test_a_payment_that_the_gateway_no_longer_knows_blocks_nothing(shop: World) -> None:
-    """A period failed at an account that is no longer used: the next one is billed."""
+    """A period failed at a gateway account no longer in use does not keep the next period from being billed."""
     shop.subscribe()
     shop.gateway.trouble.append(("confirm", "unknown"))
     for n in range(MOST_PICK_UPS + 2):
         shop.run(f"run-{n}", NOON + n * LATER)
     shop.edit(renewal_date="2026-02-01")
-    assert shop.run("february", _noon(2, 1)) == "PaymentFailed"  # it may still be paid
+    assert shop.run("february", _noon(2, 1)) == "PaymentFailed"  # the failed payment may still be paid
     del shop.gateway.payments["pi_1"], shop.gateway.requests["pi_1"]
     assert shop.run("again", _noon(2, 2)) == "Success"
     assert shop.renew("third", _noon(2, 2)).name == "nothing_to_do"

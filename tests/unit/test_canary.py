@@ -1,4 +1,4 @@
-"""A canary deployment's template, asserted on what SAM makes of it: the local emulator has no CodeDeploy."""
+"""The template of a canary deployment, checked as transformed by SAM, since the local emulator has no CodeDeploy."""
 
 import json
 import re
@@ -19,7 +19,10 @@ NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
 
 @cache
 def shifted(made_at: datetime = NOON, layer: str = "", *, alarmed: bool = True) -> dict[str, Any]:
-    """The transformed resources of a canary deployment. layer: of another content of the layer of all functions."""
+    """Return the transformed resources of a canary deployment.
+
+    layer: a text that gives the layer of all functions a new content.
+    """
     changed = canary(written(), "Canary10Percent5Minutes", made_at, alarmed=alarmed)
     if layer:
         changed["Resources"]["AwsLayer"]["Properties"]["Description"] = layer
@@ -27,7 +30,7 @@ def shifted(made_at: datetime = NOON, layer: str = "", *, alarmed: bool = True) 
 
 
 def _versions(resources: dict[str, Any]) -> set[str]:
-    """The logical ids of the functions' versions: CloudFormation publishes one where the id is new."""
+    """Return the logical ids of the functions' versions: CloudFormation publishes a version where an id is new."""
     return {name for name, each in resources.items() if each["Type"] == "AWS::Lambda::Version"}
 
 
@@ -38,7 +41,8 @@ def _named(name: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("name", SHIFTED)
 def test_an_alias_is_shifted_and_alarms_shift_it_back(name: str) -> None:
-    """Five minutes with a tenth of the calls, then all; alarms that there are, failures and wishes to stop end it."""
+    """For five minutes an alias leads a tenth of the calls to the new version, then all calls. Alarms of the stack,
+    failures and a request to stop roll the deployment back."""
     update = shifted()[f"{name}Aliaslive"]["UpdatePolicy"]["CodeDeployLambdaAliasUpdate"]
     group = _named(update["DeploymentGroupName"]["Ref"])
     assert _resolve(group["DeploymentConfigName"]).endswith("CodeDeployDefault.LambdaCanary10Percent5Minutes")
@@ -52,15 +56,16 @@ def test_an_alias_is_shifted_and_alarms_shift_it_back(name: str) -> None:
 
 
 def test_every_deployment_publishes_new_versions() -> None:
-    """Another layer is another version, and so is another parameter's value, which SAM does not see: the time of the
-    deployment stands in each. Else an alias would lead to what was deployed long ago."""
+    """A changed layer publishes new versions, and so does a changed parameter, unseen by SAM, because the time of the
+    deployment stands in every version. Otherwise an alias would lead to a version deployed long ago."""
     assert len(_versions(shifted())) == len(SHIFTED)
     assert not _versions(shifted()) & _versions(shifted(layer="another content"))
     assert not _versions(shifted()) & _versions(shifted(NOON + timedelta(seconds=1)))
 
 
 def test_what_mends_the_cause_of_an_alarm_can_go_out() -> None:
-    """Without alarms nothing but a failure, or a wish, shifts back: CodeDeploy refuses what goes out under an alarm."""
+    """Without alarms only failures and a request to stop roll a deployment back, so that a repair can go out while an
+    alarm is on: under an alarm CodeDeploy refuses the deployment."""
     group = shifted(alarmed=False)[f"{SHIFTED[0]}DeploymentGroup"]["Properties"]
     assert "AlarmConfiguration" not in group
     assert "DEPLOYMENT_FAILURE" in group["AutoRollbackConfiguration"]["Events"]
@@ -70,7 +75,7 @@ def test_what_mends_the_cause_of_an_alarm_can_go_out() -> None:
 def test_the_command_lets_alarms_shift_back_unless_it_is_told_not_to(
     words: list[str], alarmed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`scripts/canary.py --no-alarms` writes a template without alarms, `scripts/canary.py` one with them."""
+    """`scripts/canary.py` writes a template with alarms, and `scripts/canary.py --no-alarms` a template without."""
     names = (*SHIFTED, "RenewalWorkflow", "StepFunctionsRole")
     built = {"Resources": {name: each for name, each in written()["Resources"].items() if name in names}}
     folder = tmp_path / ".aws-sam/build"
@@ -84,8 +89,8 @@ def test_the_command_lets_alarms_shift_back_unless_it_is_told_not_to(
 
 
 def test_the_workflow_and_the_api_call_the_aliases() -> None:
-    """Definition, role, API and its permissions name the alias: what calls a function itself would get the new code.
-    The role may still do so, for executions that began before there was an alias."""
+    """Definition, role, API and permissions name the alias: a caller of the function itself would get the new code at
+    once. The role may still call functions, for executions that began before the alias existed."""
     called = {f"{name}Arn": f"<{name}Aliaslive>" for name in TASKS}
     assert _named("RenewalWorkflow")["DefinitionSubstitutions"] == called
     [policy] = _named("StepFunctionsRole")["Policies"]
@@ -100,7 +105,8 @@ def test_the_workflow_and_the_api_call_the_aliases() -> None:
 
 
 def test_all_else_is_as_it_is_deployed_at_once() -> None:
-    """Every resource is there, and those that know nothing of an alias are the same; no alias without the canary."""
+    """A canary deployment has every resource of an ordinary deployment, unchanged unless the resource names an alias;
+    an ordinary deployment has no alias."""
     named_by_content = ("AWS::ApiGateway::Deployment", "AWS::Lambda::LayerVersion")
     assert {resources()[name]["Type"] for name in set(resources()) - set(shifted())} <= set(named_by_content)
     aware = {"RenewalWorkflow", "StepFunctionsRole", "SubscriptionApi", "SubscriptionApiprodStage", *SHIFTED}
@@ -113,7 +119,7 @@ def test_all_else_is_as_it_is_deployed_at_once() -> None:
 
 
 def test_nothing_waits_for_itself() -> None:
-    """Aliases come before the workflow that calls them; no alarm of the workflow comes before the aliases."""
+    """Aliases come before the workflow that calls them, and no alarm of the workflow comes before the aliases."""
     named = re.compile(r"(?:'(?:Ref|Fn::GetAtt|DependsOn)': \[?'|\$\{)([A-Za-z0-9]+)")
     waits = {name: set(named.findall(str(each))) - {name} for name, each in shifted().items()}
 

@@ -1,4 +1,4 @@
-"""`make check` finds what it is for: faults are planted, and are named."""
+"""`make check` finds and names planted faults."""
 
 import json
 import subprocess
@@ -10,9 +10,10 @@ ROOT = Path(__file__).parents[2]
 
 
 def test_a_resource_of_sams_with_a_wrong_value_is_found(tmp_path: Path) -> None:
-    """cfn-lint looks at what SAM makes of the template: on the template itself it passes over SAM's own resources."""
+    """cfn-lint checks the template as transformed by SAM: on the template itself cfn-lint passes over SAM's own
+    resources."""
     template = written()
-    names = ("RenewalWorker", "RenewalQueue", "RenewalDeadLetterQueue")  # as few as a fault needs: it takes seconds
+    names = ("RenewalWorker", "RenewalQueue", "RenewalDeadLetterQueue")  # few resources, since a check takes seconds
     template["Resources"] = {name: template["Resources"][name] for name in names}
     template["Outputs"] = {}
     worker = template["Resources"]["RenewalWorker"]["Properties"]
@@ -27,13 +28,14 @@ def test_a_resource_of_sams_with_a_wrong_value_is_found(tmp_path: Path) -> None:
 
 
 def test_the_transformed_template_is_what_is_linted() -> None:
-    """Both `make check` and the hook before a commit run the check that the test above has seen to work."""
+    """Both `make check` and the pre-commit hook run the check of the transformed template, whose work the test above
+    proves."""
     assert 'check "cfn-lint" scripts/check_transformed.sh' in (ROOT / "scripts/check.sh").read_text()
     assert "entry: scripts/check_transformed.sh" in (ROOT / ".pre-commit-config.yaml").read_text()
 
 
 def test_profiles_of_aws_login_work() -> None:
-    """The profiles that `aws login` makes need botocore's crt extra: without it our commands end with
+    """Profiles made by `aws login` need botocore's crt extra: without the extra our commands end with
     MissingDependencyException, though `sam deploy` works."""
     assert "boto3[crt]" in (ROOT / "requirements-dev.in").read_text()
     assert "\nawscrt==" in (ROOT / "requirements-dev.txt").read_text()

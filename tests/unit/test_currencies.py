@@ -35,7 +35,8 @@ from renewals.domain.errors import BadRow
     ],
 )
 def test_amounts_as_stripe_counts_them(amount: str, currency: str, minor: int, text: str) -> None:
-    """Two, no and three decimals, and Stripe's special cases."""
+    """Amounts in currencies of two, no and three decimals, and in Stripe's special cases, become the minor units that
+    Stripe counts."""
     assert minor_units(Decimal(amount), currency) == minor
     assert major_units(minor, currency) == Decimal(amount)
     assert written(Decimal(amount), currency) == text
@@ -78,7 +79,8 @@ def test_amounts_as_stripe_counts_them(amount: str, currency: str, minor: int, t
     ],
 )
 def test_what_cannot_be_charged_exactly_is_a_bad_row(amount: str, currency: str, why: str | None) -> None:
-    """Rounding, too small, too large, not positive, not finite, dropped, unknown: each says what is wrong."""
+    """An amount that needs rounding, is too small, too large, not positive or not finite, or of a dropped or unknown
+    currency, makes a bad row with the reason."""
     if why is None:
         assert minor_units(Decimal(amount), currency)
         return
@@ -91,7 +93,7 @@ AMOUNTS = st.decimals("0.001", "1000000", places=3) | st.integers(0, 10**13).map
 
 @given(AMOUNTS, st.sampled_from(sorted(TWO_DECIMAL | ZERO_DECIMAL | {"KWD", "ISK"})))
 def test_money_is_exact_there_and_back(amount: Decimal, currency: str) -> None:
-    """Any amount is refused, or comes back as the very same amount."""
+    """Any amount is either refused, or comes back from minor units unchanged."""
     try:
         minor = minor_units(amount, currency)
     except BadRow:
@@ -102,12 +104,12 @@ def test_money_is_exact_there_and_back(amount: Decimal, currency: str) -> None:
 
 @pytest.mark.parametrize("currency", ["ANG", "BGN"])
 def test_what_was_paid_in_a_dropped_currency_can_still_be_read(currency: str) -> None:
-    """A receipt prints it, a refund is asked for in it, and the audit compares it, as before."""
+    """A payment in a dropped currency can still be printed in a receipt, refunded and compared by the audit."""
     assert exact_minor_units(Decimal("19.9"), currency) == 1990
     assert written(major_units(1990, currency), currency) == "19.90"
 
 
 def test_the_lists_do_not_overlap() -> None:
-    """A currency has one number of decimals."""
+    """Every currency has exactly one number of decimals."""
     assert not TWO_DECIMAL & ZERO_DECIMAL
     assert {decimals(code) for code in ZERO_DECIMAL} == {0}

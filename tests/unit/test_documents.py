@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def _ways() -> set[tuple[str, str]]:
-    """Every way from one state of the workflow to another."""
+    """Return every transition from a state of the workflow to the next state."""
     ways = set()
     for name, state in json.loads((ROOT / "statemachine/renewal.asl.json").read_text())["States"].items():
         followers = [state.get("Next"), state.get("Default")]
@@ -22,7 +22,7 @@ def _ways() -> set[tuple[str, str]]:
 
 
 def test_the_picture_of_the_workflow_is_the_workflow() -> None:
-    """README draws every way between two states, and no other."""
+    """README draws every transition between two states, and no further transition."""
     drawn = re.findall(r"^ +(\w+) --> (\w+)", (ROOT / "README.md").read_text(), re.MULTILINE)
     assert set(drawn) == _ways()
 
@@ -39,7 +39,7 @@ def _anchors(document: Path) -> set[str]:
 
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_every_link_into_the_project_leads_somewhere(document: str) -> None:
-    """Each file, picture and section that a document links to exists."""
+    """Every file, picture and section that a document links to exists."""
     page = ROOT / document
     for file, section, picture in LINK.findall(page.read_text()):
         target = page.parent / (file or picture) if file or picture else page
@@ -48,14 +48,14 @@ def test_every_link_into_the_project_leads_somewhere(document: str) -> None:
 
 
 def test_every_page_is_in_the_readmes_index() -> None:
-    """README's last section links to each document of the project."""
+    """README's last section links to every document of the project."""
     index = (ROOT / "README.md").read_text().partition("\n## Where to read on\n")[2]
     linked = set(re.findall(r"\]\(([^)#]+)\)", index))
     assert set(DOCUMENTS) - linked == {"README.md"}
 
 
 def test_every_parameter_of_the_template_is_documented() -> None:
-    """The table of parameters in docs/deploy.md names each parameter of the template."""
+    """The table of parameters in docs/deploy.md names every parameter of the template."""
     parameters = re.findall(
         r"^  (\w+):$",
         (ROOT / "template.yaml").read_text().split("\nGlobals:")[0].split("\nParameters:")[1],
@@ -67,7 +67,8 @@ def test_every_parameter_of_the_template_is_documented() -> None:
 
 
 def test_what_the_threat_model_names_is_tested() -> None:
-    """Each test that SECURITY.md names is there, under its file and name; a promise without its test is none."""
+    """Every test that SECURITY.md names exists under its file and name, since a promise without a test is worth
+    nothing."""
     named = re.findall(r"`(\w+\.py)::(\w+)`", (ROOT / "SECURITY.md").read_text())
     assert len(named) > 20
     sources = {path.name: path.read_text() for path in (ROOT / "tests").rglob("test_*.py")}
@@ -79,13 +80,15 @@ def _runbook() -> str:
 
 
 def test_the_runbook_names_commands_that_there_are() -> None:
-    """Whoever is woken at night can type them as they stand."""
+    """The runbook names exactly the existing commands of `oncall`, so that a person woken at night can type them
+    unchanged."""
     named = set(re.findall(r"\boncall ([a-z-]+)", _runbook()))
     assert named == set(main.commands)
 
 
 def test_the_runbooks_queries_look_for_what_is_logged() -> None:
-    """A query for a line that no function writes would find that nothing is wrong."""
+    """Queries in the runbook look for lines that functions do write: a query for any other line would find nothing
+    wrong."""
     source = "".join(path.read_text() for path in (ROOT / "src").rglob("*.py"))
     compared = re.findall(r"\b(message|outcome) (?:=|in) (\"[^\"]+\"|\[[^\]]+\])", _runbook())
     texts = {text for _, texts in compared for text in re.findall(r'"([^"]+)"', texts)}

@@ -1,4 +1,4 @@
-"""The search for Python 3.13 that comes before everything else."""
+"""The search for Python 3.13, which comes before everything else."""
 
 import subprocess
 import sys
@@ -27,7 +27,8 @@ def broken(tmp_path: Path) -> tuple[dict[str, str], Path]:
 
 
 def test_a_shim_that_points_nowhere_leads_to_its_pyenv(broken: tuple[dict[str, str], Path]) -> None:
-    """A broken python3.13 on PATH is passed over for the one in its pyenv, with nothing of pyenv in the environment."""
+    """A broken python3.13 on PATH is passed over for the Python in its pyenv, even with nothing of pyenv in the
+    environment."""
     environment, python = broken
     found = subprocess.run([SCRIPT], env=environment, capture_output=True, text=True, check=True)
     assert found.stdout == f"{python}\n"
@@ -36,7 +37,7 @@ def test_a_shim_that_points_nowhere_leads_to_its_pyenv(broken: tuple[dict[str, s
 @pytest.mark.parametrize(("folder", "target"), MAKEFILES.items())
 def test_sam_build_finds_it_too(broken: tuple[dict[str, str], Path], tmp_path: Path, folder: str, target: str) -> None:
     """`sam build` runs the Makefiles of layers and functions in copies of their folders, by the path of the original:
-    they search as the project's own does, also where nobody has put another Python first on PATH."""
+    they search for Python as the project does, even where PATH has no working Python in front."""
     environment, python = broken
     command = ["make", "--dry-run", "--makefile", str(SCRIPT.parents[1] / folder / "Makefile"), target]
     given = environment | {"ARTIFACTS_DIR": "artifacts"}

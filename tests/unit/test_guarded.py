@@ -1,6 +1,6 @@
-"""What guards the deployed stack, held for every resource of a kind, whoever adds it.
+"""Guards of the deployed stack, checked for every resource of a kind, whoever adds the resource.
 
-Most of it the local emulator takes and drops, so that it can only be asserted here, on the transformed template.
+The local emulator accepts and drops most of these properties, so only the transformed template can show them.
 """
 
 import json
@@ -14,7 +14,8 @@ from tests.unit.test_template import of_type, properties, resources
 
 type Json = Any
 
-# What takes a policy of its own: the property of the policy that names it, and what is refused. SNS takes no `sns:*`.
+# Kinds of resources with policies: the policy's kind and naming property, and the refused action and resources.
+# SNS takes no `sns:*`.
 SHARED = {
     "AWS::S3::Bucket": ("AWS::S3::BucketPolicy", "Bucket", "s3:*", ("<{}.Arn>", "<{}.Arn>/*")),
     "AWS::SQS::Queue": ("AWS::SQS::QueuePolicy", "Queues", "sqs:*", ("<{}.Arn>",)),
@@ -27,7 +28,7 @@ def _listed(value: Json) -> list[Json]:
 
 
 def _statements(name: str) -> list[dict[str, Json]]:
-    """Of the one policy of a bucket, queue or topic."""
+    """Return the statements of the single policy of a bucket, queue or topic."""
     kind, member, _, _ = SHARED[resources()[name]["Type"]]
     [policy] = [each for each in of_type(kind).values() if f"<{name}>" in _listed(each[member])]
     statements: list[dict[str, Json]] = policy["PolicyDocument"]["Statement"]
@@ -39,7 +40,7 @@ SHARED_NAMES = [name for kind in SHARED for name in of_type(kind)]
 
 @pytest.mark.parametrize("name", SHARED_NAMES)
 def test_everything_shared_is_for_tls_only(name: str) -> None:
-    """Each bucket, queue and topic refuses everything of everyone that comes over plain HTTP."""
+    """Every bucket, queue and topic refuses every action of every caller over plain HTTP."""
     _, _, action, forms = SHARED[resources()[name]["Type"]]
     refusals = [each for each in _statements(name) if each["Effect"] == "Deny"]
     refused = {
@@ -55,8 +56,8 @@ def test_everything_shared_is_for_tls_only(name: str) -> None:
 
 @pytest.mark.parametrize("name", SHARED_NAMES)
 def test_nothing_shared_is_open_to_other_accounts(name: str) -> None:
-    """Who is let in by a bucket's, queue's or topic's own policy is a service of AWS, acting for this account or for
-    one resource of the stack."""
+    """The policy of a bucket, queue or topic lets in only services of AWS, acting for this account or for a resource of
+    the stack."""
     for each in _statements(name):
         if each["Effect"] == "Allow":
             acting_for = {key: value for test in each["Condition"].values() for key, value in test.items()}
@@ -75,7 +76,7 @@ def test_tables_are_safe(name: str) -> None:
 
 @pytest.mark.parametrize("name", of_type("AWS::S3::Bucket"))
 def test_buckets_are_safe(name: str) -> None:
-    """Every bucket is encrypted, keeps versions, and can be opened to nobody."""
+    """Every bucket is encrypted, keeps versions, and can never be made public."""
     bucket = properties(name)
     [rule] = bucket["BucketEncryption"]["ServerSideEncryptionConfiguration"]
     assert rule["ServerSideEncryptionByDefault"]["SSEAlgorithm"] in {"AES256", "aws:kms"}
@@ -85,25 +86,26 @@ def test_buckets_are_safe(name: str) -> None:
 
 @pytest.mark.parametrize("name", of_type("AWS::SQS::Queue"))
 def test_queues_are_safe(name: str) -> None:
-    """Every queue is encrypted, and keeps a message for the 14 days that SQS can."""
+    """Every queue is encrypted, and keeps messages for 14 days, the most that SQS allows."""
     assert properties(name)["SqsManagedSseEnabled"] is True
     assert properties(name)["MessageRetentionPeriod"] == 14 * 24 * 3600
 
 
 @pytest.mark.parametrize("name", of_type("AWS::SNS::Topic"))
 def test_topics_can_be_published_to(name: str) -> None:
-    """No topic is under the key of AWS's that CloudWatch and SES may not use: what they say would be lost."""
+    """No topic uses AWS's own SNS key, which CloudWatch and SES may not use: their messages would be lost."""
     assert properties(name).get("KmsMasterKeyId") != "alias/aws/sns"
 
 
 @pytest.mark.parametrize("name", of_type("AWS::Logs::LogGroup"))
 def test_logs_end(name: str) -> None:
-    """Every log group forgets after 14 days."""
+    """Every log group drops its lines after 14 days."""
     assert properties(name)["RetentionInDays"] == 14
 
 
 def test_nothing_logs_where_logs_never_end() -> None:
-    """Whatever writes logs writes to a group of the template: else the service makes one that is kept for ever."""
+    """Everything that writes logs writes to a log group of the template: otherwise the service would create a log group
+    that keeps its lines for ever."""
     groups = {f"<{name}>" for name in of_type("AWS::Logs::LogGroup")}
     functions = {name: each["LoggingConfig"]["LogGroup"] for name, each in of_type("AWS::Lambda::Function").items()}
     assert [name for name, group in functions.items() if group not in groups] == []
@@ -116,12 +118,12 @@ def test_nothing_logs_where_logs_never_end() -> None:
     for stage in of_type("AWS::ApiGateway::Stage").values():
         assert stage["AccessLogSetting"]["DestinationArn"] in arns
         assert f"API-Gateway-Execution-Logs_{stage['RestApiId']}/{stage['StageName']}" in names
-        # The stage names the group, so that it is made first.
+        # The stage names the group, so that the group is made first.
         assert stage["Variables"]["ExecutionLogs"] in groups
 
 
 def test_no_request_or_token_is_logged_by_the_api() -> None:
-    """API Gateway logs that a request came, never its body or headers; and of a link to a receipt not even the path."""
+    """API Gateway logs that a request came, but never its body or headers, nor the path of a link to a receipt."""
     for stage in of_type("AWS::ApiGateway::Stage").values():
         assert [each for each in stage["MethodSettings"] if each.get("DataTraceEnabled")] == []
         of_receipts = [each for each in stage["MethodSettings"] if "receipts" in each["ResourcePath"]]
@@ -130,7 +132,7 @@ def test_no_request_or_token_is_logged_by_the_api() -> None:
 
 
 def test_every_way_in_is_throttled() -> None:
-    """Every method of every stage has a bound on requests a second, and the open way to receipts a lower one."""
+    """Every method of every stage has a limit of requests a second, and the open path to receipts has a lower limit."""
     for stage in of_type("AWS::ApiGateway::Stage").values():
         bounds = {each["ResourcePath"]: each for each in stage["MethodSettings"]}
         assert all(0 < each["ThrottlingRateLimit"] <= each["ThrottlingBurstLimit"] <= 400 for each in bounds.values())
@@ -139,7 +141,7 @@ def test_every_way_in_is_throttled() -> None:
 
 
 def test_no_secret_is_in_the_open() -> None:
-    """A secret's value is in the secret alone: no variable, no output and no tag of a resource has it."""
+    """A secret's value stands in the secret alone, and in no variable, output or tag."""
     hidden = {name for name, each in written()["Parameters"].items() if each.get("NoEcho")}
     assert hidden
     naming = re.compile(r"\b(" + "|".join(hidden) + r")\b|resolve:secretsmanager")
@@ -150,8 +152,8 @@ def test_no_secret_is_in_the_open() -> None:
 
 
 def test_functions_answer_to_this_stack_alone() -> None:
-    """Who may call a function without a role is a service of AWS on behalf of one resource that is named; no function
-    has an address of its own."""
+    """Only services of AWS may call a function without a role, on behalf of a named resource, and no function has an
+    address of its own."""
     assert of_type("AWS::Lambda::Url") == {}
     for permission in of_type("AWS::Lambda::Permission").values():
         assert permission["Principal"].endswith(".amazonaws.com")

@@ -1,4 +1,4 @@
-"""The commands of the local stack say what is wrong in a sentence."""
+"""The commands of the local stack tell every problem in a sentence."""
 
 import os
 import socket
@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[2]
     "command",
     [
         ["local.webhook"],
-        pytest.param(["local.subscribe"], marks=pytest.mark.proof),  # it asks for the stack as the one before does
+        pytest.param(["local.subscribe"], marks=pytest.mark.proof),  # asks for the stack as local.webhook does
         pytest.param(["local.test_clock", "sub_1", "2027-01-31"], marks=pytest.mark.proof),
         ["scripts.subscriptions", "list"],
         ["scripts.oncall", "alarms"],
@@ -32,7 +32,8 @@ ROOT = Path(__file__).resolve().parents[2]
     ids=lambda command: command[0],
 )
 def test_without_a_stack_a_command_says_so_in_a_sentence(command: list[str]) -> None:
-    """Where no stack runs on the port, or its AWS profile is gone with it, nobody has to read a traceback."""
+    """Where no stack runs on the port, or the stack's AWS profile is gone, a command says so in a sentence, without a
+    traceback."""
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         port = str(unused.getsockname()[1])
@@ -52,8 +53,8 @@ def test_without_a_stack_a_command_says_so_in_a_sentence(command: list[str]) -> 
 
 def test_nothing_that_was_written_by_others_commands_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     """A plan with an escape sequence, an overridden direction or markup is shown as its characters and moves no cursor:
-    in a timeline, among the periods, in what to do next, among what is wrong, and in the sentence that a command ends
-    with."""
+    in a timeline, among the periods, in the next steps, among the faults, and in the sentence with which a command
+    ends."""
     text = "Pro \x1b]52;c;cm0=\x07[bold]\u202ePlan"
     shown = "Pro \\x1b]52;c;cm0=\\x07[bold]\\u202ePlan"
     answer = {"items": [{"at": "2026-01-31T12:00:00+00:00", "text": text}]}
@@ -80,7 +81,8 @@ def test_nothing_that_was_written_by_others_commands_the_terminal(capsys: pytest
     ],
 )
 def test_a_stack_that_ends_in_the_middle_is_told_in_a_sentence(problem: Exception, said: str) -> None:
-    """The emulator was stopped, or was started anew without what the command asks for: no traceback."""
+    """When the emulator was stopped, or started anew without the requested resource, a command says so in a sentence,
+    without a traceback."""
     with pytest.raises(SystemExit, match=said) as ended, plainly():
         raise problem
     assert len(str(ended.value).splitlines()) == 1

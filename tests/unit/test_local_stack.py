@@ -1,4 +1,4 @@
-"""The local stack's build and ports, with a SAM that only notes that it was called."""
+"""The local stack's build and ports, with a fake of SAM that only notes its calls."""
 
 import socket
 import sys
@@ -20,7 +20,7 @@ cat "{project}/src/app.py" >"$2/app.py"
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A project whose build is a copy of src/app.py; each call of SAM is a line of `calls`."""
+    """A project whose build copies src/app.py, and in which every call of SAM adds a line to `calls`."""
     project = tmp_path / "project"
     for file in ("src/app.py", "layers/aws/requirements.txt", "scripts/find_python.sh", *_AT_THE_TOP):
         (project / file).parent.mkdir(parents=True, exist_ok=True)
@@ -35,7 +35,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def _built(port: int) -> Stack:
-    """A stack with the artifacts that it would deploy."""
+    """Return a stack with the artifacts to deploy."""
     made = Stack(port)
     (made.folder / "logs").mkdir(parents=True, exist_ok=True)
     made._build()
@@ -43,7 +43,7 @@ def _built(port: int) -> Stack:
 
 
 def test_stacks_share_a_build_until_something_that_it_was_made_of_changes(project: Path) -> None:
-    """Another port takes what is built already; other bytes of a source, under the same name, are built anew."""
+    """A second port takes the existing build; a source with changed bytes under an unchanged name is built anew."""
     calls = project.parent / "calls"
     for port in (4601, 4602):
         assert (_built(port).artifacts_folder / "app.py").read_text() == "one"
@@ -55,7 +55,7 @@ def test_stacks_share_a_build_until_something_that_it_was_made_of_changes(projec
 
 @pytest.mark.parametrize("file", ["src/another.py", "layers/aws/requirements.txt", "template.yaml", "samconfig.toml"])
 def test_whatever_goes_into_the_build_makes_it_anew(project: Path, file: str) -> None:
-    """A file that is new, a layer's lock, the template and SAM's settings count as the functions' sources do."""
+    """A new file, a layer's lock, the template and SAM's settings make the build anew as the functions' sources do."""
     _built(4601)
     (project / file).write_text("two")
     _built(4601)
@@ -63,7 +63,7 @@ def test_whatever_goes_into_the_build_makes_it_anew(project: Path, file: str) ->
 
 
 def test_a_build_that_failed_is_made_again(project: Path) -> None:
-    """What SAM left when it failed is taken for no build, even where the sources are what they were before."""
+    """Files left by a failed build never pass for a build, even where the sources are as before."""
     _built(4601)
     sam = stack._SAM.read_text()
     (project / "src/app.py").write_text("two")
@@ -80,8 +80,7 @@ def test_a_build_that_failed_is_made_again(project: Path) -> None:
 def test_test_clocks_count_on_a_local_stack_unless_it_is_to_be_prod(
     monkeypatch: pytest.MonkeyPatch, given: dict[str, str], environment: str
 ) -> None:
-    """A row's test clocks are heeded in every environment but prod, in which a stack is deployed only on
-    request."""
+    """Test clocks work on a local stack, because its environment is `local`, and `prod` only on request."""
     told: list[str] = []
 
     def sam(_stack: Stack, *words: str, **_: float) -> None:
@@ -98,7 +97,8 @@ def test_test_clocks_count_on_a_local_stack_unless_it_is_to_be_prod(
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a port that is held could not be served")
 def test_a_free_port_is_held_for_the_stack() -> None:
-    """Until it is used no other program can take it, nothing answers on it, and the emulator can be started on it."""
+    """Until the stack uses its port no program can take the port and nothing answers on the port, and then the emulator
+    can start on the port."""
     port = free_port()
     with socket.socket() as another, pytest.raises(OSError, match="in use"):
         another.bind(("127.0.0.1", port))

@@ -1,4 +1,4 @@
-"""The mails as people see them, on a phone and on a desktop: in a real browser, headless."""
+"""Mails as people see them on a phone and on a desktop, in a real headless browser."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -33,14 +33,14 @@ HOSTILE = {"customer_name": LONG, "plan": LONG, "payment_id": LONG, "receipt_num
 
 
 def _refund(kind: str, changed: dict[str, Any]) -> dict[str, Any]:
-    """What a renewal has whose customer is to be told of a refund of a part."""
+    """Return the attributes of a renewal whose customer is to be told of a partial refund."""
     refund = {"amount": Decimal("10.00"), "state": "refunded", "at": NOON.isoformat(), "by": "ann", "request": "hash"}
     name = str(changed["payment_id"]).replace("pi_", "re_")
     return {"notice": f"{kind}_1", "refunds": {"refund_1": refund | {"refund_id": name}}}
 
 
 def _mails(shop: World, changed: dict[str, Any]) -> Iterator[tuple[str, EmailMessage]]:
-    """One mail of each kind. changed: what of the renewal is another."""
+    """Yield a mail of every kind. changed: the renewal's changed attributes."""
     shop.subscribe()
     shop.run()
     renewal = shop.ledger.get("sub_1", DUE.isoformat())
@@ -75,7 +75,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
 def test_every_mail_fits_a_phone_and_a_desktop(
     shop: World, browser: Chrome, tmp_path: Path, changed: dict[str, Any]
 ) -> None:
-    """No mail is wider than its window, nothing sticks out of its box, and a phone does not shrink its letters."""
+    """No mail is wider than its window, nothing sticks out of its box, and a phone does not shrink the letters."""
     wide = {}
     for name, mail in _mails(shop, changed):
         page = mail.get_body(("html",))

@@ -24,7 +24,7 @@ def address(tmp_path: Path) -> Iterator[tuple[str, int]]:
 
 
 def test_each_mail_is_kept_as_it_came(address: tuple[str, int], tmp_path: Path) -> None:
-    """Two mails become two files, in the order they came, with the bytes that were sent and nothing half written."""
+    """Two mails become two files in the order of arrival, with exactly the sent bytes and nothing half written."""
     mails = [b"Subject: first\r\n\r\n.starts with a dot\r\n", b"Subject: second\r\n\r\nlong\r\n" + b"x" * 900 + b"\r\n"]
     with smtplib.SMTP(*address, timeout=5) as client:
         for mail in mails:

@@ -1,6 +1,7 @@
-"""A subscription's life, at random: time passes, sweeps and webhooks come, cards fail, people change their minds, and
-the process may end at any call that leaves it. Whatever the order, the promises hold after every step, and once the
-trouble is over everything that was due has come to its end.
+"""A subscription's life at random: time passes, sweeps and webhooks come, cards fail, people change their minds, and
+the process may end at any call out of the process.
+
+In whatever order, the promises hold after every step, and once the trouble is over everything due has come to its end.
 """
 
 import json
@@ -50,7 +51,7 @@ cuts = st.one_of(st.none(), st.integers(0, 60))
 
 
 class Life(RuleBasedStateMachine):
-    """One subscription. What it expects is counted here, by dates of its own, and never asked of the product."""
+    """The life of one subscription. The test counts its expectations from its own dates, and never asks the product."""
 
     @initialize(
         interval=st.sampled_from(["day", "week", "month"]),
@@ -131,7 +132,7 @@ class Life(RuleBasedStateMachine):
             if payment.state in (PaymentState.UNKNOWN, PaymentState.PROCESSING):
                 self.world.gateway.succeed(payment.id)
 
-    # What is true at all times
+    # Promises that hold after every step
 
     @invariant()
     def no_period_is_charged_twice(self) -> None:
@@ -240,7 +241,8 @@ class Life(RuleBasedStateMachine):
         self._run(f"{self.world.row()['amount']}", None)
 
     def _run(self, amount: str, period: str | None) -> None:
-        """One execution. While the subscription is not live, it claims nothing and tells nobody of a refusal."""
+        """Run an execution. While the subscription is not live, the execution claims nothing and tells nobody of a
+        decline."""
         live = is_live(self.world.row())
         claims = {item["claim"] for item in self._items()}
         mailed, asked = self._mailed(), len(self.world.gateway.attempts)
@@ -261,7 +263,7 @@ class Life(RuleBasedStateMachine):
                 assert self._mailed()[kind] == mailed[kind]
 
     def _cutting(self, cut: int | None, *, after: bool) -> Callable[[Callable[[], None]], None]:
-        """Something that runs a thing, with the process ending at its call number `cut`."""
+        """Return a function that runs its argument with the process ending at call number `cut`."""
 
         def run(thing: Callable[[], None]) -> None:
             calls = self.world.cuts.calls
@@ -275,7 +277,7 @@ class Life(RuleBasedStateMachine):
         return self.now.date()
 
     def _dates(self, last: date) -> list[date]:
-        """The days from which a period is due. After a pause a subscription begins anew, on a day of its own."""
+        """Return the days on which periods begin. After a pause a subscription begins anew, on a new day."""
         ends = [*(day - timedelta(days=1) for day in self.paused_until), last]
         return [
             day
@@ -284,8 +286,8 @@ class Life(RuleBasedStateMachine):
         ]
 
     def _was_resumed_by_hand(self) -> list[date]:
-        """Of a subscription that somebody made active in its pause: until when each of its periods is paid, and today.
-        Empty for any other."""
+        """For a subscription made active by hand in its pause, return today and the days until which its periods are
+        paid; an empty list for any other subscription."""
         row = self.world.row()
         if not is_live(row) or row.get("passed_over_to") != row["renewal_date"]:
             return []
@@ -304,7 +306,8 @@ class Life(RuleBasedStateMachine):
 
 
 def _counted_only(items: Iterable[dict[str, Any]]) -> int:
-    """How many periods were passed over without an item: a transaction holds so many, and the rest is a number."""
+    """Return how many periods were passed over without an item: a transaction holds a limited number of items, and the
+    rest is only counted."""
     together = Counter(
         (item["touched_at"], item["periods_passed_over"]) for item in items if "periods_passed_over" in item
     )
@@ -329,5 +332,5 @@ TestAnyLife = Life.TestCase
 @pytest.mark.proof
 @pytest.mark.timeout(3600)
 def test_twenty_thousand_steps() -> None:
-    """The same, over 400 lives of 50 steps."""
+    """The promises hold over 400 lives of 50 steps."""
     run_state_machine_as_test(Life, settings=_settings(400))
