@@ -115,8 +115,8 @@ class SweepPart:
 class Swept:
     """The result of a run.
 
-    A renewal is unfinished from the moment its work begins (the claim, a further attempt, or a refusal to tell the
-    customer of) until the renewal is receipted and mailed, or is refused or parked and the customer has been told. A
+    A renewal is unfinished from the moment its work begins (the claim, a further attempt, or a refusal not yet told to
+    the customer) until the renewal is receipted and mailed, or is refused or parked and the customer has been told. A
     renewal waiting for its next dunning date, or for a person, is not unfinished. With test clocks, the age is wrong by
     the difference between the clocks.
 

@@ -53,8 +53,8 @@ def has_parked(renewal: Renewal) -> bool:
 def is_receipt_next(renewal: Renewal, sent: Mail) -> bool:
     """Whether a parked receipt can be mailed now, because a different mail of the renewal went out.
 
-    The mail `sent` shows, as far as anybody knows, that mail reaches the customer, unless the receipt has already
-    failed at the same address.
+    The mail `sent` went out, as far as anybody knows, and shows that the customer can be mailed again. The receipt
+    follows unless the receipt has already failed at the address of `sent`.
     """
     if renewal.status is not Status.MAIL_FAILED or not sent.state.is_out:
         return False

@@ -17,7 +17,7 @@ from renewals.domain.worded import Worded
 class Reason(Worded):
     """A reason and the words for it. The words are a clause for people who look after a subscription."""
 
-    # The subscription has left the period, or asks for no charge.
+    # The subscription no longer asks for the period's charge.
     PAUSED = "paused", "the subscription was paused"
     CANCELED = "canceled", "the subscription was canceled"
     UNPAID = "unpaid", "the subscription was suspended as unpaid"

@@ -311,14 +311,14 @@ def mail_from(values: Item) -> Mail:
 
 
 def passed_over_from(item: Item) -> Renewal:
-    """Read the claim of a passed-over period. Unreadable parts of its story, written by hand, are left out. Raises the
-    errors of `renewal_from`."""
+    """Read the claim of a passed-over period. Unreadable records of attempts and mails, written by hand, are left out.
+    Raises the errors of `renewal_from`."""
     odd = {name for name in _STORY if name in item and not _is_told(item, name)}
     return renewal_from({"mails": {}, **{name: value for name, value in item.items() if name not in odd}})
 
 
 def _is_told(item: Item, name: str) -> bool:
-    """Whether a story attribute holds readable records in the form of this system."""
+    """Whether an attribute of _STORY holds readable records, in the form that this system writes."""
     try:
         for record in _records(item, name):
             if not isinstance(record, dict):

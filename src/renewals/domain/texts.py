@@ -89,7 +89,7 @@ def _undrawable(text: str) -> str | None:
     if text.isascii():
         return None
     from renewals.domain.printable import (
-        unprintable,  # only for who needs it: the table is no part of a function's start
+        unprintable,  # imported here: only this call needs the large table, and functions must start fast
     )
 
     missing = unprintable(text)
@@ -99,6 +99,6 @@ def _undrawable(text: str) -> str | None:
 
 
 def _kind(character: str) -> str:
-    import unicodedata  # only where something is wrong: a function's start does not pay for it
+    import unicodedata  # imported here: only faulty texts need the module, and functions must start fast
 
     return _WORDS.get(unicodedata.category(character), "a character that has no meaning of its own")
