@@ -1,4 +1,4 @@
-"""What whoever is on call reads, on a stack in memory: who waits, what lies among the dead letters, what a log says."""
+"""The commands of the person on call, over AWS in memory: who waits, the dead letters, and the logs."""
 
 import json
 import re
@@ -24,7 +24,7 @@ class _NoSuchLogError(Exception):
 
 @dataclass
 class _Account(Account):
-    """And its logs: the events of each group."""
+    """An account with logs: the events of every log group."""
 
     exceptions: ClassVar[Any] = SimpleNamespace(ResourceNotFoundException=_NoSuchLogError)
     logs: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
@@ -34,7 +34,7 @@ class _Account(Account):
         return self
 
     def paginate(self, *, logGroupName: str, **_: Any) -> Iterator[Any]:  # noqa: N803  (boto3's name)
-        """As the local stack does it: whatever is asked for, all of it."""
+        """Return all events of a log group, as the local stack does whatever the filter."""
         if logGroupName not in self.logs:
             raise _NoSuchLogError
         for event in self.logs[logGroupName]:
@@ -51,7 +51,7 @@ def account(shop: World, monkeypatch: pytest.MonkeyPatch) -> _Account:
 
 @pytest.fixture
 def oncall(account: _Account) -> Callable[..., Result]:
-    """Types a command; what it says, and its exit status."""
+    """A function that types a command and returns output and exit status."""
     return lambda *words: CliRunner().invoke(main, list(words))
 
 
@@ -59,7 +59,8 @@ def oncall(account: _Account) -> Callable[..., Result]:
 
 
 def test_nobody_waits(shop: World, account: _Account, oncall: Any) -> None:
-    """A renewed one, and one that is not due yet: over, though a message of theirs is in the queue still."""
+    """With a renewed subscription and a subscription that is not due yet, nobody waits, though a message is still in
+    the queue."""
     on(shop)
     shop.run()
     on(shop, subscription_id="sub_2", customer_id="cus_2", renewal_date="2026-02-28")
@@ -71,14 +72,14 @@ def test_nobody_waits(shop: World, account: _Account, oncall: Any) -> None:
 
 
 def test_a_refused_period_waits_for_its_date_and_not_for_the_operator(shop: World, oncall: Any) -> None:
-    """The customer was told, and the next attempt is tomorrow's."""
+    """A declined period waits for the next attempt tomorrow, not for a person, once the customer was told."""
     on(shop, payment_method="pm_declined")
     shop.run()
     assert oncall("waiting").exit_code == 0
 
 
 def test_who_is_due_is_named(shop: World, oncall: Any) -> None:
-    """Due and not charged: with the period, and the exit status says so."""
+    """A due and uncharged subscription is named with the billing period, and the exit status is 1."""
     on(shop)
     ended = oncall("waiting")
     assert "1 due and not renewed\n    sub_1, period 2026-01-31\n" in ended.output
@@ -86,7 +87,7 @@ def test_who_is_due_is_named(shop: World, oncall: Any) -> None:
 
 
 def test_who_cannot_be_charged_is_named_with_the_fault(shop: World, oncall: Any) -> None:
-    """It would never be renewed by itself."""
+    """A bad row is named with the fault: no sweep would ever renew the row."""
     on(shop, amount=Decimal("29.999"))
     ended = oncall("waiting")
     assert "1 due and cannot be charged\n    sub_1: amount" in ended.output
@@ -94,7 +95,8 @@ def test_who_cannot_be_charged_is_named_with_the_fault(shop: World, oncall: Any)
 
 
 def test_what_was_begun_and_not_finished_is_named(shop: World, oncall: Any) -> None:
-    """Charged, and cut off in its mail: where the renewal stands, in words, and for how long."""
+    """A renewal that was charged and cut off while being mailed is named with the state in words and the seconds since
+    the start."""
     on(shop)
     shop.ses.trouble = [Cut("in the middle of its sending")]
     shop.run()
@@ -111,7 +113,7 @@ def test_what_was_begun_and_not_finished_is_named(shop: World, oncall: Any) -> N
 def test_whatever_was_written_by_hand_everybody_who_waits_is_named(
     shop: World, oncall: Any, odd: Any, *, declined: bool
 ) -> None:
-    """Values of every type in any attribute of a period that was begun: the others who wait are named all the same."""
+    """A value of any type in an unfinished period's attributes does not hide the remaining waiting subscriptions."""
     on(shop, payment_method="pm_declined" if declined else "pm_ok")
     shop.ses.trouble = [Cut("in the middle of its sending")]
     shop.run()
@@ -126,7 +128,7 @@ def test_whatever_was_written_by_hand_everybody_who_waits_is_named(
 
 @pytest.mark.parametrize("clock", ["2026-01-31", "2099-01-31"])
 def test_what_was_begun_is_named_whatever_the_day(shop: World, oncall: Any, clock: str) -> None:
-    """On a test clock that is ahead of this machine's, too."""
+    """An unfinished renewal is named also on a test clock ahead of the machine's clock."""
     shop.environment = "dev"
     shop.subscribe(test_clock=clock, renewal_date=clock)
     shop.gateway.trouble = [("create", "before")]
@@ -135,14 +137,15 @@ def test_what_was_begun_is_named_whatever_the_day(shop: World, oncall: Any, cloc
 
 
 def test_a_bad_test_clock_is_named(shop: World, oncall: Any) -> None:
-    """Nobody would be charged on it."""
+    """A subscription with an invalid test clock is named: nobody would ever charge the subscription."""
     on(shop)
     shop.edit(test_clock="tomorrow")
     assert "sub_1: test_clock" in oncall("waiting").output
 
 
 def test_a_refused_payment_of_a_deleted_subscription_is_named(shop: World, account: _Account, oncall: Any) -> None:
-    """Its dunning date has passed, and no row says so: the sweep would close it."""
+    """A declined payment of a deleted subscription is named after its dunning date, until the sweep cancels the
+    payment."""
     account.parameters["Environment"] = "prod"
     shop.subscribe(payment_method="pm_3ds")
     shop.run()
@@ -152,14 +155,14 @@ def test_a_refused_payment_of_a_deleted_subscription_is_named(shop: World, accou
 
 
 def test_a_dead_letter_is_not_over(account: _Account, oncall: Any) -> None:
-    """Somebody may wait for it."""
+    """A dead letter counts as a waiting renewal."""
     account.queues[DEAD] = ["{}"]
     ended = oncall("waiting")
     assert ("1 in the dead-letter queue" in ended.output, ended.exit_code) == (True, 1)
 
 
 def test_many_are_counted_and_the_first_ones_named(shop: World, oncall: Any) -> None:
-    """A bad night does not scroll its own number away."""
+    """Of many waiting subscriptions the number comes first, and only the first twenty are named."""
     for number in range(30):
         on(shop, subscription_id=f"sub_{number:02}")
     said = oncall("waiting").output
@@ -197,7 +200,7 @@ def _letter(**fields: Any) -> str:
 def test_a_dead_letter_is_shown_whole_with_what_it_is(
     shop: World, account: _Account, oncall: Any, body: str, what: str
 ) -> None:
-    """Who sent it and when, whether it can ever succeed, and its text in quotes, so that its end is seen."""
+    """A dead letter is shown with sender and time, with the chance of a retry, and with the whole text in quotes."""
     on(shop)
     account.queues[DEAD] = [body]
     assert oncall("dead-letters").output.splitlines() == [
@@ -208,7 +211,7 @@ def test_a_dead_letter_is_shown_whole_with_what_it_is(
 
 
 def test_the_one_dead_letter_that_is_named_is_deleted(account: _Account, oncall: Any) -> None:
-    """And no other."""
+    """Only the named dead letter is deleted."""
     account.queues[DEAD] = ["first one", "second one"]
     assert oncall("delete-dead-letter", "nd one").output == "deleted: second one\n"
     assert account.let_go == ["first one"]
@@ -220,7 +223,8 @@ def test_the_one_dead_letter_that_is_named_is_deleted(account: _Account, oncall:
 
 
 def test_a_log_is_one_line_a_record(account: _Account, oncall: Any) -> None:
-    """Ours, with what stands in them; no metrics, and of the platform only that a function was cut off."""
+    """A log shows a line for every record of ours with the record's fields, leaves metrics out, and of the platform's
+    lines shows only a function's timeout."""
     ours = {"level": "INFO", "message": "payment", "location": "app:1", "subscription_id": "sub_1", "outcome": "paid"}
     texts = ["START RequestId: 1", json.dumps({"_aws": {}}), json.dumps(ours), "1 Task timed out after 3.00 seconds\n"]
     account.logs["/aws/lambda/shop-process-payment-dev"] = [{"message": t, "timestamp": 1769860800000} for t in texts]
@@ -232,7 +236,7 @@ def test_a_log_is_one_line_a_record(account: _Account, oncall: Any) -> None:
     assert "There is no log of nonsense" in oncall("log", "nonsense").output
 
 
-# --- what a sweep says -----------------------------------------------------------------------------------------------
+# --- a sweep's report ------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -246,12 +250,12 @@ def test_a_log_is_one_line_a_record(account: _Account, oncall: Any) -> None:
 def test_a_sweep_tells_of_one_part_and_of_many(
     oncall: Any, monkeypatch: pytest.MonkeyPatch, parts: int, said: str
 ) -> None:
-    """What others read of the sweep is told with its number, noun and verb alike."""
+    """The number of parts read by further runs is told in the right singular or plural."""
     monkeypatch.setattr(Deployment, "run", lambda *_: {"backlog": 0, "sent": 0, "parts": parts})
     assert said in oncall("sweep").output
 
 
-# --- what is asked wrongly -------------------------------------------------------------------------------------------
+# --- impossible arguments --------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -265,7 +269,7 @@ def test_a_sweep_tells_of_one_part_and_of_many(
     ],
 )
 def test_what_makes_no_sense_is_refused_before_anything_is_called(oncall: Any, words: tuple[str, ...]) -> None:
-    """A function that failed for it would raise an alarm of its own."""
+    """Impossible arguments are refused before a function is called: a failing function would raise an alarm."""
     ended = oncall(*words)
     assert ended.exit_code in (1, 2)
     assert "Error: " in ended.output

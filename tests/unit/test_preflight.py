@@ -1,4 +1,4 @@
-"""The look before a first deployment: what would go wrong is named, with what to do, and nothing is changed."""
+"""The look before a first deployment: each obstacle is named with its remedy, and nothing is changed."""
 
 import json
 import re
@@ -35,10 +35,10 @@ PENDING = {"VerifiedForSendingStatus": True, "DkimAttributes": {"Status": "PENDI
 
 @dataclass
 class Account:
-    """An AWS account as boto3's session reaches it. Whatever is called and is not here would change something.
+    """An AWS account as boto3's session reaches the account. A call that the class lacks would change something.
 
-    executions: of Lambda at once. stack: as CloudFormation describes it. identities: of SES, each with its attributes.
-    names: of tables, buckets, secrets and roles. denied: an operation that whoever asks may not ask.
+    executions: Lambda's concurrency limit. stack: as CloudFormation describes the stack. identities: of SES, with their
+    attributes. names: of tables, buckets, secrets and roles. denied: an operation forbidden to the caller.
     """
 
     region_name: str = "eu-south-1"
@@ -79,7 +79,7 @@ class Account:
         return {"AccountLimit": limit}
 
     def get_account(self) -> Any:
-        """SES's and API Gateway's have the same name."""
+        """Answer GetAccount for SES and for API Gateway, which have an operation of this name in common."""
         self._asked("GetAccount")
         told = {"ProductionAccessEnabled": self.production, "SendQuota": {"Max24HourSend": 50000.0}}
         told |= {"PricingAttributes": {"CurrentPlan": self.plan}}
@@ -111,7 +111,7 @@ class Account:
 
 @pytest.fixture
 def account(monkeypatch: pytest.MonkeyPatch) -> Account:
-    """One that a deployment would go well in."""
+    """An account ready for the deployment."""
     made = Account()
     monkeypatch.setattr(boto3, "Session", lambda: made)
     monkeypatch.delenv("STRIPE_API_KEY", raising=False)
@@ -120,7 +120,7 @@ def account(monkeypatch: pytest.MonkeyPatch) -> Account:
 
 @pytest.fixture
 def preflight(account: Account) -> Callable[..., Result]:
-    """Types the command; what it says, on one line each, and its exit status."""
+    """A function that types the command and returns output, line by line, and exit status."""
     return lambda *words: CliRunner().invoke(main, list(words or GOOD))
 
 
@@ -130,7 +130,8 @@ def _told(result: Result, verdict: str) -> str:
 
 
 def test_a_good_account_is_let_go(preflight: Any) -> None:
-    """Exit status 0; what nobody can say is said to be unknown, with where to look."""
+    """For a good account the exit status is 0; a fact that the command cannot find out is called unknown, with a place
+    to look."""
     result = preflight()
     assert (result.exit_code, _told(result, "wrong")) == (0, "")
     assert "dig +short TXT _dmarc.shop.example" in _told(result, "unknown")
@@ -183,7 +184,8 @@ def test_a_good_account_is_let_go(preflight: Any) -> None:
 def test_what_would_go_wrong_is_named(
     account: Account, preflight: Any, change: dict[str, Any], words: tuple[str, ...], verdict: str, told: str
 ) -> None:
-    """Each with what to do. The exit status is 1 where it is wrong, and 0 where somebody should only know."""
+    """Every obstacle is named with its remedy. The exit status is 1 for a `wrong` verdict and 0 for a `mind`
+    verdict."""
     for name, value in change.items():
         setattr(account, name, value)
     result = preflight(*GOOD, *words)
@@ -192,12 +194,13 @@ def test_what_would_go_wrong_is_named(
 
 
 def test_examples_left_as_they_are_are_named(preflight: Any) -> None:
-    """Without a name of the seller every receipt would be from Example Ltd."""
+    """A seller's name left at the example is named: every receipt would come from Example Ltd."""
     assert "SellerName is the example's" in _told(preflight("Environment=prod"), "mind")
 
 
 def test_a_stack_that_is_there_keeps_what_is_not_given(account: Account, preflight: Any) -> None:
-    """Its parameters are looked at as they would stay, and its names are its own."""
+    """For an existing stack, the command checks the stack's own value of every parameter not given, and the stack's
+    names do not count as taken."""
     parameters = [
         {"ParameterKey": "SenderEmail", "ParameterValue": SENDER},
         {"ParameterKey": "SenderIdentity", "ParameterValue": "existing"},
@@ -228,7 +231,8 @@ def _ask(preflight: Any, gateway: Gateway, key: str, *words: str) -> Result:
 
 
 def test_a_key_that_may_everything(preflight: Any, gateway: Gateway) -> None:
-    """A test key in production is told of; nothing is made by asking."""
+    """A key with all permissions passes; a test key in production is mentioned; asking makes no object at the
+    gateway."""
     result = _ask(preflight, gateway, gateway.api_key)
     assert "It may make every call" in _told(result, "ok")
     assert "A test key for Environment=prod" in _told(result, "mind")
@@ -251,7 +255,8 @@ def test_a_key_that_may_everything(preflight: Any, gateway: Gateway) -> None:
     ],
 )
 def test_a_restricted_key_that_lacks_a_permission(preflight: Any, gateway: Gateway, operation: str, lacks: str) -> None:
-    """The permission is named as Stripe's dashboard does, before the first renewal fails of it."""
+    """A missing permission of the key is named as in Stripe's dashboard, before the first renewal fails for lack of the
+    permission."""
     gateway.sandbox.hostile("403", operation, calls=1)
     result = _ask(preflight, gateway, gateway.api_key)
     assert f"It lacks permissions: {lacks}." in _told(result, "wrong")
@@ -267,18 +272,18 @@ def test_a_restricted_key_that_lacks_a_permission(preflight: Any, gateway: Gatew
     ],
 )
 def test_a_key_that_charges_nobody(preflight: Any, gateway: Gateway, key: str, verdict: str, told: str) -> None:
-    """Mistyped, of another kind, or left as the template has it."""
+    """A mistyped key, a publishable key and the template's placeholder are named as wrong."""
     assert told in _told(_ask(preflight, gateway, key), verdict)
 
 
 def test_a_gateway_that_does_not_answer(preflight: Any, gateway: Gateway) -> None:
-    """Says nothing of the key, and neither do we."""
+    """Where the gateway does not answer, the key is called neither good nor wrong."""
     gateway.sandbox.hostile("503", "charges.list", calls=1)
     assert "gave no clear answer" in _told(_ask(preflight, gateway, gateway.api_key), "unknown")
 
 
 def test_the_key_may_come_by_a_variable(preflight: Any, gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
-    """So that it is in no shell's history."""
+    """The key can be given in an environment variable, out of the shell's history."""
     monkeypatch.setenv("STRIPE_API_KEY", gateway.api_key)
     result = preflight(*GOOD, f"PaymentGatewayEndpoint={gateway.url}")
     assert "It may make every call" in _told(result, "ok")
@@ -298,20 +303,21 @@ DEPLOY = "sam deploy --parameter-overrides "
 
 
 def _documented(command: str) -> list[str]:
-    """The words after a command of the first deployment in docs/deploy.md, as the shell hands them over."""
+    """Return the words after a command of the first deployment in docs/deploy.md, as the shell passes the words on."""
     text = (ROOT / "docs/deploy.md").read_text()
     return shlex.split(text.partition(command)[2].partition("\n```")[0].replace("\\\n", " "))
 
 
 @pytest.mark.parametrize("command", [DEPLOY, "python -m scripts.preflight "])
 def test_the_documented_command_deploys_what_the_page_shows(command: str) -> None:
-    """Names and addresses have blanks, at which SAM cuts what is not quoted twice."""
+    """The documented command stores names and addresses whole; SAM cuts a value not quoted twice at the first blank."""
     values = stored(_documented(command))
     assert (values["SellerName"], values["SellerAddress"]) == ("Your Company", "1 Main Street, 12345 City")
 
 
 def test_names_and_addresses_are_quoted_twice_wherever_they_are_shown() -> None:
-    """In each document and each file of settings: a command is copied from wherever it is found first."""
+    """Names and addresses are quoted twice in every document and settings file, since people copy a command from
+    anywhere."""
     shown = {
         path.name: re.findall(r"(.)Seller(?:Name|Address)=(.)", path.read_text())
         for path in (*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), ROOT / "samconfig.toml", ROOT / "template.yaml")
@@ -322,7 +328,7 @@ def test_names_and_addresses_are_quoted_twice_wherever_they_are_shown() -> None:
 
 @pytest.mark.parametrize("meant", ["Your Company", "Joe's Shop", 'The "Best" Shop', "$HOME & `id`"])
 def test_what_the_command_says_to_type_is_stored_as_it_is_meant(preflight: Any, meant: str) -> None:
-    """Whatever the name has in it, typed into a shell as it is told."""
+    """Typed into a shell as the command says, a name is stored as meant, whatever its characters."""
     told = _told(preflight(*GOOD[:-2], f"SellerName={meant}"), "wrong")
     typed = told.partition("Type ")[2].removesuffix(".")
     assert stored(shlex.split(typed))["SellerName"] == meant
@@ -333,7 +339,7 @@ WORDS = [*_documented(DEPLOY), "SellerName=Your Company", 'SellerName="a \\"b\\"
 
 @cache
 def _read_by_sam() -> dict[str, Any]:
-    """Each word as SAM reads it, in one process: its start takes a second."""
+    """Return every word as SAM reads it; a single process reads all, because its start takes a second."""
     command = [str(SAM), "-c", READ_BY_SAM, *WORDS]
     told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     return dict(zip(WORDS, json.loads(told), strict=True))
@@ -342,5 +348,5 @@ def _read_by_sam() -> dict[str, Any]:
 @pytest.mark.skipif(not SAM.exists(), reason="SAM's environment is not made")
 @pytest.mark.parametrize("word", WORDS)
 def test_values_are_read_as_sam_reads_them(word: str) -> None:
-    """What we warn of is what SAM really does."""
+    """The command reads values exactly as SAM does: the warnings are true."""
     assert stored([word]) == _read_by_sam()[word]

@@ -43,7 +43,8 @@ def _expect_no_day_twice(shop: World) -> None:
 
 
 def test_a_row_moved_to_a_day_before_a_period_that_is_paid_is_rejected(shop: World) -> None:
-    """Paid for 31 January to 27 February; moved to 30 January, its period would reach into that."""
+    """31 January to 27 February is paid: a row moved to 30 January is rejected, because its period would reach into the
+    paid period."""
     shop.subscribe()
     shop.run()
     shop.edit(renewal_date="2026-01-30")
@@ -57,9 +58,9 @@ def test_a_row_moved_to_a_day_before_a_period_that_is_paid_is_rejected(shop: Wor
 
 
 def test_the_sweep_asks_for_a_row_that_reaches_into_what_is_paid_in_vain_and_fails_no_run(shop: World) -> None:
-    """Nothing would come of trying again: no message of the sweep becomes a dead letter, each night another one; the
-    audit names the row, and the row shows its fault. A webhook is told that it is rejected. Once the row is mended, the
-    sweep's next message charges."""
+    """The sweep's message for an overlapping row ends in success without a charge, because retries would be useless: no
+    message becomes a dead letter night after night, the audit names the row, and the row shows its fault. A webhook is
+    rejected. Once the row is mended, the sweep's next message charges."""
     shop.subscribe()
     shop.run()
     shop.edit(renewal_date="2026-01-30")
@@ -73,7 +74,7 @@ def test_the_sweep_asks_for_a_row_that_reaches_into_what_is_paid_in_vain_and_fai
 
 
 def _paid_three_times(interval: str, catch_up: str) -> tuple[World, datetime]:
-    """And when the third period was paid."""
+    """Return a shop with three paid periods, and the moment of the third payment."""
     shop = World()
     shop.subscribe(interval=interval, catch_up=catch_up)
     now = NOON
@@ -90,7 +91,7 @@ PAID = {each: _paid_three_times(*each) for each in product(["week", "month"], ["
 @pytest.mark.parametrize("interval", ["week", "month"])
 @pytest.mark.parametrize("moved", share(range(-40, 40, 3), of=3))
 def test_wherever_a_row_is_moved_to_no_day_is_paid_twice(moved: int, interval: str, catch_up: str) -> None:
-    """Three periods are paid; then the date is moved, and sweeps come for weeks."""
+    """Three periods are paid, the date is moved, and sweeps come for weeks: no day is paid twice."""
     paid, now = PAID[interval, catch_up]
     shop = paid.copy()
     shop.edit(renewal_date=(now.date() + moved * DAY).isoformat())
@@ -101,8 +102,8 @@ def test_wherever_a_row_is_moved_to_no_day_is_paid_twice(moved: int, interval: s
 
 @pytest.mark.parametrize("first", ["2025-11-07", "2025-11-10"])
 def test_a_paid_period_far_in_the_past_is_looked_for(shop: World, first: str) -> None:
-    """Eighteen weeks are paid; the row is moved back by twelve of them less a few days, to be caught up one by one: the
-    ten latest periods do not go back so far, and the ledger is asked for the older ones."""
+    """Eighteen weeks are paid, and the row is moved back by almost twelve weeks, to be caught up week by week: the
+    ledger is asked for paid periods older than the latest ten, and nothing is charged."""
     shop.subscribe(interval="week", renewal_date="2025-09-12", catch_up="each")
     for n in range(18):
         shop.run(f"week-{n}", _noon("2025-09-12") + 7 * n * DAY)
@@ -114,8 +115,8 @@ def test_a_paid_period_far_in_the_past_is_looked_for(shop: World, first: str) ->
 
 @pytest.mark.parametrize(("moved", "mails"), [("2026-06-10", 0), ("2027-01-31", 1)])
 def test_nobody_is_reminded_of_a_renewal_that_will_be_rejected(shop: World, moved: str, mails: int) -> None:
-    """A year is paid, and the date is moved into it: no mail says that another year is charged then. The year after
-    it is reminded of as ever."""
+    """A year is paid, and the date is moved into the year: no mail announces a charge. The renewal after the year is
+    announced as usual."""
     shop.subscribe(interval="year")
     shop.run()
     shop.edit(renewal_date=moved)
@@ -126,7 +127,7 @@ def test_nobody_is_reminded_of_a_renewal_that_will_be_rejected(shop: World, move
 
 
 def test_an_ordinary_renewal_asks_no_more_of_the_ledger(shop: World) -> None:
-    """The first, the second and the twelfth: the ledger's latest periods and the row, a query each."""
+    """The first to the twelfth renewal make only two queries each: the ledger's latest periods and the row."""
     shop.subscribe()
     for _ in range(12):
         calls = len(shop.cuts.calls)
@@ -142,7 +143,8 @@ def _refunded(shop: World, part: str) -> None:
 
 @pytest.mark.parametrize(("part", "charges"), [("29.99", 2), ("29.98", 1)])
 def test_days_that_were_refunded_whole_may_be_billed_again(shop: World, part: str, charges: int) -> None:
-    """Charged on a wrong day and refunded: the row is moved to the right one. A part that stays paid keeps its days."""
+    """After a charge for a wrong date was refunded whole, the row is moved to the right date and billed; days that stay
+    paid in part are not billed again."""
     shop.subscribe()
     shop.run()
     _refunded(shop, part)
@@ -152,7 +154,7 @@ def test_days_that_were_refunded_whole_may_be_billed_again(shop: World, part: st
 
 
 def _year_refunded_and_billed_by_weeks(shop: World, weeks: int) -> None:
-    """A year is paid by mistake, and refunded whole; the subscription goes on by the week, from its second week on."""
+    """Pay a year by mistake and refund it whole; then bill the subscription by the week, from the second week on."""
     shop.subscribe(interval="year")
     shop.run()
     _refunded(shop, "29.99")
@@ -163,7 +165,7 @@ def _year_refunded_and_billed_by_weeks(shop: World, weeks: int) -> None:
 
 
 def _refund_fails(shop: World) -> None:
-    """Weeks later, as refunds can: the money is ours again, and the year is paid."""
+    """Let the refund fail weeks later, as refunds can: the year counts as paid again."""
     item = shop.items()["2026-01-31"]
     failed = item["refunds"]["refund_1"] | {"state": "failed"}
     shop.dynamodb.put("renewals", item | {"refunds": {"refund_1": failed}})
@@ -171,8 +173,8 @@ def _refund_fails(shop: World) -> None:
 
 @pytest.mark.parametrize("weeks", [2, 15])
 def test_a_long_period_is_found_behind_younger_ones_that_are_paid(api: Api, weeks: int) -> None:
-    """The refund of a year fails when weeks of that year have been billed instead: no more of its days are charged for
-    again, the fault of the row says so, and nobody is reminded, whether or not the year is among the latest periods."""
+    """The refund of a year fails after weeks of the year were billed instead: no further day of the year is charged,
+    the row's fault says so, and nobody is reminded, whether or not the year is among the latest periods."""
     shop = api.shop
     _year_refunded_and_billed_by_weeks(shop, weeks)
     _refund_fails(shop)
@@ -188,7 +190,8 @@ def test_a_long_period_is_found_behind_younger_ones_that_are_paid(api: Api, week
 
 
 def test_a_subscription_that_ends_is_not_kept_by_a_long_period_that_was_refunded(shop: World) -> None:
-    """A year was refunded, and weeks were billed instead: canceled at the end of its week it ends with that week."""
+    """A year was refunded and weeks were billed instead: the subscription canceled at its week's end ends with the
+    week."""
     _year_refunded_and_billed_by_weeks(shop, 3)
     end = shop.row()["renewal_date"]
     shop.edit(cancel_at=end)
@@ -198,7 +201,8 @@ def test_a_subscription_that_ends_is_not_kept_by_a_long_period_that_was_refunded
 
 @pytest.mark.parametrize("moved", ["2026-01-30", "2026-02-10"])
 def test_an_overlap_is_shown_wherever_the_row_is(api: Api, moved: str) -> None:
-    """Before its date comes and after: as fault of the subscription, in lists, and instead of a preview."""
+    """Before and after its date, an overlap is shown as the subscription's fault, in lists, and instead of a
+    preview."""
     shop = api.shop
     shop.subscribe()
     shop.run()
@@ -225,7 +229,7 @@ def _refunded_whole_and_billed_by_weeks(shop: World) -> None:
 
 
 def _unpaid_before_ten_paid_days(shop: World, **ended: Any) -> None:
-    """2 January ended without a payment, 3 to 12 January are paid."""
+    """Let 2 January end without a payment, and pay 3 to 12 January."""
     shop.subscribe(interval="day", renewal_date="2026-01-02")
     for day in range(2, 13):
         shop.renew(f"run-{day}", _noon(f"2026-01-{day:02}"))
@@ -258,8 +262,8 @@ def _failed_before_ten_paid_days(shop: World) -> None:
 def test_a_claim_that_the_ledger_would_refuse_is_shown_before(
     api: Api, paid: Callable[[World], None], moved: str
 ) -> None:
-    """No day is paid twice, but a date that the claim would write was billed before: the fault of the subscription and
-    the preview say so, word for word as the charge is rejected; and they say nothing where it is charged."""
+    """Where the claim would write a date that was billed before, the subscription's fault and the preview say so in the
+    words of the rejection, although no day would be paid twice; where the date is charged, both say nothing."""
     shop, day = api.shop, "2026-02-06" if paid is _refunded_whole_and_billed_by_weeks else "2026-01-20"
     paid(shop)
     shop.edit(renewal_date=moved, test_clock=day)
@@ -279,8 +283,8 @@ def test_a_claim_that_the_ledger_would_refuse_is_shown_before(
 
 
 def test_the_sweep_moves_a_row_past_paid_periods_that_are_older_than_the_latest_ten(api: Api) -> None:
-    """The sweep names the date of the row, so that its execution reads the period of that date too, however old; fault
-    and preview, as a webhook, know the latest ten alone. The row moves on with each sweep, and no day is paid twice."""
+    """The sweep names the row's date, so its execution reads the date's period, however old; fault, preview and webhook
+    know only the latest ten periods. The row moves on with each sweep, and no day is paid twice."""
     shop = api.shop
     _twelve_days_paid(shop)
     shop.edit(renewal_date="2026-01-01", test_clock="2026-01-20")
@@ -298,8 +302,8 @@ def test_the_sweep_moves_a_row_past_paid_periods_that_are_older_than_the_latest_
 
 
 def test_the_sweep_bills_a_row_put_back_to_a_period_that_came_to_nothing_before_the_latest_ten(api: Api) -> None:
-    """As above, where the period of the row's date was given up: a webhook is rejected, the sweep bills the latest day
-    that is due, and no day twice."""
+    """A row is put back to a given-up period older than the latest ten: a webhook is rejected, the sweep bills the
+    latest due day, and no day is paid twice."""
     shop = api.shop
     _given_up_before_ten_paid_days(shop)
     shop.edit(renewal_date="2026-01-02", test_clock="2026-01-20")
@@ -311,7 +315,8 @@ def test_the_sweep_bills_a_row_put_back_to_a_period_that_came_to_nothing_before_
 
 
 def test_a_later_charge_that_would_be_rejected_ends_the_preview(shop: World) -> None:
-    """The first period back ends where the paid one begins; the one after it falls into that."""
+    """The preview shows the first earlier period, which ends before the paid period, and stops before the next, which
+    would overlap."""
     shop.subscribe(renewal_date="2026-03-31", catch_up="each")
     shop.run("paid", _noon("2026-03-31"))
     shop.edit(renewal_date="2026-02-20", anchor_day=Decimal(20))
@@ -321,7 +326,8 @@ def test_a_later_charge_that_would_be_rejected_ends_the_preview(shop: World) -> 
 
 
 def test_a_row_put_back_to_a_paid_date_is_previewed_as_it_will_be_charged(shop: World) -> None:
-    """It is no overlap: the charge moves it past what is paid first, with its anchor."""
+    """A row put back to a paid date is no overlap: the preview shows the charges after the row has moved past the paid
+    period, with its anchor."""
     shop.subscribe()
     shop.run()
     shop.subscribe()
@@ -331,8 +337,8 @@ def test_a_row_put_back_to_a_paid_date_is_previewed_as_it_will_be_charged(shop: 
 
 
 def test_a_row_moved_while_another_run_claims_is_not_billed_beside_it() -> None:
-    """A run has read the ledger; meanwhile another one claims the period, and the row is moved back by a day: at
-    whichever call of the first run that happens, no day is paid twice."""
+    """After a run has read the ledger, a second run claims the period and the row is moved back by a day: at whichever
+    call of the first run, no day is paid twice."""
     for at in range(12):
         shop = World()
         shop.subscribe()

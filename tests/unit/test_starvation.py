@@ -1,7 +1,7 @@
-"""The sweep beside messages that fail for hours, over a clock that is moved.
+"""The sweep beside messages that fail for hours, over a clock that tests move.
 
-What is due, and whoever is to be reminded, is found and asked for whatever single messages do; and a backlog is not
-sent again and again.
+Due renewals and owed reminders are found and sent whatever single messages do, and a backlog is not sent again and
+again.
 """
 
 import json
@@ -28,11 +28,11 @@ STEP = timedelta(seconds=15)
 
 @dataclass
 class Night:
-    """A deployment whose hourly schedule runs at `minute` past each hour, from `since` on, with workers that take what
-    waits, as Lambda's poller of a queue does.
+    """A deployment whose hourly schedule runs at `minute` past every hour, from `since` on, with workers that take
+    waiting messages as Lambda's queue poller does.
 
-    failing: whose workflow fails, each time, after `failing_takes` seconds. at_work: when each message that is at work
-    ends. asked: by subscription, when its workflow first came to its end.
+    failing: subscriptions whose workflow always fails, after `failing_takes` seconds. at_work: messages at work, with
+    the moment of their end. asked: by subscription, the moment when its workflow first ended.
     """
 
     minute: int
@@ -55,12 +55,13 @@ class Night:
         telemetry.logger().setLevel("CRITICAL")
 
     def add_failing(self, count: int) -> None:
-        """So many that are due since yesterday, and fail whenever they are tried."""
+        """Add `count` subscriptions, due since yesterday, whose renewal always fails."""
         for n in range(count):
             self.failing.add(self.sweeper.add(f"failing_{n}", renewal_date="2026-01-30"))
 
     def until(self, moment: timedelta) -> None:
-        """A sweep that is due at a moment runs before any worker takes what is seen again at that moment."""
+        """Live until `moment`; a sweep runs before any worker takes the messages that become visible at the sweep's
+        moment."""
         while self.now < MIDNIGHT + moment:
             self.sqs.move_clock(self.now.timestamp())
             if self.now.minute == self.minute and not self.now.second:
@@ -73,7 +74,7 @@ class Night:
             self.now += STEP
 
     def _work(self) -> None:
-        """Each worker is at one message at a time; those that are quick come to many in a step."""
+        """Let every worker take a message at a time; a quick worker takes many messages in a step."""
         done = [record for ends, record in self.at_work if ends <= self.now]
         self.at_work = [(ends, record) for ends, record in self.at_work if ends > self.now]
         for record in done:
@@ -95,7 +96,7 @@ class Night:
         asked = json.loads(message["Body"])["subscription_id"]
         if asked in self.failing:
             return self.failing_takes
-        return 0.2 if asked in self.asked else SECONDS_A_RENEWAL  # a copy finds nothing to do
+        return 0.2 if asked in self.asked else SECONDS_A_RENEWAL  # a second message finds the renewal done
 
     def _end(self, message: dict[str, Any]) -> None:
         record = {
@@ -108,7 +109,7 @@ class Night:
             self.sqs.delete_message(QueueUrl="queue", ReceiptHandle=message["ReceiptHandle"])
 
     def start_sync_execution(self, **q: Any) -> dict[str, Any]:
-        """The workflow, as far as the sweep sees of it: the row moves on, or the reminder is recorded."""
+        """Run the workflow as far as the sweep sees of it: the row moves on, or the reminder is recorded."""
         asked = json.loads(q["input"])
         ended = {"executionArn": "arn", "error": "PaymentFailed"}
         if asked["subscription_id"] in self.failing:
@@ -126,7 +127,7 @@ class Night:
 
 @pytest.fixture
 def night(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """Makes a night, with the worker's clients in it."""
+    """A function that makes a night and gives the worker the night's clients."""
     monkeypatch.setenv("RENEWAL_QUEUE_URL", "queue")
     monkeypatch.setenv("STATE_MACHINE_ARN", "workflow")
     level = telemetry.logger().log_level
@@ -142,14 +143,15 @@ def night(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 
 def _assert_nobody_waits(one: Night) -> None:
-    """Somebody becomes due between two sweeps; at night, one is due for longer than forty days, and one to remind."""
+    """Assert that a subscription due between two sweeps, a subscription overdue for more than forty days and an owed
+    reminder are asked for in time."""
     one.sweeper.add("old", renewal_date=LONG_AGO)
     one.sweeper.add("yearly", renewal_date=IN_THREE_DAYS, interval="year", known_card=GOOD_CARD)
     one.until(timedelta(hours=3, minutes=10))
     one.sweeper.add("due", renewal_date=TODAY)
     one.until(timedelta(hours=5, minutes=30))
     late = {name: one.asked[f"sub_{name}"] - MIDNIGHT for name in ("due", "old", "yearly")}
-    in_a_while = timedelta(minutes=15)  # behind what else is at work
+    in_a_while = timedelta(minutes=15)  # behind other messages at work
     assert late["due"] <= timedelta(hours=4, minutes=10) + in_a_while
     assert late["old"] <= NIGHTLY + in_a_while
     assert late["yearly"] <= NIGHTLY + in_a_while
@@ -158,8 +160,8 @@ def _assert_nobody_waits(one: Night) -> None:
 
 @pytest.mark.parametrize("minute", share(range(60), of=7))
 def test_one_message_that_keeps_failing_puts_off_nobody(night: Any, minute: int) -> None:
-    """At whatever minute the stack was deployed: what is due is asked for within the hour, and the nightly scan finds
-    what is older and whom to remind, though one renewal fails at every try and is in retry at that moment."""
+    """In a deployment of any minute of the hour, due renewals are asked for within the hour, and the nightly scan finds
+    older renewals and owed reminders, though a renewal fails at every try and is in retry at that moment."""
     one = night(minute=minute)
     one.add_failing(1)
     _assert_nobody_waits(one)
@@ -168,7 +170,8 @@ def test_one_message_that_keeps_failing_puts_off_nobody(night: Any, minute: int)
 
 @pytest.mark.parametrize(("minute", "counted_late"), share(product(range(4, 60, 8), [0, 60]), of=3))
 def test_many_messages_that_keep_failing_put_off_nobody(night: Any, minute: int, counted_late: float) -> None:
-    """Nor do eighty that come out of their waits together, for four workers, with counts that are a minute old."""
+    """Eighty failing messages that become visible together, with four workers and counts a minute old, put off
+    nobody."""
     one = night(minute=minute, concurrency=4, counted_late=counted_late)
     one.add_failing(80)
     _assert_nobody_waits(one)
@@ -176,8 +179,8 @@ def test_many_messages_that_keep_failing_put_off_nobody(night: Any, minute: int,
 
 @pytest.mark.parametrize("minute", [32, 36, 40])
 def test_what_fails_since_the_night_puts_off_no_hourly_sweep(night: Any, minute: int) -> None:
-    """Eighty that only the nightly scan finds fail at every try, and are in retry when the hourly sweep comes round.
-    Then a single one is due: it is asked for at once, since what is hidden until its next try waits for no worker."""
+    """Eighty renewals found only by the nightly scan fail at every try and are in retry at the next hourly sweep. A
+    single due renewal is then asked for at once, since hidden messages wait for no worker."""
     one = night(minute=minute, concurrency=4, failing_takes=1, since=timedelta(hours=4))
     for n in range(80):
         one.failing.add(one.sweeper.add(f"failing_{n}", renewal_date=LONG_AGO))
@@ -197,8 +200,8 @@ def _due(one: Night, count: int) -> None:
 
 @pytest.mark.parametrize(("count", "concurrency"), share([(3_600, 1), (9_000, 2)], of=2))
 def test_a_backlog_of_hours_grows_by_less_than_an_hours_work(night: Any, count: int, concurrency: int) -> None:
-    """Hours of work on one date: while the hourly sweeps and the nightly one come round, never more waits than all of
-    it and an hour's work of copies; each is renewed, and in the end nothing waits."""
+    """With hours of work due on a date, hourly and nightly sweeps never make more messages wait than the whole work and
+    copies of an hour's work; every subscription is renewed, and in the end no message waits."""
     one = night(minute=0, concurrency=concurrency)
     one.add_failing(20)
     _due(one, count)
@@ -210,7 +213,8 @@ def test_a_backlog_of_hours_grows_by_less_than_an_hours_work(night: Any, count: 
 
 @pytest.mark.parametrize("count", [1, 300, *share([1_000, 5_000], of=2)])
 def test_while_nobody_works_what_waits_is_not_sent_again(night: Any, count: int) -> None:
-    """The worker stands still for hours: however often the sweep comes round, what is due waits in the queue once."""
+    """While the worker stands still for hours, every due renewal waits in the queue once, however often the sweep
+    runs."""
     one = night(minute=0, concurrency=2, working=False)
     _due(one, count)
     one.until(timedelta(hours=8))
@@ -218,8 +222,8 @@ def test_while_nobody_works_what_waits_is_not_sent_again(night: Any, count: int)
 
 
 def test_a_small_backlog_is_doubled_at_most(night: Any) -> None:
-    """Less than an hour's work, beside rows that are not due, and a worker that stands still after a few: copies are
-    sent until as many wait as the sweep looks at, and no more."""
+    """The worker stands still within less than an hour's work: the sweep sends copies only until as many messages wait
+    as the sweep looks at."""
     one = night(minute=0, concurrency=2)
     _due(one, 1_000)
     one.until(timedelta(hours=2, minutes=5))

@@ -1,4 +1,4 @@
-"""The timeline: what a subscription's history says, in order and in plain words."""
+"""The timeline: a subscription's history, in order and in plain words."""
 
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -26,7 +26,7 @@ def _kinds(entries: list[Entry]) -> list[str]:
 
 
 def test_a_renewal_from_due_to_mailed(shop: World) -> None:
-    """An ordinary renewal reads as it went: due, begun, charged with card and receipt, mailed to a masked address."""
+    """An ordinary renewal reads in order: due, claimed, charged with card and receipt, mailed to a masked address."""
     shop.subscribe()
     shop.run()
     entries = _told(shop)
@@ -41,8 +41,8 @@ def test_a_renewal_from_due_to_mailed(shop: World) -> None:
 
 
 def test_declines_say_why_and_what_comes_next(shop: World) -> None:
-    """Each refused attempt stands with its reason in words, its code, its card and the gateway's name of the call, and
-    the next attempt at its day."""
+    """Every declined attempt is told with the reason in words, the code, the card and the gateway's request id, and the
+    next attempt with the date."""
     shop.subscribe(payment_method="pm_declined")
     shop.run("run-1")
     shop.run("run-2", NOON + DAY)
@@ -58,7 +58,7 @@ def test_declines_say_why_and_what_comes_next(shop: World) -> None:
 
 
 def test_what_the_bank_wants_confirmed_is_no_decline(shop: World) -> None:
-    """3-D Secure is told as what it is."""
+    """A payment that waits for 3-D Secure is told as waiting for the customer's confirmation, not as declined."""
     shop.subscribe(payment_method="pm_3ds")
     shop.run()
     (refused,) = [entry for entry in _told(shop) if entry.kind == "declined"]
@@ -66,7 +66,7 @@ def test_what_the_bank_wants_confirmed_is_no_decline(shop: World) -> None:
 
 
 def test_a_period_that_was_given_up_says_why_and_promises_nothing(shop: World) -> None:
-    """After dunning the period ends as given up, with its reason, and no attempt is announced any more."""
+    """After dunning the period is told as given up, with its reason, and no further attempt is announced."""
     shop.subscribe(payment_method="pm_declined")
     for day in range(9):
         shop.run(f"day-{day}", NOON + day * DAY)
@@ -79,7 +79,7 @@ def test_a_period_that_was_given_up_says_why_and_promises_nothing(shop: World) -
 
 
 def test_periods_that_were_not_billed_say_why(shop: World) -> None:
-    """What a late renewal passed over and what fell into a pause are told apart."""
+    """A period passed over by a late renewal and a period within a pause are told apart."""
     shop.subscribe()
     shop.run("run-1", NOON + 60 * DAY)
     shop.edit(status="paused")
@@ -91,7 +91,7 @@ def test_periods_that_were_not_billed_say_why(shop: World) -> None:
 
 
 def test_mails_that_did_not_arrive_are_told(shop: World) -> None:
-    """A mail to an address that cannot be stands as not mailed, with the reason."""
+    """A mail to an invalid address is told as not mailed, with the reason."""
     shop.subscribe(customer_email="nobody")
     shop.run()
     last = _told(shop)[-1]
@@ -100,7 +100,7 @@ def test_mails_that_did_not_arrive_are_told(shop: World) -> None:
 
 
 def test_a_failed_renewal_waits_for_a_person(shop: World) -> None:
-    """What the gateway refused for good stands as failed, with the attribute that is at fault."""
+    """A renewal refused by the gateway for good is told as failed, with the attribute at fault."""
     shop.subscribe(gateway_customer="cus_gone")
     shop.run()
     last = _told(shop)[-1]
@@ -111,7 +111,7 @@ def test_a_failed_renewal_waits_for_a_person(shop: World) -> None:
 
 
 def test_changes_stand_among_the_renewals_with_who_made_them(shop: World) -> None:
-    """What somebody changed stands at its time, by name, with the old and the new value, addresses masked."""
+    """A change is told at its time with its author, the old and the new value, and masked addresses."""
     shop.subscribe()
     shop.run()
     details: Details = {
@@ -145,15 +145,15 @@ def test_changes_stand_among_the_renewals_with_who_made_them(shop: World) -> Non
     ],
 )
 def test_a_price_is_told_with_its_currency(shop: World, details: dict[str, Any], told: str) -> None:
-    """An amount that somebody changed has its currency and the decimals that people write; what stood in a row that
-    was written by hand is told as it stood."""
+    """A changed amount is told with its currency and the usual decimals; a wrong value written by hand is told
+    unchanged."""
     shop.subscribe()
     entry = _told(shop, Change(NOON, "ann", ChangeKind.EDITED, details))[-1]
     assert entry.text == f"ann changed the subscription: {told}."
 
 
 def test_a_date_begins_at_the_businesss_midnight(shop: World) -> None:
-    """In New York a period is due five hours after UTC's midnight."""
+    """For a business in New York a period is due five hours after midnight UTC."""
     shop.subscribe()
     shop.run()
     due = timeline(shop.row(), shop.items().values(), [], ZoneInfo("America/New_York"))[0]
@@ -161,7 +161,7 @@ def test_a_date_begins_at_the_businesss_midnight(shop: World) -> None:
 
 
 def test_reminders_are_told(shop: World) -> None:
-    """The reminder that the row records stands in the timeline; what is no such record does not."""
+    """The timeline tells of the recorded reminder and ignores an unreadable record."""
     sent = {"state": "sent", "token": "t", "owner": "run-1", "to": "ann@customer.example", "period": "2026-01-31"}
     times = {"claimed_until": NOON.isoformat(), "at": NOON.isoformat()}
     shop.subscribe(reminder_upcoming=sent | times, reminder_card_expires={"period": "x"})
@@ -181,12 +181,13 @@ def test_reminders_are_told(shop: World) -> None:
     ],
 )
 def test_masked_addresses(address: str, shown: str) -> None:
-    """Enough to recognize an address by, and nothing to write to."""
+    """A masked address can be recognized but not written to."""
     assert masked(address) == shown
 
 
 def test_a_failure_stays_when_a_later_try_succeeds(shop: World) -> None:
-    """The gateway refuses for good, somebody mends the row and asks again: both stand, the failure at its moment."""
+    """The gateway refuses for good, somebody mends the row and asks again: the timeline keeps the failure at its moment
+    and tells of the success."""
     shop.subscribe(gateway_customer="cus_gone")
     shop.run()
     shop.run("run-2", NOON + DAY)
@@ -201,7 +202,8 @@ def test_a_failure_stays_when_a_later_try_succeeds(shop: World) -> None:
 
 
 def test_a_failure_stays_when_a_later_period_is_billed_instead(shop: World) -> None:
-    """What was tried of a period that was passed over afterwards is told beside why it was not billed."""
+    """For a period that was passed over after a failure, the timeline tells of the failure and of the reason for not
+    billing."""
     shop.subscribe(gateway_customer="cus_gone")
     shop.run()
     shop.edit(gateway_customer="cus_gateway")
@@ -211,7 +213,7 @@ def test_a_failure_stays_when_a_later_period_is_billed_instead(shop: World) -> N
 
 
 def test_a_mail_that_failed_stays_when_another_address_gets_it(shop: World) -> None:
-    """Parked for its address, corrected, parked again, sent: three entries, in their order."""
+    """A mail that failed for two addresses and reached the third is told in three entries, in order."""
     shop.subscribe(customer_email="nobody")
     shop.run()
     shop.edit(customer_email="nobody at all")
@@ -224,7 +226,7 @@ def test_a_mail_that_failed_stays_when_another_address_gets_it(shop: World) -> N
 
 
 def test_a_mail_of_unknown_fate_stays_when_it_is_sent_again(shop: World) -> None:
-    """Somebody has it sent again: that nobody knew of the first stays told."""
+    """After a mail of unknown fate was sent again, the timeline still tells of the unknown first mail."""
     shop.subscribe()
     shop.ses.trouble.append(ReadTimeoutError(endpoint_url="https://ses"))
     shop.run()
@@ -236,7 +238,8 @@ def test_a_mail_of_unknown_fate_stays_when_it_is_sent_again(shop: World) -> None
 
 
 def test_every_end_of_dunning_stays(shop: World) -> None:
-    """Given up, made active again, refused again and given up again: two ends, each at its moment."""
+    """A subscription that was given up, made active again and given up again is told with two ends, at their
+    moments."""
     shop.subscribe(payment_method="pm_declined")
     for day in range(9):
         shop.run(f"day-{day}", NOON + day * DAY)
@@ -264,8 +267,8 @@ _MARK = {"address": "ann@customer.example", "kind": "bounced", "at": "2026-01-27
 )
 @pytest.mark.parametrize("state", ["sent", "failed", "unknown", "sending"])
 def test_whatever_was_written_by_hand_about_mails_hides_nothing_else(state: str, value: Any) -> None:
-    """Values of every type in the record of a reminder, in one of an earlier reminder and in the mark of an address:
-    the timeline tells of the other reminder all the same."""
+    """A value of any type in the record of a reminder, in an earlier reminder's record or in an address's mark does not
+    hide the entry of the good reminder."""
     good = {"customer_email": _MARK["address"], "reminder_card_expires": _REMINDED}
     odd = [_REMINDED | {"state": state, name: value} for name in (*_REMINDED, "at", "message_id", "reason")]
     marks = [_MARK | {name: value} for name in _MARK]
@@ -289,8 +292,8 @@ ODD: list[Any] = [
 @pytest.mark.parametrize("status", ["active", "paused", "canceled", None, {"x"}])
 @pytest.mark.parametrize("odd", ODD)
 def test_no_attribute_of_the_row_hides_the_timeline(shop: World, odd: Any, status: Any) -> None:
-    """Somebody wrote a value of any type into any attribute of the subscription, its end and what is noted of it among
-    them: all that the ledger tells is told."""
+    """A value of any type in any attribute of the row, also the subscription's end and the system's notes, hides no
+    entry of the ledger."""
     shop.subscribe()
     shop.run()
     noted = ["mail_fault", "mail_complaint", "earlier_reminders", "known_card", "cancel_at", subscription.ENDED_ON]
@@ -304,8 +307,8 @@ def test_no_attribute_of_the_row_hides_the_timeline(shop: World, odd: Any, statu
 
 @pytest.mark.parametrize("odd", ODD)
 def test_no_attribute_of_one_period_hides_the_others(shop: World, odd: Any) -> None:
-    """Somebody wrote a value of any type into any attribute of a period: the other periods are told of whole; and of
-    this one whatever can be read, with a word where that is not all."""
+    """A value of any type in an attribute of a period hides no entry of the remaining periods; of the odd period the
+    timeline tells the readable part, and says when a part is unreadable."""
     shop.subscribe()
     shop.run()
     [item] = shop.items().values()
