@@ -1,4 +1,4 @@
-"""Accept what tests do now, or compare it with an earlier commit; see the package."""
+"""Accept the present calls of tests, or compare the calls with an earlier commit's; see the package."""
 
 import argparse
 import difflib
@@ -24,7 +24,7 @@ TITLES = {
 
 
 def main() -> int:
-    """Run what was asked for. Returns 1 where tests differ or fail."""
+    """Run the requested command, and return 1 where tests differ or fail."""
     parser = argparse.ArgumentParser(prog="python -m tests.recordings", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     accept = commands.add_parser("accept", help="what these tests do now is right")
@@ -48,7 +48,7 @@ def _accept(tests: list[str]) -> int:
 
 
 def _keep(ran: list[dict[str, Any]], tests: list[str]) -> None:
-    """What was recorded of these tests is what they are to do."""
+    """Keep the calls just recorded as the right calls of these tests."""
     modules: dict[str, dict[str, kept.Recording]] = defaultdict(dict)
     words: dict[str, dict[str, str]] = {which: dict(kept.known(which)) for which in kept.LISTS}
     for line in ran:
@@ -72,7 +72,7 @@ def _keep(ran: list[dict[str, Any]], tests: list[str]) -> None:
 
 
 def _whole(tests: list[str], modules: dict[str, dict[str, kept.Recording]]) -> dict[str, dict[str, kept.Recording]]:
-    """The new recordings of each module that was run, with those of its other tests where it was not run whole."""
+    """Return the new recordings of every module, completed by the kept recordings of tests that were not run."""
     found = dict(modules)
     for test in tests:
         path, _, name = test.partition("::")
@@ -107,7 +107,7 @@ def _compare(tests: list[str], commit: str) -> int:
 
 
 def _run(tests: list[str], folder: Path) -> list[dict[str, Any]] | None:
-    """Run these tests in a checkout: what each did. None where one failed."""
+    """Run these tests in a checkout, and return the recorded calls of every test; None where a test failed."""
     many = any((folder / test).is_dir() for test in tests)
     processes = ["--numprocesses", "2", "--dist", "worksteal"] if many else []
     with TemporaryDirectory() as records:

@@ -1,4 +1,4 @@
-"""The recordings as they are kept: plain text, so that a difference can be read in a diff."""
+"""The recordings as kept on disk: plain text, so that a diff shows every difference."""
 
 from base64 import b32encode
 from collections import defaultdict
@@ -12,24 +12,28 @@ FOLDER = Path(__file__).parent
 CALLS = FOLDER / "calls"
 LISTS = ("actions", "mails", "answers")
 RECORD_TO = "RECORD_TO"
-"""The environment variable that names a folder: tests are recorded there, and not compared."""
+"""An environment variable that names a folder: tests are recorded into the folder instead of being compared."""
 
 
 @dataclass
 class Recording:
-    """What a test does. kinds: the names of all kinds of it. digests: its parameters to the digest of its calls."""
+    """The calls of a test.
+
+    kinds: the names of all kinds of calls, mails and answers. digests: from the test's parameters to the digest of its
+    calls.
+    """
 
     kinds: set[str] = field(default_factory=set)
     digests: dict[str, str] = field(default_factory=dict)
 
 
 def short(text: str) -> str:
-    """A name for a text, of five letters and digits."""
+    """Return a name of five letters and digits for a text."""
     return b32encode(sha256(text.encode()).digest()).decode()[:5].lower()
 
 
 def place(test: str) -> tuple[str, str, str]:
-    """The module, the name and the parameters in a test's id."""
+    """Split a test's id into module, name and parameters."""
     path, _, rest = test.partition("::")
     name, bracket, parameters = rest.partition("[")
     return Path(path).stem, name, bracket + parameters
@@ -37,7 +41,7 @@ def place(test: str) -> tuple[str, str, str]:
 
 @cache
 def recordings(module: str) -> Mapping[str, Recording]:
-    """By the names of the module's tests."""
+    """Return the recordings of a module by the names of its tests."""
     found: dict[str, Recording] = {}
     path = CALLS / f"{module}.txt"
     for line in path.read_text().splitlines() if path.exists() else []:
@@ -51,7 +55,7 @@ def recordings(module: str) -> Mapping[str, Recording]:
 
 
 def write_recordings(module: str, recorded: Mapping[str, Recording]) -> None:
-    """In the place of what was recorded of this module."""
+    """Replace the recordings of a module."""
     lines: list[str] = []
     for name, recording in sorted(recorded.items()):
         lines.append(f"{name}: {' '.join(sorted(recording.kinds))}".rstrip())
@@ -67,7 +71,7 @@ def modules() -> list[str]:
 
 
 def kinds_in_use() -> dict[str, set[str]]:
-    """The name of each kind to the tests that do it."""
+    """Return, for the name of every kind, the tests with calls of that kind."""
     found: dict[str, set[str]] = defaultdict(set)
     for module in modules():
         for name, recording in recordings(module).items():
@@ -78,7 +82,7 @@ def kinds_in_use() -> dict[str, set[str]]:
 
 @cache
 def known(which: str) -> Mapping[str, str]:
-    """A list of kinds: their names to their words."""
+    """Return a list of kinds, from names to words."""
     path = FOLDER / f"{which}.txt"
     blocks = path.read_text().split("\n\n# ")[1:] if path.exists() else []
     return {name: words.rstrip("\n") for name, _, words in (block.partition("\n") for block in blocks)}
@@ -92,6 +96,6 @@ def write_known(which: str, kinds: Mapping[str, str], titles: Mapping[str, str])
 
 
 def words_of(names: Iterable[str]) -> list[str]:
-    """The kinds of these names in words, as far as they are known."""
+    """Return the kinds with these names in words; an unknown kind stays a name."""
     every = {name: words for which in LISTS for name, words in known(which).items()}
     return sorted(every.get(name, name) for name in names)

@@ -1,4 +1,5 @@
-"""Records each unit test, and compares what it did with what is kept. Imported by the unit tests' conftest."""
+"""Records every unit test, and compares the calls with the kept recording. The unit tests' conftest imports this
+module."""
 
 import json
 import os
@@ -18,8 +19,8 @@ LEFT_OUT: dict[str, str] = {
     "test_recordings": "they are of recordings made on purpose",
     "test_stripe_gateway": "ids of the sandbox gateway",
 }
-"""Tests that are not recorded, and why: a file's name, or a file's and a test's. Beside these, no test is recorded that
-Hypothesis draws or whose calls come from several threads."""
+"""Tests without a recording, with the reason: the name of a file, or of a file and a test. Tests drawn by Hypothesis,
+and tests with calls from several threads, are not recorded either."""
 
 WITHOUT_DAYS = frozenset(
     (
@@ -28,7 +29,7 @@ WITHOUT_DAYS = frozenset(
         " test_subscriptions_api test_subscriptions_command test_webhook test_webhook_handler"
     ).split()
 )
-"""Files of tests that look at the real clock: dates and times are left out of their recordings."""
+"""Files with tests that look at the real clock: recordings of these files leave out dates and times."""
 
 recorder.install()
 

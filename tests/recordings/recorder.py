@@ -1,4 +1,4 @@
-"""Hears every call at the seams of the in-memory world, and puts it into words."""
+"""Hears every call at the seams of the in-memory world, and puts the call into words."""
 
 import sys
 import threading
@@ -27,16 +27,19 @@ MOST_KNOWN = 20_000
 
 type Call = tuple[str, tuple[Any, ...], dict[str, Any]]
 _heard: list[Call] | None = None
-"""None while nobody listens."""
+"""The calls heard so far; None while nobody listens."""
 _threads: set[int] = set()
-"""The threads that called since the test began."""
+"""The threads that made calls since the test began."""
 _known: dict[str, list[words.Both]] = {}
-"""By what was handed over, marks replaced by ordinals: thousands of tests make the same calls."""
+"""Calls in words, by the call with ordinals in place of marks: thousands of tests make the same calls."""
 
 
 @dataclass
 class Told:
-    """What a test did, in words. lines: all in full, in order. kinds: which of it are in which list."""
+    """The calls of a test in words.
+
+    lines: all calls in full, in order. kinds: for every list, the kinds of calls in the list.
+    """
 
     lines: list[str] = field(default_factory=list)
     kinds: dict[str, set[str]] = field(default_factory=lambda: {"actions": set(), "mails": set(), "answers": set()})
@@ -47,14 +50,14 @@ class Told:
 
 
 def install() -> None:
-    """Put an ear to each seam, in this process."""
+    """Put an ear to every seam, in this process."""
     for seam, (service, methods) in SEAMS.items():
         for method in methods.split():
             setattr(seam, method, _hearing(f"{service}.{method}", getattr(seam, method)))
 
 
 def begin(*, listens: bool) -> None:
-    """A test begins. The functions that answer requests are heard from when they are first imported."""
+    """Start hearing a test. A function that answers requests is heard as soon as the function has been imported."""
     global _heard
     _heard = [] if listens else None
     _threads.clear()
@@ -65,7 +68,8 @@ def begin(*, listens: bool) -> None:
 
 
 def unheard[**P, R](make: Callable[P, R]) -> Callable[P, R]:
-    """Around a function that makes what many tests of a process begin with: the first of them did not do it."""
+    """Do not record the calls of a function that prepares the starting point of many tests: the function runs once in a
+    process, so that its calls would count for the first of these tests alone."""
 
     @wraps(make)
     def made(*given: P.args, **named: P.kwargs) -> R:
@@ -80,12 +84,14 @@ def unheard[**P, R](make: Callable[P, R]) -> Callable[P, R]:
 
 
 def are_in_order() -> bool:
-    """Whether one thread made all calls of the test. Several threads call in another order on each machine."""
+    """Whether a single thread made all calls of the test. Calls of several threads come in a new order on every
+    machine."""
     return len(_threads) < 2
 
 
 def told(*, without_days: bool) -> Told:
-    """What was heard since the test began. without_days: the test looks at the real clock: dates mean nothing."""
+    """Return the calls heard since the test began. without_days: leave out dates, for a test that looks at the real
+    clock."""
     found, marks = Told(), words.Marks()
     for call in _heard or []:
         _tell(call, marks, found)
@@ -143,7 +149,7 @@ def _tell(call: Call, marks: words.Marks, found: Told) -> None:
 
 def _dynamodb(operation: str, named: dict[str, Any], marks: words.Marks) -> list[words.Both]:
     said = f"{operation} {named}"
-    if said in _known:  # it has no marks
+    if said in _known:  # a call without marks
         return _known[said]
     key = marks.stored(said)
     if key not in _known:
@@ -154,7 +160,7 @@ def _dynamodb(operation: str, named: dict[str, Any], marks: words.Marks) -> list
 
 
 def _actions(operation: str, named: dict[str, Any]) -> Iterable[tuple[str, dict[str, Any]]]:
-    """A call as single actions; those of a transaction are marked as its members."""
+    """Split a call into single actions; actions of a transaction are marked as its members."""
     if operation == "transact_write_items":
         for n, action in enumerate(named["TransactItems"]):
             [(verb, body)] = action.items()

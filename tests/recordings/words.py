@@ -1,7 +1,8 @@
-"""Calls, mails and answers in words that are the same in every run.
+"""Calls, mails and answers in words that are equal in every run.
 
-Each is put into words twice. In full: with its values, and ordinals of first appearance in place of random marks. As a
-kind: with `<date>`, `<time>`, `<number>` or `<text>` in place of each value that is no word of the product's.
+A call is put into words twice. In full, a call has its values, with ordinals of first appearance in place of random
+marks. As a kind, a call has `<date>`, `<time>`, `<number>` or `<text>` in place of every value except the product's own
+words.
 """
 
 import json
@@ -17,11 +18,11 @@ from typing import Any
 
 type Body = Mapping[str, Any]
 type Both = tuple[str, str]
-"""In full, and as a kind."""
+"""A text in full, and its kind."""
 
 _MARK = re.compile(r"(?<![0-9a-f])[0-9a-f]{32}(?:[0-9a-f]{32})?(?![0-9a-f])|(?<=\d/)[0-9a-f]{8}\b")
 _STORED = re.compile(r"'(?:sub_)?[0-9a-f]{32}(?:[0-9a-f]{32})?'"), re.compile(r"0/[0-9a-f]{8}'")
-"""The same as they stand in DynamoDB. They begin with what is seldom, so that the search is a fifteenth as long."""
+"""Marks as they stand in DynamoDB. The patterns begin with rare characters, which makes the search 15 times faster."""
 _WORD = re.compile(r"[A-Za-z_]{1,40}")
 _MONTHS = "January|February|March|April|May|June|July|August|September|October|November|December"
 _KINDS = [
@@ -46,7 +47,7 @@ _VARIES = {"ExclusiveStartKey", "Limit", "Segment", "TotalSegments"}
 
 
 def kind(text: str) -> str:
-    """A text without what depends on the day."""
+    """Replace the parts of a text that depend on the day."""
     for pattern, name in _KINDS:
         text = pattern.sub(name, text)
     return text
@@ -54,27 +55,27 @@ def kind(text: str) -> str:
 
 @dataclass
 class Marks:
-    """The random marks of one test."""
+    """The random marks of a test."""
 
     _known: dict[str, str] = field(default_factory=dict)
 
     def named(self, text: str) -> str:
-        """The text with an ordinal for each random mark."""
+        """Return the text with an ordinal in place of every random mark."""
         return _MARK.sub(self._ordinal, text) if len(text) >= 32 else text
 
     def stored(self, text: str) -> str:
-        """What a call of DynamoDB hands over, with an ordinal for each random mark."""
+        """Return the arguments of a DynamoDB call with an ordinal in place of every random mark."""
         for pattern in _STORED:
             text = pattern.sub(lambda found: _MARK.sub(self._ordinal, found[0]), text)
         return text
 
     def _ordinal(self, found: re.Match[str]) -> str:
-        """A mark's; what is twice as long is a checksum of bytes that other tests look at."""
+        """Return the ordinal of a mark. A mark of double length is a checksum, whose bytes separate tests look at."""
         return "<sha256>" if len(found[0]) == 64 else self._known.setdefault(found[0], f"<mark {len(self._known) + 1}>")
 
 
 def action(verb: str, body: Body, in_full: Callable[[str], str]) -> Both:
-    """One action on DynamoDB. in_full: Marks.named, for each text in it."""
+    """Put an action on DynamoDB into words. in_full: Marks.named, applied to every text of the action."""
     known, values = body.get("ExpressionAttributeNames", {}), body.get("ExpressionAttributeValues", {})
     said = [f" {name}: {_ordered(body[name])}" for name in _EXPRESSIONS if name in body]
     text = re.sub(r"#\w+", lambda found: str(known[found[0]]), f"{verb} {body['TableName']}{''.join(said)}")
@@ -91,7 +92,7 @@ def action(verb: str, body: Body, in_full: Callable[[str], str]) -> Both:
 
 
 def _ordered(expression: str) -> str:
-    """The order of an update's terms means nothing."""
+    """Sort the terms of an update, since their order means nothing."""
     sets, _, removes = f" {expression}".partition(" REMOVE ")
     if not sets.startswith(" SET "):
         return expression
@@ -100,7 +101,7 @@ def _ordered(expression: str) -> str:
 
 
 def _written(value: Any, text: Callable[[str], str]) -> str:
-    """A value of DynamoDB's, or a plain one."""
+    """Write a value of DynamoDB's, or a plain value."""
     if not isinstance(value, dict):
         return f"{value}"
     [(letter, held)] = value.items()
@@ -113,7 +114,7 @@ def _written(value: Any, text: Callable[[str], str]) -> str:
 
 @lru_cache(4096)
 def _kind_of(text: str) -> str:
-    """A stored text or number: a word as it is."""
+    """Return the kind of a stored text or number; a single word stays as it is."""
     if re.fullmatch(r"-?[\d.]+", text):
         return "<number>"
     if _WORD.fullmatch(text):
@@ -123,7 +124,7 @@ def _kind_of(text: str) -> str:
 
 
 def answer(status: object, body: str | None) -> Both:
-    """An answer to a request."""
+    """Put an answer to a request into words."""
     try:
         told = json.loads(body or "null")
     except ValueError:
@@ -133,7 +134,7 @@ def answer(status: object, body: str | None) -> Both:
 
 
 def _kinds(value: Any, name: str = "") -> Any:
-    """An answer's values: of a list the kinds of its members, once each; sentences as they are."""
+    """Return the kinds of an answer's values: of a list every kind of member once, and sentences as they are."""
     if isinstance(value, dict):
         return {key: _kinds(each, key) for key, each in value.items()}
     if isinstance(value, list):
@@ -147,12 +148,12 @@ def _kinds(value: Any, name: str = "") -> Any:
 
 
 def mail(sent: Body) -> str:
-    """A mail as it was handed over: to whom, its subject, its plain text, and the names of what is attached."""
+    """Return a mail as handed over: the addressees, the subject, the plain text, and the names of attachments."""
     return f"To: {', '.join(sent['Destinations'])}\n{_said(sent['RawMessage']['Data'])}"
 
 
 def tags(sent: Body) -> str:
-    """From whom a mail is, and what SES is to say of it when it comes back."""
+    """Return the sender of a mail, and the tags that SES repeats when the mail bounces."""
     told = {tag["Name"]: urlsafe_b64decode(tag["Value"] + "==").decode() for tag in sent["Tags"]}
     return f"{sent['Source']} {sent['ConfigurationSetName']} {told}"
 
