@@ -47,7 +47,7 @@ class Browser:
         self.driver = driver
 
     def open(self, url: str) -> int:
-        """Goes there; the status of the answer where it ended."""
+        """Open an address and return the status of the final answer."""
         self.driver.get(url)
         return self.status()
 
@@ -61,7 +61,7 @@ class Browser:
         return wait_until(lambda: self.driver.find_elements(By.PARTIAL_LINK_TEXT, text))[0]
 
     def follow(self, text: str) -> None:
-        """Clicks a link, again where the page has drawn it anew meanwhile."""
+        """Click a link, and again where the page has redrawn the link meanwhile."""
 
         def clicked() -> bool:
             try:
@@ -73,7 +73,7 @@ class Browser:
         wait_until(clicked)
 
     def rows(self) -> list[str]:
-        """The text of each row of a table, at one moment: the page may draw them anew at any other."""
+        """Return the texts of all table rows, read at a single moment because the page may redraw the rows."""
         texts: list[str] = self.run("return Array.from(document.querySelectorAll('tbody tr'), row => row.innerText)")
         return texts
 
@@ -85,17 +85,17 @@ class Browser:
         return self.driver.find_element(By.TAG_NAME, "body").text
 
     def complaints(self) -> list[str]:
-        """What the browser's own console holds since it was last asked."""
+        """Return the new messages of the browser's own console."""
         return [str(entry["message"]) for entry in self.driver.get_log("browser")]  # type: ignore[no-untyped-call]
 
     def shows_pdf(self) -> str:
-        """That the page is a PDF in the browser's viewer; the SHA-256 of what it was given."""
+        """Assert that the browser shows a PDF, and return the SHA-256 of the file."""
         wait_until(lambda: self.run("return document.contentType") == "application/pdf")
         assert self.status() == 200
         return str(self.run(_DIGEST))
 
     def in_new_tab(self, click: Callable[[], None]) -> None:
-        """Goes on in the tab that the click opens."""
+        """Click, and go on in the tab that the click opens."""
         before = set(self.driver.window_handles)
         click()
         (opened,) = wait_until(lambda: set(self.driver.window_handles) - before)
@@ -110,7 +110,7 @@ def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
 
 @pytest.fixture
 def browser(driver: Chrome) -> Iterator[Browser]:
-    """One tab, which has been nowhere."""
+    """A fresh tab, without history."""
     driver.switch_to.new_window("tab")
     for other in set(driver.window_handles) - {driver.current_window_handle}:
         mine = driver.current_window_handle
@@ -125,20 +125,20 @@ def browser(driver: Chrome) -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def console(stack: Stack) -> str:
-    """Its address, as `make up` leaves it."""
+    """The console's address, as `make up` leaves it."""
     stack.serve_console()
     return stack.outputs["ConsoleUrl"]
 
 
 def _receipt_link(shop: Shop, subscriber: Subscriber) -> str:
-    """The link to the receipt, out of the mail that brought it."""
+    """Return the link to the receipt from the receipt's mail."""
     page = shop.mails(subscriber)[-1].get_body(("html",))
     assert page is not None
     return str(re.findall(r'href="([^"]+/receipts/[^"]+)"', page.get_content())[0])
 
 
 def test_a_renewal_appears_while_the_page_is_open(shop: Shop, console: str, browser: Browser) -> None:
-    """The counts are the table's, and what is renewed stands there soon after, on the same page."""
+    """The open page shows the table's counts, and shows a renewal soon afterwards without being loaded again."""
     subscriber = shop.subscribe()
     browser.open(console)
     rows = shop.subscriptions.scan()["Items"]
@@ -155,7 +155,8 @@ def test_a_renewal_appears_while_the_page_is_open(shop: Shop, console: str, brow
 
 
 def test_a_click_leads_to_the_timeline_the_receipt_and_the_mail(shop: Shop, console: str, browser: Browser) -> None:
-    """From the start page to all that is known of a subscription; its PDF opens in the browser, as it was stored."""
+    """Clicks lead from the start page to everything known of a subscription, and the receipt's PDF opens in the browser
+    as stored."""
     subscriber = shop.subscribe()
     shop.renew(subscriber)
     (item,) = shop.ledger(subscriber)
@@ -176,13 +177,13 @@ def test_a_click_leads_to_the_timeline_the_receipt_and_the_mail(shop: Shop, cons
     browser.driver.switch_to.window(browser.driver.window_handles[0])
     browser.link(".pdf").click()
     assert browser.shows_pdf() == item["receipt_sha256"]
-    # The emulator, where the mailed link leads, has no icon.
+    # The mailed link leads to the emulator, and the emulator has no icon.
     theirs = f"{shop.stack.endpoint_url}/favicon.ico"
     assert [told for told in browser.complaints() if not told.startswith(theirs)] == []
 
 
 def test_no_script_but_its_own_runs(shop: Shop, stack: Stack, console: str, browser: Browser) -> None:
-    """Neither out of a customer's name nor out of a mail, and both are shown."""
+    """No script from a customer's name or from a mail runs on the console, and both texts are shown."""
     subscriber = shop.subscribe(name=HOSTILE)
     shop.renew(subscriber)
     for path in ("/", f"/subscription?id={subscriber.subscription_id}"):
@@ -207,8 +208,8 @@ def test_no_script_but_its_own_runs(shop: Shop, stack: Stack, console: str, brow
 
 
 def test_a_link_to_a_receipt_opens_it_and_no_other_token_does(shop: Shop, browser: Browser) -> None:
-    """The link out of the mail ends at the PDF, as the ledger's hash has it; with any one bit of the token changed, at
-    its ends, in its middle or about its dot, there is nothing."""
+    """The mailed link opens the PDF with the ledger's hash; with any single bit of the token changed, at the ends, in
+    the middle or around the dot, the answer is 404."""
     subscriber = shop.subscribe()
     shop.renew(subscriber)
     (item,) = shop.ledger(subscriber)
@@ -228,8 +229,8 @@ def test_a_link_to_a_receipt_opens_it_and_no_other_token_does(shop: Shop, browse
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_pages_fit_a_phone_and_can_be_read_aloud(shop: Shop, console: str, browser: Browser, scheme: str) -> None:
-    """No page is wider than a small phone; each names its language, has one heading of the first rank and no rank left
-    out, and its words stand out from their ground as WCAG's AA asks (4.5 to 1)."""
+    """No page is wider than a small phone. Every page names its language, has a single first-rank heading and skips no
+    rank, and its words reach WCAG AA's contrast (4.5 to 1)."""
     subscriber = shop.subscribe(name="Maximiliane-Alexandra von der Wiesenthal-Hohenstein " * 3)
     shop.renew(subscriber)
     emulation = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
@@ -257,7 +258,7 @@ def test_pages_fit_a_phone_and_can_be_read_aloud(shop: Shop, console: str, brows
 
 
 def test_a_console_that_died_is_served_again(stack: Stack, console: str) -> None:
-    """The stack runs without it, and `make up` brings it back."""
+    """The stack runs without the console, and `make up` starts the console again."""
     running = json.loads((stack.folder / "running.json").read_text())
     (process,) = [process for process in running["processes"] if process["name"] == "console"]
     os.kill(process["pid"], signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""What the emulator is changed to do as AWS does, each on functions and workflows made for the purpose."""
+"""The emulator's changed behaviour matches AWS, shown on functions and workflows made for the purpose."""
 
 import io
 import json
@@ -69,7 +69,7 @@ class Cloud:
         self._made: list[Callable[[], Any]] = []
 
     def role(self, *statements: Statement) -> str:
-        """A role that may do what the statements say; its ARN."""
+        """Make a role with the statements' permissions; return its ARN."""
         iam, name = self.stack.client("iam"), f"test-{uuid.uuid4().hex[:12]}"
         trust = json.dumps({"Version": "2012-10-17", "Statement": [TRUST | {"Action": "sts:AssumeRole"}]})
         arn: str = iam.create_role(RoleName=name, AssumeRolePolicyDocument=trust)["Role"]["Arn"]
@@ -79,7 +79,7 @@ class Cloud:
         return arn
 
     def function(self, *statements: Statement, layers: list[str] | None = None) -> str:
-        """FUNCTION, with a role that may do what the statements say; its ARN."""
+        """Make a function of FUNCTION's code with the statements' permissions; return its ARN."""
         archive = io.BytesIO()
         with zipfile.ZipFile(archive, "w") as files:
             files.writestr("app.py", FUNCTION)
@@ -97,19 +97,19 @@ class Cloud:
         return arn
 
     def aws_layer(self) -> str:
-        """The deployed layer with botocore; its ARN."""
+        """Return the ARN of the deployed layer with botocore."""
         layers = self.functions.list_layers()["Layers"]
         [arn] = [layer["LatestMatchingVersion"]["LayerVersionArn"] for layer in layers if "-aws-" in layer["LayerName"]]
         return str(arn)
 
     def call(self, function: str, event: dict[str, Any]) -> dict[str, Any]:
-        """The function's answer, or its error's as AWS reports it."""
+        """Return the function's answer, or its error as AWS reports the error."""
         answer = self.functions.invoke(FunctionName=function, Payload=json.dumps(event))
         parsed: dict[str, Any] = json.loads(answer["Payload"].read())
         return parsed
 
     def run(self, function: str, event: dict[str, Any], *statements: Statement, retry: str) -> dict[str, Any]:
-        """The end of an execution that calls the function once, or again after an error named `retry`."""
+        """Return the end of an execution that calls the function, and again after an error named `retry`."""
         retries = [{"ErrorEquals": [retry], "IntervalSeconds": 1, "MaxAttempts": 2}]
         task = {"Type": "Task", "Resource": function, "Retry": retries, "End": True}
         machine = self.workflows.create_state_machine(
@@ -128,7 +128,7 @@ class Cloud:
         raise AssertionError(f"the execution still runs: {end}")
 
     def api(self, function: str) -> str:
-        """The address of an API whose one path leads to the function."""
+        """Make an API with a single path that leads to the function; return its address."""
         gateway = self.stack.client("apigateway")
         api = gateway.create_rest_api(name=f"test-{uuid.uuid4().hex[:12]}")["id"]
         self._made.append(lambda: gateway.delete_rest_api(restApiId=api))
@@ -147,14 +147,14 @@ class Cloud:
         return f"{self.stack.endpoint_url}/_aws/execute-api/{api}/test/one"
 
     def queue(self) -> str:
-        """The address of a queue."""
+        """Make a queue; return its address."""
         queues = self.stack.client("sqs")
         url: str = queues.create_queue(QueueName=f"test-{uuid.uuid4().hex[:12]}")["QueueUrl"]
         self._made.append(lambda: queues.delete_queue(QueueUrl=url))
         return url
 
     def total(self, namespace: str, metric: str, dimension: str, value: str) -> float:
-        """The sum of a metric over the last minutes."""
+        """Return the sum of a metric over the last minutes."""
         now = datetime.now(UTC)
         points = self.stack.client("cloudwatch").get_metric_statistics(
             Namespace=namespace,
@@ -184,7 +184,7 @@ def may_invoke(function: str) -> Statement:
 
 
 def test_a_function_finds_only_the_packages_of_its_layers(cloud: Cloud) -> None:
-    """A dependency that no layer brings is missing here too, as it would be on AWS."""
+    """A dependency that no layer brings is missing on the emulator, as on AWS."""
     assert cloud.call(cloud.function(), {})["botocore"] is False
     assert cloud.call(cloud.function(layers=[cloud.aws_layer()]), {})["botocore"] is True
 
@@ -199,13 +199,13 @@ def test_an_exception_keeps_its_name_and_its_process(cloud: Cloud) -> None:
 
 @pytest.mark.parametrize(("retry", "status"), [("Flaky", "SUCCEEDED"), ("Other", "FAILED")])
 def test_a_workflow_retries_by_the_name_of_the_exception(cloud: Cloud, retry: str, status: str) -> None:
-    """Retry on the class name tries again; on another name it does not."""
+    """A Retry on the exception's class name tries again; a Retry on a different name does not."""
     function = cloud.function()
     assert cloud.run(function, {"fail": 1}, may_invoke(function), retry=retry)["status"] == status
 
 
 def test_a_workflow_calls_only_what_its_role_allows(cloud: Cloud) -> None:
-    """Without lambda:InvokeFunction on the function, its workflow fails and says so."""
+    """Without lambda:InvokeFunction on the function, the workflow fails and says so."""
     function = cloud.function()
     end = cloud.run(function, {}, may_invoke(f"{function}-other"), retry="Flaky")
     assert end["status"] == "FAILED"
@@ -213,7 +213,7 @@ def test_a_workflow_calls_only_what_its_role_allows(cloud: Cloud) -> None:
 
 
 def test_calls_beyond_the_bound_wait(cloud: Cloud) -> None:
-    """Three times as many calls as processes are all answered, by no more processes than the bound."""
+    """Three times as many calls as allowed processes are all answered, and by no more processes than allowed."""
     function = cloud.function()
     with ThreadPoolExecutor(3 * WORKERS) as pool:
         answers = list(pool.map(lambda _: cloud.call(function, {"sleep": 0.2}), range(3 * WORKERS)))
@@ -221,7 +221,7 @@ def test_calls_beyond_the_bound_wait(cloud: Cloud) -> None:
 
 
 def test_a_log_is_complete_when_the_call_ends(cloud: Cloud) -> None:
-    """All that a function prints is in its log group, in order, with the call that printed it."""
+    """Every line that a function prints is in its log group, in order, when the call ends."""
     function = cloud.function()
     cloud.call(function, {"lines": 3000})
     logs, group = cloud.stack.client("logs"), f"/aws/lambda/{function.rpartition(':')[2]}"
@@ -234,7 +234,8 @@ def test_a_log_is_complete_when_the_call_ends(cloud: Cloud) -> None:
 
 
 def test_an_alarm_heeds_its_dimensions(cloud: Cloud) -> None:
-    """A metric printed by a function sets off the alarm on its dimensions, and not the one on others."""
+    """A metric printed by a function sets off the alarm on its dimensions, and not the alarm on different
+    dimensions."""
     watch, namespace = cloud.stack.client("cloudwatch"), f"test-{uuid.uuid4().hex[:12]}"
     for service in ("ours", "theirs"):
         watch.put_metric_alarm(
@@ -282,8 +283,8 @@ def test_a_failure_is_counted(cloud: Cloud) -> None:
 def test_mail_needs_the_identity_and_the_configuration_set(
     cloud: Cloud, granted: tuple[str, ...], sent: bool, source: dict[str, str]
 ) -> None:
-    """SES in its sandbox asks for a permission on the identities of the sender and of whoever is written to, and on the
-    configuration set that the mail names."""
+    """SES in its sandbox demands permissions on the identities of sender and recipient, and on the configuration set of
+    the mail."""
     resources = [f"arn:aws:ses:us-west-2:000000000000:{name}" for name in granted]
     statement = {"Effect": "Allow", "Action": "ses:SendRawEmail", "Resource": resources}
     function = cloud.function(statement, layers=[cloud.aws_layer()])
@@ -296,7 +297,7 @@ def test_mail_needs_the_identity_and_the_configuration_set(
 
 @pytest.mark.parametrize(("over", "let_in"), [({}, True), ({"protocol": "http"}, False)])
 def test_the_bucket_is_for_tls_only(cloud: Cloud, over: dict[str, str], let_in: bool) -> None:
-    """A role that may write into the receipts bucket can, but is denied when its call did not come over TLS."""
+    """A role with permission to write into the receipts bucket is denied when the call did not come over TLS."""
     bucket = cloud.stack.outputs["ReceiptsBucketName"]
     statement = {"Effect": "Allow", "Action": "s3:PutObject", "Resource": f"arn:aws:s3:::{bucket}/test"}
     function = cloud.function(statement, layers=[cloud.aws_layer()])
@@ -312,7 +313,7 @@ def test_a_function_is_told_where_a_request_comes_from(cloud: Cloud) -> None:
 
 
 def test_a_header_is_text_and_none_is_lost(cloud: Cloud) -> None:
-    """A list as the value of a header is a malformed answer; no cookie is lost, whichever way a function gives it."""
+    """A list as a header's value is a malformed answer; no cookie is lost, whichever way a function returns cookies."""
     url = cloud.api(cloud.function())
     listed = {"statusCode": 200, "headers": {"X-Test": ["a", "b"]}, "body": ""}
     assert urllib3.request("POST", url, json=listed).status == 502
@@ -322,7 +323,7 @@ def test_a_header_is_text_and_none_is_lost(cloud: Cloud) -> None:
 
 
 def test_a_path_is_throttled(cloud: Cloud) -> None:
-    """A method's own limit holds, under the spelling that templates have for its path."""
+    """A method's own limit holds, under the spelling of the path in templates."""
     stacks, name = cloud.stack.client("cloudformation"), f"test-{uuid.uuid4().hex[:12]}"
     api = {"RestApiId": {"Ref": "Api"}}
     limit = {"ResourcePath": "/~1one", "HttpMethod": "POST", "ThrottlingRateLimit": 0.1, "ThrottlingBurstLimit": 2}
@@ -355,7 +356,7 @@ def test_a_path_is_throttled(cloud: Cloud) -> None:
 
 
 def test_a_queue_has_the_limits_of_sqs(cloud: Cloud) -> None:
-    """Nothing is delayed for more than 15 minutes nor hidden for more than 12 hours."""
+    """A message can be delayed for at most 15 minutes and hidden for at most 12 hours."""
     queues, url = cloud.stack.client("sqs"), cloud.queue()
     with pytest.raises(ClientError, match="InvalidParameterValue"):
         queues.send_message(QueueUrl=url, MessageBody="late", DelaySeconds=901)
@@ -376,7 +377,7 @@ def test_a_queue_has_the_limits_of_sqs(cloud: Cloud) -> None:
 
 
 def test_one_index_is_made_in_an_update(cloud: Cloud) -> None:
-    """An update of a stack that gives a table two new indexes is rolled back; one new index is made."""
+    """A stack update that adds two indexes to a table is rolled back; an update that adds one index succeeds."""
     stacks, name = cloud.stack.client("cloudformation"), f"test-{uuid.uuid4().hex[:12]}"
 
     def template(*indexes: str) -> str:

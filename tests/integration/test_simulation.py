@@ -1,4 +1,4 @@
-"""A short simulation on a deployed stack; and the same with the protocol broken, which it must report."""
+"""A short simulation on a deployed stack, and simulations with the protocol broken, whose faults must be reported."""
 
 from collections import Counter
 from dataclasses import replace
@@ -16,15 +16,17 @@ from local.stack import Stack
 from tests.integration.breakage import Breakage, Change, broken
 
 STORY = Story(seed=306, days=40, subscriptions=20)
-"""A seed whose story has all of it: several webhooks at once, a payment whose record is cut off, downtime, refusals."""
+"""A seed whose story has every trouble: webhooks at once, a payment cut off before its record, downtime, declines."""
 
 SHORT = Story(seed=219, days=14, subscriptions=6)
-"""A short one, in which nearly every renewal is asked for by two or three webhooks at once."""
+"""A short story, in which two or three webhooks at once ask for nearly every renewal."""
 
 
 class FirstRenewals(Story):
-    """A few days in which each subscription, numbered from 3 on, is renewed on the second day. webhooks: so many ask
-    for each of these renewals at once; where there are none, the sweep alone finds the renewals."""
+    """A few days in which every subscription, numbered from 3 on, is renewed on the second day.
+
+    webhooks: the number of webhooks that ask for each renewal at once; with none, only the sweep finds the renewals.
+    """
 
     webhooks = 0
 
@@ -43,16 +45,16 @@ class FirstRenewals(Story):
 
 
 class TwoWebhooks(FirstRenewals):
-    """The same, and two webhooks ask for each renewal at once."""
+    """First renewals with two webhooks at once for every renewal."""
 
     webhooks = 2
 
 
 POST = Story(seed=329, days=40, subscriptions=10)
-"""One in which mail comes back: of several charges before the address is corrected, and of a refusal up to its end."""
+"""A story in which mail comes back: of several charges before the address is corrected, and of a whole dunning."""
 
 SHORT_POST = Story(seed=490, days=26, subscriptions=12)
-"""A shorter one, in which an address is corrected too, and a refusal reaches its end while no mail arrives."""
+"""A shorter story, in which an address is corrected, too, and a dunning reaches its end while no mail arrives."""
 
 _ANOTHER_KEY = Change(
     "process_payment/payments.py",
@@ -93,8 +95,11 @@ def meets(place, name):
 
 
 def two_meet(folder: Path) -> tuple[Change, ...]:
-    """An execution waits for a second execution twice: when both have read and neither has claimed, and when both have
-    looked at the subscription once more and neither has confirmed a payment. folder: where they leave word."""
+    """Make an execution wait for a second execution twice: after both have read and before either claims, and after
+    both have read the subscription again and before either confirms a payment.
+
+    folder: where the executions record their arrival.
+    """
 
     def meeting(place: str, name: str) -> str:
         return f"meets({str(folder / place)!r}, {name})\n"
@@ -181,7 +186,7 @@ FORGETFUL_SWEEP = Breakage(
 
 
 def lived(stack: Stack, story: Story, *breakages: Breakage) -> Verdict:
-    """What a story comes to, told to the product as it is or as it is broken."""
+    """Live through a story with the product as it is, or broken, and return the verdict."""
     shop = Shop(stack)
     with broken(shop, *breakages):
         live(story, shop, lambda _: None)
@@ -200,8 +205,8 @@ def counted(found: Verdict) -> Counter[str]:
 
 @pytest.mark.timeout(600)
 def test_forty_hostile_days(stack: Stack) -> None:
-    """Downtime, declines, kills and a gateway that hangs up: everything due is charged, receipted and mailed once, or
-    refused and given up visibly; nothing else is."""
+    """In forty days with downtime, declines, kills and a gateway that hangs up, every due renewal is charged, receipted
+    and mailed once, or visibly declined and given up; nothing else is charged."""
     found = lived(stack, replace(STORY, run="good"))
     assert [str(fault) for fault in found.faults] == []
     results = found.results.values()
@@ -213,7 +218,8 @@ def test_forty_hostile_days(stack: Stack) -> None:
 
 @pytest.mark.timeout(600)
 def test_new_intents_and_lost_mails_are_seen(stack: Stack) -> None:
-    """With a new payment for every run some are charged twice, and with mails dropped none arrives: both are told."""
+    """With a new payment for every run some periods are charged twice, and with mails dropped no mail arrives: both
+    faults are reported."""
     found = lived(stack, replace(STORY, run="bad"), NEW_INTENT_FOR_EVERY_RUN, MAILS_DROPPED)
     count = counted(found)
     assert count["doubled"] >= 1
@@ -223,7 +229,7 @@ def test_new_intents_and_lost_mails_are_seen(stack: Stack) -> None:
 
 @pytest.mark.timeout(600)
 def test_what_a_sweep_forgets_is_missed(stack: Stack) -> None:
-    """Of four renewals that nobody asks for, the sweep forgets the third and the fifth subscription: just these two
+    """The sweep is the only finder of four renewals and forgets the third and the fifth subscription: exactly these two
     are reported, and the others are charged, receipted and mailed."""
     found = lived(stack, FirstRenewals(seed=0, days=3, subscriptions=4, run="forgets"), FORGETFUL_SWEEP)
     missed = {fault.subscription_id for fault in found.faults if fault.kind == "missed"}
@@ -233,8 +239,8 @@ def test_what_a_sweep_forgets_is_missed(stack: Stack) -> None:
 
 @pytest.mark.timeout(600)
 def test_claims_without_a_condition_are_seen(stack: Stack, tmp_path: Path) -> None:
-    """With the claim's condition off, two executions that meet between reading and claiming charge twice. (Where the
-    condition stands, one of the two claims nothing, and the other goes on once it has waited in vain.)"""
+    """Without the claim's condition, two executions that meet between reading and claiming charge twice. (With the
+    condition only the first execution claims, and goes on after waiting in vain for the second.)"""
     story = TwoWebhooks(seed=0, days=2, subscriptions=1, run="twice")
     breakage = Breakage(
         "ProcessPayment",
@@ -246,8 +252,8 @@ def test_claims_without_a_condition_are_seen(stack: Stack, tmp_path: Path) -> No
 
 @pytest.mark.timeout(600)
 def test_lost_receipts_are_seen(stack: Stack) -> None:
-    """Receipts that are not stored are reported, one by one. (A short story: each receipt that is lost is worked at ten
-    times, over days.)"""
+    """Every receipt that is not stored is reported. (The story is short, because a lost receipt is tried ten times over
+    days.)"""
     found = lived(stack, replace(SHORT, run="worse"), RECEIPTS_DROPPED)
     count = counted(found)
     charges = sum(len(charges) for result in found.results.values() for charges in result.charged.values())
@@ -258,8 +264,8 @@ def test_lost_receipts_are_seen(stack: Stack) -> None:
 
 @pytest.mark.timeout(600)
 def test_mail_that_comes_back(stack: Stack) -> None:
-    """What came back, or had no address to go to, reaches the corrected one once; nothing goes where mail had come
-    back; and nobody's dunning ends before a final notice has arrived."""
+    """A mail that came back, or had no address, reaches the corrected address once; no mail goes to an address that
+    bounced, and no dunning ends before a final notice has arrived."""
     found = lived(stack, replace(POST, run="post"))
     assert [str(fault) for fault in found.faults] == []
     assert found.corrected > 2
@@ -269,8 +275,8 @@ def test_mail_that_comes_back(stack: Stack) -> None:
 
 @pytest.mark.timeout(600)
 def test_forgotten_and_vain_mails_are_seen(stack: Stack) -> None:
-    """Where parked mails are forgotten each corrected address lacks its receipts; mail to an address after it came back
-    is reported; and so is an end of dunning of which nobody was told."""
+    """With parked mails forgotten, missing receipts are reported for every corrected address; mail to a bounced address
+    is reported, and so is an end of dunning without a notice."""
     found = lived(stack, replace(SHORT_POST, run="lost"), PARKED_MAILS_FORGOTTEN, MAILED_ON)
     told = " ".join(fault.what for fault in found.faults if fault.kind == "no_mail")
     assert (found.corrected, counted(found)["vain_mail"] >= 1) == (0, True)

@@ -1,4 +1,5 @@
-"""The sandbox gateway keeps Stripe's rules for cards, payments, refunds and parameters; seen through its own SDK."""
+"""The sandbox gateway keeps Stripe's rules for cards, payments, refunds and parameters, seen through Stripe's own
+SDK."""
 
 import json
 from base64 import b64encode
@@ -24,7 +25,7 @@ def gateway() -> Iterator[Gateway]:
 
 @pytest.fixture(scope="module")
 def v1(gateway: Gateway) -> Iterator[Any]:
-    """The official SDK's v1 API; untyped here, because the tests also send what its types forbid."""
+    """The official SDK's v1 API; untyped here, because the tests also send values that the SDK's types forbid."""
     http: Any = stripe.RequestsClient(timeout=10)
     client = official_client(gateway.url, gateway.api_key, http_client=http, max_network_retries=0)
     yield client.v1
@@ -67,7 +68,7 @@ def detail(error: stripe.StripeError) -> Params:
 
 
 def test_a_customer_is_created_retrieved_and_updated(v1: Any) -> None:
-    """An update changes what it names, merges metadata, and unsets what it gives as empty."""
+    """An update changes the fields given, merges metadata, and unsets a field given as empty."""
     made = v1.customers.create({"name": "山田太郎", "email": "taro@example.com", "metadata": {"a": "1", "b": "2"}})
     v1.customers.update(made.id, {"email": "", "phone": "+81", "metadata": {"a": "", "c": "3"}})
     now = v1.customers.retrieve(made.id)
@@ -102,7 +103,8 @@ def test_a_card_is_made_from_its_number_saved_listed_and_removed_for_good(v1: An
     ],
 )
 def test_an_impossible_card_is_refused(v1: Any, change: Params, code: str, param: str | None) -> None:
-    """Number, date and security code are checked, and only test numbers taken (docs.stripe.com/testing)."""
+    """Number, date and security code of a card are checked, and only test numbers are taken
+    (docs.stripe.com/testing)."""
     card = {"number": "4242424242424242", "exp_month": 1, "exp_year": 2044, **change}
     error = refusal(lambda: v1.payment_methods.create({"type": "card", "card": card}))
     assert isinstance(error, stripe.CardError)
@@ -120,7 +122,7 @@ def test_an_impossible_card_is_refused(v1: Any, change: Params, code: str, param
     ],
 )
 def test_a_test_id_makes_a_fresh_card_each_time(v1: Any, customer: str, card: str, brand: str, last4: str) -> None:
-    """Attaching pm_card_... twice saves two cards, of that brand (docs.stripe.com/testing)."""
+    """Attaching pm_card_... twice saves two cards of the id's brand (docs.stripe.com/testing)."""
     ids = {saved(v1, customer, card), saved(v1, customer, card)}
     assert len(ids) == 2
     shown = v1.payment_methods.retrieve(ids.pop())
@@ -128,12 +130,12 @@ def test_a_test_id_makes_a_fresh_card_each_time(v1: Any, customer: str, card: st
 
 
 def test_a_token_makes_a_card(v1: Any) -> None:
-    """card[token]=tok_... is the way to a card without sending its number."""
+    """card[token]=tok_... makes a card without sending its number."""
     assert v1.payment_methods.create({"type": "card", "card": {"token": "tok_visa"}}).card.last4 == "4242"
 
 
 def test_a_declined_card_is_declined_when_it_is_saved(v1: Any, customer: str) -> None:
-    """Saving asks the bank: only 4000000000000341 is saved and fails later (docs.stripe.com/testing)."""
+    """Saving a card asks the bank: only 4000000000000341 is saved and declined later (docs.stripe.com/testing)."""
     error = refusal(lambda: saved(v1, customer, "pm_card_visa_chargeDeclinedLostCard"))
     assert (error.http_status, detail(error)["decline_code"]) == (402, "lost_card")
     card = saved(v1, customer, "pm_card_chargeCustomerFail")
@@ -141,7 +143,8 @@ def test_a_declined_card_is_declined_when_it_is_saved(v1: Any, customer: str) ->
 
 
 def test_a_card_of_one_customer_cannot_be_saved_to_or_charged_for_another(v1: Any, customer: str) -> None:
-    """Who owns the card is checked on attaching, on an intent of another customer, and of nobody."""
+    """The owner of a card is checked on attaching, on an intent of a different customer, and on an intent without a
+    customer."""
     other = v1.customers.create().id
     card = saved(v1, other)
     assert refusal(lambda: v1.payment_methods.attach(card, {"customer": customer})).http_status == 400
@@ -157,7 +160,7 @@ def test_a_card_of_one_customer_cannot_be_saved_to_or_charged_for_another(v1: An
 
 
 def test_an_intent_is_created_confirmed_and_charged(v1: Any, gateway: Gateway, customer: str) -> None:
-    """Creating moves no money; confirming makes the one charge, with the card on it and the intent's metadata."""
+    """Creating an intent moves no money; confirming makes the only charge, with the card and the intent's metadata."""
     card = saved(v1, customer, "pm_card_mastercard")
     intent = opened(v1, customer, metadata={"period": "2026-03-01"}, description="March")
     assert (intent.status, intent.latest_charge, intent.amount_received) == ("requires_payment_method", None, 0)
@@ -174,7 +177,7 @@ def test_an_intent_is_created_confirmed_and_charged(v1: Any, gateway: Gateway, c
 
 
 def test_an_intent_can_be_confirmed_as_it_is_created(v1: Any, customer: str) -> None:
-    """confirm=true does both steps; with a payment method alone the intent waits for its confirmation."""
+    """confirm=true creates and confirms; with a payment method alone the intent waits for its confirmation."""
     card = saved(v1, customer)
     assert opened(v1, customer, payment_method=card).status == "requires_confirmation"
     assert opened(v1, customer, payment_method=card, confirm=True).status == "succeeded"
@@ -198,7 +201,8 @@ DECLINES = [
 def test_a_declined_card_is_a_402_that_says_why(
     v1: Any, customer: str, card: str, code: str, decline_code: str, advice_code: str | None
 ) -> None:
-    """Codes as docs.stripe.com/testing has them; the failed charge and the reason stay on the intent."""
+    """A decline is a 402 with the codes of docs.stripe.com/testing; the failed charge and the reason stay on the
+    intent."""
     intent = opened(v1, customer)
     error = refusal(lambda: v1.payment_intents.confirm(intent.id, {"payment_method": card, "off_session": True}))
     assert isinstance(error, stripe.CardError)
@@ -213,7 +217,7 @@ def test_a_declined_card_is_a_402_that_says_why(
 
 
 def test_each_attempt_makes_a_charge_and_the_intent_can_still_be_paid(v1: Any, gateway: Gateway, customer: str) -> None:
-    """Two declines and a good card on one intent: two failed charges, one that succeeded."""
+    """Two declines and a good card on an intent make two failed charges and a successful charge."""
     good, bad = saved(v1, customer), "pm_card_chargeDeclinedInsufficientFunds"
     intent = opened(v1, customer)
     for _ in range(2):
@@ -229,7 +233,8 @@ def test_each_attempt_makes_a_charge_and_the_intent_can_still_be_paid(v1: Any, g
 
 @pytest.mark.parametrize("finish", ["confirm", "cancel"])
 def test_a_finished_intent_can_not_be_confirmed_canceled_or_changed(v1: Any, customer: str, finish: str) -> None:
-    """succeeded and canceled are the end: payment_intent_unexpected_state, with the intent in the error."""
+    """An intent that has succeeded or is canceled refuses changes with payment_intent_unexpected_state and the intent
+    in the error."""
     card = saved(v1, customer)
     intent = opened(v1, customer, payment_method=card)
     done = getattr(v1.payment_intents, finish)(intent.id)
@@ -245,7 +250,7 @@ def test_a_finished_intent_can_not_be_confirmed_canceled_or_changed(v1: Any, cus
 
 
 def test_an_open_intent_is_updated_and_canceled(v1: Any, customer: str) -> None:
-    """Before it is paid, amount and metadata change; cancelling keeps its reason and time."""
+    """Amount and metadata of an unpaid intent can be changed; a cancellation keeps its reason and time."""
     intent = opened(v1, customer, metadata={"attempt": "1"})
     changed = v1.payment_intents.update(intent.id, {"amount": 3500, "metadata": {"attempt": "2"}})
     assert (changed.amount, changed.metadata["attempt"]) == (3500, "2")
@@ -255,7 +260,8 @@ def test_an_open_intent_is_updated_and_canceled(v1: Any, customer: str) -> None:
 
 
 def test_twenty_confirmations_at_once_make_one_charge(v1: Any, gateway: Gateway, customer: str) -> None:
-    """One wins; the others are told that it has succeeded."""
+    """Of twenty confirmations at once a single confirmation succeeds; the remaining are told that the intent has
+    succeeded."""
     card = saved(v1, customer)
     intent = opened(v1, customer)
 
@@ -272,7 +278,7 @@ def test_twenty_confirmations_at_once_make_one_charge(v1: Any, gateway: Gateway,
 
 
 def test_an_unattached_card_is_charged_once_or_saved_with_the_payment(v1: Any, customer: str) -> None:
-    """A test id on a customer's intent makes a loose card: spent by its payment, or kept by setup_future_usage."""
+    """A test id on a customer's intent makes a loose card, which its payment uses up, or setup_future_usage keeps."""
     paid = pay(v1, customer, "pm_card_visa")
     assert v1.payment_methods.retrieve(paid.payment_method).customer is None
     assert "may not be used again" in str(refusal(lambda: pay(v1, customer, paid.payment_method)))
@@ -282,7 +288,7 @@ def test_an_unattached_card_is_charged_once_or_saved_with_the_payment(v1: Any, c
 
 
 def test_redirecting_payment_methods_need_a_return_url(v1: Any, customer: str) -> None:
-    """Without allowed types the account's settings hold, and those may redirect."""
+    """Without allowed types the account's settings hold, and the account's payment methods may redirect."""
     card = saved(v1, customer)
     given = {"amount": 1000, "currency": "usd", "customer": customer}
     intent = v1.payment_intents.create(given)
@@ -299,7 +305,8 @@ def test_redirecting_payment_methods_need_a_return_url(v1: Any, customer: str) -
 def test_a_card_that_needs_3d_secure_is_refused_off_session_and_paid_by_the_customer(
     v1: Any, gateway: Gateway, customer: str, card: str
 ) -> None:
-    """authentication_required, nothing charged; when the customer comes and authenticates, the same intent succeeds."""
+    """Off session the card is declined as authentication_required without a charge; after the customer authenticates,
+    the same intent succeeds."""
     method = saved(v1, customer, card)
     error = refusal(lambda: pay(v1, customer, method))
     told = detail(error)
@@ -318,7 +325,7 @@ def test_a_card_that_needs_3d_secure_is_refused_off_session_and_paid_by_the_cust
 def test_on_session_the_intent_waits_for_the_customer(
     v1: Any, gateway: Gateway, customer: str, outcome: str, status: str
 ) -> None:
-    """requires_action until the customer has authenticated, or failed to."""
+    """On session the intent stays in requires_action until the customer has authenticated or failed to."""
     card = saved(v1, customer, "pm_card_authenticationRequired")
     waiting = pay(v1, customer, card, off_session=False)
     assert (waiting.status, waiting.latest_charge) == ("requires_action", None)
@@ -331,7 +338,8 @@ def test_on_session_the_intent_waits_for_the_customer(
 
 
 def test_a_card_that_was_set_up_needs_no_authentication_off_session(v1: Any, gateway: Gateway, customer: str) -> None:
-    """4000002500003155: off session it asks until one authenticated payment has set it up; ...0446 never asks."""
+    """4000002500003155 asks off session until a single authenticated payment has set the card up; ...0446 never
+    asks."""
     card = saved(v1, customer, "pm_card_authenticationRequiredOnSetup")
     assert refusal(lambda: pay(v1, customer, card)).code == "authentication_required"
     waiting = pay(v1, customer, card, off_session=False, setup_future_usage="off_session")
@@ -374,7 +382,7 @@ def test_an_authenticated_payment_can_still_be_declined(v1: Any, gateway: Gatewa
     ],
 )
 def test_a_bad_amount_is_refused(v1: Any, amount: Any, currency: str, code: str | None, param: str) -> None:
-    """Minimums, maximum and special cases of docs.stripe.com/currencies."""
+    """Amounts outside the minimums, maximum and special cases of docs.stripe.com/currencies are refused."""
     error = refusal(lambda: v1.payment_intents.create({"amount": amount, "currency": currency}))
     assert (error.http_status, error.code, detail(error)["param"]) == (400, code, param)
 
@@ -383,7 +391,7 @@ def test_a_bad_amount_is_refused(v1: Any, amount: Any, currency: str, code: str 
     ("amount", "currency"), [(50, "USD"), (50, "jpy"), (5120, "kwd"), (500, "isk"), (1, "mga"), (99_999_999, "eur")]
 )
 def test_a_good_amount_in_any_currency_is_taken(v1: Any, amount: int, currency: str) -> None:
-    """Amounts at the limits, in currencies of none, two and three decimals; codes come back in lower case."""
+    """Amounts at the limits are taken in currencies of no, two and three decimals; codes come back in lower case."""
     made = v1.payment_intents.create({"amount": amount, "currency": currency})
     assert (made.amount, made.currency) == (amount, currency.lower())
 
@@ -413,7 +421,8 @@ INTENT = {"amount": 1000, "currency": "usd"}
     ],
 )  # fmt: skip
 def test_a_bad_parameter_is_named(v1: Any, given: Params, code: str | None, param: str) -> None:
-    """400 invalid_request_error with Stripe's code (docs.stripe.com/error-codes) and the parameter's full name."""
+    """A bad parameter is a 400 invalid_request_error with Stripe's code (docs.stripe.com/error-codes) and the
+    parameter's full name."""
     error = refusal(lambda: v1.payment_intents.create(given))
     told = detail(error)
     assert (error.http_status, told["type"]) == (400, "invalid_request_error")
@@ -421,7 +430,7 @@ def test_a_bad_parameter_is_named(v1: Any, given: Params, code: str | None, para
 
 
 def test_unknown_parameters_are_refused_on_every_operation(v1: Any, customer: str) -> None:
-    """Also where nothing but `expand` is taken."""
+    """Every operation refuses unknown parameters, also an operation that takes nothing but `expand`."""
     intent = opened(v1, customer)
     for call in (
         lambda: v1.customers.create({"colour": "red"}),
@@ -435,7 +444,7 @@ def test_unknown_parameters_are_refused_on_every_operation(v1: Any, customer: st
 
 @pytest.mark.parametrize("collection", ["customers", "payment_methods", "payment_intents", "charges", "refunds"])
 def test_an_unknown_id_in_the_url_is_a_404(v1: Any, collection: str) -> None:
-    """resource_missing: 404 for the object that is asked for (400 for one that a parameter names)."""
+    """An unknown id in the URL is a 404 resource_missing (an unknown id in a parameter is a 400)."""
     error = refusal(lambda: getattr(v1, collection).retrieve("xx_unknown"))
     assert (error.http_status, error.code) == (404, "resource_missing")
 
@@ -444,7 +453,7 @@ def test_an_unknown_id_in_the_url_is_a_404(v1: Any, collection: str) -> None:
 
 
 def test_lists_come_newest_first_in_pages(v1: Any, customer: str) -> None:
-    """limit, has_more, starting_after, ending_before, and the SDK's own paging over all of them."""
+    """limit, has_more, starting_after, ending_before and the SDK's own paging walk a list newest first."""
     made = [opened(v1, customer, amount=100 + n).id for n in range(5)][::-1]
     first = v1.payment_intents.list({"customer": customer, "limit": 2})
     assert ([each.id for each in first.data], first.has_more) == (made[:2], True)
@@ -457,7 +466,7 @@ def test_lists_come_newest_first_in_pages(v1: Any, customer: str) -> None:
 
 
 def test_lists_are_narrowed_by_time(v1: Any, gateway: Gateway, customer: str) -> None:
-    """created[gte] and its like count on the sandbox's clock."""
+    """created[gte], gt, lte and lt narrow a list by the sandbox's clock."""
     start = gateway.sandbox.clock()
     early = opened(v1, customer)
     gateway.sandbox.set_clock(start + 86400)
@@ -474,7 +483,8 @@ def test_lists_are_narrowed_by_time(v1: Any, gateway: Gateway, customer: str) ->
 
 
 def test_objects_expand_in_single_answers_and_in_lists(v1: Any, customer: str) -> None:
-    """expand[]=latest_charge, data.latest_charge, and deeper (docs.stripe.com/api/expanding_objects)."""
+    """Answers expand expand[]=latest_charge, data.latest_charge and deeper paths
+    (docs.stripe.com/api/expanding_objects)."""
     paid = pay(v1, customer, saved(v1, customer))
     listed = v1.payment_intents.list({"customer": customer, "expand": ["data.latest_charge", "data.customer"]}).data[0]
     assert (listed.latest_charge.payment_intent, listed.customer.name) == (paid.id, "Zoë Ångström")
@@ -485,7 +495,8 @@ def test_objects_expand_in_single_answers_and_in_lists(v1: Any, customer: str) -
 
 
 def test_a_payment_is_refunded_in_parts_and_never_beyond(v1: Any, customer: str) -> None:
-    """Partial refunds add up; more than is left, and again after all is refunded, are 400."""
+    """Partial refunds add up; a refund beyond the amount left, and a refund after everything was refunded, are a
+    400."""
     paid = pay(v1, customer, saved(v1, customer))
     part = v1.refunds.create({"payment_intent": paid.id, "amount": 999, "metadata": {"why": "late"}})
     assert (part.status, part.amount, part.charge) == ("succeeded", 999, paid.latest_charge)
@@ -500,7 +511,7 @@ def test_a_payment_is_refunded_in_parts_and_never_beyond(v1: Any, customer: str)
 
 
 def test_what_was_not_paid_is_not_refunded(v1: Any, customer: str) -> None:
-    """An intent that nobody paid has no charge to refund, a failed charge neither."""
+    """An unpaid intent and a failed charge have nothing to refund."""
     intent = opened(v1, customer)
     assert "successful charge" in str(refusal(lambda: v1.refunds.create({"payment_intent": intent.id})))
     refusal(lambda: v1.payment_intents.confirm(intent.id, {"payment_method": "pm_card_chargeDeclined"}))
@@ -520,7 +531,8 @@ def ask(gateway: Gateway, method: str, path: str, body: str = "", **headers: str
 
 
 def test_only_the_right_key_is_let_in(gateway: Gateway) -> None:
-    """401 with Stripe's body for a wrong key (masked in the message) or none; Bearer and Basic both carry a key."""
+    """A wrong key (masked in the message) and a missing key are a 401 with Stripe's body; Bearer and Basic both carry a
+    key."""
     wrong = official_client(gateway.url, "sk_test_wrong", max_network_retries=0)
     error = refusal(lambda: wrong.v1.customers.create())
     assert isinstance(error, stripe.AuthenticationError)
@@ -532,7 +544,7 @@ def test_only_the_right_key_is_let_in(gateway: Gateway) -> None:
 
 
 def test_errors_carry_a_request_id_and_a_link(gateway: Gateway) -> None:
-    """The body's shape and the Request-Id header are Stripe's (docs.stripe.com/api/errors)."""
+    """The error body's shape and the Request-Id header are Stripe's (docs.stripe.com/api/errors)."""
     status, headers, answer = ask(gateway, "GET", "/v1/charges/ch_1", Authorization=f"Bearer {gateway.api_key}")
     assert (status, headers["Request-Id"][:4]) == (404, "req_")
     assert answer["error"] == {
@@ -545,7 +557,7 @@ def test_errors_carry_a_request_id_and_a_link(gateway: Gateway) -> None:
 
 
 def test_what_the_gateway_does_not_speak_is_refused(gateway: Gateway) -> None:
-    """Another URL or method is unrecognized, a JSON body is no form."""
+    """An unknown URL or method is unrecognized, and a JSON body is refused as no form."""
     key = f"Bearer {gateway.api_key}"
     for method, path in (("GET", "/v1/unicorns"), ("DELETE", "/v1/charges")):
         status, _, answer = ask(gateway, method, path, Authorization=key)
