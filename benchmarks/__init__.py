@@ -1,1 +1,1 @@
-"""What the system costs, measured: `make bench`. Never deployed."""
+"""Measurements of the system's cost and speed: `make bench`. Never deployed."""

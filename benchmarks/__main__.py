@@ -1,4 +1,4 @@
-"""Measures and writes benchmarks/results.json, docs/performance.md, docs/cost.md and the charts: `make bench`."""
+"""Measure, and write benchmarks/results.json, docs/performance.md, docs/cost.md and the charts: `make bench`."""
 
 import json
 import os
@@ -64,7 +64,7 @@ def main() -> None:
 
 
 def _renewals(artifacts: Path) -> dict[str, Any]:
-    """Renewals on a local stack of their own, whose built artifacts are left in the folder."""
+    """Measure renewals on a new local stack, and leave the stack's built artifacts in the folder."""
     with Stack(free_port(), Environment="prod") as stack:
         shutil.copytree(stack.artifacts_folder, artifacts, copy_function=os.link)
         shop = end_to_end.Shop(stack)
@@ -126,7 +126,7 @@ def _receipt(python: Path, environment: dict[str, str], by: str, script: str) ->
 
 def _growth() -> dict[str, Any]:
     kinds = {"audit": _ROWS, "sweep": _ROWS, "history": _PERIODS}
-    asked = [(kind, str(count)) for kind, counts in kinds.items() for count in reversed(counts)]  # the longest first
+    asked = [(kind, str(count)) for kind, counts in kinds.items() for count in reversed(counts)]  # longest runs first
     with step("growth of sweep, audit and history"), ThreadPoolExecutor(os.cpu_count()) as pool:
         said = pool.map(lambda arguments: _with_the_tests_fakes("benchmarks.growth", *arguments), asked)
         figures = {of: json.loads(each) for of, each in zip(asked, said, strict=True)}
@@ -134,7 +134,8 @@ def _growth() -> dict[str, Any]:
 
 
 def _with_the_tests_fakes(*module_and_arguments: str) -> str:
-    """The last line of what a module says that runs where the tests do; before it stand the functions' metrics."""
+    """Run a module in the environment of the tests, and return the last line of its output: earlier lines are the
+    functions' metrics."""
     environment = os.environ | {
         "PYTHONPATH": os.pathsep.join(("src", "layers/receipt", ".")),
         "POWERTOOLS_METRICS_NAMESPACE": "bench",

@@ -1,4 +1,4 @@
-"""The artifacts of `sam build`: what a function is made of, as Lambda lays it out, and how large it is."""
+"""The artifacts of `sam build`: the parts of a function, as Lambda lays them out, and their sizes."""
 
 import os
 import shutil
@@ -14,8 +14,11 @@ ROOT = Path(__file__).resolve().parent.parent
 
 @dataclass(frozen=True)
 class Function:
-    """A built function. memory: MB. environment: the variables that the template gives it, parameters at their
-    defaults, and the name of a resource where it gives one."""
+    """A built function.
+
+    memory: in MB. environment: the template's variables, with parameters at their defaults, and with the name of a
+    resource in place of a reference to the resource.
+    """
 
     name: str
     handler: str
@@ -26,12 +29,16 @@ class Function:
 
     @property
     def event(self) -> Path:
-        """Its sample event."""
+        """The sample event of the function."""
         return ROOT / "events" / f"{self.handler.partition('.')[0]}.json"
 
     def lay_out(self, folder: Path) -> list[Path]:
-        """Its folders as on Lambda, to be searched in this order: its code, and its layers in one, of which a later one
-        hides what an earlier one has. Links, no copies."""
+        """Lay the function out as Lambda does, with links instead of copies.
+
+        Returns:
+            The folders to search, in order: the code, and a folder of all layers, in which files of a later layer hide
+            files of an earlier layer.
+        """
         opt = folder / self.name
         for layer in self.layers:
             shutil.copytree(layer / "python", opt, copy_function=_link, dirs_exist_ok=True)
@@ -44,7 +51,7 @@ def _link(file: str, place: str) -> None:
 
 
 def functions(artifacts: Path) -> dict[str, Function]:
-    """Every function of the built template, by the name of its package: webhook_handler, ..."""
+    """Return every function of the built template by the name of its package: webhook_handler and so on."""
     template = yaml_parse((artifacts / "template.yaml").read_text())
     defaults: dict[str, str] = {name: str(each.get("Default", "")) for name, each in template["Parameters"].items()}
     shared = template["Globals"]["Function"]["Environment"]["Variables"]
@@ -77,12 +84,12 @@ def _value(given: Any, defaults: dict[str, str]) -> str:
 
 
 def unzipped(folder: Path) -> int:
-    """Bytes of all files under a folder."""
+    """Return the bytes of all files under a folder."""
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
 
 
 def zipped(folder: Path, archive: Path) -> int:
-    """Bytes of the folder as an archive, as it is uploaded."""
+    """Archive a folder as for an upload, and return the bytes of the archive."""
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as opened:
         for file in sorted(folder.rglob("*")):
             opened.write(file, file.relative_to(folder))

@@ -1,4 +1,4 @@
-"""docs/cost.md: what 1,000,000 renewals cost on AWS, from what was measured and published prices."""
+"""docs/cost.md: the cost of 1,000,000 renewals on AWS, from measurements and published prices."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,7 +15,10 @@ _GB = 1e9
 
 @dataclass(frozen=True)
 class Price:
-    """dollars for so many units. read: where the number itself was read in November 2026; None: from memory."""
+    """A price in dollars for a number of units.
+
+    read: where the number was read in November 2026; None: the number is from memory.
+    """
 
     dollars: float
     units: float
@@ -66,16 +69,20 @@ PRICES = {
     "message": Price(0.40, MILLION, "SQS requests", "https://aws.amazon.com/sqs/pricing/", None),
 }
 
-# What a call is waited for, in ms. On the local stack nothing is far away, so these are taken, not measured.
+# Assumed waiting times of calls, in ms: on the local stack nothing is far away, so waiting cannot be measured.
 WAITS = {"dynamodb": 6.0, "s3": 30.0, "ses": 60.0, "states": 25.0, "secretsmanager": 20.0, "gateway": 500.0}
 _COLD_SHARE = 0.01
 _PER_SECOND = MILLION / 86_400  # spread over a day
-_TRACED_SHARE = (1 + 0.05 * (_PER_SECOND - 1)) / _PER_SECOND  # X-Ray's default: one a second, and 5 % of the rest
+_TRACED_SHARE = (1 + 0.05 * (_PER_SECOND - 1)) / _PER_SECOND  # X-Ray's default: a trace a second, and 5 % of the rest
 
 
 @dataclass(frozen=True)
 class Function:
-    """cpu_ms: for one renewal. waits_ms: for what it calls. start_ms: processor time of a cold start."""
+    """The use of a function.
+
+    cpu_ms: processor time for a renewal. waits_ms: time of waiting for calls in a renewal. start_ms: processor time of
+    a cold start.
+    """
 
     memory: int
     cpu_ms: float
@@ -84,14 +91,14 @@ class Function:
 
     @property
     def seconds(self) -> float:
-        """As billed: the processor's share grows with the memory."""
+        """The billed seconds of a renewal: the share of a processor grows with the memory."""
         share = min(1.0, self.memory / _VCPU_MB)
         return (self.cpu_ms + _COLD_SHARE * self.start_ms) / share / 1000 + self.waits_ms / 1000
 
 
 @dataclass(frozen=True)
 class Design:
-    """What one renewal takes. transitions: states of the workflow that it enters, and its start."""
+    """The needs of a renewal. transitions: the states that the workflow enters, and its start."""
 
     functions: Mapping[str, Function]
     reads: float
@@ -114,7 +121,7 @@ class Design:
 
 
 def bill(design: Design) -> dict[str, float]:
-    """Dollars for a million renewals, item by item; storage is a month's."""
+    """Return the dollars for a million renewals, item by item; storage is for a month."""
     seconds = sum(f.memory / 1024 * f.seconds for f in design.functions.values())
     workflow = (
         design.transitions * PRICES["transition"].each
@@ -142,7 +149,7 @@ def bill(design: Design) -> dict[str, float]:
 
 
 def ours(measured: Mapping[str, Any]) -> Design:
-    """Our design, from results.json."""
+    """Return our design, from results.json."""
     renewal = measured["renewals"]
     figures = renewal["in_flight"]["1"]
     functions = {
@@ -169,7 +176,8 @@ def ours(measured: Mapping[str, Any]) -> Design:
 
 
 def the_seeds(seed: Mapping[str, Any], measured: Mapping[str, Any]) -> Design:
-    """The design before this one. Its processor time is known as a whole, and shared out by the calls."""
+    """Return the earlier design. Only the sum of its processor time is known, and is shared out by the number of
+    calls."""
     cpu_ms = seed["in_flight"]["1"]["handlers_cpu_ms"]
     calls = seed["calls"]
     each = cpu_ms / sum(sum(of.values()) for of in calls.values())
@@ -304,7 +312,7 @@ def write(measured: Mapping[str, Any], seed: Mapping[str, Any], folder: Path) ->
 
 
 def text(measured: Mapping[str, Any], seed: Mapping[str, Any]) -> str:
-    """The document."""
+    """Return the document."""
     design, before = ours(measured), the_seeds(seed, measured)
     bills = bill(design), bill(before)
     totals = tuple(sum(each.values()) for each in bills)
@@ -347,7 +355,7 @@ def text(measured: Mapping[str, Any], seed: Mapping[str, Any]) -> str:
 
 
 def _standing() -> dict[str, int | float]:
-    """What the template has that is billed by the month."""
+    """Return the number and the monthly cost of the template's resources that AWS bills by the month."""
     resources = written()["Resources"].values()
     alarms = [each["Properties"] for each in resources if each["Type"] == "AWS::CloudWatch::Alarm"]
     alarmed = sum(sum("MetricStat" in metric for metric in each.get("Metrics", [])) or 1 for each in alarms)

@@ -1,9 +1,11 @@
-"""Renewals end to end on the local stack: a signed webhook, the workflow it starts, the receipt and the mail.
+"""Renewals end to end on the local stack: a signed webhook, the workflow started by the webhook, the receipt and the
+mail.
 
-`in_flight` clients each send a webhook, wait for the mail and until the ledger says done, and send the next. They look
-for the mail in its folder: asking the emulator would be a part of what is measured. A workflow's time is from the first
-task's beginning to the end, by the execution's own history. The functions' processor time is that of their processes,
-from /proc. Every renewal is checked: charged, receipted, mailed, once.
+Each of `in_flight` clients sends a webhook, waits until the mail is in the folder and the ledger says done, and sends
+the next webhook. Clients look for mails in the folder, since requests to the emulator would distort the measurement.
+The time of a workflow runs from the beginning of the first task to the end, by the execution's own history. The
+functions' processor time is the time of their processes, from /proc. Every renewal is checked: charged, receipted and
+mailed, once.
 """
 
 import json
@@ -42,19 +44,20 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 
 
 class NotRenewedError(Exception):
-    """A renewal did not come to its end. Says which, and what there is instead."""
+    """A renewal did not come to its end. The message names the renewal and its state."""
 
 
 @dataclass(frozen=True)
 class Load:
-    """So many renewals, so many of them at once."""
+    """A number of renewals, and how many of these renewals are in flight at once."""
 
     renewals: int
     in_flight: int
 
 
 class Shop:
-    """The deployed system as a sender of webhooks sees it; all subscriptions belong to one customer of the gateway."""
+    """The deployed system as seen by a sender of webhooks; all subscriptions belong to a single customer of the
+    gateway."""
 
     def __init__(self, stack: Stack) -> None:
         self.stack = stack
@@ -68,7 +71,7 @@ class Shop:
         self.card = gateway.payment_methods.attach("pm_card_visa", {"customer": self.customer}).id
 
     def subscribe(self, count: int) -> list[str]:
-        """So many new monthly subscriptions, due today. Their ids."""
+        """Create `count` monthly subscriptions due today, and return their ids."""
         ids = [f"sub_{uuid4().hex[:12]}" for _ in range(count)]
         for some in batched(ids, 25, strict=False):
             rows = [{"PutRequest": {"Item": self._row(subscription_id)}} for subscription_id in some]
@@ -92,7 +95,7 @@ class Shop:
         return {name: {"S": value} for name, value in words.items()} | {"amount": {"N": AMOUNT}}
 
     def executions_since(self, moment: datetime) -> list[str]:
-        """The ARNs of the executions that started since."""
+        """Return the ARNs of the executions started since the moment."""
         arns = []
         for page in self.workflows.get_paginator("list_executions").paginate(
             stateMachineArn=self.stack.outputs["RenewalWorkflowArn"]
@@ -101,20 +104,20 @@ class Shop:
         return arns
 
     def last_executions(self, count: int) -> list[str]:
-        """The ARNs of the latest executions."""
+        """Return the ARNs of the latest executions."""
         listed = self.workflows.list_executions(
             stateMachineArn=self.stack.outputs["RenewalWorkflowArn"], maxResults=count
         )
         return [each["executionArn"] for each in listed["executions"]]
 
     def receipts(self) -> Iterator[dict[str, Any]]:
-        """The stored receipts, as S3 lists them."""
+        """Yield the stored receipts as S3 lists them."""
         pages = self.stack.client("s3").get_paginator("list_objects_v2")
         for page in pages.paginate(Bucket=self.stack.outputs["ReceiptsBucketName"], Prefix="receipts/"):
             yield from page["Contents"]
 
     def history(self, execution: str) -> list[dict[str, Any]]:
-        """An execution's events."""
+        """Return the events of an execution."""
         events: list[dict[str, Any]] = self.workflows.get_execution_history(executionArn=execution, maxResults=1000)[
             "events"
         ]
@@ -126,7 +129,7 @@ def _address(subscription_id: str) -> str:
 
 
 class _Sender:
-    """One client, one connection."""
+    """A client with a single connection."""
 
     def __init__(self, shop: Shop, looks_every: float = _LOOKS_EVERY) -> None:
         self._shop = shop
@@ -141,7 +144,7 @@ class _Sender:
         }
 
     def renew(self, subscription_id: str) -> float:
-        """One renewal from webhook to mail. The seconds until the webhook was answered."""
+        """Bring a renewal from webhook to mail, and return the seconds until the answer to the webhook."""
         asked = {"subscription_id": subscription_id, "customer_id": f"cus_{subscription_id}", "amount": AMOUNT}
         body = json.dumps(asked).encode()
         headers = signed_headers(self._shop.secret, body, message_id=f"msg_{uuid4().hex}", at=datetime.now(UTC))
@@ -177,8 +180,8 @@ class _Sender:
 
 
 def calls(shop: Shop) -> dict[str, dict[str, int]]:
-    """What each function calls of AWS for one renewal, by package and IAM action, as the emulator sees it; but for the
-    secrets, which a process reads once."""
+    """Return the functions' calls of AWS for one renewal, by package and IAM action, as the emulator sees the calls.
+    Reading the secrets is left out, since a process reads secrets once."""
     cuts, (subscription_id,) = Cuts(shop.stack.endpoint_url), shop.subscribe(1)
     names = {name: f"{STACK_NAME}-{name.replace('_', '-')}-prod" for name in FUNCTIONS}
     for name in names.values():
@@ -193,8 +196,9 @@ def calls(shop: Shop) -> dict[str, dict[str, int]]:
 
 
 def sizes(shop: Shop, renewals: int) -> dict[str, float]:
-    """Of the last renewals, on average: bytes of a receipt, of the functions' log lines (and what CloudWatch adds to
-    each) and of the workflow's log, which is its history; and the states that it enters, with its start."""
+    """Return averages over the last renewals: bytes of a receipt, of the functions' log lines (with CloudWatch's
+    addition to every line) and of the workflow's log, which is its history; and the number of states entered, with the
+    start."""
     histories = [shop.history(execution) for execution in shop.last_executions(renewals)]
     entered = [event for event in histories[0] if "stateEnteredEventDetails" in event]
     logs = shop.stack.client("logs")
@@ -213,14 +217,14 @@ def sizes(shop: Shop, renewals: int) -> dict[str, float]:
 
 
 def run(shop: Shop, load: Load) -> dict[str, float]:
-    """Renew under that load. Times in ms, processor time in ms for one renewal."""
+    """Renew under a load. Times are in ms; processor times are in ms for a renewal."""
     ids = shop.subscribe(load.renewals)
     began, clock = datetime.now(UTC), time.perf_counter()
     before = _processor_time(shop.stack.emulator_pid)
     webhooks = list(_send_all(shop, ids, load.in_flight))
     seconds = time.perf_counter() - clock
     after = _processor_time(shop.stack.emulator_pid)
-    TimePasses(shop.stack.endpoint_url).until_all_is_done(_WAITS)  # the ledger is done a moment before the workflow
+    TimePasses(shop.stack.endpoint_url).until_all_is_done(_WAITS)  # the ledger is done before the workflow
     _check(shop, ids)
     histories = [shop.history(execution) for execution in shop.executions_since(began)]
     workflows = [_seconds_of(history) for history in histories]
@@ -238,7 +242,7 @@ def run(shop: Shop, load: Load) -> dict[str, float]:
 
 
 def median_of(runs: Sequence[dict[str, float]]) -> dict[str, float]:
-    """Figure by figure."""
+    """Return the median of every figure."""
     return {name: statistics.median(run[name] for run in runs) for name in runs[0]}
 
 
@@ -264,7 +268,7 @@ def _send_all(shop: Shop, ids: Iterable[str], in_flight: int) -> Iterator[float]
 
 
 def _processor_time(emulator: int) -> dict[str, float]:
-    """Seconds of user and system time: of the emulator itself ("") and of the functions, by name."""
+    """Return the seconds of user and system time by function; the emulator's own time has the name ""."""
     used: dict[str, float] = defaultdict(float)
     for folder in Path("/proc").iterdir():
         if not folder.name.isdigit():
@@ -281,14 +285,14 @@ def _processor_time(emulator: int) -> dict[str, float]:
 
 
 def _function_of(folder: Path) -> str:
-    """webhook_handler, from the environment of a function's process."""
+    """Return the package of a function, such as webhook_handler, from the environment of the function's process."""
     variables = (folder / "environ").read_bytes().split(b"\0")
     named = [v.partition(b"=")[2].decode() for v in variables if v.startswith(b"AWS_LAMBDA_FUNCTION_NAME=")]
     return named[0].removeprefix(f"{STACK_NAME}-").removesuffix("-prod").replace("-", "_") if named else ""
 
 
 def _seconds_of(history: list[dict[str, Any]]) -> dict[str, float]:
-    """Of the workflow, from its first task on, and of each task."""
+    """Return the seconds of the workflow from its first task on, and the seconds of every task."""
     if history[-1]["type"] != "ExecutionSucceeded":
         raise NotRenewedError(f"a workflow ended with {history[-1]}")
     entered, left = (
@@ -300,7 +304,7 @@ def _seconds_of(history: list[dict[str, Any]]) -> dict[str, float]:
 
 
 def _check(shop: Shop, ids: list[str]) -> None:
-    """Each was charged, receipted and mailed, once."""
+    """Check that every renewal was charged, receipted and mailed, once."""
     wanted = set(ids)
     charged = Counter(
         charge["metadata"]["subscription_id"]

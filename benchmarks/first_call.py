@@ -1,5 +1,7 @@
-"""Runs in a function's place: calls its handler, and ends the process with status 75 when it first asks for the address
-of an AWS service. `python first_call.py HANDLER EVENT_FILE`; with COUNT_FILES set, prints how many files were opened.
+"""Runs in place of a function: calls the handler, and ends the process with status 75 at the first look-up of an AWS
+service's address.
+
+`python first_call.py HANDLER EVENT_FILE`; with COUNT_FILES set, prints the number of opened files.
 """
 
 import importlib
@@ -26,7 +28,7 @@ def end(host: str, *_: object, **__: object) -> None:
 
 
 class Context:
-    """What Lambda says of a call, as far as the handlers ask."""
+    """The parts of Lambda's context that the handlers use."""
 
     aws_request_id = "00000000-0000-0000-0000-000000000000"
 
@@ -40,6 +42,6 @@ if __name__ == "__main__":
         sys.addaudithook(count)
     socket.getaddrinfo = end  # type: ignore[assignment]
     package, _, handler = sys.argv[1].rpartition(".")
-    with open(sys.argv[2], encoding="utf-8") as file:  # noqa: PTH123  (pathlib would be part of what is measured)
+    with open(sys.argv[2], encoding="utf-8") as file:  # noqa: PTH123  (pathlib would be measured as well)
         sample = json.load(file)
     getattr(importlib.import_module(package), handler)(sample, Context)

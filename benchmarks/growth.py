@@ -1,7 +1,7 @@
-"""How time and memory grow: `python -m benchmarks.growth sweep|audit|history COUNT`, JSON on stdout.
+"""The growth of time and memory: `python -m benchmarks.growth sweep|audit|history COUNT`, JSON on stdout.
 
-Over the tests' own tables in memory, whose work is not counted: only what passes outside of their calls is. Memory is
-the most that Python held beyond the tables (tracemalloc), in a run of its own, since watching it takes time.
+The measurements run over the tests' tables in memory, whose own time is not counted. Memory is the peak of Python's
+memory beyond the tables (tracemalloc), measured in a separate run, since tracemalloc takes time.
 """
 
 import gc
@@ -26,7 +26,7 @@ _REPORT = "audits/2026-01-29_2026-01-31/report.json"
 
 
 class _Stopwatch:
-    """seconds: of the processor, without what passes around calls of the fakes."""
+    """Measures seconds of the processor, without the time spent in calls of the fakes."""
 
     def __init__(self, world: World) -> None:
         self._outside = 0.0
@@ -47,7 +47,7 @@ class _Stopwatch:
 
 
 def sweep(rows: int) -> dict[str, float]:
-    """One date with so many subscriptions due, all handed to the queue."""
+    """Measure a sweep of one date with `rows` due subscriptions, all handed to the queue."""
     sweeper, sink = due_today(rows)
     found = _measured(sweeper.world, sweeper.sweep)
     if sink.count != 2 * rows:
@@ -56,7 +56,7 @@ def sweep(rows: int) -> dict[str, float]:
 
 
 def audit(renewals: int) -> dict[str, float]:
-    """One day with so many renewals, compared with charges, receipts and mails."""
+    """Measure an audit of one day with `renewals` renewals, compared with charges, receipts and mails."""
     auditor = audited_day(renewals)
     found = _measured(auditor.world, auditor.audit)
     report = json.loads(auditor.world.s3.objects[_REPORT]["Body"])
@@ -67,7 +67,7 @@ def audit(renewals: int) -> dict[str, float]:
 
 def _measured(world: World, work: Callable[[], object]) -> dict[str, float]:
     gc.collect()
-    gc.freeze()  # the tables are not the work's to look through
+    gc.freeze()  # keeps the tables out of garbage collections during the work
     seconds = _Stopwatch(world).seconds(work)
     tracemalloc.start()
     work()
@@ -77,7 +77,8 @@ def _measured(world: World, work: Callable[[], object]) -> dict[str, float]:
 
 
 def history(periods: int) -> dict[str, float]:
-    """One subscription with so many periods behind it: ms of its next renewal, and of its timeline and first page."""
+    """Measure a subscription with `periods` earlier periods: the ms of its next renewal, of its timeline, and of the
+    first page of its ledger."""
     world = World()
     world.subscribe(interval="day", renewal_date=(NOON.date() - timedelta(days=1)).isoformat())
     world.run("first", NOON - timedelta(days=1))
@@ -106,7 +107,7 @@ def _renewed(world: World, execution: str) -> None:
 
 
 def _told(world: World, row: dict[str, Any]) -> None:
-    """As the API tells it: of the latest 250 periods."""
+    """Make the timeline as the API does, from the latest 250 periods."""
     items, _ = world.ledger.page("sub_1", limit=250)
     timeline(parse(row).row, items, [])
 

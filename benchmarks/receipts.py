@@ -1,7 +1,8 @@
-"""One script class's receipt, first in a process and warm: `python receipts.py ours|reportlab CLASS`, JSON on stdout.
+"""A receipt in a script such as Cyrillic, first in a process and warm: `python receipts.py ours|reportlab SCRIPT`, JSON
+on stdout.
 
-It runs in the built function's place (ours), or where reportlab is installed. reportlab draws the same words and
-figures at the same places, with the same fonts, and neither breaks lines nor looks for glyphs that a font lacks.
+`ours` runs in place of the built function, `reportlab` where reportlab is installed. reportlab draws equal words and
+figures at equal places with equal fonts, but neither breaks lines nor looks for glyphs that a font lacks.
 """
 
 import json
@@ -13,14 +14,14 @@ from io import BytesIO
 from pathlib import Path
 
 NAMES = {"Latin-1": "José Müller", "Cyrillic": "Анна Каренина", "Japanese": "山田太郎", "Arabic": "محمد علي"}
-# reportlab reads no CFF fonts, which the Japanese one is, and shapes no Arabic.
+# reportlab reads no CFF fonts, such as the Japanese font, and does not shape Arabic.
 FONTS = {"Latin-1": "Helvetica", "Cyrillic": "cyrillic.ttf"}
 WARM_RUNS = 40
 PAID = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
 def ours(script: str) -> Callable[[], bytes]:
-    """Our receipt of a customer with a name in that script."""
+    """Return our rendering of a receipt for a customer with a name in the script."""
     from generate_receipt.pdf import Receipt, Seller, render
 
     receipt = Receipt(
@@ -42,7 +43,7 @@ def ours(script: str) -> Callable[[], bytes]:
 
 
 def reportlab(script: str) -> Callable[[], bytes]:
-    """As many texts, boxes and rules on one page, drawn by reportlab."""
+    """Return reportlab's drawing of a page with as many texts, boxes and lines."""
     from reportlab.lib.pagesizes import A4
     from reportlab.pdfbase import pdfmetrics
     from reportlab.pdfbase.ttfonts import TTFont

@@ -1,4 +1,4 @@
-"""docs/performance.md and its chart, from what was measured."""
+"""docs/performance.md and its charts, from the measurements."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 
-# part of the results, name in it, kind: (what it must not exceed, what it aims at)
+# part of the results, name within the part, kind: (limit, aim)
 TARGETS = {
     ("start_up", "webhook_handler", "instructions"): (900, 600),
     ("start_up", "process_payment", "instructions"): (1350, 950),
@@ -17,7 +17,7 @@ TARGETS = {
     ("receipts", "Latin-1", "warm_ms"): (3, 1.5),
     ("receipts", "Cyrillic", "warm_ms"): (16, 10),
 }
-# figure of one renewal, one in flight: what it must not exceed, and what it aims at, as multiples of the seed's design
+# figure of a renewal, with one in flight: (limit, aim), as multiples of the seed's figure
 RATIOS = {"workflow_p50_ms": (2.0, 1.0), "handlers_cpu_ms": (3.0, 1.5)}
 _FIGURES = {
     "instructions": "start-up of {}, M instructions",
@@ -122,7 +122,7 @@ def write(measured: dict[str, Any], seed: Mapping[str, Any], folder: Path) -> No
 
 
 def text(measured: dict[str, Any], seed: Mapping[str, Any]) -> str:
-    """The document."""
+    """Return the document."""
     about = measured["measured"]
     libraries = ", ".join(f"{name} {version}" for name, version in about["libraries"].items())
     one = measured["renewals"]["in_flight"]["1"]

@@ -1,9 +1,9 @@
-"""The design that this system replaces, beside which ours is measured: Node.js handlers that charge nobody, make no PDF
-and check no signature (a webhook, a workflow, one row written, a text file stored, one mail).
+"""The design replaced by this system, as a yardstick: Node.js handlers that charge nobody, make no PDF and check no
+signature (a webhook, a workflow, one row written, a text file stored, one mail).
 
-That code is not part of this repository. `seed_design.json` holds what was measured of it, on the day and the machine
-that it names; SEED_RESULT may name the result of a later measurement, {"node", "ministack", "medians": {"closed_c1":
-figures, "closed_c8": figures}}, whose figures then take the place of the recorded ones.
+The code of the earlier design is not part of this repository. `seed_design.json` holds its measurements, with their day
+and machine. SEED_RESULT may name the result of a later measurement, {"node", "ministack", "medians": {"closed_c1":
+figures, "closed_c8": figures}}, whose figures then replace the recorded figures.
 """
 
 import json
@@ -25,8 +25,11 @@ _FIGURES = {
 
 
 def measured(machine: str) -> dict[str, Any]:
-    """{"measured": {date, machine, node, ministack}, "in_flight": {"1": figures, "8": figures}, and what the design is
-    made of}. machine: this one, on which a later measurement is taken to have run."""
+    """Return {"measured": {date, machine, node, ministack}, "in_flight": {"1": figures, "8": figures}, and the parts of
+    the design}.
+
+    machine: the present machine, on which a later measurement is assumed to have run.
+    """
     found: dict[str, Any] = json.loads(_RECORDED.read_text())
     later = os.environ.get("SEED_RESULT")
     return found | _later(json.loads(Path(later).read_text()), machine) if later else found

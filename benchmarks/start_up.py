@@ -1,4 +1,4 @@
-"""What a function does from the start of its process to its first call of AWS, with tracing, as on Lambda."""
+"""The work of a function from the start of its process to its first call of AWS, with tracing, as on Lambda."""
 
 import os
 import re
@@ -22,12 +22,16 @@ _SCRIPT = Path(__file__).with_name("first_call.py")
 
 
 class NotReachedError(Exception):
-    """The process did not come to its first call. Says what it wrote."""
+    """The process did not come to its first call. The message holds the output of the process."""
 
 
 @dataclass(frozen=True)
 class Start:
-    """cpu_ms: user and system time, the least of several runs. instructions: None without valgrind. files: opened."""
+    """The measured start of a process.
+
+    cpu_ms: user and system time, the least of several runs. instructions: None without valgrind. files: the number of
+    opened files.
+    """
 
     cpu_ms: float
     instructions: int | None
@@ -35,7 +39,7 @@ class Start:
 
 
 def of_function(function: Function, instructions: int | None) -> Start:
-    """Measure a built function, of which the instructions are counted already."""
+    """Measure a built function, with its instructions counted before."""
     with tempfile.TemporaryDirectory(dir=function.code.parent.parent) as folder:
         command, environment = _start_of(function, Path(folder))
         return Start(
@@ -46,9 +50,9 @@ def of_function(function: Function, instructions: int | None) -> Start:
 
 
 def of_command(python: Path, code: str) -> Start:
-    """Measure a Python command, to compare with."""
+    """Measure a Python command for comparison."""
     command, environment = [str(python), "-c", code], _LAMBDA | {"PYTHONHASHSEED": "0"}
-    _run(command, environment, expected=0)  # writes bytecode that may be missing
+    _run(command, environment, expected=0)  # writes missing bytecode
     return Start(
         cpu_ms=min(_cpu_ms(command, environment, expected=0) for _ in range(_RUNS)),
         instructions=_instructions(command, environment, expected=0),
@@ -57,7 +61,8 @@ def of_command(python: Path, code: str) -> Start:
 
 
 def instructions_of(function: Function) -> int | None:
-    """How many instructions a built function takes; they repeat to within a thousandth. None without valgrind."""
+    """Return the number of instructions of a built function's start, which repeats to within a thousandth; None without
+    valgrind."""
     with tempfile.TemporaryDirectory(dir=function.code.parent.parent) as folder:
         return _instructions(*_start_of(function, Path(folder)))
 
@@ -68,7 +73,7 @@ def _start_of(function: Function, folder: Path) -> tuple[list[str], dict[str, st
     return command, _LAMBDA | function.environment | {"PYTHONPATH": os.pathsep.join(map(str, path))}
 
 
-# What Lambda sets, https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html, and nothing of this machine
+# Lambda's variables, https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html, and none of this machine
 _LAMBDA = {
     "LAMBDA_TASK_ROOT": "/var/task",
     "AWS_REGION": "us-west-2",
@@ -107,8 +112,8 @@ def _children_seconds() -> float:
 def _instructions(command: Sequence[str], environment: dict[str, str], *, expected: int = REACHED) -> int | None:
     if VALGRIND is None:
         return None
-    # Callgrind counts the same, and takes twice as long for the calls that it follows. Code is not read on past a
-    # branch, or what lies behind the branch would be counted where it is not run.
+    # Callgrind counts the same, but takes twice as long, since Callgrind follows calls. Valgrind must not read code on
+    # past a branch, or code behind the branch would be counted without having run.
     counting = ["--tool=cachegrind", "--cache-sim=no", f"--cachegrind-out-file={os.devnull}", "--vex-guest-chase=no"]
     told = _run([VALGRIND, *counting, *command], environment, expected=expected)
     counted = re.search(r"I +refs: +([\d,]+)", told)

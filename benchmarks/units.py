@@ -1,8 +1,8 @@
-"""What DynamoDB bills for one renewal: `python -m benchmarks.units`, JSON on stdout.
+"""DynamoDB's bill for one renewal: `python -m benchmarks.units`, JSON on stdout.
 
-A renewal over the tests' own tables in memory, its calls counted by DynamoDB's published rules:
-https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/read-write-operations.html (reads in 4 kB, writes in
-1 kB, twice in a transaction) and GSI.html (an index entry that moves is deleted and written).
+A renewal runs over the tests' own tables in memory, and its calls are counted by DynamoDB's published rules:
+https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/read-write-operations.html (reads in 4 kB, writes in 1
+kB, twice in a transaction) and GSI.html (an index entry that moves is deleted and written).
 """
 
 import json
@@ -21,7 +21,7 @@ from send_email.delivery import Delivery
 from tests.fake_aws import FakeDynamoDB, Item
 from tests.fakes import INDEXES, World
 
-# Of all indexes, those of each table, and which of them hold keys alone.
+# The indexes of every table, and the indexes with keys alone.
 _INDEXES_OF = {
     "subscriptions": ("renewal-date-index", "customer-index"),
     "renewals": ("unfinished-index", "charged-on-index"),
@@ -67,7 +67,7 @@ class MeteredDynamoDB(FakeDynamoDB):
         super().transact_write_items(**q)
         self._count(before, 2)
         checked = [action["ConditionCheck"] for action in q["TransactItems"] if "ConditionCheck" in action]
-        self.writes += sum(2 * max(1, _units(self._item(body))) for body in checked)  # an absent item is one unit too
+        self.writes += sum(2 * max(1, _units(self._item(body))) for body in checked)  # an absent item costs a unit too
 
     def _all(self) -> dict[tuple[str, Any], Item]:
         return {(table, key): item for table, items in self.tables.items() for key, item in items.items()}
@@ -92,7 +92,8 @@ class MeteredDynamoDB(FakeDynamoDB):
 
 
 class _MeteredWorld(World):
-    """Each function runs a second later than the one before: what an index is ranged by moves with each write."""
+    """A world in which every function runs a second later than the function before, so that the sort key of an index
+    moves with every write."""
 
     database = MeteredDynamoDB
     seconds = 0
@@ -116,7 +117,7 @@ def _units(item: Item) -> int:
 
 
 def _bytes(item: Item) -> int:
-    """An item's size: names and values (docs: "DynamoDB item sizes and formats")."""
+    """Return an item's size: names and values (docs: "DynamoDB item sizes and formats")."""
     return sum(len(name.encode()) + _value_bytes(value) for name, value in item.items())
 
 
