@@ -20,9 +20,8 @@ PYTHON := .venv/bin/python
 BOOTSTRAP := .envs/bootstrap/bin
 UV := $(BOOTSTRAP)/uv
 ENVIRONMENTS := .venv .envs/sam .envs/emulator .envs/lambda
-# Two processes, since two cores are the least that a machine has; the one that is done first takes tests of the other.
-# Plugins of pytest that no unit test uses take a second of each process.
-UNIT := $(PYTHON) -m pytest tests/unit --numprocesses 2 --dist worksteal -p no:schemathesis -p no:anyio
+# Two processes of pytest, since two cores are the least that a machine has.
+UNIT := $(PYTHON) -m tests.unit
 # A process for each of the stacks that the tests share: half of their time they wait.
 INTEGRATION := $(PYTHON) -m pytest tests/integration --numprocesses 3 --dist loadgroup -p no:anyio
 LOCKS := requirements-dev.in $(wildcard local/*.in layers/*/requirements.in)

@@ -1,0 +1,66 @@
+"""Run the unit tests in two processes, each with its own files: `python -m tests.unit`, which `make unit` calls."""
+
+import re
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+FOLDER = Path(__file__).parent
+OF_THE_FIRST = frozenset(
+    (
+        "alarms anchors api_document audit aws_clients benchmarks catch_up charging_off clear_mail_fault"
+        " clock currencies documents dunning ended entry errors find_python ledger local_commands mail_pages"
+        " mailbox model names oncall owed_table periods preview printable receipt_links receipt_numbers"
+        " receipt_pdf receipt_places recordings refunds rooms simulation spans steps subscriptions_api"
+        " subscriptions_command texts timeline webhook words workflows"
+    ).split()
+)
+"""The files of the first process, which take half of the time. All other files are the second process's, new files too.
+Files with the same costly imports stand in the same process."""
+PLUGINS = ["-p", "no:xdist", "-p", "no:schemathesis", "-p", "no:anyio"]
+"""Plugins of pytest that no unit test uses take a second of each process."""
+
+_PROGRESS = re.compile(r"[.FEsxX]+ +\[ *\d+%\]\n")
+_COUNTED = re.compile(r"(\d+) ([a-z]+)")
+
+
+def shares() -> list[list[str]]:
+    """The test files of each process."""
+    found: list[list[str]] = [[], []]
+    for path in sorted(FOLDER.glob("test_*.py")):
+        found[path.stem.removeprefix("test_") not in OF_THE_FIRST].append(str(path))
+    return found
+
+
+def run(commands: Sequence[Sequence[str]]) -> int:
+    """Run pytest by each command at the same time, and print one last line for all. Returns 1 where any is red."""
+    began = time.monotonic()
+    with ThreadPoolExecutor(len(commands)) as pool:
+        ran = list(pool.map(_run, commands))
+    counts = Counter[str]()
+    for _, last in ran:
+        counts.update({outcome: int(number) for number, outcome in _COUNTED.findall(last.partition(" in ")[0])})
+    told = ", ".join(f"{number} {outcome}" for outcome, number in counts.items())
+    print(f"{told or 'nothing counted'} in {time.monotonic() - began:.2f}s")
+    return int(any(status != 0 or "passed" not in last for status, last in ran))
+
+
+def _run(command: Sequence[str]) -> tuple[int, str]:
+    """Print lines of progress as they come, and all else in one piece. Returns the exit status and the last line."""
+    held: list[str] = []
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        for line in process.stdout or ():
+            if _PROGRESS.fullmatch(line):
+                print(line, end="", flush=True)
+            else:
+                held.append(line)
+    print("".join(held), end="", flush=True)
+    return process.returncode, held[-1] if held else ""
+
+
+if __name__ == "__main__":
+    sys.exit(run([[sys.executable, "-m", "pytest", *PLUGINS, *files] for files in shares()]))

@@ -1,0 +1,46 @@
+"""`make unit` runs the tests in two processes, and is as red as either of them."""
+
+import sys
+
+import pytest
+
+from tests.unit.__main__ import FOLDER, OF_THE_FIRST, run, shares
+
+
+def _printing(text: str, status: int = 0) -> list[str]:
+    return [sys.executable, "-S", "-c", f"import sys; print({text!r}); sys.exit({status})"]
+
+
+def test_each_file_runs_in_exactly_one_process() -> None:
+    """No test file is left out and no test file runs twice, a new file included; each process has files."""
+    first, second = shares()
+    assert sorted(first + second) == sorted(map(str, FOLDER.glob("test_*.py")))
+    assert {path.removeprefix(f"{FOLDER}/test_").removesuffix(".py") for path in first} == OF_THE_FIRST
+    assert second
+
+
+def test_the_last_line_counts_the_tests_of_both_processes(capfd: pytest.CaptureFixture[str]) -> None:
+    """The lines of progress and the reports of both processes are printed; the last line adds up the outcomes."""
+    status = run([_printing("..s [100%]\n2 passed, 1 skipped in 0.01s"), _printing(".   [100%]\n1 passed in 9.99s")])
+    *lines, last = capfd.readouterr().out.splitlines()
+    assert {"..s [100%]", ".   [100%]", "2 passed, 1 skipped in 0.01s", "1 passed in 9.99s"} <= set(lines)
+    assert last.startswith("3 passed, 1 skipped in ")
+    assert status == 0
+
+
+@pytest.mark.parametrize(
+    "red",
+    [
+        _printing("1 failed, 2 passed in 0.01s", 1),
+        _printing("no tests ran in 0.01s", 5),
+        _printing("no tests ran in 0.01s"),
+        _printing(""),
+        [sys.executable, "-S", "-c", "import os; os.abort()"],
+    ],
+    ids=["failed", "no-tests", "no-tests-and-status-0", "nothing-said", "aborted"],
+)
+def test_one_red_process_makes_the_run_red(red: list[str]) -> None:
+    """A process that failed, that ran no test, or that died makes the whole run red, in either place."""
+    green = _printing("2 passed in 0.01s")
+    assert run([green, green]) == 0
+    assert run([green, red]) == run([red, green]) == 1
