@@ -48,8 +48,8 @@ def state(alarm: Mapping[str, Any], **values: list[tuple[float, float]]) -> str:
     ],
 )
 def test_the_latest_periods_are_held_against_the_threshold(changes: dict[str, Any], expected: str) -> None:
-    """The statistic of every evaluated period is compared with the threshold, and enough periods must breach; older
-    values do not count."""
+    """The statistic of every evaluated period is compared with the threshold. The alarm is on when enough periods
+    breach the threshold; older values do not count."""
     assert state(ALARM | changes, Lost=[(5, 2), (50, 1), (70, 9), (1000, 99)]) == expected
 
 

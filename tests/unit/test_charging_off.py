@@ -223,8 +223,8 @@ def test_the_version_before_stops_too(changes: Any) -> None:
 @pytest.mark.parametrize("cut", [1, 5, 16])
 @pytest.mark.parametrize("turn", ["off", "on"])
 def test_a_turn_that_was_cut_off_counts_as_off_and_is_finished_by_another(changes: Any, turn: str, cut: int) -> None:
-    """When turning the switch was cut off, the command tells how far the turn came. A second turn completes the first,
-    and the name of the person who first turned charging off stays."""
+    """A turn of the switch that was cut off counts as off, and the command tells for how many parts. A second turn
+    completes the first, and the record keeps the person who turned charging off first."""
     told = {"at": {"S": "2026-01-31T12:00:00+00:00"}, "by": {"S": "ann"}, "why": {"S": "wrong prices"}}
     for key in charging.KEYS[:cut]:
         changes.put_item(TableName="changes", Item={name: {"S": value} for name, value in key.items()} | told)

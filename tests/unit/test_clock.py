@@ -57,8 +57,8 @@ def _utc(text: str) -> datetime:
 def test_a_day_is_the_business_s_from_its_first_moment_to_its_last(
     zone: str, day: str, begins: str, hours: int
 ) -> None:
-    """The day is the business's day from its first moment to its last: ahead of UTC, behind UTC, on days when clocks
-    change, and on 29 February."""
+    """A day lasts from its first moment to its last in the business's time zone: ahead of UTC, behind UTC, on days when
+    clocks change, and on 29 February."""
     first, today = _utc(begins), date.fromisoformat(day)
     end = first + timedelta(hours=hours)
     for wall, expected in (
@@ -144,7 +144,8 @@ def test_a_test_clock_that_is_no_date_is_a_bad_row(test_clock: object) -> None:
 
 
 def test_the_end_of_time_is_a_bad_row_too() -> None:
-    """A test clock on the last evening of the year 9999 in New York, which no date in UTC can tell, makes a bad row."""
+    """A test clock on the last evening of the year 9999 in New York makes a bad row, since the moment lies beyond the
+    calendar in UTC."""
     with pytest.raises(BadRow, match="test_clock"):
         moment(_utc("2026-02-01T04:00"), "dev", NEW_YORK, "9999-12-31")
 

@@ -41,8 +41,8 @@ class Answer:
 
 
 class Browser:
-    """Asks the application as a web server does. now: the tables and mails that pages look at, or the error that
-    looking raises."""
+    """Sends requests to the application as a web server does. now: the tables and mails that pages look at, or the
+    error that looking raises."""
 
     def __init__(self, look: Look) -> None:
         self.now: Look | Exception = look
@@ -124,7 +124,7 @@ def _deliver(shop: World, folder: Path) -> None:
 
 
 def test_an_empty_stack(browser: Browser) -> None:
-    """Without subscriptions, renewals and mails every page says so."""
+    """On an empty stack every page says that no subscription, renewal or mail exists."""
     page = browser("/").text
     assert page.count("<b>0</b>") == 6
     assert "Nothing has been renewed today" in page
@@ -311,7 +311,7 @@ def test_nothing_can_be_changed(browser: Browser, method: str) -> None:
      f"/mail/attachment?name={MAIL}&number=1", "/static/..%2Flook.py", "/static/../look.py"],
 )  # fmt: skip
 def test_what_is_not_there_is_a_page_that_says_so(shop: World, browser: Browser, tmp_path: Path, target: str) -> None:
-    """Whatever unknown thing an address names, the answer is 404."""
+    """A page, subscription, receipt, mail or attachment that does not exist is answered with 404."""
     shop.subscribe()
     shop.run()
     _deliver(shop, tmp_path)

@@ -1,9 +1,9 @@
 """A renewal that is cut, doubled or changed at any point ends with at most one charge, and with the truth in ledger and
 mails.
 
-The points are enumerated, not sampled: before and after every call that leaves the process. Nobody can tell whether a
-mail cut off between its sending and its record went out. In that gap alone a mail may end as unknown; no mail ever goes
-out twice.
+The points are enumerated, not sampled: before and after every call that leaves the process. When the process ends
+between the sending of a mail and its record, nobody can tell whether the mail went out. In that gap alone a mail may
+end as unknown; no mail ever goes out twice.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -270,8 +270,8 @@ def test_a_second_execution_in_the_very_middle_of_the_first_changes_nothing(name
 
 @pytest.mark.parametrize(("name", "moment"), _moments(*STORIES))
 def test_the_same_execution_run_twice_at_the_same_time_charges_once(name: str, moment: int) -> None:
-    """Express workflows run at least once, and the twin of an execution shares its name and its lease. A twin may ask a
-    declining card once more, but money moves once and every mail is sent once."""
+    """Step Functions runs an Express workflow at least once, so an execution may have a twin with its name and its
+    lease. A twin may ask a declining card once more, but money moves once and every mail is sent once."""
     story, shop = STORIES[name], STORIES[name].begin()
     _at(shop, moment, lambda shop: shop.run("first", story.then))
     shop.run("first", story.then)
@@ -386,8 +386,8 @@ def test_a_change_in_the_very_middle_is_as_if_it_came_before_the_claim_or_after_
     name: str, moment: int, change: str
 ) -> None:
     """The row is edited between any two calls of a run that goes on. After an edit before the claim's transaction
-    nothing is charged on the old terms; after an edit behind the claim everything is charged as claimed. An end, a new
-    date or a new gateway customer still withdraws the claim until the last look before the confirmation: the claimed
+    nothing is charged on the old terms; after an edit later than the claim everything is charged as claimed. Until the
+    last look before the confirmation, an end, a new date or a new gateway customer still withdraws the claim, and its
     payment is given up."""
     story, shop = STORIES[name], STORIES[name].begin()
     _at(shop, moment, lambda shop: _change(shop, change))

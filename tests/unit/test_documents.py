@@ -32,7 +32,8 @@ LINK = re.compile(r"\]\((?!https?:)([^)#\s]*)(?:#([^)\s]+))?\)|src=\"([^\"#]+)\"
 
 
 def _anchors(document: Path) -> set[str]:
-    """The anchors of a document's headings, as GitHub makes them: lower case, no punctuation, hyphens for blanks."""
+    """Return the anchors of a document's headings, as GitHub makes them: lower case, no punctuation, hyphens for
+    blanks."""
     titles = re.findall(r"^#+ (.+)$", document.read_text(), re.MULTILINE)
     return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
 

@@ -297,7 +297,8 @@ def test_an_end_that_is_none_is_refused_by_name() -> None:
 
 
 def test_the_day_it_ends_is_the_last_one_or_as_late_as_the_tries_need() -> None:
-    """Mails promise an end on day 7 of the schedule, or, ten days late, after one more day for every attempt left."""
+    """Mails promise the end for day 7 of the schedule; ten days late, the end comes after a day for every attempt
+    left."""
     zero = date(2026, 1, 31)
     assert DUNNING.ends_on(zero, 0, date(2026, 2, 1)) == date(2026, 2, 7)
     assert DUNNING.ends_on(zero, 1, date(2026, 2, 11)) == date(2026, 2, 13)

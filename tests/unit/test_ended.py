@@ -65,8 +65,8 @@ def test_the_day_before_it_is_what_it_was(api: Api, row: dict[str, Any]) -> None
 @pytest.mark.parametrize("action", Action)
 @pytest.mark.parametrize("row", OVER)
 def test_what_has_ended_takes_no_change(row: dict[str, Any], action: Action) -> None:
-    """Every change of an ended subscription is refused with a reason in words: not even a paused subscription can be
-    resumed."""
+    """Every change of an ended subscription is refused with a reason in words, even resuming a subscription that ended
+    in its pause."""
     with pytest.raises(NotAllowed, match="it has ended"):
         transitions.changes(row, action, LATER_ON)
 
@@ -254,7 +254,7 @@ def _is_refused(shop: World, claimed: Renewal) -> bool:
 
 @pytest.mark.parametrize("due", ["2025-3-1", "1999-12-31", "2026-02-30", ""])
 def test_a_row_whose_date_is_none_is_not_over_by_itself(shop: World, due: str) -> None:
-    """A row without a valid renewal date may owe periods from before its end: the row shows its fault, and not
+    """A row without a valid renewal date may owe periods from before its end, and is therefore not shown as
     canceled."""
     shop.subscribe(renewal_date=due, cancel_at="2026-11-20")
     assert not subscription.is_over(shop.row(), date(2026, 11, 29))

@@ -135,7 +135,7 @@ def _expect_the_end_holds(shop: World, ended: Ended, end: str, *, on_its_way: bo
     assert len(shop.gateway.charges) == len(paid) == len(shop.receipts()) <= 1
     answered = ended.answered.get("cancel_at", "")
     if end == "cancel-at-period-end":
-        # The answered date holds: the period is charged if, and only if, the customer was told of a paid last period.
+        # The period is charged if, and only if, the answered end lies after the period's first day.
         assert bool(paid) == (answered > DUE.isoformat())
     elif not on_its_way:
         assert len(shop.gateway.attempts) == ended.attempts, "confirmed after the end"
@@ -199,8 +199,8 @@ def test_an_end_holds_at_each_moment(name: str, end: str, meanwhile: str, step: 
 @pytest.mark.parametrize("call", ["gateway.create", "gateway.confirm"])
 def test_what_is_claimed_while_the_gateway_is_down_is_not_charged_after_the_end(end: str, call: str) -> None:
     """The gateway is down at the renewal, the subscription ends an hour later, and in the evening the gateway is up
-    again: the claim is given up without a confirmation, and hours without a cancellation count no pick-up. After a
-    cancellation at the end of the period, the charge goes on."""
+    again: the claim is given up without a confirmation, and hours in which the payment cannot be cancelled count no
+    pick-up. After a cancellation at the end of the period, the charge goes on."""
     shop = World()
     shop.subscribe()
     shop.gateway.trouble += [(call.partition(".")[2], "before")] * 40
@@ -410,8 +410,8 @@ def test_no_charge_begins_while_an_end_is_written(shop: World) -> None:
 
 
 def test_an_end_with_the_period_is_that_of_the_date_that_the_row_has(shop: World) -> None:
-    """A subscription is claimed and then moved to 5 February: the claim is not charged, its period is no paid period,
-    and the subscription ends on the row's date, on which no period begins."""
+    """A renewal is claimed, the renewal date is moved to 5 February, and the subscription is cancelled at the end of
+    its period: the claim is not charged, the end is the row's new date, and no period begins on that date."""
     shop.subscribe()
     _claim_alone(shop)
     shop.edit(renewal_date="2026-02-05")
@@ -430,7 +430,7 @@ def _claim_alone(shop: World) -> None:
 
 
 def test_the_price_and_the_interval_stay_those_of_the_claim(shop: World) -> None:
-    """Price and interval of the claim are charged; a later change counts from the next period on."""
+    """A claim keeps its price and its interval: a later change counts from the next period on."""
     shop.subscribe()
     _claim_alone(shop)
     shop.edit(amount=Decimal("49.99"), interval="year")

@@ -1,4 +1,4 @@
-"""Passing errors are tried again, faults for a person to mend are not, and overtaken steps are repeated."""
+"""Temporary errors are tried again, faults for a person to mend are not, and overtaken steps are repeated."""
 
 from collections.abc import Callable
 

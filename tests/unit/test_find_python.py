@@ -37,7 +37,7 @@ def test_a_shim_that_points_nowhere_leads_to_its_pyenv(broken: tuple[dict[str, s
 @pytest.mark.parametrize(("folder", "target"), MAKEFILES.items())
 def test_sam_build_finds_it_too(broken: tuple[dict[str, str], Path], tmp_path: Path, folder: str, target: str) -> None:
     """`sam build` runs the Makefiles of layers and functions in copies of their folders, by the path of the original:
-    they search for Python as the project does, even where PATH has no working Python in front."""
+    the Makefiles search for Python as the project does, even where PATH has no working Python in front."""
     environment, python = broken
     command = ["make", "--dry-run", "--makefile", str(SCRIPT.parents[1] / folder / "Makefile"), target]
     given = environment | {"ARTIFACTS_DIR": "artifacts"}

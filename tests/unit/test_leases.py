@@ -1,5 +1,5 @@
-"""The lease of a renewal, and all waits that depend on the lease, are read where they are set and held to their
-reasons.
+"""The lease of a renewal, and the waits that depend on the lease: every length is read where the product sets the
+length, and is checked against its reason.
 
 After its last step an execution owns a renewal for the time of a lease. A second execution within the lease is answered
 `in_progress`, which ends as a success. A wait shorter than a lease would therefore lose a retry, and a lease shorter

@@ -243,7 +243,8 @@ def assert_marked(outcome: str) -> None:
 
 @pytest.mark.parametrize("kind", ["receipt", "decline", "reminder"])
 def test_a_word_that_is_cut_anywhere_is_taken_by_the_next_try(kind: str) -> None:
-    """Handling an event that is cut before or after any of its calls and run again ends as if undisturbed."""
+    """The handling of an event may be cut before or after any of its calls: run again, the handling ends as if
+    undisturbed."""
 
     def begun() -> World:
         shop = World()
@@ -356,7 +357,7 @@ def test_a_final_notice_that_could_not_be_sent_yet_holds_it(shop: World) -> None
     shop.subscribe(payment_method="pm_declined")
     _live(shop, range(5))
     for day in range(5, 8):
-        shop.renew(f"day-{day}", NOON + day * DAY)  # and no mail
+        shop.renew(f"day-{day}", NOON + day * DAY)  # without the mail
     assert (shop.row()["status"], shop.row()["next_attempt"]) == ("past_due", "2026-02-09")
     _live(shop, range(8, 9))
     assert shop.mail_kinds()[-1] == "final_notice"

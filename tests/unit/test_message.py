@@ -135,8 +135,8 @@ def test_the_end_says_what_was_not_paid_and_promises_no_further_try(kind: str, e
     ],
 )
 def test_the_customer_page_is_linked_where_there_is_one(kind: str, stands: dict[str, Any], label: str) -> None:
-    """The link to the customer page stands plain in the text and escaped in the HTML; without a page mails have no link
-    and no gap."""
+    """The link to the customer page stands plain in the text and escaped in the HTML; without a configured page mails
+    have no link and no gap."""
     mail = _compose(kind, HARD, **stands)
     assert f"{label}: {PAGE}" in _text(mail).splitlines()
     assert f'<a href="https://shop.example/me?tab=cards&amp;lang=en">{label}</a>' in _text(mail, "html")
