@@ -18,7 +18,7 @@ from tests.cuts import Cuts
 
 _NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
 MOST_ATTEMPTS = 10
-"""So many refused confirmations the gateway takes of one payment, and cancels it (Stripe's own number varies)."""
+"""The number of declined confirmations after which the gateway cancels a payment (Stripe's own number varies)."""
 
 _WITH_THE_BANK = (PaymentState.PROCESSING, PaymentState.UNKNOWN)
 _NO_FUNDS = Failure("", "card_declined", "insufficient_funds", "try_again_later")
@@ -26,11 +26,11 @@ _NO_FUNDS = Failure("", "card_declined", "insufficient_funds", "try_again_later"
 
 @dataclass
 class FakeGateway:
-    """The gateway port in memory. A card's id says how it behaves: pm_declined..., pm_3ds, pm_gone, pm_detached; others
-    pay, unless `owners` says that they are another customer's.
+    """The gateway port in memory. A card's id tells its behaviour: pm_declined..., pm_3ds, pm_gone, pm_detached; all
+    other cards pay, unless `owners` gives them to a different customer.
 
-    now: its clock. charged: every attempt to charge. by_key: the payment that each idempotency key made, as long as the
-    gateway remembers.
+    now: the gateway's clock. charged: every attempt to charge. by_key: the payment made under every idempotency key, as
+    long as the gateway remembers.
     """
 
     cuts: Cuts = field(default_factory=Cuts)
@@ -41,19 +41,19 @@ class FakeGateway:
     by_key: dict[str, str] = field(default_factory=dict)
     charges: list[tuple[str, int, str]] = field(default_factory=list)
     attempts: list[tuple[str, str]] = field(default_factory=list)
-    declines: dict[str, Failure] = field(default_factory=dict)  # why a card declines, but for want of funds
+    declines: dict[str, Failure] = field(default_factory=dict)  # card to its failure, where not insufficient funds
     charged: list[Charged] = field(default_factory=list)
     expires: dict[str, str] = field(default_factory=dict)  # payment method to its last month
-    trouble: list[tuple[str, str]] = field(default_factory=list)  # (operation, what happens to its next call)
-    refunds: dict[str, GatewayRefund] = field(default_factory=dict)  # by id, those that others made too
-    refund_keys: dict[str, str] = field(default_factory=dict)  # idempotency key to the refund, as long as it remembers
-    errors_by_key: set[str] = field(default_factory=set)  # keys that are answered with the same 500 again
-    refunds_begin: GatewayRefundState = GatewayRefundState.SUCCEEDED  # as what the gateway answers a new refund
-    turned_away: set[str] = field(default_factory=set)  # operations that our account is refused
-    settles_at: datetime | None = None  # what the gateway says of a payment in processing
-    owners: dict[str, str] = field(default_factory=dict)  # payment method to the customer that it is saved for
-    made: int = 0  # how many payments and charges
-    _begun: dict[str, GatewayRefundState] = field(default_factory=dict)  # as what each refund was answered
+    trouble: list[tuple[str, str]] = field(default_factory=list)  # (operation, the fate of its next call)
+    refunds: dict[str, GatewayRefund] = field(default_factory=dict)  # by id, refunds made in the dashboard included
+    refund_keys: dict[str, str] = field(default_factory=dict)  # remembered idempotency keys to their refunds
+    errors_by_key: set[str] = field(default_factory=set)  # keys whose stored 500 is repeated
+    refunds_begin: GatewayRefundState = GatewayRefundState.SUCCEEDED  # the state of a new refund
+    turned_away: set[str] = field(default_factory=set)  # operations refused to our account
+    settles_at: datetime | None = None  # the gateway's settling moment of a payment in processing
+    owners: dict[str, str] = field(default_factory=dict)  # payment method to its customer
+    made: int = 0  # the number of payments and charges
+    _begun: dict[str, GatewayRefundState] = field(default_factory=dict)  # refund to the state first answered
 
     def _next_number(self) -> int:
         self.made += 1
@@ -135,7 +135,7 @@ class FakeGateway:
             raise
 
     def refund_elsewhere(self, payment_id: str, amount: int, request: str | None = None) -> str:
-        """A refund made in the gateway's dashboard; its id. request: of a call of ours."""
+        """Make a refund in the gateway's dashboard; return its id. request: set for a call of ours."""
         if amount > self.payments[payment_id].amount - self.refunded(payment_id):
             raise GatewayRefused("charge_already_refunded", "refund")
         known, state, currency = f"re_{len(self.refunds) + 1}", self.refunds_begin, self.payments[payment_id].currency
@@ -148,12 +148,12 @@ class FakeGateway:
         return known
 
     def refund_becomes(self, refund_id: str, state: GatewayRefundState) -> None:
-        """What happens to a refund by itself, weeks after it was made too."""
+        """Change a refund's state, as happens even weeks later."""
         reason = "expired_or_canceled_card" if state is GatewayRefundState.FAILED else None
         self.refunds[refund_id] = replace(self.refunds[refund_id], state=state, reason=reason)
 
     def refunded(self, payment_id: str) -> int:
-        """What of a payment has left the seller's balance, in minor units."""
+        """Return the part of a payment that has left the seller's balance, in minor units."""
         made = [each for each in self.refunds.values() if each.payment_id == payment_id]
         return sum(each.amount for each in made if each.state is not GatewayRefundState.FAILED)
 
@@ -171,7 +171,8 @@ class FakeGateway:
             return gateway_customer not in ("cus_gone", "cus_deleted")
 
     def saved(self, payment_method: str) -> Saved | None:
-        """pm_gone is unknown, pm_detached nobody's, pm_sepa no card; others are of the customer in `owners`, cus_gw."""
+        """Return a saved card: pm_gone is unknown, pm_detached is nobody's, pm_sepa is no card; all others belong to
+        `owners`, or to cus_gw."""
         with self._call("saved"):
             if payment_method == "pm_gone":
                 return None
@@ -182,7 +183,7 @@ class FakeGateway:
         return GatewayCard(payment_method, "Visa ending in 4242", self.expires.get(payment_method, "2030-12"))
 
     def succeed(self, payment_id: str) -> None:
-        """Money moves."""
+        """Move the money of a payment."""
         payment = self.payments[payment_id]
         self.charges.append((payment_id, payment.amount, payment.currency))
         self._charged(payment, succeeded=True)
@@ -200,7 +201,7 @@ class FakeGateway:
         return {"subscription_id": request.subscription_id} | period
 
     def fail_authentication(self, payment_id: str) -> None:
-        """The customer fails at 3-D Secure."""
+        """Let the customer fail at 3-D Secure."""
         failure = Failure(
             "payment_intent_authentication_failure/pm_3ds", "payment_intent_authentication_failure", None, None
         )
@@ -234,7 +235,7 @@ class FakeGateway:
         return self.payments[payment.id]
 
     def _unusable(self, payment_id: str, card: str) -> str | None:
-        """Why the gateway does not even try this card for this payment's customer."""
+        """Return the reason why the gateway does not even try this card for the payment's customer, or None."""
         if card == "pm_gone":
             return "resource_missing"
         customer = self.requests[payment_id].gateway_customer

@@ -1,6 +1,6 @@
-"""What stands behind the seams in unit tests: AWS in memory, a payment gateway, and a run of the workflow.
+"""The far side of the seams in unit tests: AWS in memory, a payment gateway, and a run of the workflow.
 
-Everything that leaves the process goes through `Cuts`, which can end the process before or after any such call.
+Every call that leaves the process goes through `Cuts`, which can end the process before or after the call.
 """
 
 import pickle
@@ -75,10 +75,10 @@ INDEXES = {
 
 
 class World:
-    """Tables, bucket, mailbox and gateway in memory, and the three tasks of the workflow over them.
+    """Tables, bucket, mailbox and gateway in memory, and the workflow's three tasks over them.
 
-    environment: the deployment's; test clocks are heeded in any but prod. zone: the business's. database: what the
-    tables are.
+    environment: the deployment's; every environment but prod heeds test clocks. zone: the business's time zone.
+    database: the tables' class.
     """
 
     environment: str = "prod"
@@ -97,8 +97,8 @@ class World:
         self.ledger = Ledger(client, renewals="renewals", subscriptions="subscriptions")
 
     def copy(self) -> "World":
-        """This world as it stands, apart from it: what happens in one does not happen in the other."""
-        copied: World = pickle.loads(pickle.dumps(self))  # noqa: S301  (our own; a fifth of deepcopy's time)
+        """Return an independent copy of this world in its present state."""
+        copied: World = pickle.loads(pickle.dumps(self))  # noqa: S301  (our own data; a fifth of deepcopy's time)
         return copied
 
     # The workflow
@@ -111,25 +111,28 @@ class World:
         tries: int = 1,
         period: str | None = None,
     ) -> str:
-        """Run one execution of the workflow for a webhook. Returns the name of the state that it ends in.
+        """Run an execution of the workflow for a webhook, and return the name of its final state.
 
-        tries: the most starts of a task that raised or was cut. period: the renewal date that is meant, as the sweep
-        names it.
+        tries: the most starts of a task that raised or was cut. period: the renewal date, for a request as the sweep
+        sends it.
         """
         return self.execute({"amount": amount} | ({"renewal_date": period} if period else {}), execution, now, tries)
 
     def settle_refunds(self, execution: str = "run-1", now: datetime = NOON, period: str = "2026-01-31") -> str:
-        """Run one execution that the sweep asked to look at the refunds of a period."""
+        """Run an execution for the sweep's request to look at a period's refunds."""
         return self.execute({"event_type": Asks.SETTLE_REFUNDS, "renewal_date": period}, execution, now)
 
     def remind(self, execution: str = "run-1", now: datetime = NOON, period: str = "", tries: int = 1) -> str:
-        """Run one execution that the sweep asked to remind of the renewal on `period`: by default, the row's own."""
+        """Run an execution for the sweep's request to remind of the renewal on `period`, by default the row's renewal
+        date."""
         asked = {"event_type": Asks.REMIND, "renewal_date": period or self.row()["renewal_date"]}
         return self.execute(asked, execution, now, tries)
 
     def execute(self, asked: dict[str, str], execution: str, now: datetime, tries: int = 1) -> str:
-        """Run one execution of the workflow, with the deployed functions over this world. asked: what the request says
-        beside the subscription."""
+        """Run an execution of the workflow with the deployed functions over this world.
+
+        asked: the fields of the request beside the subscription.
+        """
         request = {"subscription_id": "sub_1", "customer_id": "cus_1", "amount": "29.99"} | asked
         self.gateway.now = now
         with self._deployed(now):
@@ -137,7 +140,7 @@ class World:
 
     @contextmanager
     def _deployed(self, now: datetime) -> Iterator[None]:
-        """The functions find this world behind their clients, and this moment on their clock."""
+        """Put this world behind the functions' clients, and this moment on their clock."""
 
         def current(test_clock: object = None) -> Moment:
             return clock.moment(now, self.environment, self.zone, test_clock)
@@ -150,7 +153,7 @@ class World:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(clock, "current", current)
             patch.setattr(message, "_message", mails.Once)
-            patch.setattr(telemetry, "renewal_event", lambda *_: None)  # a twentieth of a run's time, unread
+            patch.setattr(telemetry, "renewal_event", lambda *_: None)  # a twentieth of a run's time, for unread lines
             for client in ("dynamodb", "s3", "ses"):
                 patch.setattr(aws, client, partial(getattr, self, client))
             for app in (process_payment.app, generate_receipt.app, send_email.app):
@@ -181,7 +184,7 @@ class World:
         self.dynamodb.items("changes").clear()
 
     def moment(self, now: datetime) -> Moment:
-        """When the subscription is looked at, its own clock heeded. now: the real moment."""
+        """Return the moment as the subscription sees it, test clock included. now: the real moment."""
         row = self.dynamodb.items("subscriptions").get(("sub_1", "cus_1"), {})
         return clock.moment(now, self.environment, self.zone, row.get("test_clock"))
 
@@ -210,10 +213,11 @@ class World:
     def post(self, execution: str, now: datetime) -> Post:
         return Post(cast("Any", self.ses), SENDER, "receipts", execution, now)
 
-    # What is in it
+    # The world's contents
 
     def subscribe(self, **attributes: Any) -> None:
-        """One monthly subscription of 29.99 USD, due on 31 January 2026, but for `attributes`; None leaves one out."""
+        """Put in a monthly subscription of 29.99 USD, due on 31 January 2026, with differing `attributes`; None leaves
+        an attribute out."""
         row = {
             "subscription_id": "sub_1",
             "customer_id": "cus_1",
@@ -230,7 +234,7 @@ class World:
         self.dynamodb.put("subscriptions", {name: value for name, value in row.items() if value is not None})
 
     def edit(self, **attributes: Any) -> None:
-        """What a user does to the row meanwhile."""
+        """Change attributes of the row, as a person does meanwhile."""
         self.dynamodb.put("subscriptions", self.row() | attributes)
 
     def delete_row(self) -> None:
@@ -240,14 +244,14 @@ class World:
         return self.dynamodb.items("subscriptions")["sub_1", "cus_1"]
 
     def items(self) -> dict[str, dict[str, Any]]:
-        """The ledger: renewal_date to item."""
+        """Return the ledger's items by renewal date."""
         return {key[1]: item for key, item in self.dynamodb.items("renewals").items()}
 
     def receipts(self) -> dict[str, bytes]:
         return {key: stored["Body"] for key, stored in self.s3.objects.items()}
 
     def mail_kinds(self) -> list[str]:
-        """Of all mails that the ledger knows as sent, in the order in which they were."""
+        """Return the kinds of all mails recorded as sent, in the order of sending."""
         mails = [(mail["at"], name) for item in self.items().values() for name, mail in item["mails"].items()
                  if mail["state"] == "sent"]  # fmt: skip
         return [name.rpartition("_")[0] for _, name in sorted(mails)]
@@ -257,4 +261,4 @@ class World:
 
 
 LATER = timedelta(minutes=2)
-"""Longer than a lease."""
+"""A time longer than a lease."""

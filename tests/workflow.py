@@ -1,7 +1,7 @@
 """The renewal workflow as Step Functions runs it: `statemachine/renewal.asl.json` itself, interpreted.
 
-The interpreter knows the parts of the language that the file uses, and refuses a file that uses others. The meaning of
-each part is the specification's: https://states-language.net/spec.html.
+The interpreter knows exactly the parts of the language that the file uses, and refuses a file with further parts. The
+specification gives every part's meaning: https://states-language.net/spec.html.
 """
 
 import json
@@ -31,11 +31,11 @@ _PASSED = {"$$.Execution.Id", "$"}
 
 
 class UnknownError(Exception):
-    """The definition uses a part of the language that the interpreter does not know."""
+    """The definition uses a part of the language unknown to the interpreter."""
 
 
 class Workflow:
-    """A definition, read whole at once: a part that the interpreter does not know is refused wherever it stands."""
+    """A definition, read whole at once: a part unknown to the interpreter is refused wherever it stands."""
 
     def __init__(self, definition: State) -> None:
         _expect(definition, {"StartAt", "States"})
@@ -44,11 +44,11 @@ class Workflow:
         self._definition = definition
 
     def run(self, sent: Json, execution: str, functions: Functions, tries: int | None = None) -> str:
-        """Run one execution. Returns the name of the state that it ends in.
+        """Run an execution, and return the name of the final state.
 
-        tries: the most starts of a task; without it, as many as the task's Retry allows. An error of AWS or of the
-        product ends a function as on Lambda, and a Cut ends its process. Any other error is raised: it is a mistake,
-        and must not pass for an error that the workflow is made for.
+        tries: the most starts of a task; by default as many as the task's Retry allows. An error of AWS or of the
+        product ends a function as on Lambda, and a Cut ends the function's process. Any other error is raised: such an
+        error is a mistake, and must not pass for an error that the workflow handles.
         """
         name, data = self._definition["StartAt"], sent
         while True:
@@ -62,7 +62,7 @@ class Workflow:
 
 
 def _expect(part: State, fields: set[str], *, some: bool = False) -> None:
-    """some: a part of the fields will do."""
+    """Refuse unknown and missing fields. some: fields may be missing."""
     unknown, missing = part.keys() - fields - {"Comment"}, set() if some else fields - part.keys()
     if unknown or missing:
         raise UnknownError(f"unknown: {sorted(unknown)}, missing: {sorted(missing)}, in {json.dumps(part)}")
@@ -97,7 +97,7 @@ def _choose(state: State, data: Json) -> str:
 
 
 def _perform(state: State, data: Json, execution: str, functions: Functions, tries: int | None) -> tuple[str, Json]:
-    """Run a task, as often as its Retry and `tries` let it. Returns the state that follows, and its input."""
+    """Run a task as often as its Retry and `tries` allow; return the next state and its input."""
     given = {
         name.removesuffix(".$"): data if place == "$" else execution for name, place in state["Parameters"].items()
     }
@@ -119,7 +119,7 @@ def _perform(state: State, data: Json, execution: str, functions: Functions, tri
 
 
 def _of(handlers: list[State], error: str) -> State | None:
-    """The retrier or catcher of an error."""
+    """Return the retrier or catcher of an error."""
     named = ("States.ALL", error)
     return next((each for each in handlers if any(name in each["ErrorEquals"] for name in named)), None)
 

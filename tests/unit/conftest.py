@@ -1,4 +1,4 @@
-"""Fixtures of the unit tests: no network, no emulator, no credentials of anyone's."""
+"""Fixtures of the unit tests: without network, emulator or real credentials."""
 
 import gc
 import os
@@ -15,21 +15,21 @@ from tests.recordings.plugin import pytest_runtest_call, pytest_runtest_setup
 
 __all__ = ["pytest_runtest_call", "pytest_runtest_setup"]
 
-# How fast a machine is, and how busy, proves nothing about the product.
+# The speed and load of a machine prove nothing about the product.
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any machine")
-gc.disable()  # until all tests are collected: nothing of them is garbage
-# Equal clients are described once: to read the description takes longer than most tests.
+gc.disable()  # until all tests are collected: none of the collected objects is garbage
+# Equal clients share a description: reading the description takes longer than most tests.
 botocore.loaders.create_loader = cache(botocore.loaders.create_loader)
-# Some modules run renewals when they are imported, before any fixture.
+# Some modules run renewals at their import, before any fixture.
 os.environ["POWERTOOLS_METRICS_NAMESPACE"] = os.environ["POWERTOOLS_SERVICE_NAME"] = "test"
-# Equal receipts are equal bytes, which the receipts' own tests prove: thousands of them need not be typeset.
+# Equal receipts have equal bytes, as the receipts' own tests prove: thousands of receipts need not be typeset again.
 pytest.MonkeyPatch().setattr(app, "render", cache(pdf.render))
-telemetry.logger()  # writes to what is stdout now: in a test, that may be closed when the test is over
+telemetry.logger()  # writes to the present stdout: the stdout of a test may be closed after the test
 
 
 def pytest_collection_finish() -> None:
-    """What was collected stays: it is not looked through again for garbage."""
+    """Exempt everything collected so far from garbage collection."""
     gc.freeze()
     gc.enable()
 
@@ -49,5 +49,5 @@ def _nobodys_account(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def shop() -> World:
-    """A world with nothing in it."""
+    """An empty world."""
     return World()

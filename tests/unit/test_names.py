@@ -1,4 +1,5 @@
-"""Names and comments of the source, read from its syntax trees: a name means one thing, what is ignored says why."""
+"""Names and comments of the source, read from its syntax trees: a name has a single meaning, and an ignored error has a
+reason."""
 
 import ast
 import builtins
@@ -22,13 +23,14 @@ def _where(path: Path, node: ast.AST) -> str:
 
 
 def test_no_two_classes_share_a_name() -> None:
-    """A stranger who reads a class's name, in any module, knows which class is meant; models of the API included."""
+    """No two classes share a name, models of the API included: a reader of a class's name knows the class in every
+    module."""
     names = [node.name for node in CLASSES]
     assert sorted({name for name in names if names.count(name) > 1}) == []
 
 
 def test_a_name_that_asks_a_question_is_answered_by_yes_or_no() -> None:
-    """Whoever writes `if switch.is_on(...)` gets a bool, and not something that is true whatever it says."""
+    """A function named like a question returns a bool: `if switch.is_on(...)` never tests an always true object."""
     functions = ((path, node) for path, tree in SOURCES.items() for node in ast.walk(tree))
     wrong = [
         f"{_where(path, node)} {node.name}"
@@ -40,8 +42,8 @@ def test_a_name_that_asks_a_question_is_answered_by_yes_or_no() -> None:
 
 
 def test_a_row_is_raw_and_a_subscription_is_parsed() -> None:
-    """A parameter or field `row` is the mapping that the table has, and a parsed Subscription is called otherwise; so
-    nobody reads `row.amount` where only `row["amount"]` is there."""
+    """A parameter or field `row` is the table's raw mapping and never a parsed Subscription: nobody reads `row.amount`
+    where only `row["amount"]` exists."""
     named = [
         (path, node, node.arg if isinstance(node, ast.arg) else ast.unparse(node.target), node.annotation)
         for path, tree in (SOURCES | SCRIPTS).items()
@@ -60,14 +62,14 @@ def test_a_row_is_raw_and_a_subscription_is_parsed() -> None:
 
 
 def _docstrings(tree: ast.AST) -> Iterator[tuple[ast.AST, str]]:
-    """Those of modules, classes and functions, and the texts below attributes."""
+    """Yield the docstrings of modules, classes and functions, and the texts below attributes."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
             yield node, node.value.value
 
 
 def _members(name: str) -> set[str]:
-    """What stands in a class, in its bases as far as they are ours, and what its methods set on themselves."""
+    """Return the members of a class: names in the class body, in our own base classes, and set by methods on `self`."""
     found: set[str] = set()
     for each in (node for node in CLASSES if node.name == name):
         for node in ast.walk(each):
@@ -92,7 +94,7 @@ def _is_there(room: str, module: str, name: str) -> bool:
 
 
 def test_what_a_docstring_names_is_there() -> None:
-    """A class's member or a module's name that a text sends the reader to has not been renamed or taken away."""
+    """Every class member and module name mentioned in a docstring exists under the mentioned name."""
     ours = {node.name for node in CLASSES}
     gone = []
     for path, tree in SOURCES.items():
@@ -106,7 +108,7 @@ def test_what_a_docstring_names_is_there() -> None:
 
 
 def test_what_a_docstring_says_is_raised_is_there() -> None:
-    """Each error that a docstring warns of is a class of ours or Python's own, by the name that it has today."""
+    """Every error announced in a docstring is a class of ours or Python's own, under the present name."""
     known = {node.name for node in CLASSES} | set(dir(builtins))
     known |= {alias.name for tree in SOURCES.values() for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)
               for alias in node.names}  # fmt: skip
@@ -122,14 +124,14 @@ def test_what_a_docstring_says_is_raised_is_there() -> None:
 
 
 def _suppressed(tree: ast.AST) -> Iterator[ast.With]:
-    """Where being overtaken is ignored, rather than repeated or answered."""
+    """Yield the places that ignore an Overtaken error instead of repeating the write or answering."""
     for node in ast.walk(tree):
         if isinstance(node, ast.With) and any("suppress(Overtaken" in ast.unparse(each) for each in node.items):
             yield node
 
 
 def test_who_ignores_being_overtaken_says_why() -> None:
-    """Each place that goes on where another writer was faster has the reason beside it, and ignores a single write."""
+    """Every place that continues after a faster writer has the reason beside it, and ignores only a single write."""
     silent, seen = [], 0
     for path, tree in SOURCES.items():
         lines = path.read_text().splitlines()
@@ -146,7 +148,7 @@ _MOST_ANY_IN_A_THOUSAND = 8
 
 
 def test_what_has_no_type_is_rare() -> None:
-    """`Any`, with which mypy checks nothing, stands at most eight times in 1,000 lines of the source."""
+    """`Any`, which turns mypy's checks off, stands at most eight times in 1,000 lines of the source."""
     names = [each for tree in SOURCES.values() for each in ast.walk(tree) if isinstance(each, ast.Name | ast.alias)]
     count = sum((each.id if isinstance(each, ast.Name) else each.name) == "Any" for each in names)
     lines = sum(len(path.read_text().splitlines()) for path in SOURCES)
@@ -157,7 +159,7 @@ _FOR_TYPES_ALONE = ("mypy_boto3", "renewals.domain.stored", "stripe.params")
 
 
 def test_types_cost_nothing_at_run_time() -> None:
-    """What only type checkers need is imported under TYPE_CHECKING, so that no function loads it when it starts."""
+    """Imports for type checkers stand under TYPE_CHECKING: no function loads such modules at its start."""
     loaded, seen = [], 0
     for path, tree in SOURCES.items():
         guarded = {

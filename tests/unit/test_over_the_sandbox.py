@@ -1,5 +1,5 @@
-"""Whole renewals over the adapter, the official SDK and the sandbox gateway, which is as strict as Stripe: what the
-gateway answers on bad days, and what becomes of the renewal."""
+"""Whole renewals over the adapter, the official SDK and the sandbox gateway, which is as strict as Stripe: the
+gateway's answers on bad days, and the fate of the renewal."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,8 +23,8 @@ MINUTES = timedelta(minutes=20)
 
 @dataclass
 class Shop:
-    """A world whose gateway is the adapter over a sandbox, whose clock follows. client: what the merchant's dashboard
-    and other systems do."""
+    """A world whose gateway is the adapter over a sandbox with the world's clock. client: acts as the merchant's
+    dashboard and as foreign systems."""
 
     world: World
     sandbox: Gateway
@@ -84,7 +84,8 @@ GONE = {"detached": _detach, "mistyped": _mistype, "another customer's": _take_a
 
 @pytest.mark.parametrize("gone", GONE)
 def test_a_card_that_is_gone_at_the_first_attempt_is_a_hard_decline(shop: Shop, gone: str) -> None:
-    """Past due, mailed, asked about on its dunning dates without another attempt; a new card pays the same period."""
+    """A card that is gone makes the subscription past due, a mail is sent, and the dunning dates pass without further
+    attempts; a new card pays the same period."""
     GONE[gone](shop)
     assert shop.run("first") == "PaymentDeclined"
     assert (shop.world.row()["status"], shop.item()["status"]) == ("past_due", "declined")
@@ -101,7 +102,8 @@ def test_a_card_that_is_gone_at_the_first_attempt_is_a_hard_decline(shop: Shop, 
 
 @pytest.mark.parametrize("gone", ["detached", "mistyped", "another customer's"])
 def test_a_card_that_is_gone_in_dunning_is_a_hard_decline(shop: Shop, gone: str) -> None:
-    """Declined for want of funds, then removed: the next date tells the customer, and a new card pays."""
+    """A card declined for insufficient funds and then removed is declined on the next dunning date, and a new card
+    pays."""
     shop.sandbox.sandbox.change_card(shop.world.row()["payment_method"], "pm_card_chargeDeclinedInsufficientFunds")
     shop.run("first")
     GONE[gone](shop)
@@ -114,7 +116,8 @@ def test_a_card_that_is_gone_in_dunning_is_a_hard_decline(shop: Shop, gone: str)
 
 
 def test_a_card_that_is_gone_ends_the_subscription_with_its_notice(shop: Shop) -> None:
-    """Nobody gives another card: the dunning dates pass, the customer is warned, and it is canceled."""
+    """Where the customer does not update the payment method, the dunning dates pass, the final notice is sent, and the
+    subscription is canceled."""
     _detach(shop)
     for n in range(9):
         shop.run(f"run-{n}", DAY if n else timedelta())
@@ -123,7 +126,8 @@ def test_a_card_that_is_gone_ends_the_subscription_with_its_notice(shop: Shop) -
 
 
 def test_a_customer_that_is_gone_is_the_rows_fault_in_words(shop: Shop) -> None:
-    """No decline and no mail: the reason names the row's attribute, and the ledger the gateway's name of the call."""
+    """An unknown gateway customer is neither a decline nor mailed: the reason names the row's attribute, and the ledger
+    has the gateway's request id."""
     shop.world.edit(gateway_customer="cus_typo")
     assert shop.run("first") == "PaymentFailed"
     item = shop.item()
@@ -133,7 +137,8 @@ def test_a_customer_that_is_gone_is_the_rows_fault_in_words(shop: Shop) -> None:
 
 
 def test_what_the_customer_pays_elsewhere_disturbs_no_late_renewal(shop: Shop) -> None:
-    """By Link, at another system of the same account, without a card in the charge: the renewal a day late is paid."""
+    """A Link payment of the customer at a foreign system of the same account, without a card in the charge, does not
+    disturb a renewal a day late."""
     shop.sandbox.sandbox.set_clock(shop.now.timestamp())
     shop.sandbox.sandbox.pay_elsewhere(shop.world.row()["gateway_customer"], 500)
     assert shop.run("late", 2 * DAY) == "Success"
@@ -141,7 +146,8 @@ def test_what_the_customer_pays_elsewhere_disturbs_no_late_renewal(shop: Shop) -
 
 
 def test_a_decline_that_tells_nothing_is_a_decline(shop: Shop) -> None:
-    """The payment's last error has a type alone: neither a crash nor a renewal that is asked about for ever."""
+    """A decline whose last error has nothing but a type counts as a decline: the execution does not crash, and nobody
+    asks for ever."""
     shop.sandbox.sandbox.change_card(shop.world.row()["payment_method"], "pm_card_chargeDeclined")
     shop.sandbox.sandbox.hostile("bare", "payment_intents.confirm")
     assert shop.run("first") == "PaymentDeclined"
@@ -150,7 +156,7 @@ def test_a_decline_that_tells_nothing_is_a_decline(shop: Shop) -> None:
 
 
 def _decline_daily(shop: Shop, days: int) -> None:
-    """Have the period refused once a day, since the customer gives another card each day, which is refused too."""
+    """Have the period declined once a day, with a new card every day."""
     cards = [shop.card("visa"), shop.card("visa")]
     for card in cards:
         shop.sandbox.sandbox.change_card(card, "pm_card_chargeDeclinedInsufficientFunds")
@@ -160,7 +166,8 @@ def _decline_daily(shop: Shop, days: int) -> None:
 
 
 def test_a_payment_confirmed_too_often_is_followed_by_another(shop: Shop) -> None:
-    """The gateway cancels the first payment by itself after ten declines, dunning goes on with another, and pays."""
+    """After ten declines the gateway cancels the first payment by itself; dunning continues with a second payment, and
+    a good card pays."""
     shop.world.dunning = Dunning((20, 30), SubscriptionStatus.CANCELED)
     _decline_daily(shop, 12)
     first, second = {charge["payment_intent"] for charge in shop.sandbox.sandbox.charges()}
@@ -173,7 +180,7 @@ def test_a_payment_confirmed_too_often_is_followed_by_another(shop: Shop) -> Non
 
 
 def test_a_payment_confirmed_too_often_ends_with_its_notice(shop: Shop) -> None:
-    """Dunning goes on over the payment that the gateway canceled, to its last date, and tells the customer."""
+    """Dunning continues over the payment that the gateway canceled, to the last date, and tells the customer."""
     shop.world.dunning = Dunning((12, 14, 16), SubscriptionStatus.CANCELED)
     _decline_daily(shop, 12)
     for n in range(12, 20):
@@ -183,7 +190,7 @@ def test_a_payment_confirmed_too_often_ends_with_its_notice(shop: Shop) -> None:
 
 
 def test_a_payment_that_somebody_stopped_stays_stopped(shop: Shop) -> None:
-    """Canceled in the dashboard before its confirmation: no other payment takes its place."""
+    """A payment canceled in the dashboard before its confirmation is not replaced by a new payment."""
     shop.sandbox.sandbox.hostile("503", "payment_intents.confirm")
     shop.run("first")
     shop.client.v1.payment_intents.cancel(shop.item()["payment_id"], {"cancellation_reason": "requested_by_customer"})
@@ -193,7 +200,8 @@ def test_a_payment_that_somebody_stopped_stays_stopped(shop: Shop) -> None:
 
 
 def test_a_card_in_processing_for_a_day_is_waited_for(shop: Shop) -> None:
-    """India: 26 hours. Asked each hour, nothing fails, nothing is counted, nothing is overdue; then paid and mailed."""
+    """A card in processing for 26 hours, as in India, is asked about every hour: nothing fails, is counted or becomes
+    overdue; then the period is paid and mailed."""
     shop.world.edit(payment_method=shop.card("in"))
     assert shop.run("first") == "Success"
     for n in range(25):
@@ -207,7 +215,8 @@ def test_a_card_in_processing_for_a_day_is_waited_for(shop: Shop) -> None:
 
 @pytest.mark.parametrize("change", [{"status": "canceled"}, {"status": "paused"}, {"renewal_date": "2031-01-31"}])
 def test_a_row_that_ends_while_its_payment_is_processing_waits_for_it(shop: Shop, change: dict[str, Any]) -> None:
-    """No failed workflow, whatever becomes of the row: what was confirmed is the bank's to decide, and is recorded."""
+    """A row that ends, pauses or moves while its payment is processing fails no workflow: the bank decides the
+    confirmed payment, and the decision is recorded."""
     shop.world.edit(payment_method=shop.card("in"))
     shop.run("first")
     shop.world.edit(**change)
@@ -220,8 +229,8 @@ def test_a_row_that_ends_while_its_payment_is_processing_waits_for_it(shop: Shop
 @pytest.mark.parametrize("mode", ["403", "other_mode"])
 @pytest.mark.parametrize("operation", ["payment_intents.create", "payment_intents.confirm", "payment_intents.retrieve"])
 def test_the_accounts_fault_marks_no_renewal(shop: Shop, mode: str, operation: str) -> None:
-    """A key without a permission, or of the other mode: named as the account's, nothing is failed, dunned or counted,
-    nothing is overdue; and once it is mended the renewal is paid."""
+    """A key without a permission, or of the wrong mode, is reported as the account's fault; the renewal is not failed,
+    dunned, counted or overdue, and is paid once the key is mended."""
     if operation == "payment_intents.retrieve":
         shop.sandbox.sandbox.hostile("503", "payment_intents.confirm")
         shop.run("before")
@@ -242,8 +251,8 @@ def test_the_accounts_fault_marks_no_renewal(shop: Shop, mode: str, operation: s
 
 @pytest.mark.parametrize("operation", ["payment_intents.retrieve", "payment_intents.cancel"])
 def test_the_accounts_fault_marks_no_renewal_that_is_given_up(shop: Shop, operation: str) -> None:
-    """Canceled while the account is turned away: its claim waits, nothing is overdue, and mended its payment is
-    canceled, not charged."""
+    """A claim canceled while the gateway turns the account away waits and is not overdue; once the account is mended,
+    the payment is canceled and not charged."""
     shop.sandbox.sandbox.hostile("503", "payment_intents.confirm")
     shop.run("before")
     shop.world.edit(status="canceled")
@@ -262,7 +271,8 @@ def test_the_accounts_fault_marks_no_renewal_that_is_given_up(shop: Shop, operat
 
 
 def test_a_payment_of_the_version_before_is_no_collision(shop: Shop) -> None:
-    """That version named the card at the creation, under the same period's key: its key is not asked again."""
+    """The earlier version named the card when creating the payment, under the period's old key: the new version uses a
+    different key and charges once."""
     row, today = shop.world.row(), date.today().isoformat()  # noqa: DTZ011 - the row's own day
     shop.client.v1.payment_intents.create(
         {
@@ -279,7 +289,8 @@ def test_a_payment_of_the_version_before_is_no_collision(shop: Shop) -> None:
 
 
 def test_a_key_that_is_spent_on_another_request_fails_no_renewal(shop: Shop) -> None:
-    """Whoever used it: the next try takes another key."""
+    """An idempotency key already used for a different request does not fail the renewal: the next attempt uses a new
+    key."""
     row = shop.world.row()
     key = f"shop-prod/cus_1/sub_1/{row['renewal_date']}/v2"
     other: Any = {"amount": 100, "currency": "usd", "customer": row["gateway_customer"]}
@@ -291,7 +302,7 @@ def test_a_key_that_is_spent_on_another_request_fails_no_renewal(shop: Shop) -> 
 
 
 def test_a_charge_of_a_saved_card_says_that_it_recurs(shop: Shop) -> None:
-    """What the card networks ask for is sent with each confirmation."""
+    """Every confirmation tells the card networks that the charge of the saved card is recurring."""
     shop.run("first")
     intent = shop.client.v1.payment_intents.retrieve(shop.item()["payment_id"])
     assert intent.payment_method_options is not None

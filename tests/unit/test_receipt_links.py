@@ -1,4 +1,4 @@
-"""Links to receipts: whom they open what for, how long, and to whom they open nothing."""
+"""Links to receipts: the receipt behind a link, the life of a link, and links that open nothing."""
 
 import json
 from collections.abc import Iterator
@@ -19,20 +19,20 @@ TOKEN = token(KEY, "sub_1", "2026-01-31")
 
 
 def test_a_token_names_its_period() -> None:
-    """What was put in comes out, with the same key only."""
+    """A token gives subscription and period back, and only under the key of the signature."""
     assert named(KEY, TOKEN) == ("sub_1", "2026-01-31", "")
     assert named("another key", TOKEN) is None
 
 
 def test_a_token_names_a_refund_of_its_period() -> None:
-    """And is none of the period itself, nor of another refund."""
+    """A refund's token names the refund and differs from the tokens of the period and of every other refund."""
     of_refund = token(KEY, "sub_1", "2026-01-31", "refund_1")
     assert named(KEY, of_refund) == ("sub_1", "2026-01-31", "refund_1")
     assert len({of_refund, TOKEN, token(KEY, "sub_1", "2026-01-31", "refund_2")}) == 3
 
 
 def test_no_bit_of_a_token_can_be_another() -> None:
-    """Each single bit changed, in any of its bytes, makes a token that opens nothing."""
+    """A token with any single bit changed opens nothing."""
     raw = TOKEN.encode()
     for at in range(len(raw)):
         for bit in range(8):
@@ -45,18 +45,18 @@ def test_no_bit_of_a_token_can_be_another() -> None:
     "given", ["", ".", "a", TOKEN[:-1], f"{TOKEN}=", f"{TOKEN}A", f" {TOKEN}", TOKEN.split(".")[0]]
 )
 def test_what_is_no_token(given: str) -> None:
-    """Cut short, padded, or none at all."""
+    """A cut, padded or empty token opens nothing."""
     assert named(KEY, given) is None
 
 
 @given(st.text())
 def test_nothing_that_is_made_up_opens(given: str) -> None:
-    """Any text at all is answered, and with nothing."""
+    """A made-up text opens nothing and raises no error."""
     assert named(KEY, given) is None
 
 
 class FakeSecrets:
-    """Secrets Manager with the key; reads counts."""
+    """A Secrets Manager that holds the key and counts reads."""
 
     def __init__(self, key: str) -> None:
         self.key = key
@@ -68,7 +68,7 @@ class FakeSecrets:
 
 
 def test_a_changed_key_is_noticed_within_a_minute() -> None:
-    """The key is held for a minute, so that revoking works and not every click reads the secret."""
+    """The key is kept for a minute: a new key takes effect soon, and a click does not always read the secret."""
     seconds = [0.0]
     secrets: Any = FakeSecrets("old")
     key = LinkKey(secrets, "arn", monotonic=lambda: seconds[0])
@@ -81,7 +81,7 @@ def test_a_changed_key_is_noticed_within_a_minute() -> None:
 
 @pytest.fixture
 def secrets(shop: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeSecrets]:
-    """The function that opens links, over the shop, whose mails are signed with the same key."""
+    """The function that opens links, over the shop; the shop's mails are signed with the same key."""
     made = FakeSecrets("key")
     for name in ("DYNAMODB_TABLE", "RENEWALS_TABLE", "CHANGES_TABLE", "RECEIPT_LINK_KEY_ARN"):
         monkeypatch.setenv(name, name.partition("_")[0].lower())
@@ -99,7 +99,7 @@ def secrets(shop: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeSecret
 
 
 def _open(path: str, accept: str = "*/*") -> dict[str, Any]:
-    """What is answered to who follows a link: nobody signs it. accept: as a browser says what it can show."""
+    """Return the answer to an unsigned request for a link. accept: the Accept header, as a browser sends it."""
     context = {"identity": {"userArn": None}, "stage": "prod", "path": f"/prod{path}"}
     event = {"httpMethod": "GET", "path": path, "headers": {"accept": accept}, "requestContext": context, "body": None}
     reply: dict[str, Any] = app.handler(event, None)
@@ -107,7 +107,7 @@ def _open(path: str, accept: str = "*/*") -> dict[str, Any]:
 
 
 def _mailed(shop: World) -> str:
-    """The path of the link in the receipt's mail."""
+    """Return the path of the link in the receipt's mail."""
     [mail] = shop.mails()
     plain = mail.get_body(("plain",))
     page = mail.get_body(("html",))
@@ -120,7 +120,7 @@ def _mailed(shop: World) -> str:
 
 
 def test_the_link_in_the_mail_leads_to_the_receipt(shop: World, secrets: FakeSecrets) -> None:
-    """Without a login: to an address of the stored PDF that is good for five minutes, and kept by nobody."""
+    """The link leads without a login to an address of the stored PDF, valid for five minutes and closed to caches."""
     shop.subscribe()
     shop.run()
     reply = _open(_mailed(shop))
@@ -133,7 +133,7 @@ def test_the_link_in_the_mail_leads_to_the_receipt(shop: World, secrets: FakeSec
 
 
 def test_another_key_closes_every_link(shop: World, secrets: FakeSecrets) -> None:
-    """Once the key is another, what was mailed opens nothing."""
+    """After a change of the key the mailed links open nothing."""
     shop.subscribe()
     shop.run()
     secrets.key = "another key"
@@ -141,7 +141,7 @@ def test_another_key_closes_every_link(shop: World, secrets: FakeSecrets) -> Non
 
 
 def test_a_period_without_a_receipt_opens_nothing(shop: World, secrets: FakeSecrets) -> None:
-    """A right token of a period that is not paid, or that nobody knows, is answered like a wrong one."""
+    """A valid token of an unpaid or unknown period is answered like an invalid token."""
     shop.subscribe(payment_method="pm_declined")
     shop.run()
     replies = [_open(f"/receipts/{token('key', 'sub_1', day)}") for day in ("2026-01-31", "2026-02-28")]
@@ -151,7 +151,7 @@ def test_a_period_without_a_receipt_opens_nothing(shop: World, secrets: FakeSecr
 
 
 def test_a_receipt_that_is_gone_is_not_opened(shop: World, secrets: FakeSecrets) -> None:
-    """Deleted, or past its seven years: our own words, and not S3's document about an object."""
+    """For a receipt that was deleted or is past its seven years, the answer has our own words and not S3's document."""
     shop.subscribe()
     shop.run()
     link = _mailed(shop)
@@ -165,7 +165,8 @@ BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
 
 @pytest.mark.parametrize("path", ["/receipts/nonsense", "/receipts/a%20b", "/receipts/nonsense/", "/receipts/a/b"])
 def test_a_link_that_opens_nothing_is_a_page_in_a_browser(shop: World, secrets: FakeSecrets, path: str) -> None:
-    """A person reads a sentence on a page without scripts; a program reads a problem document. Nobody keeps either."""
+    """A person gets a sentence on a page without scripts, a program gets a problem document, and caches keep
+    neither."""
     page, problem = _open(path, BROWSER), _open(path)
     assert page["statusCode"] == problem["statusCode"] == 404
     assert page["multiValueHeaders"]["Content-Type"] == ["text/html; charset=utf-8"]
@@ -182,7 +183,8 @@ def test_a_link_that_opens_nothing_is_a_page_in_a_browser(shop: World, secrets: 
 def test_a_link_that_does_not_open_just_now_says_so(
     shop: World, secrets: FakeSecrets, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where AWS falters, or something is wrong on our side, the page asks to come back, and the status says so too."""
+    """Where AWS falters, or we are at fault, the page asks the customer to come back, and the status tells programs
+    so."""
     shop.subscribe()
     shop.run()
     link = _mailed(shop)
@@ -197,7 +199,7 @@ def _fails(trouble: Exception) -> None:
 
 
 def test_only_links_are_answered_by_a_page(shop: World, secrets: FakeSecrets) -> None:
-    """Every other path speaks to programs, whatever they say that they accept."""
+    """Every path outside /receipts answers with a problem document, whatever the Accept header demands."""
     reply = _open("/subscriptions/sub_1/receipts/x", BROWSER)
     assert reply["statusCode"] == 404
     assert json.loads(reply["body"])["status"] == 404

@@ -26,7 +26,7 @@ def gateway() -> Iterator[Gateway]:
 
 @pytest.fixture(autouse=True)
 def peace(gateway: Gateway) -> Iterator[None]:
-    """Each test begins and ends without hostile modes and with the real time."""
+    """Every test begins and ends without hostile modes and with the real time."""
     yield
     gateway.sandbox.peaceful()
     gateway.sandbox.set_clock(None)
@@ -90,7 +90,7 @@ def eventually(condition: Callable[[], bool]) -> bool:
 
 
 def test_the_same_key_gets_the_same_answer(v1: Any, customer: str, card: str) -> None:
-    """Nothing is done a second time, and the answer says that it is a replay, and of which request."""
+    """A repeated key does nothing a second time, and the answer says that it is a replay and of which request."""
     first, again = (opened(v1, customer, card, key=f"{customer}/1") for _ in range(2))
     assert again.id == first.id
     headers = again.last_response.headers
@@ -101,7 +101,7 @@ def test_the_same_key_gets_the_same_answer(v1: Any, customer: str, card: str) ->
 
 
 def test_a_decline_is_replayed_too(v1: Any, gateway: Gateway, customer: str, intent: str) -> None:
-    """The stored 402 comes back, and the card is not tried again."""
+    """Under the same key the stored 402 comes back, and the card is not tried again."""
     given, key = {"payment_method": "pm_card_chargeDeclined"}, {"idempotency_key": f"{intent}/1"}
     first, again = (refusal(lambda: v1.payment_intents.confirm(intent, given, key)) for _ in range(2))
     assert first.json_body == again.json_body
@@ -109,7 +109,7 @@ def test_a_decline_is_replayed_too(v1: Any, gateway: Gateway, customer: str, int
 
 
 def test_a_key_is_for_one_request_only(v1: Any, customer: str, card: str, intent: str) -> None:
-    """Other parameters, or another path, under the same key are a 400 idempotency_error and do nothing."""
+    """Different parameters or a different path under a used key are a 400 idempotency_error and do nothing."""
     key = f"{customer}/2"
     opened(v1, customer, card, key=key)
     for call in (
@@ -123,7 +123,8 @@ def test_a_key_is_for_one_request_only(v1: Any, customer: str, card: str, intent
 
 
 def test_a_key_in_use_is_a_409(v1: Any, gateway: Gateway, intent: str) -> None:
-    """While the first request is on its way, a second one with its key is refused; afterwards it is the replay."""
+    """While the first request is under way, a second request with its key is refused; afterwards the second gets the
+    replay."""
     gateway.sandbox.hostile("slow", CONFIRM, seconds=0.4)
     key = {"idempotency_key": f"{intent}/1"}
     first = threading.Thread(target=lambda: v1.payment_intents.confirm(intent, {}, key))
@@ -139,14 +140,15 @@ def test_a_key_in_use_is_a_409(v1: Any, gateway: Gateway, intent: str) -> None:
 
 @pytest.mark.parametrize("amount", [10, "much"])
 def test_a_request_that_fails_validation_leaves_its_key_free(v1: Any, customer: str, card: str, amount: Any) -> None:
-    """Results are stored only after the endpoint has begun to execute."""
+    """A request refused by validation stores no result: results are stored only after the endpoint has begun to
+    execute."""
     key = f"{customer}/{amount}"
     assert refusal(lambda: opened(v1, customer, card, key=key, amount=amount)).http_status == 400
     assert opened(v1, customer, card, key=key).amount == 2999
 
 
 def test_a_refusal_by_state_is_stored(v1: Any, intent: str) -> None:
-    """Once the endpoint executes, a 400 is an answer like any other (docs.stripe.com/error-low-level)."""
+    """Once the endpoint executes, a 400 is stored like any other answer (docs.stripe.com/error-low-level)."""
     v1.payment_intents.cancel(intent)
     key = {"idempotency_key": f"{intent}/late"}
     first, again = (refusal(lambda: v1.payment_intents.confirm(intent, {}, key)) for _ in range(2))
@@ -155,7 +157,7 @@ def test_a_refusal_by_state_is_stored(v1: Any, intent: str) -> None:
 
 
 def test_keys_are_forgotten_after_a_day(v1: Any, gateway: Gateway, customer: str, card: str) -> None:
-    """After 24 hours of the sandbox's clock, or at once by the control, a key makes a new request."""
+    """After 24 hours of the sandbox's clock, or at once by the control, a used key makes a new request."""
     key = f"{customer}/3"
     made = [opened(v1, customer, card, key=key).id]
     gateway.sandbox.set_clock(gateway.sandbox.clock() + DAY - 60)
@@ -168,7 +170,7 @@ def test_keys_are_forgotten_after_a_day(v1: Any, gateway: Gateway, customer: str
 
 
 def test_a_refund_is_made_once_for_its_key(v1: Any, intent: str) -> None:
-    """The same refund sent twice gives the money back once."""
+    """The same refund sent twice under a key is made once."""
     paid = v1.payment_intents.confirm(intent)
     given, key = {"payment_intent": intent, "amount": 1000}, {"idempotency_key": f"{intent}/refund"}
     first, again = (v1.refunds.create(given, key) for _ in range(2))
@@ -183,7 +185,8 @@ def test_a_refund_is_made_once_for_its_key(v1: Any, intent: str) -> None:
 def test_a_dropped_connection_says_nothing_of_what_was_done(
     v1: Any, gateway: Gateway, intent: str, mode: str, charged: int
 ) -> None:
-    """The SDK sees a broken connection either way; asking again with the key ends with one charge either way."""
+    """The SDK sees a broken connection whether or not the charge was made; repeated with the key, the request ends with
+    a single charge either way."""
     gateway.sandbox.hostile(mode, CONFIRM)
     key = {"idempotency_key": f"{intent}/1"}
     assert isinstance(refusal(lambda: v1.payment_intents.confirm(intent, {}, key)), stripe.APIConnectionError)
@@ -196,7 +199,7 @@ def test_a_dropped_connection_says_nothing_of_what_was_done(
 def test_a_500_is_stored_whether_or_not_it_charged(
     v1: Any, gateway: Gateway, intent: str, mode: str, charged: int
 ) -> None:
-    """The key answers 500 for ever; only retrieving the intent tells."""
+    """The key answers 500 for ever, whether or not the charge was made; only retrieving the intent tells."""
     gateway.sandbox.hostile(mode, CONFIRM)
     key = {"idempotency_key": f"{intent}/1"}
     for _ in range(2):
@@ -213,7 +216,7 @@ def test_a_500_is_stored_whether_or_not_it_charged(
 def test_a_limit_does_nothing_and_stores_nothing(
     v1: Any, gateway: Gateway, intent: str, mode: str, status: int, kind: type[Exception]
 ) -> None:
-    """The same key succeeds on the next try."""
+    """After a 429 or 503 the same key succeeds at the next try."""
     gateway.sandbox.hostile(mode, CONFIRM)
     key = {"idempotency_key": f"{intent}/1"}
     error = refusal(lambda: v1.payment_intents.confirm(intent, {}, key))
@@ -224,7 +227,8 @@ def test_a_limit_does_nothing_and_stores_nothing(
 def test_a_slow_confirmation_charges_after_its_caller_gave_up_and_locks_the_intent(
     v1: Any, gateway: Gateway, intent: str
 ) -> None:
-    """Meanwhile the intent can be read but not confirmed: 429 lock_timeout (docs.stripe.com/rate-limits)."""
+    """While a slow confirmation runs, the intent can be read but not confirmed: 429 lock_timeout
+    (docs.stripe.com/rate-limits)."""
     gateway.sandbox.hostile("slow", CONFIRM, seconds=0.6)
     hasty, http = connected(gateway, timeout=0.2)
     assert isinstance(refusal(lambda: hasty.payment_intents.confirm(intent)), stripe.APIConnectionError)
@@ -244,7 +248,8 @@ def test_a_slow_confirmation_charges_after_its_caller_gave_up_and_locks_the_inte
 def test_a_payment_stays_in_processing_until_it_is_settled(
     v1: Any, gateway: Gateway, intent: str, outcome: str, status: str, charge: str
 ) -> None:
-    """Neither confirmed again nor canceled meanwhile; its one charge is pending, and then ends as it was told to."""
+    """A payment in processing can be neither confirmed nor canceled; its only charge is pending until the test settles
+    it."""
     gateway.sandbox.hostile("processing", CONFIRM)
     assert v1.payment_intents.confirm(intent).status == "processing"
     for call in (lambda: v1.payment_intents.confirm(intent), lambda: v1.payment_intents.cancel(intent)):
@@ -256,7 +261,7 @@ def test_a_payment_stays_in_processing_until_it_is_settled(
 
 
 def test_processing_ends_by_itself_on_the_sandboxs_clock(v1: Any, gateway: Gateway, customer: str, card: str) -> None:
-    """`seconds` later it has succeeded, or failed with `outcome`."""
+    """After `seconds` on the sandbox's clock a payment in processing ends as `outcome` says."""
     ends = {}
     for outcome in ("succeeded", "failed"):
         gateway.sandbox.hostile("processing", CONFIRM, seconds=3600, outcome=outcome)
@@ -269,7 +274,7 @@ def test_processing_ends_by_itself_on_the_sandboxs_clock(v1: Any, gateway: Gatew
 
 
 def test_a_rule_meets_only_the_calls_that_it_names(v1: Any, gateway: Gateway, customer: str, intent: str) -> None:
-    """By operation, by customer and for so many calls; what is left of it can be seen."""
+    """A rule meets calls by operation, by customer and for a number of calls, and the calls left can be read."""
     other = v1.customers.create().id
     gateway.sandbox.hostile("429", "payment_intents.*", customer=customer, calls=2)
     assert v1.payment_intents.list({"customer": other}).data == []
@@ -281,7 +286,7 @@ def test_a_rule_meets_only_the_calls_that_it_names(v1: Any, gateway: Gateway, cu
 
 
 def test_chance_is_repeatable_by_its_seed(v1: Any, gateway: Gateway, customer: str) -> None:
-    """The same seed gives the same fate to the same calls, about as often as the probability says."""
+    """A seed always gives the same fate to the same calls, about as often as the probability says."""
 
     def fates(seed: int) -> list[bool]:
         gateway.sandbox.peaceful()
@@ -301,7 +306,7 @@ def test_chance_is_repeatable_by_its_seed(v1: Any, gateway: Gateway, customer: s
 
 
 def test_hostile_modes_can_be_taken_back(v1: Any, gateway: Gateway, customer: str) -> None:
-    """After peaceful() no rule is left to act."""
+    """After peaceful() no rule is left."""
     gateway.sandbox.hostile("500", calls=100)
     gateway.sandbox.peaceful()
     assert gateway.sandbox.hostile_rules() == []
@@ -316,14 +321,14 @@ def test_hostile_modes_can_be_taken_back(v1: Any, gateway: Gateway, customer: st
     [{"mode": "meteor"}, {"mode": "slow"}, {"mode": "429", "calls": 1, "probability": 0.5}, {"mode": "429", "x": 1}],
 )
 def test_a_rule_that_makes_no_sense_is_refused(gateway: Gateway, rule: dict[str, Any]) -> None:
-    """A typing error in a test does not pass as a peaceful gateway."""
+    """A misspelled rule is refused, so that a typing error in a test does not pass as a peaceful gateway."""
     with pytest.raises(SandboxError):
         gateway.sandbox.hostile(**rule)
     assert gateway.sandbox.hostile_rules() == []
 
 
 def test_nothing_is_authenticated_or_settled_that_does_not_wait_for_it(gateway: Gateway, intent: str) -> None:
-    """The controls keep the states' rules too."""
+    """The controls refuse to authenticate or settle an intent that does not wait for it."""
     with pytest.raises(SandboxError, match="Nothing to authenticate"):
         gateway.sandbox.authenticate(intent)
     with pytest.raises(SandboxError, match="Nothing to settle"):
@@ -333,7 +338,7 @@ def test_nothing_is_authenticated_or_settled_that_does_not_wait_for_it(gateway: 
 
 
 def test_a_saved_card_can_go_bad_and_recover(v1: Any, gateway: Gateway, customer: str, card: str) -> None:
-    """It behaves like another test card until it is changed again, and stays the same payment method."""
+    """A changed card behaves like a different test card until changed again, and stays the same payment method."""
     intent = opened(v1, customer, card).id
     gateway.sandbox.change_card(card, "pm_card_chargeDeclinedStolenCard")
     error = refusal(lambda: v1.payment_intents.confirm(intent))
@@ -353,7 +358,7 @@ def test_the_clock_goes_on_from_where_it_is_set(v1: Any, gateway: Gateway) -> No
 
 
 def test_the_ledger_view_shows_every_attempt(v1: Any, gateway: Gateway, customer: str, card: str) -> None:
-    """Amount, status and metadata of each charge, as the checks count them."""
+    """The list of charges shows amount, status and metadata of every attempt, for the tests to count."""
     made = v1.payment_intents.create(
         {
             "amount": 500,
@@ -374,7 +379,7 @@ def test_the_ledger_view_shows_every_attempt(v1: Any, gateway: Gateway, customer
 
 
 def test_the_command_serves_until_it_is_terminated() -> None:
-    """Its first line of output is the URL, at which the SDK with the given key is served."""
+    """The command's first line of output is a URL where the SDK is served with the given key."""
     root = Path(__file__).parents[2]
     command = [sys.executable, "-m", "local.gateway", "--port", "0", "--api-key", "sk_test_given"]
     with subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, text=True) as process:

@@ -1,4 +1,4 @@
-"""The sandbox gateway is no kinder than Stripe: what Stripe refuses, leaves out, or lets come to nothing later."""
+"""The sandbox gateway is no kinder than Stripe: it refuses, leaves out and later reverses as much as Stripe does."""
 
 from collections.abc import Iterator
 from http.client import HTTPConnection
@@ -48,7 +48,8 @@ REFUSALS = {
 @pytest.mark.parametrize("gone", REFUSALS)
 @pytest.mark.parametrize("call", ["create", "confirm"])
 def test_a_card_that_is_gone_is_refused_at_the_call_that_names_it(v1: Any, customer: str, call: str, gone: str) -> None:
-    """With the code and the parameter that Stripe gives it, or none; nothing is created, nothing is charged."""
+    """A call that names an unusable card is refused with Stripe's code and parameter, or without; nothing is created or
+    charged."""
     card = _cards(v1, customer)[gone]
     asked = INTENT | {"customer": customer}
     made = v1.payment_intents.create(asked) if call == "confirm" else None
@@ -66,7 +67,7 @@ def test_a_card_that_is_gone_is_refused_at_the_call_that_names_it(v1: Any, custo
 
 
 def test_payment_method_types_are_no_longer_taken(v1: Any) -> None:
-    """Since 2026-09-30: https://docs.stripe.com/changelog/endive/2026-09-30."""
+    """Since 2026-09-30 payment_method_types is refused: https://docs.stripe.com/changelog/endive/2026-09-30."""
     with pytest.raises(stripe.InvalidRequestError) as refused:
         v1.payment_intents.create({"amount": 100, "currency": "usd", "payment_method_types": ["card"]})
     assert (refused.value.code, refused.value.param) == (
@@ -80,7 +81,7 @@ def test_payment_method_types_are_no_longer_taken(v1: Any) -> None:
     [("usd", 8), ("eur", 8), ("inr", 9), ("jpy", 10), ("cop", 10), ("huf", 10), ("lbp", 11), ("idr", 12)],
 )
 def test_amounts_have_as_many_digits_as_their_currency_may(v1: Any, currency: str, digits: int) -> None:
-    """One more is too large."""
+    """An amount with more digits than its currency allows is too large."""
     most = 10**digits - 1
     assert v1.payment_intents.create(INTENT | {"amount": most, "currency": currency}).amount == most
     with pytest.raises(stripe.InvalidRequestError) as refused:
@@ -89,13 +90,14 @@ def test_amounts_have_as_many_digits_as_their_currency_may(v1: Any, currency: st
 
 
 def test_the_lev_is_gone(v1: Any) -> None:
-    """Bulgaria has the euro."""
+    """The Bulgarian lev is refused: Bulgaria has the euro."""
     with pytest.raises(stripe.InvalidRequestError, match="Invalid currency: bgn"):
         v1.payment_intents.create(INTENT | {"currency": "bgn"})
 
 
 def test_after_ten_declines_the_payment_is_canceled_by_the_gateway(v1: Any, customer: str) -> None:
-    """It says that nobody did it, keeps its last error, and takes no further confirmation."""
+    """After ten declines the payment is canceled as `automatic`, keeps its last error, and refuses further
+    confirmations."""
     card = v1.payment_methods.attach("pm_card_chargeCustomerFail", {"customer": customer}).id
     made = v1.payment_intents.create(INTENT | {"customer": customer}).id
     for _ in range(10):
@@ -110,7 +112,7 @@ def test_after_ten_declines_the_payment_is_canceled_by_the_gateway(v1: Any, cust
 
 
 def test_an_indian_card_is_in_processing_until_its_customer_was_told(gateway: Gateway, v1: Any, customer: str) -> None:
-    """26 hours, off session; the payment says until when."""
+    """Off session an Indian card is in processing for 26 hours, and the payment says until when."""
     card = v1.payment_methods.attach("pm_card_in", {"customer": customer}).id
     made = v1.payment_intents.create(INTENT | {"customer": customer}).id
     intent = v1.payment_intents.confirm(made, AWAY | {"payment_method": card})
@@ -132,7 +134,8 @@ def _refund(v1: Any, card: str) -> Any:
 def test_a_refund_can_come_to_something_else_later(
     gateway: Gateway, v1: Any, card: str, first: str, later: str
 ) -> None:
-    """An hour later on the sandbox's clock; what failed is with the seller again."""
+    """A refund's state changes an hour later on the sandbox's clock; a failed refund returns the money to the
+    seller."""
     refund = _refund(v1, card)
     assert refund.status == first
     gateway.sandbox.set_clock(gateway.sandbox.clock() + 3601)
@@ -142,7 +145,7 @@ def test_a_refund_can_come_to_something_else_later(
 
 @pytest.mark.parametrize("outcome", ["succeeded", "failed"])
 def test_a_refund_is_settled_when_told_to(gateway: Gateway, v1: Any, outcome: str) -> None:
-    """Any refund, of any card; one that has failed stays so."""
+    """The control settles any refund of any card."""
     refund = _refund(v1, "visa")
     assert gateway.sandbox.settle_refund(refund.id, outcome)["status"] == outcome
     assert v1.refunds.retrieve(refund.id).status == outcome
@@ -157,7 +160,8 @@ def test_a_refund_is_settled_when_told_to(gateway: Gateway, v1: Any, outcome: st
     ],
 )
 def test_some_cards_are_disputed_at_once(v1: Any, card: str, status: str, reason: str) -> None:
-    """The dispute is found by its payment, and the charge says that it is disputed."""
+    """A payment with such a test card is disputed at once: the dispute is found by its payment, and the charge says
+    disputed."""
     paid = v1.payment_intents.create(INTENT | {"payment_method": f"pm_card_{card}", "confirm": True})
     [dispute] = v1.disputes.list({"payment_intent": paid.id}).data
     assert (dispute.status, dispute.reason, dispute.charge) == (status, reason, paid.latest_charge)
@@ -165,14 +169,15 @@ def test_some_cards_are_disputed_at_once(v1: Any, card: str, status: str, reason
 
 
 def test_what_radar_and_the_checks_say_of_a_card(v1: Any) -> None:
-    """Of a card with an elevated risk its charge says so, and of a security code that is wrong the card itself."""
+    """A charge of a risky card says elevated risk, and a card with a wrong security code says that the check failed."""
     paid = v1.payment_intents.create(INTENT | {"payment_method": "pm_card_riskLevelElevated", "confirm": True})
     assert v1.charges.retrieve(paid.latest_charge).outcome.risk_level == "elevated"
     assert v1.payment_methods.retrieve("pm_card_cvcCheckFail").card.checks.cvc_check == "fail"
 
 
 def test_how_a_saved_card_is_used_is_kept(v1: Any, customer: str) -> None:
-    """At the creation or at the confirmation; not where the card is only about to be saved."""
+    """The stored credential usage is kept from the confirmation, and is refused where the card is only about to be
+    saved."""
     usage = {"payment_method_options": {"card": {"stored_credential_usage": "recurring"}}}
     made = v1.payment_intents.create(INTENT | {"customer": customer})
     card = v1.payment_methods.attach("pm_card_visa", {"customer": customer}).id
@@ -183,7 +188,7 @@ def test_how_a_saved_card_is_used_is_kept(v1: Any, customer: str) -> None:
 
 
 def test_what_is_paid_elsewhere_lacks_what_stripe_may_leave_out(gateway: Gateway, v1: Any, customer: str) -> None:
-    """A payment by Link is among the customer's, without metadata, and its charge has no card."""
+    """A Link payment is listed among the customer's payments without metadata, and its charge has no card."""
     paid = gateway.sandbox.pay_elsewhere(customer, 500)
     [intent] = v1.payment_intents.list({"customer": customer, "expand": ["data.latest_charge"]}).data
     assert (intent.id, intent.metadata.to_dict()) == (paid["id"], {})
@@ -192,7 +197,7 @@ def test_what_is_paid_elsewhere_lacks_what_stripe_may_leave_out(gateway: Gateway
 
 
 def test_a_key_without_a_permission(gateway: Gateway, v1: Any) -> None:
-    """403, without a code."""
+    """A key without the permission gets a 403 without a code."""
     gateway.sandbox.hostile("403", "payment_intents.create")
     with pytest.raises(stripe.PermissionError) as refused:
         v1.payment_intents.create(INTENT)
@@ -200,7 +205,8 @@ def test_a_key_without_a_permission(gateway: Gateway, v1: Any) -> None:
 
 
 def test_a_key_of_the_other_mode(gateway: Gateway, v1: Any, customer: str) -> None:
-    """What it asks for is missing, and the message alone says why: 400 for a parameter, 404 for the URL's own."""
+    """For a key of the wrong mode the object is missing, and only the message says why: 400 for a parameter, 404 for
+    the URL's object."""
     gateway.sandbox.hostile("other_mode", calls=2)
     with pytest.raises(stripe.InvalidRequestError, match="a similar object exists in live mode") as refused:
         v1.payment_intents.create(INTENT | {"customer": customer})
@@ -231,7 +237,7 @@ def _headers(gateway: Gateway, method: str, path: str, body: str = "") -> tuple[
     ],
 )
 def test_every_answer_has_a_name(gateway: Gateway, method: str, path: str, status: int) -> None:
-    """Request-Id on all of them, and on a POST whether another try is worth it."""
+    """Every answer has a Request-Id, and every answer to a POST says whether a retry makes sense."""
     answered, headers = _headers(gateway, method, path)
     assert answered == status
     assert headers["request-id"].startswith("req_")
@@ -239,7 +245,7 @@ def test_every_answer_has_a_name(gateway: Gateway, method: str, path: str, statu
 
 
 def test_who_asks_too_often_is_told_why(gateway: Gateway) -> None:
-    """429 says which limit it was, and that another try is worth it."""
+    """A 429 names the exceeded limit and says that a retry makes sense."""
     gateway.sandbox.hostile("429", "customers.create")
     status, headers = _headers(gateway, "POST", "/v1/customers")
     assert (status, headers["stripe-rate-limited-reason"]) == (429, "global-rate")

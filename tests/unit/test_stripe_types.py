@@ -1,5 +1,5 @@
-"""No answer that Stripe's types allow can break the adapter: whatever they call optional is left out or null, one field
-at a time and at random, in each answer to each operation. Which fields are optional the SDK's own classes say."""
+"""No answer allowed by Stripe's types can break the adapter: optional fields are left out or null, alone and at random,
+in every answer to every operation. The SDK's own classes say which fields are optional."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping
@@ -47,7 +47,7 @@ _UNPAID = {PaymentState.OPEN, PaymentState.DECLINED, PaymentState.ACTION_REQUIRE
 
 @dataclass(frozen=True)
 class Answer:
-    """What Stripe says to one call. kind: the class of the body, or of its `error` where the status is none of 200."""
+    """Stripe's answer to a call. kind: the class of the body, or of the body's `error` where the status is not 200."""
 
     status: int
     kind: str
@@ -80,7 +80,7 @@ def _change(body: dict[str, Any], path: Path, change: str) -> None:
 
 
 def _optional(body: Mapping[str, Any], of: type[stripe.StripeObject], at: Path) -> Iterator[Path]:
-    """The paths of an answer that Stripe may leave out, by the annotations of the SDK's classes."""
+    """Yield the paths that Stripe may leave out of an answer, by the annotations of the SDK's classes."""
     for name, value in body.items():
         annotation = of.__annotations__.get(name)
         if annotation is None or _is_optional(annotation):
@@ -97,7 +97,7 @@ def _is_optional(annotation: Any) -> bool:
 
 
 def _samples() -> dict[str, Answer]:
-    """One whole answer of each kind, as the sandbox gives it."""
+    """Return a whole answer of every kind, as the sandbox gives it."""
     with serving() as sandbox:
         v1 = official_client(sandbox.url, sandbox.api_key).v1
         customer = v1.customers.create({"name": "Ann"})
@@ -155,8 +155,8 @@ CONFIRMED = [*INTENTS, "declined_error", "asked_error", "refused", "unexpected"]
 
 
 class Stripe:
-    """Answers the SDK's HTTP calls. answer: the one that is tried; whatever else is asked on the way is answered whole,
-    a payment as the sample `then`."""
+    """Answers the SDK's HTTP calls. answer: the answer under test; every further call is answered whole, a payment as
+    the sample `then`."""
 
     def __init__(self, answer: Answer, then: str = "open") -> None:
         self.answer, self.then = answer, SAMPLES[then]
@@ -196,7 +196,7 @@ CASES = [(operation, name) for operation, (_, names) in OPERATIONS.items() for n
 
 
 def _ask(operation: str, answer: Answer, then: str = "open") -> Any:
-    """The adapter's answer, or its error: nothing else is ever raised."""
+    """Return the adapter's answer or its GatewayError; no other error is ever raised."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(stripe_gateway._Http, "request", Stripe(answer, then).request)
         try:
@@ -206,7 +206,7 @@ def _ask(operation: str, answer: Answer, then: str = "open") -> Any:
 
 
 def _holds(came: Any, answer: Answer) -> None:
-    """A payment is in the state that its status says, and what refused it has a name."""
+    """Assert that a payment's state follows its status, and that a declined payment names its failure."""
     payments = came if isinstance(came, list) else [came]
     for payment in (each[1] if isinstance(each, tuple) else each for each in payments):
         if not isinstance(payment, Payment):
@@ -221,14 +221,14 @@ def _holds(came: Any, answer: Answer) -> None:
 
 @pytest.mark.parametrize(("operation", "name"), CASES)
 def test_each_optional_field_can_be_missing(operation: str, name: str) -> None:
-    """One at a time, absent or null by turns."""
+    """An answer with a single optional field missing, absent or null by turns, is read."""
     _leave_out_each(operation, SAMPLES[name], ("absent", "null"))
 
 
 @pytest.mark.proof
 @pytest.mark.parametrize(("operation", "name"), CASES)
 def test_each_optional_field_can_be_missing_the_other_way(operation: str, name: str) -> None:
-    """As above: null where the field was absent there, and absent where it was null."""
+    """An answer with a single optional field missing is read, with absent and null exchanged against the test above."""
     _leave_out_each(operation, SAMPLES[name], ("null", "absent"))
 
 
@@ -239,7 +239,8 @@ def _leave_out_each(operation: str, sample: Answer, turns: tuple[Missing, Missin
 
 
 def test_two_thousand_answers_are_tried_and_all_that_is_read_is_among_them() -> None:
-    """The fields whose absence broke the adapter, and those beside them, are optional by the SDK's own word."""
+    """At least 2000 answers are tried, and the fields whose absence once broke the adapter are optional by the SDK's
+    own classes."""
     assert sum(2 * len(SAMPLES[name].optional()) for _, name in CASES) >= 2000
     declined = set(SAMPLES["declined"].optional())
     assert {("last_payment_error",), ("last_payment_error", "code"), ("last_payment_error", "charge")} <= declined
@@ -261,7 +262,8 @@ def _any_answer(draw: st.DrawFn) -> tuple[str, Answer, str]:
 @settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(_any_answer())
 def test_any_of_them_can_be_missing_together(case: tuple[str, Answer, str]) -> None:
-    """At random, with each state of the payment that is asked about afterwards."""
+    """Answers with any optional fields missing together are read, with every state of the payment that is asked about
+    afterwards."""
     operation, answer, then = case
     came = _ask(operation, answer, then)
     if operation != "confirm" or answer.status == 200:
@@ -272,7 +274,7 @@ def test_any_of_them_can_be_missing_together(case: tuple[str, Answer, str]) -> N
 @settings(max_examples=20_000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(_any_answer())
 def test_any_of_them_can_be_missing_together_for_long(case: tuple[str, Answer, str]) -> None:
-    """As above, twenty thousand answers."""
+    """Twenty thousand random answers are read, too."""
     _ask(*case)
 
 
@@ -292,7 +294,7 @@ NONSENSE = {
 def test_an_error_that_is_no_error_of_stripes_is_an_error(
     operation: str, body: str, status: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of a proxy or a firewall: a named error, or no clear answer to a confirmation."""
+    """A proxy's or firewall's answer is a named error, or no clear answer to a confirmation."""
     answer = NONSENSE[body], status, {"content-type": "text/html"}
     monkeypatch.setattr(stripe_gateway._Http, "request", lambda *_, **__: answer)
     try:

@@ -1,4 +1,4 @@
-"""The webhook's handler around the checks: the secret that it keeps, what it says when AWS falters, what it starts."""
+"""The webhook's handler around the checks: the kept secret, the replies when AWS falters, and the workflows started."""
 
 import base64
 import hmac
@@ -21,7 +21,7 @@ BODY = json.dumps({"subscription_id": "sub_1", "customer_id": "cus_1", "amount":
 
 
 class FakeSecrets:
-    """Secrets Manager with one secret; `trouble` is raised instead of an answer."""
+    """A Secrets Manager with a single secret; raises `trouble` instead of answering."""
 
     def __init__(self) -> None:
         self.value: dict[str, str] = {"signing": OLD}
@@ -36,7 +36,7 @@ class FakeSecrets:
 
 
 class FakeWorkflows:
-    """Step Functions that takes note of what is started; `trouble` is raised instead."""
+    """A Step Functions that records started executions; raises `trouble` instead."""
 
     def __init__(self) -> None:
         self.started: list[dict[str, Any]] = []
@@ -50,14 +50,14 @@ class FakeWorkflows:
 
 
 class Deployed:
-    """One warm process of the function, with a clock that stands until it is moved."""
+    """A warm process of the function, with a clock that tests move."""
 
     def __init__(self) -> None:
         self.secrets, self.workflows = FakeSecrets(), FakeWorkflows()
         self.seconds = 1000.0
 
     def receive(self, *, secret: str = OLD, **event: Any) -> tuple[int, str]:
-        """Status and message of the reply to a signed request, with `event` in place of parts of it."""
+        """Return status and message of the reply to a signed request, with parts replaced by `event`."""
         now = datetime.now(UTC)
         headers = {
             "Webhook-Id": "msg_1",
@@ -86,7 +86,7 @@ ACCEPTED = (202, "accepted")
 
 
 def test_an_accepted_request_starts_the_workflow(deployed: Deployed) -> None:
-    """With the ids and the amount as a decimal string, and without a name of its own."""
+    """An accepted request starts an unnamed execution with the ids and the amount as a decimal string."""
     assert deployed.receive() == ACCEPTED
     [started] = deployed.workflows.started
     assert set(started) == {"stateMachineArn", "input"}
@@ -100,7 +100,7 @@ def test_an_accepted_request_starts_the_workflow(deployed: Deployed) -> None:
 
 
 def test_a_base64_body_is_the_bytes_that_were_signed(deployed: Deployed) -> None:
-    """API Gateway encodes what it takes for binary; what it calls base64 and is none is a 400."""
+    """A body that API Gateway encoded as base64 is decoded before its signature is checked; invalid base64 is a 400."""
     assert deployed.receive(body=base64.b64encode(BODY.encode()).decode(), isBase64Encoded=True) == ACCEPTED
     assert deployed.receive(isBase64Encoded=True) == (400, "the body is not base64, though it is said to be")
     assert len(deployed.workflows.started) == 1
@@ -108,13 +108,14 @@ def test_a_base64_body_is_the_bytes_that_were_signed(deployed: Deployed) -> None
 
 @pytest.mark.parametrize("event", [{"body": None}, {"headers": None}, {"headers": {}, "body": ""}])
 def test_an_empty_request_is_unsigned(deployed: Deployed, event: dict[str, Any]) -> None:
-    """API Gateway gives null for a missing body and for no headers."""
+    """A request without a body or headers, for which API Gateway passes null, is unsigned."""
     assert deployed.receive(**event) == UNSIGNED
 
 
 @pytest.mark.parametrize("path", ["/webhook/", "//webhook", "/webhoo%6B", "/webhook%2F"])
 def test_another_spelling_of_the_path_is_no_webhook(deployed: Deployed, path: str) -> None:
-    """API Gateway hands these over too, past a resource policy that admits the senders' addresses to /webhook alone."""
+    """A different spelling of the path is a 404: API Gateway passes such spellings on, past a resource policy that
+    admits the senders' addresses to /webhook alone."""
     sent: dict[str, Any] = {"resource": "/webhook", "requestContext": {"path": f"/prod{path}"}}
     assert deployed.receive(path=path, **sent) == (404, "there is nothing at this path")
     assert deployed.receive(path="/webhook", **sent | {"requestContext": {"path": "/prod/webhook"}}) == ACCEPTED
@@ -122,7 +123,7 @@ def test_another_spelling_of_the_path_is_no_webhook(deployed: Deployed, path: st
 
 
 def test_the_secret_is_read_once(deployed: Deployed) -> None:
-    """Good signatures cost no call, however long the process lives."""
+    """Good signatures cost no further read of the secret, however long the process lives."""
     for _ in range(5):
         assert deployed.receive() == ACCEPTED
         deployed.seconds += 3600
@@ -130,7 +131,8 @@ def test_the_secret_is_read_once(deployed: Deployed) -> None:
 
 
 def test_a_new_secret_is_found_once_the_old_copy_has_aged(deployed: Deployed) -> None:
-    """Within a minute of its last reading a copy is trusted; after it, a signature that fails makes it read again."""
+    """A copy of the secret is trusted for a minute; later, a failed signature makes the function read the secret
+    again."""
     assert deployed.receive() == ACCEPTED
     deployed.secrets.value |= {"signing": NEW, "previous": OLD}
     deployed.seconds += 59
@@ -142,7 +144,7 @@ def test_a_new_secret_is_found_once_the_old_copy_has_aged(deployed: Deployed) ->
 
 
 def test_a_secret_taken_back_ends_with_the_next_reading(deployed: Deployed) -> None:
-    """Once the senders have changed over and the previous one is removed, it is good no longer."""
+    """A removed previous secret is refused after the next reading of the secret."""
     deployed.secrets.value |= {"signing": NEW, "previous": OLD}
     assert deployed.receive(secret=OLD) == ACCEPTED
     del deployed.secrets.value["previous"]
@@ -153,7 +155,8 @@ def test_a_secret_taken_back_ends_with_the_next_reading(deployed: Deployed) -> N
 
 
 def test_a_flood_of_bad_signatures_reads_once_a_minute(deployed: Deployed) -> None:
-    """Ten a second for five minutes: strangers cannot make the function hammer Secrets Manager."""
+    """Ten bad signatures a second for five minutes read the secret once a minute: strangers cannot overload Secrets
+    Manager."""
     for _ in range(3000):
         assert deployed.receive(secret=OTHER) == UNSIGNED
         deployed.seconds += 0.1
@@ -174,7 +177,8 @@ FOR_GOOD = [
 
 @pytest.mark.parametrize("trouble", TRANSIENT, ids=repr)
 def test_the_sender_is_asked_to_come_again_when_aws_falters(deployed: Deployed, trouble: Exception) -> None:
-    """503, whether the secret cannot be read or the workflow not be started; once it can, the same request is taken."""
+    """A secret that cannot be read, or a workflow that cannot be started, is a 503; the same request is accepted
+    later."""
     deployed.secrets.trouble = trouble
     assert deployed.receive() == (503, "try again later")
     deployed.secrets.trouble, deployed.workflows.trouble = None, trouble
@@ -188,21 +192,22 @@ def test_the_sender_is_asked_to_come_again_when_aws_falters(deployed: Deployed, 
 def test_our_own_fault_is_told_to_nobody(
     deployed: Deployed, trouble: Exception, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A denied call or a bug is a 500 without a word of it, and the log has the reason."""
+    """A denied call or a bug is a 500 without details, and the log has the reason."""
     deployed.secrets.trouble = trouble
     assert deployed.receive() == (500, "something is wrong on our side")
     assert type(trouble).__name__ in caplog.text
 
 
 def test_a_secret_that_is_not_whole_is_our_own_fault(deployed: Deployed) -> None:
-    """Without its signing secret nothing is taken, and nothing of it is said."""
+    """A secret without its signing key is a 500 without details."""
     del deployed.secrets.value["signing"]
     assert deployed.receive() == (500, "something is wrong on our side")
 
 
 @pytest.mark.parametrize("secret", ["", "whsec_", "whsec_?", "not base64"])
 def test_a_signing_secret_that_cannot_be_one_takes_nothing(deployed: Deployed, secret: str) -> None:
-    """Mistyped by hand, it lets nobody in: neither the sender with the right one nor a stranger with an empty key."""
+    """A mistyped signing secret admits nobody: neither the sender with the right secret nor a stranger with an empty
+    key."""
     deployed.secrets.value["signing"] = secret
     assert deployed.receive()[0] in (401, 500)
     at = str(int(datetime.now(UTC).timestamp()))
@@ -214,8 +219,8 @@ def test_a_signing_secret_that_cannot_be_one_takes_nothing(deployed: Deployed, s
 
 
 def test_a_secret_that_cannot_be_read_again_leaves_the_old_one(deployed: Deployed) -> None:
-    """Secrets Manager falters while a stranger knocks: he is told to come again, and those who sign rightly are
-    served from the copy."""
+    """While Secrets Manager falters, a request with a bad signature gets a 503, and good signatures are accepted by the
+    kept copy."""
     assert deployed.receive() == ACCEPTED
     deployed.secrets.trouble = THROTTLED
     deployed.seconds += 60
@@ -228,7 +233,7 @@ def test_a_secret_that_cannot_be_read_again_leaves_the_old_one(deployed: Deploye
 
 @pytest.mark.parametrize("number", ["1e99999999999999999999", "-1e99999999999999999999", "1" + "0" * 5000])
 def test_a_number_beyond_all_bounds_is_the_senders_fault(deployed: Deployed, number: str) -> None:
-    """400 and not 500, and no workflow starts."""
+    """A number beyond all bounds is a 400, not a 500, and starts no workflow."""
     body = BODY.replace("29.99", number)
     assert deployed.receive(body=body, headers=_signed_headers(body))[0] == 400
     assert deployed.workflows.started == []

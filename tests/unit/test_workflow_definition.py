@@ -1,4 +1,4 @@
-"""The renewal workflow's definition: its states, what it retries, and where each outcome leads."""
+"""The renewal workflow's definition: its states, its retries, and where every outcome leads."""
 
 import json
 import re
@@ -45,7 +45,7 @@ def _longest_seconds(task: dict[str, Any]) -> float:
 
 
 def slowest_way() -> float:
-    """The seconds of the slowest way through the workflow, with every try of every task timing out."""
+    """Return the seconds of the slowest way through the workflow, where every try of every task times out."""
     ways = _paths(DEFINITION["StartAt"])
     return max(sum(_longest_seconds(TASKS[name]) for name in way if name in TASKS) for way in ways)
 
@@ -62,7 +62,7 @@ def slowest_way() -> float:
 def test_tasks_retry_what_is_transient_and_catch_the_rest(
     name: str, function: str, ours: str, numbers: tuple[int, int, float], failure: str
 ) -> None:
-    """A task repeats its own "try again" error and Lambda's hiccups, as often as the original; never a bug."""
+    """A task retries its own "try again" error and Lambda's hiccups as often as the original did, and never a bug."""
     (retry,) = TASKS[name]["Retry"]
     (catch,) = TASKS[name]["Catch"]
     assert TASKS[name]["Resource"] == f"${{{function}Arn}}"
@@ -81,7 +81,7 @@ def test_tasks_retry_what_is_transient_and_catch_the_rest(
     ],
 )
 def test_failures_have_the_names_of_the_original(name: str, error: str, cause: str) -> None:
-    """The three ways to fail are told apart by the error names and causes of the original."""
+    """The three failures keep the error names and causes of the original."""
     assert STATES[name] == {"Type": "Fail", "Error": error, "Cause": cause}
 
 
@@ -100,14 +100,14 @@ AFTER_PAYMENT: dict[str, tuple[list[str], str]] = {
     "failed": ([], "PaymentFailed"),
     "a word that nobody knows": ([], "PaymentFailed"),
 }
-"""The functions that follow each outcome of ProcessPayment, and the end where the mail is delivered."""
+"""For every outcome of ProcessPayment: the functions that follow, and the end after a delivered mail."""
 UNDELIVERED = ("mail_failed", "mail_unknown")
 MAILED = ("mailed", "dropped", "in_progress", *UNDELIVERED)
 
 
 class Functions:
-    """Functions that answer with set outcomes. called: their names and events, in order. trouble: what a function
-    raises at its next calls."""
+    """Functions that answer with set outcomes. called: their names and events, in order. trouble: the errors of a
+    function's next calls."""
 
     def __init__(self, payment: str = "paid", mailed: str = "mailed") -> None:
         self.called: list[tuple[str, Any]] = []
@@ -133,8 +133,8 @@ class Functions:
 @pytest.mark.parametrize("mailed", MAILED)
 @pytest.mark.parametrize("payment", AFTER_PAYMENT)
 def test_each_outcome_leads_where_it_should(payment: str, mailed: str) -> None:
-    """Each outcome of the payment with each outcome of the mail: the functions that are called, with what each is
-    given, and the end. Nothing is receipted or mailed as paid unless it was paid."""
+    """Every outcome of the payment, with every outcome of the mail, calls the right functions with the right events and
+    reaches the right end. Nothing is receipted or mailed as paid unless paid."""
     functions = Functions(payment, mailed)
     end = functions.run()
     then, well = AFTER_PAYMENT[payment]
@@ -150,7 +150,8 @@ def test_each_outcome_leads_where_it_should(payment: str, mailed: str) -> None:
 @pytest.mark.parametrize("error", ["PaymentError", "a cut", "BadEvent"])
 @pytest.mark.parametrize("tries", [None, 1, 2])
 def test_a_task_is_started_again_as_its_retry_says(error: str, tries: int | None) -> None:
-    """For its own "try again" and an ended process, never for a bug; never more often than a test allows."""
+    """A task is started again after its own "try again" error and after an ended process, never after a bug, and never
+    more often than a test allows."""
     raised: dict[str, BaseException] = {"PaymentError": PaymentError(), "BadEvent": BadEvent()}
     functions = Functions()
     functions.trouble["ProcessPayment"] = [raised.get(error) or Cut()] * 9
@@ -168,7 +169,8 @@ def test_a_task_is_started_again_as_its_retry_says(error: str, tries: int | None
     ],
 )
 def test_errors_end_where_their_task_says(name: str, error: BaseException, end: str, starts: int) -> None:
-    """Until the last retry the execution goes on as if nothing had been; after it, it ends in the task's failure."""
+    """Up to the last retry an error does not change the execution; beyond the last retry the execution ends in the
+    task's failure."""
     functions = Functions()
     functions.trouble[name] = [error] * (starts - 1)
     assert functions.run() == "Success"
@@ -179,7 +181,7 @@ def test_errors_end_where_their_task_says(name: str, error: BaseException, end: 
 
 
 def test_a_mistake_is_no_end_of_the_workflow() -> None:
-    """An error that neither the product nor AWS raises comes out, where Step Functions would catch it."""
+    """An error from neither the product nor AWS is raised to the test, though Step Functions would catch it."""
     functions = Functions()
     functions.trouble["ProcessPayment"] = [KeyError("a bug")]
     with pytest.raises(KeyError, match="a bug"):
@@ -199,32 +201,32 @@ def test_a_mistake_is_no_end_of_the_workflow() -> None:
     ],
 )
 def test_what_the_interpreter_does_not_know_is_refused(state: str, change: dict[str, Any]) -> None:
-    """Each part of the language that the definition does not use today, wherever it stands."""
+    """Every part of the language beyond the definition's present parts is refused, wherever it stands."""
     changed = {**DEFINITION, "States": STATES | {state: STATES[state] | change}}
     with pytest.raises(UnknownError):
         Workflow(changed)
 
 
 def test_a_decline_is_not_a_failed_execution() -> None:
-    """A declined card ends the execution well, so that it does not raise the alarm on failed executions."""
+    """A declined card ends the execution in success, so that the alarm on failed executions stays off."""
     assert STATES["PaymentDeclined"]["Type"] == STATES["Success"]["Type"] == "Succeed"
 
 
 def test_every_state_can_be_reached_and_every_way_ends() -> None:
-    """No state is dead, none is named that does not exist, and every way ends in Succeed or Fail."""
+    """Every state can be reached, every named state exists, and every way ends in Succeed or Fail."""
     ways = _paths(DEFINITION["StartAt"])
     assert {name for way in ways for name in way} == set(STATES)
     assert {STATES[way[-1]]["Type"] for way in ways} == {"Succeed", "Fail"}
 
 
 def test_the_slowest_way_ends_before_the_execution_is_cut_off() -> None:
-    """With every try of every task timing out but the last, the whole takes less than an Express execution may last."""
+    """With every try but the last timing out, an execution takes less time than an Express execution may last."""
     assert slowest_way() == 94 + 62.5 + 62.5
     assert slowest_way() < EXPRESS_SECONDS - 60
 
 
 def test_placeholders_are_arns_alone() -> None:
-    """The definition differs between stacks in the three functions' ARNs and nothing else."""
+    """The definition differs between stacks only in the three functions' ARNs."""
     text = (ROOT / "statemachine/renewal.asl.json").read_text()
     assert set(re.findall(r"\$\{(\w+)}", text)) == {"ProcessPaymentArn", "GenerateReceiptArn", "SendEmailArn"}
 
@@ -238,14 +240,14 @@ def test_placeholders_are_arns_alone() -> None:
     ],
 )
 def test_sample_events_are_what_the_workflow_sends(event: str, task: str) -> None:
-    """A sample event has the keys that the state of its function passes on."""
+    """A sample event has the keys passed on by its function's state."""
     sample = json.loads((ROOT / "events" / f"{event}.json").read_text())
     assert set(sample) == {key.removesuffix(".$") for key in TASKS[task]["Parameters"]}
     assert sample["execution"].startswith("arn:aws:states:")
 
 
 def test_sample_events_are_of_one_renewal() -> None:
-    """The sample webhook asks for the renewal that the samples after it process, with its headers in both forms."""
+    """The sample webhook asks for the same renewal as the later samples, and has its headers in both forms."""
     samples = {path.stem: json.loads(path.read_text()) for path in (ROOT / "events").glob("*.json")}
     webhook = samples["webhook_handler"]
     asked = json.loads(webhook["body"])
