@@ -17,6 +17,7 @@ from typing import Any
 from renewals.domain.errors import BadRow
 from renewals.domain.item_values import Item
 from renewals.domain.preview import NextCharge, preview
+from renewals.domain.row_attributes import ROW_ATTRIBUTES
 from renewals.domain.schedule import MOST_CAUGHT_UP
 from renewals.domain.subscription import Subscription, parse
 from renewals.ledger.register import AskedBy, Register, Taken
@@ -159,32 +160,10 @@ def _compared(line: Line, subscription: Subscription, rows: list[Item]) -> Judge
         return Judged(line, Verdict.DIFFERENT, (f"what is there cannot be read: {bad}",))
     except ValueError:
         return Judged(line, Verdict.DIFFERENT, ("there are two customers of this subscription",))
-    ours, theirs = _facts(subscription), _facts(there)
     renewed = there.renewal_date > subscription.renewal_date
-    differ = [name for name in ours if ours[name] != theirs[name] and not (name == "renewal_date" and renewed)]
+    differ = [name for name, each in ROW_ATTRIBUTES.items() if each.read(subscription) != each.read(there)]
+    if renewed and "renewal_date" in differ:
+        differ.remove("renewal_date")
     if differ:
         return Judged(line, Verdict.DIFFERENT, (f"what is there has another {', '.join(differ)}",))
     return Judged(line, Verdict.RENEWED if renewed else Verdict.THERE)
-
-
-def _facts(subscription: Subscription) -> dict[str, Any]:
-    """What a line says of a subscription, by the names of its columns."""
-    return {
-        "customer_id": subscription.customer_id,
-        "status": "live" if subscription.status.is_live else subscription.status,
-        "renewal_date": subscription.renewal_date,
-        "cancel_at": subscription.cancel_at,
-        "amount": subscription.amount,
-        "currency": subscription.currency,
-        "interval": subscription.schedule.interval,
-        "interval_count": subscription.schedule.count,
-        "anchor_day": subscription.schedule.anchor_day if subscription.schedule.is_anchored else None,
-        "catch_up": subscription.catch_up,
-        "plan": subscription.plan,
-        "customer_name": subscription.customer_name,
-        "customer_email": subscription.customer_email,
-        "locale": subscription.locale,
-        "gateway_customer": subscription.gateway_customer,
-        "payment_method": subscription.payment_method,
-        "test_clock": subscription.row.get("test_clock"),
-    }

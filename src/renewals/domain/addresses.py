@@ -15,6 +15,8 @@ _DOMAIN = re.compile(
 # may belong to two owners.
 _READ_OTHERWISE = frozenset("ßς\u200c\u200d")
 
+_WITHIN_TEXT = re.compile(r"[^\s<>(),:;]+@[^\s<>(),:;]+")
+
 
 class BadAddress(RenewalError):  # noqa: N818
     """No mail can be sent to the address. The message gives the reason and does not quote the address."""
@@ -45,3 +47,8 @@ def masked(address: str) -> str:
     if not at or not dot:
         return "***"
     return f"{local[:1]}***@{name[:1]}***.{ending}"
+
+
+def masked_within(text: str) -> str:
+    """Mask each address that stands in a text, such as the reason of a bounce. The rest of the text stays."""
+    return _WITHIN_TEXT.sub(lambda found: masked(found[0]), text)

@@ -33,6 +33,7 @@ from renewals.domain.renewal import (
     mail_from,
     renewal_from,
 )
+from renewals.domain.row_attributes import without_personal_data
 from renewals.domain.subscription import SubscriptionStatus
 from renewals.domain.worded import Unknown, Worded, member
 
@@ -249,8 +250,8 @@ def _mail_cleared(change: Change) -> str:
     """In words: which address, what stood against the address, and why the fault was cleared."""
     details = {name: old if name == "fault" else new for name, (old, new) in change.details.items()}
     before = _STOOD.get(str(details.get("fault")), "a mail there had failed")
-    told = f"{change.by} {ChangeKind.MAIL_CLEARED.words} at {_shown(details.get('customer_email'))}, though {before}"
-    return f"{told}: {_shown(details.get('why')).rstrip('.')}."
+    told = f"{change.by} {ChangeKind.MAIL_CLEARED.words} at {_said('customer_email', details)}, though {before}"
+    return f"{told}: {_said('why', details).rstrip('.')}."
 
 
 def _of_period(change: Change) -> str:
@@ -260,17 +261,22 @@ def _of_period(change: Change) -> str:
 _OF_A_PERIOD = {ChangeKind.REFUNDED: _asked_for_refund, ChangeKind.RESENT: _asked_for_mail}
 
 
+def _said(name: str, details: Item) -> str:
+    return _shown(without_personal_data(name, details.get(name)))
+
+
 def _from_to(name: str, old: Value, new: Value) -> str:
-    shown = subscription.status_words if name == "status" else _shown
+    before, after = (
+        subscription.status_words(each) if name == "status" else _shown(without_personal_data(name, each))
+        for each in (old, new)
+    )
     if old is None:
-        return f"set to {shown(new)}"
-    return "removed" if new is None else f"from {shown(old)} to {shown(new)}"
+        return f"set to {after}"
+    return "removed" if new is None else f"from {before} to {after}"
 
 
 def _shown(value: object) -> str:
-    if isinstance(value, Decimal):
-        return f"{value:f}"
-    return masked(value) if isinstance(value, str) and "@" in value else str(value)
+    return f"{value:f}" if isinstance(value, Decimal) else str(value)
 
 
 def _reminders(row: Item) -> Iterator[Entry]:
@@ -425,7 +431,7 @@ def _returned(name: str, said: Item, renewal: Renewal) -> Iterator[Told]:
     what, to = wording.mail(MailKind.of(name)), masked(item_values.text(said, "to"))
     if "sent_at" in said and (name not in renewal.mails or storable(renewal.mails[name].at) != said["sent_at"]):
         yield item_values.moment(said, "sent_at"), EntryKind.MAILED, f"Mailed {what} to {to}."
-    reason = f" ({_shown(said['reason'])})" if said["reason"] else ""
+    reason = f" ({without_personal_data('reason', said['reason'])})" if said["reason"] else ""
     kind = member(FaultKind, item_values.text(said, "kind"))
     yield item_values.moment(said, "at"), kind, f"The mail to {to} about {what} {_fault(kind)}{reason}."
 

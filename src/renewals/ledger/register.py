@@ -23,7 +23,6 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from renewals.domain import mail_faults, pauses, reminders, spans, subscription, transitions, wording
-from renewals.domain.addresses import masked
 from renewals.domain.callers import is_of
 from renewals.domain.errors import BadRow, Overtaken, RenewalError
 from renewals.domain.item_values import Item, Value, fields, moment, number, storable, text
@@ -31,6 +30,7 @@ from renewals.domain.mail_faults import FaultKind
 from renewals.domain.preview import Preview, preview
 from renewals.domain.renewal import RETURNED, MailState, Renewal, Status
 from renewals.domain.renewal_history import History
+from renewals.domain.row_attributes import IN_ENTITY_TAG, without_personal_data
 from renewals.domain.subscription import Subscription, SubscriptionStatus, is_live, status_of
 from renewals.domain.timeline import Change, ChangeKind, Details, Entry, timeline
 from renewals.domain.transitions import Action, NotAllowed
@@ -51,21 +51,6 @@ if TYPE_CHECKING:
 
 _REMEMBERED = timedelta(days=7)
 _A_MOMENT = timedelta(minutes=1)
-_COVERED = (
-    "customer_id",
-    "plan",
-    "amount",
-    "currency",
-    "interval",
-    "interval_count",
-    "catch_up",
-    "cancel_at",
-    "customer_name",
-    "customer_email",
-    "locale",
-    "gateway_customer",
-    "payment_method",
-)
 _ACTIONS = {
     Action.CANCEL_NOW: ChangeKind.CANCELED,
     Action.CANCEL_AT_PERIOD_END: ChangeKind.ENDING,
@@ -116,7 +101,7 @@ class AskedBy:
 
 def etag(row: Row) -> str:
     """The entity tag of a row, in quotes."""
-    covered = {name: _plain(row[name]) for name in _COVERED if name in row}
+    covered = {name: _plain(row[name]) for name in IN_ENTITY_TAG if name in row}
     covered["status"] = _LIVE if is_live(row) else _plain(row.get("status"))
     digest = sha256(json.dumps(covered, sort_keys=True).encode()).hexdigest()[:16]
     return f'"{_version(row)}-{digest}"'
@@ -351,7 +336,7 @@ class Register:
         if what is ChangeKind.EDITED and not details:
             return dict(row)
         new = _applied(row, changes)
-        watched = sorted({*WATCHED, *_COVERED} - {"customer_id"})
+        watched = sorted({*WATCHED, *IN_ENTITY_TAG} - {"customer_id"})
         change = dynamodb.change(
             self._subscriptions, _key(row), {**changes, "version": new["version"]}, *dynamodb.as_read(row, watched)
         )
@@ -573,7 +558,9 @@ def _record(
         "at": asked.now,
         "by": asked.by,
         "what": what,
-        "details": {name: [_kept(old), _kept(new)] for name, (old, new) in details.items()},
+        "details": {
+            name: [without_personal_data(name, storable(each)) for each in pair] for name, pair in details.items()
+        },
     }
 
 
@@ -588,12 +575,6 @@ def _pair(kept: Value) -> tuple[Value, Value]:
         raise TypeError("no list")
     old, new = kept
     return old, new
-
-
-def _kept(value: object) -> object:
-    """A value as the history keeps it: of an address, no more than is shown."""
-    stored = storable(value)
-    return masked(stored) if isinstance(stored, str) and "@" in stored else stored
 
 
 def _plain(value: object) -> str:

@@ -1,0 +1,84 @@
+"""The list of the attributes that people give a subscription, and the rules that go by an attribute's name. Pure.
+
+A further attribute of a row is added here. The import then compares the attribute with the existing row, the entity tag
+covers the attribute, and the history of changes masks the attribute if the attribute has a mask.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import TYPE_CHECKING
+
+from renewals.domain.addresses import masked, masked_within
+
+if TYPE_CHECKING:
+    from renewals.domain.subscription import Subscription
+
+
+@dataclass(frozen=True, slots=True)
+class RowAttribute:
+    """An attribute of a subscription's row.
+
+    Attributes:
+        read: Reads the value from the checked subscription.
+        is_in_entity_tag: Whether the entity tag of the row covers the attribute. The tag leaves out the attributes that
+            a renewal moves, so that a renewal makes no editor start over, and the test clock.
+        mask: Hides the personal data in the value; None if the attribute holds no personal data.
+    """
+
+    read: Callable[[Subscription], object]
+    is_in_entity_tag: bool = True
+    mask: Callable[[str], str] | None = None
+
+
+def _live_or_ended(subscription: Subscription) -> str:
+    """Return "live" for active and past due alike, since a renewal changes one into the other."""
+    return "live" if subscription.status.is_live else subscription.status
+
+
+def _anchor_day(subscription: Subscription) -> int | None:
+    return subscription.schedule.anchor_day if subscription.schedule.is_anchored else None
+
+
+def _test_clock(subscription: Subscription) -> object:
+    return subscription.row.get("test_clock")
+
+
+ROW_ATTRIBUTES = {
+    "customer_id": RowAttribute(attrgetter("customer_id")),
+    "status": RowAttribute(_live_or_ended, is_in_entity_tag=False),
+    "renewal_date": RowAttribute(attrgetter("renewal_date"), is_in_entity_tag=False),
+    "cancel_at": RowAttribute(attrgetter("cancel_at")),
+    "amount": RowAttribute(attrgetter("amount")),
+    "currency": RowAttribute(attrgetter("currency")),
+    "interval": RowAttribute(attrgetter("schedule.interval")),
+    "interval_count": RowAttribute(attrgetter("schedule.count")),
+    "anchor_day": RowAttribute(_anchor_day, is_in_entity_tag=False),
+    "catch_up": RowAttribute(attrgetter("catch_up")),
+    "plan": RowAttribute(attrgetter("plan")),
+    "customer_name": RowAttribute(attrgetter("customer_name")),
+    "customer_email": RowAttribute(attrgetter("customer_email"), mask=masked),
+    "locale": RowAttribute(attrgetter("locale")),
+    "gateway_customer": RowAttribute(attrgetter("gateway_customer")),
+    "payment_method": RowAttribute(attrgetter("payment_method")),
+    "test_clock": RowAttribute(_test_clock, is_in_entity_tag=False),
+}
+"""The attributes that people give a subscription beside its id, each by its name."""
+
+IN_ENTITY_TAG = tuple(name for name, each in ROW_ATTRIBUTES.items() if each.is_in_entity_tag)
+"""The attributes that the entity tag of a row covers as they stand."""
+
+
+def without_personal_data(name: str, value: object) -> object:
+    """Return the value of an attribute as the history of changes keeps and shows the value.
+
+    The mask of the attribute applies to the whole text. In the text of any other attribute, such as the reason for
+    clearing a mail fault, each mail address is masked.
+    """
+    if not isinstance(value, str):
+        return value
+    attribute = ROW_ATTRIBUTES.get(name)
+    mask = attribute.mask if attribute else None
+    return mask(value) if mask else masked_within(value)
