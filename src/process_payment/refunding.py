@@ -36,8 +36,7 @@ def settle(asked: RenewalRequest, settlement: Settlement, moment: Moment) -> Out
         renewal = settlement.settle(found, moment)
     except GatewayUnavailable as error:
         raise PaymentError(str(error)) from error
-    # The key may belong to another account. The period stays unfinished, and the alarm on unfinished renewals counts
-    # it.
+    # The key may belong to another account. The alarm on unfinished renewals counts the period.
     except GatewayRefused as refused:
         return Outcome(PaymentOutcome.NOTHING_TO_DO, f"gateway: {refused.code}", found)
     if is_of_refund(renewal) and not is_parked(renewal):

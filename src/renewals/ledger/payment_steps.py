@@ -80,8 +80,8 @@ def claim(
     """
     anew = [r for r in instead_of if r.renewal_date == renewal.renewal_date]
     over = [_over(r, renewal) for r in instead_of if r not in anew]
-    # Beyond DynamoDB's limit, the oldest date gets an item, which guards the claim and counts the dates without an
-    # item.
+    # DynamoDB's limit may leave dates without an item. The oldest date always gets an item, which guards the claim;
+    # every item names the number of all dates.
     room = MOST_ACTIONS - 2 - len(guards) - len(over)
     kept = with_items(skipped, min(room, MOST_SKIPPED))
     free = _free(instead_of)

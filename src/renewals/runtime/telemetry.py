@@ -57,7 +57,7 @@ class _Unheard:
 
 @cache
 def _metrics() -> Metrics:
-    # Even with metrics disabled, Powertools would write every hundredth value.
+    # Even with metrics disabled, Powertools would print the collected values at every hundredth value.
     if os.environ.get("POWERTOOLS_METRICS_DISABLED") == "true":
         return cast("Metrics", _Unheard())
     from aws_lambda_powertools import Metrics
