@@ -94,7 +94,7 @@ class Charge(Around):
 
     def renew(self, asked: RenewalRequest) -> Outcome:
         """Bring the subscription's due period to a result. Raises PaymentError if the workflow must try again."""
-        busy = PaymentError("others keep working on this subscription")
+        busy = PaymentError("other executions keep changing this subscription")
         try:
             return repeat_while_outdated(
                 lambda: self._done(decide(take_snapshot(asked, self))), tries=_RACES, otherwise=busy
@@ -319,7 +319,7 @@ class Charge(Around):
             case PaymentState.PROCESSING:
                 waits = self.ledger.apply(payment_steps.wait(renewal, self.now, until=payment.settles_at))
                 return Outcome(PaymentOutcome.IN_PROGRESS, Reason.PROCESSING, waits)
-        raise PaymentError("the payment has a state that is not known here")
+        raise PaymentError("the payment has an unknown state")
 
     def _confirm(self, renewal: Renewal, payment: Payment, *, looked: bool) -> Payment | Outcome:
         """Return the payment after its confirmation, or the outcome if the payment was not confirmed."""

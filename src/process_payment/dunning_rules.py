@@ -118,7 +118,7 @@ DUNNING: tuple[Callable[[Snapshot], Decision | None], ...] = (
 def _of(seen: Snapshot) -> Renewal:
     """Return the refused period."""
     if seen.refused is None:
-        raise ValueError("no period stands refused")
+        raise ValueError("no period is refused")
     return seen.refused
 
 

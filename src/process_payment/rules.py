@@ -224,7 +224,7 @@ def _another_amount(seen: Snapshot) -> Decision | None:
         return None
     if seen.by_sweep:  # the amount changed while the message waited: the next message names the new amount
         return _finish(seen, Outcome(PaymentOutcome.NOTHING_TO_DO, Reason.AMOUNT_CHANGED))
-    return _finish(seen, Outcome(PaymentOutcome.REJECTED, "amount: is not what the subscription costs"))
+    return _finish(seen, Outcome(PaymentOutcome.REJECTED, "amount: differs from the subscription's amount"))
 
 
 def _one_at_a_time(seen: Snapshot) -> Decision | None:

@@ -135,8 +135,8 @@ def test_a_decline_is_told_once_the_address_is_right(shop: Shop) -> None:
 @pytest.mark.parametrize(
     ("attributes", "asked", "reason"),
     [
-        ({}, {"amount": "29.98"}, "amount: is not what the subscription costs"),
-        ({}, {"amount": "0.01"}, "amount: is not what the subscription costs"),
+        ({}, {"amount": "29.98"}, "amount: differs from the subscription's amount"),
+        ({}, {"amount": "0.01"}, "amount: differs from the subscription's amount"),
         ({}, {"customer_id": "cus_somebody_else"}, "subscription_id: no such subscription of this customer"),
         ({"currency": "QQQ"}, {}, "currency: is not a currency that the payment gateway charges in"),
         ({"amount": "29.99"}, {}, "amount: is not a number"),

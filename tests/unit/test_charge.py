@@ -108,7 +108,7 @@ def test_a_wrong_amount_is_rejected_and_says_so(shop: World) -> None:
     """The amount of a request is a claim to check, never an instruction: a wrong amount is rejected."""
     shop.subscribe()
     outcome = shop.renew(amount="0.01")
-    assert (outcome.name, outcome.reason) == ("rejected", "amount: is not what the subscription costs")
+    assert (outcome.name, outcome.reason) == ("rejected", "amount: differs from the subscription's amount")
     assert not shop.items()
 
 

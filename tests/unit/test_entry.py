@@ -35,7 +35,7 @@ STRANGERS: dict[str, tuple[dict[str, str], dict[str, str]]] = {
         {"body.payment_method": "is saved for another customer"},
     ),
     "a detached card": ({"payment_method": "pm_detached"}, {"body.payment_method": "is saved for no customer"}),
-    "a bank account": ({"payment_method": "pm_sepa"}, {"body.payment_method": "is no card"}),
+    "a bank account": ({"payment_method": "pm_sepa"}, {"body.payment_method": "is not a card"}),
 }
 
 

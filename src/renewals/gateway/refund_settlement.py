@@ -72,7 +72,9 @@ class Settlement:
             _count_failed(stands, recorded, asked_for)
             return recorded
 
-        return repeat_while_outdated(settled, tries=_LOOKS, otherwise=Collision(renewal.subscription_id))
+        return repeat_while_outdated(
+            settled, tries=_LOOKS, otherwise=Collision("other executions keep changing the period")
+        )
 
     def _seen(self, renewal: Renewal, moment: Moment, *, asks: bool) -> dict[str, RefundRecord]:
         """Return the new and changed refunds, according to the gateway."""

@@ -22,7 +22,7 @@ def of_card(gateway: Gateway, gateway_customer: str, payment_method: str) -> Ite
     if saved is None:
         yield BadRow("payment_method", "is not known to the gateway")
     elif saved.kind != CARD:
-        yield BadRow("payment_method", "is no card")
+        yield BadRow("payment_method", "is not a card")
     elif saved.gateway_customer is None:
         yield BadRow("payment_method", "is saved for no customer of the gateway: it was detached, or never attached")
     elif saved.gateway_customer != gateway_customer:

@@ -48,7 +48,7 @@ def wire(value: object) -> AttributeValueTypeDef:
             return {"M": {name: wire(each) for name, each in value.items()}}
         case frozenset():
             return _wire_set(value)
-    raise TypeError(f"{type(value).__name__} is no attribute value")
+    raise TypeError(f"{type(value).__name__} cannot be stored in DynamoDB")
 
 
 def plain(attribute: AttributeValueTypeDef) -> Value:
@@ -71,7 +71,7 @@ def plain(attribute: AttributeValueTypeDef) -> Value:
             return attribute["B"]
         case "BOOL":
             return attribute["BOOL"]
-    raise TypeError(f"{kind} is no type of DynamoDB's")
+    raise TypeError(f"{kind} is not an attribute type of DynamoDB")
 
 
 def _wire_set(values: frozenset[object]) -> AttributeValueTypeDef:
@@ -83,7 +83,7 @@ def _wire_set(values: frozenset[object]) -> AttributeValueTypeDef:
         return {"BS": [each for each in values if isinstance(each, bytes)]}
     numbers = [_number(each) for each in values if isinstance(each, Decimal)]
     if not numbers or len(numbers) < len(values):
-        raise TypeError("DynamoDB keeps sets of texts, of numbers, or of bytes, and none that is empty")
+        raise TypeError("DynamoDB stores only non-empty sets, of strings, of numbers or of bytes")
     return {"NS": numbers}
 
 
@@ -96,5 +96,5 @@ def _set(attribute: AttributeValueTypeDef) -> frozenset[str | Decimal | bytes]:
 def _number(value: int | Decimal) -> str:
     number = _NUMBERS.create_decimal(value)
     if not number.is_finite():
-        raise TypeError("DynamoDB keeps finite numbers only")
+        raise TypeError("DynamoDB stores only finite numbers")
     return str(number)

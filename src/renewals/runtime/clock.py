@@ -77,7 +77,7 @@ def moment(wall: datetime, environment: str, zone: tzinfo, test_clock: object = 
     try:
         return Moment(day, at.astimezone(UTC), wall, tested=True, zone=zone)
     except OverflowError:
-        raise BadRow("test_clock", "is the end of time") from None
+        raise BadRow("test_clock", "is too early or too late a date") from None
 
 
 def zone_named(name: str) -> ZoneInfo:

@@ -92,7 +92,7 @@ def get(client: DynamoDBClient, keys: Mapping[str, Iterable[Mapping[str, str]]])
         if not asked:
             return
         _wait(n)
-    raise Throttled(", ".join(keys))
+    raise Throttled(f"items of {', '.join(keys)} were not returned")
 
 
 def as_read(item: Mapping[str, object], watched: Collection[str]) -> tuple[str, dict[str, object]]:
@@ -188,7 +188,7 @@ def update(client: DynamoDBClient, arguments: UpdateTypeDef) -> None:
             _wait(n)
         else:
             return
-    raise Collision("an item")
+    raise Collision("other writers keep changing an item")
 
 
 def transact(client: DynamoDBClient, actions: Iterable[TransactAction]) -> None:
@@ -218,7 +218,7 @@ def transact(client: DynamoDBClient, actions: Iterable[TransactAction]) -> None:
             _wait(n)
         else:
             return
-    raise Collision("a transaction")
+    raise Collision("other writers keep changing the items of a transaction")
 
 
 def _telling(action: TransactAction) -> TransactAction:
