@@ -1,4 +1,4 @@
-"""Chromium without a window, for what has to be looked at as people see it."""
+"""Chromium without a window, for pages that must be looked at as people see them."""
 
 import os
 import shutil
@@ -19,7 +19,7 @@ NEEDS_CHROMIUM = pytest.mark.skipif(
 
 @contextmanager
 def chromium(home: Path) -> Iterator[Chrome]:
-    """A browser that reaches this machine alone. home: its folder."""
+    """Run a browser that reaches only this machine. home: the browser's folder."""
     options = Options()
     options.binary_location = str(_CHROMIUM)
     options.add_argument("--headless=new")
@@ -37,6 +37,6 @@ def chromium(home: Path) -> Iterator[Chrome]:
 
 
 def resize(browser: Chrome, width: int) -> None:
-    """As wide as a device of that many CSS pixels; one of less than 600 is a phone."""
+    """Make the page as wide as a device with `width` CSS pixels; a device below 600 pixels is a phone."""
     metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)

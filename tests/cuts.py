@@ -1,4 +1,4 @@
-"""Every call that leaves the process, numbered: a test can end the process before or after any of them."""
+"""Numbers for all calls that leave the process: a test can end the process before or after any call."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 
 class Cut(BaseException):
-    """The process ended here. Not an Exception: nothing in the product can catch it."""
+    """The end of the process. Not an Exception: nothing in the product can catch a Cut."""
 
 
 def _end(point: str) -> None:
@@ -15,9 +15,9 @@ def _end(point: str) -> None:
 
 @dataclass
 class Cuts:
-    """Numbers every call out of the process: 2n is the moment before call n, 2n+1 the moment after it.
+    """Numbers every call out of the process: 2n is the moment before call n, 2n+1 the moment after.
 
-    happens: what happens at moment `at`, once: by default the process ends.
+    happens: called once, at moment `at`; by default the process ends.
     """
 
     at: int | None = None

@@ -1,4 +1,4 @@
-"""Equal mails are put together once in all unit tests: thousands of renewals send the same ones."""
+"""Equal mails are composed once for all unit tests: thousands of renewals send the same mails."""
 
 from copy import deepcopy
 from email.message import EmailMessage
@@ -13,12 +13,13 @@ type Headers = tuple[tuple[str, Any], ...]
 
 
 class Once:
-    """What `message._message` makes, as far as it is sent: another mail that is equal is the same bytes."""
+    """A stand-in for the mail made by `message._message`, as far as the mail is sent: equal mails are the same
+    bytes."""
 
     def __init__(self, letter: message._Letter, sender: str, to: str) -> None:
         said = letter.subject, letter.name, tuple(letter.paragraphs), letter.link, tuple(letter.facts), letter.seller
         self._letter = (*said, sender, to)
-        _made(self._letter)  # what cannot be put together is refused now
+        _made(self._letter)  # a mail that cannot be composed is refused now
         self._attached: tuple[Attached, ...] = ()
         self._headers: Headers = ()
 

@@ -1,4 +1,4 @@
-"""A share of many cases of one kind: `make test` runs the share, `make proof` the rest."""
+"""A share of many cases of a kind: `make test` runs the share, `make proof` the rest."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -8,7 +8,7 @@ from _pytest.mark import ParameterSet
 
 
 def share(cases: Iterable[Any], of: int) -> list[ParameterSet]:
-    """Every case; the first of so many belongs to `make test`, and those between to `make proof`."""
+    """Return every case; the first of every `of` cases belongs to `make test`, the cases between to `make proof`."""
     marked = []
     for n, case in enumerate(cases):
         given = case if isinstance(case, ParameterSet) else pytest.param(*(case if isinstance(case, tuple) else [case]))

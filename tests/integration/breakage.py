@@ -1,6 +1,5 @@
-"""The product with its protocol broken on purpose, to see that a simulation notices. Never in the product: a copy of
-what was built is changed and put into the deployed function, and the original is put back.
-"""
+"""The product with its protocol broken on purpose, for a simulation to notice. The product itself is never changed: a
+copy of the built code is changed and deployed, and the original code is deployed again at the end."""
 
 import importlib.util
 import io
@@ -15,7 +14,7 @@ from local.simulate.shop import Shop
 
 @dataclass(frozen=True)
 class Change:
-    """One place in a source file of a function, and what stands there instead."""
+    """A place in a function's source file, and the text to put there."""
 
     file: str
     old: str
@@ -24,7 +23,8 @@ class Change:
 
 @dataclass(frozen=True)
 class Breakage:
-    """artifact: the function's logical id in the template. function: the middle of its name. changes: to its source."""
+    """A change of a function. artifact: the function's logical id in the template. function: the middle of its name.
+    changes: the changes of its source."""
 
     artifact: str
     function: str
@@ -33,7 +33,7 @@ class Breakage:
 
 @contextmanager
 def broken(shop: Shop, *breakages: Breakage) -> Iterator[None]:
-    """The deployed functions run the changed code until the block ends.
+    """Let the deployed functions run the changed code until the block ends.
 
     Raises ValueError where a place to be changed is not found exactly once.
     """
@@ -70,5 +70,5 @@ def _archive(folder: Path, changes: tuple[Change, ...]) -> bytes:
 
 
 def _source_of(bytecode: Path) -> Path:
-    """Bytecode is built to be taken without a look at its source."""
+    """Return the source of a bytecode file; bytecode is built to be used without a look at its source."""
     return Path(importlib.util.source_from_cache(bytecode))

@@ -1,4 +1,4 @@
-"""The stacks that the integration tests share, and what acts on them and looks at them."""
+"""The stacks shared by the integration tests, and the fixtures that act on the stacks and look at them."""
 
 import os
 from collections import Counter
@@ -17,7 +17,7 @@ from local.stack import Stack
 
 pytest.register_assert_rewrite("tests.integration.shop")
 
-from tests.integration.shop import Shop  # noqa: E402  (its assertions tell what differs only if told so before)
+from tests.integration.shop import Shop  # noqa: E402  (pytest must rewrite its assertions before the import)
 from tests.integration.stacks import SHARES, deployed, end_stacks_of  # noqa: E402
 
 HERE = Path(__file__).parent
@@ -29,9 +29,10 @@ PLACES = {
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Puts the tests into the order of their shares. Each has an id of its own: of two with one id xdist would run one.
+    """Put the tests into the order of their shares, and give every test an id of its own: xdist runs only the first of
+    two tests with equal ids.
 
-    Under pytest 9.2 schemathesis gives the tests of all paths one id, and names that differ.
+    Under pytest 9.2 schemathesis gives the tests of all paths an equal id, and different names.
     """
     here = [item for item in items if item.path.parent == HERE]
     for item in here:
@@ -45,7 +46,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 class OneProcessForEachShare(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
-    """xdist's own --dist loadgroup, version 3.8.0, knows no group under pytest 9.2."""
+    """A scheduler by shares: xdist's own --dist loadgroup, version 3.8.0, finds no groups under pytest 9.2."""
 
     def _split_scope(self, nodeid: str) -> str:
         return share_of(nodeid) if "/integration/" in nodeid else nodeid
@@ -56,9 +57,9 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadSco
 
 
 def share_of(test: str) -> str:
-    """The share in which a test runs: the one of its file, or that which its parameter names.
+    """Return the share in which a test runs: the share of the file, or the share named by the test's parameter.
 
-    Raises UsageError where the file is in none, or in several.
+    Raises UsageError where the file is in no share, or in several.
     """
     file = test.partition("::")[0].rpartition("/")[2]
     found = [name for name, share in SHARES.items() if file in share.files]
@@ -69,14 +70,14 @@ def share_of(test: str) -> str:
 
 
 def pytest_sessionfinish() -> None:
-    """Ends the stacks that a process of these tests has left running: one that was interrupted may not come to it."""
+    """End the stacks that a test process has left running, as an interrupted process may do."""
     if "PYTEST_XDIST_WORKER" not in os.environ:
         end_stacks_of(os.getpid())
 
 
 @pytest.fixture(scope="session")
 def shop_of(request: pytest.FixtureRequest) -> Iterator[Callable[[str], Shop]]:
-    """The shop of a share, whose stack is deployed when it is first asked for."""
+    """A function that returns the shop of a share and deploys the share's stack at the first call."""
     with ExitStack() as running:
         yield cache(lambda share: Shop(running.enter_context(deployed(SHARES[share], request.session))))
 
@@ -88,11 +89,11 @@ def share(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="module")
 def shop(shop_of: Callable[[str], Shop], share: str) -> Shop:
-    """What makes subscriptions on the stack of the share, sends webhooks, and looks at what became of them."""
+    """The shop on the share's stack: makes subscriptions, sends webhooks, and looks at the results."""
     return shop_of(share)
 
 
 @pytest.fixture(scope="module")
 def stack(shop: Shop) -> Stack:
-    """The stack of the share."""
+    """The share's stack."""
     return shop.stack

@@ -1,5 +1,5 @@
-// The words of a page that stand out too little from their ground: their contrast, by WCAG 2.2's formula
-// (https://www.w3.org/TR/WCAG22/#dfn-contrast-ratio), is below 4.5.
+// Returns the words of a page that stand out too little from their background: words with a contrast below 4.5, by the
+// formula of WCAG 2.2 (https://www.w3.org/TR/WCAG22/#dfn-contrast-ratio).
 const part = (value) => (value / 255 <= 0.04045 ? value / 255 / 12.92 : ((value / 255 + 0.055) / 1.055) ** 2.4);
 const light = ([r, g, b]) => 0.2126 * part(r) + 0.7152 * part(g) + 0.0722 * part(b);
 const colour = (text) => text.match(/[\d.]+/g).map(Number);

@@ -1,4 +1,5 @@
-"""The deployed stacks of the tests, built and deployed as users do, each on a port of its own; what runs on which."""
+"""The deployed stacks of the tests, built and deployed as users do, every stack on a port of its own; and the files
+that run on every stack."""
 
 import os
 import shutil
@@ -14,15 +15,15 @@ from local.time_passes import TimePasses
 
 _STARTED_BY = "started-by-tests-of"
 SCALE_OF_WAITS = 0.05
-"""A workflow's pause before it tries again lasts so much of what it says: how long it is, unit tests say."""
+"""The scale of a workflow's pauses before its retries; unit tests assert the unscaled lengths."""
 
 
 @dataclass(frozen=True)
 class Share:
-    """Test files that run on one stack, in this order; those of another share may run at the same time.
+    """Test files that run on the same stack in this order, at the same time as the files of other shares.
 
-    environment: the one it is deployed as. scheduled: whether it sweeps by itself. Else tests say themselves what is
-    renewed, at whatever time of the day they run.
+    environment: the stack's Environment. scheduled: whether the schedules run. Without schedules the tests alone decide
+    what is renewed, at any time of the day.
     """
 
     files: tuple[str, ...]
@@ -31,10 +32,10 @@ class Share:
 
 
 LOGS = "test_logs.py"
-"""Runs in each share that names it, when all of its other files have."""
+"""A file that runs in several shares, after all other files of the share."""
 
 SHARES = {
-    # The alarms want a stack on which nothing has gone wrong yet, and move on its clock of metrics.
+    # The alarms need a stack on which nothing has gone wrong yet, and move the clock of the stack's metrics.
     "after the alarms": Share(
         (
             "test_alarms.py",
@@ -49,7 +50,7 @@ SHARES = {
             LOGS,
         )
     ),
-    # The audit wants a stack, and a gateway, on which nothing has been charged yet.
+    # The audit needs a stack and a gateway on which nothing has been charged yet.
     "after the audit": Share(
         (
             "test_audit.py",
@@ -66,8 +67,8 @@ SHARES = {
             LOGS,
         )
     ),
-    # Outside production, where a subscription may have a test clock. The ceilings want no more than what was built, on
-    # any stack; they come last, since they keep all cores at work where the other shares are done.
+    # Outside production a subscription may have a test clock. The ceilings need only the built functions, on any stack,
+    # and come last, since they keep all cores busy while the other shares are done.
     "with test clocks": Share(
         ("test_own_subscription.py", "test_simulation.py", "test_ceilings.py"), ENVIRONMENT, scheduled=True
     ),
@@ -76,7 +77,8 @@ SHARES = {
 
 @contextmanager
 def deployed(share: Share, session: pytest.Session) -> Iterator[Stack]:
-    """The share's stack, IAM enforced. Its folder stays if a test failed meanwhile, for its logs and mails."""
+    """Deploy the share's stack with IAM enforced; after a failed test the stack's folder stays, for its logs and
+    mails."""
     stack, failed_before = Stack(free_port(), Environment=share.environment), session.testsfailed
     with stack:
         (stack.folder / _STARTED_BY).write_text(str(_first_process()))
@@ -89,7 +91,7 @@ def deployed(share: Share, session: pytest.Session) -> Iterator[Stack]:
 
 
 def end_stacks_of(process: int) -> None:
-    """Ends what the tests of this process, or of one that it started, have left running."""
+    """End the stacks left running by the tests of this process or of its child processes."""
     for note in (ROOT / ".local").glob(f"[0-9]*/{_STARTED_BY}"):
         stack = Stack(int(note.parent.name))
         if note.read_text() == str(process):
@@ -108,6 +110,6 @@ def _disable_schedules(stack: Stack) -> None:
 
 
 def settings_of(schedule: dict[str, object]) -> dict[str, object]:
-    """What a schedule is updated with, which keeps nothing that it is not told again."""
+    """Return a schedule's settings for an update: an update drops all settings not given again."""
     names = ("Name", "ScheduleExpression", "ScheduleExpressionTimezone", "FlexibleTimeWindow", "Target", "State")
     return {name: schedule[name] for name in names}

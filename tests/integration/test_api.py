@@ -1,4 +1,4 @@
-"""The API on the deployed stack: who may call it, and what its calls do to renewals."""
+"""The API on the deployed stack: who may call the API, and what its calls do to renewals."""
 
 import json
 import re
@@ -21,7 +21,7 @@ type Json = Any
 
 
 class Api:
-    """The deployed API, as one caller."""
+    """The deployed API, as a single caller."""
 
     def __init__(self, shop: Shop, credentials: Credentials | None) -> None:
         self._base = shop.stack.outputs["LocalApiUrl"]
@@ -34,13 +34,13 @@ class Api:
 
 @pytest.fixture(scope="module")
 def api(shop: Shop) -> Api:
-    """Called by the account's root."""
+    """The API, called by the account's root."""
     return Api(shop, ROOT)
 
 
 @pytest.fixture
 def user(shop: Shop) -> Iterator[tuple[str, Credentials]]:
-    """An IAM user with a key and no permission."""
+    """An IAM user with a key and without permissions."""
     iam, name = shop.stack.client("iam"), f"user-{uuid.uuid4().hex[:8]}"
     iam.create_user(UserName=name)
     key = iam.create_access_key(UserName=name)["AccessKey"]
@@ -52,7 +52,7 @@ def user(shop: Shop) -> Iterator[tuple[str, Credentials]]:
 
 
 def new(subscriber: Subscriber, **changes: Json) -> Json:
-    """A request to create a subscription for the subscriber's customer and card."""
+    """Return a request to create a subscription for the subscriber's customer and card."""
     identity = uuid.uuid4().hex[:12]
     return {
         "subscription_id": f"sub_{identity}",
@@ -66,9 +66,9 @@ def new(subscriber: Subscriber, **changes: Json) -> Json:
 
 
 def test_only_signed_calls_of_whom_iam_allows_come_in(shop: Shop, user: tuple[str, Credentials]) -> None:
-    """Unsigned, wrongly signed and not permitted are refused; what a policy permits is answered, and no more.
+    """Unsigned, wrongly signed and unpermitted calls are refused; exactly the calls that a policy permits are answered.
 
-    That the refusals are problem details is asserted on the template: the emulator has its own words for them.
+    The template's tests assert that refusals are problem details: the emulator has its own words for refusals.
     """
     subscriber = shop.subscribe()
     path = f"/subscriptions/{subscriber.subscription_id}"
@@ -86,7 +86,7 @@ def test_only_signed_calls_of_whom_iam_allows_come_in(shop: Shop, user: tuple[st
 
 @pytest.mark.parametrize("spelled", ["refund/", "refund%2F", "refund//", "%72efund", "/refund", "./refund", "REFUND"])
 def test_a_denied_path_has_no_other_spelling(shop: Shop, user: tuple[str, Credentials], spelled: str) -> None:
-    """Who may do everything but refund refunds nothing, however the path is written."""
+    """A caller who may do everything but refund refunds nothing, however the path is written."""
     subscriber = shop.subscribe()
     shop.renew(subscriber)
     name, key = user
@@ -105,7 +105,7 @@ def test_a_denied_path_has_no_other_spelling(shop: Shop, user: tuple[str, Creden
 
 
 def test_changes_carry_the_callers_name(shop: Shop, user: tuple[str, Credentials]) -> None:
-    """What an IAM user changes stands under its name in the timeline."""
+    """A change by an IAM user stands under the user's name in the timeline."""
     subscriber = shop.subscribe(renewal_date=(today() + timedelta(days=9)).isoformat())
     name, key = user
     statement = {"Effect": "Allow", "Action": "execute-api:Invoke", "Resource": "*"}
@@ -119,7 +119,7 @@ def test_changes_carry_the_callers_name(shop: Shop, user: tuple[str, Credentials
 
 
 def test_created_and_charged_at_once(shop: Shop, api: Api) -> None:
-    """A new subscription without a date is charged, receipted and mailed, and its timeline says so in order."""
+    """A new subscription without a date is charged, receipted and mailed, and the timeline says so in order."""
     subscriber = shop.subscribe(renewal_date=(today() + timedelta(days=9)).isoformat())
     request = new(subscriber)
     created = api("POST", "/subscriptions", request, Idempotency_Key=uuid.uuid4().hex)
@@ -152,7 +152,7 @@ def test_another_card_pays_what_is_past_due(shop: Shop, api: Api) -> None:
 
 
 def test_a_refund(shop: Shop, api: Api) -> None:
-    """A part of a renewal is refunded by the gateway, and the customer gets a receipt of it; the same request is one
+    """A part of a renewal is refunded by the gateway, and the customer gets a receipt; the repeated request is the same
     refund."""
     subscriber = shop.subscribe()
     shop.renew(subscriber)
@@ -173,7 +173,8 @@ def test_a_refund(shop: Shop, api: Api) -> None:
 
 
 def test_the_link_in_the_mail_opens_the_receipt(shop: Shop, api: Api) -> None:
-    """As a browser follows it, without a signature: the PDF that was mailed; with one bit changed, nothing."""
+    """Followed without a signature, as by a browser, the link opens the mailed PDF; with a single bit changed the
+    answer is 404."""
     subscriber = shop.subscribe()
     shop.renew(subscriber)
     (mail,) = shop.mails(subscriber)
@@ -192,8 +193,8 @@ def test_the_link_in_the_mail_opens_the_receipt(shop: Shop, api: Api) -> None:
 
 @pytest.mark.parametrize("many", [150, pytest.param(1000, marks=pytest.mark.proof)])
 def test_many_editors_lose_no_update(shop: Shop, api: Api, many: int) -> None:
-    """PATCH calls with If-Match, eight at once, each of a fresh reading: as many as were accepted are counted in the
-    row, and every other one was told that it is late, or to wait."""
+    """Of PATCH calls with If-Match, eight at once and each after a fresh read, the row counts exactly the accepted
+    edits; every other editor is told to read again or to wait."""
     subscriber = shop.subscribe(plan="0", renewal_date=(today() + timedelta(days=9)).isoformat())
     path = f"/subscriptions/{subscriber.subscription_id}"
 
@@ -210,7 +211,7 @@ def test_many_editors_lose_no_update(shop: Shop, api: Api, many: int) -> None:
 
 
 def test_every_list_is_found_by_its_index(shop: Shop, api: Api) -> None:
-    """A customer's subscriptions are listed, and the one that is paused among all."""
+    """A customer's subscriptions are listed by the customer's index, and a paused subscription by its status."""
     subscriber = shop.subscribe(status="paused")
     listed = api("GET", f"/subscriptions?customer_id={subscriber.customer_id}").body["items"]
     assert [item["subscription_id"] for item in listed] == [subscriber.subscription_id]

@@ -1,4 +1,4 @@
-"""The deployed API against its OpenAPI document: requests right and wrong, and no answer beside it."""
+"""The deployed API against its OpenAPI document: right and wrong requests, and only documented answers."""
 
 from collections import Counter
 from itertools import cycle
@@ -36,7 +36,7 @@ api = schemathesis.openapi.from_dict(document())
 
 
 class Signed(requests.auth.AuthBase):
-    """Signs a request of the account's root as it leaves."""
+    """Signs a request of the account's root when it is sent."""
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         signed = AWSRequest(request.method, request.url, data=request.body, headers={})
@@ -47,7 +47,7 @@ class Signed(requests.auth.AuthBase):
 
 @pytest.fixture(scope="module")
 def subscriptions(shop: Shop) -> Any:
-    """Ids of subscriptions in every state, and of one that is not there, again and again."""
+    """The ids of subscriptions in every state, and of an unknown subscription, in an endless cycle."""
     statuses = ("active", "past_due", "paused", "unpaid", "canceled")
     there = [shop.subscribe(status=status).subscription_id for status in statuses]
     renewed = shop.subscribe()
@@ -64,7 +64,7 @@ def requests_of_each_path(many: int) -> settings:
 @api.parametrize()
 @requests_of_each_path(50)
 def test_no_answer_beside_the_document(case: Any, shop: Shop, subscriptions: Any) -> None:
-    """Whatever is asked, the answer is not a server error, and is of a status, type and shape that are documented."""
+    """No request causes a server error, and every answer has a documented status, type and shape."""
     ask(case, shop, subscriptions)
 
 
@@ -73,15 +73,15 @@ def test_no_answer_beside_the_document(case: Any, shop: Shop, subscriptions: Any
 @api.parametrize()
 @requests_of_each_path(500)
 def test_no_answer_beside_the_document_to_very_many_requests(case: Any, shop: Shop, subscriptions: Any) -> None:
-    """The same of five hundred requests to each path."""
+    """Five hundred requests to every path get only documented answers."""
     ask(case, shop, subscriptions)
 
 
 def ask(case: Any, shop: Shop, subscriptions: Any) -> None:
-    """Sends the request, and compares the answer with the document.
+    """Send the request and compare the answer with the document.
 
-    Refused before our code, by the emulator's API Gateway (a path that is none, a signature over what HTTP altered),
-    are answers in its own words; those are counted apart.
+    The emulator's API Gateway refuses some requests before our code (an unknown path, a signature over a part that HTTP
+    altered) in its own words; such answers are counted apart.
     """
     if "subscription_id" in case.path_parameters and case.method != "PUT":
         case.path_parameters["subscription_id"] = next(subscriptions)
@@ -93,6 +93,6 @@ def ask(case: Any, shop: Shop, subscriptions: Any) -> None:
 
 
 def test_most_requests_came_through() -> None:
-    """What was tested is the API: most requests reached it, and were answered in every way that there is."""
+    """Most requests reached the API and were answered in every documented way."""
     assert answers["refused before our code"] < sum(answers.values()) / 5
     assert {"200", "400", "404", "409"} <= set(answers)

@@ -1,4 +1,4 @@
-"""The audit on a deployed stack: each kind of difference is planted, found, counted and told of."""
+"""The audit on a deployed stack: every kind of difference is planted, found, counted and told."""
 
 import json
 from collections import Counter
@@ -13,7 +13,7 @@ from tests.integration.shop import SUCCEEDED, Shop, Subscriber, today, wait_unti
 
 
 def call(shop: Shop, event: dict[str, str]) -> dict[str, Any]:
-    """One call of the function; its reply."""
+    """Call the function and return its reply."""
     name = shop.stack.outputs["AuditFunctionName"]
     answer = shop.functions.invoke(FunctionName=name, Payload=json.dumps(event))
     reply: dict[str, Any] = json.loads(answer["Payload"].read())
@@ -21,7 +21,7 @@ def call(shop: Shop, event: dict[str, str]) -> dict[str, Any]:
 
 
 def audit(shop: Shop, days: int = 1) -> dict[str, Any]:
-    """Of today, and so many days before it."""
+    """Audit today and the `days` days before."""
     return call(shop, {"from": (today() - timedelta(days=days)).isoformat(), "to": today().isoformat()})
 
 
@@ -54,7 +54,7 @@ def is_refunded(shop: Shop, subscriber: Subscriber) -> bool:
 
 
 def charge_past_the_ledger(shop: Shop, subscriber: Subscriber, period: str) -> str:
-    """As a second system would that had lost its memory. The payment's id."""
+    """Charge as a second system without memory would; return the payment's id."""
     intents = official_client(shop.stack.gateway_url, shop.stack.gateway_key).v1.payment_intents
     asked: Any = {
         "amount": 2999,
@@ -70,8 +70,8 @@ def charge_past_the_ledger(shop: Shop, subscriber: Subscriber, period: str) -> s
 
 
 def test_a_healthy_shop_has_no_difference(shop: Shop) -> None:
-    """Paid, declined and waiting for the bank: nothing is named, every kind's metric is written with its zero, and the
-    alarm is quiet."""
+    """With paid, declined and unconfirmed payments nothing is named, every kind's metric is written with zero, and the
+    alarm stays off."""
     renewed(shop)
     shop.renew(shop.subscribe(card="pm_card_chargeCustomerFail"))
     shop.renew(shop.subscribe(card="pm_card_authenticationRequired"))
@@ -90,8 +90,8 @@ def test_a_healthy_shop_has_no_difference(shop: Shop) -> None:
 
 
 def test_each_kind_is_found_and_told(shop: Shop) -> None:
-    """One of each, planted where the deployed parts keep what they know: just these are named, each with its
-    subscription, in the reply, the report, the log and the alarm."""
+    """A difference of every kind is planted: exactly the planted differences are named with their subscriptions, in the
+    reply, the report, the log and the alarm."""
     day = today().isoformat()
     planted: dict[str, Subscriber] = {}
 
@@ -113,7 +113,7 @@ def test_each_kind_is_found_and_told(shop: Shop) -> None:
 
     planted["overlapping"] = renewed(shop)
     [item] = shop.ledger(planted["overlapping"])
-    before = today() - timedelta(days=10)  # none of the audited days
+    before = today() - timedelta(days=10)  # not among the audited days
     earlier = {"renewal_date": before.isoformat(), "period_end": (today() + timedelta(days=1)).isoformat()}
     charged = {"charged_on": before.isoformat(), "charged_at": f"{before}T12:00:00.000000+00:00"}
     shop.renewals.put_item(Item=item | earlier | charged | {"payment_id": "pi_of_ten_days_ago"})
@@ -155,15 +155,15 @@ def test_each_kind_is_found_and_told(shop: Shop) -> None:
         line["kind"] for line in logged(shop) if line.get("message") == "difference" and line["level"] == "WARNING"
     )
     assert told == dict.fromkeys(Difference, 1)
-    for kind in ("refund_unknown", "refund_unanswered"):  # the workflow was asked to look at them
+    for kind in ("refund_unknown", "refund_unanswered"):  # the audit asks the workflow to look at the refunds
         wait_until(partial(is_refunded, shop, planted[kind]))
 
 
 def test_a_run_without_time_hands_on_and_the_last_one_reports(shop: Shop) -> None:
-    """Run after run, each with its part, to the same report as one run makes."""
+    """An audit in several runs, each with its part, makes the same report as an audit in a single run."""
     at_once = report(shop, audit(shop))
     name = shop.stack.outputs["AuditFunctionName"]
-    shop.functions.update_function_configuration(FunctionName=name, Timeout=100)  # less than it wants to have left
+    shop.functions.update_function_configuration(FunctionName=name, Timeout=100)  # less than a run wants to have left
     reply = audit(shop, days=2)
     assert reply["finished"] is False
 
@@ -179,7 +179,7 @@ def test_a_run_without_time_hands_on_and_the_last_one_reports(shop: Shop) -> Non
 
 
 def test_the_nightly_audit_is_of_complete_days(shop: Shop) -> None:
-    """The schedule's event: the last three days, without today, which is not over."""
+    """The schedule's event audits the last three days without today, which is not over."""
     reply = call(shop, {})
     first, last = (today() - timedelta(days=days) for days in (3, 1))
     assert reply["report"] == f"audits/{first}_{last}/report.json"

@@ -1,4 +1,4 @@
-"""What the deployed functions may take to start, and how large they may be. docs/performance.md says what they take."""
+"""Ceilings for the start and the size of the deployed functions; docs/performance.md has the measured values."""
 
 import os
 from concurrent.futures import ThreadPoolExecutor
@@ -20,12 +20,12 @@ INSTRUCTIONS = {
     "subscriptions_api": 1600,
 }
 ANY_OTHER = 950
-"""For functions that need no more than what all of them share."""
+"""The ceiling for functions that need only the shared code."""
 
 
 @pytest.fixture(scope="module")
 def functions(stack: Stack) -> dict[str, built.Function]:
-    """The functions as they are deployed."""
+    """The functions as deployed."""
     return built.functions(stack.artifacts_folder)
 
 
@@ -42,8 +42,8 @@ def test_functions_start_fast(functions: dict[str, built.Function]) -> None:
 
 
 def test_artifacts_are_small(functions: dict[str, built.Function], tmp_path: Path) -> None:
-    """What a cold start has to fetch: the webhook's archives together, and each function's files unpacked, of which the
-    receipt's are the most."""
+    """The webhook's archives together, and the unpacked files of every function, are small enough for a cold start; the
+    receipt function's files are the largest."""
     webhook = functions["webhook_handler"]
     assert sum(built.zipped(part, tmp_path / "zip") for part in (webhook.code, *webhook.layers)) < 4e6
     unzipped = {

@@ -1,4 +1,4 @@
-"""The sample events run against the deployed functions as docs/local.md says, by SAM's own command."""
+"""The sample events, run against the deployed functions as docs/local.md says, by SAM's own command."""
 
 import json
 import subprocess
@@ -17,7 +17,8 @@ SAM = ROOT / ".envs/sam/bin/sam"
 
 @pytest.fixture
 def remote_invoke(shop: Shop, tmp_path: Path) -> Any:
-    """`sam remote invoke FUNCTION --event-file events/NAME.json`: what it prints, which is the function's reply."""
+    """A function that runs `sam remote invoke FUNCTION --event-file events/NAME.json` and returns the function's
+    reply."""
     # SAM asks the package index for a newer SAM once a week, unless it has just done so.
     (tmp_path / "metadata.json").write_text(json.dumps({"lastVersionCheck": time.time()}))
     environment = {
@@ -49,7 +50,8 @@ def remote_invoke(shop: Shop, tmp_path: Path) -> Any:
 
 
 def test_the_sample_events_make_one_renewal(shop: Shop, remote_invoke: Any) -> None:
-    """In order: the webhook's old signature is refused, the payment made, the receipt stored, the mail sent."""
+    """In order: the webhook's old signature is refused, the payment is made, the receipt is stored, and the mail is
+    sent."""
     add_sample(shop.stack)
     webhook = remote_invoke("WebhookHandler", "webhook_handler")
     assert webhook["statusCode"] == 401
@@ -70,5 +72,5 @@ def test_the_sample_events_make_one_renewal(shop: Shop, remote_invoke: Any) -> N
     [mail] = shop.mails_to(str(row["customer_email"]))
     assert len(list(mail.iter_attachments())) == 1
 
-    # Its token is nobody's: what it says of the mail above is not believed.
+    # The event's token belongs to no mail: the function does not believe the event.
     assert remote_invoke("MailFeedback", "mail_feedback") == {"outcomes": ["unknown"]}

@@ -1,4 +1,4 @@
-"""The whole workflow against a gateway that fails in every way it can: the money moves once, or visibly not at all."""
+"""The whole workflow against a gateway that fails in every way: the money moves once, or visibly not at all."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +10,7 @@ from tests.integration.shop import FAILED, SUCCEEDED, Shop, Subscriber, assert_r
 
 @dataclass(frozen=True)
 class Trouble:
-    """What one customer's calls to the gateway meet."""
+    """The trouble that a customer's calls to the gateway meet."""
 
     mode: str
     operation: str
@@ -38,7 +38,7 @@ AWAY = Trouble("503", "*", calls=4)
 
 @pytest.fixture(scope="module")
 def bad_day(shop: Shop) -> dict[Trouble, Subscriber]:
-    """A subscriber for each trouble, all asked to be renewed at the same time: most of it is waiting."""
+    """A subscriber for every trouble, all renewed at the same time, since most of a run is waiting."""
     subscribers = {}
     for trouble in [*TROUBLES, PROCESSING, AWAY]:
         subscriber = subscribers[trouble] = shop.subscribe()
@@ -55,7 +55,8 @@ def bad_day(shop: Shop) -> dict[Trouble, Subscriber]:
 def test_trouble_at_the_gateway_ends_in_one_charge(
     shop: Shop, bad_day: dict[Trouble, Subscriber], trouble: Trouble
 ) -> None:
-    """Refused, dropped or slow, before the money moved or after: the workflow tries again, and charges once."""
+    """Whether a call is refused, dropped or slow, before or after the money moved, the workflow retries and charges
+    once."""
     subscriber = bad_day[trouble]
     [end] = shop.ends(subscriber, 1)
     assert (end.status, end.state) == (SUCCEEDED, "Success")
@@ -66,7 +67,8 @@ def test_trouble_at_the_gateway_ends_in_one_charge(
 
 
 def test_a_payment_in_processing_is_waited_for(shop: Shop, bad_day: dict[Trouble, Subscriber]) -> None:
-    """No receipt, no mail and no second try while it is unclear; settled later, a redelivery finds and finishes it."""
+    """A payment in processing makes no receipt, mail or second attempt; settled later, the payment is found and
+    finished by a repeated webhook."""
     subscriber = bad_day[PROCESSING]
     [end] = shop.ends(subscriber, 1)
     assert (end.status, end.state) == (SUCCEEDED, "Success")
@@ -84,7 +86,8 @@ def test_a_payment_in_processing_is_waited_for(shop: Shop, bad_day: dict[Trouble
 
 
 def test_a_gateway_that_stays_away_loses_nothing(shop: Shop, bad_day: dict[Trouble, Subscriber]) -> None:
-    """Unavailable at every try, the execution fails without a charge; redelivered later, it charges once."""
+    """With the gateway unavailable at every try the execution fails without a charge; a repeated webhook later charges
+    once."""
     subscriber = bad_day[AWAY]
     [end] = shop.ends(subscriber, 1)
     assert (end.status, end.error) == (FAILED, "PaymentProcessingFailed")

@@ -1,4 +1,4 @@
-"""What each stack logged during all of the tests that ran on it, and during these: ids and outcomes, nothing else."""
+"""The logs of all tests on a stack, this module's included, have ids and outcomes and nothing private."""
 
 import json
 import time
@@ -39,7 +39,7 @@ def share(request: pytest.FixtureRequest) -> str:
 
 
 def logged(shop: Shop, since: int = 0, **groups: str) -> Iterator[str]:
-    """Every event of every log group of the stack, or of those that DescribeLogGroups finds by what is given.
+    """Yield every event of every log group of the stack, or of the groups that DescribeLogGroups finds by `groups`.
 
     since: in milliseconds, the moment before which no event is read.
     """
@@ -52,15 +52,15 @@ def logged(shop: Shop, since: int = 0, **groups: str) -> Iterator[str]:
 
 
 def _logged_in(logs: Any, **asked: Any) -> Iterator[str]:
-    """Events of many streams at once, since each call of a function has a stream. The emulator tells no more than the
-    first ten thousand events, and would hide the others."""
+    """Yield the events of many streams in a single call, since every call of a function has a stream. The emulator
+    returns only the first ten thousand events and would hide further events."""
     events = logs.filter_log_events(**asked)["events"]
     assert len(events) < MOST_EVENTS
     yield from (event["message"] for event in events)
 
 
 def payloads(shop: Shop) -> Iterator[str]:
-    """Input, output and history of every execution, which the workflow logs, execution data included."""
+    """Yield input, output and history of every execution, which the workflow logs with its execution data."""
     for page in shop.workflows.get_paginator("list_executions").paginate(stateMachineArn=shop.workflow):
         for execution in page["executions"]:
             arn = execution["executionArn"]
@@ -69,8 +69,8 @@ def payloads(shop: Shop) -> Iterator[str]:
 
 
 def test_nothing_private_is_logged(shop: Shop) -> None:
-    """No name, address, card number, key or signing secret in any log or payload, whatever became of the renewal and
-    whatever was put where it does not belong."""
+    """No log or payload has a name, address, card number, key or signing secret, whatever became of the renewals and
+    wherever private data was misplaced."""
     good = shop.subscribe(name=NAMED_NOWHERE_ELSE)
     declined = shop.subscribe(name=NAMED_NOWHERE_ELSE, card="pm_card_chargeCustomerFail")
     unmailable = shop.subscribe(name=NAMED_NOWHERE_ELSE, customer_email=f"{NAMED_NOWHERE_ELSE}@")
@@ -107,7 +107,8 @@ def test_nothing_private_is_logged(shop: Shop) -> None:
 
 
 def test_a_renewal_is_followed_from_the_webhook_to_the_mail(shop: Shop) -> None:
-    """One id of the sender's finds every function's line, with subscription, period and execution in it."""
+    """The sender's webhook id finds every function's log line, and the lines have subscription, period and
+    execution."""
     subscriber, webhook_id, since = shop.subscribe(), f"msg_{uuid.uuid4().hex}", int(1000 * time.time())
     body = subscriber.request()
     assert shop.post(body, shop.signed(body, message_id=webhook_id)).status == 202
@@ -130,7 +131,7 @@ def call(shop: Shop, function: str, event: Any) -> None:
 
 
 def refuse_webhooks(shop: Shop, subscriber: Subscriber) -> None:
-    """Unsigned, of another form, with what is private in each field."""
+    """Send unsigned and malformed webhooks with private data in every field."""
     for changes in ({"amount": NAMED_NOWHERE_ELSE}, {"subscription_id": PLANTED[0]}, {"customer_id": PLANTED[0]}):
         body = subscriber.request(note=NAMED_NOWHERE_ELSE, **changes)
         assert shop.post(body, shop.signed(body)).status == 400
@@ -139,7 +140,7 @@ def refuse_webhooks(shop: Shop, subscriber: Subscriber) -> None:
 
 
 def misuse_the_api(shop: Shop, subscriber: Subscriber) -> None:
-    """What is private in the path, in the query, in fields that exist and fields that do not."""
+    """Send requests with private data in the path, in the query, and in known and unknown fields."""
     path = f"/subscriptions/{subscriber.subscription_id}"
     private = {"plan": [PLANTED[0]], "amount": PLANTED[0], "customer_email": PLANTED[1], PLANTED[0]: PLANTED[0]}
     assert api(shop, "POST", "/subscriptions", private | {"card": CARDS[0]}) == 400
@@ -159,7 +160,7 @@ def api(shop: Shop, method: str, path: str, body: Any = None, key: str = "") -> 
 
 
 def refund_and_remind(shop: Shop, subscriber: Subscriber) -> None:
-    """Money given back, its receipt and mail; a reminder of a year's renewal."""
+    """Refund a renewal with receipt and mail, and send a reminder of a yearly renewal."""
     before = len(shop.executions(subscriber.subscription_id))
     asked, key = {"renewal_date": today().isoformat()}, uuid.uuid4().hex
     assert api(shop, "POST", f"/subscriptions/{subscriber.subscription_id}/refund", asked, key=key) == 201
@@ -173,14 +174,15 @@ def refund_and_remind(shop: Shop, subscriber: Subscriber) -> None:
 
 
 def misplace(shop: Shop) -> None:
-    """Rows with what is private in a wrong place: a key, a date, a status, an amount."""
+    """Write rows with private data in a wrong place: a key, a date, a status, an amount."""
     for wrong in WRONG_PLACES:
         subscriber = shop.subscribe(name=NAMED_NOWHERE_ELSE)
         shop.subscriptions.put_item(Item=shop.row(subscriber) | wrong)
 
 
 def fail_in_every_function(shop: Shop) -> None:
-    """Events that no version of the workflow sends, with what is private in them: each fails, and says so."""
+    """Send every function an event with private data that no version of the workflow sends; every function fails and
+    logs the failure."""
     for name in FUNCTIONS:
         work = {"subscription_id": PLANTED[0], "customer_id": PLANTED[1], "renewal_date": PLANTED[1], "amount": "1.00"}
         event: dict[str, Any] = {

@@ -1,6 +1,8 @@
-"""Mail that comes back, on the deployed stack: what SES publishes reaches the function, which marks the address.
+"""Mail that comes back, on the deployed stack: SES's event reaches the function, which marks the address.
 
-That what the function cannot take ends in a dead-letter queue is asserted on the template: the emulator drops it."""
+The template's tests assert that events beyond the function's power end in a dead-letter queue: the emulator drops such
+events.
+"""
 
 from typing import Any
 
@@ -14,8 +16,8 @@ def _alarm(shop: Shop, name: str) -> str:
 
 
 def test_a_bounce_marks_the_address_and_raises_the_alarm(shop: Shop) -> None:
-    """Published to the topic: the row names the address, the receipt waits, the alarm tells. The corrected address gets
-    the mail, and the bounce of the old one, told once more, marks nothing."""
+    """A published bounce marks the address in the row, the receipt waits, and the alarm comes on. The corrected address
+    gets the mail, and the same bounce, published again, marks nothing."""
     subscriber = shop.subscribe()
     assert shop.renew(subscriber).status == SUCCEEDED
     bounce = shop.bounce_of(subscriber, "receipt_1")
@@ -35,7 +37,8 @@ def test_a_bounce_marks_the_address_and_raises_the_alarm(shop: Shop) -> None:
 
 
 def test_nobody_is_cancelled_without_having_been_told(shop: Shop) -> None:
-    """The last dunning date has come and the final notice came back: past due, nothing charged, an alarm."""
+    """Where the last dunning date has come and the final notice came back, the subscription stays past due, nothing is
+    charged, and an alarm comes on."""
     subscriber = shop.subscribe(card="pm_card_chargeCustomerFail")
     assert shop.renew(subscriber).payment["outcome"] == "declined"
 
@@ -61,7 +64,7 @@ def test_nobody_is_cancelled_without_having_been_told(shop: Shop) -> None:
 
 
 def test_mail_to_a_marked_address_is_not_sent(shop: Shop) -> None:
-    """The renewal is charged and receipted, and stands as mail_failed."""
+    """The renewal of a marked address is charged and receipted, and stands as mail_failed without a mail."""
     subscriber = shop.subscribe()
     fault = {"address": subscriber.email, "kind": "bounced", "at": "2026-01-31T12:00:00+00:00", "reason": "Permanent"}
     shop.edit(subscriber, mail_fault=fault)

@@ -1,4 +1,4 @@
-"""The commands by which a newcomer makes a subscription of their own on the local stack, and renews it."""
+"""The commands by which a newcomer makes and renews a subscription on the local stack."""
 
 import os
 import subprocess
@@ -11,15 +11,15 @@ from local.stack import ROOT, Stack
 
 
 def _command(stack: Stack, *arguments: str) -> str:
-    """What a command of the local stack prints. It fails where the command does."""
+    """Run a command of the local stack and return its output; fail if the command fails."""
     command = [sys.executable, "-m", *arguments]
     environment = os.environ | {"PORT": str(stack.port)}
     return subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True, text=True).stdout
 
 
 def test_a_subscription_of_ones_own(stack: Stack) -> None:
-    """`local.subscribe` shows the first renewal of a new subscription; `local.test_clock` lets the subscription live on
-    its next date, on which the second renewal is made."""
+    """`local.subscribe` shows the first renewal of a new subscription; `local.test_clock` moves the subscription's
+    clock to the next date, and the second renewal is made."""
     told = _command(stack, "local.subscribe", "--name", "Zoë Lee", "--amount", "9.99", "--subscription-id", "sub_own")
     assert "9.99 USD for Pro was charged to Visa ending in 4242" in told
     assert "Mailed the receipt to" in told
@@ -32,7 +32,7 @@ def test_a_subscription_of_ones_own(stack: Stack) -> None:
 
 
 def test_a_declined_subscription_of_ones_own(stack: Stack) -> None:
-    """`local.subscribe --card declined` shows the refusal, and names the day of the next attempt."""
+    """`local.subscribe --card declined` shows the decline and names the day of the next attempt."""
     told = _command(stack, "local.subscribe", "--card", "declined")
     assert "was declined" in told
     assert f"The next charge is due on {datetime.now(UTC).date() + timedelta(days=1)}" in told

@@ -1,4 +1,4 @@
-"""A second deployment while webhooks come in and the sweep is at work: every function gets other code and settings."""
+"""A second deployment during webhooks and a sweep: every function gets new code, and some get new settings."""
 
 import json
 import threading
@@ -16,7 +16,7 @@ _MOST_SECONDS = 300
 
 
 class _NextRelease(Stack):
-    """The same port, with another build: every function has a file more, so that its code is another."""
+    """The stack on the same port with a new build: every function has an additional file, and its code differs."""
 
     def _build(self) -> None:
         super()._build()
@@ -26,7 +26,7 @@ class _NextRelease(Stack):
 
 
 class _Load(threading.Thread):
-    """Posts webhooks, one after the other, until it is told to stop. answers: how many of each status."""
+    """Posts webhook after webhook until told to stop. answers: the number of answers by status."""
 
     def __init__(self, shop: Shop, subscribers: list[Subscriber]) -> None:
         super().__init__(daemon=True)
@@ -42,7 +42,7 @@ class _Load(threading.Thread):
 
 
 def _functions(stack: Stack) -> dict[str, tuple[str, Any]]:
-    """Each deployed function with its code's hash and its settings."""
+    """Return every deployed function with its code's hash and its settings."""
     resources = stack.client("cloudformation").get_paginator("list_stack_resources").paginate(StackName=STACK_NAME)
     names = [
         each["PhysicalResourceId"]
@@ -56,8 +56,8 @@ def _functions(stack: Stack) -> dict[str, tuple[str, Any]]:
 
 @pytest.mark.timeout(400)
 def test_a_deployment_over_running_load_refuses_no_webhook_and_loses_no_renewal(shop: Shop) -> None:
-    """Webhooks are posted all the while, some before, most during and some after: each is answered 202. What they ask
-    for, and what the sweep finds meanwhile, is charged, receipted and mailed once."""
+    """Webhooks posted before, during and after the deployment are all answered 202. The renewals of the webhooks and of
+    a concurrent sweep are charged, receipted and mailed once."""
     shop.nothing_is_due()
     stack, by_webhook = shop.stack, [shop.subscribe() for _ in range(SUBSCRIBERS)]
     before = _functions(stack)

@@ -1,4 +1,4 @@
-"""Renewals on the deployed stack: a webhook in; a charge, a receipt, a mail and the next date out."""
+"""Renewals on the deployed stack: a webhook comes in, and a charge, a receipt, a mail and the next date come out."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -23,7 +23,7 @@ DECLINED, WANTS_3DS = "pm_card_chargeCustomerFail", "pm_card_authenticationRequi
 def test_a_renewal_is_charged_receipted_and_mailed(
     shop: Shop, name: str, amount: str, currency: str, minor_units: int
 ) -> None:
-    """Whatever the script and the currency: one charge, one receipt that can be read, one mail, the next date."""
+    """In any script and currency a renewal makes a single charge, a readable receipt, a mail and the next date."""
     subscriber = shop.subscribe(name=name, amount=amount, currency=currency)
     end = shop.renew(subscriber)
     assert (end.status, end.state) == (SUCCEEDED, "Success")
@@ -42,7 +42,7 @@ def test_a_renewal_is_charged_receipted_and_mailed(
 
 
 def test_a_receipt_is_stored_as_the_contract_says(shop: Shop) -> None:
-    """Type and encryption of the stored object; nothing on the way keeps it, and its headers show no id."""
+    """The stored receipt has the right type and encryption, forbids caching, and shows no id in its headers."""
     subscriber = shop.subscribe()
     shop.renew(subscriber)
     [key] = shop.receipts(subscriber)
@@ -52,7 +52,8 @@ def test_a_receipt_is_stored_as_the_contract_says(shop: Shop) -> None:
 
 
 def test_a_declined_card_is_an_ordinary_day(shop: Shop) -> None:
-    """Nothing is charged, the customer is told once, the period waits; a redelivery changes none of it."""
+    """After a decline nothing is charged, the customer is told once, and the period waits; a repeated webhook changes
+    nothing."""
     subscriber = shop.subscribe(card=DECLINED)
     renewal_date = shop.row(subscriber)["renewal_date"]
     for _ in range(2):
@@ -71,7 +72,7 @@ def test_a_declined_card_is_an_ordinary_day(shop: Shop) -> None:
 
 
 def test_a_new_card_pays_what_the_old_one_did_not(shop: Shop) -> None:
-    """After a decline and a new card, a redelivery charges once and says so."""
+    """After a decline and a new card, a repeated webhook charges once and mails the receipt."""
     subscriber = shop.subscribe(card=DECLINED)
     shop.renew(subscriber)
     shop.give_card(subscriber, "pm_card_mastercard")
@@ -82,7 +83,8 @@ def test_a_new_card_pays_what_the_old_one_did_not(shop: Shop) -> None:
 
 
 def test_3d_secure_waits_for_the_customer(shop: Shop) -> None:
-    """Nothing is charged until the customer confirms with the bank; that payment is then the renewal's, found again."""
+    """Nothing is charged until the customer confirms at the bank; the confirmed payment is then found and recorded as
+    the renewal's."""
     subscriber = shop.subscribe(card=WANTS_3DS)
     end = shop.renew(subscriber)
     assert (end.status, end.state) == (SUCCEEDED, "PaymentDeclined")
@@ -100,7 +102,8 @@ def test_3d_secure_waits_for_the_customer(shop: Shop) -> None:
 
 @pytest.mark.parametrize("address", ["no address", None], ids=["wrong", "missing"])
 def test_a_bad_address_keeps_the_receipt(shop: Shop, address: str | None) -> None:
-    """The charge and receipt stand, the mail is parked with its reason, and goes out once the address is right."""
+    """With an invalid address charge and receipt stand, and the mail is parked with its reason until the address is
+    corrected."""
     subscriber = shop.subscribe(customer_email=address)
     end = shop.renew(subscriber)
     assert (end.status, end.error, end.state) == (FAILED, "EmailSendingFailed", "EmailFailed")
@@ -118,7 +121,7 @@ def test_a_bad_address_keeps_the_receipt(shop: Shop, address: str | None) -> Non
 
 
 def test_a_decline_is_told_once_the_address_is_right(shop: Shop) -> None:
-    """A decline that could not be mailed fails visibly, and its mail goes out with the first run that can send it."""
+    """A decline that cannot be mailed fails visibly, and the mail goes out with the first run after the correction."""
     subscriber = shop.subscribe(card=DECLINED, customer_email="no address")
     end = shop.renew(subscriber)
     assert (end.status, end.error, end.state) == (FAILED, "EmailSendingFailed", "EmailFailed")
@@ -148,7 +151,8 @@ def test_a_decline_is_told_once_the_address_is_right(shop: Shop) -> None:
 def test_what_cannot_be_charged_is_rejected(
     shop: Shop, attributes: dict[str, str], asked: dict[str, str], reason: str
 ) -> None:
-    """A wrong amount, a stranger, a bad row: the execution fails with its reason, and nothing is claimed or charged."""
+    """A wrong amount, an unknown customer and a bad row fail the execution with the reason, and nothing is claimed or
+    charged."""
     subscriber = shop.subscribe()
     shop.edit(subscriber, **attributes)
     end = shop.renew(subscriber, **asked)
@@ -158,7 +162,7 @@ def test_what_cannot_be_charged_is_rejected(
 
 
 def test_an_unknown_subscription_is_rejected(shop: Shop) -> None:
-    """Accepted by the webhook, and then the execution fails and says why."""
+    """The webhook accepts an unknown subscription, and the execution fails with the reason."""
     subscriber = shop.subscribe()
     shop.subscriptions.delete_item(
         Key={"subscription_id": subscriber.subscription_id, "customer_id": subscriber.customer_id}
@@ -170,7 +174,7 @@ def test_an_unknown_subscription_is_rejected(shop: Shop) -> None:
 
 
 def test_a_subscription_with_two_customers_is_rejected(shop: Shop) -> None:
-    """A second customer under one subscription_id is a bad row, whoever of them is asked for."""
+    """A subscription id with rows of two customers is rejected for both customers."""
     subscriber = shop.subscribe()
     shop.subscriptions.put_item(Item=shop.row(subscriber) | {"customer_id": "cus_second"})
     for customer_id in (subscriber.customer_id, "cus_second"):
@@ -191,7 +195,8 @@ def test_a_subscription_with_two_customers_is_rejected(shop: Shop) -> None:
     ],
 )
 def test_what_is_not_to_be_charged_is_left_alone(shop: Shop, attributes: dict[str, str], reason: str) -> None:
-    """Not due, paused, cancelled, unpaid: nothing to do is a success that gives its reason."""
+    """A subscription that is not due, paused, canceled or unpaid is left alone: the execution succeeds with the
+    reason."""
     subscriber = shop.subscribe(**attributes)
     end = shop.renew(subscriber)
     assert (end.status, end.state) == (SUCCEEDED, "Success")
@@ -200,7 +205,8 @@ def test_what_is_not_to_be_charged_is_left_alone(shop: Shop, attributes: dict[st
 
 
 def test_a_renewal_that_failed_for_good_raises_its_alarm(shop: Shop) -> None:
-    """Refused by the gateway for good: the ledger says why, the metric counts it, and the alarm goes to ALARM."""
+    """For a renewal refused for good the ledger has the reason, the metric counts the failure, and the alarm comes
+    on."""
     cloudwatch = shop.stack.client("cloudwatch")
     subscriber = shop.subscribe(gateway_customer="cus_nobody")
     before = _failed(cloudwatch)

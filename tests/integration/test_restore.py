@@ -1,4 +1,4 @@
-"""All three tables brought back to a moment before a charge on the deployed stack, as docs/runbook.md says."""
+"""All three tables on the deployed stack, restored to a moment before a charge as docs/runbook.md says."""
 
 import json
 from collections import Counter
@@ -8,11 +8,11 @@ from local.stack import Stack
 from tests.integration.shop import Shop, Subscriber, oncall, today, wait_until
 
 TABLES = ("RenewalsTableName", "SubscriptionsTableName", "ChangesTableName")
-"""In the runbook's order."""
+"""The tables, in the runbook's order."""
 
 
 def _differences(shop: Shop, subscribers: list[Subscriber]) -> list[tuple[str, str]]:
-    """What the audit of these days says of them: (subscription, kind)."""
+    """Return the audit's differences of these subscriptions: (subscription, kind)."""
     ids = {each.subscription_id for each in subscribers}
     days = ((today() - timedelta(days=6)).isoformat(), today().isoformat())
     told = [json.loads(line) for line in oncall(shop, "audit", *days).splitlines() if line.startswith('{"kind"')]
@@ -20,9 +20,9 @@ def _differences(shop: Shop, subscribers: list[Subscriber]) -> list[tuple[str, s
 
 
 def test_nobody_is_charged_again_after_a_restore(shop: Shop, stack: Stack) -> None:
-    """The audit names the charges that the restored ledger does not know. Turned on again, they are found at the
-    gateway, today's by its idempotency key and the late one by a look: recorded, receipted under the same number,
-    and each subscription moves on."""
+    """The audit names the charges unknown to the restored ledger. After charging is turned on again, both payments are
+    found at the gateway, today's by its idempotency key and the late payment by a look at the list: they are recorded,
+    receipted under the same number, and both subscriptions move on."""
     late = shop.subscribe(renewal_date=(today() - timedelta(days=5)).isoformat())
     due = shop.subscribe()
     both = [late, due]
@@ -43,7 +43,7 @@ def test_nobody_is_charged_again_after_a_restore(shop: Shop, stack: Stack) -> No
         dynamodb.delete_table(TableName=f"{table}-restored")
     assert [shop.ledger(each) for each in both] == [[], []]
     unknown = [kind for _, kind in _differences(shop, both)]
-    assert Counter(unknown) == {"charge_without_ledger": 2, "missed": 1}  # what is due today is not overdue
+    assert Counter(unknown) == {"charge_without_ledger": 2, "missed": 1}  # a renewal due today is not overdue
 
     assert "charging is on" in oncall(shop, "charging", "on")
     for each in both:

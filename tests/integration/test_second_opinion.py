@@ -1,7 +1,7 @@
 """The workflow's definition under a second interpreter, moto's, which calls the same deployed functions.
 
-The emulator is lenient with Amazon States Language where moto is strict (a missing path, for one). Where the two agree
-on every end, the definition means what it says.
+The emulator is lenient with Amazon States Language where moto is strict (a missing path, for example). Where both
+interpreters agree on every end, the definition means what it says.
 """
 
 import json
@@ -27,7 +27,7 @@ DEFINITION = Path(__file__).parents[2] / "statemachine/renewal.asl.json"
 
 
 class Functions(BaseHTTPRequestHandler):
-    """Lambda's Invoke, passed on to the deployed functions: the emulator does not know the key that moto signs with."""
+    """Lambda's Invoke, passed on to the deployed functions: the emulator does not know the key of moto's signatures."""
 
     functions: Any
 
@@ -44,11 +44,11 @@ class Functions(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *_: Any) -> None:
-        """Says nothing."""
+        """Log nothing."""
 
 
 class Interpreter:
-    """moto's Step Functions with the project's workflow in it."""
+    """moto's Step Functions with the project's workflow."""
 
     def __init__(self, workflows: Any, definition: str) -> None:
         self._workflows = workflows
@@ -57,7 +57,7 @@ class Interpreter:
         )["stateMachineArn"]
 
     def run(self, request: bytes) -> End:
-        """The end of one execution with this input."""
+        """Run an execution with this input and return its end."""
         execution = self._workflows.start_execution(
             stateMachineArn=self._workflow, name=f"second-{uuid.uuid4().hex}", input=request.decode()
         )["executionArn"]
@@ -73,7 +73,7 @@ class Interpreter:
 
 @contextmanager
 def deployed_functions(shop: Shop) -> Iterator[int]:
-    """Functions on a port of its own."""
+    """Serve Functions on a free port."""
     answering = type("Answering", (Functions,), {"functions": shop.functions})
     with ThreadingHTTPServer(("127.0.0.1", 0), answering) as server:
         thread = Thread(target=server.serve_forever)
@@ -87,7 +87,7 @@ def deployed_functions(shop: Shop) -> Iterator[int]:
 
 @contextmanager
 def moto() -> Iterator[str]:
-    """moto's server, told to run workflows; its address."""
+    """Run moto's server with workflows switched on; yield its address."""
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
     try:
@@ -103,7 +103,7 @@ def moto() -> Iterator[str]:
 @pytest.fixture(scope="module")
 def interpreter(shop: Shop) -> Iterator[Interpreter]:
     with deployed_functions(shop) as port, moto() as url, pytest.MonkeyPatch.context() as environment:
-        environment.setenv("MOTO_PORT", str(port))  # where moto looks for Lambda
+        environment.setenv("MOTO_PORT", str(port))  # moto looks for Lambda at this port
         workflows = boto3.client(
             "stepfunctions",
             endpoint_url=url,
@@ -115,7 +115,7 @@ def interpreter(shop: Shop) -> Iterator[Interpreter]:
 
 
 def definition(shop: Shop) -> str:
-    """The definition with the deployed functions in it, substituted as SAM does."""
+    """Return the definition with the deployed functions' ARNs filled in, as SAM does."""
     text = DEFINITION.read_text()
     for function in shop.functions.list_functions()["Functions"]:
         words = function["FunctionName"].removeprefix("subscription-mgmt-").split("-")[:-1]
@@ -125,7 +125,7 @@ def definition(shop: Shop) -> str:
 
 @dataclass(frozen=True)
 class Case:
-    """What is renewed, what the gateway does to it, and where both interpreters must end."""
+    """A renewal, the gateway's behaviour, and the end that both interpreters must reach."""
 
     status: str
     state: str
@@ -153,7 +153,7 @@ CASES = {
 
 @pytest.fixture(scope="module")
 def both(shop: Shop, interpreter: Interpreter) -> Iterator[dict[str, tuple[Subscriber, Future[End]]]]:
-    """Each case under way twice, for a subscriber in the emulator and another in moto: most of it is waiting."""
+    """Start every case twice at the same time, in the emulator and in moto, since most of a run is waiting."""
 
     def subscribe(case: Case) -> Subscriber:
         subscriber = shop.subscribe(**case.subscribed)
@@ -173,7 +173,7 @@ def both(shop: Shop, interpreter: Interpreter) -> Iterator[dict[str, tuple[Subsc
 
 @pytest.mark.parametrize("name", CASES)
 def test_both_interpreters_end_alike(shop: Shop, both: dict[str, tuple[Subscriber, Future[End]]], name: str) -> None:
-    """The same status, error, last state and outcome of the payment, in the emulator and under moto."""
+    """Emulator and moto end with the same status, error, last state and payment outcome."""
     case, (subscriber, run) = CASES[name], both[name]
     [emulated] = shop.ends(subscriber, 1)
     interpreted = run.result(timeout=60)

@@ -1,4 +1,4 @@
-"""The webhook's signing secret is changed while senders still use the old one."""
+"""The webhook's signing secret is changed while senders still use the old secret."""
 
 import base64
 import json
@@ -14,7 +14,7 @@ from tests.integration.shop import Shop, Subscriber, assert_renewed_once
 
 @pytest.fixture
 def rotate(shop: Shop) -> Iterator[dict[str, str]]:
-    """The webhook's secret with a new `signing` and the old one kept as `previous`; put back in the end."""
+    """The webhook's secret with a new `signing` value and the old value as `previous`; restored at the end."""
     arn = shop.stack.outputs["WebhookSecretArn"]
     before = shop.secrets.get_secret_value(SecretId=arn)["SecretString"]
     new = {
@@ -29,7 +29,8 @@ def rotate(shop: Shop) -> Iterator[dict[str, str]]:
 
 
 def test_the_webhooks_secret_holds_the_signing_secret_alone(shop: Shop) -> None:
-    """As deployed, the webhook's secret has one key, whose value the gateway secret has too, beside its own two."""
+    """As deployed, the webhook's secret has a single value, which the gateway secret has, too, beside its own two
+    values."""
     [webhook, gateway] = (
         json.loads(shop.secrets.get_secret_value(SecretId=shop.stack.outputs[output])["SecretString"])
         for output in ("WebhookSecretArn", "PaymentGatewaySecretArn")
@@ -41,7 +42,7 @@ def test_the_webhooks_secret_holds_the_signing_secret_alone(shop: Shop) -> None:
 
 
 def start_afresh(shop: Shop) -> None:
-    """Lets warm processes of the webhook's function go, as a deployment does: a new one reads the secret."""
+    """End the warm processes of the webhook's function, as a deployment does; a new process reads the secret."""
     [function] = [f for f in shop.functions.list_functions()["Functions"] if "webhook" in f["FunctionName"]]
     shop.functions.update_function_configuration(FunctionName=function["FunctionName"], Timeout=function["Timeout"])
 
@@ -52,7 +53,7 @@ def deliver(shop: Shop, subscriber: Subscriber, secret: str) -> int:
 
 
 def test_old_and_new_signatures_are_good_while_a_secret_is_rotated(shop: Shop, rotate: dict[str, str]) -> None:
-    """A function that read the secret after the change takes both, and nothing signed with a third."""
+    """A function that read the secret after the change accepts both signatures and refuses a third."""
     subscriber = shop.subscribe()
     start_afresh(shop)
     third = "whsec_" + base64.b64encode(secrets.token_bytes(33)).decode()

@@ -1,4 +1,4 @@
-"""One webhook delivered a hundred times: before its renewal is due, while it runs, and after it."""
+"""A webhook delivered a hundred times: before its renewal is due, while the renewal runs, and afterwards."""
 
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -10,8 +10,8 @@ AT_A_TIME = 20
 
 
 def test_a_storm_of_duplicates_is_one_renewal(shop: Shop) -> None:
-    """100 deliveries, half of them the same signed bytes to the letter and half signed anew under the same id as
-    senders do, 20 at a time: one charge, one receipt, one mail, one step of renewal_date."""
+    """100 deliveries, 20 at a time, half of them the same signed bytes and half signed anew under the same id, as
+    senders do, make a single charge, a receipt, a mail and a single step of renewal_date."""
     subscriber = shop.subscribe(renewal_date=(today() + timedelta(days=1)).isoformat())
     body = subscriber.request()
     verbatim = shop.signed(body, message_id="msg_storm")

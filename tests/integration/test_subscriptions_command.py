@@ -15,7 +15,7 @@ from tests.integration.shop import Shop, Subscriber, assert_untouched, today, wa
 
 HEADER = "subscription_id,customer_id,renewal_date,amount,currency,gateway_customer,payment_method,customer_email"
 LINES = 400
-# A shell's background job, and so this process, may have been told to ignore interrupts.
+# This process may ignore interrupts, as a shell's background job does; the command must not.
 COMMAND = ["env", "--default-signal=INT", sys.executable, "-m", "scripts.subscriptions"]
 
 
@@ -26,7 +26,7 @@ def environment(shop: Shop, **changes: str) -> dict[str, str]:
 
 
 def run(shop: Shop, *words: str, **changes: str) -> tuple[int, str]:
-    """One command: its exit status, and what it says, without the spaces and lines that a table makes."""
+    """Run a command; return exit status and output, without the spaces and lines of a table."""
     done = subprocess.run(
         [*COMMAND, *words],
         cwd=ROOT,
@@ -47,7 +47,7 @@ def written(folder: Path, lines: list[str]) -> str:
 
 
 def rows_of(shop: Shop, mark: str) -> int:
-    """How many rows have ids that begin with the mark."""
+    """Return the number of rows whose ids begin with the mark."""
     pages = shop.stack.client("dynamodb").get_paginator("scan").paginate(
         TableName=shop.subscriptions.name,
         Select="COUNT",
@@ -59,10 +59,10 @@ def rows_of(shop: Shop, mark: str) -> int:
 
 @pytest.mark.timeout(300)
 def test_an_import_that_is_interrupted_is_run_again(shop: Shop, tmp_path: Path) -> None:
-    """Ended by Ctrl-C in the middle, an import has written whole subscriptions; the same command then writes the rest,
-    and once more has nothing to do. Each creation is on record, once, and no bad line costs a good one."""
+    """An import ended by Ctrl-C has written whole subscriptions; the same command then writes the rest, and a third
+    time has nothing to do. Every creation is recorded once, and a bad line costs no good line."""
     mark, day = f"sub_{uuid.uuid4().hex[:8]}", (today() + timedelta(days=30)).isoformat()
-    saved = shop.subscribe(renewal_date=day)  # a customer with a card at the gateway, which every line names
+    saved = shop.subscribe(renewal_date=day)  # every line names this subscriber's customer and card
     card = f"{saved.gateway_customer},{saved.payment_method}"
     lines = [f"{mark}_{n},cus_{n},{day},29.99,USD,{card},c{n}@example.org" for n in range(LINES)]
     lines.insert(7, f"{mark}_bad,cus_1,{day},29.999,usd,{card},nobody")
@@ -94,8 +94,9 @@ def test_an_import_that_is_interrupted_is_run_again(shop: Shop, tmp_path: Path) 
 
 
 def test_a_subscription_from_its_line_to_its_receipt(shop: Shop, tmp_path: Path) -> None:
-    """What is due is held back until it is meant; then imported, shown, renewed by hand once, and told in full."""
-    card = shop.subscribe()  # a customer with a card at the gateway; its own row is of no use here
+    """A due subscription is held back until `--charge-due`; then the subscription is imported, shown, renewed by hand
+    once, and told in full."""
+    card = shop.subscribe()  # for the customer and the card at the gateway; the row is deleted
     shop.subscriptions.delete_item(Key={"subscription_id": card.subscription_id, "customer_id": card.customer_id})
     row = f"{card.subscription_id},{card.customer_id},{today()},29.99,USD,{card.gateway_customer},{card.payment_method}"
     file = written(tmp_path, [f"{row},{card.email}"])
@@ -118,7 +119,7 @@ def test_a_subscription_from_its_line_to_its_receipt(shop: Shop, tmp_path: Path)
 
 
 def test_what_is_not_due_is_not_charged(shop: Shop) -> None:
-    """Asked for a renewal that is not due, the command says so, and all stays as it is."""
+    """Asked for a renewal that is not due, the command says so and changes nothing."""
     subscriber = shop.subscribe(renewal_date=(today() + timedelta(days=3)).isoformat())
     assert run(shop, "renew-now", subscriber.subscription_id) == (
         0,
@@ -128,7 +129,7 @@ def test_what_is_not_due_is_not_charged(shop: Shop) -> None:
 
 
 def test_a_mail_of_unknown_fate_is_sent_again_by_decision(shop: Shop) -> None:
-    """A renewal that stands as mail_unknown gets its mail, whose sending the timeline ascribes to who decided it."""
+    """A renewal that stands as mail_unknown gets its mail, and the timeline names who decided to send the mail."""
     subscriber = shop.subscribe()
     shop.renew(subscriber)
     [item] = shop.ledger(subscriber)
@@ -145,7 +146,7 @@ def test_a_mail_of_unknown_fate_is_sent_again_by_decision(shop: Shop) -> None:
 
 
 def test_lists_on_the_deployed_stack(shop: Shop) -> None:
-    """By customer through the index, by status through the table: what was put in is found."""
+    """A subscription is listed by customer through the index, and by status through the table."""
     subscriber: Subscriber = shop.subscribe(status="unpaid", renewal_date=(today() + timedelta(days=9)).isoformat())
     for words in (("--customer", subscriber.customer_id), ("--status", "unpaid", "--limit", "1000")):
         status, said = run(shop, "list", *words)
@@ -155,7 +156,7 @@ def test_lists_on_the_deployed_stack(shop: Shop) -> None:
 
 
 def test_an_environment_that_reaches_nothing(shop: Shop, tmp_path: Path) -> None:
-    """Without a profile, credentials, a stack or a network the real command ends with one sentence."""
+    """Without a profile, credentials, a stack or a network the real command ends with a single sentence."""
     config = tmp_path / "config"
     config.write_text("[profile empty]\nregion = us-west-2\n")
     show = ("show", "sub_1")

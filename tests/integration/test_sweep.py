@@ -1,4 +1,4 @@
-"""The sweep on the deployed stack, where nothing else is due: from a row in the table to a mail, by itself."""
+"""The sweep on the deployed stack, with nothing else due: from a row in the table to a mail, without a webhook."""
 
 import json
 import subprocess
@@ -27,7 +27,7 @@ def _nothing_else_is_due(shop: Shop) -> None:
 
 
 def sweep(shop: Shop, kind: str = "due") -> dict[str, Any]:
-    """One call of the function, as its schedules make it. What it planned goes on after it."""
+    """Call the function as its schedules do; the planned parts run afterwards."""
     function = shop.stack.outputs["SweepFunctionName"]
     answer = shop.functions.invoke(FunctionName=function, Payload=json.dumps({"sweep": kind}))
     done: dict[str, Any] = json.loads(answer["Payload"].read())
@@ -64,9 +64,9 @@ def _ago(days: int) -> str:
 
 
 def test_one_sweep_renews_what_is_due(shop: Shop) -> None:
-    """Due today, and left over from days of downtime: each charged, receipted and mailed once, with no webhook. What
-    is not due, not live or not chargeable is not; what is paused moves on unbilled; the bad row is named and raises its
-    alarm."""
+    """A sweep renews subscriptions due today and left over from days of downtime, once and without a webhook. A
+    subscription that is not due, ended or not chargeable is not charged; a paused row moves on unbilled; the bad row is
+    named and raises its alarm."""
     due = [shop.subscribe(), shop.subscribe(renewal_date=_ago(1)), shop.subscribe(renewal_date=_ago(5))]
     resting = [shop.subscribe(renewal_date=_ago(-1)), shop.subscribe(status="canceled")]
     paused = shop.subscribe(status="paused")
@@ -88,7 +88,8 @@ def test_one_sweep_renews_what_is_due(shop: Shop) -> None:
 
 
 def test_the_nightly_sweep_finds_what_no_index_leads_to(shop: Shop) -> None:
-    """Due since longer than the hourly sweep looks back: renewed. A date that is none: named, with its reason."""
+    """The nightly sweep renews a subscription due longer than the hourly sweep looks back, and names an invalid date
+    with the reason."""
     old = shop.subscribe(renewal_date=_ago(400), interval="year")
     broken = shop.subscribe(renewal_date="2025-3-1")
     dateless = shop.subscribe(renewal_date=None)
@@ -101,7 +102,8 @@ def test_the_nightly_sweep_finds_what_no_index_leads_to(shop: Shop) -> None:
 
 
 def test_the_nightly_sweep_reminds_once(shop: Shop) -> None:
-    """A yearly renewal in five days: announced by one mail, nothing charged, and the next sweep asks for nothing."""
+    """A yearly renewal in five days is announced in a single mail, nothing is charged, and the next sweep asks for
+    nothing."""
     near = shop.subscribe(renewal_date=_ago(-5), interval="year")
     for _ in range(2):
         sweep(shop, "all")
@@ -116,13 +118,13 @@ def test_the_nightly_sweep_reminds_once(shop: Shop) -> None:
 
 
 def test_the_schedule_sweeps_by_itself(shop: Shop) -> None:
-    """With nobody asking, a subscription that is due is renewed once the schedule's hour has passed, and not before."""
+    """A due subscription is renewed by the schedule alone, once the schedule's hour has passed and not before."""
     scheduler, name = shop.stack.client("scheduler"), "subscription-mgmt-sweep-due-prod"
     schedule = settings_of(scheduler.get_schedule(Name=name))
     subscriber = shop.subscribe()
     scheduler.update_schedule(**schedule | {"State": "ENABLED"})
     try:
-        shop.time.for_schedules(30 * 60)  # since it was deployed, some minutes have passed as well
+        shop.time.for_schedules(30 * 60)  # some minutes have passed since the deployment, too
         shop.time.until_all_is_done(20)
         assert_untouched(shop, subscriber)
         shop.time.for_schedules(30 * 60)
@@ -135,9 +137,9 @@ def test_the_schedule_sweeps_by_itself(shop: Shop) -> None:
 
 @pytest.mark.timeout(240)
 def test_what_always_fails_ends_as_a_dead_letter_and_comes_back(shop: Shop) -> None:
-    """A customer for whom the gateway is broken: the message comes to the dead letters and raises their alarm. Until
-    then it puts off nobody: who falls due meanwhile is renewed. The gateway mended, the redrive command brings it back
-    and it is renewed."""
+    """While the gateway is broken for a customer, the customer's message becomes a dead letter and raises the alarm.
+    The message puts off nobody: a subscription due meanwhile is renewed. After the gateway is mended, the redrive
+    command brings the message back, and the subscription is renewed."""
     subscriber = shop.subscribe()
     shop.sandbox.hostile("500", "*", customer=subscriber.gateway_customer, calls=1000)
     assert alarm(shop, "dead-letters") != "ALARM"

@@ -1,4 +1,5 @@
-"""What strangers and broken senders get from the deployed webhook: their 4xx, a word on why, and nothing else."""
+"""The deployed webhook answers strangers and broken senders with the right 4xx and a short reason, and with nothing
+else."""
 
 import base64
 import hmac
@@ -27,7 +28,8 @@ UNSIGNED = "the signature is missing, wrong or too old"
 
 @pytest.fixture(scope="module")
 def victim(shop: Shop) -> Iterator[Subscriber]:
-    """A subscription that is due, named by all requests of this module that name one. At the end it still is."""
+    """A due subscription, named by every request of this module that names a subscription; at the end the subscription
+    is untouched."""
     subscriber = shop.subscribe()
     yield subscriber
     assert_untouched(shop, subscriber)
@@ -41,7 +43,7 @@ def nothing_starts(shop: Shop) -> Iterator[None]:
 
 
 def assert_tells_nothing(shop: Shop, reply: Reply) -> None:
-    """No ARN, account, traceback or secret in a reply."""
+    """Assert that a reply has no ARN, account, traceback or secret."""
     text = json.dumps(reply.body)
     secrets = [shop.secret, shop.secret.removeprefix("whsec_"), shop.stack.gateway_key]
     for internal in ["arn:", "Traceback", "File ", ".py", "Error", "Exception", *secrets]:
@@ -54,7 +56,7 @@ def with_fields(**changes: Any) -> Callable[[Subscriber], bytes]:
 
 
 def with_text(old: str, new: str) -> Callable[[Subscriber], bytes]:
-    """The request as text, one part of it replaced: for what json.dumps would not write."""
+    """Return a maker of the request's text with a part replaced, for texts that json.dumps would not write."""
     return lambda victim: victim.request().decode().replace(old, new).encode()
 
 
@@ -114,7 +116,8 @@ BAD_BODIES: dict[str, tuple[Callable[[Subscriber], bytes], int, str]] = {
 def test_a_signed_body_that_is_wrong_is_refused(
     shop: Shop, victim: Subscriber, body: Callable[[Subscriber], bytes], status: int, message: str
 ) -> None:
-    """Whoever signed it: a 4xx that names the field at fault, and nothing starts."""
+    """A wrong body is refused with a 4xx that names the field at fault, though rightly signed, and no execution
+    starts."""
     sent = body(victim)
     with nothing_starts(shop):
         reply = shop.post(sent, shop.signed(sent))
@@ -129,7 +132,7 @@ def ago(**age: float) -> Callable[[Shop, bytes], dict[str, str]]:
 
 
 def signed_but(**changes: str) -> Callable[[Shop, bytes], dict[str, str]]:
-    """Rightly signed, and then some headers changed; an empty value leaves one out."""
+    """Return a maker of valid headers that are changed after signing; an empty value leaves a header out."""
     renamed = {name.replace("_", "-"): value for name, value in changes.items()}
 
     def headers(shop: Shop, body: bytes) -> dict[str, str]:
@@ -158,7 +161,7 @@ BAD_SIGNATURES: dict[str, Callable[[Shop, bytes], dict[str, str]]] = {
 def test_a_request_without_a_good_signature_is_refused(
     shop: Shop, victim: Subscriber, headers: Callable[[Shop, bytes], dict[str, str]]
 ) -> None:
-    """Unsigned, wrongly signed, old, future: 401, the same word for all, and nothing starts."""
+    """Every missing, wrong, old or future signature is a 401 with the same words, and no execution starts."""
     body = victim.request()
     with nothing_starts(shop):
         reply = shop.post(body, headers(shop, body))
@@ -166,19 +169,19 @@ def test_a_request_without_a_good_signature_is_refused(
 
 
 def test_an_unsigned_body_is_not_looked_at(shop: Shop) -> None:
-    """Before the signature nothing is parsed: broken JSON of a stranger is a 401 like any other."""
+    """Nothing is parsed before the signature is checked: a stranger's broken JSON is a 401."""
     assert shop.post(b"{", {}) == Reply(401, {"message": UNSIGNED})
 
 
 def test_other_event_types_are_acknowledged_and_ignored(shop: Shop, victim: Subscriber) -> None:
-    """A sender that sends all its events here is told that they are taken, and nothing starts."""
+    """An event of a different type is acknowledged with 202, and no execution starts."""
     with nothing_starts(shop):
         reply = shop.deliver(victim, event_type="invoice.created")
     assert (reply.status, reply.body) == (202, {"message": "ignored: only subscription.renewal is acted on"})
 
 
 def sign_bytes(shop: Shop, body: bytes) -> dict[str, str]:
-    """Headers that sign bytes which are no text; the library signs only text."""
+    """Return headers that sign bytes outside UTF-8; the library signs only text."""
     at = str(int(datetime.now(UTC).timestamp()))
     key = base64.b64decode(shop.secret.removeprefix("whsec_"))
     digest = hmac.digest(key, f"msg_bytes.{at}.".encode() + body, sha256)
@@ -190,7 +193,7 @@ def sign_bytes(shop: Shop, body: bytes) -> dict[str, str]:
 
 
 def invoke(shop: Shop, headers: dict[str, str], body: str, *, is_base64: bool) -> Reply:
-    """The deployed function's answer to API Gateway's event with these headers and this body."""
+    """Return the deployed function's answer to API Gateway's event with these headers and this body."""
     event = json.loads(EVENT.read_text()) | {"headers": headers, "body": body, "isBase64Encoded": is_base64}
     [name] = [
         function["FunctionName"]
@@ -206,7 +209,7 @@ INVALID_UTF8 = b'{"subscription_id": "sub_\xff\xfe", "customer_id": "cus_1", "am
 
 
 def test_bytes_that_are_no_text_are_refused(shop: Shop) -> None:
-    """Invalid UTF-8, rightly signed byte for byte, over HTTP and as base64 from API Gateway: 401."""
+    """Invalid UTF-8, rightly signed byte for byte, is a 401 both over HTTP and as base64 from API Gateway."""
     headers = sign_bytes(shop, INVALID_UTF8)
     with nothing_starts(shop):
         assert shop.post(INVALID_UTF8, headers).status == 401
@@ -215,14 +218,15 @@ def test_bytes_that_are_no_text_are_refused(shop: Shop) -> None:
 
 
 def test_what_is_called_base64_must_be_base64(shop: Shop, victim: Subscriber) -> None:
-    """A body marked as base64 that is none is a 400."""
+    """A body wrongly marked as base64 is a 400."""
     with nothing_starts(shop):
         reply = invoke(shop, shop.signed(victim.request()), victim.request().decode(), is_base64=True)
     assert reply == Reply(400, {"message": "the body is not base64, though it is said to be"})
 
 
 def test_a_base64_body_and_headers_in_any_case_are_taken(shop: Shop) -> None:
-    """As API Gateway hands on binary media types and HTTP/1.1 senders' headers: accepted, and the renewal runs."""
+    """A base64 body and headers in any letter case, as API Gateway passes them on, are accepted, and the renewal
+    runs."""
     subscriber = shop.subscribe()
     body = subscriber.request(amount=29.99)
     headers = {name.title(): value for name, value in shop.signed(body).items()}
@@ -237,7 +241,7 @@ def test_a_base64_body_and_headers_in_any_case_are_taken(shop: Shop) -> None:
 
 
 def test_a_body_of_the_largest_size_is_taken(shop: Shop) -> None:
-    """65,536 bytes are not too many."""
+    """A body of exactly 65,536 bytes is accepted."""
     subscriber = shop.subscribe()
     note = "x" * (LARGEST - len(subscriber.request(note="")))
     assert len(subscriber.request(note=note)) == LARGEST

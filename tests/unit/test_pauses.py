@@ -1,4 +1,4 @@
-"""What is billed after a pause: from the day on which the subscription is active again, and never what is paid."""
+"""Billing after a pause: from the day of the resumption on, and never for time already paid."""
 
 from datetime import date, datetime
 from decimal import Decimal
@@ -30,7 +30,7 @@ def _act(shop: World, action: Action, day: str) -> dict[str, Any]:
 
 
 def _sweep(shop: World, day: str, *, nights: int = 1) -> None:
-    """The nightly sweep of a day and two hourly ones, and the workflow for each of their messages."""
+    """Run the nightly sweep and two hourly sweeps of a day, and the workflow for every message."""
     sweeper = Sweeper(shop)
     for n, kind in enumerate(("all", "due", "due") * nights):
         sweeper.sweep(kind, now=_noon(day))
@@ -44,7 +44,8 @@ def _paid(shop: World) -> dict[str, str]:
 
 @pytest.mark.parametrize("swept", [True, False])
 def test_a_yearly_plan_that_was_paused_over_its_date_is_billed_when_it_is_resumed(shop: World, swept: bool) -> None:
-    """Paused on 30 January, resumed on 1 February, whether or not a sweep came in between: one price from that day."""
+    """A yearly plan paused on 30 January and resumed on 1 February is billed once, from 1 February on, with or without
+    a sweep in between."""
     shop.subscribe(**YEARLY)
     _act(shop, Action.PAUSE, "2026-01-30")
     if swept:
@@ -62,7 +63,8 @@ def test_a_yearly_plan_that_was_paused_over_its_date_is_billed_when_it_is_resume
 def test_every_interval_is_billed_from_the_day_of_its_resumption(
     interval: str, paused: str, resumed: str, shop: World
 ) -> None:
-    """Paused on its very date, for no time or for many: the day on which it is active again begins a whole period."""
+    """A subscription of any interval, paused on its renewal date for no time or a long time, is billed for a whole
+    period from the day of the resumption on."""
     shop.subscribe(interval=interval, renewal_date=paused)
     _act(shop, Action.PAUSE, paused)
     if paused != resumed:
@@ -74,7 +76,7 @@ def test_every_interval_is_billed_from_the_day_of_its_resumption(
 
 
 def test_paid_time_is_not_billed_again_after_a_pause(shop: World) -> None:
-    """Paid until 27 February: a pause within that time moves nothing."""
+    """A pause within the time paid until 27 February moves no date and bills nothing."""
     shop.subscribe()
     shop.run("paid")
     _act(shop, Action.PAUSE, "2026-02-02")
@@ -85,7 +87,8 @@ def test_paid_time_is_not_billed_again_after_a_pause(shop: World) -> None:
 
 @pytest.mark.parametrize("day", ["2026-02-28", "2026-03-31"])
 def test_it_is_resumed_on_a_day_that_was_passed_over(shop: World, day: str) -> None:
-    """The sweep has left that date as skipped in the morning; at noon it is active again, and billed from it."""
+    """A sweep skips a date in the morning, and the subscription is resumed at noon: the period from that very date on
+    is billed."""
     shop.subscribe(renewal_date="2026-01-31")
     _act(shop, Action.PAUSE, "2026-01-30")
     for swept in ("2026-01-31", "2026-02-28", day):
@@ -98,7 +101,8 @@ def test_it_is_resumed_on_a_day_that_was_passed_over(shop: World, day: str) -> N
 
 @pytest.mark.parametrize("interval", ["month", "year"])
 def test_made_active_by_hand_it_is_billed_from_the_night_that_finds_it(shop: World, interval: str) -> None:
-    """The date in the row is still the one to which the sweep has moved it: the time before it is not paid."""
+    """Made active by hand, a row still has the date set by the sweep: the subscription is billed from the night that
+    finds the row, since the time before is not paid."""
     shop.subscribe(interval=interval)
     shop.edit(status="paused")
     _sweep(shop, "2026-01-31")
@@ -110,7 +114,7 @@ def test_made_active_by_hand_it_is_billed_from_the_night_that_finds_it(shop: Wor
 
 
 def test_a_date_that_somebody_wrote_after_a_pause_is_believed(shop: World) -> None:
-    """Made active by hand together with a date of its own: it is billed from that date, and not before."""
+    """Made active by hand together with a new date, a subscription is billed from the new date and not before."""
     shop.subscribe()
     shop.edit(status="paused")
     _sweep(shop, "2026-01-31")
@@ -121,7 +125,8 @@ def test_a_date_that_somebody_wrote_after_a_pause_is_believed(shop: World) -> No
 
 
 def test_a_row_that_an_earlier_version_passed_over_is_billed_when_it_is_resumed(shop: World) -> None:
-    """It has no note of that, but the ledger has the item of the date."""
+    """A row moved by an earlier version lacks the note of the move; the ledger's skipped item is enough to bill from
+    the resumption on."""
     shop.subscribe(**YEARLY, status="paused")
     _sweep(shop, "2026-01-31")
     row = {name: value for name, value in shop.row().items() if name != "passed_over_to"}
@@ -130,14 +135,14 @@ def test_a_row_that_an_earlier_version_passed_over_is_billed_when_it_is_resumed(
 
 
 def test_an_imported_subscription_keeps_the_date_up_to_which_it_was_paid_elsewhere(shop: World) -> None:
-    """Nothing in the ledger, and its date still to come: a pause moves nothing."""
+    """An imported subscription without ledger items and with a future date keeps the date over a pause."""
     shop.subscribe(renewal_date="2026-06-20")
     _act(shop, Action.PAUSE, "2026-03-01")
     assert _act(shop, Action.RESUME, "2026-03-05")["renewal_date"] == "2026-06-20"
 
 
 def test_the_preview_of_a_paused_subscription_says_what_its_resumption_costs(shop: World) -> None:
-    """Before it is resumed, and as it comes to be."""
+    """The preview of a paused subscription tells the cost of a resumption today."""
     shop.subscribe(**YEARLY, amount=Decimal(120))
     _act(shop, Action.PAUSE, "2026-01-30")
     _sweep(shop, "2026-01-31")
@@ -151,8 +156,8 @@ def test_the_preview_of_a_paused_subscription_says_what_its_resumption_costs(sho
 
 @pytest.mark.parametrize(("paid", "end"), [(False, "2026-02-03"), (True, "2026-02-28")])
 def test_what_is_canceled_after_it_was_resumed_by_hand_is_not_billed(shop: World, paid: bool, end: str) -> None:
-    """Passed over in its pause, made active by hand, and canceled with its period before a sweep came: it ends with
-    what is paid, or today where nothing is, and the sweep bills no further period."""
+    """A subscription passed over in its pause, made active by hand and canceled at the period's end before a sweep ends
+    with the paid time, or today where nothing is paid, and is billed no further."""
     shop.subscribe(interval="month" if paid else "year")
     if paid:
         shop.run()

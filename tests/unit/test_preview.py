@@ -1,4 +1,4 @@
-"""The preview: the next charges, each with the reason for its date."""
+"""The preview: the next charges, with the reason for every date."""
 
 from datetime import date, timedelta
 from decimal import Decimal
@@ -34,7 +34,7 @@ def _dates(shown: Preview) -> list[str]:
 
 
 def test_the_anchor_31_is_clamped_and_comes_back() -> None:
-    """A subscription of the 31st renews on the last day of shorter months, and each date says so."""
+    """A subscription of the 31st renews on the last day of shorter months, and every date says so."""
     shown = preview(_row(), today=TODAY, count=4)
     assert _dates(shown) == ["2026-01-31", "2026-02-28", "2026-03-31", "2026-04-30"]
     assert [charge.why for charge in shown.charges] == [
@@ -47,7 +47,7 @@ def test_the_anchor_31_is_clamped_and_comes_back() -> None:
 
 
 def test_what_is_not_live_is_not_charged() -> None:
-    """Paused, canceled and unpaid subscriptions have no next charge, and say why."""
+    """Paused, canceled and unpaid subscriptions have no next charge, and the preview says why."""
     for status, why in (("paused", "paused"), ("canceled", "canceled"), ("unpaid", "unpaid")):
         shown = preview(_row(status=status), today=TODAY, count=3)
         assert shown.charges == ()
@@ -55,14 +55,15 @@ def test_what_is_not_live_is_not_charged() -> None:
 
 
 def test_it_ends_where_it_is_to_be_canceled() -> None:
-    """No charge begins on or after the day on which the subscription ends."""
+    """No previewed charge begins on or after the subscription's end."""
     shown = preview(_row(cancel_at="2026-03-31"), today=TODAY, count=24)
     assert _dates(shown) == ["2026-01-31", "2026-02-28"]
     assert shown.then == "It ends on 31 March 2026."
 
 
 def test_what_is_late_is_charged_today() -> None:
-    """Of several missed periods the latest is billed, at once, and the others are passed over; with `each`, all are."""
+    """Of several missed periods the latest is charged today and the earlier are passed over; with `each`, all are
+    charged."""
     late = preview(_row(), today=date(2026, 4, 2), count=2)
     assert _dates(late) == ["2026-04-02", "2026-04-30"]
     assert late.charges[0].start == date(2026, 3, 31)
@@ -77,7 +78,8 @@ def test_what_is_late_is_charged_today() -> None:
 
 
 def test_a_refused_period_comes_first(shop: World) -> None:
-    """What stands refused is tried again on its dunning date, for what was claimed, whatever the row costs by now."""
+    """A declined period is previewed first, on its dunning date and at the claimed amount, whatever the row costs
+    now."""
     shop.subscribe(payment_method="pm_declined")
     shop.run()
     shop.edit(amount=Decimal("50.00"))
@@ -91,20 +93,20 @@ def test_a_refused_period_comes_first(shop: World) -> None:
 
 
 def test_a_card_that_expires_before_is_named() -> None:
-    """Each charge that the card will not live to see says so; the others do not."""
+    """Exactly the charges after the card's last month say that the card expires."""
     shown = preview(_row(), today=TODAY, count=3, card=GatewayCard("pm_ok", "Visa ending in 4242", "2026-02"))
     assert ["expires" in charge.why for charge in shown.charges] == [False, False, True]
 
 
 def test_weeks_are_counted() -> None:
-    """Two weeks are fourteen days, whatever the month."""
+    """Two weeks are always fourteen days."""
     shown = preview(_row(interval="week", interval_count=Decimal(2)), today=TODAY, count=2)
     assert shown.charges[1].on - shown.charges[0].on == timedelta(days=14)
     assert shown.charges[1].why == "every 2 weeks, counted from the date before"
 
 
 def test_the_calendar_may_end() -> None:
-    """A preview past the year 9999 ends there instead of failing."""
+    """A preview beyond the year 9999 ends instead of failing."""
     shown = preview(
         _row(renewal_date="9000-01-31", interval="year", interval_count=Decimal(400)), today=TODAY, count=24
     )
@@ -123,8 +125,8 @@ def test_the_calendar_may_end() -> None:
 def test_periods_follow_one_another(
     start: date, today: date, interval: str, count: int, catch_up: str, ends: date | None
 ) -> None:
-    """Whatever the schedule: each previewed period begins where the last one ended, none before today is charged before
-    today, and none at or after the end."""
+    """With any schedule, every previewed period begins at the end of the period before, no charge is made before today,
+    and none at or after the end."""
     attributes = {"cancel_at": ends.isoformat()} if ends else {}
     row = _row(
         renewal_date=start.isoformat(),

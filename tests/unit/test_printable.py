@@ -1,4 +1,4 @@
-"""What of a text can be seen on a receipt, as functions know it that have no fonts."""
+"""The visible characters of a receipt, as known to functions without fonts."""
 
 from itertools import chain
 
@@ -15,7 +15,7 @@ from tests.unit.test_receipt_pdf import named
 
 
 def test_the_table_is_what_the_fonts_can_draw() -> None:
-    """The ranges say exactly what all fonts together cover."""
+    """The ranges hold exactly the characters covered by all fonts together."""
     covered = chain.from_iterable(receipt_fonts.coverage().values())
     assert f'"""{RANGES}"""' in ranges_module(set(covered))
 
@@ -37,13 +37,14 @@ def test_the_table_is_what_the_fonts_can_draw() -> None:
     ],
 )
 def test_what_cannot_be_drawn_is_named(text: str, missing: str) -> None:
-    """Each character once, in the order of the text; what is composed, invisible or a space is none of them."""
+    """Every undrawable character is named once, in the order of the text; composed and invisible characters and spaces
+    are not named."""
     assert unprintable(text) == "".join(dict.fromkeys(missing))
 
 
 @settings(max_examples=40, deadline=None)
 @given(st.text(st.characters() | st.sampled_from("é\u0301\u200dක්ෂกำ김ᄀ山\ufa19😀\u202e\x7f\xad"), max_size=12))
 def test_it_names_what_the_receipt_misses(text: str) -> None:
-    """The same characters as the receipt itself, when it is made, finds no font for."""
+    """The named characters are exactly the characters for which the rendered receipt finds no font."""
     surrogate = "".join("\ufffd" if "\ud800" <= c <= "\udfff" else c for c in unprintable(text))
     assert render(named(text)).missing == "".join(sorted(set(surrogate)))

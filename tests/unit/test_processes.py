@@ -1,4 +1,4 @@
-"""Background processes of the local stack, with real ones."""
+"""Background processes of the local stack, tested with real processes."""
 
 import os
 import sys
@@ -47,7 +47,7 @@ def ended(pid: int) -> bool:
 
 
 def test_what_a_process_started_ends_with_it(start: Start) -> None:
-    """Stopping a process ends its own child too."""
+    """Stopping a process ends its child, too."""
     process = start(PARENT)
     child = announcement(process)["child"]
     assert alive(process)
@@ -57,7 +57,7 @@ def test_what_a_process_started_ends_with_it(start: Start) -> None:
 
 
 def test_one_that_ignores_the_request_is_killed(start: Start) -> None:
-    """A process that ignores SIGTERM is gone as well when stop returns."""
+    """A process that ignores SIGTERM is gone when stop returns."""
     process = start("import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('{}', flush=True)\n" + PARENT)
     announcement(process)
     stop([process])
@@ -65,7 +65,8 @@ def test_one_that_ignores_the_request_is_killed(start: Start) -> None:
 
 
 def test_another_process_with_the_same_id_is_left_alone(start: Start) -> None:
-    """A record whose start time is not that of the process with this id is not running, and is not ended."""
+    """A record whose start time differs from the process with its id counts as not running, and the process is not
+    ended."""
     process = start(PARENT)
     announcement(process)
     other = replace(process, started="1")
@@ -75,12 +76,12 @@ def test_another_process_with_the_same_id_is_left_alone(start: Start) -> None:
 
 
 def test_a_process_that_ends_early_is_reported_with_its_log(start: Start) -> None:
-    """Waiting for one that has failed ends at once, and says what the process said."""
+    """Waiting for a failed process ends at once with the process's own output."""
     with pytest.raises(ProcessError, match=r"thing ended by itself(.|\n)*port is taken"):
         announcement(start("raise SystemExit('port is taken')"))
 
 
 def test_waiting_is_bounded(start: Start) -> None:
-    """A process that never says that it is ready does not hold up its starter for ever."""
+    """A process that never announces its readiness does not hold up the starter for ever."""
     with pytest.raises(ProcessError, match="was not ready after 0 s"):
         announcement(start("import time; time.sleep(60)"), seconds=0.2)

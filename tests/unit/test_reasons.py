@@ -1,4 +1,4 @@
-"""Every reason that is stored or answered has words, and no raw code reaches a person."""
+"""Every stored or answered reason has words, and no raw code reaches a person."""
 
 import re
 from datetime import UTC, datetime
@@ -22,9 +22,9 @@ from scripts.subscriptions import renewing, shown
 from tests.fakes import DUE, NOON, World
 
 _CODE = re.compile(r"(?<![\w\"(])[a-z0-9]+(?:_[a-z0-9]+)+(?![\w\")])")
-"""A code as a program spells it, which stands neither in quotes nor in brackets after its words."""
+"""A code as a program spells it, outside quotes and outside the brackets after its words."""
 _NAMES = {"gateway_customer", "customer_email", "payment_method", "pi_1"}
-"""The names of attributes and of transactions, which whoever mends a row needs as they are."""
+"""Names of attributes and transactions, which a person who mends a row needs unchanged."""
 
 WORDED = Worded.__subclasses__()
 STORED = [
@@ -50,7 +50,7 @@ def _codes(said: str) -> set[str]:
 
 @pytest.mark.parametrize("reason", Reason)
 def test_every_reason_has_words(reason: Reason) -> None:
-    """A reason that is added without words fails here."""
+    """Every reason has words; a new reason without words fails here."""
     assert " " in reason.words
     assert not _codes(reason.words)
     assert in_words(reason.value) == reason.words
@@ -59,7 +59,7 @@ def test_every_reason_has_words(reason: Reason) -> None:
 @pytest.mark.parametrize("stored", STORED)
 @pytest.mark.parametrize("status", ["failed", "given_up", "mail_failed"])
 def test_the_timeline_and_the_console_tell_a_reason_in_words(shop: World, stored: str, status: str) -> None:
-    """Of an item that kept no list of its ends, too."""
+    """Timeline and console tell a stored reason in words, also for an item without a list of its ends."""
     shop.subscribe()
     shop.run()
     item = shop.items()[DUE.isoformat()] | {"status": status, "reason": stored, "ended_at": NOON.isoformat()}
@@ -74,7 +74,7 @@ def test_the_timeline_and_the_console_tell_a_reason_in_words(shop: World, stored
 
 @pytest.mark.parametrize("stored", STORED)
 def test_the_command_tells_a_reason_in_words(stored: str) -> None:
-    """What `renew-now` prints, and what a preview says against a charge."""
+    """`renew-now` prints a reason in words."""
     output = f'{{"outcome": "nothing_to_do", "reason": "{stored}"}}'
     said, well = renewing._told({"status": "SUCCEEDED", "output": output}, {})
     assert well
@@ -104,13 +104,14 @@ def test_the_command_tells_a_reason_in_words(stored: str) -> None:
     ],
 )
 def test_a_stored_reason_is_read_with_its_detail(stored: str | None, said: str) -> None:
-    """Codes stand in brackets behind their words, and what is not known is quoted and said to be unknown."""
+    """A code stands in brackets after its words, and an unknown reason is quoted and called unknown."""
     assert in_words(stored) == said
 
 
 @pytest.mark.parametrize("attribute", ["flag", "mail", "returned", "refund", "change", "mark"])
 def test_what_another_version_wrote_is_quoted_and_said_to_be_unknown(shop: World, attribute: str) -> None:
-    """A mark, a kind of mail, of return, of change or of fault that this version does not know is never told raw."""
+    """An unknown flag, mail, return, refund reason, change or fault of a different version is quoted and called
+    unknown, never told raw."""
     shop.subscribe()
     shop.run()
     item: dict[str, Any] = dict(shop.items()[DUE.isoformat()])
@@ -139,33 +140,33 @@ def test_what_another_version_wrote_is_quoted_and_said_to_be_unknown(shop: World
 
 @pytest.mark.parametrize("kind", WORDED)
 def test_each_member_has_words_without_a_code(kind: type[Worded]) -> None:
-    """A status, or whatever else people are told in words, that is added without words fails here."""
+    """Every member of a worded enumeration has words without a code; a new member without words fails here."""
     assert not set().union(*(_codes(member.words) for member in kind))
     assert all(member.words for member in kind)
     assert kind.words_of("un_heard") is None
 
 
 def test_each_failure_of_a_refund_has_words() -> None:
-    """What the gateway names and is not known here stands in quotes."""
+    """Every failure of a refund is told in words, and an unknown failure of the gateway is quoted."""
     assert not set().union(*(_codes(wording.refund_failure(code)) for code in [*wording._REFUND_FAILURES, "un_heard"]))
 
 
 def test_a_preview_says_in_words_what_stands_against_a_charge() -> None:
-    """The ends of a subscription, as the preview names them."""
+    """The preview names the end of a subscription in words."""
     assert not set().union(*map(_codes, preview._NEVER.values()))
 
 
 @pytest.mark.parametrize("kind", [*MailKind, "un_heard_of"])
 @pytest.mark.parametrize("status", [*Status, "un_heard"])
 def test_who_waits_is_told_where_the_renewal_stands_in_words(status: str, kind: str) -> None:
-    """Whoever is on call reads no raw status, also of a renewal of which a mail is owed."""
+    """The person on call reads no raw status, also for a renewal with an owed mail."""
     for item in ({"status": status}, {"status": status, "notice": f"{kind}_1"}):
         assert not _codes(waiting._stands(item))
 
 
 @pytest.mark.parametrize("item", [*({"status": status} for status in [*Status, "un_heard"]), {}])
 def test_the_audit_says_what_the_ledger_has_in_words(item: dict[str, str]) -> None:
-    """The detail of a difference is for people, its kind is for programs."""
+    """A difference's detail is in words for people; only its kind is a code for programs."""
     assert not _codes(compare._says(item))
 
 
@@ -178,14 +179,14 @@ def test_the_audit_says_what_the_ledger_has_in_words(item: dict[str, str]) -> No
     ],
 )
 def test_the_timeline_tells_a_changed_status_in_words(old: str | None, new: str, said: str) -> None:
-    """The status before and the status after; a status that is not known stands in quotes."""
+    """The timeline tells old and new status in words, and quotes an unknown status."""
     change = Change(datetime(2026, 1, 31, tzinfo=UTC), "ann", ChangeKind.EDITED, {"status": (old, new)})
     assert [entry.text for entry in timeline({}, [], [change])] == [f"ann changed the subscription: {said}."]
 
 
 @pytest.mark.parametrize("status", [*SubscriptionStatus, "on_hold"])
 def test_the_commands_show_the_status_of_a_subscription_in_words(shop: World, status: str) -> None:
-    """The list and the subscription itself."""
+    """The list and the page of a subscription show the status in words."""
     shop.subscribe(status=status)
     with shown.console.capture() as printed:
         shown.rows([(shop.row(), DUE, None)])

@@ -1,4 +1,5 @@
-"""Every text of a receipt stands in its own place: none runs over another or off the page, none is cut unmeant."""
+"""Every text of a receipt keeps its place: no text runs into a neighbour or off the page, and none is cut by
+mistake."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,12 +29,12 @@ UNITS = LONG | {
 }
 CURRENCIES = currencies.TWO_DECIMAL | currencies.ZERO_DECIMAL | {"KWD", "ISK", "UGX"}
 ROOM = 0.1
-"""Millimetres by which a box may reach into another: less than anybody sees."""
+"""The millimetres by which two boxes may overlap: less than anybody sees."""
 
 
 @dataclass(frozen=True)
 class Drawn:
-    """One line as it was drawn: where it begins, how wide and high it is, and the place that it had."""
+    """A line as drawn: its start, width and height, and the place meant for the line."""
 
     text: str
     x: float
@@ -46,7 +47,7 @@ class Drawn:
 
 @contextmanager
 def watched(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Drawn]]:
-    """What is drawn on the last page that is made."""
+    """Yield the lines drawn on the last page made."""
     drawn: list[Drawn] = []
     asked: list[tuple[str, float, float, str]] = []
     write, start, cell, text_at = Sheet.write, Sheet.__init__, FPDF.cell, FPDF.text
@@ -93,7 +94,7 @@ def _expect_in_place(drawn: list[Drawn], receipt: Receipt) -> None:
         left, right = each.place
         assert LEFT - ROOM <= left <= each.x + ROOM, each
         assert each.x + each.width <= right + ROOM <= LEFT + WIDTH + 2 * ROOM, each
-        if each.text.endswith(ELLIPSIS):  # it was somebody else's text, and not ours
+        if each.text.endswith(ELLIPSIS):  # only a user's text may be cut, never ours
             assert any(text.strip() in each.asked for text in theirs), each
     above = [each for each in drawn if each.y < FOOTER_Y]
     assert max(each.y + each.height for each in above) <= FOOTER_Y + ROOM
@@ -119,7 +120,7 @@ def _texts(drawn: list[Drawn]) -> list[str]:
     ],
 )
 def test_the_longest_texts_of_users_stay_apart(unit: str, of: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Names, plans, addresses, tax ids and ids far too long, in every kind of script: each in its place."""
+    """Far too long names, plans, addresses, tax ids and ids, in every kind of script, keep their places."""
     name, address = (unit * 200)[:200], "\n".join([(unit * 300)[:300]] * 5)
     receipt = replace(
         RECEIPT, number=name, seller=Seller(name, address, name), customer_name=name, customer_id=name,
@@ -132,7 +133,8 @@ def test_the_longest_texts_of_users_stay_apart(unit: str, of: str, monkeypatch: 
 
 @pytest.mark.parametrize("currency", ["KWD", "ISK", "UGX", *share(sorted(CURRENCIES - {"KWD", "ISK", "UGX"}), of=4)])
 def test_the_largest_amount_of_each_currency_is_whole(currency: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Three times on the page, each within its place, with the longest month and the longest offset beside it."""
+    """The largest amount of every currency stands three times on the page, uncut and in place, beside the longest month
+    and offset."""
     amount = currencies.written(currencies.LARGEST - Decimal(1), currency)
     paid_at = datetime.fromisoformat("2026-09-30T23:59:00+05:45")
     receipt = replace(RECEIPT, amount=amount, currency=currency, paid_at=paid_at, of="refund")
@@ -145,7 +147,8 @@ def test_the_largest_amount_of_each_currency_is_whole(currency: str, monkeypatch
 
 @pytest.mark.parametrize("of", ["payment", "refund"])
 def test_nothing_of_an_ordinary_receipt_is_cut(of: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With the longest seller that the template takes, a plan and a name of a sensible length, and Stripe's ids."""
+    """Nothing is cut with the longest seller that the template admits, a plan and a name of sensible lengths, and
+    Stripe's ids."""
     seller = Seller(
         "Northwind Software and Consulting Services International Limited Liability Company of Bristol",
         "Suite 1200, The Old Custom House and Exchange Building, 12 Upper Harbourside Street, Bristol BS1 4QA, "

@@ -1,4 +1,4 @@
-"""Receipts are stored once, and what is stored is what the ledger and the mail have."""
+"""A receipt is stored once, and the stored bytes are the bytes in the ledger's hash and in the mail."""
 
 from collections.abc import Iterator
 from hashlib import sha256
@@ -17,8 +17,8 @@ from tests.fakes import DUE, LATER, NOON, World
 
 
 def test_a_receipt_stands_under_its_key(shop: World) -> None:
-    """Key, type and encryption; nothing on the way keeps it, and no id stands in its headers, which whoever opens a
-    link is shown; the hash in the ledger is the stored bytes'."""
+    """A receipt has the right key, type and encryption, forbids caching, and shows no id in its headers, which a link's
+    reader sees; the ledger has the hash of the stored bytes."""
     shop.subscribe()
     shop.run()
     [stored] = shop.s3.objects.values()
@@ -31,7 +31,7 @@ def test_a_receipt_stands_under_its_key(shop: World) -> None:
 
 
 def test_what_is_stored_already_is_kept(shop: World) -> None:
-    """Two runs, the second with another rendering: the first one's bytes stay, and the ledger has their hash."""
+    """Where a second run renders the receipt differently, the first run's bytes stay, and the ledger has their hash."""
     shop.subscribe()
     renewal = shop.renew().renewal
     assert renewal is not None
@@ -43,7 +43,7 @@ def test_what_is_stored_already_is_kept(shop: World) -> None:
 
 
 def test_a_receipt_can_be_rendered_again_from_the_ledger_alone(shop: World) -> None:
-    """The subscription is renamed and deleted: the ledger still prints the same bytes."""
+    """The ledger alone still renders the same bytes after the subscription was renamed and deleted."""
     shop.subscribe()
     shop.run()
     shop.edit(customer_name="Somebody Else", plan="Other")
@@ -54,7 +54,7 @@ def test_a_receipt_can_be_rendered_again_from_the_ledger_alone(shop: World) -> N
 
 
 def test_two_runs_at_once_store_one_receipt(shop: World) -> None:
-    """The second run stores and records between the first one's rendering and its put."""
+    """A second run stores and records between the first run's rendering and put: a single receipt is stored."""
     shop.subscribe()
     renewal = shop.renew().renewal
     assert renewal is not None
@@ -65,7 +65,7 @@ def test_two_runs_at_once_store_one_receipt(shop: World) -> None:
 
 
 def test_what_is_not_paid_gets_no_receipt(shop: World) -> None:
-    """A decline has no paid_at to print."""
+    """A declined period gets no receipt."""
     shop.subscribe(payment_method="pm_declined")
     declined = shop.renew().renewal
     assert declined is not None
@@ -78,7 +78,8 @@ def _ignore(_renewal: object) -> None:
 
 
 def test_two_puts_at_the_same_moment_are_tried_again(shop: World) -> None:
-    """S3 cannot say which of the two it keeps: nothing is recorded, and the workflow's retry finds what is stored."""
+    """Where S3 refuses two puts at the same moment, nothing is recorded, and the workflow's retry finds the stored
+    receipt."""
     shop.subscribe()
     renewal = shop.renew().renewal
     assert renewal is not None
@@ -110,7 +111,7 @@ def _ask(**renewal: Any) -> dict[str, Any]:
 
 
 def test_a_second_call_for_the_same_receipt_writes_nothing(deployed: World) -> None:
-    """What the workflow gets is the same; bucket and ledger are left as they are."""
+    """A second call gives the workflow the same answer and writes neither to the bucket nor to the ledger."""
     deployed.subscribe()
     deployed.renew()
     first = _ask()
@@ -124,7 +125,7 @@ def test_a_second_call_for_the_same_receipt_writes_nothing(deployed: World) -> N
 
 @pytest.mark.parametrize("renewal_date", ["2026-01-31", "2026-02-28"])
 def test_no_receipt_is_made_for_what_nobody_paid(deployed: World, renewal_date: str) -> None:
-    """Declined, or not even claimed."""
+    """No receipt is made for a declined or an unclaimed period."""
     deployed.subscribe(payment_method="pm_declined")
     deployed.renew()
     with pytest.raises(BadEvent):

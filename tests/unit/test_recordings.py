@@ -1,4 +1,4 @@
-"""The recordings: what they see, what they do not mind, and that they are of what is there."""
+"""The recordings: the changes they notice, the differences they ignore, and no recording of a deleted test."""
 
 import ast
 from collections.abc import Callable
@@ -16,7 +16,7 @@ UNIT = Path(__file__).parent
 
 
 def _told(act: Callable[[World], Any]) -> recorder.Told:
-    """What happens in a new world, in words."""
+    """Return, in words, all calls of an act in a new world."""
     recorder.begin(listens=True)
     shop = World()
     shop.subscribe()
@@ -29,7 +29,7 @@ def _renewed(shop: World) -> None:
 
 
 def test_two_runs_are_told_in_the_same_words() -> None:
-    """Random marks are other ones in each run; the words and the digest are the same."""
+    """Two runs have the same words and digest, although every run draws new random marks."""
     first, second = _told(_renewed), _told(_renewed)
     assert first.lines == second.lines
     assert first.digest == second.digest
@@ -37,7 +37,8 @@ def test_two_runs_are_told_in_the_same_words() -> None:
 
 
 def test_every_seam_is_told_in_its_order() -> None:
-    """A renewal reads and writes the tables, asks the gateway, stores the receipt and mails it."""
+    """A recorded renewal reads and writes the tables, asks the gateway, stores the receipt and sends the mail, in
+    order."""
     lines = _told(_renewed).lines
     seams = [line.split(maxsplit=1)[0] for line in lines]
     order = ["query", "gateway.create", "gateway.confirm", "s3.put_object", "To:"]
@@ -59,7 +60,7 @@ def _write(shop: World, expression: str, condition: str, value: str) -> None:
 
 
 def test_calls_from_several_threads_are_not_compared() -> None:
-    """Such calls come in another order on each machine: a recording of them would fail by chance."""
+    """Calls from several threads are not compared: their order varies, and a recording would fail by chance."""
     _told(_renewed)
     assert recorder.are_in_order()
 
@@ -85,13 +86,14 @@ WRITTEN = ("SET #note = :new, #status = :other", "#status = :active", "new")
     ids=["fewer attributes", "another condition", "another value"],
 )
 def test_another_write_is_seen(other: tuple[str, str, str]) -> None:
-    """An update that leaves out an attribute, has another condition or writes another value."""
+    """An update with a missing attribute, a different condition or a different value changes the digest."""
     was, now = _told(lambda shop: _write(shop, *WRITTEN)), _told(lambda shop: _write(shop, *other))
     assert was.digest != now.digest
 
 
 def test_the_order_of_an_update_s_terms_and_its_placeholders_mean_nothing() -> None:
-    """Names and values are put in their place, and the terms in order."""
+    """Names and values replace an update's placeholders, and the terms are sorted: order and placeholders do not change
+    the words."""
     was = _told(lambda shop: _write(shop, *WRITTEN))
     now = _told(lambda shop: _write(shop, "SET #status = :other, #note = :new", *WRITTEN[1:]))
     assert (was.lines, was.kinds) == (now.lines, now.kinds)
@@ -100,7 +102,7 @@ def test_the_order_of_an_update_s_terms_and_its_placeholders_mean_nothing() -> N
 
 
 def test_another_mail_and_another_order_are_seen() -> None:
-    """A word of a mail's text counts, and so does which call comes first."""
+    """A changed word of a mail and a changed order of calls change the recording."""
     was = _told(_renewed)
     recorder.begin(listens=True)
     shop = World()
@@ -112,7 +114,8 @@ def test_another_mail_and_another_order_are_seen() -> None:
 
 
 def test_a_test_that_does_something_else_fails_and_says_what() -> None:
-    """The kinds that are new and those that are gone, in words; a test without a recording passes."""
+    """A test with different calls fails and names the new and the missing kinds of calls in words; a test without a
+    recording passes."""
     told = _told(_renewed)
     recording = kept.Recording({"gone"}, {"": "another"})
     plugin._compare(None, "", told)
@@ -122,7 +125,7 @@ def test_a_test_that_does_something_else_fails_and_says_what() -> None:
 
 
 def test_the_lists_are_of_what_the_tests_do() -> None:
-    """Each kind in a list is some test's, and each test's kinds are in a list."""
+    """Every listed kind of call belongs to a test, and every test's kinds are listed."""
     listed = {name for which in kept.LISTS for name in kept.known(which)}
     assert listed == set(kept.kinds_in_use())
     for which in kept.LISTS:
@@ -130,7 +133,7 @@ def test_the_lists_are_of_what_the_tests_do() -> None:
 
 
 def test_no_recording_is_of_a_test_that_is_gone() -> None:
-    """Each recording is named like a test that is there; what is left out is there, and not recorded."""
+    """Every recording has the name of an existing test, and every exempted test exists."""
     for module in kept.modules():
         tree = ast.parse((UNIT / f"{module}.py").read_text())
         there = {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}

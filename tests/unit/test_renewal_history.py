@@ -1,4 +1,4 @@
-"""What is asked of the periods of a subscription, each answer from periods that differ in one thing."""
+"""The questions asked of a subscription's billing periods, answered from periods that differ in a single fact."""
 
 from dataclasses import replace
 from datetime import date
@@ -19,7 +19,7 @@ FEBRUARY, MARCH, APRIL = date(2026, 2, 28), date(2026, 3, 31), date(2026, 4, 30)
 
 @pytest.fixture
 def claimed(shop: World) -> Renewal:
-    """A claim of the period from 31 January on, as the charge makes it."""
+    """A claim of the period from 31 January on, as the charge makes the claim."""
     shop.subscribe()
     moment = shop.moment(NOON)
     none = History()
@@ -41,14 +41,14 @@ def failed(claimed: Renewal) -> Renewal:
     [(status, status in ("claimed", "declined", "action_required")) for status in Status],
 )
 def test_what_is_neither_paid_nor_given_up_is_unsettled(claimed: Renewal, status: Status, unsettled: bool) -> None:
-    """And nothing else is."""
+    """Exactly the claimed, declined and action_required periods are unsettled."""
     renewal = replace(claimed, status=status)
     assert (History([renewal]).unsettled is renewal) is unsettled
 
 
 def test_a_failed_payment_is_undecided_until_somebody_stops_it(failed: Renewal, paid: Renewal) -> None:
-    """Without a payment nothing can come of it; one that was canceled at the gateway is decided, and open still, since
-    another card may bring it back."""
+    """A failed period with a payment is undecided, and without a payment nothing can become of the period. A payment
+    canceled at the gateway is decided, but still open, since a new card may bring the period back."""
     unpaid = replace(failed, payment_id=None)
     stopped = replace(failed, reason=Reason.CANCELED_AT_THE_GATEWAY)
     history = History([failed, unpaid, stopped, paid])
@@ -58,7 +58,7 @@ def test_a_failed_payment_is_undecided_until_somebody_stops_it(failed: Renewal, 
 
 
 def test_a_period_that_was_refunded_whole_is_paid_no_more(paid: Renewal) -> None:
-    """It was paid once, and its days may be billed anew."""
+    """A period refunded whole was paid once but is not paid now, and its days may be billed anew."""
     refund: RefundRecord = {
         "amount": Decimal("29.99"), "state": "refunded", "at": NOON.isoformat(), "by": "ann", "request": "request-1",
     }  # fmt: skip
@@ -72,7 +72,7 @@ def test_a_period_that_was_refunded_whole_is_paid_no_more(paid: Renewal) -> None
 
 
 def test_a_claim_is_of_its_own_date_and_of_those_that_it_passed_over(paid: Renewal) -> None:
-    """Claimed on 31 March for a row that stood at 31 January: both days and those between are this claim's."""
+    """A claim on 31 March for a row at 31 January covers both days and the renewal dates in between."""
     late = replace(paid, renewal_date=MARCH)
     history = History([late])
     assert [history.claimed_for(day) is late for day in (paid.renewal_date, FEBRUARY, MARCH)] == [True] * 3
@@ -80,6 +80,6 @@ def test_a_claim_is_of_its_own_date_and_of_those_that_it_passed_over(paid: Renew
 
 
 def test_a_customer_s_history_is_none_of_another_s(paid: Renewal) -> None:
-    """The subscription was another customer's before."""
+    """The history of a customer has no periods of a former customer of the subscription."""
     before = replace(paid, customer_id="cus_0")
     assert History.of_customer([paid, before], "cus_0") == (before,)

@@ -1,4 +1,4 @@
-"""The request to renew: written and read in one place, in the spelling that every version has known."""
+"""The request for a renewal: written and read in a single place, in the spelling known to every version."""
 
 import json
 from datetime import date
@@ -35,7 +35,7 @@ FIELDS: dict[str, Any] = {
 
 @given(REQUESTS)
 def test_what_is_written_is_read(request: RenewalRequest) -> None:
-    """Whatever is asked for, the reader makes of it what the writer was given."""
+    """Reading a written request gives an equal request."""
     assert RenewalRequest.from_json(request.to_json()) == request
 
 
@@ -64,7 +64,8 @@ def test_what_is_written_is_read(request: RenewalRequest) -> None:
     ],
 )
 def test_a_request_is_spelled_as_it_always_was(request_: RenewalRequest, text: str) -> None:
-    """The sweep's, a webhook's, and those about refunds and reminders: an earlier version reads these texts."""
+    """The requests of the sweep, of a webhook, and about refunds and reminders keep the texts that an earlier version
+    reads."""
     assert request_.to_json() == text
 
 
@@ -93,7 +94,7 @@ def test_a_request_is_spelled_as_it_always_was(request_: RenewalRequest, text: s
     ],
 )
 def test_what_is_no_request_names_the_field_at_fault(field: str, value: Any, why: str) -> None:
-    """Never with what was sent, which may be anything; and what is asked for unknown is never taken for a charge."""
+    """A wrong field is refused by name and never quoted, and an unknown event type is never taken for a charge."""
     with pytest.raises(NoRequest) as raised:
         RenewalRequest.from_fields(FIELDS | {field: value})
     assert (raised.value.field, str(raised.value)) == (field, f"{field} {why}")
@@ -101,7 +102,7 @@ def test_what_is_no_request_names_the_field_at_fault(field: str, value: Any, why
 
 @pytest.mark.parametrize("field", ["subscription_id", "customer_id", "amount"])
 def test_what_no_request_may_lack_is_named(field: str) -> None:
-    """The other fields may be missing."""
+    """A missing required field is named; the remaining fields are optional."""
     told = {name: value for name, value in FIELDS.items() if name in ("subscription_id", "customer_id", "amount")}
     assert RenewalRequest.from_fields(told) == RenewalRequest("sub_1", "cus_1", Decimal("29.99"))
     with pytest.raises(NoRequest, match=rf"^{field} is missing$"):
@@ -110,7 +111,7 @@ def test_what_no_request_may_lack_is_named(field: str) -> None:
 
 @given(st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(), st.lists, max_leaves=5))
 def test_no_value_breaks_the_reader(value: Any) -> None:
-    """Any JSON value in any field is read, or refused by the name of the field."""
+    """Any JSON value in any field is read, or refused by the field's name."""
     for field in FIELDS:
         try:
             RenewalRequest.from_json(json.dumps(FIELDS | {field: value}))
@@ -119,14 +120,13 @@ def test_no_value_breaks_the_reader(value: Any) -> None:
 
 
 def test_a_request_carries_the_ids_that_its_log_lines_are_found_by() -> None:
-    """The fields of the JSON have the names under which telemetry writes them."""
+    """The request's fields have the names under which telemetry logs the ids."""
     assert set(telemetry._CORRELATED) <= RenewalRequest.from_fields(FIELDS).fields().keys()
 
 
 @pytest.mark.parametrize("day", [None, "", "2026-1-31", "31.1.2026", 20260131, "2026-02-30"])
 def test_a_row_without_a_date_is_asked_about_without_a_period(day: Any) -> None:
-    """A subscription that has ended may have no date, or one written by hand that is none: its request is one all the
-    same, and no message that fails each time."""
+    """An ended row without a valid date still gives a valid request, not a message that fails at every try."""
     row = {"subscription_id": "sub_1", "customer_id": "cus_1", "renewal_date": day, "amount": "29.99"}
     request = RenewalRequest.of_row(row, renewal_date_of(row))
     assert RenewalRequest.from_json(request.to_json()) == RenewalRequest("sub_1", "cus_1", Decimal(0))

@@ -1,4 +1,4 @@
-"""Items brought back from a restored copy of a table, and what is charged after it."""
+"""Items brought back from a restored copy of a table, and the charges after a restore."""
 
 from collections.abc import Iterable, Iterator
 from datetime import timedelta
@@ -15,7 +15,7 @@ from tests.fakes import DUE, NOON, World
 
 COPY, TABLE = "renewals-copy", "renewals"
 MANY = 230
-"""More than one batch, and more than one page of the scan that asks for fewer."""
+"""More items than a batch holds, and more than a page of the scan."""
 
 
 @pytest.fixture
@@ -56,7 +56,8 @@ def _stand(client: Any, table: str) -> dict[str, str]:
 
 
 def _damage(client: Any) -> None:
-    """Of many items in the copy, the first is other in the table, the second missing; one is in the table alone."""
+    """Of many items in the copy, change the first in the table and delete the second; put an additional item into the
+    table."""
     _put(client, COPY, range(MANY), "active")
     _put(client, TABLE, range(MANY), "active")
     _put(client, TABLE, [0], "canceled")
@@ -67,7 +68,7 @@ def _damage(client: Any) -> None:
 
 
 def test_it_says_what_differs_and_changes_nothing(dynamodb: Any) -> None:
-    """Without --write it only looks."""
+    """Without --write the command counts the differences and changes nothing."""
     _damage(dynamodb)
     before = _stand(dynamodb, TABLE)
     counts = restore(dynamodb, COPY, TABLE, write=False, delete=True)
@@ -76,7 +77,8 @@ def test_it_says_what_differs_and_changes_nothing(dynamodb: Any) -> None:
 
 
 def test_it_brings_back_what_differs_and_is_missing(dynamodb: Any) -> None:
-    """What came since stays, and so does the switch; a second run finds nothing to do."""
+    """Changed and missing items are brought back; later items and the charging switch stay, and a second run finds
+    nothing to do."""
     _damage(dynamodb)
     assert restore(dynamodb, COPY, TABLE, write=True, delete=False)["written"] == 2
     stands = _stand(dynamodb, TABLE)
@@ -86,7 +88,7 @@ def test_it_brings_back_what_differs_and_is_missing(dynamodb: Any) -> None:
 
 
 def test_it_deletes_what_came_since_if_asked_to_and_never_the_switch(dynamodb: Any) -> None:
-    """With --delete the table is the copy, but charging stays off."""
+    """With --delete the table equals the copy, but charging stays off."""
     _damage(dynamodb)
     restore(dynamodb, COPY, TABLE, write=True, delete=True)
     assert _stand(dynamodb, TABLE) == _stand(dynamodb, COPY) | {key["subscription_id"]: "" for key in charging.KEYS}
@@ -94,8 +96,9 @@ def test_it_deletes_what_came_since_if_asked_to_and_never_the_switch(dynamodb: A
 
 @pytest.mark.parametrize("days", [0, 1, 20])
 def test_after_a_restore_to_before_the_charge_the_gateway_is_asked_and_nothing_is_charged_again(days: int) -> None:
-    """Rows and ledger of before the charge, on the same day, the next, or weeks later, the gateway having forgotten its
-    idempotency keys: the payment is found, recorded and receipted, and the subscription moves on."""
+    """Row and ledger are restored to before the charge, on the same day, the next, or weeks later, when the gateway has
+    forgotten its idempotency keys: the payment is found, recorded and receipted, nothing is charged again, and the
+    subscription moves on."""
     shop = World()
     shop.subscribe()
     before = dict(shop.row())

@@ -1,4 +1,4 @@
-"""The rooms of the code: what may import what, so that what is pure stays pure, and nothing imports in a circle."""
+"""The rooms of the code: the imports allowed to every room, so that pure code stays pure, and no circle of imports."""
 
 import ast
 from collections.abc import Iterator
@@ -13,14 +13,14 @@ ROOMS = {
     "ledger": {"domain", "runtime"},
     "gateway": {"domain", "runtime", "ledger"},
 }
-"""Each room of `renewals`, with the rooms that it may import from."""
+"""The rooms of `renewals`, with the rooms open to their imports."""
 OUTSIDE = {"boto3", "botocore", "stripe", "urllib3", "urllib", "socket", "subprocess", "os", "io", "pathlib", "time",
            "random", "logging", "aws_lambda_powertools", "aws_xray_sdk", "mypy_boto3_dynamodb"}  # fmt: skip
-"""What reads, writes, or knows the machine."""
+"""Packages that read, write, or know the machine."""
 
 
 def _imported(path: Path, *, when_run: bool = False) -> Iterator[str]:
-    """The modules that a module imports, each with the names. when_run: without those for types alone."""
+    """Yield the modules imported by a module, with the imported names. when_run: leave out imports for types alone."""
     tree = ast.parse(path.read_text())
     for_types = {
         inner for node in ast.walk(tree) if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
@@ -37,7 +37,7 @@ def _imported(path: Path, *, when_run: bool = False) -> Iterator[str]:
 
 @pytest.mark.parametrize("room", ROOMS)
 def test_a_room_imports_only_from_the_rooms_below(room: str) -> None:
-    """For types alone, too: who reads a room need not know what is above."""
+    """A room imports only from the rooms below, also for types: a reader of a room need not know the rooms above."""
     above = [
         f"{path.name} imports {each}"
         for path in (ROOT / "src/renewals" / room).glob("*.py")
@@ -48,7 +48,7 @@ def test_a_room_imports_only_from_the_rooms_below(room: str) -> None:
 
 
 def test_every_module_has_a_room() -> None:
-    """Beside the rooms `renewals` holds nothing, and no function's folder is imported from there."""
+    """`renewals` holds nothing beside the rooms, and imports from no function's folder."""
     package = ROOT / "src/renewals"
     assert {each.name for each in package.iterdir() if each.name != "__pycache__"} == {*ROOMS, "__init__.py"}
     functions = {each.name for each in (ROOT / "src").iterdir() if each.is_dir()} - {"renewals"}
@@ -57,7 +57,7 @@ def test_every_module_has_a_room() -> None:
 
 
 def test_the_domain_reads_and_writes_nothing() -> None:
-    """No client, no file, no clock, no environment."""
+    """The domain imports no client, file, clock or environment."""
     found = [
         f"{path.name} imports {each}"
         for path in (ROOT / "src/renewals/domain").glob("*.py")
@@ -69,7 +69,7 @@ def test_the_domain_reads_and_writes_nothing() -> None:
 
 @pytest.mark.parametrize("folder", ["src", "local", "scripts", "benchmarks", "tests"])
 def test_nothing_imports_in_a_circle(folder: str) -> None:
-    """A module can be read, and loaded, before all that import it."""
+    """No modules import in a circle: every module can be read and loaded before its importers."""
     base = ROOT / "src" if folder == "src" else ROOT
     paths = (ROOT / folder).rglob("*.py")
     modules = {".".join(path.relative_to(base).with_suffix("").parts).removesuffix(".__init__"): path for path in paths}

@@ -1,4 +1,4 @@
-"""The rules of the charge, in their order: which of them decides for a subscription, and what it decides."""
+"""The rules of the charge, in order: the rule that decides for a subscription, and the rule's decision."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -41,7 +41,7 @@ def _subscribed(**row: Any) -> Arranged:
 
 
 def _cut_before(call: str, **row: Any) -> Arranged:
-    """An execution that ended before a call, two minutes ago."""
+    """Arrange an execution that ended before a call, two minutes ago."""
 
     def arranged(shop: World) -> None:
         shop.subscribe(**row)
@@ -52,7 +52,7 @@ def _cut_before(call: str, **row: Any) -> Arranged:
 
 
 def _refused(card: str = "pm_declined", **meanwhile: Any) -> Arranged:
-    """Refused on the day it was due. meanwhile: what changed in the row since."""
+    """Arrange a decline on the due date. meanwhile: later changes of the row."""
 
     def arranged(shop: World) -> None:
         shop.subscribe(payment_method=card)
@@ -63,7 +63,7 @@ def _refused(card: str = "pm_declined", **meanwhile: Any) -> Arranged:
 
 
 def _failed(**meanwhile: Any) -> Arranged:
-    """Failed before its payment was confirmed."""
+    """Arrange a period that failed before its payment was confirmed."""
 
     def arranged(shop: World) -> None:
         _cut_before("gateway.confirm")(shop)
@@ -103,7 +103,7 @@ def _canceled(shop: World) -> None:
 
 
 def _behind(dunned: int, **mails: str) -> Arranged:
-    """Refused, with so many dunning dates behind it. mails: their names, and what became of each."""
+    """Arrange a decline with `dunned` dunning dates behind. mails: mail names with their states."""
 
     def arranged(shop: World) -> None:
         _refused()(shop)
@@ -116,7 +116,7 @@ def _behind(dunned: int, **mails: str) -> Arranged:
 
 
 def _mail_waited(shop: World) -> None:
-    """January's receipt waits for another address, which is there; February was refused."""
+    """January's receipt waits for a corrected address, now in the row; February was declined."""
     shop.subscribe()
     shop.run("first")
     item = shop.items()[DUE.isoformat()]
@@ -133,7 +133,7 @@ def _stopped(shop: World) -> None:
 
 
 def _passed_over(shop: World) -> None:
-    """A claim that passed over two periods came to nothing, and the subscription ends before that period."""
+    """A claim that passed over two periods failed, and the subscription ends before the claim's period."""
     shop.subscribe(gateway_customer="cus_gone")
     shop.run("first", NOON + 60 * DAY)
     shop.edit(cancel_at="2026-03-15")
@@ -192,7 +192,7 @@ CASES: dict[str, tuple[str, type, Arranged, timedelta, dict[str, Any]]] = {
 
 @pytest.mark.parametrize("case", CASES)
 def test_the_first_rule_that_applies_decides(shop: World, case: str) -> None:
-    """Each case, with the rule and its decision. Nothing is written by deciding."""
+    """For every case the first applicable rule makes its decision, and deciding writes nothing."""
     rule, decision, arranged, after, asked = CASES[case]
     arranged(shop)
     before = shop.items(), dict(shop.row())
@@ -217,7 +217,7 @@ def _decided(seen: Snapshot) -> tuple[str, object]:
 
 
 def test_every_rule_decides_for_something() -> None:
-    """So none of them is there in vain."""
+    """Every rule decides for at least one case: no rule is useless."""
     decided = {rule for rule, *_ in CASES.values()} | {"_refused"}
     assert {rule.__name__ for rule in (*RULES, *DUNNING)} == decided
 
@@ -225,7 +225,8 @@ def test_every_rule_decides_for_something() -> None:
 def test_a_failed_payment_that_its_bank_decides_between_two_looks_is_recorded_while_charging_is_off(
     shop: World,
 ) -> None:
-    """The gateway is asked again before the period is left alone: another card, and the first one's bank was slow."""
+    """While charging is off and the row has a new card, the gateway is asked again before the period is left alone: the
+    first card's payment was slow at the bank and is recorded as paid."""
     _failed(payment_method="pm_3ds")(shop)
     shop.turn_charging_off()
     payment = shop.gateway.payments["pi_1"]

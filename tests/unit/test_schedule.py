@@ -1,4 +1,4 @@
-"""Which date follows which, and what is due: the anchor day, leap years, months of every length."""
+"""The date that follows a date, and the due periods: the anchor day, leap years, and months of every length."""
 
 import calendar
 from datetime import date, timedelta
@@ -33,7 +33,7 @@ SCHEDULES = st.builds(
     ],
 )
 def test_known_calendars(interval: str, count: int, first: str, following: list[str]) -> None:
-    """Month ends, leap days and long intervals, written out."""
+    """Month ends, leap days and long intervals give the written-out dates."""
     day = date.fromisoformat(first)
     schedule = Schedule(interval, count, day.day)  # type: ignore[arg-type]
     for expected in following:
@@ -49,7 +49,7 @@ def test_the_next_date_is_always_later(schedule: Schedule, day: date) -> None:
 
 @given(DAYS, st.integers(1, 31), st.integers(1, 12))
 def test_the_anchor_day_never_drifts(day: date, anchor: int, count: int) -> None:
-    """After any month, however short, the date is the anchor again or the month's last day."""
+    """After any month, however short, the date is the anchor day again or the month's last day."""
     schedule = Schedule("month", count, anchor)
     for _ in range(24):
         day = schedule.after(day)
@@ -58,7 +58,7 @@ def test_the_anchor_day_never_drifts(day: date, anchor: int, count: int) -> None
 
 @given(SCHEDULES, DAYS, st.integers(0, 2000))
 def test_one_billing_covers_today_and_passes_over_everything_before(schedule: Schedule, due: date, late: int) -> None:
-    """The billed period is the latest that has begun; with those passed over, no day is left out or in twice."""
+    """The billed period is the latest period begun; with the passed-over periods every day is covered exactly once."""
     today = due + timedelta(days=late)
     billing = latest_due(schedule, due, today)
     assert billing.start <= today < billing.end
@@ -68,13 +68,13 @@ def test_one_billing_covers_today_and_passes_over_everything_before(schedule: Sc
 
 
 def test_nothing_due_is_an_error() -> None:
-    """Asking for the latest due period of what is not due is a bug of the caller."""
+    """Asking for the latest due period where nothing is due is a bug of the caller and raises."""
     with pytest.raises(ValueError, match="not enough values"):
         latest_due(Schedule("month", 1, 1), date(2026, 2, 1), date(2026, 1, 31))
 
 
 def test_time_ends_with_the_year_9999() -> None:
-    """Past the calendar's end there is an error, not a wrong date."""
+    """Past the calendar's end the schedule raises an error instead of giving a wrong date."""
     for interval in ("day", "week", "month", "year"):
         with pytest.raises(OverflowError):
             Schedule(interval, 1000, 31).after(date(9999, 12, 31))

@@ -1,4 +1,4 @@
-"""Any sequence of calls, renewals and days: nothing that is canceled or paused is charged, and no renewal is lost."""
+"""Any sequence of calls, renewals and days: no canceled or paused subscription is charged, and no renewal is lost."""
 
 import json
 import threading
@@ -35,7 +35,7 @@ def _register(shop: World) -> Register:
 
 
 class Calls(RuleBasedStateMachine):
-    """One subscription, whose calls and renewals come in any order over months."""
+    """A subscription whose calls and renewals come in any order over months."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -43,7 +43,7 @@ class Calls(RuleBasedStateMachine):
         self.register = _register(self.shop)
         self.now = NOON
         self.runs = 0
-        self.counted_from, self.anchor = NOON.date(), 31  # since when, and on which day, renewals are counted
+        self.counted_from, self.anchor = NOON.date(), 31  # the first date and the anchor day of the count
 
     @initialize(card=st.sampled_from(["pm_ok", "pm_declined"]), catch_up=st.sampled_from(["latest", "each"]))
     def subscribe(self, card: str, catch_up: str) -> None:
@@ -63,7 +63,8 @@ class Calls(RuleBasedStateMachine):
 
     @rule(period=st.booleans())
     def renew(self, period: bool) -> None:
-        """As a webhook asks for it, or as the sweep does, by its date; and once more, to finish what is owed."""
+        """Renew as a webhook asks, or by the date as the sweep asks, and once more, to finish owed receipts and
+        mails."""
         before, charged = dict(self.row), len(self.shop.gateway.charges)
         for _ in range(2):
             self.runs += 1
@@ -130,7 +131,7 @@ class Calls(RuleBasedStateMachine):
 
     @invariant()
     def no_renewal_is_lost(self) -> None:
-        """Every date from the first to the row's own stands in the ledger, as paid, skipped, given up or on its way."""
+        """Every date from the first to the row's own stands in the ledger: paid, skipped, given up or under way."""
         if "subscriptions" not in self.shop.dynamodb.tables:
             return
         schedule, day = Schedule("month", 1, self.anchor), self.counted_from
@@ -140,7 +141,7 @@ class Calls(RuleBasedStateMachine):
 
 
 class ManyCalls(Calls):
-    """As above, in numbers."""
+    """The calls above, in many more examples."""
 
 
 Calls.TestCase.settings = settings(max_examples=15, stateful_step_count=30, deadline=None)
@@ -154,8 +155,8 @@ TestManyCalls = pytest.mark.proof(ManyCalls.TestCase)
 
 @contextmanager
 def _one_at_a_time(shop: World) -> Iterator[None]:
-    """The in-memory tables take one call after another, as DynamoDB does for one item; between calls anything may
-    happen."""
+    """Let the in-memory tables take call after call, as DynamoDB does for an item; anything may happen between two
+    calls."""
     lock = threading.Lock()
 
     @contextmanager
@@ -169,8 +170,8 @@ def _one_at_a_time(shop: World) -> Iterator[None]:
 
 @pytest.mark.parametrize("edits", share([200, 1000], of=2))
 def test_a_thousand_editors_lose_no_update(shop: World, edits: int) -> None:
-    """Each edit is of a fresh reading, and many at once: each that was accepted saw the one before it, the row has the
-    last one, and each stands in the history."""
+    """Every edit follows a fresh read, and many run at once: every accepted edit saw the edit before, the row has the
+    last edit, and all stand in the history."""
     shop.subscribe(plan="0")
     register = _register(shop)
 
@@ -199,7 +200,7 @@ def test_a_thousand_editors_lose_no_update(shop: World, edits: int) -> None:
 
 
 def test_two_creations_at_once_are_one(shop: World) -> None:
-    """Of many who create the same id for different customers at once, one does."""
+    """Of many concurrent creations of the same id for different customers a single creation succeeds."""
     register = _register(shop)
     shop.subscribe()
     row = dict(shop.row())
@@ -219,7 +220,8 @@ def test_two_creations_at_once_are_one(shop: World) -> None:
 
 @pytest.mark.parametrize("other", ["renew", "pause"])
 def test_a_change_meets_another_between_any_two_of_its_calls(other: str) -> None:
-    """Whatever runs whole in the middle of a resumption: no period is both skipped and charged, none is forgotten."""
+    """A renewal or a cancellation runs whole at any moment of a resumption: no period is both skipped and charged, and
+    no period is forgotten."""
     for at in range(2, 12):
         shop = World()
         register = _register(shop)

@@ -1,5 +1,5 @@
-"""The conditions of the ledger's steps: what must not have happened meanwhile, for each step; and that each term of
-each condition is needed."""
+"""The conditions of the ledger's steps: the events that refuse a step, for every step, and the need for every term of a
+condition."""
 
 import inspect
 from collections.abc import Callable, Iterator
@@ -29,7 +29,7 @@ def _set(**attributes: Any) -> Callable[[Item], Item]:
 
 
 def _in(*paths: str, to: Any) -> Callable[[Item], Item]:
-    """What stands at these paths, with dots, is another."""
+    """Return a change that sets other values at these dotted paths."""
 
     def changed(item: Item) -> Item:
         new = deepcopy(item)
@@ -149,7 +149,7 @@ STEPS = dict(_steps())
 
 
 def _is_refused(name: str, meanwhile: str = "", step: Step[Any] | None = None) -> bool:
-    """Whether a step is not taken. meanwhile: what has happened since everything was read. step: in its place."""
+    """Tell whether a step is refused. meanwhile: an event since everything was read. step: a step to try instead."""
     read, own = STEPS[name]
     step = step or own
     client = FakeDynamoDB({"subscriptions": "customer_id", "renewals": "renewal_date"}, indexes=INDEXES)
@@ -175,12 +175,12 @@ def _stored(period: Renewal) -> Item:
 
 
 def test_the_page_is_current() -> None:
-    """docs/ledger.md is just what `python -m scripts.ledger_page` makes of the steps."""
+    """docs/ledger.md is exactly the output of `python -m scripts.ledger_page`."""
     assert PAGE.read_text() == page()
 
 
 def test_every_step_is_told() -> None:
-    """Each function that makes a step is on the page, and in the table of what refuses it."""
+    """Every function that makes a step is on the page and in the table of refusing events."""
     modules = filter(None, {inspect.getmodule(each.function) for each in TOLD.values()})
     functions = [f for module in modules for _, f in inspect.getmembers(module, inspect.isfunction)]
     made = {f.__name__ for f in functions if "Step[" in str(inspect.signature(f).return_annotation)}
@@ -191,7 +191,7 @@ def test_every_step_is_told() -> None:
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_a_step_is_refused_after_what_must_not_have_happened_meanwhile(name: str) -> None:
-    """And is taken where nothing, or only what does not concern it, has happened."""
+    """A step is refused after exactly its events of the table, and taken after no event or any other event."""
     assert not _is_refused(name)
     assert {each for each in [*MEANWHILE, *THE_ROW] if _is_refused(name, each)} == REFUSED[name]
 
@@ -206,7 +206,8 @@ def test_a_step_is_refused_after_what_must_not_have_happened_meanwhile(name: str
     ],
 )
 def test_a_step_without_one_of_its_terms_is_taken_when_it_must_not_be(name: str, action: int, term: int) -> None:
-    """So each term of each condition is missed by the test above."""
+    """Without any single term of a condition the step is taken after an event that must refuse it: the test above
+    misses every term."""
     _, step = STEPS[name]
     of = step.actions[action]
     without = of._replace(condition=(*of.condition[:term], ALWAYS, *of.condition[term + 1 :]))

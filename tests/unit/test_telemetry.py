@@ -1,4 +1,5 @@
-"""What is around every handler: what stands in its lines, what stands on its traces, and when garbage is collected."""
+"""Telemetry around every handler: the fields of log lines, the annotations of traces, and the moment of garbage
+collection."""
 
 import gc
 import io
@@ -37,7 +38,7 @@ def _handler(event: Any, _context: object) -> dict[str, Any]:
 
 @pytest.mark.usefixtures("_not_collecting")
 def test_garbage_is_collected_after_the_first_call() -> None:
-    """The collector, off while a function starts, is on again after its first call, and passes over what that made."""
+    """The collector is off while a function starts and on after the first call, and skips the objects of the start."""
     assert _handler({"fails": False}, None) == {"collects": False}
     assert gc.isenabled()
     assert gc.get_freeze_count() > 0
@@ -45,7 +46,7 @@ def test_garbage_is_collected_after_the_first_call() -> None:
 
 @pytest.mark.usefixtures("_not_collecting")
 def test_garbage_is_collected_after_a_call_that_failed() -> None:
-    """Also where the first call raises."""
+    """The collector is on also after a first call that raised."""
     with pytest.raises(RuntimeError):
         _handler({"fails": True}, None)
     assert gc.isenabled()
@@ -63,7 +64,7 @@ def _told(event: Any, _context: object) -> dict[str, Any]:
 
 @pytest.fixture
 def lines() -> Iterator[Any]:
-    """Calls the handler with an event, and gives the lines that it logged."""
+    """A function that calls the handler with an event and returns the logged lines."""
     handler = telemetry.logger().registered_handler
     assert isinstance(handler, logging.StreamHandler)
     kept = handler.stream
@@ -82,7 +83,7 @@ def lines() -> Iterator[Any]:
 
 
 def test_every_line_of_a_call_says_what_it_belongs_to(lines: Any) -> None:
-    """Webhook, subscription, period and execution stand in each, the first one too."""
+    """Every line of a call, the first included, has webhook, subscription, period and execution."""
     work = {name: IDS[name] for name in ("webhook_id", "subscription_id", "renewal_date")}
     begun, step = lines(work=work | {"customer_name": "Ann Lee"}, execution=EXECUTION)
     for line in (begun, step):
@@ -103,7 +104,7 @@ def test_every_line_of_a_call_says_what_it_belongs_to(lines: Any) -> None:
     ],
 )
 def test_what_is_raised_stands_in_a_line_under_its_renewal(lines: Any, error: Exception, said: str) -> None:
-    """By its name, and in our own words only; so that the log says for whom it failed."""
+    """A raised error is logged by its name, with our own words only, and with the ids of the renewal."""
     _, raised = lines(work=IDS, execution=EXECUTION, fails=error)
     assert (raised["level"], raised["message"], raised["error"]) == ("ERROR", "raised", said)
     assert {name: raised[name] for name in IDS} == IDS
@@ -111,7 +112,7 @@ def test_what_is_raised_stands_in_a_line_under_its_renewal(lines: Any, error: Ex
 
 @pytest.mark.parametrize("fails", [None, RuntimeError()])
 def test_nothing_of_one_call_stands_in_the_next(lines: Any, fails: Exception | None) -> None:
-    """A warm process forgets what it worked on, also where it failed."""
+    """A warm process forgets a call's ids at its end, also after a failure."""
     lines(work=IDS, execution=EXECUTION, fails=fails)
     begun, _ = lines()
     assert set(IDS) & set(begun) == set()
@@ -119,14 +120,14 @@ def test_nothing_of_one_call_stands_in_the_next(lines: Any, fails: Exception | N
 
 @pytest.mark.parametrize("text", ["ann@customer.example", "Ann Lee", "Zoë", "", "a" * 301, "a\nb", None, 4])
 def test_what_is_no_id_is_not_logged_as_one(lines: Any, text: object) -> None:
-    """Whoever writes rows and requests may put an address or a name in the place of an id."""
+    """A text that is not an id, such as an address or a name in the place of an id, is not logged."""
     begun, _ = lines(work={"webhook_id": text})
     assert "webhook_id" not in begun
     assert telemetry.shown_id(text) == "not an id"
 
 
 class _Sink(UDPEmitter):
-    """Takes the segments that X-Ray's SDK would hand to the daemon."""
+    """Collects the segments that X-Ray's SDK would send to the daemon."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -138,7 +139,7 @@ class _Sink(UDPEmitter):
 
 @pytest.fixture
 def traces(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[dict[str, Any]]]:
-    """What is traced, as in a running function."""
+    """The traced segments, as in a running function."""
     monkeypatch.setenv("LAMBDA_TASK_ROOT", "/var/task")
     monkeypatch.setenv("_X_AMZN_TRACE_ID", "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1")
     monkeypatch.setattr(telemetry, "_trace_aws_calls", lambda: None)
@@ -150,7 +151,7 @@ def traces(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[dict[str, Any]]]:
 
 
 def test_a_trace_can_be_searched_for_subscription_and_outcome(traces: list[dict[str, Any]]) -> None:
-    """Both are annotations of the function's own subsegment, and nothing else is."""
+    """Subscription and outcome are the only annotations of the function's own subsegment."""
     _told({"work": IDS}, None)
     [segment] = traces
     assert segment["name"] == "tests"
@@ -159,7 +160,7 @@ def test_a_trace_can_be_searched_for_subscription_and_outcome(traces: list[dict[
 
 
 def test_a_call_that_fails_is_a_fault_of_its_trace(traces: list[dict[str, Any]]) -> None:
-    """X-Ray shows it red, by the error's class."""
+    """X-Ray shows a failed call as a fault with the error's class."""
     with pytest.raises(RuntimeError):
         _told({"fails": RuntimeError()}, None)
     [segment] = traces

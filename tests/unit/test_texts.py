@@ -1,4 +1,4 @@
-"""Texts: what may stand in one at every way in, and how one that may not is shown at every way out."""
+"""Texts: the characters that every entry accepts, and the display of a forbidden character at every exit."""
 
 import unicodedata
 from datetime import timedelta
@@ -64,7 +64,8 @@ SOUND = [
 
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
 def test_what_commands_a_terminal_or_cannot_be_seen_is_refused_at_every_entry(api: Api, text: str) -> None:
-    """POST, PATCH, import and the address: each refuses it in words that name the field and do not quote the text."""
+    """POST, PATCH, import and mail address refuse control and invisible characters in words that name the field and do
+    not quote the text."""
     name, plan = api("POST", "/subscriptions", NEW | {"customer_name": text}), NEW | {"plan": text}
     assert (name.status, name.faults) == (400, ["body.customer_name"])
     assert api("POST", "/subscriptions", plan).faults == ["body.plan"]
@@ -81,8 +82,8 @@ def test_what_commands_a_terminal_or_cannot_be_seen_is_refused_at_every_entry(ap
 
 @pytest.mark.parametrize("text", SOUND)
 def test_people_s_names_are_taken_as_they_are_given(text: str) -> None:
-    """Any script, joiners inside a name, letters with marks of their own: taken, kept code point for code point, and
-    shown so."""
+    """A name in any script, with joiners and combining marks, is accepted, kept code point for code point, and shown
+    unchanged."""
     new = NewSubscription.model_validate(NEW | {"customer_name": text, "plan": text})
     assert (new.customer_name, new.plan) == (text, text)
     assert texts.printable(text) == texts.presentable_name(text) == text
@@ -98,7 +99,7 @@ def test_people_s_names_are_taken_as_they_are_given(text: str) -> None:
     ],
 )
 def test_a_name_is_no_place_for_a_letter(name: str, reason: str) -> None:
-    """Long names and links are refused, since the seller signs the mails that begin with them."""
+    """Long names and links in names are refused, since the seller signs the mails that begin with the name."""
     assert texts.name_fault(name) == reason
     judged = judge(GOOD | {"customer_name": name})
     assert judged == (f"customer_name {reason}",)
@@ -116,8 +117,8 @@ def test_a_name_is_no_place_for_a_letter(name: str, reason: str) -> None:
     ],
 )
 def test_what_no_receipt_can_show_is_named_when_it_is_entered(api: Api, text: str, named: str) -> None:
-    """A character that none of the receipt's fonts has is refused in a name and in a plan, by its code point. In the
-    table it is no fault: the receipt shows U+FFFD for it."""
+    """A character missing from all of the receipt's fonts is refused in a name and in a plan, by its code point. In the
+    table it is no fault: the receipt shows U+FFFD instead."""
     reason = f"has characters that no receipt can show ({named})"
     for field in ("customer_name", "plan"):
         refused = api("POST", "/subscriptions", NEW | {field: text})
@@ -127,7 +128,7 @@ def test_what_no_receipt_can_show_is_named_when_it_is_entered(api: Api, text: st
 
 
 def test_a_plan_may_name_an_address() -> None:
-    """Plans are the seller's words: `Hosting of www.example.org` is one."""
+    """A plan may name a web address, since plans are the seller's words: `Hosting of www.example.org`."""
     assert texts.plan_fault("Hosting of www.example.org") is None
     assert texts.plan_fault("x" * 101) == "is longer than 100 characters"
 
@@ -144,7 +145,8 @@ def test_a_plan_may_name_an_address() -> None:
 def test_a_row_that_was_written_past_the_rule_is_renewed_and_shown_safely(
     shop: World, name: str, greeted: str | None
 ) -> None:
-    """By hand, or before there was a rule: nobody loses a renewal for it, and no mail carries what it must not."""
+    """A forbidden text, written by hand or before the rule existed, does not stop the renewal, and no mail carries the
+    forbidden part."""
     shop.subscribe(customer_name=name)
     assert shop.run() == "Success"
     [mail] = shop.mails()
@@ -160,7 +162,7 @@ def test_a_row_that_was_written_past_the_rule_is_renewed_and_shown_safely(
 def test_no_row_commands_the_operator_s_terminal(
     shop: World, account: Account, text: str, words: tuple[str, ...]
 ) -> None:
-    """Whatever somebody wrote into any attribute, the command shows it escaped."""
+    """The command shows any text in any attribute escaped."""
     attributes = dict.fromkeys(("plan", "customer_name", "customer_email", "locale", "cancel_at"), text)
     shop.subscribe(**attributes)
     shop.dynamodb.put("changes", {"subscription_id": "sub_1", "change": "2026-01-01/x", "at": NOON.isoformat()}
@@ -172,7 +174,7 @@ def test_no_row_commands_the_operator_s_terminal(
 
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
 def test_the_switch_s_reason_is_a_text_too(shop: World, account: Account, text: str) -> None:
-    """`charging off --why` refuses what may not stand in a text, and shows one that was written past it escaped."""
+    """`charging off --why` refuses forbidden texts and writes nothing."""
     refused = CliRunner().invoke(oncall, ["charging", "off", "--why", text])
     assert refused.exit_code == 2, refused.output
     assert shop.dynamodb.items("changes") == {}
@@ -180,7 +182,7 @@ def test_the_switch_s_reason_is_a_text_too(shop: World, account: Account, text: 
 
 @given(st.text())
 def test_every_text_has_a_fault_or_is_shown_as_it_is(text: str) -> None:
-    """The rule for entry and the escape at the exit are the same rule; what is shown has no control in it."""
+    """Every text either has a fault or is shown unchanged, and no shown text has a control character."""
     shown, presented = texts.printable(text), texts.presentable(text, 100)
     bad = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
     left = {c for c in shown + presented if unicodedata.category(c) in bad}
@@ -192,6 +194,6 @@ def test_every_text_has_a_fault_or_is_shown_as_it_is(text: str) -> None:
 
 @given(st.text(max_size=300), st.sampled_from(["plan", "customer_name"]))
 def test_no_text_in_a_row_keeps_it_from_being_charged(text: str, field: str) -> None:
-    """What only people read is never a reason not to renew."""
+    """No text in a plan or a name is a reason not to renew."""
     row: dict[str, Any] = dict(GOOD) | {"amount": Decimal("29.99"), "status": "active", field: text}
     assert subscription.parse(row).why_not_due(NOON.date() + timedelta(days=60)) is None

@@ -1,4 +1,4 @@
-"""Status changes on request: what may follow what."""
+"""Status changes on request, and the changes allowed in every state."""
 
 from datetime import date
 from typing import Any
@@ -33,14 +33,15 @@ DONE: dict[tuple[str, Action], dict[str, Any]] = {
 
 @pytest.mark.parametrize("name", ROWS)
 def test_states(name: str) -> None:
-    """A row is in the state that its status and its end say, and in none that is known where its status is not."""
+    """A row's status and end give its state; a row with an unknown status has no state."""
     assert state(ROWS[name], TODAY) == (name if name in set(Standing) else None)
 
 
 @pytest.mark.parametrize("action", Action)
 @pytest.mark.parametrize("name", ROWS)
 def test_what_may_follow_what(name: str, action: Action) -> None:
-    """Each state takes exactly the changes of the table; any other is refused with both in words."""
+    """Every state accepts exactly the changes of the table; every other change is refused with state and change in
+    words."""
     if (name, action) in DONE:
         assert changes(ROWS[name], action, TODAY) == DONE[name, action]
     else:

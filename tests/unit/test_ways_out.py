@@ -1,6 +1,6 @@
-"""A way out of every state: whatever a period stands at, a new card, a corrected address or a mended row leads on.
+"""A way out of every state: from any state of a period, a new card, a corrected address or a mended row leads on.
 
-Each combination ends renewed, or stands with a reason that an operator sees; none is asked about for ever in vain.
+Every combination ends renewed, or stands with a reason for an operator; no period is asked about for ever in vain.
 """
 
 from collections.abc import Callable
@@ -106,20 +106,20 @@ def _ignore(_outcome: object) -> None:
 
 
 NEEDS_A_CARD = {"declined", "action_required"}
-"""Nobody but the customer can help."""
+"""The states in which only the customer can help."""
 
 
 @pytest.mark.parametrize("mend", MENDS)
 @pytest.mark.parametrize("state", STATES)
 def test_every_state_has_a_way_out(state: str, mend: str) -> None:
-    """The sweep alone goes on with it, for five days and without anybody's call: renewed with its receipt and its mail,
-    or standing with a reason; and nobody is told to come again for ever."""
+    """In five days the sweep alone, without a call by anybody, renews the period with its receipt and mail, or leaves
+    it with a reason, and nobody is told to come again for ever."""
     shop = World()
     STATES[state](shop)
     MENDS[mend](shop)
     shop.edit(amount=Decimal("29.99"))
     ends = _swept(shop, [THEN + hour * timedelta(hours=6) for hour in range(20)], ("due", "all"))
-    if mend == "a corrected address":  # by hand: what waited for it is asked for
+    if mend == "a corrected address":  # by hand: somebody asks for the waiting mail
         shop.run("resend", THEN + 6 * DAY, period=JANUARY)
     item = shop.items().get(JANUARY, {})
     stands = item.get("status")
@@ -130,7 +130,7 @@ def test_every_state_has_a_way_out(state: str, mend: str) -> None:
     row = shop.row()
     renewed = stands in ("done", "mail_failed", "mail_unknown") and row["renewal_date"] > JANUARY
     waits = stands in ("declined", "action_required") and row["status"] == "past_due" and "next_attempt" in row
-    asked_anew = row["status"] == "past_due" and "next_attempt" in row  # of the period since it was resumed
+    asked_anew = row["status"] == "past_due" and "next_attempt" in row  # for the period since the resumption
     ended = stands == "given_up" and (row["status"] in ("canceled", "paused", "active", "unpaid") or asked_anew)
     failed = stands == "failed" and bool(item["reason"])
     passed_over = stands == "skipped"
@@ -156,8 +156,8 @@ def _noon(year: int, month: int, day: int) -> datetime:
 @pytest.mark.parametrize("interval", ["year", "week", "day", "month"])
 @pytest.mark.parametrize("again", [False, True], ids=["once", "twice"])
 def test_a_claim_meets_what_its_own_given_up_claim_passed_over(shop: World, interval: str, again: bool) -> None:
-    """Late by two periods, refused, dunned to unpaid; then another interval, another card, resumed: it is billed, also
-    where it was refused and given up once more in between."""
+    """A subscription late by two periods is declined and dunned to unpaid; with a new interval and a new card it is
+    resumed and billed, also after a second decline and giving up in between."""
     shop.dunning = type(shop.dunning)(shop.dunning.days, SubscriptionStatus.UNPAID)
     shop.subscribe(payment_method="pm_declined")
     start = _noon(2026, 4, 2)
@@ -179,7 +179,7 @@ def test_a_claim_meets_what_its_own_given_up_claim_passed_over(shop: World, inte
 
 
 def test_a_new_card_pays_a_failed_period_on_the_same_payment(shop: World) -> None:
-    """Whatever its claim's card came to, the row's card is asked, once."""
+    """The new card of the row is charged once, on the failed period's own payment."""
     STATES["failed, with a payment"](shop)
     shop.edit(payment_method="pm_new")
     assert set(_swept(shop, [THEN])) == {"Success"}
@@ -196,8 +196,8 @@ def test_a_new_card_pays_a_failed_period_on_the_same_payment(shop: World) -> Non
 def test_a_new_card_pays_by_another_payment_where_the_first_can_not_be_charged(
     shop: World, meanwhile: dict[str, Any]
 ) -> None:
-    """The payment of a failed period was canceled at the gateway, or is of another amount or currency than was claimed:
-    the next sweep after the new card has the price paid by a payment of its own, and the first can be paid no more."""
+    """The failed period's payment was canceled at the gateway, or differs from the claim in amount or currency: the
+    sweep after the new card has the price paid by a new payment, and the first payment can never be paid."""
     STATES["failed, with a payment"](shop)
     shop.gateway.payments["pi_1"] = replace(shop.gateway.payments["pi_1"], **meanwhile)
     shop.edit(payment_method="pm_new")
@@ -209,7 +209,8 @@ def test_a_new_card_pays_by_another_payment_where_the_first_can_not_be_charged(
 
 @pytest.mark.parametrize("stands", ["declined", "done", "claimed"])
 def test_an_item_of_another_customer_in_the_way_is_a_reason(shop: World, stands: str) -> None:
-    """The id was given to somebody else, who has a period at this very date: told as what it is, not as a race."""
+    """The subscription id was given to a new customer while a former customer has an item of the same date: the request
+    is rejected with the reason and not treated as a race."""
     shop.subscribe(customer_id="cus_0", payment_method="pm_declined")
     shop.run()
     item = {"touched_at": "2026-01-01T12:00:00.000000+00:00", "status": stands, "customer_id": "cus_0"}
@@ -225,7 +226,7 @@ def test_an_item_of_another_customer_in_the_way_is_a_reason(shop: World, stands:
 
 
 def test_a_paused_row_put_back_onto_old_periods_is_moved_past_them(shop: World) -> None:
-    """Periods that are older than what is remembered stand in the way of nothing: they stay, and the row moves on."""
+    """A paused row put back onto old periods is moved past the periods, and the periods are unchanged."""
     shop.subscribe(interval="day", renewal_date="2026-01-01")
     for day in range(1, 15):
         shop.run(f"day-{day}", _noon(2026, 1, day))
@@ -237,7 +238,8 @@ def test_a_paused_row_put_back_onto_old_periods_is_moved_past_them(shop: World) 
 
 
 def test_a_failed_period_of_a_deleted_row_is_found_by_the_sweep(shop: World) -> None:
-    """No row leads to it: it stands in the index, and its payment is cancelled within a day."""
+    """A failed period whose row was deleted is found in the ledger's index, and its payment is cancelled within a
+    day."""
     STATES["failed, with a payment"](shop)
     shop.delete_row()
     assert len(_swept(shop, [NOON + DAY])) == 1

@@ -1,5 +1,5 @@
-"""Statuses, outcomes, reasons, states and kinds are members of enumerations: a misspelt one is an error, and not one
-more."""
+"""Statuses, outcomes, reasons, states and kinds are members of enumerations: a misspelt member is an error and not a
+new word."""
 
 import ast
 import re
@@ -18,11 +18,11 @@ KEYS = frozenset(
 )
 _ENUMERATION = frozenset({"StrEnum", "Worded"})
 _CODE = re.compile(r"[a-z]+(_[a-z]+)*(: [a-z_]+)?")
-"""A text for programs. A sentence for people has other characters."""
+"""A text for programs; a sentence for people has further characters."""
 
 
 def _values(tree: ast.AST) -> Iterator[str]:
-    """The spellings of the members of each enumeration."""
+    """Yield the spellings of the members of every enumeration."""
     for each in ast.walk(tree):
         if isinstance(each, ast.ClassDef) and _ENUMERATION.intersection(map(ast.unparse, each.bases)):
             for made in (line.value for line in each.body if isinstance(line, ast.Assign)):
@@ -36,7 +36,7 @@ WORDS = {word for path in SOURCES for word in _values(ast.parse(path.read_text()
 
 
 def _texts(node: ast.expr | None) -> Iterator[ast.Constant]:
-    """The literal texts that an expression may come to, or holds."""
+    """Yield the literal texts that an expression may evaluate to or contains."""
     match node:
         case ast.Constant(value=str()):
             yield node
@@ -47,7 +47,7 @@ def _texts(node: ast.expr | None) -> Iterator[ast.Constant]:
 
 
 def _name(target: ast.expr) -> str | None:
-    """What is set: a key, an attribute or a variable."""
+    """Return the target of an assignment: a key, an attribute or a variable."""
     match target:
         case ast.Subscript(slice=ast.Constant(value=str(name))) | ast.Attribute(attr=name) | ast.Name(id=name):
             return name
@@ -55,7 +55,7 @@ def _name(target: ast.expr) -> str | None:
 
 
 def _given(node: ast.AST) -> Iterator[ast.Constant]:
-    """The literal texts that a status, an outcome, a reason or a state is set to."""
+    """Yield the literal texts assigned to a status, an outcome, a reason or a state."""
     match node:
         case ast.Dict(keys=keys, values=values):
             for key, value in zip(keys, values, strict=True):
@@ -68,10 +68,10 @@ def _given(node: ast.AST) -> Iterator[ast.Constant]:
 
 
 def _compared(node: ast.AST) -> Iterator[ast.Constant]:
-    """The literal texts that something is compared with."""
+    """Yield the literal texts in comparisons."""
     match node:
         case ast.Compare(left=left, ops=[ast.In() | ast.NotIn()], comparators=[ast.Name() | ast.Attribute()]):
-            # Whether a row or an item has an attribute; some attributes are spelled as a kind is.
+            # The test whether a row or an item has an attribute; some attributes are spelled like a kind.
             yield from (text for text in _texts(left) if text.value not in ATTRIBUTES)
         case ast.Compare(left=left, comparators=others):
             yield from (text for each in (left, *others) for text in _texts(each))
@@ -80,7 +80,7 @@ def _compared(node: ast.AST) -> Iterator[ast.Constant]:
 
 
 def bare(source: str) -> list[str]:
-    """The literal texts that stand where a member of an enumeration has its place, each with its line."""
+    """Return the literal texts in places of an enumeration's members, with their lines."""
     found = []
     for node in ast.walk(ast.parse(source)):
         found += [text for text in _given(node) if _CODE.fullmatch(str(text.value))]
@@ -90,7 +90,7 @@ def bare(source: str) -> list[str]:
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT / "src")))
 def test_no_status_outcome_or_reason_is_a_bare_text(path: Path) -> None:
-    """Comparisons, `match` and what is written name members: whoever misspells one hears of it from mypy."""
+    """Comparisons, `match` and assignments name members of enumerations, so that mypy reports a misspelling."""
     assert bare(path.read_text()) == []
 
 
@@ -118,7 +118,8 @@ def test_no_status_outcome_or_reason_is_a_bare_text(path: Path) -> None:
     ],
 )
 def test_a_bare_text_is_found_wherever_it_stands(planted: str) -> None:
-    """In comparisons on either side, in patterns, as the value of a key, an argument or a variable."""
+    """A bare text is found on either side of a comparison, in a pattern, and as the value of a key, an argument or a
+    variable."""
     assert len(bare(planted)) == 1
 
 
@@ -134,5 +135,5 @@ def test_a_bare_text_is_found_wherever_it_stands(planted: str) -> None:
     ],
 )
 def test_members_and_sentences_are_no_bare_text(fine: str) -> None:
-    """A member of an enumeration, a sentence for people, and a text of another vocabulary have their place."""
+    """A member of an enumeration, a sentence for people, and a text of a different vocabulary are allowed."""
     assert bare(fine) == []

@@ -1,4 +1,4 @@
-"""The worker: one workflow for each message, run to its end, and what does not succeed goes back to the queue."""
+"""The worker: a workflow for every message, run to its end; a message without success goes back to the queue."""
 
 import io
 import json
@@ -20,7 +20,7 @@ EVENTS = Path(__file__).parents[2] / "events"
 
 @dataclass
 class Workflows:
-    """Ends each execution as `ends` says, by its input, or raises it; by default it succeeds."""
+    """A Step Functions whose executions end as `ends` says, by their input, or raise; by default they succeed."""
 
     ends: dict[str, Any] = field(default_factory=dict)
     ran: list[str] = field(default_factory=list)
@@ -77,7 +77,7 @@ def _failed(*records: dict[str, Any]) -> list[str]:
 
 
 def test_a_workflow_runs_for_each_message_in_order(workflows: Workflows, queue: Visibility) -> None:
-    """The body is the workflow's input as it is; what succeeded is not seen again."""
+    """The body is the workflow's unchanged input, and a message with success is not received again."""
     assert _failed(_record("a"), _record("b")) == []
     assert (workflows.ran, queue.waits) == ([_body("a"), _body("b")], {})
 
@@ -86,7 +86,8 @@ def test_a_workflow_runs_for_each_message_in_order(workflows: Workflows, queue: 
     "end", ["FAILED", "TIMED_OUT", error("AccessDenied", "StartSyncExecution"), ReadTimeoutError(endpoint_url="x")]
 )
 def test_what_does_not_succeed_goes_back_alone(workflows: Workflows, queue: Visibility, end: Any) -> None:
-    """A failed execution is answered like a good one, but for its status. The others of its batch are done."""
+    """A failed execution differs from a good execution only in its status: its message goes back, and the rest of the
+    batch is done."""
     workflows.ends[_body("b")] = end
     assert _failed(_record("a"), _record("b"), _record("c")) == ["id-b"]
     assert workflows.ran == [_body("a"), _body("b"), _body("c")]
@@ -106,7 +107,8 @@ def test_what_does_not_succeed_goes_back_alone(workflows: Workflows, queue: Visi
 def test_what_is_no_request_never_starts_a_workflow(
     workflows: Workflows, queue: Visibility, body: str, why: str
 ) -> None:
-    """It goes to the dead letters without a wait; the log says why, quotes nothing, and names no other's ids."""
+    """An invalid message goes to the dead letters without a wait; the log has the reason, no quote and no ids of
+    earlier messages."""
     written, handler = io.StringIO(), telemetry.logger().registered_handler
     assert isinstance(handler, logging.StreamHandler)
     kept = handler.setStream(written)
@@ -123,21 +125,21 @@ def test_what_is_no_request_never_starts_a_workflow(
 
 @pytest.mark.parametrize(("tries", "seconds"), [(1, 60), (2, 120), (3, 240), (4, 480), (5, 0)])
 def test_each_further_try_waits_longer(workflows: Workflows, queue: Visibility, tries: int, seconds: int) -> None:
-    """From a minute, which is longer than a lease: within it a try would end as in progress, and count as done. After
-    the last one it is a dead letter at once."""
+    """The waits grow from a minute, which is longer than a lease: a try within the lease would end as in progress and
+    count as done. After the last try the message becomes a dead letter at once."""
     workflows.ends[_body("a")] = "FAILED"
     assert _failed(_record("a", tries)) == ["id-a"]
     assert queue.waits == {"handle-a": seconds}
 
 
 def test_a_message_fails_even_if_its_wait_cannot_be_set(workflows: Workflows, queue: Visibility) -> None:
-    """It then comes back after the queue's own timeout."""
+    """A message whose wait cannot be set still fails, and comes back after the queue's own timeout."""
     workflows.ends[_body("a")], queue.trouble = "FAILED", error("AccessDenied", "ChangeMessageVisibility")
     assert _failed(_record("a")) == ["id-a"]
 
 
 def test_the_sample_message_is_what_the_payment_function_takes(workflows: Workflows, queue: Visibility) -> None:
-    """The body of events/renewal_worker.json asks for one period of one subscription."""
+    """The body of events/renewal_worker.json asks for a single period of a single subscription."""
     event = json.loads((EVENTS / "renewal_worker.json").read_text())
     assert handler(event, None) == {"batchItemFailures": []}
     asked = RenewalRequest.from_json(workflows.ran[0])
@@ -145,7 +147,8 @@ def test_the_sample_message_is_what_the_payment_function_takes(workflows: Workfl
 
 
 def test_a_field_that_a_younger_version_adds_reaches_the_workflow(workflows: Workflows, queue: Visibility) -> None:
-    """The worker may be older than the sender of a message, and ProcessPayment may not."""
+    """An unknown field of a message is passed on: the worker may be older than the sender, while ProcessPayment is
+    not."""
     body = _body("a").replace("}", ', "why": "new"}')
     assert _failed(_record("a", body=body)) == []
     assert workflows.ran == [body]

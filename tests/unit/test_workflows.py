@@ -1,4 +1,4 @@
-"""What GitHub runs: that a pull request gets nothing worth stealing, and that only a review leads to production."""
+"""The workflows of GitHub: a pull request gets nothing worth stealing, and only a review leads to production."""
 
 import re
 from pathlib import Path
@@ -9,7 +9,7 @@ import yaml
 
 ROOT = Path(__file__).parents[2]
 type Json = Any
-# YAML 1.1 reads the key `on` as true.
+# YAML 1.1 reads the key `on` as the value true.
 WORKFLOWS: dict[str, dict[Any, Json]] = {
     path.stem: yaml.safe_load(path.read_text()) for path in (ROOT / ".github/workflows").glob("*.yml")
 }
@@ -18,8 +18,8 @@ STEPS = [step for job in JOBS.values() for step in job.get("steps", [])]
 
 
 def test_only_a_deployment_to_an_environment_may_prove_who_it_is() -> None:
-    """Without more said a job may do nothing; the two that deploy may read the code and ask AWS in their environment's
-    name, and the others may read the code."""
+    """By default a job may do nothing; only the two deploying jobs may prove their environment's identity to AWS, and
+    all jobs may only read the code."""
     assert [workflow["permissions"] for workflow in WORKFLOWS.values()] == [{}] * len(WORKFLOWS)
     asking = {name: job["environment"] for name, job in JOBS.items() if "id-token" in job["permissions"]}
     assert asking == {"deploy.staging": "staging", "deploy.prod": "prod"}
@@ -29,8 +29,8 @@ def test_only_a_deployment_to_an_environment_may_prove_who_it_is() -> None:
 
 
 def test_production_comes_after_staging_and_staging_after_the_tests() -> None:
-    """Nothing is deployed but what was merged, passed the checks and every test, and stands on staging: also by hand,
-    where all that can be asked for is that no alarm takes the deployment back."""
+    """Only merged code that passed the checks and all tests and stands on staging reaches production, also by hand; the
+    only input of a run by hand switches off the alarms that take a deployment back."""
     assert set(WORKFLOWS["deploy"][True]) == {"push", "workflow_dispatch"}
     assert WORKFLOWS["deploy"][True]["push"] == {"branches": ["main"]}
     assert set(WORKFLOWS["deploy"][True]["workflow_dispatch"]["inputs"]) == {"no_alarms"}
@@ -45,7 +45,7 @@ def test_production_comes_after_staging_and_staging_after_the_tests() -> None:
 
 
 def test_there_is_no_secret_to_steal() -> None:
-    """No workflow names a secret: who deploys is a role that is assumed for an hour; and no checkout leaves a token."""
+    """No workflow names a secret, since a deployment assumes a role for an hour, and no checkout leaves a token."""
     text = "".join(path.read_text() for path in (ROOT / ".github").rglob("*.yml"))
     assert not re.search(r"secrets[.\[:]|access-key|pull_request_target|workflow_run", text)
     given = [step["with"] for step in STEPS if step.get("uses", "").startswith("aws-actions/")]
@@ -57,12 +57,12 @@ def test_there_is_no_secret_to_steal() -> None:
 
 @pytest.mark.parametrize("action", sorted({step["uses"] for step in STEPS if "uses" in step}))
 def test_actions_are_pinned(action: str) -> None:
-    """An action is the commit that was looked at, not a tag that somebody can move."""
+    """An action is pinned to a reviewed commit, not to a movable tag."""
     assert re.fullmatch(r"(actions|aws-actions)/[a-z-]+@[0-9a-f]{40}", action)
 
 
 def test_the_environments_are_known() -> None:
-    """Each deployment is of the environment that the job is reviewed for."""
+    """Every deployment goes to the environment for which its job is reviewed."""
     for environment in ("staging", "prod"):
         runs = [step["run"] for step in JOBS[f"deploy.{environment}"]["steps"] if "sam " in step.get("run", "")]
         assert len(runs) == 2
