@@ -27,8 +27,8 @@ def main() -> int:
     """Run the requested command, and return 1 where tests differ or fail."""
     parser = argparse.ArgumentParser(prog="python -m tests.recordings", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    accept = commands.add_parser("accept", help="what these tests do now is right")
-    compare = commands.add_parser("compare", help="each call that differs from a commit's")
+    accept = commands.add_parser("accept", help="record the present calls of these tests as right")
+    compare = commands.add_parser("compare", help="show every call that differs from a commit's")
     compare.add_argument("--with", dest="commit", default="HEAD", metavar="COMMIT")
     for command in (accept, compare):
         command.add_argument("tests", nargs="+", help="files or tests, as pytest names them")
@@ -93,7 +93,7 @@ def _compare(tests: list[str], commit: str) -> int:
     with _checked_out(commit) as folder:
         before, now = _run(tests, folder), _run(tests, ROOT)
     if before is None or now is None:
-        print("Tests failed: what follows may be only a part.")
+        print("Tests failed: the comparison below may be incomplete.")
     then, today = ({line["test"]: line["lines"] for line in each or []} for each in (before, now))
     differ = 0
     for test in sorted(then.keys() | today.keys()):

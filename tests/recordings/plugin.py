@@ -12,12 +12,12 @@ from tests.recordings import kept, recorder
 
 LEFT_OUT: dict[str, str] = {
     "test_audit::test_memory_stays_flat_and_calls_are_few": "the test measures memory, and a recording takes some",
-    "test_clock": "only the first test of a process reads the item of the version before that turns charging off",
-    "test_earlier_versions": "as test_clock",
-    "test_odd_orders::test_a_refused_period_is_paid_by_another_customer_at_the_gateway": "ids of the sandbox gateway",
-    "test_over_the_sandbox": "ids of the sandbox gateway",
-    "test_recordings": "they are of recordings made on purpose",
-    "test_stripe_gateway": "ids of the sandbox gateway",
+    "test_clock": "only the first test in a process reads the charging switch of an earlier version",
+    "test_earlier_versions": "for the reason of test_clock",
+    "test_odd_orders::test_a_refused_period_is_paid_by_another_customer_at_the_gateway": "random ids of the sandbox",
+    "test_over_the_sandbox": "random ids of the sandbox",
+    "test_recordings": "these tests make recordings of their own",
+    "test_stripe_gateway": "random ids of the sandbox",
 }
 """Tests without a recording, with the reason: the name of a file, or of a file and a test. Tests drawn by Hypothesis,
 and tests with calls from several threads, are not recorded either."""
@@ -76,8 +76,8 @@ def _compare(recording: kept.Recording | None, parameters: str, told: recorder.T
     gone = kept.words_of(recording.kinds - does.keys()) if len(recording.digests) == 1 else []
     differs = [f"new:  {words}" for words in sorted(new)] + [f"gone: {words}" for words in gone]
     pytest.fail(
-        "This test does something else than is recorded (tests/recordings).\n"
-        + ("\n".join(differs) or "The kinds of its calls are the same, but their values, number or order are not.")
-        + "\n`python -m tests.recordings compare <test>` shows each call; `... accept <test>` records what it does now",
+        "The calls of this test differ from the test's recording (tests/recordings).\n"
+        + ("\n".join(differs) or "The kinds of calls agree, but their values, number or order differ.")
+        + "\n`python -m tests.recordings compare <test>` shows each call; `... accept <test>` keeps the present calls",
         pytrace=False,
     )

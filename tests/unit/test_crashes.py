@@ -410,7 +410,7 @@ def test_a_change_in_the_very_middle_is_as_if_it_came_before_the_claim_or_after_
     word = dict(CHANGES[change])
     if change == "ends" and shop.gateway.charges and moment <= 2 * _record(name):
         word["cancel_at"] = "2026-02-28"  # the subscription ends with the paid period
-    assert all(word.items() <= row.items() for row in rows), "the editor's word"
+    assert all(word.items() <= row.items() for row in rows), "the edit of the row is lost"
 
 
 def _last_look(name: str) -> int:

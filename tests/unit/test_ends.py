@@ -140,7 +140,7 @@ def _expect_the_end_holds(shop: World, ended: Ended, end: str, *, on_its_way: bo
     elif not on_its_way:
         assert len(shop.gateway.attempts) == ended.attempts, "confirmed after the end"
     states = {payment.state for payment in shop.gateway.payments.values()}
-    assert states <= {PaymentState.PAID, PaymentState.CANCELED}, "somebody could complete it"
+    assert states <= {PaymentState.PAID, PaymentState.CANCELED}, "somebody could complete a payment"
     for item in shop.items().values():
         assert item["status"] in ("done", "mail_unknown", "given_up", "skipped")
         assert item["status"] != "given_up" or (item["reason"] and not item.get("notice"))

@@ -203,7 +203,7 @@ class Life(RuleBasedStateMachine):
                 assert any(name.endswith(f"_{item['attempt']}") for name in item["mails"]), "the customer was not told"
         for payment in self.world.gateway.payments.values():
             open_still = payment.state in (PaymentState.DECLINED, PaymentState.ACTION_REQUIRED)
-            assert not open_still or is_live(row), "a payment that nobody watches can still be paid"
+            assert not open_still or is_live(row), "a payment of an ended subscription can still be completed"
 
     # How it is run
 
@@ -255,7 +255,9 @@ class Life(RuleBasedStateMachine):
             self.paused_until.append(date.fromisoformat(stood_at))
         for payment, card in self.world.gateway.attempts[asked:]:
             attempt = payment, card, self._today()
-            assert attempt not in self.asked_on or self.card_changed_on == self._today(), "a card is asked once a day"
+            assert attempt not in self.asked_on or self.card_changed_on == self._today(), (
+                "a card was tried twice on one day"
+            )
             self.asked_on.add(attempt)
         if not live:
             assert {item["claim"] for item in self._items()} <= claims

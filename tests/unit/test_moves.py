@@ -145,7 +145,7 @@ class Moves(RuleBasedStateMachine):
         except (NotAllowed, BadRow):
             assert self.row == before
             return
-        assert not over, "what has ended takes no change"
+        assert not over, "an ended subscription took a change"
         assert done == self.row
 
     @rule(
@@ -256,7 +256,7 @@ class Moves(RuleBasedStateMachine):
             if "claim" not in item:
                 continue
             self.known.add(item["claim"])
-            assert not over, "charged after its end"
+            assert not over, "charged after the end"
             start, end = date.fromisoformat(day), date.fromisoformat(item["period_end"])
             assert end in _ends(start, row.get("interval", "month"), int(row["interval_count"])), (start, end, row)
 
