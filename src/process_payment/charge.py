@@ -247,7 +247,8 @@ class Charge(Around):
     # The money
 
     def _collect(self, renewal: Renewal, row: Item | None = None) -> Outcome:
-        """Take steps 3 to 5 for a period of this execution. row: the subscription's row, if just read."""
+        """Take steps 3 to 5 for a period of this execution. row: the subscription's row, if the caller has just read
+        the row."""
         with self._not_at_fault(renewal):
             return self._collected(renewal, row)
 

@@ -153,7 +153,7 @@ class GiveUp:
 
 @dataclass(frozen=True, slots=True)
 class Fail:
-    """Mark the period as failed, for a person to look at."""
+    """Mark the period as failed: a person must look at the period."""
 
     renewal: Renewal
     reason: Reason

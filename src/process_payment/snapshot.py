@@ -57,7 +57,7 @@ class Around:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A subscription and its periods as read.
+    """A subscription and its periods at the moment of reading.
 
     Attributes:
         read: the subscription, or the fault of its row or of the request.

@@ -98,15 +98,15 @@ def next_attempt(
     now: datetime,
     guards: Sequence[TransactAction],
 ) -> Step[Renewal]:
-    """Begin attempt n+1 with the subscription's payment method. Attempt n must be the last attempt, with the status,
-    owner and lease as read (a new owner may be giving the period up), and the subscription must be unchanged.
+    """Begin attempt n+1 with the subscription's payment method. The subscription must be unchanged, and attempt n must
+    still be the last attempt, with an unchanged status, owner and lease (a new owner may be giving the period up).
 
     A pending withdrawal is forgotten: the end of the subscription was revoked.
 
     Args:
         failure_id: the last failure that the payment shows before this attempt.
-        dunned: the number of passed dunning dates, one more on a dunning date and unchanged after an update of the
-            payment method.
+        dunned: the number of passed dunning dates: one more on a dunning date, unchanged after an update of the payment
+            method.
         guards: as in payment_steps.claim.
     """
     changes = {
@@ -167,7 +167,7 @@ def give_up(
 
     Args:
         reason: a short name.
-        row: the subscription as just read, whatever the date; None if deleted.
+        row: the subscription's current row, whatever the date; None if deleted.
         ends_as: the subscription's new status, canceled or unpaid; the customer is told of the end.
     """
     changes = {

@@ -64,7 +64,7 @@ def mailed(renewal: Renewal, name: str, mail: Mail, now: datetime) -> Step[Renew
     as returned stays failed.
 
     The mail of a receipt ends the renewal as done or mail_unknown. The mail of a notice leaves the renewal's status
-    alone, because the payment may have gone on meanwhile. If the notice was sent and the receipt was parked, the
+    alone, because the payment may have progressed meanwhile. If the notice was sent and the receipt was parked, the
     receipt becomes unfinished work again.
     """
     condition: Condition = (
@@ -199,6 +199,6 @@ def _parked(renewal: Renewal) -> dict[str, object]:
 
 
 def _owed(renewal: Renewal, name: str) -> Condition:
-    """The notice is owed, and the period stands as read."""
+    """The notice is owed, and the period is unchanged since the read."""
     owed = Term("#notice = :notice", {":notice": name})
     return (owed, Term("#status = :refused", {":refused": renewal.status}), *refunds_as_read(renewal))

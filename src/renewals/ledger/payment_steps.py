@@ -66,17 +66,19 @@ def claim(
 ) -> Step[Renewal]:
     """Claim the period, unless the period is claimed already or the subscription has changed since the read.
 
-    Every claim writes an item at the subscription's own renewal_date, as the claim or as the first date passed over.
-    Two claims of one subscription therefore never stand side by side, even if made on two days.
+    Every claim writes an item at the subscription's own renewal_date, as the claim or as the first date passed over. A
+    subscription therefore never has two open claims, even if claims are made on two days.
 
     Args:
         guards: two at most.
         instead_of: the earlier claims from the subscription's date on that have moved no money and never will: claims
-            that failed without a payment or with a cancelled payment, or that were given up. The earlier claim of the
-            new claim's date is claimed anew, and the others are passed over; dates passed over by the others are free
-            again.
+            that
+            failed without a payment or with a cancelled payment, or that were given up. The earlier claim of the new
+            claim's date is claimed anew, and the others are passed over; dates passed over by the others are free
+                again.
         claimed_before: the dates in `skipped` whose own claims were passed over for a different period earlier. Such a
-            date keeps its history and its spent idempotency key.
+            date
+            keeps its history and its spent idempotency key.
     """
     anew = [r for r in instead_of if r.renewal_date == renewal.renewal_date]
     over = [_over(r, renewal) for r in instead_of if r not in anew]
@@ -168,12 +170,13 @@ def unchanged(subscription: Subscription) -> Check:
 
 
 def take(renewal: Renewal, status: Status, execution: str, now: datetime) -> Step[Renewal]:
-    """Own the renewal for the next 40 seconds, if its status, owner and lease are as read.
+    """Own the renewal for the next 40 seconds, if its status, owner and lease are unchanged.
 
     Args:
         status: the status from which work continues, the present status for an interrupted renewal. A take-over from a
             different owner counts as a pick-up. The owner's own retry does not count, and progress sets the count back
-            to zero.
+                to
+            zero.
     """
     picked_up = renewal.pickups if renewal.owner == execution else renewal.pickups + 1
     interrupted = status is renewal.status
@@ -274,7 +277,7 @@ def forget_payment(renewal: Renewal, now: datetime) -> Step[Renewal]:
 
 
 def wait(renewal: Renewal, now: datetime, *, until: datetime | None = None) -> Step[Renewal]:
-    """Leave a claim as found, for the next execution. The claim waits without a fault of its own, and the look is no
+    """Leave a claim unchanged for the next execution. The wait is not the claim's fault, and does not count as a
     pick-up.
 
     Args:
@@ -366,7 +369,7 @@ def settled(
     subscription_changed: the fate of the money is recorded in any case.
 
     Args:
-        row: as just read; None if deleted.
+        row: the subscription's current row; None if deleted.
     """
     if row is None or row.get("renewal_date") != renewal.row_date.isoformat() or "status" not in row:
         alone = changed(renewal, {"flag": Flag.SUBSCRIPTION_CHANGED, **changes}, condition, now)
@@ -399,8 +402,8 @@ def failed(renewal: Renewal, reason: str, now: datetime, *, gateway_request_id: 
 
 
 def ask_daily(renewal: Renewal, now: datetime) -> Step[Renewal]:
-    """Let a failed period, whose payment can still succeed, be asked about tomorrow. Writes nothing if tomorrow is set
-    already."""
+    """Ask the gateway again tomorrow about a failed period whose payment can still succeed. If tomorrow is set already,
+    nothing is written."""
     if renewal.next_attempt is not None and renewal.next_attempt >= now.date():
         return Step(renewal, ())
     return changed(renewal, _asked_daily(renewal, now), (same_claim(renewal), same_status(renewal)), now)

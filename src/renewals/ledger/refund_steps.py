@@ -2,9 +2,9 @@
 
 renewals.domain.refunds explains refunds and their states. All functions return steps as values.
 
-The period of an unsettled refund stands in the index of unfinished work, with the moment from which the gateway is to
-be asked about the refund (`refunds_due`). The sweep finds the period in the index, even if the process that began the
-refund died.
+While a refund is unsettled, its period is listed in the index of unfinished work. `refunds_due` is the moment from
+which the gateway is to be asked about the refund. The sweep finds the period in the index, even if the process that
+began the refund died.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def claim_refund(
     *,
     due: datetime,
 ) -> Step[Renewal]:
-    """Claim a refund before asking the gateway, if the period stands as read and has no refund of this name.
+    """Claim a refund before asking the gateway, if the period is unchanged and has no refund of this name.
 
     A customer is owed one mail at a time: an earlier refund's mail that waits for a new address is no longer owed.
 
@@ -67,12 +67,12 @@ def refunds_looked_at(
     due: datetime | None,
     now: datetime,
 ) -> Step[Renewal]:
-    """Record the gateway's answer about refunds, if the period stands as read.
+    """Record the gateway's answer about refunds, if the period is unchanged.
 
     Args:
         seen: all attributes of every changed refund, by name.
         notice: the mail that the customer is owed afterwards.
-        due: the moment at which the gateway is to be asked again.
+        due: the moment of the next question to the gateway.
     """
     condition = _as_read(renewal)
     changes: dict[str, object] = {f"refunds.{name}": dict(refund) for name, refund in seen.items()}
@@ -88,7 +88,7 @@ def refunds_looked_at(
 
 
 def _as_read(renewal: Renewal) -> Condition:
-    """The period and its refunds stand as read: no refund was added, and no state changed."""
+    """The period and its refunds are unchanged since the read: no refund was added, and no state changed."""
     no_more = Term(f"attribute_not_exists(refunds.{refunds.next_name(renewal.refunds)})", {})
     states = (
         Term(f"refunds.{name}.#state = :{name}", {f":{name}": refund["state"]})

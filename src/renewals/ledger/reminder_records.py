@@ -1,4 +1,4 @@
-"""The records of reminders stand on the rows of the subscriptions table, one record for each kind of reminder.
+"""Reminders are recorded on the rows of the subscriptions table, with one record for each kind of reminder.
 
 renewals.domain.reminders explains reminders, and decides when a customer is owed a reminder.
 """
@@ -91,7 +91,7 @@ class Records:
         """Record that the reminder sent under mail.token came back.
 
         Args:
-            row: as read.
+            row: the subscription's row, as the caller has read the row.
             mark: the fault of the mail's address, if the row still has the address.
         """
         name = f"reminder_{kind}"

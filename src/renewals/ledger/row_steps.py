@@ -50,7 +50,7 @@ def move_on(renewal: Renewal, row: Row) -> Step[None]:
 
 
 def forget_refusal(row: Row) -> Step[None]:
-    """Remove the marks of a refusal from a subscription without a refused period. row: as read."""
+    """Remove the marks of a refusal from a subscription without a refused period. row: the row before the step."""
     return Step(None, ()) if NOT_REFUSED.keys().isdisjoint(row) else _not_refused(row, {})
 
 
@@ -62,7 +62,7 @@ def _not_refused(row: Row, changes: Mapping[str, object]) -> Step[None]:
 
 
 def end(row: Row) -> Step[None]:
-    """Record that the subscription has reached the date in its `cancel_at`. row: as read."""
+    """Record that the subscription has reached the date in its `cancel_at`. row: the row before the step."""
     changes = {"status": SubscriptionStatus.CANCELED, ENDED_ON: row["cancel_at"]}
     condition = as_read(row, ("renewal_date", "status", "cancel_at"))
     return Step(None, (Update(Table.SUBSCRIPTIONS, _key(row), changes, condition),))

@@ -10,20 +10,20 @@ one execution succeeds and the other gets an error.
                                               is cancelled, and the period can be claimed anew
     skipped   a period that was passed over for a later period, or that was due during a pause
     failed    ten pick-ups without progress, or refused by the gateway for good: a person must look. A new request
-              continues the renewal from where the work stopped, or with the customer's new card. As long as its
-              payment can be paid, the period stands in the index with a date, and is asked about every day
+              continues the renewal from where the work stopped, or with the customer's new card. While the payment
+              can still be paid, the period is listed in the index with a date, and is asked about every day
 
 The key is subscription_id and renewal_date (the first day of the period, YYYY-MM-DD).
 
-An unfinished item carries `unfinished` (one of sixteen values, so that the index has no hot key) and stands in
-unfinished-index, ordered by `touched_at`. A given-up period stands in the index until the customer was told. `begun_at`
-is the beginning of the pending work: the claim, a further attempt, or the refusal that the customer must be told about.
-If the mail waits for a new address, a settled period leaves the index, and a refused period stays, `parked`, for its
-dunning dates. A period with an unsettled refund stands in the index with `refunds_due`, the moment from which the sweep
-asks about the refund.
+An unfinished item carries `unfinished` (one of sixteen values, so that the index has no hot key). The index
+unfinished-index lists the item by `touched_at`. A given-up period is listed until the customer was told. `begun_at` is
+the beginning of the pending work: the claim, a further attempt, or the refusal that the customer must be told about.
+While the customer's mail waits for a new address, a settled period leaves the index, and a refused period stays,
+`parked`, for its dunning dates. A period with an unsettled refund is listed with `refunds_due`, the moment from which
+the sweep asks about the refund.
 
-A paid item stands in charged-on-index, by the gateway's own day (`charged_on`, UTC) and moment (`charged_at`) of the
-charge: the audit reads the gateway and the ledger in this order.
+The index charged-on-index lists paid items by the gateway's own day (`charged_on`, UTC) and moment (`charged_at`) of
+the charge: the audit reads the gateway and the ledger in this order.
 
 This module reads items and takes steps. The steps are values: renewals.ledger.steps lists their modules.
 """
@@ -208,7 +208,7 @@ class Ledger:
 
         Args:
             due: the subscription's renewal_date.
-            standing: the period as read; None if it was not claimed.
+            standing: the period when the caller read it; None without a claim.
 
         Raises:
             Outdated: a charge has begun or progressed already.
@@ -249,7 +249,8 @@ class Ledger:
 
         Args:
             step: makes the step from the current row, None if deleted.
-            read: the row as read earlier in this run. If the row has changed since, the ledger reads the row again.
+            read: the row from an earlier read in this run. If the row has changed since, the ledger reads the row
+                again.
         """
         read_before = [] if read is None else [read]
 

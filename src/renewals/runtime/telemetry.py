@@ -134,7 +134,7 @@ def annotate(**ids: object) -> None:
 
 
 def observed(handler: Handler) -> Handler:
-    """Wrap a Lambda handler: the request id stands in every log line, an error is logged under the ids of the renewal,
+    """Wrap a Lambda handler: every log line carries the request id, an error is logged under the ids of the renewal,
     metrics are flushed, and AWS calls are traced."""
 
     @wraps(handler)
