@@ -2,6 +2,7 @@
 
 import json
 import re
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,30 @@ def test_every_parameter_of_the_template_is_documented() -> None:
     table = (ROOT / "docs/deploy.md").read_text().partition("\n## Parameters\n")[2]
     assert len(parameters) > 5
     assert [name for name in parameters if f"`{name}`" not in table] == []
+
+
+def test_decisions_are_numbered_and_dated() -> None:
+    """Each decision has a number of its own, numbers rise by one, and each has a date of the project's time."""
+    headings = re.findall(r"^### (.+)$", (ROOT / "DECISIONS.md").read_text(), re.MULTILINE)
+    parts = [re.fullmatch(r"D(\d+): .+ \((20\d\d-\d\d-\d\d)\)", heading) for heading in headings]
+    assert [heading for heading, part in zip(headings, parts, strict=True) if part is None] == []
+    assert [int(part[1]) for part in parts if part] == list(range(1, len(headings) + 1))
+    assert all(date(2026, 11, 23) <= date.fromisoformat(part[2]) for part in parts if part)
+
+
+CITES = ("src", "layers", "local", "scripts", "tests", "benchmarks", "docs", ".github", "statemachine")
+
+
+def test_each_decision_that_is_cited_exists() -> None:
+    """Code, documents, template and workflows cite decisions as D12; each cited number is a decision's."""
+    decided = set(re.findall(r"^### (D\d+): ", (ROOT / "DECISIONS.md").read_text(), re.MULTILINE))
+    suffixes = {".py", ".md", ".yaml", ".yml", ".sh"}
+    files = [path for name in CITES for path in (ROOT / name).rglob("*") if path.suffix in suffixes]
+    files += [*ROOT.glob("*.md"), ROOT / "template.yaml", ROOT / "Makefile"]
+    texts = [re.sub(r"^### .*", "", path.read_text(), flags=re.MULTILINE) for path in files]
+    cited = {number for text in texts for number in re.findall(r"(?<![\w.-])D[1-9]\d{0,2}(?![\w-])", text)}
+    assert len(cited) > 5
+    assert cited - decided == set()
 
 
 def test_what_the_threat_model_names_is_tested() -> None:
