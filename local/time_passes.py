@@ -1,8 +1,8 @@
 """Lets time pass on the local emulator: a control for the simulation, in which a day lasts a second.
 
-    GET  /_local/time    {"at_work": how many messages wait for a function or are with one, workflows run, and
-                         asynchronous calls of functions are not over, those between two tries included}: as soon as
-                         it is nothing, or after five seconds
+    GET  /_local/time    {"at_work": how many messages and records of streams wait for a function or are with one,
+                         workflows run, and asynchronous calls of functions and deliveries of events are not over,
+                         between two attempts included}: as soon as there is no work, or after five seconds
     POST /_local/time    the visibility timeout of every message of every queue ends now; the same answer, at once
     POST /_local/alarms  {"seconds"}: metrics and alarms go by a clock that is so much further on; every alarm is looked
                          at before it answers

@@ -7,6 +7,7 @@ import sys
 
 from local.emulator import (
     cuts,
+    events,
     functions,
     limits,
     mail,
@@ -15,6 +16,7 @@ from local.emulator import (
     patching,
     queues,
     receipt_links,
+    streams,
     transport,
     workflows,
 )
@@ -45,7 +47,8 @@ def main() -> None:
     )
     patching.check_version()
     functions.apply(arguments.python)
-    for each in (workflows, metrics, mail, queues, limits, transport, cuts, passing_of_time, receipt_links):
+    changes = (workflows, metrics, mail, queues, streams, events, limits, transport, cuts, passing_of_time)
+    for each in (*changes, receipt_links):
         each.apply()
 
     from ministack import app

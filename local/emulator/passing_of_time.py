@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from local.emulator import metrics
+from local.emulator import events, metrics, streams
 from local.emulator.clock import Clock
 from local.emulator.patching import replace
 from local.emulator.paths import Answer, answer_at, answer_in_json
@@ -48,7 +48,8 @@ def _at_work() -> int:
     with_a_function = sum(lambda_svc._esm_inflight.copy().values())
     latest = itertools.islice(reversed(list(stepfunctions._executions._data.values())), _LATEST)
     running = sum(execution["status"] == "RUNNING" for execution in latest)
-    return int(waiting + with_a_function + running + len(_asynchronous_calls))
+    deliveries = streams.unread() + events.at_work()
+    return int(waiting + with_a_function + running + deliveries + len(_asynchronous_calls))
 
 
 def _show_all_messages() -> None:

@@ -10,6 +10,7 @@ import time
 from typing import Any
 from urllib.parse import unquote
 
+from local.emulator import roles
 from local.emulator.patching import replace
 from local.emulator.paths import Answer, answer_at, answer_in_json
 
@@ -17,7 +18,6 @@ _EXECUTIONS = "/_local/executions/"
 
 
 def apply() -> None:
-    from ministack.core import iam_evaluator
     from ministack.services import cloudwatch, lambda_svc, stepfunctions
 
     replace(stepfunctions, "_run_execution", {"    time.sleep(0.15)\n": ""})
@@ -40,20 +40,12 @@ def apply() -> None:
         role_arn = current_role.get()
         account, role = role_arn.split(":")[4], role_arn.rsplit("/", 1)[-1]
         _, config, name = lambda_svc._get_func_record_for_ref(function)
-        request = iam_evaluator.EvalContext(
-            principal_arn=f"arn:aws:sts::{account}:assumed-role/{role}/workflow",
-            principal_type="AssumedRole",
-            principal_account=account,
-            action="lambda:InvokeFunction",
-            resource_arn=(config or {}).get("FunctionArn", name),
-            region=stepfunctions.get_region(),
-        )
-        decision = iam_evaluator.evaluate(request, iam_evaluator._gather_role_policies(role, account))
-        if decision.decision != "Allow":
+        action, resource = "lambda:InvokeFunction", (config or {}).get("FunctionArn", name)
+        if not roles.allows(role_arn, action, resource):
             raise stepfunctions._ExecutionError(
                 "Lambda.AWSLambdaException",
-                f"User: {request.principal_arn} is not authorized to perform: {request.action} on resource: "
-                f"{request.resource_arn} because no identity-based policy allows the {request.action} action",
+                f"User: arn:aws:sts::{account}:assumed-role/{role}/workflow is not authorized to perform: {action} on "
+                f"resource: {resource} because no identity-based policy allows the {action} action",
             )
         return call(function, event)
 

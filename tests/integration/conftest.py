@@ -17,6 +17,7 @@ from local.stack import Stack
 
 pytest.register_assert_rewrite("tests.integration.shop")
 
+from tests.integration.cloud import Cloud  # noqa: E402
 from tests.integration.shop import Shop  # noqa: E402  (pytest must rewrite its assertions before the import)
 from tests.integration.stacks import SHARES, deployed, end_stacks_of  # noqa: E402
 
@@ -97,3 +98,11 @@ def shop(shop_of: Callable[[str], Shop], share: str) -> Shop:
 def stack(shop: Shop) -> Stack:
     """The share's stack."""
     return shop.stack
+
+
+@pytest.fixture
+def cloud(stack: Stack) -> Iterator[Cloud]:
+    """Functions, queues and workflows of a test's own, which are removed at its end."""
+    made = Cloud(stack)
+    yield made
+    made.remove()

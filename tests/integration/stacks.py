@@ -62,6 +62,7 @@ SHARES = {
             "test_permissions.py",
             "test_renewals.py",
             "test_secret_rotation.py",
+            "test_streams_and_events.py",
             "test_subscriptions_command.py",
             "test_webhook_requests.py",
             LOGS,

@@ -1,0 +1,205 @@
+"""EventBridge takes events and delivers them as AWS does.
+
+- An entry without a source or a type, whose detail is no JSON object, or that is over 256 kB is refused; the other
+  entries of the call are taken.
+- A queue gets an event only where the queue's policy lets the rule in, a function only where its own policy does.
+- A function is called asynchronously: Lambda calls a function that failed twice more.
+- A delivery that failed is tried again as the target's retry policy says. An event that cannot be delivered goes to the
+  target's dead-letter queue with the reason, where that queue's policy lets the rule in, and is lost otherwise.
+
+POST /_local/events   {"refused_entries": 0, "failed_deliveries": 0}: that many entries are throttled from now on, and
+                      that many deliveries to a target fail. The answer tells how many are left.
+
+Sources: https://docs.aws.amazon.com/eventbridge/latest/APIReference/API_PutEventsResultEntry.html,
+https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-rule-dlq.html.
+"""
+
+import contextvars
+import json
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from local.emulator import roles
+from local.emulator.patching import replace
+from local.emulator.paths import Answer, answer_at, answer_in_json
+
+_MOST_BYTES = 262_144
+_MOST_ATTEMPTS = 185
+_LONGEST_SECONDS = 86_400
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 10.0
+"""Seconds between two attempts at a delivery."""
+_SERVICE = "events.amazonaws.com"
+
+type _Target = dict[str, Any]
+type _Rule = dict[str, Any]
+
+
+@dataclass
+class _Trouble:
+    """What is to go wrong next: entries that are throttled, and deliveries that fail."""
+
+    refused_entries: int = 0
+    failed_deliveries: int = 0
+
+    def take(self, kind: str) -> bool:
+        left = getattr(self, kind)
+        setattr(self, kind, max(0, left - 1))
+        return bool(left)
+
+
+_trouble = _Trouble()
+_retries = 0
+_retries_lock = threading.Lock()
+
+
+def apply() -> None:
+    from ministack.services import eventbridge
+
+    replace(
+        eventbridge,
+        "_put_events",
+        {
+            "        event_time = int(_now_ts())\n": """\
+        refusal = refused(entry)
+        if refusal:
+            results.append(refusal)
+            failed += 1
+            continue
+        event_time = int(_now_ts())
+"""
+        },
+        refused=_refused,
+    )
+    replace(
+        eventbridge,
+        "_invoke_target",
+        {
+            "            _dispatch_to_lambda(arn, event_payload)\n": (
+                "            deliver(rule, target, event_payload, call_function)\n"
+            ),
+            '            _dispatch_to_sqs(spec, event_payload, target.get("SqsParameters") or {})\n': (
+                "            deliver(rule, target, event_payload, send_message)\n"
+            ),
+        },
+        deliver=_deliver,
+        call_function=_call_function,
+        send_message=_send_message,
+    )
+    answer_at("/_local/events", _control)
+
+
+def at_work() -> int:
+    """The deliveries that wait for their next attempt."""
+    return _retries
+
+
+async def _control(method: str, _path: str, body: bytes) -> Answer:
+    if method == "POST":
+        for name, value in json.loads(body).items():
+            setattr(_trouble, name, int(value))
+    return answer_in_json(asdict(_trouble))
+
+
+def _refused(entry: dict[str, Any]) -> dict[str, str] | None:
+    """The result of an entry that is not taken."""
+    for name in ("Source", "DetailType", "Detail"):
+        if not entry.get(name):
+            reason = f"Parameter {name} is not valid. Reason: {name} is a required argument."
+            return {"ErrorCode": "InvalidArgument", "ErrorMessage": reason}
+    try:
+        detail = json.loads(entry["Detail"])
+    except ValueError:
+        detail = None
+    if not isinstance(detail, dict):
+        return {"ErrorCode": "MalformedDetail", "ErrorMessage": "Detail is malformed."}
+    parts = [entry["Source"], entry["DetailType"], entry["Detail"], *entry.get("Resources", [])]
+    if sum(len(part.encode()) for part in parts) > _MOST_BYTES:
+        return {"ErrorCode": "InvalidArgument", "ErrorMessage": "The entry is larger than 256 KB."}
+    if _trouble.take("refused_entries"):
+        return {"ErrorCode": "ThrottlingException", "ErrorMessage": "Rate exceeded"}
+    return None
+
+
+def _deliver(rule: _Rule, target: _Target, payload: str, send: Callable[[_Rule, _Target, str], str | None]) -> None:
+    """Sends the event to the target, at once or after pauses, and else to the dead-letter queue."""
+    policy = target.get("RetryPolicy") or {}
+    attempts = int(policy.get("MaximumRetryAttempts", _MOST_ATTEMPTS))
+    until = time.monotonic() + int(policy.get("MaximumEventAgeInSeconds", _LONGEST_SECONDS))
+
+    def attempt(number: int) -> bool:
+        """Whether another attempt is to follow."""
+        if not _trouble.take("failed_deliveries"):
+            if refusal := send(rule, target, payload):
+                _give_up(rule, target, payload, refusal)
+            return False
+        if number >= attempts or time.monotonic() > until:
+            _give_up(rule, target, payload, "SERVICE_UNAVAILABLE")
+            return False
+        return True
+
+    def attempt_until_done() -> None:
+        global _retries
+        number = 1
+        try:
+            while True:
+                time.sleep(min(_FIRST_PAUSE * 2 ** (number - 1), _LONGEST_PAUSE))
+                if not attempt(number):
+                    return
+                number += 1
+        finally:
+            with _retries_lock:
+                _retries -= 1
+
+    if attempt(0):
+        _in_background(attempt_until_done)
+
+
+def _in_background(work: Callable[[], None]) -> None:
+    global _retries
+    with _retries_lock:
+        _retries += 1
+    threading.Thread(target=contextvars.copy_context().run, args=(work,), daemon=True).start()
+
+
+def _call_function(rule: _Rule, target: _Target, payload: str) -> str | None:
+    """Calls the function; the reason where that is not possible."""
+    from ministack.services import lambda_svc
+
+    function, config, _ = lambda_svc._get_func_record_for_ref(target["Arn"])
+    if not function or not config:
+        return "NO_RESOURCE"
+    if not roles.lets_in(function["policy"], _SERVICE, "lambda:InvokeFunction", config["FunctionArn"], rule["Arn"]):
+        return "NO_PERMISSIONS"
+    lambda_svc.invoke_async_with_retry(lambda_svc._execution_record_for_config(function, config), json.loads(payload))
+    return None
+
+
+def _send_message(rule: _Rule, target: _Target, payload: str) -> str | None:
+    """Puts the event into the queue; the reason where that is not possible."""
+    from ministack.core.arn import parse_arn
+    from ministack.services import eventbridge, sqs
+
+    queue = sqs._queue_by_arn(target["Arn"])
+    if not queue:
+        return "NO_RESOURCE"
+    policy = queue["attributes"].get("Policy") or "{}"
+    if not roles.lets_in(policy, _SERVICE, "sqs:SendMessage", target["Arn"], rule["Arn"]):
+        return "NO_PERMISSIONS"
+    eventbridge._dispatch_to_sqs(parse_arn(target["Arn"]), payload, target.get("SqsParameters") or {})
+    return None
+
+
+def _give_up(rule: _Rule, target: _Target, payload: str, reason: str) -> None:
+    """The event goes to the target's dead-letter queue, with the reason as an attribute of the message."""
+    from ministack.services import sqs
+
+    arn = (target.get("DeadLetterConfig") or {}).get("Arn", "")
+    if arn and _send_message(rule, {"Arn": arn}, payload) is None:
+        told = {"ERROR_CODE": reason, "RULE_ARN": rule["Arn"], "TARGET_ARN": target["Arn"]}
+        message = sqs._queue_by_arn(arn)["messages"][-1]
+        message["message_attributes"] = {
+            name: {"DataType": "String", "StringValue": value} for name, value in told.items()
+        }

@@ -1,0 +1,42 @@
+"""What a role allows, and what a policy of a resource lets a service of AWS do."""
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def allows(role_arn: str, action: str, resource: str) -> bool:
+    """Whether the policies of a role allow the action on the resource."""
+    from ministack.core import iam_evaluator
+
+    account, role = role_arn.split(":")[4], role_arn.rsplit("/", 1)[-1]
+    request = _request(f"arn:aws:sts::{account}:assumed-role/{role}/service", "AssumedRole", account, action, resource)
+    policies = iam_evaluator._gather_role_policies(role, account)
+    return bool(iam_evaluator.evaluate(request, policies).decision == "Allow")
+
+
+def lets_in(policy: str | Mapping[str, Any], service: str, action: str, resource: str, source: str) -> bool:
+    """Whether the policy of a resource lets a service in.
+
+    service: its principal, such as events.amazonaws.com. source: the ARN of what the service acts for, such as a rule.
+    """
+    from ministack.core import iam_evaluator
+
+    account = source.split(":")[4]
+    request = _request("*", "Service", "", action, resource, {"aws:sourcearn": source, "aws:sourceaccount": account})
+    return bool(iam_evaluator.evaluate_resource_policy(policy, request, service=service).decision == "Allow")
+
+
+def _request(
+    principal: str, kind: str, account: str, action: str, resource: str, more: Mapping[str, str] | None = None
+) -> Any:
+    from ministack.core import iam_evaluator, responses
+
+    return iam_evaluator.EvalContext(
+        principal_arn=principal,
+        principal_type=kind,
+        principal_account=account,
+        action=action,
+        resource_arn=resource,
+        region=responses.get_region(),
+        service_context=dict(more or {}),
+    )
