@@ -228,77 +228,80 @@ CHOICES: dict[str, Callable[[Design], Design]] = {
 TEXT = """\
 # Cost
 
-Written by `make bench`, from what it measured on {date} ([performance.md](performance.md)) and the prices below, of
-us-west-2 and us-east-1 alike, without free tiers and discounts.
+Written by `make bench`, from the measurements of {date} ([performance.md](performance.md)) and the prices below, which
+hold for us-west-2 and us-east-1 alike, without free tiers and discounts.
 
-Dollars for 1,000,000 renewals that arrive as webhooks, spread over a day. Stripe's own fee, some 2.9 % and 30 cents of
-each charge, is beside all of this nothing that a design here would change.
+The table shows dollars for 1,000,000 renewals that arrive as webhooks, spread over a day. Stripe's own fee, about 2.9 %
+and 30 cents of every charge, comes on top, and no choice in this design changes the fee.
 
 {bill}
 
-SES is priced for an account on no plan. New accounts are on plan Essentials since 2026-07-21, at ${essentials} for a
-thousand mails (https://aws.amazon.com/ses/pricing/): {more} dollars more, for either design.
-`aws sesv2 put-account-pricing-attributes --plan NONE` goes back, and `python -m scripts.preflight` says where you are.
+SES is priced for an account without a plan. Since 2026-07-21 new accounts are on plan Essentials, at ${essentials} for
+a thousand mails (https://aws.amazon.com/ses/pricing/), which costs {more} dollars more in either design.
+`aws sesv2 put-account-pricing-attributes --plan NONE` leaves the plan, and `python -m scripts.preflight` tells the plan
+of your account.
 
-The seed's design charges nobody, makes no PDF, checks no signature, and keeps no record but the last payment's; it
-is priced as it stands. What ours does beyond it is in DynamoDB (the claim, the payment's id before the money moves, the
-record, the receipt, the mail before and after), and in the time that ProcessPayment waits for two calls to Stripe:
-{gateway} of the dollars for Lambda's duration.
+The seed's design charges nobody, makes no PDF, checks no signature, and keeps no record but the record of the last
+payment; the seed is priced as it stands. Our design spends more on DynamoDB (the claim, the payment's id before the
+money moves, the record, the receipt, and the records before and after the mail), and on the time in which
+ProcessPayment waits for two calls of Stripe: {gateway} of the dollars for Lambda's duration.
 
-## What a choice would change
+## The effect of single choices
 
-Each alone, against what the template has: {memory};
+Every line changes one choice and keeps the template's other choices: {memory};
 x86, Express, REST.
 
 {choices}
 
-Processor time is taken as this machine's, on either architecture; a function with less than 1,769 MB has a share of a
-processor. Memory sizes are chosen by this table and by how long a renewal takes: {latency}.
+Processor time is assumed to be this machine's on either architecture; a function with less than 1,769 MB has a share of
+a processor. The memory sizes were chosen by this table and by the duration of a renewal: {latency}.
 
-- **arm64** is less by a fifth of what Lambda's duration costs, and a layer with compiled parts would have to be built
-  for it (`--platform manylinux2014_aarch64`). x86 is what the local stack and most laptops run.
-- **Standard** would be exactly-once and keep its history for 90 days. Neither is needed: the ledger makes every run
-  harmless.
-- **HTTP API** knows no X-Ray, no AWS WAF and no resource policies
-  (https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-vs-rest.html); what it saves is this line.
-- **Logs** at level ALL are the story of each execution. They are the first thing to turn off at a size where it shows.
+- **arm64** saves a fifth of the cost of Lambda's duration, but layers with compiled parts would have to be built for
+  arm64 (`--platform manylinux2014_aarch64`). The local stack and most laptops run on x86.
+- **Standard** would run a workflow exactly once and keep its history for 90 days. The system needs neither, since the
+  ledger makes a repeated run harmless.
+- **HTTP API** has no X-Ray, no AWS WAF and no resource policies
+  (https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-vs-rest.html), and saves only the amount in the
+  table.
+- **Logs** at level ALL tell the story of every execution. Where their cost matters, turn these logs off first.
 
-## Through the queue instead
+## Renewals through the queue
 
-What the sweep finds costs no API Gateway and no webhook, but three requests to SQS and a worker that waits for
-the workflow: {swept} dollars for 1,000,000, of which the worker's waiting is {worker}.
+A renewal found by the sweep costs no API Gateway and no webhook, but three requests to SQS and a worker that waits for
+the workflow: {swept} dollars for 1,000,000 renewals, with {worker} dollars for the worker's waiting.
 
-## What it costs when nothing happens
+## The cost of an idle month
 
-Each month, at prices from memory:
+Prices are from memory:
 
 - {secrets} secrets at $0.40: ${secrets_cost:.2f}.
 - {alarms} alarms, which look at {alarmed} metrics at $0.10: ${alarms_cost:.2f}. An alarm on a formula is billed for
-  each metric in it.
-- Custom metrics at $0.30 for each that had data.
-- API Gateway's detailed metrics (`MetricsEnabled`, which the seed asks for): five for each method that was called, at
-  $0.30, so up to ${methods_cost:.2f} for the {methods} methods. Nothing here reads them, and the stage's own are free:
-  whoever does not look at single methods sets it to false.
+  every metric in the formula.
+- Custom metrics at $0.30 for every metric with data.
+- API Gateway's detailed metrics (`MetricsEnabled`, as in the seed): five for every method that was called, at $0.30, so
+  up to ${methods_cost:.2f} for the {methods} methods. The system does not read the detailed metrics, and the metrics of
+  the stage are free: set `MetricsEnabled` to false if you do not look at single methods.
 
-## How it is reckoned
+## How the costs are calculated
 
-- Duration of a function: its processor time for one renewal, one in flight, divided by its share of a processor; and
-  what it waits for each call, in ms: {waits}.
-  These waits are taken, not measured: on the local stack nothing is far away.
-- {cold:.0%} of calls are cold, and billed for their start.
-- {traced:.0%} of renewals are traced: X-Ray's default is one a second and 5 % of the rest. The seed traces none.
-- DynamoDB's units are counted by its rules over a renewal in memory: {reads:.0f} read and {writes:.0f} write units,
-  indexes included.
-- Calls for one renewal, warm, seen by the emulator: {calls}.
-- Logs: {log_bytes:,.0f} bytes of the functions, {workflow_log_bytes:,.0f} of the workflow.
-- The seed's processor time is known as a whole and shared out by its calls; its logs are taken to be as large as ours.
-- Artifacts cost nothing to keep: {artifacts:.0f} MB of the 75 GB that Lambda keeps free of charge. What they cost is
-  time, when a cold start fetches them.
+- The duration of a function is its processor time for a renewal, with one in flight, divided by its share of a
+  processor, plus its waiting time for every call, in ms: {waits}.
+  Waiting times are assumed, not measured, because on the local stack nothing is far away.
+- {cold:.0%} of calls are cold starts, and billed for the start.
+- {traced:.0%} of renewals are traced: X-Ray's default is a trace a second and 5 % of the rest. The seed traces none.
+- DynamoDB's units are counted by DynamoDB's rules in a renewal in memory: {reads:.0f} read and {writes:.0f} write
+  units, with indexes.
+- Calls for one renewal, warm, as seen by the emulator: {calls}.
+- Logs: {log_bytes:,.0f} bytes of the functions, {workflow_log_bytes:,.0f} bytes of the workflow.
+- Only the sum of the seed's processor time is known, and is shared out by the number of calls; the seed's logs are
+  assumed to be as large as ours.
+- Keeping the artifacts costs nothing: {artifacts:.0f} MB of the 75 GB that Lambda keeps free of charge. Artifacts cost
+  time when a cold start fetches them.
 
 ## Prices
 
-Put together in November 2026. AWS's own pages fill prices in by script: where "copies" stands, the number was read in
-quotations of the page, of that year.
+The prices were collected in November 2026. AWS's own pages fill prices in by script: "copies" means that the number was
+read in quotations of the page, from that year.
 
 | $ | for | source | number read |
 | --: | --- | --- | --- |

@@ -42,40 +42,43 @@ Written by `make bench` on {date}, on {machine}.
 
 Python {python}; {libraries}.
 
-Times are the processor's, the least of several runs; a renewal's are the medians of three rounds of a hundred.
-Instructions are valgrind's, and repeat to within a thousandth;
-`tests/integration/test_ceilings.py` holds them and the sizes under what they must not exceed.
+Times are processor times, the least of several runs; times of a renewal are medians of three rounds of a hundred
+renewals. Instructions are counted by valgrind, and repeat to within a thousandth.
+`tests/integration/test_ceilings.py` keeps instructions and sizes below their limits.
 
 ![Instructions to the first call of AWS](performance.png)
 
-## What it must reach, and what it reaches
+## Limits, aims and measured figures
 
 {targets}
 
-What stands in the way of the aims that are missed:
+The reasons for the missed aims:
 
-- **Start-up.** To import botocore alone is 610 M instructions, more than half of them urllib3 and the modules of Python
-  that it needs; fpdf2 with fontTools adds 700 M, the Stripe SDK 150 M. Less would be another client of AWS, or
-  stand-ins for modules of a library.
-- **Archive.** Of the webhook's, botocore is 0.95 MB, time zones are 0.31, the function with its sources 0.46.
-- **A renewal beside the seed's.** The multiple of two was set when the seed had been measured on an unchanged emulator,
-  half of whose time was waiting. On the same emulator a renewal misses that multiple. Its workflow calls AWS
-  {aws_calls} times and the gateway twice, where the seed's calls AWS 5 times: the claim, the payment's id before the
-  money moves, the record, the receipt, the mail before and after are what the promises rest on. Each call is a
-  millisecond or more in botocore, a tenth of it X-Ray's record, which the seed does without, and as much again in the
-  emulator. Less would be another client, or a promise less.
-- **Receipts.** 34 texts and five shapes, at 50 µs each, are fpdf2's. A script of its own adds the reading of its font,
-  and cutting that to what is drawn. That goes with the glyphs in the font: so Greek and Cyrillic have fonts of their
-  own.
+- **Start-up.** Importing botocore alone takes 610 M instructions, more than half of them for urllib3 and the modules of
+  Python that urllib3 needs. fpdf2 with fontTools adds 700 M, and the Stripe SDK adds 150 M. Only a different client of
+  AWS, or stand-ins for modules of a library, would take less.
+- **Archive.** In the webhook's archive, botocore takes 0.95 MB, the time zones take 0.31 MB, and the function with its
+  sources takes 0.46 MB.
+- **A renewal compared with the seed's.** The limit of two times was set when the seed had been measured on an unchanged
+  emulator, with half of the time spent in waiting. On an equal emulator a renewal misses the limit. The workflow of a
+  renewal calls AWS {aws_calls} times and the gateway twice; the seed's workflow calls AWS 5 times. The additional calls
+  carry the promises: the claim, the payment's id before the money moves, the record, the receipt, and the records
+  before and after the mail. A call takes a millisecond or more in botocore, a tenth of the millisecond for X-Ray's
+  record, which the seed does without, and about as long in the emulator. Only a different client of AWS, or a promise
+  less, would take less.
+- **Receipts.** fpdf2 draws 34 texts and five shapes, at 50 µs each. A script other than Latin adds the reading of its
+  font, and the cutting of the font to the drawn glyphs. The time for both grows with the number of glyphs in the font,
+  and therefore Greek and Cyrillic have fonts of their own.
 
 ## A renewal end to end
 
-On the local stack, warm: webhook, charge, receipt, mail. Beside it stands the design that this system replaces (the
-seed), whose Node.js handlers charge nobody, make no PDF, check no signature and call AWS six times. The seed's figures
-are recorded in [seed_design.json](../benchmarks/seed_design.json), measured on {seed_date} on {seed_machine}, with
-Node.js {seed_node} and MiniStack {seed_ministack}. Both sides ran on this project's own emulator with IAM enforced,
-each on a fresh stack: an emulator grows slower by a fifth after some 2,000 renewals. The clients wait for the end of
-their renewal before they send the next. `SEED_RESULT` names the figures of a later measurement.
+On the local stack, warm: webhook, charge, receipt, mail. The renewal is compared with the design replaced by this
+system (the seed), whose Node.js handlers charge nobody, make no PDF, check no signature and call AWS six times. The
+seed's figures are recorded in [seed_design.json](../benchmarks/seed_design.json), measured on {seed_date} on
+{seed_machine}, with Node.js {seed_node} and MiniStack {seed_ministack}. Both sides ran on this project's own emulator
+with IAM enforced, and either side on a fresh stack, because an emulator slows down by a fifth after some 2,000
+renewals. A client waits for the end of its renewal before the client sends the next. `SEED_RESULT` names the figures of
+a later measurement.
 
 {renewals}
 
@@ -85,20 +88,21 @@ Processor time by function, one in flight: {by_function}. Calls for one renewal:
 
 ![Time by count](growth.png)
 
-Over tables in memory, in one process; the tables' own work is not counted. Memory is the most that Python held beside
-them.
+The measurements run over tables in memory, in one process, and do not count the tables' own work. Memory is the peak of
+Python's memory beside the tables.
 
 {growth}
 
-One subscription's next renewal, its timeline and its first page in the API, by the periods that lie behind it:
+A subscription's next renewal, its timeline and its first page in the API, by the number of earlier periods:
 
 {history}
 
-A renewal reads the latest ten periods, the timeline the latest 250, a page 50: beyond these nothing grows.
+A renewal reads the latest ten periods, the timeline reads the latest 250, and a page reads 50. With more periods than
+these, nothing grows.
 
 ## Start-up
 
-From the start of a process to the first call of AWS, tracing on, from the built artifacts laid out as on Lambda.
+From the start of a process to the first call of AWS, with tracing, from the built artifacts laid out as on Lambda.
 
 {start_up}
 
@@ -108,7 +112,8 @@ From the start of a process to the first call of AWS, tracing on, from the built
 
 ## Receipts
 
-One page. reportlab draws as many words and shapes with the same fonts; it reads no CFF fonts and shapes no Arabic.
+A receipt has one page. reportlab draws as many words and shapes with the same fonts, but reads no CFF fonts and does
+not shape Arabic.
 
 {receipts}
 """
@@ -129,7 +134,7 @@ def text(measured: dict[str, Any], seed: Mapping[str, Any]) -> str:
     return TEXT.format(
         **about | {"libraries": libraries},
         **{f"seed_{name}": value for name, value in seed["measured"].items()},
-        targets=_table("figure | measured | must | aim", [*_targets(measured), *_ratios(measured, seed)]),
+        targets=_table("figure | measured | limit | aim", [*_targets(measured), *_ratios(measured, seed)]),
         renewals=_table("| ours | the seed's | ×", _renewals(measured["renewals"]["in_flight"], seed["in_flight"])),
         by_function=", ".join(f"{name} {one[f'{name}_cpu_ms']:.1f} ms" for name in measured["renewals"]["calls"]),
         aws_calls=sum(
