@@ -1,4 +1,4 @@
-"""Chromium without a window, for pages that must be looked at as people see them."""
+"""Chromium without a window, for pages as people see them."""
 
 import os
 import shutil

@@ -201,11 +201,11 @@ class FakeDynamoDB:
     TransactionConflictException. Reads are served. A transaction naming an item twice is refused as invalid.
     https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/transaction-apis.html
 
-    holds: the seconds for which a transaction holds its items while other threads run. busy: items held by a foreign
+    holds: the seconds for which a transaction holds its items while other threads run. busy: items held by a concurrent
     transaction, by table and keys, with the number of next writes that meet the transaction; for tests with a single
-    thread. trouble: errors to raise at the next writes, in order. answers_lost: the client repeats every update, as a
-    client does whose first answer did not arrive. unanswered: the number of keys left out of the answer, for every next
-    batch in turn. indexes: name to hash and range key. An item without both keys is not in the index.
+    thread. trouble: errors to raise at the next writes, in order. answers_lost: the client repeats every update, as
+    after a lost answer. unanswered: the number of keys left out of the answer, for every next batch in turn. indexes:
+    name to hash and range key. An item without both keys is not in the index.
     """
 
     keys: dict[str, str]

@@ -1,5 +1,5 @@
-"""The deployed stacks of the tests, built and deployed as users do, every stack on a port of its own; and the files
-that run on every stack."""
+"""The deployed stacks of the tests, built and deployed as users do, on separate ports; and the test files of every
+stack."""
 
 import os
 import shutil
@@ -78,7 +78,7 @@ SHARES = {
 
 @contextmanager
 def deployed(share: Share, session: pytest.Session) -> Iterator[Stack]:
-    """Deploy the share's stack with IAM enforced; after a failed test the stack's folder stays, for its logs and
+    """Deploy the share's stack with IAM enforced; after a failed test the stack's folder stays, for the logs and
     mails."""
     stack, failed_before = Stack(free_port(), Environment=share.environment), session.testsfailed
     with stack:

@@ -97,7 +97,7 @@ def test_an_alarm_heeds_its_dimensions(cloud: Cloud) -> None:
 
 
 def test_a_failure_is_counted(cloud: Cloud) -> None:
-    """A workflow that fails at a function's exception counts as one failed execution and one error of the function."""
+    """A workflow that fails at a function's exception counts as a failed execution and as an error of the function."""
     function = cloud.function()
     end = cloud.run(function, {"fail": 9}, may_invoke(function), retry="Other")
     assert cloud.total("AWS/States", "ExecutionsFailed", "StateMachineArn", end["stateMachineArn"]) == 1
@@ -211,7 +211,7 @@ def test_a_queue_has_the_limits_of_sqs(cloud: Cloud) -> None:
 
 
 def test_one_index_is_made_in_an_update(cloud: Cloud) -> None:
-    """A stack update that adds two indexes to a table is rolled back; an update that adds one index succeeds."""
+    """A stack update adding two indexes to a table is rolled back; an update adding a single index succeeds."""
     stacks, name = cloud.stack.client("cloudformation"), f"test-{uuid.uuid4().hex[:12]}"
 
     def template(*indexes: str) -> str:

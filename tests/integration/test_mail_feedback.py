@@ -1,6 +1,6 @@
 """Mail that comes back, on the deployed stack: SES's event reaches the function, which marks the address.
 
-The template's tests assert that events beyond the function's power end in a dead-letter queue: the emulator drops such
+The template's tests assert that an event ends in a dead-letter queue where the function fails: the emulator drops such
 events.
 """
 

@@ -21,8 +21,8 @@ def _differences(shop: Shop, subscribers: list[Subscriber]) -> list[tuple[str, s
 
 def test_nobody_is_charged_again_after_a_restore(shop: Shop, stack: Stack) -> None:
     """The audit names the charges unknown to the restored ledger. After charging is turned on again, both payments are
-    found at the gateway, today's by its idempotency key and the late payment by a look at the list: they are recorded,
-    receipted under the same number, and both subscriptions move on."""
+    found at the gateway, today's by the idempotency key and the late payment by a look at the list: the payments are
+    recorded and receipted under the old numbers, and the subscriptions move on."""
     late = shop.subscribe(renewal_date=(today() - timedelta(days=5)).isoformat())
     due = shop.subscribe()
     both = [late, due]

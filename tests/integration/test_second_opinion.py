@@ -1,7 +1,7 @@
 """The workflow's definition under a second interpreter, moto's, which calls the same deployed functions.
 
-The emulator is lenient with Amazon States Language where moto is strict (a missing path, for example). Where both
-interpreters agree on every end, the definition means what it says.
+The emulator is lenient with Amazon States Language where moto is strict (a missing path, for example). The definition
+means the intended workflow if both interpreters agree on every end.
 """
 
 import json
@@ -153,7 +153,7 @@ CASES = {
 
 @pytest.fixture(scope="module")
 def both(shop: Shop, interpreter: Interpreter) -> Iterator[dict[str, tuple[Subscriber, Future[End]]]]:
-    """Start every case twice at the same time, in the emulator and in moto, since most of a run is waiting."""
+    """Start every case twice at once, in the emulator and in moto, since most of a run is waiting."""
 
     def subscribe(case: Case) -> Subscriber:
         subscriber = shop.subscribe(**case.subscribed)
@@ -173,7 +173,7 @@ def both(shop: Shop, interpreter: Interpreter) -> Iterator[dict[str, tuple[Subsc
 
 @pytest.mark.parametrize("name", CASES)
 def test_both_interpreters_end_alike(shop: Shop, both: dict[str, tuple[Subscriber, Future[End]]], name: str) -> None:
-    """Emulator and moto end with the same status, error, last state and payment outcome."""
+    """Emulator and moto end with the case's status, error, last state and payment outcome."""
     case, (subscriber, run) = CASES[name], both[name]
     [emulated] = shop.ends(subscriber, 1)
     interpreted = run.result(timeout=60)

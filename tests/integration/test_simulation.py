@@ -25,7 +25,7 @@ SHORT = Story(seed=219, days=14, subscriptions=6)
 class FirstRenewals(Story):
     """A few days in which every subscription, numbered from 3 on, is renewed on the second day.
 
-    webhooks: the number of webhooks that ask for each renewal at once; with none, only the sweep finds the renewals.
+    webhooks: the number of concurrent webhooks for every renewal; without webhooks only the sweep finds the renewals.
     """
 
     webhooks = 0
@@ -95,10 +95,10 @@ def meets(place, name):
 
 
 def two_meet(folder: Path) -> tuple[Change, ...]:
-    """Make an execution wait for a second execution twice: after both have read and before either claims, and after
-    both have read the subscription again and before either confirms a payment.
+    """Make an execution wait for a second execution twice: after both executions have read and before a claim, and
+    after both have read the subscription again and before a confirmation.
 
-    folder: where the executions record their arrival.
+    folder: the place where the executions record their arrival.
     """
 
     def meeting(place: str, name: str) -> str:

@@ -138,8 +138,8 @@ def test_the_schedule_sweeps_by_itself(shop: Shop) -> None:
 @pytest.mark.timeout(240)
 def test_what_always_fails_ends_as_a_dead_letter_and_comes_back(shop: Shop) -> None:
     """While the gateway is broken for a customer, the customer's message becomes a dead letter and raises the alarm.
-    The message puts off nobody: a subscription due meanwhile is renewed. After the gateway is mended, the redrive
-    command brings the message back, and the subscription is renewed."""
+    The message delays nobody: a subscription due meanwhile is renewed. After the gateway is mended, the redrive command
+    brings the message back, and the subscription is renewed."""
     subscriber = shop.subscribe()
     shop.sandbox.hostile("500", "*", customer=subscriber.gateway_customer, calls=1000)
     assert alarm(shop, "dead-letters") != "ALARM"

@@ -198,7 +198,7 @@ def test_a_claimed_payment_cancelled_by_hand_is_replaced_only_for_another_card(s
 
 @pytest.mark.parametrize("status", [["active"], {"is": "active"}])
 def test_a_status_that_is_no_word_stops_no_sweep(status: Any) -> None:
-    """The sweep names a row whose status is not a text, and hands over the good row beside the bad row."""
+    """The sweep names a row whose status is not a text, and enqueues the good row beside the bad row."""
     sweeper = Sweeper()
     bad = sweeper.add("bad", status=status)
     good = sweeper.add("good")
@@ -369,7 +369,7 @@ def test_a_row_moved_past_its_refused_period_is_reminded_again(shop: World) -> N
 
 @pytest.mark.parametrize("status", ["past_due", "canceled"])
 def test_a_row_restored_from_before_its_payment_is_soon_left_alone(shop: World, status: str) -> None:
-    """A restored row calls a paid period declined: the sweep hands the row over once and then leaves the row alone."""
+    """A restored row calls a paid period declined: the sweep enqueues the row once and then leaves the row alone."""
     _declined(shop)
     backup = dict(shop.row())
     shop.edit(payment_method="pm_ok")
@@ -381,7 +381,7 @@ def test_a_row_restored_from_before_its_payment_is_soon_left_alone(shop: World, 
 
 @pytest.mark.parametrize("value", [None, Decimal(5), "soon"])
 def test_a_next_attempt_that_is_no_date_does_not_end_dunning(shop: World, value: Any) -> None:
-    """Somebody wrote an invalid `next_attempt` by hand: the sweep still hands the period over on its dunning date, and
+    """Somebody wrote an invalid `next_attempt` by hand: the sweep still enqueues the period on the dunning date, and
     the card is tried as often as promised."""
     _declined(shop)
     shop.edit(next_attempt=value)
@@ -472,7 +472,7 @@ def test_a_price_changed_while_the_message_waits_alarms_nobody(shop: World) -> N
 
 def test_a_subscription_that_ends_before_what_was_refused_is_soon_left_alone(shop: World) -> None:
     """March was declined in April, and the subscription's end is then set to 15 March: the period is given up, the
-    subscription ends, no sweep hands the row over for ever, and the audit does not call the period missed."""
+    subscription ends, no sweep enqueues the row for ever, and the audit does not call the period missed."""
     shop.subscribe(payment_method="pm_declined")
     _ask(shop, _noon(4, 1))
     shop.edit(cancel_at="2026-03-15")
@@ -556,7 +556,7 @@ def test_a_stopped_claim_that_is_passed_over_once_more_keeps_its_story(shop: Wor
 
 
 def test_a_claim_that_was_passed_over_for_a_later_period_stands_in_the_way_of_another_claim(shop: World) -> None:
-    """A claim that was passed over for a later period refuses, in words, the claim of a period after it, as every
+    """A claim that was passed over for a later period refuses the claim of a period after it with a reason, as every
     passed-over date does: the row is not read again, because no faster execution was at work."""
     _stopped_and_passed_over(shop)
     shop.dynamodb.put("renewals", shop.items()[JANUARY] | {"billed_instead": "2026-02-10"})
@@ -675,7 +675,7 @@ def test_a_passed_over_claim_that_somebody_wrote_by_hand_ends_no_renewal(shop: W
 
 
 def test_a_canceled_subscription_whose_payment_was_cancelled_before_is_soon_left_alone(shop: World) -> None:
-    """Somebody canceled first the payment and then the subscription: the sweep hands the row over once and then leaves
+    """Somebody canceled first the payment and then the subscription: the sweep enqueues the row once and then leaves
     the row alone."""
     _declined(shop)
     shop.gateway.cancel("pi_1")

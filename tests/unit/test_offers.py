@@ -1,5 +1,8 @@
 """A renewal is charged as the reminder named it, or the customer is told again in time: whatever is changed after the
-reminder, whenever, and whatever became of the mail."""
+reminder, whenever, and whatever became of the mail.
+
+The price of the day is the row's price at the time of the charge.
+"""
 
 from datetime import date, datetime, timedelta
 from decimal import Decimal
@@ -35,7 +38,7 @@ def _reminded(**attributes: Any) -> World:
 
 
 def _charged(shop: World) -> str:
-    """Work on the sweep's message of the renewal date, and return the charged amount."""
+    """Run the execution of the sweep's message on the renewal date, and return the charged amount."""
     shop.run("worker", NOON, str(shop.row()["amount"]), period="2026-01-31")
     [(_, amount, currency)] = shop.gateway.charges
     return f"{Decimal(amount) / 100} {currency}"
@@ -85,8 +88,8 @@ def test_what_was_named_holds_where_there_is_no_time_to_tell_again(days: int) ->
 
 @pytest.mark.parametrize(("days", "charged"), [(1, "19.99 USD"), (0, "29.99 USD")])
 def test_a_lower_price_is_told_until_the_day_before(days: int, charged: str) -> None:
-    """A lower price is told and charged until the day before, since good news needs no notice; on the day nobody is
-    told, and the price of the reminder is charged."""
+    """A lower price is still told and charged when changed on the day before, since good news needs no notice period;
+    on the day itself nobody is told, and the price of the reminder is charged."""
     shop = _reminded()
     shop.edit(amount=Decimal("19.99"))
     _nights(shop, days)

@@ -1,5 +1,5 @@
 """Whole renewals over the adapter, the official SDK and the sandbox gateway, which is as strict as Stripe: the
-gateway's answers on bad days, and the fate of the renewal."""
+gateway's answers on bad days, and the end of the renewal."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ MINUTES = timedelta(minutes=20)
 @dataclass
 class Shop:
     """A world whose gateway is the adapter over a sandbox with the world's clock. client: acts as the merchant's
-    dashboard and as foreign systems."""
+    dashboard and as other systems of the merchant."""
 
     world: World
     sandbox: Gateway
@@ -137,7 +137,7 @@ def test_a_customer_that_is_gone_is_the_rows_fault_in_words(shop: Shop) -> None:
 
 
 def test_what_the_customer_pays_elsewhere_disturbs_no_late_renewal(shop: Shop) -> None:
-    """A Link payment of the customer at a foreign system of the same account, without a card in the charge, does not
+    """A Link payment of the customer at a second system of the same account, without a card in the charge, does not
     disturb a renewal a day late."""
     shop.sandbox.sandbox.set_clock(shop.now.timestamp())
     shop.sandbox.sandbox.pay_elsewhere(shop.world.row()["gateway_customer"], 500)
@@ -146,8 +146,8 @@ def test_what_the_customer_pays_elsewhere_disturbs_no_late_renewal(shop: Shop) -
 
 
 def test_a_decline_that_tells_nothing_is_a_decline(shop: Shop) -> None:
-    """A decline whose last error has nothing but a type counts as a decline: the execution does not crash, and nobody
-    asks for ever."""
+    """A decline whose last error has nothing but a type counts as a decline: the execution does not crash, and no
+    execution asks about the payment for ever."""
     shop.sandbox.sandbox.change_card(shop.world.row()["payment_method"], "pm_card_chargeDeclined")
     shop.sandbox.sandbox.hostile("bare", "payment_intents.confirm")
     assert shop.run("first") == "PaymentDeclined"

@@ -65,7 +65,7 @@ def test_one_that_ignores_the_request_is_killed(start: Start) -> None:
 
 
 def test_another_process_with_the_same_id_is_left_alone(start: Start) -> None:
-    """A record whose start time differs from the process with its id counts as not running, and the process is not
+    """A process that has the recorded id but a different start time does not count as the recorded process, and is not
     ended."""
     process = start(PARENT)
     announcement(process)

@@ -16,8 +16,8 @@ _DAY = date(2026, 11, 28)
 
 
 def test_a_number_is_short_and_the_same_for_a_period_always() -> None:
-    """A number is the day and three groups of four unmistakable letters, and is the same for a period in every
-    version."""
+    """A number is the day and three groups of four characters that nobody mistakes for others, and is the same for a
+    period in every version."""
     assert receipt_number("sub_1", DUE) == "20260131-AK81-S5Y8-2HYK"
     assert re.fullmatch(r"\d{8}(-[0-9A-HJKMNP-TV-Z]{4}){3}", receipt_number("sub_1", DUE))
 

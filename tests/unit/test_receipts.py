@@ -17,8 +17,8 @@ from tests.fakes import DUE, LATER, NOON, World
 
 
 def test_a_receipt_stands_under_its_key(shop: World) -> None:
-    """A receipt has the right key, type and encryption, forbids caching, and shows no id in its headers, which a link's
-    reader sees; the ledger has the hash of the stored bytes."""
+    """A receipt has the right key, type and encryption, forbids caching, and shows no id in the headers, because the
+    reader of a link sees the headers; the ledger has the hash of the stored bytes."""
     shop.subscribe()
     shop.run()
     [stored] = shop.s3.objects.values()

@@ -98,8 +98,8 @@ def test_all_of_it(paid: Api) -> None:
 
 
 def test_an_account_that_is_turned_away_gives_nothing_back_yet(paid: Api) -> None:
-    """While the gateway turns the account away, the refund stays claimed and is not marked as failed; repeated after
-    the account is in order, the request is refunded."""
+    """While the gateway turns the account away, a refund stays claimed and is not marked as failed; the repeated
+    request makes the refund once the account is in order."""
     paid.shop.gateway.turned_away.add("refund")
     assert _refund(paid).status == 503
     assert paid.shop.items()[PERIOD]["refunds"]["refund_1"]["state"] == "claimed"
@@ -151,8 +151,8 @@ def test_another_request_under_its_key_is_refused(paid: Api) -> None:
 
 @pytest.mark.parametrize("at", range(18))
 def test_cut_off_anywhere_it_is_one_refund(paid: Api, at: int) -> None:
-    """The process ends before or after any of its calls, and the request is sent again under its idempotency key: the
-    period is refunded once."""
+    """The process ends before or after any of its calls, and the request is sent again under its idempotency key: a
+    single refund is made."""
     cuts = paid.shop.cuts
     cuts.calls.clear()
     cuts.at = at
@@ -294,8 +294,8 @@ def test_an_execution_of_one_refund_tells_of_no_later_one(paid: Api) -> None:
 
 
 def test_a_refund_and_then_its_receipt_that_come_back_are_parked(paid: Api) -> None:
-    """The refund's mail comes back, and the receipt's mail after it: nobody looks for the two until the address
-    changes, and both go out then, once each."""
+    """The refund's mail comes back, and the receipt's mail after it: no sweep looks for the period until the address
+    changes, and then both mails go out once."""
     shop = paid.shop
     assert _refund(paid, "10.00", "k-1").status == 201
     shop.run("run-2", NOON + LATER)
@@ -437,7 +437,8 @@ def test_what_others_refunded_counts(paid: Api) -> None:
 
 
 def test_all_of_it_refunded_elsewhere_leaves_nothing(paid: Api) -> None:
-    """After everything was refunded in the dashboard, a request is refused in words, and nothing more is refunded."""
+    """After everything was refunded in the dashboard, a request is refused with the reason, and nothing more is
+    refunded."""
     paid.shop.gateway.refund_elsewhere(_payment(paid), 2999)
     refused = _refund(paid)
     assert (refused.status, refused.body["detail"]) == (409, "Of this period 0.00 USD are left to be refunded.")
@@ -648,8 +649,8 @@ def test_a_refund_without_an_answer_counts_as_old_work(paid: Api) -> None:
 
 
 def test_a_refund_of_the_version_before_is_finished_when_it_is_looked_at(paid: Api) -> None:
-    """The earlier version claimed a refund without entering the item in the index of unfinished renewals: the audit
-    hands the period over, and the execution finishes the refund."""
+    """The earlier version claimed a refund without entering the item in the index of unfinished renewals: a look at the
+    period's refunds, as the audit asks for, finishes the refund."""
     shop = paid.shop
     claim = {"amount": Decimal("10.00"), "state": "claimed", "at": NOON.isoformat(), "by": "ann", "request": "hash"}
     shop.items()[PERIOD]["refunds"]["refund_1"] = claim

@@ -71,8 +71,8 @@ def test_of_a_renewal_are_reminded_who_pay_for_a_year_or_more(plan: dict[str, An
 
 @pytest.mark.parametrize(("ahead", "reminded"), [(8, False), (7, True), (1, True), (0, False), (-1, False)])
 def test_a_renewal_is_near_from_seven_days_before_to_the_day_before(ahead: int, reminded: bool) -> None:
-    """A reminder is owed from seven days before the renewal to the day before: a missed night heals by the next, and on
-    the day itself no reminder makes sense."""
+    """A reminder is owed from seven days before the renewal to the day before: the next night makes up for a missed
+    night, and on the day itself no reminder makes sense."""
     assert bool(_owed(day=DUE - timedelta(days=ahead), **YEARLY)) is reminded
 
 
@@ -95,7 +95,8 @@ def test_who_is_not_charged_is_not_reminded(change: dict[str, Any]) -> None:
     ("expires", "before"), [("2025-12", True), ("2026-01", False), ("2026-02", False), ("", False)]
 )
 def test_a_card_is_good_to_the_end_of_its_month(expires: str, before: bool) -> None:
-    """A card that expires in January is still good on 31 January; a card unknown to the gateway owes no reminder."""
+    """A card that expires in January is still good on 31 January; for a card unknown to the gateway no reminder is
+    owed."""
     assert _owed(known_card=_card(expires)) == (["card_expires"] if before else [])
 
 
@@ -381,7 +382,7 @@ def test_a_reminder_that_was_certainly_not_sent_is_sent_again(shop: World, now: 
 
 def test_every_failure_of_a_reminder_stays_in_the_timeline(shop: World) -> None:
     """Two addresses were at fault before a third got the mail: the timeline tells of all three in order and ignores
-    foreign entries among the earlier failures; at most ten failures are kept."""
+    entries written by hand among the earlier failures; at most ten failures are kept."""
     shop.subscribe(known_card=_card("2030-12"), **YEARLY)
     shop.edit(**{reminders.EARLIER: ["x", {"kind": "upcoming"}, {"kind": "receipt", "period": "2026-01-31"}]})
     for n, address in enumerate(["nobody", "bad", "right@customer.example"]):

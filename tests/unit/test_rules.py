@@ -103,7 +103,7 @@ def _canceled(shop: World) -> None:
 
 
 def _behind(dunned: int, **mails: str) -> Arranged:
-    """Arrange a decline with `dunned` dunning dates behind. mails: mail names with their states."""
+    """Arrange a decline after which `dunned` dunning dates have passed. mails: mail names with their states."""
 
     def arranged(shop: World) -> None:
         _refused()(shop)

@@ -170,8 +170,7 @@ def test_one_message_that_keeps_failing_puts_off_nobody(night: Any, minute: int)
 
 @pytest.mark.parametrize(("minute", "counted_late"), share(product(range(4, 60, 8), [0, 60]), of=3))
 def test_many_messages_that_keep_failing_put_off_nobody(night: Any, minute: int, counted_late: float) -> None:
-    """Eighty failing messages that become visible together, with four workers and counts a minute old, put off
-    nobody."""
+    """Eighty failing messages that become visible together, with four workers and counts a minute old, delay nobody."""
     one = night(minute=minute, concurrency=4, counted_late=counted_late)
     one.add_failing(80)
     _assert_nobody_waits(one)
@@ -222,8 +221,8 @@ def test_while_nobody_works_what_waits_is_not_sent_again(night: Any, count: int)
 
 
 def test_a_small_backlog_is_doubled_at_most(night: Any) -> None:
-    """The worker stands still within less than an hour's work: the sweep sends copies only until as many messages wait
-    as the sweep looks at."""
+    """With less than an hour's work due, the worker stops after a few renewals: the sweep sends copies only until as
+    many messages wait as the sweep finds due rows."""
     one = night(minute=0, concurrency=2)
     _due(one, 1_000)
     one.until(timedelta(hours=2, minutes=5))

@@ -149,7 +149,7 @@ STEPS = dict(_steps())
 
 
 def _is_refused(name: str, meanwhile: str = "", step: Step[Any] | None = None) -> bool:
-    """Tell whether a step is refused. meanwhile: an event since everything was read. step: a step to try instead."""
+    """Tell whether a step is refused. meanwhile: an event between reading and writing. step: a step to try instead."""
     read, own = STEPS[name]
     step = step or own
     client = FakeDynamoDB({"subscriptions": "customer_id", "renewals": "renewal_date"}, indexes=INDEXES)
@@ -191,7 +191,8 @@ def test_every_step_is_told() -> None:
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_a_step_is_refused_after_what_must_not_have_happened_meanwhile(name: str) -> None:
-    """A step is refused after exactly its events of the table, and taken after no event or any other event."""
+    """A step is refused after exactly its events of the table, and taken after every other event and without an
+    event."""
     assert not _is_refused(name)
     assert {each for each in [*MEANWHILE, *THE_ROW] if _is_refused(name, each)} == REFUSED[name]
 
@@ -206,8 +207,8 @@ def test_a_step_is_refused_after_what_must_not_have_happened_meanwhile(name: str
     ],
 )
 def test_a_step_without_one_of_its_terms_is_taken_when_it_must_not_be(name: str, action: int, term: int) -> None:
-    """Without any single term of a condition the step is taken after an event that must refuse it: the test above
-    misses every term."""
+    """Without any single term of a condition the step is taken after an event that must refuse the step, and the test
+    above would fail: every term is needed."""
     _, step = STEPS[name]
     of = step.actions[action]
     without = of._replace(condition=(*of.condition[:term], ALWAYS, *of.condition[term + 1 :]))

@@ -435,8 +435,8 @@ def test_of_a_payment_what_was_received_is_told(
 def test_of_a_customer_with_many_payments_ours_is_found(
     gateway: StripeGateway, sandbox: Gateway, request_of_29_99: PaymentRequest, many: int
 ) -> None:
-    """Our payment is found though it is the oldest behind more than a page of foreign payments; a reader who stops at
-    the first gets our newest payment."""
+    """Our payment is found behind more than a page of newer payments of another system; a reader who stops at the first
+    payment gets our newest payment."""
     yesterday, customer = datetime.now(UTC) - timedelta(days=1), request_of_29_99.gateway_customer
     oldest = gateway.create(request_of_29_99)
     intents = _client(sandbox).v1.payment_intents
@@ -501,7 +501,7 @@ def test_a_list_of_many_pages_outlasts_a_bad_moment(
 
 @pytest.mark.parametrize("operation", ["retrieve", "cancel"])
 def test_a_payment_of_another_account_is_refused_by_name(gateway: StripeGateway, operation: str) -> None:
-    """A payment of a foreign account is refused as `resource_missing`, and is neither unclear nor unavailable."""
+    """A payment of a different account is refused as `resource_missing`, and is neither unclear nor unavailable."""
     with pytest.raises(GatewayRefused) as raised:
         getattr(gateway, operation)("pi_of_another_account")
     assert raised.value.code == "resource_missing"

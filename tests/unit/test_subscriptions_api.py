@@ -640,8 +640,8 @@ def test_what_is_not_there(api: Api) -> None:
 
 
 def test_a_row_that_was_written_wrong_can_be_read(api: Api) -> None:
-    """A wrong row can be read: unreadable fields are null, and `fault` names the fault; calls that need a readable row
-    answer 409."""
+    """A row with wrong values can be read: unreadable fields are null, and `fault` names the fault; calls that need a
+    readable row answer 409."""
     api.shop.subscribe(amount="29.99", interval_count=Decimal("1.5"), status="Active", version="x")
     reply = api("GET", "/subscriptions/sub_1")
     assert (reply.status, reply.body["amount"], reply.body["interval_count"]) == (200, None, None)

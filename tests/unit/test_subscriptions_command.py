@@ -186,7 +186,7 @@ def test_what_is_not_due_is_said_and_not_charged(
 
 
 def test_a_refusal_is_told_with_its_reason(shop: World, command: Any) -> None:
-    """A declined card is told in words, with the reason, and is no failure of the command."""
+    """`renew-now` tells of a declined card with the reason in words, and a decline is no failure of the command."""
     on(shop, payment_method="pm_declined")
     ended = command("renew-now", "sub_1")
     assert ended.exit_code == 0

@@ -31,7 +31,7 @@ PLENTY = 900.0
 class Sweeper:
     """Runs sweeps as Lambda does: every event handed on is a further run.
 
-    seconds: the time left to a run, one value for every time that the run asks; after the last value, plenty.
+    seconds: the answers to a run's questions for its remaining seconds; after the last answer, plenty remain.
     """
 
     world: World = field(default_factory=World)
@@ -142,8 +142,8 @@ def test_the_nightly_sweep_finds_just_what_is_older(sweeper: Sweeper) -> None:
     ],
 )
 def test_only_what_is_live_is_handed_over(sweeper: Sweeper, attributes: dict[str, Any], due: bool) -> None:
-    """Only active and past due subscriptions are handed over, with an end that has come too, so that the end is
-    recorded. An ended subscription is no bad row either, whatever the row lacks."""
+    """Only active and past due subscriptions are enqueued, also at the subscription's end, which must be recorded. An
+    ended subscription is no bad row, whatever the row lacks."""
     sweeper.add(1, **attributes)
     sweeper.sweep()
     assert sweeper.sent_ids() == (["sub_1"] if due else [])
@@ -260,7 +260,7 @@ UNREACHABLE: dict[str, tuple[dict[str, Any], str]] = {
 
 @pytest.mark.parametrize("kind", ["due", "all"])
 def test_bad_rows_are_named_one_by_one_and_stop_nobody(sweeper: Sweeper, kind: str) -> None:
-    """The sweep names every bad row once, with the field and the fault, and hands over the good row among the bad
+    """The sweep names every bad row once, with the field and the fault, and enqueues the good row among the bad
     rows."""
     sweeper.reminder_days = 7
     expected = BAD if kind == "due" else BAD | UNREACHABLE
@@ -292,7 +292,7 @@ FIELDS = (
 @pytest.mark.parametrize(("kind", "days"), [("due", 0), ("all", 50), ("all", -3)])
 def test_whatever_stands_in_a_row_holds_up_no_other(field: str, kind: str, days: int) -> None:
     """Values of every type and numbers of every size in any attribute of a row, whether the row is due, old or to be
-    reminded, active or declined, do not stop the sweep: the good row in the same page is handed over."""
+    reminded, active or declined, do not stop the sweep: the good row in the same page is enqueued."""
     for refused in ({}, {"status": "past_due", "next_attempt": "2026-01-31"}):
         sweeper = Sweeper(reminder_days=7)
         row = {"renewal_date": _ago(days), "interval": "year", "known_card": GOOD_CARD}
@@ -307,7 +307,7 @@ def test_whatever_stands_in_a_row_holds_up_no_other(field: str, kind: str, days:
 @pytest.mark.parametrize("name", [*SENT, "at", "message_id", "reason"])
 def test_whatever_stands_in_the_record_of_a_reminder_holds_up_no_other(name: str, state: str) -> None:
     """A reminder's record written by hand, with a value of a wrong type in any attribute, does not stop the sweep: the
-    good row in the same page is handed over."""
+    good row in the same page is enqueued."""
     sweeper = Sweeper(reminder_days=7)
     row = {"renewal_date": _ago(-3), "interval": "year", "known_card": GOOD_CARD}
     for n, value in enumerate(ODD):
@@ -335,7 +335,7 @@ def _cut_after(world: World, call: str) -> None:
     [("dynamodb.TransactWriteItems", "claimed"), ("gateway.confirm", "claimed"), ("s3.PutObject", "paid")],
 )
 def test_what_was_cut_off_is_handed_over_once_it_is_quiet(sweeper: Sweeper, call: str, status: str) -> None:
-    """A renewal that was cut off is handed over 15 minutes after its last step, even where its row was deleted, and no
+    """A renewal that was cut off is enqueued 15 minutes after its last step, even where the row was deleted, and no
     sooner, because the execution may still be at work."""
     _cut_after(sweeper.world, call)
     sweeper.world.delete_row()
@@ -350,8 +350,8 @@ def test_what_was_cut_off_is_handed_over_once_it_is_quiet(sweeper: Sweeper, call
 
 @pytest.mark.parametrize("card", ["pm_declined", "pm_3ds", "pm_ok"])
 def test_what_waits_for_the_customer_or_is_done_is_not_unfinished(sweeper: Sweeper, card: str) -> None:
-    """The sweep hands over neither a declined payment, nor a payment waiting for the customer's confirmation, before
-    the dunning date, nor a finished renewal at all."""
+    """Before the dunning date the sweep enqueues neither a declined payment nor a payment that waits for the customer's
+    confirmation; a finished renewal is never enqueued."""
     sweeper.world.subscribe(payment_method=card)
     sweeper.world.run()
     sweeper.world.delete_row()
@@ -419,8 +419,9 @@ REFUSED = {
 def test_a_refused_period_is_handed_over_when_there_is_something_to_do(
     sweeper: Sweeper, change: dict[str, Any], sent: bool
 ) -> None:
-    """A declined period is handed over on its dunning date, after a new payment method, and after the subscription's
-    end or pause, for the payment to be cancelled; in between the hourly sweep leaves the period alone."""
+    """A declined period is enqueued on the dunning date, after an update of the payment method, and after the
+    subscription's end or pause, for the payment to be cancelled; in between the hourly sweep leaves the period
+    alone."""
     sweeper.add(1, **(REFUSED | change))
     sweeper.sweep()
     assert sweeper.sent_ids() == (["sub_1"] if sent else [])
@@ -428,7 +429,7 @@ def test_a_refused_period_is_handed_over_when_there_is_something_to_do(
 
 def test_a_refused_period_whose_row_was_moved_ahead_is_found_at_night(sweeper: Sweeper) -> None:
     """A past due row whose renewal date was moved ahead escapes every query by date, though the customer can still
-    complete the payment: the nightly sweep hands the row over."""
+    complete the payment: the nightly sweep enqueues the row."""
     sweeper.add(1, **(REFUSED | {"renewal_date": "2026-05-15"}))
     sweeper.sweep()
     assert sweeper.sent_ids() == []
@@ -440,8 +441,8 @@ def test_a_refused_period_whose_row_was_moved_ahead_is_found_at_night(sweeper: S
 def test_a_paused_subscription_is_handed_over_when_its_date_has_come(
     sweeper: Sweeper, renewal_date: str, sent: bool
 ) -> None:
-    """A paused subscription is handed over on its renewal date, to be moved past today, and then left alone until the
-    next date."""
+    """A paused subscription is enqueued on the renewal date, for the date to be moved past today; until the next date
+    the sweep leaves the row alone."""
     sweeper.add(1, status="paused", renewal_date=renewal_date)
     sweeper.sweep()
     [*messages] = sweeper.sent()
@@ -477,8 +478,8 @@ def _ask(world: World, period: date, now: datetime = NOON) -> tuple[str, str]:
 
 
 def test_a_message_of_another_period_charges_nothing(sweeper: Sweeper) -> None:
-    """The renewal date was moved while the message waited: the message charges nothing for the new date, though due as
-    well, and a message naming the new date does."""
+    """The renewal date was moved while the message waited: the message charges nothing, although the new date is due,
+    too; a message naming the new date charges."""
     sweeper.add(1, renewal_date=_ago(3))
     assert _ask(sweeper.world, DUE) == ("nothing_to_do", "another_period")
     assert sweeper.world.gateway.charges == []
@@ -508,7 +509,7 @@ def test_work_that_was_cut_off_is_finished_whatever_period_is_due(sweeper: Sweep
 
 
 def _drain(sweeper: Sweeper, now: Any = NOON) -> None:
-    """Run the workflow for every message, all of the only subscription."""
+    """Run the workflow for every message; all messages are of the only subscription."""
     for message in sweeper.sent():
         assert sweeper.world.run("worker", now, message["amount"]) == "Success"
 
@@ -532,7 +533,7 @@ def test_two_sweeps_at_once_charge_once(sweeper: Sweeper) -> None:
 @pytest.mark.parametrize("each", share([3, 1], of=2))
 def test_a_sweep_that_is_killed_twice_loses_nothing(each: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """A sweep is killed at any call, started again and killed at the same call, and then run whole: every due row has
-    been handed over."""
+    been enqueued."""
     monkeypatch.setattr(sweep, "PAGE", 5)
     moment = 0
     while True:
@@ -581,8 +582,8 @@ def test_out_of_time_a_run_hands_on_what_is_left(sweeper: Sweeper, monkeypatch: 
 def test_a_sweep_is_put_off_while_more_waits_than_is_taken_until_the_next(
     sweeper: Sweeper, waiting: int, concurrency: int
 ) -> None:
-    """While more messages wait than the workers take until the next sweep, both sweeps send none and report the
-    backlog, and the nightly sweep still names bad rows."""
+    """While more messages wait than the workers take until the next sweep, both sweeps are postponed: they send no
+    message and report the backlog, and the nightly sweep still names bad rows."""
     sweeper.add("due")
     sweeper.add("old", renewal_date=_ago(50))
     sweeper.add("bad", amount=None)
@@ -599,7 +600,7 @@ def test_a_sweep_is_put_off_while_more_waits_than_is_taken_until_the_next(
 @pytest.mark.parametrize(("kind", "hours"), [("due", 1), ("all", 24)])
 def test_a_sweep_goes_on_top_of_what_is_taken_until_the_next(sweeper: Sweeper, kind: str, hours: int) -> None:
     """A worker takes two seconds for a renewal: with exactly as many waiting messages as are taken until the next sweep
-    of the kind, the sweep sends all of its messages; with a single message more the sweep is put off."""
+    of the kind, the sweep sends all of its messages; with a single message more the sweep is postponed."""
     sweeper.concurrency = 1
     for n in range(1802):
         sweeper.add(n)
@@ -613,7 +614,7 @@ def test_a_sweep_goes_on_top_of_what_is_taken_until_the_next(sweeper: Sweeper, k
 
 @pytest.mark.parametrize(("waiting", "sent"), [(1, 2), (2, 0)])
 def test_as_many_messages_as_are_due_are_not_sent_again(sweeper: Sweeper, waiting: int, sent: int) -> None:
-    """A waiting message of a single renewal puts off no other renewal; where as many messages wait as renewals are due,
+    """A waiting message of a single renewal delays no other renewal; where as many messages wait as renewals are due,
     the sweep sends none, since every due renewal may have a message already."""
     sweeper.add("one")
     sweeper.add("two")
@@ -624,7 +625,7 @@ def test_as_many_messages_as_are_due_are_not_sent_again(sweeper: Sweeper, waitin
 
 @pytest.mark.parametrize("kind", ["due", "all"])
 def test_what_is_at_work_or_to_be_tried_again_puts_off_nobody(sweeper: Sweeper, kind: str) -> None:
-    """Hidden messages, at work or waiting for a retry, put off no sweep, however many are hidden."""
+    """Hidden messages, at work or waiting for a retry, postpone no sweep, however many are hidden."""
     sweeper.add("due")
     sweeper.add("old", renewal_date=_ago(50))
     sweeper.concurrency, sweeper.sqs.bodies = 0, ["{}"] * 100

@@ -474,7 +474,7 @@ def test_parameters_refuse_what_would_break_a_name_or_the_secret(name: str, good
 
 
 def test_the_longest_names_are_allowed_by_aws() -> None:
-    """With the longest project and environment that the parameters admit, all names is within AWS's limits."""
+    """With the longest project and environment that the parameters admit, all names are within AWS's limits."""
     longest = {name: template()["Parameters"][name]["MaxLength"] for name in ("ProjectName", "Environment")}
     spare = sum(longest.values()) - len("acme") - len("qa")
     for kind, setting, limit in (
@@ -1016,7 +1016,7 @@ def test_alarms_of_our_own(name: str, expected: dict[str, Json]) -> None:
 
 def test_ses_says_what_became_of_a_mail() -> None:
     """SES sends bounces, complaints and rejections of the configuration set to a topic open to SES alone, and the topic
-    invokes the function. An event beyond the function's power ends in a dead-letter queue of its own."""
+    invokes the function. An event that the function fails to process ends in a dead-letter queue of its own."""
     destination = properties("MailFeedbackDestination")
     assert destination["ConfigurationSetName"] == "<ReceiptsConfigurationSet>"
     assert destination["EventDestination"]["MatchingEventTypes"] == ["bounce", "complaint", "reject"]

@@ -40,8 +40,8 @@ def test_states(name: str) -> None:
 @pytest.mark.parametrize("action", Action)
 @pytest.mark.parametrize("name", ROWS)
 def test_what_may_follow_what(name: str, action: Action) -> None:
-    """Every state accepts exactly the changes of the table; every other change is refused with state and change in
-    words."""
+    """Every state accepts exactly the changes of the table; every other change is refused with the names of change and
+    state."""
     if (name, action) in DONE:
         assert changes(ROWS[name], action, TODAY) == DONE[name, action]
     else:

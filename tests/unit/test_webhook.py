@@ -94,8 +94,8 @@ def test_an_amount_is_a_number_or_a_decimal_string(amount: Any, value: str) -> N
      "NaN", "Infinity", "1" + "0" * 30, 0, -1, 29.9999, 10**30, 1e400, 1e-7, "free", "29.99\n", "🙂"],
 )  # fmt: skip
 def test_any_other_amount_is_named_as_wrong(amount: Any) -> None:
-    """Any other amount (not positive, not finite, too large, four decimals, foreign digits) is refused with the field's
-    name."""
+    """Any other amount (not positive, not finite, too large, four decimals, digits outside ASCII) is refused with the
+    field's name."""
     with pytest.raises(BadBody, match=r"^(amount|the body)"):
         parse(json.dumps(GOOD | {"amount": amount}).encode())
 
@@ -141,8 +141,8 @@ def test_a_missing_field_is_named(field: str) -> None:
     ],
 )
 def test_an_id_that_could_leave_its_place_in_a_path_is_refused(field: str, value: Any) -> None:
-    """An id with path characters, control characters, foreign scripts, a wrong length or a wrong type is refused by the
-    field's name."""
+    """An id with path characters, control characters, characters outside ASCII, a wrong length or a wrong type is
+    refused by the field's name."""
     with pytest.raises(BadBody, match=rf"^{field} must be"):
         parse(json.dumps(GOOD | {field: value}).encode())
 
