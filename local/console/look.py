@@ -21,7 +21,7 @@ from renewals.domain.item_values import Item, text
 from renewals.domain.preview import Preview
 from renewals.domain.renewal import Renewal, Status, renewal_from
 from renewals.domain.subscription import SubscriptionStatus
-from renewals.domain.timeline import Entry
+from renewals.domain.timeline_entries import Entry
 from renewals.ledger.register import Register
 from renewals.runtime import clock, dynamodb
 from renewals.runtime.clock import Moment

@@ -11,7 +11,7 @@ from renewals.domain.mail_faults import Address, address_of, is_in_vain
 from renewals.domain.offers import REMINDERS
 from renewals.domain.owed import has_parked, owed_mail
 from renewals.domain.renewal import Mail, Renewal
-from renewals.domain.timeline import Entry
+from renewals.domain.timeline_entries import Entry
 from scripts.deployment import Deployment
 from scripts.plainly import Trouble
 from scripts.subscriptions.renewing import Ended, run_workflow

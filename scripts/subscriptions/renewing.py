@@ -8,13 +8,14 @@ from typing import Any
 
 from renewals.domain import reasons, subscription
 from renewals.domain.addresses import masked
+from renewals.domain.changes import ChangeKind
 from renewals.domain.errors import BadRow, Overtaken
 from renewals.domain.mail_faults import address_of, is_in_vain
 from renewals.domain.outcomes import MailOutcome, PaymentOutcome
 from renewals.domain.owed import receipt_mail
 from renewals.domain.renewal import Status
 from renewals.domain.request import NoRequest, RenewalRequest
-from renewals.domain.timeline import ChangeKind, Entry
+from renewals.domain.timeline_entries import Entry
 from scripts.deployment import Deployment
 from scripts.plainly import Trouble
 

@@ -13,7 +13,7 @@ from renewals.domain import texts, wording
 from renewals.domain.errors import BadRow
 from renewals.domain.preview import Preview
 from renewals.domain.subscription import status_words
-from renewals.domain.timeline import Entry
+from renewals.domain.timeline_entries import Entry
 from scripts.subscriptions.importing import Judged, Tally, Verdict
 from subscriptions_api import showing
 

@@ -12,12 +12,12 @@ from aws_lambda_powertools.event_handler import Response
 from aws_lambda_powertools.event_handler.router import APIGatewayRouter
 
 from renewals.domain import pauses, subscription
+from renewals.domain.changes import ChangeKind
 from renewals.domain.errors import BadRow
 from renewals.domain.item_values import Value, text, whole
 from renewals.domain.owed import has_parked
 from renewals.domain.schedule import next_on
 from renewals.domain.subscription import SubscriptionStatus
-from renewals.domain.timeline import ChangeKind
 from renewals.domain.transitions import Action, NotAllowed
 from renewals.ledger.register import Repeatable, etag
 from renewals.ledger.steps import Row

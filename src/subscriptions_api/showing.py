@@ -10,7 +10,7 @@ from renewals.domain.item_values import Item
 from renewals.domain.payment import GatewayRefundState
 from renewals.domain.preview import NextCharge
 from renewals.domain.renewal import RefundState, Renewal, Status, renewal_from
-from renewals.domain.timeline import Entry
+from renewals.domain.timeline_entries import Entry
 from subscriptions_api.answer_models import ReceiptKind, ReceiptOut, SubscriptionOut
 
 

@@ -24,8 +24,8 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from renewals.domain.changes import ChangeKind
 from renewals.domain.errors import BadRow
-from renewals.domain.timeline import ChangeKind
 from renewals.domain.transitions import Action, NotAllowed
 from renewals.ledger.register import AskedBy, Register
 from subscriptions_api.changing import _anchored

@@ -10,11 +10,12 @@ from local.console import look
 from process_payment.payments import reason_of
 from renewal_audit import compare
 from renewals.domain import mail_faults, preview, wording
+from renewals.domain.changes import Change, ChangeKind
 from renewals.domain.errors import BadRow
 from renewals.domain.reasons import Reason, in_words
 from renewals.domain.renewal import MailKind, Status
 from renewals.domain.subscription import SubscriptionStatus
-from renewals.domain.timeline import Change, ChangeKind, timeline
+from renewals.domain.timeline import timeline
 from renewals.domain.worded import Unknown, Worded
 from renewals.gateway.port import GatewayRefused
 from scripts.oncall import waiting

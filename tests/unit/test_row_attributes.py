@@ -6,10 +6,11 @@ from typing import Any, cast
 
 import pytest
 
+from renewals.domain.changes import Change, ChangeKind
 from renewals.domain.item_values import Item, Value
 from renewals.domain.row_attributes import ROW_ATTRIBUTES, without_personal_data
 from renewals.domain.subscription import parse
-from renewals.domain.timeline import Change, ChangeKind, timeline
+from renewals.domain.timeline import timeline
 from renewals.ledger.register import AskedBy, Register, etag
 from tests.fakes import NOON, World
 

@@ -14,11 +14,11 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from renewals.domain.changes import ChangeKind
 from renewals.domain.errors import Collision, Overtaken
 from renewals.domain.item_values import text
 from renewals.domain.renewal import Status
 from renewals.domain.schedule import Schedule
-from renewals.domain.timeline import ChangeKind
 from renewals.domain.transitions import Action, NotAllowed
 from renewals.ledger.register import AskedBy, Register, Taken, etag
 from tests.fakes import LATER, NOON, World

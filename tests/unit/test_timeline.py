@@ -10,7 +10,9 @@ from botocore.exceptions import ReadTimeoutError
 
 from renewals.domain import subscription
 from renewals.domain.addresses import masked
-from renewals.domain.timeline import Change, ChangeKind, Details, Entry, timeline
+from renewals.domain.changes import Change, ChangeKind, Details
+from renewals.domain.timeline import timeline
+from renewals.domain.timeline_entries import Entry
 from renewals.ledger import mail_steps
 from tests.fakes import DUE, LATER, NOON, World
 

@@ -1,7 +1,7 @@
-"""The list of the attributes that people give a subscription, and the rules that go by an attribute's name. Pure.
+"""The list of the attributes that people give a subscription, and the rules that go by the attribute's name. Pure.
 
-A further attribute of a row is added here. The import then compares the attribute with the existing row, the entity tag
-covers the attribute, and the history of changes masks the attribute if the attribute has a mask.
+A new attribute of a row must be added to the list. The import compares a line with the existing row by the list, the
+entity tag covers the attributes of the list, and the history of changes masks an attribute by the mask in the list.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class RowAttribute:
 
 
 def _live_or_ended(subscription: Subscription) -> str:
-    """Return "live" for active and past due alike, since a renewal changes one into the other."""
+    """Return "live" for active and past due alike, since renewals change active to past due and back."""
     return "live" if subscription.status.is_live else subscription.status
 
 
@@ -74,8 +74,8 @@ IN_ENTITY_TAG = tuple(name for name, each in ROW_ATTRIBUTES.items() if each.is_i
 def without_personal_data(name: str, value: object) -> object:
     """Return the value of an attribute as the history of changes keeps and shows the value.
 
-    The mask of the attribute applies to the whole text. In the text of any other attribute, such as the reason for
-    clearing a mail fault, each mail address is masked.
+    The mask of the attribute hides the whole text. In the text of an attribute without a mask, for example the reason
+    for clearing a mail fault, every mail address is masked.
     """
     if not isinstance(value, str):
         return value

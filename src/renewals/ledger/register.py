@@ -24,6 +24,7 @@ from uuid import uuid4
 
 from renewals.domain import mail_faults, pauses, reminders, spans, subscription, transitions, wording
 from renewals.domain.callers import is_of
+from renewals.domain.changes import Change, ChangeKind, Details
 from renewals.domain.errors import BadRow, Overtaken, RenewalError
 from renewals.domain.item_values import Item, Value, fields, moment, number, storable, text
 from renewals.domain.mail_faults import FaultKind
@@ -32,7 +33,8 @@ from renewals.domain.renewal import RETURNED, MailState, Renewal, Status
 from renewals.domain.renewal_history import History
 from renewals.domain.row_attributes import IN_ENTITY_TAG, without_personal_data
 from renewals.domain.subscription import Subscription, SubscriptionStatus, is_live, status_of
-from renewals.domain.timeline import Change, ChangeKind, Details, Entry, timeline
+from renewals.domain.timeline import timeline
+from renewals.domain.timeline_entries import Entry
 from renewals.domain.transitions import Action, NotAllowed
 from renewals.domain.worded import member
 from renewals.ledger import mail_steps, refund_steps

@@ -1,0 +1,135 @@
+"""Changes of a subscription on request, and the words of the timeline for a change. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import Decimal
+
+from renewals.domain import subscription, wording
+from renewals.domain.errors import BadRow
+from renewals.domain.item_values import Item, Value
+from renewals.domain.mail_faults import FaultKind
+from renewals.domain.row_attributes import without_personal_data
+from renewals.domain.worded import Unknown, Worded
+
+type Details = Mapping[str, tuple[Value, Value]]
+"""The changed attributes, each with its value before and after; None if the row had or has no such attribute."""
+
+
+class ChangeKind(Worded):
+    """The kind of a change. In the timeline, the words follow the name of the person or program behind the request."""
+
+    CREATED = "created", "created the subscription"
+    EDITED = "edited", "changed the subscription"
+    CANCELED = "canceled", "canceled the subscription"
+    ENDING = "ending", "canceled the subscription at the end of its period"
+    PAUSED = "paused", "paused the subscription"
+    RESUMED = "resumed", "resumed the subscription"
+    CARD = "card", "updated the payment method"
+    REFUNDED = "refunded", "asked for a refund"
+    RENEWING = "renewing", "asked for a renewal at once"
+    REDRIVEN = "redriven", "brought a renewal back that had failed five times"
+    RESENT = "resent", "asked for the mail of the receipt to be sent again"
+    MAIL_CLEARED = "mail_cleared", "let the customer be mailed again"
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A change on request.
+
+    Attributes:
+        at: The moment of the change.
+        by: The person or the program behind the request.
+        what: The kind of the change.
+        details: The changed attributes, before and after.
+    """
+
+    at: datetime
+    by: str
+    what: ChangeKind | Unknown
+    details: Details
+
+
+_FAULT_BEFORE: dict[str, str] = {
+    FaultKind.BOUNCED: "mail there had come back",
+    FaultKind.COMPLAINED: "mail there had been reported as spam",
+}
+
+
+def change_in_words(change: Change) -> str:
+    """Tell a change in a sentence for the timeline."""
+    if isinstance(change.what, ChangeKind) and change.what in _OF_A_PERIOD and "period" in change.details:
+        return _OF_A_PERIOD[change.what](change)
+    if change.what is ChangeKind.MAIL_CLEARED:
+        return _mail_cleared(change)
+    details = sorted(_priced(change.details).items())
+    said = "; ".join(f"{name} {_from_to(name, old, new)}" for name, (old, new) in details)
+    did = f"{change.by} {wording.told(change.what, 'made a change of the kind')}"
+    return f"{did}: {said}." if said else f"{did}."
+
+
+def _priced(details: Details) -> Details:
+    """Return the details with the amount in its currency. Earlier versions kept only a changed currency."""
+    if not {"amount", "currency"} <= details.keys():
+        return details
+    (old, new), (before, now) = details["amount"], details["currency"]
+    others = {name: each for name, each in details.items() if name != "currency"}
+    return {**others, "amount": (_price(old, before), _price(new, now))}
+
+
+def _price(amount: Value, currency: Value) -> Value:
+    """Return the amount as 5.00 EUR; None without an amount. A row that was written by hand may hold any values."""
+    if amount is None or currency is None:
+        return amount
+    with suppress(BadRow):  # the number of decimals of an unknown currency is unknown
+        if isinstance(amount, Decimal) and isinstance(currency, str):
+            money = wording.money(amount, currency)
+            if Decimal(money.partition(" ")[0]) == amount:
+                return money
+    return f"{_shown(amount)} {_shown(currency)}"
+
+
+def _asked_for_refund(change: Change) -> str:
+    amount = _priced(change.details).get("amount", (None, None))[1]
+    return f"{change.by} asked for a refund of {_shown(amount)}, {_of_period(change)}."
+
+
+def _asked_for_mail(change: Change) -> str:
+    return f"{change.by} {ChangeKind.RESENT.words}, {_of_period(change)}."
+
+
+_OF_A_PERIOD = {ChangeKind.REFUNDED: _asked_for_refund, ChangeKind.RESENT: _asked_for_mail}
+"""The changes that belong to a billing period, each with the function that tells the change."""
+
+
+def _mail_cleared(change: Change) -> str:
+    """Tell the address, the fault of the address before, and the reason for clearing the fault."""
+    details = {name: old if name == "fault" else new for name, (old, new) in change.details.items()}
+    before = _FAULT_BEFORE.get(str(details.get("fault")), "a mail there had failed")
+    told = f"{change.by} {ChangeKind.MAIL_CLEARED.words} at {_said('customer_email', details)}, though {before}"
+    return f"{told}: {_said('why', details).rstrip('.')}."
+
+
+def _of_period(change: Change) -> str:
+    return f"of the period from {wording.day(date.fromisoformat(str(change.details['period'][1])))} on"
+
+
+def _said(name: str, details: Item) -> str:
+    return _shown(without_personal_data(name, details.get(name)))
+
+
+def _from_to(name: str, old: Value, new: Value) -> str:
+    before, after = (
+        subscription.status_words(each) if name == "status" else _shown(without_personal_data(name, each))
+        for each in (old, new)
+    )
+    if old is None:
+        return f"set to {after}"
+    return "removed" if new is None else f"from {before} to {after}"
+
+
+def _shown(value: object) -> str:
+    return f"{value:f}" if isinstance(value, Decimal) else str(value)
