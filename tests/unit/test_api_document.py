@@ -15,7 +15,7 @@ def test_the_documents_are_current() -> None:
 
 
 def test_every_error_is_a_problem() -> None:
-    """Every refusal is documented as a problem and as nothing else, and no answer is documented that the API never
+    """Every refusal is documented as a problem and as nothing else, and the document has no answer that the API never
     gives."""
     made = document()
     for methods in made["paths"].values():
@@ -27,7 +27,7 @@ def test_every_error_is_a_problem() -> None:
 
 
 def test_every_reference_leads_to_a_schema_that_is_used() -> None:
-    """The document refers to each of its schemas, and to no schema that is missing."""
+    """The document refers to all of its schemas, and never to a missing schema."""
     made = document()
     referred = set(re.findall(r'"#/components/schemas/(\w+)"', json.dumps(made)))
     assert referred == set(made["components"]["schemas"])

@@ -375,7 +375,7 @@ PLANTED: dict[Callable[[Auditor], None], list[tuple[str, str]]] = {
 
 @pytest.mark.parametrize("plant", PLANTED, ids=lambda plant: plant.__name__.strip("_"))
 def test_a_planted_difference_is_found_and_nothing_else(auditor: Auditor, plant: Callable[[Auditor], None]) -> None:
-    """Among healthy renewals a planted difference is named once, with its kind, its subscription and its billing
+    """Among healthy renewals a planted difference is named once, with the difference's kind, subscription and billing
     period."""
     for n in range(3):
         auditor.renew(f"healthy_{n}")

@@ -175,8 +175,8 @@ def test_today_is_the_business_s_and_nothing_older(shop: World, browser: Browser
 
 
 def test_hundreds_are_counted_and_listed_in_pages(shop: World, browser: Browser) -> None:
-    """Of 240 subscriptions every subscription is counted under its status, and the pages of a list show it exactly
-    once."""
+    """Of 240 subscriptions every subscription is counted under its status, and appears exactly once in the pages of a
+    list."""
     for number in range(240):
         status = ("active", "paused", "past_due")[number % 3]
         shop.subscribe(subscription_id=f"sub_{number:03}", status=status)
@@ -441,8 +441,8 @@ return [document.documentElement.scrollWidth <= width, beyond];
 
 
 def test_the_console_has_the_port_that_goes_with_its_stacks() -> None:
-    """The console listens on the stack's port + 10000, so that its address can be bookmarked, and on a free port where
-    that port is taken or would be too high."""
+    """The console listens on the stack's port + 10000, so that bookmarks keep working, and on a free port where the
+    usual port is taken or would be too high."""
     taken, url = _listen_near(4599)
     with taken:
         assert url == "http://127.0.0.1:14599"

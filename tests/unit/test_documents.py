@@ -69,7 +69,7 @@ def test_every_parameter_of_the_template_is_documented() -> None:
 
 
 def test_decisions_are_numbered_and_dated() -> None:
-    """Each decision has a number of its own, numbers rise by one, and each has a date of the project's time."""
+    """Every decision has its own number and a date within the project's time, and numbers rise by one."""
     headings = re.findall(r"^### (.+)$", (ROOT / "DECISIONS.md").read_text(), re.MULTILINE)
     parts = [re.fullmatch(r"D(\d+): .+ \((20\d\d-\d\d-\d\d)\)", heading) for heading in headings]
     assert [heading for heading, part in zip(headings, parts, strict=True) if part is None] == []
@@ -81,7 +81,7 @@ CITES = ("src", "layers", "local", "scripts", "tests", "benchmarks", "docs", ".g
 
 
 def test_each_decision_that_is_cited_exists() -> None:
-    """Code, documents, template and workflows cite decisions as D12; each cited number is a decision's."""
+    """Code, documents, template and workflows cite decisions as D12, and every cited number belongs to a decision."""
     decided = set(re.findall(r"^### (D\d+): ", (ROOT / "DECISIONS.md").read_text(), re.MULTILINE))
     suffixes = {".py", ".md", ".yaml", ".yml", ".sh"}
     files = [path for name in CITES for path in (ROOT / name).rglob("*") if path.suffix in suffixes]
@@ -106,15 +106,14 @@ def _runbook() -> str:
 
 
 def test_the_runbook_names_commands_that_there_are() -> None:
-    """The runbook names exactly the existing commands of `oncall`, so that a person woken at night can type them
-    unchanged."""
+    """The runbook names exactly the existing commands of `oncall`, ready to be typed by a person woken at night."""
     named = set(re.findall(r"\boncall ([a-z-]+)", _runbook()))
     assert named == set(main.commands)
 
 
 def test_the_runbooks_queries_look_for_what_is_logged() -> None:
-    """Queries in the runbook look for lines that functions do write: a query for any other line would find nothing
-    wrong."""
+    """The runbook's queries look only for lines that functions write: a query for an unwritten line would report that
+    nothing is wrong."""
     source = "".join(path.read_text() for path in (ROOT / "src").rglob("*.py"))
     compared = re.findall(r"\b(message|outcome) (?:=|in) (\"[^\"]+\"|\[[^\]]+\])", _runbook())
     texts = {text for _, texts in compared for text in re.findall(r'"([^"]+)"', texts)}

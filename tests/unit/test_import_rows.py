@@ -59,8 +59,8 @@ def test_a_status_that_is_none_is_named_with_those_that_are() -> None:
 
 
 def test_a_line_becomes_the_row_that_the_api_would_make() -> None:
-    """A line becomes the row that the API would make: every column has its type, even for attributes that only a row
-    can have, and absent columns have their defaults."""
+    """A line becomes the row that the API would make: every column has its type, even for attributes unknown to the
+    API, and absent columns have their defaults."""
     given = {
         "subscription_id": "sub_1",
         "customer_id": "cus_1",
@@ -131,7 +131,7 @@ def test_odd_but_readable_files(raw: str) -> None:
     ],
 )
 def test_bad_cells(changes: dict[str, str], said: str) -> None:
-    """A cell with a value that needs guessing, or that a charge would refuse, is named with the reason."""
+    """A cell is named with the reason when its value needs guessing or would be refused by a charge."""
     [line] = read(f"{HEADER}\n{csv_of(**changes)}\n")
     assert line.subscription is None
     assert said in faults(line)
@@ -179,7 +179,7 @@ def test_the_second_of_an_id_is_bad_even_where_the_first_is() -> None:
     ],
 )
 def test_a_file_without_a_header_that_can_be_read(raw: str | bytes, said: str) -> None:
-    """A file whose columns are unknown is refused whole, with the fault of its header."""
+    """A file with unknown columns is refused whole, with the fault of the header."""
     with pytest.raises(BadFile, match=said):
         read(raw)
 

@@ -27,7 +27,8 @@ def worker() -> Iterator[Executor]:
 
 @pytest.fixture
 def run(shop: World, worker: Executor) -> Any:
-    """A function that imports lines into the shop's tables, and returns the verdict on every line by its number."""
+    """Return a function that imports lines into the shop's tables, and returns the verdict on every line by its
+    number."""
 
     def run(lines: list[Line], *, apply: bool = True, charge_due: bool = False) -> dict[int, Judged]:
         asked = AskedBy("ann", NOON) if apply else None
@@ -102,7 +103,7 @@ def test_the_same_file_again_is_nothing_to_do(shop: World, run: Any) -> None:
 def test_what_is_there_otherwise_is_named_and_left_alone(
     shop: World, run: Any, changes: dict[str, Any], said: str
 ) -> None:
-    """A row that differs from its line, or that cannot be read, is named and never overwritten."""
+    """A row unlike its line, or unreadable, is named and never overwritten."""
     file = lines("2026-03-01")
     assert file[0].subscription is not None
     shop.dynamodb.put("subscriptions", dict(file[0].subscription.row) | changes)

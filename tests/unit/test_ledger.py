@@ -34,7 +34,7 @@ def _read(shop: World) -> Renewal:
 
 
 def _cut(shop: World, call: str, nth: int = 0, **row: Any) -> Renewal:
-    """Run a renewal that ends right after its `nth` call of that name, and return the renewal as it stands then."""
+    """Run a renewal that ends right after its `nth` call of that name, and return the renewal of that moment."""
     whole = World()
     whole.subscribe(**row)
     whole.run()

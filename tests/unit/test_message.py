@@ -163,7 +163,7 @@ def _addresses(mail: EmailMessage) -> tuple[list[str], list[str]]:
 
 @pytest.mark.parametrize("name", ["Ann\r\nBcc: all@victim.example", "a\x00b\u2028c", "", "🙂" * 300])
 def test_a_name_cannot_forge_a_header_or_break_a_mail(name: str) -> None:
-    """A customer's or a plan's name, whatever its characters, stays within its line, and adds no header."""
+    """A name of a customer or a plan stays within its line and adds no header, whatever its characters."""
     mail = _compose("receipt", customer_name=name, plan=name)
     assert mail["Bcc"] is None
     assert _addresses(mail) == (["ann@customer.example"], [SENDER])
@@ -231,8 +231,8 @@ def _decoded(mail: EmailMessage, header: str) -> str:
 
 
 def _expect_own_addresses(name: str) -> None:
-    """Check that a mail with this name has only its own addresses, for Python's parser and for programs that decode a
-    header's encoded words before they look for addresses."""
+    """Check that a mail with this name has only its own addresses, both for Python's parser and for programs that
+    decode a header's encoded words before looking for addresses."""
     mail = _compose("receipt", customer_name=name, plan=name, seller={"name": name, "address": "", "tax_id": ""})
     assert _addresses(mail) == (["ann@customer.example"], [SENDER])
     assert set(mail.keys()) == {"Subject", "From", "To", "MIME-Version", "Content-Type"}
