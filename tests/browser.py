@@ -24,11 +24,11 @@ def chromium(home: Path) -> Iterator[Chrome]:
     options.binary_location = str(_CHROMIUM)
     options.add_argument("--headless=new")
     options.add_argument("--window-size=1200,900")
-    options.add_argument("--disable-dev-shm-usage")  # a container's is small
+    options.add_argument("--disable-dev-shm-usage")  # /dev/shm of a container is small
     options.add_argument("--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1")
     options.add_argument(f"--user-data-dir={home}")
     if os.geteuid() == 0:
-        options.add_argument("--no-sandbox")  # Chromium's own does not run as root
+        options.add_argument("--no-sandbox")  # Chromium's sandbox does not run as root
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     service = Service(str(_DRIVER), env=os.environ | {"HOME": str(home)})
     with Chrome(options=options, service=service) as running:

@@ -72,7 +72,7 @@ class FakeGateway:
                 self.by_key[request.idempotency_key] = known
             if self.requests[known] != request:
                 raise GatewayUnavailable("idempotency_error", self._request_id(), answered=True)
-            return Payment(known, PaymentState.OPEN, request.amount, request.currency)  # the first answer, again
+            return Payment(known, PaymentState.OPEN, request.amount, request.currency)  # the first answer, repeated
 
     def confirm(self, payment_id: str, payment_method: str) -> Payment | None:
         try:
@@ -128,7 +128,7 @@ class FakeGateway:
                 known = self.refund_keys.get(idempotency_key)
                 if known is None:
                     known = self.refund_keys[idempotency_key] = self.refund_elsewhere(payment_id, amount, request)
-                return replace(self.refunds[known], state=self._begun[known])  # the first answer, again
+                return replace(self.refunds[known], state=self._begun[known])  # the first answer, repeated
         except GatewayUnavailable as error:
             if error.answered:
                 self.errors_by_key.add(idempotency_key)

@@ -70,7 +70,7 @@ type Statement = dict[str, Any]
 
 
 class Cloud:
-    """Makes functions, roles and workflows with names of their own, and removes them."""
+    """Makes functions, roles and workflows with unused names, and removes them."""
 
     def __init__(self, stack: Stack) -> None:
         self.stack = stack
@@ -79,7 +79,7 @@ class Cloud:
         self._made: list[Callable[[], Any]] = []
 
     def role(self, *statements: Statement) -> str:
-        """A role that may do what the statements say; its ARN."""
+        """Make a role with the statements' permissions and return the role's ARN."""
         iam, name = self.stack.client("iam"), f"test-{uuid.uuid4().hex[:12]}"
         trust = json.dumps({"Version": "2012-10-17", "Statement": [TRUST | {"Action": "sts:AssumeRole"}]})
         arn: str = iam.create_role(RoleName=name, AssumeRolePolicyDocument=trust)["Role"]["Arn"]
@@ -94,7 +94,7 @@ class Cloud:
         layers: list[str] | None = None,
         environment: dict[str, str] | None = None,
     ) -> str:
-        """Make a function of FUNCTION's code with the statements' permissions; return its ARN."""
+        """Make a function from FUNCTION with the statements' permissions and return the function's ARN."""
         archive = io.BytesIO()
         with zipfile.ZipFile(archive, "w") as files:
             files.writestr("app.py", FUNCTION)
@@ -144,7 +144,7 @@ class Cloud:
         raise AssertionError(f"the execution still runs: {end}")
 
     def api(self, function: str) -> str:
-        """Make an API with a single path that leads to the function; return its address."""
+        """Make an API with a single path to the function and return the API's address."""
         gateway = self.stack.client("apigateway")
         api = gateway.create_rest_api(name=f"test-{uuid.uuid4().hex[:12]}")["id"]
         self._made.append(lambda: gateway.delete_rest_api(restApiId=api))
@@ -184,7 +184,7 @@ class Cloud:
         return float(sum(point["Sum"] for point in points))
 
     def remove_later(self, removal: Callable[[], Any]) -> None:
-        """Has something removed at the end, before all that was made earlier."""
+        """Have `removal` called at the end, before the removals registered earlier."""
         self._made.append(removal)
 
     def remove(self) -> None:

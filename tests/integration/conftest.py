@@ -102,7 +102,7 @@ def stack(shop: Shop) -> Stack:
 
 @pytest.fixture
 def cloud(stack: Stack) -> Iterator[Cloud]:
-    """Functions, queues and workflows of a test's own, which are removed at its end."""
+    """A maker of functions, queues and workflows for a single test, all removed at the test's end."""
     made = Cloud(stack)
     yield made
     made.remove()

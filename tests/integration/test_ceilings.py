@@ -9,7 +9,7 @@ import pytest
 from benchmarks import built, start_up
 from local.stack import Stack
 
-# Millions of instructions up to the first call of AWS. They repeat to within a thousandth, on any machine.
+# Millions of instructions up to the first call of AWS; the numbers repeat to within a thousandth, on any machine.
 INSTRUCTIONS = {
     "webhook_handler": 900,
     "process_payment": 1350,

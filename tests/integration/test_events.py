@@ -19,7 +19,7 @@ SAM = ROOT / ".envs/sam/bin/sam"
 def remote_invoke(shop: Shop, tmp_path: Path) -> Any:
     """A function that runs `sam remote invoke FUNCTION --event-file events/NAME.json` and returns the function's
     reply."""
-    # SAM asks the package index for a newer SAM once a week, unless it has just done so.
+    # SAM asks the package index for a newer SAM once a week; a fresh date of the last check prevents the question.
     (tmp_path / "metadata.json").write_text(json.dumps({"lastVersionCheck": time.time()}))
     environment = {
         "PATH": "/usr/bin:/bin",

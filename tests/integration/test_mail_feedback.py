@@ -48,7 +48,7 @@ def test_nobody_is_cancelled_without_having_been_told(shop: Shop) -> None:
         shop.edit(subscriber, next_attempt=today().isoformat())
 
     last_date_comes()
-    assert shop.renew(subscriber).payment["outcome"] == "declined"  # put off: the final notice goes out first
+    assert shop.renew(subscriber).payment["outcome"] == "declined"  # the end waits: the final notice goes out first
     shop.publish(shop.bounce_of(subscriber, "final_notice_1"))
     wait_until(lambda: "mail_fault" in shop.row(subscriber))
     wait_until(lambda: shop.ledger(subscriber)[0]["mails"]["final_notice_1"]["state"] == "failed")

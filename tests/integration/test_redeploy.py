@@ -80,7 +80,7 @@ def test_a_deployment_over_running_load_refuses_no_webhook_and_loses_no_renewal(
     assert [name for name in before if after[name][1] != before[name][1]], "and some have other settings"
     assert load.answers == {202: load.answers.total()}
     assert posted_during > 20
-    shop.functions.invoke(FunctionName=sweep, Payload=event)  # as within the hour
+    shop.functions.invoke(FunctionName=sweep, Payload=event)  # the next hourly sweep
     for subscriber in by_webhook + by_sweep:
         wait_until(lambda: [item["status"] for item in shop.ledger(subscriber)] == ["done"], seconds=60)  # noqa: B023
         assert_renewed_once(shop, subscriber)

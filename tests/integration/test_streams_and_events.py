@@ -1,4 +1,4 @@
-"""The emulator delivers records of a stream and events of a bus as AWS does, and is no kinder."""
+"""The emulator delivers a stream's records and a bus's events as AWS does, and is no kinder."""
 
 import json
 import time
@@ -16,11 +16,11 @@ from tests.integration.cloud import Cloud, Statement
 
 READING = ("DescribeStream", "GetRecords", "GetShardIterator", "ListStreams")
 SOON = 15.0
-"""Seconds within which what is to happen has happened."""
+"""The seconds within which an expected event must happen."""
 
 
 def soon(happens: Callable[[], Any], *, what: str) -> Any:
-    """What the function gives, as soon as it gives something."""
+    """Return the first true value of `happens`, and fail after SOON seconds."""
     deadline = time.monotonic() + SOON
     while not (given := happens()):
         assert time.monotonic() < deadline, what
@@ -29,7 +29,7 @@ def soon(happens: Callable[[], Any], *, what: str) -> Any:
 
 
 class Table:
-    """A table with a stream, and mappings of the stream to functions that keep what they hear in another table."""
+    """A table with a stream, and mappings of the stream to functions that log the records' ids."""
 
     def __init__(self, cloud: Cloud) -> None:
         self._cloud, self._tables = cloud, cloud.stack.client("dynamodb")
@@ -49,7 +49,7 @@ class Table:
             self._tables.put_item(TableName=self._name, Item={"id": {"S": each}})
 
     def mapping(self, function: str, **settings: Any) -> str:
-        """A mapping of the stream to the function, from the first record on; its id."""
+        """Map the stream to the function from the first record on, and return the mapping's id."""
         functions = self._cloud.functions
         made = functions.create_event_source_mapping(
             EventSourceArn=self.stream, FunctionName=function, StartingPosition="TRIM_HORIZON", **settings
@@ -69,7 +69,7 @@ def may_read(table: Table, *actions: str) -> Statement:
 
 
 def heard(cloud: Cloud, function: str) -> list[list[str]]:
-    """The ids of the records in each batch that the function was called with, in the order of the calls."""
+    """Return the ids of the records in every batch of the function, in the order of the calls."""
     group = f"/aws/lambda/{function.rsplit(':', 1)[-1]}"
     try:
         events = cloud.stack.client("logs").filter_log_events(logGroupName=group)["events"]
@@ -80,12 +80,14 @@ def heard(cloud: Cloud, function: str) -> list[list[str]]:
 
 
 def listener(cloud: Cloud, *statements: Statement, fails: str = "", reports: bool = False) -> str:
-    """A function that notes the ids in its batch, and fails at a record with the id `fails`, or reports that record."""
+    """Make a function that logs the ids of a batch, and fails at a record with the id `fails`, or reports the
+    record."""
     return cloud.function(*statements, environment={"FAILS": fails, "REPORTS": "1" if reports else ""})
 
 
 def test_a_report_of_a_failed_record_is_heeded(cloud: Cloud, table: Table) -> None:
-    """Records from the first reported one on are delivered again, and the records before it are not."""
+    """After a report of a failed record, the records from the failed record on are delivered again, and earlier records
+    are not."""
     table.write("a", "b", "c")
     function = listener(cloud, may_read(table, *READING), fails="b", reports=True)
     table.mapping(function, FunctionResponseTypes=["ReportBatchItemFailures"], MaximumRetryAttempts=2)
@@ -94,7 +96,7 @@ def test_a_report_of_a_failed_record_is_heeded(cloud: Cloud, table: Table) -> No
 
 
 def test_a_report_counts_only_where_the_mapping_asks_for_it(cloud: Cloud, table: Table) -> None:
-    """Without ReportBatchItemFailures the answer of a function is not looked at."""
+    """A mapping without ReportBatchItemFailures ignores the function's answer."""
     table.write("a", "b")
     function = listener(cloud, may_read(table, *READING), fails="a", reports=True)
     table.mapping(function)
@@ -105,7 +107,8 @@ def test_a_report_counts_only_where_the_mapping_asks_for_it(cloud: Cloud, table:
 
 
 def test_a_failed_batch_is_split_and_given_up_after_its_attempts(cloud: Cloud, table: Table) -> None:
-    """The good half gets through, the bad record is tried as often as the mapping says and told to the destination."""
+    """A failed batch is split: the good records get through, and the bad record is tried as often as the mapping says
+    and then reported to the destination."""
     queues, url = cloud.stack.client("sqs"), cloud.queue()
     queue = queues.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
     may_send = {"Effect": "Allow", "Action": "sqs:SendMessage", "Resource": queue}
@@ -127,7 +130,7 @@ def test_a_failed_batch_is_split_and_given_up_after_its_attempts(cloud: Cloud, t
 
 
 def test_a_destination_gets_nothing_from_a_role_that_may_not_send(cloud: Cloud, table: Table) -> None:
-    """A role without sqs:SendMessage loses the message about records that were given up."""
+    """Where the role lacks sqs:SendMessage, the message about a record that was given up is lost."""
     queues, url = cloud.stack.client("sqs"), cloud.queue()
     queue = queues.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
     table.write("a")
@@ -141,7 +144,7 @@ def test_a_destination_gets_nothing_from_a_role_that_may_not_send(cloud: Cloud, 
 
 @pytest.mark.parametrize("missing", READING)
 def test_a_stream_is_read_with_the_functions_own_permissions(cloud: Cloud, table: Table, missing: str) -> None:
-    """Each of the four actions is needed: a function whose role lacks one hears nothing."""
+    """A function whose role lacks any of the four actions gets no records."""
     table.write("a")
     without = listener(cloud, may_read(table, *(action for action in READING if action != missing)))
     mapping = table.mapping(without)
@@ -176,7 +179,7 @@ def test_the_age_of_records_is_measured(cloud: Cloud, table: Table) -> None:
 
 
 def test_a_slow_function_behind_a_stream_holds_up_no_queue(cloud: Cloud, table: Table) -> None:
-    """The mapping of a queue goes on while a function behind a stream is at work."""
+    """A queue's mapping goes on while a function behind a stream is at work."""
     table.write("slow")
     slow = listener(cloud, may_read(table, *READING))
     table.mapping(slow)
@@ -194,7 +197,7 @@ def test_a_slow_function_behind_a_stream_holds_up_no_queue(cloud: Cloud, table: 
 
 
 class Bus:
-    """A bus of events with one rule that takes all of them."""
+    """A bus of events with a single rule for all events."""
 
     def __init__(self, cloud: Cloud) -> None:
         self._cloud, self._events = cloud, cloud.stack.client("events")
@@ -233,7 +236,7 @@ def bus(cloud: Cloud) -> Bus:
 
 
 def queue_of(cloud: Cloud, rule: str | None) -> tuple[str, str]:
-    """A queue, with a policy that lets the rule in; its address and its ARN."""
+    """Make a queue whose policy admits the rule; return address and ARN."""
     queues, url = cloud.stack.client("sqs"), cloud.queue()
     arn: str = queues.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
     if rule:
@@ -250,7 +253,7 @@ def queue_of(cloud: Cloud, rule: str | None) -> tuple[str, str]:
 
 
 def received(cloud: Cloud, url: str) -> list[dict[str, Any]]:
-    """The messages of a queue, with their attributes."""
+    """Return the messages of a queue, with their attributes."""
     answer = cloud.stack.client("sqs").receive_message(
         QueueUrl=url, MessageAttributeNames=["All"], MaxNumberOfMessages=10
     )
@@ -259,14 +262,14 @@ def received(cloud: Cloud, url: str) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("detail", ["no JSON", "[]", '"text"', "1"])
 def test_a_detail_is_a_json_object(bus: Bus, detail: str) -> None:
-    """An entry with another detail is refused, and the other entry of the call is taken."""
+    """An entry whose detail is no JSON object is refused, and the good entry of the call is accepted."""
     answer = bus.put("{}", detail)
     assert answer["FailedEntryCount"] == 1
     assert [entry.get("ErrorCode") for entry in answer["Entries"]] == [None, "MalformedDetail"]
 
 
 def test_an_entry_has_a_source_a_type_and_at_most_256_kilobytes(bus: Bus) -> None:
-    """An entry that lacks one of them, or is larger, is refused."""
+    """An entry without a source or type, or above 256 kilobytes, is refused."""
     large = json.dumps({"text": "x" * 262_144})
     answers = [bus.put("{}", Source=""), bus.put("{}", DetailType=""), bus.put(large)]
     assert [answer["FailedEntryCount"] for answer in answers] == [1, 1, 1]
@@ -274,7 +277,7 @@ def test_an_entry_has_a_source_a_type_and_at_most_256_kilobytes(bus: Bus) -> Non
 
 
 def test_entries_can_be_throttled_one_by_one(bus: Bus) -> None:
-    """A call succeeds although some of its entries are refused: the caller has to look at each."""
+    """A call succeeds although an entry is refused: the caller must look at every entry."""
     bus.let_go_wrong(refused_entries=1)
     answer = bus.put("{}", "{}")
     assert answer["FailedEntryCount"] == 1
@@ -282,7 +285,8 @@ def test_entries_can_be_throttled_one_by_one(bus: Bus) -> None:
 
 
 def test_a_queue_lets_only_named_rules_in(cloud: Cloud, bus: Bus) -> None:
-    """Without a policy for the rule an event goes to the dead-letter queue at once, with the reason."""
+    """Where the queue's policy does not admit the rule, an event goes to the dead-letter queue at once, with the
+    reason."""
     closed, arn = queue_of(cloud, None)
     letters, letters_arn = queue_of(cloud, bus.rule)
     bus.target(arn, DeadLetterConfig={"Arn": letters_arn})
@@ -295,7 +299,7 @@ def test_a_queue_lets_only_named_rules_in(cloud: Cloud, bus: Bus) -> None:
 
 @pytest.mark.parametrize("rule_of", ["the bus", "another bus"])
 def test_the_policy_of_a_queue_names_the_rule(cloud: Cloud, bus: Bus, rule_of: str) -> None:
-    """A policy for the rule lets its events in, and a policy for another rule does not."""
+    """A policy for the rule admits the rule's events, and a policy for a different rule does not."""
     url, arn = queue_of(cloud, bus.rule if rule_of == "the bus" else bus.rule.replace(bus.name, "another"))
     letters, letters_arn = queue_of(cloud, bus.rule)
     bus.target(arn, DeadLetterConfig={"Arn": letters_arn})
@@ -306,7 +310,7 @@ def test_the_policy_of_a_queue_names_the_rule(cloud: Cloud, bus: Bus, rule_of: s
 
 
 def test_a_failed_delivery_is_tried_again_until_the_policy_ends_it(cloud: Cloud, bus: Bus) -> None:
-    """Two failures are outlived by two retries, and not by one."""
+    """With two retries a delivery survives two failures, with a single retry it does not."""
     url, arn = queue_of(cloud, bus.rule)
     letters, letters_arn = queue_of(cloud, bus.rule)
     bus.target(arn, DeadLetterConfig={"Arn": letters_arn}, RetryPolicy={"MaximumRetryAttempts": 2})
@@ -321,7 +325,7 @@ def test_a_failed_delivery_is_tried_again_until_the_policy_ends_it(cloud: Cloud,
 
 
 def test_a_function_is_called_by_a_rule_only_where_its_policy_says_so(cloud: Cloud, bus: Bus) -> None:
-    """A function without a policy for the rule is not called; with one it is, and Lambda tries a failure again."""
+    """A rule calls a function only if the function's policy admits the rule, and Lambda then retries a failed call."""
     function = listener(cloud, fails="x")
     letters, letters_arn = queue_of(cloud, bus.rule)
     bus.target(function, DeadLetterConfig={"Arn": letters_arn})

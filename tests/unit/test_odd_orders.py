@@ -247,7 +247,7 @@ def test_a_pause_after_a_refused_claim_is_free(shop: World, catch_up: str) -> No
 
 ROW_LOSSES: dict[str, Callable[[World], None]] = {
     "deleted": lambda shop: shop.delete_row(),
-    "overwritten": lambda shop: shop.subscribe(payment_method="pm_3ds", status="canceled"),  # by a whole row
+    "overwritten": lambda shop: shop.subscribe(payment_method="pm_3ds", status="canceled"),  # as by an import
 }
 
 

@@ -16,7 +16,7 @@ UNIT = Path(__file__).parent
 
 
 def _told(act: Callable[[World], Any]) -> recorder.Told:
-    """Return, in words, all calls of an act in a new world."""
+    """Return the words for all calls of an act in a new world."""
     recorder.begin(listens=True)
     shop = World()
     shop.subscribe()

@@ -132,7 +132,7 @@ def command(account: Account, monkeypatch: pytest.MonkeyPatch) -> Callable[..., 
     monkeypatch.setattr(stripe_gateway, "StripeGateway", lambda *_: account.shop.gateway)
     monkeypatch.setattr(verified, "_WAITS", ())
     for name, value in {"POWERTOOLS_METRICS_DISABLED": "false", "POWERTOOLS_LOG_LEVEL": "INFO"}.items():
-        monkeypatch.setenv(name, value)  # once set, the command leaves both for later tests as they are
+        monkeypatch.setenv(name, value)  # the command sets both variables if unset, and would change later tests
     return lambda *words: CliRunner().invoke(main, [str(word) for word in words])
 
 

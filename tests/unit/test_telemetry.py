@@ -144,7 +144,7 @@ def traces(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[dict[str, Any]]]:
     monkeypatch.setenv("_X_AMZN_TRACE_ID", "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1")
     monkeypatch.setattr(telemetry, "_trace_aws_calls", lambda: None)
     kept, sink = (xray_recorder.context, xray_recorder.emitter, xray_recorder.streaming_threshold), _Sink()
-    xray_recorder.configure(context=LambdaContext(), emitter=sink, streaming_threshold=0)  # the SDK's own, on Lambda
+    xray_recorder.configure(context=LambdaContext(), emitter=sink, streaming_threshold=0)  # the SDK's context on Lambda
     yield sink.sent
     xray_recorder.configure(context=kept[0], emitter=kept[1], streaming_threshold=kept[2])
     vars(sink)["_socket"].close()

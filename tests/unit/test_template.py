@@ -697,7 +697,7 @@ def test_the_api_is_these_methods_of_one_stage() -> None:
         integration = paths[path][method]["x-amazon-apigateway-integration"]
         assert (integration["type"], integration["httpMethod"]) == ("aws_proxy", "POST")
         assert integration["uri"].endswith(f":lambda:path/2015-03-31/functions/<{function}.Arn>/invocations")
-        assert "credentials" not in integration  # else a caller needs permission to invoke the function
+        assert "credentials" not in integration  # with credentials a caller needs lambda:InvokeFunction
     assert "x-amazon-apigateway-binary-media-types" not in properties("SubscriptionApi")["Body"]
     assert list(of_type("AWS::ApiGateway::Stage")) == ["SubscriptionApiprodStage"]
     assert [each for each in of_type("AWS::ApiGateway::Deployment").values() if "StageName" in each] == []
@@ -1342,7 +1342,7 @@ UNTAGGED = {
     "AWS::SES::ConfigurationSetEventDestination",
     "AWS::SNS::TopicPolicy",
     "AWS::SQS::QueuePolicy",
-    "AWS::Scheduler::Schedule",  # AWS tags their groups
+    "AWS::Scheduler::Schedule",  # AWS tags only the groups of schedules
 }
 NAME_TAGS = {
     "Subscriptions": "subscriptions",

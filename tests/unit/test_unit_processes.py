@@ -1,4 +1,4 @@
-"""`make unit` runs the tests in two processes, and is as red as either of them."""
+"""`make unit` runs the tests in two processes, and fails if either process fails."""
 
 import sys
 
@@ -12,7 +12,7 @@ def _printing(text: str, status: int = 0) -> list[str]:
 
 
 def test_each_file_runs_in_exactly_one_process() -> None:
-    """No test file is left out and no test file runs twice, a new file included; each process has files."""
+    """Every test file, a new file included, runs in exactly one of the two processes, and both processes have files."""
     first, second = shares()
     assert sorted(first + second) == sorted(map(str, FOLDER.glob("test_*.py")))
     assert {path.removeprefix(f"{FOLDER}/test_").removesuffix(".py") for path in first} == OF_THE_FIRST
@@ -40,7 +40,7 @@ def test_the_last_line_counts_the_tests_of_both_processes(capfd: pytest.CaptureF
     ids=["failed", "no-tests", "no-tests-and-status-0", "nothing-said", "aborted"],
 )
 def test_one_red_process_makes_the_run_red(red: list[str]) -> None:
-    """A process that failed, that ran no test, or that died makes the whole run red, in either place."""
+    """A process that fails, runs no test, or dies fails the whole run, in either place."""
     green = _printing("2 passed in 0.01s")
     assert run([green, green]) == 0
     assert run([green, red]) == run([red, green]) == 1
