@@ -2,6 +2,7 @@
 """Writes docs/openapi.json and docs/api.md from the API's code: `.venv/bin/python -m scripts.openapi`."""
 
 import json
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,17 @@ _ABOUT = """Subscriptions, their renewals and their history. Requests are signed
 `execute-api`, and need the permission `execute-api:Invoke`. Errors are problem details (RFC 9457)."""
 
 
+def _version() -> str:
+    """The version of the project."""
+    return str(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"])
+
+
 def document() -> dict[str, Any]:
     """The OpenAPI document."""
     made: dict[str, Any] = json.loads(
         app.get_openapi_json_schema(
             title="Subscriptions",
-            version="1",
+            version=_version(),
             openapi_version="3.1.0",
             description=" ".join(_ABOUT.split()),
         )

@@ -2,6 +2,7 @@
 
 import json
 import re
+import tomllib
 from datetime import date
 from pathlib import Path
 
@@ -66,6 +67,14 @@ def test_every_parameter_of_the_template_is_documented() -> None:
     table = (ROOT / "docs/deploy.md").read_text().partition("\n## Parameters\n")[2]
     assert len(parameters) > 5
     assert [name for name in parameters if f"`{name}`" not in table] == []
+
+
+def test_the_newest_release_is_the_version_of_the_project() -> None:
+    """The newest release in CHANGELOG.md is the version in pyproject.toml, with a date, and stands below Unreleased."""
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    headings = re.findall(r"^## (.+)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert headings[0] == "Unreleased"
+    assert re.fullmatch(re.escape(version) + r" \(\d{4}-\d\d-\d\d\)", headings[1])
 
 
 def test_decisions_are_numbered_and_dated() -> None:
