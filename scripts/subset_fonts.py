@@ -185,7 +185,7 @@ def ranges_module(characters: Iterable[str]) -> str:
         else:
             runs.append([code, code])
     written = fill(" ".join(f"{a:x}" if a == b else f"{a:x}-{b:x}" for a, b in runs), 120, break_on_hyphens=False)
-    told = '"""What the fonts of the receipt can draw together, by ranges; made by scripts/subset_fonts.py."""'
+    told = '"""The characters that the fonts of the receipt can draw, as ranges; made by scripts/subset_fonts.py."""'
     return f'{told}\n\nRANGES = """\n{written}\n"""\n'
 
 

@@ -69,9 +69,9 @@ def _part(event: Event, today: date) -> ReportPart:
                     return whole(str(first), str(last))
             except (TypeError, ValueError):
                 pass
-            raise BadEvent("RenewalAudit: from and to are no days, YYYY-MM-DD, or in no order")
+            raise BadEvent("RenewalAudit: from and to must be dates, YYYY-MM-DD, and from must not be after to")
         case {"from": _} | {"to": _}:
-            raise BadEvent("RenewalAudit: from and to come together")
+            raise BadEvent("RenewalAudit: from and to must be given together")
     return latest(today)
 
 

@@ -36,7 +36,7 @@ def stored(s3: S3Client, bucket: str, keys: Iterable[str]) -> dict[str, str]:
         except ClientError as error:
             status = error.response["ResponseMetadata"]["HTTPStatusCode"]
             if status == 403:
-                raise ReceiptsHidden("s3:GetObject: AccessDenied, or of what is not there, s3:ListBucket") from error
+                raise ReceiptsHidden("s3:GetObject: AccessDenied, or, for an absent object, s3:ListBucket") from error
             if status != 404:
                 raise
             return key, None

@@ -41,7 +41,7 @@ def handler(event: Event, context: Any) -> Reply:
     swept = _swept(sweep, event)
     done: Reply = asdict(swept)
     if swept.backlog:
-        telemetry.logger().warning("put off: too many messages wait for a worker", extra=done)
+        telemetry.logger().warning("sweep put off: too many messages wait for a worker", extra=done)
     telemetry.logger().info("swept", extra={**_shown(event), **done})
     if event == {"sweep": SweepKind.DUE}:
         telemetry.count("Sweeps")
@@ -66,7 +66,7 @@ def _swept(sweep: Sweep, event: Event) -> Swept:
             return sweep.due()
         case {"sweep": SweepKind.ALL}:
             return sweep.all()
-    raise BadEvent("RenewalSweep: neither a sweep nor a part of one")
+    raise BadEvent("RenewalSweep: the event names neither a sweep nor a part of a sweep")
 
 
 def _shown(event: Event) -> dict[str, object]:

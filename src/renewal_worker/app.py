@@ -82,4 +82,4 @@ def _come_back(record: Event, *, after: int) -> None:
             QueueUrl=setting("RENEWAL_QUEUE_URL"), ReceiptHandle=text(record, "receiptHandle"), VisibilityTimeout=after
         )
     except (BotoCoreError, ClientError) as error:
-        telemetry.logger().warning("no earlier try", extra={"message_id": record["messageId"], "error": str(error)})
+        telemetry.logger().warning("retry time not set", extra={"message_id": record["messageId"], "error": str(error)})

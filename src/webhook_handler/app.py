@@ -46,7 +46,7 @@ def _receive(event: Event) -> Reply:
         return _refuse(404, "there is nothing at this path")
     body = _body(event)
     if body is None:
-        return _refuse(400, "the body is not base64, though it is said to be")
+        return _refuse(400, "the body is marked as base64 but is not base64")
     if len(body) > LARGEST_BODY:
         return _refuse(413, f"the body is larger than {LARGEST_BODY} bytes")
     if not _signed(body, headers):

@@ -23,6 +23,6 @@ def read(client: SecretsManagerClient, arn: str) -> tuple[str, ...]:
         previous = values.get("previous")
         return (values["signing"], *([previous] if previous else []))
     except (AttributeError, KeyError, TypeError):
-        raise BadSecret("the webhook secret lacks signing") from None
+        raise BadSecret('the webhook secret has no key "signing"') from None
     except ValueError:
         raise BadSecret("the webhook secret is not JSON") from None

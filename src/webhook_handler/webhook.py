@@ -75,7 +75,7 @@ def _id(fields: Mapping[str, Json], name: str) -> str:
         raise BadBody(f"{name} is missing")
     value = fields[name]
     if not isinstance(value, str) or not ID.fullmatch(value):
-        raise BadBody(f"{name} must be 1 to 128 of: letters A-Z a-z, digits, . _ : -; the first a letter, digit or _")
+        raise BadBody(f"{name} must be 1 to 128 letters A-Z a-z, digits, . _ : -; the first a letter, digit or _")
     return value
 
 

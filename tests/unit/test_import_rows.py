@@ -205,7 +205,7 @@ def test_amounts_in_json(amount: Any, kept: str | None) -> None:
         ("[1]", "is not a JSON object"),
         ("{", "is not JSON"),
         ('{"amount": NaN}', "is not JSON"),
-        ('{"amount": 1e999999999999999999999}', "beyond all bounds"),
+        ('{"amount": 1e999999999999999999999}', "out of range"),
         ('{"amount": 1e99999999}', "amount is not a number"),
         ('{"amount": 1, "interval_count": 1.5}', "interval_count is not a whole number"),
         ('{"customer_name": "\\ud800"}', "customer_name has half a character"),

@@ -563,7 +563,7 @@ def test_a_claim_that_was_passed_over_for_a_later_period_stands_in_the_way_of_an
     outcome = shop.renew("again", _noon(2, 28))
     assert (outcome.name, outcome.reason) == (
         "rejected",
-        "renewal_date: a period from here on is in the ledger already",
+        "renewal_date: the ledger already has a period from this date on",
     )
 
 

@@ -114,7 +114,7 @@ def test_in_parts_and_never_more_than_was_paid(paid: Api) -> None:
     assert _refund(paid, "10.00", "k-1").body["left"]["amount"] == "19.99"
     paid.shop.run("run-2", NOON + LATER)
     refused = _refund(paid, "20.00", "k-2")
-    assert (refused.status, refused.body["detail"]) == (409, "Of this period 19.99 USD are left to be refunded.")
+    assert (refused.status, refused.body["detail"]) == (409, "At most 19.99 USD of this period can be refunded.")
     assert _refund(paid, None, "k-3").body["left"]["amount"] == "0.00"
     paid.shop.run("run-3", NOON + LATER)
     assert _refund(paid, "0.01", "k-4").status == 409
@@ -421,7 +421,7 @@ def test_what_others_refunded_counts(paid: Api) -> None:
     nothing is left."""
     paid.shop.gateway.refund_elsewhere(_payment(paid), 1000)
     too_much = _refund(paid, "20.00", "k-0")
-    assert (too_much.status, too_much.body["detail"]) == (409, "Of this period 19.99 USD are left to be refunded.")
+    assert (too_much.status, too_much.body["detail"]) == (409, "At most 19.99 USD of this period can be refunded.")
     reply = _refund(paid, "19.99")
     assert (reply.status, reply.body["left"]["amount"]) == (201, "0.00")
     paid.shop.run("run-2", NOON + LATER)
@@ -441,14 +441,14 @@ def test_all_of_it_refunded_elsewhere_leaves_nothing(paid: Api) -> None:
     refunded."""
     paid.shop.gateway.refund_elsewhere(_payment(paid), 2999)
     refused = _refund(paid)
-    assert (refused.status, refused.body["detail"]) == (409, "Of this period 0.00 USD are left to be refunded.")
+    assert (refused.status, refused.body["detail"]) == (409, "At most 0.00 USD of this period can be refunded.")
     (period,) = paid("GET", "/subscriptions/sub_1/renewals").body["items"]
     assert period["refunded"]["amount"] == "29.99"
     assert _given(paid) == [2999]
 
 
 def test_a_failed_refund_of_others_counts_for_nothing(paid: Api) -> None:
-    """A refund that failed in the dashboard moved no money: everything can still be refunded, and the failed refund is
+    """A refund that failed in the dashboard moved no money: everything can be refunded, and the failed refund is
     not recorded."""
     shop = paid.shop
     shop.gateway.refund_becomes(shop.gateway.refund_elsewhere(_payment(paid), 1000), GatewayRefundState.FAILED)

@@ -51,8 +51,7 @@ def test_a_row_moved_to_a_day_before_a_period_that_is_paid_is_rejected(shop: Wor
     outcome = shop.renew("moved", NOON + LATER)
     assert outcome.name == "rejected"
     assert outcome.reason == (
-        "renewal_date: begins a period, 2026-01-30 to 2026-02-27, that reaches into one that is paid, "
-        "2026-01-31 to 2026-02-27"
+        "renewal_date: begins a period, 2026-01-30 to 2026-02-27, that overlaps a paid period, 2026-01-31 to 2026-02-27"
     )
     assert len(shop.gateway.charges) == 1
 
@@ -183,7 +182,7 @@ def test_a_long_period_is_found_behind_younger_ones_that_are_paid(api: Api, week
     shop.remind("near", now - 2 * DAY)
     outcome = shop.renew("next", now)
     assert (outcome.name, len(shop.mails())) == ("rejected", mails)
-    assert "falls into a period that is paid, 2026-01-31 to 2027-01-30" in outcome.reason
+    assert "falls into a paid period, 2026-01-31 to 2027-01-30" in outcome.reason
     assert len(shop.gateway.charges) == 1 + weeks
     shop.edit(test_clock=f"{now:%Y-%m-%d}")
     assert "2026-01-31 to 2027-01-30" in api("GET", "/subscriptions/sub_1").body["fault"]["reason"]
@@ -209,7 +208,7 @@ def test_an_overlap_is_shown_wherever_the_row_is(api: Api, moved: str) -> None:
     shop.edit(renewal_date=moved, test_clock="2026-02-01")
     fault = api("GET", "/subscriptions/sub_1").body["fault"]
     assert fault["field"] == "renewal_date"
-    assert "that is paid, 2026-01-31 to 2026-02-27" in fault["reason"]
+    assert "a paid period, 2026-01-31 to 2026-02-27" in fault["reason"]
     assert [each["fault"] for each in api("GET", "/subscriptions").body["items"]] == [fault]
     preview = api("GET", "/subscriptions/sub_1/preview")
     assert (preview.status, fault["reason"] in preview.body["detail"]) == (409, True)
@@ -278,7 +277,7 @@ def test_a_claim_that_the_ledger_would_refuse_is_shown_before(
     assert (outcome.name, outcome.reason) == (
         ("paid", "")
         if moved in ("2026-01-11", "2026-01-23")
-        else ("rejected", "renewal_date: a period from here on is in the ledger already")
+        else ("rejected", "renewal_date: the ledger already has a period from this date on")
     )
 
 
@@ -322,7 +321,7 @@ def test_a_later_charge_that_would_be_rejected_ends_the_preview(shop: World) -> 
     shop.edit(renewal_date="2026-02-20", anchor_day=Decimal(20))
     shown = _register(shop).next_charges(shop.row(), date(2026, 4, 1), 12)
     assert [charge.start for charge in shown.charges] == [date(2026, 2, 20)]
-    assert "that is paid, 2026-03-31 to 2026-04-29" in shown.then
+    assert "a paid period, 2026-03-31 to 2026-04-29" in shown.then
 
 
 def test_a_row_put_back_to_a_paid_date_is_previewed_as_it_will_be_charged(shop: World) -> None:

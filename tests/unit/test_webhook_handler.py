@@ -102,7 +102,7 @@ def test_an_accepted_request_starts_the_workflow(deployed: Deployed) -> None:
 def test_a_base64_body_is_the_bytes_that_were_signed(deployed: Deployed) -> None:
     """A body that API Gateway encoded as base64 is decoded before its signature is checked; invalid base64 is a 400."""
     assert deployed.receive(body=base64.b64encode(BODY.encode()).decode(), isBase64Encoded=True) == ACCEPTED
-    assert deployed.receive(isBase64Encoded=True) == (400, "the body is not base64, though it is said to be")
+    assert deployed.receive(isBase64Encoded=True) == (400, "the body is marked as base64 but is not base64")
     assert len(deployed.workflows.started) == 1
 
 

@@ -28,15 +28,15 @@ def deliverable(address: str) -> str:
         raise BadAddress("the subscription has no customer_email")
     local, at, domain = address.rpartition("@")
     if _READ_OTHERWISE.intersection(domain) or not domain.isprintable():  # IDNA drops invisible characters
-        raise BadAddress("customer_email has a domain that is read in two ways")
+        raise BadAddress("customer_email has a domain that mail systems may read as two different domains")
     if not at or len(local) > 64 or not _LOCAL.fullmatch(local):
         raise BadAddress("customer_email is not a mail address")
     try:
         domain = domain.encode("idna").decode("ascii")
     except UnicodeError:
-        raise BadAddress("customer_email has a domain that cannot be") from None
+        raise BadAddress("customer_email has an invalid domain") from None
     if len(domain) > 253 or not _DOMAIN.fullmatch(domain):
-        raise BadAddress("customer_email has a domain that cannot be")
+        raise BadAddress("customer_email has an invalid domain")
     return f"{local}@{domain}"
 
 

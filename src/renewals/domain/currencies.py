@@ -74,7 +74,7 @@ def minor_units(amount: Decimal, currency: str) -> int:
             currency, or would need rounding.
     """
     if currency in _REPLACED:
-        raise BadRow("currency", f"is no longer charged in: {_REPLACED[currency]} has taken the place of {currency}")
+        raise BadRow("currency", f"is no longer in use: {_REPLACED[currency]} has replaced {currency}")
     sent = exact_minor_units(amount, currency)
     if amount < _MINIMUM.get(currency, 0):
         raise BadRow("amount", f"is below the gateway's minimum of {_MINIMUM[currency]} {currency}")
@@ -90,7 +90,7 @@ def exact_minor_units(amount: Decimal, currency: str) -> int:
     refund has no minimum."""
     step = _step(currency)
     if not amount.is_finite() or not 0 < amount < LARGEST:
-        raise BadRow("amount", "is not a positive amount of a sensible size")
+        raise BadRow("amount", f"is not a positive amount below {LARGEST:,}")
     if amount % step:
         raise BadRow("amount", f"would need rounding: {currency} is charged in steps of {step}")
     return int(amount.scaleb(2 if currency in _WHOLE_SENT_WITH_TWO else decimals(currency)))

@@ -40,7 +40,7 @@ class Dunning:
         except ValueError:
             raise BadSetting("DUNNING_DAYS", "is not a list of whole numbers, as 1,3,5,7") from None
         if list(counted) != sorted(set(counted)) or not 1 <= counted[0] <= counted[-1] <= _MOST_DAYS:
-            raise BadSetting("DUNNING_DAYS", f"does not rise from 1 or more to {_MOST_DAYS} or less")
+            raise BadSetting("DUNNING_DAYS", f"does not list days in rising order, from 1 to {_MOST_DAYS}")
         if len(counted) > _MOST_DATES:
             raise BadSetting("DUNNING_DAYS", f"has more than {_MOST_DATES} days")
         if ends_as not in (SubscriptionStatus.CANCELED, SubscriptionStatus.UNPAID):

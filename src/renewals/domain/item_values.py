@@ -75,7 +75,7 @@ def fields(item: Mapping[str, object], name: str) -> dict[str, Value]:
     type."""
     value = item[name]
     if not isinstance(value, dict):
-        raise TypeError(f"{name} holds no attributes")
+        raise TypeError(f"{name} is no map")
     return value
 
 

@@ -1,4 +1,4 @@
-"""What the fonts of the receipt can draw together, by ranges; made by scripts/subset_fonts.py."""
+"""The characters that the fonts of the receipt can draw, as ranges; made by scripts/subset_fonts.py."""
 
 RANGES = """
 20-7e a1-ac ae-377 37a-37f 384-38a 38c 38e-3a1 3a3-3e1 3f0-52f 531-556 559-58a 58d-58f 591-5c7 5d0-5ea 5f0-5f4 600-604

@@ -101,7 +101,7 @@ def check(renewal: Renewal) -> None:
     if renewal.status not in _SETTLED or (renewal.notice is not None and not renewal.notice_is_parked):
         raise NotRefundable("A receipt of this period is still on its way: try again in a minute.")
     if any(is_unanswered(refund) for refund in renewal.refunds.values()):
-        raise NotRefundable("A refund of this period has no result yet: send its request again, with its key.")
+        raise NotRefundable("A refund of this period has no result yet: repeat its request with the same key.")
 
 
 def new(
@@ -128,7 +128,7 @@ def new(
     wanted = left(renewal) if amount is None else amount
     if not 0 < wanted <= left(renewal):
         rest = wording.money(max(left(renewal), Decimal(0)), renewal.currency)
-        raise NotRefundable(f"Of this period {rest} are left to be refunded.")
+        raise NotRefundable(f"At most {rest} of this period can be refunded.")
     currencies.exact_minor_units(wanted, renewal.currency)
     claim: RefundRecord = {
         "amount": wanted,

@@ -32,14 +32,14 @@ def check(start: date, end: date, history: History) -> None:
         return
     days = f"{paid.renewal_date} to {paid.period_end - timedelta(days=1)}"
     if paid.renewal_date <= start:
-        raise BadRow("renewal_date", f"falls into a period that is paid, {days}")
+        raise BadRow("renewal_date", f"falls into a paid period, {days}")
     last = end - timedelta(days=1)
-    raise BadRow("renewal_date", f"begins a period, {start} to {last}, that reaches into one that is paid, {days}")
+    raise BadRow("renewal_date", f"begins a period, {start} to {last}, that overlaps a paid period, {days}")
 
 
 def in_the_ledger() -> BadRow:
     """Return the error for a claim whose item already exists in the ledger."""
-    return BadRow("renewal_date", "a period from here on is in the ledger already")
+    return BadRow("renewal_date", "the ledger already has a period from this date on")
 
 
 def check_free(start: date, dates: Sequence[date], known: History, latest: History) -> None:

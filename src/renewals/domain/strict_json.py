@@ -23,7 +23,7 @@ def read_object(text: str | bytes, *, exact: bool = False) -> dict[str, Json]:
     except (ValueError, RecursionError):
         raise NotAnObject("is not JSON") from None
     except ArithmeticError:
-        raise NotAnObject("has a number with an exponent beyond all bounds") from None
+        raise NotAnObject("has a number with an exponent out of range") from None
     if not isinstance(value, dict):
         raise NotAnObject("is not a JSON object")
     return value

@@ -268,7 +268,7 @@ def _text(row: Mapping[str, object], field: str, *, default: str | None = None) 
 def _id(row: Item, field: str) -> str:
     value = _text(row, field)
     if not ID.fullmatch(value):
-        raise BadRow(field, "has characters that cannot stand in a receipt's key")
+        raise BadRow(field, "is not an id: 1 to 128 letters A-Z a-z, digits, . _ : -; the first a letter, digit or _")
     return value
 
 

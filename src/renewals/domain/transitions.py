@@ -44,7 +44,7 @@ class Action(StrEnum):
     CANCEL_AT_PERIOD_END = "canceled at the end of its period"
     PAUSE = "paused"
     RESUME = "resumed"
-    GIVE_CARD = "given another card"
+    GIVE_CARD = "given a new payment method"
 
 
 _FROM = {
@@ -56,7 +56,7 @@ _FROM = {
 }
 _WORDS = {
     Standing.ACTIVE: "it is active",
-    Standing.ENDING: "it is to be canceled at the end of its period already",
+    Standing.ENDING: "it will already be canceled at the end of its period",
     Standing.PAST_DUE: "a payment is past due",
     Standing.PAUSED: "it is paused",
     Standing.UNPAID: "it is suspended as unpaid",
