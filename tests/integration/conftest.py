@@ -41,7 +41,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item._id = coerce_node_id(f"{item.parent.nodeid}::{item.name}")
     twice = [name for name, count in Counter(item.nodeid for item in here).items() if count > 1]
     if twice:
-        raise pytest.UsageError(f"tests that share an id, of which one would run: {', '.join(twice)}")
+        raise pytest.UsageError(f"several tests have the same id, and only one of them would run: {', '.join(twice)}")
     here.sort(key=lambda item: PLACES[share_of(item.nodeid), item.path.name])
     items[:] = [item for item in items if item.path.parent != HERE] + here
 

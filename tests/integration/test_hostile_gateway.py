@@ -63,7 +63,7 @@ def test_trouble_at_the_gateway_ends_in_one_charge(
     assert_renewed_once(shop, subscriber)
     assert len(shop.charges(subscriber)) == 1
     met = [rule for rule in shop.sandbox.hostile_rules() if rule.get("customer") == subscriber.gateway_customer]
-    assert met == [], "not all of the trouble was met"
+    assert met == [], "some of the trouble did not happen"
 
 
 def test_a_payment_in_processing_is_waited_for(shop: Shop, bad_day: dict[Trouble, Subscriber]) -> None:

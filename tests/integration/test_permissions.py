@@ -657,7 +657,7 @@ NOT_ASKED_FOR: dict[str, tuple[str, list[Grant]]] = {
         ],
     ),
     "the dead letters of mail": (
-        "the emulator puts what a function could not take into its dead-letter queue itself, in nobody's name",
+        "the emulator itself puts a function's failed events into the dead-letter queue, in nobody's name",
         [Grant("MailFeedbackRole", "sqs:SendMessage", "<MailFeedbackDeadLetterQueue>")],
     ),
     "the schedules' calls": (
@@ -695,8 +695,8 @@ def test_every_permission_is_probed_or_known_not_to_be_asked_for(deployed: Deplo
     """The deployed roles allow exactly the permissions that are probed or stand in the table."""
     known = {*PROBES, *UNMISSED}
     granted = deployed.grants()
-    assert granted - known == set(), "granted, and no probe needs it"
-    assert known - granted == set(), "in the tables, and no role has it"
+    assert granted - known == set(), "a role has a permission that no probe needs"
+    assert known - granted == set(), "no role has this permission of the tables"
 
 
 @pytest.mark.parametrize("grant", PROBES, ids=" ".join)

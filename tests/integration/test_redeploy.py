@@ -76,8 +76,8 @@ def test_a_deployment_over_running_load_refuses_no_webhook_and_loses_no_renewal(
 
     after = _functions(stack)
     assert after.keys() == before.keys()
-    assert all(after[name][0] != before[name][0] for name in before), "every function has other code"
-    assert [name for name in before if after[name][1] != before[name][1]], "and some have other settings"
+    assert all(after[name][0] != before[name][0] for name in before), "a function still has the old code"
+    assert [name for name in before if after[name][1] != before[name][1]], "no function has new settings"
     assert load.answers == {202: load.answers.total()}
     assert posted_during > 20
     shop.functions.invoke(FunctionName=sweep, Payload=event)  # the next hourly sweep

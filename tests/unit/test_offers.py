@@ -268,7 +268,7 @@ def test_told_again_at_every_cut_charges_what_a_mail_said() -> None:
             return
         sent, charged = _named(shop), _charged(shop)
         assert charged == sent[-1] or shop.row()["reminder_upcoming"]["state"] == "sending"
-    pytest.fail("the run has more calls than were cut")
+    pytest.fail("the run has more calls than the test cuts")
 
 
 # --- the card --------------------------------------------------------------------------------------------------------

@@ -288,7 +288,7 @@ def _resend(shop: World) -> str:
         return "yes"
     except Trouble as trouble:
         return "correct it" if "address" in str(trouble) else "no"
-    raise AssertionError("it ended")
+    raise AssertionError("resend-mail ended without starting the workflow")
 
 
 def _bounce(shop: World) -> str:

@@ -161,7 +161,7 @@ def test_cut_off_anywhere_it_is_one_refund(paid: Api, at: int) -> None:
     except Cut:
         reply = _refund(paid, "10.00")
         assert (reply.status, reply.body["left"]["amount"]) == (201, "19.99")
-    assert cuts.at is None, "it was cut"
+    assert cuts.at is None, "the process was not cut"
     paid.shop.run("run-2", NOON + LATER)
     assert _given(paid) == [1000]
     assert paid.shop.mail_kinds() == ["receipt", "refunded"]
@@ -605,7 +605,7 @@ def test_a_refund_that_was_cut_off_is_finished_by_the_sweep(paid: Api, at: int) 
     shop.cuts.at = at
     with suppress(Cut):
         _refund(paid, "10.00")
-    assert shop.cuts.at is None, "it was cut"
+    assert shop.cuts.at is None, "the process was not cut"
     asked_for = bool(shop.items()[PERIOD]["refunds"])
     for n in range(3):
         _swept(paid, f"run-{2 + n}", NOON + (1 + n) * DAY)

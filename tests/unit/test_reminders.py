@@ -255,7 +255,7 @@ def test_what_changes_before_the_mail_is_not_told_as_it_was(change: dict[str, An
                 assert not change.keys() & {"status", "cancel_at", "renewal_date", "currency"}
                 assert "29.99" not in _text(mail) or "amount" not in change
                 assert kind == "upcoming" or "payment_method" not in change
-    pytest.fail("the run has more calls than were met")
+    pytest.fail("the run has more calls than the test interrupts")
 
 
 def _expiring() -> World:
@@ -293,7 +293,7 @@ def test_a_row_that_is_deleted_stays_deleted() -> None:
             assert at > 20
             return
         assert shop.dynamodb.items("subscriptions") == {}
-    pytest.fail("the run has more calls than were met")
+    pytest.fail("the run has more calls than the test interrupts")
 
 
 def test_a_row_that_is_broken_by_hand_is_not_reminded(shop: World) -> None:
@@ -334,7 +334,7 @@ def test_a_run_cut_anywhere_sends_each_reminder_at_most_once() -> None:
             assert at > 20
             assert states == ["sent", "sent"]
             return
-    pytest.fail("the run has more calls than were cut")
+    pytest.fail("the run has more calls than the test cuts")
 
 
 def test_a_reminder_cut_after_its_claim_is_unknown_and_stays_so(shop: World) -> None:
@@ -359,7 +359,7 @@ def test_of_two_runs_at_once_one_sends() -> None:
         assert {shop.row()[f"reminder_{kind}"]["state"] for kind in ("upcoming", "card_expires")} == {"sent"}
         if shop.cuts.at is not None:
             return
-    pytest.fail("the run has more calls than were met")
+    pytest.fail("the run has more calls than the test interrupts")
 
 
 def _second(shop: World) -> Callable[[str], None]:

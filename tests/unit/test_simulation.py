@@ -398,7 +398,7 @@ def test_the_end_waits_until_the_final_notice_has_arrived() -> None:
 def test_of_several_missed_periods_the_latest_or_each_is_charged() -> None:
     """After downtime the latest missed period is charged, or every missed period, as the subscription says."""
     down = sorted(STORY.down)
-    assert down, "the story has days without a sweep"
+    assert down, "the story has no day without a sweep"
     first, back = down[0], up((down[0] - FIRST_DAY).days)
     daily = replace(subscriber(), count=1, first=first)
     missed = [first + timedelta(days=n) for n in range((back - first).days + 1)]

@@ -72,7 +72,7 @@ class Calls(RuleBasedStateMachine):
             date_meant = self.row["renewal_date"] if period else None
             self.shop.run(f"run-{self.runs}", self.now, amount=f"{self.row['amount']:f}", period=date_meant)
         if len(self.shop.gateway.charges) > charged:
-            assert before["status"] in LIVE, "charged what is not live"
+            assert before["status"] in LIVE, "charged a subscription that is neither active nor past due"
             assert before["renewal_date"] <= self.today.isoformat(), "charged before its date"
             assert before.get("cancel_at", "9999") > before["renewal_date"], "charged after its end"
 
@@ -136,7 +136,7 @@ class Calls(RuleBasedStateMachine):
             return
         schedule, day = Schedule("month", 1, self.anchor), self.counted_from
         while day.isoformat() < self.row["renewal_date"]:
-            assert day.isoformat() in self.shop.items(), f"nobody knows what became of {day}"
+            assert day.isoformat() in self.shop.items(), f"the ledger has nothing of {day}"
             day = schedule.after(day)
 
 

@@ -675,7 +675,7 @@ def _pages(api: Api, path: str, **query: Any) -> list[Json]:
         if page.body["next_cursor"] is None:
             return items
         query["cursor"] = page.body["next_cursor"]
-    raise AssertionError("no end")
+    raise AssertionError("the list has more than 100 pages")
 
 
 @pytest.mark.parametrize("limit", ["1", "7", "100"])

@@ -306,7 +306,7 @@ DIFFERENCES: dict[tuple[str, str], tuple[Json, str]] = {
     **{
         (name, "AlarmDescription"): (
             f"{ORIGINAL[name]['AlarmDescription']}. {RUNBOOK}{ORIGINAL[name]['AlarmName'][5:-3]}",
-            "who is woken by it is told where to read on",
+            "the alarm says where to read on",
         )
         for name in ("LambdaErrorsAlarm", "StepFunctionsFailedAlarm", "ApiGateway5xxAlarm")
     },
@@ -386,7 +386,7 @@ DIFFERENCES: dict[tuple[str, str], tuple[Json, str]] = {
         for name in ("ProcessPayment", "GenerateReceipt", "SendEmail", "WebhookHandler")
     },
     **{
-        (name, "Handler"): (f"{folder}.app.handler", "one folder under src/ for each function, beside what they share")
+        (name, "Handler"): (f"{folder}.app.handler", "a folder under src/ for every function, beside the shared code")
         for name, folder in {
             "ProcessPayment": "process_payment",
             "GenerateReceipt": "generate_receipt",
