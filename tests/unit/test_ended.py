@@ -47,7 +47,7 @@ def test_the_api_says_canceled_from_the_day_of_the_end_on(api: Api, row: dict[st
     ]
     assert api("GET", "/subscriptions/sub_1/preview").body == {
         "items": [],
-        "then": "It ended on 28 February 2026: nothing is charged any more.",
+        "then": "The subscription ended on 28 February 2026. Nothing is charged any more.",
     }
     told = api("GET", "/subscriptions/sub_1/timeline").body["items"]
     assert [(each["kind"], each["at"][:10]) for each in told] == [("ended", "2026-02-28")]
@@ -133,8 +133,8 @@ def test_an_end_within_a_paid_period_comes_on_its_very_day_and_the_preview_warns
     refund; before, the preview says how many paid days are given up."""
     api.shop.subscribe()
     api.shop.run()
-    end = "It ends on 15 February 2026."
-    warning = "13 days that are paid are given up with that, and nothing is refunded unless somebody refunds it."
+    end = "The subscription ends on 15 February 2026."
+    warning = "13 paid days are given up, and no refund is made automatically."
     api.shop.edit(cancel_at="2026-02-15", test_clock="2026-02-14")
     assert api("GET", "/subscriptions/sub_1").body["status"] == "active"
     assert api("GET", "/subscriptions/sub_1/preview").body == {"items": [], "then": f"{end} {warning}"}
@@ -152,11 +152,11 @@ def test_the_preview_warns_of_an_end_within_a_period_that_is_still_to_be_charged
     shown = api("GET", "/subscriptions/sub_1/preview").body
     assert [each["period_end"] for each in shown["items"]] == ["2026-02-28"]
     assert shown["then"] == (
-        "It ends on 27 February 2026. 1 day of the period charged last is given up with that: once it is paid, nothing "
-        "is refunded unless somebody refunds it."
+        "The subscription ends on 27 February 2026. 1 day of the period charged last is given up, and once the period "
+        "is paid, no refund is made automatically."
     )
     api.shop.edit(cancel_at="2026-02-28")
-    assert api("GET", "/subscriptions/sub_1/preview").body["then"] == "It ends on 28 February 2026."
+    assert api("GET", "/subscriptions/sub_1/preview").body["then"] == "The subscription ends on 28 February 2026."
 
 
 def test_the_preview_calls_no_refused_period_paid(shop: World) -> None:
@@ -167,7 +167,7 @@ def test_the_preview_calls_no_refused_period_paid(shop: World) -> None:
     [renewal] = shop.ledger.history("sub_1", "cus_1")
     shown = preview(subscription.parse(shop.row()), today=date(2026, 2, 1), count=3, refused=renewal)
     assert len(shown.charges) == 1
-    assert "13 days of the period charged last are given up with that: once it is paid, nothing is" in shown.then
+    assert "13 days of the period charged last are given up, and once the period is paid, no refund" in shown.then
     assert "that are paid" not in shown.then
 
 

@@ -197,7 +197,7 @@ def test_a_row_of_an_unknown_customer_is_shown_as_one_that_cannot_be_charged(api
     path = "/subscriptions/sub_1"
     assert api("GET", path).body["fault"] == {"field": "gateway_customer", "reason": wrong}
     told = [api("GET", f"{path}/{view}").body for view in ("preview", "timeline", "renewals")]
-    assert told[0]["items"][0]["why"].endswith(f"; it cannot be charged: gateway_customer {wrong}")
+    assert told[0]["items"][0]["why"].endswith(f"; the charge cannot be made: gateway_customer {wrong}")
     assert all(f"gateway_customer {wrong}" in str(each) and "resource_missing" not in str(each) for each in told)
     edit = {"gateway_customer": "cus_new", "payment_method": "pm_new"}
     assert api("PATCH", path, edit, If_Match="*").status == 200

@@ -325,7 +325,7 @@ def test_the_preview_says_which_price_the_next_renewal_has() -> None:
     for days, amounts in ((3, ["59.98", "59.98"]), (2, ["29.99", "59.98"]), (0, ["29.99", "59.98"])):
         charges = preview(row, today=_before(days).date(), count=2).charges
         assert [str(charge.amount) for charge in charges] == amounts
-        assert ("as a reminder has named it" in charges[0].why) is (days < 3)
+        assert ("as announced in a reminder" in charges[0].why) is (days < 3)
         assert [charge.start for charge in charges] == [DUE, date(2027, 1, 31)]
 
 

@@ -149,8 +149,9 @@ def test_the_preview_of_a_paused_subscription_says_what_its_resumption_costs(sho
     shown = _register(shop).next_charges(shop.row(), date(2026, 2, 1), 3)
     assert shown.charges == ()
     assert shown.then == (
-        "It is paused: nothing is charged until it is resumed, and nothing for the time until then. If it is resumed "
-        "today, 120.00 USD are charged on 1 February 2026, for 1 February 2026 to 31 January 2027."
+        "The subscription is paused. Nothing is charged until the subscription is resumed, and the paused time is "
+        "not charged later. If resumed today, the subscription is charged 120.00 USD on 1 February 2026, "
+        "for 1 February 2026 to 31 January 2027."
     )
 
 

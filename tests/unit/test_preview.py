@@ -58,7 +58,7 @@ def test_it_ends_where_it_is_to_be_canceled() -> None:
     """No previewed charge begins on or after the subscription's end."""
     shown = preview(_row(cancel_at="2026-03-31"), today=TODAY, count=24)
     assert _dates(shown) == ["2026-01-31", "2026-02-28"]
-    assert shown.then == "It ends on 31 March 2026."
+    assert shown.then == "The subscription ends on 31 March 2026."
 
 
 def test_what_is_late_is_charged_today() -> None:
@@ -89,7 +89,7 @@ def test_a_refused_period_comes_first(shop: World) -> None:
         ("2026-02-01", Decimal("29.99")),
         ("2026-02-28", Decimal("50.00")),
     ]
-    assert shown.charges[0].why.endswith("it was refused, and is tried again")
+    assert shown.charges[0].why.endswith("the charge was refused, and is retried")
 
 
 def test_a_card_that_expires_before_is_named() -> None:
@@ -111,7 +111,7 @@ def test_the_calendar_may_end() -> None:
         _row(renewal_date="9000-01-31", interval="year", interval_count=Decimal(400)), today=TODAY, count=24
     )
     assert len(shown.charges) == 2
-    assert shown.then == "The calendar ends."
+    assert shown.then == "The calendar ends with the year 9999."
 
 
 @given(

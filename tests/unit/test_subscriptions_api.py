@@ -559,7 +559,7 @@ def test_resuming_bills_from_the_day_on_which_it_is_active_again(api: Api) -> No
     before = api("GET", "/subscriptions/sub_1/preview").body
     assert before["items"] == []
     assert before["then"].endswith(
-        "If it is resumed today, 29.99 USD are charged on 20 March 2026, for 20 March 2026 to 19 April 2026."
+        "If resumed today, the subscription is charged 29.99 USD on 20 March 2026, for 20 March 2026 to 19 April 2026."
     )
     resumed = api("POST", "/subscriptions/sub_1/resume")
     assert (resumed.body["status"], resumed.body["renewal_date"]) == ("active", "2026-03-20")

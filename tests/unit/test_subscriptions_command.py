@@ -275,7 +275,7 @@ def test_showing_a_subscription(shop: World, command: Any) -> None:
     on(shop, currency="XYZ")
     assert "It cannot be charged as it stands: currency: is not a currency" in squeezed(command("show", "sub_1"))
     on(shop, status="paused")
-    assert "It is paused: nothing is charged until it is resumed" in squeezed(command("show", "sub_1"))
+    assert "Nothing is charged until the subscription is resumed" in squeezed(command("show", "sub_1"))
 
 
 def test_the_next_charges(shop: World, command: Any) -> None:

@@ -47,10 +47,11 @@ class Preview:
 
 
 _NEVER = {
-    SubscriptionStatus.PAUSED: "It is paused: nothing is charged until it is resumed, and nothing for the time until "
-    "then.",
-    SubscriptionStatus.CANCELED: "It is canceled: nothing is charged any more.",
-    SubscriptionStatus.UNPAID: "It is suspended as unpaid: nothing is charged until it is resumed.",
+    SubscriptionStatus.PAUSED: "The subscription is paused. Nothing is charged until the subscription is resumed, and "
+    "the paused time is not charged later.",
+    SubscriptionStatus.CANCELED: "The subscription is canceled. Nothing is charged any more.",
+    SubscriptionStatus.UNPAID: "The subscription is suspended as unpaid. Nothing is charged until the subscription is "
+    "resumed.",
 }
 
 
@@ -80,7 +81,7 @@ def preview(
     """
     if is_over(subscription.row, today):
         ended = wording.day(cast("date", subscription.cancel_at))
-        return Preview((), f"It ended on {ended}: nothing is charged any more.")
+        return Preview((), f"The subscription ended on {ended}. Nothing is charged any more.")
     if subscription.status is SubscriptionStatus.PAUSED and resumed is not None:
         return Preview((), f"{_NEVER[subscription.status]} {_if_resumed(subscription, resumed)}")
     if subscription.status.has_ended:
@@ -93,13 +94,13 @@ def preview(
         for charge in _charges(subscription, today, refused):
             if subscription.cancel_at is not None and subscription.ends_by(charge.start):
                 given_up = _given_up(subscription.cancel_at, charges, paid_until)
-                then = f"It ends on {wording.day(subscription.cancel_at)}.{given_up}"
+                then = f"The subscription ends on {wording.day(subscription.cancel_at)}.{given_up}"
                 break
             if len(charges) == count:
                 break
             charges.append(_against_failure(_against_card(charge, card), None if charges else failed, today))
     except OverflowError:
-        then = "The calendar ends."
+        then = "The calendar ends with the year 9999."
     return Preview(tuple(charges), then)
 
 
@@ -117,12 +118,11 @@ def _given_up(end: date, charges: Sequence[NextCharge], paid_until: date | None)
     days = (until - end).days if until else 0
     if days <= 0:
         return ""
-    nothing = "nothing is refunded unless somebody refunds it"
     if charges:
         count = "1 day of the period charged last is" if days == 1 else f"{days} days of the period charged last are"
-        return f" {count} given up with that: once it is paid, {nothing}."
-    count = "1 day that is paid is" if days == 1 else f"{days} days that are paid are"
-    return f" {count} given up with that, and {nothing}."
+        return f" {count} given up, and once the period is paid, no refund is made automatically."
+    count = "1 paid day is" if days == 1 else f"{days} paid days are"
+    return f" {count} given up, and no refund is made automatically."
 
 
 def _from(subscription: Subscription, resumed: date) -> Subscription:
@@ -134,10 +134,10 @@ def _from(subscription: Subscription, resumed: date) -> Subscription:
 def _if_resumed(subscription: Subscription, resumed: date) -> str:
     active = _from(subscription, resumed)
     if active.cancel_at is not None and active.ends_by(resumed):
-        return f"If it is resumed today, it ends on {wording.day(active.cancel_at)}."
+        return f"If resumed today, the subscription ends on {wording.day(active.cancel_at)}."
     amount = wording.money(subscription.amount, subscription.currency)
     period = wording.days(resumed, active.schedule.after(resumed))
-    return f"If it is resumed today, {amount} are charged on {wording.day(resumed)}, for {period}."
+    return f"If resumed today, the subscription is charged {amount} on {wording.day(resumed)}, for {period}."
 
 
 def _charges(subscription: Subscription, today: date, refused: Renewal | None) -> Iterator[NextCharge]:
@@ -146,7 +146,9 @@ def _charges(subscription: Subscription, today: date, refused: Renewal | None) -
     if refused is not None:
         on = max(refused.next_attempt or today, today)
         stands = (
-            "its charge has no answer yet" if refused.status is Status.CLAIMED else "it was refused, and is tried again"
+            "the charge has no result yet"
+            if refused.status is Status.CLAIMED
+            else "the charge was refused, and is retried"
         )
         why = f"{_first(schedule, refused.renewal_date)}; {stands}"
         yield NextCharge(on, refused.renewal_date, refused.period_end, refused.amount, refused.currency, why)
@@ -155,7 +157,7 @@ def _charges(subscription: Subscription, today: date, refused: Renewal | None) -
         end = promise.end or schedule.after(start)
         due = start <= today and offers.holds_for(promise, _due(subscription, start, today), subscription, today)
         if not offers.is_in_time(promise, subscription, today) and (due or start > today):
-            why = f"{_first(schedule, start)}; as a reminder has named it: what was changed since is for later"
+            why = f"{_first(schedule, start)}; as announced in a reminder; later changes apply from the next period"
             yield NextCharge(max(start, today), start, end, promise.amount, promise.currency, why)
             start = end
     while start <= today:
@@ -183,7 +185,7 @@ def _passed_over(billing: Billing) -> str:
 
 def _first(schedule: Schedule, start: date) -> str:
     """Why the subscription has its renewal date, however the date came about."""
-    return _reason(schedule, start) or "the date that the subscription has"
+    return _reason(schedule, start) or "the subscription's own renewal date"
 
 
 def _reason(schedule: Schedule, start: date) -> str:
@@ -204,10 +206,10 @@ def _reason(schedule: Schedule, start: date) -> str:
 def _against_failure(charge: NextCharge, failed: Renewal | None, today: date) -> NextCharge:
     if failed is None or charge.on > today:
         return charge
-    return replace(charge, why=f"{charge.why}; it cannot be charged: {reasons.in_words(failed.reason)}")
+    return replace(charge, why=f"{charge.why}; the charge cannot be made: {reasons.in_words(failed.reason)}")
 
 
 def _against_card(charge: NextCharge, card: GatewayCard | None) -> NextCharge:
     if card is None or not expires_before(card, charge.on):
         return charge
-    return replace(charge, why=f"{charge.why}; the card expires before, after {card.expires}")
+    return replace(charge, why=f"{charge.why}; the card expires earlier, at the end of {card.expires}")

@@ -22,11 +22,11 @@ class Reason(Worded):
     CANCELED = "canceled", "the subscription was canceled"
     UNPAID = "unpaid", "the subscription was suspended as unpaid"
     DELETED = "deleted", "the subscription was deleted"
-    UNKNOWN_STATUS = "unknown_status", "the subscription has a status that is not known"
+    UNKNOWN_STATUS = "unknown_status", "the subscription's status is unknown"
     ENDS_BEFORE = "cancels_at_period_end", "the subscription ends before this period"
-    MOVED = "moved", "the subscription was moved to another date"
+    MOVED = "moved", "the subscription's renewal date was changed"
     ANOTHER_CARD = "another_card", "the subscription's payment method was updated"
-    ANOTHER_CUSTOMER = "another_customer", "the subscription was given another customer at the gateway"
+    ANOTHER_CUSTOMER = "another_customer", "the subscription's customer at the gateway was changed"
     PASSED_OVER = "passed_over", "a later period was billed instead"
 
     # The payment did not succeed.
@@ -35,29 +35,32 @@ class Reason(Worded):
     CANCELED_AT_THE_GATEWAY = "gateway: canceled", "somebody canceled the payment at the gateway"
     AMOUNT_DIFFERS = (
         "amount_differs: the payment is not of the amount that was claimed",
-        "the payment at the gateway is not of the amount that was claimed",
+        "the payment at the gateway has a different amount than the claim",
     )
 
     # The renewal needs no work, or no work yet.
     NOT_DUE = "not_due", "the subscription is not due"
     RENEWED_ALREADY = "renewed_already", "the period is renewed already"
-    ANOTHER_PERIOD = "another_period", "the period that was asked for is not the one that is due"
-    AMOUNT_CHANGED = "amount_changed", "the subscription's amount was changed at this moment; ask again"
+    ANOTHER_PERIOD = "another_period", "the requested period is not the due period"
+    AMOUNT_CHANGED = (
+        "amount_changed",
+        "the subscription's amount was changed during the request; send the request again",
+    )
     CAUGHT_UP_BY_THE_SWEEP = (
         "caught_up_by_the_sweep",
         "several periods are owed, and the sweep bills them one at a time",
     )
-    ADDRESS_AT_FAULT = "address_at_fault", "the mail that the customer is owed waits for another address"
+    ADDRESS_AT_FAULT = "address_at_fault", "the mail owed to the customer waits for a new address"
     CUSTOMER_NOT_TOLD = (
         "customer_not_told",
-        "dunning waits for another address, since the customer was not told yet that it ends",
+        "dunning waits for a new address, since the customer has not been told yet that dunning ends",
     )
     CHARGING_IS_OFF = "charging_is_off", "charging is turned off"
-    GATEWAY_ACCOUNT = "gateway_account", "the gateway turned our account away"
+    GATEWAY_ACCOUNT = "gateway_account", "the gateway rejects our account or key"
     PROCESSING = "processing", "the bank has not decided about the payment yet"
-    NOTHING_TO_REMIND_OF = "nothing_to_remind_of", "the customer is not to be reminded of anything"
-    NOT_PAID = "not_paid", "the period is not paid, so there is no refund of it"
-    REFUNDS_LOOKED_AT = "refunds_looked_at", "the period's refunds were looked at, and nothing is to be mailed"
+    NOTHING_TO_REMIND_OF = "nothing_to_remind_of", "no reminder is owed to the customer"
+    NOT_PAID = "not_paid", "the period is not paid, and therefore has no refunds"
+    REFUNDS_LOOKED_AT = "refunds_looked_at", "the period's refunds were checked, and no mail is owed"
 
 
 _NOT_KNOWN_THERE = re.compile(r"(?P<reason>\w+), (?P<code>\w+) at the gateway", re.ASCII)
