@@ -31,7 +31,7 @@ COMPLAINT = "mail_complaint"
 
 
 class FaultKind(Worded):
-    """A fault of an address, now or earlier; or what SES reported of a mail it had accepted. The words complete "The
+    """A fault of an address, now or earlier; or SES's report on a mail that SES had accepted. The words complete "The
     mail ..."."""
 
     BOUNCED = "bounced", "came back"

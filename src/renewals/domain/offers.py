@@ -140,7 +140,7 @@ def warned_card(subscription: Subscription) -> tuple[str, str] | None:
 
 
 def _named(subscription: Subscription, kind: MailKind) -> Iterator[Offer]:
-    """Yield the offer named by the reminder of this kind, or the offer before if the reminder did not arrive.
+    """Yield the offer named by the reminder of this kind, or the offer in `before` if the reminder did not arrive.
 
     A person may have written any value into the row: an unreadable record yields nothing.
     """

@@ -69,7 +69,7 @@ def resumption(subscription: Subscription, today: date, history: History, items:
 def _is_unpaid_before(subscription: Subscription, items: Iterable[Item]) -> bool:
     """Whether the time before the renewal date is not paid, as in was_passed_over.
 
-    Earlier versions left no note in the row. For their rows, the ledger's item of the passed-over date tells.
+    Earlier versions left no note in the row. For such rows, the ledger's item of the passed-over date gives the answer.
     """
     if NOTE in subscription.row:
         return was_passed_over(subscription)

@@ -6,8 +6,8 @@ afterwards. The item keeps its refunds in `refunds`, as refund_1, refund_2. The 
     claimed ──► refunded ──► failed     even weeks later, the gateway may report that the money did not arrive
        └────────────────────────▲
 
-    claimed   requested. With a `refund_id`, the gateway has the refund, and the money is on its way. Without, nobody
-              knows the result of the request, and the sweep has the gateway asked
+    claimed   requested. With a `refund_id`, the gateway has the refund, and the money is on its way. Without a
+              `refund_id`, nobody knows the result of the request, and the sweep has the gateway asked
     refunded  the gateway reports success
     failed    the gateway refused the refund, or the refund failed later: the seller has the money, and the refund
               does not count any more

@@ -64,7 +64,8 @@ def check_free(start: date, dates: Sequence[date], known: History, latest: Histo
 
 
 def past_what_is_paid(subscription: Subscription, history: History) -> Subscription:
-    """Return the subscription as a charge would first move it if the renewal date was put back into paid time."""
+    """Return the subscription with its renewal date moved past paid time, as a charge first moves a date that was put
+    back."""
     ever_paid = history.ever_paid
     while True:
         paid = ever_paid.claimed_for(subscription.renewal_date)

@@ -25,7 +25,7 @@ _WORDS = {
 
 
 def fault(text: str, most: int | None = None) -> str | None:
-    """Return why people must not be shown the text, without quoting the text; None for a good text."""
+    """Return why the text must not be shown to people, without quoting the text; None for a good text."""
     if most is not None and len(text) > most:
         return f"is longer than {most} characters"
     at = next((n for n in range(len(text)) if not _may_stand(text, n)), None) if not text.isprintable() else None
@@ -48,8 +48,8 @@ def plan_fault(plan: str) -> str | None:
 
 
 def presentable(text: str, most: int) -> str:
-    """Return a text for showing that bypassed the rule, written by hand or before the rule existed: without refused
-    characters, and cut to the allowed length."""
+    """Return a displayable form of a text that bypassed the rule, for example a text written by hand or before the rule
+    existed: without refused characters, and cut to the allowed length."""
     if not text.isprintable():
         text = "".join(c if _may_stand(text, n) else " " * c.isspace() for n, c in enumerate(text))
     return text if len(text) <= most else f"{text[: most - 1].rstrip()}…"
