@@ -220,7 +220,8 @@ def payment_by_a_new_process(deployed: Deployed) -> Iterator[Answer]:
 
 
 def payment_that_was_begun(deployed: Deployed) -> Iterator[Answer]:
-    """Pay a period that an earlier run claimed: only then does a run read the row again when it records the payment."""
+    """Pay a period that an earlier run claimed: only a run that did not claim the period reads the row again when
+    recording the payment."""
     subscriber = deployed.shop.subscribe()
     deployed.shop.sandbox.hostile("503", "payment_intents.create", calls=1, customer=subscriber.gateway_customer)
     deployed.pay(subscriber)
@@ -498,8 +499,8 @@ def record(body: str) -> Json:
 
 
 def workflow(deployed: Deployed) -> Iterator[Answer]:
-    """Run a whole renewal. The workflow retries a task that it could not call after a pause, as on AWS, and then may
-    call it."""
+    """Run a whole renewal. The workflow fails to call a task, retries after a pause, as on AWS, and by then may call
+    the task."""
     deployed.shop.time.scale_waits_of_workflows(1)
     workflows, asked = deployed.shop.workflows, deployed.shop.subscribe().request().decode()
     execution = workflows.start_execution(stateMachineArn=deployed.shop.workflow, input=asked)["executionArn"]

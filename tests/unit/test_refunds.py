@@ -205,8 +205,8 @@ def test_what_cannot_be_refunded(paid: Api) -> None:
 
 
 def test_two_refunds_are_told_one_after_the_other(paid: Api) -> None:
-    """While the receipt of the first refund is on its way, a second refund is refused, so that the customer hears of
-    both."""
+    """While the receipt of the first refund is on its way, a second refund is refused: the customer hears of every
+    refund."""
     assert _refund(paid, "10.00", "k-1").status == 201
     assert _refund(paid, "5.00", "k-2").status == 409
     paid.shop.run("run-2", NOON + LATER)

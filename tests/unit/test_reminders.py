@@ -317,7 +317,7 @@ def test_a_subscription_of_two_customers_is_not_reminded(shop: World) -> None:
 
 def test_a_run_cut_anywhere_sends_each_reminder_at_most_once() -> None:
     """A run is cut at any moment and repeated by its owner, minutes later and a day later: every reminder is sent once,
-    or stands as unknown, which only the interrupted reminder can."""
+    except that the reminder being sent at the cut may stand as unknown instead."""
     for at in range(60):
         shop = _expiring()
         shop.cuts.at = at

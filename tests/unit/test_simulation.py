@@ -1,4 +1,4 @@
-"""The simulation's own reckoning, without a stack: its dates, its stories, and the faults that its judgement finds."""
+"""The simulation's reckoning, without a stack: the dates, the stories, and the faults found by the judgement."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace

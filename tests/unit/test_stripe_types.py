@@ -206,7 +206,7 @@ def _ask(operation: str, answer: Answer, then: str = "open") -> Any:
 
 
 def _holds(came: Any, answer: Answer) -> None:
-    """Assert that a payment's state follows its status, and that a declined payment names its failure."""
+    """Assert that a payment's state follows the status, and that a declined payment has a named failure."""
     payments = came if isinstance(came, list) else [came]
     for payment in (each[1] if isinstance(each, tuple) else each for each in payments):
         if not isinstance(payment, Payment):

@@ -453,7 +453,7 @@ def _run(api: Api) -> None:
 
 @pytest.mark.parametrize("call", range(2, 8))
 def test_a_renewal_within_an_edit_is_not_overwritten(api: Api, call: int) -> None:
-    """A whole renewal runs between any two calls of the edit: the row has both."""
+    """A whole renewal runs between any two calls of the edit: the row has the renewal and the edit."""
     api.shop.subscribe()
     read = _etag(api)
     api.shop.cuts.calls.clear()

@@ -338,8 +338,8 @@ def test_an_import_takes_only_what_the_gateway_knows(
 
 
 def test_an_import_while_the_gateway_is_down(shop: World, command: Any, tmp_path: Path) -> None:
-    """A line about which the gateway gives no answer is not imported and is counted as such; the same command imports
-    it later."""
+    """A line without an answer of the gateway is counted as not imported, and the command run again later imports the
+    line."""
     (file := tmp_path / "new.csv").write_text("\n".join(_UNVERIFIED.splitlines()[:2]))
     shop.gateway.trouble = [("has_customer", "before")]
     told = command("import", "--apply", file)

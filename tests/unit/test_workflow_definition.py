@@ -1,4 +1,4 @@
-"""The renewal workflow's definition: its states, its retries, and where every outcome leads."""
+"""The definition of the renewal workflow: states, retries, and the way after every outcome."""
 
 import json
 import re
