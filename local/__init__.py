@@ -1,6 +1,6 @@
-"""The local stack: what stands in for AWS, the payment gateway and the customer's mailbox. Never deployed.
+"""The local stack: substitutes for AWS, the payment gateway and the customer's mailbox. Never deployed.
 
-What its commands share with the functions is in src.
+Code shared by the local stack's commands and the deployed functions lives in src.
 """
 
 import sys

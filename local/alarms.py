@@ -1,12 +1,13 @@
-"""What state an alarm is in, by its own definition and the metrics that there are: what CloudWatch does on AWS.
+"""The state of an alarm, computed from the alarm's definition and the stored metrics, as CloudWatch does on AWS.
 
-As https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/alarm-evaluation.html says, of the latest
-EvaluationPeriods periods up to now. Two things are simpler than there: periods end at this very moment, not at a full
-minute; and where a period has no data, none from before the latest periods is taken instead. So an alarm that means
-silence is to fill it by itself, `FILL(runs, 0)`, which is exact there too.
+The evaluation follows https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/alarm-evaluation.html and looks at
+the latest EvaluationPeriods periods up to now. Two rules are simpler than CloudWatch's. Periods end at the present
+moment, not at a full minute. A period without data stays without data: no value from before the latest periods is used
+instead. An alarm for silence must therefore fill missing periods explicitly, with `FILL(runs, 0)`; CloudWatch computes
+the filled values exactly like this module.
 
-Of metric math (https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/using-metric-math.html) it knows numbers,
-ids, + - * /, comparisons, FILL(id, number), IF(condition, then, else) and SUM(METRICS()).
+The supported metric math (https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/using-metric-math.html):
+numbers, ids, + - * /, comparisons, FILL(id, number), IF(condition, then, else) and SUM(METRICS()).
 """
 
 import ast
@@ -17,13 +18,14 @@ from itertools import takewhile
 from typing import Any
 
 type Points = Callable[[str, str, Mapping[str, str]], Iterable[tuple[float, float]]]
-"""Namespace, name and dimensions of a metric to its values: (time in seconds, value), latest first."""
+"""Returns a metric's values as (time in seconds, value), latest first, for the metric's namespace, name and dimensions.
+"""
 
 type Metric = tuple[str, str, frozenset[tuple[str, str]]]
-"""Namespace, name and dimensions."""
+"""The namespace, the name and the dimensions of a metric."""
 
 type Value = float | None
-"""Of one period; None where there is no data."""
+"""The value of a period; None if the period has no data."""
 
 _STATISTICS: dict[str, Callable[[list[float]], float]] = {
     "Sum": sum,
@@ -58,7 +60,7 @@ _OPERATORS: dict[type[ast.AST], Callable[[float, float], Value]] = {
 
 
 def metrics_of(alarm: Mapping[str, Any]) -> frozenset[Metric]:
-    """Each metric that the alarm looks at."""
+    """Return all metrics that the alarm's state depends on."""
     return frozenset(
         (metric["Namespace"], metric["MetricName"], frozenset(_dimensions_of(metric).items()))
         for metric, _, _ in _looked_at(alarm).values()
@@ -66,9 +68,17 @@ def metrics_of(alarm: Mapping[str, Any]) -> frozenset[Metric]:
 
 
 def state_of(alarm: Mapping[str, Any], points: Points, now: float) -> tuple[str, str]:
-    """The alarm's state at `now`, in seconds, and why; the state that it has where it is to ignore missing data.
+    """Return the alarm's state at a moment, and the reason for the state.
 
-    alarm: as PutMetricAlarm takes it, with StateValue. Raises ValueError for math that is not known here.
+    An alarm without data that ignores missing data keeps its present state.
+
+    Args:
+        alarm: the parameters of PutMetricAlarm, together with StateValue.
+        points: returns the values of a metric.
+        now: the moment, in seconds.
+
+    Raises:
+        ValueError: the alarm uses metric math that this module does not support.
     """
     values = _values(alarm, points, now)
     treatment = alarm.get("TreatMissingData", "missing")
@@ -86,7 +96,9 @@ def state_of(alarm: Mapping[str, Any], points: Points, now: float) -> tuple[str,
 
 
 def _looked_at(alarm: Mapping[str, Any]) -> dict[str, tuple[Mapping[str, Any], int, str]]:
-    """Metric, period in seconds and statistic, by their ids; of an alarm without math by an id of ours."""
+    """Return the metric, the period in seconds and the statistic for every id. An alarm without math gets the id
+    `only`.
+    """
     if not alarm.get("Metrics"):
         return {"only": (alarm, int(alarm["Period"]), alarm["Statistic"])}
     stats = {query["Id"]: query["MetricStat"] for query in alarm["Metrics"] if "MetricStat" in query}
@@ -98,7 +110,7 @@ def _dimensions_of(metric: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _values(alarm: Mapping[str, Any], points: Points, now: float) -> list[Value]:
-    """Of each of the latest periods, the latest first."""
+    """Return the value of each of the latest periods, latest first."""
     looked_at, periods = _looked_at(alarm), range(int(alarm["EvaluationPeriods"]))
     series: dict[str, list[Value]] = {}
     for name, (metric, period, statistic) in looked_at.items():

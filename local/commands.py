@@ -1,7 +1,7 @@
-"""The commands for the local stack on PORT: what they say to the terminal, and how they end.
+"""How the commands for the local stack on PORT print to the terminal, and how the commands end.
 
-Names, plans and answers were written by others: each is escaped before it is shown, so that none of them can command
-the terminal.
+Names, plans and answers come from strangers. All printed text is therefore escaped: no text can send control sequences
+to the terminal.
 """
 
 import sys
@@ -18,29 +18,29 @@ from renewals.domain.texts import printable
 
 
 def escape(text: str) -> str:
-    """A text as it may stand in a line of the console: without markup, and with nothing that commands the terminal."""
+    """Return the text in a form that is safe to print on the console: without markup and without control characters."""
     return markup.escape(printable(text))
 
 
 def say(text: str) -> None:
-    """One line, as long as it is; whatever in it is no ordinary character is escaped."""
+    """Print the text on a single line, however long. Control characters are escaped."""
     console.print(escape(text), soft_wrap=True)
 
 
 def say_wrong(text: str) -> None:
-    """As say, of what is not as it should be."""
+    """Print a problem, in red."""
     console.print(f"[red]✗ {escape(text)}[/red]")
 
 
 def run(command: Callable[[Stack], None]) -> None:
-    """Run a command on the stack of PORT. Whatever stands against the command ends it with a sentence."""
+    """Run a command on the stack of PORT. If the command fails, end the program with a plain sentence."""
     with plainly():
         command(Stack(port_from_environment()).require_running())
 
 
 @contextmanager
 def plainly() -> Iterator[None]:
-    """End the program with a sentence where the work cannot be done."""
+    """End the program with a plain sentence if the work cannot be done."""
     try:
         yield
     except (StackError, urllib3.exceptions.HTTPError, BotoCoreError, ClientError) as problem:

@@ -1,13 +1,14 @@
-"""Kills a function's process at one of its calls to AWS, or lists these calls: a control of the local emulator.
+"""The client of a test control of the local emulator, which kills or watches a function at a call to AWS.
 
-A watch waits for the next call of `function` with `text` in its event (a subscription's id, for one), which then runs
-in a fresh process. Every request of that process to AWS is listed by its IAM action, in order. At number `cut_at`, if
-one is given, the process is killed with SIGKILL: "before" the request is carried out, or "after", when its answer is
-lost. The function's caller sees Runtime.ExitError.
+A watch waits for the next invocation of `function` whose event contains `text`, for example a subscription's id. The
+watched invocation runs in a fresh process. The emulator lists every request of the process to AWS by the request's IAM
+action, in order. If the watch has `cut_at`, the emulator kills the process with SIGKILL at the request with this
+number: either "before" the request is carried out, or "after", so that the answer is lost. The function's caller
+receives Runtime.ExitError.
 
     POST   /_local/watches  {"function", "text", "cut_at"?: from 1, "moment"?: "before" | "after"}
-    GET    /_local/watches  all of them: [{..., "met": the call has come, "calls": ["dynamodb:Query", ...]}]
-    DELETE /_local/watches  ends those whose call has not come
+    GET    /_local/watches  lists the watches: [{..., "met": has the invocation come?, "calls": ["dynamodb:Query", ...]}]
+    DELETE /_local/watches  ends the watches whose invocation has not come
 """
 
 import json
@@ -19,25 +20,32 @@ type Moment = Literal["before", "after"]
 
 
 class Cuts:
-    """The control of the emulator at `endpoint_url`."""
+    """Controls the watches of the emulator at `endpoint_url`."""
 
     def __init__(self, endpoint_url: str) -> None:
         self._url = f"{endpoint_url}/_local/watches"
 
     def watch(self, function: str, text: str) -> None:
-        """Lists the calls that the function makes when it is next called with `text` in its event."""
+        """List the calls to AWS of the function's next invocation whose event contains `text`."""
         self._call("POST", function=function, text=text)
 
     def cut(self, function: str, text: str, cut_at: int, moment: Moment) -> None:
-        """Kills the function then, at its call number `cut_at` (from 1)."""
+        """Kill the function at AWS call number `cut_at` (counted from 1) of the next invocation whose event contains
+        `text`.
+        """
         self._call("POST", function=function, text=text, cut_at=cut_at, moment=moment)
 
     def forget(self) -> None:
-        """Ends every watch whose call has not come."""
+        """End every watch whose invocation has not come."""
         self._call("DELETE")
 
     def calls(self, function: str, text: str) -> list[str]:
-        """What it called then, in order, the call that was cut last. Raises LookupError if it has not been called."""
+        """Return the function's calls to AWS in the latest watched invocation, in order, ending with the call that was
+        cut.
+
+        Raises:
+            LookupError: no watched invocation has come.
+        """
         for watch in reversed(self._call("GET")):
             if (watch["function"], watch["text"]) == (function, text) and watch["met"]:
                 calls: list[str] = watch["calls"]

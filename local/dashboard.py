@@ -1,9 +1,9 @@
-"""The dashboard of the template, drawn without CloudWatch: `python -m local.dashboard` writes docs/dashboard.png.
+"""Draws the template's dashboard without CloudWatch: `python -m local.dashboard` writes docs/dashboard.png.
 
-A day is lived on a local stack of its own: every hour customers come, a sweep renews what is due, and the clock that
-metrics go by moves on by an hour. Some cards are declined; for two hours the gateway is down; a message that nobody can
-read comes into the queue. What the dashboard shows is then asked of the stack's own CloudWatch, with the dashboard's
-own JSON. Durations are those of this machine.
+The command plays a day on a local stack made for the purpose. Every hour, new customers subscribe, a sweep renews due
+subscriptions, and the clock of the metrics moves on by an hour. Some cards are declined; the gateway is down for two
+hours; a message that no consumer can read enters the queue. The command then queries the stack's own CloudWatch with
+the dashboard's own JSON. Durations in the picture are durations on this machine.
 """
 
 import json
@@ -32,14 +32,14 @@ _CARDS = {
     "pm_card_visa_chargeDeclinedLostCard": 0.03,
     "pm_card_authenticationRequired": 0.03,
 }
-"""How a card behaves, and how likely it is."""
+"""The test cards of the customers, with the probability of each card."""
 
 _PRICES = (("29.99", "USD"), ("24.90", "EUR"), ("2980", "JPY"))
 _COLORS = {"OK": "#2ca02c", "ALARM": "#d62728", "INSUFFICIENT_DATA": "#999999"}
 
 
 class _Day:
-    """What happens on the stack."""
+    """The events of the day on the stack."""
 
     def __init__(self, stack: Stack) -> None:
         self._stack = stack
@@ -61,7 +61,7 @@ class _Day:
         if hour in _DOWN:
             self._sandbox.hostile("500", "*", calls=100_000)
         self._call("SweepFunctionName", {"sweep": "due"})
-        for _ in range(5):  # a message is tried five times within the hour
+        for _ in range(5):  # the queue delivers a message up to five times within the hour
             self._time.until_all_is_done(_WORK_SECONDS)
             self._time.hidden_messages_appear()
         self._time.until_all_is_done(_WORK_SECONDS)
@@ -100,7 +100,7 @@ class _Day:
 
 
 class _Measured:
-    """What the stack's CloudWatch holds of the last `hours`."""
+    """The values of the last `hours` in the stack's CloudWatch."""
 
     def __init__(self, stack: Stack, hours: int, until: datetime) -> None:
         self._cloudwatch = stack.client("cloudwatch")
@@ -113,12 +113,14 @@ class _Measured:
         return widgets
 
     def alarms(self) -> dict[str, str]:
-        """ARN to state."""
+        """Return the state of every alarm, by ARN."""
         pages = self._cloudwatch.get_paginator("describe_alarms").paginate()
         return {alarm["AlarmArn"]: alarm["StateValue"] for page in pages for alarm in page["MetricAlarms"]}
 
     def lines(self, properties: dict[str, Any]) -> Iterator[tuple[str, bool, list[float], list[float]]]:
-        """Label, whether its axis is the right one, hours of the day and values of each line of a graph."""
+        """Yield the label, whether the axis is the right one, the hours of the day and the values, for every line of a
+        graph.
+        """
         for *names, options in properties["metrics"]:
             if "expression" in options:
                 yield from self._searched(options["expression"])
@@ -130,7 +132,9 @@ class _Measured:
             yield options["label"], options.get("yAxis") == "right", *values
 
     def _searched(self, expression: str) -> Iterator[tuple[str, bool, list[float], list[float]]]:
-        """Of the one form of SEARCH that the template has: all metrics of a name and a set of dimensions."""
+        """Find the metrics for the only form of SEARCH in the template: all metrics of a name with a given set of
+        dimensions.
+        """
         [(namespace, names, metric, service, statistic, period)] = re.findall(
             r"^SEARCH\('\{([\w-]+),([\w,]+)\} MetricName=\"(\w+)\" service=\"([\w-]+)\"', '(\w+)', (\d+)\)$", expression
         )
@@ -154,8 +158,8 @@ class _Measured:
 
 
 def draw(measured: _Measured, file: Path, told: str) -> None:
-    """The dashboard's widgets in their places. told: what the picture is of."""
-    # Only what draws needs it: a stack starts without.
+    """Draw the dashboard's widgets in their places and write the picture to the file. told: the picture's title."""
+    # Imported late, because only drawing needs matplotlib: a stack starts without matplotlib.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

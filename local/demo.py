@@ -1,7 +1,8 @@
-"""`make demo`: from nothing to receipts and mails. Starts a stack on PORT, renews under every kind of weather, checks
-that gateway, ledger, receipts and mails agree, leaves the PDFs and mails in demo-output/<PORT>/, and stops the stack.
+"""`make demo`: from nothing to receipts and mails.
 
-Exit status 1 where a promise was broken.
+The demo starts a stack on PORT, plays renewals that succeed, fail and get disturbed, checks that gateway, ledger,
+receipts and mails agree, copies the PDFs and mails to demo-output/<PORT>/, and stops the stack. The exit status is 1 if
+a promise was broken.
 """
 
 import shutil
@@ -39,7 +40,12 @@ _SETTLED = frozenset({"done", "declined", "action_required", "failed", "mail_fai
 
 @dataclass(frozen=True)
 class Story:
-    """One renewal of the demo. card: a test card of Stripe's; ends: what the ledger shall say, None for no renewal."""
+    """A renewal of the demo.
+
+    Attributes:
+        card: a test card of Stripe.
+        ends: the status that the ledger must show at the end; None if no renewal may happen.
+    """
 
     title: str
     customer: str
@@ -80,7 +86,7 @@ STORIES = [
 
 
 class Shop:
-    """The deployed system as the demo uses it: as a user with a table, a gateway and a webhook."""
+    """The deployed system, used by the demo like a merchant with a table, a gateway and a webhook."""
 
     def __init__(self, stack: Stack) -> None:
         self.stack = stack
@@ -91,12 +97,12 @@ class Shop:
         self._secret = signing_secret(stack)
         self.customers: dict[str, str] = {}
 
-    @cache  # noqa: B019  (one shop a run)
+    @cache  # noqa: B019  (a run has a single shop)
     def _s3(self) -> Any:
         return self.stack.client("s3")
 
     def subscribe(self, story: Story) -> None:
-        """A customer with a card at the gateway, and a row in the table that is due today."""
+        """Create a customer with a card at the gateway, and a subscription that is due today."""
         customer = self._gateway.v1.customers.create({"name": story.customer, "email": story.email}).id
         card = story.card
         if card == "pm_card_visa":
@@ -122,7 +128,7 @@ class Shop:
             self.sandbox.hostile(story.hostile, "payment_intents.confirm", customer=customer)
 
     def deliver(self, story: Story) -> Reply:
-        """One signed webhook; a forged one is signed with a key of the forger's own."""
+        """Send a signed webhook. A forged webhook is signed with a wrong key."""
         asked = {"subscription_id": story.id, "customer_id": f"cus-{story.id}", "amount": story.price}
         body = dumps(asked).encode()
         secret = "whsec_" + "Zm9yZ2VkIGtleSBvZiBzb21lYm9keSBlbHNl" if story.forged else self._secret
@@ -134,7 +140,7 @@ class Shop:
         return dict(self._table("SubscriptionsTableName").get_item(Key=key, ConsistentRead=True)["Item"])
 
     def renewal(self, story: Story) -> dict[str, Any]:
-        """The ledger's latest item; empty where there is none."""
+        """Return the latest ledger item of the subscription, or an empty dict."""
         found = self._table("RenewalsTableName").query(
             KeyConditionExpression=Key("subscription_id").eq(story.id),
             ConsistentRead=True,
@@ -160,7 +166,7 @@ class Shop:
 
 
 def disagreements(shop: Shop, story: Story) -> list[str]:
-    """Where gateway, ledger, receipts and mails do not tell the same story."""
+    """Return the facts on which gateway, ledger, receipts and mails disagree."""
     renewal, charges, receipts, mails = (
         shop.renewal(story),
         shop.charges(story),
@@ -192,7 +198,7 @@ def disagreements(shop: Shop, story: Story) -> list[str]:
 
 
 def _play(shop: Shop, draw: Callable[[dict[str, list[int]]], Table]) -> dict[str, list[int]]:
-    """Deliver every webhook and wait until the ledger has come to rest. The replies' statuses, by story."""
+    """Send every webhook, and wait until the ledger is at rest. Returns the status codes of the answers, by story."""
     replies: dict[str, list[int]] = {story.id: [] for story in STORIES}
     with Live(draw(replies), console=console, refresh_per_second=4, transient=not console.is_terminal) as live:
         with ThreadPoolExecutor(5) as senders:
@@ -244,7 +250,7 @@ def _major(charge: dict[str, Any]) -> str:
 
 
 def _keep(shop: Shop, folder: Path) -> None:
-    """Copy what people want to open: receipts and mails, named by their story."""
+    """Copy the receipts and mails into the folder, with the story's name as file name."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     for story in STORIES:
@@ -255,7 +261,7 @@ def _keep(shop: Shop, folder: Path) -> None:
 
 
 def run(stack: Stack) -> int:
-    """Play all stories on a fresh stack. The number of broken promises."""
+    """Play all stories on a fresh stack. Returns the number of broken promises."""
     shop = Shop(stack)
     for story in STORIES:
         shop.subscribe(story)

@@ -1,8 +1,8 @@
-"""The customers' mailbox: an SMTP server that keeps each mail as a file to open or parse.
+"""The customers' mailbox: an SMTP server that stores every mail as a file, ready to open or parse.
 
-`python -m local.mailbox --folder FOLDER` prints one line, {"url": "smtp://127.0.0.1:PORT"}, and serves until it is
-terminated. A file is named for the moment the mail came and for its first recipient, so that names sort by time;
-it appears whole or not at all.
+`python -m local.mailbox --folder FOLDER` prints a line, {"url": "smtp://127.0.0.1:PORT"}, and serves until terminated.
+The file name begins with the moment of arrival, followed by a counter and the first recipient; sorting by name
+therefore sorts by time. A file appears complete or not at all.
 """
 
 import argparse
@@ -16,11 +16,11 @@ from typing import Any
 
 from aiosmtpd.smtp import SMTP, Envelope
 
-_LARGEST_MAIL = 40 * 1024 * 1024  # SES's own limit, https://docs.aws.amazon.com/ses/latest/dg/quotas.html
+_LARGEST_MAIL = 40 * 1024 * 1024  # the limit of SES, https://docs.aws.amazon.com/ses/latest/dg/quotas.html
 
 
 class Mailbox:
-    """Handler of an aiosmtpd server that writes each mail into `folder`, to the byte as it came."""
+    """The handler of an aiosmtpd server. Writes every mail unchanged, byte by byte, into `folder`."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -37,12 +37,12 @@ class Mailbox:
 
 
 def slug(address: str) -> str:
-    """The address as the part of a file name: letters, digits and single hyphens, 60 characters at most."""
+    """Return the address as a part of a file name: letters, digits and single hyphens, at most 60 characters."""
     return re.sub(r"[^a-z0-9]+", "-", address.lower()).strip("-")[:60] or "unknown"
 
 
 async def serve(folder: Path) -> None:
-    """Serves on a free loopback port, announced on standard output, until cancelled."""
+    """Serve on a free loopback port until cancelled. The port is announced on standard output."""
     mailbox = Mailbox(folder)
     server = await asyncio.get_running_loop().create_server(
         lambda: SMTP(mailbox, hostname="localhost", enable_SMTPUTF8=True, data_size_limit=_LARGEST_MAIL),

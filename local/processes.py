@@ -1,7 +1,8 @@
-"""Background processes that outlive the program that starts them, and are ended by it or by a later one.
+"""Background processes that outlive the program that started them. The same or a later program ends the processes.
 
-A process is known by its id and the moment it started: an id alone may belong to another by the time it is ended.
-Each leads a session of its own, so that Ctrl-C does not reach it and what it starts can be ended with it.
+A process is identified by its id and its start time: after the process has ended, the system may reuse the id. Every
+process leads a session of its own. Ctrl-C in the terminal therefore does not reach the process, and children of the
+process can be ended together with the process.
 """
 
 import json
@@ -20,17 +21,17 @@ _PROC = Path("/proc")
 _ON_LINUX = (_PROC / "self" / "stat").exists()
 _GROUP, _START = 2, 19
 
-# Those started by this program: their end is waited for here, so that none stays a zombie.
+# The processes started by this program. The program must wait for their end, or ended processes stay as zombies.
 _children: dict[int, subprocess.Popen[bytes]] = {}
 
 
 class ProcessError(Exception):
-    """A process ended, or said nothing in time. The message holds the end of its log."""
+    """A process ended, or was not ready in time. The message holds the end of the process's log."""
 
 
 @dataclass(frozen=True)
 class Process:
-    """A process started by this or an earlier program. `started` is opaque."""
+    """A process started by this program or an earlier program. `started` is an opaque value."""
 
     name: str
     pid: int
@@ -39,7 +40,7 @@ class Process:
 
 
 def launch(name: str, command: Sequence[str], *, folder: Path, environment: Mapping[str, str], log: Path) -> Process:
-    """Starts `command` in `folder`, with nothing but `environment`, its output in `log`."""
+    """Start `command` in `folder` with no environment variables but `environment`. The output goes to `log`."""
     with log.open("wb") as output:
         child = subprocess.Popen(
             command,
@@ -55,7 +56,7 @@ def launch(name: str, command: Sequence[str], *, folder: Path, environment: Mapp
 
 
 def alive(process: Process) -> bool:
-    """Whether this very process still runs."""
+    """Tell whether exactly this process still runs."""
     child = _children.get(process.pid)
     if child is not None and child.poll() is not None:
         return False
@@ -63,12 +64,12 @@ def alive(process: Process) -> bool:
 
 
 def announcement(process: Process, seconds: float = 20) -> dict[str, Any]:
-    """The JSON object that a process prints as a line of its own when it is ready. Raises ProcessError."""
+    """Return the JSON object that a process prints on its own line when ready. Raises ProcessError."""
     return wait_for(process, lambda: _first_object(Path(process.log)), seconds)
 
 
 def wait_for[T](process: Process, ready: Callable[[], T | None], seconds: float) -> T:
-    """The first result of `ready` that is not None. Raises ProcessError when the process ends or time is up."""
+    """Return the first result of `ready` other than None. Raises ProcessError if the process ends or time is up."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         running = alive(process)
@@ -82,7 +83,7 @@ def wait_for[T](process: Process, ready: Callable[[], T | None], seconds: float)
 
 
 def stop(processes: Sequence[Process]) -> None:
-    """Ends each with all that it started: asked first, killed if it has not ended soon."""
+    """End all processes together with their children: first with SIGTERM, and after two seconds with SIGKILL."""
     groups = [process.pid for process in processes if alive(process)]
     for sent in (signal.SIGTERM, signal.SIGKILL):
         for group in groups:
@@ -95,7 +96,7 @@ def stop(processes: Sequence[Process]) -> None:
 
 
 def tail(log: Path, lines: int = 25) -> str:
-    """The end of a log, introduced by its name."""
+    """Return the last lines of a log, below the log's name."""
     text = log.read_text(errors="replace").splitlines()[-lines:] if log.exists() else []
     return "\n".join([f"The end of {log}:", *text])
 
@@ -113,7 +114,7 @@ def _group_runs(leader: int) -> bool:
         return True
     child = _children.pop(leader, None)
     if child is not None:
-        child.wait()  # it is a corpse
+        child.wait()  # collects the zombie
     return False
 
 
@@ -123,13 +124,13 @@ def _group_has_members(leader: int) -> bool:
         return any(fields[_GROUP] == str(leader) for fields in processes if fields)
     try:
         os.killpg(leader, 0)
-    except (ProcessLookupError, PermissionError):  # macOS refuses to signal a group of corpses
+    except (ProcessLookupError, PermissionError):  # macOS refuses to signal a group of zombies
         return False
     return True
 
 
 def _started_at(pid: int) -> str:
-    """When the process started; nothing if there is none, or only its corpse."""
+    """Return the process's start time; an empty string if the process has ended, even if a zombie is left."""
     if _ON_LINUX:
         fields = _stat(pid)
         return fields[_START] if fields else ""
@@ -138,9 +139,9 @@ def _started_at(pid: int) -> str:
 
 
 def _stat(pid: int) -> list[str]:
-    """Linux's account of a running process, from its state on (proc(5)); empty for one that has ended."""
+    """Return the fields of /proc/PID/stat from the process state on (Linux, proc(5)); empty for an ended process."""
     try:
-        # The name before the state is in brackets, and may hold anything.
+        # The name before the state stands in brackets and may contain anything.
         fields = (_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
         return []

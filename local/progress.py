@@ -1,4 +1,4 @@
-"""What people see while the local stack works: each step while it runs, and how long it took."""
+"""How the commands of the local stack show progress: the running step, and the time that a step took."""
 
 import sys
 import time
@@ -13,7 +13,7 @@ console = Console(highlight=False, width=None if sys.stdout.isatty() else 110)
 
 @contextmanager
 def step(title: str) -> Iterator[None]:
-    """Shows `title` with a running clock on a terminal, and a line with the time it took once it is done."""
+    """Show `title` with a running clock on a terminal, and print a line with the elapsed time at the end."""
     started = time.monotonic()
     columns = SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:

@@ -1,4 +1,4 @@
-"""The one subscription of a fresh local stack: what `events/*.json` and `python -m local.webhook` speak of."""
+"""The sample subscription of a fresh local stack, used by `events/*.json` and `python -m local.webhook`."""
 
 from local.stack import Stack
 from local.subscribe import customer_with_card
@@ -9,9 +9,9 @@ AMOUNT = "120.00"
 
 
 def add_sample(stack: Stack) -> None:
-    """Adds the sample customer to the sandbox gateway and the subscription to the table, unless it is there.
+    """Add the sample customer to the sandbox gateway and the sample subscription to the table, unless already added.
 
-    It renews every ten years, so that the period in the events, 2026-01-31, stays the one that is due.
+    The subscription renews every ten years: the billing period in the events, 2026-01-31, therefore stays due.
     """
     dynamodb, table = stack.client("dynamodb"), stack.outputs["SubscriptionsTableName"]
     key = {"subscription_id": {"S": SUBSCRIPTION_ID}, "customer_id": {"S": CUSTOMER_ID}}

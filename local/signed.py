@@ -1,4 +1,4 @@
-"""Calls the local stack's API as an AWS caller does, with AWS Signature Version 4."""
+"""Calls the local stack's API like an AWS caller, with AWS Signature Version 4."""
 
 import json
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from local.stack import REGION
 
 @dataclass(frozen=True)
 class Answer:
-    """headers: names in lower case. body: as JSON."""
+    """The answer to a request. The names of `headers` are in lower case; `body` is decoded JSON."""
 
     status: int
     headers: dict[str, str]
@@ -24,7 +24,7 @@ class Answer:
 def call(
     url: str, method: str, credentials: Credentials | None, body: Any = None, headers: dict[str, str] | None = None
 ) -> Answer:
-    """One request, signed unless there are no credentials, and its answer, 30 seconds at most."""
+    """Send a request and return the answer, within 30 seconds. Without credentials the request is not signed."""
     data = b"" if body is None else json.dumps(body).encode()
     request = AWSRequest(method, url, data=data, headers={"Content-Type": "application/json"} | (headers or {}))
     if credentials is not None:

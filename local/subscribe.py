@@ -1,9 +1,10 @@
-"""Makes a subscription of your own on the local stack on PORT, and shows its first renewal.
+"""Creates a subscription on the local stack on PORT, and shows the subscription's first renewal.
 
     python -m local.subscribe --name "Ann Lee" --amount 9.99 --currency EUR
 
-It makes a customer and a card at the sandbox gateway, creates the subscription through the API as an app would, waits
-until the first renewal has come to its end, and prints what happened and what to try next. `--help` lists the rest.
+The command creates a customer and a card at the sandbox gateway and creates the subscription through the API, like an
+application. The command then waits until the first renewal has ended, and prints the timeline and some commands to try
+next. `--help` lists the options.
 """
 
 import argparse
@@ -26,16 +27,29 @@ CARDS = {
     "declined": "pm_card_chargeCustomerFail",
     "3ds": "pm_card_authenticationRequired",
 }
-"""The cards to choose from, as Stripe's test cards (https://docs.stripe.com/testing): the first is charged, the second
-is declined at each renewal, the third asks the customer to confirm with the bank."""
+"""The names for --card, with the ids of Stripe's test cards (https://docs.stripe.com/testing): the first card is
+charged, the second is declined at every renewal, and the third makes the bank ask the customer for confirmation.
+"""
 
 _SETTLED = frozenset({"done", "declined", "action_required", "failed", "mail_failed", "mail_unknown"})
 _WAIT_SECONDS, _LOOK_SECONDS = 60, 0.3
 
 
 def customer_with_card(stack: Stack, name: str, email: str, card: str) -> tuple[str, str]:
-    """A new customer of the sandbox gateway and their saved card. card: a test card's id, such as pm_card_visa. Returns
-    both ids, cus_... and pm_...; raises StackError for a card that the gateway does not take."""
+    """Create a customer with a saved card at the sandbox gateway.
+
+    Args:
+        stack: the stack that the sandbox gateway belongs to.
+        name: the customer's name.
+        email: the customer's address.
+        card: the id of a test card, such as pm_card_visa.
+
+    Returns:
+        The ids of the customer (cus_...) and of the saved card (pm_...).
+
+    Raises:
+        StackError: the gateway refuses the card.
+    """
     gateway = official_client(stack.gateway_url, stack.gateway_key)
     try:
         customer = gateway.v1.customers.create({"name": name, "email": email}).id
@@ -45,14 +59,14 @@ def customer_with_card(stack: Stack, name: str, email: str, card: str) -> tuple[
 
 
 class _Api:
-    """The subscriptions API of the local stack, called as an app with AWS credentials calls it."""
+    """The subscriptions API of the local stack, called like an application with AWS credentials calls the API."""
 
     def __init__(self, stack: Stack) -> None:
         self._url = stack.outputs["LocalApiUrl"]
         self._credentials = stack.session.get_credentials()
 
     def __call__(self, method: str, path: str, body: Any = None) -> Any:
-        """The answer's body. Raises StackError with what the API says against the request."""
+        """Return the body of the answer. Raises StackError with the API's reasons if the API refuses the request."""
         answer = call(f"{self._url}{path}", method, self._credentials, body)
         if answer.status >= 400:
             wrong = [f"{error['field']}: {error['reason']}" for error in answer.body.get("errors", [])]
@@ -61,7 +75,7 @@ class _Api:
 
 
 def _settled(api: _Api, subscription_id: str) -> bool:
-    """Whether the first renewal has come to its end. Waits for it a minute at most."""
+    """Wait up to a minute for the first renewal, and tell whether the renewal has ended."""
     deadline = time.monotonic() + _WAIT_SECONDS
     while time.monotonic() < deadline:
         if any(period["status"] in _SETTLED for period in _periods(api, subscription_id)):
@@ -99,20 +113,20 @@ def _subscribe(stack: Stack, given: argparse.Namespace) -> None:
 
 
 def tell(api: Callable[[str, str], Any], subscription_id: str) -> None:
-    """Print what happened to the subscription, as its timeline says. api: answers a method and a path."""
+    """Print the subscription's timeline. api: returns the answer for a method and a path."""
     console.print(f"\nWhat happened to [bold]{escape(subscription_id)}[/bold]:")
     for entry in api("GET", f"/subscriptions/{subscription_id}/timeline")["items"]:
         say(f"  {entry['at'][:19].replace('T', ' ')}  {entry['text']}")
 
 
 def _periods(api: _Api, subscription_id: str) -> list[dict[str, Any]]:
-    """The periods in the ledger, newest first."""
+    """Return the periods in the ledger, newest first."""
     found: list[dict[str, Any]] = api("GET", f"/subscriptions/{subscription_id}/renewals")["items"]
     return found
 
 
 def _say_what_next(stack: Stack, subscription_id: str, day: str) -> None:
-    """day: when something is charged or tried next, YYYY-MM-DD."""
+    """Print commands to try next. day: the date of the next charge or attempt, YYYY-MM-DD."""
     port = "" if stack.port == 4566 else f"PORT={stack.port} "
     folder, python = stack.folder.relative_to(ROOT), ".venv/bin/python"
     subscription_id, day = escape(subscription_id), escape(day)

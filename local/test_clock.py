@@ -1,9 +1,9 @@
-"""Lets one subscription of the local stack on PORT live on another day, and renews what is due on that day.
+"""Sets the test clock of a subscription on the local stack on PORT, and renews the subscription if due on the new day.
 
     python -m local.test_clock sub_1 2027-01-31
 
-It sets the attribute `test_clock` of the row, sends a signed webhook, waits for the renewal and prints what the ledger
-holds. docs/subscriptions.md says what a test clock is ("Test without waiting").
+The command sets the row's attribute `test_clock`, sends a signed webhook, waits for the renewal and prints the ledger's
+periods. docs/subscriptions.md explains test clocks ("Test without waiting").
 """
 
 import argparse
@@ -51,7 +51,7 @@ def _live_on(stack: Stack, subscription_id: str, day: date) -> None:
 
 
 def tell(periods: list[dict[str, Any]]) -> None:
-    """Print what the ledger holds, the oldest period first. periods: newest first."""
+    """Print the periods of the ledger, oldest first. periods: newest first."""
     for period in reversed(periods):
         until = f" to {period['period_end']}" if "period_end" in period else ""
         say(f"  {period['renewal_date']}{until}  {period['status'].replace('_', ' ')}")
@@ -62,7 +62,9 @@ def _is_due(row: dict[str, Any], day: date) -> bool:
 
 
 def _at_rest(renewals: Any, subscription_id: str, expected: str | None) -> list[dict[str, Any]]:
-    """The latest periods, once nothing of them is under way. expected: the period that must be there, if any."""
+    """Wait until no period is under way, and return the latest periods. expected: a period that must exist by then, if
+    given.
+    """
     deadline = time.monotonic() + _WAIT_SECONDS
     while True:
         found: list[dict[str, Any]] = renewals.query(

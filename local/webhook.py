@@ -1,4 +1,4 @@
-"""Sends a signed webhook to the local stack on PORT, as any sender with the Standard Webhooks library would.
+"""Sends a signed webhook to the local stack on PORT, as a sender with the Standard Webhooks library does.
 
 `python -m local.webhook [--subscription-id ID] [--customer-id ID] [--amount AMOUNT]` prints the answer.
 """
@@ -20,20 +20,20 @@ from local.stack import Stack
 
 @dataclass(frozen=True)
 class Reply:
-    """The answer to a webhook: the HTTP status, and the body as JSON."""
+    """The answer to a webhook: the HTTP status, and the body as decoded JSON."""
 
     status: int
     body: Any
 
 
 def signing_secret(stack: Stack) -> str:
-    """The webhook's signing secret, read where users of AWS read it."""
+    """Return the webhook's signing secret, read from Secrets Manager as on AWS."""
     secret = stack.client("secretsmanager").get_secret_value(SecretId=stack.outputs["WebhookSecretArn"])
     return str(json.loads(secret["SecretString"])["signing"])
 
 
 def signed_headers(secret: str, body: bytes, *, message_id: str, at: datetime) -> dict[str, str]:
-    """The headers that sign `body`, by https://www.standardwebhooks.com."""
+    """Return the headers that sign `body`, according to https://www.standardwebhooks.com."""
     return {
         "content-type": "application/json",
         "webhook-id": message_id,
@@ -43,7 +43,7 @@ def signed_headers(secret: str, body: bytes, *, message_id: str, at: datetime) -
 
 
 def send(url: str, body: bytes, headers: dict[str, str]) -> Reply:
-    """Posts a webhook once and waits for the answer, 30 seconds at most."""
+    """Send a webhook once, and return the answer. Waits at most 30 seconds."""
     answer = urllib3.request("POST", url, body=body, headers=headers, timeout=30, retries=False)
     return Reply(answer.status, answer.json())
 

@@ -13,11 +13,13 @@ from local.stack import Stack
 
 _HIGHEST = 65_535
 _NEAR = 10_000
-"""The console of the stack on port 4566 is on 14566: an address that can be kept open, or in a bookmark."""
+"""The console of the stack on port 4566 listens on port 14566: the address stays valid in a bookmark or an open tab."""
 
 
 def _listen_near(port: int) -> tuple[socket, str]:
-    """A socket on the port that goes with the stack's, or on a free one where that is taken or there is none."""
+    """Return a listening socket and its URL, on the stack's port plus 10,000, or on a free port if that port is
+    unavailable.
+    """
     near = port + _NEAR
     try:
         return listen(near if near <= _HIGHEST else 0)

@@ -1,4 +1,4 @@
-"""What the console's pages show, read from the stack with the product's own code. Nothing here writes."""
+"""The data of the console's pages, read from the stack with the product's own code. This module never writes."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ STATUSES = (
     SubscriptionStatus.CANCELED,
 )
 BAD = "bad"
-"""In the place of a status: rows that cannot be charged as they stand."""
+"""Used in place of a status: rows that cannot be charged in their present state."""
 
 PAGE = 50
 MOST_ROWS = 2000
@@ -51,7 +51,7 @@ _CHARGES = 6
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """A subscription in a list. amount: with its currency. fault: why it cannot be charged as it stands."""
+    """A subscription in a list. `amount` includes the currency. `fault` says why the subscription cannot be charged."""
 
     subscription_id: str
     customer_id: str
@@ -64,9 +64,9 @@ class Listed:
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """How many subscriptions there are of each status, rows that cannot be charged under BAD too.
+    """The number of subscriptions in every status. Rows that cannot be charged are counted under BAD as well.
 
-    complete: whether these are all; else they are those of the first 2,000 rows.
+    `complete` is False if only the first 2,000 rows were counted.
     """
 
     of: Mapping[str, int]
@@ -76,7 +76,7 @@ class Counted:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """Where one renewal stands that moved today. at: when it came there."""
+    """The status of a renewal that changed today. at: the moment of the change."""
 
     at: datetime
     subscription_id: str
@@ -89,8 +89,14 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Today:
-    """latest: newest first, 50 at most. of: how many stand at each status. complete: whether the whole ledger was
-    looked through."""
+    """The renewals that changed today.
+
+    Attributes:
+        latest: at most 50 renewals, newest first.
+        of: the number of renewals in every status.
+        total: the number of all renewals that were found.
+        complete: whether the whole ledger was read.
+    """
 
     latest: list[Step]
     of: Mapping[str, int]
@@ -100,7 +106,7 @@ class Today:
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """A receipt of a payment, or of a refund, which has a name as in renewals.domain.refunds."""
+    """The receipt of a payment or of a refund. `refund`: the refund's name (renewals.domain.refunds), or empty."""
 
     number: str
     renewal_date: str
@@ -110,10 +116,17 @@ class Receipt:
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """All about one subscription. rows: none where it was deleted, more than one where it is faulty. status: as
-    everybody is told it.
+    """The data of a subscription's page.
 
-    entries: the timeline, oldest first. complete: whether that is all. preview: None where it cannot be told.
+    Attributes:
+        rows: the subscription's rows: empty after a deletion, several rows if the table is faulty.
+        status: the status as the API reports the status.
+        fault: why the subscription cannot be charged, or empty.
+        entries: the timeline, oldest first.
+        complete: whether the timeline is complete.
+        preview: the next charges, or None if unknown.
+        receipts: the receipts of payments and refunds.
+        mails: the mails to the customer.
     """
 
     rows: list[Item]
@@ -127,9 +140,9 @@ class Shown:
 
 
 class Look:
-    """A look at what is deployed. All methods raise botocore's errors where the stack does not answer.
+    """Reads a deployed stack. All methods raise botocore's errors if the stack does not answer.
 
-    renewals, bucket: names. environment, zone: as the deployment has them.
+    `renewals` and `bucket` are names. `environment` and `zone` are the settings of the deployment.
     """
 
     def __init__(
@@ -150,7 +163,7 @@ class Look:
         self.mail_folder = mail_folder
 
     def counted(self) -> Counted:
-        """How many subscriptions there are of each status."""
+        """Return the number of subscriptions in every status."""
         rows, more = self._found(None, MOST_ROWS, None)
         of = Counter(dict.fromkeys((*STATUSES, BAD), 0))
         for listed in rows:
@@ -161,7 +174,10 @@ class Look:
     def subscriptions(
         self, status: str | None, after: tuple[str, str] | None
     ) -> tuple[list[Listed], tuple[str, str] | None]:
-        """A page of subscriptions, and after which there may be more. status: None for all, BAD for bad rows."""
+        """Return a page of subscriptions, and the key to continue after, or None at the end.
+
+        status: None for all subscriptions, BAD for rows that cannot be charged.
+        """
         if status != BAD:
             return self._found(status, PAGE, after)
         rows, more = self._found(None, MOST_ROWS, after)
@@ -171,7 +187,7 @@ class Look:
     def _found(
         self, status: str | None, limit: int, after: tuple[str, str] | None
     ) -> tuple[list[Listed], tuple[str, str] | None]:
-        """Subscriptions of a status, or all, and after which there may be more."""
+        """Return subscriptions of a status, or all subscriptions, and the key to continue after."""
         now = datetime.now(UTC)
 
         def today(row: Mapping[str, Any]) -> date:
@@ -182,15 +198,15 @@ class Look:
         return [listed_from(row, day := today(row), register.fault(row, day, of_many=True)) for row in rows], more
 
     def today(self, now: datetime) -> Today:
-        """The renewals that moved since the business's midnight. now: the moment, aware."""
+        """Return the renewals that changed since midnight in the business's time zone. now: an aware datetime."""
         midnight = datetime.combine(self._moment(now).today, time(), self.zone).astimezone(UTC)
         items, complete = self._touched_since(midnight.isoformat(timespec="microseconds"))
         steps = sorted(map(step_from, items), key=lambda step: step.at, reverse=True)
         return Today(steps[:PAGE], Counter(step.status for step in steps), len(steps), complete)
 
     def subscription(self, subscription_id: str, now: datetime) -> Shown | None:
-        """All about a subscription; None where nothing is known of it."""
-        if not subscription_id:  # no key is empty
+        """Return everything about a subscription; None for an unknown subscription."""
+        if not subscription_id:  # DynamoDB has no empty keys
             return None
         rows = self._register.ledger.rows(subscription_id)
         items, _ = self._register.ledger.page(subscription_id, limit=MOST_PERIODS)
@@ -219,7 +235,9 @@ class Look:
         )
 
     def receipt(self, subscription_id: str, renewal_date: str, refund: str) -> tuple[str, bytes] | None:
-        """Number and PDF of a receipt; None where there is none. refund: its name, empty for that of the payment."""
+        """Return the number and the PDF of a receipt; None for a missing receipt. refund: a name, or empty for the
+        payment's receipt.
+        """
         renewal = self._register.ledger.get(subscription_id, renewal_date) if subscription_id and renewal_date else None
         if renewal is None:
             return None
@@ -231,12 +249,12 @@ class Look:
         return _number(renewal, refund), stored["Body"].read()
 
     def all_mails(self, before: str | None) -> tuple[list[mails.Mail], str | None]:
-        """A page of all mails, newest first, and before which there are more."""
+        """Return a page of all mails, newest first, and the name to continue before."""
         names, last = _page(mails.names(self.mail_folder, before=before))
         return [self._mail(name) for name in names], last
 
     def mail(self, name: str) -> mails.Mail | None:
-        """The mail of a file name; None where there is none."""
+        """Return the mail with this file name; None for an unknown name."""
         file = mails.file_named(self.mail_folder, name)
         return mails.read(name, file.read_bytes()) if file else None
 
@@ -250,14 +268,17 @@ class Look:
         return clock.moment(now, self._environment, self.zone, test_clock)
 
     def _moment_of(self, row: Mapping[str, Any], now: datetime) -> Moment:
-        """When the subscription is looked at; one whose test clock is no date lives on the business's day."""
+        """Return the subscription's present moment. An invalid test clock is ignored."""
         try:
             return self._moment(now, row.get("test_clock"))
         except BadRow:
             return self._moment(now)
 
     def _touched_since(self, moment: str) -> tuple[list[dict[str, Any]], bool]:
-        """What failed stands in no index by time, so that the whole ledger is looked through, up to 10,000 items."""
+        """Return the items changed since a moment, and whether the search was complete.
+
+        No index lists failed renewals by time. The whole ledger is therefore read, up to 10,000 items.
+        """
         items: list[dict[str, Any]] = []
         start: dict[str, Any] = {}
         for _ in range(_MOST_PAGES):
@@ -277,7 +298,7 @@ class Look:
 
 
 class Looks:
-    """Looks at the stack on a port, as it is deployed at the moment."""
+    """Provides a Look at the stack on a port, always for the latest deployment."""
 
     def __init__(self, stack: Stack) -> None:
         self.stack = stack
@@ -285,7 +306,7 @@ class Looks:
         self._held: tuple[float, Look] | None = None
 
     def now(self) -> Look:
-        """A look at what is deployed now. Raises StackError where nothing is, and botocore's errors."""
+        """Return a Look at the present deployment. Raises StackError if nothing is deployed, and botocore's errors."""
         outputs = self.stack.outputs
         deployed = self.stack.outputs_file.stat().st_mtime
         with self._lock:
@@ -315,18 +336,18 @@ class Looks:
         )
 
     def _client(self, service: str) -> Any:
-        # A stack that is gone is told of at once.
+        # With a short timeout, the console reports a missing stack at once.
         config = Config(connect_timeout=1, read_timeout=10, retries={"total_max_attempts": 1})
         return self.stack.session.client(service, endpoint_url=self.stack.endpoint_url, config=config)  # type: ignore[call-overload]
 
 
 def _page[T](found: list[T]) -> tuple[list[T], T | None]:
-    """The first page of what was found, and its last where there are more."""
+    """Return the first page, and the page's last entry if more entries follow."""
     return found[:PAGE], found[PAGE - 1] if len(found) > PAGE else None
 
 
 def listed_from(row: Mapping[str, Any], today: date, fault: BadRow | None) -> Listed:
-    """A row of the subscriptions table, whatever stands in it. today: the day on which it is looked at."""
+    """Return the list entry of a row, whatever the row contains. today: the subscription's present date."""
     return Listed(
         subscription_id=row["subscription_id"],
         customer_id=row["customer_id"],
@@ -339,7 +360,7 @@ def listed_from(row: Mapping[str, Any], today: date, fault: BadRow | None) -> Li
 
 
 def step_from(item: Mapping[str, Any]) -> Step:
-    """A ledger item, but for one that was passed over."""
+    """Return the step of a ledger item. The item must not be a skipped period."""
     status = Status(item["status"])
     said = declines.in_words(item.get("decline_code")) if status is Status.DECLINED else status.words
     if status in (Status.FAILED, Status.GIVEN_UP, Status.MAIL_FAILED) and "reason" in item:
@@ -373,14 +394,14 @@ def _number(renewal: Renewal, refund: str) -> str:
 
 
 def _addresses(rows: list[Item], items: list[Item]) -> set[str]:
-    """Where mails about the subscription went, or would go."""
+    """Return the addresses that mails about the subscription were sent to, or would be sent to."""
     current = {address for row in rows if isinstance(address := row.get("customer_email"), str)}
     mails = [mail for item in items if isinstance(of := item.get("mails"), dict) for mail in of.values()]
     return (current | {text(mail, "to") for mail in mails if isinstance(mail, dict)}) - {""}
 
 
 def money(amount: object, currency: object) -> str:
-    """29.90 EUR, of whatever stands in a table."""
+    """Return amount and currency in the form "29.90 EUR", whatever the table contains."""
     if not isinstance(amount, Decimal) or not isinstance(currency, str):
         return " ".join(filter(None, (_text(amount), _text(currency))))
     try:
@@ -390,5 +411,5 @@ def money(amount: object, currency: object) -> str:
 
 
 def _text(value: object) -> str:
-    """A value that may be of any type, or missing."""
+    """Return a value of any type as text; a missing value becomes empty."""
     return "" if value is None else str(value)

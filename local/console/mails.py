@@ -1,4 +1,4 @@
-"""The mails that the local stack kept, as the console shows them. A mail may hold anything at all."""
+"""The stored mails of the local stack, in the form that the console shows. A mail may contain anything."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,20 +17,22 @@ _PDF = "application/pdf"
 
 @dataclass(frozen=True, slots=True)
 class Attachment:
-    """A part of a mail that has a name. content: as it was before it was encoded for the mail."""
+    """A part of a mail with a file name. content: the decoded content."""
 
     name: str
     content: bytes
 
     @property
     def kind(self) -> str:
-        """What it is served as: a PDF that begins as one, and anything else as bytes that no browser shows."""
+        """Return the media type for serving: PDF for content that begins like a PDF, else a type that no browser
+        displays.
+        """
         return _PDF if self.content.startswith(b"%PDF-") else "application/octet-stream"
 
 
 @dataclass(frozen=True, slots=True)
 class Mail:
-    """One mail. name: of its file. text, html: its bodies, empty where it has none of the kind."""
+    """A stored mail. `name` is the file name. `text` and `html` are the bodies, or empty if missing."""
 
     name: str
     subject: str
@@ -43,7 +45,7 @@ class Mail:
 
 
 def file_named(folder: Path, name: str) -> Path | None:
-    """The mail of this file name; None where there is none in this very folder."""
+    """Return the file with this name; None unless the folder itself holds such a mail."""
     if name.startswith(".") or not name.endswith(".eml") or not name.isprintable() or name != Path(name).name:
         return None
     file = folder / name
@@ -51,19 +53,19 @@ def file_named(folder: Path, name: str) -> Path | None:
 
 
 def names(folder: Path, *, before: str | None = None) -> list[str]:
-    """The names of all mails, newest first. before: only those older than the mail of this name."""
+    """Return the names of all mails, newest first. before: only mails older than the mail with this name."""
     found = (file.name for file in folder.glob("[!.]*.eml"))
     return sorted((name for name in found if before is None or name < before), reverse=True)
 
 
 def names_to(folder: Path, address: str) -> list[str]:
-    """The names of the mails to an address, newest first."""
+    """Return the names of the mails to an address, newest first."""
     found = sorted((file.name for file in folder.glob(f"[!.]*-{slug(address)}.eml")), reverse=True)
     return [name for name in found if address in _recipients((folder / name).read_bytes())]
 
 
 def read(name: str, content: bytes) -> Mail:
-    """A mail of these bytes. What cannot be decoded is shown as well as it goes; nothing raises."""
+    """Return the mail for these bytes. Undecodable parts are shown as well as possible; no content raises an error."""
     message = _parsed(content)
     parts = list(_parts(message))
     shown = [part for part in parts if not part.get_filename()]
@@ -80,7 +82,7 @@ def read(name: str, content: bytes) -> Mail:
 
 
 def _kept_at(name: str) -> str:
-    """When the mailbox took a mail in, by its file's name (20260131T120000.000000Z-…); empty where it says nothing."""
+    """Return the moment of arrival from the file name (20260131T120000.000000Z-…), or an empty string."""
     try:
         return format_datetime(datetime.strptime(name.partition("-")[0], "%Y%m%dT%H%M%S.%fZ").replace(tzinfo=UTC))
     except ValueError:
@@ -88,7 +90,7 @@ def _kept_at(name: str) -> str:
 
 
 def _parsed(content: bytes) -> Message:
-    # The newer policies raise on some malformed headers when they are read; this one never does.
+    # The newer policies raise errors for some malformed headers; compat32 never does.
     return BytesParser(policy=compat32).parsebytes(content)
 
 
@@ -105,10 +107,10 @@ def _header(message: Message, name: str) -> str:
 
 
 def _decoded(header: str) -> str:
-    """A header's value in words (RFC 2047), on one line."""
+    """Decode a header's value (RFC 2047) into a single line."""
     try:
         pieces = [piece if isinstance(piece, str) else _in(charset, piece) for piece, charset in decode_header(header)]
-    except ValueError:  # base64 that is none
+    except ValueError:  # invalid base64
         pieces = [header]
     return " ".join("".join(pieces).split())
 
@@ -120,7 +122,7 @@ def _text(part: Message) -> str:
 def _in(charset: str | None, content: bytes) -> str:
     try:
         return content.decode(charset or "utf-8", "replace")
-    except (LookupError, ValueError):  # a charset that nobody knows
+    except (LookupError, ValueError):  # an unknown charset
         return content.decode("utf-8", "replace")
 
 

@@ -1,4 +1,4 @@
-"""The console's pages, over HTTP. An id or a file name stands in the query, where it may be anything; ".." too."""
+"""The HTTP pages of the console. Ids and file names are passed in the query, where any text is allowed, even ".."."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, tzinfo
@@ -34,7 +34,7 @@ _HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
-# Of a mail's HTML: no script, no request, not the console's origin; a link that is clicked opens in a tab of its own.
+# For a mail's HTML: no scripts, no requests, not the console's origin. A clicked link opens in a new tab.
 _OF_A_MAIL = {
     "Content-Security-Policy": "sandbox allow-popups allow-popups-to-escape-sandbox; default-src 'none'; "
     "style-src 'unsafe-inline'; img-src data:; form-action 'none'; frame-ancestors 'self'"
@@ -42,8 +42,12 @@ _OF_A_MAIL = {
 
 
 def application(look: Callable[[], Look], port: int) -> Starlette:
-    """The console as an ASGI application. look: at the stack as it is now; raises StackError or botocore's errors
-    where there is none. port: the stack's."""
+    """Return the console as an ASGI application.
+
+    Args:
+        look: reads the stack's present state; raises StackError or botocore's errors without a stack.
+        port: the stack's port.
+    """
     templates = FileSystemLoader(_FOLDER / "templates")
     environment = Environment(loader=templates, autoescape=True, undefined=StrictUndefined)
     environment.filters |= {"day": _day, "clock": _clock, "words": _words, "plain": _plain, "money": money}
@@ -60,7 +64,7 @@ def application(look: Callable[[], Look], port: int) -> Starlette:
             Route("/mail", pages.mail),
             Route("/mail/html", pages.mail_html),
             Route("/mail/attachment", pages.attachment),
-            Route("/favicon.ico", pages.icon),  # a browser asks for it beside a PDF, which cannot name one
+            Route("/favicon.ico", pages.icon),  # requested by browsers with a PDF, since a PDF cannot name an icon
             Mount("/static", StaticFiles(directory=_FOLDER / "static")),
         ],
         middleware=[Middleware(_Headers), Middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost"])],
@@ -83,7 +87,7 @@ class _Pages:
         return self._shown(request, "start.html", **self._now())
 
     def live(self, request: Request) -> Response:
-        """The part of the start page that changes."""
+        """Return the changing part of the start page."""
         return self._shown(request, "live.html", **self._now())
 
     def subscriptions(self, request: Request) -> Response:
@@ -165,7 +169,7 @@ class _Pages:
 
 
 class _Headers:
-    """Adds what every answer says to the browser, where the answer does not say it itself."""
+    """Adds security headers to every answer, unless the answer already has such headers."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -196,12 +200,14 @@ def _clock(at: datetime, zone: tzinfo) -> str:
 
 
 def _words(name: str) -> str:
-    """past_due as past due."""
+    """Return a name such as past_due in words, "past due"."""
     return name.replace("_", " ")
 
 
 def _plain(value: Any) -> str:
-    """An attribute's value for people: maps and lists as they are written."""
+    """Return an attribute's value in readable form. Maps become lists of names and values; other values stay as
+    written.
+    """
     if isinstance(value, dict):
         return ", ".join(f"{name}: {_plain(each)}" for name, each in value.items())
     return str(value)
