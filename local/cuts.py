@@ -7,7 +7,7 @@ number: either "before" the request is carried out, or "after", so that the answ
 receives Runtime.ExitError.
 
     POST   /_local/watches  {"function", "text", "cut_at"?: from 1, "moment"?: "before" | "after"}
-    GET    /_local/watches  lists the watches: [{..., "met": has the invocation come?, "calls": ["dynamodb:Query", ...]}]
+    GET    /_local/watches  lists the watches: [{..., "met": has the call come?, "calls": ["dynamodb:Query", ...]}]
     DELETE /_local/watches  ends the watches whose invocation has not come
 """
 

@@ -31,18 +31,18 @@ def main() -> None:
     arguments = parser.parse_args()
 
     traces = _trace_sink()
-    # MiniStack reads its settings when it is imported, and hands its environment on to the functions.
+    # MiniStack reads its settings on import, and passes its environment on to the functions.
     os.environ.update(
         GATEWAY_PORT=str(arguments.port),
         BIND_HOST="127.0.0.1",
         MINISTACK_REGION=arguments.region,
         SMTP_HOST=arguments.smtp,
         AUTH="true",
-        LAMBDA_ACCOUNT_CONCURRENCY="0",  # it would refuse calls that AWS accepts
+        LAMBDA_ACCOUNT_CONCURRENCY="0",  # MiniStack's limit would refuse calls that AWS accepts
         IOT_MTLS_ENABLED="0",
         SFTP_ENABLED="0",
-        AWS_DISABLE_HOST_PREFIX_INJECTION="true",  # of a synchronous workflow: `sync-127.0.0.1` is no address
-        DOCKER_HOST="unix:///nonexistent",  # the same with and without Docker on the machine
+        AWS_DISABLE_HOST_PREFIX_INJECTION="true",  # for synchronous workflows: `sync-127.0.0.1` is not an address
+        DOCKER_HOST="unix:///nonexistent",  # no Docker, so that all machines behave alike
         AWS_XRAY_DAEMON_ADDRESS=f"127.0.0.1:{traces.getsockname()[1]}",
     )
     patching.check_version()
@@ -58,7 +58,9 @@ def main() -> None:
 
 
 def _trace_sink() -> socket.socket:
-    """Where X-Ray segments end. Without it they would go to a daemon of this machine, and from there to AWS."""
+    """Open a socket that swallows X-Ray segments. Otherwise a daemon on this machine could forward the segments to
+    AWS.
+    """
     sink = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     sink.bind(("127.0.0.1", 0))
     return sink

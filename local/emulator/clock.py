@@ -1,10 +1,10 @@
-"""What a part of the emulator takes for the time: it can be moved on, and nothing else moves with it."""
+"""The clock of a part of the emulator. The clock can be moved on without moving the time of the other parts."""
 
 import time
 
 
 class Clock:
-    """Stands for the module `time` in the part whose clock it is. ahead: so many seconds it has been moved on."""
+    """Replaces the module `time` in a part of the emulator. ahead: the seconds that the clock was moved on."""
 
     sleep = staticmethod(time.sleep)
 

@@ -1,4 +1,4 @@
-"""A function can be killed at any of its calls to AWS, and its calls be listed: see `local.cuts`."""
+"""Kills a function at a call to AWS, and lists a function's calls to AWS: see `local.cuts`."""
 
 import json
 from dataclasses import asdict, dataclass, field
@@ -10,7 +10,9 @@ from local.emulator.paths import Answer, answer_at, answer_in_json
 
 @dataclass
 class _Watch:
-    """On one call of a function: that with `text` in its event. Shown and made by the control, see `local.cuts`."""
+    """A watch of a function's next invocation whose event contains `text`. See `local.cuts`, which creates and lists
+    watches.
+    """
 
     function: str
     text: str
@@ -20,7 +22,7 @@ class _Watch:
     calls: list[str] = field(default_factory=list)
 
     def next(self, action: str) -> str | None:
-        """Notes a call to AWS. When it is to be cut, if it is."""
+        """Record a call to AWS. Returns the moment of the cut if the call must be cut, else None."""
         self.calls.append(action)
         return self.moment if len(self.calls) == self.cut_at else None
 
@@ -33,7 +35,7 @@ def _change_watches(watches: list[_Watch], method: str, body: bytes) -> None:
 
 
 def _end(worker: Any) -> None:
-    """Kills the function's process. No answer can reach it when this returns."""
+    """Kill the function's process. After the return, no answer can reach the process."""
     process = worker._proc
     process.kill()
     process.wait()
@@ -51,7 +53,7 @@ def apply() -> None:
         worker.watch = next((w for w in watches if not w.met and w.function == function and w.text in text), None)
         if worker.watch:
             worker.watch.met = True
-            worker.kill()  # so that the number of a call does not depend on what the process has done before
+            worker.kill()  # makes the number of a call independent of the process's earlier work
         answer: dict[str, Any] = invoke(worker, event, *more, **named)
         return answer
 
@@ -63,7 +65,7 @@ def apply() -> None:
         moment = watch.next(action_of(method, path, headers, body, query)) if watch else None
         if moment == "before":
             _end(worker)
-            return 503, {}, b""  # to nobody
+            return 503, {}, b""  # the receiver is dead
         answer: tuple[int, dict[str, str], Any] = await dispatch(method, path, headers, body, query, request_id)
         if moment == "after":
             _end(worker)

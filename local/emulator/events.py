@@ -1,14 +1,15 @@
 """EventBridge takes events and delivers them as AWS does.
 
-- An entry without a source or a type, whose detail is no JSON object, or that is over 256 kB is refused; the other
-  entries of the call are taken.
-- A queue gets an event only where the queue's policy lets the rule in, a function only where its own policy does.
-- A function is called asynchronously: Lambda calls a function that failed twice more.
-- A delivery that failed is tried again as the target's retry policy says. An event that cannot be delivered goes to the
-  target's dead-letter queue with the reason, where that queue's policy lets the rule in, and is lost otherwise.
+- PutEvents refuses an entry without a source or a type, with a detail that is not a JSON object, or larger than 256 kB.
+The rest of the call's entries are accepted.
+- A queue receives an event only if the queue's policy admits the rule, and a function only if the function's policy
+admits the rule.
+- A function is called asynchronously: Lambda calls a failed function two more times.
+- EventBridge retries a failed delivery according to the target's retry policy. An undeliverable event goes to the
+target's dead-letter queue together with the reason if the queue's policy admits the rule; otherwise the event is lost.
 
-POST /_local/events   {"refused_entries": 0, "failed_deliveries": 0}: that many entries are throttled from now on, and
-                      that many deliveries to a target fail. The answer tells how many are left.
+POST /_local/events   {"refused_entries": 0, "failed_deliveries": 0}: throttles the given number of entries from now
+                      on, and fails the given number of deliveries to targets. The answer tells the numbers left.
 
 Sources: https://docs.aws.amazon.com/eventbridge/latest/APIReference/API_PutEventsResultEntry.html,
 https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-rule-dlq.html.
@@ -39,7 +40,7 @@ type _Rule = dict[str, Any]
 
 @dataclass
 class _Trouble:
-    """What is to go wrong next: entries that are throttled, and deliveries that fail."""
+    """The failures to come: a number of entries to throttle, and a number of deliveries to fail."""
 
     refused_entries: int = 0
     failed_deliveries: int = 0
@@ -92,7 +93,7 @@ def apply() -> None:
 
 
 def at_work() -> int:
-    """The deliveries that wait for their next attempt."""
+    """Return the number of deliveries that wait for their next attempt."""
     return _retries
 
 
@@ -104,7 +105,7 @@ async def _control(method: str, _path: str, body: bytes) -> Answer:
 
 
 def _refused(entry: dict[str, Any]) -> dict[str, str] | None:
-    """The result of an entry that is not taken."""
+    """Return the result of a refused entry; None if the entry is accepted."""
     for name in ("Source", "DetailType", "Detail"):
         if not entry.get(name):
             reason = f"Parameter {name} is not valid. Reason: {name} is a required argument."
@@ -124,13 +125,15 @@ def _refused(entry: dict[str, Any]) -> dict[str, str] | None:
 
 
 def _deliver(rule: _Rule, target: _Target, payload: str, send: Callable[[_Rule, _Target, str], str | None]) -> None:
-    """Sends the event to the target, at once or after pauses, and else to the dead-letter queue."""
+    """Deliver the event to the target, at once or after pauses. An undeliverable event goes to the dead-letter
+    queue.
+    """
     policy = target.get("RetryPolicy") or {}
     attempts = int(policy.get("MaximumRetryAttempts", _MOST_ATTEMPTS))
     until = time.monotonic() + int(policy.get("MaximumEventAgeInSeconds", _LONGEST_SECONDS))
 
     def attempt(number: int) -> bool:
-        """Whether another attempt is to follow."""
+        """Make an attempt. Returns whether a further attempt must follow."""
         if not _trouble.take("failed_deliveries"):
             if refusal := send(rule, target, payload):
                 _give_up(rule, target, payload, refusal)
@@ -165,7 +168,7 @@ def _in_background(work: Callable[[], None]) -> None:
 
 
 def _call_function(rule: _Rule, target: _Target, payload: str) -> str | None:
-    """Calls the function; the reason where that is not possible."""
+    """Call the function. Returns the reason if the function cannot be called."""
     from ministack.services import lambda_svc
 
     function, config, _ = lambda_svc._get_func_record_for_ref(target["Arn"])
@@ -178,7 +181,7 @@ def _call_function(rule: _Rule, target: _Target, payload: str) -> str | None:
 
 
 def _send_message(rule: _Rule, target: _Target, payload: str) -> str | None:
-    """Puts the event into the queue; the reason where that is not possible."""
+    """Put the event into the queue. Returns the reason if the queue refuses the event."""
     from ministack.core.arn import parse_arn
     from ministack.services import eventbridge, sqs
 
@@ -193,7 +196,7 @@ def _send_message(rule: _Rule, target: _Target, payload: str) -> str | None:
 
 
 def _give_up(rule: _Rule, target: _Target, payload: str, reason: str) -> None:
-    """The event goes to the target's dead-letter queue, with the reason as an attribute of the message."""
+    """Send the event to the target's dead-letter queue, with the reason as an attribute of the message."""
     from ministack.services import sqs
 
     arn = (target.get("DeadLetterConfig") or {}).get("Arn", "")

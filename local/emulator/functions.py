@@ -1,12 +1,12 @@
-"""How functions run.
+"""How the emulator runs functions.
 
-- On the interpreter that is given, which has none of the emulator's packages.
-- An exception reaches the workflow by its class name, as on AWS, and does not end the function's process.
-- A function has at most WORKERS processes; further calls wait. Unbounded, 200 calls at once took 21 GB.
-- Code and layers are unpacked once, not once for each process.
-- A function's log is complete when its call ends, without a fixed wait.
-- A function whose process dies ends as Runtime.ExitError, as on AWS, and its next call finds a new process.
-- A deployment ends a function's process after the call that it is at work on, as on AWS, and not in its middle.
+- Functions run on the interpreter given to the emulator. The interpreter has none of the emulator's packages.
+- An exception reaches the workflow by the exception's class name, as on AWS, and does not end the function's process.
+- A function has at most WORKERS processes; further calls wait. Without a bound, 200 concurrent calls took 21 GB.
+- The emulator unpacks code and layers once, not once for every process.
+- A function's log is complete when the call ends, without a fixed wait.
+- A function whose process dies ends with Runtime.ExitError, as on AWS. The next call starts a new process.
+- A deployment ends a function's process only after the running call, as on AWS, never in the middle of a call.
 """
 
 import hashlib
@@ -23,11 +23,11 @@ from typing import Any
 
 from local.emulator.patching import changed, replace
 
-# The functions of one renewal run one after the other, and a laptop has cores for few of them at once.
+# The functions of a renewal run one after the other, and the cores of a laptop can run only a few renewals at once.
 WORKERS = 4
 
 _LONGEST_CALL = 300.0
-"""Seconds; more than any function's timeout that a test waits for."""
+"""In seconds; longer than every function timeout that a test waits for."""
 
 _END_OF_LOG = "\x1e"
 _EXCEPTION = "__exception__"
@@ -51,7 +51,7 @@ _ANSWER_WITH_CLASS_NAME = f"""\
 """
 
 process_of_key: weakref.WeakValueDictionary[str, Any] = weakref.WeakValueDictionary()
-"""Which process of a function has the access key."""
+"""The function process behind an access key."""
 
 
 def apply(python: str) -> None:
@@ -104,7 +104,7 @@ def apply(python: str) -> None:
 
 
 def _retire(function: str, **_of_whom: str) -> None:
-    """No new call goes to the processes that run now; each ends when its own call has."""
+    """Send no new calls to the running processes. Every process ends after its present call."""
     from ministack.core import lambda_runtime
 
     with lambda_runtime._lock:
@@ -122,7 +122,10 @@ def _retire(function: str, **_of_whom: str) -> None:
 
 
 def _own_credentials(worker: Any) -> dict[str, str]:
-    """The credentials of the function's role, under a key that no other process has: it tells whose a call is."""
+    """Return credentials of the function's role, with an access key that belongs to this process alone.
+
+    The key identifies the process behind a call.
+    """
     from ministack.core import lambda_runtime
     from ministack.services import sts
 
@@ -134,7 +137,7 @@ def _own_credentials(worker: Any) -> dict[str, str]:
 
 
 class _Folders:
-    """Code and layers, each unpacked once into a folder that every process of its functions reads."""
+    """Unpacks every code archive and layer once, into a folder shared by all processes."""
 
     def __init__(self) -> None:
         self._folders: dict[str, str] = {}
@@ -152,7 +155,7 @@ class _Folders:
 
 
 def _log_of_call(worker: Any) -> str:
-    """What the function wrote during one call: all up to the mark, or what there is if its process has died."""
+    """Return the log of a call: the output up to the end mark, or all output if the process has died."""
     lines = []
     try:
         while True:

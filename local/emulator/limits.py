@@ -1,13 +1,13 @@
-"""Limits and rules that AWS holds and MiniStack does not.
+"""Limits and rules of AWS that MiniStack does not enforce.
 
-- SQS: a message is hidden for 12 hours and delayed for 15 minutes at most, and a queue has 120,000 hidden messages
-  (https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html).
-- CloudFormation makes or removes one index of a table in one update
-  (https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/aws-resource-dynamodb-table.html).
-- API Gateway tells a function the address that a request came from, never what X-Forwarded-For claims; it throttles a
-  path that the template writes with ~1; it answers 502 where a header's value is a list, and keeps a header that
-  stands under `headers` beside others of its name under `multiValueHeaders`
-  (https://docs.aws.amazon.com/apigateway/latest/developerguide/set-up-lambda-proxy-integrations.html).
+- SQS hides a message for at most 12 hours, delays a message for at most 15 minutes, and allows 120,000 hidden messages
+in a queue (https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html).
+- CloudFormation creates or removes only a single index of a table in an update
+(https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/aws-resource-dynamodb-table.html).
+- API Gateway tells a function the real source address of a request, never the address claimed in X-Forwarded-For. API
+Gateway throttles a path that the template writes with ~1, answers 502 if a header's value is a list, and sends a header
+from `headers` in addition to headers of equal name from `multiValueHeaders`
+(https://docs.aws.amazon.com/apigateway/latest/developerguide/set-up-lambda-proxy-integrations.html).
 """
 
 import time
@@ -70,7 +70,7 @@ def _limit_queues() -> None:
     handlers["ChangeMessageVisibilityBatch"] = changed_by_batch
     change = within("VisibilityTimeout", _MOST_SECONDS_HIDDEN, handlers["ChangeMessageVisibility"])
     handlers["ChangeMessageVisibility"] = change
-    # A batch is sent by the single action, which looks its name up in the module.
+    # The batch action calls the single action, looked up in the module by name.
     sqs._act_send_message = within("DelaySeconds", _MOST_SECONDS_DELAYED, sqs._act_send_message)
     handlers["SendMessage"] = sqs._act_send_message
 
@@ -130,6 +130,6 @@ def _limit_requests() -> None:
 
 
 def _beside(response: Mapping[str, Any], name: str, values: list[str]) -> list[str]:
-    """The values of a header under `multiValueHeaders`, and before them the one under `headers` that differs."""
+    """Return a header's values under `multiValueHeaders`, preceded by a different value under `headers`."""
     single = [value for key, value in (response.get("headers") or {}).items() if key.lower() == name.lower()]
     return [value for value in single if value not in values] + list(values)

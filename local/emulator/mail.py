@@ -1,8 +1,9 @@
-"""Sending mail is authorized as SES does in its sandbox: on the identities of the sender and of whoever is written to,
-and on the configuration set, each with the sender's address as `ses:FromAddress`.
+"""Authorizes sending mail as SES does in its sandbox. The sender needs a permission on the identity of the sender, on
+the identities of the recipients and on the configuration set; the sender's address is the condition key
+`ses:FromAddress`.
 
-GET  /_local/mails   [{"id", "to", "tags"}], every mail that was taken: its message id, its addresses, and the tags
-                     that it was sent with, as SES's events name them
+GET  /_local/mails   [{"id", "to", "tags"}]: every accepted mail, with the message id, the recipients, and the tags of
+                     the mail in the form of SES's events
 """
 
 import base64
@@ -91,7 +92,7 @@ async def _tell_mails(_method: str, _path: str, _body: bytes) -> Answer:
 
 
 def _sender(source: str | None, message: str | None) -> str:
-    """The address a mail is sent from: the parameter Source or else the message's own From; nothing for other calls."""
+    """Return the sender's address: the parameter Source, or else the message's From; empty for unrelated calls."""
     if source or not message:
         return source or ""
     return str(BytesHeaderParser().parsebytes(base64.b64decode(message))["From"])

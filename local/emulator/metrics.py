@@ -1,11 +1,11 @@
 """Metrics and alarms.
 
-Metrics in a function's log (EMF) are published, those of AWS/Lambda for every call, and those of AWS/ApiGateway. How
-many messages wait in a queue is published every LOOK seconds.
+The emulator publishes the metrics in functions' logs (EMF), the metrics of AWS/Lambda for every call, and the metrics
+of AWS/ApiGateway. Every LOOK seconds, the emulator publishes the number of waiting messages in every queue.
 
-An alarm is in the state that its own definition asks for, math, dimensions and missing data included: see
-`local.alarms`. An alarm is looked at with every new value of one of its metrics, and every LOOK seconds, as time makes
-alarms too. The time that metrics and alarms go by can be moved on: see `local.time_passes`.
+An alarm's state follows from the alarm's own definition, with math, dimensions and missing data: see `local.alarms`.
+The emulator evaluates an alarm at every new value of the alarm's metrics, and every LOOK seconds, because the passing
+of time changes alarms too. The clock of metrics and alarms can be moved on: see `local.time_passes`.
 """
 
 import json
@@ -20,7 +20,7 @@ from local.emulator.clock import Clock
 from local.emulator.patching import replace
 
 LOOK = 10
-"""So many seconds lie between two looks at all alarms; CloudWatch's is every minute."""
+"""Seconds between two evaluations of all alarms. CloudWatch evaluates every minute."""
 
 
 def apply() -> None:
@@ -72,7 +72,7 @@ def apply() -> None:
 clock = Clock()
 _one_look_at_a_time = threading.RLock()
 _known: dict[int, tuple[dict[str, Any], frozenset[alarms.Metric]]] = {}
-"""By its id in this process, each alarm with its metrics. An alarm that is defined anew is another object."""
+"""Maps an alarm object's id in this process to the alarm and its metrics. A redefined alarm is a new object."""
 
 
 def _metrics_of(alarm: dict[str, Any]) -> frozenset[alarms.Metric]:
@@ -82,7 +82,7 @@ def _metrics_of(alarm: dict[str, Any]) -> frozenset[alarms.Metric]:
 
 
 def _look_at(alarm: dict[str, Any]) -> None:
-    """Puts the alarm into the state that it is in by its definition, and tells those who are to be told."""
+    """Bring the alarm into the state that follows from the definition, and run the actions if the state has changed."""
     from ministack.services import cloudwatch
 
     def points(namespace: str, name: str, dimensions: Any) -> Iterator[tuple[float, float]]:
@@ -99,7 +99,7 @@ def _look_at(alarm: dict[str, Any]) -> None:
 
 
 def look_at_all() -> None:
-    """What CloudWatch and SQS do each minute by themselves."""
+    """Publish the queues' metrics and evaluate all alarms: the work that SQS and CloudWatch do every minute."""
     from ministack.services import cloudwatch, sqs
 
     with sqs._queues_lock:
@@ -121,12 +121,12 @@ def look_at_all() -> None:
 def _look_now_and_then() -> None:
     while True:
         time.sleep(LOOK)
-        with suppress(RuntimeError):  # something came or went meanwhile: the next look sees it
+        with suppress(RuntimeError):  # the collections changed during the loop; the next round sees the change
             look_at_all()
 
 
 def _publish_calls() -> None:
-    """AWS/Lambda for each call, however it came about, and AWS/ApiGateway for each request."""
+    """Publish the metrics of AWS/Lambda for every call, however started, and of AWS/ApiGateway for every request."""
     from ministack.services import apigateway_v1, cloudwatch, lambda_svc
 
     dispatch, execute = lambda_svc._execute_function_dispatch, apigateway_v1.handle_execute
@@ -162,13 +162,13 @@ def _publish_calls() -> None:
         },
         throttled=throttled,
     )
-    lambda_svc._emit_lambda_metrics = lambda *_, **__: None  # of some calls only
+    lambda_svc._emit_lambda_metrics = lambda *_, **__: None  # covers only some calls
     lambda_svc._execute_function_dispatch = dispatched
     apigateway_v1.handle_execute = executed
 
 
 def _embedded_metrics(log: str) -> Iterator[tuple[str, str, float, str, dict[str, str]]]:
-    """Namespace, name, value, unit and dimensions of each metric in a log, by CloudWatch's embedded metric format.
+    """Yield namespace, name, value, unit and dimensions of every metric in a log (CloudWatch's embedded metric format).
 
     https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html
     """

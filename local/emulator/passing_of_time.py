@@ -1,6 +1,4 @@
-"""It tells what is at work, and lets queues, alarms and schedules believe that time has passed: see
-`local.time_passes`.
-"""
+"""Reports unfinished work, and lets time pass for queues, alarms and schedules: see `local.time_passes`."""
 
 import asyncio
 import itertools
@@ -15,14 +13,16 @@ from local.emulator.patching import replace
 from local.emulator.paths import Answer, answer_at, answer_in_json
 
 _LONGEST_LOOK = 5.0
-"""So many seconds an answer about what is at work waits for there being nothing."""
+"""The longest wait, in seconds, for all work to finish before an answer reports unfinished work."""
 
 _clock_of_schedules = Clock()
 _asynchronous_calls: set[object] = set()
 
 
 def _noted(run: Callable[..., None]) -> Callable[..., None]:
-    """An asynchronous call of a function with its retries, which counts as work until it is over."""
+    """Wrap an asynchronous call of a function with its retries. The call counts as work until the last retry is
+    over.
+    """
     call = object()
     _asynchronous_calls.add(call)
 
@@ -35,7 +35,7 @@ def _noted(run: Callable[..., None]) -> Callable[..., None]:
     return run_and_strike_out
 
 
-_LATEST = 500  # executions: more than can run at once, and a year has tens of thousands
+_LATEST = 500  # executions: more than can run at once; a simulated year has tens of thousands
 
 
 def _at_work() -> int:

@@ -1,7 +1,7 @@
 """Replaces pieces of MiniStack's source in memory.
 
-Its version is pinned, and a piece that is not found exactly once stops the start, so that an upgrade cannot quietly
-undo a change.
+MiniStack's version is pinned, and the emulator refuses to start unless every piece is found exactly once. An upgrade
+therefore cannot quietly undo a change.
 """
 
 import importlib.metadata
@@ -14,14 +14,16 @@ _MINISTACK = "1.5.33"
 
 
 def check_version() -> None:
-    """Stops the start where another MiniStack is installed than the one that the changes are made for."""
+    """Stop the start if the installed MiniStack is not the version that the changes were written for."""
     installed = importlib.metadata.version("ministack")
     if installed != _MINISTACK:
         raise SystemExit(f"ministack {installed} is installed, and the changes here are made for {_MINISTACK}")
 
 
 def replace(owner: Any, name: str, changes: dict[str, str], **given: Any) -> None:
-    """Compiles `owner.name` anew, each key of `changes` replaced by its value, with `given` in its scope."""
+    """Compile `owner.name` again, with every key of `changes` replaced by its value, and with the names of `given` in
+    scope.
+    """
     function = getattr(owner, name)
     source = changed(textwrap.dedent(inspect.getsource(function)), changes)
     scope = vars(sys.modules[function.__module__])
@@ -32,7 +34,7 @@ def replace(owner: Any, name: str, changes: dict[str, str], **given: Any) -> Non
 
 
 def changed(source: str, changes: dict[str, str]) -> str:
-    """The source with each key of `changes`, which is in it once, replaced by its value."""
+    """Return the source with every key of `changes` replaced by its value. Every key must occur exactly once."""
     for old, new in changes.items():
         if source.count(old) != 1:
             raise SystemExit(f"MiniStack has changed: found {source.count(old)} times, not once:\n{old}")

@@ -1,16 +1,20 @@
-"""Paths of the emulator's own, /_local/..., beside those of AWS."""
+"""The emulator's own paths, /_local/..., next to the paths of AWS."""
 
 import json
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 type Answer = tuple[int, dict[str, str], bytes]
-"""Status, headers, body."""
+"""The status, the headers and the body."""
 
 
 def answer_at(path: str, answer: Callable[[str, str, bytes], Awaitable[Answer]]) -> None:
-    """Has a request to a path, or to any below it where it ends with a slash, answered here. answer: to its method, the
-    path itself, and its body."""
+    """Register a handler for requests to a path.
+
+    Args:
+        path: the path; if the path ends with a slash, the handler also receives the paths below.
+        answer: returns the answer for the method, the requested path and the body.
+    """
     from ministack import app
 
     shortcut = app._handle_post_body_shortcuts

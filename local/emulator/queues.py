@@ -1,8 +1,8 @@
 """Queues.
 
-- A batch of messages is authorized as the single ones are, as SQS does.
-- Each dead letter is published as a metric at once: how many of them wait.
-- The bound on an event source's concurrency may come from a parameter, which is text.
+- A batch of messages needs the permission for a single message, as in SQS.
+- The emulator publishes the number of waiting dead letters immediately after every new dead letter.
+- The maximum concurrency of an event source may come from a template parameter, as text.
 """
 
 import json

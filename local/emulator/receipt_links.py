@@ -1,4 +1,4 @@
-"""Links to receipts have an address that is known before the API is deployed: /_local/receipts leads to its own."""
+"""Gives receipt links an address known before the API is deployed: /_local/receipts redirects to the API."""
 
 from urllib.parse import quote
 

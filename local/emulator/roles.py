@@ -1,11 +1,11 @@
-"""What a role allows, and what a policy of a resource lets a service of AWS do."""
+"""Decides about permissions of roles, and about resource policies that admit a service of AWS."""
 
 from collections.abc import Mapping
 from typing import Any
 
 
 def allows(role_arn: str, action: str, resource: str) -> bool:
-    """Whether the policies of a role allow the action on the resource."""
+    """Tell whether the policies of a role allow the action on the resource."""
     from ministack.core import iam_evaluator
 
     account, role = role_arn.split(":")[4], role_arn.rsplit("/", 1)[-1]
@@ -15,9 +15,14 @@ def allows(role_arn: str, action: str, resource: str) -> bool:
 
 
 def lets_in(policy: str | Mapping[str, Any], service: str, action: str, resource: str, source: str) -> bool:
-    """Whether the policy of a resource lets a service in.
+    """Tell whether a resource's policy allows an action by a service.
 
-    service: its principal, such as events.amazonaws.com. source: the ARN of what the service acts for, such as a rule.
+    Args:
+        policy: the resource's policy.
+        service: the service's principal, such as events.amazonaws.com.
+        action: the action, such as sqs:SendMessage.
+        resource: the ARN of the resource.
+        source: the ARN on whose behalf the service acts, such as the ARN of a rule.
     """
     from ministack.core import iam_evaluator
 

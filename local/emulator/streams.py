@@ -1,12 +1,12 @@
 """DynamoDB streams reach a function as Lambda delivers them.
 
-- Each mapping of a stream has a thread of its own: a slow function does not hold up the mappings of queues.
+- Every mapping of a stream has its own thread: a slow function does not hold up the mappings of queues.
 - The function's role must allow the four actions that read a stream.
-- A function may report the first record that failed (`batchItemFailures`); Lambda goes on from that record.
-- A batch that failed is split in two where the mapping says so, and tried again with growing pauses, until the limits
-  of the mapping are reached (attempts, age). The destination for failures then gets a message about the batch. That
-  message holds no record, and is sent only where the function's role allows `sqs:SendMessage`.
-- The metric IteratorAge tells how old the last record of each delivered batch is.
+- A function may report the first record that failed (`batchItemFailures`); Lambda continues from the reported record.
+- Lambda splits a failed batch in two if the mapping says so, and retries with growing pauses until the mapping's limits
+(attempts, age) are reached. Lambda then sends a message about the batch to the destination for failures. The message
+holds no records, and is sent only if the function's role allows `sqs:SendMessage`.
+- The metric IteratorAge tells the age of the last record of every delivered batch.
 
 Sources: https://docs.aws.amazon.com/lambda/latest/dg/services-ddb-errors.html,
 https://docs.aws.amazon.com/lambda/latest/dg/services-ddb-batchfailurereporting.html,
@@ -33,8 +33,8 @@ type _Records = list[dict[str, Any]]
 class _Batch:
     """Records of a stream that are delivered together.
 
-    start: the position of the first record. count: the number of records. attempts: deliveries that failed. At a split,
-    both halves keep the number of attempts.
+    start: the position of the first record. count: the number of records. attempts: the number of failed deliveries. At
+    a split, both halves keep the number of attempts.
     """
 
     start: int
@@ -56,7 +56,7 @@ def apply() -> None:
     from ministack.services import lambda_svc
 
     def wake_readers() -> bool:
-        """Wakes the reader of each mapping. MiniStack's own loop calls this function whenever a table was written."""
+        """Wake the readers of all mappings. MiniStack's own loop calls this function after every write to a table."""
         there = {mapping["UUID"] for *_, mapping in lambda_svc._iter_all_esms()}
         for gone in _readers.keys() - there:
             _readers.pop(gone)
@@ -77,7 +77,7 @@ def unread() -> int:
 
 
 class _Reader(threading.Thread):
-    """Delivers the records of one mapping, in their order, until the mapping is deleted."""
+    """Delivers the records of a mapping in order, until the mapping is deleted."""
 
     def __init__(self, account: str, region: str, mapping: _Mapping) -> None:
         super().__init__(name=f"stream-{mapping['UUID']}", daemon=True)
@@ -102,7 +102,7 @@ class _Reader(threading.Thread):
 
     @property
     def _positions(self) -> Any:
-        """Where each mapping stands. MiniStack sets the position when a mapping is made."""
+        """Return the stream positions of all mappings. MiniStack sets the position when a mapping is created."""
         from ministack.services import lambda_svc
 
         return lambda_svc._dynamodb_stream_positions
@@ -122,7 +122,9 @@ class _Reader(threading.Thread):
                 self._deliver(batch)
 
     def _next(self) -> _Batch | None:
-        """The batch to deliver now, first in `_work`. Records that the stream has dropped by age are passed over."""
+        """Return the batch to deliver now, which is the first in `_work`. Records that the stream has dropped are
+        skipped.
+        """
         from ministack.services import dynamodb, lambda_svc
 
         oldest, end = dynamodb.stream_start_position(self._table), dynamodb.stream_end_position(self._table)
@@ -165,7 +167,7 @@ class _Reader(threading.Thread):
         self._try_again(batch.after(records.index(wanted[failed])), function, config["Role"], result)
 
     def _try_again(self, left: _Batch, function: dict[str, Any], role: str, result: dict[str, Any]) -> None:
-        """Takes up what is left of a batch of which a record failed: in halves, after a pause, or not at all."""
+        """Decide about the rest of a failed batch: deliver in halves, retry after a pause, or give up."""
         from ministack.services import dynamodb, lambda_svc
 
         self._move_to(left)
@@ -184,7 +186,7 @@ class _Reader(threading.Thread):
         time.sleep(min(_FIRST_PAUSE * 2 ** (left.attempts - 1), _LONGEST_PAUSE))
 
     def _move_to(self, left: _Batch) -> None:
-        """Everything before these records is done with."""
+        """Record that all records before `left` are finished."""
         from ministack.services import lambda_svc
 
         self._work[:1] = [left] if left.count else []
@@ -211,9 +213,9 @@ class _Reader(threading.Thread):
 
 
 def _first_failed(result: dict[str, Any], records: _Records, *, reports_failures: bool) -> int | None:
-    """The index of the first record that the function did not work off, and None where all are done.
+    """Return the index of the first record that the function failed to process; None if all records succeeded.
 
-    A report that names no record of the batch, or names it in a wrong way, counts for the whole batch.
+    A report without a valid record of the batch counts as a failure of the whole batch.
     """
     if result.get("error"):
         return 0

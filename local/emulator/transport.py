@@ -1,6 +1,7 @@
-"""A request counts as sent over TLS unless its header x-forwarded-proto says http.
+"""Treats a request as sent over TLS unless the header x-forwarded-proto says http.
 
-On AWS all of ours are, and a bucket for TLS only would refuse every call on this machine.
+On AWS, all our requests use TLS. Without this rule, a bucket that demands TLS would refuse every request on this
+machine.
 """
 
 from local.emulator.patching import replace

@@ -1,7 +1,8 @@
-"""A workflow starts at once, may call only the functions that its role allows, and publishes AWS/States' metrics.
+"""A workflow starts at once, may call only the functions that its role allows, and publishes the metrics of AWS/States.
 
-GET  /_local/executions/<subscription_id>   [{"executionArn", "status", "input"}], those whose input names it, the first
-                                            to have started first. AWS lists none of an EXPRESS workflow, and logs them
+GET  /_local/executions/<subscription_id>   [{"executionArn", "status", "input"}]: the executions whose input contains
+                                            the id, oldest start first. AWS cannot list executions of an EXPRESS
+                                            workflow; on AWS, the log shows the executions
 """
 
 import contextvars
