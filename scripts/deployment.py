@@ -14,7 +14,8 @@ from botocore.exceptions import ClientError
 from renewals.domain.callers import name_of
 from renewals.domain.errors import BadRow
 from renewals.domain.item_values import Item
-from renewals.ledger.register import AskedBy, Register
+from renewals.ledger.asked_by import AskedBy
+from renewals.ledger.register import Register
 from renewals.runtime import clock
 from renewals.runtime.clock import Moment
 from scripts.plainly import Trouble

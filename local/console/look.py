@@ -22,6 +22,7 @@ from renewals.domain.preview import Preview
 from renewals.domain.renewal import Renewal, Status, renewal_from
 from renewals.domain.subscription import SubscriptionStatus
 from renewals.domain.timeline_entries import Entry
+from renewals.ledger import forecast
 from renewals.ledger.register import Register
 from renewals.runtime import clock, dynamodb
 from renewals.runtime.clock import Moment
@@ -193,9 +194,11 @@ class Look:
         def today(row: Mapping[str, Any]) -> date:
             return self._moment_of(row, now).today
 
-        rows, more = self._register.find(customer_id=None, status=status, limit=limit, after=after, today=today)
-        register = self._register
-        return [listed_from(row, day := today(row), register.fault(row, day, of_many=True)) for row in rows], more
+        rows, more = self._register.search.find(customer_id=None, status=status, limit=limit, after=after, today=today)
+        ledger = self._register.ledger
+        return [
+            listed_from(row, day := today(row), forecast.fault(ledger, row, day, of_many=True)) for row in rows
+        ], more
 
     def today(self, now: datetime) -> Today:
         """Return the renewals that changed since midnight in the business's time zone. now: an aware datetime."""
@@ -214,13 +217,14 @@ class Look:
             return None
         row: Mapping[str, Any] = rows[0] if rows else {"subscription_id": subscription_id}
         today = self._moment_of(row, now).today
-        entries, complete = self._register.history(row, self.zone, today)
+        entries, complete = self._register.timeline(row, self.zone, today)
         fault, charges = "", None
         if len(rows) > 1:
             fault = "customer_id: the subscription has more than one customer"
         elif rows:
             try:
-                charges = self._register.next_charges(row, self._moment(now, row.get("test_clock")).today, _CHARGES)
+                day = self._moment(now, row.get("test_clock")).today
+                charges = forecast.next_charges(self._register.ledger, row, day, _CHARGES)
             except BadRow as bad:
                 fault = str(bad)
         return Shown(

@@ -14,6 +14,7 @@ from renewals.domain.errors import BadRow
 from renewals.domain.item_values import Item, text
 from renewals.domain.mail_faults import address_of
 from renewals.domain.subscription import ID, SubscriptionStatus
+from renewals.ledger import forecast
 from scripts.deployment import WORKERS, Deployment, given, stack_name
 from scripts.plainly import Commands, Trouble, reason_fault
 from scripts.subscriptions import shown
@@ -158,7 +159,7 @@ def list_(
         place = subscription_id, customer_id
     found: list[Item] = []
     for _ in range(_MOST_PAGES):
-        page, place = deployment.register.find(
+        page, place = deployment.register.search.find(
             customer_id=customer,
             status=status,
             limit=_PAGE,
@@ -172,7 +173,8 @@ def list_(
         if place is None or len(found) == limit:
             break
     days = [deployment.moment(row).today for row in found]
-    faults = [deployment.register.fault(row, day, of_many=True) for row, day in zip(found, days, strict=True)]
+    ledger = deployment.register.ledger
+    faults = [forecast.fault(ledger, row, day, of_many=True) for row, day in zip(found, days, strict=True)]
     shown.rows(zip(found, days, faults, strict=True))
     if place is not None:
         shown.say(f"There may be more: --after {'/'.join(place)}")
@@ -186,7 +188,7 @@ def show(deployment: Deployment, subscription_id: str) -> None:
     row = deployment.row(subscription_id)
     today = deployment.moment(row).today
     try:
-        coming = deployment.register.next_charges(row, today, 1)
+        coming = forecast.next_charges(deployment.register.ledger, row, today, 1)
     except BadRow as bad:
         shown.row(row, today, bad)
     else:
@@ -200,7 +202,7 @@ def why(deployment: Deployment, subscription_id: str) -> None:
     """Tell everything that happened to a subscription, in order: why it was charged, or not."""
     row = deployment.row(subscription_id)
     moment = deployment.moment(row)
-    told, complete = deployment.register.history(row, moment.zone, moment.today)
+    told, complete = deployment.register.timeline(row, moment.zone, moment.today)
     shown.entries(told)
     if not told:
         shown.say("Nothing has happened to it yet.")
@@ -215,7 +217,7 @@ def why(deployment: Deployment, subscription_id: str) -> None:
 def preview(deployment: Deployment, subscription_id: str, count: int) -> None:
     """Show the next charges, each with the reason for its day."""
     row = deployment.row(subscription_id)
-    shown.charges(deployment.register.next_charges(row, deployment.moment(row).today, count))
+    shown.charges(forecast.next_charges(deployment.register.ledger, row, deployment.moment(row).today, count))
 
 
 @main.command("renew-now")

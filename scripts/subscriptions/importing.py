@@ -20,7 +20,8 @@ from renewals.domain.preview import NextCharge, preview
 from renewals.domain.row_attributes import ROW_ATTRIBUTES
 from renewals.domain.schedule import MOST_CAUGHT_UP
 from renewals.domain.subscription import Subscription, parse
-from renewals.ledger.register import AskedBy, Register, Taken
+from renewals.ledger.asked_by import AskedBy
+from renewals.ledger.register import Register, Taken
 from scripts.subscriptions.rows import Line
 from scripts.subscriptions.verified import Lookup
 
@@ -110,7 +111,7 @@ class Import:
         if self.asked is None:  # nothing will be created, which would meet a row of another customer
             absent = [each for each in good if each not in standing]
             standing |= dict(zip(absent, self.workers.map(self.register.ledger.rows, absent), strict=True))
-        gone = self.register.created(each for each in good if not standing.get(each))
+        gone = self.register.changes.created(each for each in good if not standing.get(each))
         return [self._verdict(line, standing, gone) for line in lines]
 
     def _verdict(self, line: Line, standing: Mapping[str, list[Item]], gone: set[str]) -> Judged:

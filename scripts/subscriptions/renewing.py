@@ -38,7 +38,7 @@ class Ended:
 def renew_now(deployment: Deployment, subscription_id: str) -> Ended:
     """Ask for what is due, as a webhook does, and wait for the end. What is not due is not charged."""
     row = deployment.row(subscription_id)
-    deployment.register.note(subscription_id, ChangeKind.RENEWING, deployment.asked(row))
+    deployment.register.changes.note(subscription_id, ChangeKind.RENEWING, deployment.asked(row))
     return run_workflow(deployment, row)
 
 
@@ -96,19 +96,19 @@ def _note_redriven(deployment: Deployment, body: str) -> None:
     except NoRequest:
         return
     if subscription.ID.fullmatch(named):
-        deployment.register.note(named, ChangeKind.REDRIVEN, deployment.asked({}))
+        deployment.register.changes.note(named, ChangeKind.REDRIVEN, deployment.asked({}))
 
 
 def run_workflow(deployment: Deployment, row: Mapping[str, Any], renewal_date: date | None = None) -> Ended:
     """One execution of the workflow, to its end, 225 seconds at most. renewal_date: of the one period that is meant."""
     moment = deployment.moment(row)
     zone = moment.zone
-    before = set(deployment.register.history(row, zone, moment.today)[0])
+    before = set(deployment.register.timeline(row, zone, moment.today)[0])
     work = RenewalRequest.of_row(row, renewal_date).to_json()
     arn = deployment.output("RenewalWorkflowArn")
     ended = deployment.workflows.start_sync_execution(stateMachineArn=arn, input=work)
     after = deployment.register.row(row["subscription_id"]) or row
-    new = tuple(entry for entry in deployment.register.history(after, zone, moment.today)[0] if entry not in before)
+    new = tuple(entry for entry in deployment.register.timeline(after, zone, moment.today)[0] if entry not in before)
     told, well = _told(ended, after)
     return Ended(told, new, well)
 

@@ -305,11 +305,11 @@ class Audit:
         """Return why a due subscription cannot be charged because of paid days; None if paid days are no obstacle."""
         if not spans.may_overlap(due, unless_told=False):
             return None
-        from renewals.ledger.register import Register
+        from renewals.ledger import forecast
 
-        register = Register(self.client, subscriptions=self.subscriptions, renewals=self.renewals, changes="")
+        ledger = Ledger(self.client, renewals=self.renewals)
         try:
-            register.next_charges(due.row, moment.today, 1)
+            forecast.next_charges(ledger, due.row, moment.today, 1)
         except BadRow as bad:
             return str(bad)
         except (AttributeError, KeyError, TypeError, ValueError):  # the ledger holds an item not written by this system

@@ -19,7 +19,8 @@ from renewals.domain.errors import BadRow, Collision, TryAgain
 from renewals.domain.refunds import NotRefundable
 from renewals.domain.strict_json import Json, NotAnObject, read_object
 from renewals.domain.transitions import NotAllowed
-from renewals.ledger.register import KeyUsed, Taken
+from renewals.ledger.register import Taken
+from renewals.ledger.remembered_answers import KeyUsed
 from renewals.runtime import request_path, telemetry
 from renewals.runtime.aws_errors import transient_aws_errors_as
 from renewals.runtime.telemetry import Event, Reply

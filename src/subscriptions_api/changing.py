@@ -19,7 +19,8 @@ from renewals.domain.owed import has_parked
 from renewals.domain.schedule import next_on
 from renewals.domain.subscription import SubscriptionStatus
 from renewals.domain.transitions import Action, NotAllowed
-from renewals.ledger.register import Repeatable, etag
+from renewals.ledger.asked_by import Repeatable
+from renewals.ledger.entity_tags import etag
 from renewals.ledger.steps import Row
 from subscriptions_api import shared, verifying
 from subscriptions_api.answer_models import SubscriptionOut
@@ -54,7 +55,7 @@ def create_subscription(
 
     def looked_at() -> Response[SubscriptionOut]:
         nonlocal verify
-        answered = shared.register().answered(again) if again else None
+        answered = shared.register().answers.of(again) if again else None
         if answered is not None:
             return shared.repeated(answered)
         today = shared.moment({}).today
@@ -178,7 +179,7 @@ def _act(
     again = _if_repeatable(idempotency_key, 200)
 
     def looked_at() -> Response[SubscriptionOut]:
-        answered = shared.register().answered(again) if again else None
+        answered = shared.register().answers.of(again) if again else None
         if answered is not None:
             return shared.repeated(answered)
         row = shared.row(subscription_id)

@@ -7,6 +7,7 @@ from aws_lambda_powertools.event_handler.openapi.params import Query
 from aws_lambda_powertools.event_handler.router import APIGatewayRouter
 
 from renewals.domain.subscription import SubscriptionStatus
+from renewals.ledger import forecast
 from subscriptions_api import cursors, shared, showing
 from subscriptions_api.answer_models import (
     PlannedCharge,
@@ -43,7 +44,7 @@ def list_subscriptions(
     if place is not None and customer_id is not None and place[1] != customer_id:
         raise BadRequest([{"field": "query.cursor", "reason": "is none that this list has given"}])
     after = (place[0], place[1]) if place else None
-    rows, last = shared.register().find(
+    rows, last = shared.register().search.find(
         customer_id=customer_id, status=status, limit=limit, after=after, today=lambda row: shared.moment(row).today
     )
     items = [SubscriptionOut.model_validate(shared.shown(row, of_many=True)) for row in rows]
@@ -88,7 +89,7 @@ def list_renewals(subscription_id: SubscriptionId, cursor: Cursor = None, limit:
 def get_timeline(subscription_id: SubscriptionId) -> Timeline:
     row = shared.row(subscription_id)
     moment = shared.moment(row)
-    told, complete = shared.register().history(row, moment.zone, moment.today)
+    told, complete = shared.register().timeline(row, moment.zone, moment.today)
     entries = [TimelineEntry.model_validate(showing.shown_entry(entry)) for entry in told]
     return Timeline(items=entries, complete=complete)
 
@@ -105,6 +106,6 @@ def preview_charges(
     subscription_id: SubscriptionId, count: Annotated[int, Query(ge=1, le=100, description="How many.")] = 24
 ) -> PreviewOut:
     row = shared.row(subscription_id)
-    shown = shared.register().next_charges(row, shared.moment(row).today, count)
+    shown = forecast.next_charges(shared.register().ledger, row, shared.moment(row).today, count)
     charges = [PlannedCharge.model_validate(showing.shown_charge(charge)) for charge in shown.charges]
     return PreviewOut(items=charges, then=shown.then)

@@ -51,7 +51,7 @@ def refund(
 
     def looked_at() -> Response[RefundOut]:
         row = shared.row(subscription_id)
-        shared.register().answered(again)
+        shared.register().answers.of(again)
         renewal = shared.register().ledger.get(subscription_id, wanted.renewal_date)
         if renewal is None:
             raise Missing(wanted.renewal_date)

@@ -16,7 +16,10 @@ from renewals.domain.errors import BadRow, Collision, repeat_while_outdated
 from renewals.domain.renewal import Renewal
 from renewals.domain.request import RenewalRequest
 from renewals.domain.subscription import renewal_date_of
-from renewals.ledger.register import AskedBy, Register, Repeatable, etag
+from renewals.ledger import forecast
+from renewals.ledger.asked_by import AskedBy, Repeatable
+from renewals.ledger.entity_tags import etag
+from renewals.ledger.register import Register
 from renewals.ledger.steps import Row
 from renewals.runtime import aws, clock, request_path, telemetry
 from renewals.runtime.clock import Moment
@@ -117,9 +120,9 @@ def answer(status: int, row: Row) -> Response[SubscriptionOut]:
 
 
 def shown(row: Row, *, of_many: bool = False) -> dict[str, object]:
-    """A row as SubscriptionOut. of_many: as for Register.fault."""
+    """A row as SubscriptionOut. of_many: as for forecast.fault."""
     today = moment(row).today
-    return showing.shown(row, today, register().fault(row, today, of_many=of_many))
+    return showing.shown(row, today, forecast.fault(register().ledger, row, today, of_many=of_many))
 
 
 def start(row: Row, renewal: Renewal | None = None) -> None:

@@ -8,7 +8,8 @@ import pytest
 from botocore.exceptions import ReadTimeoutError
 
 from renewals.domain.errors import Overtaken
-from renewals.ledger.register import AskedBy, Register
+from renewals.ledger.asked_by import AskedBy
+from renewals.ledger.register import Register
 from tests.fake_aws import error
 from tests.fakes import DUE, LATER, NOON, World
 from tests.unit.test_mail_feedback import BOUNCE, _event, _take, bounce

@@ -101,7 +101,7 @@ def test_the_sweep_writes_the_end(shop: World, row: dict[str, Any], kind: str) -
     assert not shop.gateway.charges
     client: Any = shop.dynamodb
     register = Register(client, subscriptions="subscriptions", renewals="renewals", changes="changes")
-    entries, _ = register.history(shop.row(), NOON.tzinfo or NOON.astimezone().tzinfo, LATER_ON)  # type: ignore[arg-type]
+    entries, _ = register.timeline(shop.row(), NOON.tzinfo or NOON.astimezone().tzinfo, LATER_ON)  # type: ignore[arg-type]
     assert [(entry.kind, entry.at.date()) for entry in entries] == [("ended", date(2026, 2, 28))]
 
 

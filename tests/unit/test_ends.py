@@ -17,8 +17,9 @@ from renewals.domain.payment import PaymentState
 from renewals.domain.request import RenewalRequest
 from renewals.domain.transitions import Action, NotAllowed
 from renewals.ledger import payment_steps
+from renewals.ledger.asked_by import AskedBy
 from renewals.ledger.payment_steps import why_withdrawn
-from renewals.ledger.register import AskedBy, Register
+from renewals.ledger.register import Register
 from renewals.ledger.row_steps import WATCHED
 from tests.fake_aws import Condition, plain
 from tests.fakes import DUE, LATER, NOON, World

@@ -9,7 +9,8 @@ from typing import Any, cast
 import pytest
 
 from renewals.domain.row_attributes import ROW_ATTRIBUTES
-from renewals.ledger.register import AskedBy, Register
+from renewals.ledger.asked_by import AskedBy
+from renewals.ledger.register import Register
 from scripts.subscriptions.importing import LEFT_OUT, Import, Judged, Tally, Verdict
 from scripts.subscriptions.rows import COLUMNS, Line, from_csv
 from tests.fakes import NOON, Cut, World
@@ -74,7 +75,7 @@ def test_what_is_created_is_recorded_with_who_did_it(shop: World, run: Any) -> N
     run(lines("2026-03-01"))
     row = shop.dynamodb.items("subscriptions")["sub_2", "cus_2"]
     assert (row["amount"], row["status"], row["version"]) == (Decimal("29.99"), "active", Decimal(1))
-    [entry], complete = register(shop).history(row, UTC)
+    [entry], complete = register(shop).timeline(row, UTC)
     assert (entry.text, complete) == ("ann created the subscription.", True)
 
 

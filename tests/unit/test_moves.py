@@ -27,7 +27,9 @@ from hypothesis.stateful import (
 from renewals.domain.changes import ChangeKind
 from renewals.domain.errors import BadRow
 from renewals.domain.transitions import Action, NotAllowed
-from renewals.ledger.register import AskedBy, Register
+from renewals.ledger import forecast
+from renewals.ledger.asked_by import AskedBy
+from renewals.ledger.register import Register
 from subscriptions_api.changing import _anchored
 from subscriptions_api.problems import BadRequest
 from tests.fakes import LATER, NOON, World
@@ -225,7 +227,7 @@ class Moves(RuleBasedStateMachine):
     def _said(self) -> list[tuple[str, str]]:
         """Return the periods that the preview charges today; none for a row at fault."""
         try:
-            shown = self.register.next_charges(self.row, self.today, 13)
+            shown = forecast.next_charges(self.register.ledger, self.row, self.today, 13)
         except BadRow:
             return []
         return [(str(charge.start), str(charge.end)) for charge in shown.charges if charge.on <= self.today]

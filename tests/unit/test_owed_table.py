@@ -54,7 +54,8 @@ from renewals.domain.subscription import Subscription
 from renewals.gateway.port import Charged
 from renewals.gateway.refund_settlement import Settlement
 from renewals.ledger import reminder_records
-from renewals.ledger.register import AskedBy, Register
+from renewals.ledger.asked_by import AskedBy
+from renewals.ledger.register import Register
 from scripts.plainly import Trouble
 from scripts.subscriptions import renewing
 from subscriptions_api import changing, shared

@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 
 from renewals.domain.transitions import Action
-from renewals.ledger.register import AskedBy, Register
+from renewals.ledger import forecast
+from renewals.ledger.asked_by import AskedBy
+from renewals.ledger.register import Register
 from tests.fakes import NOON, World
 from tests.unit.test_sweep import Sweeper
 
@@ -107,7 +109,7 @@ def test_made_active_by_hand_it_is_billed_from_the_night_that_finds_it(shop: Wor
     shop.edit(status="paused")
     _sweep(shop, "2026-01-31")
     shop.edit(status="active")
-    preview = _register(shop).next_charges(shop.row(), date(2026, 2, 10), 1).charges
+    preview = forecast.next_charges(_register(shop).ledger, shop.row(), date(2026, 2, 10), 1).charges
     assert [charge.on for charge in preview] == [date(2026, 2, 10)]
     _sweep(shop, "2026-02-10")
     assert list(_paid(shop)) == ["2026-02-10"]
@@ -146,7 +148,7 @@ def test_the_preview_of_a_paused_subscription_says_what_its_resumption_costs(sho
     shop.subscribe(**YEARLY, amount=Decimal(120))
     _act(shop, Action.PAUSE, "2026-01-30")
     _sweep(shop, "2026-01-31")
-    shown = _register(shop).next_charges(shop.row(), date(2026, 2, 1), 3)
+    shown = forecast.next_charges(_register(shop).ledger, shop.row(), date(2026, 2, 1), 3)
     assert shown.charges == ()
     assert shown.then == (
         "The subscription is paused. Nothing is charged until the subscription is resumed, and the paused time is "

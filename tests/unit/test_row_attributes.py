@@ -11,7 +11,9 @@ from renewals.domain.item_values import Item, Value
 from renewals.domain.row_attributes import ROW_ATTRIBUTES, without_personal_data
 from renewals.domain.subscription import parse
 from renewals.domain.timeline import timeline
-from renewals.ledger.register import AskedBy, Register, etag
+from renewals.ledger.asked_by import AskedBy
+from renewals.ledger.entity_tags import etag
+from renewals.ledger.register import Register
 from tests.fakes import NOON, World
 
 OTHER: dict[str, Value] = {

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from renewals.ledger import forecast
 from renewals.ledger.register import Register
 from tests.fakes import LATER, NOON, World
 from tests.shares import share
@@ -319,7 +320,7 @@ def test_a_later_charge_that_would_be_rejected_ends_the_preview(shop: World) -> 
     shop.subscribe(renewal_date="2026-03-31", catch_up="each")
     shop.run("paid", _noon("2026-03-31"))
     shop.edit(renewal_date="2026-02-20", anchor_day=Decimal(20))
-    shown = _register(shop).next_charges(shop.row(), date(2026, 4, 1), 12)
+    shown = forecast.next_charges(_register(shop).ledger, shop.row(), date(2026, 4, 1), 12)
     assert [charge.start for charge in shown.charges] == [date(2026, 2, 20)]
     assert "a paid period, 2026-03-31 to 2026-04-29" in shown.then
 
@@ -330,9 +331,9 @@ def test_a_row_put_back_to_a_paid_date_is_previewed_as_it_will_be_charged(shop: 
     shop.subscribe()
     shop.run()
     shop.subscribe()
-    shown = _register(shop).next_charges(shop.row(), date(2026, 2, 1), 2)
+    shown = forecast.next_charges(_register(shop).ledger, shop.row(), date(2026, 2, 1), 2)
     assert [charge.on for charge in shown.charges] == [date(2026, 2, 28), date(2026, 3, 31)]
-    assert _register(shop).fault(shop.row(), date(2026, 2, 1)) is None
+    assert forecast.fault(_register(shop).ledger, shop.row(), date(2026, 2, 1)) is None
 
 
 def test_a_row_moved_while_another_run_claims_is_not_billed_beside_it() -> None:

@@ -20,7 +20,9 @@ from renewals.domain.item_values import text
 from renewals.domain.renewal import Status
 from renewals.domain.schedule import Schedule
 from renewals.domain.transitions import Action, NotAllowed
-from renewals.ledger.register import AskedBy, Register, Taken, etag
+from renewals.ledger.asked_by import AskedBy
+from renewals.ledger.entity_tags import etag
+from renewals.ledger.register import Register, Taken
 from tests.fakes import LATER, NOON, World
 from tests.shares import share
 

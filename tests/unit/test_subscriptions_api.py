@@ -12,8 +12,8 @@ import pytest
 from botocore.exceptions import EndpointConnectionError
 
 from renewals.gateway import access as gateway_access
+from renewals.ledger.entity_tags import etag
 from renewals.ledger.receipt_links import named
-from renewals.ledger.register import etag
 from renewals.runtime import aws
 from subscriptions_api import app, receipts, shared
 from tests.fake_aws import FakeDynamoDB, error

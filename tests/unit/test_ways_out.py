@@ -15,7 +15,7 @@ from renewals.domain.payment import PaymentState
 from renewals.domain.subscription import SubscriptionStatus
 from renewals.domain.transitions import Action
 from renewals.ledger import payment_steps
-from renewals.ledger.register import AskedBy
+from renewals.ledger.asked_by import AskedBy
 from tests.fakes import DUE, LATER, NOON, World
 from tests.unit.test_crashes import CALLS
 from tests.unit.test_ends import register

@@ -1,0 +1,41 @@
+"""The person or the program behind a change, and whether the same request may come again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from renewals.ledger.steps import Row
+
+
+@dataclass(frozen=True, slots=True)
+class Repeatable:
+    """A request with an idempotency key. A repeated request gets the answer of the first time.
+
+    Attributes:
+        caller: The caller. The same key of two callers is two keys.
+        key: The idempotency key as the caller sent it.
+        fingerprint: A digest of the whole request.
+        answer: Makes the answer from the row after the change; None if the answer is kept in a different place.
+    """
+
+    caller: str
+    key: str
+    fingerprint: str
+    answer: Callable[[Row], Mapping[str, object] | None]
+
+
+@dataclass(frozen=True, slots=True)
+class AskedBy:
+    """The origin of a change.
+
+    Attributes:
+        by: The person or the program that asks for the change.
+        now: The moment by the clock of the subscription.
+        again: The request, if the request has an idempotency key.
+    """
+
+    by: str
+    now: datetime
+    again: Repeatable | None = None

@@ -1,0 +1,96 @@
+"""The records of changes in the changes table: the changed attributes, the time and the origin of each change.
+
+A record lies under the subscription's id and the time of the change. The record of the creation lies under "created":
+a subscription cannot be created twice. A record is written in one transaction with the change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+from renewals.domain.changes import Change, ChangeKind
+from renewals.domain.item_values import Item, Value, fields, moment, storable, text
+from renewals.domain.row_attributes import without_personal_data
+from renewals.domain.worded import member
+from renewals.ledger.asked_by import AskedBy
+from renewals.runtime import dynamodb
+from renewals.runtime.attribute_values import TransactAction
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+_MOST_TOLD = 250
+_CREATION = "created"
+
+
+class ChangeRecords:
+    """The records of changes in the changes table."""
+
+    def __init__(self, client: DynamoDBClient, table: str) -> None:
+        self._client = client
+        self._table = table
+
+    def latest(self, subscription_id: str) -> tuple[list[Change], bool]:
+        """Return the latest changes, at most 250, and whether the list is complete. The list has the creation."""
+        page = self._client.query(
+            TableName=self._table,
+            KeyConditionExpression="subscription_id = :id",
+            ExpressionAttributeValues=dynamodb.attributes({":id": subscription_id}),
+            ScanIndexForward=False,
+            Limit=_MOST_TOLD,
+            ConsistentRead=True,
+        )
+        return [_change(dynamodb.plain(item)) for item in page["Items"]], "LastEvaluatedKey" not in page
+
+    def created(self, subscription_ids: Iterable[str]) -> set[str]:
+        """Return the created ids, also the ids of rows that people deleted. No id may be named twice."""
+        keys = ({"subscription_id": each, "change": _CREATION} for each in subscription_ids)
+        return {text(item, "subscription_id") for item in dynamodb.get_all(self._client, self._table, keys)}
+
+    def note(self, subscription_id: str, what: ChangeKind, asked: AskedBy) -> None:
+        """Record a request that changes no attribute, for example a request for a renewal at once."""
+        dynamodb.transact(self._client, [self.record(subscription_id, what, asked, {})])
+
+    def creation(self, subscription_id: str, asked: AskedBy) -> TransactAction:
+        """Return the action that records the creation. The action fails if the id was ever created before."""
+        return self._put(_item(subscription_id, ChangeKind.CREATED, asked, {}) | {"change": _CREATION})
+
+    def record(
+        self, subscription_id: str, what: ChangeKind, asked: AskedBy, details: Mapping[str, tuple[object, object]]
+    ) -> TransactAction:
+        """Return the action that records a change, for the transaction of the change. `details` has each changed
+        attribute with the value before and the value after."""
+        return self._put(_item(subscription_id, what, asked, details))
+
+    def _put(self, item: Mapping[str, object]) -> TransactAction:
+        return dynamodb.put(self._table, item, "attribute_not_exists(subscription_id)", {})
+
+
+def _item(
+    subscription_id: str, what: ChangeKind, asked: AskedBy, details: Mapping[str, tuple[object, object]]
+) -> dict[str, object]:
+    return {
+        "subscription_id": subscription_id,
+        "change": f"{asked.now.isoformat(timespec='microseconds')}/{uuid4().hex[:8]}",
+        "at": asked.now,
+        "by": asked.by,
+        "what": what,
+        "details": {
+            name: [without_personal_data(name, storable(each)) for each in pair] for name, pair in details.items()
+        },
+    }
+
+
+def _change(item: Item) -> Change:
+    details = {name: _pair(each) for name, each in fields(item, "details").items()}
+    return Change(moment(item, "at"), text(item, "by"), member(ChangeKind, text(item, "what")), details)
+
+
+def _pair(kept: Value) -> tuple[Value, Value]:
+    """Return the value before and the value after. Raises TypeError and ValueError for a stored value without both."""
+    if not isinstance(kept, list):
+        raise TypeError("no list")
+    old, new = kept
+    return old, new
