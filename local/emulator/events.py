@@ -1,12 +1,13 @@
 """EventBridge takes events and delivers them as AWS does.
 
 - PutEvents refuses an entry without a source or a type, with a detail that is not a JSON object, or larger than 256 kB.
-The rest of the call's entries are accepted.
+  The rest of the call's entries are accepted.
 - A queue receives an event only if the queue's policy admits the rule, and a function only if the function's policy
-admits the rule.
+  admits the rule.
 - A function is called asynchronously: Lambda calls a failed function two more times.
 - EventBridge retries a failed delivery according to the target's retry policy. An undeliverable event goes to the
-target's dead-letter queue together with the reason if the queue's policy admits the rule; otherwise the event is lost.
+  target's dead-letter queue together with the reason if the queue's policy admits the rule; otherwise the event is
+  lost.
 
 POST /_local/events   {"refused_entries": 0, "failed_deliveries": 0}: throttles the given number of entries from now
                       on, and fails the given number of deliveries to targets. The answer tells the numbers left.

@@ -1,13 +1,13 @@
 """Limits and rules of AWS that MiniStack does not enforce.
 
 - SQS hides a message for at most 12 hours, delays a message for at most 15 minutes, and allows 120,000 hidden messages
-in a queue (https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html).
+  in a queue (https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html).
 - CloudFormation creates or removes only a single index of a table in an update
-(https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/aws-resource-dynamodb-table.html).
+  (https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/aws-resource-dynamodb-table.html).
 - API Gateway tells a function the real source address of a request, never the address claimed in X-Forwarded-For. API
-Gateway throttles a path that the template writes with ~1, answers 502 if a header's value is a list, and sends a header
-from `headers` in addition to headers of equal name from `multiValueHeaders`
-(https://docs.aws.amazon.com/apigateway/latest/developerguide/set-up-lambda-proxy-integrations.html).
+  Gateway throttles a path that the template writes with ~1, answers 502 if a header's value is a list, and sends a
+  header from `headers` in addition to headers of equal name from `multiValueHeaders`
+  (https://docs.aws.amazon.com/apigateway/latest/developerguide/set-up-lambda-proxy-integrations.html).
 """
 
 import time

@@ -4,8 +4,8 @@
 - The function's role must allow the four actions that read a stream.
 - A function may report the first record that failed (`batchItemFailures`); Lambda continues from the reported record.
 - Lambda splits a failed batch in two if the mapping says so, and retries with growing pauses until the mapping's limits
-(attempts, age) are reached. Lambda then sends a message about the batch to the destination for failures. The message
-holds no records, and is sent only if the function's role allows `sqs:SendMessage`.
+  (attempts, age) are reached. Lambda then sends a message about the batch to the destination for failures. The message
+  holds no records, and is sent only if the function's role allows `sqs:SendMessage`.
 - The metric IteratorAge tells the age of the last record of every delivered batch.
 
 Sources: https://docs.aws.amazon.com/lambda/latest/dg/services-ddb-errors.html,

@@ -1,35 +1,37 @@
-"""A sandbox payment gateway: Stripe's v1 API over HTTP, on loopback, in memory, driven by the official SDK unchanged.
+"""A sandbox payment gateway: Stripe's v1 API over HTTP, on loopback, in memory. The official SDK drives the gateway.
 
-    python -m local.gateway --port 0 --api-key sk_test_...      its first line on stdout: {"url": "http://127.0.0.1:..."}
+    python -m local.gateway --port 0 --api-key sk_test_...      prints first {"url": "http://127.0.0.1:..."} on stdout
     with serving() as gateway:                                  in a thread of this process, on a free port
         official_client(gateway.url, gateway.api_key).v1.customers.create({"name": "Ann"})
         gateway.sandbox.hostile("drop_after", "payment_intents.confirm")
 
-It keeps Stripe's rules (each module names the document it follows): test cards, declines, 3-D Secure, idempotency keys,
-strict parameters, error bodies. `operations.py` lists what it speaks; all else is an unrecognized URL or parameter.
+The gateway keeps Stripe's rules (every module names the documents that the module follows): test cards, declines, 3-D
+Secure, idempotency keys, strict parameters, error bodies. `operations.py` lists the supported operations; anything else
+is an unrecognized URL or parameter.
 
-Where it differs from Stripe, on purpose: card numbers are taken as they are (an ordinary account must ask for that);
-parameters that it does not act on are unknown to it, captures by hand among them; payment_method_types is refused in
-every API version; a card can be made to behave like another one; an India-issued card (pm_card_in) is taken without a
-mandate, and off session it is in processing for 26 hours; no webhooks are sent, and no rate limit holds but the one
-asked for.
+Deliberate differences from Stripe: the gateway accepts card numbers without further ado (an ordinary account must ask
+Stripe for the permission). Parameters that the gateway does not act on are unknown parameters, for example manual
+capture. payment_method_types is refused in every API version. A card can be told to behave like a different card. A
+card issued in India (pm_card_in) is accepted without a mandate; an off-session payment with the card stays in
+processing for 26 hours. The gateway sends no webhooks, and limits rates only on demand.
 
-Control endpoints (JSON, no key; `Sandbox` is their client), which Stripe does not have:
+The control endpoints (JSON, without a key; the class `Sandbox` is their client) do not exist at Stripe:
 
     POST   /_sandbox/hostile            {"mode", "operation"?, "customer"?, "calls"? | "probability"?, "seed"?,
-                                        "seconds"?, "outcome"?}: modes and meanings in `hostile.py`
-    GET    /_sandbox/hostile            -> {"rules": [...]}: those that may still act
-    DELETE /_sandbox/hostile            takes all of them back
+                                        "seconds"?, "outcome"?}: `hostile.py` explains the modes
+    GET    /_sandbox/hostile            -> {"rules": [...]}: the rules that may still act
+    DELETE /_sandbox/hostile            removes all rules
     POST   /_sandbox/payment_intents/{id}/authenticate   {"outcome"?: "succeeded" | "failed"}: plays the customer at
                                         3-D Secure -> the intent
     POST   /_sandbox/payment_intents/{id}/settle         {"outcome"?}: ends `processing` -> the intent
-    POST   /_sandbox/refunds/{id}/settle                 {"outcome"?}: what becomes of a refund later -> the refund
-    POST   /_sandbox/customers/{id}/pay_elsewhere        {"amount", "currency", "type"?}: the customer pays another
-                                        system, by Link or another type that is no card -> the intent
-    POST   /_sandbox/payment_methods/{id}/card           {"behaves_like": number or test id}: the saved card was lost,
+    POST   /_sandbox/refunds/{id}/settle                 {"outcome"?}: gives a refund its final result -> the refund
+    POST   /_sandbox/customers/{id}/pay_elsewhere        {"amount", "currency", "type"?}: the customer pays a different
+                                        system, by Link or another type that is not a card -> the intent
+    POST   /_sandbox/payment_methods/{id}/card           {"behaves_like": number or test id}: the saved card is lost,
                                         has money again, ...
-    POST   /_sandbox/idempotency_keys/expire             as if 24 hours had passed -> {"expired": how many}
-    POST   /_sandbox/clock              {"now": seconds since 1970 | null}: goes on from there; null: the real time
+    POST   /_sandbox/idempotency_keys/expire             as if 24 hours had passed -> {"expired": number of keys}
+    POST   /_sandbox/clock              {"now": seconds since 1970 | null}: the clock continues from the given time;
+                                        null: from the real time
     GET    /_sandbox/clock              -> {"now"}
     GET    /_sandbox/charges            -> {"charges": [...]}: all attempts, oldest first: id, payment_intent, customer,
                                         payment_method, amount and amount_refunded (minor units), currency, status

@@ -1,6 +1,7 @@
-"""python -m local.gateway --port 12111 --api-key sk_test_...: runs until it is terminated.
+"""`python -m local.gateway --port 12111 --api-key sk_test_...` runs the gateway until terminated.
 
-Its first line on stdout is JSON, {"url": "http://127.0.0.1:12111"}: from then on it takes connections.
+The first line on stdout is JSON, {"url": "http://127.0.0.1:12111"}. From the first line on, the gateway accepts
+connections.
 """
 
 import argparse

@@ -1,7 +1,7 @@
-"""One request to the v1 API, from the key to the answer.
+"""Processes a request to the v1 API, from the key to the answer.
 
-The order is Stripe's (docs.stripe.com/error-low-level): key, rate limits, parameters, idempotency, object lock, and
-only then the endpoint itself. What fails before the endpoint is not stored.
+The order of the checks is Stripe's (docs.stripe.com/error-low-level): key, rate limits, parameters, idempotency, object
+lock, and finally the endpoint. The gateway does not store an answer for a failure before the endpoint.
 """
 
 import asyncio
@@ -26,16 +26,16 @@ from local.gateway.operations import Operation
 from local.gateway.world import Call, Settlement, World
 
 _RATE_LIMITS = {"rate_limit": "global-rate", "lock_timeout": "resource-specific"}
-"""docs.stripe.com/rate-limits: why a request was refused with 429, by its code."""
+"""Maps the code of a 429 to the header that names the exceeded limit (docs.stripe.com/rate-limits)."""
 
 _WORTH_ANOTHER_TRY = (409, 429, 500, 503)
 
 TRANSPORT = "local.gateway.transport"
-"""Where the server puts the connection's transport into the ASGI scope."""
+"""The key in the ASGI scope under which the server stores the connection's transport."""
 
 
 class Dropped(Response):
-    """No answer: the connection is closed with not one byte of a response."""
+    """An answer that closes the connection without sending a single byte."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - nothing is sent
         scope[TRANSPORT].abort()
@@ -62,7 +62,7 @@ class Api:
         except GatewayError as error:
             answer, dropped = Answer(error.status, _encoded(error.body), request_id), False
             limited = _RATE_LIMITS.get(str(error.error.get("code")), "")
-        except Exception:  # noqa: BLE001 - a fault of ours is a 500, as at any gateway, and is shown on stderr
+        except Exception:  # noqa: BLE001 - our own fault is a 500, as at any gateway, and is shown on stderr
             traceback.print_exc(file=sys.stderr)
             answer, dropped = Answer(500, _encoded(errors.broken().body), request_id), False
         if dropped:
@@ -78,7 +78,7 @@ class Api:
         return Response(answer.body, answer.status, headers, "application/json")
 
     async def _answer(self, operation: Operation, request: Request, request_id: str) -> tuple[Answer, bool]:
-        """The answer, and whether the connection is dropped instead of sending it."""
+        """Return the answer, and whether to drop the connection instead of sending the answer."""
         self._authorize(request)
         given = params.decode(await _encoded_params(request))
         path_id = request.path_params.get("id", "")
@@ -109,7 +109,7 @@ class Api:
         return answer, mode == "drop_after"
 
     def _execute(self, operation: Operation, call: Call, mode: str, request_id: str) -> Answer:
-        """Raises only what is not to be stored."""
+        """Run the endpoint. Raises only errors whose answer must not be stored under the idempotency key."""
         try:
             if mode == "500":
                 raise errors.broken()
@@ -125,7 +125,7 @@ class Api:
         return Answer(status, body, request_id)
 
     def _authorize(self, request: Request) -> None:
-        """Bearer, or Basic with the key as user name (docs.stripe.com/api/authentication)."""
+        """Check the key: Bearer, or Basic with the key as user name (docs.stripe.com/api/authentication)."""
         scheme, _, credentials = request.headers.get("Authorization", "").partition(" ")
         if scheme == "Basic":
             try:
@@ -166,7 +166,7 @@ class Api:
 
 
 def _refuse_by(mode: str, operation: Operation, given: dict[str, Any], path_id: str) -> None:
-    """What a hostile mode refuses before anything is looked at."""
+    """Raise the error of a hostile mode that refuses a request before all checks."""
     if mode == "403":
         raise errors.forbidden()
     if mode == "429":

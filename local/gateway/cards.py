@@ -1,9 +1,9 @@
-"""Stripe's test cards and what each of them does.
+"""Stripe's test cards and the behaviour of every card.
 
-Source: Stripe, "Testing" (docs.stripe.com/testing): numbers, test ids, declines, 3-D Secure. Decline and advice
-codes: "Decline codes" (docs.stripe.com/declines/codes); an advice code stands where test mode is known to send one.
-`pm_card_NAME` is a payment method id, `tok_NAME` the same card as a token. Declined cards have one id with and one
-without the brand in it: both are in use, so both are known.
+Sources: Stripe, "Testing" (docs.stripe.com/testing) for numbers, test ids, declines and 3-D Secure; "Decline codes"
+(docs.stripe.com/declines/codes) for decline and advice codes. A decline carries an advice code if Stripe's test mode is
+known to send the code. `pm_card_NAME` is a payment method id, `tok_NAME` the id of an equal card as a token. Declined
+cards have an id with the brand and an id without the brand: both are in use, so the gateway knows both.
 """
 
 import hashlib
@@ -14,7 +14,7 @@ from typing import Any, Literal
 from local.gateway.errors import bad_parameter, card_error
 
 Failure = dict[str, Any]
-"""message, code, decline_code; advice_code and param where there is one."""
+"""The keys: message, code, decline_code; optionally advice_code and param."""
 
 
 def _failure(
@@ -53,11 +53,18 @@ AUTHENTICATION_REQUIRED = _failure(
 
 @dataclass(frozen=True)
 class Card:
-    """One test card. `decline` is what every charge meets (after authentication, where that is asked for);
-    `authentication` says when 3-D Secure is: always, unless the card was set up for off-session use before, or
-    on session only. A card that is not `attachable` is declined when it is attached to a customer. `risk` is what Radar
-    says of it, `refund` how money given back to it fares, `disputed` the reason of a dispute that follows at once,
-    `failed_check` the check of the card's details that does not pass."""
+    """A test card.
+
+    Attributes:
+        decline: the failure of every charge, after authentication if the card asks for authentication.
+        authentication: when the card asks for 3-D Secure: always, unless the card was set up for off-session use, or
+            only on session.
+        attachable: if False, attaching the card to a customer is declined.
+        risk: the risk level according to Radar.
+        refund: the course of refunds to the card.
+        disputed: the reason of a dispute that follows a charge at once, or empty.
+        failed_check: the check of the card's details that fails, or empty.
+    """
 
     number: str
     brand: str
@@ -74,7 +81,7 @@ class Card:
 
     @property
     def fingerprint(self) -> str:
-        """Stable for a number, as Stripe's is for one account."""
+        """Return a fingerprint that is stable for a card number, as Stripe's fingerprint is within an account."""
         return hashlib.sha256(self.number.encode()).hexdigest()[:16]
 
 
@@ -163,12 +170,14 @@ _BY_ID = {prefix + name: card for card in _CARDS for name in card.names for pref
 
 
 def by_test_id(identity: str) -> Card | None:
-    """The card behind pm_card_... or tok_..., None for any other id."""
+    """Return the card for pm_card_... or tok_...; None for an unknown id."""
     return _BY_ID.get(identity)
 
 
 def by_number(number: str) -> Card:
-    """The card with this number (spaces and dashes allowed). Raises 402 for what is no test card."""
+    """Return the card with this number (spaces and dashes allowed). Raises 402 for a number that is not a test
+    card's.
+    """
     digits = re.sub(r"[ -]", "", number)
     if not _is_card_number(digits):
         raise card_error({"message": "Your card number is incorrect.", "code": "incorrect_number", "param": "number"})
@@ -182,8 +191,10 @@ def by_number(number: str) -> Card:
 
 
 def check_details(month: int, year: int, cvc: str | None, *, today: tuple[int, int]) -> tuple[int, int]:
-    """(exp_month, exp_year with four digits). Raises 402 for a past or impossible date or security code;
-    `today` is (year, month)."""
+    """Return (exp_month, exp_year with four digits).
+
+    Raises 402 for a past or impossible date, or an invalid security code. `today` is (year, month).
+    """
     full_year = year + 2000 if year < 100 else year
     if not 1 <= month <= 12:
         raise _invalid_detail("expiration month", "invalid_expiry_month", "exp_month")
@@ -195,7 +206,7 @@ def check_details(month: int, year: int, cvc: str | None, *, today: tuple[int, i
 
 
 def by_token(token: str) -> Card:
-    """The card behind tok_.... Raises 400 for another token."""
+    """Return the card for tok_.... Raises 400 for an unknown token."""
     card = by_test_id(token) if token.startswith("tok_") else None
     if card is None:
         raise bad_parameter(f"No such token: '{token}'", "card[token]", "resource_missing")

@@ -1,8 +1,8 @@
-"""Charges and refunds: the money that moved, or did not.
+"""Charges and refunds: money that moved, or failed to move.
 
-Sources: Stripe API reference, "Charges" and "Refunds"; "Refund and cancel payments" (docs.stripe.com/refunds).
-Card refunds succeed at once, but for two test cards: one's are pending, the other's fail later. A charge is succeeded,
-failed, or pending while its payment is processing.
+Sources: Stripe API reference, "Charges" and "Refunds"; "Refund and cancel payments" (docs.stripe.com/refunds). Refunds
+to cards succeed at once, except for two test cards: the refunds of `pendingRefund` are pending at first, and the
+refunds of `refundFail` fail later. A charge is succeeded, failed, or (while the payment is processing) pending.
 """
 
 from collections.abc import Mapping
@@ -38,7 +38,7 @@ REFUND_LIST: params.Spec = {
 
 
 def add(world: World, intent: Object, method: Object, *, authenticated: bool) -> Object:
-    """A charge that succeeded, for the whole amount of the intent, with the intent's metadata."""
+    """Add a successful charge for the whole amount of the intent, with the intent's metadata."""
     shown = ("brand", "country", "exp_month", "exp_year", "fingerprint", "funding", "last4", "checks", "wallet")
     card = {name: method["card"][name] for name in shown}
     secured = {"authentication_flow": "challenge", "result": "authenticated"} if authenticated else None
@@ -135,8 +135,10 @@ def _give_back(charge: Object, amount: int) -> None:
 
 
 def settle_refund(world: World, identity: str, *, succeeds: bool) -> Object:
-    """What becomes of a refund later: it stays, or fails, and the money is back in the merchant's balance
-    (docs.stripe.com/refunds#failed-refunds). Raises 400 for one that has failed already."""
+    """Give a refund its final result: success, or failure with the money back in the merchant's balance.
+
+    Follows docs.stripe.com/refunds#failed-refunds. Raises 400 for a refund that has already failed.
+    """
     made = world.at_path("refund", identity)
     world.refund_settlements.pop(identity, None)
     if made["status"] not in ("pending", "succeeded"):
@@ -149,7 +151,7 @@ def settle_refund(world: World, identity: str, *, succeeds: bool) -> Object:
 
 
 def settle_refunds_due(world: World) -> None:
-    """Ends what was given back to the test cards whose refunds take their time, on the sandbox's clock."""
+    """Finish the delayed refunds whose time has come on the sandbox's clock."""
     now = world.now()
     due = [(each, end.succeeds) for each, end in world.refund_settlements.items() if end.due and end.due <= now]
     for identity, succeeds in due:

@@ -1,4 +1,4 @@
-"""A client of the control endpoints, for tests and the demo. The payments themselves go through the official SDK."""
+"""A client of the control endpoints, for tests and the demo. Payments go through the official SDK."""
 
 import json
 from http.client import HTTPConnection
@@ -11,7 +11,10 @@ _TIMEOUT = 10.0
 
 
 def official_client(url: str, api_key: str, **options: Any) -> stripe.StripeClient:
-    """The official SDK's client of the gateway at `url`. Its telemetry is off: it writes an id into the home folder."""
+    """Return the official SDK's client for the gateway at `url`.
+
+    Telemetry is off, because the SDK's telemetry writes an id into the home folder.
+    """
     stripe.enable_telemetry = False
     return stripe.StripeClient(api_key, base_addresses={"api": url}, **options)
 
@@ -21,60 +24,71 @@ class SandboxError(Exception):
 
 
 class Sandbox:
-    """Controls the gateway at `url`. Every method is one call, and raises SandboxError if it is refused and OSError if
-    the gateway is not there."""
+    """Controls the gateway at `url`.
+
+    Every method makes a single call. A method raises SandboxError if the gateway refuses the call, and OSError if the
+    gateway is unreachable.
+    """
 
     def __init__(self, url: str) -> None:
         self._address = urlsplit(url).netloc
 
     def hostile(self, mode: str, operation: str = "*", **rule: Any) -> None:
-        """From now on calls that match meet `mode`: the next one, or `calls`=n, or with `probability`=p and `seed`;
-        also `customer`, `seconds`, `outcome` (see `local.gateway.hostile`)."""
+        """Make matching calls meet `mode` from now on.
+
+        Args:
+            mode: a hostile mode, see `local.gateway.hostile`.
+            operation: a pattern for the names of operations.
+            rule: `calls`=n (default: the next call) or `probability`=p with `seed`; also `customer`, `seconds`,
+                `outcome`.
+        """
         self._call("POST", "/hostile", {"mode": mode, "operation": operation, **rule})
 
     def hostile_rules(self) -> list[dict[str, Any]]:
-        """The rules that may still act, with the calls they have left."""
+        """Return the rules that may still act, with the number of calls left."""
         rules: list[dict[str, Any]] = self._call("GET", "/hostile")["rules"]
         return rules
 
     def peaceful(self) -> None:
-        """Takes back all hostile modes."""
+        """Remove all hostile modes."""
         self._call("DELETE", "/hostile")
 
     def authenticate(self, payment_intent: str, outcome: str = "succeeded") -> dict[str, Any]:
-        """Plays the customer at 3-D Secure; the intent as it is then."""
+        """Play the customer at 3-D Secure. Returns the changed intent."""
         return self._call("POST", f"/payment_intents/{payment_intent}/authenticate", {"outcome": outcome})
 
     def settle(self, payment_intent: str, outcome: str = "succeeded") -> dict[str, Any]:
-        """Ends `processing`; the intent as it is then."""
+        """End `processing`. Returns the changed intent."""
         return self._call("POST", f"/payment_intents/{payment_intent}/settle", {"outcome": outcome})
 
     def settle_refund(self, refund: str, outcome: str = "succeeded") -> dict[str, Any]:
-        """What becomes of a refund later, `succeeded` or `failed`; the refund as it is then."""
+        """Give a refund its final result, `succeeded` or `failed`. Returns the changed refund."""
         return self._call("POST", f"/refunds/{refund}/settle", {"outcome": outcome})
 
     def pay_elsewhere(self, customer: str, amount: int, currency: str = "usd", kind: str = "link") -> dict[str, Any]:
-        """The customer pays another system, otherwise than by card; the intent."""
+        """Play a customer who pays a different system, without a card. Returns the intent."""
         asked = {"amount": amount, "currency": currency, "type": kind}
         return self._call("POST", f"/customers/{customer}/pay_elsewhere", asked)
 
     def change_card(self, payment_method: str, behaves_like: str) -> None:
-        """Makes a saved card behave like another test card, named by number or test id."""
+        """Make a saved card behave like a test card, named by number or test id."""
         self._call("POST", f"/payment_methods/{payment_method}/card", {"behaves_like": behaves_like})
 
     def expire_idempotency_keys(self) -> int:
-        """Forgets all stored answers, as if 24 hours had passed; how many there were."""
+        """Forget all stored answers, as if 24 hours had passed. Returns the number of forgotten answers."""
         return int(self._call("POST", "/idempotency_keys/expire")["expired"])
 
     def set_clock(self, now: float | None) -> int:
-        """The sandbox's clock goes on from `now` (seconds since 1970), or with None is the machine's again."""
+        """Set the sandbox's clock to `now` (seconds since 1970); the clock then runs on. None restores the machine's
+        time.
+        """
         return int(self._call("POST", "/clock", {"now": now})["now"])
 
     def clock(self) -> int:
         return int(self._call("GET", "/clock")["now"])
 
     def charges(self, **equal: Any) -> list[dict[str, Any]]:
-        """Every charge ever attempted, oldest first; `equal` narrows: charges(customer=..., status="succeeded")."""
+        """Return every attempted charge, oldest first. `equal` filters: charges(customer=..., status="succeeded")."""
         everything: list[dict[str, Any]] = self._call("GET", "/charges")["charges"]
         return [charge for charge in everything if equal.items() <= charge.items()]
 

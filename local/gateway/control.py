@@ -1,4 +1,4 @@
-"""The control endpoints under /_sandbox/ (described in the package's docstring): JSON in, JSON out, no key.
+"""The control endpoints under /_sandbox/ (described in the package's docstring): JSON in, JSON out, without a key.
 
 A wrong call is answered with 400 or 404 and {"error": "..."}.
 """

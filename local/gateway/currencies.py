@@ -1,8 +1,8 @@
-"""Which currencies and amounts are charged.
+"""The currencies and amounts that can be charged.
 
 Source: Stripe, "Supported currencies" (docs.stripe.com/currencies): presentment currencies, zero-decimal and
-three-decimal currencies, special cases, minimum and maximum charge amounts. The list is kept apart from the
-product's own on purpose: the gateway is a second opinion on it. The Bulgarian lev is gone since 2026.
+three-decimal currencies, special cases, minimum and maximum charge amounts. The list is deliberately independent of the
+product's own list: the gateway is a second opinion. The Bulgarian lev was removed in 2026.
 """
 
 from local.gateway.errors import bad_parameter
@@ -26,7 +26,7 @@ _MOST_DIGITS = 8
 
 
 def check_amount(amount: int, currency: str) -> None:
-    """`amount` in the currency's minor unit. Raises 400 on `currency` or `amount`, as Stripe does."""
+    """Check an amount in the currency's minor unit. Raises 400 on `currency` or `amount`, as Stripe does."""
     if currency not in _CURRENCIES:
         raise bad_parameter(f"Invalid currency: {currency}. Stripe currently supports these currencies: "
                             + ", ".join(sorted(_CURRENCIES)), "currency")  # fmt: skip

@@ -1,8 +1,8 @@
 """Stripe's error answers.
 
-Shape and types: Stripe API reference, "Errors" (docs.stripe.com/api/errors); codes: "Error codes"
-(docs.stripe.com/error-codes); which of them the idempotency layer keeps: "Advanced error handling"
-(docs.stripe.com/error-low-level).
+Sources: Stripe API reference, "Errors" (docs.stripe.com/api/errors) for shape and types; "Error codes"
+(docs.stripe.com/error-codes) for codes; "Advanced error handling" (docs.stripe.com/error-low-level) for the errors that
+the idempotency layer stores.
 """
 
 from collections.abc import Mapping
@@ -12,8 +12,8 @@ from typing import Any
 class GatewayError(Exception):
     """An answer other than 200: `status` and the JSON `body` {"error": {...}}.
 
-    `kept` says whether the answer is stored under the request's idempotency key: errors that come before the
-    endpoint starts to execute (parameters, limits, conflicts) are not.
+    `kept` says whether the answer is stored under the request's idempotency key. Errors before the start of the
+    endpoint (parameters, limits, conflicts) are not stored.
     """
 
     def __init__(self, status: int, kind: str, message: str, *, kept: bool, **details: Any) -> None:
@@ -31,17 +31,17 @@ class GatewayError(Exception):
 
 
 def bad_parameter(message: str, param: str, code: str | None = None) -> GatewayError:
-    """400 for a request that fails validation: nothing is executed, nothing is stored."""
+    """Return 400 for a request that fails validation: nothing is executed, nothing is stored."""
     return GatewayError(400, "invalid_request_error", message, kept=False, param=param, code=code)
 
 
 def refused(message: str, *, code: str | None = None, **details: Any) -> GatewayError:
-    """400 for a request that is well formed but that the objects' state does not allow."""
+    """Return 400 for a well-formed request that the state of the objects does not allow."""
     return GatewayError(400, "invalid_request_error", message, kept=True, code=code, **details)
 
 
 def missing(label: str, identity: str, param: str, *, in_path: bool) -> GatewayError:
-    """An id that names nothing: 404 where it is the URL's own object, 400 where a parameter refers to it."""
+    """Return the error for an unknown id: 404 for the object in the URL, 400 for an object named by a parameter."""
     message = f"No such {label}: '{identity}'"
     status = 404 if in_path else 400
     return GatewayError(status, "invalid_request_error", message, kept=True, code="resource_missing", param=param)
@@ -52,7 +52,9 @@ def unauthorized(message: str) -> GatewayError:
 
 
 def forbidden() -> GatewayError:
-    """403: a restricted key that lacks a permission (docs.stripe.com/keys/restricted-api-keys). It has no code."""
+    """Return 403: a restricted key lacks a permission (docs.stripe.com/keys/restricted-api-keys). The error has no
+    code.
+    """
     message = (
         "The provided key 'rk_test_****' does not have the required permissions for this endpoint on account"
         " 'acct_sandbox'. Having the 'rak_payment_intent_write' permission would allow this request to continue."
@@ -61,7 +63,7 @@ def forbidden() -> GatewayError:
 
 
 def other_mode(label: str, identity: str, param: str, *, in_path: bool) -> GatewayError:
-    """An id of live mode, asked for with a test key (github.com/stripe/stripe-node/issues/149)."""
+    """Return the error for a live-mode id requested with a test key (github.com/stripe/stripe-node/issues/149)."""
     message = (
         f"No such {label}: '{identity}'; a similar object exists in live mode, but a test mode key was used to make"
         " this request."
@@ -76,7 +78,7 @@ def rate_limited() -> GatewayError:
 
 
 def locked() -> GatewayError:
-    """docs.stripe.com/rate-limits, "Object lock timeouts": HTTP 429 with code lock_timeout."""
+    """Return HTTP 429 with code lock_timeout (docs.stripe.com/rate-limits, "Object lock timeouts")."""
     message = (
         "This object cannot be accessed right now because another API request or Stripe process is currently"
         " accessing it. If you see this error intermittently, retry the request. If you see this error"
@@ -87,12 +89,14 @@ def locked() -> GatewayError:
 
 
 def broken(status: int = 500) -> GatewayError:
-    """A fault of the gateway's own. A 500 comes after the endpoint began (so it is stored), a 503 before."""
+    """Return a fault of the gateway. A 500 occurs after the endpoint began, so the answer is stored; a 503 occurs
+    before.
+    """
     message = "An unknown error occurred" if status == 500 else "The service is temporarily unavailable"
     return GatewayError(status, "api_error", message, kept=status == 500)
 
 
 def card_error(failure: Mapping[str, Any], **details: Any) -> GatewayError:
-    """402: `failure` has message, code and, as they apply, decline_code, advice_code and param."""
+    """Return 402. `failure` has message, code and, if applicable, decline_code, advice_code and param."""
     rest = {name: value for name, value in failure.items() if name != "message"}
     return GatewayError(402, "card_error", failure["message"], kept=True, **rest, **details)

@@ -1,20 +1,20 @@
-"""Hostile modes: the bad days of a payment gateway, on demand.
+"""Hostile modes: failures of a payment gateway, on demand.
 
-    429           too many requests: before everything else, nothing is done, nothing is stored
-    503           unavailable: the same
-    403           our key lacks a permission: the same
-    other_mode    our key is of test mode, and what is asked for is of live mode: the same
-    500           nothing is done; the answer is stored under the idempotency key
-    500_after     done (charged), and then the answer is 500, which is stored
-    slow          `seconds` pass before it is done; meanwhile the idempotency key is in use and the intent locked
-    drop_before   the connection is closed without an answer, nothing is done
-    drop_after    done (charged), the answer is stored, and the connection is closed without it
-    bare          done; where the card is declined, the payment tells of it by nothing but the error's type
-    processing    the payment stays in `processing`, until it is settled by a control call, or `seconds` have passed
-                  on the sandbox's clock (`outcome` says how it ends)
+    429           too many requests: refused before all checks, nothing done, nothing stored
+    503           unavailable: like 429
+    403           our key lacks a permission: like 429
+    other_mode    our key is a test-mode key, and the requested object belongs to live mode: like 429
+    500           nothing done; the answer is stored under the idempotency key
+    500_after     done (charged), then answered with 500; the answer is stored
+    slow          `seconds` pass before the work is done; meanwhile the idempotency key is in use and the intent locked
+    drop_before   the connection is closed without an answer, nothing done
+    drop_after    done (charged) and the answer stored; the connection is closed without an answer
+    bare          done; for a declined card, the payment shows nothing but the error's type
+    processing    the payment stays in `processing`, until a control call settles the payment or `seconds` have passed
+                  on the sandbox's clock (`outcome` says how the payment ends)
 
-A rule takes the next `calls` calls that match, or each with a `probability` (drawn from `seed`, so that the same
-calls in the same order meet the same fate). Rules are tried in the order in which they were made.
+A rule acts on the next `calls` matching calls, or on every matching call with a `probability`. The draws come from
+`seed`: equal calls in equal order meet equal failures. Rules are tried in the order of their creation.
 """
 
 from collections.abc import Mapping
@@ -40,8 +40,11 @@ MODES = (
 
 @dataclass
 class Rule:
-    """`operation` is a pattern over names such as payment_intents.confirm; `customer` narrows it to one customer's
-    calls. Exactly one of `calls` and `probability` decides when it acts."""
+    """A rule that makes matching calls meet a hostile mode.
+
+    `operation` is a pattern for names such as payment_intents.confirm. `customer` restricts the rule to calls of a
+    single customer. Exactly one of `calls` and `probability` decides when the rule acts.
+    """
 
     mode: str
     operation: str = "*"
@@ -62,10 +65,12 @@ class Rule:
             raise ValueError("outcome must be succeeded or failed")
         if self.mode == "slow" and self.seconds is None:
             raise ValueError("slow needs seconds")
-        self._random = Random(self.seed)  # noqa: S311 - it is to be repeatable, not secret
+        self._random = Random(self.seed)  # noqa: S311 - must be repeatable, need not be secret
 
     def takes(self, operation: str, customer: str | None, *, confirms: bool) -> bool:
-        """Whether this call meets the rule's fate; counts it if so. Only a confirmation can stay in processing."""
+        """Tell whether the rule acts on this call, and count the call if so. Only confirmations can stay in
+        processing.
+        """
         if not fnmatchcase(operation, self.operation) or (self.mode in ("processing", "bare") and not confirms):
             return False
         if self.customer not in (None, customer):
@@ -86,7 +91,9 @@ class Rules:
         self._rules: list[Rule] = []
 
     def add(self, wanted: Mapping[str, Any]) -> None:
-        """`wanted` has the fields of a Rule; `calls` is 1 without a probability. Raises ValueError, TypeError."""
+        """Add a rule. `wanted` has the fields of a Rule; without a probability, `calls` is 1. Raises ValueError,
+        TypeError.
+        """
         defaults = {} if "probability" in wanted else {"calls": 1}
         self._rules.append(Rule(**{**defaults, **wanted}))
 
@@ -94,11 +101,11 @@ class Rules:
         self._rules.clear()
 
     def shown(self) -> list[dict[str, Any]]:
-        """The rules that may still act."""
+        """Return the rules that may still act."""
         return [rule.shown() for rule in self._rules if rule.calls != 0]
 
     def take(self, operation: str, customer: str | None, *, confirms: bool) -> Rule | None:
-        """The rule for this call, if one applies."""
+        """Return the first rule that acts on this call, or None."""
         for rule in self._rules:
             if rule.takes(operation, customer, confirms=confirms):
                 return rule

@@ -1,8 +1,8 @@
-"""Idempotency keys, as Stripe documents them (docs.stripe.com/api/idempotent_requests):
+"""Idempotency keys, as Stripe documents them (docs.stripe.com/api/idempotent_requests).
 
-- the same key with the same parameters and path gets the first answer again, a 500 included;
-- with other parameters or another path it is an error, and so is a key that another request is just using;
-- an answer is stored only once the endpoint has begun to execute; keys live for 24 hours, on the sandbox's clock.
+- A repeated key with equal parameters and path receives the first answer again, even a 500.
+- A repeated key with different parameters or a different path is an error, and so is a key that a running request uses.
+- An answer is stored only after the endpoint has begun to execute. Keys live for 24 hours, on the sandbox's clock.
 """
 
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ LIFETIME = 24 * 60 * 60
 
 @dataclass(frozen=True)
 class Answer:
-    """What went over the wire for the first request with a key; `request_id` is that request's."""
+    """The answer to the first request with a key, as sent; `request_id` belongs to the first request."""
 
     status: int
     body: bytes
@@ -33,7 +33,9 @@ class IdempotencyKeys:
         self._entries: dict[str, _Entry] = {}
 
     def begin(self, key: str, fingerprint: str, now: int) -> Answer | None:
-        """The stored answer, or None: then the key is the caller's until `keep` or `release`. Raises 400 and 409."""
+        """Return the stored answer, or None; after None the caller holds the key until `keep` or `release`. Raises 400
+        and 409.
+        """
         if len(key) > 255:
             raise bad_parameter("Idempotency keys may be at most 255 characters long.", "Idempotency-Key")
         entry = self._entries.get(key)
@@ -58,12 +60,12 @@ class IdempotencyKeys:
         self._entries[key].answer = answer
 
     def release(self, key: str) -> None:
-        """Forgets a key whose request stored no answer."""
+        """Forget a key whose request stored no answer."""
         if self._entries[key].answer is None:
             del self._entries[key]
 
     def expire(self) -> int:
-        """Forgets every stored answer at once; how many there were."""
+        """Forget every stored answer at once. Returns the number of forgotten answers."""
         finished = [key for key, entry in self._entries.items() if entry.answer]
         for key in finished:
             del self._entries[key]

@@ -1,4 +1,4 @@
-"""What calls about a PaymentIntent take: everything else is an unknown parameter."""
+"""The parameters of the calls about a PaymentIntent. All other parameters are unknown."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from local.gateway.errors import bad_parameter
 
 
 def _no_longer(_value: Any, name: str) -> None:
-    """docs.stripe.com/changelog/endive/2026-09-30"""
+    """Refuse a parameter that Stripe has removed (docs.stripe.com/changelog/endive/2026-09-30)."""
     message = f"{name} is no longer supported. Use allowed_payment_method_types instead."
     raise bad_parameter(message, name, "payment_method_types_no_longer_supported")
 
@@ -45,7 +45,7 @@ _DESCRIBING: params.Spec = {
 
 
 def _off_session(value: Any, name: str) -> bool:
-    """true, false, or one of the two spellings that also say why the customer is away."""
+    """Accept true, false, or one of the two values that also say why the customer is absent."""
     return value in ("one_off", "recurring") or params.boolean(value, name)
 
 

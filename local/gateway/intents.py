@@ -1,11 +1,11 @@
-"""PaymentIntents: the one object through which money moves, and the states it goes through.
+"""PaymentIntents: the only objects through which money moves, and their states.
 
     requires_payment_method -> requires_confirmation -> (requires_action ->) (processing ->) succeeded
-    a declined attempt: back to requires_payment_method, with last_payment_error; canceled ends it
+    a declined attempt: back to requires_payment_method, with last_payment_error; `canceled` is final
 
 Sources: Stripe, "How PaymentIntents work" (docs.stripe.com/payments/paymentintents/lifecycle), API reference
-"PaymentIntents", "Error codes" for payment_intent_unexpected_state and authentication_required. An intent succeeds
-once: each attempt makes a charge, and no attempt is made in any state but the first three.
+"PaymentIntents", "Error codes" for payment_intent_unexpected_state and authentication_required. An intent succeeds only
+once: every attempt creates a charge, and attempts are possible only in the first three states.
 """
 
 import secrets
@@ -20,10 +20,10 @@ from local.gateway.world import Call, Object, Settlement, World
 _OPEN = ("requires_payment_method", "requires_confirmation", "requires_action")
 
 _MOST_DECLINES = 10
-"""After a number of confirmations that varies Stripe cancels the intent; ten declines were measured."""
+"""Stripe cancels an intent after a varying number of confirmations; ten declines were measured."""
 
 _NOTIFIED_FOR = 26 * 3600
-"""Seconds that an India-issued card stays in processing, off session (docs.stripe.com/india-recurring-payments)."""
+"""Seconds that a card issued in India stays in processing, off session (docs.stripe.com/india-recurring-payments)."""
 
 
 def _types(given: Any) -> list[str] | None:
@@ -32,7 +32,10 @@ def _types(given: Any) -> list[str] | None:
 
 
 def _keep_options(intent: Object, given: Any) -> None:
-    """docs.stripe.com/payments/cards/charging-saved-cards: the usage is of a card that is saved already."""
+    """Store the card options. Stored-credential usage applies only to a card that is already saved.
+
+    See docs.stripe.com/payments/cards/charging-saved-cards.
+    """
     card = given.get("payment_method_options", {}).get("card", {})
     if "stored_credential_usage" in card and given.get("setup_future_usage", intent["setup_future_usage"]):
         param = "payment_method_options[card][stored_credential_usage]"
@@ -79,7 +82,7 @@ def create(world: World, call: Call) -> Object:
 
 
 def _automatic(given: Any) -> Object | None:
-    """Where no types are named, the account's own settings hold, redirects included."""
+    """Return the automatic payment methods. Without named types the account's settings apply, redirects included."""
     if _types(given):
         return None
     chosen = given.get("automatic_payment_methods", {"enabled": True})
@@ -139,7 +142,9 @@ def confirm(world: World, call: Call) -> Object:
 
 
 def cancel(world: World, call: Call) -> Object:
-    """`processing` is refused too: Stripe cancels there "in rare cases" only."""
+    """Cancel an open intent. An intent in `processing` is refused: Stripe allows the cancellation only "in rare
+    cases".
+    """
     intent = world.at_path("payment_intent", call.path_id)
     if intent["status"] not in _OPEN:
         message = (
@@ -153,7 +158,7 @@ def cancel(world: World, call: Call) -> Object:
 
 
 def _attempt(world: World, intent: Object, call: Call) -> Object:
-    """Confirms an open intent. Raises 402 for a decline, 400 for what cannot be attempted."""
+    """Confirm an open intent. Raises 402 for a decline, 400 for an impossible attempt."""
     given = call.params
     method = _method_to_charge(world, intent, given.get("payment_method"))
     types = _types(given)
@@ -218,7 +223,7 @@ def _charge(
     authenticated: bool = False,
     bare: bool = False,
 ) -> Object:
-    """One attempt at the card: a charge that succeeded, failed (raises 402), or is pending."""
+    """Attempt the card once, with a charge that succeeds, fails (raises 402), or is pending."""
     decline = world.cards[method["id"]].decline
     if decline:
         raise _declined(world, intent, method, decline, attempted=True, bare=bare)
@@ -245,7 +250,7 @@ def _succeed(intent: Object) -> None:
 
 
 def _keep_or_use_up(world: World, intent: Object, method: Object) -> None:
-    """An unattached card is charged once; `setup_future_usage` attaches it to the intent's customer instead."""
+    """Mark an unattached card as used up, or, with `setup_future_usage`, attach the card to the intent's customer."""
     if intent["setup_future_usage"] == "off_session":
         world.set_up.add(method["id"])
     if method["customer"] is None:
@@ -256,7 +261,7 @@ def _keep_or_use_up(world: World, intent: Object, method: Object) -> None:
 
 
 def _dispute(world: World, charge: Object) -> None:
-    """Some test cards are disputed as soon as they are charged (docs.stripe.com/testing#disputes)."""
+    """Add the dispute that some test cards cause at every charge (docs.stripe.com/testing#disputes)."""
     disputed = world.cards[charge["payment_method"]].disputed
     if disputed:
         charge["disputed"] = True
@@ -273,8 +278,11 @@ def _dispute(world: World, charge: Object) -> None:
 def _declined(
     world: World, intent: Object, method: Object, failure: Failure, *, attempted: bool = False, bare: bool = False
 ) -> GatewayError:
-    """The state after a declined attempt, and the 402 that tells of it. A failed charge stands for each attempt that
-    reached the bank; off session, a card that needs authentication does not."""
+    """Record a declined attempt, and return the 402.
+
+    Every attempt that reached the bank leaves a failed charge. An off-session attempt refused for lack of
+    authentication does not reach the bank.
+    """
     charge_id = None
     if attempted:
         charge = charges.add(world, intent, method, authenticated=False)
@@ -304,9 +312,12 @@ def _unexpected(message: str, intent: Object, **details: Any) -> GatewayError:
 
 
 def authenticate(world: World, identity: str, *, succeeds: bool) -> Object:
-    """Plays the customer at their bank's 3-D Secure page: with an intent in requires_action, or with one whose
-    off-session attempt was refused as authentication_required (the customer then confirms it on session, with the
-    same card). Raises 400 in any other state."""
+    """Play the customer at the bank's 3-D Secure page.
+
+    The intent must be in requires_action, or the last off-session attempt must have been refused as
+    authentication_required: in the second case the customer confirms on session, with the refused card. Raises 400 in
+    any other state.
+    """
     intent = world.at_path("payment_intent", identity)
     refusal = intent["last_payment_error"] or {}
     if intent["status"] == "requires_action":
@@ -329,13 +340,15 @@ def authenticate(world: World, identity: str, *, succeeds: bool) -> Object:
         return intent
     try:
         return _charge(world, intent, method, authenticated=True)
-    except GatewayError:  # the bank may decline an authenticated payment too: the intent tells
+    except GatewayError:  # the bank may decline an authenticated payment too; the intent shows the decline
         return intent
 
 
 def paid_elsewhere(world: World, customer: str, amount: int, currency: str, kind: str) -> Object:
-    """Another system's payment of this customer, by Link or another `kind` that is no card: what Stripe's types call
-    optional is not there."""
+    """Add a payment of this customer made through a different system, by Link or another `kind` that is not a card.
+
+    Attributes that are optional in Stripe's types are missing.
+    """
     world.referred("customer", customer, "customer")
     intent = world.add(
         "payment_intent", amount=amount, amount_received=amount, currency=currency, customer=customer, metadata={},
@@ -353,7 +366,7 @@ def paid_elsewhere(world: World, customer: str, amount: int, currency: str, kind
 
 
 def settle(world: World, identity: str, *, succeeds: bool) -> Object:
-    """Ends `processing`. Raises 400 in any other state."""
+    """End `processing`. Raises 400 in any other state."""
     intent = world.at_path("payment_intent", identity)
     if intent["status"] != "processing":
         raise _unexpected(f"Nothing to settle: the status is {intent['status']}.", intent)
@@ -373,7 +386,7 @@ def settle(world: World, identity: str, *, succeeds: bool) -> Object:
 
 
 def settle_due(world: World) -> None:
-    """Ends `processing` wherever its time has come on the sandbox's clock."""
+    """End `processing` for all intents whose time has come on the sandbox's clock."""
     now = world.now()
     due = [
         (identity, settlement.succeeds)

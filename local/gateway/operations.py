@@ -1,7 +1,7 @@
-"""The part of Stripe's v1 API that the gateway speaks: one line for each operation.
+"""The supported part of Stripe's v1 API: a line for every operation.
 
-An operation that is here takes the parameters declared for it and refuses all others; what is not here is an
-unrecognized URL.
+A listed operation accepts the parameters declared for the operation and refuses all others. A path that is not listed
+is an unrecognized URL.
 """
 
 from collections.abc import Callable
@@ -13,8 +13,13 @@ from local.gateway.world import Call, Object, World
 
 @dataclass(frozen=True)
 class Operation:
-    """`path` may hold {id}. `needs` are the parameters that must be there; `locks` says whether the intent in the URL
-    is worked on by one such request at a time."""
+    """An operation of the API.
+
+    Attributes:
+        path: the path, which may hold {id}.
+        needs: the required parameters.
+        locks: whether only a single request at a time may work on the intent in the URL.
+    """
 
     name: str
     method: str

@@ -1,7 +1,7 @@
-"""Request parameters: Stripe's form encoding, and the strict checks behind it.
+"""Request parameters: Stripe's form encoding, and strict checks of the decoded values.
 
-The encoding nests with brackets (`card[number]=...`, `expand[0]=latest_charge`, `metadata[order]=7`). What each
-operation takes is declared as a `Spec`, name to check; whatever is not declared is unknown, and refused. Sources:
+The encoding nests with brackets (`card[number]=...`, `expand[0]=latest_charge`, `metadata[order]=7`). A `Spec` declares
+the parameters of an operation, with a check for every name; undeclared parameters are unknown, and refused. Sources:
 Stripe API reference, "Metadata", "Expanding Responses", "Pagination"; "Error codes" for parameter_unknown,
 parameter_missing, parameter_invalid_empty, parameter_invalid_integer.
 """
@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl
 from local.gateway.errors import bad_parameter
 
 Check = Callable[[Any, str], Any]
-"""Takes the raw value and its full name, returns the value to work with, raises GatewayError 400."""
+"""Takes the raw value and the full name of a parameter, and returns the usable value. Raises GatewayError 400."""
 Spec = Mapping[str, Check]
 
 _SEGMENT = re.compile(r"\[([^\[\]]*)\]")
@@ -22,7 +22,9 @@ _LONGEST = 5000
 
 
 def decode(encoded: str) -> dict[str, Any]:
-    """`a[b]=1&c[]=2` -> {"a": {"b": "1"}, "c": {"0": "2"}}: what is a list, only its check knows."""
+    """Decode `a[b]=1&c[]=2` to {"a": {"b": "1"}, "c": {"0": "2"}}. Only a value's check knows whether the value is a
+    list.
+    """
     decoded: dict[str, Any] = {}
     for name, value in parse_qsl(encoded, keep_blank_values=True):
         root = name.partition("[")[0]
@@ -40,7 +42,7 @@ def _place(tree: dict[str, Any], segments: list[str], value: str, name: str) -> 
 
 
 def check(params: Mapping[str, Any], spec: Spec, needed: Iterable[str] = (), within: str = "") -> dict[str, Any]:
-    """The checked parameters: only those given. Raises 400 for an unknown, missing or invalid one."""
+    """Return the given parameters, checked. Raises 400 for an unknown, missing or invalid parameter."""
 
     def full(name: str) -> str:
         return f"{within}[{name}]" if within else name
@@ -57,7 +59,7 @@ def check(params: Mapping[str, Any], spec: Spec, needed: Iterable[str] = (), wit
 
 
 def text(value: Any, name: str) -> str | None:
-    """A string that an empty one unsets."""
+    """Accept a string. An empty string unsets the parameter."""
     if not isinstance(value, str):
         raise bad_parameter(f"Invalid string: {value}", name)
     if len(value) > _LONGEST:
@@ -67,7 +69,7 @@ def text(value: Any, name: str) -> str | None:
 
 
 def given(value: Any, name: str) -> str:
-    """A string, such as an id, that cannot be unset."""
+    """Accept a non-empty string, such as an id. The parameter cannot be unset."""
     checked = text(value, name)
     if checked is None:
         message = (
@@ -121,7 +123,9 @@ def fields(spec: Spec, needed: Iterable[str] = ()) -> Check:
 
 
 def metadata(value: Any, name: str) -> dict[str, str]:
-    """Up to 50 keys of 40 characters with values of 500. An empty value deletes its key, {"": ""} all of them."""
+    """Accept up to 50 keys of 40 characters with values of 500. An empty value deletes its key, {"": ""} deletes all
+    keys.
+    """
     if value == "":
         return {"": ""}
     if not isinstance(value, dict):
@@ -136,14 +140,14 @@ def metadata(value: Any, name: str) -> dict[str, str]:
 
 
 def merge_metadata(current: Mapping[str, str], change: Mapping[str, str]) -> dict[str, str]:
-    """What the object's metadata becomes: keys are merged, empty values removed."""
+    """Return the object's changed metadata: keys are merged, empty values removed."""
     if "" in change:
         return {}
     return {key: value for key, value in {**current, **change}.items() if value}
 
 
 def time_range(value: Any, name: str) -> dict[str, int]:
-    """`created`: one moment, or bounds gt, gte, lt, lte; in seconds since 1970."""
+    """Accept `created`: a moment, or the bounds gt, gte, lt, lte; in seconds since 1970."""
     if isinstance(value, dict):
         return check(value, dict.fromkeys(("gt", "gte", "lt", "lte"), integer), within=name)
     return {"gte": integer(value, name), "lte": integer(value, name)}

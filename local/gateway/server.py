@@ -1,4 +1,4 @@
-"""The HTTP server: loopback only, in memory, one event loop."""
+"""The HTTP server: loopback only, in memory, with a single event loop."""
 
 import asyncio
 import secrets
@@ -30,7 +30,7 @@ _STARTUP = 10.0
 
 @dataclass(frozen=True)
 class Gateway:
-    """A running gateway: where it is, the key it takes, and its controls."""
+    """A running gateway: the URL, the accepted key, and the controls."""
 
     url: str
     api_key: str
@@ -38,7 +38,7 @@ class Gateway:
 
 
 class _Connection(H11Protocol):
-    """Hands its transport to the application, which so can close the connection without a response."""
+    """Passes its transport to the application, which can then close the connection without a response."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -74,15 +74,15 @@ async def _unrecognized(request: Request, _error: Exception) -> Response:
 
 
 def listen(port: int) -> tuple[socket.socket, str]:
-    """A socket that takes connections from now on (port 0: a free one), and the gateway's URL."""
+    """Return a socket that accepts connections from now on (port 0: a free port), and the gateway's URL."""
     listening = socket.create_server(("127.0.0.1", port), backlog=1024)
-    # asyncio does this only for sockets that were opened by their protocol; without it each answer waits 40 ms.
+    # asyncio sets TCP_NODELAY only on sockets that asyncio opened. Without the option, every answer waits 40 ms.
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listening, f"http://127.0.0.1:{listening.getsockname()[1]}"
 
 
 def server(api_key: str) -> uvicorn.Server:
-    # An idle client's connection is kept: closed under its hands, it would look like a hostile mode nobody asked for.
+    # An idle connection stays open. A closed connection would look to the client like an unrequested hostile mode.
     config = uvicorn.Config(
         application(Api(api_key)), http=_Connection, ws="none", lifespan="off", log_config=None, access_log=False,
         timeout_keep_alive=600, timeout_graceful_shutdown=1,
@@ -92,7 +92,7 @@ def server(api_key: str) -> uvicorn.Server:
 
 @contextmanager
 def serving(api_key: str = DEFAULT_API_KEY) -> Iterator[Gateway]:
-    """Runs a gateway on a free port, in a thread of this process, until the block ends."""
+    """Run a gateway on a free port, in a thread of this process, until the block ends."""
     listening, url = listen(0)
     running = server(api_key)
     thread = threading.Thread(target=running.run, args=([listening],), name="gateway", daemon=True)

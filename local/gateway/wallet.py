@@ -1,8 +1,8 @@
 """Customers and their cards.
 
-Sources: Stripe API reference, "Customers" and "PaymentMethods"; "Testing" (docs.stripe.com/testing) for test ids:
-wherever a payment method is named, `pm_card_...` makes a fresh one. As on Stripe, a card that is detached, or charged
-without ever being attached, may not be used again.
+Sources: Stripe API reference, "Customers" and "PaymentMethods"; "Testing" (docs.stripe.com/testing) for test ids. A
+test id `pm_card_...` in place of a payment method creates a fresh card. As on Stripe, a card cannot be used again after
+being detached, or after a charge without being attached.
 """
 
 from datetime import UTC, datetime
@@ -68,12 +68,14 @@ def update_customer(world: World, call: Call) -> Object:
 
 
 def retrieve_customer(world: World, call: Call) -> Object:
-    """Of a deleted customer Stripe still says that it was one (docs.stripe.com/api/customers/retrieve)."""
+    """Return the customer. A deleted customer is still answered, marked as deleted
+    (docs.stripe.com/api/customers/retrieve).
+    """
     return world.deleted.get(call.path_id) or world.at_path("customer", call.path_id)
 
 
 def delete_customer(world: World, call: Call) -> Object:
-    """Afterwards the customer cannot be named in any other call."""
+    """Delete the customer. No further call can name the customer."""
     customer = world.at_path("customer", call.path_id)
     del world.kinds["customer"][customer["id"]]
     world.deleted[customer["id"]] = {"id": customer["id"], "object": "customer", "deleted": True}
@@ -137,7 +139,9 @@ def _add_method(world: World, card: Card, expiry: tuple[int, int] | None = None)
 
 
 def find_method(world: World, identity: str, param: str = "payment_method", *, in_path: bool = False) -> Object:
-    """The payment method, or a fresh one for a test id. Raises 400 (404 when the URL names it)."""
+    """Return the payment method, or a fresh card for a test id. Raises 400, or 404 if the URL names the payment
+    method.
+    """
     if identity.startswith("pm_card_"):
         card = cards.by_test_id(identity)
         if card is None:
@@ -158,7 +162,10 @@ def attach(world: World, call: Call) -> Object:
 
 
 def attach_to(world: World, method: Object, customer: str) -> Object:
-    """Raises 402 where the card's bank declines being saved, 400 where the card is another's or spent."""
+    """Attach the card to the customer.
+
+    Raises 402 if the bank declines saving the card, 400 if the card belongs to a different customer or is used up.
+    """
     if method["id"] in world.used_up:
         raise refused(_SPENT)
     if method["customer"] not in (None, customer):
@@ -181,7 +188,7 @@ def detach(world: World, call: Call) -> Object:
 
 
 def check_usable(method: Object, customer: str | None, world: World, **details: Any) -> None:
-    """Raises 400 unless a payment of `customer` (or of nobody) may use this card."""
+    """Raise 400 unless a payment of `customer` (None: of no customer) may use this card."""
     identity, owner = method["id"], method["customer"]
     if identity in world.used_up:
         raise refused(_SPENT, **details)
@@ -200,7 +207,7 @@ def check_usable(method: Object, customer: str | None, world: World, **details: 
 
 
 def list_methods(world: World, call: Call) -> Object:
-    """Without a customer the list is empty, as on Stripe."""
+    """Return the customer's payment methods. Without a customer the list is empty, as on Stripe."""
     identity = call.params.get("customer", "")
     if identity:
         world.referred("customer", identity, "customer")

@@ -1,7 +1,7 @@
-"""Everything the gateway knows, in memory: objects as they go over the wire, and the clock.
+"""The gateway's state, in memory: objects in the form of the wire, and the clock.
 
-Objects refer to each other by id; `expand` puts objects in the place of ids in an answer
-(docs.stripe.com/api/expanding_objects), `page` makes Stripe's lists (docs.stripe.com/api/pagination).
+Objects refer to each other by id. `expand` replaces ids in an answer by objects
+(docs.stripe.com/api/expanding_objects), and `page` makes Stripe's lists (docs.stripe.com/api/pagination).
 """
 
 import copy
@@ -34,7 +34,7 @@ _KIND_OF_REFERENCE = {"latest_charge": "charge"}
 
 @dataclass(frozen=True)
 class Settlement:
-    """How and when (seconds since 1970, None: when told to) a payment in `processing` ends."""
+    """How and when a payment in `processing` ends. due: seconds since 1970; None: on a control call."""
 
     succeeds: bool
     due: float | None
@@ -42,8 +42,14 @@ class Settlement:
 
 @dataclass(frozen=True)
 class Call:
-    """What a handler gets: the id in the URL ("" where there is none), the checked parameters, and the settlement
-    to come if the payment it confirms is to stay in `processing`. bare: a decline tells nothing but its type."""
+    """The input of a handler.
+
+    Attributes:
+        path_id: the id in the URL, or empty.
+        params: the checked parameters.
+        processing: the later settlement, if a payment confirmed by the call must stay in `processing`.
+        bare: whether a decline shows nothing but its type.
+    """
 
     path_id: str
     params: Mapping[str, Any]
@@ -53,8 +59,11 @@ class Call:
 
 @dataclass
 class World:
-    """All state of one gateway. Only the server's event loop touches it, so nothing in it is locked by threads;
-    `busy` holds the intents that a request which takes its time is working on."""
+    """The whole state of a gateway.
+
+    Only the server's event loop touches the state, so threads need no locks. `busy` holds the intents that a slow
+    request is working on.
+    """
 
     kinds: dict[str, dict[str, Object]] = field(default_factory=lambda: {kind: {} for kind in _PREFIXES})
     cards: dict[str, Card] = field(default_factory=dict)
@@ -68,11 +77,11 @@ class World:
     clock_offset: float = 0.0
 
     def now(self) -> int:
-        """Seconds since 1970 on the sandbox's clock."""
+        """Return the seconds since 1970 on the sandbox's clock."""
         return int(time.time() + self.clock_offset)
 
     def set_clock(self, now: float | None) -> None:
-        """The clock goes on from `now`, or is the machine's again with None."""
+        """Set the clock to `now`; the clock then runs on. None restores the machine's time."""
         self.clock_offset = 0.0 if now is None else now - time.time()
 
     def add(self, kind: str, **attributes: Any) -> Object:
@@ -82,21 +91,21 @@ class World:
         return made
 
     def at_path(self, kind: str, identity: str) -> Object:
-        """The object that the URL names. Raises 404."""
+        """Return the object that the URL names. Raises 404."""
         found = self.kinds[kind].get(identity)
         if found is None:
             raise missing(_LABELS.get(kind, kind), identity, _PATH_PARAMS.get(kind, "id"), in_path=True)
         return found
 
     def referred(self, kind: str, identity: str, param: str) -> Object:
-        """The object that a parameter names. Raises 400."""
+        """Return the object that a parameter names. Raises 400."""
         found = self.kinds[kind].get(identity)
         if found is None:
             raise missing(_LABELS.get(kind, kind), identity, param, in_path=False)
         return found
 
     def page(self, kind: str, url: str, params: Mapping[str, Any], **equal: str | None) -> Object:
-        """Newest first; only objects whose attributes are `equal` to what is given and not None."""
+        """Return a page, newest first, of the objects whose attributes have the values in `equal` (None: any value)."""
         wanted = {name: value for name, value in equal.items() if value is not None}
         found = [
             item
@@ -113,12 +122,14 @@ class World:
         return _list(url, found[:size], has_more=len(found) > size)
 
     def _position(self, kind: str, found: list[Object], identity: str, param: str) -> int:
-        """Where the cursor stands; one that the filters leave out is at the end, so that paging ends."""
+        """Return the cursor's position. A cursor removed by the filters counts as the end, so that paging ends."""
         cursor = self.referred(kind, identity, param)
         return found.index(cursor) if cursor in found else len(found)
 
     def expand(self, answer: Object, paths: Iterable[str]) -> Object:
-        """A copy of `answer` with the objects that `paths` name. Raises 400 for what cannot be expanded."""
+        """Return a copy of `answer` with the objects that `paths` name. Raises 400 for a path that cannot be
+        expanded.
+        """
         expanded = copy.deepcopy(answer)
         for path in paths:
             names = path.split(".")

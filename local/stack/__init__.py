@@ -1,14 +1,14 @@
 """The local stack: the AWS emulator, the customers' mailbox and the sandbox gateway, with the project deployed.
 
-`python -m local.stack up` starts it on PORT (4566 if not set) and deploys, or deploys again to one that runs;
-`python -m local.stack down` ends it. Several run side by side on different ports. What one leaves for people and
-tools lies in `.local/<PORT>/`:
+`python -m local.stack up` starts the stack on PORT (4566 if not set) and deploys, or deploys again to a running stack;
+`python -m local.stack down` ends the stack. Several stacks can run side by side on different ports. Files for people
+and tools lie in `.local/<PORT>/`:
 
     outputs.json    the outputs of the deployed stack, and LocalWebhookUrl, LocalApiUrl, GatewayUrl, ConsoleUrl, Region
-    mail/*.eml      every mail that was sent
+    mail/*.eml      every sent mail
     logs/*.log      emulator, mailbox, gateway, console, sam-build, sam-deploy
     aws-config      an AWS configuration file whose profile `local` reaches the emulator
-    running.json    what runs, and the gateway's key
+    running.json    the running processes, and the gateway's key
 """
 
 import fcntl
@@ -43,7 +43,9 @@ DEFAULT_PORT = 4566
 REGION = "us-west-2"
 STACK_NAME = "subscription-mgmt"
 ENVIRONMENT = "local"
-"""The environment that the local stack is deployed as. Outside production a subscription may have a test clock."""
+"""The template's Environment on the local stack. In every environment but prod, a subscription may have a test
+clock.
+"""
 
 _SAM = ROOT / ".envs/sam/bin/sam"
 _EMULATOR_PYTHON = ROOT / ".envs/emulator/bin/python"
@@ -63,14 +65,14 @@ _BUILD_SECONDS, _DEPLOY_SECONDS, _EMULATOR_SECONDS = 600, 300, 30
 
 
 class StackError(Exception):
-    """The local stack cannot do what was asked. The message says why, with the end of the log that tells more."""
+    """The local stack cannot do the requested work. The message says why, with the end of the relevant log."""
 
 
 class Stack:
-    """The local stack on one port. As a context manager it is started and deployed on entry, and ended on exit.
+    """The local stack on a port. As a context manager, the stack is started and deployed on entry, and ended on exit.
 
-    Making one starts nothing, so `Stack(4566)` also reaches what `make up` left running. parameters: of the template,
-    where they are not to have their defaults; `Environment` is `local` unless it is among them.
+    Creating the object starts nothing: `Stack(4566)` also reaches a stack that `make up` left running. `parameters`
+    replace defaults of the template's parameters; `Environment` is `local` unless given.
     """
 
     def __init__(self, port: int = DEFAULT_PORT, **parameters: str) -> None:
@@ -101,12 +103,12 @@ class Stack:
 
     @property
     def runs(self) -> bool:
-        """Whether the emulator, the mailbox and the gateway all run."""
+        """Tell whether the emulator, the mailbox and the gateway all run."""
         return {process.name for process in self._processes() if alive(process)} >= _NEEDED
 
     @property
     def outputs(self) -> dict[str, str]:
-        """The deployed stack's outputs, and those of this machine. Raises StackError if there is none."""
+        """Return the outputs of the deployed stack and of this machine. Raises StackError if nothing is deployed."""
         if not self.outputs_file.exists():
             raise StackError(f"nothing is deployed on port {self.port}; `make up PORT={self.port}` does it")
         outputs: dict[str, str] = json.loads(self.outputs_file.read_text())
@@ -119,18 +121,20 @@ class Stack:
 
     @property
     def gateway_key(self) -> str:
-        """The secret key that the sandbox gateway takes, made for this stack."""
+        """The secret key that the sandbox gateway accepts, created for this stack."""
         return str(self._running()["gateway_key"])
 
     @property
     def emulator_pid(self) -> int:
-        """The emulator's process. The functions' are its children."""
+        """The id of the emulator's process. The processes of functions are its children."""
         return next(process.pid for process in self._processes() if process.name == "emulator")
 
     @cached_property
     def session(self) -> boto3.Session:
-        """A session of the account's root on the emulator, whatever the environment says of AWS. Raises StackError if
-        no stack runs."""
+        """A session as the account's root user on the emulator, independent of AWS settings in the environment.
+
+        Raises StackError if no stack runs.
+        """
         if not self.aws_config_file.exists():
             self.require_running()
         session = botocore.session.Session()
@@ -140,18 +144,18 @@ class Stack:
         return boto3.Session(botocore_session=session)
 
     def client(self, service: str) -> Any:
-        """A boto3 client of the emulator."""
+        """Return a boto3 client for the emulator."""
         return self.session.client(service, endpoint_url=self.endpoint_url)  # type: ignore[call-overload]
 
     def require_running(self) -> Self:
-        """The stack itself, for a command that needs one to run. Raises StackError where none does."""
+        """Return the stack itself, for a command that needs a running stack. Raises StackError if no stack runs."""
         if not self.runs:
             more = "" if self.port == DEFAULT_PORT else f" PORT={self.port}"
             raise StackError(f"no stack runs on port {self.port}: `make up{more}` starts one")
         return self
 
     def start(self) -> None:
-        """Starts what is not running yet, with no data in it. Raises StackError."""
+        """Start a stack without data, unless the stack already runs. Raises StackError."""
         if self.runs:
             return
         self.stop()
@@ -163,7 +167,7 @@ class Stack:
                 raise StackError(str(problem)) from problem
 
     def deploy(self) -> None:
-        """Builds and deploys the project, or what changed since it was deployed last. Raises StackError."""
+        """Build and deploy the project, or the changes since the last deployment. Raises StackError."""
         with step("sam build"):
             self._build()
         with step("sam deploy"):
@@ -176,7 +180,7 @@ class Stack:
                 f"PaymentGatewayApiKey={self.gateway_key}",
                 f"PaymentGatewayEndpoint={self.gateway_url}",
                 f"ReceiptLinksUrl={self.endpoint_url}/_local/receipts",
-                "RenewalConcurrency=20",  # the default is for a new account, and this machine is none
+                "RenewalConcurrency=20",  # the default is meant for a new AWS account
                 *(f"{name}={value}" for name, value in self._parameters.items()),
                 seconds=_DEPLOY_SECONDS,
             )
@@ -191,9 +195,9 @@ class Stack:
         _write(self.outputs_file, json.dumps(outputs, indent=2))
 
     def serve_console(self) -> None:
-        """Serves the console, unless it is served, and notes its address in the outputs. Raises StackError.
+        """Serve the console unless already served, and record its address in the outputs. Raises StackError.
 
-        A stack runs without it: one that nobody looks at, as in tests, saves its memory and its start.
+        A stack also runs without the console: tests save the console's memory and start.
         """
         processes = self._processes()
         if not any(process.name == "console" and alive(process) for process in processes):
@@ -208,9 +212,9 @@ class Stack:
         _write(self.outputs_file, json.dumps(outputs, indent=2))
 
     def stop(self) -> None:
-        """Ends what was started on this port, and deletes all of it but mails and logs."""
+        """End everything started on this port, and delete all files except mails and logs."""
         processes = self._processes()
-        # The emulator first, because its functions call the others.
+        # The emulator ends first, because the functions call the mailbox and the gateway.
         stop([process for process in processes if process.name == "emulator"])
         stop(processes)
         for folder in (self._temporary_folder, self.artifacts_folder):
@@ -242,7 +246,7 @@ class Stack:
             "HOME": str(self._temporary_folder),
             "TMPDIR": str(self._temporary_folder),
             "PYTHONUNBUFFERED": "1",
-            # Functions inherit this. No setting or key of the person at the machine may reach them.
+            # Functions inherit these variables. No setting or key of the person at the machine may reach the functions.
             "AWS_CONFIG_FILE": os.devnull,
             "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
             "AWS_EC2_METADATA_DISABLED": "true",
@@ -269,7 +273,7 @@ class Stack:
                 ) from problem
 
     def _build(self) -> None:
-        # One build for all ports, which stands until something that it was made of changes.
+        # All ports share a build, which stays valid until an input of the build changes.
         with _locked(_BUILD_FOLDER / "lock"):
             build, cache, made_of = (_BUILD_FOLDER / name for name in ("artifacts", "cache", "made-of"))
             digest = _digest(_BUILD_IS_MADE_OF)
@@ -284,10 +288,10 @@ class Stack:
     def _sam(self, command: str, *options: str, seconds: float) -> None:
         home = self._temporary_folder / "sam"
         home.mkdir(parents=True, exist_ok=True)
-        # SAM asks the package index for a newer SAM once a week, unless it has just done so.
+        # SAM asks the package index for a newer SAM once a week. The recorded check prevents the request.
         _write(home / "metadata.json", json.dumps({"lastVersionCheck": datetime.now(UTC).timestamp()}))
         environment = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")} | {
-            # The bootstrap environment is the one whose python3.13 has pip. One made by uv has none.
+            # The python3.13 of the bootstrap environment has pip; the python of an environment made by uv has none.
             "PATH": f"{ROOT / '.envs/bootstrap/bin'}:{os.environ['PATH']}",
             "TMPDIR": str(self._temporary_folder),  # sam build leaves empty folders there
             "AWS_CONFIG_FILE": str(self.aws_config_file),
@@ -328,7 +332,7 @@ class Stack:
 
 
 def port_from_environment() -> int:
-    """PORT, or 4566 if it is not set. Raises StackError when it is no port."""
+    """Return PORT, or 4566 if PORT is not set. Raises StackError if PORT is not a valid port."""
     text = os.environ.get("PORT") or str(DEFAULT_PORT)
     if not text.isdecimal() or not 1024 <= int(text) <= 65535:
         raise StackError(f"PORT must be a number from 1024 to 65535, not {text!r}")
@@ -336,13 +340,15 @@ def port_from_environment() -> int:
 
 
 def free_port() -> int:
-    """A loopback port that nothing listens on. On Linux nobody else is given the port before this program ends."""
+    """Return a loopback port without a listener. On Linux, no other program receives the port before this program
+    ends.
+    """
     held = socket.socket()
     held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     held.bind(("127.0.0.1", 0))
     port: int = held.getsockname()[1]
     if sys.platform == "linux":
-        _held_ports.append(held)  # bound, and no hindrance to a server that sets SO_REUSEADDR, as the emulator does
+        _held_ports.append(held)  # bound; a server that sets SO_REUSEADDR, such as the emulator, can still listen
     else:
         held.close()
     return port
@@ -368,7 +374,7 @@ def _write(file: Path, text: str) -> None:
 
 
 def _digest(paths: Sequence[str]) -> str:
-    """Of the content of these files and folders of the project, bytecode left aside."""
+    """Return a hash of the content of these files and folders of the project, without bytecode."""
     digest = sha256()
     for path in paths:
         below = sorted(file for file in (ROOT / path).rglob("*") if file.is_file() and file.suffix != ".pyc")

@@ -1,4 +1,4 @@
-"""`python -m local.stack up|down`, which `make up` and `make down` run: PORT in the environment says which stack."""
+"""`python -m local.stack up|down`, run by `make up` and `make down`. PORT in the environment selects the stack."""
 
 import json
 import signal
@@ -10,7 +10,7 @@ from local.stack import ROOT, STACK_NAME, Stack, StackError, port_from_environme
 
 
 def _run_once(stack: Stack) -> None:
-    """The first sweep and the first audit, of nothing: the alarms that they are missing go off."""
+    """Run the first sweep and the first audit, over no data, so that the alarms for missing runs end."""
     for function, event in (("SweepFunctionName", {"sweep": "due"}), ("AuditFunctionName", {})):
         stack.client("lambda").invoke(FunctionName=stack.outputs[function], Payload=json.dumps(event))
 
