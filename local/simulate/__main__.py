@@ -1,6 +1,7 @@
-"""`make simulate`: see the package. DAYS, SUBSCRIPTIONS and SEED in the environment say how much, and which story.
+"""`make simulate`: see the package. DAYS, SUBSCRIPTIONS and SEED in the environment choose the size and the story.
 
-Exit status 1 where a promise was broken; the last lines name each, and the command that tells the same story again.
+The exit status is 1 if a promise was broken. The last lines then name every fault, and the command that repeats the
+story.
 """
 
 import os
@@ -25,7 +26,7 @@ _MOST_FAULTS_SHOWN = 40
 
 
 def simulated(story: Story, shop: Shop) -> Verdict:
-    """Live the story with a progress bar, and judge what it left."""
+    """Live the story with a progress bar, and judge the result."""
     columns = (
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn()
     )  # fmt: skip
@@ -45,7 +46,7 @@ def _shown(day: date) -> str:
 
 
 def _story() -> Story:
-    """What the environment asks for. Raises StackError for what is no such number."""
+    """Return the story that the environment asks for. Raises StackError for an invalid number."""
     asked: dict[str, int] = {}
     for name, default in _DEFAULTS.items():
         text = os.environ.get(name) or str(default)

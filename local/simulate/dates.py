@@ -1,6 +1,8 @@
-"""Which days renewals fall on: the simulation's own arithmetic, so that it does not believe the product's.
+"""The dates of renewals, computed by the simulation's own arithmetic, so that the simulation need not trust the
+product's.
 
-A subscription's dates are counted from its first one, never from the last: the n-th is n intervals after the first.
+A subscription's dates are counted from the first date, never from the previous date: the n-th date is n intervals after
+the first.
 """
 
 from collections.abc import Iterator
@@ -12,7 +14,9 @@ _MONTHS = {"month": 1, "year": 12}
 
 
 def renewal_dates(first: date, interval: str, count: int, anchor: int, last: date) -> Iterator[date]:
-    """Every renewal date up to and including `last`. anchor: the day of the month that months and years aim at."""
+    """Yield every renewal date up to and including `last`. anchor: the day of the month that months and years aim
+    at.
+    """
     day, n = first, 0
     while day <= last:
         yield day
@@ -29,7 +33,7 @@ def _later(first: date, interval: str, intervals: int, anchor: int) -> date:
 
 @cache
 def month_day(day: date, anchor: int) -> date:
-    """The day of that month which `anchor` comes to: its last one where the month is shorter."""
+    """Return the day `anchor` of the month of `day`, or the last day of a shorter month."""
     first_of_month = day.replace(day=1)
     after_it = (first_of_month + timedelta(days=31)).replace(day=1)
     return min(first_of_month + timedelta(days=anchor - 1), after_it - timedelta(days=1))

@@ -1,4 +1,4 @@
-"""What the simulated year left behind, held against what was expected: charges, ledger, receipts, mails and rows."""
+"""Compares the results of the simulated year (charges, ledger, receipts, mails and rows) with the expected results."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator
@@ -19,7 +19,10 @@ from local.simulate.story import Killed, Story, Subscriber, Vanished
 
 @dataclass(frozen=True)
 class _Mail:
-    """to: the address. pdf: the attached receipt. returned: the day on which it came back; None: it arrived."""
+    """A mail that SES accepted.
+
+    to: the address. pdf: the attached receipt. returned: the day of the bounce; None if the mail arrived.
+    """
 
     to: str
     subject: str
@@ -30,11 +33,20 @@ class _Mail:
 
 @dataclass(frozen=True)
 class Verdict:
-    """results: by subscription. receipted, mailed: how many charges have their receipt, and a mail with it that
-    arrived. unknown: how many mails were cut off so that nobody can say whether they went out. returned: how many came
-    back. corrected: how many of those mailed found no mailbox at first, and went out again, or at all, to a corrected
-    address. unmailed: how many receipts stand as mail_failed, since the address never was corrected. refunded: how many
-    refunds were made in the gateway's dashboard."""
+    """The result of the comparison.
+
+    Attributes:
+        results: the expected results, by subscription.
+        faults: all differences.
+        receipted: the number of charges with a receipt.
+        mailed: the number of charges whose receipt arrived by mail.
+        unknown: the number of mails interrupted so that nobody can tell whether the mail went out.
+        returned: the number of bounced mails.
+        corrected: the number of mailed charges whose mailbox was missing at first, and whose mail went to a corrected
+            address.
+        unmailed: the number of receipts with status mail_failed, because the address was never corrected.
+        refunded: the number of refunds made in the gateway's dashboard.
+    """
 
     results: dict[str, Expected]
     faults: list[Fault]
@@ -48,7 +60,7 @@ class Verdict:
 
 
 def verdict(story: Story, shop: Shop) -> Verdict:
-    """Reads everything, and names every difference."""
+    """Read all results, and name every difference."""
     charges = _charges(shop)
     results = {s.id: expected(s, story, charges[s.id]) for s in story.subscribers}
     faults = [fault for result in results.values() for fault in result.faults]
@@ -81,7 +93,9 @@ def verdict(story: Story, shop: Shop) -> Verdict:
 
 
 def _audit_faults(story: Story, shop: Shop) -> Iterator[Fault]:
-    """What the product's own audit has to say of this run; it must have nothing."""
+    """Yield a fault for everything that the product's own audit reports about this run. The audit must report
+    nothing.
+    """
     for difference in shop.audited(story.calendar[0], story.calendar[-1]):
         if difference.get("subscription_id", "").startswith(f"{story.run}-"):
             period = date.fromisoformat(difference["renewal_date"])
@@ -98,7 +112,7 @@ def _receipt_faults(
     got: list[_Mail],
     counts: Counter[str],
 ) -> Iterator[Fault]:
-    """got: the mails of this subscriber that arrived."""
+    """Yield the faults of a charge's receipt and mail. got: the subscriber's mails that arrived."""
     gone = _missing_mailbox(story, subscriber, charge.day)
     sent = [mail for mail in got if mail.pdf and f'"{md5(mail.pdf, usedforsecurity=False).hexdigest()}"' == etag]
     if sent:
@@ -118,12 +132,12 @@ def _receipt_faults(
 
 
 def _missing_mailbox(story: Story, subscriber: Subscriber, day: date) -> Vanished | None:
-    """The mailbox that the row named on that day, and that was gone."""
+    """Return the missing mailbox that the row named on that day, or None."""
     return next((gone for gone in story.vanished[subscriber.id] if gone.is_missed_on(day)), None)
 
 
 def _may_be_unknown(subscriber: Subscriber, item: dict[str, Any]) -> bool:
-    """Whether the ledger says that nobody knows, and the story killed the function that sends the mail."""
+    """Tell whether the ledger may say mail_unknown: the story must have killed the function that sends the mail."""
     killed = (action for actions in subscriber.actions.values() for action in actions if isinstance(action, Killed))
     return item.get("status") == "mail_unknown" and any(cut.function == "send-email" for cut in killed)
 
@@ -156,7 +170,7 @@ def _doubled_mails(subscriber: Subscriber, got: list[_Mail]) -> Iterator[Fault]:
 
 
 def _vain_mails(subscriber: Subscriber, taken: list[_Mail]) -> Iterator[Fault]:
-    """Once a mail has come back, no further one goes to that address."""
+    """Yield a fault for every mail to an address whose earlier mail had already bounced."""
     for mail in taken:
         known = min((other.returned for other in taken if other.to == mail.to and other.returned), default=None)
         if mail.returned and known and mail.returned > known:
@@ -165,8 +179,11 @@ def _vain_mails(subscriber: Subscriber, taken: list[_Mail]) -> Iterator[Fault]:
 
 
 def _missing_notices(subscriber: Subscriber, story: Story, result: Expected, got: list[_Mail]) -> Iterator[Fault]:
-    """A refusal is told: in a mail that says so and names the first day of the period. Where the mailbox was gone that
-    day, when the address is corrected, if the refusal still stands then."""
+    """Yield a fault for every refusal without a mail.
+
+    The mail must tell of the refusal and name the first day of the period. If the mailbox was missing on the day of the
+    refusal, the mail is due when the address is corrected, provided that the period is still refused.
+    """
     for period, day in result.refused.items():
         told = any("You have not been charged" in mail.text and _written(period) in mail.text for mail in got)
         gone = _missing_mailbox(story, subscriber, day)
@@ -178,7 +195,7 @@ def _missing_notices(subscriber: Subscriber, story: Story, result: Expected, got
 
 
 def _unwarned(subscriber: Subscriber, result: Expected, got: list[_Mail]) -> Iterator[Fault]:
-    """Before a period is given up a final notice arrives that names the day."""
+    """Yield a fault for every abandoned period without a final notice that arrived and named the last day."""
     for period in result.given_up:
         day = result.warned.get(period)
         if day and not any("Final notice" in mail.subject and _written(day) in mail.text for mail in got):
@@ -188,7 +205,7 @@ def _unwarned(subscriber: Subscriber, result: Expected, got: list[_Mail]) -> Ite
 def _refund_faults(
     subscriber: Subscriber, refunds: list[Refunded], items: dict[date, dict[str, Any]], got: list[_Mail]
 ) -> Iterator[Fault]:
-    """What others refunded stands in the ledger as it ended, and the customer was told of it."""
+    """Yield a fault unless the ledger holds the final state of every outside refund, and the customer was told."""
     for made in refunds:
         period, item = next(each for each in items.items() if each[1].get("payment_id") == made.payment)
         held = [known for known in item.get("refunds", {}).values() if known.get("refund_id") == made.refund]
@@ -235,7 +252,7 @@ def _scan(shop: Shop, table: str, story: Story) -> Iterator[dict[str, Any]]:
 
 
 def _receipts(shop: Shop) -> dict[str, str]:
-    """Key to ETag, which is the MD5 of what is stored."""
+    """Return the ETag of every receipt by key. The ETag is the MD5 of the stored receipt."""
     pages = shop.stack.client("s3").get_paginator("list_objects_v2")
     listed = pages.paginate(Bucket=shop.stack.outputs["ReceiptsBucketName"], Prefix="receipts/")
     return {found["Key"]: found["ETag"] for page in listed for found in page.get("Contents", [])}

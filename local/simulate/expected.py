@@ -1,9 +1,9 @@
-"""What should have been charged: each subscriber's days lived again, beside what the gateway says was charged.
+"""The expected charges: every subscriber's days are lived again, next to the charges that the gateway recorded.
 
-The product is not asked. What is expected follows from the story alone: the renewal dates by `dates`, the price of the
-day or that which a reminder named, who was live, whose card was good, and on which days the sweep came round with
-nothing in its way. On such a day what is due is charged, or refused where the card is bad; on the others it may be.
-While charging is turned off nothing is, but for what was at work at that moment.
+The product is not consulted. The expectation follows from the story alone: from the renewal dates of `dates`, the day's
+price or the price that a reminder named, the live subscriptions, the good cards, and the days on which an undisturbed
+sweep ran. On such days a due period must be charged, or refused if the card is bad; on other days a charge is allowed,
+but not required. While charging is turned off, only renewals already under way at that moment may be charged.
 """
 
 from collections.abc import Iterable
@@ -29,15 +29,17 @@ from local.simulate.story import (
 )
 
 _REMINDED_DAYS, _NOTICE_DAYS = 7, 3
-"""So many days before a renewal whoever pays for a year is reminded of it; and told of another price, at the latest."""
+"""Days before a renewal on which yearly subscribers are reminded, and the latest day for the notice of a changed
+price.
+"""
 
 _POINTLESS = ("lost", "expired", "detached", "asks")
-"""Trying such a card again by itself changes nothing: another card, or the customer, must come."""
+"""Retrying such a card is pointless: the customer must update the payment method or act."""
 
 
 @dataclass(frozen=True)
 class Charged:
-    """A charge that succeeded, as the gateway has it. day: on the gateway's clock. amount: minor units."""
+    """A successful charge, as recorded by the gateway. day: on the gateway's clock. amount: minor units."""
 
     day: date
     period: date
@@ -48,9 +50,12 @@ class Charged:
 
 @dataclass(frozen=True)
 class Fault:
-    """A promise that was broken. kind: doubled, overlapping (a paid period reaches into another), missed, wrong,
-    no_receipt, no_mail, doubled_mail, vain_mail (to an address whose mail had come back), or audit: what the product's
-    own audit names."""
+    """A broken promise.
+
+    kind: doubled, overlapping (a paid period reaches into another paid period), missed, wrong, no_receipt, no_mail,
+    doubled_mail, vain_mail (to an address whose earlier mail had bounced), or audit (reported by the product's own
+    audit).
+    """
 
     kind: str
     subscription_id: str
@@ -63,9 +68,16 @@ class Fault:
 
 @dataclass
 class _Refused:
-    """A period that was refused. first: the day of the first attempt. next: the next dunning date. behind: how many
-    dunning dates have been. card: which one was refused. warned: whether a final notice has arrived. held: whether the
-    last date came before that, and waited."""
+    """A refused period.
+
+    Attributes:
+        first: the day of the first attempt.
+        next: the next dunning date.
+        behind: the number of past dunning dates.
+        card: the number of the refused card.
+        warned: whether a final notice has arrived.
+        held: whether the last date was put off because no final notice had arrived.
+    """
 
     period: date
     cost: tuple[int, str]
@@ -78,18 +90,22 @@ class _Refused:
     held: bool = False
 
     def waits(self) -> bool:
-        """Whether the last date is next, and the customer was not told of it. A request to confirm tells of it too."""
+        """Tell whether the last date is next and the customer has not been told. A request to confirm also tells the
+        date.
+        """
         return self.behind == len(DUNNING_DAYS) - 1 and not self.warned and self.behaviour != "asks"
 
     def is_tried_on(self, day: date, card: int) -> bool:
-        """Whether an attempt is owed by then: another card, or a dunning date where trying again may help."""
+        """Tell whether an attempt is owed by then: the card is new, or on a dunning date a retry may help."""
         return card != self.card or (self.behaviour not in _POINTLESS and self.next <= day and not self.waits())
 
     def is_over_after(self, day: date, *, mailbox: bool) -> bool:
-        """A day has come to nothing; whether that was the end. Dunning dates that were missed follow day by day.
+        """Record a day without success, and tell whether dunning is over. Missed dunning dates follow on consecutive
+        days.
 
-        mailbox: whether mail arrives. Where the final notice did not, the last date is put off until it does, and then
-        is as many days ahead as ever."""
+        mailbox: whether mail arrives. Without an arrived final notice, the last date is put off until the notice
+        arrives, and is then again the usual number of days ahead.
+        """
         if self.waits():
             if self.next <= day:
                 self.held = True
@@ -106,10 +122,20 @@ class _Refused:
 
 @dataclass
 class Expected:
-    """What came of one subscriber. due: the periods that came due while it was live. charged: period to charges.
-    refused, recovered: period to the day on which it was refused first, and paid after all. warned: period to the day
-    that a final notice named as the last. held: the periods whose last day waited for that notice. status: the row's at
-    the end."""
+    """The expected result of a subscriber.
+
+    Attributes:
+        due: the periods that came due while the subscription was live.
+        charged: the charges of every charged period.
+        refused: the day of the first refusal, by period.
+        recovered: the day of the late payment, by period.
+        warned: the last day according to the final notice, by period.
+        held: the periods whose last day waited for the final notice.
+        given_up: the periods whose dunning ended without payment.
+        skipped: the periods passed over without a charge.
+        faults: the broken promises.
+        status: the row's final status.
+    """
 
     due: list[date] = field(default_factory=list)
     charged: dict[date, list[Charged]] = field(default_factory=dict)
@@ -124,7 +150,7 @@ class Expected:
 
 
 def expected(subscriber: Subscriber, story: Story, charged: Iterable[Charged]) -> Expected:
-    """Lives the subscriber's days again. charged: every charge of its customer that succeeded, in order."""
+    """Live the subscriber's days again. charged: every successful charge of the customer, in order."""
     walk = _Walk(subscriber, story)
     by_day: dict[date, list[Charged]] = {}
     for charge in charged:
@@ -140,22 +166,22 @@ class _Walk:
     def __init__(self, subscriber: Subscriber, story: Story) -> None:
         self._subscriber, self._story = subscriber, story
         self._dates = subscriber.dates(story.calendar[-1] + timedelta(days=800))
-        self._next = 0  # into _dates: the first that is neither charged nor passed over
+        self._next = 0  # index in _dates of the first period neither charged nor skipped
         self._price = subscriber.price
-        self._named: dict[date, Price] = {}  # what the latest reminder of a period said that it costs
+        self._named: dict[date, Price] = {}  # the price that the latest reminder of a period named
         self._behaviour, self._card = "good", 0
         self._paused = self._canceled = False
         self._cancel_at: date | None = None
         self._refused: _Refused | None = None
         self._confirmed = False
-        self._maybe: dict[date, tuple[int, str]] = {}  # what may have been claimed on a day of trouble, at which cost
-        self._deciding: set[date] = set()  # of these, what may have been confirmed, and wait for the bank
+        self._maybe: dict[date, tuple[int, str]] = {}  # periods possibly claimed on a day of trouble, with their costs
+        self._deciding: set[date] = set()  # those of _maybe that may have been confirmed and wait for the bank
         self._missed: set[date] = set()
         self._came_due: set[date] = set()
         self._result = Expected()
 
     def live(self, day: date, charged: list[Charged]) -> None:
-        """One day: what the customer does, what was charged, and what should have been."""
+        """Live a day: the customer's actions, the actual charges, and the required charges."""
         if day < self._subscriber.created:
             for charge in charged:
                 self.fault("wrong", charge.period, "charged before there was a subscription")
@@ -178,15 +204,16 @@ class _Walk:
             slow = any(isinstance(action, GatewayTrouble) and action.mode == "processing" for action in actions)
             self._remember(day, confirmed=slow)
         elif sweeps:
-            # Whatever fails for others meanwhile. A sweep in whose middle charging is turned on may have found charging
-            # off; what that sweep left is tried again before the next one, but on days of trouble.
+            # The sweep must charge whatever fails for other subscribers. Exception: charging is turned on in the middle
+            # of a sweep. Such a sweep may have found charging off; the renewals left over are retried before the next
+            # sweep, except on days of trouble.
             uncertain = day in self._story.troubled and self._story.is_turned_on_on(day)
             self._require(day, sweeps - uncertain - done)
         elif webhooks and self._behaviour != "good":
             self._require(day, 1)
 
     def _live_without_charging(self, day: date, charged: list[Charged]) -> None:
-        """What was at work when charging was turned off may be charged, or only claimed, or neither."""
+        """Live a day without charging. Renewals already under way may be charged, only claimed, or neither."""
         thrown = self._story.is_turned_off_on(day)
         caught = thrown and self._subscriber in self._story.caught(day)
         for charge in charged:
@@ -238,7 +265,7 @@ class _Walk:
                 self._price = price
 
     def _pass_over_until(self, day: date) -> bool:
-        """Leaves out what came due in a pause; whether anything did."""
+        """Skip the periods that came due in a pause. Returns whether any period was skipped."""
         since = self._next
         while self._dates[self._next] < day:
             self._result.skipped.append(self._dates[self._next])
@@ -246,7 +273,7 @@ class _Walk:
         return self._next > since
 
     def _renew_from(self, day: date) -> None:
-        """After a pause over a date it is billed from the day on which it is active again, and renews on that day."""
+        """Bill from the day of resuming after a pause over a renewal date, with that day as renewal date."""
         its, last = self._subscriber, self._dates[-1]
         fits = day.day == its.anchor or (day.day < its.anchor and (day + timedelta(days=1)).day == 1)
         anchor = its.anchor if fits else day.day
@@ -258,8 +285,11 @@ class _Walk:
             self._came_due.add(day)
 
     def _remind(self, day: date) -> None:
-        """What a reminder names is what is charged; of another price the customer is told again while there is time,
-        and of a lower one until the day before. A mail that comes back has named nothing."""
+        """Record the price that today's reminder names, because the named price is charged.
+
+        The customer is told of a changed price while there is time, and of a lower price until the day before. A
+        bounced mail names no price.
+        """
         live = not (self._paused or self._canceled or self._refused)
         mailed = self._story.sweeps(day) > 0 and self._story.has_mailbox(self._subscriber, day)
         if self._subscriber.interval != "year" or not live or not mailed:
@@ -274,7 +304,7 @@ class _Walk:
             self._named[period] = now
 
     def _would_be_charged(self, day: date) -> tuple[date, tuple[int, str]] | None:
-        """The period that a request of this day charges or is refused for, and what it costs."""
+        """Return the period that a request of this day charges or has refused, with the period's cost."""
         if self._refused is not None:
             return self._refused.period, self._refused.cost
         if self._paused or self._canceled:
@@ -288,9 +318,9 @@ class _Walk:
         return period, (price.minor, price.currency)
 
     def _accept(self, charge: Charged, day: date, *, asked: bool, by_the_queue: bool = True) -> bool:
-        """Takes note of a charge, with its faults; whether a request of the product's made it.
+        """Record a charge with its faults. Returns whether a request of the product made the charge.
 
-        by_the_queue: a message that failed on a day of trouble is tried again by the queue, and may have made it.
+        by_the_queue: whether the charge may come from the queue's retry of a message that failed on a day of trouble.
         """
         period, cost = charge.period, (charge.amount, charge.currency)
         charges = self._result.charged.setdefault(period, [])
@@ -323,8 +353,10 @@ class _Walk:
         self._maybe.clear()
 
     def _remember(self, day: date, *, confirmed: bool = False) -> None:
-        """On a day of trouble what is due may have been claimed, and nothing more is certain. confirmed: the bank may
-        still be deciding about it."""
+        """Record that the due period may have been claimed on a day of trouble; nothing more is certain.
+
+        confirmed: whether the bank may still be deciding about the payment.
+        """
         claimable = self._would_be_charged(day)
         if claimable is not None:
             self._maybe[claimable[0]] = claimable[1]
@@ -332,11 +364,11 @@ class _Walk:
                 self._deciding.add(claimable[0])
 
     def _withdraw(self) -> None:
-        """What was claimed and not confirmed is not charged after the end."""
+        """Drop claimed but unconfirmed periods: such periods are not charged after the end."""
         self._maybe = {period: cost for period, cost in self._maybe.items() if period in self._deciding}
 
     def _require(self, day: date, requests: int) -> None:
-        """With nothing in their way, so many more requests would have charged what is due."""
+        """Apply a number of undisturbed requests, each of which must have charged the due period."""
         for _ in range(requests):
             wanted = self._would_be_charged(day)
             if wanted is None:
@@ -347,7 +379,7 @@ class _Walk:
                 if period not in self._missed:
                     self.fault("missed", period, f"not charged on {day}, when the sweep ran and nothing was in its way")
                 self._missed.add(period)
-                self._maybe[period] = cost  # if it is charged later, that is not another fault
+                self._maybe[period] = cost  # a later charge of the period is not a second fault
                 return
             if self._refused is None:
                 next_date = day + timedelta(days=DUNNING_DAYS[0])
@@ -359,7 +391,7 @@ class _Walk:
                 self._refused, self._canceled = None, True
 
     def _pass_day(self, refused: _Refused, day: date) -> bool:
-        """Whether dunning is over."""
+        """Record a day without payment. Returns whether dunning is over."""
         warned, held = refused.warned, refused.held
         over = refused.is_over_after(day, mailbox=self._story.has_mailbox(self._subscriber, day))
         if refused.warned and not warned:

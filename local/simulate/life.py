@@ -1,4 +1,4 @@
-"""Lives through a story on a deployed stack, a day at a time."""
+"""Lives through a story on a deployed stack, day by day."""
 
 from collections.abc import Callable, Iterator
 from datetime import date, timedelta
@@ -8,7 +8,7 @@ from local.simulate.story import Story, Subscriber, Webhooks
 
 
 def live(story: Story, shop: Shop, day_is_over: Callable[[date], None]) -> None:
-    """Every day of the story, the calm ones at its end included. day_is_over: told of each."""
+    """Live every day of the story, including the calm days at the end. day_is_over: called after every day."""
     for day in story.calendar:
         _live(story, shop, day)
         day_is_over(day)
@@ -30,7 +30,7 @@ def _live(story: Story, shop: Shop, day: date) -> None:
         if day in story.killed_sweeps:
             shop.kill_sweep(*story.killed_sweeps[day])
         shop.start_sweep()
-    shop.send(webhooks)  # while the sweep is at work
+    shop.send(webhooks)  # while the sweep runs
     shop.until_all_is_done()
     for _ in range(sweeps - 1):
         if day not in story.troubled:
@@ -42,7 +42,7 @@ def _live(story: Story, shop: Shop, day: date) -> None:
 
 
 def _end(story: Story, shop: Shop, day: date) -> None:
-    """The evening: mails are asked for, what others refunded is looked for by the audit, mail comes back."""
+    """Play the evening: mails are requested, the audit looks for outside refunds, and mails bounce."""
     for subscriber, periods in story.asked_for_mails(day):
         shop.ask_for_mails(subscriber, periods)
     if day in story.audited:
@@ -52,7 +52,7 @@ def _end(story: Story, shop: Shop, day: date) -> None:
 
 
 def _act(story: Story, shop: Shop, day: date) -> Iterator[tuple[Subscriber, Webhooks]]:
-    """What the customers and others do that day, and the webhooks that are to be sent beside."""
+    """Carry out the day's actions of customers and others, and yield the webhooks to send meanwhile."""
     if day in story.unreadable:
         shop.send_what_nobody_can_read()
     for subscriber in story.subscribers:

@@ -1,4 +1,4 @@
-"""What people see at the end of a simulation: a table, and a picture of the year."""
+"""The report at the end of a simulation: a table, and a picture of the year."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ BROKEN = {
     "no_receipt": "no receipt", "no_mail": "no mail", "doubled_mail": "doubled mails", "vain_mail": "mailed in vain",
     "audit": "by the audit",
 }  # fmt: skip
-"""The kinds of faults, as the table calls them. All of them must be zero."""
+"""The table's names for the kinds of faults. The number of every kind must be zero."""
 
 
 def table(verdict: Verdict) -> Table:
-    """What was due and what came of it; beside it what must be zero."""
+    """Return a table with the numbers of the year, next to the numbers that must be zero."""
     results = verdict.results.values()
     happened = {
         "due": sum(len(result.due) for result in results),
@@ -56,13 +56,13 @@ def table(verdict: Verdict) -> Table:
 
 
 def plot(story: Story, verdict: Verdict, file: Path) -> None:
-    """The picture, as a PNG."""
+    """Write the picture as a PNG."""
     file.parent.mkdir(parents=True, exist_ok=True)
     drawn(story, verdict).savefig(file, dpi=130)
 
 
 def drawn(story: Story, verdict: Verdict) -> Figure:
-    """Renewals, declines and recoveries over time, and the days on which no sweep ran or charging was off."""
+    """Draw renewals, declines and recoveries over time, and the days without a sweep or with charging off."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
     from matplotlib.figure import Figure

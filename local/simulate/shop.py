@@ -1,4 +1,4 @@
-"""The deployed system as the simulation uses it: rows, customers, webhooks, clocks, the sweep, and what goes wrong."""
+"""Acts on the deployed system for the simulation: rows, customers, webhooks, clocks, the sweep, and failures."""
 
 import json
 import time as clock
@@ -42,7 +42,7 @@ from local.webhook import signed_headers, signing_secret
 from scripts.oncall import charging
 
 ENVIRONMENT = "sim"
-"""Any but prod: there a subscription may live on a day of its own."""
+"""Any environment except prod: only there may a subscription have a test clock."""
 
 _WORK_SECONDS = 300
 _TRANSACTION = 100  # https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TransactWriteItems.html
@@ -60,7 +60,7 @@ _STATUS = {Pause: "paused", Resume: "active", Cancel: "canceled"}
 
 @dataclass(frozen=True)
 class Refunded:
-    """A refund that was made in the gateway's dashboard. payment, refund: the gateway's ids. amount: minor units."""
+    """A refund made in the gateway's dashboard. payment, refund: the gateway's ids. amount: minor units."""
 
     payment: str
     refund: str
@@ -69,8 +69,13 @@ class Refunded:
 
 
 class Shop:
-    """See the module. customers: the gateway's id of a customer to the id of the subscription. returned: by the id that
-    SES gave it, the day on which a mail came back. refunds: of each subscription, oldest first."""
+    """The deployed system; see the module.
+
+    Attributes:
+        customers: the subscription's id, by the gateway's id of the customer.
+        returned: the day of the bounce, by the message id from SES.
+        refunds: the refunds of every subscription, oldest first.
+    """
 
     def __init__(self, stack: Stack) -> None:
         self.stack = stack
@@ -95,8 +100,8 @@ class Shop:
         self._prices: dict[str, Price] = {}
         self._gateway_ids: dict[str, str] = {}
         self._slow = 0.0
-        self._taken = 0  # so many mails SES had taken by the end of the last day
-        # The simulation is the schedule: nothing runs on the real time of day beside it.
+        self._taken = 0  # the number of mails accepted by SES until the end of the last day
+        # The simulation replaces the schedule: nothing may run on real time in addition.
         scheduler = stack.client("scheduler")
         for schedule in scheduler.list_schedules()["Schedules"]:
             scheduler.delete_schedule(Name=schedule["Name"])
@@ -105,7 +110,7 @@ class Shop:
     # Time
 
     def begin(self, day: date) -> None:
-        """It is that day, at the gateway and for every subscription; what waited for a later try is tried."""
+        """Start a day at the gateway and for every subscription, and run the pending retries."""
         self.sandbox.set_clock(datetime.combine(day, time(12), UTC).timestamp())
         updates = [self._lives_on(identity, day) for identity in self._gateway_ids]
         for some in batched(updates, _TRANSACTION, strict=False):
@@ -113,26 +118,26 @@ class Shop:
         self.later_tries()
 
     def later_tries(self) -> None:
-        """What failed and waits for a later try is tried; until then no sweep would put anything on top of it."""
+        """Run the retries that wait in the queue. A sweep adds no message for a renewal with a waiting retry."""
         self._time.hidden_messages_appear()
         self.until_all_is_done()
 
     def function(self, name: str) -> str:
-        """The deployed name of a function, as process-payment."""
+        """Return the deployed name of a function, given for example process-payment."""
         return self._sweep_function.replace("renewal-sweep", name)
 
     def until_all_is_done(self) -> None:
         self._time.until_all_is_done(_WORK_SECONDS)
 
     def end_of_trouble(self) -> None:
-        """A call that the gateway is slow at comes to its end too: the next day begins sooner than that."""
+        """End the day's failures. A slow call of the gateway must end before the next day begins."""
         clock.sleep(self._slow)
         self._slow = 0.0
         self.sandbox.peaceful()
         self._cuts.forget()
 
     def leave(self) -> None:
-        """Every subscription of this run ends, so that another run on this stack meets none of them."""
+        """Delete every subscription of this run before the next run on the stack."""
         for identity in self._gateway_ids:
             key = {"subscription_id": identity, "customer_id": f"cus-{identity}"}
             self._rows.delete_item(Key=key)
@@ -150,16 +155,18 @@ class Shop:
     # The schedule
 
     def start_sweep(self) -> None:
-        """As the hourly schedule does, without waiting for it. The nightly sweep has nothing to find on test clocks."""
+        """Start the sweep as the hourly schedule does, without waiting. The nightly sweep finds nothing under test
+        clocks.
+        """
         event = json.dumps({"sweep": "due"})
         self._functions.invoke(FunctionName=self._sweep_function, InvocationType="Event", Payload=event)
 
     def kill_sweep(self, call: int, moment: Moment) -> None:
-        """The next part of a sweep is killed at its call number `call`."""
+        """Kill the next part of a sweep at AWS call number `call`."""
         self._cuts.cut(self._sweep_function, '"part"', call, moment)
 
     def audited(self, first: date, last: date) -> list[dict[str, str]]:
-        """The product's own audit of these days: each difference that its report names."""
+        """Run the product's own audit over these days, and return the reported differences."""
         event = json.dumps({"from": first.isoformat(), "to": last.isoformat()})
         function = self.stack.outputs["AuditFunctionName"]
         answer = json.loads(self._functions.invoke(FunctionName=function, Payload=event)["Payload"].read())
@@ -171,27 +178,29 @@ class Shop:
         return differences
 
     def turn_charging_off(self, after: float) -> None:
-        """As the operator's command does, so many seconds from now; back when what was at work is done."""
+        """Turn charging off like the operator's command, after some seconds. Returns when the work under way is
+        done.
+        """
         clock.sleep(after)
         changes = self.stack.outputs["ChangesTableName"]
         charging.turn_off(self._dynamodb, changes, by="the simulation", why="it is in the story")
         self.until_all_is_done()
 
     def turn_charging_on(self, after: float) -> None:
-        """As above. The sweep is the story's to start."""
+        """Turn charging on, after some seconds. Starting the sweep is up to the story."""
         clock.sleep(after)
         charging.turn_on(self._dynamodb, self.stack.outputs["ChangesTableName"])
         self.until_all_is_done()
 
     def send_what_nobody_can_read(self) -> None:
-        """A message that fails at each try, and is hidden between the tries."""
+        """Send a message that fails at every attempt, and is hidden between the attempts."""
         self._queues.send_message(QueueUrl=self._queue, MessageBody="what is this?")
         self.until_all_is_done()
 
     # The customers
 
     def subscribe(self, subscriber: Subscriber, day: date) -> None:
-        """A customer with a saved card at the gateway, and a row."""
+        """Create a customer with a saved card at the gateway, and a row."""
         customer = self._gateway.customers.create({"name": subscriber.name, "email": subscriber.email}).id
         self.customers[customer] = subscriber.id
         self._gateway_ids[subscriber.id] = customer
@@ -220,7 +229,7 @@ class Shop:
         )
 
     def act(self, subscriber: Subscriber, action: Action) -> None:
-        """Does what an action of the story says, webhooks excepted."""
+        """Carry out an action of the story, except webhooks."""
         match action:
             case CardBehaves("detached"):
                 self._gateway.payment_methods.detach(self._cards[subscriber.id])
@@ -246,7 +255,7 @@ class Shop:
                 self._edit(subscriber, action)
 
     def _edit(self, subscriber: Subscriber, action: Action) -> None:
-        """What somebody writes into the row by hand."""
+        """Edit the row by hand, as somebody at the merchant would."""
         match action:
             case Pause() | Resume() | Cancel(None):
                 self._change(subscriber, unless_canceled=True, status=_STATUS[type(action)])
@@ -261,7 +270,7 @@ class Shop:
                 self._change(subscriber, interval=interval, interval_count=count)
 
     def send(self, asked: Iterable[tuple[Subscriber, Webhooks]]) -> None:
-        """Sends the webhooks, several at a time, each signed anew; every one must be accepted."""
+        """Send the webhooks, several at a time, with fresh signatures. Every webhook must be accepted."""
         bodies = [
             self._body(subscriber, webhooks.price) for subscriber, webhooks in asked for _ in range(webhooks.copies)
         ]
@@ -270,21 +279,23 @@ class Shop:
                 if status != 202:
                     raise RuntimeError(f"a webhook was answered with {status}")
 
-    # The post
+    # The mails
 
     def correct_address(self, subscriber: Subscriber, address: str) -> None:
-        """Somebody writes another one into the row."""
+        """Write a new address into the row."""
         self._change(subscriber, customer_email=address)
 
     def ask_for_mails(self, subscriber: Subscriber, periods: int) -> None:
-        """A webhook for each period whose mail may wait, one after the other, as the runbook says."""
+        """Send a webhook for every period whose mail may wait, one after the other, as the runbook says."""
         for _ in range(periods):
             self.send([(subscriber, Webhooks(1))])
             self.until_all_is_done()
 
     def return_mails(self, day: date, addresses: Set[str]) -> None:
-        """What SES has taken that day for these addresses comes back: it says so to the topic, twice of every third
-        mail, and all of it was heard."""
+        """Let the mails that SES accepted today for these addresses bounce.
+
+        SES's events go to the topic, two events for every third mail. Returns when all events are processed.
+        """
         taken = self._http.request("GET", f"{self.stack.endpoint_url}/_local/mails").json()
         today, self._taken = taken[self._taken :], len(taken)
         for mail in today:
@@ -309,14 +320,16 @@ class Shop:
         return str(self._gateway.payment_methods.attach("pm_card_visa", {"customer": customer}).id)
 
     def _confirm(self, subscriber: Subscriber) -> None:
-        """The customer follows the link of the mail, if a payment waits for it."""
+        """Confirm a payment that waits for the customer, as if the customer followed the mail's link."""
         payments = self._gateway.payment_intents.list({"customer": self._gateway_ids[subscriber.id], "limit": 1}).data
         error = payments[0].last_payment_error if payments else None
         if error is not None and error.code == "authentication_required" and payments[0].status != "canceled":
             self.sandbox.authenticate(payments[0].id)
 
     def _refund(self, subscriber: Subscriber) -> None:
-        """As in the gateway's dashboard: this system is told nothing. A payment that did not succeed stays as it is."""
+        """Refund like somebody in the gateway's dashboard: this system is not told. Only successful payments are
+        refunded.
+        """
         latest = self._gateway.payment_intents.list({"customer": self._gateway_ids[subscriber.id], "limit": 1}).data
         if latest and latest[0].status == "succeeded":
             half = max(latest[0].amount // 20 * 10, 10)
@@ -330,7 +343,9 @@ class Shop:
             made[-1] = replace(made[-1], failed=True)
 
     def _change(self, subscriber: Subscriber, *, unless_canceled: bool = False, **attributes: Any) -> None:
-        """unless_canceled: nobody pauses or resumes what dunning has ended meanwhile."""
+        """Change attributes of the row. unless_canceled: skip the change if dunning has already canceled the
+        subscription.
+        """
         values = {f":{name}": value for name, value in attributes.items()}
         condition = "attribute_exists(subscription_id)"
         if unless_canceled:
@@ -346,7 +361,7 @@ class Shop:
 
 
 def _bounce(mail: dict[str, Any]) -> dict[str, Any]:
-    """What SES publishes where a mail comes back for good. mail: as the emulator took it.
+    """Return the event that SES publishes for a permanent bounce. mail: the mail as the emulator recorded it.
 
     https://docs.aws.amazon.com/ses/latest/dg/event-publishing-retrieving-sns-examples.html
     """

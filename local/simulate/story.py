@@ -1,7 +1,7 @@
-"""What is going to happen in the simulated year: who subscribes to what, what the customers do, and what goes wrong.
+"""The events of the simulated year: the subscriptions, the actions of the customers, and the failures.
 
-All of it is drawn beforehand from the seed, each subscriber from a source of its own, so that the same seed tells the
-same story however fast the machine is. Nothing here knows the product.
+All events are drawn in advance from the seed, with a separate source for every subscriber: a seed always tells the same
+story, however fast the machine is. This module knows nothing about the product.
 """
 
 from collections import defaultdict
@@ -17,27 +17,27 @@ from local.cuts import Moment
 from local.simulate.dates import month_day, renewal_dates
 
 FIRST_DAY = date(2024, 2, 20)
-"""A 29 February is nine days away, days of changed clocks (10 and 31 March) soon after."""
+"""The 29 February is nine days away; the clock changes of 10 and 31 March follow soon after."""
 
 DUNNING_DAYS = (1, 3, 5, 7)
-"""The parameter that the simulated stack is deployed with: days after the first attempt."""
+"""The parameter of the simulated stack: days after the first attempt."""
 
 _MOST_UNMAILED = 8
-"""So many periods at most are charged while there is no good address: the product looks back on ten."""
+"""The largest number of periods charged without a good address: the product looks back on ten periods."""
 
 _LATE = 60
-"""So many days before the calm an address goes bad that is never corrected."""
+"""An address that is never corrected goes bad at most this many days before the calm end."""
 
 _SHORT = 100
-"""In a story of fewer days each renewal is twice as eventful."""
+"""In a story of fewer days, every renewal is twice as eventful."""
 
 _WINDOW = DUNNING_DAYS[-1] + 2
-"""So many days after a refusal it has come to an end, and the calm at the end of the story lasts so long."""
+"""Days after a refusal until the outcome is final. The calm at the end of the story lasts as long."""
 
 
 @dataclass(frozen=True)
 class Price:
-    """amount: major units, as a row has it; minor: the whole number that the gateway is to be asked for."""
+    """A price. amount: major units, as in a row; minor: the whole number for the gateway."""
 
     amount: str
     currency: str
@@ -46,56 +46,59 @@ class Price:
 
 @dataclass(frozen=True)
 class CardBehaves:
-    """From now on the saved card is good, has no_money, is declined, was lost, has expired, asks for 3-D Secure, or is
-    detached: the customer has removed it at the gateway."""
+    """Changes the behaviour of the saved card from now on.
+
+    The card is good, has no_money, is declined, was lost, has expired, asks for 3-D Secure, or is detached: the
+    customer has removed the card at the gateway.
+    """
 
     behaviour: str
 
 
 @dataclass(frozen=True)
 class NewCard:
-    """The customer saves another card, which is good, and the row names it."""
+    """The customer saves a new, good card, and the row names the new card."""
 
 
 @dataclass(frozen=True)
 class Confirm:
-    """The customer completes 3-D Secure for what waits for it."""
+    """The customer completes 3-D Secure for the waiting payment."""
 
 
 @dataclass(frozen=True)
 class Pause:
-    """The row is paused."""
+    """The subscription is paused."""
 
 
 @dataclass(frozen=True)
 class Resume:
-    """The row is active again."""
+    """The subscription is resumed."""
 
 
 @dataclass(frozen=True)
 class Cancel:
-    """At once, or at the end of a period: at the renewal date given."""
+    """The subscription is canceled: at once, or at the given renewal date, the end of a period."""
 
     at: date | None = None
 
 
 @dataclass(frozen=True)
 class Reprice:
-    """The subscription costs something else from now on."""
+    """The subscription has a new price from now on."""
 
     price: Price
 
 
 @dataclass(frozen=True)
 class Moved:
-    """Somebody writes another renewal date into the row by hand."""
+    """Somebody writes a different renewal date into the row by hand."""
 
     to: date
 
 
 @dataclass(frozen=True)
 class ChangeInterval:
-    """From the next renewal date on the subscription renews at another interval."""
+    """The subscription renews at a different interval from the next renewal date on."""
 
     interval: str
     count: int
@@ -108,12 +111,12 @@ class RefundElsewhere:
 
 @dataclass(frozen=True)
 class RefundFails:
-    """The money of the refund that was made elsewhere did not arrive: the gateway says so days later."""
+    """The refund made in the dashboard fails: the gateway reports the failure days later."""
 
 
 @dataclass(frozen=True)
 class Webhooks:
-    """So many signed webhooks at once, with the price of the day or with another one, of long ago."""
+    """A number of signed webhooks at once, with the day's price or an outdated price."""
 
     copies: int
     price: Price | None = None
@@ -121,7 +124,7 @@ class Webhooks:
 
 @dataclass(frozen=True)
 class GatewayTrouble:
-    """Calls for this customer meet a hostile mode until the day is over: `calls` of them."""
+    """A number of calls for this customer meet a hostile mode, until the end of the day."""
 
     mode: str
     operation: str
@@ -131,7 +134,7 @@ class GatewayTrouble:
 
 @dataclass(frozen=True)
 class Killed:
-    """A function is killed at its call number `call` to AWS when it works for this subscription."""
+    """A function working for this subscription is killed at AWS call number `call`."""
 
     function: str
     call: int
@@ -159,8 +162,11 @@ type Action = (
 
 @dataclass(frozen=True)
 class Vanished:
-    """A mailbox that is gone, from the day `since` on: every mail to `address` comes back. corrected: the day on which
-    the row gets another address, `then`, and somebody asks for what was not delivered; None: that never happens."""
+    """A mailbox that is missing from the day `since` on: every mail to `address` bounces.
+
+    corrected: the day on which the row gets the new address `then`, and somebody requests the undelivered mails; None
+    if never.
+    """
 
     address: str
     since: date
@@ -168,15 +174,20 @@ class Vanished:
     then: str
 
     def is_missed_on(self, day: date) -> bool:
-        """Whether the row names it although it is gone."""
+        """Tell whether the row names the missing mailbox on that day."""
         return self.since <= day and (self.corrected is None or day < self.corrected)
 
 
 @dataclass(frozen=True)
 class Subscriber:
-    """One subscription with all that will happen to it. first: the first date it renews on. created: when its row is
-    written. refused_within: the days of refusals, for which the sweep must come round twice. changed: from which of its
-    dates on it renews at which other interval."""
+    """A subscription with all its events.
+
+    Attributes:
+        first: the first renewal date.
+        created: the day on which the row is written.
+        refused_within: the days of refusals; on such days the sweep must run twice.
+        changed: the changes of the interval, each with the renewal date of the change.
+    """
 
     id: str
     name: str
@@ -199,22 +210,26 @@ class Subscriber:
         return f"cus-{self.id}"
 
     def dates(self, last: date) -> tuple[date, ...]:
-        """Its renewal dates up to `last`, whatever happens to it but another interval."""
+        """Return the renewal dates up to `last`, considering no events except changes of the interval."""
         first, interval, count, anchor = self.first, self.interval, self.count, self.anchor
         dates: list[date] = []
         for since, change in self.changed:
             dates += [day for day in renewal_dates(first, interval, count, anchor, last) if day < since]
-            # A month's renewals go on falling on the day that they fell on, as far as the new first date fits it.
+            # Monthly renewals keep the day of the month, as far as the new first date allows.
             first, interval, count, anchor = since, change.interval, change.count, _kept(anchor, since)
         return tuple(dates + list(renewal_dates(first, interval, count, anchor, last)))
 
     def is_declined_on(self, due: date) -> bool:
-        """Whether the card is refused then, and nothing else comes due before all that follows from it is over."""
+        """Tell whether the card is refused on that date, and nothing else comes due before the refusal's consequences
+        are over.
+        """
         behaviours = {action.behaviour for action in self.actions.get(due, ()) if isinstance(action, CardBehaves)}
         return self.interval in ("month", "year") and not behaviours.isdisjoint((*_SOFT, *_HARD, "detached"))
 
     def is_untroubled(self, first: date, last: date, *, but: date | None = None) -> bool:
-        """Whether nothing goes wrong for it from one day to the other but, where given, the refusal of that day."""
+        """Tell whether nothing goes wrong from one day to the other. but: a day whose refusal does not count, if
+        given.
+        """
         its = frozenset(but + timedelta(days=n) for n in range(_WINDOW + 8)) if but else frozenset()
         refused = any(first <= day <= last for day in self.refused_within - its)
         wrong = any(
@@ -227,7 +242,7 @@ class Subscriber:
 
 @dataclass(frozen=True)
 class Story:
-    """A run of the simulation. run: the first part of every id, so that several runs share one stack."""
+    """A run of the simulation. run: the first part of every id, so that several runs can share a stack."""
 
     seed: int
     days: int
@@ -240,7 +255,7 @@ class Story:
 
     @cached_property
     def down(self) -> frozenset[date]:
-        """The days on which no sweep runs: a few in a row, every month or two, none at the end."""
+        """The days without a sweep: a few in a row, every month or two, none at the end."""
         random, down, day = _drawn_from(self.seed, "downtime"), set[date](), FIRST_DAY + timedelta(days=8)
         while day < self.calm_from - timedelta(days=8):
             length = random.randint(1, 6)
@@ -250,10 +265,11 @@ class Story:
 
     @cached_property
     def off(self) -> frozenset[date]:
-        """The days on which charging is turned off: a few in a row every two or three months, none beside downtime. It
-        is thrown in the middle of renewals on the first, and released in the middle of a sweep on the day after.
+        """The days on which charging is turned off: a few in a row every two or three months, none next to downtime.
 
-        They begin on the day of a fortnight on which the most renewals can be caught."""
+        Charging is turned off in the middle of renewals on the first day, and turned on in the middle of a sweep on the
+        day after the last. The first day is the day of a fortnight with the most renewals under way.
+        """
         random, off, day = _drawn_from(self.seed, "switch"), set[date](), FIRST_DAY + timedelta(days=9)
         while True:
             length, pause = random.randint(2, 5), random.randint(50, 80)
@@ -271,12 +287,12 @@ class Story:
 
     @cached_property
     def stopped(self) -> frozenset[date]:
-        """The days on which nobody is charged, and those on which what piled up is worked off."""
+        """The days without charges, and the days on which the delayed renewals are caught up."""
         return frozenset(day + timedelta(days=n) for day in self.down | self.off for n in (0, 1))
 
     @cached_property
     def audited(self) -> frozenset[date]:
-        """The days after which the audit looks back: those on which somebody meddled with refunds."""
+        """The days after which the audit looks back: the days of outside refunds."""
         return frozenset(
             day
             for subscriber in self.subscribers
@@ -291,23 +307,27 @@ class Story:
         return day not in self.off and day - timedelta(days=1) in self.off
 
     def caught(self, day: date) -> tuple["Subscriber", ...]:
-        """Whose renewals are at work when charging is turned off: those due then, to whom nothing else happens."""
+        """Return the subscribers whose renewals are under way when charging is turned off: due that day, without other
+        events.
+        """
         return _caught(self.subscribers, day)
 
     def seconds_in(self, day: date) -> float:
-        """So long after renewals have begun on that day the switch is thrown, or released."""
+        """Return the seconds between the start of the day's renewals and turning charging off or on."""
         return _drawn_from(self.seed, f"switch on {day}").uniform(0, 0.6)
 
     @cached_property
     def killed_sweeps(self) -> Mapping[date, tuple[int, Moment]]:
-        """The days on which a part of the sweep is killed: at which call, and whether before or after it."""
+        """The days on which a part of the sweep is killed, with the call's number and the moment (before or after the
+        call).
+        """
         random = _drawn_from(self.seed, "sweeps")
         drawn = {day: (random.randint(1, 4), random.choice(_MOMENTS)) for day in self.calendar}
         return {day: cut for day, cut in drawn.items() if random.random() < 0.05 and day < self.calm_from}
 
     @cached_property
     def unreadable(self) -> frozenset[date]:
-        """The days on which a message that nobody can read lies in the queue and fails at each try, beside all else."""
+        """The days on which an unreadable message lies in the queue and fails at every attempt."""
         random = _drawn_from(self.seed, "unreadable")
         drawn = {day for day in self.calendar if random.random() < 0.15}
         return frozenset(day for day in drawn if day < self.calm_from and day not in self.down | self.off)
@@ -318,8 +338,10 @@ class Story:
 
     @cached_property
     def subscribers(self) -> tuple[Subscriber, ...]:
-        """As drafted; beside that a card may be removed at the gateway, and people write into rows by hand. This is
-        drawn when all else is, from a source of its own: without it the story is the same."""
+        """The drafted subscribers, with some cards removed at the gateway, rows edited by hand, and outside refunds.
+
+        The additions are drawn last, from their own source: without the additions the story stays the same.
+        """
         sources = (_drawn_from(self.seed, f"{number}/by hand") for number in range(self.subscriptions))
         return tuple(
             _refunded(_edited(_removed_cards(subscriber, random), random, self), random, self)
@@ -328,10 +350,11 @@ class Story:
 
     @cached_property
     def vanished(self) -> Mapping[str, tuple[Vanished, ...]]:
-        """The mailboxes of each subscription that vanish, one after the other, around renewals with nothing else wrong
-        but a declined card.
+        """The vanishing mailboxes of every subscription, in order, around renewals without failures other than a
+        declined card.
 
-        Drawn when all else is, from a source of their own: without them the story is the same."""
+        Drawn last, from their own source: without vanishing mailboxes the story stays the same.
+        """
         return {
             subscriber.id: tuple(self._vanished(subscriber, _drawn_from(self.seed, f"{number}/mail")))
             for number, subscriber in enumerate(self.subscribers)
@@ -362,29 +385,31 @@ class Story:
                 address, free_from = then, corrected + timedelta(days=1)
 
     def _ordinary_from(self, day: date) -> date:
-        """The first day from there on that begins with nothing piled up, and has a sweep that charges."""
+        """Return the first day from `day` on that begins without delayed renewals and has a sweep that charges."""
         stopped = self.down | self.off
         while {day, day - timedelta(days=1)} & stopped:
             day += timedelta(days=1)
         return day
 
     def vanished_by(self, day: date) -> frozenset[str]:
-        """The addresses that take no mail on that day."""
+        """Return the addresses that accept no mail on that day."""
         return frozenset(gone.address for each in self.vanished.values() for gone in each if gone.since <= day)
 
     def asked_for_mails(self, day: date) -> Iterator[tuple["Subscriber", int]]:
-        """Whose address was corrected that day, and of how many periods there may be something to mail."""
+        """Yield the subscribers whose address was corrected that day, and the number of periods that may have waiting
+        mails.
+        """
         for subscriber in self.subscribers:
             for gone in self.vanished[subscriber.id]:
                 if gone.corrected == day:
                     yield subscriber, max(1, sum(gone.since <= due for due in subscriber.dates(day)))
 
     def has_mailbox(self, subscriber: Subscriber, day: date) -> bool:
-        """Whether mail to the address in its row arrives on that day."""
+        """Tell whether mail to the row's address arrives on that day."""
         return not any(gone.is_missed_on(day) for gone in self.vanished.get(subscriber.id, ()))
 
     def addresses(self, subscriber: Subscriber) -> tuple[str, ...]:
-        """All that its row ever has, one after the other."""
+        """Return all addresses of the row, in order."""
         return (subscriber.email, *(gone.then for gone in self.vanished[subscriber.id] if gone.corrected))
 
     @cached_property
@@ -398,8 +423,11 @@ class Story:
         ) | frozenset(self.killed_sweeps)
 
     def sweeps(self, day: date) -> int:
-        """How often the sweep comes round: not at all; once, while charging is off; or so often that what piled up can
-        be worked off, which takes one round for each period of a subscription."""
+        """Return the number of sweeps on that day.
+
+        The result is 0 on a day of downtime and 1 while charging is off. On other days the result suffices to catch up
+        delayed renewals, which takes a round for every period of a subscription.
+        """
         if day in self.down:
             return 0
         if day in self.off:
@@ -409,13 +437,13 @@ class Story:
             before -= timedelta(days=1)
         piled_up = (day - before).days
         refused = any(day in s.refused_within and s.interval in ("day", "week") for s in self.subscribers)
-        # What a bank took until today to decide about is recorded by one round; what is due today is the next one's.
+        # A first round records the payment that a bank decided until today; the next round renews the period due today.
         decided = day - timedelta(days=1) in self.processing
         return 1 + piled_up + (refused or decided)
 
     @cached_property
     def processing(self) -> frozenset[date]:
-        """The days on which the bank leaves somebody's payment undecided until the next one."""
+        """The days on which the bank leaves a payment undecided until the next day."""
         return frozenset(
             day
             for subscriber in self.subscribers
@@ -425,7 +453,7 @@ class Story:
 
     @property
     def calm_from(self) -> date:
-        """From here on nothing new befalls anybody, so that all comes to an end."""
+        """The first day of the calm: no new events, so that everything comes to an end."""
         return FIRST_DAY + timedelta(days=self.days - _WINDOW)
 
 
@@ -455,7 +483,7 @@ _TROUBLES = (
     GatewayTrouble("processing", "payment_intents.confirm", 1, seconds=20 * 3600),
     GatewayTrouble("processing", "payment_intents.confirm", 1, seconds=20 * 3600),
 )  # fmt: skip
-# The call that records a payment, the most delicate moment of all, is met as often as the other calls together.
+# Recording a payment is the most delicate call. It is killed as often as all other calls together.
 _CALLS = {
     "process-payment": (1, 3, 5, 6, 8, 8, 8, 8),
     "generate-receipt": (1, 2, 3),
@@ -467,7 +495,7 @@ _SOFT, _HARD = ("no_money", "no_money", "declined"), ("lost", "expired")
 
 
 class _Draft:
-    """Draws one subscriber, going from one renewal date to the next."""
+    """Draws a subscriber, from one renewal date to the next."""
 
     def __init__(self, story: Story, number: int) -> None:
         self._random = _drawn_from(story.seed, str(number))
@@ -516,7 +544,7 @@ class _Draft:
         )
 
     def _befall(self, due: date, interval: str) -> bool:
-        """What happens around one renewal date; False where it is the end of the subscription."""
+        """Draw the events around a renewal date. Returns False if the subscription ends."""
         lot = self._random.random() / _often(interval, self._story.days)
         if lot < 0.11:
             return self._refusal(due, interval)
@@ -575,14 +603,17 @@ class _Draft:
         self._late_webhook(due + timedelta(days=self._random.randint(1, 5)), None)
 
     def _late_webhook(self, day: date, price: Price | None) -> None:
-        """A webhook that nobody needs; not on a day without a sweep, where it would be the one that is needed."""
+        """Add an unneeded webhook. On a day without a sweep, the webhook would be needed, so such days are left out."""
         if day in self._story.calendar and day not in self._story.down:
             self._at(day, Webhooks(1, price))
             self._quiet_until = max(self._quiet_until, day)
 
     def _pause(self, due: date) -> bool:
-        """Resumed on one of its later dates: on another day it would renew on that day from then on. The sweep of the
-        day before has passed over what came due in the pause."""
+        """Pause, and resume on a later renewal date.
+
+        Resuming on a different day would move the renewal date to that day. The sweep of the day before has already
+        skipped the periods that came due in the pause.
+        """
         paused_on = self._before(due)
         later = due + timedelta(days=self._random.randint(2, 40))
         stopped = {day + timedelta(days=n) for day in self._story.down for n in (0, 1)}
@@ -602,7 +633,7 @@ class _Draft:
         self._quiet_until = max(self._quiet_until, due)
 
     def _before(self, due: date) -> date:
-        """Up to three days before, and after everything that went on."""
+        """Draw a day up to three days before `due`, after all earlier events."""
         earliest = max(self._quiet_until + timedelta(days=1), due - timedelta(days=3))
         return due - timedelta(days=self._random.randint(0, (due - earliest).days))
 
@@ -619,7 +650,7 @@ def _caught(subscribers: Iterable[Subscriber], day: date) -> tuple[Subscriber, .
 
 
 def _removed_cards(subscriber: Subscriber, random: Random) -> Subscriber:
-    """Half of the cards that are refused for good are refused because the customer has removed them."""
+    """Replace half of the permanent refusals by cards that the customer has removed."""
 
     def removed(action: Action) -> Action:
         refused = isinstance(action, CardBehaves) and action.behaviour in _HARD
@@ -630,8 +661,11 @@ def _removed_cards(subscriber: Subscriber, random: Random) -> Subscriber:
 
 
 def _edited(subscriber: Subscriber, random: Random, story: Story) -> Subscriber:
-    """Between renewals with nothing else about them the row is put back into a paid period by hand, and corrected some
-    days later; and once the last thing has happened, some renew by the week for a while."""
+    """Add edits by hand.
+
+    Between uneventful renewals, the renewal date is moved back into a paid period, and corrected some days later. After
+    the last event, some subscriptions renew weekly for a while.
+    """
     actions = {day: list(happens) for day, happens in subscriber.actions.items()}
     dates = subscriber.dates(story.calm_from)
     for paid, following in pairwise(dates):
@@ -647,7 +681,7 @@ def _edited(subscriber: Subscriber, random: Random, story: Story) -> Subscriber:
 
 
 def _refunded(subscriber: Subscriber, random: Random, story: Story) -> Subscriber:
-    """Some payments are refunded in part, in the gateway's dashboard; of these some fail days later."""
+    """Refund some payments in part in the gateway's dashboard. Some of the refunds fail days later."""
     actions = {day: list(happens) for day, happens in subscriber.actions.items()}
     for paid in subscriber.dates(story.calm_from - timedelta(days=_WINDOW)):
         on, fails = paid + timedelta(days=random.randint(1, 3)), random.random() < 0.5
@@ -661,7 +695,9 @@ def _refunded(subscriber: Subscriber, random: Random, story: Story) -> Subscribe
 
 
 def _renewed_by_the_week(subscriber: Subscriber, random: Random, story: Story) -> Subscriber:
-    """From a date on weekly, and four weeks later at the old interval again: renewals then fall on another day."""
+    """Renew weekly from a date on, and after four weeks at the old interval again: later renewals fall on a different
+    day.
+    """
     quiet_from = max((*subscriber.actions, *subscriber.refused_within, subscriber.created)) + timedelta(days=2)
     dates = [day for day in subscriber.dates(story.calm_from) if day > quiet_from]
     ended = any(isinstance(a, Cancel | Pause) for happens in subscriber.actions.values() for a in happens)
@@ -682,21 +718,25 @@ def _frozen(actions: Mapping[date, list[Action]]) -> dict[date, tuple[Action, ..
 
 
 def _kept(anchor: int, day: date) -> int:
-    """The day of the month that renewals aim at from `day` on: the one before, where `day` is what it comes to then."""
+    """Return the day of the month that renewals aim at from `day` on: `anchor` if `day` fits the anchor, else the day
+    itself.
+    """
     return anchor if month_day(day, anchor) == day else day.day
 
 
 def _often(interval: str, days: int) -> float:
-    """How eventful each renewal is in a story of so many days."""
+    """Return the eventfulness of every renewal in a story of so many days."""
     return {"day": 0.15, "week": 0.5}.get(interval, 1.0) * (2 if days < _SHORT else 1)
 
 
 def _drawn_from(seed: int, what: str) -> Random:
-    return Random(f"{seed}/{what}")  # noqa: S311 - it is to be repeatable, not secret
+    return Random(f"{seed}/{what}")  # noqa: S311 - must be repeatable, need not be secret
 
 
 def _month_end(first: date, anchor: int, earliest: date, before: date) -> tuple[date, int]:
-    """The day of that month, or the next, on which a subscription anchored at `anchor` renews; else as it was."""
+    """Return the renewal date anchored at `anchor` in that month or the next month; unchanged values if neither
+    fits.
+    """
     for month in (first.replace(day=1), (first.replace(day=1) + timedelta(days=31)).replace(day=1)):
         last = (month + timedelta(days=31)).replace(day=1) - timedelta(days=1)
         day = min(month + timedelta(days=anchor - 1), last)
@@ -706,6 +746,6 @@ def _month_end(first: date, anchor: int, earliest: date, before: date) -> tuple[
 
 
 def gateway_rule(trouble: GatewayTrouble) -> dict[str, Any]:
-    """As the sandbox gateway's control takes it."""
+    """Return the rule for the sandbox gateway's control."""
     rule: dict[str, Any] = {"calls": trouble.calls}
     return rule if trouble.seconds is None else rule | {"seconds": trouble.seconds}
