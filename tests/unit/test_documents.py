@@ -8,7 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from renewal_audit.compare import Difference
+from renewals.domain.renewal import MailKind
+from renewals.domain.row_attributes import ROW_ATTRIBUTES
 from scripts.oncall.__main__ import main
+from send_email import message
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -101,13 +105,78 @@ def test_each_decision_that_is_cited_exists() -> None:
     assert cited - decided == set()
 
 
-def test_what_the_threat_model_names_is_tested() -> None:
-    """Every test that SECURITY.md names exists under its file and name, since a promise without a test is worth
-    nothing."""
-    named = re.findall(r"`(\w+\.py)::(\w+)`", (ROOT / "SECURITY.md").read_text())
+@pytest.mark.parametrize("document", ["SECURITY.md", "CONTRIBUTING.md"])
+def test_each_test_that_a_document_names_is_there(document: str) -> None:
+    """Each test that the threat model or the lists of files to touch name exists: a promise needs its test."""
+    named = re.findall(r"`(\w+\.py)::(\w+)`", (ROOT / document).read_text())
     assert len(named) > 20
-    sources = {path.name: path.read_text() for path in (ROOT / "tests").rglob("test_*.py")}
-    assert [each for each in named if f"def {each[1]}(" not in sources.get(each[0], "")] == []
+    sources = [(path.name, path.read_text()) for path in (ROOT / "tests").rglob("test_*.py")]
+    there = {
+        (name, test) for name, source in sources for test in re.findall(r"^def (test_\w+)\(", source, re.MULTILINE)
+    }
+    assert [each for each in named if each not in there] == []
+
+
+def test_the_files_to_touch_are_there() -> None:
+    """Each file that CONTRIBUTING.md names stands in the project, and each list of files names its tests."""
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    paths = re.findall(r"`((?:[\w.-]+/)*[\w.-]+\.(?:py|md|json|yaml|txt|toml))`", text)
+    neighbours = [path.parent for path in (ROOT / "src").rglob("*.py")]
+    missing = [
+        path for path in paths
+        if not (ROOT / path).exists() and not any((folder / path).exists() for folder in neighbours)
+    ]  # fmt: skip
+    assert len(paths) > 30
+    assert missing == []
+    lists = text.partition("\n## Which files to touch\n")[2].partition("\n## ")[0].split("\n### ")[1:]
+    assert [each.partition("\n")[0] for each in lists if "::test_" not in each] == []
+
+
+# --- what each list of CONTRIBUTING.md promises that a test holds ----------------------------------------------------
+
+
+def test_each_function_has_its_event_and_its_row_in_readme() -> None:
+    """Each function has a folder, a sample event, and a row in README's table of folders."""
+    folders = {path.parent.name for path in (ROOT / "src").glob("*/app.py")}
+    readme = (ROOT / "README.md").read_text()
+    assert len(folders) > 8
+    assert [name for name in folders if not (ROOT / f"events/{name}.json").exists()] == []
+    assert [name for name in folders if f"| `src/{name}` |" not in readme] == []
+
+
+def test_each_attribute_of_a_row_is_documented() -> None:
+    """The table in docs/subscriptions.md names each attribute that people give a subscription, and no other."""
+    table = (
+        (ROOT / "docs/subscriptions.md")
+        .read_text()
+        .partition("\n## The attributes of a row\n")[2]
+        .partition("\n## ")[0]
+    )
+    documented = {
+        name for first in re.findall(r"^\| (`.+?) \| [SN]", table, re.MULTILINE) for name in first.split(", ")
+    }
+    assert {name.strip("`") for name in documented} == {"subscription_id", *ROW_ATTRIBUTES}
+
+
+def test_each_mail_of_a_renewal_has_a_subject() -> None:
+    """Each kind of mail has a subject, except the two reminders, which have their own."""
+    assert set(MailKind) - set(message._SUBJECTS) == {MailKind.UPCOMING, MailKind.CARD_EXPIRES}
+
+
+def test_each_difference_of_the_audit_is_documented() -> None:
+    """docs/audit.md says what each kind of difference means, and the runbook how to mend the difference."""
+    meant = re.findall(r"^\| (`.+?) \|", (ROOT / "docs/audit.md").read_text(), re.MULTILINE)
+    assert {name.strip("`") for first in meant for name in first.split(", ")} == set(Difference)
+    mended = _runbook().partition("\n## audit-difference\n")[2].partition("\n## ")[0].partition("How to mend")[2]
+    assert [kind for kind in Difference if f"`{kind}`" not in mended] == []
+
+
+def test_the_runbook_sorts_every_alarm() -> None:
+    """The table in the runbook's beginning links each alarm once, so that a cause is read before a consequence."""
+    table, _, alarms = _runbook().partition("\n# Alarms\n")
+    sections = re.findall(r"^## (.+)$", alarms.partition("\n# Operations\n")[0], re.MULTILINE)
+    rows = "\n".join(line for line in table.splitlines() if line.startswith("|"))
+    assert sorted(re.findall(r"\]\(#([\w-]+)\)", rows)) == sorted(sections)
 
 
 def _runbook() -> str:
