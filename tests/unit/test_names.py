@@ -7,10 +7,12 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from tests import sources
+
 ROOT = Path(__file__).parents[2]
-SOURCES = {path: ast.parse(path.read_text()) for path in sorted((ROOT / "src").rglob("*.py"))}
-SCRIPTS = {path: ast.parse(path.read_text()) for path in sorted((ROOT / "scripts").rglob("*.py"))}
-CLASSES = [node for tree in SOURCES.values() for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
+SOURCES = {path: sources.tree(path) for path in sorted((ROOT / "src").rglob("*.py"))}
+SCRIPTS = {path: sources.tree(path) for path in sorted((ROOT / "scripts").rglob("*.py"))}
+CLASSES = [node for tree in SOURCES.values() for node in sources.walked(tree) if isinstance(node, ast.ClassDef)]
 
 _QUESTION = re.compile(r"_?(is|has|may|can|was|are|had)_")
 _OF_A_CLASS = re.compile(r"\b([A-Z]\w+)\.(\w+)")
@@ -31,7 +33,7 @@ def test_no_two_classes_share_a_name() -> None:
 
 def test_a_name_that_asks_a_question_is_answered_by_yes_or_no() -> None:
     """A function named like a question returns a bool: `if switch.is_on(...)` never tests an always true object."""
-    functions = ((path, node) for path, tree in SOURCES.items() for node in ast.walk(tree))
+    functions = ((path, node) for path, tree in SOURCES.items() for node in sources.walked(tree))
     wrong = [
         f"{_where(path, node)} {node.name}"
         for path, node in functions
@@ -47,7 +49,7 @@ def test_a_row_is_raw_and_a_subscription_is_parsed() -> None:
     named = [
         (path, node, node.arg if isinstance(node, ast.arg) else ast.unparse(node.target), node.annotation)
         for path, tree in (SOURCES | SCRIPTS).items()
-        for node in ast.walk(tree)
+        for node in sources.walked(tree)
         if isinstance(node, ast.arg | ast.AnnAssign)
     ]
     parsed = {"Subscription", "Subscription | None"}
@@ -63,7 +65,7 @@ def test_a_row_is_raw_and_a_subscription_is_parsed() -> None:
 
 def _docstrings(tree: ast.AST) -> Iterator[tuple[ast.AST, str]]:
     """Yield the docstrings of modules, classes and functions, and the texts below attributes."""
-    for node in ast.walk(tree):
+    for node in sources.walked(tree):
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
             yield node, node.value.value
 
@@ -88,8 +90,8 @@ def _is_there(room: str, module: str, name: str) -> bool:
     path = ROOT / "src/renewals" / room / f"{module or '__init__'}.py"
     if not path.exists():
         return False
-    named = {node.id for node in ast.walk(SOURCES[path]) if isinstance(node, ast.Name)}
-    named |= {node.name for node in ast.walk(SOURCES[path]) if isinstance(node, ast.ClassDef | ast.FunctionDef)}
+    named = {node.id for node in sources.walked(SOURCES[path]) if isinstance(node, ast.Name)}
+    named |= {node.name for node in sources.walked(SOURCES[path]) if isinstance(node, ast.ClassDef | ast.FunctionDef)}
     return not name or name in named
 
 
@@ -110,8 +112,8 @@ def test_what_a_docstring_names_is_there() -> None:
 def test_what_a_docstring_says_is_raised_is_there() -> None:
     """Every error announced in a docstring is a class of ours or Python's own, under the present name."""
     known = {node.name for node in CLASSES} | set(dir(builtins))
-    known |= {alias.name for tree in SOURCES.values() for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)
-              for alias in node.names}  # fmt: skip
+    imports = (node for tree in SOURCES.values() for node in sources.walked(tree) if isinstance(node, ast.ImportFrom))
+    known |= {alias.name for node in imports for alias in node.names}
     gone = [
         f"{_where(path, node)} {name}"
         for path, tree in SOURCES.items()
@@ -125,7 +127,7 @@ def test_what_a_docstring_says_is_raised_is_there() -> None:
 
 def _suppressed(tree: ast.AST) -> Iterator[ast.With]:
     """Yield the places that ignore an Overtaken error instead of repeating the write or answering."""
-    for node in ast.walk(tree):
+    for node in sources.walked(tree):
         if isinstance(node, ast.With) and any("suppress(Overtaken" in ast.unparse(each) for each in node.items):
             yield node
 
@@ -149,7 +151,8 @@ _MOST_ANY_IN_A_THOUSAND = 8
 
 def test_what_has_no_type_is_rare() -> None:
     """`Any`, which turns mypy's checks off, stands at most eight times in 1,000 lines of the source."""
-    names = [each for tree in SOURCES.values() for each in ast.walk(tree) if isinstance(each, ast.Name | ast.alias)]
+    nodes = (each for tree in SOURCES.values() for each in sources.walked(tree))
+    names = [each for each in nodes if isinstance(each, ast.Name | ast.alias)]
     count = sum((each.id if isinstance(each, ast.Name) else each.name) == "Any" for each in names)
     lines = sum(len(path.read_text().splitlines()) for path in SOURCES)
     assert 1000 * count <= _MOST_ANY_IN_A_THOUSAND * lines
@@ -164,11 +167,11 @@ def test_types_cost_nothing_at_run_time() -> None:
     for path, tree in SOURCES.items():
         guarded = {
             each
-            for node in ast.walk(tree)
+            for node in sources.walked(tree)
             if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
             for each in ast.walk(node)
         }
-        for node in ast.walk(tree):
+        for node in sources.walked(tree):
             if isinstance(node, ast.ImportFrom) and str(node.module).startswith(_FOR_TYPES_ALONE):
                 seen += 1
                 loaded += [_where(path, node)] if node not in guarded else []

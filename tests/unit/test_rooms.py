@@ -2,6 +2,7 @@
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -19,20 +20,28 @@ OUTSIDE = {"boto3", "botocore", "stripe", "urllib3", "urllib", "socket", "subpro
 """Packages that read, write, or know the machine."""
 
 
+@cache
+def _imports(path: Path) -> tuple[tuple[str, bool], ...]:
+    """Return every imported name with its module, and whether only type checkers import the name."""
+    return tuple(_imports_of(ast.parse(path.read_bytes()), for_types=False))
+
+
+def _imports_of(part: ast.AST, *, for_types: bool) -> Iterator[tuple[str, bool]]:
+    """Yield the imports of a statement and of the statements in it. Expressions are passed over: they import nothing."""
+    if isinstance(part, ast.Import):
+        yield from ((each.name, for_types) for each in part.names)
+    elif isinstance(part, ast.ImportFrom) and part.module:
+        yield from ((f"{part.module}.{each.name}", for_types) for each in part.names)
+    else:
+        for_types |= isinstance(part, ast.If) and ast.unparse(part.test) == "TYPE_CHECKING"
+        for field in ("body", "handlers", "orelse", "finalbody", "cases"):
+            for inner in getattr(part, field, ()):
+                yield from _imports_of(inner, for_types=for_types)
+
+
 def _imported(path: Path, *, when_run: bool = False) -> Iterator[str]:
     """Yield the modules imported by a module, with the imported names. when_run: leave out imports for types alone."""
-    tree = ast.parse(path.read_text())
-    for_types = {
-        inner for node in ast.walk(tree) if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
-        for inner in ast.walk(node) if when_run
-    }  # fmt: skip
-    for node in ast.walk(tree):
-        if node in for_types:
-            continue
-        if isinstance(node, ast.Import):
-            yield from (each.name for each in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            yield from (f"{node.module}.{each.name}" for each in node.names)
+    return (name for name, for_types in _imports(path) if not (when_run and for_types))
 
 
 @pytest.mark.parametrize("room", ROOMS)

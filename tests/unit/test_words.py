@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from renewals.domain.renewal import Renewal
+from tests import sources
 
 ROOT = Path(__file__).parents[2]
 SOURCES = sorted((ROOT / "src").rglob("*.py"))
@@ -23,7 +24,7 @@ _CODE = re.compile(r"[a-z]+(_[a-z]+)*(: [a-z_]+)?")
 
 def _values(tree: ast.AST) -> Iterator[str]:
     """Yield the spellings of the members of every enumeration."""
-    for each in ast.walk(tree):
+    for each in sources.walked(tree):
         if isinstance(each, ast.ClassDef) and _ENUMERATION.intersection(map(ast.unparse, each.bases)):
             for made in (line.value for line in each.body if isinstance(line, ast.Assign)):
                 spelling = made.elts[0] if isinstance(made, ast.Tuple) else made
@@ -32,7 +33,7 @@ def _values(tree: ast.AST) -> Iterator[str]:
 
 
 ATTRIBUTES = {field.name for field in fields(Renewal)}
-WORDS = {word for path in SOURCES for word in _values(ast.parse(path.read_text()))}
+WORDS = {word for path in SOURCES for word in _values(sources.tree(path))}
 
 
 def _texts(node: ast.expr | None) -> Iterator[ast.Constant]:
@@ -79,10 +80,10 @@ def _compared(node: ast.AST) -> Iterator[ast.Constant]:
             yield from _texts(value)
 
 
-def bare(source: str) -> list[str]:
+def bare(tree: ast.Module) -> list[str]:
     """Return the literal texts in places of an enumeration's members, with their lines."""
     found = []
-    for node in ast.walk(ast.parse(source)):
+    for node in sources.walked(tree):
         found += [text for text in _given(node) if _CODE.fullmatch(str(text.value))]
         found += [text for text in _compared(node) if text.value in WORDS]
     return [f"{text.lineno}: {text.value!r}" for text in found]
@@ -91,7 +92,7 @@ def bare(source: str) -> list[str]:
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT / "src")))
 def test_no_status_outcome_or_reason_is_a_bare_text(path: Path) -> None:
     """Comparisons, `match` and assignments name members of enumerations, so that mypy reports a misspelling."""
-    assert bare(path.read_text()) == []
+    assert bare(sources.tree(path)) == []
 
 
 @pytest.mark.parametrize(
@@ -120,7 +121,7 @@ def test_no_status_outcome_or_reason_is_a_bare_text(path: Path) -> None:
 def test_a_bare_text_is_found_wherever_it_stands(planted: str) -> None:
     """A bare text is found on either side of a comparison, in a pattern, and as the value of a key, an argument or a
     variable."""
-    assert len(bare(planted)) == 1
+    assert len(bare(ast.parse(planted))) == 1
 
 
 @pytest.mark.parametrize(
@@ -136,4 +137,4 @@ def test_a_bare_text_is_found_wherever_it_stands(planted: str) -> None:
 )
 def test_members_and_sentences_are_no_bare_text(fine: str) -> None:
     """A member of an enumeration, a sentence for people, and a text of a different vocabulary are allowed."""
-    assert bare(fine) == []
+    assert bare(ast.parse(fine)) == []
