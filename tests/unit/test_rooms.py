@@ -27,7 +27,7 @@ def _imports(path: Path) -> tuple[tuple[str, bool], ...]:
 
 
 def _imports_of(part: ast.AST, *, for_types: bool) -> Iterator[tuple[str, bool]]:
-    """Yield the imports of a statement and of the statements in it. Expressions are passed over: they import nothing."""
+    """Yield the imports of a statement and of all statements in it; expressions, which import nothing, are left out."""
     if isinstance(part, ast.Import):
         yield from ((each.name, for_types) for each in part.names)
     elif isinstance(part, ast.ImportFrom) and part.module:

@@ -73,15 +73,15 @@ def test_the_sweep_asks_for_a_row_that_reaches_into_what_is_paid_in_vain_and_fai
     assert len(shop.gateway.charges) == 2
 
 
-def _paid_three_times(interval: str, catch_up: str) -> tuple[World, datetime]:
-    """Return a shop with three paid periods, and the moment of the third payment."""
+def _paid_three_times(interval: str, catch_up: str) -> tuple[Callable[[], World], datetime]:
+    """Return what makes copies of a shop with three paid periods, and the moment of the third payment."""
     shop = World()
     shop.subscribe(interval=interval, catch_up=catch_up)
     now = NOON
     for _ in range(3):
         now = _noon(shop.row()["renewal_date"])
         shop.run(f"paid-{now}", now)
-    return shop, now
+    return shop.copies(), now
 
 
 PAID = {each: _paid_three_times(*each) for each in product(["week", "month"], ["latest", "each"])}
@@ -92,8 +92,8 @@ PAID = {each: _paid_three_times(*each) for each in product(["week", "month"], ["
 @pytest.mark.parametrize("moved", share(range(-40, 40, 3), of=3))
 def test_wherever_a_row_is_moved_to_no_day_is_paid_twice(moved: int, interval: str, catch_up: str) -> None:
     """Three periods are paid, the date is moved, and sweeps come for weeks: no day is paid twice."""
-    paid, now = PAID[interval, catch_up]
-    shop = paid.copy()
+    begin, now = PAID[interval, catch_up]
+    shop = begin()
     shop.edit(renewal_date=(now.date() + moved * DAY).isoformat())
     for n in range(8):
         _sweep(shop, now + 9 * n * DAY)
