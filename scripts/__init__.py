@@ -1,4 +1,4 @@
-"""Commands for people, run from a checkout: `python -m scripts.NAME`. What they share with the functions is in src."""
+"""Commands for people, run from a checkout: `python -m scripts.NAME`. Code shared with the functions lives in src."""
 
 import sys
 from pathlib import Path

@@ -1,8 +1,8 @@
-"""Asks PyPI's vulnerability service about every locked package. Exit status 1 where a vulnerability is known.
+"""Asks PyPI's vulnerability service about every locked package. The exit status is 1 if a vulnerability is known.
 
-Without internet, or behind an index that has no such service, nothing can be asked: that is said, and is no failure on
-a laptop. In GitHub Actions it is one, since there nobody would read it. The layers' pins are those of the development
-lock (a test holds them together), so the locks named here are all.
+Without internet, or behind an index without such a service, no question can be asked. The command says so; on a laptop
+the missing answer is no failure, but in GitHub Actions it fails the check, since nobody would read the message. The
+pins of the layers equal the pins of the development lock (a test compares them), so the locks below cover everything.
 """
 
 import json
@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-# The smallest first: where it gets no answer, no other will.
+# The smallest lock comes first: without an answer for the first lock, the others need not be tried.
 LOCKS = [
     "local/requirements-uv.txt",
     "local/requirements-emulator.txt",
@@ -27,7 +27,11 @@ _SECONDS = 300
 
 @dataclass
 class Answer:
-    """What is known of one lock's packages: how many were looked up, which were not, and what is wrong with which."""
+    """The known facts about a lock's packages.
+
+    asked: the number of packages looked up. unknown: the packages without an answer. vulnerable: the vulnerabilities,
+    in words.
+    """
 
     asked: int = 0
     unknown: list[str] = field(default_factory=list)
@@ -35,11 +39,11 @@ class Answer:
 
 
 class NoAnswerError(Exception):
-    """The service was not reached, or it knows none of the packages."""
+    """The service was not reached, or knows none of the packages."""
 
 
 def ask(lock: str) -> Answer:
-    """One lock's packages at the vulnerability service. Raises NoAnswerError."""
+    """Ask the vulnerability service about a lock's packages. Raises NoAnswerError."""
     command = [str(ROOT / ".envs/checks/bin/pip-audit"), "--disable-pip", "--require-hashes", "--progress-spinner=off"]
     try:
         run = subprocess.run(
@@ -55,7 +59,7 @@ def ask(lock: str) -> Answer:
 
 
 def read(report: str, said: str) -> Answer:
-    """pip-audit's report in JSON. Without one, the last thing it said is why. Raises NoAnswerError."""
+    """Read pip-audit's JSON report. Without a report, the last line of output is the reason. Raises NoAnswerError."""
     try:
         packages = json.loads(report)["dependencies"]
     except ValueError as error:
@@ -75,7 +79,7 @@ def read(report: str, said: str) -> Answer:
 
 
 def audit(ask_about: Callable[[str], Answer], *, must_run: bool) -> int:
-    """Asks about every lock, prints what was found, and returns the exit status."""
+    """Ask about every lock, print the results, and return the exit status."""
     failed = False
     asked = 0
     for lock in LOCKS:

@@ -1,14 +1,15 @@
-"""Make a canary's template of a built one: `python scripts/canary.py [--no-alarms] [TYPE]`, after `sam build`.
+"""Makes a canary's template: `python scripts/canary.py [--no-alarms] [TYPE]`, after `sam build`.
 
-Writes .aws-sam/build/canary.json, which is .aws-sam/build/template.yaml but for this: the functions that customers wait
-for are called by an alias, and CodeDeploy shifts the alias to a new version by and by. While one of ALARMS is in ALARM
-it shifts back, and CloudFormation takes back the whole deployment. TYPE: how it shifts, Canary10Percent5Minutes if
-nothing else is said. --no-alarms: what mends the cause of an alarm has to go out while that alarm is on.
+The command writes .aws-sam/build/canary.json, a changed copy of .aws-sam/build/template.yaml: the functions that
+customers wait for are called through an alias, and CodeDeploy shifts the alias to a new version step by step. If an
+alarm of ALARMS goes off meanwhile, CodeDeploy shifts back, and CloudFormation rolls back the whole deployment. TYPE is
+the way of shifting, by default Canary10Percent5Minutes. --no-alarms is for a deployment that removes the cause of an
+alarm: such a deployment must go out while the alarm is on.
 
-Every deployment publishes a new version of these functions. SAM by itself would do so only where code, variables or
-memory changed as they are written: a layer's new content or a parameter's new value would stay with versions that no
-alias leads to. So all properties count, layers publish with them, and the time of the deployment stands in the
-versions' description, since SAM sees a parameter's name and not its value.
+Every deployment publishes a new version of these functions. SAM alone would publish a version only if code, variables
+or memory changed in the text of the template: a layer's new content or a parameter's new value would reach no version
+with an alias. Therefore all properties count, layers publish with the functions, and the versions' description holds
+the time of the deployment, since SAM sees a parameter's name but not the value.
 
 https://docs.aws.amazon.com/serverless-application-model/latest/developerguide/automating-updates-to-serverless-apps.html
 """
@@ -25,14 +26,15 @@ BUILT = Path(".aws-sam/build")
 ALIAS = "live"
 TASKS = ("ProcessPayment", "GenerateReceipt", "SendEmail")
 SHIFTED = (*TASKS, "WebhookHandler", "SubscriptionsApi")
-"""The others are called by schedules and the queue, which try again."""
+"""Schedules and the queue call the remaining functions, and retry failed calls."""
 ALARMS = ("lambda-errors", "stepfunctions-failed", "stepfunctions-timed-out", "renewals-failed", "api-5xx-errors")
 
 
 def canary(template: dict[str, Any], shifts: str, made_at: datetime, *, alarmed: bool = True) -> dict[str, Any]:
-    """The template, changed in place. alarmed: whether alarms shift back."""
+    """Change the template in place, and return the template. alarmed: whether alarms shift back."""
     resources = template["Resources"]
-    # By name: an alarm of the workflow would come after the workflow, and that after the aliases that it calls.
+    # The alarms are named by text. With references, an alarm of the workflow would depend on the workflow, and the
+    # workflow on the aliases.
     alarms = [{"Fn::Sub": f"${{ProjectName}}-{alarm}-${{Environment}}"} for alarm in ALARMS]
     for name in SHIFTED:
         resources[name]["Properties"] |= {
@@ -48,7 +50,7 @@ def canary(template: dict[str, Any], shifts: str, made_at: datetime, *, alarmed:
     [policy] = resources["StepFunctionsRole"]["Properties"]["Policies"]
     for statement in policy["PolicyDocument"]["Statement"]:
         if statement["Action"] == "lambda:InvokeFunction":
-            # The functions too: an execution in flight calls them as it began.
+            # The permission covers the functions as well: a running execution calls the functions it started with.
             statement["Resource"] += called.values()
     return template
 

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Every check, the fast ones first. All of them run; one that fails makes the whole fail.
+# Runs all checks, fast checks first. A failed check does not stop the others, but makes the whole command fail.
 set -u
 failed=0
 python="src layers local scripts tests benchmarks"
@@ -10,7 +10,7 @@ check() {
     "$@" || failed=1
 }
 
-# Half of the time, so they run beside the others and say at the end what they found.
+# These checks take half of the time. They run in parallel, and their output is printed at the end.
 guards=$(mktemp)
 trap 'rm -f "$guards"' EXIT
 scripts/check_guards.sh >"$guards" 2>&1 &

@@ -1,6 +1,6 @@
 #!/bin/sh
-# The checks of what guards the project: the template, GitHub's workflows, the dependencies. Only the last one needs
-# internet, and says so where it could not ask.
+# Checks the security of the project: the template, GitHub's workflows, the dependencies. Only the check of the
+# dependencies needs internet; without internet the check says that it did not run.
 set -u
 failed=0
 checks=.envs/checks/bin

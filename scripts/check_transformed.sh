@@ -1,6 +1,7 @@
 #!/bin/sh
-# cfn-lint on what SAM makes of a template: template.yaml, or the one that is named. On a template with a transform it
-# looks at no resource of SAM's, so that a timeout of 3000 seconds would pass. W1020: SAM's own needless Sub.
+# Runs cfn-lint on a template after SAM's transformation: template.yaml, or the named template. Before the transformation
+# cfn-lint ignores SAM's resources: a timeout of 3000 seconds would pass. W1020 is ignored: SAM itself writes needless
+# Fn::Sub.
 set -u
 made=$(mktemp -d)
 trap 'rm -rf "$made"' EXIT

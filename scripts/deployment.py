@@ -1,4 +1,4 @@
-"""The deployed stack as the environment's AWS profile reaches it: tables, workflow, queues, the day, and who asks."""
+"""The deployed stack, reached by the AWS profile of the environment: tables, workflow, queues, date and caller."""
 
 import json
 from collections.abc import Mapping
@@ -29,13 +29,13 @@ stack_name = click.option("--stack-name", default="subscription-mgmt", show_defa
 
 
 class Deployment:
-    """One stack. Asks AWS when something is first needed; what fails then is botocore's, or Trouble."""
+    """A deployed stack. AWS is asked on the first use of a value; failures are botocore's errors, or Trouble."""
 
     def __init__(self, stack_name: str) -> None:
         self._stack_name = stack_name
 
     def client(self, service: str, *, tries: int = _TRIES, read_seconds: int = _READ_SECONDS) -> Any:
-        """A client of the service."""
+        """Return a client of the service."""
         config = Config(
             connect_timeout=_CONNECT_SECONDS,
             read_timeout=read_seconds,
@@ -46,7 +46,7 @@ class Deployment:
 
     @cached_property
     def register(self) -> Register:
-        """The subscriptions, as the API has them."""
+        """The subscriptions, in the API's own implementation."""
         return Register(
             self.client("dynamodb"),
             subscriptions=self.output("SubscriptionsTableName"),
@@ -56,17 +56,26 @@ class Deployment:
 
     @cached_property
     def workflows(self) -> Any:
-        """The client that waits for a renewal's end. It never repeats a call, which would be a second execution."""
+        """The client that waits for the end of a renewal. The client never repeats a call, because a repeated call
+        would start a second execution.
+        """
         return self.client("stepfunctions", tries=1, read_seconds=_WORKFLOW_SECONDS)
 
     @cached_property
     def who(self) -> str:
-        """Whose credentials these are, as the API would name them."""
+        """The owner of the credentials, named as the API would name the caller."""
         return name_of(self.client("sts").get_caller_identity()["Arn"])
 
     def run(self, function: str, event: Mapping[str, Any]) -> dict[str, Any]:
-        """A run of one of the stack's functions, to its end. function: the output that names it. Returns its reply;
-        raises Trouble where it failed."""
+        """Run a function of the stack to the end, and return the reply.
+
+        Args:
+            function: the output with the function's name.
+            event: the function's input.
+
+        Raises:
+            Trouble: the function failed.
+        """
         functions = self.client("lambda", tries=1, read_seconds=_FUNCTION_SECONDS)
         answer = functions.invoke(FunctionName=self.output(function), Payload=json.dumps(event))
         told: dict[str, Any] = json.loads(answer["Payload"].read())
@@ -75,25 +84,29 @@ class Deployment:
         return told
 
     def output(self, name: str) -> str:
-        """One of the stack's outputs."""
+        """Return an output of the stack."""
         return self._named("Outputs", "Output", name)
 
     def row(self, subscription_id: str) -> Item:
-        """The subscription's row. Raises Trouble where there is none."""
+        """Return the subscription's row. Raises Trouble if no such subscription exists."""
         row = self.register.row(subscription_id)
         if row is None:
             raise Trouble(f"There is no subscription {subscription_id}.")
         return row
 
     def moment(self, row: Mapping[str, Any]) -> Moment:
-        """When the subscription is looked at: by the deployment's day, and outside production by its row's."""
+        """Return the subscription's present moment: outside production, the row's test clock may set the date."""
         try:
             return self._moment(row.get("test_clock"))
-        except BadRow:  # it is charged on no day
+        except BadRow:  # a row with an invalid test clock is never charged
             return self._moment(None)
 
     def test_clock(self, row: Mapping[str, Any]) -> date | None:
-        """The day that the subscription lives on, if it is not the deployment's. Raises BadRow."""
+        """Return the date of the subscription's test clock; None if the subscription lives on the deployment's date.
+
+        Raises:
+            BadRow: the test clock is not a date.
+        """
         moment = self._moment(row.get("test_clock"))
         return moment.today if moment.tested else None
 
@@ -103,15 +116,15 @@ class Deployment:
 
     @property
     def heeds_test_clocks(self) -> bool:
-        """Whether a subscription may live on a day of its own."""
+        """Tell whether subscriptions may have test clocks."""
         return clock.heeds_test_clocks(self._parameter("Environment"))
 
     def asked(self, row: Mapping[str, Any]) -> AskedBy:
-        """Who asks for a change of the row, and when."""
+        """Return the author and the time of a change of the row."""
         return AskedBy(self.who, self.moment(row).now)
 
     def function(self, name: str) -> str:
-        """The deployed name of a function, as process-payment."""
+        """Return the deployed name of a function, given for example process-payment."""
         return f"{self._parameter('ProjectName')}-{name}-{self._parameter('Environment')}"
 
     def _parameter(self, name: str) -> str:
@@ -140,4 +153,4 @@ class Deployment:
 
 
 given = click.make_pass_decorator(Deployment)
-"""Gives a command the deployment that its group was asked about."""
+"""Passes the deployment of the command group to a command."""

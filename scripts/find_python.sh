@@ -1,6 +1,6 @@
 #!/bin/sh
-# Prints the path of a Python 3.13 that runs and can make environments, or says what is missing.
-# A `python3.13` on PATH may be a pyenv shim that points nowhere, so each candidate is tried, not believed.
+# Prints the path of a Python 3.13 that runs and can make environments, or explains what is missing.
+# A `python3.13` on PATH may be a pyenv shim that points nowhere: the script therefore runs each candidate.
 set -u
 
 candidates() {
@@ -13,7 +13,7 @@ candidates() {
     ls -d /opt/homebrew/bin/python3.13 /usr/local/bin/python3.13 /usr/bin/python3.13 2>/dev/null
 }
 
-# A shim lies in the `shims` folder of its pyenv, whatever HOME and PYENV_ROOT say.
+# A shim lies in the `shims` folder of a pyenv. HOME and PYENV_ROOT may name a different pyenv.
 shim_root() {
     case "$(command -v python3.13)" in
         */shims/python3.13) dirname "$(dirname "$(command -v python3.13)")" ;;

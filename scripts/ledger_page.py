@@ -35,8 +35,16 @@ read, or that the step is about.
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """One step of the page, and what was read before it. states: those in which a period is for the step; none where no
-    period is read. case: of a step that is told twice, when it is this one."""
+    """A step of the page, and the data read before the step.
+
+    Attributes:
+        function: the function that makes the step.
+        step: an example of the step.
+        period: the period read before the step, or None.
+        row: the subscription's row.
+        states: the states of a period in which the step is possible; empty if no period is read.
+        case: the special case that the step shows, if the page shows a function's step twice.
+    """
 
     function: Callable[..., Step[Any]]
     step: Step[Any]
@@ -47,12 +55,12 @@ class Told:
 
     @property
     def name(self) -> str:
-        """How the step is called, and its case."""
+        """The step's name, followed by the special case."""
         return f"{self.function.__name__}{self.case and ', '}{self.case}"
 
 
 def sample_row() -> dict[str, Any]:
-    """The raw attributes of a subscription that is due."""
+    """Return the raw attributes of a due subscription."""
     return {
         "subscription_id": "sub_1",
         "customer_id": "cus_1",
@@ -69,7 +77,7 @@ def sample_row() -> dict[str, Any]:
 
 
 def sample() -> Renewal:
-    """Its claimed period."""
+    """Return the subscription's claimed period."""
     row = sample_row()
     return Renewal(
         subscription_id=row["subscription_id"],
@@ -96,7 +104,7 @@ def sample() -> Renewal:
 
 
 def told() -> Iterator[Told]:
-    """Every step, in the order of its module."""
+    """Yield every step, in the order of the modules."""
     row, of, new, raw = subscription.parse(sample_row()), sample(), sample(), sample_row()
     payment = Payment("pi_1", PaymentState.PAID, 2999, "USD")
     paid = replace(of, status=Status.PAID, payment_id="pi_1", paid_at=_NOW)
@@ -186,7 +194,7 @@ def told() -> Iterator[Told]:
 
 
 def page() -> str:
-    """The page."""
+    """Return the page."""
     lines, module = [_ABOUT, inspect.cleandoc(str(ledger.__doc__)).split("\n\n")[2].join(("```\n", "\n```\n"))], None
     for each in told():
         of = inspect.getmodule(each.function)
@@ -203,7 +211,7 @@ def _subject(module: ModuleType | None) -> str:
 
 
 def _first(function: Callable[..., Any]) -> str:
-    """The first paragraph of its docstring, without the words about its parameters."""
+    """Return the first paragraph of the function's docstring, without the words about parameters."""
     paragraph = " ".join(inspect.cleandoc(str(function.__doc__)).split("\n\n")[0].split())
     return re.split(r"(?<=\.) (?=[a-z_]+(?:, [a-z_]+)*: )", paragraph)[0]
 
@@ -233,7 +241,7 @@ def _what(action: Action) -> str:
 
 
 def _in_words(term: Term) -> str:
-    """The text of a term, its values in the place of their marks where each is a state, and named where not."""
+    """Return the text of a term. States replace their placeholders; other values appear as <name>."""
 
     def value(mark: re.Match[str]) -> str:
         known = term.values[mark[0]]

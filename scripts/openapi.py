@@ -15,12 +15,12 @@ _ABOUT = """Subscriptions, their renewals and their history. Requests are signed
 
 
 def _version() -> str:
-    """The version of the project."""
+    """Return the version of the project."""
     return str(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"])
 
 
 def document() -> dict[str, Any]:
-    """The OpenAPI document."""
+    """Return the OpenAPI document."""
     made: dict[str, Any] = json.loads(
         app.get_openapi_json_schema(
             title="Subscriptions",
@@ -45,7 +45,7 @@ def document() -> dict[str, Any]:
         }
     }
     made["security"] = [{"signature": []}]
-    # The resolver documents its own answer to a bad request, in place of which ours is given.
+    # The resolver documents its own answer to a bad request. The API gives a different answer instead.
     for methods in made["paths"].values():
         for operation in methods.values():
             refusal = operation["responses"].get("422", {})
@@ -59,7 +59,7 @@ def document() -> dict[str, Any]:
 
 
 def page(made: dict[str, Any]) -> str:
-    """The document for people: each call with what it takes and gives."""
+    """Return the document as a page for people: every call with its parameters and answers."""
     lines = ["# API", "", made["info"]["description"], ""]
     for tag in dict.fromkeys(o["tags"][0] for methods in made["paths"].values() for o in methods.values()):
         lines += [f"## {tag}", ""]

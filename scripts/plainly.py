@@ -1,4 +1,4 @@
-"""What a command says: lines that cannot command the terminal, and what goes wrong, in a sentence."""
+"""The output of commands: lines without control characters, and problems as plain sentences."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -38,27 +38,27 @@ _SIGN_IN = "The AWS credentials have expired: sign in again."
 
 
 def tell(line: str) -> None:
-    """One line. A value in it, out of a table, a queue or a log, moves no cursor and sets no clipboard."""
+    """Print a line. Values from a table, a queue or a log cannot send control sequences to the terminal."""
     click.echo(texts.printable(line))
 
 
 def number(count: int, name: str) -> str:
-    """1 difference, 2 differences."""
+    """Return the number with its noun: "1 difference", "2 differences"."""
     return f"{count} {name}" if count == 1 else f"{count} {name}s"
 
 
 def reason_fault(why: str) -> str | None:
-    """Why this is no reason that others could read later; None where it is one."""
+    """Return the fault of a reason given for a change, or None for a usable reason."""
     return texts.fault(why, _LONGEST_REASON) if why.strip() else "is blank"
 
 
 class Trouble(RenewalError):  # noqa: N818
-    """What was asked for cannot be done. The message is for people."""
+    """The requested work cannot be done. The message is for people."""
 
 
 @contextmanager
 def _plainly() -> Iterator[None]:
-    """Whatever AWS or a row has against it as Trouble, in a sentence."""
+    """Turn errors of AWS and faults of a row into Trouble, in a plain sentence."""
     try:
         yield
     except ClientError as error:
@@ -102,7 +102,7 @@ def _unreached(error: BotoCoreError) -> str:
 
 
 class Command(click.Command):
-    """A command that ends with a sentence where it cannot be done, and exit status 1."""
+    """A command that ends with a plain sentence and exit status 1 if the work cannot be done."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -113,4 +113,4 @@ class Command(click.Command):
 
 
 class Commands(Command, click.Group):
-    """Commands of which each is such a one."""
+    """A group of commands that all fail with a plain sentence."""

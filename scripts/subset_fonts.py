@@ -1,13 +1,13 @@
-"""Make the fonts of the receipt: `python -m scripts.subset_fonts FOLDER`.
+"""Makes the fonts of the receipt: `python -m scripts.subset_fonts FOLDER`.
 
-FOLDER is searched for the whole fonts, which Debian packages as fonts-noto-core and fonts-noto-cjk:
+The command searches FOLDER for the complete fonts, packaged by Debian as fonts-noto-core and fonts-noto-cjk:
 
     apt-get download fonts-noto-core fonts-noto-cjk
     for package in *.deb; do dpkg -x "$package" fonts; done
 
-The results go to layers/receipt/receipt_fonts/, with coverage.json, which says what each can draw; and to
-src/renewals/domain/printable_ranges.py, by which functions that have no fonts know what all of them together can draw.
-The same fonts in give the same bytes out (with the fontTools of requirements-dev.txt).
+The results are written to layers/receipt/receipt_fonts/, with coverage.json, which lists the characters of every font,
+and to src/renewals/domain/printable_ranges.py, from which functions without fonts know the characters that the fonts
+together can draw. Equal input fonts give equal output bytes (with the fontTools of requirements-dev.txt).
 """
 
 import json
@@ -29,7 +29,7 @@ RANGES = ROOT / "src" / "renewals" / "printable_ranges.py"
 PRINTABLE_ASCII = set(range(0x20, 0x7F))
 LATIN_1 = PRINTABLE_ASCII | set(range(0xA1, 0x100)) - {0xAD}
 PUNCTUATION = set(range(0x2010, 0x2028)) | set(range(0x2030, 0x205F)) | {0x20AC, 0x2122}
-JOINERS = {0x200C, 0x200D}  # they decide how Arabic letters join
+JOINERS = {0x200C, 0x200D}  # decide how Arabic letters join
 LATIN = (
     LATIN_1
     | PUNCTUATION
@@ -38,7 +38,7 @@ LATIN = (
     | set(range(0x2070, 0x20C1))  # superscripts, currencies
     | set(range(0x2100, 0x2190))  # letterlike, fractions, Roman numerals
     | set(range(0xFB00, 0xFB07))
-    | {0xFFFD}  # stands for what no font has
+    | {0xFFFD}  # replaces characters that no font has
 )
 GREEK = PRINTABLE_ASCII | PUNCTUATION | {0xAB, 0xBB} | set(range(0x0370, 0x0400)) | set(range(0x1F00, 0x2000))
 CYRILLIC = PRINTABLE_ASCII | PUNCTUATION | {0xAB, 0xBB} | set(range(0x0400, 0x0530)) | {0x0300, 0x0301}
@@ -51,16 +51,16 @@ ARABIC = (
     | set(range(0xFE70, 0xFEFD))
 )
 HEBREW = {0x20, *JOINERS} | set(range(0x0590, 0x0600)) | set(range(0xFB1D, 0xFB50))
-DANDAS = {0x0964, 0x0965}  # full stops, which most scripts of India share
+DANDAS = {0x0964, 0x0965}  # full stops shared by most scripts of India
 
 
 def indic(first: int, size: int = 0x80) -> set[int]:
-    """A script of India or Sri Lanka, with what its letters need around them."""
+    """Return the characters of a script of India or Sri Lanka, with the joiners and punctuation of the script."""
     return {0x20, *JOINERS, *DANDAS} | set(range(first, first + size))
 
 
 def blocks(*ranges: tuple[int, int]) -> set[int]:
-    """A script with the space between its words; each range with its end."""
+    """Return the characters of a script from its ranges (last character included), with the space between words."""
     return {0x20}.union(*(range(first, last + 1) for first, last in ranges))
 
 
@@ -74,7 +74,7 @@ BOPOMOFO = set(range(0x3105, 0x3130))
 
 
 def of_codec(codec: str, lead: range) -> set[int]:
-    """The characters that `codec` gives for two bytes, the first of which is in `lead`."""
+    """Return the characters that `codec` decodes from two bytes, the first of them in `lead`."""
     found: set[int] = set()
     for pair in ((first, second) for first in lead for second in range(0x40, 0xFF)):
         try:
@@ -84,7 +84,7 @@ def of_codec(codec: str, lead: range) -> set[int]:
     return found
 
 
-# JIS X 0208 with the vendors' additions that many names need (髙, 﨑), without its wide Greek and Cyrillic
+# JIS X 0208 with vendor additions needed by many names (髙, 﨑), without the wide Greek and Cyrillic letters
 JAPANESE = of_codec("cp932", range(0x81, 0xFD)) - set(range(0x0370, 0x0530)) - set(range(0xE000, 0xF900))
 GB_2312 = of_codec("gb2312", range(0xB0, 0xF8)) & HAN
 BIG5_LEVEL_1 = of_codec("big5", range(0xA4, 0xC7)) & HAN
@@ -92,15 +92,18 @@ BIG5_LEVEL_1 = of_codec("big5", range(0xA4, 0xC7)) & HAN
 
 @dataclass(frozen=True)
 class Subset:
-    """What becomes of one source font. Kana are in Japanese alone and Hangul in Korean alone: that is how a
-    text's own characters pick its font. A receipt takes the longer, the more glyphs its fonts have, drawn or not: so
-    Greek and Cyrillic are apart."""
+    """A subset of a source font.
+
+    Kana are only in the Japanese font, and Hangul only in the Korean font: the characters of a text therefore select
+    the font. Greek and Cyrillic have their own fonts, because a receipt takes longer with every glyph of a used font,
+    even if the glyph is not drawn.
+    """
 
     name: str
     source: str
     characters: set[int]
     index: int = -1  # of the font in a collection
-    part: str = ""  # which part of its source it is: two fonts of one PDF must not share their name
+    part: str = ""  # a name for the part of the source: two fonts of a PDF must not share a name
     shaped: bool = False
 
 
@@ -141,10 +144,13 @@ SUBSETS = (
 
 
 def options(*, shaped: bool) -> Options:
-    """No hinting; layout only where letters join or carry marks, and no ligature that can be done without: text
-    is read back from a PDF with the letters of a right-to-left ligature in the wrong order. (So the Arabic font
-    is Naskh, which builds even lam-alef of two glyphs.) CFF without subroutines: with them every receipt takes
-    30 ms longer, and the file is only 5 % smaller."""
+    """Return the options for a subset.
+
+    Hinting is dropped. Layout is kept only for scripts whose letters join or carry marks, without optional ligatures:
+    text read back from a PDF has the letters of a right-to-left ligature in the wrong order. (The Arabic font is
+    therefore Naskh, which builds even lam-alef from two glyphs.) CFF has no subroutines: with subroutines every receipt
+    takes 30 ms longer, and the file is only 5 % smaller.
+    """
     chosen = Options(
         hinting=False,
         desubroutinize=True,
@@ -161,7 +167,7 @@ def options(*, shaped: bool) -> Options:
 
 
 def make(subset: Subset, folder: Path) -> str:
-    """Write one subset; return the characters that it can draw, in order."""
+    """Write a subset, and return the characters that the font can draw, in order."""
     source = next(iter(sorted(folder.rglob(subset.source))), None)
     if source is None:
         sys.exit(f"{subset.source} is nowhere under {folder}")
@@ -177,7 +183,9 @@ def make(subset: Subset, folder: Path) -> str:
 
 
 def ranges_module(characters: Iterable[str]) -> str:
-    """The source of a module with all characters, as first and last of each run of them."""
+    """Return the source of a module with all characters, as ranges from the first to the last character of every
+    run.
+    """
     runs: list[list[int]] = []
     for code in sorted(map(ord, characters)):
         if runs and code == runs[-1][1] + 1:

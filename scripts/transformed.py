@@ -1,7 +1,7 @@
-"""The template as CloudFormation gets it: what SAM makes of template.yaml.
+"""The template in the form that CloudFormation receives: SAM's transformation of template.yaml.
 
-`python -m scripts.transformed [TEMPLATE]` prints it, of another template where one is named. The parameters stay
-references, unless values are given.
+`python -m scripts.transformed [TEMPLATE]` prints the transformed template.yaml, or TEMPLATE if given. Parameters stay
+references unless values are given.
 """
 
 import json
@@ -23,20 +23,22 @@ type Json = Any
 
 
 def written(path: Path = TEMPLATE) -> dict[str, Json]:
-    """template.yaml, or another template, its short-form functions spelled out. Callers may change what they get."""
+    """Return template.yaml, or a different template, with short-form functions spelled out. Callers may change the
+    result.
+    """
     return deepcopy(_parsed(path.read_text()))
 
 
 @cache
 def _parsed(text: str) -> dict[str, Json]:
-    parsed: dict[str, Json] = yaml_parse(text)  # which takes a second
+    parsed: dict[str, Json] = yaml_parse(text)  # takes a second
     return parsed
 
 
 def transformed(region: str, parameters: dict[str, str], template: dict[str, Json] | None = None) -> dict[str, Json]:
-    """The whole transformed template. Nothing is called: SAM asks the session for its region alone.
+    """Return the whole transformed template, without calling AWS: SAM asks the session only for the region.
 
-    template: template.yaml where None is given.
+    template: the template to transform; None means template.yaml.
     """
     source, session = _packaged(template or written()), boto3.Session(region_name=region)
     result: dict[str, Json] = Translator({}, Parser(), boto_session=session).translate(source, parameters)
@@ -44,7 +46,7 @@ def transformed(region: str, parameters: dict[str, str], template: dict[str, Jso
 
 
 def _packaged(node: Json) -> Json:
-    """The template as `sam package` leaves it, with code in S3: the transform takes no other."""
+    """Return the template as `sam package` leaves a template, with code in S3. The transform accepts no other form."""
     if isinstance(node, dict):
         code = ("CodeUri", "ContentUri", "DefinitionUri")
         return {key: "s3://bucket/key" if key in code else _packaged(value) for key, value in node.items()}
@@ -52,6 +54,6 @@ def _packaged(node: Json) -> Json:
 
 
 if __name__ == "__main__":
-    logging.getLogger("samtranslator").setLevel(logging.ERROR)  # it warns of features that it could not ask AWS about
+    logging.getLogger("samtranslator").setLevel(logging.ERROR)  # SAM warns of features that SAM could not ask AWS about
     named = [Path(argument) for argument in sys.argv[1:]]
     print(json.dumps(transformed("us-west-2", {}, written(*named)), indent=1))

@@ -132,7 +132,7 @@ def _receipt_faults(
 
 
 def _missing_mailbox(story: Story, subscriber: Subscriber, day: date) -> Vanished | None:
-    """Return the missing mailbox that the row named on that day, or None."""
+    """Return the missing mailbox named by the row on the given day, or None."""
     return next((gone for gone in story.vanished[subscriber.id] if gone.is_missed_on(day)), None)
 
 

@@ -265,7 +265,7 @@ class _Walk:
                 self._price = price
 
     def _pass_over_until(self, day: date) -> bool:
-        """Skip the periods that came due in a pause. Returns whether any period was skipped."""
+        """Skip the periods that came due in a pause. Returns whether periods were skipped."""
         since = self._next
         while self._dates[self._next] < day:
             self._result.skipped.append(self._dates[self._next])
@@ -368,7 +368,7 @@ class _Walk:
         self._maybe = {period: cost for period, cost in self._maybe.items() if period in self._deciding}
 
     def _require(self, day: date, requests: int) -> None:
-        """Apply a number of undisturbed requests, each of which must have charged the due period."""
+        """Apply a number of undisturbed requests. Every request must have charged the due period."""
         for _ in range(requests):
             wanted = self._would_be_charged(day)
             if wanted is None:

@@ -227,9 +227,7 @@ class Subscriber:
         return self.interval in ("month", "year") and not behaviours.isdisjoint((*_SOFT, *_HARD, "detached"))
 
     def is_untroubled(self, first: date, last: date, *, but: date | None = None) -> bool:
-        """Tell whether nothing goes wrong from one day to the other. but: a day whose refusal does not count, if
-        given.
-        """
+        """Tell whether nothing goes wrong from `first` to `last`. but: the day of a refusal that does not count."""
         its = frozenset(but + timedelta(days=n) for n in range(_WINDOW + 8)) if but else frozenset()
         refused = any(first <= day <= last for day in self.refused_within - its)
         wrong = any(
@@ -414,7 +412,7 @@ class Story:
 
     @cached_property
     def troubled(self) -> frozenset[date]:
-        """The days on which something fails for somebody."""
+        """The days with a failure for at least a single subscriber."""
         return frozenset(
             day
             for subscriber in self.subscribers
@@ -453,7 +451,7 @@ class Story:
 
     @property
     def calm_from(self) -> date:
-        """The first day of the calm: no new events, so that everything comes to an end."""
+        """The first day of the calm end: without new events, everything comes to an end."""
         return FIRST_DAY + timedelta(days=self.days - _WINDOW)
 
 

@@ -1,8 +1,9 @@
-"""The switch that turns charging off for everybody, as `python -m scripts.oncall charging` throws it.
+"""The switch that turns charging off for everybody, operated by `python -m scripts.oncall charging`.
 
-Off: from the next look on, which is taken just before each confirmation, nothing is charged. It needs PutItem,
-DeleteItem and BatchGetItem on the changes table. It is several items, written and deleted one after the other: where
-that was cut off, charging counts as off, and doing the same once more finishes it.
+Every charge reads the switch just before its confirmation; with the switch off, nothing more is charged. Operating the
+switch needs PutItem, DeleteItem and BatchGetItem on the changes table. The switch consists of several items, written
+and deleted one after the other. After an interruption in between, charging counts as off; repeating the command
+finishes the work.
 """
 
 import time
@@ -18,7 +19,7 @@ _FREE = "attribute_not_exists(subscription_id)"
 
 
 def turn_off(client: Any, changes: str, *, by: str, why: str) -> None:
-    """Throw the switch. What is thrown already stays as it is, so that it is known who threw it first, and when."""
+    """Turn charging off. Items that already exist stay unchanged, so that the first author and time remain known."""
     told = {"at": datetime.now(UTC).isoformat(timespec="seconds"), "by": by, "why": why}
     for key in KEYS:
         item = dynamodb.attributes({**key, **told})
@@ -34,7 +35,7 @@ def turn_on(client: Any, changes: str) -> None:
 
 
 def state(client: Any, changes: str) -> str:
-    """What the switch says, for people."""
+    """Return the state of the switch, in words."""
     items = Switch(client, changes).items()
     if not items:
         return "charging is on"
@@ -48,7 +49,7 @@ def state(client: Any, changes: str) -> str:
 
 
 def _between_charges(client: Any, write: Callable[[], object]) -> None:
-    """A write of an item that each charge checks in a transaction, which is refused as long as one is at it."""
+    """Write an item that every charge checks in a transaction, and retry while such a transaction refuses the write."""
     for _ in range(_TRIES):
         try:
             write()

@@ -1,4 +1,4 @@
-"""The dead letters of renewals: messages that failed five times, or are no requests at all."""
+"""The dead letters of renewals: messages that failed five times, and messages that are not requests."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -21,7 +21,7 @@ _HIDDEN_SECONDS = 60
 
 
 class DeadLetters:
-    """Those that lie in the stack's queue now."""
+    """The messages in the stack's dead-letter queue."""
 
     def __init__(self, deployment: Deployment) -> None:
         self._sqs = deployment.client("sqs")
@@ -29,7 +29,7 @@ class DeadLetters:
         self._register = deployment.register
 
     def show(self) -> Iterator[str]:
-        """Each with its id, when and by whom it was sent, what it is, and its whole text, in quotes."""
+        """Yield the lines about every message: id, time, sender, meaning, and the whole text in quotes."""
         letters = list(self._all())
         for letter in letters:
             self._let_go(letter)
@@ -42,7 +42,7 @@ class DeadLetters:
             yield "there are no dead letters"
 
     def delete(self, message_id: str) -> str:
-        """Take one away for good; its text. Raises Trouble where there is none of this id."""
+        """Delete a message for good, and return the text. Raises Trouble for an unknown id."""
         letters = list(self._all())
         found = next((letter for letter in letters if letter["MessageId"] == message_id), None)
         if found is not None:
@@ -65,7 +65,7 @@ class DeadLetters:
         return f"a request to {_ASKS[asked.asks]} {named}, period {asked.renewal_date or 'that is due'}"
 
     def _all(self) -> Iterator[Letter]:
-        """Each hidden for some seconds; those that are met again meanwhile end it."""
+        """Yield every message, hidden for some seconds. The loop ends when only messages already seen are received."""
         seen: set[str] = set()
         while len(seen) < _MOST:
             got = self._sqs.receive_message(
@@ -82,8 +82,8 @@ class DeadLetters:
             yield from letters
 
     def _let_go(self, letter: Letter) -> None:
-        """It was looked at, and is there for the next command."""
-        with suppress(ClientError):  # with many, the first ones are there again by themselves
+        """Make the message visible again for the next command."""
+        with suppress(ClientError):  # with many messages, the first have become visible by themselves
             self._sqs.change_message_visibility(
                 QueueUrl=self._queue, ReceiptHandle=letter["ReceiptHandle"], VisibilityTimeout=0
             )

@@ -1,4 +1,4 @@
-"""A function's log, one line a record."""
+"""A function's log, with a line for every record."""
 
 import json
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from scripts.plainly import Trouble
 
 _MOST_PAGES = 200
 _CUT_OFF = ("Task timed out", "Runtime exited", "[ERROR] Runtime.")
-"""What the platform says of a function that was ended, or did not even start."""
+"""Texts of the platform about a function that was ended, or did not even start."""
 _NOISE = frozenset(
     "timestamp level message location service cold_start function_name function_memory_size function_arn "
     "function_request_id xray_trace_id request_id execution".split()
@@ -18,9 +18,11 @@ _NOISE = frozenset(
 
 
 def lines(deployment: Deployment, function: str, text: str, hours: float) -> Iterator[str]:
-    """Those of the last hours that have `text` in them, oldest first: the time, what happened, and name=value.
+    """Yield the records of the last hours that contain `text`, oldest first: the time, the message, and name=value
+    pairs.
 
-    function: as process-payment. Metrics and the platform's own lines are left out, unless a function was cut off.
+    Metrics and the platform's own lines are left out, except lines about an interrupted function. function: for example
+    process-payment.
     """
     group = f"/aws/lambda/{deployment.function(function)}"
     since = datetime.now(UTC) - timedelta(hours=hours)
@@ -36,7 +38,7 @@ def lines(deployment: Deployment, function: str, text: str, hours: float) -> Ite
                 return
             for event in page["events"]:
                 shown = _shown(event["message"])
-                if shown and text in event["message"]:  # the local stack filters nothing
+                if shown and text in event["message"]:  # the local stack does not filter
                     yield f"{datetime.fromtimestamp(event['timestamp'] / 1000, UTC):%Y-%m-%d %H:%M:%S} {shown}"
     except logs.exceptions.ResourceNotFoundException as missing:
         raise Trouble(
@@ -46,7 +48,7 @@ def lines(deployment: Deployment, function: str, text: str, hours: float) -> Ite
 
 
 def _shown(message: str) -> str | None:
-    """One record of ours; None for what is none."""
+    """Return a record of our functions as a line; None for a foreign line."""
     try:
         record: Any = json.loads(message)
     except ValueError:

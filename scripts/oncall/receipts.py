@@ -1,4 +1,4 @@
-"""A receipt brought back from the versions that the bucket keeps of it."""
+"""Restores a receipt from the versions that the bucket keeps."""
 
 from collections.abc import Iterator
 from hashlib import sha256
@@ -13,8 +13,15 @@ _PAGE, _MOST_PAGES = 100, 100
 
 
 def restore(deployment: Deployment, key: str) -> str:
-    """Bring back the version that the ledger has the hash of; what was done, in words. key: as the audit names it,
-    receipts/<customer>/<subscription>/<payment>.pdf. Raises Trouble where that is not possible."""
+    """Restore the version whose hash the ledger holds, and describe the result in words.
+
+    Args:
+        deployment: the deployed stack.
+        key: the key as the audit reports the key, receipts/<customer>/<subscription>/<payment>.pdf.
+
+    Raises:
+        Trouble: the receipt cannot be restored.
+    """
     digest = _hash_in_ledger(deployment.register.ledger, key)
     s3, bucket = deployment.client("s3"), deployment.output("ReceiptsBucketName")
     pages = s3.get_paginator("list_object_versions").paginate(Bucket=bucket, Prefix=key)

@@ -1,9 +1,10 @@
-"""Items brought back from a restored copy of a table, as `python -m scripts.oncall restore` does it.
+"""Restores items from a restored copy of a table, for `python -m scripts.oncall restore`.
 
-DynamoDB restores into a table of another name, and the functions know the one they were deployed with. This compares
-the two, item by item, and says what differs; with --write the table gets the copy's items where they differ or are
-missing, and with --delete it loses those that the copy does not have. Cut off, it is started again. The switch that
-turns charging off stays as it is. docs/runbook.md says what to do before.
+DynamoDB restores into a table with a new name, but the functions know the name they were deployed with. The command
+compares the two tables item by item, and prints the differences. With --write, the table receives the copy's items that
+differ or are missing; with --delete, the table loses the items that are missing from the copy. After an interruption,
+the command is started again. The switch that turns charging off stays unchanged. docs/runbook.md says what to do
+before.
 """
 
 from collections import Counter
@@ -15,13 +16,17 @@ from scripts.plainly import tell
 
 _MOST_ITEMS = 100  # https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchGetItem.html
 _EVERYBODY = "*"
-"""Begins the switch's keys, and no subscription's id."""
+"""The first character of the switch's keys. No subscription's id begins with the character."""
 
 type Item = dict[str, Any]
 
 
 def restore(dynamodb: Any, copy: str, table: str, *, write: bool, delete: bool) -> Counter[str]:
-    """How many items were the same, other, missing, and in the table alone; and what was done about it."""
+    """Compare the tables and restore items.
+
+    Returns:
+        The numbers of items that are equal, different, missing, and only in the table, and the numbers of changes.
+    """
     keys = [each["AttributeName"] for each in dynamodb.describe_table(TableName=table)["Table"]["KeySchema"]]
     counts: Counter[str] = Counter()
     for items in batched(_items(dynamodb, copy), _MOST_ITEMS, strict=False):
@@ -55,7 +60,7 @@ def _items(dynamodb: Any, table: str) -> Iterator[Item]:
 
 def _get(dynamodb: Any, table: str, items: tuple[Item, ...], keys: list[str]) -> Iterator[Item]:
     asked = {table: {"Keys": [{name: item[name] for name in keys} for item in items], "ConsistentRead": True}}
-    while asked:  # DynamoDB leaves out what does not fit into 16 MB, and says so
+    while asked:  # DynamoDB leaves out what exceeds 16 MB, and reports the missing keys
         answer = dynamodb.batch_get_item(RequestItems=asked)
         yield from answer["Responses"].get(table, [])
         asked = answer.get("UnprocessedKeys")

@@ -1,7 +1,8 @@
-"""Who waits, and for what: by the sweep's own rules, read from the tables at this moment.
+"""The renewals and refunds that wait at this moment, according to the sweep's own rules.
 
-What ended as `failed` waits for a person and is in no index, and what is due since longer than the sweep's 40 days is
-the nightly one's: an alarm and the audit name those.
+Two groups are not listed here: renewals that ended as `failed`, because a failed renewal waits for a person and is in
+no index, and renewals due for longer than the sweep's 40 days, which the nightly sweep finds. An alarm and the audit
+report both groups.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -22,10 +23,15 @@ _NO_END = 1e9
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """due: the requests that a sweep would send of rows, as (subscription, period). bad: rows that cannot be charged,
-    each with what is wrong. unfinished: what was begun, as (seconds, subscription, period, where it stands, in words),
-    the oldest first. refunds: those without a final result, and those that failed, as (subscription, period, what of
-    them). in_queue: messages that wait, are at work or are to be tried again. dead_letters: those that were given up.
+    """Everything that waits.
+
+    Attributes:
+        due: the requests that a sweep would send for rows, as (subscription, period).
+        bad: rows that cannot be charged, as (subscription, fault).
+        unfinished: begun renewals, as (seconds, subscription, period, state in words), oldest first.
+        refunds: unfinished and failed refunds, as (subscription, period, state in words).
+        in_queue: the number of messages that wait, are being processed or will be retried.
+        dead_letters: the number of messages in the dead-letter queue.
     """
 
     due: list[tuple[str, str]]
@@ -41,7 +47,7 @@ class Waiting:
 
 
 class _Kept(RenewalQueue):
-    """Keeps what it is asked to send."""
+    """Collects the requests instead of sending messages."""
 
     def __init__(self) -> None:
         super().__init__(None, "")
@@ -52,7 +58,7 @@ class _Kept(RenewalQueue):
 
 
 def look(deployment: Deployment) -> Waiting:
-    """Reads what is due since 40 days or less and is not renewed, refused or passed over, and what is unfinished."""
+    """Read the due, unfinished renewals of the last 40 days, and everything begun but unfinished."""
     now, today = datetime.now(UTC), deployment.moment({}).today
     kept, bad = _Kept(), list[tuple[str, str]]()
     sweep = Sweep(
@@ -72,7 +78,7 @@ def look(deployment: Deployment) -> Waiting:
     for part in _parts(today, clocks=deployment.heeds_test_clocks):
         sweep.read(part)
     rows = list(_in_index(deployment))
-    # Though it lives on another day, or this machine's clock is behind.
+    # All begun renewals, including subscriptions with test clocks, and even if this machine's clock is behind.
     begun = (row for row in rows if is_unfinished(row))
     unfinished = sorted(((unfinished_seconds(row, now), *_named(row), _stands(row)) for row in begun), reverse=True)
     waiting = [(*_named(row), what) for row in rows for what in refunds.waiting(row)]
@@ -80,7 +86,7 @@ def look(deployment: Deployment) -> Waiting:
     for shard in range(INDEX_SHARDS):
         asked_again.read(SweepPart(PartKind.SHARD, str(shard)))
     known = {*kept.asked, *((each[1], each[2]) for each in unfinished), *((each[0], each[1]) for each in waiting)}
-    kept.asked += [each for each in overdue.asked if each not in known]  # dunning dates that nobody saw to
+    kept.asked += [each for each in overdue.asked if each not in known]  # missed dunning dates
     sqs = deployment.client("sqs")
     in_queue, dead_letters = (
         RenewalQueue(sqs, deployment.output(name)).held() for name in ("RenewalQueueUrl", "RenewalDeadLetterQueueUrl")
@@ -100,7 +106,7 @@ def _named(row: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def _stands(row: Mapping[str, Any]) -> str:
-    """Where a renewal that was begun stands, and which mail the customer is still to get, in words."""
+    """Return the state of a begun renewal, and the mail that the customer must still receive, in words."""
     stands = wording.standing(row["status"])
     return f"{stands}; to be mailed: {wording.mail(MailKind.of(row['notice']))}" if "notice" in row else stands
 

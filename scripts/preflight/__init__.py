@@ -1,4 +1,4 @@
-"""Before the first deployment: `python -m scripts.preflight` asks the account and Stripe what would go wrong.
+"""The check before the first deployment: `python -m scripts.preflight` asks AWS and Stripe what would go wrong.
 
-It takes the words that `sam deploy --parameter-overrides` will be given, and changes nothing anywhere.
+The command takes the words that `sam deploy --parameter-overrides` will be given, and changes nothing anywhere.
 """

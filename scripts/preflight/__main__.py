@@ -67,7 +67,7 @@ def _stack(session: Any, name: str) -> dict[str, Any] | None:
 
 
 def _kept(stack: Mapping[str, Any] | None) -> dict[str, str]:
-    """The values that a later deployment keeps. What is hidden is shown as stars, and is not looked at."""
+    """Return the parameter values that a later deployment keeps, without the hidden key, which AWS shows as stars."""
     parameters = (stack or {}).get("Parameters", [])
     return {each["ParameterKey"]: each["ParameterValue"] for each in parameters if each["ParameterKey"] != _KEY}
 

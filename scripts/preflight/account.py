@@ -1,4 +1,4 @@
-"""What the AWS account allows, and what it has already. Reads only."""
+"""The permissions, limits and existing resources of the AWS account. Reads only."""
 
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
@@ -10,7 +10,7 @@ from scripts.preflight.findings import Finding, each, mind, ok, unknown, wrong
 from scripts.transformed import written
 
 _SPARE = 4
-"""Executions of Lambda for webhooks, the API and the sweep, beside two for each renewal at work."""
+"""Concurrent executions of Lambda for webhooks, the API and the sweep, in addition to two for every running renewal."""
 _NEW_ACCOUNT = 10
 _MISSING = frozenset(
     {"NotFoundException", "ResourceNotFoundException", "NoSuchEntity", "404", "NoSuchBucket", "ValidationError"}
@@ -30,7 +30,7 @@ class Account:
         self._values = values
 
     def look(self) -> Iterator[Finding]:
-        """Everything, one after the other."""
+        """Yield the findings about all parts of the account, in order."""
         yield from each("stack", self._stack_itself)
         yield from each("concurrency", self._concurrency)
         yield from each("mail", self._mail)
@@ -198,7 +198,7 @@ class Account:
         return name
 
     def _found(self, ask: Callable[[], Any]) -> Any:
-        """What AWS has; None where there is nothing of the name."""
+        """Return the answer of AWS; None if AWS has nothing with the name."""
         try:
             return ask()
         except ClientError as error:

@@ -1,4 +1,4 @@
-"""What was found, in plain words with what to do about it."""
+"""The findings of the check, in plain words, with the necessary steps."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -10,8 +10,10 @@ _DENIED = frozenset({"AccessDenied", "AccessDeniedException", "AuthorizationErro
 
 
 class Verdict(StrEnum):
-    """ok: nothing to do. mind: it works, and somebody should know. wrong: it would fail or do harm. unknown: nobody
-    could say."""
+    """The verdict of a finding.
+
+    ok: nothing to do. mind: works, but somebody should know. wrong: would fail or do harm. unknown: nobody could tell.
+    """
 
     OK = "ok"
     MIND = "mind"
@@ -21,7 +23,7 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """about: what was looked at. told: what was found, and what to do."""
+    """A finding. about: the examined thing. told: the result, and what to do."""
 
     verdict: Verdict
     about: str
@@ -45,7 +47,7 @@ def unknown(about: str, told: str) -> Finding:
 
 
 def each(about: str, look: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
-    """The findings of a look at AWS. Where AWS gives no answer that too is a finding, and the next look goes on."""
+    """Yield the findings of a look at AWS. A missing answer of AWS is a finding as well, and the check continues."""
     try:
         yield from look()
     except ClientError as error:

@@ -1,8 +1,8 @@
-"""What Stripe says of the key: whose mode it is of, and which of our calls it may make. No call changes anything.
+"""Checks Stripe's key: the key's mode, and the permissions for our calls. No call changes anything.
 
-A write is asked for without what it needs: 400 says that the key may, 403 that it may not
-(https://docs.stripe.com/keys/restricted-api-keys). The key itself is never shown, and neither are Stripe's words, which
-quote a part of it.
+A write is requested without the required parameters: the answer 400 means that the key has the permission, 403 that the
+permission is missing (https://docs.stripe.com/keys/restricted-api-keys). The check never prints the key, nor Stripe's
+messages, which quote a part of the key.
 """
 
 from collections.abc import Iterator
@@ -24,7 +24,9 @@ _CALLS = (
 
 
 def look(key: str, endpoint: str, environment: str) -> Iterator[Finding]:
-    """key: the gateway's. endpoint: its base address. environment: the parameter of that name."""
+    """Yield the findings about the key. endpoint: the gateway's base address. environment: the parameter
+    Environment.
+    """
     kind, _, rest = key.partition("_")
     mode = rest.partition("_")[0]
     if kind == "pk":
@@ -66,7 +68,9 @@ def _mode(mode: str, environment: str) -> Iterator[Finding]:
 
 
 def _status(key: str, endpoint: str, method: str, path: str) -> int | None:
-    """The answer's status; None where it says nothing of the key: too many requests, Stripe's own trouble, none."""
+    """Return the answer's status; None if the answer tells nothing about the key (no answer, 429, or a fault of
+    Stripe).
+    """
     headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/x-www-form-urlencoded"}
     try:
         answer = urllib3.request(

@@ -1,4 +1,4 @@
-"""The parameters of the deployment: as they are typed, and as SAM would store them."""
+"""The parameters of the deployment, as typed and as SAM would store the values."""
 
 import re
 import shlex
@@ -7,23 +7,23 @@ from collections.abc import Iterable, Iterator, Mapping
 from scripts.preflight.findings import Finding, mind, ok, wrong
 from scripts.transformed import written
 
-# As SAM reads them (samcli/cli/types.py): without quotes of its own a value ends at the first blank.
+# SAM's own rule (samcli/cli/types.py): a value without inner quotes ends at the first blank.
 _GIVEN = re.compile(r'([A-Za-z0-9]+)=("(?:\\.|[^"\\])*"|(?:\\.|[^ "\\])*)')
 _HIDDEN = "PaymentGatewayApiKey"
 
 
 def defaults() -> dict[str, str]:
-    """The template's own values."""
+    """Return the template's default values."""
     return {name: str(each.get("Default", "")) for name, each in written()["Parameters"].items()}
 
 
 def stored(words: Iterable[str]) -> dict[str, str]:
-    """What SAM would store of the words that follow --parameter-overrides."""
+    """Return the values that SAM would store for the words after --parameter-overrides."""
     return {name: _unquoted(value) for word in words for name, value in _GIVEN.findall(word)}
 
 
 def look(words: Iterable[str], values: Mapping[str, str]) -> Iterator[Finding]:
-    """values: of all parameters, as they would be deployed."""
+    """Yield the findings about the parameters. values: the values of all parameters, as they would be deployed."""
     known = written()["Parameters"]
     cut = False
     for word in words:
@@ -48,7 +48,7 @@ def look(words: Iterable[str], values: Mapping[str, str]) -> Iterator[Finding]:
 
 
 def _typed(name: str, meant: str) -> str:
-    """The word as a shell is given it, so that SAM stores what is meant."""
+    """Return the word in a shell's form that makes SAM store the intended value."""
     escaped = meant.replace('"', '\\"')
     return shlex.quote(f'{name}="{escaped}"')
 

@@ -1,6 +1,6 @@
 """Subscriptions, for people at a terminal: `python -m scripts.subscriptions COMMAND`.
 
-Reaches AWS, or the local stack, by the AWS profile of the environment, and finds everything by the outputs of the
-stack. What it tells and does is what the API tells and does, by the same code; each change is recorded with the name of
-who made it.
+The commands reach AWS, or the local stack, by the AWS profile of the environment, and find everything by the outputs of
+the stack. The commands use the API's own code, so answers and changes equal the API's. Every change is recorded with
+the name of the author.
 """

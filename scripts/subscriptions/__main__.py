@@ -125,7 +125,7 @@ def _import(deployment: Deployment, file: Path, tally: Tally, *, apply: bool, ch
 
 
 def _opened(file: Path) -> Any:
-    """The file's text. What is not UTF-8 in it is kept, to be named with its line."""
+    """Open the file as text. Bytes that are not UTF-8 are kept, to be reported with the line."""
     return file.open(encoding="utf-8-sig", errors="surrogateescape", newline="")
 
 

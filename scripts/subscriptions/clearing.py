@@ -1,4 +1,4 @@
-"""The faults of a customer's address, cleared by a person who knows that the address is in order again."""
+"""Clears the faults of a customer's address, on the word of a person who knows that the address works again."""
 
 from collections.abc import Iterator, Mapping
 from shlex import quote
@@ -18,15 +18,20 @@ from scripts.subscriptions.renewing import Ended, run_workflow
 
 _SUPPRESSED = "OnAccountSuppressionList"
 _MOST_RUNS = 3
-"""So many mails of one period may wait: its receipt, a notice, and a refund that was asked for meanwhile."""
+"""The largest number of waiting mails of a period: the receipt, a notice, and a refund requested meanwhile."""
 
 
 def clear_mail_fault(deployment: Deployment, subscription_id: str, why: str, *, customer_agrees: bool) -> Ended:
-    """Clear what stands against the address that the subscription has, and mail what waited for it, the oldest first.
+    """Clear the faults of the subscription's address, and send the waiting mails, oldest first.
 
-    why: what makes the address good again, in words, for the timeline. customer_agrees: a customer who reported our
-    mail as spam has said that they want to be mailed again. Raises Trouble where nothing stands against the address,
-    or nothing may be cleared.
+    Args:
+        deployment: the deployed stack.
+        subscription_id: the subscription.
+        why: the reason why the address works again, in words, for the timeline.
+        customer_agrees: whether a customer who reported our mail as spam has agreed to further mails.
+
+    Raises:
+        Trouble: the address has no fault, or the fault must not be cleared.
     """
     row = deployment.row(subscription_id)
     address = address_of(row)
@@ -53,7 +58,7 @@ def clear_mail_fault(deployment: Deployment, subscription_id: str, why: str, *, 
 
 
 def about_suppression(address: str) -> tuple[str, str]:
-    """What SES may hold against the address, and the command that takes the address off SES's list."""
+    """Return an explanation of SES's own suppression list, and the command that removes the address from the list."""
     return (
         "SES keeps a list of its own for the whole account, and sends nothing to an address on it. A mail that comes "
         "back at once was held there: take the address off, and run this command again.",
@@ -62,13 +67,13 @@ def about_suppression(address: str) -> tuple[str, str]:
 
 
 def _waiting(deployment: Deployment, row: Mapping[str, Any]) -> list[Renewal]:
-    """The periods of which a mail waits until the customer can be mailed, the oldest first."""
+    """Return the periods with a mail that waits until the customer can be mailed, oldest first."""
     periods = deployment.register.ledger.periods(row["subscription_id"])
     return [each for each in periods if has_parked(each) and each.customer_id == row["customer_id"]][::-1]
 
 
 def _mails(row: Mapping[str, Any], waiting: list[Renewal]) -> Iterator[Mail]:
-    """The records of the mails that may be parked: of the periods that wait, and the reminders'."""
+    """Yield the records of possibly parked mails: of the waiting periods, and of the reminders."""
     for renewal in waiting:
         yield from renewal.mails.values()
     try:
@@ -79,8 +84,11 @@ def _mails(row: Mapping[str, Any], waiting: list[Renewal]) -> Iterator[Mail]:
 
 
 def _was_complained_of(deployment: Deployment, row: Mapping[str, Any], address: Address) -> bool:
-    """Whether the customer reported a mail to this address as spam, as far as anybody knows. SES suppresses an address
-    after a complaint as after a bounce, and a later mail there comes back without saying for which of the two."""
+    """Tell whether the customer reported a mail to this address as spam, as far as known.
+
+    SES suppresses an address after a complaint as well as after a bounce. A later mail to the address bounces without
+    the reason for the suppression.
+    """
     if mail_faults.has_complained(row):
         return True
     if mail_faults.kind(row) is not None and _SUPPRESSED in str(row[mail_faults.FIELD].get("reason")):
@@ -89,7 +97,7 @@ def _was_complained_of(deployment: Deployment, row: Mapping[str, Any], address: 
 
 
 def _mailed(deployment: Deployment, subscription_id: str, waiting: list[Renewal]) -> Ended:
-    """One execution for each mail that waited, each to its end."""
+    """Run an execution to the end for every waiting mail."""
     new: list[Entry] = []
     left = 0
     for renewal in waiting:

@@ -1,7 +1,7 @@
-"""Lines of a file against the table: what is new, what is there already, and what is there otherwise and stays so.
+"""Compares the lines of a file with the table: new subscriptions, existing subscriptions, and differing subscriptions.
 
-Each subscription is created as the API creates one, in a transaction of its own, and never written over another. So an
-import that was cut off at any point is run again: what it has done is there already.
+The import creates every subscription like the API, in its own transaction, and never overwrites a subscription. An
+interrupted import can therefore be run again: the finished part already exists.
 """
 
 from collections import Counter
@@ -29,7 +29,7 @@ _BATCH = 100
 
 
 class Verdict(StrEnum):
-    """What becomes of a line."""
+    """The result of a line."""
 
     NEW = "new"
     CREATED = "created"
@@ -46,8 +46,10 @@ LEFT_OUT = frozenset({Verdict.HELD_BACK, Verdict.DIFFERENT, Verdict.UNVERIFIED, 
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """A line and what becomes of it. why: of one that is left out, in words. at_once: the charges that would be made as
-    soon as it is in the table."""
+    """A line with its result.
+
+    why: the reasons for leaving the line out, in words. at_once: the charges due as soon as the subscription exists.
+    """
 
     line: Line
     verdict: Verdict
@@ -57,7 +59,9 @@ class Judged:
 
 @dataclass(slots=True)
 class Tally:
-    """What became of all lines. due: how many are due at once; late: those of them that have missed a whole period."""
+    """The results of all lines. due: the number of subscriptions due at once; late: those that missed a whole
+    period.
+    """
 
     lines: Counter[Verdict] = field(default_factory=Counter)
     due: int = 0
@@ -67,7 +71,7 @@ class Tally:
     money: dict[str, Decimal] = field(default_factory=dict)
 
     def add(self, judged: Judged) -> None:
-        """Count one line."""
+        """Count a line."""
         self.lines[judged.verdict] += 1
         new = judged.line.subscription
         if new is None or not judged.at_once:
@@ -83,11 +87,15 @@ class Tally:
 
 @dataclass(frozen=True, slots=True)
 class Import:
-    """One run over a file.
+    """A run over a file.
 
-    today: the business's day, of a row with a test clock where those are heeded, that row's. asked: who imports, and
-    when; None where nothing is to be written. charge_due: whether rows that are due already are taken in. lookup: asks
-    the gateway about customer and card of what is new; None where they are taken as they are.
+    Attributes:
+        register: the subscriptions.
+        today: returns the present date of a row; a row's test clock counts in deployments with test clocks.
+        asked: who imports, and when; None if nothing must be written.
+        charge_due: whether subscriptions that are already due are accepted.
+        workers: the threads.
+        lookup: asks the gateway about customer and card of new subscriptions; None skips the question.
     """
 
     register: Register
@@ -98,17 +106,18 @@ class Import:
     lookup: Lookup | None = None
 
     def run(self, lines: Iterable[Line]) -> Iterator[Judged]:
-        """Every line with what became of it, in their order, a hundred at a time."""
+        """Yield every line with its result, in order, a hundred at a time."""
         for batch in batched(lines, _BATCH, strict=False):
             yield from self.workers.map(self._settle, self._judge(batch))
 
     def _judge(self, batch: Iterable[Line]) -> list[Judged]:
-        """What is to become of these lines. Writes nothing."""
+        """Return the intended results of these lines. Writes nothing."""
         lines = list(batch)
         good = {line.subscription.subscription_id: line.subscription for line in lines if line.subscription is not None}
         keys = ((each, new.customer_id) for each, new in good.items())
         standing = {each: [row] for each, row in self.register.rows(keys)}
-        if self.asked is None:  # nothing will be created, which would meet a row of another customer
+        # A dry run creates nothing, and therefore finds a row of a different customer only by reading.
+        if self.asked is None:
             absent = [each for each in good if each not in standing]
             standing |= dict(zip(absent, self.workers.map(self.register.ledger.rows, absent), strict=True))
         gone = self.register.changes.created(each for each in good if not standing.get(each))
@@ -129,7 +138,7 @@ class Import:
         return Judged(line, Verdict.HELD_BACK if held_back else Verdict.NEW, (), at_once)
 
     def _settle(self, judged: Judged) -> Judged:
-        """What becomes of a line that is new: looked up, and then written."""
+        """Return the final result of a line. A new subscription is looked up at the gateway, and then written."""
         line = judged.line
         if judged.verdict is not Verdict.NEW or line.subscription is None:
             return judged
@@ -147,14 +156,14 @@ class Import:
             return judged
         try:
             self.register.create(subscription.row, self.asked)
-        except Taken:  # by somebody else, since we looked, or for another customer
+        except Taken:  # created meanwhile, or an existing subscription of a different customer
             taken = subscription.subscription_id
             return self._verdict(line, {taken: self.register.ledger.rows(taken)}, {taken})
         return Judged(line, Verdict.CREATED, (), judged.at_once)
 
 
 def _compared(line: Line, subscription: Subscription, rows: list[Item]) -> Judged:
-    """The line against what is there. Renewals move a row's date onwards: that is no difference."""
+    """Compare the line with the existing rows. A date that renewals have moved on is no difference."""
     try:
         [there] = [parse(each) for each in rows]
     except BadRow as bad:

@@ -1,4 +1,4 @@
-"""Renewals that somebody asks for: one at once, one that had failed for good, one whose mail may not have gone out."""
+"""Renewals on request: renew at once, redrive a failed renewal, or resend a mail that may not have gone out."""
 
 import json
 from collections.abc import Mapping
@@ -28,7 +28,10 @@ _FAILED = {
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """How a run of the workflow ended. told: in words. new: what happened in it. well: whether nobody has to look."""
+    """The end of a workflow run.
+
+    told: the result in words. new: the new events. well: whether nobody has to look.
+    """
 
     told: str
     new: tuple[Entry, ...]
@@ -36,15 +39,18 @@ class Ended:
 
 
 def renew_now(deployment: Deployment, subscription_id: str) -> Ended:
-    """Ask for what is due, as a webhook does, and wait for the end. What is not due is not charged."""
+    """Request the due renewal, like a webhook, and wait for the end. A subscription that is not due is not charged."""
     row = deployment.row(subscription_id)
     deployment.register.changes.note(subscription_id, ChangeKind.RENEWING, deployment.asked(row))
     return run_workflow(deployment, row)
 
 
 def resend_mail(deployment: Deployment, subscription_id: str, renewal_date: str) -> Ended:
-    """Send the mail of a receipt that may have been sent already, or that an address was at fault for. Raises Trouble
-    for any other."""
+    """Resend the mail of a receipt.
+
+    Only a mail that may have gone out before, or that failed because of the address, can be resent. Raises Trouble
+    otherwise.
+    """
     register = deployment.register
     renewal = register.ledger.get(subscription_id, renewal_date)
     if renewal is None:
@@ -53,7 +59,7 @@ def resend_mail(deployment: Deployment, subscription_id: str, renewal_date: str)
         stands = f"The renewal stands so: {renewal.status.words}"
         raise Trouble(f"{stands}. A mail is sent again only where it failed, or may not have gone out.")
     row = register.ledger.row(renewal) or {"subscription_id": subscription_id, "customer_id": renewal.customer_id}
-    if renewal.status is Status.MAIL_FAILED:  # it is taken up once it is named, and the address is another
+    if renewal.status is Status.MAIL_FAILED:  # once requested, the renewal is resumed if the address has changed
         if is_in_vain(renewal.mails.get(receipt_mail(renewal)), address_of(row)):
             raise Trouble("The address is still the one that was at fault: correct customer_email first.")
     else:
@@ -62,14 +68,14 @@ def resend_mail(deployment: Deployment, subscription_id: str, renewal_date: str)
         except Overtaken:
             seen_to = "Somebody else has seen to it, or the mail of a refund is owed first: look again in a minute."
             raise Trouble(seen_to) from None
-    return run_workflow(deployment, row, renewal.renewal_date)  # this period, so that nothing else is charged
+    return run_workflow(deployment, row, renewal.renewal_date)  # names this period, so that no other period is charged
 
 
 def redrive(deployment: Deployment) -> int:
-    """Bring back to the queue what lies in the dead-letter queue now, and not what comes meanwhile; how many.
+    """Move the dead letters of this moment back to the queue. Returns the number of moved messages.
 
-    Each message is sent before it is deleted: cut off between the two it is there twice, which does no harm, since a
-    renewal is made once.
+    Messages that arrive meanwhile stay. Every message is sent before being deleted. An interruption in between leaves
+    the message in both queues, without harm: a renewal is charged only once.
     """
     sqs = deployment.client("sqs")
     dead_letters, queue = deployment.output("RenewalDeadLetterQueueUrl"), deployment.output("RenewalQueueUrl")
@@ -90,7 +96,7 @@ def redrive(deployment: Deployment) -> int:
 
 
 def _note_redriven(deployment: Deployment, body: str) -> None:
-    """Record it with the subscription that the message is about, as far as it is about one."""
+    """Record the redrive with the subscription of the message, if the message names a subscription."""
     try:
         named = RenewalRequest.from_json(body).subscription_id
     except NoRequest:
@@ -100,7 +106,7 @@ def _note_redriven(deployment: Deployment, body: str) -> None:
 
 
 def run_workflow(deployment: Deployment, row: Mapping[str, Any], renewal_date: date | None = None) -> Ended:
-    """One execution of the workflow, to its end, 225 seconds at most. renewal_date: of the one period that is meant."""
+    """Run an execution of the workflow to the end, at most 225 seconds. renewal_date: the period to renew."""
     moment = deployment.moment(row)
     zone = moment.zone
     before = set(deployment.register.timeline(row, zone, moment.today)[0])

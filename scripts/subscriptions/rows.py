@@ -1,8 +1,8 @@
-"""A file of subscriptions, line by line: the row that each line would become, or all that is wrong with it. Pure.
+"""Reads a file of subscriptions, line by line: every line becomes a row, or a list of all faults. Pure.
 
-CSV with a header, or JSON Lines, in UTF-8. The names are those of a row's attributes; an empty cell is an attribute
-that is not given. A line is judged as the API judges a request and as a charge judges a row, by their own code, so that
-what is imported can be charged. Nothing is guessed at: 29,99 and 2025-3-1 are refused.
+The file is CSV with a header, or JSON Lines, in UTF-8. The names are the attributes of a row; an empty cell is a
+missing attribute. Lines are checked by the API's own code for requests and the charge's own code for rows, so that
+imported subscriptions can be charged. The reader guesses nothing: 29,99 and 2025-3-1 are refused.
 """
 
 import csv
@@ -45,14 +45,14 @@ _FORMS = {
 
 
 class BadFile(Trouble):
-    """Nothing in the file can be read."""
+    """The file cannot be read."""
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line of the file. number: from 1. subscription: what it would put into the table; None where it is bad.
+    """A line of the file.
 
-    faults: all that is wrong with it, each in words.
+    number: counted from 1. subscription: the future row; None for a bad line. faults: all faults of the line, in words.
     """
 
     number: int
@@ -61,7 +61,7 @@ class Line:
 
 
 class _Imported(NewSubscription):
-    """What the API takes of a new subscription, and what only a row can say of one that exists already."""
+    """A new subscription as the API accepts it, with additional attributes for subscriptions that exist already."""
 
     subscription_id: Id
     renewal_date: Day
@@ -75,11 +75,11 @@ _NEEDED = ("currency", *(name for name, field in _Imported.model_fields.items() 
 
 
 class _Bad(RenewalError):  # noqa: N818
-    """The line cannot be taken apart."""
+    """The line cannot be parsed."""
 
 
 def from_csv(lines: Iterable[str]) -> Iterator[Line]:
-    """The lines after the header. Raises BadFile where that is none. Line breaks within quotes are not taken."""
+    """Yield the lines after the header. Raises BadFile for an invalid header. Quoted line breaks are not supported."""
     numbered = _numbered(lines)
     first = next(numbered, None)
     header = _header(first[1]) if first else []
@@ -96,12 +96,12 @@ def from_csv(lines: Iterable[str]) -> Iterator[Line]:
 
 
 def from_json_lines(lines: Iterable[str]) -> Iterator[Line]:
-    """One object a line. A number is taken digit by digit, never as a float."""
+    """Yield a line for every JSON object. Numbers are read digit by digit, never as floats."""
     yield from _judged(_numbered(lines), _object)
 
 
 def judge(fields: Mapping[str, Any]) -> Subscription | tuple[str, ...]:
-    """The row that these fields become, or everything that is wrong with them. amount: a decimal string."""
+    """Return the row for these fields, or all faults. amount: a decimal string."""
     unreadable = {name: f"{name} {why}" for name, why in map(_unreadable, fields.items()) if why}
     money = {name: fields[name] for name in ("amount", "currency") if name in fields}
     rest = {name: value for name, value in fields.items() if name not in money}
@@ -140,7 +140,7 @@ def _judged(numbered: Iterator[tuple[int, str]], fields_of: Any) -> Iterator[Lin
 
 
 def _numbered(lines: Iterable[str]) -> Iterator[tuple[int, str]]:
-    """Each line with its number, but for those with nothing on them."""
+    """Yield the lines that are not empty, with their numbers."""
     for number, text in enumerate(lines, 1):
         if text.strip(" \t\r\n,"):
             yield number, text.rstrip("\r\n")
@@ -183,7 +183,7 @@ def _object(text: str) -> dict[str, Any]:
 
 
 def _digits(number: Decimal) -> str:
-    """A number as people write it, unless it is beyond all sense."""
+    """Return a number in plain notation, unless absurdly large or small."""
     return f"{number:f}" if int(number.as_tuple().exponent) > -20 and number.adjusted() < 20 else str(number)
 
 
@@ -196,13 +196,13 @@ def _is_whole(cell: str | None) -> bool:
 
 
 def _unreadable(field: tuple[str, Any]) -> tuple[str, str | None]:
-    """A field's name, and what no text may have in it, by the one rule for all of them."""
+    """Return the field's name, and the fault of the text according to the common rule for texts."""
     name, value = field
     return name, texts.fault(value) if isinstance(value, str) else None
 
 
 def _said(error: ErrorDetails) -> str:
-    """What is wrong with one field, in words."""
+    """Return the fault of a field, in words."""
     field, kind, context = str(error["loc"][-1]), error["type"], error.get("ctx", {})
     match kind:
         case "missing":

@@ -1,4 +1,4 @@
-"""What people see: tables, and a line for everything else."""
+"""The output for people: tables and lines."""
 
 import sys
 from collections.abc import Iterable, Mapping
@@ -17,22 +17,22 @@ from renewals.domain.timeline_entries import Entry
 from scripts.subscriptions.importing import Judged, Tally, Verdict
 from subscriptions_api import showing
 
-_WIDTH = 160  # where nobody's terminal says how wide it is
+_WIDTH = 160  # for output that is not a terminal
 console = Console(highlight=False, soft_wrap=False, width=None if sys.stdout.isatty() else _WIDTH)
 
 
 def escape(text: str) -> str:
-    """A text out of a table or a file as it may stand in the terminal: no markup, and nothing that commands it."""
+    """Return a text from a table or a file in printable form: without markup and without control characters."""
     return markup.escape(texts.printable(text))
 
 
 def say(text: str, style: str = "") -> None:
-    """One line, as long as it is; nothing in it is taken for markup."""
+    """Print the text on a single line, however long, without interpreting markup."""
     console.print(escape(text), style=style, soft_wrap=True)
 
 
 def rows(found: Iterable[tuple[Mapping[str, Any], date, BadRow | None]]) -> None:
-    """Subscriptions, one a line: each with the day on which it is looked at, and what is wrong with it."""
+    """Print subscriptions, a line each, with status and fault. The dates are the subscriptions' present dates."""
     table = _table("subscription", "customer", "status", "next charge", "amount", "plan", "wrong with it")
     for row, today, wrong in found:
         shown = _for_people(showing.shown(row, today, wrong))
@@ -45,7 +45,7 @@ def rows(found: Iterable[tuple[Mapping[str, Any], date, BadRow | None]]) -> None
 
 
 def row(row: Mapping[str, Any], today: date, coming: Preview | BadRow) -> None:
-    """One subscription: everything that the row says, what is wrong with it, and its next charge."""
+    """Print a subscription: all attributes, the fault, and the next charge."""
     shown = _for_people(showing.shown(row, today))
     table = _table("attribute", "value")
     for name, value in shown.items():
@@ -62,7 +62,7 @@ def row(row: Mapping[str, Any], today: date, coming: Preview | BadRow) -> None:
 
 
 def charges(coming: Preview) -> None:
-    """The next charges."""
+    """Print the next charges."""
     table = _table("date", "period", "amount", "why on that day")
     for charge in coming.charges:
         period = wording.days(charge.start, charge.end)
@@ -74,7 +74,7 @@ def charges(coming: Preview) -> None:
 
 
 def entries(told: Iterable[Entry]) -> None:
-    """What happened, oldest first."""
+    """Print events, oldest first."""
     table = _table("when", "what happened")
     for entry in told:
         table.add_row(f"{entry.at:%Y-%m-%d %H:%M:%S%z}", escape(entry.text))
@@ -83,13 +83,13 @@ def entries(told: Iterable[Entry]) -> None:
 
 
 def left_out(judged: Judged) -> None:
-    """A line that is not imported, with everything that stands against it."""
+    """Print a line that is not imported, with all reasons."""
     if judged.why:
         say(f"line {judged.line.number}: {'; '.join(judged.why)}", "red" if judged.verdict is Verdict.BAD else "yellow")
 
 
 def tally(counted: Tally, *, applied: bool) -> None:
-    """What became of a file's lines, and what will be charged for it at once."""
+    """Print the results of a file's lines, and the charges due at once."""
     table = _table("lines", "")
     table.columns[0].justify = "right"
     said = {
@@ -131,7 +131,7 @@ def _texts(shown: Mapping[str, Any], *names: str) -> list[str]:
 
 
 def _for_people(shown: Mapping[str, Any]) -> dict[str, Any]:
-    """A subscription as the API shows it, with the amount in one text and the status in words."""
+    """Return a subscription as the API shows it, with the amount as a text and the status in words."""
     amount, status = shown["amount"], shown["status"]
     return {
         **shown,

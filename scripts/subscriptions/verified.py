@@ -1,4 +1,4 @@
-"""Customers and cards of a file's lines, looked up at the gateway with the key that the stack has."""
+"""Looks up the customers and cards of a file at the gateway, with the stack's key."""
 
 import os
 import time
@@ -14,20 +14,23 @@ from renewals.gateway.port import Gateway, GatewayError, GatewayUnavailable
 from scripts.deployment import Deployment
 from scripts.plainly import Trouble
 
-_WAITS = (1, 2, 4, 8)  # seconds: a file asks more at once than the gateway likes, and is told so by a 429
+_WAITS = (1, 2, 4, 8)  # seconds; a file asks faster than the gateway allows, and the gateway answers 429
 _UNSEEN = "--no-verify imports customers and cards as they are, without a look."
 
 
 @dataclass(frozen=True, slots=True)
 class Lookup:
-    """Asks a gateway about each line. wait: sleeps so many seconds before it is asked again."""
+    """Asks the gateway about the customer and card of a line. wait: sleeps before a repeated question."""
 
     gateway: Gateway
     wait: Callable[[float], None] = time.sleep
 
     def faults(self, subscription: Subscription) -> tuple[str, ...] | None:
-        """What is wrong with customer and card, in words; None where the gateway gave no answer. Raises Trouble where
-        it turns our key away."""
+        """Return the faults of customer and card, in words; None without an answer of the gateway.
+
+        Raises:
+            Trouble: the gateway refuses our key.
+        """
         for seconds in (*_WAITS, None):
             try:
                 found = verifying.faults(self.gateway, subscription.gateway_customer, subscription.payment_method)
@@ -43,9 +46,12 @@ class Lookup:
 
 
 def lookup(deployment: Deployment) -> Lookup:
-    """With the key of the stack's gateway secret. Raises Trouble where this profile may not read it."""
-    os.environ.setdefault("POWERTOOLS_METRICS_DISABLED", "true")  # what the gateway's adapter counts and logs is for
-    os.environ.setdefault("POWERTOOLS_LOG_LEVEL", "CRITICAL")  # functions: this is a person's terminal
+    """Return a lookup with the key in the stack's gateway secret. Raises Trouble if this profile may not read the
+    secret.
+    """
+    # The gateway's adapter writes metrics and logs for functions; a person's terminal needs neither.
+    os.environ.setdefault("POWERTOOLS_METRICS_DISABLED", "true")
+    os.environ.setdefault("POWERTOOLS_LOG_LEVEL", "CRITICAL")
     try:
         gateway = current_gateway(deployment.client("secretsmanager"), deployment.output("PaymentGatewaySecretArn"))
     except ClientError as error:

@@ -1,4 +1,4 @@
-// Looks every two seconds, while somebody sees the page, for what has changed since.
+// Updates the page every two seconds, while the page is visible.
 "use strict";
 const live = document.getElementById("live");
 const notice = document.getElementById("notice");
@@ -13,7 +13,7 @@ async function look() {
       if (text !== shown) {
         const at = document.activeElement.getAttribute("href");
         live.innerHTML = text;
-        // Whoever stands on a link with the keyboard stays there.
+        // The keyboard's focus stays on its link.
         if (at) live.querySelector(`a[href="${CSS.escape(at)}"]`)?.focus();
         notice.textContent = `Live. Last change ${new Date().toLocaleTimeString()}.`;
         shown = text;
