@@ -76,8 +76,8 @@ def _part(event: Event, today: date) -> ReportPart:
 
 
 def _tell(report: Report) -> None:
-    """Log a line for each difference, and count a metric for each kind. Zero is counted, too: a night without data is
-    visible."""
+    """Log a line for each difference, and count a metric for each kind. A zero is sent, too: without a zero, a night
+    without differences would look like a night without an audit."""
     for difference in report["listed"]:
         telemetry.logger().warning("difference", extra=difference)
     for kind, number in report["differences"].items():

@@ -125,7 +125,7 @@ class Audit:
         return Reports(self.s3, self.bucket)
 
     def _steps(self, part: ReportPart, found: Found) -> Iterator[ReportPart | None]:
-        """Do the work. After each step, yield the part still to do; None at the end."""
+        """Do the work. After each step, yield the rest of the part; None at the end."""
         if part.charges_before is not None:
             yield from self._over_charges(part, datetime.fromisoformat(part.charges_before), found)
             part = replace(part, charges_before=None)
@@ -194,10 +194,10 @@ class Audit:
         self._settle(found)
 
     def _overlapping(self, held: list[Row]) -> Iterator[tuple[Row, Row]]:
-        """Yield each paid period of `held` with each overlapping period.
+        """Yield each paid period of `held` with every overlapping period.
 
         The search runs backwards through the ledger, from the end of the period to an earlier paid period. No paid
-        period before the earlier one reaches further, except a period whose refund failed: see _within.
+        period before the earlier period reaches further, except a period whose refund failed: see _within.
         """
         ledger = Ledger(self.client, renewals=self.renewals)
 
@@ -231,7 +231,7 @@ class Audit:
         return found
 
     def _items(self, keys: set[Key]) -> dict[Key, Row]:
-        """Return the ledger's items with these keys; absent items are left out."""
+        """Return the ledger's items with the keys; absent items are left out."""
         named = [dict(zip(("subscription_id", "renewal_date"), key, strict=True)) for key in sorted(keys)]
         items = dynamodb.get_all(self.client, self.renewals, named)
         return {compare.key_in(item): item for item in items}
@@ -317,8 +317,8 @@ class Audit:
         return None
 
     def _due(self, rows: list[Row], found: Found) -> Iterator[tuple[Subscription, Moment]]:
-        """Yield the subscriptions that have been due since yesterday or longer. A subscription due today still has the
-        day for its renewal."""
+        """Yield the subscriptions that have been due since yesterday or longer. A subscription due today has the rest
+        of the day for its renewal."""
         for row in rows:
             if has_ended(row):
                 continue

@@ -37,8 +37,7 @@ class ReportPart:
 
     Attributes:
         first, last: the days of the audit, YYYY-MM-DD, in UTC, both included.
-        charges_before: the audit must still compare charges before this moment, ISO 8601; None once all charges are
-            compared.
+        charges_before: the audit must still compare charges before this moment, ISO 8601; None after the last charge.
         after_row: the key of the last subscription already looked at.
         refunds_before: like charges_before, for refunds. Also None in parts of earlier versions, which audited no
             refunds.
