@@ -14,7 +14,7 @@ from decimal import Decimal
 from typing import Any
 
 from renewal_audit.audit import Audit, latest, whole
-from renewal_audit.compare import Key
+from renewal_audit.keys import Key
 from renewal_audit.report import Report, ReportPart, Reports
 from renewal_sweep.queue import RenewalQueue
 from renewals.domain.errors import BadEvent

@@ -27,8 +27,12 @@ from heapq import merge
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from renewal_audit import compare, receipts
-from renewal_audit.compare import Compared, Count, Found, Key
+from renewal_audit import ledger_items, receipts
+from renewal_audit.compare import Compared
+from renewal_audit.findings import Count, Found
+from renewal_audit.keys import Key, is_of, is_ours, key_in, key_of
+from renewal_audit.overdue import compare_due
+from renewal_audit.overlaps import is_paid_again, overlapping, overlaps_within, reaches_no_further, says_paid
 from renewal_audit.report import Report, ReportPart, Reports
 from renewals.domain import refunds, spans
 from renewals.domain.errors import BadRow
@@ -166,27 +170,27 @@ class Audit:
                     **asked,
                 )
                 for item in map(dynamodb.plain, page["Items"]):
-                    if (at := compare.moment_in(item, "charged_at")) is not None:  # else written by hand
-                        yield _Entry(compare.key_in(item), at.replace(microsecond=0))
+                    if (at := ledger_items.moment_in(item, "charged_at")) is not None:  # else written by hand
+                        yield _Entry(key_in(item), at.replace(microsecond=0))
                 if "LastEvaluatedKey" not in page:
                     break
                 asked = {"ExclusiveStartKey": page["LastEvaluatedKey"]}
             day -= timedelta(days=1)
 
     def _compare(self, gathered: list[Charged | _Entry], found: Found) -> None:
-        ours = [each for each in gathered if isinstance(each, Charged) and compare.is_ours(each)]
+        ours = [each for each in gathered if isinstance(each, Charged) and is_ours(each)]
         entries = [each.key for each in gathered if isinstance(each, _Entry)]
-        items = self._items({*entries, *map(compare.key_of, ours)})
-        held = [items[key] for each in ours if compare.is_of(items.get(key := compare.key_of(each), {}), each)]
+        items = self._items({*entries, *map(key_of, ours)})
+        held = [items[key] for each in ours if is_of(items.get(key := key_of(each), {}), each)]
         items |= self._items(
-            {(text(each, "subscription_id"), day) for each in held for day in compare.passed_over(each)}
+            {(text(each, "subscription_id"), day) for each in held for day in ledger_items.passed_over(each)}
         )
         keys = {receipt_key for each in held if isinstance(receipt_key := each.get("receipt_key"), str)}
         stored = receipts.stored(self.s3, self.bucket, sorted(keys))
         compared = Compared(items, stored, cache(self._is_paid), cache(self._refund_ids), self.now, found)
         for charge in ours:
             compared.charge(charge)
-        charges = {each.payment_id: compare.key_of(each) for each in ours if each.succeeded}
+        charges = {each.payment_id: key_of(each) for each in ours if each.succeeded}
         for key in entries:
             compared.entry(key, charges)
         for item, other in self._overlapping(held):
@@ -205,16 +209,14 @@ class Audit:
             found: list[Row] = []
             before: str | None = text(item, "period_end")
             for _ in range(_MOST_PAGES):
-                if before is None or any(
-                    compare.reaches_no_further(each, text(item, "renewal_date")) for each in found
-                ):
+                if before is None or any(reaches_no_further(each, text(item, "renewal_date")) for each in found):
                     break
                 page, before = ledger.page(text(item, "subscription_id"), limit=_BESIDE, before=before)
                 found += page
-            return [(item, other) for other in compare.overlapping(item, found)]
+            return [(item, other) for other in overlapping(item, found)]
 
         with ThreadPoolExecutor(_AT_ONCE) as pool:
-            for overlaps in pool.map(look, filter(compare.says_paid, held)):
+            for overlaps in pool.map(look, filter(says_paid, held)):
                 yield from overlaps
 
     def _within(self, item: Row) -> list[Row]:
@@ -234,7 +236,7 @@ class Audit:
         """Return the ledger's items with the keys; absent items are left out."""
         named = [dict(zip(("subscription_id", "renewal_date"), key, strict=True)) for key in sorted(keys)]
         items = dynamodb.get_all(self.client, self.renewals, named)
-        return {compare.key_in(item): item for item in items}
+        return {key_in(item): item for item in items}
 
     def _is_paid(self, payment_id: str) -> bool:
         try:
@@ -254,7 +256,7 @@ class Audit:
         since = min(_midnight(part.first), _midnight(part.last) - timedelta(days=REFUND_DAYS - 1))
         gathered: list[GatewayRefund] = []
         for at, together in groupby(self.gateway.refunded_between(since, before), key=_moment):
-            gathered += filter(compare.is_ours, together)
+            gathered += filter(is_ours, together)
             if len(gathered) >= _TOGETHER:
                 self._compare_refunds(gathered, found)
                 gathered = []
@@ -263,13 +265,13 @@ class Audit:
         yield replace(part, refunds_before=None)
 
     def _compare_refunds(self, gathered: list[GatewayRefund], found: Found) -> None:
-        items = self._items(set(map(compare.key_of, gathered)))
+        items = self._items(set(map(key_of, gathered)))
         compared = Compared(items, {}, self._is_paid, self._refund_ids, self.now, found)
         for refund in gathered:
             compared.refund(refund)
-            item = items.get(compare.key_of(refund), {})
-            if compare.is_paid_again(refund, item):
-                for later, other in compare.overlaps_within(item, self._within(item)):
+            item = items.get(key_of(refund), {})
+            if is_paid_again(refund, item):
+                for later, other in overlaps_within(item, self._within(item)):
                     found.overlaps(later, other)
         self._settle(found)
 
@@ -294,12 +296,12 @@ class Audit:
     def _look_at(self, rows: list[Row], found: Found) -> None:
         due = list(self._due(rows, found))
         items = self._items({_key(row) for row, _ in due})
-        instead = {key: (key[0], day) for key, item in items.items() if (day := compare.billed_instead(item))}
+        instead = {key: (key[0], day) for key, item in items.items() if (day := ledger_items.billed_instead(item))}
         items |= self._items(set(instead.values()) - set(items))
         for row, moment in due:
             key = _key(row)
             item = items.get(instead.get(key, key))
-            compare.due(row, item, moment, found, partial(self._overlap_of, row, moment))
+            compare_due(row, item, moment, found, partial(self._overlap_of, row, moment))
 
     def _overlap_of(self, due: Subscription, moment: Moment) -> str | None:
         """Return why a due subscription cannot be charged because of paid days; None if paid days are no obstacle."""

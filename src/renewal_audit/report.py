@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, NotRequired, TypedDict
 
 from botocore.exceptions import ClientError
 
-from renewal_audit.compare import Count, Difference, Found
+from renewal_audit.findings import Count, Difference, Found
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb.type_defs import AttributeValueTypeDef

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from local.gateway import official_client
-from renewal_audit.compare import Difference
+from renewal_audit.findings import Difference
 from tests.integration.shop import SUCCEEDED, Shop, Subscriber, today, wait_until
 
 

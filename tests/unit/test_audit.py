@@ -17,7 +17,8 @@ import pytest
 
 from renewal_audit import app, audit
 from renewal_audit.audit import Audit, latest, whole
-from renewal_audit.compare import Difference, passed_over
+from renewal_audit.findings import Difference
+from renewal_audit.ledger_items import passed_over
 from renewal_audit.report import ReportPart
 from renewals.domain.errors import BadEvent, Throttled
 from renewals.domain.item_values import storable

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from renewal_audit.compare import Difference
+from renewal_audit.findings import Difference
 from renewals.domain.renewal import MailKind
 from renewals.domain.row_attributes import ROW_ATTRIBUTES
 from scripts.oncall.__main__ import main

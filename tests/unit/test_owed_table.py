@@ -40,7 +40,10 @@ import pytest
 from mail_feedback.event import Word
 from mail_feedback.feedback import Feedback
 from process_payment import dunning_decisions, refunding
-from renewal_audit.compare import Compared, Found, due, is_of
+from renewal_audit.compare import Compared
+from renewal_audit.findings import Found
+from renewal_audit.keys import is_of
+from renewal_audit.overdue import compare_due
 from renewal_sweep.queue import RenewalQueue
 from renewal_sweep.sweep import PartKind, Sweep, SweepPart
 from renewals.domain import reminders, subscription
@@ -313,7 +316,7 @@ def _audit(shop: World) -> str:
     found, item = Found(), shop.items()[DAY]
     later = shop.moment(LATER + timedelta(days=2))
     if "paid_at" not in item:
-        due(_row(shop), item | {"next_attempt": "2027-01-01"}, later, found)
+        compare_due(_row(shop), item | {"next_attempt": "2027-01-01"}, later, found)
     else:
         metadata = {"subscription_id": "sub_1", "renewal_date": DAY}
         charge = Charged("pi_1", succeeded=True, amount=2999, currency="USD", at=NOON, metadata=metadata)

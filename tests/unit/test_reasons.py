@@ -8,7 +8,7 @@ import pytest
 
 from local.console import look
 from process_payment.payments import reason_of
-from renewal_audit import compare
+from renewal_audit.ledger_items import standing_in_words
 from renewals.domain import mail_faults, preview, wording
 from renewals.domain.changes import Change, ChangeKind
 from renewals.domain.errors import BadRow
@@ -168,7 +168,7 @@ def test_who_waits_is_told_where_the_renewal_stands_in_words(status: str, kind: 
 @pytest.mark.parametrize("item", [*({"status": status} for status in [*Status, "un_heard"]), {}])
 def test_the_audit_says_what_the_ledger_has_in_words(item: dict[str, str]) -> None:
     """A difference's detail is in words for people; only its kind is a code for programs."""
-    assert not _codes(compare._says(item))
+    assert not _codes(standing_in_words(item))
 
 
 @pytest.mark.parametrize(

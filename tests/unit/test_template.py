@@ -14,7 +14,7 @@ import pytest
 from botocore import xform_name
 
 from layers.aws.prune_botocore import CALLS
-from renewal_audit.compare import Difference
+from renewal_audit.findings import Difference
 from scripts.openapi import document as api_document
 from scripts.transformed import transformed, written
 

@@ -1,0 +1,36 @@
+"""The period to which an item of the ledger, a charge or a refund belongs. Pure."""
+
+from collections.abc import Mapping
+
+from renewals.domain.item_values import Item, text
+from renewals.domain.payment import GatewayRefund
+from renewals.gateway.port import Charged
+
+type Key = tuple[str, str]
+"""The subscription_id and the renewal_date, YYYY-MM-DD, of a period."""
+
+
+def key_in(item: Item) -> Key:
+    """Return the period of an item of the ledger."""
+    return text(item, "subscription_id"), text(item, "renewal_date")
+
+
+def key_of(of: Charged | GatewayRefund) -> Key:
+    """Return the period of a charge of ours, or of the refunded payment."""
+    metadata = _metadata(of)
+    return metadata["subscription_id"], metadata["renewal_date"]
+
+
+def is_ours(of: Charged | GatewayRefund) -> bool:
+    """Whether the metadata of the charge, or of the refunded payment, name a subscription and a period of ours."""
+    metadata = _metadata(of)
+    return bool(metadata.get("subscription_id") and metadata.get("renewal_date"))
+
+
+def is_of(item: Item, charge: Charged) -> bool:
+    """Whether the ledger has the payment of the charge as paid."""
+    return charge.succeeded and "paid_at" in item and item.get("payment_id") == charge.payment_id
+
+
+def _metadata(of: Charged | GatewayRefund) -> Mapping[str, str]:
+    return of.payment_metadata if isinstance(of, GatewayRefund) else of.metadata
