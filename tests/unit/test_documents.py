@@ -197,3 +197,13 @@ def test_the_runbooks_queries_look_for_what_is_logged() -> None:
     texts = {text for _, texts in compared for text in re.findall(r'"([^"]+)"', texts)}
     assert len(texts) > 8
     assert [text for text in texts if f'"{text}"' not in source] == []
+
+
+def test_the_runbook_searches_logs_for_what_is_logged() -> None:
+    """Each text after `oncall log <function>` in the runbook is a text of the code, or part of a text."""
+    source = "".join(path.read_text() for path in (ROOT / "src").rglob("*.py"))
+    runbook = " ".join(_runbook().split())
+    found = set(re.findall(r"oncall log [a-z-]+ (?:\"([^\"]+)\"|([a-z_]+))(?=[` ])", runbook))
+    texts = {quoted or bare for quoted, bare in found} - {"sub_1"}
+    assert len(texts) > 4
+    assert [text for text in texts if not re.search(rf'[^"]"(?!"")[^"\n]*\b{text}\b[^"\n]*"', source)] == []
