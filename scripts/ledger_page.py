@@ -26,10 +26,16 @@ _DAY, _NEXT = date(2026, 1, 31), date(2026, 2, 28)
 _NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
 _ABOUT = """# The ledger, step by step
 
-`python -m scripts.ledger_page` makes this page of the code (`src/renewals/*_steps.py`). A step is written in one call,
-all of it or nothing of it, and only if each of its conditions holds at that moment; where there is an "otherwise", that
-is tried next. So of two who try the same step one wins, and the other is told. `<name>` stands for the value that was
-read, or that the step is about.
+This page lists the steps of a renewal in the ledger. `python -m scripts.ledger_page` generates the page from the code
+in `src/renewals/ledger/*_steps.py`.
+
+A step is a single call to DynamoDB. The call makes all changes of the step if all conditions hold at that moment, and
+otherwise makes no change. If two executions try a step at the same time, only the first execution succeeds; the second
+execution is refused, and reads the ledger again. A step with an "otherwise" tries the second variant after a refusal of
+the first.
+
+"From" lists the states in which a period may take the step. ~~Crossed-out~~ attributes are removed. `<name>` stands for
+a value that was read before, or that was given to the step.
 """
 
 
@@ -136,10 +142,10 @@ def told() -> Iterator[Told]:
     stopped = replace(of, status=Status.FAILED, claim="claim-0")
     ended = (Status.FAILED, Status.GIVEN_UP)
     again = money.claim(new, (), row, (stopped,), guards=())
-    yield Told(money.claim, again, stopped, raw, ended, "of a date whose claim came to nothing")
+    yield Told(money.claim, again, stopped, raw, ended, "after an unsuccessful claim of the date")
     later_one = replace(stopped, renewal_date=_NEXT)
     instead = money.claim(new, (), row, (later_one,), guards=())
-    yield Told(money.claim, instead, later_one, raw, ended, "over a later claim that came to nothing")
+    yield Told(money.claim, instead, later_one, raw, ended, "after an unsuccessful claim of a later date")
     yield each(money.take, cut_off, of, of.status, "run-2", _NOW)
     yield each(money.keep_payment_id, (Status.CLAIMED,), of, "pi_1", _NOW, guards=())
     yield each(money.keep_payment_to_end, (Status.CLAIMED, Status.FAILED), of, "pi_1", _NOW)
@@ -166,12 +172,12 @@ def told() -> Iterator[Told]:
     yield each(mails.claim_mail, told_of, receipted, "receipt_1", mail, _NOW)
     to_claim = mails.claim_mail(declined, "payment_failed_1", mail, _NOW)
     others = (*refused, Status.GIVEN_UP, *settled)
-    yield Told(mails.claim_mail, to_claim, declined, raw, others, "of another mail than the receipt")
+    yield Told(mails.claim_mail, to_claim, declined, raw, others, "for a mail that is not the receipt")
     yield each(mails.park_mail, told_of, receipted, "receipt_1", replace(mail, state=MailState.FAILED), _NOW)
     yield each(mails.mailed, told_of, mailing, "receipt_1", replace(mail, state=MailState.SENT), _NOW)
     refusal = replace(declined, mails={"payment_failed_1": mail})
     sent = mails.mailed(refusal, "payment_failed_1", replace(mail, state=MailState.SENT), _NOW)
-    yield Told(mails.mailed, sent, refusal, raw, others, "of another mail than the receipt")
+    yield Told(mails.mailed, sent, refusal, raw, others, "for a mail that is not the receipt")
     yield each(mails.release_mail, told_of, mailing, "receipt_1", mail.token, _NOW)
     yield each(mails.drop_notice, others, declined, "payment_failed_1", _NOW)
     unknown = replace(mailing, status=Status.MAIL_UNKNOWN)
@@ -218,7 +224,7 @@ def _first(function: Callable[..., Any]) -> str:
 
 def _told(each: Told) -> Iterator[str]:
     if each.states:
-        yield f"- From: {', '.join(each.states)}{' or nothing' if Status.SKIPPED in each.states else ''}"
+        yield f"- From: {', '.join(each.states)}{', or no period yet' if Status.SKIPPED in each.states else ''}"
     for step in filter(None, (each.step, each.step.otherwise)):
         otherwise = "Otherwise: " if step is each.step.otherwise else ""
         for action in step.actions:
@@ -235,9 +241,9 @@ def _what(action: Action) -> str:
             to = f", to **{status}**" if isinstance(status, StrEnum) else ""
             return f"Changes {of}{to}: {', '.join(names)}"
         case Put():
-            return f"Writes {of} anew, as **{action.item['status']}**"
+            return f"Creates {of}, as **{action.item['status']}**"
         case Check():
-            return f"Looks at {of}"
+            return f"Only checks {of}"
 
 
 def _in_words(term: Term) -> str:

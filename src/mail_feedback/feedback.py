@@ -47,9 +47,9 @@ class Feedback:
         if tagged is None:
             return FeedbackOutcome.UNKNOWN
         if tagged.mail in offers.REMINDERS:
-            busy, of_kind = Collision("a reminder's record"), self._of_reminder
+            busy, of_kind = Collision("other executions keep changing the record of a reminder"), self._of_reminder
         else:
-            busy, of_kind = Collision("a mail's record"), self._of_renewal
+            busy, of_kind = Collision("other executions keep changing the record of a mail"), self._of_renewal
         return repeat_while_outdated(lambda: of_kind(word, tagged), tries=_LOOKS, otherwise=busy)
 
     def _of_renewal(self, word: Word, tagged: Tagged) -> FeedbackOutcome:

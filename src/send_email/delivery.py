@@ -64,7 +64,7 @@ class Delivery:
             renewal, row = self.ledger.with_row(subscription_id, renewal_date, customer_id)
             return self._deliver(renewal, row, outcome, attempt) if renewal else MailOutcome.DROPPED
 
-        busy = MailError("others keep working on this mail")
+        busy = MailError("other executions keep changing this mail")
         return repeat_while_outdated(looked_at, tries=_LOOKS, otherwise=busy)
 
     def _deliver(self, renewal: Renewal, row: Item | None, outcome: str, attempt: int) -> MailOutcome:
@@ -135,7 +135,7 @@ class Delivery:
     def _stored(self, key: str | None, digest: str | None) -> bytes:
         pdf = self.read_receipt(str(key))
         if sha256(pdf).hexdigest() != digest:
-            raise ReceiptAltered(f"the receipt under {key} is not what the ledger has")
+            raise ReceiptAltered(f"the receipt under {key} differs from the hash in the ledger")
         return pdf
 
 

@@ -52,7 +52,7 @@ class Reminding:
             subscription = reminders.at_period([found], customer_id, period) if found else None
             return self._deliver(subscription, kind) if subscription else MailOutcome.DROPPED
 
-        busy = MailError("others keep working on this reminder")
+        busy = MailError("other executions keep changing this reminder")
         return repeat_while_outdated(looked_at, tries=_LOOKS, otherwise=busy)
 
     def _deliver(self, subscription: Subscription, kind: MailKind) -> MailOutcome:

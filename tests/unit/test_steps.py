@@ -91,8 +91,8 @@ MAIL, AS_READ = {ANOTHERS_MAIL, SENT, CAME_BACK}, {PASSED_OVER, OWED, LOOKED_AT}
 
 REFUSED: dict[str, set[str]] = {
     "claim": {*MEANWHILE, *WATCHED_ROW} - {PASSED_OVER},
-    "claim, of a date whose claim came to nothing": {CLAIMED_ANEW, PASSED_OVER, PAYMENT, *WATCHED_ROW},
-    "claim, over a later claim that came to nothing": {
+    "claim, after an unsuccessful claim of the date": {CLAIMED_ANEW, PASSED_OVER, PAYMENT, *WATCHED_ROW},
+    "claim, after an unsuccessful claim of a later date": {
         CLAIMED_ANEW,
         PASSED_OVER,
         PAYMENT,
@@ -116,12 +116,12 @@ REFUSED: dict[str, set[str]] = {
     "receipted": {CLAIMED_ANEW, PASSED_OVER},
     "refund_receipted": {RECEIPTED},
     "claim_mail": {PASSED_OVER, LOOKED_AT, ANOTHERS_MAIL, SENT},
-    "claim_mail, of another mail than the receipt": {PASSED_OVER, OWED, LOOKED_AT, ANOTHERS_MAIL, SENT},
+    "claim_mail, for a mail that is not the receipt": {PASSED_OVER, OWED, LOOKED_AT, ANOTHERS_MAIL, SENT},
     "park_mail": {PASSED_OVER, LOOKED_AT, ANOTHERS_MAIL, SENT},
     "mailed": {PASSED_OVER, OWED, LOOKED_AT, *MAIL},
     "mailed, otherwise": {PASSED_OVER, *MAIL},
-    "mailed, of another mail than the receipt": {PASSED_OVER, OWED, LOOKED_AT, *MAIL},
-    "mailed, of another mail than the receipt, otherwise": MAIL,
+    "mailed, for a mail that is not the receipt": {PASSED_OVER, OWED, LOOKED_AT, *MAIL},
+    "mailed, for a mail that is not the receipt, otherwise": MAIL,
     "release_mail": MAIL,
     "drop_notice": AS_READ,
     "reopen_mail": {PASSED_OVER, OWED},
