@@ -10,28 +10,25 @@ from dataclasses import replace
 from process_payment.claims import (
     due_as_promised,
     due_claim,
-    stands_at,
 )
+from process_payment.continuing import OPEN, take_on
 from process_payment.decisions import (
     AT_THE_BANK,
     WHILE_OFF,
     Answer,
     ClaimPeriod,
     Decision,
-    Fail,
     GiveUp,
     LookAgain,
     Move,
-    NextAttempt,
     Note,
     Outcome,
     RecordPaid,
-    TakeOver,
 )
 from process_payment.dunning_rules import DUNNING
-from process_payment.payments import REFUSED
+from process_payment.failed_rules import FAILED
 from process_payment.snapshot import Snapshot
-from renewals.domain import currencies, pauses, spans
+from renewals.domain import pauses, spans
 from renewals.domain.errors import BadRow
 from renewals.domain.outcomes import PaymentOutcome
 from renewals.domain.owed import is_of_refund
@@ -42,11 +39,7 @@ from renewals.domain.renewal_history import is_undecided, was_stopped
 from renewals.domain.subscription import has_ended, is_over
 from renewals.gateway.port import GatewayRefused
 from renewals.ledger import payment_steps, row_steps
-from renewals.ledger.payment_steps import MOST_PICK_UPS, why_withdrawn
-
-_OPEN = frozenset({PaymentState.CANCELED, PaymentState.OPEN, *REFUSED})
-"""The states of a payment that no bank is deciding about: the payment can be confirmed or cancelled."""
-
+from renewals.ledger.payment_steps import why_withdrawn
 
 type Rule = Callable[[Snapshot], Decision | None]
 
@@ -69,7 +62,7 @@ def _mail_that_waited(seen: Snapshot) -> Decision | None:
 def _interrupted_claim(seen: Snapshot) -> Decision | None:
     """A claim without a result is resolved before anything else."""
     unsettled = seen.unsettled
-    return _take_on(seen, unsettled) if unsettled is not None and unsettled.status is Status.CLAIMED else None
+    return take_on(seen, unsettled) if unsettled is not None and unsettled.status is Status.CLAIMED else None
 
 
 def _refused_without_a_subscription(seen: Snapshot) -> Decision | None:
@@ -176,7 +169,7 @@ def _failed(seen: Snapshot) -> Decision | None:
     failed = seen.claimed
     if failed is None or not is_undecided(failed) or seen.subscription.ends_by(failed.renewal_date):
         return None
-    return _take_up_failed(seen, failed)
+    return _first(FAILED, seen)
 
 
 def _ends_before(seen: Snapshot) -> Decision | None:
@@ -314,7 +307,7 @@ def _finish(seen: Snapshot, otherwise: Outcome, *, at_the_bank: Outcome | None =
         return Answer(Outcome(PaymentOutcome.GIVEN_UP, "", owed))
     if is_of_refund(owed):
         return Answer(Outcome(PaymentOutcome.REFUNDED, "", owed))
-    return _take_on(seen, owed)
+    return take_on(seen, owed)
 
 
 def _failed_payments(
@@ -337,66 +330,11 @@ def _failed_payments(
         return _failed_payments(seen, others, otherwise, at_the_bank)
     if payment.state is PaymentState.PAID:
         return RecordPaid(failed, payment)
-    if over and payment.state in _OPEN:  # so that nobody can complete the payment later
+    if over and payment.state in OPEN:  # so that nobody can complete the payment later
         return GiveUp(failed, row, over)
     # If another execution works on the period, the other execution asks about its payment.
     tomorrow = payment_steps.ask_daily(failed, around.now)
     return Note(tomorrow, lambda: _failed_payments(seen, others, at_the_bank or otherwise, at_the_bank))
-
-
-def _take_on(seen: Snapshot, renewal: Renewal) -> Decision:
-    """Continue an interrupted, parked or failed renewal, unless a different execution works on the renewal."""
-    around = seen.around
-    if renewal.owned_by_another(around.execution, around.now):
-        return Answer(Outcome(PaymentOutcome.IN_PROGRESS, "", renewal))
-    stands = stands_at(renewal)
-    if stands is Status.CLAIMED:
-        row, off = around.look(renewal)
-        over = renewal.withdrawn or why_withdrawn(renewal, row)
-        if over:
-            return GiveUp(renewal, row, over)
-        if off:
-            return _only_ask(seen, renewal)
-    interrupted = stands is renewal.status
-    if interrupted and renewal.owner != around.execution and renewal.pickups >= MOST_PICK_UPS:
-        return Fail(renewal, Reason.PICKED_UP_TOO_OFTEN)
-    return TakeOver(renewal)
-
-
-def _only_ask(seen: Snapshot, renewal: Renewal) -> Decision:
-    """Record a payment that succeeded before charging was turned off; leave an unpaid payment alone."""
-    if renewal.payment_id is not None:
-        payment = seen.around.payments.retrieve_known(renewal)  # the current state: the bank may have decided since
-        if payment.state is PaymentState.PAID:
-            return RecordPaid(renewal, payment)
-    return Answer(WHILE_OFF)
-
-
-def _take_up_failed(seen: Snapshot, failed: Renewal) -> Decision:
-    """Continue a failed period whose payment can still succeed, if the subscription is due.
-
-    After an update of the payment method, a new attempt is made at the payment; after a correction of the customer or
-    the date, the period is given up and gets a new payment.
-    """
-    subscription, around = seen.subscription, seen.around
-    if failed.owned_by_another(around.execution, around.now):
-        return Answer(Outcome(PaymentOutcome.IN_PROGRESS, "", failed))
-    over = failed.withdrawn or why_withdrawn(failed, subscription.row)
-    if over is None and subscription.payment_method == failed.payment_method:
-        return _take_on(seen, failed)
-    payment = seen.payment(failed)
-    if payment.state is PaymentState.PAID:
-        return RecordPaid(failed, payment)
-    if payment.state not in _OPEN:
-        return _take_on(seen, failed)
-    if around.is_off(failed):
-        return Answer(WHILE_OFF)
-    asked = currencies.exact_minor_units(failed.amount, failed.currency), failed.currency
-    if over is None and (payment.state is PaymentState.CANCELED or (payment.amount, payment.currency) != asked):
-        over = Reason.ANOTHER_CARD
-    if over is not None:
-        return GiveUp(failed, subscription.row, over)
-    return NextAttempt(failed, subscription, payment, failed.dunned)
 
 
 def told_elsewhere(bad: BadRow, *, by_sweep: bool) -> Outcome:

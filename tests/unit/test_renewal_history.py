@@ -7,6 +7,7 @@ from decimal import Decimal
 import pytest
 
 from process_payment.claims import due_claim
+from renewals.domain.owed import is_of_refund
 from renewals.domain.reasons import Reason
 from renewals.domain.renewal import Renewal, Status
 from renewals.domain.renewal_history import History
@@ -83,3 +84,12 @@ def test_a_customer_s_history_is_none_of_another_s(paid: Renewal) -> None:
     """The history of a customer has no periods of a former customer of the subscription."""
     before = replace(paid, customer_id="cus_0")
     assert History.of_customer([paid, before], "cus_0") == (before,)
+
+
+@pytest.mark.parametrize(
+    ("notice", "is_about_a_refund"),
+    [("refunded_1", True), ("refund_pending_1", True), ("refund_failed_1", True), ("copy_of_receipt_1", False)],
+)
+def test_a_notice_is_about_a_refund_by_its_kind(paid: Renewal, notice: str, *, is_about_a_refund: bool) -> None:
+    """A paid period may be owed a notice of a kind that is no refund's, for example of a younger version."""
+    assert is_of_refund(replace(paid, status=Status.DONE, notice=notice)) is is_about_a_refund

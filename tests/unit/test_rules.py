@@ -21,6 +21,7 @@ from process_payment.decisions import (
     TakeOver,
 )
 from process_payment.dunning_rules import DUNNING
+from process_payment.failed_rules import FAILED
 from process_payment.rules import RULES
 from process_payment.snapshot import Snapshot, take_snapshot
 from renewals.domain.payment import Failure, Payment, PaymentState
@@ -71,6 +72,27 @@ def _failed(**meanwhile: Any) -> Arranged:
         shop.edit(**meanwhile)
 
     return arranged
+
+
+def _failed_with(state: PaymentState) -> Arranged:
+    """Arrange a failed period whose payment has this state since, and an updated payment method."""
+
+    def arranged(shop: World) -> None:
+        _failed(payment_method="pm_3ds")(shop)
+        shop.gateway.payments["pi_1"] = replace(shop.gateway.payments["pi_1"], state=state)
+
+    return arranged
+
+
+def _failed_and_owned(shop: World) -> None:
+    _failed()(shop)
+    until = (NOON + LATER + timedelta(seconds=1)).isoformat(timespec="microseconds")
+    shop.dynamodb.put("renewals", shop.items()[DUE.isoformat()] | {"owner": "another", "lease_until": until})
+
+
+def _failed_while_off(shop: World) -> None:
+    _failed(payment_method="pm_3ds")(shop)
+    shop.turn_charging_off()
 
 
 def _renewed(**meanwhile: Any) -> Arranged:
@@ -176,8 +198,22 @@ CASES: dict[str, tuple[str, type, Arranged, timedelta, dict[str, Any]]] = {
         "_not_due", Note, _subscribed(status="canceled", next_attempt="2026-02-03"), LATER, {},
     ),
     "put back to a date that is paid": ("_paid_already", LookAgain, _renewed(renewal_date="2026-01-31"), LATER, {}),
-    "a failed payment that can be paid": ("_failed", TakeOver, _failed(), LATER, {}),
-    "a failed payment, and another card": ("_failed", NextAttempt, _failed(payment_method="pm_3ds"), LATER, {}),
+    "a failed payment that can be paid": ("_same_card", TakeOver, _failed(), LATER, {}),
+    "a failed payment that another execution works on": ("_worked_on", Answer, _failed_and_owned, LATER, {}),
+    "a failed payment that succeeded, and another card": (
+        "_succeeded_after_all", RecordPaid, _failed_with(PaymentState.PAID), LATER, {},
+    ),
+    "a failed payment that a bank decides about, and another card": (
+        "_bank_decides", TakeOver, _failed_with(PaymentState.PROCESSING), LATER, {},
+    ),
+    "a failed payment and another card, while charging is off": (
+        "_failed_while_off", Answer, _failed_while_off, LATER, {},
+    ),
+    "a failed payment, and another customer": ("_withdrawn", GiveUp, _failed(gateway_customer="cus_new"), LATER, {}),
+    "a failed payment that was canceled, and another card": (
+        "_useless_payment", GiveUp, _failed_with(PaymentState.CANCELED), LATER, {},
+    ),
+    "a failed payment, and another card": ("_updated_card", NextAttempt, _failed(payment_method="pm_3ds"), LATER, {}),
     "somebody canceled the payment": ("_stopped", Answer, _stopped, LATER, {}),
     "claimed for a day after the end": ("_ends_before", Note, _passed_over, 61 * DAY, {}),
     "a period within one that is paid": ("_overlap", Answer, _renewed(renewal_date="2026-02-10"), 12 * DAY, {}),
@@ -206,11 +242,15 @@ def _look(shop: World, now: datetime, period: date | None = None, amount: str = 
     return take_snapshot(RenewalRequest("sub_1", "cus_1", Decimal(amount), period), shop.charge("run-2", now))
 
 
+_LISTS = {"_refused": DUNNING, "_failed": FAILED}
+"""The rules that hand on to a list of rules of their own."""
+
+
 def _decided(seen: Snapshot) -> tuple[str, object]:
     for rule in RULES:
         decided = rule(seen)
-        if decided is not None and rule.__name__ == "_refused":
-            return next((each.__name__, said) for each in DUNNING if (said := each(seen)) is not None)
+        if decided is not None and rule.__name__ in _LISTS:
+            return next((each.__name__, said) for each in _LISTS[rule.__name__] if (said := each(seen)) is not None)
         if decided is not None:
             return rule.__name__, decided
     raise AssertionError("no rule decides")
@@ -218,8 +258,8 @@ def _decided(seen: Snapshot) -> tuple[str, object]:
 
 def test_every_rule_decides_for_something() -> None:
     """Every rule decides for at least one case: no rule is useless."""
-    decided = {rule for rule, *_ in CASES.values()} | {"_refused"}
-    assert {rule.__name__ for rule in (*RULES, *DUNNING)} == decided
+    decided = {rule for rule, *_ in CASES.values()} | _LISTS.keys()
+    assert {rule.__name__ for rule in (*RULES, *DUNNING, *FAILED)} == decided
 
 
 def test_a_failed_payment_that_its_bank_decides_between_two_looks_is_recorded_while_charging_is_off(

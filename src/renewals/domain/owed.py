@@ -34,8 +34,9 @@ def receipt_mail(renewal: Renewal) -> str:
 
 
 def is_of_refund(renewal: Renewal) -> bool:
-    """Whether the next owed mail is about a refund: a paid period has no other kind of notice."""
-    return renewal.paid_at is not None and renewal.notice is not None and owed_mail(renewal) == renewal.notice
+    """Whether the mail that is owed next is about a refund, by the kind of the mail."""
+    name = owed_mail(renewal)
+    return name is not None and name == renewal.notice and MailKind.of(name) in refunds.NOTICES
 
 
 def is_parked(renewal: Renewal) -> bool:
