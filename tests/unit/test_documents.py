@@ -136,12 +136,14 @@ def test_the_files_to_touch_are_there() -> None:
 
 
 def test_each_function_has_its_event_and_its_row_in_readme() -> None:
-    """Each function has a folder, a sample event, and a row in README's table of folders."""
+    """Each function has a sample event, a row in README's table of folders, and a place in the runbook's list."""
     folders = {path.parent.name for path in (ROOT / "src").glob("*/app.py")}
     readme = (ROOT / "README.md").read_text()
     assert len(folders) > 8
     assert [name for name in folders if not (ROOT / f"events/{name}.json").exists()] == []
     assert [name for name in folders if f"| `src/{name}` |" not in readme] == []
+    (logs,) = re.findall(r"The functions are ([\w, -]+)\.", " ".join(_runbook().split()))
+    assert {name.replace("-", "_") for name in re.split(", | and ", logs)} == folders
 
 
 def test_each_attribute_of_a_row_is_documented() -> None:
