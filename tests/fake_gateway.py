@@ -198,7 +198,8 @@ class FakeGateway:
     def _metadata(self, payment_id: str) -> dict[str, str]:
         request = self.requests[payment_id]
         period = {"renewal_date": request.renewal_date.isoformat(), "attempt": str(request.attempt)}
-        return {"subscription_id": request.subscription_id} | period
+        named = {"deployment": request.deployment} if request.deployment else {}  # earlier versions named none
+        return {"subscription_id": request.subscription_id} | period | named
 
     def fail_authentication(self, payment_id: str) -> None:
         """Let the customer fail at 3-D Secure."""

@@ -76,11 +76,12 @@ INDEXES = {
 class World:
     """Tables, bucket, mailbox and gateway in memory, and the workflow's three tasks over them.
 
-    environment: the deployment's; every environment but prod heeds test clocks. zone: the business's time zone.
-    database: the tables' class.
+    environment: the deployment's; every environment but prod heeds test clocks. stack: the first part of the
+    deployment's name. zone: the business's time zone. database: the tables' class.
     """
 
     environment: str = "prod"
+    stack: str = "shop"
     zone: tzinfo = UTC
     database: type[FakeDynamoDB] = FakeDynamoDB
 
@@ -151,6 +152,7 @@ class World:
 
         settings = SETTINGS | {
             "ENVIRONMENT": self.environment,
+            "DEPLOYMENT": self.deployment,
             "DUNNING_DAYS": ",".join(map(str, self.dunning.days)),
             "DUNNING_ENDS_AS": self.dunning.ends_as,
         }
@@ -174,10 +176,14 @@ class World:
             for place, name, before in stood:
                 setattr(place, name, before)
 
+    @property
+    def deployment(self) -> str:
+        return f"{self.stack}-{self.environment}"
+
     def charge(self, execution: str, now: datetime) -> Charge:
         self.gateway.now = now
         moment = self.moment(now)
-        payments = Payments(self.gateway, f"{SETTINGS['PROJECT_NAME']}-{self.environment}")
+        payments = Payments(self.gateway, self.deployment)
         return Charge(self.ledger, payments, self.switch, execution, SELLER, moment, self.dunning)
 
     @property

@@ -78,7 +78,7 @@ def _answered(asked: RenewalRequest, execution: str) -> Reply:
 def _renewed(asked: RenewalRequest, execution: str, moment: Moment) -> Reply:
     charge = Charge(
         ledger=_ledger(),
-        payments=Payments(gateway_access.gateway(), f"{setting('PROJECT_NAME')}-{setting('ENVIRONMENT')}"),
+        payments=Payments(gateway_access.gateway(), setting("DEPLOYMENT")),
         switch=_switch(),
         execution=execution,
         seller={name: setting(f"SELLER_{name.upper()}") for name in ("name", "address", "tax_id")},

@@ -9,7 +9,7 @@ from renewals.domain import currencies
 from renewals.domain.errors import PaymentError
 from renewals.domain.payment import Payment, PaymentState
 from renewals.domain.renewal import Renewal, Status
-from renewals.gateway.port import Gateway, GatewayRefused, GatewayUnauthorized, PaymentRequest
+from renewals.gateway.port import Gateway, GatewayRefused, GatewayUnauthorized, PaymentRequest, is_of_deployment
 
 _LONGEST_KEY = 255  # https://docs.stripe.com/api/idempotent_requests
 _REQUEST = "v2"
@@ -31,7 +31,7 @@ class Payments:
     Each method may raise the gateway's errors: GatewayUnavailable, GatewayUnauthorized, GatewayRefused.
 
     Attributes:
-        deployment: project and environment, the first part of idempotency keys.
+        deployment: the name of the deployment, the first part of idempotency keys.
     """
 
     gateway: Gateway
@@ -47,11 +47,15 @@ class Payments:
             currency=renewal.currency,
             gateway_customer=renewal.gateway_customer,
             idempotency_key=idempotency_key(self.deployment, renewal),
+            deployment=self.deployment,
         )
         return self.gateway.create(request)
 
     def find(self, renewal: Renewal, today: date) -> Payment | None:
         """Find a payment of the period. A paid payment comes before an open payment; other open payments are cancelled.
+
+        Payments of a different deployment are left alone. A payment without a deployment was made by an earlier
+        version, and counts: after a restore of the ledger, the payment may be the only trace of a paid period.
 
         Args:
             today: the day of the real clock, because the gateway knows no test clock.
@@ -63,7 +67,7 @@ class Payments:
         listed = self.gateway.list(renewal.gateway_customer, since)
         alive = []
         for metadata, payment in listed:
-            if period.items() <= metadata.items():
+            if period.items() <= metadata.items() and is_of_deployment(metadata, self.deployment):
                 if payment.state is PaymentState.PAID:
                     return payment
                 alive += [payment] if payment.state is not PaymentState.CANCELED else []

@@ -38,6 +38,7 @@ def handler(event: Event, context: Any) -> Reply:
         renewals=setting("RENEWALS_TABLE"),
         # Each run makes a new gateway: the API key may have been rotated since the last night.
         gateway=gateway_access.current_gateway(aws.secrets_manager(), setting("SECRETS_MANAGER_ARN")),
+        deployment=setting("DEPLOYMENT"),
         s3=aws.s3(),
         bucket=setting("S3_BUCKET"),
         hand_on=_hand_on,

@@ -88,6 +88,7 @@ class Audit:
     """A run of the audit.
 
     Attributes:
+        deployment: the name of the deployment: charges of other deployments of the account are left out.
         hand_on: starts a further run with the given part.
         settle: sends periods, with their customers, to the workflow to settle their refunds.
         seconds_left: returns the time left before this run is stopped.
@@ -99,6 +100,7 @@ class Audit:
     subscriptions: str
     renewals: str
     gateway: Gateway
+    deployment: str
     s3: S3Client
     bucket: str
     hand_on: Callable[[ReportPart], None]
@@ -178,7 +180,7 @@ class Audit:
             day -= timedelta(days=1)
 
     def _compare(self, gathered: list[Charged | _Entry], found: Found) -> None:
-        ours = [each for each in gathered if isinstance(each, Charged) and is_ours(each)]
+        ours = [each for each in gathered if isinstance(each, Charged) and is_ours(each, self.deployment)]
         entries = [each.key for each in gathered if isinstance(each, _Entry)]
         items = self._items({*entries, *map(key_of, ours)})
         held = [items[key] for each in ours if is_of(items.get(key := key_of(each), {}), each)]
@@ -256,7 +258,7 @@ class Audit:
         since = min(_midnight(part.first), _midnight(part.last) - timedelta(days=REFUND_DAYS - 1))
         gathered: list[GatewayRefund] = []
         for at, together in groupby(self.gateway.refunded_between(since, before), key=_moment):
-            gathered += filter(is_ours, together)
+            gathered += (each for each in together if is_ours(each, self.deployment))
             if len(gathered) >= _TOGETHER:
                 self._compare_refunds(gathered, found)
                 gathered = []

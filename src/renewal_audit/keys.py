@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from renewals.domain.item_values import Item, text
 from renewals.domain.payment import GatewayRefund
-from renewals.gateway.port import Charged
+from renewals.gateway.port import Charged, is_of_deployment
 
 type Key = tuple[str, str]
 """The subscription_id and the renewal_date, YYYY-MM-DD, of a period."""
@@ -21,10 +21,12 @@ def key_of(of: Charged | GatewayRefund) -> Key:
     return metadata["subscription_id"], metadata["renewal_date"]
 
 
-def is_ours(of: Charged | GatewayRefund) -> bool:
-    """Whether the metadata of the charge, or of the refunded payment, name a subscription and a period of ours."""
+def is_ours(of: Charged | GatewayRefund, deployment: str) -> bool:
+    """Whether the metadata of the charge, or of the refunded payment, name a subscription and a period of this
+    deployment."""
     metadata = _metadata(of)
-    return bool(metadata.get("subscription_id") and metadata.get("renewal_date"))
+    named = bool(metadata.get("subscription_id") and metadata.get("renewal_date"))
+    return named and is_of_deployment(metadata, deployment)
 
 
 def is_of(item: Item, charge: Charged) -> bool:

@@ -86,6 +86,7 @@ class Auditor:
             subscriptions="subscriptions",
             renewals="renewals",
             gateway=self.world.gateway,
+            deployment=self.world.deployment,
             s3=cast("Any", self.world.s3),
             bucket="receipts",
             hand_on=self._hand_on,
@@ -649,6 +650,22 @@ def test_payments_of_others_are_not_ours_to_audit(auditor: Auditor) -> None:
     auditor.world.gateway.charged.append(replace(stray, metadata={"subscription_id": "another's"}))
     report = auditor.audit()
     assert (named(report), report["counts"]["charged"]) == ([], 1)
+
+
+def test_charges_and_refunds_of_another_deployment_are_not_ours_to_audit(auditor: Auditor) -> None:
+    """Two deployments have equal subscription ids on one account of the gateway. The audit of one deployment passes
+    over the charges and refunds of the other, and audits the charges of earlier versions, which name no deployment."""
+    name = auditor.renew("1")
+    gateway = auditor.world.gateway
+    theirs = {"subscription_id": name, "renewal_date": "2026-01-31", "deployment": "copy-test"}
+    gateway.charged.append(Charged("pi_theirs", True, 2999, "USD", NOON, theirs))
+    paid = auditor.item(name)["payment_id"]
+    refunded = gateway.refund_elsewhere(paid, 100)
+    gateway.refunds[refunded] = replace(gateway.refunds[refunded], payment_metadata=theirs)
+    report = auditor.audit()
+    assert (named(report), report["counts"]["charged"]) == ([], 1)
+    auditor.charge(name, "pi_earlier")
+    assert named(auditor.audit()) == [("doubled", name, "2026-01-31")]
 
 
 def test_a_test_clock_moves_what_is_due_and_nothing_else(auditor: Auditor) -> None:

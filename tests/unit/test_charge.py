@@ -299,7 +299,7 @@ def test_a_creation_answered_with_a_5xx_gets_another_key(shop: World) -> None:
     shop.subscribe()
     shop.gateway.trouble.append(("create", "answered"))
     assert shop.run(tries=2) == "Success"
-    assert list(shop.gateway.by_key) == ["shop-prod/cus_1/sub_1/2026-01-31/v2/1"]
+    assert list(shop.gateway.by_key) == [f"{shop.deployment}/cus_1/sub_1/2026-01-31/v2/1"]
 
 
 def test_a_request_that_the_gateway_refuses_for_good_is_failed_and_can_be_mended(shop: World) -> None:
@@ -766,7 +766,7 @@ def test_a_creation_whose_answer_was_lost_is_asked_for_with_the_same_key(shop: W
     shop.subscribe()
     shop.gateway.trouble.append(("create", lost))
     assert shop.run(tries=2) == "Success"
-    assert shop.gateway.by_key == {"shop-prod/cus_1/sub_1/2026-01-31/v2": "pi_1"}
+    assert shop.gateway.by_key == {f"{shop.deployment}/cus_1/sub_1/2026-01-31/v2": "pi_1"}
     assert "gateway.list" not in shop.cuts.calls
 
 

@@ -206,7 +206,8 @@ type Function = Callable[[dict[str, Any], Any], dict[str, Any]]
 @pytest.fixture
 def deployed(shop: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
     """The functions over the shop, in Berlin and not in production. Yields a MonkeyPatch to change their settings."""
-    for name in ("PROJECT_NAME", "SELLER_NAME", "SELLER_ADDRESS", "SELLER_TAX_ID", "SES_CONFIGURATION_SET"):
+    names = "PROJECT_NAME DEPLOYMENT SELLER_NAME SELLER_ADDRESS SELLER_TAX_ID SES_CONFIGURATION_SET"
+    for name in names.split():
         monkeypatch.setenv(name, "acme")
     for name, value in {
         "ENVIRONMENT": "dev",

@@ -292,13 +292,62 @@ def test_a_key_that_is_spent_on_another_request_fails_no_renewal(shop: Shop) -> 
     """An idempotency key already used for a different request does not fail the renewal: the next attempt uses a new
     key."""
     row = shop.world.row()
-    key = f"shop-prod/cus_1/sub_1/{row['renewal_date']}/v2"
+    key = f"{shop.world.deployment}/cus_1/sub_1/{row['renewal_date']}/v2"
     other: Any = {"amount": 100, "currency": "usd", "customer": row["gateway_customer"]}
     shop.client.v1.payment_intents.create(other, {"idempotency_key": key})
     assert shop.run("first") == "PaymentFailed"
     assert shop.item()["status"] == "claimed"
     assert shop.run("again", MINUTES) == "Success"
     assert len(shop.charges()) == 1
+
+
+@pytest.fixture
+def copied(shop: Shop) -> World:
+    """A second deployment on the same account of the gateway, with the same subscription of the same customer: a copy
+    of the shop's data, in a different region."""
+    copied = World()
+    copied.stack = "copy"
+    copied.gateway = shop.world.gateway
+    same = ("renewal_date", "gateway_customer", "payment_method")
+    copied.subscribe(**{name: shop.world.row()[name] for name in same})
+    return copied
+
+
+def test_two_deployments_on_one_account_charge_each_for_itself(shop: Shop, copied: World) -> None:
+    """Two deployments with equal subscriptions on one account of the gateway never share a payment: each payment names
+    its deployment."""
+    assert shop.run("first") == "Success"
+    assert copied.run("first", shop.now) == "Success"
+    payments = {each["payment_intent"]: each["metadata"]["deployment"] for each in shop.charges()}
+    ids = (next(iter(world.items().values()))["payment_id"] for world in (shop.world, copied))
+    assert payments == dict(zip(ids, (shop.world.deployment, copied.deployment), strict=True))
+
+
+@pytest.mark.parametrize("stands", ["paid", "declined"])
+def test_a_payment_of_another_deployment_is_left_alone(shop: Shop, copied: World, stands: str) -> None:
+    """A deployment that looks for the payment of a late period neither takes a paid payment of another deployment for
+    its own, nor cancels an open one."""
+    number = "visa" if stands == "paid" else "chargeCustomerFail"
+    copied.edit(payment_method=shop.card(number))
+    copied.run("first", shop.now)
+    theirs = next(iter(copied.items().values()))["payment_id"]
+    before = shop.client.v1.payment_intents.retrieve(theirs).status
+    assert shop.run("late", 2 * DAY) == "Success"
+    assert shop.item()["payment_id"] != theirs
+    assert shop.client.v1.payment_intents.retrieve(theirs).status == before
+
+
+def test_a_payment_of_an_earlier_version_is_found_after_a_restore(shop: Shop) -> None:
+    """A paid payment without a deployment was made by an earlier version: after a restore of the ledger, the payment is
+    found, and the customer is not charged again."""
+    assert shop.run("first") == "Success"
+    paid = shop.item()["payment_id"]
+    shop.client.v1.payment_intents.update(paid, {"metadata": {"deployment": ""}})
+    row = shop.world.row() | {"renewal_date": shop.item()["renewal_date"]}
+    shop.world.dynamodb.items("renewals").clear()
+    shop.world.edit(**row)
+    assert shop.run("restored", 2 * DAY) == "Success"
+    assert (shop.item()["payment_id"], len(shop.charges())) == (paid, 1)
 
 
 def test_a_charge_of_a_saved_card_says_that_it_recurs(shop: Shop) -> None:

@@ -26,6 +26,9 @@ from renewals.runtime import aws
 from tests.fakes import World
 from tests.shares import share
 
+DEPLOYMENT = "shop/1/eu"
+METADATA = {"subscription_id": "sub_1", "renewal_date": "2026-01-31", "attempt": "1", "deployment": DEPLOYMENT}
+
 
 @pytest.fixture(scope="module")
 def sandbox() -> Iterator[Gateway]:
@@ -51,7 +54,7 @@ def _client(sandbox: Gateway) -> stripe.StripeClient:
 def request_of_29_99(sandbox: Gateway) -> PaymentRequest:
     client = _client(sandbox)
     customer = client.v1.customers.create({"name": "Ann"}).id
-    return PaymentRequest("sub_1", date(2026, 1, 31), 1, 2999, "USD", customer, f"key-{customer}")
+    return PaymentRequest("sub_1", date(2026, 1, 31), 1, 2999, "USD", customer, f"key-{customer}", DEPLOYMENT)
 
 
 @pytest.fixture
@@ -79,7 +82,7 @@ def test_a_created_payment_moves_no_money(
     assert (payment.state, payment.amount, payment.currency) == (PaymentState.OPEN, 2999, "USD")
     assert gateway.create(request_of_29_99).id == payment.id
     [(metadata, listed)] = gateway.list(request_of_29_99.gateway_customer, datetime.now(UTC) - timedelta(days=1))
-    assert metadata == {"subscription_id": "sub_1", "renewal_date": "2026-01-31", "attempt": "1"}
+    assert metadata == METADATA
     assert listed == payment
     assert _charges(sandbox, payment) == 0
 
@@ -339,7 +342,7 @@ def test_what_the_account_refunded_is_listed(
     listed = list(gateway.refunded_between(start, start + timedelta(minutes=2)))
     assert [each.id for each in listed] == [made[1], made[0]]
     assert (listed[0].payment_id, listed[0].at) == (payment.id, start + timedelta(minutes=1))
-    assert listed[0].payment_metadata == {"subscription_id": "sub_1", "renewal_date": "2026-01-31", "attempt": "1"}
+    assert listed[0].payment_metadata == METADATA
 
 
 @pytest.mark.parametrize("absent", ["status", "metadata", "payment_intent", "failure_reason", "reason", "charge"])
@@ -464,7 +467,7 @@ def test_what_the_account_charged_is_listed(
     sandbox.sandbox.set_clock(None)
     paid, refused = gateway.charged_between(start, later + timedelta(minutes=1))
     assert (paid.payment_id, paid.succeeded, paid.amount, paid.currency) == (payment.id, True, 2999, "USD")
-    assert paid.metadata == {"subscription_id": "sub_1", "renewal_date": "2026-01-31", "attempt": "1"}
+    assert paid.metadata == METADATA
     assert (refused.payment_id, refused.succeeded) == (payment.id, False)
     assert paid.at == gateway.retrieve(payment.id).paid_at
     assert list(gateway.charged_between(refused.at, paid.at)) == [refused]
@@ -524,7 +527,7 @@ def deployed(shop: World, sandbox: Gateway, monkeypatch: pytest.MonkeyPatch) -> 
     edit."""
     secret = {"api_key": sandbox.api_key, "api_secret": "whsec_AAAA", "endpoint": sandbox.url}
     settings = "DYNAMODB_TABLE=subscriptions RENEWALS_TABLE=renewals CHANGES_TABLE=changes SECRETS_MANAGER_ARN=arn"
-    settings += " TIME_ZONE=UTC PROJECT_NAME=shop DUNNING_DAYS=1,3,5,7 DUNNING_ENDS_AS=canceled"
+    settings += " TIME_ZONE=UTC PROJECT_NAME=shop DEPLOYMENT=shop DUNNING_DAYS=1,3,5,7 DUNNING_ENDS_AS=canceled"
     for setting in f"{settings} ENVIRONMENT=test SELLER_NAME=Shop SELLER_ADDRESS=Street SELLER_TAX_ID=1".split():
         monkeypatch.setenv(*setting.split("="))
     secrets = SimpleNamespace(get_secret_value=lambda **_: {"SecretString": json.dumps(secret)})

@@ -34,7 +34,7 @@ _CLASSES: dict[str, type[stripe.StripeObject]] = {
     "error": stripe.ErrorObject,
 }
 GATEWAY = StripeGateway("sk_test", "http://127.0.0.1:9", wait=lambda _: None)
-REQUEST = PaymentRequest("sub_1", date(2026, 1, 31), 1, 2999, "USD", "cus_1", "key")
+REQUEST = PaymentRequest("sub_1", date(2026, 1, 31), 1, 2999, "USD", "cus_1", "key", "shop/1/eu")
 SINCE = datetime(2026, 1, 30, tzinfo=UTC)
 _STATES = {
     "succeeded": {PaymentState.PAID},
@@ -106,6 +106,7 @@ def _samples() -> dict[str, Answer]:
         def intent(card: str, confirmed: Any = {}) -> Any:  # noqa: B006
             asked: Any = {"amount": 2999, "currency": "usd", "customer": customer.id}
             period = {"subscription_id": "sub_1", "renewal_date": "2026-01-31", "attempt": "1"}
+            period["deployment"] = "shop/1/eu"
             asked |= {"allowed_payment_method_types": ["card"], "metadata": period}
             made = v1.payment_intents.create(asked).id
             if card:

@@ -583,6 +583,7 @@ def test_functions_get_their_settings() -> None:
             "CHANGES_TABLE": "<Changes>",
             "SECRETS_MANAGER_ARN": "<PaymentGatewaySecret.Id>",
             "PROJECT_NAME": "acme",
+            "DEPLOYMENT": "stack/123456789012/eu-test-1",
             "TIME_ZONE": "Asia/Kolkata",
             "REMINDER_DAYS": "7",
             "SELLER_NAME": "Example Ltd",
@@ -643,6 +644,7 @@ def test_functions_get_their_settings() -> None:
             "S3_BUCKET": "<Receipts>",
             "RENEWAL_QUEUE_URL": "<RenewalQueue>",
             "SECRETS_MANAGER_ARN": "<PaymentGatewaySecret.Id>",
+            "DEPLOYMENT": "stack/123456789012/eu-test-1",
             "TIME_ZONE": "Asia/Kolkata",
         },
         "MailFeedback": {

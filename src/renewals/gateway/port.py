@@ -39,6 +39,7 @@ class PaymentRequest:
 
     Attributes:
         amount: in minor units.
+        deployment: the deployment that makes the request; see is_of_deployment.
     """
 
     subscription_id: str
@@ -48,6 +49,7 @@ class PaymentRequest:
     currency: str
     gateway_customer: str
     idempotency_key: str
+    deployment: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,15 @@ class Charged:
     currency: str
     at: datetime
     metadata: Mapping[str, str]
+
+
+def is_of_deployment(metadata: Mapping[str, str], deployment: str) -> bool:
+    """Whether a payment with this metadata may belong to the deployment.
+
+    Several deployments can share one account of the gateway, and each payment names its deployment. Payments of earlier
+    versions name no deployment, and may belong to any deployment of the account.
+    """
+    return metadata.get("deployment", deployment) == deployment
 
 
 class GatewayError(RenewalError):

@@ -120,6 +120,7 @@ class StripeGateway:
                 "subscription_id": request.subscription_id,
                 "renewal_date": request.renewal_date.isoformat(),
                 "attempt": str(request.attempt),
+                "deployment": request.deployment,
             },
             "expand": ["latest_charge"],
         }
