@@ -12,6 +12,8 @@ with an alias. Therefore all properties count, layers publish with the functions
 the time of the deployment, since SAM sees a parameter's name but not the value.
 
 https://docs.aws.amazon.com/serverless-application-model/latest/developerguide/automating-updates-to-serverless-apps.html
+
+Decisions: D124, D125 (DECISIONS.md).
 """
 
 import argparse

@@ -2,6 +2,8 @@
 
 The interpreter knows exactly the parts of the language that the file uses, and refuses a file with further parts. The
 specification gives every part's meaning: https://states-language.net/spec.html.
+
+Decision: D186 (DECISIONS.md).
 """
 
 import json

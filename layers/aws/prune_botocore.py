@@ -3,6 +3,8 @@
 botocore reads a service's whole description to make a client, and the endpoints of all 400 services besides. Less of it
 is a fifth of a function's start. A call that is not named here is an AttributeError in a built function; the tests look
 for calls in the sources that are not.
+
+Decision: D174 (DECISIONS.md).
 """
 
 import gzip

@@ -1,6 +1,8 @@
 """What SES says of a mail after it took it, as event publishing words it. Pure.
 
 https://docs.aws.amazon.com/ses/latest/dg/event-publishing-retrieving-sns-contents.html
+
+Decisions: D109, D112 (DECISIONS.md).
 """
 
 import re

@@ -2,6 +2,8 @@
 continues.
 
 The functions are pure, except for the random name of each claim.
+
+Decisions: D2, D7, D9, D10 (DECISIONS.md).
 """
 
 from collections.abc import Mapping

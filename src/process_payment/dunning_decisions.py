@@ -1,6 +1,8 @@
 """Decide when a refused period is retried, whether a retry can help, and which mail tells the customer. Pure functions.
 
 renewals.domain.dunning knows the dunning dates; renewals.domain.declines knows the hard declines.
+
+Decisions: D29, D30, D36 (DECISIONS.md).
 """
 
 from datetime import date

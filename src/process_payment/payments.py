@@ -1,4 +1,7 @@
-"""Reach the payments of billing periods at the gateway, by the payment's id in the ledger or by the period."""
+"""Reach the payments of billing periods at the gateway, by the payment's id in the ledger or by the period.
+
+Decisions: D1, D3, D12 (DECISIONS.md).
+"""
 
 from contextlib import suppress
 from dataclasses import dataclass

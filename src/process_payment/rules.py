@@ -2,6 +2,8 @@
 
 Rules write nothing. The snapshot holds the data that every decision needs. A rule looks up by itself the data that only
 few decisions need: a payment at the gateway, the subscription's current row, the switch, older periods.
+
+Decision: D201 (DECISIONS.md).
 """
 
 from collections.abc import Callable, Sequence

@@ -14,6 +14,8 @@ refunds, and tells the customer.
 
 A due subscription that was not renewed has no charge. The audit therefore looks at all subscriptions: a renewal is
 overdue as of now, whatever days are audited.
+
+Decisions: D56, D59, D60, D61 (DECISIONS.md).
 """
 
 from __future__ import annotations

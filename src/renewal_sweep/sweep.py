@@ -24,6 +24,8 @@ part.
 
 Outside production, a subscription may have a test clock, with a day of its own unknown to the index. An hourly scan
 looks for subscriptions with a test clock.
+
+Decisions: D42, D46, D48 (DECISIONS.md).
 """
 
 from __future__ import annotations

@@ -4,6 +4,8 @@ Event: a batch of SQS. Reply: {"batchItemFailures": [...]}, the messages without
 failed message again after 1, 2, 4 and 8 minutes; the fifth failure moves the message to the dead-letter queue. A
 message without a valid request goes to the dead-letter queue at once. The worker waits for the end of each workflow.
 The limit on the worker's own concurrency therefore also limits the renewals at work, and the calls to the gateway.
+
+Decisions: D43, D44, D45 (DECISIONS.md).
 """
 
 from botocore.exceptions import BotoCoreError, ClientError

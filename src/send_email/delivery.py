@@ -1,4 +1,7 @@
-"""One truthful mail for each outcome of a renewal, under its period, kind and attempt, recorded in the ledger."""
+"""One truthful mail for each outcome of a renewal, under its period, kind and attempt, recorded in the ledger.
+
+Decisions: D98, D99 (DECISIONS.md).
+"""
 
 from collections.abc import Callable
 from contextlib import suppress

@@ -10,4 +10,6 @@ calls differ from its recording fails, and names the kinds of calls that are new
 
 Both commands take files or tests as pytest names them; nothing is accepted without being named. Where two branches
 recorded the same tests, take the files of either branch and accept the tests again. A test without a recording passes.
+
+Decision: D187 (DECISIONS.md).
 """

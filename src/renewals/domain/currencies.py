@@ -5,6 +5,8 @@ zero-decimal and three-decimal currencies, special cases, minimum and maximum ch
 ISO 4217: MGA has no decimals at Stripe; ISK and UGX are sent with two decimals although only whole amounts exist;
 three-decimal amounts must end in 0. (HUF and TWD are whole in payouts alone.) A row with a currency outside these
 tables, or with an amount that would need rounding, is a bad row: money is never rounded here.
+
+Decisions: D118, D119 (DECISIONS.md).
 """
 
 from decimal import Decimal

@@ -6,6 +6,8 @@ precedence over the decline code.
 
 https://docs.stripe.com/declines/codes and https://docs.stripe.com/billing/revenue-recovery/smart-retries (the codes
 after which Stripe itself does not retry).
+
+Decision: D31 (DECISIONS.md).
 """
 
 _DECLINED = "the card was declined"

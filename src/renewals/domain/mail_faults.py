@@ -13,6 +13,8 @@ address.
 Attributes of the mark: address; kind, bounced or complained; at; reason, in SES's own names. `mail_complaint` holds the
 mark of the latest complaint, and a bounce never overwrites `mail_complaint`: a customer who complained is mailed again
 only with the customer's consent.
+
+Decisions: D106, D108 (DECISIONS.md).
 """
 
 from collections.abc import Mapping

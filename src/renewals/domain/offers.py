@@ -9,6 +9,8 @@ told_card_expires. Attributes: `token` (of the mail), `period`, `at`, `amount`, 
 `end` (the day after the period that the amount is for, whether or not the mail named the day), `expires` (of the card),
 and `before` (the earlier offer, which counts if the mail never arrived). Earlier versions do not know these attributes
 and leave them alone.
+
+Decision: D103 (DECISIONS.md).
 """
 
 from collections.abc import Iterator

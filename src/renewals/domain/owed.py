@@ -4,6 +4,8 @@ A single mail is owed at a time. The receipt of a period goes first; the `notice
 of the end of dunning, of a refund. A mail is parked if mail cannot go to the customer's address: the mail stays owed,
 but nobody works on a parked mail until the address changes or its faults are cleared. renewals.domain.mail_faults
 decides whether the customer may be mailed.
+
+Decisions: D34, D107 (DECISIONS.md).
 """
 
 from renewals.domain import refunds

@@ -7,6 +7,8 @@ resumption, and the anchor day follows the renewal date.
 While a subscription is paused, the sweep moves the renewal date past each day on which the subscription would have
 renewed. The time before such a date is not paid. The sweep therefore notes the new date in the row as `passed_over_to`.
 If the row's renewal date differs from the note, a person moved the row, and the person's date counts.
+
+Decisions: D18, D19 (DECISIONS.md).
 """
 
 from collections.abc import Iterable

@@ -19,6 +19,8 @@ the caller and the idempotency key; for a refund made elsewhere, the refund's id
 failed try; refund_id, gateway_status; reason and failed_at of a failed refund; receipt_key and receipt_sha256.
 
 The customer is told of every change once, by the `notice` of the item: kind and number, as refund_pending_1.
+
+Decisions: D83, D85, D86 (DECISIONS.md).
 """
 
 from __future__ import annotations

@@ -7,6 +7,8 @@ record of a reminder is a map on the subscription's row, reminder_upcoming or re
 renewal date that the reminder was about, beside the attributes of a renewals.domain.renewal.Mail. `known_card` on the
 row keeps the last known card of the row, a renewals.domain.payment.GatewayCard, so that the gateway need not be asked
 about every card before every renewal.
+
+Decisions: D101, D104 (DECISIONS.md).
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""The claimed billing periods of a subscription, and the questions that the rules ask about these periods. Pure."""
+"""The claimed billing periods of a subscription, and the questions that the rules ask about these periods. Pure.
+
+Decision: D203 (DECISIONS.md).
+"""
 
 from __future__ import annotations
 

@@ -12,6 +12,8 @@ event:
 
 A message may be older or younger than the version that reads the message. Fields may therefore be added, but never be
 renamed.
+
+Decision: D202 (DECISIONS.md).
 """
 
 from __future__ import annotations

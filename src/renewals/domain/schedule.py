@@ -1,4 +1,7 @@
-"""Billing periods: the order of renewal dates, and the periods that are due. Pure; callers pass `today`."""
+"""Billing periods: the order of renewal dates, and the periods that are due. Pure; callers pass `today`.
+
+Decision: D20 (DECISIONS.md).
+"""
 
 import calendar
 from collections.abc import Iterator

@@ -4,6 +4,8 @@ A billing period is a span of days, and no day is paid twice, whoever moved a re
 claimed if its span overlaps no paid span, earlier or later. A fully refunded period is not paid any more: a different
 period may bill the refunded days, but no period may bill the refunded renewal date, since the ledger already has an
 item for the date.
+
+Decisions: D21, D22 (DECISIONS.md).
 """
 
 from collections.abc import Sequence

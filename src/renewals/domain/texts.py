@@ -6,6 +6,8 @@ clipboard, reverse the order of a line, or are invisible: controls (C0, C1, line
 format characters, half a character, and characters not assigned by Unicode. Zero-width joiners hold letters of certain
 scripts, and emoji, together, and are allowed inside a name. A text is kept as written, code point for code point:
 normalization (NFC) would change the spelling of certain Japanese family names.
+
+Decision: D82 (DECISIONS.md).
 """
 
 LONGEST_NAME = LONGEST_PLAN = 100

@@ -1,4 +1,7 @@
-"""Enumerations with a spelling and words for people in every member, and the reading of stored spellings."""
+"""Enumerations with a spelling and words for people in every member, and the reading of stored spellings.
+
+Decisions: D198, D199 (DECISIONS.md).
+"""
 
 from enum import StrEnum
 from typing import NewType, Self

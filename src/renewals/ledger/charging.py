@@ -8,6 +8,8 @@ charging off changes all subscriptions at once, and because two transactions tha
 conflict. Charging is off for a shard while its item exists. No subscription id contains the `*` of the item's key.
 Nothing is charged if the switch cannot be read, because the read's error ends the attempt. `python -m scripts.oncall
 charging` turns charging off and on.
+
+Decisions: D51, D52 (DECISIONS.md).
 """
 
 from __future__ import annotations

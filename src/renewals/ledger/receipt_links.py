@@ -4,6 +4,8 @@ A token names the receipt of a period or of a refund, and proves that the name c
 "2026-01-31/sub_1" or "2026-01-31/sub_1/refund_1", a dot, and base64url of the HMAC-SHA256 of the first part. No
 character of a token can be altered: a token is compared, as text and in constant time, with a token made from its own
 first part.
+
+Decisions: D76, D77 (DECISIONS.md).
 """
 
 from __future__ import annotations

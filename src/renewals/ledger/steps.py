@@ -9,6 +9,8 @@ renewals.ledger.table takes a step. The conditions of a step are lists of terms,
     mail_steps       mails: claimed, sent, owed, parked, returned
     refund_steps     refunds
     row_steps        a subscription that moves without a charge
+
+Decision: D200 (DECISIONS.md).
 """
 
 from collections.abc import Collection, Mapping, Sequence

@@ -1,6 +1,8 @@
 """Tell the day: the business's own day, or for a subscription under test, the day in the subscription's row.
 
 A function reads the clock once, at its edge, and hands the moment down; no code below reads a clock.
+
+Decisions: D38, D39 (DECISIONS.md).
 """
 
 from dataclasses import dataclass

@@ -3,6 +3,8 @@
 IAM and resource policies decide by the path as sent. API Gateway finds the route even by other spellings of the path:
 with a slash at the end, or with characters percent-encoded. A different spelling would pass a policy that denies the
 path, and only the plain spelling is answered.
+
+Decision: D74 (DECISIONS.md).
 """
 
 import re
