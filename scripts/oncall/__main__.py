@@ -20,9 +20,9 @@ _day = click.DateTime(["%Y-%m-%d"])
 @stack_name
 @click.pass_context
 def main(ctx: click.Context, stack_name: str) -> None:
-    """For whoever is on call; docs/runbook.md says when to use what.
+    """Commands for the person on call. docs/runbook.md says when to use them.
 
-    Reaches AWS, or the local stack, by the AWS profile of the environment.
+    Uses AWS, or the local stack, through the AWS profile of the environment.
     """
     ctx.obj = Deployment(stack_name)
 
@@ -30,7 +30,7 @@ def main(ctx: click.Context, stack_name: str) -> None:
 @main.command()
 @given
 def alarms(deployment: Deployment) -> None:
-    """Show what is wrong now, and since when."""
+    """Show the alarms that are on, and since when."""
     pages = deployment.client("cloudwatch").get_paginator("describe_alarms").paginate(StateValue="ALARM")
     topic = deployment.output("AlarmTopicArn")
     ours = [alarm for page in pages for alarm in page["MetricAlarms"] if topic in alarm["AlarmActions"]]
@@ -45,10 +45,10 @@ def alarms(deployment: Deployment) -> None:
 @given
 @click.pass_context
 def waiting_(ctx: click.Context, deployment: Deployment) -> None:
-    """Show who waits, and for what: over is what ends here.
+    """Show the renewals and refunds that wait, and whether all is done.
 
-    Reads only. Not looked for: what ended as `failed` (alarm renewals-failed), and what is due for longer than 40 days,
-    which the nightly sweep finds. The exit status is 1 where somebody waits.
+    Reads only. Two groups are not listed: renewals that ended as `failed` (see the alarm renewals-failed), and renewals
+    due for longer than 40 days, which the nightly sweep finds. The exit status is 1 if anything waits.
     """
     found = waiting.look(deployment)
     _list("due and not renewed", [f"{name}, period {period}" for name, period in found.due])
@@ -58,10 +58,10 @@ def waiting_(ctx: click.Context, deployment: Deployment) -> None:
     told = [f"{name}, period {period}, {what}" for name, period, what in found.refunds]
     refunds = "refund that is not" if len(told) == 1 else "refunds that are not"
     _list(f"{refunds} finished, or failed", told)
-    click.echo(f"{found.in_queue} in the queue, at work or to be tried again")
-    click.echo(f"{found.dead_letters} in the dead-letter queue")
+    click.echo(f"{number(found.in_queue, 'message')} in the queue: waiting, being processed or to be retried")
+    click.echo(f"{number(found.dead_letters, 'message')} in the dead-letter queue")
     tell(charging.state(deployment.client("dynamodb"), deployment.output("ChangesTableName")))
-    click.echo("Over: nobody waits." if found.nobody else "Not over.")
+    click.echo("Over: nothing waits." if found.nobody else "Not over.")
     ctx.exit(0 if found.nobody else 1)
 
 
@@ -74,11 +74,11 @@ def _list(what: str, lines: list[str]) -> None:
 
 
 @main.command()
-@click.option("--day", type=_day, help="What is due on this day alone, however many messages wait.")
-@click.option("--all", "everything", is_flag=True, help="As at night: a scan of all subscriptions.")
+@click.option("--day", type=_day, help="Only renewals due on this day, even if many messages wait.")
+@click.option("--all", "everything", is_flag=True, help="Read all subscriptions, as the nightly sweep does.")
 @given
 def sweep(deployment: Deployment, day: datetime | None, *, everything: bool) -> None:
-    """Look for what is due now, not within the hour."""
+    """Start a sweep now, instead of waiting for the hourly sweep."""
     if day is not None and everything:
         raise click.UsageError("--day and --all exclude each other")
     event: dict[str, Any] = {"sweep": "all" if everything else "due"}
@@ -88,15 +88,14 @@ def sweep(deployment: Deployment, day: datetime | None, *, everything: bool) -> 
     click.echo(json.dumps(told, indent=2))
     if told["backlog"]:
         click.echo(
-            f"Put off: {told['backlog']} messages wait for a worker, and a sweep would only send them again. What is "
-            "due is looked for when fewer wait; --day does not wait for that."
+            f"The sweep was put off: {told['backlog']} messages wait for a worker, and a sweep would only send the "
+            "messages again. A later sweep looks for due renewals when fewer messages wait; --day does not wait."
         )
     elif day is not None:
-        click.echo(f"{told['sent']} asked for.")
+        click.echo(f"{number(told['sent'], 'renewal')} requested.")
     else:
         parts = int(told["parts"])
-        read = "is read by a run of its own" if parts == 1 else "are read by runs of their own"
-        click.echo(f"{number(parts, 'part')} of it {read}; `waiting` says what is left.")
+        click.echo(f"The sweep runs in {number(parts, 'part')}, in the background; `waiting` shows what is left.")
 
 
 @main.command()
@@ -104,9 +103,10 @@ def sweep(deployment: Deployment, day: datetime | None, *, everything: bool) -> 
 @click.argument("last", metavar="TO", type=_day)
 @given
 def audit(deployment: Deployment, first: datetime, last: datetime) -> None:
-    """Compare everything of these days, both included.
+    """Run the audit for the days from FROM to TO, both included.
 
-    Days are UTC's, YYYY-MM-DD. What is due today and not renewed is `missed` from tomorrow on; `waiting` names it.
+    Days are in UTC, YYYY-MM-DD. The audit reports a renewal due today as `missed` from tomorrow on; until then,
+    `waiting` lists the renewal.
     """
     if first > last:
         raise click.UsageError("FROM is after TO")
@@ -114,7 +114,7 @@ def audit(deployment: Deployment, first: datetime, last: datetime) -> None:
     told = deployment.run("AuditFunctionName", days)
     click.echo(json.dumps(told, indent=2))
     if not told["finished"]:
-        click.echo("Other runs go on with it; the report is at its key once the last one has written it.")
+        click.echo("The audit continues in the background. The last run writes the report to the key above.")
         return
     report = deployment.client("s3").get_object(Bucket=deployment.output("ReceiptsBucketName"), Key=told["report"])
     listed = json.loads(report["Body"].read())["listed"]
@@ -126,12 +126,15 @@ def audit(deployment: Deployment, first: datetime, last: datetime) -> None:
 @main.command("log")
 @click.argument("function")
 @click.argument("text", default="")
-@click.option("--hours", type=click.FloatRange(0, 24 * 14), default=1.0, show_default=True, help="So far back.")
+@click.option(
+    "--hours", type=click.FloatRange(0, 24 * 14), default=1.0, show_default=True, help="The hours to look back."
+)
 @given
 def log_(deployment: Deployment, function: str, text: str, hours: float) -> None:
-    """Show a function's log, one line a record.
+    """Show a function's log, a line for each record.
 
-    FUNCTION is its short name, as process-payment; TEXT what a line must have in it, as sub_1 or Error.
+    FUNCTION is the function's short name, such as process-payment. Only lines that contain TEXT are shown, for example
+    sub_1 or Error.
     """
     for line in log.lines(deployment, function, text, hours):
         tell(line)
@@ -140,7 +143,10 @@ def log_(deployment: Deployment, function: str, text: str, hours: float) -> None
 @main.command("dead-letters")
 @given
 def dead_letters(deployment: Deployment) -> None:
-    """Show the messages that failed five times."""
+    """Show the messages in the dead-letter queue.
+
+    A message is moved to the dead-letter queue after five failed attempts.
+    """
     for line in DeadLetters(deployment).show():
         tell(line)
 
@@ -149,7 +155,7 @@ def dead_letters(deployment: Deployment) -> None:
 @click.argument("message_id", metavar="ID")
 @given
 def delete_dead_letter(deployment: Deployment, message_id: str) -> None:
-    """Take one away for good."""
+    """Delete a dead letter for good. `dead-letters` shows the ID."""
     tell(f"deleted: {DeadLetters(deployment).delete(message_id)}")
 
 
@@ -157,24 +163,26 @@ def delete_dead_letter(deployment: Deployment, message_id: str) -> None:
 @click.argument("key")
 @given
 def restore_receipt(deployment: Deployment, key: str) -> None:
-    """Bring back a receipt that was deleted or replaced.
+    """Restore a receipt that was deleted or replaced.
 
-    KEY is where it lies in the bucket, as the audit names it.
+    KEY is the receipt's key in the bucket, as the audit reports the key.
     """
     tell(receipts.restore(deployment, key))
 
 
 @main.command("charging")
 @click.argument("turn", type=click.Choice(["off", "on", "status"]))
-@click.option("--why", default="", help="The reason to turn it off, kept with the switch for the others.")
+@click.option("--why", default="", help="Why charging is turned off. Everybody can read the reason later.")
 @given
 def charging_(deployment: Deployment, turn: str, why: str) -> None:
     """Turn charging off for everybody, or on again.
 
-    A sweep is started either way: it tells the alarm, and renews what waited.
+    `off` and `on` also start a sweep: the sweep updates the alarm, and renews what waited.
     """
     if turn == "off" and not why.strip():
-        raise click.UsageError('off needs --why "…": whoever finds charging turned off has to know the reason')
+        raise click.UsageError(
+            'off needs --why "…": everybody who finds charging turned off must be able to read the reason'
+        )
     if why and (fault := reason_fault(why)):
         raise click.BadParameter(fault, param_hint="--why")
     dynamodb, changes = deployment.client("dynamodb"), deployment.output("ChangesTableName")
@@ -193,16 +201,20 @@ def charging_(deployment: Deployment, turn: str, why: str) -> None:
 @main.command("restore")
 @click.argument("copy")
 @click.argument("table")
-@click.option("--write", is_flag=True, help="Give TABLE what COPY has. Without it, it is only said what differs.")
-@click.option("--delete", is_flag=True, help="With --write: take from TABLE what COPY does not have.")
+@click.option(
+    "--write",
+    is_flag=True,
+    help="Write the items of COPY that are missing or different in TABLE. Without --write, only show the differences.",
+)
+@click.option("--delete", is_flag=True, help="With --write: delete the items of TABLE that COPY does not have.")
 @given
 def restore_(deployment: Deployment, copy: str, table: str, *, write: bool, delete: bool) -> None:
-    """Bring back what a restored table has.
+    """Restore items of a table from a restored copy.
 
-    COPY is the table that TABLE was restored into.
+    TABLE is the table that the functions use. COPY is the table that DynamoDB restored.
     """
     counts = tables.restore(deployment.client("dynamodb"), copy, table, write=write, delete=delete)
-    click.echo(", ".join(f"{count} {name}" for name, count in counts.items()) or "both are empty")
+    click.echo(", ".join(f"{count} {name}" for name, count in counts.items()) or "both tables are empty")
 
 
 if __name__ == "__main__":

@@ -41,11 +41,12 @@ def state(client: Any, changes: str) -> str:
         return "charging is on"
     first = min(items, key=lambda item: str(item.get("at", "~")))
     at, by, why = (str(first.get(name, "not recorded")) for name in ("at", "by", "why"))
-    said = f"charging is off since {at}, by {by}: {why}"
+    said = f"charging has been off since {at}, by {by}: {why}"
     if len(items) == len(KEYS):
         return said
-    part = f"for {len(items)} of {len(KEYS)} parts only: turning it was cut off, or another version turned it off"
-    return f"{said}\n{part}. Turn it off once more, or on, and it is so for all."
+    part = f"only {len(items)} of {len(KEYS)} parts of the switch are off"
+    cause = "the command was interrupted, or a different version of the project turned charging off"
+    return f"{said}\n{part}: {cause}. Run `charging off` or `charging on` again to finish."
 
 
 def _between_charges(client: Any, write: Callable[[], object]) -> None:

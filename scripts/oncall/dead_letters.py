@@ -34,7 +34,7 @@ class DeadLetters:
         for letter in letters:
             self._let_go(letter)
             sent = datetime.fromtimestamp(int(letter["Attributes"]["SentTimestamp"]) / 1000, UTC)
-            sender = letter["Attributes"].get("SenderId", "nobody knows whom")
+            sender = letter["Attributes"].get("SenderId", "an unknown sender")
             yield f"{letter['MessageId']}  sent {sent:%Y-%m-%d %H:%M} UTC by {sender}"
             yield f"    {self._what(letter['Body'])}"
             yield f"    {json.dumps(letter['Body'], ensure_ascii=False)}"
@@ -58,11 +58,12 @@ class DeadLetters:
         try:
             asked = RenewalRequest.from_json(body)
         except NoRequest as bad:
-            return f"no request, no try can succeed: {bad}"
+            return f"not a request, no attempt can succeed: {bad}"
         named = asked.subscription_id
         if not (ID.fullmatch(named) and self._register.row(named)):
-            return "no request, no try can succeed: it names no subscription of ours"
-        return f"a request to {_ASKS[asked.asks]} {named}, period {asked.renewal_date or 'that is due'}"
+            return "not a request, no attempt can succeed: the subscription does not exist"
+        period = f"period {asked.renewal_date}" if asked.renewal_date else "the due period"
+        return f"a request to {_ASKS[asked.asks]} {named}, {period}"
 
     def _all(self) -> Iterator[Letter]:
         """Yield every message, hidden for some seconds. The loop ends when only messages already seen are received."""

@@ -42,9 +42,9 @@ def lines(deployment: Deployment, function: str, text: str, hours: float) -> Ite
                     yield f"{datetime.fromtimestamp(event['timestamp'] / 1000, UTC):%Y-%m-%d %H:%M:%S} {shown}"
     except logs.exceptions.ResourceNotFoundException as missing:
         raise Trouble(
-            f"There is no log of {function}: it is no function of the stack, or has not run yet."
+            f"There is no log of {function}: the stack has no such function, or the function has not run yet."
         ) from missing
-    yield "There is more: name fewer hours."
+    yield "There are more records: choose a smaller --hours."
 
 
 def _shown(message: str) -> str | None:

@@ -31,11 +31,11 @@ def restore(deployment: Deployment, key: str) -> str:
         if sha256(receipt).hexdigest() != digest:
             continue
         if version["IsLatest"]:
-            return "nothing to do: what is there is what the ledger has"
+            return "nothing to do: the stored receipt is the ledger's receipt"
         source = {"Bucket": bucket, "Key": key, "VersionId": version["VersionId"]}
         s3.copy_object(Bucket=bucket, Key=key, CopySource=source, ChecksumAlgorithm="SHA256")
-        return f"restored as it was on {version['LastModified']:%Y-%m-%d %H:%M} UTC, which is what the ledger has"
-    raise Trouble(f"None of the {len(versions)} versions that the bucket has of it is what the ledger has.")
+        return f"restored the version of {version['LastModified']:%Y-%m-%d %H:%M} UTC, which is the ledger's receipt"
+    raise Trouble(f"None of the bucket's {len(versions)} versions of the receipt is the ledger's receipt.")
 
 
 def _hash_in_ledger(ledger: Ledger, key: str) -> str:
@@ -49,7 +49,7 @@ def _hash_in_ledger(ledger: Ledger, key: str) -> str:
                     if refund.get("receipt_key") == key:
                         return refund["receipt_sha256"]
             raise Trouble("The ledger has no receipt under this key.")
-    raise Trouble("That is no key of a receipt: receipts/<customer>/<subscription>/<payment>.pdf")
+    raise Trouble("This is not the key of a receipt, such as receipts/<customer>/<subscription>/<payment>.pdf.")
 
 
 def _items(ledger: Ledger, subscription_id: str) -> Iterator[Item]:

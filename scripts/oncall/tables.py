@@ -34,9 +34,9 @@ def restore(dynamodb: Any, copy: str, table: str, *, write: bool, delete: bool) 
         for item in items:
             known = stand.get(_id(item, keys))
             if known == item:
-                counts["same"] += 1
+                counts["equal"] += 1
                 continue
-            counts["other" if known else "missing"] += 1
+            counts["different" if known else "missing"] += 1
             if write:
                 dynamodb.put_item(TableName=table, Item=item)
                 counts["written"] += 1
@@ -45,8 +45,8 @@ def restore(dynamodb: Any, copy: str, table: str, *, write: bool, delete: bool) 
         for item in items:
             if _id(item, keys) in kept:
                 continue
-            counts["in the table alone"] += 1
-            tell(f"in the table alone: {' '.join(_id(item, keys))}")
+            counts["only in the table"] += 1
+            tell(f"only in the table: {' '.join(_id(item, keys))}")
             if write and delete:
                 dynamodb.delete_item(TableName=table, Key={name: item[name] for name in keys})
                 counts["deleted"] += 1

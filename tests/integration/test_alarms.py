@@ -214,7 +214,7 @@ def test_a_message_that_nobody_can_read(shop: Shop, watch: Watch) -> None:
     assert watch.on() == {"dead-letters"}
     assert oncall(shop, "alarms").startswith("subscription-mgmt-dead-letters-prod, since ")
     told = oncall(shop, "dead-letters")
-    assert "no request, no try can succeed" in told
+    assert "not a request, no attempt can succeed" in told
     assert oncall(shop, "delete-dead-letter", told.split()[0]) == 'deleted: {"subscription_id": "of_nobody"}\n'
     watch.goes_off("dead-letters")
     assert oncall(shop, "dead-letters") == "there are no dead letters\n"
@@ -357,10 +357,10 @@ def test_a_receipt_is_deleted(shop: Shop, watch: Watch) -> None:
     watch.comes_on("audit-difference")
     watch.time.for_alarms(12 * HOURS)
     assert "audit-difference" in watch.on()
-    assert oncall(shop, "restore-receipt", key).startswith("restored as it was on ")
+    assert oncall(shop, "restore-receipt", key).startswith("restored the version of ")
     assert oncall(shop, "restore-receipt", key).startswith("nothing to do: ")
     shop.s3.put_object(Bucket=shop.bucket, Key=key, Body=b"something else")
-    assert oncall(shop, "restore-receipt", key).startswith("restored as it was on ")
+    assert oncall(shop, "restore-receipt", key).startswith("restored the version of ")
     assert shop.receipts(subscriber) == {key: receipt}
     assert watch.audit()["differences"]["receipt_missing"] == 0
     assert "audit-difference" not in watch.on()

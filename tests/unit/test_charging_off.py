@@ -229,16 +229,18 @@ def test_a_turn_that_was_cut_off_counts_as_off_and_is_finished_by_another(change
     for key in charging.KEYS[:cut]:
         changes.put_item(TableName="changes", Item={name: {"S": value} for name, value in key.items()} | told)
     assert state(changes, "changes").splitlines() == [
-        "charging is off since 2026-01-31T12:00:00+00:00, by ann: wrong prices",
-        f"for {cut} of 17 parts only: turning it was cut off, or another version turned it off. Turn it off once more, "
-        "or on, and it is so for all.",
+        "charging has been off since 2026-01-31T12:00:00+00:00, by ann: wrong prices",
+        f"only {cut} of 17 parts of the switch are off: the command was interrupted, or a different version of the "
+        "project turned charging off. Run `charging off` or `charging on` again to finish.",
     ]
     if turn == "on":
         turn_on(changes, "changes")
         assert state(changes, "changes") == "charging is on"
     else:
         turn_off(changes, "changes", by="bob", why="me too")
-        assert state(changes, "changes") == "charging is off since 2026-01-31T12:00:00+00:00, by ann: wrong prices"
+        assert (
+            state(changes, "changes") == "charging has been off since 2026-01-31T12:00:00+00:00, by ann: wrong prices"
+        )
 
 
 def test_the_switch_is_thrown_between_charges(shop: World) -> None:

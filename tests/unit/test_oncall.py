@@ -66,8 +66,8 @@ def test_nobody_waits(shop: World, account: _Account, oncall: Any) -> None:
     on(shop, subscription_id="sub_2", customer_id="cus_2", renewal_date="2026-02-28")
     account.queues[QUEUE] = ["{}"]
     ended = oncall("waiting")
-    assert ended.output.splitlines()[-1] == "Over: nobody waits."
-    assert "1 in the queue, at work or to be tried again" in ended.output
+    assert ended.output.splitlines()[-1] == "Over: nothing waits."
+    assert "1 message in the queue: waiting, being processed or to be retried" in ended.output
     assert ended.exit_code == 0
 
 
@@ -158,7 +158,7 @@ def test_a_dead_letter_is_not_over(account: _Account, oncall: Any) -> None:
     """A dead letter counts as a waiting renewal."""
     account.queues[DEAD] = ["{}"]
     ended = oncall("waiting")
-    assert ("1 in the dead-letter queue" in ended.output, ended.exit_code) == (True, 1)
+    assert ("1 message in the dead-letter queue" in ended.output, ended.exit_code) == (True, 1)
 
 
 def test_many_are_counted_and_the_first_ones_named(shop: World, oncall: Any) -> None:
@@ -181,7 +181,7 @@ def _letter(**fields: Any) -> str:
     ("body", "what"),
     [
         (_letter(renewal_date="2026-01-31"), "a request to renew sub_1, period 2026-01-31"),
-        (_letter(), "a request to renew sub_1, period that is due"),
+        (_letter(), "a request to renew sub_1, the due period"),
         (
             _letter(event_type="subscription.reminder", renewal_date="2026-01-31"),
             "a request to remind of sub_1, period 2026-01-31",
@@ -190,11 +190,14 @@ def _letter(**fields: Any) -> str:
             _letter(event_type="subscription.refunds", renewal_date="2026-01-31"),
             "a request to look at the refunds of sub_1, period 2026-01-31",
         ),
-        ('{"subscription_id": "sub_1", "customer', "no request, no try can succeed: the message is not a JSON object"),
-        (_letter(subscription_id="sub_9"), "no request, no try can succeed: it names no subscription of ours"),
-        (_letter(subscription_id="a/b"), "no request, no try can succeed: it names no subscription of ours"),
-        (_letter(subscription_id=4), "no request, no try can succeed: subscription_id is not a string"),
-        ('{"subscription_id": "sub_1"}', "no request, no try can succeed: customer_id is missing"),
+        (
+            '{"subscription_id": "sub_1", "customer',
+            "not a request, no attempt can succeed: the message is not a JSON object",
+        ),
+        (_letter(subscription_id="sub_9"), "not a request, no attempt can succeed: the subscription does not exist"),
+        (_letter(subscription_id="a/b"), "not a request, no attempt can succeed: the subscription does not exist"),
+        (_letter(subscription_id=4), "not a request, no attempt can succeed: subscription_id is not a string"),
+        ('{"subscription_id": "sub_1"}', "not a request, no attempt can succeed: customer_id is missing"),
     ],
 )
 def test_a_dead_letter_is_shown_whole_with_what_it_is(
@@ -242,9 +245,9 @@ def test_a_log_is_one_line_a_record(account: _Account, oncall: Any) -> None:
 @pytest.mark.parametrize(
     ("parts", "said"),
     [
-        (0, "0 parts of it are read by runs of their own"),
-        (1, "1 part of it is read by a run of its own"),
-        (2, "2 parts of it are read by runs of their own"),
+        (0, "The sweep runs in 0 parts, in the background"),
+        (1, "The sweep runs in 1 part, in the background"),
+        (2, "The sweep runs in 2 parts, in the background"),
     ],
 )
 def test_a_sweep_tells_of_one_part_and_of_many(

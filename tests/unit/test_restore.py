@@ -72,7 +72,7 @@ def test_it_says_what_differs_and_changes_nothing(dynamodb: Any) -> None:
     _damage(dynamodb)
     before = _stand(dynamodb, TABLE)
     counts = restore(dynamodb, COPY, TABLE, write=False, delete=True)
-    assert counts == {"same": MANY - 2, "other": 1, "missing": 1, "in the table alone": 1}
+    assert counts == {"equal": MANY - 2, "different": 1, "missing": 1, "only in the table": 1}
     assert _stand(dynamodb, TABLE) == before
 
 
