@@ -17,7 +17,15 @@ from renewals.domain.payment import Failure, Payment, PaymentState
 from renewals.domain.renewal import Mail, MailKind, MailState, Renewal, Status
 from renewals.domain.stored import RefundRecord
 from renewals.domain.subscription import SubscriptionStatus
-from renewals.ledger import dunning_steps, mail_steps, payment_steps, receipt_steps, refund_steps, row_steps
+from renewals.ledger import (
+    claim_steps,
+    dunning_steps,
+    mail_steps,
+    payment_steps,
+    receipt_steps,
+    refund_steps,
+    row_steps,
+)
 from renewals.ledger import table as ledger
 from renewals.ledger.steps import Action, Check, Put, Row, Step, Table, Term, Update
 
@@ -137,15 +145,15 @@ def told() -> Iterator[Told]:
         step, row = function(*given, **named), rows[0] if rows else raw
         return Told(function, step, periods[0] if periods else None, row, states)
 
-    money, dunning, mails = payment_steps, dunning_steps, mail_steps
-    yield each(money.claim, (Status.SKIPPED,), new, (), row, (), guards=())
+    claims, money, dunning, mails = claim_steps, payment_steps, dunning_steps, mail_steps
+    yield each(claims.claim, (Status.SKIPPED,), new, (), row, (), guards=())
     stopped = replace(of, status=Status.FAILED, claim="claim-0")
     ended = (Status.FAILED, Status.GIVEN_UP)
-    again = money.claim(new, (), row, (stopped,), guards=())
-    yield Told(money.claim, again, stopped, raw, ended, "after an unsuccessful claim of the date")
+    again = claims.claim(new, (), row, (stopped,), guards=())
+    yield Told(claims.claim, again, stopped, raw, ended, "after an unsuccessful claim of the date")
     later_one = replace(stopped, renewal_date=_NEXT)
-    instead = money.claim(new, (), row, (later_one,), guards=())
-    yield Told(money.claim, instead, later_one, raw, ended, "after an unsuccessful claim of a later date")
+    instead = claims.claim(new, (), row, (later_one,), guards=())
+    yield Told(claims.claim, instead, later_one, raw, ended, "after an unsuccessful claim of a later date")
     yield each(money.take, cut_off, of, of.status, "run-2", _NOW)
     yield each(money.keep_payment_id, (Status.CLAIMED,), of, "pi_1", _NOW, guards=())
     yield each(money.keep_payment_to_end, (Status.CLAIMED, Status.FAILED), of, "pi_1", _NOW)

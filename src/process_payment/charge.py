@@ -70,7 +70,7 @@ from renewals.domain.renewal import Renewal, Status
 from renewals.domain.request import RenewalRequest
 from renewals.domain.subscription import has_ended
 from renewals.gateway.port import GatewayRefused, GatewayUnauthorized, GatewayUnavailable
-from renewals.ledger import dunning_steps, payment_steps
+from renewals.ledger import claim_steps, dunning_steps, payment_steps
 from renewals.ledger.payment_steps import why_withdrawn
 from renewals.ledger.table import GuardRefused
 
@@ -152,7 +152,7 @@ class Charge(Around):
         """Take step 2: claim the period."""
         new, subscription = decided.claim, decided.subscription
         guards = self.switch.guards(subscription.subscription_id)
-        step = payment_steps.claim(
+        step = claim_steps.claim(
             new.renewal,
             new.skipped,
             subscription,
@@ -165,7 +165,7 @@ class Charge(Around):
         except GuardRefused:
             return WHILE_OFF
         except Overtaken as overtaken:
-            if not payment_steps.overlaps(step, overtaken):
+            if not claim_steps.overlaps(step, overtaken):
                 raise
             return told_elsewhere(spans.in_the_ledger(), by_sweep=decided.by_sweep)
         return self._collect(claimed, subscription.row)

@@ -119,7 +119,7 @@ def two_meet(folder: Path) -> tuple[Change, ...]:
 CLAIM_WITHOUT_CONDITION = (
     _ANOTHER_KEY,
     Change(
-        "renewals/ledger/payment_steps.py",
+        "renewals/ledger/claim_steps.py",
         "Put(Table.RENEWALS, item_of(renewal), _unpaid(anew[0]) if anew else free)",
         'Put(Table.RENEWALS, item_of(renewal), (Term("attribute_not_exists(claim) OR attribute_exists(claim)", {}),))',
     ),

@@ -15,7 +15,7 @@ from renewals.domain.errors import Overtaken, PaymentError
 from renewals.domain.payment import Failure, Payment
 from renewals.domain.renewal import Mail, MailKind, MailState, Renewal, Status
 from renewals.domain.subscription import SubscriptionStatus
-from renewals.ledger import dunning_steps, mail_steps, payment_steps, receipt_steps
+from renewals.ledger import claim_steps, dunning_steps, mail_steps, payment_steps, receipt_steps
 from renewals.ledger.steps import LEASE, Step
 from renewals.runtime import dynamodb
 from renewals.runtime.aws_errors import transient_aws_errors_as
@@ -252,7 +252,7 @@ def test_a_failed_claim_is_claimed_anew_only_as_it_was_read(shop: World, meanwhi
     again = replace(failed, claim="new", status=Status.CLAIMED)
     with pytest.raises(Overtaken):
         shop.ledger.apply(
-            payment_steps.claim(again, (), subscription.parse(shop.row()), [failed], guards=shop.switch.guards("sub_1"))
+            claim_steps.claim(again, (), subscription.parse(shop.row()), [failed], guards=shop.switch.guards("sub_1"))
         )
     assert shop.items()[DUE.isoformat()] == item
 

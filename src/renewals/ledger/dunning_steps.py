@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from renewals.domain.renewal import MailKind, Renewal, Status, mail_name, replaced
 from renewals.domain.subscription import SubscriptionStatus, status_of
-from renewals.ledger.payment_steps import settled, unchanged
+from renewals.ledger.claim_steps import unchanged
+from renewals.ledger.payment_steps import settled
 from renewals.ledger.row_steps import NOT_REFUSED
 from renewals.ledger.steps import (
     LEASE,
@@ -107,7 +108,7 @@ def next_attempt(
         failure_id: the last failure that the payment shows before this attempt.
         dunned: the number of passed dunning dates: one more on a dunning date, unchanged after an update of the payment
             method.
-        guards: as in payment_steps.claim.
+        guards: as in claim_steps.claim.
     """
     changes = {
         "status": Status.CLAIMED,

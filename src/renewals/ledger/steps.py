@@ -3,7 +3,8 @@
 renewals.ledger.table takes a step. The conditions of a step are lists of terms, which can be listed, printed
 (docs/ledger.md) and tested one by one. The steps are defined by subject:
 
-    payment_steps    the money: claims, payments and their results
+    claim_steps      claims of billing periods
+    payment_steps    payments of claimed periods, and their results
     dunning_steps    refused periods: retried, moved to the next dunning date, given up
     receipt_steps    receipts of payments and of refunds
     mail_steps       mails: claimed, sent, owed, parked, returned
