@@ -13,7 +13,9 @@ Deliberate differences from Stripe: the gateway accepts card numbers without fur
 Stripe for the permission). Parameters that the gateway does not act on are unknown parameters, for example manual
 capture. payment_method_types is refused in every API version. A card can be told to behave like a different card. A
 card issued in India (pm_card_in) is accepted without a mandate; an off-session payment with the card stays in
-processing for 26 hours. The gateway sends no webhooks, and limits rates only on demand.
+processing for 26 hours. The gateway limits rates only on demand. Events exist for payments, refunds, disputes, cards
+and early fraud warnings only; events of other objects, and `charge.*` events about anything but disputes, are missing.
+All balances are in US dollars, so that a dispute in another currency shows an exchange rate.
 
 The control endpoints (JSON, without a key; the class `Sandbox` is their client) do not exist at Stripe:
 
@@ -24,11 +26,27 @@ The control endpoints (JSON, without a key; the class `Sandbox` is their client)
     POST   /_sandbox/payment_intents/{id}/authenticate   {"outcome"?: "succeeded" | "failed"}: plays the customer at
                                         3-D Secure -> the intent
     POST   /_sandbox/payment_intents/{id}/settle         {"outcome"?}: ends `processing` -> the intent
-    POST   /_sandbox/refunds/{id}/settle                 {"outcome"?}: gives a refund its final result -> the refund
+    POST   /_sandbox/payment_intents/{id}/refund         {"amount"?, "reason"?}: refunds in the dashboard, without
+                                        metadata -> the refund
+    POST   /_sandbox/payment_intents/{id}/dispute        {"reason"?, "amount"?, "withdrawn"?: true, "inquiry"?: false}:
+                                        the customer contests the payment at the bank -> the dispute
+    POST   /_sandbox/disputes/{id}      {"step": "withdraw" | "respond" | "won" | "lost" | "warning_closed"}
+                                        -> the dispute; `disputes.py` explains the steps
+    POST   /_sandbox/payment_intents/{id}/warn           {"fraud_type"?}: the card issuer suspects fraud -> the early
+                                        fraud warning
+    POST   /_sandbox/refunds/{id}/settle                 {"outcome"?, also "canceled"}: gives a refund its final result
+                                        -> the refund
     POST   /_sandbox/customers/{id}/pay_elsewhere        {"amount", "currency", "type"?}: the customer pays a different
                                         system, by Link or another type that is not a card -> the intent
     POST   /_sandbox/payment_methods/{id}/card           {"behaves_like": number or test id}: the saved card is lost,
                                         has money again, ...
+    POST   /_sandbox/payment_methods/{id}/update_automatically   {"exp_month"?, "exp_year"?, "last4"?}: the card network
+                                        renews a saved card -> the payment method
+    POST   /_sandbox/webhook            {"url", "secret", "previous"?, "modes"?, "seconds"?, "seed"?,
+                                        "enabled_events"?}: sends events from now on; `deliveries.py` explains the modes
+    GET    /_sandbox/webhook            -> {"webhook", "open": deliveries not done, "tries": [...]}
+    DELETE /_sandbox/webhook            sends events no more
+    POST   /_sandbox/events/{id}/send   {"seconds"?}: sends an event once more -> the event
     POST   /_sandbox/idempotency_keys/expire             as if 24 hours had passed -> {"expired": number of keys}
     POST   /_sandbox/clock              {"now": seconds since 1970 | null}: the clock continues from the given time;
                                         null: from the real time

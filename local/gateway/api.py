@@ -19,11 +19,12 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from local.gateway import charges, errors, intents, params
+from local.gateway.deliveries import Deliveries
 from local.gateway.errors import GatewayError
 from local.gateway.hostile import Rule, Rules
 from local.gateway.idempotency import Answer, IdempotencyKeys
 from local.gateway.operations import Operation
-from local.gateway.world import Call, Settlement, World
+from local.gateway.world import NO_REQUEST, Call, Settlement, World
 
 _RATE_LIMITS = {"rate_limit": "global-rate", "lock_timeout": "resource-specific"}
 """Maps the code of a 429 to the header that names the exceeded limit (docs.stripe.com/rate-limits)."""
@@ -49,6 +50,13 @@ class Api:
         self.world = World()
         self.keys = IdempotencyKeys()
         self.rules = Rules()
+        self.deliveries = Deliveries(self.world, self.pass_time)
+        self.world.send = self.deliveries.take
+
+    def pass_time(self) -> None:
+        """End the payments and the refunds whose time has come."""
+        intents.settle_due(self.world)
+        charges.settle_refunds_due(self.world)
 
     async def serve(self, operation: Operation, request: Request) -> Response:
         request_id = f"req_{secrets.token_hex(7)}"
@@ -87,8 +95,7 @@ class Api:
         _refuse_by(mode, operation, given, path_id)
         if mode == "drop_before":
             return Answer(0, b"", request_id), True
-        intents.settle_due(self.world)
-        charges.settle_refunds_due(self.world)
+        self.pass_time()
         checked = params.check(given, operation.takes, operation.needs)
         key = request.headers.get("Idempotency-Key") if operation.method == "POST" else None
         with ExitStack() as held:
@@ -103,7 +110,11 @@ class Api:
             if rule and mode == "slow":
                 await asyncio.sleep(rule.seconds or 0)
             call = Call(path_id, checked, self._settlement(rule), bare=mode == "bare")
-            answer = self._execute(operation, call, mode, request_id)
+            self.world.request = {"id": request_id, "idempotency_key": key}
+            try:
+                answer = self._execute(operation, call, mode, request_id)
+            finally:
+                self.world.request = dict(NO_REQUEST)
             if key:
                 self.keys.keep(key, answer)
         return answer, mode == "drop_after"

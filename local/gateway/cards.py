@@ -63,6 +63,7 @@ class Card:
         risk: the risk level according to Radar.
         refund: the course of refunds to the card.
         disputed: the reason of a dispute that follows a charge at once, or empty.
+        warned: whether an early fraud warning follows a charge at once.
         failed_check: the check of the card's details that fails, or empty.
     """
 
@@ -77,6 +78,7 @@ class Card:
     risk: str = "normal"
     refund: Literal["succeeded", "pending", "fails_later"] = "succeeded"
     disputed: str = ""
+    warned: bool = False
     failed_check: str = ""
 
     @property
@@ -126,6 +128,7 @@ _CARDS = (
     Card("4000000000000259", "visa", ("createDispute",), disputed="fraudulent"),
     Card("4000000000002685", "visa", ("createDisputeProductNotReceived",), disputed="product_not_received"),
     Card("4000000000001976", "visa", ("createDisputeInquiry",), disputed="inquiry"),
+    Card("4000000000005423", "visa", ("createIssuerFraudRecord",), warned=True),
     Card("4000000000009235", "visa", ("riskLevelElevated",), risk="elevated"),
     Card("4000000000004954", "visa", ("riskLevelHighest",), risk="highest"),
     Card("4000000000000010", "visa", ("avsFail",), failed_check="address_postal_code_check"),

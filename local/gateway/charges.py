@@ -5,12 +5,14 @@ to cards succeed at once, except for two test cards: the refunds of `pendingRefu
 refunds of `refundFail` fail later. A charge is succeeded, failed, or (while the payment is processing) pending.
 """
 
+import secrets
 from collections.abc import Mapping
 from typing import Any
 
-from local.gateway import params
+from local.gateway import fraud_warnings, params
 from local.gateway.cards import Failure
 from local.gateway.errors import bad_parameter, refused
+from local.gateway.events import tell
 from local.gateway.world import Call, Object, Settlement, World
 
 _REFUND_SETTLES_AFTER = 3600  # seconds on the sandbox's clock
@@ -98,11 +100,15 @@ def retrieve(world: World, call: Call) -> Object:
 
 
 def list_all(world: World, call: Call) -> Object:
-    return world.page("charge", "/v1/charges", call.params, **_filters(world, call.params))
+    return world.page("charge", "/v1/charges", call.params, **world.named(call.params))
 
 
 def refund(world: World, call: Call) -> Object:
     charge = _charge_to_refund(world, call.params)
+    disputes = [each for each in world.kinds["dispute"].values() if each["charge"] == charge["id"]]
+    if not all(dispute["is_charge_refundable"] for dispute in disputes):
+        message = f"Charge {charge['id']} has been charged back; cannot issue a refund."
+        raise refused(message, code="charge_disputed")
     left = charge["amount"] - charge["amount_refunded"]
     if not left:
         message = f"Charge {charge['id']} has already been refunded."
@@ -121,8 +127,10 @@ def refund(world: World, call: Call) -> Object:
         destination_details={"card": {"type": "refund"}, "type": "card"},
         metadata=params.merge_metadata({}, call.params.get("metadata", {})),
         payment_intent=charge["payment_intent"], reason=call.params.get("reason"), receipt_number=None,
-        status="pending" if fares == "pending" else "succeeded",
+        source_transfer_reversal=None, status="pending" if fares == "pending" else "succeeded", transfer_reversal=None,
     )  # fmt: skip
+    tell(world, "refund.created", made)
+    fraud_warnings.settle(world, charge)
     if fares != "succeeded":
         later = world.now() + _REFUND_SETTLES_AFTER
         world.refund_settlements[made["id"]] = Settlement(succeeds=fares == "pending", due=later)
@@ -134,36 +142,34 @@ def _give_back(charge: Object, amount: int) -> None:
     charge["refunded"] = charge["amount_refunded"] == charge["amount"]
 
 
-def settle_refund(world: World, identity: str, *, succeeds: bool) -> Object:
-    """Give a refund its final result: success, or failure with the money back in the merchant's balance.
+def settle_refund(world: World, identity: str, status: str) -> Object:
+    """Give a refund its final status: succeeded, or failed or canceled with the money back in the merchant's balance.
 
-    Follows docs.stripe.com/refunds#failed-refunds. Raises 400 for a refund that has already failed.
+    Follows docs.stripe.com/refunds#failed-refunds. Raises 400 for a refund that has already failed or was canceled.
     """
     made = world.at_path("refund", identity)
     world.refund_settlements.pop(identity, None)
-    if made["status"] not in ("pending", "succeeded"):
-        raise refused(f"Nothing to settle: the status is {made['status']}.")
-    made["status"] = "succeeded" if succeeds else "failed"
-    if not succeeds:
-        made["failure_reason"] = "expired_or_canceled_card"
+    before = made["status"]
+    if before not in ("pending", "succeeded"):
+        raise refused(f"Nothing to settle: the status is {before}.")
+    if status == before:
+        return made
+    made["status"] = status
+    if status != "succeeded":
         _give_back(world.kinds["charge"][made["charge"]], -made["amount"])
+    if status == "failed":
+        returned = f"txn_{secrets.token_hex(12)}"
+        made.update(failure_reason="expired_or_canceled_card", failure_balance_transaction=returned)
+    tell(world, "refund.updated", made, {"status": before})
+    if status == "failed":
+        tell(world, "refund.failed", made)
     return made
 
 
 def settle_refunds_due(world: World) -> None:
     """Finish the delayed refunds whose time has come on the sandbox's clock."""
-    now = world.now()
-    due = [(each, end.succeeds) for each, end in world.refund_settlements.items() if end.due and end.due <= now]
-    for identity, succeeds in due:
-        settle_refund(world, identity, succeeds=succeeds)
-
-
-def retrieve_dispute(world: World, call: Call) -> Object:
-    return world.at_path("dispute", call.path_id)
-
-
-def list_disputes(world: World, call: Call) -> Object:
-    return world.page("dispute", "/v1/disputes", call.params, **_filters(world, call.params))
+    for identity, succeeds in world.due(world.refund_settlements):
+        settle_refund(world, identity, "succeeded" if succeeds else "failed")
 
 
 def _charge_to_refund(world: World, given: Mapping[str, Any]) -> Object:
@@ -186,9 +192,4 @@ def retrieve_refund(world: World, call: Call) -> Object:
 
 
 def list_refunds(world: World, call: Call) -> Object:
-    return world.page("refund", "/v1/refunds", call.params, **_filters(world, call.params))
-
-
-def _filters(world: World, given: Mapping[str, Any]) -> dict[str, str]:
-    names = [name for name in ("charge", "customer", "payment_intent") if name in given]
-    return {name: world.referred(name, given[name], name)["id"] for name in names}
+    return world.page("refund", "/v1/refunds", call.params, **world.named(call.params))

@@ -62,8 +62,64 @@ class Sandbox:
         return self._call("POST", f"/payment_intents/{payment_intent}/settle", {"outcome": outcome})
 
     def settle_refund(self, refund: str, outcome: str = "succeeded") -> dict[str, Any]:
-        """Give a refund its final result, `succeeded` or `failed`. Returns the changed refund."""
+        """Give a refund its final result, `succeeded`, `failed` or `canceled`. Returns the changed refund."""
         return self._call("POST", f"/refunds/{refund}/settle", {"outcome": outcome})
+
+    def refund_in_dashboard(self, payment_intent: str, amount: int | None = None, **more: Any) -> dict[str, Any]:
+        """Refund a payment, or `amount` of the payment, as the dashboard does: without metadata. `more`: `reason`.
+        Returns the refund.
+        """
+        asked = more if amount is None else {"amount": amount, **more}
+        return self._call("POST", f"/payment_intents/{payment_intent}/refund", asked)
+
+    def dispute(self, payment_intent: str, reason: str = "fraudulent", **more: Any) -> dict[str, Any]:
+        """Play a customer who disputes a payment at the bank. Returns the dispute.
+
+        Args:
+            payment_intent: the payment.
+            reason: the reason, in Stripe's words.
+            more: `amount` for a part of the payment; `withdrawn`=False, and the bank takes the money later;
+                `inquiry`=True, and the bank only asks.
+        """
+        return self._call("POST", f"/payment_intents/{payment_intent}/dispute", {"reason": reason, **more})
+
+    def change_dispute(self, dispute: str, step: str) -> dict[str, Any]:
+        """Take the next step of a dispute: `withdraw`, `respond`, `won`, `lost` or `warning_closed`. Returns the
+        dispute.
+        """
+        return self._call("POST", f"/disputes/{dispute}", {"step": step})
+
+    def warn(self, payment_intent: str, fraud_type: str = "misc") -> dict[str, Any]:
+        """Play a card issuer that suspects fraud. Returns the early fraud warning."""
+        return self._call("POST", f"/payment_intents/{payment_intent}/warn", {"fraud_type": fraud_type})
+
+    def update_card_automatically(self, payment_method: str, **card: Any) -> dict[str, Any]:
+        """Play the card network that renews a saved card: `exp_month`, `exp_year`, `last4`. Returns the card."""
+        return self._call("POST", f"/payment_methods/{payment_method}/update_automatically", card)
+
+    def send_events(self, url: str, secret: str, *modes: str, **more: Any) -> None:
+        """Send all events to a webhook from now on.
+
+        Args:
+            url: the webhook's address, http:// on this machine.
+            secret: the signing secret, whsec_...
+            modes: the ways of delivery (see `local.gateway.deliveries`), by default in_order; with several, every event
+                draws one.
+            more: `seconds`, `seed`, `previous`, `enabled_events`.
+        """
+        self._call("POST", "/webhook", {"url": url, "secret": secret, "modes": modes or ("in_order",), **more})
+
+    def send_no_events(self) -> None:
+        """Remove the webhook."""
+        self._call("DELETE", "/webhook")
+
+    def send_event(self, event: str, seconds: float = 0) -> dict[str, Any]:
+        """Send an event once more, after so many seconds on the sandbox's clock. Returns the event."""
+        return self._call("POST", f"/events/{event}/send", {"seconds": seconds})
+
+    def deliveries(self) -> dict[str, Any]:
+        """Return the webhook, the number of `open` deliveries, and the latest `tries` with their answers' status."""
+        return self._call("GET", "/webhook")
 
     def pay_elsewhere(self, customer: str, amount: int, currency: str = "usd", kind: str = "link") -> dict[str, Any]:
         """Play a customer who pays a different system, without a card. Returns the intent."""

@@ -11,9 +11,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from local.gateway import cards, charges, intents
+from local.gateway import cards, charges, disputes, fraud_warnings, intents, wallet
 from local.gateway.api import Api
-from local.gateway.errors import GatewayError
+from local.gateway.deliveries import Webhook
+from local.gateway.errors import GatewayError, refused
+from local.gateway.world import Call, Object
 
 _Given = Mapping[str, Any]
 _Handler = Callable[[Api, str, _Given], dict[str, Any]]
@@ -46,7 +48,67 @@ def _settle(api: Api, identity: str, given: _Given) -> dict[str, Any]:
 
 
 def _settle_refund(api: Api, identity: str, given: _Given) -> dict[str, Any]:
-    return charges.settle_refund(api.world, identity, succeeds=_succeeds(given))
+    return charges.settle_refund(api.world, identity, _one_of(given, "outcome", "succeeded", "failed", "canceled"))
+
+
+def _refund(api: Api, identity: str, given: _Given) -> dict[str, Any]:
+    named = {name: given[name] for name in ("amount", "reason") if name in given}
+    return charges.refund(api.world, Call("", {"payment_intent": identity, **named}))
+
+
+def _dispute(api: Api, identity: str, given: _Given) -> dict[str, Any]:
+    inquiry, withdrawn = given.get("inquiry", False), given.get("withdrawn", True)
+    made = disputes.create(
+        api.world, _charge_of(api, identity), given.get("reason", "fraudulent"), amount=given.get("amount"),
+        inquiry=inquiry,
+    )  # fmt: skip
+    return disputes.withdraw(api.world, made["id"]) if withdrawn and not inquiry else made
+
+
+def _change_dispute(api: Api, identity: str, given: _Given) -> dict[str, Any]:
+    match _one_of(given, "step", "withdraw", "respond", "won", "lost", "warning_closed"):
+        case "withdraw":
+            return disputes.withdraw(api.world, identity)
+        case "respond":
+            return disputes.respond(api.world, identity)
+        case status:
+            return disputes.close(api.world, identity, status)
+
+
+def _warn(api: Api, identity: str, given: _Given) -> dict[str, Any]:
+    return fraud_warnings.create(api.world, _charge_of(api, identity), given.get("fraud_type", "misc"))
+
+
+def _charge_of(api: Api, identity: str) -> Object:
+    """Return the latest charge of a payment. Raises 400, 404."""
+    charge = api.world.at_path("payment_intent", identity)["latest_charge"]
+    if charge is None:
+        raise refused(f"PaymentIntent {identity} has no charge.")
+    return api.world.kinds["charge"][charge]
+
+
+def _update_automatically(api: Api, identity: str, given: _Given) -> dict[str, Any]:
+    return wallet.update_automatically(api.world, identity, given)
+
+
+def _set_webhook(api: Api, _id: str, given: _Given) -> dict[str, Any]:
+    api.deliveries.set_webhook(Webhook.of(given))
+    return api.deliveries.shown()
+
+
+def _show_webhook(api: Api, _id: str, _given: _Given) -> dict[str, Any]:
+    return api.deliveries.shown()
+
+
+def _remove_webhook(api: Api, _id: str, _given: _Given) -> dict[str, Any]:
+    api.deliveries.set_webhook(None)
+    return api.deliveries.shown()
+
+
+def _send_event(api: Api, identity: str, given: _Given) -> dict[str, Any]:
+    event = api.world.at_path("event", identity)
+    api.deliveries.send(event, float(given.get("seconds", 0)))
+    return event
 
 
 def _pay_elsewhere(api: Api, identity: str, given: _Given) -> dict[str, Any]:
@@ -56,10 +118,15 @@ def _pay_elsewhere(api: Api, identity: str, given: _Given) -> dict[str, Any]:
 
 
 def _succeeds(given: _Given) -> bool:
-    outcome = given.get("outcome", "succeeded")
-    if outcome not in ("succeeded", "failed"):
-        raise ValueError("outcome must be succeeded or failed")
-    return bool(outcome == "succeeded")
+    return _one_of(given, "outcome", "succeeded", "failed") == "succeeded"
+
+
+def _one_of(given: _Given, name: str, *choices: str) -> str:
+    """Return a choice, whose default is the first. Raises ValueError."""
+    chosen = str(given.get(name, choices[0]))
+    if chosen not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(choices)}")
+    return chosen
 
 
 def _change_card(api: Api, identity: str, given: _Given) -> dict[str, Any]:
@@ -75,6 +142,7 @@ def _expire_keys(api: Api, _id: str, _given: _Given) -> dict[str, Any]:
 
 def _set_clock(api: Api, _id: str, given: _Given) -> dict[str, Any]:
     api.world.set_clock(None if given["now"] is None else float(given["now"]))
+    api.deliveries.wake()
     return {"now": api.world.now()}
 
 
@@ -83,7 +151,7 @@ def _show_clock(api: Api, _id: str, _given: _Given) -> dict[str, Any]:
 
 
 def _show_charges(api: Api, _id: str, _given: _Given) -> dict[str, Any]:
-    intents.settle_due(api.world)
+    api.pass_time()
     charges = api.world.kinds["charge"].values()
     return {"charges": [{name: charge[name] for name in _SHOWN} for charge in charges]}
 
@@ -94,9 +162,18 @@ _ENDPOINTS: tuple[tuple[str, str, _Handler], ...] = (
     ("DELETE", "/hostile", _clear_rules),
     ("POST", "/payment_intents/{id}/authenticate", _authenticate),
     ("POST", "/payment_intents/{id}/settle", _settle),
+    ("POST", "/payment_intents/{id}/refund", _refund),
+    ("POST", "/payment_intents/{id}/dispute", _dispute),
+    ("POST", "/payment_intents/{id}/warn", _warn),
     ("POST", "/refunds/{id}/settle", _settle_refund),
+    ("POST", "/disputes/{id}", _change_dispute),
     ("POST", "/customers/{id}/pay_elsewhere", _pay_elsewhere),
     ("POST", "/payment_methods/{id}/card", _change_card),
+    ("POST", "/payment_methods/{id}/update_automatically", _update_automatically),
+    ("POST", "/webhook", _set_webhook),
+    ("GET", "/webhook", _show_webhook),
+    ("DELETE", "/webhook", _remove_webhook),
+    ("POST", "/events/{id}/send", _send_event),
     ("POST", "/idempotency_keys/expire", _expire_keys),
     ("POST", "/clock", _set_clock),
     ("GET", "/clock", _show_clock),

@@ -11,10 +11,11 @@ once: every attempt creates a charge, and attempts are possible only in the firs
 import secrets
 from typing import Any
 
-from local.gateway import charges, params, wallet
+from local.gateway import charges, disputes, params, wallet
 from local.gateway.cards import AUTHENTICATION_REQUIRED, GENERIC_DECLINE, Failure
 from local.gateway.currencies import check_amount
 from local.gateway.errors import GatewayError, bad_parameter, card_error, refused
+from local.gateway.events import tell
 from local.gateway.world import Call, Object, Settlement, World
 
 _OPEN = ("requires_payment_method", "requires_confirmation", "requires_action")
@@ -78,6 +79,7 @@ def create(world: World, call: Call) -> Object:
     )  # fmt: skip
     _keep_options(intent, given)
     intent["client_secret"] = f"{intent['id']}_secret_{secrets.token_hex(12)}"
+    tell(world, "payment_intent.created", intent)
     return _attempt(world, intent, call) if given.get("confirm") else intent
 
 
@@ -154,6 +156,7 @@ def cancel(world: World, call: Call) -> Object:
         raise _unexpected(message, intent)
     reason = call.params.get("cancellation_reason")
     intent.update(status="canceled", canceled_at=world.now(), cancellation_reason=reason, next_action=None)
+    tell(world, "payment_intent.canceled", intent)
     return intent
 
 
@@ -185,6 +188,7 @@ def _attempt(world: World, intent: Object, call: Call) -> Object:
             urls = {"return_url": given["return_url"], "url": f"/_sandbox/payment_intents/{intent['id']}/authenticate"}
             action = {"type": "redirect_to_url", "redirect_to_url": urls}
         intent.update(status="requires_action", payment_method=method["id"], next_action=action)
+        tell(world, "payment_intent.requires_action", intent)
         return intent
     processing = call.processing
     if off_session and world.cards[method["id"]].country == "IN" and processing is None:
@@ -228,7 +232,6 @@ def _charge(
     if decline:
         raise _declined(world, intent, method, decline, attempted=True, bare=bare)
     charge = charges.add(world, intent, method, authenticated=authenticated)
-    _dispute(world, charge)
     intent.update(payment_method=method["id"], latest_charge=charge["id"], next_action=None)
     _keep_or_use_up(world, intent, method)
     if processing:
@@ -238,15 +241,21 @@ def _charge(
             notified = {"approval_requested": False, "completes_at": processing.due and int(processing.due)}
             intent["processing"] = {"type": "card", "card": {"customer_notification": notified}}
         world.settlements[intent["id"]] = processing
+        tell(world, "payment_intent.processing", intent)
     else:
-        _succeed(intent)
+        _succeed(world, intent, charge)
     return intent
 
 
-def _succeed(intent: Object) -> None:
+def _succeed(world: World, intent: Object, charge: Object) -> None:
+    """Record that the money moved. The money of some test cards is disputed at once
+    (docs.stripe.com/testing#disputes).
+    """
     intent.update(
         status="succeeded", amount_received=intent["amount"], last_payment_error=None, processing=None
     )  # fmt: skip
+    tell(world, "payment_intent.succeeded", intent)
+    disputes.by_card(world, charge)
 
 
 def _keep_or_use_up(world: World, intent: Object, method: Object) -> None:
@@ -258,21 +267,6 @@ def _keep_or_use_up(world: World, intent: Object, method: Object) -> None:
             method["customer"] = intent["customer"]
         else:
             world.used_up.add(method["id"])
-
-
-def _dispute(world: World, charge: Object) -> None:
-    """Add the dispute that some test cards cause at every charge (docs.stripe.com/testing#disputes)."""
-    disputed = world.cards[charge["payment_method"]].disputed
-    if disputed:
-        charge["disputed"] = True
-        moves_money = disputed != "inquiry"
-        world.add(
-            "dispute", amount=charge["amount"], balance_transactions=[], charge=charge["id"],
-            currency=charge["currency"], evidence_details={"due_by": world.now() + 7 * 86400, "has_evidence": False},
-            is_charge_refundable=not moves_money, metadata={}, payment_intent=charge["payment_intent"],
-            reason="fraudulent" if disputed == "inquiry" else disputed,
-            status="needs_response" if moves_money else "warning_needs_response",
-        )  # fmt: skip
 
 
 def _declined(
@@ -292,9 +286,11 @@ def _declined(
     if bare:
         intent["last_payment_error"] = {"type": "card_error", "message": failure["message"]}
         failure = {"message": failure["message"]}
+    tell(world, "payment_intent.payment_failed", intent)
     world.declines[intent["id"]] += 1
     if world.declines[intent["id"]] >= _MOST_DECLINES:
         intent.update(status="canceled", canceled_at=world.now(), cancellation_reason="automatic")
+        tell(world, "payment_intent.canceled", intent)
     return card_error(failure, charge=charge_id, payment_intent=intent, payment_method=method)
 
 
@@ -337,6 +333,7 @@ def authenticate(world: World, identity: str, *, succeeds: bool) -> Object:
             intent,
             {"type": "invalid_request_error", "code": code, "message": message, "payment_method": dict(method)},
         )
+        tell(world, "payment_intent.payment_failed", intent)
         return intent
     try:
         return _charge(world, intent, method, authenticated=True)
@@ -362,6 +359,7 @@ def paid_elsewhere(world: World, customer: str, amount: int, currency: str, kind
         failure_code=None,
     )  # fmt: skip
     intent["latest_charge"] = charge["id"]
+    tell(world, "payment_intent.succeeded", intent)
     return intent
 
 
@@ -374,7 +372,7 @@ def settle(world: World, identity: str, *, succeeds: bool) -> Object:
     charge = world.kinds["charge"][intent["latest_charge"]]
     if succeeds:
         charge.update(status="succeeded", paid=True, captured=True, amount_captured=charge["amount"])
-        _succeed(intent)
+        _succeed(world, intent, charge)
     else:
         charges.fail(charge, GENERIC_DECLINE)
         method = world.kinds["payment_method"][charge["payment_method"]]
@@ -382,16 +380,11 @@ def settle(world: World, identity: str, *, succeeds: bool) -> Object:
             intent,
             {"type": "card_error", **GENERIC_DECLINE, "charge": charge["id"], "payment_method": dict(method)},
         )
+        tell(world, "payment_intent.payment_failed", intent)
     return intent
 
 
 def settle_due(world: World) -> None:
     """End `processing` for all intents whose time has come on the sandbox's clock."""
-    now = world.now()
-    due = [
-        (identity, settlement.succeeds)
-        for identity, settlement in world.settlements.items()
-        if settlement.due is not None and settlement.due <= now
-    ]
-    for identity, succeeds in due:
+    for identity, succeeds in world.due(world.settlements):
         settle(world, identity, succeeds=succeeds)

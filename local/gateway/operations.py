@@ -7,7 +7,7 @@ is an unrecognized URL.
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from local.gateway import charges, intent_params, intents, params, wallet
+from local.gateway import charges, disputes, events, fraud_warnings, intent_params, intents, params, wallet
 from local.gateway.world import Call, Object, World
 
 
@@ -56,8 +56,14 @@ OPERATIONS = (
               locks=True),
     Operation("charges.retrieve", "GET", "/v1/charges/{id}", charges.retrieve),
     Operation("charges.list", "GET", "/v1/charges", charges.list_all, charges.LIST),
-    Operation("disputes.retrieve", "GET", "/v1/disputes/{id}", charges.retrieve_dispute),
-    Operation("disputes.list", "GET", "/v1/disputes", charges.list_disputes, charges.REFUND_LIST),
+    Operation("disputes.retrieve", "GET", "/v1/disputes/{id}", disputes.retrieve),
+    Operation("disputes.list", "GET", "/v1/disputes", disputes.list_all, disputes.LIST),
+    Operation("radar.early_fraud_warnings.retrieve", "GET", "/v1/radar/early_fraud_warnings/{id}",
+              fraud_warnings.retrieve),
+    Operation("radar.early_fraud_warnings.list", "GET", "/v1/radar/early_fraud_warnings", fraud_warnings.list_all,
+              fraud_warnings.LIST),
+    Operation("events.retrieve", "GET", "/v1/events/{id}", events.retrieve),
+    Operation("events.list", "GET", "/v1/events", events.list_all, events.LIST),
     Operation("refunds.create", "POST", "/v1/refunds", charges.refund, charges.REFUND),
     Operation("refunds.retrieve", "GET", "/v1/refunds/{id}", charges.retrieve_refund),
     Operation("refunds.list", "GET", "/v1/refunds", charges.list_refunds, charges.REFUND_LIST),

@@ -5,12 +5,14 @@ test id `pm_card_...` in place of a payment method creates a fresh card. As on S
 being detached, or after a charge without being attached.
 """
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from local.gateway import cards, params
 from local.gateway.cards import Card
 from local.gateway.errors import GatewayError, bad_parameter, card_error, missing, refused
+from local.gateway.events import tell
 from local.gateway.world import Call, Object, World
 
 _SPENT = (
@@ -184,6 +186,22 @@ def detach(world: World, call: Call) -> Object:
         raise refused(message)
     method["customer"] = None
     world.used_up.add(method["id"])
+    tell(world, "payment_method.detached", method)
+    return method
+
+
+def update_automatically(world: World, identity: str, change: Mapping[str, Any]) -> Object:
+    """Play the card network that tells the gateway the details of a renewed card
+    (docs.stripe.com/payments/cards/overview#automatic-card-updates). Raises 400 for anything but exp_month, exp_year
+    and last4.
+    """
+    card = world.at_path("payment_method", identity)["card"]
+    if not change or not set(change) <= {"exp_month", "exp_year", "last4"}:
+        raise refused("An automatic update changes exp_month, exp_year or last4.")
+    before = {"card": {name: card[name] for name in change}}
+    card.update(change)
+    method = world.kinds["payment_method"][identity]
+    tell(world, "payment_method.automatically_updated", method, before)
     return method
 
 

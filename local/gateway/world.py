@@ -8,7 +8,7 @@ import copy
 import secrets
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,7 +18,7 @@ from local.gateway.errors import bad_parameter, missing
 Object = dict[str, Any]
 
 _PREFIXES = {"customer": "cus", "payment_method": "pm", "payment_intent": "pi", "charge": "ch", "refund": "re",
-             "dispute": "du"}  # fmt: skip
+             "dispute": "du", "radar.early_fraud_warning": "issfr", "event": "evt"}  # fmt: skip
 _LABELS = {"payment_method": "PaymentMethod"}
 _PATH_PARAMS = {"payment_intent": "intent", "payment_method": "payment_method"}
 _REFERENCES = {
@@ -28,6 +28,8 @@ _REFERENCES = {
     "charge": ("customer", "payment_intent"),
     "refund": ("charge", "payment_intent"),
     "dispute": ("charge", "payment_intent"),
+    "radar.early_fraud_warning": ("charge", "payment_intent"),
+    "event": (),
 }
 _KIND_OF_REFERENCE = {"latest_charge": "charge"}
 
@@ -57,12 +59,17 @@ class Call:
     bare: bool = False
 
 
+NO_REQUEST: Mapping[str, str | None] = {"id": None, "idempotency_key": None}
+"""The request that an event names where nobody's API request caused the change."""
+
+
 @dataclass
 class World:
     """The whole state of a gateway.
 
     Only the server's event loop touches the state, so threads need no locks. `busy` holds the intents that a slow
-    request is working on.
+    request is working on. `request` is the API request that is being worked on, as events name the request; `send`
+    takes every new event.
     """
 
     kinds: dict[str, dict[str, Object]] = field(default_factory=lambda: {kind: {} for kind in _PREFIXES})
@@ -75,14 +82,30 @@ class World:
     declines: Counter[str] = field(default_factory=Counter)
     busy: set[str] = field(default_factory=set)
     clock_offset: float = 0.0
+    request: dict[str, str | None] = field(default_factory=lambda: dict(NO_REQUEST))
+    send: Callable[[Object], None] = lambda _event: None
 
     def now(self) -> int:
         """Return the seconds since 1970 on the sandbox's clock."""
-        return int(time.time() + self.clock_offset)
+        return int(self.exactly_now())
+
+    def exactly_now(self) -> float:
+        """Return the seconds since 1970 on the sandbox's clock, with their fraction."""
+        return time.time() + self.clock_offset
 
     def set_clock(self, now: float | None) -> None:
         """Set the clock to `now`; the clock then runs on. None restores the machine's time."""
         self.clock_offset = 0.0 if now is None else now - time.time()
+
+    def due(self, settlements: Mapping[str, Settlement]) -> list[tuple[str, bool]]:
+        """Return the settlements whose time has come: the object's id, and whether the end is success."""
+        now = self.now()
+        return [(identity, end.succeeds) for identity, end in settlements.items() if end.due and end.due <= now]
+
+    def next_settlement(self) -> float | None:
+        """Return the time of the next settlement on the sandbox's clock, if any."""
+        ends = [*self.settlements.values(), *self.refund_settlements.values()]
+        return min((end.due for end in ends if end.due), default=None)
 
     def add(self, kind: str, **attributes: Any) -> Object:
         identity = f"{_PREFIXES[kind]}_{secrets.token_hex(12)}"
@@ -104,14 +127,30 @@ class World:
             raise missing(_LABELS.get(kind, kind), identity, param, in_path=False)
         return found
 
-    def page(self, kind: str, url: str, params: Mapping[str, Any], **equal: str | None) -> Object:
-        """Return a page, newest first, of the objects whose attributes have the values in `equal` (None: any value)."""
+    def named(self, params: Mapping[str, Any]) -> dict[str, str]:
+        """Return the charge, customer and payment that a list is filtered by. Raises 400 for an unknown id."""
+        names = [name for name in ("charge", "customer", "payment_intent") if name in params]
+        return {name: str(self.referred(name, params[name], name)["id"]) for name in names}
+
+    def page(
+        self,
+        kind: str,
+        url: str,
+        params: Mapping[str, Any],
+        where: Callable[[Object], bool] = lambda _item: True,
+        /,
+        **equal: str | None,
+    ) -> Object:
+        """Return a page, newest first, of the objects that `where` accepts and whose attributes have the values in
+        `equal` (None: any value).
+        """
         wanted = {name: value for name, value in equal.items() if value is not None}
         found = [
             item
             for item in reversed(self.kinds[kind].values())
             if all(item[name] == value for name, value in wanted.items())
             and _within(item["created"], params.get("created", {}))
+            and where(item)
         ]
         size = params.get("limit", 10)
         if "ending_before" in params:
