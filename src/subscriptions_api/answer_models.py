@@ -5,6 +5,7 @@ from typing import Literal
 
 from pydantic import BaseModel
 
+from renewals.domain.entitlement import EntitlementReason
 from renewals.domain.renewal import Status
 
 
@@ -55,6 +56,28 @@ class SubscriptionOut(BaseModel):
     transaction_id: str | None
     next_attempt: str | None
     fault: FieldFault | None
+
+
+class EntitlementOut(BaseModel):
+    """Whether the customer may use the subscription today, and why.
+
+    until is the first day that is neither paid nor given. grace_until is the first day without entitlement if the
+    renewal on until is refused, or was refused. Both are null if no such day is known. A renewal that is late through
+    the seller's own fault leaves the customer entitled.
+    """
+
+    subscription_id: str
+    entitled: bool
+    reason: EntitlementReason
+    until: str | None
+    grace_until: str | None
+
+
+class EntitlementPage(BaseModel):
+    """One page of a customer's entitlements. next_cursor is null on the last page."""
+
+    items: list[EntitlementOut]
+    next_cursor: str | None
 
 
 class SubscriptionPage(BaseModel):

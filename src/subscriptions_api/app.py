@@ -24,7 +24,7 @@ from renewals.ledger.remembered_answers import KeyUsed
 from renewals.runtime import request_path, telemetry
 from renewals.runtime.aws_errors import transient_aws_errors_as
 from renewals.runtime.telemetry import Event, Reply
-from subscriptions_api import changing, problems, reading, receipts, refunding
+from subscriptions_api import changing, entitlements, problems, reading, receipts, refunding
 from subscriptions_api.problems import BadRequest, Missing, Nobody, NoReceipt, NotVerified, Proxied, Stale
 
 _LARGEST_BODY = 64 * 1024
@@ -42,7 +42,7 @@ def _read_json(text: str) -> dict[str, Json]:
 
 
 app = APIGatewayRestResolver(enable_validation=True, json_body_deserializer=_read_json)
-for _routes in (reading, receipts, changing, refunding):
+for _routes in (reading, entitlements, receipts, changing, refunding):
     app.include_router(_routes.router)
 
 

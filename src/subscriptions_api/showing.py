@@ -5,6 +5,7 @@ from datetime import date, datetime
 from decimal import Decimal
 
 from renewals.domain import currencies, declines, refunds, subscription, wording
+from renewals.domain.entitlement import Entitlement
 from renewals.domain.errors import BadRow
 from renewals.domain.item_values import Item
 from renewals.domain.payment import GatewayRefundState
@@ -95,6 +96,17 @@ def shown_receipts(item: Item, link: Callable[[str], str]) -> Iterator[dict[str,
     if renewal.receipt_key is not None:
         told = {name: period[name] for name in ReceiptOut.model_fields if name in period}
         yield told | {"kind": ReceiptKind.PAYMENT, "void": False, "link": link("")}
+
+
+def shown_entitlement(subscription_id: str, of: Entitlement) -> dict[str, object]:
+    """Show an entitlement as EntitlementOut."""
+    return {
+        "subscription_id": subscription_id,
+        "entitled": of.entitled,
+        "reason": of.reason,
+        "until": of.until.isoformat() if of.until else None,
+        "grace_until": of.grace_until.isoformat() if of.grace_until else None,
+    }
 
 
 def shown_entry(entry: Entry) -> dict[str, object]:

@@ -107,6 +107,7 @@ def api(shop: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[Api]:
         "RENEWALS_TABLE": "renewals",
         "CHANGES_TABLE": "changes",
         "STATE_MACHINE_ARN": "arn:aws:states:us-west-2:123456789012:stateMachine:renewal",
+        "GRACE_DAYS": "7",
         "ENVIRONMENT": "dev",
         "TIME_ZONE": "UTC",
     }.items():
@@ -893,3 +894,49 @@ def test_writers_that_never_end_are_answered_with_wait(api: Api) -> None:
     reply = api("POST", "/subscriptions/sub_1/pause")
     assert (reply.status, reply.headers["retry-after"]) == (429, "1")
     assert api.shop.row()["status"] == "active"
+
+
+def test_an_entitlement_is_that_of_the_subscriptions_own_day(api: Api) -> None:
+    """A subscription with a test clock is judged on the day of its clock. A subscription that does not exist is 404."""
+    api.shop.subscribe(test_clock="2026-01-30")
+    answer = api("GET", "/subscriptions/sub_1/entitlement")
+    told = {"subscription_id": "sub_1", "entitled": True, "reason": "not_billed_yet"}
+    assert answer.body == told | {"until": "2026-01-31", "grace_until": "2026-02-07"}
+    api.shop.edit(test_clock="2026-02-01")
+    assert api("GET", "/subscriptions/sub_1/entitlement").body["reason"] == "due"
+    assert api("GET", "/subscriptions/sub_2/entitlement").status == 404
+
+
+def test_a_customer_s_entitlements_come_in_pages(api: Api) -> None:
+    """Each subscription of the customer is listed once, whatever its state, and nobody else's."""
+    for n in range(5):
+        api("POST", "/subscriptions", NEW | {"subscription_id": f"sub_{n}", "renewal_date": "2027-01-31"})
+    api("POST", "/subscriptions", NEW | {"subscription_id": "sub_z", "customer_id": "cus_z"})
+    api("POST", "/subscriptions/sub_3/cancel", {"when": "now"})
+    found: list[Json] = []
+    cursor: dict[str, str] = {}
+    while True:
+        page = api("GET", "/customers/cus_new/entitlements", query={"limit": "2"} | cursor).body
+        found += page["items"]
+        if page["next_cursor"] is None:
+            break
+        cursor = {"cursor": page["next_cursor"]}
+    assert [each["subscription_id"] for each in found] == [f"sub_{n}" for n in range(5)]
+    assert [each["reason"] for each in found].count("ended") == 1
+    assert api("GET", "/customers/cus_none/entitlements").body == {"items": [], "next_cursor": None}
+    other = api("GET", "/customers/cus_z/entitlements", query={"limit": "1"} | cursor)
+    assert (other.status, other.faults) == (400, ["query.cursor"])
+
+
+def test_a_row_that_is_gone_from_the_table_is_not_listed(api: Api) -> None:
+    """The list comes from an index that may be a moment old: each row is read again, and a deleted row is left out."""
+    api("POST", "/subscriptions", NEW | {"renewal_date": "2027-01-31"})
+    index = api.shop.dynamodb._index_page
+
+    def stale(*given: Any, **named: Any) -> Any:
+        page = index(*given, **named)
+        api.shop.dynamodb.delete("subscriptions", ("sub_new", "cus_new"))
+        return page
+
+    api.shop.dynamodb._index_page = stale  # type: ignore[method-assign]
+    assert api("GET", "/customers/cus_new/entitlements").body == {"items": [], "next_cursor": None}

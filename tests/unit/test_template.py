@@ -626,6 +626,7 @@ def test_functions_get_their_settings() -> None:
             "RECEIPT_LINKS_URL": "",
             "SECRETS_MANAGER_ARN": "<PaymentGatewaySecret.Id>",
             "PROJECT_NAME": "acme",
+            "GRACE_DAYS": "7",
             "TIME_ZONE": "Asia/Kolkata",
         },
         "RenewalSweep": {

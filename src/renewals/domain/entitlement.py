@@ -1,0 +1,149 @@
+"""Whether a customer may use what the customer subscribed to today, and until when. Pure.
+
+A customer is entitled for the days that are paid, and for the days before the first charge. A charge that is late
+through the seller's own fault takes nothing from the customer: the sweep was late, charging is off, the gateway gave no
+answer, or the row or the renewal waits for a person. A charge that the customer's bank refused leaves the customer some
+days of grace, counted from the first attempt.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, timedelta
+from enum import StrEnum
+
+from renewals.domain import subscription
+from renewals.domain.errors import BadRow
+from renewals.domain.item_values import Item
+from renewals.domain.renewal import Status
+from renewals.domain.renewal_history import History
+from renewals.domain.subscription import SubscriptionStatus
+
+
+class EntitlementReason(StrEnum):
+    """Why a customer is entitled or is not."""
+
+    PAID = "paid"
+    """Today is paid."""
+    NOT_BILLED_YET = "not_billed_yet"
+    """The first charge, or the next charge after a resumption, lies ahead: a trial, an import."""
+    DUE = "due"
+    """The charge is due and has no result yet, or cannot be made for now. The seller is late, not the customer."""
+    PAST_DUE = "past_due"
+    """The bank refused the charge."""
+    ACTION_REQUIRED = "action_required"
+    """The bank asks the customer to confirm the payment."""
+    PAUSED = "paused"
+    REFUNDED = "refunded"
+    """The period of today was refunded whole."""
+    UNPAID = "unpaid"
+    ENDED = "ended"
+
+
+@dataclass(frozen=True, slots=True)
+class Entitlement:
+    """What a customer may use.
+
+    Attributes:
+        until: the first day that is neither paid nor given, known today; None if no such day is known.
+        grace_until: the first day without entitlement if a renewal on `until` is refused, or was refused; None where
+            no grace follows on `until`.
+    """
+
+    reason: EntitlementReason
+    entitled: bool
+    until: date | None = None
+    grace_until: date | None = None
+
+    @property
+    def ends(self) -> date | None:
+        """The first day without entitlement, as far as anybody knows today; None if no such day is known."""
+        return self.grace_until or self.until
+
+
+_REFUSED: Mapping[Status, EntitlementReason] = {
+    Status.DECLINED: EntitlementReason.PAST_DUE,
+    Status.ACTION_REQUIRED: EntitlementReason.ACTION_REQUIRED,
+}
+
+
+def entitlement(row: Item, history: History, today: date, grace: timedelta) -> Entitlement:
+    """Return what the customer of a subscription may use today.
+
+    Args:
+        row: the raw attributes of the subscription. A fault of the row takes nothing from the customer.
+        history: the latest periods of this customer.
+        today: the business's day, or the day of the subscription's test clock.
+        grace: for how long after the first refused attempt the customer stays entitled.
+    """
+    status, end = subscription.status_of(row), _day(row, "cancel_at")
+    if status is SubscriptionStatus.CANCELED or (end is not None and end <= today):
+        ended = _day(row, subscription.ENDED_ON) or (end if end is not None and end <= today else None)
+        return Entitlement(EntitlementReason.ENDED, entitled=False, until=ended)
+    if status is SubscriptionStatus.UNPAID:
+        return Entitlement(EntitlementReason.UNPAID, entitled=False)
+    paid = history.paid_within(today, today + timedelta(days=1))
+    if paid is not None:
+        return _paid(history, today, end, grace, status)
+    if status is SubscriptionStatus.PAUSED:
+        return Entitlement(EntitlementReason.PAUSED, entitled=False)
+    if any(period.renewal_date <= today < period.period_end for period in history.ever_paid):
+        return Entitlement(EntitlementReason.REFUNDED, entitled=False)
+    return _unpaid(row, history, today, end, grace)
+
+
+def _paid(
+    history: History, today: date, end: date | None, grace: timedelta, status: SubscriptionStatus | None
+) -> Entitlement:
+    """Return the entitlement of a customer who has paid for today."""
+    until = today
+    while (period := history.paid_within(until, until + timedelta(days=1))) is not None:
+        until = period.period_end
+    if end is not None and end <= until:
+        return Entitlement(EntitlementReason.PAID, entitled=True, until=end)
+    renews = status is None or status.is_live
+    return Entitlement(
+        EntitlementReason.PAID, entitled=True, until=until, grace_until=until + grace if renews else None
+    )
+
+
+def _unpaid(row: Item, history: History, today: date, end: date | None, grace: timedelta) -> Entitlement:
+    """Return the entitlement of a customer who has not paid for today."""
+    refused = _refusal(row, history)
+    if refused is not None:
+        return _refused(*refused, today, end, grace)
+    due = subscription.renewal_date_of(row)
+    if due is None or due <= today or history.unsettled is not None:
+        return Entitlement(EntitlementReason.DUE, entitled=True, until=end)
+    if end is not None and end <= due:
+        return Entitlement(EntitlementReason.NOT_BILLED_YET, entitled=True, until=end)
+    return Entitlement(EntitlementReason.NOT_BILLED_YET, entitled=True, until=due, grace_until=due + grace)
+
+
+def _refusal(row: Item, history: History) -> tuple[EntitlementReason, date, date] | None:
+    """Return how the charge was refused, the first day that is not paid for that reason, and the day of the first
+    attempt. A further attempt that is being made changes nothing. None if no charge was refused."""
+    unsettled = history.unsettled
+    if unsettled is not None:
+        was_refused = unsettled.status in _REFUSED or unsettled.refusals
+        reason = _REFUSED.get(unsettled.status, EntitlementReason.PAST_DUE)
+        return (reason, unsettled.renewal_date, unsettled.first_tried_on) if was_refused else None
+    due = subscription.renewal_date_of(row)
+    is_past_due = subscription.status_of(row) is SubscriptionStatus.PAST_DUE  # by hand or by import, without a period
+    return (EntitlementReason.PAST_DUE, due, due) if is_past_due and due is not None else None
+
+
+def _refused(
+    reason: EntitlementReason, unpaid: date, tried: date, today: date, end: date | None, grace: timedelta
+) -> Entitlement:
+    """Return the entitlement of a customer whose bank refused the charge. The days of grace begin with the first
+    attempt, so that a late sweep shortens no grace."""
+    grace_until = min(max(tried, unpaid) + grace, end or date.max)
+    return Entitlement(reason, entitled=today < grace_until, until=unpaid, grace_until=grace_until)
+
+
+def _day(row: Item, name: str) -> date | None:
+    """Return the day in an attribute; None if the attribute is missing or holds no day."""
+    try:
+        return subscription.day(row, name)
+    except BadRow:
+        return None

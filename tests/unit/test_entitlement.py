@@ -1,0 +1,167 @@
+"""Whether a customer may use a subscription, for each state that a subscription can be in."""
+
+from dataclasses import replace
+from datetime import date, timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from process_payment.claims import due_claim
+from renewals.domain.entitlement import Entitlement, EntitlementReason, entitlement
+from renewals.domain.renewal import Renewal, Status
+from renewals.domain.renewal_history import History
+from renewals.domain.stored import RefundRecord, RefusalRecord
+from renewals.domain.subscription import parse
+from tests.fakes import NOON, SELLER, World
+
+JANUARY, FEBRUARY, MARCH = date(2026, 1, 31), date(2026, 2, 28), date(2026, 3, 31)
+GRACE = timedelta(days=7)
+DAY = timedelta(days=1)
+REFUSAL: RefusalRecord = {"at": NOON.isoformat(), "payment_method": "pm_declined"}
+
+
+@pytest.fixture
+def period(shop: World) -> Renewal:
+    """A paid period from 31 January until before 28 February."""
+    shop.subscribe()
+    none = History()
+    claim = due_claim(parse(shop.row()), None, none, none, execution="run-1", seller=SELLER, moment=shop.moment(NOON))
+    return replace(claim.renewal, status=Status.DONE, payment_id="pi_1", paid_at=NOON)
+
+
+def row(shop: World, **attributes: Any) -> dict[str, Any]:
+    """The row of the subscription, with other attributes."""
+    return {name: value for name, value in (shop.row() | attributes).items() if value is not None}
+
+
+def refunded(period: Renewal, amount: str) -> Renewal:
+    refund: RefundRecord = {
+        "amount": Decimal(amount), "state": "refunded", "at": NOON.isoformat(), "by": "ann", "request": "request-1",
+    }  # fmt: skip
+    return replace(period, refunds={"refund_1": refund})
+
+
+def declined(period: Renewal, status: Status = Status.DECLINED) -> Renewal:
+    """The period after the paid one, refused on its first day."""
+    start, end = period.period_end, period.period_end + timedelta(days=31)
+    late = replace(period, status=status, paid_at=None, first_tried_on=start)
+    return replace(late, renewal_date=start, row_date=start, period_end=end)
+
+
+RENEWED = {"renewal_date": "2026-02-28"}
+ENDS = {"cancel_at": "2026-02-14"}
+
+
+@pytest.mark.parametrize(
+    ("today", "attributes", "history", "expected"),
+    [
+        ("2026-02-27", RENEWED, ["paid"], (True, "paid", "2026-02-28", "2026-03-07")),
+        ("2026-02-10", RENEWED | ENDS, ["paid"], (True, "paid", "2026-02-14", None)),
+        ("2026-02-14", RENEWED | ENDS, ["paid"], (False, "ended", "2026-02-14", None)),
+        ("2026-02-10", RENEWED | {"cancel_at": "2026-02-28"}, ["paid"], (True, "paid", "2026-02-28", None)),
+        ("2026-02-10", RENEWED | {"status": "paused"}, ["paid"], (True, "paid", "2026-02-28", None)),
+        ("2026-02-28", RENEWED | {"status": "paused"}, ["paid"], (False, "paused", None, None)),
+        ("2026-02-10", RENEWED | {"status": "canceled"}, ["paid"], (False, "ended", None, None)),
+        ("2026-03-10", RENEWED | {"status": "canceled", "ended_on": "2026-02-28"}, ["paid"],
+         (False, "ended", "2026-02-28", None)),
+        ("2026-02-10", RENEWED | {"status": "unpaid"}, [], (False, "unpaid", None, None)),
+        ("2026-01-30", {}, [], (True, "not_billed_yet", "2026-01-31", "2026-02-07")),
+        ("2026-01-30", {"cancel_at": "2026-01-31"}, [], (True, "not_billed_yet", "2026-01-31", None)),
+        ("2026-01-31", {}, [], (True, "due", None, None)),
+        ("2026-12-31", {}, [], (True, "due", None, None)),
+        ("2026-02-28", RENEWED, ["paid"], (True, "due", None, None)),
+        ("2026-06-01", RENEWED | {"amount": "no number"}, ["paid"], (True, "due", None, None)),
+        ("2026-06-01", {"renewal_date": "no date"}, [], (True, "due", None, None)),
+        ("2026-06-01", {"status": "odd"}, [], (True, "due", None, None)),
+        ("2026-03-01", RENEWED, ["claimed", "paid"], (True, "due", None, None)),
+        ("2026-06-01", RENEWED, ["failed", "paid"], (True, "due", None, None)),
+        ("2026-03-06", RENEWED, ["declined", "paid"], (True, "past_due", "2026-02-28", "2026-03-07")),
+        ("2026-03-07", RENEWED, ["declined", "paid"], (False, "past_due", "2026-02-28", "2026-03-07")),
+        ("2026-03-08", RENEWED, ["tried late", "paid"], (True, "past_due", "2026-02-28", "2026-03-12")),
+        ("2026-03-07", RENEWED, ["tried again", "paid"], (False, "past_due", "2026-02-28", "2026-03-07")),
+        ("2026-03-01", RENEWED | {"cancel_at": "2026-03-03"}, ["declined", "paid"],
+         (True, "past_due", "2026-02-28", "2026-03-03")),
+        ("2026-03-06", RENEWED, ["action_required", "paid"], (True, "action_required", "2026-02-28", "2026-03-07")),
+        ("2026-03-07", RENEWED, ["action_required", "paid"], (False, "action_required", "2026-02-28", "2026-03-07")),
+        ("2026-02-07", {"status": "past_due"}, [], (False, "past_due", "2026-01-31", "2026-02-07")),
+        ("2026-02-06", {"status": "past_due"}, [], (True, "past_due", "2026-01-31", "2026-02-07")),
+        ("2026-02-10", RENEWED, ["refunded whole"], (False, "refunded", None, None)),
+        ("2026-02-10", RENEWED, ["refunded in part"], (True, "paid", "2026-02-28", "2026-03-07")),
+    ],
+)  # fmt: skip
+def test_each_state_of_a_subscription_has_its_answer(
+    shop: World,
+    period: Renewal,
+    today: str,
+    attributes: dict[str, Any],
+    history: list[str],
+    expected: tuple[bool, str, str | None, str | None],
+) -> None:
+    """The table of docs/connect.md, with the days before and after each limit."""
+    late = declined(period)
+    made: dict[str, Renewal] = {
+        "paid": period,
+        "claimed": declined(period, Status.CLAIMED),
+        "failed": declined(period, Status.FAILED),
+        "declined": late,
+        "tried late": replace(late, first_tried_on=date(2026, 3, 5)),
+        "tried again": replace(late, status=Status.CLAIMED, refusals={"attempt_1": REFUSAL}),
+        "action_required": declined(period, Status.ACTION_REQUIRED),
+        "refunded whole": refunded(period, "29.99"),
+        "refunded in part": refunded(period, "29.98"),
+    }
+    found = entitlement(
+        row(shop, **attributes), History(made[each] for each in history), date.fromisoformat(today), GRACE
+    )
+    told = tuple(None if day is None else day.isoformat() for day in (found.until, found.grace_until))
+    assert (found.entitled, found.reason, *told) == expected
+
+
+@pytest.mark.parametrize("days", [0, 1, 7, 90])
+def test_grace_is_as_long_as_the_setting_says(shop: World, period: Renewal, days: int) -> None:
+    """The last day of grace is entitled and the next day is not; without grace a refused charge ends it at once."""
+    history, grace = History([declined(period), period]), timedelta(days=days)
+    ends = FEBRUARY + grace
+    assert not entitlement(row(shop, **RENEWED), history, ends, grace).entitled
+    assert entitlement(row(shop, **RENEWED), history, ends - DAY, grace).entitled
+
+
+def test_a_planned_end_is_told_before_it_comes() -> None:
+    """`ends` is the day that an event names: the end of the grace, the end of the paid time, or no day."""
+    both = Entitlement(EntitlementReason.PAID, entitled=True, until=FEBRUARY, grace_until=MARCH)
+    late = Entitlement(EntitlementReason.DUE, entitled=True)
+    assert (both.ends, replace(both, grace_until=None).ends, late.ends) == (MARCH, FEBRUARY, None)
+
+
+@given(st.lists(st.sampled_from(["pays", "declines", "is asked", "does nothing"]), max_size=6), st.integers(0, 9))
+def test_a_life_is_never_locked_out_for_what_it_paid(acts: list[str], days: int) -> None:
+    """Through renewals that are paid, refused or late, whoever paid for today is entitled, and whoever is refused is
+    entitled for the days of grace and no longer."""
+    shop, grace = World(), timedelta(days=days)
+    shop.subscribe()
+    cards = {"pays": "pm_ok", "declines": "pm_declined", "is asked": "pm_3ds"}
+    now = NOON
+    for n, act in enumerate(acts):
+        if act in cards:
+            shop.edit(payment_method=cards[act])
+            shop.run(f"run-{n}", now)
+        _as_the_ledger_says(shop, now.date(), grace)
+        now += timedelta(days=11)
+
+
+def _as_the_ledger_says(shop: World, today: date, grace: timedelta) -> None:
+    row = shop.row()
+    history = shop.ledger.history(row["subscription_id"], row["customer_id"])
+    found = entitlement(row, history, today, grace)
+    if any(period.renewal_date <= today < period.period_end for period in history.paid):
+        assert found.entitled
+        assert found.reason is EntitlementReason.PAID
+    elif (refused := history.unsettled) is not None and row["status"] == "past_due":
+        assert found.entitled is (today < max(refused.first_tried_on, refused.renewal_date) + grace)
+    elif row["status"] in ("canceled", "unpaid"):
+        assert not found.entitled
+    else:
+        assert found.entitled
