@@ -77,13 +77,13 @@ def _operation(path: str, method: str, operation: dict[str, Any]) -> list[str]:
     lines = [f"### {operation['summary']}", "", f"`{method.upper()} {path}`", "", *_prose(operation)]
     parameters = [p for p in operation.get("parameters", []) if p["in"] != "path"]
     if parameters:
-        lines += ["| parameter | in | |", "|---|---|---|"]
+        lines += ["| parameter | in | meaning |", "|---|---|---|"]
         lines += [f"| `{p['name']}`{_required(p)} | {p['in']} | {p.get('description', '')} |" for p in parameters]
         lines += [""]
     body = operation.get("requestBody")
     if body:
         lines += [f"Body: {_link(body['content']['application/json']['schema'])}", ""]
-    lines += ["| status | | |", "|---|---|---|"]
+    lines += ["| status | meaning | body |", "|---|---|---|"]
     for status, response in sorted(operation["responses"].items()):
         (schema,) = [content.get("schema", {}) for content in response.get("content", {"": {}}).values()]
         lines.append(f"| {status} | {response['description']} | {_link(schema)} |")
@@ -96,7 +96,7 @@ def _fields(schema: dict[str, Any]) -> list[str]:
         f"| `{name}`{'' if name in required else ' (optional)'} | {_type(field)} | {_bounds(field)} |"
         for name, field in schema.get("properties", {}).items()
     ]
-    return ["| field | type | |", "|---|---|---|", *rows, ""] if rows else []
+    return ["| field | type | limits |", "|---|---|---|", *rows, ""] if rows else []
 
 
 def _prose(described: dict[str, Any]) -> list[str]:
