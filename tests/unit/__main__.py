@@ -13,7 +13,7 @@ FOLDER = Path(__file__).parent
 OF_THE_FIRST = frozenset(
     (
         "alarms anchors api_document audit aws_clients benchmarks catch_up charging_off clear_mail_fault"
-        " clock currencies documents dunning ended entry errors find_python ledger local_commands mail_pages"
+        " clock currencies documents dunning ended entry errors find_python ledger local_commands"
         " mailbox model names oncall owed_table preview printable receipt_links receipt_numbers"
         " receipt_pdf receipt_places recordings refunds rooms simulation spans steps subscriptions_api"
         " subscriptions_command texts timeline webhook words workflows"

@@ -157,21 +157,27 @@ def test_a_switch_that_cannot_be_read_is_no_leave_to_charge() -> None:
         Switch(switch, "changes").is_off("sub_1")
 
 
-@pytest.fixture
-def changes() -> Iterator[Any]:
-    """A DynamoDB client with an empty changes table."""
+@pytest.fixture(scope="module")
+def moto() -> Iterator[Any]:
+    """Start moto once for all tests: starting moto and making a client take longer than a test."""
     with mock_aws():
-        client = boto3.client("dynamodb", region_name="us-west-2")
-        client.create_table(
-            TableName="changes",
-            BillingMode="PAY_PER_REQUEST",
-            AttributeDefinitions=[{"AttributeName": name, "AttributeType": "S"} for name in charging.EARLIER],
-            KeySchema=[
-                {"AttributeName": "subscription_id", "KeyType": "HASH"},
-                {"AttributeName": "change", "KeyType": "RANGE"},
-            ],
-        )
-        yield client
+        yield boto3.client("dynamodb", region_name="us-west-2")
+
+
+@pytest.fixture
+def changes(moto: Any) -> Iterator[Any]:
+    """A DynamoDB client with an empty changes table."""
+    moto.create_table(
+        TableName="changes",
+        BillingMode="PAY_PER_REQUEST",
+        AttributeDefinitions=[{"AttributeName": name, "AttributeType": "S"} for name in charging.EARLIER],
+        KeySchema=[
+            {"AttributeName": "subscription_id", "KeyType": "HASH"},
+            {"AttributeName": "change", "KeyType": "RANGE"},
+        ],
+    )
+    yield moto
+    moto.delete_table(TableName="changes")
 
 
 def _switch_items(table: Any) -> list[str]:

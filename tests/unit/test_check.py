@@ -1,35 +1,13 @@
-"""`make check` finds and names planted faults."""
+"""`make check` and the hook before a commit run the checks that the project needs."""
 
-import json
-import subprocess
 from pathlib import Path
-
-from scripts.transformed import written
 
 ROOT = Path(__file__).parents[2]
 
 
-def test_a_resource_of_sams_with_a_wrong_value_is_found(tmp_path: Path) -> None:
-    """cfn-lint checks the template as transformed by SAM: on the template itself cfn-lint passes over SAM's own
-    resources."""
-    template = written()
-    names = ("RenewalWorker", "RenewalQueue", "RenewalDeadLetterQueue")  # few resources, since a check takes seconds
-    template["Resources"] = {name: template["Resources"][name] for name in names}
-    template["Outputs"] = {}
-    worker = template["Resources"]["RenewalWorker"]["Properties"]
-    worker["Timeout"] = 3000
-    worker["Events"]["Requests"]["Properties"]["ScalingConfig"] = {"MaximumConcurrency": 1}
-    (tmp_path / "template.json").write_text(json.dumps(template))
-    command = ["scripts/check_transformed.sh", str(tmp_path / "template.json")]
-    found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=110)
-    assert found.returncode != 0
-    assert "3000 is greater than the maximum of 900" in found.stdout
-    assert "1 is less than the minimum of 2" in found.stdout
-
-
 def test_the_transformed_template_is_what_is_linted() -> None:
-    """Both `make check` and the pre-commit hook run the check of the transformed template, whose work the test above
-    proves."""
+    """Both `make check` and the pre-commit hook run the check of the transformed template;
+    tests/integration/test_check.py sees the check find faults."""
     assert 'check "cfn-lint" scripts/check_transformed.sh' in (ROOT / "scripts/check.sh").read_text()
     assert "entry: scripts/check_transformed.sh" in (ROOT / ".pre-commit-config.yaml").read_text()
 

@@ -39,8 +39,10 @@ CONDITIONS = [
 VALUES = {":claimed": "claimed", ":paid": "paid", ":failed": "failed"}
 
 
-def _moto() -> Any:
-    client = boto3.client("dynamodb", region_name="us-west-2")
+def _begin(client: Any) -> None:
+    """Delete the tables of the test before, and make the renewals' table with one item."""
+    for name in client.list_tables()["TableNames"]:
+        client.delete_table(TableName=name)
     client.create_table(
         TableName="renewals",
         BillingMode="PAY_PER_REQUEST",
@@ -51,15 +53,21 @@ def _moto() -> Any:
         ],
     )
     client.put_item(TableName="renewals", Item=wire(ITEM))
-    return client
+
+
+@pytest.fixture(scope="module")
+def moto_dynamodb() -> Iterator[Any]:
+    """Start moto once for all tests: starting moto and making a client take longer than a test."""
+    with mock_aws():
+        yield boto3.client("dynamodb", region_name="us-west-2")
 
 
 @pytest.fixture
-def clients() -> Iterator[tuple[Any, Any]]:
+def clients(moto_dynamodb: Any) -> tuple[Any, Any]:
     fake = FakeDynamoDB({"renewals": "renewal_date"})
     fake.put("renewals", ITEM)
-    with mock_aws():
-        yield fake, _moto()
+    _begin(moto_dynamodb)
+    return fake, moto_dynamodb
 
 
 def _change(condition: str) -> "UpdateTypeDef":

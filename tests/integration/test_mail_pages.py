@@ -17,7 +17,12 @@ from renewals.domain.subscription import parse
 from send_email.message import Attachment, compose, remind
 from tests.browser import NEEDS_CHROMIUM, chromium, resize
 from tests.fakes import DUE, NOON, SENDER, World
-from tests.unit.test_message import HARD, LAST, REFUSED, SOFT, WAITS
+
+SETTINGS = {"POWERTOOLS_METRICS_NAMESPACE": "test", "POWERTOOLS_SERVICE_NAME": "test"}
+with pytest.MonkeyPatch.context() as patch:
+    for setting in SETTINGS.items():
+        patch.setenv(*setting)
+    from tests.unit.test_message import HARD, LAST, REFUSED, SOFT, WAITS  # the module renews when it is imported
 
 pytestmark = NEEDS_CHROMIUM
 TO = "ann@customer.example"
@@ -73,11 +78,13 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
 
 @pytest.mark.parametrize("changed", [ORDINARY, HOSTILE], ids=["ordinary", "hostile"])
 def test_every_mail_fits_a_phone_and_a_desktop(
-    shop: World, browser: Chrome, tmp_path: Path, changed: dict[str, Any]
+    browser: Chrome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changed: dict[str, Any]
 ) -> None:
     """No mail is wider than its window, nothing sticks out of its box, and a phone does not shrink the letters."""
+    for setting in SETTINGS.items():
+        monkeypatch.setenv(*setting)
     wide = {}
-    for name, mail in _mails(shop, changed):
+    for name, mail in _mails(World(), changed):
         page = mail.get_body(("html",))
         assert page is not None
         file = tmp_path / f"{name}.html"
