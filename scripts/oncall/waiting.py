@@ -10,8 +10,10 @@ from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
+from renewal_sweep.needs import DAYS, is_unfinished, unfinished_seconds
+from renewal_sweep.parts import PartKind, SweepPart
 from renewal_sweep.queue import RenewalQueue
-from renewal_sweep.sweep import DAYS, PAGE, PartKind, Sweep, SweepPart, is_unfinished, unfinished_seconds
+from renewal_sweep.sweep import PAGE, Sweep
 from renewals.domain import refunds, wording
 from renewals.domain.renewal import INDEX_SHARDS, MailKind
 from renewals.domain.request import RenewalRequest

@@ -10,8 +10,9 @@ from dataclasses import asdict
 from datetime import date
 from typing import Any
 
+from renewal_sweep.parts import SweepKind, SweepPart
 from renewal_sweep.queue import RenewalQueue
-from renewal_sweep.sweep import Sweep, SweepKind, SweepPart, Swept
+from renewal_sweep.sweep import Sweep, Swept
 from renewals.domain.errors import BadEvent, BadRow
 from renewals.ledger.charging import Switch
 from renewals.ledger.steps import Row

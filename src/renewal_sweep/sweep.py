@@ -33,26 +33,23 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import date, datetime, timedelta
-from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+from renewal_sweep.needs import DAYS, is_unfinished, needs_renewal, request_for, unfinished_seconds
+from renewal_sweep.parts import PartKind, SweepKind, SweepPart
 from renewal_sweep.queue import RenewalQueue
-from renewals.domain import mail_faults, pauses, reminders, subscription
+from renewals.domain import mail_faults, reminders, subscription
 from renewals.domain.errors import BadRow
-from renewals.domain.item_values import moment, storable
-from renewals.domain.reasons import Reason
-from renewals.domain.renewal import CUT_OFF, INDEX_SHARDS
+from renewals.domain.item_values import storable
+from renewals.domain.renewal import CUT_OFF
 from renewals.domain.request import Asks, RenewalRequest
-from renewals.domain.subscription import Subscription, SubscriptionStatus
+from renewals.domain.subscription import SubscriptionStatus
 from renewals.ledger.steps import Row
 from renewals.runtime import dynamodb
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
-    from mypy_boto3_dynamodb.type_defs import AttributeValueTypeDef, QueryOutputTypeDef, ScanOutputTypeDef
-
-DAYS = 40
-"""The hourly sweep looks back this many days, today included. The nightly sweep finds older renewal dates."""
+    from mypy_boto3_dynamodb.type_defs import QueryOutputTypeDef, ScanOutputTypeDef
 
 SEGMENTS = 16
 PAGE = 1000
@@ -68,49 +65,6 @@ ENOUGH_SECONDS = 60
 """A run with less time left than this hands on the rest of its work."""
 
 _CUT_OFF = {f":{status}": status for status in sorted(CUT_OFF)}
-
-
-class SweepKind(StrEnum):
-    """The kind of sweep that a schedule starts."""
-
-    DUE = "due"
-    ALL = "all"
-
-
-class PartKind(StrEnum):
-    """The kind of data that a part of a sweep reads."""
-
-    DATE = "date"
-    """The subscriptions with the same renewal date."""
-    SHARD = "shard"
-    """One shard of the unfinished renewals."""
-    SEGMENT = "segment"
-    """One segment of the subscriptions table."""
-    CLOCKS = "clocks"
-    """All subscriptions with a test clock."""
-
-
-@dataclass(frozen=True, slots=True)
-class SweepPart:
-    """The rows for a single run to read.
-
-    Attributes:
-        of: the renewal date, or the number of the shard or segment.
-        start: the key after which to begin.
-        rows: the number of rows; None for all following rows.
-        sends: whether due renewals are sent to the queue; bad rows are reported in any case.
-    """
-
-    kind: PartKind
-    of: str
-    start: dict[str, AttributeValueTypeDef] | None = None
-    rows: int | None = None
-    sends: bool = True
-
-    @classmethod
-    def of_event(cls, told: Mapping[str, Any]) -> SweepPart:
-        """Return the part that an event names."""
-        return cls(**{**told, "kind": PartKind(told["kind"])})
 
 
 @dataclass(slots=True)
@@ -188,9 +142,9 @@ class Sweep:
             if counted["ScannedCount"]:
                 unfinished = unfinished or left.kind is PartKind.SHARD
                 self._hand_on(replace(left, rows=counted["ScannedCount"]), done)
-            if _is_last_shard(left) and not unfinished:
+            if left.is_last_shard and not unfinished:
                 done.oldest = 0.0  # no part will report the age
-            left = _after(left, counted) or self._planned_after(left)
+            left = left.after(counted) or self._planned_after(left)
             if left is not None and self.seconds_left() < ENOUGH_SECONDS:
                 self.hand_on({"sweep": SweepKind.DUE, "from": asdict(left)})
                 return done
@@ -216,7 +170,7 @@ class Sweep:
                 self.queue.send(requests)
                 done.sent += len(requests)
             done.rows += answer["ScannedCount"]
-            left = _after(left, answer)
+            left = left.after(answer)
             if left is not None and self.seconds_left() < ENOUGH_SECONDS:
                 self._hand_on(left, done)
                 return done
@@ -233,7 +187,7 @@ class Sweep:
         while left is not None and waiting >= 0:
             counted = self._page(left, Select="COUNT")
             waiting -= counted["Count"]
-            left = _after(left, counted) or self._planned_after(left)
+            left = left.after(counted) or self._planned_after(left)
         return waiting < 0
 
     def _hand_on(self, part: SweepPart, done: Swept) -> None:
@@ -249,7 +203,7 @@ class Sweep:
         if part.kind is PartKind.DATE:
             day = date.fromisoformat(part.of) + timedelta(days=1)
             return SweepPart(PartKind.DATE, day.isoformat()) if day <= self.today else SweepPart(PartKind.SHARD, "0")
-        if part.kind is PartKind.SHARD and not _is_last_shard(part):
+        if part.kind is PartKind.SHARD and not part.is_last_shard:
             return SweepPart(PartKind.SHARD, str(int(part.of) + 1), sends=part.sends)
         return (
             SweepPart(PartKind.CLOCKS, "all")
@@ -306,7 +260,7 @@ class Sweep:
                 done.due += request.asks is Asks.RENEW
                 yield request
             elif self._was_corrected(part, row):
-                yield _request(row)
+                yield request_for(row)
 
     def _was_corrected(self, part: SweepPart, row: Row) -> bool:
         """Whether mail to the customer bounced within the last forty days, and the row has a new address by now.
@@ -324,7 +278,7 @@ class Sweep:
         for row in rows:
             only_refunds = not is_unfinished(row) and "next_attempt" not in row
             try:
-                yield _request(row, Asks.SETTLE_REFUNDS if only_refunds else Asks.RENEW)
+                yield request_for(row, Asks.SETTLE_REFUNDS if only_refunds else Asks.RENEW)
             except (KeyError, TypeError):  # somebody wrote the item by hand
                 self.name(row, BadRow("customer_id", "is missing or not a string"))
                 done.bad += 1
@@ -342,81 +296,15 @@ class Sweep:
         if (part.kind is PartKind.CLOCKS) is (clock is None):
             return None
         if subscription.has_ended(row) and subscription.status_of(row) is not SubscriptionStatus.PAUSED:
-            return _request(row) if "next_attempt" in row and not self._is_the_hourly_ones(part, row) else None
+            return request_for(row) if "next_attempt" in row and not self._is_the_hourly_ones(part, row) else None
         checked, today = subscription.parse(row), clock or self.today
-        if _wants(part, checked, today):
-            return _request(row)
+        if needs_renewal(part, checked, today):
+            return request_for(row)
         reminded = part.kind is not PartKind.DATE and reminders.may_be_owed(checked, today, self.reminder_days)
-        return _request(row, Asks.REMIND) if reminded else None
+        return request_for(row, Asks.REMIND) if reminded else None
 
     def _is_the_hourly_ones(self, part: SweepPart, row: Row) -> bool:
         """Whether the nightly sweep leaves the row to the hourly sweep, because the hourly sweep finds the row by
         date."""
         first, on = (self.today - timedelta(days=DAYS - 1)).isoformat(), row.get("renewal_date")
         return part.kind is PartKind.SEGMENT and isinstance(on, str) and first <= on <= self.today.isoformat()
-
-
-def is_unfinished(row: Row) -> bool:
-    """Whether the renewal has work to continue now."""
-    status = row.get("status")
-    return (isinstance(status, str) and status in CUT_OFF) or ("notice" in row and "parked" not in row)
-
-
-def unfinished_seconds(row: Row, now: datetime) -> float:
-    """Return how long a renewal in unfinished-index has been unfinished, or how long its refunds have been overdue for
-    a look.
-
-    A renewal waiting for its next dunning date, for a new address, or for a refund on its way counts as zero.
-    """
-    begins = ("begun_at" if "begun_at" in row else "touched_at") if is_unfinished(row) else "refunds_due"
-    try:
-        return max((now - moment(row, begins)).total_seconds(), 0.0)
-    except (KeyError, TypeError, ValueError):  # no refund needs a look, or somebody wrote a value that is no moment
-        return 0.0
-
-
-def _wants(part: SweepPart, checked: Subscription, today: date) -> bool:
-    """Whether the row must be renewed, and the part is responsible for the request."""
-    if subscription.is_over(checked.row, today):  # the workflow must write the end into the row's status
-        return True
-    if pauses.was_resumed_by_hand(checked):  # the workflow must move the renewal date, to bill from now on
-        return True
-    refused = "next_attempt" in checked.row
-    reason = checked.why_not_due(today)
-    if refused and reason is not None:
-        return True
-    if reason is not None and not (reason is Reason.PAUSED and checked.renewal_date <= today):
-        return False
-    if refused and not _is_asked_again(checked.row, today):
-        return False
-    return part.kind is not PartKind.SEGMENT or checked.renewal_date <= today - timedelta(days=DAYS)
-
-
-def _is_asked_again(row: Row, today: date) -> bool:
-    """Whether a refused period is retried now: the dunning date has come, or the card was replaced."""
-    another_card = row.get("payment_method") != row.get("refused_payment_method")
-    try:
-        return another_card or subscription.day(row, "next_attempt") <= today
-    except BadRow:
-        return True
-
-
-def _is_last_shard(part: SweepPart) -> bool:
-    return part.kind is PartKind.SHARD and int(part.of) == INDEX_SHARDS - 1
-
-
-def _after(part: SweepPart, answer: QueryOutputTypeDef | ScanOutputTypeDef) -> SweepPart | None:
-    """Return the rest of a part after a page was read; None at the end."""
-    rows = None if part.rows is None else part.rows - answer["ScannedCount"]
-    if "LastEvaluatedKey" not in answer or (rows is not None and rows <= 0):
-        return None
-    return replace(part, start=answer["LastEvaluatedKey"], rows=rows)
-
-
-def _request(row: Row, asks: Asks = Asks.RENEW) -> RenewalRequest:
-    """Build a request from a subscription's row or a renewal's item.
-
-    The request names the period by its renewal date. The row of an ended subscription may lack the date: its refused
-    period is closed without a date.
-    """
-    return RenewalRequest.of_row(row, subscription.renewal_date_of(row), asks)

@@ -23,8 +23,9 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from renewal_sweep.parts import SweepPart
 from renewal_sweep.queue import RenewalQueue
-from renewal_sweep.sweep import Sweep, SweepPart
+from renewal_sweep.sweep import Sweep
 from renewals.domain import currencies
 from renewals.domain.payment import Failure, PaymentState
 from renewals.domain.schedule import Interval, Schedule

@@ -44,8 +44,9 @@ from renewal_audit.compare import Compared
 from renewal_audit.findings import Found
 from renewal_audit.keys import is_of
 from renewal_audit.overdue import compare_due
+from renewal_sweep.parts import PartKind, SweepPart
 from renewal_sweep.queue import RenewalQueue
-from renewal_sweep.sweep import PartKind, Sweep, SweepPart
+from renewal_sweep.sweep import Sweep
 from renewals.domain import reminders, subscription
 from renewals.domain.errors import MailError, PaymentError
 from renewals.domain.mail_faults import FaultKind

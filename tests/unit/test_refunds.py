@@ -9,7 +9,9 @@ from typing import Any, cast
 
 import pytest
 
-from renewal_sweep.sweep import PartKind, Sweep, SweepPart, unfinished_seconds
+from renewal_sweep.needs import unfinished_seconds
+from renewal_sweep.parts import PartKind, SweepPart
+from renewal_sweep.sweep import Sweep
 from renewals.domain.currencies import exact_minor_units
 from renewals.domain.errors import BadRow
 from renewals.domain.payment import GatewayRefundState

@@ -90,3 +90,9 @@ def test_nothing_imports_in_a_circle(folder: str) -> None:
     while free := {name for name, of in imports.items() if not of & imports.keys()}:
         imports = {name: of for name, of in imports.items() if name not in free}
     assert sorted(imports) == []
+
+
+def test_no_file_is_too_long() -> None:
+    """Every file of the source holds one idea, and no file has more than 400 lines."""
+    lines = {path.relative_to(ROOT): len(path.read_text().splitlines()) for path in (ROOT / "src").rglob("*.py")}
+    assert {str(path): count for path, count in lines.items() if count > 400} == {}

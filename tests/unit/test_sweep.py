@@ -11,8 +11,9 @@ from typing import Any, cast
 import pytest
 
 from renewal_sweep import sweep
+from renewal_sweep.parts import SweepPart
 from renewal_sweep.queue import RenewalQueue
-from renewal_sweep.sweep import Sweep, SweepPart, Swept
+from renewal_sweep.sweep import Sweep, Swept
 from renewals.domain.errors import BadRow, NotHandedOver
 from renewals.domain.payment import PaymentState
 from renewals.domain.request import RenewalRequest

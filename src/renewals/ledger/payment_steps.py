@@ -1,4 +1,4 @@
-"""The payment of a claimed period in the ledger, and its results.
+"""Payments of claimed periods in the ledger: ownership, the id of the payment, and the result.
 
 All functions return steps as values.
 """
