@@ -37,8 +37,8 @@ _ID_FIELD = "body.subscription_id"
 @router.post(
     "/subscriptions",
     summary="Create a subscription",
-    description="Without `renewal_date` the first charge is made now. It needs `subscription_id` or Idempotency-Key, "
-    "since with neither a request that is sent again would be a second subscription.",
+    description="Without `renewal_date` the first charge is made now. The request needs a `subscription_id` or an "
+    "Idempotency-Key, so that a request that is sent twice creates one subscription.",
     tags=["Subscriptions"],
     operation_id="createSubscription",
     status_code=201,
@@ -74,15 +74,15 @@ def create_subscription(
 @router.patch(
     "/subscriptions/<subscription_id>",
     summary="Change a subscription",
-    description="From the next period on; what a reminder has named of that one holds for it, unless there is time to "
-    "tell the customer again, as `preview` shows. With If-Match, so that two editors do not overwrite each other. "
-    "Another `customer_email` is mailed what could not be mailed to the one before. Another `interval` renews on the "
-    "day of `renewal_date`. Another `anchor_day` moves `renewal_date` on to the next such day; the days until then are "
-    "not charged. Another `gateway_customer` comes with a card of theirs: a payment that is still tried of the one "
-    "before is given up, and its period billed anew.",
+    description="Changes count from the next period on. If a reminder has named the amount of the next period, that "
+    "amount stays, unless there is time to tell the customer again; `preview` shows the amount. If-Match keeps two "
+    "editors from overwriting each other. A new `customer_email` gets the mail that could not be sent to the address "
+    "before. A new `interval` renews on the day of `renewal_date`. A new `anchor_day` moves `renewal_date` to the next "
+    "such day; the days until then are not charged. A new `gateway_customer` needs a `payment_method` of that "
+    "customer; an unfinished payment of the customer before is given up, and its period is billed anew.",
     tags=["Subscriptions"],
     operation_id="editSubscription",
-    responses={200: {"description": "Changed. `ETag` is the new one."}} | documented(404, 409, 412, 413, 415),
+    responses={200: {"description": "Changed. `ETag` is the new entity tag."}} | documented(404, 409, 412, 413, 415),
 )
 def edit_subscription(
     subscription_id: SubscriptionId, edit: Edit, if_match: IfMatch, *, verify: Verify = True
@@ -115,7 +115,7 @@ _ACTED = {200: {"description": "Done. `ETag` is the new one."}}
 @router.post(
     "/subscriptions/<subscription_id>/cancel",
     summary="Cancel a subscription",
-    description="Now, or when the period that is paid ends. A payment that is tried again is called off.",
+    description="The subscription ends now, or at the end of the paid period. An unfinished payment is cancelled.",
     tags=["Status"],
     operation_id="cancelSubscription",
     responses=_ACTED | documented(404, 409, 413, 415, 422),
@@ -130,7 +130,7 @@ def cancel_subscription(
 @router.post(
     "/subscriptions/<subscription_id>/pause",
     summary="Pause a subscription",
-    description="Paused time is never billed.",
+    description="The time of the pause is never billed.",
     tags=["Status"],
     operation_id="pauseSubscription",
     responses=_ACTED | documented(404, 409, 413, 415, 422),
@@ -144,8 +144,8 @@ def pause_subscription(
 @router.post(
     "/subscriptions/<subscription_id>/resume",
     summary="Resume a subscription",
-    description="One that is paused, which is then billed from today on, unless its time is paid; one that is "
-    "suspended as unpaid, which is then billed anew; or one that is to be canceled at the end of its period.",
+    description="A paused subscription is billed from today on, or from the end of the paid time. An unpaid "
+    "subscription is billed anew. A cancellation at the end of the period is withdrawn.",
     tags=["Status"],
     operation_id="resumeSubscription",
     responses=_ACTED | documented(404, 409, 413, 415, 422),
@@ -158,9 +158,9 @@ def resume_subscription(
 
 @router.put(
     "/subscriptions/<subscription_id>/payment-method",
-    summary="Give another card",
-    description="One that is saved for the subscription's `gateway_customer`. Where a payment is past due, it is tried "
-    "with the new card at once.",
+    summary="Update the payment method",
+    description="The gateway must have saved the card for the subscription's `gateway_customer`. A past due payment is "
+    "tried with the new card at once.",
     tags=["Status"],
     operation_id="setPaymentMethod",
     responses=_ACTED | documented(404, 409, 413, 415),

@@ -28,7 +28,7 @@ router = APIGatewayRouter()
 @router.get(
     "/subscriptions",
     summary="List subscriptions",
-    description="Of a customer, of a status, of both, or all.",
+    description="All subscriptions, or the subscriptions of a customer, of a status, or of both.",
     tags=["Subscriptions"],
     operation_id="listSubscriptions",
     responses={200: {"description": "One page."}} | documented(),
@@ -56,7 +56,8 @@ def list_subscriptions(
     summary="Read a subscription",
     tags=["Subscriptions"],
     operation_id="getSubscription",
-    responses={200: {"description": "The subscription. `ETag` is what If-Match takes."}} | documented(404, 409),
+    responses={200: {"description": "The subscription. Send the `ETag` as If-Match with an edit."}}
+    | documented(404, 409),
 )
 def get_subscription(subscription_id: SubscriptionId) -> Response[SubscriptionOut]:
     return shared.answer(200, shared.row(subscription_id))
@@ -81,10 +82,12 @@ def list_renewals(subscription_id: SubscriptionId, cursor: Cursor = None, limit:
 @router.get(
     "/subscriptions/<subscription_id>/timeline",
     summary="Everything that happened, in plain words",
-    description="Due, claimed, charged, declined and why, mailed what to whom (masked), changed by whom. Oldest first.",
+    description="Due dates, charges, declines with their reasons, mails (addresses masked), and changes with their "
+    "authors; the oldest event first.",
     tags=["History"],
     operation_id="getTimeline",
-    responses={200: {"description": "All of it, or of a long history the latest 250 periods."}} | documented(404, 409),
+    responses={200: {"description": "The whole timeline; of a long history, the latest 250 periods."}}
+    | documented(404, 409),
 )
 def get_timeline(subscription_id: SubscriptionId) -> Timeline:
     row = shared.row(subscription_id)
@@ -97,13 +100,13 @@ def get_timeline(subscription_id: SubscriptionId) -> Timeline:
 @router.get(
     "/subscriptions/<subscription_id>/preview",
     summary="The next charges",
-    description="Each with its amount and the reason for its date.",
+    description="Each charge has its amount and the reason for its date.",
     tags=["History"],
     operation_id="previewCharges",
-    responses={200: {"description": "As they can be told today."}} | documented(404, 409),
+    responses={200: {"description": "The charges as planned today."}} | documented(404, 409),
 )
 def preview_charges(
-    subscription_id: SubscriptionId, count: Annotated[int, Query(ge=1, le=100, description="How many.")] = 24
+    subscription_id: SubscriptionId, count: Annotated[int, Query(ge=1, le=100, description="How many charges.")] = 24
 ) -> PreviewOut:
     row = shared.row(subscription_id)
     shown = forecast.next_charges(shared.register().ledger, row, shared.moment(row).today, count)

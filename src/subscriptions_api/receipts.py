@@ -27,7 +27,7 @@ router = APIGatewayRouter()
 @router.get(
     "/subscriptions/<subscription_id>/receipts",
     summary="The receipts of a subscription",
-    description="Of payments and of refunds, each with the link that was mailed.",
+    description="The receipts of payments and of refunds, each with its link.",
     tags=["History"],
     operation_id="listReceipts",
     responses={200: {"description": "One page, newest first."}} | documented(404, 409),
@@ -48,14 +48,15 @@ def list_receipts(subscription_id: SubscriptionId, cursor: Cursor = None, limit:
 @router.get(
     "/receipts/<token>",
     summary="Open a receipt",
-    description="The link in a mail. It needs no signature; the token is proof enough.",
+    description="The link in a mail leads here. The call needs no signature: the token is the proof.",
     tags=["Receipts"],
     operation_id="openReceipt",
     status_code=302,
     openapi_extensions={"security": []},
-    responses={302: {"description": "To the PDF, for five minutes."}} | documented(404),
+    responses={302: {"description": "Redirects to the PDF. The address of the PDF is valid for five minutes."}}
+    | documented(404),
 )
-def open_receipt(token: Annotated[str, Path(description="As it was mailed.")]) -> Response[None]:
+def open_receipt(token: Annotated[str, Path(description="The token in the mailed link.")]) -> Response[None]:
     named = receipt_links.named(_link_key().value(), token)
     renewal = shared.register().ledger.get(named.subscription_id, named.renewal_date) if named else None
     if named is None or renewal is None:

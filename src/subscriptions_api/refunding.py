@@ -30,9 +30,9 @@ router = APIGatewayRouter()
 @router.post(
     "/subscriptions/<subscription_id>/refund",
     summary="Refund a period",
-    description="A period that was paid: all of it, or a part of what is left, after what was refunded in the "
-    "gateway's own dashboard. The customer gets a receipt of it by mail. `state` is `pending` where the gateway says "
-    "that the refund is on its way: the customer is told so, and again once it has arrived or failed.",
+    description="Refunds a paid period, in full or in part. Refunds made in the gateway's dashboard count too. The "
+    "customer gets a receipt of the refund by mail. `state` is `pending` while the gateway is still processing the "
+    "refund: the customer is told that the refund is on its way, and told again when it arrives or fails.",
     tags=["Refunds"],
     operation_id="refund",
     status_code=201,
@@ -42,7 +42,7 @@ def refund(
     subscription_id: SubscriptionId,
     wanted: Refund,
     idempotency_key: Annotated[
-        str, Header(alias="Idempotency-Key", pattern=r"^[\x21-\x7e]{1,255}$", description="One for each refund.")
+        str, Header(alias="Idempotency-Key", pattern=r"^[\x21-\x7e]{1,255}$", description="A new key for each refund.")
     ],
 ) -> Response[RefundOut]:
     again = shared.repeatable(router.current_event, idempotency_key, 201)

@@ -35,15 +35,14 @@ _LOOKS = 4
 """So often a change is tried that others get ahead of."""
 
 SubscriptionId = Annotated[str, Path(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._:-]{0,127}$", description="The subscription.")]
-Cursor = Annotated[str | None, Query(max_length=2048, description="`next_cursor` of the page before.")]
-Limit = Annotated[int, Query(ge=1, le=100, description="At most so many items.")]
+Cursor = Annotated[str | None, Query(max_length=2048, description="The `next_cursor` of the page before.")]
+Limit = Annotated[int, Query(ge=1, le=100, description="The largest number of items.")]
 IdempotencyKey = Annotated[
     str | None,
     Header(
         alias="Idempotency-Key",
         pattern=r"^[\x21-\x7e]{1,255}$",
-        description="The same key with the same request of the same user or role is answered as it was the first time, "
-        "for seven days.",
+        description="For seven days, the same request of the same user or role with the same key gets the same answer.",
     ),
 ]
 IfMatch = Annotated[
@@ -51,7 +50,7 @@ IfMatch = Annotated[
     Header(
         alias="If-Match",
         pattern=r"^(\*|\"[\x21\x23-\x7e]{1,100}\"(, ?\"[\x21\x23-\x7e]{1,100}\"){0,9})$",
-        description="The `ETag` of the subscription as the caller has read it.",
+        description="The `ETag` of the subscription as the caller read it.",
     ),
 ]
 
