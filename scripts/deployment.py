@@ -133,7 +133,9 @@ class Deployment:
     def _named(self, kind: str, prefix: str, name: str) -> str:
         found = {each[f"{prefix}Key"]: each[f"{prefix}Value"] for each in self._described.get(kind, [])}
         if name not in found:
-            raise Trouble(f"The stack {self._stack_name} has no {prefix.lower()} {name}: is it another one, or older?")
+            raise Trouble(
+                f"The stack {self._stack_name} has no {prefix.lower()} {name}: is this the right stack, and up to date?"
+            )
         return str(found[name])
 
     @cached_property
@@ -144,7 +146,9 @@ class Deployment:
             if error.response["Error"]["Code"] != "ValidationError":
                 raise
             region = self._session.region_name
-            raise Trouble(f"There is no stack {self._stack_name} in {region}; --stack-name names another.") from error
+            raise Trouble(
+                f"There is no stack {self._stack_name} in {region}: name your stack with --stack-name."
+            ) from error
         return dict(stack)
 
     @cached_property

@@ -68,7 +68,7 @@ def _plainly() -> Iterator[None]:
     except BadRow as bad:
         raise Trouble(f"The subscription cannot be charged as it stands: {bad}.") from bad
     except (Collision, Throttled) as error:
-        raise Trouble("Others keep writing at this moment, or AWS is short of capacity: try again.") from error
+        raise Trouble("Other writers keep changing the data, or AWS is short of capacity: try again.") from error
 
 
 def _refused(error: ClientError) -> str:
@@ -79,7 +79,7 @@ def _refused(error: ClientError) -> str:
     if code in _UNKNOWN:
         return "AWS does not know these credentials: does AWS_PROFILE name the right profile?"
     if code in _DENIED:
-        return f"AWS does not allow it: {message}"
+        return f"AWS does not permit the call: {message}"
     return f"AWS refuses {error.operation_name}: {code}: {message}"
 
 
@@ -95,10 +95,10 @@ def _unreached(error: BotoCoreError) -> str:
                 "is in the file that `make up` names: set AWS_CONFIG_FILE to it while the stack runs."
             )
         case NoRegionError():
-            return "No AWS region is named: set AWS_DEFAULT_REGION, or a region in the profile."
+            return "No AWS region is set: set AWS_DEFAULT_REGION, or a region in the profile."
         case EndpointConnectionError():
             return f"Nothing answers at {error.kwargs['endpoint_url']}: does the stack run, is there a network?"
-    return f"AWS cannot be asked: {error}"
+    return f"The call to AWS failed: {error}"
 
 
 class Command(click.Command):

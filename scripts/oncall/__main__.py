@@ -45,10 +45,11 @@ def alarms(deployment: Deployment) -> None:
 @given
 @click.pass_context
 def waiting_(ctx: click.Context, deployment: Deployment) -> None:
-    """Show the renewals and refunds that wait, and whether all is done.
+    """Show which renewals and refunds wait.
 
-    Reads only. Two groups are not listed: renewals that ended as `failed` (see the alarm renewals-failed), and renewals
-    due for longer than 40 days, which the nightly sweep finds. The exit status is 1 if anything waits.
+    Reads only. The last line says whether everything is done: "Over" or "Not over". Two groups are not listed:
+    renewals that ended as `failed` (see the alarm renewals-failed), and renewals due for longer than 40 days, which the
+    nightly sweep finds. The exit status is 1 if anything waits.
     """
     found = waiting.look(deployment)
     _list("due and not renewed", [f"{name}, period {period}" for name, period in found.due])
@@ -74,11 +75,13 @@ def _list(what: str, lines: list[str]) -> None:
 
 
 @main.command()
-@click.option("--day", type=_day, help="Only renewals due on this day, even if many messages wait.")
+@click.option(
+    "--day", type=_day, metavar="YYYY-MM-DD", help="Only renewals due on this day, even if many messages wait."
+)
 @click.option("--all", "everything", is_flag=True, help="Read all subscriptions, as the nightly sweep does.")
 @given
 def sweep(deployment: Deployment, day: datetime | None, *, everything: bool) -> None:
-    """Start a sweep now, instead of waiting for the hourly sweep."""
+    """Start a sweep now, without waiting for the next hour."""
     if day is not None and everything:
         raise click.UsageError("--day and --all exclude each other")
     event: dict[str, Any] = {"sweep": "all" if everything else "due"}
@@ -103,7 +106,7 @@ def sweep(deployment: Deployment, day: datetime | None, *, everything: bool) -> 
 @click.argument("last", metavar="TO", type=_day)
 @given
 def audit(deployment: Deployment, first: datetime, last: datetime) -> None:
-    """Run the audit for the days from FROM to TO, both included.
+    """Run the audit for the days from FROM to TO, inclusive.
 
     Days are in UTC, YYYY-MM-DD. The audit reports a renewal due today as `missed` from tomorrow on; until then,
     `waiting` lists the renewal.

@@ -16,7 +16,7 @@ from renewals.domain.mail_faults import address_of
 from renewals.domain.subscription import ID, SubscriptionStatus
 from renewals.ledger import forecast
 from scripts.deployment import WORKERS, Deployment, given, stack_name
-from scripts.plainly import Commands, Trouble, reason_fault
+from scripts.plainly import Commands, Trouble, number, reason_fault
 from scripts.subscriptions import shown
 from scripts.subscriptions.clearing import about_suppression, clear_mail_fault
 from scripts.subscriptions.importing import LEFT_OUT, Import, Tally
@@ -37,7 +37,7 @@ class _Id(click.ParamType[str]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         if not ID.fullmatch(value):
-            self.fail(f"{value!r} is no id: 1 to 128 of letters, digits, . _ : -", param, ctx)
+            self.fail(f"{value!r} is not an id: an id has 1 to 128 letters, digits, . _ : -", param, ctx)
         return str(value)
 
 
@@ -50,7 +50,7 @@ class _Day(click.ParamType[date]):
         try:
             return datetime.strptime(value, "%Y-%m-%d").date()  # noqa: DTZ007  (a date has no zone)
         except ValueError:
-            self.fail(f"{value!r} is no date of the form YYYY-MM-DD", param, ctx)
+            self.fail(f"{value!r} is not a date of the form YYYY-MM-DD", param, ctx)
 
 
 _subscription = click.argument("subscription_id", metavar="SUBSCRIPTION", type=_Id())
@@ -60,14 +60,19 @@ _subscription = click.argument("subscription_id", metavar="SUBSCRIPTION", type=_
 @stack_name
 @click.pass_context
 def main(ctx: click.Context, stack_name: str) -> None:
-    """Subscriptions of a deployed stack, reached by the AWS profile of the environment."""
+    """Commands for the subscriptions of a deployed stack.
+
+    Uses AWS, or the local stack, through the AWS profile of the environment.
+    """
     ctx.obj = Deployment(stack_name)
 
 
 @main.command("import")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, readable=True, path_type=Path))
-@click.option("--apply", is_flag=True, help="Write. Without it the file is only looked through.")
-@click.option("--charge-due", is_flag=True, help="Take in what is due already, to be charged at once.")
+@click.option("--apply", is_flag=True, help="Write the subscriptions. Without --apply, the file is only checked.")
+@click.option(
+    "--charge-due", is_flag=True, help="Also import subscriptions that are already due, to be charged at once."
+)
 @click.option(
     "--verify/--no-verify", default=True, show_default=True, help="Look customers and cards up at the gateway first."
 )
@@ -78,23 +83,25 @@ def import_(
 ) -> None:
     """Create the subscriptions in FILE, .csv or .jsonl.
 
-    Every line that cannot be taken is named with all that is wrong with it, and the others are. What is there already
-    is left as it is, so that an import which was cut off is simply run again. The exit status is 1 where a line was
-    left out.
+    A line that cannot be imported is reported with all its faults, and the remaining lines are imported. Existing
+    subscriptions are never changed, so an interrupted import can simply be run again. The exit status is 1 if a line
+    was left out.
 
-    Customers and cards are looked up at the gateway, with the key of the stack, which the AWS profile has to be allowed
-    to read: secretsmanager:GetSecretValue on the secret of the output PaymentGatewaySecretArn.
+    Customers and cards are looked up at the gateway with the stack's key. The AWS profile must be allowed to read the
+    key: secretsmanager:GetSecretValue on the secret of the output PaymentGatewaySecretArn.
     """
     tally = Tally()
     try:
         _import(deployment, file, tally, apply=apply, charge_due=charge_due, verify=verify)
     except KeyboardInterrupt:
         shown.tally(tally, applied=apply)
-        shown.say("Interrupted. What was written stands; run the same command again for the rest.", "bold")
+        shown.say(
+            "Interrupted. The subscriptions written so far are kept; run the same command again for the rest.", "bold"
+        )
         ctx.exit(_INTERRUPTED)
     shown.tally(tally, applied=apply)
     if not apply:
-        shown.say("Nothing was written. --apply writes it.", "bold")
+        shown.say("Nothing was written. Add --apply to write.", "bold")
     ctx.exit(1 if any(tally.lines[verdict] for verdict in LEFT_OUT) else 0)
 
 
@@ -135,12 +142,22 @@ def _progress() -> Progress:
 
 @main.command("list")
 @click.option(
-    "--status", type=click.Choice(sorted(status.value for status in SubscriptionStatus)), help="Of this status."
+    "--status",
+    type=click.Choice(sorted(status.value for status in SubscriptionStatus)),
+    help="Only subscriptions with this status.",
 )
-@click.option("--customer", type=_Id(), help="Of this customer.")
-@click.option("--due-before", type=_Day(), help="Whose next charge is before this day.")
-@click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True, help="At most so many.")
-@click.option("--after", metavar="SUBSCRIPTION/CUSTOMER", help="Where the page before ended.")
+@click.option("--customer", type=_Id(), help="Only subscriptions of this customer.")
+@click.option("--due-before", type=_Day(), help="Only subscriptions whose next charge is before this day.")
+@click.option(
+    "--limit",
+    type=click.IntRange(1, 1000),
+    default=50,
+    show_default=True,
+    help="The largest number of subscriptions to list.",
+)
+@click.option(
+    "--after", metavar="SUBSCRIPTION/CUSTOMER", help="Continue after this subscription, as the previous page says."
+)
 @given
 def list_(
     deployment: Deployment,
@@ -177,14 +194,14 @@ def list_(
     faults = [forecast.fault(ledger, row, day, of_many=True) for row, day in zip(found, days, strict=True)]
     shown.rows(zip(found, days, faults, strict=True))
     if place is not None:
-        shown.say(f"There may be more: --after {'/'.join(place)}")
+        shown.say(f"There may be more: continue with --after {'/'.join(place)}")
 
 
 @main.command()
 @_subscription
 @given
 def show(deployment: Deployment, subscription_id: str) -> None:
-    """Show a subscription, what is wrong with it, and its next charge."""
+    """Show a subscription, its fault and its next charge."""
     row = deployment.row(subscription_id)
     today = deployment.moment(row).today
     try:
@@ -199,23 +216,28 @@ def show(deployment: Deployment, subscription_id: str) -> None:
 @_subscription
 @given
 def why(deployment: Deployment, subscription_id: str) -> None:
-    """Tell everything that happened to a subscription, in order: why it was charged, or not."""
+    """Show everything that happened to a subscription.
+
+    The timeline explains why the subscription was charged, or why not.
+    """
     row = deployment.row(subscription_id)
     moment = deployment.moment(row)
     told, complete = deployment.register.timeline(row, moment.zone, moment.today)
     shown.entries(told)
     if not told:
-        shown.say("Nothing has happened to it yet.")
+        shown.say("Nothing has happened to the subscription yet.")
     if not complete:
-        shown.say("What is older is left out.")
+        shown.say("Older events are left out.")
 
 
 @main.command()
 @_subscription
-@click.option("--count", type=click.IntRange(1, 100), default=12, show_default=True, help="How many.")
+@click.option(
+    "--count", type=click.IntRange(1, 100), default=12, show_default=True, help="The number of charges to show."
+)
 @given
 def preview(deployment: Deployment, subscription_id: str, count: int) -> None:
-    """Show the next charges, each with the reason for its day."""
+    """Show the next charges, with the reason for each date."""
     row = deployment.row(subscription_id)
     shown.charges(forecast.next_charges(deployment.register.ledger, row, deployment.moment(row).today, count))
 
@@ -225,7 +247,7 @@ def preview(deployment: Deployment, subscription_id: str, count: int) -> None:
 @given
 @click.pass_context
 def renew_now_(ctx: click.Context, deployment: Deployment, subscription_id: str) -> None:
-    """Renew a subscription now, if it is due, and say what came of it."""
+    """Renew a subscription now, if due, and show the result."""
     _end(ctx, renew_now(deployment, subscription_id))
 
 
@@ -235,30 +257,31 @@ def renew_now_(ctx: click.Context, deployment: Deployment, subscription_id: str)
 @given
 @click.pass_context
 def resend_mail_(ctx: click.Context, deployment: Deployment, subscription_id: str, renewal_date: date) -> None:
-    """Send the receipt of the period from DATE on again, where it stands as mail_unknown or mail_failed.
+    """Send a receipt again that may not have arrived.
 
-    Of mail_unknown nobody can tell whether it went out: the customer may get it a second time. Of mail_failed the
-    address was at fault: correct it first.
+    DATE is the first day of the period. The renewal must have the status mail_unknown or mail_failed. With
+    mail_unknown, nobody knows whether the mail went out: the customer may receive the receipt twice. With mail_failed,
+    the address was at fault: correct customer_email first.
     """
     _end(ctx, resend_mail(deployment, subscription_id, renewal_date.isoformat()))
 
 
 @main.command("clear-mail-fault")
 @_subscription
-@click.option("--why", required=True, help="Why the address is good again: stands in the timeline.")
-@click.option("--customer-agrees", is_flag=True, help="A customer who reported our mail as spam wants it again.")
+@click.option("--why", required=True, help="Why the address works again; shown in the timeline.")
+@click.option("--customer-agrees", is_flag=True, help="The customer reported our mail as spam, and now agrees to mail.")
 @given
 @click.pass_context
 def clear_mail_fault_(
     ctx: click.Context, deployment: Deployment, subscription_id: str, why: str, *, customer_agrees: bool
 ) -> None:
-    """Let a customer be mailed again at the address that they have, and mail what waited.
+    """Clear a mail fault, and send the waiting mails.
 
-    For an address that is right: mail to it came back or failed, and the fault was the mailbox's. Where the address is
-    wrong, correct customer_email instead. Before this, take the address off the list that SES itself keeps: `aws sesv2
-    delete-suppressed-destination`, or the mail comes back at once.
+    Use this command if the address is right: mail to the address bounced or failed because of the mailbox, and the
+    mailbox works again. If the address is wrong, correct customer_email instead. First remove the address from SES's
+    own suppression list with `aws sesv2 delete-suppressed-destination`, or the mail bounces at once.
 
-    Whoever reported our mail as spam is mailed again only with their consent.
+    A customer who reported our mail as spam is mailed again only with the customer's consent.
     """
     if fault := reason_fault(why):
         raise click.BadParameter(fault, param_hint="--why")
@@ -277,8 +300,8 @@ def _end(ctx: click.Context, ended: Ended) -> None:
 @main.command("redrive")
 @given
 def redrive_(deployment: Deployment) -> None:
-    """Bring the dead letters back to the queue of renewals."""
-    shown.say(f"{redrive(deployment)} brought back")
+    """Move the dead letters back to the queue of renewals."""
+    shown.say(f"{number(redrive(deployment), 'message')} moved back to the queue")
 
 
 if __name__ == "__main__":

@@ -38,30 +38,30 @@ def clear_mail_fault(deployment: Deployment, subscription_id: str, why: str, *, 
     try:
         deliverable(address.to)
     except BadAddress as bad:
-        raise Trouble(f"Nobody can be mailed there, cleared or not: {bad}. Correct customer_email.") from None
+        raise Trouble(f"No mail can be sent to this address: {bad}. Correct customer_email.") from None
     waiting = _waiting(deployment, row)
     failed = any(is_in_vain(mail, address) for mail in _mails(row, waiting))
     if mail_faults.kind(row) is None and not failed:
         if not waiting:
-            raise Trouble(f"Nothing stands against the address of {subscription_id}, and no mail waits for it.")
+            raise Trouble(f"The address of {subscription_id} has no fault, and no mail waits.")
     else:
         if _was_complained_of(deployment, row, address) and not customer_agrees:
             raise Trouble(
-                "The customer reported our mail as spam, or SES had the address on its list, perhaps for that: they "
-                "are to be mailed again only with their consent. Once they have given it, say --customer-agrees."
+                "The customer reported our mail as spam, or may have: SES had the address on its suppression list. "
+                "Mail the customer again only with the customer's consent: then add --customer-agrees."
             )
         try:
             deployment.register.clear_mail_fault(row, why, deployment.asked(row))
         except Overtaken:
-            raise Trouble("The subscription was changed at this moment: look at it, and try again.") from None
+            raise Trouble("The subscription was changed meanwhile: look at the subscription, and try again.") from None
     return _mailed(deployment, subscription_id, waiting)
 
 
 def about_suppression(address: str) -> tuple[str, str]:
     """Return an explanation of SES's own suppression list, and the command that removes the address from the list."""
     return (
-        "SES keeps a list of its own for the whole account, and sends nothing to an address on it. A mail that comes "
-        "back at once was held there: take the address off, and run this command again.",
+        "SES keeps its own suppression list for the whole account, and sends no mail to an address on the list. If the "
+        "mail bounces at once, remove the address from the list as follows, and clear the fault again.",
         f"aws sesv2 delete-suppressed-destination --email-address {quote(address)}",
     )
 
@@ -113,8 +113,8 @@ def _mailed(deployment: Deployment, subscription_id: str, waiting: list[Renewal]
             left += 1
     to = masked(address_of(deployment.row(subscription_id)).to)
     if left:
-        missing = f"Of {left} of {len(waiting)} periods a mail to {to} may be missing still"
-        told = f"{missing}: `why {subscription_id}` says more."
+        missing = f"For {left} of {len(waiting)} periods, a mail to {to} may still be missing"
+        told = f"{missing}: `why {subscription_id}` shows more."
         return Ended(told, tuple(new), well=False)
-    told = f"What waited was mailed to {to}." if waiting else f"{to} is mailed again. No mail was waiting."
+    told = f"The waiting mails were sent to {to}." if waiting else f"{to} can be mailed again. No mail was waiting."
     return Ended(told, tuple(new), well=True)

@@ -130,7 +130,7 @@ class Import:
         if rows:
             return _compared(line, line.subscription, rows)
         if line.subscription.subscription_id in gone:
-            return Judged(line, Verdict.DIFFERENT, ("there was a subscription of this id, which has been deleted",))
+            return Judged(line, Verdict.DIFFERENT, ("a subscription with this id existed and was deleted",))
         today = self.today(line.subscription.row)
         coming = preview(line.subscription, today=today, count=MOST_CAUGHT_UP + 1).charges
         at_once = tuple(charge for charge in coming if charge.on <= today)
@@ -167,13 +167,13 @@ def _compared(line: Line, subscription: Subscription, rows: list[Item]) -> Judge
     try:
         [there] = [parse(each) for each in rows]
     except BadRow as bad:
-        return Judged(line, Verdict.DIFFERENT, (f"what is there cannot be read: {bad}",))
+        return Judged(line, Verdict.DIFFERENT, (f"the existing subscription cannot be read: {bad}",))
     except ValueError:
-        return Judged(line, Verdict.DIFFERENT, ("there are two customers of this subscription",))
+        return Judged(line, Verdict.DIFFERENT, ("two customers have a subscription with this id",))
     renewed = there.renewal_date > subscription.renewal_date
     differ = [name for name, each in ROW_ATTRIBUTES.items() if each.read(subscription) != each.read(there)]
     if renewed and "renewal_date" in differ:
         differ.remove("renewal_date")
     if differ:
-        return Judged(line, Verdict.DIFFERENT, (f"what is there has another {', '.join(differ)}",))
+        return Judged(line, Verdict.DIFFERENT, (f"the existing subscription differs in {', '.join(differ)}",))
     return Judged(line, Verdict.RENEWED if renewed else Verdict.THERE)

@@ -20,9 +20,9 @@ from scripts.deployment import Deployment
 from scripts.plainly import Trouble
 
 _FAILED = {
-    "PaymentProcessingFailed": "It was not renewed; `oncall log process-payment` says why",
-    "ReceiptGenerationFailed": "The receipt could not be made; the sweep tries again",
-    "EmailSendingFailed": "The mail did not go out, or nobody can tell",
+    "PaymentProcessingFailed": "The subscription was not renewed; `oncall log process-payment` shows why",
+    "ReceiptGenerationFailed": "The receipt could not be created; the sweep tries again",
+    "EmailSendingFailed": "The mail did not go out, or nobody knows whether it did",
 }
 
 
@@ -54,19 +54,19 @@ def resend_mail(deployment: Deployment, subscription_id: str, renewal_date: str)
     register = deployment.register
     renewal = register.ledger.get(subscription_id, renewal_date)
     if renewal is None:
-        raise Trouble(f"Nothing of {subscription_id} was claimed for {renewal_date}.")
+        raise Trouble(f"{subscription_id} has no claimed period from {renewal_date} on.")
     if renewal.status not in (Status.MAIL_UNKNOWN, Status.MAIL_FAILED):
-        stands = f"The renewal stands so: {renewal.status.words}"
-        raise Trouble(f"{stands}. A mail is sent again only where it failed, or may not have gone out.")
+        stands = f"The renewal's status: {renewal.status.words}"
+        raise Trouble(f"{stands}. A mail is sent again only if the mail failed, or may not have gone out.")
     row = register.ledger.row(renewal) or {"subscription_id": subscription_id, "customer_id": renewal.customer_id}
     if renewal.status is Status.MAIL_FAILED:  # once requested, the renewal is resumed if the address has changed
         if is_in_vain(renewal.mails.get(receipt_mail(renewal)), address_of(row)):
-            raise Trouble("The address is still the one that was at fault: correct customer_email first.")
+            raise Trouble("The address is still the faulty address: correct customer_email first.")
     else:
         try:
             register.resend_mail(renewal, deployment.asked(row))
         except Overtaken:
-            seen_to = "Somebody else has seen to it, or the mail of a refund is owed first: look again in a minute."
+            seen_to = "Somebody else has resent the mail, or the mail of a refund comes first: look again in a minute."
             raise Trouble(seen_to) from None
     return run_workflow(deployment, row, renewal.renewal_date)  # names this period, so that no other period is charged
 
@@ -121,16 +121,16 @@ def run_workflow(deployment: Deployment, row: Mapping[str, Any], renewal_date: d
 
 def _told(ended: Mapping[str, Any], row: Mapping[str, Any]) -> tuple[str, bool]:
     if ended["status"] != "SUCCEEDED":
-        told = _FAILED.get(ended.get("error", ""), "The workflow came to no end; the sweep tries again")
+        told = _FAILED.get(ended.get("error", ""), "The workflow did not finish; the sweep tries again")
         return f"{told}{_why_not(row)}.", False
     outcome = json.loads(ended["output"])
     match outcome["outcome"]:
         case PaymentOutcome.NOTHING_TO_DO:
             return f"Nothing was charged: {reasons.in_words(outcome['reason'])}.", True
         case PaymentOutcome.IN_PROGRESS | MailOutcome.IN_PROGRESS:
-            return "Somebody is at work on it at this moment.", True
+            return "Another execution is working on the renewal at this moment.", True
         case MailOutcome.DROPPED:
-            return "The customer was told of it already, or there is nothing to tell any more.", True
+            return "The customer was told already, or the mail is no longer needed.", True
     return f"The customer was mailed, at {masked(address_of(row).to)}.", True
 
 

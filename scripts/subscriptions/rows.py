@@ -135,7 +135,7 @@ def _judged(numbered: Iterator[tuple[int, str]], fields_of: Any) -> Iterator[Lin
         judged = judge(fields)
         faults = judged if isinstance(judged, tuple) else ()
         if first != number:
-            faults = (*faults, f"subscription_id is that of line {first} already")
+            faults = (*faults, f"subscription_id is already used in line {first}")
         yield Line(number, None if isinstance(judged, tuple) or faults else judged, faults)
 
 
@@ -157,9 +157,9 @@ def _header(text: str) -> list[str]:
         raise BadFile("The columns are separated by semicolons: separate them by commas.")
     unknown = [name for name in names if name not in COLUMNS]
     missing = [name for name in _NEEDED if name not in names]
-    said = [f"these are no attributes of a subscription: {', '.join(map(repr, unknown))}"] if unknown else []
-    said += [f"these are missing: {', '.join(missing)}"] if missing else []
-    said += ["a column is there twice"] if len(set(names)) < len(names) else []
+    said = [f"unknown attributes: {', '.join(map(repr, unknown))}"] if unknown else []
+    said += [f"missing attributes: {', '.join(missing)}"] if missing else []
+    said += ["a column occurs twice"] if len(set(names)) < len(names) else []
     if said:
         raise BadFile(f"The first line is not a header that can be read: {'; '.join(said)}.")
     return names
@@ -169,7 +169,7 @@ def _cells(text: str) -> list[str]:
     try:
         [cells] = csv.reader([text], strict=True)
     except (csv.Error, ValueError) as error:
-        raise _Bad(f"cannot be taken apart: {error}") from None
+        raise _Bad(f"cannot be parsed: {error}") from None
     return cells
 
 
@@ -208,7 +208,7 @@ def _said(error: ErrorDetails) -> str:
         case "missing":
             return f"{field} is missing"
         case "extra_forbidden":
-            return f"{field!r} is no attribute of a subscription"
+            return f"{field!r} is not an attribute of a subscription"
         case "money" | "address":
             return error["msg"]
         case "text":

@@ -33,7 +33,7 @@ def say(text: str, style: str = "") -> None:
 
 def rows(found: Iterable[tuple[Mapping[str, Any], date, BadRow | None]]) -> None:
     """Print subscriptions, a line each, with status and fault. The dates are the subscriptions' present dates."""
-    table = _table("subscription", "customer", "status", "next charge", "amount", "plan", "wrong with it")
+    table = _table("subscription", "customer", "status", "next charge", "amount", "plan", "fault")
     for row, today, wrong in found:
         shown = _for_people(showing.shown(row, today, wrong))
         fault = shown["fault"]
@@ -53,7 +53,7 @@ def row(row: Mapping[str, Any], today: date, coming: Preview | BadRow) -> None:
             table.add_row(name, escape(str(value)))
     console.print(table)
     if isinstance(coming, BadRow):
-        say(f"It cannot be charged as it stands: {coming}.", "red")
+        say(f"The subscription cannot be charged as it stands: {coming}.", "red")
     elif coming.charges:
         charge = coming.charges[0]
         say(f"Next charge: {wording.money(charge.amount, charge.currency)} on {wording.day(charge.on)}: {charge.why}.")
@@ -63,7 +63,7 @@ def row(row: Mapping[str, Any], today: date, coming: Preview | BadRow) -> None:
 
 def charges(coming: Preview) -> None:
     """Print the next charges."""
-    table = _table("date", "period", "amount", "why on that day")
+    table = _table("date", "period", "amount", "reason for the date")
     for charge in coming.charges:
         period = wording.days(charge.start, charge.end)
         table.add_row(str(charge.on), period, wording.money(charge.amount, charge.currency), escape(charge.why))
@@ -95,12 +95,12 @@ def tally(counted: Tally, *, applied: bool) -> None:
     said = {
         Verdict.NEW: "would be created",
         Verdict.CREATED: "created",
-        Verdict.THERE: "there already",
-        Verdict.RENEWED: "there already, and renewed since",
-        Verdict.HELD_BACK: "held back: they are due, and would be charged at once",
-        Verdict.DIFFERENT: "left alone: what is there differs",
+        Verdict.THERE: "exist already",
+        Verdict.RENEWED: "exist already, renewed since",
+        Verdict.HELD_BACK: "held back: already due, would be charged at once",
+        Verdict.DIFFERENT: "left alone: the existing subscription differs",
         Verdict.UNVERIFIED: "not imported: the gateway gave no answer about customer and card",
-        Verdict.BAD: "bad",
+        Verdict.BAD: "bad: cannot be imported",
     }
     for verdict, text in said.items():
         always = verdict is (Verdict.CREATED if applied else Verdict.NEW)
@@ -112,7 +112,7 @@ def tally(counted: Tally, *, applied: bool) -> None:
         due = f"{_many(counted.due, 'subscription')}, {_many(counted.charges, 'charge')}, {money}"
         say(f"Due at once: {due}.", "bold yellow")
     if counted.late:
-        say(f"More than one period missed: {counted.late:,} of these; the oldest is due since {counted.oldest}.")
+        say(f"More than one period missed: {counted.late:,} of these; the oldest has been due since {counted.oldest}.")
 
 
 def _many(number: int, what: str) -> str:

@@ -15,7 +15,7 @@ from scripts.deployment import Deployment
 from scripts.plainly import Trouble
 
 _WAITS = (1, 2, 4, 8)  # seconds; a file asks faster than the gateway allows, and the gateway answers 429
-_UNSEEN = "--no-verify imports customers and cards as they are, without a look."
+_UNSEEN = "--no-verify imports customers and cards without the lookup."
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ def lookup(deployment: Deployment) -> Lookup:
         if not code.startswith("AccessDenied"):
             raise
         raise Trouble(
-            "This AWS profile may not read the gateway's key, with which customers and cards are looked up: it needs "
+            "This AWS profile may not read the gateway's key, which the lookup of customers and cards needs: allow "
             f"secretsmanager:GetSecretValue on the secret of the output PaymentGatewaySecretArn. {_UNSEEN}"
         ) from error
     return Lookup(gateway)

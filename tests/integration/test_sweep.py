@@ -163,7 +163,7 @@ def test_what_always_fails_ends_as_a_dead_letter_and_comes_back(shop: Shop) -> N
     environment = {"AWS_CONFIG_FILE": str(shop.stack.aws_config_file), "AWS_PROFILE": "local", "NO_PROXY": "*"}
     command = [sys.executable, "-m", "scripts.subscriptions", "redrive"]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=30, check=False)
-    assert done.stdout == "1 brought back\n", done.stderr
+    assert done.stdout == "1 message moved back to the queue\n", done.stderr
     wait_until(lambda: moved_on(shop, subscriber) and not messages(shop), seconds=30)
     assert_renewed_once(shop, subscriber)
     assert messages(shop, "RenewalDeadLetterQueueUrl") == 0

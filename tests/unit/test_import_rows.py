@@ -155,8 +155,8 @@ def test_every_fault_of_a_line_is_named_and_good_lines_are_not_lost() -> None:
     assert [number for number, line in found.items() if line.subscription] == [2, 6, 10]
     assert len(found[3].faults) == 3
     assert "has 8 cells, and the header has 7" in faults(found[4])
-    assert "cannot be taken apart" in faults(found[5])
-    assert faults(found[7]) == "subscription_id is that of line 2 already"
+    assert "cannot be parsed" in faults(found[5])
+    assert faults(found[7]) == "subscription_id is already used in line 2"
     assert faults(found[9]) == "is not UTF-8 text"
 
 
@@ -170,7 +170,7 @@ def test_the_second_of_an_id_is_bad_even_where_the_first_is() -> None:
 @pytest.mark.parametrize(
     ("raw", "said"),
     [
-        (csv_of(), "these are missing"),
+        (csv_of(), "missing attributes"),
         (HEADER.replace("amount", "amuont"), "'amuont'"),
         (f"{HEADER},amount", "twice"),
         (HEADER.replace(",", ";"), "semicolons"),
@@ -210,7 +210,7 @@ def test_amounts_in_json(amount: Any, kept: str | None) -> None:
         ('{"amount": 1, "interval_count": 1.5}', "interval_count is not a whole number"),
         ('{"customer_name": "\\ud800"}', "customer_name has half a character"),
         ('{"customer_name": null}', "customer_name"),
-        ('{"colour": "red"}', "'colour' is no attribute of a subscription"),
+        ('{"colour": "red"}', "'colour' is not an attribute of a subscription"),
         ("[" * 100_000, "is longer than"),
         ("[" * 50_000, "is not JSON"),
     ],

@@ -93,12 +93,12 @@ def test_the_same_file_again_is_nothing_to_do(shop: World, run: Any) -> None:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"amount": Decimal("19.99")}, "what is there has another amount"),
-        ({"renewal_date": "2026-02-01"}, "what is there has another renewal_date"),
-        ({"status": "paused", "plan": "Pro"}, "what is there has another status, plan"),
-        ({"cancel_at": "2026-03-01"}, "what is there has another cancel_at"),
-        ({"amount": "19.99"}, "what is there cannot be read: amount: is not a number"),
-        ({"customer_id": "cus_other"}, "what is there has another customer_id"),
+        ({"amount": Decimal("19.99")}, "the existing subscription differs in amount"),
+        ({"renewal_date": "2026-02-01"}, "the existing subscription differs in renewal_date"),
+        ({"status": "paused", "plan": "Pro"}, "the existing subscription differs in status, plan"),
+        ({"cancel_at": "2026-03-01"}, "the existing subscription differs in cancel_at"),
+        ({"amount": "19.99"}, "the existing subscription cannot be read: amount: is not a number"),
+        ({"customer_id": "cus_other"}, "the existing subscription differs in customer_id"),
     ],
 )
 def test_what_is_there_otherwise_is_named_and_left_alone(
@@ -121,7 +121,7 @@ def test_two_customers_of_one_subscription_are_left_alone(shop: World, run: Any)
     assert file[0].subscription is not None
     for customer in ("cus_8", "cus_9"):
         shop.dynamodb.put("subscriptions", dict(file[0].subscription.row) | {"customer_id": customer})
-    assert run(file)[2].why == ("there are two customers of this subscription",)
+    assert run(file)[2].why == ("two customers have a subscription with this id",)
 
 
 def test_what_was_deleted_is_not_created_again(shop: World, run: Any) -> None:
@@ -131,7 +131,7 @@ def test_what_was_deleted_is_not_created_again(shop: World, run: Any) -> None:
     shop.dynamodb.delete("subscriptions", ("sub_2", "cus_2"))
     for apply in (False, True):
         judged = run(file, apply=apply)[2]
-        assert judged.why == ("there was a subscription of this id, which has been deleted",)
+        assert judged.why == ("a subscription with this id existed and was deleted",)
     assert shop.dynamodb.items("subscriptions") == {}
 
 

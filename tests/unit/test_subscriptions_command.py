@@ -204,7 +204,7 @@ def test_a_mail_of_unknown_fate_is_sent_again_once(shop: World, account: Account
     sent, again = (command("resend-mail", "sub_1", DUE) for _ in range(2))
     assert "Mailed the receipt to a***@c***.example." in squeezed(sent)
     assert (sent.exit_code, again.exit_code) == (0, 1)
-    assert "The renewal stands so: charged, receipted and mailed. A mail is sent again only where" in again.output
+    assert "The renewal's status: charged, receipted and mailed. A mail is sent again only if" in again.output
     assert len(shop.mails()) == len(shop.gateway.charges) == 1
     told = "Operators/zoe asked for the mail of the receipt to be sent again, of the period from 31 January 2026 on."
     assert told in squeezed(command("why", "sub_1"))
@@ -221,7 +221,7 @@ def test_a_mail_that_waited_for_another_address_is_sent_however_old(shop: World,
         shop.run(f"day-{day}", NOON + timedelta(days=day), period=(DUE + timedelta(days=day)).isoformat())
     mailed = len(shop.mails())
     shop.edit(customer_email="nobody")
-    assert "The address is still the one that was at fault" in command("resend-mail", "sub_1", DUE).output
+    assert "The address is still the faulty address" in command("resend-mail", "sub_1", DUE).output
     shop.edit(customer_email="ann@customer.example")
     assert command("resend-mail", "sub_1", DUE).exit_code == 0
     assert (len(shop.mails()), shop.items()[DUE.isoformat()]["status"]) == (mailed + 1, "done")
@@ -246,7 +246,7 @@ def test_the_mail_of_the_period_that_is_named_is_sent(shop: World, command: Any)
 def test_no_other_mail_is_sent_again(shop: World, account: Account, command: Any) -> None:
     """For an unclaimed period, and for a period whose mail was sent, `resend-mail` says so and starts nothing."""
     on(shop)
-    assert "Nothing of sub_1 was claimed for 2026-01-31." in command("resend-mail", "sub_1", DUE).output
+    assert "sub_1 has no claimed period from 2026-01-31 on." in command("resend-mail", "sub_1", DUE).output
     shop.run()
     assert command("resend-mail", "sub_1", DUE).exit_code == 1
     assert account.asked == []
@@ -259,7 +259,7 @@ def test_dead_letters_come_back_with_who_brought_them(shop: World, account: Acco
     letter = {"subscription_id": "sub_1", "customer_id": "cus_1", "amount": "29.99"}
     bodies = [json.dumps(letter | {"n": n}) for n in range(11)] + ["nonsense", "[]", '{"a": 1}']
     account.queues[DEAD] = list(bodies)
-    assert command("redrive").output == "14 brought back\n"
+    assert command("redrive").output == "14 messages moved back to the queue\n"
     assert account.queues == {DEAD: [], QUEUE: bodies}
     told = squeezed(command("why", "sub_1"))
     assert told.count("Operators/zoe brought a renewal back that had failed five times.") == 11
@@ -273,7 +273,9 @@ def test_showing_a_subscription(shop: World, command: Any) -> None:
     assert "customer_name [bold]Ann[/bold]" in told
     assert "Next charge: 29.99 USD on 31 January 2026: every month, on day 31; due today." in told
     on(shop, currency="XYZ")
-    assert "It cannot be charged as it stands: currency: is not a currency" in squeezed(command("show", "sub_1"))
+    assert "The subscription cannot be charged as it stands: currency: is not a currency" in squeezed(
+        command("show", "sub_1")
+    )
     on(shop, status="paused")
     assert "Nothing is charged until the subscription is resumed" in squeezed(command("show", "sub_1"))
 
@@ -308,7 +310,7 @@ def test_lists_are_narrowed_and_come_in_pages(shop: World, command: Any) -> None
     assert listed("--customer", "cus_1") == ["sub_1", "sub_3", "sub_5"]
     assert listed("--due-before", "2026-03-03") == ["sub_0", "sub_1"]
     first = command("list", "--limit", "3")
-    assert "There may be more: --after sub_2/cus_0" in first.output
+    assert "There may be more: continue with --after sub_2/cus_0" in first.output
     assert listed("--limit", "4", "--after", "sub_2/cus_0") == ["sub_3", "sub_4", "sub_5", "sub_6"]
     assert command("list", "--after", "sub_2").exit_code == 2
 
@@ -408,16 +410,16 @@ def test_an_import_says_what_it_does_and_its_exit_status_too(shop: World, comman
     assert [each.exit_code for each in (looked, applied, again)] == [0, 0, 0]
     assert "1 would be created Nothing was written." in squeezed(looked)
     assert "1 created" in squeezed(applied)
-    assert "0 would be created 1 there already" in squeezed(again)
+    assert "0 would be created 1 exist already" in squeezed(again)
     file.write_text(header + good.replace("29.99", "9.99") + good.replace("sub_2", "sub_3").replace("USD", "") +
                     good.replace("sub_2", "sub_4").replace("2126", "2026"))  # fmt: skip
     bad = command("import", "--apply", file)
     assert bad.exit_code == 1
-    assert "line 2: what is there has another amount" in bad.output
+    assert "line 2: the existing subscription differs in amount" in bad.output
     assert "line 3: currency is missing" in bad.output
-    assert "1 held back: they are due, and would be charged at once" in squeezed(bad)
+    assert "1 held back: already due, would be charged at once" in squeezed(bad)
     assert "Due at once: 1 subscription, 1 charge, 29.99 USD." in bad.output
-    assert "More than one period missed: 1 of these; the oldest is due since 2026-03-01." in bad.output
+    assert "More than one period missed: 1 of these; the oldest has been due since 2026-03-01." in bad.output
     assert len(shop.dynamodb.items("subscriptions")) == 1
 
 
@@ -445,7 +447,7 @@ def test_files_that_are_none(command: Any, tmp_path: Path, name: str, content: s
         (EndpointConnectionError(endpoint_url="http://127.0.0.1:4566"), "Nothing answers at http://127.0.0.1:4566"),
         (error("ExpiredTokenException", "Query"), "The AWS credentials have expired: sign in again."),
         (error("UnrecognizedClientException", "Query"), "AWS does not know these credentials"),
-        (error("AccessDeniedException", "Query"), "AWS does not allow it"),
+        (error("AccessDeniedException", "Query"), "AWS does not permit the call"),
         (error("ProvisionedThroughputExceededException", "Query"), "AWS refuses Query"),
     ],
 )
@@ -462,10 +464,10 @@ def test_trouble_with_aws_is_a_sentence(account: Account, command: Any, trouble:
         (("show", "sub_9"), "Error: There is no subscription sub_9.\n", 1),
         (("why", "sub_9"), "Error: There is no subscription sub_9.\n", 1),
         (("renew-now", "sub_9"), "Error: There is no subscription sub_9.\n", 1),
-        (("--stack-name", "other", "list"), "Error: There is no stack other in us-west-2; --stack-name", 1),
-        (("show", "a b"), "is no id", 2),
+        (("--stack-name", "other", "list"), "Error: There is no stack other in us-west-2: name your stack", 1),
+        (("show", "a b"), "is not an id", 2),
         (("import", "no-such-file.csv"), "does not exist", 2),
-        (("resend-mail", "sub_1", "31.1.2026"), "is no date", 2),
+        (("resend-mail", "sub_1", "31.1.2026"), "is not a date", 2),
     ],
 )  # fmt: skip
 def test_what_is_not_there_is_said(command: Any, words: tuple[str, ...], said: str, status: int) -> None:
