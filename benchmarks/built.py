@@ -54,24 +54,24 @@ def functions(artifacts: Path) -> dict[str, Function]:
     """Return every function of the built template by the name of its package: webhook_handler and so on."""
     template = yaml_parse((artifacts / "template.yaml").read_text())
     defaults: dict[str, str] = {name: str(each.get("Default", "")) for name, each in template["Parameters"].items()}
-    shared = template["Globals"]["Function"]["Environment"]["Variables"]
+    shared = template["Globals"]["Function"]
     found = {}
     for name, resource in template["Resources"].items():
         if resource["Type"] != "AWS::Serverless::Function":
             continue
         properties = resource["Properties"]
-        variables = shared | properties.get("Environment", {}).get("Variables", {})
+        variables = shared["Environment"]["Variables"] | properties.get("Environment", {}).get("Variables", {})
         found[properties["Handler"].partition(".")[0]] = Function(
             name=name,
             handler=properties["Handler"],
             code=artifacts / name,
-            layers=tuple(artifacts / layer["Ref"] for layer in properties["Layers"]),
+            layers=tuple(artifacts / layer["Ref"] for layer in [*shared["Layers"], *properties.get("Layers", [])]),
             environment={
                 variable: _value(value, defaults)
                 for variable, value in variables.items()
                 if value != {"Ref": "AWS::NoValue"}
             },
-            memory=properties["MemorySize"],
+            memory=properties.get("MemorySize", shared["MemorySize"]),
         )
     return found
 

@@ -99,10 +99,6 @@ def _value(name: str) -> str:
     return str(GIVEN.get(name, declared["Default"]))
 
 
-def _tags(name: str) -> dict[str, str]:
-    return {each["Key"]: each["Value"] for each in properties(name).get("Tags", []) if ":" not in each["Key"]}
-
-
 # --- the original system, resource by resource ------------------------------------------------------------------
 
 ACCESS_LOG = {
@@ -1331,54 +1327,21 @@ def test_the_dashboard_names_resources_that_there_are() -> None:
 
 # --- tags -------------------------------------------------------------------------------------------------------
 
-UNTAGGED = {
-    "AWS::ApiGateway::Account",
-    "AWS::ApiGateway::Deployment",
-    "AWS::CloudWatch::Dashboard",
-    "AWS::Logs::MetricFilter",
-    "AWS::SNS::Subscription",
-    "AWS::ApiGateway::RestApi",  # SAM gives an API's tags to its stage, and AWS bills by the stage
-    "AWS::Lambda::LayerVersion",
-    "AWS::Lambda::Permission",
-    "AWS::Lambda::EventSourceMapping",
-    "AWS::S3::BucketPolicy",
-    "AWS::SES::ConfigurationSetEventDestination",
-    "AWS::SNS::TopicPolicy",
-    "AWS::SQS::QueuePolicy",
-    "AWS::Scheduler::Schedule",  # AWS tags only the groups of schedules
-}
-NAME_TAGS = {
-    "Subscriptions": "subscriptions",
-    "Receipts": "receipts",
-    "PaymentGatewaySecret": "payment-gateway",
-    "StepFunctionsRole": "stepfunctions-execution",
-    "ApiGatewayCloudWatchRole": "apigateway-cloudwatch",
-    "ProcessPayment": "process-payment",
-    "GenerateReceipt": "generate-receipt",
-    "SendEmail": "send-email",
-    "WebhookHandler": "webhook-handler",
-    "RenewalWorkflow": "renewal-workflow",
-    "SubscriptionApiprodStage": "api",
-    "ApiGatewayLogs": "api-gateway-logs",
-    "StepFunctionsLogs": "stepfunctions-logs",
-    "ProcessPaymentLogs": "process-payment-logs",
-    "GenerateReceiptLogs": "generate-receipt-logs",
-    "SendEmailLogs": "send-email-logs",
-    "WebhookHandlerLogs": "webhook-handler-logs",
-    "LambdaErrorsAlarm": "lambda-errors-alarm",
-    "StepFunctionsFailedAlarm": "stepfunctions-failed-alarm",
-    "ApiGateway5xxAlarm": "api-5xx-alarm",
-}
+
+def test_no_resource_has_tags_of_its_own() -> None:
+    """Tags are written once, for the whole stack: no resource of template.yaml repeats the tags."""
+    assert [name for name, each in template()["Resources"].items() if "Tags" in each["Properties"]] == []
+    assert "Tags" not in json.dumps(template()["Globals"])
 
 
-@pytest.mark.parametrize("name", [name for name, each in resources().items() if each["Type"] not in UNTAGGED])
-def test_everything_that_takes_tags_has_them(name: str) -> None:
-    """Every resource has an Environment tag and a Name tag that begins with the project: the original's Name for a
-    resource of the original."""
-    tags = _tags(name)
-    assert set(tags) == {"Name", "Environment"}
-    assert tags["Environment"] == "qa"
-    assert tags["Name"] == f"acme-{NAME_TAGS[name]}" if name in NAME_TAGS else tags["Name"].startswith("acme-")
+def test_every_deployment_tags_the_stack_with_its_environment() -> None:
+    """Each `sam deploy` and `sam sync` tags the stack with the Environment that the template's parameter gets."""
+    config = tomllib.loads((ROOT / "samconfig.toml").read_text())
+    commands = [command for each in config.values() if isinstance(each, dict) for command in each.items()]
+    given = [command["parameters"] for name, command in commands if name in ("deploy", "sync")]
+    assert len(given) == 8
+    assert all(re.fullmatch(r"Environment=\w+", each["tags"]) for each in given)
+    assert [each["tags"] for each in given] == [each["parameter_overrides"] for each in given]
 
 
 # --- permissions ------------------------------------------------------------------------------------------------
@@ -1605,8 +1568,9 @@ LAYERS = {
 def test_functions_have_the_layers_they_need_and_no_more() -> None:
     """Functions that ask the gateway have Stripe, the receipt function has the PDF library, the webhook's function the
     signature library, and the API pydantic; no function has more layers."""
+    shared = template()["Globals"]["Function"]["Layers"]
     declared = {
-        name: [layer["Ref"] for layer in each["Properties"]["Layers"]]
+        name: [layer["Ref"] for layer in [*shared, *each["Properties"].get("Layers", [])]]
         for name, each in template()["Resources"].items()
         if each["Type"] == "AWS::Serverless::Function"
     }
