@@ -1,12 +1,11 @@
 # `make help` lists the targets. `make demo` and `make test` need nothing before them but make and Python 3.13.
 #
-# Five environments, each locked with hashes and rebuilt when its lock changes:
-#   .venv            what the project is developed and tested with
-#   .envs/sam        the SAM CLI, which pins boto3 narrowly
+# Four environments, each locked with hashes and rebuilt when its lock changes:
+#   .venv            what the project is developed and tested with, and the SAM CLI
 #   .envs/emulator   the AWS emulator, which pins botocore
-#   .envs/checks     checkov, which pins much, and what else only `make check` needs
-#   .envs/lambda     a bare Python: the functions run in it, so a dependency missing in a layer is noticed
-# and .envs/bootstrap, where pip installs uv, and uv makes the others.
+#   .envs/checks     checkov, which pins many packages, and the other tools that only `make check` needs
+#   .envs/lambda     a bare Python in which the functions run, so that a dependency missing in a layer is noticed
+# In .envs/bootstrap pip installs uv, and uv makes the other environments.
 
 PORT ?= 4566
 export PORT
@@ -19,7 +18,7 @@ unexport PYTHONDONTWRITEBYTECODE
 PYTHON := .venv/bin/python
 BOOTSTRAP := .envs/bootstrap/bin
 UV := $(BOOTSTRAP)/uv
-ENVIRONMENTS := .venv .envs/sam .envs/emulator .envs/lambda
+ENVIRONMENTS := .venv .envs/emulator .envs/lambda
 # Two processes of pytest, since two cores are the least that a machine has.
 UNIT := $(PYTHON) -m tests.unit
 # A process for each of the stacks that the tests share: half of their time they wait.
@@ -51,7 +50,7 @@ proof: environments ## the large numbers behind the promises, in minutes: tests 
 	@$(PYTHON) -m pytest tests/unit tests/integration -m proof --timeout 3600
 
 check: $(UV) ## linters, types, template, workflow, and what guards them
-	@$(MAKE) --silent --jobs 3 .venv/.made .envs/sam/.made .envs/checks/.made
+	@$(MAKE) --silent --jobs 2 .venv/.made .envs/checks/.made
 	@scripts/check.sh
 
 bench: environments ## measure speed, size, growth and cost; write docs/performance.md and docs/cost.md
@@ -70,15 +69,17 @@ redrive: .venv/.made ## bring dead letters back to the queue of renewals, by you
 charging: .venv/.made ## turn charging off at once, or on again: TURN=off WHY="…", TURN=on, TURN=status; STACK as above
 	@$(PYTHON) -m scripts.oncall --stack-name $(STACK) charging $(TURN) --why "$(WHY)"
 
-# The gateway's SDK is taken without its HTTP client: it runs over the urllib3 of the AWS layer. fpdf2 is taken without
-# its reader of images.
-lock: $(UV) ## compile every requirements lock again
+# The development lock comes first: the locks of the layers take their versions from it. The gateway's SDK is locked
+# without its HTTP client, because the SDK runs over the urllib3 of the AWS layer; fpdf2 without its reader of images.
+UPGRADE ?=
+lock: $(UV) ## write every requirements lock anew; versions stay, unless UPGRADE=--upgrade takes the newest
 	@for source in $(LOCKS); do \
 		echo "$$source"; \
+		case "$$source" in layers/*) from="--constraint requirements-dev.txt";; *) from="$(UPGRADE)";; esac; \
 		case "$$source" in \
 			layers/payment/*) less=--no-deps;; layers/receipt/*) less="--no-emit-package pillow";; *) less=;; esac; \
 		$(UV) pip compile --quiet --universal --python $(BOOTSTRAP)/python3.13 --generate-hashes --no-header \
-			--no-annotate --no-emit-index-url $$less --output-file "$${source%.in}.txt" "$$source" || exit 1; \
+			--no-annotate --no-emit-index-url $$from $$less --output-file "$${source%.in}.txt" "$$source" || exit 1; \
 	done
 
 clean: ## stop every local stack of this checkout and delete all that was made
@@ -111,9 +112,6 @@ endef
 
 .venv/.made: requirements-dev.txt $(UV)
 	$(call make_environment,.venv,$<)
-
-.envs/sam/.made: local/requirements-sam.txt $(UV)
-	$(call make_environment,.envs/sam,$<)
 
 .envs/emulator/.made: local/requirements-emulator.txt $(UV)
 	$(call make_environment,.envs/emulator,$<)

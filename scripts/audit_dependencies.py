@@ -18,7 +18,6 @@ ROOT = Path(__file__).parents[1]
 LOCKS = [
     "local/requirements-uv.txt",
     "local/requirements-emulator.txt",
-    "local/requirements-sam.txt",
     "local/requirements-checks.txt",
     "requirements-dev.txt",
 ]

@@ -24,7 +24,7 @@ if command -v npm >/dev/null; then
 else
     echo "== asl-validator: not run. It needs Node.js, and there is no npm on PATH"
 fi
-check "sam validate" env SAM_CLI_TELEMETRY=0 AWS_DEFAULT_REGION=us-west-2 .envs/sam/bin/sam validate --lint
+check "sam validate" env SAM_CLI_TELEMETRY=0 AWS_DEFAULT_REGION=us-west-2 .venv/bin/sam validate --lint
 check "mypy" .venv/bin/mypy
 wait "$guarding" || failed=1
 cat "$guards"

@@ -47,7 +47,7 @@ ENVIRONMENT = "local"
 clock.
 """
 
-_SAM = ROOT / ".envs/sam/bin/sam"
+_SAM = ROOT / ".venv/bin/sam"
 _EMULATOR_PYTHON = ROOT / ".envs/emulator/bin/python"
 _LAMBDA_PYTHON = ROOT / ".envs/lambda/bin/python3.13"
 _BUILD_FOLDER = ROOT / ".local/build"
@@ -57,7 +57,7 @@ _BUILD_IS_MADE_OF = (
     "template.yaml",
     "samconfig.toml",
     "scripts/find_python.sh",
-    "local/requirements-sam.txt",
+    "requirements-dev.txt",  # the SAM CLI
 )
 _held_ports: list[socket.socket] = []
 _NEEDED = frozenset({"emulator", "mailbox", "gateway"})

@@ -44,7 +44,7 @@ SAM, the AWS CLI and the commands of docs/runbook.md reach it with the profile `
 
   export AWS_CONFIG_FILE={folder}/aws-config AWS_PROFILE=local
   .venv/bin/python -m scripts.oncall alarms        # what is wrong; docs/runbook.md says what to do
-  .envs/sam/bin/sam remote invoke ProcessPayment --stack-name {STACK_NAME} --event-file events/process_payment.json
+  .venv/bin/sam remote invoke ProcessPayment --stack-name {STACK_NAME} --event-file events/process_payment.json
   aws s3 ls --recursive s3://{bucket}""",
         soft_wrap=True,
     )

@@ -30,7 +30,7 @@ _MOST_PAGES = 100
 _INTERRUPTED = 130
 
 
-class _Id(click.ParamType[str]):
+class _Id(click.ParamType):
     """A subscription's or a customer's id."""
 
     name = "id"
@@ -41,7 +41,7 @@ class _Id(click.ParamType[str]):
         return str(value)
 
 
-class _Day(click.ParamType[date]):
+class _Day(click.ParamType):
     """A date."""
 
     name = "YYYY-MM-DD"

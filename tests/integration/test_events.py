@@ -12,7 +12,7 @@ from local.sample import AMOUNT, CUSTOMER_ID, SUBSCRIPTION_ID, add_sample
 from local.stack import ROOT
 from tests.integration.shop import Shop
 
-SAM = ROOT / ".envs/sam/bin/sam"
+SAM = ROOT / ".venv/bin/sam"
 
 
 @pytest.fixture

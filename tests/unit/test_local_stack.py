@@ -9,7 +9,7 @@ import pytest
 from local import stack
 from local.stack import Stack, StackError, free_port
 
-_AT_THE_TOP = ("template.yaml", "samconfig.toml", "local/requirements-sam.txt")
+_AT_THE_TOP = ("template.yaml", "samconfig.toml", "requirements-dev.txt")
 _SAM = """#!/bin/sh
 echo "$1" >>"{calls}"
 while [ "$1" != --build-dir ]; do shift; done

@@ -292,7 +292,7 @@ def test_the_key_may_come_by_a_variable(preflight: Any, gateway: Gateway, monkey
 
 # --- the values ------------------------------------------------------------------------------------------------------
 
-SAM = ROOT / ".envs/sam/bin/python"
+SAM = ROOT / ".venv/bin/python"
 READ_BY_SAM = (
     "import json, sys; from samcli.cli.types import CfnParameterOverridesType as T; "
     "print(json.dumps([T().convert(word, None, None) for word in sys.argv[1:]]))"

@@ -17,15 +17,32 @@ JOBS = {f"{name}.{job}": each for name, workflow in WORKFLOWS.items() for job, e
 STEPS = [step for job in JOBS.values() for step in job.get("steps", [])]
 
 
-def test_only_a_deployment_to_an_environment_may_prove_who_it_is() -> None:
-    """By default a job may do nothing; only the two deploying jobs may prove their environment's identity to AWS, and
-    all jobs may only read the code."""
+def test_a_job_may_do_only_what_its_purpose_needs() -> None:
+    """By default a job may do nothing. Two jobs deploy: they may read the code, and ask AWS in the name of their
+    environment. One job may write a branch and open a pull request. All other jobs may read the code."""
     assert [workflow["permissions"] for workflow in WORKFLOWS.values()] == [{}] * len(WORKFLOWS)
-    asking = {name: job["environment"] for name, job in JOBS.items() if "id-token" in job["permissions"]}
-    assert asking == {"deploy.staging": "staging", "deploy.prod": "prod"}
-    assert [
-        job for name, job in JOBS.items() if name not in asking and job["permissions"] != {"contents": "read"}
-    ] == []
+    reads = {"contents": "read"}
+    more = {name: job["permissions"] for name, job in JOBS.items() if job["permissions"] != reads}
+    deploys = reads | {"id-token": "write"}
+    assert more == {
+        "deploy.staging": deploys,
+        "deploy.prod": deploys,
+        "locks.renew": {"contents": "write", "pull-requests": "write"},
+    }
+    assert {name: JOBS[name]["environment"] for name in more if name.startswith("deploy.")} == {
+        "deploy.staging": "staging",
+        "deploy.prod": "prod",
+    }
+
+
+def test_the_job_that_may_write_runs_no_code_of_a_new_version() -> None:
+    """The weekly job that renews the locks asks for newer versions without building a package or running a script of a
+    package, and only its last step gets the token."""
+    steps = JOBS["locks.renew"]["steps"]
+    runs = [step["run"] for step in steps if "run" in step]
+    assert runs[0] == "make lock UPGRADE='--upgrade --no-build'"
+    assert runs[1].startswith("npm update --package-lock-only --ignore-scripts")
+    assert [step for step in steps if "github.token" in str(step)] == steps[-1:]
 
 
 def test_production_comes_after_staging_and_staging_after_the_tests() -> None:
@@ -36,7 +53,7 @@ def test_production_comes_after_staging_and_staging_after_the_tests() -> None:
     assert set(WORKFLOWS["deploy"][True]["workflow_dispatch"]["inputs"]) == {"no_alarms"}
     assert JOBS["deploy.ci"]["if"] == "github.ref == 'refs/heads/main'"
     canaries = [step for step in STEPS if "scripts/canary.py" in step.get("run", "")]
-    assert [step["run"] for step in canaries] == [".envs/sam/bin/python scripts/canary.py $ALARMS"] * 2
+    assert [step["run"] for step in canaries] == [".venv/bin/python scripts/canary.py $ALARMS"] * 2
     assert [step["env"] for step in canaries] == [{"ALARMS": "${{ inputs.no_alarms && '--no-alarms' || '' }}"}] * 2
     assert (JOBS["deploy.staging"]["needs"], JOBS["deploy.prod"]["needs"]) == ("ci", "staging")
     assert JOBS["deploy.ci"]["uses"] == "./.github/workflows/ci.yml"
