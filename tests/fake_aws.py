@@ -588,6 +588,13 @@ class FakeSQS:
                     self._waiting.append(Message(entry["MessageBody"], f"m-{next(self._numbers)}"))
             return {"Failed": [{"Id": entry["Id"], "Code": "InternalError"} for entry in refused]} if refused else {}
 
+    def send_message(self, **q: Any) -> Item:
+        with self.around("sqs.SendMessage"):
+            if self.trouble and self.trouble.pop(0):
+                raise error("ServiceUnavailable", "SendMessage", status=503)
+            self._waiting.append(Message(q["MessageBody"], f"m-{next(self._numbers)}"))
+            return {"MessageId": self._waiting[-1].id}
+
     def receive_message(self, **q: Any) -> Item:
         """Receive and hide the oldest waiting messages; a message received too often becomes a dead letter."""
         received: list[Item] = []

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from typing import Any
 
 from renewals.domain.payment import Failure, GatewayCard, GatewayRefund, GatewayRefundState, Payment, PaymentState
 from renewals.gateway.port import (
@@ -15,6 +16,9 @@ from renewals.gateway.port import (
     Saved,
 )
 from tests.cuts import Cuts
+
+type Event = dict[str, Any]
+"""An event in the gateway's own form: https://docs.stripe.com/api/events/object"""
 
 _NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
 MOST_ATTEMPTS = 10
@@ -53,6 +57,7 @@ class FakeGateway:
     settles_at: datetime | None = None  # the gateway's settling moment of a payment in processing
     owners: dict[str, str] = field(default_factory=dict)  # payment method to its customer
     made: int = 0  # the number of payments and charges
+    events: list[Event] = field(default_factory=list)  # the events so far, oldest first
     _begun: dict[str, GatewayRefundState] = field(default_factory=dict)  # refund to the state first answered
 
     def _next_number(self) -> int:
@@ -86,6 +91,7 @@ class FakeGateway:
                     return replace(payment, state=PaymentState.DECLINED, failure=failure)
                 self.attempts.append((payment_id, payment_method))
                 self.payments[payment_id] = self._attempt(payment, payment_method)
+                self._tell_of_attempt(payment_id)
                 return self.payments[payment_id]
         except GatewayUnavailable:
             return None
@@ -101,6 +107,7 @@ class FakeGateway:
             if self.payments[payment_id].state in (PaymentState.PAID, PaymentState.CANCELED, *_WITH_THE_BANK):
                 raise GatewayRefused("payment_intent_unexpected_state", "cancel")
             self.payments[payment_id] = replace(self.payments[payment_id], state=PaymentState.CANCELED)
+            self._tell("payment_intent.canceled", payment_id)
             return self.payments[payment_id]
 
     def list(self, gateway_customer: str, since: datetime) -> Iterator[tuple[dict[str, str], Payment]]:
@@ -190,6 +197,7 @@ class FakeGateway:
         card = self._card(next((card for tried, card in reversed(self.attempts) if tried == payment_id), "pm_ok"))
         paid = replace(payment, state=PaymentState.PAID, card=card, paid_at=self.now, failure=None, settles_at=None)
         self.payments[payment_id] = paid
+        self._tell("payment_intent.succeeded", payment_id)
 
     def _charged(self, payment: Payment, *, succeeded: bool) -> None:
         metadata = self._metadata(payment.id)
@@ -207,6 +215,29 @@ class FakeGateway:
             "payment_intent_authentication_failure/pm_3ds", "payment_intent_authentication_failure", None, None
         )
         self.payments[payment_id] = replace(self.payments[payment_id], state=PaymentState.DECLINED, failure=failure)
+        self._tell("payment_intent.payment_failed", payment_id)
+
+    def _tell_of_attempt(self, payment_id: str) -> None:
+        """Emit the event of an attempt; `succeed` emits the event of a success."""
+        state, lapsed = self.payments[payment_id].state, self.payments[payment_id].lapsed
+        if state in (PaymentState.DECLINED, PaymentState.ACTION_REQUIRED) or lapsed:
+            self._tell("payment_intent.payment_failed", payment_id)
+        if state is PaymentState.PROCESSING:
+            self._tell("payment_intent.processing", payment_id)
+        if state is PaymentState.CANCELED:
+            self._tell("payment_intent.canceled", payment_id)
+
+    def _tell(self, kind: str, payment_id: str) -> None:
+        metadata = self._metadata(payment_id) if payment_id in self.requests else {}
+        about = {
+            "id": payment_id,
+            "object": "payment_intent",
+            "metadata": metadata,
+            "receipt_email": "ann@private.example",
+        }
+        event = {"id": f"evt_{len(self.events) + 1}", "object": "event", "type": kind, "livemode": False}
+        created = int(self.now.timestamp())
+        self.events.append(event | {"created": created, "data": {"object": about}, "api_version": "2026-10-28.endive"})
 
     def _attempt(self, payment: Payment, card: str) -> Payment:
         if ("confirm", "unknown") in self.trouble:

@@ -140,11 +140,11 @@ class World:
         """
         request = {"subscription_id": "sub_1", "customer_id": "cus_1", "amount": "29.99"} | asked
         self.gateway.now = now
-        with self._deployed(now):
+        with self.deployed(now):
             return workflow.RENEWAL.run(request, execution, FUNCTIONS, tries)
 
     @contextmanager
-    def _deployed(self, now: datetime) -> Iterator[None]:
+    def deployed(self, now: datetime) -> Iterator[None]:
         """Put this world behind the functions' clients, and this moment on their clock."""
 
         def current(test_clock: object = None) -> Moment:
@@ -159,7 +159,7 @@ class World:
         stand_ins: list[tuple[Any, str, object]] = [
             (clock, "current", current),
             (message, "_message", mails.Once),
-            (telemetry, "renewal_event", lambda *_: None),  # a twentieth of a run's time, unread
+            (telemetry, "renewal_event", lambda *_, **__: None),  # a twentieth of a run's time, unread
             *((aws, client, partial(getattr, self, client)) for client in ("dynamodb", "s3", "ses")),
             *((app, "setting", settings.__getitem__) for app in _APPS),
             *((app, "_ledger", lambda: self.ledger) for app in _APPS),

@@ -27,8 +27,9 @@ from renewals.domain.renewal import MailKind, Renewal, Status
 
 
 def _nothing_new(seen: Snapshot) -> Decision | None:
-    """A declined card is not retried before the dunning date, unless the customer has updated the payment method."""
-    declined = _of(seen).status is Status.DECLINED
+    """A declined card is not retried before the dunning date, unless the customer has updated the payment method. The
+    gateway is not asked either, unless an event of the gateway says that the payment has changed."""
+    declined = _of(seen).status is Status.DECLINED and seen.asked.gateway_event is None
     return _stays_refused(seen) if declined and not _is_tried_again(seen) else None
 
 
@@ -41,7 +42,7 @@ def _paid_elsewhere(seen: Snapshot) -> Decision | None:
 
 
 def _not_confirmed_yet(seen: Snapshot) -> Decision | None:
-    """A payment that needs an action by the customer waits until the dunning date."""
+    """A payment that was refused and is not paid meanwhile waits until the dunning date."""
     return None if _is_tried_again(seen) else _stays_refused(seen)
 
 

@@ -9,6 +9,7 @@ event:
     renewal_date                    YYYY-MM-DD; absent if no period is named
     event_type                      a member of Asks; if absent, a renewal
     webhook_id                      the id given by the webhook's sender; only in requests by webhook
+    gateway_event                   the id of the gateway's event that caused the request
 
 A message may be older or younger than the version that reads the message. Fields may therefore be added, but never be
 renamed.
@@ -60,6 +61,8 @@ class RenewalRequest:
         amount: in major units; a claim to check, never an instruction.
         renewal_date: the requested period, by the subscription's own renewal date; None for whatever is due.
         webhook_id: None for a request without webhook.
+        gateway_event: None for a request without an event of the gateway. With an event, the gateway is asked about a
+            refused payment even between the dunning dates.
     """
 
     subscription_id: str
@@ -68,6 +71,7 @@ class RenewalRequest:
     renewal_date: date | None = None
     asks: Asks = Asks.RENEW
     webhook_id: str | None = None
+    gateway_event: str | None = None
 
     @classmethod
     def of_row(cls, row: Item, renewal_date: date | None, asks: Asks = Asks.RENEW) -> RenewalRequest:
@@ -85,6 +89,8 @@ class RenewalRequest:
         if self.renewal_date is not None:
             told["renewal_date"] = self.renewal_date.isoformat()
         told["amount"] = f"{self.amount:f}"
+        if self.gateway_event is not None:
+            told["gateway_event"] = self.gateway_event
         if self.webhook_id is not None:
             return told | {"event_type": self.asks, "webhook_id": self.webhook_id}
         return told | ({"event_type": self.asks} if self.asks is not Asks.RENEW else {})
@@ -112,6 +118,7 @@ class RenewalRequest:
             renewal_date=_day(fields) if "renewal_date" in fields else None,
             asks=_asks(fields),
             webhook_id=_text(fields, "webhook_id") if "webhook_id" in fields else None,
+            gateway_event=_text(fields, "gateway_event") if "gateway_event" in fields else None,
         )
 
 

@@ -11,6 +11,7 @@ alarm reports the fault, and the next sweep repeats the work.
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -42,14 +43,37 @@ def current_gateway(client: SecretsManagerClient, arn: str) -> Gateway:
     """
     from renewals.gateway.stripe_gateway import StripeGateway
 
+    key, endpoint = _secret(client, arn)
+    return StripeGateway(key, endpoint)
+
+
+@dataclass(frozen=True, slots=True)
+class Mode:
+    """The mode of a gateway key.
+
+    Attributes:
+        is_live: whether the key moves real money; None if the form of the key does not tell.
+    """
+
+    is_live: bool | None
+
+
+def mode(client: SecretsManagerClient, arn: str) -> Mode:
+    """Return the mode of the secret's current key. Raises the errors of current_gateway."""
+    key, _ = _secret(client, arn)
+    named = next(iter(key.split("_")[1:]), "")
+    return Mode({"live": True, "test": False}.get(named))
+
+
+def _secret(client: SecretsManagerClient, arn: str) -> tuple[str, str]:
+    """Return the key and the endpoint in the gateway secret."""
     try:
         secret: dict[str, str] = json.loads(client.get_secret_value(SecretId=arn)["SecretString"])
-        key, endpoint = secret["api_key"], secret["endpoint"]
+        return secret["api_key"], secret["endpoint"]
     except KeyError as lacking:
         raise BadSecret(f"the gateway secret lacks {lacking}") from None
     except (ValueError, TypeError):
         raise BadSecret("the gateway secret is not a JSON object") from None
-    return StripeGateway(key, endpoint)
 
 
 def with_current_key[T](ask: Callable[[], T]) -> T:

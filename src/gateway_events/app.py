@@ -1,0 +1,104 @@
+"""GatewayEvents: takes events that the gateway sends, checks the signature, and puts a short hint on a queue.
+
+Event: an API Gateway proxy event. Reply: a proxy reply with 200 (the hint is safely on the queue, or the event is none
+that is acted on), 400 (no valid signature), 404 (wrong path), 413 (too large), 503 (AWS faltered, the gateway should
+send the event again) or 500 (every other error).
+
+The gateway sends an event again for days after every other reply than 2xx, and finally closes the endpoint. 400 is
+therefore for signatures only: an event of a different account or deployment, of an unknown type, or without sense is
+acknowledged and counted. The function knows the secret of its endpoint and the queue, and holds no key of the gateway.
+"""
+
+import base64
+import binascii
+import json
+from functools import cache
+
+from gateway_events import event_secrets
+from gateway_events.signature import is_signed
+from renewals.domain.errors import TryAgain
+from renewals.domain.gateway_event import GatewayEvent, NotTaken
+from renewals.domain.strict_json import NotAnObject, read_object
+from renewals.gateway.port import is_of_deployment
+from renewals.runtime import aws, request_path, telemetry
+from renewals.runtime.aws_errors import transient_aws_errors_as
+from renewals.runtime.kept_secret import KeptSecret
+from renewals.runtime.settings import setting
+from renewals.runtime.telemetry import Event, Reply
+
+LARGEST_BODY = 512 * 1024
+"""In bytes. The evidence of a dispute alone may have 150,000 characters."""
+
+
+@telemetry.observed
+def handler(event: Event, _context: object) -> Reply:
+    """Check the event's signature and queue the event; see the module."""
+    try:
+        with transient_aws_errors_as(TryAgain):
+            return _receive(event)
+    except TryAgain as error:
+        telemetry.logger().error("not accepted", extra={"error": str(error)})
+        return _reply(503, "try again later")
+    except Exception:  # noqa: BLE001  (every error goes to the log, and no detail to a stranger)
+        telemetry.logger().exception("not accepted")
+        return _reply(500, "something is wrong on our side")
+
+
+def _receive(event: Event) -> Reply:
+    if "path" in event and request_path.plain(event) is None:  # events made by hand may lack a path
+        return _refuse(404, "there is nothing at this path")
+    body = _body(event)
+    if body is not None and len(body) > LARGEST_BODY:
+        return _refuse(413, f"the body is larger than {LARGEST_BODY} bytes")
+    header = request_path.headers(event).get("stripe-signature", "")
+    if body is None or not _secret().passes(lambda secrets: is_signed(body, header, secrets)):
+        return _refuse(400, "the signature is missing, wrong or too old")
+    try:
+        told = _read(body)
+    except NotTaken as why:
+        telemetry.logger().info("passed over", extra={"reason": str(why)})
+        telemetry.count("GatewayEventsPassedOver")
+        return _reply(200, "passed over")
+    telemetry.correlate(told.metadata)
+    aws.sqs().send_message(QueueUrl=setting("GATEWAY_EVENTS_QUEUE_URL"), MessageBody=told.to_json())
+    telemetry.logger().info("queued", extra={"event": told.event, "type": told.type})
+    telemetry.count("GatewayEventsTaken")
+    return _reply(200, "taken")
+
+
+def _read(body: bytes) -> GatewayEvent:
+    """Read a signed body. Raises NotTaken."""
+    try:
+        told = GatewayEvent.of_gateway(read_object(body))
+    except NotAnObject:
+        raise NotTaken("no event") from None
+    if not is_of_deployment(told.metadata, setting("DEPLOYMENT")):
+        raise NotTaken("an event of a different deployment")
+    return told
+
+
+def _body(event: Event) -> bytes | None:
+    """Return the body's bytes as received; None if the event calls the body base64 and the body is not."""
+    body = str(event.get("body") or "")
+    if not event.get("isBase64Encoded"):
+        return body.encode("utf-8", "surrogatepass")
+    try:
+        return base64.b64decode(body, validate=True)
+    except (binascii.Error, ValueError):
+        return None
+
+
+@cache
+def _secret() -> KeptSecret[tuple[str, ...]]:
+    return KeptSecret(lambda: event_secrets.read(aws.secrets_manager(), setting("GATEWAY_EVENTS_SECRET_ARN")))
+
+
+def _refuse(status: int, message: str) -> Reply:
+    telemetry.logger().info("refused", extra={"status": status})
+    telemetry.count("GatewayEventsRefused")
+    return _reply(status, message)
+
+
+def _reply(status: int, message: str) -> Reply:
+    headers = {"Content-Type": "application/json", "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+    return {"statusCode": status, "headers": headers, "body": json.dumps({"message": message})}

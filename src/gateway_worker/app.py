@@ -1,0 +1,128 @@
+"""GatewayWorker: takes events of the gateway from the queue, and acts on each event.
+
+Event: a batch of SQS; renewals.domain.gateway_event describes the messages. Reply: {"batchItemFailures": [...]}, the
+messages to be delivered again. An event that meets a live lease comes back after the lease; any other failed event
+comes back after 1, 2, 4 and 8 minutes. The fifth failure moves the message to the dead-letter queue. A message that is
+no event goes to the dead-letter queue at once.
+
+gateway_worker.handlers has the table from the type of an event to its handler.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from functools import cache
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from gateway_worker.handlers import HANDLERS
+from gateway_worker.handling import EventOutcome, Handled, Seams, later, passed_over
+from gateway_worker.mode import is_of_our_mode
+from renewals.domain.errors import RenewalError
+from renewals.domain.gateway_event import GatewayEvent, NotTaken
+from renewals.domain.item_values import fields, text, whole
+from renewals.domain.renewal import Renewal
+from renewals.domain.request import RenewalRequest
+from renewals.gateway import access as gateway_access
+from renewals.gateway.port import is_of_deployment
+from renewals.ledger.table import Ledger
+from renewals.runtime import aws, clock, telemetry
+from renewals.runtime.clock import Moment
+from renewals.runtime.settings import setting
+from renewals.runtime.telemetry import Event, Reply, records
+
+_FIRST_WAIT = timedelta(minutes=1)
+MOST_TRIES = 5
+"""The queue's maxReceiveCount."""
+
+
+@telemetry.observed
+def handler(event: Event, _context: object) -> Reply:
+    """Act on the events in the messages; see the module."""
+    waits = [(record, _wait_after(record)) for record in records(event)]
+    failed = [(record, wait) for record, wait in waits if wait is not None]
+    for record, wait in failed:
+        _come_back(record, after=wait)
+    return {"batchItemFailures": [{"itemIdentifier": record["messageId"]} for record, _ in failed]}
+
+
+def _wait_after(record: Event) -> timedelta | None:
+    """Act on the event of a message, and return the time until the next try; None if the event is settled."""
+    telemetry.forget()
+    telemetry.correlate({}, message_id=record["messageId"])
+    try:
+        event = GatewayEvent.from_json(text(record, "body"))
+    except NotTaken as bad:
+        telemetry.logger().error("not an event", extra={"error": str(bad)})
+        return timedelta()
+    telemetry.correlate(event.metadata)
+    handled = _handled(event)
+    told = {"outcome": handled.outcome, "reason": handled.reason, "transaction_id": event.payment_intent}
+    telemetry.renewal_event("gateway event", told, event=event.event, type=event.type)
+    if handled.outcome is EventOutcome.PASSED_OVER:
+        telemetry.count("GatewayEventsPassedOver")
+    if handled.outcome is not EventOutcome.LATER:
+        return None
+    tries = whole(fields(record, "attributes"), "ApproximateReceiveCount")
+    if handled.after is not None:
+        return handled.after
+    return timedelta() if tries >= MOST_TRIES else _FIRST_WAIT * 2 ** (tries - 1)
+
+
+def _handled(event: GatewayEvent) -> Handled:
+    """Return the answer of the event's handler. One event at fault fails no other event of the batch."""
+    try:
+        if not is_of_deployment(event.metadata, setting("DEPLOYMENT")):
+            return passed_over("another deployment")
+        if not is_of_our_mode(event):
+            return passed_over("another mode")
+        return HANDLERS[event.type](event, _seams())
+    except (RenewalError, BotoCoreError, ClientError) as error:
+        telemetry.logger().error("not handled", extra={"error": telemetry.named(error)})
+        return later("an error")
+
+
+def _seams() -> Seams:
+    return Seams(
+        ledger=_ledger(),
+        deployment=setting("DEPLOYMENT"),
+        gateway=gateway_access.gateway,
+        run=_succeeds,
+        moment_of=_moment_of,
+    )
+
+
+def _moment_of(period: Renewal) -> Moment:
+    """Return the moment of the period's subscription; outside production, its row may name a test clock."""
+    if not clock.heeds_test_clocks(setting("ENVIRONMENT")):
+        return clock.current()
+    row = _ledger().row(period)
+    return clock.current(row.get("test_clock") if row else None)
+
+
+def _succeeds(request: RenewalRequest) -> bool:
+    """Run the workflow to its end, and return whether the execution succeeded. AWS answers with HTTP 200 even if the
+    execution fails: only the execution's status shows the failure."""
+    ended = aws.synchronous_workflows().start_sync_execution(
+        stateMachineArn=setting("STATE_MACHINE_ARN"), input=request.to_json()
+    )
+    telemetry.correlate({}, execution=ended["executionArn"])
+    return ended["status"] == "SUCCEEDED"
+
+
+def _come_back(record: Event, *, after: timedelta) -> None:
+    """Have SQS deliver the message again after a time. If the call fails, the queue's own visibility timeout
+    applies."""
+    try:
+        aws.sqs().change_message_visibility(
+            QueueUrl=setting("GATEWAY_EVENTS_QUEUE_URL"),
+            ReceiptHandle=text(record, "receiptHandle"),
+            VisibilityTimeout=int(after.total_seconds()),
+        )
+    except (BotoCoreError, ClientError) as error:
+        telemetry.logger().warning("retry time not set", extra={"message_id": record["messageId"], "error": str(error)})
+
+
+@cache
+def _ledger() -> Ledger:
+    return Ledger(aws.dynamodb(), renewals=setting("RENEWALS_TABLE"), subscriptions=setting("DYNAMODB_TABLE"))

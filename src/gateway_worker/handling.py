@@ -1,0 +1,100 @@
+"""What a handler of an event gets, and what a handler answers.
+
+A handler is a function from a GatewayEvent and the `Seams` to a `Handled`. gateway_worker.handlers has the table from
+the type of an event to the handler. A handler follows these rules:
+
+- An event is a hint. The ledger and the gateway say what is true; the event only says where to look.
+- Nothing is charged, mailed or ended beside the workflow: a handler starts the workflow by `seams.run`.
+- An event that the ledger knows already is answered with KNOWN, without a call of the gateway: each renewal causes an
+  event of its own.
+- An event that meets a live lease is answered with `later`: the queue delivers the event again after the lease.
+- The same event arrives twice, late, before its cause was recorded, or never. A handler that writes records the effect
+  once for the id of its cause.
+- An exception means that the event is delivered again, and goes to the dead-letter queue after the fifth time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from renewals.domain.gateway_event import GatewayEvent
+    from renewals.domain.renewal import Renewal
+    from renewals.domain.request import RenewalRequest
+    from renewals.gateway.port import Gateway
+    from renewals.ledger.table import Ledger
+    from renewals.runtime.clock import Moment
+
+_AFTER_THE_LEASE = timedelta(seconds=5)
+
+
+class EventOutcome(StrEnum):
+    """The result of an event, for the log and the metrics."""
+
+    DONE = "done"
+    """The workflow ran, or the effect of the event was recorded."""
+    KNOWN = "known"
+    """The ledger holds the effect of the event already."""
+    PASSED_OVER = "passed_over"
+    """The event is about nothing of this deployment."""
+    LATER = "later"
+    """The event is delivered again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Handled:
+    """The answer of a handler.
+
+    Attributes:
+        reason: a short name of the reason, for the log.
+        after: for LATER, how long the queue hides the event; None lets the worker choose, longer after each try.
+    """
+
+    outcome: EventOutcome
+    reason: str = ""
+    after: timedelta | None = None
+
+
+KNOWN = Handled(EventOutcome.KNOWN)
+
+
+def passed_over(reason: str) -> Handled:
+    return Handled(EventOutcome.PASSED_OVER, reason)
+
+
+def later(reason: str, after: timedelta | None = None) -> Handled:
+    return Handled(EventOutcome.LATER, reason, after)
+
+
+@dataclass(frozen=True, slots=True)
+class Seams:
+    """The seams of a handler: what leaves the process.
+
+    Attributes:
+        deployment: the name of this deployment.
+        gateway: opens the gateway, with the key of the gateway secret.
+        run: runs the workflow for a request to its end, and returns whether the execution succeeded.
+        moment_of: returns the moment that counts as now for the period's subscription.
+    """
+
+    ledger: Ledger
+    deployment: str
+    gateway: Callable[[], Gateway]
+    run: Callable[[RenewalRequest], bool]
+    moment_of: Callable[[Renewal], Moment]
+
+    def period(self, event: GatewayEvent) -> Renewal | None:
+        """Return the period that the event's metadata name, read consistently; None if the metadata name no period, or
+        the ledger holds none."""
+        subscription_id, renewal_date = (event.metadata.get(name) for name in ("subscription_id", "renewal_date"))
+        return self.ledger.get(subscription_id, renewal_date) if subscription_id and renewal_date else None
+
+    def lease_of_another(self, period: Renewal) -> Handled | None:
+        """Return the answer for an event that meets a live lease; None if nobody works on the period."""
+        left = period.lease_until - self.moment_of(period).now
+        return later("another execution works on the period", left + _AFTER_THE_LEASE) if left > timedelta() else None

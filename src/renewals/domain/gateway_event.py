@@ -1,0 +1,143 @@
+"""An event of the gateway, in the form in which the event waits in the queue: a hint that names an object to look at.
+Pure.
+
+The form of a message, in JSON:
+
+    event           evt_..., the gateway's id of the event
+    type            a member of EventType
+    created         seconds since 1970, by the gateway's clock
+    livemode        whether the event is about real money
+    object          the id of the object that the event is about, such as pi_..., re_... or dp_...
+    payment_intent  the id of the payment; absent if the event names no payment
+    metadata        the object's metadata under our own names
+
+A message holds no personal data. A message may be older or younger than the version that reads the message. Fields may
+therefore be added, but never be renamed.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from renewals.domain.errors import BadEvent
+from renewals.domain.strict_json import NotAnObject, read_object
+
+_ID = re.compile(r"[A-Za-z0-9_]{1,255}", re.ASCII)
+_OURS = ("subscription_id", "renewal_date", "attempt", "deployment", "request")
+_LONGEST_VALUE = 500  # https://docs.stripe.com/api/metadata
+
+
+class EventType(StrEnum):
+    """A type of event that is acted on, under the gateway's name. Every other type is acknowledged and passed over."""
+
+    PAYMENT_SUCCEEDED = "payment_intent.succeeded"
+    PAYMENT_FAILED = "payment_intent.payment_failed"
+    PAYMENT_CANCELED = "payment_intent.canceled"
+    PAYMENT_PROCESSING = "payment_intent.processing"
+
+
+class NotTaken(BadEvent):
+    """The event is none that is acted on. The message is a short reason, and never quotes the event."""
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayEvent:
+    """A hint of the gateway; the module describes the fields. `object_id` is the field `object`."""
+
+    event: str
+    type: EventType
+    created: int
+    livemode: bool
+    object_id: str
+    payment_intent: str | None
+    metadata: Mapping[str, str]
+
+    @classmethod
+    def of_gateway(cls, event: Mapping[str, object]) -> GatewayEvent:
+        """Read an event in the gateway's own form (https://docs.stripe.com/api/events/object). Raises NotTaken."""
+        if event.get("object") != "event":  # "v2.core.event" is a thin event
+            raise NotTaken("no event with its object")
+        if event.get("account") is not None or event.get("context") is not None:
+            raise NotTaken("an event of a different account")
+        data = event.get("data")
+        found = data.get("object") if isinstance(data, dict) else None
+        if not isinstance(found, dict):
+            raise NotTaken("no event with its object")
+        kind = _type(event)
+        return cls._of(
+            {
+                "event": event.get("id"),
+                "type": kind,
+                "created": event.get("created"),
+                "livemode": event.get("livemode"),
+                "object": found.get("id"),
+                "payment_intent": _payment(kind, found),
+                "metadata": found.get("metadata") or {},
+            }
+        )
+
+    @classmethod
+    def from_json(cls, message: str) -> GatewayEvent:
+        """Read the event from a message of the queue. Raises NotTaken."""
+        try:
+            return cls._of(read_object(message))
+        except NotAnObject as fault:
+            raise NotTaken(f"the message {fault}") from None
+
+    def to_json(self) -> str:
+        """Return the event as a message of the queue."""
+        fields = {
+            "event": self.event,
+            "type": self.type,
+            "created": self.created,
+            "livemode": self.livemode,
+            "object": self.object_id,
+            "metadata": dict(self.metadata),
+        }
+        return json.dumps(fields | ({"payment_intent": self.payment_intent} if self.payment_intent else {}))
+
+    @classmethod
+    def _of(cls, fields: Mapping[str, object]) -> GatewayEvent:
+        created, live, metadata = (fields.get(name) for name in ("created", "livemode", "metadata"))
+        if not isinstance(created, int) or not isinstance(live, bool) or not isinstance(metadata, dict):
+            raise NotTaken("created, livemode or metadata is of a different type")
+        kept = {name: metadata[name] for name in _OURS if name in metadata}
+        if not all(isinstance(value, str) and len(value) <= _LONGEST_VALUE for value in kept.values()):
+            raise NotTaken("the metadata hold a value that is no text")
+        payment = fields.get("payment_intent")
+        return cls(
+            event=_id(fields, "event"),
+            type=_type(fields),
+            created=created,
+            livemode=live,
+            object_id=_id(fields, "object"),
+            payment_intent=None if payment is None else _id(fields, "payment_intent"),
+            metadata=kept,
+        )
+
+
+def _type(fields: Mapping[str, object]) -> EventType:
+    try:
+        return EventType(str(fields.get("type")))
+    except ValueError:
+        raise NotTaken("an event of a type that is not acted on") from None
+
+
+def _id(fields: Mapping[str, object], name: str) -> str:
+    value = fields.get(name)
+    if not isinstance(value, str) or not _ID.fullmatch(value):
+        raise NotTaken(f"{name} is no id")
+    return value
+
+
+def _payment(kind: EventType, found: Mapping[str, object]) -> object:
+    """Return the id of the payment that an object belongs to. The gateway names the payment by its id, or puts the
+    whole payment in the place of the id."""
+    if kind.startswith("payment_intent."):
+        return found.get("id")
+    named = found.get("payment_intent")
+    return named.get("id") if isinstance(named, dict) else named

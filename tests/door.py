@@ -1,0 +1,127 @@
+"""The gateway's door over the in-memory world: signed events come in, wait in a queue, and are acted on."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import stripe
+
+import gateway_events.app
+import gateway_worker.app
+import gateway_worker.mode
+from renewals.runtime import aws
+from tests import workflow
+from tests.cuts import Cut
+from tests.fake_aws import FakeSQS
+from tests.fakes import FUNCTIONS, NOON, World
+
+SECRET = "whsec_of_the_endpoint"
+_ROUNDS = 60
+
+
+@dataclass
+class Door:
+    """Both functions of the door, over the world's tables and gateway.
+
+    now: the clock of the world, the gateway and the queue. secrets: the values in Secrets Manager, by ARN. ran: the
+    requests for which the workflow ran, each with its final state.
+    """
+
+    world: World
+    now: datetime = NOON
+    queue: FakeSQS = field(default_factory=FakeSQS)
+    secrets: dict[str, dict[str, str]] = field(default_factory=dict)
+    ran: list[tuple[dict[str, Any], str]] = field(default_factory=list)
+    trouble: list[str] = field(default_factory=list)  # statuses of the next executions, instead of a run
+
+    def __post_init__(self) -> None:
+        self.secrets |= {
+            "events": {"signing": SECRET},
+            "gateway": {"api_key": "sk_test_1", "endpoint": "https://gateway"},
+        }
+
+    def post(self, event: object, *, secret: str = SECRET, **changes: Any) -> int:
+        """Post a signed event, and return the status of the answer. changes: parts of the request to replace."""
+        body = event if isinstance(event, str) else json.dumps(event)
+        header = stripe.WebhookSignature.generate_signature_header(body, secret)
+        request = {"body": body, "headers": {"Stripe-Signature": header}, "isBase64Encoded": False} | changes
+        with self.deployed():
+            reply: dict[str, Any] = gateway_events.app.handler(request, None)
+        assert reply["body"].count("ann@") == 0
+        return int(reply["statusCode"])
+
+    def work(self) -> None:
+        """Act on the events in the queue as the worker does, message by message, until no message is visible."""
+        for _ in range(_ROUNDS * (self.queue.waiting + 1)):
+            received = self.queue.receive_message().get("Messages")
+            if not received:
+                return
+            self._act_on(received[0])
+        raise AssertionError("the queue never becomes empty")
+
+    def later(self, time: timedelta) -> None:
+        """Let time pass, and act on the events that become visible."""
+        end = self.now + time
+        while self.now < end:
+            self.now = min(end, self.now + timedelta(seconds=30))
+            self.queue.move_clock((self.now - NOON).total_seconds())
+            self.work()
+
+    def _act_on(self, message: dict[str, Any]) -> None:
+        record = {
+            "messageId": message["MessageId"],
+            "receiptHandle": message["ReceiptHandle"],
+            "body": message["Body"],
+            "attributes": message["Attributes"],
+        }
+        with self.deployed():
+            reply: dict[str, Any] = gateway_worker.app.handler({"Records": [record]}, None)
+        if not reply["batchItemFailures"]:
+            self.queue.delete_message(ReceiptHandle=message["ReceiptHandle"])
+
+    def start_sync_execution(self, **q: Any) -> dict[str, Any]:
+        """Run the workflow, in the place of Step Functions."""
+        if self.trouble:
+            return {"executionArn": "arn", "status": self.trouble.pop(0)}
+        request, name = json.loads(q["input"]), f"event-{len(self.ran)}"
+        try:
+            state = workflow.RENEWAL.run(request, name, FUNCTIONS, 1)
+        except Cut:
+            state = "cut"
+        self.ran.append((request, state))
+        return {"executionArn": name, "status": "SUCCEEDED" if state in ("Success", "PaymentDeclined") else "FAILED"}
+
+    @contextmanager
+    def deployed(self) -> Iterator[None]:
+        """Put the world, the queue and the secrets behind the functions' clients."""
+        self.world.gateway.now = self.now
+        settings = {
+            "ENVIRONMENT": self.world.environment,
+            "DEPLOYMENT": self.world.deployment,
+            "GATEWAY_EVENTS_QUEUE_URL": "queue",
+            "GATEWAY_EVENTS_SECRET_ARN": "events",
+            "SECRETS_MANAGER_ARN": "gateway",
+            "STATE_MACHINE_ARN": "workflow",
+        }
+        secrets = SimpleNamespace(
+            get_secret_value=lambda SecretId: {"SecretString": json.dumps(self.secrets[SecretId])}  # noqa: N803
+        )
+        with self.world.deployed(self.now), pytest.MonkeyPatch.context() as patch:
+            patch.setattr(aws, "sqs", lambda: self.queue)
+            patch.setattr(aws, "secrets_manager", lambda: secrets)
+            patch.setattr(aws, "synchronous_workflows", lambda: self)
+            patch.setattr(gateway_worker.app, "_ledger", lambda: self.world.ledger)
+            for module in (gateway_events.app, gateway_worker.app, gateway_worker.mode):
+                patch.setattr(module, "setting", settings.__getitem__)
+            yield
+
+
+def forget_secrets() -> None:
+    """Let the functions' processes start anew, so that each test reads its own secrets."""
+    gateway_events.app._secret.cache_clear()
+    gateway_worker.mode._keys_mode.cache_clear()
