@@ -53,7 +53,7 @@ def ask(lock: str) -> Answer:
             check=False,
         )
     except subprocess.TimeoutExpired as error:
-        raise NoAnswerError(f"no end within {_SECONDS} s") from error
+        raise NoAnswerError(f"no answer within {_SECONDS} s") from error
     return read(run.stdout, run.stderr)
 
 
@@ -71,9 +71,9 @@ def read(report: str, said: str) -> Answer:
         answer.asked += 1
         for each in package["vulns"]:
             mended = ", ".join(each["fix_versions"]) or "no version yet"
-            answer.vulnerable.append(f"{package['name']} {package['version']}: {each['id']}, mended in {mended}")
+            answer.vulnerable.append(f"{package['name']} {package['version']}: {each['id']}, fixed in {mended}")
     if not answer.asked:
-        raise NoAnswerError(f"the index answers, and knows nothing of {', '.join(answer.unknown[:3])}")
+        raise NoAnswerError(f"the index answers, but knows nothing of {', '.join(answer.unknown[:3])}")
     return answer
 
 
@@ -91,7 +91,7 @@ def audit(ask_about: Callable[[str], Answer], *, must_run: bool) -> int:
         for each in answer.vulnerable:
             print(f"{lock}: {each}")
         if answer.unknown:
-            print(f"{lock}: nothing is known of {', '.join(answer.unknown)}")
+            print(f"{lock}: the service knows nothing of {', '.join(answer.unknown)}")
         failed = failed or bool(answer.vulnerable) or (must_run and bool(answer.unknown))
     print(f"{asked} pins of {len(LOCKS)} locks were looked up")
     return int(failed)

@@ -58,9 +58,19 @@ def canary(template: dict[str, Any], shifts: str, made_at: datetime, *, alarmed:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description="Makes a canary's template of the built one.")
-    parser.add_argument("shifts", nargs="?", default="Canary10Percent5Minutes", metavar="TYPE")
-    parser.add_argument("--no-alarms", action="store_true", help="let no alarm shift back, since one is on")
+    parser = argparse.ArgumentParser(description="Makes a canary's template from the built template.")
+    parser.add_argument(
+        "shifts",
+        nargs="?",
+        default="Canary10Percent5Minutes",
+        metavar="TYPE",
+        help="how CodeDeploy shifts (%(default)s)",
+    )
+    parser.add_argument(
+        "--no-alarms",
+        action="store_true",
+        help="do not shift back when an alarm is on: for a deployment that removes the alarm's cause",
+    )
     asked = parser.parse_args()
     built = yaml_parse((BUILT / "template.yaml").read_text())
     changed = canary(built, asked.shifts, datetime.now(UTC), alarmed=not asked.no_alarms)

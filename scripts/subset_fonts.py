@@ -170,7 +170,7 @@ def make(subset: Subset, folder: Path) -> str:
     """Write a subset, and return the characters that the font can draw, in order."""
     source = next(iter(sorted(folder.rglob(subset.source))), None)
     if source is None:
-        sys.exit(f"{subset.source} is nowhere under {folder}")
+        sys.exit(f"{subset.source} was not found under {folder}")
     with TTFont(source, fontNumber=subset.index, recalcTimestamp=False) as font:
         subsetter = Subsetter(options(shaped=subset.shaped))
         subsetter.populate(unicodes=subset.characters)

@@ -23,10 +23,10 @@ _COLORS = {Verdict.OK: "green", Verdict.MIND: "yellow", Verdict.WRONG: "red", Ve
 @click.argument("overrides", nargs=-1, metavar="[NAME=VALUE]...")
 @click.pass_context
 def main(ctx: click.Context, stack_name: str, overrides: tuple[str, ...]) -> None:
-    """Ask AWS and Stripe what the first deployment would stumble over. Nothing is changed.
+    """Ask AWS and Stripe what would go wrong with the first deployment. Nothing is changed.
 
-    NAME=VALUE are the words that `sam deploy --parameter-overrides` will be given. Stripe's key may be in the variable
-    STRIPE_API_KEY instead. The exit status is 1 where something is wrong.
+    NAME=VALUE are the words that you will give to `sam deploy --parameter-overrides`. Stripe's key may be in the
+    environment variable STRIPE_API_KEY instead. The exit status is 1 if something is wrong.
     """
     session = boto3.Session()
     account_id = session.client("sts").get_caller_identity()["Account"]
@@ -53,7 +53,7 @@ def _findings(
     if key:
         yield from stripe_key.look(key, deployed["PaymentGatewayEndpoint"], deployed["Environment"])
     else:
-        yield unknown("Stripe", f"No key was given: set STRIPE_API_KEY, or name {_KEY}=... with the others.")
+        yield unknown("Stripe", f"No key was given: set STRIPE_API_KEY, or add {_KEY}=...")
 
 
 def _stack(session: Any, name: str) -> dict[str, Any] | None:

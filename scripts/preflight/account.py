@@ -41,15 +41,17 @@ class Account:
 
     def _stack_itself(self) -> Iterator[Finding]:
         if self._stack is None:
-            yield ok("stack", f"There is none of this name in {self._session.region_name} yet.")
+            yield ok("stack", f"There is no stack of this name in {self._session.region_name} yet.")
         elif self._stack["StackStatus"] in _UNFINISHED:
             yield wrong(
-                "stack", f"It is in {self._stack['StackStatus']}, which cannot be updated: `sam delete` it first."
+                "stack", f"The stack is in {self._stack['StackStatus']} and cannot be updated: run `sam delete` first."
             )
         elif self._stack["StackStatus"].endswith("_IN_PROGRESS"):
-            yield mind("stack", f"It is in {self._stack['StackStatus']}: wait for its end.")
+            yield mind("stack", f"The stack is in {self._stack['StackStatus']}: wait for the end.")
         else:
-            yield ok("stack", "It is there, and would be updated. Parameters that are not given keep their values.")
+            yield ok(
+                "stack", "The stack exists, and would be updated. Parameters that are not given keep their values."
+            )
 
     def _concurrency(self) -> Iterator[Finding]:
         limit = self._client("lambda").get_account_settings()["AccountLimit"]
@@ -58,7 +60,7 @@ class Account:
         if wanted > most:
             yield wrong(
                 "concurrency",
-                f"Lambda runs {unreserved} functions at once here, and RenewalConcurrency={wanted} takes {2 * wanted}: "
+                f"Lambda runs {unreserved} functions at once here, and RenewalConcurrency={wanted} needs {2 * wanted}: "
                 f"renewals would starve their own workflow. Deploy with RenewalConcurrency={max(2, most)}, and ask AWS "
                 "for more (Service Quotas, Lambda, Concurrent executions).",
             )
@@ -67,15 +69,15 @@ class Account:
                 "concurrency", f"Lambda runs {unreserved} functions at once, as in a new account: ask AWS for 1,000."
             )
         else:
-            yield ok("concurrency", f"Lambda runs {unreserved} functions at once, and renewals take {2 * wanted}.")
+            yield ok("concurrency", f"Lambda runs {unreserved} functions at once, and renewals need {2 * wanted}.")
 
     def _mail(self) -> Iterator[Finding]:
         told = self._client("sesv2").get_account()
         if not told.get("ProductionAccessEnabled"):
             yield mind(
                 "mail",
-                "SES is in its sandbox: it writes to verified addresses alone. Ask for production access (SES console, "
-                "Account dashboard) before real customers.",
+                "SES is in its sandbox, and sends mail only to verified addresses. Ask for production access (SES "
+                "console, Account dashboard) before real customers subscribe.",
             )
         else:
             quota = told.get("SendQuota", {})
@@ -90,8 +92,8 @@ class Account:
         else:
             yield mind(
                 "mail price",
-                f"The account is on plan {plan} ($0.16 for a thousand mails on Essentials, where no plan is $0.10). "
-                "`aws sesv2 put-account-pricing-attributes --plan NONE` goes back.",
+                f"The account is on plan {plan} ($0.16 for a thousand mails on Essentials, $0.10 without a plan). "
+                "`aws sesv2 put-account-pricing-attributes --plan NONE` ends the plan.",
             )
 
     def _sender(self) -> Iterator[Finding]:
@@ -107,7 +109,7 @@ class Account:
         elif creates:
             yield mind(
                 "sender",
-                f"SES mails {address} a link, which somebody has to open: an address that nobody reads cannot be "
+                f"SES mails {address} a link that somebody must open: an address that nobody reads cannot be "
                 f"confirmed. Better: verify the domain {domain} in SES, and deploy with SenderIdentity=existing.",
             )
         else:
@@ -125,8 +127,8 @@ class Account:
             )
         yield unknown(
             "DMARC",
-            f'SES does not say. Look: `dig +short TXT _dmarc.{domain}` should begin with "v=DMARC1"; if it is empty, '
-            'publish "v=DMARC1; p=none; rua=mailto:..." and make it stricter later.',
+            f'SES does not report DMARC. `dig +short TXT _dmarc.{domain}` should answer "v=DMARC1...". Without an '
+            'answer, publish "v=DMARC1; p=none; rua=mailto:...", and choose a stricter policy later.',
         )
 
     def _identity(self, name: str) -> Mapping[str, Any] | None:
@@ -153,10 +155,14 @@ class Account:
                 "ApiGatewayAccountRole=existing.",
             )
         elif arn and not stands:
-            yield mind("API Gateway", f"The account logs with {arn}, which is gone. This deployment mends it.")
+            yield mind(
+                "API Gateway",
+                f"API Gateway logs with {arn}, which no longer exists. This deployment replaces the role.",
+            )
         else:
             yield ok(
-                "API Gateway", "The account's logging role is this stack's to make." if owns else f"It logs with {arn}."
+                "API Gateway",
+                "This stack creates the account's logging role." if owns else f"API Gateway logs with {arn}.",
             )
 
     def _names(self) -> Iterator[Finding]:
@@ -170,16 +176,16 @@ class Account:
                     taken += 1
                     yield wrong("names", f"{name} {where}")
         if not taken:
-            yield ok("names", "Those of tables, bucket, secrets and roles are free.")
+            yield ok("names", "The names of tables, bucket, secrets and roles are free.")
 
     def _kinds(self) -> Iterator[tuple[str, str, str, Callable[[str], Any]]]:
         outlived = (
-            "is there already: it outlived an earlier stack, or is another's. Import it, remove it, or choose another "
-            "Environment."
+            "exists already: left over from an earlier stack, or part of a different stack. Import or remove the "
+            "resource, or choose a different Environment."
         )
         role = (
-            "is there already: names of roles are the account's in all regions. A stack in another region has it: "
-            "choose another Environment."
+            "exists already: names of roles are shared by all regions of the account. A stack in a different region "
+            "uses the name: choose a different Environment."
         )
         dynamodb, s3, secrets, iam = (self._client(name) for name in ("dynamodb", "s3", "secretsmanager", "iam"))
         yield "AWS::DynamoDB::Table", "TableName", outlived, lambda name: dynamodb.describe_table(TableName=name)

@@ -52,7 +52,9 @@ def each(about: str, look: Callable[[], Iterator[Finding]]) -> Iterator[Finding]
         yield from look()
     except ClientError as error:
         code = error.response.get("Error", {}).get("Code", "")
-        why = "you may not ask" if code in _DENIED else f"AWS answered {code}"
-        yield unknown(about, f"{why} ({error.operation_name}). Ask somebody who may, or look in the console.")
+        why = "your AWS profile lacks the permission" if code in _DENIED else f"AWS answered {code}"
+        yield unknown(
+            about, f"{why} ({error.operation_name}). Ask somebody with the permission, or look in the console."
+        )
     except BotoCoreError as error:
-        yield unknown(about, f"AWS could not be asked: {type(error).__name__}.")
+        yield unknown(about, f"The call to AWS failed: {type(error).__name__}.")

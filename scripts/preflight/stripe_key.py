@@ -30,14 +30,14 @@ def look(key: str, endpoint: str, environment: str) -> Iterator[Finding]:
     kind, _, rest = key.partition("_")
     mode = rest.partition("_")[0]
     if kind == "pk":
-        yield wrong("Stripe", "This is a publishable key, which charges nobody: give the secret or a restricted one.")
+        yield wrong("Stripe", "This is a publishable key, which cannot charge: give a secret key or a restricted key.")
         return
     if kind not in ("sk", "rk") or mode not in ("test", "live"):
-        yield wrong("Stripe", "This is no key of Stripe's (sk_live_..., rk_live_..., sk_test_..., rk_test_...).")
+        yield wrong("Stripe", "This is not a key of Stripe (sk_live_..., rk_live_..., sk_test_..., rk_test_...).")
         return
     answers = {needed: _status(key, endpoint, method, path) for needed, method, path in _CALLS}
     if 401 in answers.values():
-        yield wrong("Stripe", "Stripe does not know this key: it is mistyped, rolled or of another account.")
+        yield wrong("Stripe", "Stripe does not know this key: the key is mistyped, or was rolled or deleted.")
         return
     if None in answers.values():
         yield unknown("Stripe", f"{endpoint} gave no clear answer: try again, and see <https://status.stripe.com>.")
@@ -46,12 +46,14 @@ def look(key: str, endpoint: str, environment: str) -> Iterator[Finding]:
     refused = [needed for needed, status in answers.items() if status == 403]
     if refused:
         yield wrong(
-            "Stripe key", f"It lacks permissions: {'; '.join(refused)}. Give it these in Stripe's dashboard, API keys."
+            "Stripe key", f"The key lacks permissions: {'; '.join(refused)}. Add them in Stripe's dashboard, API keys."
         )
     else:
-        yield ok("Stripe key", "It may make every call that renewals, refunds and audits need.")
+        yield ok("Stripe key", "The key may make every call that renewals, refunds and audits need.")
     if kind == "sk":
-        yield mind("Stripe key", "It may do everything in Stripe. A restricted key needs " + "; ".join(answers) + ".")
+        yield mind(
+            "Stripe key", "The key may do everything in Stripe. A restricted key needs only " + "; ".join(answers) + "."
+        )
 
 
 def _mode(mode: str, environment: str) -> Iterator[Finding]:
@@ -59,11 +61,12 @@ def _mode(mode: str, environment: str) -> Iterator[Finding]:
         yield ok("Stripe", f"A {mode} key for Environment={environment}.")
     elif mode == "live":
         yield wrong(
-            "Stripe", f"A live key for Environment={environment}, where test clocks live: real cards would be charged."
+            "Stripe",
+            f"A live key for Environment={environment}, where test clocks are allowed: real cards would be charged.",
         )
     else:
         yield mind(
-            "Stripe", "A test key for Environment=prod: nobody is really charged, and live ids are unknown to it."
+            "Stripe", "A test key for Environment=prod: nobody is really charged, and Stripe does not find live ids."
         )
 
 

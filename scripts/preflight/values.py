@@ -30,11 +30,11 @@ def look(words: Iterable[str], values: Mapping[str, str]) -> Iterator[Finding]:
         name, _, meant = word.partition("=")
         left = _GIVEN.sub("", word).strip()
         if name not in known:
-            yield wrong("values", f"{name} is no parameter of the template.")
+            yield wrong("values", f"The template has no parameter {name}.")
         elif left and name != _HIDDEN:
             cut = True
             typed = _typed(name, meant)
-            yield wrong("values", f"{name} would be stored as {values[name]!r}: SAM cuts at blanks. Type {typed}.")
+            yield wrong("values", f"SAM would store {name} as {values[name]!r}: SAM cuts at blanks. Type {typed}.")
     for name, declared in known.items():
         pattern = declared.get("AllowedPattern")
         if pattern and not re.fullmatch(pattern, values[name]):
@@ -42,7 +42,7 @@ def look(words: Iterable[str], values: Mapping[str, str]) -> Iterator[Finding]:
             yield wrong("values", f"{name}{shown} is refused: {declared['ConstraintDescription']}.")
     for name in ("SellerName", "SellerAddress"):
         if values[name] == known[name]["Default"]:
-            yield mind("values", f"{name} is the example's, {values[name]!r}: every receipt prints it.")
+            yield mind("values", f"{name} is still the example, {values[name]!r}: every receipt prints the value.")
     if not cut:
         yield ok("values", f"Receipts say {values['SellerName']!r}, {values['SellerAddress']!r}.")
 

@@ -28,7 +28,7 @@ def test_a_known_vulnerability_fails_and_is_named(capsys: pytest.CaptureFixture[
     """A vulnerable package among good packages fails the check everywhere, and is named with the version that mends the
     vulnerability."""
     assert audit(about(GOOD, BAD), must_run=must_run) == 1
-    assert "bad 2.0: PYSEC-1, mended in 2.1" in capsys.readouterr().out
+    assert "bad 2.0: PYSEC-1, fixed in 2.1" in capsys.readouterr().out
 
 
 def test_all_locks_are_looked_up(capsys: pytest.CaptureFixture[str]) -> None:

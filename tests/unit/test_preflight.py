@@ -159,25 +159,40 @@ def test_a_good_account_is_let_go(preflight: Any) -> None:
             "wrong",
             "deploy with ApiGatewayAccountRole=existing",
         ),
-        ({"logging_role": "arn:aws:iam::1:role/gone"}, (), "mind", "which is gone. This deployment mends it"),
+        (
+            {"logging_role": "arn:aws:iam::1:role/gone"},
+            (),
+            "mind",
+            "which no longer exists. This deployment replaces the role",
+        ),
         (
             {"logging_role": "arn:aws:iam::1:role/gone"},
             ("ApiGatewayAccountRole=existing",),
             "wrong",
             "deploy with ApiGatewayAccountRole=create",
         ),
-        ({"names": {"subscription-mgmt-renewals-prod"}}, (), "wrong", "it outlived an earlier stack"),
-        ({"names": {"subscription-mgmt-receipts-prod-123456789012"}}, (), "wrong", "it outlived an earlier stack"),
-        ({"names": {"subscription-mgmt-receipt-link-key-prod"}}, (), "wrong", "it outlived an earlier stack"),
-        ({"names": {"subscription-mgmt-api-execution-prod"}}, (), "wrong", "A stack in another region has it"),
-        ({"stack": {"StackStatus": "ROLLBACK_COMPLETE"}}, (), "wrong", "`sam delete` it first"),
-        ({"stack": {"StackStatus": "UPDATE_IN_PROGRESS"}}, (), "mind", "wait for its end"),
-        ({"denied": "GetAccountSettings"}, (), "unknown", "concurrency: you may not ask (GetAccountSettings)"),
-        ({"denied": "DescribeTable"}, (), "unknown", "names: you may not ask (DescribeTable)"),
-        ({"unreached": "GetAccountSettings"}, (), "unknown", "AWS could not be asked: EndpointConnectionError"),
-        ({}, ("SellerName=Your Company",), "wrong", "would be stored as 'Your'"),
+        ({"names": {"subscription-mgmt-renewals-prod"}}, (), "wrong", "left over from an earlier stack"),
+        ({"names": {"subscription-mgmt-receipts-prod-123456789012"}}, (), "wrong", "left over from an earlier stack"),
+        ({"names": {"subscription-mgmt-receipt-link-key-prod"}}, (), "wrong", "left over from an earlier stack"),
+        (
+            {"names": {"subscription-mgmt-api-execution-prod"}},
+            (),
+            "wrong",
+            "A stack in a different region uses the name",
+        ),
+        ({"stack": {"StackStatus": "ROLLBACK_COMPLETE"}}, (), "wrong", "run `sam delete` first"),
+        ({"stack": {"StackStatus": "UPDATE_IN_PROGRESS"}}, (), "mind", "wait for the end"),
+        (
+            {"denied": "GetAccountSettings"},
+            (),
+            "unknown",
+            "concurrency: your AWS profile lacks the permission (GetAccountSettings)",
+        ),
+        ({"denied": "DescribeTable"}, (), "unknown", "names: your AWS profile lacks the permission (DescribeTable)"),
+        ({"unreached": "GetAccountSettings"}, (), "unknown", "The call to AWS failed: EndpointConnectionError"),
+        ({}, ("SellerName=Your Company",), "wrong", "SAM would store SellerName as 'Your'"),
         ({}, ("SellerAddress=1",), "wrong", "SellerAddress '1' is refused: a postal address, which has blanks"),
-        ({}, ("SellerNmae=x",), "wrong", "SellerNmae is no parameter"),
+        ({}, ("SellerNmae=x",), "wrong", "has no parameter SellerNmae"),
         ({}, ("DunningDays=0",), "wrong", "DunningDays '0' is refused"),
     ],
 )
@@ -195,7 +210,7 @@ def test_what_would_go_wrong_is_named(
 
 def test_examples_left_as_they_are_are_named(preflight: Any) -> None:
     """A seller's name left at the example is named: every receipt would come from Example Ltd."""
-    assert "SellerName is the example's" in _told(preflight("Environment=prod"), "mind")
+    assert "SellerName is still the example" in _told(preflight("Environment=prod"), "mind")
 
 
 def test_a_stack_that_is_there_keeps_what_is_not_given(account: Account, preflight: Any) -> None:
@@ -211,7 +226,7 @@ def test_a_stack_that_is_there_keeps_what_is_not_given(account: Account, preflig
     account.names = {"subscription-mgmt-renewals-prod"}
     result = preflight("Environment=prod")
     assert _told(result, "wrong").count("\n") == 0
-    assert "RenewalConcurrency=600 takes 1200" in _told(result, "wrong")
+    assert "RenewalConcurrency=600 needs 1200" in _told(result, "wrong")
 
 
 # --- Stripe's key ----------------------------------------------------------------------------------------------------
@@ -234,7 +249,7 @@ def test_a_key_that_may_everything(preflight: Any, gateway: Gateway) -> None:
     """A key with all permissions passes; a test key in production is mentioned; asking makes no object at the
     gateway."""
     result = _ask(preflight, gateway, gateway.api_key)
-    assert "It may make every call" in _told(result, "ok")
+    assert "The key may make every call" in _told(result, "ok")
     assert "A test key for Environment=prod" in _told(result, "mind")
     assert gateway.sandbox.charges() == []
     assert "A test key for Environment=staging" in _told(
@@ -259,7 +274,7 @@ def test_a_restricted_key_that_lacks_a_permission(preflight: Any, gateway: Gatew
     permission."""
     gateway.sandbox.hostile("403", operation, calls=1)
     result = _ask(preflight, gateway, gateway.api_key)
-    assert f"It lacks permissions: {lacks}." in _told(result, "wrong")
+    assert f"The key lacks permissions: {lacks}." in _told(result, "wrong")
     assert result.exit_code == 1
 
 
@@ -268,7 +283,7 @@ def test_a_restricted_key_that_lacks_a_permission(preflight: Any, gateway: Gatew
     [
         ("sk_test_51NotOfOurs9xZ", "wrong", "Stripe does not know this key"),
         ("pk_live_51AbCdEfGh", "wrong", "publishable key"),
-        ("placeholder-api-key", "wrong", "no key of Stripe's"),
+        ("placeholder-api-key", "wrong", "not a key of Stripe"),
     ],
 )
 def test_a_key_that_charges_nobody(preflight: Any, gateway: Gateway, key: str, verdict: str, told: str) -> None:
@@ -286,7 +301,7 @@ def test_the_key_may_come_by_a_variable(preflight: Any, gateway: Gateway, monkey
     """The key can be given in an environment variable, out of the shell's history."""
     monkeypatch.setenv("STRIPE_API_KEY", gateway.api_key)
     result = preflight(*GOOD, f"PaymentGatewayEndpoint={gateway.url}")
-    assert "It may make every call" in _told(result, "ok")
+    assert "The key may make every call" in _told(result, "ok")
     assert gateway.api_key not in result.output
 
 
