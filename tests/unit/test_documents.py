@@ -12,9 +12,11 @@ from renewal_audit.findings import Difference
 from renewals.domain.renewal import MailKind
 from renewals.domain.row_attributes import ROW_ATTRIBUTES
 from scripts.oncall.__main__ import main
+from scripts.transformed import written
 from send_email import message
 
 ROOT = Path(__file__).resolve().parents[2]
+FUNCTION = "AWS::Serverless::Function"
 
 
 def _ways() -> set[tuple[str, str]]:
@@ -136,8 +138,9 @@ def test_the_files_to_touch_are_there() -> None:
 
 
 def test_each_function_has_its_event_and_its_row_in_readme() -> None:
-    """Each function has a sample event, a row in README's table of folders, and a place in the runbook's list."""
-    folders = {path.parent.name for path in (ROOT / "src").glob("*/app.py")}
+    """Each function of the template has a sample event, a row in README's table, and a place in the runbook's list."""
+    functions = (each["Properties"] for each in written()["Resources"].values() if each["Type"] == FUNCTION)
+    folders = {each["Handler"].partition(".")[0] for each in functions}
     readme = (ROOT / "README.md").read_text()
     assert len(folders) > 8
     assert [name for name in folders if not (ROOT / f"events/{name}.json").exists()] == []
