@@ -17,16 +17,17 @@ from decimal import Decimal
 from email.message import EmailMessage
 from email.parser import BytesHeaderParser, BytesParser
 from email.policy import default
-from functools import cache
+from functools import cache, lru_cache
 from heapq import heappop, heappush
+from importlib.metadata import distribution
 from itertools import count, dropwhile, islice
 from operator import eq, ge, gt, lt
+from pathlib import Path
 from typing import Any
 from zlib import crc32
 
 from boto3.dynamodb.types import DYNAMODB_CONTEXT, TypeDeserializer, TypeSerializer
 from botocore.exceptions import ClientError
-from moto.dynamodb.parsing.reserved_keywords import ReservedKeywords
 
 type Item = dict[str, Any]
 type Around = Callable[[str], Any]
@@ -171,7 +172,9 @@ class Condition:
         return self._values[token] if token.startswith(":") else look_up(self._item, path(token, self._names))
 
 
-_RESERVED = frozenset(ReservedKeywords.get_reserved_keywords())
+# The list is read past moto, which takes a second to import.
+_LIST = Path(str(distribution("moto").locate_file("moto/dynamodb/parsing/reserved_keywords.txt")))
+_RESERVED = frozenset(_LIST.read_text().split())
 
 
 def path(text: str, names: dict[str, str]) -> list[str]:
@@ -494,6 +497,11 @@ class FakeS3:
             return {"Body": io.BytesIO(self.objects[q["Key"]]["Body"])}
 
 
+@lru_cache(512)
+def _subject(mail: bytes) -> str:
+    return str(BytesHeaderParser(policy=default).parsebytes(mail)["Subject"])
+
+
 @dataclass
 class FakeSES:
     """Sent mails, as handed over. trouble: errors to raise at the next sends, in order."""
@@ -513,8 +521,7 @@ class FakeSES:
         return [BytesParser(EmailMessage, policy=default).parsebytes(q["RawMessage"]["Data"]) for q in self.sent]
 
     def subjects(self) -> list[str]:
-        parser = BytesHeaderParser(policy=default)
-        return [str(parser.parsebytes(q["RawMessage"]["Data"])["Subject"]) for q in self.sent]
+        return [_subject(q["RawMessage"]["Data"]) for q in self.sent]
 
 
 @dataclass(slots=True)

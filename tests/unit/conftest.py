@@ -21,8 +21,15 @@ settings.load_profile("any machine")
 gc.disable()  # until all tests are collected: none of the collected objects is garbage
 # Equal clients share a description: reading the description takes longer than most tests.
 botocore.loaders.create_loader = cache(botocore.loaders.create_loader)
-# Some modules run renewals at their import, before any fixture.
-os.environ["POWERTOOLS_METRICS_NAMESPACE"] = os.environ["POWERTOOLS_SERVICE_NAME"] = "test"
+# Nobody's account, for all tests and for the modules that run renewals when they are imported.
+os.environ |= {
+    "AWS_ACCESS_KEY_ID": "test",
+    "AWS_SECRET_ACCESS_KEY": "test",
+    "AWS_DEFAULT_REGION": "us-west-2",
+    "POWERTOOLS_SERVICE_NAME": "test",
+    "POWERTOOLS_METRICS_NAMESPACE": "test",
+    "POWERTOOLS_DEV": "false",
+}
 # Equal receipts have equal bytes, as the receipts' own tests prove: thousands of receipts need not be typeset again.
 pytest.MonkeyPatch().setattr(app, "render", cache(pdf.render))
 telemetry.logger()  # writes to the present stdout: the stdout of a test may be closed after the test
@@ -32,19 +39,6 @@ def pytest_collection_finish() -> None:
     """Exempt everything collected so far from garbage collection."""
     gc.freeze()
     gc.enable()
-
-
-@pytest.fixture(autouse=True)
-def _nobodys_account(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in {
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_DEFAULT_REGION": "us-west-2",
-        "POWERTOOLS_SERVICE_NAME": "test",
-        "POWERTOOLS_METRICS_NAMESPACE": "test",
-        "POWERTOOLS_DEV": "false",
-    }.items():
-        monkeypatch.setenv(name, value)
 
 
 @pytest.fixture
