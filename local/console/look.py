@@ -19,7 +19,8 @@ from renewals.domain import currencies, declines, reasons, refunds, subscription
 from renewals.domain.errors import BadRow
 from renewals.domain.item_values import Item, text
 from renewals.domain.preview import Preview
-from renewals.domain.renewal import Renewal, Status, renewal_from
+from renewals.domain.renewal import Renewal, Status
+from renewals.domain.renewal_items import renewal_from
 from renewals.domain.subscription import SubscriptionStatus
 from renewals.domain.timeline_entries import Entry
 from renewals.ledger import forecast

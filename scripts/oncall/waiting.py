@@ -15,7 +15,8 @@ from renewal_sweep.parts import PartKind, SweepPart
 from renewal_sweep.queue import RenewalQueue
 from renewal_sweep.sweep import PAGE, Sweep
 from renewals.domain import refunds, wording
-from renewals.domain.renewal import INDEX_SHARDS, MailKind
+from renewals.domain.renewal import MailKind
+from renewals.domain.renewal_items import INDEX_SHARDS
 from renewals.domain.request import RenewalRequest
 from renewals.runtime import dynamodb
 from scripts.deployment import Deployment

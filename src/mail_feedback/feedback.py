@@ -12,7 +12,8 @@ from renewals.domain.item_values import Item, storable
 from renewals.domain.mail_faults import FaultKind, address_of
 from renewals.domain.mail_tags import Tagged
 from renewals.domain.owed import is_news
-from renewals.domain.renewal import Mail, MailKind, MailState, mail_from
+from renewals.domain.renewal import Mail, MailKind, MailState
+from renewals.domain.renewal_items import mail_from
 from renewals.ledger import mail_steps, reminder_records
 from renewals.ledger.table import Ledger
 

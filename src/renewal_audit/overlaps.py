@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from renewals.domain.item_values import Item, text
 from renewals.domain.payment import GatewayRefund, GatewayRefundState
-from renewals.domain.renewal import renewal_from
+from renewals.domain.renewal_items import renewal_from
 
 
 def overlapping(item: Item, beside: Iterable[Item]) -> list[Item]:

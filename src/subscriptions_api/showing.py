@@ -10,7 +10,8 @@ from renewals.domain.errors import BadRow
 from renewals.domain.item_values import Item
 from renewals.domain.payment import GatewayRefundState
 from renewals.domain.preview import NextCharge
-from renewals.domain.renewal import RefundState, Renewal, Status, renewal_from
+from renewals.domain.renewal import RefundState, Renewal, Status
+from renewals.domain.renewal_items import renewal_from
 from renewals.domain.timeline_entries import Entry
 from subscriptions_api.answer_models import ReceiptKind, ReceiptOut, SubscriptionOut
 

@@ -52,7 +52,8 @@ from renewals.domain.errors import MailError, PaymentError
 from renewals.domain.mail_faults import FaultKind
 from renewals.domain.mail_tags import Tagged
 from renewals.domain.refunds import NotRefundable, check
-from renewals.domain.renewal import Renewal, Status, renewal_from, shard
+from renewals.domain.renewal import Renewal, Status
+from renewals.domain.renewal_items import renewal_from, shard
 from renewals.domain.request import Asks, RenewalRequest
 from renewals.domain.subscription import Subscription
 from renewals.gateway.port import Charged

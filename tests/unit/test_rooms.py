@@ -76,6 +76,16 @@ def test_the_domain_reads_and_writes_nothing() -> None:
     assert found == []
 
 
+def test_few_modules_of_the_domain_read_items_of_the_ledger() -> None:
+    """A rule is asked about a Renewal. Only the timeline and the reminders read items, as people may have left them."""
+    readers = {
+        path.name
+        for path in (ROOT / "src/renewals/domain").glob("*.py")
+        if any(each.startswith("renewals.domain.renewal_items.") for each in _imported(path))
+    }
+    assert readers == {"timeline.py", "timeline_mails.py", "reminders.py"}
+
+
 @pytest.mark.parametrize("folder", ["src", "local", "scripts", "benchmarks", "tests"])
 def test_nothing_imports_in_a_circle(folder: str) -> None:
     """No modules import in a circle: every module can be read and loaded before its importers."""

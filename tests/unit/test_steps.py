@@ -10,7 +10,8 @@ from typing import Any, cast
 import pytest
 
 from renewals.domain.errors import Overtaken
-from renewals.domain.renewal import Renewal, item_of
+from renewals.domain.renewal import Renewal
+from renewals.domain.renewal_items import item_of
 from renewals.ledger.steps import Put, Step, Term
 from renewals.ledger.table import Ledger
 from renewals.runtime import dynamodb

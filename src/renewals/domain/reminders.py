@@ -23,7 +23,8 @@ from renewals.domain.item_values import Item, Value
 from renewals.domain.offers import REMINDERS
 from renewals.domain.payment import GatewayCard
 from renewals.domain.reasons import Reason
-from renewals.domain.renewal import Mail, MailKind, MailState, mail_from
+from renewals.domain.renewal import Mail, MailKind, MailState
+from renewals.domain.renewal_items import mail_from
 from renewals.domain.subscription import Subscription, SubscriptionStatus, parse
 
 EARLIER = "earlier_reminders"

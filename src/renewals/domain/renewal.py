@@ -1,25 +1,20 @@
-"""A renewal as the ledger holds it: the states, the values, and the form of an item."""
+"""A renewal: a claimed billing period with its states, its values and its mails. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
 from enum import StrEnum
-from hashlib import sha256
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
-from renewals.domain import item_values
 from renewals.domain.item_values import Item, Value, storable
 from renewals.domain.worded import Unknown, Worded, member
 
 if TYPE_CHECKING:
     from renewals.domain.stored import EndingRecord, RefundRecord, RefusalRecord
-
-INDEX_SHARDS = 16
-"""The index of unfinished renewals spreads its items over this many hash keys, "0" to "15"."""
 
 
 class Status(Worded):
@@ -139,10 +134,6 @@ class RefundState(StrEnum):
     FAILED = "failed"
 
 
-RETURNED = "returned_"
-"""The prefix of the attributes with SES's news of a mail; the mail's name follows the prefix."""
-
-
 class Flag(StrEnum):
     """An unusual fact about a paid renewal, for a person to look at."""
 
@@ -233,11 +224,6 @@ class Renewal:
         now: EndingRecord = {"at": storable(at), "status": status.value, "reason": reason}
         return [*(self.endings or ()), now][-_MOST_ENDINGS:]
 
-    def with_earlier(self, name: str) -> dict[str, object]:
-        """Return the change that keeps the record of a mail before a new mail replaces the record."""
-        kept: list[Item] = [*(self.earlier_mails or ()), {"name": name, **item_of(self.mails[name])}]
-        return {"earlier_mails": kept[-_MOST_ENDINGS:]}
-
     def owned_by_another(self, execution: str, now: datetime) -> bool:
         """Whether a different execution is working on the renewal now."""
         return self.owner != execution and now < self.lease_until
@@ -257,136 +243,3 @@ class Renewal:
         """Whether the owed mail waits for a new address."""
         mail = self.mails.get(self.notice or "")
         return mail is not None and mail.state is MailState.FAILED
-
-
-def item_of(of: Renewal | Mail) -> dict[str, Value]:
-    """Return the attributes of a new item, without empty values."""
-    values: dict[str, Value] = {f.name: getattr(of, f.name) for f in fields(of)}
-    item = {name: storable(value) for name, value in values.items() if value is not None}
-    if isinstance(of, Renewal):
-        del item["returned"]
-        item |= {f"{RETURNED}{name}": said for name, said in of.returned.items()}
-        item["mails"] = {name: item_of(mail) for name, mail in of.mails.items()}
-        claimed_at = storable(of.claimed_at)
-        item |= {"touched_at": claimed_at, "begun_at": claimed_at, "unfinished": shard(of.subscription_id)}
-    return item
-
-
-_DATES = ("renewal_date", "row_date", "first_tried_on", "period_end", "next_attempt")
-_TIMES = ("lease_until", "claimed_at", "declined_at", "held_at", "paid_at", "refunds_due")
-_WHOLE = ("anchor_day", "attempt", "pickups", "intent_tries", "dunned")
-
-
-def renewal_from(item: Item) -> Renewal:
-    """Read a period from an item of the ledger.
-
-    Unreadable records of earlier mails, and of returned mails, are left out: no renewal fails because of such a record.
-
-    Raises:
-        KeyError, TypeError, ValueError: the item was not written by this system.
-    """
-    known: dict[str, Any] = {f.name: item[f.name] for f in fields(Renewal) if f.name in item}
-    known |= {name: item_values.day(item, name) for name in _DATES if name in item}
-    known |= {name: item_values.moment(item, name) for name in _TIMES if name in item}
-    known |= {name: item_values.whole(item, name) for name in _WHOLE if name in item}
-    mails = item_values.fields(item, "mails")
-    known["mails"] = {name: mail_from(item_values.fields(mails, name)) for name in mails}
-    said = (name for name in item if name.startswith(RETURNED) and _is_told(item, name))
-    known["returned"] = {name.removeprefix(RETURNED): item[name] for name in said}
-    if "earlier_mails" in item and not _is_told(item, "earlier_mails"):
-        del known["earlier_mails"]
-    known["status"] = Status(str(item["status"]))
-    return Renewal(**known)
-
-
-_OF_A_MAIL = frozenset(each.name for each in fields(Mail))
-
-
-def mail_from(values: Item) -> Mail:
-    """Read a mail from its record and ignore all further values of the record. Raises the errors of `renewal_from`."""
-    known: dict[str, Any] = {name: value for name, value in values.items() if name in _OF_A_MAIL}
-    known |= {name: item_values.moment(values, name) for name in ("claimed_until", "at") if name in values}
-    known["state"] = MailState(item_values.text(values, "state"))
-    return Mail(**known)
-
-
-def passed_over_from(item: Item) -> Renewal:
-    """Read the claim of a passed-over period. Unreadable records of attempts and mails, written by hand, are left out.
-    Raises the errors of `renewal_from`."""
-    odd = {name for name in _STORY if name in item and not _is_told(item, name)}
-    return renewal_from({"mails": {}, **{name: value for name, value in item.items() if name not in odd}})
-
-
-def _is_told(item: Item, name: str) -> bool:
-    """Whether an attribute of _STORY holds readable records, in the form that this system writes."""
-    try:
-        for record in _records(item, name):
-            if not isinstance(record, dict):
-                return False
-            _STORY.get(name, _read_returned)(record)
-    except (KeyError, TypeError, ValueError):
-        return False
-    return True
-
-
-def _records(item: Item, name: str) -> Iterable[Value]:
-    if name.startswith(RETURNED):
-        return (item[name],)
-    return item_values.several(item, name) if name in _LISTED else item_values.fields(item, name).values()
-
-
-def _read_refusal(record: Item) -> None:
-    item_values.moment(record, "at")
-
-
-def _read_ending(record: Item) -> None:
-    item_values.moment(record, "at")
-    item_values.text(record, "status")
-    _read_reason(record)
-
-
-def _read_earlier_mail(record: Item) -> None:
-    item_values.text(record, "name")
-    _read_mail(record)
-
-
-def _read_mail(record: Item) -> None:
-    mail = mail_from(record)
-    for name in ("token", "owner", "to"):
-        item_values.text(record, name)
-    if not isinstance(mail.reason, str | None):
-        raise TypeError("reason is no text")
-
-
-def _read_reason(record: Item) -> None:
-    if record["reason"] is not None:
-        item_values.text(record, "reason")
-
-
-def _read_returned(record: Item) -> None:
-    item_values.moment(record, "at")
-    item_values.text(record, "kind")
-    item_values.text(record, "to")
-    _read_reason(record)
-
-
-_STORY: Mapping[str, Callable[[Item], object]] = {
-    "refusals": _read_refusal,
-    "mails": _read_mail,
-    "endings": _read_ending,
-    "earlier_mails": _read_earlier_mail,
-}
-"""The attributes with the attempts and mails of a period, and the reader of a record for each attribute. A further
-claim of the period inherits these attributes, and SES's news of each mail."""
-
-_LISTED = frozenset({"endings", "earlier_mails"})
-
-
-def replaced(renewal: Renewal, changes: Mapping[str, object]) -> Renewal:
-    names = {f.name for f in fields(Renewal)}
-    known: dict[str, Any] = {name: value for name, value in changes.items() if name in names}
-    return replace(renewal, **known)
-
-
-def shard(subscription_id: str) -> str:
-    return str(sha256(subscription_id.encode()).digest()[0] % INDEX_SHARDS)

@@ -17,7 +17,8 @@ from renewals.domain.errors import BadRow
 from renewals.domain.item_values import Item, storable
 from renewals.domain.mail_faults import FaultKind
 from renewals.domain.reasons import Reason
-from renewals.domain.renewal import UNSETTLED, Flag, RefundState, Renewal, Status, renewal_from
+from renewals.domain.renewal import UNSETTLED, Flag, RefundState, Renewal, Status
+from renewals.domain.renewal_items import renewal_from
 from renewals.domain.subscription import SubscriptionStatus
 from renewals.domain.timeline_entries import Entry, EntryKind, Told
 from renewals.domain.timeline_mails import address_marked, mails_told, reminders_told

@@ -12,7 +12,8 @@ from renewals.domain.addresses import masked
 from renewals.domain.item_values import Item, storable
 from renewals.domain.mail_faults import FaultKind
 from renewals.domain.offers import REMINDERS
-from renewals.domain.renewal import Mail, MailKind, MailState, Renewal, mail_from
+from renewals.domain.renewal import Mail, MailKind, MailState, Renewal
+from renewals.domain.renewal_items import mail_from
 from renewals.domain.row_attributes import without_personal_data
 from renewals.domain.timeline_entries import Entry, EntryKind, Told
 from renewals.domain.worded import Unknown, member

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from renewals.domain.item_values import Item
-from renewals.domain.renewal import INDEX_SHARDS, shard
+from renewals.domain.renewal_items import INDEX_SHARDS, shard
 from renewals.runtime import dynamodb
 from renewals.runtime.attribute_values import TransactAction
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from renewals.domain.item_values import Item, moment
 from renewals.domain.reasons import Reason
-from renewals.domain.renewal import UNSETTLED, Renewal, Status, item_of
+from renewals.domain.renewal import UNSETTLED, Renewal, Status
+from renewals.domain.renewal_items import item_of
 from renewals.ledger.row_steps import MOST_SKIPPED, WATCHED, with_items
 from renewals.ledger.steps import (
     MOST_ACTIONS,

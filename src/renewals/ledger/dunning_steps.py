@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from datetime import date, datetime
 from typing import TYPE_CHECKING
 
-from renewals.domain.renewal import MailKind, Renewal, Status, mail_name, replaced
+from renewals.domain.renewal import MailKind, Renewal, Status, mail_name
+from renewals.domain.renewal_items import replaced
 from renewals.domain.subscription import SubscriptionStatus, status_of
 from renewals.ledger.claim_steps import unchanged
 from renewals.ledger.payment_steps import settled

@@ -7,8 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
+from renewals.domain.item_values import Item
 from renewals.domain.owed import is_open, is_receipt_next, receipt_mail
-from renewals.domain.renewal import UNFINISHED, UNSETTLED, Mail, MailState, Renewal, Status, item_of, replaced, shard
+from renewals.domain.renewal import UNFINISHED, UNSETTLED, Mail, MailState, Renewal, Status
+from renewals.domain.renewal_items import item_of, replaced, shard
 from renewals.ledger.steps import (
     LEASE,
     Condition,
@@ -22,6 +24,7 @@ from renewals.ledger.steps import (
 )
 from renewals.runtime.attribute_values import TransactAction
 
+_MOST_EARLIER_MAILS = 20
 _MAILED = frozenset({Status.RECEIPTED, Status.DONE, Status.MAIL_UNKNOWN})
 
 
@@ -51,7 +54,7 @@ def park_mail(renewal: Renewal, name: str, mail: Mail, now: datetime) -> Step[Re
 def _write_mail(renewal: Renewal, name: str, mail: Mail, changes: dict[str, object], now: datetime) -> Step[Renewal]:
     earlier = renewal.mails.get(name)
     if earlier is not None and (earlier.to, earlier.cleared) != (mail.to, mail.cleared):
-        changes = renewal.with_earlier(name) | changes
+        changes = _with_earlier(renewal, name) | changes
     free = f"(attribute_not_exists(mails.{name}) OR mails.{name}.#state = :failed)"
     condition = (Term(free, {":failed": MailState.FAILED}), same_status(renewal), *refunds_as_read(renewal))
     if renewal.notice:
@@ -108,7 +111,7 @@ def reopen_mail(renewal: Renewal, recorded: Sequence[TransactAction], now: datet
         "lease_until": free,
         "pickups": 0,
     }
-    changes |= renewal.with_earlier(name.removeprefix("mails."))
+    changes |= _with_earlier(renewal, name.removeprefix("mails."))
     condition = (
         Term("#status = :was", {":was": Status.MAIL_UNKNOWN}),
         Term("attribute_not_exists(notice)", {}),
@@ -202,3 +205,9 @@ def _owed(renewal: Renewal, name: str) -> Condition:
     """The notice is owed, and the period is unchanged since the read."""
     owed = Term("#notice = :notice", {":notice": name})
     return (owed, Term("#status = :refused", {":refused": renewal.status}), *refunds_as_read(renewal))
+
+
+def _with_earlier(renewal: Renewal, name: str) -> dict[str, object]:
+    """Return the change that keeps the record of a mail before a new mail replaces the record."""
+    kept: list[Item] = [*(renewal.earlier_mails or ()), {"name": name, **item_of(renewal.mails[name])}]
+    return {"earlier_mails": kept[-_MOST_EARLIER_MAILS:]}

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 from renewals.domain import pauses
 from renewals.domain.reasons import Reason
-from renewals.domain.renewal import Flag, Renewal, Status, replaced, shard
+from renewals.domain.renewal import Flag, Renewal, Status
+from renewals.domain.renewal_items import replaced, shard
 from renewals.domain.spans import PAID_UNTIL, paid_until
 from renewals.domain.subscription import SubscriptionStatus, anchor_change, ends_by, has_ended, is_live, status_of
 from renewals.ledger.row_steps import ANCHORED, NOT_REFUSED, forget_refusal

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 
 from renewals.domain import refunds
 from renewals.domain.owed import is_open
-from renewals.domain.renewal import MailState, RefundState, Renewal, replaced, shard
+from renewals.domain.renewal import MailState, RefundState, Renewal
+from renewals.domain.renewal_items import replaced, shard
 from renewals.ledger.steps import Condition, Step, Term, change, changed, stands_as_read
 from renewals.runtime.attribute_values import TransactAction
 

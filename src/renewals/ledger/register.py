@@ -16,8 +16,9 @@ from renewals.domain.changes import ChangeKind, Details
 from renewals.domain.errors import BadRow, Overtaken, RenewalError
 from renewals.domain.item_values import Value, storable, text
 from renewals.domain.mail_faults import FaultKind
-from renewals.domain.renewal import RETURNED, MailState, Renewal, Status
+from renewals.domain.renewal import MailState, Renewal, Status
 from renewals.domain.renewal_history import History
+from renewals.domain.renewal_items import RETURNED
 from renewals.domain.row_attributes import IN_ENTITY_TAG
 from renewals.domain.subscription import SubscriptionStatus, status_of
 from renewals.domain.timeline import timeline

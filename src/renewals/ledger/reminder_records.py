@@ -14,7 +14,8 @@ from renewals.domain import item_values, mail_faults, offers
 from renewals.domain.item_values import Item, Value
 from renewals.domain.payment import GatewayCard
 from renewals.domain.reminders import EARLIER, earlier_records, known_card, record
-from renewals.domain.renewal import Mail, MailKind, MailState, item_of
+from renewals.domain.renewal import Mail, MailKind, MailState
+from renewals.domain.renewal_items import item_of
 from renewals.domain.subscription import Subscription
 from renewals.runtime import dynamodb
 

@@ -21,7 +21,8 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple
 
 from renewals.domain.item_values import Item
-from renewals.domain.renewal import UNFINISHED, Renewal, replaced, shard
+from renewals.domain.renewal import UNFINISHED, Renewal
+from renewals.domain.renewal_items import replaced, shard
 from renewals.runtime.attribute_values import TransactAction
 
 if TYPE_CHECKING:

@@ -39,7 +39,8 @@ from typing import TYPE_CHECKING
 from renewals.domain import item_values
 from renewals.domain.errors import Collision, Outdated, Overtaken, RenewalError, repeat_while_outdated
 from renewals.domain.item_values import Item
-from renewals.domain.renewal import Renewal, Status, passed_over_from, renewal_from
+from renewals.domain.renewal import Renewal, Status
+from renewals.domain.renewal_items import passed_over_from, renewal_from
 from renewals.ledger.steps import Action, Check, Condition, Put, Row, Step, Table, Update, as_read
 from renewals.runtime import dynamodb
 from renewals.runtime.attribute_values import TransactAction
