@@ -146,7 +146,10 @@ To look at it and to change it, as an operator does:
 
 To see a card declined, or a payment that the customer must confirm:
   {port}{python} -m local.subscribe --card declined
-  {port}{python} -m local.subscribe --card 3ds""",
+  {port}{python} -m local.subscribe --card 3ds
+
+To play the bank and the gateway's dashboard (confirm the payment, dispute it, refund it):
+  {port}{python} -m local.bank --help""",
         soft_wrap=True,
     )
 

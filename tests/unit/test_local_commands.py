@@ -25,6 +25,7 @@ ROOT = Path(__file__).resolve().parents[2]
     [
         ["local.webhook"],
         pytest.param(["local.subscribe"], marks=pytest.mark.proof),  # asks for the stack as local.webhook does
+        pytest.param(["local.bank", "dispute"], marks=pytest.mark.proof),
         pytest.param(["local.test_clock", "sub_1", "2027-01-31"], marks=pytest.mark.proof),
         ["scripts.subscriptions", "list"],
         ["scripts.oncall", "alarms"],
