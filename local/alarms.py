@@ -152,4 +152,4 @@ def _computed(node: ast.expr, values: Mapping[str, Value]) -> Value:
         case ast.BinOp(left, by, right) | ast.Compare(left, [by], [right]) if type(by) in _OPERATORS:
             one, other = _computed(left, values), _computed(right, values)
             return None if one is None or other is None else _OPERATORS[type(by)](one, other)
-    raise ValueError(f"not known here: {ast.unparse(node)}")
+    raise ValueError(f"unsupported metric math: {ast.unparse(node)}")

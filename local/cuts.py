@@ -56,6 +56,6 @@ class Cuts:
         body = json.dumps(watch) if watch else None
         answer = urllib3.request(method, self._url, body=body, timeout=5, retries=False)
         if answer.status != 200:
-            raise ValueError(f"the emulator answers {answer.status}: {answer.data!r}")
+            raise ValueError(f"the emulator answered {answer.status}: {answer.data!r}")
         watches: list[dict[str, Any]] = answer.json()
         return watches

@@ -174,7 +174,7 @@ def disagreements(shop: Shop, story: Story) -> list[str]:
         shop.mails(story),
     )
     if story.ends is None:
-        return ["something happened"] if renewal or charges or receipts or mails else []
+        return ["a forged webhook had an effect"] if renewal or charges or receipts or mails else []
     paid = story.ends == "done"
     expectations = {
         f"the ledger says {str(renewal.get('status')).replace('_', ' ')}": renewal.get("status") == story.ends,
@@ -187,11 +187,11 @@ def disagreements(shop: Shop, story: Story) -> list[str]:
         places = 0 if story.currency == "JPY" else 2
         attached = [part.get_content() for _, mail in mails for part in mail.iter_attachments()]
         expectations |= {
-            "another amount was charged": charges[0]["amount"] == int(Decimal(story.price).scaleb(places)),
-            "another payment is recorded": charges[0]["payment_intent"] == renewal.get("payment_id"),
-            "the receipt is not the ledger's": (renewal.get("receipt_key"), renewal.get("receipt_sha256"))
+            "a wrong amount was charged": charges[0]["amount"] == int(Decimal(story.price).scaleb(places)),
+            "the ledger records a different payment": charges[0]["payment_intent"] == renewal.get("payment_id"),
+            "the receipt differs from the ledger's receipt": (renewal.get("receipt_key"), renewal.get("receipt_sha256"))
             == (key, sha256(pdf).hexdigest()),
-            "the mail carries another receipt": attached == [pdf],
+            "the attached receipt is a different file": attached == [pdf],
             "the subscription did not move on": shop.row(story)["renewal_date"] == renewal.get("period_end"),
         }
     return [f"{fault}" for fault, holds in expectations.items() if not holds]
@@ -278,7 +278,7 @@ def run(stack: Stack) -> int:
     if not faults:
         console.print(
             f"[green]✓[/green] gateway, ledger, receipts and mails agree: {sum(len(shop.charges(s)) for s in STORIES)} "
-            "charges, each with its one receipt and its one mail"
+            "charges, each with exactly one receipt and one mail"
         )
     console.print(f"Receipts and mails to open: {folder.relative_to(ROOT)}/")
     return len(faults)
@@ -289,7 +289,7 @@ def main() -> None:
         stack = Stack(port_from_environment())
         if stack.runs:
             raise StackError(
-                f"a stack runs on port {stack.port}: `make down PORT={stack.port}`, or choose another PORT"
+                f"a stack runs on port {stack.port}: run `make down PORT={stack.port}`, or choose a different PORT"
             )
         with stack:
             faults = run(stack)

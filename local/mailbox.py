@@ -56,8 +56,10 @@ async def serve(folder: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="An SMTP server that keeps each mail as a file.")
-    parser.add_argument("--folder", type=Path, required=True)
+    parser = argparse.ArgumentParser(
+        prog="python -m local.mailbox", description="Serves an SMTP server that stores every mail as a file."
+    )
+    parser.add_argument("--folder", type=Path, required=True, help="the folder for the mails")
     asyncio.run(serve(parser.parse_args().folder))
 
 

@@ -55,7 +55,7 @@ def customer_with_card(stack: Stack, name: str, email: str, card: str) -> tuple[
         customer = gateway.v1.customers.create({"name": name, "email": email}).id
         return customer, gateway.v1.payment_methods.attach(card, {"customer": customer}).id
     except stripe.StripeError as error:
-        raise StackError(f"the sandbox gateway does not take the card {card}: {error.user_message}") from error
+        raise StackError(f"the sandbox gateway refuses the card {card}: {error.user_message}") from error
 
 
 class _Api:
@@ -86,7 +86,7 @@ def _settled(api: _Api, subscription_id: str) -> bool:
 
 def _subscribe(stack: Stack, given: argparse.Namespace) -> None:
     api, subscription_id = _Api(stack), given.subscription_id or f"sub_{uuid.uuid4().hex[:8]}"
-    with step("a customer and a card at the sandbox gateway"):
+    with step("create a customer and a card at the sandbox gateway"):
         card = CARDS.get(given.card, given.card)
         customer, payment_method = customer_with_card(stack, given.name, given.email, card)
     wanted = {
@@ -100,12 +100,12 @@ def _subscribe(stack: Stack, given: argparse.Namespace) -> None:
         "gateway_customer": customer,
         "payment_method": payment_method,
     } | ({"renewal_date": given.renewal_date} if given.renewal_date else {})
-    with step("POST /subscriptions"):
+    with step("create the subscription: POST /subscriptions"):
         created = api("POST", "/subscriptions", wanted)
     if created["renewal_date"] <= datetime.now(UTC).date().isoformat():
-        with step("the first renewal"):
+        with step("wait for the first renewal"):
             if not _settled(api, subscription_id):
-                console.print(f"No result after {_WAIT_SECONDS} seconds: the logs are in .local/{stack.port}/logs/")
+                console.print(f"No result after {_WAIT_SECONDS} seconds. The logs are in .local/{stack.port}/logs/")
     tell(api, subscription_id)
     row, periods = api("GET", f"/subscriptions/{subscription_id}"), _periods(api, subscription_id)
     tried_again = periods[0].get("next_attempt") if periods else None
@@ -130,15 +130,15 @@ def _say_what_next(stack: Stack, subscription_id: str, day: str) -> None:
     port = "" if stack.port == 4566 else f"PORT={stack.port} "
     folder, python = stack.folder.relative_to(ROOT), ".venv/bin/python"
     subscription_id, day = escape(subscription_id), escape(day)
-    served_at = escape(stack.outputs.get("ConsoleUrl", "`make up` serves it"))
+    served_at = escape(stack.outputs.get("ConsoleUrl", "`make up` starts the console"))
     console.print(
         f"""
-Mails and their receipts lie in {folder}/mail/. The console: {served_at}
+Mails with their receipts are in {folder}/mail/. The console: {served_at}
 
-The next charge is due on {day}. To let the subscription live on that day now:
+The next charge is due on {day}. To set the subscription's test clock to that day, and renew now:
   {port}{python} -m local.test_clock {subscription_id} {day}
 
-To look at it and to change it, as an operator does:
+To look at the subscription, as an operator does:
   export AWS_CONFIG_FILE={folder}/aws-config AWS_PROFILE=local
   {python} -m scripts.subscriptions show {subscription_id}
   {python} -m scripts.subscriptions why {subscription_id}
@@ -157,19 +157,27 @@ To play the bank and the gateway's dashboard (confirm the payment, dispute it, r
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m local.subscribe",
-        description="Makes a subscription of your own on the local stack on PORT, and shows its first renewal.",
+        description="Creates a subscription on the local stack, and shows the first renewal. "
+        "The environment variable PORT selects the stack (default: 4566).",
     )
     parser.add_argument("--name", default="Ann Lee", help="the customer's name (%(default)s)")
-    parser.add_argument("--email", default="ann.lee@example.com", help="where mails go (%(default)s)")
-    parser.add_argument("--plan", default="Pro", help="what the receipt calls it (%(default)s)")
-    parser.add_argument("--amount", default="29.99", help="the price of a period, in major units (%(default)s)")
-    parser.add_argument("--currency", default="USD", help="its ISO 4217 code (%(default)s)")
-    parser.add_argument("--interval", default="month", choices=("day", "week", "month", "year"), help="(%(default)s)")
+    parser.add_argument("--email", default="ann.lee@example.com", help="the customer's mail address (%(default)s)")
+    parser.add_argument("--plan", default="Pro", help="the name of the plan on the receipt (%(default)s)")
+    parser.add_argument("--amount", default="29.99", help="the price of a billing period, in major units (%(default)s)")
+    parser.add_argument("--currency", default="USD", help="the ISO 4217 code of the currency (%(default)s)")
+    parser.add_argument(
+        "--interval",
+        default="month",
+        choices=("day", "week", "month", "year"),
+        help="the length of a billing period (%(default)s)",
+    )
     parser.add_argument("--renewal-date", metavar="YYYY-MM-DD", help="the day of the first charge (today)")
     parser.add_argument(
-        "--card", default="visa", help=f"{', '.join(CARDS)}, or the id of a test card of Stripe's (%(default)s)"
+        "--card",
+        default="visa",
+        help=f"the customer's card: {', '.join(CARDS)}, or the id of a Stripe test card (%(default)s)",
     )
-    parser.add_argument("--subscription-id", help="(a new one)")
+    parser.add_argument("--subscription-id", help="the subscription's id (a new id)")
     return parser.parse_args()
 
 

@@ -31,21 +31,23 @@ def _live_on(stack: Stack, subscription_id: str, day: date) -> None:
     )
     rows = subscriptions.query(KeyConditionExpression=Key("subscription_id").eq(subscription_id))["Items"]
     if not rows:
-        raise StackError(f"there is no subscription {subscription_id}: `python -m local.subscribe` makes one")
+        raise StackError(
+            f"there is no subscription {subscription_id}: `python -m local.subscribe` creates a subscription"
+        )
     key = {name: rows[0][name] for name in ("subscription_id", "customer_id")}
     subscriptions.update_item(
         Key=key,
         UpdateExpression="SET test_clock = :day",
         ExpressionAttributeValues={":day": day.isoformat()},
     )
-    with step(f"a webhook for {escape(subscription_id)}, which lives on {day}"):
+    with step(f"set the test clock of {escape(subscription_id)} to {day}, and send a webhook"):
         body = dumps(key | {"amount": str(rows[0]["amount"])}).encode()
         headers = signed_headers(
             signing_secret(stack), body, message_id=f"msg_{uuid.uuid4().hex}", at=datetime.now(UTC)
         )
         reply = send(stack.outputs["LocalWebhookUrl"], body, headers)
         if reply.status != 202:
-            raise StackError(f"the webhook was answered {reply.status}: {reply.body}")
+            raise StackError(f"the webhook was answered with {reply.status}: {reply.body}")
         periods = _at_rest(renewals, subscription_id, str(rows[0]["renewal_date"]) if _is_due(rows[0], day) else None)
     tell(periods)
 
@@ -86,10 +88,11 @@ def _day(text: str) -> date:
 def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m local.test_clock",
-        description="Lets a subscription of the local stack on PORT live on another day, and renews what is due then.",
+        description="Sets the test clock of a subscription on the local stack, and renews the subscription if due. "
+        "The environment variable PORT selects the stack (default: 4566).",
     )
-    parser.add_argument("subscription_id")
-    parser.add_argument("day", type=_day, metavar="YYYY-MM-DD")
+    parser.add_argument("subscription_id", help="the subscription's id, such as sub_1")
+    parser.add_argument("day", type=_day, metavar="YYYY-MM-DD", help="the day of the test clock")
     given = parser.parse_args()
     run(lambda stack: _live_on(stack, given.subscription_id, given.day))
 

@@ -33,7 +33,7 @@ class TimePasses:
             quiet = quiet + 1 if self._call("GET", "/_local/time") == 0 else 0
             time.sleep(0.01)
             if time.monotonic() > deadline:
-                raise TimeoutError(f"there is work left after {seconds:.0f} s")
+                raise TimeoutError(f"work is left after {seconds:.0f} s")
 
     def hidden_messages_appear(self) -> None:
         """Make every hidden message visible, as if the visibility timeouts had passed. No work may be left."""
@@ -44,7 +44,7 @@ class TimePasses:
         asked = {"stepfunctions._SFN_WAIT_SCALE": scale}
         answer = self._pool.request("POST", f"{self._endpoint_url}/_ministack/config", json=asked)
         if answer.json() != {"applied": asked}:
-            raise ValueError(f"the emulator answers {answer.status}: {answer.data!r}")
+            raise ValueError(f"the emulator answered {answer.status}: {answer.data!r}")
 
     def for_alarms(self, seconds: float) -> None:
         """Let `seconds` pass for metrics and alarms, and for nothing else. With 0, all alarms are evaluated now."""
@@ -57,10 +57,10 @@ class TimePasses:
     def _move_on(self, path: str, seconds: float) -> None:
         answer = self._pool.request("POST", self._endpoint_url + path, json={"seconds": seconds})
         if answer.status != 200:
-            raise ValueError(f"the emulator answers {answer.status}: {answer.data!r}")
+            raise ValueError(f"the emulator answered {answer.status}: {answer.data!r}")
 
     def _call(self, method: str, path: str) -> int:
         answer = self._pool.request(method, self._endpoint_url + path)
         if answer.status != 200:
-            raise ValueError(f"the emulator answers {answer.status}: {answer.data!r}")
+            raise ValueError(f"the emulator answered {answer.status}: {answer.data!r}")
         return int(answer.json()["at_work"])

@@ -49,10 +49,14 @@ def send(url: str, body: bytes, headers: dict[str, str]) -> Reply:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Sends a signed webhook to the local stack on PORT.")
-    parser.add_argument("--subscription-id", default=SUBSCRIPTION_ID)
-    parser.add_argument("--customer-id", default=CUSTOMER_ID)
-    parser.add_argument("--amount", default=AMOUNT)
+    parser = argparse.ArgumentParser(
+        prog="python -m local.webhook",
+        description="Sends a signed webhook to the local stack, and prints the answer. "
+        "The environment variable PORT selects the stack (default: 4566).",
+    )
+    parser.add_argument("--subscription-id", default=SUBSCRIPTION_ID, help="the subscription's id (%(default)s)")
+    parser.add_argument("--customer-id", default=CUSTOMER_ID, help="the customer's id (%(default)s)")
+    parser.add_argument("--amount", default=AMOUNT, help="the amount of the renewal, in major units (%(default)s)")
     body = json.dumps(vars(parser.parse_args())).encode()
     run(lambda stack: _send(stack, body))
 

@@ -28,8 +28,10 @@ def _listen_near(port: int) -> tuple[socket, str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="local.console", description="A read-only web page of the local stack.")
-    parser.add_argument("--port", type=int, required=True, help="the stack's")
+    parser = argparse.ArgumentParser(
+        prog="python -m local.console", description="Serves a read-only web page of a local stack."
+    )
+    parser.add_argument("--port", type=int, required=True, help="the port of the stack")
     looks = Looks(Stack(parser.parse_args().port))
     listening, url = _listen_near(looks.stack.port)
     config = uvicorn.Config(

@@ -138,7 +138,7 @@ class _Pages:
 
     def refused(self, request: Request, error: Exception) -> Response:
         status = error.status_code if isinstance(error, HTTPException) else 500
-        told = "There is no such page." if status == 404 else "The console cannot do this: it only shows."
+        told = "There is no such page." if status == 404 else "The console is read-only."
         return self._problem(request, status, told)
 
     def gone(self, request: Request, error: Exception) -> Response:
@@ -146,9 +146,7 @@ class _Pages:
         return self._problem(request, 503, "The local stack does not answer, or is being deployed.", why)
 
     def broken(self, request: Request, _error: Exception) -> Response:
-        return self._problem(
-            request, 500, "The console has a fault of its own.", "Its log says which: logs/console.log"
-        )
+        return self._problem(request, 500, "The console has failed.", "The log shows the error: logs/console.log")
 
     def _now(self) -> dict[str, Any]:
         look, now = self._look(), datetime.now(UTC)

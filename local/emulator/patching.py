@@ -17,7 +17,7 @@ def check_version() -> None:
     """Stop the start if the installed MiniStack is not the version that the changes were written for."""
     installed = importlib.metadata.version("ministack")
     if installed != _MINISTACK:
-        raise SystemExit(f"ministack {installed} is installed, and the changes here are made for {_MINISTACK}")
+        raise SystemExit(f"ministack {installed} is installed, but the emulator's changes are written for {_MINISTACK}")
 
 
 def replace(owner: Any, name: str, changes: dict[str, str], **given: Any) -> None:

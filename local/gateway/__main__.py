@@ -12,9 +12,9 @@ from local.gateway.server import DEFAULT_API_KEY, listen, server
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="local.gateway", description="A sandbox payment gateway.")
-    parser.add_argument("--port", type=int, default=0, help="0, the default, takes a free one")
-    parser.add_argument("--api-key", default=DEFAULT_API_KEY, help="the only key that is accepted")
+    parser = argparse.ArgumentParser(prog="python -m local.gateway", description="Serves a sandbox payment gateway.")
+    parser.add_argument("--port", type=int, default=0, help="the port to listen on (0: a free port)")
+    parser.add_argument("--api-key", default=DEFAULT_API_KEY, help="the only accepted API key (%(default)s)")
     arguments = parser.parse_args()
     listening, url = listen(arguments.port)
     print(json.dumps({"url": url}), flush=True)

@@ -37,7 +37,7 @@ def simulated(story: Story, shop: Shop) -> Verdict:
             progress.update(bar, description=_shown(day), advance=1)
 
         live(story, shop, day_is_over)
-    with step("compare gateway, ledger, receipts and mails with what was expected"):
+    with step("compare gateway, ledger, receipts and mails with the expected charges"):
         return verdict(story, shop)
 
 
@@ -51,7 +51,7 @@ def _story() -> Story:
     for name, default in _DEFAULTS.items():
         text = os.environ.get(name) or str(default)
         if not text.isdecimal() or int(text) < _LEAST[name]:
-            raise StackError(f"{name} must be a whole number from {_LEAST[name]} on, not {text!r}")
+            raise StackError(f"{name} must be a whole number, at least {_LEAST[name]}, not {text!r}")
         asked[name.lower()] = int(text)
     return Story(seed=asked["seed"], days=asked["days"], subscriptions=asked["subscriptions"])
 
@@ -76,9 +76,9 @@ def main() -> None:
         say_wrong(f"and {len(found.faults) - _MOST_FAULTS_SHOWN} more")
     if found.faults:
         settings = f"DAYS={story.days} SUBSCRIPTIONS={story.subscriptions} SEED={story.seed}"
-        sys.exit(f"The same again: make simulate {settings}\nLogs and mails: {stack.folder.relative_to(ROOT)}/")
+        sys.exit(f"To repeat: make simulate {settings}\nLogs and mails: {stack.folder.relative_to(ROOT)}/")
     shutil.rmtree(stack.folder)
-    console.print("[green]✓[/green] gateway, ledger, receipts and mails are what the story makes due")
+    console.print("[green]✓[/green] gateway, ledger, receipts and mails match the expected charges")
 
 
 if __name__ == "__main__":

@@ -122,7 +122,7 @@ def _receipt_faults(
             what = f"{len(sent)} mails with the receipt of {charge.payment} have arrived"
             yield Fault("doubled_mail", subscriber.id, charge.period, what)
         if sha256(sent[0].pdf or b"").hexdigest() != item.get("receipt_sha256"):
-            yield Fault("wrong", subscriber.id, charge.period, "the ledger's hash is not the receipt's")
+            yield Fault("wrong", subscriber.id, charge.period, "the ledger's hash differs from the receipt's hash")
     elif _may_be_unknown(subscriber, item):
         counts["unknown"] += 1
     elif gone and gone.corrected is None and item.get("status") == "mail_failed":
@@ -150,12 +150,12 @@ def _ledger_faults(
         gone = _missing_mailbox(story, subscriber, charges[0].day)
         ends = "mail_failed" if gone and gone.corrected is None else "done"
         if item.get("payment_id") not in [charge.payment for charge in charges]:
-            yield Fault("wrong", subscriber.id, period, f"charged, and the ledger says {item.get('status')}")
+            yield Fault("wrong", subscriber.id, period, f"charged, but the ledger says {item.get('status')}")
         elif item["status"] != ends and not _may_be_unknown(subscriber, item):
-            yield Fault("wrong", subscriber.id, period, f"charged, and left as {item['status']}")
+            yield Fault("wrong", subscriber.id, period, f"charged, but left as {item['status']}")
     for period, item in items.items():
         if "paid_at" in item and period not in result.charged:
-            yield Fault("wrong", subscriber.id, period, "the ledger has a payment that the gateway has not")
+            yield Fault("wrong", subscriber.id, period, "the ledger has a payment that the gateway does not have")
 
 
 def _row_faults(subscriber: Subscriber, result: Expected, row: dict[str, Any]) -> Iterator[Fault]:
@@ -166,7 +166,7 @@ def _row_faults(subscriber: Subscriber, result: Expected, row: dict[str, Any]) -
 def _doubled_mails(subscriber: Subscriber, got: list[_Mail]) -> Iterator[Fault]:
     for (subject, _), count in Counter((mail.subject, mail.text) for mail in got).items():
         if count > 1:
-            yield Fault("doubled_mail", subscriber.id, None, f"{count} times: {subject}")
+            yield Fault("doubled_mail", subscriber.id, None, f"{count} equal mails: {subject}")
 
 
 def _vain_mails(subscriber: Subscriber, taken: list[_Mail]) -> Iterator[Fault]:
@@ -174,7 +174,7 @@ def _vain_mails(subscriber: Subscriber, taken: list[_Mail]) -> Iterator[Fault]:
     for mail in taken:
         known = min((other.returned for other in taken if other.to == mail.to and other.returned), default=None)
         if mail.returned and known and mail.returned > known:
-            what = f"mailed on {mail.returned}, when mail to it had come back on {known}: {mail.subject}"
+            what = f"mailed on {mail.returned}, although mail to the address had bounced on {known}: {mail.subject}"
             yield Fault("vain_mail", subscriber.id, None, what)
 
 
@@ -191,7 +191,7 @@ def _missing_notices(subscriber: Subscriber, story: Story, result: Expected, got
         recovered = result.recovered.get(period)
         stands = period in result.given_up if recovered is None else news_on and recovered > news_on
         if not told and (stands or (gone is None and recovered != day)):
-            yield Fault("no_mail", subscriber.id, period, f"refused on {day}, and no mail says so")
+            yield Fault("no_mail", subscriber.id, period, f"refused on {day}, but no mail says so")
 
 
 def _unwarned(subscriber: Subscriber, result: Expected, got: list[_Mail]) -> Iterator[Fault]:
@@ -199,7 +199,7 @@ def _unwarned(subscriber: Subscriber, result: Expected, got: list[_Mail]) -> Ite
     for period in result.given_up:
         day = result.warned.get(period)
         if day and not any("Final notice" in mail.subject and _written(day) in mail.text for mail in got):
-            yield Fault("no_mail", subscriber.id, period, f"given up, and no final notice of {day} has arrived")
+            yield Fault("no_mail", subscriber.id, period, f"given up, but no final notice of {day} has arrived")
 
 
 def _refund_faults(
@@ -210,7 +210,7 @@ def _refund_faults(
         period, item = next(each for each in items.items() if each[1].get("payment_id") == made.payment)
         held = [known for known in item.get("refunds", {}).values() if known.get("refund_id") == made.refund]
         if [known["state"] for known in held] != ["failed" if made.failed else "refunded"]:
-            yield Fault("wrong", subscriber.id, period, f"{made} stands in the ledger as {held}")
+            yield Fault("wrong", subscriber.id, period, f"{made} is in the ledger as {held}")
         if not any(made.refund in mail.text for mail in got):
             yield Fault("no_mail", subscriber.id, period, f"no mail of {made.refund}")
 

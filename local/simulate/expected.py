@@ -158,7 +158,7 @@ def expected(subscriber: Subscriber, story: Story, charged: Iterable[Charged]) -
     for day in story.calendar:
         walk.live(day, by_day.pop(day, []))
     for charge in (charge for charges in by_day.values() for charge in charges):
-        walk.fault("wrong", charge.period, f"charged on {charge.day}, outside of the story")
+        walk.fault("wrong", charge.period, f"charged on {charge.day}, outside the story")
     return walk.ended()
 
 
@@ -184,7 +184,7 @@ class _Walk:
         """Live a day: the customer's actions, the actual charges, and the required charges."""
         if day < self._subscriber.created:
             for charge in charged:
-                self.fault("wrong", charge.period, "charged before there was a subscription")
+                self.fault("wrong", charge.period, "charged before the subscription existed")
             return
         actions = self._subscriber.actions.get(day, ())
         for action in actions:
@@ -230,7 +230,7 @@ class _Walk:
         for period in result.charged:
             within = max((day for day in self._dates if day <= period), default=period)
             if within != period and within in result.charged:
-                self.fault("overlapping", period, f"the period of {within} is paid too")
+                self.fault("overlapping", period, f"the period of {within}, which contains this day, is paid too")
         has_ended = self._cancel_at is not None and self._cancel_at <= self._story.calendar[-1]
         if self._canceled or has_ended:
             result.status = "canceled"
@@ -332,13 +332,13 @@ class _Walk:
         right = self._would_be_charged(day)
         allowed = dict(self._maybe) | ({right[0]: right[1]} if right else {})
         if period not in allowed:
-            self.fault("wrong", period, f"charged on {day}, when {right[0] if right else 'nothing'} was due")
+            self.fault("wrong", period, f"charged on {day}, although {right[0] if right else 'nothing'} was due")
         elif cost != allowed[period]:
             self.fault("wrong", period, f"charged {cost} instead of {allowed[period]} on {day}")
         elif self._behaviour != "good" and not by_customer:
             self.fault("wrong", period, f"charged on {day} although the card is {self._behaviour}")
         elif not (asked or by_customer or (by_the_queue and period in self._maybe)):
-            self.fault("wrong", period, f"charged on {day}, when nobody asked")
+            self.fault("wrong", period, f"charged on {day}, although nobody asked")
         if self._refused is not None and period == self._refused.period:
             self._result.recovered[period] = day
             self._refused, self._confirmed = None, False
@@ -377,7 +377,7 @@ class _Walk:
             owed = self._refused is None or self._refused.is_tried_on(day, self._card)
             if owed and self._behaviour == "good":
                 if period not in self._missed:
-                    self.fault("missed", period, f"not charged on {day}, when the sweep ran and nothing was in its way")
+                    self.fault("missed", period, f"not charged on {day}, although the sweep ran undisturbed")
                 self._missed.add(period)
                 self._maybe[period] = cost  # a later charge of the period is not a second fault
                 return

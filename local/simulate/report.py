@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 BROKEN = {
     "doubled": "doubled", "overlapping": "overlapping", "missed": "missed", "wrong": "wrong",
-    "no_receipt": "no receipt", "no_mail": "no mail", "doubled_mail": "doubled mails", "vain_mail": "mailed in vain",
-    "audit": "by the audit",
+    "no_receipt": "no receipt", "no_mail": "no mail", "doubled_mail": "doubled mails",
+    "vain_mail": "mail to a bad address", "audit": "found by the audit",
 }  # fmt: skip
 """The table's names for the kinds of faults. The number of every kind must be zero."""
 
@@ -36,12 +36,12 @@ def table(verdict: Verdict) -> Table:
         "mailed": verdict.mailed,
         "declined": sum(len(result.refused) for result in results),
         "recovered": sum(len(result.recovered) for result in results),
-        "end put off": sum(len(result.held) for result in results),
+        "last date put off": sum(len(result.held) for result in results),
         "given up": sum(len(result.given_up) for result in results),
         "skipped": sum(len(result.skipped) for result in results),
         "mail unknown": verdict.unknown,
-        "came back": verdict.returned,
-        "corrected": verdict.corrected,
+        "mail bounced": verdict.returned,
+        "address corrected": verdict.corrected,
         "mail failed": verdict.unmailed,
         "refunded elsewhere": verdict.refunded,
     }

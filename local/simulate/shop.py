@@ -171,7 +171,7 @@ class Shop:
         function = self.stack.outputs["AuditFunctionName"]
         answer = json.loads(self._functions.invoke(FunctionName=function, Payload=event)["Payload"].read())
         if not answer.get("finished"):
-            raise RuntimeError(f"the audit did not come to its end: {answer}")
+            raise RuntimeError(f"the audit did not finish: {answer}")
         bucket = self.stack.outputs["ReceiptsBucketName"]
         report = self.stack.client("s3").get_object(Bucket=bucket, Key=answer["report"])["Body"].read()
         differences: list[dict[str, str]] = json.loads(report)["listed"]

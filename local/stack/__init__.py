@@ -110,7 +110,7 @@ class Stack:
     def outputs(self) -> dict[str, str]:
         """Return the outputs of the deployed stack and of this machine. Raises StackError if nothing is deployed."""
         if not self.outputs_file.exists():
-            raise StackError(f"nothing is deployed on port {self.port}; `make up PORT={self.port}` does it")
+            raise StackError(f"nothing is deployed on port {self.port}: `make up PORT={self.port}` deploys the stack")
         outputs: dict[str, str] = json.loads(self.outputs_file.read_text())
         return outputs
 
@@ -151,7 +151,7 @@ class Stack:
         """Return the stack itself, for a command that needs a running stack. Raises StackError if no stack runs."""
         if not self.runs:
             more = "" if self.port == DEFAULT_PORT else f" PORT={self.port}"
-            raise StackError(f"no stack runs on port {self.port}: `make up{more}` starts one")
+            raise StackError(f"no stack runs on port {self.port}: `make up{more}` starts a stack")
         return self
 
     def start(self) -> None:
@@ -160,7 +160,7 @@ class Stack:
             return
         self.stop()
         self._refuse_taken_port()
-        with step(f"starting the emulator, the mailbox and the gateway on port {self.port}"):
+        with step(f"start the emulator, the mailbox and the gateway on port {self.port}"):
             try:
                 self._start()
             except ProcessError as problem:
@@ -269,7 +269,7 @@ class Stack:
                 probe.bind(("127.0.0.1", self.port))
             except OSError as problem:
                 raise StackError(
-                    f"port {self.port} cannot be used: {problem.strerror}. Choose another, as in `make up PORT=4600`"
+                    f"port {self.port} cannot be used: {problem.strerror}. Choose a different one: `make up PORT=4600`"
                 ) from problem
 
     def _build(self) -> None:

@@ -35,15 +35,15 @@ The stack runs on port {stack.port}. `make down PORT={stack.port}` ends it.
 
   console        {stack.outputs["ConsoleUrl"]}
   webhook        {stack.outputs["LocalWebhookUrl"]}
-  your own       PORT={stack.port} .venv/bin/python -m local.subscribe
+  try it         PORT={stack.port} .venv/bin/python -m local.subscribe
   mails          {folder}/mail/
   receipts       in each mail, and in the bucket {bucket}
   outputs, logs  {folder}/outputs.json  {folder}/logs/
 
-SAM, the AWS CLI and the commands of docs/runbook.md reach it with the profile `local`:
+SAM, the AWS CLI and the commands of docs/runbook.md reach the stack with the profile `local`:
 
   export AWS_CONFIG_FILE={folder}/aws-config AWS_PROFILE=local
-  .venv/bin/python -m scripts.oncall alarms        # what is wrong; docs/runbook.md says what to do
+  .venv/bin/python -m scripts.oncall alarms        # the alarms that are on; docs/runbook.md says what to do
   .venv/bin/sam remote invoke ProcessPayment --stack-name {STACK_NAME} --event-file events/process_payment.json
   aws s3 ls --recursive s3://{bucket}""",
         soft_wrap=True,

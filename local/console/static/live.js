@@ -20,7 +20,7 @@ async function look() {
       }
     }
   } catch {
-    notice.textContent = "The local stack does not answer. What is shown may be old.";
+    notice.textContent = "The local stack does not answer. This page may be outdated.";
     shown = null;
   }
   setTimeout(look, 2000);
