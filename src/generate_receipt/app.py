@@ -1,9 +1,9 @@
-"""GenerateReceipt: render the receipt of a paid renewal, or of a refund of it, and store it, once.
+"""GenerateReceipt: render and store the receipt of a paid renewal or of a refund, once.
 
-Event: {"execution": ARN, "renewal": {"subscription_id", "renewal_date", ...}}, as ProcessPayment replied.
-Reply: that renewal with outcome "receipted" and "receipt_key", or as it came where its outcome is "refunded".
+Event: {"execution": ARN, "renewal": {"subscription_id", "renewal_date", ...}}, the reply of ProcessPayment.
+Reply: the renewal with the outcome "receipted" and a "receipt_key"; unchanged if the outcome is "refunded".
 ReceiptError means: try again.
-Key: receipts/{customer_id}/{subscription_id}/{transaction_id}.pdf, in which a refund's id is the transaction's.
+Key: receipts/{customer_id}/{subscription_id}/{transaction_id}.pdf. The transaction of a refund is the refund's id.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 @telemetry.observed
 def handler(event: Event, _context: object) -> Reply:
-    """Store the receipt; see the module."""
+    """Store the receipt of the renewal or refund; see the module."""
     asked = fields(event, "renewal")
     telemetry.correlate(asked, execution=event["execution"])
     with transient_aws_errors_as(ReceiptError):
@@ -57,8 +57,8 @@ def handler(event: Event, _context: object) -> Reply:
 
 
 def _refunded(asked: Mapping[str, object], renewal: Renewal) -> Reply:
-    """The refund that the customer is to be told of has its receipt, once it succeeded; where there is nothing to tell,
-    the mail will find so too."""
+    """Store the receipt of the refund that the customer must be told of, if the refund succeeded. Without a refund,
+    SendEmail sends nothing either."""
     now = clock.current(asked.get("test_clock")).now
     issue_refund(renewal, ledger=_ledger(), s3=aws.s3(), bucket=setting("S3_BUCKET"), now=now)
     telemetry.renewal_event("refund receipt", asked)
@@ -66,7 +66,7 @@ def _refunded(asked: Mapping[str, object], renewal: Renewal) -> Reply:
 
 
 def issue_refund(renewal: Renewal, *, ledger: Ledger, s3: S3Client, bucket: str, now: datetime) -> None:
-    """As issue, for the refund that is owed a mail."""
+    """Render, store and record the receipt of the refund that the customer is owed a mail about."""
     owed = refunds.owed(renewal)
     if owed is None or owed.kind is not MailKind.REFUNDED or "receipt_key" in owed.refund:
         return
@@ -78,7 +78,7 @@ def issue_refund(renewal: Renewal, *, ledger: Ledger, s3: S3Client, bucket: str,
 
 
 def refund_receipt_of(renewal: Renewal, name: str) -> Receipt:
-    """What the receipt of a refund prints: all of it from the ledger."""
+    """Return the content of the receipt of a refund, all from the ledger."""
     refund = renewal.refunds[name]
     return replace(
         receipt_of(renewal),
@@ -91,13 +91,13 @@ def refund_receipt_of(renewal: Renewal, name: str) -> Receipt:
 
 
 def issue(renewal: Renewal, *, ledger: Ledger, s3: S3Client, bucket: str, now: datetime) -> Renewal:
-    """Render, store, record. Whoever stored one first keeps it: what is stored is hashed and taken."""
+    """Render, store and record the receipt of a payment. A receipt that is stored already stays, and is recorded."""
     rendered = _rendered(receipt_of(renewal))
     key = f"receipts/{renewal.customer_id}/{renewal.subscription_id}/{renewal.payment_id}.pdf"
     stored = _store(s3, bucket, key, rendered)
     try:
         return ledger.apply(receipt_steps.receipted(renewal, key, sha256(stored).hexdigest(), now))
-    except Overtaken:  # another has recorded the receipt that stands under this key, or the period has gone on
+    except Overtaken:  # another run recorded the stored receipt, or the period has gone on
         stands = ledger.get(renewal.subscription_id, renewal.renewal_date.isoformat())
     if stands is None or stands.receipt_key is None:
         raise ReceiptError("the ledger item changed while the receipt was made")
@@ -112,7 +112,8 @@ def _rendered(receipt: Receipt) -> RenderedReceipt:
 
 
 def receipt_of(renewal: Renewal) -> Receipt:
-    """What the receipt prints: all of it from the ledger, so that it can be printed again the same."""
+    """Return the content of the receipt of a payment. All content is from the ledger, so that a receipt can be printed
+    again without a difference."""
     if renewal.paid_at is None or renewal.payment_id is None:
         raise BadEvent("a receipt needs a payment")
     seller = renewal.seller
@@ -134,7 +135,7 @@ def receipt_of(renewal: Renewal) -> Receipt:
 
 
 def _store(s3: S3Client, bucket: str, key: str, rendered: RenderedReceipt) -> bytes:
-    """Put the receipt unless one is there; the bytes that stand under the key."""
+    """Store the receipt unless the key has a receipt, and return the stored bytes."""
     try:
         s3.put_object(
             Bucket=bucket,

@@ -1,4 +1,4 @@
-"""The receipt as a PDF: one A4 page, the same bytes for the same payment."""
+"""The receipt as a PDF of one A4 page. The same payment always gives the same bytes."""
 
 import re
 from collections.abc import Iterator
@@ -41,14 +41,14 @@ ADDRESS_LINES = 10
 
 @dataclass(frozen=True, slots=True)
 class Seller:
-    """Who was paid. `address` may hold newlines or commas; `tax_id` may be empty."""
+    """The seller. `address` may hold newlines or commas; `tax_id` may be empty."""
 
     name: str
     address: str
     tax_id: str
 
 
-# What tells the receipt of a payment from that of a refund.
+# The words in which the receipts of a payment and of a refund differ.
 _LABELS = {
     "payment": {
         "title": "Receipt",
@@ -73,9 +73,8 @@ _LABELS = {
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """What a receipt says. `paid_at` is aware, and printed in its own offset; `period_end` is the first day after the
-    period paid for; `amount` is written with the decimals of its currency; `of` is
-    payment or refund."""
+    """The content of a receipt. `paid_at` has an offset, in which the receipt prints the time; `period_end` is the
+    first day after the paid period; `amount` has the decimals of the currency; `of` is payment or refund."""
 
     number: str
     paid_at: datetime
@@ -95,15 +94,15 @@ class Receipt:
 
 @dataclass(frozen=True, slots=True)
 class RenderedReceipt:
-    """The file, and the characters that no font has, sorted, each once: they are drawn as U+FFFD."""
+    """The file, and the sorted characters that are missing in all fonts and were drawn as U+FFFD."""
 
     pdf: bytes
     missing: str
 
 
 def render(receipt: Receipt) -> RenderedReceipt:
-    """Draw `receipt`. Any text is accepted: a name, address or id that is too long for its place ends in an ellipsis.
-    Our own words, dates and amounts are always whole."""
+    """Draw `receipt`. All texts are accepted: a name, address or id that is too long for its place ends in an ellipsis.
+    Our own words, dates and amounts are never cut."""
     sheet, bottom = _drawn(receipt, roomy=True)
     if bottom > FOOTER_Y:  # the longest texts, in a script with high lines
         sheet.discard()
@@ -116,7 +115,7 @@ def render(receipt: Receipt) -> RenderedReceipt:
 
 
 def _drawn(receipt: Receipt, *, roomy: bool) -> tuple[Sheet, float]:
-    """The page, and where what stands above its footer ends."""
+    """Draw the page, and return the page and the lower end of the content above the footer."""
     sheet = Sheet(_texts(receipt), currency=receipt.currency, made_at=receipt.paid_at, roomy=roomy)
     y = _draw_head(sheet, receipt)
     y = _draw_parties(sheet, receipt, y + 9)
@@ -207,8 +206,8 @@ def _draw_footer(sheet: Sheet, receipt: Receipt) -> None:
 
 
 def _address_lines(address: str) -> list[str]:
-    """The lines as given, or else one for each part between commas (but not after a number: 12, High Street);
-    all in one where they would be too many."""
+    """Split the address into its lines, or a single line at its commas, but not after a number (12, High Street). More
+    than five lines are joined into one line."""
     lines = address.splitlines()
     if len(lines) < 2:
         lines = re.split(r"(?<!\d),", address)

@@ -1,9 +1,9 @@
-"""Text of any script, set on one A4 sheet.
+"""Set text of every script on an A4 sheet.
 
-A sheet knows all of its texts beforehand, so that it loads the fewest fonts that can draw them: none for what
-the core font writes (cp1252), else those of `receipt_fonts`. A text keeps to its column and its number of
-lines; what does not fit ends in an ellipsis. A character that no font has is drawn as U+FFFD and named in
-`Sheet.missing`, because fpdf2 would leave it out without a word.
+A sheet knows all texts beforehand, and loads the fewest fonts that can draw the texts: no font for texts of the core
+font (cp1252), otherwise fonts of `receipt_fonts`. A text stays within its column and its number of lines; a longer text
+ends in an ellipsis. A character that is missing in all fonts is drawn as U+FFFD and named in `Sheet.missing`, because
+fpdf2 would leave the character out silently.
 """
 
 import re
@@ -29,11 +29,11 @@ CORE_FONT = "helvetica"
 MM_PER_POINT = 25.4 / 72
 LINE_SPACING = 1.38
 SMALLEST = 6.0  # points
-LONGEST = 2000  # characters of one text that are looked at: many times what a column can show
+LONGEST = 2000  # characters: longer texts are cut before they are measured; a column shows far fewer
 ELLIPSIS = "…"
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
-# Where fonts can draw a text equally well, the earlier is taken.
+# Of fonts that can draw a text equally well, the earlier font in this list is taken.
 ALPHABETS = (
     *("latin.ttf", "cyrillic.ttf", "greek.ttf", "hebrew.ttf", "arabic.ttf", "korean.otf"),
     *("devanagari.ttf", "bengali.ttf", "gurmukhi.ttf", "gujarati.ttf", "oriya.ttf", "tamil.ttf", "telugu.ttf"),
@@ -41,13 +41,13 @@ ALPHABETS = (
     *("armenian.ttf", "georgian.ttf", "ethiopic.ttf", "cherokee.ttf", "syllabics.ttf", "tifinagh.ttf"),
     "thaana.ttf",
 )
-# Their letters take other forms or places beside each other: what they draw is shaped by HarfBuzz.
+# Letters of these fonts change form or place beside other letters: HarfBuzz shapes the texts.
 SHAPED = frozenset(
     """arabic.ttf hebrew.ttf thaana.ttf devanagari.ttf bengali.ttf gurmukhi.ttf gujarati.ttf oriya.ttf tamil.ttf
     telugu.ttf kannada.ttf malayalam.ttf sinhala.ttf thai.ttf lao.ttf burmese.ttf khmer.ttf""".split()
 )
 HAN = ("simplified.otf", "traditional.otf", "japanese.otf", "rare_han.otf")
-# Han characters alone (山田太郎) do not tell their language; the money that they pay with may.
+# Han characters (山田太郎) do not show their language; the currency of the payment may.
 HAN_OF_CURRENCY = {
     "JPY": "japanese.otf",
     "KRW": "traditional.otf",
@@ -55,7 +55,7 @@ HAN_OF_CURRENCY = {
     "HKD": "traditional.otf",
     "MOP": "traditional.otf",
 }
-# Letters stand under letters: the lines need more room.
+# In these fonts letters stand under letters, and lines need more room.
 TALL = frozenset({"burmese.ttf"})
 TALL_LINE = 1.25
 
@@ -68,7 +68,7 @@ _BREAKABLE = f" ?[{_WRITTEN_WITHOUT_SPACES}]| ?[^ {_WRITTEN_WITHOUT_SPACES}]+"
 
 @dataclass(frozen=True, slots=True)
 class Style:
-    """`size` in points, `colour` as red, green, blue. Only the core font has a bold."""
+    """The look of a text: `size` in points, `colour` as red, green and blue. Only the core font has a bold."""
 
     size: float
     colour: tuple[int, int, int]
@@ -76,12 +76,12 @@ class Style:
 
     @property
     def line_height(self) -> float:
-        """Millimetres from one line to the next."""
+        """The distance between two lines in millimetres."""
         return self.size * LINE_SPACING * MM_PER_POINT
 
 
 def tidy(text: str) -> str:
-    """One line in composed form (NFC), single spaces between words, nothing invisible in it."""
+    """Return the text as a line in composed form (NFC), with single spaces and without invisible characters."""
     start = text[:LONGEST]
     seen = start.replace(SOFT_HYPHEN, "") if _core_font_has(start) else printable.composed(start)
     line = " ".join(seen.split())
@@ -97,7 +97,8 @@ def _core_font_has(text: str) -> bool:
 
 
 def _fewest_fonts(text: str, fonts: Sequence[str]) -> list[str]:
-    """The fonts to draw `text` with, the one for most of its characters first. Together `fonts` have them all."""
+    """Return the fonts to draw `text` with, beginning with the font for most characters. Together, `fonts` must have
+    all characters."""
     covered = receipt_fonts.coverage()
     left = Counter(text)
     chosen = []
@@ -111,13 +112,13 @@ def _fewest_fonts(text: str, fonts: Sequence[str]) -> list[str]:
 
 
 def _direction(text: str) -> str:
-    """ "rtl" or "ltr" by the first letter that has a direction."""
+    """Return "rtl" or "ltr", the direction of the first letter that has a direction."""
     strong = (kind for kind in map(unicodedata.bidirectional, text) if kind in {"L", "R", "AL"})
     return "ltr" if next(strong, "L") == "L" else "rtl"
 
 
-# For the order of letters a joiner belongs to the letter before it, as a mark does: these two stand for the two joiners
-# while fpdf2 finds the runs of one direction, since a joiner would be a run of its own. No tidy text has them.
+# For the order of letters a joiner belongs to the letter before, like a mark. fpdf2 would take a joiner for a run of
+# its own; therefore two marks, which no tidy text has, replace the joiners while fpdf2 finds runs of one direction.
 _AS_MARKS = str.maketrans("\u200c\u200d", "\ufe00\ufe01")
 _AS_JOINERS = str.maketrans("\ufe00\ufe01", "\u200c\u200d")
 
@@ -126,8 +127,8 @@ _READ_AS_DRAWN = frozenset({"arabic.ttf", "hebrew.ttf"})
 
 
 class _Shaped(Fragment):
-    """A run of one font whose glyphs stand in the order in which they are drawn: the text that they mean goes with them
-    (ISO 32000, 14.9.4), and is what a reader copies from the page or finds on it."""
+    """A run of text in a font whose glyphs stand in the order of drawing. The run carries its text as well (ISO 32000,
+    14.9.4), so that readers can copy the text from the page and find the text on the page."""
 
     def render_with_text_shaping(self, *where: float) -> str:
         meant = self.string.encode("utf-16-be").hex()
@@ -135,13 +136,14 @@ class _Shaped(Fragment):
 
 
 class _Pages(FPDF):
-    """fpdf2, but for where it cuts a text to draw it: only where the direction or the font changes.
+    """A document of fpdf2 that cuts a text only where the direction or the font changes.
 
-    fpdf2 cuts where the script changes, too, and takes a joiner or a mark for another script: letters are torn apart.
+    fpdf2 also cuts a text where the script changes, takes a joiner or a mark for a change of script, and so tears
+    letters apart.
     """
 
     drawn_with: Sequence[str] = ()
-    """The fonts for the text at hand, the one for most of it first; none for the core font."""
+    """The fonts for the present text, beginning with the font for most characters; empty for the core font."""
 
     def _preload_bidirectional_text(self, text: str, markdown: bool) -> Sequence[Fragment]:  # noqa: FBT001
         return super()._preload_bidirectional_text(text.translate(_AS_MARKS), markdown)
@@ -162,7 +164,7 @@ class _Pages(FPDF):
             yield kind([character for _, character in run], state, self.k)
 
     def _fonts_of(self, text: str) -> Iterator[str]:
-        """The font of each character: that of the one before, where it can draw this one, too."""
+        """Yield the font of every character: the font of the character before, if that font can draw the character."""
         covered = receipt_fonts.coverage() if self.drawn_with else {}
         font = self.drawn_with[0] if self.drawn_with else ""
         for character in text:
@@ -172,8 +174,8 @@ class _Pages(FPDF):
 
 
 class Sheet:
-    """One A4 page; lengths are millimetres from its upper left corner. `texts`: all that will be written on it.
-    `roomy`: whether lines of a script that stands high are set further apart."""
+    """An A4 page; lengths are millimetres from the upper left corner. `texts`: all texts to be written on the page.
+    `roomy`: whether lines of a tall script are set further apart."""
 
     def __init__(self, texts: Iterable[str], *, currency: str, made_at: datetime, roomy: bool = True) -> None:
         self._tall_line = TALL_LINE if roomy else 1.0
@@ -186,7 +188,7 @@ class Sheet:
             drawn = "".join(REPLACEMENT if character in undrawable else character for character in beyond_core)
             self._fonts = _fewest_fonts(drawn + ELLIPSIS, self._fonts)
         self._replacements = str.maketrans(dict.fromkeys(undrawable, REPLACEMENT))
-        # A lone surrogate goes by its replacement, so that `missing` can be written as UTF-8.
+        # `missing` names a lone surrogate by its replacement, because UTF-8 cannot write a surrogate.
         self.missing = "".join(sorted({REPLACEMENT if "\ud800" <= c <= "\udfff" else c for c in undrawable}))
 
         self.pdf = _Pages(format="A4")
@@ -204,7 +206,7 @@ class Sheet:
                 font.ttfont.close()
 
     def drawable(self, text: str) -> str:
-        """`text` as it will be seen."""
+        """Return `text` as the sheet will show the text."""
         return tidy(text).translate(self._replacements)
 
     def write(
@@ -215,7 +217,7 @@ class Sheet:
         if not text:
             return y
         self._choose_fonts(text, style)
-        broken = list(islice(self._broken(text, width), lines + 1))  # no more are looked at: measuring takes long
+        broken = list(islice(self._broken(text, width), lines + 1))  # measuring takes long
         if len(broken) > lines:
             text += ELLIPSIS
             self._choose_fonts(text, style)
@@ -224,8 +226,8 @@ class Sheet:
         height = style.line_height * (self._tall_line if TALL.intersection(self.pdf.drawn_with) else 1)
         for n, line in enumerate(broken):
             if n:
-                self._choose_fonts(text, style)  # again: fpdf2 leaves the font behind that the last line ended with
-            if core and align == "L":  # the same as by `cell`, in a fifth of the time
+                self._choose_fonts(text, style)  # again: fpdf2 keeps the font of the last line's end
+            if core and align == "L":  # the same result as by `cell`, in a fifth of the time
                 self.pdf.text(x, y + 0.5 * height + 0.3 * style.size * MM_PER_POINT, line)
             else:
                 self.pdf.set_xy(x, y)
@@ -234,7 +236,7 @@ class Sheet:
         return y
 
     def write_whole(self, text: str, x: float, y: float, width: float, style: Style, *, align: str = "L") -> float:
-        """Write one line, smaller if that is what it takes to show it whole: for amounts."""
+        """Write a line that must not be cut, such as an amount, in a smaller size if necessary."""
         self._choose_fonts(self.drawable(text), style)
         needed = self.pdf.get_string_width(self.drawable(text))
         if needed > width:
@@ -242,7 +244,7 @@ class Sheet:
         return self.write(text, x, y, width, style, align=align)
 
     def rule(self, x: float, y: float, width: float, colour: tuple[int, int, int]) -> None:
-        """A thin horizontal line."""
+        """Draw a thin horizontal line."""
         self.pdf.set_draw_color(*colour)
         self.pdf.set_line_width(0.2)
         self.pdf.line(x, y, x + width, y)
@@ -250,13 +252,13 @@ class Sheet:
     def box(
         self, x: float, y: float, width: float, height: float, colour: tuple[int, int, int], radius: float = 0
     ) -> None:
-        """A filled rectangle; a radius rounds its corners."""
+        """Draw a filled rectangle; a radius rounds the corners."""
         self.pdf.set_fill_color(*colour)
         self.pdf.rect(x, y, width, height, style="F", round_corners=radius > 0, corner_radius=radius)
 
     def _choose_fonts(self, text: str, style: Style) -> None:
         self.pdf.set_text_color(*style.colour)
-        # fpdf2 trusts this where it should not: it restores the graphics state after the font was set in it.
+        # fpdf2 restores the graphics state, and still believes that the font is set: so every text sets the font.
         self.pdf.current_font_is_set_on_page = False
         if _core_font_has(text):
             self.pdf.drawn_with = ()
@@ -288,7 +290,7 @@ class Sheet:
             if line and self.pdf.get_string_width(piece.lstrip()) <= width:
                 yield line
                 line = piece.lstrip()
-            else:  # a word that is wider than any line begins where it stands
+            else:  # a word that is wider than a line begins in the present line
                 line = (line + piece).lstrip()
             while (fitting := self._fitting(line, width)) < len(line):
                 yield line[:fitting]
@@ -296,7 +298,7 @@ class Sheet:
         yield line
 
     def _fitting(self, word: str, width: float) -> int:
-        """How many characters of `word` fit: at least one, and no letter is parted from its marks."""
+        """Return how many characters of `word` fit: at least one character, and no letter without its marks."""
         if self.pdf.get_string_width(word) <= width:
             return len(word)
         low, high = 1, len(word)

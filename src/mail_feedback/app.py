@@ -1,8 +1,7 @@
-"""MailFeedback: a mail that came back, or was reported as spam, marks its address, and is told of.
+"""MailFeedback: record a mail that came back or was reported as spam, and mark its address.
 
-Event: a notification of SNS, whose message is an event that SES publishes. Reply: {"outcomes": [...]}, each as
-Feedback.take gives it, or ignored. A run that raises is started twice more by Lambda; then its event lies in the
-function's dead-letter queue.
+Event: a notification of SNS, with an event of SES as message. Reply: {"outcomes": [...]}, the results of Feedback.take,
+or "ignored". Lambda tries a failed run twice more, and then puts the event into the function's dead-letter queue.
 """
 
 import json
@@ -25,7 +24,7 @@ _IDS = ("subscription_id", "customer_id", "renewal_date")
 
 @telemetry.observed
 def handler(event: Event, _context: object) -> Reply:
-    """Take each word of SES's; see the module."""
+    """Take every report of SES; see the module."""
     return {"outcomes": [_take(text(fields(record, "Sns"), "Message")) for record in records(event)]}
 
 

@@ -1,4 +1,4 @@
-"""What SES says of a mail after it took it, as event publishing words it. Pure.
+"""The reports of SES about a mail that SES has accepted, as published events. Pure.
 
 https://docs.aws.amazon.com/ses/latest/dg/event-publishing-retrieving-sns-contents.html
 
@@ -22,11 +22,12 @@ _ON_SUPPRESSION_LIST = "OnAccountSuppressionList"
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """What is said of one mail.
+    """A report about a mail.
 
-    kind: bounced (the address takes no mail, for good), undelivered (it did not arrive, and nobody knows whether the
-    next will) or complained (it arrived, and was reported as spam). at: when, aware. reason: SES's own names for it,
-    never what a mail server wrote, which holds addresses. tagged: whose mail it is; None: it went out without our tags.
+    kind: bounced (the address will never take mail), undelivered (the mail did not arrive, and the next mail may) or
+    complained (the mail arrived, and was reported as spam). at: the time of the report, with an offset. reason: the
+    names that SES gives, never the text of a mail server, which holds addresses. tagged: identifies the mail; None for
+    a mail without our tags.
     """
 
     kind: FaultKind
@@ -36,7 +37,14 @@ class Word:
 
 
 def parse(event: object) -> Word | None:
-    """None for an event that asks nothing of us. Raises BadEvent for what SES does not send."""
+    """Read the report in an event.
+
+    Returns:
+        None for an event that needs no action.
+
+    Raises:
+        BadEvent: SES does not send such an event.
+    """
     try:
         if not isinstance(event, dict):
             raise TypeError("no object")
@@ -54,14 +62,14 @@ def _kind(event: Mapping[str, object]) -> tuple[FaultKind, tuple[object, ...], d
     match event["eventType"]:
         case "Bounce":
             told = fields(event, "bounce")
-            # Transient: SES has tried for hours and gives up, or somebody is out of office. Undetermined: who knows.
+            # Transient: SES tried for hours and gave up, or a person is out of office. Undetermined: SES does not know.
             kind = FaultKind.BOUNCED if told["bounceType"] == "Permanent" else FaultKind.UNDELIVERED
             return kind, (told["bounceType"], told.get("bounceSubType")), moment(told, "timestamp")
         case "Complaint":
             told = fields(event, "complaint")
             if told.get("complaintFeedbackType") == "not-spam":
                 return None
-            # Complained of once before: SES took the mail, and did not send it.
+            # The address complained before: SES accepted the mail, and did not send it.
             unsent = told.get("complaintSubType") == _ON_SUPPRESSION_LIST
             names = (told.get("complaintSubType"), told.get("complaintFeedbackType"))
             return FaultKind.BOUNCED if unsent else FaultKind.COMPLAINED, names, moment(told, "timestamp")

@@ -1,4 +1,4 @@
-"""A mail that came back, or was reported as spam, in the records: on its address, and where the mail is recorded."""
+"""Record that a mail came back or was reported as spam: on its address, and in the record of the mail."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -21,29 +21,29 @@ _LOOKS = 4
 
 
 class FeedbackOutcome(StrEnum):
-    """What came of a word of SES's."""
+    """The result of a report of SES."""
 
     MARKED = "marked"
     """The address is at fault."""
     NOTED = "noted"
     KNOWN = "known"
-    """The same was recorded before."""
+    """The report was recorded before."""
     UNKNOWN = "unknown"
-    """No mail of ours has these tags."""
+    """We sent no mail with the tags of the report."""
     IGNORED = "ignored"
-    """SES asks nothing of us."""
+    """The report needs no action."""
 
 
 @dataclass(frozen=True, slots=True)
 class Feedback:
-    """One word of SES's. now: the moment."""
+    """The records that a report of SES changes. now: the present moment."""
 
     ledger: Ledger
     records: reminder_records.Records
     now: datetime
 
     def take(self, word: Word) -> FeedbackOutcome:
-        """Record what is said. Each step may run again: what is said twice or late changes nothing."""
+        """Record a report. Every step may run again: a report that comes twice or late changes nothing."""
         tagged = word.tagged
         if tagged is None:
             return FeedbackOutcome.UNKNOWN
@@ -54,8 +54,8 @@ class Feedback:
         return repeat_while_outdated(lambda: of_kind(word, tagged), tries=_LOOKS, otherwise=busy)
 
     def _of_renewal(self, word: Word, tagged: Tagged) -> FeedbackOutcome:
-        """The address first: a run that ends between the two is made good by the next, which finds the mail as it
-        was."""
+        """Mark the address, then record the mail. If a run ends in between, the next run finds the mail unchanged and
+        records the mail."""
         name = tagged.mail
         renewal = self.ledger.get(tagged.subscription_id, tagged.renewal_date)
         mail = renewal.mails.get(name) if renewal else None
@@ -74,7 +74,7 @@ class Feedback:
         if word.kind is not FaultKind.BOUNCED:
             try:
                 self.ledger.apply(mail_steps.note_returned(renewal, name, mail.token, told, self.now))
-            except Overtaken:  # it is kept already
+            except Overtaken:  # the report was recorded before
                 return FeedbackOutcome.KNOWN
             return done
         again = renewal.notice is None and is_news(renewal, name)
@@ -97,7 +97,7 @@ class Feedback:
         return FeedbackOutcome.MARKED if mark else FeedbackOutcome.NOTED
 
     def _address_marked(self, row: Item, mark: Mapping[str, str]) -> FeedbackOutcome:
-        """Returns marked, or noted where the address is not the row's any more, or a complaint meets a bounce."""
+        """Return marked; noted if the row has a different address now, or if a complaint follows a bounce."""
         try:
             self.records.mark_address(row, mark)
         except Overtaken:
@@ -114,7 +114,7 @@ def _failed(word: Word, mail: Mail) -> Mail:
 
 
 def _reminder(row: Item, tagged: Tagged) -> Mail | None:
-    """The record of the very reminder that went out, as far as it is one."""
+    """Return the record of the reminder that was sent; None if the row has no readable record of that reminder."""
     kept = row.get(f"reminder_{tagged.mail}")
     try:
         mail = mail_from(kept) if isinstance(kept, dict) and kept else None

@@ -1,9 +1,10 @@
-"""SendEmail and SendDeclineEmail: tell the customer what happened, or is to happen, once.
+"""SendEmail and SendDeclineEmail: tell the customer once about an outcome of a renewal, or remind the customer.
 
-Event: {"execution": ARN, "renewal": {"outcome", "subscription_id", "renewal_date", "attempt", ...}}; outcome says what
-happened: receipted, declined, action_required, given_up or refunded; or it is remind, and {"customer_id", "reminders":
-["upcoming", "card_expires"]} say whom and of what. Reply: that renewal with outcome replaced by mailed, dropped (no
-longer true), in_progress, mail_failed (the address is at fault) or mail_unknown. MailError means: try again.
+Event: {"execution": ARN, "renewal": {"outcome", "subscription_id", "renewal_date", "attempt", ...}}. The outcome is
+receipted, declined, action_required, given_up, refunded or remind. With remind, the renewal has the "customer_id" and
+the "reminders", a list of "upcoming" and "card_expires". Reply: the renewal with a new outcome: mailed, dropped (the
+mail would no longer be true), in_progress, mail_failed (the address is at fault) or mail_unknown. MailError means: try
+again.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ _OUTCOMES = (
 
 @telemetry.observed
 def handler(event: Event, _context: object) -> Reply:
-    """Send what the event calls for; see the module."""
+    """Send the mail or the reminders that the event asks for; see the module."""
     renewal, execution = fields(event, "renewal"), text(event, "execution")
     telemetry.correlate(renewal, execution=execution)
     if renewal.get("outcome") not in _OUTCOMES:
@@ -81,7 +82,7 @@ def _delivered(renewal: Mapping[str, object], post: Post) -> MailOutcome:
 
 
 def _reminded(renewal: Mapping[str, object], post: Post, today: date) -> MailOutcome:
-    from renewals.ledger import reminder_records  # most mails are none: their function is to start fast
+    from renewals.ledger import reminder_records  # most mails are no reminders, and the function must start fast
     from send_email.reminding import Reminding
 
     reminding = Reminding(

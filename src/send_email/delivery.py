@@ -1,4 +1,4 @@
-"""One truthful mail for each outcome of a renewal, under its period, kind and attempt, recorded in the ledger.
+"""Send one truthful mail for each outcome of a renewal. The ledger records a mail by period, kind and attempt.
 
 Decisions: D98, D99 (DECISIONS.md).
 """
@@ -28,7 +28,7 @@ _LOOKS = 3
 
 
 class ReceiptAltered(RenewalError):  # noqa: N818
-    """What is stored is not what the ledger's hash was made of: it is not mailed."""
+    """The stored receipt differs from the hash in the ledger, and is not mailed."""
 
 
 _ENDED = {
@@ -40,11 +40,11 @@ _ENDED = {
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One execution's mail of one renewal.
+    """The mail of an execution about a renewal.
 
-    read_receipt: an S3 key to the bytes under it. receipt_link: where a renewal's receipt can be opened, or that of the
-    refund that is named. dunning: what is still to come after a refusal. customer_page: where customers give another
-    card; empty where there is none.
+    read_receipt: returns the bytes under a key of S3. receipt_link: returns the link to the receipt of a renewal, or to
+    the receipt of the named refund. dunning: the coming attempts after a refusal. customer_page: the page on which
+    customers update the payment method; empty without a page.
     """
 
     ledger: Ledger
@@ -57,10 +57,11 @@ class Delivery:
     def deliver(
         self, subscription_id: str, customer_id: str, renewal_date: str, outcome: str, attempt: int
     ) -> MailOutcome:
-        """Send the receipt of a receipted renewal, or for any other outcome the notice that the customer is owed about
-        this attempt; if it is still true.
+        """Send the receipt of a receipted renewal, or for other outcomes the notice about the attempt. A mail that is
+        no longer true is not sent.
 
-        Raises MailError where the mail was certainly not sent and can be tried again.
+        Raises:
+            MailError: the mail was certainly not sent, and can be tried again.
         """
 
         def looked_at() -> MailOutcome:
@@ -82,15 +83,15 @@ class Delivery:
                 return MailOutcome.DROPPED
             name = renewal.notice
             if owed_mail(renewal) != name:
-                return MailOutcome.IN_PROGRESS  # the period's receipt goes first, in an execution of its own
+                return MailOutcome.IN_PROGRESS  # another execution sends the period's receipt first
             refund = refunds.owed(renewal)
             if refund is not None and refund.kind is MailKind.REFUNDED and "receipt_key" not in refund.refund:
-                return MailOutcome.IN_PROGRESS  # it was made since; the execution that makes its receipt tells of it
+                return MailOutcome.IN_PROGRESS  # a new refund: the execution that makes its receipt mails it
             told = renewal.mails.get(name)
             settled = told is not None and told.state.is_out
-            # The two were read at once, and the row may be the older: it is read again before anything is dropped.
+            # The row may be older than the renewal, though one call read both: it is read again before dropping.
             if settled or not (is_true(renewal, row) or is_true(renewal, self.ledger.row(renewal))):
-                with suppress(Overtaken):  # it is owed no more, or something newer is: that has its own execution
+                with suppress(Overtaken):  # it is settled, or a newer notice has its own execution
                     self.ledger.apply(mail_steps.drop_notice(renewal, name, self.post.now))
                 return MailOutcome.DROPPED
         return self._mail(renewal, name, row)
@@ -144,7 +145,7 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class _InLedger:
-    """The place of a renewal's mail."""
+    """The ledger as the place where the mail of a renewal is claimed and recorded."""
 
     ledger: Ledger
     renewal: Renewal

@@ -1,7 +1,7 @@
-"""How every mail goes out: claimed, sent, recorded.
+"""Send a mail: claim the mail, hand it to SES, record the result.
 
-SES takes no idempotency key. So the claim is written before the mail is sent, and where a run ends between that and
-the record, nobody can tell whether the mail went out: it is recorded as unknown, counted, and not sent again by itself.
+SES takes no idempotency key. Therefore the claim is written before the mail is sent. When a run ends between the claim
+and the record, nobody can tell whether the mail went out: the mail is recorded as unknown, counted, and not sent again.
 """
 
 from __future__ import annotations
@@ -29,42 +29,42 @@ if TYPE_CHECKING:
 
     from mypy_boto3_ses import SESClient
 
-# What SES says of an address, beyond what `deliverable` sees: https://docs.aws.amazon.com/ses/latest/APIReference
+# Codes by which SES refuses an address that `deliverable` accepts: https://docs.aws.amazon.com/ses/latest/APIReference
 _ADDRESS_REFUSED = frozenset({"InvalidParameterValue"})
 _NOT_NOW = frozenset({"Throttling", "ThrottlingException", "ServiceUnavailable", "TooManyRequestsException"})
 
 
 class MailRefused(RenewalError):  # noqa: N818
-    """SES refuses the mail for a fault of the deployment: an unverified sender, a missing permission. SES's code."""
+    """SES refuses the mail for a fault of the deployment, such as an unverified sender. The message is SES's code."""
 
 
 class Place(Protocol):
-    """Where one mail is claimed and recorded. What writes raises Overtaken where another was faster."""
+    """The place where a mail is claimed and recorded. Writing methods raise Overtaken if a different run was faster."""
 
     def tagged(self, token: str) -> Tagged:
-        """Which mail it is. token: of its claim."""
+        """Return the tags that identify the mail. token: the token of the claim."""
         ...
 
     def claim(self, mail: Mail) -> None:
-        """Nobody has claimed it, or it failed, and may be tried again."""
+        """Claim a mail that nobody has claimed, or that failed and may be tried again."""
         ...
 
     def park(self, mail: Mail) -> None:
-        """It cannot be sent to this address; otherwise as `claim`."""
+        """Record that the mail cannot be sent to the address, under the conditions of `claim`."""
         ...
 
     def record(self, mail: Mail) -> None:
-        """What became of the mail that mail.token claimed. One that is known as sent stays so."""
+        """Record the result of the mail that mail.token claimed. A mail recorded as sent stays sent."""
         ...
 
     def release(self, token: str) -> None:
-        """The mail was certainly not sent, and can be claimed again."""
+        """Release the claim of a mail that was certainly not sent."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Post:
-    """One execution's way to the post. sender: the verified address. configuration_set: SES's."""
+    """The post office of an execution. sender: the verified address. configuration_set: the name in SES."""
 
     ses: SESClient
     sender: str
@@ -77,9 +77,15 @@ class Post:
     ) -> MailOutcome:
         """Send a mail once.
 
-        earlier: its record as it stands. address: that of the day. compose: makes the mail for that address as it
-        can be sent to. Raises Overtaken where another was faster, and MailError where the mail
-        was certainly not sent and can be tried again.
+        Args:
+            place: the place of the mail's record.
+            earlier: the present record of the mail.
+            address: the present address of the customer.
+            compose: makes the mail, given the address in the form that SES can deliver to.
+
+        Raises:
+            Overtaken: another run was faster.
+            MailError: the mail was certainly not sent, and can be tried again.
         """
         if earlier is not None and (earlier.state is not MailState.FAILED or is_in_vain(earlier, address)):
             return self._earlier(place, earlier)
@@ -87,16 +93,16 @@ class Post:
         mail = Mail(MailState.SENDING, token, self.execution, self.now + LEASE, address.to)
         try:
             message = compose(deliverable(address.to))
-            message["Date"] = self.now  # SES replaces it: docs.aws.amazon.com/ses/latest/dg/header-fields.html
+            message["Date"] = self.now  # SES replaces the date: docs.aws.amazon.com/ses/latest/dg/header-fields.html
         except BadAddress as bad:
             return self._park(place, replace(mail, reason=str(bad)))
         place.claim(mail)
         return self._send(place, mail, message.as_bytes())
 
     def _earlier(self, place: Place, mail: Mail) -> MailOutcome:
-        """Somebody claimed it before. Only a claim that nobody is at work on is unknown."""
+        """Handle a mail that was claimed before. An abandoned claim becomes a mail of unknown fate."""
         if mail.state is MailState.FAILED:
-            return self._park(place, mail)  # the address is what it was
+            return self._park(place, mail)  # the customer still has the address that failed
         if mail.state is not MailState.SENDING:
             return {MailState.SENT: MailOutcome.MAILED, MailState.UNKNOWN: MailOutcome.MAIL_UNKNOWN}[mail.state]
         if mail.owner != self.execution and self.now < mail.claimed_until:
@@ -119,7 +125,7 @@ class Post:
             return self._refused(place, mail, error)
         except BotoCoreError as error:  # the connection broke: the mail may have gone out
             return self._unknown(place, mail, type(error).__name__)
-        with suppress(Overtaken):  # it was recorded already: as unknown since, or as one that came back
+        with suppress(Overtaken):  # it was recorded meanwhile: as unknown, or as returned
             self._record(place, replace(mail, state=MailState.SENT, message_id=sent["MessageId"]))
         return MailOutcome.MAILED
 
@@ -132,7 +138,7 @@ class Post:
             return self._park(place, replace(mail, reason=f"ses: {code}"))
         if code in _NOT_NOW:
             raise MailError(code) from error
-        raise MailRefused(f"ses:SendRawEmail: {code}") from None  # SES's own message names the addresses
+        raise MailRefused(f"ses:SendRawEmail: {code}") from None  # the message of SES names addresses
 
     def _park(self, place: Place, mail: Mail) -> MailOutcome:
         telemetry.count("MailFailed")
@@ -149,5 +155,5 @@ class Post:
 
 
 def _release(place: Place, token: str) -> None:
-    with suppress(Overtaken):  # another has found the claim abandoned, and has recorded the mail as unknown
+    with suppress(Overtaken):  # another run found the claim abandoned, and recorded the mail as unknown
         place.release(token)

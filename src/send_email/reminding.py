@@ -1,4 +1,4 @@
-"""Reminders, each sent once for its subscription, period and kind, and recorded on the subscription's row."""
+"""Send reminders, once for each subscription, period and kind. The row of the subscription records the reminders."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,10 +20,10 @@ _LOOKS = 3
 
 @dataclass(frozen=True, slots=True)
 class Reminding:
-    """One execution's reminders of one subscription.
+    """The reminders of an execution to the customer of a subscription.
 
-    seller: the name that mails end with. page: the URL of the customer page; empty: there is none. days: so long
-    before a renewal it is near.
+    seller: the name at the end of the mails. page: the URL of the customer page; empty without a page. days: how many
+    days before a renewal the customer is reminded.
     """
 
     records: reminder_records.Records
@@ -36,9 +36,13 @@ class Reminding:
     def deliver(
         self, subscription_id: str, customer_id: str, renewal_date: str, kinds: Sequence[MailKind]
     ) -> MailOutcome:
-        """Send those of the reminders that are still true and were not sent yet.
+        """Send the reminders that are still true and were not sent yet.
 
-        Returns the worst that came of one. Raises MailError where one was certainly not sent and can be tried again.
+        Returns:
+            The worst outcome of the reminders.
+
+        Raises:
+            MailError: a reminder was certainly not sent, and can be tried again.
         """
         asked = subscription_id, customer_id, date.fromisoformat(renewal_date)
         came = {self._one(asked, kind) for kind in kinds}
@@ -59,7 +63,7 @@ class Reminding:
         earlier = reminders.record(subscription, kind)
         owed = kind in reminders.owed(subscription, self.today, self.days)
         if owed and earlier is not None and earlier.state.is_out:
-            earlier = None  # what it named is no more so
+            earlier = None  # the facts have changed since the earlier reminder
         begun = earlier is not None and earlier.state is not MailState.FAILED
         if not begun and not owed:
             return MailOutcome.DROPPED
@@ -76,7 +80,7 @@ class Reminding:
 
 @dataclass(frozen=True, slots=True)
 class _OnRow:
-    """The place of a reminder. today, now: as for Reminding and its post."""
+    """The row as the place of a reminder's record. today, now: as in Reminding and its post."""
 
     records: reminder_records.Records
     subscription: Subscription
