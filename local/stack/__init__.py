@@ -361,7 +361,7 @@ region = {REGION}
 endpoint_url = {endpoint_url}
 aws_access_key_id = test
 aws_secret_access_key = test
-# A prefix as AWS wants it before a host's name makes no address of 127.0.0.1.
+# With the host prefix that some AWS services demand, 127.0.0.1 would no longer be an address.
 disable_host_prefix_injection = true
 """
 

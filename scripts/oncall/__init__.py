@@ -1,1 +1,1 @@
-"""For whoever is on call: `python -m scripts.oncall COMMAND`, as docs/runbook.md says."""
+"""Commands for the person on call: `python -m scripts.oncall COMMAND`. See docs/runbook.md."""

@@ -114,7 +114,7 @@ def _import(deployment: Deployment, file: Path, tally: Tally, *, apply: bool, ch
     with _opened(file) as text, ThreadPoolExecutor(WORKERS) as workers, _progress() as progress:
         bar = progress.add_task(file.name, total=total)
         lines: Iterator[Line] = kind(text)
-        first = next(lines, None)  # what is no such file is said before anybody is asked
+        first = next(lines, None)  # a wrong file is reported before AWS is asked
         if first is None:
             raise BadFile("There are no subscriptions in the file.")
         run = Import(

@@ -61,7 +61,7 @@ class Line:
 
 
 class _Imported(NewSubscription):
-    """A new subscription as the API accepts it, with additional attributes for subscriptions that exist already."""
+    """A new subscription as in the API, with additional attributes for subscriptions from a different system."""
 
     subscription_id: Id
     renewal_date: Day

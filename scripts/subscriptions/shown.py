@@ -95,8 +95,8 @@ def tally(counted: Tally, *, applied: bool) -> None:
     said = {
         Verdict.NEW: "would be created",
         Verdict.CREATED: "created",
-        Verdict.THERE: "exist already",
-        Verdict.RENEWED: "exist already, renewed since",
+        Verdict.THERE: "existed already",
+        Verdict.RENEWED: "existed already, renewed since",
         Verdict.HELD_BACK: "held back: already due, would be charged at once",
         Verdict.DIFFERENT: "left alone: the existing subscription differs",
         Verdict.UNVERIFIED: "not imported: the gateway gave no answer about customer and card",

@@ -87,8 +87,8 @@ def test_an_import_that_is_interrupted_is_run_again(shop: Shop, tmp_path: Path) 
 
     status, said = run(shop, "import", "--apply", file)
     assert (status, rows_of(shop, mark)) == (1, LINES), said
-    assert f"{LINES - cut_off} created {cut_off} exist already 1 bad" in said
-    assert f"0 created {LINES} exist already 1 bad" in run(shop, "import", "--apply", file)[1]
+    assert f"{LINES - cut_off} created {cut_off} existed already 1 bad" in said
+    assert f"0 created {LINES} existed already 1 bad" in run(shop, "import", "--apply", file)[1]
     status, said = run(shop, "why", f"{mark}_{LINES - 1}")
     assert (status, said.count("root created the subscription.")) == (0, 1)
 
@@ -115,7 +115,7 @@ def test_a_subscription_from_its_line_to_its_receipt(shop: Shop, tmp_path: Path)
     status, said = run(shop, "why", card.subscription_id)
     assert said.index("root created the subscription.") < said.index("was charged to Visa")
     assert said.count("root asked for a renewal at once.") == 2
-    assert "exist already, renewed since" in run(shop, "import", file)[1]
+    assert "existed already, renewed since" in run(shop, "import", file)[1]
 
 
 def test_what_is_not_due_is_not_charged(shop: Shop) -> None:

@@ -410,7 +410,7 @@ def test_an_import_says_what_it_does_and_its_exit_status_too(shop: World, comman
     assert [each.exit_code for each in (looked, applied, again)] == [0, 0, 0]
     assert "1 would be created Nothing was written." in squeezed(looked)
     assert "1 created" in squeezed(applied)
-    assert "0 would be created 1 exist already" in squeezed(again)
+    assert "0 would be created 1 existed already" in squeezed(again)
     file.write_text(header + good.replace("29.99", "9.99") + good.replace("sub_2", "sub_3").replace("USD", "") +
                     good.replace("sub_2", "sub_4").replace("2126", "2026"))  # fmt: skip
     bad = command("import", "--apply", file)
