@@ -1,7 +1,8 @@
-"""SubscriptionsApi: subscriptions, their renewals and their history, for operators and the team's own backend.
+"""SubscriptionsApi: the API of subscriptions, renewals and history, for operators and the team's own backend.
 
-An API Gateway proxy event in, a proxy reply out. API Gateway checks the caller's signature and permissions (AWS IAM);
-who it was is recorded with each change. docs/openapi.json is generated from the routes by scripts/openapi.py.
+The function takes an API Gateway proxy event and returns a proxy reply. API Gateway checks the caller's signature and
+permissions (AWS IAM); every change is recorded with the caller. scripts/openapi.py makes docs/openapi.json of the
+routes.
 """
 
 from collections.abc import Callable
@@ -33,7 +34,7 @@ _JSON = "application/json"
 
 
 def _read_json(text: str) -> dict[str, Json]:
-    """A request's body. Raises RequestValidationError for what is no JSON object, or names a field twice."""
+    """Parse the body of a request. Raises RequestValidationError unless it is a JSON object without repeated fields."""
     try:
         return read_object(text)
     except NotAnObject as problem:
@@ -53,7 +54,7 @@ def _routes_of(resolver: APIGatewayRestResolver) -> list[Route]:
 def _refuse_queries(
     resolver: APIGatewayRestResolver, answer: Callable[[APIGatewayRestResolver], Response[str]]
 ) -> Response[str]:
-    """Refuse what the route has no parameter for: a filter with a slip in its name would list everything."""
+    """Refuse unknown parameters: a filter with a misspelt name would list everything."""
     faults = _query_faults()
     if faults:
         raise BadRequest(faults)
@@ -61,13 +62,13 @@ def _refuse_queries(
 
 
 def _query_faults() -> list[dict[str, str]]:
-    """The parameters of the query that the route does not know, and those that were given more than once."""
+    """Return the faults of the query: parameters unknown to the route, and parameters given more than once."""
     event: Event = app.current_event.raw_event
     route: Route = app.context["_route"]
     several = request_path.part(event, "multiValueQueryStringParameters")
     given = {name: len(values) for name, values in several.items() if isinstance(values, list)}
     given = given or dict.fromkeys(request_path.part(event, "queryStringParameters"), 1)
-    if not any(route is each for each in _routes_of(app)):  # there is nothing at this path
+    if not any(route is each for each in _routes_of(app)):  # no route has this path
         return []
     known = sorted(param.alias for param in route.dependant.query_params)
     unknown = f"is no parameter of this call, which takes {', '.join(known) or 'none'}"
@@ -84,18 +85,18 @@ app.use(middlewares=[_refuse_queries])
 
 @telemetry.observed
 def handler(event: Event, context: Any) -> Reply:
-    """Answer one request; see the module."""
+    """Answer a request; see the module."""
     reply = _answer(event, context)
     if reply["statusCode"] >= HTTPStatus.BAD_REQUEST and _in_a_browser(event):
         page = problems.page(reply["statusCode"])
         reply["multiValueHeaders"], reply["body"] = page["multiValueHeaders"], page["body"]
-    # Names, addresses and amounts are nobody's to keep on the way, and a body is what its type says.
+    # No proxy may keep names, addresses and amounts, and no browser may guess the type of a body.
     kept_by_nobody = {"Cache-Control": ["no-store"], "X-Content-Type-Options": ["nosniff"]}
     return {**reply, "multiValueHeaders": {**reply["multiValueHeaders"], **kept_by_nobody}}
 
 
 def _in_a_browser(event: Event) -> bool:
-    """Whether a person has followed a link to a receipt, and will see the answer."""
+    """Whether a person followed a link to a receipt, and will see the answer."""
     route = str(event.get("resource") or event["path"])
     return route.startswith("/receipts/") and "text/html" in _header(event, "accept").lower()
 
@@ -108,12 +109,12 @@ def _answer(event: Event, context: Any) -> Proxied:
         told = {"resource": event.get("resource"), "method": event["httpMethod"], "status": reply["statusCode"]}
         telemetry.logger().info("answered", extra=told)
         telemetry.annotate(**_subscription(event), outcome=reply["statusCode"])
-        reply["body"] = reply["body"] or ""  # a redirection has none, which not every proxy takes
+        reply["body"] = reply["body"] or ""  # a redirection has no body, and some proxies refuse that
         return reply
     except TryAgain as error:
         telemetry.logger().error("not answered", extra={"error": str(error)})
         return problems.reply(503)
-    except ClientError as error:  # a permission, a table: its name says more than where we asked for it
+    except ClientError as error:  # the error names the permission or table, which says more than our code's place
         telemetry.logger().error("not answered", extra={"error": str(error)})
         return problems.reply(500)
     except Exception:  # noqa: BLE001  (whatever it is, the caller is told nothing of it; the log is)
@@ -122,13 +123,13 @@ def _answer(event: Event, context: Any) -> Proxied:
 
 
 def _subscription(event: Event) -> dict[str, str]:
-    """Whose request it is, for the log."""
+    """Return the caller of a request, for the log."""
     named = request_path.part(event, "pathParameters").get("subscription_id")
     return {"subscription_id": telemetry.shown_id(named)} if named else {}
 
 
 def _refused_unread(event: Event) -> Proxied | None:
-    """The reply to a request that the resolver would take all the same, or read in its own way."""
+    """Return the refusal of a request that the resolver would accept, or would read differently; None otherwise."""
     if request_path.plain(event) is None:
         return problems.reply(404, "There is nothing at this path: no slash at its end, nothing percent-encoded.")
     body = str(event.get("body") or "")
@@ -147,8 +148,8 @@ def _resolved(event: Event, context: Any) -> Proxied:
 
 
 def _plainly_put(event: Event) -> dict[str, object]:
-    """The request as the resolver knows it: it compares a Content-Type letter by letter, and no path of its routes
-    begins with a custom domain's base path."""
+    """Return the request in the form that the resolver expects: the resolver compares a Content-Type letter by letter,
+    and does not know the base path of a custom domain."""
     headers = {
         name: value for name, value in request_path.part(event, "headers").items() if name.lower() != "content-type"
     }
@@ -156,7 +157,7 @@ def _plainly_put(event: Event) -> dict[str, object]:
 
 
 def _header(event: Event, name: str) -> str:
-    """A header of the request, by its name in lower case; empty where there is none."""
+    """Return a header of the request, by its name in lower case; empty without the header."""
     return request_path.headers(event).get(name, "")
 
 
@@ -178,7 +179,7 @@ def _ask_unverified(error: NotVerified) -> Response[str]:
 
 
 def _nothing_there(_error: NotFoundError) -> Response[str]:
-    """No such path, or a method that it does not have."""
+    """Answer a request for an unknown path, or with an unknown method."""
     path = app.current_event.path
     methods = sorted({route.method for route in _routes_of(app) if route.rule.match(path)})
     if methods:

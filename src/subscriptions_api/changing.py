@@ -1,7 +1,7 @@
-"""Changing: a subscription is created, edited, and brought from one status to another.
+"""Changing: create and edit a subscription, and change its status.
 
-A change is done when its transaction is; the workflow that it calls for is started after it. Where that start is
-lost, the next sweep finds the work.
+A change is complete with its transaction. The workflow for the change is started afterwards; if the start is lost, the
+next sweep finds the work.
 """
 
 from collections.abc import Mapping
@@ -196,7 +196,7 @@ def _if_repeatable(key: str | None, status: int) -> Repeatable | None:
 
 
 def _refuse_faults(row: Row, changed: Mapping[str, object] | None, today: date) -> None:
-    """Refuse a row that could not be charged for what the caller gave. changed: all of it where None."""
+    """Refuse a row that cannot be charged because of the caller's values. changed: the attributes; None for all."""
     try:
         checked = subscription.parse(row)
     except BadRow as bad:
@@ -214,18 +214,21 @@ def _refuse_faults(row: Row, changed: Mapping[str, object] | None, today: date) 
 
 
 def _anchored(row: Row, changes: Mapping[str, Value], today: date) -> dict[str, Value]:
-    """The changes, with what follows from them for the renewal day.
+    """Return the changes, with their consequences for the renewal day.
 
-    Another interval derives the anchor anew from the date. Another anchor moves the date on to the next such day,
-    unless the date falls on it already. Raises BadRequest, and NotAllowed while a charge is due: at its date, or, where
-    the row was made active by hand after a pause, from now on.
+    A new interval derives the anchor from the date. A new anchor moves the date to the next day of that number, unless
+    the date falls on the anchor already.
+
+    Raises:
+        BadRequest: the anchor does not fit the interval or the calendar.
+        NotAllowed: a charge is due: at the renewal date, or at once if the row was made active by hand after a pause.
     """
     if "anchor_day" not in changes:
         return {**changes, **subscription.anchor_of_interval(row, changes)}
     try:
         checked = subscription.parse({**row, **changes})
     except BadRow:
-        return dict(changes)  # what is wrong is told, or stands as it stood
+        return dict(changes)  # the caller is told the fault, or the row had the fault before
     if not checked.schedule.is_anchored:
         raise BadRequest([{"field": "body.anchor_day", "reason": "is of months and years only"}])
     try:
@@ -241,8 +244,8 @@ def _anchored(row: Row, changes: Mapping[str, Value], today: date) -> dict[str, 
 
 
 def _renew_if_due(row: Row) -> None:
-    """Start the workflow where there is work for it: a payment that is due, or one that is refused, begun or failed and
-    to be given up."""
+    """Start the workflow if the row has work: a payment that is due, or a payment to be given up that was begun,
+    refused or failed."""
     live = subscription.is_live(row)
     due = live and str(row.get("renewal_date")) <= shared.moment(row).today.isoformat()
     if due or "next_attempt" in row or (not live and shared.register().has_open_charge(row)):
@@ -250,8 +253,8 @@ def _renew_if_due(row: Row) -> None:
 
 
 def _mail_what_waited(row: Row) -> None:
-    """An execution for each period whose mail waits for another address, however many and old they are; the oldest
-    first. The same change made again starts those of a call that was cut off."""
+    """Start an execution for every period whose mail waits for a new address, the oldest period first. If a call is
+    interrupted, the same change made again starts the missing executions."""
     periods = shared.register().ledger.periods(text(row, "subscription_id"))
     waited = [each for each in periods if has_parked(each)]
     for renewal in reversed(waited):

@@ -1,4 +1,4 @@
-"""Cursors: where the next page of a list begins, opaque to callers, and good for the list that gave it only."""
+"""Cursors mark where the next page of a list begins. A cursor is opaque, and valid only for its own list."""
 
 import base64
 import binascii
@@ -11,12 +11,16 @@ _PLACE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._:-]{0,127}", re.ASCII)
 
 
 def write(of: str, *place: str) -> str:
-    """A cursor. of: which list, with its filters. place: the key after which the next page begins."""
+    """Return a cursor. of: the list and its filters. place: the key after which the next page begins."""
     return base64.urlsafe_b64encode(json.dumps([of, *place]).encode()).decode()
 
 
 def read(cursor: str | None, of: str, parts: int) -> tuple[str, ...] | None:
-    """The place, None without a cursor. parts: how many a key of this list has. Raises BadRequest."""
+    """Return the place of a cursor; None without a cursor. parts: the number of parts of a key of this list.
+
+    Raises:
+        BadRequest: the cursor is not a cursor of this list.
+    """
     if cursor is None:
         return None
     try:

@@ -52,7 +52,7 @@ def list_entitlements(
     listed, last = shared.register().search.find(
         customer_id=customer_id, status=None, limit=limit, after=after, today=lambda row: shared.moment(row).today
     )
-    # The list comes from an index, which may be a moment old: each row is read again, consistently.
+    # The list comes from an index, which may be a moment old: every row is read again, consistently.
     rows = [row for each in listed for row in shared.register().ledger.rows(text(each, "subscription_id"))]
     items = [_of(row) for row in rows if row["customer_id"] == customer_id]
     return EntitlementPage(items=items, next_cursor=cursors.write(of, *last) if last else None)

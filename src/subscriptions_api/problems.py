@@ -1,4 +1,4 @@
-"""Errors as RFC 9457 problem details: what is wrong with the request, and never what is wrong inside."""
+"""Errors as problem details (RFC 9457), which name the faults of the request, and never internal faults."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -14,7 +14,7 @@ CONTENT_TYPE = "application/problem+json"
 
 
 class BadRequest(RenewalError):  # noqa: N818
-    """Fields that are at fault. errors: each as {"field", "reason"}."""
+    """Fields of the request are at fault. errors: a {"field", "reason"} for each field."""
 
     def __init__(self, errors: list[dict[str, str]]) -> None:
         super().__init__("a field is at fault")
@@ -22,7 +22,7 @@ class BadRequest(RenewalError):  # noqa: N818
 
 
 class Missing(RenewalError):  # noqa: N818
-    """There is no such subscription."""
+    """The subscription does not exist."""
 
 
 class NoReceipt(RenewalError):  # noqa: N818
@@ -30,11 +30,11 @@ class NoReceipt(RenewalError):  # noqa: N818
 
 
 class Stale(RenewalError):  # noqa: N818
-    """The subscription is no longer what the caller has read."""
+    """The subscription has changed since the caller read the subscription."""
 
 
 class NotVerified(RenewalError):  # noqa: N818
-    """The gateway could not be asked about a customer or a card. The message says why, in words."""
+    """The gateway could not be asked about a customer or a card. The message gives the reason in words."""
 
 
 class Nobody(RenewalError):  # noqa: N818
@@ -74,21 +74,21 @@ _PAGE = """<!doctype html>
 
 
 class Page(TypedDict):
-    """Headers and body of a page for people."""
+    """The headers and the body of a page for people."""
 
     multiValueHeaders: dict[str, list[str]]
     body: str
 
 
 class Proxied(Page):
-    """A reply as API Gateway takes it from a function."""
+    """A reply in the form that API Gateway expects from a function."""
 
     statusCode: int
     isBase64Encoded: bool
 
 
 def documented(*statuses: int) -> Any:
-    """The problems of an operation for the OpenAPI document, those that any request may meet among them."""
+    """Return the problems of an operation for the OpenAPI document, with the problems of all operations."""
     return {
         status: {"description": _DESCRIPTIONS[status], "content": {CONTENT_TYPE: {"model": Problem}}}
         for status in sorted({*statuses, *_EVERYWHERE})
@@ -96,7 +96,7 @@ def documented(*statuses: int) -> Any:
 
 
 def body(status: int, detail: str | None = None, errors: Iterable[Mapping[str, str]] = ()) -> dict[str, object]:
-    """A problem's body. detail: for people; the status's own description where there is nothing to add."""
+    """Return the body of a problem. detail: a sentence for people; by default the description of the status."""
     faults = [dict(error) for error in errors]
     told: dict[str, object] = {
         "type": "about:blank",
@@ -110,13 +110,13 @@ def body(status: int, detail: str | None = None, errors: Iterable[Mapping[str, s
 def response(
     status: int, detail: str | None = None, errors: Iterable[Mapping[str, str]] = (), **headers: str
 ) -> Response[str]:
-    """A problem as a route's response."""
+    """Return a problem as the response of a route."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return Response(status, CONTENT_TYPE, json.dumps(body(status, detail, errors)), headers=named)
 
 
 def reply(status: int, detail: str | None = None) -> Proxied:
-    """A problem as API Gateway takes it from a function."""
+    """Return a problem as a reply to API Gateway."""
     return {
         "statusCode": status,
         "multiValueHeaders": {"Content-Type": [CONTENT_TYPE]},
@@ -126,7 +126,7 @@ def reply(status: int, detail: str | None = None) -> Proxied:
 
 
 def page(status: int) -> Page:
-    """What a person reads who followed a link to a receipt that does not open: headers and body of the reply."""
+    """Return the page for a person who followed a link that opens no receipt."""
     told = _CLOSED if status < HTTPStatus.INTERNAL_SERVER_ERROR else _NOT_NOW
     headers = {
         "Content-Type": ["text/html; charset=utf-8"],

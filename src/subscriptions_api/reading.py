@@ -1,4 +1,4 @@
-"""Reading: subscriptions, their ledger, their history, and what is next."""
+"""Reading: subscriptions, their ledger, their history and their next charges."""
 
 from typing import Annotated
 

@@ -1,4 +1,4 @@
-"""Receipts: their list, and the links to them that were mailed."""
+"""Receipts: list receipts, and open a receipt by its mailed link."""
 
 from functools import cache, partial
 from http import HTTPStatus
@@ -85,12 +85,12 @@ def open_receipt(token: Annotated[str, Path(description="The token in the mailed
 
 
 def _look_for(bucket: str, key: str) -> None:
-    """Raises NoReceipt for one that is gone: seven years old, or deleted. S3's own answer is not for customers."""
+    """Raise NoReceipt if the receipt is gone: after seven years, or deleted. Customers never see S3's answer."""
     try:
         aws.s3().head_object(Bucket=bucket, Key=key)
     except ClientError as error:
         status = error.response["ResponseMetadata"]["HTTPStatusCode"]
-        if status == HTTPStatus.FORBIDDEN:  # an answer to HEAD has no body that would name the permission
+        if status == HTTPStatus.FORBIDDEN:  # an answer to HEAD has no body to name the permission
             raise PermissionError("s3:GetObject: AccessDenied, or of what is not there, s3:ListBucket") from error
         if status != HTTPStatus.NOT_FOUND:
             raise

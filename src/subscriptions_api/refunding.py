@@ -1,4 +1,4 @@
-"""Refunds: a paid period is refunded, whole or in part, once for each request."""
+"""Refunds: refund a paid period, in full or in part, once for each request."""
 
 from dataclasses import replace
 from decimal import Decimal
@@ -46,7 +46,7 @@ def refund(
     ],
 ) -> Response[RefundOut]:
     again = shared.repeatable(router.current_event, idempotency_key, 201)
-    again = replace(again, answer=lambda _: None)  # the ledger has it
+    again = replace(again, answer=lambda _: None)  # the ledger has the answer
     amount = Decimal(wanted.amount.amount) if wanted.amount else None
 
     def looked_at() -> Response[RefundOut]:
@@ -76,7 +76,7 @@ def refund(
 
 
 def _refunded(row: Row, renewal: Renewal, name: str) -> Response[RefundOut]:
-    """A claimed refund, brought to its result, or the result that it has."""
+    """Answer with the result of a refund. A claimed refund is settled first."""
     if renewal.refunds[name]["state"] == RefundState.CLAIMED:
         renewal = _settled(renewal, shared.moment(row), name)
         if renewal.notice is not None:
@@ -90,8 +90,12 @@ def _refunded(row: Row, renewal: Renewal, name: str) -> Response[RefundOut]:
 
 
 def _settled(renewal: Renewal, moment: Moment, asked_for: str | None = None) -> Renewal:
-    """The period after the gateway was asked: for the refund that is asked for, or else what others refunded there.
-    Raises TryAgain without a clear answer: the same request goes on."""
+    """Ask the gateway for the named refund, or without a name for refunds of others, and return the period afterwards.
+
+    Raises:
+        TryAgain: the gateway gave no clear answer; the same request, sent again, goes on.
+        NotRefundable: the gateway refused to list the refunds.
+    """
     try:
         return gateway_access.with_current_key(lambda: _looked_at(renewal, moment, asked_for))
     except GatewayUnavailable as error:

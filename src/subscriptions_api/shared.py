@@ -1,4 +1,4 @@
-"""What the routes share: their parameters, the subscription that they are about, and who asks."""
+"""The common parts of the routes: parameters, the subscription of the request, and the caller."""
 
 import json
 from collections.abc import Callable
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from renewals.domain.stored import Answer
 
 _LOOKS = 4
-"""So often a change is tried that others get ahead of."""
+"""How often a change is tried while other changes get ahead."""
 
 SubscriptionId = Annotated[str, Path(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._:-]{0,127}$", description="The subscription.")]
 Cursor = Annotated[str | None, Query(max_length=2048, description="The `next_cursor` of the page before.")]
@@ -56,12 +56,12 @@ IfMatch = Annotated[
 
 
 def again_while_outdated[T](step: Callable[[], T], what: str) -> T:
-    """Run a step that reads and changes `what`, and again where others get ahead of the change. Raises Collision."""
+    """Run a step that reads and changes `what`, again if other changes get ahead. Raises Collision in the end."""
     return repeat_while_outdated(step, tries=_LOOKS, otherwise=Collision(what))
 
 
 def row(subscription_id: str) -> Row:
-    """The subscription's row. Raises Missing."""
+    """Read the row of the subscription. Raises Missing without a row."""
     found: Row | None = register().row(subscription_id)
     if found is None:
         raise Missing(subscription_id)
@@ -69,20 +69,20 @@ def row(subscription_id: str) -> Row:
 
 
 def moment(row: Row) -> Moment:
-    """When the subscription is looked at: outside production its row may say."""
+    """Return the moment at which the subscription lives: outside production, the test clock of its row."""
     try:
         return clock.current(row.get("test_clock"))
-    except BadRow:  # the row's fault says so; it is charged on no day
+    except BadRow:  # the row shows the fault, and is not charged
         return clock.current()
 
 
 def asked(event: APIGatewayProxyEvent, row: Row, again: Repeatable | None = None) -> AskedBy:
-    """Who asks, and when. Raises Nobody where the request was not signed."""
+    """Return the caller and the moment. Raises Nobody for an unsigned request."""
     return AskedBy(name_of(_signer(event)), moment(row).now, again)
 
 
 def _signer(event: APIGatewayProxyEvent) -> str:
-    """The ARN of who signed the request. Raises Nobody where it was not signed."""
+    """Return the ARN of the caller. Raises Nobody for an unsigned request."""
     arn = str(request_path.part(request_path.part(event.raw_event, "requestContext"), "identity").get("userArn") or "")
     if not arn.startswith("arn:"):
         raise Nobody
@@ -90,7 +90,7 @@ def _signer(event: APIGatewayProxyEvent) -> str:
 
 
 def repeatable(event: APIGatewayProxyEvent, key: str, status: int) -> Repeatable:
-    """The request, if it came with an idempotency key. status: of its answer. Raises Nobody where it was not signed."""
+    """Return the request if it has an idempotency key. status: of the answer. Raises Nobody for an unsigned request."""
     asked = [event.http_method, event.path, event.json_body]
     fingerprint = sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
     caller = caller_of(_signer(event))
@@ -103,13 +103,13 @@ def repeatable(event: APIGatewayProxyEvent, key: str, status: int) -> Repeatable
 
 
 def repeated(answered: "Answer") -> Response[SubscriptionOut]:
-    """The answer that the request was given when it first came."""
+    """Return the answer that the request got the first time."""
     given = SubscriptionOut.model_validate(answered["subscription"])
     return Response(answered["status"], "application/json", given, headers={"ETag": answered["etag"]})
 
 
 def answer(status: int, row: Row) -> Response[SubscriptionOut]:
-    """A subscription as it stands."""
+    """Answer with the present state of a subscription."""
     return Response(
         status,
         "application/json",
@@ -119,26 +119,26 @@ def answer(status: int, row: Row) -> Response[SubscriptionOut]:
 
 
 def shown(row: Row, *, of_many: bool = False) -> dict[str, object]:
-    """A row as SubscriptionOut. of_many: as for forecast.fault."""
+    """Show a row as SubscriptionOut. of_many: as in forecast.fault."""
     today = moment(row).today
     return showing.shown(row, today, forecast.fault(register().ledger, row, today, of_many=of_many))
 
 
 def start(row: Row, renewal: Renewal | None = None) -> None:
-    """Start the workflow for what the row is due, or for what is owed of a period of it."""
+    """Start the workflow for the renewal due, or for the given period."""
     request = RenewalRequest.of_row(row, renewal.renewal_date if renewal else renewal_date_of(row))
     try:
         workflow = setting("STATE_MACHINE_ARN")
         started = aws.step_functions().start_execution(stateMachineArn=workflow, input=request.to_json())
         telemetry.correlate(request.fields(), execution=started["executionArn"])
-    except (BotoCoreError, ClientError) as error:  # the change is made; the next sweep finds the work
+    except (BotoCoreError, ClientError) as error:  # the change is made, and the next sweep finds the work
         told = {"subscription_id": row["subscription_id"], "error": str(error)}
         telemetry.logger().warning("the workflow was not started", extra=told)
 
 
 @cache
 def register() -> Register:
-    """The tables."""
+    """Return the tables."""
     return Register(
         aws.dynamodb(),
         subscriptions=setting("DYNAMODB_TABLE"),

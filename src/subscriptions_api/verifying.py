@@ -1,4 +1,4 @@
-"""Customer and card are looked up at the gateway before they are taken in, unless the caller asks to leave it out."""
+"""Look up customers and cards at the gateway before accepting them, unless the caller asks to skip the check."""
 
 from collections.abc import Callable, Iterable
 from typing import Annotated
@@ -21,12 +21,12 @@ Verify = Annotated[
 
 
 def refuse_unknown(gateway_customer: str, payment_method: str) -> None:
-    """Refuse a customer that the gateway lacks, and a card that is not theirs. Raises BadRequest, NotVerified."""
+    """Refuse a customer unknown to the gateway, or a card of a different customer. Raises BadRequest, NotVerified."""
     _refuse(lambda gateway: verifying.faults(gateway, gateway_customer, payment_method))
 
 
 def refuse_card(gateway_customer: str, payment_method: str) -> None:
-    """Refuse a card that is not this customer's. Raises BadRequest, NotVerified."""
+    """Refuse a card of a different customer. Raises BadRequest, NotVerified."""
     _refuse(lambda gateway: verifying.of_card(gateway, gateway_customer, payment_method))
 
 
