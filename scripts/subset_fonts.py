@@ -74,7 +74,7 @@ BOPOMOFO = set(range(0x3105, 0x3130))
 
 
 def of_codec(codec: str, lead: range) -> set[int]:
-    """Return the characters that `codec` decodes from two bytes, the first of them in `lead`."""
+    """Return the characters that `codec` decodes from two bytes with the first byte in `lead`."""
     found: set[int] = set()
     for pair in ((first, second) for first in lead for second in range(0x40, 0xFF)):
         try:

@@ -45,7 +45,7 @@ class Mail:
 
 
 def file_named(folder: Path, name: str) -> Path | None:
-    """Return the file with this name; None unless the folder itself holds such a mail."""
+    """Return the mail's file; None if the name is not the name of a mail in the folder."""
     if name.startswith(".") or not name.endswith(".eml") or not name.isprintable() or name != Path(name).name:
         return None
     file = folder / name

@@ -286,7 +286,7 @@ class Shop:
         self._change(subscriber, customer_email=address)
 
     def ask_for_mails(self, subscriber: Subscriber, periods: int) -> None:
-        """Send a webhook for every period whose mail may wait, one after the other, as the runbook says."""
+        """Send a webhook for every period with a possibly waiting mail, in sequence, as the runbook says."""
         for _ in range(periods):
             self.send([(subscriber, Webhooks(1))])
             self.until_all_is_done()

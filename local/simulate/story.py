@@ -305,8 +305,8 @@ class Story:
         return day not in self.off and day - timedelta(days=1) in self.off
 
     def caught(self, day: date) -> tuple["Subscriber", ...]:
-        """Return the subscribers whose renewals are under way when charging is turned off: due that day, without other
-        events.
+        """Return the subscribers whose renewals are under way when charging is turned off: due on `day`, without
+        further events.
         """
         return _caught(self.subscribers, day)
 
@@ -394,7 +394,7 @@ class Story:
         return frozenset(gone.address for each in self.vanished.values() for gone in each if gone.since <= day)
 
     def asked_for_mails(self, day: date) -> Iterator[tuple["Subscriber", int]]:
-        """Yield the subscribers whose address was corrected that day, and the number of periods that may have waiting
+        """Yield the subscribers with an address corrected on `day`, and the number of periods with possibly waiting
         mails.
         """
         for subscriber in self.subscribers:

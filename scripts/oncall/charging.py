@@ -19,7 +19,7 @@ _FREE = "attribute_not_exists(subscription_id)"
 
 
 def turn_off(client: Any, changes: str, *, by: str, why: str) -> None:
-    """Turn charging off. Items that already exist stay unchanged, so that the first author and time remain known."""
+    """Turn charging off. Existing items stay unchanged, to keep the first author and time."""
     told = {"at": datetime.now(UTC).isoformat(timespec="seconds"), "by": by, "why": why}
     for key in KEYS:
         item = dynamodb.attributes({**key, **told})
@@ -50,7 +50,7 @@ def state(client: Any, changes: str) -> str:
 
 
 def _between_charges(client: Any, write: Callable[[], object]) -> None:
-    """Write an item that every charge checks in a transaction, and retry while such a transaction refuses the write."""
+    """Write an item of the switch. Retry while a charge's transaction, which checks the item, refuses the write."""
     for _ in range(_TRIES):
         try:
             write()

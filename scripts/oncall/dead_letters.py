@@ -1,4 +1,4 @@
-"""The dead letters of renewals: messages that failed five times, and messages that are not requests."""
+"""The dead letters of renewals: messages that failed five times, valid requests or not."""
 
 import json
 from collections.abc import Iterator, Mapping
