@@ -112,7 +112,8 @@ def _hear(name: str, *given: Any, **named: Any) -> None:
 def _hearing(name: str, method: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(method)
     def heard(self: Any, *given: Any, **named: Any) -> Any:
-        _hear(name, *given, **named)
+        if _heard is not None:
+            _hear(name, *given, **named)
         return method(self, *given, **named)
 
     return heard

@@ -46,6 +46,7 @@ _SAID = {*_EXPRESSIONS, "TableName", "Key", "ExpressionAttributeNames", "Express
 _VARIES = {"ExclusiveStartKey", "Limit", "Segment", "TotalSegments"}
 
 
+@lru_cache(8192)
 def kind(text: str) -> str:
     """Replace the parts of a text that depend on the day."""
     for pattern, name in _KINDS:
