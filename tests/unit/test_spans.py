@@ -87,9 +87,9 @@ def _paid_three_times(interval: str, catch_up: str) -> tuple[Callable[[], World]
 PAID = {each: _paid_three_times(*each) for each in product(["week", "month"], ["latest", "each"])}
 
 
-@pytest.mark.parametrize("catch_up", ["latest", "each"])
-@pytest.mark.parametrize("interval", ["week", "month"])
-@pytest.mark.parametrize("moved", share(range(-40, 40, 3), of=3))
+@pytest.mark.parametrize(
+    ("moved", "interval", "catch_up"), share(product(range(-40, 40, 3), ["week", "month"], ["latest", "each"]), of=5)
+)
 def test_wherever_a_row_is_moved_to_no_day_is_paid_twice(moved: int, interval: str, catch_up: str) -> None:
     """Three periods are paid, the date is moved, and sweeps come for weeks: no day is paid twice."""
     begin, now = PAID[interval, catch_up]
