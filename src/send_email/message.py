@@ -37,15 +37,16 @@ _POLICY = SMTP.clone(cte_type="7bit", header_factory=_Headers())
 _SUBJECTS = {
     MailKind.RECEIPT: "Receipt for {plan}: {amount}",
     MailKind.PAYMENT_FAILED: "Your payment for {plan} did not go through",
-    MailKind.ACTION_REQUIRED: "Your payment for {plan} waits for your confirmation",
-    MailKind.FINAL_NOTICE: "Final notice: your payment for {plan}",
+    MailKind.ACTION_REQUIRED: "Please confirm your payment for {plan}",
+    MailKind.FINAL_NOTICE: "Final notice: your payment for {plan} is past due",
     MailKind.CANCELED: "Your subscription to {plan} is cancelled",
-    MailKind.UNPAID: "Your subscription to {plan} is suspended as unpaid",
+    MailKind.UNPAID: "Your subscription to {plan} is suspended",
     MailKind.REFUNDED: "Refund for {plan}: {amount}",
     MailKind.REFUND_PENDING: "Your refund for {plan} is on its way: {amount}",
     MailKind.REFUND_FAILED: "Your refund for {plan} did not arrive: {amount}",
 }
-_ENDS = {SubscriptionStatus.CANCELED: "cancelled", SubscriptionStatus.UNPAID: "suspended as unpaid"}
+_UPDATE = "Update your payment method"
+_ENDS = {SubscriptionStatus.CANCELED: "cancelled", SubscriptionStatus.UNPAID: "suspended"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,20 +88,20 @@ def compose(
     sender, to: deliverable addresses. prospects: None where nothing more is to come, as for a receipt.
     """
     owed = refunds.owed(renewal) if kind in refunds.NOTICES else None  # a receipt may go out beside it
-    amount = wording.money(owed.refund["amount"], renewal.currency) if owed else _amount(renewal)
+    amount = wording.price(owed.refund["amount"] if owed else renewal.amount, renewal.currency)
     subject = _SUBJECTS[kind].format(plan=_line(renewal.plan), amount=amount)
     if kind is MailKind.RECEIPT:
         paragraphs = [
-            f"Thank you: we have charged {_what(renewal)}.",
-            "Your receipt is attached to this mail as a PDF, and can be opened here at any time.",
+            f"Thank you. We have received your payment of {_what(renewal)}.",
+            *_attached("receipt", attachment),
         ]
     elif owed is not None:
-        paragraphs = _refund(renewal, owed)
+        paragraphs = _refund(renewal, owed, attachment)
     elif kind in (MailKind.CANCELED, MailKind.UNPAID):
         ended = _ENDS[SubscriptionStatus(kind)]
         paragraphs = [
-            f"The payment of {_what(renewal)}, did not go through. Your subscription is {ended}.",
-            "You have not been charged for this period. The payment is called off: it can no longer be charged.",
+            f"Your payment of {_what(renewal)} did not go through. Your subscription is now {ended}.",
+            "You have not been charged for this period. We have cancelled the payment: it can no longer be charged.",
         ]
     else:
         paragraphs = _past_due(renewal, prospects)
@@ -124,22 +125,21 @@ def remind(
         ("Amount", _amount(subscription)),
         ("Subscription", subscription.subscription_id),
     ]
+    price = wording.price(subscription.amount, subscription.currency)
     subject = f"Your subscription to {plan} renews on {day}"
     paragraphs = [
-        f"Your subscription to {plan} renews on {day}: we then charge {_amount(subscription)} for the period "
+        f"Your subscription to {plan} renews on {day}. On that day we will charge {price} for the period "
         f"{wording.days(subscription.renewal_date, subscription.schedule.after(subscription.renewal_date))}.",
+        "You do not need to do anything, as long as your payment method is up to date.",
     ]
-    link = "Your customer page"
     if expiring is not None:
-        year, month = expiring.expires.split("-")
-        subject = f"Your card for {plan} expires before the next charge"
+        subject = f"Please update your card for {plan} before {day}"
         paragraphs = [
-            f"The card that your subscription to {plan} is charged to, {_line(expiring.name)}, is valid until the end "
-            f"of {month}/{year}. The next charge is after that: {_amount(subscription)} on {day}.",
-            "Please give us a new card before that day.",
+            f"The card for your subscription to {plan}, {_line(expiring.name)}, is valid until the end of "
+            f"{wording.month(expiring.expires)}. Your next payment is due after that: {price} on {day}.",
+            "Please update your payment method before that day, so that the payment can go through.",
         ]
-        link = "Give us a new card"
-    linked = (link, page) if page else None
+    linked = (_UPDATE, page) if page else None
     return _message(_Letter(subject, subscription.customer_name, paragraphs, linked, facts, _line(seller)), sender, to)
 
 
@@ -165,41 +165,49 @@ def _message(letter: _Letter, sender: str, to: str) -> EmailMessage:
     return message
 
 
-def _refund(renewal: Renewal, owed: refunds.Owed) -> list[str]:
-    """What is refunded of what, how far it has come, and what stays paid."""
+def _refund(renewal: Renewal, owed: refunds.Owed, attachment: Attachment | None) -> list[str]:
+    """Say how much is refunded, how far the refund has come, and how much of the payment remains."""
     amount, rest = owed.refund["amount"], refunds.left(renewal)
-    of = f" of the {_amount(renewal)} that you paid" if amount != renewal.amount else ""
-    period = wording.days(renewal.renewal_date, renewal.period_end)
-    what = f"{wording.money(amount, renewal.currency)}{of} for {_line(renewal.plan)}, for the period {period}"
-    stays = f"{wording.money(rest, renewal.currency)} stay paid."
+    refunded, paid = (wording.price(each, renewal.currency) for each in (amount, renewal.amount))
+    of = f" of the {paid} that you paid" if amount != renewal.amount else ""
+    what = f"{refunded}{of} for {_for_period(renewal)}"
+    remains = f"Your remaining payment for this period is {wording.price(rest, renewal.currency)}."
     match owed.kind:
         case MailKind.REFUND_PENDING:
             told = [
-                f"We are refunding {what}. The refund is on its way to the payment method that was charged. It has not "
-                "arrived yet, and may take some days.",
-                "We will write to you again once it is done, with your receipt of the refund, or if it fails.",
+                f"We are refunding {what}. The refund is on its way to the payment method that you paid with, and may "
+                "take several days to arrive.",
+                "We will email you again when the refund is complete, with a receipt, or if the refund fails.",
             ]
         case MailKind.REFUND_FAILED:
             told = [
-                f"Our refund of {what}, has failed: the money did not reach the payment method that was charged.",
-                "We still owe you this money, and will arrange another way to refund it.",
+                f"Our refund of {what} has failed. The money did not reach the payment method that you paid with.",
+                f"We still owe you {refunded}, and will arrange another way to refund you.",
             ]
-            stays = f"Without that refund {stays}"
+            remains = f"Without this refund, your payment for this period is {wording.price(rest, renewal.currency)}."
         case _:
             told = [
-                f"We have refunded {what}. The money goes to the payment method that was charged, and may take some "
-                "days to show there.",
-                "Your receipt of the refund is attached to this mail as a PDF, and can be opened here at any time.",
+                f"We have refunded {what}. The money goes to the payment method that you paid with, and may take "
+                "several days to appear there.",
+                *_attached("receipt for the refund", attachment),
             ]
     if rest and (amount != renewal.amount or owed.kind is MailKind.REFUND_FAILED):
-        told.insert(1, stays)
+        told.insert(1, remains)
     return told
+
+
+def _attached(name: str, attachment: Attachment | None) -> list[str]:
+    """Say where the receipt is, as far as the mail has one."""
+    if attachment is None:
+        return []
+    online = " You can also open it online." if attachment.link else ""
+    return [f"Your {name} is attached to this email as a PDF.{online}"]
 
 
 def _refund_facts(renewal: Renewal, owed: refunds.Owed) -> list[tuple[str, str]]:
     """The refund's own amount, number and transaction; and those of the payment, named as such."""
     amount = wording.money(owed.refund["amount"], renewal.currency)
-    names = {MailKind.REFUND_PENDING: "Refund on its way", MailKind.REFUND_FAILED: "Refund that failed"}
+    names = {MailKind.REFUND_PENDING: "Refund on its way", MailKind.REFUND_FAILED: "Failed refund"}
     facts = [
         ("Plan", _line(renewal.plan)),
         ("Period", wording.days(renewal.renewal_date, renewal.period_end)),
@@ -208,9 +216,9 @@ def _refund_facts(renewal: Renewal, owed: refunds.Owed) -> list[tuple[str, str]]
         ("Subscription", renewal.subscription_id),
     ]
     if owed.kind is not MailKind.REFUND_PENDING:  # it has no receipt yet
-        facts.append(("Receipt number of the refund", refunds.number(renewal, owed.name)))
-    facts.append(("Transaction of the refund", str(owed.refund["refund_id"])))
-    facts.append(("Receipt number of the payment", renewal.receipt_number))
+        facts.append(("Refund number", refunds.number(renewal, owed.name)))
+    facts.append(("Refund transaction", str(owed.refund["refund_id"])))
+    facts.append(("Payment receipt", renewal.receipt_number))
     return facts + ([("Refunded to", renewal.card)] if renewal.card and owed.kind is MailKind.REFUNDED else [])
 
 
@@ -221,26 +229,30 @@ def _past_due(renewal: Renewal, prospects: Prospects | None) -> list[str]:
         why = "your bank asks you to confirm the payment yourself (3-D Secure)"
     return [
         f"We tried to charge {_what(renewal)}, but {why}. You have not been charged.",
-        f"Your subscription is past due. What happens next: {_next(renewal, prospects)}",
+        f"Your subscription is past due. {_next(renewal, prospects)}",
     ]
 
 
 def _next(renewal: Renewal, prospects: Prospects | None) -> str:
+    """Say what happens next, what the customer can do, and until when."""
+    before = f" before {wording.day(prospects.ends_on)}" if prospects else ""
+    ends = f"your subscription will be {_ENDS[prospects.ends_as]}" if prospects else ""
+    otherwise = f" Otherwise, {ends} on that day." if prospects else ""
     if renewal.status is Status.ACTION_REQUIRED:
-        then = "the payment goes through when you confirm it, or when you give us a card that needs no confirmation."
-        return f"{then} Please do so before {_end(prospects)}" if prospects else then
-    another = "Once you give us another card, we try the payment with that one."
+        return (
+            f"Please confirm the payment{before}, or update your payment method to a card that needs no confirmation."
+            f"{otherwise}"
+        )
     if prospects is None or prospects.retry_on is None:
-        then = f"this card is not tried again. {another}"
-        return f"{then} Please do so before {_end(prospects)}" if prospects else then
+        return (
+            f"We will not try this card again. Please update your payment method{before}: we will then try the payment "
+            f"with the new card.{otherwise}"
+        )
+    instead = "If you update your payment method, we will try the new card instead."
+    retry = wording.day(prospects.retry_on)
     if prospects.retry_on < prospects.ends_on:
-        return f"we try the same card again on {wording.day(prospects.retry_on)}. {another}"
-    ends = f"If that fails too, your subscription is {_ENDS[prospects.ends_as]}."
-    return f"we try the same card for the last time on {wording.day(prospects.retry_on)}. {ends} {another}"
-
-
-def _end(prospects: Prospects) -> str:
-    return f"{wording.day(prospects.ends_on)}: on that day your subscription is otherwise {_ENDS[prospects.ends_as]}."
+        return f"We will try the same card again on {retry}. {instead}"
+    return f"We will try the same card one last time on {retry}. If that payment fails too, {ends}. {instead}"
 
 
 def _link(renewal: Renewal, prospects: Prospects | None) -> tuple[str, str] | None:
@@ -249,7 +261,7 @@ def _link(renewal: Renewal, prospects: Prospects | None) -> tuple[str, str] | No
         return None
     if renewal.status is Status.ACTION_REQUIRED:
         return "Confirm the payment", prospects.page
-    return ("Give us another card", prospects.page) if renewal.status is Status.DECLINED else None
+    return (_UPDATE, prospects.page) if renewal.status is Status.DECLINED else None
 
 
 def _facts(renewal: Renewal) -> list[tuple[str, str]]:
@@ -305,8 +317,11 @@ def _amount(of: Renewal | Subscription) -> str:
 
 
 def _what(renewal: Renewal) -> str:
-    period = wording.days(renewal.renewal_date, renewal.period_end)
-    return f"{_amount(renewal)} for {_line(renewal.plan)}, for the period {period}"
+    return f"{wording.price(renewal.amount, renewal.currency)} for {_for_period(renewal)}"
+
+
+def _for_period(renewal: Renewal) -> str:
+    return f"{_line(renewal.plan)} ({wording.days(renewal.renewal_date, renewal.period_end)})"
 
 
 def _display_name(text: str) -> str:

@@ -339,7 +339,7 @@ def test_a_refund_that_fails_weeks_after(shop: Shop, watch: Watch) -> None:
     assert sum(watch.audit()["differences"].values()) == 0
     watch.goes_off("audit-difference", after=0)
     subjects = [mail["Subject"] for mail in shop.mails(subscriber)]
-    assert subjects[1:] == ["Refund for Pro: 10.00 USD", "Your refund for Pro did not arrive: 10.00 USD"]
+    assert subjects[1:] == ["Refund for Pro: $10.00", "Your refund for Pro did not arrive: $10.00"]
 
 
 def test_a_receipt_is_deleted(shop: Shop, watch: Watch) -> None:

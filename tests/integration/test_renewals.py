@@ -92,7 +92,7 @@ def test_3d_secure_waits_for_the_customer(shop: Shop) -> None:
     [item] = shop.ledger(subscriber)
     assert item["status"] == "action_required"
     [mail] = shop.mails(subscriber)
-    assert "waits for your confirmation" in mail["Subject"]
+    assert "Please confirm your payment" in mail["Subject"]
 
     shop.sandbox.authenticate(item["payment_id"])
     end = shop.renew(subscriber)

@@ -153,7 +153,7 @@ def test_a_renewal_from_the_start_page_to_its_receipt_and_mail(shop: World, brow
     attached = browser(attachment)
     assert (attached.headers["content-type"], attached.body) == ("application/pdf", opened.body)
     assert attached.headers["content-disposition"].startswith("inline")
-    assert "Thank you: we have charged" in browser(mail.replace("/mail?", "/mail/html?")).text
+    assert "Thank you. We have received your payment" in browser(mail.replace("/mail?", "/mail/html?")).text
 
 
 def test_today_is_the_business_s_and_nothing_older(shop: World, browser: Browser) -> None:

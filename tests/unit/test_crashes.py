@@ -133,7 +133,7 @@ STORIES = {
 
 def _kind(subject: str) -> str:
     told = {
-        "Receipt for": "receipt", "go through": "payment_failed", "your confirmation": "action_required",
+        "Receipt for": "receipt", "go through": "payment_failed", "confirm your payment": "action_required",
         "Final notice": "final_notice", "is cancelled": "canceled",
     }  # fmt: skip
     return next(kind for words, kind in told.items() if words in subject)

@@ -61,7 +61,7 @@ def test_a_decline_mail_says_what_happened_and_what_happens_next(shop: World) ->
     text = _text(mail, "plain")
     assert "the card has insufficient funds" in text
     assert "You have not been charged." in text
-    assert "What happens next" in text
+    assert "Your subscription is past due. We will try the same card again on" in text
     assert not list(mail.iter_attachments())
 
 

@@ -321,7 +321,7 @@ def test_no_call_ignores_a_parameter(api: Api, method: str, path: str) -> None:
     """Every route refuses an unknown parameter by name, together with whatever else is wrong, and changes nothing."""
     api.shop.subscribe()
     before = repr(api.shop.dynamodb.tables)
-    place = path.replace("{subscription_id}", "sub_1").replace("{token}", "x")
+    place = path.format(subscription_id="sub_1", customer_id="cus_1", token="x")
     refused = api(method, place, {} if method != "GET" else None, query={"stauts": "active", "verify\x1b": "1"})
     assert refused.status == 400
     assert {"query.stauts", "query.verify\\x1b"} <= set(refused.faults)

@@ -300,7 +300,7 @@ def test_once_the_customer_can_be_told_dunning_goes_on_and_ends(shop: World) -> 
     shop.edit(customer_email=NEW)
     _live(shop, range(20, 22))
     assert shop.ses.sent[-1]["Destinations"] == [NEW]
-    assert "for the last time on 22 February 2026" in _text(shop)
+    assert "one last time on 22 February 2026" in _text(shop)
     assert (shop.row()["status"], len(shop.gateway.attempts)) == ("past_due", 4)
     _live(shop, range(22, 23))
     assert (shop.row()["status"], len(shop.gateway.attempts)) == ("canceled", 5)
@@ -315,7 +315,7 @@ def test_an_address_that_is_corrected_and_told_of_is_mailed_at_once(shop: World)
     shop.edit(customer_email=NEW)
     for n in range(2):
         shop.run(f"webhook-{n}", NOON + 19 * DAY + (n + 2) * LATER)
-    assert "for the last time on 21 February 2026" in _text(shop)
+    assert "one last time on 21 February 2026" in _text(shop)
     assert (len(shop.mails()), shop.row()["next_attempt"]) == (2, "2026-02-21")
 
 

@@ -44,7 +44,7 @@ TROUBLE = [
 NEWS = {
     "Receipt for": "receipt",
     "go through": "payment_failed",
-    "your confirmation": "action_required",
+    "confirm your payment": "action_required",
     "Final notice": "final_notice",
     "is cancelled": "canceled",
 }

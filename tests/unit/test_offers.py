@@ -285,7 +285,7 @@ def test_another_card_that_expires_is_told_of_too() -> None:
         shop.edit(payment_method=method)
         shop.remind(f"again-{n}", _before(5) + n * DAY)
         assert len(shop.mails()) == mails
-    assert "valid until the end of 11/2025" in _text(shop.mails()[1])
+    assert "valid until the end of November 2025" in _text(shop.mails()[1])
 
 
 def test_what_the_mail_about_a_card_said_of_the_amount_holds_as_well() -> None:

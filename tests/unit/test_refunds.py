@@ -83,10 +83,10 @@ def test_all_of_it(paid: Api) -> None:
     assert paid.shop.run("run-2", NOON + LATER) == "Success"
     mail = paid.shop.mails()[-1]
     (pdf,) = [part.get_content() for part in mail.iter_attachments()]
-    assert mail["Subject"] == "Refund for Pro: 29.99 USD"
+    assert mail["Subject"] == "Refund for Pro: $29.99"
     plain = mail.get_body(("plain",))
     assert plain is not None
-    assert "We have refunded 29.99 USD for Pro" in plain.get_content().replace("\n", " ")
+    assert "We have refunded $29.99 for Pro" in plain.get_content().replace("\n", " ")
     words = text_of(pdf)
     for word in ("Refund", "REFUNDED", "29.99 USD", "re_1", f"{reply.body['refund_number']}"):
         assert word in words
@@ -215,8 +215,8 @@ def test_two_refunds_are_told_one_after_the_other(paid: Api) -> None:
     assert _refund(paid, "5.00", "k-2").status == 201
     paid.shop.run("run-3", NOON + LATER)
     assert [str(mail["Subject"]) for mail in paid.shop.mails()[1:]] == [
-        "Refund for Pro: 10.00 USD",
-        "Refund for Pro: 5.00 USD",
+        "Refund for Pro: $10.00",
+        "Refund for Pro: $5.00",
     ]
 
 
@@ -258,7 +258,7 @@ def test_a_mail_that_came_back_does_not_hold_up_another_refund(paid: Api, correc
     for n in range(2):
         shop.run(f"run-{4 + n}", NOON + (3 + n) * LATER)
     assert [(mail["Subject"], mail["To"]) for mail in shop.mails()[2:]] == [
-        ("Refund for Pro: 5.00 USD", "Ann Lee <new@customer.example>")
+        ("Refund for Pro: $5.00", "Ann Lee <new@customer.example>")
     ]
     assert _given(paid) == [1000, 500]
     assert {"notice", "unfinished", "parked"}.isdisjoint(shop.items()[PERIOD])
@@ -292,7 +292,7 @@ def test_an_execution_of_one_refund_tells_of_no_later_one(paid: Api) -> None:
     delivered = shop.delivery("run-3", NOON + 2 * LATER).deliver("sub_1", "cus_1", PERIOD, "refunded", 1)
     assert (delivered, len(shop.mails())) == ("in_progress", 2)
     shop.run("run-4", NOON + 3 * LATER)
-    assert shop.mails()[-1]["Subject"] == "Refund for Pro: 5.00 USD"
+    assert shop.mails()[-1]["Subject"] == "Refund for Pro: $5.00"
 
 
 def test_a_refund_and_then_its_receipt_that_come_back_are_parked(paid: Api) -> None:
@@ -307,7 +307,7 @@ def test_a_refund_and_then_its_receipt_that_come_back_are_parked(paid: Api) -> N
     shop.edit(customer_email="new@customer.example")
     for n in range(3):
         shop.run(f"run-{3 + n}", NOON + (2 + n) * LATER)
-    assert [mail["Subject"] for mail in shop.mails()[2:]] == ["Refund for Pro: 10.00 USD", shop.mails()[0]["Subject"]]
+    assert [mail["Subject"] for mail in shop.mails()[2:]] == ["Refund for Pro: $10.00", shop.mails()[0]["Subject"]]
     assert {"notice", "unfinished", "parked"}.isdisjoint(shop.items()[PERIOD])
 
 
@@ -346,7 +346,7 @@ def test_a_receipt_that_is_sent_again_goes_out_though_a_refunds_mail_comes_back(
     shop.run("run-3", NOON + DAY, period=PERIOD)
     assert (shop.items()[PERIOD]["status"], "unfinished" in shop.items()[PERIOD]) == ("done", False)
     first, refund, again = (mail["Subject"] for mail in shop.mails())
-    assert (again == first, refund) == (True, "Refund for Pro: 10.00 USD")
+    assert (again == first, refund) == (True, "Refund for Pro: $10.00")
 
 
 def test_a_refund_that_is_recorded_while_the_receipt_is_mailed_is_told_of(paid: Api) -> None:
@@ -427,11 +427,11 @@ def test_what_others_refunded_counts(paid: Api) -> None:
     reply = _refund(paid, "19.99")
     assert (reply.status, reply.body["left"]["amount"]) == (201, "0.00")
     paid.shop.run("run-2", NOON + LATER)
-    assert paid.shop.mails()[-1]["Subject"] == "Refund for Pro: 19.99 USD"
-    assert "stay paid" not in _last_mail(paid)
+    assert paid.shop.mails()[-1]["Subject"] == "Refund for Pro: $19.99"
+    assert "remaining payment" not in _last_mail(paid)
     for n in range(3):
         _swept(paid, f"run-{3 + n}", NOON + (2 + n) * LATER)
-    assert [mail["Subject"] for mail in paid.shop.mails()[2:]] == ["Refund for Pro: 10.00 USD"]
+    assert [mail["Subject"] for mail in paid.shop.mails()[2:]] == ["Refund for Pro: $10.00"]
     told = "10.00 USD were refunded to the customer at the gateway, not through this system (transaction re_1)."
     assert told in _texts(paid)
     assert "unfinished" not in paid.shop.items()[PERIOD]
@@ -486,7 +486,7 @@ def test_a_refund_that_is_on_its_way_is_told_as_that(paid: Api) -> None:
     assert (reply.status, reply.body["state"], reply.body["left"]["amount"]) == (201, "pending", "19.99")
     shop.run("run-2", NOON + LATER)
     mail = shop.mails()[-1]
-    assert mail["Subject"] == "Your refund for Pro is on its way: 10.00 USD"
+    assert mail["Subject"] == "Your refund for Pro is on its way: $10.00"
     assert not list(mail.iter_attachments())
     assert "We have refunded" not in _last_mail(paid)
     assert "A refund of 10.00 USD to the customer was begun by ann and is on its way (transaction re_1)." in _texts(
@@ -500,7 +500,7 @@ def test_a_refund_that_is_on_its_way_is_told_as_that(paid: Api) -> None:
     shop.gateway.refund_becomes("re_1", GatewayRefundState.SUCCEEDED)
     _swept(paid, "run-4", NOON + 2 * DAY)
     _swept(paid, "run-5", NOON + 3 * DAY)
-    assert [mail["Subject"] for mail in shop.mails()[2:]] == ["Refund for Pro: 10.00 USD"]
+    assert [mail["Subject"] for mail in shop.mails()[2:]] == ["Refund for Pro: $10.00"]
     assert _refund(paid, "10.00").body["state"] == "refunded"
     assert {"unfinished", "refunds_due"}.isdisjoint(shop.items()[PERIOD])
 
@@ -532,8 +532,8 @@ def test_a_refund_that_fails_later_is_named(paid: Api, begins: GatewayRefundStat
     shop.gateway.refund_becomes("re_1", GatewayRefundState.FAILED)
     for n in range(3):
         shop.settle_refunds(f"run-{3 + n}", NOON + (1 + n) * DAY)
-    assert [mail["Subject"] for mail in shop.mails()[2:]] == ["Your refund for Pro did not arrive: 10.00 USD"]
-    assert "29.99 USD stay paid" in _last_mail(paid)
+    assert [mail["Subject"] for mail in shop.mails()[2:]] == ["Your refund for Pro did not arrive: $10.00"]
+    assert "Without this refund, your payment for this period is $29.99." in _last_mail(paid)
     why = "the customer's card has expired or was canceled (transaction re_1)."
     assert f"The refund of 10.00 USD failed, and the customer did not get it: {why}" in _texts(paid)
     assert waiting(shop.items()[PERIOD]) == ["refund_1 failed: the customer's card has expired or was canceled"]
@@ -686,10 +686,10 @@ def test_the_mail_has_the_refunds_own_facts(paid: Api) -> None:
     for fact in (
         "Amount refunded: 10.00 USD",
         "Amount paid: 29.99 USD",
-        f"Receipt number of the refund: {number}",
-        "Transaction of the refund: re_1",
-        f"Receipt number of the payment: {paid_by['receipt_number']}",
-        "19.99 USD stay paid.",
+        f"Refund number: {number}",
+        "Refund transaction: re_1",
+        f"Payment receipt: {paid_by['receipt_number']}",
+        "Your remaining payment for this period is $19.99.",
     ):
         assert fact in said
     assert f"Transaction: {paid_by['payment_id']}" not in said

@@ -132,10 +132,11 @@ def test_an_upcoming_renewal_is_announced_once(shop: World) -> None:
     [mail] = shop.mails()
     assert mail["Subject"] == "Your subscription to Pro <b> renews on 31 January 2026"
     assert (mail["To"], mail["From"]) == ("Ann Lee <ann@customer.example>", f"Example Shop <{SENDER}>")
-    says = "renews on 31 January 2026: we then charge 29.99 USD for the period 31 January 2026 to 30 January 2027."
+    charge = "On that day we will charge $29.99 for the period 31 January 2026 to 30 January 2027."
+    says = f"renews on 31 January 2026. {charge}"
     assert f"Your subscription to Pro <b> {says}" in _text(mail)
     assert f"Your subscription to Pro &lt;b&gt; {says}" in _text(mail, "html")
-    assert f"Your customer page: {PAGE}" in _text(mail).splitlines()
+    assert f"Update your payment method: {PAGE}" in _text(mail).splitlines()
     record = shop.row()["reminder_upcoming"]
     assert (record["period"], record["state"], record["to"]) == ("2026-01-31", "sent", "ann@customer.example")
 
@@ -161,11 +162,11 @@ def test_a_card_that_expires_before_the_charge_is_told_with_its_month(shop: Worl
     for n in range(3):
         assert shop.remind(f"run-{n}", EARLIER + n * DAY) == "Success"
     [mail] = shop.mails()
-    assert mail["Subject"] == "Your card for Pro expires before the next charge"
+    assert mail["Subject"] == "Please update your card for Pro before 31 January 2026"
     for said in (_text(mail), _text(mail, "html")):
-        assert "Visa ending in 4242, is valid until the end of 12/2025." in said
-        assert "The next charge is after that: 29.99 USD on 31 January 2026." in said
-    assert f"Give us a new card: {PAGE}" in _text(mail).splitlines()
+        assert "Visa ending in 4242, is valid until the end of December 2025." in said
+        assert "Your next payment is due after that: $29.99 on 31 January 2026." in said
+    assert f"Update your payment method: {PAGE}" in _text(mail).splitlines()
     assert shop.row()["known_card"] == _card("2025-12")
     assert shop.cuts.calls.count("gateway.card") == 1
 
@@ -175,7 +176,10 @@ def test_both_reminders_are_two_mails() -> None:
     shop = _expiring()
     shop.remind("run-1", EARLIER)
     shop.remind("run-2", EARLIER + DAY)
-    assert [subject.split()[1] for subject in shop.ses.subjects()] == ["subscription", "card"]
+    assert [subject.partition(" Pro ")[0] for subject in shop.ses.subjects()] == [
+        "Your subscription to",
+        "Please update your card for",
+    ]
 
 
 @pytest.mark.parametrize("card", ["pm_ok", "pm_gone"])

@@ -97,6 +97,40 @@ def days(start: date, end: date) -> str:
     return day(start) if last <= start else f"{day(start)} to {day(last)}"
 
 
+def month(stored: str) -> str:
+    """Format a month as stored, 2026-01: January 2026"""
+    return f"{date.fromisoformat(f'{stored}-01'):%B %Y}"
+
+
 def money(amount: Decimal, currency: str) -> str:
     """Format an amount: 29.99 USD"""
     return f"{currencies.written(amount, currency)} {currency}"
+
+
+# As English writes the currencies (https://cldr.unicode.org). Each sign stands for a single currency.
+_SIGNS = {
+    "AUD": "A$",
+    "BRL": "R$",
+    "CAD": "CA$",
+    "CNY": "CN¥",
+    "EUR": "€",
+    "GBP": "£",
+    "HKD": "HK$",
+    "ILS": "₪",
+    "INR": "₹",
+    "JPY": "¥",
+    "KRW": "₩",
+    "MXN": "MX$",
+    "NZD": "NZ$",
+    "PHP": "₱",
+    "TWD": "NT$",
+    "USD": "$",
+    "VND": "₫",
+}
+
+
+def price(amount: Decimal, currency: str) -> str:
+    """Format an amount as customers are used to: $1,029.99; 1,029.99 CHF if the currency has no sign here."""
+    written = f"{amount:,.{currencies.decimals(currency)}f}"
+    sign = _SIGNS.get(currency)
+    return f"{sign}{written}" if sign else f"{written} {currency}"

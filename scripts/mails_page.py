@@ -1,0 +1,241 @@
+"""Write docs/mails.md, with a picture of each mail and receipt: `.venv/bin/python -m scripts.mails_page`.
+
+The functions' own code composes the mails and draws the receipts. Chromium takes the pictures of the mails, as wide as
+a phone. A picture keeps a digest of the mail or receipt, so that a test notices a picture of earlier words or layout.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from email.message import EmailMessage
+from hashlib import sha256
+from html import escape
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pypdfium2
+from PIL import Image, ImageChops
+from PIL.PngImagePlugin import PngInfo
+
+from renewals.domain.payment import GatewayCard
+from renewals.domain.renewal import MailKind, Renewal, Status
+from renewals.domain.stored import RefundRecord
+from renewals.domain.subscription import SubscriptionStatus, parse
+from scripts.ledger_page import sample, sample_row
+from send_email.message import Attachment, Prospects, compose, remind
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "layers/receipt"))  # the fonts
+
+from generate_receipt.app import receipt_of, refund_receipt_of  # noqa: E402
+from generate_receipt.pdf import Receipt, render  # noqa: E402
+
+PAGE, PICTURES = ROOT / "docs/mails.md", ROOT / "docs/mails"
+_CUSTOMER_PAGE = "https://example.com/account"
+_LINK = "https://example.com/receipts/AbC123"
+_FROM, _TO, _SELLER = "billing@example.com", "ann@customer.example", "Example Ltd"
+_RETRY, _END = date(2026, 2, 3), date(2026, 2, 7)
+_WIDTH, _TALLEST, _SCALE, _COLOURS, _EDGE = 390, 1400, 2, 32, 8
+_BROWSER_SECONDS = 60
+_ABOUT = """# Mails and receipts
+
+Customers get these mails and receipts. `python -m scripts.mails_page` makes this page and its pictures, which are as
+wide as a phone. The words of the mails are in [message.py](../src/send_email/message.py), and those of the receipts in
+[pdf.py](../src/generate_receipt/pdf.py). A mail links to a customer page only if `CustomerPageUrl` is set, as in these
+examples.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A mail or a receipt of the page.
+
+    name: the name of the picture. when: when a customer gets the mail. shown: the HTML of a mail, or the PDF of a
+    receipt. words: all words, as plain text.
+    """
+
+    name: str
+    title: str
+    when: str
+    shown: str | bytes
+    words: str
+
+    @property
+    def picture(self) -> Path:
+        """The file of the picture."""
+        return PICTURES / f"{self.name}.png"
+
+    @property
+    def digest(self) -> str:
+        """What the picture keeps. The bytes of a PDF may change with the library alone: its words count."""
+        return sha256((self.shown if isinstance(self.shown, str) else self.words).encode()).hexdigest()
+
+
+def examples() -> Iterator[Example]:
+    """Yield the mails, then the receipts."""
+    paid, refunded = _paid(), _refunded("refunded")
+    soft = Prospects(_RETRY, _END, SubscriptionStatus.CANCELED, _CUSTOMER_PAGE)
+    last = replace(soft, retry_on=_END)
+    hard = replace(soft, retry_on=None)
+    declined = replace(paid, status=Status.DECLINED, paid_at=None, card=None, decline_code="insufficient_funds")
+    expired = replace(declined, decline_code="expired_card")
+    waits = replace(declined, status=Status.ACTION_REQUIRED)
+    yield _mail("receipt", "Receipt", "After each payment, with the receipt as a PDF.", paid)
+    yield _reminder(
+        "upcoming", "Reminder of a renewal", "Some days before the renewal of a plan of a year or more.", None
+    )
+    card = GatewayCard("pm_1", "Visa ending in 4242", "2025-12")
+    yield _reminder(
+        "card_expires", "Reminder of a card", "Some days before a renewal that the card does not reach.", card
+    )
+    soft_decline = "When a payment was declined, and the same card will be tried again."
+    yield _mail("payment_failed", "Payment failed", soft_decline, declined, soft)
+    hard_decline = "When a payment was declined, and only another payment method can help."
+    yield _mail("payment_failed", "Payment failed for good", hard_decline, expired, hard, "payment_failed_for_good")
+    yield _mail("action_required", "Confirmation needed", "When the bank wants the customer to confirm.", waits, hard)
+    yield _mail("final_notice", "Final notice", "Before the last attempt.", declined, last)
+    yield _mail("canceled", "Cancelled", "When the last attempt has failed, with `DunningEndsAs=canceled`.", declined)
+    yield _mail("unpaid", "Suspended", "When the last attempt has failed, with `DunningEndsAs=unpaid`.", declined)
+    yield _mail(
+        "refund_pending",
+        "Refund on its way",
+        "When the gateway is still processing the refund.",
+        _refunded("refund_pending"),
+    )
+    yield _mail(
+        "refunded", "Refunded", "When the gateway has made a refund, with the receipt of the refund as a PDF.", refunded
+    )
+    yield _mail(
+        "refund_failed", "Refund failed", "When a refund did not reach the customer.", _refunded("refund_failed")
+    )
+    yield _receipt("receipt_pdf", "The receipt of a payment", receipt_of(paid))
+    yield _receipt("refund_pdf", "The receipt of a refund", refund_receipt_of(refunded, "refund_1"))
+
+
+def page(found: Iterable[Example]) -> str:
+    """Return the text of the page."""
+    lines = [_ABOUT]
+    for each in found:
+        place = each.picture.relative_to(PAGE.parent)
+        lines += [f"## {each.title}\n", f"{each.when}\n", f'<img src="{place}" width="{_WIDTH}" alt="{each.title}">\n']
+        lines += ["<details><summary>The words</summary>\n", f"```text\n{each.words.strip()}\n```\n", "</details>\n"]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def digest_of(picture: Path) -> str:
+    """Return the digest that a picture keeps."""
+    with Image.open(picture) as opened:
+        return str(opened.info.get("digest", ""))
+
+
+def take(example: Example, folder: Path) -> None:
+    """Take the picture of an example. folder: a folder for the files of the browser."""
+    image = _of_mail(example.shown, folder) if isinstance(example.shown, str) else _of_pdf(example.shown)
+    kept = PngInfo()
+    kept.add_text("digest", example.digest)
+    few = image.convert("RGB").quantize(_COLOURS, dither=Image.Dither.NONE)
+    few.save(example.picture, optimize=True, pnginfo=kept)
+
+
+def _paid() -> Renewal:
+    seller = {"name": _SELLER, "address": "1 Example Street, 12345 Example City", "tax_id": "DE123456789"}
+    return replace(
+        sample(),
+        status=Status.DONE,
+        seller=seller,
+        payment_id="pi_3QxJ2kLkdIwHu7ix0a1B2c3D",
+        paid_at=datetime(2026, 1, 31, 12, tzinfo=UTC),
+        card="Visa ending in 4242",
+        receipt_number="20260131-RMP6-B7AQ-NAX3",
+    )
+
+
+def _refunded(kind: str) -> Renewal:
+    """Return a renewal whose customer must be told of a partial refund."""
+    refund: RefundRecord = {
+        "amount": Decimal("10.00"),
+        "state": "failed" if kind == "refund_failed" else "refunded",
+        "at": "2026-02-05T09:30:00+00:00",
+        "by": "support",
+        "request": "",
+        "refund_id": "re_3QxJ2kLkdIwHu7ix0e5F6g7H",
+    }
+    return replace(_paid(), refunds={"refund_1": refund}, notice=f"{kind}_1")
+
+
+def _mail(
+    kind: str, title: str, when: str, renewal: Renewal, prospects: Prospects | None = None, name: str | None = None
+) -> Example:
+    receipts = {"receipt": renewal.receipt_number, "refunded": f"{renewal.receipt_number}-R1"}
+    attached = Attachment(f"{kind}-{receipts[kind]}.pdf", b"%PDF", _LINK) if kind in receipts else None
+    mail = compose(MailKind(kind), renewal, sender=_FROM, to=_TO, prospects=prospects, attachment=attached)
+    return _example(name or kind, title, when, mail)
+
+
+def _reminder(name: str, title: str, when: str, card: GatewayCard | None) -> Example:
+    yearly = {"interval": "year", "amount": Decimal("299.00")} if card is None else {}
+    mail = remind(parse(sample_row() | yearly), card, seller=_SELLER, page=_CUSTOMER_PAGE, sender=_FROM, to=_TO)
+    return _example(name, title, when, mail)
+
+
+def _example(name: str, title: str, when: str, mail: EmailMessage) -> Example:
+    plain, html = mail.get_body(("plain",)), mail.get_body(("html",))
+    if plain is None or html is None:
+        raise ValueError(f"the mail {name} has no text")
+    return Example(name, title, when, html.get_content(), f"Subject: {mail['Subject']}\n\n{plain.get_content()}")
+
+
+def _receipt(name: str, title: str, receipt: Receipt) -> Example:
+    pdf = render(receipt).pdf
+    with pypdfium2.PdfDocument(pdf) as document:
+        words = document[0].get_textpage().get_text_range().replace("\r\n", "\n")
+    return Example(name, title, "A PDF of one A4 page.", pdf, words)
+
+
+def _of_mail(html: str, folder: Path) -> Image.Image:
+    """Return a picture of the mail, without the empty space below. A frame is as narrow as a phone; a window is not."""
+    outside, picture = folder / "page.html", folder / "picture.png"
+    frame = f'<iframe srcdoc="{escape(html)}" width="{_WIDTH}" height="{_TALLEST}" style="border:0"></iframe>'
+    outside.write_text(f'<!doctype html><meta charset="utf-8"><body style="margin:0">{frame}', encoding="utf-8")
+    browser = shutil.which("chromium")
+    if browser is None:
+        raise FileNotFoundError("chromium is not on PATH (apt-get install chromium)")
+    options = ["--headless=new", "--hide-scrollbars", "--disable-dev-shm-usage", f"--user-data-dir={folder / 'home'}"]
+    options += ["--no-sandbox"] if os.geteuid() == 0 else []  # Chromium's own sandbox does not run as root
+    size = [f"--window-size=800,{_TALLEST + 200}", f"--force-device-scale-factor={_SCALE}"]
+    command = [browser, *options, *size, f"--screenshot={picture}", outside.as_uri()]
+    subprocess.run(command, check=True, capture_output=True, timeout=_BROWSER_SECONDS)
+    with Image.open(picture) as taken:
+        image = taken.convert("RGB").crop((0, 0, _WIDTH * _SCALE, _TALLEST * _SCALE))
+    empty = Image.new("RGB", image.size, image.getpixel((0, image.height - 1)))
+    box = ImageChops.difference(image, empty).getbbox()
+    return image.crop((0, 0, image.width, (box[3] if box else 0) + _EDGE * _SCALE))
+
+
+def _of_pdf(pdf: bytes) -> Image.Image:
+    with pypdfium2.PdfDocument(pdf) as document:
+        side = document[0]
+        image: Image.Image = side.render(scale=_WIDTH * _SCALE / side.get_width()).to_pil()
+        return image
+
+
+def main() -> None:
+    """Write the page, and take the pictures whose mail or receipt has changed."""
+    PICTURES.mkdir(exist_ok=True)
+    found = list(examples())
+    for picture in set(PICTURES.glob("*.png")) - {each.picture for each in found}:
+        picture.unlink()
+    with TemporaryDirectory() as folder:
+        for each in found:
+            if not each.picture.exists() or digest_of(each.picture) != each.digest:
+                take(each, Path(folder))
+    PAGE.write_text(page(found), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
