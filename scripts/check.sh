@@ -18,6 +18,7 @@ guarding=$!
 
 check "ruff check" .venv/bin/ruff check $python
 check "ruff format" .venv/bin/ruff format --check $python
+check "prose" .venv/bin/python -m scripts.check_prose
 check "cfn-lint" scripts/check_transformed.sh
 if command -v npm >/dev/null; then
     check "asl-validator" scripts/check_workflow.sh
