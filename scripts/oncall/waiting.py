@@ -12,13 +12,13 @@ from typing import Any
 
 from renewal_sweep.needs import DAYS, is_unfinished, unfinished_seconds
 from renewal_sweep.parts import PartKind, SweepPart
-from renewal_sweep.queue import RenewalQueue
 from renewal_sweep.sweep import PAGE, Sweep
 from renewals.domain import refunds, wording
 from renewals.domain.renewal import MailKind
 from renewals.domain.renewal_items import INDEX_SHARDS
 from renewals.domain.request import RenewalRequest
 from renewals.runtime import dynamodb
+from renewals.runtime.renewal_queue import RenewalQueue
 from scripts.deployment import Deployment
 
 _NO_END = 1e9

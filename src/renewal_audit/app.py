@@ -16,13 +16,13 @@ from typing import Any
 from renewal_audit.audit import Audit, latest, whole
 from renewal_audit.keys import Key
 from renewal_audit.report import Report, ReportPart, Reports
-from renewal_sweep.queue import RenewalQueue
 from renewals.domain.errors import BadEvent
 from renewals.domain.item_values import day
 from renewals.domain.request import Asks, RenewalRequest
 from renewals.gateway import access as gateway_access
 from renewals.gateway.port import GatewayUnauthorized
 from renewals.runtime import aws, clock, telemetry
+from renewals.runtime.renewal_queue import RenewalQueue
 from renewals.runtime.settings import setting
 from renewals.runtime.telemetry import Event, Reply
 

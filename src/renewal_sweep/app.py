@@ -11,12 +11,12 @@ from datetime import date
 from typing import Any
 
 from renewal_sweep.parts import SweepKind, SweepPart
-from renewal_sweep.queue import RenewalQueue
 from renewal_sweep.sweep import Sweep, Swept
 from renewals.domain.errors import BadEvent, BadRow
 from renewals.ledger.charging import Switch
 from renewals.ledger.steps import Row
 from renewals.runtime import aws, clock, telemetry
+from renewals.runtime.renewal_queue import RenewalQueue
 from renewals.runtime.settings import setting
 from renewals.runtime.telemetry import Event, Reply
 

@@ -37,7 +37,6 @@ from typing import TYPE_CHECKING, Any
 
 from renewal_sweep.needs import DAYS, is_unfinished, needs_renewal, request_for, unfinished_seconds
 from renewal_sweep.parts import PartKind, SweepKind, SweepPart
-from renewal_sweep.queue import RenewalQueue
 from renewals.domain import mail_faults, reminders, subscription
 from renewals.domain.errors import BadRow
 from renewals.domain.item_values import storable
@@ -46,6 +45,7 @@ from renewals.domain.request import Asks, RenewalRequest
 from renewals.domain.subscription import SubscriptionStatus
 from renewals.ledger.steps import Row
 from renewals.runtime import dynamodb
+from renewals.runtime.renewal_queue import RenewalQueue
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient

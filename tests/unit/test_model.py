@@ -24,12 +24,12 @@ from hypothesis.stateful import (
 )
 
 from renewal_sweep.parts import SweepPart
-from renewal_sweep.queue import RenewalQueue
 from renewal_sweep.sweep import Sweep
 from renewals.domain import currencies
 from renewals.domain.payment import Failure, PaymentState
 from renewals.domain.schedule import Interval, Schedule
 from renewals.domain.subscription import is_live
+from renewals.runtime.renewal_queue import RenewalQueue
 from tests.fake_aws import FakeSQS
 from tests.fakes import NOON, Cut, World
 

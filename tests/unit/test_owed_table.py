@@ -45,7 +45,6 @@ from renewal_audit.findings import Found
 from renewal_audit.keys import is_of
 from renewal_audit.overdue import compare_due
 from renewal_sweep.parts import PartKind, SweepPart
-from renewal_sweep.queue import RenewalQueue
 from renewal_sweep.sweep import Sweep
 from renewals.domain import reminders, subscription
 from renewals.domain.errors import MailError, PaymentError
@@ -61,6 +60,7 @@ from renewals.gateway.refund_settlement import Settlement
 from renewals.ledger import reminder_records
 from renewals.ledger.asked_by import AskedBy
 from renewals.ledger.register import Register
+from renewals.runtime.renewal_queue import RenewalQueue
 from scripts.plainly import Trouble
 from scripts.subscriptions import renewing
 from subscriptions_api import changing, shared

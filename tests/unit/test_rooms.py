@@ -65,6 +65,19 @@ def test_every_module_has_a_room() -> None:
     assert upward == []
 
 
+def test_no_function_imports_from_another_function() -> None:
+    """A function needs its own folder and the shared code, and nothing of another function."""
+    functions = {each.name for each in (ROOT / "src").iterdir() if each.is_dir()} - {"renewals"}
+    beside = [
+        f"{name}/{path.name} imports {each}"
+        for name in functions
+        for path in (ROOT / "src" / name).glob("*.py")
+        for each in _imported(path)
+        if each.split(".")[0] in functions - {name}
+    ]
+    assert beside == []
+
+
 def test_the_domain_reads_and_writes_nothing() -> None:
     """The domain imports no client, file, clock or environment."""
     found = [

@@ -12,12 +12,12 @@ import pytest
 
 from renewal_sweep import sweep
 from renewal_sweep.parts import SweepPart
-from renewal_sweep.queue import RenewalQueue
 from renewal_sweep.sweep import Sweep, Swept
 from renewals.domain.errors import BadRow, NotHandedOver
 from renewals.domain.payment import PaymentState
 from renewals.domain.request import RenewalRequest
 from renewals.ledger.steps import Row
+from renewals.runtime.renewal_queue import RenewalQueue
 from tests.fake_aws import FakeDynamoDB, FakeSQS
 from tests.fakes import DUE, INDEXES, LATER, NOON, Cut, World
 from tests.shares import share

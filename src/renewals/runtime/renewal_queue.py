@@ -1,4 +1,4 @@
-"""The queue of renewals, as the sweep uses the queue: counting the waiting messages, and sending in batches."""
+"""The queue of renewals, as its senders use the queue: counting the waiting messages, and sending in batches."""
 
 import random
 import time
