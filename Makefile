@@ -25,7 +25,7 @@ UNIT := $(PYTHON) -m tests.unit
 INTEGRATION := $(PYTHON) -m pytest tests/integration --numprocesses 3 --dist loadgroup -p no:anyio
 LOCKS := requirements-dev.in $(wildcard local/*.in layers/*/requirements.in)
 
-.PHONY: help environments demo simulate test unit integration proof check bench up down redrive charging lock clean
+.PHONY: help environments demo simulate test unit integration proof check coverage bench up down redrive charging lock clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,6 +52,12 @@ proof: environments ## the large numbers behind the promises, in minutes: tests 
 check: $(UV) ## linters, types, template, workflow, and what guards them
 	@$(MAKE) --silent --jobs 2 .venv/.made .envs/checks/.made
 	@scripts/check.sh
+
+coverage: .venv/.made ## which part of src the unit tests run, branches too: the least covered files first, then the total
+	@rm -rf .local/coverage && mkdir -p .local/coverage
+	@$(PYTHON) -m coverage run -m tests.unit
+	@$(PYTHON) -m coverage combine --quiet
+	@$(PYTHON) -m coverage report
 
 bench: environments ## measure speed, size, growth and cost; write docs/performance.md and docs/cost.md
 	@$(PYTHON) -m benchmarks
