@@ -1,4 +1,4 @@
-"""The mails: what they say, in HTML and plain text. Pure."""
+"""The words of the mails, in HTML and plain text. Pure."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class _Headers(HeaderRegistry):
-    """Python's, which makes a new class for every single header, a tenth of what a mail takes."""
+    """The registry of Python, with a cache: Python makes a class for every header, a tenth of the time of a mail."""
 
     @cache  # noqa: B019  (there is one registry)
     def __getitem__(self, name: str) -> type[BaseHeader]:
@@ -31,7 +31,7 @@ class _Headers(HeaderRegistry):
         return made
 
 
-# Eight-bit mail is not relayed everywhere; this way the PDF arrives to the byte.
+# Some servers relay no eight-bit mail. With seven bits, every byte of the PDF arrives.
 _POLICY = SMTP.clone(cte_type="7bit", header_factory=_Headers())
 
 _SUBJECTS = {
@@ -51,7 +51,7 @@ _ENDS = {SubscriptionStatus.CANCELED: "cancelled", SubscriptionStatus.UNPAID: "s
 
 @dataclass(frozen=True, slots=True)
 class Attachment:
-    """A PDF to go with a mail. link: where it can be opened, too; empty where it cannot."""
+    """A PDF attached to a mail. link: the address of the same PDF online; empty without an address."""
 
     name: str
     pdf: bytes
@@ -60,12 +60,12 @@ class Attachment:
 
 @dataclass(frozen=True, slots=True)
 class Prospects:
-    """What a refusal leads to, as far as the texts need it.
+    """The consequences of a refusal that mails tell.
 
-    retry_on: the day on which the same card is tried again; None: it is not, for the decline is hard or the customer
-    must confirm. ends_on: the day on which the payment is given up, early in the morning, so that the customer has to
-    act before it. ends_as: what the subscription becomes then, canceled or unpaid. page: the URL of the customer
-    page; empty: there is none.
+    retry_on: the day on which the same card is tried again; None after a hard decline, or if the customer must confirm.
+    ends_on: the day on which the payment is given up, early in the morning: the customer must act before the day.
+    ends_as: the status of the subscription afterwards, canceled or unpaid. page: the URL of the customer page; empty
+    without a page.
     """
 
     retry_on: date | None
@@ -83,11 +83,11 @@ def compose(
     prospects: Prospects | None = None,
     attachment: Attachment | None = None,
 ) -> EmailMessage:
-    """The mail of a kind, which is no reminder.
+    """Compose a mail of the kind, which is not a reminder.
 
-    sender, to: deliverable addresses. prospects: None where nothing more is to come, as for a receipt.
+    sender, to: deliverable addresses. prospects: None if no further attempt and no end follow, as after a payment.
     """
-    owed = refunds.owed(renewal) if kind in refunds.NOTICES else None  # a receipt may go out beside it
+    owed = refunds.owed(renewal) if kind in refunds.NOTICES else None  # a refund may be owed beside a receipt
     amount = wording.price(owed.refund["amount"] if owed else renewal.amount, renewal.currency)
     subject = _SUBJECTS[kind].format(plan=_line(renewal.plan), amount=amount)
     if kind is MailKind.RECEIPT:
@@ -117,7 +117,7 @@ def compose(
 def remind(
     subscription: Subscription, expiring: GatewayCard | None, *, seller: str, page: str, sender: str, to: str
 ) -> EmailMessage:
-    """A reminder of the next renewal, or of the card that expires before it. page: the customer page's URL or empty."""
+    """Compose a reminder of the next renewal, or of an expiring card. page: the URL of the customer page, or empty."""
     plan, day = _line(subscription.plan), wording.day(subscription.renewal_date)
     facts = [
         ("Plan", plan),
@@ -145,7 +145,7 @@ def remind(
 
 @dataclass(frozen=True, slots=True)
 class _Letter:
-    """What a mail says. name: the customer's. link: what it is called, and its URL. facts: names and values."""
+    """The content of a mail. name: the customer's name. link: the label and the URL. facts: names and values."""
 
     subject: str
     name: str
@@ -197,7 +197,7 @@ def _refund(renewal: Renewal, owed: refunds.Owed, attachment: Attachment | None)
 
 
 def _attached(name: str, attachment: Attachment | None) -> list[str]:
-    """Say where the receipt is, as far as the mail has one."""
+    """Say how to open the receipt of the mail; nothing without a receipt."""
     if attachment is None:
         return []
     online = " You can also open it online." if attachment.link else ""
@@ -205,7 +205,7 @@ def _attached(name: str, attachment: Attachment | None) -> list[str]:
 
 
 def _refund_facts(renewal: Renewal, owed: refunds.Owed) -> list[tuple[str, str]]:
-    """The refund's own amount, number and transaction; and those of the payment, named as such."""
+    """List the amount, number and transaction of the refund, and the facts of the payment under names of their own."""
     amount = wording.money(owed.refund["amount"], renewal.currency)
     names = {MailKind.REFUND_PENDING: "Refund on its way", MailKind.REFUND_FAILED: "Failed refund"}
     facts = [
@@ -215,7 +215,7 @@ def _refund_facts(renewal: Renewal, owed: refunds.Owed) -> list[tuple[str, str]]
         ("Amount paid", _amount(renewal)),
         ("Subscription", renewal.subscription_id),
     ]
-    if owed.kind is not MailKind.REFUND_PENDING:  # it has no receipt yet
+    if owed.kind is not MailKind.REFUND_PENDING:  # the refund has no receipt yet
         facts.append(("Refund number", refunds.number(renewal, owed.name)))
     facts.append(("Refund transaction", str(owed.refund["refund_id"])))
     facts.append(("Payment receipt", renewal.receipt_number))
@@ -223,7 +223,7 @@ def _refund_facts(renewal: Renewal, owed: refunds.Owed) -> list[tuple[str, str]]
 
 
 def _past_due(renewal: Renewal, prospects: Prospects | None) -> list[str]:
-    """What was tried, why it came to nothing, and what happens next."""
+    """Say which payment was tried, why the payment failed, and the next step."""
     why = declines.in_words(renewal.decline_code)
     if renewal.status is Status.ACTION_REQUIRED:
         why = "your bank asks you to confirm the payment yourself (3-D Secure)"
@@ -234,7 +234,7 @@ def _past_due(renewal: Renewal, prospects: Prospects | None) -> list[str]:
 
 
 def _next(renewal: Renewal, prospects: Prospects | None) -> str:
-    """Say what happens next, what the customer can do, and until when."""
+    """Say the next step, the options of the customer, and the last day for the customer to act."""
     before = f" before {wording.day(prospects.ends_on)}" if prospects else ""
     ends = f"your subscription will be {_ENDS[prospects.ends_as]}" if prospects else ""
     otherwise = f" Otherwise, {ends} on that day." if prospects else ""
@@ -256,7 +256,7 @@ def _next(renewal: Renewal, prospects: Prospects | None) -> str:
 
 
 def _link(renewal: Renewal, prospects: Prospects | None) -> tuple[str, str] | None:
-    """What the customer can do on the customer page while the payment stands refused, and the page's URL."""
+    """Return the label and the URL of the customer page for a refused payment; None without a page."""
     if prospects is None or not prospects.page:
         return None
     if renewal.status is Status.ACTION_REQUIRED:
@@ -298,7 +298,7 @@ def _html(letter: _Letter) -> str:
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         f'<meta name="viewport" content="width=device-width,initial-scale=1"><title>{title}</title></head>'
         '<body style="margin:0;padding:16px;background:#f4f6f8;font:16px/1.5 Helvetica,Arial,sans-serif;color:#181d27">'
-        # A word that is longer than a phone is wide, such as a transaction's id, goes on in the next line.
+        # A word that is wider than a phone, such as the id of a transaction, continues in the next line.
         '<div style="max-width:560px;margin:0 auto;padding:24px;background:#fff;border:1px solid #dde0e5;'
         'word-break:break-word">'
         f'<h1 style="margin:0 0 24px;font-size:20px;line-height:1.3">{title}</h1>{said}'
@@ -325,11 +325,11 @@ def _for_period(renewal: Renewal) -> str:
 
 
 def _display_name(text: str) -> str:
-    """A name as it may stand before an address: without the characters that mean something there, on one line.
+    """Return a name in a form that is safe before an address: on a line, without the special characters of a header.
 
-    Python's header folding drops the quotes of a long name, and with them a comma would begin another address. A name
-    that is written as an encoded word (=?utf-8?q?Lee=2C_eve=40evil=2Eexample?=) would be decoded on arrival, by some
-    programs before they look for commas: so the two characters that every encoded word begins and ends with go, too.
+    Python's header folding drops the quotes of a long name, and a comma in the name would then begin an address. A name
+    in the form of an encoded word (=?utf-8?q?Lee=2C_eve=40evil=2Eexample?=) would be decoded on arrival, and some
+    programs decode before looking for commas: therefore the characters at both ends of an encoded word are removed too.
     """
     return printable.line(text.translate(_SPECIALS), 60)
 
@@ -338,10 +338,10 @@ _SPECIALS = str.maketrans(dict.fromkeys('()<>[]:;@\\,."=?', " "))
 
 
 def _subject(text: str) -> str:
-    """A subject as it may stand in its header: what looks like an encoded word is not decoded on arrival."""
+    """Return a subject in a form that is safe in a header: on arrival, no program decodes a part of the subject."""
     return text.replace("=?", "= ?")
 
 
 def _line(text: str) -> str:
-    """One line of what a user wrote, so that no header or line can be forged with it."""
+    """Return a user's text as a single line, with which nobody can forge a header or a line of the mail."""
     return printable.line(text, 200)
