@@ -89,8 +89,9 @@ def test_the_domain_reads_and_writes_nothing() -> None:
     assert found == []
 
 
-def test_few_modules_of_the_domain_read_items_of_the_ledger() -> None:
-    """A rule is asked about a Renewal. Only the timeline and the reminders read items, as people may have left them."""
+def test_few_modules_of_the_domain_turn_items_into_renewals() -> None:
+    """A rule is asked about a Renewal. Only the timeline and the reminders turn items into renewals and mails, since
+    both must tell even of an item that people have changed by hand."""
     readers = {
         path.name
         for path in (ROOT / "src/renewals/domain").glob("*.py")
