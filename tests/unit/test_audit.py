@@ -880,7 +880,7 @@ def measured(renewals: int) -> tuple[int, int, int]:
     return report["counts"]["receipted"], len(world.cuts.calls), peak
 
 
-@pytest.mark.parametrize(("least", "most"), share([(200, 600), (300, 1_500)], of=2))
+@pytest.mark.parametrize(("least", "most"), share([(300, 900), (300, 1_500)], of=2))
 def test_memory_stays_flat_and_calls_are_few(least: int, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Many more renewals need hardly more memory. Beside the calls to S3, a renewal takes one call, for the periods not
     to be overlapped, and 25 renewals together take at most three more."""

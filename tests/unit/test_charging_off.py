@@ -20,6 +20,7 @@ from renewals.ledger.charging import Switch
 from scripts.oncall.__main__ import main
 from scripts.oncall.charging import state, turn_off, turn_on
 from tests.fakes import DUE, LATER, NOON, World
+from tests.shares import share
 from tests.unit.test_subscriptions_command import Account
 
 DAY = timedelta(days=1)
@@ -200,7 +201,7 @@ def test_claims_of_two_shards_do_not_meet_at_the_switch(shop: World) -> None:
     assert (len(shop.gateway.charges), shop.dynamodb.busy) == (2, {})
 
 
-@pytest.mark.parametrize("number", range(len(charging.KEYS)))
+@pytest.mark.parametrize("number", share(range(len(charging.KEYS)), of=4))
 def test_each_shard_is_turned_off_for_its_own_subscriptions(shop: World, number: int) -> None:
     """A switch turned off for one shard stops the subscriptions of that shard. A process starting meanwhile heeds the
     earlier version's item for all subscriptions, since the deployment may have no newer item yet."""

@@ -16,13 +16,12 @@ from botocore.exceptions import EndpointConnectionError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from local.console import mails, pages
+from local.console import mails
 from local.console.__main__ import _listen_near
 from local.console.look import Look
 from local.console.pages import application
 from local.stack import StackError
 from renewals.ledger.register import Register
-from tests.browser import NEEDS_CHROMIUM, chromium, resize
 from tests.fakes import World
 
 HOSTILE = "<script>document.title = 'taken'</script>\"'&"
@@ -404,40 +403,6 @@ def test_every_amount_has_the_decimals_of_its_currency(shop: World, browser: Bro
     page = browser("/subscription?id=sub_1").text
     assert "19.90 EUR" in page
     assert "19.9 EUR" not in page
-
-
-@NEEDS_CHROMIUM
-def test_nothing_lies_beyond_the_edge_of_a_phone(shop: World, browser: Browser, tmp_path: Path) -> None:
-    """At a width of 390 pixels every amount, date and badge is seen without scrolling sideways."""
-    now = datetime.now(UTC)
-    shop.subscribe(renewal_date=now.date().isoformat(), customer_name="Maximiliane-Alexandra von der Wiesenthal " * 2)
-    shop.run(now=now)
-    shop.subscribe(subscription_id="sub_" + "x" * 60, amount=Decimal("99999999.99"), customer_name="Ann Lee")
-    shop.subscribe(subscription_id="sub_bad", amount=Decimal(-1), status="past_due")
-    _deliver(shop, tmp_path)
-    style = (Path(pages.__file__).parent / "static/console.css").read_text()
-    beyond = {}
-    with chromium(tmp_path / "home") as driver:
-        for number, target in enumerate(
-            ("/", "/subscriptions", "/subscription?id=sub_1", "/mails", f"/mail?name={MAIL}")
-        ):
-            file = tmp_path / f"{number}.html"
-            file.write_text(browser(target).text.replace("</head>", f"<style>{style}</style></head>"))
-            for width in (390, 1280):
-                resize(driver, width)
-                driver.get(file.as_uri())
-                found = driver.execute_script(_BEYOND, width)
-                if found != [True, []]:
-                    beyond[target, width] = found
-    assert beyond == {}
-
-
-_BEYOND = """
-const width = arguments[0];  // a phone's own innerWidth grows with a page that is too wide for it
-const all = Array.from(document.querySelectorAll("main td, main li, main dd, main .badge, main time"));
-const beyond = all.filter(each => each.getBoundingClientRect().right > width).map(each => each.innerText);
-return [document.documentElement.scrollWidth <= width, beyond];
-"""
 
 
 def test_the_console_has_the_port_that_goes_with_its_stacks() -> None:

@@ -254,7 +254,7 @@ def test_a_task_that_ends_anywhere_is_run_again_at_once_by_its_own_workflow(name
     ("name", "moment", "wait"),
     [
         *_each(_moments(*STORIES), {"minutes": LATER}, of=1),
-        *_each(_moments(*STORIES), {"hours": HOURS}, of=4),
+        *_each(_moments(*STORIES), {"hours": HOURS}, of=8),
     ],
 )
 def test_a_run_that_ends_anywhere_is_taken_up_by_a_later_one(name: str, moment: int, wait: timedelta) -> None:
@@ -329,7 +329,7 @@ def _expect_nothing_open(shop: World) -> None:
     _each(
         _moments("pays", "declined-new-card"),
         ["canceled", "paused", "ends", "moved", "deleted", "price", "card"],
-        of=2,
+        of=4,
     ),
 )
 def test_a_subscription_changed_while_nobody_worked(name: str, moment: int, change: str) -> None:
@@ -387,9 +387,9 @@ def _undisturbed(name: str, change: str, *, first: bool) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("name", "moment", "change"),
     [
-        *_each(_moments("pays"), list(CHANGES), of=2),
-        *_each(_moments("declined"), ["canceled", "moved", "deleted"], of=1),
-        *_each(_moments("declined-new-card"), [*NO_LONGER_DUE, "card"], of=2),
+        *_each(_moments("pays"), list(CHANGES), of=4),
+        *_each(_moments("declined"), ["canceled", "moved", "deleted"], of=2),
+        *_each(_moments("declined-new-card"), [*NO_LONGER_DUE, "card"], of=4),
     ],
 )
 def test_a_change_in_the_very_middle_is_as_if_it_came_before_the_claim_or_after_the_run(

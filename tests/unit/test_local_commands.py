@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parents[2]
         pytest.param(["local.subscribe"], marks=pytest.mark.proof),  # asks for the stack as local.webhook does
         pytest.param(["local.bank", "dispute"], marks=pytest.mark.proof),
         pytest.param(["local.test_clock", "sub_1", "2027-01-31"], marks=pytest.mark.proof),
-        ["scripts.subscriptions", "list"],
+        pytest.param(["scripts.subscriptions", "list"], marks=pytest.mark.proof),  # asks as scripts.oncall does
         ["scripts.oncall", "alarms"],
     ],
     ids=lambda command: command[0],

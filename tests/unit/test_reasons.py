@@ -2,6 +2,7 @@
 
 import re
 from datetime import UTC, datetime
+from itertools import product
 from typing import Any
 
 import pytest
@@ -21,6 +22,7 @@ from renewals.gateway.port import GatewayRefused
 from scripts.oncall import waiting
 from scripts.subscriptions import renewing, shown
 from tests.fakes import DUE, NOON, World
+from tests.shares import share
 
 _CODE = re.compile(r"(?<![\w\"(])[a-z0-9]+(?:_[a-z0-9]+)+(?![\w\")])")
 """A code as a program spells it, outside quotes and outside the brackets after its words."""
@@ -57,8 +59,7 @@ def test_every_reason_has_words(reason: Reason) -> None:
     assert in_words(reason.value) == reason.words
 
 
-@pytest.mark.parametrize("stored", STORED)
-@pytest.mark.parametrize("status", ["failed", "given_up", "mail_failed"])
+@pytest.mark.parametrize(("stored", "status"), share(product(STORED, ["failed", "given_up", "mail_failed"]), of=2))
 def test_the_timeline_and_the_console_tell_a_reason_in_words(shop: World, stored: str, status: str) -> None:
     """Timeline and console tell a stored reason in words, also for an item without a list of its ends."""
     shop.subscribe()

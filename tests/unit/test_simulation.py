@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import date, timedelta
+from functools import cache
 from itertools import combinations, takewhile
 from types import SimpleNamespace
 from typing import Any
@@ -72,10 +73,16 @@ def test_a_seed_tells_one_story() -> None:
     assert told(5) == told(5) != told(6)
 
 
+@cache
+def _a_year() -> Story:
+    """Return a year of 300 subscribers, which several tests look at."""
+    return Story(seed=1, days=365, subscriptions=300)
+
+
 def test_a_year_has_everything_in_it() -> None:
     """300 subscribers over a year meet every kind of action, interval, currency and way of catching up, and the
     calendar has a 29 February and the days on which the clocks change."""
-    story = Story(seed=1, days=365, subscriptions=300)
+    story = _a_year()
     actions = {type(action) for s in story.subscribers for each in s.actions.values() for action in each}
     assert actions == set(Action.__value__.__args__)
     assert {s.interval for s in story.subscribers} == {"day", "week", "month", "year"}
@@ -105,7 +112,7 @@ def test_mailboxes_vanish_in_every_way() -> None:
     """In a year of 300 subscribers, mailboxes vanish for good or until the address is corrected, several times in a
     row, for several charges, and around declined cards. An address is corrected only on a day that begins without a
     backlog."""
-    story = Story(seed=1, days=365, subscriptions=300)
+    story = _a_year()
     gone = [(who, mailbox) for who in story.subscribers for mailbox in story.vanished[who.id]]
     corrected = [mailbox.corrected for _, mailbox in gone if mailbox.corrected]
     assert 0 < len(corrected) < len(gone)
@@ -200,7 +207,7 @@ def test_rows_are_moved_between_renewals_alone() -> None:
     """In a year of 300 subscribers many rows are put back into a paid period, on days without any other action, and
     corrected before the next renewal; cards are removed, some subscribers renew weekly for a while, and on many days an
     unreadable message is in the queue."""
-    story = Story(seed=1, days=365, subscriptions=300)
+    story = _a_year()
     moves = 0
     for who in story.subscribers:
         dates = who.dates(story.calendar[-1])

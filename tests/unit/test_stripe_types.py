@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from itertools import cycle
+from itertools import cycle, product
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
@@ -20,6 +20,7 @@ from renewals.domain.payment import Payment, PaymentState
 from renewals.gateway import stripe_gateway
 from renewals.gateway.port import GatewayError, PaymentRequest
 from renewals.gateway.stripe_gateway import StripeGateway
+from tests.shares import share
 
 type Path = tuple[str, ...]
 type Missing = Literal["absent", "null"]
@@ -294,9 +295,9 @@ NONSENSE = {
 }
 
 
-@pytest.mark.parametrize("status", [400, 402, 403, 409, 500])
-@pytest.mark.parametrize("body", NONSENSE)
-@pytest.mark.parametrize("operation", OPERATIONS)
+@pytest.mark.parametrize(
+    ("operation", "body", "status"), share(product(OPERATIONS, NONSENSE, [400, 402, 403, 409, 500]), of=3)
+)
 def test_an_error_that_is_no_error_of_stripes_is_an_error(
     operation: str, body: str, status: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

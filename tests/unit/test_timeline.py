@@ -2,6 +2,7 @@
 
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from itertools import product
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -15,6 +16,7 @@ from renewals.domain.timeline import timeline
 from renewals.domain.timeline_entries import Entry
 from renewals.ledger import mail_steps
 from tests.fakes import DUE, LATER, NOON, World
+from tests.shares import share
 
 DAY = timedelta(days=1)
 
@@ -291,8 +293,7 @@ ODD: list[Any] = [
 ]
 
 
-@pytest.mark.parametrize("status", ["active", "paused", "canceled", None, {"x"}])
-@pytest.mark.parametrize("odd", ODD)
+@pytest.mark.parametrize(("odd", "status"), share(product(ODD, ["active", "paused", "canceled", None, {"x"}]), of=3))
 def test_no_attribute_of_the_row_hides_the_timeline(shop: World, odd: Any, status: Any) -> None:
     """A value of any type in any attribute of the row, also the subscription's end and the system's notes, hides no
     entry of the ledger."""
