@@ -3,7 +3,7 @@
 Two rules protect the customer's money: the ledger is read before every decision, and money moves only when the one
 payment whose id the ledger holds is confirmed.
 
-1. Read the ledger. A recorded result ends the attempt; a claim without a result is resolved before anything else.
+1. Read the ledger. A recorded result ends the attempt; a claim without a result is resolved before any other charge.
 2. Claim the period if the subscription is live and due, and the request names the subscription's amount.
 3. Create the payment unconfirmed, and write its id into the claim. No money has moved.
 4. Confirm the payment. A payment succeeds only once, however many executions confirm it.
@@ -114,7 +114,7 @@ class Charge(Around):
             case Answer(outcome):
                 return outcome
             case Note(step, then):
-                # Somebody changed the data since the snapshot: the newer data stands.
+                # If the step is refused, somebody changed the data since the snapshot: the newer data stands.
                 with suppress(Overtaken):
                     self.ledger.apply(step)
                 return self._done(then())
@@ -122,7 +122,7 @@ class Charge(Around):
                 self.ledger.apply(step)
                 return outcome
             case LookAgain(step, why, asked):
-                # The row changed since the snapshot: the charge reads the row again in any case.
+                # If the step is refused, the row has changed since the snapshot. The row is read again in any case.
                 with suppress(Overtaken):
                     self.ledger.apply(step)
                 if asked is None:
@@ -131,7 +131,7 @@ class Charge(Around):
         return self._worked(decided)
 
     def _worked(self, decided: ClaimPeriod | TakeOver | RecordPaid | NextAttempt | PassDate | GiveUp | Fail) -> Outcome:
-        """Carry out a decision about a period; the rest is as for _done."""
+        """Carry out a decision about a period, and return the outcome. Raises Outdated, as _done."""
         match decided:
             case ClaimPeriod():
                 return self._claim(decided)
@@ -215,8 +215,8 @@ class Charge(Around):
     def _give_up(self, decided: GiveUp) -> Outcome:
         """Cancel the payment and give the period up, in this order, so that nobody can complete the payment later.
 
-        If the gateway does not know the payment (a key of a different account?), the period is given up only if no
-        other period is billed instead: the subscription has ended or is deleted.
+        If the gateway does not know a payment from the ledger, our key may belong to a different account. The period is
+        then only given up if the subscription has ended or is deleted, because no other period is billed instead.
         """
         renewal, row, reason, ends_as = decided.renewal, decided.row, decided.reason, decided.ends_as
         if renewal.status not in REFUSED.values():
@@ -240,15 +240,20 @@ class Charge(Around):
         return Outcome(name, reason, given_up)
 
     def _payment_to_end(self, renewal: Renewal) -> Payment:
-        """Return the period's payment. Without an id in the ledger, the idempotency key finds a payment whose creation
-        may have succeeded without an answer."""
+        """Return the period's payment, in order to cancel the payment.
+
+        Without an id in the ledger, an earlier creation may have succeeded though the answer was lost. _payment returns
+        the payment of the earlier creation, or creates a payment.
+        """
         return self._payment(renewal) if renewal.payment_id is None else self.payments.retrieve(renewal)
 
     # The money
 
     def _collect(self, renewal: Renewal, row: Item | None = None) -> Outcome:
-        """Take steps 3 to 5 for a period of this execution. row: the subscription's row, if the caller has just read
-        the row."""
+        """Take steps 3 to 5 for a period that this execution owns.
+
+        row: the subscription's row, if the caller has just read the row.
+        """
         with self._not_at_fault(renewal):
             return self._collected(renewal, row)
 
@@ -260,7 +265,7 @@ class Charge(Around):
             yield
         except (GatewayUnauthorized, StillProcessing):
             if renewal.status is Status.CLAIMED:
-                # Another execution has taken the claim over, and lets the claim wait by itself.
+                # If the step is refused, another execution has taken the claim over, and cares for the claim.
                 with suppress(Overtaken):
                     self.ledger.apply(payment_steps.wait(renewal, self.now, until=self.now + _ASKED_AGAIN_WITHIN))
             raise
@@ -284,8 +289,11 @@ class Charge(Around):
         return Outcome(PaymentOutcome.FAILED, reason, failed)
 
     def _payment(self, renewal: Renewal) -> Payment:
-        """Return the period's payment: found at the gateway if the ledger may have lost its id, else created,
-        unconfirmed."""
+        """Return the period's payment, unconfirmed if the payment is new.
+
+        If the renewal is late by a day, or an earlier creation failed, a payment may exist whose id the ledger does not
+        hold: the gateway is searched first. If the search finds nothing, the payment is created.
+        """
         if self.today - renewal.row_date >= _LOOKED_UP_WHEN_LATE_BY or renewal.intent_tries:
             found = self.payments.find(renewal, self.moment.wall.date())
             if found is not None:
@@ -294,7 +302,7 @@ class Charge(Around):
             return self.payments.create(renewal)
         except GatewayUnavailable as error:
             if error.answered:
-                # Another execution has counted this try, or has created the payment.
+                # If the step is refused, another execution has counted this try, or has created the payment.
                 with suppress(Overtaken):
                     self.ledger.apply(payment_steps.count_intent_try(renewal, self.now))
             raise
@@ -302,8 +310,8 @@ class Charge(Around):
     def _settle(self, renewal: Renewal, payment: Payment, row: Item | None = None, *, looked: bool = False) -> Outcome:
         """Take step 4, and record the result.
 
-        payment: the payment before its confirmation. looked: whether the previous call read the switch and the
-        subscription.
+        payment: the payment before its confirmation. looked: whether the ledger's last step has checked the switch and
+        the subscription.
         """
         if can_be_confirmed(renewal, payment):
             confirmed = self._confirm(renewal, payment, looked=looked)
@@ -342,9 +350,9 @@ class Charge(Around):
     def _canceled(self, renewal: Renewal, payment: Payment) -> Outcome:
         """Record a payment that was canceled at the gateway.
 
-        A payment that a person canceled stays canceled. The gateway itself cancels a payment after too many attempts: a
-        failure that the ledger does not know yet is the refusal of this attempt, and a new payment follows on the next
-        dunning date. Without a new failure, a new payment is created at once.
+        A payment that a person canceled stays canceled. The gateway itself cancels a payment after too many attempts.
+        If such a payment shows a failure that the ledger does not know yet, this attempt was refused, and a new payment
+        is created on the next dunning date. Without a new failure, a new payment is created at once.
         """
         if not payment.lapsed:
             return self._fail(renewal, Reason.CANCELED_AT_THE_GATEWAY)

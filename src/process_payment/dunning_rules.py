@@ -54,10 +54,10 @@ def _dunning_while_off(seen: Snapshot) -> Decision | None:
 
 
 def _held(seen: Snapshot) -> Decision | None:
-    """The last step of dunning waits until the customer was told.
+    """The last dunning date, and the end of dunning, wait until the customer was told the day of the end.
 
-    If the customer's address can be mailed, the customer is told now, and gets the usual time to react. Otherwise the
-    period is looked at again tomorrow.
+    If the customer's address can be mailed, the customer is told now by the final notice, and gets the usual time to
+    react. Otherwise the period is looked at again tomorrow.
     """
     renewal, around = _of(seen), seen.around
     if seen.has_new_card or not dunning_decisions.waits(renewal, around.dunning):
@@ -79,8 +79,8 @@ def _over(seen: Snapshot) -> Decision | None:
 
 
 def _canceled_at_the_gateway(seen: Snapshot) -> Decision | None:
-    """A period whose payment was canceled by a person is given up. A payment canceled by the gateway itself gets a
-    successor."""
+    """A period whose payment was canceled by a person is given up. If the gateway itself canceled the payment, the next
+    attempt creates a new payment."""
     payment = seen.payment(_of(seen))
     if payment.state is not PaymentState.CANCELED or payment.lapsed:
         return None
@@ -88,7 +88,8 @@ def _canceled_at_the_gateway(seen: Snapshot) -> Decision | None:
 
 
 def _pointless(seen: Snapshot) -> Decision | None:
-    """A retry with this card is pointless; the customer is told before the last dunning date."""
+    """If a retry with the present card cannot help, the dunning date passes without a retry. Before the last dunning
+    date, the customer gets the final notice."""
     renewal, around = _of(seen), seen.around
     if seen.has_new_card or not dunning_decisions.is_pointless(renewal, seen.payment(renewal)):
         return None

@@ -55,14 +55,15 @@ def decide(seen: Snapshot) -> Decision:
 
 
 def _mail_that_waited(seen: Snapshot) -> Decision | None:
-    """The requested period is mailed if its mail waited for a new address, even while a different period is refused."""
+    """While a different period is claimed or refused, the parked mail of the requested period is sent, if the customer
+    can be mailed again."""
     if seen.unsettled is None or seen.owed is None:
         return None
     return _finish(seen, Outcome(PaymentOutcome.NOTHING_TO_DO))
 
 
 def _interrupted_claim(seen: Snapshot) -> Decision | None:
-    """A claim without a result is resolved before anything else."""
+    """A claim without a result is resolved before any other charge."""
     unsettled = seen.unsettled
     return take_on(seen, unsettled) if unsettled is not None and unsettled.status is Status.CLAIMED else None
 
@@ -102,8 +103,8 @@ def _bad_row(seen: Snapshot) -> Decision | None:
 def _end(seen: Snapshot) -> Decision | None:
     """The subscription has come to its end.
 
-    While a bank may still take a failed payment, the end waits for the bank: if the payment succeeds, the period
-    stands, and the subscription ends with the period.
+    If the payment of a failed period may still succeed, the gateway is asked first. If the payment has succeeded, the
+    period counts as paid, and the subscription ends at the end of the period.
     """
     if not is_over(seen.subscription.row, seen.around.today):
         return None
@@ -136,7 +137,7 @@ def _paused(seen: Snapshot) -> Decision | None:
     if claimed is not None and is_undecided(claimed):
         return GiveUp(claimed, seen.subscription.row, Reason.PAUSED)
     due = tuple(seen.subscription.schedule.due(due_on, today))
-    held = {r.renewal_date for r in (*seen.history, *seen.passed_over)}  # the history of such a date stays
+    held = {r.renewal_date for r in (*seen.history, *seen.passed_over)}  # their items have a history to keep
     skipped = tuple(d for d in due if d not in held and (claimed is None or d > claimed.renewal_date))
     until = seen.subscription.schedule.after(due[-1])
     step = row_steps.pass_over(seen.subscription, skipped, until, seen.around.now)
@@ -144,7 +145,8 @@ def _paused(seen: Snapshot) -> Decision | None:
 
 
 def _not_due(seen: Snapshot) -> Decision | None:
-    """A subscription that is not due is not billed. An ended subscription keeps no mark of a refusal."""
+    """A subscription that is not due is not billed. If the row of an ended subscription still says that a period is
+    refused, the row's attributes of the refusal are removed."""
     reason = seen.subscription.why_not_due(seen.around.today)
     if reason is None:
         another = seen.asked.renewal_date not in (None, seen.subscription.renewal_date)
@@ -152,7 +154,8 @@ def _not_due(seen: Snapshot) -> Decision | None:
     renewed = any(r.period_end == seen.subscription.renewal_date for r in seen.history)
     why = Reason.RENEWED_ALREADY if reason is Reason.NOT_DUE and renewed else reason
     nothing = Outcome(PaymentOutcome.NOTHING_TO_DO, why)
-    forgotten = row_steps.forget_refusal(seen.subscription.row)  # the refusal of a period that was settled since
+    # The row may still hold the refusal of a period that was settled after the refusal.
+    forgotten = row_steps.forget_refusal(seen.subscription.row)
     settled = seen.subscription.status.has_ended and not seen.undecided and forgotten.actions
     return Note(forgotten, lambda: _finish(seen, nothing)) if settled else _finish(seen, nothing)
 
@@ -161,7 +164,7 @@ def _not_due(seen: Snapshot) -> Decision | None:
 
 
 def _paid_already(seen: Snapshot) -> Decision | None:
-    """The period is paid, and somebody has moved the subscription back to its date."""
+    """A subscription that somebody moved back to the date of a paid period is moved past the paid period."""
     claimed = seen.claimed
     return _past_what_is_paid(seen, claimed) if claimed is not None and claimed.paid_at is not None else None
 
@@ -188,7 +191,8 @@ def _ends_before(seen: Snapshot) -> Decision | None:
 def _stopped(seen: Snapshot) -> Decision | None:
     """A payment that somebody canceled at the gateway stays canceled until the customer updates the payment method.
 
-    The rule also covers a period whose claim was passed over before the period became due again.
+    The rule also holds for a canceled payment of an earlier claim that was passed over for a different period, if the
+    passed-over period is due again.
     """
     _, billing = due_as_promised(seen.subscription, seen.claimed, seen.around.today)
     passed_over = [r for r in seen.passed_over if r.renewal_date == billing.start]
@@ -223,8 +227,8 @@ def _another_amount(seen: Snapshot) -> Decision | None:
 
 
 def _one_at_a_time(seen: Snapshot) -> Decision | None:
-    """If several periods are owed, only the sweep bills them, because the sweep's message names the period. A repeated
-    webhook would bill the next period."""
+    """If catch_up is `each` and several periods are due, only the sweep bills the periods, because the sweep's message
+    names the period. A repeated webhook would bill the next period."""
     each = seen.subscription.catch_up == "each" and not seen.by_sweep
     if not each or seen.subscription.schedule.after(seen.subscription.renewal_date) > seen.around.today:
         return None
@@ -298,7 +302,8 @@ def _past_what_is_paid(seen: Snapshot, paid: Renewal) -> Decision:
 
 
 def _finish(seen: Snapshot, otherwise: Outcome, *, at_the_bank: Outcome | None = None) -> Decision:
-    """Decide without a period to claim: the customer is owed a mail, or a failed payment may have succeeded after all.
+    """Decide when no period is claimed: send the mail that the customer is owed. If no mail is owed, ask the gateway
+    about the payments of failed periods.
 
     at_the_bank: the outcome if a failed payment may still succeed; None: `otherwise` applies.
     """
@@ -326,7 +331,7 @@ def _failed_payments(
     over = failed.withdrawn or why_withdrawn(failed, row)
     try:
         payment = around.payments.retrieve(failed)
-    except GatewayRefused:  # a key of another account? Nothing here depends on the payment
+    except GatewayRefused:  # perhaps a key of another account: an unknown payment is left out here
         if over and (row is None or has_ended(row)):
             return GiveUp(failed, row, over)
         return _failed_payments(seen, others, otherwise, at_the_bank)
@@ -334,7 +339,7 @@ def _failed_payments(
         return RecordPaid(failed, payment)
     if over and payment.state in OPEN:  # so that nobody can complete the payment later
         return GiveUp(failed, row, over)
-    # If another execution works on the period, the other execution asks about its payment.
+    # If the step is refused, another execution works on the failed period, and asks about the payment.
     tomorrow = payment_steps.ask_daily(failed, around.now)
     return Note(tomorrow, lambda: _failed_payments(seen, others, at_the_bank or otherwise, at_the_bank))
 

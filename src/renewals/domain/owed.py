@@ -1,9 +1,9 @@
 """Decide which mail about a renewal the customer is owed. Every caller takes the decision from here. Pure.
 
-A single mail is owed at a time. The receipt of a period goes first; the `notice` names every other mail: of a refusal,
-of the end of dunning, of a refund. A mail is parked if mail cannot go to the customer's address: the mail stays owed,
-but nobody works on a parked mail until the address changes or its faults are cleared. renewals.domain.mail_faults
-decides whether the customer may be mailed.
+A single mail is owed at a time. The receipt of a period goes first. Any other owed mail is named by the `notice` of the
+renewal: a mail about a refusal, about the end of dunning or about a refund. A mail is parked if mail cannot go to the
+customer's address: the mail stays owed, but nobody works on a parked mail until the address changes or its faults are
+cleared. renewals.domain.mail_faults decides whether the customer may be mailed.
 
 Decisions: D34, D107 (DECISIONS.md).
 """
@@ -36,7 +36,7 @@ def receipt_mail(renewal: Renewal) -> str:
 
 
 def is_of_refund(renewal: Renewal) -> bool:
-    """Whether the mail that is owed next is about a refund, by the kind of the mail."""
+    """Whether the next owed mail is about a refund. The kind of the mail decides."""
     name = owed_mail(renewal)
     return name is not None and name == renewal.notice and MailKind.of(name) in refunds.NOTICES
 
@@ -56,8 +56,8 @@ def has_parked(renewal: Renewal) -> bool:
 def is_receipt_next(renewal: Renewal, sent: Mail) -> bool:
     """Whether a parked receipt can be mailed now, because a different mail of the renewal went out.
 
-    The mail `sent` went out, as far as anybody knows, and shows that the customer can be mailed again. The receipt
-    follows unless the receipt has already failed at the address of `sent`.
+    The address of `sent` counts as reachable if `sent` went out or may have gone out. The receipt is mailed next,
+    unless the receipt has already failed at the address of `sent`.
     """
     if renewal.status is not Status.MAIL_FAILED or not sent.state.is_out:
         return False

@@ -7,16 +7,18 @@ afterwards. The item keeps its refunds in `refunds`, as refund_1, refund_2. The 
        └────────────────────────▲
 
     claimed   requested. With a `refund_id`, the gateway has the refund, and the money is on its way. Without a
-              `refund_id`, nobody knows the result of the request, and the sweep has the gateway asked
+              `refund_id`, nobody knows the result of the request, and the sweep has a worker ask the gateway
     refunded  the gateway reports success
     failed    the gateway refused the refund, or the refund failed later: the seller has the money, and the refund
               does not count any more
 
-Refunds made at the gateway by other people, for example in its dashboard, are recorded once seen, with `by` ELSEWHERE.
+Refunds made at the gateway by other people, for example in its dashboard, are recorded with `by` ELSEWHERE as soon as
+the gateway lists the refunds.
 
 Attributes of a refund: amount (exact decimal, major units), state, at, by (who asked for the refund), request (hash of
-the caller and the idempotency key; for a refund made elsewhere, the refund's id); tries, if the gateway remembers a
-failed try; refund_id, gateway_status; reason and failed_at of a failed refund; receipt_key and receipt_sha256.
+the caller and the idempotency key; for a refund made elsewhere, the refund's id); tries (the number of calls that the
+gateway answered with an error; absent without an error); refund_id, gateway_status; reason and failed_at of a failed
+refund; receipt_key and receipt_sha256.
 
 The customer is told of every change once, by the `notice` of the item: kind and number, as refund_pending_1.
 
@@ -50,8 +52,8 @@ LOST = "this system, whose own record of it was lost"
 """The `by` of a refund whose request is ours but is missing in the ledger: the table was restored from a backup."""
 
 ASKED_AGAIN = timedelta(minutes=45)
-"""The gateway is asked again about a refund on its way this long after the last look, so that the next hourly sweep
-asks."""
+"""The time from an answer of the gateway about a refund on its way to the next question. The time is shorter than an
+hour, so that every hourly sweep asks again."""
 
 WATCHED = timedelta(days=30)
 """For this long, a successful refund may still fail (https://docs.stripe.com/refunds#failed-refunds), and a failed
@@ -74,7 +76,7 @@ class Owed(NamedTuple):
 
 
 def left(renewal: Renewal) -> Decimal:
-    """Return the part of the period's amount without a refund, made or requested."""
+    """Return the amount that can still be refunded: the period's amount minus the refunds made and requested."""
     return renewal.amount - in_state(renewal, RefundState.CLAIMED, RefundState.REFUNDED)
 
 
@@ -184,8 +186,8 @@ def request_of(deployment: str, renewal: Renewal, name: str) -> str:
 
 
 def idempotency_key(request: str, tries: int) -> str:
-    """Return the idempotency key of a call. tries: how many errors the gateway returned and repeats for the same
-    key."""
+    """Return the idempotency key of a call. tries: the number of earlier calls that the gateway answered with an error.
+    The gateway repeats such an error for the same key."""
     return f"{request}/{tries}" if tries else request
 
 
@@ -333,10 +335,11 @@ def untold(renewal: Renewal) -> list[str]:
 def next_notice(renewal: Renewal, *, tells: bool) -> str | None:
     """Return the notice to keep on the period, given the present refunds.
 
-    A true notice stays, and so does a notice that is not about a refund. If the notice is parked and `tells` is set, an
-    untold notice goes first. An outdated notice gives way to the notice about the latest untold refund.
+    A notice that is still true, or is not about a refund, is kept. Exception: if the notice is parked and `tells` is
+    set, the notice about the latest untold refund is returned. If no notice is kept, the result is the notice about
+    the latest untold refund if `tells` is set, and None otherwise.
 
-    tells: whether a new notice may begin.
+    tells: whether the result may be a notice that the period does not have yet.
     """
     about = owed(renewal)
     if renewal.notice is not None and (about is None or is_news(renewal, renewal.notice)):

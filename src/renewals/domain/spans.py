@@ -1,9 +1,9 @@
 """The paid days of a subscription. Pure.
 
 A billing period is a span of days, and no day is paid twice, whoever moved a renewal date. A period is therefore only
-claimed if its span overlaps no paid span, earlier or later. A fully refunded period is not paid any more: a different
-period may bill the refunded days, but no period may bill the refunded renewal date, since the ledger already has an
-item for the date.
+claimed if its span overlaps no paid span, earlier or later. A fully refunded period is not paid any more: a period that
+begins on a different day may bill the refunded days. No period may begin on the renewal date of the refunded period
+again, since the ledger already has an item for the date.
 
 Decisions: D21, D22 (DECISIONS.md).
 """
@@ -19,8 +19,8 @@ from renewals.domain.renewal_history import History
 from renewals.domain.subscription import Subscription, anchor_change
 
 PAID_UNTIL = "paid_until"
-"""The attribute of a row with the end of all time ever paid: the first day afterwards, ordinarily the renewal date. A
-refund does not lower the value, since the refund can fail weeks later."""
+"""The attribute of a row that holds the first day after all paid time, ordinarily the renewal date. A refund does not
+lower the value, since the refund can fail weeks later."""
 
 
 def check(start: date, end: date, history: History) -> None:
@@ -45,17 +45,17 @@ def in_the_ledger() -> BadRow:
 
 
 def check_free(start: date, dates: Sequence[date], known: History, latest: History) -> None:
-    """Refuse the claim of the period beginning on `start` if a date of the claim was claimed before.
+    """Refuse the claim of the period beginning on `start` if the claim would write an item that must stay.
 
-    Two cases are refused: `start` itself was ever paid, even if fully refunded; or a period older than the latest
-    periods was claimed for a date in `dates`, whatever its result.
+    The claim is refused if a paid period begins on `start`, even a fully refunded period. The claim is also refused if
+    a period begins on one of the `dates` and is older than the latest periods, whatever came of the older period.
 
     Args:
         start: the first day of the period.
         dates: the dates to pass over, and `start`.
         known: all periods from the first of the dates on.
-        latest: the periods among `known` that the charge knows. The claim leaves their paid and passed-over periods
-            alone, and replaces unsuccessful periods.
+        latest: the latest periods, which the charge reads before each claim. The claim leaves dates alone that are paid
+            or passed over in the latest periods, and replaces the latest periods that were unsuccessful.
 
     Raises:
         BadRow: names `renewal_date`.
@@ -66,8 +66,10 @@ def check_free(start: date, dates: Sequence[date], known: History, latest: Histo
 
 
 def past_what_is_paid(subscription: Subscription, history: History) -> Subscription:
-    """Return the subscription with its renewal date moved past paid time, as a charge first moves a date that was put
-    back."""
+    """Return the subscription with its renewal date moved past the paid time.
+
+    A charge does the same before billing, if somebody has put the renewal date back into paid time.
+    """
     ever_paid = history.ever_paid
     while True:
         paid = ever_paid.claimed_for(subscription.renewal_date)
@@ -87,15 +89,15 @@ def past_what_is_paid(subscription: Subscription, history: History) -> Subscript
 
 
 def paid_until(row: Item, end: date) -> str:
-    """Return the row's new end of the paid time, once a period up to `end` is paid too."""
+    """Return the new value of PAID_UNTIL for a row whose period up to `end` has just been paid."""
     known = row.get(PAID_UNTIL)
     return max(known, end.isoformat()) if isinstance(known, str) else end.isoformat()
 
 
 def may_overlap(subscription: Subscription, *, unless_told: bool) -> bool:
-    """Whether the next period may begin before the end of the paid time, as far as the row says.
+    """Whether the row's renewal date lies before its PAID_UNTIL: the next period perhaps overlaps a paid period.
 
-    unless_told: the answer for a row without an end of the paid time.
+    unless_told: the answer for a row without PAID_UNTIL.
     """
     until = subscription.row.get(PAID_UNTIL)
     return subscription.renewal_date.isoformat() < until if isinstance(until, str) else unless_told

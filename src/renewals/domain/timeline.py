@@ -1,7 +1,7 @@
 """The timeline of a subscription: all events in order, in plain words. It answers "why was I charged, or not?".
 
-The timeline is told from the items of the ledger and from the changes on request, without a guess. Mail addresses are
-masked. Decline codes stand beside their words, so that readers can look up a code. Pure.
+The entries come from the items of the ledger and from the records of requested changes; no entry is guessed. Mail
+addresses are masked. Decline codes stand beside their words, so that readers can look up a code. Pure.
 """
 
 from __future__ import annotations
@@ -56,11 +56,12 @@ def timeline(
     """Return all entries, the oldest entry first. The next attempt at a refused payment has an entry on its future day.
 
     Args:
-        row: The row of the subscription as the table has the row.
-        items: The items of the ledger as the table has the items.
-        changes: The changes on request.
+        row: The raw row of the subscription.
+        items: The raw items of the subscription's ledger.
+        changes: The records of the changes that people and programs requested.
         zone: The time zone in which a day begins at midnight.
-        today: The day on which the timeline is read, to tell an end that came before the sweep wrote the new status.
+        today: The day on which the timeline is read. If the subscription has reached its end by this day, the end has
+            an entry even before the sweep writes the new status. Without `today`, only a written end has an entry.
     """
     entries = [Entry(change.at, change.what, change_in_words(change), by=change.by) for change in changes]
     entries += reminders_told(row)
@@ -72,7 +73,7 @@ def timeline(
 
 
 def _readable(item: Item, zone: tzinfo) -> Iterator[Entry]:
-    """Tell an item of the ledger as far as the item can be read: somebody may have written into the item by hand."""
+    """Yield the entries of an item as far as the item can be read: somebody may have changed the item by hand."""
     whole = True
     try:
         for entry in _of_item(item, zone):
@@ -99,7 +100,7 @@ def _of_item(item: Item, zone: tzinfo) -> Iterator[Entry]:
 
 
 def _over(row: Item, zone: tzinfo, today: date | None) -> Iterator[Entry]:
-    """Tell the end of the subscription, from the day in `cancel_at` on."""
+    """Yield the entry for the end of the subscription on the day in `cancel_at`, once the subscription has ended."""
     is_canceled = subscription.status_of(row) is SubscriptionStatus.CANCELED
     written = is_canceled and row.get(subscription.ENDED_ON) == row.get("cancel_at")
     try:
@@ -156,8 +157,11 @@ def _period(renewal: Renewal, item: Item, zone: tzinfo) -> Iterator[Entry]:
 
 
 def _refund(refund: RefundRecord, currency: str) -> Iterator[Told]:
-    """Tell a refund. A refund that failed after the gateway had accepted the refund has two entries, since the
-    beginning stays true on its own day."""
+    """Yield the entries of a refund.
+
+    A refund that failed after the gateway had accepted the refund has two entries: the beginning on the day of the
+    request, and the failure on a later day.
+    """
     amount, why = wording.money(refund["amount"], currency), wording.refund_failure(refund.get("reason"))
     at, by = datetime.fromisoformat(refund["at"]), f"by {refund['by']}"
     if refund["by"] == refunds.ELSEWHERE:
@@ -192,7 +196,10 @@ def _call(request_id: object) -> str:
 
 
 def _ended(renewal: Renewal, item: Item) -> Iterator[Told]:
-    """Tell each end of the work without a payment. Earlier versions kept only the latest end, while the end stood."""
+    """Yield an entry for each time that the work on a period ended without a payment.
+
+    Earlier versions recorded only the latest end, in the attributes of a failed or given-up period.
+    """
     endings = [*(renewal.endings or ())]
     at = item_values.moment(item, "ended_at") if "ended_at" in item else _touched(item)
     stands = renewal.status in (Status.FAILED, Status.GIVEN_UP)

@@ -1,6 +1,6 @@
 """Payments of claimed periods in the ledger: ownership, the id of the payment, and the result.
 
-All functions return steps as values.
+The functions return steps as values, except `stands_by`, which returns a check, and `why_withdrawn`.
 """
 
 from __future__ import annotations
@@ -50,10 +50,12 @@ look."""
 def take(renewal: Renewal, status: Status, execution: str, now: datetime) -> Step[Renewal]:
     """Own the renewal for the next 40 seconds, if its status, owner and lease are unchanged.
 
+    A take-over of an interrupted renewal from a different owner counts as a pick-up. The owner's own retry does not
+    count, and progress sets the count back to zero.
+
     Args:
-        status: the status from which work continues, the present status for an interrupted renewal. A take-over from a
-            different owner counts as a pick-up. The owner's own retry does not count, and progress sets the count back
-            to zero.
+        status: the status from which work continues: the present status of an interrupted renewal, or an earlier status
+            if a parked or failed renewal continues.
     """
     picked_up = renewal.pickups if renewal.owner == execution else renewal.pickups + 1
     interrupted = status is renewal.status
@@ -84,7 +86,7 @@ def keep_payment_id(
 
 
 def stands_by(renewal: Renewal) -> Check:
-    """At this moment, `why_withdrawn` finds no reason against the claim."""
+    """Return the check that the period may be charged: `why_withdrawn` finds no reason at the moment of the step."""
     live = {f":{status}": status for status in SubscriptionStatus if status.is_live}
     condition = (
         Term(f"#status IN ({', '.join(live)})", live),
@@ -136,8 +138,8 @@ def withdraw(renewal: Renewal, reason: str, execution: str, now: datetime) -> St
 
 
 def count_intent_try(renewal: Renewal, now: datetime) -> Step[Renewal]:
-    """Count a failed creation. The gateway answered with a 5xx and repeats the answer under the key: the next try has a
-    new key."""
+    """Count a failed creation of the payment. The gateway answered with a 5xx, and repeats the answer for the same
+    idempotency key. The next try therefore has a new idempotency key."""
     condition = (same_claim(renewal), Term("intent_tries = :tries", {":tries": renewal.intent_tries}), no_payment())
     return changed(renewal, {"intent_tries": renewal.intent_tries + 1}, condition, now)
 
@@ -154,8 +156,8 @@ def forget_payment(renewal: Renewal, now: datetime) -> Step[Renewal]:
 
 
 def wait(renewal: Renewal, now: datetime, *, until: datetime | None = None) -> Step[Renewal]:
-    """Leave a claim unchanged for the next execution. The wait is not the claim's fault, and does not count as a
-    pick-up.
+    """Let a claim wait for the next execution. The lease ends now, and the count of pick-ups is set back to zero,
+    because the claim is not at fault for the wait.
 
     Args:
         until: the claim is not overdue before this moment.
@@ -183,7 +185,8 @@ def paid(
         amount: the amount that the gateway took, in major units. The period gets the flag amount_differs if the amount
             or the currency differs from the claim.
         row: as for settled.
-        charged_at: the gateway's own time of the charge, on whatever day the subscription lives.
+        charged_at: the gateway's own time of the charge, even if a test clock moves the subscription to a different
+            day.
     """
     changes = {
         "status": Status.PAID,
@@ -252,7 +255,8 @@ def settled(
         alone = changed(renewal, {"flag": Flag.SUBSCRIPTION_CHANGED, **changes}, condition, now)
         then = forget_refusal(row) if row is not None and changes["status"] is Status.PAID else None
         return Step(alone.after, alone.actions, then=then)
-    # The anchor and the end are derived from the row as read, and never overwrite an edit made at this moment.
+    # The anchor and the end are derived from these attributes. If somebody edits one of the attributes at this moment,
+    # the step is refused, and the edit is not overwritten.
     read = as_read(row, ("renewal_date", "status", "cancel_at", *ANCHORED))
     move = Update(Table.SUBSCRIPTIONS, row_key(renewal), row_changes(row), read)
     return Step(replaced(renewal, changes), (change(renewal, changes, condition, now), move))
@@ -279,14 +283,14 @@ def failed(renewal: Renewal, reason: str, now: datetime, *, gateway_request_id: 
 
 
 def ask_daily(renewal: Renewal, now: datetime) -> Step[Renewal]:
-    """Ask the gateway again tomorrow about a failed period whose payment can still succeed. If tomorrow is set already,
-    nothing is written."""
+    """Have the sweep ask tomorrow about a failed period whose payment can still succeed. The sweep asks from the day
+    after `next_attempt` on. If `next_attempt` is today or later already, nothing is written."""
     if renewal.next_attempt is not None and renewal.next_attempt >= now.date():
         return Step(renewal, ())
     return changed(renewal, _asked_daily(renewal, now), (same_claim(renewal), same_status(renewal)), now)
 
 
 def _asked_daily(renewal: Renewal, now: datetime) -> dict[str, object]:
-    """Return the changes by which the sweep finds the period, whatever happens to the subscription's row. A payable
-    payment is never forgotten."""
+    """Return the changes by which the sweep finds the period, whatever happens to the subscription's row. A payment
+    that can still succeed is never forgotten."""
     return {"unfinished": shard(renewal.subscription_id), "next_attempt": now.date()}

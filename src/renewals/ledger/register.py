@@ -102,7 +102,7 @@ class Register:
         return timeline(row, items, changes, zone, today), all_changes and older is None
 
     def has_open_charge(self, row: Row) -> bool:
-        """Whether a charge was begun, was refused, or failed with a payment, and may still be paid."""
+        """Whether a charge is open: begun or refused, or failed after its payment was created, and not paid."""
         return self._recent(row).has_open_charge
 
     def was_complained_of(self, subscription_id: str, address: str) -> bool:
@@ -190,11 +190,11 @@ class Register:
     def _end_with_period(self, row: Row, changes: dict[str, Value], today: date, asked: AskedBy) -> Row:
         """Cancel the subscription at the end of the paid period, or of the period whose charge has begun.
 
-        A charge that has begun goes on, and the subscription ends with the charged period. A begun charge for which the
-        row no longer stands does not count, since the row may be due before the end of that period. A subscription that
-        people made active by hand after a pause ends with the paid days, or today, since the sweep bills from then on
-        and not from the date of the row. The end date in the answer holds, since the transaction fails if a charge
-        begins in the meantime.
+        A charge that has begun goes on, and the subscription ends with the charged period. A begun charge does not
+        count if the row no longer permits the charge (why_withdrawn), since the row may be due before the end of the
+        charged period. If people made the subscription active by hand after a pause, the subscription ends at the end
+        of the paid days, or today if today is later: the sweep would bill from the same day on, and not from the date
+        of the row. The end date in the answer holds, since the transaction fails if a charge begins in the meantime.
         """
         due = str(row.get("renewal_date"))
         history = self._recent(row)
@@ -245,8 +245,9 @@ class Register:
     ) -> Renewal:
         """Claim a refund of a paid period, and record the request.
 
-        `name` and `claim` are the name and the record of the refund, as in renewals.domain.refunds. `due` is the real
-        moment, since a test clock may have moved `asked.now`.
+        `name` and `claim` are the name and the record of the refund, as in renewals.domain.refunds. From the moment
+        `due` on, the sweep asks about the refund. `due` is a real moment, since a test clock may have moved
+        `asked.now`.
         """
         details = {
             "amount": (None, claim["amount"]),
@@ -295,13 +296,16 @@ class Register:
 
 
 def _applied(row: Row, changes: Mapping[str, Value]) -> dict[str, Value]:
-    """Return the row as the table has the row after the changes."""
+    """Return the row after the changes, as stored in the table, with the next version."""
     new = {**row, **changes, "version": Decimal(version(row) + 1)}
     return {name: storable(value) for name, value in new.items() if value is not None}
 
 
 def _details(row: Row, changes: Mapping[str, Value]) -> Details:
-    """Return the changed attributes, before and after. A changed amount comes with the currency, changed or not."""
+    """Return the changed attributes, before and after.
+
+    If the amount changes and `changes` names the currency, the currency is returned too, changed or not.
+    """
     changed = {name for name, new in changes.items() if row.get(name) != new}
     kept = changed | ({"currency"} & changes.keys() if "amount" in changed else set())
     return {name: (row.get(name), changes[name]) for name in changes if name in kept}

@@ -18,14 +18,15 @@ The key is subscription_id and renewal_date (the first day of the period, YYYY-M
 An unfinished item carries `unfinished` (one of sixteen values, so that the index has no hot key). The index
 unfinished-index lists the item by `touched_at`. A given-up period is listed until the customer was told. `begun_at` is
 the beginning of the pending work: the claim, a further attempt, or the refusal that the customer must be told about.
-While the customer's mail waits for a new address, a settled period leaves the index, and a refused period stays,
-`parked`, for its dunning dates. A period with an unsettled refund is listed with `refunds_due`, the moment from which
-the sweep asks about the refund.
+While the customer's mail waits for a new address, a settled period leaves the index. A refused period stays in the
+index because of its dunning dates, and carries the attribute `parked`. A period with an unsettled refund is listed with
+`refunds_due`, the moment from which the sweep asks about the refund.
 
 The index charged-on-index lists paid items by the gateway's own day (`charged_on`, UTC) and moment (`charged_at`) of
 the charge: the audit reads the gateway and the ledger in this order.
 
-This module reads items and takes steps. The steps are values: renewals.ledger.steps lists their modules.
+This module reads items and takes steps. A step is a value that describes changes and their conditions; taking a step
+writes the changes. renewals.ledger.steps lists the modules that make the steps.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ _LOOKS = 3
 
 
 class GuardRefused(RenewalError):  # noqa: N818
-    """The condition of a guard did not hold. The guarded step is not done now, and trying again does not help."""
+    """A guard of a step was refused: charging is off. The step is not done, and trying again at once does not help."""
 
 
 class _RowChanged(Outdated):
@@ -70,7 +71,7 @@ class _RowChanged(Outdated):
 
 
 class Ledger:
-    """The renewals table, together with the subscriptions to move on. All reads are consistent.
+    """The renewals table, and the subscriptions table as far as steps move subscriptions on. All reads are consistent.
 
     Every write raises Overtaken if a different execution was faster, Collision if other executions keep writing the
     items, and botocore's errors if AWS fails.
@@ -110,8 +111,8 @@ class Ledger:
         """Iterate over all periods of a subscription, newest first, without passed-over periods; pages are read on
         demand.
 
-        The first page is small because most callers want only the latest ten. The number of skipped periods may be in
-        the hundreds.
+        The first page is small because most callers want only the latest ten. Later pages are large because a
+        subscription may have hundreds of skipped periods.
         """
         return (claim for claim in self._claims(subscription_id) if claim.status is not Status.SKIPPED)
 
@@ -127,23 +128,27 @@ class Ledger:
             limit, start = _PAGE, page["LastEvaluatedKey"]
 
     def named(self, subscription_id: str, renewal_date: date) -> list[Renewal]:
-        """Return the period of this date, if claimed; by a query, like `recent`."""
+        """Return a list with the period of this date; an empty list if not claimed. The call is a query, as in
+        `recent`."""
         items, _ = self.page(subscription_id, limit=1, before=(renewal_date + timedelta(days=1)).isoformat())
         found = (_claimed(item) for item in items if item["renewal_date"] == renewal_date.isoformat())
         return [renewal for renewal in found if renewal is not None]
 
     def reaching(self, start: date, end: date, history: History, *, all_of_it: bool) -> History:
-        """Return the given periods, and add all older periods with a day in [start, end).
+        """Return all periods that may have a paid day in [start, end): the given periods, and older periods if needed.
+
+        If older periods are read, the periods that begin on `end` or later are left out.
 
         Args:
-            history: the latest periods. If the latest ten include a paid period that begins no later than `start`,
-                nothing older is read; ordinary renewals never read more. Otherwise pages are read back to such a paid
-                period.
-            all_of_it: read back to the first period, because a long period may lie behind younger paid periods.
+            history: the latest periods. Older periods are not read if the history is shorter than ten periods, or if
+                one of the latest ten is paid and begins no later than `start`. Ordinary renewals therefore never read
+                more. Otherwise pages are read back to such a paid period.
+            all_of_it: whether pages are always read back to the first period, because a long paid period may be older
+                than shorter paid periods.
         """
         from renewals.domain.renewal_history import History
 
-        latest = history[:RECENT]  # an older period that the request names may follow the latest ten
+        latest = history[:RECENT]  # the history may end with an eleventh, much older period that the request names
 
         def suffices(renewals: Iterable[Renewal]) -> bool:
             return not all_of_it and any(r.renewal_date <= start for r in History(renewals).paid)
@@ -161,10 +166,11 @@ class Ledger:
         return History(renewal for renewal in found if renewal.renewal_date < end)
 
     def page(self, subscription_id: str, *, limit: int, before: str | None = None) -> tuple[list[Item], str | None]:
-        """Return items of all kinds as stored, newest first, and the date before which more items follow.
+        """Return items of all kinds as stored, newest first, and the value of `before` for the next page.
 
         Args:
-            before: a renewal date, YYYY-MM-DD.
+            before: a renewal date, YYYY-MM-DD: only older items are returned. None for the first page, and after the
+                last page.
         """
         key = {"subscription_id": subscription_id, "renewal_date": before}
         start = dynamodb.attributes(key) if before else None
@@ -209,7 +215,7 @@ class Ledger:
 
         Args:
             due: the subscription's renewal_date.
-            standing: the period when the caller read it; None without a claim.
+            standing: the claimed period as the caller read the period; None if no period was claimed.
 
         Raises:
             Outdated: a charge has begun or progressed already.
@@ -259,7 +265,7 @@ class Ledger:
             try:
                 return self.apply(step(read_before.pop() if read_before else self.row(renewal)))
             except Overtaken as overtaken:
-                if 0 in overtaken.failed:  # the period itself
+                if 0 in overtaken.failed:  # the step's first action, which changes the period itself
                     raise
                 raise _RowChanged(renewal.subscription_id) from None
 
