@@ -211,7 +211,8 @@ class FakeDynamoDB:
     transaction, by table and keys, with the number of next writes that meet the transaction; for tests with a single
     thread. trouble: errors to raise at the next writes, in order. answers_lost: the client repeats every update, as
     after a lost answer. unanswered: the number of keys left out of the answer, for every next batch in turn. indexes:
-    name to hash and range key. An item without both keys is not in the index.
+    name to hash and range key. An item without both keys is not in the index. stream: table, old and new image of every
+    write from now on, in the order of the writes; None while no stream is read.
     """
 
     keys: dict[str, str]
@@ -222,6 +223,7 @@ class FakeDynamoDB:
     answers_lost: bool = False
     unanswered: list[int] = field(default_factory=list)
     holds: float = 0.004
+    stream: list[tuple[str, Item | None, Item | None]] | None = None
     busy: dict[Place, int] = field(default_factory=dict)
     _held: set[Place] = field(default_factory=set)
     lock: threading.RLock = field(default_factory=threading.RLock)
@@ -423,7 +425,9 @@ class FakeDynamoDB:
 
     def delete(self, table: str, key: tuple[str, str]) -> None:
         """Delete an item past the client."""
-        del self.items(table)[key]
+        old = self.items(table).pop(key)
+        if self.stream is not None:
+            self.stream.append((table, old, None))
         self._indexed.clear()
 
     def _key(self, table: str, item: Item) -> tuple[str, str]:
@@ -441,7 +445,10 @@ class FakeDynamoDB:
         return Condition(body["ConditionExpression"], body.get("ExpressionAttributeNames", {}), values).holds(old)
 
     def _put(self, table: str, item: Item) -> None:
-        self.items(table)[self._key(table, item)] = item
+        key = self._key(table, item)
+        if self.stream is not None and self.items(table).get(key) != item:  # a write without a change leaves no record
+            self.stream.append((table, self.items(table).get(key), item))
+        self.items(table)[key] = item
         self._indexed.clear()
 
     def _apply(self, body: Item, old: Item) -> Item:

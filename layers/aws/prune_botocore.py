@@ -16,11 +16,12 @@ from typing import Any
 
 CALLS = {
     "dynamodb": {"BatchGetItem", "GetItem", "Query", "Scan", "TransactWriteItems", "UpdateItem"},
+    "events": {"PutEvents"},
     "lambda": {"Invoke"},
     "s3": {"GetObject", "HeadObject", "PutObject"},
     "secretsmanager": {"GetSecretValue"},
     "ses": {"SendRawEmail"},
-    "sqs": {"ChangeMessageVisibility", "GetQueueAttributes", "SendMessageBatch"},
+    "sqs": {"ChangeMessageVisibility", "GetQueueAttributes", "SendMessage", "SendMessageBatch"},
     "stepfunctions": {"StartExecution", "StartSyncExecution"},
     # botocore's own, for the credentials of people who run a function elsewhere
     "sts": {"AssumeRole", "AssumeRoleWithWebIdentity"},

@@ -6,7 +6,8 @@
 - Lambda splits a failed batch in two if the mapping says so, and retries with growing pauses until the mapping's limits
   (attempts, age) are reached. Lambda then sends a message about the batch to the destination for failures. The message
   holds no records, and is sent only if the function's role allows `sqs:SendMessage`.
-- The metric IteratorAge tells the age of the last record of every delivered batch.
+- The metric IteratorAge tells the age of the last record of every delivered batch. While a batch waits for its next
+  attempt, the clock of the metrics, which tests move on, counts for the age too.
 
 Sources: https://docs.aws.amazon.com/lambda/latest/dg/services-ddb-errors.html,
 https://docs.aws.amazon.com/lambda/latest/dg/services-ddb-batchfailurereporting.html,
@@ -19,7 +20,7 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from local.emulator import roles
+from local.emulator import metrics, roles
 
 _READING = ("dynamodb:DescribeStream", "dynamodb:GetRecords", "dynamodb:GetShardIterator", "dynamodb:ListStreams")
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 10.0
@@ -84,6 +85,7 @@ class _Reader(threading.Thread):
         self.woken = threading.Event()
         self._account, self._region, self._mapping = account, region, mapping
         self._work: list[_Batch] = []
+        self._ahead = 0.0
         self._context = contextvars.copy_context()
 
     def run(self) -> None:
@@ -156,7 +158,9 @@ class _Reader(threading.Thread):
         if not wanted:
             self._move_to(batch.after(batch.count))
             return
-        _record_age(config["FunctionName"], wanted)
+        if not batch.attempts:
+            self._ahead = metrics.clock.ahead
+        _record_age(config["FunctionName"], wanted, waited=metrics.clock.ahead - self._ahead)
         result = lambda_svc._execute_function(function, {"Records": wanted})
         failed = _first_failed(result, wanted, reports_failures=self._reports_failures())
         if failed is None:
@@ -230,8 +234,8 @@ def _first_failed(result: dict[str, Any], records: _Records, *, reports_failures
     return min(numbers.index(number) for number in named) if set(named) <= set(numbers) else 0
 
 
-def _record_age(function: str, records: _Records) -> None:
+def _record_age(function: str, records: _Records, waited: float) -> None:
     from ministack.services import cloudwatch
 
-    age = 1000 * (time.time() - records[-1]["dynamodb"]["ApproximateCreationDateTime"])
+    age = 1000 * (time.time() + waited - records[-1]["dynamodb"]["ApproximateCreationDateTime"])
     cloudwatch.record_metric("AWS/Lambda", "IteratorAge", max(0.0, age), "Milliseconds", {"FunctionName": function})

@@ -58,6 +58,7 @@ SHARES = {
             "test_api_document.py",
             "test_emulator.py",
             "test_events.py",
+            "test_events_out.py",
             "test_mail_feedback.py",
             "test_permissions.py",
             "test_renewals.py",

@@ -5,6 +5,7 @@ The alarms are the template's, evaluated as local.alarms says. Tests move nothin
 """
 
 import json
+import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -406,6 +407,47 @@ def test_charging_is_turned_off(shop: Shop, watch: Watch) -> None:
     wait_until(lambda: [item["status"] for item in shop.ledger(waits)] == ["done"], seconds=60)
     assert_renewed_once(shop, waits)
     watch.goes_off("charging-off", after=1 * MINUTES)
+
+
+def test_the_application_is_told_late(shop: Shop, watch: Watch) -> None:
+    """While the bus refuses every entry, renewals go on; after 15 minutes the alarm comes on, and goes off once the bus
+    takes the waiting events."""
+    throttle(shop, 100_000)
+    try:
+        assert shop.renew(shop.subscribe()).status == SUCCEEDED
+        watch.time.for_alarms(16 * MINUTES)
+        watch.comes_on("events-late")
+    finally:
+        throttle(shop, 0)
+    watch.time.until_all_is_done(60)
+    watch.goes_off("events-late")
+
+
+def throttle(shop: Shop, entries: int) -> None:
+    """Have the bus refuse this many entries from now on."""
+    address = f"{shop.stack.endpoint_url}/_local/events"
+    urllib3.request("POST", address, body=json.dumps({"refused_entries": entries}), timeout=10, retries=False)
+
+
+def test_a_write_that_cannot_be_read(shop: Shop, watch: Watch) -> None:
+    """An item that somebody wrote by hand cannot be read: its record lies in the queue until a person deletes the
+    record."""
+    url = shop.stack.outputs["UnreadableRecordsQueueUrl"]
+    now = datetime.now(UTC).isoformat()
+    odd = {
+        "subscription_id": f"sub_{uuid.uuid4().hex}",
+        "change": "odd",
+        "at": now,
+        "what": "ending",
+        "details": "none",
+    }
+    shop.changes.put_item(Item=odd)
+    watch.comes_on("unreadable-records")
+    sqs = shop.stack.client("sqs")
+    [message] = sqs.receive_message(QueueUrl=url, WaitTimeSeconds=5)["Messages"]
+    assert json.loads(message["Body"])["dynamodb"]["NewImage"]["change"] == {"S": "odd"}
+    sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
+    watch.goes_off("unreadable-records")
 
 
 def test_lambda_refuses_calls(shop: Shop, watch: Watch) -> None:

@@ -74,3 +74,5 @@ def test_the_sample_events_make_one_renewal(shop: Shop, remote_invoke: Any) -> N
 
     # The event's token belongs to no mail: the function does not believe the event.
     assert remote_invoke("MailFeedback", "mail_feedback") == {"outcomes": ["unknown"]}
+
+    assert remote_invoke("EventPublisher", "event_publisher") == {"batchItemFailures": []}

@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
 
@@ -23,6 +23,7 @@ from renewals.domain.request import Asks
 from renewals.ledger import receipt_links
 from tests.integration.shop import RUNNING, SUCCEEDED, Shop, Subscriber, today, wait_until
 from tests.integration.stacks import SCALE_OF_WAITS
+from tests.streams import record as stream_record
 
 EXECUTION = "an execution of these tests"
 type Json = dict[str, Any]
@@ -68,7 +69,7 @@ class Deployed:
         self.names["WebhookSecret"] = shop.stack.outputs["WebhookSecretArn"]
         self.names["ReceiptLinkKey"] = shop.stack.outputs["ReceiptLinkKeyArn"]
         # The emulator lists a queue by its address, which ends in the queue's name.
-        for queue in ("RenewalQueue", "MailFeedbackDeadLetterQueue"):
+        for queue in ("RenewalQueue", "MailFeedbackDeadLetterQueue", "UnreadableRecordsQueue"):
             self.names[queue] = self.names[queue].rpartition("/")[2]
         self._roles = [each["LogicalResourceId"] for each in found if each["ResourceType"] == "AWS::IAM::Role"]
 
@@ -104,6 +105,11 @@ class Deployed:
                     self._put(role, name, document)
             for role, policy in attached:
                 self._iam.attach_role_policy(RoleName=self.names[role], PolicyArn=policy)
+
+    def stream(self, table: str, new: Json) -> Json:
+        """Return an event of the table's stream with a new item, as Lambda delivers the event."""
+        told = stream_record(self.names[table], None, new, datetime.now(UTC))
+        return {"Records": [told]}
 
     def call(self, function: str, event: Json) -> Answer:
         """Call a function as the account's root."""
@@ -489,6 +495,26 @@ def feedback_on_a_reminder(deployed: Deployed) -> Iterator[Answer]:
         yield deployed.call("MailFeedback", sns_event(event))
 
 
+def publication(deployed: Deployed) -> Iterator[Answer]:
+    """Tell a change on request: EventPublisher reads the subscription's row, and puts the event on the bus."""
+    subscriber = deployed.shop.subscribe()
+    at = datetime.now(UTC).isoformat()
+    item = {"subscription_id": subscriber.subscription_id, "change": f"{at}/0", "at": at, "by": "a test"}
+    stream = deployed.stream("Changes", item | {"what": "paused", "details": {}})
+    deployed.shop.time.until_all_is_done(20)  # the log tells of one call at a time
+    for _ in range(2):
+        yield deployed.call("EventPublisher", stream)
+
+
+def publication_of_an_unreadable_record(deployed: Deployed) -> Iterator[Answer]:
+    """Put a record aside whose item cannot be read."""
+    item = {"subscription_id": "sub_odd", "change": "odd", "at": "no moment", "by": "a test", "what": "paused"}
+    stream = deployed.stream("Changes", item)
+    deployed.shop.time.until_all_is_done(20)
+    for _ in range(2):
+        yield deployed.call("EventPublisher", stream)
+
+
 def sns_event(message: Json) -> Json:
     return {"Records": [{"EventSource": "aws:sns", "Sns": {"Message": json.dumps(message)}}]}
 
@@ -596,6 +622,9 @@ PROBES: dict[Grant, Probe] = {
     Grant("MailFeedbackRole", "dynamodb:UpdateItem", "table/<Renewals>"): feedback,
     Grant("MailFeedbackRole", "dynamodb:GetItem", "table/<Subscriptions>"): feedback_on_a_reminder,
     Grant("MailFeedbackRole", "dynamodb:UpdateItem", "table/<Subscriptions>"): feedback,
+    Grant("EventPublisherRole", "dynamodb:Query", "table/<Subscriptions>"): publication,
+    Grant("EventPublisherRole", "events:PutEvents", "event-bus/<EventBus>"): publication,
+    Grant("EventPublisherRole", "sqs:SendMessage", "<UnreadableRecordsQueue>"): publication_of_an_unreadable_record,
     Grant("StepFunctionsRole", "lambda:InvokeFunction", "function:<ProcessPayment>"): workflow,
     Grant("StepFunctionsRole", "lambda:InvokeFunction", "function:<GenerateReceipt>"): workflow,
     Grant("StepFunctionsRole", "lambda:InvokeFunction", "function:<SendEmail>"): workflow,
@@ -610,6 +639,7 @@ PROMISED: dict[str, Json] = {
     "RenewalWorkerRole": {"batchItemFailures": []},
     "RenewalAuditRole": {"finished": True},
     "MailFeedbackRole": {"outcomes": ["marked"]},
+    "EventPublisherRole": {"batchItemFailures": []},
     "StepFunctionsRole": {"status": SUCCEEDED},
     "sqs:ChangeMessageVisibility": {"answered": True},
 }
@@ -617,7 +647,7 @@ PROMISED: dict[str, Json] = {
 # --- permissions that nothing on the emulator misses -------------------------------------------------------------
 
 FUNCTIONS = """ProcessPayment GenerateReceipt SendEmail WebhookHandler SubscriptionsApi RenewalSweep RenewalWorker
-               RenewalAudit MailFeedback""".split()
+               RenewalAudit MailFeedback EventPublisher""".split()
 NOT_ASKED_FOR: dict[str, tuple[str, list[Grant]]] = {
     "functions' logs": (
         "the emulator writes the log of a function itself, not in its role's name",
@@ -655,6 +685,14 @@ NOT_ASKED_FOR: dict[str, tuple[str, list[Grant]]] = {
         [
             Grant("RenewalWorkerRole", f"sqs:{action}", "<RenewalQueue>")
             for action in ("ReceiveMessage", "DeleteMessage", "GetQueueAttributes")
+        ],
+    ),
+    "the tables' streams": (
+        "the emulator reads a stream in the name of the function's role: test_events_out.py takes each action away",
+        [
+            Grant("EventPublisherRole", f"dynamodb:{action}", f"table/<{table}>/stream/*")
+            for action in ("DescribeStream", "GetRecords", "GetShardIterator", "ListStreams")
+            for table in ("Subscriptions", "Renewals", "Changes")
         ],
     ),
     "the dead letters of mail": (

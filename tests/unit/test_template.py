@@ -649,6 +649,15 @@ def test_functions_get_their_settings() -> None:
             "RENEWALS_TABLE": "<Renewals>",
             "TIME_ZONE": "Asia/Kolkata",
         },
+        "EventPublisher": {
+            "DYNAMODB_TABLE": "<Subscriptions>",
+            "RENEWALS_TABLE": "<Renewals>",
+            "CHANGES_TABLE": "<Changes>",
+            "EVENT_BUS_NAME": "<EventBus>",
+            "UNREADABLE_QUEUE_URL": "<UnreadableRecordsQueue>",
+            "DEPLOYMENT": "stack/123456789012/eu-test-1",
+            "TIME_ZONE": "Asia/Kolkata",
+        },
     }
     given = {name: each["Environment"]["Variables"] for name, each in of_type("AWS::Lambda::Function").items()}
     assert given == {name: everyone | variables for name, variables in own.items()}
@@ -898,6 +907,29 @@ def test_what_api_gateway_refuses_itself_is_a_problem_too() -> None:
             | {"Statistic": "Maximum"},
         ),
         (
+            "EventsLateAlarm",
+            _alarm(
+                "events-late",
+                "Events for the application are told more than 15 minutes late. docs/runbook.md#events-late",
+                "AWS/Lambda/IteratorAge",
+                900_000,
+                {"FunctionName": "<EventPublisher>"},
+            )
+            | {"Statistic": "Maximum", "Period": 60},
+        ),
+        (
+            "UnreadableRecordsAlarm",
+            _alarm(
+                "unreadable-records",
+                "A write to a table could not be read, and its events were not told. "
+                "docs/runbook.md#unreadable-records",
+                "AWS/SQS/ApproximateNumberOfMessagesVisible",
+                0,
+                {"QueueName": "<UnreadableRecordsQueue.QueueName>"},
+            )
+            | {"Statistic": "Maximum"},
+        ),
+        (
             "ChargingOffAlarm",
             _alarm(
                 "charging-off",
@@ -1039,6 +1071,9 @@ def test_ses_says_what_became_of_a_mail() -> None:
 
 
 SERVICE = {"service": "acme-qa"}
+TRIED_AGAIN = {"EventPublisher"}
+"""Functions whose throttled calls Lambda repeats, as a further alarm tells; an alarm holds no more than ten metrics."""
+
 MATH: dict[str, tuple[str, dict[str, tuple[str, dict[str, str], str]], tuple[int, int], tuple[str, int], str]] = {
     "DeclinesAlarm": (
         "IF(attempts >= 20, 100 * FILL(refused, 0) / attempts, 0)",
@@ -1082,7 +1117,7 @@ MATH: dict[str, tuple[str, dict[str, tuple[str, dict[str, str], str]], tuple[int
         "SUM(METRICS())",
         {
             name[0].lower() + name[1:]: ("AWS/Lambda/Throttles", {"FunctionName": f"<{name}>"}, "Sum")
-            for name in of_type("AWS::Lambda::Function")
+            for name in of_type("AWS::Lambda::Function").keys() - TRIED_AGAIN
         },
         (1, 300),
         ("GreaterThanThreshold", 5),
@@ -1138,9 +1173,9 @@ def test_what_the_api_throttles_is_counted() -> None:
 def test_the_worker_is_bounded_and_answers_for_each_message() -> None:
     """The parameter sets how many renewals run at once, and a failed message does not fail the other messages of its
     batch."""
-    (source,) = of_type("AWS::Lambda::EventSourceMapping").values()
+    sources = of_type("AWS::Lambda::EventSourceMapping").values()
+    (source,) = (each for each in sources if each["EventSourceArn"] == "<RenewalQueue.Arn>")
     declared = template()["Parameters"]["RenewalConcurrency"]
-    assert source["EventSourceArn"] == "<RenewalQueue.Arn>"
     assert source["FunctionName"] == "<RenewalWorker>"
     assert source["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
     assert source["ScalingConfig"] == {"MaximumConcurrency": str(declared["Default"])}
@@ -1184,6 +1219,22 @@ def test_the_sweeps_are_scheduled() -> None:
     assert json.loads((ROOT / "events/renewal_sweep.json").read_text()) in inputs.values()
 
 
+def test_the_streams_are_read_without_end_and_record_by_record() -> None:
+    """Every table's stream has both images and a mapping to EventPublisher: from the first record on, without a limit
+    of tries or of age, in halves after an error, and with reports of the first failed record."""
+    mappings = {each["EventSourceArn"]: each for each in of_type("AWS::Lambda::EventSourceMapping").values()}
+    for table in ("Subscriptions", "Renewals", "Changes"):
+        assert properties(table)["StreamSpecification"] == {"StreamViewType": "NEW_AND_OLD_IMAGES"}
+        assert mappings[f"<{table}.StreamArn>"] == {
+            "EventSourceArn": f"<{table}.StreamArn>",
+            "FunctionName": "<EventPublisher>",
+            "StartingPosition": "TRIM_HORIZON",
+            "BatchSize": 100,
+            "FunctionResponseTypes": ["ReportBatchItemFailures"],
+            "BisectBatchOnFunctionError": True,
+        }
+
+
 ENDED_BY_SILENCE = {
     "StepFunctionsTimedOutAlarm",
     "RenewalsFailedAlarm",
@@ -1196,6 +1247,7 @@ ENDED_BY_SILENCE = {
     "MailBouncesAlarm",
     "DunningHeldAlarm",
     "MailFeedbackDeadLettersAlarm",
+    "UnreadableRecordsAlarm",
 }
 
 
@@ -1463,6 +1515,17 @@ GRANTS: dict[str, dict[str, set[str]]] = {
         **_own_log("MailFeedback"),
         **TRACES,
     },
+    "EventPublisherRole": {
+        **{
+            f"dynamodb:{action}": {f"<{table}.Arn>/stream/*" for table in ("Subscriptions", "Renewals", "Changes")}
+            for action in ("DescribeStream", "GetRecords", "GetShardIterator", "ListStreams")
+        },
+        "dynamodb:Query": {"<Subscriptions.Arn>"},
+        "events:PutEvents": {"<EventBus.Arn>"},
+        "sqs:SendMessage": {"<UnreadableRecordsQueue.Arn>"},
+        **_own_log("EventPublisher"),
+        **TRACES,
+    },
     "SweepSchedulesRole": {"lambda:InvokeFunction": {"<RenewalSweep.Arn>"}},
     "AuditScheduleRole": {"lambda:InvokeFunction": {"<RenewalAudit.Arn>"}},
     "StepFunctionsRole": {
@@ -1541,6 +1604,8 @@ def test_outputs() -> None:
         "RenewalsTableName": "<Renewals>",
         "ChangesTableName": "<Changes>",
         "ReceiptsBucketName": "<Receipts>",
+        "EventBusName": "<EventBus>",
+        "UnreadableRecordsQueueUrl": "<UnreadableRecordsQueue>",
         "RenewalWorkflowArn": "<RenewalWorkflow>",
         "RenewalQueueUrl": "<RenewalQueue>",
         "RenewalDeadLetterQueueUrl": "<RenewalDeadLetterQueue>",
@@ -1584,6 +1649,7 @@ def test_functions_have_the_layers_they_need_and_no_more() -> None:
         "RenewalWorker": ["AwsLayer"],
         "RenewalAudit": ["AwsLayer", "PaymentLayer"],
         "MailFeedback": ["AwsLayer"],
+        "EventPublisher": ["AwsLayer"],
     }
 
 

@@ -74,6 +74,12 @@ def sqs() -> Any:
 
 
 @cache
+def events() -> Any:
+    """Return the client of the event bus."""
+    return _client("events", tries=3)
+
+
+@cache
 def functions() -> Any:
     """Return the client of Lambda, with which a function hands work on to itself."""
     return _client("lambda", tries=3)

@@ -1,0 +1,104 @@
+"""EventPublisher: tells the team's application what was recorded.
+
+Event: a batch of a table's stream. Reply: {"batchItemFailures": [...]}, the first record that could not be told; Lambda
+delivers the record and everything after it again, without end. An unreadable record goes whole to a queue of its own,
+and does not hold up the records behind it.
+
+The streams are the outbox: a renewal makes no call for its events, and ends well while no event can be told.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from typing import NamedTuple
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from event_publisher.bus import Bus, Envelope
+from event_publisher.envelopes import Envelopes
+from event_publisher.stream import Reader, Unreadable, position_of, read
+from renewals.domain.errors import NotHandedOver
+from renewals.ledger.table import Ledger
+from renewals.runtime import aws, clock, telemetry
+from renewals.runtime.settings import setting
+from renewals.runtime.telemetry import Event, Reply, records
+
+
+class _Found(NamedTuple):
+    """The events of a record, with the record's position in the stream."""
+
+    position: str
+    events: list[Envelope]
+
+
+@telemetry.observed
+def handler(event: Event, _context: object) -> Reply:
+    """Tell the facts of the batch; see the module."""
+    found, failed = list[_Found](), None
+    for record in records(event):
+        try:
+            found.append(_Found(position_of(record), _events(record)))
+        except (BotoCoreError, ClientError, NotHandedOver) as error:
+            telemetry.logger().error("not read", extra={"error": str(error)})
+            failed = position_of(record)
+            break
+    failed = _not_told(found) or failed
+    return {"batchItemFailures": [{"itemIdentifier": failed}] if failed else []}
+
+
+def _events(record: Event) -> list[Envelope]:
+    """Return the events of a record. An unreadable record goes to its own queue, and has no events."""
+    try:
+        news = _reader().news(read(record))
+    except Unreadable as error:
+        telemetry.logger().error("unreadable", extra={"error": str(error)})
+        telemetry.count("EventsUnreadable")
+        _set_aside(record)
+        return []
+    return _envelopes().of(news)
+
+
+def _set_aside(record: Event) -> None:
+    """Put an unreadable record whole into its queue. Raises NotHandedOver if the queue refuses the record."""
+    entries = [{"Id": "0", "MessageBody": json.dumps(record)}]
+    answer = aws.sqs().send_message_batch(QueueUrl=setting("UNREADABLE_QUEUE_URL"), Entries=entries)
+    if answer.get("Failed"):
+        raise NotHandedOver("the queue refused an unreadable record")
+
+
+def _not_told(found: list[_Found]) -> str | None:
+    """Put the events on the bus. Return the position of the first record with an event that was not taken."""
+    events = [event for each in found for event in each.events]
+    if not events:
+        return None
+    try:
+        refused = _bus().put(events)
+    except (BotoCoreError, ClientError) as error:
+        telemetry.logger().error("not told", extra={"error": str(error)})
+        refused = {str(event["id"]) for event in events}
+    telemetry.count("EventsTold", len(events) - len(refused))
+    with_refused = (each.position for each in found if any(event["id"] in refused for event in each.events))
+    return next(with_refused, None)
+
+
+@cache
+def _reader() -> Reader:
+    return Reader(
+        renewals=setting("RENEWALS_TABLE"),
+        subscriptions=setting("DYNAMODB_TABLE"),
+        changes=setting("CHANGES_TABLE"),
+        zone=clock.zone_named(setting("TIME_ZONE")),
+        heeds_test_clocks=clock.heeds_test_clocks(setting("ENVIRONMENT")),
+    )
+
+
+@cache
+def _envelopes() -> Envelopes:
+    ledger = Ledger(aws.dynamodb(), renewals=setting("RENEWALS_TABLE"), subscriptions=setting("DYNAMODB_TABLE"))
+    return Envelopes(ledger, setting("DEPLOYMENT"))
+
+
+@cache
+def _bus() -> Bus:
+    return Bus(aws.events(), setting("EVENT_BUS_NAME"))

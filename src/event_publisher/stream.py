@@ -1,0 +1,126 @@
+"""Read a record of a table's stream, and find the facts that the write tells."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta, tzinfo
+from typing import TYPE_CHECKING, cast
+
+from renewals.domain.errors import RenewalError
+from renewals.domain.item_values import Item, fields, fields_or_empty, moment, text
+from renewals.domain.news import Fact, News, sequence
+from renewals.domain.news_of_changes import told_of_change
+from renewals.domain.news_of_periods import told_of_period
+from renewals.domain.news_of_rows import told_of_row
+from renewals.domain.renewal import Renewal, Status
+from renewals.domain.renewal_items import passed_over_from, renewal_from
+from renewals.runtime import dynamodb
+from renewals.runtime.telemetry import Event
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb.type_defs import AttributeValueTypeDef
+
+_AT_WORK = timedelta(hours=1)
+"""Longer than any function runs. An item with an older moment was put back from a backup, or copied: the moment of an
+item is the beginning of the run that wrote the item."""
+
+
+class Unreadable(RenewalError):  # noqa: N818
+    """The record of a stream, or an item in the record, cannot be read. A further try does not help."""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A write to a table.
+
+    Attributes:
+        id: the id of the record in the stream.
+        committed: the second of the write.
+        old, new: the item before and after the write; None if absent.
+    """
+
+    id: str
+    table: str
+    committed: datetime
+    old: Item | None
+    new: Item | None
+
+
+def position_of(record: Event) -> str:
+    """Return the record's position in the stream, by which Lambda is told where to go on."""
+    return text(fields(record, "dynamodb"), "SequenceNumber")
+
+
+def read(record: Event) -> Record:
+    """Read a record in the form in which Lambda delivers the record. Raises Unreadable."""
+    try:
+        told = fields(record, "dynamodb")
+        old, new = (_image(told, name) for name in ("OldImage", "NewImage"))
+        second = _seconds(told["ApproximateCreationDateTime"])
+        table = text(record, "eventSourceARN").split("/")[1]
+        return Record(text(record, "eventID"), table, datetime.fromtimestamp(second, UTC), old, new)
+    except (ArithmeticError, AttributeError, IndexError, KeyError, OSError, TypeError, ValueError) as error:
+        raise Unreadable(f"a record of a stream: {type(error).__name__}") from None
+
+
+def _image(told: Mapping[str, object], name: str) -> Item | None:
+    if name not in told:
+        return None
+    return dynamodb.plain(cast("Mapping[str, AttributeValueTypeDef]", fields_or_empty(told, name)))
+
+
+def _seconds(value: object) -> int:
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        raise TypeError("no moment")
+    return int(value)
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """Finds the facts of a write.
+
+    Attributes:
+        renewals, subscriptions, changes: the names of the tables.
+        zone: the business's time zone.
+        heeds_test_clocks: whether a row may live on a day of its own. The age of a write by a test clock is unknown.
+    """
+
+    renewals: str
+    subscriptions: str
+    changes: str
+    zone: tzinfo
+    heeds_test_clocks: bool
+
+    def news(self, record: Record) -> list[News]:
+        """Return the facts that the write tells. Raises Unreadable."""
+        try:
+            recorded, facts = self._facts(record)
+        except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError) as error:
+            raise Unreadable(f"an item of {record.table}: {type(error).__name__}") from None
+        return [News(fact, sequence(record.committed, recorded, rank)) for rank, fact in enumerate(facts)]
+
+    def _facts(self, record: Record) -> tuple[datetime | None, list[Fact]]:
+        if record.table == self.subscriptions:
+            return None, told_of_row(record.old, record.new, record.committed, record.id, self.zone)
+        is_period = record.table == self.renewals
+        written = "touched_at" if is_period else "at"
+        if record.new is None or written not in record.new:
+            return None, []
+        recorded = moment(record.new, written)
+        if record.committed - recorded > _AT_WORK and not self.heeds_test_clocks:
+            return recorded, []
+        if is_period:
+            return recorded, told_of_period(period_in(record.old), period_in(record.new))
+        return recorded, told_of_change(record.old, record.new)
+
+
+def period_in(item: Item | None) -> Renewal | None:
+    """Return the claimed period in an item of the ledger; None for an item without a claim, which was passed over.
+
+    Raises:
+        KeyError, TypeError, ValueError: the item was not written by this system.
+    """
+    if item is None or "claim" not in item:
+        return None
+    return passed_over_from(item) if item["status"] == Status.SKIPPED else renewal_from(item)

@@ -1,0 +1,158 @@
+"""The events that a stack tells the team's application: their names, envelopes, ids and order. Pure.
+
+An event is derived from what was recorded. Each event has one source, so that no event is told by two tables:
+
+    renewals (the ledger)   payments, refused attempts, dunning, refunds           renewals.domain.news_of_periods
+    changes                 everything that was asked for on request               renewals.domain.news_of_changes
+    subscriptions           rows written by hand, scheduled ends, reminders        renewals.domain.news_of_rows
+
+Only steps forward are told: the facts of the new image of an item without the facts of the old image. An item that is
+put back from a backup, or copied into the table, therefore tells nothing.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from renewals.domain.item_values import Item
+
+type Data = Mapping[str, str | int | list[str] | None]
+"""The facts of an event: ids, amounts, dates, statuses. Never personal data."""
+
+
+class EventType(StrEnum):
+    """The names of the events. docs/events.md explains each."""
+
+    CREATED = "subscription.created"
+    UPDATED = "subscription.updated"
+    PAUSED = "subscription.paused"
+    RESUMED = "subscription.resumed"
+    CANCEL_SCHEDULED = "subscription.cancel_scheduled"
+    ENDED = "subscription.ended"
+    PAST_DUE = "subscription.past_due"
+    RECOVERED = "subscription.recovered"
+    PAID = "renewal.paid"
+    FAILED = "renewal.failed"
+    ACTION_REQUIRED = "renewal.action_required"
+    REFUNDED = "renewal.refunded"
+    REFUND_FAILED = "renewal.refund_failed"
+    UPCOMING = "renewal.upcoming"
+
+    @property
+    def is_about_subscription(self) -> bool:
+        """Whether the event tells how the subscription stands, and carries the subscription's status."""
+        return self.startswith("subscription.")
+
+
+class By(StrEnum):
+    """The cause of an event about a subscription."""
+
+    REQUEST = "request"
+    """Somebody asked for the change, by the API or by a command."""
+    RENEWAL = "renewal"
+    """A payment, a refused payment or dunning changed the subscription."""
+    SCHEDULE = "schedule"
+    """The day in `cancel_at` came."""
+    TABLE = "table"
+    """Somebody wrote the row by hand."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """A fact worth an event.
+
+    Attributes:
+        customer_id: None if the source does not name the customer.
+        cause: the ids that distinguish the fact from all other facts of the same type and subscription.
+    """
+
+    type: EventType
+    subscription_id: str
+    customer_id: str | None
+    occurred_at: datetime
+    cause: tuple[str, ...]
+    data: Data
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """The identity of the fact within its deployment."""
+        return (self.type, self.subscription_id, *self.cause)
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """A fact with its place among the events of the subscription.
+
+    Attributes:
+        sequence: rises within a subscription. For JavaScript, the number stays below 2**53.
+    """
+
+    fact: Fact
+    sequence: int
+
+    def event(self, deployment: str, *, status: str | None, customer_id: str | None) -> dict[str, object]:
+        """Return the envelope of the event.
+
+        Args:
+            deployment: the deployment that tells the event.
+            status: the subscription's status by now, for an event about the subscription.
+            customer_id: the customer's id in the row, if the fact does not name the customer.
+        """
+        fact = self.fact
+        told = {"status": status} if fact.type.is_about_subscription else {}
+        return {
+            "id": event_id(deployment, fact),
+            "type": fact.type.value,
+            "occurred_at": fact.occurred_at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "sequence": self.sequence,
+            "subscription_id": fact.subscription_id,
+            "customer_id": fact.customer_id or customer_id,
+            "data": {**fact.data, **told},
+        }
+
+
+def event_id(deployment: str, fact: Fact) -> str:
+    """Return the id of an event. The same fact has the same id, however often and from wherever the fact is told."""
+    told = json.dumps([deployment, *fact.key], separators=(",", ":"))
+    return f"evt_{sha256(told.encode()).hexdigest()[:40]}"
+
+
+_SECOND = timedelta(seconds=1)
+_HALF_HOUR = timedelta(minutes=30)
+_MOST_AT_ONCE = 1000
+"""The microseconds left for the facts of one record."""
+
+
+def sequence(committed: datetime, recorded: datetime | None, rank: int) -> int:
+    """Return the sequence of a fact, in microseconds.
+
+    DynamoDB names the second in which a write was committed, and this second decides. Within the second, the moment
+    that the writer recorded decides: writers of two tables have only their clocks in common. A test clock moves the
+    recorded moment by whole half hours at least, so that only the rest of the half hour is looked at.
+
+    Args:
+        committed: the moment of the write, in whole seconds.
+        recorded: the moment in the item; None for a row written by hand.
+        rank: the place of the fact among the facts of the same write.
+    """
+    second = int(committed.timestamp())
+    start = datetime.fromtimestamp(second, UTC)
+    within = timedelta(0)
+    if recorded is not None:
+        within = (recorded - start + _HALF_HOUR / 2) % _HALF_HOUR - _HALF_HOUR / 2
+    room = _SECOND - timedelta(microseconds=_MOST_AT_ONCE)
+    within = min(max(within, timedelta(0)), room)
+    return second * 1_000_000 + within // timedelta(microseconds=1) + min(rank, _MOST_AT_ONCE - 1)
+
+
+def text_of(item: Item, name: str) -> str | None:
+    """Return the text of an attribute; None for an absent attribute or a value of another type."""
+    value = item.get(name)
+    return value if isinstance(value, str) else None

@@ -1,0 +1,54 @@
+"""The events in the changes table: everything that was asked for on request. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from renewals.domain.changes import ChangeKind
+from renewals.domain.item_values import fields_or_empty, moment, several, text
+from renewals.domain.news import By, EventType, Fact
+
+if TYPE_CHECKING:
+    from renewals.domain.item_values import Item
+
+_TYPES: dict[str, EventType] = {
+    ChangeKind.CREATED: EventType.CREATED,
+    ChangeKind.EDITED: EventType.UPDATED,
+    ChangeKind.CARD: EventType.UPDATED,
+    ChangeKind.PAUSED: EventType.PAUSED,
+    ChangeKind.RESUMED: EventType.RESUMED,
+    ChangeKind.ENDING: EventType.CANCEL_SCHEDULED,
+    ChangeKind.CANCELED: EventType.ENDED,
+}
+"""The changes with an event. The ledger tells the result of a refund or of a renewal that somebody asked for."""
+
+
+def facts_of_change(item: Item) -> list[Fact]:
+    """Return the fact in an item of the changes table, if the item is the record of a change with an event.
+
+    The event names the changed attributes, and no values: values may be personal data.
+
+    Raises:
+        KeyError, TypeError, ValueError: the item was not written by this system.
+    """
+    if "what" not in item or str(item["what"]) not in _TYPES:
+        return []
+    kind, details = _TYPES[text(item, "what")], fields_or_empty(item, "details")
+    data: dict[str, str | int | list[str] | None] = {"by": By.REQUEST.value}
+    if kind is EventType.UPDATED:
+        data["changed"] = sorted(name for name in details if _differs(details, name))
+    if kind is EventType.CANCEL_SCHEDULED:
+        _, end = several(details, "cancel_at")
+        data["cancel_at"] = str(end)
+    return [Fact(kind, text(item, "subscription_id"), None, moment(item, "at"), (text(item, "change"),), data)]
+
+
+def told_of_change(old: Item | None, new: Item | None) -> list[Fact]:
+    """Return the fact of a write: the record of a change is written once. Raises the errors of `facts_of_change`."""
+    return facts_of_change(new) if old is None and new is not None else []
+
+
+def _differs(details: Item, name: str) -> bool:
+    """Whether the attribute has changed. A changed amount is recorded together with the currency, changed or not."""
+    before, after = several(details, name)
+    return before != after or name != "currency"

@@ -1,0 +1,216 @@
+"""EventPublisher: every record is told at least once, under one id, whatever happens to the function or to the bus."""
+
+import json
+from collections.abc import Callable
+from datetime import timedelta
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from event_publisher import app
+from event_publisher.bus import SOURCE
+from renewals.domain.changes import ChangeKind
+from renewals.domain.transitions import Action
+from renewals.ledger.asked_by import AskedBy
+from renewals.runtime import aws, telemetry
+from tests.fake_aws import FakeSQS, error
+from tests.fake_events import FakeBus, deliver
+from tests.fakes import LATER, NOON
+from tests.shares import share
+from tests.streams import Json, record
+from tests.unit.test_news import DEPLOYMENT, Shop
+
+DAY = timedelta(days=1)
+EVENTS = Path(__file__).parents[2] / "events"
+SETTINGS = {
+    "DYNAMODB_TABLE": "subscriptions",
+    "RENEWALS_TABLE": "renewals",
+    "CHANGES_TABLE": "changes",
+    "EVENT_BUS_NAME": "acme-prod",
+    "UNREADABLE_QUEUE_URL": "https://sqs/unreadable",
+    "DEPLOYMENT": DEPLOYMENT,
+    "TIME_ZONE": "UTC",
+    "ENVIRONMENT": "prod",
+}
+
+
+class Publisher:
+    """The deployed function over a world, a bus and the queue of unreadable records."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.shop = Shop()
+        self.bus = FakeBus(self.shop.cuts)
+        self.unreadable = FakeSQS(self.shop.cuts.around)
+        self.counted: dict[str, int] = {}
+        for name, value in SETTINGS.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setattr(aws, "dynamodb", lambda: self.shop.dynamodb)
+        monkeypatch.setattr(aws, "events", lambda: self.bus)
+        monkeypatch.setattr(aws, "sqs", lambda: self.unreadable)
+        monkeypatch.setattr(telemetry, "count", self._count)
+        for name in ("_reader", "_envelopes", "_bus"):
+            monkeypatch.setattr(app, name, cache(getattr(app, name).__wrapped__))
+
+    def _count(self, name: str, by: int = 1) -> None:
+        if name.startswith("Events"):
+            self.counted[name] = self.counted.get(name, 0) + by
+
+    def handle(self, event: Json) -> Json:
+        return app.handler(event, None)
+
+    def hear(self, records: list[Json], **how: Any) -> list[Json]:
+        """Deliver the records, and return what the bus took."""
+        before = len(self.bus.taken)
+        deliver(records, self.handle, **how)
+        return self.bus.events[before:]
+
+
+@pytest.fixture
+def publisher(monkeypatch: pytest.MonkeyPatch) -> Publisher:
+    return Publisher(monkeypatch)
+
+
+def _months(shop: Shop, months: int = 3) -> list[Json]:
+    """Live some months with every kind of event, and return the records of the streams."""
+    shop.subscribe()
+    records = shop.streams.records(NOON)
+    now = NOON
+    for month in range(months):
+        now = NOON + 31 * month * DAY
+        if month % 2:
+            shop.register.edit(shop.row(), {"payment_method": "pm_declined"}, ChangeKind.CARD, AskedBy("ann", now))
+            records += shop.streams.records(now)
+            shop.run(f"refused-{month}", now + LATER)
+            records += shop.streams.records(now + LATER)
+            shop.register.edit(
+                shop.row(), {"payment_method": "pm_ok"}, ChangeKind.CARD, AskedBy("ann", now + 2 * LATER)
+            )
+            records += shop.streams.records(now + 2 * LATER)
+        shop.run(f"run-{month}", now + 3 * LATER)
+        records += shop.streams.records(now + 3 * LATER)
+    for n, action in enumerate((Action.PAUSE, Action.RESUME, Action.CANCEL_AT_PERIOD_END)):
+        shop.act(action, now + (4 + n) * LATER)
+        records += shop.streams.records(now + (4 + n) * LATER)
+    return records
+
+
+def test_a_renewal_costs_one_read_and_one_call_of_the_bus(publisher: Publisher) -> None:
+    """The records of a whole renewal lead to one read and one call of the bus, and the entry names bus, source and
+    type."""
+    publisher.shop.subscribe()
+    publisher.shop.streams.records(NOON)
+    publisher.shop.run()
+    records = publisher.shop.streams.records(NOON)
+    assert len(records) > 5
+    publisher.shop.cuts.calls.clear()
+    [event] = publisher.hear(records)
+    assert publisher.shop.cuts.calls == ["dynamodb.Query", "events.PutEvents"]
+    [entry] = publisher.bus.taken
+    assert (entry["EventBusName"], entry["Source"], entry["DetailType"]) == ("acme-prod", SOURCE, "renewal.paid")
+    assert event["data"]["period"] == "2026-01-31"
+    assert publisher.counted == {"EventsTold": 1}
+
+
+@pytest.mark.parametrize("batch", [1, 7, 100])
+def test_a_function_that_ends_at_any_call_loses_no_event(publisher: Publisher, batch: int) -> None:
+    """The process ends before or after any call: every event is heard at least once, under the ids of an undisturbed
+    run."""
+    records = _months(publisher.shop)
+    cuts = publisher.shop.cuts
+    cuts.calls.clear()
+    undisturbed = {event["id"] for event in publisher.hear(records, batch=batch)}
+    moments = 2 * len(cuts.calls)
+    assert len(undisturbed) > 10
+    assert moments > 5
+    for moment in range(moments):
+        cuts.calls.clear()
+        cuts.at = moment
+        assert {event["id"] for event in publisher.hear(records, batch=batch)} == undisturbed, moment
+        assert cuts.at is None, "the process was not ended"
+
+
+@pytest.mark.parametrize("refused", [{0}, {3}, {0, 9}, set(range(10))])
+def test_a_bus_that_refuses_entries_gets_them_again(publisher: Publisher, refused: set[int]) -> None:
+    """An answer with HTTP 200 that refuses single entries is looked at: the next call tells the refused events."""
+    records = _months(publisher.shop)
+    undisturbed = {event["id"] for event in publisher.hear(records)}
+    publisher.bus.trouble = [refused, set(), refused]
+    assert {event["id"] for event in publisher.hear(records)} == undisturbed
+
+
+@pytest.mark.parametrize("call", ["query", "put_events"])
+def test_an_error_of_aws_is_reported_as_a_failed_record(publisher: Publisher, call: str) -> None:
+    """While DynamoDB or the bus fails, the first record with an event is reported, and no error is raised."""
+    records = _months(publisher.shop, months=1)
+    of = publisher.shop.dynamodb if call == "query" else publisher.bus
+
+    def fails(**_: Any) -> None:
+        raise error("ThrottlingException", call)
+
+    works, of_renewals = getattr(of, call), [each for each in records if "table/renewals/" in each["eventSourceARN"]]
+    setattr(of, call, fails)
+    reply = publisher.handle({"Records": of_renewals})
+    [failed] = [each["itemIdentifier"] for each in reply["batchItemFailures"]]
+    setattr(of, call, works)
+    left = [each for each in of_renewals if each["dynamodb"]["SequenceNumber"] >= failed]
+    assert [event["type"] for event in publisher.hear(left)] == ["renewal.paid"]
+
+
+def test_an_unreadable_record_goes_whole_to_its_queue(publisher: Publisher) -> None:
+    """A record that cannot be read holds up nothing, and lies in the queue with everything that Lambda delivered."""
+    publisher.shop.subscribe()
+    publisher.shop.streams.records(NOON)
+    publisher.shop.run()
+    good = publisher.shop.streams.records(NOON)
+    item = {"subscription_id": "sub_2", "renewal_date": "2026-01-31", "claim": "c", "touched_at": NOON.isoformat()}
+    bad = record("renewals", item | {"status": "claimed"}, item | {"status": "claimed", "refusals": "none"}, NOON, 0)
+    events = publisher.hear([bad, *good])
+    assert [event["type"] for event in events] == ["renewal.paid"]
+    assert [json.loads(body) for body in publisher.unreadable.bodies] == [bad]
+    assert publisher.counted == {"EventsUnreadable": 1, "EventsTold": 1}
+
+
+def test_an_unreadable_record_that_the_queue_refuses_is_delivered_again(publisher: Publisher) -> None:
+    """An unreadable record is not lost where its queue is throttled."""
+    item = {"subscription_id": "sub_2", "renewal_date": "2026-01-31", "claim": "c", "touched_at": NOON.isoformat()}
+    bad = record("renewals", item | {"status": "claimed"}, item | {"status": "claimed", "refusals": "none"}, NOON)
+    publisher.unreadable.trouble = [1]
+    assert deliver([bad], publisher.handle) == 2
+    assert len(publisher.unreadable.bodies) == 1
+
+
+def test_the_sample_event_is_told(publisher: Publisher, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sample in events/ is a record of the changes table as Lambda delivers the record."""
+    monkeypatch.setenv("CHANGES_TABLE", "subscription-mgmt-changes-prod")
+    sample = json.loads((EVENTS / "event_publisher.json").read_text())
+    assert publisher.handle(sample) == {"batchItemFailures": []}
+    assert [event["type"] for event in publisher.bus.events] == ["subscription.paused"]
+
+
+def _everything(publisher: Publisher, renewals: int, cut: Callable[[int], int | None]) -> tuple[set[str], set[str]]:
+    """Renew many times, end the publisher as `cut` says, and return the ids of the facts and the ids heard."""
+    shop, facts = publisher.shop, set[str]()
+    for n in range(renewals):
+        shop.dynamodb.tables.clear()
+        shop.subscribe(plan=f"plan {n}")
+        shop.streams.records(NOON)
+        shop.run(f"run-{n}", NOON + n * timedelta(seconds=10))
+        records = shop.streams.records(NOON + n * timedelta(seconds=10))
+        before = len(publisher.bus.taken)
+        deliver(records, publisher.handle)
+        facts |= {event["id"] for event in publisher.bus.events[before:]}
+        shop.cuts.calls.clear()
+        shop.cuts.at = cut(n)
+        deliver(records, publisher.handle)
+        shop.cuts.at = None
+    return facts, {json.loads(entry["Detail"])["id"] for entry in publisher.bus.taken}
+
+
+@pytest.mark.parametrize("renewals", share([50, 10_000], of=2))
+def test_of_many_renewals_no_event_is_lost(publisher: Publisher, renewals: int) -> None:
+    """Of many renewals, each is told under one id of its own, with the publisher ended at another call each time."""
+    facts, heard = _everything(publisher, renewals, lambda n: n % 4)
+    assert heard == facts
+    assert len(heard) == renewals
