@@ -85,7 +85,9 @@ def test_the_newest_release_is_the_version_of_the_project() -> None:
 
 def test_decisions_are_numbered_and_dated() -> None:
     """Every decision has its own number and a date within the project's time, and numbers rise by one."""
-    headings = re.findall(r"^### (.+)$", (ROOT / "DECISIONS.md").read_text(), re.MULTILINE)
+    text = (ROOT / "DECISIONS.md").read_text()
+    assert re.findall(r"^\*\*.+", text, re.MULTILINE) == [], "a decision needs a heading with the next number"
+    headings = re.findall(r"^### (.+)$", text, re.MULTILINE)
     parts = [re.fullmatch(r"D(\d+): .+ \((20\d\d-\d\d-\d\d)\)", heading) for heading in headings]
     assert [heading for heading, part in zip(headings, parts, strict=True) if part is None] == []
     assert [int(part[1]) for part in parts if part] == list(range(1, len(headings) + 1))
