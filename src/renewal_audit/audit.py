@@ -1,19 +1,21 @@
 """The audit compares the due renewals, the ledger, the gateway's charges, the receipts and the mails.
 
 The audit relies on a single clock, the gateway's. A charge belongs to the day on which the money moved, and the ledger
-stores the moment of the charge with each payment. Each charge therefore lies in exactly one window, however late its
-period was paid, and whatever day a subscription's test clock shows. The gateway lists charges newest first; the audit
-reads the ledger's payments in the same order and merges both lists. Memory never holds more than a page, and an audit
-can be stopped and continued at any second. The audit then reads the ledger's items by the keys named in the charges, a
-hundred at a time, and never depends on an up-to-date index.
+stores the moment of the charge with each payment. Each charge therefore belongs to exactly one day of an audit, however
+late its period was paid, and whatever day a subscription's test clock shows. The gateway lists charges newest first;
+the audit reads the ledger's payments through charged-on-index in the same order, and merges both lists. Memory never
+holds more than a page, and an audit can be stopped and continued at any second. To compare, the audit reads the
+ledger's items themselves, a hundred at a time, by the keys named in the charges and in the index: a charge that is
+missing in the index, because the index is late, is compared all the same.
 
-After the charges, the audit reads refunds by the same clock, thirty days back: a successful refund may still fail for
-thirty days, and a refund made by other people at the gateway can be found nowhere else. The audit does not change the
-ledger. If the refunds of a period differ, the audit sends the period to the queue; the workflow records the gateway's
-refunds, and tells the customer.
+After the charges, the audit reads refunds by the same clock, thirty days back, for two reasons: a successful refund may
+still fail for thirty days, and only the gateway knows about a refund that a person made in the gateway's dashboard. The
+audit does not change the ledger. If the refunds of a period differ, the audit sends the period to the queue; the
+workflow records the gateway's refunds, and tells the customer.
 
-A due subscription that was not renewed has no charge. The audit therefore looks at all subscriptions: a renewal is
-overdue as of now, whatever days are audited.
+A due subscription that was not renewed has no charge, and comparing charges does not find such a subscription. The
+audit therefore also looks at all subscriptions. A renewal counts as overdue if the renewal is overdue now: the days of
+the audit do not matter.
 
 Decisions: D56, D59, D60, D61 (DECISIONS.md).
 """
@@ -52,25 +54,28 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 DAYS = 3
-"""The nightly audit goes back this many days, all complete. A customer's payment on the bank's page is recorded at
-the next dunning date, at most two days later unless DunningDays says otherwise. A difference is reported on three
-nights."""
+"""The nightly audit covers this many complete days, the latest of them yesterday. The number has a reason: a payment
+that the customer confirms on the bank's page is recorded only on the next dunning date, at most two days later unless
+DunningDays says otherwise. Consequently the same difference is reported on three nights."""
 
 REFUND_DAYS = refunds.WATCHED.days
-"""The audit goes back at least this many days for refunds. https://docs.stripe.com/refunds#failed-refunds"""
+"""The audit covers this many days of refunds, or all its days if the days are more.
+https://docs.stripe.com/refunds#failed-refunds"""
 
 ENOUGH_SECONDS = 120
 """A run with less time left than this writes its part and hands on the rest."""
 
 FULL = 1000
-"""A part with this many differences is full."""
+"""A run that has found this many differences writes its part and hands on the rest."""
 
 _AT_ONCE = 10  # a client of boto3 keeps ten connections
 _BESIDE = 4
-"""This many items of a subscription nearly always suffice: the period itself and the period before."""
+"""The search for overlaps reads this many items of a subscription at once. The first read nearly always suffices,
+because the items then include the period itself and the paid period before."""
 
 _WITHIN = 100
-"""This many periods within a longer period are read at once."""
+"""The search reads this many items at once between the first and the last day of a period. A year may hold hundreds
+of short periods."""
 
 _MOST_PAGES = 100
 _TOGETHER = 400
@@ -79,7 +84,8 @@ _PAGE = 1000
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """A period charged, according to the ledger, at the moment `at` of the gateway's clock, in whole seconds."""
+    """A payment in the ledger: the key of the paid period, and the moment of the charge in whole seconds, by the
+    gateway's clock."""
 
     key: Key
     at: datetime
@@ -90,7 +96,8 @@ class Audit:
     """A run of the audit.
 
     Attributes:
-        deployment: the name of the deployment: charges of other deployments of the account are left out.
+        deployment: the name of the deployment. Several deployments may share an account at the gateway; the audit
+            leaves out the charges of other deployments.
         hand_on: starts a further run with the given part.
         settle: sends periods, with their customers, to the workflow to settle their refunds.
         seconds_left: returns the time left before this run is stopped.
@@ -151,7 +158,8 @@ class Audit:
         gathered: list[Charged | _Entry] = []
         for at, together in groupby(both, key=_moment):
             gathered += together
-            if len(gathered) >= _TOGETHER:  # cut between seconds only: a charge and its entry share a second
+            # A charge and its entry have the same second, and stay together: the list is cut between seconds only.
+            if len(gathered) >= _TOGETHER:
                 self._compare(gathered, found)
                 gathered = []
                 yield replace(part, charges_before=at.isoformat())
@@ -174,7 +182,7 @@ class Audit:
                     **asked,
                 )
                 for item in map(dynamodb.plain, page["Items"]):
-                    if (at := ledger_items.moment_in(item, "charged_at")) is not None:  # else written by hand
+                    if (at := ledger_items.moment_in(item, "charged_at")) is not None:  # None: written by hand
                         yield _Entry(key_in(item), at.replace(microsecond=0))
                 if "LastEvaluatedKey" not in page:
                     break
@@ -202,10 +210,12 @@ class Audit:
         self._settle(found)
 
     def _overlapping(self, held: list[Row]) -> Iterator[tuple[Row, Row]]:
-        """Yield each paid period of `held` with every overlapping period.
+        """Yield each paid period of `held` with every overlapping period that was charged earlier.
 
-        The search runs backwards through the ledger, from the end of the period to an earlier paid period. No paid
-        period before the earlier period reaches further, except a period whose refund failed: see _within.
+        For each period, the search reads the subscription's periods backwards, from the period's last day, and stops at
+        the first paid period that begins before the period. A still older paid period could overlap the period only
+        by also overlapping the paid period at which the search stopped. The ledger prevents such an overlap, except
+        when a failed refund makes a period paid again: _compare_refunds looks for the overlaps of such a period.
         """
         ledger = Ledger(self.client, renewals=self.renewals)
 
@@ -224,8 +234,8 @@ class Audit:
                 yield from overlaps
 
     def _within(self, item: Row) -> list[Row]:
-        """Return all items of the ledger from a period's first day to its last: later periods may have billed days of
-        the period after its refund."""
+        """Return all items of the ledger from a period's first day to its last day. After the refund of the period,
+        other periods may have billed the same days, and the failure of the refund makes the days paid twice."""
         ledger = Ledger(self.client, renewals=self.renewals)
         found: list[Row] = []
         before: str | None = text(item, "period_end")

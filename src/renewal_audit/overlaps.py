@@ -8,12 +8,13 @@ from renewals.domain.renewal_items import renewal_from
 
 
 def overlapping(item: Item, beside: Iterable[Item]) -> list[Item]:
-    """Return the paid periods in `beside` with a day of the period `item`, if charged before `item`."""
+    """Return the paid periods in `beside` that share a day with the period `item` and were charged before `item`."""
     return [other for other in beside if _has_a_day_of(item, other) and _charged_before(other, item)]
 
 
 def overlaps_within(item: Item, within: Iterable[Item]) -> list[tuple[Item, Item]]:
-    """Return the pairs of the period and an overlapping paid period in `within`, the later charge first."""
+    """Return a pair for each paid period in `within` that shares a day with the period `item`. The pair holds both
+    periods; the period that was charged later comes first."""
     return [
         (item, other) if _charged_before(other, item) else (other, item)
         for other in within
@@ -22,12 +23,14 @@ def overlaps_within(item: Item, within: Iterable[Item]) -> list[tuple[Item, Item
 
 
 def is_paid_again(made: GatewayRefund, item: Item) -> bool:
-    """Whether a refund of the period failed. The days are then paid again, and may have been billed in between."""
+    """Whether a refund of the period failed, so that the period counts as paid again. Before the failure, a different
+    period may have billed the same days."""
     return made.state is GatewayRefundState.FAILED and made.payment_id == item.get("payment_id") and says_paid(item)
 
 
 def reaches_no_further(item: Item, start: str) -> bool:
-    """Whether the period is paid and begins before `start`. No older period can then have a day from `start` on."""
+    """Whether the period `item` is paid and begins before `start`. A still older paid period then has no day from
+    `start` on, unless the older period also overlaps `item`."""
     return says_paid(item) and text(item, "renewal_date") < start
 
 

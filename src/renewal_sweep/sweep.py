@@ -7,23 +7,26 @@ and two sweeps at once only send the same messages twice.
           the ledger
     all   every night: a scan of all subscriptions, in segments. The scan finds renewals due for more than 40 days,
           customers who may be owed a reminder, and customers with a new address since their mail bounced. The scan
-          also reports each row that cannot be charged as it stands, even a row outside every index (with 2025-3-1 as
-          its date, or without a date)
+          also reports each row that cannot be charged as it stands, even a row that no query by date finds (with a
+          missing date, or with a badly written date such as 2025-3-1)
 
-A subscription with a refused period is due on the next dunning date. The subscription is due at once after its card was
-replaced, or after the subscription ended or was moved, so that the workflow closes the period. A paused subscription is
-due when its renewal date must move past today.
+A subscription with a refused period is due on the next dunning date. Two cases are due at once. If the card was
+replaced, the workflow tries the new card. If the subscription ended, or its renewal date was moved, the workflow closes
+the refused period. A paused subscription is due once its renewal date has come: the workflow moves the renewal date to
+a later day, without a charge.
 
-A sweep is put off if more messages wait for a worker than the workers can take until the next sweep of the kind. The
-hourly sweep is also put off if at least as many messages wait as the sweep would send: the sweep would only send the
-same messages again. Messages at work, and failed messages during the delay before their next try, put off no sweep.
+The hourly sweep is put off if more messages wait for a worker than the workers can take in an hour, and the nightly
+sweep if more messages wait than the workers can take in a day. The hourly sweep is also put off if its rows are not
+more than the waiting messages, because the sweep would probably send only messages that already wait. A message that a
+worker has taken does not count as waiting, nor does a failed message during the delay before its next try.
 
-Both sweeps only plan: a sweep cuts its work into parts, and a separate run reads each part. A busy date is cut by
-counting, so that no single run reads or sends more than a page of the date. A run out of time hands on the rest of its
-part.
+Both sweeps only plan: a sweep cuts its work into parts, and a separate run reads each part. The sweep counts the rows
+of a date page by page, and makes a part of each page: no single run reads or sends all renewals of a busy date. When
+the time of a run is nearly over, the run hands the rest of its work to a further run.
 
-Outside production, a subscription may have a test clock, with a day of its own unknown to the index. An hourly scan
-looks for subscriptions with a test clock.
+Outside production, a subscription may have a test clock. Whether the subscription is due depends on the day of the test
+clock, and renewal-date-index does not know the day. The hourly sweep therefore also scans for subscriptions with a test
+clock.
 
 Decisions: D42, D46, D48 (DECISIONS.md).
 """
@@ -72,9 +75,9 @@ class Swept:
     """The result of a run.
 
     A renewal is unfinished from the moment its work begins (the claim, a further attempt, or a refusal not yet told to
-    the customer) until the renewal is receipted and mailed, or is refused or parked and the customer has been told. A
-    renewal waiting for its next dunning date, or for a person, is not unfinished. With test clocks, the age is wrong by
-    the difference between the clocks.
+    the customer) until its work is done: the renewal is paid, receipted and mailed, or the customer was told of the
+    refusal. A renewal that waits for its next dunning date, for a new address of the customer or for a person is not
+    unfinished.
 
     Attributes:
         rows: the number of rows read.
@@ -83,7 +86,8 @@ class Swept:
         bad: the number of bad rows reported.
         parts: the number of parts handed on to further runs.
         backlog: how many waiting messages put off the sweep, else 0.
-        oldest: the age in seconds of the oldest unfinished renewal met by the run; None if the run did not look.
+        oldest: the age in seconds of the oldest unfinished renewal met by the run; None if the run did not look. In a
+            deployment with test clocks the age can be wrong, because an item may hold moments of a test clock.
     """
 
     rows: int = 0
@@ -143,7 +147,7 @@ class Sweep:
                 unfinished = unfinished or left.kind is PartKind.SHARD
                 self._hand_on(replace(left, rows=counted["ScannedCount"]), done)
             if left.is_last_shard and not unfinished:
-                done.oldest = 0.0  # no part will report the age
+                done.oldest = 0.0  # no renewal is unfinished, and therefore no part reports an age
             left = left.after(counted) or self._planned_after(left)
             if left is not None and self.seconds_left() < ENOUGH_SECONDS:
                 self.hand_on({"sweep": SweepKind.DUE, "from": asdict(left)})
@@ -231,8 +235,9 @@ class Sweep:
             )
         untold = "(attribute_exists(notice) AND attribute_not_exists(parked))"
         wanted = f"#status IN ({', '.join(_CUT_OFF)}) OR {untold} OR next_attempt < :today OR refunds_due < :now"
+        # A dunning date before today was missed: the sweep finds dunning dates through the subscription's row, and the
+        # row was deleted, moved or overwritten. With test clocks, today proves nothing: no date is before "".
         overdue = "" if self.test_clock else self.today
-        # A missed dunning date: the subscription's row with the date is gone, or was moved or overwritten.
         values = {":shard": part.of, ":today": overdue, ":now": self.now, **_CUT_OFF}
         return self.client.query(
             TableName=self.renewals,
@@ -265,16 +270,18 @@ class Sweep:
     def _was_corrected(self, part: SweepPart, row: Row) -> bool:
         """Whether mail to the customer bounced within the last forty days, and the row has a new address by now.
 
-        Mail waiting for a new address must be mailed, whoever wrote the address. The row does not say whether mail
-        still waits. Mail bounces in real time, whatever day a row's clock shows: a row with a test clock depends on its
-        webhooks.
+        A new address can be written into the row without the API, and the mails that waited for the address must then
+        be sent. The row does not say whether mails still wait; the workflow finds out. A row with a test clock is left
+        out, because the bounce is dated in real time and cannot be compared with the day of the test clock: the mails
+        are then sent by a webhook.
         """
         if part.kind is not PartKind.SEGMENT or (self.test_clock and self.test_clock(row)):
             return False
         return mail_faults.was_corrected(row, self.now.date() - timedelta(days=DAYS))
 
     def _taken_up(self, rows: list[Row], done: Swept) -> Iterator[RenewalRequest]:
-        """Yield a request for each unfinished renewal; a request to settle refunds if only the refunds need a look."""
+        """Yield a request for each item: a request to renew, or a request to settle refunds if the item is listed only
+        because of its refunds."""
         for row in rows:
             only_refunds = not is_unfinished(row) and "next_attempt" not in row
             try:
@@ -284,14 +291,15 @@ class Sweep:
                 done.bad += 1
 
     def _is_quiet(self, row: Row) -> bool:
-        """Whether nobody is working on the renewal. With test clocks, only the charge can tell."""
+        """Whether no execution is working on the renewal, as far as the sweep can tell. With test clocks, the item's
+        moments cannot be compared with the sweep's: every renewal is then requested, and the charge decides."""
         until = {"touched_at": storable(self.now - QUIET), "lease_until": storable(self.now)}
         known = {name: value for name in until if isinstance(value := row.get(name), str)}
         return self.test_clock is not None or all(known[name] < until[name] for name in known)
 
     def _asks_for(self, part: SweepPart, row: Row) -> RenewalRequest | None:
-        """Return the part's request for the row; None for no request. Raises BadRow for a faulty row with a charge to
-        come."""
+        """Return the request that the row needs from the part, or None. Raises BadRow for a faulty row, unless the
+        subscription has ended."""
         clock = self.test_clock(row) if self.test_clock else None
         if (part.kind is PartKind.CLOCKS) is (clock is None):
             return None

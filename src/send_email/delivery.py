@@ -28,7 +28,7 @@ _LOOKS = 3
 
 
 class ReceiptAltered(RenewalError):  # noqa: N818
-    """The stored receipt differs from the hash in the ledger, and is not mailed."""
+    """The stored receipt no longer has the hash that the ledger recorded. The receipt is not mailed."""
 
 
 _ENDED = {
@@ -40,11 +40,11 @@ _ENDED = {
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """The mail of an execution about a renewal.
+    """The delivery of mails about renewals. Each execution of the workflow sends at most one mail.
 
     read_receipt: returns the bytes under a key of S3. receipt_link: returns the link to the receipt of a renewal, or to
-    the receipt of the named refund. dunning: the coming attempts after a refusal. customer_page: the page on which
-    customers update the payment method; empty without a page.
+    the receipt of the named refund. dunning: the dunning schedule, from which a mail about a refusal takes its dates.
+    customer_page: the page on which customers update the payment method; empty without a page.
     """
 
     ledger: Ledger
@@ -57,8 +57,8 @@ class Delivery:
     def deliver(
         self, subscription_id: str, customer_id: str, renewal_date: str, outcome: str, attempt: int
     ) -> MailOutcome:
-        """Send the receipt of a receipted renewal, or for other outcomes the notice about the attempt. A mail that is
-        no longer true is not sent.
+        """Send the mail that the outcome calls for: after the outcome `receipted` the receipt, after any other outcome
+        the notice that the renewal owes. A notice that is no longer true is dropped, and not sent.
 
         Raises:
             MailError: the mail was certainly not sent, and can be tried again.
@@ -83,15 +83,16 @@ class Delivery:
                 return MailOutcome.DROPPED
             name = renewal.notice
             if owed_mail(renewal) != name:
-                return MailOutcome.IN_PROGRESS  # another execution sends the period's receipt first
+                return MailOutcome.IN_PROGRESS  # the receipt goes out before any notice, by another execution
             refund = refunds.owed(renewal)
             if refund is not None and refund.kind is MailKind.REFUNDED and "receipt_key" not in refund.refund:
-                return MailOutcome.IN_PROGRESS  # a new refund: the execution that makes its receipt mails it
+                return MailOutcome.IN_PROGRESS  # the execution that makes the refund's receipt mails the refund
             told = renewal.mails.get(name)
             settled = told is not None and told.state.is_out
-            # The row may be older than the renewal, though one call read both: it is read again before dropping.
+            # One call read the row and the renewal, but the row may be older than the renewal. A notice that looks
+            # untrue is therefore compared with a fresh row before the notice is dropped.
             if settled or not (is_true(renewal, row) or is_true(renewal, self.ledger.row(renewal))):
-                with suppress(Overtaken):  # it is settled, or a newer notice has its own execution
+                with suppress(Overtaken):  # the notice is gone already, or a newer notice has its own execution
                     self.ledger.apply(mail_steps.drop_notice(renewal, name, self.post.now))
                 return MailOutcome.DROPPED
         return self._mail(renewal, name, row)

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 
 class _Headers(HeaderRegistry):
-    """The registry of Python, with a cache: Python makes a class for every header, a tenth of the time of a mail."""
+    """Python's registry of header classes, with a cache. Without the cache, Python makes a new class for every header,
+    and spends a tenth of the time of composing a mail on the classes."""
 
     @cache  # noqa: B019  (there is one registry)
     def __getitem__(self, name: str) -> type[BaseHeader]:
@@ -31,7 +32,7 @@ class _Headers(HeaderRegistry):
         return made
 
 
-# Some servers relay no eight-bit mail. With seven bits, every byte of the PDF arrives.
+# Some servers do not relay mail with eight-bit characters. A mail encoded in seven bits passes through every server.
 _POLICY = SMTP.clone(cte_type="7bit", header_factory=_Headers())
 
 _SUBJECTS = {
@@ -60,10 +61,11 @@ class Attachment:
 
 @dataclass(frozen=True, slots=True)
 class Prospects:
-    """The consequences of a refusal that mails tell.
+    """What follows a refused payment, as the mails tell the customer.
 
     retry_on: the day on which the same card is tried again; None after a hard decline, or if the customer must confirm.
-    ends_on: the day on which the payment is given up, early in the morning: the customer must act before the day.
+    ends_on: the day on which the payment is given up. The customer must act before the day, since giving up happens
+    early in the morning.
     ends_as: the status of the subscription afterwards, canceled or unpaid. page: the URL of the customer page; empty
     without a page.
     """
@@ -83,11 +85,13 @@ def compose(
     prospects: Prospects | None = None,
     attachment: Attachment | None = None,
 ) -> EmailMessage:
-    """Compose a mail of the kind, which is not a reminder.
+    """Compose a mail about a renewal. Reminders are composed by `remind`.
 
-    sender, to: deliverable addresses. prospects: None if no further attempt and no end follow, as after a payment.
+    sender, to: deliverable addresses. prospects: None if nothing follows, neither a further attempt nor the end of the
+    subscription, for example after a payment.
     """
-    owed = refunds.owed(renewal) if kind in refunds.NOTICES else None  # a refund may be owed beside a receipt
+    # A refund may be owed while the mail is about something else, for example the receipt.
+    owed = refunds.owed(renewal) if kind in refunds.NOTICES else None
     amount = wording.price(owed.refund["amount"] if owed else renewal.amount, renewal.currency)
     subject = _SUBJECTS[kind].format(plan=_line(renewal.plan), amount=amount)
     if kind is MailKind.RECEIPT:
@@ -205,7 +209,8 @@ def _attached(name: str, attachment: Attachment | None) -> list[str]:
 
 
 def _refund_facts(renewal: Renewal, owed: refunds.Owed) -> list[tuple[str, str]]:
-    """List the amount, number and transaction of the refund, and the facts of the payment under names of their own."""
+    """List the amount, number and transaction of the refund, and the facts of the refunded payment. The names tell both
+    apart, for example "Amount refunded" and "Amount paid"."""
     amount = wording.money(owed.refund["amount"], renewal.currency)
     names = {MailKind.REFUND_PENDING: "Refund on its way", MailKind.REFUND_FAILED: "Failed refund"}
     facts = [
@@ -325,11 +330,13 @@ def _for_period(renewal: Renewal) -> str:
 
 
 def _display_name(text: str) -> str:
-    """Return a name in a form that is safe before an address: on a line, without the special characters of a header.
+    """Return a name that can safely stand before an address in a header. The name is a single line, and has no special
+    characters of a header.
 
-    Python's header folding drops the quotes of a long name, and a comma in the name would then begin an address. A name
-    in the form of an encoded word (=?utf-8?q?Lee=2C_eve=40evil=2Eexample?=) would be decoded on arrival, and some
-    programs decode before looking for commas: therefore the characters at both ends of an encoded word are removed too.
+    Quotes do not protect a comma in a name: Python's header folding drops the quotes of a long name, and the comma
+    would then begin a further address. Encoding does not protect a comma either: some mail programs first decode an
+    encoded word (=?utf-8?q?Lee=2C_eve=40evil=2Eexample?=), and then look for commas. The equals signs and question
+    marks of encoded words are therefore removed, too.
     """
     return printable.line(text.translate(_SPECIALS), 60)
 
@@ -338,10 +345,12 @@ _SPECIALS = str.maketrans(dict.fromkeys('()<>[]:;@\\,."=?', " "))
 
 
 def _subject(text: str) -> str:
-    """Return a subject in a form that is safe in a header: on arrival, no program decodes a part of the subject."""
+    """Return a subject without the beginning of an encoded word, so that no mail program decodes a part of the
+    subject."""
     return text.replace("=?", "= ?")
 
 
 def _line(text: str) -> str:
-    """Return a user's text as a single line, with which nobody can forge a header or a line of the mail."""
+    """Return a user's text as a single line. Without line breaks, the text cannot forge a header or a line of the
+    mail."""
     return printable.line(text, 200)

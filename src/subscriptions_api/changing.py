@@ -196,7 +196,14 @@ def _if_repeatable(key: str | None, status: int) -> Repeatable | None:
 
 
 def _refuse_faults(row: Row, changed: Mapping[str, object] | None, today: date) -> None:
-    """Refuse a row that cannot be charged because of the caller's values. changed: the attributes; None for all."""
+    """Refuse a row if a value from the caller makes the row impossible to charge. Faults that the row had before are
+    not the caller's, and are not refused.
+
+    changed: the attributes that the caller changes; None for a new row, with all values from the caller.
+
+    Raises:
+        BadRequest: names the field at fault.
+    """
     try:
         checked = subscription.parse(row)
     except BadRow as bad:
@@ -216,19 +223,21 @@ def _refuse_faults(row: Row, changed: Mapping[str, object] | None, today: date) 
 def _anchored(row: Row, changes: Mapping[str, Value], today: date) -> dict[str, Value]:
     """Return the changes, with their consequences for the renewal day.
 
-    A new interval derives the anchor from the date. A new anchor moves the date to the next day of that number, unless
-    the date falls on the anchor already.
+    A change of the interval to or from days or weeks removes the anchor day: an interval of months or years then aims
+    at the renewal date's own day of the month. A new anchor day moves the renewal date to the next such day, unless the
+    renewal date already falls on the anchor day.
 
     Raises:
-        BadRequest: the anchor does not fit the interval or the calendar.
-        NotAllowed: a charge is due: at the renewal date, or at once if the row was made active by hand after a pause.
+        BadRequest: the anchor day does not fit the interval or the calendar.
+        NotAllowed: the renewal date cannot move: the subscription is not active, or a charge is due. A row that was
+            made active by hand after a pause is due at once, whatever its renewal date.
     """
     if "anchor_day" not in changes:
         return {**changes, **subscription.anchor_of_interval(row, changes)}
     try:
         checked = subscription.parse({**row, **changes})
     except BadRow:
-        return dict(changes)  # the caller is told the fault, or the row had the fault before
+        return dict(changes)  # _refuse_faults answers a fault of the caller, and ignores older faults
     if not checked.schedule.is_anchored:
         raise BadRequest([{"field": "body.anchor_day", "reason": "is of months and years only"}])
     try:
@@ -244,8 +253,8 @@ def _anchored(row: Row, changes: Mapping[str, Value], today: date) -> dict[str, 
 
 
 def _renew_if_due(row: Row) -> None:
-    """Start the workflow if the row has work: a payment that is due, or a payment to be given up that was begun,
-    refused or failed."""
+    """Start the workflow if the row has work: a due payment, a refused payment, or an open payment of a subscription
+    that is no longer live. An open payment was begun, refused or failed, and must then be given up."""
     live = subscription.is_live(row)
     due = live and str(row.get("renewal_date")) <= shared.moment(row).today.isoformat()
     if due or "next_attempt" in row or (not live and shared.register().has_open_charge(row)):
@@ -253,8 +262,8 @@ def _renew_if_due(row: Row) -> None:
 
 
 def _mail_what_waited(row: Row) -> None:
-    """Start an execution for every period whose mail waits for a new address, the oldest period first. If a call is
-    interrupted, the same change made again starts the missing executions."""
+    """Start an execution for every period whose mail waits for a new address, the oldest period first. If the function
+    is interrupted half-way, making the same change again starts the missing executions."""
     periods = shared.register().ledger.periods(text(row, "subscription_id"))
     waited = [each for each in periods if has_parked(each)]
     for renewal in reversed(waited):

@@ -2,7 +2,7 @@
 
 Event: an API Gateway proxy event. Reply: a proxy reply with 202 (accepted), 400 (names the field at fault), 401 (no
 valid signature), 404 (wrong path), 413 (too large), 503 (AWS faltered, the sender should retry) or 500 (every other
-error). Replies reveal no data of ours except the ids in the request.
+error). Replies hold no data of ours: a reply repeats only ids from the request.
 """
 
 import base64
@@ -21,7 +21,7 @@ from renewals.runtime.telemetry import Event, Reply
 from webhook_handler import signing_secrets
 from webhook_handler.webhook import LARGEST_BODY, BadBody, RequestOutcome, parse, signed
 
-_REREAD_AFTER_SECONDS = 60
+_REREAD_AFTER_SECONDS = 60  # forged requests must not each cause a call of Secrets Manager
 
 
 @telemetry.observed
@@ -69,7 +69,7 @@ def _receive(event: Event) -> Reply:
 
 
 def _body(event: Event) -> bytes | None:
-    """Return the body's bytes as received; None if the event calls the body base64 and the body is not."""
+    """Return the body's bytes as received; None if the event declares the body as base64, and decoding fails."""
     body = str(event.get("body") or "")
     if not event.get("isBase64Encoded"):
         return body.encode("utf-8", "surrogatepass")
@@ -80,22 +80,23 @@ def _body(event: Event) -> bytes | None:
 
 
 def _signed(body: bytes, headers: dict[str, str]) -> bool:
-    """Whether the body carries a valid signature. If the cached secret fails, the secret may have been rotated: the
-    handler reads the secret again and checks once more."""
+    """Whether the request carries a valid signature. If the cached secrets do not match, the secret may have been
+    rotated: the handler reads the secret again, at most once a minute, and checks once more."""
     held = _secret()
     secrets, read_at = held[0]
     if signed(body, headers, secrets):
         return True
     if time.monotonic() - read_at < _REREAD_AFTER_SECONDS:
         return False
-    held[0] = secrets, time.monotonic()  # if reading fails, the old copy still serves other senders
+    held[0] = secrets, time.monotonic()  # if reading fails, keep the old secrets for another minute
     held[0] = _read_secret()
     return signed(body, headers, held[0][0])
 
 
 @cache
 def _secret() -> list[tuple[tuple[str, ...], float]]:
-    """The process's only copy of the signing secrets, held in a list for replacement."""
+    """Return the process's only copy of the signing secrets, with the time of reading. The copy is the single element
+    of a list, so that a newer copy can replace the cached copy."""
     return [_read_secret()]
 
 
@@ -105,8 +106,8 @@ def _read_secret() -> tuple[tuple[str, ...], float]:
 
 
 def _start(request: RenewalRequest) -> str:
-    """Start the workflow and return the execution's ARN. The execution gets no name, since a name would protect
-    nothing: the ledger makes a second execution harmless."""
+    """Start the workflow and return the execution's ARN. The execution gets no name: a name would prevent a second
+    execution for the same webhook, but the ledger already makes a second execution harmless."""
     workflow = setting("STATE_MACHINE_ARN")
     return aws.step_functions().start_execution(stateMachineArn=workflow, input=request.to_json())["executionArn"]
 
