@@ -5,7 +5,8 @@
 
 Sources: Stripe, "How PaymentIntents work" (docs.stripe.com/payments/paymentintents/lifecycle), API reference
 "PaymentIntents", "Error codes" for payment_intent_unexpected_state and authentication_required. An intent succeeds only
-once: every attempt creates a charge, and attempts are possible only in the first three states.
+once, because an attempt is possible only in the three states whose names begin with "requires". Every attempt that
+reaches the bank adds a charge to the intent.
 """
 
 import secrets
@@ -21,10 +22,12 @@ from local.gateway.world import Call, Object, Settlement, World
 _OPEN = ("requires_payment_method", "requires_confirmation", "requires_action")
 
 _MOST_DECLINES = 10
-"""Stripe cancels an intent after a varying number of confirmations; ten declines were measured."""
+"""Stripe cancels an intent after too many confirmations, and names no number. The sandbox cancels an intent after the
+number of declines that others have measured."""
 
 _NOTIFIED_FOR = 26 * 3600
-"""Seconds that a card issued in India stays in processing, off session (docs.stripe.com/india-recurring-payments)."""
+"""For this many seconds, an off-session payment with a card issued in India stays in `processing`, while the customer
+is notified (docs.stripe.com/india-recurring-payments)."""
 
 
 def _types(given: Any) -> list[str] | None:
@@ -33,7 +36,8 @@ def _types(given: Any) -> list[str] | None:
 
 
 def _keep_options(intent: Object, given: Any) -> None:
-    """Store the card options. Stored-credential usage applies only to a card that is already saved.
+    """Store the card options. Raises 400 for `stored_credential_usage` together with `setup_future_usage`: the first
+    option is about a card that is already saved, and the second option saves a card.
 
     See docs.stripe.com/payments/cards/charging-saved-cards.
     """
@@ -84,7 +88,9 @@ def create(world: World, call: Call) -> Object:
 
 
 def _automatic(given: Any) -> Object | None:
-    """Return the automatic payment methods. Without named types the account's settings apply, redirects included."""
+    """Return the automatic payment methods; None if the call names the types of payment methods. Without named types,
+    the account's settings decide, and the settings allow payment methods that redirect the customer.
+    """
     if _types(given):
         return None
     chosen = given.get("automatic_payment_methods", {"enabled": True})
@@ -227,7 +233,9 @@ def _charge(
     authenticated: bool = False,
     bare: bool = False,
 ) -> Object:
-    """Attempt the card once, with a charge that succeeds, fails (raises 402), or is pending."""
+    """Attempt the card once. The attempt adds a charge, and the charge succeeds, fails (raises 402), or is pending
+    while the intent is in `processing`.
+    """
     decline = world.cards[method["id"]].decline
     if decline:
         raise _declined(world, intent, method, decline, attempted=True, bare=bare)
@@ -344,7 +352,7 @@ def authenticate(world: World, identity: str, *, succeeds: bool) -> Object:
 def paid_elsewhere(world: World, customer: str, amount: int, currency: str, kind: str) -> Object:
     """Add a payment of this customer made through a different system, by Link or another `kind` that is not a card.
 
-    Attributes that are optional in Stripe's types are missing.
+    The intent and the charge are made without the attributes that Stripe may leave out.
     """
     world.referred("customer", customer, "customer")
     intent = world.add(
@@ -364,7 +372,9 @@ def paid_elsewhere(world: World, customer: str, amount: int, currency: str, kind
 
 
 def settle(world: World, identity: str, *, succeeds: bool) -> Object:
-    """End `processing`. Raises 400 in any other state."""
+    """End the state `processing` of an intent, with success or with a decline. Raises 400 if the intent has any other
+    state.
+    """
     intent = world.at_path("payment_intent", identity)
     if intent["status"] != "processing":
         raise _unexpected(f"Nothing to settle: the status is {intent['status']}.", intent)

@@ -1,7 +1,7 @@
 """The events of the simulated year: the subscriptions, the actions of the customers, and the failures.
 
-All events are drawn in advance from the seed, with a separate source for every subscriber: a seed always tells the same
-story, however fast the machine is. This module knows nothing about the product.
+All events are drawn in advance from the seed, with a separate source of random numbers for every subscriber. A seed
+therefore always tells the same story, however fast the machine is. This module knows nothing about the product.
 """
 
 from collections import defaultdict
@@ -23,10 +23,12 @@ DUNNING_DAYS = (1, 3, 5, 7)
 """The parameter of the simulated stack: days after the first attempt."""
 
 _MOST_UNMAILED = 8
-"""The largest number of periods charged without a good address: the product looks back on ten periods."""
+"""At most this many periods of a subscription are charged while the customer's mailbox is missing. The product looks
+for waiting mails only in the latest ten periods."""
 
 _LATE = 60
-"""An address that is never corrected goes bad at most this many days before the calm end."""
+"""Only around renewals in this many days before the calm end (Story.calm_from), a mailbox vanishes for ever: the row's
+address is never corrected."""
 
 _SHORT = 100
 """In a story of fewer days, every renewal is twice as eventful."""
@@ -48,8 +50,8 @@ class Price:
 class CardBehaves:
     """Changes the behaviour of the saved card from now on.
 
-    The card is good, has no_money, is declined, was lost, has expired, asks for 3-D Secure, or is detached: the
-    customer has removed the card at the gateway.
+    behaviour: good; no_money and declined, a soft decline; lost and expired, a hard decline; asks, a payment that needs
+    3-D Secure; detached, a card that the customer has removed at the gateway.
     """
 
     behaviour: str
@@ -116,7 +118,9 @@ class RefundFails:
 
 @dataclass(frozen=True)
 class Webhooks:
-    """A number of signed webhooks at once, with the day's price or an outdated price."""
+    """A number of signed webhooks, sent at once. The webhooks name the given outdated price, or without a price the
+    subscription's current price.
+    """
 
     copies: int
     price: Price | None = None
@@ -124,7 +128,9 @@ class Webhooks:
 
 @dataclass(frozen=True)
 class GatewayTrouble:
-    """A number of calls for this customer meet a hostile mode, until the end of the day."""
+    """The gateway fails for a number of calls about this customer, at most until the end of the day. mode: a hostile
+    mode of local.gateway.hostile.
+    """
 
     mode: str
     operation: str
@@ -185,7 +191,8 @@ class Subscriber:
     Attributes:
         first: the first renewal date.
         created: the day on which the row is written.
-        refused_within: the days of refusals; on such days the sweep must run twice.
+        refused_within: the days from each refusal on, until the refusal can have no more effect. On such days, the
+            sweep runs once more if the subscription renews by days or weeks.
         changed: the changes of the interval, each with the renewal date of the change.
     """
 
@@ -215,13 +222,13 @@ class Subscriber:
         dates: list[date] = []
         for since, change in self.changed:
             dates += [day for day in renewal_dates(first, interval, count, anchor, last) if day < since]
-            # Monthly renewals keep the day of the month, as far as the new first date allows.
+            # The first date of the new interval keeps the anchor, or sets a new anchor: see _kept.
             first, interval, count, anchor = since, change.interval, change.count, _kept(anchor, since)
         return tuple(dates + list(renewal_dates(first, interval, count, anchor, last)))
 
     def is_declined_on(self, due: date) -> bool:
-        """Tell whether the card is refused on that date, and nothing else comes due before the refusal's consequences
-        are over.
+        """Tell whether the card is declined on the renewal date `due`, in a subscription whose next renewal date comes
+        after the end of dunning.
         """
         behaviours = {action.behaviour for action in self.actions.get(due, ()) if isinstance(action, CardBehaves)}
         return self.interval in ("month", "year") and not behaviours.isdisjoint((*_SOFT, *_HARD, "detached"))
@@ -266,7 +273,7 @@ class Story:
         """The days on which charging is turned off: a few in a row every two or three months, none next to downtime.
 
         Charging is turned off in the middle of renewals on the first day, and turned on in the middle of a sweep on the
-        day after the last. The first day is the day of a fortnight with the most renewals under way.
+        day after the last. The first day is chosen among fourteen days: the most renewals are under way on that day.
         """
         random, off, day = _drawn_from(self.seed, "switch"), set[date](), FIRST_DAY + timedelta(days=9)
         while True:
@@ -290,7 +297,9 @@ class Story:
 
     @cached_property
     def audited(self) -> frozenset[date]:
-        """The days after which the audit looks back: the days of outside refunds."""
+        """The days on which somebody refunds a payment in the gateway's dashboard, or such a refund fails. The audit
+        runs in the evening of each such day.
+        """
         return frozenset(
             day
             for subscriber in self.subscribers
@@ -305,8 +314,8 @@ class Story:
         return day not in self.off and day - timedelta(days=1) in self.off
 
     def caught(self, day: date) -> tuple["Subscriber", ...]:
-        """Return the subscribers whose renewals are under way when charging is turned off: due on `day`, without
-        further events.
+        """Return the subscribers whose renewals are under way when charging is turned off on `day`: the subscribers
+        that are due on `day`, and meet no other event on `day`.
         """
         return _caught(self.subscribers, day)
 
@@ -338,7 +347,8 @@ class Story:
     def subscribers(self) -> tuple[Subscriber, ...]:
         """The drafted subscribers, with some cards removed at the gateway, rows edited by hand, and outside refunds.
 
-        The additions are drawn last, from their own source: without the additions the story stays the same.
+        The additions are drawn after the rest of the story, from random numbers of their own: the rest of the story
+        would be the same without the additions.
         """
         sources = (_drawn_from(self.seed, f"{number}/by hand") for number in range(self.subscriptions))
         return tuple(
@@ -348,10 +358,11 @@ class Story:
 
     @cached_property
     def vanished(self) -> Mapping[str, tuple[Vanished, ...]]:
-        """The vanishing mailboxes of every subscription, in order, around renewals without failures other than a
-        declined card.
+        """The mailboxes that vanish, for every subscription in the order of the days. A mailbox vanishes only near a
+        renewal that meets no failure, or no other failure than a declined card.
 
-        Drawn last, from their own source: without vanishing mailboxes the story stays the same.
+        The mailboxes are drawn after the rest of the story, from random numbers of their own: the rest of the story
+        would be the same without missing mailboxes.
         """
         return {
             subscriber.id: tuple(self._vanished(subscriber, _drawn_from(self.seed, f"{number}/mail")))
@@ -364,7 +375,8 @@ class Story:
         for due in subscriber.dates(self.calm_from):
             lot, earlier, patience = random.random() / often, random.randint(0, 9), random.choice((2, 5, 12, 40))
             declined = subscriber.is_declined_on(due)
-            latest = due + timedelta(days=DUNNING_DAYS[-2] + 1 if declined else 0)  # a day after the final notice
+            # If the card is declined, the mailbox vanishes at the latest on the day after the final notice.
+            latest = due + timedelta(days=DUNNING_DAYS[-2] + 1 if declined else 0)
             since = self._ordinary_from(max(free_from, latest - timedelta(days=earlier)))
             if lot > (0.5 if declined else 0.2) or since > latest:
                 continue
@@ -383,7 +395,9 @@ class Story:
                 address, free_from = then, corrected + timedelta(days=1)
 
     def _ordinary_from(self, day: date) -> date:
-        """Return the first day from `day` on that begins without delayed renewals and has a sweep that charges."""
+        """Return the first ordinary day, `day` or later. On an ordinary day and on the day before, a sweep runs and
+        charging is on.
+        """
         stopped = self.down | self.off
         while {day, day - timedelta(days=1)} & stopped:
             day += timedelta(days=1)
@@ -394,8 +408,8 @@ class Story:
         return frozenset(gone.address for each in self.vanished.values() for gone in each if gone.since <= day)
 
     def asked_for_mails(self, day: date) -> Iterator[tuple["Subscriber", int]]:
-        """Yield the subscribers with an address corrected on `day`, and the number of periods with possibly waiting
-        mails.
+        """Yield each subscriber whose address is corrected on `day`, with the number of periods whose mails may wait
+        for the new address.
         """
         for subscriber in self.subscribers:
             for gone in self.vanished[subscriber.id]:
@@ -423,8 +437,8 @@ class Story:
     def sweeps(self, day: date) -> int:
         """Return the number of sweeps on that day.
 
-        The result is 0 on a day of downtime and 1 while charging is off. On other days the result suffices to catch up
-        delayed renewals, which takes a round for every period of a subscription.
+        The result is 0 on a day of downtime and 1 while charging is off. After such days, every delayed day adds a
+        sweep, because a sweep renews a single period of each subscription.
         """
         if day in self.down:
             return 0
@@ -435,7 +449,8 @@ class Story:
             before -= timedelta(days=1)
         piled_up = (day - before).days
         refused = any(day in s.refused_within and s.interval in ("day", "week") for s in self.subscribers)
-        # A first round records the payment that a bank decided until today; the next round renews the period due today.
+        # Yesterday the bank left a payment undecided. The first sweep of today records the bank's decision, and the
+        # next sweep renews the period that is due today.
         decided = day - timedelta(days=1) in self.processing
         return 1 + piled_up + (refused or decided)
 
@@ -481,7 +496,8 @@ _TROUBLES = (
     GatewayTrouble("processing", "payment_intents.confirm", 1, seconds=20 * 3600),
     GatewayTrouble("processing", "payment_intents.confirm", 1, seconds=20 * 3600),
 )  # fmt: skip
-# Recording a payment is the most delicate call. It is killed as often as all other calls together.
+# The numbers of the AWS calls at which a function may be killed. The eighth call of process-payment records the
+# payment: a crash there is the most dangerous, and number 8 is drawn as often as all other numbers together.
 _CALLS = {
     "process-payment": (1, 3, 5, 6, 8, 8, 8, 8),
     "generate-receipt": (1, 2, 3),
@@ -601,7 +617,9 @@ class _Draft:
         self._late_webhook(due + timedelta(days=self._random.randint(1, 5)), None)
 
     def _late_webhook(self, day: date, price: Price | None) -> None:
-        """Add an unneeded webhook. On a day without a sweep, the webhook would be needed, so such days are left out."""
+        """Add a webhook that nobody needs, because the day's sweep starts the renewals that are due. On a day without a
+        sweep, the webhook itself would start a renewal: no webhook is added on such a day.
+        """
         if day in self._story.calendar and day not in self._story.down:
             self._at(day, Webhooks(1, price))
             self._quiet_until = max(self._quiet_until, day)
@@ -609,8 +627,9 @@ class _Draft:
     def _pause(self, due: date) -> bool:
         """Pause, and resume on a later renewal date.
 
-        Resuming on a different day would move the renewal date to that day. The sweep of the day before has already
-        skipped the periods that came due in the pause.
+        On the day of the resumption, the row's renewal date is the same day: on the day before, the sweep moved the
+        date past the periods of the pause. Resuming on a different day would move the renewal date to the different
+        day. A day is therefore left out if no sweep runs on the day or on the day before.
         """
         paused_on = self._before(due)
         later = due + timedelta(days=self._random.randint(2, 40))
@@ -648,7 +667,7 @@ def _caught(subscribers: Iterable[Subscriber], day: date) -> tuple[Subscriber, .
 
 
 def _removed_cards(subscriber: Subscriber, random: Random) -> Subscriber:
-    """Replace half of the permanent refusals by cards that the customer has removed."""
+    """Change half of the hard declines: the card is not lost or expired, but removed by the customer at the gateway."""
 
     def removed(action: Action) -> Action:
         refused = isinstance(action, CardBehaves) and action.behaviour in _HARD
@@ -693,8 +712,8 @@ def _refunded(subscriber: Subscriber, random: Random, story: Story) -> Subscribe
 
 
 def _renewed_by_the_week(subscriber: Subscriber, random: Random, story: Story) -> Subscriber:
-    """Renew weekly from a date on, and after four weeks at the old interval again: later renewals fall on a different
-    day.
+    """Let most monthly subscriptions renew weekly for four weeks, and then monthly again. The monthly renewals after
+    the four weeks fall on a different day of the month.
     """
     quiet_from = max((*subscriber.actions, *subscriber.refused_within, subscriber.created)) + timedelta(days=2)
     dates = [day for day in subscriber.dates(story.calm_from) if day > quiet_from]
@@ -716,14 +735,14 @@ def _frozen(actions: Mapping[date, list[Action]]) -> dict[date, tuple[Action, ..
 
 
 def _kept(anchor: int, day: date) -> int:
-    """Return the day of the month that renewals aim at from `day` on: `anchor` if `day` fits the anchor, else the day
-    itself.
+    """Return the anchor of the renewals from `day` on. If `day` is the date of the old `anchor` in its month, the
+    anchor stays the same; otherwise the day of the month of `day` is the new anchor.
     """
     return anchor if month_day(day, anchor) == day else day.day
 
 
 def _often(interval: str, days: int) -> float:
-    """Return the eventfulness of every renewal in a story of so many days."""
+    """Return a factor for the probability of events around a renewal: 1 for a monthly renewal in a long story."""
     return {"day": 0.15, "week": 0.5}.get(interval, 1.0) * (2 if days < _SHORT else 1)
 
 
@@ -732,8 +751,9 @@ def _drawn_from(seed: int, what: str) -> Random:
 
 
 def _month_end(first: date, anchor: int, earliest: date, before: date) -> tuple[date, int]:
-    """Return the renewal date anchored at `anchor` in that month or the next month; unchanged values if neither
-    fits.
+    """Return a first renewal date that falls on `anchor`, and the anchor. The date lies in the month of `first` or in
+    the next month. If neither date lies from `earliest` on and before `before`, return `first` and its own day of the
+    month.
     """
     for month in (first.replace(day=1), (first.replace(day=1) + timedelta(days=31)).replace(day=1)):
         last = (month + timedelta(days=31)).replace(day=1) - timedelta(days=1)
@@ -744,6 +764,6 @@ def _month_end(first: date, anchor: int, earliest: date, before: date) -> tuple[
 
 
 def gateway_rule(trouble: GatewayTrouble) -> dict[str, Any]:
-    """Return the rule for the sandbox gateway's control."""
+    """Return the number of failing calls, and the seconds if set, in the form that the sandbox's control expects."""
     rule: dict[str, Any] = {"calls": trouble.calls}
     return rule if trouble.seconds is None else rule | {"seconds": trouble.seconds}

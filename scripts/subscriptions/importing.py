@@ -1,7 +1,9 @@
-"""Compares the lines of a file with the table: new subscriptions, existing subscriptions, and differing subscriptions.
+"""Imports the subscriptions of a file. Each line is compared with the table: the subscription of the line is new,
+exists with the same values, or exists with different values.
 
-The import creates every subscription like the API, in its own transaction, and never overwrites a subscription. An
-interrupted import can therefore be run again: the finished part already exists.
+The import creates each new subscription in a transaction of its own, as the API does, and never overwrites a
+subscription. An interrupted import can therefore be run again: the second run finds the subscriptions that the first
+run created, and creates only the rest.
 """
 
 from collections import Counter
@@ -29,7 +31,18 @@ _BATCH = 100
 
 
 class Verdict(StrEnum):
-    """The result of a line."""
+    """The result of a line.
+
+    Attributes:
+        NEW: no such subscription exists. A run that writes creates the subscription; the verdict is then CREATED.
+        CREATED: the run has created the subscription.
+        THERE: the subscription exists, with the values of the line.
+        RENEWED: as THERE, but renewals have moved the renewal date since.
+        HELD_BACK: the new subscription is already due, and the run does not accept due subscriptions.
+        DIFFERENT: the subscription exists with different values, or existed and was deleted.
+        UNVERIFIED: the gateway gave no answer about customer and card.
+        BAD: the line is at fault, or the gateway does not accept its customer or card.
+    """
 
     NEW = "new"
     CREATED = "created"
@@ -91,7 +104,8 @@ class Import:
 
     Attributes:
         register: the subscriptions.
-        today: returns the present date of a row; a row's test clock counts in deployments with test clocks.
+        today: returns the present date for a row: the day of the row's test clock, if the row has a test clock and the
+            deployment heeds test clocks; else the business's day.
         asked: who imports, and when; None if nothing must be written.
         charge_due: whether subscriptions that are already due are accepted.
         workers: the threads.
@@ -111,12 +125,13 @@ class Import:
             yield from self.workers.map(self._settle, self._judge(batch))
 
     def _judge(self, batch: Iterable[Line]) -> list[Judged]:
-        """Return the intended results of these lines. Writes nothing."""
+        """Return the lines with their results before anything is written. The result NEW is not final: see _settle."""
         lines = list(batch)
         good = {line.subscription.subscription_id: line.subscription for line in lines if line.subscription is not None}
         keys = ((each, new.customer_id) for each, new in good.items())
         standing = {each: [row] for each, row in self.register.rows(keys)}
-        # A dry run creates nothing, and therefore finds a row of a different customer only by reading.
+        # register.rows finds an id only together with the customer of the line. A run that writes notices a row of a
+        # different customer when the creation fails. A dry run creates nothing, and must read the rows of absent ids.
         if self.asked is None:
             absent = [each for each in good if each not in standing]
             standing |= dict(zip(absent, self.workers.map(self.register.ledger.rows, absent), strict=True))
@@ -163,7 +178,9 @@ class Import:
 
 
 def _compared(line: Line, subscription: Subscription, rows: list[Item]) -> Judged:
-    """Compare the line with the existing rows. A date that renewals have moved on is no difference."""
+    """Compare the line with the existing rows. A later renewal date in the row is no difference, because renewals move
+    the date.
+    """
     try:
         [there] = [parse(each) for each in rows]
     except BadRow as bad:
