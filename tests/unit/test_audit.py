@@ -880,11 +880,11 @@ def measured(renewals: int) -> tuple[int, int, int]:
     return report["counts"]["receipted"], len(world.cuts.calls), peak
 
 
-@pytest.mark.parametrize(("least", "most"), share([(300, 900), (300, 1_500)], of=2))
+@pytest.mark.parametrize(("least", "most"), share([(200, 600), (300, 1_500)], of=2))
 def test_memory_stays_flat_and_calls_are_few(least: int, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Many more renewals need hardly more memory. Beside the calls to S3, a renewal takes one call, for the periods not
     to be overlapped, and 25 renewals together take at most three more."""
-    monkeypatch.setattr(audit, "_PAGE", 100)
+    monkeypatch.setattr(audit, "_PAGE", 50)
     monkeypatch.setattr(audit, "_TOGETHER", 100)  # so that the fewer renewals, too, are compared in several steps
     (few, _, little), (many, calls, much) = measured(least), measured(most)
     assert (few, many) == (least, most)
