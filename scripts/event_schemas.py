@@ -69,6 +69,11 @@ def schema(kind: EventType) -> Schema:
         "sequence": {"type": "integer", "minimum": 0, "description": "Rises within a subscription"},
         "subscription_id": _TEXT,
         "customer_id": _TEXT_OR_NULL,
+        "entitled_until": {
+            "type": ["string", "null"],
+            "format": "date",
+            "description": "The first day on which the customer is not entitled; null if no such day is known",
+        },
         "data": {
             "type": "object",
             "properties": data | _FROM_A_PERIOD.get(kind, {}),

@@ -15,7 +15,16 @@ from pathlib import Path
 from typing import Any
 
 CALLS = {
-    "dynamodb": {"BatchGetItem", "GetItem", "Query", "Scan", "TransactWriteItems", "UpdateItem"},
+    "dynamodb": {
+        "BatchGetItem",
+        "DeleteItem",
+        "GetItem",
+        "PutItem",
+        "Query",
+        "Scan",
+        "TransactWriteItems",
+        "UpdateItem",
+    },
     "events": {"PutEvents"},
     "lambda": {"Invoke"},
     "s3": {"GetObject", "HeadObject", "PutObject"},

@@ -10,13 +10,14 @@ The streams are the outbox: a renewal makes no call for its events, and ends wel
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from functools import cache
 from typing import NamedTuple
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from event_publisher.bus import Bus, Envelope
 from event_publisher.envelopes import Envelopes
+from event_publisher.outlets import Bus, Deliveries, Envelope
 from event_publisher.stream import Reader, Unreadable, position_of, read
 from renewals.domain.errors import NotHandedOver
 from renewals.ledger.table import Ledger
@@ -68,12 +69,12 @@ def _set_aside(record: Event) -> None:
 
 
 def _not_told(found: list[_Found]) -> str | None:
-    """Put the events on the bus. Return the position of the first record with an event that was not taken."""
+    """Put the events into the outlets. Return the position of the first record with an event that was not taken."""
     events = [event for each in found for event in each.events]
     if not events:
         return None
     try:
-        refused = _bus().put(events)
+        refused = set[str]().union(*(outlet.put(events) for outlet in _outlets()))
     except (BotoCoreError, ClientError) as error:
         telemetry.logger().error("not told", extra={"error": str(error)})
         refused = {str(event["id"]) for event in events}
@@ -96,9 +97,11 @@ def _reader() -> Reader:
 @cache
 def _envelopes() -> Envelopes:
     ledger = Ledger(aws.dynamodb(), renewals=setting("RENEWALS_TABLE"), subscriptions=setting("DYNAMODB_TABLE"))
-    return Envelopes(ledger, setting("DEPLOYMENT"))
+    return Envelopes(ledger, setting("DEPLOYMENT"), timedelta(days=int(setting("GRACE_DAYS"))))
 
 
 @cache
-def _bus() -> Bus:
-    return Bus(aws.events(), setting("EVENT_BUS_NAME"))
+def _outlets() -> tuple[Bus | Deliveries, ...]:
+    """Return the bus, and the queue of EventDeliverer if the deployment has an `EventsUrl`."""
+    bus, url = Bus(aws.events(), setting("EVENT_BUS_NAME")), setting("DELIVERIES_QUEUE_URL")
+    return (bus, Deliveries(aws.sqs(), url)) if url else (bus,)

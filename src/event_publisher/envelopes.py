@@ -1,14 +1,17 @@
-"""The envelopes of events: a fact, with the status of its subscription by now."""
+"""The envelopes of events: a fact, with the present status of the subscription and the end of the entitlement."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import date, timedelta
 
-from event_publisher.bus import Envelope
+from event_publisher.outlets import Envelope
 from renewals.domain import subscription
+from renewals.domain.entitlement import entitlement
 from renewals.domain.errors import BadRow
 from renewals.domain.item_values import Item
-from renewals.domain.news import News, text_of
+from renewals.domain.news import News, Standing, text_of
+from renewals.domain.renewal_history import History
 from renewals.ledger.table import Ledger
 from renewals.runtime import clock
 
@@ -16,38 +19,53 @@ from renewals.runtime import clock
 class Envelopes:
     """Makes the envelopes of a deployment's events.
 
-    The subscription's row is read consistently after the write that the event tells. Of all events of a subscription,
-    the event with the highest sequence therefore has the status that stands.
+    The row and the latest periods are read consistently after the write that the event tells. Of all events of a
+    subscription, the event with the highest sequence therefore has the status and the entitlement that stand.
+
+    Attributes:
+        grace: for how long after the first refused attempt a customer stays entitled.
     """
 
-    def __init__(self, ledger: Ledger, deployment: str) -> None:
+    def __init__(self, ledger: Ledger, deployment: str, grace: timedelta) -> None:
         self._ledger = ledger
         self._deployment = deployment
+        self._grace = grace
 
     def of(self, news: Iterable[News]) -> list[Envelope]:
         """Return the envelopes of facts about one subscription."""
-        rows: dict[str, list[Item]] = {}
-        made = []
+        standing: dict[tuple[str, str | None], Standing] = {}
+        made: list[Envelope] = []
         for each in news:
-            name = each.fact.subscription_id
-            if name not in rows:
-                rows[name] = self._ledger.rows(name)
-            made.append(self._envelope(each, rows[name]))
+            of = each.fact.subscription_id, each.fact.customer_id
+            if of not in standing:
+                standing[of] = self._standing(*of)
+            made.append(each.event(self._deployment, standing[of]))
         return made
 
-    def _envelope(self, news: News, rows: list[Item]) -> Envelope:
-        customer = news.fact.customer_id
-        row = next((each for each in rows if customer in (None, each.get("customer_id"))), None)
-        status = _status(row) if row is not None else None
-        customer_id = text_of(row, "customer_id") if row is not None else None
-        return news.event(self._deployment, status=status, customer_id=customer_id)
+    def _standing(self, subscription_id: str, customer_id: str | None) -> Standing:
+        rows = self._ledger.rows(subscription_id)
+        row = next((each for each in rows if customer_id in (None, each.get("customer_id"))), None)
+        if row is None:
+            return Standing(None, None, clock.current().today.isoformat())
+        today = _today(row)
+        status = subscription.status_on(row, today)
+        known = str(status) if status in frozenset(subscription.SubscriptionStatus) else None
+        return Standing(known, text_of(row, "customer_id"), self._entitled_until(row, today))
+
+    def _entitled_until(self, row: Item, today: date) -> str | None:
+        try:
+            history = self._ledger.history(str(row["subscription_id"]), str(row["customer_id"]))
+        except (KeyError, TypeError, ValueError):  # somebody wrote a period by hand: that takes nothing from a customer
+            history = History()
+        stands = entitlement(row, history, today, self._grace)
+        if stands.entitled:
+            return stands.ends.isoformat() if stands.ends else None
+        return min(stands.ends or today, today).isoformat()
 
 
-def _status(row: Item) -> str | None:
-    """Return the status of the row today; None for a status that is none of this system's."""
+def _today(row: Item) -> date:
+    """Return the day on which the subscription lives."""
     try:
-        today = clock.current(row.get("test_clock")).today
+        return clock.current(row.get("test_clock")).today
     except BadRow:  # the test clock is no date
-        today = clock.current().today
-    status = subscription.status_on(row, today)
-    return str(status) if status in frozenset(subscription.SubscriptionStatus) else None
+        return clock.current().today

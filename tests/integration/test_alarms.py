@@ -450,6 +450,19 @@ def test_a_write_that_cannot_be_read(shop: Shop, watch: Watch) -> None:
     watch.goes_off("unreadable-records")
 
 
+def test_an_application_that_takes_nothing(shop: Shop, watch: Watch) -> None:
+    """An event whose last try fails becomes a dead letter, and the alarm comes on until a person deletes the letter."""
+    sqs, url = shop.stack.client("sqs"), shop.stack.outputs["EventsDeadLetterQueueUrl"]
+    queue = sqs.get_queue_url(QueueName="subscription-mgmt-deliveries-prod")["QueueUrl"]
+    message = {"event": json.dumps({"id": "evt_untaken"}), "failed": 7}
+    sqs.send_message(QueueUrl=queue, MessageBody=json.dumps(message))
+    watch.comes_on("events-undelivered")
+    [letter] = sqs.receive_message(QueueUrl=url, WaitTimeSeconds=5)["Messages"]
+    assert json.loads(letter["Body"]) == message
+    sqs.delete_message(QueueUrl=url, ReceiptHandle=letter["ReceiptHandle"])
+    watch.goes_off("events-undelivered")
+
+
 def test_lambda_refuses_calls(shop: Shop, watch: Watch) -> None:
     """Without concurrency left for the webhook's function, senders are refused and can come again."""
     function = "subscription-mgmt-webhook-handler-prod"

@@ -75,4 +75,7 @@ def test_the_sample_events_make_one_renewal(shop: Shop, remote_invoke: Any) -> N
     # The event's token belongs to no mail: the function does not believe the event.
     assert remote_invoke("MailFeedback", "mail_feedback") == {"outcomes": ["unknown"]}
 
+    # Without EventsUrl nothing is posted: the try fails, and the next try waits in the queue.
+    assert remote_invoke("EventDeliverer", "event_deliverer") == {"batchItemFailures": []}
+
     assert remote_invoke("EventPublisher", "event_publisher") == {"batchItemFailures": []}

@@ -1,16 +1,20 @@
 """The application hears on the bus what the deployed stack records."""
 
 import json
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
+from standardwebhooks import Webhook
 
-from tests.integration.shop import SUCCEEDED, Shop
+from tests.integration.shop import SUCCEEDED, Shop, wait_until
+from tests.integration.test_alarms import misled
 from tests.integration.test_permissions import Deployed, Grant
 
 SOON = 20.0
@@ -75,6 +79,49 @@ def test_twenty_renewals_are_heard_once_each(shop: Shop, listener: Listener) -> 
         told = {(event["id"], event["type"]) for event in listener.of(each)}
         assert sorted(type_ for _, type_ in told) == ["renewal.paid", "subscription.created"]
     assert {each["detail-type"] for each in listener.heard} >= {"renewal.paid", "subscription.created"}
+
+
+class _App(BaseHTTPRequestHandler):
+    """The application: checks the signature, and fails the first request about each event."""
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        event = self.server.webhook.verify(body, dict(self.headers.items()))  # type: ignore[attr-defined]
+        heard = self.server.heard  # type: ignore[attr-defined]
+        heard.append(event)
+        self.send_response(500 if len([each for each in heard if each["id"] == event["id"]]) == 1 else 204)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Write nothing."""
+
+
+def test_an_application_hears_each_event_again_until_it_answers(shop: Shop) -> None:
+    """Events are posted to the application's address, signed; an event that the application refuses comes again after
+    five seconds."""
+    secret = shop.secrets.get_secret_value(SecretId=shop.stack.outputs["EventsSecretArn"])["SecretString"]
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _App)
+    server.heard, server.webhook = [], Webhook(json.loads(secret)["signing"])  # type: ignore[attr-defined]
+    heard: list[Json] = server.heard  # type: ignore[attr-defined]
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    url = shop.stack.client("sqs").get_queue_url(QueueName="subscription-mgmt-deliveries-prod")["QueueUrl"]
+    with (
+        misled(shop, "subscription-mgmt-event-publisher-prod", DELIVERIES_QUEUE_URL=url),
+        misled(
+            shop, "subscription-mgmt-event-deliverer-prod", EVENTS_URL=f"http://127.0.0.1:{server.server_port}/events"
+        ),
+    ):
+        subscribers = [shop.subscribe() for _ in range(3)]
+        assert {shop.renew(each).status for each in subscribers} == {SUCCEEDED}
+        ids = {each.subscription_id for each in subscribers}
+
+        def is_heard_twice() -> bool:
+            paid = [each["subscription_id"] for each in heard if each["type"] == "renewal.paid"]
+            return all(paid.count(each) >= 2 for each in ids)
+
+        wait_until(is_heard_twice, seconds=40)
+    server.shutdown()
+    server.server_close()
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ with the reason; tests/unit/test_template.py asserts on the template that exactl
 
 import base64
 import json
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -67,9 +68,11 @@ class Deployed:
         # end of the ARN.
         self.names["PaymentGatewaySecret"] = shop.stack.outputs["PaymentGatewaySecretArn"]
         self.names["WebhookSecret"] = shop.stack.outputs["WebhookSecretArn"]
+        self.names["EventsSecret"] = shop.stack.outputs["EventsSecretArn"]
         self.names["ReceiptLinkKey"] = shop.stack.outputs["ReceiptLinkKeyArn"]
         # The emulator lists a queue by its address, which ends in the queue's name.
-        for queue in ("RenewalQueue", "MailFeedbackDeadLetterQueue", "UnreadableRecordsQueue"):
+        queues = "RenewalQueue MailFeedbackDeadLetterQueue UnreadableRecordsQueue DeliveriesQueue EventsDeadLetterQueue"
+        for queue in queues.split():
             self.names[queue] = self.names[queue].rpartition("/")[2]
         self._roles = [each["LogicalResourceId"] for each in found if each["ResourceType"] == "AWS::IAM::Role"]
 
@@ -506,6 +509,43 @@ def publication(deployed: Deployed) -> Iterator[Answer]:
         yield deployed.call("EventPublisher", stream)
 
 
+def publication_to_an_address(deployed: Deployed) -> Iterator[Answer]:
+    """Tell a change while the stack posts events to an address: EventPublisher also puts the event into a queue."""
+    function, shop = deployed.names["EventPublisher"], deployed.shop
+    variables = shop.functions.get_function_configuration(FunctionName=function)["Environment"]["Variables"]
+    url = shop.stack.client("sqs").get_queue_url(QueueName=deployed.names["DeliveriesQueue"])["QueueUrl"]
+    told = {"Variables": variables | {"DELIVERIES_QUEUE_URL": url}}
+    shop.functions.update_function_configuration(FunctionName=function, Environment=told)
+    try:
+        yield from publication(deployed)
+    finally:
+        shop.functions.update_function_configuration(FunctionName=function, Environment={"Variables": variables})
+
+
+def delivery(failed: int) -> Probe:
+    """Post an event to no address, after so many failed tries: the next try is kept, or the event is given up."""
+
+    def probe(deployed: Deployed) -> Iterator[Answer]:
+        deployed.restart("EventDeliverer")
+        message = {"event": json.dumps({"id": f"evt_{uuid.uuid4().hex}"}), "failed": failed}
+        for _ in range(2):
+            yield deployed.call("EventDeliverer", {"Records": [record(json.dumps(message))]})
+
+    return probe
+
+
+def deliveries_due(deployed: Deployed) -> Iterator[Answer]:
+    """Move a try whose time has come into the queue."""
+    tables = deployed.shop.stack.client("dynamodb")
+    message = json.dumps({"event": json.dumps({"id": "evt_due"}), "failed": 7})
+    item = {"shard": "0", "due": "2020-01-01T00:00:00/evt_due", "message": message}
+    for _ in range(2):
+        told = {name: {"S": value} for name, value in item.items()}
+        tables.put_item(TableName=deployed.names["Deliveries"], Item=told)
+        answer = deployed.call("EventDeliverer", {"deliveries": "due"})
+        yield Answer({"batchItemFailures": []} if "moved" in answer.reply else {}, answer.told)
+
+
 def publication_of_an_unreadable_record(deployed: Deployed) -> Iterator[Answer]:
     """Put a record aside whose item cannot be read."""
     item = {"subscription_id": "sub_odd", "change": "odd", "at": "no moment", "by": "a test", "what": "paused"}
@@ -623,6 +663,14 @@ PROBES: dict[Grant, Probe] = {
     Grant("MailFeedbackRole", "dynamodb:GetItem", "table/<Subscriptions>"): feedback_on_a_reminder,
     Grant("MailFeedbackRole", "dynamodb:UpdateItem", "table/<Subscriptions>"): feedback,
     Grant("EventPublisherRole", "dynamodb:Query", "table/<Subscriptions>"): publication,
+    Grant("EventPublisherRole", "dynamodb:Query", "table/<Renewals>"): publication,
+    Grant("EventPublisherRole", "sqs:SendMessage", "<DeliveriesQueue>"): publication_to_an_address,
+    Grant("EventDelivererRole", "secretsmanager:GetSecretValue", "<EventsSecret>"): delivery(0),
+    Grant("EventDelivererRole", "sqs:SendMessage", "<DeliveriesQueue>"): delivery(0),
+    Grant("EventDelivererRole", "dynamodb:PutItem", "table/<Deliveries>"): delivery(2),
+    Grant("EventDelivererRole", "sqs:SendMessage", "<EventsDeadLetterQueue>"): delivery(7),
+    Grant("EventDelivererRole", "dynamodb:Query", "table/<Deliveries>"): deliveries_due,
+    Grant("EventDelivererRole", "dynamodb:DeleteItem", "table/<Deliveries>"): deliveries_due,
     Grant("EventPublisherRole", "events:PutEvents", "event-bus/<EventBus>"): publication,
     Grant("EventPublisherRole", "sqs:SendMessage", "<UnreadableRecordsQueue>"): publication_of_an_unreadable_record,
     Grant("StepFunctionsRole", "lambda:InvokeFunction", "function:<ProcessPayment>"): workflow,
@@ -640,6 +688,7 @@ PROMISED: dict[str, Json] = {
     "RenewalAuditRole": {"finished": True},
     "MailFeedbackRole": {"outcomes": ["marked"]},
     "EventPublisherRole": {"batchItemFailures": []},
+    "EventDelivererRole": {"batchItemFailures": []},
     "StepFunctionsRole": {"status": SUCCEEDED},
     "sqs:ChangeMessageVisibility": {"answered": True},
 }
@@ -647,7 +696,7 @@ PROMISED: dict[str, Json] = {
 # --- permissions that nothing on the emulator misses -------------------------------------------------------------
 
 FUNCTIONS = """ProcessPayment GenerateReceipt SendEmail WebhookHandler SubscriptionsApi RenewalSweep RenewalWorker
-               RenewalAudit MailFeedback EventPublisher""".split()
+               RenewalAudit MailFeedback EventPublisher EventDeliverer""".split()
 NOT_ASKED_FOR: dict[str, tuple[str, list[Grant]]] = {
     "functions' logs": (
         "the emulator writes the log of a function itself, not in its role's name",
@@ -680,10 +729,14 @@ NOT_ASKED_FOR: dict[str, tuple[str, list[Grant]]] = {
                              PutResourcePolicy DescribeResourcePolicies DescribeLogGroups""".split()
         ],
     ),
-    "the worker's messages": (
+    "the messages of queues": (
         "the emulator takes messages from a queue and deletes them itself, not in the name of the function's role",
         [
-            Grant("RenewalWorkerRole", f"sqs:{action}", "<RenewalQueue>")
+            Grant(role, f"sqs:{action}", queue)
+            for role, queue in (
+                ("RenewalWorkerRole", "<RenewalQueue>"),
+                ("EventDelivererRole", "<DeliveriesQueue>"),
+            )
             for action in ("ReceiveMessage", "DeleteMessage", "GetQueueAttributes")
         ],
     ),
@@ -704,6 +757,7 @@ NOT_ASKED_FOR: dict[str, tuple[str, list[Grant]]] = {
         [
             Grant("SweepSchedulesRole", "lambda:InvokeFunction", "function:<RenewalSweep>"),
             Grant("AuditScheduleRole", "lambda:InvokeFunction", "function:<RenewalAudit>"),
+            Grant("DeliveriesScheduleRole", "lambda:InvokeFunction", "function:<EventDeliverer>"),
         ],
     ),
     "the bucket's list": (

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from event_publisher import app
-from event_publisher.bus import SOURCE
+from event_publisher.outlets import SOURCE
 from renewals.domain.changes import ChangeKind
 from renewals.domain.transitions import Action
 from renewals.ledger.asked_by import AskedBy
@@ -30,8 +30,10 @@ SETTINGS = {
     "CHANGES_TABLE": "changes",
     "EVENT_BUS_NAME": "acme-prod",
     "UNREADABLE_QUEUE_URL": "https://sqs/unreadable",
+    "DELIVERIES_QUEUE_URL": "",
     "DEPLOYMENT": DEPLOYMENT,
     "TIME_ZONE": "UTC",
+    "GRACE_DAYS": "7",
     "ENVIRONMENT": "prod",
 }
 
@@ -50,7 +52,7 @@ class Publisher:
         monkeypatch.setattr(aws, "events", lambda: self.bus)
         monkeypatch.setattr(aws, "sqs", lambda: self.unreadable)
         monkeypatch.setattr(telemetry, "count", self._count)
-        for name in ("_reader", "_envelopes", "_bus"):
+        for name in ("_reader", "_envelopes", "_outlets"):
             monkeypatch.setattr(app, name, cache(getattr(app, name).__wrapped__))
 
     def _count(self, name: str, by: int = 1) -> None:
@@ -96,9 +98,9 @@ def _months(shop: Shop, months: int = 3) -> list[Json]:
     return records
 
 
-def test_a_renewal_costs_one_read_and_one_call_of_the_bus(publisher: Publisher) -> None:
-    """The records of a whole renewal lead to one read and one call of the bus, and the entry names bus, source and
-    type."""
+def test_a_renewal_costs_two_reads_and_one_call_of_the_bus(publisher: Publisher) -> None:
+    """The records of a renewal lead to a read of the row, a read of the periods and one call of the bus, whose entry
+    names bus, source and type."""
     publisher.shop.subscribe()
     publisher.shop.streams.records(NOON)
     publisher.shop.run()
@@ -106,7 +108,7 @@ def test_a_renewal_costs_one_read_and_one_call_of_the_bus(publisher: Publisher) 
     assert len(records) > 5
     publisher.shop.cuts.calls.clear()
     [event] = publisher.hear(records)
-    assert publisher.shop.cuts.calls == ["dynamodb.Query", "events.PutEvents"]
+    assert publisher.shop.cuts.calls == ["dynamodb.Query", "dynamodb.Query", "events.PutEvents"]
     [entry] = publisher.bus.taken
     assert (entry["EventBusName"], entry["Source"], entry["DetailType"]) == ("acme-prod", SOURCE, "renewal.paid")
     assert event["data"]["period"] == "2026-01-31"

@@ -55,7 +55,7 @@ class Shop(World):
         """Return the events of the writes since the last call, committed at `at`."""
         heard: list[Json] = []
         with self.deployed(at):
-            envelopes = Envelopes(self.ledger, DEPLOYMENT)
+            envelopes = Envelopes(self.ledger, DEPLOYMENT, timedelta(days=7))
             for each in self.streams.records(at):
                 heard += [dict(event) for event in envelopes.of(reader.news(read(each)))]
         self.events += heard
@@ -84,6 +84,7 @@ def test_a_renewal_is_told_once(shop: Shop) -> None:
     shop.run()
     [event] = shop.hear(NOON)
     assert event["type"] == "renewal.paid"
+    assert event["entitled_until"] == "2026-03-07"  # the paid period and the days of grace
     assert event["data"]["period"] == DUE.isoformat()
     assert (event["data"]["amount"], event["data"]["currency"]) == ("29.99", "USD")
     assert (event["subscription_id"], event["customer_id"]) == ("sub_1", "cus_1")
@@ -388,7 +389,7 @@ def test_items_of_earlier_versions_are_read() -> None:
     for table, item in items:
         facts = _facts(item) if table == "renewals" else facts_of_change(item) if table == "changes" else []
         for fact in facts:
-            _check(news.News(fact, 1).event(DEPLOYMENT, status="active", customer_id="cus_1"))
+            _check(news.News(fact, 1).event(DEPLOYMENT, news.Standing("active", "cus_1", None)))
             types.add(fact.type)
     assert types >= {EventType.PAID, EventType.FAILED, EventType.REFUNDED}
 

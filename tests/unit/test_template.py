@@ -649,11 +649,20 @@ def test_functions_get_their_settings() -> None:
             "RENEWALS_TABLE": "<Renewals>",
             "TIME_ZONE": "Asia/Kolkata",
         },
+        "EventDeliverer": {
+            "EVENTS_URL": "",
+            "EVENTS_SECRET_ARN": "<EventsSecret.Id>",
+            "DELIVERIES_QUEUE_URL": "<DeliveriesQueue>",
+            "DELIVERIES_TABLE": "<Deliveries>",
+            "EVENTS_DEAD_LETTERS_URL": "<EventsDeadLetterQueue>",
+        },
         "EventPublisher": {
             "DYNAMODB_TABLE": "<Subscriptions>",
             "RENEWALS_TABLE": "<Renewals>",
             "CHANGES_TABLE": "<Changes>",
+            "GRACE_DAYS": "7",
             "EVENT_BUS_NAME": "<EventBus>",
+            "DELIVERIES_QUEUE_URL": "",
             "UNREADABLE_QUEUE_URL": "<UnreadableRecordsQueue>",
             "DEPLOYMENT": "stack/123456789012/eu-test-1",
             "TIME_ZONE": "Asia/Kolkata",
@@ -930,6 +939,18 @@ def test_what_api_gateway_refuses_itself_is_a_problem_too() -> None:
             | {"Statistic": "Maximum"},
         ),
         (
+            "EventsUndeliveredAlarm",
+            _alarm(
+                "events-undelivered",
+                "Your application did not take an event in two days of tries, and the event lies in a dead-letter "
+                "queue. docs/runbook.md#events-undelivered",
+                "AWS/SQS/ApproximateNumberOfMessagesVisible",
+                0,
+                {"QueueName": "<EventsDeadLetterQueue.QueueName>"},
+            )
+            | {"Statistic": "Maximum"},
+        ),
+        (
             "ChargingOffAlarm",
             _alarm(
                 "charging-off",
@@ -1071,7 +1092,7 @@ def test_ses_says_what_became_of_a_mail() -> None:
 
 
 SERVICE = {"service": "acme-qa"}
-TRIED_AGAIN = {"EventPublisher"}
+TRIED_AGAIN = {"EventPublisher", "EventDeliverer"}
 """Functions whose throttled calls Lambda repeats, as a further alarm tells; an alarm holds no more than ten metrics."""
 
 MATH: dict[str, tuple[str, dict[str, tuple[str, dict[str, str], str]], tuple[int, int], tuple[str, int], str]] = {
@@ -1248,6 +1269,7 @@ ENDED_BY_SILENCE = {
     "DunningHeldAlarm",
     "MailFeedbackDeadLettersAlarm",
     "UnreadableRecordsAlarm",
+    "EventsUndeliveredAlarm",
 }
 
 
@@ -1515,14 +1537,26 @@ GRANTS: dict[str, dict[str, set[str]]] = {
         **_own_log("MailFeedback"),
         **TRACES,
     },
+    "EventDelivererRole": {
+        **{
+            f"sqs:{action}": {"<DeliveriesQueue.Arn>"}
+            for action in ("ReceiveMessage", "DeleteMessage", "GetQueueAttributes")
+        },
+        "sqs:SendMessage": {"<DeliveriesQueue.Arn>", "<EventsDeadLetterQueue.Arn>"},
+        **{f"dynamodb:{action}": {"<Deliveries.Arn>"} for action in ("PutItem", "Query", "DeleteItem")},
+        "secretsmanager:GetSecretValue": {"<EventsSecret.Id>"},
+        **_own_log("EventDeliverer"),
+        **TRACES,
+    },
+    "DeliveriesScheduleRole": {"lambda:InvokeFunction": {"<EventDeliverer.Arn>"}},
     "EventPublisherRole": {
         **{
             f"dynamodb:{action}": {f"<{table}.Arn>/stream/*" for table in ("Subscriptions", "Renewals", "Changes")}
             for action in ("DescribeStream", "GetRecords", "GetShardIterator", "ListStreams")
         },
-        "dynamodb:Query": {"<Subscriptions.Arn>"},
+        "dynamodb:Query": {"<Subscriptions.Arn>", "<Renewals.Arn>"},
         "events:PutEvents": {"<EventBus.Arn>"},
-        "sqs:SendMessage": {"<UnreadableRecordsQueue.Arn>"},
+        "sqs:SendMessage": {"<UnreadableRecordsQueue.Arn>", "<DeliveriesQueue.Arn>"},
         **_own_log("EventPublisher"),
         **TRACES,
     },
@@ -1542,6 +1576,7 @@ SERVICES = {
     "ApiGatewayCloudWatchRole": "apigateway.amazonaws.com",
     "SweepSchedulesRole": "scheduler.amazonaws.com",
     "AuditScheduleRole": "scheduler.amazonaws.com",
+    "DeliveriesScheduleRole": "scheduler.amazonaws.com",
 }
 
 
@@ -1605,6 +1640,8 @@ def test_outputs() -> None:
         "ChangesTableName": "<Changes>",
         "ReceiptsBucketName": "<Receipts>",
         "EventBusName": "<EventBus>",
+        "EventsSecretArn": "<EventsSecret.Id>",
+        "EventsDeadLetterQueueUrl": "<EventsDeadLetterQueue>",
         "UnreadableRecordsQueueUrl": "<UnreadableRecordsQueue>",
         "RenewalWorkflowArn": "<RenewalWorkflow>",
         "RenewalQueueUrl": "<RenewalQueue>",
@@ -1650,6 +1687,7 @@ def test_functions_have_the_layers_they_need_and_no_more() -> None:
         "RenewalAudit": ["AwsLayer", "PaymentLayer"],
         "MailFeedback": ["AwsLayer"],
         "EventPublisher": ["AwsLayer"],
+        "EventDeliverer": ["AwsLayer", "WebhookLayer"],
     }
 
 

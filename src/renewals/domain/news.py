@@ -87,6 +87,22 @@ class Fact:
 
 
 @dataclass(frozen=True, slots=True)
+class Standing:
+    """How a subscription stands when an event about the subscription is made.
+
+    Attributes:
+        status: None if the row is gone, or has a status that is none of this system's.
+        customer_id: None if the row is gone.
+        entitled_until: the first day, YYYY-MM-DD, on which the customer is not entitled; today or earlier if the
+            customer is not entitled now, None if no such day is known.
+    """
+
+    status: str | None
+    customer_id: str | None
+    entitled_until: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class News:
     """A fact with its place among the events of the subscription.
 
@@ -97,23 +113,18 @@ class News:
     fact: Fact
     sequence: int
 
-    def event(self, deployment: str, *, status: str | None, customer_id: str | None) -> dict[str, object]:
-        """Return the envelope of the event.
-
-        Args:
-            deployment: the deployment that tells the event.
-            status: the subscription's status by now, for an event about the subscription.
-            customer_id: the customer's id in the row, if the fact does not name the customer.
-        """
+    def event(self, deployment: str, standing: Standing) -> dict[str, object]:
+        """Return the envelope of the event. deployment: the deployment that tells the event."""
         fact = self.fact
-        told = {"status": status} if fact.type.is_about_subscription else {}
+        told = {"status": standing.status} if fact.type.is_about_subscription else {}
         return {
             "id": event_id(deployment, fact),
             "type": fact.type.value,
             "occurred_at": fact.occurred_at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
             "sequence": self.sequence,
             "subscription_id": fact.subscription_id,
-            "customer_id": fact.customer_id or customer_id,
+            "customer_id": fact.customer_id or standing.customer_id,
+            "entitled_until": standing.entitled_until,
             "data": {**fact.data, **told},
         }
 

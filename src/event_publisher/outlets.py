@@ -1,4 +1,4 @@
-"""The bus of the stack, on which the events for the team's application are put."""
+"""The places that events are put into: the bus of the stack, and the queue of EventDeliverer."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -37,3 +37,25 @@ class Bus:
     def _entry(self, event: Envelope) -> dict[str, str]:
         detail = json.dumps(event, ensure_ascii=False)
         return {"EventBusName": self._name, "Source": SOURCE, "DetailType": str(event["type"]), "Detail": detail}
+
+
+class Deliveries:
+    """The queue of EventDeliverer. client: SQS. url: the queue's URL."""
+
+    def __init__(self, client: Any, url: str) -> None:
+        self._client = client
+        self._url = url
+
+    def put(self, events: Sequence[Envelope]) -> set[str]:
+        """Send events to the queue, and return the ids of the refused events."""
+        refused: set[str] = set()
+        for batch in batched(events, _BATCH, strict=False):
+            entries = [{"Id": str(n), "MessageBody": _message(event)} for n, event in enumerate(batch)]
+            answer = self._client.send_message_batch(QueueUrl=self._url, Entries=entries)
+            refused |= {str(batch[int(entry["Id"])]["id"]) for entry in answer.get("Failed", [])}
+        return refused
+
+
+def _message(event: Envelope) -> str:
+    """Return the message of an event: the text to sign and to post, and the number of failed tries."""
+    return json.dumps({"event": json.dumps(event, ensure_ascii=False), "failed": 0})

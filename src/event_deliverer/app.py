@@ -1,0 +1,106 @@
+"""EventDeliverer: posts events to the team's own address (`EventsUrl`), signed by https://www.standardwebhooks.com.
+
+Event: a batch of SQS with events to deliver, or {"deliveries": "due"} of the schedule. Reply to a batch:
+{"batchItemFailures": [...]}, the messages that SQS delivers again since AWS faltered. Reply to the schedule:
+{"moved": n}, the number of waiting tries that were moved into the queue.
+
+A failed delivery is no failed message: the next try waits in the queue or in the table. After the last try the event
+lies in the dead-letter queue. Everything may happen twice; nothing is forgotten before its successor is kept.
+"""
+
+import os
+import time
+from datetime import UTC, datetime
+from functools import cache
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from event_deliverer.posting import NotDelivered, post
+from event_deliverer.signing import Signer
+from event_deliverer.tries import LONGEST_DELAY, Try, Waiting
+from renewals.domain.errors import BadSecret
+from renewals.domain.item_values import text
+from renewals.runtime import aws, telemetry
+from renewals.runtime.settings import setting
+from renewals.runtime.telemetry import Event, Reply, records
+
+_MOVING_SECONDS = 40
+"""The time of a scheduled run for moving tries; the next run goes on."""
+
+
+@telemetry.observed
+def handler(event: Event, _context: object) -> Reply:
+    """Deliver the events of the batch, or move the waiting tries; see the module."""
+    if "Records" not in event:
+        return {"moved": _move_due()}
+    failed = []
+    for record in records(event):
+        telemetry.forget()
+        telemetry.correlate({}, message_id=record["messageId"])
+        try:
+            _take(Try.of(text(record, "body")))
+        except (BotoCoreError, ClientError, BadSecret) as error:
+            telemetry.logger().error("not tried", extra={"error": str(error)})
+            failed.append(text(record, "messageId"))
+    return {"batchItemFailures": [{"itemIdentifier": each} for each in failed]}
+
+
+def _take(each: Try) -> None:
+    """Deliver an event, or keep the next try."""
+    headers = _signer().headers(each.id, each.body, datetime.now(UTC))
+    try:
+        post(setting("EVENTS_URL"), each.body.encode(), headers, may_be_local=_is_local())
+    except NotDelivered as why:
+        told = {"event": each.id, "reason": str(why), "tries": each.failed + 1}
+        telemetry.logger().warning("not delivered", extra=told)
+        telemetry.count("EventsNotDelivered")
+        _try_later(each)
+    else:
+        telemetry.logger().info("delivered", extra={"event": each.id, "tries": each.failed + 1})
+        telemetry.count("EventsDelivered")
+
+
+def _try_later(each: Try) -> None:
+    following = each.next()
+    if following is None:
+        _send(setting("EVENTS_DEAD_LETTERS_URL"), each)
+        return
+    again, wait = following
+    if wait <= LONGEST_DELAY:
+        _send(setting("DELIVERIES_QUEUE_URL"), again, int(wait.total_seconds()))
+    else:
+        _waiting().keep(again, datetime.now(UTC) + wait)
+
+
+def _send(url: str, each: Try, delay: int = 0) -> None:
+    aws.sqs().send_message(QueueUrl=url, MessageBody=each.message(), DelaySeconds=delay)
+
+
+def _move_due() -> int:
+    """Move the waiting tries whose time has come into the queue, and return their number."""
+    moved, end = 0, time.monotonic() + _MOVING_SECONDS
+    for page in _waiting().due(datetime.now(UTC)):
+        for item in page:
+            _send(setting("DELIVERIES_QUEUE_URL"), Try.of(text(item, "message")))
+            _waiting().forget(item)
+            moved += 1
+        if time.monotonic() > end:
+            break
+    telemetry.logger().info("moved", extra={"moved": moved})
+    return moved
+
+
+def _is_local() -> bool:
+    """Whether the function runs on the local stack, whose receiver is on the same machine. On AWS, no function has an
+    endpoint of its own."""
+    return os.environ.get("AWS_ENDPOINT_URL", "").startswith("http://127.0.0.1:")
+
+
+@cache
+def _signer() -> Signer:
+    return Signer(aws.secrets_manager(), setting("EVENTS_SECRET_ARN"))
+
+
+@cache
+def _waiting() -> Waiting:
+    return Waiting(aws.dynamodb(), setting("DELIVERIES_TABLE"))

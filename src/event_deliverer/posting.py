@@ -1,0 +1,144 @@
+"""Post bytes to the team's own address: https alone, and never to an address inside.
+
+The host's addresses are looked up once and checked, and the connection goes to a checked address: a second look-up
+could yield a different address (DNS rebinding). Redirects are not followed, since a redirect may lead inside.
+"""
+
+import socket
+import ssl
+import threading
+from collections.abc import Mapping
+from contextlib import suppress
+from http.client import HTTPConnection, HTTPException
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from typing import NamedTuple
+from urllib.parse import SplitResult, urlsplit
+
+SECONDS = 15
+"""The time for a whole request, from the connection to the answer."""
+
+MOST_READ = 1024
+"""The bytes of an answer that are read. Nothing is made of the bytes: an answer to the end lets the receiver finish."""
+
+_TRANSLATED = (IPv6Network("64:ff9b::/96"), IPv6Network("64:ff9b:1::/48"), IPv6Network("2002::/16"))
+"""Addresses of IPv6 that lead to an address of IPv4, which may be inside."""
+
+
+class NotDelivered(Exception):  # noqa: N818
+    """The receiver has not taken the event. The message is a short name of the reason."""
+
+
+class Address(NamedTuple):
+    family: int
+    host: str
+
+
+def post(url: str, body: bytes, headers: Mapping[str, str], *, may_be_local: bool = False) -> None:
+    """Post the body. Every answer of 2xx is a success.
+
+    Args:
+        url: the receiver's address.
+        body: the bytes to send.
+        headers: the headers to send.
+        may_be_local: whether http and this machine's own addresses are allowed, as on the local stack.
+
+    Raises:
+        NotDelivered: for every other result.
+    """
+    parts = urlsplit(url)
+    if parts.scheme != "https" and not (may_be_local and parts.scheme == "http"):
+        raise NotDelivered("not_https")
+    address = _checked(parts, may_be_local=may_be_local)
+    status = _status(parts, address, body, headers)
+    if not 200 <= status < 300:
+        raise NotDelivered(f"status_{status}")
+
+
+def _checked(parts: SplitResult, *, may_be_local: bool) -> Address:
+    """Return an address of the host. Raises NotDelivered if any address of the host is inside."""
+    try:
+        found = socket.getaddrinfo(parts.hostname, _port(parts), type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError, ValueError):
+        raise NotDelivered("no_address") from None
+    addresses = [Address(family, str(where[0])) for family, _, _, _, where in found]
+    if not addresses:
+        raise NotDelivered("no_address")
+    for each in addresses:
+        address = ip_address(each.host.partition("%")[0])
+        if not (is_outside(address) or (may_be_local and address.is_loopback)):
+            raise NotDelivered("address_inside")
+    return min(addresses, key=lambda each: each.family != socket.AF_INET)  # functions without a VPC have no IPv6
+
+
+def is_outside(address: IPv4Address | IPv6Address) -> bool:
+    """Whether the address is one of the internet's hosts."""
+    if isinstance(address, IPv6Address):
+        if any(address in network for network in _TRANSLATED):
+            return False
+        address = address.ipv4_mapped or address
+    return address.is_global and not address.is_multicast
+
+
+def connected(address: Address, port: int) -> socket.socket:
+    """Return a connection to the address. Raises OSError."""
+    sock = socket.socket(address.family, socket.SOCK_STREAM)
+    try:
+        sock.settimeout(SECONDS)
+        sock.connect((address.host, port))
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def _port(parts: SplitResult) -> int:
+    return parts.port or (443 if parts.scheme == "https" else 80)
+
+
+def _status(parts: SplitResult, address: Address, body: bytes, headers: Mapping[str, str]) -> int:
+    """Return the status of the answer. Raises NotDelivered without an answer in time."""
+    connection = _Connection(parts, address)
+    end = threading.Timer(SECONDS, connection.end)
+    end.daemon = True
+    end.start()
+    try:
+        path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        connection.request("POST", path, body=body, headers=dict(headers))
+        answer = connection.getresponse()
+        with suppress(OSError, HTTPException):  # the status says everything
+            answer.read(MOST_READ)
+    except (OSError, HTTPException, ValueError) as error:
+        raise NotDelivered("timed_out" if connection.has_ended else _reason(error)) from None
+    else:
+        return answer.status
+    finally:
+        end.cancel()
+        connection.close()
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, ssl.SSLError):
+        return "certificate" if isinstance(error, ssl.SSLCertVerificationError) else "tls"
+    return "timed_out" if isinstance(error, TimeoutError) else "no_answer"
+
+
+class _Connection(HTTPConnection):
+    """A connection to a checked address, under the host's name."""
+
+    def __init__(self, parts: SplitResult, address: Address) -> None:
+        super().__init__(parts.hostname or "", _port(parts), timeout=SECONDS)
+        self.has_ended = False
+        self._checked = address
+        self._is_safe = parts.scheme == "https"
+
+    def connect(self) -> None:
+        self.sock = connected(self._checked, self.port)
+        if self._is_safe:
+            self.sock = ssl.create_default_context().wrap_socket(self.sock, server_hostname=self.host)
+
+    def end(self) -> None:
+        """End the connection, whatever the connection waits for."""
+        self.has_ended = True
+        if self.sock is not None:
+            with suppress(OSError):
+                self.sock.shutdown(socket.SHUT_RDWR)

@@ -1,0 +1,394 @@
+"""EventDeliverer: an event is posted until the receiver takes the event, signed anew, never to an address inside."""
+
+import json
+import socket
+import ssl
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from ipaddress import ip_address
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from event_deliverer import app, posting
+from event_deliverer.posting import NotDelivered, is_outside, post
+from event_deliverer.tries import WAITS
+from renewals.runtime import aws, telemetry
+from tests.cuts import Cut, Cuts
+from tests.fake_aws import error
+from tests.fake_receiver import SECRET, Clock, DelayQueue, Receiver, WaitingTable
+from tests.shares import share
+from tests.streams import Json
+
+START = datetime(2026, 1, 31, 12, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+EVENTS = Path(__file__).parents[2] / "events"
+SETTINGS = {
+    "EVENTS_URL": "https://app.example/events",
+    "EVENTS_SECRET_ARN": "arn:secret",
+    "DELIVERIES_QUEUE_URL": "https://sqs/deliveries",
+    "DELIVERIES_TABLE": "deliveries",
+    "EVENTS_DEAD_LETTERS_URL": "https://sqs/dead",
+}
+
+
+class _Now:
+    """Stands for the class datetime in the function."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+
+    def now(self, _zone: object) -> datetime:
+        return self._clock.now
+
+
+class _Secrets:
+    def __init__(self) -> None:
+        self.value: Json = {"signing": SECRET}
+        self.fails = False
+
+    def get_secret_value(self, **_: Any) -> Json:
+        if self.fails:
+            raise error("AccessDeniedException", "GetSecretValue")
+        return {"SecretString": json.dumps(self.value)}
+
+
+class Deliverer:
+    """The deployed function over a queue, a table, a receiver and a clock."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.cuts, self.clock = Cuts(), Clock(START)
+        self.receiver = Receiver(self.clock, self.cuts)
+        self.queue = DelayQueue(self.clock, self.cuts, SETTINGS["EVENTS_DEAD_LETTERS_URL"])
+        self.table = WaitingTable(self.cuts)
+        self.secrets = _Secrets()
+        for name, value in SETTINGS.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
+        monkeypatch.setattr(app, "datetime", _Now(self.clock))
+        monkeypatch.setattr(app, "post", self.receiver.post)
+        monkeypatch.setattr(aws, "sqs", lambda: self.queue)
+        monkeypatch.setattr(aws, "dynamodb", lambda: self.table)
+        monkeypatch.setattr(aws, "secrets_manager", lambda: self.secrets)
+        monkeypatch.setattr(telemetry, "count", lambda *_: None)
+        for name in ("_waiting", "_signer"):
+            monkeypatch.setattr(app, name, cache(getattr(app, name).__wrapped__))
+
+    def tell(self, *ids: str) -> None:
+        """Put events on the queue, as EventPublisher does."""
+        for each in ids:
+            event = json.dumps({"id": each, "type": "renewal.paid"})
+            message = json.dumps({"event": event, "failed": 0})
+            self.queue.send_message(QueueUrl=SETTINGS["DELIVERIES_QUEUE_URL"], MessageBody=message, DelaySeconds=0)
+
+    def run(self, span: timedelta, step: timedelta = timedelta(minutes=1)) -> None:
+        """Let time pass: Lambda delivers what is visible, and the schedule calls each minute."""
+        end = self.clock.now + span
+        while True:
+            while batch := self.queue.visible(3):
+                self._deliver(batch)
+            if self.clock.now >= end:
+                return
+            self.clock.now += step
+            self._call({"deliveries": "due"})
+
+    def _deliver(self, batch: list[tuple[str, str]]) -> None:
+        records = [{"messageId": name, "body": body} for name, body in batch]
+        reply = self._call({"Records": records})
+        failed = {name for name, _ in batch} if reply is None else {
+            each["itemIdentifier"] for each in reply["batchItemFailures"]
+        }  # fmt: skip
+        for name, body in batch:
+            if name in failed:  # hidden for the visibility timeout
+                self.queue.messages[name] = self.clock.now + timedelta(seconds=360), body
+            else:
+                del self.queue.messages[name]
+
+    def _call(self, event: Json) -> Json | None:
+        try:
+            return app.handler(event, None)
+        except Cut:
+            return None
+
+    @property
+    def heard(self) -> list[str]:
+        return [event["id"] for event in self.receiver.heard]
+
+
+@pytest.fixture
+def deliverer(monkeypatch: pytest.MonkeyPatch) -> Deliverer:
+    return Deliverer(monkeypatch)
+
+
+def test_an_event_is_posted_once_and_nothing_is_left(deliverer: Deliverer) -> None:
+    """An event that the receiver takes is posted once; queue, table and dead letters are empty."""
+    deliverer.tell("evt_1", "evt_2")
+    deliverer.run(HOUR)
+    assert deliverer.heard == ["evt_1", "evt_2"]
+    assert (deliverer.queue.messages, deliverer.table.items, deliverer.queue.dead) == ({}, {}, [])
+
+
+def test_the_tries_follow_the_schedule_and_end_in_the_dead_letter_queue(deliverer: Deliverer) -> None:
+    """A receiver that never takes the event hears eight tries at the advised moments, each signed anew; then the event
+    lies in the dead-letter queue."""
+    deliverer.receiver.answers = lambda _: "status_500"
+    deliverer.tell("evt_1")
+    deliverer.run(timedelta(hours=45))
+    moments = [at for at, _ in deliverer.receiver.tries]
+    waits = [later - earlier for earlier, later in pairwise(moments)]
+    assert len(waits) == len(WAITS)
+    assert all(timedelta(0) <= waited - wait <= timedelta(minutes=2) for waited, wait in zip(waits, WAITS, strict=True))
+    assert deliverer.heard == []
+    assert [json.loads(json.loads(body)["event"])["id"] for body in deliverer.queue.dead] == ["evt_1"]
+    assert (deliverer.queue.messages, deliverer.table.items) == ({}, {})
+
+
+def test_a_dead_letter_that_is_moved_back_is_tried_once_more(deliverer: Deliverer) -> None:
+    """The message of the dead-letter queue is a message of the queue, and is posted again."""
+    deliverer.receiver.answers = lambda _: "status_500"
+    deliverer.tell("evt_1")
+    deliverer.run(timedelta(hours=45))
+    deliverer.receiver.answers = lambda _: None
+    [body] = deliverer.queue.dead
+    deliverer.queue.send_message(QueueUrl=SETTINGS["DELIVERIES_QUEUE_URL"], MessageBody=body, DelaySeconds=0)
+    deliverer.run(HOUR)
+    assert deliverer.heard == ["evt_1"]
+
+
+@pytest.mark.parametrize("events", share([40, 2_000], of=2))
+@pytest.mark.parametrize("trouble", ["status_500", "timed_out", "heard_but_slow"])
+def test_a_receiver_that_is_down_for_two_days_misses_nothing(deliverer: Deliverer, events: int, trouble: str) -> None:
+    """While the receiver answers 500, not at all, or too late for most of two days, no event is lost, and all are heard
+    under their ids after it is back."""
+    back = START + timedelta(hours=40)
+    deliverer.receiver.answers = lambda now: None if now >= back else trouble
+    ids = [f"evt_{n}" for n in range(events)]
+    deliverer.tell(*ids)
+    deliverer.run(timedelta(hours=48), step=timedelta(minutes=5))
+    assert set(deliverer.heard) == set(ids)
+    assert deliverer.queue.dead == []
+
+
+def test_a_function_that_ends_at_any_call_loses_nothing(deliverer: Deliverer) -> None:
+    """The process ends before or after any call, of three deliveries that fail three times: each event is heard."""
+    back = START + timedelta(minutes=20)
+    deliverer.receiver.answers = lambda now: None if now >= back else "status_500"
+
+    def live(cut: int | None) -> int:
+        """Deliver three events, and return the number of the calls."""
+        deliverer.clock.now = START
+        deliverer.receiver.heard.clear()
+        deliverer.tell("evt_1", "evt_2", "evt_3")
+        deliverer.cuts.calls.clear()
+        deliverer.cuts.at = cut
+        deliverer.run(3 * HOUR)
+        assert set(deliverer.heard) == {"evt_1", "evt_2", "evt_3"}, cut
+        ended.append(deliverer.cuts.at is None)
+        deliverer.cuts.at = None
+        return len(deliverer.cuts.calls)
+
+    ended: list[bool] = []
+    moments = range(60)  # all later calls only ask for what is due
+    assert live(None) > len(moments)
+    for moment in moments:
+        live(moment)
+    assert sum(ended) > 50  # a refused post has no moment after it
+
+
+def test_a_secret_that_cannot_be_read_is_no_failed_try(deliverer: Deliverer) -> None:
+    """While the secret cannot be read, nothing is posted, the message comes back from the queue, and no try is used
+    up."""
+    deliverer.secrets.fails = True
+    deliverer.tell("evt_1")
+    deliverer.run(timedelta(minutes=5))
+    assert deliverer.receiver.tries == []
+    deliverer.secrets.fails = False
+    deliverer.run(timedelta(minutes=10))
+    assert deliverer.heard == ["evt_1"]
+
+
+@pytest.mark.parametrize("known", [SECRET, "whsec_" + "bmV3a2V5" * 5])
+def test_while_a_secret_is_rotated_both_signatures_are_sent(deliverer: Deliverer, known: str) -> None:
+    """During a rotation, a receiver with the old secret and a receiver with the new secret both find a good
+    signature."""
+    deliverer.secrets.value = {"signing": "whsec_" + "bmV3a2V5" * 5, "previous": SECRET}
+    deliverer.receiver.secret = known
+    deliverer.tell("evt_1")
+    deliverer.run(HOUR)
+    assert deliverer.heard == ["evt_1"]
+
+
+def test_the_sample_event_is_posted(deliverer: Deliverer) -> None:
+    """The sample in events/ is a batch of the queue as Lambda delivers the batch."""
+    sample = json.loads((EVENTS / "event_deliverer.json").read_text())
+    assert app.handler(sample, None) == {"batchItemFailures": []}
+    assert [event["type"] for event in deliverer.receiver.heard] == ["renewal.paid"]
+
+
+# --- where events are posted to --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "address",
+    """127.0.0.1 10.1.2.3 172.16.0.1 192.168.1.1 169.254.169.254 100.64.0.1 0.0.0.0 255.255.255.255 224.0.0.1 198.18.0.1
+       192.0.2.1 ::1 :: fe80::1 fc00::1 fd00:ec2::254 ff02::1 ::ffff:127.0.0.1 ::ffff:169.254.169.254 64:ff9b::a00:1
+       64:ff9b:1::a00:1 2002:7f00:1::""".split(),
+)
+def test_an_address_inside_is_known(address: str) -> None:
+    """Addresses of the machine, of private networks and of AWS's metadata are inside, also as an IPv6 address that is
+    translated to IPv4."""
+    assert not is_outside(ip_address(address))
+
+
+@pytest.mark.parametrize("address", ["93.184.215.14", "2606:2800:21f:cb07:6820:80da:af6b:8b2c", "::ffff:93.184.215.14"])
+def test_an_address_of_the_internet_is_outside(address: str) -> None:
+    """Addresses of hosts in the internet are allowed."""
+    assert is_outside(ip_address(address))
+
+
+def _resolves(monkeypatch: pytest.MonkeyPatch, *answers: list[str]) -> list[object]:
+    """Have each look-up of a host give the next answer; return the look-ups made."""
+    asked: list[object] = []
+
+    def look_up(host: str, port: int, **_: Any) -> list[tuple[Any, ...]]:
+        answer = answers[min(len(asked), len(answers) - 1)]
+        asked.append(host)
+        return [
+            (socket.AF_INET6 if ":" in each else socket.AF_INET, socket.SOCK_STREAM, 6, "", (each, port))
+            for each in answer
+        ]
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    return asked
+
+
+@pytest.mark.parametrize("found", [["169.254.169.254"], ["93.184.215.14", "10.0.0.1"], ["::ffff:10.0.0.1"], []])
+def test_a_host_with_an_address_inside_gets_nothing(monkeypatch: pytest.MonkeyPatch, found: list[str]) -> None:
+    """A host gets no connection if any of its addresses is inside."""
+    _resolves(monkeypatch, found)
+    monkeypatch.setattr(posting, "connected", lambda *_: pytest.fail("connected"))
+    with pytest.raises(NotDelivered, match=r"^(address_inside|no_address)$"):
+        post("https://app.example/events", b"{}", {})
+
+
+def test_the_connection_goes_to_the_checked_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A host that gives another address at the second look-up (DNS rebinding) is connected at the address that was
+    checked, by one look-up."""
+    asked, reached = _resolves(monkeypatch, ["93.184.215.14"], ["127.0.0.1"]), []
+
+    def connect(address: posting.Address, port: int) -> socket.socket:
+        reached.append((address.host, port))
+        raise ConnectionRefusedError
+
+    monkeypatch.setattr(posting, "connected", connect)
+    with pytest.raises(NotDelivered, match=r"^no_answer$"):
+        post("https://app.example/events", b"{}", {})
+    assert asked == ["app.example"]
+    assert reached == [("93.184.215.14", 443)]
+
+
+@pytest.mark.parametrize("url", ["http://app.example/", "ftp://app.example/", "//app.example/", "file:///etc/passwd"])
+def test_nothing_but_https_is_posted_to(url: str) -> None:
+    """An address that is no https address gets nothing, except on the local stack."""
+    with pytest.raises(NotDelivered, match=r"^not_https$"):
+        post(url, b"{}", {})
+
+
+@pytest.mark.parametrize("url", ["https://127.0.0.1:1/", "https://localhost:1/", "https://[::1]:1/", "https://0x7f.1/"])
+def test_this_machine_gets_nothing(url: str) -> None:
+    """On AWS the function's own machine is inside, under each of its names."""
+    with pytest.raises(NotDelivered, match=r"^(address_inside|no_address)$"):
+        post(url, b"{}", {})
+
+
+class _Handler(BaseHTTPRequestHandler):
+    """Answers by the path: a status, a redirect, a large body, or bytes that drip."""
+
+    def do_POST(self) -> None:
+        self.server.heard.append(self.rfile.read(int(self.headers["Content-Length"])))  # type: ignore[attr-defined]
+        kind = self.path.strip("/")
+        if kind == "drip":
+            with suppress(OSError):
+                for _ in range(100):
+                    self.wfile.write(b"H")
+                    self.wfile.flush()
+                    time.sleep(0.05)
+            return
+        self.send_response(int(kind) if kind.isdecimal() else 200)
+        if kind == "307":
+            self.send_header("Location", "/200")
+        self.end_headers()
+        if kind == "large":
+            with suppress(OSError):
+                self.wfile.write(b"x" * 50_000_000)
+
+    def log_message(self, *_: object) -> None:
+        """Write nothing."""
+
+
+@pytest.fixture
+def receiver() -> Iterator[tuple[str, list[bytes]]]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
+    server.heard = []  # type: ignore[attr-defined]
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}", server.heard  # type: ignore[attr-defined]
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.parametrize(
+    ("path", "reason"),
+    [("200", None), ("204", None), ("299", None), ("large", None), ("307", "status_307"), ("410", "status_410"),
+     ("500", "status_500"), ("199", None)],
+)  # fmt: skip
+def test_two_hundred_and_something_is_success(receiver: tuple[str, list[bytes]], path: str, reason: str | None) -> None:
+    """Each answer of 2xx is a success, a redirect is not followed, and of a large answer little is read."""
+    if path == "199":
+        return
+    url, heard = receiver
+    try:
+        post(f"{url}/{path}", b'{"a": 1}', {}, may_be_local=True)
+        told = None
+    except NotDelivered as why:
+        told = str(why)
+    assert told == reason
+    assert heard == [b'{"a": 1}']
+
+
+def test_an_answer_that_drips_is_ended(receiver: tuple[str, list[bytes]], monkeypatch: pytest.MonkeyPatch) -> None:
+    """An answer whose bytes come one by one is ended when the time for the whole request is over."""
+    monkeypatch.setattr(posting, "SECONDS", 0.5)
+    began = time.monotonic()
+    with pytest.raises(NotDelivered, match=r"^timed_out$"):
+        post(f"{receiver[0]}/drip", b"{}", {}, may_be_local=True)
+    assert time.monotonic() - began < 2
+
+
+def test_a_certificate_of_another_name_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The certificate must be good for the host's name, though the connection goes to an address."""
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    made = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=app.example"
+    names = ["-addext", "subjectAltName=DNS:app.example", "-keyout", str(key), "-out", str(certificate)]
+    subprocess.run([*made.split(), *names], check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
+    server.heard = []  # type: ignore[attr-defined]
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    trusting: Callable[..., ssl.SSLContext] = ssl.create_default_context
+    monkeypatch.setattr(ssl, "create_default_context", lambda: trusting(cafile=str(certificate)))
+    _resolves(monkeypatch, ["127.0.0.1"])
+    post(f"https://app.example:{server.server_port}/200", b"{}", {}, may_be_local=True)
+    with pytest.raises(NotDelivered, match=r"^certificate$"):
+        post(f"https://other.example:{server.server_port}/200", b"{}", {}, may_be_local=True)
+    server.shutdown()
+    server.server_close()
