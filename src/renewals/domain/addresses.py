@@ -11,8 +11,8 @@ _DOMAIN = re.compile(
     r"([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)+[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?", re.ASCII
 )
 
-# IDNA 2008 keeps these characters; IDNA 2003, which Python implements, maps them to different letters. The two domains
-# may belong to two owners.
+# IDNA 2008 keeps these characters. IDNA 2003, which Python implements, replaces or drops them. One address can
+# therefore lead to two domains, and the domains may belong to different owners.
 _READ_OTHERWISE = frozenset("ßς\u200c\u200d")
 
 _WITHIN_TEXT = re.compile(r"[^\s<>(),:;]+@[^\s<>(),:;]+")

@@ -1,8 +1,9 @@
 """Tags that lead from an SES event to the record of a mail. Pure.
 
 SES receives the tags with the mail, and returns the tags with every event about the mail. The tags hold ids and the
-token of the mail's claim, nothing personal. The token proves that an event is genuine: only the mail's record and SES
-know the token, and a new claim of the mail, to a different address, gets a new token.
+token of the mail's claim, nothing personal. The token proves that an event is genuine, since only the mail's record and
+SES know the token. The token also tells the event's mail from a later mail to a new address: each claim of a mail has a
+token of its own.
 """
 
 from __future__ import annotations
@@ -35,15 +36,16 @@ class Tagged:
 def tags(tagged: Tagged) -> list[MessageTagTypeDef]:
     """Build the tags for SendRawEmail.
 
-    Ids are encoded, since a tag allows fewer characters than an id. An id of 128 characters becomes 171 characters, and
-    a tag may have 256: https://docs.aws.amazon.com/ses/latest/APIReference/API_MessageTag.html
+    Values are encoded, since an id may contain characters that SES forbids in a tag. Encoding makes 171 characters of
+    128, the length of the longest id, and SES allows 256:
+    https://docs.aws.amazon.com/ses/latest/APIReference/API_MessageTag.html
     """
     return [{"Name": name, "Value": _encoded(value)} for name, value in asdict(tagged).items()]
 
 
 def read(told: object) -> Tagged | None:
-    """Read the tags from `mail.tags` of an event, with a list of values for each tag. None if the mail carried no tags
-    of ours."""
+    """Read the tags from the `mail.tags` of an SES event, which gives a list of values for each tag. Return None if the
+    mail carried no tags of ours."""
     if not isinstance(told, dict):
         return None
     values: dict[str, list[str]] = told

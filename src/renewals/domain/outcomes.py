@@ -21,7 +21,8 @@ class PaymentOutcome(StrEnum):
 
 
 class MailOutcome(StrEnum):
-    """The result of a mail, the worst first."""
+    """The result of a mail. The worst result comes first: a task that sends several mails answers with the worst of
+    their results."""
 
     MAIL_UNKNOWN = "mail_unknown"
     """Nobody can tell whether the mail was sent."""
@@ -30,4 +31,4 @@ class MailOutcome(StrEnum):
     IN_PROGRESS = "in_progress"
     MAILED = "mailed"
     DROPPED = "dropped"
-    """The content of the mail is no longer true."""
+    """The mail was not sent, because its content is no longer true."""

@@ -21,7 +21,8 @@ class RefusalRecord(TypedDict):
 
 
 class EndingRecord(TypedDict):
-    """The record of an end of the work without a payment. at: the moment, ISO 8601."""
+    """The record of a renewal that ended without a payment, because the renewal failed or was given up. at: the moment,
+    ISO 8601."""
 
     at: str
     status: str
@@ -45,7 +46,7 @@ class RefundRecord(TypedDict):
     receipt_sha256: NotRequired[str]
 
 
-# Written as a call, not as a class: elsewhere a field named `subscription` always holds a parsed Subscription.
+# Written as a call, because a class may annotate a field named `subscription` only as a parsed Subscription.
 Answer = TypedDict("Answer", {"status": int, "etag": str, "subscription": dict[str, object]})  # noqa: UP013
 """The stored answer to a request that may be repeated, as JSON. subscription: the subscription as shown in the
 answer."""

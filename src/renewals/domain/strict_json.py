@@ -8,7 +8,8 @@ type Json = str | int | float | Decimal | bool | list[Json] | dict[str, Json] | 
 
 
 class NotAnObject(ValueError):  # noqa: N818
-    """The text is no such object. The message gives the reason and never quotes the text."""
+    """The text is not a single JSON object that keeps the rules of the module. The message gives the reason and never
+    quotes the text."""
 
 
 def read_object(text: str | bytes, *, exact: bool = False) -> dict[str, Json]:

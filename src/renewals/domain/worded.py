@@ -1,4 +1,4 @@
-"""Enumerations with a spelling and words for people in every member, and the reading of stored spellings.
+"""Enumerations whose members have a stored spelling and words for people; and functions to read a stored spelling.
 
 Decisions: D198, D199 (DECISIONS.md).
 """
@@ -11,8 +11,8 @@ Unknown = NewType("Unknown", str)
 
 
 class Worded(StrEnum):
-    """An enumeration with words. A member equals its spelling, for storing and comparing. words: for people, without
-    codes."""
+    """An enumeration with words. A member equals its spelling, for storing and comparing. words: the text that people
+    read in place of the spelling."""
 
     words: str
 
@@ -28,6 +28,7 @@ class Worded(StrEnum):
 
 
 def member[E: StrEnum](of: type[E], stored: object) -> E | Unknown:
-    """Return the member with the stored spelling. A person may have written any value by hand."""
+    """Return the member with the stored spelling, or an Unknown if no member has the spelling. The stored value may be
+    of any type, since a person may have written the value by hand."""
     spelling = str(stored)
     return of(spelling) if spelling in of else Unknown(spelling)
