@@ -83,6 +83,16 @@ def test_the_newest_release_is_the_version_of_the_project() -> None:
     assert re.fullmatch(re.escape(version) + r" \(\d{4}-\d\d-\d\d\)", headings[1])
 
 
+def test_the_changelog_says_nothing_twice() -> None:
+    """A release has each group of changes once, and the changelog has each entry once: merges of both sides repeat."""
+    releases = re.split(r"^## ", (ROOT / "CHANGELOG.md").read_text(), flags=re.MULTILINE)[1:]
+    for release in releases:
+        groups = re.findall(r"^### (.+)$", release, re.MULTILINE)
+        assert len(groups) == len(set(groups)), groups
+    entries = [entry for release in releases for entry in re.findall(r"^- (.+)$", release, re.MULTILINE)]
+    assert len(entries) == len(set(entries))
+
+
 def test_decisions_are_numbered_and_dated() -> None:
     """Every decision has its own number and a date within the project's time, and numbers rise by one."""
     text = (ROOT / "DECISIONS.md").read_text()
