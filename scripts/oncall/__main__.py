@@ -9,6 +9,7 @@ import click
 from scripts.deployment import Deployment, given, stack_name
 from scripts.oncall import charging, log, receipts, tables, waiting
 from scripts.oncall.dead_letters import DeadLetters
+from scripts.oncall.publish import publish as publish_events
 from scripts.plainly import Commands, number, reason_fault, tell
 
 _MOST_SHOWN = 20
@@ -124,6 +125,20 @@ def audit(deployment: Deployment, first: datetime, last: datetime) -> None:
     for difference in listed:
         click.echo(json.dumps(difference))
     click.echo(f"{number(sum(told['differences'].values()), 'difference')}.")
+
+
+@main.command()
+@click.argument("first", metavar="FROM", type=_day)
+@click.argument("last", metavar="TO", type=_day)
+@given
+def publish(deployment: Deployment, first: datetime, last: datetime) -> None:
+    """Tell your application the events of these days again, both included.
+
+    Days are UTC's, YYYY-MM-DD. Each event has the id of the first time. Writes to rows by hand are not told again.
+    """
+    if first > last:
+        raise click.UsageError("FROM is after TO")
+    click.echo(f"{number(publish_events(deployment, first.date(), last.date()), 'event')} told.")
 
 
 @main.command("log")

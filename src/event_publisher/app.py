@@ -1,8 +1,11 @@
 """EventPublisher: tells the team's application what was recorded.
 
 Event: a batch of a table's stream. Reply: {"batchItemFailures": [...]}, the first record that could not be told; Lambda
-delivers the record and everything after it again, without end. An unreadable record goes whole to a queue of its own,
-and does not hold up the records behind it.
+delivers the record and everything after the record again, without end. An unreadable record goes whole to a queue of
+its own, and does not hold up the records behind it.
+
+Event of `scripts.oncall publish`: {"from", "until", "images"}, items of the tables whose facts of that span are told
+again, under the ids that the facts have. Reply: {"told": n}.
 
 The streams are the outbox: a renewal makes no call for its events, and ends well while no event can be told.
 """
@@ -10,7 +13,7 @@ The streams are the outbox: a renewal makes no call for its events, and ends wel
 from __future__ import annotations
 
 import json
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import NamedTuple
 
@@ -20,6 +23,7 @@ from event_publisher.envelopes import Envelopes
 from event_publisher.outlets import Bus, Deliveries, Envelope
 from event_publisher.stream import Reader, Unreadable, position_of, read
 from renewals.domain.errors import NotHandedOver
+from renewals.domain.item_values import fields, moment, several, text
 from renewals.ledger.table import Ledger
 from renewals.runtime import aws, clock, telemetry
 from renewals.runtime.settings import setting
@@ -36,6 +40,8 @@ class _Found(NamedTuple):
 @telemetry.observed
 def handler(event: Event, _context: object) -> Reply:
     """Tell the facts of the batch; see the module."""
+    if "Records" not in event:
+        return {"told": _tell_again(event)}
     found, failed = list[_Found](), None
     for record in records(event):
         try:
@@ -46,6 +52,24 @@ def handler(event: Event, _context: object) -> Reply:
             break
     failed = _not_told(found) or failed
     return {"batchItemFailures": [{"itemIdentifier": failed}] if failed else []}
+
+
+def _tell_again(event: Event) -> int:
+    """Tell the facts of a span that stand in the images, and return the number of events. Raises NotHandedOver if an
+    event was not taken."""
+    span = moment(event, "from"), moment(event, "until")
+    events = list[Envelope]()
+    for number, each in enumerate(several(event, "images")):
+        image = fields({"an image": each}, "an image")
+        try:
+            news = _reader().news_again(text(image, "table"), fields(image, "item"), span, datetime.now(UTC))
+        except Unreadable as error:
+            telemetry.logger().error("unreadable", extra={"error": str(error), "number": number})
+            continue
+        events += _envelopes().of(news)
+    if _not_told([_Found("any", events)]):
+        raise NotHandedOver("events that were not taken: ask again, for each event keeps its id")
+    return len(events)
 
 
 def _events(record: Event) -> list[Envelope]:

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, cast
 from renewals.domain.errors import RenewalError
 from renewals.domain.item_values import Item, fields, fields_or_empty, moment, text
 from renewals.domain.news import Fact, News, sequence
-from renewals.domain.news_of_changes import told_of_change
-from renewals.domain.news_of_periods import told_of_period
-from renewals.domain.news_of_rows import told_of_row
+from renewals.domain.news_of_changes import facts_of_change, told_of_change
+from renewals.domain.news_of_periods import facts_of_period, told_of_period
+from renewals.domain.news_of_rows import facts_of_row, told_of_row
 from renewals.domain.renewal import Renewal, Status
 from renewals.domain.renewal_items import passed_over_from, renewal_from
 from renewals.runtime import dynamodb
@@ -99,6 +99,37 @@ class Reader:
         except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError) as error:
             raise Unreadable(f"an item of {record.table}: {type(error).__name__}") from None
         return [News(fact, sequence(record.committed, recorded, rank)) for rank, fact in enumerate(facts)]
+
+    def news_again(
+        self, table: str, image: Mapping[str, object], span: tuple[datetime, datetime], now: datetime
+    ) -> list[News]:
+        """Return the facts that an item keeps, if the facts occurred in the span, under the ids that the facts have.
+
+        Args:
+            table: the name of the table.
+            image: the item, in DynamoDB's form.
+            span: the first moment, and the first moment after the span.
+            now: the real moment. A test clock may be ahead, and no sequence may be.
+
+        Raises:
+            Unreadable: the item was not written by this system.
+        """
+        try:
+            item = dynamodb.plain(cast("Mapping[str, AttributeValueTypeDef]", image))
+            facts = self._facts_of(table, item)
+        except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError) as error:
+            raise Unreadable(f"an item of {table}: {type(error).__name__}") from None
+        within = [fact for fact in facts if span[0] <= fact.occurred_at < span[1]]
+        moments = [min(fact.occurred_at, now) for fact in within]
+        return [News(fact, sequence(at, at, rank)) for rank, (fact, at) in enumerate(zip(within, moments, strict=True))]
+
+    def _facts_of(self, table: str, item: Item) -> list[Fact]:
+        if table == self.subscriptions:
+            return facts_of_row(item, self.zone)
+        if table == self.renewals:
+            period = period_in(item)
+            return facts_of_period(period) if period else []
+        return facts_of_change(item)
 
     def _facts(self, record: Record) -> tuple[datetime | None, list[Fact]]:
         if record.table == self.subscriptions:

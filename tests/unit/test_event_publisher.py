@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -12,10 +12,11 @@ import pytest
 from event_publisher import app
 from event_publisher.outlets import SOURCE
 from renewals.domain.changes import ChangeKind
+from renewals.domain.errors import NotHandedOver
 from renewals.domain.transitions import Action
 from renewals.ledger.asked_by import AskedBy
 from renewals.runtime import aws, telemetry
-from tests.fake_aws import FakeSQS, error
+from tests.fake_aws import FakeSQS, error, wire
 from tests.fake_events import FakeBus, deliver
 from tests.fakes import LATER, NOON
 from tests.shares import share
@@ -189,6 +190,39 @@ def test_the_sample_event_is_told(publisher: Publisher, monkeypatch: pytest.Monk
     sample = json.loads((EVENTS / "event_publisher.json").read_text())
     assert publisher.handle(sample) == {"batchItemFailures": []}
     assert [event["type"] for event in publisher.bus.events] == ["subscription.paused"]
+
+
+def test_a_span_is_told_again_under_the_same_ids(publisher: Publisher) -> None:
+    """The events of a span that the items keep are told again: under the ids of the first time, and no event of another
+    span. Only what was written to rows by hand is not kept."""
+    live = publisher.hear(_months(publisher.shop))
+    kept = {event["id"] for event in live if event["data"].get("by") != "table"}
+    images = [
+        {"table": table, "item": wire(item)}
+        for table in ("subscriptions", "renewals", "changes")
+        for item in publisher.shop.dynamodb.items(table).values()
+    ]
+
+    def told(start: datetime, end: datetime) -> list[Json]:
+        before = len(publisher.bus.taken)
+        publisher.handle({"from": start.isoformat(), "until": end.isoformat(), "images": images})
+        return publisher.bus.events[before:]
+
+    again = told(NOON - DAY, NOON + 400 * DAY)
+    assert {event["id"] for event in again} == kept
+    assert len(kept) > 10
+    some = {event["id"] for event in told(NOON + 20 * DAY, NOON + 40 * DAY)}
+    assert some == {event["id"] for event in again if "2026-02-20" < event["occurred_at"] < "2026-03-12"}
+    assert some < kept
+
+
+def test_a_span_that_the_bus_refuses_is_an_error(publisher: Publisher) -> None:
+    """The command fails where an event was not taken, and is started again."""
+    _months(publisher.shop, months=1)
+    images = [{"table": "renewals", "item": wire(each)} for each in publisher.shop.items().values()]
+    publisher.bus.trouble = [{0}]
+    with pytest.raises(NotHandedOver):
+        publisher.handle({"from": NOON.isoformat(), "until": (NOON + 40 * DAY).isoformat(), "images": images})
 
 
 def _everything(publisher: Publisher, renewals: int, cut: Callable[[int], int | None]) -> tuple[set[str], set[str]]:

@@ -1640,6 +1640,7 @@ def test_outputs() -> None:
         "ChangesTableName": "<Changes>",
         "ReceiptsBucketName": "<Receipts>",
         "EventBusName": "<EventBus>",
+        "EventPublisherFunctionName": "<EventPublisher>",
         "EventsSecretArn": "<EventsSecret.Id>",
         "EventsDeadLetterQueueUrl": "<EventsDeadLetterQueue>",
         "UnreadableRecordsQueueUrl": "<UnreadableRecordsQueue>",
