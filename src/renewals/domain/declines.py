@@ -1,8 +1,8 @@
 """The decline codes, with the words for the customer, and the split into hard and soft declines. Pure.
 
 After a hard decline the card will never be charged for this renewal: only a different payment method helps. Every code
-not listed here is soft, for example do_not_honor, a bank's phrase for "not now". The bank's advice code takes
-precedence over the decline code.
+that `is_hard` does not know as hard is soft, for example do_not_honor, a bank's phrase for "not now". The bank's advice
+code takes precedence over the decline code.
 
 https://docs.stripe.com/declines/codes and https://docs.stripe.com/billing/revenue-recovery/smart-retries (the codes
 after which Stripe itself does not retry).
@@ -59,7 +59,7 @@ def is_hard(decline_code: str | None, advice_code: str | None) -> bool:
     if advice_code in _SOFT_ADVICE:
         return False
     code = decline_code or ""
-    return code in _HARD or code.startswith("payment_method")  # the payment method is gone, or is no card
+    return code in _HARD or code.startswith("payment_method")  # a payment method that is gone, or is not a card
 
 
 def in_words(decline_code: str | None) -> str:

@@ -12,10 +12,10 @@ from datetime import date, timedelta
 from renewals.domain.errors import BadSetting
 from renewals.domain.subscription import SubscriptionStatus
 
-_MOST_DAYS = 30  # the hourly sweep looks back 40 days
+_MOST_DAYS = 30  # less than the 40 days after a renewal date in which the hourly sweep looks at the subscription
 _MOST_DATES = 8
-"""The first attempt and these retries are at most nine confirmations of one payment, and leave room for the retry of a
-new card. Stripe cancels a payment after an undocumented number of confirmations
+"""The first attempt and these retries confirm a payment at most nine times. A tenth confirmation stays possible for a
+new card, before Stripe cancels the payment: Stripe does so after an undocumented number of confirmations
 (https://docs.stripe.com/payments/paymentintents/lifecycle; others measured ten declines). Stripe itself advises eight
 retries, too (https://docs.stripe.com/billing/revenue-recovery/smart-retries)."""
 
@@ -50,7 +50,8 @@ class Dunning:
     def next_date(self, day_zero: date, behind: int, today: date) -> date | None:
         """Return the next dunning date once `behind` dunning dates have passed; None after the last date.
 
-        The next date is never before tomorrow: missed dates follow day by day, and no date is left out.
+        The next date is never before tomorrow. If several dunning dates passed without a retry, for example while
+        charging was off, the retries follow on successive days, and no retry is left out.
         """
         if behind >= len(self.days):
             return None
@@ -70,7 +71,7 @@ class Dunning:
         return timedelta(days=self.days[-1] - (self.days[-2] if len(self.days) > 1 else 0))
 
     def ends_on(self, day_zero: date, behind: int, next_date: date) -> date:
-        """Return the day on which the renewal is given up if nothing changes. next_date: the dunning date after
-        `behind` earlier dates."""
+        """Return the day on which the renewal is given up if nothing changes. behind: how many dunning dates have
+        passed. next_date: the first dunning date still ahead."""
         left = max(len(self.days) - behind - 1, 0)
         return max(day_zero + timedelta(days=self.days[-1]), next_date + timedelta(days=left))

@@ -11,7 +11,8 @@ from typing import overload
 type Value = (
     str | Decimal | bool | list[Value] | dict[str, Value] | bytes | frozenset[str | Decimal | bytes] | int | None
 )
-"""The value of an attribute. `plain` reads a number as a Decimal; an int occurs only on the way to the table."""
+"""The value of an attribute. A number read from a table is a Decimal (renewals.runtime.dynamodb.plain); an int occurs
+only in a value that is about to be written."""
 
 
 type Item = Mapping[str, Value]

@@ -5,8 +5,9 @@ renewal date. Every other subscription is billed from the day of the resumption:
 resumption, and the anchor day follows the renewal date.
 
 While a subscription is paused, the sweep moves the renewal date past each day on which the subscription would have
-renewed. The time before such a date is not paid. The sweep therefore notes the new date in the row as `passed_over_to`.
-If the row's renewal date differs from the note, a person moved the row, and the person's date counts.
+renewed. The time before a renewal date is ordinarily paid, but the time before a renewal date set by the sweep is not.
+To tell the two apart, the sweep notes the date that the sweep has set in the row's attribute `passed_over_to`. If the
+row's renewal date differs from the note, a person moved the row, and the person's date counts.
 
 Decisions: D18, D19 (DECISIONS.md).
 """
@@ -69,7 +70,7 @@ def resumption(subscription: Subscription, today: date, history: History, items:
 
 
 def _is_unpaid_before(subscription: Subscription, items: Iterable[Item]) -> bool:
-    """Whether the time before the renewal date is not paid, as in was_passed_over.
+    """Whether the time before the renewal date is unpaid, because the sweep moved the renewal date during a pause.
 
     Earlier versions left no note in the row. For such rows, the ledger's item of the passed-over date gives the answer.
     """

@@ -18,13 +18,13 @@ _INVISIBLE = (
 # ranges cover Arabic, the scripts of India and Sri Lanka, Burmese, Khmer and Mongolian. After an emoji, a joiner merges
 # two emoji into one.
 _JOINS = "\u0600-\u0dff\u1000-\u109f\u1780-\u18af\ufb50-\ufdff\ufe70-\ufefc\u2190-\u2bff\ufe0f\U0001f000-\U0001faff"
-# Most receipts need none of these regular expressions, and compiling takes long. The expressions are therefore compiled
-# at first use.
+# The regular expressions below are kept as texts, which `re` compiles at first use: compiling takes long, and most
+# receipts need none of the expressions.
 _JOINERS = "\u200c\u200d"
 _VIRAMA = 9  # a canonical combining class: https://www.unicode.org/reports/tr44/#Canonical_Combining_Class_Values
 _WRITTEN_BEFORE = "\u0e40\u0e41\u0e42\u0e43\u0e44\u0ec0\u0ec1\u0ec2\u0ec3\u0ec4"
 _EMOJI_PARTS = "\ufe0f|(?<=[\u2190-\u2bff\U0001f000-\U0001faff])\u200d"
-# NFC replaces these characters by different ones from those that people write their names with.
+# People write their names with these characters, and NFC would replace the characters by different characters.
 _COMPATIBILITY_HAN = "([\uf900-\ufaff\U0002f800-\U0002fa1f]+)"
 _UNSEEN = f"[{_INVISIBLE}]+|(?<![{_JOINS}])[{_JOINERS}]+|(?<=[{_JOINERS}])[{_JOINERS}]+"
 
@@ -82,8 +82,8 @@ def line(text: str, most: int) -> str:
 
 
 def whole(text: str, at: int) -> int:
-    """Return the last position up to `at` for splitting the text without tearing a letter from its marks, or else
-    `at`."""
+    """Return the last position, not after `at`, where a cut of the text parts no letter from its marks; return `at` if
+    there is no such position."""
     place = at
     while 0 < place < len(text) and _belong_together(text[place - 1], text[place]):
         place -= 1
@@ -91,8 +91,8 @@ def whole(text: str, at: int) -> int:
 
 
 def _belong_together(first: str, second: str) -> bool:
-    """Whether two adjacent characters must stay together: a letter and a following mark or joiner; or a joiner, a
-    virama, or a Thai or Lao vowel written before its letter, and the following letter."""
+    """Whether two adjacent characters must stay together: the second is a mark or a joiner; or the first is a joiner, a
+    virama, or a Thai or Lao vowel, which is written before its letter."""
     import unicodedata
 
     return (

@@ -1,7 +1,7 @@
 """The reasons why nothing was charged: every spelling stored in the ledger or returned by the workflow, with its words.
 
 A stored reason is either the spelling of a member; or `gateway: <code>`, perhaps followed by the attribute at fault; or
-the spelling of a member followed by `, <code> at the gateway`; or a sentence already. The stored reason of a mail is
+the spelling of a member followed by `, <code> at the gateway`; or a sentence for people. The stored reason of a mail is
 `ses: <code>`, or the name of the error that broke the connection, or a sentence. `in_words` reads every form. Programs
 compare the spellings; people read the words.
 """

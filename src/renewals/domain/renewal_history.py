@@ -53,7 +53,8 @@ class History(tuple[Renewal, ...]):
 
     @property
     def has_open_charge(self) -> bool:
-        """Whether a charge was begun or refused, or failed with a payment, and is not paid."""
+        """Whether a period is not paid and its charge was begun or refused, or has failed after a payment was created
+        at the gateway."""
         return self.unsettled is not None or any(_failed_with_payment(r) for r in self)
 
     @property
@@ -76,6 +77,6 @@ class History(tuple[Renewal, ...]):
         return next((r for r in self.paid if r.renewal_date < end and start < r.period_end), None)
 
     def claimed_for(self, day: date) -> Renewal | None:
-        """Return the newest period claimed for the renewal date `day`, or claimed for a later date while passing over
-        `day`."""
+        """Return the newest period that was claimed while the subscription's renewal date was `day`, or whose claim
+        passed over `day`."""
         return next((r for r in self if r.was_claimed_for(day)), None)

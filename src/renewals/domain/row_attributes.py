@@ -1,7 +1,8 @@
 """The list of the attributes that people give a subscription, and the rules that go by the attribute's name. Pure.
 
 A new attribute of a row must be added to the list. The import compares a line with the existing row by the list, the
-entity tag covers the attributes of the list, and the history of changes masks an attribute by the mask in the list.
+entity tag covers those attributes of the list that are marked for the tag, and the history of changes masks an
+attribute by the mask in the list.
 """
 
 from __future__ import annotations
@@ -23,8 +24,9 @@ class RowAttribute:
 
     Attributes:
         read: Reads the value from the checked subscription.
-        is_in_entity_tag: Whether the entity tag of the row covers the attribute. The tag leaves out the attributes that
-            a renewal moves, so that a renewal makes no editor start over, and the test clock.
+        is_in_entity_tag: Whether the entity tag of the row covers the attribute. The tag leaves out the test clock and
+            the attributes that a renewal changes. A person whose edit overlaps with a renewal therefore need not start
+            over.
         mask: Hides the personal data in the value; None if the attribute holds no personal data.
     """
 
@@ -68,14 +70,15 @@ ROW_ATTRIBUTES = {
 """The attributes that people give a subscription beside its id, each by its name."""
 
 IN_ENTITY_TAG = tuple(name for name, each in ROW_ATTRIBUTES.items() if each.is_in_entity_tag)
-"""The attributes that the entity tag of a row covers as they stand."""
+"""The attributes whose stored values the entity tag of a row covers. The tag covers the status in addition, with active
+and past due alike."""
 
 
 def without_personal_data(name: str, value: object) -> object:
     """Return the value of an attribute as the history of changes keeps and shows the value.
 
-    The mask of the attribute hides the whole text. In the text of an attribute without a mask, for example the reason
-    for clearing a mail fault, every mail address is masked.
+    The mask of the attribute is applied to the whole text. In the text of an attribute without a mask, for example the
+    reason for clearing a mail fault, every mail address is masked.
     """
     if not isinstance(value, str):
         return value

@@ -19,7 +19,7 @@ def falls_on(anchor_day: int, day: date) -> bool:
 
 
 def next_on(anchor_day: int, day: date) -> date:
-    """Return the first day, from `day` on, for a renewal anchored at `anchor_day`.
+    """Return the first day, not before `day`, on which a renewal anchored at `anchor_day` can fall.
 
     Raises OverflowError past the year 9999.
     """
@@ -32,7 +32,7 @@ def next_on(anchor_day: int, day: date) -> date:
 class Schedule:
     """How often a subscription renews.
 
-    Days and weeks are counted and have no anchor.
+    A schedule in days or weeks counts from one renewal date to the next and ignores the anchor day.
 
     Attributes:
         anchor_day: the day of the month on which renewals fall, 1 to 31. A shorter month renews on its last day, and
@@ -49,8 +49,8 @@ class Schedule:
         return self.interval in ("month", "year")
 
     def beginning_on(self, day: date) -> "Schedule":
-        """Return the schedule with a whole period from `day` on: unchanged if the anchor fits, else anchored at
-        `day`."""
+        """Return the schedule with a whole period that begins on `day`. The schedule stays unchanged if a renewal can
+        fall on `day`; otherwise the anchor moves to the day of the month of `day`."""
         return self if falls_on(self.anchor_day, day) else replace(self, anchor_day=day.day)
 
     def after(self, day: date) -> date:
@@ -83,7 +83,8 @@ class Billing:
 
 
 def latest_due(schedule: Schedule, renewal_date: date, last: date) -> Billing:
-    """Return the latest period beginning on or before `last`. A renewal months late bills a single period.
+    """Return the latest period beginning on or before `last`. A renewal that is months late is billed for the latest
+    period alone.
 
     Raises ValueError if nothing is due, OverflowError past the year 9999.
     """
@@ -96,7 +97,8 @@ MOST_CAUGHT_UP = 12
 
 
 def oldest_due(schedule: Schedule, renewal_date: date, last: date) -> Billing:
-    """Return the oldest period of the latest twelve beginning on or before `last`. Raises the errors of latest_due."""
+    """Return the oldest of the latest twelve periods that begin on or before `last`. Raises the errors of
+    latest_due."""
     due = list(schedule.due(renewal_date, last))
     if not due:
         raise ValueError("nothing is due")

@@ -1,11 +1,11 @@
 """Status changes on request: the changes that a subscription's status allows. Pure.
 
-                active     ending      past due    paused     unpaid     canceled, ended
-    cancel now  canceled   canceled    canceled    canceled   canceled   -
-    cancel then ending     -           -           -          -          -
-    pause       paused     -           -           -          -          -
-    resume      -          active      -           active     active     -
-    new card    yes        yes         yes         yes        yes        -
+                         active     ending      past due    paused     unpaid     canceled, ended
+    cancel now           canceled   canceled    canceled    canceled   canceled   -
+    cancel at period end ending     -           -           -          -          -
+    pause                paused     -           -           -          -          -
+    resume               -          active      -           active     active     -
+    new payment method   yes        yes         yes         yes        yes        -
 
 Ending: active, with a `cancel_at` at the end of the paid period. Ended: the day of `cancel_at` has come, whatever the
 row's status still says. A past due subscription cannot be paused, since a pause would drop a payment that is owed. An
@@ -38,7 +38,7 @@ class Standing(StrEnum):
 
 
 class Action(StrEnum):
-    """A change on request. The value completes "The subscription cannot be ...": for people."""
+    """A change on request. The value completes the sentence "The subscription cannot be ..." for people."""
 
     CANCEL_NOW = "canceled"
     CANCEL_AT_PERIOD_END = "canceled at the end of its period"
