@@ -1,14 +1,15 @@
 """ProcessPayment: charge the due period of one subscription exactly once.
 
 The event is {"execution": ARN, "request": {...}}; renewals.domain.request defines the fields of the request. A request
-to remind the customer or to settle refunds charges nothing.
+asks for a charge, for a reminder to the customer, or for the settlement of refunds. Only a request for a charge moves
+money from the customer.
 
 The reply is {"outcome", "reason", "subscription_id", "customer_id"}, and holds in addition:
 
 - "renewal_date", "attempt", "amount", "currency" and "transaction_id", if the outcome is about a renewal;
 - "renewal_date" and "reminders", the kinds of mails to send, if the outcome is remind;
 - "webhook_id", if the request has a webhook_id;
-- "test_clock", YYYY-MM-DD, if the subscription lives on the day of a test clock.
+- "test_clock", YYYY-MM-DD, if a test clock sets the day of the subscription.
 
 A PaymentError asks the workflow to try again.
 """
@@ -48,7 +49,7 @@ def handler(event: Event, _context: object) -> Reply:
     try:
         with transient_aws_errors_as(PaymentError):
             reply = gateway_access.with_current_key(lambda: _answered(asked, execution))
-    except GatewayUnauthorized:  # no renewal is at fault: the next sweep tries again
+    except GatewayUnauthorized:  # our key or account is at fault, not the renewal
         reply = _reply(asked, Outcome(PaymentOutcome.NOTHING_TO_DO, Reason.GATEWAY_ACCOUNT))
     if asked.webhook_id is not None:
         reply["webhook_id"] = asked.webhook_id

@@ -1,4 +1,5 @@
-"""Count the attempts whose results were just recorded. Every function takes the renewal as read before the recording.
+"""Count the attempts whose results were just recorded. Every function takes the renewal as read before the recording,
+because only a renewal without refusals shows that the attempt is the first.
 
 First attempts have counters of their own, because most attempts of dunning are refused even on a good day.
 """
@@ -33,8 +34,8 @@ def _is_first(renewal: Renewal) -> bool:
 
 
 def _kind(status: Status, failure: Failure) -> str:
-    """Return the counter of a refusal. A soft decline may pass by waiting; a hard decline needs an updated payment
-    method."""
+    """Return the counter of a refusal. After a soft decline, a later retry may succeed; after a hard decline, only an
+    updated payment method helps."""
     if status is Status.ACTION_REQUIRED:
         return "RenewalsActionRequired"
     hard = is_hard(failure.decline_code or failure.code, failure.advice_code)

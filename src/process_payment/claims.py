@@ -1,5 +1,5 @@
-"""Claim the due period: decide about the period and the facts in the claim, and where work on an earlier claim
-continues.
+"""Decide about claims: which period is due, which facts a new claim holds, and from which status the work on an earlier
+claim continues.
 
 The functions are pure, except for the random name of each claim.
 
@@ -33,10 +33,11 @@ class Claim:
 
     Attributes:
         skipped: the due dates that the claim passes over.
-        claimed_before: the dates in `skipped` whose own claims were passed over for a different period earlier.
-        instead_of: the earlier claims from the claim's date on that have moved no money and never will. An earlier
-            claim that begins after this period, and has passed over no date before the end of this period, is left out
-            of instead_of and waits for its own day.
+        claimed_before: the dates in `skipped` that have items of their own already, because their claims were passed
+            over earlier for a different period.
+        instead_of: the earlier claims that the new claim replaces: claims for the subscription's renewal date or a
+            later date that have moved no money and never will. An earlier claim is not replaced if all its dates (its
+            own date and the dates that the claim passed over) lie after the new period.
     """
 
     renewal: Renewal
@@ -58,7 +59,8 @@ def due_claim(
     """Return the claim of the due period.
 
     Args:
-        failed: an earlier claim from the subscription's date on that has moved no money and never will.
+        failed: the newest claim for the subscription's date, or for a later date if the claim passed the subscription's
+            date over. The claim has moved no money and never will. None if no such claim exists.
         passed_over: claims that were passed over for another period.
         execution, seller, moment: as for the charge.
     """
@@ -71,7 +73,7 @@ def due_claim(
     settled += history.ever_paid
     skipped = tuple(
         day
-        # Dates that an earlier claim passed over are passed over already, and paid dates stay paid.
+        # A date that an earlier claim passed over is recorded already, and a paid date stays paid.
         for day in billing.skipped
         if day not in dates and not any(r.was_claimed_for(day) for r in settled)
     )
@@ -101,7 +103,8 @@ def moved_no_money(renewal: Renewal) -> bool:
 
 
 def stands_at(renewal: Renewal) -> Status:
-    """Return the status from which work on a renewal continues, however the renewal ended."""
+    """Return the status from which work on a renewal continues, even after the renewal failed: claimed, paid or
+    receipted."""
     if renewal.paid_at is None:
         return Status.CLAIMED
     return Status.PAID if renewal.receipt_key is None else Status.RECEIPTED
@@ -124,8 +127,9 @@ def due_as_promised(subscription: Subscription, failed: Renewal | None, today: d
 def _billing(subscription: Subscription, failed: Renewal | None, today: date) -> Billing:
     """Return the due period by the subscription's way to catch up. No period begins after the subscription has ended.
 
-    failed: an earlier claim, which has passed over the dates before its own. If the subscription ended with the earlier
-    claim, the time since the end is not billed: even with `each`, only the latest period is billed.
+    failed: the earlier claim for the subscription's date; the earlier dates count as passed over. If the claim was
+    given up because the subscription ended, the time since the end is not billed: even with `each`, only the latest
+    period is billed.
     """
     last = subscription.last_day(today)
     if subscription.catch_up == "each" and not (failed and failed.reason in _ENDED_BY):

@@ -11,7 +11,8 @@ from renewals.domain.renewal import Renewal, Status
 from renewals.ledger.payment_steps import MOST_PICK_UPS, why_withdrawn
 
 OPEN = frozenset({PaymentState.CANCELED, PaymentState.OPEN, *REFUSED})
-"""The states of a payment that no bank is deciding about: the payment can be confirmed or cancelled."""
+"""The states of a payment that has not succeeded and about which no bank is deciding. Unless the payment is canceled
+already, the payment can be confirmed or canceled."""
 
 
 def take_on(seen: Snapshot, renewal: Renewal) -> Decision:

@@ -49,8 +49,8 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """Write a step, and decide afterwards how to go on. If somebody changed the data since the snapshot, the newer data
-    stands."""
+    """Write a step, and carry out the decision that `then` returns afterwards. If the step is refused because somebody
+    changed the data since the snapshot, the newer data stays, and `then` is called all the same."""
 
     step: Step[object]
     then: Callable[[], Decision]
@@ -58,7 +58,7 @@ class Note:
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """Move the subscription on by this step without a charge, and answer with the outcome."""
+    """Move the subscription's renewal date on by this step without a charge, and answer with the outcome."""
 
     step: Step[None]
     outcome: Outcome
@@ -66,7 +66,7 @@ class Move:
 
 @dataclass(frozen=True, slots=True)
 class LookAgain:
-    """Move the subscription by this step, and read everything again.
+    """Move the subscription's renewal date by this step, read everything again, and decide anew.
 
     Attributes:
         why: the reason, for the log.
@@ -107,7 +107,7 @@ class NextAttempt:
     """Begin the next attempt at the payment with the subscription's payment method.
 
     Attributes:
-        dunned: the number of dunning dates that have passed by the end of the step.
+        dunned: the number of dunning dates that have passed once the attempt has begun, today's dunning date included.
     """
 
     renewal: Renewal
@@ -121,10 +121,11 @@ class PassDate:
     """Let a dunning date pass without an attempt.
 
     Attributes:
-        dunned: the number of dunning dates that have passed by the end of the step.
+        dunned: the number of dunning dates that count as passed from now on.
         next_date: the next dunning date; None after the last date.
         notice: the kind of mail that the customer is owed.
-        held: whether the last step of dunning waits until the customer was told.
+        held: whether the last dunning date or the end of dunning is put off until the customer was told when dunning
+            ends.
         outcome: the answer.
     """
 
@@ -142,7 +143,8 @@ class GiveUp:
 
     Attributes:
         row: the subscription's row; None if the row is deleted.
-        ends_as: the status of the subscription afterwards, if dunning ends the subscription.
+        ends_as: the status that the subscription gets because dunning is over; None if the period is given up for a
+            different reason.
     """
 
     renewal: Renewal

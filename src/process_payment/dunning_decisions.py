@@ -1,4 +1,4 @@
-"""Decide when a refused period is retried, whether a retry can help, and which mail tells the customer. Pure functions.
+"""Decide when a refused period is retried, whether a retry can help, and which mail the customer gets. Pure functions.
 
 renewals.domain.dunning knows the dunning dates; renewals.domain.declines knows the hard declines.
 
@@ -18,19 +18,21 @@ _WARNINGS = (MailKind.FINAL_NOTICE, MailKind.ACTION_REQUIRED)
 
 
 def waits(renewal: Renewal, dunning: Dunning) -> bool:
-    """Whether the last step of dunning waits because the customer was not warned yet."""
+    """Whether the last dunning date or the end of dunning waits, because no mail has told the customer yet on which day
+    the period is given up."""
     return dunning.is_ending(renewal.dunned) and not _was_warned(renewal)
 
 
 def is_dunning_date(renewal: Renewal, dunning: Dunning, today: date) -> bool:
-    """Whether the period is due for a retry today, whatever card the subscription has. A held period is due every
-    day."""
+    """Whether the period is due for a retry today, even if the payment method was not updated. A held period is due
+    every day."""
     held = waits(renewal, dunning) and renewal.held_at is not None
     return held or renewal.next_attempt is None or renewal.next_attempt <= today
 
 
 def is_pointless(renewal: Renewal, payment: Payment) -> bool:
-    """Whether a confirmation with the unchanged card cannot help, and only the customer can."""
+    """Whether a retry with the unchanged card is pointless: the customer must update the payment method or confirm the
+    payment."""
     if renewal.status is Status.DECLINED:
         return is_hard(renewal.decline_code, renewal.advice_code)
     return payment.state is PaymentState.ACTION_REQUIRED
@@ -46,7 +48,7 @@ def is_told_in_vain(renewal: Renewal, subscription: Subscription) -> bool:
 def next_attempt(renewal: Renewal, dunning: Dunning, today: date) -> date | None:
     """Return the dunning date after today's refused attempt; None after the last dunning date."""
     next_date = dunning.next_date(renewal.first_tried_on, renewal.dunned, today)
-    if next_date and renewal.held_at and renewal.next_attempt:  # not before the day that the mail named
+    if next_date and renewal.held_at and renewal.next_attempt:  # the final notice may have named a later day
         next_date = max(next_date, renewal.next_attempt)
     return next_date
 
@@ -59,11 +61,11 @@ def notice_of(renewal: Renewal, status: Status, dunning: Dunning) -> MailKind:
 
 
 def _warnings(renewal: Renewal) -> list[Mail]:
-    """Return the claim's mails with the day of giving up, oldest first."""
+    """Return the claim's mails that name the day on which the period is given up, oldest first."""
     said = [mail for name, mail in renewal.mails.items() if MailKind.of(name) in _WARNINGS]
     return sorted((m for m in said if m.claimed_until > renewal.claimed_at), key=lambda m: m.claimed_until)
 
 
 def _was_warned(renewal: Renewal) -> bool:
-    """Whether the last mail with the day of giving up was sent and, as far as known, arrived."""
+    """Whether the last mail that names the day of giving up was sent and, as far as known, arrived."""
     return [mail.state.is_out for mail in _warnings(renewal)][-1:] == [True]

@@ -1,4 +1,4 @@
-"""Decide about a failed period whose payment can still succeed, if the subscription is due.
+"""Decide about a failed period of a due subscription. The period's payment can still succeed.
 
 The rules are asked in the order of `FAILED`, and the first rule that applies decides. After an update of the payment
 method, a new attempt is made at the payment. After a correction of the customer or of the date, the period is given up,
@@ -37,7 +37,8 @@ def _succeeded_after_all(seen: Snapshot) -> Decision | None:
 
 
 def _bank_decides(seen: Snapshot) -> Decision | None:
-    """The payment can be neither confirmed nor canceled while a bank is deciding: the period is continued."""
+    """While a bank is deciding, the payment can be neither confirmed nor canceled. This execution takes the period
+    over, and the period waits for the bank."""
     return None if seen.payment(_of(seen)).state in OPEN else take_on(seen, _of(seen))
 
 
@@ -53,7 +54,8 @@ def _withdrawn(seen: Snapshot) -> Decision | None:
 
 
 def _useless_payment(seen: Snapshot) -> Decision | None:
-    """A canceled payment, or a payment of a different amount, cannot take the new card: the period is given up."""
+    """A canceled payment cannot be confirmed with the new card, and a payment of a different amount than the period's
+    must not be confirmed. The period is given up."""
     failed, payment = _of(seen), seen.payment(_of(seen))
     asked = currencies.exact_minor_units(failed.amount, failed.currency), failed.currency
     if payment.state is not PaymentState.CANCELED and (payment.amount, payment.currency) == asked:

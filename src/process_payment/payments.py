@@ -16,15 +16,16 @@ from renewals.gateway.port import Gateway, GatewayRefused, GatewayUnauthorized, 
 
 _LONGEST_KEY = 255  # https://docs.stripe.com/api/idempotent_requests
 _REQUEST = "v2"
-"""The version of the request that creates a payment. Every change of the request needs a new name, because the gateway
-refuses a different request under a known idempotency key, and the previous version may have used the key today."""
+"""The version of the request that creates a payment, a part of the idempotency key. Every change of the request needs a
+new version. Otherwise, on the day of an upgrade, the gateway would get a changed request under an idempotency key that
+the program used before the upgrade, and would refuse the request."""
 REFUSED = {PaymentState.DECLINED: Status.DECLINED, PaymentState.ACTION_REQUIRED: Status.ACTION_REQUIRED}
 
 _FIELDS = {"customer": "gateway_customer", "amount": "amount", "currency": "currency"}
 
 
 class StillProcessing(PaymentError):  # noqa: N818
-    """The payment was confirmed, and its bank has not decided yet: the workflow can only ask again later."""
+    """The payment was confirmed, and the customer's bank has not decided yet. The gateway must be asked again later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +88,7 @@ class Payments:
         return self.gateway.retrieve(str(renewal.payment_id))
 
     def retrieve_known(self, renewal: Renewal) -> Payment:
-        """Retrieve a payment of the gateway's own making.
+        """Retrieve the payment whose id the gateway returned when the payment was created.
 
         Raises:
             GatewayUnauthorized: the gateway does not know the payment: our key belongs to a different account.
@@ -98,7 +99,8 @@ class Payments:
             raise another_account(refused) from refused
 
     def is_known(self, renewal: Renewal) -> bool:
-        """Whether the gateway knows the payment. The payments of a different account's key block nothing."""
+        """Whether the gateway knows the payment. An unknown payment was made with the key of a different account, and
+        blocks no new claim."""
         try:
             self.retrieve(renewal)
         except GatewayRefused:
@@ -136,7 +138,8 @@ class Payments:
 
 
 def can_be_confirmed(renewal: Renewal, payment: Payment) -> bool:
-    """Whether the payment was never tried, or shows no failure newer than the beginning of this attempt."""
+    """Whether this attempt may confirm the payment: the payment was never confirmed, or its last failure is older than
+    the attempt."""
     refused_before = payment.state in REFUSED and failure_id(payment) == renewal.failure_id
     return payment.state is PaymentState.OPEN or refused_before
 
@@ -157,8 +160,8 @@ def failure_id(payment: Payment) -> str:
 
 
 def idempotency_key(deployment: str, renewal: Renewal) -> str:
-    """Return deployment/customer/subscription/date/request, followed by the number of the try if a failed try has spent
-    the key.
+    """Return the key deployment/customer/subscription/date/version of the request. If an earlier try has spent the key,
+    the number of the current try is appended.
 
     A key that is longer than the gateway takes, or not ASCII, is hashed.
     """

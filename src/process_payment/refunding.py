@@ -1,6 +1,7 @@
 """Settle the refunds of a period that have no final result yet, at the request of the sweep or the audit.
 
-The gateway is asked about such refunds, and is asked to make a refund if nobody knows whether the refund was made.
+The gateway lists the refunds of the payment. A requested refund is requested again only if the gateway never answered
+the request and does not list the refund.
 """
 
 from __future__ import annotations
@@ -36,7 +37,8 @@ def settle(asked: RenewalRequest, settlement: Settlement, moment: Moment) -> Out
         renewal = settlement.settle(found, moment)
     except GatewayUnavailable as error:
         raise PaymentError(str(error)) from error
-    # The key may belong to another account. The alarm on unfinished renewals counts the period.
+    # Our key may belong to an account without this payment. The refunds stay unsettled, and the alarm on unfinished
+    # renewals counts the period.
     except GatewayRefused as refused:
         return Outcome(PaymentOutcome.NOTHING_TO_DO, f"gateway: {refused.code}", found)
     if is_of_refund(renewal) and not is_parked(renewal):

@@ -1,4 +1,5 @@
-"""Choose the reminders of a customer before a renewal, with the card as the gateway knows the card now."""
+"""Choose the reminders that a customer gets before a renewal. The gateway is asked about the customer's current
+card."""
 
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
@@ -30,11 +31,11 @@ class Remind:
     days: int
 
     def still_owed(self, asked: RenewalRequest) -> list[MailKind]:
-        """Return the reminders that are true before the requested period and were not sent yet.
+        """Return the reminders that the customer must get before the requested period and that were not sent yet.
 
         The gateway is asked about the card if nobody has asked yet, and before a mail says that a card expires, because
         the customer's bank may have replaced the card. The gateway's answer is kept on the subscription's row, and the
-        mail repeats the row. Nobody is reminded of a renewal that will be rejected.
+        mail is written from the row. Nobody is reminded of a renewal that will be rejected.
 
         Raises:
             PaymentError: the gateway gives no answer.
@@ -58,7 +59,7 @@ class Remind:
         return [] if owed and self._is_paid(subscription) else owed
 
     def _is_paid(self, subscription: Subscription) -> bool:
-        """Whether a day of the next period is paid already, and the period will not be charged."""
+        """Whether a day of the next period is paid already, so that the period will not be charged."""
         if not spans.may_overlap(subscription, unless_told=True):
             return False
         start, end = subscription.renewal_date, subscription.schedule.after(subscription.renewal_date)

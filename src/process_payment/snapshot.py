@@ -1,4 +1,4 @@
-"""Read the data for the decisions of the charge, and look up more for its rules."""
+"""Read the data that every decision of the charge needs, and look up further data for the rules that ask."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -62,8 +62,8 @@ class Snapshot:
     Attributes:
         read: the subscription, or the fault of its row or of the request.
         history: the customer's latest periods, newest first, and the requested period.
-        passed_over: the claims in the same span that were passed over.
-        owed: the period whose mail goes first, if the mail can be sent.
+        passed_over: the claims among the periods of `history` that were passed over for a different period.
+        owed: the period about which the customer must be told first, if the mail can be sent; None if no mail is owed.
     """
 
     asked: RenewalRequest
@@ -81,7 +81,8 @@ class Snapshot:
 
     @property
     def subscription(self) -> Subscription:
-        """The subscription. A rule has made sure that the row can be read."""
+        """The subscription. Rules ask for the subscription only after an earlier rule has dealt with an unreadable
+        row."""
         if isinstance(self.read, BadRow):
             raise self.read
         return self.read
@@ -127,7 +128,7 @@ class Snapshot:
 def take_snapshot(asked: RenewalRequest, around: Around) -> Snapshot:
     """Read the data for every decision."""
     ledger = around.ledger
-    # The rows are read first: the history then holds every claim made for an older date of the row.
+    # The rows are read before the history: if a claim has moved the date of a row, the history holds the claim.
     rows = ledger.rows(asked.subscription_id)
     recent, passed_over = ledger.recent_claims(asked.subscription_id)
     if asked.renewal_date and len(recent) == RECENT and asked.renewal_date < recent[-1].renewal_date:
@@ -152,7 +153,7 @@ def _owed(asked: RenewalRequest, ledger: Ledger, history: History) -> Renewal | 
     """Return the period about which the customer must still be told: the requested period if possible, else the oldest.
 
     The period is paid and lacks its receipt or a mail, or was given up or refunded without a mail. While a period is
-    unsettled, only the requested period counts, and only if its mail waited.
+    claimed or refused, only the requested period counts, and only if its mail was parked.
     """
     oldest_first = sorted(history, key=lambda r: (r.renewal_date != asked.renewal_date, r.renewal_date))
     if history.unsettled is not None:
