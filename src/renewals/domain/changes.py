@@ -72,7 +72,8 @@ def change_in_words(change: Change) -> str:
 
 
 def _priced(details: Details) -> Details:
-    """Return the details with the amount in its currency. Earlier versions kept only a changed currency."""
+    """Return the details with the amount in its currency. An amount without a recorded currency stays a bare number:
+    earlier versions recorded the currency only if the currency itself was changed."""
     if not {"amount", "currency"} <= details.keys():
         return details
     (old, new), (before, now) = details["amount"], details["currency"]
@@ -81,7 +82,8 @@ def _priced(details: Details) -> Details:
 
 
 def _price(amount: Value, currency: Value) -> Value:
-    """Return the amount as 5.00 EUR; None without an amount. A row that was written by hand may hold any values."""
+    """Return the amount as 5.00 EUR; without an amount or a currency, return the amount unchanged. A row that was
+    written by hand may hold any values."""
     if amount is None or currency is None:
         return amount
     with suppress(BadRow):  # the number of decimals of an unknown currency is unknown
@@ -106,7 +108,7 @@ _OF_A_PERIOD = {ChangeKind.REFUNDED: _asked_for_refund, ChangeKind.RESENT: _aske
 
 
 def _mail_cleared(change: Change) -> str:
-    """Tell the address, the fault of the address before, and the reason for clearing the fault."""
+    """Tell the address, the fault that the address had, and the reason for clearing the fault."""
     details = {name: old if name == "fault" else new for name, (old, new) in change.details.items()}
     before = _FAULT_BEFORE.get(str(details.get("fault")), "a mail there had failed")
     told = f"{change.by} {ChangeKind.MAIL_CLEARED.words} at {_said('customer_email', details)}, though {before}"

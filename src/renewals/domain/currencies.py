@@ -3,8 +3,9 @@
 Source: Stripe, "Supported currencies" (docs.stripe.com/currencies), read anew on 2026-11-28: presentment currencies,
 zero-decimal and three-decimal currencies, special cases, minimum and maximum charge amounts. Stripe's list differs from
 ISO 4217: MGA has no decimals at Stripe; ISK and UGX are sent with two decimals although only whole amounts exist;
-three-decimal amounts must end in 0. (HUF and TWD are whole in payouts alone.) A row with a currency outside these
-tables, or with an amount that would need rounding, is a bad row: money is never rounded here.
+three-decimal amounts must end in 0. (Whole amounts of HUF and TWD are demanded for payouts alone, and not for charges.)
+A row with a currency outside these tables, or with an amount that would need rounding, is a bad row: money is never
+rounded here.
 
 Decisions: D118, D119 (DECISIONS.md).
 """
@@ -24,9 +25,9 @@ TWO_DECIMAL = frozenset(
     ZMW""".split()
 )
 
-# Currencies that no renewal is charged in any more, and their successors. Old payments in these currencies can still be
-# read and refunded. ANG: since 2025-03-31 (ISO 4217, amendment 176). BGN: since 2026-01-01, Bulgaria uses the euro
-# (docs.stripe.com/changelog/clover/2026-01-28/bulgaria-currency-mapping-bgn-to-eur).
+# Currencies in which renewals are no longer charged, each with its successor. Old payments in these currencies can
+# still be read and refunded. ANG: since 2025-03-31 (ISO 4217, amendment 176). BGN: since 2026-01-01, Bulgaria uses the
+# euro (docs.stripe.com/changelog/clover/2026-01-28/bulgaria-currency-mapping-bgn-to-eur).
 _REPLACED = {"ANG": "XCG", "BGN": "EUR"}
 
 # The smallest charge in major units, for a gateway account whose payouts are in the same currency. For an account with
@@ -51,8 +52,8 @@ LARGEST = Decimal(10) ** 12
 
 
 def decimals(currency: str) -> int:
-    """Return how many decimals people write in the currency: 0, 2 or 3. Currencies that are no longer charged in are
-    known too.
+    """Return how many decimals people write in the currency: 0, 2 or 3. The replaced currencies, in which nothing is
+    charged any more, have their decimals too.
 
     Raises:
         BadRow: the currency is not known.

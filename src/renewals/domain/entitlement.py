@@ -1,4 +1,4 @@
-"""Whether a customer may use what the customer subscribed to today, and until when. Pure.
+"""Whether a customer may use the subscribed product today, and until when. Pure.
 
 A customer is entitled for the days that are paid, and for the days before the first charge. A charge that is late
 through the seller's own fault takes nothing from the customer: the sweep was late, charging is off, the gateway gave no
@@ -25,7 +25,7 @@ class EntitlementReason(StrEnum):
     PAID = "paid"
     """Today is paid."""
     NOT_BILLED_YET = "not_billed_yet"
-    """The first charge, or the next charge after a resumption, lies ahead: a trial, an import."""
+    """The first charge, or the next charge after a resumption, lies ahead, as in a trial or after an import."""
     DUE = "due"
     """The charge is due and has no result yet, or cannot be made for now. The seller is late, not the customer."""
     PAST_DUE = "past_due"
@@ -44,9 +44,10 @@ class Entitlement:
     """What a customer may use.
 
     Attributes:
-        until: the first day that is neither paid nor given, known today; None if no such day is known.
-        grace_until: the first day without entitlement if a renewal on `until` is refused, or was refused; None where
-            no grace follows on `until`.
+        until: the first day that is neither paid nor granted without a payment, not counting grace; None if no such day
+            is known today.
+        grace_until: the first day after the grace that follows `until` if the charge for `until` was refused, or may
+            be refused; None if no grace would follow.
     """
 
     reason: EntitlementReason
@@ -121,14 +122,15 @@ def _unpaid(row: Item, history: History, today: date, end: date | None, grace: t
 
 def _refusal(row: Item, history: History) -> tuple[EntitlementReason, date, date] | None:
     """Return how the charge was refused, the first day that is not paid for that reason, and the day of the first
-    attempt. A further attempt that is being made changes nothing. None if no charge was refused."""
+    attempt. An attempt that is running now does not count: the refusal before still holds. None if no charge was
+    refused."""
     unsettled = history.unsettled
     if unsettled is not None:
         was_refused = unsettled.status in _REFUSED or unsettled.refusals
         reason = _REFUSED.get(unsettled.status, EntitlementReason.PAST_DUE)
         return (reason, unsettled.renewal_date, unsettled.first_tried_on) if was_refused else None
     due = subscription.renewal_date_of(row)
-    is_past_due = subscription.status_of(row) is SubscriptionStatus.PAST_DUE  # by hand or by import, without a period
+    is_past_due = subscription.status_of(row) is SubscriptionStatus.PAST_DUE  # set by hand or import, without a charge
     return (EntitlementReason.PAST_DUE, due, due) if is_past_due and due is not None else None
 
 

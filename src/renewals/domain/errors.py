@@ -6,10 +6,10 @@
     │   ├── ReceiptError        GenerateReceipt
     │   └── MailError           SendEmail, SendDeclineEmail
     ├── BadRow                  a subscription's row cannot be charged as it stands; names the field and the reason
-    ├── BadEvent                no version of the workflow sends this event; not tried again
+    ├── BadEvent                the sender of such events does not send this event; not tried again
     ├── Outdated                the data behind a decision has changed; the data is read and the decision made again
-    │   └── Overtaken           another writer was faster: the condition of a write did not hold. Never leaves a task
-    ├── Collision               other writers kept holding the same item; becomes the task's TryAgain
+    │   └── Overtaken           another writer was faster: the condition of a write did not hold. Handled within a task
+    ├── Collision               other writers changed the same item at every try; becomes the task's TryAgain
     ├── NotHandedOver           the queue kept refusing messages; Lambda starts the sweep's run again
     ├── Throttled               DynamoDB kept leaving items out of its answers; becomes the task's TryAgain, and
     │                           Lambda starts the audit's run again
@@ -29,7 +29,7 @@ class RenewalError(Exception):
     """The base of every error raised on purpose. Messages carry ids, never names, addresses or secrets."""
 
 
-class TryAgain(RenewalError):  # noqa: N818  (the name asks the workflow for a retry and reports no fault)
+class TryAgain(RenewalError):  # noqa: N818  (no ending Error: the name tells the workflow what to do)
     """A failure of the moment: nothing is known to be wrong for good, and a retry may succeed."""
 
 
@@ -64,7 +64,8 @@ class BadSecret(RenewalError):  # noqa: N818
 
 
 class BadEvent(RenewalError):  # noqa: N818
-    """The event lacks a field that the workflow always sends."""
+    """An event, a request or a message lacks a field that its sender always sends, or has a value that its sender never
+    sends. A retry would not help."""
 
 
 class Outdated(RenewalError):  # noqa: N818
@@ -106,7 +107,7 @@ def repeat_while_outdated[T](
 
 
 class Collision(RenewalError):  # noqa: N818
-    """Other writers kept holding the same items."""
+    """Other writers changed the same items at every try."""
 
 
 class NotHandedOver(RenewalError):  # noqa: N818

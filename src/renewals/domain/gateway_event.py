@@ -1,5 +1,5 @@
-"""An event of the gateway, in the form in which the event waits in the queue: a hint that names an object to look at.
-Pure.
+"""An event of the gateway, in the form of a message in the queue. The event is a mere hint: the event names an object,
+and the reader of the message asks the gateway about the object. Pure.
 
 The form of a message, in JSON:
 
@@ -9,7 +9,7 @@ The form of a message, in JSON:
     livemode        whether the event is about real money
     object          the id of the object that the event is about, such as pi_..., re_... or dp_...
     payment_intent  the id of the payment; absent if the event names no payment
-    metadata        the object's metadata under our own names
+    metadata        those of the object's metadata that this system has written
 
 A message holds no personal data. A message may be older or younger than the version that reads the message. Fields may
 therefore be added, but never be renamed.
@@ -32,7 +32,8 @@ _LONGEST_VALUE = 500  # https://docs.stripe.com/api/metadata
 
 
 class EventType(StrEnum):
-    """A type of event that is acted on, under the gateway's name. Every other type is acknowledged and passed over."""
+    """A type of event on which this system acts, spelled as the gateway spells the type. Events of every other type are
+    acknowledged and ignored."""
 
     PAYMENT_SUCCEEDED = "payment_intent.succeeded"
     PAYMENT_FAILED = "payment_intent.payment_failed"
@@ -41,7 +42,7 @@ class EventType(StrEnum):
 
 
 class NotTaken(BadEvent):
-    """The event is none that is acted on. The message is a short reason, and never quotes the event."""
+    """This system does not act on the event. The message is a short reason, and never quotes the event."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,7 @@ class GatewayEvent:
     @classmethod
     def of_gateway(cls, event: Mapping[str, object]) -> GatewayEvent:
         """Read an event in the gateway's own form (https://docs.stripe.com/api/events/object). Raises NotTaken."""
-        if event.get("object") != "event":  # "v2.core.event" is a thin event
+        if event.get("object") != "event":  # a "v2.core.event" comes without its object
             raise NotTaken("no event with its object")
         if event.get("account") is not None or event.get("context") is not None:
             raise NotTaken("an event of a different account")

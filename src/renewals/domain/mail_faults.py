@@ -1,10 +1,11 @@
-"""Decide whether a customer may be mailed. Every mail takes the decision from here. Pure.
+"""Decide whether a customer may be mailed. Every function that mails asks this module. Pure.
 
 Two facts can speak against an address. The mark `mail_fault` on the subscription's row says that mail to the address
-bounced or was reported as spam: no further mail goes to the address. The record of a single mail, with the state
-`failed`, says that the mail could not be sent to the address: only the failed mail is not tried again at the address.
-Both facts name their address. A new customer_email is therefore free of both at once, and late news from SES about an
-old address marks nothing.
+bounced or was reported as spam. After a bounce no further mail goes to the address, and after a complaint only required
+mails do (see `refuse`). The record of a single mail, with the state `failed`, says that the mail could not be sent to
+the address: only the failed mail is not tried again at the address. Both facts name the address that they speak
+against. As soon as customer_email is changed, neither fact counts any more, and late news from SES about an old address
+marks nothing.
 
 A person may clear the faults of an address that is in order again (renewals.ledger.register). Clearing removes the mark
 and adds one to the row's `mail_faults_cleared`: a mail that failed before the clearing may be tried again at the same
@@ -33,8 +34,8 @@ COMPLAINT = "mail_complaint"
 
 
 class FaultKind(Worded):
-    """A fault of an address, now or earlier; or SES's report on a mail that SES had accepted. The words complete "The
-    mail ..."."""
+    """The kind of a fault that an address has or had, or that SES reported about a mail after accepting the mail. The
+    words complete "The mail ..."."""
 
     BOUNCED = "bounced", "came back"
     COMPLAINED = "complained", "was reported as spam"
@@ -70,7 +71,8 @@ def is_in_vain(mail: Mail | None, address: Address) -> bool:
 
 
 def kind(row: Item) -> FaultKind | Unknown | None:
-    """Return the fault of the row's current address, bounced or complained; None if the address has no fault."""
+    """Return the fault of the row's current address, bounced or complained; an Unknown for a kind unknown to this
+    version; None if the address has no fault."""
     mark = row.get(FIELD)
     if not isinstance(mark, Mapping) or mark.get("address") != row.get("customer_email"):
         return None

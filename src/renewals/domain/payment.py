@@ -88,10 +88,10 @@ class GatewayRefund:
     Attributes:
         amount: in minor units.
         at: the moment of the refund, on the gateway's clock.
-        request: the request of ours named in the refund; None for a refund made elsewhere, as in the gateway's
-            dashboard.
+        request: the request of this system that made the refund, as the refund's metadata name the request; None for a
+            refund made elsewhere, as in the gateway's dashboard.
         reason: why the refund failed, in the gateway's words.
-        payment_metadata: the metadata of the refunded payment, filled when refunds are listed by time.
+        payment_metadata: the metadata of the refunded payment; empty unless refunds were listed by time.
     """
 
     id: str

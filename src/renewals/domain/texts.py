@@ -1,17 +1,19 @@
-"""Texts that people write for other people: the characters allowed in a text, and how to show a text with other
-characters.
+"""Texts that people write for other people: the characters allowed in a text, and how to show a text that holds
+forbidden characters.
 
 The same rule guards every way into the system. A text is refused if it contains characters that move a cursor, set a
 clipboard, reverse the order of a line, or are invisible: controls (C0, C1, line separators), bidirectional and other
-format characters, half a character, and characters not assigned by Unicode. Zero-width joiners hold letters of certain
-scripts, and emoji, together, and are allowed inside a name. A text is kept as written, code point for code point:
-normalization (NFC) would change the spelling of certain Japanese family names.
+format characters, unpaired surrogates (halves of a character), and characters not assigned by Unicode. Zero-width
+joiners, which bind letters in certain scripts and the parts of an emoji, are allowed between two visible characters. A
+text is kept as written, code point for code point: normalization (NFC) would change the spelling of certain Japanese
+family names.
 
 Decision: D82 (DECISIONS.md).
 """
 
 LONGEST_NAME = LONGEST_PLAN = 100
-"""A receipt shows 100 ordinary letters of a name or plan on four lines; wider letters are cut off there."""
+"""A receipt shows 100 ordinary letters of a name or plan on four lines, and cuts off wider letters at the end of the
+fourth line."""
 
 _JOINERS = frozenset("\u200c\u200d")
 _SPACES = frozenset("\u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u202f\u205f\u3000")
@@ -39,8 +41,8 @@ def fault(text: str, most: int | None = None) -> str | None:
 
 
 def name_fault(name: str) -> str | None:
-    """Like fault, for a customer's name. Mails address the customer by name, and the seller would vouch for a link in a
-    name."""
+    """Like fault, for a customer's name. A name with a link is refused, because the seller's mails address the customer
+    by name: the seller would send the link on in the seller's own name."""
     return fault(name, LONGEST_NAME) or ("has a link in it" if _has_link(name) else _undrawable(name))
 
 
@@ -63,7 +65,7 @@ def presentable_name(name: str) -> str:
 
 
 def printable(text: str) -> str:
-    """Return a text for a terminal, with invisible characters and characters that could command the terminal escaped,
+    """Return a text for a terminal. Invisible characters, and characters that could command the terminal, are escaped,
     as \\x1b."""
     if text.isprintable():
         return text

@@ -1,4 +1,4 @@
-"""Entries of the timeline about mails: mails to the customer, faults by report of SES, and marked addresses. Pure.
+"""Entries of the timeline about mails: mails to the customer, faults that SES reported, and marked addresses. Pure.
 
 Every mail address is masked.
 """
@@ -62,11 +62,12 @@ def address_marked(row: Item) -> Iterator[Entry]:
 
 
 def mails_told(renewal: Renewal, item: Item) -> Iterator[Told]:
-    """Tell every mail of a billing period, the later reports of SES about mails, and an end that waits for a mail."""
+    """Tell every mail of a billing period, the later reports of SES about mails, and an end of dunning that waits until
+    the customer can be mailed."""
     earlier = [(item_values.text(each, "name"), mail_from(each)) for each in renewal.earlier_mails or ()]
     for name, mail in [*earlier, *renewal.mails.items()]:
         returned = item.get(f"returned_{name}", {})
-        # A report of SES about this mail tells of the sending too.
+        # A mail that failed through a report of SES is left out here: _returned tells both the sending and the report.
         if not isinstance(returned, dict) or returned.get("at") != storable(mail.at):
             yield _mailed(MailKind.of(name), mail)
     for name in item:
@@ -94,7 +95,8 @@ def _mailed(kind: MailKind | Unknown, mail: Mail) -> Told:
 
 
 def _returned(name: str, said: Item, renewal: Renewal) -> Iterator[Told]:
-    """Tell a report of SES about a sent mail, and the sending too if the mail's record no longer has the sending."""
+    """Tell a report of SES about a sent mail. Tell the sending first if the mail's record no longer holds the moment of
+    the sending."""
     what, to = wording.mail(MailKind.of(name)), masked(item_values.text(said, "to"))
     if "sent_at" in said and (name not in renewal.mails or storable(renewal.mails[name].at) != said["sent_at"]):
         yield item_values.moment(said, "sent_at"), EntryKind.MAILED, f"Mailed {what} to {to}."

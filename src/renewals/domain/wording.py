@@ -31,8 +31,8 @@ def refund_failure(reason: str | None) -> str:
     return _REFUND_FAILURES.get(reason, f'the gateway says "{reason}"')
 
 
-# Refusals of a payment by the gateway, by their code in the ledger. The values are the attribute at fault, if the
-# ledger's reason does not name the attribute, and the fault in words.
+# Refusals of a payment by the gateway, by their code in the ledger. Each value is a pair: the attribute at fault, in
+# case the ledger's reason names no attribute; and the fault in words.
 _REFUSED = {
     "resource_missing": ("gateway_customer", "is not known to the gateway, or was deleted there"),
     "amount_too_large": ("amount", "is more than the gateway takes"),
@@ -81,7 +81,7 @@ def told(kind: Worded | Unknown, what: str) -> str:
 
 
 def not_known(what: str, stored: object) -> str:
-    """Return words for a stored value unknown to this version: an unknown spelling, or no text at all."""
+    """Return words for a stored value unknown to this version: an unknown spelling, or a value that is not a text."""
     return f'{what} "{texts.printable(str(stored))}", which this version does not know'
 
 
@@ -91,8 +91,8 @@ def day(on: date) -> str:
 
 
 def days(start: date, end: date) -> str:
-    """Format a period with its first and last day, as people count; a single day alone. end: the first day after the
-    period."""
+    """Format a period by its first and last day, as people count, or by the day alone if the period has a single day.
+    end: the first day after the period."""
     last = end - timedelta(days=1)
     return day(start) if last <= start else f"{day(start)} to {day(last)}"
 
