@@ -30,7 +30,7 @@ _MOST_PAGES = 100
 _INTERRUPTED = 130
 
 
-class _Id(click.ParamType):  # type: ignore[type-arg, unused-ignore]  # click 8.5 wants an argument, 8.1 takes none
+class _Id(click.ParamType):
     """A subscription's or a customer's id."""
 
     name = "id"
@@ -41,7 +41,7 @@ class _Id(click.ParamType):  # type: ignore[type-arg, unused-ignore]  # click 8.
         return str(value)
 
 
-class _Day(click.ParamType):  # type: ignore[type-arg, unused-ignore]
+class _Day(click.ParamType):
     """A date."""
 
     name = "YYYY-MM-DD"
