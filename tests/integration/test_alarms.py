@@ -225,7 +225,8 @@ def test_a_message_that_nobody_can_read(shop: Shop, watch: Watch) -> None:
 def test_the_worker_stands_still(shop: Shop, watch: Watch) -> None:
     """The worker stands still, and the sweep's messages wait: the next sweep is postponed until the worker has caught
     up."""
-    [source] = shop.functions.list_event_source_mappings()["EventSourceMappings"]
+    worker = "subscription-mgmt-renewal-worker-prod"
+    [source] = shop.functions.list_event_source_mappings(FunctionName=worker)["EventSourceMappings"]
     shop.functions.update_event_source_mapping(UUID=source["UUID"], Enabled=False)
     wait_until(lambda: shop.functions.get_event_source_mapping(UUID=source["UUID"])["State"] == "Disabled")
     subscriber = shop.subscribe()
