@@ -1,6 +1,10 @@
-"""`python -m local.stack up|down`, run by `make up` and `make down`. PORT in the environment selects the stack."""
+"""`python -m local.stack up|down`, run by `make up` and `make down`. PORT in the environment selects the stack.
+
+EVENTS_URL in the environment is the address to which the stack posts events, http://127.0.0.1:<port> and a path.
+"""
 
 import json
+import os
 import signal
 import sys
 
@@ -53,7 +57,8 @@ SAM, the AWS CLI and the commands of docs/runbook.md reach the stack with the pr
 def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
-        stack = Stack(port_from_environment())
+        url = os.environ.get("EVENTS_URL", "")
+        stack = Stack(port_from_environment(), **({"EventsUrl": url} if url else {}))
         match sys.argv[1:]:
             case ["up"]:
                 _up(stack)
