@@ -50,8 +50,8 @@ class Dunning:
     def next_date(self, day_zero: date, behind: int, today: date) -> date | None:
         """Return the next dunning date once `behind` dunning dates have passed; None after the last date.
 
-        The next date is never before tomorrow. If several dunning dates passed without a retry, for example while
-        charging was off, the retries follow on successive days, and no retry is left out.
+        The next date is never before tomorrow. If several dunning dates were missed, for example while charging was
+        off, the retries follow on successive days, and no retry is left out.
         """
         if behind >= len(self.days):
             return None

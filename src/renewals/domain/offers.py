@@ -4,7 +4,7 @@ The named price, plan and period hold for that renewal. A price changed afterwar
 unless a further reminder names the new price to the customer in time. A mail counts as sent if nobody knows whether the
 mail went out.
 
-The subscription's row keeps what a reminder named beside the reminder's own record, as told_upcoming or
+Beside the record of a reminder, the subscription's row keeps the content that the reminder named, as told_upcoming or
 told_card_expires. Attributes: `token` (of the mail), `period`, `at`, `amount`, `currency`, `plan`, `payment_method`,
 `end` (the day after the period that the amount is for, whether or not the mail named the day), `expires` (of the card),
 and `before` (the earlier offer, which counts if the mail never arrived). Earlier versions do not know these attributes
@@ -89,8 +89,9 @@ def is_in_time(promise: Offer, subscription: Subscription, today: date) -> bool:
 def holds_for(promise: Offer, billing: Billing, subscription: Subscription, today: date) -> bool:
     """Whether the promise applies to the period that is billed today.
 
-    If the row's interval was changed since the promise, the promised period is still billed at the promised length: the
-    promised price belongs to no other length.
+    The promise applies if the billed period begins on the row's renewal date, or if today lies before the end of the
+    promised period. A change of the row's interval since the promise alters nothing: the promised price was named for
+    the promised length, and the period is billed at the promised length.
 
     Args:
         promise: the offer that the customer was told of.
@@ -107,7 +108,8 @@ def as_told(subscription: Subscription, today: date) -> Subscription:
 
 
 def told(subscription: Subscription, today: date) -> Offer:
-    """Return the offer to name in today's mail: the promise while the promise holds, else the row's offer."""
+    """Return the offer to name in today's mail: the promise if the row differs from the promise and no time is left to
+    tell the customer of the change, else the row's offer."""
     promise = changed(subscription)
     return of(subscription) if promise is None or is_in_time(promise, subscription, today) else promise
 

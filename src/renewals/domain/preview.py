@@ -75,8 +75,8 @@ def preview(
         refused: the refused period, if any; the refused period is charged first.
         failed: the failed period that waits for a person, if any.
         card: the card, if known.
-        resumed: for a subscription that is paused, or that a person made active again by hand after a pause, the day
-            from which a resumption today would bill.
+        resumed: the first day that would be billed after a resumption today; None unless the subscription is paused, or
+            a person has set the status of the paused row to active by hand.
         paid_until: the end of the paid time, if known.
     """
     if is_over(subscription.row, today):
@@ -107,7 +107,8 @@ def preview(
 def _given_up(end: date, charges: Sequence[NextCharge], paid_until: date | None) -> str:
     """Say how many days the customer gives up because the subscription ends within a period.
 
-    The period is either paid already, or still to be charged; a period still to be charged may end up unpaid.
+    The period is either paid already, or still to be charged. Days of a period that is still to be charged are not
+    called paid, since the charge may be refused.
 
     Args:
         end: the day on which the subscription ends.
@@ -184,7 +185,8 @@ def _passed_over(billing: Billing) -> str:
 
 
 def _first(schedule: Schedule, start: date) -> str:
-    """Why the subscription has its renewal date, however the date came about."""
+    """Return why the next period begins on the day `start`. If the schedule does not explain the day, the day is called
+    the subscription's own renewal date."""
     return _reason(schedule, start) or "the subscription's own renewal date"
 
 

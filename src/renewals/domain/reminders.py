@@ -1,12 +1,12 @@
 """Reminders of a renewal that is near, and of a card that expires before the renewal: the owed reminders and their
 records.
 
-A reminder is owed at most once for each combination of subscription, period, kind and content. When the content changes
-(the price, the card), the customer is told again in time, or the earlier content holds (renewals.domain.offers). The
-record of a reminder is a map on the subscription's row, reminder_upcoming or reminder_card_expires: `period`, the
-renewal date that the reminder was about, beside the attributes of a renewals.domain.renewal.Mail. `known_card` on the
-row keeps the last known card of the row, a renewals.domain.payment.GatewayCard, so that the gateway need not be asked
-about every card before every renewal.
+A reminder is owed at most once for each combination of subscription, period, kind and content. If the price or the card
+changes after a reminder, a further reminder is owed. If no time is left to tell the customer of a new price, the price
+named earlier holds (renewals.domain.offers). The record of a reminder is a map in the row's attribute reminder_upcoming
+or reminder_card_expires. The map holds the attributes of a renewals.domain.renewal.Mail, and `period`, the renewal date
+that the reminder was about. `known_card` on the row keeps the last known card of the row, a
+renewals.domain.payment.GatewayCard, so that the gateway need not be asked about every card before every renewal.
 
 Decisions: D101, D104 (DECISIONS.md).
 """
@@ -36,9 +36,9 @@ _YEAR = {"day": 365, "week": 52, "month": 12, "year": 1}
 
 
 def at_period(rows: Sequence[Item], customer_id: str, renewal_date: date | None) -> Subscription | None:
-    """Return the customer's subscription if the row is sound and the subscription is at the period; None otherwise.
+    """Return the customer's subscription if the row is sound and still has the given renewal date; None otherwise.
 
-    rows: all rows with the subscription's id. renewal_date: the period.
+    rows: all rows with the subscription's id.
     """
     if len(rows) != 1 or rows[0]["customer_id"] != customer_id:
         return None
@@ -52,10 +52,12 @@ def at_period(rows: Sequence[Item], customer_id: str, renewal_date: date | None)
 
 
 def owed(subscription: Subscription, today: date, days: int) -> list[MailKind]:
-    """Return the reminders that are true of the row today and not settled: never sent, or still recorded as being sent.
+    """Return the reminders that are true of the row today and still need work: never sent, still recorded as being
+    sent, failed at an earlier address, or sent with facts that have changed since.
 
     A renewal itself is only announced for plans of a year or longer, since customers with shorter plans know their
-    renewals. A customer with a different promise is told of the change while there is time.
+    renewals. If a reminder has promised a different price, plan or period, the customer is told of the change while
+    there is time.
 
     Args:
         subscription: the row.
@@ -88,8 +90,8 @@ def asks_for_card(subscription: Subscription, today: date, days: int) -> bool:
 
 
 def expires_before(card: GatewayCard, day: date) -> bool:
-    """Whether the card expires before the day. A card is good until the end of its last month; an unknown card never
-    expires."""
+    """Whether the card expires before the day. A card is good until the end of its last month; a card whose last month
+    is unknown never expires."""
     return bool(card.expires) and card.expires < f"{day:%Y-%m}"
 
 

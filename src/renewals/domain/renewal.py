@@ -34,7 +34,8 @@ class Status(Worded):
 
 
 UNSETTLED = frozenset({Status.CLAIMED, Status.DECLINED, Status.ACTION_REQUIRED})
-"""Neither paid nor given up. An unsettled period must end before a further period is claimed."""
+"""States of a period that is neither paid nor given up. No further period is claimed while a period is in such a
+state."""
 
 CUT_OFF = frozenset({Status.CLAIMED, Status.PAID, Status.RECEIPTED})
 """States of work in progress. A renewal that rests in such a state was interrupted, and must be resumed."""
@@ -93,8 +94,9 @@ class Mail:
     """The record of a renewal's mail, claimed before the mail is sent.
 
     Attributes:
-        token: the claim's token. If faults of the customer's addresses had been cleared, the token ends with the number
-            of clearings: an earlier version cannot read a record with further attributes.
+        token: the claim's token. Once faults of the customer's addresses have been cleared, the token ends with the
+            number of clearings. The number has no attribute of its own, because an earlier version cannot read a record
+            with further attributes.
         owner: the execution that claimed the mail.
         claimed_until: the end of the claim.
         to: the address.
@@ -155,17 +157,19 @@ class Renewal:
         first_tried_on: day zero of dunning.
         dunned: the number of dunning dates that have passed.
         next_attempt: the next dunning date.
-        held_at: since when the last dunning date waits until the customer has been told.
+        held_at: since when the last dunning date waits, because the customer has not been told yet that dunning ends.
         refusals: the refused attempts, as {"attempt_1": {"at", "payment_method", "decline_code", "advice_code",
             "gateway_request_id"}}.
         gateway_request_id: the gateway's own id of the call whose refusal made the period fail.
-        endings: every end of the work without a payment, as {"at", "status", "reason"}, oldest first. A later try
-            overwrites status and reason; the endings stay.
+        endings: each time that the renewal failed or was given up, as {"at", "status", "reason"}, oldest first. A later
+            try overwrites status and reason; the endings stay.
         earlier_mails: the records, with `name`, of mails that failed or have an unknown result, and were tried again.
         returned: SES's news of a mail after sending, by the mail's name; the item uses the attributes returned_<name>.
         refunds: the refunds, as {"refund_1": {"amount", "state", "at", ...}}; see renewals.domain.refunds.
-        refunds_due: when to ask the gateway about the refunds, in real time; None if the sweep need not ask.
-        withdrawn: why an unconfirmed claim is being given up, set before the claim's payment is canceled.
+        refunds_due: when to ask the gateway about the refunds, in real time even for a subscription on a test clock;
+            None if the sweep need not ask.
+        withdrawn: why the period must no longer be charged; set before the payment of the claim is canceled at the
+            gateway.
         notice: the name of the mail owed to the customer, made of kind and number, as payment_failed_1.
     """
 
@@ -220,7 +224,7 @@ class Renewal:
     withdrawn: str | None = None
 
     def ending(self, status: Status, reason: str, at: datetime) -> list[EndingRecord]:
-        """Return `endings` with the present end of the work added. Only the latest twenty endings are kept."""
+        """Return `endings` with an ending at the moment `at` added. Only the latest twenty endings are kept."""
         now: EndingRecord = {"at": storable(at), "status": status.value, "reason": reason}
         return [*(self.endings or ()), now][-_MOST_ENDINGS:]
 

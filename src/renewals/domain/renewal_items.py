@@ -1,7 +1,8 @@
 """The form of a renewal in an item of the ledger: written as attributes, and read from attributes. Pure.
 
 People may have written an item by hand. The readers raise KeyError, TypeError or ValueError for an item that this
-system did not write, and leave out unreadable records of attempts and mails if the records decide about no money.
+system did not write. Unreadable records of attempts and mails are left out instead, as long as no decision about money
+depends on the records.
 """
 
 from __future__ import annotations
@@ -139,8 +140,8 @@ _STORY: Mapping[str, Callable[[Item], object]] = {
     "endings": _read_ending,
     "earlier_mails": _read_earlier_mail,
 }
-"""The attributes with the attempts and mails of a period, and the reader of a record for each attribute. A further
-claim of the period inherits these attributes, and SES's news of each mail."""
+"""The attributes with the attempts and mails of a period, and the reader of a record for each attribute. If the period
+is claimed again, the new claim takes over these attributes and SES's news of each mail."""
 
 _LISTED = frozenset({"endings", "earlier_mails"})
 

@@ -1,5 +1,5 @@
-"""A request to renew: the work that an execution of the workflow is asked to do. This module writes requests as JSON,
-and reads requests from JSON.
+"""A request: the work that an execution of the workflow is asked to do, in most cases a renewal. This module writes
+requests as JSON, and reads requests from JSON.
 
 The same JSON serves as a message in the queue, as the input of an execution and as the `request` in ProcessPayment's
 event:
@@ -58,7 +58,8 @@ class RenewalRequest:
     """The work that an execution is asked to do for one subscription.
 
     Attributes:
-        amount: in major units; a claim to check, never an instruction.
+        amount: the amount that the sender expects, in major units. The amount is checked, and never decides what is
+            charged.
         renewal_date: the requested period, by the subscription's own renewal date; None for whatever is due.
         webhook_id: None for a request without webhook.
         gateway_event: None for a request without an event of the gateway. With an event, the gateway is asked about a

@@ -22,7 +22,7 @@ GATEWAY_ID = re.compile(r"[A-Za-z0-9_]{1,255}", re.ASCII)
 """The gateway's id of a customer or of a card."""
 
 ENDED_ON = "ended_on"
-"""The attribute of a row with the day on which the subscription ended, formerly planned in `cancel_at`."""
+"""The attribute of a row with the day on which the subscription ended: the day that `cancel_at` named."""
 
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 _MOST_INTERVALS = 1000
@@ -48,7 +48,7 @@ class SubscriptionStatus(StrEnum):
 
     @property
     def has_ended(self) -> bool:
-        """Whether the subscription is not charged, for now (paused, unpaid) or for good (canceled)."""
+        """Whether charging has ended: for good (canceled), or until the subscription is resumed (paused, unpaid)."""
         return not self.is_live
 
 
@@ -95,9 +95,9 @@ class Subscription:
 def anchor_change(row: Item, until: date, claimed: int | None = None) -> dict[str, Decimal | None]:
     """Return the change of the row's `anchor_day` when the renewal date moves to `until`; empty for no change.
 
-    An anchor is only worth as much as the date from which the anchor was derived. The row's own anchor is kept if both
-    the old and the new renewal date fall on the anchor. Otherwise the anchor of the claimed period counts, then the day
-    of the old date, then the day of the new date. Days and weeks are counted: their rows keep no anchor.
+    The row's own anchor is kept if both the old and the new renewal date fall on the anchor: an anchor that does not
+    fit the old date is not trusted. Otherwise the anchor of the claimed period counts, then the day of the old date,
+    then the day of the new date. A row with an interval of days or weeks keeps no anchor.
 
     Args:
         row: the raw attributes before the move.
@@ -113,8 +113,8 @@ def anchor_change(row: Item, until: date, claimed: int | None = None) -> dict[st
 
 
 def anchor_of_interval(row: Item, changes: Mapping[str, object]) -> dict[str, None]:
-    """Return the change of `anchor_day` with an edit of the row; empty for no change. A counted interval, before or
-    after the edit, removes the anchor."""
+    """Return the change of `anchor_day` with an edit of the row; empty for no change. The anchor is removed if the
+    interval before or after the edit is days or weeks."""
     before = row.get("interval", "month")
     counted = before in _COUNTED or changes.get("interval", before) in _COUNTED
     return {"anchor_day": None} if "interval" in changes and counted and "anchor_day" in row else {}
@@ -206,15 +206,15 @@ def is_over(row: Item, today: date) -> bool:
     """Whether the subscription has reached the end named by `cancel_at`, whatever else is wrong with the row.
 
     The end comes on the very day, even within a paid period. An active or past due subscription with a `renewal_date`
-    before the end is first billed up to the end. The row's status only follows once the sweep has handled the end.
+    before the end is first billed up to the end. The row's status changes later, when the sweep handles the end.
     """
     status, end = status_of(row), str(row.get("cancel_at"))
     if not _DAY.fullmatch(end) or not ends_by(row, today):
         return False
     if status is None or status is SubscriptionStatus.CANCELED:
         return False
-    # The comparison uses texts, since renewal_date may be no date. A text that sorts before the end counts as due
-    # before the end, valid date or not: the subscription is not over.
+    # The comparison uses texts, since renewal_date may be no date. A text that sorts before the end, even if the text
+    # is no date, counts as a renewal date before the end: the subscription is not over.
     return status.has_ended or end <= str(row.get("renewal_date"))
 
 
@@ -227,8 +227,8 @@ def ends_by(row: Item, day: date, *, if_unreadable: bool = False) -> bool:
     """Like Subscription.ends_by, whatever else is wrong with the row.
 
     Texts are compared, as DynamoDB compares texts in the condition for making a payment
-    (renewals.ledger.payment_steps.stands_by). An end that is no text makes the condition fail: callers that stand in
-    for the condition pass `if_unreadable=True`.
+    (renewals.ledger.payment_steps.stands_by). An end that is no text makes the condition fail. A caller that must give
+    the same answer as the condition passes `if_unreadable=True`.
 
     if_unreadable: the answer for an end that is no text.
     """

@@ -14,10 +14,11 @@ class Repeatable:
     """A request with an idempotency key. A repeated request gets the answer of the first time.
 
     Attributes:
-        caller: The caller. The same key of two callers is two keys.
+        caller: The caller. The same key sent by two callers counts as two different keys.
         key: The idempotency key as the caller sent it.
         fingerprint: A digest of the whole request.
-        answer: Makes the answer from the row after the change; None if the answer is kept in a different place.
+        answer: Makes the answer from the row after the change; makes None if the ledger keeps the answer, as for a
+            refund.
     """
 
     caller: str

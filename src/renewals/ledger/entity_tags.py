@@ -1,8 +1,9 @@
 """The entity tag of a subscription's row: an edit with an older tag is refused, since somebody else changed the row.
 
 The tag covers `version`, which counts the changes on request, and all attributes that only people change. The tag does
-not cover the attributes that a renewal moves: the renewal date, the last payment, active and past due. So a renewal
-makes no editor start over. An edit still overwrites no renewal, since every write has the row as read for a condition.
+not cover the attributes that a renewal changes: the renewal date, the last payment, and whether the status is active or
+past due. A renewal during an edit therefore does not refuse the edit. Nor does the edit overwrite the renewal, since
+every write is made on the condition that the row is still as read.
 """
 
 import json
