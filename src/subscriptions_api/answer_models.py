@@ -17,7 +17,7 @@ class FieldFault(BaseModel):
 
 
 class Problem(BaseModel):
-    """A problem as RFC 9457 has it. errors names every field that is at fault, if the fault lies in fields."""
+    """A problem in the form of RFC 9457. errors names every field at fault, and is empty if no field is at fault."""
 
     type: Literal["about:blank"]
     title: str
@@ -27,7 +27,8 @@ class Problem(BaseModel):
 
 
 class SubscriptionOut(BaseModel):
-    """A subscription as the table has it now. People may write a row by hand: an attribute that cannot be read is null.
+    """A subscription as the subscriptions table holds the row now. An attribute is null if the row has no readable
+    value, for example because a person wrote the value by hand.
 
     cancel_at is the day on which the subscription ends: no period begins on cancel_at or later. A cancel_at within a
     paid period ends the subscription before the period is over, and nothing is refunded. anchor_day is the day of the
@@ -61,9 +62,9 @@ class SubscriptionOut(BaseModel):
 class EntitlementOut(BaseModel):
     """Whether the customer may use the subscription today, and why.
 
-    until is the first day that is neither paid nor given. grace_until is the first day without entitlement if the
-    renewal on until is refused, or was refused. Both are null if no such day is known. A renewal that is late through
-    the seller's own fault leaves the customer entitled.
+    until is the first day that is neither paid nor free (a trial, for example). grace_until is the first day without
+    entitlement if the bank refuses, or has refused, the renewal that is due on until. Both are null if no such day is
+    known. A renewal that is late through the seller's own fault leaves the customer entitled.
     """
 
     subscription_id: str
@@ -113,8 +114,8 @@ class RenewalOut(BaseModel):
 class RefundOut(BaseModel):
     """A refund. state is refunded, or pending while the refund is on its way and can still fail.
 
-    transaction_id is the gateway's id of the refund. left is the rest of the payment: the amount for which nobody has
-    asked for a refund, neither here nor at the gateway.
+    transaction_id is the gateway's id of the refund. left is the part of the payment that can still be refunded, after
+    all refunds requested here or at the gateway.
     """
 
     refund_number: str
@@ -165,8 +166,8 @@ class ReceiptPage(BaseModel):
 
 
 class TimelineEntry(BaseModel):
-    """One event in the life of a subscription. text tells people about the event in plain words, kind is a short name
-    of the event for programs, and by names the person or the program that asked for the event."""
+    """One event in the life of a subscription. text describes the event for people, kind is a short name of the event
+    for programs, and by is the name of the person or the program that asked for the event."""
 
     at: str
     kind: str

@@ -109,27 +109,28 @@ def _answer(event: Event, context: Any) -> Proxied:
         told = {"resource": event.get("resource"), "method": event["httpMethod"], "status": reply["statusCode"]}
         telemetry.logger().info("answered", extra=told)
         telemetry.annotate(**_subscription(event), outcome=reply["statusCode"])
-        reply["body"] = reply["body"] or ""  # a redirection has no body, and some proxies refuse that
+        reply["body"] = reply["body"] or ""  # a redirection has no body, and some proxies refuse a missing body
         return reply
     except TryAgain as error:
         telemetry.logger().error("not answered", extra={"error": str(error)})
         return problems.reply(503)
-    except ClientError as error:  # the error names the permission or table, which says more than our code's place
+    except ClientError as error:  # the error names the permission or the table at fault; a stack trace would not help
         telemetry.logger().error("not answered", extra={"error": str(error)})
         return problems.reply(500)
-    except Exception:  # noqa: BLE001  (whatever it is, the caller is told nothing of it; the log is)
+    except Exception:  # noqa: BLE001  (every error goes to the log, and no detail to the caller)
         telemetry.logger().exception("not answered")
         return problems.reply(500)
 
 
 def _subscription(event: Event) -> dict[str, str]:
-    """Return the caller of a request, for the log."""
+    """Return the id of the subscription in the request's path, for the log; empty if the path names no subscription."""
     named = request_path.part(event, "pathParameters").get("subscription_id")
     return {"subscription_id": telemetry.shown_id(named)} if named else {}
 
 
 def _refused_unread(event: Event) -> Proxied | None:
-    """Return the refusal of a request that the resolver would accept, or would read differently; None otherwise."""
+    """Return the refusal of a request with an unusual spelling of the path, or with a body that is too large or not
+    plain JSON: the resolver would accept the request, or misread the body. None for every other request."""
     if request_path.plain(event) is None:
         return problems.reply(404, "There is nothing at this path: no slash at its end, nothing percent-encoded.")
     body = str(event.get("body") or "")

@@ -11,12 +11,13 @@ _PLACE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._:-]{0,127}", re.ASCII)
 
 
 def write(of: str, *place: str) -> str:
-    """Return a cursor. of: the list and its filters. place: the key after which the next page begins."""
+    """Return a cursor. of: the list and its filters. place: the key of the last item before the next page."""
     return base64.urlsafe_b64encode(json.dumps([of, *place]).encode()).decode()
 
 
 def read(cursor: str | None, of: str, parts: int) -> tuple[str, ...] | None:
-    """Return the place of a cursor; None without a cursor. parts: the number of parts of a key of this list.
+    """Return the place that `write` put into the cursor; None without a cursor. parts: the number of parts of a key of
+    this list.
 
     Raises:
         BadRequest: the cursor is not a cursor of this list.

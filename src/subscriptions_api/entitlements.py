@@ -1,4 +1,4 @@
-"""Entitlements: whether a customer may use what the customer subscribed to."""
+"""Routes for entitlements: may a customer use the subscribed service today?"""
 
 from datetime import timedelta
 from typing import Annotated
@@ -52,7 +52,7 @@ def list_entitlements(
     listed, last = shared.register().search.find(
         customer_id=customer_id, status=None, limit=limit, after=after, today=lambda row: shared.moment(row).today
     )
-    # The list comes from an index, which may be a moment old: every row is read again, consistently.
+    # The list comes from an index that may lag a moment behind: every listed row is read again, consistently.
     rows = [row for each in listed for row in shared.register().ledger.rows(text(each, "subscription_id"))]
     items = [_of(row) for row in rows if row["customer_id"] == customer_id]
     return EntitlementPage(items=items, next_cursor=cursors.write(of, *last) if last else None)

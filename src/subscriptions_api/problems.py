@@ -1,4 +1,4 @@
-"""Errors as problem details (RFC 9457), which name the faults of the request, and never internal faults."""
+"""Errors as problem details (RFC 9457). Problem details name the faults of the request, and never internal faults."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -38,7 +38,7 @@ class NotVerified(RenewalError):  # noqa: N818
 
 
 class Nobody(RenewalError):  # noqa: N818
-    """The request carries no identity."""
+    """The request is not signed: its caller is unknown."""
 
 
 _DESCRIPTIONS = {

@@ -85,7 +85,8 @@ def open_receipt(token: Annotated[str, Path(description="The token in the mailed
 
 
 def _look_for(bucket: str, key: str) -> None:
-    """Raise NoReceipt if the receipt is gone: after seven years, or deleted. Customers never see S3's answer."""
+    """Raise NoReceipt if the receipt is gone from the bucket, after seven years or because somebody deleted the
+    receipt. Otherwise the link would lead customers to an error of S3."""
     try:
         aws.s3().head_object(Bucket=bucket, Key=key)
     except ClientError as error:

@@ -1,4 +1,4 @@
-"""Refunds: refund a paid period, in full or in part, once for each request."""
+"""Refund a paid period, in full or in part. A repeated request makes no second refund."""
 
 from dataclasses import replace
 from decimal import Decimal
@@ -46,7 +46,7 @@ def refund(
     ],
 ) -> Response[RefundOut]:
     again = shared.repeatable(router.current_event, idempotency_key, 201)
-    again = replace(again, answer=lambda _: None)  # the ledger has the answer
+    again = replace(again, answer=lambda _: None)  # the refund in the ledger gives the answer
     amount = Decimal(wanted.amount.amount) if wanted.amount else None
 
     def looked_at() -> Response[RefundOut]:
@@ -90,7 +90,8 @@ def _refunded(row: Row, renewal: Renewal, name: str) -> Response[RefundOut]:
 
 
 def _settled(renewal: Renewal, moment: Moment, asked_for: str | None = None) -> Renewal:
-    """Ask the gateway for the named refund, or without a name for refunds of others, and return the period afterwards.
+    """Make the refund `asked_for` at the gateway, or without a refund only record refunds that other people made there.
+    Return the period afterwards.
 
     Raises:
         TryAgain: the gateway gave no clear answer; the same request, sent again, goes on.

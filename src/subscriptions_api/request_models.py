@@ -1,7 +1,7 @@
 """The models of the API's requests. Pydantic checks requests by the models. The OpenAPI document is made from them.
 
-Money is {"amount": "29.99", "currency": "USD"}: a decimal string in major units, never a JSON number, since JSON
-libraries read a number as a float and round the float before the API could refuse to round. Dates are YYYY-MM-DD.
+Money is {"amount": "29.99", "currency": "USD"}: a decimal string in major units, never a JSON number. JSON libraries
+read a number as a float, and the amount would be rounded before the API could check the amount. Dates are YYYY-MM-DD.
 """
 
 from collections.abc import Callable
@@ -35,7 +35,7 @@ def _day(text: str) -> str:
 
 
 def _told(fault: Callable[[str], str | None]) -> AfterValidator:
-    """Refuse a text if `fault` finds a fault, with the words of `fault`."""
+    """Return a check that refuses a text if `fault` returns a reason; the refusal gives the reason."""
 
     def check(text: str) -> str:
         reason = fault(text)
@@ -65,7 +65,7 @@ _NOT_GIVEN: Any = Field(default_factory=lambda: None)
 
 
 class _Given(BaseModel):
-    """A part of a request. Pydantic refuses a field that the model lacks, and a value of a wrong type."""
+    """A part of a request. Pydantic refuses unknown fields, and values of a wrong type."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -90,7 +90,7 @@ class Money(_Given):
 
 
 class NewSubscription(_Given):
-    """A subscription to create. Without renewal_date the first charge is made now, and renewals fall on today's day.
+    """A subscription to create. Without renewal_date the first charge is made now, and renewals count from today.
 
     anchor_day is the day of the month that monthly and yearly renewals fall on: the day of renewal_date, or a later day
     if the month of renewal_date is too short. catch_up says how missed periods are billed: `latest` bills the latest
@@ -127,11 +127,12 @@ class NewSubscription(_Given):
 
 
 class Edit(_Given):
-    """The fields to change, at least one. The changes count from the next period on. A field that is left out stays.
+    """The fields to change, at least one. The changes count from the next period on. A field that is left out keeps its
+    value.
 
     anchor_day is the new day of the month for renewals: renewal_date moves on to the next date with this day.
-    gateway_customer comes together with payment_method, a card of the new customer. A new card of the same customer is
-    set by the call for the payment method.
+    gateway_customer must come together with payment_method, a card of the new customer. For a new card of the same
+    customer, use the call that sets the payment method.
     """
 
     model_config = ConfigDict(json_schema_extra={"minProperties": 1})

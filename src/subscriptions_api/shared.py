@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from renewals.domain.stored import Answer
 
 _LOOKS = 4
-"""How often a change is tried while other changes get ahead."""
+"""How many times a change is tried if other changes keep coming first."""
 
 SubscriptionId = Annotated[str, Path(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._:-]{0,127}$", description="The subscription.")]
 Cursor = Annotated[str | None, Query(max_length=2048, description="The `next_cursor` of the page before.")]
@@ -56,7 +56,8 @@ IfMatch = Annotated[
 
 
 def again_while_outdated[T](step: Callable[[], T], what: str) -> T:
-    """Run a step that reads and changes `what`, again if other changes get ahead. Raises Collision in the end."""
+    """Run a step that reads `what` and changes `what`. If another change came in between, the step is run again. Raises
+    Collision if other changes keep coming in between."""
     return repeat_while_outdated(step, tries=_LOOKS, otherwise=Collision(what))
 
 
@@ -69,10 +70,10 @@ def row(subscription_id: str) -> Row:
 
 
 def moment(row: Row) -> Moment:
-    """Return the moment at which the subscription lives: outside production, the test clock of its row."""
+    """Return the moment that counts as now for the subscription: outside production, by the test clock in its row."""
     try:
         return clock.current(row.get("test_clock"))
-    except BadRow:  # the row shows the fault, and is not charged
+    except BadRow:  # answers name the fault of the test clock, and the row is not charged
         return clock.current()
 
 
@@ -90,7 +91,8 @@ def _signer(event: APIGatewayProxyEvent) -> str:
 
 
 def repeatable(event: APIGatewayProxyEvent, key: str, status: int) -> Repeatable:
-    """Return the request if it has an idempotency key. status: of the answer. Raises Nobody for an unsigned request."""
+    """Return the request with its idempotency key, so that a repeated request gets the first answer again. status: the
+    HTTP status of the answer. Raises Nobody for an unsigned request."""
     asked = [event.http_method, event.path, event.json_body]
     fingerprint = sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
     caller = caller_of(_signer(event))

@@ -22,7 +22,7 @@ def shown(row: Item, today: date, fault: BadRow | None = None) -> dict[str, obje
     Args:
         row: The row of the subscription.
         today: The day on which the row is read, for the status of a subscription that has come to its end.
-        fault: A fault that the row alone does not show, such as a day that is paid already.
+        fault: A fault that only the ledger shows: a day of the next period is paid already, for example.
     """
     texts = {name: _text(row.get(name)) for name in SubscriptionOut.model_fields if name not in _OTHER}
     numbers = {"interval_count": _whole(row.get("interval_count")), "anchor_day": _anchor(row)}
@@ -78,7 +78,7 @@ def shown_receipts(item: Item, link: Callable[[str], str]) -> Iterator[dict[str,
 
     Args:
         item: The item of the ledger.
-        link: Returns the link to a receipt, for the name of the refund, or for "" if the receipt is the payment's.
+        link: Returns the link to a receipt. Its argument is the name of the refund, or "" for the payment's receipt.
     """
     if item["status"] == Status.SKIPPED:
         return
