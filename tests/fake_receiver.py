@@ -106,7 +106,9 @@ class WaitingTable:
         from tests.fake_aws import wire
 
         with self._cuts.around("dynamodb.Query"):
-            assert q["KeyConditionExpression"] == "shard = :shard AND due <= :now"
+            # As DynamoDB, which has reserved words, "shard" among them: each name stands behind a #.
+            assert q["KeyConditionExpression"] == "#shard = :shard AND #due <= :now"
+            assert q["ExpressionAttributeNames"] == {"#shard": "shard", "#due": "due"}
             values = plain(q["ExpressionAttributeValues"])
             found = sorted(k for k in self.items if k[0] == values[":shard"] and k[1] <= values[":now"])
             return {"Items": [wire(self.items[key]) for key in found[: q["Limit"]]]}

@@ -40,6 +40,7 @@ _KEPT = timedelta(days=30)
 """A try that nobody took from the table is deleted this long after its time. The schedule's alarm comes on long
 before."""
 _PAGE = 100
+_DUE = "#shard = :shard AND #due <= :now"  # "shard" is one of DynamoDB's reserved words
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +99,8 @@ class Waiting:
         values = {":shard": shard, ":now": f"{storable(now)}~"}  # "~" sorts behind the "/" of a key
         answer = self._client.query(
             TableName=self._table,
-            KeyConditionExpression="shard = :shard AND due <= :now",
+            KeyConditionExpression=_DUE,
+            ExpressionAttributeNames=dynamodb.names(_DUE),
             ExpressionAttributeValues=dynamodb.attributes(values),
             ConsistentRead=True,
             Limit=_PAGE,

@@ -454,7 +454,7 @@ def test_a_write_that_cannot_be_read(shop: Shop, watch: Watch) -> None:
 def test_an_application_that_takes_nothing(shop: Shop, watch: Watch) -> None:
     """An event whose last try fails becomes a dead letter, and the alarm comes on until a person deletes the letter."""
     sqs, url = shop.stack.client("sqs"), shop.stack.outputs["EventsDeadLetterQueueUrl"]
-    queue = sqs.get_queue_url(QueueName="subscription-mgmt-deliveries-prod")["QueueUrl"]
+    queue = sqs.get_queue_url(QueueName="subscription-mgmt-events-to-deliver-prod")["QueueUrl"]
     message = {"event": json.dumps({"id": "evt_untaken"}), "failed": 7}
     sqs.send_message(QueueUrl=queue, MessageBody=json.dumps(message))
     watch.comes_on("events-undelivered")

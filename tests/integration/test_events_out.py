@@ -104,7 +104,7 @@ def test_an_application_hears_each_event_again_until_it_answers(shop: Shop) -> N
     server.heard, server.webhook = [], Webhook(json.loads(secret)["signing"])  # type: ignore[attr-defined]
     heard: list[Json] = server.heard  # type: ignore[attr-defined]
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    url = shop.stack.client("sqs").get_queue_url(QueueName="subscription-mgmt-deliveries-prod")["QueueUrl"]
+    url = shop.stack.client("sqs").get_queue_url(QueueName="subscription-mgmt-events-to-deliver-prod")["QueueUrl"]
     with (
         misled(shop, "subscription-mgmt-event-publisher-prod", DELIVERIES_QUEUE_URL=url),
         misled(
