@@ -1,4 +1,4 @@
-"""The reports of SES about a mail that SES has accepted, as published events. Pure.
+"""Read the events by which SES reports what became of a mail after SES had accepted the mail. Pure.
 
 https://docs.aws.amazon.com/ses/latest/dg/event-publishing-retrieving-sns-contents.html
 
@@ -24,10 +24,10 @@ _ON_SUPPRESSION_LIST = "OnAccountSuppressionList"
 class Word:
     """A report about a mail.
 
-    kind: bounced (the address will never take mail), undelivered (the mail did not arrive, and the next mail may) or
-    complained (the mail arrived, and was reported as spam). at: the time of the report, with an offset. reason: the
-    names that SES gives, never the text of a mail server, which holds addresses. tagged: identifies the mail; None for
-    a mail without our tags.
+    kind: bounced (the address will never take mail), undelivered (the mail did not arrive, and a later mail may arrive)
+    or complained (the mail arrived, and was reported as spam). at: the time of the report, with an offset. reason: the
+    names that SES gives. The text of a mail server is left out, because such a text holds addresses. tagged: identifies
+    the mail; None for a mail without our tags.
     """
 
     kind: FaultKind
@@ -69,7 +69,7 @@ def _kind(event: Mapping[str, object]) -> tuple[FaultKind, tuple[object, ...], d
             told = fields(event, "complaint")
             if told.get("complaintFeedbackType") == "not-spam":
                 return None
-            # The address complained before: SES accepted the mail, and did not send it.
+            # An earlier mail to the address was reported as spam: SES accepted this mail without sending the mail.
             unsent = told.get("complaintSubType") == _ON_SUPPRESSION_LIST
             names = (told.get("complaintSubType"), told.get("complaintFeedbackType"))
             return FaultKind.BOUNCED if unsent else FaultKind.COMPLAINED, names, moment(told, "timestamp")

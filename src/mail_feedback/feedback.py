@@ -1,4 +1,5 @@
-"""Record that a mail came back or was reported as spam: on its address, and in the record of the mail."""
+"""Record that a mail came back or was reported as spam: mark the customer's address, and change the record of the
+mail."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -24,8 +25,9 @@ class FeedbackOutcome(StrEnum):
     """The result of a report of SES."""
 
     MARKED = "marked"
-    """The address is at fault."""
+    """The address is marked as faulty."""
     NOTED = "noted"
+    """The report is about a mail of ours, and marks no address."""
     KNOWN = "known"
     """The report was recorded before."""
     UNKNOWN = "unknown"
@@ -43,7 +45,8 @@ class Feedback:
     now: datetime
 
     def take(self, word: Word) -> FeedbackOutcome:
-        """Record a report. Every step may run again: a report that comes twice or late changes nothing."""
+        """Record a report. Every step may run again: a repeated report changes nothing, and a late report does not mark
+        an address that has replaced the reported address."""
         tagged = word.tagged
         if tagged is None:
             return FeedbackOutcome.UNKNOWN
@@ -97,7 +100,8 @@ class Feedback:
         return FeedbackOutcome.MARKED if mark else FeedbackOutcome.NOTED
 
     def _address_marked(self, row: Item, mark: Mapping[str, str]) -> FeedbackOutcome:
-        """Return marked; noted if the row has a different address now, or if a complaint follows a bounce."""
+        """Mark the address, and return MARKED. Return NOTED if the row has a different address now, or if the report is
+        a complaint and the address is marked already."""
         try:
             self.records.mark_address(row, mark)
         except Overtaken:

@@ -71,7 +71,7 @@ def _swept(sweep: Sweep, event: Event) -> Swept:
 
 
 def _shown(event: Event) -> dict[str, object]:
-    """Return the event for the log, without the keys of the row after which a part begins."""
+    """Return the event for the log, without the key after which the part begins."""
     part = event.get("part") or event.get("from")
     named = {name: part[name] for name in ("kind", "of") if name in part} if isinstance(part, dict) else {}
     return {"sweep": event.get("sweep"), "part": named}

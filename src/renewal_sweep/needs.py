@@ -19,10 +19,11 @@ DAYS = 40
 
 
 def needs_renewal(part: SweepPart, checked: Subscription, today: date) -> bool:
-    """Whether the row must be renewed, and the part is responsible for the request."""
+    """Whether the row must be renewed, and this part must send the request: a segment of the nightly sweep leaves the
+    dates of the last 40 days to the hourly sweep."""
     if subscription.is_over(checked.row, today):  # the workflow must write the end into the row's status
         return True
-    if pauses.was_resumed_by_hand(checked):  # the workflow must move the renewal date, to bill from now on
+    if pauses.was_resumed_by_hand(checked):  # the workflow must move the renewal date to the day of the resumption
         return True
     refused = "next_attempt" in checked.row
     reason = checked.why_not_due(today)
@@ -51,22 +52,22 @@ def is_unfinished(row: Row) -> bool:
 
 
 def unfinished_seconds(row: Row, now: datetime) -> float:
-    """Return how long a renewal in unfinished-index has been unfinished, or how long its refunds have been overdue for
-    a look.
+    """Return for how many seconds a renewal in unfinished-index has been unfinished. If only its refunds need work,
+    return for how many seconds the look at the refunds has been overdue.
 
     A renewal waiting for its next dunning date, for a new address, or for a refund on its way counts as zero.
     """
     begins = ("begun_at" if "begun_at" in row else "touched_at") if is_unfinished(row) else "refunds_due"
     try:
         return max((now - moment(row, begins)).total_seconds(), 0.0)
-    except (KeyError, TypeError, ValueError):  # no refund needs a look, or somebody wrote a value that is no moment
+    except (KeyError, TypeError, ValueError):  # no look at refunds is due, or a person wrote an unreadable moment
         return 0.0
 
 
 def request_for(row: Row, asks: Asks = Asks.RENEW) -> RenewalRequest:
     """Build a request from a subscription's row or a renewal's item.
 
-    The request names the period by its renewal date. The row of an ended subscription may lack the date: its refused
-    period is closed without a date.
+    The request names the period by its renewal date. The row of an ended subscription may lack the date. The request
+    then names no period, and the workflow closes the refused period all the same.
     """
     return RenewalRequest.of_row(row, subscription.renewal_date_of(row), asks)

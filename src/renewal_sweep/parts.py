@@ -41,7 +41,8 @@ class SweepPart:
         of: the renewal date, or the number of the shard or segment.
         start: the key after which to begin.
         rows: the number of rows; None for all following rows.
-        sends: whether due renewals are sent to the queue; bad rows are reported in any case.
+        sends: whether due renewals are sent to the queue; false while the sweep is put off. Bad rows are reported in
+            any case.
     """
 
     kind: PartKind

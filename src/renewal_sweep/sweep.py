@@ -1,7 +1,7 @@
 """The sweep finds due and interrupted renewals, and sends a request for every such renewal to the queue.
 
 The sweep remembers nothing: each sweep starts over from the tables. A sweep that ends half-way therefore loses nothing,
-and two sweeps at once only send the same messages twice.
+and two sweeps at once only send the same messages twice: the ledger keeps the second message from charging again.
 
     due   every hour: the renewal dates of the last 40 days, through renewal-date-index, and the unfinished renewals in
           the ledger
@@ -16,9 +16,10 @@ the refused period. A paused subscription is due once its renewal date has come:
 a later day, without a charge.
 
 The hourly sweep is put off if more messages wait for a worker than the workers can take in an hour, and the nightly
-sweep if more messages wait than the workers can take in a day. The hourly sweep is also put off if its rows are not
-more than the waiting messages, because the sweep would probably send only messages that already wait. A message that a
-worker has taken does not count as waiting, nor does a failed message during the delay before its next try.
+sweep if more messages wait than the workers can take in a day. The hourly sweep is also put off if at least as many
+messages wait as the sweep would read rows, because the renewals of these rows probably have waiting messages already. A
+message that a worker has taken does not count as waiting, nor does a failed message during the delay before its next
+try.
 
 Both sweeps only plan: a sweep cuts its work into parts, and a separate run reads each part. The sweep counts the rows
 of a date page by page, and makes a part of each page: no single run reads or sends all renewals of a busy date. When
@@ -65,7 +66,7 @@ SECONDS_A_RENEWAL = 2
 _HOUR, _DAY = timedelta(hours=1), timedelta(days=1)
 
 ENOUGH_SECONDS = 60
-"""A run with less time left than this hands on the rest of its work."""
+"""When a run has less time left, the run hands on the rest of its work."""
 
 _CUT_OFF = {f":{status}": status for status in sorted(CUT_OFF)}
 
@@ -181,7 +182,7 @@ class Sweep:
         return done
 
     def _is_too_much(self, waiting: int, until_next: timedelta) -> bool:
-        """Whether the workers cannot take the waiting messages until the next sweep of the kind."""
+        """Whether more messages wait than the workers can take until the next sweep of the same kind."""
         return waiting * SECONDS_A_RENEWAL > self.concurrency * until_next.total_seconds()
 
     def _is_more_due_than(self, waiting: int) -> bool:
@@ -298,8 +299,8 @@ class Sweep:
         return self.test_clock is not None or all(known[name] < until[name] for name in known)
 
     def _asks_for(self, part: SweepPart, row: Row) -> RenewalRequest | None:
-        """Return the request that the row needs from the part, or None. Raises BadRow for a faulty row, unless the
-        subscription has ended."""
+        """Return the request that the row needs; None if the row needs no request, or if another part sends the
+        request. Raises BadRow for a faulty row, unless the subscription has ended."""
         clock = self.test_clock(row) if self.test_clock else None
         if (part.kind is PartKind.CLOCKS) is (clock is None):
             return None

@@ -1,9 +1,10 @@
 """RenewalWorker: takes requests to renew from the queue, in order, and runs the workflow for every request to its end.
 
-Event: a batch of SQS. Reply: {"batchItemFailures": [...]}, the messages without a successful workflow. SQS delivers a
+Event: a batch of SQS. Reply: {"batchItemFailures": [...]}, the messages whose workflow did not succeed. SQS delivers a
 failed message again after 1, 2, 4 and 8 minutes; the fifth failure moves the message to the dead-letter queue. A
 message without a valid request goes to the dead-letter queue at once. The worker waits for the end of each workflow.
-The limit on the worker's own concurrency therefore also limits the renewals at work, and the calls to the gateway.
+The limit on the number of concurrent workers therefore also limits how many renewals run at once, and how many calls
+the gateway gets.
 
 Decisions: D43, D44, D45 (DECISIONS.md).
 """
@@ -17,8 +18,8 @@ from renewals.runtime.settings import setting
 from renewals.runtime.telemetry import Event, Reply, records
 
 _FIRST_WAIT_SECONDS = 60
-"""Longer than the lease that a failed run may leave, even if a function outlived its task: a retry within the lease
-would end as in_progress."""
+"""Longer than a failed run can hold its lease on a renewal, even if a function ran on after the timeout of its task. A
+retry during the lease would only end as in_progress."""
 
 MOST_TRIES = 5
 """The queue's maxReceiveCount."""
@@ -26,7 +27,7 @@ MOST_TRIES = 5
 
 @telemetry.observed
 def handler(event: Event, _context: object) -> Reply:
-    """Renew what the messages ask for; see the module."""
+    """Run the workflow for every message; see the module."""
     waits = [(record, _tried_after(record)) for record in records(event)]
     failed = [(record, seconds) for record, seconds in waits if seconds is not None]
     for record, seconds in failed:

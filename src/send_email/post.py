@@ -1,7 +1,8 @@
 """Send a mail: claim the mail, hand it to SES, record the result.
 
 SES takes no idempotency key. Therefore the claim is written before the mail is sent. When a run ends between the claim
-and the record, nobody can tell whether the mail went out: the mail is recorded as unknown, counted, and not sent again.
+and the record, nobody can tell whether the mail went out. The next run records the mail as unknown, counts the mail,
+and does not send the mail again.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ if TYPE_CHECKING:
 
     from mypy_boto3_ses import SESClient
 
-# Codes by which SES refuses an address that `deliverable` accepts: https://docs.aws.amazon.com/ses/latest/APIReference
+# SES refuses an address by these codes, even an address that `deliverable` accepts:
+# https://docs.aws.amazon.com/ses/latest/APIReference
 _ADDRESS_REFUSED = frozenset({"InvalidParameterValue"})
 _NOT_NOW = frozenset({"Throttling", "ThrottlingException", "ServiceUnavailable", "TooManyRequestsException"})
 
@@ -50,7 +52,7 @@ class Place(Protocol):
         ...
 
     def park(self, mail: Mail) -> None:
-        """Record that the mail cannot be sent to the address, under the conditions of `claim`."""
+        """Record that the mail cannot be sent to the address. The conditions of `claim` apply."""
         ...
 
     def record(self, mail: Mail) -> None:
@@ -64,7 +66,8 @@ class Place(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Post:
-    """The post office of an execution. sender: the verified address. configuration_set: the name in SES."""
+    """The sending of an execution's mails by SES. sender: the verified address that sends. configuration_set: the name
+    of the configuration set in SES."""
 
     ses: SESClient
     sender: str
@@ -100,7 +103,8 @@ class Post:
         return self._send(place, mail, message.as_bytes())
 
     def _earlier(self, place: Place, mail: Mail) -> MailOutcome:
-        """Handle a mail that was claimed before. An abandoned claim becomes a mail of unknown fate."""
+        """Handle a mail that was claimed before. If the earlier run ended without a result, the mail is recorded as
+        unknown."""
         if mail.state is MailState.FAILED:
             return self._park(place, mail)  # the customer still has the address that failed
         if mail.state is not MailState.SENDING:
@@ -125,7 +129,7 @@ class Post:
             return self._refused(place, mail, error)
         except BotoCoreError as error:  # the connection broke: the mail may have gone out
             return self._unknown(place, mail, type(error).__name__)
-        with suppress(Overtaken):  # it was recorded meanwhile: as unknown, or as returned
+        with suppress(Overtaken):  # the mail was recorded meanwhile as unknown, or as returned
             self._record(place, replace(mail, state=MailState.SENT, message_id=sent["MessageId"]))
         return MailOutcome.MAILED
 

@@ -20,7 +20,7 @@ _LOOKS = 3
 
 @dataclass(frozen=True, slots=True)
 class Reminding:
-    """The reminders of an execution to the customer of a subscription.
+    """The reminders that an execution sends to the customer of a subscription.
 
     seller: the name at the end of the mails. page: the URL of the customer page; empty without a page. days: how many
     days before a renewal the customer is reminded.
@@ -39,7 +39,7 @@ class Reminding:
         """Send the reminders that are still true and were not sent yet.
 
         Returns:
-            The worst outcome of the reminders.
+            The worst outcome of the reminders, by the order of MailOutcome.
 
         Raises:
             MailError: a reminder was certainly not sent, and can be tried again.
@@ -80,7 +80,8 @@ class Reminding:
 
 @dataclass(frozen=True, slots=True)
 class _OnRow:
-    """The row as the place of a reminder's record. today, now: as in Reminding and its post."""
+    """The subscription's row, as the place where a reminder is claimed and recorded. today, now: as in Reminding and
+    Post."""
 
     records: reminder_records.Records
     subscription: Subscription

@@ -2,7 +2,7 @@
 
 Event: an API Gateway proxy event. Reply: a proxy reply with 202 (accepted), 400 (names the field at fault), 401 (no
 valid signature), 404 (wrong path), 413 (too large), 503 (AWS faltered, the sender should retry) or 500 (every other
-error). Replies hold no data of ours: a reply repeats only ids from the request.
+error). Replies hold no stored data: a reply has a short message, and repeats ids from the request.
 """
 
 import base64
@@ -42,7 +42,7 @@ def _receive(event: Event) -> Reply:
     headers = request_path.headers(event)
     webhook_id = _webhook_id(headers)
     telemetry.correlate({"webhook_id": webhook_id})
-    if "path" in event and request_path.plain(event) is None:  # events made by hand may lack a path
+    if "path" in event and request_path.plain(event) is None:  # an event without a path was made by hand
         return _refuse(404, "there is nothing at this path")
     body = _body(event)
     if body is None:

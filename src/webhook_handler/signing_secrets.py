@@ -1,4 +1,4 @@
-"""The webhook's own secret in Secrets Manager: {"signing": "whsec_..."}, with "previous" during a rotation."""
+"""Read the webhook's own secret in Secrets Manager: {"signing": "whsec_..."}, and during a rotation also "previous"."""
 
 from __future__ import annotations
 

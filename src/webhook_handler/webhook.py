@@ -35,9 +35,10 @@ class BadBody(Exception):  # noqa: N818
 
 
 def signed(body: bytes, headers: Mapping[str, str], secrets: Iterable[str]) -> bool:
-    """Whether a secret signed the bytes within the last five minutes. The comparison takes constant time.
+    """Whether a secret signed the bytes within the last five minutes. The comparison takes constant time, so that
+    strangers learn nothing about a correct signature from the duration.
 
-    headers: with names in lower case.
+    headers: the headers of the request, with names in lower case.
     """
     return any(_signed_by(secret, body, headers) for secret in secrets)
 
