@@ -1,7 +1,8 @@
 """The records of changes in the changes table: the changed attributes, the time and the origin of each change.
 
-A record lies under the subscription's id and the time of the change. The record of the creation lies under "created":
-a subscription cannot be created twice. A record is written in one transaction with the change.
+A record lies under the subscription's id and the time of the change. The record of the creation has "created" in place
+of the time, so that a second creation of the same subscription fails. A record is written in one transaction with the
+change.
 """
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ class ChangeRecords:
         self._table = table
 
     def latest(self, subscription_id: str) -> tuple[list[Change], bool]:
-        """Return the latest changes, at most 250, and whether the list is complete. The list has the creation."""
+        """Return the latest changes, at most 250, and whether the list is complete. Even an incomplete list has the
+        creation, whose key sorts after every time."""
         page = self._client.query(
             TableName=self._table,
             KeyConditionExpression="subscription_id = :id",
@@ -45,7 +47,8 @@ class ChangeRecords:
         return [_change(dynamodb.plain(item)) for item in page["Items"]], "LastEvaluatedKey" not in page
 
     def created(self, subscription_ids: Iterable[str]) -> set[str]:
-        """Return the created ids, also the ids of rows that people deleted. No id may be named twice."""
+        """Return the ids under which a subscription was ever created, even if people have deleted the row since.
+        `subscription_ids` must not name an id twice."""
         keys = ({"subscription_id": each, "change": _CREATION} for each in subscription_ids)
         return {text(item, "subscription_id") for item in dynamodb.get_all(self._client, self._table, keys)}
 

@@ -3,11 +3,11 @@
 Nobody caches the switch. Every charge asks: by a read, or by a check within a transaction of the ledger, which is
 written only while charging is on.
 
-The subscriptions are divided into sixteen shards. The changes table holds one switch item per shard, because turning
-charging off changes all subscriptions at once, and because two transactions that check one item at the same time
-conflict. Charging is off for a shard while its item exists. No subscription id contains the `*` of the item's key.
-Nothing is charged if the switch cannot be read, because the read's error ends the attempt. `python -m scripts.oncall
-charging` turns charging off and on.
+The subscriptions are divided into sixteen shards, and the changes table holds one switch item per shard: DynamoDB
+cancels a transaction that checks the same item as a transaction running at the same time. Turning charging off writes
+the items of all shards. Charging is off for a shard while its item exists. No subscription id contains the `*` of the
+item's key. Nothing is charged if the switch cannot be read, because the read's error ends the attempt. `python -m
+scripts.oncall charging` turns charging off and on.
 
 Decisions: D51, D52 (DECISIONS.md).
 """
@@ -30,8 +30,9 @@ type Key = dict[str, str]
 _OFF = {"change": "charging_off"}
 
 EARLIER: Key = {"subscription_id": "*", **_OFF}
-"""The single item for all subscriptions, as the previous version writes and reads the switch. This version writes and
-checks the item in addition to the items of the shards."""
+"""The single item for all subscriptions, as the previous version writes and reads the switch. This version writes the
+item in addition to the items of the shards, and checks the item if the item exists when a process begins. No order of
+deployment therefore charges while charging is off."""
 
 KEYS: tuple[Key, ...] = (EARLIER, *({"subscription_id": f"*{n}", **_OFF} for n in range(INDEX_SHARDS)))
 """The keys of all items that are written when charging is turned off."""

@@ -50,17 +50,19 @@ def claim(
 ) -> Step[Renewal]:
     """Claim the period, unless the period is claimed already or the subscription has changed since the read.
 
-    Every claim writes an item at the subscription's own renewal_date, as the claim or as the first date passed over. A
-    subscription therefore never has two open claims, even if claims are made on two days.
+    Every claim writes an item at the subscription's own renewal_date: the claim itself, or the first date passed over.
+    Two claims made on different days would both write this item, and the condition of the item refuses the second
+    claim. A subscription therefore never has two open claims.
 
     Args:
         guards: two at most.
         instead_of: the earlier claims from the subscription's date on that have moved no money and never will: claims
-            that failed without a payment or with a cancelled payment, or that were given up. The earlier claim of the
-            new claim's date is claimed anew, and the others are passed over; dates passed over by the others are free
-            again.
-        claimed_before: the dates in `skipped` whose own claims were passed over for a different period earlier. Such a
-            date keeps its history and its spent idempotency key.
+            that failed without a payment or with a canceled payment, or that were given up. An earlier claim of the
+            same date as the new claim is replaced by the new claim. All other earlier claims are passed over, and dates
+            passed over by these claims are free again.
+        claimed_before: the dates in `skipped` that already have an item, because a claim of the date was passed over
+            for a different period. The item keeps its history, which tells that the idempotency key of the claim is
+            spent.
     """
     anew = [r for r in instead_of if r.renewal_date == renewal.renewal_date]
     over = [_over(r, renewal) for r in instead_of if r not in anew]
@@ -120,9 +122,10 @@ def _unpaid(earlier: Renewal) -> Condition:
 def _free(instead_of: Sequence[Renewal]) -> Condition:
     """The date is free for a claim.
 
-    A free date has no item, or was passed over for one of three reasons: a pause; an earlier period, whose days include
-    the date and are checked like all paid days; or a claim in `instead_of`, whose own condition proves in the same
-    transaction that the claim was never paid.
+    A free date has no item, or was passed over for one of three reasons. The first reason is a pause. The second reason
+    is an earlier period that includes the date; the days of the earlier period are checked like all paid days. The
+    third reason is a claim in `instead_of`, whose own condition proves in the same transaction that the claim was never
+    paid.
     """
     dates = {f":passed_{n}": r.renewal_date for n, r in enumerate(instead_of)}
     passed_over = "#reason = :paused OR billed_instead < renewal_date" + (

@@ -54,8 +54,9 @@ def _until_rejected(
 ) -> Preview:
     """Return the charges before the first rejected charge. Raises BadRow if the very first charge is rejected.
 
-    A charge is rejected if a day of its period is paid, or if its claim would write a date that was billed before.
-    `due` is the subscription, if the first charge bills from the date of the row.
+    A charge is rejected if a day of its period is already paid, or if its claim would replace an item of the ledger
+    that must stay. `due` is the subscription; None if the first charge does not bill from the row's renewal date but
+    from a resumption.
     """
     for n, charge in enumerate(shown.charges):
         if refused is not None and charge.start == refused.renewal_date:
@@ -76,12 +77,14 @@ def _until_rejected(
 def fault(ledger: Ledger, row: Row, today: date, *, of_many: bool = False) -> BadRow | None:
     """Return the fault because of which the subscription cannot be charged as the row stands; None without a fault.
 
-    The ledger tells whether the next period has a day of a paid period, unless the row rules the overlap out by the end
-    of the last paid period. Of a subscription that is due, the ledger also tells whether the renewal failed.
+    The ledger is read to find out whether the next period overlaps a paid period, unless the row names the end of the
+    last paid period and that end rules the overlap out. If the subscription is due, the ledger is also read to find out
+    whether the renewal has failed.
 
-    The fault is the fault for a webhook, whose execution knows the latest ten periods. The execution of the sweep knows
-    the period of the row's own date too, however old. If that period is paid, the sweep moves the row past the period
-    in spite of the fault. If nothing came of that period, the sweep bills the row.
+    The fault is told as an execution started by a webhook would meet the fault: such an execution knows the latest ten
+    periods. An execution started by the sweep also knows the period of the row's own date, however old. If the old
+    period is paid, the sweep moves the row past the period in spite of the fault. If the old period was never paid and
+    never will be, the sweep bills the row.
 
     If the row is one of many in a list (`of_many`), the ledger is read only for a row that names the end of the last
     paid period.
@@ -100,7 +103,8 @@ def fault(ledger: Ledger, row: Row, today: date, *, of_many: bool = False) -> Ba
 
 
 def _failed_with(checked: Subscription, history: Iterable[Renewal]) -> Renewal | None:
-    """Return the failed renewal from the row's date on, unless the customer or the card was changed since."""
+    """Return the failed renewal that was claimed for the row's renewal date, unless the customer or the card was
+    changed since."""
     for each in history:
         charged = each.customer_id, each.gateway_customer, each.payment_method
         same = charged == (checked.customer_id, checked.gateway_customer, checked.payment_method)

@@ -1,9 +1,9 @@
 """Links to receipts work for years without a login, until the key is changed.
 
 A token names the receipt of a period or of a refund, and proves that the name comes from us: base64url of
-"2026-01-31/sub_1" or "2026-01-31/sub_1/refund_1", a dot, and base64url of the HMAC-SHA256 of the first part. No
-character of a token can be altered: a token is compared, as text and in constant time, with a token made from its own
-first part.
+"2026-01-31/sub_1" or "2026-01-31/sub_1/refund_1", a dot, and base64url of the HMAC-SHA256 of the first part. A token
+with an altered character names no receipt: a token is made anew from the first part of the given token, and must equal
+the given token as text. The comparison takes constant time.
 
 Decisions: D76, D77 (DECISIONS.md).
 """

@@ -36,7 +36,8 @@ def claim_refund(
 ) -> Step[Renewal]:
     """Claim a refund before asking the gateway, if the period is unchanged and has no refund of this name.
 
-    A customer is owed one mail at a time: an earlier refund's mail that waits for a new address is no longer owed.
+    A period owes the customer one mail at a time. If the mail about an earlier refund still waits for a new address,
+    the mail is no longer owed once the new refund is claimed.
 
     Args:
         claim: as in renewals.domain.refunds.
@@ -51,7 +52,8 @@ def claim_refund(
 
 
 def count_refund_try(renewal: Renewal, name: str, now: datetime) -> Step[Renewal]:
-    """Count a failed request of a refund. The gateway repeats an error under the key: the next try has a new key."""
+    """Count a failed request for a refund. The gateway repeats its error for a repeated idempotency key, so the next
+    try has a new key."""
     tries = int(renewal.refunds[name].get("tries", 0))
     claimed = Term(f"refunds.{name}.#state = :claimed", {":claimed": RefundState.CLAIMED})
     counted = Term(f"refunds.{name}.tries = :tries", {":tries": tries})

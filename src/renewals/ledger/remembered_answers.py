@@ -35,7 +35,7 @@ class KeyUsed(RenewalError):  # noqa: N818
 
 
 class RememberedAnswers:
-    """The answers in the changes table. `changes` reads the records of changes beside the answers."""
+    """The answers in the changes table. `changes` reads the records of changes, which lie in the same table."""
 
     def __init__(self, client: DynamoDBClient, table: str, changes: ChangeRecords) -> None:
         self._client = client
@@ -43,7 +43,8 @@ class RememberedAnswers:
         self._changes = changes
 
     def of(self, again: Repeatable) -> Answer | None:
-        """Return the answer of the first time; None for a new request, or if the answer is kept in a different place.
+        """Return the answer of the first time; None for a new request, or if the ledger keeps the answer, as for a
+        refund.
 
         Raises:
             KeyUsed: The caller used the key for a different request.
@@ -69,8 +70,8 @@ class RememberedAnswers:
         return [dynamodb.put(self._table, item, "attribute_not_exists(subscription_id)", {})]
 
     def _without_caller(self, again: Repeatable) -> Answer | None:
-        """Return an answer of an earlier version, which remembered no callers: the record of the change names the
-        caller."""
+        """Return an answer that an earlier version remembered without the caller. The answer belongs to the caller if a
+        record of a change, made within the same minute, names the caller."""
         item = self._item({"subscription_id": _request(again.key), "change": "answer"})
         answer = _answer_of(item) if item else None
         if item is None or answer is None or item["fingerprint"] != again.fingerprint:
@@ -86,7 +87,7 @@ class RememberedAnswers:
 
 
 def _answer_of(item: Item) -> Answer | None:
-    """Return the answer in the item; None if the answer is kept in a different place."""
+    """Return the answer in the item; None if the ledger keeps the answer."""
     answer: Answer | None = json.loads(text(item, "answer"))
     return answer
 
@@ -96,5 +97,6 @@ def _key_of(again: Repeatable) -> dict[str, str]:
 
 
 def _request(key: str) -> str:
-    """Return the place of an answer. No id of a subscription has a slash, and no ARN and no key has a blank."""
+    """Return the place of an answer. The slash keeps the place apart from the ids of subscriptions, which have no
+    slash. The blank between a caller and a key is unambiguous, since no ARN and no key has a blank."""
     return f"request/{sha256(key.encode()).hexdigest()}"

@@ -58,11 +58,11 @@ class Records:
         self._write(subscription.row, {"known_card": asdict(card)}, same, {":method": subscription.payment_method})
 
     def claim(self, subscription: Subscription, kind: MailKind, mail: Mail, today: date, now: datetime) -> None:
-        """Claim a reminder before sending the mail, and record the facts in the mail. A mail that cannot be sent is
-        recorded too.
+        """Claim a reminder before sending the mail, and record the facts that the mail names. A mail that cannot be
+        sent is recorded too.
 
-        The reminder must be unclaimed, or have failed with a different address, or have named facts that are outdated
-        now. The row's attributes in the mail must be unchanged.
+        The period's reminder must be unclaimed, or have failed, or have named facts that are outdated now. The
+        attributes of the row that the mail names must be unchanged since the read.
         """
         name, earlier = f"reminder_{kind}", record(subscription, kind)
         as_read, values = dynamodb.as_read(subscription.row, _SAID)

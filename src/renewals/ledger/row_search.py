@@ -46,7 +46,8 @@ class RowSearch:
             status: The status; None for every status.
             limit: The size of a page.
             after: The subscription id and the customer id of the last row on the page before.
-            today: Returns the day on which a row is read: past the day in `cancel_at`, the status counts as `canceled`.
+            today: Returns the present day for a row. Once the day in the row's `cancel_at` has come, the status counts
+                as `canceled`.
 
         Returns:
             The rows, and the ids of the last row; None in place of the ids after the last page.
@@ -71,7 +72,8 @@ class RowSearch:
         query: dict[str, Any] = {"TableName": self._table, "Limit": _PAGE}
         if status is not None:
             values[":status"] = status
-            # A subscription may have come to its end by cancel_at before the sweep writes the status.
+            # A row past its cancel_at counts as canceled even before the sweep writes the status. The filter therefore
+            # lets rows with a cancel_at pass, and `find` looks at the day.
             ended = " OR attribute_exists(cancel_at)" if status == SubscriptionStatus.CANCELED else ""
             query["FilterExpression"] = f"#status = :status{ended}"
             query["ExpressionAttributeNames"] = {"#status": "status"}

@@ -69,7 +69,8 @@ def end(row: Row) -> Step[None]:
 
 
 def resume(subscription: Subscription, until: date, now: datetime) -> Step[None]:
-    """Move a subscription that somebody set to active after a pause, to the first day to be billed."""
+    """Move the renewal date to the first day to be billed, after somebody has set a paused subscription to active by
+    hand."""
     return pass_over(subscription, (), until, now, resumed={pauses.NOTE: None})
 
 
@@ -106,7 +107,8 @@ def pass_over(
 
 
 def with_items[Day](days: Sequence[Day], most: int = MOST_SKIPPED) -> tuple[Day, ...]:
-    """Return the passed-over periods to be written as items: the first period, and the latest periods."""
+    """Return those passed-over periods that are written as items, at most `most`: the first period, and the latest
+    periods."""
     return (*days[:1], *days[1:][-(most - 1) :])
 
 
