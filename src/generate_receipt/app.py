@@ -2,7 +2,7 @@
 
 Event: {"execution": ARN, "renewal": {"subscription_id", "renewal_date", ...}}, the reply of ProcessPayment.
 Reply: the renewal with the outcome "receipted" and a "receipt_key"; unchanged if the outcome is "refunded".
-ReceiptError means: try again.
+A ReceiptError asks the workflow to try again.
 Key: receipts/{customer_id}/{subscription_id}/{transaction_id}.pdf. The transaction of a refund is the refund's id.
 """
 
@@ -57,8 +57,8 @@ def handler(event: Event, _context: object) -> Reply:
 
 
 def _refunded(asked: Mapping[str, object], renewal: Renewal) -> Reply:
-    """Store the receipt of the refund that the customer must be told of, if the refund succeeded. Without a refund,
-    SendEmail sends nothing either."""
+    """Store the receipt of the refund that the customer must be told of, if the refund succeeded. Without such a
+    refund, no receipt is made, and SendEmail sends no mail."""
     now = clock.current(asked.get("test_clock")).now
     issue_refund(renewal, ledger=_ledger(), s3=aws.s3(), bucket=setting("S3_BUCKET"), now=now)
     telemetry.renewal_event("refund receipt", asked)
@@ -73,7 +73,7 @@ def issue_refund(renewal: Renewal, *, ledger: Ledger, s3: S3Client, bucket: str,
     rendered = _rendered(refund_receipt_of(renewal, owed.name))
     key = f"receipts/{renewal.customer_id}/{renewal.subscription_id}/{owed.refund['refund_id']}.pdf"
     stored = _store(s3, bucket, key, rendered)
-    with suppress(Overtaken):  # another has recorded the receipt that stands under this key
+    with suppress(Overtaken):  # another run has recorded the receipt that is stored under this key
         ledger.apply(receipt_steps.refund_receipted(renewal, owed.name, key, sha256(stored).hexdigest(), now))
 
 
@@ -91,7 +91,8 @@ def refund_receipt_of(renewal: Renewal, name: str) -> Receipt:
 
 
 def issue(renewal: Renewal, *, ledger: Ledger, s3: S3Client, bucket: str, now: datetime) -> Renewal:
-    """Render, store and record the receipt of a payment. A receipt that is stored already stays, and is recorded."""
+    """Render, store and record the receipt of a payment. If the key has a stored receipt already, the stored receipt is
+    recorded."""
     rendered = _rendered(receipt_of(renewal))
     key = f"receipts/{renewal.customer_id}/{renewal.subscription_id}/{renewal.payment_id}.pdf"
     stored = _store(s3, bucket, key, rendered)
@@ -112,8 +113,8 @@ def _rendered(receipt: Receipt) -> RenderedReceipt:
 
 
 def receipt_of(renewal: Renewal) -> Receipt:
-    """Return the content of the receipt of a payment. All content is from the ledger, so that a receipt can be printed
-    again without a difference."""
+    """Return the content of the receipt of a payment. All content is from the ledger, so that a receipt made again has
+    the same content."""
     if renewal.paid_at is None or renewal.payment_id is None:
         raise BadEvent("a receipt needs a payment")
     seller = renewal.seller

@@ -73,8 +73,8 @@ _LABELS = {
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """The content of a receipt. `paid_at` has an offset, in which the receipt prints the time; `period_end` is the
-    first day after the paid period; `amount` has the decimals of the currency; `of` is payment or refund."""
+    """The content of a receipt. `paid_at` has an offset, and the receipt prints the time at this offset; `period_end`
+    is the first day after the paid period; `amount` has the decimals of the currency; `of` is payment or refund."""
 
     number: str
     paid_at: datetime
@@ -94,7 +94,7 @@ class Receipt:
 
 @dataclass(frozen=True, slots=True)
 class RenderedReceipt:
-    """The file, and the sorted characters that are missing in all fonts and were drawn as U+FFFD."""
+    """The PDF file, and in `missing` the characters that no font has, sorted. Each was drawn as U+FFFD."""
 
     pdf: bytes
     missing: str
@@ -246,5 +246,5 @@ def _time(at: datetime) -> str:
 
 def _period(receipt: Receipt) -> str:
     last = receipt.period_end - timedelta(days=1)
-    days = dict.fromkeys((receipt.period_start, last))  # one, where the period is a day
+    days = dict.fromkeys((receipt.period_start, last))  # a single day if the period is a day long
     return " – ".join(f"{day.day} {day:%b} {day.year}" for day in days)

@@ -1,9 +1,9 @@
 """Set text of every script on an A4 sheet.
 
-A sheet knows all texts beforehand, and loads the fewest fonts that can draw the texts: no font for texts of the core
-font (cp1252), otherwise fonts of `receipt_fonts`. A text stays within its column and its number of lines; a longer text
-ends in an ellipsis. A character that is missing in all fonts is drawn as U+FFFD and named in `Sheet.missing`, because
-fpdf2 would leave the character out silently.
+A sheet knows all texts beforehand, and loads the fewest fonts that can draw the texts: none for texts that the core
+font of every PDF reader can draw (cp1252), and fonts of `receipt_fonts` for other texts. A text stays within its column
+and its number of lines; a longer text ends in an ellipsis. A character that is missing in all fonts is drawn as U+FFFD
+and named in `Sheet.missing`, because fpdf2 would leave the character out silently.
 """
 
 import re
@@ -20,7 +20,7 @@ import receipt_fonts
 
 from renewals.domain import printable
 
-warnings.filterwarnings("ignore", "Pillow could not be imported")  # for images, so the layer leaves it out
+warnings.filterwarnings("ignore", "Pillow could not be imported")  # the layer has no Pillow: only images need it
 from fpdf import FPDF  # noqa: E402  (it warns when imported)
 from fpdf.fonts import TTFFont  # noqa: E402
 from fpdf.line_break import Fragment  # noqa: E402
@@ -60,15 +60,15 @@ TALL = frozenset({"burmese.ttf"})
 TALL_LINE = 1.25
 
 _CONTROL = re.compile("[\x00-\x1f\x7f]")
-SOFT_HYPHEN = "\u00ad"  # all that is invisible of what the core font writes
-# A line may break before a space, and before and after what is written without spaces.
+SOFT_HYPHEN = "\u00ad"  # the only invisible character of the core font
+# A line may break before a space, and before and after a character of a script that is written without spaces.
 _WRITTEN_WITHOUT_SPACES = "\u2e80-\u312f\u31a0-\u9fff\uf900-\ufaff\uff01-\uffef\U00020000-\U0003ffff"
 _BREAKABLE = f" ?[{_WRITTEN_WITHOUT_SPACES}]| ?[^ {_WRITTEN_WITHOUT_SPACES}]+"
 
 
 @dataclass(frozen=True, slots=True)
 class Style:
-    """The look of a text: `size` in points, `colour` as red, green and blue. Only the core font has a bold."""
+    """The look of a text: `size` in points, `colour` as red, green and blue. Only the core font can be bold."""
 
     size: float
     colour: tuple[int, int, int]
@@ -117,8 +117,9 @@ def _direction(text: str) -> str:
     return "ltr" if next(strong, "L") == "L" else "rtl"
 
 
-# For the order of letters a joiner belongs to the letter before, like a mark. fpdf2 would take a joiner for a run of
-# its own; therefore two marks, which no tidy text has, replace the joiners while fpdf2 finds runs of one direction.
+# When letters are put into the order of drawing, a joiner belongs to the letter before the joiner, like a mark. fpdf2
+# would take a joiner for a run of its own. Therefore two marks stand for the two joiners while fpdf2 looks for runs of
+# one direction. No tidy text holds these marks.
 _AS_MARKS = str.maketrans("\u200c\u200d", "\ufe00\ufe01")
 _AS_JOINERS = str.maketrans("\ufe00\ufe01", "\u200c\u200d")
 
@@ -127,8 +128,8 @@ _READ_AS_DRAWN = frozenset({"arabic.ttf", "hebrew.ttf"})
 
 
 class _Shaped(Fragment):
-    """A run of text in a font whose glyphs stand in the order of drawing. The run carries its text as well (ISO 32000,
-    14.9.4), so that readers can copy the text from the page and find the text on the page."""
+    """A run of text whose glyphs the PDF holds in the order of drawing. Beside the glyphs, the run carries its text
+    (ISO 32000, 14.9.4), so that readers can copy the text from the page and find the text on the page."""
 
     def render_with_text_shaping(self, *where: float) -> str:
         meant = self.string.encode("utf-16-be").hex()
@@ -226,7 +227,7 @@ class Sheet:
         height = style.line_height * (self._tall_line if TALL.intersection(self.pdf.drawn_with) else 1)
         for n, line in enumerate(broken):
             if n:
-                self._choose_fonts(text, style)  # again: fpdf2 keeps the font of the last line's end
+                self._choose_fonts(text, style)  # fpdf2 still has the font that ended the line before
             if core and align == "L":  # the same result as by `cell`, in a fifth of the time
                 self.pdf.text(x, y + 0.5 * height + 0.3 * style.size * MM_PER_POINT, line)
             else:

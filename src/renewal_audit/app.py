@@ -3,7 +3,7 @@
 Event: {} from the schedule, for the last three complete days; {"from": "YYYY-MM-DD", "to": "YYYY-MM-DD"} by hand, for
 these days in UTC, both included; {"part": {...}} from the function itself, for the rest. Reply: {"report": the report's
 key in the bucket, "finished", "differences": {kind: number}, "counts": {name: number}}; only a finished audit returns
-the last two. Lambda starts a failed run twice more, and the repeated run does the same work again.
+differences and counts. Lambda starts a failed run twice more, and the repeated run does the same work again.
 """
 
 import json
@@ -49,7 +49,7 @@ def handler(event: Event, context: Any) -> Reply:
     )
     try:
         report = audit.run(part)
-    except GatewayUnauthorized as fault:  # a retry would not help; the alarm audit-not-run reports a lasting fault
+    except GatewayUnauthorized as fault:  # a retry would fail alike; the alarm audit-not-run reports a lasting fault
         gateway_access.tell(fault)
         return {"report": Reports(audit.s3, audit.bucket).key(part), "finished": False}
     reply: Reply = {"report": Reports(audit.s3, audit.bucket).key(part), "finished": report is not None}

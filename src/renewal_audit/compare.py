@@ -20,7 +20,8 @@ _COUNTED_BY_STATUS: dict[str, Count] = {
 }
 
 JUST_CHARGED = timedelta(hours=1)
-"""The receipt and the mail of a charge may be missing for this long: the sweep takes up an interrupted renewal."""
+"""For this long after a charge, a missing receipt or mail is no difference: meanwhile the sweep continues an
+interrupted renewal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +70,8 @@ class Compared:
     def refund(self, made: GatewayRefund) -> None:
         """Compare one refund of a payment of ours.
 
-        The payment may be missing in the ledger, as the second payment of a period is. A refund of that payment is no
-        difference.
+        The ledger may lack the payment: the second of two payments of the same period, for example. A refund of such a
+        payment is no difference.
         """
         key = key_of(made)
         item = self.items.get(key, {})
@@ -109,7 +110,8 @@ class Compared:
             self.found.unsettled[key] = str(item["customer_id"])
 
     def entry(self, key: Key, charges: Mapping[str, Key]) -> None:
-        """Compare one charged period of the ledger. `charges` has the period of every successful payment."""
+        """Compare one charged period of the ledger. `charges` names the period of every successful payment, by the
+        payment's id."""
         item = self.items.get(key, {})
         if "paid_at" not in item:
             return
@@ -177,7 +179,7 @@ class Compared:
         """Whether a later execution will record the payment as paid."""
         status = item.get("status")
         if status in (Status.DECLINED, Status.ACTION_REQUIRED) and "next_attempt" in item:
-            # On that date the charge asks the gateway about the payment.
+            # ProcessPayment asks the gateway about the payment on the next dunning date.
             return str(item["next_attempt"]) >= (self.now - LATELY).date().isoformat()
         return status == Status.CLAIMED and self._just_charged(charge)
 

@@ -12,13 +12,14 @@ class Difference(StrEnum):
     """The kind of a difference."""
 
     MISSED = "missed"
-    """A due period was neither renewed nor stands visibly with a reason; or a renewal passed over a period without a
-    trace."""
+    """A due period was not renewed, and the ledger gives no reason for the delay; or a renewal passed over a period
+    without a trace."""
     DOUBLED = "doubled"
     """Two payments have paid a period. The difference names the payment that the ledger does not have."""
     OVERLAPPING = "overlapping"
-    """Two paid periods have a day in common, whenever they were paid: the difference names the later payment. Or a due
-    subscription is not charged, since a day of its next period is paid or a date of the claim was billed before."""
+    """Two paid periods have a day in common, no matter when the periods were paid: the difference names the later
+    payment. Or a due subscription cannot be charged, because a day of its next period is paid already, or because the
+    claim would overwrite the item of a date that was billed before."""
     WRONG_AMOUNT = "wrong_amount"
     """The gateway took an amount or a currency that the ledger does not have, or that was not claimed."""
     CHARGE_WITHOUT_LEDGER = "charge_without_ledger"
@@ -53,8 +54,8 @@ class Count(StrEnum):
     """Declined attempts, not periods."""
     SKIPPED = "skipped"
     UNDER_WAY = "under_way"
-    """Periods charged within the last hour, claimed within the last day, or paid at the bank's page. The charge asks
-    the gateway about the last at the next dunning date."""
+    """Periods charged within the last hour, claimed within the last day, or paid at the bank's page. ProcessPayment
+    records a payment made at the bank's page on the next dunning date."""
     DUNNING = "dunning"
     """Refused periods whose next dunning date is still to come."""
     FAILED = "failed"
@@ -71,8 +72,8 @@ class Found:
     Attributes:
         counts: The counts.
         differences: Each difference with kind, subscription_id, renewal_date, payment_id and detail.
-        unsettled: The periods with a difference between refunds, each with its customer, until the workflow is asked to
-            look at the refunds.
+        unsettled: The periods whose refunds differ, each with its customer. A period is removed once the workflow was
+            asked to look at the refunds.
         overlapping: The overlaps that were named already.
     """
 
@@ -82,7 +83,7 @@ class Found:
     overlapping: set[tuple[Key, str]] = field(default_factory=set)
 
     def overlaps(self, item: Item, other: Item) -> None:
-        """Add a paid period with a day of a period charged before. The pair of periods is added only once."""
+        """Add a paid period that shares a day with a period charged before. The pair of periods is added only once."""
         detail = f"{other['renewal_date']!s} to {other['period_end']!s} is paid too, by {other.get('payment_id')!s}"
         key = key_in(item)
         if (key, detail) not in self.overlapping:

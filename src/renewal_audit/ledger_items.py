@@ -9,7 +9,7 @@ from renewals.domain.schedule import Schedule
 from renewals.ledger.row_steps import with_items
 
 LATELY = timedelta(days=1)
-"""A claim may be without a result for this long, and a customer without the notice of a refusal."""
+"""For this long, a claim may be without a result, and a customer may be without the notice of a refusal."""
 
 
 def moment_in(item: Item, name: str) -> datetime | None:
@@ -45,9 +45,10 @@ def billed_instead(item: Item) -> str | None:
 
 
 def passed_over(item: Item) -> list[str]:
-    """Return the passed-over dates for which a claim left an item, by the schedule of the claimed period.
+    """Return the dates that a claim passed over and recorded as items of their own. The dates are computed by the
+    schedule of the claimed period.
 
-    An item that is no claim of ours has no passed-over dates.
+    The list is empty for an item that is no claim of ours.
     """
     try:
         first, start, end = (day(item, name) for name in ("row_date", "renewal_date", "period_end"))

@@ -1,4 +1,4 @@
-"""Subscriptions that have been due since yesterday or longer, beside their periods in the ledger. Pure."""
+"""Compare subscriptions that have been due since yesterday or longer with their periods in the ledger. Pure."""
 
 from collections.abc import Callable
 
@@ -25,7 +25,7 @@ def compare_due(
         item: The period in the ledger; None if the ledger has no such period.
         moment: The moment at which the subscription is read.
         found: The findings.
-        overlap: Returns the reason why the subscription cannot be charged, if a day of the next period is paid.
+        overlap: Returns why the subscription cannot be charged if a day of the next period is paid already, else None.
     """
     found.counts[Count.DUE] += 1
     key = subscription.subscription_id, subscription.renewal_date.isoformat()
@@ -58,8 +58,8 @@ def _standing(item: Item, moment: Moment) -> Count | None:
 
 
 def _is_untold(item: Item, moment: Moment) -> bool:
-    """Whether the notice of a refusal is owed and nobody sends the notice. A notice with a failed mail waits for a new
-    address, and does not count."""
+    """Whether the notice of a refusal is owed, and for a day nobody has tried to send the notice. A notice whose mail
+    failed does not count, because the notice waits for a new address."""
     name = item.get("notice")
     told = isinstance(name, str) and name in mails_in(item)
     return name is not None and not told and is_quiet(item, moment.now)

@@ -1,12 +1,13 @@
-"""The audit's report in S3. Each run writes its findings as a part, and notes in the part where the next part begins.
-The last run follows the parts from the first on and joins all parts.
+"""The audit's report in S3. Each run writes its findings as a part, and the part tells the beginning of the next part.
+The last run follows the parts from the first on, and joins all parts.
 
     audits/2026-11-20_2026-11-22/report.json         counts, differences by kind, and the first thousand differences
     audits/2026-11-20_2026-11-22/parts/<hash>.json   a part, named by its beginning, with all its differences
 
-If a run is stopped and started again, the run writes its part again: the new part replaces the old part, and the next
-part named in the new part counts. Parts therefore neither overlap nor leave a gap, however often runs are stopped. A
-further audit of the same days replaces the report; the bucket keeps the earlier version for a while.
+If a run is stopped and started again, the run writes its part again: the new part replaces the old part, and the report
+continues with the next part that the new part names. Parts therefore neither overlap nor leave a gap, however often
+runs are stopped. A further audit of the same days replaces the report; the bucket keeps the earlier version for a
+while.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ differences."""
 
 @dataclass(frozen=True, slots=True)
 class ReportPart:
-    """The beginning of a run's part.
+    """The work that is left when a run begins. The run's part of the report is named by this work.
 
     Attributes:
         first, last: the days of the audit, YYYY-MM-DD, in UTC, both included.
@@ -106,8 +107,8 @@ class Reports:
     def join(self, first: ReportPart) -> Report | None:
         """Join all parts to the report, store the report, and return the report.
 
-        Return None for a missing part: the run responsible for the part was started twice, and the second start still
-        works on the part.
+        Return None if a part is missing: the run that writes the part was started a second time and is still at work,
+        and the report is joined later.
         """
         report: Report = {
             "from": first.first,
@@ -157,7 +158,8 @@ class Reports:
 def _once(differences: list[dict[str, str]], overlapping: set[tuple[str, ...]]) -> Iterator[dict[str, str]]:
     """Yield the differences of a part, without the overlaps in earlier parts.
 
-    Two periods overlap once, although one run met the periods by their charges and a different run by a refund.
+    Two runs may find the same overlap: one run by the charges of the periods, the other run by a refund. The overlap is
+    yielded only once.
 
     overlapping: the overlaps named so far; the function adds the overlaps of the part.
     """
