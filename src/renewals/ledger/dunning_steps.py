@@ -103,7 +103,8 @@ def next_attempt(
     """Begin attempt n+1 with the subscription's payment method. The subscription must be unchanged, and attempt n must
     still be the last attempt, with an unchanged status, owner and lease (a new owner may be giving the period up).
 
-    A pending withdrawal is forgotten: the end of the subscription was revoked.
+    A pending withdrawal of the claim is dropped, since its reason no longer holds: for example, the end of the
+    subscription was revoked.
 
     Args:
         failure_id: the last failure that the payment shows before this attempt.
@@ -142,11 +143,11 @@ def dunning_date(
 ) -> Step[Renewal]:
     """Record a dunning date that passed without an attempt.
 
-    The arguments are those of `refused`, but without a new notice, the previous notice stays owed.
+    The arguments are those of `refused`. If no new notice is given, however, the previous notice stays owed.
 
     Args:
         dunned: the number of dunning dates passed so far.
-        held: whether the last step of dunning waits.
+        held: whether the last dunning date, or the end of dunning, waits until the customer is told of the end.
     """
     changes = (
         {"status": renewal.status, "dunned": dunned, "next_attempt": next_attempt}
@@ -165,11 +166,12 @@ def dunning_date(
 def give_up(
     renewal: Renewal, reason: str, row: Row | None, *, ends_as: SubscriptionStatus | None, now: datetime
 ) -> Step[Renewal]:
-    """Give the refused period up, unpaid and with a cancelled payment; the period may be claimed anew.
+    """Give the period up, after its payment was canceled at the gateway. The period stays unpaid, and may be claimed
+    anew.
 
     Args:
-        reason: a short name.
-        row: the subscription's current row, whatever the date; None if deleted.
+        reason: as stored, see renewals.domain.reasons.
+        row: the subscription's current row, even if its renewal date was moved; None if the row is deleted.
         ends_as: the subscription's new status, canceled or unpaid; the customer is told of the end.
     """
     changes = {
@@ -189,7 +191,7 @@ def give_up(
     if ends_as or status_of(row) is SubscriptionStatus.PAST_DUE:
         ended["status"] = ends_as or SubscriptionStatus.ACTIVE
     watched: tuple[str, ...] = ("status", "renewal_date")
-    if ends_as and "payment_method" in row:  # a card that is updated at this moment is tried first
+    if ends_as and "payment_method" in row:  # if the card is updated at this moment, the new card is tried first
         watched += ("payment_method",)
     move = Update(Table.SUBSCRIPTIONS, row_key(renewal), ended, as_read(row, watched))
     return Step(replaced(renewal, changes), (change(renewal, changes, condition, now), move))

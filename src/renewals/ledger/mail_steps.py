@@ -43,7 +43,7 @@ def park_mail(renewal: Renewal, name: str, mail: Mail, now: datetime) -> Step[Re
     A receipt's mail is parked together with its renewal. Any other mail stays owed, but drops out of the unfinished
     work.
     """
-    parked: dict[str, object] = {"lease_until": now}  # the work is over: a corrected address is used at once
+    parked: dict[str, object] = {"lease_until": now}  # the lease ends now, so that a corrected address is used at once
     if renewal.status is Status.RECEIPTED:
         parked |= {"status": Status.MAIL_FAILED, "reason": mail.reason}
     else:
@@ -130,7 +130,7 @@ def returned(
         owed: whether the mail's content is still true, and the mail is owed again.
     """
     changes: dict[str, object] = {f"mails.{name}": item_of(mail), f"returned_{name}": dict(told)}
-    if renewal.status not in (Status.CLAIMED, Status.PAID):  # an execution works on the renewal
+    if renewal.status not in (Status.CLAIMED, Status.PAID):  # in these two states an execution works on the renewal
         # SES reports in real time, but the renewal may live on the day of a test clock.
         changes |= {"lease_until": min(renewal.lease_until, now)}
     if renewal.status in _MAILED and name == receipt_mail(renewal):

@@ -1,6 +1,6 @@
 """The steps of a renewal as values: the changes of each step, and the conditions on them. No function reads or writes.
 
-renewals.ledger.table takes a step. The conditions of a step are lists of terms, which can be listed, printed
+renewals.ledger.table carries a step out. The conditions of a step are lists of terms, which can be listed, printed
 (docs/ledger.md) and tested one by one. The steps are defined by subject:
 
     claim_steps      claims of billing periods
@@ -29,8 +29,9 @@ if TYPE_CHECKING:
     from renewals.domain.subscription import Subscription
 
 LEASE = timedelta(seconds=40)
-"""How long an execution owns a renewal after its last step: longer than a task and the wait before its retry, and
-longer than a function runs. tests/unit/test_leases.py ties the waits that depend on the lease to its length."""
+"""How long an execution owns a renewal after its last step. The lease is longer than a task together with the wait
+before its retry, and longer than a function runs. tests/unit/test_leases.py checks the waits that depend on the lease
+against the lease's length."""
 
 MOST_ACTIONS = 100  # https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TransactWriteItems.html
 
@@ -74,7 +75,8 @@ class Put(NamedTuple):
     """A whole item.
 
     Attributes:
-        may_stand: if the condition does not hold, the existing item stays, and the rest of the step is written.
+        may_stand: whether the rest of the step is written even if the condition does not hold; the existing item stays
+            in that case.
     """
 
     table: Table
@@ -104,8 +106,8 @@ class Step[After]:
         guards: checks in DynamoDB's form. If a guard fails, trying again does not help, and the ledger raises
             GuardRefused.
         otherwise: the step to take if the condition of this step does not hold.
-        then: a further step, in a call of its own. If the condition of the further step does not hold, newer data
-            stands.
+        then: a further step, written afterwards in a call of its own. If the condition of the further step does not
+            hold, the table has newer data, and the further step is dropped.
     """
 
     after: After
@@ -194,5 +196,5 @@ def changed(renewal: Renewal, changes: Mapping[str, object], condition: Conditio
 
 
 def row_key(of: "Renewal | Subscription") -> dict[str, str]:
-    """Return the key of the subscription of a renewal, or of a subscription."""
+    """Return the key of a subscription's row, given the subscription or a renewal of the subscription."""
     return {"subscription_id": of.subscription_id, "customer_id": of.customer_id}
