@@ -71,6 +71,8 @@ PRICES = {
 
 # Assumed waiting times of calls, in ms: on the local stack nothing is far away, so waiting cannot be measured.
 WAITS = {"dynamodb": 6.0, "s3": 30.0, "ses": 60.0, "states": 25.0, "secretsmanager": 20.0, "gateway": 500.0}
+_EVENT_SECONDS = 0.02
+"""How long each of the door's two functions is assumed to run for an event."""
 _COLD_SHARE = 0.01
 _PER_SECOND = MILLION / 86_400  # spread over a day
 _TRACED_SHARE = (1 + 0.05 * (_PER_SECOND - 1)) / _PER_SECOND  # X-Ray's default: a trace a second, and 5 % of the rest
@@ -270,6 +272,13 @@ a processor. The memory sizes were chosen by this table and by the duration of a
 A renewal found by the sweep costs no API Gateway and no webhook, but three requests to SQS and a worker that waits for
 the workflow: {swept} dollars for 1,000,000 renewals, with {worker} dollars for the worker's waiting.
 
+## Events of the gateway
+
+Each renewal causes one event of the gateway at least. The door receives the event, and the worker knows the event
+already: {events} dollars for 1,000,000 events. An event takes a request to the API, a run of either function
+(assumed: {event_ms:.0f} ms each, at 512 MB and 256 MB), three requests to SQS and one consistent read of the ledger.
+The few events that are news take a workflow in addition. Without an endpoint at Stripe nothing is spent.
+
 ## The cost of an idle month
 
 Prices are from memory:
@@ -341,6 +350,8 @@ def text(measured: Mapping[str, Any], seed: Mapping[str, Any]) -> str:
         latency=f"{1000 * design.workflow_seconds:.0f} ms of which {2 * WAITS['gateway']:.0f} are Stripe's",
         swept=f"{totals[0] + worker + MILLION * (3 * PRICES['message'].each - saved):.2f}",
         worker=f"{worker:.2f}",
+        events=f"{MILLION * _event():.2f}",
+        event_ms=1000 * _EVENT_SECONDS,
         waits=", ".join(f"{name} {wait:.0f}" for name, wait in WAITS.items()),
         cold=_COLD_SHARE,
         traced=_TRACED_SHARE,
@@ -354,6 +365,18 @@ def text(measured: Mapping[str, Any], seed: Mapping[str, Any]) -> str:
             f"| {price.dollars:g} | {price.units:,.0f} {price.what} | {price.source} | {price.read or 'from memory'} |"
             for price in PRICES.values()
         ),
+    )
+
+
+def _event() -> float:
+    """Return the dollars for an event of the gateway that the ledger knows already."""
+    seconds = _EVENT_SECONDS * (512 + 256) / 1024
+    return (
+        PRICES["rest request"].each
+        + 2 * PRICES["lambda request"].each
+        + seconds * PRICES["lambda GB-s"].each
+        + 3 * PRICES["message"].each
+        + PRICES["read"].each
     )
 
 

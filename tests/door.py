@@ -37,6 +37,7 @@ class Door:
     queue: FakeSQS = field(default_factory=FakeSQS)
     secrets: dict[str, dict[str, str]] = field(default_factory=dict)
     ran: list[tuple[dict[str, Any], str]] = field(default_factory=list)
+    _is_deployed: bool = False
     trouble: list[str] = field(default_factory=list)  # statuses of the next executions, instead of a run
 
     def __post_init__(self) -> None:
@@ -98,7 +99,10 @@ class Door:
 
     @contextmanager
     def deployed(self) -> Iterator[None]:
-        """Put the world, the queue and the secrets behind the functions' clients."""
+        """Put the world, the queue and the secrets behind the functions' clients, for one call or for many."""
+        if self._is_deployed:
+            yield
+            return
         self.world.gateway.now = self.now
         settings = {
             "ENVIRONMENT": self.world.environment,
@@ -118,7 +122,11 @@ class Door:
             patch.setattr(gateway_worker.app, "_ledger", lambda: self.world.ledger)
             for module in (gateway_events.app, gateway_worker.app, gateway_worker.mode):
                 patch.setattr(module, "setting", settings.__getitem__)
-            yield
+            self._is_deployed = True
+            try:
+                yield
+            finally:
+                self._is_deployed = False
 
 
 def forget_secrets() -> None:

@@ -70,7 +70,7 @@ def _wait_after(record: Event) -> timedelta | None:
 
 
 def _handled(event: GatewayEvent) -> Handled:
-    """Return the answer of the event's handler. One event at fault fails no other event of the batch."""
+    """Return the answer of the event's handler. An event at fault leaves the rest of the batch alone."""
     try:
         if not is_of_deployment(event.metadata, setting("DEPLOYMENT")):
             return passed_over("another deployment")
@@ -78,7 +78,7 @@ def _handled(event: GatewayEvent) -> Handled:
             return passed_over("another mode")
         return HANDLERS[event.type](event, _seams())
     except (RenewalError, BotoCoreError, ClientError) as error:
-        telemetry.logger().error("not handled", extra={"error": telemetry.named(error)})
+        telemetry.logger().error("not handled", extra={"error": str(error)})
         return later("an error")
 
 

@@ -1,4 +1,4 @@
-"""What a handler of an event gets, and what a handler answers.
+"""The interface of the handlers of events: the arguments and the answer of a handler.
 
 A handler is a function from a GatewayEvent and the `Seams` to a `Handled`. gateway_worker.handlers has the table from
 the type of an event to the handler. A handler follows these rules:
@@ -73,7 +73,7 @@ def later(reason: str, after: timedelta | None = None) -> Handled:
 
 @dataclass(frozen=True, slots=True)
 class Seams:
-    """The seams of a handler: what leaves the process.
+    """The calls by which a handler leaves the process.
 
     Attributes:
         deployment: the name of this deployment.
@@ -89,12 +89,12 @@ class Seams:
     moment_of: Callable[[Renewal], Moment]
 
     def period(self, event: GatewayEvent) -> Renewal | None:
-        """Return the period that the event's metadata name, read consistently; None if the metadata name no period, or
-        the ledger holds none."""
+        """Return the period in the event's metadata, read consistently. None without a period in the metadata, or
+        without the period in the ledger."""
         subscription_id, renewal_date = (event.metadata.get(name) for name in ("subscription_id", "renewal_date"))
         return self.ledger.get(subscription_id, renewal_date) if subscription_id and renewal_date else None
 
     def lease_of_another(self, period: Renewal) -> Handled | None:
-        """Return the answer for an event that meets a live lease; None if nobody works on the period."""
+        """Return the answer for an event that meets a live lease; None without a live lease."""
         left = period.lease_until - self.moment_of(period).now
         return later("another execution works on the period", left + _AFTER_THE_LEASE) if left > timedelta() else None

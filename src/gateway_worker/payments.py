@@ -5,7 +5,7 @@ the customer confirmed at the bank's page is therefore receipted within seconds,
 """
 
 from gateway_worker.handling import KNOWN, EventOutcome, Handled, Seams, later, passed_over
-from renewals.domain.gateway_event import EventType, GatewayEvent
+from renewals.domain.gateway_event import GatewayEvent, GatewayEventType
 from renewals.domain.renewal import Renewal, Status
 from renewals.domain.request import RenewalRequest
 
@@ -16,10 +16,10 @@ _UNDER_LEASE = frozenset({Status.CLAIMED, Status.FAILED})
 """The states in which an execution at work holds the lease. The lease of a refused period has done its work."""
 
 _NEWS = {
-    EventType.PAYMENT_SUCCEEDED: _UNPAID,
-    EventType.PAYMENT_FAILED: frozenset({Status.CLAIMED}),
-    EventType.PAYMENT_CANCELED: frozenset({Status.CLAIMED}),
-    EventType.PAYMENT_PROCESSING: frozenset({Status.CLAIMED}),
+    GatewayEventType.PAYMENT_SUCCEEDED: _UNPAID,
+    GatewayEventType.PAYMENT_FAILED: frozenset({Status.CLAIMED}),
+    GatewayEventType.PAYMENT_CANCELED: frozenset({Status.CLAIMED}),
+    GatewayEventType.PAYMENT_PROCESSING: frozenset({Status.CLAIMED}),
 }
 """For each type of event, the states of a period for which the event is news. In every other state the ledger says so
 already, or dunning asks the gateway before anything is charged."""

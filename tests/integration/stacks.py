@@ -59,6 +59,7 @@ SHARES = {
             "test_emulator.py",
             "test_events.py",
             "test_events_out.py",
+            "test_gateway_door.py",
             "test_mail_feedback.py",
             "test_permissions.py",
             "test_renewals.py",

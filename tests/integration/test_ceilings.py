@@ -12,6 +12,7 @@ from local.stack import Stack
 # Millions of instructions up to the first call of AWS; the numbers repeat to within a thousandth, on any machine.
 INSTRUCTIONS = {
     "webhook_handler": 900,
+    "gateway_events": 950,
     "process_payment": 1350,
     "generate_receipt": 1600,
     "send_email": 950,

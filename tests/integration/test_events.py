@@ -72,6 +72,10 @@ def test_the_sample_events_make_one_renewal(shop: Shop, remote_invoke: Any) -> N
     [mail] = shop.mails_to(str(row["customer_email"]))
     assert len(list(mail.iter_attachments())) == 1
 
+    # The signature is old, and the ledger holds no such payment under the event's name.
+    assert remote_invoke("GatewayEvents", "gateway_events")["statusCode"] == 400
+    assert remote_invoke("GatewayWorker", "gateway_worker") == {"batchItemFailures": []}
+
     # The event's token belongs to no mail: the function does not believe the event.
     assert remote_invoke("MailFeedback", "mail_feedback") == {"outcomes": ["unknown"]}
 

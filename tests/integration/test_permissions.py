@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
 
 import pytest
+import stripe
 import urllib3
 
 from local.gateway import official_client
@@ -67,11 +68,13 @@ class Deployed:
         # Secrets are known by ARN, as on AWS: the emulator lists only their names, and every deployment invents a new
         # end of the ARN.
         self.names["PaymentGatewaySecret"] = shop.stack.outputs["PaymentGatewaySecretArn"]
+        self.names["GatewayEventsSecret"] = shop.stack.outputs["GatewayEventsSecretArn"]
         self.names["WebhookSecret"] = shop.stack.outputs["WebhookSecretArn"]
         self.names["EventsSecret"] = shop.stack.outputs["EventsSecretArn"]
         self.names["ReceiptLinkKey"] = shop.stack.outputs["ReceiptLinkKeyArn"]
         # The emulator lists a queue by its address, which ends in the queue's name.
-        queues = "RenewalQueue MailFeedbackDeadLetterQueue UnreadableRecordsQueue DeliveriesQueue EventsDeadLetterQueue"
+        queues = """RenewalQueue GatewayEventsQueue MailFeedbackDeadLetterQueue UnreadableRecordsQueue DeliveriesQueue
+                    EventsDeadLetterQueue"""
         for queue in queues.split():
             self.names[queue] = self.names[queue].rpartition("/")[2]
         self._roles = [each["LogicalResourceId"] for each in found if each["ResourceType"] == "AWS::IAM::Role"]
@@ -127,6 +130,17 @@ class Deployed:
         name = self.names[function]
         timeout = self.shop.functions.get_function_configuration(FunctionName=name)["Timeout"]
         self.shop.functions.update_function_configuration(FunctionName=name, Timeout=timeout)
+
+    @contextmanager
+    def setting(self, function: str, **changed: str) -> Iterator[None]:
+        """Change environment variables of the function for the duration of the block."""
+        name = self.names[function]
+        kept = self.shop.functions.get_function_configuration(FunctionName=name)["Environment"]["Variables"]
+        self.shop.functions.update_function_configuration(FunctionName=name, Environment={"Variables": kept | changed})
+        try:
+            yield
+        finally:
+            self.shop.functions.update_function_configuration(FunctionName=name, Environment={"Variables": kept})
 
     @contextmanager
     def timeout(self, function: str, seconds: int) -> Iterator[None]:
@@ -476,6 +490,65 @@ def audit_hand_on(deployed: Deployed) -> Iterator[Answer]:
             yield Answer({"finished": answer.reply.get("finished") is False}, answer.told)
 
 
+def event_of_the_gateway(deployed: Deployed) -> Iterator[Answer]:
+    """Receive a signed event, by a new process at first, which reads the endpoint's secret."""
+    secret, arn = "whsec_of_the_permissions", deployed.names["GatewayEventsSecret"]
+    deployed.shop.planted.add(secret)
+    deployed.shop.secrets.put_secret_value(SecretId=arn, SecretString=json.dumps({"signing": secret}))
+    about = {"id": "pi_nobody", "metadata": {"subscription_id": "sub_nobody", "renewal_date": "2020-01-31"}}
+    event = {"id": "evt_1", "object": "event", "type": "payment_intent.succeeded", "livemode": False, "created": 1}
+    body = json.dumps(event | {"data": {"object": about}})
+    deployed.restart("GatewayEvents")
+    for _ in range(2):
+        header = stripe.WebhookSignature.generate_signature_header(body, secret)
+        yield deployed.call("GatewayEvents", {"body": body, "headers": {"Stripe-Signature": header}})
+
+
+def event_at_work(deployed: Deployed) -> Iterator[Answer]:
+    """Act on the event of a payment that the customer has confirmed at the bank, by a new process at first, which reads
+    the gateway's secret."""
+    subscriber = deployed.shop.subscribe(card="pm_card_authenticationRequired")
+    deployed.shop.renew(subscriber)
+    (item,) = deployed.shop.ledger(subscriber)
+    deployed.shop.sandbox.authenticate(item["payment_id"])
+    deployed.restart("GatewayWorker")
+    for _ in range(2):
+        yield deployed.call("GatewayWorker", {"Records": [record(_hint(item, item["payment_id"]))]})
+
+
+def _hint(item: Json, payment: str) -> str:
+    metadata = {name: str(item[name]) for name in ("subscription_id", "renewal_date")}
+    event = {"event": "evt_1", "type": "payment_intent.succeeded", "created": 1, "livemode": False, "object": payment}
+    return json.dumps(event | {"payment_intent": payment, "metadata": metadata})
+
+
+def event_under_a_lease(deployed: Deployed) -> Iterator[Answer]:
+    """Act on an event that meets a live lease: the worker sets the time of the next look. The message does not exist,
+    and SQS says so only to a caller with the permission."""
+    subscriber = deployed.shop.subscribe(card="pm_card_authenticationRequired")
+    deployed.shop.renew(subscriber)
+    (item,) = deployed.shop.ledger(subscriber)
+    until = (datetime.now(UTC) + timedelta(minutes=9)).isoformat()
+    deployed.shop.renewals.put_item(Item=item | {"status": "claimed", "lease_until": until})
+    for _ in range(2):
+        answer = deployed.call("GatewayWorker", {"Records": [record(_hint(item, item["payment_id"]))]})
+        yield Answer({"answered": "ReceiptHandleIsInvalid" in answer.told}, answer.told)
+
+
+def event_where_test_clocks_are_heeded(deployed: Deployed) -> Iterator[Answer]:
+    """Act on the event of an interrupted claim as outside production: there the subscription's row may name a test
+    clock, by which the lease is compared."""
+    subscriber = deployed.shop.subscribe(card="pm_card_authenticationRequired")
+    deployed.shop.renew(subscriber)
+    (item,) = deployed.shop.ledger(subscriber)
+    deployed.shop.sandbox.authenticate(item["payment_id"])
+    until = (datetime.now(UTC) - timedelta(minutes=9)).isoformat()
+    deployed.shop.renewals.put_item(Item=item | {"status": "claimed", "lease_until": until})
+    with deployed.setting("GatewayWorker", ENVIRONMENT="dev"):
+        for _ in range(2):
+            yield deployed.call("GatewayWorker", {"Records": [record(_hint(item, item["payment_id"]))]})
+
+
 def feedback(deployed: Deployed) -> Iterator[Answer]:
     """Process the bounce of a receipt's mail; the second call finishes what the first began without the permission."""
     subscriber = deployed.shop.subscribe()
@@ -660,6 +733,13 @@ PROBES: dict[Grant, Probe] = {
     Grant("RenewalAuditRole", "secretsmanager:GetSecretValue", "<PaymentGatewaySecret>"): audit,
     Grant("RenewalAuditRole", "sqs:SendMessage", "<RenewalQueue>"): audit_of_a_refund,
     Grant("RenewalAuditRole", "lambda:InvokeFunction", "function:<RenewalAudit>"): audit_hand_on,
+    Grant("GatewayEventsRole", "secretsmanager:GetSecretValue", "<GatewayEventsSecret>"): event_of_the_gateway,
+    Grant("GatewayEventsRole", "sqs:SendMessage", "<GatewayEventsQueue>"): event_of_the_gateway,
+    Grant("GatewayWorkerRole", "dynamodb:GetItem", "table/<Renewals>"): event_at_work,
+    Grant("GatewayWorkerRole", "dynamodb:GetItem", "table/<Subscriptions>"): event_where_test_clocks_are_heeded,
+    Grant("GatewayWorkerRole", "secretsmanager:GetSecretValue", "<PaymentGatewaySecret>"): event_at_work,
+    Grant("GatewayWorkerRole", "states:StartSyncExecution", "<RenewalWorkflow>"): event_at_work,
+    Grant("GatewayWorkerRole", "sqs:ChangeMessageVisibility", "<GatewayEventsQueue>"): event_under_a_lease,
     Grant("MailFeedbackRole", "dynamodb:GetItem", "table/<Renewals>"): feedback,
     Grant("MailFeedbackRole", "dynamodb:UpdateItem", "table/<Renewals>"): feedback,
     Grant("MailFeedbackRole", "dynamodb:GetItem", "table/<Subscriptions>"): feedback_on_a_reminder,
@@ -688,6 +768,8 @@ PROMISED: dict[str, Json] = {
     "RenewalSweepRole": {"backlog": 0},
     "RenewalWorkerRole": {"batchItemFailures": []},
     "RenewalAuditRole": {"finished": True},
+    "GatewayEventsRole": {"statusCode": 200},
+    "GatewayWorkerRole": {"batchItemFailures": []},
     "MailFeedbackRole": {"outcomes": ["marked"]},
     "EventPublisherRole": {"batchItemFailures": []},
     "EventDelivererRole": {"batchItemFailures": []},
@@ -698,7 +780,7 @@ PROMISED: dict[str, Json] = {
 # --- permissions that nothing on the emulator misses -------------------------------------------------------------
 
 FUNCTIONS = """ProcessPayment GenerateReceipt SendEmail WebhookHandler SubscriptionsApi RenewalSweep RenewalWorker
-               RenewalAudit MailFeedback EventPublisher EventDeliverer""".split()
+               RenewalAudit GatewayEvents GatewayWorker MailFeedback EventPublisher EventDeliverer""".split()
 NOT_ASKED_FOR: dict[str, tuple[str, list[Grant]]] = {
     "functions' logs": (
         "the emulator writes the log of a function itself, not in its role's name",
@@ -738,6 +820,7 @@ NOT_ASKED_FOR: dict[str, tuple[str, list[Grant]]] = {
             for role, queue in (
                 ("RenewalWorkerRole", "<RenewalQueue>"),
                 ("EventDelivererRole", "<DeliveriesQueue>"),
+                ("GatewayWorkerRole", "<GatewayEventsQueue>"),
             )
             for action in ("ReceiveMessage", "DeleteMessage", "GetQueueAttributes")
         ],

@@ -1,17 +1,28 @@
-"""Events of the gateway about payments: whatever happens to an event, ledger and mails end in the same right state."""
+"""Events of the gateway about payments: whatever happens to an event, ledger, mails and audit end in the same right
+state."""
 
-from collections.abc import Iterator
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from datetime import timedelta
+from decimal import Decimal
+from typing import Any
 
 import pytest
+from botocore.exceptions import ReadTimeoutError
 
 from gateway_worker.handlers import HANDLERS
-from renewals.domain.gateway_event import EventType
+from renewal_audit.audit import whole
+from renewals.domain.gateway_event import GatewayEventType
+from renewals.domain.item_values import storable
+from renewals.domain.request import RenewalRequest
 from tests.door import Door, forget_secrets
-from tests.fakes import World
+from tests.fake_aws import error
+from tests.fakes import NOON, Cut, World
+from tests.unit.test_audit import Auditor
 
-LEASE = timedelta(minutes=1)
-"""Longer than a lease, and longer than the wait of an event that met the lease."""
+PERIOD = "2026-01-31"
+MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 
 
 @pytest.fixture
@@ -21,28 +32,229 @@ def door(shop: World) -> Iterator[Door]:
     forget_secrets()
 
 
-def _deliver_all(door: Door) -> None:
-    """Post each event that the gateway has emitted, and act on it."""
-    for event in door.world.gateway.events:
+def _deliver_all(door: Door, since: int = 0) -> None:
+    """Post each event that the gateway has emitted, and act on the events."""
+    for event in door.world.gateway.events[since:]:
         assert door.post(event) == 200
     door.work()
 
 
 def test_each_type_of_event_has_a_handler() -> None:
     """Every type of event that the door takes has a row in the worker's table."""
-    assert HANDLERS.keys() == set(EventType)
+    assert HANDLERS.keys() == set(GatewayEventType)
 
 
-def test_a_payment_confirmed_at_the_bank_is_receipted_at_once(door: Door) -> None:
-    """The customer confirms the payment at the bank's page: the event runs the workflow for the period, which records
-    the payment and sends the receipt, days before the next dunning date."""
-    door.world.subscribe(payment_method="pm_3ds")
+# --- each type of event, and what may happen to the event ---------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Story:
+    """What the gateway tells of a period's payment.
+
+    card: the subscription's card. begins: the first run of the workflow. happens: what then happens at the gateway.
+    told: the types of the events. status, mails: how the period ends.
+    """
+
+    card: str
+    begins: Callable[[Door], None]
+    happens: Callable[[Door], None]
+    told: tuple[str, ...]
+    status: str
+    mails: tuple[str, ...]
+
+
+def _renew(door: Door) -> None:
+    door.world.run("first", door.now)
+
+
+def _process(door: Door) -> None:
+    """The bank takes its time."""
+    door.world.gateway.trouble.append(("confirm", "processing"))
+    _renew(door)
+
+
+def _cut_after(call: str) -> Callable[[Door], None]:
+    def begin(door: Door) -> None:
+        """The process of ProcessPayment ends after a call of the gateway."""
+        calls = _copy_run(door)
+        door.world.cuts.at = 2 * (len(door.world.cuts.calls) + calls.index(call)) + 1
+        with pytest.raises(Cut):
+            door.world.charge("first", door.now).renew(_asked())
+
+    return begin
+
+
+def _copy_run(door: Door) -> list[str]:
+    """Return the calls of the charge, from a run of a copy."""
+    copied = door.world.copies()()
+    before = len(copied.cuts.calls)
+    copied.charge("first", door.now).renew(_asked())
+    return copied.cuts.calls[before:]
+
+
+def _asked() -> RenewalRequest:
+    return RenewalRequest("sub_1", "cus_1", Decimal("29.99"))
+
+
+def _nothing(_: Door) -> None:
+    """Nothing more happens."""
+
+
+def _pay(door: Door) -> None:
+    door.world.gateway.succeed("pi_1")
+
+
+def _fail(door: Door) -> None:
+    door.world.gateway.fail_authentication("pi_1")
+    door.world.edit(payment_method="pm_ok_later")  # the customer updates the payment method
+
+
+def _cancel(door: Door) -> None:
+    door.world.gateway.cancel("pi_1")
+
+
+SUCCEEDED, FAILED, CANCELED, PROCESSING = (kind.value for kind in GatewayEventType)
+STORIES = {
+    "renewed": Story("pm_ok", _renew, _nothing, (SUCCEEDED,), "done", ("receipt",)),
+    "confirmed at the bank": Story("pm_3ds", _renew, _pay, (FAILED, SUCCEEDED), "done", ("action_required", "receipt")),
+    "declined, and paid elsewhere": Story(
+        "pm_declined", _renew, _pay, (FAILED, SUCCEEDED), "done", ("payment_failed", "receipt")
+    ),
+    "processed and paid": Story("pm_ok", _process, _pay, (PROCESSING, SUCCEEDED), "done", ("receipt",)),
+    "processed, failed, and paid by another card": Story(
+        "pm_ok", _process, _fail, (PROCESSING, FAILED), "done", ("receipt",)
+    ),
+    "cut off and paid": Story("pm_ok", _cut_after("gateway.confirm"), _nothing, (SUCCEEDED,), "done", ("receipt",)),
+    "cut off and canceled": Story("pm_ok", _cut_after("gateway.create"), _cancel, (CANCELED,), "failed", ()),
+}
+
+
+def _once(events: list[Any]) -> list[Any]:
+    return events
+
+
+def _doubled(events: list[Any]) -> list[Any]:
+    return [each for event in events for each in (event, event)]
+
+
+def _backwards(events: list[Any]) -> list[Any]:
+    return events[::-1]
+
+
+WAYS: dict[str, tuple[Callable[[list[Any]], list[Any]], timedelta | None]] = {
+    "once": (_once, timedelta()),
+    "doubled": (_doubled, timedelta()),
+    "backwards": (_backwards, timedelta()),
+    "after the lease": (_once, 2 * MINUTE),
+    "a week late": (_once, 7 * DAY),
+    "never": (_once, None),
+}
+"""What happens to the events: their order, and how late they come; None: they never come."""
+
+
+def _live(door: Door, days: int) -> None:
+    """Let days pass: the hourly sweep takes up what is unfinished or due, and events that wait are looked at again."""
+    for _ in range(days):
+        door.later(DAY)
+        door.world.run(f"sweep-{door.now:%d}", door.now, period=PERIOD)
+
+
+def _end(door: Door) -> tuple[Any, ...]:
+    """Return the end of a story: the ledger's status, the mails, the money and the differences that an audit names."""
+    world = door.world
+    audited = Auditor(world=world, now=door.now + DAY).audit(whole("2026-01-30", f"{door.now:%Y-%m-%d}"))
+    item = world.items()[PERIOD]
+    return item["status"], tuple(world.mail_kinds()), len(world.gateway.charges), dict(audited["differences"])
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("story", STORIES)
+def test_the_end_is_right_whatever_happens_to_an_event(door: Door, story: str, way: str) -> None:
+    """Each story ends with the same status, mails, charges and a clean audit, whether its events come once, twice, in
+    the wrong order, while a lease is live, a week late or never."""
+    told, (order, late) = STORIES[story], WAYS[way]
+    door.world.subscribe(payment_method=told.card)
+    told.begins(door)
+    told.happens(door)
+    assert tuple(event["type"] for event in door.world.gateway.events) == told.told
+    events = list(door.world.gateway.events)
+    if late is not None:
+        _live(door, late.days)
+        door.later(timedelta(seconds=late.seconds))
+        for event in order(events):
+            assert door.post(event) == 200
+        door.work()
+    _live(door, 9 - (late.days if late else 0))
+    assert door.queue.dead == []
+    status, mails, charges, differences = _end(door)
+    assert (status, mails, charges) == (told.status, told.mails, 1 if told.status == "done" else 0)
+    assert sum(differences.values()) == 0
+
+
+@pytest.mark.parametrize("call", ["gateway.create", "gateway.confirm", "dynamodb.TransactWriteItems"])
+def test_an_event_that_comes_before_its_cause_is_recorded(door: Door, call: str) -> None:
+    """The gateway tells of a payment while the charge still runs, before the payment's id or its result is recorded:
+    the event waits for the lease, and the customer is charged and mailed once."""
+    world = door.world
+    world.subscribe()
+    first = _copy_run(door).index(call)
+    event = _event("payment_intent.succeeded", payment="pi_1")
+
+    def comes(_: str) -> None:
+        assert door.post(event) == 200
+        door.work()
+
+    world.cuts.happens, world.cuts.at = comes, 2 * first + 1
+    assert world.run("first", door.now) == "Success"
+    door.later(30 * MINUTE)
+    assert door.ran == []  # the run that held the lease did everything
+    assert (world.items()[PERIOD]["status"], world.mail_kinds(), len(world.gateway.charges)) == ("done", ["receipt"], 1)
+    assert door.queue.dead == []
+
+
+def test_an_event_that_comes_before_its_payment_is_known_is_looked_at_again(door: Door) -> None:
+    """The event comes before the ledger holds the payment's id, and the charge is cut off later: the event waits for
+    the lease, and ends the renewal without the sweep."""
+    world = door.world
+    world.subscribe()
+    calls, ends = _copy_run(door), world.cuts.happens
+
+    def comes(_: str) -> None:
+        before = len(world.cuts.calls)
+        assert door.post(_event("payment_intent.succeeded")) == 200
+        door.work()
+        world.cuts.happens = ends
+        world.cuts.at = 2 * (calls.index("gateway.confirm") + len(world.cuts.calls) - before) + 1
+
+    world.cuts.happens, world.cuts.at = comes, 2 * calls.index("gateway.create") + 1
+    with pytest.raises(Cut):
+        world.charge("first", door.now).renew(_asked())
+    assert world.items()[PERIOD]["status"] == "claimed"
+    door.later(2 * MINUTE)
+    assert (world.items()[PERIOD]["status"], len(world.gateway.charges)) == ("done", 1)
+
+
+def _event(kind: str, payment: str = "pi_1", **changes: Any) -> dict[str, Any]:
+    metadata = {"subscription_id": "sub_1", "renewal_date": PERIOD, "attempt": "1", "deployment": "shop-prod"}
+    event = {"id": "evt_lie", "object": "event", "type": kind, "created": int(NOON.timestamp()), "livemode": False}
+    return event | {"data": {"object": {"id": payment, "metadata": metadata | changes.pop("metadata", {})}}} | changes
+
+
+# --- what an event does at once, and what an event never does ------------------------------------------------------
+
+
+@pytest.mark.parametrize(("card", "first"), [("pm_3ds", "action_required"), ("pm_declined", "payment_failed")])
+def test_a_payment_that_the_customer_completes_is_receipted_at_once(door: Door, card: str, first: str) -> None:
+    """The customer completes the payment at the bank's page or elsewhere: the event runs the workflow for the period,
+    which records the payment and sends the receipt, days before the next dunning date. The request names the event."""
+    door.world.subscribe(payment_method=card)
     assert door.world.run() == "PaymentDeclined"
     door.world.gateway.succeed("pi_1")
     _deliver_all(door)
-    assert door.world.items()["2026-01-31"]["status"] == "done"
-    assert door.world.mail_kinds() == ["action_required", "receipt"]
-    assert [(asked["renewal_date"], state) for asked, state in door.ran] == [("2026-01-31", "Success")]
+    assert door.world.items()[PERIOD]["status"] == "done"
+    assert door.world.mail_kinds() == [first, "receipt"]
+    [(asked, state)] = door.ran
+    assert (asked["renewal_date"], asked["gateway_event"], state) == (PERIOD, "evt_2", "Success")
 
 
 def test_the_event_of_a_renewal_is_known_already(door: Door) -> None:
@@ -54,3 +266,234 @@ def test_the_event_of_a_renewal_is_known_already(door: Door) -> None:
     _deliver_all(door)
     assert door.ran == []
     assert door.world.cuts.calls == ["dynamodb.GetItem"]
+
+
+def test_an_event_that_meets_a_live_lease_is_looked_at_after_it(door: Door) -> None:
+    """The run that confirmed the payment was cut off. The event comes while the lease is live, starts nothing, and ends
+    the renewal after the lease, without the sweep."""
+    door.world.subscribe()
+    STORIES["cut off and paid"].begins(door)
+    _deliver_all(door)
+    assert (door.ran, door.world.items()[PERIOD]["status"]) == ([], "claimed")
+    door.later(MINUTE)
+    assert [state for _, state in door.ran] == ["Success"]
+    assert (door.world.items()[PERIOD]["status"], len(door.world.gateway.charges)) == ("done", 1)
+
+
+def test_an_event_of_a_payment_that_the_ledger_does_not_hold_is_passed_over(door: Door) -> None:
+    """An event leads by its metadata to a period, whose payment must be the same: the event of a different payment, or
+    of an unknown or faulty period, is acknowledged, and nothing runs."""
+    door.world.subscribe(payment_method="pm_3ds")
+    door.world.run()
+    for metadata in ({}, {"renewal_date": "2026-02-28"}, {"renewal_date": "x"}, {"subscription_id": "sub_2"}):
+        assert door.post(_event("payment_intent.succeeded", "pi_9", metadata=metadata)) == 200
+    stray = _event("payment_intent.succeeded")
+    stray["data"]["object"]["metadata"] = {}
+    assert door.post(stray) == 200
+    door.later(MINUTE)
+    assert (door.ran, door.queue.waiting, door.queue.dead) == ([], 0, [])
+
+
+def test_an_event_of_another_deployment_or_mode_is_passed_over(door: Door, capsys: pytest.CaptureFixture[str]) -> None:
+    """The key of this deployment is a test key: an event about real money is acknowledged and counted, as is an event
+    that reached the queue although the event names a different deployment."""
+    door.world.subscribe(payment_method="pm_3ds")
+    door.world.run()
+    door.world.gateway.succeed("pi_1")
+    assert door.post(_event("payment_intent.succeeded", livemode=True)) == 200
+    door.work()
+    for event in door.world.gateway.events:
+        assert door.post(event) == 200
+    door.world.stack = "copy"
+    door.work()
+    door.world.stack = "shop"
+    assert door.ran == []
+    assert capsys.readouterr().out.count('"GatewayEventsPassedOver":[1.0]') == 3
+    door.secrets["gateway"]["api_key"] = "sk_live_1"  # the key was replaced: read again after a minute
+    forget_secrets()
+    assert door.post(_event("payment_intent.succeeded", livemode=True)) == 200
+    door.work()
+    assert door.world.items()[PERIOD]["status"] == "done"
+
+
+@pytest.mark.parametrize("kind", [each.value for each in GatewayEventType])
+@pytest.mark.parametrize("card", ["pm_3ds", "pm_declined", "pm_ok"])
+def test_an_event_that_lies_changes_nothing(door: Door, kind: str, card: str) -> None:
+    """An event says what the gateway does not say: the workflow asks the gateway, and nobody is charged, mailed or
+    ended because of the event."""
+    door.world.subscribe(payment_method=card)
+    door.world.run()
+    before = door.world.items(), door.world.row(), door.world.mail_kinds(), list(door.world.gateway.attempts)
+    assert door.post(_event(kind)) == 200
+    door.later(HOUR)
+    assert door.world.items()[PERIOD]["status"] == before[0][PERIOD]["status"]
+    assert (door.world.row(), door.world.mail_kinds(), door.world.gateway.attempts) == before[1:]
+
+
+@pytest.mark.parametrize("state", ["canceled", "deleted", "moved", "paused", "owned by another customer"])
+def test_an_event_of_a_subscription_that_is_gone_charges_nothing(door: Door, state: str) -> None:
+    """The subscription has ended, is deleted, was moved, is paused or belongs to a different customer when the payment
+    turns out paid: the payment is recorded once with its receipt, and nothing new is charged."""
+    world = door.world
+    world.subscribe(payment_method="pm_3ds")
+    world.run()
+    match state:
+        case "deleted":
+            world.delete_row()
+        case "moved":
+            world.edit(renewal_date="2026-02-10")
+        case "owned by another customer":
+            world.edit(gateway_customer="cus_other")
+        case status:
+            world.edit(status=status)
+    world.gateway.succeed("pi_1")
+    _deliver_all(door)
+    door.later(HOUR)
+    assert [payment for payment, _, _ in world.gateway.charges] == ["pi_1"]
+    assert "paid_at" in world.items()[PERIOD]
+    assert world.mail_kinds() == ["action_required", "receipt"]
+    assert door.queue.dead == []
+
+
+def test_an_event_starts_no_period_of_its_own(door: Door) -> None:
+    """A period that is due and not claimed is not charged because of an event."""
+    door.world.subscribe()
+    for kind in GatewayEventType:
+        assert door.post(_event(kind)) == 200
+    door.later(HOUR)
+    assert (door.ran, door.world.gateway.charges, door.world.items()) == ([], [], {})
+
+
+def test_charging_that_is_off_stays_off(door: Door) -> None:
+    """While charging is off, an event of a paid payment is recorded, and nothing is charged."""
+    world = door.world
+    world.subscribe(payment_method="pm_3ds")
+    world.run()
+    world.turn_charging_off()
+    world.gateway.succeed("pi_1")
+    _deliver_all(door)
+    assert (world.items()[PERIOD]["status"], len(world.gateway.charges)) == ("done", 1)
+
+
+# --- failures ------------------------------------------------------------------------------------------------------
+
+
+def test_an_event_that_fails_comes_back_and_ends_as_a_dead_letter(door: Door) -> None:
+    """A workflow that fails is tried again after 1, 2, 4 and 8 minutes. After the fifth failure the event lies in the
+    dead-letter queue; brought back, the event is acted on."""
+    door.world.subscribe(payment_method="pm_3ds")
+    door.world.run()
+    door.world.gateway.succeed("pi_1")
+    door.trouble = ["FAILED"] * 5
+    _deliver_all(door)
+    tries = [len(door.trouble)]
+    for minutes in (1, 2, 4, 8):
+        door.later(minutes * MINUTE)
+        tries.append(len(door.trouble))
+    assert tries == [4, 3, 2, 1, 0]
+    door.later(MINUTE)
+    [dead] = door.queue.dead
+    door.queue.bodies = [dead]
+    door.work()
+    assert door.world.items()[PERIOD]["status"] == "done"
+
+
+@pytest.mark.parametrize(
+    "trouble", [error("ThrottlingException", "StartSyncExecution"), ReadTimeoutError(endpoint_url="https://states")]
+)
+def test_an_error_of_aws_loses_no_event(door: Door, monkeypatch: pytest.MonkeyPatch, trouble: Exception) -> None:
+    """Where AWS fails, the event comes back, and ends in the same state."""
+    door.world.subscribe(payment_method="pm_3ds")
+    door.world.run()
+    door.world.gateway.succeed("pi_1")
+
+    def fails(**_: Any) -> None:
+        raise trouble
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Door, "start_sync_execution", lambda _, **q: fails(**q))
+        _deliver_all(door)
+    door.later(2 * MINUTE)
+    assert door.world.items()[PERIOD]["status"] == "done"
+
+
+def test_a_message_that_is_no_event_is_a_dead_letter_soon(door: Door) -> None:
+    """A message that is no event is put aside without waiting, and stops no other message."""
+    door.world.subscribe(payment_method="pm_3ds")
+    door.world.run()
+    door.world.gateway.succeed("pi_1")
+    door.queue.bodies = ["nonsense", '{"event": "evt_1", "type": "invoice.paid"}']
+    _deliver_all(door)
+    door.work()
+    assert set(door.queue.dead) == {"nonsense", '{"event": "evt_1", "type": "invoice.paid"}'}
+    assert door.world.items()[PERIOD]["status"] == "done"
+
+
+def test_a_lease_that_never_ends_is_bounded(door: Door) -> None:
+    """An event that meets a live lease at each look ends in the dead-letter queue after five looks."""
+    door.world.subscribe()
+    STORIES["cut off and paid"].begins(door)
+    _deliver_all(door)
+    for _ in range(30):
+        item = door.world.items()[PERIOD]
+        until = storable(door.now + 2 * MINUTE)
+        door.world.dynamodb.put("renewals", item | {"lease_until": until})
+        door.later(MINUTE)
+    assert (len(door.queue.dead), door.ran) == (1, [])
+
+
+def test_another_execution_at_work_is_waited_for(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An execution takes the period over between the look and the run, and asked the gateway before the payment
+    changed: the event is looked at again after the lease of that execution."""
+    world = door.world
+    world.subscribe()
+    STORIES["cut off and paid"].begins(door)
+    door.later(2 * MINUTE)
+    run = Door.start_sync_execution
+
+    def overtaken(self: Door, **q: Any) -> dict[str, Any]:
+        item = world.items()[PERIOD]
+        until = storable(door.now + MINUTE / 2)
+        world.dynamodb.put("renewals", item | {"owner": "another", "lease_until": until})
+        return run(self, **q)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Door, "start_sync_execution", overtaken)
+        _deliver_all(door)
+    assert world.items()[PERIOD]["status"] == "claimed"
+    door.later(MINUTE)
+    assert world.items()[PERIOD]["status"] == "done"
+
+
+def test_a_test_clock_decides_about_the_lease(door: Door) -> None:
+    """Outside production a lease is compared with the day of the subscription's test clock."""
+    door.world.environment = "dev"
+    door.world.subscribe(renewal_date="2031-05-05", test_clock="2031-05-05")
+    STORIES["cut off and paid"].begins(door)
+    _deliver_all(door)
+    door.later(MINUTE)
+    assert door.world.items()["2031-05-05"]["status"] == "done"
+
+
+def test_a_storm_of_events_loses_nothing(door: Door) -> None:
+    """50 payments are confirmed at the bank at once, among 400 events of payments that are not ours. All events come
+    twice, in any order: of 1,000 events none is lost, and each payment is recorded, receipted and mailed once."""
+    world, numbers = door.world, range(50)
+    for number in numbers:
+        name = f"sub_{number}"
+        world.subscribe(subscription_id=name, payment_method="pm_3ds")
+        world.execute({"subscription_id": name}, f"run-{number}", door.now)
+    for payment in list(world.gateway.payments):
+        world.gateway.succeed(payment)
+    strays = [_event("payment_intent.succeeded", f"pi_stray{number}") for number in range(400)]
+    events = (world.gateway.events + strays) * 2
+    random.Random(1).shuffle(events)  # noqa: S311  (the order must be repeatable, not secret)
+    assert len(events) == 1000
+    with door.deployed():
+        for event in events:
+            assert door.post(event) == 200
+        door.work()
+    items = [item for _, item in world.dynamodb.items("renewals").items()]
+    assert [item["status"] for item in items] == ["done"] * len(numbers)
+    assert [sorted(item["mails"]) for item in items] == [["action_required_1", "receipt_1"]] * len(numbers)
+    assert (len(world.gateway.charges), len(door.ran), door.queue.dead) == (50, 50, [])

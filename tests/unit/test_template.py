@@ -13,6 +13,7 @@ import botocore.session
 import pytest
 from botocore import xform_name
 
+from gateway_worker.app import MOST_TRIES
 from layers.aws.prune_botocore import CALLS
 from renewal_audit.findings import Difference
 from scripts.openapi import document as api_document
@@ -644,6 +645,20 @@ def test_functions_get_their_settings() -> None:
             "DEPLOYMENT": "stack/123456789012/eu-test-1",
             "TIME_ZONE": "Asia/Kolkata",
         },
+        "GatewayEvents": {
+            "DEPLOYMENT": "stack/123456789012/eu-test-1",
+            "GATEWAY_EVENTS_SECRET_ARN": "<GatewayEventsSecret.Id>",
+            "GATEWAY_EVENTS_QUEUE_URL": "<GatewayEventsQueue>",
+        },
+        "GatewayWorker": {
+            "DEPLOYMENT": "stack/123456789012/eu-test-1",
+            "DYNAMODB_TABLE": "<Subscriptions>",
+            "RENEWALS_TABLE": "<Renewals>",
+            "SECRETS_MANAGER_ARN": "<PaymentGatewaySecret.Id>",
+            "STATE_MACHINE_ARN": "<RenewalWorkflow>",
+            "GATEWAY_EVENTS_QUEUE_URL": "<GatewayEventsQueue>",
+            "TIME_ZONE": "Asia/Kolkata",
+        },
         "MailFeedback": {
             "DYNAMODB_TABLE": "<Subscriptions>",
             "RENEWALS_TABLE": "<Renewals>",
@@ -695,7 +710,10 @@ def test_the_workflow_is_traced_and_calls_the_three_tasks() -> None:
     assert template()["Resources"]["RenewalWorkflow"]["Properties"]["DefinitionUri"] == "statemachine/renewal.asl.json"
 
 
-ROUTES = {("/webhook", "post"): ("WebhookHandler", "NONE")} | {
+ROUTES = {
+    ("/webhook", "post"): ("WebhookHandler", "NONE"),
+    ("/gateway-events", "post"): ("GatewayEvents", "NONE"),
+} | {
     (str(path).replace("{token}", "{token+}"), str(method)): (
         "SubscriptionsApi",
         "NONE" if operation.get("security") == [] else "AWS_IAM",
@@ -706,8 +724,8 @@ ROUTES = {("/webhook", "post"): ("WebhookHandler", "NONE")} | {
 
 
 def test_the_api_is_these_methods_of_one_stage() -> None:
-    """The REST API has the webhook and exactly the routes of the API's code, passes every request unchanged to the
-    function, and has a single, traced stage."""
+    """The REST API has the webhook, the gateway's door and exactly the routes of the API's code, passes every request
+    unchanged to the function, and has a single, traced stage."""
     paths = properties("SubscriptionApi")["Body"]["paths"]
     assert {(path, method) for path in paths for method in paths[path]} == set(ROUTES)
     for (path, method), (function, _) in ROUTES.items():
@@ -782,9 +800,11 @@ def test_who_may_call_what(path: str, method: str) -> None:
     assert (bool(schemes & signed), ROUTES[path, method][1]) in {(True, "AWS_IAM"), (False, "NONE")}
 
 
-def test_only_webhooks_and_receipts_are_open() -> None:
-    """Only webhooks and links to receipts need no AWS signature, whatever the API's code says."""
-    assert {path for (path, _), (_, who) in ROUTES.items() if who == "NONE"} == {"/webhook", "/receipts/{token+}"}
+def test_only_webhooks_events_and_receipts_are_open() -> None:
+    """Only webhooks, events of the gateway and links to receipts need no AWS signature, whatever the API's code
+    says."""
+    open_to_all = {"/webhook", "/gateway-events", "/receipts/{token+}"}
+    assert {path for (path, _), (_, who) in ROUTES.items() if who == "NONE"} == open_to_all
 
 
 def test_what_api_gateway_refuses_itself_is_a_problem_too() -> None:
@@ -951,6 +971,18 @@ def test_what_api_gateway_refuses_itself_is_a_problem_too() -> None:
             | {"Statistic": "Maximum"},
         ),
         (
+            "GatewayDeadLettersAlarm",
+            _alarm(
+                "gateway-dead-letters",
+                "An event of the gateway failed five times, and lies in a dead-letter queue. "
+                "What to do is in docs/runbook.md#gateway-dead-letters",
+                "AWS/SQS/ApproximateNumberOfMessagesVisible",
+                0,
+                {"QueueName": "<GatewayDeadLetterQueue.QueueName>"},
+            )
+            | {"Statistic": "Maximum"},
+        ),
+        (
             "ChargingOffAlarm",
             _alarm(
                 "charging-off",
@@ -1092,8 +1124,9 @@ def test_ses_says_what_became_of_a_mail() -> None:
 
 
 SERVICE = {"service": "acme-qa"}
-TRIED_AGAIN = {"EventPublisher", "EventDeliverer"}
-"""Functions whose throttled calls Lambda repeats, as a further alarm tells; an alarm holds no more than ten metrics."""
+TRIED_AGAIN = {"EventPublisher", "EventDeliverer", "GatewayEvents", "GatewayWorker"}
+"""Functions whose throttled calls are repeated by Lambda, the gateway or a queue; an alarm holds no more than ten
+metrics."""
 
 MATH: dict[str, tuple[str, dict[str, tuple[str, dict[str, str], str]], tuple[int, int], tuple[str, int], str]] = {
     "DeclinesAlarm": (
@@ -1147,10 +1180,15 @@ MATH: dict[str, tuple[str, dict[str, tuple[str, dict[str, str], str]], tuple[int
 }
 
 
+def test_an_alarm_has_at_most_ten_metrics() -> None:
+    """CloudWatch takes at most ten metrics in an alarm, the expression included."""
+    assert max(len(properties(name)["Metrics"]) for name in MATH) <= 10
+
+
 @pytest.mark.parametrize("name", MATH)
 def test_alarms_on_more_than_one_metric(name: str) -> None:
     """Every alarm on several metrics computes its expression: the share of declines above a minimum of attempts, a
-    queue without a working worker, a missing sweep or audit, and the throttles of all functions."""
+    queue without a working worker, a missing sweep or audit, and the throttles of all functions that can lose time."""
     expression, metrics, (periods, seconds), (comparison, threshold), missing = MATH[name]
     alarm = properties(name)
     told, *stats = alarm["Metrics"]
@@ -1194,13 +1232,44 @@ def test_what_the_api_throttles_is_counted() -> None:
 def test_the_worker_is_bounded_and_answers_for_each_message() -> None:
     """The parameter sets how many renewals run at once, and a failed message does not fail the other messages of its
     batch."""
-    sources = of_type("AWS::Lambda::EventSourceMapping").values()
-    (source,) = (each for each in sources if each["EventSourceArn"] == "<RenewalQueue.Arn>")
+    (source,) = _sources_of("RenewalWorker")
     declared = template()["Parameters"]["RenewalConcurrency"]
     assert source["FunctionName"] == "<RenewalWorker>"
     assert source["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
     assert source["ScalingConfig"] == {"MaximumConcurrency": str(declared["Default"])}
     assert (declared["Default"], declared["MinValue"], declared["MaxValue"]) == (3, 2, 1000)
+
+
+def _sources_of(function: str) -> list[dict[str, Any]]:
+    """Return the event sources of a function."""
+    found = of_type("AWS::Lambda::EventSourceMapping").values()
+    return [each for each in found if each["FunctionName"] == f"<{function}>"]
+
+
+def test_the_worker_of_events_is_bounded() -> None:
+    """At most two events of the gateway are at work at once, each in a call of its own: a storm of events leaves the
+    account's concurrency to renewals. A failed event is tried five times, and waits for a whole run of the worker."""
+    (source,) = _sources_of("GatewayWorker")
+    assert (source["EventSourceArn"], source["BatchSize"]) == ("<GatewayEventsQueue.Arn>", 1)
+    assert source["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
+    assert source["ScalingConfig"] == {"MaximumConcurrency": 2}
+    queue = properties("GatewayEventsQueue")
+    assert queue["RedrivePolicy"] == {"deadLetterTargetArn": "<GatewayDeadLetterQueue.Arn>", "maxReceiveCount": 5}
+    assert queue["VisibilityTimeout"] == 6 * properties("GatewayWorker")["Timeout"]
+    assert MOST_TRIES == 5
+
+
+def test_no_secret_of_events_is_known_before_a_person_sets_one() -> None:
+    """The template makes the secret of the gateway's events without a value: a placeholder would be a secret that
+    everybody knows."""
+    assert json.loads(properties("GatewayEventsSecret")["SecretString"]) == {"signing": ""}
+
+
+def test_executions_are_reserved_for_events_on_demand() -> None:
+    """By default nothing is reserved for the gateway's events: a new account may have only ten executions, and cannot
+    reserve any."""
+    assert not _holds(template()["Conditions"]["ReservesForGatewayEvents"])
+    assert properties("GatewayEvents")["ReservedConcurrentExecutions"] == "<AWS::NoValue>"
 
 
 def test_the_default_fits_into_a_new_account() -> None:
@@ -1530,6 +1599,23 @@ GRANTS: dict[str, dict[str, set[str]]] = {
         **_own_log("RenewalAudit"),
         **TRACES,
     },
+    "GatewayEventsRole": {
+        "secretsmanager:GetSecretValue": {"<GatewayEventsSecret.Id>"},
+        "sqs:SendMessage": {"<GatewayEventsQueue.Arn>"},
+        **_own_log("GatewayEvents"),
+        **TRACES,
+    },
+    "GatewayWorkerRole": {
+        "dynamodb:GetItem": {"<Renewals.Arn>", "<Subscriptions.Arn>"},
+        "secretsmanager:GetSecretValue": {"<PaymentGatewaySecret.Id>"},
+        "states:StartSyncExecution": {"<RenewalWorkflow>"},
+        **{
+            f"sqs:{action}": {"<GatewayEventsQueue.Arn>"}
+            for action in ("ReceiveMessage", "DeleteMessage", "GetQueueAttributes", "ChangeMessageVisibility")
+        },
+        **_own_log("GatewayWorker"),
+        **TRACES,
+    },
     "MailFeedbackRole": {
         "dynamodb:GetItem": {"<Renewals.Arn>", "<Subscriptions.Arn>"},
         "dynamodb:UpdateItem": {"<Renewals.Arn>", "<Subscriptions.Arn>"},
@@ -1634,6 +1720,10 @@ def test_outputs() -> None:
     outputs = template()["Outputs"]
     assert {name: _resolve(each["Value"]) for name, each in outputs.items()} == {
         "WebhookUrl": "https://<SubscriptionApi>.execute-api.eu-test-1.amazonaws.com/prod/webhook",
+        "GatewayEventsUrl": "https://<SubscriptionApi>.execute-api.eu-test-1.amazonaws.com/prod/gateway-events",
+        "GatewayEventsSecretArn": "<GatewayEventsSecret.Id>",
+        "GatewayEventsQueueUrl": "<GatewayEventsQueue>",
+        "GatewayDeadLetterQueueUrl": "<GatewayDeadLetterQueue>",
         "SubscriptionsApiUrl": "https://<SubscriptionApi>.execute-api.eu-test-1.amazonaws.com/prod",
         "SubscriptionsTableName": "<Subscriptions>",
         "RenewalsTableName": "<Renewals>",
@@ -1686,6 +1776,8 @@ def test_functions_have_the_layers_they_need_and_no_more() -> None:
         "RenewalSweep": ["AwsLayer"],
         "RenewalWorker": ["AwsLayer"],
         "RenewalAudit": ["AwsLayer", "PaymentLayer"],
+        "GatewayEvents": ["AwsLayer", "PaymentLayer"],
+        "GatewayWorker": ["AwsLayer", "PaymentLayer"],
         "MailFeedback": ["AwsLayer"],
         "EventPublisher": ["AwsLayer"],
         "EventDeliverer": ["AwsLayer", "WebhookLayer"],

@@ -4,7 +4,7 @@ and the reader of the message asks the gateway about the object. Pure.
 The form of a message, in JSON:
 
     event           evt_..., the gateway's id of the event
-    type            a member of EventType
+    type            a member of GatewayEventType
     created         seconds since 1970, by the gateway's clock
     livemode        whether the event is about real money
     object          the id of the object that the event is about, such as pi_..., re_... or dp_...
@@ -31,7 +31,7 @@ _OURS = ("subscription_id", "renewal_date", "attempt", "deployment", "request")
 _LONGEST_VALUE = 500  # https://docs.stripe.com/api/metadata
 
 
-class EventType(StrEnum):
+class GatewayEventType(StrEnum):
     """A type of event on which this system acts, spelled as the gateway spells the type. Events of every other type are
     acknowledged and ignored."""
 
@@ -50,7 +50,7 @@ class GatewayEvent:
     """A hint of the gateway; the module describes the fields. `object_id` is the field `object`."""
 
     event: str
-    type: EventType
+    type: GatewayEventType
     created: int
     livemode: bool
     object_id: str
@@ -121,9 +121,9 @@ class GatewayEvent:
         )
 
 
-def _type(fields: Mapping[str, object]) -> EventType:
+def _type(fields: Mapping[str, object]) -> GatewayEventType:
     try:
-        return EventType(str(fields.get("type")))
+        return GatewayEventType(str(fields.get("type")))
     except ValueError:
         raise NotTaken("an event of a type that is not acted on") from None
 
@@ -135,7 +135,7 @@ def _id(fields: Mapping[str, object], name: str) -> str:
     return value
 
 
-def _payment(kind: EventType, found: Mapping[str, object]) -> object:
+def _payment(kind: GatewayEventType, found: Mapping[str, object]) -> object:
     """Return the id of the payment that an object belongs to. The gateway names the payment by its id, or puts the
     whole payment in the place of the id."""
     if kind.startswith("payment_intent."):

@@ -1,0 +1,134 @@
+"""The gateway's door on the deployed stack: signed events of the sandbox gateway come in by HTTP, and are acted on."""
+
+import json
+import secrets
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import stripe
+import urllib3
+
+from tests.integration.shop import SUCCEEDED, Shop, Subscriber, assert_renewed_once, assert_untouched, wait_until
+
+WANTS_3DS = "pm_card_authenticationRequired"
+SECONDS = 5
+"""How soon a payment that was confirmed at the bank's page is receipted and mailed."""
+
+
+@pytest.fixture(scope="module")
+def secret(shop: Shop) -> Iterator[str]:
+    """The endpoint's secret, in the stack's secret and at the sandbox gateway, which sends its events in order."""
+    made = f"whsec_{secrets.token_hex(16)}"
+    shop.planted.add(made)
+    arn = shop.stack.outputs["GatewayEventsSecretArn"]
+    shop.secrets.put_secret_value(SecretId=arn, SecretString=json.dumps({"signing": made}))
+    _start_afresh(shop)
+    shop.sandbox.send_events(_url(shop), made)
+    yield made
+    shop.sandbox.send_no_events()
+    shop.secrets.put_secret_value(SecretId=arn, SecretString='{"signing":""}')
+    _start_afresh(shop)
+
+
+def _start_afresh(shop: Shop) -> None:
+    """End the warm processes of the function, as a deployment does: a warm process reads the secret at most once a
+    minute."""
+    name = "subscription-mgmt-gateway-events-prod"
+    timeout = shop.functions.get_function_configuration(FunctionName=name)["Timeout"]
+    shop.functions.update_function_configuration(FunctionName=name, Timeout=timeout)
+
+
+def _url(shop: Shop) -> str:
+    return f"{shop.stack.outputs['LocalApiUrl']}/gateway-events"
+
+
+def _post(shop: Shop, event: object, secret: str) -> int:
+    body = json.dumps(event)
+    headers = {"Stripe-Signature": stripe.WebhookSignature.generate_signature_header(body, secret)}
+    return urllib3.request("POST", _url(shop), body=body, headers=headers, timeout=30, retries=False).status
+
+
+def _waits_for_the_bank(shop: Shop) -> tuple[Subscriber, str]:
+    """Return a subscriber whose payment waits for a confirmation, and the payment's id."""
+    subscriber = shop.subscribe(card=WANTS_3DS)
+    assert shop.renew(subscriber).state == "PaymentDeclined"
+    [item] = shop.ledger(subscriber)
+    return subscriber, str(item["payment_id"])
+
+
+@pytest.mark.usefixtures("secret")
+def test_a_payment_confirmed_at_the_bank_is_receipted_and_mailed_within_seconds(shop: Shop) -> None:
+    """The customer confirms the payment at the bank's page, and nobody sends a webhook: the gateway's event leads to
+    the receipt and its mail within five seconds, once."""
+    warm, payment = _waits_for_the_bank(shop)
+    shop.sandbox.authenticate(payment)
+    wait_until(lambda: shop.ledger(warm)[0]["status"] == "done")  # starts the functions' processes
+    subscriber, payment = _waits_for_the_bank(shop)
+    begun = time.monotonic()
+    shop.sandbox.authenticate(payment)
+    wait_until(lambda: shop.ledger(subscriber)[0]["status"] == "done", seconds=SECONDS)
+    assert time.monotonic() - begun < SECONDS
+    assert_renewed_once(shop, subscriber, mails=2)
+
+
+def test_an_event_is_let_in_by_its_signature_alone(shop: Shop, secret: str) -> None:
+    """On the deployed stack an event with a wrong signature is refused, an event of a different kind is acknowledged,
+    and a body larger than 512 KiB is refused."""
+    event: dict[str, Any] = {"id": "evt_x", "object": "event", "type": "invoice.paid", "livemode": False, "created": 1}
+    assert _post(shop, event, secret) == 200
+    assert _post(shop, event, "whsec_of_a_stranger") == 400
+    assert _post(shop, event | {"data": "x" * 512 * 1024}, secret) == 413
+
+
+def test_a_lying_event_charges_nobody(shop: Shop, secret: str) -> None:
+    """A stolen secret signs events that lie: a payment that the gateway does not call paid stays unpaid, and a period
+    that is not claimed is not charged."""
+    subscriber, payment = _waits_for_the_bank(shop)
+    nobody = shop.subscribe()
+    [item] = shop.ledger(subscriber)
+    for named, period in ((subscriber, item["renewal_date"]), (nobody, shop.row(nobody)["renewal_date"])):
+        about = {"id": payment, "metadata": {"subscription_id": named.subscription_id, "renewal_date": period}}
+        event = {"id": f"evt_{named.subscription_id}", "object": "event", "type": "payment_intent.succeeded"}
+        assert _post(shop, event | {"livemode": False, "created": 1, "data": {"object": about}}, secret) == 200
+    queue = shop.stack.outputs["GatewayEventsQueueUrl"]
+    wait_until(lambda: _waiting(shop, queue) == 0)
+    assert shop.ledger(subscriber)[0]["status"] == "action_required"
+    assert shop.charges(subscriber, status="succeeded") == []
+    assert_untouched(shop, nobody)
+
+
+def _waiting(shop: Shop, queue: str) -> int:
+    names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
+    found = shop.stack.client("sqs").get_queue_attributes(QueueUrl=queue, AttributeNames=names)["Attributes"]
+    return sum(int(each) for each in found.values())
+
+
+def test_each_renewal_tells_the_door_and_changes_nothing(shop: Shop, secret: str) -> None:
+    """A renewal causes an event of its own, which arrives while the workflow still runs, or afterwards: the customer is
+    charged and mailed once."""
+    subscriber = shop.subscribe()
+    assert shop.renew(subscriber).status == SUCCEEDED
+    wait_until(lambda: _waiting(shop, shop.stack.outputs["GatewayEventsQueueUrl"]) == 0, seconds=90)
+    assert_renewed_once(shop, subscriber)
+    assert secret
+
+
+def test_events_that_fail_raise_an_alarm_until_they_are_brought_back(shop: Shop) -> None:
+    """A message that is no event ends in the dead-letter queue, and the alarm comes on. When the queue is empty again,
+    the alarm goes off."""
+    sqs, outputs = shop.stack.client("sqs"), shop.stack.outputs
+    sqs.send_message(QueueUrl=outputs["GatewayEventsQueueUrl"], MessageBody="nonsense")
+    dead = outputs["GatewayDeadLetterQueueUrl"]
+    wait_until(lambda: _waiting(shop, dead) == 1, seconds=60)
+    wait_until(lambda: _alarm(shop) == "ALARM")
+    sqs.purge_queue(QueueUrl=dead)
+    shop.time.for_alarms(300)
+    wait_until(lambda: _alarm(shop) == "OK")
+
+
+def _alarm(shop: Shop) -> str:
+    names = ["subscription-mgmt-gateway-dead-letters-prod"]
+    [found] = shop.stack.client("cloudwatch").describe_alarms(AlarmNames=names)["MetricAlarms"]
+    return str(found["StateValue"])
