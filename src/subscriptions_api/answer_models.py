@@ -62,9 +62,9 @@ class SubscriptionOut(BaseModel):
 class EntitlementOut(BaseModel):
     """Whether the customer may use the subscription today, and why.
 
-    until is the first day that is neither paid nor free (a trial, for example). grace_until is the first day without
-    entitlement if the bank refuses, or has refused, the renewal that is due on until. Both are null if no such day is
-    known. A renewal that is late through the seller's own fault leaves the customer entitled.
+    until is the first day that is neither paid nor granted without a payment, not counting grace. grace_until is the
+    first day without entitlement if the bank refuses, or has refused, the renewal that is due on until. Both are null
+    if no such day is known. A renewal that is late through the seller's own fault leaves the customer entitled.
     """
 
     subscription_id: str

@@ -1,11 +1,11 @@
 """Open the deployment's gateway with the key of the gateway secret, and report a rejected key.
 
-The gateway secret in Secrets Manager holds "api_key" and "endpoint". (The webhook's fields of the secret are not read
+The gateway secret in Secrets Manager holds "api_key" and "endpoint". (The secret's field for the webhook is not read
 here.)
 
 If the gateway turns the key away, the account is at fault: the key is wrong, expired or rotated, lacks a permission, or
-belongs to the wrong mode (test, live). No subscription is marked because of the key. The fault is counted, so that one
-alarm reports the fault, and the next sweep repeats the work.
+belongs to the wrong mode (test, live). No subscription is marked because of the key. The fault is counted for an alarm,
+and the next sweep requests the unfinished renewals again.
 """
 
 from __future__ import annotations

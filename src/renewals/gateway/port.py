@@ -1,8 +1,8 @@
 """The port to the payment gateway: the methods for the charge, without any of Stripe's types.
 
 One PaymentIntent carries one billing period. A created payment is unconfirmed, and has moved no money; a confirmation
-can succeed only once; and a retrieval tells the result. The result is always a `PaymentState`, or one of the three
-errors below.
+can succeed only once; and a retrieval tells the result, always as a `PaymentState`. A call that fails raises one of the
+three errors below.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -34,8 +34,8 @@ class Saved:
 class PaymentRequest:
     """The request for the payment of one billing period.
 
-    The request holds no card: if the request named a card that no longer exists, the gateway would refuse the whole
-    payment. The confirmation names the card, and a refused confirmation is a declined attempt.
+    The request holds no card, because the gateway would refuse to create a payment with a card that no longer exists.
+    The later confirmation names the card, and a refused confirmation counts as a declined attempt.
 
     Attributes:
         amount: in minor units.
@@ -58,7 +58,7 @@ class Charged:
 
     Attributes:
         at: the moment of the attempt, on the gateway's clock, in whole seconds.
-        amount: in minor units, without regard to refunds.
+        amount: in minor units; later refunds do not reduce the amount.
         metadata: the payment's metadata at the moment of the attempt.
     """
 
@@ -95,8 +95,8 @@ class GatewayUnavailable(GatewayError):  # noqa: N818
     """The gateway gave no clear answer (429, 5xx, timeout, dropped connection).
 
     Attributes:
-        answered: whether the gateway answered with an error. The gateway repeats the error as long as it remembers the
-            idempotency key.
+        answered: whether the gateway answered with an error. A new try then needs a new idempotency key, because the
+            gateway repeats the error as long as the gateway remembers the key.
     """
 
     def __init__(self, message: str, request_id: str | None = None, *, answered: bool = False) -> None:
@@ -156,7 +156,7 @@ class Gateway(Protocol):
         ...
 
     def charged_between(self, since: datetime, until: datetime) -> Iterator[Charged]:
-        """Iterate over the whole account's attempts to charge from `since` until before `until`, newest first."""
+        """Iterate over the whole account's attempts to charge at `since` or later, and before `until`, newest first."""
         ...
 
     def refunds_of(self, payment_id: str) -> Sequence[GatewayRefund]:
@@ -171,12 +171,13 @@ class Gateway(Protocol):
 
         Args:
             amount: in minor units.
-            request: the mark by which the refund is recognised for ever.
+            request: a mark that stays on the refund at the gateway, and by which the caller recognises the refund
+                later.
         """
         ...
 
     def refunded_between(self, since: datetime, until: datetime) -> Iterator[GatewayRefund]:
-        """Iterate over the whole account's refunds made from `since` until before `until`, newest first."""
+        """Iterate over the whole account's refunds made at `since` or later, and before `until`, newest first."""
         ...
 
     def card(self, payment_method: str) -> GatewayCard | None:

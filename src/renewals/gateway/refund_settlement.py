@@ -44,17 +44,17 @@ class Settlement:
     def look(self, renewal: Renewal, moment: Moment) -> Renewal:
         """Record the state of the period's refunds at the gateway, including refunds made by other people.
 
-        The customer is told after the next sweep: a mail owed now would delay a refund requested now.
+        No mail becomes owed yet, because an owed mail would delay a refund requested now. The next sweep lets the
+        customer be told.
         """
         return self._settled(renewal, moment, asks=False)
 
     def settle(self, renewal: Renewal, moment: Moment, asked_for: str | None = None) -> Renewal:
-        """Make the requested refunds that have no answer, record the gateway's answers, and let the customer be told.
+        """Request the refunds that the gateway has not answered, record the answers, and let the customer get a mail.
 
         Args:
             asked_for: the refund whose caller waits for the answer. The caller learns of a failure from the answer, and
-                the
-                failure is not counted for the alarm.
+                the failure is not counted for the alarm.
         """
         return self._settled(renewal, moment, asks=True, asked_for=asked_for)
 
@@ -94,8 +94,8 @@ class Settlement:
     def _make(self, renewal: Renewal, name: str, request: str, now: datetime) -> GatewayRefund:
         """Make a refund. The caller has just read the gateway's list, and the list holds no refund for the request.
 
-        The gateway forgets an idempotency key after a day; the key only keeps two requests at one moment from making
-        two refunds.
+        The list is the lasting protection against a second refund, because the gateway forgets an idempotency key after
+        a day. The key protects only against two requests at the same moment.
         """
         refund = renewal.refunds[name]
         amount = currencies.exact_minor_units(refund["amount"], renewal.currency)

@@ -38,11 +38,12 @@ _REFUND_STATES = {
 
 _ASKS_FOR_THE_CUSTOMER = "authentication_required"
 _BY_STRIPE_ITSELF = (None, "automatic", "expired")
-"""The values of `cancellation_reason` of a payment that no person stopped: for example, the payment was confirmed too
-often (https://docs.stripe.com/payments/paymentintents/lifecycle). Our own cancellation names a different reason."""
+"""The values of `cancellation_reason` of a payment that Stripe itself canceled, for example after too many
+confirmations (https://docs.stripe.com/payments/paymentintents/lifecycle). Our own cancellation names a different
+reason."""
 
 _NOTIFIED_FOR = timedelta(hours=26)
-"""How long a card issued in India stays in processing, if Stripe names no moment
+"""How long the payment of a card issued in India stays in processing, if Stripe names no end
 (https://docs.stripe.com/india-recurring-payments)."""
 
 
@@ -67,8 +68,8 @@ def payment(intent: stripe.PaymentIntent) -> Payment:
 
 
 def refused_state(why: Failure) -> PaymentState:
-    """Return the state of a refused payment. Stripe asks for the customer by the error's code, or by the decline code
-    of an error `card_declined` (https://docs.stripe.com/declines/codes)."""
+    """Return the state of a refused payment. If the customer must act, Stripe answers `authentication_required`, as
+    the error's code or as the decline code of an error `card_declined` (https://docs.stripe.com/declines/codes)."""
     asked = _ASKS_FOR_THE_CUSTOMER in (why.code, why.decline_code)
     return PaymentState.ACTION_REQUIRED if asked else PaymentState.DECLINED
 
@@ -100,7 +101,7 @@ def charged(charge: stripe.Charge) -> Charged:
 
 
 def metadata(made: object) -> dict[str, str]:
-    """Return the metadata on an object, written by us or by the object's maker."""
+    """Return the metadata of an object, as written by this program or by another creator of the object."""
     written: UntypedStripeObject[str] | None = getattr(made, "metadata", None)
     return written.to_dict() if written else {}
 

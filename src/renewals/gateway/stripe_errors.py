@@ -36,7 +36,7 @@ _OF_THE_ACCOUNT = re.compile(
     r"|your account cannot currently make (live )?charges",
     re.IGNORECASE,
 )
-"""Messages about the account with a code that does not tell so: a key of the other mode is answered with
+"""Messages of errors whose code hides that the account is at fault: Stripe answers a key of the other mode with
 `resource_missing` (https://github.com/stripe/stripe-node/issues/149)."""
 
 

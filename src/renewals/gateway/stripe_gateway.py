@@ -39,13 +39,13 @@ _TOO_MANY_REQUESTS = 429
 _LISTING_WAITS = (1, 2, 4, 8)  # seconds: a list of many pages survives a short period of 429 or 5xx
 _OURS = {"subscription_id", "renewal_date"}
 _RECURRING: PaymentIntentConfirmParamsPaymentMethodOptions = {"card": {"stored_credential_usage": "recurring"}}
-"""The kind of a charge of a saved card, which the card networks require
+"""The card networks require that a charge of a saved card names the kind of the charge
 (https://docs.stripe.com/payments/cards/charging-saved-cards)."""
 CARD_UNUSABLE = "payment_method_unusable"
 """The failure's code if Stripe refuses a card without a code: the card was detached, or belongs to a different
 customer."""
 
-stripe.enable_telemetry = False  # the telemetry would write an id into the home directory
+stripe.enable_telemetry = False  # the SDK's telemetry would write an id into the home directory
 
 
 class _Http(stripe.HTTPClient):
@@ -152,8 +152,8 @@ class StripeGateway:
             return None  # 429, 409, 5xx, timeout, drop
 
     def _declined(self, payment_id: str, error: stripe.CardError) -> Payment:
-        """Return the declined payment with the failure that the payment shows. If the payment shows no failure, the
-        failure comes from the error."""
+        """Return the declined payment. The failure is the failure that the payment shows, or else the failure in the
+        error."""
         payment, why = self.retrieve(payment_id), answers.failure(error.error, error.request_id)
         why = why or Failure(errors.code(error), errors.code(error), None, None, error.request_id)
         if payment.state is PaymentState.OPEN:
@@ -178,7 +178,8 @@ class StripeGateway:
     def _is_usable(self, payment_id: str, payment_method: str) -> bool:
         """Whether the card belongs to the paying customer.
 
-        Stripe refuses a detached card without a code or parameter, just like other faults: only the card itself tells.
+        Stripe's refusal of a detached card has no code and no parameter, and looks like the refusal of other faults.
+        Only a look at the card tells.
         """
         saved = self.saved(payment_method)
         if saved is None or saved.gateway_customer is None:
@@ -191,7 +192,7 @@ class StripeGateway:
             return answers.payment(self._intents.retrieve(payment_id, {"expand": ["latest_charge"]}))
 
     def cancel(self, payment_id: str) -> Payment:
-        # The reason distinguishes our own cancellation from the gateway's, after which a new payment follows.
+        # The reason marks our own cancellation. After a cancellation by the gateway itself, a new payment is made.
         asked: PaymentIntentCancelParams = {"cancellation_reason": "abandoned", "expand": ["latest_charge"]}
         with errors.named("cancel"):
             return answers.payment(self._intents.cancel(payment_id, asked))

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 type TransactAction = TransactWriteItemTypeDef
 """An action of a transaction, in DynamoDB's form."""
 
-# DynamoDB keeps 38 digits and these exponents. A number that DynamoDB would round is an error.
+# DynamoDB keeps numbers of at most 38 digits, with exponents in this range. A number that DynamoDB would round is an
+# error.
 _NUMBERS = Context(Emin=-128, Emax=126, prec=38, traps=[Clamped, Overflow, Inexact, Rounded, Underflow])
 
 

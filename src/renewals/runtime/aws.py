@@ -1,7 +1,7 @@
 """Build one client for each AWS service on first use, shared by the invocations of a warm function.
 
-The clients are botocore's, and boto3 uses the same clients: boto3 itself only adds unused resources and transfers, and
-takes a tenth of a function's start.
+The clients come from botocore. boto3 would return the same clients, would add resources and transfers that nobody here
+uses, and would take a tenth of a function's start.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from mypy_boto3_ses import SESClient
     from mypy_boto3_stepfunctions import SFNClient
 
-# A task has 20 seconds in all, so no single call may wait for botocore's default of 60 seconds.
+# A task of the workflow has 20 seconds in all, so no single call may wait for botocore's default of 60 seconds.
 _CONNECT_SECONDS, _READ_SECONDS = 2, 4
 # The workflow's worst case is 219 seconds.
 _WORKFLOW_SECONDS = 225
@@ -38,8 +38,8 @@ def s3() -> S3Client:
         tries=3,
         signature_version="s3v4",  # presigned addresses use this version, too
         # Use the region's own host. By default botocore presigns for S3's global host, which does not know the buckets
-        # of younger regions (docs.aws.amazon.com/AmazonS3/latest/userguide/VirtualHosting.html). An IP address keeps
-        # the path style.
+        # of younger regions (docs.aws.amazon.com/AmazonS3/latest/userguide/VirtualHosting.html). If the host is an IP
+        # address, botocore keeps the path style.
         s3={"addressing_style": "virtual"},
     )
     return client

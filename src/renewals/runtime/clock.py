@@ -1,4 +1,5 @@
-"""Tell the day: the business's own day, or for a subscription under test, the day in the subscription's row.
+"""Tell which moment counts as now: the business's current day, or for a subscription with a test clock, the day in the
+subscription's row.
 
 A function reads the clock once, at its edge, and hands the moment down; no code below reads a clock.
 
@@ -36,7 +37,8 @@ class Moment:
     def paid_at(self, charged_at: datetime | None) -> datetime:
         """Return the time of a payment for the ledger.
 
-        The time has the business's offset of the day, so that the receipt prints the day unchanged for ever.
+        The time keeps the offset that the business's time zone has on that day, so that the receipt always prints the
+        same day.
 
         Args:
             charged_at: the gateway's own time of the charge, without regard to test clocks.
@@ -51,7 +53,7 @@ def current(test_clock: object = None) -> Moment:
 
 
 def heeds_test_clocks(environment: str) -> bool:
-    """Whether a subscription may live on a day of its own: never in production, among real customers."""
+    """Whether a test clock may set the day of a subscription: never in production, among real customers."""
     return environment != _PRODUCTION
 
 
@@ -74,7 +76,8 @@ def moment(wall: datetime, environment: str, zone: tzinfo, test_clock: object = 
     from renewals.domain import subscription
 
     day = subscription.day({"test_clock": test_clock}, "test_clock")
-    # fold=0: the first of two equal times. A time that the clocks skip counts as a later time on the day.
+    # fold=0: if the time comes twice on a day, because the clocks are set back, the first time is meant. A time that is
+    # skipped, because the clocks are set forward, counts as a later time on the day.
     at = datetime.combine(day, local.time().replace(fold=0), zone)
     try:
         return Moment(day, at.astimezone(UTC), wall, tested=True, zone=zone)

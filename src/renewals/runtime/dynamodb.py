@@ -53,7 +53,7 @@ def names(*expressions: str) -> dict[str, str]:
 
 
 def get_all(client: DynamoDBClient, table: str, keys: Iterable[Mapping[str, str]]) -> Iterator[Item]:
-    """Iterate over the existing items of the keys, in no order, by consistent reads. No key may be repeated. Raises
+    """Iterate over the existing items of the keys, in any order, by consistent reads. No key may be repeated. Raises
     Throttled."""
     for batch in batched(keys, _MOST_ITEMS, strict=False):
         yield from (item for _, item in get(client, {table: batch}))
@@ -96,7 +96,8 @@ def get(client: DynamoDBClient, keys: Mapping[str, Iterable[Mapping[str, str]]])
 
 
 def as_read(item: Mapping[str, object], watched: Collection[str]) -> tuple[str, dict[str, object]]:
-    """Return the condition that the attributes have the values read before, and the values in the condition.
+    """Return a condition that holds while the watched attributes have the values read before, and the values in the
+    condition.
 
     Absent attributes must still be absent.
     """
@@ -111,7 +112,7 @@ def change(
 
     Args:
         changes: the new value by attribute, or by path with dots; None removes the attribute.
-        condition: names are written with a #, and values with a colon.
+        condition: the condition, in which every name begins with a # and every value with a colon.
         values: the values in the condition.
     """
     paths = {name: "#" + name.replace(".", ".#") for name in changes}
@@ -156,8 +157,9 @@ def _name(told: PutTypeDef | ConditionCheckTypeDef, condition: str, values: Mapp
 def update(client: DynamoDBClient, arguments: UpdateTypeDef) -> None:
     """Run one conditional update.
 
-    Every write leaves a mark of its own in the item (`write`). If the client repeats a call because the answer was
-    lost, the condition fails against our own change, and the mark proves the change to be ours.
+    Every write leaves a mark of its own in the item, in the attribute `write`. If the client repeats a call because the
+    answer was lost, the first call may have changed the item already, and the condition of the repeated call fails. The
+    mark then proves that the change is ours.
 
     Raises:
         Overtaken: the condition does not hold.
@@ -222,7 +224,7 @@ def transact(client: DynamoDBClient, actions: Iterable[TransactAction]) -> None:
 
 
 def _telling(action: TransactAction) -> TransactAction:
-    """Return the action, extended by the request to report the stored item if the condition fails."""
+    """Return the action with an added field that asks DynamoDB to report the stored item if the condition fails."""
     tells: Literal["ALL_OLD"] = "ALL_OLD"
     if "Update" in action:
         return {"Update": {**action["Update"], "ReturnValuesOnConditionCheckFailure": tells}}

@@ -11,8 +11,8 @@ _REREAD_AFTER_SECONDS = 60
 class KeptSecret[T]:
     """A secret that is read on first use, and again if a check fails, at most once a minute.
 
-    Strangers can make a check fail as often as they like. The limit keeps strangers from causing a call for each
-    request.
+    Strangers can make a check fail as often as they like. Without the limit of one reading in a minute, every false
+    request would cause a call to the secret's store.
     """
 
     def __init__(self, read: Callable[[], T], seconds: Callable[[], float] = time.monotonic) -> None:

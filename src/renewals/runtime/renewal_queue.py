@@ -1,4 +1,4 @@
-"""The queue of renewals, as its senders use the queue: counting the waiting messages, and sending in batches."""
+"""The queue of renewals for senders: count the waiting messages, and send messages in batches."""
 
 import random
 import time
@@ -39,17 +39,17 @@ class RenewalQueue:
     def waiting(self) -> int:
         """Return how many messages wait for a worker, as exactly as SQS knows.
 
-        Messages at work do not count, nor do failed messages during the delay before their next try.
+        Messages that a worker has taken do not count, nor do failed messages during the delay before their next try.
         """
         return self._count(_VISIBLE)
 
     def held(self) -> int:
-        """Return how many messages wait, are at work, or will be tried again, as exactly as SQS knows."""
+        """Return how many messages wait, were taken by a worker, or will be tried again, as exactly as SQS knows."""
         return self._count(*(f"{_VISIBLE}{kind}" for kind in ("", "NotVisible", "Delayed")))
 
     def send(self, requests: Iterable[RenewalRequest]) -> None:
-        """Send requests to renew. Raises NotHandedOver if the queue keeps refusing a message; the other messages are
-        sent."""
+        """Send requests to renew. Raises NotHandedOver if the queue keeps refusing a message, after the other messages
+        were sent."""
         refused: list[str] = []
         for batch in batched(requests, _BATCH, strict=False):
             refused += self._send([{"Id": str(n), "MessageBody": each.to_json()} for n, each in enumerate(batch)])

@@ -1,8 +1,8 @@
 """Compare the path of a request with the route that API Gateway chose for the request.
 
 IAM and resource policies decide by the path as sent. API Gateway finds the route even by other spellings of the path:
-with a slash at the end, or with characters percent-encoded. A different spelling would pass a policy that denies the
-path, and only the plain spelling is answered.
+with a slash at the end, or with characters percent-encoded. A different spelling would slip past a policy that denies
+the path. Therefore only the plain spelling is answered.
 
 Decision: D74 (DECISIONS.md).
 """
@@ -18,8 +18,8 @@ _PLAIN = re.compile(r"(/(?!\.{1,2}(/|$))[^/%]+)+")
 
 
 def plain(event: Mapping[str, object]) -> str | None:
-    """Return the route's path with the parameters filled in, without the stage or a custom domain's base path before
-    the path.
+    """Return the route's path with the parameters filled in. The stage, or the base path of a custom domain, is left
+    out.
 
     Args:
         event: of an API Gateway proxy.
@@ -39,7 +39,8 @@ def base(event: Mapping[str, object], path: str) -> str:
 
 
 def _whole(event: Mapping[str, object]) -> str:
-    """Return the path with everything before it. `path` alone lacks the stage, but includes a base path."""
+    """Return the path with the stage or the base path in front. The event's own `path` has a base path in front, but no
+    stage."""
     return str(part(event, "requestContext").get("path") or event["path"])
 
 
@@ -49,5 +50,5 @@ def part(event: Mapping[str, object], name: str) -> dict[str, Value]:
 
 
 def headers(event: Mapping[str, object]) -> dict[str, str]:
-    """Return the headers of a request by name, in lower case."""
+    """Return the headers of a request, by their names in lower case."""
     return {name.lower(): str(value) for name, value in part(event, "headers").items()}

@@ -1,5 +1,5 @@
-"""Write the logs (JSON), the metrics (CloudWatch's embedded format) and the traces of a function. Ids and outcomes
-only.
+"""Write the logs (JSON), the metrics (CloudWatch's embedded format) and the traces of a function. Only ids and outcomes
+are written.
 
 Every line of every call carries the ids by which a renewal is followed from the webhook to the mail: webhook_id (as
 named by the webhook's sender), subscription_id, renewal_date, and the execution's ARN.
@@ -57,7 +57,7 @@ class _Unheard:
 
 @cache
 def _metrics() -> Metrics:
-    # Even with metrics disabled, Powertools would print the collected values at every hundredth value.
+    # With metrics disabled, Powertools would still collect values, and print the values after every hundredth.
     if os.environ.get("POWERTOOLS_METRICS_DISABLED") == "true":
         return cast("Metrics", _Unheard())
     from aws_lambda_powertools import Metrics
@@ -80,8 +80,8 @@ def measure(metric: str, value: float, unit: Literal["Milliseconds", "Seconds"])
 def amount(metric: str, value: float, currency: str) -> None:
     """Add to a sum of money in major units, with one sum for each currency (ISO 4217).
 
-    The sum is written in a document of its own: in the embedded metric format, dimensions hold for a whole document,
-    and an alarm on a neighbouring metric would have to name a currency too.
+    The sum is written in a document of its own. In the embedded metric format, dimensions hold for a whole document:
+    the other metrics would also get the currency as a dimension, and their alarms would have to name a currency.
     """
     from aws_lambda_powertools import single_metric
     from aws_lambda_powertools.metrics import MetricUnit
@@ -111,7 +111,7 @@ def correlate(work: Mapping[str, object], **more: object) -> None:
 
 
 def forget() -> None:
-    """From now on, write no ids into the log lines: the next work is about something else."""
+    """From now on, write no ids into the log lines, because the next work concerns a different renewal."""
     logger().remove_keys(_KEYS)
 
 
@@ -151,7 +151,7 @@ def observed(handler: Handler) -> Handler:
             if _metrics().metric_set:
                 _metrics().flush_metrics()
             if not gc.isenabled():
-                # The garbage collector never examines the objects of the start again.
+                # From now on, the garbage collector skips all objects made during the start.
                 gc.freeze()
                 gc.enable()
 
