@@ -88,7 +88,7 @@ class Payments:
         return self.gateway.retrieve(str(renewal.payment_id))
 
     def retrieve_known(self, renewal: Renewal) -> Payment:
-        """Retrieve the payment whose id the gateway returned when the payment was created.
+        """Retrieve the payment whose id the ledger holds. The gateway made the payment, and must know the payment.
 
         Raises:
             GatewayUnauthorized: the gateway does not know the payment: our key belongs to a different account.
