@@ -30,6 +30,7 @@ from rich.table import Table
 
 from local.commands import say_wrong
 from local.gateway import Sandbox, official_client
+from local.gateway_events import send_events
 from local.progress import console
 from local.stack import ROOT, Stack, StackError, port_from_environment
 from local.webhook import Reply, send, signed_headers, signing_secret
@@ -44,6 +45,7 @@ class Story:
 
     Attributes:
         card: a test card of Stripe.
+        confirmed: whether the customer confirms the payment at the bank as soon as the mail asks for that.
         ends: the status that the ledger must show at the end; None if no renewal may happen.
     """
 
@@ -56,6 +58,7 @@ class Story:
     deliveries: int = 1
     forged: bool = False
     hostile: str | None = None
+    confirmed: bool = False
     ends: str | None = "done"
 
     @property
@@ -79,6 +82,7 @@ STORIES = [
         "3-D Secure asked", "Eva Bank", "29.99", "EUR",
         card="pm_card_authenticationRequired", ends="action_required",
     ),
+    Story("confirmed at bank", "Uwe Pin", "39.00", "EUR", card="pm_card_authenticationRequired", confirmed=True),
     Story("delivered 5 times", "Max Repeat", "99.00", "USD", deliveries=5),
     Story("a forged webhook", "Mallory Forge", "0.01", "USD", forged=True, ends=None),
     Story("charged, hung up", "Ida Drop", "19.00", "GBP", hostile="drop_after"),
@@ -96,6 +100,8 @@ class Shop:
         self._dynamodb = stack.session.resource("dynamodb", endpoint_url=stack.endpoint_url)
         self._secret = signing_secret(stack)
         self.customers: dict[str, str] = {}
+        self.confirmed_at: dict[str, float] = {}
+        self.settled_at: dict[str, float] = {}
 
     @cache  # noqa: B019  (a run has a single shop)
     def _s3(self) -> Any:
@@ -148,6 +154,17 @@ class Shop:
         )["Items"]
         return dict(found[0]) if found else {}
 
+    def confirm(self, story: Story) -> None:
+        """Let the customer confirm the payment at the bank, once, when the renewal asks for that. The gateway's event
+        tells the stack.
+        """
+        renewal = self.renewal(story)
+        if story.confirmed and story.id not in self.confirmed_at and renewal.get("status") == "action_required":
+            self.confirmed_at[story.id] = time.monotonic()
+            self.sandbox.authenticate(renewal["payment_id"])
+        if renewal.get("status") == "done":
+            self.settled_at.setdefault(story.id, time.monotonic())
+
     def charges(self, story: Story) -> list[dict[str, Any]]:
         return self.sandbox.charges(customer=self.customers[story.id], status="succeeded")
 
@@ -180,7 +197,7 @@ def disagreements(shop: Shop, story: Story) -> list[str]:
         f"the ledger says {str(renewal.get('status')).replace('_', ' ')}": renewal.get("status") == story.ends,
         f"{len(charges)} charges": len(charges) == int(paid),
         f"{len(receipts)} receipts": len(receipts) == int(paid),
-        f"{len(mails)} mails": len(mails) == 1,
+        f"{len(mails)} mails": len(mails) == 1 + story.confirmed,
     }
     if paid and charges and receipts:
         [(key, pdf)] = list(receipts.items())[:1]
@@ -207,7 +224,12 @@ def _play(shop: Shop, draw: Callable[[dict[str, list[int]]], Table]) -> dict[str
                     replies[story.id].append(reply.status)
                 live.update(draw(replies))
         deadline = time.monotonic() + _WAIT_SECONDS
-        while time.monotonic() < deadline and not all(_at_rest(shop, story) for story in STORIES):
+        while time.monotonic() < deadline:
+            at_rest = all(_at_rest(shop, story) for story in STORIES)
+            for story in STORIES:
+                shop.confirm(story)
+            if at_rest:
+                break
             live.update(draw(replies))
             time.sleep(0.3)
         live.update(draw(replies))
@@ -219,7 +241,8 @@ def _at_rest(shop: Shop, story: Story) -> bool:
         return True
     renewal = shop.renewal(story)
     told = all(mail["state"] != "sending" for mail in renewal.get("mails", {}).values()) and renewal.get("mails")
-    return renewal.get("status") in _SETTLED and bool(told) and bool(shop.mails(story))
+    settled = _SETTLED - {"action_required"} if story.confirmed else _SETTLED
+    return renewal.get("status") in settled and bool(told) and len(shop.mails(story)) > story.confirmed
 
 
 _MAILS = {"receipt": "receipt", "payment": "payment failed", "action": "please confirm"}
@@ -275,10 +298,14 @@ def run(stack: Stack) -> int:
     _keep(shop, folder)
     for fault in faults:
         say_wrong(fault)
+    for story_id, confirmed_at in shop.confirmed_at.items():
+        if story_id in shop.settled_at:
+            seconds = shop.settled_at[story_id] - confirmed_at
+            console.print(f"{story_id}: receipted and mailed {seconds:.1f} s after the customer confirmed at the bank")
     if not faults:
         console.print(
             f"[green]✓[/green] gateway, ledger, receipts and mails agree: {sum(len(shop.charges(s)) for s in STORIES)} "
-            "charges, each with exactly one receipt and one mail"
+            "charges, each with exactly one receipt and one receipt mail"
         )
     console.print(f"Receipts and mails to open: {folder.relative_to(ROOT)}/")
     return len(faults)
@@ -292,6 +319,7 @@ def main() -> None:
                 f"a stack runs on port {stack.port}: run `make down PORT={stack.port}`, or choose a different PORT"
             )
         with stack:
+            send_events(stack)
             faults = run(stack)
     except StackError as problem:
         sys.exit(f"{problem}")

@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 
+from local.gateway_events import send_events
 from local.progress import console
 from local.sample import add_sample
 from local.stack import ROOT, STACK_NAME, Stack, StackError, port_from_environment
@@ -24,6 +25,7 @@ def _up(stack: Stack) -> None:
     try:
         stack.start()
         stack.deploy()
+        send_events(stack)
         if not ran_before:
             _run_once(stack)
         add_sample(stack)
