@@ -44,7 +44,8 @@ The control endpoints (JSON, without a key; the class `Sandbox` is their client)
                                         renews a saved card -> the payment method
     POST   /_sandbox/webhook            {"url", "secret", "previous"?, "modes"?, "seconds"?, "seed"?,
                                         "enabled_events"?}: sends events from now on; `deliveries.py` explains the modes
-    GET    /_sandbox/webhook            -> {"webhook", "open": deliveries not done, "tries": [...]}
+    GET    /_sandbox/webhook            -> {"webhook", "open", "due", "drawn", "tried", "tries"}: `deliveries.py`
+                                        explains the numbers
     DELETE /_sandbox/webhook            sends events no more
     POST   /_sandbox/events/{id}/send   {"seconds"?}: sends an event once more -> the event
     POST   /_sandbox/idempotency_keys/expire             as if 24 hours had passed -> {"expired": number of keys}

@@ -118,7 +118,7 @@ class Sandbox:
         return self._call("POST", f"/events/{event}/send", {"seconds": seconds})
 
     def deliveries(self) -> dict[str, Any]:
-        """Return the webhook, the number of `open` deliveries, and the latest `tries` with their answers' status."""
+        """Return the webhook and the numbers of the deliveries, as `local.gateway.deliveries.Deliveries.shown` does."""
         return self._call("GET", "/webhook")
 
     def pay_elsewhere(self, customer: str, amount: int, currency: str = "usd", kind: str = "link") -> dict[str, Any]:

@@ -16,7 +16,7 @@ import asyncio
 import hmac
 import json
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
@@ -98,7 +98,7 @@ class _Delivery:
 
 
 class Deliveries:
-    """The deliveries that wait, and the task that sends each delivery when its time has come.
+    """The waiting deliveries, and the task that sends each delivery at the delivery's time.
 
     The task also lets time pass at the gateway: `pass_time` ends the payments and refunds whose time has come.
     """
@@ -110,12 +110,13 @@ class Deliveries:
         self._waiting: list[_Delivery] = []
         self._sending: set[asyncio.Task[None]] = set()
         self._tries: deque[dict[str, Any]] = deque(maxlen=_REMEMBERED)
+        self._tried, self._drawn = 0, Counter[str]()
         self._woken = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._in_turn, self._at_once = asyncio.Lock(), asyncio.Semaphore(_AT_ONCE)
 
     def set_webhook(self, webhook: Webhook | None) -> None:
-        """Send the events from now on, and the waiting deliveries too, to this webhook; None: send nothing."""
+        """Send all later events and the waiting deliveries to the webhook. None: send nothing."""
         self._webhook = webhook
         if webhook:
             self._random.seed(webhook.seed)
@@ -123,11 +124,21 @@ class Deliveries:
         self.wake()
 
     def shown(self) -> dict[str, Any]:
-        """Return the webhook, the number of deliveries that wait or are under way, and the latest tries, oldest
-        first.
+        """Return the webhook, and what has become of the events.
+
+        The keys are `open` (the number of deliveries that are not over), `due` (the number of open deliveries whose
+        time has come), `drawn` (the number of events by mode), `tried` (the number of tries) and `tries` (the latest
+        tries with the status of the answer, oldest first).
         """
-        open_ = len(self._waiting) + len(self._sending)
-        return {"webhook": self._webhook and asdict(self._webhook), "open": open_, "tries": list(self._tries)}
+        now = self._world.exactly_now()
+        return {
+            "webhook": self._webhook and asdict(self._webhook),
+            "open": len(self._waiting) + len(self._sending),
+            "due": sum(delivery.due <= now for delivery in self._waiting) + len(self._sending),
+            "drawn": dict(self._drawn),
+            "tried": self._tried,
+            "tries": list(self._tries),
+        }
 
     def wake(self) -> None:
         """Look for due deliveries now, because the clock was moved."""
@@ -139,7 +150,9 @@ class Deliveries:
         if webhook is None or not webhook.takes(event):
             return
         event["pending_webhooks"] = 1
-        match self._random.choice(webhook.modes):
+        mode = self._random.choice(webhook.modes)
+        self._drawn[mode] += 1
+        match mode:
             case Mode.IN_ORDER:
                 self._plan(_Delivery(event, now, in_order=True))
             case Mode.DOUBLED:
@@ -152,7 +165,7 @@ class Deliveries:
                 pass
 
     def send(self, event: Object, seconds: float) -> None:
-        """Plan one more delivery of an event, in any mode, after so many seconds."""
+        """Plan a further delivery of an event after `seconds`, whatever the mode."""
         self._plan(_Delivery(event, self._world.exactly_now() + seconds))
 
     def _plan(self, *deliveries: _Delivery) -> None:
@@ -174,7 +187,7 @@ class Deliveries:
                 await asyncio.wait_for(self._woken.wait(), self._seconds_to_wait(now))
 
     def _seconds_to_wait(self, now: float) -> float | None:
-        """Return the seconds until the next delivery or settlement; None if there is none."""
+        """Return the seconds until the next delivery or settlement; None without a delivery or settlement to come."""
         times = [each.due for each in self._waiting]
         settlement = self._world.next_settlement()
         if settlement is not None:
@@ -187,6 +200,7 @@ class Deliveries:
             return
         async with self._in_turn if delivery.in_order else self._at_once:
             status = await _post(webhook, event)
+        self._tried += 1
         self._tries.append({"event": event["id"], "type": event["type"], "status": status, "at": self._world.now()})
         if status is not None and 200 <= status < 300:
             event["pending_webhooks"] = 0

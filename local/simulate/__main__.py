@@ -12,6 +12,7 @@ from datetime import date
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from local.commands import say_wrong
+from local.gateway_events import send_events
 from local.progress import console, step
 from local.simulate.evidence import Verdict, verdict
 from local.simulate.life import live
@@ -23,6 +24,8 @@ from local.stack import ROOT, Stack, StackError, free_port
 _DEFAULTS = {"DAYS": 365, "SUBSCRIPTIONS": 20, "SEED": 1}
 _LEAST = {"DAYS": 30, "SUBSCRIPTIONS": 1, "SEED": 0}
 _MOST_FAULTS_SHOWN = 40
+_LATEST = 3 * 86400
+"""Seconds by which an event of the gateway may be late."""
 
 
 def simulated(story: Story, shop: Shop) -> Verdict:
@@ -60,7 +63,10 @@ def main() -> None:
     try:
         story = _story()
         with Stack(free_port(), Environment=ENVIRONMENT) as stack:
-            found = simulated(story, Shop(stack))
+            send_events(stack, "in_order", "doubled", "shuffled", "late", "never", seconds=_LATEST, seed=story.seed)
+            shop = Shop(stack)
+            found = simulated(story, shop)
+            events = shop.sandbox.deliveries()["drawn"]
     except StackError as problem:
         sys.exit(f"{problem}")
     except KeyboardInterrupt:
@@ -69,6 +75,8 @@ def main() -> None:
     picture = ROOT / "simulation-output" / name
     plot(story, found, picture)
     console.print(table(found))
+    modes = ", ".join(f"{count} {mode.replace('_', ' ')}" for mode, count in sorted(events.items()))
+    console.print(f"Events of the gateway by their way to the stack: {modes}")
     console.print(f"Renewals, declines and recoveries over time: {picture.relative_to(ROOT)}")
     for fault in found.faults[:_MOST_FAULTS_SHOWN]:
         say_wrong(str(fault))

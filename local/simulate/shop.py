@@ -127,7 +127,17 @@ class Shop:
         return self._sweep_function.replace("renewal-sweep", name)
 
     def until_all_is_done(self) -> None:
-        self._time.until_all_is_done(_WORK_SECONDS)
+        """Wait until the stack has no work left, and the gateway no event to send today."""
+        deadline = clock.monotonic() + _WORK_SECONDS
+        tried = -1
+        while True:
+            sent = self.sandbox.deliveries()
+            if not sent["due"] and sent["tried"] == tried:
+                return
+            if clock.monotonic() > deadline:
+                raise TimeoutError(f"events are left after {_WORK_SECONDS:.0f} s")
+            tried = sent["tried"] if not sent["due"] else -1
+            self._time.until_all_is_done(_WORK_SECONDS)
 
     def end_of_trouble(self) -> None:
         """End the day's failures. A slow call of the gateway must end before the next day begins."""

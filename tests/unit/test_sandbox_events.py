@@ -32,10 +32,14 @@ class Receiver:
 
     def events(self, count: int, wait: float = 5.0) -> list[stripe.Event]:
         """Return the first `count` events, whose signatures the official SDK accepts."""
-        deadline = time.monotonic() + wait
-        while len(self.requests) < count and time.monotonic() < deadline:
-            time.sleep(0.01)
+        self.wait_until(lambda: len(self.requests) >= count, wait)
         return [stripe.Webhook.construct_event(body, signature, SECRET) for body, signature in self.requests]
+
+    def wait_until(self, holds: Callable[[], bool], wait: float = 5.0) -> None:
+        """Wait until `holds` returns true, for `wait` seconds at most."""
+        deadline = time.monotonic() + wait
+        while not holds() and time.monotonic() < deadline:
+            time.sleep(0.01)
 
     def types(self, count: int) -> list[str]:
         return [event.type for event in self.events(count)]
@@ -168,7 +172,7 @@ def test_every_step_of_a_payment_is_an_event(gateway: Gateway, v1: Any, story: s
 
 
 def test_an_event_has_stripes_shape(v1: Any) -> None:
-    """An event names its type, its API version and the request that caused the change, and is found by its id."""
+    """An event names the type, the API version and the request behind the change, and is found by id."""
     made = v1.payment_intents.create(INTENT, {"idempotency_key": "sub_1/2026-01-31/1"})
     [event] = v1.events.list().data
     assert event.id.startswith("evt_")
@@ -205,7 +209,7 @@ def test_a_repeated_request_makes_no_second_event(v1: Any) -> None:
 
 
 def test_a_lost_answer_still_makes_an_event(gateway: Gateway, v1: Any) -> None:
-    """A payment whose answer is lost or a 500 is told by its event."""
+    """A payment makes an event even if the answer to the request is lost, or is a 500."""
     for mode in ("500_after", "drop_after"):
         gateway.sandbox.hostile(mode, "payment_intents.create")
         with pytest.raises((stripe.APIError, stripe.APIConnectionError)):
@@ -338,13 +342,16 @@ def test_events_can_get_lost(gateway: Gateway, v1: Any, receiver: Receiver) -> N
 
 
 def test_every_event_draws_its_way(gateway: Gateway, v1: Any, receiver: Receiver) -> None:
-    """With several modes each event draws one of them by the seed."""
+    """With several modes, the seed decides the mode of each event."""
     gateway.sandbox.send_events(receiver.url, SECRET, "doubled", "never", "in_order", seed=3)
     made = {v1.payment_intents.create(INTENT).id for _ in range(12)}
     _settle_down(gateway)
     arrived = [event.data.object.id for event in receiver.events(1)]
     times = {arrived.count(identity) for identity in made}
     assert times == {0, 1, 2}
+    sent = gateway.sandbox.deliveries()
+    assert (sum(sent["drawn"].values()), sent["due"]) == (12, 0)
+    assert sent["tried"] == sent["drawn"]["in_order"] + 2 * sent["drawn"]["doubled"] == len(arrived)
 
 
 @pytest.mark.parametrize("status", [302, 400, 500])
@@ -372,7 +379,7 @@ def _wait_for_tries(gateway: Gateway, count: int) -> None:
 
 
 def test_the_tries_end_after_three_days(gateway: Gateway, v1: Any, receiver: Receiver) -> None:
-    """An event that nobody takes is tried for three days, and then no more."""
+    """A refused event is sent again for three days, and then no more."""
     receiver.statuses = [500] * 20
     gateway.sandbox.send_events(receiver.url, SECRET)
     v1.payment_intents.create(INTENT)
@@ -401,7 +408,7 @@ def test_a_receiver_that_is_not_there_is_tried_again(gateway: Gateway, v1: Any) 
 
 
 def test_a_payment_that_settles_by_itself_is_told(gateway: Gateway, v1: Any, receiver: Receiver) -> None:
-    """A payment in processing ends by the clock alone, and its event is sent without any request."""
+    """A payment in processing ends by the clock alone, and the event is sent without a further request."""
     gateway.sandbox.send_events(receiver.url, SECRET, enabled_events=[SUCCEEDED])
     _confirm(v1, "in")
     gateway.sandbox.set_clock(gateway.sandbox.clock() + 26 * 3600 + 1)
