@@ -28,7 +28,7 @@ class NotDelivered(Exception):  # noqa: N818
     """The receiver has not taken the event. The message is a short name of the reason."""
 
 
-class Address(NamedTuple):
+class CheckedAddress(NamedTuple):
     family: int
     host: str
 
@@ -54,13 +54,13 @@ def post(url: str, body: bytes, headers: Mapping[str, str], *, may_be_local: boo
         raise NotDelivered(f"status_{status}")
 
 
-def _checked(parts: SplitResult, *, may_be_local: bool) -> Address:
+def _checked(parts: SplitResult, *, may_be_local: bool) -> CheckedAddress:
     """Return an address of the host. Raises NotDelivered if any address of the host is inside."""
     try:
         found = socket.getaddrinfo(parts.hostname, _port(parts), type=socket.SOCK_STREAM)
     except (OSError, UnicodeError, ValueError):
         raise NotDelivered("no_address") from None
-    addresses = [Address(family, str(where[0])) for family, _, _, _, where in found]
+    addresses = [CheckedAddress(family, str(where[0])) for family, _, _, _, where in found]
     if not addresses:
         raise NotDelivered("no_address")
     for each in addresses:
@@ -79,7 +79,7 @@ def is_outside(address: IPv4Address | IPv6Address) -> bool:
     return address.is_global and not address.is_multicast
 
 
-def connected(address: Address, port: int) -> socket.socket:
+def connected(address: CheckedAddress, port: int) -> socket.socket:
     """Return a connection to the address. Raises OSError."""
     sock = socket.socket(address.family, socket.SOCK_STREAM)
     try:
@@ -95,7 +95,7 @@ def _port(parts: SplitResult) -> int:
     return parts.port or (443 if parts.scheme == "https" else 80)
 
 
-def _status(parts: SplitResult, address: Address, body: bytes, headers: Mapping[str, str]) -> int:
+def _status(parts: SplitResult, address: CheckedAddress, body: bytes, headers: Mapping[str, str]) -> int:
     """Return the status of the answer. Raises NotDelivered without an answer in time."""
     connection = _Connection(parts, address)
     end = threading.Timer(SECONDS, connection.end)
@@ -125,7 +125,7 @@ def _reason(error: Exception) -> str:
 class _Connection(HTTPConnection):
     """A connection to a checked address, under the host's name."""
 
-    def __init__(self, parts: SplitResult, address: Address) -> None:
+    def __init__(self, parts: SplitResult, address: CheckedAddress) -> None:
         super().__init__(parts.hostname or "", _port(parts), timeout=SECONDS)
         self.has_ended = False
         self._checked = address

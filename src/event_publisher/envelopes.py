@@ -10,7 +10,7 @@ from renewals.domain import subscription
 from renewals.domain.entitlement import entitlement
 from renewals.domain.errors import BadRow
 from renewals.domain.item_values import Item
-from renewals.domain.news import News, Standing, text_of
+from renewals.domain.news import News, SubscriptionNow, text_of
 from renewals.domain.renewal_history import History
 from renewals.ledger.table import Ledger
 from renewals.runtime import clock
@@ -33,7 +33,7 @@ class Envelopes:
 
     def of(self, news: Iterable[News]) -> list[Envelope]:
         """Return the envelopes of facts about one subscription."""
-        standing: dict[tuple[str, str | None], Standing] = {}
+        standing: dict[tuple[str, str | None], SubscriptionNow] = {}
         made: list[Envelope] = []
         for each in news:
             of = each.fact.subscription_id, each.fact.customer_id
@@ -42,15 +42,15 @@ class Envelopes:
             made.append(each.event(self._deployment, standing[of]))
         return made
 
-    def _standing(self, subscription_id: str, customer_id: str | None) -> Standing:
+    def _standing(self, subscription_id: str, customer_id: str | None) -> SubscriptionNow:
         rows = self._ledger.rows(subscription_id)
         row = next((each for each in rows if customer_id in (None, each.get("customer_id"))), None)
         if row is None:
-            return Standing(None, None, clock.current().today.isoformat())
+            return SubscriptionNow(None, None, clock.current().today.isoformat())
         today = _today(row)
         status = subscription.status_on(row, today)
         known = str(status) if status in frozenset(subscription.SubscriptionStatus) else None
-        return Standing(known, text_of(row, "customer_id"), self._entitled_until(row, today))
+        return SubscriptionNow(known, text_of(row, "customer_id"), self._entitled_until(row, today))
 
     def _entitled_until(self, row: Item, today: date) -> str | None:
         try:

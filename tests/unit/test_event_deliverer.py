@@ -284,7 +284,7 @@ def test_the_connection_goes_to_the_checked_address(monkeypatch: pytest.MonkeyPa
     checked, by one look-up."""
     asked, reached = _resolves(monkeypatch, ["93.184.215.14"], ["127.0.0.1"]), []
 
-    def connect(address: posting.Address, port: int) -> socket.socket:
+    def connect(address: posting.CheckedAddress, port: int) -> socket.socket:
         reached.append((address.host, port))
         raise ConnectionRefusedError
 

@@ -389,7 +389,7 @@ def test_items_of_earlier_versions_are_read() -> None:
     for table, item in items:
         facts = _facts(item) if table == "renewals" else facts_of_change(item) if table == "changes" else []
         for fact in facts:
-            _check(news.News(fact, 1).event(DEPLOYMENT, news.Standing("active", "cus_1", None)))
+            _check(news.News(fact, 1).event(DEPLOYMENT, news.SubscriptionNow("active", "cus_1", None)))
             types.add(fact.type)
     assert types >= {EventType.PAID, EventType.FAILED, EventType.REFUNDED}
 

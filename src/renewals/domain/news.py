@@ -87,7 +87,7 @@ class Fact:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class SubscriptionNow:
     """How a subscription stands when an event about the subscription is made.
 
     Attributes:
@@ -113,7 +113,7 @@ class News:
     fact: Fact
     sequence: int
 
-    def event(self, deployment: str, standing: Standing) -> dict[str, object]:
+    def event(self, deployment: str, standing: SubscriptionNow) -> dict[str, object]:
         """Return the envelope of the event. deployment: the deployment that tells the event."""
         fact = self.fact
         told = {"status": standing.status} if fact.type.is_about_subscription else {}
