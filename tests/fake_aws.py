@@ -554,6 +554,7 @@ class FakeSQS:
     MOST_IN_FLIGHT = 120_000
     """https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html"""
     LONGEST_HIDDEN = 12 * 3600
+    LARGEST = 1024 * 1024
 
     def __init__(self, around: Around = _nothing_around, counted_late: float = 0) -> None:
         self.around = around
@@ -596,6 +597,8 @@ class FakeSQS:
         with self.around("sqs.SendMessageBatch"):
             entries = q["Entries"]
             assert 1 <= len({entry["Id"] for entry in entries}) == len(entries) <= 10
+            if sum(len(entry["MessageBody"].encode()) for entry in entries) > self.LARGEST:
+                raise error("AWS.SimpleQueueService.BatchRequestTooLong", "SendMessageBatch")
             refused = entries[: self.trouble.pop(0)] if self.trouble else []
             for entry in entries:
                 if entry not in refused:

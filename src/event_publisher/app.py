@@ -22,12 +22,20 @@ from botocore.exceptions import BotoCoreError, ClientError
 from event_publisher.envelopes import Envelopes
 from event_publisher.outlets import Bus, Deliveries, Envelope
 from event_publisher.stream import Reader, Unreadable, position_of, read
-from renewals.domain.errors import NotHandedOver
+from renewals.domain.errors import BadRow, NotHandedOver
 from renewals.domain.item_values import fields, moment, several, text
+from renewals.domain.news import News
 from renewals.ledger.table import Ledger
 from renewals.runtime import aws, clock, telemetry
 from renewals.runtime.settings import setting
 from renewals.runtime.telemetry import Event, Reply, records
+
+_LARGEST_EVENTS = 20_000
+"""The characters of the events of one record. A record ordinarily has less than a tenth; ten records share a call of
+EventBridge or SQS, which take 1 MB."""
+
+_LARGEST_MESSAGE = 1_000_000
+"""https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html names 1 MiB."""
 
 
 class _Found(NamedTuple):
@@ -63,10 +71,9 @@ def _tell_again(event: Event) -> int:
         image = fields({"an image": each}, "an image")
         try:
             news = _reader().news_again(text(image, "table"), fields(image, "item"), span, datetime.now(UTC))
+            events += _made(news)
         except Unreadable as error:
             telemetry.logger().error("unreadable", extra={"error": str(error), "number": number})
-            continue
-        events += _envelopes().of(news)
     if _not_told([_Found("any", events)]):
         raise NotHandedOver("events that were not taken: ask again, for each event keeps its id")
     return len(events)
@@ -75,18 +82,40 @@ def _tell_again(event: Event) -> int:
 def _events(record: Event) -> list[Envelope]:
     """Return the events of a record. An unreadable record goes to its own queue, and has no events."""
     try:
-        news = _reader().news(read(record))
+        return _made(_reader().news(read(record)))
     except Unreadable as error:
         telemetry.logger().error("unreadable", extra={"error": str(error)})
         telemetry.count("EventsUnreadable")
         _set_aside(record)
         return []
-    return _envelopes().of(news)
+
+
+def _made(news: list[News]) -> list[Envelope]:
+    """Return the envelopes of facts about one subscription.
+
+    Raises:
+        Unreadable: somebody wrote values into the row or the period that no event can hold. The facts must not hold up
+            the records behind them.
+    """
+    try:
+        made = _envelopes().of(news)
+        size = len(json.dumps(made))
+    except (ArithmeticError, AttributeError, BadRow, KeyError, TypeError, ValueError) as error:
+        raise Unreadable(f"the events of a record: {type(error).__name__}") from None
+    if size > _LARGEST_EVENTS:
+        raise Unreadable("the events of a record are too large")
+    return made
 
 
 def _set_aside(record: Event) -> None:
-    """Put an unreadable record whole into its queue. Raises NotHandedOver if the queue refuses the record."""
-    entries = [{"Id": "0", "MessageBody": json.dumps(record)}]
+    """Put an unreadable record whole into its queue. A record that is larger than a message goes without the item's
+    images: the keys tell where the item stands. Raises NotHandedOver if the queue refuses the record."""
+    body = json.dumps(record)
+    if len(body) > _LARGEST_MESSAGE:
+        images = ("OldImage", "NewImage")
+        told = {name: each for name, each in fields(record, "dynamodb").items() if name not in images}
+        body = json.dumps({**record, "dynamodb": told})
+    entries = [{"Id": "0", "MessageBody": body}]
     answer = aws.sqs().send_message_batch(QueueUrl=setting("UNREADABLE_QUEUE_URL"), Entries=entries)
     if answer.get("Failed"):
         raise NotHandedOver("the queue refused an unreadable record")

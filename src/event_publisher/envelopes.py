@@ -49,7 +49,7 @@ class Envelopes:
             return SubscriptionNow(None, None, clock.current().today.isoformat())
         today = _today(row)
         status = subscription.status_on(row, today)
-        known = str(status) if status in frozenset(subscription.SubscriptionStatus) else None
+        known = next((each.value for each in subscription.SubscriptionStatus if each == status), None)
         return SubscriptionNow(known, text_of(row, "customer_id"), self._entitled_until(row, today))
 
     def _entitled_until(self, row: Item, today: date) -> str | None:

@@ -70,6 +70,7 @@ ENDS = {"cancel_at": "2026-02-14"}
         ("2026-02-10", RENEWED | {"status": "unpaid"}, [], (False, "unpaid", None, None)),
         ("2026-01-30", {}, [], (True, "not_billed_yet", "2026-01-31", "2026-02-07")),
         ("2026-01-30", {"cancel_at": "2026-01-31"}, [], (True, "not_billed_yet", "2026-01-31", None)),
+        ("2026-01-30", {"renewal_date": "9999-12-31"}, [], (True, "not_billed_yet", "9999-12-31", "9999-12-31")),
         ("2026-01-31", {}, [], (True, "due", None, None)),
         ("2026-12-31", {}, [], (True, "due", None, None)),
         ("2026-02-28", RENEWED, ["paid"], (True, "due", None, None)),

@@ -3,15 +3,17 @@
 import json
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from decimal import Decimal
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from event_publisher import app
+from event_publisher import app, envelopes
 from event_publisher.outlets import SOURCE
 from renewals.domain.changes import ChangeKind
+from renewals.domain.entitlement import entitlement
 from renewals.domain.errors import NotHandedOver
 from renewals.domain.transitions import Action
 from renewals.ledger.asked_by import AskedBy
@@ -21,7 +23,7 @@ from tests.fake_events import FakeBus, deliver
 from tests.fakes import LATER, NOON
 from tests.shares import share
 from tests.streams import Json, record
-from tests.unit.test_news import DEPLOYMENT, Shop
+from tests.unit.test_news import DEPLOYMENT, ROW, Shop
 
 DAY = timedelta(days=1)
 EVENTS = Path(__file__).parents[2] / "events"
@@ -173,6 +175,61 @@ def test_an_unreadable_record_goes_whole_to_its_queue(publisher: Publisher) -> N
     assert [event["type"] for event in events] == ["renewal.paid"]
     assert [json.loads(body) for body in publisher.unreadable.bodies] == [bad]
     assert publisher.counted == {"EventsUnreadable": 1, "EventsTold": 1}
+
+
+@pytest.mark.parametrize(
+    "by_hand",
+    [
+        {"renewal_date": "9999-12-31"},
+        {"renewal_date": "9999-12-31", "status": "past_due"},
+        {"status": ["active"]},
+        {"cancel_at": ["2026-12-31"]},
+        {"test_clock": Decimal(1)},
+    ],
+    ids=str,
+)
+def test_no_row_written_by_hand_holds_up_the_records_behind(publisher: Publisher, by_hand: Json) -> None:
+    """A row with the last of all days, or with a list in place of a text, is told like every other row."""
+    odd = {**ROW, "status": "active", "subscription_id": "sub_odd", **by_hand}
+    good = {**ROW, "status": "active", "subscription_id": "sub_good"}
+    for each in (odd, good):
+        publisher.shop.dynamodb.put("subscriptions", each)
+    events = publisher.hear(publisher.shop.streams.records(NOON), most=5)
+    assert [(event["subscription_id"], event["type"]) for event in events] == [
+        ("sub_odd", "subscription.created"), ("sub_good", "subscription.created")
+    ]  # fmt: skip
+    assert not publisher.unreadable.bodies
+
+
+def test_events_that_cannot_be_made_hold_up_nothing(publisher: Publisher, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A record whose events cannot be made for a reason that nobody foresaw goes whole to the queue of unreadable
+    records."""
+
+    def fails(row: Json, *more: Any) -> Any:
+        if row["subscription_id"] == "sub_odd":
+            raise OverflowError("date value out of range")
+        return entitlement(row, *more)
+
+    monkeypatch.setattr(envelopes, "entitlement", fails)
+    for name in ("sub_odd", "sub_good"):
+        publisher.shop.dynamodb.put("subscriptions", {**ROW, "status": "active", "subscription_id": name})
+    records = publisher.shop.streams.records(NOON)
+    assert [event["subscription_id"] for event in publisher.hear(records, most=5)] == ["sub_good"]
+    assert [json.loads(body) for body in publisher.unreadable.bodies] == records[:1]
+
+
+def test_an_unreadable_record_beyond_the_size_of_a_message_goes_without_its_images(publisher: Publisher) -> None:
+    """Two images of 400 kB are more than SQS takes: the queue gets the keys, which name the item in its table."""
+    item = {"subscription_id": "sub_2", "renewal_date": "2026-01-31", "claim": "c", "touched_at": NOON.isoformat()}
+    item |= {"status": "claimed", "note": "\u4e2d" * 130_000}
+    bad = record("renewals", item, item | {"refusals": "none"}, NOON)
+    bad["dynamodb"]["Keys"] = wire({"subscription_id": "sub_2", "renewal_date": "2026-01-31"})
+    assert deliver([bad], publisher.handle, most=3) == 1
+    [body] = publisher.unreadable.bodies
+    told = json.loads(body)
+    assert told["dynamodb"]["Keys"] == bad["dynamodb"]["Keys"]
+    assert told["eventID"] == bad["eventID"]
+    assert not {"OldImage", "NewImage"} & set(told["dynamodb"])
 
 
 def test_an_unreadable_record_that_the_queue_refuses_is_delivered_again(publisher: Publisher) -> None:

@@ -61,6 +61,8 @@ class Entitlement:
         return self.grace_until or self.until
 
 
+_DAY = timedelta(days=1)
+
 _REFUSED: Mapping[Status, EntitlementReason] = {
     Status.DECLINED: EntitlementReason.PAST_DUE,
     Status.ACTION_REQUIRED: EntitlementReason.ACTION_REQUIRED,
@@ -82,7 +84,7 @@ def entitlement(row: Item, history: History, today: date, grace: timedelta) -> E
         return Entitlement(EntitlementReason.ENDED, entitled=False, until=ended)
     if status is SubscriptionStatus.UNPAID:
         return Entitlement(EntitlementReason.UNPAID, entitled=False)
-    paid = history.paid_within(today, today + timedelta(days=1))
+    paid = history.paid_within(today, _later(today, _DAY))
     if paid is not None:
         return _paid(history, today, end, grace, status)
     if status is SubscriptionStatus.PAUSED:
@@ -97,13 +99,13 @@ def _paid(
 ) -> Entitlement:
     """Return the entitlement of a customer who has paid for today."""
     until = today
-    while (period := history.paid_within(until, until + timedelta(days=1))) is not None:
+    while (period := history.paid_within(until, _later(until, _DAY))) is not None:
         until = period.period_end
     if end is not None and end <= until:
         return Entitlement(EntitlementReason.PAID, entitled=True, until=end)
     renews = status is None or status.is_live
     return Entitlement(
-        EntitlementReason.PAID, entitled=True, until=until, grace_until=until + grace if renews else None
+        EntitlementReason.PAID, entitled=True, until=until, grace_until=_later(until, grace) if renews else None
     )
 
 
@@ -117,7 +119,7 @@ def _unpaid(row: Item, history: History, today: date, end: date | None, grace: t
         return Entitlement(EntitlementReason.DUE, entitled=True, until=end)
     if end is not None and end <= due:
         return Entitlement(EntitlementReason.NOT_BILLED_YET, entitled=True, until=end)
-    return Entitlement(EntitlementReason.NOT_BILLED_YET, entitled=True, until=due, grace_until=due + grace)
+    return Entitlement(EntitlementReason.NOT_BILLED_YET, entitled=True, until=due, grace_until=_later(due, grace))
 
 
 def _refusal(row: Item, history: History) -> tuple[EntitlementReason, date, date] | None:
@@ -139,8 +141,13 @@ def _refused(
 ) -> Entitlement:
     """Return the entitlement of a customer whose bank refused the charge. The days of grace begin with the first
     attempt, so that a late sweep shortens no grace."""
-    grace_until = min(max(tried, unpaid) + grace, end or date.max)
+    grace_until = min(_later(max(tried, unpaid), grace), end or date.max)
     return Entitlement(reason, entitled=today < grace_until, until=unpaid, grace_until=grace_until)
+
+
+def _later(day: date, by: timedelta) -> date:
+    """Return the day later by a span; the last of all days at most, which people write for "never"."""
+    return day + by if by <= date.max - day else date.max
 
 
 def _day(row: Item, name: str) -> date | None:
