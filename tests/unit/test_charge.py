@@ -718,6 +718,19 @@ def test_a_restored_subscription_is_not_charged_again_a_day_later(shop: World) -
     assert shop.items()["2026-01-31"]["payment_id"] == "pi_1"
 
 
+def test_a_period_paid_before_an_upgrade_and_restored_after_it_is_found_from_the_next_day_on(shop: World) -> None:
+    """The version that took the payment had a different idempotency key and named no deployment. From the next midnight
+    on the payment is found by search: until then an operator keeps charging off (docs/upgrade.md)."""
+    shop.subscribe()
+    shop.run()
+    paid = replace(shop.gateway.requests["pi_1"], idempotency_key="key of 0.1.0", deployment="")
+    shop.gateway.requests["pi_1"], shop.gateway.by_key = paid, {"key of 0.1.0": "pi_1"}
+    _restore(shop)
+    assert shop.run("restored", NOON.replace(month=2, day=1, hour=0, minute=1)) == "Success"
+    assert len(shop.gateway.charges) == 1
+    assert shop.items()["2026-01-31"]["payment_id"] == "pi_1"
+
+
 @pytest.mark.parametrize("change", [{}, {"payment_method": "pm_other"}], ids=["as-it-was", "another-card"])
 def test_a_subscription_restored_at_once_is_not_charged_again(shop: World, change: dict[str, str]) -> None:
     """The same idempotency key gives the same payment. With a changed card the gateway refuses the key, and the next
