@@ -7,6 +7,7 @@ could yield a different address (DNS rebinding). Redirects are not followed, sin
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from http.client import HTTPConnection, HTTPException
@@ -130,11 +131,18 @@ class _Connection(HTTPConnection):
         self.has_ended = False
         self._checked = address
         self._is_safe = parts.scheme == "https"
+        self.default_port = 443 if self._is_safe else 80  # such a port is not named in the header Host
 
     def connect(self) -> None:
+        """Connect within the time for the whole request. Raises OSError."""
+        end = time.monotonic() + SECONDS
         self.sock = connected(self._checked, self.port)
-        if self._is_safe:
+        if self._is_safe:  # the timer cannot end a handshake, whose socket is not here yet
+            self.sock.settimeout(max(end - time.monotonic(), 0.001))
             self.sock = ssl.create_default_context().wrap_socket(self.sock, server_hostname=self.host)
+        if self.has_ended:
+            raise TimeoutError
+        self.sock.settimeout(SECONDS)
 
     def end(self) -> None:
         """End the connection, whatever the connection waits for."""

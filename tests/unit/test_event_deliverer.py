@@ -314,6 +314,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         self.server.heard.append(self.rfile.read(int(self.headers["Content-Length"])))  # type: ignore[attr-defined]
+        self.server.hosts.append(self.headers["Host"])  # type: ignore[attr-defined]
         kind = self.path.strip("/")
         if kind == "drip":
             with suppress(OSError):
@@ -337,7 +338,7 @@ class _Handler(BaseHTTPRequestHandler):
 @pytest.fixture
 def receiver() -> Iterator[tuple[str, list[bytes]]]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
-    server.heard = []  # type: ignore[attr-defined]
+    server.heard, server.hosts = [], []  # type: ignore[attr-defined]
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}", server.heard  # type: ignore[attr-defined]
     server.shutdown()
@@ -372,8 +373,9 @@ def test_an_answer_that_drips_is_ended(receiver: tuple[str, list[bytes]], monkey
     assert time.monotonic() - began < 2
 
 
-def test_a_certificate_of_another_name_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The certificate must be good for the host's name, though the connection goes to an address."""
+@pytest.fixture
+def safe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ThreadingHTTPServer]:
+    """A receiver with https, whose certificate for app.example is trusted. Each host is found at the receiver."""
     key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
     made = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=app.example"
     names = ["-addext", "subjectAltName=DNS:app.example", "-keyout", str(key), "-out", str(certificate)]
@@ -381,14 +383,50 @@ def test_a_certificate_of_another_name_is_refused(tmp_path: Path, monkeypatch: p
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
-    server.heard = []  # type: ignore[attr-defined]
+    server.heard, server.hosts = [], []  # type: ignore[attr-defined]
     server.socket = context.wrap_socket(server.socket, server_side=True)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     trusting: Callable[..., ssl.SSLContext] = ssl.create_default_context
     monkeypatch.setattr(ssl, "create_default_context", lambda: trusting(cafile=str(certificate)))
     _resolves(monkeypatch, ["127.0.0.1"])
-    post(f"https://app.example:{server.server_port}/200", b"{}", {}, may_be_local=True)
-    with pytest.raises(NotDelivered, match=r"^certificate$"):
-        post(f"https://other.example:{server.server_port}/200", b"{}", {}, may_be_local=True)
+    yield server
     server.shutdown()
     server.server_close()
+
+
+def test_a_certificate_of_another_name_is_refused(safe: ThreadingHTTPServer) -> None:
+    """The certificate must be good for the host's name, though the connection goes to an address."""
+    post(f"https://app.example:{safe.server_port}/200", b"{}", {}, may_be_local=True)
+    with pytest.raises(NotDelivered, match=r"^certificate$"):
+        post(f"https://other.example:{safe.server_port}/200", b"{}", {}, may_be_local=True)
+
+
+def test_the_time_that_ends_while_the_connection_is_made_ends_the_request(
+    safe: ThreadingHTTPServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The time runs out during the handshake, when no socket is there to be shut down: nothing is sent any more, and an
+    answer that drips cannot hold the function up."""
+    monkeypatch.setattr(posting, "SECONDS", 0.5)
+    reach = posting.connected
+
+    def slowly(address: posting.CheckedAddress, port: int) -> socket.socket:
+        time.sleep(0.7)
+        return reach(address, port)
+
+    monkeypatch.setattr(posting, "connected", slowly)
+    began = time.monotonic()
+    with pytest.raises(NotDelivered, match=r"^timed_out$"):
+        post(f"https://app.example:{safe.server_port}/drip", b"{}", {}, may_be_local=True)
+    assert time.monotonic() - began < 2
+    assert not safe.heard  # type: ignore[attr-defined]
+
+
+def test_the_ordinary_port_is_not_named_in_the_header(
+    safe: ThreadingHTTPServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The header Host is the host alone at port 443, as every client sends it, and names every other port."""
+    reach = posting.connected
+    monkeypatch.setattr(posting, "connected", lambda address, _: reach(address, safe.server_port))
+    post("https://app.example/200", b"{}", {}, may_be_local=True)
+    post("https://app.example:8443/200", b"{}", {}, may_be_local=True)
+    assert safe.hosts == ["app.example", "app.example:8443"]  # type: ignore[attr-defined]
