@@ -89,6 +89,10 @@ ENDS = {"cancel_at": "2026-02-14"}
         ("2026-03-07", RENEWED, ["action_required", "paid"], (False, "action_required", "2026-02-28", "2026-03-07")),
         ("2026-02-07", {"status": "past_due"}, [], (False, "past_due", "2026-01-31", "2026-02-07")),
         ("2026-02-06", {"status": "past_due"}, [], (True, "past_due", "2026-01-31", "2026-02-07")),
+        ("2026-03-11", RENEWED | {"status": "past_due"}, ["failed late", "paid"],
+         (True, "past_due", "2026-02-28", "2026-03-12")),
+        ("2026-03-12", RENEWED | {"status": "past_due"}, ["failed late", "paid"],
+         (False, "past_due", "2026-02-28", "2026-03-12")),
         ("2026-02-10", RENEWED, ["refunded whole"], (False, "refunded", None, None)),
         ("2026-02-10", RENEWED, ["refunded in part"], (True, "paid", "2026-02-28", "2026-03-07")),
     ],
@@ -109,6 +113,9 @@ def test_each_state_of_a_subscription_has_its_answer(
         "failed": declined(period, Status.FAILED),
         "declined": late,
         "tried late": replace(late, first_tried_on=date(2026, 3, 5)),
+        "failed late": replace(
+            late, status=Status.FAILED, first_tried_on=date(2026, 3, 5), refusals={"attempt_1": REFUSAL}
+        ),
         "tried again": replace(late, status=Status.CLAIMED, refusals={"attempt_1": REFUSAL}),
         "action_required": declined(period, Status.ACTION_REQUIRED),
         "refunded whole": refunded(period, "29.99"),

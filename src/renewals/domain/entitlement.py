@@ -132,8 +132,10 @@ def _refusal(row: Item, history: History) -> tuple[EntitlementReason, date, date
         reason = _REFUSED.get(unsettled.status, EntitlementReason.PAST_DUE)
         return (reason, unsettled.renewal_date, unsettled.first_tried_on) if was_refused else None
     due = subscription.renewal_date_of(row)
-    is_past_due = subscription.status_of(row) is SubscriptionStatus.PAST_DUE  # set by hand or import, without a charge
-    return (EntitlementReason.PAST_DUE, due, due) if is_past_due and due is not None else None
+    if due is None or subscription.status_of(row) is not SubscriptionStatus.PAST_DUE:
+        return None
+    failed = history.claimed_for(due)  # None if the status was set by hand or by an import, without a charge
+    return EntitlementReason.PAST_DUE, due, failed.first_tried_on if failed else due
 
 
 def _refused(
