@@ -465,6 +465,18 @@ def test_an_application_that_takes_nothing(shop: Shop, watch: Watch) -> None:
     watch.goes_off("events-undelivered")
 
 
+def test_later_tries_of_events_cannot_be_moved(shop: Shop, watch: Watch) -> None:
+    """Three runs of the schedule fail: no waiting try is moved, and no dead letter would tell so."""
+    function = "subscription-mgmt-event-deliverer-prod"
+    event = json.dumps({"deliveries": "due"})
+    with misled(shop, function, DELIVERIES_TABLE="gone"):
+        for _ in range(3):
+            assert "FunctionError" in shop.functions.invoke(FunctionName=function, Payload=event)
+        watch.comes_on("deliverer-errors")
+    assert "FunctionError" not in shop.functions.invoke(FunctionName=function, Payload=event)
+    watch.goes_off("deliverer-errors", after=1 * HOURS)
+
+
 def test_lambda_refuses_calls(shop: Shop, watch: Watch) -> None:
     """Without concurrency left for the webhook's function, senders are refused and can come again."""
     function = "subscription-mgmt-webhook-handler-prod"

@@ -971,6 +971,18 @@ def test_what_api_gateway_refuses_itself_is_a_problem_too() -> None:
             | {"Statistic": "Maximum"},
         ),
         (
+            "DelivererErrorsAlarm",
+            _alarm(
+                "deliverer-errors",
+                "EventDeliverer failed three times in an hour, and later tries of events may not be made. "
+                "What to do is in docs/runbook.md#deliverer-errors",
+                "AWS/Lambda/Errors",
+                2,
+                {"FunctionName": "<EventDeliverer>"},
+            )
+            | {"Period": 3600},
+        ),
+        (
             "GatewayDeadLettersAlarm",
             _alarm(
                 "gateway-dead-letters",
@@ -1339,6 +1351,7 @@ ENDED_BY_SILENCE = {
     "MailFeedbackDeadLettersAlarm",
     "UnreadableRecordsAlarm",
     "EventsUndeliveredAlarm",
+    "DelivererErrorsAlarm",
 }
 
 
