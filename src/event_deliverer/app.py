@@ -1,8 +1,8 @@
 """EventDeliverer: posts events to the team's own address (`EventsUrl`), signed by https://www.standardwebhooks.com.
 
 Event: a batch of SQS with events to deliver, or {"deliveries": "due"} of the schedule. Reply to a batch:
-{"batchItemFailures": [...]}, the messages that SQS delivers again since AWS faltered. Reply to the schedule:
-{"moved": n}, the number of waiting tries that were moved into the queue.
+{"batchItemFailures": [...]}, the messages that SQS delivers again since AWS faltered, or since the message has another
+form. Reply to the schedule: {"moved": n}, the number of waiting tries that were moved into the queue.
 
 A failed delivery is no failed message: the next try waits in the queue or in the table. After the last try the event
 lies in the dead-letter queue. Everything may happen twice; nothing is forgotten before its successor is kept.
@@ -39,7 +39,7 @@ def handler(event: Event, _context: object) -> Reply:
         telemetry.correlate({}, message_id=record["messageId"])
         try:
             _take(Try.of(text(record, "body")))
-        except (BotoCoreError, ClientError, BadSecret) as error:
+        except (BotoCoreError, ClientError, BadSecret, AttributeError, KeyError, TypeError, ValueError) as error:
             telemetry.logger().error("not tried", extra={"error": str(error)})
             failed.append(text(record, "messageId"))
     return {"batchItemFailures": [{"itemIdentifier": each} for each in failed]}

@@ -203,6 +203,17 @@ def test_a_function_that_ends_at_any_call_loses_nothing(deliverer: Deliverer) ->
     assert sum(ended) > 50  # a refused post has no moment after it
 
 
+@pytest.mark.parametrize(
+    "body", ["", "[]", "{}", '{"event": "{}"}', '{"event": "[]"}', '{"event": "{}", "failed": "x"}']
+)
+def test_a_message_of_another_form_fails_alone(deliverer: Deliverer, body: str) -> None:
+    """A message that somebody put into the queue by hand is reported, and the events beside it are posted once."""
+    good = json.dumps({"event": json.dumps({"id": "evt_1", "type": "renewal.paid"}), "failed": 0})
+    records = [{"messageId": "m-odd", "body": body}, {"messageId": "m-good", "body": good}]
+    assert app.handler({"Records": records}, None) == {"batchItemFailures": [{"itemIdentifier": "m-odd"}]}
+    assert [event["id"] for event in deliverer.receiver.heard] == ["evt_1"]
+
+
 def test_a_secret_that_cannot_be_read_is_no_failed_try(deliverer: Deliverer) -> None:
     """While the secret cannot be read, nothing is posted, the message comes back from the queue, and no try is used
     up."""
