@@ -42,8 +42,10 @@ def _paid_elsewhere(seen: Snapshot) -> Decision | None:
 
 
 def _not_confirmed_yet(seen: Snapshot) -> Decision | None:
-    """A payment that was refused and is not paid meanwhile waits until the dunning date."""
-    return None if _is_tried_again(seen) else _stays_refused(seen)
+    """A payment that was refused and is not paid meanwhile waits until the dunning date. An event of the gateway causes
+    no attempt and moves no dunning date: a request without an event does so, such as the request of the sweep."""
+    tried_again = seen.asked.gateway_event is None and _is_tried_again(seen)
+    return None if tried_again else _stays_refused(seen)
 
 
 def _dunning_while_off(seen: Snapshot) -> Decision | None:

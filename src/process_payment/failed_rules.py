@@ -24,6 +24,14 @@ def _worked_on(seen: Snapshot) -> Decision | None:
     return Answer(Outcome(PaymentOutcome.IN_PROGRESS, "", _of(seen))) if owned else None
 
 
+def _only_asked(seen: Snapshot) -> Decision | None:
+    """An event of the gateway causes no attempt: an unpaid period stays failed."""
+    if seen.asked.gateway_event is None:
+        return None
+    failed = _of(seen)
+    return _succeeded_after_all(seen) or Answer(Outcome(PaymentOutcome.NOTHING_TO_DO, failed.reason or "", failed))
+
+
 def _same_card(seen: Snapshot) -> Decision | None:
     """A period is continued if neither the subscription nor the payment method was corrected."""
     same = _why_withdrawn(seen) is None and seen.subscription.payment_method == _of(seen).payment_method
@@ -70,6 +78,7 @@ def _updated_card(seen: Snapshot) -> Decision:
 
 FAILED: tuple[Callable[[Snapshot], Decision | None], ...] = (
     _worked_on,
+    _only_asked,
     _same_card,
     _succeeded_after_all,
     _bank_decides,

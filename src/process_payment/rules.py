@@ -235,6 +235,11 @@ def _one_at_a_time(seen: Snapshot) -> Decision | None:
     return _finish(seen, Outcome(PaymentOutcome.NOTHING_TO_DO, Reason.CAUGHT_UP_BY_THE_SWEEP))
 
 
+def _event_claims_nothing(seen: Snapshot) -> Decision | None:
+    """An event of the gateway is about a payment that exists, and causes no new claim."""
+    return _finish(seen, Outcome(PaymentOutcome.NOTHING_TO_DO)) if seen.asked.gateway_event is not None else None
+
+
 def _moved_from_a_payment(seen: Snapshot) -> Decision | None:
     """Before a new period is claimed, a failed period whose payment can still succeed is given up."""
     undecided = next((r for r in seen.undecided if seen.around.payments.is_known(r)), None)
@@ -280,6 +285,7 @@ RULES: tuple[Rule, ...] = (
     _overlap,
     _another_amount,
     _one_at_a_time,
+    _event_claims_nothing,
     _moved_from_a_payment,
     _due,
 )

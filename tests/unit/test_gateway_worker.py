@@ -84,6 +84,13 @@ def _cut_after(call: str) -> Callable[[Door], None]:
     return begin
 
 
+def _cut_before_confirm(door: Door) -> None:
+    """The process of ProcessPayment ends when the ledger holds the payment's id, before the payment is confirmed."""
+    door.world.cuts.at = 2 * (len(door.world.cuts.calls) + _copy_run(door).index("gateway.confirm"))
+    with pytest.raises(Cut):
+        door.world.charge("first", door.now).renew(_asked())
+
+
 def _copy_run(door: Door) -> list[str]:
     """Return the calls of the charge, from a run of a copy."""
     copied = door.world.copies()()
@@ -328,6 +335,63 @@ def test_an_event_that_lies_changes_nothing(door: Door, kind: str, card: str) ->
     door.later(HOUR)
     assert door.world.items()[PERIOD]["status"] == before[0][PERIOD]["status"]
     assert (door.world.row(), door.world.mail_kinds(), door.world.gateway.attempts) == before[1:]
+
+
+@pytest.mark.parametrize("card", ["pm_3ds", "pm_declined"])
+@pytest.mark.parametrize("due", ["dunning date", "new card"])
+def test_an_event_makes_no_attempt(door: Door, card: str, due: str) -> None:
+    """On a dunning date, and after an update of the payment method, an event that lies makes no attempt, moves no
+    dunning date and mails nothing: the sweep alone retries the payment."""
+    world = door.world
+    world.subscribe(payment_method=card)
+    world.run()
+    if due == "new card":
+        world.edit(payment_method="pm_ok_later")
+    else:
+        door.now += 40 * DAY
+    before = world.items(), world.row(), world.mail_kinds(), list(world.gateway.attempts)
+    assert door.post(_event(SUCCEEDED)) == 200
+    door.work()
+    assert [state for _, state in door.ran] == ["PaymentDeclined"]
+    assert (world.items(), world.row(), world.mail_kinds(), world.gateway.attempts) == before
+
+
+@pytest.mark.parametrize("paid", [False, True])
+@pytest.mark.parametrize("card", ["pm_ok", "pm_ok_later"])
+def test_an_event_of_a_failed_period_only_asks(door: Door, card: str, *, paid: bool) -> None:
+    """A period failed and waits for a person. An event has the gateway asked: a paid payment is recorded and
+    receipted, and an unpaid payment is left as it is, even after an update of the payment method."""
+    world = door.world
+    world.subscribe()
+    _cut_before_confirm(door)
+    failed = {"status": "failed", "reason": "picked_up_too_often"}
+    world.dynamodb.put("renewals", world.items()[PERIOD] | failed)
+    world.edit(payment_method=card)
+    door.now += HOUR
+    if paid:
+        world.gateway.succeed("pi_1")
+    attempts = list(world.gateway.attempts)
+    assert door.post(_event(SUCCEEDED)) == 200
+    door.work()
+    assert [state for _, state in door.ran] == ["Success"]
+    assert world.gateway.attempts == attempts
+    assert world.items()[PERIOD]["status"] == ("done" if paid else "failed")
+
+
+def test_an_event_claims_no_period(door: Door) -> None:
+    """An event has a period given up whose subscription got a different customer at the gateway. The next claim, with
+    the new customer's card, is left to the sweep."""
+    world = door.world
+    world.subscribe()
+    _cut_before_confirm(door)
+    world.edit(gateway_customer="cus_other")
+    door.now += HOUR
+    assert door.post(_event(CANCELED)) == 200
+    door.work()
+    assert [state for _, state in door.ran] == ["Success"]
+    assert (world.items()[PERIOD]["status"], world.gateway.attempts) == ("given_up", [])
+    world.run("sweep", door.now, period=PERIOD)
+    assert (world.items()[PERIOD]["status"], len(world.gateway.charges)) == ("done", 1)
 
 
 @pytest.mark.parametrize("state", ["canceled", "deleted", "moved", "paused", "owned by another customer"])

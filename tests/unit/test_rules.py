@@ -33,6 +33,7 @@ from tests.unit.test_crashes import CALLS
 
 DAY = timedelta(days=1)
 SWEEP = {"period": DUE}
+EVENT = SWEEP | {"gateway_event": "evt_1"}
 
 type Arranged = Callable[[World], object]
 
@@ -199,6 +200,11 @@ CASES: dict[str, tuple[str, type, Arranged, timedelta, dict[str, Any]]] = {
     ),
     "put back to a date that is paid": ("_paid_already", LookAgain, _renewed(renewal_date="2026-01-31"), LATER, {}),
     "a failed payment that can be paid": ("_same_card", TakeOver, _failed(), LATER, {}),
+    "a failed payment that an event names": ("_only_asked", Answer, _failed(), LATER, EVENT),
+    "a failed payment that an event rightly calls paid": (
+        "_only_asked", RecordPaid, _failed_with(PaymentState.PAID), LATER, EVENT,
+    ),
+    "a dunning date, asked by an event": ("_not_confirmed_yet", Answer, _refused(), 9 * DAY, EVENT),
     "a failed payment that another execution works on": ("_worked_on", Answer, _failed_and_owned, LATER, {}),
     "a failed payment that succeeded, and another card": (
         "_succeeded_after_all", RecordPaid, _failed_with(PaymentState.PAID), LATER, {},
@@ -222,6 +228,7 @@ CASES: dict[str, tuple[str, type, Arranged, timedelta, dict[str, Any]]] = {
     "moved away from a failed payment": (
         "_moved_from_a_payment", GiveUp, _failed(renewal_date="2026-03-15"), 50 * DAY, {},
     ),
+    "due, asked by an event": ("_event_claims_nothing", Answer, _subscribed(), LATER, EVENT),
     "due": ("_due", ClaimPeriod, _subscribed(), LATER, {}),
 }  # fmt: skip
 
@@ -238,8 +245,11 @@ def test_the_first_rule_that_applies_decides(shop: World, case: str) -> None:
     assert (shop.items(), shop.row()) == before
 
 
-def _look(shop: World, now: datetime, period: date | None = None, amount: str = "29.99") -> Snapshot:
-    return take_snapshot(RenewalRequest("sub_1", "cus_1", Decimal(amount), period), shop.charge("run-2", now))
+def _look(
+    shop: World, now: datetime, period: date | None = None, amount: str = "29.99", gateway_event: str | None = None
+) -> Snapshot:
+    asked = RenewalRequest("sub_1", "cus_1", Decimal(amount), period, gateway_event=gateway_event)
+    return take_snapshot(asked, shop.charge("run-2", now))
 
 
 _LISTS = {"_refused": DUNNING, "_failed": FAILED}
