@@ -4,6 +4,7 @@
   The rest of the call's entries are accepted.
 - A queue receives an event only if the queue's policy admits the rule, and a function only if the function's policy
   admits the rule.
+- A schedule calls its target with the schedule's own role.
 - A function is called asynchronously: Lambda calls a failed function two more times.
 - EventBridge retries a failed delivery according to the target's retry policy. An undeliverable event goes to the
   target's dead-letter queue together with the reason if the queue's policy admits the rule; otherwise the event is
@@ -168,6 +169,13 @@ def _in_background(work: Callable[[], None]) -> None:
     threading.Thread(target=contextvars.copy_context().run, args=(work,), daemon=True).start()
 
 
+def _may(rule: _Rule, target: _Target, action: str, resource: str, policy: Any) -> bool:
+    """Whether the delivery is allowed: a rule needs the policy of the resource, a schedule its own role."""
+    if ":scheduler:" in rule["Arn"]:
+        return roles.allows(target["RoleArn"], action, resource)
+    return roles.lets_in(policy, _SERVICE, action, resource, rule["Arn"])
+
+
 def _call_function(rule: _Rule, target: _Target, payload: str) -> str | None:
     """Call the function. Returns the reason if the function cannot be called."""
     from ministack.services import lambda_svc
@@ -175,7 +183,7 @@ def _call_function(rule: _Rule, target: _Target, payload: str) -> str | None:
     function, config, _ = lambda_svc._get_func_record_for_ref(target["Arn"])
     if not function or not config:
         return "NO_RESOURCE"
-    if not roles.lets_in(function["policy"], _SERVICE, "lambda:InvokeFunction", config["FunctionArn"], rule["Arn"]):
+    if not _may(rule, target, "lambda:InvokeFunction", config["FunctionArn"], function["policy"]):
         return "NO_PERMISSIONS"
     lambda_svc.invoke_async_with_retry(lambda_svc._execution_record_for_config(function, config), json.loads(payload))
     return None
@@ -190,7 +198,7 @@ def _send_message(rule: _Rule, target: _Target, payload: str) -> str | None:
     if not queue:
         return "NO_RESOURCE"
     policy = queue["attributes"].get("Policy") or "{}"
-    if not roles.lets_in(policy, _SERVICE, "sqs:SendMessage", target["Arn"], rule["Arn"]):
+    if not _may(rule, target, "sqs:SendMessage", target["Arn"], policy):
         return "NO_PERMISSIONS"
     eventbridge._dispatch_to_sqs(parse_arn(target["Arn"]), payload, target.get("SqsParameters") or {})
     return None
@@ -201,7 +209,7 @@ def _give_up(rule: _Rule, target: _Target, payload: str, reason: str) -> None:
     from ministack.services import sqs
 
     arn = (target.get("DeadLetterConfig") or {}).get("Arn", "")
-    if arn and _send_message(rule, {"Arn": arn}, payload) is None:
+    if arn and _send_message(rule, target | {"Arn": arn}, payload) is None:
         told = {"ERROR_CODE": reason, "RULE_ARN": rule["Arn"], "TARGET_ARN": target["Arn"]}
         message = sqs._queue_by_arn(arn)["messages"][-1]
         message["message_attributes"] = {

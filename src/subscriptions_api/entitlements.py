@@ -37,7 +37,7 @@ def get_entitlement(subscription_id: SubscriptionId) -> EntitlementOut:
     description="The entitlement of each of the customer's subscriptions, ended subscriptions included.",
     tags=["Entitlements"],
     operation_id="listEntitlements",
-    responses={200: {"description": "One page. A customer without subscriptions has an empty page."}} | documented(),
+    responses={200: {"description": "One page. A customer without subscriptions has an empty page."}} | documented(404),
 )
 def list_entitlements(
     customer_id: Annotated[str, Path(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._:-]{0,127}$", description="The customer.")],
