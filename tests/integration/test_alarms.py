@@ -183,6 +183,7 @@ def test_the_gateway_is_down(shop: Shop, watch: Watch) -> None:
     for subscriber in subscribers:  # before the messages appear: within a lease a request would count as done
         shop.end_lease(subscriber)
     watch.time.hidden_messages_appear()
+    watch.sweep()  # a request that met a lease counts as done: the sweep asks again
     shop.retries_until(lambda: all(is_done(shop, each) for each in subscribers))
     watch.time.until_all_is_done(20)
     watch.time.for_alarms(15 * MINUTES)
