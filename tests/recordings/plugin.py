@@ -16,7 +16,6 @@ LEFT_OUT: dict[str, str] = {
     "test_earlier_versions": "for the reason of test_clock",
     "test_odd_orders::test_a_refused_period_is_paid_by_another_customer_at_the_gateway": "random ids of the sandbox",
     "test_over_the_sandbox": "random ids of the sandbox",
-    "test_refunds": "refunds are made at the real time, whose hour changes the order of what is told",
     "test_recordings": "these tests make recordings of their own",
     "test_stripe_gateway": "random ids of the sandbox",
 }

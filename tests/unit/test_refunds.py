@@ -2,8 +2,9 @@
 
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from decimal import Decimal
+from itertools import count
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -20,7 +21,8 @@ from renewals.domain.renewal_items import INDEX_SHARDS
 from renewals.domain.request import Asks, RenewalRequest
 from renewals.gateway.port import GatewayUnavailable
 from renewals.ledger import mail_steps
-from renewals.runtime import aws, telemetry
+from renewals.runtime import aws, clock, telemetry
+from renewals.runtime.clock import Moment
 from subscriptions_api import app, receipts
 from tests.fake_aws import error
 from tests.fakes import LATER, LINKS, NOON, Cut
@@ -30,6 +32,9 @@ from tests.unit.test_subscriptions_api import Api, Reply, api
 
 __all__ = ["api"]
 DAY = timedelta(days=1)
+ASKED_AT = datetime.combine(datetime.now(UTC).date(), time(12, 1), UTC)
+"""The moment of the first request, a minute after the time of day of the payment; each look at the clock is a moment
+later. So the order of events is the same at every hour at which the tests run."""
 PERIOD = "2026-01-31"
 RECEIPTS = "/subscriptions/sub_1/receipts"
 LINKS_BEGIN = LINKS.removesuffix("/receipts")
@@ -43,6 +48,12 @@ def paid(api: Api, monkeypatch: pytest.MonkeyPatch) -> Api:
     monkeypatch.setenv("PROJECT_NAME", "shop")
     monkeypatch.setattr(receipts, "_link_key", lambda: SimpleNamespace(value=lambda: "key"))
     monkeypatch.setenv("RECEIPT_LINKS_URL", LINKS)
+    ticks = count()
+
+    def current(test_clock: object = None) -> Moment:
+        return clock.moment(ASKED_AT + next(ticks) * timedelta(milliseconds=1), "dev", api.shop.zone, test_clock)
+
+    monkeypatch.setattr(clock, "current", current)
     api.shop.environment = "dev"
     api.shop.subscribe(test_clock="2026-02-10")
     api.shop.run()
@@ -376,7 +387,7 @@ def test_a_refund_that_is_recorded_while_the_receipt_is_mailed_is_told_of(paid: 
 def _sweep(api: Api, now: datetime | None = None) -> list[dict[str, str]]:
     """Return the requests that the hourly sweep sends for unfinished renewals, by default a day from now."""
     kept: list[RenewalRequest] = []
-    at = now or datetime.now(UTC) + DAY
+    at = now or ASKED_AT + DAY
     sweep = Sweep(
         client=cast("Any", api.shop.dynamodb),
         subscriptions="subscriptions",
@@ -642,8 +653,8 @@ def test_a_refund_without_an_answer_counts_as_old_work(paid: Api) -> None:
     shop = paid.shop
     shop.gateway.trouble.append(("refund", "before"))
     assert _refund(paid, "10.00").status == 503
-    now = datetime.now(UTC)
-    assert 7000 < unfinished_seconds(shop.items()[PERIOD], now + 2 * timedelta(hours=1)) < 7300
+    now = ASKED_AT
+    assert unfinished_seconds(shop.items()[PERIOD], now + 2 * timedelta(hours=1)) == pytest.approx(7200, abs=1)
     assert waiting(shop.items()[PERIOD]) == ["refund_1 without an answer"]
     shop.gateway.refunds_begin = GatewayRefundState.PENDING
     shop.settle_refunds("run-2", now)
