@@ -17,7 +17,7 @@ import gateway_worker.mode
 from renewals.runtime import aws
 from tests import workflow
 from tests.cuts import Cut
-from tests.fake_aws import FakeSQS
+from tests.fake_aws import FakeSQS, error
 from tests.fakes import FUNCTIONS, NOON, World
 
 SECRET = "whsec_of_the_endpoint"
@@ -39,6 +39,7 @@ class Door:
     ran: list[tuple[dict[str, Any], str]] = field(default_factory=list)
     _is_deployed: bool = False
     trouble: list[str] = field(default_factory=list)  # statuses of the next executions, instead of a run
+    store_falters: bool = False  # whether Secrets Manager refuses every call
 
     def __post_init__(self) -> None:
         self.secrets |= {
@@ -97,6 +98,11 @@ class Door:
         self.ran.append((request, state))
         return {"executionArn": name, "status": "SUCCEEDED" if state in ("Success", "PaymentDeclined") else "FAILED"}
 
+    def _get_secret_value(self, SecretId: str) -> dict[str, str]:  # noqa: N803  (boto3's name)
+        if self.store_falters:
+            raise error("ThrottlingException", "GetSecretValue")
+        return {"SecretString": json.dumps(self.secrets[SecretId])}
+
     @contextmanager
     def deployed(self) -> Iterator[None]:
         """Put the world, the queue and the secrets behind the functions' clients, for one call or for many."""
@@ -112,9 +118,7 @@ class Door:
             "SECRETS_MANAGER_ARN": "gateway",
             "STATE_MACHINE_ARN": "workflow",
         }
-        secrets = SimpleNamespace(
-            get_secret_value=lambda SecretId: {"SecretString": json.dumps(self.secrets[SecretId])}  # noqa: N803
-        )
+        secrets = SimpleNamespace(get_secret_value=self._get_secret_value)
         with self.world.deployed(self.now), pytest.MonkeyPatch.context() as patch:
             patch.setattr(aws, "sqs", lambda: self.queue)
             patch.setattr(aws, "secrets_manager", lambda: secrets)
@@ -132,4 +136,4 @@ class Door:
 def forget_secrets() -> None:
     """Let the functions' processes start anew, so that each test reads its own secrets."""
     gateway_events.app._secret.cache_clear()
-    gateway_worker.mode._keys_mode.cache_clear()
+    gateway_worker.mode._mode.cache_clear()

@@ -9,8 +9,6 @@ therefore for signatures only: an event of a different account or deployment, of
 acknowledged and counted. The function knows the secret of its endpoint and the queue, and holds no key of the gateway.
 """
 
-import base64
-import binascii
 import json
 from functools import cache
 
@@ -47,7 +45,7 @@ def handler(event: Event, _context: object) -> Reply:
 def _receive(event: Event) -> Reply:
     if "path" in event and request_path.plain(event) is None:  # events made by hand may lack a path
         return _refuse(404, "there is nothing at this path")
-    body = _body(event)
+    body = request_path.body(event)
     if body is not None and len(body) > LARGEST_BODY:
         return _refuse(413, f"the body is larger than {LARGEST_BODY} bytes")
     header = request_path.headers(event).get("stripe-signature", "")
@@ -75,17 +73,6 @@ def _read(body: bytes) -> GatewayEvent:
     if not is_of_deployment(told.metadata, setting("DEPLOYMENT")):
         raise NotTaken("an event of a different deployment")
     return told
-
-
-def _body(event: Event) -> bytes | None:
-    """Return the body's bytes as received; None if the event calls the body base64 and the body is not."""
-    body = str(event.get("body") or "")
-    if not event.get("isBase64Encoded"):
-        return body.encode("utf-8", "surrogatepass")
-    try:
-        return base64.b64decode(body, validate=True)
-    except (binascii.Error, ValueError):
-        return None
 
 
 @cache

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from renewals.gateway import access as gateway_access
 from renewals.runtime import aws
-from renewals.runtime.kept_secret import KeptSecret
 from renewals.runtime.settings import setting
 
 if TYPE_CHECKING:
@@ -15,10 +14,21 @@ if TYPE_CHECKING:
 
 
 def is_of_our_mode(event: GatewayEvent) -> bool:
-    """Whether the event is of the mode (test, live) of the deployment's key. An event fits a key that tells no mode."""
-    return _keys_mode().passes(lambda mode: mode.is_live in (None, event.livemode))
+    """Whether the event is of the mode (test, live) of the deployment's key. An event fits a key that tells no mode.
+
+    The key may have been replaced: before an event is passed over, the key is read again. Raises botocore's errors if
+    AWS fails.
+    """
+    if _fits(event):
+        return True
+    _mode.cache_clear()
+    return _fits(event)
+
+
+def _fits(event: GatewayEvent) -> bool:
+    return _mode().is_live in (None, event.livemode)
 
 
 @cache
-def _keys_mode() -> KeptSecret[gateway_access.Mode]:
-    return KeptSecret(lambda: gateway_access.mode(aws.secrets_manager(), setting("SECRETS_MANAGER_ARN")))
+def _mode() -> gateway_access.Mode:
+    return gateway_access.mode(aws.secrets_manager(), setting("SECRETS_MANAGER_ARN"))

@@ -5,10 +5,7 @@ valid signature), 404 (wrong path), 413 (too large), 503 (AWS faltered, the send
 error). Replies hold no stored data: a reply has a short message, and repeats ids from the request.
 """
 
-import base64
-import binascii
 import json
-import time
 from dataclasses import replace
 from functools import cache
 
@@ -16,12 +13,11 @@ from renewals.domain.errors import TryAgain
 from renewals.domain.request import Asks, RenewalRequest
 from renewals.runtime import aws, request_path, telemetry
 from renewals.runtime.aws_errors import transient_aws_errors_as
+from renewals.runtime.kept_secret import KeptSecret
 from renewals.runtime.settings import setting
 from renewals.runtime.telemetry import Event, Reply
 from webhook_handler import signing_secrets
 from webhook_handler.webhook import LARGEST_BODY, BadBody, RequestOutcome, parse, signed
-
-_REREAD_AFTER_SECONDS = 60  # forged requests must not each cause a call of Secrets Manager
 
 
 @telemetry.observed
@@ -44,12 +40,12 @@ def _receive(event: Event) -> Reply:
     telemetry.correlate({"webhook_id": webhook_id})
     if "path" in event and request_path.plain(event) is None:  # an event without a path was made by hand
         return _refuse(404, "there is nothing at this path")
-    body = _body(event)
+    body = request_path.body(event)
     if body is None:
         return _refuse(400, "the body is marked as base64 but is not base64")
     if len(body) > LARGEST_BODY:
         return _refuse(413, f"the body is larger than {LARGEST_BODY} bytes")
-    if not _signed(body, headers):
+    if not _secret().passes(lambda secrets: signed(body, headers, secrets)):
         return _refuse(401, "the signature is missing, wrong or too old")
     try:
         request = parse(body)
@@ -68,41 +64,9 @@ def _receive(event: Event) -> Reply:
     return _reply(202, "accepted", subscription_id=request.subscription_id, customer_id=request.customer_id)
 
 
-def _body(event: Event) -> bytes | None:
-    """Return the body's bytes as received; None if the event declares the body as base64, and decoding fails."""
-    body = str(event.get("body") or "")
-    if not event.get("isBase64Encoded"):
-        return body.encode("utf-8", "surrogatepass")
-    try:
-        return base64.b64decode(body, validate=True)
-    except binascii.Error:
-        return None
-
-
-def _signed(body: bytes, headers: dict[str, str]) -> bool:
-    """Whether the request carries a valid signature. If the cached secrets do not match, the secret may have been
-    rotated: the handler reads the secret again, at most once a minute, and checks once more."""
-    held = _secret()
-    secrets, read_at = held[0]
-    if signed(body, headers, secrets):
-        return True
-    if time.monotonic() - read_at < _REREAD_AFTER_SECONDS:
-        return False
-    held[0] = secrets, time.monotonic()  # if reading fails, keep the old secrets for another minute
-    held[0] = _read_secret()
-    return signed(body, headers, held[0][0])
-
-
 @cache
-def _secret() -> list[tuple[tuple[str, ...], float]]:
-    """Return the process's only copy of the signing secrets, with the time of reading. The copy is the single element
-    of a list, so that a newer copy can replace the cached copy."""
-    return [_read_secret()]
-
-
-def _read_secret() -> tuple[tuple[str, ...], float]:
-    """Return the signing secrets, newest first, and the time of reading."""
-    return signing_secrets.read(aws.secrets_manager(), setting("WEBHOOK_SECRET_ARN")), time.monotonic()
+def _secret() -> KeptSecret[tuple[str, ...]]:
+    return KeptSecret(lambda: signing_secrets.read(aws.secrets_manager(), setting("WEBHOOK_SECRET_ARN")))
 
 
 def _start(request: RenewalRequest) -> str:

@@ -5,14 +5,13 @@ import hmac
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from botocore.exceptions import ConnectTimeoutError
 from standardwebhooks import Webhook
 
-from renewals.runtime import aws
+from renewals.runtime import aws, kept_secret
 from tests.fake_aws import error
 from webhook_handler import app
 
@@ -75,7 +74,7 @@ def deployed(monkeypatch: pytest.MonkeyPatch) -> Iterator[Deployed]:
     monkeypatch.setenv("WEBHOOK_SECRET_ARN", "arn:aws:secretsmanager:us-west-2:123456789012:secret:webhook")
     monkeypatch.setattr(aws, "secrets_manager", lambda: process.secrets)
     monkeypatch.setattr(aws, "step_functions", lambda: process.workflows)
-    monkeypatch.setattr(app, "time", SimpleNamespace(monotonic=lambda: process.seconds))
+    monkeypatch.setattr(app, "KeptSecret", lambda read: kept_secret.KeptSecret(read, lambda: process.seconds))
     app._secret.cache_clear()
     yield process
     app._secret.cache_clear()

@@ -1,4 +1,6 @@
-"""Compare the path of a request with the route that API Gateway chose for the request.
+"""Read a request of API Gateway: its path, headers and body.
+
+The path is compared with the route that API Gateway chose for the request.
 
 IAM and resource policies decide by the path as sent. API Gateway finds the route even by other spellings of the path:
 with a slash at the end, or with characters percent-encoded. A different spelling would slip past a policy that denies
@@ -7,6 +9,7 @@ the path. Therefore only the plain spelling is answered.
 Decision: D74 (DECISIONS.md).
 """
 
+import base64
 import re
 from collections.abc import Mapping
 
@@ -52,3 +55,14 @@ def part(event: Mapping[str, object], name: str) -> dict[str, Value]:
 def headers(event: Mapping[str, object]) -> dict[str, str]:
     """Return the headers of a request, by their names in lower case."""
     return {name.lower(): str(value) for name, value in part(event, "headers").items()}
+
+
+def body(event: Mapping[str, object]) -> bytes | None:
+    """Return the bytes of a request's body as received; None if the event calls the body base64 and the body is not."""
+    sent = str(event.get("body") or "")
+    if not event.get("isBase64Encoded"):
+        return sent.encode("utf-8", "surrogatepass")
+    try:
+        return base64.b64decode(sent, validate=True)
+    except ValueError:
+        return None
