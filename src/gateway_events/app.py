@@ -1,12 +1,13 @@
 """GatewayEvents: takes events that the gateway sends, checks the signature, and puts a short hint on a queue.
 
-Event: an API Gateway proxy event. Reply: a proxy reply with 200 (the hint is safely on the queue, or the event is none
-that is acted on), 400 (no valid signature), 404 (wrong path), 413 (too large), 503 (AWS faltered, the gateway should
-send the event again) or 500 (every other error).
+Event: an API Gateway proxy event. Reply: a proxy reply with 200 (the hint is safely on the queue, or this system does
+not act on the event), 400 (no valid signature), 404 (wrong path), 413 (too large), 503 (AWS faltered, the gateway
+should send the event again) or 500 (every other error).
 
-The gateway sends an event again for days after every other reply than 2xx, and finally closes the endpoint. 400 is
-therefore for signatures only: an event of a different account or deployment, of an unknown type, or without sense is
-acknowledged and counted. The function knows the secret of its endpoint and the queue, and holds no key of the gateway.
+After every reply other than 2xx the gateway sends the event again for days, and finally closes the endpoint. 400 is
+therefore kept for a missing or wrong signature. A signed event of a different account or deployment, a signed event of
+an unknown type, and a signed body that is no event get 200 and are counted, because a repetition would not help. The
+function may read the signing secret of the endpoint and send to the queue, and holds no API key of the gateway.
 """
 
 import json
@@ -25,7 +26,8 @@ from renewals.runtime.settings import setting
 from renewals.runtime.telemetry import Event, Reply
 
 LARGEST_BODY = 512 * 1024
-"""In bytes. The evidence of a dispute alone may have 150,000 characters."""
+"""In bytes. The limit leaves room for every event of the gateway, acted on or not: the evidence of a dispute alone may
+have 150,000 characters."""
 
 
 @telemetry.observed

@@ -1,9 +1,10 @@
 """GatewayWorker: takes events of the gateway from the queue, and acts on each event.
 
 Event: a batch of SQS; renewals.domain.gateway_event describes the messages. Reply: {"batchItemFailures": [...]}, the
-messages to be delivered again. An event that meets a live lease comes back after the lease; any other failed event
-comes back after 1, 2, 4 and 8 minutes. The fifth failure moves the message to the dead-letter queue. A message that is
-no event goes to the dead-letter queue at once.
+messages to be delivered again. If an execution holds the lease of the event's period, and so works on the period, the
+message comes back after the lease. Any other failed message comes back after 1, 2, 4 and 8 minutes. After the fifth
+delivery the queue moves a failed message to the dead-letter queue. A message that is no event comes back without a
+wait, and is therefore in the dead-letter queue within seconds.
 
 gateway_worker.handlers has the table from the type of an event to its handler.
 """
@@ -33,7 +34,7 @@ from renewals.runtime.telemetry import Event, Reply, records
 
 _FIRST_WAIT = timedelta(minutes=1)
 MOST_TRIES = 5
-"""The queue's maxReceiveCount."""
+"""The queue's maxReceiveCount: the deliveries of a message before the dead-letter queue takes the message."""
 
 
 @telemetry.observed
@@ -47,7 +48,10 @@ def handler(event: Event, _context: object) -> Reply:
 
 
 def _wait_after(record: Event) -> timedelta | None:
-    """Act on the event of a message, and return the time until the next try; None if the event is settled."""
+    """Act on the event of a message, and return the time until the next try; None if the event is settled.
+
+    After the last try the time is zero, so that the queue moves the message to the dead-letter queue at once.
+    """
     telemetry.forget()
     telemetry.correlate({}, message_id=record["messageId"])
     try:
@@ -70,7 +74,7 @@ def _wait_after(record: Event) -> timedelta | None:
 
 
 def _handled(event: GatewayEvent) -> Handled:
-    """Return the answer of the event's handler. An event at fault leaves the rest of the batch alone."""
+    """Return the answer of the event's handler. An error of the handler fails only this event, not the whole batch."""
     try:
         if not is_of_deployment(event.metadata, setting("DEPLOYMENT")):
             return passed_over("another deployment")
@@ -93,7 +97,8 @@ def _seams() -> Seams:
 
 
 def _moment_of(period: Renewal) -> Moment:
-    """Return the moment of the period's subscription; outside production, its row may name a test clock."""
+    """Return the moment that counts as now for the period's subscription. Outside production, the row of the
+    subscription may name a test clock."""
     if not clock.heeds_test_clocks(setting("ENVIRONMENT")):
         return clock.current()
     row = _ledger().row(period)

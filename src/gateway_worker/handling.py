@@ -4,13 +4,15 @@ A handler is a function from a GatewayEvent and the `Seams` to a `Handled`. gate
 the type of an event to the handler. A handler follows these rules:
 
 - An event is a hint. The ledger and the gateway say what is true; the event only says where to look.
-- Nothing is charged, mailed or ended beside the workflow: a handler starts the workflow by `seams.run`.
-- An event that the ledger knows already is answered with KNOWN, without a call of the gateway: each renewal causes an
-  event of its own.
-- An event that meets a live lease is answered with `later`: the queue delivers the event again after the lease.
-- The same event arrives twice, late, before its cause was recorded, or never. A handler that writes records the effect
-  once for the id of its cause.
-- An exception means that the event is delivered again, and goes to the dead-letter queue after the fifth time.
+- Only the workflow charges, mails and ends a subscription: a handler starts the workflow by `seams.run`.
+- If the ledger holds the effect of an event already, the handler answers KNOWN without a call of the gateway. Most
+  events are known, because the charge of each ordinary renewal causes an event.
+- If an execution holds the lease of the period, the handler answers `later`, and the queue delivers the event again
+  after the lease.
+- An event may arrive twice, or late, or before this system has recorded the cause of the event, or never. If a handler
+  writes an effect to a table, the handler uses the id of the cause, so that each cause is recorded once.
+- If a handler raises an exception, the queue delivers the event again. After the fifth time the event goes to the
+  dead-letter queue.
 """
 
 from __future__ import annotations
@@ -52,7 +54,7 @@ class Handled:
 
     Attributes:
         reason: a short name of the reason, for the log.
-        after: for LATER, how long the queue hides the event; None lets the worker choose, longer after each try.
+        after: for LATER, how long the queue hides the event. If None, the worker doubles the wait with each try.
     """
 
     outcome: EventOutcome
@@ -73,7 +75,7 @@ def later(reason: str, after: timedelta | None = None) -> Handled:
 
 @dataclass(frozen=True, slots=True)
 class Seams:
-    """The calls by which a handler leaves the process.
+    """The ledger, the gateway, the workflow and the clock, as a handler uses them.
 
     Attributes:
         deployment: the name of this deployment.
@@ -89,12 +91,12 @@ class Seams:
     moment_of: Callable[[Renewal], Moment]
 
     def period(self, event: GatewayEvent) -> Renewal | None:
-        """Return the period in the event's metadata, read consistently. None without a period in the metadata, or
-        without the period in the ledger."""
+        """Return the period that the event's metadata name, read consistently. Return None if the metadata name no
+        period, or if the ledger holds no claim of the period."""
         subscription_id, renewal_date = (event.metadata.get(name) for name in ("subscription_id", "renewal_date"))
         return self.ledger.get(subscription_id, renewal_date) if subscription_id and renewal_date else None
 
     def lease_of_another(self, period: Renewal) -> Handled | None:
-        """Return the answer for an event that meets a live lease; None without a live lease."""
+        """Return the answer `later` if an execution holds the lease of the period now; None if the lease is over."""
         left = period.lease_until - self.moment_of(period).now
         return later("another execution works on the period", left + _AFTER_THE_LEASE) if left > timedelta() else None

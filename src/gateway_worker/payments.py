@@ -13,7 +13,8 @@ _UNPAID = frozenset({Status.CLAIMED, Status.DECLINED, Status.ACTION_REQUIRED, St
 """The states from which a payment can be recorded as paid."""
 
 _UNDER_LEASE = frozenset({Status.CLAIMED, Status.FAILED})
-"""The states in which an execution at work holds the lease. The lease of a refused period has done its work."""
+"""The states in which a lease shows that an execution works on the payment. A refused period may have a lease too, but
+the result of the payment is already recorded."""
 
 _NEWS = {
     GatewayEventType.PAYMENT_SUCCEEDED: _UNPAID,
@@ -21,15 +22,16 @@ _NEWS = {
     GatewayEventType.PAYMENT_CANCELED: frozenset({Status.CLAIMED}),
     GatewayEventType.PAYMENT_PROCESSING: frozenset({Status.CLAIMED}),
 }
-"""For each type of event, the states of a period for which the event is news. In every other state the ledger says so
-already, or dunning asks the gateway before anything is charged."""
+"""For each type of event, the states of a period in which the event is news. In every other state the ledger holds the
+result of the payment already, or dunning asks the gateway about the payment before the next charge."""
 
 
 def payment_changed(event: GatewayEvent, seams: Seams) -> Handled:
     """Run the workflow for the period of a changed payment, unless the ledger knows the change already."""
     period = seams.period(event)
     if period is None or period.payment_id != event.object_id:
-        # A claim may be about to get its payment: only a period at rest says that the payment is not its own.
+        # While an execution holds the lease, the execution may have created the payment and not yet stored the id of
+        # the payment. The event is looked at again after the lease, and passed over if the id is still not stored.
         at_work = seams.lease_of_another(period) if period is not None and period.payment_id is None else None
         return at_work or passed_over("no period has the payment")
     return _told(event, period, seams) or _renewed(event, period, seams)
@@ -52,7 +54,8 @@ def _renewed(event: GatewayEvent, period: Renewal, seams: Seams) -> Handled:
     )
     if not seams.run(request):
         return later("the workflow failed")
-    # An execution that was faster may have asked the gateway before the payment changed.
+    # If a different execution had the lease during this run, that execution may have asked the gateway before the
+    # payment changed.
     stands = seams.ledger.get(period.subscription_id, period.renewal_date.isoformat())
     at_work = seams.lease_of_another(stands) if stands is not None and stands.status is Status.CLAIMED else None
     return at_work or Handled(EventOutcome.DONE)

@@ -9,7 +9,7 @@ The form of a message, in JSON:
     livemode        whether the event is about real money
     object          the id of the object that the event is about, such as pi_..., re_... or dp_...
     payment_intent  the id of the payment; absent if the event names no payment
-    metadata        those of the object's metadata that this system has written
+    metadata        the entries of the object's metadata that this system has written
 
 A message holds no personal data. A message may be older or younger than the version that reads the message. Fields may
 therefore be added, but never be renamed.
@@ -42,7 +42,7 @@ class GatewayEventType(StrEnum):
 
 
 class NotTaken(BadEvent):
-    """This system does not act on the event. The message is a short reason, and never quotes the event."""
+    """This system does not act on the event. The text of the error is a short reason, and never quotes the event."""
 
 
 @dataclass(frozen=True, slots=True)
