@@ -1,11 +1,14 @@
-"""EventDeliverer: posts events to the team's own address (`EventsUrl`), signed by https://www.standardwebhooks.com.
+"""EventDeliverer: posts events to the team's own address (`EventsUrl`). A post is signed as the specification Standard
+Webhooks says (https://www.standardwebhooks.com).
 
-Event: a batch of SQS with events to deliver, or {"deliveries": "due"} of the schedule. Reply to a batch:
-{"batchItemFailures": [...]}, the messages that SQS delivers again since AWS faltered, or since the message has another
-form. Reply to the schedule: {"moved": n}, the number of waiting tries that were moved into the queue.
+Event: a batch of SQS with events to deliver, or {"deliveries": "due"} from the schedule. Reply to a batch:
+{"batchItemFailures": [...]}, the messages that SQS delivers again, because AWS failed, the signing secret is not usable
+or the message cannot be read. Reply to the schedule: {"moved": n}, the number of waiting tries that were moved into the
+queue.
 
-A failed delivery is no failed message: the next try waits in the queue or in the table. After the last try the event
-lies in the dead-letter queue. Everything may happen twice; nothing is forgotten before its successor is kept.
+If the receiver does not take an event, the message of the event is settled all the same: a new message or an item of
+the table holds the next try. After the last try the event lies in the dead-letter queue. The next try is stored before
+the previous message or item is deleted. A crash may therefore cause a try to happen twice, and loses no event.
 """
 
 import os
@@ -25,7 +28,7 @@ from renewals.runtime.settings import setting
 from renewals.runtime.telemetry import Event, Reply, records
 
 _MOVING_SECONDS = 40
-"""The time of a scheduled run for moving tries; the next run goes on."""
+"""How long a scheduled run moves tries into the queue. The next run moves the remaining tries."""
 
 
 @telemetry.observed
@@ -77,7 +80,7 @@ def _send(url: str, each: Try, delay: int = 0) -> None:
 
 
 def _move_due() -> int:
-    """Move the waiting tries whose time has come into the queue, and return their number."""
+    """Move all waiting tries that are due into the queue, and return the number of moved tries."""
     moved, end = 0, time.monotonic() + _MOVING_SECONDS
     for page in _waiting().due(datetime.now(UTC)):
         for item in page:
@@ -91,8 +94,8 @@ def _move_due() -> int:
 
 
 def _is_local() -> bool:
-    """Whether the function runs on the local stack, whose receiver is on the same machine. On AWS, no function has an
-    endpoint of its own."""
+    """Whether the function runs on the local stack, whose receiver is on the same machine. On AWS, the variable
+    AWS_ENDPOINT_URL is not set."""
     return os.environ.get("AWS_ENDPOINT_URL", "").startswith("http://127.0.0.1:")
 
 

@@ -1,4 +1,5 @@
-"""Post bytes to the team's own address: https alone, and never to an address inside.
+"""Post bytes to the team's own address: by https alone, and only to public addresses of the internet. Every other
+address is called "inside" here, such as an address of a private network or of this machine.
 
 The host's addresses are looked up once and checked, and the connection goes to a checked address: a second look-up
 could yield a different address (DNS rebinding). Redirects are not followed, since a redirect may lead inside.
@@ -19,7 +20,7 @@ SECONDS = 15
 """The time for a whole request, from the connection to the answer."""
 
 MOST_READ = 1024
-"""The bytes of an answer that are read. Nothing is made of the bytes: an answer to the end lets the receiver finish."""
+"""The most bytes of an answer that are read. The bytes are not used: reading lets the receiver finish sending."""
 
 _TRANSLATED = (IPv6Network("64:ff9b::/96"), IPv6Network("64:ff9b:1::/48"), IPv6Network("2002::/16"))
 """Addresses of IPv6 that lead to an address of IPv4, which may be inside."""
@@ -124,7 +125,7 @@ def _reason(error: Exception) -> str:
 
 
 class _Connection(HTTPConnection):
-    """A connection to a checked address, under the host's name."""
+    """A connection to a checked address. The header Host and the check of the certificate still use the host's name."""
 
     def __init__(self, parts: SplitResult, address: CheckedAddress) -> None:
         super().__init__(parts.hostname or "", _port(parts), timeout=SECONDS)
@@ -137,7 +138,7 @@ class _Connection(HTTPConnection):
         """Connect within the time for the whole request. Raises OSError."""
         end = time.monotonic() + SECONDS
         self.sock = connected(self._checked, self.port)
-        if self._is_safe:  # the timer cannot end a handshake, whose socket is not here yet
+        if self._is_safe:  # during the handshake, the timer has no socket to shut down: a timeout ends the handshake
             self.sock.settimeout(max(end - time.monotonic(), 0.001))
             self.sock = ssl.create_default_context().wrap_socket(self.sock, server_hostname=self.host)
         if self.has_ended:

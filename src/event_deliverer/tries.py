@@ -1,7 +1,8 @@
 """The tries of an event's delivery, and the table that keeps the later tries. Pure but for the table's calls.
 
-A try within 15 minutes waits in the queue, the longest delay of SQS. A later try waits in the table, from which a
-schedule moves the try into the queue when the time has come: SQS hides a message for twelve hours at most.
+A try that is due within 15 minutes waits in the queue: 15 minutes are the longest delay of SQS. A later try waits in
+the table, and a schedule moves the try into the queue when the try is due. A visibility timeout could not replace the
+table: SQS hides a received message for twelve hours at most, and the longest wait is 24 hours.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ WAITS = (
     timedelta(hours=10),
     timedelta(hours=24),
 )
-"""The waits before the further tries, as https://www.standardwebhooks.com advises."""
+"""The waits before the further tries: the example schedule of Standard Webhooks without the waits of 14 and 20 hours.
+https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md"""
 
 LONGEST_DELAY = timedelta(minutes=15)
 """https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-delay-queues.html"""
@@ -87,8 +89,10 @@ class Waiting:
         self._client.put_item(TableName=self._table, Item=dynamodb.attributes(item))
 
     def due(self, now: datetime) -> Iterator[list[Item]]:
-        """Iterate over the tries whose time has come, in pages, the oldest first. Read tries must be forgotten before
-        the next page is asked for."""
+        """Iterate over the tries that are due, in pages, shard after shard. Within a shard, the oldest try comes first.
+
+        The caller must call `forget` for each try of a page before the caller asks for the next page.
+        """
         for shard in range(SHARDS):
             while page := self._page(str(shard), now):
                 yield page

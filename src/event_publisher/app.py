@@ -1,13 +1,15 @@
-"""EventPublisher: tells the team's application what was recorded.
+"""EventPublisher: makes events of the records in the tables, and publishes the events for the team's own application.
 
-Event: a batch of a table's stream. Reply: {"batchItemFailures": [...]}, the first record that could not be told; Lambda
-delivers the record and everything after the record again, without end. An unreadable record goes whole to a queue of
-its own, and does not hold up the records behind it.
+Event: a batch of records of a table's stream. Reply: {"batchItemFailures": [...]}, the first record whose events could
+not be published. Lambda delivers that record and all later records again and again, until the events are published or
+the stream forgets the records after a day. An unreadable record goes to the queue of unreadable records, and does not
+hold up later records.
 
-Event of `scripts.oncall publish`: {"from", "until", "images"}, items of the tables whose facts of that span are told
-again, under the ids that the facts have. Reply: {"told": n}.
+Event of `scripts.oncall publish`: {"from", "until", "images"}. The images are items of the tables. The facts in these
+items that occurred from `from` to `until` are published again, and each event has the id of the first time. Reply:
+{"told": n}, the number of events.
 
-The streams are the outbox: a renewal makes no call for its events, and ends well while no event can be told.
+The streams are the outbox: a renewal makes no call for its events, and succeeds even while no event can be published.
 """
 
 from __future__ import annotations
@@ -31,8 +33,8 @@ from renewals.runtime.settings import setting
 from renewals.runtime.telemetry import Event, Reply, records
 
 _LARGEST_EVENTS = 20_000
-"""The characters of the events of one record. A record ordinarily has less than a tenth; ten records share a call of
-EventBridge or SQS, which take 1 MB."""
+"""The most characters that the events of one record may have. The events of an ordinary record have less than a tenth.
+Ten events share a call of EventBridge or SQS, and a call may have 1 MB."""
 
 _LARGEST_MESSAGE = 1_000_000
 """https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html names 1 MiB."""
@@ -47,7 +49,7 @@ class _Found(NamedTuple):
 
 @telemetry.observed
 def handler(event: Event, _context: object) -> Reply:
-    """Tell the facts of the batch; see the module."""
+    """Publish the facts of the batch; see the module."""
     if "Records" not in event:
         return {"told": _tell_again(event)}
     found, failed = list[_Found](), None
@@ -63,8 +65,8 @@ def handler(event: Event, _context: object) -> Reply:
 
 
 def _tell_again(event: Event) -> int:
-    """Tell the facts of a span that stand in the images, and return the number of events. Raises NotHandedOver if an
-    event was not taken."""
+    """Publish again the facts in the given items that occurred in the given span, and return the number of events.
+    Raises NotHandedOver if an event was not taken."""
     span = moment(event, "from"), moment(event, "until")
     events = list[Envelope]()
     for number, each in enumerate(several(event, "images")):
@@ -80,7 +82,7 @@ def _tell_again(event: Event) -> int:
 
 
 def _events(record: Event) -> list[Envelope]:
-    """Return the events of a record. An unreadable record goes to its own queue, and has no events."""
+    """Return the events of a record. An unreadable record goes to the queue of such records, and has no events."""
     try:
         return _made(_reader().news(read(record)))
     except Unreadable as error:
@@ -94,8 +96,8 @@ def _made(news: list[News]) -> list[Envelope]:
     """Return the envelopes of facts about one subscription.
 
     Raises:
-        Unreadable: somebody wrote values into the row or the period that no event can hold. The facts must not hold up
-            the records behind them.
+        Unreadable: somebody wrote values into the row or the period that no event can hold. The caller goes on with
+            the later records.
     """
     try:
         made = _envelopes().of(news)
@@ -108,8 +110,11 @@ def _made(news: list[News]) -> list[Envelope]:
 
 
 def _set_aside(record: Event) -> None:
-    """Put an unreadable record whole into its queue. A record that is larger than a message goes without the item's
-    images: the keys tell where the item stands. Raises NotHandedOver if the queue refuses the record."""
+    """Put an unreadable record into the queue of unreadable records, as delivered by Lambda.
+
+    If the record is larger than a message may be, the images of the item are left out: the keys in the record still
+    name the item. Raises NotHandedOver if the queue refuses the record.
+    """
     body = json.dumps(record)
     if len(body) > _LARGEST_MESSAGE:
         images = ("OldImage", "NewImage")

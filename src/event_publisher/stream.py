@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb.type_defs import AttributeValueTypeDef
 
 _AT_WORK = timedelta(hours=1)
-"""Longer than any function runs. An item with an older moment was put back from a backup, or copied: the moment of an
-item is the beginning of the run that wrote the item."""
+"""Longer than any function runs. An item holds the moment at which the writing function began. If the moment is more
+than this time before the write, no function of this system wrote the item: somebody put the item back from a backup, or
+copied the item."""
 
 
 class Unreadable(RenewalError):  # noqa: N818
@@ -48,7 +49,7 @@ class Record:
 
 
 def position_of(record: Event) -> str:
-    """Return the record's position in the stream, by which Lambda is told where to go on."""
+    """Return the record's position in the stream. The reply names a position, and Lambda goes on from the position."""
     return text(fields(record, "dynamodb"), "SequenceNumber")
 
 
@@ -83,7 +84,8 @@ class Reader:
     Attributes:
         renewals, subscriptions, changes: the names of the tables.
         zone: the business's time zone.
-        heeds_test_clocks: whether a row may live on a day of its own. The age of a write by a test clock is unknown.
+        heeds_test_clocks: whether rows may have test clocks. In such a stack the moment in an item may come from a test
+            clock, and is not compared with the real time of the write.
     """
 
     renewals: str
@@ -103,13 +105,13 @@ class Reader:
     def news_again(
         self, table: str, image: Mapping[str, object], span: tuple[datetime, datetime], now: datetime
     ) -> list[News]:
-        """Return the facts that an item keeps, if the facts occurred in the span, under the ids that the facts have.
+        """Return those facts in an item that occurred in the span. Their events get the ids of the first time.
 
         Args:
             table: the name of the table.
             image: the item, in DynamoDB's form.
             span: the first moment, and the first moment after the span.
-            now: the real moment. A test clock may be ahead, and no sequence may be.
+            now: the real moment. A test clock may put a fact into the future, and no sequence may lie in the future.
 
         Raises:
             Unreadable: the item was not written by this system.
@@ -147,7 +149,9 @@ class Reader:
 
 
 def period_in(item: Item | None) -> Renewal | None:
-    """Return the claimed period in an item of the ledger; None for an item without a claim, which was passed over.
+    """Return the claimed period in an item of the ledger, even if the claim was passed over later.
+
+    Return None for an item without a claim: such an item records a period that was passed over and never claimed.
 
     Raises:
         KeyError, TypeError, ValueError: the item was not written by this system.
