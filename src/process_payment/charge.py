@@ -1,7 +1,7 @@
 """Charge a subscription step by step.
 
-Two rules protect the customer's money: the ledger is read before every decision, and money moves only when the one
-payment whose id the ledger holds is confirmed.
+Two rules protect the customer's money. First, the charge reads the ledger before every decision. Second, money moves
+only when a payment is confirmed, and the charge confirms only the payment whose id is in the period's claim.
 
 1. Read the ledger. A recorded result ends the attempt; a claim without a result is resolved before any other charge.
 2. Claim the period if the subscription is live and due, and the request names the subscription's amount.
@@ -13,16 +13,17 @@ process_payment.rules decides from a snapshot, and this module carries the decis
 another execution changed the data between the snapshot and a write, the charge reads everything again and decides
 again.
 
-The last call before each confirmation reads the subscription. If the subscription has ended, was moved to another date
-or belongs to another customer, the charge gives the claim up and cancels its payment. The amount and the card come from
-the claim. A payment that was confirmed before the subscription ended stands, and gets its receipt.
+The last call to AWS before each confirmation checks that the subscription may still be charged. If the subscription has
+ended, was moved to another date or belongs to another customer, the charge gives the claim up and cancels its payment.
+The amount and the card come from the claim. A payment that was confirmed before the subscription ended stands, and gets
+its receipt.
 
 A refused period is in dunning: it is retried on each dunning date and after each update of the payment method, until
 the period is paid or given up.
 
 While charging is off, nothing is claimed, dunned or confirmed, and every period stays as it is. Payments that were
-confirmed earlier are still looked up and recorded, and periods of ended subscriptions are still given up. The read
-before each confirmation reads the switch too.
+confirmed earlier are still looked up and recorded, and periods of ended subscriptions are still given up. The last call
+to AWS before each confirmation checks the switch, too.
 """
 
 from collections.abc import Iterator
@@ -77,12 +78,13 @@ from renewals.ledger.table import GuardRefused
 _RACES = 4
 _LOOKED_UP_WHEN_LATE_BY = timedelta(days=1)
 _ASKED_AGAIN_WITHIN = timedelta(hours=2)
-"""The next hourly sweep, or the sweep after the next, takes the claim up."""
+"""A claim that waits for the gateway or for a bank counts as overdue only after this time. One of the next two hourly
+sweeps continues the claim."""
 
 
 @dataclass(frozen=True, slots=True)
 class Charge(Around):
-    """The run of one execution on one subscription.
+    """The charge of one subscription by one execution of the workflow.
 
     Attributes:
         execution: the owner of every claim made here.
@@ -107,8 +109,8 @@ class Charge(Around):
     def _done(self, decided: Decision) -> Outcome:
         """Carry the decision out, and return the outcome.
 
-        Raises Outdated if everything must be read again: another execution was faster, or this execution has moved the
-        period or the subscription's row on.
+        Raises Outdated if everything must be read again and decided anew, because another execution was faster, or
+        because this execution has changed the ledger or the row in a way that calls for a further decision.
         """
         match decided:
             case Answer(outcome):
@@ -215,8 +217,9 @@ class Charge(Around):
     def _give_up(self, decided: GiveUp) -> Outcome:
         """Cancel the payment and give the period up, in this order, so that nobody can complete the payment later.
 
-        If the gateway does not know a payment from the ledger, our key may belong to a different account. The period is
-        then only given up if the subscription has ended or is deleted, because no other period is billed instead.
+        If the gateway does not know a payment from the ledger, our key may belong to a different account, where the
+        payment cannot be canceled and may still succeed. The period is then given up only if the subscription has ended
+        or is deleted: no further claim can bill the same days a second time.
         """
         renewal, row, reason, ends_as = decided.renewal, decided.row, decided.reason, decided.ends_as
         if renewal.status not in REFUSED.values():
@@ -242,8 +245,9 @@ class Charge(Around):
     def _payment_to_end(self, renewal: Renewal) -> Payment:
         """Return the period's payment, in order to cancel the payment.
 
-        Without an id in the ledger, an earlier creation may have succeeded though the answer was lost. _payment returns
-        the payment of the earlier creation, or creates a payment.
+        If the ledger holds no id, a payment may exist all the same: an earlier call may have created a payment, and the
+        gateway's answer was lost. _payment then repeats the call. For the same idempotency key, the gateway returns the
+        existing payment. If no payment exists, the call creates a payment, only to be canceled.
         """
         return self._payment(renewal) if renewal.payment_id is None else self.payments.retrieve(renewal)
 
@@ -259,13 +263,13 @@ class Charge(Around):
 
     @contextmanager
     def _not_at_fault(self, renewal: Renewal) -> Iterator[None]:
-        """Let the claim wait if the gateway turns our account away or a bank takes its time: the claim is not at
-        fault."""
+        """Let the claim wait if the gateway refuses our API key, or if a bank has not decided yet. The cause lies
+        outside the claim, and the claim's count of pick-ups starts at zero again."""
         try:
             yield
         except (GatewayUnauthorized, StillProcessing):
             if renewal.status is Status.CLAIMED:
-                # If the step is refused, another execution has taken the claim over, and cares for the claim.
+                # If the step is refused, another execution has taken the claim over, and continues the claim.
                 with suppress(Overtaken):
                     self.ledger.apply(payment_steps.wait(renewal, self.now, until=self.now + _ASKED_AGAIN_WITHIN))
             raise
@@ -350,9 +354,10 @@ class Charge(Around):
     def _canceled(self, renewal: Renewal, payment: Payment) -> Outcome:
         """Record a payment that was canceled at the gateway.
 
-        A payment that a person canceled stays canceled. The gateway itself cancels a payment after too many attempts.
-        If such a payment shows a failure that the ledger does not know yet, this attempt was refused, and a new payment
-        is created on the next dunning date. Without a new failure, a new payment is created at once.
+        A payment that a person canceled stays canceled, and the period fails. A payment that the gateway itself
+        canceled, after too many attempts, is replaced by a new payment. If the canceled payment shows a failure that
+        the ledger does not know yet, this attempt was refused, and the new payment is created on the next dunning date.
+        Without a new failure, the new payment is created at once.
         """
         if not payment.lapsed:
             return self._fail(renewal, Reason.CANCELED_AT_THE_GATEWAY)

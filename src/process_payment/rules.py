@@ -55,8 +55,8 @@ def decide(seen: Snapshot) -> Decision:
 
 
 def _mail_that_waited(seen: Snapshot) -> Decision | None:
-    """While a different period is claimed or refused, the parked mail of the requested period is sent, if the customer
-    can be mailed again."""
+    """The request names a settled period whose mail was parked because the customer could not be mailed. As soon as the
+    customer can be mailed again, the mail is sent, even while a different period is claimed or refused."""
     if seen.unsettled is None or seen.owed is None:
         return None
     return _finish(seen, Outcome(PaymentOutcome.NOTHING_TO_DO))
@@ -69,13 +69,14 @@ def _interrupted_claim(seen: Snapshot) -> Decision | None:
 
 
 def _refused_without_a_subscription(seen: Snapshot) -> Decision | None:
-    """A refused period with an unreadable subscription waits, unless the subscription is deleted or has ended."""
+    """While the subscription's row is faulty, nothing is done about a refused period, and the request is rejected. If
+    the row was deleted or the subscription has ended, the period is given up."""
     if seen.refused is None or not isinstance(seen.read, BadRow):
         return None
     row = seen.around.ledger.row(seen.refused)
     if row is None:
         return GiveUp(seen.refused, None, Reason.DELETED)
-    if has_ended(row):  # even if other attributes are missing
+    if has_ended(row):  # even if other attributes of the row are faulty
         return GiveUp(seen.refused, row, str(row["status"]))
     return Answer(Outcome(PaymentOutcome.REJECTED, str(seen.read), seen.refused))
 
@@ -101,10 +102,10 @@ def _bad_row(seen: Snapshot) -> Decision | None:
 
 
 def _end(seen: Snapshot) -> Decision | None:
-    """The subscription has come to its end.
+    """A subscription that has come to its end is marked as canceled in its row.
 
-    If the payment of a failed period may still succeed, the gateway is asked first. If the payment has succeeded, the
-    period counts as paid, and the subscription ends at the end of the period.
+    If the payment of a failed period may still succeed, the gateway is asked about the payment before the row is
+    marked. If the payment has succeeded, the period counts as paid, and the subscription ends at the end of the period.
     """
     if not is_over(seen.subscription.row, seen.around.today):
         return None
@@ -137,7 +138,8 @@ def _paused(seen: Snapshot) -> Decision | None:
     if claimed is not None and is_undecided(claimed):
         return GiveUp(claimed, seen.subscription.row, Reason.PAUSED)
     due = tuple(seen.subscription.schedule.due(due_on, today))
-    held = {r.renewal_date for r in (*seen.history, *seen.passed_over)}  # their items have a history to keep
+    # A date that was claimed earlier has an item already. A skipped item would overwrite the history in that item.
+    held = {r.renewal_date for r in (*seen.history, *seen.passed_over)}
     skipped = tuple(d for d in due if d not in held and (claimed is None or d > claimed.renewal_date))
     until = seen.subscription.schedule.after(due[-1])
     step = row_steps.pass_over(seen.subscription, skipped, until, seen.around.now)
@@ -191,8 +193,8 @@ def _ends_before(seen: Snapshot) -> Decision | None:
 def _stopped(seen: Snapshot) -> Decision | None:
     """A payment that somebody canceled at the gateway stays canceled until the customer updates the payment method.
 
-    The rule also holds for a canceled payment of an earlier claim that was passed over for a different period, if the
-    passed-over period is due again.
+    The rule also looks at passed-over claims: the due period may have been claimed before, its payment canceled, and
+    the claim then passed over for a different period.
     """
     _, billing = due_as_promised(seen.subscription, seen.claimed, seen.around.today)
     passed_over = [r for r in seen.passed_over if r.renewal_date == billing.start]
@@ -241,7 +243,8 @@ def _event_claims_nothing(seen: Snapshot) -> Decision | None:
 
 
 def _moved_from_a_payment(seen: Snapshot) -> Decision | None:
-    """Before a new period is claimed, a failed period whose payment can still succeed is given up."""
+    """The subscription was moved away from a failed period whose payment can still succeed. Before a new period is
+    claimed, the failed period is given up and its payment is canceled, so that the customer never pays for both."""
     undecided = next((r for r in seen.undecided if seen.around.payments.is_known(r)), None)
     if undecided is None:
         return None
@@ -308,10 +311,12 @@ def _past_what_is_paid(seen: Snapshot, paid: Renewal) -> Decision:
 
 
 def _finish(seen: Snapshot, otherwise: Outcome, *, at_the_bank: Outcome | None = None) -> Decision:
-    """Decide when no period is claimed: send the mail that the customer is owed. If no mail is owed, ask the gateway
-    about the payments of failed periods.
+    """Decide for a request that leads to no charge.
 
-    at_the_bank: the outcome if a failed payment may still succeed; None: `otherwise` applies.
+    If the customer is owed a mail, the mail is sent. Otherwise the gateway is asked about the payments of failed
+    periods. If nothing else is to be done, the answer is `otherwise`.
+
+    at_the_bank: the answer instead of `otherwise` if a failed payment may still succeed; None for no special answer.
     """
     owed = seen.owed
     if owed is None:
@@ -337,7 +342,9 @@ def _failed_payments(
     over = failed.withdrawn or why_withdrawn(failed, row)
     try:
         payment = around.payments.retrieve(failed)
-    except GatewayRefused:  # perhaps a key of another account: an unknown payment is left out here
+    except GatewayRefused:
+        # The gateway does not know the payment, perhaps because our API key belongs to a different account. The payment
+        # cannot be asked about, and the next failed period follows.
         if over and (row is None or has_ended(row)):
             return GiveUp(failed, row, over)
         return _failed_payments(seen, others, otherwise, at_the_bank)
@@ -351,9 +358,10 @@ def _failed_payments(
 
 
 def told_elsewhere(bad: BadRow, *, by_sweep: bool) -> Outcome:
-    """Return the outcome for a subscription whose date does not fit the ledger.
+    """Return the outcome for a subscription that cannot be charged for its renewal date, because an item of the ledger
+    is in the way.
 
     The sweep's message must not fail, because a failure would repeat and end in the dead-letter queue. The audit names
-    the subscription instead, and the row's `fault` says why.
+    the subscription instead, and the API shows the reason as the `fault` of the subscription.
     """
     return Outcome(PaymentOutcome.NOTHING_TO_DO if by_sweep else PaymentOutcome.REJECTED, str(bad))

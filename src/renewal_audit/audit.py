@@ -3,10 +3,11 @@
 The audit relies on a single clock, the gateway's. A charge belongs to the day on which the money moved, and the ledger
 stores the moment of the charge with each payment. Each charge therefore belongs to exactly one day of an audit, however
 late its period was paid, and whatever day a subscription's test clock shows. The gateway lists charges newest first;
-the audit reads the ledger's payments through charged-on-index in the same order, and merges both lists. Memory never
-holds more than a page, and an audit can be stopped and continued at any second. To compare, the audit reads the
-ledger's items themselves, a hundred at a time, by the keys named in the charges and in the index: a charge that is
-missing in the index, because the index is late, is compared all the same.
+the audit reads the ledger's payments through charged-on-index in the same order, and merges both lists. Neither list is
+in memory as a whole, and the audit can stop between any two seconds of the gateway's clock and continue later. The
+index only names keys: to compare, the audit reads the ledger's items themselves, a hundred at a time. Each charge names
+the key of its item, too. If the index is late and lacks a payment, the charge is therefore still compared with its
+item.
 
 After the charges, the audit reads refunds by the same clock, thirty days back, for two reasons: a successful refund may
 still fail for thirty days, and only the gateway knows about a refund that a person made in the gateway's dashboard. The
@@ -14,8 +15,8 @@ audit does not change the ledger. If the refunds of a period differ, the audit s
 workflow records the gateway's refunds, and tells the customer.
 
 A due subscription that was not renewed has no charge, and comparing charges does not find such a subscription. The
-audit therefore also looks at all subscriptions. A renewal counts as overdue if the renewal is overdue now: the days of
-the audit do not matter.
+audit therefore also looks at all subscriptions, and counts the renewals that are overdue at the moment of the audit,
+whichever days the audit covers.
 
 Decisions: D56, D59, D60, D61 (DECISIONS.md).
 """
@@ -59,7 +60,7 @@ that the customer confirms on the bank's page is recorded only on the next dunni
 DunningDays says otherwise. Consequently the same difference is reported on three nights."""
 
 REFUND_DAYS = refunds.WATCHED.days
-"""The audit covers this many days of refunds, or all its days if the days are more.
+"""The audit reads the refunds of at least this many days. An audit of more days reads the refunds of all its days.
 https://docs.stripe.com/refunds#failed-refunds"""
 
 ENOUGH_SECONDS = 120
@@ -212,10 +213,11 @@ class Audit:
     def _overlapping(self, held: list[Row]) -> Iterator[tuple[Row, Row]]:
         """Yield each paid period of `held` with every overlapping period that was charged earlier.
 
-        For each period, the search reads the subscription's periods backwards, from the period's last day, and stops at
-        the first paid period that begins before the period. A still older paid period could overlap the period only
-        by also overlapping the paid period at which the search stopped. The ledger prevents such an overlap, except
-        when a failed refund makes a period paid again: _compare_refunds looks for the overlaps of such a period.
+        For each audited period, the search reads the subscription's periods backwards, from the last day of the audited
+        period down to the preceding paid period: the newest paid period that begins before the audited period. Older
+        periods need no look, because an older paid period that reached into the audited period would also overlap the
+        preceding paid period. The ledger prevents such an overlap, except when a failed refund makes a period paid
+        again: _compare_refunds looks for the overlaps of such a period.
         """
         ledger = Ledger(self.client, renewals=self.renewals)
 

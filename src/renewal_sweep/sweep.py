@@ -16,10 +16,10 @@ the refused period. A paused subscription is due once its renewal date has come:
 a later day, without a charge.
 
 The hourly sweep is put off if more messages wait for a worker than the workers can take in an hour, and the nightly
-sweep if more messages wait than the workers can take in a day. The hourly sweep is also put off if at least as many
-messages wait as the sweep would read rows, because the renewals of these rows probably have waiting messages already. A
-message that a worker has taken does not count as waiting, nor does a failed message during the delay before its next
-try.
+sweep if more messages wait than the workers can take in a day. The hourly sweep is also put off if the queue holds at
+least one waiting message for each row that the sweep would read: the waiting messages then probably ask for the same
+renewals already. A message that a worker has taken does not count as waiting, nor does a failed message during the
+delay before its next try.
 
 Both sweeps only plan: a sweep cuts its work into parts, and a separate run reads each part. The sweep counts the rows
 of a date page by page, and makes a part of each page: no single run reads or sends all renewals of a busy date. When
@@ -203,8 +203,9 @@ class Sweep:
         return SweepPart(PartKind.DATE, (self.today - timedelta(days=DAYS - 1)).isoformat())
 
     def _planned_after(self, part: SweepPart) -> SweepPart | None:
-        """Return the part to plan next: day by day up to today, then the shards, and finally the test clocks, if
-        supported."""
+        """Return the part to plan after this part; None after the last part. The sweep plans the renewal dates day by
+        day up to today, then the shards of unfinished-index, and finally the subscriptions with a test clock, unless
+        the sweep is put off or the deployment has no test clocks."""
         if part.kind is PartKind.DATE:
             day = date.fromisoformat(part.of) + timedelta(days=1)
             return SweepPart(PartKind.DATE, day.isoformat()) if day <= self.today else SweepPart(PartKind.SHARD, "0")
@@ -236,8 +237,10 @@ class Sweep:
             )
         untold = "(attribute_exists(notice) AND attribute_not_exists(parked))"
         wanted = f"#status IN ({', '.join(_CUT_OFF)}) OR {untold} OR next_attempt < :today OR refunds_due < :now"
-        # A dunning date before today was missed: the sweep finds dunning dates through the subscription's row, and the
-        # row was deleted, moved or overwritten. With test clocks, today proves nothing: no date is before "".
+        # Ordinarily, the sweep finds a dunning date through the subscription's row. If the row was deleted, moved or
+        # overwritten, the dunning date passes without a request. The index then finds the period by a dunning date
+        # before today. In a deployment with test clocks, a date before today may still lie ahead for its subscription:
+        # the empty string, which sorts before every date, finds no period.
         overdue = "" if self.test_clock else self.today
         values = {":shard": part.of, ":today": overdue, ":now": self.now, **_CUT_OFF}
         return self.client.query(
@@ -273,8 +276,8 @@ class Sweep:
 
         A new address can be written into the row without the API, and the mails that waited for the address must then
         be sent. The row does not say whether mails still wait; the workflow finds out. A row with a test clock is left
-        out, because the bounce is dated in real time and cannot be compared with the day of the test clock: the mails
-        are then sent by a webhook.
+        out, because the bounce is dated in real time and cannot be compared with the day of the test clock. The mails
+        of such a row wait for the next workflow of the subscription, which a webhook can start.
         """
         if part.kind is not PartKind.SEGMENT or (self.test_clock and self.test_clock(row)):
             return False
@@ -292,8 +295,9 @@ class Sweep:
                 done.bad += 1
 
     def _is_quiet(self, row: Row) -> bool:
-        """Whether no execution is working on the renewal, as far as the sweep can tell. With test clocks, the item's
-        moments cannot be compared with the sweep's: every renewal is then requested, and the charge decides."""
+        """Whether no execution is working on the renewal, as far as the sweep can tell. With test clocks, the moments
+        of the item cannot be compared with the moment of the sweep. The sweep then requests every renewal, and the
+        charge checks by the test clock whether an execution still works on the renewal."""
         until = {"touched_at": storable(self.now - QUIET), "lease_until": storable(self.now)}
         known = {name: value for name in until if isinstance(value := row.get(name), str)}
         return self.test_clock is not None or all(known[name] < until[name] for name in known)

@@ -57,8 +57,8 @@ class Delivery:
     def deliver(
         self, subscription_id: str, customer_id: str, renewal_date: str, outcome: str, attempt: int
     ) -> MailOutcome:
-        """Send the mail that the outcome calls for: after the outcome `receipted` the receipt, after any other outcome
-        the notice that the renewal owes. A notice that is no longer true is dropped, and not sent.
+        """Send the mail that the outcome calls for: the receipt after the outcome `receipted`, and the owed notice
+        after any other outcome. A notice that is no longer true is dropped, and not sent.
 
         Raises:
             MailError: the mail was certainly not sent, and can be tried again.
@@ -86,7 +86,7 @@ class Delivery:
                 return MailOutcome.IN_PROGRESS  # the receipt goes out before any notice, by another execution
             refund = refunds.owed(renewal)
             if refund is not None and refund.kind is MailKind.REFUNDED and "receipt_key" not in refund.refund:
-                return MailOutcome.IN_PROGRESS  # the execution that makes the refund's receipt mails the refund
+                return MailOutcome.IN_PROGRESS  # the execution that makes the refund's receipt sends this mail, too
             told = renewal.mails.get(name)
             settled = told is not None and told.state.is_out
             # One call read the row and the renewal, but the row may be older than the renewal. A notice that looks

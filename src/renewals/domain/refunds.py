@@ -52,7 +52,7 @@ LOST = "this system, whose own record of it was lost"
 """The `by` of a refund whose request is ours but is missing in the ledger: the table was restored from a backup."""
 
 ASKED_AGAIN = timedelta(minutes=45)
-"""The time from an answer of the gateway about a refund on its way to the next question. The time is shorter than an
+"""While a refund is on its way, the gateway is asked again this long after each answer. The time is shorter than an
 hour, so that every hourly sweep asks again."""
 
 WATCHED = timedelta(days=30)
@@ -117,7 +117,7 @@ def new(
         renewal: the period to refund.
         amount: in major units; None refunds everything that is left.
         currency: the currency of the amount.
-        by: who asks, as people read the name.
+        by: who asks for the refund, in words for people.
         key: the idempotency key of the request.
         caller: the caller's ARN, without a role's session.
         at: the moment, with an offset; receipts print the moment in its own offset.
@@ -180,7 +180,8 @@ def is_unanswered(refund: RefundRecord) -> bool:
 
 
 def request_of(deployment: str, renewal: Renewal, name: str) -> str:
-    """Return the request id under which the gateway knows our refund. The id of a claim never changes."""
+    """Return the request id under which the gateway knows our refund. Every call for the same refund computes the same
+    id, because the parts of the id never change after the refund was claimed."""
     parts = (deployment, renewal.customer_id, renewal.subscription_id, str(renewal.payment_id), name)
     return sha256("/".join(parts).encode()).hexdigest()
 
@@ -214,8 +215,8 @@ def seen(
         at: now, in the business's zone.
 
     Returns:
-        The name of every new refund, and of every refund that has moved forward, with all attributes of the refund
-            afterwards.
+        The new refunds, and the refunds that have moved forward: all attributes of the refund as they are afterwards,
+            by the refund's name.
     """
     by_id = {refund["refund_id"]: name for name, refund in renewal.refunds.items() if "refund_id" in refund}
     known: dict[str, RefundRecord] = dict(renewal.refunds)
@@ -333,13 +334,15 @@ def untold(renewal: Renewal) -> list[str]:
 
 
 def next_notice(renewal: Renewal, *, tells: bool) -> str | None:
-    """Return the notice to keep on the period, given the present refunds.
+    """Return the notice that the period must have after its refunds were compared with the gateway; None for no notice.
 
-    A notice that is still true, or is not about a refund, is kept. Exception: if the notice is parked and `tells` is
-    set, the notice about the latest untold refund is returned. If no notice is kept, the result is the notice about
-    the latest untold refund if `tells` is set, and None otherwise.
+    The period keeps its notice if the notice is about something other than a refund, or still says how the refund
+    stands. With `tells`, two further rules hold. A kept notice that is parked makes room for the notice about the
+    latest untold refund, if a refund is untold. A period that keeps no notice gets the notice about the latest untold
+    refund.
 
-    tells: whether the result may be a notice that the period does not have yet.
+    tells: whether the customer may be told of a further refund now. The answer is no just before a refund is requested,
+    because an owed mail would delay the request.
     """
     about = owed(renewal)
     if renewal.notice is not None and (about is None or is_news(renewal, renewal.notice)):

@@ -49,8 +49,8 @@ class Schedule:
         return self.interval in ("month", "year")
 
     def beginning_on(self, day: date) -> "Schedule":
-        """Return the schedule with a whole period that begins on `day`. The schedule stays unchanged if a renewal can
-        fall on `day`; otherwise the anchor moves to the day of the month of `day`."""
+        """Return the schedule for a period that begins on `day` and has its full length. The schedule stays unchanged
+        if a renewal can fall on `day`; otherwise the anchor moves to the day of the month of `day`."""
         return self if falls_on(self.anchor_day, day) else replace(self, anchor_day=day.day)
 
     def after(self, day: date) -> date:
@@ -97,8 +97,12 @@ MOST_CAUGHT_UP = 12
 
 
 def oldest_due(schedule: Schedule, renewal_date: date, last: date) -> Billing:
-    """Return the oldest of the latest twelve periods that begin on or before `last`. Raises the errors of
-    latest_due."""
+    """Return the period to bill now of a subscription that bills every missed period, one after another, oldest first.
+
+    Periods that begin after `last` are not due. Of the due periods, only the latest twelve are billed.
+
+    Raises the errors of latest_due.
+    """
     due = list(schedule.due(renewal_date, last))
     if not due:
         raise ValueError("nothing is due")

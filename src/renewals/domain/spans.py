@@ -45,17 +45,19 @@ def in_the_ledger() -> BadRow:
 
 
 def check_free(start: date, dates: Sequence[date], known: History, latest: History) -> None:
-    """Refuse the claim of the period beginning on `start` if the claim would write an item that must stay.
+    """Refuse the claim of the period beginning on `start` if the claim would overwrite an item that must stay.
 
     The claim is refused if a paid period begins on `start`, even a fully refunded period. The claim is also refused if
-    a period begins on one of the `dates` and is older than the latest periods, whatever came of the older period.
+    the ledger has a period for one of `dates`, paid or unpaid, that is not among the latest periods. The charge does
+    not read so old a period, and cannot replace the period's item.
 
     Args:
         start: the first day of the period.
         dates: the dates to pass over, and `start`.
-        known: all periods from the first of the dates on.
-        latest: the latest periods, which the charge reads before each claim. The claim leaves dates alone that are paid
-            or passed over in the latest periods, and replaces the latest periods that were unsuccessful.
+        known: at least the periods from the earliest of `dates` on.
+        latest: the latest periods, which the charge reads before each claim. Apart from a paid period on `start`, the
+            latest periods are no obstacle: the claim keeps the items of paid and passed-over periods, and replaces the
+            items of unsuccessful periods.
 
     Raises:
         BadRow: names `renewal_date`.

@@ -86,7 +86,8 @@ def keep_payment_id(
 
 
 def stands_by(renewal: Renewal) -> Check:
-    """Return the check that the period may be charged: `why_withdrawn` finds no reason at the moment of the step."""
+    """Return the check of the subscription's row that refuses a step if the period must not be charged any more. The
+    check demands the same as `why_withdrawn`, but at the moment of the step."""
     live = {f":{status}": status for status in SubscriptionStatus if status.is_live}
     condition = (
         Term(f"#status IN ({', '.join(live)})", live),
@@ -100,8 +101,8 @@ def stands_by(renewal: Renewal) -> Check:
 def why_withdrawn(renewal: Renewal, row: Row | None) -> Reason | None:
     """Return why a claimed period must no longer be charged; None if the period may be charged.
 
-    A period may be charged while its subscription is live, is due on the claimed date, belongs to the claimed customer
-    of the gateway, and does not end before the period.
+    A period may be charged while its subscription is live, still has the renewal date and the gateway's customer that
+    the claim recorded, and does not end on or before the first day of the period.
 
     Args:
         row: the subscription's current raw attributes, right or wrong; None if the subscription is deleted.
@@ -126,8 +127,8 @@ def keep_payment_to_end(renewal: Renewal, payment_id: str, now: datetime) -> Ste
 def withdraw(renewal: Renewal, reason: str, execution: str, now: datetime) -> Step[Renewal]:
     """Own a claimed or failed period that must no longer be charged, before its payment is cancelled.
 
-    From now on, the period is given up unless it turns out paid: our own cancellation is never mistaken for a
-    cancellation by a person at the gateway.
+    From now on, the period is given up unless its payment turns out to have succeeded. The attribute `withdrawn` shows
+    to every later execution that our own cancellation ended the payment, and not a person at the gateway.
 
     Args:
         reason: a short name.
@@ -145,7 +146,8 @@ def count_intent_try(renewal: Renewal, now: datetime) -> Step[Renewal]:
 
 
 def forget_payment(renewal: Renewal, now: datetime) -> Step[Renewal]:
-    """Forget the claim's payment, canceled by the gateway itself; a new payment is created under a new key."""
+    """Forget the claim's payment, which the gateway itself has canceled. A new payment is created under a new
+    idempotency key."""
     changes = {"payment_id": None, "failure_id": None, "intent_tries": renewal.intent_tries + 1}
     condition = (
         same_claim(renewal),
@@ -160,7 +162,8 @@ def wait(renewal: Renewal, now: datetime, *, until: datetime | None = None) -> S
     because the claim is not at fault for the wait.
 
     Args:
-        until: the claim is not overdue before this moment.
+        until: the moment from which the age of the claim counts for the alarm about unfinished renewals; None leaves
+            the age as it is.
     """
     changes: dict[str, object] = {"lease_until": now, "pickups": 0}
     if until is not None and until > now:

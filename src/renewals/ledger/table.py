@@ -9,18 +9,20 @@ one execution succeeds and the other gets an error.
     declined, action_required ──► given_up    dunning is over, or the subscription has ended or was moved: the payment
                                               is cancelled, and the period can be claimed anew
     skipped   a period that was passed over for a later period, or that was due during a pause
-    failed    ten pick-ups without progress, or refused by the gateway for good: a person must look. A new request
-              continues the renewal from where the work stopped, or with the customer's new card. While the payment
-              can still be paid, the period is listed in the index with a date, and is asked about every day
+    failed    a person must look: ten executions in a row took the renewal over without progress, or the gateway
+              refused the payment for good. A new request continues the renewal from where the work stopped, or with
+              the customer's new card. While the payment can still succeed, the period stays in unfinished-index, and
+              the sweep has the gateway asked about the payment every day
 
 The key is subscription_id and renewal_date (the first day of the period, YYYY-MM-DD).
 
-An unfinished item carries `unfinished` (one of sixteen values, so that the index has no hot key). The index
-unfinished-index lists the item by `touched_at`. A given-up period is listed until the customer was told. `begun_at` is
-the beginning of the pending work: the claim, a further attempt, or the refusal that the customer must be told about.
-While the customer's mail waits for a new address, a settled period leaves the index. A refused period stays in the
-index because of its dunning dates, and carries the attribute `parked`. A period with an unsettled refund is listed with
-`refunds_due`, the moment from which the sweep asks about the refund.
+An item with work left, now or on a later day, has the attribute `unfinished`, the hash key of unfinished-index. The
+attribute has one of sixteen values, so that the index has no hot key. The index lists the item by `touched_at`. A
+given-up period is listed until the customer was told. `begun_at` is the beginning of the pending work: the claim, a
+further attempt, or the refusal that the customer must be told about. A settled period whose mail waits for a new
+address is not in the index. A refused period whose mail waits for a new address stays in the index because of its
+dunning dates, and has the attribute `parked`. A period with an unsettled refund is listed with `refunds_due`, the
+moment from which the sweep asks about the refund.
 
 The index charged-on-index lists paid items by the gateway's own day (`charged_on`, UTC) and moment (`charged_at`) of
 the charge: the audit reads the gateway and the ledger in this order.
@@ -71,13 +73,14 @@ class _RowChanged(Outdated):
 
 
 class Ledger:
-    """The renewals table, and the subscriptions table as far as steps move subscriptions on. All reads are consistent.
+    """The ledger in the renewals table. The ledger also reads and changes rows of the subscriptions table. All reads
+    are consistent.
 
     Every write raises Overtaken if a different execution was faster, Collision if other executions keep writing the
     items, and botocore's errors if AWS fails.
 
     Attributes:
-        renewals, subscriptions: names of tables; subscriptions is needed only to read or move subscriptions.
+        renewals, subscriptions: names of tables; subscriptions is needed only to read or change subscriptions.
     """
 
     def __init__(self, client: DynamoDBClient, *, renewals: str, subscriptions: str = "") -> None:
@@ -99,7 +102,8 @@ class Ledger:
         return History.of_customer(self.recent(subscription_id), customer_id)
 
     def recent_claims(self, subscription_id: str) -> tuple[list[Renewal], list[Renewal]]:
-        """Return the periods of `recent`, and the passed-over claims between them."""
+        """Return the periods of `recent`, and in a second list the claims with dates between these periods that were
+        passed over for a different period."""
         periods, passed_over = list[Renewal](), list[Renewal]()
         for claim in self._claims(subscription_id):
             (passed_over if claim.status is Status.SKIPPED else periods).append(claim)
@@ -128,8 +132,8 @@ class Ledger:
             limit, start = _PAGE, page["LastEvaluatedKey"]
 
     def named(self, subscription_id: str, renewal_date: date) -> list[Renewal]:
-        """Return a list with the period of this date; an empty list if not claimed. The call is a query, as in
-        `recent`."""
+        """Return a list with the period of this date; an empty list if not claimed. The method makes a query, as
+        `recent` does, while `get` reads an item by its key."""
         items, _ = self.page(subscription_id, limit=1, before=(renewal_date + timedelta(days=1)).isoformat())
         found = (_claimed(item) for item in items if item["renewal_date"] == renewal_date.isoformat())
         return [renewal for renewal in found if renewal is not None]
@@ -142,7 +146,8 @@ class Ledger:
         Args:
             history: the latest periods. Older periods are not read if the history is shorter than ten periods, or if
                 one of the latest ten is paid and begins no later than `start`. Ordinary renewals therefore never read
-                more. Otherwise pages are read back to such a paid period.
+                more. Otherwise older pages are read, until a page holds a paid period that begins no later than
+                `start`.
             all_of_it: whether pages are always read back to the first period, because a long paid period may be older
                 than shorter paid periods.
         """
@@ -166,11 +171,13 @@ class Ledger:
         return History(renewal for renewal in found if renewal.renewal_date < end)
 
     def page(self, subscription_id: str, *, limit: int, before: str | None = None) -> tuple[list[Item], str | None]:
-        """Return items of all kinds as stored, newest first, and the value of `before` for the next page.
+        """Return a page of items of all kinds as stored, newest first.
 
         Args:
-            before: a renewal date, YYYY-MM-DD: only older items are returned. None for the first page, and after the
-                last page.
+            before: a renewal date, YYYY-MM-DD: only older items are returned. None asks for the first page.
+
+        Returns:
+            The items, and the value of `before` for the next page; None in place of the value if no page follows.
         """
         key = {"subscription_id": subscription_id, "renewal_date": before}
         start = dynamodb.attributes(key) if before else None
@@ -252,7 +259,7 @@ class Ledger:
         return step.after
 
     def settle(self, renewal: Renewal, step: Callable[[Row | None], Step[Renewal]], read: Row | None = None) -> Renewal:
-        """Take a step that moves the subscription on together with its period.
+        """Take a step that changes a period and the row of its subscription together.
 
         Args:
             step: makes the step from the current row, None if deleted.
@@ -344,8 +351,8 @@ def _claimed(item: Item | None) -> Renewal | None:
 def _claim_in(item: Item) -> Renewal | None:
     """Return the claim in an item, even if the claim was passed over later; None without a claim.
 
-    A passed-over claim decides about no money. If such an item cannot be read, because somebody wrote the item by hand,
-    no renewal fails: the period counts as a period without a claim.
+    A passed-over claim decides about no money. A passed-over claim that cannot be read, because somebody wrote the item
+    by hand, therefore makes no renewal fail: the item counts as an item without a claim.
     """
     if item["status"] != Status.SKIPPED:
         return renewal_from(item)
