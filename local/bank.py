@@ -1,11 +1,12 @@
-"""Plays the bank, the customer and the gateway's dashboard on the local stack on PORT.
+"""Plays the bank, the customer and the gateway's dashboard on the local stack.
 
     python -m local.bank dispute sub_1 --reason subscription_canceled
     python -m local.bank lost sub_1
     python -m local.bank refund
 
-Without a subscription, the command acts on the latest payment of all. The command prints the payment and the events
-that the sandbox gateway recorded. `--help` lists the acts.
+The command acts on the latest payment of the subscription or, if no subscription is named, on the latest payment of any
+subscription. The command prints the payment and the events that the sandbox gateway recorded. The environment variable
+PORT selects the stack. `--help` lists the acts.
 """
 
 import argparse
@@ -19,11 +20,11 @@ from local.gateway import Sandbox, SandboxError, official_client
 from local.stack import Stack, StackError
 
 _LOOKED_THROUGH = 1000
-"""The number of latest payments among which the command looks for the subscription's."""
+"""The number of payments, the latest first, among which the command looks for a payment of the subscription."""
 
 
 class _Bank:
-    """The sandbox gateway with its control port. payment: the PaymentIntent to act on."""
+    """The sandbox gateway: Stripe's API and the control endpoints. payment: the PaymentIntent to act on."""
 
     def __init__(self, stack: Stack, subscription_id: str | None) -> None:
         self._sandbox = Sandbox(stack.gateway_url)
@@ -44,14 +45,14 @@ class _Bank:
         self._sandbox.dispute(self.payment.id, given.reason, inquiry=given.inquiry, **more)
 
     def step(self, step: str) -> None:
-        """Take the next step of the payment's latest dispute. Raises StackError without one."""
+        """Take a step of the payment's latest dispute. Raises StackError if the payment has no dispute."""
         self._sandbox.change_dispute(self._newest(self._v1.disputes, "dispute"), step)
 
     def refund(self, given: argparse.Namespace) -> None:
         self._sandbox.refund_in_dashboard(self.payment.id, given.amount)
 
     def fail_refund(self) -> None:
-        """Let the payment's latest refund fail. Raises StackError without one."""
+        """Let the payment's latest refund fail. Raises StackError if the payment has no refund."""
         self._sandbox.settle_refund(self._newest(self._v1.refunds, "refund"), "failed")
 
     def warn(self) -> None:

@@ -1,4 +1,4 @@
-"""How the commands for the local stack on PORT print to the terminal, and how the commands end.
+"""How the commands for the local stack print to the terminal, and how the commands end.
 
 Names, plans and answers come from strangers. All printed text is therefore escaped: no text can send control sequences
 to the terminal.
@@ -18,7 +18,7 @@ from renewals.domain.texts import printable
 
 
 def escape(text: str) -> str:
-    """Return the text in a form that is safe to print on the console: without markup and without control characters."""
+    """Return the text in a form that is safe to print on the console: markup and control characters are escaped."""
     return markup.escape(printable(text))
 
 
@@ -33,7 +33,9 @@ def say_wrong(text: str) -> None:
 
 
 def run(command: Callable[[Stack], None]) -> None:
-    """Run a command on the stack of PORT. If the command fails, end the program with a plain sentence."""
+    """Run a command on the stack that the environment variable PORT selects. If the command fails, end the program with
+    a plain sentence.
+    """
     with plainly():
         command(Stack(port_from_environment()).require_running())
 

@@ -1,8 +1,8 @@
 """`make demo`: from nothing to receipts and mails.
 
-The demo starts a stack on PORT, plays renewals that succeed, fail and get disturbed, checks that gateway, ledger,
-receipts and mails agree, copies the PDFs and mails to demo-output/<PORT>/, and stops the stack. The exit status is 1 if
-a promise was broken.
+The demo starts a stack on the port that the environment variable PORT names, plays renewals that succeed, fail or meet
+trouble (a repeated webhook, a dropped connection), checks that gateway, ledger, receipts and mails agree, copies the
+PDFs and mails to demo-output/<PORT>/, and stops the stack. The exit status is 1 if a promise was broken.
 """
 
 import shutil
@@ -45,7 +45,10 @@ class Story:
 
     Attributes:
         card: a test card of Stripe.
-        confirmed: whether the customer confirms the payment at the bank as soon as the mail asks for that.
+        deliveries: the number of times that the same webhook is sent, with a new message id each time.
+        forged: whether the webhook is signed with a wrong key.
+        hostile: the fault of the gateway at the confirmation of the payment; local.gateway.hostile lists the faults.
+        confirmed: whether the customer confirms the payment at the bank when the ledger says action_required.
         ends: the status that the ledger must show at the end; None if no renewal may happen.
     """
 
@@ -90,7 +93,7 @@ STORIES = [
 
 
 class Shop:
-    """The deployed system, used by the demo like a merchant with a table, a gateway and a webhook."""
+    """A merchant with the deployed stack: the shop writes subscriptions, sends webhooks, and reads the results."""
 
     def __init__(self, stack: Stack) -> None:
         self.stack = stack
@@ -155,8 +158,10 @@ class Shop:
         return dict(found[0]) if found else {}
 
     def confirm(self, story: Story) -> None:
-        """Let the customer confirm the payment at the bank, once, when the renewal asks for that. The gateway's event
-        tells the stack.
+        """Confirm the payment at the bank, once, as the customer, if the ledger says action_required.
+
+        An event of the gateway then tells the stack that the payment is paid. The shop notes the times of the
+        confirmation and of the end of the renewal.
         """
         renewal = self.renewal(story)
         if story.confirmed and story.id not in self.confirmed_at and renewal.get("status") == "action_required":
@@ -183,7 +188,7 @@ class Shop:
 
 
 def disagreements(shop: Shop, story: Story) -> list[str]:
-    """Return the facts on which gateway, ledger, receipts and mails disagree."""
+    """Return the faults of a renewal: facts about gateway, ledger, receipts and mails that differ from the story."""
     renewal, charges, receipts, mails = (
         shop.renewal(story),
         shop.charges(story),
@@ -215,7 +220,10 @@ def disagreements(shop: Shop, story: Story) -> list[str]:
 
 
 def _play(shop: Shop, draw: Callable[[dict[str, list[int]]], Table]) -> dict[str, list[int]]:
-    """Send every webhook, and wait until the ledger is at rest. Returns the status codes of the answers, by story."""
+    """Send every webhook, and wait for the end of every renewal and its mails, at most a minute.
+
+    Returns the status codes of the answers, by story.
+    """
     replies: dict[str, list[int]] = {story.id: [] for story in STORIES}
     with Live(draw(replies), console=console, refresh_per_second=4, transient=not console.is_terminal) as live:
         with ThreadPoolExecutor(5) as senders:
@@ -273,7 +281,7 @@ def _major(charge: dict[str, Any]) -> str:
 
 
 def _keep(shop: Shop, folder: Path) -> None:
-    """Copy the receipts and mails into the folder, with the story's name as file name."""
+    """Copy the receipt and the last mail of every story into the folder, under the story's id."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     for story in STORIES:

@@ -1,5 +1,7 @@
-"""Lets the sandbox gateway of the local stack send its events to the stack, as a person does at Stripe: by an endpoint
-with the stack's address, the types that the stack takes, and a signing secret that is written into the stack's secret.
+"""Registers the local stack as a receiver of the sandbox gateway's events, as a person registers an endpoint at Stripe.
+
+The endpoint has the stack's address, the types of events that the stack takes, and a signing secret. The stack reads
+the signing secret from Secrets Manager.
 """
 
 import json
@@ -16,7 +18,7 @@ def send_events(stack: Stack, *modes: str, **more: Any) -> None:
 
     Args:
         stack: a deployed stack.
-        modes: the ways of delivery, by default in order; see `local.gateway.deliveries`.
+        modes: the ways of delivery that `local.gateway.deliveries` describes; in_order by default.
         more: further settings of `Sandbox.send_events`, such as `seconds` and `seed`.
     """
     url = f"{stack.outputs['LocalApiUrl']}/gateway-events"
@@ -26,7 +28,9 @@ def send_events(stack: Stack, *modes: str, **more: Any) -> None:
 
 
 def _signing_secret(stack: Stack) -> str:
-    """Return the signing secret from the stack's secret, after writing a fresh signing secret into an empty secret."""
+    """Return the signing secret that the stack keeps in Secrets Manager. If the stack has no signing secret yet, first
+    store a fresh signing secret.
+    """
     store, place = stack.client("secretsmanager"), stack.outputs["GatewayEventsSecretArn"]
     kept = json.loads(store.get_secret_value(SecretId=place)["SecretString"])
     if not kept["signing"]:

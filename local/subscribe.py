@@ -1,10 +1,10 @@
-"""Creates a subscription on the local stack on PORT, and shows the subscription's first renewal.
+"""Creates a subscription on the local stack, and shows the subscription's first renewal.
 
     python -m local.subscribe --name "Ann Lee" --amount 9.99 --currency EUR
 
 The command creates a customer and a card at the sandbox gateway and creates the subscription through the API, like an
 application. The command then waits until the first renewal has ended, and prints the timeline and some commands to try
-next. `--help` lists the options.
+next. The environment variable PORT selects the stack. `--help` lists the options.
 """
 
 import argparse
@@ -59,7 +59,7 @@ def customer_with_card(stack: Stack, name: str, email: str, card: str) -> tuple[
 
 
 class _Api:
-    """The subscriptions API of the local stack, called like an application with AWS credentials calls the API."""
+    """The subscriptions API of the local stack. Each call is signed with AWS credentials, like an application's."""
 
     def __init__(self, stack: Stack) -> None:
         self._url = stack.outputs["LocalApiUrl"]
@@ -113,7 +113,7 @@ def _subscribe(stack: Stack, given: argparse.Namespace) -> None:
 
 
 def tell(api: Callable[[str, str], Any], subscription_id: str) -> None:
-    """Print the subscription's timeline. api: returns the answer for a method and a path."""
+    """Print the subscription's timeline. api: a function that returns the API's answer for a method and a path."""
     console.print(f"\nWhat happened to [bold]{escape(subscription_id)}[/bold]:")
     for entry in api("GET", f"/subscriptions/{subscription_id}/timeline")["items"]:
         say(f"  {entry['at'][:19].replace('T', ' ')}  {entry['text']}")

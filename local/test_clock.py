@@ -1,9 +1,10 @@
-"""Sets the test clock of a subscription on the local stack on PORT, and renews the subscription if due on the new day.
+"""Sets the test clock of a subscription on the local stack, and renews the subscription if due on the new day.
 
     python -m local.test_clock sub_1 2027-01-31
 
 The command sets the row's attribute `test_clock`, sends a signed webhook, waits for the renewal and prints the ledger's
-periods. docs/subscriptions.md explains test clocks ("Test without waiting").
+periods. docs/subscriptions.md explains test clocks ("Test without waiting"). The environment variable PORT selects the
+stack.
 """
 
 import argparse

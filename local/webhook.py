@@ -1,6 +1,7 @@
-"""Sends a signed webhook to the local stack on PORT, as a sender with the Standard Webhooks library does.
+"""Sends a signed webhook to the local stack, as a sender with the Standard Webhooks library does.
 
-`python -m local.webhook [--subscription-id ID] [--customer-id ID] [--amount AMOUNT]` prints the answer.
+`python -m local.webhook [--subscription-id ID] [--customer-id ID] [--amount AMOUNT]` prints the answer. The environment
+variable PORT selects the stack.
 """
 
 import argparse

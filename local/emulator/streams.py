@@ -1,13 +1,15 @@
-"""DynamoDB streams reach a function as Lambda delivers them.
+"""Delivers the records of DynamoDB streams to functions as Lambda does, in place of MiniStack's own delivery.
 
-- Every mapping of a stream has its own thread: a slow function does not hold up the mappings of queues.
+- An event source mapping, in short a mapping, names a stream and the function that receives the stream's records. Every
+  mapping of a stream has a thread of its own: a slow function does not hold up the mappings of queues.
 - The function's role must allow the four actions that read a stream.
 - A function may report the first record that failed (`batchItemFailures`); Lambda continues from the reported record.
 - Lambda splits a failed batch in two if the mapping says so, and retries with growing pauses until the mapping's limits
   (attempts, age) are reached. Lambda then sends a message about the batch to the destination for failures. The message
   holds no records, and is sent only if the function's role allows `sqs:SendMessage`.
-- The metric IteratorAge tells the age of the last record of every delivered batch. While a batch waits for its next
-  attempt, the clock of the metrics, which tests move on, counts for the age too.
+- The metric IteratorAge tells the age of the last record of every delivered batch. Tests can move the clock of the
+  metrics on. If a test does so after the first attempt at a batch, the later attempts report an age that is longer by
+  the time that the clock was moved.
 
 Sources: https://docs.aws.amazon.com/lambda/latest/dg/services-ddb-errors.html,
 https://docs.aws.amazon.com/lambda/latest/dg/services-ddb-batchfailurereporting.html,
@@ -57,7 +59,10 @@ def apply() -> None:
     from ministack.services import lambda_svc
 
     def wake_readers() -> bool:
-        """Wake the readers of all mappings. MiniStack's own loop calls this function after every write to a table."""
+        """Wake the readers of all mappings. Start readers of new mappings, and end readers of deleted mappings.
+
+        MiniStack's own loop calls this function after a write to a table, and at least once a second.
+        """
         there = {mapping["UUID"] for *_, mapping in lambda_svc._iter_all_esms()}
         for gone in _readers.keys() - there:
             _readers.pop(gone)
@@ -67,13 +72,13 @@ def apply() -> None:
                     _readers[mapping["UUID"]] = _Reader(account, region, mapping)
                     _readers[mapping["UUID"]].start()
                 _readers[mapping["UUID"]].woken.set()
-        return False  # the loop need not hurry: the readers do the work
+        return False  # MiniStack's loop would call again at once after True, but the readers do the work
 
     lambda_svc._poll_dynamodb_streams = wake_readers
 
 
 def unread() -> int:
-    """The records that mappings still have to deliver."""
+    """Return the number of records that mappings still have to deliver."""
     return sum(reader.unread() for reader in list(_readers.values()))
 
 
@@ -104,7 +109,10 @@ class _Reader(threading.Thread):
 
     @property
     def _positions(self) -> Any:
-        """Return the stream positions of all mappings. MiniStack sets the position when a mapping is created."""
+        """Return the stream positions of all mappings.
+
+        MiniStack sets the position when a mapping is created; `_next` sets a position that is missing.
+        """
         from ministack.services import lambda_svc
 
         return lambda_svc._dynamodb_stream_positions
@@ -124,8 +132,8 @@ class _Reader(threading.Thread):
                 self._deliver(batch)
 
     def _next(self) -> _Batch | None:
-        """Return the batch to deliver now, which is the first in `_work`. Records that the stream has dropped are
-        skipped.
+        """Return the batch to deliver now, the first in `_work`; None if all records are delivered. Records that the
+        stream has dropped are skipped.
         """
         from ministack.services import dynamodb, lambda_svc
 
@@ -219,7 +227,7 @@ class _Reader(threading.Thread):
 def _first_failed(result: dict[str, Any], records: _Records, *, reports_failures: bool) -> int | None:
     """Return the index of the first record that the function failed to process; None if all records succeeded.
 
-    A report without a valid record of the batch counts as a failure of the whole batch.
+    A report that names anything but records of the batch counts as a failure of the whole batch.
     """
     if result.get("error"):
         return 0

@@ -1,6 +1,6 @@
-"""The delivery of events to a webhook, as reliable and as careless as Stripe's.
+"""Delivers events to a webhook with the faults of Stripe's delivery: events may arrive late, twice or out of order.
 
-    in_order      every event is sent at once, after the answer to the event before
+    in_order      every event is sent as soon as the event before was answered
     doubled       every event is sent twice
     shuffled      every event is sent after a random part of `seconds`, so that events overtake each other
     late          every event is sent after `seconds`
@@ -8,8 +8,8 @@
 
 Sources: Stripe, "Receive Stripe events in your webhook endpoint" (docs.stripe.com/webhooks): the signature, the tries
 in live mode for up to three days with growing pauses, the answers that count as success (2xx; a redirect does not).
-Pauses and lateness pass on the sandbox's clock, and a moved clock ends them. The signature's time is the machine's, as
-the receiver compares that time with the receiver's own clock.
+A delivery becomes due by the sandbox's clock: a clock that is moved past the due time makes the delivery due at once. A
+signature, however, holds the real time, because the receiver compares the signature's time with the receiver's clock.
 """
 
 import asyncio
@@ -54,9 +54,9 @@ class Webhook:
         url: an http:// address on this machine.
         secret: the signing secret, whsec_...
         previous: the signing secret before the last rotation; while set, deliveries carry a second signature.
-        modes: the ways of delivery; with several, every event draws one.
+        modes: the ways of delivery; every event is delivered in a mode drawn at random from these modes.
         seconds: the lateness of `late`, and the longest lateness of `shuffled`.
-        seed: decides the draws.
+        seed: the seed of the random modes and of the random lateness.
         enabled_events: patterns of the types to send.
     """
 
@@ -100,7 +100,7 @@ class _Delivery:
 class Deliveries:
     """The waiting deliveries, and the task that sends each delivery at the delivery's time.
 
-    The task also lets time pass at the gateway: `pass_time` ends the payments and refunds whose time has come.
+    The task also calls `pass_time`, which gives payments in `processing` and pending refunds their results when due.
     """
 
     def __init__(self, world: World, pass_time: Callable[[], None]) -> None:
@@ -116,7 +116,7 @@ class Deliveries:
         self._in_turn, self._at_once = asyncio.Lock(), asyncio.Semaphore(_AT_ONCE)
 
     def set_webhook(self, webhook: Webhook | None) -> None:
-        """Send all later events and the waiting deliveries to the webhook. None: send nothing."""
+        """Send the waiting deliveries and all later events to the webhook. None: drop deliveries that become due."""
         self._webhook = webhook
         if webhook:
             self._random.seed(webhook.seed)
@@ -126,9 +126,9 @@ class Deliveries:
     def shown(self) -> dict[str, Any]:
         """Return the webhook, and what has become of the events.
 
-        The keys are `open` (the number of deliveries that are not over), `due` (the number of open deliveries whose
-        time has come), `drawn` (the number of events by mode), `tried` (the number of tries) and `tries` (the latest
-        tries with the status of the answer, oldest first).
+        The keys are `open` (the number of deliveries that wait or are being sent), `due` (the number of open deliveries
+        whose time has come), `drawn` (the number of events by mode), `tried` (the number of tries) and `tries` (the
+        latest tries with the status of the answer, oldest first).
         """
         now = self._world.exactly_now()
         return {
@@ -141,7 +141,7 @@ class Deliveries:
         }
 
     def wake(self) -> None:
-        """Look for due deliveries now, because the clock was moved."""
+        """Look for due deliveries now, because the clock, the webhook or the planned deliveries have changed."""
         self._woken.set()
 
     def take(self, event: Object) -> None:

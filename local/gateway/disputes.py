@@ -21,7 +21,9 @@ _DAY = 86400
 _DAYS_TO_RESPOND = 9
 _FEE = 1500  # the dispute fee in minor units of the account's currency
 _SETTLED_IN, _EXCHANGE_RATE = "usd", 1.25
-"""The account's only balance. Balance transactions of other currencies are in US dollars, at this rate."""
+"""The currency of the account's only balance, and the rate that converts the amount of a dispute in another currency
+to US dollars.
+"""
 
 _INQUIRY = "warning_"
 _OPEN = ("needs_response", "under_review")
@@ -61,7 +63,10 @@ def by_card(world: World, charge: Object) -> None:
 
 
 def create(world: World, charge: Object, reason: str, *, amount: int | None = None, inquiry: bool = False) -> Object:
-    """Open a dispute of a charge, whose money the bank has not taken yet. Raises 400 for an impossible dispute."""
+    """Open a dispute of a charge. The bank takes the money only in `withdraw`.
+
+    Raises 400 for an unknown reason, for an unpaid charge, and for an amount below 1 or above the charge's amount.
+    """
     amount = charge["amount"] if amount is None else amount
     if reason not in _REASONS:
         raise refused(f"reason must be one of {', '.join(_REASONS)}")
@@ -94,7 +99,10 @@ def create(world: World, charge: Object, reason: str, *, amount: int | None = No
 
 
 def withdraw(world: World, identity: str) -> Object:
-    """Let the bank take the disputed money, once. An inquiry becomes a chargeback. Raises 400 for a closed dispute."""
+    """Let the bank take the disputed money. An inquiry becomes a chargeback.
+
+    Raises 400 for a closed dispute, and for a dispute whose money the bank has taken already.
+    """
     dispute = world.at_path("dispute", identity)
     if dispute["balance_transactions"]:
         raise refused(f"Dispute {identity} has withdrawn its funds already.")
@@ -145,7 +153,9 @@ def _require_open(dispute: Object) -> None:
 
 
 def _balance_transaction(world: World, dispute: Object, *, withdrawal: bool) -> Object:
-    """Return the movement of the disputed money in the account's balance, whose currency is the account's."""
+    """Return the balance transaction that takes the disputed money from the account's balance or brings the
+    money back, in the account's currency.
+    """
     foreign = dispute["currency"] != _SETTLED_IN
     amount = round(dispute["amount"] * (_EXCHANGE_RATE if foreign else 1)) * (-1 if withdrawal else 1)
     fee = _FEE if withdrawal else 0

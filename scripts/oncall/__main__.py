@@ -1,4 +1,4 @@
-"""The command itself; see the package, and --help."""
+"""The commands with their arguments and options. The other modules of the package do the work."""
 
 import json
 from datetime import datetime

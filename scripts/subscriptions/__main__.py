@@ -1,4 +1,4 @@
-"""The command itself; see the package, and --help."""
+"""The commands with their arguments and options. The other modules of the package do the work."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -257,7 +257,7 @@ def renew_now_(ctx: click.Context, deployment: Deployment, subscription_id: str)
 @given
 @click.pass_context
 def resend_mail_(ctx: click.Context, deployment: Deployment, subscription_id: str, renewal_date: date) -> None:
-    """Send a receipt again that may not have arrived.
+    """Send again a receipt that may not have arrived.
 
     DATE is the first day of the period. The renewal must have the status mail_unknown or mail_failed. With
     mail_unknown, nobody knows whether the mail went out: the customer may receive the receipt twice. With mail_failed,
@@ -277,8 +277,8 @@ def clear_mail_fault_(
 ) -> None:
     """Clear a mail fault, and send the waiting mails.
 
-    Use this command if the address is right: mail to the address bounced or failed because of the mailbox, and the
-    mailbox works again. If the address is wrong, correct customer_email instead. First remove the address from SES's
+    Use this command if the address is right, but mail bounced or failed because of the mailbox, and the mailbox works
+    again. If the address is wrong, correct customer_email instead. First remove the address from SES's
     own suppression list with `aws sesv2 delete-suppressed-destination`, or the mail bounces at once.
 
     A customer who reported our mail as spam is mailed again only with the customer's consent.

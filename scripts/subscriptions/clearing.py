@@ -18,7 +18,9 @@ from scripts.subscriptions.renewing import Ended, run_workflow
 
 _SUPPRESSED = "OnAccountSuppressionList"
 _MOST_RUNS = 3
-"""The largest number of waiting mails of a period: the receipt, a notice, and a refund requested meanwhile."""
+"""The largest number of mails that can wait in a period, as a run of the workflow sends a single mail: the receipt, a
+notice, and the notice of a refund that was requested meanwhile.
+"""
 
 
 def clear_mail_fault(deployment: Deployment, subscription_id: str, why: str, *, customer_agrees: bool) -> Ended:
@@ -31,7 +33,8 @@ def clear_mail_fault(deployment: Deployment, subscription_id: str, why: str, *, 
         customer_agrees: whether a customer who reported our mail as spam has agreed to further mails.
 
     Raises:
-        Trouble: the address has no fault, or the fault must not be cleared.
+        Trouble: the address cannot receive mail at all; no fault is known and no mail waits; a customer who may have
+            reported spam has not agreed to mail; or somebody else changed the subscription meanwhile.
     """
     row = deployment.row(subscription_id)
     address = address_of(row)
@@ -73,7 +76,9 @@ def _waiting(deployment: Deployment, row: Mapping[str, Any]) -> list[Renewal]:
 
 
 def _mails(row: Mapping[str, Any], waiting: list[Renewal]) -> Iterator[Mail]:
-    """Yield the records of possibly parked mails: of the waiting periods, and of the reminders."""
+    """Yield the records of the mails that may have failed at the address: all mails of the waiting periods, and the
+    reminders.
+    """
     for renewal in waiting:
         yield from renewal.mails.values()
     try:
@@ -86,8 +91,8 @@ def _mails(row: Mapping[str, Any], waiting: list[Renewal]) -> Iterator[Mail]:
 def _was_complained_of(deployment: Deployment, row: Mapping[str, Any], address: Address) -> bool:
     """Tell whether the customer reported a mail to this address as spam, as far as known.
 
-    SES suppresses an address after a complaint as well as after a bounce. A later mail to the address bounces without
-    the reason for the suppression.
+    SES suppresses an address after a complaint as well as after a bounce. If a later mail to the address bounces, SES
+    does not say why the address was suppressed. A suppressed address therefore counts as a complaint.
     """
     if mail_faults.has_complained(row):
         return True
@@ -97,7 +102,7 @@ def _was_complained_of(deployment: Deployment, row: Mapping[str, Any], address: 
 
 
 def _mailed(deployment: Deployment, subscription_id: str, waiting: list[Renewal]) -> Ended:
-    """Run an execution to the end for every waiting mail."""
+    """Run the workflow for the waiting periods until no mail of a period is owed, and return the result."""
     new: list[Entry] = []
     left = 0
     for renewal in waiting:

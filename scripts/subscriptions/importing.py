@@ -72,8 +72,15 @@ class Judged:
 
 @dataclass(slots=True)
 class Tally:
-    """The results of all lines. due: the number of subscriptions due at once; late: those that missed a whole
-    period.
+    """The results of all lines.
+
+    Attributes:
+        lines: the number of lines with each verdict.
+        due: the number of subscriptions that are due at once.
+        late: the number of due subscriptions that have missed a whole period.
+        oldest: the earliest renewal date of a late subscription.
+        charges: the number of charges that are due at once.
+        money: the sum of these charges, by currency.
     """
 
     lines: Counter[Verdict] = field(default_factory=Counter)
@@ -106,7 +113,7 @@ class Import:
         register: the subscriptions.
         today: returns the present date for a row: the day of the row's test clock, if the row has a test clock and the
             deployment heeds test clocks; else the business's day.
-        asked: who imports, and when; None if nothing must be written.
+        asked: who imports, and when; None for a dry run, which writes nothing.
         charge_due: whether subscriptions that are already due are accepted.
         workers: the threads.
         lookup: asks the gateway about customer and card of new subscriptions; None skips the question.
@@ -125,13 +132,14 @@ class Import:
             yield from self.workers.map(self._settle, self._judge(batch))
 
     def _judge(self, batch: Iterable[Line]) -> list[Judged]:
-        """Return the lines with their results before anything is written. The result NEW is not final: see _settle."""
+        """Return each line with its result before the run writes. A NEW line may still fail in `_settle`."""
         lines = list(batch)
         good = {line.subscription.subscription_id: line.subscription for line in lines if line.subscription is not None}
         keys = ((each, new.customer_id) for each, new in good.items())
         standing = {each: [row] for each, row in self.register.rows(keys)}
-        # register.rows finds an id only together with the customer of the line. A run that writes notices a row of a
-        # different customer when the creation fails. A dry run creates nothing, and must read the rows of absent ids.
+        # register.rows finds a subscription only together with the customer of the line. If the subscription belongs to
+        # a different customer, a run with --apply learns so when the creation fails. A dry run creates nothing, and
+        # must therefore read the rows of every id that register.rows did not find.
         if self.asked is None:
             absent = [each for each in good if each not in standing]
             standing |= dict(zip(absent, self.workers.map(self.register.ledger.rows, absent), strict=True))

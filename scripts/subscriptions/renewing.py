@@ -1,4 +1,4 @@
-"""Renewals on request: renew at once, redrive a failed renewal, or resend a mail that may not have gone out."""
+"""Requests of a person: renew a subscription now, resend the mail of a receipt, or move the dead letters back."""
 
 import json
 from collections.abc import Mapping
@@ -30,7 +30,7 @@ _FAILED = {
 class Ended:
     """The end of a workflow run.
 
-    told: the result in words. new: the new events. well: whether nobody has to look.
+    told: the result in words. new: the new events of the timeline. well: False if a person must look into the result.
     """
 
     told: str
@@ -59,7 +59,7 @@ def resend_mail(deployment: Deployment, subscription_id: str, renewal_date: str)
         stands = f"The renewal's status: {renewal.status.words}"
         raise Trouble(f"{stands}. A mail is sent again only if the mail failed, or may not have gone out.")
     row = register.ledger.row(renewal) or {"subscription_id": subscription_id, "customer_id": renewal.customer_id}
-    if renewal.status is Status.MAIL_FAILED:  # once requested, the renewal is resumed if the address has changed
+    if renewal.status is Status.MAIL_FAILED:  # the workflow resends a failed mail to a changed address
         if is_in_vain(renewal.mails.get(receipt_mail(renewal)), address_of(row)):
             raise Trouble("The address is still the faulty address: correct customer_email first.")
     else:

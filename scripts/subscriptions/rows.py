@@ -1,8 +1,9 @@
-"""Reads a file of subscriptions, line by line: every line becomes a row, or a list of all faults. Pure.
+"""Reads a file of subscriptions, line by line: every line becomes a row, or a list of all faults.
 
-The file is CSV with a header, or JSON Lines, in UTF-8. The names are the attributes of a row; an empty cell is a
-missing attribute. Lines are checked by the API's own code for requests and the charge's own code for rows, so that
-imported subscriptions can be charged. The reader guesses nothing: 29,99 and 2025-3-1 are refused.
+The file is CSV with a header, or JSON Lines, in UTF-8. The columns of the header, and the keys of a JSON object, are
+the attributes of a row; an empty cell is a missing attribute. Two checks make sure that an imported subscription can be
+charged: the API's check of a new subscription, and the check of a row before every charge. The reader guesses nothing:
+29,99 and 2025-3-1 are refused.
 """
 
 import csv
@@ -101,7 +102,7 @@ def from_json_lines(lines: Iterable[str]) -> Iterator[Line]:
 
 
 def judge(fields: Mapping[str, Any]) -> Subscription | tuple[str, ...]:
-    """Return the row for these fields, or all faults. amount: a decimal string."""
+    """Return the row for these fields, or all faults. The amount among the fields is a decimal string."""
     unreadable = {name: f"{name} {why}" for name, why in map(_unreadable, fields.items()) if why}
     money = {name: fields[name] for name in ("amount", "currency") if name in fields}
     rest = {name: value for name, value in fields.items() if name not in money}
@@ -196,7 +197,7 @@ def _is_whole(cell: str | None) -> bool:
 
 
 def _unreadable(field: tuple[str, Any]) -> tuple[str, str | None]:
-    """Return the field's name, and the fault of the text according to the common rule for texts."""
+    """Return the field's name, and why the field's text must not be shown to people; None for a good text."""
     name, value = field
     return name, texts.fault(value) if isinstance(value, str) else None
 

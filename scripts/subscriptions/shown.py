@@ -22,7 +22,7 @@ console = Console(highlight=False, soft_wrap=False, width=None if sys.stdout.isa
 
 
 def escape(text: str) -> str:
-    """Return a text from a table or a file in printable form: without markup and without control characters."""
+    """Return a text from a table or a file in printable form: markup and control characters are escaped."""
     return markup.escape(texts.printable(text))
 
 
@@ -32,7 +32,10 @@ def say(text: str, style: str = "") -> None:
 
 
 def rows(found: Iterable[tuple[Mapping[str, Any], date, BadRow | None]]) -> None:
-    """Print subscriptions, a line each, with status and fault. The dates are the subscriptions' present dates."""
+    """Print subscriptions, a line each, with status and fault.
+
+    found: each subscription's row, the date of today by the subscription's clock, and the row's fault.
+    """
     table = _table("subscription", "customer", "status", "next charge", "amount", "plan", "fault")
     for row, today, wrong in found:
         shown = _for_people(showing.shown(row, today, wrong))

@@ -14,7 +14,7 @@ from renewals.gateway.port import Gateway, GatewayError, GatewayUnavailable
 from scripts.deployment import Deployment
 from scripts.plainly import Trouble
 
-_WAITS = (1, 2, 4, 8)  # seconds; a file asks faster than the gateway allows, and the gateway answers 429
+_WAITS = (1, 2, 4, 8)  # seconds before each repeated question: an import can exceed the gateway's rate limit (429)
 _UNSEEN = "--no-verify imports customers and cards without the lookup."
 
 
