@@ -44,10 +44,10 @@ class Entitlement:
     """What a customer may use.
 
     Attributes:
-        until: the first day that is neither paid nor granted without a payment, not counting grace; None if no such day
-            is known today.
-        grace_until: the first day after the grace that follows `until` if the charge for `until` was refused, or may
-            be refused; None if no grace would follow.
+        until: the first day after the days that are paid, or that need no payment, as in a trial. Days of grace do not
+            count. None if no such day is known today.
+        grace_until: the first day after the days of grace. Days of grace follow `until` if the charge for `until` was
+            refused, or may still be refused. None if no days of grace would follow.
     """
 
     reason: EntitlementReason
@@ -123,9 +123,9 @@ def _unpaid(row: Item, history: History, today: date, end: date | None, grace: t
 
 
 def _refusal(row: Item, history: History) -> tuple[EntitlementReason, date, date] | None:
-    """Return how the charge was refused, the first day that is not paid for that reason, and the day of the first
-    attempt. An attempt that is running now does not count: the refusal before still holds. None if no charge was
-    refused."""
+    """Return the reason of a refused charge, the first day that is unpaid because of the refusal, and the day of the
+    first attempt. Return None if no charge was refused. While a further attempt is running, the last refusal still
+    counts."""
     unsettled = history.unsettled
     if unsettled is not None:
         was_refused = unsettled.status in _REFUSED or unsettled.refusals
@@ -148,7 +148,7 @@ def _refused(
 
 
 def _later(day: date, by: timedelta) -> date:
-    """Return the day later by a span; the last of all days at most, which people write for "never"."""
+    """Return the day that lies `by` after `day`, but not later than 9999-12-31, which people write for "never"."""
     return day + by if by <= date.max - day else date.max
 
 

@@ -3,11 +3,12 @@
 An event is derived from what was recorded. Each event has one source, so that no event is told by two tables:
 
     renewals (the ledger)   payments, refused attempts, dunning, refunds           renewals.domain.news_of_periods
-    changes                 everything that was asked for on request               renewals.domain.news_of_changes
+    changes                 changes requested by the API or a command              renewals.domain.news_of_changes
     subscriptions           rows written by hand, scheduled ends, reminders        renewals.domain.news_of_rows
 
-Only steps forward are told: the facts of the new image of an item without the facts of the old image. An item that is
-put back from a backup, or copied into the table, therefore tells nothing.
+A write tells new facts only: the facts of the item after the write, without the facts of the item before the write. An
+item that somebody puts back from a backup, or copies into the table, tells nothing. Each of the three modules, and
+event_publisher.stream, has rules to recognize such an item.
 """
 
 from __future__ import annotations
@@ -91,7 +92,7 @@ class SubscriptionNow:
     """How a subscription stands when an event about the subscription is made.
 
     Attributes:
-        status: None if the row is gone, or has a status that is none of this system's.
+        status: None if the row is gone, or has a status unknown to this system.
         customer_id: None if the row is gone.
         entitled_until: the first day, YYYY-MM-DD, on which the customer is not entitled; today or earlier if the
             customer is not entitled now, None if no such day is known.
@@ -138,19 +139,24 @@ def event_id(deployment: str, fact: Fact) -> str:
 _SECOND = timedelta(seconds=1)
 _HALF_HOUR = timedelta(minutes=30)
 _MOST_AT_ONCE = 1000
-"""The microseconds left for the facts of one record."""
+"""The most facts of one record that get a sequence of their own. The last microseconds of a second are kept free for
+the sequences of such facts."""
 
 
 def sequence(committed: datetime, recorded: datetime | None, rank: int) -> int:
     """Return the sequence of a fact, in microseconds.
 
-    DynamoDB names the second in which a write was committed, and this second decides. Within the second, the moment
-    that the writer recorded decides: writers of two tables have only their clocks in common. A test clock moves the
-    recorded moment by whole half hours at least, so that only the rest of the half hour is looked at.
+    DynamoDB names the second in which a write was committed, and the committed second decides first. Within the second,
+    the moment that the writing function recorded in the item decides: for writes to two tables, only the clocks of the
+    functions show the order.
+
+    A test clock changes the day and keeps the time of day. The recorded moment is then wrong by days, or by days and an
+    hour or half an hour if the clocks were set forward or back between the days: always by a whole number of half
+    hours. The recorded moment and the second are therefore compared within their half hours.
 
     Args:
         committed: the moment of the write, in whole seconds.
-        recorded: the moment in the item; None for a row written by hand.
+        recorded: the moment in the item; None for a row of the subscriptions table, which records no such moment.
         rank: the place of the fact among the facts of the same write.
     """
     second = int(committed.timestamp())

@@ -1,4 +1,4 @@
-"""The events in the changes table: everything that was asked for on request. Pure."""
+"""The events in the changes table: the changes that somebody requested by the API or by a command. Pure."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The events of a billing period: payments, refused attempts, dunning and refunds. Pure.
 
-The ledger keeps every step of a period. The facts of a period are therefore all facts that the period ever told, and a
-later image of the period has the facts of an earlier image and the new facts.
+The ledger keeps every step of a period. The facts in a period's item are therefore all facts that happened so far. The
+item after a write has the facts of the item before the write, and the new facts.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from renewals.domain.stored import EndingRecord, RefundRecord, RefusalRecord
 
 _ASKS_FOR_THE_CUSTOMER = frozenset({"authentication_required", Status.ACTION_REQUIRED.value})
-"""The decline codes of a payment that the customer must confirm; the second stands where the gateway named no code."""
+"""The decline codes of a payment that the customer must confirm. `authentication_required` is the gateway's code. The
+ledger has the other code if the gateway named no code."""
 
 
 def facts_of_period(renewal: Renewal) -> list[Fact]:
@@ -32,8 +33,8 @@ def facts_of_period(renewal: Renewal) -> list[Fact]:
 def told_of_period(old: Renewal | None, new: Renewal | None) -> list[Fact]:
     """Return the new facts of a write.
 
-    A claimed period tells nothing yet. A period that appears whole was put back from a backup, or copied, and tells
-    nothing either.
+    A new claim tells nothing yet. If a period is new to the table and already has a payment or a refused attempt,
+    somebody put the period back from a backup, or copied the period, and the period tells nothing either.
 
     Args:
         old: the period before the write; None without a claim.
@@ -44,6 +45,7 @@ def told_of_period(old: Renewal | None, new: Renewal | None) -> list[Fact]:
     known = {fact.key for fact in facts_of_period(old)}
     failed = {name for name, each in old.refunds.items() if "failed_at" in each}
     facts = (fact for fact in facts_of_period(new) if fact.key not in known)
+    # No refund goes from failed to refunded. If a failed refund seems to be refunded, the item comes from a backup.
     return [fact for fact in facts if fact.type is not EventType.REFUNDED or fact.cause[1] not in failed]
 
 
@@ -57,7 +59,8 @@ def _of_payment(renewal: Renewal) -> Iterator[Fact]:
         if attempt:
             yield from _refused(renewal, attempt, step, at, first=not past_due)
             past_due = True
-        elif not (renewal.paid_at is not None and at > renewal.paid_at):  # a paid period fails only before its receipt
+        elif not (renewal.paid_at is not None and at > renewal.paid_at):
+            # A failure after the payment is left out: the receipt failed, and not the charge.
             yield from _ended(renewal, step, at, past_due=past_due)
             past_due = past_due and step["status"] != Status.GIVEN_UP
     if renewal.paid_at is not None:
@@ -77,7 +80,8 @@ def _refused(renewal: Renewal, attempt: str, refusal: RefusalRecord, at: datetim
         yield _fact(renewal, EventType.ACTION_REQUIRED, at, cause, **told)
     else:
         yield _fact(renewal, EventType.FAILED, at, cause, **told, outcome=Status.DECLINED.value)
-    if first and renewal.flag != Flag.SUBSCRIPTION_CHANGED:  # the row was moved, and stays as it is
+    # With the flag, the row was deleted or moved to a different date before the refusal. The ledger left the row alone.
+    if first and renewal.flag != Flag.SUBSCRIPTION_CHANGED:
         yield _status_changed(renewal, EventType.PAST_DUE, at, cause)
 
 

@@ -1,8 +1,9 @@
 """The events in the subscriptions table: rows written by hand, scheduled ends, and reminders. Pure.
 
-Everything else in a row follows from a step of the ledger or from a request, and is told there. A request raises the
-row's `version`. A step of the ledger, or the sweep, changes an attribute of _MARKS together with the status or a date.
-A write with neither was made by hand.
+Every other change of a row follows from a step of the ledger or from a request, and the ledger or the changes table is
+the source of the event. A request raises the row's `version`. A step of the ledger, or the sweep, changes an attribute
+of _MARKS together with the status or a date. A write that changes neither `version` nor an attribute of _MARKS was made
+by hand.
 
 A write that lowers `version`, the date of the last payment or the renewal date brings back an older row, and tells
 nothing.
@@ -26,11 +27,11 @@ if TYPE_CHECKING:
 
 _MARKS = ("payment_status", "transaction_id", "last_payment", "next_attempt", "refused_payment_method", NOTE, ENDED_ON)
 _HISTORY = ("version", PAID_UNTIL, *_MARKS)
-"""The attributes that this system writes. A row that is inserted with one of these attributes was created by a request,
-or is put back."""
+"""Attributes that only this system writes. If a new row has such an attribute, a request created the row, or somebody
+put the row back from a backup. The new row was not written by hand, and tells nothing here."""
 
 _MOVED = frozenset({"status", "renewal_date", "cancel_at"})
-"""The attributes of a row that the ledger's steps and the sweep change too."""
+"""The attributes that people change by hand, and that the ledger's steps and the sweep change as well."""
 
 _NOT_TOLD = frozenset({"customer_id", "anchor_day", "test_clock"})
 _OF_A_STATUS = {
@@ -50,7 +51,7 @@ def told_of_row(old: Item | None, new: Item | None, at: datetime, record: str, z
         old: the row before the write; None for a new row.
         new: the row after the write; None for a deleted row.
         at: the moment of the write.
-        record: the id of the stream's record, for a write that leaves no id of its own.
+        record: the id of the stream's record. The id identifies a write by hand, which leaves no id in the row.
         zone: the business's time zone, in which a scheduled end begins at midnight.
 
     Raises:
@@ -110,7 +111,7 @@ def _changed(old: Item, new: Item, at: datetime, record: str) -> list[Fact]:
 def _of_status(old: Item, new: Item) -> EventType:
     """Return the event of a status that was written by hand."""
     status = status_of(new)
-    if status is None:  # no status of this system: such a row is not charged, and named as a bad row
+    if status is None:  # a status unknown to this system: the row is never charged, and is reported as a bad row
         return EventType.UPDATED
     if status is SubscriptionStatus.ACTIVE and status_of(old) is SubscriptionStatus.PAST_DUE:
         return EventType.RECOVERED
