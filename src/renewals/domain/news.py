@@ -7,8 +7,8 @@ An event is derived from what was recorded. Each event has one source, so that n
     subscriptions           rows written by hand, scheduled ends, reminders        renewals.domain.news_of_rows
 
 A write tells new facts only: the facts of the item after the write, without the facts of the item before the write. An
-item that somebody puts back from a backup, or copies into the table, tells nothing. Each of the three modules, and
-event_publisher.stream, has rules to recognize such an item.
+item that somebody puts back from a backup, or copies into the table, tells nothing: news_of_periods, news_of_rows and
+event_publisher.stream have rules that recognize such an item.
 """
 
 from __future__ import annotations

@@ -45,7 +45,8 @@ def told_of_period(old: Renewal | None, new: Renewal | None) -> list[Fact]:
     known = {fact.key for fact in facts_of_period(old)}
     failed = {name for name, each in old.refunds.items() if "failed_at" in each}
     facts = (fact for fact in facts_of_period(new) if fact.key not in known)
-    # No refund goes from failed to refunded. If a failed refund seems to be refunded, the item comes from a backup.
+    # A refund with `failed_at` failed at the gateway for good. If such a refund becomes refunded, the write put back an
+    # older item.
     return [fact for fact in facts if fact.type is not EventType.REFUNDED or fact.cause[1] not in failed]
 
 
