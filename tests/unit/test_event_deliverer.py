@@ -1,4 +1,7 @@
-"""EventDeliverer: an event is posted until the receiver takes the event, signed anew, never to an address inside."""
+"""EventDeliverer posts an event until the receiver takes the event, with a new signature at each try.
+
+Nothing is posted to an address inside: an address of the machine, of a private network or of AWS's metadata.
+"""
 
 import json
 import socket
@@ -90,7 +93,7 @@ class Deliverer:
             self.queue.send_message(QueueUrl=SETTINGS["DELIVERIES_QUEUE_URL"], MessageBody=message, DelaySeconds=0)
 
     def run(self, span: timedelta, step: timedelta = timedelta(minutes=1)) -> None:
-        """Let time pass: Lambda delivers what is visible, and the schedule calls each minute."""
+        """Let time pass: Lambda delivers the visible messages, and after each step the schedule calls the function."""
         end = self.clock.now + span
         while True:
             while batch := self.queue.visible(3):
@@ -137,8 +140,8 @@ def test_an_event_is_posted_once_and_nothing_is_left(deliverer: Deliverer) -> No
 
 
 def test_the_tries_follow_the_schedule_and_end_in_the_dead_letter_queue(deliverer: Deliverer) -> None:
-    """A receiver that never takes the event hears eight tries at the advised moments, each signed anew; then the event
-    lies in the dead-letter queue."""
+    """A receiver that never takes the event hears eight tries, each with a new signature, at the moments that Standard
+    Webhooks advises. After the eighth try the event lies in the dead-letter queue."""
     deliverer.receiver.answers = lambda _: "status_500"
     deliverer.tell("evt_1")
     deliverer.run(timedelta(hours=45))
@@ -152,7 +155,8 @@ def test_the_tries_follow_the_schedule_and_end_in_the_dead_letter_queue(delivere
 
 
 def test_a_dead_letter_that_is_moved_back_is_tried_once_more(deliverer: Deliverer) -> None:
-    """The message of the dead-letter queue is a message of the queue, and is posted again."""
+    """A dead letter is a valid message of the deliveries queue: the event of a dead letter that is moved back is posted
+    again."""
     deliverer.receiver.answers = lambda _: "status_500"
     deliverer.tell("evt_1")
     deliverer.run(timedelta(hours=45))
@@ -166,8 +170,8 @@ def test_a_dead_letter_that_is_moved_back_is_tried_once_more(deliverer: Delivere
 @pytest.mark.parametrize("events", share([40, 2_000], of=2))
 @pytest.mark.parametrize("trouble", ["status_500", "timed_out", "heard_but_slow"])
 def test_a_receiver_that_is_down_for_two_days_misses_nothing(deliverer: Deliverer, events: int, trouble: str) -> None:
-    """While the receiver answers 500, not at all, or too late for most of two days, no event is lost, and all are heard
-    under their ids after it is back."""
+    """The receiver answers 500, answers not at all, or answers too late for 40 hours: no event is lost, and in the end
+    the receiver has heard every event under the event's id."""
     back = START + timedelta(hours=40)
     deliverer.receiver.answers = lambda now: None if now >= back else trouble
     ids = [f"evt_{n}" for n in range(events)]
@@ -178,7 +182,8 @@ def test_a_receiver_that_is_down_for_two_days_misses_nothing(deliverer: Delivere
 
 
 def test_a_function_that_ends_at_any_call_loses_nothing(deliverer: Deliverer) -> None:
-    """The process ends before or after any call, of three deliveries that fail three times: each event is heard."""
+    """Three events fail three times each, and the process ends once, before or after any call: the receiver hears each
+    event in the end."""
     back = START + timedelta(minutes=20)
     deliverer.receiver.answers = lambda now: None if now >= back else "status_500"
 
@@ -200,7 +205,7 @@ def test_a_function_that_ends_at_any_call_loses_nothing(deliverer: Deliverer) ->
     assert live(None) > len(moments)
     for moment in moments:
         live(moment)
-    assert sum(ended) > 50  # a refused post has no moment after it
+    assert sum(ended) > 50  # not 60: a post that is refused raises, and nothing is cut off after such a call
 
 
 @pytest.mark.parametrize(
@@ -238,7 +243,7 @@ def test_while_a_secret_is_rotated_both_signatures_are_sent(deliverer: Deliverer
 
 
 def test_the_sample_event_is_posted(deliverer: Deliverer) -> None:
-    """The sample in events/ is a batch of the queue as Lambda delivers the batch."""
+    """The sample in events/ has the form in which Lambda delivers a batch of the queue, and the sample is posted."""
     sample = json.loads((EVENTS / "event_deliverer.json").read_text())
     assert app.handler(sample, None) == {"batchItemFailures": []}
     assert [event["type"] for event in deliverer.receiver.heard] == ["renewal.paid"]
@@ -254,8 +259,8 @@ def test_the_sample_event_is_posted(deliverer: Deliverer) -> None:
        64:ff9b:1::a00:1 2002:7f00:1::""".split(),
 )
 def test_an_address_inside_is_known(address: str) -> None:
-    """Addresses of the machine, of private networks and of AWS's metadata are inside, also as an IPv6 address that is
-    translated to IPv4."""
+    """Addresses of the machine, of private networks, of AWS's metadata and of reserved ranges are inside, and so are
+    IPv6 addresses that stand for such an IPv4 address."""
     assert not is_outside(ip_address(address))
 
 
@@ -283,7 +288,7 @@ def _resolves(monkeypatch: pytest.MonkeyPatch, *answers: list[str]) -> list[obje
 
 @pytest.mark.parametrize("found", [["169.254.169.254"], ["93.184.215.14", "10.0.0.1"], ["::ffff:10.0.0.1"], []])
 def test_a_host_with_an_address_inside_gets_nothing(monkeypatch: pytest.MonkeyPatch, found: list[str]) -> None:
-    """A host gets no connection if any of its addresses is inside."""
+    """A host gets no connection if any address of the host is inside, or if the host has no address."""
     _resolves(monkeypatch, found)
     monkeypatch.setattr(posting, "connected", lambda *_: pytest.fail("connected"))
     with pytest.raises(NotDelivered, match=r"^(address_inside|no_address)$"):
@@ -291,8 +296,8 @@ def test_a_host_with_an_address_inside_gets_nothing(monkeypatch: pytest.MonkeyPa
 
 
 def test_the_connection_goes_to_the_checked_address(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A host that gives another address at the second look-up (DNS rebinding) is connected at the address that was
-    checked, by one look-up."""
+    """The host is looked up once, and the connection goes to the checked address: a host that would give a different
+    address at a second look-up (DNS rebinding) gains nothing."""
     asked, reached = _resolves(monkeypatch, ["93.184.215.14"], ["127.0.0.1"]), []
 
     def connect(address: posting.CheckedAddress, port: int) -> socket.socket:
@@ -315,7 +320,7 @@ def test_nothing_but_https_is_posted_to(url: str) -> None:
 
 @pytest.mark.parametrize("url", ["https://127.0.0.1:1/", "https://localhost:1/", "https://[::1]:1/", "https://0x7f.1/"])
 def test_this_machine_gets_nothing(url: str) -> None:
-    """On AWS the function's own machine is inside, under each of its names."""
+    """Except on the local stack, nothing is posted to the function's own machine, whatever name the URL uses."""
     with pytest.raises(NotDelivered, match=r"^(address_inside|no_address)$"):
         post(url, b"{}", {})
 
@@ -386,7 +391,7 @@ def test_an_answer_that_drips_is_ended(receiver: tuple[str, list[bytes]], monkey
 
 @pytest.fixture
 def safe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ThreadingHTTPServer]:
-    """A receiver with https, whose certificate for app.example is trusted. Each host is found at the receiver."""
+    """A receiver with https and a trusted certificate for app.example. Every host name leads to the receiver."""
     key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
     made = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=app.example"
     names = ["-addext", "subjectAltName=DNS:app.example", "-keyout", str(key), "-out", str(certificate)]
@@ -415,8 +420,8 @@ def test_a_certificate_of_another_name_is_refused(safe: ThreadingHTTPServer) -> 
 def test_the_time_that_ends_while_the_connection_is_made_ends_the_request(
     safe: ThreadingHTTPServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The time runs out during the handshake, when no socket is there to be shut down: nothing is sent any more, and an
-    answer that drips cannot hold the function up."""
+    """The time for the request runs out before the connection stands, when the timer has no socket to shut down: the
+    function sends nothing, and an answer that drips cannot hold the function up."""
     monkeypatch.setattr(posting, "SECONDS", 0.5)
     reach = posting.connected
 
@@ -435,7 +440,7 @@ def test_the_time_that_ends_while_the_connection_is_made_ends_the_request(
 def test_the_ordinary_port_is_not_named_in_the_header(
     safe: ThreadingHTTPServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The header Host is the host alone at port 443, as every client sends it, and names every other port."""
+    """The header Host names the port only if the port is not 443, as every client does."""
     reach = posting.connected
     monkeypatch.setattr(posting, "connected", lambda address, _: reach(address, safe.server_port))
     post("https://app.example/200", b"{}", {}, may_be_local=True)

@@ -49,10 +49,15 @@ def test_each_type_of_event_has_a_handler() -> None:
 
 @dataclass(frozen=True)
 class Story:
-    """What the gateway tells of a period's payment.
+    """A renewal whose payment changes at the gateway.
 
-    card: the subscription's card. begins: the first run of the workflow. happens: what then happens at the gateway.
-    told: the types of the events. status, mails: how the period ends.
+    Attributes:
+        card: the subscription's card.
+        begins: the first run of the workflow.
+        happens: the later change of the payment at the gateway.
+        told: the types of the events that the gateway sends.
+        status: the period's status at the end of the story.
+        mails: all mails of the story.
     """
 
     card: str
@@ -68,14 +73,14 @@ def _renew(door: Door) -> None:
 
 
 def _process(door: Door) -> None:
-    """The bank takes its time."""
+    """Renew, but the bank does not decide at once: the payment stays in the status processing."""
     door.world.gateway.trouble.append(("confirm", "processing"))
     _renew(door)
 
 
 def _cut_after(call: str) -> Callable[[Door], None]:
     def begin(door: Door) -> None:
-        """The process of ProcessPayment ends after a call of the gateway."""
+        """End the process of ProcessPayment just after the call (tests.cuts numbers the moments)."""
         calls = _copy_run(door)
         door.world.cuts.at = 2 * (len(door.world.cuts.calls) + calls.index(call)) + 1
         with pytest.raises(Cut):
@@ -85,14 +90,14 @@ def _cut_after(call: str) -> Callable[[Door], None]:
 
 
 def _cut_before_confirm(door: Door) -> None:
-    """The process of ProcessPayment ends when the ledger holds the payment's id, before the payment is confirmed."""
+    """End the process of ProcessPayment when the ledger holds the payment's id, before the payment is confirmed."""
     door.world.cuts.at = 2 * (len(door.world.cuts.calls) + _copy_run(door).index("gateway.confirm"))
     with pytest.raises(Cut):
         door.world.charge("first", door.now).renew(_asked())
 
 
 def _copy_run(door: Door) -> list[str]:
-    """Return the calls of the charge, from a run of a copy."""
+    """Run the charge in a copy of the world, and return the calls that the charge makes."""
     copied = door.world.copies()()
     before = len(copied.cuts.calls)
     copied.charge("first", door.now).renew(_asked())
@@ -156,18 +161,18 @@ WAYS: dict[str, tuple[Callable[[list[Any]], list[Any]], timedelta | None]] = {
     "a week late": (_once, 7 * DAY),
     "never": (_once, None),
 }
-"""What happens to the events: their order, and how late they come; None: they never come."""
+"""What happens to the events in each way: their order and number, and their delay (None: no event arrives)."""
 
 
 def _live(door: Door, days: int) -> None:
-    """Let days pass: the hourly sweep takes up what is unfinished or due, and events that wait are looked at again."""
+    """Let days pass. On each day the worker looks again at waiting events, and a sweep requests the period once."""
     for _ in range(days):
         door.later(DAY)
         door.world.run(f"sweep-{door.now:%d}", door.now, period=PERIOD)
 
 
 def _end(door: Door) -> tuple[Any, ...]:
-    """Return the end of a story: the ledger's status, the mails, the money and the differences that an audit names."""
+    """Return the ledger's status, the mails, the number of charges, and the numbers of differences in an audit."""
     world = door.world
     audited = Auditor(world=world, now=door.now + DAY).audit(whole("2026-01-30", f"{door.now:%Y-%m-%d}"))
     item = world.items()[PERIOD]
@@ -177,8 +182,8 @@ def _end(door: Door) -> tuple[Any, ...]:
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("story", STORIES)
 def test_the_end_is_right_whatever_happens_to_an_event(door: Door, story: str, way: str) -> None:
-    """Each story ends with the same status, mails, charges and a clean audit, whether its events come once, twice, in
-    the wrong order, while a lease is live, a week late or never."""
+    """Each story ends with the same status, mails, charges and a clean audit, whether the story's events arrive once,
+    twice, in the wrong order, two minutes late (after the lease), a week late or never."""
     told, (order, late) = STORIES[story], WAYS[way]
     door.world.subscribe(payment_method=told.card)
     told.begins(door)
@@ -200,8 +205,8 @@ def test_the_end_is_right_whatever_happens_to_an_event(door: Door, story: str, w
 
 @pytest.mark.parametrize("call", ["gateway.create", "gateway.confirm", "dynamodb.TransactWriteItems"])
 def test_an_event_that_comes_before_its_cause_is_recorded(door: Door, call: str) -> None:
-    """The gateway tells of a payment while the charge still runs, before the payment's id or its result is recorded:
-    the event waits for the lease, and the customer is charged and mailed once."""
+    """An event arrives while the charge still runs, before the ledger holds the payment's id or result: the worker
+    looks at the event again after the lease has ended, and the customer is charged and mailed once."""
     world = door.world
     world.subscribe()
     first = _copy_run(door).index(call)
@@ -220,8 +225,8 @@ def test_an_event_that_comes_before_its_cause_is_recorded(door: Door, call: str)
 
 
 def test_an_event_that_comes_before_its_payment_is_known_is_looked_at_again(door: Door) -> None:
-    """The event comes before the ledger holds the payment's id, and the charge is cut off later: the event waits for
-    the lease, and ends the renewal without the sweep."""
+    """The event arrives before the ledger holds the payment's id, and the charge is cut off after the confirmation:
+    when the lease has ended, the worker runs the workflow for the event, and no sweep is needed to end the renewal."""
     world = door.world
     world.subscribe()
     calls, ends = _copy_run(door), world.cuts.happens
@@ -265,8 +270,8 @@ def test_a_payment_that_the_customer_completes_is_receipted_at_once(door: Door, 
 
 
 def test_the_event_of_a_renewal_is_known_already(door: Door) -> None:
-    """Each renewal causes an event of its own: the ledger says paid, and neither the workflow nor the gateway is
-    asked."""
+    """The gateway sends an event for every ordinary renewal. The worker reads in the ledger that the period is paid,
+    and calls neither the workflow nor the gateway."""
     door.world.subscribe()
     door.world.run()
     door.world.cuts.calls.clear()
@@ -276,8 +281,8 @@ def test_the_event_of_a_renewal_is_known_already(door: Door) -> None:
 
 
 def test_an_event_that_meets_a_live_lease_is_looked_at_after_it(door: Door) -> None:
-    """The run that confirmed the payment was cut off. The event comes while the lease is live, starts nothing, and ends
-    the renewal after the lease, without the sweep."""
+    """The run that confirmed the payment was cut off. While the lease is live, an event starts nothing. After the
+    lease, the worker runs the workflow for the event, and no sweep is needed to end the renewal."""
     door.world.subscribe()
     STORIES["cut off and paid"].begins(door)
     _deliver_all(door)
@@ -288,8 +293,8 @@ def test_an_event_that_meets_a_live_lease_is_looked_at_after_it(door: Door) -> N
 
 
 def test_an_event_of_a_payment_that_the_ledger_does_not_hold_is_passed_over(door: Door) -> None:
-    """An event leads by its metadata to a period, whose payment must be the same: the event of a different payment, or
-    of an unknown or faulty period, is acknowledged, and nothing runs."""
+    """The metadata of an event names a period, and the period must have the event's payment. An event with a different
+    payment, an unknown period, an invalid renewal date or no metadata is acknowledged, and nothing runs."""
     door.world.subscribe(payment_method="pm_3ds")
     door.world.run()
     for metadata in ({}, {"renewal_date": "2026-02-28"}, {"renewal_date": "x"}, {"subscription_id": "sub_2"}):
@@ -302,8 +307,9 @@ def test_an_event_of_a_payment_that_the_ledger_does_not_hold_is_passed_over(door
 
 
 def test_an_event_of_another_deployment_or_mode_is_passed_over(door: Door, capsys: pytest.CaptureFixture[str]) -> None:
-    """The key of this deployment is a test key: an event about real money is acknowledged and counted, as is an event
-    that reached the queue although the event names a different deployment."""
+    """With a test key, the worker counts an event about real money and does not act on the event; the same goes for an
+    event in the queue that names a different deployment. Once a live key has replaced the test key, the worker acts on
+    an event about real money."""
     door.world.subscribe(payment_method="pm_3ds")
     door.world.run()
     door.world.gateway.succeed("pi_1")
@@ -323,8 +329,8 @@ def test_an_event_of_another_deployment_or_mode_is_passed_over(door: Door, capsy
 
 
 def test_an_event_is_not_passed_over_by_a_key_that_cannot_be_read(door: Door) -> None:
-    """While Secrets Manager falters, an event of the other mode than the known key's comes back: the key may have just
-    been replaced, and the event tells of a payment."""
+    """The worker knows a test key, and an event about real money arrives while Secrets Manager fails. The worker cannot
+    find out whether a live key has replaced the test key, and therefore keeps the event for a later try."""
     door.world.subscribe(payment_method="pm_3ds")
     door.world.run()
     assert door.post(_event("payment_intent.processing")) == 200
@@ -344,8 +350,8 @@ def test_an_event_is_not_passed_over_by_a_key_that_cannot_be_read(door: Door) ->
 @pytest.mark.parametrize("kind", [each.value for each in GatewayEventType])
 @pytest.mark.parametrize("card", ["pm_3ds", "pm_declined", "pm_ok"])
 def test_an_event_that_lies_changes_nothing(door: Door, kind: str, card: str) -> None:
-    """An event says what the gateway does not say: the workflow asks the gateway, and nobody is charged, mailed or
-    ended because of the event."""
+    """An event claims a change that did not happen at the gateway. The workflow asks the gateway, and the false event
+    causes no charge, no mail, and no change of the period's status or the subscription."""
     door.world.subscribe(payment_method=card)
     door.world.run()
     before = door.world.items(), door.world.row(), door.world.mail_kinds(), list(door.world.gateway.attempts)
@@ -358,8 +364,8 @@ def test_an_event_that_lies_changes_nothing(door: Door, kind: str, card: str) ->
 @pytest.mark.parametrize("card", ["pm_3ds", "pm_declined"])
 @pytest.mark.parametrize("due", ["dunning date", "new card"])
 def test_an_event_makes_no_attempt(door: Door, card: str, due: str) -> None:
-    """On a dunning date, and after an update of the payment method, an event that lies makes no attempt, moves no
-    dunning date and mails nothing: the sweep alone retries the payment."""
+    """On a dunning date, or after an update of the payment method, a false event makes no attempt, moves no dunning
+    date and causes no mail: the sweep alone retries the payment."""
     world = door.world
     world.subscribe(payment_method=card)
     world.run()
@@ -377,8 +383,8 @@ def test_an_event_makes_no_attempt(door: Door, card: str, due: str) -> None:
 @pytest.mark.parametrize("paid", [False, True])
 @pytest.mark.parametrize("card", ["pm_ok", "pm_ok_later"])
 def test_an_event_of_a_failed_period_only_asks(door: Door, card: str, *, paid: bool) -> None:
-    """A period failed and waits for a person. An event has the gateway asked: a paid payment is recorded and
-    receipted, and an unpaid payment is left as it is, even after an update of the payment method."""
+    """A failed period waits for a person, and an event arrives. The workflow asks the gateway about the payment: a paid
+    payment is recorded and receipted, and an unpaid payment is not tried again, even with a new payment method."""
     world = door.world
     world.subscribe()
     _cut_before_confirm(door)
@@ -397,8 +403,8 @@ def test_an_event_of_a_failed_period_only_asks(door: Door, card: str, *, paid: b
 
 
 def test_an_event_claims_no_period(door: Door) -> None:
-    """An event has a period given up whose subscription got a different customer at the gateway. The next claim, with
-    the new customer's card, is left to the sweep."""
+    """The subscription got a different customer at the gateway after the charge was cut off. An event lets the workflow
+    give the old claim up, but not claim the period again: only the sweep does so, and charges the new customer."""
     world = door.world
     world.subscribe()
     _cut_before_confirm(door)
@@ -438,7 +444,7 @@ def test_an_event_of_a_subscription_that_is_gone_charges_nothing(door: Door, sta
 
 
 def test_an_event_starts_no_period_of_its_own(door: Door) -> None:
-    """A period that is due and not claimed is not charged because of an event."""
+    """An event never starts the charge of a period that is due but not yet claimed."""
     door.world.subscribe()
     for kind in GatewayEventType:
         assert door.post(_event(kind)) == 200
@@ -447,7 +453,7 @@ def test_an_event_starts_no_period_of_its_own(door: Door) -> None:
 
 
 def test_charging_that_is_off_stays_off(door: Door) -> None:
-    """While charging is off, an event of a paid payment is recorded, and nothing is charged."""
+    """While charging is off, an event of a paid payment leads to the record of the payment, and to no new charge."""
     world = door.world
     world.subscribe(payment_method="pm_3ds")
     world.run()
@@ -484,7 +490,7 @@ def test_an_event_that_fails_comes_back_and_ends_as_a_dead_letter(door: Door) ->
     "trouble", [error("ThrottlingException", "StartSyncExecution"), ReadTimeoutError(endpoint_url="https://states")]
 )
 def test_an_error_of_aws_loses_no_event(door: Door, monkeypatch: pytest.MonkeyPatch, trouble: Exception) -> None:
-    """Where AWS fails, the event comes back, and ends in the same state."""
+    """After an error of AWS, the queue delivers the event again, and the renewal ends as without the error."""
     door.world.subscribe(payment_method="pm_3ds")
     door.world.run()
     door.world.gateway.succeed("pi_1")
@@ -512,7 +518,7 @@ def test_a_message_that_is_no_event_is_a_dead_letter_soon(door: Door) -> None:
 
 
 def test_a_lease_that_never_ends_is_bounded(door: Door) -> None:
-    """An event that meets a live lease at each look ends in the dead-letter queue after five looks."""
+    """An event that meets a live lease at each of five tries ends in the dead-letter queue."""
     door.world.subscribe()
     STORIES["cut off and paid"].begins(door)
     _deliver_all(door)
@@ -525,8 +531,8 @@ def test_a_lease_that_never_ends_is_bounded(door: Door) -> None:
 
 
 def test_another_execution_at_work_is_waited_for(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An execution takes the period over between the look and the run, and asked the gateway before the payment
-    changed: the event is looked at again after the lease of that execution."""
+    """A second execution takes the period over after the worker has read the ledger, and may have asked the gateway
+    before the payment changed. The worker therefore looks at the event again after the second execution's lease."""
     world = door.world
     world.subscribe()
     STORIES["cut off and paid"].begins(door)
@@ -558,8 +564,8 @@ def test_a_test_clock_decides_about_the_lease(door: Door) -> None:
 
 
 def test_a_storm_of_events_loses_nothing(door: Door) -> None:
-    """50 payments are confirmed at the bank at once, among 400 events of payments that are not ours. All events come
-    twice, in any order: of 1,000 events none is lost, and each payment is recorded, receipted and mailed once."""
+    """50 payments are confirmed at the bank, which causes 100 events, and 400 events are about unknown payments. All
+    events arrive twice, in any order: no event is lost, and each payment is recorded, receipted and mailed once."""
     world, numbers = door.world, range(50)
     for number in numbers:
         name = f"sub_{number}"
