@@ -75,14 +75,8 @@ class Door:
             self.work()
 
     def _act_on(self, message: dict[str, Any]) -> None:
-        record = {
-            "messageId": message["MessageId"],
-            "receiptHandle": message["ReceiptHandle"],
-            "body": message["Body"],
-            "attributes": message["Attributes"],
-        }
         with self.deployed():
-            reply: dict[str, Any] = gateway_worker.app.handler({"Records": [record]}, None)
+            reply: dict[str, Any] = gateway_worker.app.handler({"Records": [record_of(message)]}, None)
         if not reply["batchItemFailures"]:
             self.queue.delete_message(ReceiptHandle=message["ReceiptHandle"])
 
@@ -92,11 +86,13 @@ class Door:
             return {"executionArn": "arn", "status": self.trouble.pop(0)}
         request, name = json.loads(q["input"]), f"event-{len(self.ran)}"
         try:
-            state = workflow.RENEWAL.run(request, name, FUNCTIONS, 1)
+            state, output = workflow.RENEWAL.ended(request, name, FUNCTIONS, 1)
         except Cut:
-            state = "cut"
+            state, output = "cut", {}
         self.ran.append((request, state))
-        return {"executionArn": name, "status": "SUCCEEDED" if state in ("Success", "PaymentDeclined") else "FAILED"}
+        if state not in ("Success", "PaymentDeclined"):
+            return {"executionArn": name, "status": "FAILED"}
+        return {"executionArn": name, "status": "SUCCEEDED", "output": json.dumps(output)}
 
     def _get_secret_value(self, SecretId: str) -> dict[str, str]:  # noqa: N803  (boto3's name)
         if self.store_falters:
@@ -131,6 +127,12 @@ class Door:
                 yield
             finally:
                 self._is_deployed = False
+
+
+def record_of(message: dict[str, Any]) -> dict[str, Any]:
+    """Return a received message in the form in which Lambda hands messages to a function."""
+    names = {"messageId": "MessageId", "receiptHandle": "ReceiptHandle", "body": "Body", "attributes": "Attributes"}
+    return {name: message[theirs] for name, theirs in names.items()}
 
 
 def forget_secrets() -> None:

@@ -52,6 +52,10 @@ class Workflow:
         product ends a function as on Lambda, and a Cut ends the function's process. Any other error is raised: such an
         error is a mistake, and must not pass for an error that the workflow handles.
         """
+        return self.ended(sent, execution, functions, tries)[0]
+
+    def ended(self, sent: Json, execution: str, functions: Functions, tries: int | None = None) -> tuple[str, Json]:
+        """Run an execution like `run`, and return the name of the final state with the execution's output."""
         name, data = self._definition["StartAt"], sent
         while True:
             state: State = self._definition["States"][name]
@@ -60,7 +64,7 @@ class Workflow:
             elif state["Type"] == "Choice":
                 name = _choose(state, data)
             else:
-                return str(name)
+                return str(name), data
 
 
 def _expect(part: State, fields: set[str], *, some: bool = False) -> None:

@@ -2,15 +2,18 @@
 
 Event: a batch of SQS; renewals.domain.gateway_event describes the messages. Reply: {"batchItemFailures": [...]}, the
 messages to be delivered again. If an execution holds the lease of the event's period, and so works on the period, the
-message comes back after the lease. Any other failed message comes back after 1, 2, 4 and 8 minutes. After the fifth
-delivery the queue moves a failed message to the dead-letter queue. A message that is no event comes back without a
-wait, and is therefore in the dead-letter queue within seconds.
+message comes back after the lease. A message comes back after an hour while the gateway rejects our account or key, and
+while this version does not know the type of the event: a younger version may have queued the message. Any other failed
+message comes back after 1, 2, 4 and 8 minutes. After the fifth delivery the queue moves a failed message to the
+dead-letter queue. A message that is no event comes back without a wait, and is therefore in the dead-letter queue
+within seconds.
 
 gateway_worker.handlers has the table from the type of an event to its handler.
 """
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
 from functools import cache
 
@@ -19,13 +22,13 @@ from botocore.exceptions import BotoCoreError, ClientError
 from gateway_worker.handlers import HANDLERS
 from gateway_worker.handling import EventOutcome, Handled, Seams, later, passed_over
 from gateway_worker.mode import is_of_our_mode
-from renewals.domain.errors import RenewalError
-from renewals.domain.gateway_event import GatewayEvent, NotTaken
+from renewals.domain.gateway_event import GatewayEvent, NotTaken, UnknownType
 from renewals.domain.item_values import fields, text, whole
+from renewals.domain.reasons import Reason
 from renewals.domain.renewal import Renewal
 from renewals.domain.request import RenewalRequest
 from renewals.gateway import access as gateway_access
-from renewals.gateway.port import is_of_deployment
+from renewals.gateway.port import GatewayUnauthorized, is_of_deployment
 from renewals.ledger.table import Ledger
 from renewals.runtime import aws, clock, telemetry
 from renewals.runtime.clock import Moment
@@ -33,6 +36,9 @@ from renewals.runtime.settings import setting
 from renewals.runtime.telemetry import Event, Reply, records
 
 _FIRST_WAIT = timedelta(minutes=1)
+_UNTIL_A_PERSON_ACTS = timedelta(hours=1)
+"""A person must mend the account at the gateway, or deploy the younger version. Five tries last four hours."""
+
 MOST_TRIES = 5
 """The queue's maxReceiveCount: the deliveries of a message before the dead-letter queue takes the message."""
 
@@ -56,6 +62,9 @@ def _wait_after(record: Event) -> timedelta | None:
     telemetry.correlate({}, message_id=record["messageId"])
     try:
         event = GatewayEvent.from_json(text(record, "body"))
+    except UnknownType as unknown:
+        telemetry.logger().error("not handled", extra={"error": str(unknown)})
+        return _UNTIL_A_PERSON_ACTS
     except NotTaken as bad:
         telemetry.logger().error("not an event", extra={"error": str(bad)})
         return timedelta()
@@ -81,8 +90,10 @@ def _handled(event: GatewayEvent) -> Handled:
         if not is_of_our_mode(event):
             return passed_over("another mode")
         return HANDLERS[event.type](event, _seams())
-    except (RenewalError, BotoCoreError, ClientError) as error:
-        telemetry.logger().error("not handled", extra={"error": str(error)})
+    except GatewayUnauthorized:
+        return later("the gateway rejects our account or key", _UNTIL_A_PERSON_ACTS)
+    except Exception as error:  # noqa: BLE001  (whatever fails, the event comes back, and the batch goes on)
+        telemetry.logger().error("not handled", extra={"error": telemetry.named(error)})
         return later("an error")
 
 
@@ -107,12 +118,21 @@ def _moment_of(period: Renewal) -> Moment:
 
 def _succeeds(request: RenewalRequest) -> bool:
     """Run the workflow to its end, and return whether the execution succeeded. AWS answers with HTTP 200 even if the
-    execution fails: only the execution's status shows the failure."""
+    execution fails: only the execution's status shows the failure.
+
+    Raises:
+        GatewayUnauthorized: the gateway turned the workflow away. The execution succeeded nevertheless, but has learnt
+            nothing about the payment.
+    """
     ended = aws.synchronous_workflows().start_sync_execution(
         stateMachineArn=setting("STATE_MACHINE_ARN"), input=request.to_json()
     )
     telemetry.correlate({}, execution=ended["executionArn"])
-    return ended["status"] == "SUCCEEDED"
+    if ended["status"] != "SUCCEEDED":
+        return False
+    if json.loads(ended["output"]).get("reason") == Reason.GATEWAY_ACCOUNT:
+        raise GatewayUnauthorized(Reason.GATEWAY_ACCOUNT)
+    return True
 
 
 def _come_back(record: Event, *, after: timedelta) -> None:

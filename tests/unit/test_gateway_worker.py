@@ -1,6 +1,7 @@
 """Events of the gateway about payments: whatever happens to an event, ledger, mails and audit end in the same right
 state."""
 
+import json
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -11,12 +12,14 @@ from typing import Any
 import pytest
 from botocore.exceptions import ReadTimeoutError
 
+import gateway_worker.app
 from gateway_worker.handlers import HANDLERS
+from gateway_worker.handling import Handled
 from renewal_audit.audit import whole
 from renewals.domain.gateway_event import GatewayEventType
 from renewals.domain.item_values import storable
 from renewals.domain.request import RenewalRequest
-from tests.door import Door, forget_secrets
+from tests.door import Door, forget_secrets, record_of
 from tests.fake_aws import error
 from tests.fakes import NOON, Cut, World
 from tests.unit.test_audit import Auditor
@@ -585,3 +588,71 @@ def test_a_storm_of_events_loses_nothing(door: Door) -> None:
     assert [item["status"] for item in items] == ["done"] * len(numbers)
     assert [sorted(item["mails"]) for item in items] == [["action_required_1", "receipt_1"]] * len(numbers)
     assert (len(world.gateway.charges), len(door.ran), door.queue.dead) == (50, 50, [])
+
+
+def test_an_event_that_comes_while_the_gateway_rejects_our_account_is_not_lost(door: Door) -> None:
+    """The workflow ends well without an answer of the gateway, because the key is at fault and not the renewal. The
+    event of the payment comes back each hour, and is acted on after somebody has mended the key."""
+    world = door.world
+    world.subscribe(payment_method="pm_3ds")
+    world.run()
+    world.gateway.succeed("pi_1")
+    world.gateway.turned_away = {"retrieve"}
+    _deliver_all(door)
+    door.later(3 * HOUR)
+    assert (world.items()[PERIOD]["status"], door.queue.dead) == ("action_required", [])
+    assert [state for _, state in door.ran] == ["Success"] * len(door.ran)
+    world.gateway.turned_away = set()
+    door.later(HOUR)
+    assert (world.items()[PERIOD]["status"], world.mail_kinds()) == ("done", ["action_required", "receipt"])
+    assert (door.queue.waiting, door.queue.dead) == (0, [])
+
+
+def test_a_type_that_this_version_does_not_know_waits_for_the_younger_version(door: Door) -> None:
+    """A younger version queued an event before an older version was deployed again. The event comes back each hour,
+    five times, and only then becomes a dead letter, with an alarm."""
+    message = {"event": "evt_1", "type": "refund.approved", "created": 1, "livemode": False, "object": "re_1"}
+    body = json.dumps(message | {"metadata": {}, "a field of the younger version": [1]})
+    door.queue.bodies = [body]
+    door.work()
+    for _ in range(4):
+        assert (door.queue.waiting, door.queue.dead) == (0, [])
+        door.later(HOUR)
+    assert door.queue.dead == []
+    door.later(HOUR)
+    assert door.queue.dead == [body]
+
+
+@pytest.mark.parametrize("fault", [{"object": "no id"}, {"created": None}, {"type": "no type"}, {"type": None}])
+def test_nonsense_of_an_unknown_type_is_a_dead_letter_soon(door: Door, fault: dict[str, Any]) -> None:
+    """A message with any other fault than an unknown type is put aside without waiting: no version can read the
+    message."""
+    message = {"event": "evt_1", "type": "refund.approved", "created": 1, "livemode": False, "object": "re_1"}
+    door.queue.bodies = [json.dumps(message | {"metadata": {}} | fault)]
+    door.work()
+    assert len(door.queue.dead) == 1
+
+
+def test_a_mistake_in_a_handler_takes_no_other_event_of_the_batch_with_it(
+    door: Door, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An exception that nobody foresaw fails its own event alone, is logged without the words of the exception, and the
+    event comes back."""
+    world = door.world
+    world.subscribe(payment_method="pm_3ds")
+    world.run()
+    world.gateway.succeed("pi_1")
+
+    def mistaken(*_: object) -> Handled:
+        raise ZeroDivisionError("ann@private.example")
+
+    monkeypatch.setattr(gateway_worker.app, "HANDLERS", {**HANDLERS, GatewayEventType.PAYMENT_FAILED: mistaken})
+    for event in world.gateway.events:
+        assert door.post(event) == 200
+    messages = door.queue.receive_message(MaxNumberOfMessages=10)["Messages"]
+    with door.deployed():
+        reply = gateway_worker.app.handler({"Records": [record_of(each) for each in messages]}, None)
+    assert reply == {"batchItemFailures": [{"itemIdentifier": messages[0]["MessageId"]}]}
+    assert world.items()[PERIOD]["status"] == "done"
+    [error] = [each.__dict__["error"] for each in caplog.records if each.levelname == "ERROR"]
+    assert error == "ZeroDivisionError"

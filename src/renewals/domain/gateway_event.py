@@ -27,6 +27,7 @@ from renewals.domain.errors import BadEvent
 from renewals.domain.strict_json import NotAnObject, read_object
 
 _ID = re.compile(r"[A-Za-z0-9_]{1,255}", re.ASCII)
+_TYPE = re.compile(r"[a-z0-9_]+(\.[a-z0-9_]+)+", re.ASCII)
 _OURS = ("subscription_id", "renewal_date", "attempt", "deployment", "request")
 _LONGEST_VALUE = 500  # https://docs.stripe.com/api/metadata
 
@@ -43,6 +44,10 @@ class GatewayEventType(StrEnum):
 
 class NotTaken(BadEvent):
     """This system does not act on the event. The text of the error is a short reason, and never quotes the event."""
+
+
+class UnknownType(NotTaken):
+    """The event has no fault, but this version does not act on the type of the event. A different version may."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +88,8 @@ class GatewayEvent:
 
     @classmethod
     def from_json(cls, message: str) -> GatewayEvent:
-        """Read the event from a message of the queue. Raises NotTaken."""
+        """Read the event from a message of the queue. Raises NotTaken; UnknownType for a complete message of a younger
+        version."""
         try:
             return cls._of(read_object(message))
         except NotAnObject as fault:
@@ -112,20 +118,23 @@ class GatewayEvent:
         payment = fields.get("payment_intent")
         return cls(
             event=_id(fields, "event"),
-            type=_type(fields),
-            created=created,
-            livemode=live,
             object_id=_id(fields, "object"),
             payment_intent=None if payment is None else _id(fields, "payment_intent"),
+            created=created,
+            livemode=live,
             metadata=kept,
+            type=_type(fields),  # the last check: only a message without any other fault is of an unknown type
         )
 
 
 def _type(fields: Mapping[str, object]) -> GatewayEventType:
+    named = fields.get("type")
+    if not isinstance(named, str) or not _TYPE.fullmatch(named):
+        raise NotTaken("type is no type of event")
     try:
-        return GatewayEventType(str(fields.get("type")))
+        return GatewayEventType(named)
     except ValueError:
-        raise NotTaken("an event of a type that is not acted on") from None
+        raise UnknownType("an event of a type that is not acted on") from None
 
 
 def _id(fields: Mapping[str, object], name: str) -> str:

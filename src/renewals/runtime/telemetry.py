@@ -144,7 +144,7 @@ def observed(handler: Handler) -> Handler:
             with _subsegment(handler):
                 return handler(event, context)
         except Exception as error:
-            logger().error("raised", extra={"error": _named(error)})
+            logger().error("raised", extra={"error": named(error)})
             raise
         finally:
             forget()
@@ -158,7 +158,7 @@ def observed(handler: Handler) -> Handler:
     return call
 
 
-def _named(error: Exception) -> str:
+def named(error: Exception) -> str:
     """Return the error's name, and the message if the words are ours. Foreign messages may hold addresses, and are
     replaced by AWS's code if possible."""
     name = type(error).__name__
