@@ -1,7 +1,8 @@
 """Metrics and alarms.
 
 The emulator publishes the metrics in functions' logs (EMF), the metrics of AWS/Lambda for every call, and the metrics
-of AWS/ApiGateway. Every LOOK seconds, the emulator publishes the number of waiting messages in every queue.
+of AWS/ApiGateway. Every LOOK seconds, the emulator publishes the number of waiting messages in every queue, and the age
+of the oldest message, hidden or not.
 
 An alarm's state follows from the alarm's own definition, with math, dimensions and missing data: see `local.alarms`.
 The emulator evaluates an alarm at every new value of the alarm's metrics, and every LOOK seconds, because the passing
@@ -21,6 +22,10 @@ from local.emulator.patching import replace
 
 LOOK = 10
 """Seconds between two evaluations of all alarms. CloudWatch evaluates every minute."""
+
+_MOST_RECEIVED = 3
+"""A message that was received more often no longer counts for the age of the oldest message:
+https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-available-cloudwatch-metrics.html"""
 
 
 def apply() -> None:
@@ -100,22 +105,44 @@ def _look_at(alarm: dict[str, Any]) -> None:
 
 def look_at_all() -> None:
     """Publish the queues' metrics and evaluate all alarms: the work that SQS and CloudWatch do every minute."""
-    from ministack.services import cloudwatch, sqs
+    from ministack.services import cloudwatch
 
-    with sqs._queues_lock:
-        now = time.time()
-        waiting = {
-            queue_["attributes"]["QueueArn"].rpartition(":")[2]: [
-                message["sent_at"] for message in queue_["messages"] if message.get("visible_at", now) <= now
-            ]
-            for queue_ in sqs._queues.values()
-        }
-    for name, sent in waiting.items():
-        dimensions, age = {"QueueName": name}, now - min(sent, default=now)
-        cloudwatch.record_metric("AWS/SQS", "ApproximateNumberOfMessagesVisible", len(sent), "Count", dimensions)
+    for name, messages in _messages().items():
+        dimensions, now = {"QueueName": name}, time.time()
+        visible = sum(message.get("visible_at", now) <= now for message in messages)
+        age = max(
+            (_age(message) for message in messages if message.get("receive_count", 0) <= _MOST_RECEIVED), default=0
+        )
+        cloudwatch.record_metric("AWS/SQS", "ApproximateNumberOfMessagesVisible", visible, "Count", dimensions)
         cloudwatch.record_metric("AWS/SQS", "ApproximateAgeOfOldestMessage", age, "Seconds", dimensions)
     for alarm in list(cloudwatch._alarms.values()):
         _look_at(alarm)
+
+
+def move_on(seconds: float) -> None:
+    """Move the clock of metrics and alarms on. The messages that are in a queue by now become older."""
+    for messages in _messages().values():
+        for message in messages:
+            _age(message)
+    clock.ahead += seconds
+
+
+def _messages() -> dict[str, list[dict[str, Any]]]:
+    """Return the messages of every queue by the queue's name, hidden messages included."""
+    from ministack.services import sqs
+
+    with sqs._queues_lock:
+        return {
+            each["attributes"]["QueueArn"].rpartition(":")[2]: list(each["messages"]) for each in sqs._queues.values()
+        }
+
+
+def _age(message: dict[str, Any]) -> float:
+    """Return the message's age in seconds. The age counts how far the clock was moved on since the first look at the
+    message.
+    """
+    ahead: float = message.setdefault("ahead_at_first_look", clock.ahead)
+    return time.time() - float(message["sent_at"]) + clock.ahead - ahead
 
 
 def _look_now_and_then() -> None:

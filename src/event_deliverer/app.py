@@ -7,10 +7,12 @@ or the message cannot be read. Reply to the schedule: {"moved": n}, the number o
 queue.
 
 If the receiver does not take an event, the message of the event is settled all the same: a new message or an item of
-the table holds the next try. After the last try the event lies in the dead-letter queue. The next try is stored before
-the previous message or item is deleted. A crash may therefore cause a try to happen twice, and loses no event.
+the table holds the next try. After the last try the event lies in the dead-letter queue, as does an item of the table
+that is no try. The next try is stored before the previous message or item is deleted. A crash may therefore cause a try
+to happen twice, and loses no event.
 """
 
+import json
 import os
 import time
 from datetime import UTC, datetime
@@ -22,13 +24,16 @@ from event_deliverer.posting import NotDelivered, post
 from event_deliverer.signing import Signer
 from event_deliverer.tries import LONGEST_DELAY, Try, Waiting
 from renewals.domain.errors import BadSecret
-from renewals.domain.item_values import text
+from renewals.domain.item_values import Item, text
 from renewals.runtime import aws, telemetry
 from renewals.runtime.settings import setting
 from renewals.runtime.telemetry import Event, Reply, records
 
 _MOVING_SECONDS = 40
 """How long a scheduled run moves tries into the queue. The next run moves the remaining tries."""
+
+_NO_TRY = (AttributeError, KeyError, RecursionError, TypeError, ValueError)
+"""The errors of a message or of an item with another form."""
 
 
 @telemetry.observed
@@ -42,7 +47,7 @@ def handler(event: Event, _context: object) -> Reply:
         telemetry.correlate({}, message_id=record["messageId"])
         try:
             _take(Try.of(text(record, "body")))
-        except (BotoCoreError, ClientError, BadSecret, AttributeError, KeyError, TypeError, ValueError) as error:
+        except (BotoCoreError, ClientError, BadSecret, *_NO_TRY) as error:
             telemetry.logger().error("not tried", extra={"error": str(error)})
             failed.append(text(record, "messageId"))
     return {"batchItemFailures": [{"itemIdentifier": each} for each in failed]}
@@ -84,13 +89,27 @@ def _move_due() -> int:
     moved, end = 0, time.monotonic() + _MOVING_SECONDS
     for page in _waiting().due(datetime.now(UTC)):
         for item in page:
-            _send(setting("DELIVERIES_QUEUE_URL"), Try.of(text(item, "message")))
+            moved += _move(item)
             _waiting().forget(item)
-            moved += 1
         if time.monotonic() > end:
             break
     telemetry.logger().info("moved", extra={"moved": moved})
     return moved
+
+
+def _move(item: Item) -> bool:
+    """Move a waiting try into the queue, and return whether the item is a try. Somebody wrote any other item by hand:
+    such an item goes whole into the dead-letter queue, whose alarm tells, and does not hold up the tries behind it."""
+    try:
+        waiting = Try.of(text(item, "message"))
+    except _NO_TRY as error:
+        telemetry.logger().error("no try", extra={"error": str(error), "due": str(item.get("due"))})
+        aws.sqs().send_message(
+            QueueUrl=setting("EVENTS_DEAD_LETTERS_URL"), MessageBody=json.dumps(item, default=str), DelaySeconds=0
+        )
+        return False
+    _send(setting("DELIVERIES_QUEUE_URL"), waiting)
+    return True
 
 
 def _is_local() -> bool:

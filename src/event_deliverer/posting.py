@@ -17,7 +17,7 @@ from typing import NamedTuple
 from urllib.parse import SplitResult, urlsplit
 
 SECONDS = 15
-"""The time for a whole request, from the connection to the answer."""
+"""The time for a whole request, from the look-up of the host to the answer."""
 
 MOST_READ = 1024
 """The most bytes of an answer that are read. The bytes are not used: reading lets the receiver finish sending."""
@@ -50,19 +50,16 @@ def post(url: str, body: bytes, headers: Mapping[str, str], *, may_be_local: boo
     parts = urlsplit(url)
     if parts.scheme != "https" and not (may_be_local and parts.scheme == "http"):
         raise NotDelivered("not_https")
-    address = _checked(parts, may_be_local=may_be_local)
-    status = _status(parts, address, body, headers)
+    end = time.monotonic() + SECONDS
+    address = _checked(parts, end, may_be_local=may_be_local)
+    status = _status(parts, address, body, headers, end)
     if not 200 <= status < 300:
         raise NotDelivered(f"status_{status}")
 
 
-def _checked(parts: SplitResult, *, may_be_local: bool) -> CheckedAddress:
+def _checked(parts: SplitResult, end: float, *, may_be_local: bool) -> CheckedAddress:
     """Return an address of the host. Raises NotDelivered if any address of the host is inside."""
-    try:
-        found = socket.getaddrinfo(parts.hostname, _port(parts), type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError, ValueError):
-        raise NotDelivered("no_address") from None
-    addresses = [CheckedAddress(family, str(where[0])) for family, _, _, _, where in found]
+    addresses = _looked_up(parts, end)
     if not addresses:
         raise NotDelivered("no_address")
     for each in addresses:
@@ -70,6 +67,32 @@ def _checked(parts: SplitResult, *, may_be_local: bool) -> CheckedAddress:
         if not (is_outside(address) or (may_be_local and address.is_loopback)):
             raise NotDelivered("address_inside")
     return min(addresses, key=lambda each: each.family != socket.AF_INET)  # functions without a VPC have no IPv6
+
+
+def _looked_up(parts: SplitResult, end: float) -> list[CheckedAddress]:
+    """Return all addresses of the host. Raises NotDelivered if name servers do not answer in time.
+
+    A look-up has no time-out of its own, and may take longer than the whole request. A thread of its own makes the
+    look-up, and is left behind when the time is over.
+    """
+    found: list[CheckedAddress] = []
+
+    def look_up() -> None:
+        with suppress(OSError, UnicodeError, ValueError):  # the host has no address
+            answers = socket.getaddrinfo(parts.hostname, _port(parts), type=socket.SOCK_STREAM)
+            found.extend(CheckedAddress(family, str(where[0])) for family, _, _, _, where in answers)
+
+    thread = threading.Thread(target=look_up, daemon=True)
+    thread.start()
+    thread.join(_left(end))
+    if thread.is_alive():
+        raise NotDelivered("timed_out")
+    return found
+
+
+def _left(end: float) -> float:
+    """Return the seconds until the end, and a little after the end: no seconds would mean no time-out."""
+    return max(end - time.monotonic(), 0.001)
 
 
 def is_outside(address: IPv4Address | IPv6Address) -> bool:
@@ -81,11 +104,11 @@ def is_outside(address: IPv4Address | IPv6Address) -> bool:
     return address.is_global and not address.is_multicast
 
 
-def connected(address: CheckedAddress, port: int) -> socket.socket:
-    """Return a connection to the address. Raises OSError."""
+def connected(address: CheckedAddress, port: int, seconds: float) -> socket.socket:
+    """Return a connection to the address that was made within the seconds. Raises OSError."""
     sock = socket.socket(address.family, socket.SOCK_STREAM)
     try:
-        sock.settimeout(SECONDS)
+        sock.settimeout(seconds)
         sock.connect((address.host, port))
     except OSError:
         sock.close()
@@ -97,12 +120,12 @@ def _port(parts: SplitResult) -> int:
     return parts.port or (443 if parts.scheme == "https" else 80)
 
 
-def _status(parts: SplitResult, address: CheckedAddress, body: bytes, headers: Mapping[str, str]) -> int:
+def _status(parts: SplitResult, address: CheckedAddress, body: bytes, headers: Mapping[str, str], end: float) -> int:
     """Return the status of the answer. Raises NotDelivered without an answer in time."""
-    connection = _Connection(parts, address)
-    end = threading.Timer(SECONDS, connection.end)
-    end.daemon = True
-    end.start()
+    connection = _Connection(parts, address, end)
+    timer = threading.Timer(_left(end), connection.end)
+    timer.daemon = True
+    timer.start()
     try:
         path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         connection.request("POST", path, body=body, headers=dict(headers))
@@ -114,7 +137,7 @@ def _status(parts: SplitResult, address: CheckedAddress, body: bytes, headers: M
     else:
         return answer.status
     finally:
-        end.cancel()
+        timer.cancel()
         connection.close()
 
 
@@ -127,8 +150,9 @@ def _reason(error: Exception) -> str:
 class _Connection(HTTPConnection):
     """A connection to a checked address. The header Host and the check of the certificate still use the host's name."""
 
-    def __init__(self, parts: SplitResult, address: CheckedAddress) -> None:
-        super().__init__(parts.hostname or "", _port(parts), timeout=SECONDS)
+    def __init__(self, parts: SplitResult, address: CheckedAddress, end: float) -> None:
+        super().__init__(parts.hostname or "", _port(parts))
+        self._end = end
         self.has_ended = False
         self._checked = address
         self._is_safe = parts.scheme == "https"
@@ -136,14 +160,13 @@ class _Connection(HTTPConnection):
 
     def connect(self) -> None:
         """Connect within the time for the whole request. Raises OSError."""
-        end = time.monotonic() + SECONDS
-        self.sock = connected(self._checked, self.port)
+        self.sock = connected(self._checked, self.port, _left(self._end))
         if self._is_safe:  # during the handshake, the timer has no socket to shut down: a timeout ends the handshake
-            self.sock.settimeout(max(end - time.monotonic(), 0.001))
+            self.sock.settimeout(_left(self._end))
             self.sock = ssl.create_default_context().wrap_socket(self.sock, server_hostname=self.host)
         if self.has_ended:
             raise TimeoutError
-        self.sock.settimeout(SECONDS)
+        self.sock.settimeout(_left(self._end))
 
     def end(self) -> None:
         """End the connection, whatever the connection waits for."""

@@ -58,8 +58,8 @@ class Try:
         """Read a message of the queue. Raises KeyError, TypeError and ValueError for a message of a different form."""
         told: dict[str, object] = json.loads(message)
         failed = told.get("failed", 0)
-        if not isinstance(failed, int):
-            raise TypeError("failed is no number")
+        if not isinstance(failed, int) or failed < 0:
+            raise ValueError("failed is no number of tries")
         body = text(told, "event")
         return cls(str(json.loads(body)["id"]), body, failed)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from datetime import date, timedelta
 
 from event_publisher.outlets import Envelope
@@ -11,6 +11,7 @@ from renewals.domain.entitlement import entitlement
 from renewals.domain.errors import BadRow
 from renewals.domain.item_values import Item
 from renewals.domain.news import News, SubscriptionNow, text_of
+from renewals.domain.news_of_rows import as_it_stands
 from renewals.domain.renewal_history import History
 from renewals.ledger.table import Ledger
 from renewals.runtime import clock
@@ -31,19 +32,19 @@ class Envelopes:
         self._deployment = deployment
         self._grace = grace
 
-    def of(self, news: Iterable[News]) -> list[Envelope]:
+    def of(self, news: Sequence[News]) -> list[Envelope]:
         """Return the envelopes of facts about one subscription."""
-        standing: dict[tuple[str, str | None], SubscriptionNow] = {}
+        rows = self._ledger.rows(news[0].fact.subscription_id) if news else []
+        standing: dict[str | None, SubscriptionNow] = {}
         made: list[Envelope] = []
         for each in news:
-            of = each.fact.subscription_id, each.fact.customer_id
-            if of not in standing:
-                standing[of] = self._standing(*of)
-            made.append(each.event(self._deployment, standing[of]))
+            fact = as_it_stands(each.fact, rows)
+            if fact.customer_id not in standing:
+                standing[fact.customer_id] = self._standing(rows, fact.customer_id)
+            made.append(News(fact, each.sequence).event(self._deployment, standing[fact.customer_id]))
         return made
 
-    def _standing(self, subscription_id: str, customer_id: str | None) -> SubscriptionNow:
-        rows = self._ledger.rows(subscription_id)
+    def _standing(self, rows: Sequence[Item], customer_id: str | None) -> SubscriptionNow:
         row = next((each for each in rows if customer_id in (None, each.get("customer_id"))), None)
         if row is None:
             return SubscriptionNow(None, None, clock.current().today.isoformat())

@@ -467,6 +467,21 @@ def test_an_application_that_takes_nothing(shop: Shop, watch: Watch) -> None:
     watch.goes_off("events-undelivered")
 
 
+def test_events_wait_for_an_application_that_does_not_answer(shop: Shop, watch: Watch) -> None:
+    """While EventDeliverer cannot take an event out of the queue, the alarm comes on after 15 minutes; it goes off when
+    the queue is empty."""
+    sqs, function = shop.stack.client("sqs"), "subscription-mgmt-event-deliverer-prod"
+    queue = sqs.get_queue_url(QueueName="subscription-mgmt-events-to-deliver-prod")["QueueUrl"]
+    with misled(shop, function, EVENTS_SECRET_ARN="gone"):
+        sqs.send_message(QueueUrl=queue, MessageBody=json.dumps({"event": json.dumps({"id": "evt_1"}), "failed": 0}))
+        watch.time.for_alarms(16 * MINUTES)
+        watch.comes_on("events-waiting")
+    watch.time.hidden_messages_appear()
+    watch.time.until_all_is_done(60)
+    sqs.purge_queue(QueueUrl=queue)
+    watch.goes_off("events-waiting")
+
+
 def test_later_tries_of_events_cannot_be_moved(shop: Shop, watch: Watch) -> None:
     """Three runs of the schedule fail: no waiting try is moved, and no dead letter would tell so."""
     function = "subscription-mgmt-event-deliverer-prod"

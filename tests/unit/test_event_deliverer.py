@@ -209,7 +209,13 @@ def test_a_function_that_ends_at_any_call_loses_nothing(deliverer: Deliverer) ->
 
 
 @pytest.mark.parametrize(
-    "body", ["", "[]", "{}", '{"event": "{}"}', '{"event": "[]"}', '{"event": "{}", "failed": "x"}']
+    "body",
+    [
+        *("", "[]", "{}", '{"event": "{}"}', '{"event": "[]"}', '{"event": "{}", "failed": "x"}'),
+        json.dumps({"event": json.dumps({"id": "evt_2"}), "failed": -8}),
+        json.dumps({"event": "[" * 100_000, "failed": 0}),
+    ],
+    ids=lambda body: body[:20],
 )
 def test_a_message_of_another_form_fails_alone(deliverer: Deliverer, body: str) -> None:
     """A message that somebody put into the queue by hand is reported, and the events beside it are posted once."""
@@ -217,6 +223,26 @@ def test_a_message_of_another_form_fails_alone(deliverer: Deliverer, body: str) 
     records = [{"messageId": "m-odd", "body": body}, {"messageId": "m-good", "body": good}]
     assert app.handler({"Records": records}, None) == {"batchItemFailures": [{"itemIdentifier": "m-odd"}]}
     assert [event["id"] for event in deliverer.receiver.heard] == ["evt_1"]
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [{}, {"message": "none"}, {"message": b"\x00"}, {"message": json.dumps({"event": "{}", "failed": -1}), "n": 1}],
+    ids=str,
+)
+def test_an_item_that_is_no_try_does_not_hold_up_the_tries_behind(deliverer: Deliverer, odd: Json) -> None:
+    """An item that somebody wrote into the table of waiting tries by hand goes whole into the dead-letter queue, and
+    the tries behind the item are made at their time."""
+    back = START + timedelta(minutes=20)
+    deliverer.receiver.answers = lambda now: None if now >= back else "status_500"
+    deliverer.tell("evt_1", "evt_2")
+    deliverer.run(timedelta(minutes=20))
+    for shard in {shard for shard, _ in deliverer.table.items}:
+        deliverer.table.items[shard, "2026"] = {"shard": shard, "due": "2026"} | odd
+    deliverer.run(HOUR)
+    assert sorted(deliverer.heard) == ["evt_1", "evt_2"]
+    assert not deliverer.table.items
+    assert {json.loads(body)["due"] for body in deliverer.queue.dead} == {"2026"}
 
 
 def test_a_secret_that_cannot_be_read_is_no_failed_try(deliverer: Deliverer) -> None:
@@ -300,7 +326,7 @@ def test_the_connection_goes_to_the_checked_address(monkeypatch: pytest.MonkeyPa
     address at a second look-up (DNS rebinding) gains nothing."""
     asked, reached = _resolves(monkeypatch, ["93.184.215.14"], ["127.0.0.1"]), []
 
-    def connect(address: posting.CheckedAddress, port: int) -> socket.socket:
+    def connect(address: posting.CheckedAddress, port: int, _seconds: float) -> socket.socket:
         reached.append((address.host, port))
         raise ConnectionRefusedError
 
@@ -355,7 +381,7 @@ class _Handler(BaseHTTPRequestHandler):
 def receiver() -> Iterator[tuple[str, list[bytes]]]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
     server.heard, server.hosts = [], []  # type: ignore[attr-defined]
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}", server.heard  # type: ignore[attr-defined]
     server.shutdown()
     server.server_close()
@@ -389,6 +415,33 @@ def test_an_answer_that_drips_is_ended(receiver: tuple[str, list[bytes]], monkey
     assert time.monotonic() - began < 2
 
 
+@pytest.mark.parametrize(("look_up", "answer", "reason"), [(5, 0, "timed_out"), (0.4, 5, "timed_out"), (0.4, 0, None)])
+def test_the_look_up_of_the_host_counts_too(
+    receiver: tuple[str, list[bytes]],
+    monkeypatch: pytest.MonkeyPatch,
+    look_up: float,
+    answer: float,
+    reason: str | None,
+) -> None:
+    """Name servers that answer slowly leave less time for the rest of the request: look-up and answer together end in
+    time, so that a batch of three requests ends before the function's own time-out."""
+    monkeypatch.setattr(posting, "SECONDS", 0.6)
+    asked: Callable[..., Any] = socket.getaddrinfo
+
+    def slowly(*of: Any, **more: Any) -> Any:
+        time.sleep(look_up)
+        return asked(*of, **more)
+
+    monkeypatch.setattr(socket, "getaddrinfo", slowly)
+    began, told = time.monotonic(), None
+    try:
+        post(f"{receiver[0]}/{'drip' if answer else '200'}", b"{}", {}, may_be_local=True)
+    except NotDelivered as why:
+        told = str(why)
+    assert told == reason
+    assert time.monotonic() - began < 0.9
+
+
 @pytest.fixture
 def safe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ThreadingHTTPServer]:
     """A receiver with https and a trusted certificate for app.example. Every host name leads to the receiver."""
@@ -401,7 +454,7 @@ def safe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ThreadingH
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
     server.heard, server.hosts = [], []  # type: ignore[attr-defined]
     server.socket = context.wrap_socket(server.socket, server_side=True)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     trusting: Callable[..., ssl.SSLContext] = ssl.create_default_context
     monkeypatch.setattr(ssl, "create_default_context", lambda: trusting(cafile=str(certificate)))
     _resolves(monkeypatch, ["127.0.0.1"])
@@ -425,9 +478,9 @@ def test_the_time_that_ends_while_the_connection_is_made_ends_the_request(
     monkeypatch.setattr(posting, "SECONDS", 0.5)
     reach = posting.connected
 
-    def slowly(address: posting.CheckedAddress, port: int) -> socket.socket:
+    def slowly(address: posting.CheckedAddress, port: int, seconds: float) -> socket.socket:
         time.sleep(0.7)
-        return reach(address, port)
+        return reach(address, port, seconds)
 
     monkeypatch.setattr(posting, "connected", slowly)
     began = time.monotonic()
@@ -442,7 +495,7 @@ def test_the_ordinary_port_is_not_named_in_the_header(
 ) -> None:
     """The header Host names the port only if the port is not 443, as every client does."""
     reach = posting.connected
-    monkeypatch.setattr(posting, "connected", lambda address, _: reach(address, safe.server_port))
+    monkeypatch.setattr(posting, "connected", lambda address, _, seconds: reach(address, safe.server_port, seconds))
     post("https://app.example/200", b"{}", {}, may_be_local=True)
     post("https://app.example:8443/200", b"{}", {}, may_be_local=True)
     assert safe.hosts == ["app.example", "app.example:8443"]  # type: ignore[attr-defined]

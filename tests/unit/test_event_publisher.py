@@ -201,6 +201,44 @@ def test_no_row_written_by_hand_holds_up_the_records_behind(publisher: Publisher
     assert not publisher.unreadable.bodies
 
 
+@pytest.mark.parametrize("told", ["by record", "in one batch", "twice"])
+@pytest.mark.parametrize("order", ["put first", "deleted first"])
+def test_a_row_that_is_moved_to_another_customer_has_not_ended(publisher: Publisher, told: str, order: str) -> None:
+    """Somebody moves a subscription to another customer by hand, which is a new row and a deleted row: no event tells
+    an end, and the event with the highest sequence has the new customer and the subscription's status."""
+    shop = publisher.shop
+    shop.subscribe()
+    records = shop.streams.records(NOON)
+    shop.run()
+    records += shop.streams.records(NOON)
+    row = shop.row()
+    if order == "put first":
+        shop.dynamodb.put("subscriptions", row | {"customer_id": "cus_2"})
+    shop.delete_row()
+    if order == "deleted first":
+        shop.dynamodb.put("subscriptions", row | {"customer_id": "cus_2"})
+    moved = shop.streams.records(NOON + LATER)
+    publisher.hear(records)
+    events = [each for _ in range(1 + (told == "twice"))
+              for each in publisher.hear(moved, batch=100 if told == "in one batch" else 1)]  # fmt: skip
+    assert {event["type"] for event in events} == {"subscription.updated"}
+    last = max(events, key=lambda event: event["sequence"])
+    assert (last["customer_id"], last["data"]) == (
+        "cus_2", {"by": "table", "changed": ["customer_id"], "status": "active"}
+    )  # fmt: skip
+    assert last["entitled_until"] is None, "the renewal is due, and takes no entitlement away"
+    assert len({event["id"] for event in events}) == 1
+
+
+def test_a_deleted_row_without_another_row_has_ended(publisher: Publisher) -> None:
+    """A row that somebody deletes by hand is told as the end of the subscription, without a status."""
+    publisher.shop.subscribe()
+    publisher.shop.streams.records(NOON)
+    publisher.shop.delete_row()
+    [event] = publisher.hear(publisher.shop.streams.records(NOON))
+    assert (event["type"], event["customer_id"], event["data"]["status"]) == ("subscription.ended", "cus_1", None)
+
+
 def test_events_that_cannot_be_made_hold_up_nothing(publisher: Publisher, monkeypatch: pytest.MonkeyPatch) -> None:
     """A record whose events cannot be made for a reason that nobody foresaw goes whole to the queue of unreadable
     records."""

@@ -13,6 +13,7 @@ import botocore.session
 import pytest
 from botocore import xform_name
 
+from event_deliverer import posting
 from gateway_worker.app import MOST_TRIES
 from layers.aws.prune_botocore import CALLS
 from renewal_audit.findings import Difference
@@ -971,6 +972,18 @@ def test_what_api_gateway_refuses_itself_is_a_problem_too() -> None:
             | {"Statistic": "Maximum"},
         ),
         (
+            "EventsWaitingAlarm",
+            _alarm(
+                "events-waiting",
+                "An event has waited for more than 15 minutes to be posted to your application. "
+                "What to do is in docs/runbook.md#events-waiting",
+                "AWS/SQS/ApproximateAgeOfOldestMessage",
+                900,
+                {"QueueName": "<DeliveriesQueue.QueueName>"},
+            )
+            | {"Statistic": "Maximum", "Period": 60},
+        ),
+        (
             "DelivererErrorsAlarm",
             _alarm(
                 "deliverer-errors",
@@ -1282,6 +1295,22 @@ def test_executions_are_reserved_for_events_on_demand() -> None:
     reserve any."""
     assert not _holds(template()["Conditions"]["ReservesForGatewayEvents"])
     assert properties("GatewayEvents")["ReservedConcurrentExecutions"] == "<AWS::NoValue>"
+
+
+def test_executions_are_reserved_for_the_publisher_on_demand() -> None:
+    """By default nothing is reserved for the publisher of events, and nothing is bounded: a new account cannot reserve
+    any executions."""
+    assert template()["Parameters"]["EventPublisherConcurrency"]["Default"] == 0
+    assert not _holds(template()["Conditions"]["ReservesForEventPublisher"])
+    assert properties("EventPublisher")["ReservedConcurrentExecutions"] == "<AWS::NoValue>"
+
+
+def test_a_batch_of_events_is_posted_within_the_deliverers_time() -> None:
+    """Each event of a batch may take the whole time for a request, and the function still ends in time: a function that
+    is ended would post the events of the batch again."""
+    (source,) = _sources_of("EventDeliverer")
+    assert source["BatchSize"] * posting.SECONDS < properties("EventDeliverer")["Timeout"]
+    assert properties("DeliveriesQueue")["VisibilityTimeout"] == 6 * properties("EventDeliverer")["Timeout"]
 
 
 def test_the_default_fits_into_a_new_account() -> None:

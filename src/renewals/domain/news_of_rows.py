@@ -11,6 +11,8 @@ nothing.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import replace
 from datetime import UTC, date, datetime, time, tzinfo
 from typing import TYPE_CHECKING
 
@@ -41,6 +43,9 @@ _OF_A_STATUS = {
     SubscriptionStatus.CANCELED: EventType.ENDED,
     SubscriptionStatus.UNPAID: EventType.ENDED,
 }
+_DELETED = ("table", "deleted")
+"""The beginning of the cause of a deleted row."""
+
 _REMINDER = f"reminder_{MailKind.UPCOMING}"
 
 
@@ -84,6 +89,21 @@ def facts_of_row(row: Item, zone: tzinfo = UTC) -> list[Fact]:
         at = datetime.combine(date.fromisoformat(end), time(), zone)
         facts.append(Fact(EventType.ENDED, *_ids(row), at, ("scheduled", end), {"by": By.SCHEDULE.value}))
     return facts
+
+
+def as_it_stands(fact: Fact, rows: Iterable[Item]) -> Fact:
+    """Return the fact, or what a deleted row means if the subscription still has a row of another customer: somebody
+    moved the subscription to the other customer by hand, and the subscription has not ended.
+
+    Args:
+        fact: a fact of a write.
+        rows: the subscription's rows after the write.
+    """
+    customers = {row.get("customer_id") for row in rows}
+    if fact.cause[:2] != _DELETED or not customers or fact.customer_id in customers:
+        return fact
+    data: dict[str, str | list[str]] = {"by": By.TABLE.value, "changed": ["customer_id"]}
+    return replace(fact, type=EventType.UPDATED, customer_id=None, data={**data})
 
 
 def _changed(old: Item, new: Item, at: datetime, record: str) -> list[Fact]:
