@@ -7,9 +7,9 @@ or the message cannot be read. Reply to the schedule: {"moved": n}, the number o
 queue.
 
 If the receiver does not take an event, the message of the event is settled all the same: a new message or an item of
-the table holds the next try. After the last try the event lies in the dead-letter queue, as does an item of the table
-that is no try. The next try is stored before the previous message or item is deleted. A crash may therefore cause a try
-to happen twice, and loses no event.
+the table holds the next try. After the last try the event lies in the dead-letter queue. An item of the table in which
+no try can be read goes to the dead-letter queue as well. The next try is stored before the previous message or item is
+deleted. A crash may therefore cause a try to happen twice, and loses no event.
 """
 
 import json
@@ -33,7 +33,7 @@ _MOVING_SECONDS = 40
 """How long a scheduled run moves tries into the queue. The next run moves the remaining tries."""
 
 _NO_TRY = (AttributeError, KeyError, RecursionError, TypeError, ValueError)
-"""The errors of a message or of an item with another form."""
+"""The errors of reading a try from a message or an item that holds no try."""
 
 
 @telemetry.observed
@@ -98,8 +98,11 @@ def _move_due() -> int:
 
 
 def _move(item: Item) -> bool:
-    """Move a waiting try into the queue, and return whether the item is a try. Somebody wrote any other item by hand:
-    such an item goes whole into the dead-letter queue, whose alarm tells, and does not hold up the tries behind it."""
+    """Move a waiting try into the queue, and return whether the item is a try.
+
+    An item that is no try was written by hand. The whole item goes into the dead-letter queue, which turns on the alarm
+    events-undelivered, and does not hold up later tries.
+    """
     try:
         waiting = Try.of(text(item, "message"))
     except _NO_TRY as error:

@@ -91,7 +91,8 @@ def _looked_up(parts: SplitResult, end: float) -> list[CheckedAddress]:
 
 
 def _left(end: float) -> float:
-    """Return the seconds until the end, and a little after the end: no seconds would mean no time-out."""
+    """Return the seconds until the end, and at least a millisecond: with 0 a socket would not wait at all, and a socket
+    refuses a negative time."""
     return max(end - time.monotonic(), 0.001)
 
 
@@ -105,7 +106,7 @@ def is_outside(address: IPv4Address | IPv6Address) -> bool:
 
 
 def connected(address: CheckedAddress, port: int, seconds: float) -> socket.socket:
-    """Return a connection to the address that was made within the seconds. Raises OSError."""
+    """Connect to the address within the given seconds, and return the connection. Raises OSError."""
     sock = socket.socket(address.family, socket.SOCK_STREAM)
     try:
         sock.settimeout(seconds)
@@ -161,7 +162,9 @@ class _Connection(HTTPConnection):
     def connect(self) -> None:
         """Connect within the time for the whole request. Raises OSError."""
         self.sock = connected(self._checked, self.port, _left(self._end))
-        if self._is_safe:  # during the handshake, the timer has no socket to shut down: a timeout ends the handshake
+        # wrap_socket takes the connection away from the socket in self.sock before the handshake, and the timer could
+        # not shut down the connection then: the socket's own timeout ends the handshake.
+        if self._is_safe:
             self.sock.settimeout(_left(self._end))
             self.sock = ssl.create_default_context().wrap_socket(self.sock, server_hostname=self.host)
         if self.has_ended:

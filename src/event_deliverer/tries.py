@@ -39,8 +39,8 @@ SHARDS = 4
 """The waiting tries spread over this many keys, since a key of DynamoDB takes a thousand writes a second."""
 
 _KEPT = timedelta(days=30)
-"""A try that nobody took from the table is deleted this long after its time. The schedule's alarm comes on long
-before."""
+"""A try that no scheduled run moves into the queue is deleted this long after its time. If the scheduled runs fail, the
+alarm deliverer-errors goes on long before."""
 _PAGE = 100
 _DUE = "#shard = :shard AND #due <= :now"  # "shard" is one of DynamoDB's reserved words
 
@@ -55,7 +55,11 @@ class Try:
 
     @classmethod
     def of(cls, message: str) -> Try:
-        """Read a message of the queue. Raises KeyError, TypeError and ValueError for a message of a different form."""
+        """Read a message of the queue.
+
+        Raises:
+            AttributeError, KeyError, RecursionError, TypeError, ValueError: the message is no try.
+        """
         told: dict[str, object] = json.loads(message)
         failed = told.get("failed", 0)
         if not isinstance(failed, int) or failed < 0:
@@ -100,7 +104,7 @@ class Waiting:
                     break
 
     def _page(self, shard: str, now: datetime) -> list[Item]:
-        values = {":shard": shard, ":now": f"{storable(now)}~"}  # "~" sorts behind the "/" of a key
+        values = {":shard": shard, ":now": f"{storable(now)}~"}  # a key is "moment/id", and "~" sorts after "/"
         answer = self._client.query(
             TableName=self._table,
             KeyConditionExpression=_DUE,

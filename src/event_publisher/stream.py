@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb.type_defs import AttributeValueTypeDef
 
 _AT_WORK = timedelta(hours=1)
-"""Longer than any function runs. An item holds the moment at which the writing function began. If the moment is more
-than this time before the write, no function of this system wrote the item: somebody put the item back from a backup, or
-copied the item."""
+"""Longer than any function runs. An item holds the moment at which the function that wrote the item began. If more time
+than _AT_WORK lies between the moment and the write, no function made the write: somebody put the item back from a
+backup, or copied the item."""
 
 
 class Unreadable(RenewalError):  # noqa: N818
@@ -149,9 +149,9 @@ class Reader:
 
 
 def period_in(item: Item | None) -> Renewal | None:
-    """Return the claimed period in an item of the ledger, even if the claim was passed over later.
+    """Return the claimed period in an item of the ledger, even if the period was skipped after the claim.
 
-    Return None for an item without a claim: such an item records a period that was passed over and never claimed.
+    Return None for an item without a claim: such an item records a period that was skipped and never claimed.
 
     Raises:
         KeyError, TypeError, ValueError: the item was not written by this system.

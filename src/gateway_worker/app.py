@@ -2,11 +2,11 @@
 
 Event: a batch of SQS; renewals.domain.gateway_event describes the messages. Reply: {"batchItemFailures": [...]}, the
 messages to be delivered again. If an execution holds the lease of the event's period, and so works on the period, the
-message comes back after the lease. A message comes back after an hour while the gateway rejects our account or key, and
-while this version does not know the type of the event: a younger version may have queued the message. Any other failed
-message comes back after 1, 2, 4 and 8 minutes. After the fifth delivery the queue moves a failed message to the
-dead-letter queue. A message that is no event comes back without a wait, and is therefore in the dead-letter queue
-within seconds.
+message comes back after the lease. If the gateway rejects our account or key, the message comes back after an hour. The
+same holds if this version does not know the type of the event: a newer version, which was deployed for a time, may have
+queued the message. Any other failed message comes back after 1, 2, 4 and 8 minutes. After the fifth delivery the queue
+moves a failed message to the dead-letter queue. A message that is no event comes back without a wait, and is therefore
+in the dead-letter queue within seconds.
 
 gateway_worker.handlers has the table from the type of an event to its handler.
 """
@@ -37,7 +37,8 @@ from renewals.runtime.telemetry import Event, Reply, records
 
 _FIRST_WAIT = timedelta(minutes=1)
 _UNTIL_A_PERSON_ACTS = timedelta(hours=1)
-"""A person must mend the account at the gateway, or deploy the younger version. Five tries last four hours."""
+"""The wait before each further try if only a person can help. The person mends the account or the key at the gateway,
+or deploys a version that knows the type of the event. The last try comes four hours after the first."""
 
 MOST_TRIES = 5
 """The queue's maxReceiveCount: the deliveries of a message before the dead-letter queue takes the message."""
@@ -56,7 +57,8 @@ def handler(event: Event, _context: object) -> Reply:
 def _wait_after(record: Event) -> timedelta | None:
     """Act on the event of a message, and return the time until the next try; None if the event is settled.
 
-    After the last try the time is zero, so that the queue moves the message to the dead-letter queue at once.
+    If no other wait is given, the wait doubles with each try. After the last try such a wait is zero, so that the queue
+    moves the message to the dead-letter queue at once.
     """
     telemetry.forget()
     telemetry.correlate({}, message_id=record["messageId"])

@@ -10,7 +10,8 @@ the type of an event to the handler. A handler follows these rules:
 - If an execution holds the lease of the period, the handler answers `later`, and the queue delivers the event again
   after the lease.
 - An event may arrive twice, or late, or before this system has recorded the cause of the event, or never. If a handler
-  writes an effect to a table, the handler uses the id of the cause, so that each cause is recorded once.
+  writes a record of its own to a table, the key of the record holds the id of the gateway's object, such as re_... for
+  a refund, so that a second event about the object causes no second record.
 - If a handler raises an exception, the queue delivers the event again. After the fifth time the event goes to the
   dead-letter queue.
 """

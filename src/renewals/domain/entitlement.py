@@ -1,9 +1,9 @@
 """Whether a customer may use the subscribed product today, and until when. Pure.
 
-A customer is entitled for the days that are paid, and for the days before the first charge. A charge that is late
-through the seller's own fault takes nothing from the customer: the sweep was late, charging is off, the gateway gave no
-answer, or the row or the renewal waits for a person. A charge that the customer's bank refused leaves the customer some
-days of grace, counted from the first attempt.
+A customer is entitled for the days that are paid, and for the days before the first charge. If the charge is late
+because the sweep was late, charging is off, the gateway gave no answer, or the row or the renewal waits for a person,
+the seller is at fault, and the customer stays entitled. If the customer's bank refused the charge, the customer has
+some days of grace, counted from the first attempt.
 """
 
 from collections.abc import Mapping

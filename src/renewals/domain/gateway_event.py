@@ -123,7 +123,7 @@ class GatewayEvent:
             created=created,
             livemode=live,
             metadata=kept,
-            type=_type(fields),  # the last check: only a message without any other fault is of an unknown type
+            type=_type(fields),  # checked last: UnknownType promises that the message has no other fault
         )
 
 

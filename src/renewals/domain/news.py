@@ -139,8 +139,9 @@ def event_id(deployment: str, fact: Fact) -> str:
 _SECOND = timedelta(seconds=1)
 _HALF_HOUR = timedelta(minutes=30)
 _MOST_AT_ONCE = 1000
-"""The most facts of one record that get a sequence of their own. The last microseconds of a second are kept free for
-the sequences of such facts."""
+"""The facts of a write get sequences that are a microsecond apart. At most this many facts of a write get a sequence of
+their own: the first fact's sequence lies at least this many microseconds before the end of the second, so that the
+last fact's sequence is still within the second."""
 
 
 def sequence(committed: datetime, recorded: datetime | None, rank: int) -> int:
@@ -152,7 +153,7 @@ def sequence(committed: datetime, recorded: datetime | None, rank: int) -> int:
 
     A test clock changes the day and keeps the time of day. The recorded moment is then wrong by days, or by days and an
     hour or half an hour if the clocks were set forward or back between the days: always by a whole number of half
-    hours. The recorded moment and the second are therefore compared within their half hours.
+    hours. Whole half hours are therefore left out of the difference between the recorded moment and the second.
 
     Args:
         committed: the moment of the write, in whole seconds.

@@ -44,7 +44,7 @@ _OF_A_STATUS = {
     SubscriptionStatus.UNPAID: EventType.ENDED,
 }
 _DELETED = ("table", "deleted")
-"""The beginning of the cause of a deleted row."""
+"""The first two words in the cause of the fact that a row was deleted."""
 
 _REMINDER = f"reminder_{MailKind.UPCOMING}"
 
@@ -92,8 +92,10 @@ def facts_of_row(row: Item, zone: tzinfo = UTC) -> list[Fact]:
 
 
 def as_it_stands(fact: Fact, rows: Iterable[Item]) -> Fact:
-    """Return the fact, or what a deleted row means if the subscription still has a row of another customer: somebody
-    moved the subscription to the other customer by hand, and the subscription has not ended.
+    """Return the fact; an update of the subscription in place of an end, if somebody moved the row to another customer.
+
+    A row is moved by hand: a row of the other customer is written, and the old row is deleted. The subscription has
+    then not ended, although its old row was deleted.
 
     Args:
         fact: a fact of a write.
