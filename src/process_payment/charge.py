@@ -15,15 +15,16 @@ again.
 
 The last call to AWS before each confirmation checks that the subscription may still be charged. If the subscription has
 ended, was moved to another date or belongs to another customer, the charge gives the claim up and cancels its payment.
-The amount and the card come from the claim. A payment that was confirmed before the subscription ended stands, and gets
-its receipt.
+A paused or unpaid subscription counts as ended, just as a canceled subscription does. The amount and the card come from
+the claim. A payment that was confirmed before the subscription ended stands, and gets its receipt.
 
 A refused period is in dunning: it is retried on each dunning date and after each update of the payment method, until
 the period is paid or given up.
 
-While charging is off, nothing is claimed, dunned or confirmed, and every period stays as it is. Payments that were
-confirmed earlier are still looked up and recorded, and periods of ended subscriptions are still given up. The last call
-to AWS before each confirmation checks the switch, too.
+While charging is off, nothing is claimed, dunned or confirmed. Only two kinds of work go on. First, payments that were
+confirmed earlier are looked up and recorded. Second, claimed and refused periods are given up if their subscription has
+ended, was moved to another date or belongs to another customer. The last call to AWS before each confirmation checks
+the switch, too.
 """
 
 from collections.abc import Iterator
@@ -217,9 +218,10 @@ class Charge(Around):
     def _give_up(self, decided: GiveUp) -> Outcome:
         """Cancel the payment and give the period up, in this order, so that nobody can complete the payment later.
 
-        If the gateway does not know a payment from the ledger, our key may belong to a different account, where the
-        payment cannot be canceled and may still succeed. The period is then given up only if the subscription has ended
-        or is deleted: no further claim can bill the same days a second time.
+        If the gateway does not know a payment from the ledger, our API key may belong to a different account than the
+        payment. Our key then cannot cancel the payment, and the payment may still succeed. The period is therefore
+        given up only if the subscription has ended or is deleted. Otherwise a further claim could bill the same days a
+        second time.
         """
         renewal, row, reason, ends_as = decided.renewal, decided.row, decided.reason, decided.ends_as
         if renewal.status not in REFUSED.values():

@@ -316,7 +316,8 @@ def _finish(seen: Snapshot, otherwise: Outcome, *, at_the_bank: Outcome | None =
     If the customer is owed a mail, the mail is sent. Otherwise the gateway is asked about the payments of failed
     periods. If nothing else is to be done, the answer is `otherwise`.
 
-    at_the_bank: the answer instead of `otherwise` if a failed payment may still succeed; None for no special answer.
+    at_the_bank: the answer instead of `otherwise` if the payment of a failed period may still succeed; None for no
+    special answer.
     """
     owed = seen.owed
     if owed is None:
@@ -331,8 +332,8 @@ def _finish(seen: Snapshot, otherwise: Outcome, *, at_the_bank: Outcome | None =
 def _failed_payments(
     seen: Snapshot, undecided: Sequence[Renewal], otherwise: Outcome, at_the_bank: Outcome | None
 ) -> Decision:
-    """Ask the gateway about the payments of failed periods. A payment without a final state is asked about again
-    tomorrow."""
+    """Ask the gateway about the payments of failed periods. If a payment has not succeeded, and the period is not given
+    up, the gateway is asked again tomorrow."""
     if not undecided:
         return Answer(otherwise)
     (failed, *others), around = undecided, seen.around

@@ -55,9 +55,10 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 DAYS = 3
-"""The nightly audit covers this many complete days, the latest of them yesterday. The number has a reason: a payment
-that the customer confirms on the bank's page is recorded only on the next dunning date, at most two days later unless
-DunningDays says otherwise. Consequently the same difference is reported on three nights."""
+"""The nightly audit covers this many complete days, the latest of them yesterday. The reason for three days is a
+payment that the customer confirms on the bank's page: if no event of the gateway arrives, the payment is recorded on
+the next dunning date, at most two days later unless DunningDays says otherwise. Each day is audited on three nights,
+and a difference that nobody mends is reported on three nights."""
 
 REFUND_DAYS = refunds.WATCHED.days
 """The audit reads the refunds of at least this many days. An audit of more days reads the refunds of all its days.
@@ -215,8 +216,9 @@ class Audit:
 
         For each audited period, the search reads the subscription's periods backwards, from the last day of the audited
         period down to the preceding paid period: the newest paid period that begins before the audited period. Older
-        periods need no look, because an older paid period that reached into the audited period would also overlap the
-        preceding paid period. The ledger prevents such an overlap, except when a failed refund makes a period paid
+        periods need no look. An older paid period begins before the preceding paid period; if the older period reached
+        into the audited period, the older period would contain the first day of the preceding paid period, and overlap
+        the preceding paid period. The ledger prevents such an overlap, except when a failed refund makes a period paid
         again: _compare_refunds looks for the overlaps of such a period.
         """
         ledger = Ledger(self.client, renewals=self.renewals)

@@ -10,10 +10,10 @@ and two sweeps at once only send the same messages twice: the ledger keeps the s
           also reports each row that cannot be charged as it stands, even a row that no query by date finds (with a
           missing date, or with a badly written date such as 2025-3-1)
 
-A subscription with a refused period is due on the next dunning date. Two cases are due at once. If the card was
-replaced, the workflow tries the new card. If the subscription ended, or its renewal date was moved, the workflow closes
-the refused period. A paused subscription is due once its renewal date has come: the workflow moves the renewal date to
-a later day, without a charge.
+A subscription with a refused period is due on the next dunning date. In two cases, the subscription is due earlier, at
+the next sweep. If the card was replaced, the workflow tries the new card. If the subscription ended, or its renewal
+date was moved, the workflow gives the refused period up. A paused subscription is due once its renewal date has come:
+the workflow moves the renewal date to a later day, without a charge.
 
 The hourly sweep is put off if more messages wait for a worker than the workers can take in an hour, and the nightly
 sweep if more messages wait than the workers can take in a day. The hourly sweep is also put off if the queue holds at

@@ -12,15 +12,17 @@ afterwards. The item keeps its refunds in `refunds`, as refund_1, refund_2. The 
     failed    the gateway refused the refund, or the refund failed later: the seller has the money, and the refund
               does not count any more
 
-Refunds made at the gateway by other people, for example in its dashboard, are recorded with `by` ELSEWHERE as soon as
-the gateway lists the refunds.
+A refund that somebody makes at the gateway without this system, for example in the gateway's dashboard, is recorded as
+soon as the gateway lists the refund. The attribute `by` of such a refund is ELSEWHERE.
 
 Attributes of a refund: amount (exact decimal, major units), state, at, by (who asked for the refund), request (hash of
 the caller and the idempotency key; for a refund made elsewhere, the refund's id); tries (the number of calls that the
 gateway answered with an error; absent without an error); refund_id, gateway_status; reason and failed_at of a failed
 refund; receipt_key and receipt_sha256.
 
-The customer is told of every change once, by the `notice` of the item: kind and number, as refund_pending_1.
+Each state of a refund that the gateway reports is mailed to the customer once; a failure is mailed only if an earlier
+mail told the customer of the refund. The item's `notice` names the mail that is owed next, by the mail's kind and the
+refund's number, as refund_pending_1.
 
 Decisions: D83, D85, D86 (DECISIONS.md).
 """
@@ -341,8 +343,8 @@ def next_notice(renewal: Renewal, *, tells: bool) -> str | None:
     latest untold refund, if a refund is untold. A period that keeps no notice gets the notice about the latest untold
     refund.
 
-    tells: whether the customer may be told of a further refund now. The answer is no just before a refund is requested,
-    because an owed mail would delay the request.
+    tells: whether the customer may be told of a further refund now. Just before a new refund is requested, `tells` is
+    false, because `check` refuses a new refund while a mail to the customer is on its way.
     """
     about = owed(renewal)
     if renewal.notice is not None and (about is None or is_news(renewal, renewal.notice)):

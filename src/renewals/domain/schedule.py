@@ -49,8 +49,11 @@ class Schedule:
         return self.interval in ("month", "year")
 
     def beginning_on(self, day: date) -> "Schedule":
-        """Return the schedule for a period that begins on `day` and has its full length. The schedule stays unchanged
-        if a renewal can fall on `day`; otherwise the anchor moves to the day of the month of `day`."""
+        """Return the schedule by which a period that begins on `day` lasts a full interval.
+
+        If a renewal can fall on `day`, the schedule stays unchanged. Otherwise the anchor moves to the day of the month
+        of `day`: with the old anchor, the period would be too short or too long.
+        """
         return self if falls_on(self.anchor_day, day) else replace(self, anchor_day=day.day)
 
     def after(self, day: date) -> date:
@@ -97,7 +100,8 @@ MOST_CAUGHT_UP = 12
 
 
 def oldest_due(schedule: Schedule, renewal_date: date, last: date) -> Billing:
-    """Return the period to bill now of a subscription that bills every missed period, one after another, oldest first.
+    """Return the period to bill next if a subscription is billed for every missed period, one after another, oldest
+    first.
 
     Periods that begin after `last` are not due. Of the due periods, only the latest twelve are billed.
 

@@ -11,8 +11,8 @@ one execution succeeds and the other gets an error.
     skipped   a period that was passed over for a later period, or that was due during a pause
     failed    a person must look: ten executions in a row took the renewal over without progress, or the gateway
               refused the payment for good. A new request continues the renewal from where the work stopped, or with
-              the customer's new card. While the payment can still succeed, the period stays in unfinished-index, and
-              the sweep has the gateway asked about the payment every day
+              the customer's new card. While the payment can still succeed, the period stays in unfinished-index: every
+              day, the sweep sends a request, and the charge asks the gateway about the payment
 
 The key is subscription_id and renewal_date (the first day of the period, YYYY-MM-DD).
 
@@ -25,7 +25,8 @@ dunning dates, and has the attribute `parked`. A period with an unsettled refund
 moment from which the sweep asks about the refund.
 
 The index charged-on-index lists paid items by the gateway's own day (`charged_on`, UTC) and moment (`charged_at`) of
-the charge: the audit reads the gateway and the ledger in this order.
+the charge. The gateway lists charges in the order of the same moments, and the audit therefore compares both lists side
+by side.
 
 This module reads items and takes steps. A step is a value that describes changes and their conditions; taking a step
 writes the changes. renewals.ledger.steps lists the modules that make the steps.
@@ -132,8 +133,8 @@ class Ledger:
             limit, start = _PAGE, page["LastEvaluatedKey"]
 
     def named(self, subscription_id: str, renewal_date: date) -> list[Renewal]:
-        """Return a list with the period of this date; an empty list if not claimed. The method makes a query, as
-        `recent` does, while `get` reads an item by its key."""
+        """Return a list with the period of this date, which a caller can add to the list of `recent`; an empty list if
+        the period is not claimed. The period is read by a query."""
         items, _ = self.page(subscription_id, limit=1, before=(renewal_date + timedelta(days=1)).isoformat())
         found = (_claimed(item) for item in items if item["renewal_date"] == renewal_date.isoformat())
         return [renewal for renewal in found if renewal is not None]
@@ -148,8 +149,9 @@ class Ledger:
                 one of the latest ten is paid and begins no later than `start`. Ordinary renewals therefore never read
                 more. Otherwise older pages are read, until a page holds a paid period that begins no later than
                 `start`.
-            all_of_it: whether pages are always read back to the first period, because a long paid period may be older
-                than shorter paid periods.
+            all_of_it: whether older pages are always read back to the first period. An old, long period may have been
+                refunded, its days billed again by newer, shorter periods, and then the refund failed: the old period is
+                paid again, and may reach into [start, end).
         """
         from renewals.domain.renewal_history import History
 
