@@ -20,11 +20,14 @@ from local.gateway import Sandbox, SandboxError, official_client
 from local.stack import Stack, StackError
 
 _LOOKED_THROUGH = 1000
-"""The number of payments, the latest first, among which the command looks for a payment of the subscription."""
+"""The command looks for the subscription in this number of the latest payments at most."""
 
 
 class _Bank:
-    """The sandbox gateway: Stripe's API and the control endpoints. payment: the PaymentIntent to act on."""
+    """Acts on a payment at the sandbox gateway, by Stripe's API and by the control endpoints of `local.gateway`.
+
+    payment: the PaymentIntent to act on.
+    """
 
     def __init__(self, stack: Stack, subscription_id: str | None) -> None:
         self._sandbox = Sandbox(stack.gateway_url)
@@ -45,7 +48,7 @@ class _Bank:
         self._sandbox.dispute(self.payment.id, given.reason, inquiry=given.inquiry, **more)
 
     def step(self, step: str) -> None:
-        """Take a step of the payment's latest dispute. Raises StackError if the payment has no dispute."""
+        """Move the payment's latest dispute on by the named step. Raises StackError if the payment has no dispute."""
         self._sandbox.change_dispute(self._newest(self._v1.disputes, "dispute"), step)
 
     def refund(self, given: argparse.Namespace) -> None:

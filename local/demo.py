@@ -49,7 +49,7 @@ class Story:
         forged: whether the webhook is signed with a wrong key.
         hostile: the fault of the gateway at the confirmation of the payment; local.gateway.hostile lists the faults.
         confirmed: whether the customer confirms the payment at the bank when the ledger says action_required.
-        ends: the status that the ledger must show at the end; None if no renewal may happen.
+        ends: the status that the ledger must show at the end; None if the story must cause no renewal.
     """
 
     title: str
@@ -158,10 +158,11 @@ class Shop:
         return dict(found[0]) if found else {}
 
     def confirm(self, story: Story) -> None:
-        """Confirm the payment at the bank, once, as the customer, if the ledger says action_required.
+        """Play the customer of a story with `confirmed`: confirm the payment at the bank, once, as soon as the ledger
+        says action_required.
 
-        An event of the gateway then tells the stack that the payment is paid. The shop notes the times of the
-        confirmation and of the end of the renewal.
+        An event of the gateway then tells the stack that the payment is paid. The shop notes the time of the
+        confirmation and, for every story, the time when the ledger first says done.
         """
         renewal = self.renewal(story)
         if story.confirmed and story.id not in self.confirmed_at and renewal.get("status") == "action_required":

@@ -1,15 +1,16 @@
 """Delivers the records of DynamoDB streams to functions as Lambda does, in place of MiniStack's own delivery.
 
 - An event source mapping, in short a mapping, names a stream and the function that receives the stream's records. Every
-  mapping of a stream has a thread of its own: a slow function does not hold up the mappings of queues.
+  mapping of a stream has a thread of its own. MiniStack serves queues and streams in a single loop, where a slow
+  function would hold up the queues, too.
 - The function's role must allow the four actions that read a stream.
 - A function may report the first record that failed (`batchItemFailures`); Lambda continues from the reported record.
 - Lambda splits a failed batch in two if the mapping says so, and retries with growing pauses until the mapping's limits
   (attempts, age) are reached. Lambda then sends a message about the batch to the destination for failures. The message
   holds no records, and is sent only if the function's role allows `sqs:SendMessage`.
 - The metric IteratorAge tells the age of the last record of every delivered batch. Tests can move the clock of the
-  metrics on. If a test does so after the first attempt at a batch, the later attempts report an age that is longer by
-  the time that the clock was moved.
+  metrics on. If a test moves the clock on by an hour after the first attempt at a batch, the later attempts report an
+  age that is an hour longer.
 
 Sources: https://docs.aws.amazon.com/lambda/latest/dg/services-ddb-errors.html,
 https://docs.aws.amazon.com/lambda/latest/dg/services-ddb-batchfailurereporting.html,

@@ -100,7 +100,8 @@ class _Delivery:
 class Deliveries:
     """The waiting deliveries, and the task that sends each delivery at the delivery's time.
 
-    The task also calls `pass_time`, which gives payments in `processing` and pending refunds their results when due.
+    The task also calls `pass_time`, which settles each payment in `processing` and each pending refund when the time of
+    the settlement has come: the payment or the refund then succeeds or fails.
     """
 
     def __init__(self, world: World, pass_time: Callable[[], None]) -> None:
@@ -187,7 +188,7 @@ class Deliveries:
                 await asyncio.wait_for(self._woken.wait(), self._seconds_to_wait(now))
 
     def _seconds_to_wait(self, now: float) -> float | None:
-        """Return the seconds until the next delivery or settlement; None without a delivery or settlement to come."""
+        """Return the seconds until the next delivery or settlement; None if no delivery and no settlement waits."""
         times = [each.due for each in self._waiting]
         settlement = self._world.next_settlement()
         if settlement is not None:

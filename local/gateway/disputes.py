@@ -130,7 +130,9 @@ def respond(world: World, identity: str) -> Object:
 
 
 def close(world: World, identity: str, status: str) -> Object:
-    """Close a chargeback as `won` or `lost`, or an inquiry as `warning_closed`. Raises 400 for any other step.
+    """Close a chargeback as `won` or `lost`, or an inquiry as `warning_closed`.
+
+    Raises 400 for any other status, and for a dispute that is closed already.
 
     The bank returns the withdrawn money of a dispute that was won.
     """

@@ -18,8 +18,8 @@ from scripts.subscriptions.renewing import Ended, run_workflow
 
 _SUPPRESSED = "OnAccountSuppressionList"
 _MOST_RUNS = 3
-"""The largest number of mails that can wait in a period, as a run of the workflow sends a single mail: the receipt, a
-notice, and the notice of a refund that was requested meanwhile.
+"""The largest number of runs of the workflow for a period. A run sends a single mail, and at most three mails of a
+period can wait: the receipt, a notice, and the notice of a refund that was requested meanwhile.
 """
 
 
@@ -102,7 +102,9 @@ def _was_complained_of(deployment: Deployment, row: Mapping[str, Any], address: 
 
 
 def _mailed(deployment: Deployment, subscription_id: str, waiting: list[Renewal]) -> Ended:
-    """Run the workflow for the waiting periods until no mail of a period is owed, and return the result."""
+    """Run the workflow for each waiting period until the period owes no mail, at most three times, and return the
+    result.
+    """
     new: list[Entry] = []
     left = 0
     for renewal in waiting:

@@ -161,7 +161,9 @@ class Import:
         return Judged(line, Verdict.HELD_BACK if held_back else Verdict.NEW, (), at_once)
 
     def _settle(self, judged: Judged) -> Judged:
-        """Return the final result of a line. A new subscription is looked up at the gateway, and then written."""
+        """Return the final result of a line. Write a new subscription, after the look-up of the subscription's customer
+        and card at the gateway.
+        """
         line = judged.line
         if judged.verdict is not Verdict.NEW or line.subscription is None:
             return judged

@@ -155,8 +155,8 @@ def test_the_tries_follow_the_schedule_and_end_in_the_dead_letter_queue(delivere
 
 
 def test_a_dead_letter_that_is_moved_back_is_tried_once_more(deliverer: Deliverer) -> None:
-    """A dead letter is a valid message of the deliveries queue: the event of a dead letter that is moved back is posted
-    again."""
+    """A dead letter has the form of a message of the deliveries queue. When an operator moves a dead letter back into
+    that queue, the event is posted again."""
     deliverer.receiver.answers = lambda _: "status_500"
     deliverer.tell("evt_1")
     deliverer.run(timedelta(hours=45))
@@ -171,7 +171,7 @@ def test_a_dead_letter_that_is_moved_back_is_tried_once_more(deliverer: Delivere
 @pytest.mark.parametrize("trouble", ["status_500", "timed_out", "heard_but_slow"])
 def test_a_receiver_that_is_down_for_two_days_misses_nothing(deliverer: Deliverer, events: int, trouble: str) -> None:
     """The receiver answers 500, answers not at all, or answers too late for 40 hours: no event is lost, and in the end
-    the receiver has heard every event under the event's id."""
+    the receiver has received every event."""
     back = START + timedelta(hours=40)
     deliverer.receiver.answers = lambda now: None if now >= back else trouble
     ids = [f"evt_{n}" for n in range(events)]
@@ -473,8 +473,8 @@ def test_a_certificate_of_another_name_is_refused(safe: ThreadingHTTPServer) -> 
 def test_the_time_that_ends_while_the_connection_is_made_ends_the_request(
     safe: ThreadingHTTPServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The time for the request runs out before the connection stands, when the timer has no socket to shut down: the
-    function sends nothing, and an answer that drips cannot hold the function up."""
+    """The time for the request runs out while the connection is still being made. At that moment the timer has no
+    socket to shut down. The function nevertheless ends the request, and sends nothing to the receiver."""
     monkeypatch.setattr(posting, "SECONDS", 0.5)
     reach = posting.connected
 

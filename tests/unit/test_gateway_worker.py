@@ -83,8 +83,9 @@ def _process(door: Door) -> None:
 
 def _cut_after(call: str) -> Callable[[Door], None]:
     def begin(door: Door) -> None:
-        """End the process of ProcessPayment just after the call (tests.cuts numbers the moments)."""
+        """End the process of ProcessPayment just after the call."""
         calls = _copy_run(door)
+        # In tests.cuts, the number of the moment after call n is 2n + 1.
         door.world.cuts.at = 2 * (len(door.world.cuts.calls) + calls.index(call)) + 1
         with pytest.raises(Cut):
             door.world.charge("first", door.now).renew(_asked())
@@ -164,7 +165,9 @@ WAYS: dict[str, tuple[Callable[[list[Any]], list[Any]], timedelta | None]] = {
     "a week late": (_once, 7 * DAY),
     "never": (_once, None),
 }
-"""What happens to the events in each way: their order and number, and their delay (None: no event arrives)."""
+"""The ways in which a story's events may arrive. Each way has a function that orders or repeats the events, and the
+delay of the events (None: no event arrives).
+"""
 
 
 def _live(door: Door, days: int) -> None:
@@ -509,7 +512,7 @@ def test_an_error_of_aws_loses_no_event(door: Door, monkeypatch: pytest.MonkeyPa
 
 
 def test_a_message_that_is_no_event_is_a_dead_letter_soon(door: Door) -> None:
-    """A message that is no event is put aside without waiting, and stops no other message."""
+    """A message that is no event goes to the dead-letter queue without a wait, and stops no other message."""
     door.world.subscribe(payment_method="pm_3ds")
     door.world.run()
     door.world.gateway.succeed("pi_1")
@@ -534,8 +537,9 @@ def test_a_lease_that_never_ends_is_bounded(door: Door) -> None:
 
 
 def test_another_execution_at_work_is_waited_for(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A second execution takes the period over after the worker has read the ledger, and may have asked the gateway
-    before the payment changed. The worker therefore looks at the event again after the second execution's lease."""
+    """A second execution takes the period over after the worker has read the ledger. The second execution may have
+    asked the gateway before the payment changed. The worker therefore looks at the event again after the second
+    execution's lease."""
     world = door.world
     world.subscribe()
     STORIES["cut off and paid"].begins(door)
@@ -591,8 +595,9 @@ def test_a_storm_of_events_loses_nothing(door: Door) -> None:
 
 
 def test_an_event_that_comes_while_the_gateway_rejects_our_account_is_not_lost(door: Door) -> None:
-    """The workflow ends well without an answer of the gateway, because the key is at fault and not the renewal. The
-    event of the payment comes back each hour, and is acted on after somebody has mended the key."""
+    """While the gateway rejects the key, the workflow succeeds but learns nothing about the payment, because the key is
+    at fault and not the renewal. The event of the payment comes back each hour, and is acted on after somebody has
+    mended the key."""
     world = door.world
     world.subscribe(payment_method="pm_3ds")
     world.run()
@@ -609,8 +614,8 @@ def test_an_event_that_comes_while_the_gateway_rejects_our_account_is_not_lost(d
 
 
 def test_a_type_that_this_version_does_not_know_waits_for_the_younger_version(door: Door) -> None:
-    """A younger version queued an event before an older version was deployed again. The event comes back each hour,
-    five times, and only then becomes a dead letter, with an alarm."""
+    """A younger version queued an event before an older version was deployed again. The worker tries the
+    event five times, an hour apart. An hour after the fifth try, the event becomes a dead letter."""
     message = {"event": "evt_1", "type": "refund.approved", "created": 1, "livemode": False, "object": "re_1"}
     body = json.dumps(message | {"metadata": {}, "a field of the younger version": [1]})
     door.queue.bodies = [body]
@@ -625,8 +630,8 @@ def test_a_type_that_this_version_does_not_know_waits_for_the_younger_version(do
 
 @pytest.mark.parametrize("fault", [{"object": "no id"}, {"created": None}, {"type": "no type"}, {"type": None}])
 def test_nonsense_of_an_unknown_type_is_a_dead_letter_soon(door: Door, fault: dict[str, Any]) -> None:
-    """A message with any other fault than an unknown type is put aside without waiting: no version can read the
-    message."""
+    """A message with any other fault than an unknown type goes to the dead-letter queue without a wait: no version can
+    read the message."""
     message = {"event": "evt_1", "type": "refund.approved", "created": 1, "livemode": False, "object": "re_1"}
     door.queue.bodies = [json.dumps(message | {"metadata": {}} | fault)]
     door.work()
@@ -636,8 +641,8 @@ def test_nonsense_of_an_unknown_type_is_a_dead_letter_soon(door: Door, fault: di
 def test_a_mistake_in_a_handler_takes_no_other_event_of_the_batch_with_it(
     door: Door, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """An exception that nobody foresaw fails its own event alone, is logged without the words of the exception, and the
-    event comes back."""
+    """A handler raises an unforeseen exception: only the event of the handler fails and is reported to SQS, and the
+    other events of the batch are acted on. The log holds the type of the exception without the exception's message."""
     world = door.world
     world.subscribe(payment_method="pm_3ds")
     world.run()
