@@ -20,7 +20,7 @@ SECONDS = 15
 """The time for a whole request, from the look-up of the host to the answer."""
 
 MOST_READ = 1024
-"""The most bytes of an answer that are read. The bytes are not used: reading lets the receiver finish sending."""
+"""The most bytes of an answer's body that are read. The bytes are not used: reading lets a receiver finish sending."""
 
 _TRANSLATED = (IPv6Network("64:ff9b::/96"), IPv6Network("64:ff9b:1::/48"), IPv6Network("2002::/16"))
 """Addresses of IPv6 that lead to an address of IPv4, which may be inside."""
