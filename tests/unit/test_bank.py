@@ -9,8 +9,9 @@ import pytest
 import stripe
 
 from local import bank
-from local.gateway import Gateway, official_client, serving
+from local.gateway import Gateway, official_client
 from local.stack import StackError
+from tests.sandbox import serving
 
 
 @pytest.fixture

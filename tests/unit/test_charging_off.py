@@ -17,6 +17,7 @@ from moto import mock_aws
 from renewals.domain.request import RenewalRequest
 from renewals.ledger import charging
 from renewals.ledger.charging import Switch
+from scripts.oncall import charging as oncall_charging
 from scripts.oncall.__main__ import main
 from scripts.oncall.charging import state, turn_off, turn_on
 from tests.fakes import DUE, LATER, NOON, World
@@ -250,8 +251,9 @@ def test_a_turn_that_was_cut_off_counts_as_off_and_is_finished_by_another(change
         )
 
 
-def test_the_switch_is_thrown_between_charges(shop: World) -> None:
+def test_the_switch_is_thrown_between_charges(shop: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """When a charge's transaction holds an item of the switch, the command writes the item after the transaction."""
+    monkeypatch.setattr(oncall_charging, "time", SimpleNamespace(sleep=lambda _seconds: None))
     client: Any = shop.dynamodb
     writes: list[str] = []
 

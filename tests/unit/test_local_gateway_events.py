@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from gateway_events.signature import is_signed
-from local.gateway import Gateway, official_client, serving
+from local.gateway import Gateway, official_client
 from local.gateway.client import Sandbox
 from local.gateway_events import send_events
 from renewals.domain.gateway_event import GatewayEvent, GatewayEventType
+from tests.sandbox import serving
 from tests.unit.test_sandbox_events import Receiver, receiving
 
 

@@ -11,7 +11,6 @@ import pytest
 import urllib3
 from botocore.exceptions import ConnectTimeoutError
 
-from local.gateway import serving
 from renewal_sweep import app as sweep_app
 from renewal_sweep.sweep import Swept
 from renewals.domain.errors import RenewalError
@@ -20,6 +19,7 @@ from renewals.gateway.stripe_gateway import StripeGateway
 from renewals.ledger.payment_steps import MOST_PICK_UPS
 from renewals.runtime import aws, telemetry
 from tests.fakes import LATER, NOON, World
+from tests.sandbox import serving
 from tests.unit.test_sweep import Sweeper
 
 HOUR = timedelta(hours=1)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from local.gateway import official_client, serving
+from local.gateway import official_client
 from process_payment.charge import Charge
 from process_payment.decisions import Outcome
 from process_payment.payments import Payments
@@ -25,6 +25,7 @@ from renewals.ledger.payment_steps import MOST_PICK_UPS
 from renewals.ledger.register import Register
 from renewals.runtime import dynamodb
 from tests.fakes import DUE, DUNNING, LATER, NOON, SELLER, World
+from tests.sandbox import serving
 from tests.unit.test_audit import Auditor
 from tests.unit.test_sweep import Sweeper
 

@@ -10,12 +10,13 @@ from typing import Any, cast
 import pytest
 from stripe import StripeClient
 
-from local.gateway import Gateway, official_client, serving
+from local.gateway import Gateway, official_client
 from renewals.domain.dunning import Dunning
 from renewals.domain.subscription import SubscriptionStatus
 from renewals.gateway.port import GatewayUnauthorized
 from renewals.gateway.stripe_gateway import StripeGateway
 from tests.fakes import World
+from tests.sandbox import serving
 
 DAY = timedelta(days=1)
 MINUTES = timedelta(minutes=20)

@@ -15,10 +15,11 @@ import pytest
 from botocore.exceptions import EndpointConnectionError
 from click.testing import CliRunner, Result
 
-from local.gateway import Gateway, serving
+from local.gateway import Gateway
 from scripts.preflight.__main__ import main
 from scripts.preflight.values import stored
 from tests.fake_aws import error
+from tests.sandbox import serving
 
 ROOT = Path(__file__).parents[2]
 SENDER = "billing@shop.example"

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from local import processes
 from local.processes import Process, ProcessError, alive, announcement, launch, stop
 
 PARENT = """
@@ -56,8 +57,9 @@ def test_what_a_process_started_ends_with_it(start: Start) -> None:
     assert ended(child)
 
 
-def test_one_that_ignores_the_request_is_killed(start: Start) -> None:
+def test_one_that_ignores_the_request_is_killed(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     """A process that ignores SIGTERM is gone when stop returns."""
+    monkeypatch.setattr(processes, "_SECONDS_TO_END", 0.2)
     process = start("import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('{}', flush=True)\n" + PARENT)
     announcement(process)
     stop([process])

@@ -42,7 +42,7 @@ def receiver(monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleNamespace]:
 
     def serve_and_note(server: ThreadingHTTPServer) -> None:
         servers.append(server)
-        serve(server)
+        serve(server, 0.01)
 
     monkeypatch.setattr(boto3, "client", lambda _: _Secrets())
     monkeypatch.setattr(sys, "argv", ["receiver.py", "subscription-mgmt-events-local", str(port)])

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import stripe
 
-from local.gateway import Gateway, SandboxError, official_client, serving
+from local.gateway import Gateway, SandboxError, official_client
+from tests.sandbox import serving
 
 INTENT: Any = {"amount": 2999, "currency": "usd", "allowed_payment_method_types": ["card"]}
 CREATED, UPDATED, CLOSED, WITHDRAWN, REINSTATED = (

@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 import stripe
 
-from local.gateway import Gateway, SandboxError, official_client, serving
+from local.gateway import Gateway, SandboxError, official_client
 from local.gateway.events import API_VERSION
+from tests.sandbox import serving
 
 INTENT: Any = {"amount": 2999, "currency": "usd", "allowed_payment_method_types": ["card"]}
 AWAY: Any = {"off_session": True}

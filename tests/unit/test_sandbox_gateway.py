@@ -12,7 +12,8 @@ from urllib.parse import urlsplit
 import pytest
 import stripe
 
-from local.gateway import Gateway, official_client, serving
+from local.gateway import Gateway, official_client
+from tests.sandbox import serving
 
 Params = dict[str, Any]
 

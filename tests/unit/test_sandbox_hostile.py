@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 import stripe
 
-from local.gateway import Gateway, SandboxError, official_client, serving
+from local.gateway import Gateway, SandboxError, official_client
+from tests.sandbox import serving
 
 DAY = 24 * 60 * 60
 CONFIRM = "payment_intents.confirm"

@@ -8,7 +8,8 @@ from urllib.parse import urlsplit
 import pytest
 import stripe
 
-from local.gateway import Gateway, official_client, serving
+from local.gateway import Gateway, official_client
+from tests.sandbox import serving
 
 INTENT: Any = {"amount": 2999, "currency": "usd", "allowed_payment_method_types": ["card"]}
 AWAY: Any = {"off_session": True}

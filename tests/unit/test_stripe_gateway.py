@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import stripe
 
-from local.gateway import Gateway, serving
+from local.gateway import Gateway
 from process_payment import app
 from renewals.domain.errors import BadSecret
 from renewals.domain.payment import GatewayCard, GatewayRefundState, Payment, PaymentState
@@ -24,6 +24,7 @@ from renewals.gateway.port import GatewayRefused, GatewayUnauthorized, GatewayUn
 from renewals.gateway.stripe_gateway import StripeGateway
 from renewals.runtime import aws
 from tests.fakes import World
+from tests.sandbox import serving
 from tests.shares import share
 
 DEPLOYMENT = "shop/1/eu"

@@ -15,11 +15,12 @@ import stripe
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from local.gateway import official_client, serving
+from local.gateway import official_client
 from renewals.domain.payment import Payment, PaymentState
 from renewals.gateway import stripe_gateway
 from renewals.gateway.port import GatewayError, PaymentRequest
 from renewals.gateway.stripe_gateway import StripeGateway
+from tests.sandbox import serving
 from tests.shares import share
 
 type Path = tuple[str, ...]
