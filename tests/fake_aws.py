@@ -574,6 +574,11 @@ class FakeSQS:
         return len(self._waiting)
 
     @property
+    def hidden(self) -> int:
+        """The number of messages that were received, and come back unless they are deleted."""
+        return len(self._hidden)
+
+    @property
     def bodies(self) -> list[str]:
         """The bodies of the messages that wait to be received, oldest first."""
         return [message.body for message in self._waiting]

@@ -141,6 +141,10 @@ class FakeGateway:
                 self.errors_by_key.add(idempotency_key)
             raise
 
+    def retrieve_refund(self, refund_id: str) -> GatewayRefund | None:
+        with self._call("retrieve_refund"):
+            return self.refunds.get(refund_id)
+
     def refund_elsewhere(self, payment_id: str, amount: int, request: str | None = None) -> str:
         """Make a refund in the gateway's dashboard; return its id. request: set for a call of ours."""
         if amount > self.payments[payment_id].amount - self.refunded(payment_id):
@@ -151,13 +155,33 @@ class FakeGateway:
             known, payment_id, state, amount, currency, self.now, request, payment_metadata=metadata
         )
         self._begun[known] = state
-        self.refund_becomes(known, state)
+        self._enter(known, state)
+        self._tell_of_refund("refund.created", known)
         return known
 
     def refund_becomes(self, refund_id: str, state: GatewayRefundState) -> None:
         """Change a refund's state, as happens even weeks later."""
+        self._enter(refund_id, state)
+        self._tell_of_refund("refund.updated", refund_id)
+
+    def _enter(self, refund_id: str, state: GatewayRefundState) -> None:
         reason = "expired_or_canceled_card" if state is GatewayRefundState.FAILED else None
         self.refunds[refund_id] = replace(self.refunds[refund_id], state=state, reason=reason)
+
+    def _tell_of_refund(self, kind: str, refund_id: str) -> None:
+        """Emit the event of a refund, and the further event of a failure. The metadata are the refund's own, not the
+        payment's."""
+        made = self.refunds[refund_id]
+        about = {
+            "id": refund_id,
+            "object": "refund",
+            "payment_intent": made.payment_id,
+            "metadata": {"request": made.request} if made.request else {},
+            "instructions_email": "ann@private.example",
+        }
+        self._emit(kind, about)
+        if made.state is GatewayRefundState.FAILED:
+            self._emit("refund.failed", about)
 
     def refunded(self, payment_id: str) -> int:
         """Return the part of a payment that has left the seller's balance, in minor units."""
@@ -235,6 +259,9 @@ class FakeGateway:
             "metadata": metadata,
             "receipt_email": "ann@private.example",
         }
+        self._emit(kind, about)
+
+    def _emit(self, kind: str, about: dict[str, Any]) -> None:
         event = {"id": f"evt_{len(self.events) + 1}", "object": "event", "type": kind, "livemode": False}
         created = int(self.now.timestamp())
         self.events.append(event | {"created": created, "data": {"object": about}, "api_version": "2026-10-28.endive"})

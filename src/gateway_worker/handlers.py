@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 
 from gateway_worker.handling import Handled, Seams
 from gateway_worker.payments import payment_changed
+from gateway_worker.refunds import refund_changed
 from renewals.domain.gateway_event import GatewayEvent, GatewayEventType
 
 type Handler = Callable[[GatewayEvent, Seams], Handled]
@@ -14,4 +15,7 @@ HANDLERS: Mapping[GatewayEventType, Handler] = {
     GatewayEventType.PAYMENT_FAILED: payment_changed,
     GatewayEventType.PAYMENT_CANCELED: payment_changed,
     GatewayEventType.PAYMENT_PROCESSING: payment_changed,
+    GatewayEventType.REFUND_CREATED: refund_changed,
+    GatewayEventType.REFUND_UPDATED: refund_changed,
+    GatewayEventType.REFUND_FAILED: refund_changed,
 }

@@ -23,10 +23,11 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from renewals.gateway import access as gateway_access
 
-    from renewals.domain.gateway_event import GatewayEvent
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from renewals.domain.renewal import Renewal
     from renewals.domain.request import RenewalRequest
     from renewals.gateway.port import Gateway
@@ -91,11 +92,20 @@ class Seams:
     run: Callable[[RenewalRequest], bool]
     moment_of: Callable[[Renewal], Moment]
 
-    def period(self, event: GatewayEvent) -> Renewal | None:
-        """Return the period that the event's metadata name, read consistently. Return None if the metadata name no
+    def ask[T](self, question: Callable[[Gateway], T]) -> T:
+        """Return the gateway's answer to a question. If the gateway turns the key away, the key is read again. Raises
+        the gateway's errors."""
+        return gateway_access.with_current_key(lambda: question(self.gateway()))
+
+    def period(self, metadata: Mapping[str, str]) -> Renewal | None:
+        """Return the period that the metadata of a payment name, read consistently. Return None if the metadata name no
         period, or if the ledger holds no claim of the period."""
-        subscription_id, renewal_date = (event.metadata.get(name) for name in ("subscription_id", "renewal_date"))
+        subscription_id, renewal_date = (metadata.get(name) for name in ("subscription_id", "renewal_date"))
         return self.ledger.get(subscription_id, renewal_date) if subscription_id and renewal_date else None
+
+    def period_of(self, earlier: Renewal) -> Renewal | None:
+        """Return the period as the ledger has the period now, read consistently. earlier: the period as read before."""
+        return self.ledger.get(earlier.subscription_id, earlier.renewal_date.isoformat())
 
     def lease_of_another(self, period: Renewal) -> Handled | None:
         """Return the answer `later` if an execution holds the lease of the period now; None if the lease is over."""

@@ -9,7 +9,7 @@ from renewals.domain.gateway_event import GatewayEvent, GatewayEventType
 from renewals.domain.renewal import Renewal, Status
 from renewals.domain.request import RenewalRequest
 
-_UNPAID = frozenset({Status.CLAIMED, Status.DECLINED, Status.ACTION_REQUIRED, Status.FAILED})
+UNPAID = frozenset({Status.CLAIMED, Status.DECLINED, Status.ACTION_REQUIRED, Status.FAILED})
 """The states from which a payment can be recorded as paid."""
 
 _UNDER_LEASE = frozenset({Status.CLAIMED, Status.FAILED})
@@ -17,7 +17,7 @@ _UNDER_LEASE = frozenset({Status.CLAIMED, Status.FAILED})
 the result of the payment is already recorded."""
 
 _NEWS = {
-    GatewayEventType.PAYMENT_SUCCEEDED: _UNPAID,
+    GatewayEventType.PAYMENT_SUCCEEDED: UNPAID,
     GatewayEventType.PAYMENT_FAILED: frozenset({Status.CLAIMED}),
     GatewayEventType.PAYMENT_CANCELED: frozenset({Status.CLAIMED}),
     GatewayEventType.PAYMENT_PROCESSING: frozenset({Status.CLAIMED}),
@@ -28,13 +28,13 @@ result of the payment already, or dunning asks the gateway about the payment bef
 
 def payment_changed(event: GatewayEvent, seams: Seams) -> Handled:
     """Run the workflow for the period of a changed payment, unless the ledger knows the change already."""
-    period = seams.period(event)
+    period = seams.period(event.metadata)
     if period is None or period.payment_id != event.object_id:
         # While an execution holds the lease, the execution may have created the payment and not yet stored the id of
         # the payment. The event is looked at again after the lease, and passed over if the id is still not stored.
         at_work = seams.lease_of_another(period) if period is not None and period.payment_id is None else None
         return at_work or passed_over("no period has the payment")
-    return _told(event, period, seams) or _renewed(event, period, seams)
+    return _told(event, period, seams) or renewed(event, period, seams)
 
 
 def _told(event: GatewayEvent, period: Renewal, seams: Seams) -> Handled | None:
@@ -44,7 +44,9 @@ def _told(event: GatewayEvent, period: Renewal, seams: Seams) -> Handled | None:
     return seams.lease_of_another(period) if period.status in _UNDER_LEASE else None
 
 
-def _renewed(event: GatewayEvent, period: Renewal, seams: Seams) -> Handled:
+def renewed(event: GatewayEvent, period: Renewal, seams: Seams) -> Handled:
+    """Run the workflow for the period, and return DONE, or LATER if the workflow failed or another execution works on
+    the period."""
     request = RenewalRequest(
         period.subscription_id,
         period.customer_id,
@@ -56,6 +58,6 @@ def _renewed(event: GatewayEvent, period: Renewal, seams: Seams) -> Handled:
         return later("the workflow failed")
     # If a different execution had the lease during this run, that execution may have asked the gateway before the
     # payment changed.
-    stands = seams.ledger.get(period.subscription_id, period.renewal_date.isoformat())
+    stands = seams.period_of(period)
     at_work = seams.lease_of_another(stands) if stands is not None and stands.status is Status.CLAIMED else None
     return at_work or Handled(EventOutcome.DONE)

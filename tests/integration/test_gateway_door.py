@@ -115,6 +115,24 @@ def test_each_renewal_tells_the_door_and_changes_nothing(shop: Shop, secret: str
     assert secret
 
 
+@pytest.mark.usefixtures("secret")
+def test_a_refund_in_the_dashboard_and_its_failure_are_told_within_seconds(shop: Shop) -> None:
+    """Somebody refunds a part of a payment in the gateway's dashboard, and the refund fails later: each is recorded,
+    and mailed to the customer once, without the sweep and the audit."""
+    subscriber = shop.subscribe()
+    assert shop.renew(subscriber).status == SUCCEEDED
+    [item] = shop.ledger(subscriber)
+    made = shop.sandbox.refund_in_dashboard(str(item["payment_id"]), 500)
+    wait_until(lambda: "Refund for" in str(shop.mails(subscriber)[-1]["Subject"]))
+    [refund] = shop.ledger(subscriber)[0]["refunds"].values()
+    assert (refund["refund_id"], refund["state"], refund["by"]) == (made["id"], "refunded", "the gateway")
+    shop.sandbox.settle_refund(made["id"], "failed")
+    wait_until(lambda: "did not arrive" in str(shop.mails(subscriber)[-1]["Subject"]))
+    wait_until(lambda: _waiting(shop, shop.stack.outputs["GatewayEventsQueueUrl"]) == 0, seconds=90)
+    assert [each["state"] for each in shop.ledger(subscriber)[0]["refunds"].values()] == ["failed"]
+    assert len(shop.mails(subscriber)) == 3
+
+
 def test_events_that_fail_raise_an_alarm_until_they_are_brought_back(shop: Shop) -> None:
     """A message that is no event ends in the dead-letter queue, and the alarm comes on. When the queue is empty again,
     the alarm goes off."""

@@ -346,6 +346,25 @@ def test_what_the_account_refunded_is_listed(
     assert listed[0].payment_metadata == METADATA
 
 
+def test_a_refund_is_retrieved_with_the_metadata_of_its_payment(
+    gateway: StripeGateway, sandbox: Gateway, request_of_29_99: PaymentRequest, good_card: str
+) -> None:
+    """A refund made in the dashboard has no metadata of its own, and is read with the metadata of the refunded payment;
+    an unknown refund is None."""
+    payment = gateway.create(request_of_29_99)
+    _confirm(gateway, payment.id, good_card)
+    made = sandbox.sandbox.refund_in_dashboard(payment.id, 500)
+    found = gateway.retrieve_refund(made["id"])
+    assert found is not None
+    assert (found.payment_id, found.amount, found.request) == (payment.id, 500, None)
+    assert (found.state, found.payment_metadata) == (GatewayRefundState.SUCCEEDED, METADATA)
+    sandbox.sandbox.settle_refund(made["id"], "failed")
+    failed = gateway.retrieve_refund(made["id"])
+    assert failed is not None
+    assert (failed.state, failed.reason) == (GatewayRefundState.FAILED, "expired_or_canceled_card")
+    assert gateway.retrieve_refund("re_unknown") is None
+
+
 @pytest.mark.parametrize("absent", ["status", "metadata", "payment_intent", "failure_reason", "reason", "charge"])
 @pytest.mark.parametrize("status", ["pending", "requires_action", "succeeded", "failed", "canceled", "new_one"])
 def test_a_refund_may_lack_what_its_type_calls_optional(absent: str, status: str) -> None:

@@ -40,6 +40,9 @@ class GatewayEventType(StrEnum):
     PAYMENT_FAILED = "payment_intent.payment_failed"
     PAYMENT_CANCELED = "payment_intent.canceled"
     PAYMENT_PROCESSING = "payment_intent.processing"
+    REFUND_CREATED = "refund.created"
+    REFUND_UPDATED = "refund.updated"
+    REFUND_FAILED = "refund.failed"
 
 
 class NotTaken(BadEvent):

@@ -91,7 +91,7 @@ class GatewayRefund:
         request: the request of this system that made the refund, as the refund's metadata name the request; None for a
             refund made elsewhere, as in the gateway's dashboard.
         reason: why the refund failed, in the gateway's words.
-        payment_metadata: the metadata of the refunded payment; empty unless refunds were listed by time.
+        payment_metadata: the metadata of the refunded payment; empty in a list of one payment's refunds.
     """
 
     id: str

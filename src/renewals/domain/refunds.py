@@ -202,6 +202,20 @@ def number(renewal: Renewal, name: str) -> str:
 # Comparing the gateway's refunds with the ledger's
 
 
+def ids(renewal: Renewal) -> dict[str, str]:
+    """Return the names of the refunds that the gateway has answered, keyed by the gateway's ids."""
+    return {refund["refund_id"]: name for name, refund in renewal.refunds.items() if "refund_id" in refund}
+
+
+def holds(renewal: Renewal, made: GatewayRefund) -> bool:
+    """Whether the ledger holds a refund as far as the gateway reports the refund. A failed refund without a record
+    counts as held, because no money has moved."""
+    name = ids(renewal).get(made.id)
+    if name is None:
+        return _STATES[made.state] is RefundState.FAILED
+    return _advanced(renewal.refunds[name], made, made.at) is None
+
+
 def seen(
     renewal: Renewal, listed: Iterable[GatewayRefund], requests: Mapping[str, str], at: datetime
 ) -> dict[str, RefundRecord]:
@@ -220,7 +234,7 @@ def seen(
         The new refunds, and the refunds that have moved forward: all attributes of the refund as they are afterwards,
             by the refund's name.
     """
-    by_id = {refund["refund_id"]: name for name, refund in renewal.refunds.items() if "refund_id" in refund}
+    by_id = ids(renewal)
     known: dict[str, RefundRecord] = dict(renewal.refunds)
     changed: dict[str, RefundRecord] = {}
     for made in sorted(listed, key=lambda each: each.at):

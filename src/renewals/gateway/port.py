@@ -163,6 +163,11 @@ class Gateway(Protocol):
         """Return all refunds of a payment, whoever made them."""
         ...
 
+    def retrieve_refund(self, refund_id: str) -> GatewayRefund | None:
+        """Return the refund in its current state, with the metadata of the refunded payment; None if the gateway does
+        not know the id."""
+        ...
+
     def refund(self, payment_id: str, amount: int, *, request: str, idempotency_key: str) -> GatewayRefund:
         """Refund a part or all of a payment.
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         PaymentIntentConfirmParamsPaymentMethodOptions,
         PaymentIntentCreateParams,
         RefundCreateParams,
+        RefundRetrieveParams,
     )
 
     from renewals.domain.payment import GatewayRefund, Payment
@@ -201,6 +202,11 @@ class StripeGateway:
         with errors.named("refunds_of"):
             listed = self._refunds.list({"payment_intent": payment_id, "limit": 100})
             return [answers.refund(each) for each in listed.auto_paging_iter()]
+
+    def retrieve_refund(self, refund_id: str) -> GatewayRefund | None:
+        asked: RefundRetrieveParams = {"expand": ["payment_intent"]}
+        found = self._found("retrieve_refund", lambda: self._refunds.retrieve(refund_id, asked))
+        return answers.refund(found) if found else None
 
     def refund(self, payment_id: str, amount: int, *, request: str, idempotency_key: str) -> GatewayRefund:
         asked: RefundCreateParams = {"payment_intent": payment_id, "amount": amount, "metadata": {"request": request}}

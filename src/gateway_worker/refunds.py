@@ -1,0 +1,83 @@
+"""Handle the events of refunds: let the workflow record the gateway's refunds of a payment, and tell the customer.
+
+The refund may be ours, or may have been made by a person in the gateway's dashboard. A refund's own metadata do not
+name a billing period. The gateway is therefore asked about the refund, and the metadata of the refunded payment lead to
+the period. The workflow lists all refunds of the payment, and records each under its id: the order and the number of
+the events do not matter.
+"""
+
+from datetime import timedelta
+
+from gateway_worker.handling import KNOWN, EventOutcome, Handled, Seams, later, passed_over
+from gateway_worker.payments import UNPAID, renewed
+from renewals.domain import refunds
+from renewals.domain.gateway_event import GatewayEvent
+from renewals.domain.payment import GatewayRefund
+from renewals.domain.renewal import CUT_OFF, Renewal
+from renewals.domain.request import Asks, RenewalRequest
+from renewals.gateway.port import is_of_deployment
+from renewals.ledger.steps import LEASE
+
+_AFTER_THE_ANSWER = timedelta(seconds=5)
+
+
+def refund_changed(event: GatewayEvent, seams: Seams) -> Handled:
+    """Run the workflow for the refunds of the payment, unless the ledger holds the refund as the gateway has it."""
+    made = seams.ask(lambda gateway: gateway.retrieve_refund(event.object_id))
+    if made is None:
+        return passed_over("the gateway does not know the refund")
+    if not is_of_deployment(made.payment_metadata, seams.deployment):
+        return passed_over("another deployment")
+    period = seams.period(made.payment_metadata)
+    if period is None or period.payment_id != made.payment_id:
+        return passed_over("no period has the payment")
+    return _told(event, made, period, seams) or _settled(event, made, period, seams)
+
+
+def _told(event: GatewayEvent, made: GatewayRefund, period: Renewal, seams: Seams) -> Handled | None:
+    """Return the answer for an event whose refund is known, or cannot be recorded yet; None if the refunds must be
+    settled now."""
+    if made.id in refunds.ids(period) and refunds.holds(period, made):
+        return KNOWN
+    at_work = seams.lease_of_another(period) if period.status in CUT_OFF else None
+    if at_work is None and period.paid_at is None:
+        return _paid_first(event, period, seams)
+    return at_work or _claim_at_work(period, seams)
+
+
+def _paid_first(event: GatewayEvent, period: Renewal, seams: Seams) -> Handled:
+    """Have the payment recorded before its refund. The event is delivered again for the refund, because a function has
+    time for a single run of the workflow."""
+    if period.status not in UNPAID:
+        return passed_over("no period has the payment")
+    recorded = renewed(event, period, seams)
+    if recorded.outcome is EventOutcome.LATER:
+        return recorded
+    stands = seams.period_of(period)
+    return later("the payment comes first", timedelta() if stands is not None and stands.paid_at is not None else None)
+
+
+def _claim_at_work(period: Renewal, seams: Seams) -> Handled | None:
+    """Return the answer while somebody requests a refund of the period: the refund of the event may be the requested
+    refund. None if no such request is at work."""
+    if period.refunds_due is None or not any(map(refunds.is_unanswered, period.refunds.values())):
+        return None
+    left = period.refunds_due + LEASE - seams.moment_of(period).wall
+    return later("a refund is being requested", left + _AFTER_THE_ANSWER) if left > timedelta() else None
+
+
+def _settled(event: GatewayEvent, made: GatewayRefund, period: Renewal, seams: Seams) -> Handled:
+    request = RenewalRequest(
+        period.subscription_id,
+        period.customer_id,
+        period.amount,
+        period.renewal_date,
+        Asks.SETTLE_REFUNDS,
+        gateway_event=event.event,
+    )
+    if not seams.run(request):
+        return later("the workflow failed")
+    stands = seams.period_of(period)
+    # A refund can be known at the gateway before the gateway's list of refunds shows the refund.
+    recorded = stands is not None and refunds.holds(stands, made)
+    return Handled(EventOutcome.DONE) if recorded else later("the refund is not recorded yet")
