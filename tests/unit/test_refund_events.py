@@ -419,6 +419,16 @@ def test_a_refund_of_another_deployment_or_payment_is_passed_over(
     assert (door.queue.hidden, door.queue.dead) == (0, [])
 
 
+def test_a_copy_of_the_ledger_in_another_deployment_is_told_nothing(door: Door) -> None:
+    """A test deployment on the same account works on a copy of the ledger: a refund of the first deployment's payment
+    is neither recorded nor mailed by the copy."""
+    _renew(door)
+    _refund_elsewhere(door)
+    door.world.stack = "copy"
+    _post(door)
+    assert (door.ran, _period(door).refunds, door.world.mail_kinds()) == ([], {}, ["receipt"])
+
+
 def test_the_refund_of_a_payment_of_an_earlier_version_is_recorded(door: Door) -> None:
     """Payments of earlier versions name no deployment: the ledger's payment id decides."""
     _renew(door)
