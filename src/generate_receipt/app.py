@@ -57,8 +57,8 @@ def handler(event: Event, _context: object) -> Reply:
 
 
 def _refunded(asked: Mapping[str, object], renewal: Renewal) -> Reply:
-    """Store the receipt of the refund that the customer must be told of, if the refund succeeded. Without such a
-    refund, no receipt is made, and SendEmail sends no mail."""
+    """Store the receipt of the refund that the customer must be told of, if the refund succeeded. A refund that is on
+    its way or has failed gets no receipt, and SendEmail tells the customer of the refund without a receipt."""
     now = clock.current(asked.get("test_clock")).now
     issue_refund(renewal, ledger=_ledger(), s3=aws.s3(), bucket=setting("S3_BUCKET"), now=now)
     telemetry.renewal_event("refund receipt", asked)

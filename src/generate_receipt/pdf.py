@@ -206,8 +206,8 @@ def _draw_footer(sheet: Sheet, receipt: Receipt) -> None:
 
 
 def _address_lines(address: str) -> list[str]:
-    """Split the address into its lines, or a single line at its commas, but not after a number (12, High Street). More
-    than five lines are joined into one line."""
+    """Split the address into lines. An address without line breaks is split at its commas, except at a comma after a
+    number (12, High Street). More than five lines are joined into one line."""
     lines = address.splitlines()
     if len(lines) < 2:
         lines = re.split(r"(?<!\d),", address)

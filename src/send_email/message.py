@@ -90,7 +90,7 @@ def compose(
     sender, to: deliverable addresses. prospects: None if nothing follows, neither a further attempt nor the end of the
     subscription, for example after a payment.
     """
-    # A refund may be owed while the mail is about something else, for example the receipt.
+    # The renewal's notice may be about a refund while this mail is a different mail, for example the receipt.
     owed = refunds.owed(renewal) if kind in refunds.NOTICES else None
     amount = wording.price(owed.refund["amount"] if owed else renewal.amount, renewal.currency)
     subject = _SUBJECTS[kind].format(plan=_line(renewal.plan), amount=amount)
@@ -209,8 +209,8 @@ def _attached(name: str, attachment: Attachment | None) -> list[str]:
 
 
 def _refund_facts(renewal: Renewal, owed: refunds.Owed) -> list[tuple[str, str]]:
-    """List the amount, number and transaction of the refund, and the facts of the refunded payment. The names tell both
-    apart, for example "Amount refunded" and "Amount paid"."""
+    """List the amount, number and transaction of the refund, and the facts of the refunded payment. Each name says
+    whether the fact belongs to the refund or to the payment, for example "Amount refunded" and "Amount paid"."""
     amount = wording.money(owed.refund["amount"], renewal.currency)
     names = {MailKind.REFUND_PENDING: "Refund on its way", MailKind.REFUND_FAILED: "Failed refund"}
     facts = [

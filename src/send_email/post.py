@@ -1,8 +1,8 @@
 """Send a mail: claim the mail, hand it to SES, record the result.
 
 SES takes no idempotency key. Therefore the claim is written before the mail is sent. When a run ends between the claim
-and the record, nobody can tell whether the mail went out. The next run records the mail as unknown, counts the mail,
-and does not send the mail again.
+and the record, nobody can tell whether the mail went out. The next run records the mail as unknown, adds one to the
+metric MailUnknown, and does not send the mail again.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class Post:
 
         Args:
             place: the place of the mail's record.
-            earlier: the present record of the mail.
+            earlier: the record that earlier runs left of the same mail; None if no run has claimed the mail.
             address: the present address of the customer.
             compose: makes the mail, given the address in the form that SES can deliver to.
 

@@ -1,7 +1,7 @@
 """Changing: create and edit a subscription, and change its status.
 
-A change is complete with its transaction. The workflow for the change is started afterwards; if the start is lost, the
-next sweep finds the work.
+A change is complete as soon as its transaction is written. The workflow for the change is started afterwards; if the
+start is lost, the next sweep finds the work.
 """
 
 from collections.abc import Mapping
@@ -223,9 +223,9 @@ def _refuse_faults(row: Row, changed: Mapping[str, object] | None, today: date) 
 def _anchored(row: Row, changes: Mapping[str, Value], today: date) -> dict[str, Value]:
     """Return the changes, with their consequences for the renewal day.
 
-    A change of the interval to or from days or weeks removes the anchor day: an interval of months or years then aims
-    at the renewal date's own day of the month. A new anchor day moves the renewal date to the next such day, unless the
-    renewal date already falls on the anchor day.
+    The anchor day is removed if the interval before or after the change is days or weeks. Without an anchor day, an
+    interval of months or years renews on the day of the month of the renewal date. A new anchor day moves the renewal
+    date to the next such day, unless the renewal date already falls on the anchor day.
 
     Raises:
         BadRequest: the anchor day does not fit the interval or the calendar.
@@ -254,7 +254,8 @@ def _anchored(row: Row, changes: Mapping[str, Value], today: date) -> dict[str, 
 
 def _renew_if_due(row: Row) -> None:
     """Start the workflow if the row has work: a due payment, a refused payment, or an open payment of a subscription
-    that is no longer live. An open payment was begun, refused or failed, and must then be given up."""
+    that is no longer live. A payment is open if the payment was begun, refused or failed. The workflow gives up the
+    open payment of a subscription that is no longer live."""
     live = subscription.is_live(row)
     due = live and str(row.get("renewal_date")) <= shared.moment(row).today.isoformat()
     if due or "next_attempt" in row or (not live and shared.register().has_open_charge(row)):

@@ -61,7 +61,7 @@ def shown_period(item: Item) -> dict[str, object]:
 
 
 def shown_refund(renewal: Renewal, name: str) -> dict[str, object]:
-    """Show a refund that the gateway has taken as RefundOut. `name` is the name of the refund in the renewal."""
+    """Show as RefundOut a refund that the gateway has accepted. `name` is the name of the refund in the renewal."""
     refund = renewal.refunds[name]
     return {
         "refund_number": refunds.number(renewal, name),

@@ -70,8 +70,8 @@ def _secret() -> KeptSecret[tuple[str, ...]]:
 
 
 def _start(request: RenewalRequest) -> str:
-    """Start the workflow and return the execution's ARN. The execution gets no name: a name would prevent a second
-    execution for the same webhook, but the ledger already makes a second execution harmless."""
+    """Start the workflow and return the execution's ARN. The execution needs no name: the only use of a name would be
+    to prevent a second execution for the same webhook, and the ledger makes a second execution harmless."""
     workflow = setting("STATE_MACHINE_ARN")
     return aws.step_functions().start_execution(stateMachineArn=workflow, input=request.to_json())["executionArn"]
 

@@ -15,7 +15,7 @@ def read(client: SecretsManagerClient, arn: str) -> tuple[str, ...]:
     """Return the valid signing secrets, newest first.
 
     Raises:
-        BadSecret: the secret has no signing secret.
+        BadSecret: the stored secret is not JSON, or has no key "signing".
         botocore's errors: AWS failed.
     """
     try:

@@ -95,9 +95,10 @@ class Subscription:
 def anchor_change(row: Item, until: date, claimed: int | None = None) -> dict[str, Decimal | None]:
     """Return the change of the row's `anchor_day` when the renewal date moves to `until`; empty for no change.
 
-    The row's own anchor is kept if both the old and the new renewal date fall on the anchor: an anchor that does not
-    fit the old date is not trusted. Otherwise the anchor of the claimed period counts, then the day of the old date,
-    then the day of the new date. A row with an interval of days or weeks keeps no anchor.
+    The new anchor is the first of four days of the month that suits a renewal on `until`: the row's own anchor, the
+    anchor of the claimed period, the day of the old renewal date, the day of `until`. The row's own anchor is left out
+    if the old renewal date does not fall on the anchor, since such an anchor cannot be trusted. A row with an interval
+    of days or weeks keeps no anchor.
 
     Args:
         row: the raw attributes before the move.
@@ -113,8 +114,8 @@ def anchor_change(row: Item, until: date, claimed: int | None = None) -> dict[st
 
 
 def anchor_of_interval(row: Item, changes: Mapping[str, object]) -> dict[str, None]:
-    """Return the change of `anchor_day` with an edit of the row; empty for no change. The anchor is removed if the
-    interval before or after the edit is days or weeks."""
+    """Return the change of `anchor_day` that an edit of the interval needs; empty for no change. The anchor is removed
+    if the interval before or after the edit is days or weeks."""
     before = row.get("interval", "month")
     counted = before in _COUNTED or changes.get("interval", before) in _COUNTED
     return {"anchor_day": None} if "interval" in changes and counted and "anchor_day" in row else {}
@@ -205,8 +206,9 @@ def has_ended(row: Item) -> bool:
 def is_over(row: Item, today: date) -> bool:
     """Whether the subscription has reached the end named by `cancel_at`, whatever else is wrong with the row.
 
-    The end comes on the very day, even within a paid period. An active or past due subscription with a `renewal_date`
-    before the end is first billed up to the end. The row's status changes later, when the sweep handles the end.
+    The subscription ends on the day in `cancel_at`, even if that day lies within a paid period. But an active or past
+    due subscription with a `renewal_date` before the end is first billed up to the end. The row's status changes later,
+    when the sweep handles the end.
     """
     status, end = status_of(row), str(row.get("cancel_at"))
     if not _DAY.fullmatch(end) or not ends_by(row, today):

@@ -102,7 +102,7 @@ class Register:
         return timeline(row, items, changes, zone, today), all_changes and older is None
 
     def has_open_charge(self, row: Row) -> bool:
-        """Whether a charge is open: begun or refused, or failed after its payment was created, and not paid."""
+        """Whether an unpaid charge of the row is open: begun, refused, or failed after its payment was created."""
         return self._recent(row).has_open_charge
 
     def was_complained_of(self, subscription_id: str, address: str) -> bool:
@@ -190,11 +190,12 @@ class Register:
     def _end_with_period(self, row: Row, changes: dict[str, Value], today: date, asked: AskedBy) -> Row:
         """Cancel the subscription at the end of the paid period, or of the period whose charge has begun.
 
-        A charge that has begun goes on, and the subscription ends with the charged period. A begun charge does not
-        count if the row no longer permits the charge (why_withdrawn), since the row may be due before the end of the
-        charged period. If people made the subscription active by hand after a pause, the subscription ends at the end
-        of the paid days, or today if today is later: the sweep would bill from the same day on, and not from the date
-        of the row. The end date in the answer holds, since the transaction fails if a charge begins in the meantime.
+        A charge that has begun goes on, and the subscription ends with the charged period. If the row no longer permits
+        the charge (why_withdrawn), the begun charge does not decide the end: the charge will be given up, and the row
+        may be due again before the end of the charge's period. If people made the subscription active by hand after a
+        pause, the subscription ends on the day from which the sweep would bill next: the end of the paid days, or today
+        if today is later, but not the date of the row. The end date in the answer holds, since the transaction fails if
+        a charge begins in the meantime.
         """
         due = str(row.get("renewal_date"))
         history = self._recent(row)
@@ -259,7 +260,7 @@ class Register:
         return self.ledger.apply(refund_steps.claim_refund(renewal, name, claim, recorded, asked.now, due=due))
 
     def resend_mail(self, renewal: Renewal, asked: AskedBy) -> Renewal:
-        """Have the next execution send the mail of a receipt again, though the mail may have gone out before."""
+        """Reopen the mail of a receipt: the next execution sends the mail again. The mail may have gone out before."""
         details = {"period": (None, renewal.renewal_date), "mail": (MailState.UNKNOWN, "to be sent")}
         record = self.changes.record(renewal.subscription_id, ChangeKind.RESENT, asked, details)
         return self.ledger.apply(mail_steps.reopen_mail(renewal, [record], asked.now))

@@ -60,9 +60,10 @@ def get_all(client: DynamoDBClient, table: str, keys: Iterable[Mapping[str, str]
 
 
 def get_each(client: DynamoDBClient, keys: Mapping[str, Mapping[str, str]]) -> dict[str, Item]:
-    """Read one item of each table in one call.
+    """Read one item of each table.
 
-    Every item is read consistently, but two items may be read at different moments. Raises Throttled.
+    All items are read in one call. Items that DynamoDB did not return are asked for again. Every item is read
+    consistently, but two items may be read at different moments. Raises Throttled.
 
     Args:
         keys: the key of the item, by table.
@@ -74,9 +75,10 @@ def get_each(client: DynamoDBClient, keys: Mapping[str, Mapping[str, str]]) -> d
 
 
 def get(client: DynamoDBClient, keys: Mapping[str, Iterable[Mapping[str, str]]]) -> Iterator[tuple[str, Item]]:
-    """Iterate over the existing items of at most a hundred keys, with their tables, in one call.
+    """Iterate over the existing items of at most a hundred keys, with their tables.
 
-    Every item is read consistently, but two items may be read at different moments. Raises Throttled.
+    All items are read in one call. Items that DynamoDB did not return are asked for again. Every item is read
+    consistently, but two items may be read at different moments. Raises Throttled.
 
     Args:
         keys: the keys, by table.
@@ -96,10 +98,10 @@ def get(client: DynamoDBClient, keys: Mapping[str, Iterable[Mapping[str, str]]])
 
 
 def as_read(item: Mapping[str, object], watched: Collection[str]) -> tuple[str, dict[str, object]]:
-    """Return a condition that holds while the watched attributes have the values read before, and the values in the
-    condition.
+    """Return a condition on an item, and the values that the condition names.
 
-    Absent attributes must still be absent.
+    The condition holds while the watched attributes have the same values as in `item`, which was read before. An
+    attribute that was absent must still be absent.
     """
     terms = [f"#{name} = :{name}" if name in item else f"attribute_not_exists(#{name})" for name in watched]
     return " AND ".join(terms), {f":{name}": item[name] for name in watched if name in item}
@@ -112,7 +114,8 @@ def change(
 
     Args:
         changes: the new value by attribute, or by path with dots; None removes the attribute.
-        condition: the condition, in which every name begins with a # and every value with a colon.
+        condition: the condition, in which every value begins with a colon. A name may begin with a #, and must if
+            DynamoDB reserves the name.
         values: the values in the condition.
     """
     paths = {name: "#" + name.replace(".", ".#") for name in changes}
@@ -196,8 +199,8 @@ def update(client: DynamoDBClient, arguments: UpdateTypeDef) -> None:
 def transact(client: DynamoDBClient, actions: Iterable[TransactAction]) -> None:
     """Write all actions or nothing.
 
-    A conflict with a different writer is tried again. The SDK sends a token with each transaction, and DynamoDB
-    therefore takes a repeated call only once.
+    After a conflict with a different writer, the transaction is tried again. The SDK sends a token with each
+    transaction. By the token, DynamoDB recognizes a call that the SDK repeats, and writes the actions only once.
 
     Raises:
         Overtaken: a condition does not hold.
