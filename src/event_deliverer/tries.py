@@ -40,7 +40,7 @@ SHARDS = 4
 
 _KEPT = timedelta(days=30)
 """A try that no scheduled run moves into the queue is deleted this long after its time. If the scheduled runs fail, the
-alarm deliverer-errors goes on long before."""
+alarm deliverer-errors turns on long before the deletion."""
 _PAGE = 100
 _DUE = "#shard = :shard AND #due <= :now"  # "shard" is one of DynamoDB's reserved words
 

@@ -57,8 +57,8 @@ def handler(event: Event, _context: object) -> Reply:
 def _wait_after(record: Event) -> timedelta | None:
     """Act on the event of a message, and return the time until the next try; None if the event is settled.
 
-    If no other wait is given, the wait doubles with each try. After the last try such a wait is zero, so that the queue
-    moves the message to the dead-letter queue at once.
+    If the handler's answer names a wait, the wait is taken from the answer. Otherwise the wait doubles with each try,
+    and is zero after the last try, so that the queue moves the message to the dead-letter queue at once.
     """
     telemetry.forget()
     telemetry.correlate({}, message_id=record["messageId"])

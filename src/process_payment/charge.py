@@ -3,7 +3,7 @@
 Two rules protect the customer's money. First, the charge reads the ledger before every decision. Second, money moves
 only when a payment is confirmed, and the charge confirms only the payment whose id is in the period's claim.
 
-1. Read the ledger. A recorded result ends the attempt; a claim without a result is resolved before any other charge.
+1. Read the ledger. A paid period is not charged again; a claim without a result is resolved before any other charge.
 2. Claim the period if the subscription is live and due, and the request names the subscription's amount.
 3. Create the payment unconfirmed, and write its id into the claim. No money has moved.
 4. Confirm the payment. A payment succeeds only once, however many executions confirm it.
@@ -79,8 +79,8 @@ from renewals.ledger.table import GuardRefused
 _RACES = 4
 _LOOKED_UP_WHEN_LATE_BY = timedelta(days=1)
 _ASKED_AGAIN_WITHIN = timedelta(hours=2)
-"""A claim that waits for the gateway or for a bank counts as overdue only after this time. One of the next two hourly
-sweeps continues the claim."""
+"""If a claim waits for the gateway or for a bank, the alarm oldest-unfinished counts the claim's age only from the end
+of this time, so that two hourly sweeps can continue the claim before the alarm."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,7 +266,7 @@ class Charge(Around):
     @contextmanager
     def _not_at_fault(self, renewal: Renewal) -> Iterator[None]:
         """Let the claim wait if the gateway refuses our API key, or if a bank has not decided yet. The cause lies
-        outside the claim, and the claim's count of pick-ups starts at zero again."""
+        outside the claim: the executions that took the claim over without progress are counted from zero again."""
         try:
             yield
         except (GatewayUnauthorized, StillProcessing):
@@ -297,8 +297,10 @@ class Charge(Around):
     def _payment(self, renewal: Renewal) -> Payment:
         """Return the period's payment, unconfirmed if the payment is new.
 
-        If the renewal is late by a day, or an earlier creation failed, a payment may exist whose id the ledger does not
-        hold: the gateway is searched first. If the search finds nothing, the payment is created.
+        The idempotency key prevents a second payment, but the gateway forgets a key after a day, and a creation that
+        failed is repeated with a new key. If the renewal is late by a day, or an earlier creation failed, the gateway
+        is therefore searched first for a payment whose id the ledger does not hold. If the search finds nothing, the
+        payment is created.
         """
         if self.today - renewal.row_date >= _LOOKED_UP_WHEN_LATE_BY or renewal.intent_tries:
             found = self.payments.find(renewal, self.moment.wall.date())
@@ -358,8 +360,8 @@ class Charge(Around):
 
         A payment that a person canceled stays canceled, and the period fails. A payment that the gateway itself
         canceled, after too many attempts, is replaced by a new payment. If the canceled payment shows a failure that
-        the ledger does not know yet, this attempt was refused, and the new payment is created on the next dunning date.
-        Without a new failure, the new payment is created at once.
+        the ledger does not hold yet, the bank refused the latest attempt: the refusal is recorded, and the new payment
+        is created on the next dunning date. Without a new failure, the new payment is created at once.
         """
         if not payment.lapsed:
             return self._fail(renewal, Reason.CANCELED_AT_THE_GATEWAY)

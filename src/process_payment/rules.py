@@ -105,7 +105,8 @@ def _end(seen: Snapshot) -> Decision | None:
     """A subscription that has come to its end is marked as canceled in its row.
 
     If the payment of a failed period may still succeed, the gateway is asked about the payment before the row is
-    marked. If the payment has succeeded, the period counts as paid, and the subscription ends at the end of the period.
+    marked. If the payment has succeeded, the period is recorded as paid, and a live subscription ends at the end of the
+    paid period instead.
     """
     if not is_over(seen.subscription.row, seen.around.today):
         return None
@@ -193,8 +194,8 @@ def _ends_before(seen: Snapshot) -> Decision | None:
 def _stopped(seen: Snapshot) -> Decision | None:
     """A payment that somebody canceled at the gateway stays canceled until the customer updates the payment method.
 
-    The rule also looks at passed-over claims: the due period may have been claimed before, its payment canceled, and
-    the claim then passed over for a different period.
+    The claim of the canceled payment may have been passed over for a different period, before the same period became
+    due again. The rule therefore also looks at passed-over claims of the due period.
     """
     _, billing = due_as_promised(seen.subscription, seen.claimed, seen.around.today)
     passed_over = [r for r in seen.passed_over if r.renewal_date == billing.start]
@@ -229,8 +230,9 @@ def _another_amount(seen: Snapshot) -> Decision | None:
 
 
 def _one_at_a_time(seen: Snapshot) -> Decision | None:
-    """If catch_up is `each` and several periods are due, only the sweep bills the periods, because the sweep's message
-    names the period. A repeated webhook would bill the next period."""
+    """If catch_up is `each` and several periods are due, only the sweep bills the periods. The sweep's message names a
+    period, and a repeated message bills nothing more. A webhook names no period: each repetition of the same webhook
+    would bill the next due period."""
     each = seen.subscription.catch_up == "each" and not seen.by_sweep
     if not each or seen.subscription.schedule.after(seen.subscription.renewal_date) > seen.around.today:
         return None
@@ -359,8 +361,8 @@ def _failed_payments(
 
 
 def told_elsewhere(bad: BadRow, *, by_sweep: bool) -> Outcome:
-    """Return the outcome for a subscription that cannot be charged for its renewal date, because an item of the ledger
-    is in the way.
+    """Return the outcome for a due period that cannot be claimed, because a day of the period is paid already, or
+    because the claim would replace an item of the ledger that must stay.
 
     The sweep's message must not fail, because a failure would repeat and end in the dead-letter queue. The audit names
     the subscription instead, and the API shows the reason as the `fault` of the subscription.

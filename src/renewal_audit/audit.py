@@ -55,10 +55,11 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 DAYS = 3
-"""The nightly audit covers this many complete days, the latest of them yesterday. The reason for three days is a
-payment that the customer confirms on the bank's page: if no event of the gateway arrives, the payment is recorded on
-the next dunning date, at most two days later unless DunningDays says otherwise. Each day is audited on three nights,
-and a difference that nobody mends is reported on three nights."""
+"""The nightly audit covers this many complete days, the latest of them yesterday. Each day is therefore audited on
+three nights, and a difference that nobody mends is reported on three nights. One night would not suffice for a payment
+that the customer confirms on the bank's page: if no event of the gateway arrives, the ledger records the payment only
+on the next dunning date, at most two days after the charge unless DunningDays says otherwise. The third night still
+covers the day of the charge, and finds the payment recorded."""
 
 REFUND_DAYS = refunds.WATCHED.days
 """The audit reads the refunds of at least this many days. An audit of more days reads the refunds of all its days.
@@ -215,11 +216,10 @@ class Audit:
         """Yield each paid period of `held` with every overlapping period that was charged earlier.
 
         For each audited period, the search reads the subscription's periods backwards, from the last day of the audited
-        period down to the preceding paid period: the newest paid period that begins before the audited period. Older
-        periods need no look. An older paid period begins before the preceding paid period; if the older period reached
-        into the audited period, the older period would contain the first day of the preceding paid period, and overlap
-        the preceding paid period. The ledger prevents such an overlap, except when a failed refund makes a period paid
-        again: _compare_refunds looks for the overlaps of such a period.
+        period down to the preceding paid period: the newest paid period that begins before the audited period. Periods
+        older than the preceding paid period need no look: an older paid period that reached into the audited period
+        would overlap the preceding paid period as well. The ledger prevents such an overlap, except when a failed
+        refund makes a period paid again: _compare_refunds looks for the overlaps of such a period.
         """
         ledger = Ledger(self.client, renewals=self.renewals)
 
@@ -322,7 +322,8 @@ class Audit:
             compare_due(row, item, moment, found, partial(self._overlap_of, row, moment))
 
     def _overlap_of(self, due: Subscription, moment: Moment) -> str | None:
-        """Return why a due subscription cannot be charged because of paid days; None if paid days are no obstacle."""
+        """Return the fault if the due period cannot be claimed, because a day of the period is paid already, or because
+        the claim would replace an item of the ledger that must stay. Return None if the ledger allows the claim."""
         if not spans.may_overlap(due, unless_told=False):
             return None
         from renewals.ledger import forecast

@@ -139,9 +139,9 @@ def event_id(deployment: str, fact: Fact) -> str:
 _SECOND = timedelta(seconds=1)
 _HALF_HOUR = timedelta(minutes=30)
 _MOST_AT_ONCE = 1000
-"""The facts of a write get sequences that are a microsecond apart. At most this many facts of a write get a sequence of
-their own: the first fact's sequence lies at least this many microseconds before the end of the second, so that the
-last fact's sequence is still within the second."""
+"""The facts of a write get sequences that are a microsecond apart, within the second of the write. The sequence of the
+first fact therefore never lies in the last thousand microseconds of the second: the thousand are kept free for the
+further facts. Facts beyond the thousandth share the last sequence."""
 
 
 def sequence(committed: datetime, recorded: datetime | None, rank: int) -> int:
@@ -151,9 +151,10 @@ def sequence(committed: datetime, recorded: datetime | None, rank: int) -> int:
     the moment that the writing function recorded in the item decides: for writes to two tables, only the clocks of the
     functions show the order.
 
-    A test clock changes the day and keeps the time of day. The recorded moment is then wrong by days, or by days and an
-    hour or half an hour if the clocks were set forward or back between the days: always by a whole number of half
-    hours. Whole half hours are therefore left out of the difference between the recorded moment and the second.
+    A test clock changes the day and keeps the local time of day. The recorded moment is then wrong by whole days. If
+    daylight saving time begins or ends between the two days, an hour or half an hour is added to the error or taken
+    away. The error is always a whole number of half hours, and whole half hours are therefore left out of the
+    difference between the recorded moment and the second.
 
     Args:
         committed: the moment of the write, in whole seconds.

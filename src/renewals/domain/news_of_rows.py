@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 _MARKS = ("payment_status", "transaction_id", "last_payment", "next_attempt", "refused_payment_method", NOTE, ENDED_ON)
 _HISTORY = ("version", PAID_UNTIL, *_MARKS)
 """Attributes that only this system writes. If a new row has such an attribute, a request created the row, or somebody
-put the row back from a backup. The new row was not written by hand, and tells nothing here."""
+put the row back from a backup. In both cases, nobody created a subscription by writing the row, and the new row tells
+nothing here."""
 
 _MOVED = frozenset({"status", "renewal_date", "cancel_at"})
 """The attributes that people change by hand, and that the ledger's steps and the sweep change as well."""
@@ -44,7 +45,7 @@ _OF_A_STATUS = {
     SubscriptionStatus.UNPAID: EventType.ENDED,
 }
 _DELETED = ("table", "deleted")
-"""The first two words in the cause of the fact that a row was deleted."""
+"""The `cause` of a fact begins with these two words if the fact is the deletion of a row."""
 
 _REMINDER = f"reminder_{MailKind.UPCOMING}"
 
@@ -92,10 +93,11 @@ def facts_of_row(row: Item, zone: tzinfo = UTC) -> list[Fact]:
 
 
 def as_it_stands(fact: Fact, rows: Iterable[Item]) -> Fact:
-    """Return the fact; an update of the subscription in place of an end, if somebody moved the row to another customer.
+    """Return the fact, unless the fact is an end that did not happen, because somebody moved the row to another
+    customer. Return an update of the subscription in place of such an end.
 
-    A row is moved by hand: a row of the other customer is written, and the old row is deleted. The subscription has
-    then not ended, although its old row was deleted.
+    People move a row by hand in two writes: the row of the other customer is written, and the old row is deleted. The
+    deletion looks like the end of the subscription, but the subscription goes on under the other customer.
 
     Args:
         fact: a fact of a write.

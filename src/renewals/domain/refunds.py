@@ -7,7 +7,8 @@ afterwards. The item keeps its refunds in `refunds`, as refund_1, refund_2. The 
        └────────────────────────▲
 
     claimed   requested. With a `refund_id`, the gateway has the refund, and the money is on its way. Without a
-              `refund_id`, nobody knows the result of the request, and the sweep has a worker ask the gateway
+              `refund_id`, nobody knows the result of the request: the sweep sends the period to a worker, and the
+              worker asks the gateway
     refunded  the gateway reports success
     failed    the gateway refused the refund, or the refund failed later: the seller has the money, and the refund
               does not count any more
@@ -231,8 +232,8 @@ def seen(
         at: now, in the business's zone.
 
     Returns:
-        The new refunds, and the refunds that have moved forward: all attributes of the refund as they are afterwards,
-            by the refund's name.
+        A mapping from a refund's name to all attributes that the refund has after the change. The mapping holds the
+            new refunds and the refunds that have moved forward, and leaves out the unchanged refunds.
     """
     by_id = ids(renewal)
     known: dict[str, RefundRecord] = dict(renewal.refunds)
@@ -353,12 +354,12 @@ def next_notice(renewal: Renewal, *, tells: bool) -> str | None:
     """Return the notice that the period must have after its refunds were compared with the gateway; None for no notice.
 
     The period keeps its notice if the notice is about something other than a refund, or still says how the refund
-    stands. With `tells`, two further rules hold. A kept notice that is parked makes room for the notice about the
-    latest untold refund, if a refund is untold. A period that keeps no notice gets the notice about the latest untold
-    refund.
+    stands. With `tells`, a period that keeps no notice, or keeps a parked notice, gets the notice about the latest
+    untold refund. If no refund is untold, a parked notice stays.
 
-    tells: whether the customer may be told of a further refund now. Just before a new refund is requested, `tells` is
-    false, because `check` refuses a new refund while a mail to the customer is on its way.
+    tells: whether the customer may be told of a further refund now. Just before a new refund is requested, the caller
+    passes false: a new notice would be a mail on its way, and while a mail is on its way, `check` would refuse the
+    new refund.
     """
     about = owed(renewal)
     if renewal.notice is not None and (about is None or is_news(renewal, renewal.notice)):

@@ -21,8 +21,8 @@ attribute has one of sixteen values, so that the index has no hot key. The index
 given-up period is listed until the customer was told. `begun_at` is the beginning of the pending work: the claim, a
 further attempt, or the refusal that the customer must be told about. A settled period whose mail waits for a new
 address is not in the index. A refused period whose mail waits for a new address stays in the index because of its
-dunning dates, and has the attribute `parked`. A period with an unsettled refund is listed with `refunds_due`, the
-moment from which the sweep asks about the refund.
+dunning dates, and has the attribute `parked`. A period with an unsettled refund is in the index, too; the attribute
+`refunds_due` of the period is the moment from which the sweep has the gateway asked about the refund.
 
 The index charged-on-index lists paid items by the gateway's own day (`charged_on`, UTC) and moment (`charged_at`) of
 the charge. The gateway lists charges in the order of the same moments, and the audit therefore compares both lists side
@@ -103,8 +103,9 @@ class Ledger:
         return History.of_customer(self.recent(subscription_id), customer_id)
 
     def recent_claims(self, subscription_id: str) -> tuple[list[Renewal], list[Renewal]]:
-        """Return the periods of `recent`, and in a second list the claims with dates between these periods that were
-        passed over for a different period."""
+        """Return two lists: the periods of `recent`, and the passed-over claims, newest first. A passed-over claim is
+        a claim whose period was later passed over for a different period. Passed-over claims older than the oldest
+        period in the first list are left out, if that list holds ten periods."""
         periods, passed_over = list[Renewal](), list[Renewal]()
         for claim in self._claims(subscription_id):
             (passed_over if claim.status is Status.SKIPPED else periods).append(claim)
@@ -134,7 +135,7 @@ class Ledger:
 
     def named(self, subscription_id: str, renewal_date: date) -> list[Renewal]:
         """Return a list with the period of this date, which a caller can add to the list of `recent`; an empty list if
-        the period is not claimed. The period is read by a query."""
+        the period is not claimed."""
         items, _ = self.page(subscription_id, limit=1, before=(renewal_date + timedelta(days=1)).isoformat())
         found = (_claimed(item) for item in items if item["renewal_date"] == renewal_date.isoformat())
         return [renewal for renewal in found if renewal is not None]
@@ -145,13 +146,13 @@ class Ledger:
         If older periods are read, the periods that begin on `end` or later are left out.
 
         Args:
-            history: the latest periods. Older periods are not read if the history is shorter than ten periods, or if
-                one of the latest ten is paid and begins no later than `start`. Ordinary renewals therefore never read
-                more. Otherwise older pages are read, until a page holds a paid period that begins no later than
-                `start`.
-            all_of_it: whether older pages are always read back to the first period. An old, long period may have been
-                refunded, its days billed again by newer, shorter periods, and then the refund failed: the old period is
-                paid again, and may reach into [start, end).
+            history: the latest periods. A history shorter than ten periods is complete. Without `all_of_it`, older
+                periods are read only if none of the latest ten is paid and begins no later than `start`, and are read
+                until a page holds such a period. Ordinary renewals therefore never read more.
+            all_of_it: whether older pages are read back to the first period, whichever periods are paid. Reading all
+                pages is needed after the failure of an old refund. An old, long period was refunded, newer and shorter
+                periods billed the same days again, and the failed refund makes the old period paid again: the old
+                period may reach into [start, end), although a newer paid period begins before `start`.
         """
         from renewals.domain.renewal_history import History
 
