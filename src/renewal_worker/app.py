@@ -57,7 +57,7 @@ def _tried_after(record: Event) -> int | None:
 def _succeeds(asked: RenewalRequest, message: str) -> bool:
     """Run the workflow and return whether the execution succeeded.
 
-    The workflow's input is the message exactly as received, to keep a field added by a younger version. AWS answers
+    The workflow's input is the message exactly as received, to keep a field added by a newer version. AWS answers
     with HTTP 200 even if the execution fails: only the execution's status shows the failure.
     """
     named = ("subscription_id", asked.subscription_id), ("customer_id", asked.customer_id)

@@ -439,7 +439,7 @@ def test_what_was_billed_of_a_period_while_it_was_refunded_is_named_once_its_ref
     auditor: Auditor, days: int
 ) -> None:
     """A year is refunded whole and billed by the day instead. Once the refund fails, the year is paid as well, and
-    every paid day of the year is named once, although younger paid days lie between the latest periods and the year.
+    every paid day of the year is named once, although newer paid days lie between the latest periods and the year.
     Once the year is refunded anew, no day is named."""
     world = auditor.world
     auditor.renew("planted", interval="year")

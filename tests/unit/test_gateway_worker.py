@@ -615,11 +615,11 @@ def test_an_event_that_comes_while_the_gateway_rejects_our_account_is_not_lost(d
     assert (door.queue.waiting, door.queue.dead) == (0, [])
 
 
-def test_a_type_that_this_version_does_not_know_waits_for_the_younger_version(door: Door) -> None:
-    """A younger version queued an event before an older version was deployed again. The worker tries the
+def test_a_type_that_this_version_does_not_know_waits_for_the_newer_version(door: Door) -> None:
+    """A newer version queued an event before an older version was deployed again. The worker tries the
     event five times, an hour apart. An hour after the fifth try, the event becomes a dead letter."""
     message = {"event": "evt_1", "type": "refund.approved", "created": 1, "livemode": False, "object": "re_1"}
-    body = json.dumps(message | {"metadata": {}, "a field of the younger version": [1]})
+    body = json.dumps(message | {"metadata": {}, "a field of the newer version": [1]})
     door.queue.bodies = [body]
     door.work()
     for _ in range(4):

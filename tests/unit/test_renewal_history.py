@@ -91,5 +91,5 @@ def test_a_customer_s_history_is_none_of_another_s(paid: Renewal) -> None:
     [("refunded_1", True), ("refund_pending_1", True), ("refund_failed_1", True), ("copy_of_receipt_1", False)],
 )
 def test_a_notice_is_about_a_refund_by_its_kind(paid: Renewal, notice: str, *, is_about_a_refund: bool) -> None:
-    """A paid period may be owed a notice of a kind that is no refund's, for example of a younger version."""
+    """A paid period may be owed a notice of a kind that is no refund's, for example of a newer version."""
     assert is_of_refund(replace(paid, status=Status.DONE, notice=notice)) is is_about_a_refund

@@ -172,7 +172,7 @@ def _refund_fails(shop: World) -> None:
 
 
 @pytest.mark.parametrize("weeks", [2, 15])
-def test_a_long_period_is_found_behind_younger_ones_that_are_paid(api: Api, weeks: int) -> None:
+def test_a_long_period_is_found_behind_newer_ones_that_are_paid(api: Api, weeks: int) -> None:
     """The refund of a year fails after weeks of the year were billed instead: no further day of the year is charged,
     the row's fault says so, and nobody is reminded, whether or not the year is among the latest periods."""
     shop = api.shop

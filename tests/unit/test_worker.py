@@ -146,7 +146,7 @@ def test_the_sample_message_is_what_the_payment_function_takes(workflows: Workfl
     assert (asked.subscription_id, str(asked.amount), str(asked.renewal_date)) == ("sub_sample", "120.00", "2026-01-31")
 
 
-def test_a_field_that_a_younger_version_adds_reaches_the_workflow(workflows: Workflows, queue: Visibility) -> None:
+def test_a_field_that_a_newer_version_adds_reaches_the_workflow(workflows: Workflows, queue: Visibility) -> None:
     """An unknown field of a message is passed on: the worker may be older than the sender, while ProcessPayment is
     not."""
     body = _body("a").replace("}", ', "why": "new"}')

@@ -11,7 +11,7 @@ The form of a message, in JSON:
     payment_intent  the id of the payment; absent if the event names no payment
     metadata        the entries of the object's metadata that this system has written
 
-A message holds no personal data. A message may be older or younger than the version that reads the message. Fields may
+A message holds no personal data. A message may be older or newer than the version that reads the message. Fields may
 therefore be added, but never be renamed.
 """
 
@@ -91,7 +91,7 @@ class GatewayEvent:
 
     @classmethod
     def from_json(cls, message: str) -> GatewayEvent:
-        """Read the event from a message of the queue. Raises NotTaken; UnknownType for a complete message of a younger
+        """Read the event from a message of the queue. Raises NotTaken; UnknownType for a complete message of a newer
         version."""
         try:
             return cls._of(read_object(message))

@@ -11,7 +11,7 @@ event:
     webhook_id                      the id given by the webhook's sender; only in requests by webhook
     gateway_event                   the id of the gateway's event that caused the request
 
-A message may be older or younger than the version that reads the message. Fields may therefore be added, but never be
+A message may be older or newer than the version that reads the message. Fields may therefore be added, but never be
 renamed.
 
 Decision: D202 (DECISIONS.md).

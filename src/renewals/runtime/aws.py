@@ -38,7 +38,7 @@ def s3() -> S3Client:
         tries=3,
         signature_version="s3v4",  # presigned addresses use this version, too
         # Use the region's own host. By default botocore presigns for S3's global host, which does not know the buckets
-        # of younger regions (docs.aws.amazon.com/AmazonS3/latest/userguide/VirtualHosting.html). If the host is an IP
+        # of newer regions (docs.aws.amazon.com/AmazonS3/latest/userguide/VirtualHosting.html). If the host is an IP
         # address, botocore keeps the path style.
         s3={"addressing_style": "virtual"},
     )
