@@ -77,13 +77,15 @@ class World:
     """Tables, bucket, mailbox and gateway in memory, and the workflow's three tasks over them.
 
     environment: the deployment's; every environment but prod heeds test clocks. stack: the first part of the
-    deployment's name. zone: the business's time zone. database: the tables' class.
+    deployment's name. zone: the business's time zone. database: the tables' class. subscription_id: the subscription of
+    cus_1 that methods without a parameter for a subscription are about.
     """
 
     environment: str = "prod"
     stack: str = "shop"
     zone: tzinfo = UTC
     database: type[FakeDynamoDB] = FakeDynamoDB
+    subscription_id: str = "sub_1"
 
     def __init__(self) -> None:
         self.cuts = Cuts()
@@ -138,7 +140,7 @@ class World:
 
         asked: the fields of the request beside the subscription.
         """
-        request = {"subscription_id": "sub_1", "customer_id": "cus_1", "amount": "29.99"} | asked
+        request = {"subscription_id": self.subscription_id, "customer_id": "cus_1", "amount": "29.99"} | asked
         self.gateway.now = now
         with self.deployed(now):
             return workflow.RENEWAL.run(request, execution, FUNCTIONS, tries)
@@ -199,11 +201,11 @@ class World:
 
     def moment(self, now: datetime) -> Moment:
         """Return the moment as the subscription sees it, test clock included. now: the real moment."""
-        row = self.dynamodb.items("subscriptions").get(("sub_1", "cus_1"), {})
+        row = self.dynamodb.items("subscriptions").get((self.subscription_id, "cus_1"), {})
         return clock.moment(now, self.environment, self.zone, row.get("test_clock"))
 
     def renew(self, execution: str = "run-1", now: datetime = NOON, amount: str = "29.99") -> Outcome:
-        return self.charge(execution, now).renew(RenewalRequest("sub_1", "cus_1", Decimal(amount)))
+        return self.charge(execution, now).renew(RenewalRequest(self.subscription_id, "cus_1", Decimal(amount)))
 
     def receipt(self, renewal: Renewal, now: datetime) -> Renewal:
         stands = self.ledger.get(renewal.subscription_id, renewal.renewal_date.isoformat())
@@ -233,7 +235,7 @@ class World:
         """Put in a monthly subscription of 29.99 USD, due on 31 January 2026, with differing `attributes`; None leaves
         an attribute out."""
         row = {
-            "subscription_id": "sub_1",
+            "subscription_id": self.subscription_id,
             "customer_id": "cus_1",
             "status": "active",
             "renewal_date": DUE.isoformat(),
@@ -252,10 +254,10 @@ class World:
         self.dynamodb.put("subscriptions", self.row() | attributes)
 
     def delete_row(self) -> None:
-        self.dynamodb.delete("subscriptions", ("sub_1", "cus_1"))
+        self.dynamodb.delete("subscriptions", (self.subscription_id, "cus_1"))
 
     def row(self) -> dict[str, Any]:
-        return self.dynamodb.items("subscriptions")["sub_1", "cus_1"]
+        return self.dynamodb.items("subscriptions")[self.subscription_id, "cus_1"]
 
     def items(self) -> dict[str, dict[str, Any]]:
         """Return the ledger's items by renewal date."""

@@ -27,7 +27,7 @@ from event_deliverer.posting import NotDelivered, is_outside, post
 from event_deliverer.tries import WAITS
 from renewals.runtime import aws, telemetry
 from tests.cuts import Cut, Cuts
-from tests.fake_aws import error
+from tests.fake_aws import error, wire
 from tests.fake_receiver import SECRET, Clock, DelayQueue, Receiver, WaitingTable
 from tests.shares import share
 from tests.streams import Json
@@ -110,9 +110,9 @@ class Deliverer:
         failed = {name for name, _ in batch} if reply is None else {
             each["itemIdentifier"] for each in reply["batchItemFailures"]
         }  # fmt: skip
-        for name, body in batch:
+        for name, _ in batch:
             if name in failed:  # hidden for the visibility timeout
-                self.queue.messages[name] = self.clock.now + timedelta(seconds=360), body
+                self.queue.hide(name, self.clock.now + timedelta(seconds=360))
             else:
                 del self.queue.messages[name]
 
@@ -239,7 +239,7 @@ def test_an_item_that_is_no_try_does_not_hold_up_the_tries_behind(deliverer: Del
     deliverer.tell("evt_1", "evt_2")
     deliverer.run(timedelta(minutes=20))
     for shard in {shard for shard, _ in deliverer.table.items}:
-        deliverer.table.items[shard, "2026"] = {"shard": shard, "due": "2026"} | odd
+        deliverer.table.put_item(Item=wire({"shard": shard, "due": "2026"} | odd))
     deliverer.run(HOUR)
     assert sorted(deliverer.heard) == ["evt_1", "evt_2"]
     assert not deliverer.table.items

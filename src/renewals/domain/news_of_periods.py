@@ -104,9 +104,10 @@ def _of_refunds(renewal: Renewal) -> Iterator[Fact]:
 def _refund(renewal: Renewal, name: str, refund: RefundRecord) -> Iterator[Fact]:
     told = _priced(renewal, refund["amount"]) | {"refund": name, "refund_id": refund.get("refund_id")}
     cause = (name, refund["request"])
-    if refund["state"] == RefundState.REFUNDED:
+    # A refund has a receipt only after a success: a refund that failed later was told as refunded before.
+    if refund["state"] == RefundState.REFUNDED or "receipt_key" in refund:
         yield _fact(renewal, EventType.REFUNDED, datetime.fromisoformat(refund["at"]), cause, **told)
-    elif refund["state"] == RefundState.FAILED:
+    if refund["state"] == RefundState.FAILED:
         at = datetime.fromisoformat(refund.get("failed_at") or refund["at"])
         yield _fact(renewal, EventType.REFUND_FAILED, at, cause, **told, reason=refund.get("reason"))
 

@@ -17,7 +17,7 @@ from datetime import UTC, date, datetime, time, tzinfo
 from typing import TYPE_CHECKING
 
 from renewals.domain.item_values import Item, fields, moment, text
-from renewals.domain.news import By, EventType, Fact, text_of
+from renewals.domain.news import By, Data, EventType, Fact, text_of
 from renewals.domain.pauses import NOTE
 from renewals.domain.renewal import MailKind, MailState
 from renewals.domain.row_attributes import ROW_ATTRIBUTES
@@ -106,8 +106,8 @@ def as_it_stands(fact: Fact, rows: Iterable[Item]) -> Fact:
     customers = {row.get("customer_id") for row in rows}
     if fact.cause[:2] != _DELETED or not customers or fact.customer_id in customers:
         return fact
-    data: dict[str, str | list[str]] = {"by": By.TABLE.value, "changed": ["customer_id"]}
-    return replace(fact, type=EventType.UPDATED, customer_id=None, data={**data})
+    data: Data = {"by": By.TABLE.value, "changed": ["customer_id"]}
+    return replace(fact, type=EventType.UPDATED, customer_id=None, data=data)
 
 
 def _changed(old: Item, new: Item, at: datetime, record: str) -> list[Fact]:
