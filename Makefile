@@ -36,9 +36,8 @@ demo: environments ## show renewals as they happen, from nothing to receipts and
 simulate: environments ## a hostile year in minutes, judged at its end; DAYS, SUBSCRIPTIONS, SEED=1 say how much, and which
 	@DAYS=$(DAYS) SUBSCRIPTIONS=$(SUBSCRIPTIONS) SEED=$(SEED) $(PYTHON) -m local.simulate
 
-test: environments ## every test: unit, then integration on the deployed stacks
-	@$(UNIT)
-	@$(INTEGRATION)
+test: environments ## every test: integration on the deployed stacks, and unit while those wait
+	@$(UNIT) $(INTEGRATION)
 
 unit: .venv/.made ## the fast tests, in two processes: no network, no emulator
 	@$(UNIT)

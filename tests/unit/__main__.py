@@ -1,4 +1,8 @@
-"""Run the unit tests in two processes, each with its own files: `python -m tests.unit`, which `make unit` calls."""
+"""Run the unit tests in two processes, each with its own files: `python -m tests.unit`, which `make unit` calls.
+
+`python -m tests.unit COMMAND...` runs a further command of pytest at the same time: `make test` names the command of
+the integration tests. The unit tests then give way (`nice`), and use the times in which integration tests wait.
+"""
 
 import re
 import subprocess
@@ -62,5 +66,11 @@ def _run(command: Sequence[str]) -> tuple[int, str]:
     return process.returncode, held[-1] if held else ""
 
 
+def commands(beside: Sequence[str]) -> list[list[str]]:
+    """The commands that run the unit tests, and the command that runs at the same time, if there is such a command."""
+    unit = [[sys.executable, "-m", "pytest", *PLUGINS, *files] for files in shares()]
+    return [*(["nice", "-n", "10", *each] for each in unit), list(beside)] if beside else unit
+
+
 if __name__ == "__main__":
-    sys.exit(run([[sys.executable, "-m", "pytest", *PLUGINS, *files] for files in shares()]))
+    sys.exit(run(commands(sys.argv[1:])))

@@ -1,10 +1,10 @@
-"""`make unit` runs the tests in two processes, and fails if either process fails."""
+"""`make unit` runs the tests in two processes, `make test` also a third, and each fails if any process fails."""
 
 import sys
 
 import pytest
 
-from tests.unit.__main__ import FOLDER, OF_THE_FIRST, run, shares
+from tests.unit.__main__ import FOLDER, OF_THE_FIRST, commands, run, shares
 
 
 def _printing(text: str, status: int = 0) -> list[str]:
@@ -44,3 +44,11 @@ def test_one_red_process_makes_the_run_red(red: list[str]) -> None:
     green = _printing("2 passed in 0.01s")
     assert run([green, green]) == 0
     assert run([green, red]) == run([red, green]) == 1
+
+
+def test_the_unit_tests_give_way_to_the_integration_tests() -> None:
+    """Beside the integration tests the same unit tests run, at a lower priority; without them at the usual priority."""
+    alone, (first, second, beside) = commands([]), commands(["pytest", "tests/integration"])
+    assert [["nice", "-n", "10", *each] for each in alone] == [first, second]
+    assert beside == ["pytest", "tests/integration"]
+    assert run([["nice", "-n", "10", *_printing("1 passed in 0.01s")], _printing("1 failed in 0.01s", 1)]) == 1
