@@ -31,7 +31,7 @@ _NO_FUNDS = Failure("", "card_declined", "insufficient_funds", "try_again_later"
 @dataclass
 class FakeGateway:
     """The gateway port in memory. A card's id tells its behaviour: pm_declined..., pm_3ds, pm_gone, pm_detached; all
-    other cards pay, unless `owners` gives them to a different customer.
+    other cards pay, unless `owners` gives them to a different customer or somebody has detached them.
 
     now: the gateway's clock. charged: every attempt to charge. by_key: the payment made under every idempotency key, as
     long as the gateway remembers.
@@ -56,6 +56,7 @@ class FakeGateway:
     turned_away: set[str] = field(default_factory=set)  # operations refused to our account
     settles_at: datetime | None = None  # the gateway's settling moment of a payment in processing
     owners: dict[str, str] = field(default_factory=dict)  # payment method to its customer
+    detached: set[str] = field(default_factory=lambda: {"pm_detached"})
     made: int = 0  # the number of payments and charges
     events: list[Event] = field(default_factory=list)  # the events so far, oldest first
     _begun: dict[str, GatewayRefundState] = field(default_factory=dict)  # refund to the state first answered
@@ -195,7 +196,14 @@ class FakeGateway:
 
     def card(self, payment_method: str) -> GatewayCard | None:
         with self._call("card"):
-            return None if payment_method == "pm_gone" else self._card(payment_method)
+            is_detached = payment_method in self.detached
+            return None if payment_method == "pm_gone" else replace(self._card(payment_method), is_detached=is_detached)
+
+    def detach(self, payment_method: str) -> None:
+        """Detach a card from its customer, as a person does in the dashboard. The event does not name the customer."""
+        self.detached.add(payment_method)
+        about: dict[str, Any] = {"id": payment_method, "object": "payment_method", "customer": None, "metadata": {}}
+        self._emit("payment_method.detached", about | {"billing_details": {"email": "ann@private.example"}})
 
     def has_customer(self, gateway_customer: str) -> bool:
         with self._call("has_customer"):
@@ -207,7 +215,7 @@ class FakeGateway:
         with self._call("saved"):
             if payment_method == "pm_gone":
                 return None
-            owner = None if payment_method == "pm_detached" else self.owners.get(payment_method, "cus_gw")
+            owner = None if payment_method in self.detached else self.owners.get(payment_method, "cus_gw")
             return Saved("sepa_debit" if payment_method == "pm_sepa" else "card", owner)
 
     def _card(self, payment_method: str) -> GatewayCard:
@@ -298,7 +306,7 @@ class FakeGateway:
         if card == "pm_gone":
             return "resource_missing"
         customer = self.requests[payment_id].gateway_customer
-        theirs = card != "pm_detached" and self.owners.get(card, customer) == customer
+        theirs = card not in self.detached and self.owners.get(card, customer) == customer
         return None if theirs else "payment_method_unusable"
 
     def _request_id(self) -> str:

@@ -2,7 +2,7 @@
 card."""
 
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import date
 
 from renewals.domain import reminders, spans
@@ -33,9 +33,10 @@ class Remind:
     def still_owed(self, asked: RenewalRequest) -> list[MailKind]:
         """Return the reminders that the customer must get before the requested period and that were not sent yet.
 
-        The gateway is asked about the card if nobody has asked yet, and before a mail says that a card expires, because
-        the customer's bank may have replaced the card. The gateway's answer is kept on the subscription's row, and the
-        mail is written from the row. Nobody is reminded of a renewal that will be rejected.
+        The gateway is asked about the card if nobody has asked yet, if an event says that the card has changed, and
+        before a mail says that a card expires, because the customer's bank may have replaced the card. The gateway's
+        answer is kept on the subscription's row, and the mail is written from the row. Nobody is reminded of a renewal
+        that will be rejected.
 
         Raises:
             PaymentError: the gateway gives no answer.
@@ -46,7 +47,8 @@ class Remind:
         if subscription is None:
             return []
         owed = reminders.owed(subscription, self.today, self.days)
-        if MailKind.CARD_EXPIRES in owed or reminders.asks_for_card(subscription, self.today, self.days):
+        asks = asked.gateway_event is not None or reminders.asks_for_card(subscription, self.today, self.days)
+        if asks or MailKind.CARD_EXPIRES in owed:
             try:
                 saved = self.gateway.card(subscription.payment_method)
             except GatewayUnavailable as error:
@@ -54,7 +56,7 @@ class Remind:
             card = saved or GatewayCard(subscription.payment_method, "", "")
             with suppress(Overtaken):  # the row has a new card: the next sweep asks about the new card
                 self.records.keep_card(subscription, card)
-            subscription = replace(subscription, row={**subscription.row, "known_card": asdict(card)})
+            subscription = replace(subscription, row={**subscription.row, "known_card": card.record})
             owed = reminders.owed(subscription, self.today, self.days)
         return [] if owed and self._is_paid(subscription) else owed
 

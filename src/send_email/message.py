@@ -118,10 +118,16 @@ def compose(
     return message
 
 
+_PLEASE_UPDATE = "Please update your payment method before that day, so that the payment can go through."
+
+
 def remind(
     subscription: Subscription, expiring: GatewayCard | None, *, seller: str, page: str, sender: str, to: str
 ) -> EmailMessage:
-    """Compose a reminder of the next renewal, or of an expiring card. page: the URL of the customer page, or empty."""
+    """Compose a reminder of the next renewal, or of a card that expires or was detached.
+
+    expiring: the card; None for a reminder of the renewal. page: the URL of the customer page, or empty.
+    """
     plan, day = _line(subscription.plan), wording.day(subscription.renewal_date)
     facts = [
         ("Plan", plan),
@@ -141,8 +147,15 @@ def remind(
         paragraphs = [
             f"The card for your subscription to {plan}, {_line(expiring.name)}, is valid until the end of "
             f"{wording.month(expiring.expires)}. Your next payment is due after that: {price} on {day}.",
-            "Please update your payment method before that day, so that the payment can go through.",
+            _PLEASE_UPDATE,
         ]
+    if expiring is not None and expiring.is_detached:
+        paragraphs = [
+            f"The card for your subscription to {plan}, {_line(expiring.name)}, is not saved for your account any "
+            f"more, so we cannot charge this card. Your next payment is due on {day}.",
+            _PLEASE_UPDATE,
+        ]
+        facts.remove(("Amount", _amount(subscription)))  # the mail promises no price
     linked = (_UPDATE, page) if page else None
     return _message(_Letter(subject, subscription.customer_name, paragraphs, linked, facts, _line(seller)), sender, to)
 

@@ -98,6 +98,13 @@ def test_a_card_that_expires_before_is_named() -> None:
     assert ["expires" in charge.why for charge in shown.charges] == [False, False, True]
 
 
+def test_a_card_that_was_detached_is_named() -> None:
+    """Every charge of a card that was detached at the gateway says so, and not that the card expires."""
+    card = GatewayCard("pm_ok", "Visa ending in 4242", "2026-02", is_detached=True)
+    shown = preview(_row(), today=TODAY, count=3, card=card)
+    assert all(charge.why.endswith("; the card is no longer saved at the gateway") for charge in shown.charges)
+
+
 def test_weeks_are_counted() -> None:
     """Two weeks are always fourteen days."""
     shown = preview(_row(interval="week", interval_count=Decimal(2)), today=TODAY, count=2)

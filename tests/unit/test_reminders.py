@@ -433,3 +433,47 @@ def test_a_bad_address_is_told_once_and_a_corrected_one_gets_the_mail(shop: Worl
     shop.edit(customer_email="right@customer.example")
     assert shop.remind("run-3", EARLIER + DAY) == "Success"
     assert [mail["To"] for mail in shop.mails()] == ["Ann Lee <right@customer.example>"]
+
+
+# --- a card that was detached ------------------------------------------------------------------------------------
+
+
+def test_a_customer_whose_card_was_detached_is_asked_for_a_new_one_once(shop: World) -> None:
+    """A card was detached at the gateway: the customer is asked once, before the renewal, to update the payment method,
+    and after the update nothing more is mailed."""
+    shop.subscribe(payment_method="pm_detached")
+    for n in range(3):
+        assert shop.remind(f"run-{n}", EARLIER + n * DAY) == "Success"
+    [mail] = shop.mails()
+    assert mail["Subject"] == "Please update your card for Pro before 31 January 2026"
+    says = "is not saved for your account any more, so we cannot charge this card. Your next payment is due on"
+    assert f"Visa ending in 4242, {says} 31 January 2026." in _text(mail)
+    assert "valid until" not in _text(mail)
+    assert "29.99" not in _text(mail)
+    assert shop.row()["known_card"]["is_detached"] is True
+    shop.edit(payment_method="pm_ok")
+    shop.remind("run-4", EARLIER + 3 * DAY)
+    assert len(shop.mails()) == 1
+
+
+@pytest.mark.parametrize("plan", [{}, YEARLY])
+def test_a_mail_of_a_detached_card_promises_no_price(shop: World, plan: dict[str, Any]) -> None:
+    """The mail about a detached card names no price: a promise of an earlier reminder still holds, and without such a
+    reminder the price of the row is charged."""
+    shop.subscribe(**plan)
+    shop.remind("run-1", EARLIER)
+    shop.gateway.detach("pm_ok")
+    asked = {"event_type": "subscription.reminder", "renewal_date": DUE.isoformat(), "gateway_event": "evt_1"}
+    shop.execute(asked, "event", EARLIER + LATER)
+    assert [str(mail["Subject"]).split()[0] for mail in shop.mails()] == (["Your", "Please"] if plan else ["Please"])
+    shop.edit(amount=Decimal("39.99"), payment_method="pm_new")
+    shop.run("charge", NOON, amount="39.99")
+    [(_, charged, _)] = shop.gateway.charges
+    assert charged == (2999 if plan else 3999)
+
+
+def test_an_earlier_version_reads_the_note_of_a_good_card(shop: World) -> None:
+    """The note of a card that was not detached has the form of earlier versions, which refuse further attributes."""
+    shop.subscribe(**YEARLY)
+    shop.remind("run", EARLIER)
+    assert shop.row()["known_card"] == _card("2030-12", "pm_ok")

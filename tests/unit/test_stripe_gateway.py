@@ -102,11 +102,15 @@ def test_a_confirmed_payment_is_paid_once(
 
 
 def test_a_card_is_told_by_its_name_and_its_last_month(gateway: StripeGateway, sandbox: Gateway) -> None:
-    """The gateway tells a card's name and last month as they are now; a card unknown to the gateway is None, and a
-    wrong key is still an error."""
+    """The gateway tells a card's name and last month as they are now, and whether the card was detached; a card unknown
+    to the gateway is None, and a wrong key is still an error."""
     made: Any = {"number": "5555555555554444", "exp_month": 4, "exp_year": 2044}
-    method = _client(sandbox).v1.payment_methods.create({"type": "card", "card": made}).id
+    api = _client(sandbox).v1
+    method = api.payment_methods.create({"type": "card", "card": made}).id
+    api.payment_methods.attach(method, {"customer": api.customers.create({}).id})
     assert gateway.card(method) == GatewayCard(method, "Mastercard ending in 4444", "2044-04")
+    api.payment_methods.detach(method)
+    assert gateway.card(method) == GatewayCard(method, "Mastercard ending in 4444", "2044-04", is_detached=True)
     assert gateway.card("pm_nobody_knows") is None
     with pytest.raises(GatewayUnauthorized):
         StripeGateway("sk_test_wrong", sandbox.url).card(method)

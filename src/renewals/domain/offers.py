@@ -114,19 +114,23 @@ def told(subscription: Subscription, today: date) -> Offer:
     return of(subscription) if promise is None or is_in_time(promise, subscription, today) else promise
 
 
-def noted(offer: Offer, subscription: Subscription, token: str, now: datetime, expires: str | None) -> dict[str, Value]:
+def noted(
+    offer: Offer | None, subscription: Subscription, token: str, now: datetime, expires: str | None
+) -> dict[str, Value]:
     """Build the record of what a mail names.
 
     Args:
-        offer: the offer in the mail.
+        offer: the offer in the mail; None for a mail that names no price. An earlier promise still holds after such a
+            mail.
         subscription: the row.
         token: the token of the mail.
         now: the moment of the mail.
         expires: the last month of the card, if the mail is about a card.
     """
-    offer, before = replace(offer, at=storable(now)), promised(subscription)
+    before = promised(subscription)
+    named = before if offer is None else replace(offer, at=storable(now))
     return {
-        **_item(offer),
+        **(_item(named) if named else {}),
         "token": token,
         "period": subscription.renewal_date.isoformat(),
         "payment_method": subscription.payment_method,

@@ -1,9 +1,15 @@
 """A payment, a card and a refund, in terms that fit every payment gateway. Pure."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from renewals.domain.item_values import Value
 
 
 class PaymentState(StrEnum):
@@ -42,11 +48,20 @@ class GatewayCard:
         payment_method: the gateway's id of the card.
         name: as "Visa ending in 4242".
         expires: the card's last month, YYYY-MM.
+        is_detached: whether the card was detached from the customer. A detached card can never be charged again.
     """
 
     payment_method: str
     name: str
     expires: str
+    is_detached: bool = False
+
+    @property
+    def record(self) -> dict[str, Value]:
+        """The card as a record on the subscription's row. Only the record of a detached card has the attribute
+        `is_detached`: an earlier version cannot read a record with the attribute, and asks the gateway again."""
+        kept: dict[str, Value] = {"payment_method": self.payment_method, "name": self.name, "expires": self.expires}
+        return kept | ({"is_detached": True} if self.is_detached else {})
 
 
 @dataclass(frozen=True, slots=True)

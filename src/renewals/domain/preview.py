@@ -9,7 +9,7 @@ from typing import cast
 
 from renewals.domain import offers, reasons, wording
 from renewals.domain.payment import GatewayCard
-from renewals.domain.reminders import expires_before
+from renewals.domain.reminders import must_be_updated
 from renewals.domain.renewal import Renewal, Status
 from renewals.domain.schedule import Billing, Schedule, latest_due, oldest_due
 from renewals.domain.subscription import Subscription, SubscriptionStatus, anchor_change, is_over, parse
@@ -212,6 +212,9 @@ def _against_failure(charge: NextCharge, failed: Renewal | None, today: date) ->
 
 
 def _against_card(charge: NextCharge, card: GatewayCard | None) -> NextCharge:
-    if card is None or not expires_before(card, charge.on):
+    if card is None or not must_be_updated(card, charge.on):
         return charge
-    return replace(charge, why=f"{charge.why}; the card expires earlier, at the end of {card.expires}")
+    fault = f"the card expires earlier, at the end of {card.expires}"
+    if card.is_detached:
+        fault = "the card is no longer saved at the gateway"
+    return replace(charge, why=f"{charge.why}; {fault}")

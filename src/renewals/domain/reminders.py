@@ -1,5 +1,5 @@
-"""Reminders of a renewal that is near, and of a card that expires before the renewal: the owed reminders and their
-records.
+"""Reminders of a renewal that is near, and of a card that expires before the renewal or was detached: the owed
+reminders and their records.
 
 A reminder is owed at most once for each combination of subscription, period, kind and content. If the price or the card
 changes after a reminder, a further reminder is owed. If no time is left to tell the customer of a new price, the price
@@ -70,7 +70,7 @@ def owed(subscription: Subscription, today: date, days: int) -> list[MailKind]:
     again = promise is not None and offers.is_in_time(promise, subscription, today)
     true = {
         MailKind.UPCOMING: again if promise else subscription.schedule.count >= _YEAR[subscription.schedule.interval],
-        MailKind.CARD_EXPIRES: card is not None and expires_before(card, subscription.renewal_date),
+        MailKind.CARD_EXPIRES: card is not None and must_be_updated(card, subscription.renewal_date),
     }
     return [kind for kind, holds in true.items() if holds and not _settled(subscription, kind, again=again)]
 
@@ -89,6 +89,11 @@ def asks_for_card(subscription: Subscription, today: date, days: int) -> bool:
     )
 
 
+def must_be_updated(card: GatewayCard, day: date) -> bool:
+    """Whether the card cannot be charged on the day: the card was detached, or expires before."""
+    return card.is_detached or expires_before(card, day)
+
+
 def expires_before(card: GatewayCard, day: date) -> bool:
     """Whether the card expires before the day. A card is good until the end of its last month; a card whose last month
     is unknown never expires."""
@@ -98,12 +103,13 @@ def expires_before(card: GatewayCard, day: date) -> bool:
 def known_card(subscription: Subscription) -> GatewayCard | None:
     """Return the recorded card of the row; None if the record is about a different payment method, or unreadable."""
     kept = subscription.row.get("known_card")
-    texts = {name: value for name, value in kept.items() if isinstance(value, str)} if isinstance(kept, dict) else {}
+    values = kept if isinstance(kept, dict) else {}
+    texts = {name: value for name, value in values.items() if isinstance(value, str)}
     try:
-        card = GatewayCard(**texts)
+        card = GatewayCard(**texts, is_detached=values.get("is_detached") is True)
     except TypeError:
         return None
-    told = texts == kept and _MONTH.fullmatch(card.expires)
+    told = card.record == kept and _MONTH.fullmatch(card.expires)
     return card if told and card.payment_method == subscription.payment_method else None
 
 

@@ -76,7 +76,7 @@ class MailKind(Worded):
     REFUNDED = "refunded", "the receipt of the refund"
     REFUND_FAILED = "refund_failed", "that the refund failed"
     UPCOMING = "upcoming", "the reminder of the next renewal"
-    CARD_EXPIRES = "card_expires", "that the card expires before the next charge"
+    CARD_EXPIRES = "card_expires", "that the card must be updated before the next charge"
 
     @classmethod
     def of(cls, name: object) -> MailKind | Unknown:

@@ -63,7 +63,7 @@ class RenewalRequest:
         renewal_date: the requested period, by the subscription's own renewal date; None for whatever is due.
         webhook_id: None for a request without webhook.
         gateway_event: None for a request without an event of the gateway. With an event, the gateway is asked about a
-            refused payment even between the dunning dates.
+            refused payment even between the dunning dates, and about a card even if the card is known.
     """
 
     subscription_id: str

@@ -7,6 +7,7 @@ Stripe does not document counts as missing.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -139,8 +140,10 @@ def refund(made: stripe.Refund) -> GatewayRefund:
 
 
 def card_of(method: stripe.PaymentMethod) -> GatewayCard | None:
-    """Return the card of a payment method; None if the payment method is not a card."""
-    return card(method.id, _of(method, "card"))
+    """Return the card of a payment method; None if the payment method is not a card. A card without a customer was
+    detached (https://docs.stripe.com/api/payment_methods/detach)."""
+    found = card(method.id, _of(method, "card"))
+    return replace(found, is_detached=owner(method) is None) if found else None
 
 
 def card(payment_method: str, details: object) -> GatewayCard | None:

@@ -6,7 +6,6 @@ The functions return steps as values, except `stands_by`, which returns a check,
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING
@@ -226,7 +225,7 @@ def paid(
         if ends_by(row, renewal.renewal_date) and not has_ended(row):
             moves["cancel_at"] = renewal.period_end  # the subscription ends with the paid period
         if payment.card is not None:
-            moves["known_card"] = asdict(payment.card)
+            moves["known_card"] = payment.card.record
         return moves
 
     unpaid = {":c": Status.CLAIMED, ":d": Status.DECLINED, ":a": Status.ACTION_REQUIRED, ":f": Status.FAILED}

@@ -6,7 +6,6 @@ renewals.domain.reminders explains reminders, and decides when a customer is owe
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from datetime import date, datetime
 from typing import TYPE_CHECKING
 
@@ -55,7 +54,7 @@ class Records:
     def keep_card(self, subscription: Subscription, card: GatewayCard) -> None:
         """Write the gateway's answer about the row's card, if the row still has the card."""
         same = "payment_method = :method"
-        self._write(subscription.row, {"known_card": asdict(card)}, same, {":method": subscription.payment_method})
+        self._write(subscription.row, {"known_card": card.record}, same, {":method": subscription.payment_method})
 
     def claim(self, subscription: Subscription, kind: MailKind, mail: Mail, today: date, now: datetime) -> None:
         """Claim a reminder before sending the mail, and record the facts that the mail names. A mail that cannot be
@@ -73,7 +72,8 @@ class Records:
             del values[":period"], values[":failed"]
         card = known_card(subscription) if kind is MailKind.CARD_EXPIRES else None
         expires = card.expires if card else None
-        named = offers.noted(offers.told(subscription, today), subscription, mail.token, now, expires)
+        offer = None if card is not None and card.is_detached else offers.told(subscription, today)
+        named = offers.noted(offer, subscription, mail.token, now, expires)
         changes: dict[str, object] = {name: _item(subscription, mail), f"told_{kind}": named}
         if earlier is not None and earlier.state is MailState.FAILED and earlier.token != mail.token:
             kept = [*earlier_records(subscription.row), {"kind": kind, **_item(subscription, earlier)}]
