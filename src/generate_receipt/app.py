@@ -150,7 +150,7 @@ def _store(s3: S3Client, bucket: str, key: str, rendered: RenderedReceipt) -> by
         )
     except ClientError as error:
         if error.response["Error"]["Code"] == "ConditionalRequestConflict":
-            raise ReceiptError("another is storing this receipt") from error
+            raise ReceiptError("another execution is storing this receipt") from error
         if error.response["Error"]["Code"] != "PreconditionFailed":
             raise
         return s3.get_object(Bucket=bucket, Key=key)["Body"].read()

@@ -188,7 +188,7 @@ def _refund(renewal: Renewal, owed: refunds.Owed, attachment: Attachment | None)
     refunded, paid = (wording.price(each, renewal.currency) for each in (amount, renewal.amount))
     of = f" of the {paid} that you paid" if amount != renewal.amount else ""
     what = f"{refunded}{of} for {_for_period(renewal)}"
-    remains = f"Your remaining payment for this period is {wording.price(rest, renewal.currency)}."
+    remains = f"After refunds, your payment for this period is {wording.price(rest, renewal.currency)}."
     match owed.kind:
         case MailKind.REFUND_PENDING:
             told = [

@@ -50,7 +50,7 @@ def create_subscription(
     again = _if_repeatable(idempotency_key, 201)
     asked = shared.asked(router.current_event, {}, again)
     if again is None and new.subscription_id is None:
-        needed = "is needed, unless the other one is given: else the same request, sent twice, is two subscriptions"
+        needed = "is missing: give a subscription_id or an Idempotency-Key, or a repeated request would create a copy"
         raise BadRequest([{"field": each, "reason": needed} for each in ("header.idempotency-key", _ID_FIELD)])
 
     def looked_at() -> Response[SubscriptionOut]:
@@ -76,10 +76,11 @@ def create_subscription(
     summary="Change a subscription",
     description="Changes count from the next period on. If a reminder has named the amount of the next period, that "
     "amount stays, unless there is time to tell the customer again; `preview` shows the amount. If-Match keeps two "
-    "editors from overwriting each other. A new `customer_email` gets the mail that could not be sent to the address "
-    "before. A new `interval` renews on the day of `renewal_date`. A new `anchor_day` moves `renewal_date` to the next "
-    "such day; the days until then are not charged. A new `gateway_customer` needs a `payment_method` of that "
-    "customer; an unfinished payment of the customer before is given up, and its period is billed anew.",
+    "editors from overwriting each other. A new `customer_email` gets the mail that could not be sent to the previous "
+    "address. A new `interval` counts from `renewal_date`. After a change from days or weeks to months or years, "
+    "renewals fall on the day of the month of `renewal_date`. A new `anchor_day` moves `renewal_date` to the next such "
+    "day; the days until then are not charged. A new `gateway_customer` needs a `payment_method` of that customer; an "
+    "unfinished payment of the previous customer is given up, and the period is billed anew.",
     tags=["Subscriptions"],
     operation_id="editSubscription",
     responses={200: {"description": "Changed. `ETag` is the new entity tag."}} | documented(404, 409, 412, 413, 415),
@@ -109,7 +110,7 @@ def edit_subscription(
     return shared.again_while_outdated(looked_at, subscription_id)
 
 
-_ACTED = {200: {"description": "Done. `ETag` is the new one."}}
+_ACTED = {200: {"description": "Done. `ETag` is the new entity tag."}}
 
 
 @router.post(
@@ -239,11 +240,13 @@ def _anchored(row: Row, changes: Mapping[str, Value], today: date) -> dict[str, 
     except BadRow:
         return dict(changes)  # _refuse_faults answers a fault of the caller, and ignores older faults
     if not checked.schedule.is_anchored:
-        raise BadRequest([{"field": "body.anchor_day", "reason": "is of months and years only"}])
+        raise BadRequest(
+            [{"field": "body.anchor_day", "reason": "is allowed only with an interval of months or years"}]
+        )
     try:
         moved = next_on(whole(changes, "anchor_day"), checked.renewal_date)
     except OverflowError:
-        raise BadRequest([{"field": "body.anchor_day", "reason": "is past the end of the calendar"}]) from None
+        raise BadRequest([{"field": "body.anchor_day", "reason": "moves renewal_date past the year 9999"}]) from None
     if moved == checked.renewal_date:
         return dict(changes)
     is_active = checked.status is SubscriptionStatus.ACTIVE and not pauses.was_resumed_by_hand(checked)

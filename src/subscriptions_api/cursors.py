@@ -30,5 +30,5 @@ def read(cursor: str | None, of: str, parts: int) -> tuple[str, ...] | None:
         decoded = None
     place = decoded[1:] if isinstance(decoded, list) and decoded[:1] == [of] else []
     if len(place) != parts or not all(isinstance(part, str) and _PLACE.fullmatch(part) for part in place):
-        raise BadRequest([{"field": "query.cursor", "reason": "is none that this list has given"}])
+        raise BadRequest([{"field": "query.cursor", "reason": "is not a next_cursor of this list"}])
     return tuple(place)

@@ -47,7 +47,7 @@ def list_entitlements(
     of = f"entitlements/{customer_id}"
     place = cursors.read(cursor, of, 2)
     if place is not None and place[1] != customer_id:
-        raise BadRequest([{"field": "query.cursor", "reason": "is none that this list has given"}])
+        raise BadRequest([{"field": "query.cursor", "reason": "is not a next_cursor of this list"}])
     after = (place[0], place[1]) if place else None
     listed, last = shared.register().search.find(
         customer_id=customer_id, status=None, limit=limit, after=after, today=lambda row: shared.moment(row).today

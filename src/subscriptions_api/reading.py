@@ -42,7 +42,7 @@ def list_subscriptions(
     of = f"subscriptions/{customer_id or ''}/{status or ''}"
     place = cursors.read(cursor, of, 2)
     if place is not None and customer_id is not None and place[1] != customer_id:
-        raise BadRequest([{"field": "query.cursor", "reason": "is none that this list has given"}])
+        raise BadRequest([{"field": "query.cursor", "reason": "is not a next_cursor of this list"}])
     after = (place[0], place[1]) if place else None
     rows, last = shared.register().search.find(
         customer_id=customer_id, status=status, limit=limit, after=after, today=lambda row: shared.moment(row).today

@@ -52,7 +52,7 @@ def _receive(event: Event) -> Reply:
     except BadBody as error:
         return _refuse(400, str(error))
     if request is None:
-        return _reply(202, f"ignored: only {Asks.RENEW} is acted on")
+        return _reply(202, f"ignored: only the event_type {Asks.RENEW} starts a renewal")
     telemetry.correlate({"subscription_id": request.subscription_id})
     telemetry.correlate({}, execution=_start(replace(request, webhook_id=webhook_id)))
     told = {

@@ -177,7 +177,10 @@ def test_other_event_types_are_acknowledged_and_ignored(shop: Shop, victim: Subs
     """An event of a different type is acknowledged with 202, and no execution starts."""
     with nothing_starts(shop):
         reply = shop.deliver(victim, event_type="invoice.created")
-    assert (reply.status, reply.body) == (202, {"message": "ignored: only subscription.renewal is acted on"})
+    assert (reply.status, reply.body) == (
+        202,
+        {"message": "ignored: only the event_type subscription.renewal starts a renewal"},
+    )
 
 
 def sign_bytes(shop: Shop, body: bytes) -> dict[str, str]:

@@ -165,7 +165,7 @@ def test_the_timeline_says_what_came_back_and_what_follows(shop: World) -> None:
     bounce(shop)
     told = _told(shop)
     assert told["mailed"] == "Mailed the receipt to a***@c***.example."
-    assert told["bounced"] == "The mail to a***@c***.example about the receipt came back (Permanent, General)."
+    assert told["bounced"] == "The mail to a***@c***.example with the receipt came back (Permanent, General)."
     assert told["address_marked"] == (
         "The address a***@c***.example is marked, since mail to it came back: nothing more is mailed there until "
         "customer_email is changed, or the fault is cleared."
@@ -288,8 +288,8 @@ def test_dunning_does_not_end_while_its_mails_come_back(shop: World) -> None:
     assert (len(shop.gateway.attempts), len(shop.mails())) == (4, 1)
     assert shop.renew("asked", NOON + 40 * DAY).reason == "customer_not_told"
     assert _told(shop)["held"] == (
-        "The last attempt and the end wait: the customer could not be told of them. Correct customer_email, or cancel "
-        "the subscription."
+        "The last attempt and the end of dunning wait, since no mail about them has reached the customer. Correct "
+        "customer_email, or cancel the subscription."
     )
 
 
@@ -420,7 +420,7 @@ def test_a_passing_bounce_marks_nothing_and_is_told(shop: World, kind: str) -> N
     assert (_take(shop, event), _take(shop, event)) == ("noted", "known")
     assert (_item(shop)["status"], "mail_fault" in shop.row()) == ("done", False)
     assert _told(shop)["undelivered"] == (
-        f"The mail to a***@c***.example about the receipt may not have arrived ({kind}, MailboxFull)."
+        f"The mail to a***@c***.example with the receipt may not have arrived ({kind}, MailboxFull)."
     )
     assert shop.run("february", NOON + 28 * DAY) == "Success"
     assert len(shop.mails()) == 2

@@ -593,7 +593,7 @@ def test_a_period_that_is_claimed_anew_keeps_what_became_of_its_mails(shop: Worl
     assert register.was_complained_of("sub_1", "ann@example.com")
     texts = [entry.text for entry in timeline(shop.row(), list(shop.items().values()), [], UTC)]
     assert any("was reported as spam" in text for text in texts)
-    assert any(text.startswith("Could not mail that the payment did not go through") for text in texts)
+    assert any(text.startswith("Could not mail the notice that the payment did not go through") for text in texts)
 
 
 BY_HAND: list[tuple[str, Any]] = [

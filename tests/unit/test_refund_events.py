@@ -484,7 +484,7 @@ def test_the_timeline_tells_of_a_refund_in_the_dashboard_and_its_failure(door: D
     _post(door, posted)
     failed = "The refund of 5.00 USD failed, and the customer did not get it: the customer's card has expired or was"
     assert any(text.startswith(failed) for text in _texts(door))
-    assert _texts(door)[-1] == "Mailed that the refund failed to a***@c***.example."
+    assert _texts(door)[-1] == "Mailed the notice that the refund failed to a***@c***.example."
 
 
 def _texts(door: Door) -> list[str]:

@@ -274,7 +274,7 @@ def test_a_mail_that_came_back_does_not_hold_up_another_refund(paid: Api, correc
     assert _given(paid) == [1000, 500]
     assert {"notice", "unfinished", "parked"}.isdisjoint(shop.items()[PERIOD])
     texts = [entry["text"] for entry in paid("GET", "/subscriptions/sub_1/timeline").body["items"]]
-    assert any("about the receipt of the refund came back" in text for text in texts)
+    assert any("with the receipt of the refund came back" in text for text in texts)
 
 
 def test_a_mail_to_the_corrected_address_is_not_overtaken_by_another_refund(paid: Api) -> None:
@@ -439,7 +439,7 @@ def test_what_others_refunded_counts(paid: Api) -> None:
     assert (reply.status, reply.body["left"]["amount"]) == (201, "0.00")
     paid.shop.run("run-2", NOON + LATER)
     assert paid.shop.mails()[-1]["Subject"] == "Refund for Pro: $19.99"
-    assert "remaining payment" not in _last_mail(paid)
+    assert "After refunds" not in _last_mail(paid)
     for n in range(3):
         _swept(paid, f"run-{3 + n}", NOON + (2 + n) * LATER)
     assert [mail["Subject"] for mail in paid.shop.mails()[2:]] == ["Refund for Pro: $10.00"]
@@ -700,7 +700,7 @@ def test_the_mail_has_the_refunds_own_facts(paid: Api) -> None:
         f"Refund number: {number}",
         "Refund transaction: re_1",
         f"Payment receipt: {paid_by['receipt_number']}",
-        "Your remaining payment for this period is $19.99.",
+        "After refunds, your payment for this period is $19.99.",
     ):
         assert fact in said
     assert f"Transaction: {paid_by['payment_id']}" not in said

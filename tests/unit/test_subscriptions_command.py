@@ -191,7 +191,7 @@ def test_a_refusal_is_told_with_its_reason(shop: World, command: Any) -> None:
     ended = command("renew-now", "sub_1")
     assert ended.exit_code == 0
     assert "was declined: the card has insufficient funds" in squeezed(ended)
-    assert "Mailed that the payment did not go through" in squeezed(ended)
+    assert "Mailed the notice that the payment did not go through" in squeezed(ended)
 
 
 def test_a_mail_of_unknown_fate_is_sent_again_once(shop: World, account: Account, command: Any) -> None:

@@ -53,8 +53,8 @@ def test_declines_say_why_and_what_comes_next(shop: World) -> None:
     declined = [entry.text for entry in _told(shop) if entry.kind == "declined"]
     calls = [refusal["gateway_request_id"] for refusal in shop.items()["2026-01-31"]["refusals"].values()]
     assert declined == [
-        f"Attempt {n} with pm_declined was declined: the card has insufficient funds (insufficient_funds, the gateway's"
-        f" {call})."
+        f"Attempt {n} with pm_declined was declined: the card has insufficient funds (insufficient_funds, gateway "
+        f"request {call})."
         for n, call in enumerate(calls, 1)
     ]
     planned = _told(shop)[-1]
@@ -76,10 +76,10 @@ def test_a_period_that_was_given_up_says_why_and_promises_nothing(shop: World) -
         shop.run(f"day-{day}", NOON + day * DAY)
     entries = _told(shop)
     (ended,) = [entry for entry in entries if entry.kind == "given_up"]
-    assert ended.text == "The payment was given up and canceled, nothing was charged: all attempts have failed."
+    assert ended.text == "The payment was given up and canceled, and nothing was charged: all attempts have failed."
     assert ended.at == NOON + 7 * DAY
     assert "next_attempt" not in _kinds(entries)
-    assert entries[-1].text == "Mailed that the subscription is canceled to a***@c***.example."
+    assert entries[-1].text == "Mailed the notice that the subscription is canceled to a***@c***.example."
 
 
 def test_periods_that_were_not_billed_say_why(shop: World) -> None:
@@ -89,7 +89,7 @@ def test_periods_that_were_not_billed_say_why(shop: World) -> None:
     shop.edit(status="paused")
     shop.run("run-2", NOON + 120 * DAY, period="2026-04-30")
     skipped = {str(entry.renewal_date): entry.text for entry in _told(shop) if entry.kind == "skipped"}
-    late = "The period from 31 January 2026 on is passed over: that from 31 March 2026 is billed."
+    late = "The period from 31 January 2026 on is not billed: the later period from 31 March 2026 on is billed instead."
     assert skipped["2026-01-31"] == late
     assert skipped["2026-04-30"] == "The period from 30 April 2026 on is not billed: the subscription was paused."
 
@@ -110,8 +110,8 @@ def test_a_failed_renewal_waits_for_a_person(shop: World) -> None:
     last = _told(shop)[-1]
     assert (last.kind, last.at) == ("failed", NOON)
     why = "gateway_customer is not known to the gateway, or was deleted there"
-    call = f", the gateway's {shop.items()['2026-01-31']['gateway_request_id']}"
-    assert last.text == f"It stopped, and waits for a person to look at it: {why}{call}."
+    call = f", gateway request {shop.items()['2026-01-31']['gateway_request_id']}"
+    assert last.text == f"The renewal stopped, and waits for a person to look at it: {why}{call}."
 
 
 def test_changes_stand_among_the_renewals_with_who_made_them(shop: World) -> None:
@@ -201,7 +201,9 @@ def test_a_failure_stays_when_a_later_try_succeeds(shop: World) -> None:
     failed = [entry for entry in entries if entry.kind == "failed"]
     assert [entry.at for entry in failed][:1] == [NOON]
     refused = "gateway_customer is not known to the gateway, or was deleted there."
-    assert {entry.text for entry in failed} == {f"It stopped, for a person to look at it: {refused}"}
+    assert {entry.text for entry in failed} == {
+        f"The renewal stopped, and waited for a person to look at it: {refused}"
+    }
     assert _kinds(entries)[-2:] == ["charged", "mailed"]
 
 
@@ -321,5 +323,5 @@ def test_no_attribute_of_one_period_hides_the_others(shop: World, odd: Any) -> N
     for name in [*item, *added]:
         told = timeline({}, [item | {name: odd}, other], [])
         assert len([entry for entry in told if entry.renewal_date == date(2026, 2, 28)]) >= whole, name
-    unread = "What the ledger has of the period from 31 January 2026 on cannot be read whole."
+    unread = "Some of the ledger's data about the period from 31 January 2026 on cannot be read."
     assert [entry.text for entry in timeline({}, [item | {"mails": "x"}], [])] == [unread]

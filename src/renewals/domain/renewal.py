@@ -67,16 +67,16 @@ class MailKind(Worded):
     """
 
     RECEIPT = "receipt", "the receipt"
-    PAYMENT_FAILED = "payment_failed", "that the payment did not go through"
-    ACTION_REQUIRED = "action_required", "that the payment waits for a confirmation"
+    PAYMENT_FAILED = "payment_failed", "the notice that the payment did not go through"
+    ACTION_REQUIRED = "action_required", "the request to confirm the payment"
     FINAL_NOTICE = "final_notice", "the final notice"
-    CANCELED = "canceled", "that the subscription is canceled"
-    UNPAID = "unpaid", "that the subscription is suspended as unpaid"
-    REFUND_PENDING = "refund_pending", "that the refund is on its way"
+    CANCELED = "canceled", "the notice that the subscription is canceled"
+    UNPAID = "unpaid", "the notice that the subscription is suspended as unpaid"
+    REFUND_PENDING = "refund_pending", "the notice that the refund is on its way"
     REFUNDED = "refunded", "the receipt of the refund"
-    REFUND_FAILED = "refund_failed", "that the refund failed"
+    REFUND_FAILED = "refund_failed", "the notice that the refund failed"
     UPCOMING = "upcoming", "the reminder of the next renewal"
-    CARD_EXPIRES = "card_expires", "that the card must be updated before the next charge"
+    CARD_EXPIRES = "card_expires", "the request to update the card before the next charge"
 
     @classmethod
     def of(cls, name: object) -> MailKind | Unknown:

@@ -41,8 +41,8 @@ _TRIED = frozenset(
 )
 """The events of a period that stay true if the period is passed over after a charge was tried."""
 _FLAGS: dict[str, str] = {
-    Flag.SUBSCRIPTION_CHANGED: "The subscription was changed while it was charged, so its date was left alone.",
-    Flag.AMOUNT_DIFFERS: "The gateway took another amount than was claimed.",
+    Flag.SUBSCRIPTION_CHANGED: "The subscription was changed during the charge, and therefore kept its renewal date.",
+    Flag.AMOUNT_DIFFERS: "The gateway charged a different amount than was claimed.",
 }
 
 
@@ -86,7 +86,7 @@ def _readable(item: Item, zone: tzinfo) -> Iterator[Entry]:
     if not whole:
         with suppress(BadRow):  # a key that is no day
             start = subscription.day(item, "renewal_date")
-            told = f"What the ledger has of the period from {wording.day(start)} on cannot be read whole."
+            told = f"Some of the ledger's data about the period from {wording.day(start)} on cannot be read."
             yield Entry(_midnight(start, zone), EntryKind.FLAG, told, start)
 
 
@@ -108,7 +108,7 @@ def _over(row: Item, zone: tzinfo, today: date | None) -> Iterator[Entry]:
     except BadRow:  # the row has no cancel_at, or somebody wrote by hand a value that is no day
         return
     if written or (today is not None and subscription.is_over(row, today)):
-        told = "The subscription ended: this day was set for its end."
+        told = "The subscription ended, since its end was set for this day."
         yield Entry(_midnight(end, zone), EntryKind.ENDED, told)
 
 
@@ -118,7 +118,8 @@ def _skipped(item: Item) -> Entry:
         text = f"The period from {wording.day(start)} on is not billed: the subscription was paused."
     else:
         instead = item_values.day(item, "billed_instead")
-        text = f"The period from {wording.day(start)} on is passed over: that from {wording.day(instead)} is billed."
+        later = f"the later period from {wording.day(instead)} on is billed instead"
+        text = f"The period from {wording.day(start)} on is not billed: {later}."
     return Entry(_touched(item), EntryKind.SKIPPED, text, start)
 
 
@@ -135,7 +136,10 @@ def _period(renewal: Renewal, item: Item, zone: tzinfo) -> Iterator[Entry]:
     for name, refusal in renewal.refusals.items():
         yield entry(datetime.fromisoformat(refusal["at"]), EntryKind.DECLINED, _refused(name, refusal))
     if renewal.status in UNSETTLED and renewal.next_attempt is not None:
-        told = "The payment is tried again, or asked about, on this day, or earlier with another card."
+        told = (
+            "On this day the payment is tried again, or the gateway is asked for the result. After an update of the "
+            "payment method, the next attempt comes earlier."
+        )
         yield entry(_midnight(renewal.next_attempt, zone), EntryKind.NEXT_ATTEMPT, told)
     if renewal.paid_at is not None:
         card = f" to {renewal.card}" if renewal.card else ""
@@ -168,7 +172,7 @@ def _refund(refund: RefundRecord, currency: str) -> Iterator[Told]:
         by = "at the gateway, not through this system"
     with_id = f"(transaction {refund.get('refund_id')})"
     if refunds.is_unanswered(refund):
-        yield at, EntryKind.REFUND, f"A refund of {amount} was asked for {by}; the gateway has not answered yet."
+        yield at, EntryKind.REFUND, f"A refund of {amount} was requested {by}; the gateway has not answered yet."
     elif refund["state"] == RefundState.CLAIMED:
         yield at, EntryKind.REFUND, f"A refund of {amount} to the customer was begun {by} and is on its way {with_id}."
     elif refund["state"] == RefundState.REFUNDED:
@@ -192,7 +196,7 @@ def _refused(attempt: str, refusal: RefusalRecord) -> str:
 
 def _call(request_id: object) -> str:
     """Return the gateway's id of the refused call, which the gateway's support asks for, as the end of a sentence."""
-    return f", the gateway's {request_id}" if request_id else ""
+    return f", gateway request {request_id}" if request_id else ""
 
 
 def _ended(renewal: Renewal, item: Item) -> Iterator[Told]:
@@ -215,9 +219,9 @@ def _ended(renewal: Renewal, item: Item) -> Iterator[Told]:
 
 def _ending(status: str, reason: str, call: str, *, still: bool) -> str:
     if status == Status.GIVEN_UP:
-        return f"The payment was given up and canceled, nothing was charged: {reasons.in_words(reason)}."
-    waits = "It stopped, and waits for a person to look at it" if still else "It stopped, for a person to look at it"
-    return f"{waits}: {reasons.in_words(reason)}{call}."
+        return f"The payment was given up and canceled, and nothing was charged: {reasons.in_words(reason)}."
+    waits = "waits" if still else "waited"
+    return f"The renewal stopped, and {waits} for a person to look at it: {reasons.in_words(reason)}{call}."
 
 
 def _touched(item: Item) -> datetime:

@@ -52,7 +52,7 @@ def address_marked(row: Item) -> Iterator[Entry]:
         return
     if at.tzinfo is None:
         return
-    then = _CONSEQUENCES.get(kind, "nothing is certain")
+    then = _CONSEQUENCES.get(kind, "whether mail is sent there is not certain")
     until = "until customer_email is changed, or the fault is cleared"
     yield Entry(
         at,
@@ -75,8 +75,8 @@ def mails_told(renewal: Renewal, item: Item) -> Iterator[Told]:
         if name.startswith("returned_"):
             yield from _returned(name.removeprefix("returned_"), item_values.fields(item, name), renewal)
     if renewal.held_at is not None:
-        told = "The last attempt and the end wait: the customer could not be told of them. Correct customer_email, or "
-        yield renewal.held_at, EntryKind.HELD, f"{told}cancel the subscription."
+        told = "The last attempt and the end of dunning wait, since no mail about them has reached the customer."
+        yield renewal.held_at, EntryKind.HELD, f"{told} Correct customer_email, or cancel the subscription."
 
 
 def _mailed(kind: MailKind | Unknown, mail: Mail) -> Told:
@@ -90,7 +90,7 @@ def _mailed(kind: MailKind | Unknown, mail: Mail) -> Told:
             f"Could not mail {what} to {to}: {reasons.in_words(mail.reason)}.",
         )
     if mail.state is MailState.UNKNOWN:
-        told = f"Whether the mail about {what} to {to} went out, nobody can tell: {reasons.in_words(mail.reason)}."
+        told = f"It is unknown whether {what} went out to {to}: {reasons.in_words(mail.reason)}."
         return mail.at or mail.claimed_until, EntryKind.MAIL_UNKNOWN, told
     return mail.claimed_until, EntryKind.MAILING, f"Mailing {what} to {to}."
 
@@ -103,7 +103,7 @@ def _returned(name: str, said: Item, renewal: Renewal) -> Iterator[Told]:
         yield item_values.moment(said, "sent_at"), EntryKind.MAILED, f"Mailed {what} to {to}."
     reason = f" ({without_personal_data('reason', said['reason'])})" if said["reason"] else ""
     kind = member(FaultKind, item_values.text(said, "kind"))
-    yield item_values.moment(said, "at"), kind, f"The mail to {to} about {what} {_fault(kind)}{reason}."
+    yield item_values.moment(said, "at"), kind, f"The mail to {to} with {what} {_fault(kind)}{reason}."
 
 
 def _fault(kind: FaultKind | Unknown) -> str:
