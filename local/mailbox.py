@@ -42,7 +42,7 @@ def slug(address: str) -> str:
 
 
 async def serve(folder: Path) -> None:
-    """Serve on a free loopback port until cancelled. The port is announced on standard output."""
+    """Serve on a free loopback port until canceled. The port is announced on standard output."""
     mailbox = Mailbox(folder)
     server = await asyncio.get_running_loop().create_server(
         lambda: SMTP(mailbox, hostname="localhost", enable_SMTPUTF8=True, data_size_limit=_LARGEST_MAIL),

@@ -99,7 +99,7 @@ def examples() -> Iterator[Example]:
     yield _mail("payment_failed", "Payment failed for good", hard_decline, expired, hard, "payment_failed_for_good")
     yield _mail("action_required", "Confirmation needed", "When the bank wants the customer to confirm.", waits, hard)
     yield _mail("final_notice", "Final notice", "Before the last attempt.", declined, last)
-    yield _mail("canceled", "Cancelled", "When the last attempt has failed, with `DunningEndsAs=canceled`.", declined)
+    yield _mail("canceled", "Canceled", "When the last attempt has failed, with `DunningEndsAs=canceled`.", declined)
     yield _mail("unpaid", "Suspended", "When the last attempt has failed, with `DunningEndsAs=unpaid`.", declined)
     yield _mail(
         "refund_pending",

@@ -56,7 +56,7 @@ class Payments:
         return self.gateway.create(request)
 
     def find(self, renewal: Renewal, today: date) -> Payment | None:
-        """Find a payment of the period. A paid payment comes before an open payment; other open payments are cancelled.
+        """Find a payment of the period. A paid payment comes before an open payment; other open payments are canceled.
 
         Payments of a different deployment are left alone. A payment without a deployment was made by an earlier
         version, and counts: after a restore of the ledger, the payment may be the only trace of a paid period.
@@ -133,7 +133,7 @@ class Payments:
         if payment.state is PaymentState.PROCESSING:
             raise StillProcessing("the payment is still being processed")
         if payment.state not in (PaymentState.CANCELED, PaymentState.PAID):
-            raise PaymentError("an earlier payment of this period cannot be cancelled yet")
+            raise PaymentError("an earlier payment of this period cannot be canceled yet")
         return payment
 
 

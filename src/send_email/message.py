@@ -40,14 +40,14 @@ _SUBJECTS = {
     MailKind.PAYMENT_FAILED: "Your payment for {plan} did not go through",
     MailKind.ACTION_REQUIRED: "Please confirm your payment for {plan}",
     MailKind.FINAL_NOTICE: "Final notice: your payment for {plan} is past due",
-    MailKind.CANCELED: "Your subscription to {plan} is cancelled",
+    MailKind.CANCELED: "Your subscription to {plan} is canceled",
     MailKind.UNPAID: "Your subscription to {plan} is suspended",
     MailKind.REFUNDED: "Refund for {plan}: {amount}",
     MailKind.REFUND_PENDING: "Your refund for {plan} is on its way: {amount}",
     MailKind.REFUND_FAILED: "Your refund for {plan} did not arrive: {amount}",
 }
 _UPDATE = "Update your payment method"
-_ENDS = {SubscriptionStatus.CANCELED: "cancelled", SubscriptionStatus.UNPAID: "suspended"}
+_ENDS = {SubscriptionStatus.CANCELED: "canceled", SubscriptionStatus.UNPAID: "suspended"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +105,7 @@ def compose(
         ended = _ENDS[SubscriptionStatus(kind)]
         paragraphs = [
             f"Your payment of {_what(renewal)} did not go through. Your subscription is now {ended}.",
-            "You have not been charged for this period. We have cancelled the payment: it can no longer be charged.",
+            "You have not been charged for this period. We have canceled the payment: it can no longer be charged.",
         ]
     else:
         paragraphs = _past_due(renewal, prospects)

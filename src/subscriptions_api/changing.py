@@ -116,7 +116,7 @@ _ACTED = {200: {"description": "Done. `ETag` is the new entity tag."}}
 @router.post(
     "/subscriptions/<subscription_id>/cancel",
     summary="Cancel a subscription",
-    description="The subscription ends now, or at the end of the paid period. An unfinished payment is cancelled.",
+    description="The subscription ends now, or at the end of the paid period. An unfinished payment is canceled.",
     tags=["Status"],
     operation_id="cancelSubscription",
     responses=_ACTED | documented(404, 409, 413, 415, 422),

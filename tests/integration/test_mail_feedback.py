@@ -36,7 +36,7 @@ def test_a_bounce_marks_the_address_and_raises_the_alarm(shop: Shop) -> None:
     assert shop.row(subscriber)["mail_fault"]["address"] == subscriber.email
 
 
-def test_nobody_is_cancelled_without_having_been_told(shop: Shop) -> None:
+def test_nobody_is_canceled_without_having_been_told(shop: Shop) -> None:
     """Where the last dunning date has come and the final notice came back, the subscription stays past due, nothing is
     charged, and an alarm comes on."""
     subscriber = shop.subscribe(card="pm_card_chargeCustomerFail")

@@ -57,7 +57,7 @@ def test_money_that_was_taken_after_all_is_recorded_and_receipted(shop: World, c
 
 
 def test_a_period_given_up_and_moved_back_to_is_billed(shop: World) -> None:
-    """Late March was declined, and the row is put on the date of March itself: the old payment is cancelled, and March
+    """Late March was declined, and the row is put on the date of March itself: the old payment is canceled, and March
     is billed by a new payment."""
     shop.subscribe(payment_method="pm_declined")
     shop.run(now=_noon(4, 29))
@@ -80,9 +80,9 @@ def test_a_row_put_back_by_many_periods_moves_on_and_charges_nothing(shop: World
     assert len(shop.gateway.charges) == 7
 
 
-def test_an_earlier_payment_of_another_price_is_cancelled_before_a_new_one_is_made(shop: World) -> None:
+def test_an_earlier_payment_of_another_price_is_canceled_before_a_new_one_is_made(shop: World) -> None:
     """After a restore from a backup and a new price, a payment of the lost ledger that still waits for the customer's
-    bank is cancelled before the new payment is made."""
+    bank is canceled before the new payment is made."""
     shop.subscribe(payment_method="pm_3ds")
     shop.run()
     shop.dynamodb.items("renewals").clear()

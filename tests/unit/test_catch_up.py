@@ -189,7 +189,7 @@ def test_what_is_paused_by_a_webhooks_time_is_left_alone(shop: World) -> None:
 
 
 def test_a_pause_ends_what_stands_refused(shop: World) -> None:
-    """When a declined subscription is paused, the payment is cancelled, the period is given up, and the renewal date
+    """When a declined subscription is paused, the payment is canceled, the period is given up, and the renewal date
     moves on."""
     shop.subscribe(payment_method="pm_declined")
     _sweep(shop, NOON)

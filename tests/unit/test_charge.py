@@ -53,7 +53,7 @@ def test_a_renewal_charges_receipts_mails_and_moves_the_subscription_on(shop: Wo
     ],
 )
 def test_what_is_not_to_be_charged_is_not_and_says_why(shop: World, row: dict[str, Any], reason: str) -> None:
-    """A subscription that is not due, paused, cancelled, unpaid, or cancelled at the end of the period is not charged,
+    """A subscription that is not due, paused, canceled, unpaid, or canceled at the end of the period is not charged,
     and the outcome gives the reason."""
     shop.subscribe(**row)
     outcome = shop.renew()
@@ -233,8 +233,8 @@ def test_a_new_card_is_tried_on_the_same_payment(shop: World) -> None:
     assert len(shop.mails()) == 2
 
 
-def test_a_new_card_of_a_cancelled_subscription_is_not_tried(shop: World) -> None:
-    """When a subscription is cancelled after a decline, its new card is not charged."""
+def test_a_new_card_of_a_canceled_subscription_is_not_tried(shop: World) -> None:
+    """When a subscription is canceled after a decline, its new card is not charged."""
     shop.subscribe(payment_method="pm_declined")
     shop.run()
     shop.edit(payment_method="pm_ok", status="canceled")
@@ -315,7 +315,7 @@ def test_a_request_that_the_gateway_refuses_for_good_is_failed_and_can_be_mended
 
 
 def test_a_canceled_payment_is_failed_for_a_person_to_look_at(shop: World) -> None:
-    """A payment cancelled by hand at the gateway fails the renewal, and no new payment is ever made without a person's
+    """A payment canceled by hand at the gateway fails the renewal, and no new payment is ever made without a person's
     doing."""
     shop.subscribe()
     shop.cuts.at = 2 * 5  # before the confirmation
@@ -388,8 +388,8 @@ def test_an_edited_subscription_is_flagged_and_the_payment_recorded(shop: World)
 
 
 def test_a_cancellation_after_the_claim_stays_a_cancellation(shop: World) -> None:
-    """A subscription cancelled just before the confirmation is charged and receipted as claimed, and stays
-    cancelled."""
+    """A subscription canceled just before the confirmation is charged and receipted as claimed, and stays
+    canceled."""
     shop.subscribe()
     shop.cuts.at, shop.cuts.happens = 2 * 5, lambda _: shop.edit(status="canceled")
     assert shop.run() == "Success"
@@ -471,7 +471,7 @@ def test_nothing_that_begins_when_the_subscription_has_ended_is_billed(
     ids=lambda edit: next(iter(edit)),
 )
 def test_a_new_card_is_tried_only_for_what_is_still_due(shop: World, edit: dict[str, str]) -> None:
-    """The new card of a subscription cancelled, paused, ended or moved since the decline is not charged for the old
+    """The new card of a subscription canceled, paused, ended or moved since the decline is not charged for the old
     period."""
     shop.subscribe(payment_method="pm_declined")
     shop.run()
@@ -482,7 +482,7 @@ def test_a_new_card_is_tried_only_for_what_is_still_due(shop: World, edit: dict[
 
 @pytest.mark.parametrize("card", ["pm_declined", "pm_3ds"])
 def test_a_refused_period_is_given_up_when_the_subscription_was_moved_on(shop: World, card: str) -> None:
-    """The payment of a declined period is cancelled once the renewal date was moved on, so that nobody can pay it any
+    """The payment of a declined period is canceled once the renewal date was moved on, so that nobody can pay it any
     more; the new date is billed when due."""
     shop.subscribe(payment_method=card)
     shop.run()
@@ -497,7 +497,7 @@ def test_a_refused_period_is_given_up_when_the_subscription_was_moved_on(shop: W
 
 
 def test_a_refused_period_that_the_customer_paid_is_not_given_up(shop: World) -> None:
-    """The renewal date was moved on, and the customer confirms at the bank just before the payment would be cancelled:
+    """The renewal date was moved on, and the customer confirms at the bank just before the payment would be canceled:
     the payment is recorded and receipted, and the new date is billed as well."""
     shop.subscribe(payment_method="pm_3ds")
     shop.run()
@@ -658,7 +658,7 @@ def test_a_renewal_failed_in_an_unknown_state_is_finished_once_the_money_has_mov
 def test_money_that_moved_after_a_failure_is_found_whatever_became_of_the_row(
     shop: World, change: dict[str, Any]
 ) -> None:
-    """A payment that succeeded after the failure is recorded, receipted and mailed, even where the row was cancelled,
+    """A payment that succeeded after the failure is recorded, receipted and mailed, even where the row was canceled,
     moved or spoiled meanwhile."""
     shop.subscribe()
     shop.gateway.trouble.append(("confirm", "unknown"))
@@ -759,7 +759,7 @@ def test_of_several_payments_of_a_period_the_paid_one_is_found(shop: World) -> N
 
 @pytest.mark.parametrize("left", ["canceled", "another price", "another period"])
 def test_a_payment_that_cannot_be_this_ones_is_left_alone(shop: World, left: str) -> None:
-    """A payment that is cancelled, unpaid and of a different amount, or of a different period is left alone: the claim
+    """A payment that is canceled, unpaid and of a different amount, or of a different period is left alone: the claim
     gets its own payment."""
     shop.subscribe(payment_method="pm_3ds", renewal_date="2026-01-30" if left == "another period" else "2026-01-31")
     shop.run()

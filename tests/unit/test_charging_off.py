@@ -62,10 +62,10 @@ def test_a_price_that_was_mended_meanwhile_is_what_is_charged(shop: World) -> No
 
 
 @pytest.mark.parametrize("card", ["pm_declined", "pm_3ds"])
-def test_dunning_stands_still_and_nobody_is_cancelled(shop: World, card: str) -> None:
+def test_dunning_stands_still_and_nobody_is_canceled(shop: World, card: str) -> None:
     """With charging off for three weeks after a decline, past the last dunning date, dunning makes no attempt, moves no
     date and sends no mail. With charging on again, the missed dates follow day by day before the subscription is
-    cancelled."""
+    canceled."""
     shop.subscribe(payment_method=card)
     shop.run("refused")
     stood, attempts = dict(_item(shop)), list(shop.gateway.attempts)

@@ -134,7 +134,7 @@ STORIES = {
 def _kind(subject: str) -> str:
     told = {
         "Receipt for": "receipt", "go through": "payment_failed", "confirm your payment": "action_required",
-        "Final notice": "final_notice", "is cancelled": "canceled",
+        "Final notice": "final_notice", "is canceled": "canceled",
     }  # fmt: skip
     return next(kind for words, kind in told.items() if words in subject)
 
@@ -335,7 +335,7 @@ def _expect_nothing_open(shop: World) -> None:
 def test_a_subscription_changed_while_nobody_worked(name: str, moment: int, change: str) -> None:
     """A run is cut, the subscription is changed, and a later run takes the renewal up hours afterwards. A confirmed
     charge is receipted and mailed. A charge not yet confirmed is made only if the subscription still stands by the
-    claim, and then on the claimed terms; otherwise the payment is cancelled."""
+    claim, and then on the claimed terms; otherwise the payment is canceled."""
     story, shop = STORIES[name], STORIES[name].begin()
     _at(shop, moment)
     shop.run("first", THEN)
@@ -493,7 +493,7 @@ def _may_still_confirm(name: str, moment: int) -> bool:
 @pytest.mark.parametrize(("name", "moment"), _every_second(_moments(*STORIES), first=0))
 def test_charging_turned_off_in_the_very_middle_and_on_again(name: str, moment: int) -> None:
     """From the moment that charging is turned off no card is charged, unless the confirmation is the very next call.
-    However often the renewal is run meanwhile, nobody is cancelled and no pick-up counts. With charging on again, the
+    However often the renewal is run meanwhile, nobody is canceled and no pick-up counts. With charging on again, the
     story ends as it would have ended undisturbed."""
     story, shop = STORIES[name], STORIES[name].begin()
     asked_before: list[tuple[str, str]] = []

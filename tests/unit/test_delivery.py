@@ -107,7 +107,7 @@ def test_the_address_of_the_day_is_used(shop: World) -> None:
 
 
 def test_what_is_no_longer_true_is_dropped(shop: World) -> None:
-    """The mail of a decline is dropped once the subscription was cancelled, or once the renewal was paid."""
+    """The mail of a decline is dropped once the subscription was canceled, or once the renewal was paid."""
     shop.subscribe(payment_method="pm_declined")
     shop.renew()
     shop.edit(status="canceled")

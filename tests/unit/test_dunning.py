@@ -72,7 +72,7 @@ def test_the_banks_advice_comes_before_the_decline_code(
 
 def test_a_soft_decline_is_tried_again_on_the_days_of_the_schedule_and_then_ends(shop: World) -> None:
     """A soft decline is tried on days 0, 1, 3, 5 and 7, once a day however many executions run, always on the same
-    payment. At the end the payment is cancelled."""
+    payment. At the end the payment is canceled."""
     shop.subscribe(payment_method="pm_declined")
     assert _attempts_on(shop, range(12)) == [0, 1, 3, 5, 7]
     assert {payment for payment, _ in shop.gateway.attempts} == {"pi_1"}
@@ -169,7 +169,7 @@ def test_the_subscription_can_become_unpaid_instead(shop: World) -> None:
 
 
 def test_who_is_made_active_again_is_billed_anew(shop: World) -> None:
-    """A subscription cancelled by dunning and made active again with a new card is billed for the period on a new
+    """A subscription canceled by dunning and made active again with a new card is billed for the period on a new
     payment."""
     shop.subscribe(payment_method="pm_declined")
     _live(shop, range(8))
@@ -246,7 +246,7 @@ def test_the_customer_who_failed_at_the_bank_gets_another_link(shop: World) -> N
 @pytest.mark.parametrize("change", [{"status": "canceled"}, {"status": "unpaid"}, {"cancel_at": DUE.isoformat()}])
 @pytest.mark.parametrize("card", ["pm_declined", "pm_3ds"])
 def test_a_refused_period_ends_with_its_subscription(shop: World, card: str, change: dict[str, Any]) -> None:
-    """When a past-due subscription is cancelled, its payment can no longer be completed, and the customer gets no
+    """When a past-due subscription is canceled, its payment can no longer be completed, and the customer gets no
     further mail."""
     shop.subscribe(payment_method=card)
     _live(shop, range(1))

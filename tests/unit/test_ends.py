@@ -147,7 +147,7 @@ def _expect_the_end_holds(shop: World, ended: Ended, end: str, *, on_its_way: bo
         assert item["status"] != "given_up" or (item["reason"] and not item.get("notice"))
     subjects = shop.ses.subjects()
     assert sum(subject.startswith("Receipt") for subject in subjects) == len(paid)
-    assert not any("cancelled" in subject for subject in subjects)
+    assert not any("canceled" in subject for subject in subjects)
     if end != "deleted":
         row = shop.row()
         over = {"active", "canceled"} if end.startswith("cancel-at") else set()  # canceled on its last day
@@ -200,7 +200,7 @@ def test_an_end_holds_at_each_moment(name: str, end: str, meanwhile: str, step: 
 @pytest.mark.parametrize("call", ["gateway.create", "gateway.confirm"])
 def test_what_is_claimed_while_the_gateway_is_down_is_not_charged_after_the_end(end: str, call: str) -> None:
     """The gateway is down at the renewal, the subscription ends an hour later, and in the evening the gateway is up
-    again: the claim is given up without a confirmation, and hours in which the payment cannot be cancelled count no
+    again: the claim is given up without a confirmation, and hours in which the payment cannot be canceled count no
     pick-up. After a cancellation at the end of the period, the charge goes on."""
     shop = World()
     shop.subscribe()
@@ -246,9 +246,9 @@ def test_a_withdrawal_that_was_cut_off_and_taken_back_leaves_the_period_billable
     assert (shop.items()[DUE.isoformat()]["status"], len(shop.receipts())) == ("done", 1)
 
 
-def test_an_open_payment_of_a_failed_period_is_cancelled_with_the_end(shop: World) -> None:
-    """When a subscription with a failed period is cancelled, paused or deleted, the period is given up and its open
-    payment is cancelled, so that nobody can complete the payment."""
+def test_an_open_payment_of_a_failed_period_is_canceled_with_the_end(shop: World) -> None:
+    """When a subscription with a failed period is canceled, paused or deleted, the period is given up and its open
+    payment is canceled, so that nobody can complete the payment."""
     for end in ("canceled", "paused", "deleted"):
         shop = World()
         shop.subscribe()
@@ -271,7 +271,7 @@ def test_an_open_payment_of_a_failed_period_is_cancelled_with_the_end(shop: Worl
 @pytest.mark.parametrize("moment", range(9))
 def test_a_failed_period_that_another_run_is_giving_up_gets_no_further_attempt(moment: int) -> None:
     """While a run is about to try a new card for a failed period, the subscription is paused, a second run begins to
-    give the period up and is cut before the payment is cancelled, and the subscription is made active again. At
+    give the period up and is cut before the payment is canceled, and the subscription is made active again. At
     whatever moment this happens, no withdrawn claim is confirmed, and the period is billed once, with the new card."""
     shop = World()
     shop.subscribe()
@@ -411,7 +411,7 @@ def test_no_charge_begins_while_an_end_is_written(shop: World) -> None:
 
 
 def test_an_end_with_the_period_is_that_of_the_date_that_the_row_has(shop: World) -> None:
-    """A renewal is claimed, the renewal date is moved to 5 February, and the subscription is cancelled at the end of
+    """A renewal is claimed, the renewal date is moved to 5 February, and the subscription is canceled at the end of
     its period: the claim is not charged, the end is the row's new date, and no period begins on that date."""
     shop.subscribe()
     _claim_alone(shop)

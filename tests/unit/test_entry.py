@@ -152,7 +152,7 @@ def test_a_wrong_customer_is_mended_with_a_card_of_theirs(api: Api) -> None:
 
 
 def test_an_open_payment_of_the_customer_before_is_given_up(api: Api) -> None:
-    """A payment declined for one gateway customer is cancelled once the new customer is charged for the period."""
+    """A payment declined for one gateway customer is canceled once the new customer is charged for the period."""
     api.shop.subscribe(payment_method="pm_declined", test_clock="2026-01-31")
     api.shop.run()
     edit = {"gateway_customer": "cus_new", "payment_method": "pm_new"}

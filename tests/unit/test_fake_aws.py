@@ -183,15 +183,15 @@ _FREE = "attribute_not_exists(subscription_id)"
 
 
 def test_an_item_in_a_transaction_is_written_by_nobody_else() -> None:
-    """While a transaction holds an item, a second transaction on the item is cancelled and a plain write is refused,
+    """While a transaction holds an item, a second transaction on the item is canceled and a plain write is refused,
     whatever their conditions. Our client tries both again, and a read is answered."""
     fake: Any = FakeDynamoDB({"renewals": "renewal_date"})
     fake.put("renewals", ITEM)
     place = "renewals", ("s", "2026-01-31")
     fake.busy[place] = 1
-    with pytest.raises(ClientError) as cancelled:
+    with pytest.raises(ClientError) as canceled:
         fake.transact_write_items(TransactItems=[_check("2026-02-28"), _check("2026-01-31")])
-    reasons: Any = cancelled.value.response
+    reasons: Any = canceled.value.response
     assert [reason["Code"] for reason in reasons["CancellationReasons"]] == ["None", "TransactionConflict"]
     fake.busy[place] = 1
     with pytest.raises(ClientError) as refused:
@@ -204,7 +204,7 @@ def test_an_item_in_a_transaction_is_written_by_nobody_else() -> None:
 
 
 def test_transactions_of_threads_collide_on_what_they_only_check() -> None:
-    """When two transactions at once check one item and write an item each, one of the two is cancelled for the
+    """When two transactions at once check one item and write an item each, one of the two is canceled for the
     conflict."""
     fake: Any = FakeDynamoDB({"renewals": "renewal_date"}, holds=0.2)
     begin = threading.Barrier(2)

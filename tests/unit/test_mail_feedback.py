@@ -1,4 +1,4 @@
-"""Feedback of SES about a sent mail marks the address in the row, and nobody is cancelled without having been told."""
+"""Feedback of SES about a sent mail marks the address in the row, and nobody is canceled without having been told."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -275,7 +275,7 @@ def test_a_word_that_is_cut_anywhere_is_taken_by_the_next_try(kind: str) -> None
         ]
 
 
-# --- nobody is cancelled without having been told --------------------------------------------------------------------
+# --- nobody is canceled without having been told --------------------------------------------------------------------
 
 
 def test_dunning_does_not_end_while_its_mails_come_back(shop: World) -> None:
@@ -345,7 +345,7 @@ def test_an_early_mail_came_back_and_the_final_notice_did_not(shop: World) -> No
 
 @pytest.mark.parametrize("card", ["pm_3ds", "pm_declined"])
 def test_an_address_that_never_was_one_holds_it_too(shop: World, card: str) -> None:
-    """With an invalid address no mail could be sent, nobody was told, and nobody is cancelled."""
+    """With an invalid address no mail could be sent, nobody was told, and nobody is canceled."""
     shop.subscribe(payment_method=card, customer_email="nowhere")
     _live(shop, range(20))
     assert (shop.row()["status"], shop.mails()) == ("past_due", [])
@@ -374,12 +374,12 @@ def test_a_held_subscription_is_paid_by_another_card(shop: World) -> None:
     assert (shop.row()["status"], len(shop.gateway.charges)) == ("active", 1)
 
 
-def test_a_held_subscription_can_be_cancelled(shop: World) -> None:
+def test_a_held_subscription_can_be_canceled(shop: World) -> None:
     """A person may cancel a held subscription, and so takes over telling the customer."""
     shop.subscribe(payment_method="pm_declined")
     _live(shop, range(12), bounces=True)
     shop.edit(status="canceled")
-    shop.run("cancelled", NOON + 12 * DAY)
+    shop.run("canceled", NOON + 12 * DAY)
     assert (_item(shop)["status"], "next_attempt" in shop.row()) == ("given_up", False)
 
 

@@ -61,13 +61,13 @@ REFUSALS = [
      "instead."),
     ("payment_failed", HARD, REFUSED, "Your payment for Pro did not go through",
      "We will not try this card again. Please update your payment method before 7 February 2026: we will then try the "
-     "payment with the new card. Otherwise, your subscription will be cancelled on that day."),
+     "payment with the new card. Otherwise, your subscription will be canceled on that day."),
     ("payment_failed", None, REFUSED, "Your payment for Pro did not go through",
      "We will not try this card again. Please update your payment method: we will then try the payment with the new "
      "card."),
     ("action_required", HARD, WAITS, "Please confirm your payment for Pro",
      "Please confirm the payment before 7 February 2026, or update your payment method to a card that needs no "
-     "confirmation. Otherwise, your subscription will be cancelled on that day."),
+     "confirmation. Otherwise, your subscription will be canceled on that day."),
     ("action_required", None, WAITS, "Please confirm your payment for Pro",
      "Please confirm the payment, or update your payment method to a card that needs no confirmation."),
     ("final_notice", LAST, REFUSED, "Final notice: your payment for Pro is past due",
@@ -79,7 +79,7 @@ REFUSALS = [
      "payment with the new card. Otherwise, your subscription will be suspended on that day."),
     ("final_notice", HARD, WAITS, "Final notice: your payment for Pro is past due",
      "Please confirm the payment before 7 February 2026, or update your payment method to a card that needs no "
-     "confirmation. Otherwise, your subscription will be cancelled on that day."),
+     "confirmation. Otherwise, your subscription will be canceled on that day."),
 ]  # fmt: skip
 
 
@@ -120,7 +120,7 @@ def test_each_kind_of_mail_has_a_subject() -> None:
     assert set(message._SUBJECTS) == set(MailKind) - set(REMINDERS)
 
 
-@pytest.mark.parametrize(("kind", "ended"), [("canceled", "cancelled"), ("unpaid", "suspended")])
+@pytest.mark.parametrize(("kind", "ended"), [("canceled", "canceled"), ("unpaid", "suspended")])
 def test_the_end_says_what_was_not_paid_and_promises_no_further_try(kind: str, ended: str) -> None:
     """The mail about the end says how the subscription ended and that nothing was or will be charged, without a link or
     a next date."""
@@ -128,7 +128,7 @@ def test_the_end_says_what_was_not_paid_and_promises_no_further_try(kind: str, e
     assert mail["Subject"] == f"Your subscription to Pro is {ended}"
     for said in (_text(mail), _text(mail, "html")):
         assert f"Your payment of {PERIOD} did not go through. Your subscription is now {ended}." in said
-        assert "You have not been charged for this period. We have cancelled the payment" in said
+        assert "You have not been charged for this period. We have canceled the payment" in said
         assert not any(word in said for word in ("February 2026:", "try", "https://", "Receipt number"))
 
 

@@ -46,7 +46,7 @@ NEWS = {
     "go through": "payment_failed",
     "confirm your payment": "action_required",
     "Final notice": "final_notice",
-    "is cancelled": "canceled",
+    "is canceled": "canceled",
 }
 cuts = st.one_of(st.none(), st.integers(0, 60))
 

@@ -94,7 +94,7 @@ def _declined(shop: World) -> None:
 
 
 def _expect_billed_once_anew(shop: World) -> None:
-    """Expect January paid once, by a new payment; the first payment is cancelled and can never be completed."""
+    """Expect January paid once, by a new payment; the first payment is canceled and can never be completed."""
     assert shop.gateway.payments["pi_1"].state is PaymentState.CANCELED
     [(payment, _, _)] = shop.gateway.charges
     assert payment != "pi_1"
@@ -102,7 +102,7 @@ def _expect_billed_once_anew(shop: World) -> None:
     assert shop.items()[JANUARY]["status"] == "done"
 
 
-# --- a payment that is cancelled, and a period that is not closed yet -----------------------------------------------
+# --- a payment that is canceled, and a period that is not closed yet -----------------------------------------------
 
 
 def _dunned(shop: World) -> None:
@@ -127,8 +127,8 @@ def test_a_card_that_comes_as_dunning_cancels_the_payment_is_charged(shop: World
 
 
 def test_a_card_that_comes_after_a_crash_at_the_end_of_dunning_is_charged(shop: World) -> None:
-    """The execution is cut off right after cancelling the payment: the period is billed anew, and nobody keeps asking
-    the cancelled payment."""
+    """The execution is cut off right after canceling the payment: the period is billed anew, and nobody keeps asking
+    the canceled payment."""
     _dunned(shop)
     shop.cuts.at = 2 * _call(_dunned, _end_of_dunning, "gateway.cancel") + 1
     _end_of_dunning(shop)
@@ -138,7 +138,7 @@ def test_a_card_that_comes_after_a_crash_at_the_end_of_dunning_is_charged(shop: 
 
 
 def test_a_pause_that_was_cut_off_and_taken_back_leaves_the_period_billable(shop: World) -> None:
-    """The execution is cut off after the pause had the payment cancelled; the subscription is then resumed with a new
+    """The execution is cut off after the pause had the payment canceled; the subscription is then resumed with a new
     card, and the card pays."""
 
     def paused(world: World) -> None:
@@ -156,8 +156,8 @@ def test_a_pause_that_was_cut_off_and_taken_back_leaves_the_period_billable(shop
     _expect_billed_once_anew(shop)
 
 
-def test_a_declined_payment_cancelled_by_hand_does_not_keep_another_card_from_paying(shop: World) -> None:
-    """A declined payment is cancelled in the gateway's dashboard during dunning: a new card pays through a new
+def test_a_declined_payment_canceled_by_hand_does_not_keep_another_card_from_paying(shop: World) -> None:
+    """A declined payment is canceled in the gateway's dashboard during dunning: a new card pays through a new
     payment."""
     _declined(shop)
     shop.gateway.cancel("pi_1")
@@ -170,8 +170,8 @@ def _renew(shop: World) -> None:
     shop.run("cut")
 
 
-def test_a_claimed_payment_cancelled_by_hand_is_replaced_only_for_another_card(shop: World) -> None:
-    """Somebody cancelled the payment on purpose: neither the sweep nor a webhook charges the card again for the period;
+def test_a_claimed_payment_canceled_by_hand_is_replaced_only_for_another_card(shop: World) -> None:
+    """Somebody canceled the payment on purpose: neither the sweep nor a webhook charges the card again for the period;
     a new card is charged."""
     shop.subscribe()
     shop.cuts.at = 2 * _call(World.subscribe, _renew, "gateway.confirm")
@@ -271,9 +271,9 @@ def test_a_late_confirmation_is_known_whatever_became_of_the_row(loss: str) -> N
     assert sum(auditor.audit()["differences"].values()) == 0
 
 
-def test_a_refused_payment_of_a_deleted_row_is_cancelled_after_its_dunning_date(shop: World) -> None:
+def test_a_refused_payment_of_a_deleted_row_is_canceled_after_its_dunning_date(shop: World) -> None:
     """A declined payment whose row was deleted is found in the ledger by the sweep of the day after the dunning date;
-    the payment is cancelled, and nobody can complete it any more."""
+    the payment is canceled, and nobody can complete it any more."""
     _declined(shop)
     shop.delete_row()
     dunning_date = DUNNING.days[0]
@@ -288,7 +288,7 @@ def test_a_refused_payment_of_a_deleted_row_is_cancelled_after_its_dunning_date(
 
 
 def test_a_refused_period_ends_with_a_row_that_has_lost_its_card(shop: World) -> None:
-    """The payment of a canceled row without a payment method is cancelled within hours, although no such row could be
+    """The payment of a canceled row without a payment method is canceled within hours, although no such row could be
     charged."""
     shop.subscribe(payment_method="pm_3ds")
     shop.run()
@@ -485,7 +485,7 @@ def test_a_subscription_that_ends_before_what_was_refused_is_soon_left_alone(sho
 
 
 def _stopped_and_passed_over(shop: World) -> None:
-    """Put a row back to 31 January with a new card, after the payment of 31 January was cancelled by hand and 10
+    """Put a row back to 31 January with a new card, after the payment of 31 January was canceled by hand and 10
     January was billed instead and refunded whole."""
     shop.subscribe()
     shop.cuts.at = 2 * _call(World.subscribe, _renew, "gateway.confirm")
@@ -502,9 +502,9 @@ def _stopped_and_passed_over(shop: World) -> None:
 
 
 def test_a_stopped_claim_that_was_passed_over_is_billed_anew_on_another_payment(shop: World) -> None:
-    """The payment of 31 January was cancelled by hand, and 10 January was billed instead and refunded whole; the row is
-    put back to 31 January with a new card. Under the first idempotency key the gateway would answer with the cancelled
-    payment, and the period would fail as cancelled by hand though nobody did. A new key charges, and the period keeps
+    """The payment of 31 January was canceled by hand, and 10 January was billed instead and refunded whole; the row is
+    put back to 31 January with a new card. Under the first idempotency key the gateway would answer with the canceled
+    payment, and the period would fail as canceled by hand though nobody did. A new key charges, and the period keeps
     its history."""
     _stopped_and_passed_over(shop)
     assert _ask(shop, NOON + 2 * HOUR) == "Success"
@@ -514,7 +514,7 @@ def test_a_stopped_claim_that_was_passed_over_is_billed_anew_on_another_payment(
 
 
 def test_a_stopped_claim_that_was_passed_over_is_not_charged_to_the_card_that_it_was_stopped_for(shop: World) -> None:
-    """The row is put back to 31 January with the very card whose payment somebody cancelled on purpose: that card is
+    """The row is put back to 31 January with the very card whose payment somebody canceled on purpose: that card is
     not charged, and a new card is."""
     _stopped_and_passed_over(shop)
     shop.edit(payment_method="pm_ok")
@@ -617,7 +617,7 @@ def test_an_odd_attribute_in_the_story_of_a_claim_that_was_passed_over_ends_no_r
     shop: World, name: str, value: Any
 ) -> None:
     """Somebody wrote into the history of a claim that was passed over: unreadable parts of the history are left out,
-    the idempotency key of the cancelled payment still counts as used, and the timeline can be told."""
+    the idempotency key of the canceled payment still counts as used, and the timeline can be told."""
     _stopped_and_passed_over(shop)
     shop.dynamodb.put("renewals", shop.items()[JANUARY] | {name: value})
     assert _ask(shop, NOON + 2 * HOUR) == "Success"
@@ -675,7 +675,7 @@ def test_a_passed_over_claim_that_somebody_wrote_by_hand_ends_no_renewal(shop: W
     assert (len(shop.gateway.charges), len(shop.ledger.recent("sub_1"))) == (1, 1)
 
 
-def test_a_canceled_subscription_whose_payment_was_cancelled_before_is_soon_left_alone(shop: World) -> None:
+def test_a_canceled_subscription_whose_payment_was_canceled_before_is_soon_left_alone(shop: World) -> None:
     """Somebody canceled first the payment and then the subscription: the sweep enqueues the row once and then leaves
     the row alone."""
     _declined(shop)

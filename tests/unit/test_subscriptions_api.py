@@ -581,7 +581,7 @@ def test_resuming_within_the_period_that_is_paid_moves_nothing(api: Api) -> None
 
 
 def test_resuming_waits_for_what_is_not_settled(api: Api) -> None:
-    """A payment declined before the pause is cancelled before the subscription can be resumed, so that the customer
+    """A payment declined before the pause is canceled before the subscription can be resumed, so that the customer
     cannot pay twice."""
     api.shop.subscribe(payment_method="pm_declined", test_clock="2026-01-31")
     api.shop.run()

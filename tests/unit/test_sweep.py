@@ -421,7 +421,7 @@ def test_a_refused_period_is_handed_over_when_there_is_something_to_do(
     sweeper: Sweeper, change: dict[str, Any], sent: bool
 ) -> None:
     """A declined period is enqueued on the dunning date, after an update of the payment method, and after the
-    subscription's end or pause, for the payment to be cancelled; in between the hourly sweep leaves the period
+    subscription's end or pause, for the payment to be canceled; in between the hourly sweep leaves the period
     alone."""
     sweeper.add(1, **(REFUSED | change))
     sweeper.sweep()

@@ -238,7 +238,7 @@ def test_a_paused_row_put_back_onto_old_periods_is_moved_past_them(shop: World) 
 
 
 def test_a_failed_period_of_a_deleted_row_is_found_by_the_sweep(shop: World) -> None:
-    """A failed period whose row was deleted is found in the ledger's index, and its payment is cancelled within a
+    """A failed period whose row was deleted is found in the ledger's index, and its payment is canceled within a
     day."""
     STATES["failed, with a payment"](shop)
     shop.delete_row()

@@ -176,7 +176,7 @@ class Gateway(Protocol):
 
         Args:
             amount: in minor units.
-            request: a mark that stays on the refund at the gateway, and by which the caller recognises the refund
+            request: a mark that stays on the refund at the gateway, and by which the caller recognizes the refund
                 later.
         """
         ...

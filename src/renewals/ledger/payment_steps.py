@@ -124,7 +124,7 @@ def keep_payment_to_end(renewal: Renewal, payment_id: str, now: datetime) -> Ste
 
 
 def withdraw(renewal: Renewal, reason: str, execution: str, now: datetime) -> Step[Renewal]:
-    """Own a claimed or failed period that must no longer be charged, before its payment is cancelled.
+    """Own a claimed or failed period that must no longer be charged, before its payment is canceled.
 
     From now on, the period is given up unless its payment turns out to have succeeded. The attribute `withdrawn` shows
     to every later execution that our own cancellation ended the payment, and not a person at the gateway.

@@ -7,7 +7,7 @@ one execution succeeds and the other gets an error.
       │ ▲                    ├───────► mail_failed    the address is at fault: parked until the address changes
       ▼ │ next attempt       └───────► mail_unknown   possibly sent, nobody knows: never sent again automatically
     declined, action_required ──► given_up    dunning is over, or the subscription has ended or was moved: the payment
-                                              is cancelled, and the period can be claimed anew
+                                              is canceled, and the period can be claimed anew
     skipped   a period that was passed over for a later period, or that was due during a pause
     failed    a person must look: ten executions in a row took the renewal over without progress, or the gateway
               refused the payment for good. A new request continues the renewal from where the work stopped, or with

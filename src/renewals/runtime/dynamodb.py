@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 _TRIES = 6
 _MOST_ITEMS = 100  # https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchGetItem.html
-# Reasons to try a cancelled transaction again:
+# Reasons to try a canceled transaction again:
 # https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TransactWriteItems.html
 _PASSING = frozenset({"TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"})
 
