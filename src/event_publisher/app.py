@@ -77,7 +77,7 @@ def _tell_again(event: Event) -> int:
         except Unreadable as error:
             telemetry.logger().error("unreadable", extra={"error": str(error), "number": number})
     if _not_told([_Found("any", events)]):
-        raise NotHandedOver("events that were not taken: ask again, for each event keeps its id")
+        raise NotHandedOver("some events were not taken: run the command again, since each event keeps its id")
     return len(events)
 
 

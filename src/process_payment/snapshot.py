@@ -62,7 +62,8 @@ class Snapshot:
     Attributes:
         read: the subscription, or the fault of its row or of the request.
         history: the customer's latest periods, newest first, and the requested period.
-        passed_over: the claims among the periods of `history` that were passed over for a different period.
+        passed_over: the customer's claims that were later passed over for a different period. Claims older than the
+            latest periods are left out.
         owed: the period about which the customer must be told first, if the mail can be sent; None if no mail is owed.
     """
 
