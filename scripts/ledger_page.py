@@ -15,10 +15,11 @@ from typing import Any
 from renewals.domain import subscription
 from renewals.domain.payment import Failure, Payment, PaymentState
 from renewals.domain.renewal import Mail, MailKind, MailState, Renewal, Status
-from renewals.domain.stored import RefundRecord
+from renewals.domain.stored import DisputeRecord, RefundRecord
 from renewals.domain.subscription import SubscriptionStatus
 from renewals.ledger import (
     claim_steps,
+    dispute_steps,
     dunning_steps,
     mail_steps,
     payment_steps,
@@ -200,6 +201,15 @@ def told() -> Iterator[Told]:
     yield each(refund_steps.count_refund_try, settled, refunding, "refund_1", _NOW)
     yield each(refund_steps.refunds_looked_at, settled, refunding, {"refund_1": refund | {"state": "refunded"}},
                notice="refunded_1", due=None, now=_NOW)  # fmt: skip
+    dispute: DisputeRecord = {
+        "amount": Decimal("29.99"),
+        "currency": "USD",
+        "reason": "fraudulent",
+        "at": _NOW.isoformat(),
+        "steps": [{"at": _NOW.isoformat(), "status": "needs_response"}],
+    }
+    contested = replace(paid, status=Status.DONE, disputes={"dp_1": dispute})
+    yield each(dispute_steps.record_dispute, any_state, contested, "dp_2", dispute, _NOW)
     yield each(row_steps.move_on, (), replace(paid, status=Status.DONE), raw)
     yield each(row_steps.forget_refusal, (), raw | {"next_attempt": _NEXT.isoformat()})
     yield each(row_steps.end, (), raw | {"cancel_at": _NEXT.isoformat()})

@@ -14,6 +14,7 @@ import stripe
 import gateway_events.app
 import gateway_worker.app
 import gateway_worker.mode
+from renewals.ledger.register import Register
 from renewals.runtime import aws
 from tests import workflow
 from tests.cuts import Cut
@@ -39,6 +40,7 @@ class Door:
     ran: list[tuple[dict[str, Any], str]] = field(default_factory=list)
     _is_deployed: bool = False
     trouble: list[str] = field(default_factory=list)  # statuses of the next executions, instead of a run
+    disputed: str = "cancel"  # the parameter DisputedSubscriptions
     store_falters: bool = False  # whether Secrets Manager refuses every call
 
     def __post_init__(self) -> None:
@@ -46,6 +48,11 @@ class Door:
             "events": {"signing": SECRET},
             "gateway": {"api_key": "sk_test_1", "endpoint": "https://gateway"},
         }
+
+    @property
+    def register(self) -> Register:
+        client: Any = self.world.dynamodb
+        return Register(client, subscriptions="subscriptions", renewals="renewals", changes="changes")
 
     def post(self, event: object, *, secret: str = SECRET, **changes: Any) -> int:
         """Post a signed event, and return the status of the answer. changes: parts of the request to replace."""
@@ -70,7 +77,7 @@ class Door:
         """Let time pass, and act on the events that become visible."""
         end = self.now + time
         while self.now < end:
-            self.now = min(end, self.now + timedelta(seconds=30))
+            self.now = self.world.gateway.now = min(end, self.now + timedelta(seconds=30))
             self.queue.move_clock((self.now - NOON).total_seconds())
             self.work()
 
@@ -113,13 +120,14 @@ class Door:
             "GATEWAY_EVENTS_SECRET_ARN": "events",
             "SECRETS_MANAGER_ARN": "gateway",
             "STATE_MACHINE_ARN": "workflow",
+            "DISPUTED_SUBSCRIPTIONS": self.disputed,
         }
         secrets = SimpleNamespace(get_secret_value=self._get_secret_value)
         with self.world.deployed(self.now), pytest.MonkeyPatch.context() as patch:
             patch.setattr(aws, "sqs", lambda: self.queue)
             patch.setattr(aws, "secrets_manager", lambda: secrets)
             patch.setattr(aws, "synchronous_workflows", lambda: self)
-            patch.setattr(gateway_worker.app, "_ledger", lambda: self.world.ledger)
+            patch.setattr(gateway_worker.app, "_register", lambda: self.register)
             for module in (gateway_events.app, gateway_worker.app, gateway_worker.mode):
                 patch.setattr(module, "setting", settings.__getitem__)
             self._is_deployed = True

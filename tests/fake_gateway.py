@@ -3,9 +3,10 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from renewals.domain.disputes import DisputeStatus, GatewayDispute
 from renewals.domain.payment import Failure, GatewayCard, GatewayRefund, GatewayRefundState, Payment, PaymentState
 from renewals.gateway.port import (
     Charged,
@@ -57,6 +58,7 @@ class FakeGateway:
     settles_at: datetime | None = None  # the gateway's settling moment of a payment in processing
     owners: dict[str, str] = field(default_factory=dict)  # payment method to its customer
     detached: set[str] = field(default_factory=lambda: {"pm_detached"})
+    disputes: dict[str, GatewayDispute] = field(default_factory=dict)  # by id, early fraud warnings included
     made: int = 0  # the number of payments and charges
     events: list[Event] = field(default_factory=list)  # the events so far, oldest first
     _begun: dict[str, GatewayRefundState] = field(default_factory=dict)  # refund to the state first answered
@@ -148,6 +150,8 @@ class FakeGateway:
 
     def refund_elsewhere(self, payment_id: str, amount: int, request: str | None = None) -> str:
         """Make a refund in the gateway's dashboard; return its id. request: set for a call of ours."""
+        if self._is_charged_back(payment_id):
+            raise GatewayRefused("charge_disputed", "refund")
         if amount > self.payments[payment_id].amount - self.refunded(payment_id):
             raise GatewayRefused("charge_already_refunded", "refund")
         known, state, currency = f"re_{len(self.refunds) + 1}", self.refunds_begin, self.payments[payment_id].currency
@@ -183,6 +187,72 @@ class FakeGateway:
         self._emit(kind, about)
         if made.state is GatewayRefundState.FAILED:
             self._emit("refund.failed", about)
+
+    def dispute(self, dispute_id: str) -> GatewayDispute | None:
+        with self._call("dispute"):
+            return self.disputes.get(dispute_id)
+
+    def contest(
+        self, payment_id: str, status: DisputeStatus = DisputeStatus.NEEDS_RESPONSE, amount: int | None = None
+    ) -> str:
+        """Open a dispute, whose money the bank has not taken yet; return its id."""
+        known, payment = f"dp_{len(self.disputes) + 1}", self.payments[payment_id]
+        self.disputes[known] = GatewayDispute(
+            known,
+            payment_id,
+            status,
+            payment.amount if amount is None else amount,
+            payment.currency,
+            "subscription_canceled",
+            self.now,
+            due_by=self.now + timedelta(days=9),
+            payment_metadata=self._metadata(payment_id),
+        )
+        self._tell_of_dispute("charge.dispute.created", known)
+        return known
+
+    def warn_of_fraud(self, payment_id: str) -> str:
+        """Add an early fraud warning; return its id."""
+        known, payment = f"issfr_{len(self.disputes) + 1}", self.payments[payment_id]
+        warned = DisputeStatus.FRAUD_WARNING
+        self.disputes[known] = GatewayDispute(
+            known,
+            payment_id,
+            warned,
+            payment.amount,
+            payment.currency,
+            "made_with_stolen_card",
+            self.now,
+            payment_metadata=self._metadata(payment_id),
+        )
+        self._tell_of_dispute("radar.early_fraud_warning.created", known)
+        return known
+
+    def dispute_becomes(self, dispute_id: str, status: DisputeStatus) -> None:
+        self.disputes[dispute_id] = replace(self.disputes[dispute_id], status=status)
+        closed = status in (DisputeStatus.WON, DisputeStatus.LOST, DisputeStatus.WARNING_CLOSED)
+        self._tell_of_dispute(f"charge.dispute.{'closed' if closed else 'updated'}", dispute_id)
+
+    def withdraw(self, dispute_id: str) -> None:
+        """Let the bank take the disputed money."""
+        self.disputes[dispute_id] = replace(self.disputes[dispute_id], withdrawn=self.disputes[dispute_id].amount)
+        self._tell_of_dispute("charge.dispute.funds_withdrawn", dispute_id)
+
+    def reinstate(self, dispute_id: str, amount: int | None = None) -> None:
+        """Let the bank return the disputed money, or a part."""
+        back = self.disputes[dispute_id].amount if amount is None else amount
+        self.disputes[dispute_id] = replace(self.disputes[dispute_id], reinstated=back)
+        self._tell_of_dispute("charge.dispute.funds_reinstated", dispute_id)
+
+    def _tell_of_dispute(self, kind: str, dispute_id: str) -> None:
+        """Emit the event of a dispute. The metadata are the dispute's own, and not the payment's."""
+        payment = self.disputes[dispute_id].payment_id
+        about = {"id": dispute_id, "object": "dispute", "payment_intent": payment, "metadata": {}}
+        self._emit(kind, about | {"evidence": {"customer_email_address": "ann@private.example"}})
+
+    def _is_charged_back(self, payment_id: str) -> bool:
+        made = (each for each in self.disputes.values() if each.payment_id == payment_id)
+        return any(not each.status.startswith(("warning_", "fraud_")) for each in made)
 
     def refunded(self, payment_id: str) -> int:
         """Return the part of a payment that has left the seller's balance, in minor units."""

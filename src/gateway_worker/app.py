@@ -29,7 +29,7 @@ from renewals.domain.renewal import Renewal
 from renewals.domain.request import RenewalRequest
 from renewals.gateway import access as gateway_access
 from renewals.gateway.port import GatewayUnauthorized, is_of_deployment
-from renewals.ledger.table import Ledger
+from renewals.ledger.register import Register
 from renewals.runtime import aws, clock, telemetry
 from renewals.runtime.clock import Moment
 from renewals.runtime.settings import setting
@@ -101,11 +101,12 @@ def _handled(event: GatewayEvent) -> Handled:
 
 def _seams() -> Seams:
     return Seams(
-        ledger=_ledger(),
+        register=_register(),
         deployment=setting("DEPLOYMENT"),
         gateway=gateway_access.gateway,
         run=_succeeds,
         moment_of=_moment_of,
+        keeps_disputed=setting("DISPUTED_SUBSCRIPTIONS") == "keep",
     )
 
 
@@ -114,7 +115,7 @@ def _moment_of(period: Renewal) -> Moment:
     subscription may name a test clock."""
     if not clock.heeds_test_clocks(setting("ENVIRONMENT")):
         return clock.current()
-    row = _ledger().row(period)
+    row = _register().ledger.row(period)
     return clock.current(row.get("test_clock") if row else None)
 
 
@@ -151,5 +152,10 @@ def _come_back(record: Event, *, after: timedelta) -> None:
 
 
 @cache
-def _ledger() -> Ledger:
-    return Ledger(aws.dynamodb(), renewals=setting("RENEWALS_TABLE"), subscriptions=setting("DYNAMODB_TABLE"))
+def _register() -> Register:
+    return Register(
+        aws.dynamodb(),
+        subscriptions=setting("DYNAMODB_TABLE"),
+        renewals=setting("RENEWALS_TABLE"),
+        changes=setting("CHANGES_TABLE"),
+    )

@@ -3,6 +3,7 @@ handlers."""
 
 from collections.abc import Callable, Mapping
 
+from gateway_worker.disputes import disputed
 from gateway_worker.handling import Handled, Seams
 from gateway_worker.payments import payment_changed
 from gateway_worker.refunds import refund_changed
@@ -18,4 +19,10 @@ HANDLERS: Mapping[GatewayEventType, Handler] = {
     GatewayEventType.REFUND_CREATED: refund_changed,
     GatewayEventType.REFUND_UPDATED: refund_changed,
     GatewayEventType.REFUND_FAILED: refund_changed,
+    GatewayEventType.DISPUTE_CREATED: disputed,
+    GatewayEventType.DISPUTE_UPDATED: disputed,
+    GatewayEventType.DISPUTE_WITHDRAWN: disputed,
+    GatewayEventType.DISPUTE_REINSTATED: disputed,
+    GatewayEventType.DISPUTE_CLOSED: disputed,
+    GatewayEventType.FRAUD_WARNING: disputed,
 }

@@ -4,7 +4,8 @@ A handler is a function from a GatewayEvent and the `Seams` to a `Handled`. gate
 the type of an event to the handler. A handler follows these rules:
 
 - An event is a hint. The ledger and the gateway say what is true; the event only says where to look.
-- Only the workflow charges, mails and ends a subscription: a handler starts the workflow by `seams.run`.
+- Only the workflow charges and mails: a handler starts the workflow by `seams.run`. A handler ends a subscription by
+  `seams.register` alone.
 - If the ledger holds the effect of an event already, the handler answers KNOWN without a call of the gateway. Most
   events are known, because the charge of each ordinary renewal causes an event.
 - If an execution holds the lease of the period, the handler answers `later`, and the queue delivers the event again
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from renewals.domain.renewal import Renewal
     from renewals.domain.request import RenewalRequest
     from renewals.gateway.port import Gateway
+    from renewals.ledger.register import Register
     from renewals.ledger.table import Ledger
     from renewals.runtime.clock import Moment
 
@@ -84,13 +86,19 @@ class Seams:
         gateway: opens the gateway, with the key of the gateway secret.
         run: runs the workflow for a request to its end, and returns whether the execution succeeded.
         moment_of: returns the moment that counts as now for the period's subscription.
+        keeps_disputed: whether a disputed subscription goes on (the parameter DisputedSubscriptions).
     """
 
-    ledger: Ledger
+    register: Register
     deployment: str
     gateway: Callable[[], Gateway]
     run: Callable[[RenewalRequest], bool]
     moment_of: Callable[[Renewal], Moment]
+    keeps_disputed: bool
+
+    @property
+    def ledger(self) -> Ledger:
+        return self.register.ledger
 
     def ask[T](self, question: Callable[[Gateway], T]) -> T:
         """Return the gateway's answer to a question. If the gateway turns the key away, the key is read again. Raises

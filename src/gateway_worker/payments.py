@@ -4,6 +4,8 @@ The workflow asks the gateway about the payment, records the answer, and sends t
 the customer confirmed at the bank's page is therefore receipted within seconds, and not on the next dunning date.
 """
 
+from datetime import timedelta
+
 from gateway_worker.handling import KNOWN, EventOutcome, Handled, Seams, later, passed_over
 from renewals.domain.gateway_event import GatewayEvent, GatewayEventType
 from renewals.domain.renewal import Renewal, Status
@@ -61,3 +63,15 @@ def renewed(event: GatewayEvent, period: Renewal, seams: Seams) -> Handled:
     stands = seams.period_of(period)
     at_work = seams.lease_of_another(stands) if stands is not None and stands.status is Status.CLAIMED else None
     return at_work or Handled(EventOutcome.DONE)
+
+
+def paid_first(event: GatewayEvent, period: Renewal, seams: Seams) -> Handled:
+    """Have the payment of a period recorded before the refund or the dispute of the payment. The event is delivered
+    again, because a function has time for a single run of the workflow."""
+    if period.status not in UNPAID:
+        return passed_over("no period has the payment")
+    recorded = renewed(event, period, seams)
+    if recorded.outcome is EventOutcome.LATER:
+        return recorded
+    stands = seams.period_of(period)
+    return later("the payment comes first", timedelta() if stands is not None and stands.paid_at is not None else None)

@@ -9,7 +9,7 @@ the events do not matter.
 from datetime import timedelta
 
 from gateway_worker.handling import KNOWN, EventOutcome, Handled, Seams, later, passed_over
-from gateway_worker.payments import UNPAID, renewed
+from gateway_worker.payments import paid_first
 from renewals.domain import refunds
 from renewals.domain.gateway_event import GatewayEvent
 from renewals.domain.payment import GatewayRefund
@@ -41,20 +41,8 @@ def _told(event: GatewayEvent, made: GatewayRefund, period: Renewal, seams: Seam
         return KNOWN
     at_work = seams.lease_of_another(period) if period.status in CUT_OFF else None
     if at_work is None and period.paid_at is None:
-        return _paid_first(event, period, seams)
+        return paid_first(event, period, seams)
     return at_work or _claim_at_work(period, seams)
-
-
-def _paid_first(event: GatewayEvent, period: Renewal, seams: Seams) -> Handled:
-    """Have the payment recorded before its refund. The event is delivered again for the refund, because a function has
-    time for a single run of the workflow."""
-    if period.status not in UNPAID:
-        return passed_over("no period has the payment")
-    recorded = renewed(event, period, seams)
-    if recorded.outcome is EventOutcome.LATER:
-        return recorded
-    stands = seams.period_of(period)
-    return later("the payment comes first", timedelta() if stands is not None and stands.paid_at is not None else None)
 
 
 def _claim_at_work(period: Renewal, seams: Seams) -> Handled | None:

@@ -146,7 +146,36 @@ def test_events_that_fail_raise_an_alarm_until_they_are_brought_back(shop: Shop)
     wait_until(lambda: _alarm(shop) == "OK")
 
 
-def _alarm(shop: Shop) -> str:
-    names = ["subscription-mgmt-gateway-dead-letters-prod"]
+@pytest.mark.usefixtures("secret")
+def test_a_dispute_ends_the_subscription_and_raises_an_alarm(shop: Shop) -> None:
+    """A customer disputes a payment at the bank: the dispute is recorded with its period, the subscription ends with
+    the paid period, and the alarm comes on until five minutes pass without a dispute. A fraud warning ends nothing."""
+    subscriber, warned = shop.subscribe(), shop.subscribe()
+    for each in (subscriber, warned):
+        assert shop.renew(each).status == SUCCEEDED
+    shop.sandbox.warn(shop.ledger(warned)[0]["payment_id"])
+    wait_until(lambda: "disputes" in shop.ledger(warned)[0])
+    wait_until(lambda: _alarm(shop, "disputes") == "ALARM")
+    shop.time.for_alarms(300)
+    wait_until(lambda: _alarm(shop, "disputes") == "OK")
+    dispute = shop.sandbox.dispute(shop.ledger(subscriber)[0]["payment_id"], "subscription_canceled")["id"]
+    wait_until(lambda: "withdrawn" in _steps(shop, subscriber, dispute)[-1])
+    assert shop.row(subscriber)["cancel_at"] == shop.row(subscriber)["renewal_date"]
+    assert "cancel_at" not in shop.row(warned)
+    wait_until(lambda: _alarm(shop, "disputes") == "ALARM")
+    shop.sandbox.change_dispute(dispute, "won")
+    wait_until(lambda: "reinstated" in _steps(shop, subscriber, dispute)[-1])
+    assert [each["status"] for each in _steps(shop, subscriber, dispute)][-1] == "won"
+    assert_renewed_once(shop, subscriber)
+
+
+def _steps(shop: Shop, subscriber: Subscriber, dispute: str) -> list[dict[str, Any]]:
+    known: dict[str, Any] = shop.ledger(subscriber)[0].get("disputes", {})
+    found: list[dict[str, Any]] = known.get(dispute, {}).get("steps", [{}])
+    return found
+
+
+def _alarm(shop: Shop, name: str = "gateway-dead-letters") -> str:
+    names = [f"subscription-mgmt-{name}-prod"]
     [found] = shop.stack.client("cloudwatch").describe_alarms(AlarmNames=names)["MetricAlarms"]
     return str(found["StateValue"])

@@ -549,6 +549,17 @@ def event_where_test_clocks_are_heeded(deployed: Deployed) -> Iterator[Answer]:
             yield deployed.call("GatewayWorker", {"Records": [record(_hint(item, item["payment_id"]))]})
 
 
+def event_of_a_dispute(deployed: Deployed) -> Iterator[Answer]:
+    """Act on the event of a dispute, which ends the subscription with its paid period."""
+    subscriber = deployed.shop.subscribe()
+    deployed.shop.renew(subscriber)
+    (item,) = deployed.shop.ledger(subscriber)
+    dispute = deployed.shop.sandbox.dispute(item["payment_id"])["id"]
+    hint = {"event": "evt_1", "type": "charge.dispute.created", "created": 1, "livemode": False, "object": dispute}
+    for _ in range(2):
+        yield deployed.call("GatewayWorker", {"Records": [record(json.dumps(hint | {"metadata": {}}))]})
+
+
 def feedback(deployed: Deployed) -> Iterator[Answer]:
     """Process the bounce of a receipt's mail; the second call finishes what the first began without the permission."""
     subscriber = deployed.shop.subscribe()
@@ -737,6 +748,12 @@ PROBES: dict[Grant, Probe] = {
     Grant("GatewayEventsRole", "sqs:SendMessage", "<GatewayEventsQueue>"): event_of_the_gateway,
     Grant("GatewayWorkerRole", "dynamodb:GetItem", "table/<Renewals>"): event_at_work,
     Grant("GatewayWorkerRole", "dynamodb:GetItem", "table/<Subscriptions>"): event_where_test_clocks_are_heeded,
+    Grant("GatewayWorkerRole", "dynamodb:UpdateItem", "table/<Renewals>"): event_of_a_dispute,
+    Grant("GatewayWorkerRole", "dynamodb:Query", "table/<Renewals>"): event_of_a_dispute,
+    Grant("GatewayWorkerRole", "dynamodb:ConditionCheckItem", "table/<Renewals>"): event_of_a_dispute,
+    Grant("GatewayWorkerRole", "dynamodb:UpdateItem", "table/<Subscriptions>"): event_of_a_dispute,
+    Grant("GatewayWorkerRole", "dynamodb:Query", "table/<Changes>"): event_of_a_dispute,
+    Grant("GatewayWorkerRole", "dynamodb:PutItem", "table/<Changes>"): event_of_a_dispute,
     Grant("GatewayWorkerRole", "secretsmanager:GetSecretValue", "<PaymentGatewaySecret>"): event_at_work,
     Grant("GatewayWorkerRole", "states:StartSyncExecution", "<RenewalWorkflow>"): event_at_work,
     Grant("GatewayWorkerRole", "sqs:ChangeMessageVisibility", "<GatewayEventsQueue>"): event_under_a_lease,

@@ -70,6 +70,7 @@ MEANWHILE: dict[str, Callable[[Item], Item]] = {
     "a try of the refund is counted": _in("refunds.refund_1.tries", to=9),
     "a refund gets its receipt": _in("refunds.refund_1.receipt_key", to="receipts/9"),
     "its date is claimed by another": dict,
+    "a dispute is recorded": _set(disputes={"dp_9": {"reason": "general"}}),
 }
 THE_ROW: dict[str, Callable[[Item], Item]] = {
     "the subscription ends": _set(status="canceled"),
@@ -85,7 +86,9 @@ THE_ROW: dict[str, Callable[[Item], Item]] = {
     "somebody edits it": _set(version=9),
 }
 CLAIMED_ANEW, PASSED_OVER, ATTEMPT, OWNER, TAKEN, PAYMENT, CREATION, DUNNED, OWED, LOOKED_AT = list(MEANWHILE)[:10]
-ANOTHERS_MAIL, SENT, CAME_BACK, KEPT, REFUND, FURTHER, MADE, TRIED, RECEIPTED, DATE_TAKEN = list(MEANWHILE)[10:]
+ANOTHERS_MAIL, SENT, CAME_BACK, KEPT, REFUND, FURTHER, MADE, TRIED, RECEIPTED, DATE_TAKEN, DISPUTED = list(MEANWHILE)[
+    10:
+]
 ENDS, MOVED, END_SET, *_, INTERVAL, _COUNT, ANCHOR, CUSTOMER, CARD, _VERSION = THE_ROW
 WATCHED_ROW, MOVES = set(THE_ROW), {ENDS, MOVED, END_SET, INTERVAL, ANCHOR}
 MAIL, AS_READ = {ANOTHERS_MAIL, SENT, CAME_BACK}, {PASSED_OVER, OWED, LOOKED_AT}
@@ -131,6 +134,7 @@ REFUSED: dict[str, set[str]] = {
     "claim_refund": {PASSED_OVER, OWED, LOOKED_AT, REFUND, MADE, TRIED, RECEIPTED},
     "count_refund_try": {MADE, TRIED},
     "refunds_looked_at": {PASSED_OVER, OWED, LOOKED_AT, FURTHER, MADE},
+    "record_dispute": {DISPUTED},
     "move_on": MOVES - {END_SET},
     "forget_refusal": MOVES - {END_SET},
     "end": {ENDS, MOVED, END_SET},

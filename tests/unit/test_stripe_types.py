@@ -31,6 +31,8 @@ _CLASSES: dict[str, type[stripe.StripeObject]] = {
     "payment_intent": stripe.PaymentIntent,
     "charge": stripe.Charge,
     "refund": stripe.Refund,
+    "dispute": stripe.Dispute,
+    "radar.early_fraud_warning": stripe.radar.EarlyFraudWarning,
     "payment_method": stripe.PaymentMethod,
     "customer": stripe.Customer,
     "error": stripe.ErrorObject,
@@ -134,6 +136,8 @@ def _samples() -> dict[str, Answer]:
             body: Any = errors[intents[name].id].json_body
             found[f"{name}_error"] = Answer(402, "error", body["error"])
         paid = intents["paid"]
+        intent("createDispute", away)
+        intent("createIssuerFraudRecord", away)
         found["charge"] = Answer(200, "charge", _plain(paid.latest_charge))
         found["card"] = Answer(200, "payment_method", _plain(v1.payment_methods.retrieve(paid.payment_method)))
         found["customer"] = Answer(200, "customer", _plain(customer))
@@ -141,6 +145,11 @@ def _samples() -> dict[str, Answer]:
         expanded: Any = {"expand": ["payment_intent"]}
         given_back = v1.refunds.retrieve(found["refund"].body["id"], expanded)
         found["refund_expanded"] = Answer(200, "refund", _plain(given_back))
+        contested = v1.disputes.list({"limit": 1}).data[0].id
+        found["dispute"] = Answer(200, "dispute", _plain(v1.disputes.retrieve(contested, expanded)))
+        warned = v1.radar.early_fraud_warnings.list({"limit": 1}).data[0].id
+        warning = v1.radar.early_fraud_warnings.retrieve(warned, expanded)
+        found["fraud_warning"] = Answer(200, "radar.early_fraud_warning", _plain(warning))
         refused = {"type": "invalid_request_error", "message": "no", "code": "resource_missing"}
         found["refused"] = Answer(400, "error", refused | {"param": "payment_method", "doc_url": "https://"})
         found["unexpected"] = Answer(400, "error", refused | {"code": "payment_intent_unexpected_state"})
@@ -191,6 +200,8 @@ OPERATIONS: dict[str, tuple[Callable[[StripeGateway], Any], list[str]]] = {
     "refund": (lambda g: g.refund("pi_1", 5, request="r", idempotency_key="k"), ["refund", "refused"]),
     "refunds_of": (lambda g: g.refunds_of("pi_1"), ["refund"]),
     "refunded_between": (lambda g: list(g.refunded_between(SINCE, SINCE)), ["refund", "refund_expanded"]),
+    "dispute": (lambda g: g.dispute("dp_1"), ["dispute", "refused"]),
+    "fraud_warning": (lambda g: g.dispute("issfr_1"), ["fraud_warning", "refused"]),
     "card": (lambda g: g.card("pm_1"), ["card", "refused"]),
     "saved": (lambda g: g.saved("pm_1"), ["card", "refused"]),
     "has_customer": (lambda g: g.has_customer("cus_1"), ["customer", "refused"]),

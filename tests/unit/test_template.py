@@ -659,6 +659,8 @@ def test_functions_get_their_settings() -> None:
             "STATE_MACHINE_ARN": "<RenewalWorkflow>",
             "GATEWAY_EVENTS_QUEUE_URL": "<GatewayEventsQueue>",
             "TIME_ZONE": "Asia/Kolkata",
+            "CHANGES_TABLE": "<Changes>",
+            "DISPUTED_SUBSCRIPTIONS": "cancel",
         },
         "MailFeedback": {
             "DYNAMODB_TABLE": "<Subscriptions>",
@@ -855,6 +857,16 @@ def test_what_api_gateway_refuses_itself_is_a_problem_too() -> None:
                 "refunds-failed",
                 "Alert when a refund failed, so that the customer did not get the money",
                 "acme/RefundFailed",
+                0,
+                {"service": "acme-qa"},
+            ),
+        ),
+        (
+            "DisputesAlarm",
+            _alarm(
+                "disputes",
+                "Alert when a customer disputes a payment at the bank, or a bank warns of fraud",
+                "acme/Disputes",
                 0,
                 {"service": "acme-qa"},
             ),
@@ -1370,6 +1382,7 @@ ENDED_BY_SILENCE = {
     "StepFunctionsTimedOutAlarm",
     "RenewalsFailedAlarm",
     "RefundsFailedAlarm",
+    "DisputesAlarm",
     "SweepErrorsAlarm",
     "AuditErrorsAlarm",
     "BadRowsAlarm",
@@ -1649,6 +1662,10 @@ GRANTS: dict[str, dict[str, set[str]]] = {
     },
     "GatewayWorkerRole": {
         "dynamodb:GetItem": {"<Renewals.Arn>", "<Subscriptions.Arn>"},
+        "dynamodb:UpdateItem": {"<Renewals.Arn>", "<Subscriptions.Arn>"},
+        "dynamodb:ConditionCheckItem": {"<Renewals.Arn>"},
+        "dynamodb:Query": {"<Renewals.Arn>", "<Changes.Arn>"},
+        "dynamodb:PutItem": {"<Changes.Arn>"},
         "secretsmanager:GetSecretValue": {"<PaymentGatewaySecret.Id>"},
         "states:StartSyncExecution": {"<RenewalWorkflow>"},
         **{

@@ -43,6 +43,12 @@ class GatewayEventType(StrEnum):
     REFUND_CREATED = "refund.created"
     REFUND_UPDATED = "refund.updated"
     REFUND_FAILED = "refund.failed"
+    DISPUTE_CREATED = "charge.dispute.created"
+    DISPUTE_UPDATED = "charge.dispute.updated"
+    DISPUTE_WITHDRAWN = "charge.dispute.funds_withdrawn"
+    DISPUTE_REINSTATED = "charge.dispute.funds_reinstated"
+    DISPUTE_CLOSED = "charge.dispute.closed"
+    FRAUD_WARNING = "radar.early_fraud_warning.created"
 
 
 class NotTaken(BadEvent):

@@ -14,7 +14,7 @@ from renewals.domain.item_values import Item, Value, storable
 from renewals.domain.worded import Unknown, Worded, member
 
 if TYPE_CHECKING:
-    from renewals.domain.stored import EndingRecord, RefundRecord, RefusalRecord
+    from renewals.domain.stored import DisputeRecord, EndingRecord, RefundRecord, RefusalRecord
 
 
 class Status(Worded):
@@ -168,6 +168,7 @@ class Renewal:
         refunds: the refunds, as {"refund_1": {"amount", "state", "at", ...}}; see renewals.domain.refunds.
         refunds_due: when to ask the gateway about the refunds, in real time even for a subscription on a test clock;
             None if the sweep need not ask.
+        disputes: the disputes of the payment, by the gateway's id; see renewals.domain.disputes. None without any.
         withdrawn: why the period must no longer be charged; set before the payment of the claim is canceled at the
             gateway.
         notice: the name of the mail owed to the customer, made of kind and number, as payment_failed_1.
@@ -222,6 +223,7 @@ class Renewal:
     returned: Mapping[str, Value] = field(default_factory=dict)
     flag: str | None = None
     withdrawn: str | None = None
+    disputes: Mapping[str, DisputeRecord] | None = None
 
     def ending(self, status: Status, reason: str, at: datetime) -> list[EndingRecord]:
         """Return `endings` with an ending at the moment `at` added. Only the latest twenty endings are kept."""
@@ -241,6 +243,13 @@ class Renewal:
         """Whether the period is paid and not fully refunded. A refund without a result does not count."""
         refunded = (each["amount"] for each in self.refunds.values() if each["state"] == RefundState.REFUNDED)
         return self.paid_at is not None and sum(refunded, Decimal(0)) < self.amount
+
+    @property
+    def charged_back(self) -> Decimal:
+        """The money that banks have taken back by disputes, and have not returned."""
+        last = (each["steps"][-1] for each in (self.disputes or {}).values())
+        kept = (step.get("withdrawn", Decimal(0)) - step.get("reinstated", Decimal(0)) for step in last)
+        return sum(kept, Decimal(0))
 
     @property
     def notice_is_parked(self) -> bool:

@@ -46,6 +46,27 @@ class RefundRecord(TypedDict):
     receipt_sha256: NotRequired[str]
 
 
+class DisputeStep(TypedDict):
+    """The record of a step of a dispute; renewals.domain.disputes explains the attributes."""
+
+    at: str
+    status: str
+    withdrawn: NotRequired[Decimal]
+    reinstated: NotRequired[Decimal]
+    effect: NotRequired[str]
+
+
+class DisputeRecord(TypedDict):
+    """The record of a dispute; renewals.domain.disputes explains the attributes."""
+
+    amount: Decimal
+    currency: str
+    reason: str
+    at: str
+    due_by: NotRequired[str]
+    steps: list[DisputeStep]
+
+
 # Written as a call, because a class may annotate a field named `subscription` only as a parsed Subscription.
 Answer = TypedDict("Answer", {"status": int, "etag": str, "subscription": dict[str, object]})  # noqa: UP013
 """The stored answer to a request that may be repeated, as JSON. subscription: the subscription as shown in the

@@ -20,6 +20,7 @@ from renewals.domain.reasons import Reason
 from renewals.domain.renewal import UNSETTLED, Flag, RefundState, Renewal, Status
 from renewals.domain.renewal_items import renewal_from
 from renewals.domain.subscription import SubscriptionStatus
+from renewals.domain.timeline_disputes import disputes_told
 from renewals.domain.timeline_entries import Entry, EntryKind, Told
 from renewals.domain.timeline_mails import address_marked, mails_told, reminders_told
 from renewals.domain.worded import Unknown, member
@@ -69,7 +70,8 @@ def timeline(
     entries += _over(row, zone, today)
     for item in items:
         entries += _readable(item, zone)
-    return sorted(entries, key=lambda entry: entry.at)
+    # A dispute and the end of the subscription that the dispute caused have the same moment.
+    return sorted(entries, key=lambda entry: (entry.at, entry.kind is not EntryKind.DISPUTE))
 
 
 def _readable(item: Item, zone: tzinfo) -> Iterator[Entry]:
@@ -151,6 +153,7 @@ def _period(renewal: Renewal, item: Item, zone: tzinfo) -> Iterator[Entry]:
     yield from (entry(*ended) for ended in _ended(renewal, item))
     for _, refund in refunds.in_order(renewal.refunds):
         yield from (entry(*told) for told in _refund(refund, renewal.currency))
+    yield from (entry(*told) for told in disputes_told(renewal))
     yield from (entry(*said) for said in mails_told(renewal, item))
     if renewal.flag is not None:
         yield entry(

@@ -26,6 +26,7 @@ class EntryKind(StrEnum):
     FLAG = "flag"
     REFUND = "refund"
     REFUND_FAILED = "refund_failed"
+    DISPUTE = "dispute"
     MAILING = "mailing"
     MAILED = "mailed"
     MAIL_FAILED = "mail_failed"

@@ -8,10 +8,13 @@ three errors below.
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from renewals.domain.errors import RenewalError
 from renewals.domain.payment import GatewayCard, GatewayRefund, Payment
+
+if TYPE_CHECKING:  # few functions load disputes
+    from renewals.domain.disputes import GatewayDispute
 
 CARD = "card"
 """The gateway's name for a card, among payment methods."""
@@ -183,6 +186,11 @@ class Gateway(Protocol):
 
     def refunded_between(self, since: datetime, until: datetime) -> Iterator[GatewayRefund]:
         """Iterate over the whole account's refunds made at `since` or later, and before `until`, newest first."""
+        ...
+
+    def dispute(self, dispute_id: str) -> "GatewayDispute | None":
+        """Return the dispute, or the early fraud warning, in its current state, with the metadata of its payment; None
+        if the gateway does not know the id."""
         ...
 
     def card(self, payment_method: str) -> GatewayCard | None:

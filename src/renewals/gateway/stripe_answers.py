@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     import stripe
     from stripe._stripe_object import UntypedStripeObject
 
+    from renewals.domain.disputes import GatewayDispute
+
 _STATES = {
     "requires_confirmation": PaymentState.OPEN,
     "requires_payment_method": PaymentState.OPEN,
@@ -135,6 +137,50 @@ def refund(made: stripe.Refund) -> GatewayRefund:
         at=datetime.fromtimestamp(made.created, UTC),
         request=metadata(made).get("request"),
         reason=(_text(made, "failure_reason") or status) if state is GatewayRefundState.FAILED else None,
+        payment_metadata=metadata(payment),
+    )
+
+
+def dispute(made: stripe.Dispute) -> GatewayDispute:
+    """Return a dispute.
+
+    The balance transactions hold the money that moved, in the currency of the account's balance. The first movement
+    takes the contested sum. A movement back returns the sum, or a part: Stripe calls a dispute that was won in part
+    `lost` (https://support.stripe.com/questions/dispute-for-full-charge-amount-after-a-partial-refund-was-issued).
+    """
+    from renewals.domain.disputes import DisputeStatus, GatewayDispute
+
+    moved = [each.amount for each in made.balance_transactions]
+    taken, returned = -sum(each for each in moved if each < 0), sum(each for each in moved if each > 0)
+    status, payment = _text(made, "status") or "", _of(made, "payment_intent")
+    return GatewayDispute(
+        id=made.id,
+        payment_id=_id(payment),
+        status=DisputeStatus(status) if status in DisputeStatus else DisputeStatus.UNKNOWN,
+        amount=made.amount,
+        currency=made.currency.upper(),
+        reason=_text(made, "reason") or "not given",
+        at=datetime.fromtimestamp(made.created, UTC),
+        due_by=_moment(_whole(_of(made, "evidence_details"), "due_by")),
+        withdrawn=made.amount if taken else 0,
+        reinstated=made.amount * min(returned, taken) // taken if taken else 0,
+        payment_metadata=metadata(payment),
+    )
+
+
+def fraud_warning(made: stripe.radar.EarlyFraudWarning) -> GatewayDispute:
+    """Return an early fraud warning. A warning names no sum: the amount is the payment's."""
+    from renewals.domain.disputes import DisputeStatus, GatewayDispute
+
+    payment = _of(made, "payment_intent")
+    return GatewayDispute(
+        id=made.id,
+        payment_id=_id(payment),
+        status=DisputeStatus.FRAUD_WARNING,
+        amount=_whole(payment, "amount") or 0,
+        currency=(_text(payment, "currency") or "").upper(),
+        reason=_text(made, "fraud_type") or "not given",
+        at=datetime.fromtimestamp(made.created, UTC),
         payment_metadata=metadata(payment),
     )
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from stripe.params import (
+        DisputeRetrieveParams,
         PaymentIntentCancelParams,
         PaymentIntentConfirmParams,
         PaymentIntentConfirmParamsPaymentMethodOptions,
@@ -31,7 +32,9 @@ if TYPE_CHECKING:
         RefundCreateParams,
         RefundRetrieveParams,
     )
+    from stripe.params.radar import EarlyFraudWarningRetrieveParams
 
+    from renewals.domain.disputes import GatewayDispute
     from renewals.domain.payment import GatewayRefund, Payment
     from renewals.gateway.port import Charged, PaymentRequest, Saved
 
@@ -39,6 +42,8 @@ _CONNECT_SECONDS, _READ_SECONDS = 2, 4
 _TOO_MANY_REQUESTS = 429
 _LISTING_WAITS = (1, 2, 4, 8)  # seconds: a list of many pages survives a short period of 429 or 5xx
 _OURS = {"subscription_id", "renewal_date"}
+_FRAUD_WARNING = "issfr_"
+"""The beginning of the id of an early fraud warning."""
 _RECURRING: PaymentIntentConfirmParamsPaymentMethodOptions = {"card": {"stored_credential_usage": "recurring"}}
 """The card networks require that a charge of a saved card names the kind of the charge
 (https://docs.stripe.com/payments/cards/charging-saved-cards)."""
@@ -107,6 +112,7 @@ class StripeGateway:
         self._intents = client.v1.payment_intents
         self._refunds = client.v1.refunds
         self._charges = client.v1.charges
+        self._v1 = client.v1
         self._wait = wait
         self._methods = client.v1.payment_methods
         self._customers = client.v1.customers
@@ -270,6 +276,20 @@ class StripeGateway:
                 self._wait(seconds)
         with errors.named(operation):
             return listed(asked)
+
+    def dispute(self, dispute_id: str) -> GatewayDispute | None:
+        warning = dispute_id.startswith(_FRAUD_WARNING)
+        return self._fraud_warning(dispute_id) if warning else self._dispute(dispute_id)
+
+    def _dispute(self, dispute_id: str) -> GatewayDispute | None:
+        asked: DisputeRetrieveParams = {"expand": ["payment_intent"]}
+        found = self._found("dispute", lambda: self._v1.disputes.retrieve(dispute_id, asked))
+        return answers.dispute(found) if found else None
+
+    def _fraud_warning(self, warning_id: str) -> GatewayDispute | None:
+        asked: EarlyFraudWarningRetrieveParams = {"expand": ["payment_intent"]}
+        found = self._found("fraud_warning", lambda: self._v1.radar.early_fraud_warnings.retrieve(warning_id, asked))
+        return answers.fraud_warning(found) if found else None
 
     def card(self, payment_method: str) -> GatewayCard | None:
         found = self._found("card", lambda: self._methods.retrieve(payment_method))

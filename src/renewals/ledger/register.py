@@ -147,7 +147,7 @@ class Register:
         changes: Mapping[str, Value],
         what: ChangeKind,
         asked: AskedBy,
-        checks: Sequence[TransactAction] = (),
+        beside: Sequence[TransactAction] = (),
     ) -> Row:
         """Change a row on the condition that the row is as read, and return the changed row.
 
@@ -158,7 +158,7 @@ class Register:
             changes: The new value of each changed attribute; None removes an attribute.
             what: The kind of the change.
             asked: The origin of the change.
-            checks: Further conditions for the same transaction.
+            beside: Further actions and conditions for the same transaction.
         """
         details = _details(row, changes)
         if what is ChangeKind.EDITED and not details:
@@ -169,11 +169,21 @@ class Register:
             self._subscriptions, _key(row), {**changes, "version": new["version"]}, *dynamodb.as_read(row, watched)
         )
         recorded = self._recorded(row, new, what, details, asked)
-        dynamodb.transact(self._client, [{"Update": change}, *recorded, *checks])
+        dynamodb.transact(self._client, [{"Update": change}, *recorded, *beside])
         return new
 
-    def act(self, row: Row, action: Action, today: date, asked: AskedBy, given: Mapping[str, str] | None = None) -> Row:
+    def act(
+        self,
+        row: Row,
+        action: Action,
+        today: date,
+        asked: AskedBy,
+        given: Mapping[str, str] | None = None,
+        beside: Sequence[TransactAction] = (),
+    ) -> Row:
         """Change the status, with the further attributes in `given`, and return the changed row.
+
+        `beside` has further actions of the same transaction; an action of RESUME takes none.
 
         Raises:
             NotAllowed: The action may not follow the present status.
@@ -182,12 +192,19 @@ class Register:
         """
         changes = {**transitions.changes(row, action, today), **(given or {})}
         if action is Action.CANCEL_AT_PERIOD_END:
-            return self._end_with_period(row, changes, today, asked)
+            return self._end_with_period(row, changes, today, asked, beside)
         if action is Action.RESUME and status_of(row) is SubscriptionStatus.PAUSED:
             return self._resume(row, changes, today, asked)
-        return self.edit(row, changes, _ACTIONS[action], asked)
+        return self.edit(row, changes, _ACTIONS[action], asked, beside)
 
-    def _end_with_period(self, row: Row, changes: dict[str, Value], today: date, asked: AskedBy) -> Row:
+    def _end_with_period(
+        self,
+        row: Row,
+        changes: dict[str, Value],
+        today: date,
+        asked: AskedBy,
+        beside: Sequence[TransactAction],
+    ) -> Row:
         """Cancel the subscription at the end of the paid period, or of the period whose charge has begun.
 
         A charge that has begun goes on, and the subscription ends with the charged period. If the row no longer permits
@@ -208,7 +225,7 @@ class Register:
         on = subscription.renewal_date_of(row)
         standing = history.claimed_for(on) if on is not None else None
         still = self.ledger.stands_still(text(row, "subscription_id"), due, standing)
-        return self.edit(row, changes, _ACTIONS[Action.CANCEL_AT_PERIOD_END], asked, [still])
+        return self.edit(row, changes, _ACTIONS[Action.CANCEL_AT_PERIOD_END], asked, [still, *beside])
 
     def _resume(self, row: Row, changes: Mapping[str, Value], today: date, asked: AskedBy) -> Row:
         """Resume a paused subscription. Periods that fell due in the pause are skipped.

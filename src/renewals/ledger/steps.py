@@ -9,6 +9,7 @@ renewals.ledger.table carries a step out. The conditions of a step are lists of 
     receipt_steps    receipts of payments and of refunds
     mail_steps       mails: claimed, sent, owed, parked, returned
     refund_steps     refunds
+    dispute_steps    disputes
     row_steps        a subscription that moves without a charge
 
 Decision: D200 (DECISIONS.md).
