@@ -1,3 +1,3 @@
 """The function that makes and stores the receipt of a payment or a refund."""
 
-import renewals  # noqa: F401  (before fpdf2: renewals keeps the garbage collector out of a function's start)
+import renewals  # noqa: F401  (before fpdf2: `renewals` turns the garbage collector off while a function starts)

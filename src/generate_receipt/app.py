@@ -98,7 +98,7 @@ def issue(renewal: Renewal, *, ledger: Ledger, s3: S3Client, bucket: str, now: d
     stored = _store(s3, bucket, key, rendered)
     try:
         return ledger.apply(receipt_steps.receipted(renewal, key, sha256(stored).hexdigest(), now))
-    except Overtaken:  # another run recorded the stored receipt, or the period has gone on
+    except Overtaken:  # another run recorded the receipt, or the period has left the status paid
         stands = ledger.get(renewal.subscription_id, renewal.renewal_date.isoformat())
     if stands is None or stands.receipt_key is None:
         raise ReceiptError("the ledger item changed while the receipt was made")

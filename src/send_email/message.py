@@ -90,7 +90,8 @@ def compose(
     sender, to: deliverable addresses. prospects: None if nothing follows, neither a further attempt nor the end of the
     subscription, for example after a payment.
     """
-    # The renewal's notice may be about a refund while this mail is a different mail, for example the receipt.
+    # Only a mail about a refund reads the refund: the receipt, for example, may go out while a mail about a refund is
+    # owed, too.
     owed = refunds.owed(renewal) if kind in refunds.NOTICES else None
     amount = wording.price(owed.refund["amount"] if owed else renewal.amount, renewal.currency)
     subject = _SUBJECTS[kind].format(plan=_line(renewal.plan), amount=amount)
@@ -358,8 +359,8 @@ _SPECIALS = str.maketrans(dict.fromkeys('()<>[]:;@\\,."=?', " "))
 
 
 def _subject(text: str) -> str:
-    """Return a subject without the beginning of an encoded word, so that no mail program decodes a part of the
-    subject."""
+    """Return a subject with a space inside every "=?". The signs "=?" begin an encoded word; after the change, no mail
+    program decodes a part of the subject."""
     return text.replace("=?", "= ?")
 
 

@@ -129,7 +129,7 @@ class Post:
             return self._refused(place, mail, error)
         except BotoCoreError as error:  # the connection broke: the mail may have gone out
             return self._unknown(place, mail, type(error).__name__)
-        with suppress(Overtaken):  # the mail was recorded meanwhile as unknown, or as returned
+        with suppress(Overtaken):  # meanwhile, another run recorded unknown, or mail_feedback recorded a bounce
             self._record(place, replace(mail, state=MailState.SENT, message_id=sent["MessageId"]))
         return MailOutcome.MAILED
 

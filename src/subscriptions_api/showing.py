@@ -21,7 +21,8 @@ def shown(row: Item, today: date, fault: BadRow | None = None) -> dict[str, obje
 
     Args:
         row: The row of the subscription.
-        today: The day on which the row is read, for the status of a subscription that has come to its end.
+        today: The day on which the row is read. A subscription that has reached its end by this day is shown as
+            canceled, even before the sweep writes the status.
         fault: A fault that only the ledger shows: a day of the next period is paid already, for example.
     """
     texts = {name: _text(row.get(name)) for name in SubscriptionOut.model_fields if name not in _OTHER}

@@ -206,9 +206,9 @@ def has_ended(row: Item) -> bool:
 def is_over(row: Item, today: date) -> bool:
     """Whether the subscription has reached the end named by `cancel_at`, whatever else is wrong with the row.
 
-    The subscription ends on the day in `cancel_at`, even if that day lies within a paid period. But an active or past
-    due subscription with a `renewal_date` before the end is first billed up to the end. The row's status changes later,
-    when the sweep handles the end.
+    The subscription ends on the day in `cancel_at`, even if that day lies within a paid period. An active or past due
+    subscription with a `renewal_date` before the end is not over yet: the periods that begin before the end are billed
+    first. The row's status changes later, when the sweep handles the end.
     """
     status, end = status_of(row), str(row.get("cancel_at"))
     if not _DAY.fullmatch(end) or not ends_by(row, today):
@@ -229,8 +229,8 @@ def ends_by(row: Item, day: date, *, if_unreadable: bool = False) -> bool:
     """Like Subscription.ends_by, whatever else is wrong with the row.
 
     Texts are compared, as DynamoDB compares texts in the condition for making a payment
-    (renewals.ledger.payment_steps.stands_by). An end that is no text makes the condition fail. A caller that must give
-    the same answer as the condition passes `if_unreadable=True`.
+    (renewals.ledger.payment_steps.stands_by). With an end that is no text, DynamoDB's condition fails, as if the
+    subscription ended by `day`. A caller that must agree with the condition therefore passes `if_unreadable=True`.
 
     if_unreadable: the answer for an end that is no text.
     """

@@ -198,7 +198,8 @@ def _refused(attempt: str, refusal: RefusalRecord) -> str:
 
 
 def _call(request_id: object) -> str:
-    """Return the gateway's id of the refused call, which the gateway's support asks for, as the end of a sentence."""
+    """Return the end of a sentence with the gateway's id of the refused call; empty without an id. The gateway's
+    support asks for this id."""
     return f", gateway request {request_id}" if request_id else ""
 
 

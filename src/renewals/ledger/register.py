@@ -117,8 +117,9 @@ class Register:
     def create(self, row: Row, asked: AskedBy) -> Row:
         """Create a subscription, and return the row in the table.
 
-        The record of the creation has a key without a time. Two callers can therefore not create the same id at once,
-        not even for two customers, and a deleted id, whose renewals are still in the ledger, cannot be created again.
+        The key of the creation's record names only the id, neither the customer nor the time. A second creation of the
+        id has the same key, and is refused. Therefore two callers cannot create the same id at once, not even for two
+        customers, and a deleted id, whose renewals are still in the ledger, cannot be created again.
 
         Raises:
             Taken: A subscription of this id exists, or existed before.
@@ -188,7 +189,7 @@ class Register:
         Raises:
             NotAllowed: The action may not follow the present status.
             BadRow: The action needs an attribute that cannot be read.
-            Outdated: A charge has begun or gone on in the meantime.
+            Outdated: Since the read, a charge has begun, or the status of a charge has changed.
         """
         changes = {**transitions.changes(row, action, today), **(given or {})}
         if action is Action.CANCEL_AT_PERIOD_END:
@@ -207,12 +208,16 @@ class Register:
     ) -> Row:
         """Cancel the subscription at the end of the paid period, or of the period whose charge has begun.
 
-        A charge that has begun goes on, and the subscription ends with the charged period. If the row no longer permits
-        the charge (why_withdrawn), the begun charge does not decide the end: the charge will be given up, and the row
-        may be due again before the end of the charge's period. If people made the subscription active by hand after a
-        pause, the subscription ends on the day from which the sweep would bill next: the end of the paid days, or today
-        if today is later, but not the date of the row. The end date in the answer holds, since the transaction fails if
-        a charge begins in the meantime.
+        A charge that has begun goes on, and the subscription ends with the charged period. A begun charge that the row
+        no longer permits (why_withdrawn) does not decide the end: the charge will be given up, and the next billed
+        period may begin before the given-up period ends.
+
+        Without a begun charge, the subscription ends on the renewal date, where the paid period ends. After a pause
+        that people ended by hand, the renewal date is not the end of the paid period, because the sweep moved the date
+        during the pause. The subscription then ends on the day from which the sweep would bill next: the day after the
+        paid days, or today if today is later.
+
+        The end date in the answer holds, since the transaction fails if a charge begins in the meantime.
         """
         due = str(row.get("renewal_date"))
         history = self._recent(row)
@@ -230,7 +235,7 @@ class Register:
     def _resume(self, row: Row, changes: Mapping[str, Value], today: date, asked: AskedBy) -> Row:
         """Resume a paused subscription. Periods that fell due in the pause are skipped.
 
-        The next period begins today, or after the paid days.
+        The next period begins today, or after the paid days if the paid days reach beyond today.
         """
         checked = subscription.parse(row)
         history = self.ledger.history(checked.subscription_id, checked.customer_id)
