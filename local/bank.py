@@ -20,7 +20,7 @@ from local.gateway import Sandbox, SandboxError, official_client
 from local.stack import Stack, StackError
 
 _LOOKED_THROUGH = 1000
-"""The command looks for the subscription in this number of the latest payments at most."""
+"""The number of payments, latest first, that the command looks through to find a payment of the subscription."""
 
 
 class _Bank:

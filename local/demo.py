@@ -162,7 +162,8 @@ class Shop:
         says action_required.
 
         An event of the gateway then tells the stack that the payment is paid. The shop notes the time of the
-        confirmation and, for every story, the time when the ledger first says done.
+        confirmation. With or without a confirmation, the shop also notes when the story's renewal first had the status
+        done.
         """
         renewal = self.renewal(story)
         if story.confirmed and story.id not in self.confirmed_at and renewal.get("status") == "action_required":

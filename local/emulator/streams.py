@@ -7,7 +7,7 @@
 - A function may report the first record that failed (`batchItemFailures`); Lambda continues from the reported record.
 - Lambda splits a failed batch in two if the mapping says so, and retries with growing pauses until the mapping's limits
   (attempts, age) are reached. Lambda then sends a message about the batch to the destination for failures. The message
-  holds no records, and is sent only if the function's role allows `sqs:SendMessage`.
+  holds no records, and is sent only if the function's role allows `sqs:SendMessage` (for a queue) or `sns:Publish`.
 - The metric IteratorAge tells the age of the last record of every delivered batch. Tests can move the clock of the
   metrics on. If a test moves the clock on by an hour after the first attempt at a batch, the later attempts report an
   age that is an hour longer.
@@ -37,8 +37,8 @@ type _Records = list[dict[str, Any]]
 class _Batch:
     """Records of a stream that are delivered together.
 
-    start: the position of the first record. count: the number of records. attempts: the number of failed deliveries. At
-    a split, both halves keep the number of attempts.
+    start: the position of the first record. count: the number of records. attempts: the number of failed deliveries;
+    a failed delivery that leads to a split does not count. At a split, both halves keep the number of attempts.
     """
 
     start: int
@@ -73,7 +73,7 @@ def apply() -> None:
                     _readers[mapping["UUID"]] = _Reader(account, region, mapping)
                     _readers[mapping["UUID"]].start()
                 _readers[mapping["UUID"]].woken.set()
-        return False  # MiniStack's loop would call again at once after True, but the readers do the work
+        return False  # the readers deliver the records; after True, MiniStack's loop would call again without a pause
 
     lambda_svc._poll_dynamodb_streams = wake_readers
 

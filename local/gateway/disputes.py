@@ -21,8 +21,8 @@ _DAY = 86400
 _DAYS_TO_RESPOND = 9
 _FEE = 1500  # the dispute fee in minor units of the account's currency
 _SETTLED_IN, _EXCHANGE_RATE = "usd", 1.25
-"""The currency of the account's only balance, and the rate that converts the amount of a dispute in another currency
-to US dollars.
+"""The currency of the account's only balance, and the exchange rate. If a dispute has a different currency, the rate
+converts the disputed amount to US dollars.
 """
 
 _INQUIRY = "warning_"

@@ -1,4 +1,4 @@
-"""Events: what changed at the gateway, with the object as the object was at that moment.
+"""Events: records of changes at the gateway. An event holds a copy of the object, made right after the change.
 
 Sources: Stripe API reference, "Events" (docs.stripe.com/api/events) and "Types of events"
 (docs.stripe.com/api/events/types). The sandbox records the types about payments, refunds, disputes, cards and early
@@ -13,7 +13,9 @@ from local.gateway.errors import bad_parameter, missing
 from local.gateway.world import Call, Object, World
 
 API_VERSION = "2026-10-28.endive"
-"""The version in whose form events show objects: the account's version, whatever version a request names."""
+"""The version of Stripe's API in events. The form of the objects in events follows the account's version, even if the
+request that caused the event names a different version.
+"""
 
 _LISTED_FOR = 30 * 86400
 """Seconds for which Stripe answers questions about an event."""
@@ -56,7 +58,7 @@ def retrieve(world: World, call: Call) -> Object:
 
 
 def list_all(world: World, call: Call) -> Object:
-    """List the events of the last 30 days. An event without a webhook to deliver counts as delivered."""
+    """List the events of the last 30 days. An event that no webhook takes counts as delivered."""
     given = call.params
     if "type" in given and "types" in given:
         raise bad_parameter("You may only specify one of these parameters: type, types.", "type")

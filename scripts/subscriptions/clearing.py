@@ -18,8 +18,9 @@ from scripts.subscriptions.renewing import Ended, run_workflow
 
 _SUPPRESSED = "OnAccountSuppressionList"
 _MOST_RUNS = 3
-"""The largest number of runs of the workflow for a period. A run sends a single mail, and at most three mails of a
-period can wait: the receipt, a notice, and the notice of a refund that was requested meanwhile.
+"""The largest number of runs of the workflow for a period. A run sends a single mail, and a period seldom has more than
+three waiting mails: the receipt, the mail that the `notice` of the renewal names, and a mail about a refund that was
+requested while the other two mails waited.
 """
 
 

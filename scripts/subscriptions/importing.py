@@ -112,7 +112,7 @@ class Import:
     Attributes:
         register: the subscriptions.
         today: returns the present date for a row: the day of the row's test clock, if the row has a test clock and the
-            deployment heeds test clocks; else the business's day.
+            deployment heeds test clocks; else today's date in the time zone of the business.
         asked: who imports, and when; None for a dry run, which writes nothing.
         charge_due: whether subscriptions that are already due are accepted.
         workers: the threads.
@@ -132,14 +132,15 @@ class Import:
             yield from self.workers.map(self._settle, self._judge(batch))
 
     def _judge(self, batch: Iterable[Line]) -> list[Judged]:
-        """Return each line with its result before the run writes. A NEW line may still fail in `_settle`."""
+        """Return each line with a first result, made of reads alone. `_settle` may still leave out a NEW line."""
         lines = list(batch)
         good = {line.subscription.subscription_id: line.subscription for line in lines if line.subscription is not None}
         keys = ((each, new.customer_id) for each, new in good.items())
         standing = {each: [row] for each, row in self.register.rows(keys)}
-        # register.rows finds a subscription only together with the customer of the line. If the subscription belongs to
-        # a different customer, a run with --apply learns so when the creation fails. A dry run creates nothing, and
-        # must therefore read the rows of every id that register.rows did not find.
+        # register.rows finds a row only if the row has both the subscription id and the customer id of the line. A row
+        # with the same subscription id and a different customer id remains unseen. A run with --apply notices such a
+        # row when the creation fails. A dry run creates nothing, and must therefore read the rows of every subscription
+        # id that register.rows did not find.
         if self.asked is None:
             absent = [each for each in good if each not in standing]
             standing |= dict(zip(absent, self.workers.map(self.register.ledger.rows, absent), strict=True))

@@ -53,7 +53,8 @@ class BadFile(Trouble):
 class Line:
     """A line of the file.
 
-    number: counted from 1. subscription: the future row; None for a bad line. faults: all faults of the line, in words.
+    number: counted from 1. subscription: the subscription that the line describes, parsed and checked; None for a bad
+    line. faults: all faults of the line, in words.
     """
 
     number: int
@@ -102,7 +103,7 @@ def from_json_lines(lines: Iterable[str]) -> Iterator[Line]:
 
 
 def judge(fields: Mapping[str, Any]) -> Subscription | tuple[str, ...]:
-    """Return the row for these fields, or all faults. The amount among the fields is a decimal string."""
+    """Return the subscription that the fields describe, or all faults. An amount is a string, such as "29.99"."""
     unreadable = {name: f"{name} {why}" for name, why in map(_unreadable, fields.items()) if why}
     money = {name: fields[name] for name in ("amount", "currency") if name in fields}
     rest = {name: value for name, value in fields.items() if name not in money}
@@ -197,7 +198,7 @@ def _is_whole(cell: str | None) -> bool:
 
 
 def _unreadable(field: tuple[str, Any]) -> tuple[str, str | None]:
-    """Return the field's name, and why the field's text must not be shown to people; None for a good text."""
+    """Return the field's name and the fault of the field's text, such as a control character; no fault is None."""
     name, value = field
     return name, texts.fault(value) if isinstance(value, str) else None
 

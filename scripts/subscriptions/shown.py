@@ -34,7 +34,8 @@ def say(text: str, style: str = "") -> None:
 def rows(found: Iterable[tuple[Mapping[str, Any], date, BadRow | None]]) -> None:
     """Print subscriptions, a line each, with status and fault.
 
-    found: each subscription's row, the date of today by the subscription's clock, and the row's fault.
+    found: each subscription's row, the present date for the subscription (which a test clock may set), and the row's
+    fault.
     """
     table = _table("subscription", "customer", "status", "next charge", "amount", "plan", "fault")
     for row, today, wrong in found:

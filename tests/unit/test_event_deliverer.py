@@ -141,8 +141,8 @@ def test_an_event_is_posted_once_and_nothing_is_left(deliverer: Deliverer) -> No
 
 
 def test_the_tries_follow_the_schedule_and_end_in_the_dead_letter_queue(deliverer: Deliverer) -> None:
-    """A receiver that never takes the event hears eight tries, each with a new signature, at the moments that Standard
-    Webhooks advises. After the eighth try the event lies in the dead-letter queue."""
+    """A receiver that never takes the event hears eight tries, each with a new signature. The waits between the tries
+    are the waits in WAITS. After the eighth try the event lies in the dead-letter queue."""
     deliverer.receiver.answers = lambda _: "status_500"
     deliverer.tell("evt_1")
     deliverer.run(timedelta(hours=45))
@@ -183,8 +183,8 @@ def test_a_receiver_that_is_down_for_two_days_misses_nothing(deliverer: Delivere
 
 
 def test_a_function_that_ends_at_any_call_loses_nothing(deliverer: Deliverer) -> None:
-    """Three events fail three times each, and the process ends once, before or after any call: the receiver hears each
-    event in the end."""
+    """Three events fail three times each, and the process ends once, before or after any of the first 30 calls: the
+    receiver hears each event in the end."""
     back = START + timedelta(minutes=20)
     deliverer.receiver.answers = lambda now: None if now >= back else "status_500"
 
@@ -202,11 +202,13 @@ def test_a_function_that_ends_at_any_call_loses_nothing(deliverer: Deliverer) ->
         return len(deliverer.cuts.calls)
 
     ended: list[bool] = []
-    moments = range(60)  # all later calls only ask for what is due
+    moments = range(60)  # calls 0 to 29: two posts of each event, the queue's delays, and queries that find no due try
     assert live(None) > len(moments)
     for moment in moments:
         live(moment)
-    assert sum(ended) > 50  # not 60: a post that is refused raises, and nothing is cut off after such a call
+    # Fewer than 60 runs are cut off: a post that the receiver refuses raises an exception, and tests.cuts has no moment
+    # after a call that raised an exception.
+    assert sum(ended) > 50
 
 
 @pytest.mark.parametrize(
@@ -298,7 +300,7 @@ def test_an_address_of_the_internet_is_outside(address: str) -> None:
 
 
 def _resolves(monkeypatch: pytest.MonkeyPatch, *answers: list[str]) -> list[object]:
-    """Have each look-up of a host give the next answer; return the look-ups made."""
+    """Have each look-up of a host give the next answer. Return a list to which every look-up will add the host."""
     asked: list[object] = []
 
     def look_up(host: str, port: int, **_: Any) -> list[tuple[Any, ...]]:
@@ -432,7 +434,8 @@ def test_of_a_large_answer_little_is_read(receiver: tuple[str, list[bytes]], mon
     post(f"{url}/large", b'{"a": 1}', {}, may_be_local=True)
     assert heard == [b'{"a": 1}']
     [connection] = connections
-    # http.client reads through a buffer: a block of the buffer for the headers, and blocks until MOST_READ is reached.
+    # http.client reads through a buffer of DEFAULT_BUFFER_SIZE bytes. The buffer is filled for the headers, and filled
+    # again until MOST_READ bytes of the body are read: the connection reads up to two buffers more than MOST_READ.
     assert posting.MOST_READ <= connection.bytes_read <= posting.MOST_READ + 2 * io.DEFAULT_BUFFER_SIZE
 
 

@@ -266,7 +266,8 @@ def _event(kind: str, payment: str = "pi_1", **changes: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(("card", "first"), [("pm_3ds", "action_required"), ("pm_declined", "payment_failed")])
 def test_a_payment_that_the_customer_completes_is_receipted_at_once(door: Door, card: str, first: str) -> None:
     """The customer completes the payment at the bank's page or elsewhere: the event runs the workflow for the period,
-    which records the payment and sends the receipt, days before the next dunning date. The request names the event."""
+    which records the payment and sends the receipt, days before the next dunning date. The input of the workflow names
+    the event."""
     door.world.subscribe(payment_method=card)
     assert door.world.run() == "PaymentDeclined"
     door.world.gateway.succeed("pi_1")
@@ -315,9 +316,9 @@ def test_an_event_of_a_payment_that_the_ledger_does_not_hold_is_passed_over(door
 
 
 def test_an_event_of_another_deployment_or_mode_is_passed_over(door: Door, capsys: pytest.CaptureFixture[str]) -> None:
-    """With a test key, the worker counts an event about real money and does not act on the event; the same goes for an
-    event in the queue that names a different deployment. Once a live key has replaced the test key, the worker acts on
-    an event about real money."""
+    """A worker with a test key passes an event about real money over, and any worker passes over an event in the queue
+    that names a different deployment: the worker does not act on the event, and the metric GatewayEventsPassedOver
+    counts the event. Once a live key has replaced the test key, the worker acts on an event about real money."""
     door.world.subscribe(payment_method="pm_3ds")
     door.world.run()
     door.world.gateway.succeed("pi_1")
@@ -411,8 +412,9 @@ def test_an_event_of_a_failed_period_only_asks(door: Door, card: str, *, paid: b
 
 
 def test_an_event_claims_no_period(door: Door) -> None:
-    """The subscription got a different customer at the gateway after the charge was cut off. An event lets the workflow
-    give the old claim up, but not claim the period again: only the sweep does so, and charges the new customer."""
+    """The subscription got a different customer at the gateway after the charge was cut off. The workflow that an event
+    starts gives the old claim up, and does not claim the period again. Only the workflow that the sweep starts claims
+    the period again, and charges the new customer."""
     world = door.world
     world.subscribe()
     _cut_before_confirm(door)
@@ -428,8 +430,9 @@ def test_an_event_claims_no_period(door: Door) -> None:
 
 @pytest.mark.parametrize("state", ["canceled", "deleted", "moved", "paused", "owned by another customer"])
 def test_an_event_of_a_subscription_that_is_gone_charges_nothing(door: Door, state: str) -> None:
-    """The subscription has ended, is deleted, was moved, is paused or belongs to a different customer when the payment
-    turns out paid: the payment is recorded once with its receipt, and nothing new is charged."""
+    """When the payment turns out paid, the subscription has been canceled, deleted or paused, has a different renewal
+    date, or belongs to a different customer at the gateway. The payment is recorded once with its receipt, and nothing
+    new is charged."""
     world = door.world
     world.subscribe(payment_method="pm_3ds")
     world.run()
@@ -563,7 +566,8 @@ def test_another_execution_at_work_is_waited_for(door: Door, monkeypatch: pytest
 
 
 def test_a_test_clock_decides_about_the_lease(door: Door) -> None:
-    """Outside production a lease is compared with the day of the subscription's test clock."""
+    """The ledger holds the end of a lease in the time of the subscription's test clock. Outside production the worker
+    therefore compares the end of the lease with the test clock, and not with the real time."""
     door.world.environment = "dev"
     door.world.subscribe(renewal_date="2031-05-05", test_clock="2031-05-05")
     STORIES["cut off and paid"].begins(door)
@@ -573,8 +577,9 @@ def test_a_test_clock_decides_about_the_lease(door: Door) -> None:
 
 
 def test_a_storm_of_events_loses_nothing(door: Door) -> None:
-    """50 payments are confirmed at the bank, which causes 100 events, and 400 events are about unknown payments. All
-    events arrive twice, in any order: no event is lost, and each payment is recorded, receipted and mailed once."""
+    """50 payments first wait for the customer and are then confirmed at the bank. Each payment causes two events, and
+    400 further events are about unknown payments. All 500 events arrive twice, in any order: no event is lost, and each
+    payment is recorded, receipted and mailed once."""
     world, numbers = door.world, range(50)
     for number in numbers:
         name = f"sub_{number}"
