@@ -265,8 +265,8 @@ class Charge(Around):
 
     @contextmanager
     def _not_at_fault(self, renewal: Renewal) -> Iterator[None]:
-        """Let the claim wait if the gateway refuses our API key, or if a bank has not decided yet. The cause lies
-        outside the claim: the executions that took the claim over without progress are counted from zero again."""
+        """Let the claim wait if the gateway refuses our API key, or if a bank has not decided yet. The claim is not at
+        fault, and must not fail after ten pick-ups: the step sets the count of pick-ups back to zero."""
         try:
             yield
         except (GatewayUnauthorized, StillProcessing):

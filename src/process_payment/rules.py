@@ -105,8 +105,8 @@ def _end(seen: Snapshot) -> Decision | None:
     """A subscription that has come to its end is marked as canceled in its row.
 
     If the payment of a failed period may still succeed, the gateway is asked about the payment before the row is
-    marked. If the payment has succeeded, the period is recorded as paid, and a live subscription ends at the end of the
-    paid period instead.
+    marked. If the payment has succeeded, the period is recorded as paid. If the row is still active or past due, the
+    subscription is then not canceled yet: its `cancel_at` moves to the end of the paid period.
     """
     if not is_over(seen.subscription.row, seen.around.today):
         return None
@@ -194,8 +194,9 @@ def _ends_before(seen: Snapshot) -> Decision | None:
 def _stopped(seen: Snapshot) -> Decision | None:
     """A payment that somebody canceled at the gateway stays canceled until the customer updates the payment method.
 
-    The claim of the canceled payment may have been passed over for a different period, before the same period became
-    due again. The rule therefore also looks at passed-over claims of the due period.
+    The canceled payment may belong to a claim that was later passed over, because a different period was claimed
+    instead. If the passed-over period becomes due again, the payment still stays canceled: the rule also looks at
+    passed-over claims of the due period.
     """
     _, billing = due_as_promised(seen.subscription, seen.claimed, seen.around.today)
     passed_over = [r for r in seen.passed_over if r.renewal_date == billing.start]

@@ -216,10 +216,11 @@ class Audit:
         """Yield each paid period of `held` with every overlapping period that was charged earlier.
 
         For each audited period, the search reads the subscription's periods backwards, from the last day of the audited
-        period down to the preceding paid period: the newest paid period that begins before the audited period. Periods
-        older than the preceding paid period need no look: an older paid period that reached into the audited period
-        would overlap the preceding paid period as well. The ledger prevents such an overlap, except when a failed
-        refund makes a period paid again: _compare_refunds looks for the overlaps of such a period.
+        period down to the preceding paid period: the newest paid period that begins before the audited period. The
+        search ends at the preceding paid period. The ledger prevents overlaps of paid periods: when the preceding paid
+        period begins, all older paid periods have ended, and none of their days is a day of the audited period. The
+        only exception is an old period that a failed refund makes paid again: _compare_refunds looks for the overlaps
+        of such a period.
         """
         ledger = Ledger(self.client, renewals=self.renewals)
 

@@ -16,10 +16,10 @@ date was moved, the workflow gives the refused period up. A paused subscription 
 the workflow moves the renewal date to a later day, without a charge.
 
 The hourly sweep is put off if more messages wait for a worker than the workers can take in an hour, and the nightly
-sweep if more messages wait than the workers can take in a day. The hourly sweep is also put off if the queue holds at
-least one waiting message for each row that the sweep would read: the waiting messages then probably ask for the same
-renewals already. A message that a worker has taken does not count as waiting, nor does a failed message during the
-delay before its next try.
+sweep if more messages wait than the workers can take in a day. The hourly sweep is also put off if the sweep would not
+read more rows than messages are waiting: the waiting messages then probably ask for the same renewals already. A
+message that a worker has taken does not count as waiting, nor does a failed message during the delay before its next
+try.
 
 Both sweeps only plan: a sweep cuts its work into parts, and a separate run reads each part. The sweep counts the rows
 of a date page by page, and makes a part of each page: no single run reads or sends all renewals of a busy date. When
@@ -239,8 +239,9 @@ class Sweep:
         wanted = f"#status IN ({', '.join(_CUT_OFF)}) OR {untold} OR next_attempt < :today OR refunds_due < :now"
         # Ordinarily, the sweep finds a dunning date through the subscription's row. If the row was deleted, moved or
         # overwritten, the dunning date passes without a request. The index then finds the period by a dunning date
-        # before today. In a deployment with test clocks, a date before today may still lie ahead for its subscription:
-        # the empty string, which sorts before every date, finds no period.
+        # before today. In a deployment with test clocks, a dunning date before today may still lie ahead by the
+        # subscription's test clock. The filter then compares dunning dates with the empty string, which sorts before
+        # every date: no period is found by its dunning date.
         overdue = "" if self.test_clock else self.today
         values = {":shard": part.of, ":today": overdue, ":now": self.now, **_CUT_OFF}
         return self.client.query(

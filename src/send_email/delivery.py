@@ -89,8 +89,8 @@ class Delivery:
                 return MailOutcome.IN_PROGRESS  # the execution that makes the refund's receipt sends this mail, too
             told = renewal.mails.get(name)
             settled = told is not None and told.state.is_out
-            # One call read the row and the renewal, but the row may be older than the renewal. A notice that looks
-            # untrue is therefore compared with a fresh row before the notice is dropped.
+            # One call read the row and the renewal, but DynamoDB may have read the row a moment before the renewal. A
+            # notice that looks untrue is therefore compared with a fresh row before the notice is dropped.
             if settled or not (is_true(renewal, row) or is_true(renewal, self.ledger.row(renewal))):
                 with suppress(Overtaken):  # the notice is gone already, or a newer notice has its own execution
                     self.ledger.apply(mail_steps.drop_notice(renewal, name, self.post.now))

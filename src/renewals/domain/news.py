@@ -148,8 +148,8 @@ def sequence(committed: datetime, recorded: datetime | None, rank: int) -> int:
     """Return the sequence of a fact, in microseconds.
 
     DynamoDB names the second in which a write was committed, and the committed second decides first. Within the second,
-    the moment that the writing function recorded in the item decides: for writes to two tables, only the clocks of the
-    functions show the order.
+    the moment that the writing function recorded in the item decides. DynamoDB does not tell which of two writes to
+    different tables came first, and only the clocks of the writing functions show the order.
 
     A test clock changes the day and keeps the local time of day. The recorded moment is then wrong by whole days. If
     daylight saving time begins or ends between the two days, an hour or half an hour is added to the error or taken

@@ -1,9 +1,10 @@
 """The events in the subscriptions table: rows written by hand, scheduled ends, and reminders. Pure.
 
 Every other change of a row follows from a step of the ledger or from a request, and the ledger or the changes table is
-the source of the event. A request raises the row's `version`. A step of the ledger, or the sweep, changes an attribute
-of _MARKS together with the status or a date. A write that changes neither `version` nor an attribute of _MARKS was made
-by hand.
+the source of the event. A request raises the row's `version`. A step of the ledger changes an attribute of _MARKS
+together with the status or a date. A write that changes neither `version` nor an attribute of _MARKS counts as made by
+hand. One step may change the renewal date without an attribute of _MARKS, and then counts as made by hand, too:
+`row_steps.move_on`.
 
 A write that lowers `version`, the date of the last payment or the renewal date brings back an older row, and tells
 nothing.
@@ -30,11 +31,11 @@ if TYPE_CHECKING:
 _MARKS = ("payment_status", "transaction_id", "last_payment", "next_attempt", "refused_payment_method", NOTE, ENDED_ON)
 _HISTORY = ("version", PAID_UNTIL, *_MARKS)
 """Attributes that only this system writes. If a new row has such an attribute, a request created the row, or somebody
-put the row back from a backup. In both cases, nobody created a subscription by writing the row, and the new row tells
-nothing here."""
+put the row back from a backup. In both cases, the row is not a new subscription that somebody wrote by hand, and the
+row tells nothing here."""
 
 _MOVED = frozenset({"status", "renewal_date", "cancel_at"})
-"""The attributes that people change by hand, and that the ledger's steps and the sweep change as well."""
+"""The attributes that people change by hand, and that the ledger's steps change as well."""
 
 _NOT_TOLD = frozenset({"customer_id", "anchor_day", "test_clock"})
 _OF_A_STATUS = {
@@ -93,8 +94,8 @@ def facts_of_row(row: Item, zone: tzinfo = UTC) -> list[Fact]:
 
 
 def as_it_stands(fact: Fact, rows: Iterable[Item]) -> Fact:
-    """Return the fact, unless the fact is an end that did not happen, because somebody moved the row to another
-    customer. Return an update of the subscription in place of such an end.
+    """Return the fact. If the fact is the deletion of a row whose subscription was moved to another customer, return an
+    update of the subscription instead of the end.
 
     People move a row by hand in two writes: the row of the other customer is written, and the old row is deleted. The
     deletion looks like the end of the subscription, but the subscription goes on under the other customer.

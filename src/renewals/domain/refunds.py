@@ -209,8 +209,8 @@ def ids(renewal: Renewal) -> dict[str, str]:
 
 
 def holds(renewal: Renewal, made: GatewayRefund) -> bool:
-    """Whether the ledger holds a refund as far as the gateway reports the refund. A failed refund without a record
-    counts as held, because no money has moved."""
+    """Whether the ledger already holds the state that the gateway reports of a refund, or a later state. A failed
+    refund without a record counts as held, because no money has moved."""
     name = ids(renewal).get(made.id)
     if name is None:
         return _STATES[made.state] is RefundState.FAILED
@@ -353,9 +353,9 @@ def untold(renewal: Renewal) -> list[str]:
 def next_notice(renewal: Renewal, *, tells: bool) -> str | None:
     """Return the notice that the period must have after its refunds were compared with the gateway; None for no notice.
 
-    The period keeps its notice if the notice is about something other than a refund, or still says how the refund
-    stands. With `tells`, a period that keeps no notice, or keeps a parked notice, gets the notice about the latest
-    untold refund. If no refund is untold, a parked notice stays.
+    A notice about a refund is dropped if the notice no longer says how the refund stands. Every other notice stays,
+    unless the notice is parked. With `tells`, the notice about the latest untold refund takes the place of a parked,
+    dropped or absent notice. If no refund is untold, a parked notice stays, too.
 
     tells: whether the customer may be told of a further refund now. Just before a new refund is requested, the caller
     passes false: a new notice would be a mail on its way, and while a mail is on its way, `check` would refuse the

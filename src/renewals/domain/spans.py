@@ -48,8 +48,8 @@ def check_free(start: date, dates: Sequence[date], known: History, latest: Histo
     """Refuse the claim of the period beginning on `start` if the claim would overwrite an item that must stay.
 
     The claim is refused if a paid period begins on `start`, even a fully refunded period. The claim is also refused if
-    the ledger has a period for one of `dates`, paid or unpaid, that is not among the latest periods. The charge does
-    not read so old a period, and cannot replace the period's item.
+    a period older than the latest periods, paid or unpaid, begins on one of `dates`. The charge does not read so old a
+    period, and cannot replace the period's item.
 
     Args:
         start: the first day of the period.

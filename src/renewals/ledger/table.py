@@ -21,8 +21,9 @@ attribute has one of sixteen values, so that the index has no hot key. The index
 given-up period is listed until the customer was told. `begun_at` is the beginning of the pending work: the claim, a
 further attempt, or the refusal that the customer must be told about. A settled period whose mail waits for a new
 address is not in the index. A refused period whose mail waits for a new address stays in the index because of its
-dunning dates, and has the attribute `parked`. A period with an unsettled refund is in the index, too; the attribute
-`refunds_due` of the period is the moment from which the sweep has the gateway asked about the refund.
+dunning dates, and has the attribute `parked`. A period with an unsettled refund is in the index, too, with the
+attribute `refunds_due`: from the moment in `refunds_due` on, the sweep sends a request, and the workflow asks the
+gateway about the refund.
 
 The index charged-on-index lists paid items by the gateway's own day (`charged_on`, UTC) and moment (`charged_at`) of
 the charge. The gateway lists charges in the order of the same moments, and the audit therefore compares both lists side
@@ -147,12 +148,13 @@ class Ledger:
 
         Args:
             history: the latest periods. A history shorter than ten periods is complete. Without `all_of_it`, older
-                periods are read only if none of the latest ten is paid and begins no later than `start`, and are read
-                until a page holds such a period. Ordinary renewals therefore never read more.
+                pages are read until a paid period is found that begins on or before `start`. In an ordinary renewal,
+                the latest ten periods hold such a paid period, and no older page is read.
             all_of_it: whether older pages are read back to the first period, whichever periods are paid. Reading all
-                pages is needed after the failure of an old refund. An old, long period was refunded, newer and shorter
-                periods billed the same days again, and the failed refund makes the old period paid again: the old
-                period may reach into [start, end), although a newer paid period begins before `start`.
+                pages is needed after the refund of an old, long period failed. While the old period was refunded, newer
+                and shorter periods may have billed the same days. The failure makes the old period paid again, and the
+                old period may reach into [start, end). A search that ends at a newer paid period would miss the old
+                period.
         """
         from renewals.domain.renewal_history import History
 
