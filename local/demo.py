@@ -1,8 +1,9 @@
 """`make demo`: from nothing to receipts and mails.
 
 The demo starts a stack on the port that the environment variable PORT names, plays renewals that succeed, fail or meet
-trouble (a repeated webhook, a dropped connection), checks that gateway, ledger, receipts and mails agree, copies the
-PDFs and mails to demo-output/<PORT>/, and stops the stack. The exit status is 1 if a promise was broken.
+trouble (a repeated webhook, a dropped connection), prints the events that an application hears, checks that gateway,
+ledger, receipts, mails and events agree, copies the PDFs and mails to demo-output/<PORT>/, and stops the stack. The
+exit status is 1 if a promise was broken.
 """
 
 import shutil
@@ -32,7 +33,8 @@ from local.commands import say_wrong
 from local.gateway import Sandbox, official_client
 from local.gateway_events import send_events
 from local.progress import console
-from local.stack import ROOT, Stack, StackError, port_from_environment
+from local.receiver import Event, Receiver
+from local.stack import ROOT, Stack, StackError, free_port, port_from_environment
 from local.webhook import Reply, send, signed_headers, signing_secret
 
 _WAIT_SECONDS = 60
@@ -69,6 +71,18 @@ class Story:
         return "demo-" + "-".join(self.title.lower().replace(",", "").split())
 
     @property
+    def told(self) -> set[str]:
+        """The types of the events that the application must hear."""
+        told = {"subscription.created"}
+        if self.ends == "action_required" or self.confirmed:
+            told |= {"renewal.action_required", "subscription.past_due"}
+        if self.ends == "declined":
+            told |= {"renewal.failed", "subscription.past_due"}
+        if self.ends == "done":
+            told |= {"renewal.paid"} | ({"subscription.recovered"} if self.confirmed else set())
+        return told
+
+    @property
     def email(self) -> str:
         return f"{self.id}@customers.example"
 
@@ -93,10 +107,13 @@ STORIES = [
 
 
 class Shop:
-    """A merchant with the deployed stack: the shop writes subscriptions, sends webhooks, and reads the results."""
+    """A merchant with the deployed stack: the shop writes subscriptions, sends webhooks, hears events, and reads the
+    results.
+    """
 
-    def __init__(self, stack: Stack) -> None:
+    def __init__(self, stack: Stack, application: Receiver) -> None:
         self.stack = stack
+        self.application = application
         self.sandbox = Sandbox(stack.gateway_url)
         self.bucket = stack.outputs["ReceiptsBucketName"]
         self._gateway = official_client(stack.gateway_url, stack.gateway_key)
@@ -180,6 +197,10 @@ class Shop:
         found = self._s3().list_objects_v2(Bucket=self.bucket, Prefix=prefix).get("Contents", [])
         return {o["Key"]: self._s3().get_object(Bucket=self.bucket, Key=o["Key"])["Body"].read() for o in found}
 
+    def events(self, story: Story) -> list[Event]:
+        """Return the events that the application heard about the subscription, each once."""
+        return self.application.heard[story.id].events if story.id in self.application.heard else []
+
     def mails(self, story: Story) -> list[tuple[Path, EmailMessage]]:
         parse = BytesParser(EmailMessage, policy=default).parsebytes
         all_mails = [(file, parse(file.read_bytes())) for file in sorted(self.stack.mail_folder.glob("*.eml"))]
@@ -200,7 +221,9 @@ def disagreements(shop: Shop, story: Story) -> list[str]:
     if story.ends is None:
         return ["a forged webhook had an effect"] if renewal or charges or receipts or mails else []
     paid = story.ends == "done"
+    heard = [event["type"] for event in shop.events(story)]
     expectations = {
+        f"the application heard {', '.join(heard)}": sorted(heard) == sorted(story.told),
         f"the ledger says {str(renewal.get('status')).replace('_', ' ')}": renewal.get("status") == story.ends,
         f"{len(charges)} charges": len(charges) == int(paid),
         f"{len(receipts)} receipts": len(receipts) == int(paid),
@@ -252,7 +275,8 @@ def _at_rest(shop: Shop, story: Story) -> bool:
     renewal = shop.renewal(story)
     told = all(mail["state"] != "sending" for mail in renewal.get("mails", {}).values()) and renewal.get("mails")
     settled = _SETTLED - {"action_required"} if story.confirmed else _SETTLED
-    return renewal.get("status") in settled and bool(told) and len(shop.mails(story)) > story.confirmed
+    is_told = bool(told) and len(shop.mails(story)) > story.confirmed and len(shop.events(story)) >= len(story.told)
+    return renewal.get("status") in settled and is_told
 
 
 _MAILS = {"receipt": "receipt", "payment": "payment failed", "action": "please confirm"}
@@ -278,6 +302,16 @@ def _table(shop: Shop, replies: dict[str, list[int]]) -> Table:
     return table
 
 
+def _heard(event: Event) -> None:
+    """Print an event that the application heard, in plain words."""
+    data = event["data"]
+    told = [f"{data[name]}" for name in ("amount", "currency", "reason", "status") if data.get(name)]
+    until = event["entitled_until"]
+    told += [f"entitled until {until}"] if until and event["type"] == "renewal.paid" else []
+    line = f"  your application heard {event['type']:<24} {event['subscription_id']:<23} {' '.join(told)}"
+    console.print(line, soft_wrap=True)
+
+
 def _major(charge: dict[str, Any]) -> str:
     return str(charge["amount"]) if charge["currency"] == "jpy" else f"{Decimal(charge['amount']).scaleb(-2):f}"
 
@@ -293,9 +327,9 @@ def _keep(shop: Shop, folder: Path) -> None:
             shutil.copy(file, folder / f"{story.id}.eml")
 
 
-def run(stack: Stack) -> int:
+def run(stack: Stack, application: Receiver) -> int:
     """Play all stories on a fresh stack. Returns the number of broken promises."""
-    shop = Shop(stack)
+    shop = Shop(stack, application)
     for story in STORIES:
         shop.subscribe(story)
     replies = _play(shop, lambda seen: _table(shop, seen))
@@ -315,7 +349,7 @@ def run(stack: Stack) -> int:
     if not faults:
         console.print(
             f"[green]✓[/green] gateway, ledger, receipts and mails agree: {sum(len(shop.charges(s)) for s in STORIES)} "
-            "charges, each with exactly one receipt and one receipt mail"
+            "charges, each with exactly one receipt and one receipt mail; the application heard each fact"
         )
     console.print(f"Receipts and mails to open: {folder.relative_to(ROOT)}/")
     return len(faults)
@@ -323,14 +357,16 @@ def run(stack: Stack) -> int:
 
 def main() -> None:
     try:
-        stack = Stack(port_from_environment())
+        application = Receiver(free_port(), says=_heard)
+        stack = Stack(port_from_environment(), EventsUrl=application.url)
         if stack.runs:
             raise StackError(
                 f"a stack runs on port {stack.port}: run `make down PORT={stack.port}`, or choose a different PORT"
             )
-        with stack:
+        with application, stack:
+            application.listen_to(stack)
             send_events(stack)
-            faults = run(stack)
+            faults = run(stack, application)
     except StackError as problem:
         sys.exit(f"{problem}")
     except KeyboardInterrupt:

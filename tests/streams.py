@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
+from decimal import Decimal
 from itertools import count
 from typing import Any
 
@@ -45,7 +46,7 @@ def record(
     name = "INSERT" if old is None else "REMOVE" if new is None else "MODIFY"
     told: Json = {"ApproximateCreationDateTime": float(int(at.timestamp())), "SequenceNumber": f"{number:025}"}
     told |= {"StreamViewType": "NEW_AND_OLD_IMAGES", "SizeBytes": 1}
-    told |= {name: wire(dict(image)) for name, image in images.items() if image is not None}
+    told |= {name: _as_kept(wire(dict(image))) for name, image in images.items() if image is not None}
     return {
         "eventID": f"{number:032x}",
         "eventName": name,
@@ -55,6 +56,16 @@ def record(
         "eventSourceARN": f"arn:aws:dynamodb:eu-central-1:123456789012:table/{table}/stream/2026-01-01T00:00:00.000",
         "dynamodb": told,
     }
+
+
+def _as_kept(image: Any) -> Any:
+    """Return the image with its numbers as DynamoDB keeps numbers, which is without zeros at the end."""
+    if isinstance(image, dict):
+        return {
+            name: f"{Decimal(value).normalize():f}" if name == "N" and isinstance(value, str) else _as_kept(value)
+            for name, value in image.items()
+        }
+    return [_as_kept(each) for each in image] if isinstance(image, list) else image
 
 
 def by_table(records: list[Json]) -> Iterator[tuple[str, list[Json]]]:

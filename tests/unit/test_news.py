@@ -92,6 +92,24 @@ def test_a_renewal_is_told_once(shop: Shop) -> None:
     assert shop.hear(NOON + LATER) == []
 
 
+@pytest.mark.parametrize(
+    ("amount", "currency"), [("49.90", "EUR"), ("39.00", "EUR"), ("1980", "JPY"), ("10000", "JPY"), ("5.250", "KWD")]
+)
+def test_an_amount_has_the_decimals_of_its_currency(amount: str, currency: str) -> None:
+    """DynamoDB keeps 49.90 as 49.9. The application hears each amount as the API shows the amount: of a payment, of a
+    refused payment and of a refund."""
+    shop = Shop()
+    shop.subscribe(amount=Decimal(amount), currency=currency, payment_method="pm_declined")
+    shop.run(amount=amount)
+    shop.edit(payment_method="pm_ok")
+    shop.run("run-2", NOON + DAY, amount=amount)
+    shop.gateway.refund_elsewhere(shop.items()[DUE.isoformat()]["payment_id"], 500)
+    shop.settle_refunds("run-3", NOON + DAY + LATER)
+    told = {each["type"]: each["data"]["amount"] for each in shop.hear(NOON + DAY + LATER) if "amount" in each["data"]}
+    refunded = {"EUR": "5.00", "JPY": "500", "KWD": "0.500"}[currency]
+    assert told == {"renewal.failed": amount, "renewal.paid": amount, "renewal.refunded": refunded}
+
+
 def test_a_refused_payment_is_past_due_until_it_recovers(shop: Shop) -> None:
     """A decline tells the attempt and that the subscription is past due; the second decline tells the attempt alone;
     the payment tells that the subscription has recovered."""

@@ -17,9 +17,13 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from enum import StrEnum
 from hashlib import sha256
 from typing import TYPE_CHECKING
+
+from renewals.domain import currencies
+from renewals.domain.errors import BadRow
 
 if TYPE_CHECKING:
     from renewals.domain.item_values import Item
@@ -169,6 +173,18 @@ def sequence(committed: datetime, recorded: datetime | None, rank: int) -> int:
     room = _SECOND - timedelta(microseconds=_MOST_AT_ONCE)
     within = min(max(within, timedelta(0)), room)
     return second * 1_000_000 + within // timedelta(microseconds=1) + min(rank, _MOST_AT_ONCE - 1)
+
+
+def priced(amount: Decimal, currency: str | None) -> str:
+    """Return the amount with the decimals of its currency. DynamoDB keeps no zeros at the end: 49.90 becomes 49.9.
+
+    An amount that is no amount of the currency, which somebody wrote by hand, is returned exactly.
+    """
+    try:
+        written = currencies.written(amount, currency or "")
+    except BadRow:
+        return f"{amount:f}"
+    return written if Decimal(written) == amount else f"{amount:f}"
 
 
 def text_of(item: Item, name: str) -> str | None:

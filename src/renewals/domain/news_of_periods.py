@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from renewals.domain import refunds
-from renewals.domain.news import By, EventType, Fact
+from renewals.domain.news import By, EventType, Fact, priced
 from renewals.domain.reasons import Reason
 from renewals.domain.renewal import Flag, RefundState, Renewal, Status
 
@@ -113,7 +113,7 @@ def _refund(renewal: Renewal, name: str, refund: RefundRecord) -> Iterator[Fact]
 
 
 def _priced(renewal: Renewal, amount: Decimal) -> dict[str, Any]:
-    return {"amount": f"{amount:f}", "currency": renewal.currency}
+    return {"amount": priced(amount, renewal.currency), "currency": renewal.currency}
 
 
 def _status_changed(renewal: Renewal, kind: EventType, at: datetime, cause: tuple[str, ...], **data: list[str]) -> Fact:

@@ -15,18 +15,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, date, datetime, time, tzinfo
-from typing import TYPE_CHECKING
+from decimal import Decimal
 
 from renewals.domain.item_values import Item, fields, moment, text
-from renewals.domain.news import By, Data, EventType, Fact, text_of
+from renewals.domain.news import By, Data, EventType, Fact, priced, text_of
 from renewals.domain.pauses import NOTE
 from renewals.domain.renewal import MailKind, MailState
 from renewals.domain.row_attributes import ROW_ATTRIBUTES
 from renewals.domain.spans import PAID_UNTIL
 from renewals.domain.subscription import ENDED_ON, SubscriptionStatus, status_of
-
-if TYPE_CHECKING:
-    from decimal import Decimal
 
 _MARKS = ("payment_status", "transaction_id", "last_payment", "next_attempt", "refused_payment_method", NOTE, ENDED_ON)
 _HISTORY = ("version", PAID_UNTIL, *_MARKS)
@@ -165,4 +162,4 @@ def _ids(row: Item) -> tuple[str, str]:
 
 def _amount(row: Item) -> str:
     amount = row.get("amount")
-    return str(amount)
+    return priced(amount, text_of(row, "currency")) if isinstance(amount, Decimal) else str(amount)
