@@ -7,9 +7,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from renewals.domain.disputes import DisputeStatus, GatewayDispute
+from renewals.domain.gateway_event import GatewayEvent
 from renewals.domain.payment import Failure, GatewayCard, GatewayRefund, GatewayRefundState, Payment, PaymentState
 from renewals.gateway.port import (
+    MOST_EVENT_TYPES,
     Charged,
+    EventSearch,
+    FoundEvents,
     GatewayRefused,
     GatewayUnauthorized,
     GatewayUnavailable,
@@ -61,6 +65,7 @@ class FakeGateway:
     disputes: dict[str, GatewayDispute] = field(default_factory=dict)  # by id, early fraud warnings included
     made: int = 0  # the number of payments and charges
     events: list[Event] = field(default_factory=list)  # the events so far, oldest first
+    events_on_a_page: int = 100
     _begun: dict[str, GatewayRefundState] = field(default_factory=dict)  # refund to the state first answered
 
     def _next_number(self) -> int:
@@ -263,6 +268,28 @@ class FakeGateway:
         with self._call("refunded_between"):
             made = [each for each in self.refunds.values() if since <= each.at < until]
             yield from sorted(made, key=lambda each: each.at, reverse=True)
+
+    def find_events(self, search: EventSearch) -> FoundEvents:
+        """Find events. An event that no endpoint has taken has pending webhooks, unless the emitter says otherwise."""
+        with self._call("find_events"):
+            if len(search.types) > MOST_EVENT_TYPES:
+                raise GatewayRefused("parameter_invalid", "find_events", self._request_id(), param="types")
+            first = max(int(search.since.timestamp()), int((self.now - timedelta(days=30)).timestamp()))
+            found = [
+                each
+                for each in reversed(self.events)
+                if each["type"] in search.types and each["created"] >= first
+                if search.until is None or each["created"] <= int(search.until.timestamp())
+                if not search.undelivered or each.get("pending_webhooks", 1)
+            ]
+            if search.after is not None:
+                # A cursor that the filters have removed meanwhile ends the list.
+                ids = [each["id"] for each in found]
+                found = found[ids.index(search.after) + 1 :] if search.after in ids else []
+            page, more = found[: self.events_on_a_page], len(found) > self.events_on_a_page
+            until = datetime.fromtimestamp(page[-1]["created"], UTC) if page else None
+            events = [GatewayEvent.of_gateway(each) for each in page]
+            return FoundEvents(events, page[-1]["id"] if more else None, until)
 
     def card(self, payment_method: str) -> GatewayCard | None:
         with self._call("card"):

@@ -15,8 +15,10 @@ from local.stack import ROOT, STACK_NAME, Stack, StackError, port_from_environme
 
 
 def _run_once(stack: Stack) -> None:
-    """Run the first sweep and the first audit, over no data, so that the alarms for missing runs end."""
-    for function, event in (("SweepFunctionName", {"sweep": "due"}), ("AuditFunctionName", {})):
+    """Run the first sweep, audit and catch-up, over no data, so that the alarms for missing runs end."""
+    nightly: list[tuple[str, object]]
+    nightly = [("SweepFunctionName", {"sweep": "due"}), ("AuditFunctionName", {}), ("CatchUpFunctionName", {})]
+    for function, event in nightly:
         stack.client("lambda").invoke(FunctionName=stack.outputs[function], Payload=json.dumps(event))
 
 

@@ -20,6 +20,7 @@ _CALLS = (
     ("Charges, read", "GET", "/v1/charges?limit=1"),
     ("PaymentMethods, read", "GET", "/v1/payment_methods/pm_preflight"),
     ("Customers, read", "GET", "/v1/customers/cus_preflight"),
+    ("Events, read", "GET", "/v1/events?limit=1"),
 )
 
 

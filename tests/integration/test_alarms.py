@@ -82,6 +82,9 @@ class Watch:
         day = datetime.now(UTC).date()
         return self._call("AuditFunctionName", {"from": str(day - timedelta(days=1)), "to": str(day)})
 
+    def catch_up(self) -> dict[str, Any]:
+        return self._call("CatchUpFunctionName", {})
+
     def _call(self, function: str, event: dict[str, Any]) -> dict[str, Any]:
         name = self.shop.stack.outputs[function]
         answer = self.shop.functions.invoke(FunctionName=name, Payload=json.dumps(event))
@@ -124,22 +127,24 @@ def is_done(shop: Shop, subscriber: Subscriber) -> bool:
     return [item["status"] for item in shop.ledger(subscriber)] == ["done"]
 
 
-def test_no_sweep_and_no_audit(watch: Watch) -> None:
-    """The alarms about a missing sweep and a missing audit are on until the first run, come on hours after the last
+def test_no_sweep_no_audit_and_no_catch_up(watch: Watch) -> None:
+    """The alarms about a missing sweep, audit and catch-up are on until the first run, come on hours after the last
     run, and go off with the next."""
     watch.time.for_alarms(0)
-    assert watch.on() == {"sweep-not-run", "audit-not-run"}
+    assert watch.on() == {"sweep-not-run", "audit-not-run", "catch-up-not-run"}
     watch.sweep()
     assert watch.audit()["finished"]
+    assert watch.catch_up()["finished"]
     assert watch.on() == set()
     watch.time.for_alarms(2 * HOURS)
     assert watch.on() == set()
     watch.time.for_alarms(1 * HOURS)
     assert watch.on() == {"sweep-not-run"}
     watch.time.for_alarms(27 * HOURS)
-    assert watch.on() == {"sweep-not-run", "audit-not-run"}
+    assert watch.on() == {"sweep-not-run", "audit-not-run", "catch-up-not-run"}
     watch.sweep()
     watch.audit()
+    watch.catch_up()
     assert watch.on() == set()
 
 
@@ -376,6 +381,7 @@ def test_a_receipt_is_deleted(shop: Shop, watch: Watch) -> None:
     [
         ("sweep-errors", "SweepFunctionName", "RENEWAL_QUEUE_URL", Watch.sweep),
         ("audit-errors", "AuditFunctionName", "SECRETS_MANAGER_ARN", Watch.audit),
+        ("catch-up-errors", "CatchUpFunctionName", "SECRETS_MANAGER_ARN", Watch.catch_up),
     ],
 )
 def test_a_nightly_function_fails(

@@ -18,6 +18,7 @@ INSTRUCTIONS = {
     "send_email": 950,
     "mail_feedback": 920,
     "renewal_audit": 1350,
+    "gateway_catch_up": 1350,
     "subscriptions_api": 1600,
 }
 ANY_OTHER = 950

@@ -76,6 +76,8 @@ def test_the_sample_events_make_one_renewal(shop: Shop, remote_invoke: Any) -> N
     assert remote_invoke("GatewayEvents", "gateway_events")["statusCode"] == 400
     assert remote_invoke("GatewayWorker", "gateway_worker") == {"batchItemFailures": []}
 
+    assert remote_invoke("GatewayCatchUp", "gateway_catch_up")["finished"]
+
     # The event's token belongs to no mail: the function does not believe the event.
     assert remote_invoke("MailFeedback", "mail_feedback") == {"outcomes": ["unknown"]}
 

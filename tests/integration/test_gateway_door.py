@@ -133,6 +133,23 @@ def test_a_refund_in_the_dashboard_and_its_failure_are_told_within_seconds(shop:
     assert len(shop.mails(subscriber)) == 3
 
 
+def test_a_lost_event_is_found_at_night(shop: Shop, secret: str) -> None:
+    """The event of a payment that was confirmed at the bank's page is never delivered. The nightly catch-up finds the
+    event, and the renewal ends with its receipt. The next catch-up finds nothing more to do."""
+    shop.sandbox.send_events(_url(shop), secret, "never")
+    subscriber, payment = _waits_for_the_bank(shop)
+    shop.sandbox.authenticate(payment)
+    for _ in range(2):
+        name = shop.stack.outputs["CatchUpFunctionName"]
+        reply = json.loads(shop.functions.invoke(FunctionName=name, Payload="{}")["Payload"].read())
+        assert reply["finished"]
+        assert reply["found"] >= 1
+        wait_until(lambda: shop.ledger(subscriber)[0]["status"] == "done")
+    wait_until(lambda: _waiting(shop, shop.stack.outputs["GatewayEventsQueueUrl"]) == 0, seconds=30)
+    assert_renewed_once(shop, subscriber, mails=2)
+    shop.sandbox.send_events(_url(shop), secret)
+
+
 def test_events_that_fail_raise_an_alarm_until_they_are_brought_back(shop: Shop) -> None:
     """A message that is no event ends in the dead-letter queue, and the alarm comes on. When the queue is empty again,
     the alarm goes off."""

@@ -29,7 +29,7 @@ WRONG_PLACES: list[dict[str, Any]] = [
 MOST_EVENTS = 10_000
 STEPS = ["accepted", "payment", "receipt", "mail"]
 FUNCTIONS = """process-payment generate-receipt send-email webhook-handler subscriptions-api renewal-sweep
-               renewal-worker renewal-audit gateway-events gateway-worker mail-feedback event-publisher
+               renewal-worker renewal-audit gateway-events gateway-worker gateway-catch-up mail-feedback event-publisher
                event-deliverer""".split()
 
 
@@ -85,8 +85,9 @@ def test_nothing_private_is_logged(shop: Shop) -> None:
     shop.publish(shop.bounce_of(good, "receipt_1"))
     wait_until(lambda: shop.ledger(good)[0]["status"] == "mail_failed")
     before = bad_rows_told(shop)
-    for function, event in (("SweepFunctionName", {"sweep": "all"}), ("AuditFunctionName", {})):
-        call(shop, shop.stack.outputs[function], event)
+    call(shop, shop.stack.outputs["SweepFunctionName"], {"sweep": "all"})
+    for function in ("AuditFunctionName", "CatchUpFunctionName"):
+        call(shop, shop.stack.outputs[function], {})
     shop.time.until_all_is_done(60)  # the sweep's parts
     assert bad_rows_told(shop) >= before + len(WRONG_PLACES)
 

@@ -490,6 +490,25 @@ def audit_hand_on(deployed: Deployed) -> Iterator[Answer]:
             yield Answer({"finished": answer.reply.get("finished") is False}, answer.told)
 
 
+def catch_up(deployed: Deployed) -> Iterator[Answer]:
+    """Catch up on the events of the gateway, a refund among them, which goes to the queue in any case."""
+    subscriber, stack = deployed.shop.subscribe(), deployed.shop.stack
+    deployed.shop.renew(subscriber)
+    (item,) = deployed.shop.ledger(subscriber)
+    refunds = official_client(stack.gateway_url, stack.gateway_key).v1.refunds
+    refunds.create({"payment_intent": item["payment_id"], "amount": 100})
+    for _ in range(2):
+        yield deployed.call("GatewayCatchUp", {})
+
+
+def catch_up_hand_on(deployed: Deployed) -> Iterator[Answer]:
+    """Catch up with less time than a run wants to have left: the run reads a page and hands on the rest."""
+    with deployed.timeout("GatewayCatchUp", 55):
+        for _ in range(2):
+            answer = deployed.call("GatewayCatchUp", {})
+            yield Answer({"finished": answer.reply.get("finished") is False}, answer.told)
+
+
 def event_of_the_gateway(deployed: Deployed) -> Iterator[Answer]:
     """Receive a signed event, by a new process at first, which reads the endpoint's secret."""
     secret, arn = "whsec_of_the_permissions", deployed.names["GatewayEventsSecret"]
@@ -757,6 +776,11 @@ PROBES: dict[Grant, Probe] = {
     Grant("GatewayWorkerRole", "secretsmanager:GetSecretValue", "<PaymentGatewaySecret>"): event_at_work,
     Grant("GatewayWorkerRole", "states:StartSyncExecution", "<RenewalWorkflow>"): event_at_work,
     Grant("GatewayWorkerRole", "sqs:ChangeMessageVisibility", "<GatewayEventsQueue>"): event_under_a_lease,
+    Grant("GatewayCatchUpRole", "secretsmanager:GetSecretValue", "<PaymentGatewaySecret>"): catch_up,
+    Grant("GatewayCatchUpRole", "sqs:SendMessage", "<GatewayEventsQueue>"): catch_up,
+    Grant("GatewayCatchUpRole", "s3:GetObject", "<Receipts>/gateway-catch-up/*"): catch_up,
+    Grant("GatewayCatchUpRole", "s3:PutObject", "<Receipts>/gateway-catch-up/*"): catch_up,
+    Grant("GatewayCatchUpRole", "lambda:InvokeFunction", "function:<GatewayCatchUp>"): catch_up_hand_on,
     Grant("MailFeedbackRole", "dynamodb:GetItem", "table/<Renewals>"): feedback,
     Grant("MailFeedbackRole", "dynamodb:UpdateItem", "table/<Renewals>"): feedback,
     Grant("MailFeedbackRole", "dynamodb:GetItem", "table/<Subscriptions>"): feedback_on_a_reminder,
@@ -787,6 +811,7 @@ PROMISED: dict[str, Json] = {
     "RenewalAuditRole": {"finished": True},
     "GatewayEventsRole": {"statusCode": 200},
     "GatewayWorkerRole": {"batchItemFailures": []},
+    "GatewayCatchUpRole": {"finished": True},
     "MailFeedbackRole": {"outcomes": ["marked"]},
     "EventPublisherRole": {"batchItemFailures": []},
     "EventDelivererRole": {"batchItemFailures": []},
@@ -797,7 +822,8 @@ PROMISED: dict[str, Json] = {
 # --- permissions that nothing on the emulator misses -------------------------------------------------------------
 
 FUNCTIONS = """ProcessPayment GenerateReceipt SendEmail WebhookHandler SubscriptionsApi RenewalSweep RenewalWorker
-               RenewalAudit GatewayEvents GatewayWorker MailFeedback EventPublisher EventDeliverer""".split()
+               RenewalAudit GatewayEvents GatewayWorker GatewayCatchUp MailFeedback EventPublisher
+               EventDeliverer""".split()
 NOT_ASKED_FOR: dict[str, tuple[str, list[Grant]]] = {
     "functions' logs": (
         "the emulator writes the log of a function itself, not in its role's name",
@@ -859,6 +885,7 @@ NOT_ASKED_FOR: dict[str, tuple[str, list[Grant]]] = {
         [
             Grant("SweepSchedulesRole", "lambda:InvokeFunction", "function:<RenewalSweep>"),
             Grant("AuditScheduleRole", "lambda:InvokeFunction", "function:<RenewalAudit>"),
+            Grant("GatewayCatchUpScheduleRole", "lambda:InvokeFunction", "function:<GatewayCatchUp>"),
             Grant("DeliveriesScheduleRole", "lambda:InvokeFunction", "function:<EventDeliverer>"),
         ],
     ),
@@ -866,7 +893,7 @@ NOT_ASKED_FOR: dict[str, tuple[str, list[Grant]]] = {
         "the emulator says that an object is missing to whoever may read it; S3 says so to those who may list",
         [
             Grant(f"{function}Role", "s3:ListBucket", "<Receipts>")
-            for function in ("RenewalAudit", "GenerateReceipt", "SendEmail", "SubscriptionsApi")
+            for function in ("RenewalAudit", "GatewayCatchUp", "GenerateReceipt", "SendEmail", "SubscriptionsApi")
         ],
     ),
     "API Gateway's logs": (

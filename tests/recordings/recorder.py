@@ -20,7 +20,7 @@ SEAMS: dict[type, tuple[str, str]] = {
     fake_gateway.FakeGateway: (
         "gateway",
         "create confirm retrieve cancel list charged_between card has_customer saved"
-        " refunds_of refund refunded_between",
+        " refunds_of refund refunded_between find_events",
     ),
 }
 ANSWERING = ("subscriptions_api.app", "webhook_handler.app")

@@ -17,10 +17,18 @@ import stripe
 from local.gateway import Gateway
 from process_payment import app
 from renewals.domain.errors import BadSecret
+from renewals.domain.gateway_event import GatewayEventType
 from renewals.domain.payment import GatewayCard, GatewayRefundState, Payment, PaymentState
 from renewals.gateway import access as gateway_access
 from renewals.gateway import stripe_answers
-from renewals.gateway.port import GatewayRefused, GatewayUnauthorized, GatewayUnavailable, PaymentRequest, Saved
+from renewals.gateway.port import (
+    EventSearch,
+    GatewayRefused,
+    GatewayUnauthorized,
+    GatewayUnavailable,
+    PaymentRequest,
+    Saved,
+)
 from renewals.gateway.stripe_gateway import StripeGateway
 from renewals.runtime import aws
 from tests.fakes import World
@@ -526,6 +534,52 @@ def test_a_list_of_many_pages_outlasts_a_bad_moment(
     assert waited == [1, 1, 1, 2, 4, 8]
 
 
+def test_events_are_found_page_by_page(sandbox: Gateway, request_of_29_99: PaymentRequest, good_card: str) -> None:
+    """A search finds the account's events of the named types since a moment, newest first, in pages of a hundred, also
+    while the gateway answers 429; the cursor and the moment of a page's last event lead to the next page."""
+    waited: list[float] = []
+    gateway = StripeGateway(sandbox.api_key, sandbox.url, wait=waited.append)
+    start = datetime.fromtimestamp(sandbox.sandbox.clock() + 60 * 86400, UTC)
+    sandbox.sandbox.set_clock(start.timestamp())
+    made = []
+    for n in range(105):
+        payment = gateway.create(replace(request_of_29_99, idempotency_key=f"{request_of_29_99.idempotency_key}/{n}"))
+        gateway.confirm(payment.id, good_card)
+        made.append(payment.id)
+    types = [GatewayEventType.PAYMENT_SUCCEEDED, GatewayEventType.PAYMENT_FAILED]
+    search = EventSearch(types, start, None, undelivered=False, after=None)
+    sandbox.sandbox.hostile("429", "events.list", calls=1)
+    first = gateway.find_events(search)
+    rest = gateway.find_events(replace(search, until=first.until, after=first.after))
+    nothing = gateway.find_events(replace(search, undelivered=True))
+    later = gateway.find_events(replace(search, since=start + timedelta(days=1)))
+    sandbox.sandbox.set_clock(None)
+    found = [*first.events, *rest.events]
+    assert ([each.object_id for each in found], len(first.events)) == (made[::-1], 100)
+    assert {each.type for each in found} == {GatewayEventType.PAYMENT_SUCCEEDED}
+    assert found[0].metadata == METADATA
+    assert (rest.after, nothing.events, later.events, later.until) == (None, [], [], None)
+    assert waited == [1]
+
+
+def test_undelivered_events_are_found(
+    sandbox: Gateway, gateway: StripeGateway, request_of_29_99: PaymentRequest, good_card: str
+) -> None:
+    """Events that no endpoint has taken are found among the undelivered events, also events of other systems."""
+    start = datetime.fromtimestamp(sandbox.sandbox.clock() + 80 * 86400, UTC)
+    sandbox.sandbox.set_clock(start.timestamp())
+    sandbox.sandbox.send_events("http://127.0.0.1:9/", "whsec_x", "never")
+    payment = gateway.create(request_of_29_99)
+    gateway.confirm(payment.id, good_card)
+    theirs: Any = {"amount": 500, "currency": "usd", "customer": request_of_29_99.gateway_customer, "confirm": True}
+    theirs |= {"payment_method": good_card, "off_session": True, "allowed_payment_method_types": ["card"]}
+    other = _client(sandbox).v1.payment_intents.create(theirs)
+    sandbox.sandbox.send_no_events()
+    sandbox.sandbox.set_clock(None)
+    search = EventSearch([GatewayEventType.PAYMENT_SUCCEEDED], start, None, undelivered=True, after=None)
+    assert [each.object_id for each in gateway.find_events(search).events] == [other.id, payment.id]
+
+
 @pytest.mark.parametrize("operation", ["retrieve", "cancel"])
 def test_a_payment_of_another_account_is_refused_by_name(gateway: StripeGateway, operation: str) -> None:
     """A payment of a different account is refused as `resource_missing`, and is neither unclear nor unavailable."""
@@ -673,3 +727,16 @@ def test_customers_that_are_known(gateway: StripeGateway, sandbox: Gateway, requ
     _client(sandbox).v1.customers.delete(customer)
     assert not gateway.has_customer(customer)
     assert not gateway.has_customer("cus_unknown")
+
+
+def test_an_event_that_cannot_be_read_is_left_out() -> None:
+    """Of a page of events, an event without sense is left out; the place for the next page stays the last event's."""
+    good = {"id": "evt_1", "object": "event", "type": "payment_intent.succeeded", "created": 5, "livemode": False}
+    good |= {"data": {"object": {"id": "pi_1", "metadata": {"subscription_id": "sub_1"}}}}
+    bad = good | {"id": "evt_0", "data": {"object": {"id": None}}, "created": 4}
+    page = stripe.ListObject[stripe.Event].construct_from(
+        {"object": "list", "url": "/v1/events", "has_more": True, "data": [good, bad]}, "key"
+    )
+    found = stripe_answers.found_events(page)
+    assert [each.event for each in found.events] == ["evt_1"]
+    assert (found.after, found.until) == ("evt_0", datetime.fromtimestamp(4, UTC))

@@ -16,9 +16,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from local.gateway import official_client
+from renewals.domain.gateway_event import GatewayEventType
 from renewals.domain.payment import Payment, PaymentState
 from renewals.gateway import stripe_gateway
-from renewals.gateway.port import GatewayError, PaymentRequest
+from renewals.gateway.port import EventSearch, GatewayError, PaymentRequest
 from renewals.gateway.stripe_gateway import StripeGateway
 from tests.sandbox import serving
 from tests.shares import share
@@ -35,11 +36,13 @@ _CLASSES: dict[str, type[stripe.StripeObject]] = {
     "radar.early_fraud_warning": stripe.radar.EarlyFraudWarning,
     "payment_method": stripe.PaymentMethod,
     "customer": stripe.Customer,
+    "event": stripe.Event,
     "error": stripe.ErrorObject,
 }
 GATEWAY = StripeGateway("sk_test", "http://127.0.0.1:9", wait=lambda _: None)
 REQUEST = PaymentRequest("sub_1", date(2026, 1, 31), 1, 2999, "USD", "cus_1", "key", "shop/1/eu")
 SINCE = datetime(2026, 1, 30, tzinfo=UTC)
+SEARCH = EventSearch([*GatewayEventType], SINCE, None, undelivered=False, after=None)
 _STATES = {
     "succeeded": {PaymentState.PAID},
     "canceled": {PaymentState.CANCELED},
@@ -90,8 +93,9 @@ def _optional(body: Mapping[str, Any], of: type[stripe.StripeObject], at: Path) 
         if annotation is None or _is_optional(annotation):
             yield (*at, name)
         inner = of._inner_class_types.get(name)
-        if isinstance(value, dict) and value.get("object") in _CLASSES:
-            inner = _CLASSES[value["object"]]
+        named = value.get("object") if isinstance(value, dict) else None  # the data of an event has an object whole
+        if isinstance(named, str) and named in _CLASSES:
+            inner = _CLASSES[named]
         if isinstance(value, dict) and inner is not None:
             yield from _optional(value, inner, (*at, name))
 
@@ -141,6 +145,8 @@ def _samples() -> dict[str, Answer]:
         found["charge"] = Answer(200, "charge", _plain(paid.latest_charge))
         found["card"] = Answer(200, "payment_method", _plain(v1.payment_methods.retrieve(paid.payment_method)))
         found["customer"] = Answer(200, "customer", _plain(customer))
+        of_payments: Any = {"type": "payment_intent.succeeded", "limit": 1}
+        found["event"] = Answer(200, "event", _plain(v1.events.list(of_payments).data[0]))
         found["refund"] = Answer(200, "refund", _plain(v1.refunds.create({"payment_intent": paid.id, "amount": 5})))
         expanded: Any = {"expand": ["payment_intent"]}
         given_back = v1.refunds.retrieve(found["refund"].body["id"], expanded)
@@ -179,7 +185,7 @@ class Stripe:
         path = url.partition("?")[0].partition("/v1/")[2]
         if not self.asked:
             self.asked = True
-            if path in ("payment_intents", "charges", "refunds") and method == "get":
+            if path in ("payment_intents", "charges", "refunds", "events") and method == "get":
                 return _page(self.answer), 200, headers
             return self.answer.text, self.answer.status, headers
         of_card = path.startswith("payment_methods")
@@ -202,6 +208,7 @@ OPERATIONS: dict[str, tuple[Callable[[StripeGateway], Any], list[str]]] = {
     "refunded_between": (lambda g: list(g.refunded_between(SINCE, SINCE)), ["refund", "refund_expanded"]),
     "dispute": (lambda g: g.dispute("dp_1"), ["dispute", "refused"]),
     "fraud_warning": (lambda g: g.dispute("issfr_1"), ["fraud_warning", "refused"]),
+    "find_events": (lambda g: g.find_events(SEARCH), ["event"]),
     "card": (lambda g: g.card("pm_1"), ["card", "refused"]),
     "saved": (lambda g: g.saved("pm_1"), ["card", "refused"]),
     "has_customer": (lambda g: g.has_customer("cus_1"), ["customer", "refused"]),

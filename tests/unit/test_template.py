@@ -662,6 +662,13 @@ def test_functions_get_their_settings() -> None:
             "CHANGES_TABLE": "<Changes>",
             "DISPUTED_SUBSCRIPTIONS": "cancel",
         },
+        "GatewayCatchUp": {
+            "DEPLOYMENT": "stack/123456789012/eu-test-1",
+            "S3_BUCKET": "<Receipts>",
+            "SECRETS_MANAGER_ARN": "<PaymentGatewaySecret.Id>",
+            "GATEWAY_EVENTS_QUEUE_URL": "<GatewayEventsQueue>",
+            "TIME_ZONE": "Asia/Kolkata",
+        },
         "MailFeedback": {
             "DYNAMODB_TABLE": "<Subscriptions>",
             "RENEWALS_TABLE": "<Renewals>",
@@ -916,6 +923,18 @@ def test_what_api_gateway_refuses_itself_is_a_problem_too() -> None:
             | {"Period": 3600},
         ),
         (
+            "CatchUpErrorsAlarm",
+            _alarm(
+                "catch-up-errors",
+                "Alert when the catch-up on lost events of the gateway fails as often in an hour as Lambda tries one "
+                "run",
+                "AWS/Lambda/Errors",
+                2,
+                {"FunctionName": "<GatewayCatchUp>"},
+            )
+            | {"Period": 3600},
+        ),
+        (
             "MailBouncesAlarm",
             _alarm(
                 "mail-bounces",
@@ -1161,7 +1180,7 @@ def test_ses_says_what_became_of_a_mail() -> None:
 
 
 SERVICE = {"service": "acme-qa"}
-TRIED_AGAIN = {"EventPublisher", "EventDeliverer", "GatewayEvents", "GatewayWorker"}
+TRIED_AGAIN = {"EventPublisher", "EventDeliverer", "GatewayEvents", "GatewayWorker", "GatewayCatchUp"}
 """Functions whose throttled calls are repeated by Lambda, the gateway or a queue; an alarm holds no more than ten
 metrics."""
 
@@ -1200,6 +1219,13 @@ MATH: dict[str, tuple[str, dict[str, tuple[str, dict[str, str], str]], tuple[int
     "AuditNotRunAlarm": (
         "FILL(audits, 0)",
         {"audits": ("acme/AuditDifferences", SERVICE, "SampleCount")},
+        (30, 3600),
+        ("LessThanThreshold", 1),
+        "breaching",
+    ),
+    "CatchUpNotRunAlarm": (
+        "FILL(catchups, 0)",
+        {"catchups": ("acme/GatewayCatchUps", SERVICE, "SampleCount")},
         (30, 3600),
         ("LessThanThreshold", 1),
         "breaching",
@@ -1345,6 +1371,20 @@ def test_the_audit_is_scheduled() -> None:
     assert properties("RenewalAudit")["RecursiveLoop"] == properties("RenewalSweep")["RecursiveLoop"] == "Allow"
 
 
+def test_the_catch_up_is_scheduled() -> None:
+    """Every night, before the audit, lost events of the gateway are looked for, by an event that names no day and
+    equals the sample event. Lambda's loop detection does not stop a long chain of runs."""
+    every = of_type("AWS::Scheduler::Schedule").values()
+    (schedule,) = (each for each in every if each["Name"] == "acme-gateway-catch-up-qa")
+    assert schedule["ScheduleExpression"] == "cron(45 4 * * ? *)"
+    assert schedule["ScheduleExpressionTimezone"] == "Asia/Kolkata"
+    assert schedule["Target"]["Arn"] == "<GatewayCatchUp.Arn>"
+    assert schedule["Target"]["RoleArn"] == "<GatewayCatchUpScheduleRole.Arn>"
+    sample = json.loads((ROOT / "events/gateway_catch_up.json").read_text())
+    assert json.loads(schedule["Target"]["Input"]) == sample == {}
+    assert properties("GatewayCatchUp")["RecursiveLoop"] == "Allow"
+
+
 def test_the_sweeps_are_scheduled() -> None:
     """By default a sweep runs every hour and a nightly sweep every night, in the business's time zone, with events
     known to the function. The business's time zone is UTC by default."""
@@ -1385,6 +1425,7 @@ ENDED_BY_SILENCE = {
     "DisputesAlarm",
     "SweepErrorsAlarm",
     "AuditErrorsAlarm",
+    "CatchUpErrorsAlarm",
     "BadRowsAlarm",
     "MailFailedAlarm",
     "MailUnknownAlarm",
@@ -1675,6 +1716,17 @@ GRANTS: dict[str, dict[str, set[str]]] = {
         **_own_log("GatewayWorker"),
         **TRACES,
     },
+    "GatewayCatchUpRole": {
+        "secretsmanager:GetSecretValue": {"<PaymentGatewaySecret.Id>"},
+        "sqs:SendMessage": {"<GatewayEventsQueue.Arn>"},
+        "s3:GetObject": {"<Receipts.Arn>/gateway-catch-up/*"},
+        "s3:PutObject": {"<Receipts.Arn>/gateway-catch-up/*"},
+        "s3:ListBucket": {"<Receipts.Arn>"},
+        "lambda:InvokeFunction": {"arn:aws:lambda:eu-test-1:123456789012:function:acme-gateway-catch-up-qa"},
+        **_own_log("GatewayCatchUp"),
+        **TRACES,
+    },
+    "GatewayCatchUpScheduleRole": {"lambda:InvokeFunction": {"<GatewayCatchUp.Arn>"}},
     "MailFeedbackRole": {
         "dynamodb:GetItem": {"<Renewals.Arn>", "<Subscriptions.Arn>"},
         "dynamodb:UpdateItem": {"<Renewals.Arn>", "<Subscriptions.Arn>"},
@@ -1721,6 +1773,7 @@ SERVICES = {
     "ApiGatewayCloudWatchRole": "apigateway.amazonaws.com",
     "SweepSchedulesRole": "scheduler.amazonaws.com",
     "AuditScheduleRole": "scheduler.amazonaws.com",
+    "GatewayCatchUpScheduleRole": "scheduler.amazonaws.com",
     "DeliveriesScheduleRole": "scheduler.amazonaws.com",
 }
 
@@ -1798,6 +1851,7 @@ def test_outputs() -> None:
         "RenewalDeadLetterQueueUrl": "<RenewalDeadLetterQueue>",
         "SweepFunctionName": "<RenewalSweep>",
         "AuditFunctionName": "<RenewalAudit>",
+        "CatchUpFunctionName": "<GatewayCatchUp>",
         "MailEventsTopicArn": "<MailEvents>",
         "PaymentGatewaySecretArn": "<PaymentGatewaySecret.Id>",
         "WebhookSecretArn": "<WebhookSecret.Id>",
@@ -1835,6 +1889,7 @@ def test_functions_have_the_layers_they_need_and_no_more() -> None:
         "RenewalSweep": ["AwsLayer"],
         "RenewalWorker": ["AwsLayer"],
         "RenewalAudit": ["AwsLayer", "PaymentLayer"],
+        "GatewayCatchUp": ["AwsLayer", "PaymentLayer"],
         "GatewayEvents": ["AwsLayer", "PaymentLayer"],
         "GatewayWorker": ["AwsLayer", "PaymentLayer"],
         "MailFeedback": ["AwsLayer"],

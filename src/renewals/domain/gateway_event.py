@@ -50,6 +50,12 @@ class GatewayEventType(StrEnum):
     DISPUTE_CLOSED = "charge.dispute.closed"
     FRAUD_WARNING = "radar.early_fraud_warning.created"
 
+    @property
+    def is_of_each_renewal(self) -> bool:
+        """Whether each renewal causes an event about a payment, such as an event of this type: a night's events of the
+        type may be millions."""
+        return self.startswith("payment_intent.")
+
 
 class NotTaken(BadEvent):
     """This system does not act on the event. The text of the error is a short reason, and never quotes the event."""

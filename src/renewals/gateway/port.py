@@ -5,6 +5,8 @@ can succeed only once; and a retrieval tells the result, always as a `PaymentSta
 three errors below.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -13,11 +15,17 @@ from typing import TYPE_CHECKING, Protocol
 from renewals.domain.errors import RenewalError
 from renewals.domain.payment import GatewayCard, GatewayRefund, Payment
 
-if TYPE_CHECKING:  # few functions load disputes
+if TYPE_CHECKING:
+    # No import at run time: few functions need disputes and events.
     from renewals.domain.disputes import GatewayDispute
+    from renewals.domain.gateway_event import GatewayEvent, GatewayEventType
 
 CARD = "card"
 """The gateway's name for a card, among payment methods."""
+
+
+MOST_EVENT_TYPES = 20
+"""The most types that one search may name: https://docs.stripe.com/api/events/list"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +79,41 @@ class Charged:
     currency: str
     at: datetime
     metadata: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class EventSearch:
+    """A search for events at the gateway.
+
+    Attributes:
+        types: at most MOST_EVENT_TYPES.
+        since: finds events created at this moment or later.
+        until: finds events created at this moment or earlier; None: up to the newest event.
+        undelivered: whether to find only events that an endpoint of the account has not taken yet.
+        after: continues after the event with this id. An empty page follows if the search no longer finds the event,
+            because an endpoint has taken the event meanwhile.
+    """
+
+    types: Sequence[GatewayEventType]
+    since: datetime
+    until: datetime | None
+    undelivered: bool
+    after: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class FoundEvents:
+    """A page of found events.
+
+    Attributes:
+        events: newest first; events that this system cannot read are left out.
+        after: the id of the page's last event, for the search for the next page; None if no page follows.
+        until: the creation of the page's last event; None for an empty page.
+    """
+
+    events: Sequence[GatewayEvent]
+    after: str | None
+    until: datetime | None
 
 
 def is_of_deployment(metadata: Mapping[str, str], deployment: str) -> bool:
@@ -188,9 +231,13 @@ class Gateway(Protocol):
         """Iterate over the whole account's refunds made at `since` or later, and before `until`, newest first."""
         ...
 
-    def dispute(self, dispute_id: str) -> "GatewayDispute | None":
+    def dispute(self, dispute_id: str) -> GatewayDispute | None:
         """Return the dispute, or the early fraud warning, in its current state, with the metadata of its payment; None
         if the gateway does not know the id."""
+        ...
+
+    def find_events(self, search: EventSearch) -> FoundEvents:
+        """Return a page of the account's events, at most a hundred. The gateway lists an event for thirty days."""
         ...
 
     def card(self, payment_method: str) -> GatewayCard | None:

@@ -7,18 +7,22 @@ Stripe does not document counts as missing.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from renewals.domain.payment import Failure, GatewayCard, GatewayRefund, GatewayRefundState, Payment, PaymentState
-from renewals.gateway.port import Charged, Saved
+from renewals.gateway.port import Charged, FoundEvents, Saved
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     import stripe
     from stripe._stripe_object import UntypedStripeObject
 
     from renewals.domain.disputes import GatewayDispute
+    from renewals.domain.gateway_event import GatewayEvent
 
 _STATES = {
     "requires_confirmation": PaymentState.OPEN,
@@ -183,6 +187,21 @@ def fraud_warning(made: stripe.radar.EarlyFraudWarning) -> GatewayDispute:
         at=datetime.fromtimestamp(made.created, UTC),
         payment_metadata=metadata(payment),
     )
+
+
+def found_events(page: stripe.ListObject[stripe.Event]) -> FoundEvents:
+    last = page.data[-1] if page.data else None
+    until = datetime.fromtimestamp(last.created, UTC) if last else None
+    return FoundEvents([*_read(page.data)], last.id if last and page.has_more else None, until)
+
+
+def _read(listed: Iterable[stripe.Event]) -> Iterator[GatewayEvent]:
+    """Iterate over the events that this system can read."""
+    from renewals.domain.gateway_event import GatewayEvent, NotTaken
+
+    for each in listed:
+        with suppress(NotTaken):
+            yield GatewayEvent.of_gateway(each.to_dict())
 
 
 def card_of(method: stripe.PaymentMethod) -> GatewayCard | None:

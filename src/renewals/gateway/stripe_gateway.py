@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from stripe.params import (
         DisputeRetrieveParams,
+        EventListParams,
         PaymentIntentCancelParams,
         PaymentIntentConfirmParams,
         PaymentIntentConfirmParamsPaymentMethodOptions,
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 
     from renewals.domain.disputes import GatewayDispute
     from renewals.domain.payment import GatewayRefund, Payment
-    from renewals.gateway.port import Charged, PaymentRequest, Saved
+    from renewals.gateway.port import Charged, EventSearch, FoundEvents, PaymentRequest, Saved
 
 _CONNECT_SECONDS, _READ_SECONDS = 2, 4
 _TOO_MANY_REQUESTS = 429
@@ -109,6 +110,7 @@ class StripeGateway:
             max_network_retries=0,  # the workflow retries
             http_client=_Http(),
         )
+        self._client = client
         self._intents = client.v1.payment_intents
         self._refunds = client.v1.refunds
         self._charges = client.v1.charges
@@ -243,6 +245,22 @@ class StripeGateway:
         listed = self._between("refunds", self._refunds.list, since, until, expand=["data.payment_intent"])
         yield from map(answers.refund, listed)
 
+    def find_events(self, search: EventSearch) -> FoundEvents:
+        asked: EventListParams = {
+            "types": [*search.types],
+            "created": {"gte": int(search.since.timestamp())},
+            "limit": 100,
+        }
+        if search.until is not None:
+            asked["created"] = {"gte": int(search.since.timestamp()), "lte": int(search.until.timestamp())}
+        if search.undelivered:
+            asked["delivery_success"] = False
+        if search.after is not None:
+            asked["starting_after"] = search.after
+        # The SDK imports its part for events here, and the functions that charge never do.
+        page = self._page("find_events", self._client.v1.events.list, asked)
+        return answers.found_events(page)
+
     def _between[T: (stripe.Charge, stripe.Refund)](
         self,
         operation: str,
@@ -264,8 +282,8 @@ class StripeGateway:
                 return
             asked["starting_after"] = page.data[-1].id
 
-    def _page[T: (stripe.Charge, stripe.Refund)](
-        self, operation: str, listed: Callable[[Any], stripe.ListObject[T]], asked: dict[str, object]
+    def _page[T: (stripe.Charge, stripe.Refund, stripe.Event)](
+        self, operation: str, listed: Callable[[Any], stripe.ListObject[T]], asked: Mapping[str, object]
     ) -> stripe.ListObject[T]:
         """Return one page. The SDK's own paging would give up a whole list for a single 429."""
         for seconds in _LISTING_WAITS:

@@ -50,25 +50,34 @@ class RenewalQueue:
     def send(self, requests: Iterable[RenewalRequest]) -> None:
         """Send requests to renew. Raises NotHandedOver if the queue keeps refusing a message, after the other messages
         were sent."""
-        refused: list[str] = []
-        for batch in batched(requests, _BATCH, strict=False):
-            refused += self._send([{"Id": str(n), "MessageBody": each.to_json()} for n, each in enumerate(batch)])
-        if refused:
-            raise NotHandedOver(f"messages that SQS refused: {len(refused)} ({', '.join(sorted(set(refused)))})")
+        send_messages(self._client, self._url, (each.to_json() for each in requests), self._wait)
 
     def _count(self, *names: str) -> int:
         answer: _Counted = self._client.get_queue_attributes(QueueUrl=self._url, AttributeNames=list(names))
         counts = answer["Attributes"]
         return sum(int(counts[name]) for name in names)
 
-    def _send(self, entries: list[dict[str, str]]) -> list[str]:
-        """Send a batch and return the error codes of the messages that the queue still refuses after the last try."""
-        refused: dict[str, str] = {}
-        for n in range(_TRIES):
-            answer: _Sent = self._client.send_message_batch(QueueUrl=self._url, Entries=entries)
-            refused = {entry["Id"]: entry["Code"] for entry in answer.get("Failed", [])}
-            entries = [entry for entry in entries if entry["Id"] in refused]
-            if not entries:
-                break
-            self._wait(random.uniform(0, 0.1 * 2**n))  # noqa: S311
-        return list(refused.values())
+
+def send_messages(client: Any, url: str, bodies: Iterable[str], wait: Callable[[float], None] = time.sleep) -> None:
+    """Send messages to the queue at the URL, in batches.
+
+    Raises NotHandedOver if the queue keeps refusing a message, after the other messages were sent.
+    """
+    refused: list[str] = []
+    for batch in batched(bodies, _BATCH, strict=False):
+        refused += _send(client, url, [{"Id": str(n), "MessageBody": body} for n, body in enumerate(batch)], wait)
+    if refused:
+        raise NotHandedOver(f"messages that SQS refused: {len(refused)} ({', '.join(sorted(set(refused)))})")
+
+
+def _send(client: Any, url: str, entries: list[dict[str, str]], wait: Callable[[float], None]) -> list[str]:
+    """Send a batch and return the error codes of the messages that the queue still refuses after the last try."""
+    refused: dict[str, str] = {}
+    for n in range(_TRIES):
+        answer: _Sent = client.send_message_batch(QueueUrl=url, Entries=entries)
+        refused = {entry["Id"]: entry["Code"] for entry in answer.get("Failed", [])}
+        entries = [entry for entry in entries if entry["Id"] in refused]
+        if not entries:
+            break
+        wait(random.uniform(0, 0.1 * 2**n))  # noqa: S311
+    return list(refused.values())

@@ -1,0 +1,76 @@
+"""Search the gateway's events page by page, and send a hint for each found event, as the gateway's door does.
+
+Memory never holds more than a page. A run hands the rest on after MOST_PAGES pages, or if little time is left. The
+marks move only at the end of a complete search. An interrupted search therefore begins anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from renewals.gateway.port import is_of_deployment
+from renewals.runtime import telemetry
+
+if TYPE_CHECKING:
+    from gateway_catch_up.marks import Marks
+    from gateway_catch_up.searches import Search
+    from renewals.gateway.port import Gateway
+
+MOST_PAGES = 100
+"""A run that has read this many pages, of a hundred events each, hands the rest on."""
+
+ENOUGH_SECONDS = 60
+"""A run with less time left than this hands the rest on. A page with all its retries takes at most some 45 seconds."""
+
+
+@dataclass(slots=True)
+class CatchUp:
+    """A run of the catch-up.
+
+    Attributes:
+        deployment: the name of this deployment. The catch-up leaves out events with the name of a different deployment.
+        send: puts messages on the queue of events.
+        hand_on: starts a further run with the given searches.
+        seconds_left: returns the time left before this run is stopped.
+        found: the number of events sent so far.
+    """
+
+    gateway: Gateway
+    deployment: str
+    marks: Marks
+    send: Callable[[Iterable[str]], None]
+    hand_on: Callable[[Sequence[Search]], None]
+    seconds_left: Callable[[], float]
+    found: int = 0
+
+    def run(self, searches: Sequence[Search]) -> bool:
+        """Search at least a page, and as long as time and pages allow. Return whether the searches are complete; False
+        if a further run continues.
+
+        Raises the gateway's errors, NotHandedOver, and botocore's errors.
+        """
+        left = [*searches]
+        for _ in range(MOST_PAGES):
+            if not left:
+                break
+            left = self._search(left[0]) + left[1:]
+            if self.seconds_left() < ENOUGH_SECONDS:
+                break
+        if left:
+            self.hand_on(left)
+        return not left
+
+    def _search(self, search: Search) -> list[Search]:
+        """Send the events of the next page. Return the rest of the search; empty if the search is complete."""
+        page = self.gateway.find_events(search.asked())
+        ours = [each.to_json() for each in page.events if is_of_deployment(each.metadata, self.deployment)]
+        self.send(ours)
+        self.found += len(ours)
+        following = search.following(page)
+        if following is not None:
+            return [following]
+        self.marks.move(search.types, search.caught_up)
+        telemetry.logger().info("searched", extra={"types": [*search.types], "since": search.since.isoformat()})
+        return []

@@ -1,0 +1,343 @@
+"""The nightly catch-up finds the events that never arrived, and puts the same hints on the queue as the gateway's
+door."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from gateway_catch_up import marks
+from gateway_catch_up.app import FIRST_NIGHT
+from gateway_catch_up.catch_up import MOST_PAGES
+from gateway_catch_up.searches import OVERLAP, plan
+from renewals.domain import refunds
+from renewals.domain.errors import BadEvent
+from renewals.domain.gateway_event import GatewayEventType
+from renewals.gateway.port import MOST_EVENT_TYPES, EventSearch, FoundEvents, GatewayUnavailable
+from tests.door import Door, forget_secrets
+from tests.fake_aws import error
+from tests.fakes import NOON, Cut, World
+from tests.unit.test_gateway_worker import STORIES, _end, _live
+from tests.unit.test_refund_events import STORIES as REFUNDS
+
+HOUR, DAY, SECOND = timedelta(hours=1), timedelta(days=1), timedelta(seconds=1)
+
+
+@pytest.fixture
+def door(shop: World) -> Iterator[Door]:
+    forget_secrets()
+    yield Door(shop)
+    forget_secrets()
+
+
+def emit(door: Door, kind: str, number: int = 1, at: datetime = NOON, *, pending: int = 1, **metadata: str) -> str:
+    """Let the gateway emit an event about a payment or another object; return the event's id."""
+    about = {"id": f"obj_{number}", "object": "thing", "metadata": metadata, "receipt_email": "ann@private.example"}
+    event: dict[str, Any] = {"id": f"evt_{number}", "object": "event", "type": kind, "livemode": False}
+    created = {"created": int(at.timestamp()), "pending_webhooks": pending}
+    door.world.gateway.events.append(event | created | {"data": {"object": about}})
+    return f"evt_{number}"
+
+
+def queued(door: Door) -> list[str]:
+    """Return the ids of the events on the queue, and empty the queue."""
+    ids = [json.loads(body)["event"] for body in door.queue.bodies]
+    door.queue.bodies = []
+    return ids
+
+
+# --- what never arrived ends as what arrived ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("story", STORIES)
+def test_events_that_never_arrived_end_in_the_same_state(door: Door, story: str) -> None:
+    """No event of a story is delivered. The catch-up of the next night finds the events, and the story ends with the
+    same status, mails, charges and a clean audit as with events."""
+    told = STORIES[story]
+    door.world.subscribe(payment_method=told.card)
+    told.begins(door)
+    told.happens(door)
+    door.later(18 * HOUR)
+    assert [each["finished"] for each in door.catch_up()] == [True]
+    door.work()
+    by_event = dict(door.world.items())
+    if told.status == "done" and "another card" not in story:
+        assert by_event["2026-01-31"]["status"] == "done"  # at night, and not on the next dunning date
+    _live(door, 8)
+    status, mails, charges, differences = _end(door)
+    assert (status, mails, charges) == (told.status, told.mails, 1 if told.status == "done" else 0)
+    assert (sum(differences.values()), door.queue.dead) == (0, [])
+
+
+@pytest.mark.parametrize("story", REFUNDS)
+def test_refunds_whose_events_never_arrived_end_in_the_same_state(door: Door, story: str) -> None:
+    """No event of a refund is delivered. The catch-up of the next night, which also runs twice, has the refund recorded
+    and told once, before the audit looks at refunds."""
+    told = REFUNDS[story]
+    door.world.subscribe()
+    for step in told.steps:
+        door.later(timedelta(minutes=1))
+        step(door)
+    door.later(18 * HOUR)
+    for _ in range(2):
+        door.catch_up()
+        door.work()
+        door.later(HOUR)
+    period = door.world.ledger.get("sub_1", "2026-01-31")
+    assert period is not None
+    state, mails = told.late
+    assert [each["state"] for each in period.refunds.values()] == ([state] if state else [])
+    assert (f"{refunds.left(period)}", door.world.mail_kinds()) == (told.left, ["receipt", *mails])
+    assert (len(door.world.gateway.charges), door.queue.dead) == (1, [])
+
+
+@pytest.mark.parametrize("story", STORIES)
+def test_a_catch_up_after_the_delivery_changes_nothing(door: Door, story: str) -> None:
+    """Every event of a story has arrived. The catch-up, twice, runs no workflow, writes nothing in the ledger, and
+    mails nobody."""
+    told = STORIES[story]
+    door.world.subscribe(payment_method=told.card)
+    told.begins(door)
+    told.happens(door)
+    for event in door.world.gateway.events:
+        assert door.post(event) == 200
+    door.work()
+    door.later(18 * HOUR)
+    before = door.world.items(), door.world.row(), door.world.mail_kinds(), list(door.ran)
+    for _ in range(2):
+        door.catch_up()
+        door.work()
+        assert (door.world.items(), door.world.row(), door.world.mail_kinds(), door.ran) == before
+
+
+@pytest.mark.parametrize("kind", GatewayEventType)
+def test_a_lost_event_of_each_type_is_found(door: Door, kind: GatewayEventType) -> None:
+    """Of each type on which this system acts, without a further list, an event that never arrived is found, and the
+    message is the same as from the gateway's door."""
+    emit(door, kind, deployment="shop-prod", subscription_id="sub_1", renewal_date="2026-01-31")
+    door.catch_up()
+    [found] = door.queue.bodies
+    door.queue.bodies = []
+    assert door.post(door.world.gateway.events[0]) == 200
+    [posted] = door.queue.bodies
+    assert found == posted
+
+
+@pytest.mark.parametrize("kind", GatewayEventType)
+def test_delivered_events_are_searched_only_where_they_are_few(door: Door, kind: GatewayEventType) -> None:
+    """Each renewal causes an event about a payment: such an event is found only if no endpoint has taken the event.
+    Events of every other type are found in any case, because an endpoint other than ours may have taken the event."""
+    emit(door, kind, pending=0)
+    door.catch_up()
+    assert len(queued(door)) == (0 if kind.startswith("payment_intent.") else 1)
+
+
+def test_an_event_of_another_deployment_or_type_is_left_alone(door: Door) -> None:
+    """The account's events of a different deployment and of types that this system ignores do not reach the queue."""
+    emit(door, "payment_intent.succeeded", 1, deployment="other-prod")
+    emit(door, "invoice.paid", 2)
+    ours = emit(door, "payment_intent.succeeded", 3, deployment="shop-prod")
+    earlier = emit(door, "payment_intent.succeeded", 4)  # a payment of an earlier version names no deployment
+    door.catch_up()
+    assert queued(door) == [earlier, ours]
+
+
+# --- since when -------------------------------------------------------------------------------------------------------
+
+
+def test_a_night_goes_on_where_the_last_good_night_ended(door: Door) -> None:
+    """A catch-up begins an hour before the last complete catch-up: an event that the gateway listed late is found, and
+    an older event is not looked at again."""
+    door.now = NOON + 10 * DAY
+    door.catch_up()
+    emit(door, "payment_intent.succeeded", 1, NOON + 10 * DAY - HOUR - SECOND)
+    late = emit(door, "payment_intent.succeeded", 2, NOON + 10 * DAY - HOUR)
+    new = emit(door, "payment_intent.succeeded", 3, NOON + 10 * DAY + HOUR)
+    door.now += DAY
+    door.catch_up()
+    assert queued(door) == [new, late]
+
+
+def test_nights_that_failed_are_made_up_for(door: Door) -> None:
+    """For a week no catch-up comes to its end. The next good night finds the events of the whole week."""
+    door.catch_up()
+    lost = [emit(door, "payment_intent.succeeded", n, NOON + n * DAY + HOUR) for n in range(7)]
+    for _ in range(6):
+        door.now += DAY
+        door.world.gateway.trouble.append(("find_events", "before"))
+        with pytest.raises(GatewayUnavailable):
+            door.catch_up()
+    door.now += 2 * DAY
+    door.catch_up()
+    assert queued(door) == lost[::-1]
+
+
+def test_the_first_night_reaches_back_a_day(door: Door) -> None:
+    """A stack without a mark begins a day back, and does not tell thirty days of history."""
+    emit(door, "payment_intent.succeeded", 1, NOON - FIRST_NIGHT - OVERLAP - SECOND)
+    found = emit(door, "payment_intent.succeeded", 2, NOON - FIRST_NIGHT)
+    door.catch_up()
+    assert queued(door) == [found]
+
+
+def test_each_type_has_a_mark_of_its_own(door: Door) -> None:
+    """A type that is new in this version begins with its first night, whatever the marks of the other types, and the
+    mark of a type that only a younger version knows stays."""
+    door.now = NOON + 5 * DAY
+    known, new = GatewayEventType.PAYMENT_SUCCEEDED, GatewayEventType.PAYMENT_FAILED
+    stored = {known.value: (NOON + DAY).isoformat(), "refund.approved": NOON.isoformat()}
+    door.world.s3.objects[marks.KEY] = {"Body": json.dumps(stored).encode()}
+    a = emit(door, known, 1, NOON + 2 * DAY)
+    emit(door, new, 2, NOON + 2 * DAY)
+    b = emit(door, new, 3, NOON + 4 * DAY)
+    door.catch_up()
+    assert queued(door) == [a, b]
+    kept = json.loads(door.world.s3.objects[marks.KEY]["Body"])
+    assert kept == dict.fromkeys(GatewayEventType, door.now.isoformat()) | {"refund.approved": NOON.isoformat()}
+
+
+def test_a_catch_up_by_hand_begins_earlier_and_never_later(door: Door) -> None:
+    """A person names a day: the search begins on the day or where the last good night ended, whichever is earlier, so
+    that no night is skipped."""
+    door.now = NOON + 5 * DAY
+    door.catch_up()
+    old = emit(door, "payment_intent.succeeded", 1, NOON)
+    door.now += DAY
+    door.catch_up({"from": "2026-01-31"})
+    assert queued(door) == [old]
+    new = emit(door, "payment_intent.succeeded", 2, NOON + 6 * DAY)
+    door.now += 3 * DAY
+    door.catch_up({"from": f"{door.now:%Y-%m-%d}"})
+    assert queued(door) == [new]
+
+
+def test_a_run_that_ends_late_moves_no_mark_back(door: Door) -> None:
+    """A run that was started twice ends after the next night: the marks of the later night stay."""
+    first = plan(dict.fromkeys(GatewayEventType, NOON), NOON)
+    door.now += DAY
+    door.catch_up()
+    later = door.world.s3.objects[marks.KEY]["Body"]
+    door.catch_up({"left": [each.to_json() for each in first]})
+    assert door.world.s3.objects[marks.KEY]["Body"] == later
+
+
+@pytest.mark.parametrize("event", [{"from": "yesterday"}, {"from": 1}, {"left": {}}, {"left": [1]}, {"left": [{}]}])
+def test_a_faulty_request_is_refused(door: Door, event: dict[str, Any]) -> None:
+    """A request without a readable day, or with a rest that is none, is refused."""
+    with pytest.raises(BadEvent, match=r"^GatewayCatchUp: "):
+        door.catch_up(event)
+
+
+# --- many events, and failures ----------------------------------------------------------------------------------------
+
+
+def test_more_events_than_a_run_can_read_are_handed_on(door: Door) -> None:
+    """A run reads a bounded number of pages, and hands the rest on to a further run: every event is found once, and the
+    marks move only at the end."""
+    gateway = door.world.gateway
+    gateway.events_on_a_page = 3
+    numbers = range(3 * MOST_PAGES + 7)
+    for number in numbers:
+        emit(door, "payment_intent.succeeded", number, NOON)
+    replies = door.catch_up()
+    assert [each["finished"] for each in replies] == [False, True]
+    assert replies[0]["found"] <= 3 * MOST_PAGES
+    assert queued(door) == [f"evt_{number}" for number in reversed(numbers)]
+
+
+def test_a_run_with_little_time_hands_the_rest_on(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that will soon be ended reads one page, so that a chain of runs ends, and hands the rest on; the further
+    runs find every event."""
+    door.world.gateway.events_on_a_page = 1
+    lost = [emit(door, "payment_intent.succeeded", n) for n in range(3)]
+    monkeypatch.setattr(Door, "seconds_left", lambda _: 30)
+    replies = door.catch_up()
+    assert [each["finished"] for each in replies] == [False] * (len(replies) - 1) + [True]
+    assert max(each["found"] for each in replies) == 1
+    assert queued(door) == lost[::-1]
+
+
+def test_a_place_in_the_list_that_is_lost_is_found_again(door: Door) -> None:
+    """Between two pages an endpoint takes the event at which the next page begins. The list ends there, and the search
+    begins again at the moment of the event: no older event is passed over."""
+    gateway = door.world.gateway
+    gateway.events_on_a_page = 2
+    lost = [emit(door, "payment_intent.succeeded", n, NOON + n * SECOND) for n in range(6)]
+    find, taken = gateway.find_events, set[str]()
+
+    def find_and_take(search: EventSearch) -> FoundEvents:
+        page = find(search)
+        if page.after is not None and not taken:
+            taken.add(page.after)
+            next(each for each in gateway.events if each["id"] == page.after)["pending_webhooks"] = 0
+        return page
+
+    gateway.find_events = find_and_take  # type: ignore[method-assign]
+    door.catch_up()
+    assert (queued(door), taken) == (lost[::-1], {lost[4]})
+
+
+def test_a_run_that_is_cut_off_loses_nothing(door: Door) -> None:
+    """The process ends before or after each of its calls. Lambda starts the run again, and every event is found."""
+    lost = {emit(door, "payment_intent.succeeded", n) for n in range(15)}
+    door.queue.around = door.world.cuts.around
+    calls = door.world.cuts.calls
+    door.catch_up()
+    of_a_run, was_cut = list(calls), 0
+    assert set(of_a_run) == {"gateway.find_events", "sqs.SendMessageBatch", "s3.GetObject", "s3.PutObject"}
+    for point in range(2 * len(of_a_run)):
+        queued(door)
+        door.world.s3.objects.clear()
+        door.world.cuts.at = 2 * len(calls) + point
+        try:
+            door.catch_up()
+        except Cut:
+            was_cut += 1
+        door.catch_up()
+        assert set(queued(door)) == lost
+    assert was_cut >= 2 * len(of_a_run) - 3  # a look for marks that are missing has no end at which to cut
+
+
+def test_a_queue_that_fails_moves_no_mark(door: Door) -> None:
+    """SQS refuses a batch: the run fails, and the next run finds all events again."""
+    lost = [emit(door, "payment_intent.succeeded", n) for n in range(3)]
+
+    @contextmanager
+    def fails(_: str) -> Iterator[None]:
+        raise error("ServiceUnavailable", "SendMessageBatch", status=503)
+        yield
+
+    before, door.queue.around = door.queue.around, fails
+    with pytest.raises(ClientError):
+        door.catch_up()
+    stored = door.world.s3.objects.get(marks.KEY, {"Body": b"{}"})
+    assert "payment_intent.succeeded" not in json.loads(stored["Body"])
+    door.queue.around = before
+    door.catch_up()
+    assert queued(door) == lost[::-1]
+
+
+def test_a_night_without_the_gateway_is_no_good_night(door: Door, capsys: pytest.CaptureFixture[str]) -> None:
+    """The gateway rejects our key: the account's fault is counted, the catch-up is not counted, and no mark moves.
+    After the key is mended the same events are found."""
+    lost = emit(door, "payment_intent.succeeded")
+    door.world.gateway.turned_away = {"find_events"}
+    assert door.catch_up() == [{"finished": False, "found": 0}]
+    told = capsys.readouterr().out
+    assert ('"GatewayAccountFault":[1.0]' in told, '"GatewayCatchUps"' in told) == (True, False)
+    door.world.gateway.turned_away = set()
+    assert door.catch_up() == [{"finished": True, "found": 1}]
+    assert '"GatewayCatchUps":[1.0]' in capsys.readouterr().out
+    assert queued(door) == [lost]
+
+
+def test_a_search_names_no_more_types_than_the_gateway_takes() -> None:
+    """Types with equal marks are searched together, at most twenty in one search."""
+    every = plan(dict.fromkeys(GatewayEventType, NOON), NOON)
+    assert {type_ for search in every for type_ in search.types} == set(GatewayEventType)
+    assert all(len(search.types) <= MOST_EVENT_TYPES for search in every)
+    assert all(len({type_.is_of_each_renewal for type_ in search.types}) == 1 for search in every)
