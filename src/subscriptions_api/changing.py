@@ -63,7 +63,7 @@ def create_subscription(
         _refuse_faults(row, None, today)
         if verify:
             verifying.refuse_unknown(new.gateway_customer, new.payment_method)
-            verify = False  # if the row changes meanwhile, the repeated run does not ask the gateway again
+            verify = False  # if this function runs again, the gateway is not asked again
         created = shared.register().create(row, asked)
         _renew_if_due(created)
         return shared.answer(201, created)
@@ -99,7 +99,7 @@ def edit_subscription(
         _refuse_faults(edited_row, changes, today)
         if verify and edit.gateway_customer:
             verifying.refuse_unknown(edit.gateway_customer, edit.payment_method)
-            verify = False  # if the row changes meanwhile, the repeated run does not ask the gateway again
+            verify = False  # if this function runs again, the gateway is not asked again
         edited = shared.register().edit(row, changes, ChangeKind.EDITED, shared.asked(router.current_event, row))
         if "customer_email" in changes:
             _mail_what_waited(edited)
