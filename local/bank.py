@@ -91,7 +91,7 @@ ACTS: dict[str, tuple[Callable[[_Bank, argparse.Namespace], None], str]] = {
     "lost": (lambda bank, _: bank.step("lost"), "the dispute is lost"),
     "close-inquiry": (lambda bank, _: bank.step("warning_closed"), "the bank closes its inquiry"),
     "refund": (_Bank.refund, "somebody refunds the payment in the dashboard (--amount for a part)"),
-    "fail-refund": (lambda bank, _: bank.fail_refund(), "the latest refund fails, and the money comes back"),
+    "fail-refund": (lambda bank, _: bank.fail_refund(), "the latest refund fails, and the seller has the money"),
     "warn": (lambda bank, _: bank.warn(), "the card issuer suspects fraud"),
     "confirm": (lambda bank, _: bank.authenticate("succeeded"), "the customer confirms the payment (3-D Secure)"),
     "refuse": (lambda bank, _: bank.authenticate("failed"), "the customer fails to confirm the payment"),

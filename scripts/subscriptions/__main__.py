@@ -13,7 +13,7 @@ from rich.progress import Progress
 from renewals.domain.errors import BadRow
 from renewals.domain.item_values import Item, text
 from renewals.domain.mail_faults import address_of
-from renewals.domain.subscription import ID, SubscriptionStatus
+from renewals.domain.subscription import ID, ID_FORM, SubscriptionStatus
 from renewals.ledger import forecast
 from scripts.deployment import WORKERS, Deployment, given, stack_name
 from scripts.plainly import Commands, Trouble, number, reason_fault
@@ -37,7 +37,7 @@ class _Id(click.ParamType):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         if not ID.fullmatch(value):
-            self.fail(f"{value!r} is not an id: an id has 1 to 128 letters, digits, . _ : -", param, ctx)
+            self.fail(f"{value!r} is not an id: {ID_FORM}", param, ctx)
         return str(value)
 
 

@@ -19,7 +19,7 @@ from pydantic_core import ErrorDetails
 from renewals.domain import subscription, texts
 from renewals.domain.errors import BadRow, RenewalError
 from renewals.domain.strict_json import NotAnObject, read_object
-from renewals.domain.subscription import Subscription, SubscriptionStatus
+from renewals.domain.subscription import GATEWAY_ID_FORM, ID_FORM, Subscription, SubscriptionStatus
 from scripts.plainly import Trouble
 from subscriptions_api.request_models import Day, Id, NewSubscription
 
@@ -27,8 +27,8 @@ _NOT_GIVEN: Any = None
 _LONGEST_LINE = 64 * 1024
 _WHOLE = re.compile(r"\d{1,4}", re.ASCII)
 _NOT_A_DAY = "is not a date of the form YYYY-MM-DD from 2000 on"
-_NOT_AN_ID = "is not 1 to 128 of: letters A-Z a-z, digits, . _ : -; the first a letter, digit or _"
-_NOT_A_GATEWAYS_ID = "is not an id of the gateway's: letters, digits and _"
+_NOT_AN_ID = f"is not an id: {ID_FORM}"
+_NOT_A_GATEWAYS_ID = f"is not an id of the gateway's: {GATEWAY_ID_FORM}"
 _FORMS = {
     "subscription_id": _NOT_AN_ID,
     "customer_id": _NOT_AN_ID,

@@ -145,8 +145,8 @@ def pause_subscription(
 @router.post(
     "/subscriptions/<subscription_id>/resume",
     summary="Resume a subscription",
-    description="A paused subscription is billed from today on, or from the end of the paid time. An unpaid "
-    "subscription is billed anew. A cancellation at the end of the period is withdrawn.",
+    description="A paused subscription is billed from today on, or from the end of the paid time if the paid time "
+    "ends later. An unpaid subscription is billed anew. A cancellation at the end of the period is withdrawn.",
     tags=["Status"],
     operation_id="resumeSubscription",
     responses=_ACTED | documented(404, 409, 413, 415, 422),

@@ -45,7 +45,7 @@ _DESCRIPTIONS = {
     400: "Something is wrong with the request; `errors` names every field at fault.",
     403: "The request is not signed, or its signer may not make it.",
     404: "There is nothing of this name.",
-    409: "The subscription's status does not allow it.",
+    409: "The request does not fit the present state of the subscription; `detail` gives the reason.",
     405: "The path does not take this method.",
     412: "The subscription has changed since it was read: read it again.",
     413: "The body is larger than 64 KiB.",

@@ -154,7 +154,7 @@ class Edit(_Given):
             raise PydanticCustomError("empty", "names no field to change")
         if len(self.model_fields_set & {"gateway_customer", "payment_method"}) == 1:
             raise PydanticCustomError(
-                "together", "names one of gateway_customer and payment_method: a customer comes with a card of theirs"
+                "together", "names only one of gateway_customer and payment_method: an edit names both, or neither"
             )
         return self
 

@@ -14,7 +14,7 @@ from standardwebhooks import Webhook, WebhookVerificationError
 from renewals.domain.currencies import LARGEST
 from renewals.domain.request import Asks, RenewalRequest
 from renewals.domain.strict_json import Json, NotAnObject, read_object
-from renewals.domain.subscription import ID
+from renewals.domain.subscription import ID, ID_FORM
 
 LARGEST_BODY = 64 * 1024
 """In bytes. A request holds three short fields; the rest leaves room for the sender's own fields."""
@@ -76,7 +76,7 @@ def _id(fields: Mapping[str, Json], name: str) -> str:
         raise BadBody(f"{name} is missing")
     value = fields[name]
     if not isinstance(value, str) or not ID.fullmatch(value):
-        raise BadBody(f"{name} must be 1 to 128 letters A-Z a-z, digits, . _ : -; the first a letter, digit or _")
+        raise BadBody(f"{name} must be {ID_FORM}")
     return value
 
 

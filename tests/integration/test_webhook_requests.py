@@ -19,7 +19,7 @@ from tests.integration.shop import Shop, Subscriber, assert_renewed_once, assert
 
 EVENT = Path(__file__).parents[2] / "events/webhook_handler.json"
 LARGEST = 64 * 1024
-ID = "must be 1 to 128 letters A-Z a-z, digits, . _ : -; the first a letter, digit or _"
+ID = "must be 1 to 128 letters A-Z a-z, digits, . _ : -; the first is a letter, a digit or _"
 NUMBER = "amount must be a number or a decimal string such as 29.99"
 POSITIVE = "amount must be positive"
 PLACES = "amount must have at most three decimal places"

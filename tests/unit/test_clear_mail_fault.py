@@ -45,8 +45,8 @@ def test_a_receipt_that_came_back_is_mailed_to_the_same_address(shop: World, com
     assert [mail["Destinations"] for mail in shop.ses.sent] == [["ann@customer.example"]] * 2
     assert "aws sesv2 delete-suppressed-destination --email-address ann@customer.example" in done.output
     told = (
-        "Operators/zoe let the customer be mailed again at a***@c***.example, though mail there had come back: Her "
-        "mailbox was full and is empty again."
+        "Operators/zoe allowed mail to the customer again, at a***@c***.example, although an earlier mail had come "
+        "back. The reason given: Her mailbox was full and is empty again."
     )
     assert told in squeezed(command("why", "sub_1"))
     assert len(shop.gateway.charges) == 1
@@ -140,7 +140,7 @@ def test_whoever_complained_is_mailed_again_only_with_their_consent(shop: World,
     assert "only with the customer's consent" in squeezed(refused)
     assert command(*CLEAR, "--customer-agrees").exit_code == 0
     assert "mail_fault" not in shop.row()
-    assert "though mail there had been reported as spam" in squeezed(command("why", "sub_1"))
+    assert "although an earlier mail had been reported as spam" in squeezed(command("why", "sub_1"))
 
 
 @pytest.mark.parametrize(

@@ -124,7 +124,7 @@ def test_odd_but_readable_files(raw: str) -> None:
         ({"renewal_date": "2025-3-1"}, "renewal_date is not a date of the form YYYY-MM-DD"),
         ({"renewal_date": "2026-02-30"}, "renewal_date is not a date of the form YYYY-MM-DD"),
         ({"renewal_date": "9999-12-31"}, "renewal_date the next renewal date is past the year 9999"),
-        ({"subscription_id": "sub 1"}, "subscription_id is not 1 to 128 of"),
+        ({"subscription_id": "sub 1"}, "subscription_id is not an id: 1 to 128 letters"),
         ({"customer_id": ""}, "customer_id is missing"),
         ({"customer_id": "cus\x00"}, "customer_id has a control character"),
         ({"payment_method": "pm ok"}, "payment_method is not an id of the gateway's"),

@@ -262,7 +262,7 @@ def test_dead_letters_come_back_with_who_brought_them(shop: World, account: Acco
     assert command("redrive").output == "14 messages moved back to the queue\n"
     assert account.queues == {DEAD: [], QUEUE: bodies}
     told = squeezed(command("why", "sub_1"))
-    assert told.count("Operators/zoe brought a renewal back that had failed five times.") == 11
+    assert told.count("Operators/zoe moved a renewal from the dead-letter queue back to the queue.") == 11
 
 
 def test_showing_a_subscription(shop: World, command: Any) -> None:

@@ -31,9 +31,9 @@ class ChangeKind(Worded):
     CARD = "card", "updated the payment method"
     REFUNDED = "refunded", "asked for a refund"
     RENEWING = "renewing", "asked for a renewal at once"
-    REDRIVEN = "redriven", "brought a renewal back that had failed five times"
+    REDRIVEN = "redriven", "moved a renewal from the dead-letter queue back to the queue"
     RESENT = "resent", "asked for the mail of the receipt to be sent again"
-    MAIL_CLEARED = "mail_cleared", "let the customer be mailed again"
+    MAIL_CLEARED = "mail_cleared", "allowed mail to the customer again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +54,8 @@ class Change:
 
 
 _FAULT_BEFORE: dict[str, str] = {
-    FaultKind.BOUNCED: "mail there had come back",
-    FaultKind.COMPLAINED: "mail there had been reported as spam",
+    FaultKind.BOUNCED: "an earlier mail had come back",
+    FaultKind.COMPLAINED: "an earlier mail had been reported as spam",
 }
 
 
@@ -110,9 +110,9 @@ _OF_A_PERIOD = {ChangeKind.REFUNDED: _asked_for_refund, ChangeKind.RESENT: _aske
 def _mail_cleared(change: Change) -> str:
     """Tell the address, the fault that the address had, and the reason for clearing the fault."""
     details = {name: old if name == "fault" else new for name, (old, new) in change.details.items()}
-    before = _FAULT_BEFORE.get(str(details.get("fault")), "a mail there had failed")
-    told = f"{change.by} {ChangeKind.MAIL_CLEARED.words} at {_said('customer_email', details)}, though {before}"
-    return f"{told}: {_said('why', details).rstrip('.')}."
+    before = _FAULT_BEFORE.get(str(details.get("fault")), "an earlier mail had failed")
+    told = f"{change.by} {ChangeKind.MAIL_CLEARED.words}, at {_said('customer_email', details)}, although {before}"
+    return f"{told}. The reason given: {_said('why', details).rstrip('.')}."
 
 
 def _of_period(change: Change) -> str:

@@ -27,7 +27,7 @@ class Status(Worded):
     RECEIPTED = "receipted", "charged and receipted; its mail is on its way"
     DONE = "done", "charged, receipted and mailed"
     MAIL_FAILED = "mail_failed", "charged and receipted; the mail could not be sent"
-    MAIL_UNKNOWN = "mail_unknown", "charged and receipted; whether the mail went out, nobody can tell"
+    MAIL_UNKNOWN = "mail_unknown", "charged and receipted; nobody can tell whether the mail went out"
     SKIPPED = "skipped", "is not billed"
     GIVEN_UP = "given_up", "given up, nothing was charged"
     FAILED = "failed", "waits for a person to look at it"

@@ -18,8 +18,14 @@ ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._:-]{0,127}", re.ASCII)
 """An id that is safe in a webhook, in a key of S3 and in S3's metadata: the id cannot escape from its place in a
 path."""
 
+ID_FORM = "1 to 128 letters A-Z a-z, digits, . _ : -; the first is a letter, a digit or _"
+"""The form of an ID in words, for messages."""
+
 GATEWAY_ID = re.compile(r"[A-Za-z0-9_]{1,255}", re.ASCII)
 """The gateway's id of a customer or of a card."""
+
+GATEWAY_ID_FORM = "1 to 255 letters A-Z a-z, digits and _"
+"""The form of a GATEWAY_ID in words, for messages."""
 
 ENDED_ON = "ended_on"
 """The attribute of a row with the day on which the subscription ended: the day that `cancel_at` named."""
@@ -270,14 +276,14 @@ def _text(row: Mapping[str, object], field: str, *, default: str | None = None) 
 def _id(row: Item, field: str) -> str:
     value = _text(row, field)
     if not ID.fullmatch(value):
-        raise BadRow(field, "is not an id: 1 to 128 letters A-Z a-z, digits, . _ : -; the first a letter, digit or _")
+        raise BadRow(field, f"is not an id: {ID_FORM}")
     return value
 
 
 def _gateway_id(row: Item, field: str) -> str:
     value = _text(row, field)
     if not GATEWAY_ID.fullmatch(value):
-        raise BadRow(field, "is not an id of the gateway's: letters, digits and _")
+        raise BadRow(field, f"is not an id of the gateway's: {GATEWAY_ID_FORM}")
     return value
 
 
