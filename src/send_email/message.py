@@ -200,7 +200,7 @@ def _refund(renewal: Renewal, owed: refunds.Owed, attachment: Attachment | None)
         case MailKind.REFUND_FAILED:
             told = [
                 f"Our refund of {what} has failed. The money did not reach the payment method that you paid with.",
-                f"We still owe you {refunded}, and will arrange another way to refund you.",
+                _still_owed(renewal, owed, refunded),
             ]
             remains = f"Without this refund, your payment for this period is {wording.price(rest, renewal.currency)}."
         case _:
@@ -212,6 +212,13 @@ def _refund(renewal: Renewal, owed: refunds.Owed, attachment: Attachment | None)
     if rest and (amount != renewal.amount or owed.kind is MailKind.REFUND_FAILED):
         told.insert(1, remains)
     return told
+
+
+def _still_owed(renewal: Renewal, owed: refunds.Owed, refunded: str) -> str:
+    """Say what becomes of a failed refund. A customer who disputes the payment gets the money from the bank, or not."""
+    if renewal.charged_back or owed.refund.get("reason") in wording.REFUND_FAILED_BY_DISPUTE:
+        return "You have disputed this payment with your bank. Your bank now decides about the money."
+    return f"We still owe you {refunded}, and will arrange another way to refund you."
 
 
 def _attached(name: str, attachment: Attachment | None) -> list[str]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime, time, timedelta
 from decimal import Decimal
 from itertools import count
@@ -737,3 +738,86 @@ def test_receipts_of_refunds_are_listed_and_open(paid: Api, monkeypatch: pytest.
         assert stored in opened["multiValueHeaders"]["Location"][0]
     mailed = of_refund["link"].removeprefix(f"{LINKS}/")
     assert mailed in _last_mail(paid)
+
+
+# --- disputes -------------------------------------------------------------------------------------------------------
+
+
+def _disputed(api: Api, withdrawn: str, reinstated: str = "0") -> None:
+    """Write a dispute of the payment into the ledger, as the worker of events does."""
+    at = "2026-02-09T12:00:00.000000+00:00"
+    money = {"withdrawn": Decimal(withdrawn), "reinstated": Decimal(reinstated)}
+    dispute = {"amount": Decimal(withdrawn), "currency": "USD", "reason": "fraudulent", "at": at}
+    steps = [{"at": at, "status": "needs_response", **{name: sum_ for name, sum_ in money.items() if sum_}}]
+    item = api.shop.items()[PERIOD]
+    known = item.get("disputes", {})
+    api.shop.dynamodb.put("renewals", item | {"disputes": known | {f"dp_{len(known) + 1}": dispute | {"steps": steps}}})
+
+
+@pytest.mark.parametrize(
+    ("disputes", "refunded", "left"),
+    [
+        ([("10.00", "0")], "0", "19.99"),
+        ([("10.00", "10.00")], "0", "29.99"),
+        ([("10.00", "4.00")], "0", "23.99"),
+        ([("10.00", "0"), ("5.00", "0")], "0", "14.99"),
+        ([("10.00", "0")], "5.00", "14.99"),
+        ([("29.99", "0")], "5.00", "0.00"),
+    ],
+)
+def test_never_more_than_disputes_have_left(
+    paid: Api, disputes: list[tuple[str, str]], refunded: str, left: str
+) -> None:
+    """What is left to refund is the payment minus refunds and minus the money that banks took back and kept, and never
+    negative: a request for a cent more is refused, before the gateway is asked for money."""
+    if Decimal(refunded):
+        assert _refund(paid, refunded, "k-0").status == 201
+        paid.shop.run("run-2", NOON + LATER)
+    for withdrawn, reinstated in disputes:
+        _disputed(paid, withdrawn, reinstated)
+    given = _given(paid)
+    refused = _refund(paid, f"{Decimal(left) + Decimal('0.01')}", "k-1")
+    assert refused.status == 409
+    assert refused.body["detail"].startswith(f"At most {left} USD of this period can be refunded")
+    assert _given(paid) == given
+    assert "refund_2" not in paid.shop.items()[PERIOD]["refunds"]
+    if Decimal(left):
+        assert _refund(paid, None, "k-2").body["amount"]["amount"] == left
+
+
+def test_a_refund_names_the_dispute_that_forbids_the_refund(paid: Api) -> None:
+    """After a dispute took the whole payment, the answer says so."""
+    _disputed(paid, "29.99")
+    refused = _refund(paid, None, "k-1")
+    assert refused.body["detail"] == (
+        "At most 0.00 USD of this period can be refunded: 29.99 USD were taken back by a dispute."
+    )
+
+
+def test_a_refund_of_a_dispute_that_nobody_heard_of(paid: Api) -> None:
+    """The event of a dispute has not come yet: the gateway refuses the refund of a disputed payment, nothing is
+    refunded, and the customer is not mailed."""
+    paid.shop.gateway.contest("pi_1")
+    refused = _refund(paid, None, "k-1")
+    assert (refused.status, _given(paid)) == (409, [])
+    assert "the customer disputed the payment" in refused.body["detail"]
+    paid.shop.run("run-2", NOON + LATER)
+    assert paid.shop.mail_kinds() == ["receipt"]
+
+
+@pytest.mark.parametrize("reason", ["charge_for_pending_refund_disputed", "expired_or_canceled_card"])
+def test_a_refund_that_fails_by_a_dispute_promises_no_further_money(paid: Api, reason: str) -> None:
+    """The customer disputes a payment whose refund is on its way, and the refund fails: the mail does not promise the
+    money a second time, because the bank decides about the money."""
+    paid.shop.gateway.refunds_begin = GatewayRefundState.PENDING
+    _refund(paid, None, "k-1")
+    paid.shop.run("run-2", NOON + LATER)
+    gateway = paid.shop.gateway
+    gateway.refund_becomes("re_1", GatewayRefundState.FAILED)
+    gateway.refunds["re_1"] = replace(gateway.refunds["re_1"], reason=reason)
+    paid.shop.settle_refunds("sweep-2", NOON + DAY)
+    mail = paid.shop.mails()[-1].get_body(("plain",))
+    assert mail is not None
+    told = mail.get_content().replace("\n", " ")
+    assert ("We still owe you $29.99" in told) is (reason == "expired_or_canceled_card")
+    assert ("Your bank now decides about the money." in told) is (reason != "expired_or_canceled_card")

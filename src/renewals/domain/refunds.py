@@ -79,8 +79,11 @@ class Owed(NamedTuple):
 
 
 def left(renewal: Renewal) -> Decimal:
-    """Return the amount that can still be refunded: the period's amount minus the refunds made and requested."""
-    return renewal.amount - in_state(renewal, RefundState.CLAIMED, RefundState.REFUNDED)
+    """Return the amount that can still be refunded: the period's amount minus the refunds made and requested, and minus
+    the money that banks have taken back by disputes and not returned. A bank may take back money that was refunded
+    before: nothing is left in that case."""
+    given_back = in_state(renewal, RefundState.CLAIMED, RefundState.REFUNDED)
+    return max(renewal.amount - given_back - renewal.charged_back, Decimal(0))
 
 
 def in_state(renewal: Renewal, *states: RefundState) -> Decimal:
@@ -134,8 +137,8 @@ def new(
         raise NotRefundable(f"The period was paid in {renewal.currency}.")
     wanted = left(renewal) if amount is None else amount
     if not 0 < wanted <= left(renewal):
-        rest = wording.money(max(left(renewal), Decimal(0)), renewal.currency)
-        raise NotRefundable(f"At most {rest} of this period can be refunded.")
+        rest = wording.money(left(renewal), renewal.currency)
+        raise NotRefundable(f"At most {rest} of this period can be refunded{_because_of_disputes(renewal)}.")
     currencies.exact_minor_units(wanted, renewal.currency)
     claim: RefundRecord = {
         "amount": wanted,
@@ -145,6 +148,11 @@ def new(
         "request": hashed(key, caller),
     }
     return next_name(renewal.refunds), claim
+
+
+def _because_of_disputes(renewal: Renewal) -> str:
+    taken = renewal.charged_back
+    return f": {wording.money(taken, renewal.currency)} were taken back by a dispute" if taken else ""
 
 
 def kept(item: Item) -> Mapping[str, RefundRecord]:

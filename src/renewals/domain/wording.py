@@ -25,6 +25,9 @@ _REFUND_FAILURES: dict[str | None, str] = {
     "unknown": _NO_REASON,
 }
 
+REFUND_FAILED_BY_DISPUTE = ("charge_disputed", "charge_for_pending_refund_disputed")
+"""The reasons of refunds that failed because the customer disputed the payment."""
+
 
 def refund_failure(reason: str | None) -> str:
     """Return why the gateway refused a refund, or why the refund failed later; a reason without words is quoted."""
