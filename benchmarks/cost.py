@@ -66,6 +66,7 @@ PRICES = {
     "attachment GB": Price(0.12, 1, "GB of attachments", "https://aws.amazon.com/ses/pricing/", None),
     "log GB": Price(0.50, 1, "GB of logs taken in", "https://aws.amazon.com/cloudwatch/pricing/", "copies of 2026"),
     "trace": Price(5.00, MILLION, "traces recorded", "https://aws.amazon.com/xray/pricing/", None),
+    "bus entry": Price(1.00, MILLION, "events put on a bus", "https://aws.amazon.com/eventbridge/pricing/", None),
     "message": Price(0.40, MILLION, "SQS requests", "https://aws.amazon.com/sqs/pricing/", None),
 }
 
@@ -73,6 +74,10 @@ PRICES = {
 WAITS = {"dynamodb": 6.0, "s3": 30.0, "ses": 60.0, "states": 25.0, "secretsmanager": 20.0, "gateway": 500.0}
 _EVENT_SECONDS = 0.02
 """How long each of the door's two functions is assumed to run for an event."""
+_PUBLISHING_SECONDS = 0.02
+"""How long EventPublisher is assumed to run for a record of a stream."""
+_POSTING_SECONDS = 0.1
+"""How long EventDeliverer is assumed to run for an event; most of the time is the answer of the application."""
 _COLD_SHARE = 0.01
 _PER_SECOND = MILLION / 86_400  # spread over a day
 _TRACED_SHARE = (1 + 0.05 * (_PER_SECOND - 1)) / _PER_SECOND  # X-Ray's default: a trace a second, and 5 % of the rest
@@ -279,6 +284,14 @@ already: {events} dollars for 1,000,000 events. An event takes a request to the 
 (assumed: {event_ms:.0f} ms each, at 512 MB and 256 MB), three requests to SQS and one consistent read of the ledger.
 The few events that are news take a workflow in addition. Without an endpoint at Stripe nothing is spent.
 
+## Events to your application
+
+Each renewal tells one event, and makes no call for the event. A renewal leaves {records} records in the tables'
+streams, which Lambda reads free of charge. The events of 1,000,000 renewals cost {told} dollars at most: {bus} for the
+bus, {publisher} for a run of EventPublisher for each record (assumed: {record_ms:.0f} ms at 256 MB; fewer runs where
+renewals run at once), and {publisher_reads} for two consistent reads for each event. With `EventsUrl`, {posted} dollars
+are added: three requests to SQS and a run of EventDeliverer for each event (assumed: {posting_ms:.0f} ms at 256 MB).
+
 ## The cost of an idle month
 
 Prices are from memory:
@@ -336,6 +349,7 @@ def text(measured: Mapping[str, Any], seed: Mapping[str, Any]) -> str:
     worker = (
         design.workflow_seconds * measured["memory"]["renewal_worker"] / 1024 * PRICES["lambda GB-s"].each * MILLION
     )
+    records = measured["renewals"]["units"]["stream_records"]
     webhook = design.functions["webhook_handler"]
     saved = PRICES["rest request"].each + webhook.memory / 1024 * webhook.seconds * PRICES["lambda GB-s"].each
     return TEXT.format(
@@ -352,6 +366,14 @@ def text(measured: Mapping[str, Any], seed: Mapping[str, Any]) -> str:
         worker=f"{worker:.2f}",
         events=f"{MILLION * _event():.2f}",
         event_ms=1000 * _EVENT_SECONDS,
+        records=records,
+        told=f"{MILLION * sum(telling(records).values()):.2f}",
+        bus=f"{MILLION * telling(records)['bus']:.2f}",
+        publisher=f"{MILLION * telling(records)['publisher']:.2f}",
+        publisher_reads=f"{MILLION * telling(records)['reads']:.2f}",
+        record_ms=1000 * _PUBLISHING_SECONDS,
+        posted=f"{MILLION * posting():.2f}",
+        posting_ms=1000 * _POSTING_SECONDS,
         waits=", ".join(f"{name} {wait:.0f}" for name, wait in WAITS.items()),
         cold=_COLD_SHARE,
         traced=_TRACED_SHARE,
@@ -378,6 +400,22 @@ def _event() -> float:
         + 3 * PRICES["message"].each
         + PRICES["read"].each
     )
+
+
+def telling(records: int) -> dict[str, float]:
+    """Return the dollars for telling a renewal's event, item by item.
+
+    Args:
+        records: how many records of the tables' streams a renewal leaves. EventPublisher runs at most once for each.
+    """
+    run = PRICES["lambda request"].each + _PUBLISHING_SECONDS * 256 / 1024 * PRICES["lambda GB-s"].each
+    return {"bus": PRICES["bus entry"].each, "publisher": records * run, "reads": 2 * PRICES["read"].each}
+
+
+def posting() -> float:
+    """Return the dollars for posting an event to the application, which takes the event at the first try."""
+    run = PRICES["lambda request"].each + _POSTING_SECONDS * 256 / 1024 * PRICES["lambda GB-s"].each
+    return 3 * PRICES["message"].each + run
 
 
 def _standing() -> dict[str, int | float]:

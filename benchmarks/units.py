@@ -140,13 +140,14 @@ def main() -> None:
     world = _MeteredWorld()
     metered = cast("MeteredDynamoDB", world.dynamodb)
     world.subscribe()
+    written: list[Any] = []
+    metered.stream = written
     if world.run(_EXECUTION) != "Success":
         raise AssertionError(world.items())
     (item,) = metered.items("renewals").values()
     gateway = Counter(call.replace(".", ":") for call in world.cuts.calls if call.startswith("gateway."))
-    json.dump(
-        {"reads": metered.reads, "writes": metered.writes, "item_kb": _units(item), "gateway": gateway}, sys.stdout
-    )
+    told = {"item_kb": _units(item), "stream_records": len(written), "gateway": gateway}
+    json.dump({"reads": metered.reads, "writes": metered.writes} | told, sys.stdout)
 
 
 if __name__ == "__main__":

@@ -72,6 +72,15 @@ def test_a_later_measurement_of_the_seed_takes_the_place_of_the_recorded_one(
     assert later["calls"] == before["calls"]
 
 
+def test_the_events_of_renewals_cost_what_a_calculator_says() -> None:
+    """The events of a million renewals with seven records each agree with a calculation by hand: a dollar for the bus,
+    1.40 and 0.58 dollars for requests and time of the publisher, 0.25 for reads; 1.20 for SQS, 0.20 and 0.42 for the
+    deliverer."""
+    told = {name: round(1e6 * dollars, 2) for name, dollars in cost.telling(7).items()}
+    assert told == {"bus": 1.0, "publisher": 1.98, "reads": 0.25}
+    assert round(1e6 * cost.posting(), 2) == 1.82
+
+
 def test_a_bill_is_what_a_calculator_says() -> None:
     """The bill for a million renewals of a made-up design agrees with a calculation by hand, item by item."""
     assert {name: round(dollars, 4) for name, dollars in cost.bill(DESIGN).items() if name != "X-Ray"} == {
