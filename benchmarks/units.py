@@ -23,11 +23,11 @@ from tests.fakes import INDEXES, World
 
 # The indexes of every table, and the indexes with keys alone.
 _INDEXES_OF = {
-    "subscriptions": ("renewal-date-index", "customer-index"),
+    "subscriptions": ("renewal-date-index", "customer-index", "payment-method-index"),
     "renewals": ("unfinished-index", "charged-on-index"),
     "changes": (),
 }
-_KEYS_ONLY = {"charged-on-index"}
+_KEYS_ONLY = {"charged-on-index", "payment-method-index"}
 _EXECUTION = (
     f"arn:aws:states:us-west-2:123456789012:express:subscription-mgmt-renewal-workflow-prod:{UUID(int=0)}:{UUID(int=0)}"
 )

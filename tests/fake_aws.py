@@ -292,6 +292,9 @@ class FakeDynamoDB:
                 break
             page.append(item)
         last = self._last(page[-1] if page else {}, table, hash_key, range_key, more=len(page) == q["Limit"])
+        if q["IndexName"] in _KEYS_ONLY:
+            names_of_keys = ("subscription_id", self.keys[table], hash_key)
+            page = [{name: item[name] for name in names_of_keys} for item in page]
         return self._answer(q, page) | last
 
     def _answer(self, q: Item, page: list[Item]) -> Item:
@@ -539,6 +542,10 @@ class Message:
     id: str
     receives: int = 0
     receipt: str = ""
+
+
+_KEYS_ONLY = {"payment-method-index"}
+"""The indexes whose items hold nothing but keys."""
 
 
 class FakeSQS:

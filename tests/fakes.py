@@ -70,6 +70,7 @@ INDEXES = {
     "unfinished-index": ("unfinished", "touched_at"),
     "charged-on-index": ("charged_on", "charged_at"),
     "customer-index": ("customer_id", "subscription_id"),
+    "payment-method-index": ("payment_method", "subscription_id"),
 }
 
 

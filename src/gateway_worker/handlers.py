@@ -3,6 +3,7 @@ handlers."""
 
 from collections.abc import Callable, Mapping
 
+from gateway_worker.cards import card_detached
 from gateway_worker.disputes import disputed
 from gateway_worker.handling import Handled, Seams
 from gateway_worker.payments import payment_changed
@@ -25,4 +26,5 @@ HANDLERS: Mapping[GatewayEventType, Handler] = {
     GatewayEventType.DISPUTE_REINSTATED: disputed,
     GatewayEventType.DISPUTE_CLOSED: disputed,
     GatewayEventType.FRAUD_WARNING: disputed,
+    GatewayEventType.CARD_DETACHED: card_detached,
 }

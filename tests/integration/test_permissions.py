@@ -554,6 +554,15 @@ def event_under_a_lease(deployed: Deployed) -> Iterator[Answer]:
         yield Answer({"answered": "ReceiptHandleIsInvalid" in answer.told}, answer.told)
 
 
+def event_of_a_detached_card(deployed: Deployed) -> Iterator[Answer]:
+    """Act on the event of a card that was detached at the gateway: an index leads from the card to the row."""
+    subscriber = deployed.shop.subscribe()
+    card = str(deployed.shop.row(subscriber)["payment_method"])
+    event = {"event": "evt_1", "type": "payment_method.detached", "created": 1, "livemode": False, "object": card}
+    for _ in range(2):
+        yield deployed.call("GatewayWorker", {"Records": [record(json.dumps(event | {"metadata": {}}))]})
+
+
 def event_where_test_clocks_are_heeded(deployed: Deployed) -> Iterator[Answer]:
     """Act on the event of an interrupted claim as outside production: there the subscription's row may name a test
     clock, by which the lease is compared."""
@@ -773,6 +782,9 @@ PROBES: dict[Grant, Probe] = {
     Grant("GatewayWorkerRole", "dynamodb:UpdateItem", "table/<Subscriptions>"): event_of_a_dispute,
     Grant("GatewayWorkerRole", "dynamodb:Query", "table/<Changes>"): event_of_a_dispute,
     Grant("GatewayWorkerRole", "dynamodb:PutItem", "table/<Changes>"): event_of_a_dispute,
+    Grant("GatewayWorkerRole", "dynamodb:Query", "table/<Subscriptions>/index/payment-method-index"): (
+        event_of_a_detached_card
+    ),
     Grant("GatewayWorkerRole", "secretsmanager:GetSecretValue", "<PaymentGatewaySecret>"): event_at_work,
     Grant("GatewayWorkerRole", "states:StartSyncExecution", "<RenewalWorkflow>"): event_at_work,
     Grant("GatewayWorkerRole", "sqs:ChangeMessageVisibility", "<GatewayEventsQueue>"): event_under_a_lease,

@@ -326,9 +326,26 @@ DIFFERENCES: dict[tuple[str, str], tuple[Json, str]] = {
                 ],
                 "Projection": {"ProjectionType": "ALL"},
             },
+            {
+                "IndexName": "payment-method-index",
+                "KeySchema": [
+                    {"AttributeName": "payment_method", "KeyType": "HASH"},
+                    {"AttributeName": "subscription_id", "KeyType": "RANGE"},
+                ],
+                "Projection": {"ProjectionType": "KEYS_ONLY"},
+            },
         ],
         "a range key lets DynamoDB split a busy date, whose writes would all meet one partition's limit; the API lists "
-        "the subscriptions of a customer",
+        "the subscriptions of a customer; the gateway's event of a detached card names the card alone",
+    ),
+    ("Subscriptions", "AttributeDefinitions"): (
+        [
+            {"AttributeName": "subscription_id", "AttributeType": "S"},
+            {"AttributeName": "customer_id", "AttributeType": "S"},
+            {"AttributeName": "renewal_date", "AttributeType": "S"},
+            {"AttributeName": "payment_method", "AttributeType": "S"},
+        ],
+        "an index leads from a card to its subscriptions",
     ),
     ("SubscriptionApiprodStage", "MethodSettings"): (
         [
@@ -1705,7 +1722,7 @@ GRANTS: dict[str, dict[str, set[str]]] = {
         "dynamodb:GetItem": {"<Renewals.Arn>", "<Subscriptions.Arn>"},
         "dynamodb:UpdateItem": {"<Renewals.Arn>", "<Subscriptions.Arn>"},
         "dynamodb:ConditionCheckItem": {"<Renewals.Arn>"},
-        "dynamodb:Query": {"<Renewals.Arn>", "<Changes.Arn>"},
+        "dynamodb:Query": {"<Renewals.Arn>", "<Changes.Arn>", "<Subscriptions.Arn>/index/payment-method-index"},
         "dynamodb:PutItem": {"<Changes.Arn>"},
         "secretsmanager:GetSecretValue": {"<PaymentGatewaySecret.Id>"},
         "states:StartSyncExecution": {"<RenewalWorkflow>"},

@@ -49,6 +49,7 @@ class GatewayEventType(StrEnum):
     DISPUTE_REINSTATED = "charge.dispute.funds_reinstated"
     DISPUTE_CLOSED = "charge.dispute.closed"
     FRAUD_WARNING = "radar.early_fraud_warning.created"
+    CARD_DETACHED = "payment_method.detached"
 
     @property
     def is_of_each_renewal(self) -> bool:

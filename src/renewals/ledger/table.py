@@ -39,7 +39,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import date, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from renewals.domain import item_values
 from renewals.domain.errors import Collision, Outdated, Overtaken, RenewalError, repeat_while_outdated
@@ -207,6 +207,28 @@ class Ledger:
         """Return the rows of the subscription. Two rows are a fault, because a subscription has one customer."""
         page = self._page(self._subscriptions, subscription_id, limit=2)
         return [dynamodb.plain(item) for item in page["Items"]]
+
+    def rows_with_card(self, payment_method: str) -> Iterator[Item]:
+        """Iterate over the rows that are charged by a payment method of the gateway. An index names the rows, and shows
+        a change a moment later: each row is therefore read again."""
+        start: dict[str, Any] = {}
+        while True:
+            page = self._client.query(
+                TableName=self._subscriptions,
+                IndexName="payment-method-index",
+                KeyConditionExpression="payment_method = :method",
+                ExpressionAttributeValues=dynamodb.attributes({":method": payment_method}),
+                Limit=_PAGE,
+                **start,
+            )
+            for named in map(dynamodb.plain, page["Items"]):
+                key = {name: item_values.text(named, name) for name in ("subscription_id", "customer_id")}
+                row = self._item(self._subscriptions, key)
+                if row is not None and row.get("payment_method") == payment_method:
+                    yield row
+            if "LastEvaluatedKey" not in page:
+                return
+            start = {"ExclusiveStartKey": page["LastEvaluatedKey"]}
 
     def row(self, renewal: Renewal) -> Item | None:
         """Return the current row of the renewal's subscription; None if deleted."""

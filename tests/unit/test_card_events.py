@@ -1,0 +1,163 @@
+"""Events of the gateway about cards: a customer whose card was detached is asked for a new card once, and nobody else
+is mailed."""
+
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from renewals.domain.request import Asks
+from tests.door import Door, forget_secrets
+from tests.fakes import World
+
+PERIOD = "2026-01-31"
+NEAR, FAR = datetime(2026, 1, 26, 12, tzinfo=UTC), datetime(2026, 1, 10, 12, tzinfo=UTC)
+MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
+
+
+@pytest.fixture
+def door(shop: World) -> Iterator[Door]:
+    forget_secrets()
+    shop.subscribe(known_card={"payment_method": "pm_ok", "name": "Visa ending in 4242", "expires": "2030-12"})
+    yield Door(shop, NEAR)
+    forget_secrets()
+
+
+def _post(door: Door) -> None:
+    for event in door.world.gateway.events:
+        assert door.post(event) == 200
+    door.work()
+
+
+def _sweep(door: Door) -> None:
+    """Play the nightly scan, which has reminders mailed."""
+    door.world.remind(f"scan-{door.now:%d}", door.now)
+
+
+def _asked(door: Door) -> list[str]:
+    return [str(mail["Subject"]) for mail in door.world.mails()]
+
+
+ASKED = ["Please update your card for Pro before 31 January 2026"]
+
+
+def _once(door: Door) -> None:
+    _post(door)
+
+
+def _doubled(door: Door) -> None:
+    _post(door)
+    _post(door)
+
+
+def _a_day_late(door: Door) -> None:
+    _sweep(door)
+    door.now += DAY
+    _post(door)
+
+
+@pytest.mark.parametrize("way", [_once, _doubled, _a_day_late])
+def test_a_customer_whose_card_was_detached_is_asked_once(door: Door, way: Callable[[Door], None]) -> None:
+    """However often and late the event comes, the customer is asked once to update the payment method, before the
+    renewal."""
+    door.world.gateway.detach("pm_ok")
+    way(door)
+    assert _asked(door) == ASKED
+    assert door.ran[0][0]["event_type"] == Asks.REMIND
+    assert (len(door.ran), door.queue.hidden, door.queue.dead) == (1, 0, [])
+    for _ in range(2):
+        door.now += DAY
+        _sweep(door)
+    assert _asked(door) == ASKED
+
+
+def test_a_renewal_that_is_far_is_reminded_of_when_it_is_near(door: Door) -> None:
+    """Three weeks before the renewal nobody is mailed yet: the row says that the card is detached, and the nightly scan
+    has the reminder mailed as soon as the renewal is near."""
+    door.now = FAR
+    door.world.gateway.detach("pm_ok")
+    _post(door)
+    assert (_asked(door), door.world.row()["known_card"]["is_detached"]) == ([], True)
+    door.now = NEAR
+    _sweep(door)
+    assert _asked(door) == ASKED
+
+
+def test_without_the_event_the_declined_payment_asks(door: Door) -> None:
+    """The event never comes: the payment is declined on the due date, and the mail of the decline asks for a new
+    card."""
+    door.world.gateway.detach("pm_ok")
+    door.now = datetime(2026, 1, 31, 12, tzinfo=UTC)
+    door.world.run("due", door.now)
+    assert door.world.mail_kinds() == ["payment_failed"]
+
+
+def test_a_customer_who_has_a_new_card_already_hears_nothing(door: Door) -> None:
+    """The customer's new card was set before the old card was detached, and the index still shows the old card: nobody
+    is mailed, and nothing runs."""
+    door.world.dynamodb.query(  # the index as it was
+        TableName="subscriptions",
+        IndexName="payment-method-index",
+        KeyConditionExpression="payment_method = :method",
+        ExpressionAttributeValues={":method": {"S": "pm_ok"}},
+        Limit=1,
+    )
+    stale = dict(door.world.dynamodb._indexed)
+    door.world.edit(payment_method="pm_new")
+    door.world.dynamodb._indexed = stale
+    door.world.gateway.detach("pm_ok")
+    _post(door)
+    assert (door.ran, _asked(door), door.queue.hidden) == ([], [], 0)
+
+
+@pytest.mark.parametrize("state", ["canceled", "paused", "past_due", "unpaid"])
+def test_a_subscription_that_is_not_renewed_is_not_mailed(door: Door, state: str) -> None:
+    """The customer of a subscription that is over, paused or in dunning gets no reminder because of the event."""
+    door.world.edit(status=state)
+    door.world.gateway.detach("pm_ok")
+    _post(door)
+    assert (_asked(door), door.queue.hidden, door.queue.dead) == ([], 0, [])
+
+
+def test_each_subscription_with_the_card_is_told(door: Door) -> None:
+    """A card pays two subscriptions, and somebody broke a third by hand: the customer is asked for each of the two."""
+    door.world.subscribe(subscription_id="sub_2", plan="Max")
+    door.world.subscribe(subscription_id="sub_3", amount="much")
+    door.world.gateway.detach("pm_ok")
+    _post(door)
+    assert sorted(_asked(door)) == ["Please update your card for Max before 31 January 2026", *ASKED]
+
+
+def test_an_event_of_a_card_that_lies_mails_nobody(door: Door) -> None:
+    """An event says that a card was detached, and the gateway says otherwise: nobody is mailed. A card of nobody is
+    passed over."""
+    for card in ("pm_ok", "pm_of_nobody"):
+        door.world.gateway.detach(card)
+    door.world.gateway.detached.clear()
+    _post(door)
+    assert (_asked(door), door.queue.hidden, door.queue.dead) == ([], 0, [])
+    assert "is_detached" not in door.world.row()["known_card"]
+
+
+def test_a_failure_loses_no_event(door: Door) -> None:
+    """The gateway does not answer: the event comes back, and the customer is asked once."""
+    door.world.gateway.detach("pm_ok")
+    door.world.gateway.trouble.append(("card", "before"))
+    _post(door)
+    assert (_asked(door), door.queue.hidden) == ([], 1)
+    door.now += HOUR
+    door.queue.move_clock(10_000)
+    door.work()
+    assert (_asked(door), door.queue.hidden, door.queue.dead) == (ASKED, 0, [])
+
+
+def test_the_event_holds_no_personal_data(door: Door) -> None:
+    """The message in the queue names the card, and neither the customer nor an address."""
+    door.world.gateway.detach("pm_ok")
+    [event] = door.world.gateway.events
+    assert door.post(event) == 200
+    [body] = door.queue.bodies
+    expected: dict[str, Any] = {"type": "payment_method.detached", "object": "pm_ok"}
+    assert all(f'"{name}": "{value}"' in body for name, value in expected.items())
+    assert "private" not in body
