@@ -95,7 +95,9 @@ def _handled(event: GatewayEvent) -> Handled:
     except GatewayUnauthorized:
         return later("the gateway rejects our account or key", _UNTIL_A_PERSON_ACTS)
     except Exception as error:  # noqa: BLE001  (whatever fails, the event comes back, and the batch goes on)
-        telemetry.logger().error("not handled", extra={"error": telemetry.named(error)})
+        # AWS names the missing permission in the message, and DynamoDB and Step Functions name no customer there.
+        told = str(error) if isinstance(error, (BotoCoreError, ClientError)) else telemetry.named(error)
+        telemetry.logger().error("not handled", extra={"error": told})
         return later("an error")
 
 
