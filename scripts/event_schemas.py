@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from renewals.domain.disputes import DisputeStatus
 from renewals.domain.news import By, EventType
 from renewals.domain.subscription import SubscriptionStatus
 
@@ -22,6 +23,14 @@ _OF_PERIOD: Schema = _PERIOD | {"period_end": _DAY | {"description": "The first 
 _PRICED: Schema = _OF_PERIOD | {"amount": _AMOUNT, "currency": {"type": "string", "pattern": "^[A-Z]{3}$"}}
 _ATTEMPTED: Schema = _PRICED | {"attempt": _WHOLE, "reason": _TEXT_OR_NULL | {"description": "A code, for programs"}}
 _REFUND: Schema = _PRICED | {"refund": _TEXT, "refund_id": _TEXT_OR_NULL | {"description": "The gateway's id"}}
+_DISPUTE: Schema = {
+    "dispute_id": _TEXT | {"description": "The gateway's id: dp_... of a dispute, issfr_... of a warning of fraud"},
+    "status": {"enum": [each.value for each in DisputeStatus]},
+    "reason": _TEXT,
+    "due_by": {"type": ["string", "null"], "format": "date-time", "description": "The deadline for evidence"},
+    "withdrawn": _AMOUNT | {"description": "All money that the bank took until now, in the currency of the payment"},
+    "reinstated": _AMOUNT | {"description": "The part of withdrawn that the bank returned"},
+}
 _STATUS: Schema = {
     "status": {
         "type": ["string", "null"],
@@ -51,6 +60,7 @@ _DATA: dict[EventType, Schema] = {
     EventType.ACTION_REQUIRED: _ATTEMPTED,
     EventType.REFUNDED: _REFUND,
     EventType.REFUND_FAILED: _REFUND | {"reason": _TEXT_OR_NULL},
+    EventType.DISPUTED: _PRICED | _DISPUTE,
     EventType.UPCOMING: _PERIOD | {"amount": _AMOUNT, "currency": _TEXT_OR_NULL},
 }
 _FROM_A_PERIOD: dict[EventType, Schema] = dict.fromkeys(

@@ -10,10 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from process_payment.claims import due_claim
-from renewals.domain.entitlement import Entitlement, EntitlementReason, entitlement
+from renewals.domain.disputes import DisputeStatus, is_chargeback
+from renewals.domain.entitlement import _UNDECIDED, Entitlement, EntitlementReason, entitlement
 from renewals.domain.renewal import Renewal, Status
 from renewals.domain.renewal_history import History
-from renewals.domain.stored import RefundRecord, RefusalRecord
+from renewals.domain.stored import DisputeRecord, RefundRecord, RefusalRecord
 from renewals.domain.subscription import parse
 from tests.fakes import NOON, SELLER, World
 
@@ -42,6 +43,18 @@ def refunded(period: Renewal, amount: str) -> Renewal:
         "amount": Decimal(amount), "state": "refunded", "at": NOON.isoformat(), "by": "ann", "request": "request-1",
     }  # fmt: skip
     return replace(period, refunds={"refund_1": refund})
+
+
+def disputed(period: Renewal, status: str, withdrawn: str, reinstated: str = "0") -> Renewal:
+    dispute: DisputeRecord = {
+        "amount": period.amount, "currency": "USD", "reason": "fraudulent", "at": NOON.isoformat(),
+        "steps": [
+            {"at": NOON.isoformat(), "status": "needs_response"},
+            {"at": NOON.isoformat(), "status": status, "withdrawn": Decimal(withdrawn),
+             "reinstated": Decimal(reinstated)},
+        ],
+    }  # fmt: skip
+    return replace(period, disputes={"dp_1": dispute})
 
 
 def declined(period: Renewal, status: Status = Status.DECLINED) -> Renewal:
@@ -95,6 +108,20 @@ ENDS = {"cancel_at": "2026-02-14"}
          (False, "past_due", "2026-02-28", "2026-03-12")),
         ("2026-02-10", RENEWED, ["refunded whole"], (False, "refunded", None, None)),
         ("2026-02-10", RENEWED, ["refunded in part"], (True, "paid", "2026-02-28", "2026-03-07")),
+        ("2026-02-10", RENEWED, ["disputed"], (True, "disputed", "2026-02-28", "2026-03-07")),
+        ("2026-02-10", RENEWED | {"cancel_at": "2026-02-28"}, ["disputed"], (True, "disputed", "2026-02-28", None)),
+        ("2026-02-28", RENEWED | {"cancel_at": "2026-02-28"}, ["disputed"], (False, "ended", "2026-02-28", None)),
+        ("2026-02-10", RENEWED | {"status": "canceled"}, ["disputed"], (False, "ended", None, None)),
+        ("2026-02-10", RENEWED, ["appealed"], (True, "disputed", "2026-02-28", "2026-03-07")),
+        ("2026-02-10", RENEWED, ["lost"], (False, "disputed", None, None)),
+        ("2026-02-28", RENEWED, ["lost"], (True, "due", None, None)),
+        ("2026-02-10", RENEWED | {"status": "paused"}, ["lost"], (False, "paused", None, None)),
+        ("2026-02-10", RENEWED, ["prevented"], (False, "disputed", None, None)),
+        ("2026-02-10", RENEWED, ["lost in part"], (True, "paid", "2026-02-28", "2026-03-07")),
+        ("2026-02-10", RENEWED, ["lost, the rest refunded"], (False, "disputed", None, None)),
+        ("2026-02-10", RENEWED, ["won"], (True, "paid", "2026-02-28", "2026-03-07")),
+        ("2026-02-10", RENEWED, ["inquiry"], (True, "paid", "2026-02-28", "2026-03-07")),
+        ("2026-02-10", RENEWED, ["suspected"], (True, "paid", "2026-02-28", "2026-03-07")),
     ],
 )  # fmt: skip
 def test_each_state_of_a_subscription_has_its_answer(
@@ -120,6 +147,15 @@ def test_each_state_of_a_subscription_has_its_answer(
         "action_required": declined(period, Status.ACTION_REQUIRED),
         "refunded whole": refunded(period, "29.99"),
         "refunded in part": refunded(period, "29.98"),
+        "disputed": disputed(period, "under_review", "29.99"),
+        "appealed": disputed(period, "appeal_under_review", "29.99"),
+        "lost": disputed(period, "lost", "29.99"),
+        "prevented": disputed(period, "prevented", "29.99"),
+        "lost in part": disputed(period, "lost", "29.99", "0.01"),
+        "lost, the rest refunded": disputed(refunded(period, "10.00"), "lost", "19.99"),
+        "won": disputed(period, "won", "29.99", "29.99"),
+        "inquiry": disputed(period, "warning_needs_response", "0"),
+        "suspected": disputed(period, "fraud_warning", "0"),
     }
     found = entitlement(
         row(shop, **attributes), History(made[each] for each in history), date.fromisoformat(today), GRACE
@@ -173,3 +209,11 @@ def _as_the_ledger_says(shop: World, today: date, grace: timedelta) -> None:
         assert not found.entitled
     else:
         assert found.entitled
+
+
+def test_every_state_of_a_chargeback_has_an_answer() -> None:
+    """The states that the entitlement calls undecided are the states of a chargeback without those that a bank has
+    decided, by the spellings of disputes."""
+    decided = {DisputeStatus.WON, DisputeStatus.LOST, DisputeStatus.PREVENTED}
+    chargebacks = {each for each in DisputeStatus if is_chargeback({"at": "", "status": each.value})}
+    assert set(_UNDECIDED) == chargebacks - decided

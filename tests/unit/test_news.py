@@ -16,8 +16,9 @@ from jsonschema import Draft202012Validator
 
 from event_publisher.envelopes import Envelopes
 from event_publisher.stream import Reader, Unreadable, period_in, read
-from renewals.domain import news, subscription
+from renewals.domain import disputes, news, subscription
 from renewals.domain.changes import ChangeKind
+from renewals.domain.disputes import DisputeStatus
 from renewals.domain.news import EventType, Fact, sequence
 from renewals.domain.news_of_changes import facts_of_change
 from renewals.domain.news_of_periods import facts_of_period
@@ -25,6 +26,7 @@ from renewals.domain.news_of_rows import told_of_row
 from renewals.domain.payment import GatewayRefundState
 from renewals.domain.subscription import SubscriptionStatus
 from renewals.domain.transitions import Action
+from renewals.ledger import dispute_steps
 from renewals.ledger.asked_by import AskedBy
 from renewals.ledger.register import Register
 from renewals.runtime.attribute_values import plain
@@ -410,6 +412,51 @@ def test_items_of_earlier_versions_are_read() -> None:
             _check(news.News(fact, 1).event(DEPLOYMENT, news.SubscriptionNow("active", "cus_1", None)))
             types.add(fact.type)
     assert types >= {EventType.PAID, EventType.FAILED, EventType.REFUNDED}
+
+
+def test_each_step_of_a_dispute_is_told_once(shop: Shop) -> None:
+    """Each recorded step of a dispute is told with the gateway's status and the money that has moved, and a renewal's
+    other writes tell nothing more of the dispute."""
+    shop.run()
+    shop.hear(NOON)
+    shop.gateway.contest("pi_1")
+    shop.gateway.withdraw("dp_1")
+    at = NOON + LATER
+    _record_dispute(shop, at)
+    [first] = shop.hear(at)
+    period = {"period": "2026-01-31", "period_end": "2026-02-28"}
+    assert first["data"] == period | {
+        "dispute_id": "dp_1",
+        "status": "needs_response",
+        "reason": "subscription_canceled",
+        "amount": "29.99",
+        "currency": "USD",
+        "due_by": "2026-02-09T12:00:00.000000+00:00",
+        "withdrawn": "29.99",
+        "reinstated": "0.00",
+    }
+    shop.gateway.dispute_becomes("dp_1", DisputeStatus.WON)
+    shop.gateway.reinstate("dp_1")
+    _record_dispute(shop, at + LATER)
+    [second] = shop.hear(at + LATER)
+    assert (second["type"], second["data"]["status"], second["data"]["reinstated"]) == (
+        "renewal.disputed",
+        "won",
+        "29.99",
+    )
+    assert first["id"] != second["id"]
+    assert first["sequence"] < second["sequence"]
+    shop.settle_refunds("run-2", at + 2 * LATER)
+    assert shop.hear(at + 2 * LATER) == []
+
+
+def _record_dispute(shop: Shop, at: datetime) -> None:
+    """Record how the gateway's dispute stands, as the worker of events does."""
+    period = shop.ledger.get("sub_1", DUE.isoformat())
+    assert period is not None
+    record = disputes.seen(period, shop.gateway.disputes["dp_1"], at)
+    assert record is not None
+    shop.ledger.apply(dispute_steps.record_dispute(period, "dp_1", record, at))
 
 
 def test_an_item_that_cannot_be_read_is_named() -> None:

@@ -14,7 +14,7 @@ from enum import StrEnum
 from renewals.domain import subscription
 from renewals.domain.errors import BadRow
 from renewals.domain.item_values import Item
-from renewals.domain.renewal import Status
+from renewals.domain.renewal import RefundState, Renewal, Status
 from renewals.domain.renewal_history import History
 from renewals.domain.subscription import SubscriptionStatus
 
@@ -35,6 +35,9 @@ class EntitlementReason(StrEnum):
     PAUSED = "paused"
     REFUNDED = "refunded"
     """The period of today was refunded whole."""
+    DISPUTED = "disputed"
+    """The customer disputes the payment of today at the bank. The customer is entitled until the bank has decided, and
+    not entitled if the bank has taken the whole payment back for good."""
     UNPAID = "unpaid"
     ENDED = "ended"
 
@@ -68,6 +71,9 @@ _REFUSED: Mapping[Status, EntitlementReason] = {
     Status.ACTION_REQUIRED: EntitlementReason.ACTION_REQUIRED,
 }
 
+_UNDECIDED = ("needs_response", "under_review", "appeal_needs_response", "appeal_under_review")
+"""The states of a chargeback about which the bank has not decided, as renewals.domain.disputes spells the states."""
+
 
 def entitlement(row: Item, history: History, today: date, grace: timedelta) -> Entitlement:
     """Return what the customer of a subscription may use today.
@@ -84,29 +90,49 @@ def entitlement(row: Item, history: History, today: date, grace: timedelta) -> E
         return Entitlement(EntitlementReason.ENDED, entitled=False, until=ended)
     if status is SubscriptionStatus.UNPAID:
         return Entitlement(EntitlementReason.UNPAID, entitled=False)
-    paid = history.paid_within(today, _later(today, _DAY))
+    kept = History(period for period in history if not _was_taken_back(period))
+    paid = kept.paid_within(today, _later(today, _DAY))
     if paid is not None:
-        return _paid(history, today, end, grace, status)
+        reason = EntitlementReason.DISPUTED if _is_contested(paid) else EntitlementReason.PAID
+        return _paid(kept, today, end, grace, status, reason)
     if status is SubscriptionStatus.PAUSED:
         return Entitlement(EntitlementReason.PAUSED, entitled=False)
-    if any(period.renewal_date <= today < period.period_end for period in history.ever_paid):
-        return Entitlement(EntitlementReason.REFUNDED, entitled=False)
+    of_today = [period for period in history.ever_paid if period.renewal_date <= today < period.period_end]
+    if of_today:
+        lost = any(map(_was_taken_back, of_today))
+        return Entitlement(EntitlementReason.DISPUTED if lost else EntitlementReason.REFUNDED, entitled=False)
     return _unpaid(row, history, today, end, grace)
 
 
+def _is_contested(period: Renewal) -> bool:
+    """Whether the bank has not decided yet about a dispute of the payment. An inquiry and a suspicion do not count."""
+    return any(dispute["steps"][-1]["status"] in _UNDECIDED for dispute in (period.disputes or {}).values())
+
+
+def _was_taken_back(period: Renewal) -> bool:
+    """Whether the bank has taken the payment back for good: the whole payment, or all that refunds have left of the
+    payment."""
+    taken = period.charged_back
+    given_back = sum(each["amount"] for each in period.refunds.values() if each["state"] == RefundState.REFUNDED)
+    return taken > 0 and taken + given_back >= period.amount and not _is_contested(period)
+
+
 def _paid(
-    history: History, today: date, end: date | None, grace: timedelta, status: SubscriptionStatus | None
+    history: History,
+    today: date,
+    end: date | None,
+    grace: timedelta,
+    status: SubscriptionStatus | None,
+    reason: EntitlementReason,
 ) -> Entitlement:
     """Return the entitlement of a customer who has paid for today."""
     until = today
     while (period := history.paid_within(until, _later(until, _DAY))) is not None:
         until = period.period_end
     if end is not None and end <= until:
-        return Entitlement(EntitlementReason.PAID, entitled=True, until=end)
+        return Entitlement(reason, entitled=True, until=end)
     renews = status is None or status.is_live
-    return Entitlement(
-        EntitlementReason.PAID, entitled=True, until=until, grace_until=_later(until, grace) if renews else None
-    )
+    return Entitlement(reason, entitled=True, until=until, grace_until=_later(until, grace) if renews else None)
 
 
 def _unpaid(row: Item, history: History, today: date, end: date | None, grace: timedelta) -> Entitlement:

@@ -2,7 +2,7 @@
 
 An event is derived from what was recorded. Each event has one source, so that no event is told by two tables:
 
-    renewals (the ledger)   payments, refused attempts, dunning, refunds           renewals.domain.news_of_periods
+    renewals (the ledger)   payments, refused attempts, dunning, refunds, disputes renewals.domain.news_of_periods
     changes                 changes requested by the API or a command              renewals.domain.news_of_changes
     subscriptions           rows written by hand, scheduled ends, reminders        renewals.domain.news_of_rows
 
@@ -48,6 +48,7 @@ class EventType(StrEnum):
     ACTION_REQUIRED = "renewal.action_required"
     REFUNDED = "renewal.refunded"
     REFUND_FAILED = "renewal.refund_failed"
+    DISPUTED = "renewal.disputed"
     UPCOMING = "renewal.upcoming"
 
     @property

@@ -1,4 +1,4 @@
-"""The events of a billing period: payments, refused attempts, dunning and refunds. Pure.
+"""The events of a billing period: payments, refused attempts, dunning, refunds and disputes. Pure.
 
 The ledger keeps every step of a period. The facts in a period's item are therefore all facts that happened so far. The
 item after a write has the facts of the item before the write, and the new facts.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from renewals.domain import refunds
@@ -16,8 +17,6 @@ from renewals.domain.reasons import Reason
 from renewals.domain.renewal import Flag, RefundState, Renewal, Status
 
 if TYPE_CHECKING:
-    from decimal import Decimal
-
     from renewals.domain.stored import EndingRecord, RefundRecord, RefusalRecord
 
 _ASKS_FOR_THE_CUSTOMER = frozenset({"authentication_required", Status.ACTION_REQUIRED.value})
@@ -27,7 +26,7 @@ ledger has the other code if the gateway named no code."""
 
 def facts_of_period(renewal: Renewal) -> list[Fact]:
     """Return all facts that the period has told so far, the oldest fact first."""
-    return [*_of_payment(renewal), *_of_refunds(renewal)]
+    return [*_of_payment(renewal), *_of_refunds(renewal), *_of_disputes(renewal)]
 
 
 def told_of_period(old: Renewal | None, new: Renewal | None) -> list[Fact]:
@@ -110,6 +109,26 @@ def _refund(renewal: Renewal, name: str, refund: RefundRecord) -> Iterator[Fact]
     if refund["state"] == RefundState.FAILED:
         at = datetime.fromisoformat(refund.get("failed_at") or refund["at"])
         yield _fact(renewal, EventType.REFUND_FAILED, at, cause, **told, reason=refund.get("reason"))
+
+
+def _of_disputes(renewal: Renewal) -> Iterator[Fact]:
+    """Return a fact for each step of each dispute: a recorded step is never changed or taken back."""
+    for name, dispute in (renewal.disputes or {}).items():
+        contested = {"amount": priced(dispute["amount"], dispute["currency"]), "currency": dispute["currency"]}
+        for n, step in enumerate(dispute["steps"], start=1):
+            yield _fact(
+                renewal,
+                EventType.DISPUTED,
+                datetime.fromisoformat(step["at"]),
+                (name, str(n)),
+                **contested,
+                dispute_id=name,
+                status=step["status"],
+                reason=dispute["reason"],
+                due_by=dispute.get("due_by"),
+                withdrawn=priced(step.get("withdrawn", Decimal(0)), renewal.currency),
+                reinstated=priced(step.get("reinstated", Decimal(0)), renewal.currency),
+            )
 
 
 def _priced(renewal: Renewal, amount: Decimal) -> dict[str, Any]:
