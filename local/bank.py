@@ -11,6 +11,7 @@ PORT selects the stack. `--help` lists the acts.
 
 import argparse
 from collections.abc import Callable
+from decimal import Decimal, InvalidOperation
 from typing import Any
 
 import stripe
@@ -18,6 +19,8 @@ import stripe
 from local.commands import run, say
 from local.gateway import Sandbox, SandboxError, official_client
 from local.stack import Stack, StackError
+from renewals.domain.currencies import exact_minor_units
+from renewals.domain.errors import BadRow
 
 _LOOKED_THROUGH = 1000
 """The number of payments, latest first, that the command looks through to find a payment of the subscription."""
@@ -44,7 +47,7 @@ class _Bank:
         raise StackError(f"the gateway knows no payment{of_it}: `python -m local.subscribe` makes one")
 
     def dispute(self, given: argparse.Namespace) -> None:
-        more = {} if given.amount is None else {"amount": given.amount}
+        more = {} if given.amount is None else {"amount": self._minor_units(given.amount)}
         self._sandbox.dispute(self.payment.id, given.reason, inquiry=given.inquiry, **more)
 
     def step(self, step: str) -> None:
@@ -52,7 +55,8 @@ class _Bank:
         self._sandbox.change_dispute(self._newest(self._v1.disputes, "dispute"), step)
 
     def refund(self, given: argparse.Namespace) -> None:
-        self._sandbox.refund_in_dashboard(self.payment.id, given.amount)
+        part = None if given.amount is None else self._minor_units(given.amount)
+        self._sandbox.refund_in_dashboard(self.payment.id, part)
 
     def fail_refund(self) -> None:
         """Let the payment's latest refund fail. Raises StackError if the payment has no refund."""
@@ -68,6 +72,13 @@ class _Bank:
         """Remove the cards of the payment's customer."""
         for method in self._v1.customers.payment_methods.list(self.payment.customer).data:
             self._v1.payment_methods.detach(method.id)
+
+    def _minor_units(self, amount: Decimal) -> int:
+        """Return an amount in the payment's currency as a number of minor units. Raises StackError."""
+        try:
+            return exact_minor_units(amount, self.payment.currency.upper())
+        except BadRow as bad:
+            raise StackError(f"--amount {bad.reason}") from bad
 
     def _newest(self, kind: Any, name: str) -> str:
         found = kind.list({"payment_intent": self.payment.id, "limit": 1}).data
@@ -113,11 +124,19 @@ def play(stack: Stack, given: argparse.Namespace) -> None:
         say(f"  {type_}  {about}")
 
 
+def _amount(text: str) -> Decimal:
+    try:
+        return Decimal(text)
+    except InvalidOperation:
+        raise argparse.ArgumentTypeError(f"must be an amount with a point, such as 5.00, not {text!r}") from None
+
+
 def arguments(given: list[str] | None = None) -> argparse.Namespace:
     width = max(map(len, ACTS))
     parser = argparse.ArgumentParser(
         prog="python -m local.bank",
-        description="Plays the bank, the customer and the gateway's dashboard on the local stack on PORT.",
+        description="Plays the bank, the customer and the gateway's dashboard on a local stack. "
+        "PORT in the environment selects the stack (4566).",
         epilog="\n".join(["acts:", *(f"  {act.ljust(width)}  {meaning}" for act, (_, meaning) in ACTS.items())]),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -125,7 +144,7 @@ def arguments(given: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("subscription_id", nargs="?", help="(the subscription of the latest payment)")
     parser.add_argument("--reason", default="fraudulent", help="a dispute's reason in Stripe's words (%(default)s)")
     parser.add_argument("--inquiry", action="store_true", help="the bank only asks, and takes no money")
-    parser.add_argument("--amount", type=int, help="a part of the payment, in minor units (the whole)")
+    parser.add_argument("--amount", type=_amount, help="a part of the payment, such as 5.00 (all of the payment)")
     return parser.parse_args(given)
 
 

@@ -175,7 +175,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--card",
         default="visa",
-        help=f"the customer's card: {', '.join(CARDS)}, or the id of a Stripe test card (%(default)s)",
+        help=f"the customer's card: {', '.join(CARDS)}, or the id of a test card that can be saved (%(default)s)",
     )
     parser.add_argument("--subscription-id", help="the subscription's id (a new id)")
     return parser.parse_args()

@@ -151,7 +151,9 @@ class Stack:
         """Return the stack itself, for a command that needs a running stack. Raises StackError if no stack runs."""
         if not self.runs:
             more = "" if self.port == DEFAULT_PORT else f" PORT={self.port}"
-            raise StackError(f"no stack runs on port {self.port}: `make up{more}` starts a stack")
+            others = " and ".join(str(port) for port in ports_of_running_stacks())
+            instead = f". This checkout's stack on port {others} is chosen by PORT in the environment" if others else ""
+            raise StackError(f"no stack runs on port {self.port}: `make up{more}` starts a stack{instead}")
         return self
 
     def start(self) -> None:
@@ -337,6 +339,12 @@ def port_from_environment() -> int:
     if not text.isdecimal() or not 1024 <= int(text) <= 65535:
         raise StackError(f"PORT must be a number from 1024 to 65535, not {text!r}")
     return int(text)
+
+
+def ports_of_running_stacks() -> list[int]:
+    """Return the ports of this checkout's running stacks."""
+    found = sorted(int(folder.name) for folder in (ROOT / ".local").glob("[0-9]*"))
+    return [port for port in found if Stack(port).runs]
 
 
 def free_port() -> int:

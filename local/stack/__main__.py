@@ -5,6 +5,7 @@ EVENTS_URL in the environment is the address to which the stack posts events, ht
 
 import json
 import os
+import re
 import signal
 import sys
 
@@ -43,6 +44,7 @@ The stack runs on port {stack.port}. `make down PORT={stack.port}` ends it.
 
   console        {stack.outputs["ConsoleUrl"]}
   webhook        {stack.outputs["LocalWebhookUrl"]}
+  events         {os.environ.get("EVENTS_URL") or "posted nowhere; EVENTS_URL in the environment names an address"}
   try it         PORT={stack.port} .venv/bin/python -m local.subscribe
   mails          {folder}/mail/
   receipts       in each mail, and in the bucket {bucket}
@@ -58,10 +60,18 @@ SAM, the AWS CLI and the commands of docs/runbook.md reach the stack with the pr
     )
 
 
+def _events_url() -> str:
+    """Return EVENTS_URL, or nothing if EVENTS_URL is not set. Raises StackError if EVENTS_URL is no address."""
+    url = os.environ.get("EVENTS_URL", "")
+    if url and not re.fullmatch(r"https://.+|http://127\.0\.0\.1:[0-9]+/.*", url):
+        raise StackError(f"EVENTS_URL must be http://127.0.0.1:<port>/<path> or an https address, not {url!r}")
+    return url
+
+
 def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
-        url = os.environ.get("EVENTS_URL", "")
+        url = _events_url()
         stack = Stack(port_from_environment(), **({"EventsUrl": url} if url else {}))
         match sys.argv[1:]:
             case ["up"]:

@@ -78,7 +78,7 @@ def test_the_customer_confirms_the_latest_payment(gateway: Gateway, v1: Any, act
 def test_an_inquiry_takes_a_part_of_the_money_later(gateway: Gateway, v1: Any) -> None:
     """An inquiry about a part of the payment becomes a dispute, and is closed in the end."""
     payment = _pay(v1, "sub_1")
-    _play(gateway, "dispute", "--inquiry", "--amount", "1000", "--reason", "duplicate")
+    _play(gateway, "dispute", "--inquiry", "--amount", "10.00", "--reason", "duplicate")
     _play(gateway, "withdraw")
     [dispute] = v1.disputes.list({"payment_intent": payment}).data
     assert (dispute.amount, dispute.reason, dispute.status) == (1000, "duplicate", "needs_response")
@@ -91,7 +91,7 @@ def test_an_inquiry_takes_a_part_of_the_money_later(gateway: Gateway, v1: Any) -
         (["lost"], "has no dispute"),
         (["fail-refund"], "has no refund"),
         (["confirm"], "Nothing to authenticate"),
-        (["refund", "--amount", "4000"], "greater than unrefunded amount"),
+        (["refund", "--amount", "40.00"], "greater than unrefunded amount"),
     ],
 )
 def test_an_impossible_act_is_told_in_a_sentence(gateway: Gateway, v1: Any, given: list[str], said: str) -> None:

@@ -11,6 +11,7 @@ import pytest
 import urllib3
 from botocore.exceptions import ConnectTimeoutError
 
+import local.gateway
 from renewal_sweep import app as sweep_app
 from renewal_sweep.sweep import Swept
 from renewals.domain.errors import RenewalError
@@ -160,7 +161,7 @@ def test_the_gateways_answers(measured: Measured, mode: str | None, unavailable:
 
 def test_a_gateway_that_cannot_be_reached(measured: Measured) -> None:
     """A failed connection counts as a call without an answer."""
-    with serving() as sandbox:
+    with local.gateway.serving() as sandbox:  # which has ended when the block ends
         gone = StripeGateway(sandbox.api_key, sandbox.url)
     with pytest.raises(urllib3.exceptions.HTTPError):
         urllib3.request("GET", sandbox.url, retries=False, timeout=1)
