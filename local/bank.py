@@ -10,8 +10,9 @@ PORT selects the stack. `--help` lists the acts.
 """
 
 import argparse
+import re
 from collections.abc import Callable
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any
 
 import stripe
@@ -125,10 +126,9 @@ def play(stack: Stack, given: argparse.Namespace) -> None:
 
 
 def _amount(text: str) -> Decimal:
-    try:
-        return Decimal(text)
-    except InvalidOperation:
-        raise argparse.ArgumentTypeError(f"must be an amount with a point, such as 5.00, not {text!r}") from None
+    if not re.fullmatch(r"[0-9]{1,12}(\.[0-9]{1,3})?", text):
+        raise argparse.ArgumentTypeError(f"must be an amount with a point, such as 5.00, not {text!r}")
+    return Decimal(text)
 
 
 def arguments(given: list[str] | None = None) -> argparse.Namespace:

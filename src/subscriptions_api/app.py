@@ -25,7 +25,7 @@ from renewals.ledger.remembered_answers import KeyUsed
 from renewals.runtime import request_path, telemetry
 from renewals.runtime.aws_errors import transient_aws_errors_as
 from renewals.runtime.telemetry import Event, Reply
-from subscriptions_api import changing, entitlements, problems, reading, receipts, refunding
+from subscriptions_api import changing, entitlements, forms, problems, reading, receipts, refunding
 from subscriptions_api.problems import BadRequest, Missing, Nobody, NoReceipt, NotVerified, Proxied, Stale
 
 _LARGEST_BODY = 64 * 1024
@@ -164,7 +164,11 @@ def _header(event: Event, name: str) -> str:
 
 def _refuse_fields(error: RequestValidationError) -> Response[str]:
     faults = [
-        {"field": ".".join(str(part) for part in each["loc"]), "reason": str(each["msg"])} for each in error.errors()
+        {
+            "field": ".".join(str(part) for part in each["loc"]),
+            "reason": forms.SENTENCES.get(each.get("ctx", {}).get("pattern"), str(each["msg"])),
+        }
+        for each in error.errors()
     ]
     queries = _query_faults()
     told = {fault["field"] for fault in queries}

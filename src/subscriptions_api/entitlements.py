@@ -10,7 +10,7 @@ from renewals.domain.entitlement import entitlement
 from renewals.domain.item_values import text
 from renewals.ledger.steps import Row
 from renewals.runtime.settings import setting
-from subscriptions_api import cursors, shared, showing
+from subscriptions_api import cursors, forms, shared, showing
 from subscriptions_api.answer_models import EntitlementOut, EntitlementPage
 from subscriptions_api.problems import BadRequest, documented
 from subscriptions_api.shared import Cursor, Limit, SubscriptionId
@@ -40,7 +40,7 @@ def get_entitlement(subscription_id: SubscriptionId) -> EntitlementOut:
     responses={200: {"description": "One page. A customer without subscriptions has an empty page."}} | documented(404),
 )
 def list_entitlements(
-    customer_id: Annotated[str, Path(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._:-]{0,127}$", description="The customer.")],
+    customer_id: Annotated[str, Path(pattern=forms.ID, description="The customer.")],
     cursor: Cursor = None,
     limit: Limit = 50,
 ) -> EntitlementPage:

@@ -8,7 +8,7 @@ from aws_lambda_powertools.event_handler.router import APIGatewayRouter
 
 from renewals.domain.subscription import SubscriptionStatus
 from renewals.ledger import forecast
-from subscriptions_api import cursors, shared, showing
+from subscriptions_api import cursors, forms, shared, showing
 from subscriptions_api.answer_models import (
     PlannedCharge,
     PreviewOut,
@@ -34,7 +34,7 @@ router = APIGatewayRouter()
     responses={200: {"description": "One page."}} | documented(),
 )
 def list_subscriptions(
-    customer_id: Annotated[str | None, Query(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._:-]{0,127}$")] = None,
+    customer_id: Annotated[str | None, Query(pattern=forms.ID)] = None,
     status: Annotated[SubscriptionStatus | None, Query()] = None,
     cursor: Cursor = None,
     limit: Limit = 50,

@@ -18,7 +18,7 @@ from renewals.gateway.refund_settlement import Settlement
 from renewals.ledger.steps import Row
 from renewals.runtime.clock import Moment
 from renewals.runtime.settings import setting
-from subscriptions_api import shared, showing
+from subscriptions_api import forms, shared, showing
 from subscriptions_api.answer_models import RefundOut
 from subscriptions_api.problems import Missing, documented
 from subscriptions_api.request_models import Refund
@@ -42,7 +42,7 @@ def refund(
     subscription_id: SubscriptionId,
     wanted: Refund,
     idempotency_key: Annotated[
-        str, Header(alias="Idempotency-Key", pattern=r"^[\x21-\x7e]{1,255}$", description="A new key for each refund.")
+        str, Header(alias="Idempotency-Key", pattern=forms.IDEMPOTENCY_KEY, description="A new key for each refund.")
     ],
 ) -> Response[RefundOut]:
     again = shared.repeatable(router.current_event, idempotency_key, 201)

@@ -16,6 +16,7 @@ from renewals.domain import currencies, subscription, texts
 from renewals.domain.addresses import BadAddress, deliverable
 from renewals.domain.errors import BadRow
 from renewals.domain.item_values import Value
+from subscriptions_api import forms
 
 
 def _deliverable(address: str) -> str:
@@ -46,17 +47,17 @@ def _told(fault: Callable[[str], str | None]) -> AfterValidator:
     return AfterValidator(check)
 
 
-Id = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._:-]{0,127}$", examples=["sub_1"])]
-GatewayId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]{1,255}$", examples=["pm_1", "cus_1"])]
+Id = Annotated[str, Field(pattern=forms.ID, examples=["sub_1"])]
+GatewayId = Annotated[str, Field(pattern=forms.GATEWAY_ID, examples=["pm_1", "cus_1"])]
 Day = Annotated[
     str,
-    Field(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$", json_schema_extra={"format": "date"}, examples=["2026-01-31"]),
+    Field(pattern=forms.DAY, json_schema_extra={"format": "date"}, examples=["2026-01-31"]),
     AfterValidator(_day),
 ]
 Plan = Annotated[str, Field(min_length=1, max_length=texts.LONGEST_PLAN, examples=["Pro"]), _told(texts.plan_fault)]
 Name = Annotated[str, Field(max_length=texts.LONGEST_NAME, examples=["Ann Lee"]), _told(texts.name_fault)]
 Email = Annotated[str, Field(max_length=320, json_schema_extra={"format": "email"}), AfterValidator(_deliverable)]
-Locale = Annotated[str, Field(pattern=r"^[A-Za-z]{2,3}([_-][A-Za-z0-9]{2,8}){0,3}$", examples=["en", "pt-BR"])]
+Locale = Annotated[str, Field(pattern=forms.LOCALE, examples=["en", "pt-BR"])]
 Interval = Literal["day", "week", "month", "year"]
 IntervalCount = Annotated[int, Field(strict=True, ge=1, le=1000)]
 AnchorDay = Annotated[int, Field(strict=True, ge=1, le=31)]
@@ -73,8 +74,8 @@ class _Given(BaseModel):
 class Money(_Given):
     """An exact amount in major units, and the ISO 4217 code of the currency."""
 
-    amount: Annotated[str, Field(pattern=r"^(0|[1-9][0-9]{0,11})(\.[0-9]{1,3})?$", examples=["29.99"])]
-    currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$", examples=["USD"])]
+    amount: Annotated[str, Field(pattern=forms.AMOUNT, examples=["29.99"])]
+    currency: Annotated[str, Field(pattern=forms.CURRENCY, examples=["USD"])]
 
     @model_validator(mode="after")
     def _check_chargeable(self) -> Self:
@@ -181,8 +182,8 @@ class Card(_Given):
 class Part(_Given):
     """An exact part of the amount that was paid, in major units, and the ISO 4217 code of the currency."""
 
-    amount: Annotated[str, Field(pattern=r"^(0|[1-9][0-9]{0,11})(\.[0-9]{1,3})?$", examples=["5.00"])]
-    currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$", examples=["USD"])]
+    amount: Annotated[str, Field(pattern=forms.AMOUNT, examples=["5.00"])]
+    currency: Annotated[str, Field(pattern=forms.CURRENCY, examples=["USD"])]
 
     @model_validator(mode="after")
     def _check_exact(self) -> Self:

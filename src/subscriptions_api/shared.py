@@ -24,7 +24,7 @@ from renewals.ledger.steps import Row
 from renewals.runtime import aws, clock, request_path, telemetry
 from renewals.runtime.clock import Moment
 from renewals.runtime.settings import setting
-from subscriptions_api import showing
+from subscriptions_api import forms, showing
 from subscriptions_api.answer_models import SubscriptionOut
 from subscriptions_api.problems import Missing, Nobody
 
@@ -34,14 +34,14 @@ if TYPE_CHECKING:
 _LOOKS = 4
 """How many times a change is tried if other changes keep coming first."""
 
-SubscriptionId = Annotated[str, Path(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._:-]{0,127}$", description="The subscription.")]
+SubscriptionId = Annotated[str, Path(pattern=forms.ID, description="The subscription.")]
 Cursor = Annotated[str | None, Query(max_length=2048, description="The `next_cursor` of the page before.")]
 Limit = Annotated[int, Query(ge=1, le=100, description="The largest number of items.")]
 IdempotencyKey = Annotated[
     str | None,
     Header(
         alias="Idempotency-Key",
-        pattern=r"^[\x21-\x7e]{1,255}$",
+        pattern=forms.IDEMPOTENCY_KEY,
         description="For seven days, the same request of the same user or role with the same key gets the same answer.",
     ),
 ]
@@ -49,7 +49,7 @@ IfMatch = Annotated[
     str,
     Header(
         alias="If-Match",
-        pattern=r"^(\*|\"[\x21\x23-\x7e]{1,100}\"(, ?\"[\x21\x23-\x7e]{1,100}\"){0,9})$",
+        pattern=forms.IF_MATCH,
         description="The `ETag` of the subscription as the caller read it.",
     ),
 ]

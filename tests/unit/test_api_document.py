@@ -5,6 +5,7 @@ import re
 from typing import Any
 
 from scripts.openapi import JSON, PAGE, document, page
+from subscriptions_api import forms
 
 
 def test_the_documents_are_current() -> None:
@@ -49,3 +50,10 @@ def test_no_amount_is_a_number() -> None:
     found = list(amounts(document()))
     assert found
     assert not any('"number"' in json.dumps(each) or '"integer"' in json.dumps(each) for each in found)
+
+
+def test_each_pattern_has_a_sentence_for_the_caller() -> None:
+    """Every pattern of the document has a sentence that a caller is answered in place of the pattern."""
+    patterns = {json.loads(text) for text in re.findall(r'"pattern": ("(?:[^"\\]|\\.)*")', json.dumps(document()))}
+    assert patterns
+    assert patterns <= forms.SENTENCES.keys()
