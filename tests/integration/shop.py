@@ -150,6 +150,10 @@ class Shop:
         self.edit(subscriber, payment_method=saved)
         return saved
 
+    def detach_card(self, subscriber: Subscriber) -> None:
+        """Detach the customer's card at the gateway, as a person does in the dashboard."""
+        self._gateway.payment_methods.detach(subscriber.payment_method)
+
     def end_lease(self, subscriber: Subscriber) -> None:
         """End the lease of the subscription's renewals, as if an execution's 40 seconds had passed."""
         for item in self.ledger(subscriber):

@@ -4,13 +4,14 @@ import json
 import secrets
 import time
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
 import stripe
 import urllib3
 
-from tests.integration.shop import SUCCEEDED, Shop, Subscriber, assert_renewed_once, assert_untouched, wait_until
+from tests.integration.shop import SUCCEEDED, Shop, Subscriber, assert_renewed_once, assert_untouched, today, wait_until
 
 WANTS_3DS = "pm_card_authenticationRequired"
 SECONDS = 5
@@ -148,6 +149,18 @@ def test_a_lost_event_is_found_at_night(shop: Shop, secret: str) -> None:
     wait_until(lambda: _waiting(shop, shop.stack.outputs["GatewayEventsQueueUrl"]) == 0, seconds=30)
     assert_renewed_once(shop, subscriber, mails=2)
     shop.sandbox.send_events(_url(shop), secret)
+
+
+@pytest.mark.usefixtures("secret")
+def test_a_customer_whose_card_was_detached_is_asked_within_seconds(shop: Shop) -> None:
+    """A card is detached at the gateway three days before the renewal: the customer is asked for a new card, and
+    nothing is charged."""
+    subscriber = shop.subscribe(renewal_date=(today() + timedelta(days=3)).isoformat())
+    shop.detach_card(subscriber)
+    wait_until(lambda: shop.mails(subscriber))
+    [mail] = shop.mails(subscriber)
+    assert str(mail["Subject"]).startswith("Please update your card for Pro before")
+    assert shop.charges(subscriber) == []
 
 
 def test_events_that_fail_raise_an_alarm_until_they_are_brought_back(shop: Shop) -> None:
