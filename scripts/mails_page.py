@@ -93,6 +93,9 @@ def examples() -> Iterator[Example]:
     yield _reminder(
         "card_expires", "Reminder of a card", "Some days before a renewal that the card does not reach.", card
     )
+    detached = replace(card, is_detached=True)
+    when = "Some days before a renewal, when the card was detached at the gateway."
+    yield _reminder("card_detached", "Reminder of a detached card", when, detached)
     soft_decline = "When a payment was declined, and the same card will be tried again."
     yield _mail("payment_failed", "Payment failed", soft_decline, declined, soft)
     hard_decline = "When a payment was declined, and only another payment method can help."
