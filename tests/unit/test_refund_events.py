@@ -2,6 +2,7 @@
 and audit end in the same right state."""
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from decimal import Decimal
@@ -20,7 +21,7 @@ from renewals.gateway.refund_settlement import Settlement
 from renewals.ledger import refund_steps
 from tests.door import Door, forget_secrets
 from tests.fake_gateway import FakeGateway
-from tests.fakes import World
+from tests.fakes import Cut, World
 from tests.unit.test_audit import Auditor
 
 PERIOD = "2026-01-31"
@@ -491,3 +492,58 @@ def test_the_timeline_tells_of_a_refund_in_the_dashboard_and_its_failure(door: D
 def _texts(door: Door) -> list[str]:
     entries = timeline(door.world.row(), [door.world.items()[PERIOD]], [])
     return [entry.text for entry in entries]
+
+
+def test_an_end_of_a_process_at_any_call_loses_and_doubles_nothing(door: Door) -> None:
+    """The worker's or the workflow's process ends before or after any of its calls: the event comes back, and in the
+    end the refund is recorded once and told at most once; a mail that was being sent may stand as unknown."""
+    _renew(door)
+    _refund_elsewhere(door)
+    copies, events = door.world.copies(), [door.world.gateway.events[-1]]
+    for at in range(200):
+        cut = Door(copies(), door.now)
+        cut.world.gateway.events = events
+        cut.world.cuts.calls.clear()
+        cut.world.cuts.at = at
+        with suppress(Cut):
+            _post(cut)
+        whole, cut.world.cuts.at = cut.world.cuts.at is not None, None
+        _live(cut, 2)
+        [refund] = _period(cut).refunds.values()
+        assert (refund["refund_id"], refund["state"], cut.queue.dead) == ("re_1", "refunded", [])
+        state = _period(cut).mails["refunded_1"].state
+        assert state in ("sent", "unknown")
+        assert cut.world.ses.subjects().count("Refund for Pro: $5.00") <= 1
+        if whole:
+            assert at > 20
+            assert state == "sent"
+            return
+    pytest.fail("the event has more calls than the test cuts")
+
+
+def _interrupt(door: Door, at: int) -> None:
+    """Act on the next event of the queue at the moment `at` of the present work."""
+    door.world.cuts.at, door.world.cuts.happens = at, lambda _: door.work()
+
+
+def test_two_events_of_a_refund_at_work_at_once_tell_once(door: Door) -> None:
+    """The second copy of an event is acted on at any moment of the first copy's work: the refund is recorded once and
+    told once."""
+    _renew(door)
+    _refund_elsewhere(door)
+    copies, event = door.world.copies(), door.world.gateway.events[-1]
+    for at in range(200):
+        both = Door(copies(), door.now)
+        assert (both.post(event), both.post(event)) == (200, 200)
+        both.world.cuts.calls.clear()
+        _interrupt(both, at)
+        both.work()
+        whole, both.world.cuts.at = both.world.cuts.at is not None, None
+        _live(both, 2)
+        assert [each["refund_id"] for each in _period(both).refunds.values()] == ["re_1"]
+        assert both.world.ses.subjects().count("Refund for Pro: $5.00") == 1
+        assert (both.queue.hidden, both.queue.dead) == (0, [])
+        if whole:
+            assert at > 20
+            return
+    pytest.fail("the event has more calls than the test interrupts")
