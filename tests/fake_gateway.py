@@ -197,6 +197,11 @@ class FakeGateway:
         with self._call("dispute"):
             return self.disputes.get(dispute_id)
 
+    def disputed_between(self, since: datetime, until: datetime) -> Iterator[GatewayDispute]:
+        with self._call("disputed_between"):
+            made = [each for each in self.disputes.values() if each.id.startswith("dp_") and since <= each.at < until]
+            yield from sorted(made, key=lambda each: each.at, reverse=True)
+
     def contest(
         self, payment_id: str, status: DisputeStatus = DisputeStatus.NEEDS_RESPONSE, amount: int | None = None
     ) -> str:

@@ -20,6 +20,8 @@ _CALLS = (
     ("Charges, read", "GET", "/v1/charges?limit=1"),
     ("PaymentMethods, read", "GET", "/v1/payment_methods/pm_preflight"),
     ("Customers, read", "GET", "/v1/customers/cus_preflight"),
+    ("Disputes, read", "GET", "/v1/disputes/dp_preflight"),
+    ("Radar early fraud warnings, read", "GET", "/v1/radar/early_fraud_warnings/issfr_preflight"),
     ("Events, read", "GET", "/v1/events?limit=1"),
 )
 

@@ -14,6 +14,9 @@ still fail for thirty days, and only the gateway knows about a refund that a per
 audit does not change the ledger. If the refunds of a period differ, the audit sends the period to the queue; the
 workflow records the gateway's refunds, and tells the customer.
 
+After the refunds, the audit reads the disputes that were opened in the last months: the ledger must have each step of
+each dispute. Early fraud warnings move no money, and are not compared.
+
 A due subscription that was not renewed has no charge, and comparing charges does not find such a subscription. The
 audit therefore also looks at all subscriptions, and counts the renewals that are overdue at the moment of the audit,
 whichever days the audit covers.
@@ -34,17 +37,19 @@ from typing import TYPE_CHECKING, Any
 
 from renewal_audit import ledger_items, receipts
 from renewal_audit.compare import Compared
-from renewal_audit.findings import Count, Found
+from renewal_audit.disputed import compare_dispute
+from renewal_audit.findings import Count, Difference, Found
 from renewal_audit.keys import Key, is_of, is_ours, key_in, key_of
 from renewal_audit.overdue import compare_due
 from renewal_audit.overlaps import is_paid_again, overlapping, overlaps_within, reaches_no_further, says_paid
 from renewal_audit.report import Report, ReportPart, Reports
 from renewals.domain import refunds, spans
+from renewals.domain.disputes import GatewayDispute
 from renewals.domain.errors import BadRow
 from renewals.domain.item_values import text
 from renewals.domain.payment import GatewayRefund, PaymentState
 from renewals.domain.subscription import Subscription, has_ended, parse
-from renewals.gateway.port import Charged, Gateway, GatewayRefused
+from renewals.gateway.port import Charged, Gateway, GatewayRefused, GatewayUnauthorized
 from renewals.ledger.steps import Row
 from renewals.ledger.table import Ledger
 from renewals.runtime import dynamodb
@@ -64,6 +69,10 @@ covers the day of the charge, and finds the payment recorded."""
 REFUND_DAYS = refunds.WATCHED.days
 """The audit reads the refunds of at least this many days. An audit of more days reads the refunds of all its days.
 https://docs.stripe.com/refunds#failed-refunds"""
+
+DISPUTE_DAYS = 120
+"""The audit reads the disputes that were opened in at least this many days: a bank decides within two to three months
+(https://docs.stripe.com/disputes/how-disputes-work)."""
 
 ENOUGH_SECONDS = 120
 """A run with less time left than this writes its part and hands on the rest."""
@@ -150,6 +159,9 @@ class Audit:
         if part.refunds_before is not None:
             yield from self._over_refunds(part, datetime.fromisoformat(part.refunds_before), found)
             part = replace(part, refunds_before=None)
+        if part.disputes_before is not None:
+            yield from self._over_disputes(part, datetime.fromisoformat(part.disputes_before), found)
+            part = replace(part, disputes_before=None)
         yield from self._over_rows(part, found)
 
     # Charges
@@ -300,6 +312,29 @@ class Audit:
             self.settle(found.unsettled)
             found.unsettled = {}
 
+    # Disputes
+
+    def _over_disputes(self, part: ReportPart, before: datetime, found: Found) -> Iterator[ReportPart]:
+        since = min(_midnight(part.first), _midnight(part.last) - timedelta(days=DISPUTE_DAYS - 1))
+        gathered: list[GatewayDispute] = []
+        try:
+            for at, together in groupby(self.gateway.disputed_between(since, before), key=_moment):
+                gathered += (each for each in together if is_ours(each, self.deployment))
+                if len(gathered) >= _TOGETHER:
+                    self._compare_disputes(gathered, found)
+                    gathered = []
+                    yield replace(part, disputes_before=at.isoformat())
+        except GatewayUnauthorized:
+            # A restricted key of an earlier version may not read disputes: the audit goes on with everything else.
+            found.differs(Difference.DISPUTE_UNKNOWN, ("", ""), "", "the gateway's key may not read disputes")
+        self._compare_disputes(gathered, found)
+        yield replace(part, disputes_before=None)
+
+    def _compare_disputes(self, gathered: list[GatewayDispute], found: Found) -> None:
+        items = self._items(set(map(key_of, gathered)))
+        for dispute in gathered:
+            compare_dispute(dispute, items, self.now, found)
+
     # Subscriptions
 
     def _over_rows(self, part: ReportPart, found: Found) -> Iterator[ReportPart | None]:
@@ -356,7 +391,7 @@ class Audit:
 def whole(first: str, last: str) -> ReportPart:
     """Return the part for a whole audit. first, last: the days, YYYY-MM-DD, both included."""
     before = (_midnight(last) + timedelta(days=1)).isoformat()
-    return ReportPart(first, last, before, refunds_before=before)
+    return ReportPart(first, last, before, refunds_before=before, disputes_before=before)
 
 
 def latest(today: date) -> ReportPart:
@@ -364,7 +399,7 @@ def latest(today: date) -> ReportPart:
     return whole((today - timedelta(days=DAYS)).isoformat(), (today - timedelta(days=1)).isoformat())
 
 
-def _moment(each: Charged | GatewayRefund | _Entry) -> datetime:
+def _moment(each: Charged | GatewayRefund | GatewayDispute | _Entry) -> datetime:
     return each.at
 
 

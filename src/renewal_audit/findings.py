@@ -32,6 +32,9 @@ class Difference(StrEnum):
     """The ledger has a refund as made, and the refund failed at the gateway or does not exist there."""
     REFUND_UNANSWERED = "refund_unanswered"
     """A refund was requested a day ago or earlier, and the gateway's answer is unknown."""
+    DISPUTE_UNKNOWN = "dispute_unknown"
+    """The gateway has a dispute of a payment of ours, and the ledger lacks the dispute or the dispute's latest step. Or
+    the gateway's key may not read disputes."""
     RECEIPT_MISSING = "receipt_missing"
     """The bucket has no receipt under the key in the ledger."""
     RECEIPT_ALTERED = "receipt_altered"
@@ -48,6 +51,7 @@ class Count(StrEnum):
     """Periods that were charged, were passed over, or are due by the row of the subscription."""
     CHARGED = "charged"
     REFUNDED = "refunded"
+    DISPUTED = "disputed"
     RECEIPTED = "receipted"
     MAILED = "mailed"
     DECLINED = "declined"

@@ -1,7 +1,8 @@
-"""The period to which an item of the ledger, a charge or a refund belongs. Pure."""
+"""The period to which an item of the ledger, a charge, a refund or a dispute belongs. Pure."""
 
 from collections.abc import Mapping
 
+from renewals.domain.disputes import GatewayDispute
 from renewals.domain.item_values import Item, text
 from renewals.domain.payment import GatewayRefund
 from renewals.gateway.port import Charged, is_of_deployment
@@ -15,15 +16,15 @@ def key_in(item: Item) -> Key:
     return text(item, "subscription_id"), text(item, "renewal_date")
 
 
-def key_of(of: Charged | GatewayRefund) -> Key:
-    """Return the period of a charge of ours, or of the refunded payment."""
+def key_of(of: Charged | GatewayRefund | GatewayDispute) -> Key:
+    """Return the period of a charge of ours, or of the refunded or disputed payment."""
     metadata = _metadata(of)
     return metadata["subscription_id"], metadata["renewal_date"]
 
 
-def is_ours(of: Charged | GatewayRefund, deployment: str) -> bool:
-    """Whether the metadata of the charge, or of the refunded payment, name a subscription and a period of this
-    deployment."""
+def is_ours(of: Charged | GatewayRefund | GatewayDispute, deployment: str) -> bool:
+    """Whether the metadata of the charge, or of the refunded or disputed payment, name a subscription and a period of
+    this deployment."""
     metadata = _metadata(of)
     named = bool(metadata.get("subscription_id") and metadata.get("renewal_date"))
     return named and is_of_deployment(metadata, deployment)
@@ -34,5 +35,5 @@ def is_of(item: Item, charge: Charged) -> bool:
     return charge.succeeded and "paid_at" in item and item.get("payment_id") == charge.payment_id
 
 
-def _metadata(of: Charged | GatewayRefund) -> Mapping[str, str]:
-    return of.payment_metadata if isinstance(of, GatewayRefund) else of.metadata
+def _metadata(of: Charged | GatewayRefund | GatewayDispute) -> Mapping[str, str]:
+    return of.metadata if isinstance(of, Charged) else of.payment_metadata

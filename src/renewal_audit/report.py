@@ -42,6 +42,7 @@ class ReportPart:
         after_row: the key of the last subscription already looked at.
         refunds_before: like charges_before, for refunds. Also None in parts of earlier versions, which audited no
             refunds.
+        disputes_before: like refunds_before, for disputes.
     """
 
     first: str
@@ -49,6 +50,7 @@ class ReportPart:
     charges_before: str | None
     after_row: dict[str, AttributeValueTypeDef] | None = None
     refunds_before: str | None = None
+    disputes_before: str | None = None
 
 
 class Begins(TypedDict):
@@ -59,6 +61,7 @@ class Begins(TypedDict):
     charges_before: str | None
     after_row: NotRequired[dict[str, AttributeValueTypeDef] | None]
     refunds_before: NotRequired[str | None]
+    disputes_before: NotRequired[str | None]
 
 
 class _Written(TypedDict):

@@ -132,6 +132,10 @@ def test_each_kind_is_found_and_told(shop: Shop) -> None:
     unanswered = {"refund_1": refund | {"state": "claimed"}}
     edit_ledger(shop, planted["refund_unanswered"], refunds=unanswered, touched_at=long_ago)
 
+    planted["dispute_unknown"] = renewed(shop)
+    [item] = shop.ledger(planted["dispute_unknown"])
+    shop.sandbox.dispute(item["payment_id"])
+
     planted["receipt_missing"] = renewed(shop)
     [key] = shop.receipts(planted["receipt_missing"])
     shop.s3.delete_object(Bucket=shop.bucket, Key=key)

@@ -20,11 +20,14 @@ from renewal_audit.audit import Audit, latest, whole
 from renewal_audit.findings import Difference
 from renewal_audit.ledger_items import passed_over
 from renewal_audit.report import ReportPart
+from renewals.domain import disputes
+from renewals.domain.disputes import DisputeStatus
 from renewals.domain.errors import BadEvent, Throttled
 from renewals.domain.item_values import storable
 from renewals.domain.payment import GatewayRefundState, Payment, PaymentState
 from renewals.domain.request import RenewalRequest
 from renewals.gateway.port import Charged
+from renewals.ledger.dispute_steps import record_dispute
 from renewals.runtime import clock
 from tests.fakes import NOON, Cut, World
 from tests.shares import share
@@ -339,6 +342,48 @@ def _refund_of_the_version_before(auditor: Auditor) -> None:
     auditor.change("sub_planted", touched_at=storable(NIGHT - timedelta(days=1)))
 
 
+def _dispute_that_nobody_heard_of(auditor: Auditor) -> None:
+    auditor.renew("planted")
+    auditor.world.gateway.contest(auditor.item("sub_planted")["payment_id"])
+
+
+def _dispute_of_a_payment_of_months_ago(auditor: Auditor) -> None:
+    auditor.renew("planted", now=NOON - timedelta(days=100), renewal_date="2025-10-23", interval="year")
+    auditor.world.gateway.now = NOON - timedelta(days=90)
+    auditor.world.gateway.contest(auditor.item("sub_planted", "2025-10-23")["payment_id"])
+
+
+def _record_dispute(auditor: Auditor, name: str) -> None:
+    period = auditor.world.ledger.get("sub_planted", "2026-01-31")
+    assert period is not None
+    record = disputes.seen(period, auditor.world.gateway.disputes[name], auditor.now)
+    assert record is not None
+    auditor.world.ledger.apply(record_dispute(period, name, record, auditor.now))
+
+
+def _dispute_that_was_lost_unheard(auditor: Auditor) -> None:
+    _dispute_that_nobody_heard_of(auditor)
+    _record_dispute(auditor, "dp_1")
+    auditor.world.gateway.dispute_becomes("dp_1", DisputeStatus.LOST)
+
+
+def _dispute_whose_money_was_taken_unheard(auditor: Auditor) -> None:
+    _dispute_that_nobody_heard_of(auditor)
+    _record_dispute(auditor, "dp_1")
+    auditor.world.gateway.withdraw("dp_1")
+
+
+def _dispute_of_a_second_payment(auditor: Auditor) -> None:
+    _dispute_that_nobody_heard_of(auditor)
+    found = auditor.world.gateway.disputes["dp_1"]
+    auditor.world.gateway.disputes["dp_1"] = replace(found, payment_id="pi_9")
+
+
+def _dispute_of_an_item_written_by_hand(auditor: Auditor) -> None:
+    _dispute_that_nobody_heard_of(auditor)
+    auditor.change("sub_planted", disputes={"dp_1": "contested"})
+
+
 PLANTED: dict[Callable[[Auditor], None], list[tuple[str, str]]] = {
     _overdue: [("missed", "2026-01-30")],
     _claimed_and_left: [("missed", "2026-01-31")],
@@ -364,6 +409,12 @@ PLANTED: dict[Callable[[Auditor], None], list[tuple[str, str]]] = {
     _refund_that_failed: [("refund_failed", "2026-01-31")],
     _refund_of_nobody: [("refund_failed", "2026-01-31")],
     _refund_of_the_version_before: [("refund_unanswered", "2026-01-31")],
+    _dispute_that_nobody_heard_of: [("dispute_unknown", "2026-01-31")],
+    _dispute_of_a_payment_of_months_ago: [("dispute_unknown", "2025-10-23")],
+    _dispute_that_was_lost_unheard: [("dispute_unknown", "2026-01-31")],
+    _dispute_whose_money_was_taken_unheard: [("dispute_unknown", "2026-01-31")],
+    _dispute_of_a_second_payment: [("dispute_unknown", "2026-01-31")],
+    _dispute_of_an_item_written_by_hand: [("dispute_unknown", "2026-01-31")],
     _receipt_gone: [("receipt_missing", "2026-01-31")],
     _receipt_replaced: [("receipt_altered", "2026-01-31")],
     _receipt_stored_by_somebody: [("receipt_altered", "2026-01-31")],
@@ -711,7 +762,9 @@ def test_the_nightly_audit_is_of_the_last_three_complete_days() -> None:
     """The nightly audit leaves out today, which is not over, and takes the three days before; days are days of UTC, as
     the gateway's clock is."""
     before = "2026-03-01T00:00:00+00:00"
-    assert latest(date(2026, 3, 1)) == ReportPart("2026-02-26", "2026-02-28", before, refunds_before=before)
+    assert latest(date(2026, 3, 1)) == ReportPart(
+        "2026-02-26", "2026-02-28", before, refunds_before=before, disputes_before=before
+    )
 
 
 def test_a_year_with_one_charge_is_read_in_few_calls(auditor: Auditor) -> None:
@@ -890,3 +943,52 @@ def test_memory_stays_flat_and_calls_are_few(least: int, most: int, monkeypatch:
     assert (few, many) == (least, most)
     assert calls / many < 1 + 3 / 25
     assert much < 1.2 * little
+
+
+# --- disputes -------------------------------------------------------------------------------------------------------
+
+
+def test_a_dispute_that_the_ledger_has_is_no_difference(auditor: Auditor) -> None:
+    """A recorded dispute is counted, and named again only after a further step at the gateway. A warning of fraud, and
+    the dispute of a payment of another deployment or system, are no difference."""
+    _dispute_that_nobody_heard_of(auditor)
+    _record_dispute(auditor, "dp_1")
+    gateway = auditor.world.gateway
+    gateway.warn_of_fraud("pi_1")
+    gateway.contest("pi_1")
+    foreign = dict(gateway.disputes["dp_3"].payment_metadata) | {"deployment": "copy-prod"}
+    gateway.disputes["dp_3"] = replace(gateway.disputes["dp_3"], payment_metadata=foreign)
+    gateway.contest("pi_1")
+    gateway.disputes["dp_4"] = replace(gateway.disputes["dp_4"], payment_metadata={})
+    report = auditor.audit()
+    assert (report["counts"]["disputed"], sum(report["differences"].values())) == (1, 0)
+
+
+def test_a_dispute_of_a_second_payment_says_so(auditor: Auditor) -> None:
+    """The disputed payment is not the ledger's payment of the period: the difference says that the ledger has no such
+    payment."""
+    _dispute_of_a_second_payment(auditor)
+    (told,) = auditor.audit()["listed"]
+    assert told["detail"] == "dp_1 is needs_response: the ledger has no such payment"
+
+
+def test_a_key_that_may_not_read_disputes_stops_no_audit(auditor: Auditor) -> None:
+    """A restricted key of an earlier version has no permission to read disputes: the audit names the lack, and compares
+    everything else."""
+    _refunded_elsewhere(auditor)
+    auditor.world.gateway.turned_away.add("disputed_between")
+    report = auditor.audit()
+    assert {kind: n for kind, n in report["differences"].items() if n} == {"refund_unknown": 1, "dispute_unknown": 1}
+    assert {"kind": "dispute_unknown", "detail": "the gateway's key may not read disputes"} in report["listed"]
+
+
+def test_a_thousand_disputes_are_compared_in_parts(auditor: Auditor) -> None:
+    """Disputes are compared in parts as time allows, and none is named twice or left out."""
+    auditor.renew("planted")
+    for second in range(900):
+        auditor.world.gateway.now = NOON + timedelta(seconds=second)
+        auditor.world.gateway.contest("pi_1")
+    auditor.seconds = [PLENTY, PLENTY, 1.0, 1.0, 1.0]
+    report = auditor.audit()
+    assert (report["differences"]["dispute_unknown"], report["counts"]["disputed"]) == (900, 900)
+    assert auditor.runs > 1

@@ -265,6 +265,8 @@ def test_a_key_that_may_everything(preflight: Any, gateway: Gateway) -> None:
         ("payment_intents.list", "PaymentIntents, read"),
         ("refunds.create", "Refunds, write"),
         ("refunds.retrieve", "Refunds, read"),
+        ("disputes.retrieve", "Disputes, read"),
+        ("radar.early_fraud_warnings.retrieve", "Radar early fraud warnings, read"),
         ("charges.list", "Charges, read"),
         ("payment_methods.retrieve", "PaymentMethods, read"),
         ("customers.retrieve", "Customers, read"),

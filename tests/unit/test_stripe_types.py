@@ -185,7 +185,7 @@ class Stripe:
         path = url.partition("?")[0].partition("/v1/")[2]
         if not self.asked:
             self.asked = True
-            if path in ("payment_intents", "charges", "refunds", "events") and method == "get":
+            if path in ("payment_intents", "charges", "refunds", "disputes", "events") and method == "get":
                 return _page(self.answer), 200, headers
             return self.answer.text, self.answer.status, headers
         of_card = path.startswith("payment_methods")
@@ -207,6 +207,7 @@ OPERATIONS: dict[str, tuple[Callable[[StripeGateway], Any], list[str]]] = {
     "refunds_of": (lambda g: g.refunds_of("pi_1"), ["refund"]),
     "refunded_between": (lambda g: list(g.refunded_between(SINCE, SINCE)), ["refund", "refund_expanded"]),
     "dispute": (lambda g: g.dispute("dp_1"), ["dispute", "refused"]),
+    "disputed_between": (lambda g: list(g.disputed_between(SINCE, SINCE)), ["dispute"]),
     "fraud_warning": (lambda g: g.dispute("issfr_1"), ["fraud_warning", "refused"]),
     "find_events": (lambda g: g.find_events(SEARCH), ["event"]),
     "card": (lambda g: g.card("pm_1"), ["card", "refused"]),

@@ -240,6 +240,11 @@ class Gateway(Protocol):
         """Return a page of the account's events, at most a hundred. The gateway lists an event for thirty days."""
         ...
 
+    def disputed_between(self, since: datetime, until: datetime) -> Iterator[GatewayDispute]:
+        """Iterate over the whole account's disputes opened at `since` or later, and before `until`, newest first.
+        Early fraud warnings are left out."""
+        ...
+
     def card(self, payment_method: str) -> GatewayCard | None:
         """Return the card in its current state, because banks replace expiring cards without notice. None if the
         payment method is gone, or is not a card."""

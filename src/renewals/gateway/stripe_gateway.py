@@ -261,7 +261,11 @@ class StripeGateway:
         page = self._page("find_events", self._client.v1.events.list, asked)
         return answers.found_events(page)
 
-    def _between[T: (stripe.Charge, stripe.Refund)](
+    def disputed_between(self, since: datetime, until: datetime) -> Iterator[GatewayDispute]:
+        listed = self._between("disputes", self._v1.disputes.list, since, until, expand=["data.payment_intent"])
+        yield from map(answers.dispute, listed)
+
+    def _between[T: (stripe.Charge, stripe.Refund, stripe.Dispute)](
         self,
         operation: str,
         listed: Callable[[Any], stripe.ListObject[T]],
@@ -282,7 +286,7 @@ class StripeGateway:
                 return
             asked["starting_after"] = page.data[-1].id
 
-    def _page[T: (stripe.Charge, stripe.Refund, stripe.Event)](
+    def _page[T: (stripe.Charge, stripe.Refund, stripe.Event, stripe.Dispute)](
         self, operation: str, listed: Callable[[Any], stripe.ListObject[T]], asked: Mapping[str, object]
     ) -> stripe.ListObject[T]:
         """Return one page. The SDK's own paging would give up a whole list for a single 429."""
