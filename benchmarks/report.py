@@ -102,7 +102,9 @@ these, nothing grows.
 
 ## Start-up
 
-From the start of a process to the first call of AWS, with tracing, from the built artifacts laid out as on Lambda.
+From the start of a process to the first call of AWS, with tracing, from the built artifacts laid out as on Lambda. A
+function without processor time was counted later than the other functions, on a machine with other work: instructions
+repeat on any machine, and times do not.
 
 {start_up}
 
@@ -210,8 +212,8 @@ def _starts(starts: dict[str, Any]) -> Iterable[Sequence[str]]:
         yield (
             f"`{name}`",
             millions,
-            f"{start['cpu_ms']:.0f}",
-            f"{start['cpu_ms'] / bare:.1f}",
+            "" if start["cpu_ms"] is None else f"{start['cpu_ms']:.0f}",
+            "" if start["cpu_ms"] is None else f"{start['cpu_ms'] / bare:.1f}",
             str(start["files"] or ""),
         )
 

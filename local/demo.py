@@ -51,6 +51,7 @@ class Story:
         forged: whether the webhook is signed with a wrong key.
         hostile: the fault of the gateway at the confirmation of the payment; local.gateway.hostile lists the faults.
         confirmed: whether the customer confirms the payment at the bank when the ledger says action_required.
+        disputed: whether the customer contests the payment at the bank as soon as the receipt was mailed.
         ends: the status that the ledger must show at the end; None if the story must cause no renewal.
     """
 
@@ -64,6 +65,7 @@ class Story:
     forged: bool = False
     hostile: str | None = None
     confirmed: bool = False
+    disputed: bool = False
     ends: str | None = "done"
 
     @property
@@ -80,6 +82,8 @@ class Story:
             told |= {"renewal.failed", "subscription.past_due"}
         if self.ends == "done":
             told |= {"renewal.paid"} | ({"subscription.recovered"} if self.confirmed else set())
+        if self.disputed:
+            told |= {"renewal.disputed", "subscription.cancel_scheduled"}
         return told
 
     @property
@@ -100,6 +104,7 @@ STORIES = [
         card="pm_card_authenticationRequired", ends="action_required",
     ),
     Story("confirmed at bank", "Uwe Pin", "39.00", "EUR", card="pm_card_authenticationRequired", confirmed=True),
+    Story("a dispute", "Dora Back", "24.00", "EUR", disputed=True),
     Story("delivered 5 times", "Max Repeat", "99.00", "USD", deliveries=5),
     Story("a forged webhook", "Mallory Forge", "0.01", "USD", forged=True, ends=None),
     Story("charged, hung up", "Ida Drop", "19.00", "GBP", hostile="drop_after"),
@@ -122,6 +127,7 @@ class Shop:
         self.customers: dict[str, str] = {}
         self.confirmed_at: dict[str, float] = {}
         self.settled_at: dict[str, float] = {}
+        self._disputed: set[str] = set()
 
     @cache  # noqa: B019  (a run has a single shop)
     def _s3(self) -> Any:
@@ -188,6 +194,13 @@ class Shop:
             self.sandbox.authenticate(renewal["payment_id"])
         if renewal.get("status") == "done":
             self.settled_at.setdefault(story.id, time.monotonic())
+            self._contest(story, renewal["payment_id"])
+
+    def _contest(self, story: Story, payment: str) -> None:
+        """Let the customer contest the payment at the bank, once."""
+        if story.disputed and story.id not in self._disputed:
+            self._disputed.add(story.id)
+            self.sandbox.dispute(payment)
 
     def charges(self, story: Story) -> list[dict[str, Any]]:
         return self.sandbox.charges(customer=self.customers[story.id], status="succeeded")
@@ -223,7 +236,9 @@ def disagreements(shop: Shop, story: Story) -> list[str]:
     paid = story.ends == "done"
     heard = [event["type"] for event in shop.events(story)]
     expectations = {
-        f"the application heard {', '.join(heard)}": sorted(heard) == sorted(story.told),
+        # A dispute tells each of its steps.
+        f"the application heard {', '.join(heard)}": set(heard) == story.told
+        and (story.disputed or len(heard) == len(story.told)),
         f"the ledger says {str(renewal.get('status')).replace('_', ' ')}": renewal.get("status") == story.ends,
         f"{len(charges)} charges": len(charges) == int(paid),
         f"{len(receipts)} receipts": len(receipts) == int(paid),
@@ -275,8 +290,12 @@ def _at_rest(shop: Shop, story: Story) -> bool:
     renewal = shop.renewal(story)
     told = all(mail["state"] != "sending" for mail in renewal.get("mails", {}).values()) and renewal.get("mails")
     settled = _SETTLED - {"action_required"} if story.confirmed else _SETTLED
-    is_told = bool(told) and len(shop.mails(story)) > story.confirmed and len(shop.events(story)) >= len(story.told)
+    is_told = bool(told) and len(shop.mails(story)) > story.confirmed and _types(shop, story) >= story.told
     return renewal.get("status") in settled and is_told
+
+
+def _types(shop: Shop, story: Story) -> set[str]:
+    return {event["type"] for event in shop.events(story)}
 
 
 _MAILS = {"receipt": "receipt", "payment": "payment failed", "action": "please confirm"}
@@ -308,7 +327,7 @@ def _heard(event: Event) -> None:
     told = [f"{data[name]}" for name in ("amount", "currency", "reason", "status") if data.get(name)]
     until = event["entitled_until"]
     told += [f"entitled until {until}"] if until and event["type"] == "renewal.paid" else []
-    line = f"  your application heard {event['type']:<24} {event['subscription_id']:<23} {' '.join(told)}"
+    line = f"  your application heard {event['type']:<29} {event['subscription_id']:<23} {' '.join(told)}"
     console.print(line, soft_wrap=True)
 
 
@@ -346,6 +365,9 @@ def run(stack: Stack, application: Receiver) -> int:
         if story_id in shop.settled_at:
             seconds = shop.settled_at[story_id] - confirmed_at
             console.print(f"{story_id}: receipted and mailed {seconds:.1f} s after the customer confirmed at the bank")
+    for story in (each for each in STORIES if each.disputed):
+        end = shop.row(story).get("cancel_at", "no day")
+        console.print(f"{story.id}: the customer contested the payment at the bank, and the subscription ends on {end}")
     if not faults:
         console.print(
             f"[green]✓[/green] gateway, ledger, receipts and mails agree: {sum(len(shop.charges(s)) for s in STORIES)} "

@@ -5,6 +5,8 @@
     life        the days, one after the other
     expected    the charges that must happen, computed independently of the product
     evidence    compares charges, ledger, receipts, mails and rows with the expected charges
+    application the team's application, which hears events and is down on some days
+    news        compares the heard events with the expected charges
     report      the table and the picture
 
 The simulation deploys the same functions, workflow, queue and template as `make up`. Only time passes faster. Every

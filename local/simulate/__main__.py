@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from local.commands import say_wrong
 from local.gateway_events import send_events
 from local.progress import console, step
+from local.receiver import Receiver
 from local.simulate.evidence import Verdict, verdict
 from local.simulate.life import live
 from local.simulate.report import plot, table
@@ -40,7 +41,7 @@ def simulated(story: Story, shop: Shop) -> Verdict:
             progress.update(bar, description=_shown(day), advance=1)
 
         live(story, shop, day_is_over)
-    with step("compare gateway, ledger, receipts and mails with the expected charges"):
+    with step("compare gateway, ledger, receipts, mails and events with the expected charges"):
         return verdict(story, shop)
 
 
@@ -62,9 +63,10 @@ def _story() -> Story:
 def main() -> None:
     try:
         story = _story()
-        with Stack(free_port(), Environment=ENVIRONMENT) as stack:
+        receiver = Receiver(free_port())
+        with receiver, Stack(free_port(), Environment=ENVIRONMENT, EventsUrl=receiver.url) as stack:
             send_events(stack, "in_order", "doubled", "shuffled", "late", "never", seconds=_LATEST, seed=story.seed)
-            shop = Shop(stack)
+            shop = Shop(stack, receiver)
             found = simulated(story, shop)
             events = shop.sandbox.deliveries()["drawn"]
     except StackError as problem:
@@ -77,6 +79,7 @@ def main() -> None:
     console.print(table(found))
     modes = ", ".join(f"{count} {mode.replace('_', ' ')}" for mode, count in sorted(events.items()))
     console.print(f"Events of the gateway by their way to the stack: {modes}")
+    console.print(f"Days on which the application was down: {len(story.silent)}")
     console.print(f"Renewals, declines and recoveries over time: {picture.relative_to(ROOT)}")
     for fault in found.faults[:_MOST_FAULTS_SHOWN]:
         say_wrong(str(fault))
@@ -86,7 +89,7 @@ def main() -> None:
         settings = f"DAYS={story.days} SUBSCRIPTIONS={story.subscriptions} SEED={story.seed}"
         sys.exit(f"To repeat: make simulate {settings}\nLogs and mails: {stack.folder.relative_to(ROOT)}/")
     shutil.rmtree(stack.folder)
-    console.print("[green]✓[/green] gateway, ledger, receipts and mails match the expected charges")
+    console.print("[green]✓[/green] gateway, ledger, receipts, mails and events match the expected charges")
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from typing import Any
 from boto3.dynamodb.types import TypeDeserializer
 
 from local.simulate.expected import Charged, Expected, Fault, expected
+from local.simulate.news import misheard
 from local.simulate.shop import Refunded, Shop
 from local.simulate.story import Killed, Story, Subscriber, Vanished
 
@@ -46,6 +47,10 @@ class Verdict:
             address.
         unmailed: the number of receipts with status mail_failed, because the address was never corrected.
         refunded: the number of refunds made in the gateway's dashboard.
+        refunds_failed: the number of such refunds that failed later.
+        heard: the number of events that the application heard.
+        heard_again: the number of events that the application heard more than once.
+        in_vain: the number of posts while the application was down.
     """
 
     results: dict[str, Expected]
@@ -57,6 +62,10 @@ class Verdict:
     corrected: int
     unmailed: int
     refunded: int
+    refunds_failed: int
+    heard: int
+    heard_again: int
+    in_vain: int
 
 
 def verdict(story: Story, shop: Shop) -> Verdict:
@@ -79,6 +88,7 @@ def verdict(story: Story, shop: Shop) -> Verdict:
         faults += _unwarned(subscriber, result, got)
         faults += _refund_faults(subscriber, shop.refunds.get(subscriber.id, []), items, got)
         counts["refunded"] += len(shop.refunds.get(subscriber.id, []))
+        counts["refunds_failed"] += sum(made.failed for made in shop.refunds.get(subscriber.id, []))
         for period, charged in result.charged.items():
             for charge in charged:
                 key = f"receipts/{subscriber.customer_id}/{subscriber.id}/{charge.payment}.pdf"
@@ -88,8 +98,29 @@ def verdict(story: Story, shop: Shop) -> Verdict:
                 counts["receipted"] += 1
                 faults += _receipt_faults(subscriber, story, charge, items.get(period, {}), receipts[key], got, counts)
     faults += _audit_faults(story, shop)
-    named = ("receipted", "mailed", "unknown", "returned", "corrected", "unmailed", "refunded")
+    if shop.application:
+        faults += _application_faults(story, shop, results)
+        receiver = shop.application.receiver
+        counts["heard"], counts["heard_again"] = len(receiver.times), sum(each > 1 for each in receiver.times.values())
+        counts["in_vain"] = receiver.refused
+    named = (
+        *("receipted", "mailed", "unknown", "returned", "corrected", "unmailed"),
+        *("refunded", "refunds_failed", "heard", "heard_again", "in_vain"),
+    )
     return Verdict(results, faults, **{name: counts[name] for name in named})
+
+
+def _application_faults(story: Story, shop: Shop, results: dict[str, Expected]) -> Iterator[Fault]:
+    """Yield a fault for everything that the application heard wrongly, or has not heard though it works again."""
+    if shop.application is None:
+        return
+    heard = shop.application.receiver.heard
+    for subscriber in story.subscribers:
+        yield from misheard(
+            subscriber, results[subscriber.id], shop.refunds.get(subscriber.id, []), heard.get(subscriber.id)
+        )
+    if left := shop.application.left():
+        yield Fault("not_told", "every subscription", None, f"{left} events wait for the application at the end")
 
 
 def _audit_faults(story: Story, shop: Shop) -> Iterator[Fault]:

@@ -53,8 +53,8 @@ class Fault:
     """A broken promise.
 
     kind: doubled, overlapping (a paid period reaches into another paid period), missed, wrong, no_receipt, no_mail,
-    doubled_mail, vain_mail (to an address whose earlier mail had bounced), or audit (reported by the product's own
-    audit).
+    doubled_mail, vain_mail (to an address whose earlier mail had bounced), audit (reported by the product's own
+    audit), or not_told (the team's application heard something wrong, or did not hear something).
     """
 
     kind: str

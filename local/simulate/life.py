@@ -15,7 +15,7 @@ def live(story: Story, shop: Shop, day_is_over: Callable[[date], None]) -> None:
 
 
 def _live(story: Story, shop: Shop, day: date) -> None:
-    shop.begin(day)
+    shop.begin(day, application_is_down=day in story.silent)
     webhooks = list(_act(story, shop, day))
     if story.is_turned_off_on(day):
         shop.send((subscriber, Webhooks(1)) for subscriber in story.caught(day))

@@ -22,6 +22,7 @@ BROKEN = {
     "doubled": "doubled", "overlapping": "overlapping", "missed": "missed", "wrong": "wrong",
     "no_receipt": "no receipt", "no_mail": "no mail", "doubled_mail": "doubled mails",
     "vain_mail": "mail to a bad address", "audit": "found by the audit",
+    "not_told": "not told",
 }  # fmt: skip
 """The table's names for the kinds of faults. The number of every kind must be zero."""
 
@@ -44,6 +45,10 @@ def table(verdict: Verdict) -> Table:
         "address corrected": verdict.corrected,
         "mail failed": verdict.unmailed,
         "refunded elsewhere": verdict.refunded,
+        "refund failed later": verdict.refunds_failed,
+        "events heard": verdict.heard,
+        "events heard again": verdict.heard_again,
+        "posted to a dead app": verdict.in_vain,
     }
     faults = Counter(fault.kind for fault in verdict.faults)
     shown = Table(box=SIMPLE_HEAD)

@@ -16,6 +16,8 @@ import urllib3
 
 from local.cuts import Cuts, Moment
 from local.gateway import Sandbox, official_client
+from local.receiver import Receiver
+from local.simulate.application import Application
 from local.simulate.story import (
     Action,
     Cancel,
@@ -75,9 +77,10 @@ class Shop:
         customers: the subscription's id, by the gateway's id of the customer.
         returned: the day of the bounce, by the message id from SES.
         refunds: the refunds of every subscription, oldest first.
+        application: hears the events; None if the stack posts events nowhere.
     """
 
-    def __init__(self, stack: Stack) -> None:
+    def __init__(self, stack: Stack, receiver: Receiver | None = None) -> None:
         self.stack = stack
         self.customers: dict[str, str] = {}
         self.returned: dict[str, date] = {}
@@ -106,16 +109,21 @@ class Shop:
         for schedule in scheduler.list_schedules()["Schedules"]:
             scheduler.delete_schedule(Name=schedule["Name"])
         self._time.scale_waits_of_workflows(0.01)
+        self.application = Application(stack, receiver, self.until_all_is_done) if receiver else None
 
     # Time
 
-    def begin(self, day: date) -> None:
+    def begin(self, day: date, *, application_is_down: bool = False) -> None:
         """Start a day at the gateway and for every subscription, and run the pending retries."""
+        if self.application:
+            self.application.receiver.is_down = application_is_down
         self.sandbox.set_clock(datetime.combine(day, time(12), UTC).timestamp())
         updates = [self._lives_on(identity, day) for identity in self._gateway_ids]
         for some in batched(updates, _TRANSACTION, strict=False):
             self._dynamodb.transact_write_items(TransactItems=list(some))
         self.later_tries()
+        if self.application:
+            self.application.later_tries()
 
     def later_tries(self) -> None:
         """Run the retries that wait in the queue. A sweep adds no message for a renewal with a waiting retry."""

@@ -291,6 +291,18 @@ class Story:
             day = first + timedelta(days=length + pause)
 
     @cached_property
+    def silent(self) -> frozenset[date]:
+        """The days on which the team's application is down and hears nothing: two to four in a row every few weeks,
+        none at the end.
+        """
+        random, silent, day = _drawn_from(self.seed, "application"), set[date](), FIRST_DAY + timedelta(days=6)
+        while day < self.calm_from - timedelta(days=4):
+            length = random.randint(2, 4)
+            silent |= {day + timedelta(days=n) for n in range(length)}
+            day += timedelta(days=length + random.randint(15, 35))
+        return frozenset(silent)
+
+    @cached_property
     def stopped(self) -> frozenset[date]:
         """The days without charges, and the days on which the delayed renewals are caught up."""
         return frozenset(day + timedelta(days=n) for day in self.down | self.off for n in (0, 1))
