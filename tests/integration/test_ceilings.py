@@ -13,12 +13,15 @@ from local.stack import Stack
 INSTRUCTIONS = {
     "webhook_handler": 900,
     "gateway_events": 950,
+    "gateway_worker": 1080,
+    "gateway_catch_up": 1080,
+    "event_publisher": 950,
+    "event_deliverer": 850,
     "process_payment": 1350,
     "generate_receipt": 1600,
     "send_email": 950,
     "mail_feedback": 920,
     "renewal_audit": 1350,
-    "gateway_catch_up": 1350,
     "subscriptions_api": 1600,
 }
 ANY_OTHER = 950
