@@ -2,6 +2,8 @@
 
 - PutEvents refuses an entry without a source or a type, with a detail that is not a JSON object, or larger than 256 kB.
   The rest of the call's entries are accepted.
+- PutPartnerEvents puts a partner's events on the bus with the name of their source, and PutEvents takes no source that
+  begins with "aws.".
 - A queue receives an event only if the queue's policy admits the rule, and a function only if the function's policy
   admits the rule.
 - A schedule calls its target with the schedule's own role.
@@ -75,6 +77,16 @@ def apply() -> None:
 """
         },
         refused=_refused,
+    )
+    replace(
+        eventbridge,
+        "_put_partner_events",
+        {
+            '    entries = data.get("Entries", [])\n': (
+                '    entries = [entry | {"EventBusName": entry["Source"]} for entry in data["Entries"]]\n'
+                '    return _put_events({"Entries": entries}, allow_aws_source=True)\n'
+            )
+        },
     )
     replace(
         eventbridge,

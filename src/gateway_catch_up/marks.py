@@ -1,7 +1,7 @@
 """The marks of the catch-up, in the bucket. The mark of a type of event is the time of the last complete catch-up.
 
 Each type has its own mark. A type that is new in this version begins with a first night. The mark of a type of a
-younger version stays in the bucket while an older version is deployed.
+newer version stays in the bucket while an older version is deployed.
 """
 
 from __future__ import annotations

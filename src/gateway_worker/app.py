@@ -22,7 +22,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from gateway_worker.handlers import HANDLERS
 from gateway_worker.handling import EventOutcome, Handled, Seams, later, passed_over
 from gateway_worker.mode import is_of_our_mode
-from renewals.domain.gateway_event import GatewayEvent, NotTaken, UnknownType
+from renewals.domain.gateway_event import GatewayEvent, NotTaken, PassedOver, UnknownType
 from renewals.domain.item_values import fields, text, whole
 from renewals.domain.reasons import Reason
 from renewals.domain.renewal import Renewal
@@ -64,6 +64,10 @@ def _wait_after(record: Event) -> timedelta | None:
     telemetry.correlate({}, message_id=record["messageId"])
     try:
         event = GatewayEvent.from_json(text(record, "body"))
+    except PassedOver as why:
+        telemetry.logger().info("passed over", extra={"reason": str(why)})
+        telemetry.count("GatewayEventsPassedOver")
+        return None
     except UnknownType as unknown:
         telemetry.logger().error("not handled", extra={"error": str(unknown)})
         return _UNTIL_A_PERSON_ACTS

@@ -4,6 +4,7 @@ import json
 import secrets
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 import stripe
 import urllib3
 
+from local.gateway import official_client
 from tests.integration.shop import SUCCEEDED, Shop, Subscriber, assert_renewed_once, assert_untouched, today, wait_until
 
 WANTS_3DS = "pm_card_authenticationRequired"
@@ -132,6 +134,59 @@ def test_a_refund_in_the_dashboard_and_its_failure_are_told_within_seconds(shop:
     wait_until(lambda: _waiting(shop, shop.stack.outputs["GatewayEventsQueueUrl"]) == 0, seconds=90)
     assert [each["state"] for each in shop.ledger(subscriber)[0]["refunds"].values()] == ["failed"]
     assert len(shop.mails(subscriber)) == 3
+
+
+@contextmanager
+def _partner_bus(shop: Shop) -> Iterator[str]:
+    """Make what the parameter GatewayEventBusName makes: a rule on a bus with a partner's name, with the queue as its
+    target, and the queue's permission for the rule. Return the name of the bus."""
+    events, sqs, outputs = shop.stack.client("events"), shop.stack.client("sqs"), shop.stack.outputs
+    bus, queue = "aws.partner/stripe.com/ed_of_the_tests", outputs["GatewayEventsQueueUrl"]
+    before = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["Policy", "QueueArn"])["Attributes"]
+    events.create_event_bus(Name=bus)
+    pattern = json.dumps({"source": [{"prefix": "aws.partner/stripe.com/"}]})
+    rule = events.put_rule(Name="stripe", EventBusName=bus, EventPattern=pattern)["RuleArn"]
+    events.put_targets(Rule="stripe", EventBusName=bus, Targets=[{"Id": "queue", "Arn": before["QueueArn"]}])
+    admitted = {
+        "Effect": "Allow",
+        "Principal": {"Service": "events.amazonaws.com"},
+        "Action": "sqs:SendMessage",
+        "Resource": before["QueueArn"],
+        "Condition": {"ArnEquals": {"aws:SourceArn": rule}},
+    }
+    policy = json.loads(before["Policy"])
+    policy["Statement"].append(admitted)
+    sqs.set_queue_attributes(QueueUrl=queue, Attributes={"Policy": json.dumps(policy)})
+    try:
+        yield bus
+    finally:
+        sqs.set_queue_attributes(QueueUrl=queue, Attributes={"Policy": before["Policy"]})
+        events.remove_targets(Rule="stripe", EventBusName=bus, Ids=["queue"])
+        events.delete_rule(Name="stripe", EventBusName=bus)
+        events.delete_event_bus(Name=bus)
+
+
+def test_an_event_by_eventbridge_is_acted_on(shop: Shop) -> None:
+    """The events of a payment that was confirmed at the bank's page arrive on a partner event bus, and not at the
+    endpoint: the rule puts the events on the queue, and the renewal ends with its receipt, once. Nobody but the partner
+    can put such an event on the bus."""
+    shop.sandbox.send_no_events()
+    subscriber, payment = _waits_for_the_bank(shop)
+    shop.sandbox.authenticate(payment)
+    v1 = official_client(shop.stack.gateway_url, shop.stack.gateway_key).v1
+    listed = [each.to_dict() for each in v1.events.list({"limit": 20}).data]
+    told = [each for each in listed if each["data"]["object"].get("id") == payment]
+    assert "payment_intent.succeeded" in [each["type"] for each in told]
+    with _partner_bus(shop) as bus:
+        entries = [{"Source": bus, "DetailType": each["type"], "Detail": json.dumps(each)} for each in told]
+        events = shop.stack.client("events")
+        forged = events.put_events(Entries=[each | {"EventBusName": bus} for each in entries])
+        assert forged["FailedEntryCount"] == len(entries)
+        assert events.put_partner_events(Entries=entries)["FailedEntryCount"] == 0
+        wait_until(lambda: shop.ledger(subscriber)[0]["status"] == "done", seconds=30)
+    wait_until(lambda: _waiting(shop, shop.stack.outputs["GatewayEventsQueueUrl"]) == 0, seconds=30)
+    assert_renewed_once(shop, subscriber, mails=2)
+    assert _waiting(shop, shop.stack.outputs["GatewayDeadLetterQueueUrl"]) == 0
 
 
 def test_a_lost_event_is_found_at_night(shop: Shop, secret: str) -> None:

@@ -17,10 +17,13 @@ from gateway_catch_up.searches import OVERLAP, plan
 from renewals.domain import refunds
 from renewals.domain.errors import BadEvent
 from renewals.domain.gateway_event import GatewayEventType
+from renewals.domain.transitions import Action
 from renewals.gateway.port import MOST_EVENT_TYPES, EventSearch, FoundEvents, GatewayUnavailable
 from tests.door import Door, forget_secrets
 from tests.fake_aws import error
 from tests.fakes import NOON, Cut, World
+from tests.unit import test_dispute_events
+from tests.unit.test_dispute_events import STORIES as DISPUTES
 from tests.unit.test_gateway_worker import STORIES, _end, _live
 from tests.unit.test_refund_events import STORIES as REFUNDS
 
@@ -93,6 +96,39 @@ def test_refunds_whose_events_never_arrived_end_in_the_same_state(door: Door, st
     assert [each["state"] for each in period.refunds.values()] == ([state] if state else [])
     assert (f"{refunds.left(period)}", door.world.mail_kinds()) == (told.left, ["receipt", *mails])
     assert (len(door.world.gateway.charges), door.queue.dead) == (1, [])
+
+
+@pytest.mark.parametrize("story", DISPUTES)
+def test_disputes_whose_events_never_arrived_end_in_the_same_state(door: Door, story: str) -> None:
+    """No event of a dispute is delivered. The catch-up of the next night, which also runs twice, has the dispute
+    recorded and the subscription ended as with events."""
+    told = DISPUTES[story]
+    test_dispute_events._paid(door)
+    for step in told.steps:
+        step(door)
+    door.later(18 * HOUR)
+    for _ in range(2):
+        door.catch_up()
+        door.work()
+    assert test_dispute_events._end(door) == test_dispute_events._right(told)
+    assert (door.queue.waiting, door.queue.dead) == (0, [])
+
+
+def test_a_subscription_resumed_after_a_dispute_is_not_ended_by_the_catch_up(door: Door) -> None:
+    """The events of a dispute were delivered, and somebody has resumed the subscription. The catch-ups of the following
+    nights find the same events, which are known, and the subscription goes on."""
+    test_dispute_events._paid(door)
+    test_dispute_events._contest()(door)
+    test_dispute_events._deliver(door, *door.world.gateway.events)
+    door.later(HOUR)
+    test_dispute_events._act(door, Action.RESUME)
+    before = door.world.row(), door.world.items()
+    for _ in range(3):
+        door.later(8 * HOUR)
+        door.catch_up()
+        door.work()
+        assert (door.world.row(), door.world.items()) == before
+    assert (door.ran, door.queue.dead) == ([], [])
 
 
 @pytest.mark.parametrize("story", STORIES)
@@ -186,7 +222,7 @@ def test_the_first_night_reaches_back_a_day(door: Door) -> None:
 
 def test_each_type_has_a_mark_of_its_own(door: Door) -> None:
     """A type that is new in this version begins with its first night, whatever the marks of the other types, and the
-    mark of a type that only a younger version knows stays."""
+    mark of a type that only a newer version knows stays."""
     door.now = NOON + 5 * DAY
     known, new = GatewayEventType.PAYMENT_SUCCEEDED, GatewayEventType.PAYMENT_FAILED
     stored = {known.value: (NOON + DAY).isoformat(), "refund.approved": NOON.isoformat()}

@@ -16,7 +16,7 @@ import gateway_worker.app
 from gateway_worker.handlers import HANDLERS
 from gateway_worker.handling import Handled
 from renewal_audit.audit import whole
-from renewals.domain.gateway_event import GatewayEventType
+from renewals.domain.gateway_event import GatewayEvent, GatewayEventType
 from renewals.domain.item_values import storable
 from renewals.domain.request import RenewalRequest
 from tests.door import Door, forget_secrets, record_of
@@ -668,3 +668,60 @@ def test_a_mistake_in_a_handler_takes_no_other_event_of_the_batch_with_it(
     assert world.items()[PERIOD]["status"] == "done"
     [error] = [each.__dict__["error"] for each in caplog.records if each.levelname == "ERROR"]
     assert error == "ZeroDivisionError"
+
+
+# --- events that arrive by EventBridge ------------------------------------------------------------------------------
+
+
+def _by_bus(event: dict[str, Any]) -> str:
+    """Return the message that EventBridge puts on a queue for an event of the gateway."""
+    envelope = {"version": "0", "id": "6a7e8feb", "source": "aws.partner/stripe.com/ed_1", "account": "123456789012"}
+    envelope |= {"detail-type": event.get("type", ""), "time": "2026-01-31T12:00:00Z", "region": "eu-test-1"}
+    return json.dumps(envelope | {"resources": [], "detail": event})
+
+
+@pytest.mark.parametrize("story", STORIES)
+def test_events_that_arrive_by_eventbridge_end_in_the_same_state(door: Door, story: str) -> None:
+    """EventBridge delivers every event of a story, and the endpoint delivers the events as well: the story ends with
+    the same status, mails, charges and a clean audit."""
+    told = STORIES[story]
+    door.world.subscribe(payment_method=told.card)
+    told.begins(door)
+    told.happens(door)
+    door.later(2 * MINUTE)
+    door.queue.bodies = [_by_bus(event) for event in door.world.gateway.events]
+    _deliver_all(door)
+    door.work()
+    _live(door, 9)
+    status, mails, charges, differences = _end(door)
+    assert (status, mails, charges) == (told.status, told.mails, 1 if told.status == "done" else 0)
+    assert (sum(differences.values()), door.queue.dead) == (0, [])
+
+
+@pytest.mark.parametrize("kind", GatewayEventType)
+def test_an_event_by_eventbridge_is_the_same_hint(kind: GatewayEventType) -> None:
+    """The envelope of EventBridge holds the gateway's whole event, from which the same hint is made as at the
+    endpoint."""
+    event = _event(kind) | {"receipt_email": "ann@private.example"}
+    assert GatewayEvent.from_json(_by_bus(event)) == GatewayEvent.of_gateway(event)
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        _event("invoice.paid"),
+        _event("payment_intent.succeeded") | {"account": "acct_other"},
+        _event("payment_intent.succeeded") | {"data": {}},
+        {"type": "v1.payment_intent.succeeded", "object": "v2.core.event", "related_object": {"id": "pi_1"}},
+        {},
+    ],
+)
+def test_an_event_by_eventbridge_that_is_not_acted_on_is_passed_over(
+    door: Door, event: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A bus gets every event that somebody chose in the Dashboard. An event of a type that is not acted on, of a
+    different account or without its object is counted, does not come back, and is no dead letter."""
+    door.queue.bodies = [_by_bus(event)]
+    door.later(DAY)
+    assert (door.queue.waiting, door.queue.dead, door.ran) == (0, [], [])
+    assert '"GatewayEventsPassedOver":[1.0]' in capsys.readouterr().out

@@ -69,7 +69,7 @@ def of_type(kind: str) -> dict[str, Json]:
 
 def _resolve(node: Json) -> Json:
     if isinstance(node, list):
-        return [_resolve(each) for each in node]
+        return [found for found in map(_resolve, node) if found != "<AWS::NoValue>"]
     if not isinstance(node, dict):
         return node
     if set(node) == {"Ref"}:
@@ -444,6 +444,7 @@ def test_every_difference_from_the_original_is_one(name: str, setting: str) -> N
         ("PaymentGatewayEndpoint", "https://api.stripe.com", False),
         ("DunningDays", "1,3,5,7", False),
         ("CustomerPageUrl", "", False),
+        ("GatewayEventBusName", "", False),
     ],
 )
 def test_parameters_and_their_defaults(name: str, default: str, hidden: bool) -> None:
@@ -473,6 +474,7 @@ def test_parameters_and_their_defaults(name: str, default: str, hidden: bool) ->
             ["https://shop.test/receipts", "http://127.0.0.1:4566/_local/receipts"],
             ["https://shop.test/", "http://shop.test/receipts", 'https://a"b', "https://a b/c", "javascript:x"],
         ),
+        ("GatewayEventBusName", ["aws.partner/stripe.com/ed_61T"], ["default", "aws.partner/other.com/x", "a b", "*"]),
         ("CustomerPageUrl", ["https://shop.test/account?x=1"], ["http://shop.test", 'https://a"b', "javascript:x"]),
         (
             "BusinessTimeZone",
@@ -1337,6 +1339,48 @@ def test_the_worker_of_events_is_bounded() -> None:
     assert queue["RedrivePolicy"] == {"deadLetterTargetArn": "<GatewayDeadLetterQueue.Arn>", "maxReceiveCount": 5}
     assert queue["VisibilityTimeout"] == 6 * properties("GatewayWorker")["Timeout"]
     assert MOST_TRIES == 5
+
+
+def _with_a_bus(monkeypatch: pytest.MonkeyPatch) -> dict[str, Json]:
+    """Return the resources of a stack whose events of the gateway also arrive by EventBridge."""
+    monkeypatch.setitem(GIVEN, "GatewayEventBusName", "aws.partner/stripe.com/ed_1")
+    resolved: dict[str, Json] = _resolve(transformed(PSEUDO["AWS::Region"], dict(GIVEN))["Resources"])
+    return resolved
+
+
+def test_events_by_eventbridge_go_to_the_same_queue(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a partner event bus, a rule puts Stripe's events, and no others, on the queue of the worker. What cannot be
+    put there goes to the dead-letter queue."""
+    made = _with_a_bus(monkeypatch)["GatewayBusRule"]
+    assert made["Condition"] == "HasGatewayEventBus"
+    assert {name: made["Properties"][name] for name in ("EventBusName", "EventPattern", "Targets")} == {
+        "EventBusName": "aws.partner/stripe.com/ed_1",
+        "EventPattern": {"source": [{"prefix": "aws.partner/stripe.com/"}]},
+        "Targets": [
+            {
+                "Id": "queue",
+                "Arn": "<GatewayEventsQueue.Arn>",
+                "DeadLetterConfig": {"Arn": "<GatewayDeadLetterQueue.Arn>"},
+            }
+        ],
+    }
+
+
+@pytest.mark.parametrize("queue", ["GatewayEventsQueue", "GatewayDeadLetterQueue"])
+def test_only_the_rule_of_the_bus_is_let_into_the_queues(queue: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The queues' policies admit EventBridge for the one rule and for sending alone, and without a bus not at all."""
+    policy = f"{queue}Policy"
+    [_, admitted] = _with_a_bus(monkeypatch)[policy]["Properties"]["PolicyDocument"]["Statement"]
+    assert admitted == {
+        "Sid": "FromGatewayBus",
+        "Effect": "Allow",
+        "Principal": {"Service": "events.amazonaws.com"},
+        "Action": "sqs:SendMessage",
+        "Resource": f"<{queue}.Arn>",
+        "Condition": {"ArnEquals": {"aws:SourceArn": "<GatewayBusRule.Arn>"}},
+    }
+    [tls_only] = properties(policy)["PolicyDocument"]["Statement"]
+    assert tls_only["Effect"] == "Deny"
 
 
 def test_no_secret_of_events_is_known_before_a_person_sets_one() -> None:

@@ -11,8 +11,11 @@ The form of a message, in JSON:
     payment_intent  the id of the payment; absent if the event names no payment
     metadata        the entries of the object's metadata that this system has written
 
-A message holds no personal data. A message may be older or newer than the version that reads the message. Fields may
-therefore be added, but never be renamed.
+The gateway may also send its events by EventBridge. Such a message is the envelope of EventBridge, with the whole event
+of the gateway under `detail`, and is read as the same hint.
+
+A message of the form above holds no personal data. A message may be older or newer than the version that reads the
+message. Fields may therefore be added, but never be renamed.
 """
 
 from __future__ import annotations
@@ -66,6 +69,11 @@ class UnknownType(NotTaken):
     """The event has no fault, but this version does not act on the type of the event. A different version may."""
 
 
+class PassedOver(NotTaken):
+    """The gateway sent the event by EventBridge, and this system does not act on the event. The reason may be the type
+    of the event, or a different account."""
+
+
 @dataclass(frozen=True, slots=True)
 class GatewayEvent:
     """A hint of the gateway; the module describes the fields. `object_id` is the field `object`."""
@@ -104,12 +112,18 @@ class GatewayEvent:
 
     @classmethod
     def from_json(cls, message: str) -> GatewayEvent:
-        """Read the event from a message of the queue. Raises NotTaken; UnknownType for a complete message of a newer
-        version."""
+        """Read the event from a message of the queue. Raises NotTaken, UnknownType or PassedOver."""
         try:
-            return cls._of(read_object(message))
+            fields = read_object(message)
         except NotAnObject as fault:
             raise NotTaken(f"the message {fault}") from None
+        sent_by_bus = fields.get("detail")
+        if not isinstance(sent_by_bus, dict):
+            return cls._of(fields)
+        try:
+            return cls.of_gateway(sent_by_bus)
+        except NotTaken as why:
+            raise PassedOver(str(why)) from None
 
     def to_json(self) -> str:
         """Return the event as a message of the queue."""
