@@ -547,3 +547,32 @@ def test_two_events_of_a_refund_at_work_at_once_tell_once(door: Door) -> None:
             assert at > 20
             return
     pytest.fail("the event has more calls than the test interrupts")
+
+
+@pytest.mark.parametrize("gone", [False, True])
+@pytest.mark.parametrize(("card", "first"), [("pm_3ds", "action_required"), ("pm_declined", "payment_failed")])
+def test_a_refund_tells_of_a_payment_whose_own_event_was_lost(door: Door, card: str, first: str, *, gone: bool) -> None:
+    """The customer completed the payment at the bank's page, a person refunded a part, and the payment's event never
+    came: the refund's event has the payment recorded and receipted first, even of a subscription that is gone."""
+    door.world.edit(payment_method=card)
+    door.world.run("first", door.now)
+    door.now += HOUR
+    door.world.gateway.succeed("pi_1")
+    if gone:
+        door.world.delete_row()
+    _refund_elsewhere(door)
+    _post(door)
+    assert door.world.mail_kinds() == [first, "receipt", "refunded"]
+    assert refunds.left(_period(door)) == Decimal("24.99")
+    assert (len(door.ran), door.queue.hidden, door.queue.dead) == (2, 0, [])
+
+
+def test_a_refund_of_a_period_that_was_given_up_is_passed_over(door: Door) -> None:
+    """The ledger gave the period up, and the gateway has a refund of its payment all the same: nothing is recorded, and
+    the event is counted."""
+    _renew(door)
+    _refund_elsewhere(door)
+    item = {name: value for name, value in door.world.items()[PERIOD].items() if name != "paid_at"}
+    door.world.dynamodb.put("renewals", item | {"status": "given_up", "reason": "canceled"})
+    _post(door)
+    assert (door.ran, _period(door).refunds, door.queue.hidden) == ([], {}, 0)
