@@ -19,6 +19,7 @@ from scripts.deployment import WORKERS, Deployment, given, stack_name
 from scripts.plainly import Commands, Trouble, number, reason_fault
 from scripts.subscriptions import shown
 from scripts.subscriptions.clearing import about_suppression, clear_mail_fault
+from scripts.subscriptions.evidence import gather
 from scripts.subscriptions.importing import LEFT_OUT, Import, Tally
 from scripts.subscriptions.renewing import Ended, redrive, renew_now, resend_mail
 from scripts.subscriptions.rows import BadFile, Line, from_csv, from_json_lines
@@ -249,6 +250,23 @@ def preview(deployment: Deployment, subscription_id: str, count: int) -> None:
 def renew_now_(ctx: click.Context, deployment: Deployment, subscription_id: str) -> None:
     """Renew a subscription now, if due, and show the result."""
     _end(ctx, renew_now(deployment, subscription_id))
+
+
+@main.command("evidence")
+@_subscription
+@click.argument("renewal_date", metavar="DATE", type=_Day())
+@click.option("--into", metavar="FOLDER", type=click.Path(path_type=Path), help="A new folder for the files.")
+@given
+def evidence_(deployment: Deployment, subscription_id: str, renewal_date: date, into: Path | None) -> None:
+    """Gather the evidence about a disputed payment into a folder.
+
+    DATE is the first day of the period. The folder gets the receipts, the timeline, the mails with their results, and
+    the facts of payment and dispute. The files hold personal data: delete the files when the dispute is closed.
+    """
+    folder = into or Path(f"evidence-{subscription_id}-{renewal_date}")
+    for line in gather(deployment, subscription_id, renewal_date.isoformat(), folder):
+        shown.say(line)
+    shown.say(f"The files are in {folder}.", "bold")
 
 
 @main.command("resend-mail")

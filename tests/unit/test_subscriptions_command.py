@@ -32,6 +32,7 @@ OUTPUTS = {
     "RenewalQueueUrl": QUEUE,
     "RenewalDeadLetterQueueUrl": DEAD,
     "SweepFunctionName": "sweep",
+    "ReceiptsBucketName": "receipts",
     "PaymentGatewaySecretArn": "arn:aws:secretsmanager:us-west-2:123456789012:secret:gateway",
 }
 PARAMETERS = {"ProjectName": "shop", "Environment": "dev", "BusinessTimeZone": "UTC"}
@@ -59,7 +60,7 @@ class Account:
     def client(self, service: str, **_: Any) -> Any:
         if self.trouble is not None:
             raise self.trouble
-        return self.shop.dynamodb if service == "dynamodb" else self
+        return {"dynamodb": self.shop.dynamodb, "s3": self.shop.s3}.get(service, self)
 
     def describe_stacks(self, *, StackName: str) -> Any:  # noqa: N803  (boto3's name)
         if StackName != "subscription-mgmt":
