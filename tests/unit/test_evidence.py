@@ -108,6 +108,8 @@ def test_no_evidence_is_gathered(account: Account, command: Command, tmp_path: P
         period = "2026-03-31"
     result = command("evidence", "sub_1", period, "--into", folder)
     assert result.exit_code != 0
+    unpaid = state in ("not paid", "no such period")
+    assert ("The ledger has no paid period" if unpaid else "name a new folder") in squeezed(result)
     kept = folder / "facts.txt" if folder.is_dir() else folder
     assert not kept.exists() or kept.read_text() == "of another dispute"
 
