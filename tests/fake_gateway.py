@@ -245,7 +245,9 @@ class FakeGateway:
 
     def withdraw(self, dispute_id: str) -> None:
         """Let the bank take the disputed money."""
-        self.disputes[dispute_id] = replace(self.disputes[dispute_id], withdrawn=self.disputes[dispute_id].amount)
+        self.disputes[dispute_id] = replace(
+            self.disputes[dispute_id], withdrawn=self.disputes[dispute_id].amount, withdrawn_at=self.now
+        )
         self._tell_of_dispute("charge.dispute.funds_withdrawn", dispute_id)
 
     def reinstate(self, dispute_id: str, amount: int | None = None) -> None:

@@ -20,7 +20,7 @@ from functools import cache
 from botocore.exceptions import BotoCoreError, ClientError
 
 from gateway_worker.handlers import HANDLERS
-from gateway_worker.handling import EventOutcome, Handled, Seams, later, passed_over
+from gateway_worker.handling import UNTIL_A_PERSON_ACTS, EventOutcome, Handled, Seams, later, passed_over
 from gateway_worker.mode import is_of_our_mode
 from renewals.domain.gateway_event import GatewayEvent, NotTaken, PassedOver, UnknownType
 from renewals.domain.item_values import fields, text, whole
@@ -36,10 +36,6 @@ from renewals.runtime.settings import setting
 from renewals.runtime.telemetry import Event, Reply, records
 
 _FIRST_WAIT = timedelta(minutes=1)
-_UNTIL_A_PERSON_ACTS = timedelta(hours=1)
-"""The wait before each further try if only a person can help. The person mends the account or the key at the gateway,
-or deploys a version that knows the type of the event. The last try comes four hours after the first."""
-
 MOST_TRIES = 5
 """The queue's maxReceiveCount: the deliveries of a message before the dead-letter queue takes the message."""
 
@@ -70,7 +66,7 @@ def _wait_after(record: Event) -> timedelta | None:
         return None
     except UnknownType as unknown:
         telemetry.logger().error("not handled", extra={"error": str(unknown)})
-        return _UNTIL_A_PERSON_ACTS
+        return UNTIL_A_PERSON_ACTS
     except NotTaken as bad:
         telemetry.logger().error("not an event", extra={"error": str(bad)})
         return timedelta()
@@ -97,7 +93,7 @@ def _handled(event: GatewayEvent) -> Handled:
             return passed_over("another mode")
         return HANDLERS[event.type](event, _seams())
     except GatewayUnauthorized:
-        return later("the gateway rejects our account or key", _UNTIL_A_PERSON_ACTS)
+        return later("the gateway rejects our account or key", UNTIL_A_PERSON_ACTS)
     except Exception as error:  # noqa: BLE001  (whatever fails, the event comes back, and the batch goes on)
         # AWS names the missing permission in the message, and DynamoDB and Step Functions name no customer there.
         told = str(error) if isinstance(error, (BotoCoreError, ClientError)) else telemetry.named(error)

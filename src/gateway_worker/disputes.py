@@ -2,38 +2,43 @@
 
 The gateway says how the dispute stands, and the metadata of the disputed payment lead to the period. The record and the
 end of the subscription are one transaction: each dispute ends a subscription at most once, whatever happens to its
-events, and a later resumption stands. renewals.domain.disputes explains the record.
+events, and a later resumption stands. renewals.domain.disputes explains the record, and gateway_worker.disputed_rows
+decides the end.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from gateway_worker.handling import KNOWN, EventOutcome, Handled, later, passed_over
+from gateway_worker.disputed_rows import Chargeback, ends_as
+from gateway_worker.handling import KNOWN, UNTIL_A_PERSON_ACTS, EventOutcome, Handled, later, passed_over
 from gateway_worker.payments import paid_first, renewed
-from renewals.domain import disputes, transitions
+from renewals.domain import disputes, subscription
 from renewals.domain.changes import ChangeKind
 from renewals.domain.disputes import DisputeEffect
 from renewals.domain.errors import BadRow, Collision, repeat_while_outdated
-from renewals.domain.transitions import Action, Standing
+from renewals.domain.renewal import Status
 from renewals.gateway.port import is_of_deployment
 from renewals.ledger.asked_by import AskedBy
-from renewals.ledger.dispute_steps import record_dispute
+from renewals.ledger.dispute_steps import record_dispute, untouched
+from renewals.ledger.payment_steps import why_withdrawn
 from renewals.runtime import telemetry
 
 if TYPE_CHECKING:
+    from gateway_worker.disputed_rows import RowChange
     from gateway_worker.handling import Seams
     from renewals.domain.disputes import GatewayDispute
     from renewals.domain.gateway_event import GatewayEvent
     from renewals.domain.renewal import Renewal
+    from renewals.domain.renewal_history import History
     from renewals.domain.stored import DisputeRecord
-    from renewals.ledger.steps import Row
+    from renewals.ledger.steps import Row, Step
+    from renewals.runtime.attribute_values import TransactAction
     from renewals.runtime.clock import Moment
 
 _LOOKS = 4
-_OVER = (Standing.ENDING, Standing.CANCELED, Standing.ENDED, None)
-"""Subscriptions that end anyway, or whose status is unknown: such a subscription is not charged."""
 
 
 def disputed(event: GatewayEvent, seams: Seams) -> Handled:
@@ -67,77 +72,119 @@ def _recorded(event: GatewayEvent, earlier: Renewal, seams: Seams) -> Handled:
         return passed_over("no period has the payment")
     moment = seams.moment_of(period)
     news = disputes.seen(period, dispute, moment.wall.astimezone(moment.zone))
-    record = news or (period.disputes or {})[dispute.id]
-    if disputes.is_chargeback(record["steps"][-1]) and disputes.effect_of(record) is None:
-        answer = _take_effect(_Chargeback(period, dispute, record), seams, moment, event)
-    else:
-        answer = KNOWN if news is None else Handled(EventOutcome.DONE)
-        if news is not None:
-            seams.ledger.apply(record_dispute(period, dispute.id, news, moment.now))
     if news is not None and disputes.needs_attention(news):
-        telemetry.count("Disputes")
-    return answer
+        telemetry.count("Disputes")  # before the write: an alarm that comes on twice is better than no alarm
+    look = _Look(event, seams, period, dispute, moment, news, news or (period.disputes or {})[dispute.id])
+    effect = disputes.effect_of(look.record)
+    if effect is None and disputes.is_chargeback(look.record["steps"][-1]):
+        return look.take_effect()
+    look.note()
+    known = KNOWN if news is None else Handled(EventOutcome.DONE)
+    ends = effect in (DisputeEffect.ENDED, DisputeEffect.ENDING)
+    return (look.give_up_open_charge() if ends else None) or known
 
 
 @dataclass(frozen=True, slots=True)
-class _Chargeback:
-    """A dispute that has had no effect on the subscription yet. record: the dispute as the ledger is to keep it."""
+class _Look:
+    """A look at a dispute and its subscription, for one event.
 
+    Attributes:
+        news: the record of the dispute, if the record is to be written; None if the ledger has the record already.
+        record: the record as the ledger is to keep the dispute.
+    """
+
+    event: GatewayEvent
+    seams: Seams
     period: Renewal
     dispute: GatewayDispute
+    moment: Moment
+    news: DisputeRecord | None
     record: DisputeRecord
 
+    def note(self) -> None:
+        """Record the dispute without an effect on the subscription."""
+        if self.news is not None:
+            self.seams.ledger.apply(record_dispute(self.period, self.dispute.id, self.news))
 
-def _take_effect(found: _Chargeback, seams: Seams, moment: Moment, event: GatewayEvent) -> Handled:
-    """Record the dispute together with its effect on the subscription."""
-    period, name = found.period, found.dispute.id
-    row = seams.ledger.row(period)
-    effect, action = _effect(row, found.dispute, seams, moment)
-    step = record_dispute(period, name, disputes.with_effect(found.record, effect), moment.now)
-    if row is None or action is None:
-        seams.ledger.apply(step)
-        return Handled(EventOutcome.DONE)
-    beside = [seams.ledger.rendered(each) for each in step.actions]
-    asked = AskedBy(f"the dispute {name}", moment.now)
-    try:
-        seams.register.act(row, action, moment.today, asked, beside=beside)
-    except BadRow:
-        # A row that cannot be read is not charged. The dispute is recorded, and the event comes back until somebody has
-        # mended the row.
-        seams.ledger.apply(record_dispute(period, name, found.record, moment.now))
-        return later("the row cannot be read")
-    if effect is DisputeEffect.ENDED:
-        _give_up_open_payment(period, seams, event)
-    return Handled(EventOutcome.DONE)
+    def take_effect(self) -> Handled:
+        """Record the dispute together with its effect on the subscription. If the effect cannot be decided yet, the
+        dispute is recorded alone, and the event comes back."""
+        row, history = self._row(), self._history()
+        try:
+            end = ends_as(self._chargeback(row, history))
+        except BadRow:
+            # A row that cannot be read is not charged. The event comes back until somebody has mended the row.
+            self.note()
+            return later("the row cannot be read", UNTIL_A_PERSON_ACTS)
+        if row is None or end.change is None:
+            self.seams.ledger.apply(self._with_effect(end.effect))
+            return Handled(EventOutcome.DONE)
+        return self._end(row, end.effect, end.change, history)
 
+    def _end(self, row: Row, effect: DisputeEffect, change: RowChange, history: History) -> Handled:
+        """End the subscription, and give up the charge of a later period if such a charge is open. A charge at work is
+        waited for: the bank may be taking the money at this moment."""
+        charge = history.unsettled
+        at_work = self._at_work(charge) if charge is not None else None
+        if at_work is not None:
+            self.note()
+            return at_work
+        recorded = map(self.seams.ledger.rendered, self._with_effect(effect).actions)
+        asked = AskedBy(f"the dispute {self.dispute.id}", self.moment.now)
+        self.seams.register.edit(row, change.to, change.what, asked, [*recorded, *self._still(row, history)])
+        return Handled(EventOutcome.DONE) if charge is None else renewed(self.event, charge, self.seams)
 
-def _give_up_open_payment(period: Renewal, seams: Seams, event: GatewayEvent) -> None:
-    """Run the workflow for the period whose payment is still open, so that nobody can pay for the ended subscription.
-    If the run fails, the next sweep does the same."""
-    unsettled = seams.ledger.history(period.subscription_id, period.customer_id).unsettled
-    if unsettled is not None:
-        renewed(event, unsettled, seams)
+    def _still(self, row: Row, history: History) -> list[TransactAction]:
+        """Return the check that no charge of the subscription has begun or gone on since the read."""
+        if history.unsettled is not None:
+            return [self.seams.ledger.rendered(untouched(history.unsettled))]
+        on = subscription.renewal_date_of(row)
+        standing = history.claimed_for(on) if on is not None else None
+        if on is None or (standing is not None and standing.renewal_date == self.period.renewal_date):
+            # A row without a date is never charged, nor is the disputed period, which is paid. A second action on the
+            # item of the disputed period would be refused by DynamoDB.
+            return []
+        return [self.seams.ledger.stands_still(self.period.subscription_id, on.isoformat(), standing)]
 
+    def give_up_open_charge(self) -> Handled | None:
+        """Run the workflow for an open charge that the ended subscription no longer permits: an earlier try may have
+        been cut off after the end was recorded. Return None if there is no such charge."""
+        charge = self._history().unsettled
+        if charge is None or why_withdrawn(charge, self._row()) is None:
+            return None
+        return self._at_work(charge) or renewed(self.event, charge, self.seams)
 
-def _effect(
-    row: Row | None, dispute: GatewayDispute, seams: Seams, moment: Moment
-) -> tuple[DisputeEffect, Action | None]:
-    """Return the effect of a chargeback on the subscription, and the action on the row; None to leave the row alone."""
-    stands = None if row is None else transitions.state(row, moment.today)
-    if row is None or stands in _OVER:
-        return DisputeEffect.NONE, None
-    if seams.keeps_disputed:
-        return DisputeEffect.KEPT, None
-    if _was_resumed_since(row, dispute, seams, moment):
-        return DisputeEffect.RESUMED, None
-    if stands is Standing.ACTIVE:
-        return DisputeEffect.ENDING, Action.CANCEL_AT_PERIOD_END
-    return DisputeEffect.ENDED, Action.CANCEL_NOW
+    def _at_work(self, charge: Renewal) -> Handled | None:
+        """Return the answer `later` while an execution charges the period. The lease of a refused period says nothing:
+        the result is recorded already, and the next attempt begins with a new claim."""
+        return self.seams.lease_of_another(charge) if charge.status is Status.CLAIMED else None
 
+    def _row(self) -> Row | None:
+        return self.seams.ledger.row(self.period)
 
-def _was_resumed_since(row: Row, dispute: GatewayDispute, seams: Seams, moment: Moment) -> bool:
-    """Whether somebody has resumed the subscription after the dispute: an old dispute undoes no newer decision. A test
-    clock moves the moments of changes, and the gateway's clock not."""
-    at = dispute.at + (moment.now - moment.wall)
-    changes, _ = seams.register.changes.latest(str(row["subscription_id"]))
-    return any(change.what is ChangeKind.RESUMED and change.at > at for change in changes)
+    def _history(self) -> History:
+        return self.seams.ledger.history(self.period.subscription_id, self.period.customer_id)
+
+    def _with_effect(self, effect: DisputeEffect) -> Step[Renewal]:
+        return record_dispute(self.period, self.dispute.id, disputes.with_effect(self.record, effect))
+
+    def _chargeback(self, row: Row | None, history: History) -> Chargeback:
+        changes, _ = self.seams.register.changes.latest(self.period.subscription_id)
+        resumed = [change.at for change in changes if change.what is ChangeKind.RESUMED]
+        # A test clock moves the moments of changes, and the gateway's clock not.
+        begun = self._begun_at() + (self.moment.now - self.moment.wall)
+        return Chargeback(
+            row,
+            history,
+            self.moment.today,
+            is_kept=self.seams.keeps_disputed,
+            was_resumed_since=any(at > begun for at in resumed),
+        )
+
+    def _begun_at(self) -> datetime:
+        """Return the moment of the chargeback, by the gateway's clock. If the dispute was an inquiry before, the
+        dispute is older than the chargeback."""
+        dispute, before = self.dispute, self.record["steps"][:-1]
+        if all(map(disputes.is_chargeback, before)):
+            return dispute.at
+        return dispute.withdrawn_at or max(dispute.at, datetime.fromtimestamp(self.event.created, UTC))

@@ -38,6 +38,11 @@ if TYPE_CHECKING:
 
 _AFTER_THE_LEASE = timedelta(seconds=5)
 
+UNTIL_A_PERSON_ACTS = timedelta(hours=1)
+"""The wait before each further try if only a person can help. The person mends the account or the key at the gateway,
+or the subscription's row, or deploys a version that knows the type of the event. The last try comes four hours after
+the first."""
+
 
 class EventOutcome(StrEnum):
     """The result of an event, for the log and the metrics."""

@@ -358,7 +358,7 @@ def _record_dispute(auditor: Auditor, name: str) -> None:
     assert period is not None
     record = disputes.seen(period, auditor.world.gateway.disputes[name], auditor.now)
     assert record is not None
-    auditor.world.ledger.apply(record_dispute(period, name, record, auditor.now))
+    auditor.world.ledger.apply(record_dispute(period, name, record))
 
 
 def _dispute_that_was_lost_unheard(auditor: Auditor) -> None:

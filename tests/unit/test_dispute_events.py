@@ -262,15 +262,15 @@ def _calls_of_a_renewal(door: Door) -> list[str]:
 # --- the subscription ---------------------------------------------------------------------------------------------
 
 
-ROWS: dict[str, tuple[Callable[[Door], None], tuple[str, str | None], str]] = {
+ROWS: dict[str, tuple[Callable[[Door], None], tuple[str, str | None], str | None]] = {
     "active": (_mark(), ENDS, "ending"),
     "past due": (_mark(status="past_due"), ("canceled", None), "ended"),
     "paused": (_mark(status="paused"), ("canceled", None), "ended"),
     "unpaid": (_mark(status="unpaid"), ("canceled", None), "ended"),
     "ends already": (_mark(cancel_at=NEXT), ENDS, "none"),
-    "ends later": (_mark(cancel_at="2026-05-31"), ("active", "2026-05-31"), "none"),
+    "ends later": (_mark(cancel_at="2026-05-31"), ENDS, "ending"),
     "canceled": (_mark(status="canceled"), ("canceled", None), "none"),
-    "no status of ours": (_mark(status="frozen"), ("frozen", None), "none"),
+    "no status of ours": (_mark(status="frozen"), ("frozen", None), None),
 }
 """What happens to the row before the dispute, the end of the row, and the recorded effect."""
 
@@ -308,7 +308,7 @@ def test_a_dispute_of_a_deleted_subscription_is_recorded(door: Door) -> None:
     door.world.delete_row()
     door.world.gateway.contest("pi_1")
     _deliver(door)
-    assert _effects(door) == {"dp_1": "none"}
+    assert _effects(door) == {"dp_1": "gone"}
 
 
 def test_a_subscription_resumed_after_a_dispute_is_not_ended_again(door: Door) -> None:
@@ -374,7 +374,7 @@ def test_an_open_payment_is_given_up_with_the_subscription(door: Door) -> None:
     door.world.gateway.events.clear()
     door.world.gateway.contest("pi_1")
     _deliver(door)
-    assert _subscription(door) == ("canceled", None)
+    assert _subscription(door) == ("canceled", NEXT)
     assert door.world.items()[NEXT]["status"] == "given_up"
     assert len(door.world.gateway.charges) == 1
 
@@ -608,6 +608,20 @@ def test_the_money_that_a_dispute_took(
     door.world.gateway.disputes["dp_1"] = found
     _deliver(door)
     assert _period(door).charged_back == Decimal(taken)
+
+
+@pytest.mark.parametrize(("amount", "currency"), [(2999, "USD"), (2700, "EUR")])
+def test_money_that_a_bank_takes_again_counts_again(door: Door, amount: int, currency: str) -> None:
+    """A bank takes the money, returns the money and takes the money again: the bank holds the whole payment."""
+    _paid(door)
+    gateway = door.world.gateway
+    gateway.contest("pi_1")
+    for withdrawn, reinstated in ((amount, 0), (amount, amount), (2 * amount, amount)):
+        gateway.disputes["dp_1"] = replace(
+            gateway.disputes["dp_1"], amount=amount, currency=currency, withdrawn=withdrawn, reinstated=reinstated
+        )
+        _deliver(door)
+    assert _period(door).charged_back == Decimal("29.99")
 
 
 def test_a_period_without_disputes_writes_nothing_of_them(door: Door) -> None:

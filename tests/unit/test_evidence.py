@@ -36,7 +36,7 @@ def _disputed(account: Account) -> None:
         assert period is not None
         record = disputes.seen(period, shop.gateway.disputes["dp_1"], NOON + LATER)
         assert record is not None
-        shop.ledger.apply(record_dispute(period, "dp_1", record, NOON + LATER))
+        shop.ledger.apply(record_dispute(period, "dp_1", record))
 
 
 def test_everything_known_is_in_the_folder(account: Account, command: Command, tmp_path: Path) -> None:

@@ -456,7 +456,7 @@ def _record_dispute(shop: Shop, at: datetime) -> None:
     assert period is not None
     record = disputes.seen(period, shop.gateway.disputes["dp_1"], at)
     assert record is not None
-    shop.ledger.apply(dispute_steps.record_dispute(period, "dp_1", record, at))
+    shop.ledger.apply(dispute_steps.record_dispute(period, "dp_1", record))
 
 
 def test_an_item_that_cannot_be_read_is_named() -> None:

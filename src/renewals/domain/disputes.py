@@ -67,6 +67,7 @@ class DisputeEffect(Worded):
     RESUMED = "resumed", "The subscription goes on: it was resumed after the customer had disputed the payment."
     NONE = "none"
     """The subscription had ended, or was to end, already."""
+    GONE = "gone", "The customer has no such subscription any more."
 
 
 _DECIDED = frozenset({DisputeStatus.WON, DisputeStatus.LOST, DisputeStatus.PREVENTED})
@@ -94,6 +95,7 @@ class GatewayDispute:
         due_by: the deadline for evidence.
         withdrawn: the money taken by the bank, in minor units of `currency`.
         reinstated: the part of `withdrawn` that the bank has returned.
+        withdrawn_at: the moment at which the bank first took money, on the gateway's clock.
         payment_metadata: the metadata of the disputed payment.
     """
 
@@ -107,6 +109,7 @@ class GatewayDispute:
     due_by: datetime | None = None
     withdrawn: int = 0
     reinstated: int = 0
+    withdrawn_at: datetime | None = None
     payment_metadata: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -180,17 +183,16 @@ def _is_forward(before: str, after: DisputeStatus) -> bool:
 def _taken(renewal: Renewal, dispute: GatewayDispute) -> Decimal:
     """Return the withdrawn money in the period's currency. A bank that contests in a different currency counts as
     having taken the whole payment: no more than the rest is ever refunded."""
-    if not dispute.withdrawn:
-        return Decimal(0)
-    same = dispute.currency == renewal.currency
-    return currencies.major_units(dispute.withdrawn, dispute.currency) if same else renewal.amount
+    if dispute.currency == renewal.currency:
+        return currencies.major_units(dispute.withdrawn, dispute.currency)
+    return renewal.amount * -(-dispute.withdrawn // max(dispute.amount, 1))
 
 
 def _returned(renewal: Renewal, dispute: GatewayDispute) -> Decimal:
     """Return the reinstated money in the period's currency. In a different currency only a whole sum counts."""
     if dispute.currency == renewal.currency:
         return currencies.major_units(dispute.reinstated, dispute.currency)
-    return renewal.amount if 0 < dispute.withdrawn <= dispute.reinstated else Decimal(0)
+    return renewal.amount * (dispute.reinstated // max(dispute.amount, 1))
 
 
 def _without(step: DisputeStep) -> dict[str, object]:

@@ -146,16 +146,11 @@ def refund(made: stripe.Refund) -> GatewayRefund:
 
 
 def dispute(made: stripe.Dispute) -> GatewayDispute:
-    """Return a dispute.
-
-    The balance transactions hold the money that moved, in the currency of the account's balance. The first movement
-    takes the contested sum. A movement back returns the sum, or a part: Stripe calls a dispute that was won in part
-    `lost` (https://support.stripe.com/questions/dispute-for-full-charge-amount-after-a-partial-refund-was-issued).
-    """
+    """Return a dispute."""
     from renewals.domain.disputes import DisputeStatus, GatewayDispute
 
-    moved = [each.amount for each in made.balance_transactions]
-    taken, returned = -sum(each for each in moved if each < 0), sum(each for each in moved if each > 0)
+    moved = sorted(made.balance_transactions, key=lambda each: _whole(each, "created") or 0)
+    withdrawn, reinstated = _moved(made, [each.amount for each in moved])
     status, payment = _text(made, "status") or "", _of(made, "payment_intent")
     return GatewayDispute(
         id=made.id,
@@ -166,10 +161,34 @@ def dispute(made: stripe.Dispute) -> GatewayDispute:
         reason=_text(made, "reason") or "not given",
         at=datetime.fromtimestamp(made.created, UTC),
         due_by=_moment(_whole(_of(made, "evidence_details"), "due_by")),
-        withdrawn=made.amount if taken else 0,
-        reinstated=made.amount * min(returned, taken) // taken if taken else 0,
+        withdrawn=withdrawn,
+        reinstated=reinstated,
+        withdrawn_at=next((_moment(_whole(each, "created")) for each in moved if each.amount < 0), None),
         payment_metadata=metadata(payment),
     )
+
+
+def _moved(made: stripe.Dispute, movements: list[int]) -> tuple[int, int]:
+    """Return all money that the bank has taken and returned, in the currency of the dispute.
+
+    The movements stand in the currency of the account's balance, the oldest first, each converted at the rate of its
+    day. Only a comparison of a movement with the contested sum is therefore safe. A movement away takes the contested
+    sum, or takes the sum again after the sum was returned. A movement back returns the sum, or a part: Stripe calls a
+    dispute that was won in part `lost`
+    (https://support.stripe.com/questions/dispute-for-full-charge-amount-after-a-partial-refund-was-issued).
+    """
+    withdrawn = reinstated = taken = returned = 0
+    for each in movements:
+        if each < 0 and returned:
+            reinstated, taken, returned = withdrawn, 0, 0
+        if each < 0:
+            withdrawn += 0 if taken else made.amount
+            taken -= each
+        elif taken:
+            returned += each
+    if returned and made.status == "won":
+        return withdrawn, withdrawn
+    return withdrawn, reinstated + (made.amount * min(returned, taken) // taken if taken else 0)
 
 
 def fraud_warning(made: stripe.radar.EarlyFraudWarning) -> GatewayDispute:

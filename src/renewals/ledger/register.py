@@ -180,11 +180,8 @@ class Register:
         today: date,
         asked: AskedBy,
         given: Mapping[str, str] | None = None,
-        beside: Sequence[TransactAction] = (),
     ) -> Row:
         """Change the status, with the further attributes in `given`, and return the changed row.
-
-        `beside` has further actions of the same transaction; an action of RESUME takes none.
 
         Raises:
             NotAllowed: The action may not follow the present status.
@@ -193,19 +190,12 @@ class Register:
         """
         changes = {**transitions.changes(row, action, today), **(given or {})}
         if action is Action.CANCEL_AT_PERIOD_END:
-            return self._end_with_period(row, changes, today, asked, beside)
+            return self._end_with_period(row, changes, today, asked)
         if action is Action.RESUME and status_of(row) is SubscriptionStatus.PAUSED:
             return self._resume(row, changes, today, asked)
-        return self.edit(row, changes, _ACTIONS[action], asked, beside)
+        return self.edit(row, changes, _ACTIONS[action], asked)
 
-    def _end_with_period(
-        self,
-        row: Row,
-        changes: dict[str, Value],
-        today: date,
-        asked: AskedBy,
-        beside: Sequence[TransactAction],
-    ) -> Row:
+    def _end_with_period(self, row: Row, changes: dict[str, Value], today: date, asked: AskedBy) -> Row:
         """Cancel the subscription at the end of the paid period, or of the period whose charge has begun.
 
         A charge that has begun goes on, and the subscription ends with the charged period. A begun charge that the row
@@ -230,7 +220,7 @@ class Register:
         on = subscription.renewal_date_of(row)
         standing = history.claimed_for(on) if on is not None else None
         still = self.ledger.stands_still(text(row, "subscription_id"), due, standing)
-        return self.edit(row, changes, _ACTIONS[Action.CANCEL_AT_PERIOD_END], asked, [still, *beside])
+        return self.edit(row, changes, _ACTIONS[Action.CANCEL_AT_PERIOD_END], asked, [still])
 
     def _resume(self, row: Row, changes: Mapping[str, Value], today: date, asked: AskedBy) -> Row:
         """Resume a paused subscription. Periods that fell due in the pause are skipped.

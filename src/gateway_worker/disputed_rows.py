@@ -1,0 +1,105 @@
+"""Decide how a chargeback ends the subscription: what changes in the subscription's row. Pure.
+
+The customer keeps the paid days, and is not charged for a day after the paid days. An active subscription therefore
+ends on its first unpaid day, even if somebody has set a later end, or if the charge of the next period has begun. A
+charge that has begun is given up; if the bank has taken the money already, the recorded payment moves the end to the
+end of the period that is paid now (renewals.ledger.payment_steps.paid). A past due subscription with an open charge
+ends in the same way. Every other past due, paused or unpaid subscription is canceled at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from renewals.domain import pauses, subscription, transitions
+from renewals.domain.changes import ChangeKind
+from renewals.domain.disputes import DisputeEffect
+from renewals.domain.errors import BadRow
+from renewals.domain.transitions import Action, Standing
+
+if TYPE_CHECKING:
+    from datetime import date
+
+    from renewals.domain.item_values import Item, Value
+    from renewals.domain.renewal_history import History
+
+
+@dataclass(frozen=True, slots=True)
+class Chargeback:
+    """The facts that decide about the subscription of a charged back payment.
+
+    Attributes:
+        row: the raw attributes of the subscription; None if the customer has no such subscription any more.
+        history: the latest periods of the subscription.
+        is_kept: whether the deployment keeps disputed subscriptions.
+        was_resumed_since: whether somebody has resumed the subscription after the chargeback: an old chargeback undoes
+            no newer decision.
+    """
+
+    row: Item | None
+    history: History
+    today: date
+    is_kept: bool
+    was_resumed_since: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RowChange:
+    """A change of the row. what: the kind of the change. to: the new value of each changed attribute."""
+
+    what: ChangeKind
+    to: Mapping[str, Value]
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """The effect of a chargeback. change: the change of the row; None if the row is left alone."""
+
+    effect: DisputeEffect
+    change: RowChange | None = None
+
+
+def ends_as(found: Chargeback) -> End:
+    """Return the effect of a chargeback on the subscription. Raises BadRow if the row cannot be read."""
+    row, today = found.row, found.today
+    if row is None:
+        return End(DisputeEffect.GONE)
+    stands = transitions.state(row, today)
+    if stands is None:
+        raise BadRow("status", "is unknown")
+    if _is_over(row, stands, found):
+        return End(DisputeEffect.NONE)
+    if found.is_kept:
+        return End(DisputeEffect.KEPT)
+    if found.was_resumed_since:
+        return End(DisputeEffect.RESUMED)
+    if not subscription.is_live(row) or (stands is Standing.PAST_DUE and found.history.unsettled is None):
+        canceled = transitions.changes(row, Action.CANCEL_NOW, today)
+        return End(DisputeEffect.ENDED, RowChange(ChangeKind.CANCELED, canceled))
+    end = _first_unpaid_day(row, found)
+    effect = DisputeEffect.ENDED if end <= today else DisputeEffect.ENDING
+    return End(effect, RowChange(ChangeKind.ENDING, {"cancel_at": end.isoformat()}))
+
+
+def _is_over(row: Item, stands: Standing, found: Chargeback) -> bool:
+    """Whether the subscription has ended, or ends with the paid days in any case."""
+    if stands is Standing.ENDING:
+        return str(row["cancel_at"]) <= _first_unpaid_day(row, found).isoformat()
+    return stands in (Standing.CANCELED, Standing.ENDED)
+
+
+def _first_unpaid_day(row: Item, found: Chargeback) -> date:
+    """Return the first day for which the customer has not paid.
+
+    Ordinarily the first unpaid day is the renewal date. If somebody has moved the row back to the date of a paid
+    period, the paid days reach further. After a pause that people ended by hand, the paid days end before the renewal
+    date, which the sweep has moved; the subscription then ends on the day from which the sweep would bill next.
+    """
+    day, history = subscription.day(row, "renewal_date"), found.history
+    if row.get(pauses.NOTE) == day.isoformat():
+        return pauses.resumption(subscription.parse(row), found.today, history).until
+    while (paid := history.paid.claimed_for(day)) is not None:
+        day = paid.period_end
+    return day

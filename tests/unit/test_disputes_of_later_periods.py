@@ -1,0 +1,235 @@
+"""Disputes that meet an open charge of a later period, or an end that somebody set: a disputed customer is not charged
+again, and whoever was charged keeps the paid days."""
+
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from renewals.domain import disputes
+from renewals.domain.disputes import DisputeStatus
+from renewals.domain.transitions import Action
+from renewals.ledger.asked_by import AskedBy
+from tests.cuts import Cut, Cuts
+from tests.door import Door, forget_secrets
+from tests.fakes import World
+
+PERIOD, NEXT, LAST = "2026-01-31", "2026-02-28", "2026-03-31"
+MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
+DUE, RETRIED = datetime(2026, 2, 28, 12, tzinfo=UTC), datetime(2026, 3, 7, 12, tzinfo=UTC)
+INQUIRY, NEEDS = DisputeStatus.WARNING_NEEDS_RESPONSE, DisputeStatus.NEEDS_RESPONSE
+
+
+@pytest.fixture
+def door(shop: World) -> Iterator[Door]:
+    """A customer who has paid for the first period."""
+    forget_secrets()
+    door = Door(shop)
+    shop.subscribe()
+    assert shop.run("first", door.now) == "Success"
+    door.later(HOUR)
+    shop.gateway.events.clear()
+    yield door
+    forget_secrets()
+
+
+def _goes_to(door: Door, now: datetime) -> None:
+    door.now = door.world.gateway.now = now
+
+
+def _becomes_past_due(door: Door) -> None:
+    """Let the bank refuse the charge of the second period."""
+    door.world.edit(payment_method="pm_declined")
+    _goes_to(door, DUE)
+    assert door.world.run("second", door.now) == "PaymentDeclined"
+    door.world.gateway.events.clear()
+
+
+def _deliver(door: Door, *events: Any) -> None:
+    for event in events or door.world.gateway.events:
+        assert door.post(event) == 200
+    door.work()
+
+
+def _contest(door: Door, status: DisputeStatus = NEEDS) -> None:
+    """Let the customer dispute the first payment, and deliver the event."""
+    door.world.gateway.events.clear()
+    door.world.gateway.contest("pi_1", status)
+    _deliver(door)
+
+
+def _act(door: Door, action: Action) -> None:
+    moment = door.world.moment(door.now)
+    with door.deployed():
+        door.register.act(door.world.row(), action, moment.today, AskedBy("ann", moment.now))
+
+
+def _effects(door: Door) -> dict[str, str | None]:
+    found = door.world.ledger.get("sub_1", PERIOD)
+    return {name: disputes.effect_of(each) for name, each in ((found and found.disputes) or {}).items()}
+
+
+def _subscription(door: Door) -> tuple[str, str | None]:
+    row = door.world.row()
+    return row["status"], row.get("cancel_at")
+
+
+def _second(door: Door) -> str:
+    """Return the status of the second period."""
+    return str(door.world.items()[NEXT]["status"])
+
+
+def _calls(door: Door, name: str) -> list[str]:
+    copied = door.world.copies()()
+    copied.cuts.calls.clear()
+    copied.run(name, door.now)
+    return copied.cuts.calls
+
+
+def _cut(door: Door, call: str, *, after: bool) -> None:
+    """End the renewal of the second period before or after a call."""
+    _goes_to(door, DUE)
+    at = 2 * _calls(door, "second").index(call) + after
+    door.world.cuts.calls.clear()
+    door.world.cuts.at = at
+    with pytest.raises(Cut):
+        door.world.renew("second", door.now)
+
+
+def _in_the_midst(door: Door, name: str, call: str, *, after: bool) -> str:
+    """Let the customer dispute the first payment in the midst of a renewal, and return how the renewal ends."""
+    at = 2 * _calls(door, name).index(call) + after
+    door.world.cuts.calls.clear()
+    door.world.cuts.happens, door.world.cuts.at = (lambda _: _contest(door)), at
+    return door.world.run(name, door.now)
+
+
+# --- a charge of the next period --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before the bank", "after the bank"])
+def test_a_retry_at_work_is_waited_for(door: Door, after: bool) -> None:
+    """A retry of the past due period is on its way to the bank when the customer disputes the period before: the
+    dispute waits for the retry. The paid period is the last, and the customer keeps its days."""
+    _becomes_past_due(door)
+    door.world.edit(payment_method="pm_card")
+    _goes_to(door, RETRIED)
+    assert _in_the_midst(door, "third", "gateway.confirm", after=after) == "Success"
+    assert (_subscription(door), _effects(door)) == (("active", None), {"dp_1": None})
+    door.later(HOUR)
+    assert (_subscription(door), _effects(door), _second(door)) == (("active", LAST), {"dp_1": "ending"}, "done")
+    assert (door.queue.waiting, door.queue.dead) == (0, [])
+
+
+def test_a_charge_at_work_is_waited_for(door: Door) -> None:
+    """The renewal of the second period is on its way to the bank when the customer disputes the first: the dispute
+    waits, and the subscription ends with the second period, which the customer has paid."""
+    _goes_to(door, DUE)
+    assert _in_the_midst(door, "second", "gateway.confirm", after=False) == "Success"
+    door.later(HOUR)
+    assert (_subscription(door), _second(door)) == (("active", LAST), "done")
+
+
+@pytest.mark.parametrize("call", ["gateway.create", "gateway.confirm"])
+def test_a_claim_that_was_cut_off_before_the_bank_is_given_up(door: Door, call: str) -> None:
+    """The claim of the second period was cut off before the charge. The dispute of the first period ends the
+    subscription with the first period: nothing is charged, neither by the event nor by a later sweep."""
+    _cut(door, call, after=False)
+    door.later(HOUR)
+    _contest(door)
+    door.later(DAY)
+    door.world.run("later", door.now)
+    assert (_subscription(door), _second(door)) == (("canceled", NEXT), "given_up")
+    assert (len(door.world.gateway.charges), _effects(door)) == (1, {"dp_1": "ended"})
+
+
+def test_a_charge_that_was_cut_off_after_the_bank_is_recorded(door: Door) -> None:
+    """The process ended after the bank had taken the money for the second period, and the customer disputes the first:
+    the payment is recorded, and the customer keeps the paid days."""
+    _cut(door, "gateway.confirm", after=True)
+    door.later(HOUR)
+    _contest(door)
+    assert (_subscription(door), _second(door)) == (("active", LAST), "done")
+    assert len(door.world.gateway.charges) == 2
+
+
+def test_a_past_due_payment_that_succeeded_meanwhile_keeps_its_days(door: Door) -> None:
+    """The customer has paid the past due period at the bank's page, and nobody recorded the payment yet. The dispute of
+    the period before does not take the paid days."""
+    _becomes_past_due(door)
+    door.world.gateway.succeed("pi_2")
+    _contest(door)
+    assert (_subscription(door), _second(door)) == (("active", LAST), "done")
+
+
+def test_a_renewal_that_begins_in_the_midst_of_the_event(door: Door) -> None:
+    """The second renewal begins before or after any call of the worker, and is cut off before the bank: the customer is
+    not charged, and no claim stays open."""
+    _goes_to(door, DUE)
+    door.world.gateway.contest("pi_1")
+    until_the_bank, copies = _calls(door, "second").index("gateway.confirm"), door.world.copies()
+    copied = Door(copies(), door.now)
+    copied.world.cuts.calls.clear()
+    _deliver(copied)
+    for at in range(2 * len(copied.world.cuts.calls)):
+        copied = Door(copies(), door.now)
+        cuts = copied.world.cuts
+
+        def begins(_: str, copied: Door = copied, cuts: Cuts = cuts) -> None:
+            cuts.happens, cuts.at = Cuts().happens, 2 * (len(cuts.calls) + until_the_bank)
+            with suppress(Cut):
+                copied.world.run("second", copied.now)
+            cuts.at = None
+
+        cuts.calls.clear()
+        cuts.happens, cuts.at = begins, at
+        _deliver(copied)
+        copied.later(HOUR)
+        copied.world.run("later", copied.now)
+        assert (_subscription(copied), len(copied.world.gateway.charges)) == (("canceled", NEXT), 1)
+        assert copied.world.items().get(NEXT, {"status": "given_up"})["status"] == "given_up"
+        assert (copied.queue.waiting, copied.queue.dead) == (0, [])
+
+
+# --- ends that somebody set -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("end", "effect", "ends"), [(LAST, "ending", NEXT), (NEXT, "none", NEXT), ("2026-02-15", "none", "2026-02-15")]
+)
+def test_an_end_after_the_paid_days_is_moved_forward(door: Door, end: str, effect: str, ends: str) -> None:
+    """A subscription that ends months later would be charged until then: a dispute moves the end to the end of the paid
+    days. An earlier end stands."""
+    door.world.edit(cancel_at=end)
+    _contest(door)
+    assert (_subscription(door), _effects(door)) == (("active", ends), {"dp_1": effect})
+
+
+def test_an_inquiry_that_becomes_a_chargeback_after_a_resumption(door: Door) -> None:
+    """Somebody resumes the subscription during an inquiry. The later chargeback is newer than the resumption, and ends
+    the subscription; a resumption after the chargeback stands."""
+    _contest(door, INQUIRY)
+    door.later(DAY)
+    for action in (Action.PAUSE, Action.RESUME):
+        _act(door, action)
+    door.later(10 * DAY)
+    door.world.gateway.dispute_becomes("dp_1", NEEDS)
+    _deliver(door, door.world.gateway.events[-1])
+    assert (_subscription(door), _effects(door)) == (("active", NEXT), {"dp_1": "ending"})
+
+
+def test_a_resumption_after_the_chargeback_stands(door: Door) -> None:
+    """An inquiry became a chargeback, somebody resumed the subscription afterwards, and the event of the chargeback
+    comes late: the old chargeback does not undo the newer decision."""
+    _contest(door, INQUIRY)
+    door.later(DAY)
+    door.world.gateway.dispute_becomes("dp_1", NEEDS)
+    late = door.world.gateway.events[-1]
+    door.later(DAY)
+    for action in (Action.PAUSE, Action.RESUME):
+        _act(door, action)
+    door.later(DAY)
+    _deliver(door, late)
+    assert (_subscription(door), _effects(door)) == (("active", None), {"dp_1": "resumed"})
