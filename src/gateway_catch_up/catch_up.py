@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 MOST_PAGES = 100
 """A run that has read this many pages, of a hundred events each, hands the rest on."""
 
-ENOUGH_SECONDS = 60
-"""A run with less time left than this hands the rest on. A page with all its retries takes at most some 45 seconds."""
+ENOUGH_SECONDS = 120
+"""A run with less time left than this hands the rest on. A page takes at most 80 seconds, with all retries of the
+gateway and of the queue."""
 
 
 @dataclass(slots=True)
