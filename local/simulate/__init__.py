@@ -1,11 +1,13 @@
 """`make simulate`: a hostile year on a deployed stack, offline, to prove that no renewal is doubled or lost.
 
-    story       the events of the year, all drawn from the seed
+    happenings  what can happen: the actions of customers and others, the failures, and the subscribers
+    drafts      draws a subscriber with all that happens to the subscriber
+    story       the year: all subscribers, and the days on which parts of the system stand still
     shop        carries out events on the deployed system: rows, cards, webhooks, clocks, sweep, mails, failures
     life        the days, one after the other
     expected    the charges that must happen, computed independently of the product
     evidence    compares charges, ledger, receipts, mails and rows with the expected charges
-    application the team's application, which hears events and is down on some days
+    application hears events as the team's application does, and is down on some days
     news        compares the heard events with the expected charges
     report      the table and the picture
 

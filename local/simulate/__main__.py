@@ -16,10 +16,11 @@ from local.gateway_events import send_events
 from local.progress import console, step
 from local.receiver import Receiver
 from local.simulate.evidence import Verdict, verdict
+from local.simulate.happenings import FIRST_DAY
 from local.simulate.life import live
 from local.simulate.report import plot, table
 from local.simulate.shop import ENVIRONMENT, Shop
-from local.simulate.story import FIRST_DAY, Story
+from local.simulate.story import Story
 from local.stack import ROOT, Stack, StackError, free_port
 
 _DEFAULTS = {"DAYS": 365, "SUBSCRIPTIONS": 20, "SEED": 1}

@@ -13,9 +13,10 @@ from typing import Any
 from boto3.dynamodb.types import TypeDeserializer
 
 from local.simulate.expected import Charged, Expected, Fault, expected
+from local.simulate.happenings import Killed, Subscriber, Vanished
 from local.simulate.news import misheard
 from local.simulate.shop import Refunded, Shop
-from local.simulate.story import Killed, Story, Subscriber, Vanished
+from local.simulate.story import Story
 
 
 @dataclass(frozen=True)

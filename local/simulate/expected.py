@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import date, timedelta
 
 from local.simulate.dates import renewal_dates
-from local.simulate.story import (
+from local.simulate.happenings import (
     DUNNING_DAYS,
     Cancel,
     CardBehaves,
@@ -23,10 +23,10 @@ from local.simulate.story import (
     Price,
     Reprice,
     Resume,
-    Story,
     Subscriber,
     Webhooks,
 )
+from local.simulate.story import Story
 
 _REMINDED_DAYS, _NOTICE_DAYS = 7, 3
 """Days before a renewal on which yearly subscribers are reminded, and the latest day for the notice of a changed

@@ -3,8 +3,9 @@
 from collections.abc import Callable, Iterator
 from datetime import date, timedelta
 
+from local.simulate.happenings import Subscriber, Webhooks
 from local.simulate.shop import Shop
-from local.simulate.story import Story, Subscriber, Webhooks
+from local.simulate.story import Story
 
 
 def live(story: Story, shop: Shop, day_is_over: Callable[[date], None]) -> None:

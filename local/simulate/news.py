@@ -5,8 +5,8 @@ from datetime import date
 
 from local.receiver import Event, Heard
 from local.simulate.expected import Expected, Fault
+from local.simulate.happenings import Subscriber
 from local.simulate.shop import Refunded
-from local.simulate.story import Subscriber
 
 
 def misheard(

@@ -18,7 +18,7 @@ from local.cuts import Cuts, Moment
 from local.gateway import Sandbox, official_client
 from local.receiver import Receiver
 from local.simulate.application import Application
-from local.simulate.story import (
+from local.simulate.happenings import (
     Action,
     Cancel,
     CardBehaves,

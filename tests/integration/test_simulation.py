@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from local.simulate.evidence import Verdict, verdict
+from local.simulate.happenings import FIRST_DAY, Price, Subscriber, Webhooks
 from local.simulate.life import live
 from local.simulate.shop import Shop
-from local.simulate.story import FIRST_DAY, Price, Story, Subscriber, Webhooks
+from local.simulate.story import Story
 from local.stack import Stack
 from tests.integration.breakage import Breakage, Change, broken
 

@@ -15,8 +15,7 @@ from matplotlib.text import Text
 
 from local.simulate.dates import renewal_dates
 from local.simulate.expected import Charged, Expected, expected
-from local.simulate.report import drawn
-from local.simulate.story import (
+from local.simulate.happenings import (
     FIRST_DAY,
     Action,
     Cancel,
@@ -29,10 +28,11 @@ from local.simulate.story import (
     Price,
     Reprice,
     Resume,
-    Story,
     Subscriber,
     Vanished,
 )
+from local.simulate.report import drawn
+from local.simulate.story import Story
 from renewals.domain.schedule import Interval, Schedule
 from tests.shares import share
 
