@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from renewals.domain import disputes
+from renewals.domain import disputes, pauses
 from renewals.domain.disputes import DisputeStatus
 from renewals.domain.renewal import Renewal
 from renewals.domain.transitions import Action
@@ -300,6 +300,33 @@ def test_a_deployment_may_keep_disputed_subscriptions(door: Door, state: str) ->
     door.world.gateway.dispute_becomes("dp_1", LOST)
     _deliver(door)
     assert (_subscription(door), _recorded(door)) == (before, {"dp_1": [NEEDS, LOST]})
+
+
+def test_a_row_that_was_moved_back_ends_with_the_paid_period(door: Door) -> None:
+    """Somebody has moved the row back to the first day of the disputed period, and the sweep has not moved the row on
+    yet: the subscription ends with the paid period, and not before."""
+    _paid(door)
+    door.world.edit(renewal_date=PERIOD)
+    door.world.gateway.contest("pi_1")
+    _deliver(door)
+    assert (_subscription(door), _effects(door)) == (ENDS, {"dp_1": "ending"})
+    assert (door.queue.waiting, door.queue.dead) == (0, [])
+    door.world.run("sweep", door.now + DAY, period=PERIOD)
+    assert _subscription(door) == ENDS
+
+
+def test_a_row_that_cannot_be_read_delays_the_end_alone(door: Door) -> None:
+    """A person has made the row active by hand after a pause, with an amount that cannot be read: the dispute is
+    recorded at once, and the event comes back until the row is mended and the subscription ends."""
+    _paid(door)
+    door.world.edit(amount="much", **{pauses.NOTE: NEXT})
+    door.world.gateway.contest("pi_1")
+    _deliver(door)
+    assert (_recorded(door), _effects(door)) == ({"dp_1": [NEEDS]}, {"dp_1": None})
+    door.world.edit(amount=Decimal("29.99"))
+    door.later(10 * MINUTE)
+    assert (_recorded(door), _effects(door)) == ({"dp_1": [NEEDS]}, {"dp_1": "ending"})
+    assert (_subscription(door), door.queue.waiting, door.queue.dead) == (ENDS, 0, [])
 
 
 def test_a_dispute_of_a_deleted_subscription_is_recorded(door: Door) -> None:
