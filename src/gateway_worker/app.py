@@ -3,10 +3,11 @@
 Event: a batch of SQS; renewals.domain.gateway_event describes the messages. Reply: {"batchItemFailures": [...]}, the
 messages to be delivered again. If an execution holds the lease of the event's period, and so works on the period, the
 message comes back after the lease. If the gateway rejects our account or key, the message comes back after an hour. The
-same holds if this version does not know the type of the event: a newer version, which was deployed for a time, may have
-queued the message. Any other failed message comes back after 1, 2, 4 and 8 minutes. After the fifth delivery the queue
-moves a failed message to the dead-letter queue. A message that is no event comes back without a wait, and is therefore
-in the dead-letter queue within seconds.
+same holds if a disputed subscription's row cannot be read, if the gateway does not know the dispute of an event, and if
+this version does not know the type of the event: a newer version, which was deployed for a time, may have queued the
+message. Any other failed message comes back after 1, 2, 4 and 8 minutes. After the fifth delivery the queue moves a
+failed message to the dead-letter queue; only the event of an unknown dispute is passed over. A message that is no event
+comes back without a wait, and is therefore in the dead-letter queue within seconds.
 
 gateway_worker.handlers has the table from the type of an event to its handler.
 """
@@ -74,11 +75,12 @@ def _wait_after(record: Event) -> timedelta | None:
     handled = _handled(event)
     told = {"outcome": handled.outcome, "reason": handled.reason, "transaction_id": event.payment_intent}
     telemetry.renewal_event("gateway event", told, event=event.event, type=event.type)
-    if handled.outcome is EventOutcome.PASSED_OVER:
-        telemetry.count("GatewayEventsPassedOver")
-    if handled.outcome is not EventOutcome.LATER:
-        return None
     tries = whole(fields(record, "attributes"), "ApproximateReceiveCount")
+    dropped = handled.may_be_dropped and tries >= MOST_TRIES
+    if dropped or handled.outcome is EventOutcome.PASSED_OVER:
+        telemetry.count("GatewayEventsPassedOver")
+    if dropped or handled.outcome is not EventOutcome.LATER:
+        return None
     if handled.after is not None:
         return handled.after
     return timedelta() if tries >= MOST_TRIES else _FIRST_WAIT * 2 ** (tries - 1)

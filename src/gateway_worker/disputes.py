@@ -45,7 +45,11 @@ def disputed(event: GatewayEvent, seams: Seams) -> Handled:
     """Record the dispute, and end the subscription unless the deployment keeps disputed subscriptions."""
     dispute = _fetched(event, seams)
     if dispute is None:
-        return passed_over("the gateway does not know the dispute")
+        # The key may belong to a different account than the endpoint, and a person can mend the key. An event that
+        # somebody has forged names no dispute of any account.
+        return Handled(
+            EventOutcome.LATER, "the gateway does not know the dispute", UNTIL_A_PERSON_ACTS, may_be_dropped=True
+        )
     if not is_of_deployment(dispute.payment_metadata, seams.deployment):
         return passed_over("another deployment")
     telemetry.correlate(dispute.payment_metadata)

@@ -64,11 +64,14 @@ class Handled:
     Attributes:
         reason: a short name of the reason, for the log.
         after: for LATER, how long the queue hides the event. If None, the worker doubles the wait with each try.
+        may_be_dropped: for LATER, whether the event is passed over after the last try. Every other event goes to the
+            dead-letter queue.
     """
 
     outcome: EventOutcome
     reason: str = ""
     after: timedelta | None = None
+    may_be_dropped: bool = False
 
 
 KNOWN = Handled(EventOutcome.KNOWN)

@@ -476,15 +476,30 @@ def test_a_slow_answer_of_the_gateway_sets_no_dispute_back(door: Door) -> None:
 
 
 def test_a_dispute_that_the_gateway_does_not_know_changes_nothing(door: Door) -> None:
-    """A forged event names a dispute that the gateway does not know: the event is acknowledged, and nothing changes."""
+    """A forged event names a dispute that the gateway does not know: nothing changes, and the event is acknowledged at
+    last."""
     _paid(door)
     door.world.gateway.contest("pi_1")
     (event,) = door.world.gateway.events
     del door.world.gateway.disputes["dp_1"]
     before = door.world.items(), door.world.row()
     _deliver(door, event)
+    door.later(5 * HOUR)
     assert (door.world.items(), door.world.row()) == before
     assert (door.queue.waiting, door.queue.dead) == (0, [])
+
+
+def test_a_key_of_a_different_account_loses_no_dispute(door: Door) -> None:
+    """For hours the gateway key belongs to a different account, which does not know the dispute: the event comes back,
+    and the dispute is recorded after a person has mended the key."""
+    _paid(door)
+    door.world.gateway.contest("pi_1")
+    known = door.world.gateway.disputes.pop("dp_1")
+    _deliver(door)
+    door.later(3 * HOUR)
+    door.world.gateway.disputes["dp_1"] = known
+    door.later(HOUR)
+    assert (_recorded(door), _subscription(door), door.queue.hidden) == ({"dp_1": [NEEDS]}, ENDS, 0)
 
 
 @pytest.mark.parametrize("deployment", ["copy", "earlier version"])

@@ -120,7 +120,7 @@ def test_a_retry_at_work_is_waited_for(door: Door, after: bool) -> None:
     assert (_subscription(door), _effects(door)) == (("active", None), {"dp_1": None})
     door.later(HOUR)
     assert (_subscription(door), _effects(door), _second(door)) == (("active", LAST), {"dp_1": "ending"}, "done")
-    assert (door.queue.waiting, door.queue.dead) == (0, [])
+    assert (door.queue.waiting, door.queue.hidden, door.queue.dead) == (0, 0, [])
 
 
 def test_a_charge_at_work_is_waited_for(door: Door) -> None:
@@ -190,7 +190,77 @@ def test_a_renewal_that_begins_in_the_midst_of_the_event(door: Door) -> None:
         copied.world.run("later", copied.now)
         assert (_subscription(copied), len(copied.world.gateway.charges)) == (("canceled", NEXT), 1)
         assert copied.world.items().get(NEXT, {"status": "given_up"})["status"] == "given_up"
-        assert (copied.queue.waiting, copied.queue.dead) == (0, [])
+        assert (copied.queue.waiting, copied.queue.hidden, copied.queue.dead) == (0, 0, [])
+
+
+# --- a worker that is cut off, and rows that cannot be changed now ----------------------------------------------------
+
+
+def test_the_alarm_and_the_open_charge_survive_a_cut_at_any_call(
+    door: Door, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The worker's process ends before or after any of its calls, with a past due charge open: the alarm comes on, the
+    subscription ends, and the open payment is canceled by the event itself, without a sweep."""
+    _becomes_past_due(door)
+    door.world.gateway.contest("pi_1")
+    copies = door.world.copies()
+    copied = Door(copies(), door.now)
+    copied.world.cuts.calls.clear()
+    _deliver(copied)
+    for at in range(2 * len(copied.world.cuts.calls)):
+        capsys.readouterr()
+        copied = Door(copies(), door.now)
+        copied.world.cuts.calls.clear()
+        copied.world.cuts.at = at
+        for event in copied.world.gateway.events:
+            copied.post(event)
+        with suppress(Cut):  # the workflow's functions end without the worker
+            copied.work()
+        copied.later(HOUR)
+        assert capsys.readouterr().out.count('"Disputes":[1.0]') >= 1
+        assert _second(copied) == "given_up"
+        copied.world.run("later", copied.now)
+        assert (_subscription(copied), _effects(copied)) == (("canceled", NEXT), {"dp_1": "ended"})
+        assert (copied.queue.waiting, copied.queue.hidden, copied.queue.dead) == (0, 0, [])
+
+
+def test_a_workflow_that_fails_is_run_again(door: Door, capsys: pytest.CaptureFixture[str]) -> None:
+    """The workflow fails after the end was recorded: the event comes back, and the open payment is canceled then."""
+    _becomes_past_due(door)
+    door.trouble += ["FAILED", "TIMED_OUT"]
+    _contest(door)
+    assert (_effects(door), _second(door)) == ({"dp_1": "ended"}, "declined")
+    door.later(HOUR)
+    assert (_subscription(door), _second(door)) == (("canceled", NEXT), "given_up")
+    assert capsys.readouterr().out.count('"Disputes":[1.0]') == 1
+
+
+def test_a_row_that_was_moved_back_to_the_disputed_period(door: Door) -> None:
+    """The row stands on the date of the disputed period, as after a restored backup: the subscription ends after the
+    days that the customer has paid."""
+    door.world.edit(renewal_date=PERIOD)
+    _contest(door)
+    assert (_subscription(door), _effects(door)) == (("active", NEXT), {"dp_1": "ending"})
+    assert (door.queue.waiting, door.queue.hidden, door.queue.dead) == (0, 0, [])
+    _goes_to(door, DUE)
+    door.world.run("later", door.now)
+    door.world.run("once more", door.now)
+    assert (_subscription(door), len(door.world.gateway.charges)) == (("canceled", NEXT), 1)
+
+
+@pytest.mark.parametrize("fault", [{"status": "frozen"}, {"renewal_date": "soon"}])
+def test_a_row_that_cannot_be_read_waits_for_a_person(door: Door, fault: dict[str, str]) -> None:
+    """The row cannot be read, and is not charged: the dispute is recorded, and the event waits for hours. After
+    somebody has mended the row, the subscription ends."""
+    good = {name: door.world.row()[name] for name in fault}
+    door.world.edit(**fault)
+    _contest(door)
+    assert (_effects(door), door.queue.hidden) == ({"dp_1": None}, 1)
+    door.later(3 * HOUR)
+    door.world.edit(**good)
+    door.later(HOUR)
+    assert (_subscription(door), _effects(door)) == (("active", NEXT), {"dp_1": "ending"})
+    assert (door.queue.waiting, door.queue.hidden, door.queue.dead) == (0, 0, [])
 
 
 # --- ends that somebody set -------------------------------------------------------------------------------------------
