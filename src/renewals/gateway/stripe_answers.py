@@ -36,6 +36,9 @@ _STATES = {
 _SUCCEEDED = "succeeded"
 """Stripe's status of a charge that took the money (https://docs.stripe.com/api/charges/object#charge_object-status)."""
 
+_WON = "won"
+"""Stripe's status of a dispute whose whole sum is returned (https://docs.stripe.com/api/disputes/object)."""
+
 # https://docs.stripe.com/refunds#failed-refunds; a missing status, or a status outside this list, is no result yet.
 _REFUND_STATES = {
     "succeeded": GatewayRefundState.SUCCEEDED,
@@ -186,7 +189,7 @@ def _moved(made: stripe.Dispute, movements: list[int]) -> tuple[int, int]:
             taken -= each
         elif taken:
             returned += each
-    if returned and made.status == "won":
+    if returned and made.status == _WON:
         return withdrawn, withdrawn
     return withdrawn, reinstated + (made.amount * min(returned, taken) // taken if taken else 0)
 
