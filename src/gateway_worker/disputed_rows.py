@@ -36,6 +36,8 @@ class Chargeback:
         is_kept: whether the deployment keeps disputed subscriptions.
         was_resumed_since: whether somebody has resumed the subscription after the chargeback: an old chargeback undoes
             no newer decision.
+        was_won_long_ago: whether the dispute was won before this system first heard of the dispute, and the customer
+            has paid a later period since.
     """
 
     row: Item | None
@@ -43,6 +45,7 @@ class Chargeback:
     today: date
     is_kept: bool
     was_resumed_since: bool
+    was_won_long_ago: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +78,8 @@ def ends_as(found: Chargeback) -> End:
         return End(DisputeEffect.KEPT)
     if found.was_resumed_since:
         return End(DisputeEffect.RESUMED)
+    if found.was_won_long_ago:
+        return End(DisputeEffect.DECIDED)
     if not subscription.is_live(row) or (stands is Standing.PAST_DUE and found.history.unsettled is None):
         canceled = transitions.changes(row, Action.CANCEL_NOW, today)
         return End(DisputeEffect.ENDED, RowChange(ChangeKind.CANCELED, canceled))

@@ -58,8 +58,12 @@ def disputed(event: GatewayEvent, seams: Seams) -> Handled:
         return passed_over("no period has the payment")
     if period.paid_at is None:
         return seams.lease_of_another(period) or paid_first(event, period, seams)
+    is_new = dispute.id not in (period.disputes or {})
+    first = iter([(period, dispute)] if is_new or disputes.reported(period, dispute, dispute.at) is None else [])
     return repeat_while_outdated(
-        lambda: _recorded(event, period, seams), tries=_LOOKS, otherwise=Collision("the period keeps changing")
+        lambda: _recorded(event, seams, *(next(first, None) or _again(event, period, seams))),
+        tries=_LOOKS,
+        otherwise=Collision("the period keeps changing"),
     )
 
 
@@ -67,25 +71,27 @@ def _fetched(event: GatewayEvent, seams: Seams) -> GatewayDispute | None:
     return seams.ask(lambda gateway: gateway.dispute(event.object_id))
 
 
-def _recorded(event: GatewayEvent, earlier: Renewal, seams: Seams) -> Handled:
-    """Record what the gateway says of the dispute. The gateway is asked after the ledger was read: what is recorded is
-    never older than what the ledger knew. Raises Outdated if the ledger or the row has changed since."""
-    period = seams.period_of(earlier)
-    dispute = _fetched(event, seams)
+def _again(event: GatewayEvent, earlier: Renewal, seams: Seams) -> tuple[Renewal | None, GatewayDispute | None]:
+    """Read the ledger again, and ask the gateway afterwards: a report is never older than what the ledger knew."""
+    return seams.period_of(earlier), _fetched(event, seams)
+
+
+def _recorded(event: GatewayEvent, seams: Seams, period: Renewal | None, dispute: GatewayDispute | None) -> Handled:
+    """Record the gateway's report of the dispute. Raises Outdated if the ledger or the row has changed since."""
     if period is None or dispute is None:
         return passed_over("no period has the payment")
-    moment = seams.moment_of(period)
-    news = disputes.seen(period, dispute, moment.wall.astimezone(moment.zone))
-    if news is not None and disputes.needs_attention(news):
+    moment, known = seams.moment_of(period), (period.disputes or {}).get(dispute.id)
+    news = disputes.reported(period, dispute, moment.wall.astimezone(moment.zone))
+    if news is not None and disputes.needs_attention(known, news):
         telemetry.count("Disputes")  # before the write: an alarm that comes on twice is better than no alarm
     look = _Look(event, seams, period, dispute, moment, news, news or (period.disputes or {})[dispute.id])
     effect = disputes.effect_of(look.record)
     if effect is None and disputes.is_chargeback(look.record["steps"][-1]):
         return look.take_effect()
     look.note()
-    known = KNOWN if news is None else Handled(EventOutcome.DONE)
+    settled = KNOWN if news is None else Handled(EventOutcome.DONE)
     ends = effect in (DisputeEffect.ENDED, DisputeEffect.ENDING)
-    return (look.give_up_open_charge() if ends else None) or known
+    return (look.give_up_open_charge() if ends else None) or settled
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,16 +179,20 @@ class _Look:
         return record_dispute(self.period, self.dispute.id, disputes.with_effect(self.record, effect))
 
     def _chargeback(self, row: Row | None, history: History) -> Chargeback:
+        # A test clock moves the moments of changes and payments, and the gateway's clock not.
+        ahead, (first, *further) = self.moment.now - self.moment.wall, self.record["steps"]
         changes, _ = self.seams.register.changes.latest(self.period.subscription_id)
         resumed = [change.at for change in changes if change.what is ChangeKind.RESUMED]
-        # A test clock moves the moments of changes, and the gateway's clock not.
-        begun = self._begun_at() + (self.moment.now - self.moment.wall)
+        paid = [each.paid_at for each in history if each.renewal_date > self.period.renewal_date]
         return Chargeback(
             row,
             history,
             self.moment.today,
             is_kept=self.seams.keeps_disputed,
-            was_resumed_since=any(at > begun for at in resumed),
+            was_resumed_since=any(at > self._begun_at() + ahead for at in resumed),
+            was_won_long_ago=not further
+            and disputes.is_won(first)
+            and any(at is not None and at > self.dispute.at + ahead for at in paid),
         )
 
     def _begun_at(self) -> datetime:

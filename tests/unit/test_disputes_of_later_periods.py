@@ -3,6 +3,7 @@ again, and whoever was charged keeps the paid days."""
 
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -303,3 +304,76 @@ def test_a_resumption_after_the_chargeback_stands(door: Door) -> None:
     door.later(DAY)
     _deliver(door, late)
     assert (_subscription(door), _effects(door)) == (("active", None), {"dp_1": "resumed"})
+
+
+# --- disputes that are old, and reports that change little ------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("status", "returned", "ends", "effect"),
+    [
+        (DisputeStatus.WON, True, ("active", None), "decided"),
+        (DisputeStatus.WON, False, ("active", LAST), "ending"),
+        (DisputeStatus.LOST, True, ("active", LAST), "ending"),
+    ],
+)
+def test_a_dispute_that_was_won_long_ago_ends_nothing(
+    door: Door, status: DisputeStatus, returned: bool, ends: tuple[str, str | None], effect: str
+) -> None:
+    """The system first hears of a dispute after the bank has decided for the seller and returned the money, and after
+    the customer has paid a later period: the subscription goes on. A dispute that is not won whole still counts."""
+    gateway = door.world.gateway
+    gateway.contest("pi_1")
+    gateway.withdraw("dp_1")
+    _goes_to(door, DUE)
+    assert door.world.run("second", door.now) == "Success"
+    gateway.dispute_becomes("dp_1", status)
+    if returned:
+        gateway.reinstate("dp_1")
+    door.later(HOUR)
+    _deliver(door, gateway.events[-1])
+    assert (_subscription(door), _effects(door)) == (ends, {"dp_1": effect})
+
+
+def test_a_new_deadline_is_recorded_without_a_step(door: Door, capsys: pytest.CaptureFixture[str]) -> None:
+    """The bank moves the deadline for evidence, and nothing else changes: the ledger has the new deadline, no further
+    step, and no second alarm. A report without a deadline leaves the known deadline."""
+    _contest(door)
+    gateway, before = door.world.gateway, _record(door)
+    later = gateway.disputes["dp_1"].due_by
+    assert later is not None
+    capsys.readouterr()
+    for due_by in (later + DAY, None):
+        gateway.disputes["dp_1"] = replace(gateway.disputes["dp_1"], due_by=due_by)
+        _deliver(door)
+    assert _record(door) == before | {"due_by": (later + DAY).isoformat(timespec="microseconds")}
+    assert '"Disputes"' not in capsys.readouterr().out
+
+
+def test_a_dispute_is_no_progress_of_a_renewal(door: Door) -> None:
+    """A dispute leaves the moment of the period's last progress, by which the sweep takes up interrupted renewals."""
+    before = door.world.items()[PERIOD]["touched_at"]
+    _contest(door)
+    assert door.world.items()[PERIOD]["touched_at"] == before
+
+
+def test_the_gateway_is_asked_once_for_each_event(door: Door) -> None:
+    """A new dispute and a doubled event cost one call of the gateway each; a further step, whose report could be older
+    than the ledger, costs a second call."""
+    gateway = door.world.gateway
+    gateway.contest("pi_1")
+    (opened,) = gateway.events
+    gateway.events.clear()
+    asked = []
+    for n in range(3):
+        if n == 2:
+            gateway.withdraw("dp_1")
+        door.world.cuts.calls.clear()
+        _deliver(door, opened)
+        asked.append(door.world.cuts.calls.count("gateway.dispute"))
+    assert asked == [1, 1, 2]
+
+
+def _record(door: Door) -> dict[str, Any]:
+    found: dict[str, Any] = door.world.items()[PERIOD]["disputes"]["dp_1"]
+    return found

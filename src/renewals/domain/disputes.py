@@ -68,6 +68,10 @@ class DisputeEffect(Worded):
     NONE = "none"
     """The subscription had ended, or was to end, already."""
     GONE = "gone", "The customer has no such subscription any more."
+    DECIDED = (
+        "decided",
+        "The subscription goes on: the dispute was won, and the customer has paid a later period since.",
+    )
 
 
 _DECIDED = frozenset({DisputeStatus.WON, DisputeStatus.LOST, DisputeStatus.PREVENTED})
@@ -114,7 +118,18 @@ class GatewayDispute:
 
 
 def seen(renewal: Renewal, dispute: GatewayDispute, at: datetime) -> DisputeRecord | None:
+    """Return the record of the dispute after the gateway's report; None if the report is no new step of the dispute.
+
+    The arguments are those of `reported`.
+    """
+    known, record = (renewal.disputes or {}).get(dispute.id), reported(renewal, dispute, at)
+    return record if record is not None and _has_new_step(known, record) else None
+
+
+def reported(renewal: Renewal, dispute: GatewayDispute, at: datetime) -> DisputeRecord | None:
     """Return the record of the dispute after the gateway's report; None if the ledger knows the report already.
+
+    A new deadline, sum or reason changes the record, and is no step of the dispute.
 
     Args:
         renewal: the period whose payment is disputed.
@@ -122,20 +137,29 @@ def seen(renewal: Renewal, dispute: GatewayDispute, at: datetime) -> DisputeReco
         at: now, in the business's zone.
     """
     known = (renewal.disputes or {}).get(dispute.id)
-    stands = known["steps"][-1] if known else None
+    steps = list(known["steps"]) if known else []
+    stands = steps[-1] if steps else None
     step = _step(renewal, dispute, stands, at)
-    if stands is not None and _without(stands) == _without(step):
-        return None
+    if stands is None or _without(stands) != _without(step):
+        steps.append(step)
     record: DisputeRecord = {
         "amount": currencies.major_units(dispute.amount, dispute.currency),
         "currency": dispute.currency,
         "reason": dispute.reason,
-        "at": _stored(dispute.at.astimezone(at.tzinfo)),
-        "steps": [*(known["steps"] if known else ()), step],
+        "at": known["at"] if known else _stored(dispute.at.astimezone(at.tzinfo)),
+        "steps": steps,
     }
-    if dispute.due_by is not None:
-        record["due_by"] = _stored(dispute.due_by.astimezone(at.tzinfo))
-    return record
+    due_by = known.get("due_by") if known else None
+    if dispute.due_by is not None and (due_by is None or datetime.fromisoformat(due_by) != dispute.due_by):
+        due_by = _stored(dispute.due_by.astimezone(at.tzinfo))
+    if due_by is not None:
+        record["due_by"] = due_by
+    return None if record == known else record
+
+
+def is_won(step: DisputeStep) -> bool:
+    """Whether the bank has decided for the seller, and has returned all money that was taken."""
+    return step["status"] == DisputeStatus.WON and step.get("withdrawn") == step.get("reinstated")
 
 
 def with_effect(record: DisputeRecord, effect: DisputeEffect) -> DisputeRecord:
@@ -154,10 +178,16 @@ def is_chargeback(step: DisputeStep) -> bool:
     return step["status"] in _CHARGEBACK or bool(step.get("withdrawn"))
 
 
-def needs_attention(record: DisputeRecord) -> bool:
-    """Whether the last step is news for a person: a new dispute, or an inquiry that has become a chargeback."""
+def needs_attention(known: DisputeRecord | None, record: DisputeRecord) -> bool:
+    """Whether the record is news for a person: a new dispute, or an inquiry that has become a chargeback. known: the
+    record before."""
     *before, last = record["steps"]
-    return not before or (is_chargeback(last) and not any(map(is_chargeback, before)))
+    is_news = not before or (is_chargeback(last) and not any(map(is_chargeback, before)))
+    return is_news and _has_new_step(known, record)
+
+
+def _has_new_step(known: DisputeRecord | None, record: DisputeRecord) -> bool:
+    return known is None or len(known["steps"]) < len(record["steps"])
 
 
 def _step(renewal: Renewal, dispute: GatewayDispute, stands: DisputeStep | None, at: datetime) -> DisputeStep:
