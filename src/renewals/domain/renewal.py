@@ -89,7 +89,8 @@ def mail_name(kind: MailKind, number: int | str) -> str:
     return f"{kind}_{number}"
 
 
-@dataclass(frozen=True, slots=True)
+# Without a repr, a function starts faster, and no message can show the personal data by accident.
+@dataclass(frozen=True, slots=True, repr=False)
 class Mail:
     """The record of a renewal's mail, claimed before the mail is sent.
 
@@ -143,7 +144,7 @@ class Flag(StrEnum):
     AMOUNT_DIFFERS = "amount_differs"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)  # as for Mail
 class Renewal:
     """An item of the ledger: a claimed billing period, [renewal_date, period_end).
 
