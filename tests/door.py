@@ -22,6 +22,7 @@ from renewals.runtime import aws
 from tests import workflow
 from tests.cuts import Cut
 from tests.fake_aws import FakeSQS, error
+from tests.fake_gateway import FakeGateway
 from tests.fakes import FUNCTIONS, NOON, World
 
 SECRET = "whsec_of_the_endpoint"
@@ -45,6 +46,7 @@ class Door:
     _handed_on: list[dict[str, Any]] = field(default_factory=list)
     trouble: list[str] = field(default_factory=list)  # statuses of the next executions, instead of a run
     disputed: str = "cancel"  # the parameter DisputedSubscriptions
+    no_gateway: bool = False  # whether the catch-up cannot read the gateway's key
     store_falters: bool = False  # whether Secrets Manager refuses every call
 
     def __post_init__(self) -> None:
@@ -131,6 +133,11 @@ class Door:
             raise error("ThrottlingException", "GetSecretValue")
         return {"SecretString": json.dumps(self.secrets[SecretId])}
 
+    def _gateway(self, *_: object) -> FakeGateway:
+        if self.no_gateway:
+            raise error("ThrottlingException", "GetSecretValue")
+        return self.world.gateway
+
     @contextmanager
     def deployed(self) -> Iterator[None]:
         """Put the world, the queue and the secrets behind the functions' clients, for one call or for many."""
@@ -155,7 +162,7 @@ class Door:
             patch.setattr(aws, "secrets_manager", lambda: secrets)
             patch.setattr(aws, "synchronous_workflows", lambda: self)
             patch.setattr(aws, "functions", lambda: self)
-            patch.setattr(gateway_access, "current_gateway", lambda *_: self.world.gateway)
+            patch.setattr(gateway_access, "current_gateway", self._gateway)
             patch.setattr(gateway_worker.app, "_register", lambda: self.register)
             for module in (gateway_events.app, gateway_worker.app, gateway_worker.mode, gateway_catch_up.app):
                 patch.setattr(module, "setting", settings.__getitem__)

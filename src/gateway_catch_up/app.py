@@ -35,6 +35,7 @@ of such events at all."""
 def handler(event: Event, context: Any) -> Reply:
     """Catch up on events; see the module."""
     marks = Marks(aws.s3(), setting("S3_BUCKET"))
+    searches = _searches(event, marks)  # first of all: a first night that fails here or later has stored its beginning
     catch_up = CatchUp(
         # Each run makes a new gateway: the API key may have been rotated since the last night.
         gateway=gateway_access.current_gateway(aws.secrets_manager(), setting("SECRETS_MANAGER_ARN")),
@@ -45,7 +46,7 @@ def handler(event: Event, context: Any) -> Reply:
         seconds_left=lambda: context.get_remaining_time_in_millis() / 1000,
     )
     try:
-        finished = catch_up.run(_searches(event, marks))
+        finished = catch_up.run(searches)
     except GatewayUnauthorized as fault:  # a retry would fail alike; the alarm catch-up-not-run reports a lasting fault
         gateway_access.tell(fault)
         finished = False

@@ -1,7 +1,8 @@
 """The marks of the catch-up, in the bucket. The mark of a type of event is the time of the last complete catch-up.
 
-Each type has its own mark. A type that is new in this version begins with a first night. The mark of a type of a
-newer version stays in the bucket while an older version is deployed.
+Each type has its own mark. The first catch-up of a new type stores the beginning of its search as the mark, before the
+search: nights that fail do not move the beginning. The mark of a type of a newer version stays in the bucket while an
+older version is deployed.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from botocore.exceptions import ClientError
 from renewals.domain.gateway_event import GatewayEventType
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from mypy_boto3_s3 import S3Client
 
@@ -31,19 +32,19 @@ class Marks:
     bucket: str
 
     def read(self, otherwise: datetime) -> dict[GatewayEventType, datetime]:
-        """Return the mark of each type of this version, and `otherwise` for a type without a mark. Raises botocore's
-        errors."""
+        """Return the mark of each type of this version. A type without a mark gets `otherwise` as its mark, and the
+        bucket keeps the new mark. Raises botocore's errors."""
         stored = self._stored()
-        return {
-            each: datetime.fromisoformat(stored[each]) if each in stored else otherwise for each in GatewayEventType
-        }
+        new = {each.value: otherwise.isoformat() for each in GatewayEventType if each not in stored}
+        if new:
+            self._store(stored | new)
+        return {each: datetime.fromisoformat((stored | new)[each]) for each in GatewayEventType}
 
     def move(self, types: Iterable[GatewayEventType], to: datetime) -> None:
         """Move the marks of the types forward, and never back. Raises botocore's errors."""
         stored = self._stored()
         moved = {each.value: max(stored.get(each, ""), to.isoformat()) for each in types}
-        body = json.dumps(stored | moved, indent=1).encode()
-        self.s3.put_object(Bucket=self.bucket, Key=KEY, Body=body, ContentType="application/json")
+        self._store(stored | moved)
 
     def _stored(self) -> dict[str, str]:
         """Return the marks, in UTC, by type; empty before the first night."""
@@ -54,3 +55,7 @@ class Marks:
                 raise
             return {}
         return marks
+
+    def _store(self, marks: Mapping[str, str]) -> None:
+        body = json.dumps(marks, indent=1).encode()
+        self.s3.put_object(Bucket=self.bucket, Key=KEY, Body=body, ContentType="application/json")

@@ -5,9 +5,10 @@ messages to be delivered again. If an execution holds the lease of the event's p
 message comes back after the lease. If the gateway rejects our account or key, the message comes back after an hour. The
 same holds if a disputed subscription's row cannot be read, if the gateway does not know the dispute of an event, and if
 this version does not know the type of the event: a newer version, which was deployed for a time, may have queued the
-message. Any other failed message comes back after 1, 2, 4 and 8 minutes. After the fifth delivery the queue moves a
-failed message to the dead-letter queue; only the event of an unknown dispute is passed over. A message that is no event
-comes back without a wait, and is therefore in the dead-letter queue within seconds.
+message. Any other failed message comes back after a minute, ten minutes, an hour and four hours, so that an outage of
+the gateway fills no dead-letter queue. After the fifth delivery the queue moves a failed message to the dead-letter
+queue; only the event of an unknown dispute is passed over. A message that is no event comes back without a wait, and is
+therefore in the dead-letter queue within seconds.
 
 gateway_worker.handlers has the table from the type of an event to its handler.
 """
@@ -36,8 +37,11 @@ from renewals.runtime.clock import Moment
 from renewals.runtime.settings import setting
 from renewals.runtime.telemetry import Event, Reply, records
 
-_FIRST_WAIT = timedelta(minutes=1)
-MOST_TRIES = 5
+_WAITS = (timedelta(minutes=1), timedelta(minutes=10), timedelta(hours=1), timedelta(hours=4), timedelta())
+"""The waits after the first failed try and after each further failed try. After the last try, the queue moves the
+message to the dead-letter queue at once."""
+
+MOST_TRIES = len(_WAITS)
 """The queue's maxReceiveCount: the deliveries of a message before the dead-letter queue takes the message."""
 
 
@@ -54,8 +58,9 @@ def handler(event: Event, _context: object) -> Reply:
 def _wait_after(record: Event) -> timedelta | None:
     """Act on the event of a message, and return the time until the next try; None if the event is settled.
 
-    If the handler's answer names a wait, the wait is taken from the answer. Otherwise the wait doubles with each try,
-    and is zero after the last try, so that the queue moves the message to the dead-letter queue at once.
+    If the handler's answer names a wait, the wait is taken from the answer. But a wait for the end of a lease grows
+    after the first try as in the list of waits: during an outage of the gateway, the copies of an event hold the lease
+    in turn.
     """
     telemetry.forget()
     telemetry.correlate({}, message_id=record["messageId"])
@@ -81,9 +86,11 @@ def _wait_after(record: Event) -> timedelta | None:
         telemetry.count("GatewayEventsPassedOver")
     if dropped or handled.outcome is not EventOutcome.LATER:
         return None
-    if handled.after is not None:
-        return handled.after
-    return timedelta() if tries >= MOST_TRIES else _FIRST_WAIT * 2 ** (tries - 1)
+    listed = _WAITS[min(tries, MOST_TRIES) - 1]
+    if handled.after is None:
+        return listed
+    is_for_a_lease = timedelta() < handled.after < UNTIL_A_PERSON_ACTS
+    return max(handled.after, listed) if is_for_a_lease and tries > 1 else handled.after
 
 
 def _handled(event: GatewayEvent) -> Handled:

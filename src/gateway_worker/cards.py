@@ -10,6 +10,7 @@ from gateway_worker.handling import KNOWN, EventOutcome, Handled, Seams, later, 
 from renewals.domain import reminders
 from renewals.domain.errors import BadRow
 from renewals.domain.gateway_event import GatewayEvent
+from renewals.domain.renewal import Status
 from renewals.domain.request import Asks, RenewalRequest
 from renewals.domain.subscription import Subscription, parse
 
@@ -26,8 +27,18 @@ def card_detached(event: GatewayEvent, seams: Seams) -> Handled:
     untold = [subscription for subscription in charged if not _knows(subscription)]
     if not untold:
         return KNOWN
-    ended_well = [seams.run(_reminder(event, subscription)) for subscription in untold]
-    return Handled(EventOutcome.DONE) if all(ended_well) else later("the workflow failed")
+    answers = [_told(event, subscription, seams) for subscription in untold]
+    return next((answer for answer in answers if answer.outcome is EventOutcome.LATER), Handled(EventOutcome.DONE))
+
+
+def _told(event: GatewayEvent, subscription: Subscription, seams: Seams) -> Handled:
+    """Run the workflow for the subscription, unless the subscription is being charged: the record of a payment writes
+    the payment's card into the row, and would overwrite the gateway's answer about the card."""
+    period = seams.ledger.get(subscription.subscription_id, subscription.renewal_date.isoformat())
+    charged = seams.lease_of_another(period) if period is not None and period.status is Status.CLAIMED else None
+    if charged is not None:
+        return charged
+    return Handled(EventOutcome.DONE) if seams.run(_reminder(event, subscription)) else later("the workflow failed")
 
 
 def _charged_by(payment_method: str, seams: Seams) -> Iterator[Subscription]:

@@ -64,7 +64,7 @@ class Handled:
 
     Attributes:
         reason: a short name of the reason, for the log.
-        after: for LATER, how long the queue hides the event. If None, the worker doubles the wait with each try.
+        after: for LATER, how long the queue hides the event. If None, the wait grows with each try.
         may_be_dropped: for LATER, whether the event is passed over after the last try. Every other event goes to the
             dead-letter queue.
     """

@@ -138,8 +138,8 @@ class Charge(Around):
         match decided:
             case ClaimPeriod():
                 return self._claim(decided)
-            case TakeOver(renewal):
-                return self._take_over(renewal)
+            case TakeOver():
+                return self._take_over(decided)
             case RecordPaid(renewal, payment):
                 return self._paid(renewal, payment)
             case NextAttempt():
@@ -173,8 +173,9 @@ class Charge(Around):
             return told_elsewhere(spans.in_the_ledger(), by_sweep=decided.by_sweep)
         return self._collect(claimed, subscription.row)
 
-    def _take_over(self, renewal: Renewal) -> Outcome:
-        taken = self.ledger.apply(payment_steps.take(renewal, stands_at(renewal), self.execution, self.now))
+    def _take_over(self, decided: TakeOver) -> Outcome:
+        old, counts = decided.renewal, not decided.by_event
+        taken = self.ledger.apply(payment_steps.take(old, stands_at(old), self.execution, self.now, counts=counts))
         if taken.status is Status.CLAIMED:
             return self._collect(taken)
         return Outcome(PaymentOutcome(taken.status), "", taken)

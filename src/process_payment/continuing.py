@@ -28,10 +28,12 @@ def take_on(seen: Snapshot, renewal: Renewal) -> Decision:
             return GiveUp(renewal, row, over)
         if off:
             return _only_ask(seen, renewal)
-    interrupted = stands is renewal.status
-    if interrupted and renewal.owner != around.execution and renewal.pickups >= MOST_PICK_UPS:
+    by_event = seen.asked.gateway_event is not None
+    interrupted = stands is renewal.status and renewal.owner != around.execution
+    # During an outage of the gateway, every copy of every event comes back several times. Only sweeps are counted.
+    if interrupted and not by_event and renewal.pickups >= MOST_PICK_UPS:
         return Fail(renewal, Reason.PICKED_UP_TOO_OFTEN)
-    return TakeOver(renewal)
+    return TakeOver(renewal, by_event)
 
 
 def _only_ask(seen: Snapshot, renewal: Renewal) -> Decision:

@@ -89,9 +89,11 @@ class ClaimPeriod:
 
 @dataclass(frozen=True, slots=True)
 class TakeOver:
-    """Become the owner of an interrupted, parked or failed period, and continue its work."""
+    """Become the owner of an interrupted, parked or failed period, and continue its work. by_event: whether an event of
+    the gateway caused the request."""
 
     renewal: Renewal
+    by_event: bool
 
 
 @dataclass(frozen=True, slots=True)

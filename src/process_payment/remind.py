@@ -36,7 +36,8 @@ class Remind:
         The gateway is asked about the card if nobody has asked yet, if an event says that the card has changed, and
         before a mail says that a card expires, because the customer's bank may have replaced the card. The gateway's
         answer is kept on the subscription's row, and the mail is written from the row. Nobody is reminded of a renewal
-        that will be rejected.
+        that will be rejected. An event of a card causes the card's reminder alone: an event may be forged, and the
+        sweep has all other reminders mailed.
 
         Raises:
             PaymentError: the gateway gives no answer.
@@ -58,6 +59,8 @@ class Remind:
                 self.records.keep_card(subscription, card)
             subscription = replace(subscription, row={**subscription.row, "known_card": card.record})
             owed = reminders.owed(subscription, self.today, self.days)
+        if asked.gateway_event is not None:
+            owed = [kind for kind in owed if kind is MailKind.CARD_EXPIRES]
         return [] if owed and self._is_paid(subscription) else owed
 
     def _is_paid(self, subscription: Subscription) -> bool:

@@ -140,6 +140,61 @@ def test_an_event_of_a_card_that_lies_mails_nobody(door: Door) -> None:
     assert "is_detached" not in door.world.row()["known_card"]
 
 
+def test_an_event_of_a_card_causes_no_other_reminder(door: Door) -> None:
+    """A yearly renewal is near, and its reminder is owed. An event says that the card was detached, and the gateway
+    says otherwise: nobody is mailed before the nightly scan. If the card is detached, the event has only the card's
+    reminder mailed."""
+    door.world.edit(interval="year")
+    door.world.gateway.detach("pm_ok")
+    door.world.gateway.detached.clear()
+    _post(door)
+    assert _asked(door) == []
+    door.world.gateway.detach("pm_ok")
+    _post(door)
+    assert _asked(door) == ASKED
+    _sweep(door)
+    assert len(_asked(door)) == 2
+
+
+def _detach_during(door: Door, call: str) -> None:
+    """The card is detached, and the event is handled, while the charge waits for the gateway's answer to a call."""
+    gateway = door.world.gateway
+    answer = getattr(gateway, call)
+
+    def answered(*asked: Any) -> Any:
+        payment = answer(*asked)
+        if "pm_ok" not in gateway.detached:
+            gateway.detach("pm_ok")
+            _post(door)
+        return payment
+
+    setattr(gateway, call, answered)
+
+
+@pytest.mark.parametrize("way", ["before the record", "during the charge"])
+def test_a_payment_by_the_card_leaves_the_note_about_the_card(door: Door, way: str) -> None:
+    """The card is detached before its successful payment is recorded. The row still says that the card is detached, and
+    the customer is asked for a new card before the next renewal."""
+    world, door.now = door.world, datetime(2026, 1, 31, 12, tzinfo=UTC)
+    if way == "before the record":
+        copied = world.copies()()
+        copied.run("first", door.now)
+        world.cuts.at = 2 * copied.cuts.calls.index("gateway.confirm") + 1
+        assert world.run("first", door.now) != "Success"
+        door.now += HOUR
+        world.gateway.detach("pm_ok")
+        assert door.post(world.gateway.events[-1]) == 200  # the payment's own event is lost
+        door.work()
+    else:
+        _detach_during(door, "confirm")
+    assert world.run("second", door.now) == "Success"
+    door.later(HOUR)
+    assert (world.mail_kinds(), world.row()["known_card"].get("is_detached")) == (["receipt"], True)
+    door.now = datetime(2026, 2, 25, 12, tzinfo=UTC)
+    _sweep(door)
+    assert _asked(door)[1:] == ["Please update your card for Pro before 28 February 2026"]
+
+
 def test_a_failure_loses_no_event(door: Door) -> None:
     """The gateway does not answer: the event comes back, and the customer is asked once."""
     door.world.gateway.detach("pm_ok")

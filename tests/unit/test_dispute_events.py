@@ -530,7 +530,7 @@ def test_a_gateway_that_falters_is_asked_again(door: Door, trouble: str) -> None
     door.world.gateway.trouble += [("dispute", trouble)] * 2
     _deliver(door)
     assert _recorded(door) == {}
-    door.later(10 * MINUTE)
+    door.later(15 * MINUTE)
     assert (_recorded(door), _subscription(door), door.queue.dead) == ({"dp_1": [NEEDS]}, ENDS, [])
 
 

@@ -3,7 +3,7 @@ door."""
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -212,6 +212,45 @@ def test_nights_that_failed_are_made_up_for(door: Door) -> None:
     assert queued(door) == lost[::-1]
 
 
+@pytest.mark.parametrize("fault", ["the gateway rejects the key", "the gateway is down", "the secret cannot be read"])
+def test_the_first_nights_that_failed_are_made_up_for(door: Door, fault: str) -> None:
+    """No night of a new stack was a good night yet. The first good night finds the events since a day before the first
+    night, however many nights failed."""
+    lost = [emit(door, "charge.dispute.created", n, NOON - DAY + n * DAY + HOUR) for n in range(5)]
+    for _ in range(4):
+        with suppress(GatewayUnavailable, ClientError):
+            if fault == "the gateway rejects the key":
+                door.world.gateway.turned_away = {"find_events"}
+            elif fault == "the gateway is down":
+                door.world.gateway.trouble.append(("find_events", "before"))
+            else:
+                door.no_gateway = True
+            door.catch_up()
+        door.world.gateway.turned_away, door.no_gateway = set(), False
+        door.now += DAY
+    assert queued(door) == []
+    door.catch_up()
+    assert queued(door) == lost[::-1]
+
+
+def test_a_new_type_begins_a_day_before_its_first_night(door: Door) -> None:
+    """The nights after an upgrade fail, and the stack has marks of all types but one: the new type keeps its beginning,
+    too."""
+    door.catch_up()
+    stored = json.loads(door.world.s3.objects[marks.KEY]["Body"])
+    del stored[GatewayEventType.CARD_DETACHED]
+    door.world.s3.objects[marks.KEY] = {"Body": json.dumps(stored).encode()}
+    door.now = NOON + 3 * DAY
+    lost = emit(door, GatewayEventType.CARD_DETACHED, 1, NOON + 2 * DAY + HOUR)
+    for _ in range(3):
+        door.world.gateway.trouble.append(("find_events", "before"))
+        with pytest.raises(GatewayUnavailable):
+            door.catch_up()
+        door.now += DAY
+    door.catch_up()
+    assert queued(door) == [lost]
+
+
 def test_the_first_night_reaches_back_a_day(door: Door) -> None:
     """A stack without a mark begins a day back, and does not tell thirty days of history."""
     emit(door, "payment_intent.succeeded", 1, NOON - FIRST_NIGHT - OVERLAP - SECOND)
@@ -350,8 +389,8 @@ def test_a_queue_that_fails_moves_no_mark(door: Door) -> None:
     before, door.queue.around = door.queue.around, fails
     with pytest.raises(ClientError):
         door.catch_up()
-    stored = door.world.s3.objects.get(marks.KEY, {"Body": b"{}"})
-    assert "payment_intent.succeeded" not in json.loads(stored["Body"])
+    stored = json.loads(door.world.s3.objects[marks.KEY]["Body"])
+    assert stored["payment_intent.succeeded"] == (NOON - FIRST_NIGHT).isoformat()
     door.queue.around = before
     door.catch_up()
     assert queued(door) == lost[::-1]

@@ -46,7 +46,7 @@ MOST_PICK_UPS = 10
 look."""
 
 
-def take(renewal: Renewal, status: Status, execution: str, now: datetime) -> Step[Renewal]:
+def take(renewal: Renewal, status: Status, execution: str, now: datetime, *, counts: bool = True) -> Step[Renewal]:
     """Own the renewal for the next 40 seconds, if its status, owner and lease are unchanged.
 
     A take-over of an interrupted renewal from a different owner counts as a pick-up. The owner's own retry does not
@@ -55,8 +55,9 @@ def take(renewal: Renewal, status: Status, execution: str, now: datetime) -> Ste
     Args:
         status: the status from which work continues: the present status of an interrupted renewal, or an earlier status
             if a parked or failed renewal continues.
+        counts: false if an event of the gateway caused the take-over, which then does not count as a pick-up.
     """
-    picked_up = renewal.pickups if renewal.owner == execution else renewal.pickups + 1
+    picked_up = renewal.pickups + (counts and renewal.owner != execution)
     interrupted = status is renewal.status
     changes = {
         "status": status,
@@ -224,7 +225,7 @@ def paid(
             moves["status"] = SubscriptionStatus.ACTIVE
         if ends_by(row, renewal.renewal_date) and not has_ended(row):
             moves["cancel_at"] = renewal.period_end  # the subscription ends with the paid period
-        if payment.card is not None:
+        if payment.card is not None and not _has_detached_card(row):
             moves["known_card"] = payment.card.record
         return moves
 
@@ -235,6 +236,15 @@ def paid(
         Term("#status IN (:c, :d, :a, :f)", unpaid),
     )
     return settled(renewal, changes, condition, row, moved_on, now)
+
+
+def _has_detached_card(row: Row) -> bool:
+    """Whether the row says that its card was detached. Such a card can never be charged again, although a payment by
+    the card may be recorded later."""
+    note = row.get("known_card")
+    if not isinstance(note, dict):
+        return False
+    return note.get("is_detached") is True and note.get("payment_method") == row.get("payment_method")
 
 
 def settled(
