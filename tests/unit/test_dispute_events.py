@@ -606,15 +606,24 @@ def test_the_timeline_tells_a_dispute_in_plain_words(door: Door) -> None:
     ]
 
 
-def test_a_dispute_that_ends_nothing_says_why(door: Door) -> None:
-    """The timeline says that a disputed subscription goes on, and why."""
+@pytest.mark.parametrize(
+    ("disputed", "end", "said"),
+    [
+        ("keep", None, "The subscription goes on: the deployment keeps disputed subscriptions."),
+        ("cancel", NEXT, "The subscription had ended, or was to end with the paid days, already."),
+    ],
+)
+def test_a_dispute_that_changes_nothing_says_why(door: Door, disputed: str, end: str | None, said: str) -> None:
+    """The timeline says why a dispute did not change the subscription."""
     _paid(door)
-    door.disputed = "keep"
+    door.disputed = disputed
+    if end:
+        door.world.edit(cancel_at=end)
     door.world.gateway.contest("pi_1")
     _deliver(door)
     entries, _ = door.register.timeline(door.world.row(), UTC)
     (told,) = [entry.text for entry in entries if entry.kind == "dispute"]
-    assert "The subscription goes on: the deployment keeps disputed subscriptions." in told
+    assert said in told
 
 
 # --- sums -----------------------------------------------------------------------------------------------------------

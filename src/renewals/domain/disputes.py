@@ -59,14 +59,11 @@ class DisputeStatus(Worded):
 class DisputeEffect(Worded):
     """What a dispute did to the subscription."""
 
-    ENDING = "ending"
-    """The subscription ends with the paid period."""
-    ENDED = "ended"
-    """The subscription ended at once."""
+    ENDING = "ending", "The subscription ends with the paid days."
+    ENDED = "ended", "The subscription has ended at once."
     KEPT = "kept", "The subscription goes on: the deployment keeps disputed subscriptions."
     RESUMED = "resumed", "The subscription goes on: it was resumed after the customer had disputed the payment."
-    NONE = "none"
-    """The subscription had ended, or was to end, already."""
+    NONE = "none", "The subscription had ended, or was to end with the paid days, already."
     GONE = "gone", "The customer has no such subscription any more."
     DECIDED = (
         "decided",

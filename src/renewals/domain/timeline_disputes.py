@@ -21,6 +21,9 @@ _AWAITED = (
     DisputeStatus.APPEAL_NEEDS_RESPONSE,
 )
 
+_TOLD_BY_THE_CHANGE = (DisputeEffect.ENDING, DisputeEffect.ENDED)
+"""The effects that changed the subscription: the change has an entry of its own."""
+
 _NOTHING = Decimal(0)
 
 
@@ -49,7 +52,7 @@ def _sentences(record: DisputeRecord, before: DisputeStep | None, step: DisputeS
     if returned:
         yield f"The bank returned {wording.money(returned, currency)} to the seller."
     effect = DisputeEffect.words_of(step.get("effect"))
-    if effect:
+    if effect and step.get("effect") not in _TOLD_BY_THE_CHANGE:
         yield effect
 
 
