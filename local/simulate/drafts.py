@@ -284,7 +284,7 @@ def _refunded(subscriber: Subscriber, random: Random, story: Story) -> Subscribe
     """Refund some payments in part in the gateway's dashboard. Some of the refunds fail days later."""
     actions = {day: list(happens) for day, happens in subscriber.actions.items()}
     for paid in subscriber.dates(story.calm_from - timedelta(days=WINDOW)):
-        on, fails = paid + timedelta(days=random.randint(1, 3)), random.random() < 0.5
+        on, fails = paid + timedelta(days=random.randint(1, 3)), random.random() < 0.65
         over = on + timedelta(days=random.randint(2, 5))
         free = not any(paid <= day <= over for day in actions) and subscriber.is_untroubled(paid, over)
         if random.random() < 0.12 and free and subscriber.interval in ("month", "year"):
