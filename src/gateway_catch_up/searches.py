@@ -2,8 +2,9 @@
 
 Each renewal causes an event about a payment. Such events are searched only among the undelivered events: a night may
 have millions of payments, and dunning, the sweep and the audit find payments anyway. Events of the other types are few,
-and the search finds the delivered events too: the gateway also counts an event as delivered if a different endpoint of
-the account has taken the event, or if no endpoint was enabled.
+and the search finds the delivered events too: the gateway also counts an event as delivered if no endpoint was enabled.
+An event is undelivered as long as at least one endpoint of the account has not taken the event, also an endpoint of
+another system.
 """
 
 from __future__ import annotations

@@ -22,7 +22,8 @@ _AFTER_THE_ANSWER = timedelta(seconds=5)
 
 
 def refund_changed(event: GatewayEvent, seams: Seams) -> Handled:
-    """Run the workflow for the refunds of the payment, unless the ledger holds the refund as the gateway has it."""
+    """Run the workflow for the refunds of the payment, unless the ledger holds the refund as the gateway has it, and
+    the customer has been told of every refund."""
     made = seams.ask(lambda gateway: gateway.retrieve_refund(event.object_id))
     if made is None:
         return passed_over("the gateway does not know the refund")
@@ -37,7 +38,7 @@ def refund_changed(event: GatewayEvent, seams: Seams) -> Handled:
 def _told(event: GatewayEvent, made: GatewayRefund, period: Renewal, seams: Seams) -> Handled | None:
     """Return the answer for an event whose refund is known, or cannot be recorded yet; None if the refunds must be
     settled now."""
-    if made.id in refunds.ids(period) and refunds.holds(period, made):
+    if made.id in refunds.ids(period) and refunds.holds(period, made) and not refunds.untold(period):
         return KNOWN
     at_work = seams.lease_of_another(period) if period.status in CUT_OFF else None
     if at_work is None and period.paid_at is None:

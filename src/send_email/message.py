@@ -145,12 +145,13 @@ def remind(
     ]
     if expiring is not None:
         subject = f"Please update your card for {plan} before {day}"
+    if expiring is not None and not expiring.is_detached:
         paragraphs = [
             f"The card for your subscription to {plan}, {_line(expiring.name)}, is valid until the end of "
             f"{wording.month(expiring.expires)}. Your next payment is due after that: {price} on {day}.",
             _PLEASE_UPDATE,
         ]
-    if expiring is not None and expiring.is_detached:
+    elif expiring is not None:
         paragraphs = [
             f"The card for your subscription to {plan}, {_line(expiring.name)}, is not saved for your account any "
             f"more, so we cannot charge this card. Your next payment is due on {day}.",

@@ -53,6 +53,19 @@ def _post(door: Door, since: int = 0) -> int:
     return len(door.world.gateway.events)
 
 
+def test_two_refunds_within_seconds_are_both_told(door: Door) -> None:
+    """A person makes two refunds in the dashboard, and the first event finds both. The second event has the customer
+    told of the other refund, too, without a wait for the sweep."""
+    _renew(door)
+    door.world.gateway.now = door.now
+    door.world.gateway.refund_elsewhere("pi_1", 500)
+    door.world.gateway.refund_elsewhere("pi_1", 300)
+    _post(door)
+    assert (len(_period(door).refunds), door.world.mail_kinds()) == (2, ["receipt", "refunded", "refunded"])
+    _post(door)
+    assert (len(door.world.mail_kinds()), door.queue.hidden, door.queue.dead) == (3, 0, [])
+
+
 # --- what happens to a refund --------------------------------------------------------------------------------------
 
 

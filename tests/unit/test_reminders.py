@@ -472,6 +472,30 @@ def test_a_mail_of_a_detached_card_promises_no_price(shop: World, plan: dict[str
     assert charged == (2999 if plan else 3999)
 
 
+def test_a_mail_of_a_detached_card_revives_no_promise_that_came_back(shop: World) -> None:
+    """A reminder names a price, the mail about the detached card follows, and then the reminder comes back: nobody read
+    the price, and the price of the row is charged."""
+    shop.subscribe(**YEARLY)
+    shop.remind("run-1", EARLIER)
+    shop.gateway.detach("pm_ok")
+    asked = {"event_type": "subscription.reminder", "renewal_date": DUE.isoformat(), "gateway_event": "evt_1"}
+    shop.execute(asked, "event", EARLIER + LATER)
+    reminder = shop.row()["reminder_upcoming"]
+    shop.edit(reminder_upcoming=reminder | {"state": "failed"}, amount=Decimal("39.99"), payment_method="pm_new")
+    shop.run("charge", NOON, amount="39.99")
+    [(_, charged, _)] = shop.gateway.charges
+    assert (len(shop.mails()) > 1, charged) == (True, 3999)
+
+
+def test_a_detached_card_without_a_last_month_is_told(shop: World) -> None:
+    """The gateway names no last month of a detached card: the mail is written all the same."""
+    shop.subscribe()
+    shop.gateway.expires["pm_ok"] = ""
+    shop.gateway.detach("pm_ok")
+    shop.remind("run", EARLIER)
+    assert [str(mail["Subject"]).split()[0] for mail in shop.mails()] == ["Please"]
+
+
 def test_an_earlier_version_reads_the_note_of_a_good_card(shop: World) -> None:
     """The note of a card that was not detached has the form of earlier versions, which refuse further attributes."""
     shop.subscribe(**YEARLY)

@@ -115,7 +115,7 @@ def told(subscription: Subscription, today: date) -> Offer:
 
 
 def noted(
-    offer: Offer | None, subscription: Subscription, token: str, now: datetime, expires: str | None
+    offer: Offer | None, subscription: Subscription, kind: MailKind, token: str, now: datetime, expires: str | None
 ) -> dict[str, Value]:
     """Build the record of what a mail names.
 
@@ -123,11 +123,14 @@ def noted(
         offer: the offer in the mail; None for a mail that names no price. An earlier promise still holds after such a
             mail.
         subscription: the row.
+        kind: the kind of the mail. The record of a mail without a price keeps the promise of the record that it
+            replaces, and no promise of the other kind: the mail of the other kind may still come back, and then
+            promises nothing.
         token: the token of the mail.
         now: the moment of the mail.
         expires: the last month of the card, if the mail is about a card.
     """
-    before = promised(subscription)
+    before = promised(subscription) if offer is not None else next(_named(subscription, kind), None)
     named = before if offer is None else replace(offer, at=storable(now))
     return {
         **(_item(named) if named else {}),

@@ -89,7 +89,7 @@ class EventSearch:
         types: at most MOST_EVENT_TYPES.
         since: finds events created at this moment or later.
         until: finds events created at this moment or earlier; None: up to the newest event.
-        undelivered: whether to find only events that an endpoint of the account has not taken yet.
+        undelivered: whether to find only events that at least one endpoint of the account has not taken yet.
         after: continues after the event with this id. An empty page follows if the search no longer finds the event,
             because an endpoint has taken the event meanwhile.
     """

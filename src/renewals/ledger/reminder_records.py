@@ -73,7 +73,7 @@ class Records:
         card = known_card(subscription) if kind is MailKind.CARD_EXPIRES else None
         expires = card.expires if card else None
         offer = None if card is not None and card.is_detached else offers.told(subscription, today)
-        named = offers.noted(offer, subscription, mail.token, now, expires)
+        named = offers.noted(offer, subscription, kind, mail.token, now, expires)
         changes: dict[str, object] = {name: _item(subscription, mail), f"told_{kind}": named}
         if earlier is not None and earlier.state is MailState.FAILED and earlier.token != mail.token:
             kept = [*earlier_records(subscription.row), {"kind": kind, **_item(subscription, earlier)}]
