@@ -73,7 +73,7 @@ class Door:
         return int(reply["statusCode"])
 
     def seconds_left(self) -> float:
-        """Return the time left for a run of the catch-up."""
+        """Return the time left for a run of the catch-up or of the worker."""
         return 900
 
     def catch_up(self, event: dict[str, Any] | None = None) -> list[dict[str, Any]]:
@@ -109,8 +109,9 @@ class Door:
             self.work()
 
     def _act_on(self, message: dict[str, Any]) -> None:
+        context = SimpleNamespace(get_remaining_time_in_millis=lambda: 1000 * self.seconds_left())
         with self.deployed():
-            reply: dict[str, Any] = gateway_worker.app.handler({"Records": [record_of(message)]}, None)
+            reply: dict[str, Any] = gateway_worker.app.handler({"Records": [record_of(message)]}, context)
         if not reply["batchItemFailures"]:
             self.queue.delete_message(ReceiptHandle=message["ReceiptHandle"])
 
@@ -153,6 +154,7 @@ class Door:
             "SECRETS_MANAGER_ARN": "gateway",
             "STATE_MACHINE_ARN": "workflow",
             "DISPUTED_SUBSCRIPTIONS": self.disputed,
+            "REMINDER_DAYS": "7",
             "S3_BUCKET": "receipts",
             "AWS_LAMBDA_FUNCTION_NAME": "catch-up",
         }

@@ -16,8 +16,9 @@ gateway_worker.handlers has the table from the type of an event to its handler.
 from __future__ import annotations
 
 import json
-from datetime import timedelta
+from datetime import date, timedelta
 from functools import cache
+from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -29,6 +30,7 @@ from renewals.domain.item_values import fields, text, whole
 from renewals.domain.reasons import Reason
 from renewals.domain.renewal import Renewal
 from renewals.domain.request import RenewalRequest
+from renewals.domain.subscription import Subscription
 from renewals.gateway import access as gateway_access
 from renewals.gateway.port import GatewayUnauthorized, is_of_deployment
 from renewals.ledger.register import Register
@@ -46,16 +48,16 @@ MOST_TRIES = len(_WAITS)
 
 
 @telemetry.observed
-def handler(event: Event, _context: object) -> Reply:
+def handler(event: Event, context: Any) -> Reply:
     """Act on the events in the messages; see the module."""
-    waits = [(record, _wait_after(record)) for record in records(event)]
+    waits = [(record, _wait_after(record, context)) for record in records(event)]
     failed = [(record, wait) for record, wait in waits if wait is not None]
     for record, wait in failed:
         _come_back(record, after=wait)
     return {"batchItemFailures": [{"itemIdentifier": record["messageId"]} for record, _ in failed]}
 
 
-def _wait_after(record: Event) -> timedelta | None:
+def _wait_after(record: Event, context: Any) -> timedelta | None:
     """Act on the event of a message, and return the time until the next try; None if the event is settled.
 
     If the handler's answer names a wait, the wait is taken from the answer. But a wait for the end of a lease grows
@@ -77,7 +79,7 @@ def _wait_after(record: Event) -> timedelta | None:
         telemetry.logger().error("not an event", extra={"error": str(bad)})
         return timedelta()
     telemetry.correlate(event.metadata)
-    handled = _handled(event)
+    handled = _handled(event, context)
     told = {"outcome": handled.outcome, "reason": handled.reason, "transaction_id": event.payment_intent}
     telemetry.renewal_event("gateway event", told, event=event.event, type=event.type)
     tries = whole(fields(record, "attributes"), "ApproximateReceiveCount")
@@ -93,14 +95,14 @@ def _wait_after(record: Event) -> timedelta | None:
     return max(handled.after, listed) if is_for_a_lease and tries > 1 else handled.after
 
 
-def _handled(event: GatewayEvent) -> Handled:
+def _handled(event: GatewayEvent, context: Any) -> Handled:
     """Return the answer of the event's handler. An error of the handler fails only this event, not the whole batch."""
     try:
         if not is_of_deployment(event.metadata, setting("DEPLOYMENT")):
             return passed_over("another deployment")
         if not is_of_our_mode(event):
             return passed_over("another mode")
-        return HANDLERS[event.type](event, _seams())
+        return HANDLERS[event.type](event, _seams(context))
     except GatewayUnauthorized:
         return later("the gateway rejects our account or key", UNTIL_A_PERSON_ACTS)
     except Exception as error:  # noqa: BLE001  (whatever fails, the event comes back, and the batch goes on)
@@ -110,7 +112,7 @@ def _handled(event: GatewayEvent) -> Handled:
         return later("an error")
 
 
-def _seams() -> Seams:
+def _seams(context: Any) -> Seams:
     return Seams(
         register=_register(),
         deployment=setting("DEPLOYMENT"),
@@ -118,7 +120,16 @@ def _seams() -> Seams:
         run=_succeeds,
         moment_of=_moment_of,
         keeps_disputed=setting("DISPUTED_SUBSCRIPTIONS") == "keep",
+        seconds_left=lambda: context.get_remaining_time_in_millis() / 1000,
+        today_of=_today_of,
+        reminder_days=int(setting("REMINDER_DAYS")),
     )
+
+
+def _today_of(subscription: Subscription) -> date:
+    """Return the day that counts as today for the subscription; outside production, its row may name a test clock."""
+    tested = clock.heeds_test_clocks(setting("ENVIRONMENT"))
+    return clock.current(subscription.row.get("test_clock") if tested else None).today
 
 
 def _moment_of(period: Renewal) -> Moment:

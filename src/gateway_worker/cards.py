@@ -5,14 +5,18 @@ The event of a detached card does not name the customer. An index of the subscri
 
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import timedelta
 
 from gateway_worker.handling import KNOWN, EventOutcome, Handled, Seams, later, passed_over
 from renewals.domain import reminders
 from renewals.domain.errors import BadRow
 from renewals.domain.gateway_event import GatewayEvent
-from renewals.domain.renewal import Status
+from renewals.domain.renewal import MailKind, Status
 from renewals.domain.request import Asks, RenewalRequest
 from renewals.domain.subscription import Subscription, parse
+
+_SECONDS_OF_A_RUN = 225
+"""The longest run of the workflow. With less time left, no further run begins."""
 
 
 def card_detached(event: GatewayEvent, seams: Seams) -> Handled:
@@ -21,14 +25,18 @@ def card_detached(event: GatewayEvent, seams: Seams) -> Handled:
     The workflow keeps the gateway's answer on the row, and mails a reminder if the renewal is near. Otherwise the sweep
     has the reminder mailed, as soon as the renewal is near.
     """
-    charged = list(_charged_by(event.object_id, seams))
-    if not charged:
-        return passed_over("no subscription has the card")
-    untold = [subscription for subscription in charged if not _knows(subscription)]
-    if not untold:
-        return KNOWN
-    answers = [_told(event, subscription, seams) for subscription in untold]
-    return next((answer for answer in answers if answer.outcome is EventOutcome.LATER), Handled(EventOutcome.DONE))
+    answers: list[Handled] = []
+    for subscription in _charged_by(event.object_id, seams):
+        if _is_told(subscription, seams):
+            answers.append(KNOWN)
+        elif seams.seconds_left() < _SECONDS_OF_A_RUN and any(answer is not KNOWN for answer in answers):
+            return later("many subscriptions have the card", timedelta())  # the next delivery goes on from here
+        else:
+            answers.append(_told(event, subscription, seams))
+    by_outcome = {answer.outcome: answer for answer in answers}
+    first = (EventOutcome.LATER, EventOutcome.DONE, EventOutcome.KNOWN)
+    told = (by_outcome[outcome] for outcome in first if outcome in by_outcome)
+    return next(told, passed_over("no subscription has the card"))
 
 
 def _told(event: GatewayEvent, subscription: Subscription, seams: Seams) -> Handled:
@@ -50,10 +58,12 @@ def _charged_by(payment_method: str, seams: Seams) -> Iterator[Subscription]:
             continue
 
 
-def _knows(subscription: Subscription) -> bool:
-    """Whether the row says already that the card is detached."""
+def _is_told(subscription: Subscription, seams: Seams) -> bool:
+    """Whether the row says already that the card is detached, and the customer is owed no mail about the card now."""
     card = reminders.known_card(subscription)
-    return card is not None and card.is_detached
+    if card is None or not card.is_detached:
+        return False
+    return MailKind.CARD_EXPIRES not in reminders.owed(subscription, seams.today_of(subscription), seams.reminder_days)
 
 
 def _reminder(event: GatewayEvent, subscription: Subscription) -> RenewalRequest:

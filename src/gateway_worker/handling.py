@@ -21,7 +21,7 @@ the type of an event to the handler. A handler follows these rules:
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import date, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from renewals.domain.renewal import Renewal
     from renewals.domain.request import RenewalRequest
+    from renewals.domain.subscription import Subscription
     from renewals.gateway.port import Gateway
     from renewals.ledger.register import Register
     from renewals.ledger.table import Ledger
@@ -96,6 +97,9 @@ class Seams:
         run: runs the workflow for a request to its end, and returns whether the execution succeeded.
         moment_of: returns the moment that counts as now for the period's subscription.
         keeps_disputed: whether a disputed subscription goes on (the parameter DisputedSubscriptions).
+        seconds_left: returns the time left before the function is stopped.
+        today_of: returns the business's day that counts as today for the subscription.
+        reminder_days: the most days between a reminder and the renewal (the parameter ReminderDays).
     """
 
     register: Register
@@ -104,6 +108,9 @@ class Seams:
     run: Callable[[RenewalRequest], bool]
     moment_of: Callable[[Renewal], Moment]
     keeps_disputed: bool
+    seconds_left: Callable[[], float]
+    today_of: Callable[[Subscription], date]
+    reminder_days: int
 
     @property
     def ledger(self) -> Ledger:

@@ -3,12 +3,14 @@ is mailed."""
 
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from itertools import cycle
 from typing import Any
 
 import pytest
 
 from renewals.domain.request import Asks
 from tests.door import Door, forget_secrets
+from tests.fake_aws import error
 from tests.fakes import World
 
 PERIOD = "2026-01-31"
@@ -193,6 +195,34 @@ def test_a_payment_by_the_card_leaves_the_note_about_the_card(door: Door, way: s
     door.now = datetime(2026, 2, 25, 12, tzinfo=UTC)
     _sweep(door)
     assert _asked(door)[1:] == ["Please update your card for Pro before 28 February 2026"]
+
+
+def test_a_mail_that_failed_is_tried_again_by_the_event(door: Door) -> None:
+    """The row says that the card is detached, and SES refuses the mail: the event comes back, and the customer is asked
+    on the same day."""
+    door.world.gateway.detach("pm_ok")
+    door.world.ses.trouble = [error("Throttling", "SendRawEmail")]
+    _post(door)
+    assert (_asked(door), door.world.row()["known_card"]["is_detached"]) == ([], True)
+    door.now += HOUR
+    door.queue.move_clock(10_000)
+    door.work()
+    assert (_asked(door), door.queue.hidden, door.queue.dead) == (ASKED, 0, [])
+
+
+def test_a_card_of_many_subscriptions_is_told_over_several_deliveries(
+    door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A card pays four subscriptions, and each delivery of the event has time for one run: the event comes back at
+    once, goes on with the next subscription, and each customer is asked once."""
+    for n in (2, 3, 4):
+        door.world.subscribe(subscription_id=f"sub_{n}")
+    left = cycle([240, 200])  # before the first run of a delivery, and after this run
+    monkeypatch.setattr(Door, "seconds_left", lambda _: next(left))
+    door.world.gateway.detach("pm_ok")
+    _post(door)
+    assert (_asked(door), len(door.ran), door.queue.hidden, door.queue.dead) == (ASKED * 4, 4, 0, [])
+    assert next(left) == 200  # four deliveries: the last delivery ended after its run
 
 
 def test_a_failure_loses_no_event(door: Door) -> None:

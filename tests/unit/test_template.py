@@ -680,6 +680,7 @@ def test_functions_get_their_settings() -> None:
             "TIME_ZONE": "Asia/Kolkata",
             "CHANGES_TABLE": "<Changes>",
             "DISPUTED_SUBSCRIPTIONS": "cancel",
+            "REMINDER_DAYS": "7",
         },
         "GatewayCatchUp": {
             "DEPLOYMENT": "stack/123456789012/eu-test-1",
