@@ -30,6 +30,9 @@ FIRST_NIGHT = timedelta(days=1)
 """How far the first catch-up of a type of event reaches back. Older events tell what happened before this system heard
 of such events at all."""
 
+LISTED = timedelta(days=30)
+"""How long the gateway lists an event (https://docs.stripe.com/api/events/list)."""
+
 
 @telemetry.observed
 def handler(event: Event, context: Any) -> Reply:
@@ -50,7 +53,10 @@ def handler(event: Event, context: Any) -> Reply:
     except GatewayUnauthorized as fault:  # a retry would fail alike; the alarm catch-up-not-run reports a lasting fault
         gateway_access.tell(fault)
         finished = False
-    if finished:
+    lost = [each for each in searches if each.since < each.caught_up - LISTED]
+    for each in lost:  # the alarm catch-up-not-run stays on until the next night
+        telemetry.logger().error("events are lost", extra={"types": [*each.types], "since": each.since.isoformat()})
+    if finished and not lost:
         telemetry.count("GatewayCatchUps")
     telemetry.count("GatewayEventsCaughtUp", catch_up.found)
     reply: Reply = {"finished": finished, "found": catch_up.found}

@@ -415,6 +415,22 @@ def test_a_night_without_the_gateway_is_no_good_night(door: Door, capsys: pytest
     assert queued(door) == [lost]
 
 
+def test_a_gap_of_more_than_thirty_days_is_told(
+    door: Door, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """No catch-up was complete for longer than the gateway lists events: the log says that events are lost, and the
+    catch-up is not counted. The next night is counted."""
+    door.catch_up()
+    capsys.readouterr()
+    told = []
+    for days in (31, 1):
+        door.now += days * DAY
+        caplog.clear()
+        door.catch_up()
+        told.append(("events are lost" in caplog.messages, '"GatewayCatchUps"' in capsys.readouterr().out))
+    assert told == [(True, False), (False, True)]
+
+
 def test_a_search_names_no_more_types_than_the_gateway_takes() -> None:
     """Types with equal marks are searched together, at most twenty in one search."""
     every = plan(dict.fromkeys(GatewayEventType, NOON), NOON)
