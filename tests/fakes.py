@@ -20,7 +20,7 @@ from generate_receipt.app import issue, issue_refund
 from process_payment.charge import Charge
 from process_payment.decisions import Outcome
 from process_payment.payments import Payments
-from renewals.domain import refunds
+from renewals.domain import refund_notices
 from renewals.domain.dunning import Dunning
 from renewals.domain.renewal import CUT_OFF, Renewal
 from renewals.domain.request import Asks, RenewalRequest
@@ -211,7 +211,7 @@ class World:
     def receipt(self, renewal: Renewal, now: datetime) -> Renewal:
         stands = self.ledger.get(renewal.subscription_id, renewal.renewal_date.isoformat())
         assert stands is not None
-        if refunds.owed(stands) is not None and stands.status not in CUT_OFF:
+        if refund_notices.owed(stands) is not None and stands.status not in CUT_OFF:
             issue_refund(stands, ledger=self.ledger, s3=cast("Any", self.s3), bucket="receipts", now=now)
             return stands
         return issue(stands, ledger=self.ledger, s3=cast("Any", self.s3), bucket="receipts", now=now)

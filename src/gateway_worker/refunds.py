@@ -10,7 +10,7 @@ from datetime import timedelta
 
 from gateway_worker.handling import KNOWN, EventOutcome, Handled, Seams, later, passed_over
 from gateway_worker.payments import paid_first
-from renewals.domain import refunds
+from renewals.domain import refund_notices, refunds
 from renewals.domain.gateway_event import GatewayEvent
 from renewals.domain.payment import GatewayRefund
 from renewals.domain.renewal import CUT_OFF, Renewal
@@ -38,7 +38,7 @@ def refund_changed(event: GatewayEvent, seams: Seams) -> Handled:
 def _told(event: GatewayEvent, made: GatewayRefund, period: Renewal, seams: Seams) -> Handled | None:
     """Return the answer for an event whose refund is known, or cannot be recorded yet; None if the refunds must be
     settled now."""
-    if made.id in refunds.ids(period) and refunds.holds(period, made) and not refunds.untold(period):
+    if made.id in refunds.ids(period) and refunds.holds(period, made) and not refund_notices.untold(period):
         return KNOWN
     at_work = seams.lease_of_another(period) if period.status in CUT_OFF else None
     if at_work is None and period.paid_at is None:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from botocore.exceptions import ClientError
 
 from generate_receipt.pdf import Receipt, RenderedReceipt, Seller, render
-from renewals.domain import currencies, refunds
+from renewals.domain import currencies, refund_notices, refunds
 from renewals.domain.errors import BadEvent, Overtaken, ReceiptError
 from renewals.domain.item_values import fields, text
 from renewals.domain.outcomes import PaymentOutcome
@@ -67,7 +67,7 @@ def _refunded(asked: Mapping[str, object], renewal: Renewal) -> Reply:
 
 def issue_refund(renewal: Renewal, *, ledger: Ledger, s3: S3Client, bucket: str, now: datetime) -> None:
     """Render, store and record the receipt of the refund that the customer is owed a mail about."""
-    owed = refunds.owed(renewal)
+    owed = refund_notices.owed(renewal)
     if owed is None or owed.kind is not MailKind.REFUNDED or "receipt_key" in owed.refund:
         return
     rendered = _rendered(refund_receipt_of(renewal, owed.name))

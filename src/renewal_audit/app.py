@@ -13,9 +13,9 @@ from datetime import date
 from decimal import Decimal
 from typing import Any
 
-from renewal_audit.audit import Audit, latest, whole
+from renewal_audit.audit import Audit
 from renewal_audit.keys import Key
-from renewal_audit.report import Report, ReportPart, Reports
+from renewal_audit.report import Report, ReportPart, Reports, latest, whole
 from renewals.domain.errors import BadEvent
 from renewals.domain.item_values import day
 from renewals.domain.request import Asks, RenewalRequest

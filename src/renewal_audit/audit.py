@@ -29,7 +29,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import datetime, timedelta
 from functools import cache, partial
 from heapq import merge
 from itertools import groupby
@@ -42,7 +42,7 @@ from renewal_audit.findings import Count, Difference, Found
 from renewal_audit.keys import Key, is_of, is_ours, key_in, key_of
 from renewal_audit.overdue import compare_due
 from renewal_audit.overlaps import is_paid_again, overlapping, overlaps_within, reaches_no_further, says_paid
-from renewal_audit.report import Report, ReportPart, Reports
+from renewal_audit.report import Report, ReportPart, Reports, midnight, whole
 from renewals.domain import refunds, spans
 from renewals.domain.disputes import GatewayDispute
 from renewals.domain.errors import BadRow
@@ -58,13 +58,6 @@ from renewals.runtime.clock import Moment
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_s3 import S3Client
-
-DAYS = 3
-"""The nightly audit covers this many complete days, the latest of them yesterday. Each day is therefore audited on
-three nights, and a difference that nobody mends is reported on three nights. One night would not suffice for a payment
-that the customer confirms on the bank's page: if no event of the gateway arrives, the ledger records the payment only
-on the next dunning date, at most two days after the charge unless DunningDays says otherwise. The third night still
-covers the day of the charge, and finds the payment recorded."""
 
 REFUND_DAYS = refunds.WATCHED.days
 """The audit reads the refunds of at least this many days. An audit of more days reads the refunds of all its days.
@@ -167,7 +160,7 @@ class Audit:
     # Charges
 
     def _over_charges(self, part: ReportPart, before: datetime, found: Found) -> Iterator[ReportPart]:
-        since = _midnight(part.first)
+        since = midnight(part.first)
         charges: Iterator[Charged | _Entry] = self.gateway.charged_between(since, before)
         both = merge(charges, self._entries(since, before), key=_moment, reverse=True)
         gathered: list[Charged | _Entry] = []
@@ -284,7 +277,7 @@ class Audit:
     # Refunds
 
     def _over_refunds(self, part: ReportPart, before: datetime, found: Found) -> Iterator[ReportPart]:
-        since = min(_midnight(part.first), _midnight(part.last) - timedelta(days=REFUND_DAYS - 1))
+        since = min(midnight(part.first), midnight(part.last) - timedelta(days=REFUND_DAYS - 1))
         gathered: list[GatewayRefund] = []
         for at, together in groupby(self.gateway.refunded_between(since, before), key=_moment):
             gathered += (each for each in together if is_ours(each, self.deployment))
@@ -315,7 +308,7 @@ class Audit:
     # Disputes
 
     def _over_disputes(self, part: ReportPart, before: datetime, found: Found) -> Iterator[ReportPart]:
-        since = min(_midnight(part.first), _midnight(part.last) - timedelta(days=DISPUTE_DAYS - 1))
+        since = min(midnight(part.first), midnight(part.last) - timedelta(days=DISPUTE_DAYS - 1))
         gathered: list[GatewayDispute] = []
         try:
             for at, together in groupby(self.gateway.disputed_between(since, before), key=_moment):
@@ -388,24 +381,9 @@ class Audit:
                 yield checked, moment
 
 
-def whole(first: str, last: str) -> ReportPart:
-    """Return the part for a whole audit. first, last: the days, YYYY-MM-DD, both included."""
-    before = (_midnight(last) + timedelta(days=1)).isoformat()
-    return ReportPart(first, last, before, refunds_before=before, disputes_before=before)
-
-
-def latest(today: date) -> ReportPart:
-    """Return the part for the latest complete days before `today`. Days are in UTC, like the gateway's clock."""
-    return whole((today - timedelta(days=DAYS)).isoformat(), (today - timedelta(days=1)).isoformat())
-
-
 def _moment(each: Charged | GatewayRefund | GatewayDispute | _Entry) -> datetime:
     return each.at
 
 
 def _key(subscription: Subscription) -> Key:
     return subscription.subscription_id, subscription.renewal_date.isoformat()
-
-
-def _midnight(day: str) -> datetime:
-    return datetime.combine(date.fromisoformat(day), time(), UTC)

@@ -16,6 +16,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
+from datetime import UTC, date, datetime, time, timedelta
 from hashlib import sha256
 from typing import TYPE_CHECKING, NotRequired, TypedDict
 
@@ -26,6 +27,13 @@ from renewal_audit.findings import Count, Difference, Found
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb.type_defs import AttributeValueTypeDef
     from mypy_boto3_s3 import S3Client
+
+DAYS = 3
+"""The nightly audit covers this many complete days, the latest of them yesterday. Each day is therefore audited on
+three nights, and a difference that nobody mends is reported on three nights. One night would not suffice for a payment
+that the customer confirms on the bank's page: if no event of the gateway arrives, the ledger records the payment only
+on the next dunning date, at most two days after the charge unless DunningDays says otherwise. The third night still
+covers the day of the charge, and finds the payment recorded."""
 
 LISTED = 1000
 """The report lists at most this many differences, so that people can read the report; the parts list all
@@ -51,6 +59,22 @@ class ReportPart:
     after_row: dict[str, AttributeValueTypeDef] | None = None
     refunds_before: str | None = None
     disputes_before: str | None = None
+
+
+def whole(first: str, last: str) -> ReportPart:
+    """Return the part for a whole audit. first, last: the days, YYYY-MM-DD, both included."""
+    before = (midnight(last) + timedelta(days=1)).isoformat()
+    return ReportPart(first, last, before, refunds_before=before, disputes_before=before)
+
+
+def latest(today: date) -> ReportPart:
+    """Return the part for the latest complete days before `today`. Days are in UTC, like the gateway's clock."""
+    return whole((today - timedelta(days=DAYS)).isoformat(), (today - timedelta(days=1)).isoformat())
+
+
+def midnight(day: str) -> datetime:
+    """Return the moment at which a day, YYYY-MM-DD, begins in UTC."""
+    return datetime.combine(date.fromisoformat(day), time(), UTC)
 
 
 class Begins(TypedDict):

@@ -10,7 +10,7 @@ from datetime import datetime
 from email.message import EmailMessage
 from hashlib import sha256
 
-from renewals.domain import mail_faults, refunds
+from renewals.domain import mail_faults, refund_notices, refunds
 from renewals.domain.declines import is_hard
 from renewals.domain.dunning import Dunning
 from renewals.domain.errors import MailError, Overtaken, RenewalError, repeat_while_outdated
@@ -84,7 +84,7 @@ class Delivery:
             name = renewal.notice
             if owed_mail(renewal) != name:
                 return MailOutcome.IN_PROGRESS  # the receipt goes out before any notice, by another execution
-            refund = refunds.owed(renewal)
+            refund = refund_notices.owed(renewal)
             if refund is not None and refund.kind is MailKind.REFUNDED and "receipt_key" not in refund.refund:
                 return MailOutcome.IN_PROGRESS  # the execution that makes the refund's receipt sends this mail, too
             told = renewal.mails.get(name)
@@ -127,7 +127,7 @@ class Delivery:
         )
 
     def _attachment(self, renewal: Renewal, kind: MailKind) -> Attachment | None:
-        owed = refunds.owed(renewal)
+        owed = refund_notices.owed(renewal)
         if kind is MailKind.REFUNDED and owed is not None:
             pdf = self._stored(owed.refund.get("receipt_key"), owed.refund.get("receipt_sha256"))
             link = self.receipt_link(renewal, owed.name)

@@ -10,7 +10,7 @@ from functools import cache
 from html import escape
 from typing import TYPE_CHECKING
 
-from renewals.domain import declines, printable, refunds, wording
+from renewals.domain import declines, printable, refund_notices, refunds, wording
 from renewals.domain.renewal import MailKind, Status
 from renewals.domain.subscription import SubscriptionStatus
 
@@ -92,7 +92,7 @@ def compose(
     """
     # Only a mail about a refund reads the refund: the receipt, for example, may go out while a mail about a refund is
     # owed, too.
-    owed = refunds.owed(renewal) if kind in refunds.NOTICES else None
+    owed = refund_notices.owed(renewal) if kind in refund_notices.NOTICES else None
     amount = wording.price(owed.refund["amount"] if owed else renewal.amount, renewal.currency)
     subject = _SUBJECTS[kind].format(plan=_line(renewal.plan), amount=amount)
     if kind is MailKind.RECEIPT:
@@ -184,7 +184,7 @@ def _message(letter: _Letter, sender: str, to: str) -> EmailMessage:
     return message
 
 
-def _refund(renewal: Renewal, owed: refunds.Owed, attachment: Attachment | None) -> list[str]:
+def _refund(renewal: Renewal, owed: refund_notices.Owed, attachment: Attachment | None) -> list[str]:
     """Say how much is refunded, how far the refund has come, and how much of the payment remains."""
     amount, rest = owed.refund["amount"], refunds.left(renewal)
     refunded, paid = (wording.price(each, renewal.currency) for each in (amount, renewal.amount))
@@ -215,7 +215,7 @@ def _refund(renewal: Renewal, owed: refunds.Owed, attachment: Attachment | None)
     return told
 
 
-def _still_owed(renewal: Renewal, owed: refunds.Owed, refunded: str) -> str:
+def _still_owed(renewal: Renewal, owed: refund_notices.Owed, refunded: str) -> str:
     """Say what becomes of a failed refund. A customer who disputes the payment gets the money from the bank, or not."""
     if renewal.charged_back or owed.refund.get("reason") in wording.REFUND_FAILED_BY_DISPUTE:
         return "You have disputed this payment with your bank. Your bank now decides about the money."
@@ -230,7 +230,7 @@ def _attached(name: str, attachment: Attachment | None) -> list[str]:
     return [f"Your {name} is attached to this email as a PDF.{online}"]
 
 
-def _refund_facts(renewal: Renewal, owed: refunds.Owed) -> list[tuple[str, str]]:
+def _refund_facts(renewal: Renewal, owed: refund_notices.Owed) -> list[tuple[str, str]]:
     """List the amount, number and transaction of the refund, and the facts of the refunded payment. Each name says
     whether the fact belongs to the refund or to the payment, for example "Amount refunded" and "Amount paid"."""
     amount = wording.money(owed.refund["amount"], renewal.currency)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from selenium.webdriver import Chrome
 
-from renewals.domain import refunds
+from renewals.domain import refund_notices
 from renewals.domain.payment import GatewayCard
 from renewals.domain.renewal import MailKind
 from renewals.domain.subscription import parse
@@ -53,7 +53,7 @@ def _mails(shop: World, changed: dict[str, Any]) -> Iterator[tuple[str, EmailMes
     link = Attachment("receipt.pdf", b"%PDF", "https://api.example/prod/receipts/" + "x" * 120)
     kinds: list[tuple[str, str, Any, dict[str, Any]]] = [
         ("receipt", "receipt", None, {}),
-        *((kind, kind, None, _refund(kind, changed)) for kind in refunds.NOTICES),
+        *((kind, kind, None, _refund(kind, changed)) for kind in refund_notices.NOTICES),
         ("payment_failed", "payment_failed", SOFT, REFUSED),
         ("hard", "payment_failed", HARD, REFUSED),
         ("action_required", "action_required", HARD, WAITS),

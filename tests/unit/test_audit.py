@@ -16,10 +16,10 @@ from typing import Any, cast
 import pytest
 
 from renewal_audit import app, audit
-from renewal_audit.audit import Audit, latest, whole
+from renewal_audit.audit import Audit
 from renewal_audit.findings import Difference
 from renewal_audit.ledger_items import passed_over
-from renewal_audit.report import ReportPart
+from renewal_audit.report import ReportPart, latest, whole
 from renewals.domain import disputes
 from renewals.domain.disputes import DisputeStatus
 from renewals.domain.errors import BadEvent, Throttled

@@ -15,7 +15,7 @@ from botocore.exceptions import ReadTimeoutError
 import gateway_worker.app
 from gateway_worker.handlers import HANDLERS
 from gateway_worker.handling import Handled
-from renewal_audit.audit import whole
+from renewal_audit.report import whole
 from renewals.domain.gateway_event import GatewayEvent, GatewayEventType
 from renewals.domain.item_values import storable
 from renewals.domain.request import RenewalRequest

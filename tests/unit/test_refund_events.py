@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from renewal_audit.audit import whole
+from renewal_audit.report import whole
 from renewals.domain import refunds
 from renewals.domain.news_of_periods import facts_of_period
 from renewals.domain.payment import GatewayRefundState

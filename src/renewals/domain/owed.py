@@ -8,7 +8,7 @@ cleared. renewals.domain.mail_faults decides whether the customer may be mailed.
 Decisions: D34, D107 (DECISIONS.md).
 """
 
-from renewals.domain import refunds
+from renewals.domain import refund_notices
 from renewals.domain.item_values import Item
 from renewals.domain.mail_faults import Address, is_in_vain
 from renewals.domain.renewal import CUT_OFF, UNFINISHED, Mail, MailKind, Renewal, Status, mail_name
@@ -38,7 +38,7 @@ def receipt_mail(renewal: Renewal) -> str:
 def is_of_refund(renewal: Renewal) -> bool:
     """Whether the next owed mail is about a refund. The kind of the mail decides."""
     name = owed_mail(renewal)
-    return name is not None and name == renewal.notice and MailKind.of(name) in refunds.NOTICES
+    return name is not None and name == renewal.notice and MailKind.of(name) in refund_notices.NOTICES
 
 
 def is_parked(renewal: Renewal) -> bool:
@@ -74,8 +74,8 @@ def is_news(renewal: Renewal, notice: str) -> bool:
     """Whether the notice still says how the renewal stands. The subscription's row, not read here, may contradict the
     notice."""
     kind = MailKind.of(notice)
-    if kind in refunds.NOTICES:
-        return refunds.is_news(renewal, notice)
+    if kind in refund_notices.NOTICES:
+        return refund_notices.is_news(renewal, notice)
     stands = {Status.GIVEN_UP} if kind in _ENDS else _REFUSED
     return renewal.status in stands and notice.rpartition("_")[2] == str(renewal.attempt)
 
@@ -85,7 +85,7 @@ def is_true(renewal: Renewal, row: Item | None) -> bool:
     gone."""
     kind = MailKind.of(str(renewal.notice))
     news = is_news(renewal, str(renewal.notice))
-    if not news or kind in refunds.NOTICES:
+    if not news or kind in refund_notices.NOTICES:
         return news
     if renewal.status is Status.GIVEN_UP:
         return row is not None and status_of(row) is _ENDS[kind]

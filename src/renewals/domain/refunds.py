@@ -21,9 +21,7 @@ the caller and the idempotency key; for a refund made elsewhere, the refund's id
 gateway answered with an error; absent without an error); refund_id, gateway_status; reason and failed_at of a failed
 refund; receipt_key and receipt_sha256.
 
-Each state of a refund that the gateway reports is mailed to the customer once; a failure is mailed only if an earlier
-mail told the customer of the refund. The item's `notice` names the mail that is owed next, by the mail's kind and the
-refund's number, as refund_pending_1.
+renewals.domain.refund_notices says what the customer is told.
 
 Decisions: D83, D85, D86 (DECISIONS.md).
 """
@@ -35,12 +33,12 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta, tzinfo
 from decimal import Decimal
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from renewals.domain import currencies, item_values, wording
 from renewals.domain.callers import is_of
 from renewals.domain.errors import RenewalError
-from renewals.domain.renewal import MailKind, MailState, RefundState, Renewal, Status, mail_name
+from renewals.domain.renewal import RefundState, Renewal, Status
 
 if TYPE_CHECKING:  # functions that only write receipts or mails must not load the gateway
     from renewals.domain.item_values import Item, Value
@@ -48,7 +46,6 @@ if TYPE_CHECKING:  # functions that only write receipts or mails must not load t
     from renewals.domain.stored import RefundRecord
 
 _NAME = re.compile(r"refund_\d+", re.ASCII)
-NOTICES = (MailKind.REFUND_PENDING, MailKind.REFUNDED, MailKind.REFUND_FAILED)
 ELSEWHERE = "the gateway"
 """The `by` of a refund that was not made through this system."""
 LOST = "this system, whose own record of it was lost"
@@ -68,14 +65,6 @@ _STATES = {"pending": RefundState.CLAIMED, "succeeded": RefundState.REFUNDED, "f
 
 class NotRefundable(RenewalError):  # noqa: N818
     """The refund cannot be made. The message gives the reason in words."""
-
-
-class Owed(NamedTuple):
-    """The refund that the customer is owed a mail about. kind: a member of NOTICES. name: as refund_1."""
-
-    kind: MailKind
-    name: str
-    refund: RefundRecord
 
 
 def left(renewal: Renewal) -> Decimal:
@@ -333,68 +322,6 @@ def waiting(item: Item) -> list[str]:
         elif "failed_at" in refund and n == len(refunds):
             told.append(f"{name} failed: {wording.refund_failure(refund.get('reason'))}")
     return told
-
-
-# Telling the customer
-
-
-def owed(renewal: Renewal) -> Owed | None:
-    """Return the refund that the period's notice is about; None for a notice about anything else."""
-    notice = renewal.notice or ""
-    kind, name = MailKind.of(notice), f"refund_{notice.rpartition('_')[2]}"
-    if kind not in NOTICES or name not in renewal.refunds:
-        return None
-    return Owed(MailKind(kind), name, renewal.refunds[name])
-
-
-def is_news(renewal: Renewal, notice: str) -> bool:
-    """Whether a mail about a refund still says how the refund stands."""
-    return notice == _notice(renewal, f"refund_{notice.rpartition('_')[2]}")
-
-
-def untold(renewal: Renewal) -> list[str]:
-    """Return the notices about refunds whose present state the customer has not been told, the latest refund first."""
-    notices = [_notice(renewal, name) for name, _ in reversed(in_order(renewal.refunds))]
-    return [notice for notice in notices if notice is not None and notice not in renewal.mails]
-
-
-def next_notice(renewal: Renewal, *, tells: bool) -> str | None:
-    """Return the notice that the period must have after its refunds were compared with the gateway; None for no notice.
-
-    A notice about a refund is dropped if the notice no longer says how the refund stands. Every other notice stays,
-    unless the notice is parked. With `tells`, the notice about the latest untold refund takes the place of a parked,
-    dropped or absent notice. If no refund is untold, a parked notice stays, too.
-
-    tells: whether the customer may be told of a further refund now. Just before a new refund is requested, the caller
-    passes false: a new notice would be a mail on its way, and while a mail is on its way, `check` would refuse the
-    new refund.
-    """
-    about = owed(renewal)
-    if renewal.notice is not None and (about is None or is_news(renewal, renewal.notice)):
-        waits = [renewal.notice] if not (tells and renewal.notice_is_parked) else [*untold(renewal), renewal.notice]
-        return waits[0]
-    return next(iter(untold(renewal)), None) if tells else None
-
-
-def _notice(renewal: Renewal, name: str) -> str | None:
-    """Return the mail that says how the refund stands. A failure is only mailed to a customer who has heard of the
-    refund."""
-    if name not in renewal.refunds:
-        return None
-    refund, count = renewal.refunds[name], name.rpartition("_")[2]
-    match refund["state"]:
-        case RefundState.CLAIMED if "refund_id" in refund:
-            return mail_name(MailKind.REFUND_PENDING, count)
-        case RefundState.REFUNDED:
-            return mail_name(MailKind.REFUNDED, count)
-        case RefundState.FAILED if _was_announced(renewal, count):
-            return mail_name(MailKind.REFUND_FAILED, count)
-    return None
-
-
-def _was_announced(renewal: Renewal, count: str) -> bool:
-    told = (renewal.mails.get(mail_name(kind, count)) for kind in (MailKind.REFUND_PENDING, MailKind.REFUNDED))
-    return any(mail is not None and mail.state is not MailState.FAILED for mail in told)
 
 
 def _stored(moment: datetime) -> str:

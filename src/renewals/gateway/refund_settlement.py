@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from renewals.domain import currencies, refunds
+from renewals.domain import currencies, refund_notices, refunds
 from renewals.domain.errors import Collision, Overtaken, repeat_while_outdated
 from renewals.domain.payment import GatewayRefund
 from renewals.domain.renewal import RefundState
@@ -111,10 +111,10 @@ class Settlement:
 
     def _recorded(self, renewal: Renewal, seen: Mapping[str, RefundRecord], moment: Moment, *, tells: bool) -> Renewal:
         after = replace(renewal, refunds={**renewal.refunds, **seen})
-        notice = refunds.next_notice(after, tells=tells)
+        notice = refund_notices.next_notice(after, tells=tells)
         due = refunds.look_at(after, moment.wall)
         # One mail is owed at a time: the next sweep takes care of the remaining mails.
-        if set(refunds.untold(after)) - {notice}:
+        if set(refund_notices.untold(after)) - {notice}:
             due = moment.wall
         if not seen and notice == renewal.notice and due == renewal.refunds_due:
             return renewal

@@ -199,3 +199,10 @@ def changed(renewal: Renewal, changes: Mapping[str, object], condition: Conditio
 def row_key(of: "Renewal | Subscription") -> dict[str, str]:
     """Return the key of a subscription's row, given the subscription or a renewal of the subscription."""
     return {"subscription_id": of.subscription_id, "customer_id": of.customer_id}
+
+
+def joined(condition: Condition) -> tuple[str, dict[str, object]]:
+    """Return the text of a condition for DynamoDB, and the named values."""
+    return " AND ".join(term.text for term in condition), {
+        name: value for term in condition for name, value in term.values.items()
+    }

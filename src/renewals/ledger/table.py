@@ -46,7 +46,7 @@ from renewals.domain.errors import Collision, Outdated, Overtaken, RenewalError,
 from renewals.domain.item_values import Item
 from renewals.domain.renewal import Renewal, Status
 from renewals.domain.renewal_items import passed_over_from, renewal_from
-from renewals.ledger.steps import Action, Check, Condition, Put, Row, Step, Table, Update, as_read
+from renewals.ledger.steps import Action, Check, Put, Row, Step, Table, Update, as_read, joined
 from renewals.runtime import dynamodb
 from renewals.runtime.attribute_values import TransactAction
 
@@ -329,7 +329,7 @@ class Ledger:
         """Return an action in the form of DynamoDB's transactions."""
         if isinstance(action, Update):
             return {"Update": self._change(action)}
-        table, (condition, values) = self._name(action.table), _joined(action.condition)
+        table, (condition, values) = self._name(action.table), joined(action.condition)
         match action:
             case Put():
                 return dynamodb.put(table, action.item, condition, values)
@@ -337,7 +337,7 @@ class Ledger:
                 return dynamodb.check(table, action.key, condition, values)
 
     def _change(self, update: Update) -> UpdateTypeDef:
-        condition, values = _joined(update.condition)
+        condition, values = joined(update.condition)
         return dynamodb.change(self._name(update.table), update.key, update.changes, condition, values)
 
     def _name(self, table: Table) -> str:
@@ -393,10 +393,3 @@ def _claim_in(item: Item) -> Renewal | None:
 
 def _may_stand(action: Action) -> bool:
     return isinstance(action, Put) and action.may_stand
-
-
-def _joined(condition: Condition) -> tuple[str, dict[str, object]]:
-    """Return the text of a condition for DynamoDB, and the named values."""
-    return " AND ".join(term.text for term in condition), {
-        name: value for term in condition for name, value in term.values.items()
-    }
