@@ -6,7 +6,7 @@ that day in UTC at the latest; {"left": [...]} from the function itself, for the
 further run continues, "found": the number of hints that this run has put on the queue}. Lambda starts a failed run
 twice more, and the repeated run does the same work again: an event may be on the queue twice.
 
-Decision: D251 (DECISIONS.md).
+Decision: D239 (DECISIONS.md).
 """
 
 import json

@@ -20,7 +20,7 @@ reinstated (all money that the bank has taken and returned until the step, in th
 effect (what the dispute did to the subscription, a member of DisputeEffect; at most one step of a dispute has an
 effect).
 
-Decisions: D240 to D243 (DECISIONS.md).
+Decisions: D235 to D238 (DECISIONS.md).
 """
 
 from __future__ import annotations
