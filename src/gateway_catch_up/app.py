@@ -1,10 +1,12 @@
 """GatewayCatchUp: asks the gateway for events that may not have arrived, and puts the same hints on the queue as the
 gateway's door does.
 
-Event: {} from the schedule, for the time since the last complete catch-up; {"from": "YYYY-MM-DD"} by hand, to begin on
-that day in UTC at the latest; {"left": [...]} from the function itself, for the rest. Reply: {"finished": whether no
-further run continues, "found": the number of hints that this run has put on the queue}. Lambda starts a failed run
-twice more, and the repeated run does the same work again: an event may be on the queue twice.
+Event: {} from the schedule, for the time since the last complete catch-up; {"from": "YYYY-MM-DD"} by hand, for the time
+since that day in UTC, or since the last complete catch-up if that is earlier; {"left": [...]} from the function itself,
+for the pages that the run before has not read. Reply: {"finished": whether the catch-up is complete, "found": the
+number of hints that this run has put on the queue}. If the catch-up is not complete, a further run continues, or the
+gateway has rejected the key. Lambda starts a failed run twice more, and the repeated run does the same work again: an
+event may be on the queue twice.
 
 Decision: D239 (DECISIONS.md).
 """
@@ -27,8 +29,8 @@ from renewals.runtime.settings import setting
 from renewals.runtime.telemetry import Event, Reply
 
 FIRST_NIGHT = timedelta(days=1)
-"""How far the first catch-up of a type of event reaches back. Older events tell what happened before this system heard
-of such events at all."""
+"""How far the first catch-up of a type of event reaches back. Older events are not searched: they happened before this
+system began to hear events of the type."""
 
 LISTED = timedelta(days=30)
 """How long the gateway lists an event (https://docs.stripe.com/api/events/list)."""
@@ -38,7 +40,7 @@ LISTED = timedelta(days=30)
 def handler(event: Event, context: Any) -> Reply:
     """Catch up on events; see the module."""
     marks = Marks(aws.s3(), setting("S3_BUCKET"))
-    searches = _searches(event, marks)  # first of all: a first night that fails here or later has stored its beginning
+    searches = _searches(event, marks)  # first of all: the first night stores its beginning, whatever fails later
     catch_up = CatchUp(
         # Each run makes a new gateway: the API key may have been rotated since the last night.
         gateway=gateway_access.current_gateway(aws.secrets_manager(), setting("SECRETS_MANAGER_ARN")),

@@ -1,8 +1,8 @@
 """The marks of the catch-up, in the bucket. The mark of a type of event is the time of the last complete catch-up.
 
 Each type has its own mark. The first catch-up of a new type stores the beginning of its search as the mark, before the
-search: nights that fail do not move the beginning. The mark of a type of a newer version stays in the bucket while an
-older version is deployed.
+search: nights that fail do not move the beginning. While an older version is deployed, the bucket keeps the marks of
+types that only a newer version knows.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """The searches of a catch-up: the types of events, and the time since when. Pure.
 
-Each renewal causes an event about a payment. Such events are searched only among the undelivered events: a night may
-have millions of payments, and dunning, the sweep and the audit find payments anyway. Events of the other types are few,
-and the search finds the delivered events too: the gateway also counts an event as delivered if no endpoint was enabled.
-An event is undelivered as long as at least one endpoint of the account has not taken the event, also an endpoint of
-another system.
+Each renewal causes an event about a payment. Of the events about payments, only the undelivered events are searched: a
+night may have millions of payments, and dunning, the sweep and the audit find payments anyway. Events of the other
+types are few, and all of them are searched, because the gateway calls an event delivered even if no endpoint was
+enabled for its type. An event is undelivered as long as at least one endpoint of the account has not taken the event,
+also an endpoint of another system.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ class Search:
     """A search over one or more pages.
 
     Attributes:
-        since: the earliest creation of an event.
+        since: the search finds events created at this moment or later.
         caught_up: the mark of the types after a complete search.
-        until: the latest creation of an event; None at the beginning.
-        after: the id of the last event on the page before; empty at the beginning.
+        until: the search finds events created at this moment or earlier; None for the first page, up to the newest.
+        after: the id of the last event on the page before; empty for the first page.
     """
 
     types: tuple[GatewayEventType, ...]
@@ -71,7 +71,8 @@ class Search:
         if page.after is not None:
             return replace(self, until=page.until, after=page.after)
         if self.after and page.until is None:
-            # The gateway may have lost the place, because an endpoint has taken the event at the place.
+            # The page is empty. An endpoint may have taken the event `after` meanwhile: the search for undelivered
+            # events no longer finds the event, and cannot continue behind the event. The next search goes by time alone.
             return replace(self, after="")
         return None
 

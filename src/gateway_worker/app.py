@@ -1,14 +1,18 @@
 """GatewayWorker: takes events of the gateway from the queue, and acts on each event.
 
 Event: a batch of SQS; renewals.domain.gateway_event describes the messages. Reply: {"batchItemFailures": [...]}, the
-messages to be delivered again. If an execution holds the lease of the event's period, and so works on the period, the
-message comes back after the lease. If the gateway rejects our account or key, the message comes back after an hour. The
-same holds if a disputed subscription's row cannot be read, if the gateway does not know the dispute of an event, and if
-this version does not know the type of the event: a newer version, which was deployed for a time, may have queued the
-message. Any other failed message comes back after a minute, ten minutes, an hour and four hours, so that an outage of
-the gateway fills no dead-letter queue. After the fifth delivery the queue moves a failed message to the dead-letter
-queue; only the event of an unknown dispute is passed over. A message that is no event comes back without a wait, and is
-therefore in the dead-letter queue within seconds.
+messages to be delivered again. The wait until the next delivery depends on the fault:
+
+- An execution holds the lease of the event's period, and so works on the period: until the end of the lease.
+- Only a person can help: an hour. Either the gateway rejects our account or key, or a disputed subscription's row
+  cannot be read, or the gateway does not know the dispute of the event, or this version does not know the type of the
+  event. (A newer version, which was deployed for a time, may have queued such a message.)
+- The message is no event: no wait, so that the message is in the dead-letter queue within seconds.
+- Any other fault: a minute, ten minutes, an hour and four hours, so that an outage of the gateway fills no dead-letter
+  queue.
+
+After the fifth delivery the queue moves a failed message to the dead-letter queue; only the event of an unknown dispute
+is passed over.
 
 gateway_worker.handlers has the table from the type of an event to its handler.
 """
@@ -60,9 +64,9 @@ def handler(event: Event, context: Any) -> Reply:
 def _wait_after(record: Event, context: Any) -> timedelta | None:
     """Act on the event of a message, and return the time until the next try; None if the event is settled.
 
-    If the handler's answer names a wait, the wait is taken from the answer. But a wait for the end of a lease grows
-    after the first try as in the list of waits: during an outage of the gateway, the copies of an event hold the lease
-    in turn.
+    If the handler's answer names a wait, the wait is taken from the answer. But after the first try, a wait for the end
+    of a lease is at least as long as the listed wait. The reason: an event may be on the queue several times, and while
+    the gateway is out of order, one message of the event runs the workflow and the others find the lease held, in turn.
     """
     telemetry.forget()
     telemetry.correlate({}, message_id=record["messageId"])
@@ -106,7 +110,8 @@ def _handled(event: GatewayEvent, context: Any) -> Handled:
     except GatewayUnauthorized:
         return later("the gateway rejects our account or key", UNTIL_A_PERSON_ACTS)
     except Exception as error:  # noqa: BLE001  (whatever fails, the event comes back, and the batch goes on)
-        # AWS names the missing permission in the message, and DynamoDB and Step Functions name no customer there.
+        # The message of an AWS error is logged whole: the message names a missing permission, and the messages of
+        # DynamoDB and Step Functions name no customer.
         told = str(error) if isinstance(error, (BotoCoreError, ClientError)) else telemetry.named(error)
         telemetry.logger().error("not handled", extra={"error": told})
         return later("an error")

@@ -1,4 +1,4 @@
-"""Handle the events of cards: have the customer asked for a new card before the next renewal.
+"""Handle the events of cards: have the customer asked to update the payment method before the next renewal.
 
 The event of a detached card does not name the customer. An index of the subscriptions leads from the card to the rows.
 """

@@ -2,9 +2,10 @@
 
 The customer keeps the paid days, and is not charged for a day after the paid days. An active subscription therefore
 ends on its first unpaid day, even if somebody has set a later end, or if the charge of the next period has begun. A
-charge that has begun is given up; if the bank has taken the money already, the recorded payment moves the end to the
-end of the period that is paid now (renewals.ledger.payment_steps.paid). A past due subscription with an open charge
-ends in the same way. Every other past due, paused or unpaid subscription is canceled at once.
+charge that has begun is given up. If the bank has taken the money of such a charge already, the payment is recorded,
+and the subscription ends on the last day of the newly paid period (renewals.ledger.payment_steps.paid). A past due
+subscription with an open charge ends in the same way. Every other past due, paused or unpaid subscription is canceled
+at once.
 """
 
 from __future__ import annotations
@@ -89,7 +90,7 @@ def ends_as(found: Chargeback) -> End:
 
 
 def _is_over(row: Item, stands: Standing, found: Chargeback) -> bool:
-    """Whether the subscription has ended, or ends with the paid days in any case."""
+    """Whether the subscription has ended, or was to end by the first unpaid day even without the chargeback."""
     if stands is Standing.ENDING:
         return str(row["cancel_at"]) <= _first_unpaid_day(row, found).isoformat()
     return stands in (Standing.CANCELED, Standing.ENDED)
@@ -98,9 +99,10 @@ def _is_over(row: Item, stands: Standing, found: Chargeback) -> bool:
 def _first_unpaid_day(row: Item, found: Chargeback) -> date:
     """Return the first day for which the customer has not paid.
 
-    Ordinarily the first unpaid day is the renewal date. If somebody has moved the row back to the date of a paid
-    period, the paid days reach further. After a pause that people ended by hand, the paid days end before the renewal
-    date, which the sweep has moved; the subscription then ends on the day from which the sweep would bill next.
+    Ordinarily the first unpaid day is the renewal date. Two cases are different. If somebody has set the renewal date
+    back into paid time, the first unpaid day comes after the periods that are paid from this date on. If somebody has
+    ended a pause by hand, the renewal date is a date that the sweep set during the pause, and the time before the date
+    is not paid: the subscription ends on the day from which the sweep would bill next.
     """
     day, history = subscription.day(row, "renewal_date"), found.history
     if row.get(pauses.NOTE) == day.isoformat():

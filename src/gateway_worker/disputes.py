@@ -45,8 +45,8 @@ def disputed(event: GatewayEvent, seams: Seams) -> Handled:
     """Record the dispute, and end the subscription unless the deployment keeps disputed subscriptions."""
     dispute = _fetched(event, seams)
     if dispute is None:
-        # The key may belong to a different account than the endpoint, and a person can mend the key. An event that
-        # somebody has forged names no dispute of any account.
+        # The gateway's key may belong to a different account than the endpoint: a person can mend the key. The last
+        # try passes the event over, because the event may be forged, and may name a dispute that no account has.
         return Handled(
             EventOutcome.LATER, "the gateway does not know the dispute", UNTIL_A_PERSON_ACTS, may_be_dropped=True
         )
@@ -58,6 +58,9 @@ def disputed(event: GatewayEvent, seams: Seams) -> Handled:
         return passed_over("no period has the payment")
     if period.paid_at is None:
         return seams.lease_of_another(period) or paid_first(event, period, seams)
+    # The gateway was asked before the ledger was read. The answer is used if the ledger has no record of the dispute,
+    # or has recorded the same already. In every other case the answer may be older than the record: the ledger is read,
+    # and the gateway asked, once more.
     is_new = dispute.id not in (period.disputes or {})
     first = iter([(period, dispute)] if is_new or disputes.reported(period, dispute, dispute.at) is None else [])
     return repeat_while_outdated(
@@ -72,7 +75,7 @@ def _fetched(event: GatewayEvent, seams: Seams) -> GatewayDispute | None:
 
 
 def _again(event: GatewayEvent, earlier: Renewal, seams: Seams) -> tuple[Renewal | None, GatewayDispute | None]:
-    """Read the ledger again, and ask the gateway afterwards: a report is never older than what the ledger knew."""
+    """Read the ledger, and ask the gateway afterwards: the gateway's report is then newer than the ledger's record."""
     return seams.period_of(earlier), _fetched(event, seams)
 
 
@@ -99,8 +102,8 @@ class _Look:
     """A look at a dispute and its subscription, for one event.
 
     Attributes:
-        news: the record of the dispute, if the record is to be written; None if the ledger has the record already.
-        record: the record as the ledger is to keep the dispute.
+        news: the new record of the dispute, which must be written; None if the ledger's record is up to date.
+        record: the record that the ledger holds at the end: `news`, or the ledger's record if there is no news.
     """
 
     event: GatewayEvent
@@ -151,8 +154,8 @@ class _Look:
         on = subscription.renewal_date_of(row)
         standing = history.claimed_for(on) if on is not None else None
         if on is None or (standing is not None and standing.renewal_date == self.period.renewal_date):
-            # A row without a date is never charged, nor is the disputed period, which is paid. A second action on the
-            # item of the disputed period would be refused by DynamoDB.
+            # A row without a date is never charged, and the disputed period is paid already. The transaction writes the
+            # item of the disputed period, and DynamoDB permits no further action on the same item.
             return []
         return [self.seams.ledger.stands_still(self.period.subscription_id, on.isoformat(), standing)]
 
@@ -179,7 +182,7 @@ class _Look:
         return record_dispute(self.period, self.dispute.id, disputes.with_effect(self.record, effect))
 
     def _chargeback(self, row: Row | None, history: History) -> Chargeback:
-        # A test clock moves the moments of changes and payments, and the gateway's clock not.
+        # A test clock shifts the moments of changes and payments, but not the moments that the gateway reports.
         ahead, (first, *further) = self.moment.now - self.moment.wall, self.record["steps"]
         changes, _ = self.seams.register.changes.latest(self.period.subscription_id)
         resumed = [change.at for change in changes if change.what is ChangeKind.RESUMED]

@@ -6,9 +6,10 @@ the type of an event to the handler. A handler follows these rules:
 - An event is a hint. The ledger and the gateway say what is true; the event only says where to look.
 - Only the workflow charges and mails: a handler starts the workflow by `seams.run`. A handler ends a subscription by
   `seams.register` alone.
-- If the ledger holds the effect of an event already, the handler answers KNOWN. An event of a payment costs no call of
-  the gateway in this case: most events are known, because the charge of each ordinary renewal causes an event. An event
-  of a refund or a dispute names no billing period: a call of the gateway leads to the period.
+- If the ledger holds the effect of an event already, the handler answers KNOWN. For an event of a payment, the handler
+  must do so without a call of the gateway: the charge of each ordinary renewal causes an event, and most events of
+  payments are therefore known. An event of a refund or a dispute names no billing period: a call of the gateway leads
+  to the period.
 - If an execution holds the lease of the period, the handler answers `later`, and the queue delivers the event again
   after the lease.
 - An event may arrive twice, or late, or before this system has recorded the cause of the event, or never. If a handler

@@ -36,8 +36,8 @@ def refund_changed(event: GatewayEvent, seams: Seams) -> Handled:
 
 
 def _told(event: GatewayEvent, made: GatewayRefund, period: Renewal, seams: Seams) -> Handled | None:
-    """Return the answer for an event whose refund is known, or cannot be recorded yet; None if the refunds must be
-    settled now."""
+    """Return the answer without a run for the refunds: the ledger knows the refund already, or the refund cannot be
+    recorded yet. Return None if the workflow must record the refunds now."""
     if made.id in refunds.ids(period) and refunds.holds(period, made) and not refund_notices.untold(period):
         return KNOWN
     at_work = seams.lease_of_another(period) if period.status in CUT_OFF else None
