@@ -88,7 +88,7 @@ class Receiver:
         self._server.server_close()
 
     def listen_to(self, stack: Stack) -> None:
-        """Read the secret of a deployed stack's events. Without the secret, the application answers 500."""
+        """Read the secret with which a deployed stack signs its events. Until then the application answers 500."""
         store, place = stack.client("secretsmanager"), stack.outputs["EventsSecretArn"]
         secret = json.loads(store.get_secret_value(SecretId=place)["SecretString"])
         self._webhook = Webhook(secret["signing"])

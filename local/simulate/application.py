@@ -17,13 +17,13 @@ _LAST_FAILED = 7
 class Application:
     """A receiver of the events, and the later tries of the events that the receiver did not take.
 
-    Deliveries that wait for more than 15 minutes stand in a table until their time, by the real clock. In the
-    simulation a day lasts a second: the table's items become due day by day.
+    A delivery that must wait for more than 15 minutes stands in a table until its time, by the real clock. In the
+    simulation a day lasts a second, and the real time never comes: `later_tries` makes the table's items due.
 
     Args:
         stack: the deployed stack, whose parameter `EventsUrl` is the receiver's address.
         receiver: hears the events.
-        moves: waits until the stack has no work left.
+        moves: lets the stack work, and returns when the stack has no work left.
     """
 
     def __init__(self, stack: Stack, receiver: Receiver, moves: Callable[[], None]) -> None:

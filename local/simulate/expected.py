@@ -1,4 +1,5 @@
-"""The expected charges: every subscriber's days are lived again, next to the charges that the gateway recorded.
+"""The expected charges: a walk through every subscriber's days finds the charges that must or may happen on each day,
+and compares them with the charges that the gateway recorded.
 
 The product is not consulted. The expectation follows from the story alone: from the renewal dates of `dates`, the day's
 price or the price that a reminder named, the live subscriptions, the good cards, and the days on which an undisturbed
@@ -29,8 +30,8 @@ from local.simulate.happenings import (
 from local.simulate.story import Story
 
 _REMINDED_DAYS, _NOTICE_DAYS = 7, 3
-"""Days before a renewal on which yearly subscribers are reminded, and the latest day for the notice of a changed
-price.
+"""Yearly subscribers are reminded at most _REMINDED_DAYS before a renewal. After the first reminder, a further reminder
+names a changed price at least _NOTICE_DAYS before the renewal.
 """
 
 _POINTLESS = ("lost", "expired", "detached", "asks")
@@ -90,21 +91,23 @@ class _Refused:
     held: bool = False
 
     def waits(self) -> bool:
-        """Tell whether the last date is next and the customer has not been told. A request to confirm also tells the
-        date.
+        """Tell whether the next dunning date is the last date, and no mail has told the customer the last date. The
+        mail that asks the customer to confirm the payment tells the last date, as a final notice does.
         """
         return self.behind == len(DUNNING_DAYS) - 1 and not self.warned and self.behaviour != "asks"
 
     def is_tried_on(self, day: date, card: int) -> bool:
-        """Tell whether an attempt is owed by then: the card is new, or on a dunning date a retry may help."""
+        """Tell whether the product must have tried the payment by this day: the customer has updated the payment
+        method, or a dunning date has come and a retry of the card may help.
+        """
         return card != self.card or (self.behaviour not in _POINTLESS and self.next <= day and not self.waits())
 
     def is_over_after(self, day: date, *, mailbox: bool) -> bool:
-        """Record a day without success, and tell whether dunning is over. Missed dunning dates follow on consecutive
-        days.
+        """Record a day without success, and tell whether dunning is over. Dunning dates on which nothing could be tried
+        are made up for, a date on each following day.
 
-        mailbox: whether mail arrives. Without an arrived final notice, the last date is put off until the notice
-        arrives, and is then again the usual number of days ahead.
+        mailbox: whether mail arrives. If no final notice has arrived by the last date, the last date is put off from
+        day to day. Once the notice arrives, the customer has again the usual number of days until the last date.
         """
         if self.waits():
             if self.next <= day:
@@ -175,7 +178,7 @@ class _Walk:
         self._refused: _Refused | None = None
         self._confirmed = False
         self._maybe: dict[date, tuple[int, str]] = {}  # periods possibly claimed on a day of trouble, with their costs
-        self._deciding: set[date] = set()  # those of _maybe that may have been confirmed and wait for the bank
+        self._deciding: set[date] = set()  # the part of _maybe whose payments the bank may be deciding about
         self._missed: set[date] = set()
         self._came_due: set[date] = set()
         self._result = Expected()
@@ -205,8 +208,8 @@ class _Walk:
             self._remember(day, confirmed=slow)
         elif sweeps:
             # The sweep must charge whatever fails for other subscribers. Exception: charging is turned on in the middle
-            # of a sweep. Such a sweep may have found charging off; the renewals left over are retried before the next
-            # sweep, except on days of trouble.
+            # of a sweep, and the first part of the sweep may have found charging off. The renewals of the first part
+            # are tried again before the next sweep, but on a day of trouble nobody can rely on the retry.
             uncertain = day in self._story.troubled and self._story.is_turned_on_on(day)
             self._require(day, sweeps - uncertain - done)
         elif webhooks and self._behaviour != "good":
@@ -273,7 +276,7 @@ class _Walk:
         return self._next > since
 
     def _renew_from(self, day: date) -> None:
-        """Bill from the day of resuming after a pause over a renewal date, with that day as renewal date."""
+        """Make the day of the resumption the next renewal date, because a renewal date has passed during the pause."""
         its, last = self._subscriber, self._dates[-1]
         fits = day.day == its.anchor or (day.day < its.anchor and (day + timedelta(days=1)).day == 1)
         anchor = its.anchor if fits else day.day
@@ -287,8 +290,8 @@ class _Walk:
     def _remind(self, day: date) -> None:
         """Record the price that today's reminder names, because the named price is charged.
 
-        The customer is told of a changed price while there is time, and of a lower price until the day before. A
-        bounced mail names no price.
+        A reminder names a changed price only until _NOTICE_DAYS before the renewal, but a lower price until the day
+        before the renewal. A bounced mail names no price.
         """
         live = not (self._paused or self._canceled or self._refused)
         mailed = self._story.sweeps(day) > 0 and self._story.has_mailbox(self._subscriber, day)
@@ -364,7 +367,9 @@ class _Walk:
                 self._deciding.add(claimable[0])
 
     def _withdraw(self) -> None:
-        """Drop claimed but unconfirmed periods: such periods are not charged after the end."""
+        """Forget the periods that were possibly claimed, except periods whose payment the bank may be deciding about. A
+        claimed period is not charged any more after a pause or a cancellation.
+        """
         self._maybe = {period: cost for period, cost in self._maybe.items() if period in self._deciding}
 
     def _require(self, day: date, requests: int) -> None:

@@ -12,8 +12,10 @@ from local.simulate.shop import Refunded
 def misheard(
     subscriber: Subscriber, result: Expected, refunds: Iterable[Refunded], heard: Heard | None
 ) -> Iterator[Fault]:
-    """Yield a fault for each fact that the application did not hear under exactly one id, for each payment that the
-    application heard of and that was not made, and for a wrong status at the end.
+    """Yield a fault for each difference between the facts and the events that the application heard.
+
+    The application must hear each fact under exactly one id, must hear of no payment that was not made, and must know
+    the right status at the end.
     """
     events = heard.events if heard else []
 

@@ -47,8 +47,8 @@ class CatchUp:
     found: int = 0
 
     def run(self, searches: Sequence[Search]) -> bool:
-        """Read at least one page, and further pages until the searches are complete, MOST_PAGES are read, or little time
-        is left. Return whether the searches are complete; False if a further run continues.
+        """Read at least one page, and further pages until the searches are complete, MOST_PAGES are read, or little
+        time is left. Return whether the searches are complete; False if a further run continues.
 
         Raises the gateway's errors, NotHandedOver, and botocore's errors.
         """

@@ -72,7 +72,7 @@ class Search:
             return replace(self, until=page.until, after=page.after)
         if self.after and page.until is None:
             # The page is empty. An endpoint may have taken the event `after` meanwhile: the search for undelivered
-            # events no longer finds the event, and cannot continue behind the event. The next search goes by time alone.
+            # events no longer finds the event, and cannot continue behind it. The next search goes by time alone.
             return replace(self, after="")
         return None
 

@@ -78,6 +78,7 @@ _CHARGEBACK = frozenset(
 )
 """The states of a chargeback. A prevented dispute counts as a chargeback only if money was withdrawn."""
 
+# A dispute moves only to a status of a higher rank. All decided statuses have the same rank.
 _RANKS: Mapping[str, int] = {status.value: rank for rank, status in enumerate(DisputeStatus)} | dict.fromkeys(
     map(str, _DECIDED), list(DisputeStatus).index(DisputeStatus.LOST)
 )
@@ -115,7 +116,7 @@ class GatewayDispute:
 
 
 def seen(renewal: Renewal, dispute: GatewayDispute, at: datetime) -> DisputeRecord | None:
-    """Return the record of the dispute after the gateway's report; None if the report is no new step of the dispute.
+    """Return the same record as `reported`, but None also if the report changes the record without a new step.
 
     The arguments are those of `reported`.
     """
@@ -124,9 +125,10 @@ def seen(renewal: Renewal, dispute: GatewayDispute, at: datetime) -> DisputeReco
 
 
 def reported(renewal: Renewal, dispute: GatewayDispute, at: datetime) -> DisputeRecord | None:
-    """Return the record of the dispute after the gateway's report; None if the ledger knows the report already.
+    """Return the record of the dispute after the gateway's report; None if the report changes nothing in the record.
 
-    A new deadline, sum or reason changes the record, and is no step of the dispute.
+    A new status, or a movement of money, adds a step to the record. A new deadline, sum or reason changes the record
+    without a new step.
 
     Args:
         renewal: the period whose payment is disputed.
@@ -208,15 +210,16 @@ def _is_forward(before: str, after: DisputeStatus) -> bool:
 
 
 def _taken(renewal: Renewal, dispute: GatewayDispute) -> Decimal:
-    """Return the withdrawn money in the period's currency. A bank that contests in a different currency counts as
-    having taken the whole payment: no more than the rest is ever refunded."""
+    """Return the withdrawn money in the period's currency. If the dispute has a different currency, any withdrawal
+    counts as the whole payment (the share is rounded up), so that nothing of the payment can be refunded."""
     if dispute.currency == renewal.currency:
         return currencies.major_units(dispute.withdrawn, dispute.currency)
     return renewal.amount * -(-dispute.withdrawn // max(dispute.amount, 1))
 
 
 def _returned(renewal: Renewal, dispute: GatewayDispute) -> Decimal:
-    """Return the reinstated money in the period's currency. In a different currency only a whole sum counts."""
+    """Return the reinstated money in the period's currency. If the dispute has a different currency, the payment counts
+    as returned only when the bank has returned the whole contested sum (the share is rounded down)."""
     if dispute.currency == renewal.currency:
         return currencies.major_units(dispute.reinstated, dispute.currency)
     return renewal.amount * (dispute.reinstated // max(dispute.amount, 1))

@@ -1,8 +1,8 @@
-"""The mails about refunds: the refund that the customer is owed a mail about, and the mail that says how it stands.
+"""The mails about refunds: which refund the customer must be told of next, and by which mail.
 
 Each state of a refund that the gateway reports is mailed to the customer once; a failure is mailed only if an earlier
 mail told the customer of the refund. The item's `notice` names the mail that is owed next, by the mail's kind and the
-refund's number, as refund_pending_1.
+refund's number, such as refund_pending_1. A notice is parked while the mail waits for a new address of the customer.
 """
 
 from __future__ import annotations
@@ -19,7 +19,12 @@ NOTICES = (MailKind.REFUND_PENDING, MailKind.REFUNDED, MailKind.REFUND_FAILED)
 
 
 class Owed(NamedTuple):
-    """The refund that the customer is owed a mail about. kind: a member of NOTICES. name: as refund_1."""
+    """The refund that the customer is owed a mail about.
+
+    Attributes:
+        kind: the kind of the mail, a member of NOTICES.
+        name: the name of the refund in the ledger, such as refund_1.
+    """
 
     kind: MailKind
     name: str
@@ -49,13 +54,15 @@ def untold(renewal: Renewal) -> list[str]:
 def next_notice(renewal: Renewal, *, tells: bool) -> str | None:
     """Return the notice that the period must have after its refunds were compared with the gateway; None for no notice.
 
-    A notice about a refund is dropped if the notice no longer says how the refund stands. Every other notice stays,
-    unless the notice is parked. With `tells`, the notice about the latest untold refund takes the place of a parked,
-    dropped or absent notice. If no refund is untold, a parked notice stays, too.
+    A notice about a refund is dropped if the notice no longer says how the refund stands. Every other notice stays.
+    With `tells`, the notice about the latest untold refund, if a refund is untold, fills the place of a dropped or
+    absent notice, and also takes the place of a parked notice.
 
-    tells: whether the customer may be told of a further refund now. Just before a new refund is requested, the caller
-    passes false: a new notice would be a mail on its way, and while a mail is on its way, `check` would refuse the
-    new refund.
+    Args:
+        renewal: the period, with its refunds as compared.
+        tells: whether the customer may be told of a further refund now. Just before a new refund is requested, the
+            caller passes false: with a new notice a mail would be on its way, and renewals.domain.refunds.check refuses
+            a refund while a mail is on its way.
     """
     about = owed(renewal)
     if renewal.notice is not None and (about is None or is_news(renewal, renewal.notice)):

@@ -30,8 +30,8 @@ def record_dispute(renewal: Renewal, dispute_id: str, record: DisputeRecord) -> 
     read.
 
     A dispute changes neither the state nor the lease of a renewal: an execution at work is not disturbed. Nor does a
-    dispute count as progress of an unfinished renewal: touched_at stays, by which the sweep takes up the oldest work
-    first.
+    dispute count as progress of an unfinished renewal: `touched_at` stays as before, and the renewal keeps its place in
+    the sweep, which takes up the renewals with the oldest `touched_at` first.
     """
     known = renewal.disputes
     changes = {"disputes": {**(known or {}), dispute_id: record}}
