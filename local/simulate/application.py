@@ -18,7 +18,7 @@ class Application:
     """A receiver of the events, and the later tries of the events that the receiver did not take.
 
     A delivery that must wait for more than 15 minutes stands in a table until its time, by the real clock. In the
-    simulation a day lasts a second, and the real time never comes: `later_tries` makes the table's items due.
+    simulation a day lasts a second, and nobody waits for the real clock: `later_tries` makes the table's items due.
 
     Args:
         stack: the deployed stack, whose parameter `EventsUrl` is the receiver's address.

@@ -36,7 +36,7 @@ def gather(deployment: Deployment, subscription_id: str, renewal_date: str, fold
         folder: the folder, which must be absent or empty.
 
     Raises:
-        Trouble: the period was never paid, or the folder has files.
+        Trouble: there is no such subscription, the period was never paid, or the folder has files.
     """
     row = deployment.row(subscription_id)
     period = deployment.register.ledger.get(subscription_id, renewal_date)

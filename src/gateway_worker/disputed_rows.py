@@ -3,7 +3,7 @@
 The customer keeps the paid days, and is not charged for a day after the paid days. An active subscription therefore
 ends on its first unpaid day, even if somebody has set a later end, or if the charge of the next period has begun. A
 charge that has begun is given up. If the bank has taken the money of such a charge already, the payment is recorded,
-and the subscription ends on the last day of the newly paid period (renewals.ledger.payment_steps.paid). A past due
+and the subscription ends with the newly paid period (renewals.ledger.payment_steps.paid). A past due
 subscription with an open charge ends in the same way. Every other past due, paused or unpaid subscription is canceled
 at once.
 """

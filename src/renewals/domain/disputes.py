@@ -78,7 +78,8 @@ _CHARGEBACK = frozenset(
 )
 """The states of a chargeback. A prevented dispute counts as a chargeback only if money was withdrawn."""
 
-# A dispute moves only to a status of a higher rank. All decided statuses have the same rank.
+# A dispute moves to a status of a higher rank. All decided statuses have the same rank: `_is_forward` permits another
+# decision after a decision, and a decision after an appeal.
 _RANKS: Mapping[str, int] = {status.value: rank for rank, status in enumerate(DisputeStatus)} | dict.fromkeys(
     map(str, _DECIDED), list(DisputeStatus).index(DisputeStatus.LOST)
 )
