@@ -29,6 +29,9 @@ WORKERS = 4
 _LONGEST_CALL = 300.0
 """In seconds; longer than every function timeout that a test waits for."""
 
+_LONGEST_LOG = 30.0
+"""For so many seconds, the end of a call's log is waited for."""
+
 _END_OF_LOG = "\x1e"
 _EXCEPTION = "__exception__"
 _ANSWER = (
@@ -157,12 +160,15 @@ class _Folders:
 def _log_of_call(worker: Any) -> str:
     """Return the log of a call: the output up to the end mark, or all output if the process has died."""
     lines = []
-    try:
-        while True:
+    deadline = time.monotonic() + _LONGEST_LOG
+    while time.monotonic() < deadline:
+        try:
             line = worker._stderr_queue.get(timeout=0.25)
-            lines.append(line.removesuffix(_END_OF_LOG))
-            if line.endswith(_END_OF_LOG):
+        except queue.Empty:
+            if worker._proc is None or worker._proc.poll() is not None:
                 break
-    except queue.Empty:
-        pass
+            continue  # on a busy machine, the thread that reads the output comes late
+        lines.append(line.removesuffix(_END_OF_LOG))
+        if line.endswith(_END_OF_LOG):
+            break
     return "\n".join(lines).rstrip("\n")

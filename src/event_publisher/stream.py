@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from typing import TYPE_CHECKING, cast
 
 from renewals.domain.errors import RenewalError
-from renewals.domain.item_values import Item, fields, fields_or_empty, moment, text
+from renewals.domain.item_values import Item, fields, fields_or_empty, moment, several, text
 from renewals.domain.news import Fact, News, sequence
 from renewals.domain.news_of_changes import facts_of_change, told_of_change
 from renewals.domain.news_of_periods import facts_of_period, told_of_period
@@ -141,11 +141,20 @@ class Reader:
         if record.new is None or written not in record.new:
             return None, []
         recorded = moment(record.new, written)
+        if is_period:
+            recorded = max([recorded, *_moments_of_disputes(record.new)])
         if record.committed - recorded > _AT_WORK and not self.heeds_test_clocks:
             return recorded, []
         if is_period:
             return recorded, told_of_period(period_in(record.old), period_in(record.new))
         return recorded, told_of_change(record.old, record.new)
+
+
+def _moments_of_disputes(period: Item) -> list[datetime]:
+    """Return the moments at which the steps of the period's disputes were recorded: a step of a dispute leaves
+    `touched_at` as before."""
+    disputes = cast("Mapping[str, Item]", fields_or_empty(period, "disputes"))
+    return [moment(cast("Item", step), "at") for each in disputes.values() for step in several(each, "steps")]
 
 
 def period_in(item: Item | None) -> Renewal | None:

@@ -414,14 +414,15 @@ def test_items_of_earlier_versions_are_read() -> None:
     assert types >= {EventType.PAID, EventType.FAILED, EventType.REFUNDED}
 
 
-def test_each_step_of_a_dispute_is_told_once(shop: Shop) -> None:
-    """Each recorded step of a dispute is told with the gateway's status and the money that has moved, and a renewal's
-    other writes tell nothing more of the dispute."""
+@pytest.mark.parametrize("late", [LATER, timedelta(hours=2), timedelta(days=20)], ids=["soon", "hours", "weeks"])
+def test_each_step_of_a_dispute_is_told_once(shop: Shop, late: timedelta) -> None:
+    """Each recorded step of a dispute is told with the gateway's status and the money that has moved, however long
+    after the renewal, and a renewal's other writes tell nothing more of the dispute."""
     shop.run()
     shop.hear(NOON)
     shop.gateway.contest("pi_1")
     shop.gateway.withdraw("dp_1")
-    at = NOON + LATER
+    at = NOON + late
     _record_dispute(shop, at)
     [first] = shop.hear(at)
     period = {"period": "2026-01-31", "period_end": "2026-02-28"}
