@@ -183,7 +183,7 @@ class _Look:
 
     def _chargeback(self, row: Row | None, history: History) -> Chargeback:
         # A test clock shifts the moments of changes and payments, but not the moments that the gateway reports.
-        ahead, (first, *further) = self.moment.now - self.moment.wall, self.record["steps"]
+        ahead = self.moment.now - self.moment.wall
         changes, _ = self.seams.register.changes.latest(self.period.subscription_id)
         resumed = [change.at for change in changes if change.what is ChangeKind.RESUMED]
         paid = [each.paid_at for each in history if each.renewal_date > self.period.renewal_date]
@@ -193,8 +193,7 @@ class _Look:
             self.moment.today,
             is_kept=self.seams.keeps_disputed,
             was_resumed_since=any(at > self._begun_at() + ahead for at in resumed),
-            was_won_long_ago=not further
-            and disputes.is_won(first)
+            was_won_long_ago=all(map(disputes.is_won, self.record["steps"]))
             and any(at is not None and at > self.dispute.at + ahead for at in paid),
         )
 

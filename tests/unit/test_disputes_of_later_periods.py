@@ -313,15 +313,16 @@ def test_a_resumption_after_the_chargeback_stands(door: Door) -> None:
     ("status", "returned", "ends", "effect"),
     [
         (DisputeStatus.WON, True, ("active", None), "decided"),
-        (DisputeStatus.WON, False, ("active", LAST), "ending"),
+        (DisputeStatus.WON, False, ("active", None), "decided"),
         (DisputeStatus.LOST, True, ("active", LAST), "ending"),
     ],
 )
 def test_a_dispute_that_was_won_long_ago_ends_nothing(
     door: Door, status: DisputeStatus, returned: bool, ends: tuple[str, str | None], effect: str
 ) -> None:
-    """The system first hears of a dispute after the bank has decided for the seller and returned the money, and after
-    the customer has paid a later period: the subscription goes on. A dispute that is not won whole still counts."""
+    """The system first hears of a dispute after the bank has decided for the seller, and after the customer has paid a
+    later period: the subscription goes on, whether or not the bank has returned the money yet. A lost dispute still
+    counts."""
     gateway = door.world.gateway
     gateway.contest("pi_1")
     gateway.withdraw("dp_1")
@@ -333,6 +334,24 @@ def test_a_dispute_that_was_won_long_ago_ends_nothing(
     door.later(HOUR)
     _deliver(door, gateway.events[-1])
     assert (_subscription(door), _effects(door)) == (ends, {"dp_1": effect})
+
+
+def test_a_won_dispute_ends_nothing_although_the_row_could_not_be_read_at_first(door: Door) -> None:
+    """The system first hears of a won dispute while the row cannot be read, and the bank returns the money before
+    somebody has mended the row: the subscription goes on, as if the row had been readable."""
+    gateway = door.world.gateway
+    gateway.contest("pi_1")
+    gateway.withdraw("dp_1")
+    _goes_to(door, DUE)
+    assert door.world.run("second", door.now) == "Success"
+    gateway.dispute_becomes("dp_1", DisputeStatus.WON)
+    door.world.edit(status="frozen")
+    door.later(HOUR)
+    _deliver(door, gateway.events[-1])
+    gateway.reinstate("dp_1")
+    door.world.edit(status="active")
+    door.later(HOUR)
+    assert (_subscription(door), _effects(door)) == (("active", None), {"dp_1": "decided"})
 
 
 def test_a_new_deadline_is_recorded_without_a_step(door: Door, capsys: pytest.CaptureFixture[str]) -> None:

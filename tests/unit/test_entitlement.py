@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from process_payment.claims import due_claim
 from renewals.domain.disputes import DisputeStatus, is_chargeback
-from renewals.domain.entitlement import _UNDECIDED, Entitlement, EntitlementReason, entitlement
+from renewals.domain.entitlement import _FOR_THE_CUSTOMER, _UNDECIDED, Entitlement, EntitlementReason, entitlement
 from renewals.domain.renewal import Renewal, Status
 from renewals.domain.renewal_history import History
 from renewals.domain.stored import DisputeRecord, RefundRecord, RefusalRecord
@@ -120,6 +120,8 @@ ENDS = {"cancel_at": "2026-02-14"}
         ("2026-02-10", RENEWED, ["lost in part"], (True, "paid", "2026-02-28", "2026-03-07")),
         ("2026-02-10", RENEWED, ["lost, the rest refunded"], (False, "disputed", None, None)),
         ("2026-02-10", RENEWED, ["won"], (True, "paid", "2026-02-28", "2026-03-07")),
+        ("2026-02-10", RENEWED, ["won, nothing returned"], (True, "paid", "2026-02-28", "2026-03-07")),
+        ("2026-02-10", RENEWED, ["status of the future"], (True, "paid", "2026-02-28", "2026-03-07")),
         ("2026-02-10", RENEWED, ["inquiry"], (True, "paid", "2026-02-28", "2026-03-07")),
         ("2026-02-10", RENEWED, ["suspected"], (True, "paid", "2026-02-28", "2026-03-07")),
     ],
@@ -154,6 +156,8 @@ def test_each_state_of_a_subscription_has_its_answer(
         "lost in part": disputed(period, "lost", "29.99", "0.01"),
         "lost, the rest refunded": disputed(refunded(period, "10.00"), "lost", "19.99"),
         "won": disputed(period, "won", "29.99", "29.99"),
+        "won, nothing returned": disputed(period, "won", "29.99"),
+        "status of the future": disputed(period, "unknown", "29.99"),
         "inquiry": disputed(period, "warning_needs_response", "0"),
         "suspected": disputed(period, "fraud_warning", "0"),
     }
@@ -213,7 +217,8 @@ def _as_the_ledger_says(shop: World, today: date, grace: timedelta) -> None:
 
 def test_every_state_of_a_chargeback_has_an_answer() -> None:
     """The states that the entitlement calls undecided are the states of a chargeback without those that a bank has
-    decided, by the spellings of disputes."""
+    decided, and every decision but "won" is for the customer, by the spellings of disputes."""
     decided = {DisputeStatus.WON, DisputeStatus.LOST, DisputeStatus.PREVENTED}
     chargebacks = {each for each in DisputeStatus if is_chargeback({"at": "", "status": each.value})}
     assert set(_UNDECIDED) == chargebacks - decided
+    assert set(_FOR_THE_CUSTOMER) == decided - {DisputeStatus.WON}

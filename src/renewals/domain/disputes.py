@@ -158,8 +158,8 @@ def reported(renewal: Renewal, dispute: GatewayDispute, at: datetime) -> Dispute
 
 
 def is_won(step: DisputeStep) -> bool:
-    """Whether the bank has decided for the seller, and has returned all money that was taken."""
-    return step["status"] == DisputeStatus.WON and step.get("withdrawn") == step.get("reinstated")
+    """Whether the bank has decided for the seller. The bank may return the money later."""
+    return step["status"] == DisputeStatus.WON
 
 
 def with_effect(record: DisputeRecord, effect: DisputeEffect) -> DisputeRecord:

@@ -9,6 +9,7 @@ some days of grace, counted from the first attempt.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
+from decimal import Decimal
 from enum import StrEnum
 
 from renewals.domain import subscription
@@ -74,6 +75,10 @@ _REFUSED: Mapping[Status, EntitlementReason] = {
 _UNDECIDED = ("needs_response", "under_review", "appeal_needs_response", "appeal_under_review")
 """The states of a chargeback about which the bank has not decided, as renewals.domain.disputes spells the states."""
 
+_FOR_THE_CUSTOMER = ("lost", "prevented")
+"""The states of a dispute in which the customer keeps the money that the bank has taken. In every other state, the bank
+may still return the money, or a status is not known to this version."""
+
 
 def entitlement(row: Item, history: History, today: date, grace: timedelta) -> Entitlement:
     """Return what the customer of a subscription may use today.
@@ -111,8 +116,10 @@ def _is_contested(period: Renewal) -> bool:
 
 def _was_taken_back(period: Renewal) -> bool:
     """Whether the bank has taken the payment back for good: the whole payment, or all that refunds have left of the
-    payment."""
-    taken = period.charged_back
+    payment. The money of a won dispute does not count, even if the bank has not returned the money yet."""
+    last = [dispute["steps"][-1] for dispute in (period.disputes or {}).values()]
+    lost = [step for step in last if step["status"] in _FOR_THE_CUSTOMER]
+    taken = sum(step.get("withdrawn", Decimal(0)) - step.get("reinstated", Decimal(0)) for step in lost)
     given_back = sum(each["amount"] for each in period.refunds.values() if each["state"] == RefundState.REFUNDED)
     return taken > 0 and taken + given_back >= period.amount and not _is_contested(period)
 
