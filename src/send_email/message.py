@@ -11,7 +11,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from renewals.domain import declines, printable, refund_notices, refunds, wording
-from renewals.domain.renewal import MailKind, Status
+from renewals.domain.renewal import MailKind, RefundState, Status
 from renewals.domain.subscription import SubscriptionStatus
 
 if TYPE_CHECKING:
@@ -216,10 +216,21 @@ def _refund(renewal: Renewal, owed: refund_notices.Owed, attachment: Attachment 
 
 
 def _still_owed(renewal: Renewal, owed: refund_notices.Owed, refunded: str) -> str:
-    """Say what becomes of a failed refund. A customer who disputes the payment gets the money from the bank, or not."""
-    if renewal.charged_back or owed.refund.get("reason") in wording.REFUND_FAILED_BY_DISPUTE:
+    """Say what becomes of a failed refund. The seller owes the refund only as far as neither a dispute nor another
+    refund has given the money back."""
+    decided = renewal.bank_has_decided
+    taken = renewal.lost_to_disputes if decided else renewal.charged_back
+    others = refunds.in_state(renewal, RefundState.CLAIMED, RefundState.REFUNDED)
+    is_owed = owed.refund["amount"] <= renewal.amount - others - taken
+    failed_by_dispute = owed.refund.get("reason") in wording.REFUND_FAILED_BY_DISPUTE
+    if not decided and (failed_by_dispute or (taken and not is_owed)):
         return "You have disputed this payment with your bank. Your bank now decides about the money."
-    return f"We still owe you {refunded}, and will arrange another way to refund you."
+    if is_owed:
+        return f"We still owe you {refunded}, and will arrange another way to refund you."
+    if not taken:
+        return "We have made another refund of this payment since."
+    part = "" if taken >= renewal.amount else f"{wording.price(taken, renewal.currency)} of "
+    return f"Your bank has returned {part}the payment to you."
 
 
 def _attached(name: str, attachment: Attachment | None) -> list[str]:

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from process_payment.claims import due_claim
 from renewals.domain.disputes import DisputeStatus, is_chargeback
-from renewals.domain.entitlement import _FOR_THE_CUSTOMER, _UNDECIDED, Entitlement, EntitlementReason, entitlement
-from renewals.domain.renewal import Renewal, Status
+from renewals.domain.entitlement import Entitlement, EntitlementReason, entitlement
+from renewals.domain.renewal import _DECIDED, _FOR_THE_CUSTOMER, _UNDECIDED, Renewal, Status
 from renewals.domain.renewal_history import History
 from renewals.domain.stored import DisputeRecord, RefundRecord, RefusalRecord
 from renewals.domain.subscription import parse
@@ -216,9 +216,9 @@ def _as_the_ledger_says(shop: World, today: date, grace: timedelta) -> None:
 
 
 def test_every_state_of_a_chargeback_has_an_answer() -> None:
-    """The states that the entitlement calls undecided are the states of a chargeback without those that a bank has
-    decided, and every decision but "won" is for the customer, by the spellings of disputes."""
+    """The states that a period calls decided are those after the bank's decision, by the spellings of disputes, the
+    undecided states are the other states of a chargeback, and every decision but "won" is for the customer."""
     decided = {DisputeStatus.WON, DisputeStatus.LOST, DisputeStatus.PREVENTED}
     chargebacks = {each for each in DisputeStatus if is_chargeback({"at": "", "status": each.value})}
-    assert set(_UNDECIDED) == chargebacks - decided
+    assert (set(_DECIDED), set(_UNDECIDED)) == (decided, chargebacks - decided)
     assert set(_FOR_THE_CUSTOMER) == decided - {DisputeStatus.WON}

@@ -743,12 +743,12 @@ def test_receipts_of_refunds_are_listed_and_open(paid: Api, monkeypatch: pytest.
 # --- disputes -------------------------------------------------------------------------------------------------------
 
 
-def _disputed(api: Api, withdrawn: str, reinstated: str = "0") -> None:
+def _disputed(api: Api, withdrawn: str, reinstated: str = "0", status: str = "needs_response") -> None:
     """Write a dispute of the payment into the ledger, as the worker of events does."""
     at = "2026-02-09T12:00:00.000000+00:00"
     money = {"withdrawn": Decimal(withdrawn), "reinstated": Decimal(reinstated)}
     dispute = {"amount": Decimal(withdrawn), "currency": "USD", "reason": "fraudulent", "at": at}
-    steps = [{"at": at, "status": "needs_response", **{name: sum_ for name, sum_ in money.items() if sum_}}]
+    steps = [{"at": at, "status": status, **{name: sum_ for name, sum_ in money.items() if sum_}}]
     item = api.shop.items()[PERIOD]
     known = item.get("disputes", {})
     api.shop.dynamodb.put("renewals", item | {"disputes": known | {f"dp_{len(known) + 1}": dispute | {"steps": steps}}})
@@ -821,3 +821,70 @@ def test_a_refund_that_fails_by_a_dispute_promises_no_further_money(paid: Api, r
     told = mail.get_content().replace("\n", " ")
     assert ("We still owe you $29.99" in told) is (reason == "expired_or_canceled_card")
     assert ("Your bank now decides about the money." in told) is (reason != "expired_or_canceled_card")
+
+
+_BANK_DECIDES = "Your bank now decides about the money."
+_BY_DISPUTE, _BY_CARD = "charge_disputed", "expired_or_canceled_card"
+
+
+@pytest.mark.parametrize(
+    ("reason", "status", "withdrawn", "refund", "said"),
+    [
+        (_BY_CARD, "lost", "29.99", "29.99", "Your bank has returned the payment to you."),
+        (_BY_DISPUTE, "lost", "29.99", "29.99", "Your bank has returned the payment to you."),
+        (_BY_CARD, "prevented", "29.99", "5.00", "Your bank has returned the payment to you."),
+        (_BY_CARD, "lost", "10.00", "5.00", "We still owe you $5.00"),
+        (_BY_CARD, "lost", "10.00", "25.00", "Your bank has returned $10.00 of the payment to you."),
+        (_BY_DISPUTE, "lost", "10.00", "5.00", "We still owe you $5.00"),
+        (_BY_DISPUTE, "won", "0", "29.99", "We still owe you $29.99"),
+        (_BY_DISPUTE, "won", "29.99", "29.99", "We still owe you $29.99"),
+        (_BY_CARD, "needs_response", "10.00", "5.00", "We still owe you $5.00"),
+        (_BY_CARD, "under_review", "29.99", "29.99", _BANK_DECIDES),
+        (_BY_CARD, "unknown", "29.99", "29.99", _BANK_DECIDES),
+        (_BY_DISPUTE, "needs_response", "10.00", "5.00", _BANK_DECIDES),
+        (_BY_DISPUTE, "appeal_under_review", "29.99", "29.99", _BANK_DECIDES),
+        (_BY_DISPUTE, "fraud_warning", "0", "29.99", _BANK_DECIDES),
+    ],
+)
+def test_the_mail_of_a_failed_refund_is_true_of_the_dispute(
+    paid: Api, reason: str, status: str, withdrawn: str, refund: str, said: str
+) -> None:
+    """A refund fails, and a dispute of the payment is known: the mail says that the bank decides only while the bank
+    decides about the refunded money, that the bank has returned money only after the bank's decision, and otherwise
+    that the seller still owes the refund. The seller gets the money of a won dispute back, possibly a while later."""
+    told = _told_of_failure(paid, reason, refund, lambda: _disputed(paid, withdrawn, status=status))
+    sentences = ("We still owe you", "Your bank now decides", "Your bank has returned")
+    assert [each for each in sentences if each in told] == [each for each in sentences if said.startswith(each)]
+    assert said in told
+
+
+def test_a_failed_refund_that_was_made_again_is_not_owed(paid: Api) -> None:
+    """A refund fails, and the payment is refunded again before the customer hears of the failure: the mail of the
+    failure does not promise the money a second time."""
+
+    def again() -> None:
+        item = paid.shop.items()[PERIOD]
+        first = item["refunds"]["refund_1"]
+        second = first | {"state": "refunded", "refund_id": "re_2", "request": "another"}
+        paid.shop.dynamodb.put("renewals", item | {"refunds": {"refund_1": first, "refund_2": second}})
+
+    told = _told_of_failure(paid, _BY_CARD, "29.99", again)
+    assert "We still owe you" not in told
+    assert "We have made another refund of this payment since." in told
+
+
+def _told_of_failure(paid: Api, reason: str, amount: str, before: Callable[[], None]) -> str:
+    """Have a refund on its way fail, and return the text of the mail. before: what happens just before the failure."""
+    paid.shop.gateway.refunds_begin = GatewayRefundState.PENDING
+    _refund(paid, amount, "k-1")
+    paid.shop.run("run-2", NOON + LATER)
+    gateway = paid.shop.gateway
+    gateway.refund_becomes("re_1", GatewayRefundState.FAILED)
+    gateway.refunds["re_1"] = replace(gateway.refunds["re_1"], reason=reason)
+    before()
+    for n in (1, 2, 3):  # a sweep mails one refund of a period
+        paid.shop.settle_refunds(f"sweep-{n}", NOON + n * DAY)
+    failed = [mail for mail in paid.shop.mails() if "did not arrive" in str(mail["Subject"])]
+    mail = failed[-1].get_body(("plain",))
+    assert mail is not None
+    return str(mail.get_content()).replace("\n", " ")

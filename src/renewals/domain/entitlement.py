@@ -9,7 +9,6 @@ some days of grace, counted from the first attempt.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
-from decimal import Decimal
 from enum import StrEnum
 
 from renewals.domain import subscription
@@ -72,13 +71,6 @@ _REFUSED: Mapping[Status, EntitlementReason] = {
     Status.ACTION_REQUIRED: EntitlementReason.ACTION_REQUIRED,
 }
 
-_UNDECIDED = ("needs_response", "under_review", "appeal_needs_response", "appeal_under_review")
-"""The states of a chargeback about which the bank has not decided, as renewals.domain.disputes spells the states."""
-
-_FOR_THE_CUSTOMER = ("lost", "prevented")
-"""The states of a dispute in which the customer keeps the money that the bank has taken. In every other state, the bank
-may still return the money, or a status is not known to this version."""
-
 
 def entitlement(row: Item, history: History, today: date, grace: timedelta) -> Entitlement:
     """Return what the customer of a subscription may use today.
@@ -98,7 +90,7 @@ def entitlement(row: Item, history: History, today: date, grace: timedelta) -> E
     kept = History(period for period in history if not _was_taken_back(period))
     paid = kept.paid_within(today, _later(today, _DAY))
     if paid is not None:
-        reason = EntitlementReason.DISPUTED if _is_contested(paid) else EntitlementReason.PAID
+        reason = EntitlementReason.DISPUTED if paid.is_contested else EntitlementReason.PAID
         return _paid(kept, today, end, grace, status, reason)
     if status is SubscriptionStatus.PAUSED:
         return Entitlement(EntitlementReason.PAUSED, entitled=False)
@@ -109,19 +101,12 @@ def entitlement(row: Item, history: History, today: date, grace: timedelta) -> E
     return _unpaid(row, history, today, end, grace)
 
 
-def _is_contested(period: Renewal) -> bool:
-    """Whether the bank has not decided yet about a dispute of the payment. An inquiry and a suspicion do not count."""
-    return any(dispute["steps"][-1]["status"] in _UNDECIDED for dispute in (period.disputes or {}).values())
-
-
 def _was_taken_back(period: Renewal) -> bool:
     """Whether the bank has taken the payment back for good: the whole payment, or all that refunds have left of the
-    payment. The money of a won dispute does not count, even if the bank has not returned the money yet."""
-    last = [dispute["steps"][-1] for dispute in (period.disputes or {}).values()]
-    lost = [step for step in last if step["status"] in _FOR_THE_CUSTOMER]
-    taken = sum(step.get("withdrawn", Decimal(0)) - step.get("reinstated", Decimal(0)) for step in lost)
+    payment."""
+    taken = period.lost_to_disputes
     given_back = sum(each["amount"] for each in period.refunds.values() if each["state"] == RefundState.REFUNDED)
-    return taken > 0 and taken + given_back >= period.amount and not _is_contested(period)
+    return taken > 0 and taken + given_back >= period.amount and not period.is_contested
 
 
 def _paid(

@@ -14,7 +14,7 @@ from renewals.domain.item_values import Item, Value, storable
 from renewals.domain.worded import Unknown, Worded, member
 
 if TYPE_CHECKING:
-    from renewals.domain.stored import DisputeRecord, EndingRecord, RefundRecord, RefusalRecord
+    from renewals.domain.stored import DisputeRecord, DisputeStep, EndingRecord, RefundRecord, RefusalRecord
 
 
 class Status(Worded):
@@ -36,6 +36,12 @@ class Status(Worded):
 UNSETTLED = frozenset({Status.CLAIMED, Status.DECLINED, Status.ACTION_REQUIRED})
 """States of a period that is neither paid nor given up. No further period is claimed while a period is in such a
 state."""
+
+_UNDECIDED = frozenset({"needs_response", "under_review", "appeal_needs_response", "appeal_under_review"})
+_FOR_THE_CUSTOMER = frozenset({"lost", "prevented"})
+_DECIDED = _FOR_THE_CUSTOMER | {"won"}
+"""The states of a dispute: before the bank's decision; after a decision for the customer; after any decision.
+renewals.domain.disputes has the spellings."""
 
 CUT_OFF = frozenset({Status.CLAIMED, Status.PAID, Status.RECEIPTED})
 """States of work in progress. A renewal that rests in such a state was interrupted, and must be resumed."""
@@ -248,12 +254,36 @@ class Renewal:
     @property
     def charged_back(self) -> Decimal:
         """The money that banks have taken back by disputes, and have not returned."""
-        last = (each["steps"][-1] for each in (self.disputes or {}).values())
-        kept = (step.get("withdrawn", Decimal(0)) - step.get("reinstated", Decimal(0)) for step in last)
-        return sum(kept, Decimal(0))
+        return sum(map(_kept_by_bank, self._disputes_now), Decimal(0))
+
+    @property
+    def lost_to_disputes(self) -> Decimal:
+        """The part of `charged_back` that the customer keeps, by the bank's decision. The bank may still return the
+        money of every other dispute, for example of a won dispute."""
+        lost = (step for step in self._disputes_now if step["status"] in _FOR_THE_CUSTOMER)
+        return sum(map(_kept_by_bank, lost), Decimal(0))
+
+    @property
+    def is_contested(self) -> bool:
+        """Whether the bank has not decided yet about a dispute of the payment. An inquiry and a suspicion do not
+        count."""
+        return any(step["status"] in _UNDECIDED for step in self._disputes_now)
+
+    @property
+    def bank_has_decided(self) -> bool:
+        """Whether the bank has decided about a dispute of the payment, and has no other dispute to decide about."""
+        return any(step["status"] in _DECIDED for step in self._disputes_now) and not self.is_contested
+
+    @property
+    def _disputes_now(self) -> list[DisputeStep]:
+        return [each["steps"][-1] for each in (self.disputes or {}).values()]
 
     @property
     def notice_is_parked(self) -> bool:
         """Whether the owed mail waits for a new address."""
         mail = self.mails.get(self.notice or "")
         return mail is not None and mail.state is MailState.FAILED
+
+
+def _kept_by_bank(step: DisputeStep) -> Decimal:
+    return step.get("withdrawn", Decimal(0)) - step.get("reinstated", Decimal(0))
