@@ -34,7 +34,7 @@ from renewals.runtime.telemetry import Event, Reply, records
 
 _LARGEST_EVENTS = 20_000
 """The most characters that the events of one record may have. The events of an ordinary record have less than a tenth.
-Ten events share a call of EventBridge or SQS, and a call may have 1 MB."""
+A call of EventBridge or SQS takes ten events, and may have 1 MB: ten of the largest events fit into a call."""
 
 _LARGEST_MESSAGE = 1_000_000
 """https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html names 1 MiB."""

@@ -21,7 +21,7 @@ class Envelopes:
     """Makes the envelopes of a deployment's events.
 
     The row and the latest periods are read consistently after the write that the event tells. Of all events of a
-    subscription, the event with the highest sequence therefore has the status and the entitlement that stand.
+    subscription, the event with the highest sequence therefore has the present status and the present entitlement.
 
     Attributes:
         grace: for how long after the first refused attempt a customer stays entitled.
@@ -56,7 +56,9 @@ class Envelopes:
     def _entitled_until(self, row: Item, today: date) -> str | None:
         try:
             history = self._ledger.history(str(row["subscription_id"]), str(row["customer_id"]))
-        except (KeyError, TypeError, ValueError):  # somebody wrote a period by hand: that takes nothing from a customer
+        except (KeyError, TypeError, ValueError):
+            # Somebody wrote a period by hand, and the period cannot be read. The fault must not take the entitlement
+            # from a customer: without periods, an active customer counts as entitled.
             history = History()
         stands = entitlement(row, history, today, self._grace)
         if stands.entitled:
@@ -65,7 +67,7 @@ class Envelopes:
 
 
 def _today(row: Item) -> date:
-    """Return the day on which the subscription lives."""
+    """Return the day that counts as today for the subscription: the day of the test clock that the row may name."""
     try:
         return clock.current(row.get("test_clock")).today
     except BadRow:  # the test clock is no date

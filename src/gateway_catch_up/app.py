@@ -40,7 +40,7 @@ LISTED = timedelta(days=30)
 def handler(event: Event, context: Any) -> Reply:
     """Catch up on events; see the module."""
     marks = Marks(aws.s3(), setting("S3_BUCKET"))
-    searches = _searches(event, marks)  # first of all: the first night stores its beginning, whatever fails later
+    searches = _searches(event, marks)  # before whatever can fail: stores the marks of types that have no mark yet
     catch_up = CatchUp(
         # Each run makes a new gateway: the API key may have been rotated since the last night.
         gateway=gateway_access.current_gateway(aws.secrets_manager(), setting("SECRETS_MANAGER_ARN")),
@@ -56,7 +56,7 @@ def handler(event: Event, context: Any) -> Reply:
         gateway_access.tell(fault)
         finished = False
     lost = [each for each in searches if each.since < each.caught_up - LISTED]
-    for each in lost:  # the alarm catch-up-not-run stays on until the next night
+    for each in lost:  # GatewayCatchUps is not counted: the alarm catch-up-not-run stays on for another night
         telemetry.logger().error("events are lost", extra={"types": [*each.types], "since": each.since.isoformat()})
     if finished and not lost:
         telemetry.count("GatewayCatchUps")

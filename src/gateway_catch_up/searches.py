@@ -36,7 +36,8 @@ class Search:
     Attributes:
         since: the search finds events created at this moment or later.
         caught_up: the mark of the types after a complete search.
-        until: the search finds events created at this moment or earlier; None for the first page, up to the newest.
+        until: the search finds events created at this moment or earlier. None on the first page: the search begins with
+            the newest event.
         after: the id of the last event on the page before; empty for the first page.
     """
 
@@ -71,8 +72,9 @@ class Search:
         if page.after is not None:
             return replace(self, until=page.until, after=page.after)
         if self.after and page.until is None:
-            # The page is empty. An endpoint may have taken the event `after` meanwhile: the search for undelivered
-            # events no longer finds the event, and cannot continue behind it. The next search goes by time alone.
+            # The page is empty, but the search may be incomplete. If an endpoint has meanwhile taken the event with the
+            # id `after`, a search for undelivered events no longer finds the event, and cannot continue after the
+            # event. The next search has no `after`, and begins at the moment `until`, the creation of the same event.
             return replace(self, after="")
         return None
 

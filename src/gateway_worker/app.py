@@ -3,7 +3,7 @@
 Event: a batch of SQS; renewals.domain.gateway_event describes the messages. Reply: {"batchItemFailures": [...]}, the
 messages to be delivered again. The wait until the next delivery depends on the fault:
 
-- An execution holds the lease of the event's period, and so works on the period: until the end of the lease.
+- An execution works on the event's period, and therefore holds the period's lease: the rest of the lease.
 - Only a person can help: an hour. Either the gateway rejects our account or key, or a disputed subscription's row
   cannot be read, or the gateway does not know the dispute of the event, or this version does not know the type of the
   event. (A newer version, which was deployed for a time, may have queued such a message.)
@@ -65,8 +65,10 @@ def _wait_after(record: Event, context: Any) -> timedelta | None:
     """Act on the event of a message, and return the time until the next try; None if the event is settled.
 
     If the handler's answer names a wait, the wait is taken from the answer. But after the first try, a wait for the end
-    of a lease is at least as long as the listed wait. The reason: an event may be on the queue several times, and while
-    the gateway is out of order, one message of the event runs the workflow and the others find the lease held, in turn.
+    of a lease is at least as long as the listed wait. The reason: an event may be on the queue in several messages.
+    During an outage of the gateway, one of the messages runs the workflow in vain, and the others find the lease held.
+    With waits as short as a lease, the messages would use up their tries, and become dead letters, before the outage
+    is over.
     """
     telemetry.forget()
     telemetry.correlate({}, message_id=record["messageId"])

@@ -45,8 +45,9 @@ def disputed(event: GatewayEvent, seams: Seams) -> Handled:
     """Record the dispute, and end the subscription unless the deployment keeps disputed subscriptions."""
     dispute = _fetched(event, seams)
     if dispute is None:
-        # The gateway's key may belong to a different account than the endpoint: a person can mend the key. The last
-        # try passes the event over, because the event may be forged, and may name a dispute that no account has.
+        # The gateway's key may belong to a different account than the endpoint: a person can mend the key. After the
+        # last try the event is passed over, not kept as a dead letter: whoever has stolen the signing secret can send
+        # any number of events about disputes that no account has.
         return Handled(
             EventOutcome.LATER, "the gateway does not know the dispute", UNTIL_A_PERSON_ACTS, may_be_dropped=True
         )
@@ -154,22 +155,25 @@ class _Look:
         on = subscription.renewal_date_of(row)
         standing = history.claimed_for(on) if on is not None else None
         if on is None or (standing is not None and standing.renewal_date == self.period.renewal_date):
-            # A row without a date is never charged, and the disputed period is paid already. The transaction writes the
-            # item of the disputed period, and DynamoDB permits no further action on the same item.
+            # No check is needed for a row without a date, because such a row is never charged. No check is needed
+            # either if the date leads to the disputed period, because the disputed period is paid already. (A check
+            # would be refused: the transaction writes the item of the disputed period, and DynamoDB permits only one
+            # action on an item in a transaction.)
             return []
         return [self.seams.ledger.stands_still(self.period.subscription_id, on.isoformat(), standing)]
 
     def give_up_open_charge(self) -> Handled | None:
-        """Run the workflow for an open charge that the ended subscription no longer permits: an earlier try may have
-        been cut off after the end was recorded. Return None if there is no such charge."""
+        """Run the workflow for an open charge that must be given up, because the subscription ends before the charged
+        period. Such a charge is left if an earlier delivery of the event recorded the end, and was cut off before
+        running the workflow. Return None if there is no such charge."""
         charge = self._history().unsettled
         if charge is None or why_withdrawn(charge, self._row()) is None:
             return None
         return self._at_work(charge) or renewed(self.event, charge, self.seams)
 
     def _at_work(self, charge: Renewal) -> Handled | None:
-        """Return the answer `later` while an execution charges the period. The lease of a refused period says nothing:
-        the result is recorded already, and the next attempt begins with a new claim."""
+        """Return the answer `later` while an execution charges the period. A refused period is not waited for, even if
+        a lease is left: the result is recorded already, and the next attempt begins with a new claim."""
         return self.seams.lease_of_another(charge) if charge.status is Status.CLAIMED else None
 
     def _row(self) -> Row | None:
@@ -198,8 +202,11 @@ class _Look:
         )
 
     def _begun_at(self) -> datetime:
-        """Return the moment of the chargeback, by the gateway's clock. If the dispute was an inquiry before, the
-        dispute is older than the chargeback."""
+        """Return the moment of the chargeback, by the gateway's clock.
+
+        The chargeback begins with the dispute, unless the dispute was an inquiry before. After an inquiry, the
+        chargeback begins when the bank first took money, or, if no money was taken, when the event was created.
+        """
         dispute, before = self.dispute, self.record["steps"][:-1]
         if all(map(disputes.is_chargeback, before)):
             return dispute.at

@@ -4,8 +4,8 @@ A handler is a function from a GatewayEvent and the `Seams` to a `Handled`. gate
 the type of an event to the handler. A handler follows these rules:
 
 - An event is a hint. The ledger and the gateway say what is true; the event only says where to look.
-- Only the workflow charges and mails: a handler starts the workflow by `seams.run`. A handler ends a subscription by
-  `seams.register` alone.
+- Only the workflow charges and mails: a handler starts the workflow by `seams.run`. A handler ends a subscription
+  without the workflow, by `seams.register`.
 - If the ledger holds the effect of an event already, the handler answers KNOWN. For an event of a payment, the handler
   must do so without a call of the gateway: the charge of each ordinary renewal causes an event, and most events of
   payments are therefore known. An event of a refund or a dispute names no billing period: a call of the gateway leads

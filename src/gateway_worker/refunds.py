@@ -22,8 +22,8 @@ _AFTER_THE_ANSWER = timedelta(seconds=5)
 
 
 def refund_changed(event: GatewayEvent, seams: Seams) -> Handled:
-    """Run the workflow for the refunds of the payment, unless the ledger holds the refund as the gateway has it, and
-    the customer has been told of every refund."""
+    """Run the workflow for the refunds of the payment. The workflow does not run if both are true already: the ledger
+    holds the refund as the gateway has it, and the customer has been told of every refund."""
     made = seams.ask(lambda gateway: gateway.retrieve_refund(event.object_id))
     if made is None:
         return passed_over("the gateway does not know the refund")
@@ -36,8 +36,8 @@ def refund_changed(event: GatewayEvent, seams: Seams) -> Handled:
 
 
 def _told(event: GatewayEvent, made: GatewayRefund, period: Renewal, seams: Seams) -> Handled | None:
-    """Return the answer without a run for the refunds: the ledger knows the refund already, or the refund cannot be
-    recorded yet. Return None if the workflow must record the refunds now."""
+    """Return None if the workflow must record the refunds now. Otherwise return the answer to the event: the ledger
+    knows the refund already, or the refund cannot be recorded yet."""
     if made.id in refunds.ids(period) and refunds.holds(period, made) and not refund_notices.untold(period):
         return KNOWN
     at_work = seams.lease_of_another(period) if period.status in CUT_OFF else None
@@ -47,8 +47,8 @@ def _told(event: GatewayEvent, made: GatewayRefund, period: Renewal, seams: Seam
 
 
 def _claim_at_work(period: Renewal, seams: Seams) -> Handled | None:
-    """Return the answer while somebody requests a refund of the period: the refund of the event may be the requested
-    refund. None if no such request is at work."""
+    """Return the answer `later` if a refund of the period is being requested at this moment; None otherwise. The
+    event may be about the requested refund, and the request itself records its result."""
     if period.refunds_due is None or not any(map(refunds.is_unanswered, period.refunds.values())):
         return None
     left = period.refunds_due + LEASE - seams.moment_of(period).wall

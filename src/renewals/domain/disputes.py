@@ -78,8 +78,8 @@ _CHARGEBACK = frozenset(
 )
 """The states of a chargeback. A prevented dispute counts as a chargeback only if money was withdrawn."""
 
-# A dispute moves to a status of a higher rank. All decided statuses have the same rank: `_is_forward` permits another
-# decision after a decision, and a decision after an appeal.
+# A dispute moves forward to a status of a higher rank. All decided statuses have the same rank, below the appeals.
+# `_is_forward` permits two further moves: from a decision to a different decision, and from an appeal to a decision.
 _RANKS: Mapping[str, int] = {status.value: rank for rank, status in enumerate(DisputeStatus)} | dict.fromkeys(
     map(str, _DECIDED), list(DisputeStatus).index(DisputeStatus.LOST)
 )
@@ -117,9 +117,9 @@ class GatewayDispute:
 
 
 def seen(renewal: Renewal, dispute: GatewayDispute, at: datetime) -> DisputeRecord | None:
-    """Return the same record as `reported`, but None also if the report changes the record without a new step.
+    """Return the record of the dispute after the gateway's report; None if the report adds no step to the record.
 
-    The arguments are those of `reported`.
+    The arguments are those of `reported`, which also returns a record that was changed without a new step.
     """
     known, record = (renewal.disputes or {}).get(dispute.id), reported(renewal, dispute, at)
     return record if record is not None and _has_new_step(known, record) else None

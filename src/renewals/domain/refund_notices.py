@@ -55,8 +55,10 @@ def next_notice(renewal: Renewal, *, tells: bool) -> str | None:
     """Return the notice that the period must have after its refunds were compared with the gateway; None for no notice.
 
     A notice about a refund is dropped if the notice no longer says how the refund stands. Every other notice stays.
-    With `tells`, the notice about the latest untold refund, if a refund is untold, fills the place of a dropped or
-    absent notice, and also takes the place of a parked notice.
+
+    With `tells`, if the customer has not been told of a refund's present state, the latest such refund may get the
+    notice. The refund gets the notice if the period has no notice, or if the notice was dropped, or if the notice is
+    parked: a parked notice gives way.
 
     Args:
         renewal: the period, with its refunds as compared.

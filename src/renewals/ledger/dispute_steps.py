@@ -1,6 +1,7 @@
 """Disputes in the ledger: each step of a dispute is recorded once.
 
-renewals.domain.disputes explains disputes. The functions return a step and a check as values.
+renewals.domain.disputes explains disputes. The functions write nothing: they return a step or a check, which
+renewals.ledger.table or a caller's transaction carries out.
 """
 
 from __future__ import annotations

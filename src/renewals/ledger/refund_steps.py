@@ -1,6 +1,7 @@
 """Refunds in the ledger: a refund is claimed, and its result is recorded.
 
-renewals.domain.refunds explains refunds and their states. All functions return steps as values.
+renewals.domain.refunds explains refunds and their states. The functions write nothing: each returns a step, which
+renewals.ledger.table carries out.
 
 While a refund is unsettled, its period is listed in the index of unfinished work. `refunds_due` is the moment from
 which the gateway is to be asked about the refund. The sweep finds the period in the index, even if the process that
