@@ -246,3 +246,48 @@ def test_the_event_holds_no_personal_data(door: Door) -> None:
     expected: dict[str, Any] = {"type": "payment_method.detached", "object": "pm_ok"}
     assert all(f'"{name}": "{value}"' in body for name, value in expected.items())
     assert "private" not in body
+
+
+def test_a_row_that_cannot_be_reminded_holds_up_no_other_row(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two rows of one subscription have the card, and the record of a reminder on the row of another subscription
+    cannot be read. Each delivery of the event has time for one run: no run is spent on these rows, and the customers of
+    the rows behind are asked."""
+    door.world.edit(reminder_card_expires="sent")
+    for customer in ("cus_1", "cus_2"):
+        door.world.subscribe(subscription_id="sub_2", customer_id=customer, plan="Max")
+    for n in (3, 4):
+        door.world.subscribe(subscription_id=f"sub_{n}")
+    left = cycle([240, 200])  # before the first run of a delivery, and after this run
+    monkeypatch.setattr(Door, "seconds_left", lambda _: next(left))
+    door.world.gateway.detach("pm_ok")
+    _post(door)
+    assert (_asked(door), len(door.ran), door.queue.hidden, door.queue.dead) == (ASKED * 2, 2, 0, [])
+
+
+def test_rows_whose_mail_fails_wait_behind_rows_without_the_note(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The mail to the first customer fails time after time, and each delivery of the event has time for one run: the
+    customers of the other rows are asked before the mail is tried again."""
+    door.world.subscribe(subscription_id="sub_2")
+    door.world.subscribe(subscription_id="sub_3")
+    door.world.gateway.detach("pm_ok")
+    door.world.edit(known_card={**door.world.row()["known_card"], "is_detached": True})
+    left = cycle([240, 200])
+    monkeypatch.setattr(Door, "seconds_left", lambda _: next(left))
+    _post(door)
+    assert [request["subscription_id"] for request, _ in door.ran] == ["sub_2", "sub_3", "sub_1"]
+    assert (_asked(door), door.queue.hidden) == (ASKED * 3, 0)
+
+
+@pytest.mark.parametrize("card", ["pm_ok", "pm_gone"])
+def test_a_card_that_the_gateway_does_not_call_detached_runs_nothing(door: Door, card: str) -> None:
+    """A card pays three subscriptions, an event says that the card was detached, and the gateway says otherwise or
+    knows no such card: the gateway is asked once, and no workflow runs for any of the subscriptions."""
+    door.world.edit(payment_method=card)
+    for n in (2, 3):
+        door.world.subscribe(subscription_id=f"sub_{n}", payment_method=card)
+    door.world.gateway.detach(card)
+    door.world.gateway.detached.clear()
+    before = len(door.world.cuts.calls)
+    _post(door)
+    assert (door.ran, door.queue.hidden, door.queue.dead) == ([], 0, [])
+    assert [call for call in door.world.cuts.calls[before:] if call.startswith("gateway.")] == ["gateway.card"]
