@@ -12,7 +12,7 @@ messages to be delivered again. The wait until the next delivery depends on the 
   queue.
 
 After the fifth delivery the queue moves a failed message to the dead-letter queue; only the event of an unknown dispute
-is passed over.
+is passed over, with an error in the log.
 
 gateway_worker.handlers has the table from the type of an event to its handler.
 """
@@ -90,6 +90,9 @@ def _wait_after(record: Event, context: Any) -> timedelta | None:
     telemetry.renewal_event("gateway event", told, event=event.event, type=event.type)
     tries = whole(fields(record, "attributes"), "ApproximateReceiveCount")
     dropped = handled.may_be_dropped and tries >= MOST_TRIES
+    if dropped:
+        lost = {"error": handled.reason, "event": event.event, "type": event.type, "object": event.object_id}
+        telemetry.logger().error("not handled", extra=lost)
     if dropped or handled.outcome is EventOutcome.PASSED_OVER:
         telemetry.count("GatewayEventsPassedOver")
     if dropped or handled.outcome is not EventOutcome.LATER:

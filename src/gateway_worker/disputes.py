@@ -19,6 +19,7 @@ from renewals.domain import disputes, subscription
 from renewals.domain.changes import ChangeKind
 from renewals.domain.disputes import DisputeEffect
 from renewals.domain.errors import BadRow, Collision, repeat_while_outdated
+from renewals.domain.gateway_event import GatewayEventType
 from renewals.domain.renewal import Status
 from renewals.gateway.port import is_of_deployment
 from renewals.ledger.asked_by import AskedBy
@@ -45,11 +46,14 @@ def disputed(event: GatewayEvent, seams: Seams) -> Handled:
     """Record the dispute, and end the subscription unless the deployment keeps disputed subscriptions."""
     dispute = _fetched(event, seams)
     if dispute is None:
-        # The gateway's key may belong to a different account than the endpoint: a person can mend the key. After the
-        # last try the event is passed over, not kept as a dead letter: whoever has stolen the signing secret can send
-        # any number of events about disputes that no account has.
+        # The gateway's key may belong to a different account than the endpoint: a person can mend the key. The last
+        # try passes the event of a dispute over, because the event may be forged, and the audit finds a real dispute.
+        # The audit does not look for early fraud warnings.
         return Handled(
-            EventOutcome.LATER, "the gateway does not know the dispute", UNTIL_A_PERSON_ACTS, may_be_dropped=True
+            EventOutcome.LATER,
+            "the gateway does not know the dispute",
+            UNTIL_A_PERSON_ACTS,
+            may_be_dropped=event.type is not GatewayEventType.FRAUD_WARNING,
         )
     if not is_of_deployment(dispute.payment_metadata, seams.deployment):
         return passed_over("another deployment")

@@ -475,18 +475,37 @@ def test_a_slow_answer_of_the_gateway_sets_no_dispute_back(door: Door) -> None:
     assert disputes.seen(_period(door), old, door.now) is None
 
 
-def test_a_dispute_that_the_gateway_does_not_know_changes_nothing(door: Door) -> None:
+def test_a_dispute_that_the_gateway_does_not_know_changes_nothing(door: Door, caplog: pytest.LogCaptureFixture) -> None:
     """A forged event names a dispute that the gateway does not know: nothing changes, and the event is acknowledged at
-    last."""
+    last. A line of the log at the level of an error then names the dispute, because the event may also be real."""
     _paid(door)
     door.world.gateway.contest("pi_1")
     (event,) = door.world.gateway.events
     del door.world.gateway.disputes["dp_1"]
     before = door.world.items(), door.world.row()
     _deliver(door, event)
-    door.later(5 * HOUR)
+    door.later(3 * HOUR)
+    assert "ERROR" not in [record.levelname for record in caplog.records]
+    door.later(2 * HOUR)
     assert (door.world.items(), door.world.row()) == before
     assert (door.queue.waiting, door.queue.dead) == (0, [])
+    [told] = [record.__dict__ for record in caplog.records if record.levelname == "ERROR"]
+    assert (told["object"], told["event"], told["error"]) == (
+        "dp_1",
+        event["id"],
+        "the gateway does not know the dispute",
+    )
+
+
+def test_a_fraud_warning_that_the_gateway_does_not_know_brings_the_event_to_a_person(door: Door) -> None:
+    """The gateway key belongs to a different account, which does not know an early fraud warning: the event ends in the
+    dead-letter queue, because the audit does not look for fraud warnings, and nobody else would notice the loss."""
+    _paid(door)
+    door.world.gateway.warn_of_fraud("pi_1")
+    door.world.gateway.disputes.clear()
+    _deliver(door)
+    door.later(5 * HOUR)
+    assert (door.queue.waiting, len(door.queue.dead)) == (0, 1)
 
 
 def test_a_key_of_a_different_account_loses_no_dispute(door: Door) -> None:
