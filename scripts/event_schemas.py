@@ -20,7 +20,8 @@ _WHOLE: Schema = {"type": "integer", "minimum": 1}
 _AMOUNT: Schema = {"type": "string", "description": "Exact, in major units, for example 29.99"}
 _PERIOD: Schema = {"period": _DAY | {"description": "The first day of the billing period"}}
 _OF_PERIOD: Schema = _PERIOD | {"period_end": _DAY | {"description": "The first day after the billing period"}}
-_PRICED: Schema = _OF_PERIOD | {"amount": _AMOUNT, "currency": {"type": "string", "pattern": "^[A-Z]{3}$"}}
+_CURRENCY: Schema = {"type": "string", "pattern": "^[A-Z]{3}$"}
+_PRICED: Schema = _OF_PERIOD | {"amount": _AMOUNT, "currency": _CURRENCY}
 _ATTEMPTED: Schema = _PRICED | {"attempt": _WHOLE, "reason": _TEXT_OR_NULL | {"description": "A code, for programs"}}
 _REFUND: Schema = _PRICED | {"refund": _TEXT, "refund_id": _TEXT_OR_NULL | {"description": "The gateway's id"}}
 _DISPUTE: Schema = {
@@ -28,6 +29,7 @@ _DISPUTE: Schema = {
     "status": {"enum": [each.value for each in DisputeStatus]},
     "reason": _TEXT,
     "due_by": {"type": ["string", "null"], "format": "date-time", "description": "The deadline for evidence"},
+    "payment_currency": _CURRENCY | {"description": "The currency of withdrawn and reinstated"},
     "withdrawn": _AMOUNT | {"description": "All money that the bank took until now, in the currency of the payment"},
     "reinstated": _AMOUNT | {"description": "The part of withdrawn that the bank returned"},
 }

@@ -3,6 +3,7 @@
 import json
 import random
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -433,6 +434,7 @@ def test_each_step_of_a_dispute_is_told_once(shop: Shop, late: timedelta) -> Non
         "amount": "29.99",
         "currency": "USD",
         "due_by": "2026-02-09T12:00:00.000000+00:00",
+        "payment_currency": "USD",
         "withdrawn": "29.99",
         "reinstated": "0.00",
     }
@@ -449,6 +451,20 @@ def test_each_step_of_a_dispute_is_told_once(shop: Shop, late: timedelta) -> Non
     assert first["sequence"] < second["sequence"]
     shop.settle_refunds("run-2", at + 2 * LATER)
     assert shop.hear(at + 2 * LATER) == []
+
+
+def test_a_dispute_in_another_currency_names_both_currencies(shop: Shop) -> None:
+    """The bank contests a payment in dollars in another currency: the event names the currency of the contested sum and
+    the currency of the payment, in which the money that moved is told."""
+    shop.run()
+    shop.hear(NOON)
+    shop.gateway.contest("pi_1")
+    shop.gateway.disputes["dp_1"] = replace(shop.gateway.disputes["dp_1"], amount=4700, currency="JPY", withdrawn=4700)
+    _record_dispute(shop, NOON + LATER)
+    [event] = shop.hear(NOON + LATER)
+    told = event["data"]
+    assert (told["amount"], told["currency"]) == ("4700", "JPY")
+    assert (told["withdrawn"], told["reinstated"], told["payment_currency"]) == ("29.99", "0.00", "USD")
 
 
 def _record_dispute(shop: Shop, at: datetime) -> None:

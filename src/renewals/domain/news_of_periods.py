@@ -126,6 +126,7 @@ def _of_disputes(renewal: Renewal) -> Iterator[Fact]:
                 status=step["status"],
                 reason=dispute["reason"],
                 due_by=dispute.get("due_by"),
+                payment_currency=renewal.currency,
                 withdrawn=priced(step.get("withdrawn", Decimal(0)), renewal.currency),
                 reinstated=priced(step.get("reinstated", Decimal(0)), renewal.currency),
             )
