@@ -2,29 +2,32 @@
 
 The customer keeps the paid days, and is not charged for a day after the paid days. An active subscription therefore
 ends on its first unpaid day, even if somebody has set a later end, or if the charge of the next period has begun. A
-charge that has begun is given up. If the bank has taken the money of such a charge already, the payment is recorded,
-and the subscription ends with the newly paid period (renewals.ledger.payment_steps.paid). A past due
-subscription with an open charge ends in the same way. Every other past due, paused or unpaid subscription is canceled
-at once.
+past due subscription with an open charge ends in the same way.
+
+Every other past due, paused or unpaid subscription ends with the days that the customer has paid by other payments than
+the disputed payment. If no such days lie ahead, the subscription is canceled at once.
+
+An open charge is given up. If the bank has taken the money of an open charge already, or takes the money later, the
+payment is recorded, and the subscription ends with the newly paid period (renewals.ledger.payment_steps.paid). While a
+charge is open, a subscription is therefore ended by `cancel_at`, and not by its status.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import date, timedelta
 from typing import TYPE_CHECKING
 
 from renewals.domain import pauses, subscription, transitions
 from renewals.domain.changes import ChangeKind
 from renewals.domain.disputes import DisputeEffect
 from renewals.domain.errors import BadRow
+from renewals.domain.renewal_history import History
 from renewals.domain.transitions import Action, Standing
 
 if TYPE_CHECKING:
-    from datetime import date
-
     from renewals.domain.item_values import Item, Value
-    from renewals.domain.renewal_history import History
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +36,7 @@ class Chargeback:
 
     Attributes:
         row: the raw attributes of the subscription; None if the customer has no such subscription any more.
+        disputed: the first day of the disputed period.
         history: the latest periods of the subscription.
         is_kept: whether the deployment keeps disputed subscriptions.
         was_resumed_since: whether somebody has resumed the subscription after the chargeback: an old chargeback undoes
@@ -42,6 +46,7 @@ class Chargeback:
     """
 
     row: Item | None
+    disputed: date
     history: History
     today: date
     is_kept: bool
@@ -81,19 +86,34 @@ def ends_as(found: Chargeback) -> End:
         return End(DisputeEffect.RESUMED)
     if found.was_won_long_ago:
         return End(DisputeEffect.DECIDED)
-    if not subscription.is_live(row) or (stands is Standing.PAST_DUE and found.history.unsettled is None):
+    end = _end(row, stands, found)
+    if end is None:
         canceled = transitions.changes(row, Action.CANCEL_NOW, today)
         return End(DisputeEffect.ENDED, RowChange(ChangeKind.CANCELED, canceled))
-    end = _first_unpaid_day(row, found)
     effect = DisputeEffect.ENDED if end <= today else DisputeEffect.ENDING
     return End(effect, RowChange(ChangeKind.ENDING, {"cancel_at": end.isoformat()}))
 
 
 def _is_over(row: Item, stands: Standing, found: Chargeback) -> bool:
-    """Whether the subscription has ended, or was to end by the first unpaid day even without the chargeback."""
-    if stands is Standing.ENDING:
-        return str(row["cancel_at"]) <= _first_unpaid_day(row, found).isoformat()
-    return stands in (Standing.CANCELED, Standing.ENDED)
+    """Whether the subscription has ended, or was to end by the chargeback's end even without the chargeback."""
+    if stands in (Standing.CANCELED, Standing.ENDED):
+        return True
+    own = row.get("cancel_at")
+    end = _end(row, stands, found) if isinstance(own, str) else None
+    return end is not None and str(own) <= end.isoformat()
+
+
+def _end(row: Item, stands: Standing, found: Chargeback) -> date | None:
+    """Return the first day after the subscription's end; None if the subscription is canceled at once."""
+    charge = found.history.possible_charge
+    if subscription.is_live(row) and (stands is not Standing.PAST_DUE or charge is not None):
+        return _first_unpaid_day(row, found)
+    end, others = found.today, History(each for each in found.history if each.renewal_date != found.disputed)
+    while (paid := others.paid_within(end, end + timedelta(days=1))) is not None:
+        end = paid.period_end
+    if end > found.today:
+        return end
+    return min(charge.renewal_date, end) if charge is not None else None
 
 
 def _first_unpaid_day(row: Item, found: Chargeback) -> date:

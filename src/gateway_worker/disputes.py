@@ -14,13 +14,12 @@ from typing import TYPE_CHECKING
 
 from gateway_worker.disputed_rows import Chargeback, ends_as
 from gateway_worker.handling import KNOWN, UNTIL_A_PERSON_ACTS, EventOutcome, Handled, later, passed_over
-from gateway_worker.payments import paid_first, renewed
+from gateway_worker.payments import UNDER_LEASE, paid_first, renewed
 from renewals.domain import disputes, subscription
 from renewals.domain.changes import ChangeKind
 from renewals.domain.disputes import DisputeEffect
 from renewals.domain.errors import BadRow, Collision, repeat_while_outdated
 from renewals.domain.gateway_event import GatewayEventType
-from renewals.domain.renewal import Status
 from renewals.gateway.port import is_of_deployment
 from renewals.ledger.asked_by import AskedBy
 from renewals.ledger.dispute_steps import record_dispute, untouched
@@ -140,9 +139,9 @@ class _Look:
         return self._end(row, end.effect, end.change, history)
 
     def _end(self, row: Row, effect: DisputeEffect, change: RowChange, history: History) -> Handled:
-        """End the subscription, and give up the charge of a later period if such a charge is open. A charge at work is
-        waited for: the bank may be taking the money at this moment."""
-        charge = history.unsettled
+        """End the subscription, and have the workflow give up or record an open charge. A charge at work is waited for:
+        the bank may be taking the money at this moment."""
+        charge = history.possible_charge
         at_work = self._at_work(charge) if charge is not None else None
         if at_work is not None:
             self.note()
@@ -170,15 +169,16 @@ class _Look:
         """Run the workflow for an open charge that must be given up, because the subscription ends before the charged
         period. Such a charge is left if an earlier delivery of the event recorded the end, and was cut off before
         running the workflow. Return None if there is no such charge."""
-        charge = self._history().unsettled
+        charge = self._history().possible_charge
         if charge is None or why_withdrawn(charge, self._row()) is None:
             return None
         return self._at_work(charge) or renewed(self.event, charge, self.seams)
 
     def _at_work(self, charge: Renewal) -> Handled | None:
-        """Return the answer `later` while an execution charges the period. A refused period is not waited for, even if
-        a lease is left: the result is recorded already, and the next attempt begins with a new claim."""
-        return self.seams.lease_of_another(charge) if charge.status is Status.CLAIMED else None
+        """Return the answer `later` while an execution works on a claimed or failed charge. A refused period is not
+        waited for, even if a lease is left: the result is recorded already, and the next attempt begins with a new
+        claim."""
+        return self.seams.lease_of_another(charge) if charge.status in UNDER_LEASE else None
 
     def _row(self) -> Row | None:
         return self.seams.ledger.row(self.period)
@@ -197,6 +197,7 @@ class _Look:
         paid = [each.paid_at for each in history if each.renewal_date > self.period.renewal_date]
         return Chargeback(
             row,
+            self.period.renewal_date,
             history,
             self.moment.today,
             is_kept=self.seams.keeps_disputed,

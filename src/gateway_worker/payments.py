@@ -14,7 +14,7 @@ from renewals.domain.request import RenewalRequest
 UNPAID = frozenset({Status.CLAIMED, Status.DECLINED, Status.ACTION_REQUIRED, Status.FAILED})
 """The states from which a payment can be recorded as paid."""
 
-_UNDER_LEASE = frozenset({Status.CLAIMED, Status.FAILED})
+UNDER_LEASE = frozenset({Status.CLAIMED, Status.FAILED})
 """The states in which a lease shows that an execution works on the payment. A refused period may have a lease too, but
 the result of the payment is already recorded."""
 
@@ -43,7 +43,7 @@ def _told(event: GatewayEvent, period: Renewal, seams: Seams) -> Handled | None:
     """Return the answer without a run of the workflow; None if the workflow must run."""
     if period.paid_at is not None or period.status not in _NEWS[event.type]:
         return KNOWN
-    return seams.lease_of_another(period) if period.status in _UNDER_LEASE else None
+    return seams.lease_of_another(period) if period.status in UNDER_LEASE else None
 
 
 def renewed(event: GatewayEvent, period: Renewal, seams: Seams) -> Handled:

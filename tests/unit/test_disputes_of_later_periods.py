@@ -11,7 +11,11 @@ import pytest
 
 from renewals.domain import disputes
 from renewals.domain.disputes import DisputeStatus
+from renewals.domain.entitlement import entitlement
+from renewals.domain.payment import PaymentState
+from renewals.domain.reasons import Reason
 from renewals.domain.transitions import Action
+from renewals.ledger import payment_steps
 from renewals.ledger.asked_by import AskedBy
 from tests.cuts import Cut, Cuts
 from tests.door import Door, forget_secrets
@@ -163,6 +167,106 @@ def test_a_past_due_payment_that_succeeded_meanwhile_keeps_its_days(door: Door) 
     door.world.gateway.succeed("pi_2")
     _contest(door)
     assert (_subscription(door), _second(door)) == (("active", LAST), "done")
+
+
+def _entitled(door: Door) -> tuple[str, str | None]:
+    """Return the reason and the end of the customer's entitlement today."""
+    row = door.world.row()
+    history = door.world.ledger.history(row["subscription_id"], row["customer_id"])
+    found = entitlement(row, history, door.world.moment(door.now).today, 7 * DAY)
+    return str(found.reason), found.until.isoformat() if found.until else None
+
+
+@pytest.mark.parametrize("status", ["paused", "unpaid"])
+def test_a_charge_of_a_stopped_subscription_that_was_cut_off_after_the_bank(door: Door, status: str) -> None:
+    """The process ended after the bank had taken the money for the second period, somebody stopped the subscription,
+    and the customer disputes the first period: the payment is recorded, and the subscription ends with the second
+    period."""
+    _cut(door, "gateway.confirm", after=True)
+    door.world.edit(status=status)
+    door.later(HOUR)
+    _contest(door)
+    assert (_subscription(door), _effects(door), _second(door)) == ((status, LAST), {"dp_1": "ended"}, "done")
+    assert _entitled(door) == (("paid", LAST) if status == "paused" else ("unpaid", None))
+    _goes_to(door, DUE + 31 * DAY)
+    door.world.run("later", door.now, period=LAST)
+    assert (_subscription(door), len(door.world.gateway.charges)) == (("canceled", LAST), 2)
+
+
+@pytest.mark.parametrize("succeeds", [True, False])
+def test_a_bank_that_still_decides_about_a_paused_subscription(door: Door, succeeds: bool) -> None:
+    """A bank decides about the charge of the second period when somebody pauses the subscription and the customer
+    disputes the first period. If the payment succeeds days later, the customer keeps the paid days; otherwise the
+    subscription is canceled."""
+    gateway = door.world.gateway
+    gateway.trouble.append(("confirm", "processing"))
+    _goes_to(door, DUE)
+    door.world.run("second", door.now)
+    _act(door, Action.PAUSE)
+    door.later(HOUR)
+    _contest(door)
+    assert (_subscription(door), _effects(door), _second(door)) == (("paused", NEXT), {"dp_1": "ended"}, "claimed")
+    assert (door.queue.waiting, door.queue.hidden, door.queue.dead) == (0, 0, [])
+    door.later(2 * DAY)
+    if succeeds:
+        gateway.succeed("pi_2")
+    else:
+        gateway.payments["pi_2"] = replace(gateway.payments["pi_2"], state=PaymentState.OPEN)
+    door.world.run("later", door.now)
+    door.world.run("once more", door.now)
+    ends = (("paused", LAST), "done") if succeeds else (("canceled", NEXT), "given_up")
+    assert (_subscription(door), _second(door)) == ends
+
+
+@pytest.mark.parametrize("call", ["gateway.create", "gateway.confirm"])
+def test_a_claim_of_a_paused_subscription_that_was_cut_off_before_the_bank_is_given_up(door: Door, call: str) -> None:
+    """The claim of the second period was cut off before the charge, and somebody paused the subscription: the dispute
+    of the first period cancels the subscription, and nothing is charged."""
+    _cut(door, call, after=False)
+    _act(door, Action.PAUSE)
+    door.later(HOUR)
+    _contest(door)
+    door.later(DAY)
+    door.world.run("later", door.now)
+    assert (_subscription(door), _second(door)) == (("canceled", NEXT), "given_up")
+    assert (len(door.world.gateway.charges), _effects(door)) == (1, {"dp_1": "ended"})
+
+
+@pytest.mark.parametrize("status", ["paused", "past_due"])
+def test_days_of_another_payment_are_kept(door: Door, status: str) -> None:
+    """The customer has paid the second period and disputes the first. A subscription that is paused, or that somebody
+    has marked as past due, ends with the second period; an earlier end stands."""
+    _goes_to(door, DUE)
+    assert door.world.run("second", door.now) == "Success"
+    door.later(DAY)
+    door.world.edit(status=status)
+    _contest(door)
+    assert (_subscription(door), _effects(door)) == ((status, LAST), {"dp_1": "ending"})
+    door.world.edit(cancel_at="2026-03-15")
+    _contest(door)
+    assert (_subscription(door), _effects(door)["dp_2"]) == ((status, "2026-03-15"), "none")
+
+
+@pytest.mark.parametrize("status", ["past_due", "active", "paused"])
+@pytest.mark.parametrize("succeeds", [True, False])
+def test_a_failed_period_whose_payment_can_still_succeed(door: Door, status: str, succeeds: bool) -> None:
+    """The second period was declined and waits for a person, and the customer may have paid at the bank's page. The
+    dispute of the first period has the payment looked at: the paid days are kept, and an unpaid period is given up."""
+    _becomes_past_due(door)
+    failed = door.world.ledger.get("sub_1", NEXT)
+    assert failed is not None
+    door.world.ledger.apply(payment_steps.failed(failed, Reason.PICKED_UP_TOO_OFTEN, door.now))
+    door.world.edit(status=status)
+    if succeeds:
+        door.world.gateway.succeed("pi_2")
+    door.later(HOUR)
+    _contest(door)
+    assert _second(door) == ("done" if succeeds else "given_up")
+    door.world.run("later", door.now)
+    kept = "paused" if status == "paused" else "active"
+    ends = ((kept, LAST), "done") if succeeds else (("canceled", NEXT), "given_up")
+    assert (_subscription(door), _second(door), _effects(door)) == (*ends, {"dp_1": "ended"})
+    assert _entitled(door) == (("paid", LAST) if succeeds else ("ended", NEXT))
 
 
 def test_a_renewal_that_begins_in_the_midst_of_the_event(door: Door) -> None:

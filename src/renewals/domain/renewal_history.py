@@ -52,6 +52,11 @@ class History(tuple[Renewal, ...]):
         return History(r for r in self if is_undecided(r))
 
     @property
+    def possible_charge(self) -> Renewal | None:
+        """The newest period whose charge may still take money: the unsettled period, or else an undecided period."""
+        return self.unsettled or next(iter(self.undecided), None)
+
+    @property
     def has_open_charge(self) -> bool:
         """Whether a period is not paid and its charge was begun or refused, or has failed after a payment was created
         at the gateway."""

@@ -15,7 +15,7 @@ from renewals.domain.reasons import Reason
 from renewals.domain.renewal import Flag, Renewal, Status
 from renewals.domain.renewal_items import replaced, shard
 from renewals.domain.spans import PAID_UNTIL, paid_until
-from renewals.domain.subscription import SubscriptionStatus, anchor_change, ends_by, has_ended, is_live, status_of
+from renewals.domain.subscription import SubscriptionStatus, anchor_change, ends_by, is_live, status_of
 from renewals.ledger.row_steps import ANCHORED, NOT_REFUSED, forget_refusal
 from renewals.ledger.steps import (
     LEASE,
@@ -223,7 +223,7 @@ def paid(
         }
         if status_of(row) is SubscriptionStatus.PAST_DUE:
             moves["status"] = SubscriptionStatus.ACTIVE
-        if ends_by(row, renewal.renewal_date) and not has_ended(row):
+        if ends_by(row, renewal.renewal_date) and status_of(row) is not SubscriptionStatus.CANCELED:
             moves["cancel_at"] = renewal.period_end  # the subscription ends with the paid period
         if payment.card is not None and not _has_detached_card(row):
             moves["known_card"] = payment.card.record
