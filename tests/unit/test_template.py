@@ -769,6 +769,20 @@ def test_the_api_is_these_methods_of_one_stage() -> None:
     assert properties("SubscriptionApiprodStage")["TracingEnabled"] is True
 
 
+def test_no_resource_waits_for_itself() -> None:
+    """CloudFormation refuses a template in which a resource waits for itself, by the resources that the resource names
+    or depends on."""
+    waits: dict[str, set[str]] = {}
+    for name, resource in resources().items():
+        first = resource.get("DependsOn", [])
+        named = {each.partition(".")[0] for each in re.findall(r"<([\w.]+)>", json.dumps(resource["Properties"]))}
+        waits[name] = (named | set([first] if isinstance(first, str) else first)) & resources().keys()
+    while free := [name for name, of in waits.items() if not of & waits.keys()]:
+        for name in free:
+            del waits[name]
+    assert waits == {}
+
+
 def test_the_account_can_log_before_the_stage_does() -> None:
     """CloudFormation sets the account's logging role after the API, because an account without any API may refuse the
     setting, and before the stage, which names the role. No API waits for the account."""
