@@ -66,7 +66,7 @@ def _refunded(asked: Mapping[str, object], renewal: Renewal) -> Reply:
 
 
 def issue_refund(renewal: Renewal, *, ledger: Ledger, s3: S3Client, bucket: str, now: datetime) -> None:
-    """Render, store and record the receipt of the refund that the customer is owed a mail about."""
+    """Render, store and record the receipt of a refund, if the renewal owes the customer a mail about the refund."""
     owed = refund_notices.owed(renewal)
     if owed is None or owed.kind is not MailKind.REFUNDED or "receipt_key" in owed.refund:
         return

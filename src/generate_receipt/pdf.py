@@ -104,7 +104,7 @@ def render(receipt: Receipt) -> RenderedReceipt:
     """Draw `receipt`. All texts are accepted: a name, address or id that is too long for its place ends in an ellipsis.
     Our own words, dates and amounts are never cut."""
     sheet, bottom = _drawn(receipt, roomy=True)
-    if bottom > FOOTER_Y:  # only the longest texts reach the footer, in a script with tall lines
+    if bottom > FOOTER_Y:  # very long texts in a script with tall lines reach the footer: set the lines closer
         sheet.discard()
         sheet, _ = _drawn(receipt, roomy=False)
     sheet.pdf.set_title(sheet.drawable(f"{_label(receipt, 'title')} {receipt.number}"))
@@ -115,8 +115,10 @@ def render(receipt: Receipt) -> RenderedReceipt:
 
 
 def _drawn(receipt: Receipt, *, roomy: bool) -> tuple[Sheet, float]:
-    """Draw the page, and return the page and the lower end of the content above the footer. roomy: whether lines of a
-    tall script are set further apart."""
+    """Draw the page. Return the page, and how far down the content reaches, in millimetres and without the footer.
+
+    roomy: whether lines of a tall script are set further apart.
+    """
     sheet = Sheet(_texts(receipt), currency=receipt.currency, made_at=receipt.paid_at, roomy=roomy)
     y = _draw_head(sheet, receipt)
     y = _draw_parties(sheet, receipt, y + 9)

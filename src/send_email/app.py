@@ -1,10 +1,10 @@
 """SendEmail and SendDeclineEmail: tell the customer once about an outcome of a renewal, or remind the customer.
 
-Event: {"execution": ARN, "renewal": {"outcome", "subscription_id", "renewal_date", "attempt", ...}}. The outcome is
+Event: {"execution": ARN, "renewal": {"outcome", "subscription_id", "customer_id", "renewal_date", ...}}. The outcome is
 receipted, declined, action_required, given_up, refunded or remind. If the outcome is remind, the renewal has the
-"customer_id" and the "reminders", a list of "upcoming" and "card_expires". Reply: the renewal with a new outcome:
-mailed, dropped (the mail would no longer be true), in_progress, mail_failed (the address is at fault) or mail_unknown.
-A MailError asks the workflow to try again.
+"reminders", a list of "upcoming" and "card_expires"; with every other outcome, the renewal has the "attempt". Reply:
+the renewal with a new outcome: mailed, dropped (the mail would no longer be true), in_progress, mail_failed (the
+address is at fault) or mail_unknown. A MailError asks the workflow to try again.
 """
 
 from __future__ import annotations

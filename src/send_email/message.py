@@ -90,8 +90,8 @@ def compose(
     sender, to: deliverable addresses. prospects: None if nothing follows, neither a further attempt nor the end of the
     subscription, for example after a payment.
     """
-    # Only a mail about a refund reads the refund: the receipt, for example, may go out while a mail about a refund is
-    # owed, too.
+    # A renewal may owe its receipt and a mail about a refund at the same time. The mail of the receipt names the paid
+    # amount, so only a mail about a refund looks at the refund.
     owed = refund_notices.owed(renewal) if kind in refund_notices.NOTICES else None
     amount = wording.price(owed.refund["amount"] if owed else renewal.amount, renewal.currency)
     subject = _SUBJECTS[kind].format(plan=_line(renewal.plan), amount=amount)
@@ -216,8 +216,8 @@ def _refund(renewal: Renewal, owed: refund_notices.Owed, attachment: Attachment 
 
 
 def _still_owed(renewal: Renewal, owed: refund_notices.Owed, refunded: str) -> str:
-    """Say what becomes of a failed refund. The seller owes the refund only as far as neither a dispute nor another
-    refund has given the money back."""
+    """Say what becomes of a failed refund. The seller still owes the refund if the rest of the payment, after other
+    refunds and disputes, covers the whole amount of the failed refund."""
     decided = renewal.bank_has_decided
     taken = renewal.lost_to_disputes if decided else renewal.charged_back
     others = refunds.in_state(renewal, RefundState.CLAIMED, RefundState.REFUNDED)

@@ -221,8 +221,8 @@ def is_over(row: Item, today: date) -> bool:
         return False
     if status is None or status is SubscriptionStatus.CANCELED:
         return False
-    # The comparison uses texts, since renewal_date may be no date. A text that sorts before the end, even if the text
-    # is no date, counts as a renewal date before the end: the subscription is not over.
+    # The comparison uses texts, since renewal_date may be no date. Whenever the text of renewal_date sorts before the
+    # text of cancel_at, the subscription is not over, even if the text of renewal_date is no date.
     return status.has_ended or end <= str(row.get("renewal_date"))
 
 
@@ -317,6 +317,6 @@ def _number(row: Item, field: str) -> Decimal:
 
 def _whole(row: Item, field: str, least: int, most: int, *, default: int) -> int:
     value = _number({field: row.get(field, Decimal(default))}, field)
-    if not least <= value <= most or value % 1:  # range first: a huge Decimal has no remainder
+    if not least <= value <= most or value % 1:  # range first: % fails for a huge Decimal
         raise BadRow(field, f"is not a whole number from {least} to {most}")
     return int(value)

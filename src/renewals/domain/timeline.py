@@ -54,13 +54,14 @@ def timeline(
     zone: tzinfo = UTC,
     today: date | None = None,
 ) -> list[Entry]:
-    """Return all entries, the oldest entry first. The next attempt at a refused payment has an entry on its future day.
+    """Return all entries, the oldest entry first. The next attempt at an open payment has an entry beforehand, dated
+    with the day of the attempt.
 
     Args:
         row: The raw row of the subscription.
         items: The raw items of the subscription's ledger.
         changes: The records of the changes that people and programs requested.
-        zone: The time zone in which a day begins at midnight.
+        zone: The time zone of the business: an entry that has only a date stands at midnight of this zone.
         today: The day on which the timeline is read. If the subscription has reached its end by this day, the end has
             an entry even before the sweep writes the new status. Without `today`, only a written end has an entry.
     """
@@ -70,7 +71,7 @@ def timeline(
     entries += _over(row, zone, today)
     for item in items:
         entries += _readable(item, zone)
-    # A dispute and the end of the subscription that the dispute caused have the same moment.
+    # If a dispute ended the subscription, both entries have the same moment. The dispute, as the cause, comes first.
     return sorted(entries, key=lambda entry: (entry.at, entry.kind is not EntryKind.DISPUTE))
 
 

@@ -42,8 +42,7 @@ class Entry:
     Attributes:
         at: The moment of the event, with its time zone.
         kind: The short name of the event: a ChangeKind if somebody asked for a change, a FaultKind if SES reported a
-            fault of a mail, an Unknown if this version does not know the stored kind of the change or the fault,
-            otherwise an EntryKind.
+            fault of a mail, otherwise an EntryKind. A stored kind that this version does not know is an Unknown.
         text: The event in words, for people.
         renewal_date: The first day of the billing period to which the event belongs.
         by: The person or the program that asked for the event.

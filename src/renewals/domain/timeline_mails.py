@@ -67,8 +67,8 @@ def mails_told(renewal: Renewal, item: Item) -> Iterator[Told]:
     earlier = [(item_values.text(each, "name"), mail_from(each)) for each in renewal.earlier_mails or ()]
     for name, mail in [*earlier, *renewal.mails.items()]:
         returned = item.get(f"returned_{name}", {})
-        # A mail is left out here if the mail's record has changed through a report of SES, for example a bounce:
-        # _returned tells both the sending and the report.
+        # If a report of SES, such as a bounce, has overwritten the mail's record, the record has the moment of the
+        # report. Such a mail gets no entry here, because _returned below tells both the sending and the report.
         if not isinstance(returned, dict) or returned.get("at") != storable(mail.at):
             yield _mailed(MailKind.of(name), mail)
     for name in item:

@@ -199,8 +199,9 @@ class Register:
         """Cancel the subscription at the end of the paid period, or of the period whose charge has begun.
 
         A charge that has begun goes on, and the subscription ends with the charged period. A begun charge that the row
-        no longer permits (why_withdrawn) does not decide the end: the charge will be given up, and the next billed
-        period may begin before the given-up period ends.
+        no longer permits (why_withdrawn) does not count as begun here, because the charge will be given up. If the
+        subscription lasted until the end of the given-up period, a further period could begin before this end and be
+        billed.
 
         Without a begun charge, the subscription ends on the renewal date, where the paid period ends. After a pause
         that people ended by hand, the renewal date is not the end of the paid period, because the sweep moved the date
@@ -259,8 +260,8 @@ class Register:
         """Claim a refund of a paid period, and record the request.
 
         `name` and `claim` are the name and the record of the refund, as in renewals.domain.refunds. From the moment
-        `due` on, the sweep asks about the refund. `due` is a real moment, since a test clock may have moved
-        `asked.now`.
+        `due` on, the sweep settles a refund that is still open. `due` is a moment in real time, whereas `asked.now` may
+        be a moment of the subscription's test clock.
         """
         details = {
             "amount": (None, claim["amount"]),

@@ -149,7 +149,7 @@ def check(table: str, key: Mapping[str, object], condition: str, values: Mapping
 
 
 def _name(told: PutTypeDef | ConditionCheckTypeDef, condition: str, values: Mapping[str, object]) -> None:
-    """Add the names and values of the condition. DynamoDB refuses empty names and empty values."""
+    """Add the names and values of the condition. DynamoDB refuses a request with an empty map of names or values."""
     named = names(condition)
     if named:
         told["ExpressionAttributeNames"] = named
