@@ -7,9 +7,9 @@ or the message cannot be read. Reply to the schedule: {"moved": n}, the number o
 queue.
 
 If the receiver does not take an event, the message of the event is settled all the same: a new message or an item of
-the table holds the next try. After the last try the event lies in the dead-letter queue. An item of the table in which
-no try can be read goes to the dead-letter queue as well. The next try is stored before the previous message or item is
-deleted. A crash may therefore cause a try to happen twice, and loses no event.
+the table holds the next try. After the last try the event lies in the dead-letter queue. If an item of the table holds
+no readable try, the item goes to the dead-letter queue as well. The next try is stored before the previous message or
+item is deleted. A crash may therefore cause a try to happen twice, and loses no event.
 """
 
 import json

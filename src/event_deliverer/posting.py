@@ -162,8 +162,9 @@ class _Connection(HTTPConnection):
     def connect(self) -> None:
         """Connect within the time for the whole request. Raises OSError."""
         self.sock = connected(self._checked, self.port, _left(self._end))
-        # wrap_socket takes the connection away from the socket in self.sock before the handshake, and the timer could
-        # not shut down the connection then: the socket's own timeout ends the handshake.
+        # Before the handshake, wrap_socket moves the connection into a new socket. During the handshake self.sock is
+        # still the old socket, and the timer therefore cannot shut down the connection: the new socket has the timeout
+        # of the old socket, and the timeout ends the handshake.
         if self._is_safe:
             self.sock.settimeout(_left(self._end))
             self.sock = ssl.create_default_context().wrap_socket(self.sock, server_hostname=self.host)

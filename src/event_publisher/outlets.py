@@ -23,7 +23,8 @@ class Bus:
     def put(self, events: Sequence[Envelope]) -> set[str]:
         """Put events on the bus, and return the ids of the refused events.
 
-        An answer with HTTP 200 may refuse single events: `FailedEntryCount` and each entry tell.
+        An answer with HTTP 200 may refuse single events: `FailedEntryCount` is the number of refused events, and the
+        entry of a refused event has an `ErrorCode`.
         """
         refused: set[str] = set()
         for batch in batched(events, _BATCH, strict=False):

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb.type_defs import AttributeValueTypeDef
 
 _AT_WORK = timedelta(hours=1)
-"""Longer than any function runs. An item holds the moment at which the function that wrote the item began. If more time
-than _AT_WORK lies between the moment and the write, no function made the write: somebody put the item back from a
-backup, or copied the item."""
+"""Longer than any function runs. A function that writes an item stores the moment at which the function began in the
+item. If more time than _AT_WORK lies between this moment and the write, no function made the write: somebody put the
+item back from a backup, or copied the item."""
 
 
 class Unreadable(RenewalError):  # noqa: N818

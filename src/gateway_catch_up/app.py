@@ -40,7 +40,9 @@ LISTED = timedelta(days=30)
 def handler(event: Event, context: Any) -> Reply:
     """Catch up on events; see the module."""
     marks = Marks(aws.s3(), setting("S3_BUCKET"))
-    searches = _searches(event, marks)  # before whatever can fail: stores the marks of types that have no mark yet
+    # This call also stores the marks of types without a mark. The call comes first, so that the marks are stored even
+    # in a night in which the gateway fails.
+    searches = _searches(event, marks)
     catch_up = CatchUp(
         # Each run makes a new gateway: the API key may have been rotated since the last night.
         gateway=gateway_access.current_gateway(aws.secrets_manager(), setting("SECRETS_MANAGER_ARN")),

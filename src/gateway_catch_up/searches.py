@@ -72,9 +72,10 @@ class Search:
         if page.after is not None:
             return replace(self, until=page.until, after=page.after)
         if self.after and page.until is None:
-            # The page is empty, but the search may be incomplete. If an endpoint has meanwhile taken the event with the
-            # id `after`, a search for undelivered events no longer finds the event, and cannot continue after the
-            # event. The next search has no `after`, and begins at the moment `until`, the creation of the same event.
+            # A search goes from the newest event back in time. The page is empty, but the search may be incomplete: if
+            # an endpoint has meanwhile taken the event with the id `after`, a search for undelivered events no longer
+            # finds the event, and cannot continue after the event. The next search therefore has no `after`, and goes
+            # back in time from `until`, the moment at which the event with the id `after` was created.
             return replace(self, after="")
         return None
 

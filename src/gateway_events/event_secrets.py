@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from mypy_boto3_secretsmanager import SecretsManagerClient
 
 _PREFIX = "whsec_"
-"""The beginning of each signing secret of the gateway. A text of a different form, such as an empty text, is none."""
+"""The beginning of each signing secret of the gateway. A text of a different form, such as an empty text, is no signing
+secret."""
 
 
 def read(client: SecretsManagerClient, arn: str) -> tuple[str, ...]:

@@ -64,11 +64,11 @@ def handler(event: Event, context: Any) -> Reply:
 def _wait_after(record: Event, context: Any) -> timedelta | None:
     """Act on the event of a message, and return the time until the next try; None if the event is settled.
 
-    If the handler's answer names a wait, the wait is taken from the answer. But after the first try, a wait for the end
-    of a lease is at least as long as the listed wait. The reason: an event may be on the queue in several messages.
-    During an outage of the gateway, one of the messages runs the workflow in vain, and the others find the lease held.
-    With waits as short as a lease, the messages would use up their tries, and become dead letters, before the outage
-    is over.
+    If the handler's answer names a wait, the wait is taken from the answer. From the second try on, a wait for the end
+    of a lease is also at least as long as the wait of that try in _WAITS. The reason: an event may be on the queue in
+    several messages. During an outage of the gateway, one of the messages runs the workflow in vain, and the others
+    find the lease held. With waits as short as a lease, the messages would use up their tries, and become dead letters,
+    before the outage is over.
     """
     telemetry.forget()
     telemetry.correlate({}, message_id=record["messageId"])

@@ -61,11 +61,14 @@ def _is_detached(payment_method: str, seams: Seams) -> bool:
 
 
 def _charged_by(payment_method: str, seams: Seams) -> list[Subscription]:
-    """Return the subscriptions with the card that the workflow can remind, as far as the rows with the card show. A row
-    that says already that the card is detached comes last: the row's mail may have failed, and may fail again.
+    """Return the subscriptions whose rows have the card. Only the rows with the card are read here: a subscription may
+    have a second row with a different card.
 
-    A row that somebody broke by hand is left out, and so are two rows of one subscription: the workflow reminds nobody
-    of such rows.
+    A row that somebody broke by hand is left out. If two rows with the card have the same subscription id, both are
+    left out, too. In both cases the workflow would mail no reminder.
+
+    A subscription whose row says already that the card is detached comes last. An earlier mail to the customer of such
+    a subscription may have failed, and may fail again: the other customers are mailed first.
     """
     by_id: dict[str, list[Item]] = {}
     for row in seams.ledger.rows_with_card(payment_method):

@@ -8,8 +8,9 @@ Every other past due, paused or unpaid subscription ends with the days that the 
 the disputed payment. If no such days lie ahead, the subscription is canceled at once.
 
 An open charge is given up. If the bank has taken the money of an open charge already, or takes the money later, the
-payment is recorded, and the subscription ends with the newly paid period (renewals.ledger.payment_steps.paid). While a
-charge is open, a subscription is therefore ended by `cancel_at`, and not by its status.
+payment is recorded, and the record moves `cancel_at` to the end of the newly paid period, unless the status is
+`canceled` (renewals.ledger.payment_steps.paid). While a charge is open, a subscription is therefore ended by
+`cancel_at`, and not by its status: the customer gets the newly paid days.
 """
 
 from __future__ import annotations
@@ -95,7 +96,8 @@ def ends_as(found: Chargeback) -> End:
 
 
 def _is_over(row: Item, stands: Standing, found: Chargeback) -> bool:
-    """Whether the subscription has ended, or was to end by the chargeback's end even without the chargeback."""
+    """Whether the chargeback has nothing to end: the subscription has ended, or somebody has already set an end that is
+    not later than the end that the chargeback would set."""
     if stands in (Standing.CANCELED, Standing.ENDED):
         return True
     own = row.get("cancel_at")
@@ -119,10 +121,13 @@ def _end(row: Item, stands: Standing, found: Chargeback) -> date | None:
 def _first_unpaid_day(row: Item, found: Chargeback) -> date:
     """Return the first day for which the customer has not paid.
 
-    Ordinarily the first unpaid day is the renewal date. Two cases are different. If somebody has set the renewal date
-    back into paid time, the first unpaid day comes after the periods that are paid from this date on. If somebody has
-    ended a pause by hand, the renewal date is a date that the sweep set during the pause, and the time before the date
-    is not paid: the subscription ends on the day from which the sweep would bill next.
+    Ordinarily the first unpaid day is the renewal date. Two cases are different:
+
+    - Somebody has set the renewal date back into paid time: the first unpaid day comes after the periods that are paid
+      from this date on.
+    - Somebody has ended a pause by hand, by setting the status to active. The renewal date is then the date that the
+      sweep set during the pause, and the time before this date is not paid. The first unpaid day is today, or the first
+      day after the paid periods if that day is later.
     """
     day, history = subscription.day(row, "renewal_date"), found.history
     if row.get(pauses.NOTE) == day.isoformat():

@@ -45,9 +45,10 @@ def disputed(event: GatewayEvent, seams: Seams) -> Handled:
     """Record the dispute, and end the subscription unless the deployment keeps disputed subscriptions."""
     dispute = _fetched(event, seams)
     if dispute is None:
-        # The gateway's key may belong to a different account than the endpoint: a person can mend the key. The last
-        # try passes the event of a dispute over, because the event may be forged, and the audit finds a real dispute.
-        # The audit does not look for early fraud warnings.
+        # The gateway's key may belong to a different account than the endpoint: a person can mend the key. The event
+        # may also be forged. The event of a dispute is therefore passed over after the last try, and a real dispute is
+        # not lost, because the audit finds the dispute. The event of an early fraud warning is kept in the dead-letter
+        # queue, because the audit does not look for warnings.
         return Handled(
             EventOutcome.LATER,
             "the gateway does not know the dispute",
@@ -167,8 +168,11 @@ class _Look:
 
     def give_up_open_charge(self) -> Handled | None:
         """Run the workflow for an open charge that must be given up, because the subscription ends before the charged
-        period. Such a charge is left if an earlier delivery of the event recorded the end, and was cut off before
-        running the workflow. Return None if there is no such charge."""
+        period. Return None if no such charge exists.
+
+        An earlier delivery of the event may have recorded the end of the subscription, and may have been cut off before
+        the run of the workflow. The charge is then still open.
+        """
         charge = self._history().possible_charge
         if charge is None or why_withdrawn(charge, self._row()) is None:
             return None

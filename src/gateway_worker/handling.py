@@ -9,7 +9,8 @@ the type of an event to the handler. A handler follows these rules:
 - If the ledger holds the effect of an event already, the handler answers KNOWN. For an event of a payment, the handler
   must do so without a call of the gateway: the charge of each ordinary renewal causes an event, and most events of
   payments are therefore known. An event of a refund or a dispute names no billing period: a call of the gateway leads
-  to the period. For an event of a card, the gateway is asked if a subscription with the card has no note of the event.
+  to the period. An event of a card causes a call of the gateway only if a row with the card does not say yet that the
+  card is detached, or if a customer with the card is still owed the mail about the card.
 - If an execution holds the lease of the period, the handler answers `later`, and the queue delivers the event again
   after the lease.
 - An event may arrive twice, or late, or before this system has recorded the cause of the event, or never. If a handler

@@ -58,8 +58,8 @@ def renewed(event: GatewayEvent, period: Renewal, seams: Seams) -> Handled:
     )
     if not seams.run(request):
         return later("the workflow failed")
-    # If a different execution had the lease during this run, that execution may have asked the gateway before the
-    # payment changed.
+    # If a different execution held the lease during this run, this run did nothing, and the other execution may have
+    # asked the gateway before the payment changed. The event is therefore looked at again after the lease.
     stands = seams.period_of(period)
     at_work = seams.lease_of_another(stands) if stands is not None and stands.status is Status.CLAIMED else None
     return at_work or Handled(EventOutcome.DONE)

@@ -49,8 +49,8 @@ class Entitlement:
     Attributes:
         until: the first day after the days that are paid, or that need no payment, as in a trial. Days of grace do not
             count. None if no such day is known today.
-        grace_until: the first day after the days of grace. Days of grace follow `until` if the charge for `until` was
-            refused, or may still be refused. None if no days of grace would follow.
+        grace_until: the first day after the days of grace. Days of grace follow if the charge that is due on the day
+            `until` was refused, or may still be refused. None if no days of grace would follow.
     """
 
     reason: EntitlementReason
@@ -102,8 +102,8 @@ def entitlement(row: Item, history: History, today: date, grace: timedelta) -> E
 
 
 def _was_taken_back(period: Renewal) -> bool:
-    """Whether the bank has taken the payment back for good: the whole payment, or all that refunds have left of the
-    payment."""
+    """Whether the bank has taken the payment back for good: either the whole payment, or, after a refund of a part, the
+    rest of the payment."""
     taken = period.lost_to_disputes
     given_back = sum(each["amount"] for each in period.refunds.values() if each["state"] == RefundState.REFUNDED)
     return taken > 0 and taken + given_back >= period.amount and not period.is_contested

@@ -2,9 +2,10 @@
 
 An event is derived from what was recorded. Each event has one source, so that no event is told by two tables:
 
-    renewals (the ledger)   payments, refused attempts, dunning, refunds, disputes renewals.domain.news_of_periods
-    changes                 changes requested by the API or a command              renewals.domain.news_of_changes
-    subscriptions           rows written by hand, scheduled ends, reminders        renewals.domain.news_of_rows
+    table                   its events                                                module
+    renewals (the ledger)   payments, refused attempts, dunning, refunds, disputes    renewals.domain.news_of_periods
+    changes                 changes requested by the API or a command                 renewals.domain.news_of_changes
+    subscriptions           rows written by hand, scheduled ends, reminders           renewals.domain.news_of_rows
 
 A write tells new facts only: the facts of the item after the write, without the facts of the item before the write. An
 item that somebody puts back from a backup, or copies into the table, tells nothing: news_of_periods, news_of_rows and
@@ -144,9 +145,9 @@ def event_id(deployment: str, fact: Fact) -> str:
 _SECOND = timedelta(seconds=1)
 _HALF_HOUR = timedelta(minutes=30)
 _MOST_AT_ONCE = 1000
-"""The facts of a write get sequences that are a microsecond apart, within the second of the write. The sequence of the
-first fact therefore never lies in the last thousand microseconds of the second: the thousand are kept free for the
-further facts. Facts beyond the thousandth share the last sequence."""
+"""The number of facts of a write that get sequences of their own. The sequences are a microsecond apart, and all lie in
+the second of the write: the first fact comes early enough in the second to leave room for 999 further facts. Facts
+beyond the thousandth share the last sequence."""
 
 
 def sequence(committed: datetime, recorded: datetime | None, rank: int) -> int:
@@ -157,9 +158,9 @@ def sequence(committed: datetime, recorded: datetime | None, rank: int) -> int:
     different tables came first, and only the clocks of the writing functions show the order.
 
     A test clock changes the day and keeps the local time of day. The recorded moment is then wrong by whole days. If
-    daylight saving time begins or ends between the two days, an hour or half an hour is added to the error or taken
-    away. The error is always a whole number of half hours, and whole half hours are therefore left out of the
-    difference between the recorded moment and the second.
+    daylight saving time begins or ends between the real day and the day of the test clock, the error is larger or
+    smaller by an hour, or in a few places by half an hour. The error is therefore always a whole number of half hours.
+    Whole half hours are left out of the difference between the recorded moment and the second.
 
     Args:
         committed: the moment of the write, in whole seconds.
@@ -179,7 +180,8 @@ def sequence(committed: datetime, recorded: datetime | None, rank: int) -> int:
 def priced(amount: Decimal, currency: str | None) -> str:
     """Return the amount with the decimals of its currency. DynamoDB keeps no zeros at the end: 49.90 becomes 49.9.
 
-    An amount that is no amount of the currency, which somebody wrote by hand, is returned exactly.
+    Somebody may have written a row by hand with too many decimals, such as 4.999 EUR, or with an unknown currency. The
+    amount of such a row is returned exactly.
     """
     try:
         written = currencies.written(amount, currency or "")

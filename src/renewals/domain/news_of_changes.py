@@ -20,7 +20,8 @@ _TYPES: dict[str, EventType] = {
     ChangeKind.ENDING: EventType.CANCEL_SCHEDULED,
     ChangeKind.CANCELED: EventType.ENDED,
 }
-"""The changes with an event. The ledger tells the result of a refund or of a renewal that somebody asked for."""
+"""The changes with an event. A request for a refund or for a renewal has no event here, because the result of the
+request has an event: the ledger is the source of the result's event."""
 
 
 def facts_of_change(item: Item) -> list[Fact]:
@@ -49,6 +50,7 @@ def told_of_change(old: Item | None, new: Item | None) -> list[Fact]:
 
 
 def _differs(details: Item, name: str) -> bool:
-    """Whether the attribute has changed. A changed amount is recorded together with the currency, changed or not."""
+    """Whether a recorded attribute has changed. Only the currency may be recorded unchanged: a changed amount is
+    recorded together with the currency, even if the currency is the same as before."""
     before, after = several(details, name)
     return before != after or name != "currency"
