@@ -221,8 +221,8 @@ class Charge(Around):
 
         If the gateway does not know a payment from the ledger, our API key may belong to a different account than the
         payment. Our key then cannot cancel the payment, and the payment may still succeed. The period is therefore
-        given up only if the subscription has ended or is deleted. Otherwise a further claim could bill the same days a
-        second time.
+        given up only if the subscription has ended or is deleted. If the period of any other subscription were given
+        up, a further claim could bill the same days a second time.
         """
         renewal, row, reason, ends_as = decided.renewal, decided.row, decided.reason, decided.ends_as
         if renewal.status not in REFUSED.values():
@@ -266,8 +266,11 @@ class Charge(Around):
 
     @contextmanager
     def _not_at_fault(self, renewal: Renewal) -> Iterator[None]:
-        """Let the claim wait if the gateway refuses our API key, or if a bank has not decided yet. The claim is not at
-        fault, and must not fail after ten pick-ups: the step sets the count of pick-ups back to zero."""
+        """Let the claim wait if the gateway refuses our API key, or if a bank has not decided yet.
+
+        A claim fails after ten pick-ups without progress. The claim is not at fault for the wait, and must not fail for
+        the wait: payment_steps.wait therefore sets the count of pick-ups back to zero.
+        """
         try:
             yield
         except (GatewayUnauthorized, StillProcessing):

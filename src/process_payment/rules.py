@@ -105,8 +105,9 @@ def _end(seen: Snapshot) -> Decision | None:
     """A subscription that has come to its end is marked as canceled in its row.
 
     If the payment of a failed period may still succeed, the gateway is asked about the payment before the row is
-    marked. If the payment has succeeded, the period is recorded as paid. The subscription is then not canceled yet,
-    unless the row was canceled already: its `cancel_at` moves to the end of the paid period.
+    marked. If the payment has succeeded, the period is recorded as paid, and the row is not marked yet. The same step
+    moves `cancel_at` to the end of the paid period, unless somebody has changed the renewal date since the claim, or
+    has canceled the subscription meanwhile.
     """
     if not is_over(seen.subscription.row, seen.around.today):
         return None

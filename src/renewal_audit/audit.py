@@ -79,8 +79,8 @@ _BESIDE = 4
 because the items then include the period itself and the paid period before."""
 
 _WITHIN = 100
-"""The search reads this many items at once between the first and the last day of a period. A year may hold hundreds
-of short periods."""
+"""After a failed refund, the search for overlaps within the refunded period reads this many items at once. A refunded
+period of a year may overlap hundreds of short periods."""
 
 _MOST_PAGES = 100
 _TOGETHER = 400
@@ -220,10 +220,10 @@ class Audit:
     def _overlapping(self, held: list[Row]) -> Iterator[tuple[Row, Row]]:
         """Yield each paid period of `held` with every overlapping period that was charged earlier.
 
-        For each audited period, the search reads the subscription's periods backwards, from the last day of the audited
-        period down to the preceding paid period: the newest paid period that begins before the audited period. The
-        search ends at the preceding paid period. The ledger prevents overlaps of paid periods: when the preceding paid
-        period begins, all older paid periods have ended, and none of their days is a day of the audited period. The
+        For each audited period, the search reads the subscription's periods backwards from the last day of the audited
+        period. The search ends at the preceding paid period: the newest paid period that begins before the audited
+        period. The periods before the preceding paid period need no search. Because the ledger prevents overlaps, an
+        older paid period ended before the preceding paid period began, and cannot reach into the audited period. The
         only exception is an old period that a failed refund makes paid again: _compare_refunds looks for the overlaps
         of such a period.
         """

@@ -16,9 +16,9 @@ date was moved, the workflow gives the refused period up. A paused subscription 
 the workflow moves the renewal date to a later day, without a charge.
 
 The hourly sweep is put off if more messages wait for a worker than the workers can take in an hour, and the nightly
-sweep if more messages wait than the workers can take in a day. The hourly sweep is also put off if the sweep would not
-read more rows than messages are waiting: the waiting messages then probably ask for the same renewals already. A
-message that a worker has taken does not count as waiting, nor does a failed message during the delay before its next
+sweep if more messages wait than the workers can take in a day. The hourly sweep is also put off if at least as many
+messages are waiting as the sweep would read rows: the waiting messages then probably ask for the same renewals already.
+A message that a worker has taken does not count as waiting, nor does a failed message during the delay before its next
 try.
 
 Both sweeps only plan: a sweep cuts its work into parts, and a separate run reads each part. The sweep counts the rows
@@ -87,8 +87,9 @@ class Swept:
         bad: the number of bad rows reported.
         parts: the number of parts handed on to further runs.
         backlog: how many waiting messages put off the sweep, else 0.
-        oldest: the age in seconds of the oldest unfinished renewal met by the run; None if the run did not look. In a
-            deployment with test clocks the age can be wrong, because an item may hold moments of a test clock.
+        oldest: the age in seconds of the oldest unfinished renewal met by the run; None if the run did not look. The
+            delay of an overdue look at refunds counts as an age, too. In a deployment with test clocks the age can be
+            wrong, because an item may hold moments of a test clock.
     """
 
     rows: int = 0
@@ -305,7 +306,8 @@ class Sweep:
 
     def _asks_for(self, part: SweepPart, row: Row) -> RenewalRequest | None:
         """Return the request that the row needs; None if the row needs no request, or if another part sends the
-        request. Raises BadRow for a faulty row, unless the subscription has ended."""
+        request. Raises BadRow for a faulty test clock, and for any other fault of the row unless the subscription is
+        canceled or unpaid."""
         clock = self.test_clock(row) if self.test_clock else None
         if (part.kind is PartKind.CLOCKS) is (clock is None):
             return None

@@ -92,7 +92,9 @@ class Delivery:
             # One call read the row and the renewal, but DynamoDB may have read the row a moment before the renewal. A
             # notice that looks untrue is therefore compared with a fresh row before the notice is dropped.
             if settled or not (is_true(renewal, row) or is_true(renewal, self.ledger.row(renewal))):
-                with suppress(Overtaken):  # the notice is gone already, or a newer notice has its own execution
+                # If the step is refused, another execution has removed the notice already, or has put a newer notice in
+                # its place. A different execution sends the newer notice.
+                with suppress(Overtaken):
                     self.ledger.apply(mail_steps.drop_notice(renewal, name, self.post.now))
                 return MailOutcome.DROPPED
         return self._mail(renewal, name, row)

@@ -290,7 +290,7 @@ def refused(refund: RefundRecord, code: str) -> RefundRecord:
 def look_at(renewal: Renewal, now: datetime) -> datetime | None:
     """Return the next moment at which the sweep should have the period's refunds checked; None if never.
 
-    now: the real time, which the gateway's clock shows too.
+    now: the real time, even for a subscription with a test clock, because the gateway handles refunds in real time.
     """
     due = [_look_at(refund, now) for refund in renewal.refunds.values()]
     if any(map(is_unanswered, renewal.refunds.values())):

@@ -56,8 +56,8 @@ def check_free(start: date, dates: Sequence[date], known: History, latest: Histo
         dates: the dates to pass over, and `start`.
         known: at least the periods from the earliest of `dates` on.
         latest: the latest periods, which the charge reads before each claim. Apart from a paid period on `start`, the
-            latest periods are no obstacle: the claim keeps the items of paid and passed-over periods, and replaces the
-            items of unsuccessful periods.
+            latest periods are no obstacle. An unsuccessful period on `start` is replaced by the claim. On the other
+            dates, paid periods stay unchanged, and unsuccessful periods are recorded as passed over.
 
     Raises:
         BadRow: names `renewal_date`.

@@ -295,8 +295,9 @@ def failed(renewal: Renewal, reason: str, now: datetime, *, gateway_request_id: 
 
 
 def ask_daily(renewal: Renewal, now: datetime) -> Step[Renewal]:
-    """Have the sweep ask tomorrow about a failed period whose payment can still succeed. The sweep asks from the day
-    after `next_attempt` on. If `next_attempt` is today or later already, nothing is written."""
+    """Have the sweep ask tomorrow about a failed period whose payment can still succeed. The step sets `next_attempt`
+    to today, and the sweep asks as soon as `next_attempt` is in the past. If `next_attempt` is today or later already,
+    nothing is written."""
     if renewal.next_attempt is not None and renewal.next_attempt >= now.date():
         return Step(renewal, ())
     return changed(renewal, _asked_daily(renewal, now), (same_claim(renewal), same_status(renewal)), now)

@@ -378,8 +378,8 @@ def _claimed(item: Item | None) -> Renewal | None:
 def _claim_in(item: Item) -> Renewal | None:
     """Return the claim in an item, even if the claim was passed over later; None without a claim.
 
-    A passed-over claim decides about no money. A passed-over claim that cannot be read, because somebody wrote the item
-    by hand, therefore makes no renewal fail: the item counts as an item without a claim.
+    A passed-over claim has moved no money and never will. If a passed-over claim cannot be read, because somebody wrote
+    the item by hand, the item therefore counts as an item without a claim, and no renewal fails.
     """
     if item["status"] != Status.SKIPPED:
         return renewal_from(item)
