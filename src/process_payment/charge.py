@@ -266,11 +266,8 @@ class Charge(Around):
 
     @contextmanager
     def _not_at_fault(self, renewal: Renewal) -> Iterator[None]:
-        """Let the claim wait if the gateway refuses our API key, or if a bank has not decided yet.
-
-        A claim fails after ten pick-ups without progress. The claim is not at fault for the wait, and must not fail for
-        the wait: payment_steps.wait therefore sets the count of pick-ups back to zero.
-        """
+        """Let the claim wait if the gateway refuses our API key, or if a bank has not decided yet. The wait is not the
+        claim's fault, and counts as no pick-up: payment_steps.wait sets the count of pick-ups back to zero."""
         try:
             yield
         except (GatewayUnauthorized, StillProcessing):
